@@ -1,0 +1,177 @@
+//! The one place that turns bytes of a file into numbers.
+//!
+//! Nothing in an SMF file is aligned, so every field is read bytewise, little-endian. No function
+//! here can panic: a place outside the bytes is `None`. Offsets are `u64` as the file writes them
+//! and become `usize` only by a checked conversion.
+
+/// `N` bytes at `at`, or `None` when they do not all lie inside `data`.
+#[inline]
+pub fn array<const N: usize>(data: &[u8], at: usize) -> Option<&[u8; N]> {
+    data.get(at..)?.first_chunk()
+}
+
+/// `len` bytes at `at`, or `None` when they do not all lie inside `data`.
+#[inline]
+pub fn slice(data: &[u8], at: u64, len: u64) -> Option<&[u8]> {
+    let start = usize::try_from(at).ok()?;
+    let end = start.checked_add(usize::try_from(len).ok()?)?;
+    data.get(start..end)
+}
+
+/// The byte at `at`.
+#[inline]
+pub fn u8_at(data: &[u8], at: usize) -> Option<u8> {
+    data.get(at).copied()
+}
+
+/// The little-endian `u16` at `at`.
+#[inline]
+pub fn u16_at(data: &[u8], at: usize) -> Option<u16> {
+    array(data, at).map(|b| u16::from_le_bytes(*b))
+}
+
+/// The little-endian `u32` at `at`.
+#[inline]
+pub fn u32_at(data: &[u8], at: usize) -> Option<u32> {
+    array(data, at).map(|b| u32::from_le_bytes(*b))
+}
+
+/// The little-endian `u64` at `at`.
+#[inline]
+pub fn u64_at(data: &[u8], at: usize) -> Option<u64> {
+    array(data, at).map(|b| u64::from_le_bytes(*b))
+}
+
+/// The little-endian `i64` at `at`.
+#[inline]
+pub fn i64_at(data: &[u8], at: usize) -> Option<i64> {
+    array(data, at).map(|b| i64::from_le_bytes(*b))
+}
+
+/// The bytes of `data` before its first NUL; all of them when it has none.
+#[inline]
+pub fn until_nul(data: &[u8]) -> &[u8] {
+    data.split(|&b| b == 0).next().unwrap_or(data)
+}
+
+/// Whether `name` could be a name that a writer put into a fixed field: printable ASCII, not empty.
+#[inline]
+pub fn is_printable(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|b| (0x20..0x7f).contains(b))
+}
+
+/// Where `inner`, a part of `outer`, begins in it; 0 when it is no part.
+#[inline]
+pub fn offset_in(outer: &[u8], inner: &[u8]) -> u64 {
+    let distance = (inner.as_ptr() as usize).wrapping_sub(outer.as_ptr() as usize);
+    if distance <= outer.len() { distance as u64 } else { 0 }
+}
+
+/// A cursor that reads one field after another and never panics.
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor<'d> {
+    data: &'d [u8],
+    at: usize,
+}
+
+impl<'d> Cursor<'d> {
+    /// A cursor before the first byte of `data`.
+    pub fn new(data: &'d [u8]) -> Self {
+        Self { data, at: 0 }
+    }
+
+    /// Bytes read so far.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Bytes not read yet.
+    pub fn rest(&self) -> &'d [u8] {
+        self.data.get(self.at..).unwrap_or(&[])
+    }
+
+    /// The next `len` bytes; on `None` the cursor has not moved.
+    pub fn take(&mut self, len: usize) -> Option<&'d [u8]> {
+        let end = self.at.checked_add(len)?;
+        let taken = self.data.get(self.at..end)?;
+        self.at = end;
+        Some(taken)
+    }
+
+    /// The next byte.
+    pub fn u8(&mut self) -> Option<u8> {
+        self.take(1).and_then(|b| u8_at(b, 0))
+    }
+
+    /// The next little-endian `u16`.
+    pub fn u16(&mut self) -> Option<u16> {
+        self.take(2).and_then(|b| u16_at(b, 0))
+    }
+
+    /// The next little-endian `u32`.
+    pub fn u32(&mut self) -> Option<u32> {
+        self.take(4).and_then(|b| u32_at(b, 0))
+    }
+
+    /// The next little-endian `u64`.
+    pub fn u64(&mut self) -> Option<u64> {
+        self.take(8).and_then(|b| u64_at(b, 0))
+    }
+}
+
+/// FNV-1a over 32 bits: the hash beside a symbol's name.
+pub const fn fnv1a_32(bytes: &[u8]) -> u32 {
+    let mut hash = 0x811c_9dc5u32;
+    let mut rest = bytes;
+    while let Some((&byte, tail)) = rest.split_first() {
+        hash = (hash ^ byte as u32).wrapping_mul(0x0100_0193);
+        rest = tail;
+    }
+    hash
+}
+
+/// FNV-1a over 64 bits: the hash of a module inside a library archive.
+pub const fn fnv1a_64(bytes: &[u8]) -> u64 {
+    fnv1a_64_more(0xcbf2_9ce4_8422_2325, bytes)
+}
+
+/// The hash of what has the hash `hash`, followed by `bytes`.
+pub const fn fnv1a_64_more(mut hash: u64, bytes: &[u8]) -> u64 {
+    let mut rest = bytes;
+    while let Some((&byte, tail)) = rest.split_first() {
+        hash = (hash ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        rest = tail;
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_inside_and_refuses_outside() {
+        let data = [1u8, 2, 3, 4, 5, 6, 7, 8, 9];
+        assert_eq!(u64_at(&data, 1), Some(0x0908_0706_0504_0302));
+        assert_eq!(u64_at(&data, 2), None);
+        assert_eq!(u32_at(&data, usize::MAX), None);
+        assert_eq!(slice(&data, u64::MAX, 2), None);
+        assert_eq!(slice(&data, 9, 0), Some(&[][..]));
+        assert_eq!(slice(&data, 10, 0), None);
+    }
+
+    #[test]
+    fn cursor_stays_where_it_was_when_it_fails() {
+        let mut cursor = Cursor::new(&[1, 2, 3]);
+        assert_eq!(cursor.u16(), Some(0x0201));
+        assert_eq!(cursor.u32(), None);
+        assert_eq!(cursor.take(usize::MAX), None);
+        assert_eq!((cursor.position(), cursor.u8(), cursor.u8()), (2, Some(3), None));
+    }
+
+    #[test]
+    fn hashes_match_the_published_vectors() {
+        assert_eq!((fnv1a_32(b""), fnv1a_32(b"foobar")), (0x811c_9dc5, 0xbf9c_f968));
+        assert_eq!((fnv1a_64(b"a"), fnv1a_64(b"foobar")), (0xaf63_dc4c_8601_ec8c, 0x8594_4171_f739_67e8));
+    }
+}

@@ -1,0 +1,294 @@
+//! Which layout a file has, and where in it the module begins.
+//!
+//! A packed trailer wins when its tables fit; else a header at offset 0, native or packed or compact
+//! by which of them has a section table that fits; else a native trailer. Two readings that fit
+//! alike are an error that names both. Offsets count from `smf_data_offset`. Where that is 0 and the
+//! tables do not fit, a stub was put in front undeclared, and the one base at which everything fits
+//! is looked for.
+
+use super::bytes::{array, is_printable, slice, u8_at, u16_at, u32_at, u64_at};
+use super::error::FormatError;
+use super::file::{Limits, Smf, section_table};
+use super::header::Header;
+use super::layout::{Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
+use super::section::{Entry, SectionKind};
+
+/// The module in `data`, wherever its header stands.
+pub(super) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
+    if data.is_empty() {
+        return Err(FormatError::Empty);
+    }
+    let trailer = match magic_before_end(data, PACKED_HEADER) {
+        Some(at) => match packed_trailer(data, at, limits) {
+            Ok(smf) => return Ok(smf),
+            Err(error) => Some(error),
+        },
+        None => None,
+    };
+    let leading = if data.starts_with(&MAGIC) { Some(leading_header(data, limits)) } else { None };
+    let native = magic_before_end(data, NATIVE_HEADER)
+        .filter(|&at| at != 0)
+        .map(|at| with_stub(data, Layout::Native, at, limits));
+    match (leading, native) {
+        (Some(Ok(first)), Some(Ok(second))) => Err(FormatError::TwoLayouts {
+            first: first.layout().name(),
+            second: "native trailer",
+            at: second.header_offset(),
+        }),
+        (Some(Ok(smf)), _) | (_, Some(Ok(smf))) => Ok(smf),
+        (leading, native) => {
+            let error = leading.or(native).and_then(Result::err);
+            Err(trailer.or(error).unwrap_or(FormatError::NoMagic { len: data.len() as u64 }))
+        }
+    }
+}
+
+/// Where a header of `len` bytes before the end of the file begins, when it has the magic.
+fn magic_before_end(data: &[u8], len: usize) -> Option<u64> {
+    let at = data.len().checked_sub(len)?;
+    data.get(at..)?.starts_with(&MAGIC).then_some(at as u64)
+}
+
+fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<Header> {
+    let at = usize::try_from(at).ok()?;
+    data.get(..at.checked_add(layout.header_len())?)?;
+    array(data, at).map(|bytes| Header::decode(bytes, layout))
+}
+
+/// A packed header at the end: a module, or the shared object of a dynlib before it.
+fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
+    let role = usize::try_from(at).ok().and_then(|at| u8_at(data, at + 60));
+    let header = header_at(data, Layout::Packed, at).ok_or(FormatError::NoLayout { at })?;
+    if role == Some(2) && header.section_count == 0 {
+        if at == 0 || !data.starts_with(b"\x7fELF") {
+            return Err(FormatError::DynlibImage { at });
+        }
+        return Smf::open(data, Layout::Dynlib, header, at, 0, limits);
+    }
+    with_stub(data, Layout::Packed, at, limits)
+}
+
+/// A header that may have a stub in front of the module: declared, or to be found.
+fn with_stub(
+    data: &[u8],
+    layout: Layout,
+    at: u64,
+    limits: Limits,
+) -> Result<Smf<'_>, FormatError> {
+    let header = header_at(data, layout, at).ok_or(FormatError::NoLayout { at })?;
+    let declared = u64::from(header.data_offset);
+    let here = Smf::open(data, layout, header, at, declared, limits);
+    match here {
+        Ok(smf) if is_plausible(&smf) => Ok(smf),
+        Ok(_) if is_legacy(data, at) => Err(FormatError::LegacyHeader { at }),
+        here => match find_base(data, layout, header, at, limits) {
+            Ok(Some(base)) => Smf::open(data, layout, header, at, base, limits),
+            Err(error) => Err(error),
+            // Nothing better: what the header says stands, and so does what is wrong with it.
+            Ok(None) => here.map_err(|error| legacy_or(data, at, error)),
+        },
+    }
+}
+
+/// Whether the tables are real: not zeroes of a stub that happen to be no impossible sections, and
+/// not absent because this header counts its sections elsewhere.
+fn is_plausible(smf: &Smf<'_>) -> bool {
+    if smf.sections().is_empty() {
+        return !is_legacy(smf.file(), smf.header_offset());
+    }
+    smf.sections().iter().any(|s| s.kind != SectionKind::Unknown(0) || !s.name.is_empty())
+}
+
+/// Whether the header may be of an age when `section_count` stood at 12. Byte 12 is the compression
+/// now, which is at most 2 and stands before its level and two reserved bytes.
+fn is_legacy(data: &[u8], at: u64) -> bool {
+    let field = usize::try_from(at).ok().and_then(|at| u32_at(data, at + 12)).unwrap_or(0);
+    matches!(field, 1..=0xffff) && !matches!(field & 0xff, 1..=2)
+}
+
+/// The error, unless it comes from the age of the header.
+fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
+    if is_legacy(data, at) { FormatError::LegacyHeader { at } } else { error }
+}
+
+/// A header at offset 0: the layouts are told apart by which section table fits.
+fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
+    let open = |layout| {
+        let header = header_at(data, layout, 0).ok_or(FormatError::NoLayout { at: 0 })?;
+        let declared = u64::from(header.data_offset);
+        let at_declared = Smf::open(data, layout, header, 0, declared, limits);
+        match at_declared {
+            Err(_) if declared != 0 => {
+                Smf::open(data, layout, header, 0, 0, limits).or(at_declared)
+            }
+            opened => opened,
+        }
+    };
+    match (open(Layout::Native), open(Layout::Packed)) {
+        (Ok(native), Ok(packed)) => match (says_native(&native), says_packed(&packed)) {
+            (true, false) => Ok(native),
+            (false, true) => Ok(packed),
+            (false, false) => Err(legacy_or(data, 0, FormatError::NoLayout { at: 0 })),
+            (true, true) => Err(FormatError::TwoLayouts { first: "native", second: "packed", at: 0 }),
+        },
+        (Ok(smf), Err(_)) | (Err(_), Ok(smf)) => Ok(smf),
+        (Err(native), Err(packed)) => {
+            let compact = open(Layout::Compact);
+            match compact.and_then(check_compact) {
+                Ok(smf) => Ok(smf),
+                Err(_) => Err(likeliest_error(data, native, packed)),
+            }
+        }
+    }
+}
+
+/// Where both layouts read, an empty table is no evidence: the offset of a real one is.
+fn says_native(smf: &Smf<'_>) -> bool {
+    !smf.sections().is_empty() || smf.header().section_table == NATIVE_HEADER as u64
+}
+
+fn says_packed(smf: &Smf<'_>) -> bool {
+    !smf.sections().is_empty() || smf.header().section_table == PACKED_HEADER as u64
+}
+
+fn check_compact(smf: Smf<'_>) -> Result<Smf<'_>, FormatError> {
+    let named = !smf.sections().is_empty() && smf.sections().iter().all(|s| is_printable(s.name));
+    if named { Ok(smf) } else { Err(FormatError::NoLayout { at: 0 }) }
+}
+
+/// When nothing reads, the complaint of the layout that the header comes nearest to.
+fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> FormatError {
+    let table = |at| u64_at(data, at).unwrap_or(u64::MAX);
+    let (native_at, packed_at) = (table(24), table(20));
+    let inside = |at: u64, header: usize| at >= header as u64 && at < data.len() as u64;
+    if native_at == NATIVE_HEADER as u64 {
+        native
+    } else if inside(packed_at, PACKED_HEADER) {
+        packed
+    } else if inside(native_at, NATIVE_HEADER) {
+        native
+    } else {
+        legacy_or(data, 0, FormatError::NoLayout { at: 0 })
+    }
+}
+
+/// The one base above 0 at which every section entry, every payload and every symbol name fits;
+/// `None` when there is no such base.
+///
+/// What was put in front usually says where it ends: a base inside of it is looked at only when there
+/// is none behind. Every place is tried, since two that fit are an error. A place costs a look at five
+/// bytes; the work behind that is bounded by the length of the file.
+fn find_base(
+    data: &[u8],
+    layout: Layout,
+    header: Header,
+    at: u64,
+    limits: Limits,
+) -> Result<Option<u64>, FormatError> {
+    let stub = stub_len(data).unwrap_or(1).clamp(1, at.max(1));
+    let mut search = BaseSearch::new(data, layout, header, at, limits);
+    match search.between(stub, at)? {
+        None if stub > 1 => search.between(1, stub),
+        found => Ok(found),
+    }
+}
+
+/// The length of a stub that tells it: a `#!` line, or a 64-bit ELF image.
+fn stub_len(data: &[u8]) -> Option<u64> {
+    if data.starts_with(b"#!") {
+        let line = data.iter().position(|&byte| byte == b'\n')?;
+        return Some(line as u64 + 1);
+    }
+    if !data.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (segments, sections) = (u64_at(data, 32)?, u64_at(data, 40)?);
+    let count = |at| u16_at(data, at).map(u64::from);
+    let mut end = sections.checked_add(count(58)? * count(60)?)?;
+    for index in 0..count(56)? {
+        let header = usize::try_from(segments.checked_add(index * count(54)?)?).ok()?;
+        let offset = u64_at(data, header.checked_add(8)?)?;
+        end = end.max(offset.checked_add(u64_at(data, header.checked_add(32)?)?)?);
+    }
+    Some(end)
+}
+
+/// A type that has a number, and flags of which only the low four bits can be set.
+#[inline(always)]
+fn looks_like_entry(entry: &[u8]) -> bool {
+    match entry {
+        [kind, _, _, _, flags, 0, 0, 0, ..] => *kind != 0 && *flags <= 0xf,
+        _ => false,
+    }
+}
+
+/// The search for a base, and how much more of it the file justifies.
+struct BaseSearch<'d> {
+    data: &'d [u8],
+    layout: Layout,
+    header: Header,
+    at: u64,
+    limits: Limits,
+    /// Bytes that may still be looked at beyond the first look.
+    left: u64,
+    /// Bytes that opening looks at to find the end of the last name.
+    tail: u64,
+}
+
+impl<'d> BaseSearch<'d> {
+    fn new(data: &'d [u8], layout: Layout, header: Header, at: u64, limits: Limits) -> Self {
+        let before = usize::try_from(at).ok().and_then(|at| data.get(..at)).unwrap_or(&[]);
+        let tail = before.iter().rev().take_while(|byte| **byte != 0).count() as u64;
+        let left = 4 * data.len() as u64 + 65_536;
+        BaseSearch { data, layout, header, at, limits, left, tail }
+    }
+
+    /// The one base in `first..end`.
+    fn between(&mut self, first: u64, end: u64) -> Result<Option<u64>, FormatError> {
+        let stride = self.layout.section_stride();
+        let table = u64::from(self.header.section_count) * stride as u64;
+        let behind = self.header.section_table.checked_add(table);
+        let last = behind.and_then(|behind| self.at.checked_sub(behind));
+        let Some(last) = last.filter(|_| table != 0) else { return Ok(None) };
+        let Some(len) = end.min(last + 1).checked_sub(first) else { return Ok(None) };
+        let entries = first.checked_add(self.header.section_table);
+        let entries = entries.and_then(|at| slice(self.data, at, len + stride as u64 - 1));
+        let mut found = None;
+        for (base, entry) in (first..).zip(entries.unwrap_or(&[]).windows(stride)) {
+            if !looks_like_entry(entry) || !self.fits(base)? {
+                continue;
+            }
+            match found {
+                None => found = Some(base),
+                Some(first) => return Err(FormatError::TwoBases { first, second: base }),
+            }
+        }
+        Ok(found)
+    }
+
+    fn spend(&mut self, work: u64) -> Result<(), FormatError> {
+        let too_long = FormatError::BaseSearchTooLong { at: self.at };
+        self.left = self.left.checked_sub(work).ok_or(too_long)?;
+        Ok(())
+    }
+
+    /// Whether everything fits at `base`.
+    fn fits(&mut self, base: u64) -> Result<bool, FormatError> {
+        let Self { data, layout, header, at, limits, .. } = *self;
+        let Ok(table) = section_table(data, layout, &header, at, base) else { return Ok(false) };
+        let stride = layout.section_stride();
+        for index in 0..table.len() {
+            self.spend(stride as u64)?;
+            let entry = table.table.get(index * stride..).and_then(|b| Entry::decode(b, layout));
+            let section = table.try_get(index);
+            let (Some(entry), Some(Ok(section))) = (entry, section) else { return Ok(false) };
+            if !entry.is_plausible() || section.offset + section.data.len() as u64 > at {
+                return Ok(false);
+            }
+        }
+        self.spend(table.table.len() as u64 + self.tail)?;
+        self.spend(2 * u64::from(header.symbol_count) * SYMBOL as u64)?;
+        let Ok(smf) = Smf::open(data, layout, header, at, base, limits) else { return Ok(false) };
+        Ok(smf.symbols().iter().all(|symbol| symbol.is_ok()))
+    }
+}

@@ -1,0 +1,411 @@
+//! A whole module: which layout it has, where its parts lie, and whether they are sound.
+//!
+//! [`Smf::parse`] finds the header, checks that every section lies in the file, and nothing more, so
+//! that opening is fast; [`Smf::verify`] checks all the rest that can be checked without running.
+//! Neither allocates. Facts: the SMF specification v1.1, sections 1 to 3, and its writers.
+//! How the header is found is told in `detect`.
+
+use super::bytes::slice;
+use super::detect;
+use super::error::{FormatError, Table};
+use super::functions::{self, Functions};
+use super::header::{Compression, Header};
+use super::layout::{Layout, PACKED_HEADER, SYMBOL};
+use super::note;
+use super::reloc::{RelocKind, RelocTable};
+use super::section::{Section, SectionKind, Sections};
+use super::symbol::{SymbolKind, Symbols};
+use super::template::{TemplateMeta, Templates};
+
+/// What a file may ask for before it is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of memory that all sections together may take.
+    pub virtual_size: u64,
+}
+
+impl Default for Limits {
+    /// 4 GiB of memory.
+    fn default() -> Self {
+        Limits { virtual_size: 4 << 30 }
+    }
+}
+
+/// A module in its file. A view: it borrows the bytes and owns nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Smf<'d> {
+    data: &'d [u8],
+    layout: Layout,
+    header: Header,
+    header_offset: u64,
+    base: u64,
+    sections: Sections<'d>,
+    symbols: Symbols<'d>,
+}
+
+impl<'d> Smf<'d> {
+    /// Reads the module in `data`, the whole file, with the default [`Limits`].
+    ///
+    /// # Errors
+    /// Why the file is no module of any layout, with an absolute offset.
+    pub fn parse(data: &'d [u8]) -> Result<Self, FormatError> {
+        Self::parse_within(data, Limits::default())
+    }
+
+    /// As [`Smf::parse`], with limits of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Smf::parse`].
+    pub fn parse_within(data: &'d [u8], limits: Limits) -> Result<Self, FormatError> {
+        detect::find(data, limits)
+    }
+
+    /// Reads the module with its header at `at` in `layout` and its offsets counting from `base`.
+    #[inline]
+    pub(super) fn open(
+        data: &'d [u8],
+        layout: Layout,
+        header: Header,
+        at: u64,
+        base: u64,
+        limits: Limits,
+    ) -> Result<Self, FormatError> {
+        if base > data.len() as u64 {
+            let at = at + layout.header_fields().data_offset as u64;
+            return Err(FormatError::StubOutside { size: base, at });
+        }
+        let sections = section_table(data, layout, &header, at, base)?;
+        let mut total = 0u64;
+        let (mut code, mut data_section, mut strtab) = (None, None, None);
+        for index in 0..sections.len() {
+            let Some(section) = sections.try_get(index) else { break };
+            let section = section?;
+            total = total.saturating_add(section.memory_size());
+            if total > limits.virtual_size {
+                let (limit, at) = (limits.virtual_size, section.entry_offset);
+                return Err(FormatError::VirtualSize { total, limit, at });
+            }
+            if section.is_compressed() {
+                check_compression(&header, &section)?;
+            }
+            let first = match section.kind {
+                SectionKind::Code => &mut code,
+                SectionKind::Data => &mut data_section,
+                SectionKind::StrTab => &mut strtab,
+                _ => continue,
+            };
+            first.get_or_insert(section);
+        }
+        let (table, table_offset) = symbol_table(data, layout, &header, at, base)?;
+        let strings = match strtab {
+            Some(section) => section.data,
+            None => implied_strings(data, table, table_offset, at),
+        };
+        let defaults = (code.map(|s| s.index), data_section.map(|s| s.index));
+        let symbols = Symbols::new(layout, table, table_offset, strings, sections, defaults);
+        Ok(Smf { data, layout, header, header_offset: at, base, sections, symbols })
+    }
+
+    /// The layout.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where the header stands, from the first byte of the file.
+    pub fn header_offset(&self) -> u64 {
+        self.header_offset
+    }
+
+    /// What the offsets in the file count from: the length of the stub, declared or found.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Whether something was put before the module, declared or not.
+    pub fn has_stub(&self) -> bool {
+        self.base != 0
+    }
+
+    /// The whole file.
+    pub fn file(&self) -> &'d [u8] {
+        self.data
+    }
+
+    /// The sections.
+    pub fn sections(&self) -> Sections<'d> {
+        self.sections
+    }
+
+    /// The symbols.
+    pub fn symbols(&self) -> Symbols<'d> {
+        self.symbols
+    }
+
+    /// The section with this number.
+    ///
+    /// # Errors
+    /// [`FormatError::NoSuchSection`].
+    pub fn section(&self, index: u32) -> Result<Section<'d>, FormatError> {
+        let count = u32::try_from(self.sections.len()).unwrap_or(u32::MAX);
+        let section = usize::try_from(index).ok().and_then(|index| self.sections.get(index));
+        section.ok_or(FormatError::NoSuchSection { index, count })
+    }
+
+    /// The first code section.
+    pub fn code(&self) -> Option<Section<'d>> {
+        self.sections.of_kind(SectionKind::Code)
+    }
+
+    /// The relocation sections with what they apply to; an error stands in the place of a broken one.
+    pub fn reloc_tables(&self) -> impl Iterator<Item = Result<RelocTable<'d>, FormatError>> + use<'d> {
+        let smf = *self;
+        let tables = self.sections.iter().filter(|section| section.kind == SectionKind::Reloc);
+        tables.map(move |section| smf.reloc_table(section))
+    }
+
+    fn reloc_table(&self, section: Section<'d>) -> Result<RelocTable<'d>, FormatError> {
+        let Section { index, size, offset: at, .. } = section;
+        if !section.data.len().is_multiple_of(super::layout::RELOC) {
+            return Err(FormatError::RelocTableSize { section: index, size, at });
+        }
+        let missing = FormatError::RelocNoTarget { section: index, at: section.entry_offset };
+        let target = self.reloc_target(&section).ok_or(missing)?;
+        Ok(RelocTable { section, target, layout: self.layout })
+    }
+
+    /// `.rela.NAME` applies to the section `NAME`, or `.NAME` as ELF has it; every other name, and a
+    /// `.rela.text` beside a code section that is called otherwise, to the code.
+    fn reloc_target(&self, section: &Section<'d>) -> Option<Section<'d>> {
+        let Some(name) = section.name.strip_prefix(b".rela.") else { return self.code() };
+        let dotted = section.name.strip_prefix(b".rela")?;
+        let other = |s: &Section<'d>| s.kind != SectionKind::Reloc;
+        let exact = self.sections.iter().filter(other).find(|s| s.name == name);
+        let named = exact.or_else(|| self.sections.iter().filter(other).find(|s| s.name == dotted));
+        named.or_else(|| if name == b"text" { self.code() } else { None })
+    }
+
+    /// The bytes of note.sdn and where they begin in the file; `None` when there is no such section.
+    /// A size of 0 in the table means: up to the terminator.
+    ///
+    /// # Errors
+    /// [`FormatError::NoteUnterminated`].
+    pub fn note_bytes(&self) -> Result<Option<(&'d [u8], u64)>, FormatError> {
+        let Some(section) = self.sections.named(b"note.sdn") else { return Ok(None) };
+        let at = section.offset;
+        if section.size != 0 {
+            return Ok(Some((section.data, at)));
+        }
+        let rest = usize::try_from(at).ok().and_then(|at| self.data.get(at..)).unwrap_or(&[]);
+        let missing = FormatError::NoteUnterminated { at };
+        let len = super::sdn::find_end(rest, super::sdn::NOTE_CAP).ok_or(missing)?;
+        Ok(rest.get(..len).map(|note| (note, at)))
+    }
+
+    /// note.sdn, read; `None` when there is no such section.
+    ///
+    /// # Errors
+    /// A note without an end, or one that is not UTF-8.
+    pub fn note(&self) -> Result<Option<note::Note<'d>>, FormatError> {
+        self.note_bytes()?.map(|(bytes, at)| note::Note::parse(bytes, at)).transpose()
+    }
+
+    /// The templates, in whichever container; `None` when there is no such section.
+    ///
+    /// # Errors
+    /// A container that is neither GTPL nor counted, or that does not hold what it counts.
+    pub fn templates(&self) -> Result<Option<Templates<'d>>, FormatError> {
+        let section = self.sections.of_kind(SectionKind::TemplateCode);
+        section.map(|s| Templates::parse(s.data, s.offset)).transpose()
+    }
+
+    /// The bytecode functions; `None` when the code is machine code.
+    ///
+    /// # Errors
+    /// A broken function table.
+    pub fn functions(&self) -> Result<Option<Functions<'d>>, FormatError> {
+        let Some(code) = self.code().filter(|code| functions::is_bytecode(code.data)) else {
+            return Ok(None);
+        };
+        let strings = self.sections.of_kind(SectionKind::StrTab).map_or(&[][..], |s| s.data);
+        Functions::parse(code.data, strings, code.offset).map(Some)
+    }
+
+    /// The ELF shared object of a dynlib; `None` in every other layout.
+    pub fn shared_object(&self) -> Option<&'d [u8]> {
+        if self.layout != Layout::Dynlib {
+            return None;
+        }
+        slice(self.data, 0, self.header_offset)
+    }
+
+    /// Checks everything that can be checked without running: every symbol, relocation, template,
+    /// bytecode function and note row. Time is linear in the file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with an absolute offset.
+    pub fn verify(&self) -> Result<(), FormatError> {
+        self.verify_symbols()?;
+        for table in self.reloc_tables() {
+            self.verify_relocs(&table?)?;
+        }
+        self.verify_entry_point()?;
+        for section in self.sections.iter().filter(|s| !s.is_compressed()) {
+            match section.kind {
+                SectionKind::TemplateCode => Templates::parse(section.data, section.offset)?.check()?,
+                SectionKind::TemplateMeta => {
+                    TemplateMeta::parse(section.data, section.offset)?;
+                }
+                _ => {}
+            }
+        }
+        if let Some(note) = self.note()? {
+            note.check()?;
+        }
+        if let Some(functions) = self.functions()? {
+            functions.check()?;
+        }
+        Ok(())
+    }
+
+    fn verify_symbols(&self) -> Result<(), FormatError> {
+        // Symbols come in runs of one section, so the last one looked up is nearly always right.
+        let mut last: Option<(u32, u64)> = None;
+        for symbol in self.symbols.iter() {
+            let symbol = symbol?;
+            let Some(index) = symbol.section.filter(|_| symbol.kind.has_address()) else { continue };
+            let size = match last {
+                Some((section, size)) if section == index => size,
+                _ => {
+                    let section = self.section(index)?;
+                    let lost = section.has_lost_size();
+                    let size = if lost { u64::MAX } else { section.memory_size() };
+                    last = Some((index, size));
+                    size
+                }
+            };
+            if symbol.kind != SymbolKind::Section {
+                symbol.check_place(size)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every relocation of a table has a type, a symbol and a place.
+    ///
+    /// # Errors
+    /// The first one that has not.
+    pub fn verify_relocs(&self, table: &RelocTable<'d>) -> Result<(), FormatError> {
+        let section = table.section.index;
+        let count = self.symbols.len() as u64;
+        let room = table.target.memory_size();
+        let broken = table.iter().position(|reloc| {
+            let end = reloc.offset.checked_add(reloc.kind.width());
+            matches!(reloc.kind, RelocKind::Unknown(_))
+                || u64::from(reloc.symbol) >= count
+                || end.is_none_or(|end| end > room)
+        });
+        let Some(at_index) = broken else { return Ok(()) };
+        let Some(reloc) = table.iter().nth(at_index) else { return Ok(()) };
+        let index = u32::try_from(at_index).unwrap_or(u32::MAX);
+        let at = table.section.offset + at_index as u64 * super::layout::RELOC as u64;
+        Err(match reloc.kind {
+            RelocKind::Unknown(value) => FormatError::RelocType { section, index, value, at },
+            _ if u64::from(reloc.symbol) >= count => {
+                FormatError::RelocSymbol { section, index, symbol: reloc.symbol, at }
+            }
+            _ => FormatError::RelocPlace { section, index, offset: reloc.offset, at },
+        })
+    }
+
+    fn verify_entry_point(&self) -> Result<(), FormatError> {
+        let offset = self.header.entry_point;
+        let at = self.header_offset + self.layout.header_fields().entry_point as u64;
+        match self.code() {
+            _ if offset == 0 => Ok(()),
+            Some(code) if offset < code.memory_size() => Ok(()),
+            _ => Err(FormatError::EntryPoint { offset, at }),
+        }
+    }
+}
+
+/// The section table, which must lie in the file and not under a leading header.
+#[inline]
+pub(super) fn section_table<'d>(
+    data: &'d [u8],
+    layout: Layout,
+    header: &Header,
+    at: u64,
+    base: u64,
+) -> Result<Sections<'d>, FormatError> {
+    let count = u64::from(header.section_count);
+    let (offset, field) = match layout {
+        Layout::Compact => (PACKED_HEADER as u64, layout.header_fields().section_count),
+        _ => (header.section_table, layout.header_fields().section_table),
+    };
+    let outside = FormatError::TableOutside {
+        table: Table::Sections,
+        offset,
+        count,
+        at: at + field as u64,
+    };
+    if count == 0 {
+        return Ok(Sections { data, table: &[], table_offset: 0, layout, base });
+    }
+    let table_offset = base.checked_add(offset).ok_or(outside)?;
+    if at == 0 && table_offset < layout.header_len() as u64 {
+        return Err(outside);
+    }
+    let len = count.checked_mul(layout.section_stride() as u64).ok_or(outside)?;
+    let table = slice(data, table_offset, len).ok_or(outside)?;
+    Ok(Sections { data, table, table_offset, layout, base })
+}
+
+/// The symbol table and where it begins. Offset 0 means that there is none, whatever the count says:
+/// bytecode files count their functions there.
+#[inline]
+fn symbol_table<'d>(
+    data: &'d [u8],
+    layout: Layout,
+    header: &Header,
+    at: u64,
+    base: u64,
+) -> Result<(&'d [u8], u64), FormatError> {
+    let count = u64::from(header.symbol_count);
+    if header.symbol_table == 0 || matches!(layout, Layout::Compact | Layout::Dynlib) {
+        return Ok((&[], 0));
+    }
+    let offset = header.symbol_table;
+    let outside = FormatError::TableOutside {
+        table: Table::Symbols,
+        offset,
+        count,
+        at: at + layout.header_fields().symbol_table as u64,
+    };
+    let table_offset = base.checked_add(offset).ok_or(outside)?;
+    let table = slice(data, table_offset, count * SYMBOL as u64).ok_or(outside)?;
+    Ok((table, table_offset))
+}
+
+/// The strings of a file without a StrTab section: from the end of the symbol table to the trailer,
+/// or to the end of the file.
+fn implied_strings<'d>(data: &'d [u8], table: &[u8], table_offset: u64, header: u64) -> &'d [u8] {
+    if table.is_empty() {
+        return &[];
+    }
+    let start = table_offset + table.len() as u64;
+    let end = if header >= start { header } else { data.len() as u64 };
+    end.checked_sub(start).and_then(|len| slice(data, start, len)).unwrap_or(&[])
+}
+
+fn check_compression(header: &Header, section: &Section<'_>) -> Result<(), FormatError> {
+    let known = matches!(header.compression, Compression::ZSTD | Compression::LZ4);
+    if known && section.kind != SectionKind::Code {
+        return Ok(());
+    }
+    Err(FormatError::SectionCompression { index: section.index, at: section.entry_offset })
+}

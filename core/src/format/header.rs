@@ -1,0 +1,329 @@
+//! The header: what the bytes say, one field after another, in any layout.
+//!
+//! Codes are open: a platform or an architecture that nobody has named yet is a number, not an
+//! error. Only running a module asks for a known one.
+
+use core::fmt;
+
+use super::bytes::{u8_at, u16_at, u32_at, u64_at};
+use super::layout::{Layout, NATIVE_HEADER};
+
+/// Declares an open code: a byte on the wire, some of whose values have names.
+macro_rules! open_code {
+    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $name:ident = $value:literal $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub struct $type(pub u8);
+
+        impl $type {
+            $($(#[$vdoc])* pub const $name: Self = Self($value);)*
+
+            /// The name of the code; `None` when it has none.
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($value => Some($text),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.name() {
+                    Some(name) => f.pad(name),
+                    None => write!(f, "{}", self.0),
+                }
+            }
+        }
+    };
+}
+
+open_code! {
+    /// The system a module was made for.
+    Platform {
+        /// Any system.
+        ANY = 0 "any",
+        /// Linux.
+        LINUX = 1 "linux",
+        /// Windows.
+        WINDOWS = 2 "windows",
+        /// MacOS.
+        MACOS = 3 "macos",
+        /// FreeBSD.
+        FREEBSD = 4 "freebsd",
+        /// No system: bare metal.
+        NONE = 5 "none",
+    }
+}
+
+open_code! {
+    /// The instruction set of a module's code.
+    Arch {
+        /// x86-64.
+        X86_64 = 0 "x86_64",
+        /// 64-bit ARM.
+        AARCH64 = 1 "aarch64",
+        /// 32-bit x86.
+        X86 = 2 "x86",
+        /// 32-bit ARM.
+        ARM = 3 "arm",
+        /// 64-bit RISC-V.
+        RISCV64 = 4 "riscv64",
+        /// 32-bit RISC-V.
+        RISCV32 = 5 "riscv32",
+        /// 32-bit WebAssembly.
+        WASM32 = 6 "wasm32",
+        /// 64-bit WebAssembly.
+        WASM64 = 7 "wasm64",
+    }
+}
+
+open_code! {
+    /// The algorithm of the sections that are marked compressed.
+    Compression {
+        /// No section is compressed.
+        NONE = 0 "none",
+        /// Zstandard.
+        ZSTD = 1 "zstd",
+        /// LZ4.
+        LZ4 = 2 "lz4",
+    }
+}
+
+open_code! {
+    /// What kind of program a module is.
+    AppType {
+        /// A command.
+        CLI = 0 "cli",
+        /// A program that draws in the terminal.
+        TUI = 1 "tui",
+        /// A program with windows.
+        GUI = 2 "gui",
+        /// A service.
+        SERVICE = 3 "service",
+        /// A program that reads commands in a loop.
+        REPL = 4 "repl",
+    }
+}
+
+/// The flags of a header. Unknown bits are kept and ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// The module can be run.
+    pub const EXECUTABLE: u32 = 1;
+    /// The module may be replaced while it runs.
+    pub const RELOADABLE: u32 = 2;
+    /// The module holds debugging information.
+    pub const DEBUG_INFO: u32 = 4;
+    /// The code is position-independent.
+    pub const PIC: u32 = 8;
+    /// Something stands before the module.
+    pub const HAS_STUB: u32 = 0x10;
+    /// The module holds a note.sdn. Read, never set by a writer.
+    pub const NOTE: u32 = 0x20;
+    /// The module holds an aspect pack.
+    pub const ASPECT_PACK: u32 = 0x40;
+
+    /// Whether `bit` is set.
+    pub const fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// The names of the known bits that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        const NAMES: [(u32, &str); 7] = [
+            (Flags::EXECUTABLE, "executable"),
+            (Flags::RELOADABLE, "reloadable"),
+            (Flags::DEBUG_INFO, "debug_info"),
+            (Flags::PIC, "pic"),
+            (Flags::HAS_STUB, "has_stub"),
+            (Flags::NOTE, "note"),
+            (Flags::ASPECT_PACK, "aspect_pack"),
+        ];
+        NAMES.into_iter().filter(move |(bit, _)| self.has(*bit)).map(|(_, name)| name)
+    }
+}
+
+/// The fields of a header. Offsets are as written: they count from the module's base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Major and minor version; they do not tell the layouts apart.
+    pub version: (u8, u8),
+    /// The system the module was made for.
+    pub platform: Platform,
+    /// The instruction set of its code.
+    pub arch: Arch,
+    /// What the module is and has.
+    pub flags: Flags,
+    /// The algorithm of compressed sections.
+    pub compression: Compression,
+    /// How hard the writer compressed.
+    pub compression_level: u8,
+    /// Entries in the section table.
+    pub section_count: u32,
+    /// Where the section table begins.
+    pub section_table: u64,
+    /// Where the symbol table begins; 0 when there is none.
+    pub symbol_table: u64,
+    /// Entries in the symbol table.
+    pub symbol_count: u32,
+    /// How many of them are exported, as the writer counted.
+    pub exported_count: u32,
+    /// Where running begins, in bytes from the start of the code section.
+    pub entry_point: u64,
+    /// Bytes of the stub before the module.
+    pub stub_size: u32,
+    /// What every offset in the file is relative to, when not 0.
+    pub data_offset: u32,
+    /// A hash of the module, as the writer chose.
+    pub module_hash: u64,
+    /// A hash of its source, as the writer chose.
+    pub source_hash: u64,
+    /// What kind of program it is.
+    pub app_type: AppType,
+    /// The window's width, in pixels.
+    pub window_width: u16,
+    /// The window's height, in pixels.
+    pub window_height: u16,
+    /// How eagerly to prefetch; 0 says nothing.
+    pub prefetch_hint: u8,
+    /// How many files the program will want soon.
+    pub prefetch_files: u8,
+}
+
+impl Header {
+    /// Reads the header whose magic is the first byte of `bytes`, in `layout`. The fields of both
+    /// layouts lie within the first 96 bytes, so that this cannot fail.
+    #[inline]
+    pub(super) fn decode(bytes: &[u8; NATIVE_HEADER], layout: Layout) -> Self {
+        let at = layout.header_fields();
+        let (u8, u16) = (|o| u8_at(bytes, o).unwrap_or(0), |o| u16_at(bytes, o).unwrap_or(0));
+        let (u32, u64) = (|o| u32_at(bytes, o).unwrap_or(0), |o| u64_at(bytes, o).unwrap_or(0));
+        Header {
+            version: (u8(4), u8(5)),
+            platform: Platform(u8(6)),
+            arch: Arch(u8(7)),
+            flags: Flags(u32(8)),
+            compression: Compression(u8(12)),
+            compression_level: u8(13),
+            section_count: u32(at.section_count),
+            section_table: u64(at.section_table),
+            symbol_table: u64(at.symbol_table),
+            symbol_count: u32(at.symbol_count),
+            exported_count: u32(at.exported_count),
+            entry_point: u64(at.entry_point),
+            stub_size: u32(at.stub_size),
+            data_offset: u32(at.data_offset),
+            module_hash: u64(at.module_hash),
+            source_hash: u64(at.source_hash),
+            app_type: AppType(u8(at.app_type)),
+            window_width: u16(at.window_width),
+            window_height: u16(at.window_height),
+            prefetch_hint: u8(at.prefetch_hint),
+            prefetch_files: u8(at.prefetch_files),
+        }
+    }
+
+    /// Writes the fields into `out`, whose other bytes keep what they held. The counterpart of
+    /// [`Header::decode`]: the same table of offsets serves both.
+    pub(super) fn encode(&self, out: &mut [u8; NATIVE_HEADER], layout: Layout) {
+        let at = layout.header_fields();
+        let mut put = |offset: usize, bytes: &[u8]| {
+            if let Some(field) = out.get_mut(offset..offset + bytes.len()) {
+                field.copy_from_slice(bytes);
+            }
+        };
+        put(0, &super::layout::MAGIC);
+        put(4, &[self.version.0, self.version.1, self.platform.0, self.arch.0]);
+        put(8, &self.flags.0.to_le_bytes());
+        put(12, &[self.compression.0, self.compression_level]);
+        put(at.section_count, &self.section_count.to_le_bytes());
+        put(at.section_table, &self.section_table.to_le_bytes());
+        put(at.symbol_table, &self.symbol_table.to_le_bytes());
+        put(at.symbol_count, &self.symbol_count.to_le_bytes());
+        put(at.exported_count, &self.exported_count.to_le_bytes());
+        put(at.entry_point, &self.entry_point.to_le_bytes());
+        put(at.stub_size, &self.stub_size.to_le_bytes());
+        put(at.data_offset, &self.data_offset.to_le_bytes());
+        put(at.module_hash, &self.module_hash.to_le_bytes());
+        put(at.source_hash, &self.source_hash.to_le_bytes());
+        put(at.app_type, &[self.app_type.0]);
+        put(at.window_width, &self.window_width.to_le_bytes());
+        put(at.window_height, &self.window_height.to_le_bytes());
+        put(at.prefetch_hint, &[self.prefetch_hint, self.prefetch_files]);
+    }
+}
+
+impl Default for Header {
+    /// A version 1.1 x86-64 Linux command without sections: what a writer starts from.
+    fn default() -> Self {
+        Header {
+            version: (1, 1),
+            platform: Platform::LINUX,
+            arch: Arch::X86_64,
+            flags: Flags(0),
+            compression: Compression::NONE,
+            compression_level: 0,
+            section_count: 0,
+            section_table: 0,
+            symbol_table: 0,
+            symbol_count: 0,
+            exported_count: 0,
+            entry_point: 0,
+            stub_size: 0,
+            data_offset: 0,
+            module_hash: 0,
+            source_hash: 0,
+            app_type: AppType::CLI,
+            window_width: 1280,
+            window_height: 720,
+            prefetch_hint: 0,
+            prefetch_files: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let header = Header {
+            section_count: 0x0102_0304,
+            section_table: 0x0506_0708_090a_0b0c,
+            symbol_table: 0x1112_1314_1516_1718,
+            symbol_count: 21,
+            exported_count: 22,
+            entry_point: 23,
+            stub_size: 24,
+            data_offset: 25,
+            module_hash: 26,
+            source_hash: 27,
+            app_type: AppType::REPL,
+            window_width: 28,
+            window_height: 29,
+            prefetch_hint: 30,
+            prefetch_files: 31,
+            flags: Flags(0xffff_ffff),
+            compression: Compression::LZ4,
+            compression_level: 9,
+            version: (7, 8),
+            platform: Platform(200),
+            arch: Arch::WASM64,
+        };
+        for layout in [Layout::Native, Layout::Packed] {
+            let mut bytes = [0xaa; NATIVE_HEADER];
+            header.encode(&mut bytes, layout);
+            assert_eq!(Header::decode(&bytes, layout), header);
+        }
+    }
+
+    #[test]
+    fn unknown_codes_show_their_number() {
+        use std::string::ToString;
+        assert_eq!((Arch(77).to_string(), Arch::RISCV64.to_string()), ("77".into(), "riscv64".into()));
+    }
+}

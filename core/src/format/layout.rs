@@ -1,0 +1,326 @@
+//! The wire layouts as data: offsets, strides, numberings. Everything above sees one model.
+//!
+//! Source: the SMF specification v1.1 and what its writers emit. The native layout is a C struct with
+//! its padding, the packed one has none; the two number their sections, symbols and relocations
+//! differently. Padding may hold garbage and is never looked at.
+
+use super::reloc::RelocKind;
+use super::section::SectionKind;
+use super::symbol::SymbolKind;
+
+/// `SMF\0`, the first four bytes of every header.
+pub const MAGIC: [u8; 4] = *b"SMF\0";
+/// Bytes of a native header.
+pub const NATIVE_HEADER: usize = 96;
+/// Bytes of a packed or compact header.
+pub const PACKED_HEADER: usize = 128;
+/// Bytes of a native section entry.
+pub const NATIVE_SECTION: usize = 56;
+/// Bytes of a packed section entry.
+pub const PACKED_SECTION: usize = 64;
+/// Bytes of a compact section entry.
+pub const COMPACT_SECTION: usize = 32;
+/// Bytes of a symbol in the native and in the packed layout.
+pub const SYMBOL: usize = 56;
+/// Bytes of a relocation.
+pub const RELOC: usize = 24;
+/// Bytes of a section's name; shorter names are padded with NUL.
+pub const SECTION_NAME: usize = 16;
+/// The greatest alignment a section may ask for, in bytes.
+pub const MAX_ALIGNMENT: u64 = 4096;
+
+/// How a module lies in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// A 96-byte header with C padding, usually at offset 0.
+    Native,
+    /// A 128-byte header without padding, usually at the end.
+    Packed,
+    /// A 128-byte header and 32-byte named sections; no symbols.
+    Compact,
+    /// An ELF shared object with a packed trailer.
+    Dynlib,
+}
+
+impl Layout {
+    /// The layout's name on the command line and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Layout::Native => "native",
+            Layout::Packed => "packed",
+            Layout::Compact => "compact",
+            Layout::Dynlib => "dynlib",
+        }
+    }
+
+    /// Bytes from one section entry to the next.
+    pub(super) const fn section_stride(self) -> usize {
+        match self {
+            Layout::Native => NATIVE_SECTION,
+            Layout::Packed | Layout::Dynlib => PACKED_SECTION,
+            Layout::Compact => COMPACT_SECTION,
+        }
+    }
+
+    /// Bytes of the header.
+    pub(super) const fn header_len(self) -> usize {
+        match self {
+            Layout::Native => NATIVE_HEADER,
+            Layout::Packed | Layout::Compact | Layout::Dynlib => PACKED_HEADER,
+        }
+    }
+
+    pub(super) const fn header_fields(self) -> &'static HeaderFields {
+        match self {
+            Layout::Native => &NATIVE,
+            Layout::Packed | Layout::Compact | Layout::Dynlib => &PACKED,
+        }
+    }
+
+    const fn numbering(self) -> &'static Numbering {
+        match self {
+            Layout::Native => &NATIVE_NUMBERS,
+            Layout::Packed | Layout::Compact | Layout::Dynlib => &PACKED_NUMBERS,
+        }
+    }
+
+    /// What section type `value` means in this layout.
+    #[inline]
+    pub fn section_kind(self, value: u8) -> SectionKind {
+        let kind = self.numbering().sections.get(usize::from(value)).copied().flatten();
+        kind.unwrap_or(SectionKind::Unknown(value))
+    }
+
+    /// What symbol type `value` means in this layout; `None` when it means nothing.
+    #[inline]
+    pub fn symbol_kind(self, value: u8) -> Option<SymbolKind> {
+        self.numbering().symbols.get(usize::from(value)).copied()
+    }
+
+    /// What relocation type `value` means in this layout.
+    #[inline]
+    pub fn reloc_kind(self, value: u8) -> RelocKind {
+        let kind = self.numbering().relocs.get(usize::from(value)).copied();
+        kind.unwrap_or(RelocKind::Unknown(value))
+    }
+
+    /// The number of a section kind in this layout; `None` when it has none.
+    pub fn section_number(self, kind: SectionKind) -> Option<u8> {
+        if let SectionKind::Unknown(value) = kind {
+            // A number that means something here would change its meaning.
+            return (self.section_kind(value) == kind).then_some(value);
+        }
+        number(self.numbering().sections, Some(kind))
+    }
+
+    /// The number of a symbol kind in this layout; `None` when it has none.
+    pub fn symbol_number(self, kind: SymbolKind) -> Option<u8> {
+        match (self, kind) {
+            (Layout::Packed, SymbolKind::Section) => number(self.numbering().symbols, SymbolKind::Type),
+            _ => number(self.numbering().symbols, kind),
+        }
+    }
+
+    /// The number of a relocation kind in this layout; `None` when it has none.
+    pub fn reloc_number(self, kind: RelocKind) -> Option<u8> {
+        number(self.numbering().relocs, kind)
+    }
+}
+
+fn number<T: PartialEq>(table: &[T], wanted: T) -> Option<u8> {
+    table.iter().position(|entry| *entry == wanted).and_then(|at| u8::try_from(at).ok())
+}
+
+/// Where the fields of a header stand, in bytes from its magic.
+pub(super) struct HeaderFields {
+    pub(super) section_count: usize,
+    pub(super) section_table: usize,
+    pub(super) symbol_table: usize,
+    pub(super) symbol_count: usize,
+    pub(super) exported_count: usize,
+    pub(super) entry_point: usize,
+    pub(super) stub_size: usize,
+    pub(super) data_offset: usize,
+    pub(super) module_hash: usize,
+    pub(super) source_hash: usize,
+    pub(super) app_type: usize,
+    pub(super) window_width: usize,
+    pub(super) window_height: usize,
+    pub(super) prefetch_hint: usize,
+    pub(super) prefetch_files: usize,
+}
+
+const NATIVE: HeaderFields = HeaderFields {
+    section_count: 16,
+    section_table: 24,
+    symbol_table: 32,
+    symbol_count: 40,
+    exported_count: 44,
+    entry_point: 48,
+    stub_size: 56,
+    data_offset: 60,
+    module_hash: 64,
+    source_hash: 72,
+    app_type: 80,
+    window_width: 82,
+    window_height: 84,
+    prefetch_hint: 86,
+    prefetch_files: 87,
+};
+
+const PACKED: HeaderFields = HeaderFields {
+    section_count: 16,
+    section_table: 20,
+    symbol_table: 28,
+    symbol_count: 36,
+    exported_count: 40,
+    entry_point: 44,
+    stub_size: 52,
+    data_offset: 56,
+    module_hash: 60,
+    source_hash: 68,
+    app_type: 76,
+    window_width: 77,
+    window_height: 79,
+    prefetch_hint: 81,
+    prefetch_files: 82,
+};
+
+/// What the type bytes of one family of writers mean; the index is the number.
+struct Numbering {
+    sections: &'static [Option<SectionKind>],
+    symbols: &'static [SymbolKind],
+    relocs: &'static [RelocKind],
+}
+
+const NATIVE_NUMBERS: Numbering = {
+    use SectionKind as S;
+    Numbering {
+        sections: &[
+            None,
+            Some(S::Code),
+            Some(S::Data),
+            Some(S::RoData),
+            Some(S::Bss),
+            Some(S::Reloc),
+            Some(S::SymTab),
+            Some(S::StrTab),
+            Some(S::Debug),
+            Some(S::TypeInfo),
+            Some(S::Version),
+            Some(S::SrcMap),
+            Some(S::TemplateCode),
+            Some(S::TemplateMeta),
+            Some(S::DrvManifest),
+            Some(S::LaunchMeta),
+            Some(S::AspectPackDirectory),
+        ],
+        symbols: &[
+            SymbolKind::None,
+            SymbolKind::Function,
+            SymbolKind::Data,
+            SymbolKind::Type,
+            SymbolKind::Trait,
+            SymbolKind::Actor,
+            SymbolKind::Constant,
+        ],
+        relocs: &[
+            RelocKind::None,
+            RelocKind::Abs64,
+            RelocKind::Pc32,
+            RelocKind::Plt32,
+            RelocKind::GotPcRel,
+            RelocKind::Arm64Branch26,
+            RelocKind::Arm64Page21,
+            RelocKind::Arm64PageOff12,
+            RelocKind::Arm64GotLoadPage21,
+            RelocKind::Arm64GotLoadPageOff12,
+        ],
+    }
+};
+
+const PACKED_NUMBERS: Numbering = {
+    use SectionKind as S;
+    Numbering {
+        sections: &[
+            None,
+            Some(S::Code),
+            Some(S::Data),
+            Some(S::RoData),
+            Some(S::Bss),
+            Some(S::Reloc),
+            Some(S::StrTab),
+            Some(S::Note),
+            Some(S::Debug),
+            Some(S::SymTab),
+            None,
+            None,
+            Some(S::TemplateCode),
+            Some(S::TemplateMeta),
+            Some(S::DrvManifest),
+            Some(S::LaunchMeta),
+            Some(S::AspectPackDirectory),
+        ],
+        symbols: &[
+            SymbolKind::Function,
+            SymbolKind::Data,
+            SymbolKind::Type,
+            SymbolKind::Trait,
+            SymbolKind::Actor,
+            SymbolKind::Constant,
+        ],
+        relocs: &[
+            RelocKind::None,
+            RelocKind::Abs64,
+            RelocKind::Pc32,
+            RelocKind::Plt32,
+            RelocKind::GotPcRel,
+            RelocKind::Abs32,
+        ],
+    }
+};
+
+// The wire structs end where the next thing begins.
+const _: () = {
+    assert!(NATIVE.prefetch_files + 1 + 8 == NATIVE_HEADER);
+    assert!(PACKED.prefetch_files + 1 + 45 == PACKED_HEADER);
+    assert!(NATIVE.section_table.is_multiple_of(8) && NATIVE.source_hash + 8 == NATIVE.app_type);
+    assert!(PACKED.section_table + 8 == PACKED.symbol_table);
+    assert!(PACKED.source_hash + 8 == PACKED.app_type);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_there_and_back() {
+        for layout in [Layout::Native, Layout::Packed] {
+            for value in 0..=255u8 {
+                assert_eq!(layout.section_number(layout.section_kind(value)), Some(value));
+                if let Some(kind) = layout.symbol_kind(value) {
+                    assert_eq!(layout.symbol_number(kind), Some(value));
+                }
+                if let kind @ (RelocKind::None | RelocKind::Abs64) = layout.reloc_kind(value) {
+                    assert_eq!(layout.reloc_number(kind), Some(value));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_two_numberings_differ_where_the_facts_say_so() {
+        assert_eq!(Layout::Native.section_kind(7), SectionKind::StrTab);
+        assert_eq!(Layout::Packed.section_kind(7), SectionKind::Note);
+        assert_eq!(Layout::Native.section_kind(6), SectionKind::SymTab);
+        assert_eq!(Layout::Packed.section_kind(6), SectionKind::StrTab);
+        assert_eq!(Layout::Packed.section_kind(9), SectionKind::SymTab);
+        assert_eq!(Layout::Packed.section_kind(10), SectionKind::Unknown(10));
+        assert_eq!(Layout::Native.symbol_kind(1), Some(SymbolKind::Function));
+        assert_eq!(Layout::Packed.symbol_kind(0), Some(SymbolKind::Function));
+        assert_eq!(Layout::Native.reloc_kind(5), RelocKind::Arm64Branch26);
+        assert_eq!(Layout::Packed.reloc_kind(5), RelocKind::Abs32);
+        assert_eq!(Layout::Native.section_number(SectionKind::Note), None);
+        assert_eq!(Layout::Packed.reloc_number(RelocKind::Arm64Page21), None);
+    }
+}

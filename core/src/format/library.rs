@@ -1,0 +1,595 @@
+//! LSMF archives: complete modules, one after another, behind an index (FORMAT.md, section 7).
+//!
+//! Opening an archive reads its header alone; an entry of the index is checked when it is read, so
+//! that one module out of thousands costs what one module costs. Only what lies outside the archive
+//! is refused: modules may overlap, repeat, and stand in any order, and of two with one name the
+//! first is meant.
+//!
+//! Which bytes the hashes cover is not in the format's text. Found by trying, and confirmed by the
+//! sample: `index_hash` is FNV-1a-64 of the index, `library_hash` of the index followed by all data
+//! from `data_offset` to the end of the archive; the header is in neither. A hash of 0 is one that
+//! the writer did not give.
+//!
+//! [`write()`] lays an archive out as the sample is: header, index, then the modules back to back.
+
+use core::fmt;
+
+use super::bytes::{array, fnv1a_64, fnv1a_64_more, slice, u8_at, u32_at, u64_at, until_nul};
+use super::error::{FormatError, Table};
+
+/// The first bytes of an archive.
+const MAGIC: &[u8; 4] = b"LSMF";
+
+/// Bytes of the header.
+const HEADER: usize = 128;
+
+/// Bytes of an entry of the index.
+const ENTRY: usize = 128;
+
+/// Bytes of an entry's name field, the NUL that ends the name included.
+const NAME: usize = 64;
+
+/// Where the fields of the header stand.
+mod header {
+    pub(super) const COUNT: usize = 8;
+    pub(super) const INDEX_OFFSET: usize = 12;
+    pub(super) const INDEX_SIZE: usize = 20;
+    pub(super) const DATA_OFFSET: usize = 28;
+    pub(super) const LIBRARY_HASH: usize = 36;
+    pub(super) const INDEX_HASH: usize = 44;
+}
+
+/// Where the fields of an index entry stand.
+mod entry {
+    pub(super) const OFFSET: usize = 64;
+    pub(super) const SIZE: usize = 72;
+    pub(super) const OBJECT_OFFSET: usize = 80;
+    pub(super) const OBJECT_SIZE: usize = 88;
+    pub(super) const HASH: usize = 96;
+    pub(super) const OBJECT_HASH: usize = 104;
+}
+
+// The reserved bytes at the end of both: 76 and 16.
+const _: () =
+    assert!(header::INDEX_HASH + 8 + 76 == HEADER && entry::OBJECT_HASH + 8 + 16 == ENTRY);
+
+/// Whether `data` is an archive and not a module.
+pub fn is_library(data: &[u8]) -> bool {
+    data.starts_with(MAGIC)
+}
+
+/// A module inside an archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Module<'d> {
+    /// From 0, in the order of the index.
+    pub index: u32,
+    /// The name, such as `std/math/scale`; not empty.
+    pub name: &'d str,
+    /// Where the module begins, in bytes from the begin of the archive.
+    pub offset: u64,
+    /// The length of the module in bytes.
+    pub size: u64,
+    /// The hash that the index gives for the module; 0 for none.
+    pub hash: u64,
+    /// The module: a complete SMF file.
+    pub data: &'d [u8],
+    /// The hash that the index gives for the object; 0 for none.
+    pub object_hash: u64,
+    /// The relocatable object that the module was made from, if the archive carries it.
+    pub object: Option<&'d [u8]>,
+}
+
+impl Module<'_> {
+    /// Compares the bytes with the hashes, so far as the index gives them.
+    ///
+    /// # Errors
+    /// [`FormatError::ModuleHash`], with the offset of the hash that is not true. `at` is the offset
+    /// of the entry.
+    fn verify(&self, at: u64) -> Result<(), FormatError> {
+        let parts = [
+            (self.hash, self.data, entry::HASH),
+            (self.object_hash, self.object.unwrap_or(&[]), entry::OBJECT_HASH),
+        ];
+        for (expected, bytes, place) in parts {
+            let found = if expected == 0 { 0 } else { fnv1a_64(bytes) };
+            if found != expected {
+                let at = at.saturating_add(place as u64);
+                return Err(FormatError::ModuleHash { index: self.index, expected, found, at });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An LSMF archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Library<'d> {
+    data: &'d [u8],
+    header: &'d [u8; HEADER],
+    entries: &'d [[u8; ENTRY]],
+    /// What the header calls the index; it may be longer than its entries.
+    index: &'d [u8],
+    index_offset: u64,
+}
+
+impl<'d> Library<'d> {
+    /// The archive that is `data`, whole.
+    ///
+    /// # Errors
+    /// [`FormatError::NoLibraryMagic`] also for one shorter than its header;
+    /// [`FormatError::LibraryVersion`]; [`FormatError::TableOutside`] for an index that does not lie
+    /// inside the archive or has no room for the modules it counts.
+    pub fn parse(data: &'d [u8]) -> Result<Self, FormatError> {
+        let header: &[u8; HEADER] = array(data, 0)
+            .filter(|header| is_library(&header[..]))
+            .ok_or(FormatError::NoLibraryMagic { at: 0 })?;
+        let version = |at| u8_at(header, at).unwrap_or(0);
+        let (major, minor) = (version(4), version(5));
+        if (major, minor) != (1, 0) {
+            return Err(FormatError::LibraryVersion { major, minor, at: 4 });
+        }
+        let count = u32_at(header, header::COUNT).unwrap_or(0);
+        let index_offset = field(header, header::INDEX_OFFSET);
+        let index_size = field(header, header::INDEX_SIZE);
+        let outside = FormatError::TableOutside {
+            table: Table::Modules,
+            offset: index_offset,
+            count: count.into(),
+            at: header::COUNT as u64,
+        };
+        let index = slice(data, index_offset, index_size).ok_or(outside)?;
+        let len = u64::from(count).saturating_mul(ENTRY as u64);
+        let (entries, _) = slice(index, 0, len).ok_or(outside)?.as_chunks();
+        Ok(Self { data, header, entries, index, index_offset })
+    }
+
+    /// How many modules there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The module with this index; `None` when the archive does not have it.
+    ///
+    /// # Errors
+    /// [`FormatError::ModuleName`] for a name that is empty or not UTF-8;
+    /// [`FormatError::ModuleOutside`] for a module, or its object, that leaves the archive.
+    pub fn module(&self, index: u32) -> Option<Result<Module<'d>, FormatError>> {
+        let entry = self.entries.get(usize::try_from(index).ok()?)?;
+        Some(self.read(index, entry))
+    }
+
+    /// The first module of this name; `None` when the archive has none. Looks through the index.
+    ///
+    /// # Errors
+    /// As [`Library::module`]; entries of other names are not checked.
+    pub fn find(&self, name: &str) -> Option<Result<Module<'d>, FormatError>> {
+        let named = |entry: &&[u8; ENTRY]| !name.is_empty() && name_of(entry) == name.as_bytes();
+        let (entry, index) = self.entries.iter().zip(0..).find(|(entry, _)| named(entry))?;
+        Some(self.read(index, entry))
+    }
+
+    /// The modules in the order of the index; each may fail as in [`Library::module`].
+    pub fn modules(
+        &self,
+    ) -> impl Iterator<Item = Result<Module<'d>, FormatError>> + Clone + use<'d> {
+        let library = *self;
+        self.entries.iter().zip(0..).map(move |(entry, index)| library.read(index, entry))
+    }
+
+    /// Reads every entry and compares every hash that is given with the bytes it speaks of: the
+    /// index, each module, each object, and at last the whole. Time is linear in the archive, which is
+    /// why modules that share so many bytes that they add up to more than it has are refused here.
+    ///
+    /// # Errors
+    /// Those of [`Library::module`]; [`FormatError::ModuleOverlap`]; [`FormatError::ModuleHash`];
+    /// [`FormatError::LibraryHash`] with the offset of the header's hash that is not true.
+    pub fn verify(&self) -> Result<(), FormatError> {
+        let index_hash = fnv1a_64(self.index);
+        self.compare(header::INDEX_HASH, index_hash)?;
+        let mut left = self.data.len();
+        for module in self.modules() {
+            let module = module?;
+            let (index, at) = (module.index, self.entry_offset(module.index));
+            let claimed = module.data.len().checked_add(module.object.map_or(0, <[u8]>::len));
+            left = claimed
+                .and_then(|claimed| left.checked_sub(claimed))
+                .ok_or(FormatError::ModuleOverlap { index, at })?;
+            module.verify(at)?;
+        }
+        let start = usize::try_from(field(self.header, header::DATA_OFFSET)).unwrap_or(usize::MAX);
+        let data = self.data.get(start..).unwrap_or(&[]);
+        self.compare(header::LIBRARY_HASH, fnv1a_64_more(index_hash, data))
+    }
+
+    fn compare(&self, place: usize, found: u64) -> Result<(), FormatError> {
+        let expected = field(self.header, place);
+        if expected == 0 || expected == found {
+            return Ok(());
+        }
+        Err(FormatError::LibraryHash { expected, found, at: place as u64 })
+    }
+
+    /// Where the entry with this index begins, in bytes from the begin of the archive.
+    fn entry_offset(&self, index: u32) -> u64 {
+        self.index_offset.saturating_add(u64::from(index).saturating_mul(ENTRY as u64))
+    }
+
+    fn read(&self, index: u32, entry: &'d [u8; ENTRY]) -> Result<Module<'d>, FormatError> {
+        let at = self.entry_offset(index);
+        let name = core::str::from_utf8(name_of(entry)).unwrap_or("");
+        if name.is_empty() {
+            return Err(FormatError::ModuleName { index, at });
+        }
+        let part = |offset_at, size_at| {
+            let (offset, size) = (field(entry, offset_at), field(entry, size_at));
+            let at = at.saturating_add(offset_at as u64);
+            slice(self.data, offset, size).ok_or(FormatError::ModuleOutside {
+                index,
+                offset,
+                size,
+                at,
+            })
+        };
+        let data = part(entry::OFFSET, entry::SIZE)?;
+        let object = match field(entry, entry::OBJECT_SIZE) {
+            0 => None,
+            _ => Some(part(entry::OBJECT_OFFSET, entry::OBJECT_SIZE)?),
+        };
+        let (offset, size) = (field(entry, entry::OFFSET), field(entry, entry::SIZE));
+        let (hash, object_hash) = (field(entry, entry::HASH), field(entry, entry::OBJECT_HASH));
+        Ok(Module { index, name, offset, size, hash, data, object_hash, object })
+    }
+}
+
+/// The `u64` at a place that every header and every entry has.
+fn field(bytes: &[u8; 128], at: usize) -> u64 {
+    u64_at(bytes, at).unwrap_or(0)
+}
+
+fn name_of(entry: &[u8; ENTRY]) -> &[u8] {
+    until_nul(entry.get(..NAME).unwrap_or(&[]))
+}
+
+/// Why modules cannot be written as an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+pub enum LibraryWriteError {
+    /// A module without a name. Indices count from 0.
+    NameEmpty { index: usize },
+    /// A name longer than 63 bytes.
+    NameTooLong { index: usize, len: usize },
+    /// A name with a NUL, which would end it.
+    NameHoldsNul { index: usize },
+    /// Two modules of one name, of which only the first could be found again.
+    NameTwice { first: usize, second: usize },
+    /// More modules than a `u32` counts, or more bytes than an address space has.
+    TooLarge,
+    /// A buffer shorter than the archive. Both in bytes.
+    BufferTooSmall { needed: usize, len: usize },
+}
+
+impl fmt::Display for LibraryWriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NameEmpty { index } => write!(f, "module {index} has no name"),
+            Self::NameTooLong { index, len } => {
+                write!(f, "module {index}: its name has {len} bytes, an archive has room for 63")
+            }
+            Self::NameHoldsNul { index } => write!(f, "module {index}: its name holds a NUL"),
+            Self::NameTwice { first, second } => {
+                write!(f, "modules {first} and {second} have the same name")
+            }
+            Self::TooLarge => f.write_str("too many modules or too many bytes for one archive"),
+            Self::BufferTooSmall { needed, len } => {
+                write!(f, "the archive needs {needed} bytes, the buffer has {len}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for LibraryWriteError {}
+
+/// A module to be written: its name and its bytes.
+pub type NamedModule<'a> = (&'a str, &'a [u8]);
+
+/// The length in bytes of the archive that [`write()`] makes of `modules`.
+///
+/// # Errors
+/// Those of [`write()`] but for a name that comes twice and a short buffer.
+pub fn length(modules: &[NamedModule<'_>]) -> Result<usize, LibraryWriteError> {
+    use LibraryWriteError as E;
+    u32::try_from(modules.len()).map_err(|_| E::TooLarge)?;
+    let mut total = index_end(modules.len());
+    for (index, (name, module)) in modules.iter().enumerate() {
+        match name.len() {
+            0 => return Err(E::NameEmpty { index }),
+            len @ NAME.. => return Err(E::NameTooLong { index, len }),
+            _ if name.contains('\0') => return Err(E::NameHoldsNul { index }),
+            _ => total = total.and_then(|total| total.checked_add(module.len())),
+        }
+    }
+    total.ok_or(E::TooLarge)
+}
+
+/// Writes `modules` as an archive to the begin of `out` and returns its length in bytes. All hashes
+/// are given; no module has an object. Time is linear in the bytes written.
+///
+/// # Errors
+/// [`LibraryWriteError`]; what `out` then holds is not an archive.
+pub fn write(modules: &[NamedModule<'_>], out: &mut [u8]) -> Result<usize, LibraryWriteError> {
+    let needed = length(modules)?;
+    let too_small = LibraryWriteError::BufferTooSmall { needed, len: out.len() };
+    let out = out.get_mut(..needed).ok_or(too_small)?;
+    let data_start = index_end(modules.len()).ok_or(LibraryWriteError::TooLarge)?;
+    let (head, data) = out.split_at_mut_checked(data_start).ok_or(too_small)?;
+    head.fill(0);
+    let (header, index) = head.split_first_chunk_mut::<HEADER>().ok_or(too_small)?;
+    if let Some((first, second)) = first_duplicate(modules, index) {
+        return Err(LibraryWriteError::NameTwice { first, second });
+    }
+    index.fill(0);
+    let (entries, _) = index.as_chunks_mut::<ENTRY>();
+    let (mut offset, mut rest) = (data_start, &mut *data);
+    for (entry, (name, module)) in entries.iter_mut().zip(modules) {
+        put(entry, 0, name.as_bytes());
+        put(entry, entry::OFFSET, &(offset as u64).to_le_bytes());
+        put(entry, entry::SIZE, &(module.len() as u64).to_le_bytes());
+        put(entry, entry::HASH, &fnv1a_64(module).to_le_bytes());
+        let (place, behind) = rest.split_at_mut_checked(module.len()).ok_or(too_small)?;
+        place.copy_from_slice(module);
+        (offset, rest) = (offset.saturating_add(module.len()), behind);
+    }
+    let index_hash = fnv1a_64(index);
+    put(header, 0, MAGIC);
+    put(header, 4, &[1, 0]);
+    put(header, header::COUNT, &u32::try_from(modules.len()).unwrap_or(u32::MAX).to_le_bytes());
+    put(header, header::INDEX_OFFSET, &(HEADER as u64).to_le_bytes());
+    put(header, header::INDEX_SIZE, &(index.len() as u64).to_le_bytes());
+    put(header, header::DATA_OFFSET, &(data_start as u64).to_le_bytes());
+    put(header, header::LIBRARY_HASH, &fnv1a_64_more(index_hash, data).to_le_bytes());
+    put(header, header::INDEX_HASH, &index_hash.to_le_bytes());
+    Ok(needed)
+}
+
+/// Where the index of `count` modules ends and the data begins.
+fn index_end(count: usize) -> Option<usize> {
+    count.checked_mul(ENTRY)?.checked_add(HEADER)
+}
+
+/// Copies `bytes` to a place of a header or an entry, which has room for them.
+fn put(target: &mut [u8; 128], at: usize, bytes: &[u8]) {
+    for (to, from) in target.iter_mut().skip(at).zip(bytes) {
+        *to = *from;
+    }
+}
+
+/// The first two modules of one name. `scratch` is the index to be, all zero: 32 slots of a hash
+/// table for each module, so that looking costs no memory of its own.
+fn first_duplicate(modules: &[NamedModule<'_>], scratch: &mut [u8]) -> Option<(usize, usize)> {
+    let (slots, _) = scratch.as_chunks_mut::<4>();
+    let len = slots.len();
+    for ((name, _), number) in modules.iter().zip(1u32..) {
+        let hash = fnv1a_64(name.as_bytes()).checked_rem(len as u64)?;
+        let mut slot = usize::try_from(hash).ok()?;
+        loop {
+            let taken = slots.get_mut(slot)?;
+            let other = usize::try_from(u32::from_le_bytes(*taken)).ok()?.checked_sub(1);
+            match other {
+                None => break *taken = number.to_le_bytes(),
+                Some(first) if modules.get(first)?.0 == *name => {
+                    return Some((first, usize::try_from(number).ok()?.checked_sub(1)?));
+                }
+                Some(_) => slot = slot.checked_add(1).filter(|&next| next < len).unwrap_or(0),
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::string::{String, ToString};
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/library.lsm");
+    const MODULES: [NamedModule<'static>; 3] = [
+        ("std/math/scale", include_bytes!("../../../tests/samples/lib.smf")),
+        ("app/main", include_bytes!("../../../tests/samples/app.smf")),
+        ("legacy/stub", include_bytes!("../../../tests/samples/native-stub219.smf")),
+    ];
+
+    fn patched(place: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut archive = SAMPLE.to_vec();
+        archive[place..place + bytes.len()].copy_from_slice(bytes);
+        archive
+    }
+
+    fn fault(archive: &[u8]) -> Option<FormatError> {
+        Library::parse(archive).and_then(|library| library.verify()).err()
+    }
+
+    fn archive(modules: &[NamedModule]) -> Result<Vec<u8>, LibraryWriteError> {
+        let mut out = vec![0xaa; length(modules)? + 3];
+        let len = write(modules, &mut out)?;
+        assert!(len == out.len() - 3 && out[len..] == [0xaa; 3]);
+        out.truncate(len);
+        Ok(out)
+    }
+
+    #[test]
+    fn reads_the_sample() {
+        let library = Library::parse(SAMPLE).unwrap();
+        library.verify().unwrap();
+        assert_eq!((library.len(), library.is_empty()), (3, false));
+        let found: Vec<_> = library.modules().map(|module| module.unwrap()).collect();
+        for (module, (name, data)) in found.iter().zip(MODULES) {
+            assert_eq!((module.name, module.data, module.object), (name, data, None));
+            assert_eq!((module.size, module.hash), (data.len() as u64, fnv1a_64(data)));
+            assert_eq!(library.find(name).unwrap().unwrap().index, module.index);
+        }
+        assert_eq!([found[0].offset, found[1].offset, found[2].offset], [0x200, 0x307, 0x519]);
+        assert_eq!(library.module(2).unwrap().unwrap().name, "legacy/stub");
+        assert!(library.module(3).is_none() && library.find("app").is_none());
+        assert!(library.find("").is_none());
+    }
+
+    #[test]
+    fn writes_the_sample_byte_for_byte() {
+        assert_eq!(length(&MODULES), Ok(SAMPLE.len()));
+        assert_eq!(archive(&MODULES).unwrap(), SAMPLE);
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        let empty = archive(&[]).unwrap();
+        assert_eq!(empty.len(), HEADER);
+        assert!(Library::parse(&empty).unwrap().is_empty() && fault(&empty).is_none());
+        let names: Vec<String> = (0..2000).map(|i| format!("module/{i}")).collect();
+        let modules: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
+        let many = archive(&modules).unwrap();
+        let library = Library::parse(&many).unwrap();
+        library.verify().unwrap();
+        for (module, (name, data)) in library.modules().map(|m| m.unwrap()).zip(modules) {
+            assert_eq!((module.name, module.data), (name, data));
+        }
+    }
+
+    #[test]
+    fn refuses_names_that_would_not_come_back() {
+        use LibraryWriteError as E;
+        let long = "x".repeat(64);
+        assert_eq!(archive(&[("a", b""), ("", b"")]), Err(E::NameEmpty { index: 1 }));
+        assert_eq!(archive(&[(&long, b"")]), Err(E::NameTooLong { index: 0, len: 64 }));
+        assert_eq!(archive(&[("a\0b", b"")]), Err(E::NameHoldsNul { index: 0 }));
+        let twice = [("a", &b"1"[..]), ("b", b"2"), ("c", b"3"), ("b", b"4"), ("a", b"5")];
+        assert_eq!(archive(&twice), Err(E::NameTwice { first: 1, second: 3 }));
+        assert_eq!(archive(&[(&long[1..], b"")]).unwrap().len(), 256);
+        let mut short = [0; 130];
+        let error = E::BufferTooSmall { needed: 257, len: 130 };
+        assert_eq!(write(&[("a", b"!")], &mut short), Err(error));
+        assert!(error.to_string().contains("257"));
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_where() {
+        for len in 0..HEADER {
+            assert_eq!(fault(&SAMPLE[..len]), Some(FormatError::NoLibraryMagic { at: 0 }));
+        }
+        let version = FormatError::LibraryVersion { major: 1, minor: 1, at: 4 };
+        assert_eq!(fault(&patched(5, &[1])), Some(version));
+        for (place, bytes) in [(8, &[4][..]), (12, &[0xff; 8]), (20, &[0x7f, 1]), (21, &[9])] {
+            let error = fault(&patched(place, bytes)).unwrap();
+            assert!(matches!(
+                error,
+                FormatError::TableOutside { table: Table::Modules, at: 8, .. }
+            ));
+        }
+        let lenient = |place, bytes: &[u8]| {
+            let mut archive = patched(place, bytes);
+            archive[header::INDEX_HASH..][..8].fill(0);
+            fault(&archive)
+        };
+        let nameless = Some(FormatError::ModuleName { index: 1, at: 0x100 });
+        assert_eq!(lenient(0x100, &[0]), nameless);
+        assert_eq!(lenient(0x100, &[0xff]), nameless);
+        let outside =
+            |offset, size, at| Some(FormatError::ModuleOutside { index: 2, offset, size, at });
+        assert_eq!(lenient(0x1c0, &[0x1a]), outside(0x51a, 0xdb, 0x1c0));
+        assert_eq!(lenient(0x1c8, &[0xff; 8]), outside(0x519, u64::MAX, 0x1c0));
+        assert_eq!(lenient(0x1d8, &[0xff; 8]), outside(0, u64::MAX, 0x1d0));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_index_and_data_is_noticed() {
+        for bit in HEADER * 8..SAMPLE.len() * 8 {
+            let found = fault(&patched(bit / 8, &[SAMPLE[bit / 8] ^ 1 << (bit % 8)]));
+            let at = header::INDEX_HASH as u64;
+            match found.unwrap() {
+                FormatError::LibraryHash { at: place, .. } => assert!(place == at && bit < 0x1000),
+                FormatError::ModuleHash { index, at, .. } => {
+                    assert_eq!(at, 0x80 + u64::from(index) * 128 + 96);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_hash_of_zero_is_not_given() {
+        let mut archive = SAMPLE.to_vec();
+        archive[header::INDEX_HASH..][..8].fill(0);
+        archive[0xe0..0xe8].fill(0);
+        archive[0x200] ^= 1;
+        let at = header::LIBRARY_HASH as u64;
+        assert!(matches!(fault(&archive), Some(FormatError::LibraryHash { at: a, .. }) if a == at));
+        archive[header::LIBRARY_HASH..][..8].fill(0);
+        assert_eq!(fault(&archive), None);
+    }
+
+    #[test]
+    fn reads_and_checks_objects() {
+        let mut archive = SAMPLE.to_vec();
+        archive[header::INDEX_HASH..][..8].fill(0);
+        archive[header::LIBRARY_HASH..][..8].fill(0);
+        archive[0x80 + entry::OBJECT_OFFSET..][..2].copy_from_slice(&[0x00, 0x02]);
+        archive[0x80 + entry::OBJECT_SIZE] = 8;
+        let object_hash = fnv1a_64(&SAMPLE[0x200..0x208]);
+        archive[0x80 + entry::OBJECT_HASH..][..8].copy_from_slice(&object_hash.to_le_bytes());
+        let module = Library::parse(&archive).unwrap().module(0).unwrap().unwrap();
+        assert_eq!(module.object, Some(&SAMPLE[0x200..0x208]));
+        assert_eq!(fault(&archive), None);
+        archive[0x80 + entry::OBJECT_SIZE] = 9;
+        assert!(matches!(fault(&archive), Some(FormatError::ModuleHash { at: 0xe8, .. })));
+    }
+
+    #[test]
+    fn modules_cannot_claim_more_than_there_is() {
+        let mut archive = archive(&[("a", b"1"), ("b", b"2")]).unwrap();
+        archive[header::INDEX_HASH..][..8].fill(0);
+        for entry in [HEADER, HEADER + ENTRY] {
+            archive[entry + entry::OFFSET..][..8].fill(0);
+            archive[entry + entry::SIZE] = 200;
+            archive[entry + entry::HASH..][..8].fill(0);
+        }
+        let overlap = FormatError::ModuleOverlap { index: 1, at: 0x100 };
+        assert_eq!(fault(&archive), Some(overlap));
+        assert!(Library::parse(&archive).unwrap().modules().all(|module| module.is_ok()));
+    }
+
+    #[test]
+    fn of_two_modules_of_a_name_the_first_is_meant() {
+        let mut archive = archive(&[("a", b"1"), ("b", b"2")]).unwrap();
+        archive[HEADER + ENTRY] = b'a';
+        archive[header::INDEX_HASH..][..8].fill(0);
+        archive[header::LIBRARY_HASH..][..8].fill(0);
+        let library = Library::parse(&archive).unwrap();
+        assert_eq!(library.find("a").unwrap().unwrap().data, b"1");
+        assert!(library.find("b").is_none() && library.verify().is_ok());
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic() {
+        let walk = |archive: &[u8]| {
+            let Ok(library) = Library::parse(archive) else { return };
+            assert!(library.modules().flatten().all(|module| !module.name.is_empty()));
+            assert!(library.find("app/main").is_none_or(|m| m.is_err() || library.len() > 1));
+            let _ = library.verify();
+        };
+        for len in 0..SAMPLE.len() {
+            walk(&SAMPLE[..len]);
+        }
+        for bit in 0..HEADER * 8 {
+            walk(&patched(bit / 8, &[SAMPLE[bit / 8] ^ 1 << (bit % 8)]));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The bytes of SMF: four layouts read into one model, and written back.
+//!
+//! What the bytes say stands apart from what we accept: `layout` holds offsets, strides and
+//! numberings as data; the views ([`Section`], [`Symbol`], [`Reloc`], ...) decode one entry each;
+//! [`Smf`] finds and checks them. No other room ever asks which writer made a file.
+//!
+//! Promises: no unsafe code, no allocation for reading, no panic on any input, time linear in the
+//! file. Every error says what is wrong and at which offset of the file.
+
+pub mod bytes;
+#[cfg(feature = "alloc")]
+pub mod convert;
+mod detect;
+pub mod error;
+pub mod file;
+pub mod functions;
+pub mod header;
+pub mod image;
+pub mod layout;
+pub mod library;
+pub mod note;
+pub mod reloc;
+pub mod sdn;
+pub mod section;
+pub mod symbol;
+pub mod template;
+pub mod write;
+
+pub use error::FormatError;
+pub use file::{Limits, Smf};
+pub use header::{AppType, Arch, Compression, Flags, Header, Platform};
+pub use layout::Layout;
+pub use library::Library;
+pub use reloc::{Reloc, RelocKind, RelocTable};
+pub use section::{Section, SectionFlags, SectionKind, Sections};
+pub use symbol::{Binding, Symbol, SymbolFlags, SymbolKind, Symbols};

@@ -1,0 +1,149 @@
+//! Relocations as written: where, against whom, how. Applying them is the link room's work.
+
+use core::fmt;
+
+use super::bytes::{i64_at, u8_at, u32_at, u64_at};
+use super::layout::{Layout, RELOC};
+use super::section::Section;
+
+/// How a relocation is computed. S is the symbol's address, A the addend, P the place, G the address
+/// of a GOT slot that holds S.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelocKind {
+    /// Nothing to do.
+    None,
+    /// S + A, 64 bits.
+    Abs64,
+    /// S + A - P, signed 32 bits.
+    Pc32,
+    /// S + A - P, signed 32 bits; through a veneer when S is out of reach.
+    Plt32,
+    /// G + A - P, signed 32 bits.
+    GotPcRel,
+    /// S + A, unsigned 32 bits (packed layout only).
+    Abs32,
+    /// (S + A - P) >> 2, signed 26 bits, into the low bits of an instruction (native layout only).
+    Arm64Branch26,
+    /// (page(S + A) - page(P)) >> 12, signed 21 bits.
+    Arm64Page21,
+    /// (S + A) & 0xfff, scaled by the access size.
+    Arm64PageOff12,
+    /// As Arm64Page21, on the GOT slot.
+    Arm64GotLoadPage21,
+    /// As Arm64PageOff12, on the GOT slot.
+    Arm64GotLoadPageOff12,
+    /// A number that means nothing in this layout.
+    Unknown(u8),
+}
+
+impl RelocKind {
+    /// Bytes written at the place.
+    pub const fn width(self) -> u64 {
+        match self {
+            RelocKind::None | RelocKind::Unknown(_) => 0,
+            RelocKind::Abs64 => 8,
+            _ => 4,
+        }
+    }
+}
+
+impl fmt::Display for RelocKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            RelocKind::None => "none",
+            RelocKind::Abs64 => "abs64",
+            RelocKind::Pc32 => "pc32",
+            RelocKind::Plt32 => "plt32",
+            RelocKind::GotPcRel => "gotpcrel",
+            RelocKind::Abs32 => "abs32",
+            RelocKind::Arm64Branch26 => "arm64branch26",
+            RelocKind::Arm64Page21 => "arm64page21",
+            RelocKind::Arm64PageOff12 => "arm64pageoff12",
+            RelocKind::Arm64GotLoadPage21 => "arm64gotloadpage21",
+            RelocKind::Arm64GotLoadPageOff12 => "arm64gotloadpageoff12",
+            RelocKind::Unknown(value) => return write!(f, "unknown({value})"),
+        })
+    }
+}
+
+/// One relocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reloc {
+    /// Its place, in bytes from the begin of the section it applies to.
+    pub offset: u64,
+    /// The number of the symbol S.
+    pub symbol: u32,
+    /// How it is computed.
+    pub kind: RelocKind,
+    /// A.
+    pub addend: i64,
+}
+
+impl Reloc {
+    #[inline(always)]
+    pub(super) fn decode(bytes: &[u8; RELOC], layout: Layout) -> Self {
+        Reloc {
+            offset: u64_at(bytes, 0).unwrap_or(0),
+            symbol: u32_at(bytes, 8).unwrap_or(0),
+            kind: layout.reloc_kind(u8_at(bytes, 12).unwrap_or(0)),
+            addend: i64_at(bytes, 16).unwrap_or(0),
+        }
+    }
+
+    /// The wire form with `number` for the kind; pads are zero.
+    pub(super) fn encode(&self, number: u8) -> [u8; RELOC] {
+        let mut bytes = [0; RELOC];
+        let (offset, rest) = bytes.split_at_mut(8);
+        let (symbol, rest) = rest.split_at_mut(4);
+        let (kind, addend) = rest.split_at_mut(4);
+        offset.copy_from_slice(&self.offset.to_le_bytes());
+        symbol.copy_from_slice(&self.symbol.to_le_bytes());
+        kind.copy_from_slice(&u32::from(number).to_le_bytes());
+        addend.copy_from_slice(&self.addend.to_le_bytes());
+        bytes
+    }
+}
+
+/// One relocation section: its entries and the section they apply to.
+#[derive(Clone, Copy, Debug)]
+pub struct RelocTable<'d> {
+    /// The section that holds the relocations.
+    pub section: Section<'d>,
+    /// The section that they apply to.
+    pub target: Section<'d>,
+    pub(super) layout: Layout,
+}
+
+impl<'d> RelocTable<'d> {
+    /// How many relocations there are.
+    pub fn len(&self) -> usize {
+        self.section.data.len() / RELOC
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them, in the order of the table.
+    #[inline]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Reloc> + use<'d> {
+        let layout = self.layout;
+        self.section.data.as_chunks::<RELOC>().0.iter().map(move |bytes| Reloc::decode(bytes, layout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let reloc =
+            Reloc { offset: 0x0102_0304_0506_0708, symbol: 9, kind: RelocKind::Plt32, addend: -4 };
+        for layout in [Layout::Native, Layout::Packed] {
+            let number = layout.reloc_number(reloc.kind).unwrap();
+            assert_eq!(Reloc::decode(&reloc.encode(number), layout), reloc);
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Section entries: four wire forms, one view.
+
+use core::fmt;
+
+use super::bytes::{is_printable, u8_at, u32_at, u64_at, until_nul};
+use super::error::FormatError;
+use super::layout::{Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME};
+
+/// What a section holds, whichever number its writer gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SectionKind {
+    /// Machine code, a relocatable ELF object, or bytecode.
+    Code,
+    /// Data that the program may write.
+    Data,
+    /// Data that it may not.
+    RoData,
+    /// Zeroes that the program may write; no bytes in the file.
+    Bss,
+    /// Relocations.
+    Reloc,
+    /// A symbol table of another format; the header's one is what counts.
+    SymTab,
+    /// The names of symbols.
+    StrTab,
+    /// Debugging information.
+    Debug,
+    /// Type descriptions.
+    TypeInfo,
+    /// Versions.
+    Version,
+    /// Where the code came from.
+    SrcMap,
+    /// Notes: `note.sdn`, and data of this project's own under a `.smf.` name.
+    Note,
+    /// Bodies of generic templates.
+    TemplateCode,
+    /// How many templates there are of each kind.
+    TemplateMeta,
+    /// A driver's manifest.
+    DrvManifest,
+    /// How to launch the program.
+    LaunchMeta,
+    /// The directory of an aspect pack.
+    AspectPackDirectory,
+    /// A number without a meaning here; the section is skipped.
+    Unknown(u8),
+}
+
+impl SectionKind {
+    const NAMED: [(SectionKind, &'static str); 17] = [
+        (SectionKind::Code, "code"),
+        (SectionKind::Data, "data"),
+        (SectionKind::RoData, "rodata"),
+        (SectionKind::Bss, "bss"),
+        (SectionKind::Reloc, "reloc"),
+        (SectionKind::SymTab, "symtab"),
+        (SectionKind::StrTab, "strtab"),
+        (SectionKind::Debug, "debug"),
+        (SectionKind::TypeInfo, "typeinfo"),
+        (SectionKind::Version, "version"),
+        (SectionKind::SrcMap, "srcmap"),
+        (SectionKind::Note, "note"),
+        (SectionKind::TemplateCode, "templatecode"),
+        (SectionKind::TemplateMeta, "templatemeta"),
+        (SectionKind::DrvManifest, "drvmanifest"),
+        (SectionKind::LaunchMeta, "launchmeta"),
+        (SectionKind::AspectPackDirectory, "aspectpack"),
+    ];
+
+    /// Whether the section has a place in memory when the module runs.
+    pub const fn is_loaded(self) -> bool {
+        matches!(self, SectionKind::Code | SectionKind::Data | SectionKind::RoData | SectionKind::Bss)
+    }
+
+    /// The kind of a compact section, which has nothing but a name: the kind's own name, with or
+    /// without a leading dot and underscores, in any case; `.text` and `note.sdn` besides.
+    fn from_name(name: &[u8]) -> SectionKind {
+        let plain = name.strip_prefix(b".").unwrap_or(name);
+        let is = |text: &str| {
+            plain.iter().filter(|b| **b != b'_').map(u8::to_ascii_lowercase).eq(text.bytes())
+        };
+        if is("text") {
+            return SectionKind::Code;
+        }
+        if plain.starts_with(b"rela") {
+            return SectionKind::Reloc;
+        }
+        if plain.starts_with(b"note.") {
+            return SectionKind::Note;
+        }
+        let named = Self::NAMED.iter().find(|(_, text)| is(text));
+        named.map_or(SectionKind::Unknown(0), |(kind, _)| *kind)
+    }
+}
+
+impl fmt::Display for SectionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Self::NAMED.iter().find(|(kind, _)| kind == self) {
+            Some((_, name)) => f.pad(name),
+            None => match self {
+                SectionKind::Unknown(value) => write!(f, "unknown({value})"),
+                _ => Err(fmt::Error),
+            },
+        }
+    }
+}
+
+/// The flags of a section. Unknown bits are kept and ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SectionFlags(pub u32);
+
+impl SectionFlags {
+    /// May be read.
+    pub const READ: u32 = 1;
+    /// May be written.
+    pub const WRITE: u32 = 2;
+    /// May be executed.
+    pub const EXECUTE: u32 = 4;
+    /// The payload is compressed with the header's algorithm.
+    pub const COMPRESSED: u32 = 8;
+
+    /// Whether `bit` is set.
+    pub const fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+impl fmt::Display for SectionFlags {
+    /// As `ls` writes it: `r-x`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = |bit, letter| if self.has(bit) { letter } else { '-' };
+        let (r, w) = (letter(Self::READ, 'r'), letter(Self::WRITE, 'w'));
+        write!(f, "{r}{w}{}", letter(Self::EXECUTE, 'x'))
+    }
+}
+
+/// One section: its entry, decoded, and its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'d> {
+    /// Its number in the table.
+    pub index: u32,
+    /// What it holds.
+    pub kind: SectionKind,
+    /// How it may be used.
+    pub flags: SectionFlags,
+    /// Where its bytes begin, from the first byte of the file.
+    pub offset: u64,
+    /// Bytes in the file, as the table says.
+    pub size: u64,
+    /// Bytes in memory, as the table says.
+    pub virtual_size: u64,
+    /// The alignment it wants in memory: a power of two, 1 to 4096 bytes.
+    pub alignment: u64,
+    /// Its name, without the padding.
+    pub name: &'d [u8],
+    /// Its bytes in the file; none for Bss.
+    pub data: &'d [u8],
+    /// Where its entry stands, from the first byte of the file.
+    pub entry_offset: u64,
+}
+
+impl Section<'_> {
+    /// Bytes it takes in memory. Bss may state them in either field, or (one writer) in none.
+    pub fn memory_size(&self) -> u64 {
+        if self.kind == SectionKind::Bss { self.virtual_size.max(self.size) } else { self.virtual_size }
+    }
+
+    /// Whether its bytes must be decompressed before use.
+    pub fn is_compressed(&self) -> bool {
+        self.flags.has(SectionFlags::COMPRESSED)
+    }
+
+    /// A Bss whose size its writer lost: as long as the symbols in it ask for.
+    pub fn has_lost_size(&self) -> bool {
+        self.kind == SectionKind::Bss && self.memory_size() == 0
+    }
+}
+
+/// An entry as the table holds it, before it is compared with the file.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'d> {
+    pub(super) kind: SectionKind,
+    pub(super) flags: u32,
+    pub(super) offset: u64,
+    pub(super) size: u64,
+    pub(super) virtual_size: u64,
+    pub(super) alignment: u64,
+    pub(super) name: &'d [u8],
+}
+
+impl<'d> Entry<'d> {
+    /// Reads an entry of the native or packed layout; both place everything in their first 56 bytes.
+    ///
+    /// One packed writer stores the alignment as `u32` and the name right behind it, at 36, where
+    /// the others have the high half of an alignment that never exceeds 4096, hence zeroes.
+    #[inline(always)]
+    fn decode_wide(bytes: &'d [u8; NATIVE_SECTION], layout: Layout) -> Self {
+        let u64 = |at| u64_at(bytes, at).unwrap_or(0);
+        let u32 = |at| u32_at(bytes, at).unwrap_or(0);
+        let early_name = layout == Layout::Packed
+            && u8_at(bytes, 36).is_some_and(|byte| byte.is_ascii_graphic());
+        let (alignment, name_at) =
+            if early_name { (u64::from(u32(32)), 36) } else { (u64(32), 40) };
+        let name = until_nul(bytes.get(name_at..name_at + SECTION_NAME).unwrap_or(&[]));
+        Entry {
+            kind: Self::kind(layout.section_kind(u8_at(bytes, 0).unwrap_or(0)), name),
+            flags: u32(4),
+            offset: u64(8),
+            size: u64(16),
+            virtual_size: u64(24),
+            alignment: alignment.max(1),
+            name,
+        }
+    }
+
+    /// Names win over types: one writer files note.sdn under template metadata.
+    #[inline(always)]
+    fn kind(numbered: SectionKind, name: &[u8]) -> SectionKind {
+        if name == b"note.sdn" { SectionKind::Note } else { numbered }
+    }
+
+    /// Reads a compact entry: a name, an offset, a size.
+    fn decode_compact(bytes: &'d [u8]) -> Self {
+        let name = until_nul(bytes.get(..SECTION_NAME).unwrap_or(&[]));
+        let kind = SectionKind::from_name(name);
+        let size = u64_at(bytes, 24).unwrap_or(0);
+        let flags = match kind {
+            SectionKind::Code => SectionFlags::READ | SectionFlags::EXECUTE,
+            SectionKind::Data | SectionKind::Bss => SectionFlags::READ | SectionFlags::WRITE,
+            _ => SectionFlags::READ,
+        };
+        Entry {
+            kind,
+            flags,
+            offset: u64_at(bytes, SECTION_NAME).unwrap_or(0),
+            size,
+            virtual_size: size,
+            alignment: 16,
+            name,
+        }
+    }
+
+    /// Reads the entry at the begin of `bytes`; `None` when they are too few.
+    #[inline(always)]
+    pub(super) fn decode(bytes: &'d [u8], layout: Layout) -> Option<Self> {
+        match layout {
+            Layout::Compact => {
+                bytes.get(..Layout::Compact.section_stride()).map(Self::decode_compact)
+            }
+            Layout::Native => bytes.first_chunk().map(|b| Self::decode_wide(b, Layout::Native)),
+            Layout::Packed | Layout::Dynlib => {
+                bytes.first_chunk().map(|b| Self::decode_wide(b, Layout::Packed))
+            }
+        }
+    }
+
+    /// Whether the entry could have been written by a writer, with nothing but itself to go by.
+    pub(super) fn is_plausible(&self) -> bool {
+        self.kind != SectionKind::Unknown(0) && self.flags <= 0xf && is_printable(self.name)
+    }
+
+    /// The entry as a section of `data`, whose offsets count from `base`, or why it cannot be one.
+    #[inline(always)]
+    pub(super) fn place(
+        self,
+        data: &'d [u8],
+        base: u64,
+        index: u32,
+        at: u64,
+    ) -> Result<Section<'d>, FormatError> {
+        let Entry { kind, flags, offset, size, virtual_size, alignment, name } = self;
+        let flags = SectionFlags(flags);
+        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
+            return Err(FormatError::SectionAlignment { index, alignment, at });
+        }
+        let outside = FormatError::SectionOutside { index, offset, size, at };
+        let absolute = base.checked_add(offset).ok_or(outside)?;
+        let payload = if kind == SectionKind::Bss {
+            &[]
+        } else if size > virtual_size {
+            // A payload that is not even in the file is the clearer complaint.
+            super::bytes::slice(data, absolute, size).ok_or(outside)?;
+            return Err(FormatError::SectionSize { index, size, virtual_size, at });
+        } else {
+            super::bytes::slice(data, absolute, size).ok_or(outside)?
+        };
+        let offset = absolute;
+        Ok(Section {
+            index,
+            kind,
+            flags,
+            offset,
+            size,
+            virtual_size,
+            alignment,
+            name,
+            data: payload,
+            entry_offset: at,
+        })
+    }
+}
+
+/// The section table of a file whose entries have all been checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Sections<'d> {
+    pub(super) data: &'d [u8],
+    pub(super) table: &'d [u8],
+    pub(super) table_offset: u64,
+    pub(super) layout: Layout,
+    pub(super) base: u64,
+}
+
+impl<'d> Sections<'d> {
+    /// How many sections there are.
+    pub fn len(&self) -> usize {
+        self.table.len() / self.layout.section_stride()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The section with this number; `None` past the end.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<Section<'d>> {
+        self.try_get(index)?.ok()
+    }
+
+    /// The entry with this number, compared with the file; `None` past the end.
+    #[inline(always)]
+    pub(super) fn try_get(&self, index: usize) -> Option<Result<Section<'d>, FormatError>> {
+        let start = index.checked_mul(self.layout.section_stride())?;
+        let entry = Entry::decode(self.table.get(start..)?, self.layout)?;
+        let at = self.table_offset + start as u64;
+        Some(entry.place(self.data, self.base, u32::try_from(index).ok()?, at))
+    }
+
+    /// All sections in the order of the table.
+    pub fn iter(&self) -> impl Iterator<Item = Section<'d>> + use<'d> {
+        let table = *self;
+        (0..table.len()).filter_map(move |index| table.get(index))
+    }
+
+    /// The first section of a kind.
+    pub fn of_kind(&self, kind: SectionKind) -> Option<Section<'d>> {
+        self.iter().find(|section| section.kind == kind)
+    }
+
+    /// The first section of a name.
+    pub fn named(&self, name: &[u8]) -> Option<Section<'d>> {
+        self.iter().find(|section| section.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compact_names_say_the_kind() {
+        for (name, kind) in [
+            (&b"TemplateCode"[..], SectionKind::TemplateCode),
+            (b"template_meta", SectionKind::TemplateMeta),
+            (b".text", SectionKind::Code),
+            (b"code", SectionKind::Code),
+            (b".rodata", SectionKind::RoData),
+            (b"note.sdn", SectionKind::Note),
+            (b".rela", SectionKind::Reloc),
+            (b"whatever", SectionKind::Unknown(0)),
+        ] {
+            assert_eq!(SectionKind::from_name(name), kind);
+        }
+    }
+
+    #[test]
+    fn a_name_at_36_moves_the_alignment() {
+        let mut bytes = [0u8; NATIVE_SECTION];
+        bytes[0] = 1;
+        bytes[32] = 16;
+        bytes[36..40].copy_from_slice(b"code");
+        let entry = Entry::decode(&bytes, Layout::Packed).unwrap();
+        assert_eq!((entry.name, entry.alignment), (&b"code"[..], 16));
+        // In the native layout the same bytes are an alignment, and an impossible one.
+        assert!(Entry::decode(&bytes, Layout::Native).unwrap().place(&[], 0, 0, 0).is_err());
+    }
+
+    #[test]
+    fn every_kind_has_a_name() {
+        use std::string::ToString;
+        for value in 0..=255 {
+            for layout in [Layout::Native, Layout::Packed] {
+                assert!(!layout.section_kind(value).to_string().is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Symbols: who is defined where, in both numberings.
+//!
+//! A symbol decodes in constant time; its name is looked for only when asked, so that walking a
+//! table is linear whatever its names are. The stored hash is a hint that one writer gets wrong, and
+//! is shown but never believed.
+
+use core::ffi::CStr;
+use core::fmt;
+
+use super::bytes::{array, u8_at, u16_at, u32_at, u64_at};
+use super::error::FormatError;
+use super::layout::{Layout, SYMBOL};
+use super::section::Sections;
+
+/// What a symbol names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SymbolKind {
+    /// Nothing (native layout only).
+    None,
+    /// Code.
+    Function,
+    /// Data that may change.
+    Data,
+    /// A type.
+    Type,
+    /// A trait.
+    Trait,
+    /// An actor.
+    Actor,
+    /// Data that does not change.
+    Constant,
+    /// A section itself (packed layout only).
+    Section,
+}
+
+impl SymbolKind {
+    /// Whether the symbol has an address when its module is loaded.
+    pub const fn has_address(self) -> bool {
+        matches!(
+            self,
+            SymbolKind::Function | SymbolKind::Data | SymbolKind::Constant | SymbolKind::Section
+        )
+    }
+}
+
+impl fmt::Display for SymbolKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            SymbolKind::None => "none",
+            SymbolKind::Function => "function",
+            SymbolKind::Data => "data",
+            SymbolKind::Type => "type",
+            SymbolKind::Trait => "trait",
+            SymbolKind::Actor => "actor",
+            SymbolKind::Constant => "constant",
+            SymbolKind::Section => "section",
+        })
+    }
+}
+
+/// Who can see a symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binding {
+    /// Its own module.
+    Local,
+    /// Every module.
+    Global,
+    /// Every module, unless another defines it strongly; as an import, it may stay missing.
+    Weak,
+}
+
+impl Binding {
+    const ALL: [Binding; 3] = [Binding::Local, Binding::Global, Binding::Weak];
+
+    /// The number on the wire, the same in all layouts.
+    pub const fn number(self) -> u8 {
+        match self {
+            Binding::Local => 0,
+            Binding::Global => 1,
+            Binding::Weak => 2,
+        }
+    }
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Binding::Local => "local",
+            Binding::Global => "global",
+            Binding::Weak => "weak",
+        })
+    }
+}
+
+/// The flags of a symbol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SymbolFlags(pub u8);
+
+impl SymbolFlags {
+    /// The bits of the layout phase.
+    pub const PHASE: u8 = 0x03;
+    /// The event loop stands here.
+    pub const EVENT_LOOP_ANCHOR: u8 = 0x04;
+    /// Must stay where it is.
+    pub const PINNED: u8 = 0x08;
+    /// A generic template.
+    pub const GENERIC: u8 = 0x10;
+    /// An instance of a template.
+    pub const SPECIALISED: u8 = 0x20;
+
+    /// When the symbol is needed: startup, first_frame, steady or cold.
+    pub const fn phase(self) -> &'static str {
+        match self.0 & Self::PHASE {
+            0 => "startup",
+            1 => "first_frame",
+            2 => "steady",
+            _ => "cold",
+        }
+    }
+
+    /// The names of what is set; the phase `startup`, which is 0, is not among them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let phase = (self.0 & Self::PHASE != 0).then(|| self.phase());
+        const NAMES: [(u8, &str); 4] = [
+            (SymbolFlags::EVENT_LOOP_ANCHOR, "event_loop_anchor"),
+            (SymbolFlags::PINNED, "pinned"),
+            (SymbolFlags::GENERIC, "generic"),
+            (SymbolFlags::SPECIALISED, "specialised"),
+        ];
+        let bits = NAMES.into_iter().filter(move |(bit, _)| self.0 & bit != 0);
+        phase.into_iter().chain(bits.map(|(_, name)| name))
+    }
+}
+
+/// One symbol.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbol<'d> {
+    /// Its number in the table.
+    pub index: u32,
+    /// What it names.
+    pub kind: SymbolKind,
+    /// Who can see it.
+    pub binding: Binding,
+    /// The visibility byte as written.
+    pub visibility: u8,
+    /// Layout phase and markers.
+    pub flags: SymbolFlags,
+    /// Whether the file defines it; an import otherwise.
+    pub defined: bool,
+    /// The section it lies in; `None` for imports and for what has no place in memory.
+    pub section: Option<u32>,
+    /// Bytes from the begin of its section.
+    pub value: u64,
+    /// Its length in bytes; 0 when the writer did not know.
+    pub size: u64,
+    /// A number for its type, as the writer chose.
+    pub type_id: u32,
+    /// Its version, as the writer chose.
+    pub version: u32,
+    /// How many type parameters it has, when it is a template.
+    pub template_params: u8,
+    /// Where its template lies, as the writer counted.
+    pub template_offset: u64,
+    /// The hash of its name as written: a hint, never proof.
+    pub name_hash: u32,
+    /// Where its entry stands, from the first byte of the file.
+    pub entry_offset: u64,
+    /// The strings from the first byte of its name on.
+    strings: &'d [u8],
+}
+
+impl<'d> Symbol<'d> {
+    /// Its name: any bytes but NUL. Takes time linear in its length.
+    #[inline]
+    pub fn name(&self) -> &'d [u8] {
+        CStr::from_bytes_until_nul(self.strings).map_or(self.strings, CStr::to_bytes)
+    }
+
+    /// Whether this is its name, without looking for the end of a longer one.
+    #[inline]
+    pub fn is_named(&self, name: &[u8]) -> bool {
+        starts_with_name(self.strings, name)
+    }
+
+    /// Whether other modules can use it.
+    pub fn is_export(&self) -> bool {
+        self.defined && self.binding != Binding::Local
+    }
+
+    /// Checks that it does not leave its section, which has `size` bytes in memory.
+    ///
+    /// # Errors
+    /// [`FormatError::SymbolOutside`].
+    pub fn check_place(&self, size: u64) -> Result<(), FormatError> {
+        let Symbol { index, value, size: length, entry_offset: at, .. } = *self;
+        match value.checked_add(length) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(FormatError::SymbolOutside { index, value, size: length, at }),
+        }
+    }
+
+    /// Whether another module must provide it, or may when it is weak.
+    pub fn is_import(&self) -> bool {
+        !self.defined
+    }
+}
+
+/// Whether `strings` begins with `name` and its NUL.
+#[inline(always)]
+fn starts_with_name(strings: &[u8], name: &[u8]) -> bool {
+    strings.get(name.len()) == Some(&0) && strings.starts_with(name)
+}
+
+/// The fields of an entry that need neither strings nor sections.
+#[derive(Clone, Copy)]
+struct Entry {
+    name_offset: u32,
+    kind: u8,
+    binding: u8,
+    visibility: u8,
+    /// The section index that the packed layout can state.
+    section: Option<u16>,
+    value: u64,
+    size: u64,
+}
+
+/// The section marker of an import.
+pub(super) const IMPORT_SECTION: u16 = 0xffff;
+/// The byte at 43 that says there is a section index at 41.
+pub(super) const SECTION_MARKER: u8 = 0x53;
+
+impl Entry {
+    #[inline(always)]
+    fn decode(bytes: &[u8; SYMBOL], layout: Layout) -> Self {
+        let marked = layout == Layout::Packed && u8_at(bytes, 43) == Some(SECTION_MARKER);
+        Entry {
+            name_offset: u32_at(bytes, 0).unwrap_or(0),
+            kind: u8_at(bytes, 8).unwrap_or(0),
+            binding: u8_at(bytes, 9).unwrap_or(0),
+            visibility: u8_at(bytes, 10).unwrap_or(0),
+            section: if marked { u16_at(bytes, 41) } else { None },
+            value: u64_at(bytes, 16).unwrap_or(0),
+            size: u64_at(bytes, 24).unwrap_or(0),
+        }
+    }
+
+    /// What the entry alone says about being defined.
+    #[inline(always)]
+    fn is_defined(&self) -> bool {
+        match self.section {
+            Some(section) => section != IMPORT_SECTION,
+            None => {
+                self.visibility != 0
+                    || self.binding == Binding::Local.number()
+                    || self.value != 0
+                    || self.size != 0
+            }
+        }
+    }
+}
+
+/// The symbol table of a file and what is needed to understand it.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbols<'d> {
+    layout: Layout,
+    table: &'d [u8],
+    table_offset: u64,
+    /// Up to and including the last NUL, so that every name in it has an end.
+    strings: &'d [u8],
+    sections: Sections<'d>,
+    code: Option<u32>,
+    data: Option<u32>,
+    /// One writer emits a defined `main` that looks like an import; true when nothing else is
+    /// defined and there is code for it.
+    lone_main: bool,
+}
+
+impl<'d> Symbols<'d> {
+    /// A table over `table`, whose entries name themselves in `strings`.
+    #[inline]
+    pub(super) fn new(
+        layout: Layout,
+        table: &'d [u8],
+        table_offset: u64,
+        strings: &'d [u8],
+        sections: Sections<'d>,
+        (code, data): (Option<u32>, Option<u32>),
+    ) -> Self {
+        let end = strings.iter().rposition(|&byte| byte == 0).map_or(0, |last| last + 1);
+        let strings = strings.get(..end).unwrap_or(&[]);
+        let mut symbols =
+            Self { layout, table, table_offset, strings, sections, code, data, lone_main: false };
+        symbols.lone_main = symbols.has_code() && !symbols.entries().any(|e| e.is_defined());
+        symbols
+    }
+
+    fn has_code(&self) -> bool {
+        let code = self.code.and_then(|index| self.sections.get(usize::try_from(index).ok()?));
+        code.is_some_and(|section| section.size != 0)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> + use<'d> {
+        let layout = self.layout;
+        self.table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
+    }
+
+    /// How many symbols there are.
+    pub fn len(&self) -> usize {
+        self.table.len() / SYMBOL
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The symbol with this number.
+    ///
+    /// # Errors
+    /// [`FormatError::NoSuchSymbol`] past the end; otherwise why the entry is no symbol: a name
+    /// outside the strings, a type or binding that means nothing, a section that is not there.
+    #[inline]
+    pub fn get(&self, index: u32) -> Result<Symbol<'d>, FormatError> {
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let missing = FormatError::NoSuchSymbol { index, count };
+        let start = usize::try_from(index).ok().and_then(|i| i.checked_mul(SYMBOL)).ok_or(missing)?;
+        let bytes: &[u8; SYMBOL] = array(self.table, start).ok_or(missing)?;
+        let entry = Entry::decode(bytes, self.layout);
+        let at = self.table_offset + start as u64;
+
+        let strings = self.strings_of(&entry).ok_or(FormatError::SymbolName {
+            index,
+            offset: u64::from(entry.name_offset),
+            at,
+        })?;
+        let binding = Binding::ALL.get(usize::from(entry.binding)).copied();
+        let binding =
+            binding.ok_or(FormatError::SymbolBinding { index, value: entry.binding, at })?;
+        let kind = self.kind(&entry, binding);
+        let kind = kind.ok_or(FormatError::SymbolKind { index, value: entry.kind, at })?;
+        let defined = entry.is_defined() || (self.lone_main && starts_with_name(strings, b"main"));
+        let section = if defined { self.section(&entry, kind, index, at)? } else { None };
+        Ok(Symbol {
+            index,
+            kind,
+            binding,
+            visibility: entry.visibility,
+            flags: SymbolFlags(u8_at(bytes, 11).unwrap_or(0)),
+            defined,
+            section,
+            value: entry.value,
+            size: entry.size,
+            type_id: u32_at(bytes, 32).unwrap_or(0),
+            version: u32_at(bytes, 36).unwrap_or(0),
+            template_params: u8_at(bytes, 40).unwrap_or(0),
+            template_offset: u64_at(bytes, 48).unwrap_or(0),
+            name_hash: u32_at(bytes, 4).unwrap_or(0),
+            entry_offset: at,
+            strings,
+        })
+    }
+
+    #[inline(always)]
+    fn strings_of(&self, entry: &Entry) -> Option<&'d [u8]> {
+        let strings = self.strings.get(usize::try_from(entry.name_offset).ok()?..)?;
+        if strings.is_empty() { None } else { Some(strings) }
+    }
+
+    /// The packed numbering has one number for types and for sections; a local symbol that states
+    /// its section is the latter.
+    #[inline(always)]
+    fn kind(&self, entry: &Entry, binding: Binding) -> Option<SymbolKind> {
+        let kind = self.layout.symbol_kind(entry.kind)?;
+        let has_section = entry.section.is_some_and(|section| section != IMPORT_SECTION);
+        if kind == SymbolKind::Type && binding == Binding::Local && has_section {
+            return Some(SymbolKind::Section);
+        }
+        Some(kind)
+    }
+
+    /// The section a defined symbol lies in: the stated one, else the code section for functions and
+    /// the data section for data.
+    #[inline(always)]
+    fn section(
+        &self,
+        entry: &Entry,
+        kind: SymbolKind,
+        index: u32,
+        at: u64,
+    ) -> Result<Option<u32>, FormatError> {
+        if let Some(section) = entry.section {
+            let section = u32::from(section);
+            if u64::from(section) >= self.sections.len() as u64 {
+                return Err(FormatError::SymbolSection { index, section, at });
+            }
+            return Ok(Some(section));
+        }
+        let missing = FormatError::SymbolNoSection { index, at };
+        match kind {
+            SymbolKind::Function => self.code.ok_or(missing).map(Some),
+            SymbolKind::Data | SymbolKind::Constant => self.data.ok_or(missing).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// All symbols in the order of the table; an error stands in the place of a broken entry.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Symbol<'d>, FormatError>> + use<'d> {
+        let symbols = *self;
+        (0u32..).take(symbols.len()).map(move |index| symbols.get(index))
+    }
+
+    /// The exported symbol of this name: the first global one, else the first weak one. Builds
+    /// nothing; takes time linear in the table.
+    pub fn find_export(&self, name: &[u8]) -> Option<Symbol<'d>> {
+        let mut weak = None;
+        for (index, entry) in (0u32..).zip(self.entries()) {
+            if !self.strings_of(&entry).is_some_and(|s| starts_with_name(s, name)) {
+                continue;
+            }
+            let symbol = self.get(index).ok().filter(Symbol::is_export);
+            match symbol {
+                Some(symbol) if symbol.binding == Binding::Global => return Some(symbol),
+                _ => weak = weak.or(symbol),
+            }
+        }
+        weak
+    }
+}

@@ -1,0 +1,549 @@
+//! Modules written: packed with its header as a trailer, or native with its header in front.
+//!
+//! A [`Module`] says what to write and borrows all of it; [`Module::file_len`] tells how long the
+//! file will be, [`Module::write`] puts it into a buffer of the caller. Nothing is allocated. What the
+//! layout cannot say is an error that names it: nothing is dropped in silence.
+//!
+//! Order of a packed file: stub, payloads, section table, symbols, strings, header. Of a native one:
+//! header, section table, payloads, symbols, strings. Payloads and tables begin at multiples of 8
+//! from the module's base. This is byte for byte what the packed writer in the field emits.
+
+use core::fmt;
+
+use super::bytes::fnv1a_32;
+use super::header::{Flags, Header};
+use super::layout::{
+    Layout, MAX_ALIGNMENT, NATIVE_HEADER, NATIVE_SECTION, PACKED_HEADER, PACKED_SECTION, RELOC,
+    SECTION_NAME, SYMBOL,
+};
+use super::reloc::Reloc;
+use super::section::{SectionFlags, SectionKind};
+use super::symbol::{Binding, IMPORT_SECTION, SECTION_MARKER, SymbolFlags, SymbolKind};
+
+/// A module to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Module<'a> {
+    /// [`Layout::Packed`] or [`Layout::Native`].
+    pub layout: Layout,
+    /// The header. Counts and offsets of tables and the stub are filled in by the writer; when there
+    /// are no symbols, `symbol_count` stays as given (bytecode files count their functions there).
+    pub header: Header,
+    /// What stands before the module; packed only.
+    pub stub: &'a [u8],
+    /// The sections, in order.
+    pub sections: &'a [NewSection<'a>],
+    /// The symbols, in order.
+    pub symbols: &'a [NewSymbol<'a>],
+}
+
+/// A section to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSection<'a> {
+    /// What it holds.
+    pub kind: SectionKind,
+    /// Its name, at most 16 bytes.
+    pub name: &'a [u8],
+    /// How it may be used.
+    pub flags: SectionFlags,
+    /// A power of two, 1 to 4096 bytes.
+    pub alignment: u64,
+    /// Bytes in memory; `None` for as many as in the file.
+    pub virtual_size: Option<u64>,
+    /// Its bytes.
+    pub payload: Payload<'a>,
+}
+
+/// The bytes of a section to be written.
+#[derive(Clone, Copy, Debug)]
+pub enum Payload<'a> {
+    /// These.
+    Bytes(&'a [u8]),
+    /// The wire form of these.
+    Relocs(&'a [Reloc]),
+    /// The names of the symbols, which are then not written behind the symbol table.
+    Strings,
+}
+
+/// A symbol to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSymbol<'a> {
+    /// Its name, without a NUL.
+    pub name: &'a [u8],
+    /// What it names.
+    pub kind: SymbolKind,
+    /// Who can see it.
+    pub binding: Binding,
+    /// Where it is.
+    pub place: Place,
+    /// The visibility byte; a defined symbol that would read as an import without it gets 1.
+    pub visibility: u8,
+    /// Layout phase and markers.
+    pub flags: SymbolFlags,
+    /// Bytes from the begin of its section.
+    pub value: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// A number for its type.
+    pub type_id: u32,
+    /// Its version.
+    pub version: u32,
+    /// How many type parameters it has.
+    pub template_params: u8,
+    /// Where its template lies.
+    pub template_offset: u64,
+}
+
+impl Default for NewSymbol<'_> {
+    /// An exported function of no length, in no stated section.
+    fn default() -> Self {
+        NewSymbol {
+            name: &[],
+            kind: SymbolKind::Function,
+            binding: Binding::Global,
+            place: Place::Unstated,
+            visibility: 1,
+            flags: SymbolFlags(0),
+            value: 0,
+            size: 0,
+            type_id: 0,
+            version: 0,
+            template_params: 0,
+            template_offset: 0,
+        }
+    }
+}
+
+/// Where a symbol to be written is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In another module.
+    Import,
+    /// In the section with this number.
+    Section(u16),
+    /// Where symbols of its kind live when nothing is said: code, or the data section.
+    Unstated,
+}
+
+/// Why a module cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Only packed and native modules are written.
+    Layout(Layout),
+    /// The native layout has its header in front and no place for a stub.
+    StubInNative,
+    /// More than 65,534 sections, or a file of 2^32 bytes and more in front of a table.
+    TooLarge,
+    /// A section kind without a number in the layout.
+    SectionKind(u32, SectionKind),
+    /// A section name longer than 16 bytes, or with a NUL.
+    SectionName(u32),
+    /// An alignment that is no power of two up to 4096.
+    SectionAlignment(u32, u64),
+    /// More bytes in the file than in memory.
+    SectionSize(u32),
+    /// A symbol kind without a number in the layout.
+    SymbolKind(u32, SymbolKind),
+    /// A symbol name with a NUL.
+    SymbolName(u32),
+    /// A symbol in a section where the layout has no way to put it, or that is not there.
+    SymbolPlace(u32),
+    /// A relocation kind without a number in the layout: section, number in it, kind.
+    RelocKind(u32, u32, super::reloc::RelocKind),
+    /// A relocation against a symbol that is not there: section, number in it, symbol.
+    RelocSymbol(u32, u32, u32),
+    /// A buffer that is shorter than the file.
+    Buffer {
+        /// Bytes of the file.
+        needed: usize,
+        /// Bytes of the buffer.
+        given: usize,
+    },
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            WriteError::Layout(layout) => {
+                write!(f, "modules are written packed or native, not {}", layout.name())
+            }
+            WriteError::StubInNative => {
+                f.write_str("a native module has its header in front and cannot have a stub")
+            }
+            WriteError::TooLarge => f.write_str("the module is too large for its tables"),
+            WriteError::SectionKind(index, kind) => {
+                write!(f, "section {index}: the layout has no number for the kind {kind}")
+            }
+            WriteError::SectionName(index) => {
+                write!(f, "section {index}: its name is longer than 16 bytes or holds a NUL")
+            }
+            WriteError::SectionAlignment(index, alignment) => {
+                write!(f, "section {index}: alignment {alignment} is not a power of two up to 4096")
+            }
+            WriteError::SectionSize(index) => {
+                write!(f, "section {index}: more bytes in the file than in memory")
+            }
+            WriteError::SymbolKind(index, kind) => {
+                write!(f, "symbol {index}: the layout has no number for the kind {kind}")
+            }
+            WriteError::SymbolName(index) => write!(f, "symbol {index}: its name holds a NUL"),
+            WriteError::SymbolPlace(index) => {
+                write!(f, "symbol {index}: the layout cannot say which section it is in")
+            }
+            WriteError::RelocKind(section, index, kind) => write!(
+                f,
+                "relocation {index} of section {section}: the layout has no number for {kind}"
+            ),
+            WriteError::RelocSymbol(section, index, symbol) => write!(
+                f,
+                "relocation {index} of section {section}: there is no symbol {symbol}"
+            ),
+            WriteError::Buffer { needed, given } => {
+                write!(f, "the file takes {needed} bytes and the buffer has {given}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for WriteError {}
+
+/// The type byte of a section; `None` when the layout has none. note.sdn is told by its name, and the
+/// native layout files it under template metadata, having no notes.
+pub(super) fn section_number(layout: Layout, kind: SectionKind, name: &[u8]) -> Option<u8> {
+    let kind = match (layout, kind) {
+        (Layout::Native, SectionKind::Note) if name == b"note.sdn" => SectionKind::TemplateMeta,
+        (_, kind) => kind,
+    };
+    layout.section_number(kind)
+}
+
+/// The section kind in which symbols of a kind live when their section is not stated.
+pub(super) fn default_section(kind: SymbolKind) -> Option<SectionKind> {
+    match kind {
+        SymbolKind::Function => Some(SectionKind::Code),
+        SymbolKind::Data | SymbolKind::Constant => Some(SectionKind::Data),
+        _ => None,
+    }
+}
+
+/// Where the parts of a file begin, in bytes from the module's base.
+struct Plan {
+    sections: u64,
+    symbols: u64,
+    strings: u64,
+    header: u64,
+    end: u64,
+}
+
+const fn align(offset: u64) -> u64 {
+    offset.next_multiple_of(8)
+}
+
+impl<'a> Module<'a> {
+    /// Bytes of the file.
+    ///
+    /// # Errors
+    /// What the layout cannot say.
+    pub fn file_len(&self) -> Result<usize, WriteError> {
+        self.check()?;
+        self.len_of(&self.plan())
+    }
+
+    fn len_of(&self, plan: &Plan) -> Result<usize, WriteError> {
+        let len = usize::try_from(plan.end).ok().and_then(|end| end.checked_add(self.stub.len()));
+        len.ok_or(WriteError::TooLarge)
+    }
+
+    /// The file, in a vector of its own.
+    ///
+    /// # Errors
+    /// What the layout cannot say.
+    #[cfg(feature = "alloc")]
+    pub fn to_vec(&self) -> Result<alloc::vec::Vec<u8>, WriteError> {
+        let mut file = alloc::vec![0; self.file_len()?];
+        self.write(&mut file)?;
+        Ok(file)
+    }
+
+    /// Writes the file to the begin of `out` and returns its length.
+    ///
+    /// # Errors
+    /// What the layout cannot say, or a buffer that is too short; `out` is then unchanged.
+    pub fn write(&self, out: &mut [u8]) -> Result<usize, WriteError> {
+        self.check()?;
+        let plan = self.plan();
+        let needed = self.len_of(&plan)?;
+        let given = out.len();
+        let file = out.get_mut(..needed).ok_or(WriteError::Buffer { needed, given })?;
+        file.fill(0);
+        let mut out = Writer { out: file, base: self.stub.len() as u64 };
+        out.put_absolute(0, self.stub);
+        self.put_header(&mut out, &plan);
+        self.put_sections(&mut out, &plan);
+        self.put_symbols(&mut out, &plan);
+        Ok(needed)
+    }
+
+    fn check(&self) -> Result<(), WriteError> {
+        match self.layout {
+            Layout::Packed => {}
+            Layout::Native if self.stub.is_empty() => {}
+            Layout::Native => return Err(WriteError::StubInNative),
+            other => return Err(WriteError::Layout(other)),
+        }
+        let fits = self.sections.len() < usize::from(IMPORT_SECTION)
+            && u32::try_from(self.symbols.len()).is_ok()
+            && u32::try_from(self.stub.len()).is_ok();
+        if !fits {
+            return Err(WriteError::TooLarge);
+        }
+        for (index, section) in (0u32..).zip(self.sections) {
+            self.check_section(index, section)?;
+        }
+        (0u32..).zip(self.symbols).try_for_each(|(index, symbol)| self.check_symbol(index, symbol))
+    }
+
+    fn check_section(&self, index: u32, section: &NewSection<'_>) -> Result<(), WriteError> {
+        let kind = section.kind;
+        self.section_number(section).ok_or(WriteError::SectionKind(index, kind))?;
+        if section.name.len() > SECTION_NAME || section.name.contains(&0) {
+            return Err(WriteError::SectionName(index));
+        }
+        let alignment = section.alignment;
+        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
+            return Err(WriteError::SectionAlignment(index, alignment));
+        }
+        let size = self.payload_len(section);
+        if section.virtual_size.is_some_and(|memory| memory < size) {
+            return Err(WriteError::SectionSize(index));
+        }
+        let Payload::Relocs(relocs) = section.payload else { return Ok(()) };
+        for (number, reloc) in (0u32..).zip(relocs) {
+            let kind = WriteError::RelocKind(index, number, reloc.kind);
+            self.layout.reloc_number(reloc.kind).ok_or(kind)?;
+            if u64::from(reloc.symbol) >= self.symbols.len() as u64 {
+                return Err(WriteError::RelocSymbol(index, number, reloc.symbol));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_symbol(&self, index: u32, symbol: &NewSymbol<'_>) -> Result<(), WriteError> {
+        let kind = WriteError::SymbolKind(index, symbol.kind);
+        self.layout.symbol_number(symbol.kind).ok_or(kind)?;
+        if symbol.name.contains(&0) {
+            return Err(WriteError::SymbolName(index));
+        }
+        let sayable = match (symbol.place, self.layout) {
+            (Place::Section(section), Layout::Native) => {
+                self.default_section(symbol.kind) == Some(usize::from(section))
+            }
+            (Place::Section(section), _) => usize::from(section) < self.sections.len(),
+            // Without a marker a local symbol, or one with a place, reads as defined.
+            (Place::Import, Layout::Native) => {
+                symbol.binding != Binding::Local && symbol.value == 0 && symbol.size == 0
+            }
+            (Place::Import | Place::Unstated, _) => true,
+        };
+        if sayable { Ok(()) } else { Err(WriteError::SymbolPlace(index)) }
+    }
+
+    /// Where a symbol of this kind lives when its section is not stated.
+    fn default_section(&self, kind: SymbolKind) -> Option<usize> {
+        let wanted = default_section(kind)?;
+        self.sections.iter().position(|section| section.kind == wanted)
+    }
+
+    fn section_number(&self, section: &NewSection<'_>) -> Option<u8> {
+        section_number(self.layout, section.kind, section.name)
+    }
+
+    fn payload_len(&self, section: &NewSection<'_>) -> u64 {
+        match section.payload {
+            Payload::Bytes(bytes) => bytes.len() as u64,
+            Payload::Relocs(relocs) => relocs.len() as u64 * RELOC as u64,
+            Payload::Strings => self.strings_len(),
+        }
+    }
+
+    /// A NUL, then each name with its own.
+    fn strings_len(&self) -> u64 {
+        self.symbols.iter().fold(1, |len, symbol| len + symbol.name.len() as u64 + 1)
+    }
+
+    fn has_strings_section(&self) -> bool {
+        self.sections.iter().any(|section| matches!(section.payload, Payload::Strings))
+    }
+
+    /// Each section with the offset of its payload, the first not before `start`.
+    fn placed(&self, start: u64) -> impl Iterator<Item = (u64, &'a NewSection<'a>)> + '_ {
+        let mut next = start;
+        self.sections.iter().map(move |section| {
+            let offset = align(next);
+            next = offset + self.payload_len(section);
+            (offset, section)
+        })
+    }
+
+    fn payloads_start(&self) -> u64 {
+        match self.layout {
+            Layout::Native => (NATIVE_HEADER + NATIVE_SECTION * self.sections.len()) as u64,
+            _ => 0,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let start = self.payloads_start();
+        let last = self.placed(start).last();
+        let payloads = last.map_or(start, |(offset, section)| offset + self.payload_len(section));
+        let (sections, symbols) = match self.layout {
+            Layout::Native => (NATIVE_HEADER as u64, align(payloads)),
+            _ => {
+                let table = align(payloads);
+                (table, table + (PACKED_SECTION * self.sections.len()) as u64)
+            }
+        };
+        let strings = symbols + (SYMBOL * self.symbols.len()) as u64;
+        let implied = if self.symbols.is_empty() || self.has_strings_section() {
+            0
+        } else {
+            self.strings_len()
+        };
+        let end = strings + implied;
+        match self.layout {
+            Layout::Native => Plan { sections, symbols, strings, header: 0, end },
+            _ => Plan { sections, symbols, strings, header: end, end: end + PACKED_HEADER as u64 },
+        }
+    }
+
+    fn put_header(&self, out: &mut Writer<'_>, plan: &Plan) {
+        let mut header = self.header;
+        let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        header.section_count = count(self.sections.len());
+        header.section_table = plan.sections;
+        header.symbol_table = 0;
+        header.exported_count = 0;
+        if !self.symbols.is_empty() {
+            header.symbol_table = plan.symbols;
+            header.symbol_count = count(self.symbols.len());
+            header.exported_count = count(self.symbols.iter().filter(|s| s.is_export()).count());
+        }
+        let stub = count(self.stub.len());
+        (header.stub_size, header.data_offset) = (stub, stub);
+        header.flags.0 &= !Flags::HAS_STUB;
+        if stub != 0 {
+            header.flags.0 |= Flags::HAS_STUB;
+        }
+        let mut bytes = [0; NATIVE_HEADER];
+        header.encode(&mut bytes, self.layout);
+        out.put(plan.header, &bytes);
+    }
+
+    fn put_sections(&self, out: &mut Writer<'_>, plan: &Plan) {
+        let stride = self.layout.section_stride() as u64;
+        let mut entry_at = plan.sections;
+        for (offset, section) in self.placed(self.payloads_start()) {
+            let size = self.payload_len(section);
+            out.put(entry_at, &[self.section_number(section).unwrap_or(0)]);
+            out.put(entry_at + 4, &section.flags.0.to_le_bytes());
+            out.put(entry_at + 8, &offset.to_le_bytes());
+            out.put(entry_at + 16, &size.to_le_bytes());
+            out.put(entry_at + 24, &section.virtual_size.unwrap_or(size).to_le_bytes());
+            out.put(entry_at + 32, &section.alignment.to_le_bytes());
+            out.put(entry_at + 40, section.name);
+            self.put_payload(out, offset, section);
+            entry_at += stride;
+        }
+    }
+
+    fn put_payload(&self, out: &mut Writer<'_>, offset: u64, section: &NewSection<'_>) {
+        match section.payload {
+            Payload::Bytes(bytes) => out.put(offset, bytes),
+            Payload::Relocs(relocs) => {
+                let mut at = offset;
+                for reloc in relocs {
+                    out.put(at, &reloc.encode(self.layout.reloc_number(reloc.kind).unwrap_or(0)));
+                    at += RELOC as u64;
+                }
+            }
+            Payload::Strings => self.put_strings(out, offset),
+        }
+    }
+
+    fn put_strings(&self, out: &mut Writer<'_>, offset: u64) {
+        let mut at = offset + 1;
+        for symbol in self.symbols {
+            out.put(at, symbol.name);
+            at += symbol.name.len() as u64 + 1;
+        }
+    }
+
+    fn put_symbols(&self, out: &mut Writer<'_>, plan: &Plan) {
+        let mut name_offset = 1u32;
+        let mut at = plan.symbols;
+        for symbol in self.symbols {
+            symbol.put(out, at, self.layout, name_offset);
+            let name = u32::try_from(symbol.name.len()).unwrap_or(u32::MAX);
+            name_offset = name_offset.saturating_add(name).saturating_add(1);
+            at += SYMBOL as u64;
+        }
+        if !self.symbols.is_empty() && !self.has_strings_section() {
+            self.put_strings(out, plan.strings);
+        }
+    }
+}
+
+impl NewSymbol<'_> {
+    fn is_export(&self) -> bool {
+        self.place != Place::Import && self.binding != Binding::Local
+    }
+
+    fn put(&self, out: &mut Writer<'_>, at: u64, layout: Layout, name_offset: u32) {
+        let bare = self.value == 0 && self.size == 0 && self.binding != Binding::Local;
+        let visibility = match self.place {
+            Place::Import => 0,
+            _ if bare => self.visibility.max(1),
+            _ => self.visibility,
+        };
+        out.put(at, &name_offset.to_le_bytes());
+        out.put(at + 4, &fnv1a_32(self.name).to_le_bytes());
+        let kind = layout.symbol_number(self.kind).unwrap_or(0);
+        out.put(at + 8, &[kind, self.binding.number(), visibility, self.flags.0]);
+        out.put(at + 16, &self.value.to_le_bytes());
+        out.put(at + 24, &self.size.to_le_bytes());
+        out.put(at + 32, &self.type_id.to_le_bytes());
+        out.put(at + 36, &self.version.to_le_bytes());
+        out.put(at + 40, &[self.template_params]);
+        let section = match self.place {
+            Place::Import => Some(IMPORT_SECTION),
+            Place::Section(section) => Some(section),
+            Place::Unstated => None,
+        };
+        if let (Some(section), Layout::Packed) = (section, layout) {
+            out.put(at + 41, &section.to_le_bytes());
+            out.put(at + 43, &[SECTION_MARKER]);
+        }
+        out.put(at + 48, &self.template_offset.to_le_bytes());
+    }
+}
+
+/// The buffer, which has been made long enough for all that is put into it.
+struct Writer<'a> {
+    out: &'a mut [u8],
+    base: u64,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, offset: u64, bytes: &[u8]) {
+        self.put_absolute(self.base + offset, bytes);
+    }
+
+    fn put_absolute(&mut self, at: u64, bytes: &[u8]) {
+        let Ok(at) = usize::try_from(at) else { return };
+        let place = self.out.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len()));
+        debug_assert!(place.is_some(), "the plan is as long as what is written");
+        if let Some(place) = place {
+            place.copy_from_slice(bytes);
+        }
+    }
+}

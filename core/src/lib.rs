@@ -1,0 +1,24 @@
+//! The whole SMF loader without std and without libc.
+//!
+//! Floors, lowest first; a room uses what stands below it and never looks up:
+//!
+//! 1. [`format`] knows bytes and nothing else: no kernel, no allocation for reading, no unsafe code.
+//!    [`memory`] knows pages and nothing of SMF; every system call goes through `memory::sys`.
+//! 2. [`link`] makes a file callable.
+//!
+//! Promises that hold in every room: no input makes it panic; no count in a file makes it allocate
+//! more than the file explains; no page is writable and executable at one address, not for a moment.
+//! Machine code inside a module is trusted input: running it is running a program.
+#![no_std]
+#![deny(unsafe_code)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod format;
+#[cfg(feature = "kernel")]
+pub mod link;
+#[cfg(feature = "kernel")]
+pub mod memory;

@@ -1,0 +1,162 @@
+//! Every way in which a sound file can fail to become callable.
+
+use core::fmt;
+
+use arrayvec::ArrayString;
+
+use crate::format::{Arch, FormatError, Platform, RelocKind};
+use crate::memory::MemoryError;
+
+/// A symbol's name inside an error, which must be `Copy`: escaped, and cut where it is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortName(ArrayString<48>);
+
+impl ShortName {
+    /// The first bytes of `name`, printable.
+    pub fn new(name: &[u8]) -> Self {
+        let mut short = ArrayString::new();
+        for byte in name {
+            let start = short.len();
+            if fmt::Write::write_fmt(&mut short, format_args!("{}", byte.escape_ascii())).is_err() {
+                short.truncate(start.min(45));
+                short.push_str("...");
+                break;
+            }
+        }
+        ShortName(short)
+    }
+}
+
+impl fmt::Display for ShortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a module cannot be placed, linked or called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+pub enum LinkError {
+    /// The file is not sound.
+    Format(FormatError),
+    /// The kernel refused something.
+    Memory(MemoryError),
+    /// The allocator has no more memory.
+    OutOfMemory,
+    /// Code for another instruction set.
+    Arch { module: Arch, host: Arch },
+    /// A module for another system.
+    Platform { module: Platform, host: Platform },
+    /// An ELF shared object with a trailer: the system's loader must take it.
+    Dynlib,
+    /// The code section holds bytecode.
+    Bytecode,
+    /// The code section holds a whole relocatable ELF object.
+    ElfObject { section: u32 },
+    /// There is no code section, or an empty one.
+    NoCode,
+    /// A section that would have to be decompressed first.
+    Compressed { section: u32 },
+    /// The module does not fit the address space.
+    TooLarge,
+    /// A relocation of a kind that is not for this instruction set.
+    RelocKind { section: u32, index: u32, kind: RelocKind },
+    /// A relocation against a symbol that has no place in memory.
+    NoAddress { section: u32, index: u32, symbol: ShortName },
+    /// A relocation whose value does not fit its place.
+    Overflow { kind: RelocKind, symbol: ShortName, place: u64, target: u64 },
+    /// A relocation for a section that is not loaded.
+    NotLoaded { section: u32 },
+    /// Imports that nobody provides.
+    MissingImports { count: u32, first: ShortName },
+    /// A call with more arguments than can be passed.
+    TooManyArguments { given: usize },
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            LinkError::Format(error) => error.fmt(f),
+            LinkError::Memory(error) => error.fmt(f),
+            LinkError::OutOfMemory => f.write_str("the allocator has no memory left"),
+            LinkError::Arch { module, host } => {
+                write!(f, "the module is for {module} and this machine is {host}")
+            }
+            LinkError::Platform { module, host } => {
+                write!(f, "the module is for {module} and this system is {host}")
+            }
+            LinkError::Dynlib => f.write_str(
+                "the file is a dynlib, an ELF shared object with a trailer, and cannot be run yet",
+            ),
+            LinkError::Bytecode => {
+                f.write_str("the code is bytecode (BCOD), and cannot be run yet")
+            }
+            LinkError::ElfObject { section } => write!(
+                f,
+                "section {section} holds a relocatable ELF object, and cannot be run yet; link it with `smf pack`"
+            ),
+            LinkError::NoCode => f.write_str("the module has no code"),
+            LinkError::Compressed { section } => {
+                write!(f, "section {section} is compressed, and cannot be loaded yet")
+            }
+            LinkError::TooLarge => f.write_str("the module does not fit the address space"),
+            LinkError::RelocKind { section, index, kind } => write!(
+                f,
+                "relocation {index} of section {section}: {kind} is not for this instruction set"
+            ),
+            LinkError::NoAddress { section, index, symbol } => write!(
+                f,
+                "relocation {index} of section {section}: its symbol `{symbol}` has no address"
+            ),
+            LinkError::Overflow { kind, symbol, place, target } => write!(
+                f,
+                "a {kind} relocation against `{symbol}` cannot reach 0x{target:x} from 0x{place:x}"
+            ),
+            LinkError::NotLoaded { section } => {
+                write!(f, "section {section}: its relocations are for a section that is not loaded")
+            }
+            LinkError::MissingImports { count: 1, first } => {
+                write!(f, "nobody provides the import `{first}`")
+            }
+            LinkError::MissingImports { count, first } => {
+                write!(f, "nobody provides {count} imports, the first of them `{first}`")
+            }
+            LinkError::TooManyArguments { given } => write!(
+                f,
+                "{given} arguments given, and a call passes at most {}",
+                super::call::MAX_ARGS
+            ),
+        }
+    }
+}
+
+impl core::error::Error for LinkError {}
+
+impl From<FormatError> for LinkError {
+    fn from(error: FormatError) -> Self {
+        LinkError::Format(error)
+    }
+}
+
+impl From<MemoryError> for LinkError {
+    fn from(error: MemoryError) -> Self {
+        LinkError::Memory(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn names_are_escaped_and_cut() {
+        assert_eq!(ShortName::new(b"fn$Vec<i64>").to_string(), "fn$Vec<i64>");
+        assert_eq!(ShortName::new(b"a\xffb\n").to_string(), "a\\xffb\\n");
+        let long = ShortName::new(&[b'x'; 5000]).to_string();
+        assert!(long.len() <= 48 && long.ends_with("x..."), "{long}");
+        let escaped = ShortName::new(&[0xff; 5000]).to_string();
+        assert!(escaped.len() <= 48 && escaped.ends_with("\\xff..."), "{escaped}");
+    }
+}

@@ -1,0 +1,139 @@
+//! A module placed in memory: every section has its address and its bytes, and nothing can run yet.
+
+use super::error::LinkError;
+use super::module::Module;
+use super::plan::{Plan, Region};
+use super::relocate;
+use super::resolve::{Exports, Resolve};
+use crate::format::{Arch, Layout, Platform, SectionKind, Smf, functions};
+use crate::memory::{PageCount, Placement, Segment, WritablePages};
+
+/// The system this loader runs on.
+const HOST_PLATFORM: Platform = Platform::LINUX;
+
+/// The instruction set this loader runs on.
+pub const fn host_arch() -> Arch {
+    if cfg!(target_arch = "x86_64") {
+        Arch::X86_64
+    } else if cfg!(target_arch = "aarch64") {
+        Arch::AARCH64
+    } else {
+        Arch::RISCV64
+    }
+}
+
+/// A module whose addresses are fixed and whose pages are still writable.
+pub struct Image<'d> {
+    smf: Smf<'d>,
+    plan: Plan<'d>,
+    pages: WritablePages,
+    exports: Exports<'d>,
+}
+
+impl<'d> Image<'d> {
+    /// Gives every section of `smf` an address and copies it there.
+    ///
+    /// The symbols and the relocations are checked on the way, so that an unverified file does no
+    /// harm here.
+    ///
+    /// # Errors
+    /// A module for another machine or system, or of a kind that cannot run; a file that is not
+    /// sound; a relocation that this machine does not have; memory that cannot be had.
+    pub fn place(smf: &Smf<'d>) -> Result<Self, LinkError> {
+        check_host(smf)?;
+        check_contents(smf)?;
+        let page = PageCount::one().bytes() as u64;
+        let plan = Plan::new(smf, page)?;
+        let placement = if plan.low { Placement::Low2GiB } else { Placement::Anywhere };
+        let mut pages = WritablePages::allocate(PageCount::covering(plan.size)?, placement)?;
+        copy_sections(smf, &plan, &mut pages)?;
+        let base = pages.address() as u64;
+        let addresses = plan.sections.iter().map(|at| at.map_or(0, |at| base + at)).collect();
+        let exports = Exports::new(smf.symbols(), addresses);
+        Ok(Image { smf: *smf, plan, pages, exports })
+    }
+
+    /// What the module exports: names and the addresses they will have.
+    pub fn exports(&self) -> Exports<'d> {
+        self.exports.clone()
+    }
+
+    /// Resolves the imports through `imports`, applies every relocation and publishes the pages.
+    ///
+    /// # Errors
+    /// An import that is not weak and that nobody provides; a relocation that does not fit; pages
+    /// that the kernel will not protect. The image is gone then, and its memory given back.
+    pub fn link(mut self, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
+        relocate::relocate(&self.smf, &self.plan, &mut self.pages, imports)?;
+        let mut segments = alloc::vec::Vec::new();
+        let regions = &self.plan.regions;
+        segments.try_reserve_exact(regions.len()).map_err(|_| LinkError::OutOfMemory)?;
+        for region in regions {
+            segments.push(segment(region)?);
+        }
+        let pages = self.pages.publish(&segments)?;
+        Ok(Module::new(self.smf, pages, self.exports))
+    }
+}
+
+fn segment(region: &Region) -> Result<Segment, LinkError> {
+    Ok(Segment {
+        offset: PageCount::exact(region.start)?,
+        size: PageCount::exact(region.end - region.start)?,
+        protection: region.protection,
+    })
+}
+
+fn check_host(smf: &Smf<'_>) -> Result<(), LinkError> {
+    let (module, host) = (smf.header().arch, host_arch());
+    if module != host {
+        return Err(LinkError::Arch { module, host });
+    }
+    match smf.header().platform {
+        Platform::ANY | HOST_PLATFORM => Ok(()),
+        module => Err(LinkError::Platform { module, host: HOST_PLATFORM }),
+    }
+}
+
+fn check_contents(smf: &Smf<'_>) -> Result<(), LinkError> {
+    if smf.layout() == Layout::Dynlib {
+        return Err(LinkError::Dynlib);
+    }
+    let mut has_code = false;
+    for section in smf.sections().iter().filter(|section| section.kind.is_loaded()) {
+        let index = section.index;
+        if section.is_compressed() {
+            return Err(LinkError::Compressed { section: index });
+        }
+        if section.kind == SectionKind::Code {
+            if functions::is_bytecode(section.data) {
+                return Err(LinkError::Bytecode);
+            }
+            if section.data.starts_with(b"\x7fELF") {
+                return Err(LinkError::ElfObject { section: index });
+            }
+            has_code |= section.size != 0;
+        }
+    }
+    if has_code { Ok(()) } else { Err(LinkError::NoCode) }
+}
+
+fn copy_sections(
+    smf: &Smf<'_>,
+    plan: &Plan<'_>,
+    pages: &mut WritablePages,
+) -> Result<(), LinkError> {
+    // Zeroes at the end need no memory before somebody touches them.
+    let placed = || plan.sections.iter().zip(smf.sections().iter());
+    let ends = placed().filter_map(|(at, s)| at.map(|at| at.saturating_add(s.data.len() as u64)));
+    let written = ends.max().unwrap_or(0);
+    pages.prefault(usize::try_from(written).map_err(|_| LinkError::TooLarge)?)?;
+    let memory = pages.as_mut_slice();
+    for (at, section) in placed() {
+        let Some(at) = at.filter(|_| !section.data.is_empty()) else { continue };
+        let start = usize::try_from(at).map_err(|_| LinkError::TooLarge)?;
+        let place = memory.get_mut(start..).and_then(|m| m.get_mut(..section.data.len()));
+        place.ok_or(LinkError::TooLarge)?.copy_from_slice(section.data);
+    }
+    Ok(())
+}

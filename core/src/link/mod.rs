@@ -1,0 +1,25 @@
+//! A file becomes callable: sections are placed, relocations applied, names resolved.
+//!
+//! The way is one-way and each step consumes the one before: [`Image::place`] gives every section an
+//! address and copies it into writable pages; [`Image::link`] resolves the imports, applies every
+//! relocation and only then publishes the pages, code read-execute, constants read-only; the
+//! [`Module`] that comes out can be called, and unloads when dropped. Placing and linking are two
+//! steps so that modules that import from each other can all be placed before any is linked.
+//!
+//! Promises: a file that does not verify is refused before anything runs; a relocation that does not
+//! fit is an error that names it, never a wrapped number; an import that nobody provides is an error;
+//! when a step fails, all its memory is given back. What the machine code itself does is up to it.
+
+mod call;
+mod error;
+mod image;
+mod module;
+mod plan;
+mod relocate;
+mod resolve;
+
+pub use call::{MAX_ARGS, call};
+pub use error::{LinkError, ShortName};
+pub use image::{Image, host_arch};
+pub use module::Module;
+pub use resolve::{Chain, Exports, NoImports, Resolve, missing_imports};

@@ -1,0 +1,62 @@
+//! A module that can be called, until it is dropped.
+
+use super::resolve::{Exports, Resolve};
+use crate::format::{Flags, Smf, SymbolKind};
+use crate::memory::PublishedPages;
+
+/// A linked module. Dropping it unmaps its code and data: no address of it may be used after that.
+pub struct Module<'d> {
+    smf: Smf<'d>,
+    pages: PublishedPages,
+    exports: Exports<'d>,
+}
+
+impl<'d> Module<'d> {
+    pub(super) fn new(smf: Smf<'d>, pages: PublishedPages, exports: Exports<'d>) -> Self {
+        Module { smf, pages, exports }
+    }
+
+    /// The file it was made from.
+    pub fn smf(&self) -> &Smf<'d> {
+        &self.smf
+    }
+
+    /// What it exports.
+    pub fn exports(&self) -> Exports<'d> {
+        self.exports.clone()
+    }
+
+    /// The address of an exported function or datum.
+    #[inline]
+    pub fn symbol(&self, name: &[u8]) -> Option<u64> {
+        self.exports.resolve(name)
+    }
+
+    /// The address of an exported function. Linear in the symbol table; for calling one by name.
+    pub fn function(&self, name: &[u8]) -> Option<u64> {
+        let symbol = self.exports.symbol(name).filter(|s| s.kind == SymbolKind::Function)?;
+        self.exports.address(&symbol)
+    }
+
+    /// Where running begins: the entry point of the header; where that is 0, the function `main`; and
+    /// without one, the exported function at the begin of the code of a module marked executable.
+    pub fn entry_point(&self) -> Option<u64> {
+        let header = self.smf.header();
+        let code = self.smf.code()?.index;
+        if header.entry_point != 0 {
+            return self.exports.section(code)?.checked_add(header.entry_point);
+        }
+        self.function(b"main").or_else(|| {
+            let first = self.smf.symbols().iter().filter_map(Result::ok).find(|symbol| {
+                let function = symbol.kind == SymbolKind::Function && symbol.is_export();
+                function && symbol.value == 0 && symbol.section == Some(code)
+            });
+            first.filter(|_| header.flags.has(Flags::EXECUTABLE)).and_then(|s| self.exports.address(&s))
+        })
+    }
+
+    /// Whether `address` lies in the module's memory.
+    pub fn contains(&self, address: u64) -> bool {
+        usize::try_from(address).is_ok_and(|address| self.pages.contains(address))
+    }
+}

@@ -1,0 +1,170 @@
+//! Names become addresses: what a module exports, and the chain that its imports are looked up in.
+//!
+//! A first lookup walks the symbol table and builds nothing; the second one builds an index, which
+//! then serves every lookup that follows. Most modules are asked for one name.
+
+use alloc::sync::Arc;
+use core::hash::BuildHasher;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use spin::Once;
+
+use crate::format::{Binding, Smf, Symbol, Symbols};
+
+/// Something that knows addresses of names.
+pub trait Resolve {
+    /// The address of the exported symbol `name`; `None` when there is none.
+    fn resolve(&self, name: &[u8]) -> Option<u64>;
+}
+
+impl<F: Fn(&[u8]) -> Option<u64>> Resolve for F {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        self(name)
+    }
+}
+
+/// Knows no names: for modules without imports.
+#[derive(Clone, Copy, Debug)]
+pub struct NoImports;
+
+impl Resolve for NoImports {
+    fn resolve(&self, _: &[u8]) -> Option<u64> {
+        None
+    }
+}
+
+/// Resolvers asked one after another; the first that knows a name wins.
+#[derive(Clone, Copy)]
+pub struct Chain<'r>(pub &'r [&'r dyn Resolve]);
+
+impl Resolve for Chain<'_> {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        self.0.iter().find_map(|resolver| resolver.resolve(name))
+    }
+}
+
+/// The imports of `smf` that must be provided and that `imports` does not provide, in the order of
+/// the symbol table. A broken symbol ends the list.
+pub fn missing_imports<'d, 'r>(
+    smf: &Smf<'d>,
+    imports: &'r dyn Resolve,
+) -> impl Iterator<Item = Symbol<'d>> + use<'d, 'r> {
+    let symbols = smf.symbols().iter().map_while(Result::ok);
+    symbols.filter(|symbol| {
+        let needed = symbol.is_import() && symbol.binding != Binding::Weak;
+        needed && imports.resolve(symbol.name()).is_none()
+    })
+}
+
+/// What a placed module exports. Cheap to clone; the addresses are good while the module is loaded.
+#[derive(Clone)]
+pub struct Exports<'d>(Arc<Table<'d>>);
+
+struct Table<'d> {
+    symbols: Symbols<'d>,
+    /// The address of each section; 0 when it is not loaded.
+    sections: alloc::vec::Vec<u64>,
+    asked: AtomicBool,
+    index: Once<Index<'d>>,
+}
+
+impl<'d> Exports<'d> {
+    pub(super) fn new(symbols: Symbols<'d>, sections: alloc::vec::Vec<u64>) -> Self {
+        let (asked, index) = (AtomicBool::new(false), Once::new());
+        Exports(Arc::new(Table { symbols, sections, asked, index }))
+    }
+
+    /// The exported symbol of this name. Linear in the table; builds nothing.
+    pub fn symbol(&self, name: &[u8]) -> Option<Symbol<'d>> {
+        self.0.symbols.find_export(name)
+    }
+
+    /// The address of a symbol of this module; `None` when it has none.
+    pub fn address(&self, symbol: &Symbol<'d>) -> Option<u64> {
+        self.0.address(symbol)
+    }
+
+    /// The address of a section; `None` when it is not loaded.
+    pub(super) fn section(&self, index: u32) -> Option<u64> {
+        self.0.section(index)
+    }
+
+    /// Whether the index has been built.
+    #[cfg(test)]
+    pub(super) fn has_index(&self) -> bool {
+        self.0.index.is_completed()
+    }
+}
+
+impl Resolve for Exports<'_> {
+    #[inline]
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        let table = &*self.0;
+        if let Some(index) = table.index.get() {
+            return index.get(name);
+        }
+        if !table.asked.swap(true, Ordering::Relaxed) {
+            return table.symbols.find_export(name).and_then(|symbol| table.address(&symbol));
+        }
+        table.index.call_once(|| Index::new(table)).get(name)
+    }
+}
+
+impl<'d> Table<'d> {
+    fn address(&self, symbol: &Symbol<'d>) -> Option<u64> {
+        if !symbol.kind.has_address() {
+            return None;
+        }
+        self.section(symbol.section?)?.checked_add(symbol.value)
+    }
+
+    fn section(&self, index: u32) -> Option<u64> {
+        let index = usize::try_from(index).ok()?;
+        self.sections.get(index).copied().filter(|address| *address != 0)
+    }
+}
+
+/// Exported names and their addresses.
+struct Index<'d> {
+    hasher: DefaultHashBuilder,
+    table: HashTable<Entry<'d>>,
+}
+
+struct Entry<'d> {
+    name: &'d [u8],
+    address: u64,
+    weak: bool,
+}
+
+impl<'d> Index<'d> {
+    /// Of two symbols of one name the first global one counts, else the first weak one: what
+    /// [`Symbols::find_export`] finds.
+    fn new(module: &Table<'d>) -> Self {
+        let hasher = DefaultHashBuilder::default();
+        let mut table = HashTable::with_capacity(module.symbols.len());
+        for symbol in module.symbols.iter().filter_map(Result::ok).filter(Symbol::is_export) {
+            let Some(address) = module.address(&symbol) else { continue };
+            let name = symbol.name();
+            let new = Entry { name, address, weak: symbol.binding == Binding::Weak };
+            let rehash = |entry: &Entry<'_>| hasher.hash_one(entry.name);
+            match table.entry(hasher.hash_one(name), |entry| entry.name == name, rehash) {
+                hashbrown::hash_table::Entry::Vacant(place) => {
+                    place.insert(new);
+                }
+                hashbrown::hash_table::Entry::Occupied(mut old) => {
+                    if old.get().weak && !new.weak {
+                        *old.get_mut() = new;
+                    }
+                }
+            }
+        }
+        Index { hasher, table }
+    }
+
+    #[inline]
+    fn get(&self, name: &[u8]) -> Option<u64> {
+        let hash = self.hasher.hash_one(name);
+        self.table.find(hash, |entry| entry.name == name).map(|entry| entry.address)
+    }
+}

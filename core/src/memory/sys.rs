@@ -1,0 +1,287 @@
+//! Every system call of the loader, one function each.
+//!
+//! Nothing is decided here: a function makes its call, repeats it when a signal interrupted it, and
+//! returns the kernel's word. In tests each one asks `faults` first and so can be made to fail.
+//!
+//! Sources: the manual page of section 2 that each function names; for what rustix does with the
+//! arguments, the documentation of `rustix::mm` and `rustix::fs`.
+#![allow(unsafe_code)]
+
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_void};
+use core::ptr::{self, NonNull};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::{self, retry_on_intr};
+use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
+
+use super::pages::Protection;
+use super::{Errno, FileKind};
+
+#[cfg(test)]
+use super::faults::{self, Call};
+
+/// The longest path that `open(2)` takes, without its NUL: `PATH_MAX` of `linux/limits.h` less one.
+pub(super) const PATH_LIMIT: usize = 4095;
+
+/// The size of a page in bytes, a power of two: x86-64 and riscv64 have no other.
+#[cfg(any(target_arch = "x86_64", target_arch = "riscv64"))]
+#[inline]
+pub(super) fn page_size() -> usize {
+    4096
+}
+
+/// The size of a page in bytes, a power of two: 4, 16 or 64 KiB, as the kernel was configured.
+///
+/// `madvise(2)` tells by the addresses that it refuses as no multiple of it. The auxiliary vector
+/// would tell as well, but kernels before 6.4 give it out through `/proc` alone, which need not be
+/// mounted.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "riscv64")))]
+pub(super) fn page_size() -> usize {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    static KNOWN: AtomicUsize = AtomicUsize::new(0);
+
+    let is_multiple = |&address: &usize| {
+        let address = ptr::without_provenance_mut(address);
+        // SAFETY: advice on no bytes at all.
+        unsafe { mm::madvise(address, 0, Advice::Normal) }.is_ok()
+    };
+    match KNOWN.load(Ordering::Relaxed) {
+        0 => {
+            let size = [4 << 10, 16 << 10].into_iter().find(is_multiple).unwrap_or(64 << 10);
+            KNOWN.store(size, Ordering::Relaxed);
+            size
+        }
+        known => known,
+    }
+}
+
+/// `open(2)` for reading, following symbolic links.
+///
+/// Not blocking, so that a named pipe that nobody writes cannot hang the caller; a terminal does
+/// not become the controlling one; no child process inherits the descriptor.
+pub(super) fn open(path: &CStr) -> Result<OwnedFd, Errno> {
+    #[cfg(test)]
+    faults::check(Call::Open)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?)
+}
+
+/// What `fstat(2)` says of an open file.
+pub(super) struct FileStatus {
+    pub(super) kind: FileKind,
+    /// In bytes; means nothing unless `kind` is `Regular`.
+    pub(super) size: u64,
+}
+
+/// `fstat(2)`.
+pub(super) fn status(file: &OwnedFd) -> Result<FileStatus, Errno> {
+    #[cfg(test)]
+    faults::check(Call::Status)?;
+    let status = rustix::fs::fstat(file)?;
+    let kind = match FileType::from_raw_mode(status.st_mode) {
+        FileType::RegularFile => FileKind::Regular,
+        FileType::Directory => FileKind::Directory,
+        FileType::Fifo => FileKind::Fifo,
+        FileType::CharacterDevice => FileKind::CharacterDevice,
+        FileType::BlockDevice => FileKind::BlockDevice,
+        _ => FileKind::Other,
+    };
+    let size = u64::try_from(status.st_size).map_err(|_| io::Errno::OVERFLOW)?;
+    Ok(FileStatus { kind, size })
+}
+
+/// One `read(2)` of at most `limit` bytes, put behind what `bytes` holds without growing it.
+///
+/// Returns how many came: 0 at the end of the file, and 0 when `bytes` has no spare capacity. The
+/// kernel reads at most 0x7fff_f000 bytes at once.
+pub(super) fn read(file: &OwnedFd, bytes: &mut Vec<u8>, limit: usize) -> Result<usize, Errno> {
+    #[cfg(test)]
+    faults::check(Call::Read)?;
+    let len = bytes.len();
+    let spare = bytes.spare_capacity_mut();
+    let limit = limit.min(spare.len());
+    let (spare, _) = spare.split_at_mut(limit);
+    let count = retry_on_intr(|| io::read(file, &mut *spare).map(|(read, _)| read.len()))?;
+    // SAFETY: the call above has initialised `count` bytes behind the first `len`, inside the spare
+    // capacity, so that `len + count` is within the capacity and does not overflow.
+    unsafe { bytes.set_len(len + count) };
+    Ok(count)
+}
+
+/// Where new memory is wanted. No choice ever replaces memory that is there already.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// Where the kernel likes.
+    Anywhere,
+    /// Below 2 GiB if the architecture has a flag for it; else as `Hint(1 GiB)`.
+    Low,
+    /// At this address if it is free and a multiple of the page size, else where the kernel likes.
+    Hint(usize),
+    /// At this address or not at all; a kernel before 4.17 reads it as `Hint`.
+    Exactly(usize),
+}
+
+/// `mmap(2)` of `len` bytes of private, anonymous, zero-filled memory, readable and writable.
+///
+/// `len` must not be 0; the kernel refuses it. The memory is the caller's to `unmap`.
+pub(super) fn map(place: Place, len: usize) -> Result<NonNull<u8>, Errno> {
+    #[cfg(test)]
+    faults::check(Call::Map)?;
+    let (hint, flags) = match place {
+        Place::Anywhere => (0, MapFlags::empty()),
+        Place::Low => LOW,
+        Place::Hint(address) => (address, MapFlags::empty()),
+        Place::Exactly(address) => (address, MapFlags::FIXED_NOREPLACE),
+    };
+    let hint = ptr::without_provenance_mut::<c_void>(hint);
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: without MAP_FIXED, which none of the flags is or implies, the kernel maps memory only
+    // where there was none, so no reference and no allocation can be hit.
+    let start = unsafe { mm::mmap_anonymous(hint, len, protection, MapFlags::PRIVATE | flags) }?;
+    // The kernel maps nothing at address 0 unless told to with MAP_FIXED.
+    Ok(NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?)
+}
+
+/// `MAP_32BIT` of `asm/mman.h`, which rustix does not name: the first 2 GiB. The kernel searches
+/// the upper half of them, from 1 GiB.
+#[cfg(target_arch = "x86_64")]
+const LOW: (usize, MapFlags) = (0, MapFlags::from_bits_retain(0x40));
+#[cfg(not(target_arch = "x86_64"))]
+const LOW: (usize, MapFlags) = (1 << 30, MapFlags::empty());
+
+/// `munmap(2)`.
+///
+/// # Safety
+///
+/// * `start` and `len` are those of one `map`, which has not been unmapped yet.
+/// * No reference into the memory is alive, and nothing reads, writes or runs it any more.
+pub(super) unsafe fn unmap(start: NonNull<u8>, len: usize) {
+    // SAFETY: the caller owns the whole mapping and gives it up.
+    let result = unsafe { mm::munmap(start.as_ptr().cast(), len) };
+    // The call fails only for misaligned or empty ranges and where it would split a mapping, all of
+    // which the contract excludes; and a caller that drops memory could do nothing about it.
+    debug_assert!(result.is_ok(), "munmap: {result:?}");
+}
+
+/// `madvise(2)` with `MADV_POPULATE_WRITE` (Linux 5.14): gives pages memory before the first write.
+///
+/// # Safety
+///
+/// `start` to `start + len` lies inside one live `map` and is writable.
+pub(super) unsafe fn populate(start: NonNull<u8>, len: usize) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::Populate)?;
+    // SAFETY: populating changes no byte, and the pages are the caller's.
+    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, Advice::LinuxPopulateWrite) }?)
+}
+
+/// `mprotect(2)`. There is no argument that asks for writable and executable at once.
+///
+/// # Safety
+///
+/// * `start` to `start + len` are whole pages inside one live `map`.
+/// * No reference into them is alive that the new protection does not allow.
+pub(super) unsafe fn protect(
+    start: NonNull<u8>,
+    len: usize,
+    protection: Protection,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::Protect)?;
+    let flags = match protection {
+        Protection::None => MprotectFlags::empty(),
+        Protection::Read => MprotectFlags::READ,
+        Protection::ReadWrite => MprotectFlags::READ | MprotectFlags::WRITE,
+        Protection::ReadExecute => MprotectFlags::READ | MprotectFlags::EXEC,
+    };
+    // SAFETY: the pages are the caller's, and nothing refers to them that would be cut off.
+    Ok(unsafe { mm::mprotect(start.as_ptr().cast(), len, flags) }?)
+}
+
+/// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE` (Linux 4.16): every other
+/// thread of the process executes a context synchronising instruction before it goes on.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn synchronize_cores() -> Result<(), Errno> {
+    use rustix::thread::{MembarrierCommand, membarrier};
+    Ok(membarrier(MembarrierCommand::PrivateExpeditedSyncCore)?)
+}
+
+/// `membarrier(2)`: announces that the process is going to call [`synchronize_cores`].
+#[cfg(target_arch = "aarch64")]
+pub(super) fn register_synchronize_cores() -> Result<(), Errno> {
+    use rustix::thread::{MembarrierCommand, membarrier};
+    Ok(membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?)
+}
+
+/// `riscv_flush_icache(2)` for all threads of the process: the harts they run on, or will run on,
+/// fetch what was stored before the call. rustix does not have it.
+///
+/// Source: arch/riscv/kernel/sys_riscv.c of Linux; 259 is `__NR_arch_specific_syscall + 15` of
+/// asm/unistd.h.
+#[cfg(target_arch = "riscv64")]
+pub(super) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
+    let range = code.as_ptr_range();
+    let result: isize;
+    // SAFETY: the call takes two addresses, which it does not dereference, and flags; it changes no
+    // register but a0 and no memory.
+    unsafe {
+        core::arch::asm!(
+            "ecall",
+            inlateout("a0") range.start => result,
+            in("a1") range.end,
+            in("a2") 0usize,
+            in("a7") 259usize,
+            options(nostack)
+        );
+    }
+    match i32::try_from(result) {
+        Ok(0..) => Ok(()),
+        Ok(negative) => Err(io::Errno::from_raw_os_error(negative.wrapping_neg()).into()),
+        Err(_) => Err(io::Errno::INVAL.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_behind_what_is_there_and_never_grows_it() {
+        let file = open(c"/dev/zero").unwrap();
+        let mut bytes = Vec::with_capacity(64);
+        bytes.push(7);
+        assert_eq!(read(&file, &mut bytes, 3), Ok(3));
+        assert_eq!(bytes, [7, 0, 0, 0]);
+        let capacity = bytes.capacity();
+        assert_eq!(read(&file, &mut bytes, usize::MAX), Ok(capacity - 4));
+        assert_eq!(read(&file, &mut bytes, usize::MAX), Ok(0));
+        assert_eq!((bytes.len(), bytes.capacity()), (capacity, capacity));
+    }
+
+    #[test]
+    fn page_size_is_the_one_the_kernel_announces() {
+        assert_eq!(page_size(), rustix::param::page_size());
+    }
+
+    #[test]
+    fn a_taken_place_is_refused_and_left_alone() {
+        let len = page_size();
+        let start = map(Place::Anywhere, len).unwrap();
+        // SAFETY: one byte of the new mapping, which nothing else refers to.
+        unsafe { start.write(42) };
+        match map(Place::Exactly(start.addr().get()), len) {
+            Err(errno) => assert_eq!(errno, io::Errno::EXIST),
+            Ok(elsewhere) => {
+                assert_ne!(elsewhere, start, "a kernel before 4.17 takes a hint");
+                // SAFETY: the whole mapping, never used.
+                unsafe { unmap(elsewhere, len) };
+            }
+        }
+        // SAFETY: as above; it is still mapped.
+        assert_eq!(unsafe { start.read() }, 42);
+        // SAFETY: the whole mapping, and `start` is not used again.
+        unsafe { unmap(start, len) };
+    }
+}

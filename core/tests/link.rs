@@ -1,0 +1,369 @@
+//! From a file to a call: placement, every relocation with its checks, imports, veneers, unloading.
+#![cfg(target_arch = "x86_64")]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{
+    Arch, Binding, Header, Layout, Platform, Reloc, RelocKind, SectionFlags, SectionKind, Smf,
+    SymbolKind,
+};
+use smf_core::link::{self, Chain, Image, LinkError, Module, NoImports, Resolve, missing_imports};
+
+macro_rules! sample {
+    ($name:literal) => {
+        Smf::parse(include_bytes!(concat!("../../tests/samples/", $name))).unwrap()
+    };
+}
+
+fn load<'d>(smf: &Smf<'d>, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
+    Image::place(smf)?.link(imports)
+}
+
+fn call(module: &Module<'_>, name: &str, args: &[i64]) -> i64 {
+    let address = module.function(name.as_bytes()).unwrap_or_else(|| panic!("no function {name}"));
+    // SAFETY: the samples and the modules built here define functions of that many integers.
+    unsafe { link::call(address, args) }.unwrap()
+}
+
+#[test]
+fn the_samples_run_with_their_known_results() {
+    let packed = load(&sample!("packed.smf"), &NoImports).unwrap();
+    assert_eq!(call(&packed, "answer", &[]), 42);
+    assert_eq!(call(&packed, "add", &[2, -5]), -3);
+    assert_eq!((call(&packed, "bump", &[1]), call(&packed, "bump", &[10])), (101, 111));
+    assert_eq!((call(&packed, "roget", &[]), call(&packed, "absload", &[])), (7777, 111));
+    let native = load(&sample!("native.smf"), &NoImports).unwrap();
+    assert_eq!((call(&native, "answer", &[]), call(&native, "absload", &[])), (42, 100));
+    for (smf, name, result) in [
+        (sample!("native-stub219.smf"), "main", 0),
+        (sample!("stub-declared.smf"), "answer", 42),
+        (sample!("stub-cat.smf"), "answer", 42),
+        (sample!("packed-leading.smf"), "answer", 42),
+        (sample!("driver.smf"), "answer", 42),
+        (sample!("note-zero-size.smf"), "main", 42),
+    ] {
+        assert_eq!(call(&load(&smf, &NoImports).unwrap(), name, &[]), result);
+    }
+}
+
+#[test]
+fn imports_come_from_other_modules() {
+    let lib = load(&sample!("lib.smf"), &NoImports).unwrap();
+    for app in [sample!("app.smf"), sample!("app-native.smf")] {
+        let exports = lib.exports();
+        let module = load(&app, &Chain(&[&NoImports, &exports])).unwrap();
+        assert_eq!((call(&module, "direct", &[14]), call(&module, "through_got", &[-2])), (42, -6));
+    }
+}
+
+#[test]
+fn modules_that_cannot_run_say_what_they_are() {
+    let refused = |smf| Image::place(&smf).err().unwrap();
+    let riscv = LinkError::Arch { module: Arch::RISCV64, host: Arch::X86_64 };
+    assert_eq!(refused(sample!("bad/wrong-arch.smf")), riscv);
+    assert_eq!(riscv.to_string(), "the module is for riscv64 and this machine is x86_64");
+    let windows = LinkError::Platform { module: Platform::WINDOWS, host: Platform::LINUX };
+    assert_eq!(refused(sample!("bad/wrong-platform.smf")), windows);
+    assert_eq!(refused(sample!("bcod.smf")), LinkError::Bytecode);
+    assert_eq!(refused(sample!("dynlib.smf")), LinkError::Dynlib);
+    assert_eq!(refused(sample!("compact.smf")), LinkError::NoCode);
+}
+
+#[test]
+fn every_missing_import_is_listed() {
+    let app = sample!("bad/missing-import.smf");
+    let error = load(&app, &NoImports).err().unwrap();
+    assert!(error.to_string().contains("scale"), "{error}");
+    let names: Vec<_> = missing_imports(&app, &NoImports).map(|s| s.name()).collect();
+    assert_eq!(names, [b"scale"]);
+    assert_eq!(missing_imports(&app, &|_: &[u8]| Some(1)).count(), 0);
+}
+
+/// A module under construction: code at first, then constants, data, zeroes.
+#[derive(Default)]
+struct Builder {
+    code: Vec<u8>,
+    rodata: Vec<u8>,
+    data: Vec<u8>,
+    bss: u64,
+    symbols: Vec<NewSymbol<'static>>,
+    relocs: Vec<(&'static str, Vec<Reloc>)>,
+}
+
+const CODE: u16 = 0;
+const RODATA: u16 = 1;
+const DATA: u16 = 2;
+const BSS: u16 = 3;
+
+impl Builder {
+    fn symbol(&mut self, name: &'static str, kind: SymbolKind, place: Place, value: u64) -> u32 {
+        let binding = Binding::Global;
+        let name = name.as_bytes();
+        self.symbols.push(NewSymbol { name, kind, place, value, binding, ..NewSymbol::default() });
+        self.symbols.len() as u32 - 1
+    }
+
+    fn function(&mut self, name: &'static str, code: &[u8]) -> u64 {
+        let at = self.code.len() as u64;
+        self.code.extend_from_slice(code);
+        self.symbol(name, SymbolKind::Function, Place::Section(CODE), at);
+        at
+    }
+
+    fn reloc(&mut self, table: &'static str, offset: u64, symbol: u32, kind: RelocKind, addend: i64) {
+        let reloc = Reloc { offset, symbol, kind, addend };
+        match self.relocs.iter_mut().find(|(name, _)| *name == table) {
+            Some((_, relocs)) => relocs.push(reloc),
+            None => self.relocs.push((table, vec![reloc])),
+        }
+    }
+
+    fn file(&self) -> Vec<u8> {
+        let section = |kind, name: &'static str, flags, bytes| NewSection {
+            kind,
+            name: name.as_bytes(),
+            flags: SectionFlags(flags),
+            alignment: 16,
+            virtual_size: None,
+            payload: Payload::Bytes(bytes),
+        };
+        let mut sections = vec![
+            section(SectionKind::Code, ".text", 5, &self.code[..]),
+            section(SectionKind::RoData, ".rodata", 1, &self.rodata),
+            section(SectionKind::Data, ".data", 3, &self.data),
+            section(SectionKind::Bss, ".bss", 3, &[]),
+        ];
+        sections[usize::from(BSS)].virtual_size = Some(self.bss);
+        for (name, relocs) in &self.relocs {
+            let mut table = section(SectionKind::Reloc, name, 0, &[]);
+            table.payload = Payload::Relocs(relocs);
+            table.alignment = 8;
+            sections.push(table);
+        }
+        let (layout, header) = (Layout::Packed, Header::default());
+        let module =
+            NewModule { layout, header, stub: &[], sections: &sections, symbols: &self.symbols };
+        module.to_vec().unwrap()
+    }
+
+    fn load_with(&self, imports: &dyn Resolve, check: impl FnOnce(&Module<'_>)) -> Option<LinkError> {
+        let file = self.file();
+        let smf = Smf::parse(&file).unwrap();
+        smf.verify().unwrap();
+        match load(&smf, imports) {
+            Ok(module) => {
+                check(&module);
+                None
+            }
+            Err(error) => Some(error),
+        }
+    }
+}
+
+/// `mov rax, [rip + 0]; ret`, with its displacement at 3.
+const LOAD_RIP: [u8; 8] = [0x48, 0x8b, 0x05, 0, 0, 0, 0, 0xc3];
+/// `lea rax, [rip + 0]; ret`, with its displacement at 3.
+const LEA_RIP: [u8; 8] = [0x48, 0x8d, 0x05, 0, 0, 0, 0, 0xc3];
+/// `jmp 0`, with its displacement at 1.
+const JUMP: [u8; 5] = [0xe9, 0, 0, 0, 0];
+/// `mov eax, 0; ret`, with its operand at 1.
+const MOV_EAX: [u8; 6] = [0xb8, 0, 0, 0, 0, 0xc3];
+
+#[test]
+fn each_kind_computes_what_the_format_says() {
+    let mut module = Builder { bss: 5000, ..Builder::default() };
+    module.rodata = 0x1122_3344_5566_7788u64.to_le_bytes().to_vec();
+    module.data = vec![0; 16];
+    let constant = module.symbol("constant", SymbolKind::Constant, Place::Section(RODATA), 0);
+    let zeroes = module.symbol("zeroes", SymbolKind::Data, Place::Section(BSS), 4992);
+    let pointer = module.symbol("pointer", SymbolKind::Data, Place::Section(DATA), 8);
+    let load_constant = module.function("load_constant", &LOAD_RIP);
+    module.reloc(".rela", load_constant + 3, constant, RelocKind::Pc32, -4);
+    let load_zeroes = module.function("load_zeroes", &LOAD_RIP);
+    module.reloc(".rela", load_zeroes + 3, zeroes, RelocKind::Pc32, -4);
+    let got = module.function("constant_address", &LOAD_RIP);
+    module.reloc(".rela", got + 3, constant, RelocKind::GotPcRel, -4);
+    // A relocation inside data: the datum points into the zeroes, 16 bytes before their symbol.
+    module.reloc(".rela.data", 8, zeroes, RelocKind::Abs64, -16);
+    let lea = module.function("pointer_address", &LEA_RIP);
+    module.reloc(".rela", lea + 3, pointer, RelocKind::Pc32, -4);
+    let jump = module.function("jump", &JUMP);
+    module.reloc(".rela", jump + 1, 3, RelocKind::Plt32, -4);
+
+    let error = module.load_with(&NoImports, |loaded| {
+        let address = |name: &str| loaded.symbol(name.as_bytes()).unwrap() as i64;
+        assert_eq!(call(loaded, "load_constant", &[]), 0x1122_3344_5566_7788);
+        assert_eq!(call(loaded, "load_zeroes", &[]), 0);
+        assert_eq!(call(loaded, "constant_address", &[]), address("constant"));
+        assert_eq!(call(loaded, "pointer_address", &[]), address("pointer"));
+        assert_eq!(call(loaded, "jump", &[]), 0x1122_3344_5566_7788);
+        let pointer = address("pointer") as *const i64;
+        // SAFETY: `pointer` is an aligned datum of the module, which is still loaded.
+        assert_eq!(unsafe { *pointer }, address("zeroes") - 16);
+    });
+    assert_eq!(error, None);
+}
+
+#[test]
+fn abs32_places_the_module_below_2_gib_and_checks_its_range() {
+    let mut module = Builder::default();
+    module.data = vec![0; 8];
+    let datum = module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
+    let far = module.symbol("far", SymbolKind::Data, Place::Import, 0);
+    let own = module.function("own", &MOV_EAX);
+    module.reloc(".rela", own + 1, datum, RelocKind::Abs32, 0);
+    let other = module.function("other", &MOV_EAX);
+    module.reloc(".rela", other + 1, far, RelocKind::Abs32, 0);
+    let error = module.load_with(&|_: &[u8]| Some(0xffff_ffff), |loaded| {
+        let address = loaded.symbol(b"datum").unwrap() as i64;
+        assert!(address < 1 << 31);
+        assert_eq!(call(loaded, "own", &[]), address);
+        assert_eq!(call(loaded, "other", &[]), 0xffff_ffff);
+    });
+    assert_eq!(error, None);
+    let error = module.load_with(&|_: &[u8]| Some(0x1_0000_0000), |_| panic!("linked")).unwrap();
+    let LinkError::Overflow { kind: RelocKind::Abs32, target: 0x1_0000_0000, .. } = error else {
+        panic!("{error}");
+    };
+    assert!(error.to_string().contains("abs32 relocation against `far` cannot reach 0x100000000"));
+}
+
+#[test]
+fn a_distance_of_3e9_is_refused_and_a_call_goes_through_a_veneer() {
+    extern "C" fn triple(x: i64) -> i64 {
+        3 * x
+    }
+    let mut module = Builder::default();
+    let far = module.symbol("far", SymbolKind::Function, Place::Import, 0);
+    let jump = module.function("jump", &JUMP);
+    module.reloc(".rela", jump + 1, far, RelocKind::Plt32, -4);
+    // The real function is somewhere; in reach or out of it, the call arrives.
+    let function: extern "C" fn(i64) -> i64 = triple;
+    let real = function as usize as u64;
+    assert_eq!(module.load_with(&|_: &[u8]| Some(real), |m| assert_eq!(call(m, "jump", &[14]), 42)), None);
+    // Placed below 2 GiB, it can only arrive through a veneer.
+    let datum = module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
+    module.data = vec![0; 8];
+    let low = module.function("low", &MOV_EAX);
+    module.reloc(".rela", low + 1, datum, RelocKind::Abs32, 0);
+    let error = module.load_with(&|_: &[u8]| Some(real), |loaded| {
+        assert!(real - loaded.symbol(b"jump").unwrap() > 1 << 32);
+        assert_eq!(call(loaded, "jump", &[14]), 42);
+    });
+    assert_eq!(error, None);
+
+    let mut module = Builder::default();
+    let far = module.symbol("far", SymbolKind::Data, Place::Import, 0);
+    let lea = module.function("lea", &LEA_RIP);
+    module.reloc(".rela", lea + 3, far, RelocKind::Pc32, -4);
+    let error = module.load_with(&|_: &[u8]| Some(0x10), |_| panic!("linked")).unwrap();
+    assert!(matches!(error, LinkError::Overflow { kind: RelocKind::Pc32, target: 0xc, .. }), "{error}");
+}
+
+#[test]
+fn a_weak_import_may_be_missing() {
+    let mut module = Builder::default();
+    let absent = module.symbol("absent", SymbolKind::Function, Place::Import, 0);
+    module.symbols[absent as usize].binding = Binding::Weak;
+    let load = module.function("load", &LOAD_RIP);
+    module.reloc(".rela", load + 3, absent, RelocKind::GotPcRel, -4);
+    let jump = module.function("jump", &JUMP);
+    module.reloc(".rela", jump + 1, absent, RelocKind::Plt32, -4);
+    assert_eq!(module.load_with(&NoImports, |m| assert_eq!(call(m, "load", &[]), 0)), None);
+    let found = |m: &Module<'_>| assert_eq!(call(m, "load", &[]), 0x1234);
+    assert_eq!(module.load_with(&|_: &[u8]| Some(0x1234), found), None);
+}
+
+#[test]
+fn a_symbol_without_a_place_cannot_be_relocated_against() {
+    let mut module = Builder::default();
+    let shape = module.symbol("Shape", SymbolKind::Trait, Place::Unstated, 0);
+    let lea = module.function("lea", &LEA_RIP);
+    module.reloc(".rela", lea + 3, shape, RelocKind::Pc32, -4);
+    let error = module.load_with(&NoImports, |_| panic!("linked")).unwrap();
+    assert!(matches!(error, LinkError::NoAddress { .. }) && error.to_string().contains("Shape"));
+}
+
+/// Lines of the process's own memory map.
+fn maps() -> String {
+    std::fs::read_to_string("/proc/self/maps").unwrap()
+}
+
+fn protection_at(address: u64) -> String {
+    let inside = |line: &&str| {
+        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let bound = |text| u64::from_str_radix(text, 16).unwrap();
+        (bound(start)..bound(end)).contains(&address)
+    };
+    let maps = maps();
+    let line = maps.lines().find(inside);
+    line.map_or(String::new(), |line| line.split(' ').nth(1).unwrap()[..3].to_string())
+}
+
+#[test]
+fn each_section_has_the_protection_of_its_kind() {
+    let mut module = Builder { bss: 9000, ..Builder::default() };
+    module.rodata = vec![1; 10];
+    module.data = vec![2; 10];
+    module.function("code", &[0xc3]);
+    module.symbol("constant", SymbolKind::Constant, Place::Section(RODATA), 0);
+    module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
+    module.symbol("zeroes", SymbolKind::Data, Place::Section(BSS), 8999);
+    let error = module.load_with(&NoImports, |loaded| {
+        let protection = |name: &str| protection_at(loaded.symbol(name.as_bytes()).unwrap());
+        assert_eq!(protection("code"), "r-x");
+        assert_eq!(protection("constant"), "r--");
+        assert_eq!((protection("datum"), protection("zeroes")), ("rw-".into(), "rw-".into()));
+        assert!(!maps().lines().any(|line| line.contains("rwx")));
+    });
+    assert_eq!(error, None);
+}
+
+#[test]
+fn unloading_gives_the_memory_back() {
+    let smf = sample!("packed.smf");
+    let module = load(&smf, &NoImports).unwrap();
+    let address = module.symbol(b"answer").unwrap();
+    assert_eq!(protection_at(address), "r-x");
+    drop(module);
+    assert_ne!(protection_at(address), "r-x");
+}
+
+#[test]
+fn alignment_is_honoured_in_memory() {
+    let mut module = Builder::default();
+    module.code = vec![0xc3; 3];
+    module.data = vec![0; 3];
+    module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
+    let mut file = module.file();
+    for alignment in [1u64, 64, 1024, 4096] {
+        let table = Smf::parse(&file).unwrap().section(2).unwrap().entry_offset as usize;
+        file[table + 32..table + 40].copy_from_slice(&alignment.to_le_bytes());
+        let smf = Smf::parse(&file).unwrap();
+        let loaded = load(&smf, &NoImports).unwrap();
+        assert_eq!(loaded.symbol(b"datum").unwrap() % alignment, 0);
+    }
+}
+
+#[test]
+fn lookups_agree_with_a_walk_of_the_table() {
+    let names: Vec<String> = (0..1000).map(|i| format!("name_{i}${}", i % 7)).collect();
+    let names: &'static [String] = names.leak();
+    let mut module = Builder::default();
+    for name in names {
+        module.function(name, &[0xc3]);
+    }
+    // A weak namesake before and behind the strong one.
+    for at in [0, 1000] {
+        let weak = NewSymbol { name: b"name_5$5", binding: Binding::Weak, ..module.symbols[0] };
+        module.symbols.insert(at, NewSymbol { value: 3, ..weak });
+    }
+    let error = module.load_with(&NoImports, |loaded| {
+        let exports = loaded.exports();
+        for name in names.iter().map(|n| n.as_bytes()).chain([&b""[..], b"name_", b"name_1000$6"]) {
+            let walked = exports.symbol(name).and_then(|symbol| exports.address(&symbol));
+            assert_eq!((loaded.symbol(name), loaded.symbol(name)), (walked, walked));
+        }
+    });
+    assert_eq!(error, None);
+}
