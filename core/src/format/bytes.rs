@@ -54,6 +54,18 @@ pub fn until_nul(data: &[u8]) -> &[u8] {
     data.split(|&b| b == 0).next().unwrap_or(data)
 }
 
+/// A name in a field of 16 bytes, up to its first NUL. The bytes are looked at eight at a time.
+#[inline(always)]
+pub fn padded_name(field: &[u8; 16]) -> &[u8] {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    // The lowest bit set marks the first zero byte; those above it may lie.
+    let zeroes = |half: u64| half.wrapping_sub(LOW) & !half & (LOW << 7);
+    let [low, high] = [u64_at(field, 0), u64_at(field, 8)].map(|half| zeroes(half.unwrap_or(0)));
+    let (first, skipped) = if low == 0 { (high, 8) } else { (low, 0) };
+    let len = skipped + first.trailing_zeros() / 8;
+    field.get(..usize::try_from(len).unwrap_or(16)).unwrap_or(field)
+}
+
 /// Whether `name` could be a name that a writer put into a fixed field: printable ASCII, not empty.
 #[inline]
 pub fn is_printable(name: &[u8]) -> bool {
@@ -158,6 +170,20 @@ mod tests {
         assert_eq!(slice(&data, u64::MAX, 2), None);
         assert_eq!(slice(&data, 9, 0), Some(&[][..]));
         assert_eq!(slice(&data, 10, 0), None);
+    }
+
+    #[test]
+    fn a_padded_name_ends_where_a_walk_finds_the_first_nul() {
+        for len in 0..=16 {
+            for junk in [0u8, 1, 0x80, 0xff] {
+                let mut field = [junk; 16];
+                field[..len].fill(b'x');
+                if let Some(end) = field.get_mut(len) {
+                    *end = 0;
+                }
+                assert_eq!(padded_name(&field), until_nul(&field), "{field:?}");
+            }
+        }
     }
 
     #[test]

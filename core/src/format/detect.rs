@@ -11,7 +11,7 @@ use super::error::FormatError;
 use super::file::{Limits, Smf, section_table};
 use super::header::Header;
 use super::layout::{Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
-use super::section::{Entry, SectionKind};
+use super::section::SectionKind;
 
 /// The module in `data`, wherever its header stands.
 pub(super) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
@@ -44,11 +44,13 @@ pub(super) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> 
 }
 
 /// Where a header of `len` bytes before the end of the file begins, when it has the magic.
+#[inline]
 fn magic_before_end(data: &[u8], len: usize) -> Option<u64> {
     let at = data.len().checked_sub(len)?;
     data.get(at..)?.starts_with(&MAGIC).then_some(at as u64)
 }
 
+#[inline]
 fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<Header> {
     let at = usize::try_from(at).ok()?;
     data.get(..at.checked_add(layout.header_len())?)?;
@@ -56,6 +58,7 @@ fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<Header> {
 }
 
 /// A packed header at the end: a module, or the shared object of a dynlib before it.
+#[inline]
 fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
     let role = usize::try_from(at).ok().and_then(|at| u8_at(data, at + 60));
     let header = header_at(data, Layout::Packed, at).ok_or(FormatError::NoLayout { at })?;
@@ -69,6 +72,7 @@ fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, Forma
 }
 
 /// A header that may have a stub in front of the module: declared, or to be found.
+#[inline]
 fn with_stub(
     data: &[u8],
     layout: Layout,
@@ -92,6 +96,7 @@ fn with_stub(
 
 /// Whether the tables are real: not zeroes of a stub that happen to be no impossible sections, and
 /// not absent because this header counts its sections elsewhere.
+#[inline]
 fn is_plausible(smf: &Smf<'_>) -> bool {
     if smf.sections().is_empty() {
         return !is_legacy(smf.file(), smf.header_offset());
@@ -276,13 +281,10 @@ impl<'d> BaseSearch<'d> {
     fn fits(&mut self, base: u64) -> Result<bool, FormatError> {
         let Self { data, layout, header, at, limits, .. } = *self;
         let Ok(table) = section_table(data, layout, &header, at, base) else { return Ok(false) };
-        let stride = layout.section_stride();
-        for index in 0..table.len() {
-            self.spend(stride as u64)?;
-            let entry = table.table.get(index * stride..).and_then(|b| Entry::decode(b, layout));
-            let section = table.try_get(index);
-            let (Some(entry), Some(Ok(section))) = (entry, section) else { return Ok(false) };
-            if !entry.is_plausible() || section.offset + section.data.len() as u64 > at {
+        for (_, entry) in table.entries(layout) {
+            self.spend(layout.section_stride() as u64)?;
+            // The payloads end before the header.
+            if !entry.is_plausible() || !entry.fits(at, base) {
                 return Ok(false);
             }
         }

@@ -13,7 +13,7 @@ use super::header::{Compression, Header};
 use super::layout::{Layout, PACKED_HEADER, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
-use super::section::{Section, SectionKind, Sections};
+use super::section::{Section, SectionFlags, SectionKind, Sections};
 use super::symbol::{SymbolKind, Symbols};
 use super::template::{TemplateMeta, Templates};
 
@@ -75,33 +75,18 @@ impl<'d> Smf<'d> {
             return Err(FormatError::StubOutside { size: base, at });
         }
         let sections = section_table(data, layout, &header, at, base)?;
-        let mut total = 0u64;
-        let (mut code, mut data_section, mut strtab) = (None, None, None);
-        for index in 0..sections.len() {
-            let Some(section) = sections.try_get(index) else { break };
-            let section = section?;
-            total = total.saturating_add(section.memory_size());
-            if total > limits.virtual_size {
-                let (limit, at) = (limits.virtual_size, section.entry_offset);
-                return Err(FormatError::VirtualSize { total, limit, at });
-            }
-            if section.is_compressed() {
-                check_compression(&header, &section)?;
-            }
-            let first = match section.kind {
-                SectionKind::Code => &mut code,
-                SectionKind::Data => &mut data_section,
-                SectionKind::StrTab => &mut strtab,
-                _ => continue,
-            };
-            first.get_or_insert(section);
-        }
+        let found = match layout {
+            Layout::Native => check_sections(&sections, Layout::Native, &header, limits)?,
+            Layout::Compact => check_sections(&sections, Layout::Compact, &header, limits)?,
+            _ => check_sections(&sections, Layout::Packed, &header, limits)?,
+        };
         let (table, table_offset) = symbol_table(data, layout, &header, at, base)?;
+        let strtab = found.strtab.and_then(|index| sections.get(usize::try_from(index).ok()?));
         let strings = match strtab {
             Some(section) => section.data,
             None => implied_strings(data, table, table_offset, at),
         };
-        let defaults = (code.map(|s| s.index), data_section.map(|s| s.index));
+        let defaults = (found.code, found.data);
         let symbols = Symbols::new(layout, table, table_offset, strings, sections, defaults);
         Ok(Smf { data, layout, header, header_offset: at, base, sections, symbols })
     }
@@ -402,10 +387,57 @@ fn implied_strings<'d>(data: &'d [u8], table: &[u8], table_offset: u64, header: 
     end.checked_sub(start).and_then(|len| slice(data, start, len)).unwrap_or(&[])
 }
 
-fn check_compression(header: &Header, section: &Section<'_>) -> Result<(), FormatError> {
+/// The first sections of the kinds that others refer to.
+#[derive(Default)]
+struct Found {
+    code: Option<u32>,
+    data: Option<u32>,
+    strtab: Option<u32>,
+}
+
+/// Checks every section entry. Compiled once for each layout.
+#[inline(always)]
+fn check_sections(
+    sections: &Sections<'_>,
+    layout: Layout,
+    header: &Header,
+    limits: Limits,
+) -> Result<Found, FormatError> {
+    let (len, base) = (sections.data.len() as u64, sections.base);
+    let mut total = 0u64;
+    let mut found = Found::default();
+    for (index, (at, entry)) in (0u32..).zip(sections.entries(layout)) {
+        if !entry.fits(len, base) {
+            return Err(entry.complaint(len, base, index, at));
+        }
+        total = total.saturating_add(entry.memory_size());
+        if total > limits.virtual_size {
+            return Err(FormatError::VirtualSize { total, limit: limits.virtual_size, at });
+        }
+        if entry.flags & SectionFlags::COMPRESSED != 0 {
+            check_compression(header, entry.kind, index, at)?;
+        }
+        let first = match entry.kind {
+            SectionKind::Code => &mut found.code,
+            SectionKind::Data => &mut found.data,
+            SectionKind::StrTab => &mut found.strtab,
+            _ => continue,
+        };
+        first.get_or_insert(index);
+    }
+    Ok(found)
+}
+
+#[cold]
+fn check_compression(
+    header: &Header,
+    kind: SectionKind,
+    index: u32,
+    at: u64,
+) -> Result<(), FormatError> {
     let known = matches!(header.compression, Compression::ZSTD | Compression::LZ4);
-    if known && section.kind != SectionKind::Code {
+    if known && kind != SectionKind::Code {
         return Ok(());
     }
-    Err(FormatError::SectionCompression { index: section.index, at: section.entry_offset })
+    Err(FormatError::SectionCompression { index, at })
 }

@@ -87,8 +87,11 @@ impl Layout {
     /// What section type `value` means in this layout.
     #[inline]
     pub fn section_kind(self, value: u8) -> SectionKind {
-        let kind = self.numbering().sections.get(usize::from(value)).copied().flatten();
-        kind.unwrap_or(SectionKind::Unknown(value))
+        let kinds = match self {
+            Layout::Native => &NATIVE_SECTIONS,
+            Layout::Packed | Layout::Compact | Layout::Dynlib => &PACKED_SECTIONS,
+        };
+        kinds.get(usize::from(value)).copied().unwrap_or(SectionKind::Unknown(value))
     }
 
     /// What symbol type `value` means in this layout; `None` when it means nothing.
@@ -279,6 +282,29 @@ const PACKED_NUMBERS: Numbering = {
         ],
     }
 };
+
+/// What every section type byte means, so that reading one is a load and no test.
+static NATIVE_SECTIONS: [SectionKind; 256] = section_kinds(NATIVE_NUMBERS.sections);
+static PACKED_SECTIONS: [SectionKind; 256] = section_kinds(PACKED_NUMBERS.sections);
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where it cannot panic")]
+const fn section_kinds(named: &[Option<SectionKind>]) -> [SectionKind; 256] {
+    let mut kinds = [SectionKind::Unknown(0); 256];
+    let mut value = 0u8;
+    loop {
+        kinds[value as usize] = match value as usize {
+            at if at < named.len() => match named[at] {
+                Some(kind) => kind,
+                None => SectionKind::Unknown(value),
+            },
+            _ => SectionKind::Unknown(value),
+        };
+        if value == u8::MAX {
+            return kinds;
+        }
+        value += 1;
+    }
+}
 
 // The wire structs end where the next thing begins.
 const _: () = {

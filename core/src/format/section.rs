@@ -2,9 +2,9 @@
 
 use core::fmt;
 
-use super::bytes::{is_printable, u8_at, u32_at, u64_at, until_nul};
+use super::bytes::{array, is_printable, padded_name, slice, u8_at, u32_at, u64_at};
 use super::error::FormatError;
-use super::layout::{Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME};
+use super::layout::{COMPACT_SECTION, Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME};
 
 /// What a section holds, whichever number its writer gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,7 +163,7 @@ pub struct Section<'d> {
 impl Section<'_> {
     /// Bytes it takes in memory. Bss may state them in either field, or (one writer) in none.
     pub fn memory_size(&self) -> u64 {
-        if self.kind == SectionKind::Bss { self.virtual_size.max(self.size) } else { self.virtual_size }
+        memory_size(self.kind, self.size, self.virtual_size)
     }
 
     /// Whether its bytes must be decompressed before use.
@@ -182,11 +182,11 @@ impl Section<'_> {
 pub(super) struct Entry<'d> {
     pub(super) kind: SectionKind,
     pub(super) flags: u32,
-    pub(super) offset: u64,
-    pub(super) size: u64,
-    pub(super) virtual_size: u64,
-    pub(super) alignment: u64,
-    pub(super) name: &'d [u8],
+    offset: u64,
+    size: u64,
+    virtual_size: u64,
+    alignment: u64,
+    name: &'d [u8; SECTION_NAME],
 }
 
 impl<'d> Entry<'d> {
@@ -195,110 +195,120 @@ impl<'d> Entry<'d> {
     /// One packed writer stores the alignment as `u32` and the name right behind it, at 36, where
     /// the others have the high half of an alignment that never exceeds 4096, hence zeroes.
     #[inline(always)]
-    fn decode_wide(bytes: &'d [u8; NATIVE_SECTION], layout: Layout) -> Self {
-        let u64 = |at| u64_at(bytes, at).unwrap_or(0);
-        let u32 = |at| u32_at(bytes, at).unwrap_or(0);
-        let early_name = layout == Layout::Packed
-            && u8_at(bytes, 36).is_some_and(|byte| byte.is_ascii_graphic());
-        let (alignment, name_at) =
-            if early_name { (u64::from(u32(32)), 36) } else { (u64(32), 40) };
-        let name = until_nul(bytes.get(name_at..name_at + SECTION_NAME).unwrap_or(&[]));
-        Entry {
-            kind: Self::kind(layout.section_kind(u8_at(bytes, 0).unwrap_or(0)), name),
-            flags: u32(4),
-            offset: u64(8),
-            size: u64(16),
-            virtual_size: u64(24),
+    fn decode_wide(bytes: &'d [u8; NATIVE_SECTION], layout: Layout) -> Option<Self> {
+        let early_name = layout == Layout::Packed && bytes.get(36)?.is_ascii_graphic();
+        let alignment = u64_at(bytes, 32)?;
+        let (alignment, name) = if early_name {
+            (alignment & 0xffff_ffff, array(bytes, 36)?)
+        } else {
+            (alignment, array(bytes, 40)?)
+        };
+        Some(Entry {
+            kind: Self::kind(layout.section_kind(u8_at(bytes, 0)?), name),
+            flags: u32_at(bytes, 4)?,
+            offset: u64_at(bytes, 8)?,
+            size: u64_at(bytes, 16)?,
+            virtual_size: u64_at(bytes, 24)?,
             alignment: alignment.max(1),
             name,
-        }
+        })
     }
 
     /// Names win over types: one writer files note.sdn under template metadata.
     #[inline(always)]
-    fn kind(numbered: SectionKind, name: &[u8]) -> SectionKind {
-        if name == b"note.sdn" { SectionKind::Note } else { numbered }
+    fn kind(numbered: SectionKind, name: &[u8; SECTION_NAME]) -> SectionKind {
+        if name.starts_with(b"note.sdn\0") { SectionKind::Note } else { numbered }
     }
 
     /// Reads a compact entry: a name, an offset, a size.
-    fn decode_compact(bytes: &'d [u8]) -> Self {
-        let name = until_nul(bytes.get(..SECTION_NAME).unwrap_or(&[]));
-        let kind = SectionKind::from_name(name);
-        let size = u64_at(bytes, 24).unwrap_or(0);
+    fn decode_compact(bytes: &'d [u8; COMPACT_SECTION]) -> Option<Self> {
+        let name = array(bytes, 0)?;
+        let kind = SectionKind::from_name(padded_name(name));
+        let size = u64_at(bytes, 24)?;
         let flags = match kind {
             SectionKind::Code => SectionFlags::READ | SectionFlags::EXECUTE,
             SectionKind::Data | SectionKind::Bss => SectionFlags::READ | SectionFlags::WRITE,
             _ => SectionFlags::READ,
         };
-        Entry {
-            kind,
-            flags,
-            offset: u64_at(bytes, SECTION_NAME).unwrap_or(0),
-            size,
-            virtual_size: size,
-            alignment: 16,
-            name,
-        }
+        let (offset, virtual_size, alignment) = (u64_at(bytes, SECTION_NAME)?, size, 16);
+        Some(Entry { kind, flags, offset, size, virtual_size, alignment, name })
     }
 
     /// Reads the entry at the begin of `bytes`; `None` when they are too few.
     #[inline(always)]
     pub(super) fn decode(bytes: &'d [u8], layout: Layout) -> Option<Self> {
         match layout {
-            Layout::Compact => {
-                bytes.get(..Layout::Compact.section_stride()).map(Self::decode_compact)
-            }
-            Layout::Native => bytes.first_chunk().map(|b| Self::decode_wide(b, Layout::Native)),
-            Layout::Packed | Layout::Dynlib => {
-                bytes.first_chunk().map(|b| Self::decode_wide(b, Layout::Packed))
-            }
+            Layout::Compact => Self::decode_compact(bytes.first_chunk()?),
+            Layout::Native => Self::decode_wide(bytes.first_chunk()?, Layout::Native),
+            _ => Self::decode_wide(bytes.first_chunk()?, Layout::Packed),
         }
     }
 
     /// Whether the entry could have been written by a writer, with nothing but itself to go by.
     pub(super) fn is_plausible(&self) -> bool {
-        self.kind != SectionKind::Unknown(0) && self.flags <= 0xf && is_printable(self.name)
+        self.kind != SectionKind::Unknown(0)
+            && self.flags <= 0xf
+            && is_printable(padded_name(self.name))
     }
 
-    /// The entry as a section of `data`, whose offsets count from `base`, or why it cannot be one.
+    /// Bytes that the section takes in memory.
     #[inline(always)]
-    pub(super) fn place(
-        self,
-        data: &'d [u8],
-        base: u64,
-        index: u32,
-        at: u64,
-    ) -> Result<Section<'d>, FormatError> {
-        let Entry { kind, flags, offset, size, virtual_size, alignment, name } = self;
-        let flags = SectionFlags(flags);
-        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
-            return Err(FormatError::SectionAlignment { index, alignment, at });
-        }
-        let outside = FormatError::SectionOutside { index, offset, size, at };
-        let absolute = base.checked_add(offset).ok_or(outside)?;
-        let payload = if kind == SectionKind::Bss {
-            &[]
-        } else if size > virtual_size {
-            // A payload that is not even in the file is the clearer complaint.
-            super::bytes::slice(data, absolute, size).ok_or(outside)?;
-            return Err(FormatError::SectionSize { index, size, virtual_size, at });
-        } else {
-            super::bytes::slice(data, absolute, size).ok_or(outside)?
+    pub(super) fn memory_size(&self) -> u64 {
+        memory_size(self.kind, self.size, self.virtual_size)
+    }
+
+    /// Whether the section can be one of a file of `len` bytes whose offsets count from `base`: an
+    /// alignment that is one, no more bytes in the file than in memory, and all of them there.
+    #[inline(always)]
+    pub(super) fn fits(&self, len: u64, base: u64) -> bool {
+        let aligned = self.alignment & (self.alignment - 1) == 0 && self.alignment <= MAX_ALIGNMENT;
+        let bare = self.kind == SectionKind::Bss;
+        let inside = match base.checked_add(self.offset) {
+            Some(start) => start <= len && (bare || self.size <= len - start),
+            None => false,
         };
-        let offset = absolute;
-        Ok(Section {
+        aligned && (inside || bare) && (bare || self.size <= self.virtual_size)
+    }
+
+    /// Why [`Entry::fits`] says no, as the sentence for entry `index`, which stands at `at`. A payload
+    /// that is not even in the file is a clearer complaint than its size.
+    #[cold]
+    pub(super) fn complaint(&self, len: u64, base: u64, index: u32, at: u64) -> FormatError {
+        let Entry { kind, offset, size, virtual_size, alignment, .. } = *self;
+        let end = base.checked_add(offset).and_then(|start| start.checked_add(size));
+        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
+            FormatError::SectionAlignment { index, alignment, at }
+        } else if kind == SectionKind::Bss || end.is_none_or(|end| end > len) {
+            FormatError::SectionOutside { index, offset, size, at }
+        } else {
+            FormatError::SectionSize { index, size, virtual_size, at }
+        }
+    }
+
+    /// The entry as a section of `data`; what does not fit has no bytes.
+    #[inline(always)]
+    fn place(self, data: &'d [u8], base: u64, index: u32, entry_offset: u64) -> Section<'d> {
+        let Entry { kind, flags, size, virtual_size, alignment, name, .. } = self;
+        let offset = base.wrapping_add(self.offset);
+        let len = if kind == SectionKind::Bss { 0 } else { size };
+        Section {
             index,
             kind,
-            flags,
+            flags: SectionFlags(flags),
             offset,
             size,
             virtual_size,
             alignment,
-            name,
-            data: payload,
-            entry_offset: at,
-        })
+            name: padded_name(name),
+            data: slice(data, offset, len).unwrap_or(&[]),
+            entry_offset,
+        }
     }
+}
+
+#[inline(always)]
+fn memory_size(kind: SectionKind, size: u64, virtual_size: u64) -> u64 {
+    if kind == SectionKind::Bss { virtual_size.max(size) } else { virtual_size }
 }
 
 /// The section table of a file whose entries have all been checked.
@@ -325,22 +335,38 @@ impl<'d> Sections<'d> {
     /// The section with this number; `None` past the end.
     #[inline]
     pub fn get(&self, index: usize) -> Option<Section<'d>> {
-        self.try_get(index)?.ok()
+        match self.layout {
+            Layout::Native => self.get_as(index, Layout::Native),
+            Layout::Compact => self.get_as(index, Layout::Compact),
+            _ => self.get_as(index, Layout::Packed),
+        }
     }
 
-    /// The entry with this number, compared with the file; `None` past the end.
     #[inline(always)]
-    pub(super) fn try_get(&self, index: usize) -> Option<Result<Section<'d>, FormatError>> {
-        let start = index.checked_mul(self.layout.section_stride())?;
-        let entry = Entry::decode(self.table.get(start..)?, self.layout)?;
-        let at = self.table_offset + start as u64;
+    fn get_as(&self, index: usize, layout: Layout) -> Option<Section<'d>> {
+        let start = index.checked_mul(layout.section_stride())?;
+        let entry = Entry::decode(self.table.get(start..)?, layout)?;
+        let at = self.table_offset.wrapping_add(start as u64);
         Some(entry.place(self.data, self.base, u32::try_from(index).ok()?, at))
     }
 
     /// All sections in the order of the table.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Section<'d>> + use<'d> {
         let table = *self;
         (0..table.len()).filter_map(move |index| table.get(index))
+    }
+
+    /// The entries as they stand, each with where.
+    #[inline(always)]
+    pub(super) fn entries(
+        &self,
+        layout: Layout,
+    ) -> impl Iterator<Item = (u64, Entry<'d>)> + use<'d> {
+        let stride = layout.section_stride();
+        let places = (self.table_offset..).step_by(stride);
+        let entries = self.table.chunks_exact(stride);
+        places.zip(entries).filter_map(move |(at, bytes)| Some((at, Entry::decode(bytes, layout)?)))
     }
 
     /// The first section of a kind.
@@ -381,9 +407,10 @@ mod tests {
         bytes[32] = 16;
         bytes[36..40].copy_from_slice(b"code");
         let entry = Entry::decode(&bytes, Layout::Packed).unwrap();
-        assert_eq!((entry.name, entry.alignment), (&b"code"[..], 16));
+        assert_eq!((padded_name(entry.name), entry.alignment), (&b"code"[..], 16));
+        assert!(entry.fits(0, 0));
         // In the native layout the same bytes are an alignment, and an impossible one.
-        assert!(Entry::decode(&bytes, Layout::Native).unwrap().place(&[], 0, 0, 0).is_err());
+        assert!(!Entry::decode(&bytes, Layout::Native).unwrap().fits(0, 0));
     }
 
     #[test]
