@@ -171,9 +171,8 @@ const MOV_EAX: [u8; 6] = [0xb8, 0, 0, 0, 0, 0xc3];
 
 #[test]
 fn each_kind_computes_what_the_format_says() {
-    let mut module = Builder { bss: 5000, ..Builder::default() };
-    module.rodata = 0x1122_3344_5566_7788u64.to_le_bytes().to_vec();
-    module.data = vec![0; 16];
+    let rodata = 0x1122_3344_5566_7788u64.to_le_bytes().to_vec();
+    let mut module = Builder { bss: 5000, rodata, data: vec![0; 16], ..Builder::default() };
     let constant = module.symbol("constant", SymbolKind::Constant, Place::Section(RODATA), 0);
     let zeroes = module.symbol("zeroes", SymbolKind::Data, Place::Section(BSS), 4992);
     let pointer = module.symbol("pointer", SymbolKind::Data, Place::Section(DATA), 8);
@@ -206,8 +205,7 @@ fn each_kind_computes_what_the_format_says() {
 
 #[test]
 fn abs32_places_the_module_below_2_gib_and_checks_its_range() {
-    let mut module = Builder::default();
-    module.data = vec![0; 8];
+    let mut module = Builder { data: vec![0; 8], ..Builder::default() };
     let datum = module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
     let far = module.symbol("far", SymbolKind::Data, Place::Import, 0);
     let own = module.function("own", &MOV_EAX);
@@ -302,9 +300,8 @@ fn protection_at(address: u64) -> String {
 
 #[test]
 fn each_section_has_the_protection_of_its_kind() {
-    let mut module = Builder { bss: 9000, ..Builder::default() };
-    module.rodata = vec![1; 10];
-    module.data = vec![2; 10];
+    let mut module =
+        Builder { bss: 9000, rodata: vec![1; 10], data: vec![2; 10], ..Builder::default() };
     module.function("code", &[0xc3]);
     module.symbol("constant", SymbolKind::Constant, Place::Section(RODATA), 0);
     module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
@@ -331,9 +328,8 @@ fn unloading_gives_the_memory_back() {
 
 #[test]
 fn alignment_is_honoured_in_memory() {
-    let mut module = Builder::default();
-    module.code = vec![0xc3; 3];
-    module.data = vec![0; 3];
+    let mut module =
+        Builder { code: vec![0xc3; 3], data: vec![0; 3], ..Builder::default() };
     module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
     let mut file = module.file();
     for alignment in [1u64, 64, 1024, 4096] {

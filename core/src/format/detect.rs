@@ -60,15 +60,16 @@ fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<Header> {
 /// A packed header at the end: a module, or the shared object of a dynlib before it.
 #[inline]
 fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
-    let role = usize::try_from(at).ok().and_then(|at| u8_at(data, at + 60));
-    let header = header_at(data, Layout::Packed, at).ok_or(FormatError::NoLayout { at })?;
-    if role == Some(2) && header.section_count == 0 {
-        if at == 0 || !data.starts_with(b"\x7fELF") {
-            return Err(FormatError::DynlibImage { at });
-        }
-        return Smf::open(data, Layout::Dynlib, header, at, 0, limits);
+    let start = usize::try_from(at).unwrap_or(usize::MAX);
+    let header = data.get(start..).unwrap_or(&[]);
+    if u8_at(header, 60) != Some(2) || u32_at(header, 16) != Some(0) {
+        return with_stub(data, Layout::Packed, at, limits);
     }
-    with_stub(data, Layout::Packed, at, limits)
+    if at == 0 || !data.starts_with(b"\x7fELF") {
+        return Err(FormatError::DynlibImage { at });
+    }
+    let header = header_at(data, Layout::Packed, at).ok_or(FormatError::NoLayout { at })?;
+    Smf::open(data, Layout::Dynlib, header, at, 0, limits)
 }
 
 /// A header that may have a stub in front of the module: declared, or to be found.
@@ -101,7 +102,9 @@ fn is_plausible(smf: &Smf<'_>) -> bool {
     if smf.sections().is_empty() {
         return !is_legacy(smf.file(), smf.header_offset());
     }
-    smf.sections().iter().any(|s| s.kind != SectionKind::Unknown(0) || !s.name.is_empty())
+    let first_is_real = smf.sections().table.first() != Some(&0);
+    first_is_real
+        || smf.sections().iter().any(|s| s.kind != SectionKind::Unknown(0) || !s.name.is_empty())
 }
 
 /// Whether the header may be of an age when `section_count` stood at 12. Byte 12 is the compression
@@ -281,7 +284,7 @@ impl<'d> BaseSearch<'d> {
     fn fits(&mut self, base: u64) -> Result<bool, FormatError> {
         let Self { data, layout, header, at, limits, .. } = *self;
         let Ok(table) = section_table(data, layout, &header, at, base) else { return Ok(false) };
-        for (_, entry) in table.entries(layout) {
+        for (_, _, entry) in table.entries(layout) {
             self.spend(layout.section_stride() as u64)?;
             // The payloads end before the header.
             if !entry.is_plausible() || !entry.fits(at, base) {

@@ -10,6 +10,7 @@ use super::detect;
 use super::error::{FormatError, Table};
 use super::functions::{self, Functions};
 use super::header::{Compression, Header};
+use super::image::ImagePlan;
 use super::layout::{Layout, PACKED_HEADER, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
@@ -34,12 +35,10 @@ impl Default for Limits {
 /// A module in its file. A view: it borrows the bytes and owns nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Smf<'d> {
-    data: &'d [u8],
-    layout: Layout,
     header: Header,
     header_offset: u64,
-    base: u64,
-    sections: Sections<'d>,
+    /// With the section table inside, in which the symbols lie, and the file inside that: a view is
+    /// handed on by value, and the fewer bytes it has, the faster a file opens.
     symbols: Symbols<'d>,
 }
 
@@ -87,13 +86,13 @@ impl<'d> Smf<'d> {
             None => implied_strings(data, table, table_offset, at),
         };
         let defaults = (found.code, found.data);
-        let symbols = Symbols::new(layout, table, table_offset, strings, sections, defaults);
-        Ok(Smf { data, layout, header, header_offset: at, base, sections, symbols })
+        let symbols = Symbols::new(table, table_offset, strings, sections, defaults);
+        Ok(Smf { header, header_offset: at, symbols })
     }
 
     /// The layout.
     pub fn layout(&self) -> Layout {
-        self.layout
+        self.symbols.sections.layout
     }
 
     /// The header.
@@ -108,22 +107,22 @@ impl<'d> Smf<'d> {
 
     /// What the offsets in the file count from: the length of the stub, declared or found.
     pub fn base(&self) -> u64 {
-        self.base
+        self.symbols.sections.base
     }
 
     /// Whether something was put before the module, declared or not.
     pub fn has_stub(&self) -> bool {
-        self.base != 0
+        self.base() != 0
     }
 
     /// The whole file.
     pub fn file(&self) -> &'d [u8] {
-        self.data
+        self.symbols.sections.data
     }
 
     /// The sections.
     pub fn sections(&self) -> Sections<'d> {
-        self.sections
+        self.symbols.sections
     }
 
     /// The symbols.
@@ -136,20 +135,20 @@ impl<'d> Smf<'d> {
     /// # Errors
     /// [`FormatError::NoSuchSection`].
     pub fn section(&self, index: u32) -> Result<Section<'d>, FormatError> {
-        let count = u32::try_from(self.sections.len()).unwrap_or(u32::MAX);
-        let section = usize::try_from(index).ok().and_then(|index| self.sections.get(index));
+        let count = u32::try_from(self.sections().len()).unwrap_or(u32::MAX);
+        let section = usize::try_from(index).ok().and_then(|index| self.sections().get(index));
         section.ok_or(FormatError::NoSuchSection { index, count })
     }
 
     /// The first code section.
     pub fn code(&self) -> Option<Section<'d>> {
-        self.sections.of_kind(SectionKind::Code)
+        self.sections().of_kind(SectionKind::Code)
     }
 
     /// The relocation sections with what they apply to; an error stands in the place of a broken one.
     pub fn reloc_tables(&self) -> impl Iterator<Item = Result<RelocTable<'d>, FormatError>> + use<'d> {
         let smf = *self;
-        let tables = self.sections.iter().filter(|section| section.kind == SectionKind::Reloc);
+        let tables = self.sections().iter().filter(|section| section.kind == SectionKind::Reloc);
         tables.map(move |section| smf.reloc_table(section))
     }
 
@@ -160,7 +159,7 @@ impl<'d> Smf<'d> {
         }
         let missing = FormatError::RelocNoTarget { section: index, at: section.entry_offset };
         let target = self.reloc_target(&section).ok_or(missing)?;
-        Ok(RelocTable { section, target, layout: self.layout })
+        Ok(RelocTable { section, target, layout: self.layout() })
     }
 
     /// `.rela.NAME` applies to the section `NAME`, or `.NAME` as ELF has it; every other name, and a
@@ -169,8 +168,8 @@ impl<'d> Smf<'d> {
         let Some(name) = section.name.strip_prefix(b".rela.") else { return self.code() };
         let dotted = section.name.strip_prefix(b".rela")?;
         let other = |s: &Section<'d>| s.kind != SectionKind::Reloc;
-        let exact = self.sections.iter().filter(other).find(|s| s.name == name);
-        let named = exact.or_else(|| self.sections.iter().filter(other).find(|s| s.name == dotted));
+        let exact = self.sections().iter().filter(other).find(|s| s.name == name);
+        let named = exact.or_else(|| self.sections().iter().filter(other).find(|s| s.name == dotted));
         named.or_else(|| if name == b"text" { self.code() } else { None })
     }
 
@@ -180,12 +179,12 @@ impl<'d> Smf<'d> {
     /// # Errors
     /// [`FormatError::NoteUnterminated`].
     pub fn note_bytes(&self) -> Result<Option<(&'d [u8], u64)>, FormatError> {
-        let Some(section) = self.sections.named(b"note.sdn") else { return Ok(None) };
+        let Some(section) = self.sections().named(b"note.sdn") else { return Ok(None) };
         let at = section.offset;
         if section.size != 0 {
             return Ok(Some((section.data, at)));
         }
-        let rest = usize::try_from(at).ok().and_then(|at| self.data.get(at..)).unwrap_or(&[]);
+        let rest = usize::try_from(at).ok().and_then(|at| self.file().get(at..)).unwrap_or(&[]);
         let missing = FormatError::NoteUnterminated { at };
         let len = super::sdn::find_end(rest, super::sdn::NOTE_CAP).ok_or(missing)?;
         Ok(rest.get(..len).map(|note| (note, at)))
@@ -204,7 +203,7 @@ impl<'d> Smf<'d> {
     /// # Errors
     /// A container that is neither GTPL nor counted, or that does not hold what it counts.
     pub fn templates(&self) -> Result<Option<Templates<'d>>, FormatError> {
-        let section = self.sections.of_kind(SectionKind::TemplateCode);
+        let section = self.sections().of_kind(SectionKind::TemplateCode);
         section.map(|s| Templates::parse(s.data, s.offset)).transpose()
     }
 
@@ -216,16 +215,16 @@ impl<'d> Smf<'d> {
         let Some(code) = self.code().filter(|code| functions::is_bytecode(code.data)) else {
             return Ok(None);
         };
-        let strings = self.sections.of_kind(SectionKind::StrTab).map_or(&[][..], |s| s.data);
+        let strings = self.sections().of_kind(SectionKind::StrTab).map_or(&[][..], |s| s.data);
         Functions::parse(code.data, strings, code.offset).map(Some)
     }
 
     /// The ELF shared object of a dynlib; `None` in every other layout.
     pub fn shared_object(&self) -> Option<&'d [u8]> {
-        if self.layout != Layout::Dynlib {
+        if self.layout() != Layout::Dynlib {
             return None;
         }
-        slice(self.data, 0, self.header_offset)
+        slice(self.file(), 0, self.header_offset)
     }
 
     /// Checks everything that can be checked without running: every symbol, relocation, template,
@@ -239,7 +238,7 @@ impl<'d> Smf<'d> {
             self.verify_relocs(&table?)?;
         }
         self.verify_entry_point()?;
-        for section in self.sections.iter().filter(|s| !s.is_compressed()) {
+        for section in self.sections().iter().filter(|s| !s.is_compressed()) {
             match section.kind {
                 SectionKind::TemplateCode => Templates::parse(section.data, section.offset)?.check()?,
                 SectionKind::TemplateMeta => {
@@ -254,7 +253,10 @@ impl<'d> Smf<'d> {
         if let Some(functions) = self.functions()? {
             functions.check()?;
         }
-        Ok(())
+        match ImagePlan::of(self)? {
+            Some(plan) => plan.verify_settled(self),
+            None => Ok(()),
+        }
     }
 
     fn verify_symbols(&self) -> Result<(), FormatError> {
@@ -309,7 +311,7 @@ impl<'d> Smf<'d> {
 
     fn verify_entry_point(&self) -> Result<(), FormatError> {
         let offset = self.header.entry_point;
-        let at = self.header_offset + self.layout.header_fields().entry_point as u64;
+        let at = self.header_offset + self.layout().header_fields().entry_point as u64;
         match self.code() {
             _ if offset == 0 => Ok(()),
             Some(code) if offset < code.memory_size() => Ok(()),
@@ -406,7 +408,7 @@ fn check_sections(
     let (len, base) = (sections.data.len() as u64, sections.base);
     let mut total = 0u64;
     let mut found = Found::default();
-    for (index, (at, entry)) in (0u32..).zip(sections.entries(layout)) {
+    for (index, at, entry) in sections.entries(layout) {
         if !entry.fits(len, base) {
             return Err(entry.complaint(len, base, index, at));
         }
@@ -415,15 +417,14 @@ fn check_sections(
             return Err(FormatError::VirtualSize { total, limit: limits.virtual_size, at });
         }
         if entry.flags & SectionFlags::COMPRESSED != 0 {
-            check_compression(header, entry.kind, index, at)?;
+            check_compression(header, entry.kind(), index, at)?;
         }
-        let first = match entry.kind {
-            SectionKind::Code => &mut found.code,
-            SectionKind::Data => &mut found.data,
-            SectionKind::StrTab => &mut found.strtab,
-            _ => continue,
-        };
-        first.get_or_insert(index);
+        match entry.referred_kind() {
+            Some(SectionKind::Code) => found.code = found.code.or(Some(index)),
+            Some(SectionKind::Data) => found.data = found.data.or(Some(index)),
+            Some(SectionKind::StrTab) => found.strtab = found.strtab.or(Some(index)),
+            _ => {}
+        }
     }
     Ok(found)
 }

@@ -163,7 +163,8 @@ pub struct Section<'d> {
 impl Section<'_> {
     /// Bytes it takes in memory. Bss may state them in either field, or (one writer) in none.
     pub fn memory_size(&self) -> u64 {
-        memory_size(self.kind, self.size, self.virtual_size)
+        let lost = if self.kind == SectionKind::Bss { self.size } else { 0 };
+        self.virtual_size.max(lost)
     }
 
     /// Whether its bytes must be decompressed before use.
@@ -177,47 +178,83 @@ impl Section<'_> {
     }
 }
 
-/// An entry as the table holds it, before it is compared with the file.
+/// An entry as the table holds it, before it is compared with the file. What takes work to know is
+/// worked out when asked for: most checks never ask.
 #[derive(Clone, Copy)]
 pub(super) struct Entry<'d> {
-    pub(super) kind: SectionKind,
+    /// What the type byte alone says.
+    numbered: SectionKind,
     pub(super) flags: u32,
     offset: u64,
     size: u64,
     virtual_size: u64,
+    /// The alignment, unless there is an early name.
     alignment: u64,
+    /// The name, unless there is an early one.
     name: &'d [u8; SECTION_NAME],
+    /// One packed writer stores the alignment as `u32` and the name right behind it, at 36, where the
+    /// others have the high half of an alignment that never exceeds 4096, hence zeroes.
+    early_name: Option<&'d [u8; SECTION_NAME]>,
 }
 
 impl<'d> Entry<'d> {
     /// Reads an entry of the native or packed layout; both place everything in their first 56 bytes.
-    ///
-    /// One packed writer stores the alignment as `u32` and the name right behind it, at 36, where
-    /// the others have the high half of an alignment that never exceeds 4096, hence zeroes.
     #[inline(always)]
     fn decode_wide(bytes: &'d [u8; NATIVE_SECTION], layout: Layout) -> Option<Self> {
-        let early_name = layout == Layout::Packed && bytes.get(36)?.is_ascii_graphic();
-        let alignment = u64_at(bytes, 32)?;
-        let (alignment, name) = if early_name {
-            (alignment & 0xffff_ffff, array(bytes, 36)?)
-        } else {
-            (alignment, array(bytes, 40)?)
-        };
         Some(Entry {
-            kind: Self::kind(layout.section_kind(u8_at(bytes, 0)?), name),
+            numbered: layout.section_kind(u8_at(bytes, 0)?),
             flags: u32_at(bytes, 4)?,
             offset: u64_at(bytes, 8)?,
             size: u64_at(bytes, 16)?,
             virtual_size: u64_at(bytes, 24)?,
-            alignment: alignment.max(1),
-            name,
+            alignment: u64_at(bytes, 32)?,
+            name: array(bytes, 40)?,
+            early_name: if layout == Layout::Packed { array(bytes, 36) } else { None },
         })
     }
 
-    /// Names win over types: one writer files note.sdn under template metadata.
+    /// The early name, when it is one.
     #[inline(always)]
-    fn kind(numbered: SectionKind, name: &[u8; SECTION_NAME]) -> SectionKind {
-        if name.starts_with(b"note.sdn\0") { SectionKind::Note } else { numbered }
+    fn early_name(&self) -> Option<&'d [u8; SECTION_NAME]> {
+        self.early_name.filter(|name| name.first().is_some_and(u8::is_ascii_graphic))
+    }
+
+    #[inline(always)]
+    fn name(&self) -> &'d [u8; SECTION_NAME] {
+        self.early_name().unwrap_or(self.name)
+    }
+
+    /// The alignment; one that is not given is 1.
+    #[inline(always)]
+    fn alignment(&self) -> u64 {
+        let stated = match self.early_name() {
+            Some(_) => self.alignment & 0xffff_ffff,
+            None => self.alignment,
+        };
+        stated.max(1)
+    }
+
+    /// What the section holds. Names win over types: one writer files note.sdn under template
+    /// metadata.
+    #[inline(always)]
+    pub(super) fn kind(&self) -> SectionKind {
+        if self.name().starts_with(b"note.sdn\0") { SectionKind::Note } else { self.numbered }
+    }
+
+    /// What the section holds, when it is one of those that others refer to.
+    #[inline(always)]
+    pub(super) fn referred_kind(&self) -> Option<SectionKind> {
+        let referred = matches!(
+            self.numbered,
+            SectionKind::Code | SectionKind::Data | SectionKind::StrTab
+        );
+        if referred { Some(self.kind()) } else { None }
+    }
+
+    /// Whether it has no bytes in the file.
+    #[inline(always)]
+    fn is_bss(&self) -> bool {
+        self.numbered == SectionKind::Bss && self.kind() == SectionKind::Bss
     }
 
     /// Reads a compact entry: a name, an offset, a size.
@@ -230,8 +267,16 @@ impl<'d> Entry<'d> {
             SectionKind::Data | SectionKind::Bss => SectionFlags::READ | SectionFlags::WRITE,
             _ => SectionFlags::READ,
         };
-        let (offset, virtual_size, alignment) = (u64_at(bytes, SECTION_NAME)?, size, 16);
-        Some(Entry { kind, flags, offset, size, virtual_size, alignment, name })
+        Some(Entry {
+            numbered: kind,
+            flags,
+            offset: u64_at(bytes, SECTION_NAME)?,
+            size,
+            virtual_size: size,
+            alignment: 16,
+            name,
+            early_name: None,
+        })
     }
 
     /// Reads the entry at the begin of `bytes`; `None` when they are too few.
@@ -246,39 +291,40 @@ impl<'d> Entry<'d> {
 
     /// Whether the entry could have been written by a writer, with nothing but itself to go by.
     pub(super) fn is_plausible(&self) -> bool {
-        self.kind != SectionKind::Unknown(0)
+        self.numbered != SectionKind::Unknown(0)
             && self.flags <= 0xf
-            && is_printable(padded_name(self.name))
+            && is_printable(padded_name(self.name()))
     }
 
     /// Bytes that the section takes in memory.
     #[inline(always)]
     pub(super) fn memory_size(&self) -> u64 {
-        memory_size(self.kind, self.size, self.virtual_size)
+        let lost = if self.is_bss() { self.size } else { 0 };
+        self.virtual_size.max(lost)
     }
 
     /// Whether the section can be one of a file of `len` bytes whose offsets count from `base`: an
     /// alignment that is one, no more bytes in the file than in memory, and all of them there.
     #[inline(always)]
     pub(super) fn fits(&self, len: u64, base: u64) -> bool {
-        let aligned = self.alignment & (self.alignment - 1) == 0 && self.alignment <= MAX_ALIGNMENT;
-        let bare = self.kind == SectionKind::Bss;
-        let inside = match base.checked_add(self.offset) {
-            Some(start) => start <= len && (bare || self.size <= len - start),
-            None => false,
-        };
-        aligned && (inside || bare) && (bare || self.size <= self.virtual_size)
+        let is_alignment = |bytes: u64| bytes & bytes.wrapping_sub(1) == 0 && bytes <= MAX_ALIGNMENT;
+        // An early name makes the field as a whole too great, so that it is looked at only then.
+        let aligned = is_alignment(self.alignment) || is_alignment(self.alignment());
+        let end = base.checked_add(self.offset).and_then(|start| start.checked_add(self.size));
+        let inside = end.is_some_and(|end| end <= len) && self.size <= self.virtual_size;
+        aligned && (inside || self.is_bss())
     }
 
     /// Why [`Entry::fits`] says no, as the sentence for entry `index`, which stands at `at`. A payload
     /// that is not even in the file is a clearer complaint than its size.
     #[cold]
     pub(super) fn complaint(&self, len: u64, base: u64, index: u32, at: u64) -> FormatError {
-        let Entry { kind, offset, size, virtual_size, alignment, .. } = *self;
+        let Entry { offset, size, virtual_size, .. } = *self;
+        let alignment = self.alignment();
         let end = base.checked_add(offset).and_then(|start| start.checked_add(size));
         if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
             FormatError::SectionAlignment { index, alignment, at }
-        } else if kind == SectionKind::Bss || end.is_none_or(|end| end > len) {
+        } else if end.is_none_or(|end| end > len) {
             FormatError::SectionOutside { index, offset, size, at }
         } else {
             FormatError::SectionSize { index, size, virtual_size, at }
@@ -288,7 +334,8 @@ impl<'d> Entry<'d> {
     /// The entry as a section of `data`; what does not fit has no bytes.
     #[inline(always)]
     fn place(self, data: &'d [u8], base: u64, index: u32, entry_offset: u64) -> Section<'d> {
-        let Entry { kind, flags, size, virtual_size, alignment, name, .. } = self;
+        let Entry { flags, size, virtual_size, .. } = self;
+        let kind = self.kind();
         let offset = base.wrapping_add(self.offset);
         let len = if kind == SectionKind::Bss { 0 } else { size };
         Section {
@@ -298,22 +345,18 @@ impl<'d> Entry<'d> {
             offset,
             size,
             virtual_size,
-            alignment,
-            name: padded_name(name),
+            alignment: self.alignment(),
+            name: padded_name(self.name()),
             data: slice(data, offset, len).unwrap_or(&[]),
             entry_offset,
         }
     }
 }
 
-#[inline(always)]
-fn memory_size(kind: SectionKind, size: u64, virtual_size: u64) -> u64 {
-    if kind == SectionKind::Bss { virtual_size.max(size) } else { virtual_size }
-}
-
 /// The section table of a file whose entries have all been checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Sections<'d> {
+    /// The whole file.
     pub(super) data: &'d [u8],
     pub(super) table: &'d [u8],
     pub(super) table_offset: u64,
@@ -357,16 +400,10 @@ impl<'d> Sections<'d> {
         (0..table.len()).filter_map(move |index| table.get(index))
     }
 
-    /// The entries as they stand, each with where.
+    /// The entries as they stand.
     #[inline(always)]
-    pub(super) fn entries(
-        &self,
-        layout: Layout,
-    ) -> impl Iterator<Item = (u64, Entry<'d>)> + use<'d> {
-        let stride = layout.section_stride();
-        let places = (self.table_offset..).step_by(stride);
-        let entries = self.table.chunks_exact(stride);
-        places.zip(entries).filter_map(move |(at, bytes)| Some((at, Entry::decode(bytes, layout)?)))
+    pub(super) fn entries(&self, layout: Layout) -> Entries<'d> {
+        Entries { rest: self.table, at: self.table_offset, index: 0, layout }
     }
 
     /// The first section of a kind.
@@ -377,6 +414,30 @@ impl<'d> Sections<'d> {
     /// The first section of a name.
     pub fn named(&self, name: &[u8]) -> Option<Section<'d>> {
         self.iter().find(|section| section.name == name)
+    }
+}
+
+/// A walk over the entries of a table: each with its number and where it stands. An iterator of its
+/// own, because chained adaptors are not compiled away here, and opening a file is all in this loop.
+pub(super) struct Entries<'d> {
+    rest: &'d [u8],
+    at: u64,
+    index: u32,
+    layout: Layout,
+}
+
+impl<'d> Iterator for Entries<'d> {
+    type Item = (u32, u64, Entry<'d>);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = Entry::decode(self.rest, self.layout)?;
+        let stride = self.layout.section_stride();
+        let item = (self.index, self.at, entry);
+        self.rest = self.rest.get(stride..).unwrap_or(&[]);
+        self.at += stride as u64;
+        self.index += 1;
+        Some(item)
     }
 }
 
@@ -407,7 +468,7 @@ mod tests {
         bytes[32] = 16;
         bytes[36..40].copy_from_slice(b"code");
         let entry = Entry::decode(&bytes, Layout::Packed).unwrap();
-        assert_eq!((padded_name(entry.name), entry.alignment), (&b"code"[..], 16));
+        assert_eq!((padded_name(entry.name()), entry.alignment()), (&b"code"[..], 16));
         assert!(entry.fits(0, 0));
         // In the native layout the same bytes are an alignment, and an impossible one.
         assert!(!Entry::decode(&bytes, Layout::Native).unwrap().fits(0, 0));

@@ -262,12 +262,12 @@ impl Entry {
 /// The symbol table of a file and what is needed to understand it.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbols<'d> {
-    layout: Layout,
     table: &'d [u8],
     table_offset: u64,
     /// Up to and including the last NUL, so that every name in it has an end.
     strings: &'d [u8],
-    sections: Sections<'d>,
+    /// What the symbols lie in.
+    pub(super) sections: Sections<'d>,
     code: Option<u32>,
     data: Option<u32>,
     /// One writer emits a defined `main` that looks like an import; true when nothing else is
@@ -279,7 +279,6 @@ impl<'d> Symbols<'d> {
     /// A table over `table`, whose entries name themselves in `strings`.
     #[inline]
     pub(super) fn new(
-        layout: Layout,
         table: &'d [u8],
         table_offset: u64,
         strings: &'d [u8],
@@ -289,8 +288,11 @@ impl<'d> Symbols<'d> {
         let end = strings.iter().rposition(|&byte| byte == 0).map_or(0, |last| last + 1);
         let strings = strings.get(..end).unwrap_or(&[]);
         let mut symbols =
-            Self { layout, table, table_offset, strings, sections, code, data, lone_main: false };
-        symbols.lone_main = symbols.has_code() && !symbols.entries().any(|e| e.is_defined());
+            Self { table, table_offset, strings, sections, code, data, lone_main: false };
+        if !table.is_empty() {
+            let nothing = !symbols.entries().any(|entry| entry.is_defined());
+            symbols.lone_main = nothing && symbols.has_code();
+        }
         symbols
     }
 
@@ -300,7 +302,7 @@ impl<'d> Symbols<'d> {
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> + use<'d> {
-        let layout = self.layout;
+        let layout = self.sections.layout;
         self.table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
     }
 
@@ -325,7 +327,7 @@ impl<'d> Symbols<'d> {
         let missing = FormatError::NoSuchSymbol { index, count };
         let start = usize::try_from(index).ok().and_then(|i| i.checked_mul(SYMBOL)).ok_or(missing)?;
         let bytes: &[u8; SYMBOL] = array(self.table, start).ok_or(missing)?;
-        let entry = Entry::decode(bytes, self.layout);
+        let entry = Entry::decode(bytes, self.sections.layout);
         let at = self.table_offset + start as u64;
 
         let strings = self.strings_of(&entry).ok_or(FormatError::SymbolName {
@@ -370,7 +372,7 @@ impl<'d> Symbols<'d> {
     /// its section is the latter.
     #[inline(always)]
     fn kind(&self, entry: &Entry, binding: Binding) -> Option<SymbolKind> {
-        let kind = self.layout.symbol_kind(entry.kind)?;
+        let kind = self.sections.layout.symbol_kind(entry.kind)?;
         let has_section = entry.section.is_some_and(|section| section != IMPORT_SECTION);
         if kind == SymbolKind::Type && binding == Binding::Local && has_section {
             return Some(SymbolKind::Section);

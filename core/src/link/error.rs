@@ -14,12 +14,17 @@ pub struct ShortName(ArrayString<48>);
 impl ShortName {
     /// The first bytes of `name`, printable.
     pub fn new(name: &[u8]) -> Self {
+        const ELLIPSIS: &str = "...";
         let mut short = ArrayString::new();
+        // The last place between two bytes behind which the ellipsis still fits.
+        let mut cut = 0;
         for byte in name {
-            let start = short.len();
+            if short.len() + ELLIPSIS.len() <= short.capacity() {
+                cut = short.len();
+            }
             if fmt::Write::write_fmt(&mut short, format_args!("{}", byte.escape_ascii())).is_err() {
-                short.truncate(start.min(45));
-                short.push_str("...");
+                short.truncate(cut);
+                short.push_str(ELLIPSIS);
                 break;
             }
         }

@@ -168,3 +168,26 @@ impl<'d> Index<'d> {
         self.table.find(hash, |entry| entry.name == name).map(|entry| entry.address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_is_built_for_the_second_lookup() {
+        let smf = Smf::parse(include_bytes!("../../../tests/samples/packed.smf")).unwrap();
+        let exports = Exports::new(smf.symbols(), alloc::vec![0x1000, 0x2000, 0x3000, 0]);
+        for (name, address, built) in [
+            (&b"add"[..], Some(0x1010), false),
+            (b"add", Some(0x1010), true),
+            (b"absload", Some(0x1050), true),
+            (b"counter", None, true),
+            (b"ad", None, true),
+            (b"addd", None, true),
+        ] {
+            assert_eq!((exports.resolve(name), exports.has_index()), (address, built));
+        }
+        // A clone shares the index.
+        assert!(exports.clone().has_index());
+    }
+}
