@@ -239,16 +239,12 @@ struct BaseSearch<'d> {
     limits: Limits,
     /// Bytes that may still be looked at beyond the first look.
     left: u64,
-    /// Bytes that opening looks at to find the end of the last name.
-    tail: u64,
 }
 
 impl<'d> BaseSearch<'d> {
     fn new(data: &'d [u8], layout: Layout, header: Header, at: u64, limits: Limits) -> Self {
-        let before = usize::try_from(at).ok().and_then(|at| data.get(..at)).unwrap_or(&[]);
-        let tail = before.iter().rev().take_while(|byte| **byte != 0).count() as u64;
         let left = 4 * data.len() as u64 + 65_536;
-        BaseSearch { data, layout, header, at, limits, left, tail }
+        BaseSearch { data, layout, header, at, limits, left }
     }
 
     /// The one base in `first..end`.
@@ -291,9 +287,13 @@ impl<'d> BaseSearch<'d> {
                 return Ok(false);
             }
         }
-        self.spend(table.table.len() as u64 + self.tail)?;
-        self.spend(2 * u64::from(header.symbol_count) * SYMBOL as u64)?;
+        self.spend(table.table.len() as u64)?;
+        self.spend(u64::from(header.symbol_count) * SYMBOL as u64)?;
         let Ok(smf) = Smf::open(data, layout, header, at, base, limits) else { return Ok(false) };
-        Ok(smf.symbols().iter().all(|symbol| symbol.is_ok()))
+        for symbol in smf.symbols().iter() {
+            let Ok(symbol) = symbol else { return Ok(false) };
+            self.spend((SYMBOL + symbol.name().len()) as u64)?;
+        }
+        Ok(true)
     }
 }

@@ -52,6 +52,8 @@ pub enum FormatError {
     StubOutside { size: u64, at: u64 },
     /// A table that does not lie inside the file. `offset` and `count` as the header says.
     TableOutside { table: Table, offset: u64, count: u64, at: u64 },
+    /// More sections than the limit.
+    TooManySections { count: u32, limit: u32, at: u64 },
     /// A section's payload that does not lie inside the file.
     SectionOutside { index: u32, offset: u64, size: u64, at: u64 },
     /// More bytes in the file than in memory.
@@ -176,6 +178,10 @@ impl fmt::Display for FormatError {
                 f,
                 "the {table} ({count} entries from 0x{offset:x}) does not lie inside the file, at offset 0x{at:x}"
             ),
+            E::TooManySections { count, limit, at } => write!(
+                f,
+                "{count} sections are more than the limit of {limit}, at offset 0x{at:x}"
+            ),
             E::SectionOutside { index, offset, size, at } => write!(
                 f,
                 "section {index}: its payload (0x{size:x} bytes from 0x{offset:x}) does not lie inside the file, at offset 0x{at:x}"
@@ -198,7 +204,7 @@ impl fmt::Display for FormatError {
             ),
             E::SymbolName { index, offset, at } => write!(
                 f,
-                "symbol {index}: its name (0x{offset:x} into the strings) does not lie inside the strings, at offset 0x{at:x}"
+                "symbol {index}: its name (0x{offset:x} into the strings) does not lie inside the strings or has no end there within 16 KiB, at offset 0x{at:x}"
             ),
             E::SymbolKind { index, value, at } => {
                 write!(f, "symbol {index}: unknown type {value}, at offset 0x{at:x}")

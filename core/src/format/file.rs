@@ -23,12 +23,15 @@ use super::template::{TemplateMeta, Templates};
 pub struct Limits {
     /// Bytes of memory that all sections together may take.
     pub virtual_size: u64,
+    /// Entries of the section table. Sections are looked for by name, so that their number counts
+    /// twice; real files have a few dozen.
+    pub sections: u32,
 }
 
 impl Default for Limits {
-    /// 4 GiB of memory.
+    /// 4 GiB of memory, 4,096 sections.
     fn default() -> Self {
-        Limits { virtual_size: 4 << 30 }
+        Limits { virtual_size: 4 << 30, sections: 4096 }
     }
 }
 
@@ -74,6 +77,9 @@ impl<'d> Smf<'d> {
             return Err(FormatError::StubOutside { size: base, at });
         }
         let sections = section_table(data, layout, &header, at, base)?;
+        if header.section_count > limits.sections {
+            return Err(too_many_sections(layout, &header, at, limits));
+        }
         let found = match layout {
             Layout::Native => check_sections(&sections, Layout::Native, &header, limits)?,
             Layout::Compact => check_sections(&sections, Layout::Compact, &header, limits)?,
@@ -142,7 +148,7 @@ impl<'d> Smf<'d> {
 
     /// The first code section.
     pub fn code(&self) -> Option<Section<'d>> {
-        self.sections().of_kind(SectionKind::Code)
+        self.section(self.symbols.code?).ok()
     }
 
     /// The relocation sections with what they apply to; an error stands in the place of a broken one.
@@ -350,6 +356,12 @@ pub(super) fn section_table<'d>(
     let len = count.checked_mul(layout.section_stride() as u64).ok_or(outside)?;
     let table = slice(data, table_offset, len).ok_or(outside)?;
     Ok(Sections { data, table, table_offset, layout, base })
+}
+
+#[cold]
+fn too_many_sections(layout: Layout, header: &Header, at: u64, limits: Limits) -> FormatError {
+    let at = at + layout.header_fields().section_count as u64;
+    FormatError::TooManySections { count: header.section_count, limit: limits.sections, at }
 }
 
 /// The symbol table and where it begins. Offset 0 means that there is none, whatever the count says:

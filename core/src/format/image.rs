@@ -251,8 +251,6 @@ const _: () = assert!(NAME.len() <= SECTION_NAME);
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use std::vec::Vec;
     use std::{format, vec};
 

@@ -1,8 +1,8 @@
 //! Symbols: who is defined where, in both numberings.
 //!
-//! A symbol decodes in constant time; its name is looked for only when asked, so that walking a
-//! table is linear whatever its names are. The stored hash is a hint that one writer gets wrong, and
-//! is shown but never believed.
+//! Names end within [`MAX_NAME`] bytes, so that a table whose symbols all share one enormous name
+//! cannot make walking it quadratic. The stored hash is a hint that one writer gets wrong, and is
+//! shown but never believed.
 
 use core::ffi::CStr;
 use core::fmt;
@@ -11,6 +11,9 @@ use super::bytes::{array, u8_at, u16_at, u32_at, u64_at};
 use super::error::FormatError;
 use super::layout::{Layout, SYMBOL};
 use super::section::Sections;
+
+/// The greatest length of a symbol's name, in bytes.
+pub const MAX_NAME: usize = 16_383;
 
 /// What a symbol names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -165,21 +168,14 @@ pub struct Symbol<'d> {
     pub name_hash: u32,
     /// Where its entry stands, from the first byte of the file.
     pub entry_offset: u64,
-    /// The strings from the first byte of its name on.
-    strings: &'d [u8],
+    name: &'d [u8],
 }
 
 impl<'d> Symbol<'d> {
-    /// Its name: any bytes but NUL. Takes time linear in its length.
+    /// Its name: any bytes but NUL.
     #[inline]
     pub fn name(&self) -> &'d [u8] {
-        CStr::from_bytes_until_nul(self.strings).map_or(self.strings, CStr::to_bytes)
-    }
-
-    /// Whether this is its name, without looking for the end of a longer one.
-    #[inline]
-    pub fn is_named(&self, name: &[u8]) -> bool {
-        starts_with_name(self.strings, name)
+        self.name
     }
 
     /// Whether other modules can use it.
@@ -209,6 +205,13 @@ impl<'d> Symbol<'d> {
 #[inline(always)]
 fn starts_with_name(strings: &[u8], name: &[u8]) -> bool {
     strings.get(name.len()) == Some(&0) && strings.starts_with(name)
+}
+
+/// The name that `strings` begins with; `None` when it has no end, or a late one.
+#[inline(always)]
+fn first_name(strings: &[u8]) -> Option<&[u8]> {
+    let longest = strings.get(..=MAX_NAME).unwrap_or(strings);
+    CStr::from_bytes_until_nul(longest).ok().map(CStr::to_bytes)
 }
 
 /// The fields of an entry that need neither strings nor sections.
@@ -264,11 +267,12 @@ impl Entry {
 pub struct Symbols<'d> {
     table: &'d [u8],
     table_offset: u64,
-    /// Up to and including the last NUL, so that every name in it has an end.
     strings: &'d [u8],
     /// What the symbols lie in.
     pub(super) sections: Sections<'d>,
-    code: Option<u32>,
+    /// The first code section.
+    pub(super) code: Option<u32>,
+    /// The first data section.
     data: Option<u32>,
     /// One writer emits a defined `main` that looks like an import; true when nothing else is
     /// defined and there is code for it.
@@ -285,8 +289,6 @@ impl<'d> Symbols<'d> {
         sections: Sections<'d>,
         (code, data): (Option<u32>, Option<u32>),
     ) -> Self {
-        let end = strings.iter().rposition(|&byte| byte == 0).map_or(0, |last| last + 1);
-        let strings = strings.get(..end).unwrap_or(&[]);
         let mut symbols =
             Self { table, table_offset, strings, sections, code, data, lone_main: false };
         if !table.is_empty() {
@@ -330,17 +332,15 @@ impl<'d> Symbols<'d> {
         let entry = Entry::decode(bytes, self.sections.layout);
         let at = self.table_offset + start as u64;
 
-        let strings = self.strings_of(&entry).ok_or(FormatError::SymbolName {
-            index,
-            offset: u64::from(entry.name_offset),
-            at,
-        })?;
+        let offset = u64::from(entry.name_offset);
+        let name = self.strings_of(&entry).and_then(first_name);
+        let name = name.ok_or(FormatError::SymbolName { index, offset, at })?;
         let binding = Binding::ALL.get(usize::from(entry.binding)).copied();
         let binding =
             binding.ok_or(FormatError::SymbolBinding { index, value: entry.binding, at })?;
         let kind = self.kind(&entry, binding);
         let kind = kind.ok_or(FormatError::SymbolKind { index, value: entry.kind, at })?;
-        let defined = entry.is_defined() || (self.lone_main && starts_with_name(strings, b"main"));
+        let defined = entry.is_defined() || (self.lone_main && name == b"main");
         let section = if defined { self.section(&entry, kind, index, at)? } else { None };
         Ok(Symbol {
             index,
@@ -358,14 +358,13 @@ impl<'d> Symbols<'d> {
             template_offset: u64_at(bytes, 48).unwrap_or(0),
             name_hash: u32_at(bytes, 4).unwrap_or(0),
             entry_offset: at,
-            strings,
+            name,
         })
     }
 
     #[inline(always)]
     fn strings_of(&self, entry: &Entry) -> Option<&'d [u8]> {
-        let strings = self.strings.get(usize::try_from(entry.name_offset).ok()?..)?;
-        if strings.is_empty() { None } else { Some(strings) }
+        self.strings.get(usize::try_from(entry.name_offset).ok()?..)
     }
 
     /// The packed numbering has one number for types and for sections; a local symbol that states

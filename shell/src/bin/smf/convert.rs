@@ -1,0 +1,36 @@
+//! `smf convert`: the same module in another layout.
+
+use std::path::PathBuf;
+
+use smf_core::format::convert;
+
+use crate::args::WrittenLayout;
+use crate::output::{self, Failure};
+
+/// Writes the same module in another layout
+///
+/// What the new layout cannot say is left out, each with a `dropped: ...` line on standard error.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The module
+    #[arg(value_name = "IN")]
+    file: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Its layout
+    #[arg(long)]
+    layout: WrittenLayout,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let data = output::read(&args.file)?;
+    let smf = output::module(&args.file, &data)?;
+    let converted = convert::convert(&smf, args.layout.into());
+    let converted = converted.map_err(|error| Failure::of(&args.file, error))?;
+    output::write(&args.output, &converted.bytes, Some(&args.file))?;
+    for dropped in &converted.dropped {
+        output::report("dropped", &dropped.to_string());
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! `smf note`: the note of a module, as it stands or as JSON.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use smf_core::format::FormatError;
+use smf_loader::inspect::write_note_json;
+
+use crate::output::{self, Failure};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The module
+    file: PathBuf,
+    /// One JSON object instead of the text as it stands
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let broken = |error: FormatError| Failure::of(&args.file, error);
+    let data = output::read(&args.file)?;
+    let smf = output::module(&args.file, &data)?;
+    let Some((text, _)) = smf.note_bytes().map_err(broken)? else {
+        return Err(Failure::of(&args.file, "the module has no note.sdn"));
+    };
+    if !args.json {
+        return output::to_stdout(|out| out.write_all(text));
+    }
+    if let Some(note) = smf.note().map_err(broken)? {
+        note.check().map_err(broken)?;
+    }
+    output::to_stdout(|out| write_note_json(&smf, out)).map(drop)
+}

@@ -1,0 +1,65 @@
+//! `smf pack`: relocatable ELF objects become one module.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use smf_loader::pack::{Input, Options, pack};
+
+use crate::args::WrittenLayout;
+use crate::output::{self, Failure};
+
+/// An algorithm that sections can be compressed with.
+#[derive(Clone, Copy, ValueEnum)]
+enum Algorithm {
+    /// Zstandard
+    Zstd,
+    /// LZ4
+    Lz4,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The objects, or archives of objects, as gcc, clang and rustc write them
+    #[arg(required = true, value_name = "OBJ")]
+    objects: Vec<PathBuf>,
+    /// The module to write
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Its layout
+    #[arg(long, default_value = "packed")]
+    layout: WrittenLayout,
+    /// The function where running begins
+    #[arg(long, value_name = "NAME")]
+    entry: Option<String>,
+    /// A file to put in front of the module, such as a `#!` line or a whole program
+    #[arg(long, value_name = "FILE")]
+    stub: Option<PathBuf>,
+    /// Compress what is not code
+    #[arg(long, value_name = "ALGORITHM")]
+    compress: Option<Algorithm>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(algorithm) = args.compress {
+        let value = algorithm.to_possible_value();
+        let name = value.as_ref().map_or("", |value| value.get_name());
+        return Err(Failure::Because(format!("--compress {name} is not supported yet")));
+    }
+    let read = args.objects.iter().map(|path| output::read(path));
+    let objects = read.collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<_> = args.objects.iter().map(|path| path.to_string_lossy()).collect();
+    let inputs: Vec<_> =
+        names.iter().zip(&objects).map(|(name, data)| Input { name, data }).collect();
+    let stub = args.stub.as_deref().map(output::read).transpose()?;
+    let options = Options {
+        layout: args.layout.into(),
+        entry: args.entry.as_deref(),
+        stub: stub.as_deref().unwrap_or(&[]),
+    };
+    let packed = pack(&inputs, &options).map_err(|error| Failure::Because(error.to_string()))?;
+    output::write(&args.output, &packed.bytes, args.stub.as_deref())?;
+    for warning in &packed.warnings {
+        output::report("warning", &warning.to_string());
+    }
+    Ok(())
+}

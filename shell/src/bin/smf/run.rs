@@ -1,0 +1,163 @@
+//! `smf run`: a file becomes a program, and the program is called.
+#![allow(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use smf_core::format::{Symbol, SymbolKind};
+use smf_core::link::{self, MAX_ARGS, Module};
+use smf_loader::host_symbols::{self, HostSymbols};
+use smf_loader::loader::{Loader, Program};
+
+use crate::args::integer;
+use crate::output::{self, Failure};
+
+/// How many functions an error suggests.
+const SUGGESTED: usize = 8;
+
+/// Loads and links a module, calls one of its functions and prints the result
+///
+/// Machine code is trusted: to run a module is to run a program.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The module
+    file: PathBuf,
+    /// The function to call [default: the entry point, else `main`]
+    name: Option<OsString>,
+    /// Its arguments: up to 8 integers, decimal or 0x hexadecimal
+    ///
+    /// They have 64 bits; those that are not given are 0.
+    #[arg(value_name = "ARG", value_parser = integer, allow_negative_numbers = true)]
+    #[arg(num_args = 0..=MAX_ARGS)]
+    args: Vec<i64>,
+    /// A module or an archive that may provide imports
+    ///
+    /// May be given again: the first to define a name wins. What nobody needs is not loaded.
+    #[arg(long, value_name = "LIB")]
+    with: Vec<PathBuf>,
+    /// Take imports that no module provides from libc and the process
+    #[arg(long)]
+    host_symbols: bool,
+    /// Take them from this shared library, a path or a name such as `m`
+    ///
+    /// May be given again. The process comes first, then the libraries as they are given.
+    #[arg(long, value_name = "NAME")]
+    host_library: Vec<String>,
+    /// Print on standard error how long load, link and call took
+    #[arg(long)]
+    time: bool,
+    /// Make the low 8 bits of the result the exit status
+    ///
+    /// The result is printed all the same.
+    #[arg(long)]
+    exit: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let host = host(args)?;
+    let start = Instant::now();
+    let file = output::read(&args.file)?;
+    let with = args.with.iter().map(|path| output::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let because = |error: smf_loader::loader::LoadError| Failure::Because(error.to_string());
+    let mut loader = Loader::new(&args.file.to_string_lossy(), &file).map_err(because)?;
+    for (path, bytes) in args.with.iter().zip(&with) {
+        loader.provide(&path.to_string_lossy(), bytes).map_err(because)?;
+    }
+    let placed = loader.place().map_err(because)?;
+    let loaded = Instant::now();
+    let program = placed.link(&host).map_err(because)?;
+    let linked = Instant::now();
+    let result = call(args, &program)?;
+    let called = Instant::now();
+    // Its exit handlers and threads may still need the code when this process ends.
+    std::mem::forget(program);
+    if !host.is_empty() {
+        host_symbols::flush_stdio();
+    }
+    output::to_stdout(|out| writeln!(out, "{result}"))?;
+    if args.time {
+        let (load, link, call) = (loaded - start, linked - loaded, called - linked);
+        let text = [("load", load), ("link", link), ("call", call)].map(in_words).join(", ");
+        output::report("time", &text);
+    }
+    let status = u8::try_from(result & 0xff).unwrap_or(0);
+    Ok(if args.exit { ExitCode::from(status) } else { ExitCode::SUCCESS })
+}
+
+fn in_words((what, took): (&str, Duration)) -> String {
+    let ns = took.as_nanos();
+    format!("{what} {}.{:03} us", ns / 1000, ns % 1000)
+}
+
+fn host(args: &Args) -> Result<HostSymbols, Failure> {
+    let mut host = HostSymbols::new();
+    if args.host_symbols {
+        host.add_process();
+    }
+    for name in &args.host_library {
+        host.add_library(name).map_err(|error| Failure::Because(error.to_string()))?;
+    }
+    Ok(host)
+}
+
+fn call(args: &Args, program: &Program<'_>) -> Result<i64, Failure> {
+    let module = program.main();
+    let address = match &args.name {
+        Some(name) => module.function(name.as_bytes()),
+        None => module.entry_point(),
+    };
+    let address = address.ok_or_else(|| Failure::of(&args.file, no_function(args, module)))?;
+    if !module.contains(address) {
+        return Err(Failure::of(&args.file, "the function lies outside the module's memory"));
+    }
+    let mut passed = [0; MAX_ARGS];
+    for (passed, given) in passed.iter_mut().zip(&args.args) {
+        *passed = *given;
+    }
+    // SAFETY: the address lies in a module that stays loaded until this process ends, and its file
+    // says that a function is there: machine code is trusted. A function of the C convention that
+    // takes fewer integers than it is passed ignores the others, so that any number may be passed.
+    let result = unsafe { link::call(address, &passed) };
+    result.map_err(|error| Failure::of(&args.file, error))
+}
+
+/// Why there is nothing to call, and what could be called.
+fn no_function(args: &Args, module: &Module<'_>) -> String {
+    let named = |wanted: &[u8]| {
+        module.smf().symbols().iter().flatten().find(|symbol| symbol.name() == wanted)
+    };
+    let why = match &args.name {
+        None => "no entry point and no function `main`".to_owned(),
+        Some(name) => {
+            let text = name.to_string_lossy();
+            match named(name.as_bytes()) {
+                Some(symbol) if symbol.is_import() => format!("`{text}` is an import"),
+                Some(symbol) if symbol.kind != SymbolKind::Function => {
+                    format!("`{text}` is no function but of the kind {}", symbol.kind)
+                }
+                Some(_) => format!("`{text}` is local to the module"),
+                None => format!("no function `{text}`"),
+            }
+        }
+    };
+    why + &suggestions(module)
+}
+
+fn suggestions(module: &Module<'_>) -> String {
+    let callable = |symbol: &Symbol<'_>| symbol.is_export() && symbol.kind == SymbolKind::Function;
+    let mut found = module.smf().symbols().iter().flatten().filter(callable);
+    let names: Vec<_> = found.by_ref().take(SUGGESTED).map(|s| lossy(s.name())).collect();
+    let more = if found.next().is_some() { ", ..." } else { "" };
+    if names.is_empty() {
+        return "; it exports no functions".to_owned();
+    }
+    format!("; it exports {}{more}", names.join(", "))
+}
+
+fn lossy(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}

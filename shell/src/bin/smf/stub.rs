@@ -1,0 +1,40 @@
+//! `smf strip-stub` and `smf extract`: modules apart from what stands before them.
+
+use std::path::PathBuf;
+
+use smf_core::format::{Layout, convert};
+
+use crate::output::{self, Failure};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The module
+    #[arg(value_name = "IN")]
+    file: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+}
+
+pub(crate) fn strip(args: &Args) -> Result<(), Failure> {
+    let data = output::read(&args.file)?;
+    let smf = output::module(&args.file, &data)?;
+    if smf.layout() == Layout::Dynlib {
+        let why = "a dynlib has no stub but a whole shared object; `smf extract` takes it out";
+        return Err(Failure::of(&args.file, why));
+    }
+    let module = convert::without_stub(&smf).map_err(|error| Failure::of(&args.file, error))?;
+    output::write(&args.output, &module, Some(&args.file))
+}
+
+pub(crate) fn extract(args: &Args) -> Result<(), Failure> {
+    let data = output::read(&args.file)?;
+    let smf = output::module(&args.file, &data)?;
+    if let Some(object) = smf.shared_object() {
+        return output::write(&args.output, object, Some(&args.file));
+    }
+    if !smf.has_stub() {
+        return output::write(&args.output, &data, Some(&args.file));
+    }
+    strip(args)
+}

@@ -1,0 +1,79 @@
+//! `smf verify`: everything that can be checked without running, one line a file.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use smf_core::format::{Library, Smf};
+use smf_loader::files;
+use smf_loader::inspect::Subject;
+
+use crate::output::{self, Failure};
+
+/// Fewer files than this are done before anybody could look at a progress bar.
+const MANY_FILES: usize = 50;
+
+/// Checks everything that can be checked without running
+///
+/// Prints `FILE: ok` for each sound file and `error: FILE: what, at offset 0x..` on standard error for
+/// the others. Of an archive, the index, every hash and every module are checked.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The modules and archives
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let bar = progress(args.files.len());
+    let mut failed = false;
+    for path in &args.files {
+        let verdict = verify(path);
+        let told = bar.suspend(|| match verdict {
+            Ok(()) => tell_ok(path),
+            Err(why) => {
+                failed = true;
+                output::report("error", &format!("{}: {why}", path.display()));
+                Ok(())
+            }
+        });
+        told.map_err(Failure::Output)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if failed { Err(Failure::Reported) } else { Ok(()) }
+}
+
+fn progress(files: usize) -> ProgressBar {
+    if files > MANY_FILES && io::stderr().is_terminal() {
+        ProgressBar::with_draw_target(u64::try_from(files).ok(), ProgressDrawTarget::stderr())
+    } else {
+        ProgressBar::hidden()
+    }
+}
+
+fn tell_ok(path: &Path) -> io::Result<()> {
+    let line = output::one_line(&path.to_string_lossy()) + ": ok\n";
+    io::stdout().lock().write_all(line.as_bytes())
+}
+
+fn verify(path: &Path) -> Result<(), String> {
+    let data = files::read(path).map_err(|error| error.to_string())?;
+    match Subject::open(&data) {
+        Ok(Subject::Module(smf)) => smf.verify().map_err(|error| error.to_string()),
+        Ok(Subject::Library { library, .. }) => verify_library(&library),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn verify_library(library: &Library<'_>) -> Result<(), String> {
+    library.verify().map_err(|error| error.to_string())?;
+    for module in library.modules() {
+        let module = module.map_err(|error| error.to_string())?;
+        let verified = Smf::parse(module.data).and_then(|smf| smf.verify());
+        verified.map_err(|error| {
+            format!("module `{}` (at 0x{:x}): {error} of the module", module.name, module.offset)
+        })?;
+    }
+    Ok(())
+}

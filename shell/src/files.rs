@@ -1,0 +1,227 @@
+//! Inputs read whole, outputs written whole or not at all.
+//!
+//! An input is a private copy ([`FileBytes`]), so that nothing another process does to the file while
+//! it is being looked at matters. An output appears under its name only when it is complete: it is
+//! written beside its place and renamed. Errors do not name the file; whoever gave the path has it.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::ops::Deref;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use smf_core::memory::{FileBytes, MemoryError};
+
+/// The path that means standard input, or standard output for what is written.
+pub const STANDARD_STREAM: &str = "-";
+
+/// Whether `path` means a standard stream instead of a file.
+pub fn is_standard_stream(path: &Path) -> bool {
+    path == Path::new(STANDARD_STREAM)
+}
+
+/// The bytes of an input, which nobody else can change.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// A private copy of a file.
+    File(FileBytes),
+    /// What standard input held.
+    Stdin(Vec<u8>),
+}
+
+impl Deref for Input {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Input::File(bytes) => bytes,
+            Input::Stdin(bytes) => bytes,
+        }
+    }
+}
+
+/// Why an input could not be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The file.
+    File(MemoryError),
+    /// Standard input.
+    Stdin(io::Error),
+    /// More bytes on standard input than [`FileBytes::DEFAULT_LIMIT`].
+    StdinTooLarge,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::File(error) => error.fmt(f),
+            ReadError::Stdin(error) => write!(f, "cannot read standard input: {error}"),
+            ReadError::StdinTooLarge => {
+                write!(f, "more than the limit of {} bytes", FileBytes::DEFAULT_LIMIT)
+            }
+        }
+    }
+}
+
+impl std::error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ReadError::File(error) => Some(error),
+            ReadError::Stdin(error) => Some(error),
+            ReadError::StdinTooLarge => None,
+        }
+    }
+}
+
+/// Reads the file at `path`, or standard input when it is `-`.
+///
+/// # Errors
+/// Whatever the system says, and anything larger than [`FileBytes::DEFAULT_LIMIT`].
+pub fn read(path: &Path) -> Result<Input, ReadError> {
+    let limit = FileBytes::DEFAULT_LIMIT;
+    if !is_standard_stream(path) {
+        let read = FileBytes::read(path.as_os_str().as_bytes(), limit);
+        return read.map(Input::File).map_err(ReadError::File);
+    }
+    let mut bytes = Vec::new();
+    let mut stdin = io::stdin().lock().take(limit.saturating_add(1));
+    let len = stdin.read_to_end(&mut bytes).map_err(ReadError::Stdin)?;
+    if len as u64 > limit {
+        return Err(ReadError::StdinTooLarge);
+    }
+    Ok(Input::Stdin(bytes))
+}
+
+/// Whether the file at `path` may be executed by somebody; false for `-` and for no file.
+pub fn is_executable(path: &Path) -> bool {
+    !is_standard_stream(path)
+        && fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether the system could run `bytes` as a program: a script or an ELF image.
+pub fn is_program(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"#!") || bytes.starts_with(b"\x7fELF")
+}
+
+/// Writes `bytes` to the file at `path`, which is replaced when it exists and keeps what it held when
+/// this fails. Symbolic links are followed; the permissions are those of a new file, with the
+/// execute bits when `executable`. `-` is standard output; a device or a pipe is written to as it is.
+///
+/// # Errors
+/// What the system says. Nothing is left behind.
+pub fn write(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
+    if is_standard_stream(path) {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        return stdout.flush();
+    }
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => replace(&fs::canonicalize(path)?, bytes, executable),
+        Ok(_) => OpenOptions::new().write(true).open(path)?.write_all(bytes),
+        Err(_) => replace(path, bytes, executable),
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let (mut file, temporary) = create_in(directory.unwrap_or(Path::new(".")), executable)?;
+    let written = file.write_all(bytes).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// A new file of a name that nobody else uses.
+fn create_in(directory: &Path, executable: bool) -> io::Result<(File, PathBuf)> {
+    let mode = if executable { 0o777 } else { 0o666 };
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(mode);
+    let mut number = 0u32;
+    loop {
+        let path = directory.join(format!(".smf-{}-{number}.tmp", std::process::id()));
+        match options.open(&path) {
+            Ok(file) => return Ok((file, path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => {
+                number += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("smf-files-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else_is_left() {
+        let directory = directory("roundtrip");
+        let path = directory.join("out");
+        write(&path, b"first", true).unwrap();
+        assert!(is_executable(&path));
+        write(&path, b"second", false).unwrap();
+        assert_eq!((&*read(&path).unwrap(), is_executable(&path)), (&b"second"[..], false));
+        assert_eq!(names(&directory), ["out"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_link_is_followed_and_stays() {
+        let directory = directory("link");
+        let (target, link) = (directory.join("target"), directory.join("link"));
+        write(&target, b"old", false).unwrap();
+        std::os::unix::fs::symlink("target", &link).unwrap();
+        write(&link, b"new", false).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(&*read(&target).unwrap(), b"new");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_failure_keeps_the_old_file_and_leaves_nothing() {
+        let directory = directory("failure");
+        let taken = directory.join("taken");
+        fs::create_dir_all(taken.join("inside")).unwrap();
+        assert!(write(&taken, b"x", false).is_err());
+        assert!(write(&directory.join("absent/out"), b"x", false).is_err());
+        assert_eq!(names(&directory), ["taken"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_device_is_written_to_and_not_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        write(Path::new("/dev/null"), b"gone", false).unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    }
+
+    #[test]
+    fn a_stale_temporary_file_is_no_obstacle() {
+        let directory = directory("stale");
+        let stale = directory.join(format!(".smf-{}-0.tmp", std::process::id()));
+        fs::write(&stale, b"stale").unwrap();
+        write(&directory.join("out"), b"new", false).unwrap();
+        assert_eq!(fs::read(&stale).unwrap(), b"stale");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,143 @@
+//! Imports out of the process itself and out of shared libraries: dlopen(3) and dlsym(3).
+//!
+//! A library that was opened here stays open for the rest of the process, because linked modules hold
+//! addresses into it, and nothing could tell when the last of them is gone.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::fmt;
+use std::mem::ManuallyDrop;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use smf_core::link::Resolve;
+
+/// The highest number that is tried behind `libNAME.so.`; the newest comes first.
+const NEWEST_VERSION: u32 = 20;
+
+/// Symbols of the host, looked for in the order in which their sources were added.
+#[derive(Default)]
+pub struct HostSymbols {
+    sources: Vec<ManuallyDrop<Library>>,
+}
+
+/// A shared library that could not be opened.
+#[derive(Debug)]
+pub struct HostLibraryError {
+    name: String,
+    error: libloading::Error,
+}
+
+impl fmt::Display for HostLibraryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.error {
+            libloading::Error::DlOpen { source } => {
+                write!(f, "cannot open the host library {name}: {source}")
+            }
+            other => write!(f, "cannot open the host library {name}: {other}"),
+        }
+    }
+}
+
+impl std::error::Error for HostLibraryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl HostSymbols {
+    /// No symbols at all.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Adds the program, the libraries it was started with, and those it has opened since for all.
+    pub fn add_process(&mut self) {
+        self.sources.push(ManuallyDrop::new(Library::this()));
+    }
+
+    /// Opens the shared library `name` and adds it: as given, which is a path when it holds a slash,
+    /// else as the system searches for it; then as `libNAME.so` and `libNAME.so.20` down to `.0`,
+    /// because the unnumbered name is often a linker script or not installed.
+    ///
+    /// Opening a library runs its initialisers: it is trusted as a program that is started is.
+    ///
+    /// # Errors
+    /// What the system says of the name as given.
+    pub fn add_library(&mut self, name: &str) -> Result<(), HostLibraryError> {
+        let library = open(name).or_else(|error| {
+            let found = if name.contains('/') { None } else { open_by_short_name(name) };
+            found.ok_or_else(|| HostLibraryError { name: name.into(), error })
+        })?;
+        self.sources.push(ManuallyDrop::new(library));
+        Ok(())
+    }
+}
+
+fn open_by_short_name(name: &str) -> Option<Library> {
+    let numbered = (0..=NEWEST_VERSION).rev().map(|number| format!("lib{name}.so.{number}"));
+    let mut patterns = std::iter::once(format!("lib{name}.so")).chain(numbered);
+    patterns.find_map(|pattern| open(&pattern).ok())
+}
+
+fn open(name: &str) -> Result<Library, libloading::Error> {
+    // SAFETY: the caller has named the library in order to have its code in this process, so its
+    // initialisers are as trusted as the program; it is never closed, so no terminators run early.
+    unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }
+}
+
+impl Resolve for HostSymbols {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        self.sources.iter().find_map(|library| {
+            // SAFETY: any symbol is a place in memory, and the pointer is only taken as a number.
+            let symbol = unsafe { library.get::<*mut c_void>(name) }.ok()?;
+            let address = symbol.as_raw_ptr().addr() as u64;
+            (address != 0).then_some(address)
+        })
+    }
+}
+
+/// Writes out what C code of the host has printed and its library still holds back.
+pub fn flush_stdio() {
+    unsafe extern "C" {
+        fn fflush(stream: *mut c_void) -> c_int;
+    }
+    // SAFETY: fflush(3) with a null pointer flushes every output stream that is open. An error stays
+    // with its stream; there is nobody here to tell.
+    unsafe { fflush(std::ptr::null_mut()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_has_libc_and_nothing_of_no_name() {
+        let mut host = HostSymbols::new();
+        assert_eq!((host.is_empty(), host.resolve(b"malloc")), (true, None));
+        host.add_process();
+        assert!(host.resolve(b"malloc").is_some_and(|address| address != 0));
+        assert_eq!(host.resolve(b"no_such_symbol_anywhere"), None);
+        assert_eq!(host.resolve(b"a\0b"), None);
+        assert_eq!(host.resolve(b""), None);
+    }
+
+    #[test]
+    fn a_library_is_found_by_its_short_name() {
+        let mut host = HostSymbols::new();
+        host.add_library("m").unwrap();
+        assert!(host.resolve(b"cos").is_some());
+    }
+
+    #[test]
+    fn a_library_that_is_not_there_is_named() {
+        let error = HostSymbols::new().add_library("no-such-library").unwrap_err().to_string();
+        assert!(error.contains("no-such-library"), "{error}");
+        assert!(HostSymbols::new().add_library("./m").is_err());
+    }
+}

@@ -1,0 +1,227 @@
+//! What a file holds, for people as text and for programs as JSON.
+//!
+//! Both are streamed from the views of the format as they stand: nothing is collected, so that a file
+//! of any size is shown in constant memory. Errors do not name the file; whoever opened it has the name.
+
+use std::io::{self, Write};
+
+use smf_core::format::library::is_library;
+use smf_core::format::{FormatError, Library, Smf};
+
+mod json;
+mod text;
+
+/// A file that can be shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'d> {
+    /// A module, in any layout.
+    Module(Smf<'d>),
+    /// An archive of modules.
+    Library {
+        /// The length of the file in bytes.
+        size: usize,
+        /// Its index.
+        library: Library<'d>,
+    },
+}
+
+impl<'d> Subject<'d> {
+    /// Reads `data`, a whole file, far enough to tell what it is.
+    ///
+    /// # Errors
+    /// Why it is neither a module nor an archive.
+    pub fn open(data: &'d [u8]) -> Result<Self, FormatError> {
+        if is_library(data) {
+            let size = data.len();
+            Library::parse(data).map(|library| Subject::Library { size, library })
+        } else {
+            Smf::parse(data).map(Subject::Module)
+        }
+    }
+
+    /// Checks everything that showing the file will walk over, so that it cannot fail half way. For an
+    /// archive that is its index; hashes and modules are not looked at.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), FormatError> {
+        match self {
+            Subject::Module(smf) => smf.verify(),
+            Subject::Library { library, .. } => {
+                library.modules().try_for_each(|module| module.map(drop))
+            }
+        }
+    }
+
+    /// Writes the file's contents as one JSON object; `file` is the name it shows.
+    ///
+    /// # Errors
+    /// Those of `out`, and those of a file that does not pass [`Subject::check`].
+    pub fn write_json(&self, file: &str, mut out: impl Write) -> io::Result<()> {
+        match self {
+            Subject::Module(smf) => json::write_module(file, smf, &mut out)?,
+            Subject::Library { size, library } => {
+                json::write_library(file, *size, library, &mut out)?;
+            }
+        }
+        out.write_all(b"\n")
+    }
+
+    /// Writes the file's contents as text; `file` is the name it shows.
+    ///
+    /// # Errors
+    /// As [`Subject::write_json`].
+    pub fn write_text(&self, file: &str, mut out: impl Write) -> io::Result<()> {
+        match self {
+            Subject::Module(smf) => text::write_module(file, smf, &mut out),
+            Subject::Library { size, library } => {
+                text::write_library(file, *size, library, &mut out)
+            }
+        }
+    }
+}
+
+/// Writes the note of a module as one JSON object, as [`Subject::write_json`] has it under `note`.
+/// `false` when the module has none.
+///
+/// # Errors
+/// As [`Subject::write_json`].
+pub fn write_note_json(smf: &Smf<'_>, mut out: impl Write) -> io::Result<bool> {
+    let Some(note) = smf.note().map_err(io::Error::other)? else { return Ok(false) };
+    json::write_note(&note, &mut out)?;
+    out.write_all(b"\n")?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKED: &[u8] = include_bytes!("../../tests/samples/packed.smf");
+    const NOTE: &[u8] = include_bytes!("../../tests/samples/note-zero-size.smf");
+    const BYTECODE: &[u8] = include_bytes!("../../tests/samples/bcod.smf");
+    const LIBRARY: &[u8] = include_bytes!("../../tests/samples/library.lsm");
+    const STUB: &[u8] = include_bytes!("../../tests/samples/stub-cat.smf");
+    const DYNLIB: &[u8] = include_bytes!("../../tests/samples/dynlib.smf");
+
+    fn json(data: &[u8]) -> serde_json::Value {
+        let mut out = Vec::new();
+        Subject::open(data).unwrap().write_json("a \"file\"", &mut out).unwrap();
+        assert_eq!(out.pop(), Some(b'\n'));
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    fn text(data: &[u8]) -> String {
+        let mut out = Vec::new();
+        Subject::open(data).unwrap().write_text("file", &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn json_shows_the_header_and_every_table() {
+        let shown = json(PACKED);
+        assert_eq!(shown["file"], "a \"file\"");
+        assert_eq!((&shown["size"], &shown["layout"]), (&1029.into(), &"packed".into()));
+        assert_eq!(shown["version"], "1.1");
+        assert_eq!(shown["sections"][0]["flags"], "r-x");
+        assert_eq!(shown["symbols"][0]["name"], "answer");
+        assert!(shown["note"].is_null());
+        assert!(shown.get("base").is_none() && shown.get("functions").is_none());
+    }
+
+    #[test]
+    fn a_base_that_the_header_hides_is_shown() {
+        let shown = json(STUB);
+        assert_eq!((&shown["data_offset"], &shown["base"]), (&0.into(), &22.into()));
+        assert_eq!(shown["sections"][0]["offset"], 22);
+    }
+
+    #[test]
+    fn json_unquotes_the_note_and_keeps_its_columns() {
+        let shown = json(NOTE);
+        let possible = &shown["note"]["possible"];
+        assert_eq!(possible[0]["mangled_name"], "fn$Vec$i64");
+        assert_eq!(possible[1]["required_by"], "quote \"here\", comma");
+        assert_eq!(possible[1]["id"], "1");
+        assert_eq!(shown["templates"][1]["name"], "Pair");
+        assert_eq!(shown["templates"][1]["params"], 2);
+    }
+
+    #[test]
+    fn functions_of_bytecode_are_symbols_too() {
+        let shown = json(BYTECODE);
+        assert_eq!(shown["functions"][1]["name"], "sum");
+        assert_eq!(shown["functions"][1]["params"], 1);
+        let symbol = &shown["symbols"][1];
+        assert_eq!((&symbol["name"], &symbol["kind"]), (&"sum".into(), &"function".into()));
+        assert_eq!(symbol["value"], shown["functions"][1]["code_offset"]);
+    }
+
+    #[test]
+    fn archives_show_their_index() {
+        let shown = json(LIBRARY);
+        assert_eq!((&shown["layout"], &shown["size"]), (&"library".into(), &1524.into()));
+        assert_eq!(shown["modules"].as_array().unwrap().len(), 3);
+        assert_eq!(shown["modules"][0]["name"], "std/math/scale");
+        let hash = shown["modules"][0]["hash"].as_str().unwrap();
+        assert!(hash.len() == 18 && hash.starts_with("0x"), "{hash}");
+        assert!(text(LIBRARY).contains("std/math/scale"));
+    }
+
+    #[test]
+    fn text_names_everything_that_json_does() {
+        for (data, words) in [
+            (PACKED, &["packed 1.1", "linux", "r-x", "answer", "abs64", "executable"][..]),
+            (NOTE, &["identity", "struct", "fn$Vec$i64", "possible"]),
+            (BYTECODE, &["bytecode", "sum"]),
+            (STUB, &["22 bytes, not declared"]),
+            (DYNLIB, &["dynlib"]),
+        ] {
+            let shown = text(data);
+            for word in words {
+                assert!(shown.contains(word), "{word} is not in\n{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_note_with_two_tables_of_a_name_is_one_array() {
+        let note = b"x |a|\n 1\ny |b|\n 2\nx |a, c|\n 3, 4\n";
+        let note = smf_core::format::note::Note::parse(note, 0).unwrap();
+        let mut out = Vec::new();
+        json::write_note(&note, &mut out).unwrap();
+        let expected = r#"{"x":[{"a":"1"},{"a":"3","c":"4"}],"y":[{"b":"2"}]}"#;
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_shown_and_cannot_write_to_a_terminal() {
+        let mut data = PACKED.to_vec();
+        let at = data.windows(6).position(|window| window == b"answer").unwrap();
+        data[at..at + 2].copy_from_slice(b"\x1b\xff");
+        assert_eq!(json(&data)["symbols"][0]["name"], "\u{1b}\u{fffd}swer");
+        assert!(text(&data).contains("\\x1b\\xffswer"));
+    }
+
+    /// Whatever a file holds: what passes the check is shown to its end.
+    #[test]
+    fn what_passes_the_check_does_not_fail_half_way() {
+        const COMPACT: &[u8] = include_bytes!("../../tests/samples/compact.smf");
+        const APP: &[u8] = include_bytes!("../../tests/samples/app-native.smf");
+        let mut passed = 0;
+        for sample in [PACKED, NOTE, BYTECODE, LIBRARY, STUB, COMPACT, APP] {
+            let mut data = sample.to_vec();
+            for bit in 0..sample.len() * 8 {
+                data[bit / 8] ^= 1 << (bit % 8);
+                let opened = Subject::open(&data);
+                if let Some(subject) = opened.ok().filter(|subject| subject.check().is_ok()) {
+                    passed += 1;
+                    subject.write_json("file", io::sink()).unwrap();
+                    subject.write_text("file", io::sink()).unwrap();
+                }
+                data[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+        assert!(passed > 1000, "{passed}");
+    }
+}

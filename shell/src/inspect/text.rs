@@ -1,0 +1,216 @@
+//! What a file holds, in aligned columns. Names come last in a line, so that none is cut or padded;
+//! what is not printable in them is escaped, so that no file can write to a terminal's controls.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+
+use smf_core::format::sdn::Table;
+use smf_core::format::template::TemplateKind;
+use smf_core::format::{Library, RelocTable, Section, Smf, Symbol};
+
+/// Bytes of a file as text that is safe to print.
+struct Printable<'d>(&'d [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match u8::try_from(c) {
+                    Ok(byte) if byte.is_ascii_control() => write!(f, "\\x{byte:02x}")?,
+                    _ if c.is_control() => write!(f, "{}", c.escape_unicode())?,
+                    _ => f.write_char(c)?,
+                }
+            }
+            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn write_library(
+    file: &str,
+    size: usize,
+    library: &Library<'_>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    writeln!(out, "{}: library archive, {size} bytes", Printable(file.as_bytes()))?;
+    heading(out, "modules", library.len())?;
+    if !library.is_empty() {
+        writeln!(out, "  {:>10}  {:>10}  {:<18}  name", "offset", "size", "hash")?;
+    }
+    for module in library.modules() {
+        let module = module.map_err(io::Error::other)?;
+        let (offset, size, hash) = (module.offset, module.size, module.hash);
+        let name = Printable(module.name.as_bytes());
+        writeln!(out, "  {offset:>#10x}  {size:>10}  0x{hash:016x}  {name}")?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    write_header(file, smf, out)?;
+    write_sections(smf, out)?;
+    write_symbols(smf, out)?;
+    write_functions(smf, out)?;
+    write_relocs(smf, out)?;
+    write_templates(smf, out)?;
+    write_note(smf, out)
+}
+
+fn heading(out: &mut impl Write, what: &str, count: impl fmt::Display) -> io::Result<()> {
+    writeln!(out, "\n{what} ({count})")
+}
+
+fn write_header(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    let header = smf.header();
+    let (major, minor) = header.version;
+    let (layout, size) = (smf.layout().name(), smf.file().len());
+    writeln!(out, "{}: {layout} {major}.{minor}, {size} bytes", Printable(file.as_bytes()))?;
+    writeln!(out, "  platform     {}", header.platform)?;
+    writeln!(out, "  arch         {}", header.arch)?;
+    write!(out, "  flags        ")?;
+    let mut separator = "";
+    for name in header.flags.names() {
+        write!(out, "{separator}{name}")?;
+        separator = ", ";
+    }
+    writeln!(out, "{}", if separator.is_empty() { "none" } else { "" })?;
+    writeln!(out, "  compression  {}", header.compression)?;
+    writeln!(out, "  entry point  {:#x}", header.entry_point)?;
+    let declared = if header.data_offset == 0 { ", not declared" } else { "" };
+    match smf.base() {
+        0 => writeln!(out, "  stub         none"),
+        base => writeln!(out, "  stub         {base} bytes{declared}"),
+    }
+}
+
+fn write_sections(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    let sections = smf.sections();
+    heading(out, "sections", sections.len())?;
+    if !sections.is_empty() {
+        writeln!(
+            out,
+            "  {:>5}  {:<12}  {:<5}  {:>10}  {:>10}  {:>10}  {:>5}  name",
+            "index", "kind", "flags", "offset", "size", "memory", "align"
+        )?;
+    }
+    for section in sections.iter() {
+        let Section { index, kind, offset, size, virtual_size, alignment, .. } = section;
+        // Displays that do not pad by themselves.
+        let (kind, flags) = (kind.to_string(), section.flags.to_string());
+        let compressed = if section.is_compressed() { " (compressed)" } else { "" };
+        let name = Printable(section.name);
+        writeln!(
+            out,
+            "  {index:>5}  {kind:<12}  {flags:<5}  {offset:>#10x}  {size:>10}  {virtual_size:>10}  {alignment:>5}  {name}{compressed}"
+        )?;
+    }
+    Ok(())
+}
+
+fn write_symbols(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    let symbols = smf.symbols();
+    heading(out, "symbols", symbols.len())?;
+    if !symbols.is_empty() {
+        writeln!(
+            out,
+            "  {:>7}  {:>10}  {:>10}  {:<8}  {:<7}  name",
+            "section", "value", "size", "kind", "binding"
+        )?;
+    }
+    for symbol in symbols.iter() {
+        let symbol = symbol.map_err(io::Error::other)?;
+        let Symbol { kind, binding, value, size, .. } = symbol;
+        let section = match (symbol.defined, symbol.section) {
+            (false, _) => "import".to_owned(),
+            (true, Some(section)) => section.to_string(),
+            (true, None) => "-".to_owned(),
+        };
+        let name = Printable(symbol.name());
+        write!(out, "  {section:>7}  {value:>#10x}  {size:>10}  {kind:<8}  {binding:<7}  {name}")?;
+        let mut flags = symbol.flags.names();
+        if let Some(first) = flags.next() {
+            write!(out, " [{first}")?;
+            flags.try_for_each(|flag| write!(out, ", {flag}"))?;
+            write!(out, "]")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn write_functions(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    let Some(functions) = smf.functions().map_err(io::Error::other)? else { return Ok(()) };
+    heading(out, "bytecode functions", functions.len())?;
+    if !functions.is_empty() {
+        writeln!(
+            out,
+            "  {:>10}  {:>10}  {:>6}  {:>6}  name",
+            "offset", "length", "params", "locals"
+        )?;
+    }
+    for function in functions.iter() {
+        let function = function.map_err(io::Error::other)?;
+        let (offset, length) = (function.code_offset, function.length);
+        let (params, locals) = (function.params, function.locals);
+        let name = Printable(function.name());
+        writeln!(out, "  {offset:>#10x}  {length:>10}  {params:>6}  {locals:>6}  {name}")?;
+    }
+    Ok(())
+}
+
+fn write_relocs(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    for table in smf.reloc_tables() {
+        let table: RelocTable<'_> = table.map_err(io::Error::other)?;
+        let (index, target) = (table.target.index, Printable(table.target.name));
+        heading(out, &format!("relocations for section {index} {target}"), table.len())?;
+        if !table.is_empty() {
+            writeln!(out, "  {:>10}  {:<21}  {:>10}  symbol", "offset", "kind", "addend")?;
+        }
+        for reloc in table.iter() {
+            let symbol = smf.symbols().get(reloc.symbol).map_err(io::Error::other)?;
+            let (offset, kind, addend) = (reloc.offset, reloc.kind, reloc.addend);
+            let name = Printable(symbol.name());
+            writeln!(out, "  {offset:>#10x}  {kind:<21}  {addend:>10}  {name}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_templates(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    let Some(templates) = smf.templates().map_err(io::Error::other)? else { return Ok(()) };
+    heading(out, "templates", templates.count())?;
+    if templates.count() > 0 {
+        writeln!(out, "  {:<8}  {:>6}  name", "kind", "params")?;
+    }
+    for template in templates.iter() {
+        let template = template.map_err(io::Error::other)?;
+        let kind = template.kind.map_or("unknown", TemplateKind::name);
+        let (params, name) = (template.params, Printable(template.name));
+        writeln!(out, "  {kind:<8}  {params:>6}  {name}")?;
+    }
+    if templates.has_opaque_bodies() {
+        writeln!(out, "  (bodies of unknown length follow the first; the rest cannot be listed)")?;
+    }
+    Ok(())
+}
+
+fn write_note(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    let Some(note) = smf.note().map_err(io::Error::other)? else { return Ok(()) };
+    writeln!(out, "\nnote")?;
+    for table in note.document().tables() {
+        let table: Table<'_> = table.map_err(io::Error::other)?;
+        writeln!(out, "  {}", Printable(table.name().as_bytes()))?;
+        for row in table.rows() {
+            let row = row.map_err(io::Error::other)?;
+            write!(out, "   ")?;
+            for (column, cell) in table.columns().zip(row.cells()) {
+                let (column, cell) =
+                    (Printable(column.as_bytes()), Printable(cell.raw().as_bytes()));
+                write!(out, " {column}=\"{cell}\"")?;
+            }
+            writeln!(out)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The std shell around smf-core: paths, threads, symbols of the host, and the `smf` command.
+//!
+//! What could live without std lives in [`smf_core`]; here is the rest:
+//!
+//! * [`files`] reads inputs and writes outputs whole or not at all;
+//! * [`loader`] loads a module together with those that provide its imports;
+//! * `host_symbols` (feature `host`) resolves imports from the process and its libraries;
+//! * `inspect` (feature `cli`) shows what a file holds, as text or as JSON;
+//! * `pack` (feature `pack`) links relocatable ELF objects into a module.
+#![deny(unsafe_code)]
+
+pub mod files;
+#[cfg(feature = "host")]
+pub mod host_symbols;
+#[cfg(feature = "cli")]
+pub mod inspect;
+pub mod loader;
+#[cfg(feature = "pack")]
+pub mod pack;

@@ -1,0 +1,235 @@
+//! The module itself: sections, symbols, header.
+
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place as Where};
+use smf_core::format::{
+    Binding, Flags, Header, Layout, Reloc, SectionFlags, SectionKind, SymbolFlags, SymbolKind,
+    image,
+};
+
+use super::Options;
+use super::apply::{Body, Spot, Work, apply};
+use super::error::{PackError, PackWarning};
+use super::object::text;
+use super::place::{Heat, Home, Located, Placement};
+use super::resolve::{Export, Program, Referent};
+use super::x86_64::Fixes;
+
+/// Writes the module.
+pub(super) fn emit<'d>(
+    program: &Program<'d>,
+    fixes: &Fixes<'d>,
+    placement: &Placement<'d>,
+    options: &Options<'_>,
+    entry: Option<Referent<'d>>,
+    warnings: &mut Vec<PackWarning>,
+) -> Result<Vec<u8>, PackError> {
+    let layout = options.layout;
+    let mut symbols = bases(&placement.homes);
+    symbols.extend(exports(program, placement, warnings)?);
+    let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
+    symbols.extend(imports(program, fixes));
+    let work = Work { program, fixes, placement, layout, first_import };
+    let (bodies, has_low_addresses) = apply(work, warnings)?;
+
+    let entry_point = entry_point(program, placement, options, entry)?;
+    let mut flags = Flags(0);
+    flags.0 |= if has_low_addresses { 0 } else { Flags::PIC };
+    flags.0 |= if entry_point.is_some() { Flags::EXECUTABLE } else { 0 };
+    let entry_point = entry_point.unwrap_or(0);
+    let header = Header { flags, entry_point, ..Header::default() };
+    write(header, options, &placement.homes, &bodies, &symbols)
+}
+
+fn write(
+    header: Header,
+    options: &Options<'_>,
+    homes: &[Home],
+    bodies: &[Body],
+    symbols: &[NewSymbol<'_>],
+) -> Result<Vec<u8>, PackError> {
+    let names: Vec<_> = homes.iter().map(|home| table_names(home, options.layout)).collect();
+    let mut sections: Vec<_> =
+        homes.iter().zip(bodies).map(|(home, body)| section(home, body)).collect();
+    let mut offsets: Vec<_> = homes.iter().map(|home| home.image).collect();
+    let mut settled = Vec::new();
+    for (body, (name, _)) in bodies.iter().zip(&names) {
+        if !body.settled.is_empty() {
+            settled.push(u32::try_from(sections.len()).map_err(|_| PackError::TooLarge)?);
+            sections.push(table(name, &body.settled));
+        }
+    }
+    for (body, (_, name)) in bodies.iter().zip(&names) {
+        if !body.open.is_empty() {
+            sections.push(table(name, &body.open));
+        }
+    }
+    let note;
+    if !settled.is_empty() {
+        offsets.resize(sections.len().saturating_add(1), None);
+        note = image::encode(&offsets, &settled).ok_or(PackError::TooLarge)?;
+        sections.push(loose(SectionKind::Note, image::NAME, Payload::Bytes(&note)));
+    }
+    let (layout, stub) = (options.layout, options.stub);
+    Ok(Module { layout, header, stub, sections: &sections, symbols }.to_vec()?)
+}
+
+/// How the tables of relocations of a section are called: of the settled, and of the others.
+fn table_names(home: &Home, layout: Layout) -> (Vec<u8>, Vec<u8>) {
+    let full = [b".rela", home.name].concat();
+    match (home.kind, layout) {
+        // The table of the code needs no name of a section, and native readers know no other.
+        (SectionKind::Code, Layout::Native) => (b".rela".to_vec(), b".rela".to_vec()),
+        (SectionKind::Code, _) => (b".rela".to_vec(), full),
+        _ => (full.clone(), full),
+    }
+}
+
+fn section<'a>(home: &'a Home, body: &'a Body) -> NewSection<'a> {
+    NewSection {
+        kind: home.kind,
+        name: home.name,
+        flags: home.flags,
+        alignment: home.alignment,
+        virtual_size: Some(home.size),
+        payload: Payload::Bytes(&body.bytes),
+    }
+}
+
+fn table<'a>(name: &'a [u8], relocs: &'a [Reloc]) -> NewSection<'a> {
+    loose(SectionKind::Reloc, name, Payload::Relocs(relocs))
+}
+
+/// A section that is not loaded.
+fn loose<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> NewSection<'a> {
+    let flags = SectionFlags(SectionFlags::READ);
+    NewSection { kind, name, flags, alignment: 8, virtual_size: None, payload }
+}
+
+/// A local symbol at the begin of every section, for relocations to count from.
+fn bases(homes: &[Home]) -> Vec<NewSymbol<'_>> {
+    (0u16..)
+        .zip(homes)
+        .map(|(number, home)| NewSymbol {
+            name: home.name,
+            kind: symbol_kind(home.kind),
+            binding: Binding::Local,
+            place: Where::Section(number),
+            ..NewSymbol::default()
+        })
+        .collect()
+}
+
+fn symbol_kind(home: SectionKind) -> SymbolKind {
+    match home {
+        SectionKind::Code => SymbolKind::Function,
+        SectionKind::RoData => SymbolKind::Constant,
+        _ => SymbolKind::Data,
+    }
+}
+
+/// The symbols that other modules can see.
+fn exports<'d>(
+    program: &Program<'d>,
+    placement: &Placement<'d>,
+    warnings: &mut Vec<PackWarning>,
+) -> Result<Vec<NewSymbol<'d>>, PackError> {
+    let mut symbols = Vec::new();
+    for export in program.exports() {
+        let Some(global) = program.global(export.id) else { continue };
+        let Ok(referent) = export.referent else { continue };
+        match placement.locate(program, referent) {
+            Some(Located::At { home, offset }) => {
+                let symbol = new_export(program, placement, &export, referent, home, offset);
+                let outside = || PackError::BrokenSymbol {
+                    object: program.title(program.definer(export.id)),
+                    symbol: text(global.name),
+                    reason: "it lies outside its section",
+                };
+                symbols.push(symbol.ok_or_else(outside)?);
+            }
+            _ => warnings.push(PackWarning::AbsoluteNotExported { name: text(global.name) }),
+        }
+    }
+    Ok(symbols)
+}
+
+fn new_export<'d>(
+    program: &Program<'d>,
+    placement: &Placement<'d>,
+    export: &Export<'_, 'd>,
+    referent: Referent<'d>,
+    home: usize,
+    offset: i64,
+) -> Option<NewSymbol<'d>> {
+    let global = program.global(export.id)?;
+    let (room, heat) = match referent {
+        Referent::Section { id, value } => {
+            let section = program.section(id)?;
+            (section.size.checked_sub(value)?, Heat::of(section.name))
+        }
+        _ => (global.common_size, Heat::Unknown),
+    };
+    let size = match referent {
+        Referent::Common(_) => global.common_size,
+        _ => export.symbol.size,
+    };
+    let phase = match heat {
+        Heat::Unknown | Heat::Startup => 0,
+        Heat::Hot => 2,
+        Heat::Cold => 3,
+    };
+    Some(NewSymbol {
+        name: global.name,
+        kind: symbol_kind(placement.homes.get(home)?.kind),
+        binding: if program.is_weak(export.id) { Binding::Weak } else { Binding::Global },
+        place: Where::Section(u16::try_from(home).ok()?),
+        flags: SymbolFlags(phase),
+        value: u64::try_from(offset).ok()?,
+        size: size.min(room),
+        ..NewSymbol::default()
+    })
+}
+
+/// The symbols of other modules.
+fn imports<'p, 'd>(
+    program: &'p Program<'d>,
+    fixes: &'p Fixes<'d>,
+) -> impl Iterator<Item = NewSymbol<'d>> + 'p {
+    fixes.imports.iter().map(|import| NewSymbol {
+        name: program.global(import.global).map_or(&[], |global| global.name),
+        kind: if import.is_data { SymbolKind::Data } else { SymbolKind::Function },
+        binding: if import.is_weak { Binding::Weak } else { Binding::Global },
+        place: Where::Import,
+        visibility: 0,
+        ..NewSymbol::default()
+    })
+}
+
+/// Where the module's `main` is in the code, if it has one.
+fn main(program: &Program<'_>, placement: &Placement<'_>) -> Option<u64> {
+    let main = program
+        .exports()
+        .find(|export| program.global(export.id).is_some_and(|global| global.name == b"main"))?;
+    code_offset(placement, placement.locate(program, main.referent.ok()?))
+}
+
+fn code_offset(placement: &Placement<'_>, located: Option<Located>) -> Option<u64> {
+    let spot = Spot::of(located)?;
+    let is_code = placement.homes.get(spot.home)?.kind == SectionKind::Code;
+    is_code.then_some(spot.offset)
+}
+
+/// Where running begins: at the entry that was asked for, else at `main`.
+fn entry_point<'d>(
+    program: &Program<'d>,
+    placement: &Placement<'d>,
+    options: &Options<'_>,
+    entry: Option<Referent<'d>>,
+) -> Result<Option<u64>, PackError> {
+    let (Some(name), Some(referent)) = (options.entry, entry) else {
+        return Ok(main(program, placement));
+    };
+    let not_code = || PackError::EntryNotCode { name: name.to_owned() };
+    let offset = code_offset(placement, placement.locate(program, referent));
+    offset.ok_or_else(not_code).map(Some)
+}

@@ -1,0 +1,100 @@
+//! A static linker: relocatable x86-64 ELF objects, as gcc, clang and rustc write them, into one
+//! module.
+//!
+//! ```text
+//! object, archive     bytes into sections, symbols, groups, relocations
+//! resolve             names across objects; which members of archives come along
+//! reach               what the exports and the entry need; the rest falls away
+//! x86_64              what every relocation asks for: a value, a slot, a stub, another instruction
+//! place               where everything goes
+//! apply               the bytes, and the relocations that are left
+//! emit                the module
+//! ```
+//!
+//! The module is made so that loading it touches few pages: distances inside the module are settled
+//! here (see [`smf_core::format::image`]), calls of other modules share one stub each, and what is
+//! left for the loader stands together in tables of addresses.
+//!
+//! Objects may be hostile: everything is checked, nothing is allocated that their length does not
+//! explain, and every error names what it is about. What a module cannot express is an error, never
+//! left out: thread-local storage, indirect functions, constructors, relocations of other kinds.
+
+mod apply;
+mod archive;
+mod emit;
+mod error;
+mod object;
+mod place;
+mod reach;
+mod resolve;
+mod x86_64;
+
+pub use error::{PackError, PackWarning, RelocType};
+use smf_core::format::Layout;
+use smf_core::format::write::WriteError;
+
+/// An object or an archive of objects.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// What messages call it; its path, as a rule.
+    pub name: &'a str,
+    /// Its bytes.
+    pub data: &'a [u8],
+}
+
+/// What kind of module to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// [`Layout::Packed`] or [`Layout::Native`].
+    pub layout: Layout,
+    /// The function at which running begins; without one, it is `main` if there is a `main`.
+    pub entry: Option<&'a str>,
+    /// What stands before the module; packed only.
+    pub stub: &'a [u8],
+}
+
+impl Default for Options<'_> {
+    /// A packed module with no stub, that begins at `main` if there is one.
+    fn default() -> Self {
+        Options { layout: Layout::Packed, entry: None, stub: &[] }
+    }
+}
+
+/// A module, and what there is to say about it.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// What its maker may want to change.
+    pub warnings: Vec<PackWarning>,
+}
+
+/// Links objects into a module.
+///
+/// Objects are linked in; of archives, the members that define what is undefined, in whatever order
+/// the inputs come. When there are archives alone and no entry, all their members are linked in.
+/// Exported is what is global or weak and neither hidden nor internal.
+///
+/// # Errors
+/// The first reason why there can be no such module, by the names of what it is about.
+pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, PackError> {
+    match options.layout {
+        Layout::Packed => {}
+        Layout::Native if options.stub.is_empty() => {}
+        Layout::Native => return Err(WriteError::StubInNative.into()),
+        layout => return Err(WriteError::Layout(layout).into()),
+    }
+    let mut warnings = Vec::new();
+    let program = resolve::link(inputs, options, &mut warnings)?;
+    let reach = reach::reach(&program, options, &mut warnings)?;
+    let fixes = x86_64::scan(&program, &reach, &mut warnings)?;
+    let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
+    let entry = entry.and_then(|id| program.meaning(id, false).ok());
+    let placement = place::place(&program, &reach, &fixes, options.layout, entry)?;
+    if options.layout == Layout::Native && placement.read_only_bytes() != 0 {
+        let bytes = placement.read_only_bytes();
+        warnings.push(PackWarning::ReadOnlyDataWritable { bytes });
+    }
+    let bytes = emit::emit(&program, &fixes, &placement, options, entry, &mut warnings)?;
+    Ok(Packed { bytes, warnings })
+}

@@ -1,0 +1,426 @@
+//! Where everything goes: input sections into runs, runs into sections of the module, and those
+//! into an image whose distances are fixed.
+//!
+//! The order serves the loader: code first, hot before cold; then constants, those that need a
+//! fix-up behind those that do not, so that few pages are written to; then the table of addresses;
+//! then data in the same way, and zeroes. Protections change at a page.
+
+use std::collections::HashMap;
+
+use ::object::elf;
+use smf_core::format::{Layout, SectionFlags, SectionKind, image};
+
+use super::error::PackError;
+use super::object::{GlobalId, Section, SectionId};
+use super::reach::{Reach, decode};
+use super::resolve::{Program, Referent, is_c_name};
+use super::x86_64::Fixes;
+
+/// Bytes of a stub: an indirect jump of 6 and padding.
+pub(super) const STUB: u64 = 8;
+/// Bytes of a slot of the table of addresses.
+pub(super) const SLOT: u64 = 8;
+/// What an explicit entry is moved to when it would be at 0, which reads as no entry at all.
+const ENTRY_PAD: u64 = 16;
+/// Every distance within an image must fit a signed 32-bit number.
+const LIMIT: u64 = i32::MAX as u64;
+
+/// A run of input sections with one use, in the order of the image.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Run {
+    Text,
+    RoData,
+    Table,
+    Data,
+    Bss,
+}
+
+impl Run {
+    const ALL: [Run; 5] = [Run::Text, Run::RoData, Run::Table, Run::Data, Run::Bss];
+
+    fn of(section: &Section<'_>) -> Run {
+        if section.is_code() {
+            Run::Text
+        } else if section.is_zeroes() {
+            Run::Bss
+        } else if !section.has(elf::SHF_WRITE) || section.name.starts_with(b".data.rel.ro") {
+            Run::RoData
+        } else {
+            Run::Data
+        }
+    }
+}
+
+/// How much a run takes.
+#[derive(Clone, Copy)]
+struct Extent {
+    size: u64,
+    alignment: u64,
+    /// Something lies in it, if only a symbol.
+    is_used: bool,
+    /// The section of the module that it is part of, and where in it.
+    home: usize,
+    base: u64,
+}
+
+impl Extent {
+    const EMPTY: Extent = Extent { size: 0, alignment: 1, is_used: false, home: 0, base: 0 };
+
+    fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64, PackError> {
+        let start = self.size.checked_next_multiple_of(alignment);
+        let end = start.and_then(|start| start.checked_add(size)).filter(|end| *end <= LIMIT);
+        let (Some(start), Some(end)) = (start, end) else { return Err(PackError::TooLarge) };
+        self.size = end;
+        self.alignment = self.alignment.max(alignment);
+        self.is_used = true;
+        Ok(start)
+    }
+}
+
+/// A section of the module.
+pub(super) struct Home {
+    pub(super) name: &'static [u8],
+    pub(super) kind: SectionKind,
+    pub(super) flags: SectionFlags,
+    pub(super) alignment: u64,
+    /// Bytes in the file, and in memory.
+    pub(super) len: u64,
+    pub(super) size: u64,
+    /// Where it begins in the image, when the layout can say so.
+    pub(super) image: Option<u64>,
+}
+
+/// What a reference means in the module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Located {
+    /// Bytes from the begin of a section of the module; before it or behind it, too, when an object
+    /// counts from there.
+    At {
+        home: usize,
+        offset: i64,
+    },
+    Number(u64),
+    Import(GlobalId),
+}
+
+/// Where everything is.
+pub(super) struct Placement<'d> {
+    pub(super) homes: Vec<Home>,
+    /// The sections that are needed, in the order of the image.
+    pub(super) order: Vec<SectionId>,
+    extents: [Extent; 5],
+    /// By object and section: bytes from the begin of the run.
+    offsets: Vec<Vec<u64>>,
+    runs: HashMap<GlobalId, u64>,
+    /// Where the sections of a name begin and end; `None` when they are in more than one run.
+    bounds: HashMap<&'d [u8], Option<(Run, u64, u64)>>,
+    stubs: u64,
+    handle: Option<u32>,
+}
+
+/// Places everything that is needed.
+///
+/// # Errors
+/// [`PackError::TooLarge`].
+pub(super) fn place<'d>(
+    program: &Program<'d>,
+    reach: &Reach,
+    fixes: &Fixes<'d>,
+    layout: Layout,
+    entry: Option<Referent<'d>>,
+) -> Result<Placement<'d>, PackError> {
+    let offsets = program.objects.iter().map(|object| vec![0; object.sections.len()]).collect();
+    let mut placement = Placement {
+        homes: Vec::new(),
+        order: ordered(program, reach),
+        extents: [Extent::EMPTY; 5],
+        offsets,
+        runs: HashMap::new(),
+        bounds: HashMap::new(),
+        stubs: 0,
+        handle: fixes.handle(),
+    };
+    let first = placement.order.first().copied();
+    if first.is_some_and(|id| entry == Some(Referent::Section { id, value: 0 })) {
+        placement.extent(Run::Text).reserve(ENTRY_PAD, 1)?;
+    }
+    placement.place_sections(program)?;
+    for id in reach.commons() {
+        let Some(global) = program.global(id) else { continue };
+        let (size, alignment) = (global.common_size, global.common_alignment);
+        let start = placement.extent(Run::Bss).reserve(size, alignment)?;
+        placement.runs.insert(id, start);
+    }
+    placement.place_made(fixes)?;
+    for extent in &mut placement.extents {
+        // Where a symbol lies there is a byte for it to lie at.
+        extent.size = extent.size.max(u64::from(extent.is_used));
+    }
+    match layout {
+        Layout::Native => placement.make_native_homes()?,
+        _ => placement.make_packed_homes()?,
+    }
+    Ok(placement)
+}
+
+/// The needed sections in the order of the image.
+fn ordered(program: &Program<'_>, reach: &Reach) -> Vec<SectionId> {
+    let live = program.sections().filter(|(id, _)| reach.is_live(*id));
+    let mut keyed: Vec<_> = live
+        .map(|(id, section)| {
+            // Those that `__start_NAME` may speak of stand together.
+            let array = if is_c_name(section.name) { section.name } else { &[] };
+            (Run::of(section), rank(section), array, id)
+        })
+        .collect();
+    keyed.sort_by_key(|(run, rank, array, _)| (*run, *rank, *array));
+    keyed.into_iter().map(|(.., id)| id).collect()
+}
+
+/// The place of a section within its run.
+fn rank(section: &Section<'_>) -> u8 {
+    let is_array = is_c_name(section.name);
+    match Run::of(section) {
+        Run::Text => match Heat::of(section.name) {
+            Heat::Hot => 0,
+            Heat::Unknown => 1,
+            Heat::Startup => 2,
+            Heat::Cold => 3,
+        },
+        // Arrays stay in one piece, whether each part of them needs a fix-up or not.
+        Run::RoData => u8::from(is_array || has_addresses(section)),
+        Run::Data => u8::from(!is_array && !has_addresses(section)),
+        Run::Table | Run::Bss => 0,
+    }
+}
+
+/// Whether the loader will have to write to the section.
+fn has_addresses(section: &Section<'_>) -> bool {
+    let kinds = [elf::R_X86_64_64.0, elf::R_X86_64_32.0];
+    section.relocs.iter().copied().flatten().any(|rela| kinds.contains(&decode(rela, 0).0))
+}
+
+/// How often code runs, as its compiler has named its section.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heat {
+    Hot,
+    Unknown,
+    Startup,
+    Cold,
+}
+
+impl Heat {
+    pub(super) fn of(name: &[u8]) -> Heat {
+        let is = |prefix: &[u8]| {
+            name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
+        };
+        if is(b".text.hot") {
+            Heat::Hot
+        } else if is(b".text.startup") {
+            Heat::Startup
+        } else if is(b".text.unlikely") || is(b".text.cold") || is(b".text.exit") {
+            Heat::Cold
+        } else {
+            Heat::Unknown
+        }
+    }
+}
+
+impl<'d> Placement<'d> {
+    fn extent(&mut self, run: Run) -> &mut Extent {
+        let [text, rodata, table, data, bss] = &mut self.extents;
+        match run {
+            Run::Text => text,
+            Run::RoData => rodata,
+            Run::Table => table,
+            Run::Data => data,
+            Run::Bss => bss,
+        }
+    }
+
+    fn place_sections(&mut self, program: &Program<'d>) -> Result<(), PackError> {
+        for id in self.order.clone() {
+            let Some(section) = program.section(id) else { continue };
+            let run = Run::of(section);
+            let start = self.extent(run).reserve(section.size, section.alignment)?;
+            if let Some(offset) = self.offset_of(id) {
+                *offset = start;
+            }
+            if is_c_name(section.name) {
+                self.stretch(section.name, run, start, start + section.size);
+            }
+        }
+        Ok(())
+    }
+
+    fn offset_of(&mut self, id: SectionId) -> Option<&mut u64> {
+        let sections = self.offsets.get_mut(usize::try_from(id.object).ok()?)?;
+        sections.get_mut(usize::try_from(id.section).ok()?)
+    }
+
+    /// Adds a section to those of its name.
+    fn stretch(&mut self, name: &'d [u8], run: Run, start: u64, end: u64) {
+        let bounds = self.bounds.entry(name).or_insert(Some((run, start, end)));
+        *bounds = match *bounds {
+            Some((known, from, to)) if known == run => Some((run, from.min(start), to.max(end))),
+            _ => None,
+        };
+    }
+
+    /// Places what the packer makes itself: stubs and slots.
+    fn place_made(&mut self, fixes: &Fixes<'_>) -> Result<(), PackError> {
+        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+        let (stubs, slots) = (count(fixes.stubs.len()), count(fixes.slots.len()));
+        if stubs != 0 {
+            let size = stubs.saturating_mul(STUB);
+            self.stubs = self.extent(Run::Text).reserve(size, 2 * STUB)?;
+        }
+        if slots != 0 || fixes.names_table {
+            self.extent(Run::Table).reserve(slots.max(1).saturating_mul(SLOT), SLOT)?;
+        }
+        Ok(())
+    }
+
+    /// One section for each run, and an image of all of them.
+    fn make_packed_homes(&mut self) -> Result<(), PackError> {
+        let (mut end, mut last) = (0u64, SectionKind::Code);
+        for run in Run::ALL {
+            let extent = *self.extent(run);
+            if !extent.is_used {
+                continue;
+            }
+            let (name, kind, flags): (&[u8], _, _) = match run {
+                Run::Text => (b".text", SectionKind::Code, CODE),
+                Run::RoData => (b".rodata", SectionKind::RoData, READ),
+                Run::Table => (b".got", SectionKind::RoData, READ),
+                Run::Data => (b".data", SectionKind::Data, WRITE),
+                Run::Bss => (b".bss", SectionKind::Bss, WRITE),
+            };
+            let shares = kind == last || kind == SectionKind::Bss && last == SectionKind::Data;
+            let alignment = if shares { extent.alignment } else { image::PAGE };
+            let start = end.next_multiple_of(alignment);
+            end = start.saturating_add(extent.size);
+            if end > LIMIT {
+                return Err(PackError::TooLarge);
+            }
+            last = kind;
+            let len = if run == Run::Bss { 0 } else { extent.size };
+            *self.extent(run) = Extent { home: self.homes.len(), ..extent };
+            let (alignment, size) = (extent.alignment, extent.size);
+            let flags = SectionFlags(flags);
+            self.homes.push(Home { name, kind, flags, alignment, len, size, image: Some(start) });
+        }
+        Ok(())
+    }
+
+    /// Code, and one data section for all the rest: symbols can lie in no others.
+    fn make_native_homes(&mut self) -> Result<(), PackError> {
+        let text = *self.extent(Run::Text);
+        let flags = SectionFlags(CODE);
+        if text.is_used {
+            self.homes.push(Home {
+                name: b".text",
+                kind: SectionKind::Code,
+                flags,
+                alignment: text.alignment,
+                len: text.size,
+                size: text.size,
+                image: None,
+            });
+        }
+        let (home, mut all, mut len) = (self.homes.len(), Extent::EMPTY, 0);
+        for run in [Run::RoData, Run::Table, Run::Data, Run::Bss] {
+            let extent = *self.extent(run);
+            if extent.is_used {
+                let base = all.reserve(extent.size, extent.alignment)?;
+                *self.extent(run) = Extent { home, base, ..extent };
+            }
+            if run != Run::Bss {
+                len = all.size;
+            }
+        }
+        if all.is_used {
+            let (alignment, size) = (all.alignment, all.size);
+            let flags = SectionFlags(WRITE);
+            let kind = SectionKind::Data;
+            self.homes.push(Home {
+                name: b".data",
+                kind,
+                flags,
+                alignment,
+                len,
+                size,
+                image: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Bytes of read-only data.
+    pub(super) fn read_only_bytes(&self) -> u64 {
+        let [_, rodata, table, ..] = &self.extents;
+        rodata.size + table.size
+    }
+
+    fn at(&self, run: Run, offset: u64) -> Option<Located> {
+        let [text, rodata, table, data, bss] = &self.extents;
+        let extent = match run {
+            Run::Text => text,
+            Run::RoData => rodata,
+            Run::Table => table,
+            Run::Data => data,
+            Run::Bss => bss,
+        };
+        // A symbol may count beyond its section, but not around the numbers.
+        let offset = i64::try_from(offset).ok()?.checked_add(i64::try_from(extent.base).ok()?)?;
+        Some(Located::At { home: extent.home, offset })
+    }
+
+    /// Where a section of an object is.
+    pub(super) fn section(&self, program: &Program<'_>, id: SectionId) -> Option<Located> {
+        let section = program.section(id)?;
+        let offsets = self.offsets.get(usize::try_from(id.object).ok()?)?;
+        self.at(Run::of(section), *offsets.get(usize::try_from(id.section).ok()?)?)
+    }
+
+    /// Where a slot of the table of addresses is.
+    pub(super) fn slot(&self, number: u32) -> Option<Located> {
+        self.at(Run::Table, u64::from(number) * SLOT)
+    }
+
+    /// Where a stub is.
+    pub(super) fn stub(&self, number: u32) -> Option<Located> {
+        self.at(Run::Text, u64::from(number) * STUB + self.stubs)
+    }
+
+    /// Where the table of addresses begins.
+    pub(super) fn table(&self) -> Option<Located> {
+        self.at(Run::Table, 0)
+    }
+
+    /// What a reference means; `None` for one that leads nowhere.
+    pub(super) fn locate(&self, program: &Program<'_>, referent: Referent<'d>) -> Option<Located> {
+        match referent {
+            Referent::Section { id, value } => match self.section(program, id)? {
+                Located::At { home, offset } => {
+                    let offset = offset.checked_add(i64::try_from(value).ok()?)?;
+                    Some(Located::At { home, offset })
+                }
+                other => Some(other),
+            },
+            Referent::Common(id) => self.at(Run::Bss, *self.runs.get(&id)?),
+            Referent::Absolute(value) => Some(Located::Number(value)),
+            Referent::Import(id) => Some(Located::Import(id)),
+            Referent::Got => self.table(),
+            Referent::Handle => self.slot(self.handle?),
+            Referent::Bound { name, end } => {
+                let (run, from, to) = (*self.bounds.get(name)?)?;
+                self.at(run, if end { to } else { from })
+            }
+        }
+    }
+}
+
+const READ: u32 = SectionFlags::READ;
+const CODE: u32 = SectionFlags::READ | SectionFlags::EXECUTE;
+const WRITE: u32 = SectionFlags::READ | SectionFlags::WRITE;
