@@ -2,17 +2,27 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
     Arch, Binding, Header, Layout, Platform, Reloc, RelocKind, SectionFlags, SectionKind, Smf,
     SymbolKind,
 };
 use smf_core::link::{self, Chain, Image, LinkError, Module, NoImports, Resolve, missing_imports};
+use smf_core::memory::PagePool;
 
 macro_rules! sample {
     ($name:literal) => {
         Smf::parse(include_bytes!(concat!("../../tests/samples/", $name))).unwrap()
     };
+}
+
+/// The memory map belongs to the process: tests that look at an address must not meet modules that
+/// others load and unload meanwhile.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn load<'d>(smf: &Smf<'d>, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
@@ -27,6 +37,7 @@ fn call(module: &Module<'_>, name: &str, args: &[i64]) -> i64 {
 
 #[test]
 fn the_samples_run_with_their_known_results() {
+    let _alone = alone();
     let packed = load(&sample!("packed.smf"), &NoImports).unwrap();
     assert_eq!(call(&packed, "answer", &[]), 42);
     assert_eq!(call(&packed, "add", &[2, -5]), -3);
@@ -48,6 +59,7 @@ fn the_samples_run_with_their_known_results() {
 
 #[test]
 fn imports_come_from_other_modules() {
+    let _alone = alone();
     let lib = load(&sample!("lib.smf"), &NoImports).unwrap();
     for app in [sample!("app.smf"), sample!("app-native.smf")] {
         let exports = lib.exports();
@@ -58,6 +70,7 @@ fn imports_come_from_other_modules() {
 
 #[test]
 fn modules_that_cannot_run_say_what_they_are() {
+    let _alone = alone();
     let refused = |smf| Image::place(&smf).err().unwrap();
     let riscv = LinkError::Arch { module: Arch::RISCV64, host: Arch::X86_64 };
     assert_eq!(refused(sample!("bad/wrong-arch.smf")), riscv);
@@ -71,6 +84,7 @@ fn modules_that_cannot_run_say_what_they_are() {
 
 #[test]
 fn every_missing_import_is_listed() {
+    let _alone = alone();
     let app = sample!("bad/missing-import.smf");
     let error = load(&app, &NoImports).err().unwrap();
     assert!(error.to_string().contains("scale"), "{error}");
@@ -110,7 +124,14 @@ impl Builder {
         at
     }
 
-    fn reloc(&mut self, table: &'static str, offset: u64, symbol: u32, kind: RelocKind, addend: i64) {
+    fn reloc(
+        &mut self,
+        table: &'static str,
+        offset: u64,
+        symbol: u32,
+        kind: RelocKind,
+        addend: i64,
+    ) {
         let reloc = Reloc { offset, symbol, kind, addend };
         match self.relocs.iter_mut().find(|(name, _)| *name == table) {
             Some((_, relocs)) => relocs.push(reloc),
@@ -146,7 +167,11 @@ impl Builder {
         module.to_vec().unwrap()
     }
 
-    fn load_with(&self, imports: &dyn Resolve, check: impl FnOnce(&Module<'_>)) -> Option<LinkError> {
+    fn load_with(
+        &self,
+        imports: &dyn Resolve,
+        check: impl FnOnce(&Module<'_>),
+    ) -> Option<LinkError> {
         let file = self.file();
         let smf = Smf::parse(&file).unwrap();
         smf.verify().unwrap();
@@ -171,6 +196,7 @@ const MOV_EAX: [u8; 6] = [0xb8, 0, 0, 0, 0, 0xc3];
 
 #[test]
 fn each_kind_computes_what_the_format_says() {
+    let _alone = alone();
     let rodata = 0x1122_3344_5566_7788u64.to_le_bytes().to_vec();
     let mut module = Builder { bss: 5000, rodata, data: vec![0; 16], ..Builder::default() };
     let constant = module.symbol("constant", SymbolKind::Constant, Place::Section(RODATA), 0);
@@ -205,6 +231,7 @@ fn each_kind_computes_what_the_format_says() {
 
 #[test]
 fn abs32_places_the_module_below_2_gib_and_checks_its_range() {
+    let _alone = alone();
     let mut module = Builder { data: vec![0; 8], ..Builder::default() };
     let datum = module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
     let far = module.symbol("far", SymbolKind::Data, Place::Import, 0);
@@ -228,6 +255,7 @@ fn abs32_places_the_module_below_2_gib_and_checks_its_range() {
 
 #[test]
 fn a_distance_of_3e9_is_refused_and_a_call_goes_through_a_veneer() {
+    let _alone = alone();
     extern "C" fn triple(x: i64) -> i64 {
         3 * x
     }
@@ -238,7 +266,10 @@ fn a_distance_of_3e9_is_refused_and_a_call_goes_through_a_veneer() {
     // The real function is somewhere; in reach or out of it, the call arrives.
     let function: extern "C" fn(i64) -> i64 = triple;
     let real = function as usize as u64;
-    assert_eq!(module.load_with(&|_: &[u8]| Some(real), |m| assert_eq!(call(m, "jump", &[14]), 42)), None);
+    assert_eq!(
+        module.load_with(&|_: &[u8]| Some(real), |m| assert_eq!(call(m, "jump", &[14]), 42)),
+        None
+    );
     // Placed below 2 GiB, it can only arrive through a veneer.
     let datum = module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
     module.data = vec![0; 8];
@@ -255,11 +286,15 @@ fn a_distance_of_3e9_is_refused_and_a_call_goes_through_a_veneer() {
     let lea = module.function("lea", &LEA_RIP);
     module.reloc(".rela", lea + 3, far, RelocKind::Pc32, -4);
     let error = module.load_with(&|_: &[u8]| Some(0x10), |_| panic!("linked")).unwrap();
-    assert!(matches!(error, LinkError::Overflow { kind: RelocKind::Pc32, target: 0xc, .. }), "{error}");
+    assert!(
+        matches!(error, LinkError::Overflow { kind: RelocKind::Pc32, target: 0xc, .. }),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_weak_import_may_be_missing() {
+    let _alone = alone();
     let mut module = Builder::default();
     let absent = module.symbol("absent", SymbolKind::Function, Place::Import, 0);
     module.symbols[absent as usize].binding = Binding::Weak;
@@ -274,6 +309,7 @@ fn a_weak_import_may_be_missing() {
 
 #[test]
 fn a_symbol_without_a_place_cannot_be_relocated_against() {
+    let _alone = alone();
     let mut module = Builder::default();
     let shape = module.symbol("Shape", SymbolKind::Trait, Place::Unstated, 0);
     let lea = module.function("lea", &LEA_RIP);
@@ -300,6 +336,7 @@ fn protection_at(address: u64) -> String {
 
 #[test]
 fn each_section_has_the_protection_of_its_kind() {
+    let _alone = alone();
     let mut module =
         Builder { bss: 9000, rodata: vec![1; 10], data: vec![2; 10], ..Builder::default() };
     module.function("code", &[0xc3]);
@@ -318,6 +355,7 @@ fn each_section_has_the_protection_of_its_kind() {
 
 #[test]
 fn unloading_gives_the_memory_back() {
+    let _alone = alone();
     let smf = sample!("packed.smf");
     let module = load(&smf, &NoImports).unwrap();
     let address = module.symbol(b"answer").unwrap();
@@ -328,8 +366,8 @@ fn unloading_gives_the_memory_back() {
 
 #[test]
 fn alignment_is_honoured_in_memory() {
-    let mut module =
-        Builder { code: vec![0xc3; 3], data: vec![0; 3], ..Builder::default() };
+    let _alone = alone();
+    let mut module = Builder { code: vec![0xc3; 3], data: vec![0; 3], ..Builder::default() };
     module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
     let mut file = module.file();
     for alignment in [1u64, 64, 1024, 4096] {
@@ -343,6 +381,7 @@ fn alignment_is_honoured_in_memory() {
 
 #[test]
 fn lookups_agree_with_a_walk_of_the_table() {
+    let _alone = alone();
     let names: Vec<String> = (0..1000).map(|i| format!("name_{i}${}", i % 7)).collect();
     let names: &'static [String] = names.leak();
     let mut module = Builder::default();
@@ -362,4 +401,27 @@ fn lookups_agree_with_a_walk_of_the_table() {
         }
     });
     assert_eq!(error, None);
+}
+
+#[test]
+fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
+    let _alone = alone();
+    let pool = PagePool::new(64 << 10);
+    let (packed, native) = (sample!("packed.smf"), sample!("native.smf"));
+    for round in 0..200 {
+        let smf = if round % 3 == 0 { &native } else { &packed };
+        let module = Image::place_in(smf, &pool).unwrap().link(&NoImports).unwrap();
+        // Data starts afresh each time.
+        assert_eq!((call(&module, "bump", &[5]), call(&module, "absload", &[])), (105, 105));
+        assert_eq!(protection_at(module.symbol(b"answer").unwrap()), "r-x");
+    }
+    assert!((1..=64 << 10).contains(&pool.held()));
+    // What is kept can be written by nobody but its next owner, and run by nobody.
+    let address = {
+        let module = Image::place_in(&packed, &pool).unwrap().link(&NoImports).unwrap();
+        module.symbol(b"answer").unwrap()
+    };
+    assert_eq!(protection_at(address), "rw-");
+    pool.trim();
+    assert_eq!((pool.held(), protection_at(address) == "rw-"), (0, false));
 }

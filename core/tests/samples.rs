@@ -243,7 +243,8 @@ fn other_machines_and_systems_are_read() {
 
 #[test]
 fn broken_files_say_what_and_where() {
-    let verdict = |data: &[u8]| Smf::parse(data).and_then(|smf| smf.verify()).unwrap_err().to_string();
+    let verdict =
+        |data: &[u8]| Smf::parse(data).and_then(|smf| smf.verify()).unwrap_err().to_string();
     for (data, words) in [
         (&sample!("bad/empty.smf")[..], "the file is empty"),
         (sample!("bad/short.smf"), "no magic"),

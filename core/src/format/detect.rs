@@ -74,12 +74,7 @@ fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, Forma
 
 /// A header that may have a stub in front of the module: declared, or to be found.
 #[inline]
-fn with_stub(
-    data: &[u8],
-    layout: Layout,
-    at: u64,
-    limits: Limits,
-) -> Result<Smf<'_>, FormatError> {
+fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
     let header = header_at(data, layout, at).ok_or(FormatError::NoLayout { at })?;
     let declared = u64::from(header.data_offset);
     let here = Smf::open(data, layout, header, at, declared, limits);
@@ -137,7 +132,9 @@ fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
             (true, false) => Ok(native),
             (false, true) => Ok(packed),
             (false, false) => Err(legacy_or(data, 0, FormatError::NoLayout { at: 0 })),
-            (true, true) => Err(FormatError::TwoLayouts { first: "native", second: "packed", at: 0 }),
+            (true, true) => {
+                Err(FormatError::TwoLayouts { first: "native", second: "packed", at: 0 })
+            }
         },
         (Ok(smf), Err(_)) | (Err(_), Ok(smf)) => Ok(smf),
         (Err(native), Err(packed)) => {

@@ -159,10 +159,9 @@ impl fmt::Display for FormatError {
                 f,
                 "a header whose section table fits none of the layouts native, packed and compact, at offset 0x{at:x}"
             ),
-            E::TwoLayouts { first, second, at } => write!(
-                f,
-                "the file reads as {first} and as {second} alike, at offset 0x{at:x}"
-            ),
+            E::TwoLayouts { first, second, at } => {
+                write!(f, "the file reads as {first} and as {second} alike, at offset 0x{at:x}")
+            }
             E::TwoBases { first, second } => write!(
                 f,
                 "the stub is not declared and the module could begin in two places, at offset 0x{first:x} and at offset 0x{second:x}"
@@ -178,10 +177,9 @@ impl fmt::Display for FormatError {
                 f,
                 "the {table} ({count} entries from 0x{offset:x}) does not lie inside the file, at offset 0x{at:x}"
             ),
-            E::TooManySections { count, limit, at } => write!(
-                f,
-                "{count} sections are more than the limit of {limit}, at offset 0x{at:x}"
-            ),
+            E::TooManySections { count, limit, at } => {
+                write!(f, "{count} sections are more than the limit of {limit}, at offset 0x{at:x}")
+            }
             E::SectionOutside { index, offset, size, at } => write!(
                 f,
                 "section {index}: its payload (0x{size:x} bytes from 0x{offset:x}) does not lie inside the file, at offset 0x{at:x}"
@@ -281,7 +279,10 @@ impl fmt::Display for FormatError {
                 "note.sdn, line {line}: {cells} cells in a table of {columns} columns, at offset 0x{at:x}"
             ),
             E::NoteColumn { line, column, at } => {
-                write!(f, "note.sdn, line {line}: the table has no column `{column}`, at offset 0x{at:x}")
+                write!(
+                    f,
+                    "note.sdn, line {line}: the table has no column `{column}`, at offset 0x{at:x}"
+                )
             }
             E::ImageHeader { at } => write!(
                 f,

@@ -152,7 +152,9 @@ impl<'d> Smf<'d> {
     }
 
     /// The relocation sections with what they apply to; an error stands in the place of a broken one.
-    pub fn reloc_tables(&self) -> impl Iterator<Item = Result<RelocTable<'d>, FormatError>> + use<'d> {
+    pub fn reloc_tables(
+        &self,
+    ) -> impl Iterator<Item = Result<RelocTable<'d>, FormatError>> + use<'d> {
         let smf = *self;
         let tables = self.sections().iter().filter(|section| section.kind == SectionKind::Reloc);
         tables.map(move |section| smf.reloc_table(section))
@@ -175,7 +177,8 @@ impl<'d> Smf<'d> {
         let dotted = section.name.strip_prefix(b".rela")?;
         let other = |s: &Section<'d>| s.kind != SectionKind::Reloc;
         let exact = self.sections().iter().filter(other).find(|s| s.name == name);
-        let named = exact.or_else(|| self.sections().iter().filter(other).find(|s| s.name == dotted));
+        let named =
+            exact.or_else(|| self.sections().iter().filter(other).find(|s| s.name == dotted));
         named.or_else(|| if name == b"text" { self.code() } else { None })
     }
 
@@ -246,7 +249,9 @@ impl<'d> Smf<'d> {
         self.verify_entry_point()?;
         for section in self.sections().iter().filter(|s| !s.is_compressed()) {
             match section.kind {
-                SectionKind::TemplateCode => Templates::parse(section.data, section.offset)?.check()?,
+                SectionKind::TemplateCode => {
+                    Templates::parse(section.data, section.offset)?.check()?
+                }
                 SectionKind::TemplateMeta => {
                     TemplateMeta::parse(section.data, section.offset)?;
                 }
@@ -270,7 +275,9 @@ impl<'d> Smf<'d> {
         let mut last: Option<(u32, u64)> = None;
         for symbol in self.symbols.iter() {
             let symbol = symbol?;
-            let Some(index) = symbol.section.filter(|_| symbol.kind.has_address()) else { continue };
+            let Some(index) = symbol.section.filter(|_| symbol.kind.has_address()) else {
+                continue;
+            };
             let size = match last {
                 Some((section, size)) if section == index => size,
                 _ => {
@@ -340,12 +347,8 @@ pub(super) fn section_table<'d>(
         Layout::Compact => (PACKED_HEADER as u64, layout.header_fields().section_count),
         _ => (header.section_table, layout.header_fields().section_table),
     };
-    let outside = FormatError::TableOutside {
-        table: Table::Sections,
-        offset,
-        count,
-        at: at + field as u64,
-    };
+    let outside =
+        FormatError::TableOutside { table: Table::Sections, offset, count, at: at + field as u64 };
     if count == 0 {
         return Ok(Sections { data, table: &[], table_offset: 0, layout, base });
     }

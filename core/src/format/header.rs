@@ -324,6 +324,9 @@ mod tests {
     #[test]
     fn unknown_codes_show_their_number() {
         use std::string::ToString;
-        assert_eq!((Arch(77).to_string(), Arch::RISCV64.to_string()), ("77".into(), "riscv64".into()));
+        assert_eq!(
+            (Arch(77).to_string(), Arch::RISCV64.to_string()),
+            ("77".into(), "riscv64".into())
+        );
     }
 }

@@ -119,7 +119,9 @@ impl Layout {
     /// The number of a symbol kind in this layout; `None` when it has none.
     pub fn symbol_number(self, kind: SymbolKind) -> Option<u8> {
         match (self, kind) {
-            (Layout::Packed, SymbolKind::Section) => number(self.numbering().symbols, SymbolKind::Type),
+            (Layout::Packed, SymbolKind::Section) => {
+                number(self.numbering().symbols, SymbolKind::Type)
+            }
             _ => number(self.numbering().symbols, kind),
         }
     }

@@ -33,4 +33,4 @@ pub use layout::Layout;
 pub use library::Library;
 pub use reloc::{Reloc, RelocKind, RelocTable};
 pub use section::{Section, SectionFlags, SectionKind, Sections};
-pub use symbol::{Binding, Symbol, SymbolFlags, SymbolKind, Symbols};
+pub use symbol::{Binding, Symbol, SymbolFlags, SymbolKind, SymbolPlace, Symbols};

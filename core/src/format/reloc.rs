@@ -129,7 +129,12 @@ impl<'d> RelocTable<'d> {
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Reloc> + use<'d> {
         let layout = self.layout;
-        self.section.data.as_chunks::<RELOC>().0.iter().map(move |bytes| Reloc::decode(bytes, layout))
+        self.section
+            .data
+            .as_chunks::<RELOC>()
+            .0
+            .iter()
+            .map(move |bytes| Reloc::decode(bytes, layout))
     }
 }
 

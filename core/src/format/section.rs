@@ -70,7 +70,10 @@ impl SectionKind {
 
     /// Whether the section has a place in memory when the module runs.
     pub const fn is_loaded(self) -> bool {
-        matches!(self, SectionKind::Code | SectionKind::Data | SectionKind::RoData | SectionKind::Bss)
+        matches!(
+            self,
+            SectionKind::Code | SectionKind::Data | SectionKind::RoData | SectionKind::Bss
+        )
     }
 
     /// The kind of a compact section, which has nothing but a name: the kind's own name, with or
@@ -244,10 +247,8 @@ impl<'d> Entry<'d> {
     /// What the section holds, when it is one of those that others refer to.
     #[inline(always)]
     pub(super) fn referred_kind(&self) -> Option<SectionKind> {
-        let referred = matches!(
-            self.numbered,
-            SectionKind::Code | SectionKind::Data | SectionKind::StrTab
-        );
+        let referred =
+            matches!(self.numbered, SectionKind::Code | SectionKind::Data | SectionKind::StrTab);
         if referred { Some(self.kind()) } else { None }
     }
 
@@ -307,7 +308,8 @@ impl<'d> Entry<'d> {
     /// alignment that is one, no more bytes in the file than in memory, and all of them there.
     #[inline(always)]
     pub(super) fn fits(&self, len: u64, base: u64) -> bool {
-        let is_alignment = |bytes: u64| bytes & bytes.wrapping_sub(1) == 0 && bytes <= MAX_ALIGNMENT;
+        let is_alignment =
+            |bytes: u64| bytes & bytes.wrapping_sub(1) == 0 && bytes <= MAX_ALIGNMENT;
         // An early name makes the field as a whole too great, so that it is looked at only then.
         let aligned = is_alignment(self.alignment) || is_alignment(self.alignment());
         let end = base.checked_add(self.offset).and_then(|start| start.checked_add(self.size));

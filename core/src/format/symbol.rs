@@ -135,6 +135,27 @@ impl SymbolFlags {
     }
 }
 
+/// Where a symbol lies, as far as its own file knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SymbolPlace {
+    /// In another module; a weak one may be nowhere.
+    Import {
+        /// Whether it may stay missing.
+        weak: bool,
+    },
+    /// In a section of the file.
+    Section {
+        /// The section's number.
+        section: u32,
+        /// Bytes from its begin.
+        value: u64,
+        /// The symbol's length in bytes.
+        size: u64,
+    },
+    /// Nowhere: it names something that has no place in memory.
+    Nowhere,
+}
+
 /// One symbol.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbol<'d> {
@@ -325,22 +346,12 @@ impl<'d> Symbols<'d> {
     /// outside the strings, a type or binding that means nothing, a section that is not there.
     #[inline]
     pub fn get(&self, index: u32) -> Result<Symbol<'d>, FormatError> {
-        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        let missing = FormatError::NoSuchSymbol { index, count };
-        let start = usize::try_from(index).ok().and_then(|i| i.checked_mul(SYMBOL)).ok_or(missing)?;
-        let bytes: &[u8; SYMBOL] = array(self.table, start).ok_or(missing)?;
-        let entry = Entry::decode(bytes, self.sections.layout);
-        let at = self.table_offset + start as u64;
-
+        let (entry, bytes, at) = self.entry(index)?;
         let offset = u64::from(entry.name_offset);
         let name = self.strings_of(&entry).and_then(first_name);
         let name = name.ok_or(FormatError::SymbolName { index, offset, at })?;
-        let binding = Binding::ALL.get(usize::from(entry.binding)).copied();
-        let binding =
-            binding.ok_or(FormatError::SymbolBinding { index, value: entry.binding, at })?;
-        let kind = self.kind(&entry, binding);
-        let kind = kind.ok_or(FormatError::SymbolKind { index, value: entry.kind, at })?;
-        let defined = entry.is_defined() || (self.lone_main && name == b"main");
+        let (kind, binding) = self.kind(&entry, index, at)?;
+        let defined = self.is_defined(&entry);
         let section = if defined { self.section(&entry, kind, index, at)? } else { None };
         Ok(Symbol {
             index,
@@ -362,6 +373,43 @@ impl<'d> Symbols<'d> {
         })
     }
 
+    /// Where the symbol with this number lies, which takes a fraction of the work of
+    /// [`Symbols::get`]: the name is not looked at.
+    ///
+    /// # Errors
+    /// As [`Symbols::get`], but for the name.
+    #[inline]
+    pub fn place(&self, index: u32) -> Result<SymbolPlace, FormatError> {
+        let (entry, _, at) = self.entry(index)?;
+        let (kind, binding) = self.kind(&entry, index, at)?;
+        if !self.is_defined(&entry) {
+            return Ok(SymbolPlace::Import { weak: binding == Binding::Weak });
+        }
+        let section = self.section(&entry, kind, index, at)?;
+        Ok(match section.filter(|_| kind.has_address()) {
+            Some(section) => SymbolPlace::Section { section, value: entry.value, size: entry.size },
+            None => SymbolPlace::Nowhere,
+        })
+    }
+
+    /// The entry with this number, its bytes, and where they stand in the file.
+    #[inline(always)]
+    fn entry(&self, index: u32) -> Result<(Entry, &'d [u8; SYMBOL], u64), FormatError> {
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let missing = FormatError::NoSuchSymbol { index, count };
+        let start =
+            usize::try_from(index).ok().and_then(|i| i.checked_mul(SYMBOL)).ok_or(missing)?;
+        let bytes = array(self.table, start).ok_or(missing)?;
+        let entry = Entry::decode(bytes, self.sections.layout);
+        Ok((entry, bytes, self.table_offset + start as u64))
+    }
+
+    #[inline(always)]
+    fn is_defined(&self, entry: &Entry) -> bool {
+        let is_main = || self.strings_of(entry).is_some_and(|s| starts_with_name(s, b"main"));
+        entry.is_defined() || (self.lone_main && is_main())
+    }
+
     #[inline(always)]
     fn strings_of(&self, entry: &Entry) -> Option<&'d [u8]> {
         self.strings.get(usize::try_from(entry.name_offset).ok()?..)
@@ -370,13 +418,22 @@ impl<'d> Symbols<'d> {
     /// The packed numbering has one number for types and for sections; a local symbol that states
     /// its section is the latter.
     #[inline(always)]
-    fn kind(&self, entry: &Entry, binding: Binding) -> Option<SymbolKind> {
-        let kind = self.sections.layout.symbol_kind(entry.kind)?;
+    fn kind(
+        &self,
+        entry: &Entry,
+        index: u32,
+        at: u64,
+    ) -> Result<(SymbolKind, Binding), FormatError> {
+        let binding = Binding::ALL.get(usize::from(entry.binding)).copied();
+        let binding =
+            binding.ok_or(FormatError::SymbolBinding { index, value: entry.binding, at })?;
+        let kind = self.sections.layout.symbol_kind(entry.kind);
+        let kind = kind.ok_or(FormatError::SymbolKind { index, value: entry.kind, at })?;
         let has_section = entry.section.is_some_and(|section| section != IMPORT_SECTION);
         if kind == SymbolKind::Type && binding == Binding::Local && has_section {
-            return Some(SymbolKind::Section);
+            return Ok((SymbolKind::Section, binding));
         }
-        Some(kind)
+        Ok((kind, binding))
     }
 
     /// The section a defined symbol lies in: the stated one, else the code section for functions and

@@ -194,10 +194,9 @@ impl fmt::Display for WriteError {
                 f,
                 "relocation {index} of section {section}: the layout has no number for {kind}"
             ),
-            WriteError::RelocSymbol(section, index, symbol) => write!(
-                f,
-                "relocation {index} of section {section}: there is no symbol {symbol}"
-            ),
+            WriteError::RelocSymbol(section, index, symbol) => {
+                write!(f, "relocation {index} of section {section}: there is no symbol {symbol}")
+            }
             WriteError::Buffer { needed, given } => {
                 write!(f, "the file takes {needed} bytes and the buffer has {given}")
             }

@@ -6,7 +6,7 @@ use super::plan::{Plan, Region};
 use super::relocate;
 use super::resolve::{Exports, Resolve};
 use crate::format::{Arch, Layout, Platform, SectionKind, Smf, functions};
-use crate::memory::{PageCount, Placement, Segment, WritablePages};
+use crate::memory::{PageCount, PagePool, Placement, Segment, WritablePages};
 
 /// The system this loader runs on.
 const HOST_PLATFORM: Platform = Platform::LINUX;
@@ -28,6 +28,7 @@ pub struct Image<'d> {
     plan: Plan<'d>,
     pages: WritablePages,
     exports: Exports<'d>,
+    pool: Option<&'d PagePool>,
 }
 
 impl<'d> Image<'d> {
@@ -40,17 +41,35 @@ impl<'d> Image<'d> {
     /// A module for another machine or system, or of a kind that cannot run; a file that is not
     /// sound; a relocation that this machine does not have; memory that cannot be had.
     pub fn place(smf: &Smf<'d>) -> Result<Self, LinkError> {
+        Self::place_from(smf, None)
+    }
+
+    /// As [`Image::place`], with pages from a pool that gets them back when the module is unloaded. For
+    /// who loads and unloads a lot: fresh pages take half of the time of loading.
+    ///
+    /// # Errors
+    /// As [`Image::place`].
+    pub fn place_in(smf: &Smf<'d>, pool: &'d PagePool) -> Result<Self, LinkError> {
+        Self::place_from(smf, Some(pool))
+    }
+
+    fn place_from(smf: &Smf<'d>, pool: Option<&'d PagePool>) -> Result<Self, LinkError> {
         check_host(smf)?;
         check_contents(smf)?;
         let page = PageCount::one().bytes() as u64;
         let plan = Plan::new(smf, page)?;
-        let placement = if plan.low { Placement::Low2GiB } else { Placement::Anywhere };
-        let mut pages = WritablePages::allocate(PageCount::covering(plan.size)?, placement)?;
+        let size = PageCount::covering(plan.size)?;
+        let pool = pool.filter(|_| !plan.low);
+        let mut pages = match pool {
+            _ if plan.low => WritablePages::allocate(size, Placement::Low2GiB)?,
+            Some(pool) => pool.take(size)?,
+            None => WritablePages::allocate(size, Placement::Anywhere)?,
+        };
         copy_sections(smf, &plan, &mut pages)?;
         let base = pages.address() as u64;
         let addresses = plan.sections.iter().map(|at| at.map_or(0, |at| base + at)).collect();
         let exports = Exports::new(smf.symbols(), addresses);
-        Ok(Image { smf: *smf, plan, pages, exports })
+        Ok(Image { smf: *smf, plan, pages, exports, pool })
     }
 
     /// What the module exports: names and the addresses they will have.
@@ -72,7 +91,7 @@ impl<'d> Image<'d> {
             segments.push(segment(region)?);
         }
         let pages = self.pages.publish(&segments)?;
-        Ok(Module::new(self.smf, pages, self.exports))
+        Ok(Module::new(self.smf, pages, self.exports, self.pool))
     }
 }
 

@@ -9,6 +9,25 @@
 //! Promises: a file that does not verify is refused before anything runs; a relocation that does not
 //! fit is an error that names it, never a wrapped number; an import that nobody provides is an error;
 //! when a step fails, all its memory is given back. What the machine code itself does is up to it.
+//!
+//! ```
+//! # #[cfg(target_arch = "x86_64")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use smf_core::format::Smf;
+//! use smf_core::link::{Image, NoImports, call};
+//!
+//! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
+//! # let read = |_: &str| std::fs::read(path);
+//! let file = read("packed.smf")?;
+//! let module = Image::place(&Smf::parse(&file)?)?.link(&NoImports)?;
+//! let add = module.function(b"add").ok_or("no function `add`")?;
+//! // SAFETY: `add` takes two integers, and the module stays loaded during the call.
+//! assert_eq!(unsafe { call(add, &[40, 2]) }?, 42);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(target_arch = "x86_64"))]
+//! # fn main() {}
+//! ```
 
 mod call;
 mod error;

@@ -2,18 +2,38 @@
 
 use super::resolve::{Exports, Resolve};
 use crate::format::{Flags, Smf, SymbolKind};
-use crate::memory::PublishedPages;
+use crate::memory::{PagePool, PublishedPages};
 
 /// A linked module. Dropping it unmaps its code and data: no address of it may be used after that.
 pub struct Module<'d> {
     smf: Smf<'d>,
-    pages: PublishedPages,
+    pages: Pages<'d>,
     exports: Exports<'d>,
 }
 
+/// The module's memory, and where it goes afterwards.
+struct Pages<'d> {
+    /// There until the value is dropped.
+    pages: Option<PublishedPages>,
+    pool: Option<&'d PagePool>,
+}
+
+impl Drop for Pages<'_> {
+    fn drop(&mut self) {
+        if let (Some(pages), Some(pool)) = (self.pages.take(), self.pool) {
+            pool.keep(pages);
+        }
+    }
+}
+
 impl<'d> Module<'d> {
-    pub(super) fn new(smf: Smf<'d>, pages: PublishedPages, exports: Exports<'d>) -> Self {
-        Module { smf, pages, exports }
+    pub(super) fn new(
+        smf: Smf<'d>,
+        pages: PublishedPages,
+        exports: Exports<'d>,
+        pool: Option<&'d PagePool>,
+    ) -> Self {
+        Module { smf, pages: Pages { pages: Some(pages), pool }, exports }
     }
 
     /// The file it was made from.
@@ -51,12 +71,15 @@ impl<'d> Module<'d> {
                 let function = symbol.kind == SymbolKind::Function && symbol.is_export();
                 function && symbol.value == 0 && symbol.section == Some(code)
             });
-            first.filter(|_| header.flags.has(Flags::EXECUTABLE)).and_then(|s| self.exports.address(&s))
+            first
+                .filter(|_| header.flags.has(Flags::EXECUTABLE))
+                .and_then(|s| self.exports.address(&s))
         })
     }
 
     /// Whether `address` lies in the module's memory.
     pub fn contains(&self, address: u64) -> bool {
-        usize::try_from(address).is_ok_and(|address| self.pages.contains(address))
+        let Ok(address) = usize::try_from(address) else { return false };
+        self.pages.pages.as_ref().is_some_and(|pages| pages.contains(address))
     }
 }

@@ -9,24 +9,13 @@ use alloc::vec::Vec;
 
 use super::error::{LinkError, ShortName};
 use crate::format::image::{self, ImagePlan};
-use crate::format::{Binding, RelocKind, RelocTable, Section, SectionKind, Smf};
+use crate::format::{RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
 use crate::memory::Protection;
 
 /// Bytes of a veneer: an indirect jump, two bytes of padding, the address.
 pub(super) const VENEER: u64 = 16;
 /// Bytes of a GOT slot.
 pub(super) const SLOT: u64 = 8;
-
-/// Where a symbol is, as far as its own file knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    /// In another module; a weak one may be nowhere.
-    Import { weak: bool },
-    /// In a section, at a distance from its begin.
-    Section { index: u32, value: u64 },
-    /// Nowhere: it names something that has no place in memory.
-    Nowhere,
-}
 
 /// A symbol's place in the GOT and among the veneers; counts from 1, 0 for none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +40,7 @@ pub(super) struct Plan<'d> {
     pub(super) sections: Vec<Option<u64>>,
     /// Bytes that each section takes in memory.
     pub(super) sizes: Vec<u64>,
-    pub(super) targets: Vec<Target>,
+    pub(super) targets: Vec<SymbolPlace>,
     /// One for each symbol, or none at all when no relocation needs a slot.
     pub(super) slots: Vec<Slots>,
     pub(super) veneers: u64,
@@ -109,28 +98,42 @@ impl<'d> Plan<'d> {
         Ok(plan)
     }
 
+    /// Finds out where each symbol lies, and checks that it lies inside its section. The section of a
+    /// symbol is nearly always that of the one before.
     fn find_targets(&mut self, smf: &Smf<'_>) -> Result<(), LinkError> {
         let symbols = smf.symbols();
+        let count = u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
         self.targets.try_reserve_exact(symbols.len()).map_err(|_| LinkError::OutOfMemory)?;
-        for symbol in symbols.iter() {
-            let symbol = symbol?;
-            self.targets.push(match symbol.section {
-                _ if symbol.is_import() => Target::Import { weak: symbol.binding == Binding::Weak },
-                Some(index) if symbol.kind.has_address() => {
-                    let size = self.sizes.get_mut(to_usize(index));
-                    let size = size.ok_or(LinkError::TooLarge)?;
-                    let lost = smf.section(index)?.has_lost_size();
-                    if lost {
-                        let end = symbol.value.checked_add(symbol.size);
-                        *size = (*size).max(end.ok_or(LinkError::TooLarge)?);
-                    }
-                    symbol.check_place(*size)?;
-                    Target::Section { index, value: symbol.value }
+        let mut last = None;
+        for index in 0..count {
+            let place = symbols.place(index)?;
+            self.targets.push(place);
+            let SymbolPlace::Section { section, value, size } = place else { continue };
+            let room = match last {
+                Some((number, room)) if number == section => room,
+                _ => {
+                    let lost = smf.section(section)?.has_lost_size();
+                    let room = self.sizes.get(to_usize(section)).copied();
+                    let room = room.filter(|_| !lost);
+                    last = Some((section, room));
+                    room
                 }
-                _ => Target::Nowhere,
-            });
+            };
+            let end = value.checked_add(size);
+            match (room, end) {
+                (Some(room), Some(end)) if end <= room => {}
+                (None, Some(end)) => self.grow(section, end),
+                _ => return symbols.get(index)?.check_place(room.unwrap_or(0)).map_err(Into::into),
+            }
         }
         Ok(())
+    }
+
+    /// Makes a section whose size was lost as long as a symbol in it asks for.
+    fn grow(&mut self, section: u32, end: u64) {
+        if let Some(size) = self.sizes.get_mut(to_usize(section)) {
+            *size = end.max(*size);
+        }
     }
 
     /// Checks every relocation that will be applied and gives out GOT slots and veneers.
@@ -158,13 +161,13 @@ impl<'d> Plan<'d> {
     ) -> Result<(), LinkError> {
         for (index, reloc) in (0u32..).zip(table.iter()) {
             let symbol = to_usize(reloc.symbol);
-            let target = self.targets.get(symbol).copied().unwrap_or(Target::Nowhere);
+            let target = self.targets.get(symbol).copied().unwrap_or(SymbolPlace::Nowhere);
             let section = table.section.index;
-            if target == Target::Nowhere && reloc.kind != RelocKind::None {
+            if target == SymbolPlace::Nowhere && reloc.kind != RelocKind::None {
                 let symbol = ShortName::new(smf.symbols().get(reloc.symbol)?.name());
                 return Err(LinkError::NoAddress { section, index, symbol });
             }
-            let import = matches!(target, Target::Import { .. });
+            let import = matches!(target, SymbolPlace::Import { .. });
             match reloc.kind {
                 RelocKind::None | RelocKind::Abs64 | RelocKind::Pc32 => {}
                 RelocKind::Plt32 if !import => {}

@@ -6,9 +6,9 @@
 //! code, whose address stands behind it.
 
 use super::error::{LinkError, ShortName};
-use super::plan::{Plan, SLOT, Slots, Target, VENEER, filled, to_usize};
+use super::plan::{Plan, SLOT, Slots, VENEER, filled, to_usize};
 use super::resolve::Resolve;
-use crate::format::{Reloc, RelocKind, RelocTable, Smf};
+use crate::format::{Reloc, RelocKind, RelocTable, Smf, SymbolPlace};
 use crate::memory::WritablePages;
 
 /// `jmp *2(%rip)`, two bytes that are never reached, and then the address.
@@ -46,12 +46,12 @@ fn resolve_all(
     let mut first = None;
     for (index, (value, target)) in (0u32..).zip(values.iter_mut().zip(&plan.targets)) {
         match *target {
-            Target::Nowhere => {}
-            Target::Section { index, value: offset } => {
-                let section = plan.sections.get(to_usize(index)).copied().flatten();
+            SymbolPlace::Nowhere => {}
+            SymbolPlace::Section { section, value: offset, .. } => {
+                let section = plan.sections.get(to_usize(section)).copied().flatten();
                 *value = section.map_or(0, |at| base + at + offset);
             }
-            Target::Import { weak } => {
+            SymbolPlace::Import { weak } => {
                 let symbol = smf.symbols().get(index)?;
                 match imports.resolve(symbol.name()) {
                     Some(address) => *value = address,

@@ -31,6 +31,7 @@ mod mapping;
 mod page_count;
 mod pages;
 mod placement;
+mod pool;
 mod region;
 mod sys;
 #[cfg(test)]
@@ -43,3 +44,4 @@ pub use mapping::FileBytes;
 pub use page_count::PageCount;
 pub use pages::{Protection, PublishedPages, Segment, WritablePages};
 pub use placement::Placement;
+pub use pool::PagePool;

@@ -218,6 +218,22 @@ pub struct PublishedPages {
 }
 
 impl PublishedPages {
+    /// Makes the pages what [`WritablePages::allocate`] gives: writable, not executable, zero.
+    ///
+    /// As with dropping them, no code in them may be running, and no address of them is good any more.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Protect`] when the kernel refuses; the pages are unmapped then.
+    pub(super) fn reclaim(self) -> Result<WritablePages, MemoryError> {
+        let Self { region } = self;
+        // SAFETY: both ends come from page counts; the value was owned, and lends no references.
+        unsafe { region.protect(0..region.size().bytes(), Protection::ReadWrite) }?;
+        let mut pages = WritablePages { region };
+        pages.as_mut_slice().fill(0);
+        Ok(pages)
+    }
+
     /// The first byte. Good for reading, writing and calling what the segments allow, as long as
     /// the value lives.
     #[inline]
