@@ -32,5 +32,5 @@ pub use header::{AppType, Arch, Compression, Flags, Header, Platform};
 pub use layout::Layout;
 pub use library::Library;
 pub use reloc::{Reloc, RelocKind, RelocTable};
-pub use section::{Section, SectionFlags, SectionKind, Sections};
+pub use section::{Section, SectionFlags, SectionIter, SectionKind, Sections};
 pub use symbol::{Binding, Symbol, SymbolFlags, SymbolKind, SymbolPlace, Symbols};

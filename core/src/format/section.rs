@@ -397,9 +397,9 @@ impl<'d> Sections<'d> {
 
     /// All sections in the order of the table.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = Section<'d>> + use<'d> {
-        let table = *self;
-        (0..table.len()).filter_map(move |index| table.get(index))
+    pub fn iter(&self) -> SectionIter<'d> {
+        let entries = self.entries(self.layout);
+        SectionIter { entries, data: self.data, base: self.base }
     }
 
     /// The entries as they stand.
@@ -421,6 +421,7 @@ impl<'d> Sections<'d> {
 
 /// A walk over the entries of a table: each with its number and where it stands. An iterator of its
 /// own, because chained adaptors are not compiled away here, and opening a file is all in this loop.
+#[derive(Clone, Debug)]
 pub(super) struct Entries<'d> {
     rest: &'d [u8],
     at: u64,
@@ -440,6 +441,24 @@ impl<'d> Iterator for Entries<'d> {
         self.at += stride as u64;
         self.index += 1;
         Some(item)
+    }
+}
+
+/// The sections of a table, one after another.
+#[derive(Clone, Debug)]
+pub struct SectionIter<'d> {
+    entries: Entries<'d>,
+    data: &'d [u8],
+    base: u64,
+}
+
+impl<'d> Iterator for SectionIter<'d> {
+    type Item = Section<'d>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (index, at, entry) = self.entries.next()?;
+        Some(entry.place(self.data, self.base, index, at))
     }
 }
 
