@@ -31,7 +31,7 @@ pub struct Converted<'d> {
 /// Something that the new layout cannot say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped<'d> {
-    /// A section of a kind without a number.
+    /// A section of a kind without a number, or relocations that apply to such a one.
     Section {
         /// Its name.
         name: &'d [u8],
@@ -137,7 +137,7 @@ pub fn convert<'d>(smf: &Smf<'d>, layout: Layout) -> Result<Converted<'d>, Conve
     }
     smf.verify()?;
     let mut conversion = Conversion::new(*smf, layout);
-    conversion.choose_sections();
+    conversion.choose_sections()?;
     conversion.convert_symbols()?;
     conversion.convert_relocs()?;
     conversion.finish()
@@ -196,11 +196,16 @@ impl<'d> Conversion<'d> {
         }
     }
 
-    fn choose_sections(&mut self) {
+    fn choose_sections(&mut self) -> Result<(), FormatError> {
+        let mut tables = self.smf.reloc_tables();
         for section in self.smf.sections().iter() {
             let Section { name, kind, .. } = section;
+            let table = if kind == SectionKind::Reloc { tables.next().transpose()? } else { None };
+            let sayable = |s: &Section<'_>| section_number(self.layout, s.kind, s.name).is_some();
+            // Relocations of a section that is left out would apply to nothing.
+            let kept = sayable(&section) && table.is_none_or(|table| sayable(&table.target));
             let number = u16::try_from(self.kept.len()).ok();
-            if section_number(self.layout, kind, name).is_some() && number.is_some() {
+            if kept && number.is_some() {
                 self.section_numbers.push(number);
                 self.kept.push(section);
             } else {
@@ -208,6 +213,7 @@ impl<'d> Conversion<'d> {
                 self.dropped.push(Dropped::Section { name, kind });
             }
         }
+        Ok(())
     }
 
     fn convert_symbols(&mut self) -> Result<(), FormatError> {

@@ -12,6 +12,7 @@ use super::file::{Limits, Smf, section_table};
 use super::header::Header;
 use super::layout::{Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
 use super::section::SectionKind;
+use super::symbol::unended;
 
 /// The module in `data`, wherever its header stands.
 pub(super) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
@@ -236,12 +237,16 @@ struct BaseSearch<'d> {
     limits: Limits,
     /// Bytes that may still be looked at beyond the first look.
     left: u64,
+    /// Bytes that opening looks at to find the end of the last name.
+    unended: u64,
 }
 
 impl<'d> BaseSearch<'d> {
     fn new(data: &'d [u8], layout: Layout, header: Header, at: u64, limits: Limits) -> Self {
         let left = 4 * data.len() as u64 + 65_536;
-        BaseSearch { data, layout, header, at, limits, left }
+        let before = usize::try_from(at).ok().and_then(|at| data.get(..at)).unwrap_or(&[]);
+        let unended = unended(before) as u64;
+        BaseSearch { data, layout, header, at, limits, left, unended }
     }
 
     /// The one base in `first..end`.
@@ -284,7 +289,7 @@ impl<'d> BaseSearch<'d> {
                 return Ok(false);
             }
         }
-        self.spend(table.table.len() as u64)?;
+        self.spend(table.table.len() as u64 + self.unended)?;
         self.spend(u64::from(header.symbol_count) * SYMBOL as u64)?;
         let Ok(smf) = Smf::open(data, layout, header, at, base, limits) else { return Ok(false) };
         for symbol in smf.symbols().iter() {

@@ -228,6 +228,12 @@ fn starts_with_name(strings: &[u8], name: &[u8]) -> bool {
     strings.get(name.len()) == Some(&0) && strings.starts_with(name)
 }
 
+/// How many bytes of `strings` follow its last NUL, as far as a name may be long.
+pub(super) fn unended(strings: &[u8]) -> usize {
+    let unended = strings.iter().rev().take(MAX_NAME + 1).take_while(|byte| **byte != 0);
+    unended.count()
+}
+
 /// The name that `strings` begins with; `None` when it has no end, or a late one.
 #[inline(always)]
 fn first_name(strings: &[u8]) -> Option<&[u8]> {
@@ -288,6 +294,7 @@ impl Entry {
 pub struct Symbols<'d> {
     table: &'d [u8],
     table_offset: u64,
+    /// Without what follows the last NUL, as far as that is quickly found: no name begins there.
     strings: &'d [u8],
     /// What the symbols lie in.
     pub(super) sections: Sections<'d>,
@@ -310,6 +317,7 @@ impl<'d> Symbols<'d> {
         sections: Sections<'d>,
         (code, data): (Option<u32>, Option<u32>),
     ) -> Self {
+        let strings = strings.get(..strings.len() - unended(strings)).unwrap_or(strings);
         let mut symbols =
             Self { table, table_offset, strings, sections, code, data, lone_main: false };
         if !table.is_empty() {
@@ -374,13 +382,17 @@ impl<'d> Symbols<'d> {
     }
 
     /// Where the symbol with this number lies, which takes a fraction of the work of
-    /// [`Symbols::get`]: the name is not looked at.
+    /// [`Symbols::get`]: of the name, only the begin is looked at.
     ///
     /// # Errors
-    /// As [`Symbols::get`], but for the name.
+    /// As [`Symbols::get`], but for names that end too late.
     #[inline]
     pub fn place(&self, index: u32) -> Result<SymbolPlace, FormatError> {
         let (entry, _, at) = self.entry(index)?;
+        if self.strings_of(&entry).is_none_or(<[u8]>::is_empty) {
+            let offset = u64::from(entry.name_offset);
+            return Err(FormatError::SymbolName { index, offset, at });
+        }
         let (kind, binding) = self.kind(&entry, index, at)?;
         if !self.is_defined(&entry) {
             return Ok(SymbolPlace::Import { weak: binding == Binding::Weak });

@@ -399,7 +399,9 @@ impl<'a> Module<'a> {
             Layout::Native => (NATIVE_HEADER as u64, align(payloads)),
             _ => {
                 let table = align(payloads);
-                (table, table + (PACKED_SECTION * self.sections.len()) as u64)
+                let symbols = table + (PACKED_SECTION * self.sections.len()) as u64;
+                // A symbol table at offset 0 is one that is not there.
+                (table, if self.symbols.is_empty() { symbols } else { symbols.max(8) })
             }
         };
         let strings = symbols + (SYMBOL * self.symbols.len()) as u64;

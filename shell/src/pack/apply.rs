@@ -9,7 +9,7 @@ use smf_core::format::{Layout, Reloc, RelocKind, SectionKind};
 use super::error::{PackError, PackWarning, RelocType};
 use super::object::{SectionId, text};
 use super::place::{Home, Located, Placement, SLOT, STUB};
-use super::resolve::{Program, Referent};
+use super::resolve::Program;
 use super::x86_64::{Fix, Fixes, Form, Rewrite, To};
 
 /// What fills code where nothing is: `int3`.
@@ -39,8 +39,8 @@ impl Body {
 #[derive(Clone, Copy)]
 pub(super) struct Work<'e, 'd> {
     pub(super) program: &'e Program<'d>,
-    pub(super) fixes: &'e Fixes<'d>,
-    pub(super) placement: &'e Placement<'d>,
+    pub(super) fixes: &'e Fixes,
+    pub(super) placement: &'e Placement,
     pub(super) layout: Layout,
     /// The number of the first import among the symbols; those of the sections come first of all.
     pub(super) first_import: u32,
@@ -106,7 +106,7 @@ struct Writer<'e, 'd> {
     low_addresses: u64,
 }
 
-impl<'d> Writer<'_, 'd> {
+impl Writer<'_, '_> {
     /// Writes over the bytes at `spot`; only what the placement has made room for is ever written.
     fn put(&mut self, spot: Spot, bytes: &[u8]) -> Option<()> {
         let start = usize::try_from(spot.offset).ok()?;
@@ -142,19 +142,14 @@ impl<'d> Writer<'_, 'd> {
         Ok(())
     }
 
-    fn apply(&mut self, fix: &Fix<'d>) -> Result<(), Refusal> {
+    fn apply(&mut self, fix: &Fix) -> Result<(), Refusal> {
         let Work { program, placement, .. } = self.work;
         let to = match fix.to {
             To::Referent(referent) => placement.locate(program, referent),
             To::Slot(number) => placement.slot(number),
             To::Stub(number) => placement.stub(number),
         };
-        let to = to.ok_or(match fix.to {
-            To::Referent(Referent::Bound { .. }) => {
-                Refusal::Why("would span sections that do not lie together")
-            }
-            _ => NOWHERE,
-        })?;
+        let to = to.ok_or(NOWHERE)?;
         let section = Spot::of(placement.section(program, fix.section));
         let spot = section.and_then(|section| section.plus(fix.offset)).ok_or(NOWHERE)?;
         if let Some(rewrite) = fix.rewrite {
@@ -356,7 +351,7 @@ impl<'d> Writer<'_, 'd> {
         Ok(Reloc { offset: spot.offset, symbol, kind, addend })
     }
 
-    fn refused(&self, fix: &Fix<'_>, refusal: Refusal) -> PackError {
+    fn refused(&self, fix: &Fix, refusal: Refusal) -> PackError {
         let (object, section) = self.work.program.titles(fix.section);
         let symbol = self.work.program.symbol(fix.symbol);
         let symbol = symbol.map_or_else(String::new, |symbol| text(symbol.name));

@@ -15,12 +15,12 @@ use super::resolve::{Export, Program, Referent};
 use super::x86_64::Fixes;
 
 /// Writes the module.
-pub(super) fn emit<'d>(
-    program: &Program<'d>,
-    fixes: &Fixes<'d>,
-    placement: &Placement<'d>,
+pub(super) fn emit(
+    program: &Program<'_>,
+    fixes: &Fixes,
+    placement: &Placement,
     options: &Options<'_>,
-    entry: Option<Referent<'d>>,
+    entry: Option<Referent>,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Vec<u8>, PackError> {
     let layout = options.layout;
@@ -130,7 +130,7 @@ fn symbol_kind(home: SectionKind) -> SymbolKind {
 /// The symbols that other modules can see.
 fn exports<'d>(
     program: &Program<'d>,
-    placement: &Placement<'d>,
+    placement: &Placement,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Vec<NewSymbol<'d>>, PackError> {
     let mut symbols = Vec::new();
@@ -155,9 +155,9 @@ fn exports<'d>(
 
 fn new_export<'d>(
     program: &Program<'d>,
-    placement: &Placement<'d>,
+    placement: &Placement,
     export: &Export<'_, 'd>,
-    referent: Referent<'d>,
+    referent: Referent,
     home: usize,
     offset: i64,
 ) -> Option<NewSymbol<'d>> {
@@ -193,7 +193,7 @@ fn new_export<'d>(
 /// The symbols of other modules.
 fn imports<'p, 'd>(
     program: &'p Program<'d>,
-    fixes: &'p Fixes<'d>,
+    fixes: &'p Fixes,
 ) -> impl Iterator<Item = NewSymbol<'d>> + 'p {
     fixes.imports.iter().map(|import| NewSymbol {
         name: program.global(import.global).map_or(&[], |global| global.name),
@@ -206,25 +206,25 @@ fn imports<'p, 'd>(
 }
 
 /// Where the module's `main` is in the code, if it has one.
-fn main(program: &Program<'_>, placement: &Placement<'_>) -> Option<u64> {
+fn main(program: &Program<'_>, placement: &Placement) -> Option<u64> {
     let main = program
         .exports()
         .find(|export| program.global(export.id).is_some_and(|global| global.name == b"main"))?;
     code_offset(placement, placement.locate(program, main.referent.ok()?))
 }
 
-fn code_offset(placement: &Placement<'_>, located: Option<Located>) -> Option<u64> {
+fn code_offset(placement: &Placement, located: Option<Located>) -> Option<u64> {
     let spot = Spot::of(located)?;
     let is_code = placement.homes.get(spot.home)?.kind == SectionKind::Code;
     is_code.then_some(spot.offset)
 }
 
 /// Where running begins: at the entry that was asked for, else at `main`.
-fn entry_point<'d>(
-    program: &Program<'d>,
-    placement: &Placement<'d>,
+fn entry_point(
+    program: &Program<'_>,
+    placement: &Placement,
     options: &Options<'_>,
-    entry: Option<Referent<'d>>,
+    entry: Option<Referent>,
 ) -> Result<Option<u64>, PackError> {
     let (Some(name), Some(referent)) = (options.entry, entry) else {
         return Ok(main(program, placement));

@@ -15,9 +15,9 @@ type Header = elf::SectionHeader64<LE>;
 /// One relocation as ELF has it.
 pub(super) type Rela = elf::Rela64<LE>;
 
-/// How often names may share bytes of a file before it counts as hostile: tails of names are shared
-/// in real files, and their sum stays far below this.
-const NAME_SHARING: usize = 64;
+/// How often names may share bytes of a file before it counts as hostile: real files share the tails
+/// of names, and their sum stays far below this.
+const NAME_SHARING: usize = 8;
 
 /// `SHN_X86_64_LCOMMON`: common symbols of the medium and large code models.
 const LARGE_COMMON: elf::SymbolSection = elf::SymbolSection(0xff02);
@@ -66,6 +66,8 @@ pub(super) struct Section<'d> {
     pub(super) discarded: bool,
     /// The section of the same name in the group that is kept instead.
     pub(super) twin: Option<SectionId>,
+    /// The number of those that share its name, when C can spell it; once the object is linked in.
+    pub(super) array: Option<u32>,
 }
 
 impl Section<'_> {
@@ -126,9 +128,15 @@ pub(super) struct Group<'d> {
     pub(super) members: Vec<u32>,
 }
 
-/// Bytes as they are shown to people.
+/// Bytes of a name that messages show: mangled names are long, and hostile ones longer.
+const SHOWN: usize = 1024;
+
+/// A name as it is shown to people.
 pub(super) fn text(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).into_owned()
+    match name.get(..SHOWN) {
+        Some(shown) => String::from_utf8_lossy(shown).into_owned() + "...",
+        None => String::from_utf8_lossy(name).into_owned(),
+    }
 }
 
 /// What `data` is, when it is no relocatable ELF object for x86-64.
@@ -236,6 +244,7 @@ impl<'d> Decoder<'d> {
             foreign_relocs: false,
             discarded: false,
             twin: None,
+            array: None,
         };
         if section.is_loaded() && !section.is_zeroes() {
             section.bytes = self.contents(header)?;
@@ -371,4 +380,29 @@ fn without_version(name: &[u8], place: Place) -> &[u8] {
     let (plain, version) = name.split_at_checked(at).unwrap_or((name, &[]));
     let keeps = place != Place::Undefined && !version.starts_with(b"@@");
     if keeps || plain.is_empty() { name } else { plain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_fall_away_where_the_plain_name_means_the_same() {
+        let here = Place::Absolute(0);
+        for (name, place, plain) in [
+            ("call", here, "call"),
+            ("call@@V2", here, "call"),
+            ("call@V1", here, "call@V1"),
+            ("call@V1", Place::Undefined, "call"),
+            ("@V1", Place::Undefined, "@V1"),
+        ] {
+            assert_eq!(without_version(name.as_bytes(), place), plain.as_bytes());
+        }
+    }
+
+    #[test]
+    fn long_names_are_shown_short() {
+        assert_eq!(text(b"name"), "name");
+        assert_eq!(text(&[b'x'; 5000]).len(), SHOWN + 3);
+    }
 }

@@ -13,7 +13,7 @@ use smf_core::format::{Layout, SectionFlags, SectionKind, image};
 use super::error::PackError;
 use super::object::{GlobalId, Section, SectionId};
 use super::reach::{Reach, decode};
-use super::resolve::{Program, Referent, is_c_name};
+use super::resolve::{Program, Referent};
 use super::x86_64::Fixes;
 
 /// Bytes of a stub: an indirect jump of 6 and padding.
@@ -38,12 +38,12 @@ pub(super) enum Run {
 impl Run {
     const ALL: [Run; 5] = [Run::Text, Run::RoData, Run::Table, Run::Data, Run::Bss];
 
-    fn of(section: &Section<'_>) -> Run {
+    pub(super) fn of(section: &Section<'_>) -> Run {
         if section.is_code() {
             Run::Text
         } else if section.is_zeroes() {
             Run::Bss
-        } else if !section.has(elf::SHF_WRITE) || section.name.starts_with(b".data.rel.ro") {
+        } else if !section.has(elf::SHF_WRITE) || is_called(section.name, b".data.rel.ro") {
             Run::RoData
         } else {
             Run::Data
@@ -104,16 +104,17 @@ pub(super) enum Located {
 }
 
 /// Where everything is.
-pub(super) struct Placement<'d> {
+pub(super) struct Placement {
     pub(super) homes: Vec<Home>,
     /// The sections that are needed, in the order of the image.
     pub(super) order: Vec<SectionId>,
     extents: [Extent; 5],
     /// By object and section: bytes from the begin of the run.
     offsets: Vec<Vec<u64>>,
-    runs: HashMap<GlobalId, u64>,
-    /// Where the sections of a name begin and end; `None` when they are in more than one run.
-    bounds: HashMap<&'d [u8], Option<(Run, u64, u64)>>,
+    /// Bytes from the begin of the zeroes.
+    commons: HashMap<GlobalId, u64>,
+    /// Where the sections of an array begin and end; `None` when they are in more than one run.
+    bounds: HashMap<u32, Option<(Run, u64, u64)>>,
     stubs: u64,
     handle: Option<u32>,
 }
@@ -122,20 +123,20 @@ pub(super) struct Placement<'d> {
 ///
 /// # Errors
 /// [`PackError::TooLarge`].
-pub(super) fn place<'d>(
-    program: &Program<'d>,
+pub(super) fn place(
+    program: &Program<'_>,
     reach: &Reach,
-    fixes: &Fixes<'d>,
+    fixes: &Fixes,
     layout: Layout,
-    entry: Option<Referent<'d>>,
-) -> Result<Placement<'d>, PackError> {
+    entry: Option<Referent>,
+) -> Result<Placement, PackError> {
     let offsets = program.objects.iter().map(|object| vec![0; object.sections.len()]).collect();
     let mut placement = Placement {
         homes: Vec::new(),
         order: ordered(program, reach),
         extents: [Extent::EMPTY; 5],
         offsets,
-        runs: HashMap::new(),
+        commons: HashMap::new(),
         bounds: HashMap::new(),
         stubs: 0,
         handle: fixes.handle(),
@@ -149,7 +150,7 @@ pub(super) fn place<'d>(
         let Some(global) = program.global(id) else { continue };
         let (size, alignment) = (global.common_size, global.common_alignment);
         let start = placement.extent(Run::Bss).reserve(size, alignment)?;
-        placement.runs.insert(id, start);
+        placement.commons.insert(id, start);
     }
     placement.place_made(fixes)?;
     for extent in &mut placement.extents {
@@ -169,8 +170,7 @@ fn ordered(program: &Program<'_>, reach: &Reach) -> Vec<SectionId> {
     let mut keyed: Vec<_> = live
         .map(|(id, section)| {
             // Those that `__start_NAME` may speak of stand together.
-            let array = if is_c_name(section.name) { section.name } else { &[] };
-            (Run::of(section), rank(section), array, id)
+            (Run::of(section), rank(section), section.array, id)
         })
         .collect();
     keyed.sort_by_key(|(run, rank, array, _)| (*run, *rank, *array));
@@ -179,7 +179,7 @@ fn ordered(program: &Program<'_>, reach: &Reach) -> Vec<SectionId> {
 
 /// The place of a section within its run.
 fn rank(section: &Section<'_>) -> u8 {
-    let is_array = is_c_name(section.name);
+    let is_array = section.array.is_some();
     match Run::of(section) {
         Run::Text => match Heat::of(section.name) {
             Heat::Hot => 0,
@@ -192,6 +192,12 @@ fn rank(section: &Section<'_>) -> u8 {
         Run::Data => u8::from(!is_array && !has_addresses(section)),
         Run::Table | Run::Bss => 0,
     }
+}
+
+/// Whether a section has this name, with or without something after another dot: `.data.rel.root` is
+/// no `.data.rel.ro` but holds a variable called `root`.
+pub(super) fn is_called(name: &[u8], wanted: &[u8]) -> bool {
+    name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
 }
 
 /// Whether the loader will have to write to the section.
@@ -211,9 +217,7 @@ pub(super) enum Heat {
 
 impl Heat {
     pub(super) fn of(name: &[u8]) -> Heat {
-        let is = |prefix: &[u8]| {
-            name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
-        };
+        let is = |prefix| is_called(name, prefix);
         if is(b".text.hot") {
             Heat::Hot
         } else if is(b".text.startup") {
@@ -226,7 +230,7 @@ impl Heat {
     }
 }
 
-impl<'d> Placement<'d> {
+impl Placement {
     fn extent(&mut self, run: Run) -> &mut Extent {
         let [text, rodata, table, data, bss] = &mut self.extents;
         match run {
@@ -238,7 +242,7 @@ impl<'d> Placement<'d> {
         }
     }
 
-    fn place_sections(&mut self, program: &Program<'d>) -> Result<(), PackError> {
+    fn place_sections(&mut self, program: &Program<'_>) -> Result<(), PackError> {
         for id in self.order.clone() {
             let Some(section) = program.section(id) else { continue };
             let run = Run::of(section);
@@ -246,8 +250,8 @@ impl<'d> Placement<'d> {
             if let Some(offset) = self.offset_of(id) {
                 *offset = start;
             }
-            if is_c_name(section.name) {
-                self.stretch(section.name, run, start, start + section.size);
+            if let Some(array) = section.array {
+                self.stretch(array, run, start, start + section.size);
             }
         }
         Ok(())
@@ -259,8 +263,8 @@ impl<'d> Placement<'d> {
     }
 
     /// Adds a section to those of its name.
-    fn stretch(&mut self, name: &'d [u8], run: Run, start: u64, end: u64) {
-        let bounds = self.bounds.entry(name).or_insert(Some((run, start, end)));
+    fn stretch(&mut self, array: u32, run: Run, start: u64, end: u64) {
+        let bounds = self.bounds.entry(array).or_insert(Some((run, start, end)));
         *bounds = match *bounds {
             Some((known, from, to)) if known == run => Some((run, from.min(start), to.max(end))),
             _ => None,
@@ -268,7 +272,7 @@ impl<'d> Placement<'d> {
     }
 
     /// Places what the packer makes itself: stubs and slots.
-    fn place_made(&mut self, fixes: &Fixes<'_>) -> Result<(), PackError> {
+    fn place_made(&mut self, fixes: &Fixes) -> Result<(), PackError> {
         let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
         let (stubs, slots) = (count(fixes.stubs.len()), count(fixes.slots.len()));
         if stubs != 0 {
@@ -399,7 +403,7 @@ impl<'d> Placement<'d> {
     }
 
     /// What a reference means; `None` for one that leads nowhere.
-    pub(super) fn locate(&self, program: &Program<'_>, referent: Referent<'d>) -> Option<Located> {
+    pub(super) fn locate(&self, program: &Program<'_>, referent: Referent) -> Option<Located> {
         match referent {
             Referent::Section { id, value } => match self.section(program, id)? {
                 Located::At { home, offset } => {
@@ -408,13 +412,13 @@ impl<'d> Placement<'d> {
                 }
                 other => Some(other),
             },
-            Referent::Common(id) => self.at(Run::Bss, *self.runs.get(&id)?),
+            Referent::Common(id) => self.at(Run::Bss, *self.commons.get(&id)?),
             Referent::Absolute(value) => Some(Located::Number(value)),
             Referent::Import(id) => Some(Located::Import(id)),
             Referent::Got => self.table(),
             Referent::Handle => self.slot(self.handle?),
-            Referent::Bound { name, end } => {
-                let (run, from, to) = (*self.bounds.get(name)?)?;
+            Referent::Bound { array, end } => {
+                let (run, from, to) = (*self.bounds.get(&array)?)?;
                 self.at(run, if end { to } else { from })
             }
         }

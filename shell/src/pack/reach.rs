@@ -11,6 +11,7 @@ use ::object::elf;
 use super::Options;
 use super::error::{PackError, PackWarning, RelocType};
 use super::object::{GlobalId, Rela, Section, SectionId, SymbolId, text};
+use super::place::{Run, is_called};
 use super::resolve::{Program, Referent, Trouble};
 
 /// The greatest alignment a module can ask for, in bytes.
@@ -21,6 +22,8 @@ pub(super) struct Reach {
     /// By object, then by section.
     live: Vec<Vec<bool>>,
     commons: HashSet<GlobalId>,
+    /// Arrays both ends of which something may ask for, so that all of it is needed.
+    arrays: HashSet<u32>,
     queue: Vec<SectionId>,
 }
 
@@ -39,16 +42,17 @@ pub(super) fn reach(
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Reach, PackError> {
     let live = program.objects.iter().map(|object| vec![false; object.sections.len()]).collect();
-    let mut reach = Reach { live, commons: HashSet::new(), queue: Vec::new() };
+    let (commons, arrays) = (HashSet::new(), HashSet::new());
+    let mut reach = Reach { live, commons, arrays, queue: Vec::new() };
     for export in program.exports() {
         let referent = export.referent.map_err(|why| root_trouble(program, export.id, why))?;
-        reach.mark(program, referent);
+        reach.mark(program, referent)?;
     }
     if let Some(name) = options.entry {
         let missing = || PackError::EntryMissing { name: name.to_owned() };
         let id = program.find(name.as_bytes()).ok_or_else(missing)?;
         let referent = program.meaning(id, false);
-        reach.mark(program, referent.map_err(|why| root_trouble(program, id, why))?);
+        reach.mark(program, referent.map_err(|why| root_trouble(program, id, why))?)?;
     }
     while let Some(id) = reach.queue.pop() {
         reach.visit(program, id)?;
@@ -81,21 +85,23 @@ impl Reach {
         self.commons.is_empty() && !self.live.iter().flatten().any(|live| *live)
     }
 
-    fn mark(&mut self, program: &Program<'_>, referent: Referent<'_>) {
+    fn mark(&mut self, program: &Program<'_>, referent: Referent) -> Result<(), PackError> {
         match referent {
             Referent::Section { id, .. } => self.mark_section(id),
             Referent::Common(id) => {
                 self.commons.insert(id);
             }
-            Referent::Bound { name, .. } => {
-                // The first section of a name stands for all, which come together.
-                let array = program.array(name);
-                if array.first().is_some_and(|first| !self.is_live(*first)) {
-                    array.iter().for_each(|id| self.mark_section(*id));
-                }
+            Referent::Bound { array, .. } if self.arrays.insert(array) => {
+                check_array(program, array)?;
+                program.array(array).iter().for_each(|id| self.mark_section(*id));
             }
-            Referent::Absolute(_) | Referent::Import(_) | Referent::Got | Referent::Handle => {}
+            Referent::Bound { .. }
+            | Referent::Absolute(_)
+            | Referent::Import(_)
+            | Referent::Got
+            | Referent::Handle => {}
         }
+        Ok(())
     }
 
     fn mark_section(&mut self, id: SectionId) {
@@ -118,7 +124,7 @@ impl Reach {
                 return Err(broken(program, id, "a relocation names a symbol that does not exist"));
             }
             match program.referent(symbol) {
-                Ok(referent) => self.mark(program, referent),
+                Ok(referent) => self.mark(program, referent)?,
                 Err(_) if kind == elf::R_X86_64_NONE.0 => {}
                 Err(why) => return Err(trouble(program, id, kind, symbol, why)),
             }
@@ -175,11 +181,8 @@ fn runs_by_itself(section: &Section<'_>) -> bool {
         b".init",
         b".fini",
     ];
-    let named = |name: &[u8]| {
-        let rest = section.name.strip_prefix(name);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
-    };
-    let runs = KINDS.contains(&section.kind) || NAMES.into_iter().any(named);
+    let named = NAMES.into_iter().any(|name| is_called(section.name, name));
+    let runs = KINDS.contains(&section.kind) || named;
     runs && section.is_loaded() && section.size != 0 && !section.discarded
 }
 
@@ -220,6 +223,20 @@ fn check_section(
         return Ok(());
     };
     Err(broken(program, id, reason))
+}
+
+/// An array is one piece of memory, so that all its sections must be of one kind.
+fn check_array(program: &Program<'_>, array: u32) -> Result<(), PackError> {
+    let run = |id: &SectionId| program.section(*id).map(Run::of);
+    let sections = program.array(array);
+    match sections.iter().find(|id| run(id) != sections.first().and_then(run)) {
+        Some(id) => Err(broken(
+            program,
+            *id,
+            "sections of its name differ in kind, so that they cannot be one array",
+        )),
+        None => Ok(()),
+    }
 }
 
 fn check_common(program: &Program<'_>, id: GlobalId) -> Result<(), PackError> {

@@ -22,6 +22,8 @@ pub(super) struct Global<'d> {
     definition: SymbolId,
     /// The most constraining visibility that any object gives it.
     visibility: elf::SymbolVisibility,
+    /// What it means although no object defines it; known when all objects are linked in.
+    made: Option<Referent>,
     /// The largest size and alignment that any object asks for, while it is common.
     pub(super) common_size: u64,
     pub(super) common_alignment: u64,
@@ -38,7 +40,7 @@ enum Rank {
 
 /// What a reference means.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Referent<'d> {
+pub(super) enum Referent {
     /// A distance from the begin of a section.
     Section { id: SectionId, value: u64 },
     /// Zeroes to be found a place for.
@@ -52,7 +54,7 @@ pub(super) enum Referent<'d> {
     /// Something whose address no other module has: `__dso_handle`.
     Handle,
     /// The begin or the end of all sections of a name: `__start_NAME`, `__stop_NAME`.
-    Bound { name: &'d [u8], end: bool },
+    Bound { array: u32, end: bool },
 }
 
 /// Why a reference cannot be followed.
@@ -70,7 +72,7 @@ pub(super) struct Export<'p, 'd> {
     pub(super) id: GlobalId,
     /// The symbol that defines it.
     pub(super) symbol: &'p Symbol<'d>,
-    pub(super) referent: Result<Referent<'d>, Trouble>,
+    pub(super) referent: Result<Referent, Trouble>,
 }
 
 /// The objects that are linked in, and their names.
@@ -81,8 +83,9 @@ pub(super) struct Program<'d> {
     names: HashMap<&'d [u8], GlobalId>,
     /// The object that brought a section group first, and the group's number in it.
     groups: HashMap<&'d [u8], (u32, usize)>,
-    /// Sections that `__start_NAME` and `__stop_NAME` can speak of.
-    arrays: HashMap<&'d [u8], Vec<SectionId>>,
+    /// Sections that `__start_NAME` and `__stop_NAME` can speak of, by their array's number.
+    arrays: Vec<Vec<SectionId>>,
+    array_names: HashMap<&'d [u8], u32>,
     /// Names that an archive might define, oldest first.
     wanted: Vec<GlobalId>,
 }
@@ -121,6 +124,7 @@ pub(super) fn link<'d>(
             program.add(object)?;
         }
     }
+    program.define_made();
     if program.objects.is_empty() { Err(PackError::NoObject) } else { Ok(program) }
 }
 
@@ -168,6 +172,7 @@ impl<'d> Program<'d> {
                 rank: Rank::Undefined,
                 definition: SymbolId::default(),
                 visibility: elf::STV_DEFAULT,
+                made: None,
                 common_size: 0,
                 common_alignment: 1,
             });
@@ -178,12 +183,7 @@ impl<'d> Program<'d> {
     fn add(&mut self, mut object: Object<'d>) -> Result<(), PackError> {
         let number = u32::try_from(self.objects.len()).map_err(|_| PackError::TooLarge)?;
         self.drop_copies(&mut object, number);
-        for (section, found) in (0u32..).zip(&object.sections) {
-            if found.is_loaded() && !found.discarded && is_c_name(found.name) {
-                let id = SectionId { object: number, section };
-                self.arrays.entry(found.name).or_default().push(id);
-            }
-        }
+        self.gather_arrays(&mut object, number)?;
         let mut symbols = std::mem::take(&mut object.symbols);
         for (index, symbol) in (0u32..).zip(&mut symbols) {
             if !symbol.is_local {
@@ -198,15 +198,32 @@ impl<'d> Program<'d> {
         Ok(())
     }
 
+    fn gather_arrays(&mut self, object: &mut Object<'d>, number: u32) -> Result<(), PackError> {
+        for (section, found) in (0u32..).zip(&mut object.sections) {
+            if found.is_loaded() && !found.discarded && is_c_name(found.name) {
+                let next = u32::try_from(self.arrays.len()).map_err(|_| PackError::TooLarge)?;
+                let array = *self.array_names.entry(found.name).or_insert(next);
+                if array == next {
+                    self.arrays.push(Vec::new());
+                }
+                found.array = Some(array);
+                let sections = usize::try_from(array).ok().and_then(|at| self.arrays.get_mut(at));
+                sections.into_iter().for_each(|s| s.push(SectionId { object: number, section }));
+            }
+        }
+        Ok(())
+    }
+
     /// Marks the sections of groups that another object has brought already.
     fn drop_copies(&mut self, object: &mut Object<'d>, number: u32) {
+        let mut kept_members = HashMap::new();
         for (index, group) in object.groups.iter().enumerate() {
             let kept = *self.groups.entry(group.signature).or_insert((number, index));
             if kept.0 == number {
                 // The first of its kind; a second one in the same object is the same group.
                 continue;
             }
-            let twins = self.members(kept);
+            let twins = kept_members.entry(kept).or_insert_with(|| self.members(kept));
             for member in &group.members {
                 let member = usize::try_from(*member).ok();
                 if let Some(section) = member.and_then(|at| object.sections.get_mut(at)) {
@@ -300,9 +317,10 @@ impl<'d> Program<'d> {
         }
     }
 
-    /// The sections that `__start_NAME` and `__stop_NAME` speak of.
-    pub(super) fn array(&self, name: &[u8]) -> &[SectionId] {
-        self.arrays.get(name).map_or(&[], Vec::as_slice)
+    /// The sections of an array.
+    pub(super) fn array(&self, array: u32) -> &[SectionId] {
+        let sections = usize::try_from(array).ok().and_then(|at| self.arrays.get(at));
+        sections.map_or(&[], Vec::as_slice)
     }
 
     /// The symbol that a reference to `id` ends at: its own, or the one that defines the name.
@@ -316,7 +334,7 @@ impl<'d> Program<'d> {
     }
 
     /// What a symbol of an object means.
-    pub(super) fn referent(&self, id: SymbolId) -> Result<Referent<'d>, Trouble> {
+    pub(super) fn referent(&self, id: SymbolId) -> Result<Referent, Trouble> {
         let Some(symbol) = self.symbol(id) else { return Err(Trouble::Discarded) };
         match symbol.global {
             Some(global) => self.meaning(global, symbol.is_weak),
@@ -325,7 +343,7 @@ impl<'d> Program<'d> {
     }
 
     /// What a name means.
-    pub(super) fn meaning(&self, id: GlobalId, is_weak: bool) -> Result<Referent<'d>, Trouble> {
+    pub(super) fn meaning(&self, id: GlobalId, is_weak: bool) -> Result<Referent, Trouble> {
         let Some(global) = self.global(id) else { return Err(Trouble::Discarded) };
         if global.rank == Rank::Undefined {
             self.undefined(id, is_weak)
@@ -334,7 +352,7 @@ impl<'d> Program<'d> {
         }
     }
 
-    fn defined(&self, id: GlobalId, global: &Global<'d>) -> Result<Referent<'d>, Trouble> {
+    fn defined(&self, id: GlobalId, global: &Global<'d>) -> Result<Referent, Trouble> {
         if global.rank == Rank::Common {
             return Ok(Referent::Common(id));
         }
@@ -343,7 +361,7 @@ impl<'d> Program<'d> {
     }
 
     /// Where a symbol is that its own object defines.
-    fn placed(&self, object: u32, symbol: &Symbol<'d>) -> Result<Referent<'d>, Trouble> {
+    fn placed(&self, object: u32, symbol: &Symbol<'d>) -> Result<Referent, Trouble> {
         match symbol.kind {
             elf::STT_GNU_IFUNC => return Err(Trouble::Ifunc),
             elf::STT_TLS => return Err(Trouble::ThreadLocal),
@@ -359,7 +377,7 @@ impl<'d> Program<'d> {
         let mut found = self.section(id).ok_or(Trouble::Discarded)?;
         if found.discarded {
             id = found.twin.ok_or(Trouble::Discarded)?;
-            found = self.section(id).ok_or(Trouble::Discarded)?;
+            found = self.section(id).filter(|twin| !twin.discarded).ok_or(Trouble::Discarded)?;
         }
         if !found.is_loaded() {
             return Err(Trouble::NotLoaded);
@@ -367,26 +385,31 @@ impl<'d> Program<'d> {
         Ok(Referent::Section { id, value })
     }
 
-    /// What a name means that no object defines: something that linkers know, or an import.
-    fn undefined(&self, id: GlobalId, is_weak: bool) -> Result<Referent<'d>, Trouble> {
+    /// What a name means that no object defines.
+    fn undefined(&self, id: GlobalId, is_weak: bool) -> Result<Referent, Trouble> {
         let Some(global) = self.global(id) else { return Err(Trouble::Discarded) };
-        let name = global.name;
-        if name == b"_GLOBAL_OFFSET_TABLE_" {
-            return Ok(Referent::Got);
-        }
-        if name == b"__dso_handle" {
-            return Ok(Referent::Handle);
-        }
-        for (prefix, end) in [(&b"__start_"[..], false), (b"__stop_", true)] {
-            let array = name.strip_prefix(prefix).filter(|name| !self.array(name).is_empty());
-            if let Some(name) = array {
-                return Ok(Referent::Bound { name, end });
-            }
-        }
-        match global.visibility {
-            elf::STV_DEFAULT | elf::STV_PROTECTED => Ok(Referent::Import(id)),
+        match (global.made, global.visibility) {
+            (Some(made), _) => Ok(made),
+            (None, elf::STV_DEFAULT | elf::STV_PROTECTED) => Ok(Referent::Import(id)),
             _ if is_weak => Ok(Referent::Absolute(0)),
             _ => Err(Trouble::Hidden),
+        }
+    }
+
+    /// Gives the names that linkers define their meaning.
+    fn define_made(&mut self) {
+        for global in self.globals.iter_mut().filter(|global| global.rank == Rank::Undefined) {
+            let array = |prefix: &[u8]| {
+                let name = global.name.strip_prefix(prefix)?;
+                self.array_names.get(name).copied()
+            };
+            global.made = match global.name {
+                b"_GLOBAL_OFFSET_TABLE_" => Some(Referent::Got),
+                b"__dso_handle" => Some(Referent::Handle),
+                _ => array(b"__start_").map(|array| Referent::Bound { array, end: false }).or_else(
+                    || array(b"__stop_").map(|array| Referent::Bound { array, end: true }),
+                ),
+            };
         }
     }
 }
@@ -416,7 +439,30 @@ fn stricter(one: elf::SymbolVisibility, other: elf::SymbolVisibility) -> elf::Sy
 }
 
 /// Whether C can spell the name, and so the symbols at both ends of its sections.
-pub(super) fn is_c_name(name: &[u8]) -> bool {
+fn is_c_name(name: &[u8]) -> bool {
     let head = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
     name.first().is_some_and(head) && name.iter().all(|byte| head(byte) || byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_constraining_visibility_counts() {
+        let order = [elf::STV_INTERNAL, elf::STV_HIDDEN, elf::STV_PROTECTED, elf::STV_DEFAULT];
+        for (at, one) in order.into_iter().enumerate() {
+            for (other_at, other) in order.into_iter().enumerate() {
+                assert_eq!(stricter(one, other), order[at.min(other_at)]);
+            }
+        }
+    }
+
+    #[test]
+    fn c_can_spell_some_names() {
+        assert!(is_c_name(b"set_of_tests") && is_c_name(b"_2"));
+        assert!(
+            !is_c_name(b".text") && !is_c_name(b"2nd") && !is_c_name(b"a.b") && !is_c_name(b"")
+        );
+    }
 }

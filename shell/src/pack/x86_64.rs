@@ -20,12 +20,12 @@ use super::reach::{Reach, decode};
 use super::resolve::{Program, Referent};
 
 /// One place that must hold a value.
-pub(super) struct Fix<'d> {
+pub(super) struct Fix {
     pub(super) section: SectionId,
     /// Bytes from the begin of the section, as it is in its object.
     pub(super) offset: u64,
     pub(super) form: Form,
-    pub(super) to: To<'d>,
+    pub(super) to: To,
     pub(super) addend: i64,
     /// What the instruction becomes.
     pub(super) rewrite: Option<Rewrite>,
@@ -61,8 +61,8 @@ const PC32: Form = Form::Distance { bytes: 4 };
 
 /// What a value is about.
 #[derive(Clone, Copy)]
-pub(super) enum To<'d> {
-    Referent(Referent<'d>),
+pub(super) enum To {
+    Referent(Referent),
     /// A slot of the table of addresses.
     Slot(u32),
     /// The stub that jumps to what a slot holds.
@@ -84,11 +84,11 @@ pub(super) enum Rewrite {
 
 /// What all relocations together ask for.
 #[derive(Default)]
-pub(super) struct Fixes<'d> {
-    pub(super) list: Vec<Fix<'d>>,
+pub(super) struct Fixes {
+    pub(super) list: Vec<Fix>,
     /// What each slot of the table of addresses holds.
-    pub(super) slots: Vec<(Referent<'d>, i64)>,
-    slot_numbers: HashMap<(Referent<'d>, i64), u32>,
+    pub(super) slots: Vec<(Referent, i64)>,
+    slot_numbers: HashMap<(Referent, i64), u32>,
     /// The slot that each stub jumps through.
     pub(super) stubs: Vec<u32>,
     stub_numbers: HashMap<u32, u32>,
@@ -101,7 +101,7 @@ pub(super) struct Fixes<'d> {
     warned: HashSet<(u32, GlobalId)>,
 }
 
-impl<'d> Fixes<'d> {
+impl Fixes {
     /// The slot whose address is the module's handle.
     pub(super) fn handle(&self) -> Option<u32> {
         self.slot_numbers.get(&(Referent::Handle, 0)).copied()
@@ -123,13 +123,14 @@ pub(super) struct Import {
 }
 
 /// Collects what the relocations of all needed sections ask for.
-pub(super) fn scan<'d>(
-    program: &Program<'d>,
+pub(super) fn scan(
+    program: &Program<'_>,
     reach: &Reach,
     warnings: &mut Vec<PackWarning>,
-) -> Result<Fixes<'d>, PackError> {
+) -> Result<Fixes, PackError> {
     let mut fixes = Fixes::default();
     for (id, section) in program.sections().filter(|(id, _)| reach.is_live(*id)) {
+        let first = fixes.list.len();
         let mut scan = Scan { program, fixes: &mut fixes, warnings, id, section };
         for rela in section.relocs.iter().copied().flatten() {
             let (kind, symbol) = decode(rela, id.object);
@@ -138,8 +139,25 @@ pub(super) fn scan<'d>(
                 scan.relocation(Entry { kind, symbol, offset, addend })?;
             }
         }
+        if overlap(fixes.list.get(first..).unwrap_or(&[])) {
+            let (object, section) = program.titles(id);
+            let reason = "two relocations apply to one place";
+            return Err(PackError::BrokenSection { object, section, reason });
+        }
     }
     Ok(fixes)
+}
+
+/// Whether two of the places in one section share a byte.
+fn overlap(fixes: &[Fix]) -> bool {
+    let apart = |spans: &[(u64, u64)]| spans.is_sorted_by(|a, b| a.0 + a.1 <= b.0);
+    let mut spans: Vec<_> = fixes.iter().map(|fix| (fix.offset, fix.form.bytes())).collect();
+    if apart(&spans) {
+        return false;
+    }
+    // Compilers do write them out of order.
+    spans.sort_unstable();
+    !apart(&spans)
 }
 
 /// A relocation, decoded.
@@ -154,13 +172,13 @@ struct Entry {
 /// One section on its way through the relocations.
 struct Scan<'s, 'd> {
     program: &'s Program<'d>,
-    fixes: &'s mut Fixes<'d>,
+    fixes: &'s mut Fixes,
     warnings: &'s mut Vec<PackWarning>,
     id: SectionId,
     section: &'s Section<'d>,
 }
 
-impl<'d> Scan<'_, 'd> {
+impl Scan<'_, '_> {
     fn relocation(&mut self, entry: Entry) -> Result<(), PackError> {
         let referent = self.program.referent(entry.symbol).ok();
         let Some(referent) = referent else { return Err(self.refusal(entry, "leads nowhere")) };
@@ -208,7 +226,7 @@ impl<'d> Scan<'_, 'd> {
     fn distance(
         &mut self,
         entry: Entry,
-        referent: Referent<'d>,
+        referent: Referent,
         is_call: bool,
     ) -> Result<(), PackError> {
         let direct = To::Referent(referent);
@@ -238,7 +256,7 @@ impl<'d> Scan<'_, 'd> {
     }
 
     /// A load, call or jump through a slot, which becomes direct where it can.
-    fn through_slot(&mut self, entry: Entry, referent: Referent<'d>) -> Result<(), PackError> {
+    fn through_slot(&mut self, entry: Entry, referent: Referent) -> Result<(), PackError> {
         let rewrite = self.relaxation(entry).filter(|_| !is_elsewhere(referent));
         let (mut entry, mut to) = (entry, To::Referent(referent));
         match rewrite {
@@ -267,9 +285,8 @@ impl<'d> Scan<'_, 'd> {
             },
             elf::R_X86_64_REX_GOTPCRELX => loads.then_some(Rewrite::MovToLea),
             // Of the older type nobody says what stands before it: a prefix must prove it.
-            elf::R_X86_64_GOTPCREL => {
-                (loads && is_wide_prefix(rex) && !self.is_evex(entry)).then_some(Rewrite::MovToLea)
-            }
+            elf::R_X86_64_GOTPCREL => (loads && is_wide_prefix(rex) && !self.is_evex(entry.offset))
+                .then_some(Rewrite::MovToLea),
             _ => None,
         }
     }
@@ -290,7 +307,7 @@ impl<'d> Scan<'_, 'd> {
         }
         let Some([prefix, opcode, modrm]) = self.preceding(offset) else { return Before::Other };
         let is_lea = is_wide_prefix(prefix) && opcode == 0x8d && names_place(modrm);
-        if is_lea && bytes(6) != Some(EVEX) { Before::Lea } else { Before::Other }
+        if is_lea && !self.is_evex(offset) { Before::Lea } else { Before::Other }
     }
 
     /// The three bytes before an operand; zeroes stand for what is before the section.
@@ -303,16 +320,22 @@ impl<'d> Scan<'_, 'd> {
         }
     }
 
-    fn is_evex(&self, entry: Entry) -> bool {
-        let start = entry.offset.checked_sub(6).and_then(|at| usize::try_from(at).ok());
-        start.and_then(|at| self.section.bytes.get(at)) == Some(&EVEX)
+    /// Whether what looks like REX.W and an opcode before an operand is the end of an EVEX prefix and
+    /// an opcode of the map 0F38: VPERMW has that of `lea`, VPCOMPRESSD that of `mov`.
+    fn is_evex(&self, offset: u64) -> bool {
+        let end = usize::try_from(offset).ok().and_then(|offset| offset.checked_sub(3));
+        let before = end.and_then(|end| self.section.bytes.get(..end));
+        match before.and_then(|before| before.last_chunk()) {
+            Some([first, map, prefix]) => *first == 0x62 && map & 0x0f == 2 && prefix & 7 == 5,
+            None => false,
+        }
     }
 
     fn push(
         &mut self,
         entry: Entry,
         form: Form,
-        to: To<'d>,
+        to: To,
         addend: i64,
         rewrite: Option<Rewrite>,
     ) -> Result<(), PackError> {
@@ -335,12 +358,7 @@ impl<'d> Scan<'_, 'd> {
     }
 
     /// Takes note of a symbol that something refers to.
-    fn note(
-        &mut self,
-        entry: Entry,
-        referent: Referent<'d>,
-        is_data: bool,
-    ) -> Result<(), PackError> {
+    fn note(&mut self, entry: Entry, referent: Referent, is_data: bool) -> Result<(), PackError> {
         match referent {
             Referent::Import(global) => self.import(entry, global, is_data),
             Referent::Got => self.fixes.names_table = true,
@@ -368,17 +386,12 @@ impl<'d> Scan<'_, 'd> {
         }
     }
 
-    fn slot(
-        &mut self,
-        entry: Entry,
-        referent: Referent<'d>,
-        beyond: i64,
-    ) -> Result<To<'d>, PackError> {
+    fn slot(&mut self, entry: Entry, referent: Referent, beyond: i64) -> Result<To, PackError> {
         self.note(entry, referent, false)?;
         self.slot_number(referent, beyond).map(To::Slot)
     }
 
-    fn slot_number(&mut self, referent: Referent<'d>, beyond: i64) -> Result<u32, PackError> {
+    fn slot_number(&mut self, referent: Referent, beyond: i64) -> Result<u32, PackError> {
         let slots = &mut self.fixes.slots;
         let next = u32::try_from(slots.len()).map_err(|_| PackError::TooLarge)?;
         let number = *self.fixes.slot_numbers.entry((referent, beyond)).or_insert(next);
@@ -388,12 +401,7 @@ impl<'d> Scan<'_, 'd> {
         Ok(number)
     }
 
-    fn stub(
-        &mut self,
-        entry: Entry,
-        referent: Referent<'d>,
-        beyond: i64,
-    ) -> Result<To<'d>, PackError> {
+    fn stub(&mut self, entry: Entry, referent: Referent, beyond: i64) -> Result<To, PackError> {
         self.note(entry, referent, false)?;
         let slot = self.slot_number(referent, beyond)?;
         let next = u32::try_from(self.fixes.stubs.len()).map_err(|_| PackError::TooLarge)?;
@@ -405,7 +413,7 @@ impl<'d> Scan<'_, 'd> {
     }
 
     /// The size of a symbol, as the place meant.
-    fn size(&self, entry: Entry, referent: Referent<'d>) -> Result<To<'d>, PackError> {
+    fn size(&self, entry: Entry, referent: Referent) -> Result<To, PackError> {
         let size = match referent {
             Referent::Common(id) => self.program.global(id).map(|global| global.common_size),
             Referent::Import(_) => None,
@@ -425,7 +433,7 @@ impl<'d> Scan<'_, 'd> {
         self.program.symbol(entry.symbol).map_or_else(String::new, |symbol| text(symbol.name))
     }
 
-    fn warn_of_near_import(&mut self, entry: Entry, referent: Referent<'d>) {
+    fn warn_of_near_import(&mut self, entry: Entry, referent: Referent) {
         let Referent::Import(global) = referent else { return };
         if self.fixes.warned.insert((self.id.object, global)) {
             let (object, section) = self.program.titles(self.id);
@@ -445,7 +453,7 @@ enum Before {
 }
 
 /// Whether code cannot reach it by a distance, wherever the module lies.
-fn is_elsewhere(referent: Referent<'_>) -> bool {
+fn is_elsewhere(referent: Referent) -> bool {
     matches!(referent, Referent::Import(_) | Referent::Absolute(_))
 }
 
@@ -453,10 +461,6 @@ fn is_elsewhere(referent: Referent<'_>) -> bool {
 fn is_wide_prefix(byte: u8) -> bool {
     byte == 0x48 || byte == 0x4c
 }
-
-/// The first byte of an EVEX prefix of four, whose last may look like REX.W and be followed by the
-/// opcode of `lea` (VPERMW) or `mov` (VPCOMPRESSD).
-const EVEX: u8 = 0x62;
 
 /// Whether a ModRM byte says: a place at a distance from the instruction's end.
 fn names_place(modrm: u8) -> bool {

@@ -1,0 +1,107 @@
+//! Members of archives, which come along when something asks for them.
+
+use smf_loader::pack::{Options, PackWarning};
+
+use crate::made::{ar, asm, c, linked, refusal_of, try_pack};
+
+fn function(name: &str, calls: &str) -> Vec<u8> {
+    let call = if calls.is_empty() { String::new() } else { format!("call {calls}\n") };
+    asm(&format!(".text\n.globl {name}\n.type {name}, @function\n{name}: {call}ret\n"))
+}
+
+#[test]
+fn members_come_along_on_demand_in_any_order() {
+    let (a, b, other) = (function("a", "b"), function("b", "c"), function("other", "missing"));
+    let first = ar("rcs", &[("a.o", &a), ("other.o", &other)]);
+    let second = ar("rcS", &[("b.o", &b)]);
+    let main = function("go", "a");
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let all = [("main.o", &main[..]), ("first.a", &first), ("second.a", &second)];
+        let made = linked(&order.map(|at| all[at]));
+        assert_eq!(made.imports(), ["c"]);
+        assert!(["go", "a", "b"].iter().all(|name| made.export(name).is_some()));
+        assert!(made.export("other").is_none());
+    }
+}
+
+#[test]
+fn weak_references_ask_for_nothing() {
+    let lib = ar("rcs", &[("a.o", &function("a", ""))]);
+    let main = asm(".weak a\n.text\n.globl go\ngo: call a\nret\n");
+    let made = linked(&[("main.o", &main), ("lib.a", &lib)]);
+    assert_eq!((made.imports(), made.export("a").is_some()), (vec!["a".into()], false));
+}
+
+#[test]
+fn a_common_symbol_asks_for_a_real_definition() {
+    let real = asm(".data\n.globl shared\nshared: .quad 5\n");
+    let common = asm(".comm shared, 8, 8\n.globl extra\n.data\nextra: .quad 1\n");
+    let main = asm(".comm shared, 8, 8\n.text\n.globl go\ngo: ret\n");
+    let lib = ar("rcs", &[("common.o", &common), ("real.o", &real)]);
+    let made = linked(&[("main.o", &main), ("lib.a", &lib)]);
+    assert_eq!((made.place("shared").0.as_str(), made.export("extra").is_some()), (".data", false));
+    let made = linked(&[("main.o", &main), ("lib.a", &ar("rcs", &[("common.o", &common)]))]);
+    assert_eq!((made.place("shared").0.as_str(), made.export("extra").is_some()), (".bss", false));
+}
+
+#[test]
+fn an_entry_asks_for_its_member_and_archives_alone_for_all() {
+    let lib = ar("rcs", &[("a.o", &function("a", "")), ("b.o", &function("b", ""))]);
+    let made = linked(&[("lib.a", &lib)]);
+    assert!(made.export("a").is_some() && made.export("b").is_some());
+    let options = Options { entry: Some("b"), ..Options::default() };
+    let made = try_pack(&[("lib.a", &lib)], &options).unwrap();
+    assert!(made.export("a").is_none() && made.export("b").is_some());
+}
+
+#[test]
+fn members_are_called_by_both_names() {
+    let lib = ar("rcs", &[("long-name-of-a-member.o", &function("a", ""))]);
+    assert_eq!(
+        refusal_of(&[("main.o", &function("a", "")), ("lib.a", &lib), ("x.o", &function("a", ""))]),
+        "duplicate definition of `a` in main.o and x.o"
+    );
+    let both = ar("rcs", &[("one.o", &function("a", "")), ("two.o", &function("a", ""))]);
+    assert_eq!(
+        refusal_of(&[("lib/both.a", &both)]),
+        "duplicate definition of `a` in lib/both.a(one.o) and lib/both.a(two.o)"
+    );
+}
+
+#[test]
+fn members_that_are_no_objects_are_passed_over() {
+    let lib = ar("rcS", &[("a.o", &function("a", "")), ("notes.txt", b"hello")]);
+    let made = linked(&[("main.o", &function("go", "a")), ("lib.a", &lib)]);
+    assert!(made.export("a").is_some());
+    assert!(matches!(
+        &made.warnings[..],
+        [PackWarning::IgnoredMember { member, .. }] if member == "lib.a(notes.txt)"
+    ));
+}
+
+#[test]
+fn an_unneeded_constructor_does_not_matter() {
+    let source =
+        "__attribute__((constructor)) static void first(void) {} int b(void) { return 2; }";
+    let lib = ar("rcs", &[("a.o", &function("a", "")), ("b.o", &c(source, &[]))]);
+    let made = linked(&[("main.o", &function("go", "a")), ("lib.a", &lib)]);
+    assert!(made.export("b").is_none());
+    let error = refusal_of(&[("main.o", &function("go", "b")), ("lib.a", &lib)]);
+    assert!(error.starts_with("lib.a(b.o), section `.init_array`: "), "{error}");
+}
+
+#[test]
+fn archives_that_cannot_be_read_are_refused() {
+    let lib = ar("rcs", &[("a.o", &function("a", ""))]);
+    assert!(
+        refusal_of(&[("lib.a", &lib[..lib.len() - 9])])
+            .starts_with("lib.a: the archive is cut off")
+    );
+    let thin = ar("rcsT", &[("a.o", &function("a", ""))]);
+    assert_eq!(
+        refusal_of(&[("thin.a", &thin)]),
+        "thin.a: a thin archive holds no objects; give the objects themselves"
+    );
+    let empty = ar("rcs", &[]);
+    assert!(refusal_of(&[("empty.a", &empty)]).starts_with("there is nothing to link"));
+}

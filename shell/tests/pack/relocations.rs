@@ -1,0 +1,329 @@
+//! What becomes of every type of relocation.
+
+use smf_core::format::{Flags, Layout, Reloc, RelocKind};
+use smf_loader::pack::{Options, PackError, PackWarning};
+
+use crate::made::{Made, asm, c, native, packed, refusal, try_pack};
+
+/// A module of this code, which begins at 0, and these data.
+fn code(text: &str) -> Made {
+    packed(&asm(&format!(".text\n.globl go\ngo:\n{text}\n")))
+}
+
+fn code_refusal(text: &str) -> String {
+    refusal(&asm(&format!(".text\n.globl go\ngo:\n{text}\n")))
+}
+
+/// A module of this code, which begins at 0, and of an absolute symbol `n`.
+fn with_number(text: &str, n: &str) -> Result<Made, PackError> {
+    let code = asm(&format!(".text\n.globl go\ngo:\n{text}\n"));
+    let number = asm(&format!(".globl n\n.set n, {n}\n"));
+    try_pack(&[("a.o", &code), ("n.o", &number)], &Options::default())
+}
+
+fn shape(relocs: &[(Reloc, String)]) -> Vec<(u64, RelocKind, i64, &str)> {
+    relocs.iter().map(|(r, symbol)| (r.offset, r.kind, r.addend, symbol.as_str())).collect()
+}
+
+#[test]
+fn distances_within_the_code_leave_nothing() {
+    let made = code(
+        "call near\n jmp near\n leaq near(%rip), %rax\n ret\n .section .text.near,\"ax\"\n .globl near\nnear: ret",
+    );
+    let near = made.place("near").1;
+    for offset in [1, 6, 13] {
+        assert_eq!(made.follow(offset), (".text".into(), near));
+    }
+    assert_eq!(made.smf().sections().len(), 1);
+}
+
+#[test]
+fn distances_to_data_are_settled_and_kept() {
+    let made = code("movl $7, value+4(%rip)\n ret\n .data\n .long 1\nvalue: .long 2, 3\n");
+    // The operand is followed by 4 bytes of the constant.
+    assert_eq!(made.follow(2), (".data".into(), 8 - 4));
+    let settled = made.relocs(".text", true);
+    assert_eq!(shape(&settled), [(2, RelocKind::Pc32, 8 - 8, ".data")]);
+}
+
+#[test]
+fn calls_of_another_module_share_a_stub() {
+    let made =
+        code("call far\n jmp far\n jne far\n call far@PLT\n ret\n.data\n.quad far\n.globl d\nd:");
+    let stub = made.follow(1);
+    for offset in [6, 12, 17] {
+        assert_eq!(made.follow(offset), stub);
+    }
+    let (section, at) = stub;
+    let at = usize::try_from(at).unwrap();
+    assert_eq!((section.as_str(), &made.code()[at..at + 2]), (".text", &[0xff, 0x25][..]));
+    assert_eq!(made.follow(at + 2), (".got".into(), 0));
+    let got = made.relocs(".got", false);
+    assert_eq!(shape(&got), [(0, RelocKind::Abs64, 0, "far")]);
+    let data = made.relocs(".data", false);
+    assert_eq!(shape(&data), [(0, RelocKind::Abs64, 0, "far")]);
+    assert_eq!((made.relocs(".text", false), made.section(".got").size), (vec![], 8));
+}
+
+#[test]
+fn a_jump_into_the_middle_of_a_function_elsewhere_finds_it() {
+    let made = code("call far+8\n call far\n ret");
+    let got = made.relocs(".got", false);
+    assert_eq!(shape(&got), [(0, RelocKind::Abs64, 8, "far"), (8, RelocKind::Abs64, 0, "far")]);
+}
+
+#[test]
+fn loads_from_the_table_become_direct_where_they_can() {
+    let made = code(
+        r#"
+        movq near@GOTPCREL(%rip), %r9
+        call *near@GOTPCREL(%rip)
+        jmp *near@GOTPCREL(%rip)
+        movl near@GOTPCREL(%rip), %edx
+        .globl near
+    near: ret
+        "#,
+    );
+    let near = made.place("near").1;
+    let follow = |offset| assert_eq!(made.follow(offset), (".text".into(), near));
+    assert_eq!(made.code()[..3], [0x4c, 0x8d, 0x0d]); // lea, %r9
+    follow(3);
+    assert_eq!(made.code()[7..9], [0x67, 0xe8]); // addr32 call
+    follow(9);
+    assert_eq!((made.code()[13], made.code()[18]), (0xe9, 0x90)); // jmp; nop
+    follow(14);
+    assert_eq!(made.code()[19..21], [0x8d, 0x15]); // lea, %edx
+    follow(21);
+    assert!(made.find(".got").is_none());
+}
+
+#[test]
+fn what_has_no_direct_form_keeps_its_slot() {
+    let mut text = String::new();
+    for operation in ["testq %rax,", "cmpq %rax,", "addq %rax,"] {
+        text += &match operation {
+            "testq %rax," => "testq %rax, near@GOTPCREL(%rip)\n".to_owned(),
+            other => format!("{} near@GOTPCREL(%rip), %rax\n", other.split(' ').next().unwrap()),
+        };
+    }
+    let made = code(&format!(
+        "{text} movq near@GOTPCREL+4(%rip), %rax\n ret\n.data\n.byte 1\nnear: .byte 2\n"
+    ));
+    for (offset, slot) in [(3, 0), (10, 0), (17, 0), (24, 4)] {
+        assert_eq!(made.follow(offset), (".got".into(), slot));
+    }
+    assert_eq!(made.code()[..3], [0x48, 0x85, 0x05]);
+    assert_eq!(made.code()[21..24], [0x48, 0x8b, 0x05]);
+    let got = made.relocs(".got", false);
+    assert_eq!(shape(&got), [(0, RelocKind::Abs64, 1, ".data")]);
+}
+
+#[test]
+fn the_older_type_is_relaxed_on_proof_alone() {
+    let old = |text: &str| {
+        let source = format!(".text\n.globl go\ngo: {text}\nret\nnear: ret\n");
+        packed(&asm(&source))
+    };
+    // As assemblers before GOTPCRELX wrote it: the prefix proves a load.
+    let made = old(".byte 0x48, 0x8b, 0x05\n .long near@GOTPCREL - 4");
+    assert_eq!(made.code()[..3], [0x48, 0x8d, 0x05]);
+    // Without one, and after what only looks like one, nothing does.
+    for bytes in ["0x90, 0x8b, 0x05", "0x62, 0xf2, 0xfd, 0x48, 0x8b, 0x05", "0x90, 0xff, 0x15"] {
+        let made = old(&format!(".byte {bytes}\n .long near@GOTPCREL - 4"));
+        assert_eq!(made.section(".got").size, 8, "{bytes}");
+    }
+}
+
+#[test]
+fn addresses_of_another_module_are_loaded_from_the_table() {
+    let made = code(
+        "leaq far(%rip), %r10\n leaq far+16(%rip), %rax\n movq far@GOTPCREL(%rip), %rax\n ret",
+    );
+    assert_eq!(made.code()[..3], [0x4c, 0x8b, 0x15]);
+    assert_eq!(made.code()[7..10], [0x48, 0x8b, 0x05]);
+    assert_eq!((made.follow(3), made.follow(17)), ((".got".into(), 0), (".got".into(), 0)));
+    assert_eq!(made.follow(10), (".got".into(), 8));
+    let got = made.relocs(".got", false);
+    assert_eq!(shape(&got), [(0, RelocKind::Abs64, 0, "far"), (8, RelocKind::Abs64, 16, "far")]);
+    assert!(made.warnings.is_empty());
+    // VPERMW, whose prefix ends like that of `lea`, is none.
+    let made = code("vpermw far(%rip), %zmm0, %zmm1\n ret");
+    assert_eq!(made.code()[4], 0x8d);
+    let open = made.relocs(".text", false);
+    assert_eq!(shape(&open), [(6, RelocKind::Pc32, -4, "far")]);
+}
+
+#[test]
+fn data_of_another_module_at_a_distance_is_left_to_the_loader() {
+    let made = code("movl far(%rip), %eax\n movl other(%rip), %eax\n movl far(%rip), %eax\n ret");
+    let open = made.relocs(".text", false);
+    let expected = [(2, "far"), (8, "other"), (14, "far")];
+    assert_eq!(shape(&open), expected.map(|(at, name)| (at, RelocKind::Pc32, -4, name)));
+    assert_eq!(made.section(".rela.text").data.len(), 72);
+    assert_eq!(made.warnings.len(), 2);
+}
+
+#[test]
+fn jump_tables_are_settled() {
+    let source = r#"
+        int pick(int x) { switch (x) { case 0: return 3; case 1: return 141; case 2: return 59;
+            case 3: return 26; case 4: return 535; case 5: return 89; default: return 0; } }
+        int far(int), fer(int), fir(int), fur(int), fyr(int);
+        int jump(int x) { switch (x) { case 0: return far(x); case 1: return fer(x); case 2:
+            return fir(x + 1); case 3: return fur(x); case 4: return fyr(x); default: return 7; } }
+    "#;
+    for flags in ["-O0", "-O2"] {
+        let made = packed(&c(source, &[flags]));
+        let settled = made.relocs(".rodata", true);
+        assert!(settled.len() >= 5 && settled.iter().all(|(_, symbol)| symbol == ".text"));
+        assert_eq!(made.relocs(".rodata", false), []);
+    }
+}
+
+#[test]
+fn distances_of_other_widths_must_end_here() {
+    let made = code(
+        ".globl table\ntable: .quad end - table, end - .\n .short end - .\n .byte end - .\n\
+         .section .text.other,\"ax\"\n.globl other\nother: .quad go - .\n.short go - .\n.byte go - .\n.text\nend: ret",
+    );
+    let other = i64::try_from(made.place("other").1).unwrap();
+    let bytes = made.at("other");
+    assert_eq!(bytes[..8], (-other).to_le_bytes());
+    assert_eq!(bytes[8..10], i16::try_from(-other - 8).unwrap().to_le_bytes());
+    assert_eq!(bytes[10..11], i8::try_from(-other - 10).unwrap().to_le_bytes());
+
+    let error = code_refusal(".section .rodata\n.globl r\nr: .quad go - .\n");
+    assert!(
+        error.starts_with(
+            "a.o, section `.rodata`: R_X86_64_PC64 against `go` is a distance to another section"
+        ),
+        "{error}"
+    );
+    let error = code_refusal(".space 200\n.section .text.o,\"ax\"\n.globl o\no: .byte go - .\n");
+    assert_eq!(
+        error,
+        "a.o, section `.text.o`: R_X86_64_PC8 against `go` at 0x0 does not fit its place"
+    );
+    let error = code_refusal(".quad far - .");
+    assert!(
+        error.contains("R_X86_64_PC64 against `far` is a distance to another module"),
+        "{error}"
+    );
+}
+
+#[test]
+fn addresses_of_32_bits_are_kept_where_the_layout_has_them() {
+    let object = asm(
+        ".text\n.globl go\ngo: movl $value, %eax\n ret\n.data\n.long 0\nvalue: .long far\n.globl d\nd:",
+    );
+    let made = packed(&object);
+    let open = made.relocs(".text", false);
+    assert_eq!(shape(&open), [(1, RelocKind::Abs32, 4, ".data")]);
+    let open = made.relocs(".data", false);
+    assert_eq!(shape(&open), [(4, RelocKind::Abs32, 0, "far")]);
+    assert!(!made.smf().header().flags.has(Flags::PIC));
+    let low = |w: &&PackWarning| matches!(w, PackWarning::LowAddress { .. });
+    assert_eq!(made.warnings.iter().filter(low).count(), 2);
+    let options = Options { layout: Layout::Native, ..Options::default() };
+    let error = try_pack(&[("a.o", &object)], &options).err().unwrap().to_string();
+    assert!(
+        error.starts_with("a.o, section `.text`: R_X86_64_32 against `.data` needs"),
+        "{error}"
+    );
+}
+
+#[test]
+fn signed_addresses_of_32_bits_are_refused() {
+    let error = refusal(&c("char a[9]; int go(int i) { return a[i]; }", &["-O2", "-fno-pie"]));
+    assert_eq!(
+        error,
+        "a.o, section `.text`: R_X86_64_32S against `a` sign-extends an address of 32 bits, which a module cannot express; compile with -fPIC"
+    );
+    // Of a number that fits, it is as good as any.
+    let made = with_number("movq $n, %rax\n ret", "0x7fffffff").unwrap();
+    assert_eq!(made.code()[3..7], [0xff, 0xff, 0xff, 0x7f]);
+    let error = with_number("movq $n, %rax\n ret", "0x80000000").err().unwrap().to_string();
+    assert!(error.ends_with("R_X86_64_32S against `n` at 0x3 does not fit its place"), "{error}");
+}
+
+#[test]
+fn narrow_addresses_are_refused_and_narrow_numbers_written() {
+    for (directive, kind) in [(".short", "R_X86_64_16"), (".byte", "R_X86_64_8")] {
+        let error = code_refusal(&format!("ret\n.data\n.globl d\nd: {directive} go\n"));
+        let expected =
+            format!("a.o, section `.data`: {kind} against `go` needs an address in less");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    let text = "ret\n.data\n.globl d\nd: .short n\n.byte n\n.long n\n.quad n\n";
+    let made = with_number(text, "0x92").unwrap();
+    assert_eq!(made.at("d"), [0x92, 0, 0x92, 0x92, 0, 0, 0, 0x92, 0, 0, 0, 0, 0, 0, 0]);
+    let error = with_number(text, "0x192").err().unwrap().to_string();
+    assert!(error.contains("R_X86_64_8 against `n` at 0x2 does not fit"), "{error}");
+}
+
+#[test]
+fn sizes_are_known_here() {
+    let made = code(
+        "ret\n.data\n.globl d\nd: .quad d@SIZE, c@SIZE\n.long d@SIZE+1\n.size d, 20\n.comm c, 33, 1\n",
+    );
+    assert_eq!((made.at("d")[0], made.at("d")[8], made.at("d")[16]), (20, 33, 21));
+    let error = code_refusal("ret\n.data\n.globl d\nd: .quad far@SIZE\n");
+    assert!(error.contains("R_X86_64_SIZE64 against `far` asks for a size"), "{error}");
+}
+
+#[test]
+fn the_table_has_an_address_of_its_own() {
+    let made = code("leaq _GLOBAL_OFFSET_TABLE_(%rip), %rbx\n movq far@GOT(%rbx), %rax\n ret");
+    assert_eq!(made.follow(3), (".got".into(), 0));
+    assert_eq!(made.imports(), ["far"]);
+    let made = code("call far\n movq near@GOT(%rbx), %rax\nnear: ret");
+    assert_eq!(made.code()[8..12], [8, 0, 0, 0]);
+    let error = code_refusal("movabsq $near@GOTOFF, %rax\nnear: ret");
+    assert!(error.contains("R_X86_64_GOTOFF64 against `near` counts from the GOT"), "{error}");
+    // In the native layout the table and the data are one section.
+    let made = native(&asm(
+        ".text\n.globl go\ngo: movabsq $near@GOTOFF, %rax\n ret\n.data\n.globl near\nnear: .quad 1\n",
+    ));
+    let near = made.place("near").1.to_le_bytes();
+    assert_eq!(made.code()[2..10], near);
+}
+
+#[test]
+fn the_handle_of_the_module_is_its_own() {
+    let made = code(
+        ".hidden __dso_handle\n leaq __dso_handle(%rip), %rdx\n movq __dso_handle(%rip), %rax\n ret",
+    );
+    assert_eq!(made.imports(), [""; 0]);
+    assert_eq!((made.follow(3), made.follow(10)), ((".got".into(), 0), (".got".into(), 0)));
+    let got = made.relocs(".got", false);
+    assert_eq!(shape(&got), [(0, RelocKind::Abs64, 0, ".got")]);
+}
+
+#[test]
+fn what_no_module_can_say_is_named() {
+    for (text, kind) in [
+        ("movq far@GOTTPOFF(%rip), %rax", "R_X86_64_GOTTPOFF"),
+        ("leaq far@TLSDESC(%rip), %rax", "R_X86_64_GOTPC32_TLSDESC"),
+        ("movabsq $_GLOBAL_OFFSET_TABLE_-., %rax", "R_X86_64_GOTPC64"),
+        (".reloc ., R_X86_64_COPY, far\n nop", "R_X86_64_COPY"),
+        (".reloc ., R_X86_64_RELATIVE, far\n .quad 0", "R_X86_64_RELATIVE"),
+    ] {
+        let error = code_refusal(text);
+        assert!(error.starts_with(&format!("a.o, section `.text`: {kind} against ")), "{error}");
+    }
+}
+
+#[test]
+fn native_code_keeps_one_table_and_needs_no_image() {
+    let made = native(&c(
+        "extern int far(int); static int n; const int t[2] = {4, 5}; int go(int i) { n += i; return far(t[n]); }",
+        &["-O2"],
+    ));
+    let open = made.relocs(".text", false);
+    assert!(
+        open.iter().all(|(r, symbol)| r.kind == RelocKind::Pc32 && symbol == ".data"),
+        "{open:?}"
+    );
+    assert_eq!(made.section(".rela").size, open.len() as u64 * 24);
+    assert_eq!(made.relocs(".data", false).len(), 1);
+}

@@ -1,0 +1,118 @@
+//! Modules that have been packed, run.
+#![allow(unsafe_code)]
+
+use smf_core::format::Layout;
+use smf_core::link::{Image, NoImports, call};
+use smf_loader::pack::Options;
+
+use crate::made::{Made, c, rust, try_pack};
+
+const PROGRAM: &str = r#"
+    typedef unsigned int u32; typedef unsigned char u8; typedef unsigned long size_t;
+    static u32 table[256];
+    static void make(void) {
+        for (u32 i = 0; i < 256; i++) { u32 c = i; for (int k = 0; k < 8; k++)
+            c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1; table[i] = c; }
+    }
+    long crc(void) {
+        const char *text = "123456789"; u32 c = ~0u;
+        if (!table[1]) make();
+        while (*text) c = table[(u8)(c ^ (u8)*text++)] ^ (c >> 8);
+        return (long)(u32)~c;
+    }
+    static int less(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
+    int (*compare)(const void *, const void *) = less;
+    static void sort(int *v, int n, int (*cmp)(const void *, const void *)) {
+        for (int i = 1; i < n; i++) for (int j = i; j && cmp(&v[j - 1], &v[j]) > 0; j--) {
+            int t = v[j]; v[j] = v[j - 1]; v[j - 1] = t; }
+    }
+    long sorted(long at) { int v[] = {5, 3, 9, 1, 7}; sort(v, 5, compare); return v[at]; }
+    long jump(long x) { switch (x) { case 0: return crc(); case 1: return 20; case 2: return sorted(0);
+        case 3: return 40; case 4: return 50; case 5: return -1; default: return 99; } }
+    long area(long r) { double d = (double)r; return (long)(3.14159 * d * d * 100.0); }
+    long count(long n) { static long sum; for (; n; n--) sum += n; return sum; }
+    const char *const words[] = {"zero", "one", "two"};
+    long letter(long w, long i) { return words[w][i]; }
+    __attribute__((weak)) extern int absent(void);
+    long missing(void) { return absent ? absent() : 7; }
+    __attribute__((weak)) extern int nothing;
+    long no_data(void) { return &nothing == 0; }
+"#;
+
+/// Calls a function of a module.
+fn run(made: &Made, name: &str, args: &[i64]) -> i64 {
+    let smf = made.smf();
+    let module = Image::place(&smf).unwrap().link(&NoImports).unwrap();
+    let address = module.function(name.as_bytes()).unwrap();
+    // SAFETY: the functions of these tests take as many integers as are given and return one, and
+    // the module lives until the end of the block.
+    let result = unsafe { call(address, args) };
+    result.unwrap()
+}
+
+/// In both layouts, and once more for a loader that knows nothing of images.
+fn in_every_form(object: &[u8], check: impl Fn(&Made)) {
+    for layout in [Layout::Packed, Layout::Native] {
+        let options = Options { layout, ..Options::default() };
+        let made = try_pack(&[("a.o", object)], &options).unwrap();
+        check(&made);
+        if layout == Layout::Packed {
+            check(&made.without_image());
+        }
+    }
+}
+
+#[test]
+fn what_c_compilers_write_runs() {
+    for flags in [&["-O0"][..], &["-O2"], &["-O2", "-fPIC"], &["-O3", "-fPIC", "-fno-plt"]] {
+        in_every_form(&c(PROGRAM, flags), |made| {
+            for (name, args, expected) in [
+                ("crc", &[][..], 0xcbf4_3926),
+                ("jump", &[0], 0xcbf4_3926),
+                ("jump", &[2], 1),
+                ("jump", &[4], 50),
+                ("jump", &[9], 99),
+                ("sorted", &[3], 7),
+                ("area", &[10], 31415),
+                ("count", &[3], 6),
+                ("letter", &[2, 1], i64::from(b'w')),
+                ("missing", &[], 7),
+                ("no_data", &[], 1),
+            ] {
+                assert_eq!(run(made, name, args), expected, "{name} {args:?} {flags:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn what_the_rust_compiler_writes_runs() {
+    let source = r#"
+        #![no_std]
+        #[panic_handler]
+        fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
+        trait Shape { fn area(&self) -> i64; }
+        struct Square(i64);
+        struct Pair(i64, i64);
+        impl Shape for Square { fn area(&self) -> i64 { self.0.wrapping_mul(self.0) } }
+        impl Shape for Pair { fn area(&self) -> i64 { self.0.wrapping_mul(self.1) } }
+        static SHAPES: [&(dyn Shape + Sync); 2] = [&Square(3), &Pair(4, 5)];
+        #[unsafe(no_mangle)]
+        pub extern "C" fn areas(first: i64) -> i64 {
+            let shapes = core::hint::black_box(&SHAPES);
+            shapes.iter().fold(first, |sum, shape| sum.wrapping_add(shape.area()))
+        }
+        #[unsafe(no_mangle)]
+        pub extern "C" fn name(at: i64) -> i64 {
+            let name = match at { 0 => "zero", 1 => "one", 2 => "two", 3 => "three", _ => "many" };
+            core::hint::black_box(name).bytes().fold(0, |sum, byte| sum ^ i64::from(byte))
+        }
+    "#;
+    for level in ["opt-level=1", "opt-level=3"] {
+        in_every_form(&rust(source, &["-C", level]), |made| {
+            assert_eq!(run(made, "areas", &[100]), 129, "{level}");
+            let name = b"three".iter().fold(0, |sum, byte| sum ^ i64::from(*byte));
+            assert_eq!(run(made, "name", &[3]), name, "{level}");
+        });
+    }
+}

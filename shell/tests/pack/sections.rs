@@ -1,0 +1,353 @@
+//! Which sections come along, and where they go.
+
+use smf_core::format::{Layout, SectionKind};
+use smf_loader::pack::{Options, PackWarning};
+
+use crate::made::{asm, c, linked, native, packed, refusal, refusal_of, try_pack};
+
+const EVERYTHING: &str = r#"
+    int counter = 5;
+    int zeroes[100];
+    const int table[4] = {1, 2, 3, 4};
+    extern int elsewhere(void);
+    int (*const pointer)(void) = elsewhere;
+    const char *words[] = {"one", "two"};
+    int get(int i) { return counter + zeroes[i] + table[i] + pointer() + words[i][0]; }
+"#;
+
+#[test]
+fn every_kind_of_data_has_its_section() {
+    for flags in [&["-O0"][..], &["-O2"], &["-O2", "-fPIC"], &["-Os", "-fdata-sections"]] {
+        let made = packed(&c(EVERYTHING, flags));
+        for (name, section, kind) in [
+            ("get", ".text", SectionKind::Code),
+            ("table", ".rodata", SectionKind::RoData),
+            ("pointer", ".rodata", SectionKind::RoData),
+            ("counter", ".data", SectionKind::Data),
+            ("words", ".data", SectionKind::Data),
+            ("zeroes", ".bss", SectionKind::Bss),
+        ] {
+            assert_eq!(made.place(name).0, section, "{name} with {flags:?}");
+            assert_eq!(made.section(section).kind, kind);
+        }
+        assert_eq!(made.export("zeroes").unwrap().size, 400);
+        assert_eq!(made.section(".bss").size, 0);
+        assert!(made.section(".bss").virtual_size >= 400);
+        assert_eq!(made.section(".text").flags.to_string(), "r-x");
+        assert_eq!(made.section(".rodata").flags.to_string(), "r--");
+        assert_eq!(made.section(".data").flags.to_string(), "rw-");
+        assert_eq!(&made.at("table")[..8], [1, 0, 0, 0, 2, 0, 0, 0]);
+    }
+}
+
+#[test]
+fn a_variable_called_root_stays_writable() {
+    let source =
+        "extern int far; int *root = &far; int *ro_t[2] = {&far}; int *const fixed = &far;";
+    let made = packed(&c(source, &["-O1", "-fPIC", "-fdata-sections"]));
+    assert_eq!(["root", "ro_t"].map(|name| made.place(name).0), [".data", ".data"]);
+    assert_eq!(made.place("fixed").0, ".rodata");
+}
+
+#[test]
+fn the_code_asks_for_no_fix_up() {
+    for flags in [&["-O0"][..], &["-O2"], &["-O2", "-fPIC"], &["-O2", "-fPIC", "-fno-plt"]] {
+        let made = packed(&c(EVERYTHING, flags));
+        assert_eq!(made.relocs(".text", false), []);
+        assert!(!made.relocs(".text", true).is_empty());
+        assert_eq!(made.imports(), ["elsewhere"]);
+        let plan = made.plan();
+        let offset = |name| plan.section_offset(made.section(name).index).unwrap();
+        assert_eq!(offset(".text"), 0);
+        // Protections change at a page; .bss follows .data wherever that ends.
+        assert!(offset(".rodata").is_multiple_of(4096) && offset(".data").is_multiple_of(4096));
+        let data = made.section(".data");
+        assert!(offset(".bss") < offset(".data") + data.size + 32);
+    }
+}
+
+#[test]
+fn the_native_layout_has_code_and_one_data_section() {
+    let made = native(&c(EVERYTHING, &["-O2", "-fPIC"]));
+    let names: Vec<_> = made.smf().sections().iter().map(|s| s.name.to_vec()).collect();
+    assert_eq!(names, [&b".text"[..], b".data", b".rela", b".rela.data"]);
+    for name in ["table", "pointer", "counter", "words", "zeroes"] {
+        assert_eq!(made.place(name).0, ".data");
+    }
+    let data = made.section(".data");
+    assert!(data.virtual_size >= data.size + 400);
+    assert_eq!(&made.at("table")[..8], [1, 0, 0, 0, 2, 0, 0, 0]);
+    let warned = |w: &PackWarning| matches!(w, PackWarning::ReadOnlyDataWritable { .. });
+    assert!(made.warnings.iter().any(warned));
+}
+
+#[test]
+fn only_what_is_reached_comes_along() {
+    let source = r#"
+        extern int wanted(void), unwanted(void);
+        static int used(void) { return wanted(); }
+        __attribute__((used)) static int unused(void) { return unwanted(); }
+        __attribute__((visibility("hidden"))) int hidden(void) { return unwanted(); }
+        int go(void) { return used() + 1; }
+    "#;
+    let made = packed(&c(source, &["-O0", "-ffunction-sections"]));
+    assert_eq!(made.imports(), ["wanted"]);
+    assert!(made.export("hidden").is_none());
+    // Without sections of their own the functions cannot be told apart.
+    let made = packed(&c(source, &["-O0"]));
+    assert_eq!(made.imports(), ["wanted", "unwanted"]);
+}
+
+#[test]
+fn unwinding_tables_ask_for_nothing() {
+    let made = packed(&asm(r#"
+        .text
+        .globl go
+        .type go, @function
+    go: .cfi_startproc
+        .cfi_personality 0x9b, DW.ref.personality
+        .cfi_lsda 0x1b, .Llsda
+        ret
+        .cfi_endproc
+        .size go, .-go
+        .section .gcc_except_table,"a"
+    .Llsda: .byte 0xff, 0xff, 1, 0
+        .hidden DW.ref.personality
+        .weak DW.ref.personality
+        .section .data.rel.local.DW.ref.personality,"awG",@progbits,DW.ref.personality,comdat
+        .type DW.ref.personality, @object
+    DW.ref.personality: .quad personality
+    "#));
+    assert_eq!(made.imports(), [""; 0]);
+    assert_eq!(made.code(), [0xc3]);
+    assert_eq!(made.warnings, [PackWarning::NoUnwinding { object: "a.o".into() }]);
+}
+
+#[test]
+fn alignment_is_honoured_up_to_a_page() {
+    let source = r#"
+        char one = 1;
+        _Alignas(64) char lines[3] = {1, 2, 3};
+        _Alignas(4096) char page[3] = {7, 8, 9};
+        _Alignas(512) const char fixed[2] = {1, 2};
+        _Alignas(128) char room[5];
+    "#;
+    let made = packed(&c(source, &["-O1", "-fdata-sections"]));
+    for (name, alignment) in [("lines", 64), ("page", 4096), ("fixed", 512), ("room", 128)] {
+        let (section, value) = made.place(name);
+        let section = made.section(&section);
+        assert!(section.alignment >= alignment && value.is_multiple_of(alignment), "{name}");
+        assert!(made.plan_offset(section.index).is_none_or(|at| at.is_multiple_of(alignment)));
+    }
+    assert_eq!(&made.at("page")[..3], [7, 8, 9]);
+    let object = c("_Alignas(8192) char far[2] = {1};", &["-fdata-sections"]);
+    assert_eq!(
+        refusal(&object),
+        "a.o, section `.data.far`: alignment 8192 is more than a module can ask for, which is 4096"
+    );
+}
+
+#[test]
+fn constructors_are_refused_unless_nobody_would_miss_them() {
+    let source = "int go(void){return 1;} __attribute__((constructor)) static void first(void){}";
+    assert_eq!(
+        refusal(&c(source, &[])),
+        "a.o, section `.init_array`: functions to run at load or unload, and nobody would run them"
+    );
+    let source = "int go(void){return 1;} __attribute__((destructor)) static void last(void){}";
+    assert!(refusal(&c(source, &[])).starts_with("a.o, section `.fini_array`:"));
+    let text = |section| format!(".section {section}\n.text\n.globl go\ngo: ret\n");
+    packed(&asm(&text(".init_array,\"aw\",@init_array")));
+    packed(&asm(&text(".ctors,\"aw\"")));
+    let full = format!("{}.section .ctors.65535,\"aw\"\n.quad go\n", text(".ctors,\"aw\""));
+    assert!(refusal(&asm(&full)).starts_with("a.o, section `.ctors.65535`:"));
+}
+
+#[test]
+fn thread_local_storage_is_refused_by_name() {
+    assert_eq!(
+        refusal(&c("__thread int mine = 3;", &[])),
+        "a.o, section `.tdata`: thread-local storage, which a module cannot express"
+    );
+    let source = "static __thread int mine; int go(void) { return ++mine; }";
+    let error = refusal(&c(source, &["-fPIE"]));
+    assert_eq!(
+        error,
+        "a.o, section `.text`: R_X86_64_TPOFF32 against the thread-local `mine`, which a module cannot express"
+    );
+    let source = "extern __thread int other; int go(void) { return other; }";
+    let error = refusal(&c(source, &["-fPIC", "-O1"]));
+    assert!(
+        error.starts_with("a.o, section `.text`: R_X86_64_TLSGD against `other` speaks of"),
+        "{error}"
+    );
+}
+
+#[test]
+fn writable_code_is_refused() {
+    let object = asm(".section .hot,\"awx\"\n.globl go\ngo: ret\n");
+    assert_eq!(
+        refusal(&object),
+        "a.o, section `.hot`: writable and executable at once, which no module may be"
+    );
+}
+
+#[test]
+fn groups_of_one_signature_count_once() {
+    let group = |value: u8| {
+        asm(&format!(
+            r#"
+            .section .text.pick,"axG",@progbits,pick,comdat
+            .weak pick
+            .type pick, @function
+        pick: leaq .Ltable(%rip), %rax
+            movl (%rax), %eax
+            ret
+            .size pick, .-pick
+            .section .rodata.pick,"aG",@progbits,pick,comdat
+        .Ltable: .long {value}
+            .text
+            .globl go{value}
+        go{value}: call pick
+            leaq .Ltable(%rip), %rdx
+            ret
+        "#
+        ))
+    };
+    let made = linked(&[("a.o", &group(1)), ("b.o", &group(2))]);
+    assert_eq!(made.section(".rodata").data, [1, 0, 0, 0]);
+    // Both callers reach the one function, and both tables are the one that is kept.
+    for name in ["go1", "go2"] {
+        let go = usize::try_from(made.place(name).1).unwrap();
+        assert_eq!(made.follow(go + 1), made.place("pick"));
+        assert_eq!(made.follow(go + 8), (".rodata".into(), 0));
+    }
+}
+
+#[test]
+fn a_copy_without_its_counterpart_is_refused_when_it_is_asked_for() {
+    let first = asm(".section .text.f,\"axG\",@progbits,f,comdat\n.globl f\nf: ret\n");
+    let second = asm(r#"
+        .section .text.f,"axG",@progbits,f,comdat
+        .globl f
+    f:  ret
+        .section .rodata.more,"aG",@progbits,f,comdat
+    .Lmore: .long 1
+        .text
+        .globl go
+    go: leaq .Lmore(%rip), %rax
+        ret
+    "#);
+    assert_eq!(
+        refusal_of(&[("a.o", &first), ("b.o", &second)]),
+        "b.o, section `.text`: refers to `.rodata.more`, which was dropped with another copy of its section group"
+    );
+    linked(&[("b.o", &second), ("a.o", &first)]);
+}
+
+#[test]
+fn hot_code_comes_before_cold_code_and_says_so() {
+    let made = packed(&asm(r#"
+        .macro function name, section
+        .section \section,"ax"
+        .globl \name
+        .type \name, @function
+    \name: ret
+        .size \name, .-\name
+        .endm
+        function cold, .text.unlikely.cold
+        function boot, .text.startup
+        function plain, .text.plain
+        function hot, .text.hot.hot
+    "#));
+    let phase = |name| made.export(name).unwrap().flags.0;
+    assert_eq!(["hot", "plain", "boot", "cold"].map(phase), [2, 0, 0, 3]);
+    let value = |name| made.place(name).1;
+    let order = ["hot", "plain", "boot", "cold"].map(value);
+    assert!(order.is_sorted() && order[0] == 0, "{order:?}");
+}
+
+#[test]
+fn sections_with_c_names_have_bounds() {
+    let entry = |value: u8| {
+        asm(&format!(
+            r#"
+            .section entries,"aw"
+            .quad {value}
+            .data
+            .quad 77
+            .text
+            .globl first{value}, last{value}
+        first{value}: leaq __start_entries(%rip), %rax
+            ret
+        last{value}: leaq __stop_entries(%rip), %rax
+            ret
+        "#
+        ))
+    };
+    let made = linked(&[("a.o", &entry(1)), ("b.o", &entry(2))]);
+    assert_eq!(made.imports(), [""; 0]);
+    let operand = |name| made.follow(usize::try_from(made.place(name).1).unwrap() + 3);
+    let ((section, start), (_, stop)) = (operand("first1"), operand("last1"));
+    assert_eq!((operand("first2").1, operand("last2").1), (start, stop));
+    assert_eq!((section.as_str(), stop - start), (".data", 16));
+    let (start, stop) = (usize::try_from(start).unwrap(), usize::try_from(stop).unwrap());
+    let entries = &made.section(".data").data[start..stop];
+    assert_eq!(entries, [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn an_array_is_needed_whole_and_must_be_of_one_kind() {
+    let user = asm(
+        ".section list,\"aw\"\n.globl head\nhead: .quad 1\n.text\n.globl go\ngo: leaq __start_list(%rip), %rax\nret\n",
+    );
+    let more = asm(".section list,\"aw\"\n.quad 2\n");
+    let made = linked(&[("user.o", &user), ("more.o", &more)]);
+    assert_eq!(made.section(".data").data.len(), 16);
+    let fixed = asm(".section list,\"a\"\n.quad 2\n");
+    assert_eq!(
+        refusal_of(&[("user.o", &user), ("fixed.o", &fixed)]),
+        "fixed.o, section `list`: sections of its name differ in kind, so that they cannot be one array"
+    );
+}
+
+#[test]
+fn common_symbols_find_a_place() {
+    let common = |size, alignment| {
+        asm(&format!(".comm shared, {size}, {alignment}\n.text\n.globl go{size}\ngo{size}: ret\n"))
+    };
+    let made = linked(&[("a.o", &common(8, 8)), ("b.o", &common(40, 64)), ("c.o", &common(16, 4))]);
+    let shared = made.export("shared").unwrap();
+    assert_eq!((made.place("shared").0.as_str(), shared.size), (".bss", 40));
+    assert!(shared.value.is_multiple_of(64) && made.section(".bss").alignment == 64);
+
+    // A real definition counts, and a weak one does not (System V ABI, chapter 4).
+    let strong =
+        asm(".data\n.globl shared\n.type shared, @object\n.size shared, 4\nshared: .long 9\n");
+    for objects in
+        [[("a.o", &common(8, 8)), ("s.o", &strong)], [("s.o", &strong), ("a.o", &common(8, 8))]]
+    {
+        let made = linked(&objects.map(|(name, data)| (name, &data[..])));
+        assert_eq!(made.place("shared").0, ".data");
+    }
+    let weak = asm(".data\n.weak shared\nshared: .long 9\n");
+    let made = linked(&[("w.o", &weak), ("a.o", &common(8, 8))]);
+    assert_eq!(made.place("shared").0, ".bss");
+    let wild = asm(".comm wild, 8, 8192\n");
+    assert!(refusal(&wild).contains("`wild`"));
+}
+
+#[test]
+fn a_stub_stands_before_a_packed_module_alone() {
+    let object = c("int main(void) { return 3; }", &["-O2"]);
+    let stub = b"#!/usr/bin/env smf\n";
+    let options = Options { stub, ..Options::default() };
+    let made = try_pack(&[("a.o", &object)], &options).unwrap();
+    assert!(made.bytes().starts_with(stub));
+    assert_eq!(made.smf().header().data_offset, 19);
+    let options = Options { layout: Layout::Native, ..options };
+    let error = try_pack(&[("a.o", &object)], &options).err().unwrap();
+    assert!(error.to_string().contains("cannot have a stub"), "{error}");
+    let options = Options { layout: Layout::Compact, stub: &[], entry: None };
+    assert!(try_pack(&[("a.o", &object)], &options).is_err());
+}

@@ -1,0 +1,242 @@
+//! Which definition a name means, and what a module shows of it.
+
+use smf_core::format::{Binding, Flags, SymbolKind};
+use smf_loader::pack::{Options, PackWarning};
+
+use crate::made::{Made, asm, c, linked, packed, refusal, refusal_of, try_pack};
+
+fn value_of(made: &Made, name: &str) -> u8 {
+    made.at(name)[0]
+}
+
+#[test]
+fn exports_say_what_they_are() {
+    let made = packed(&c(
+        r#"
+        int function(int x) { return x + 1; }
+        __attribute__((weak)) int weak(void) { return 2; }
+        __attribute__((visibility("protected"))) int protected(void) { return 3; }
+        __attribute__((visibility("hidden"))) int hidden(void) { return 4; }
+        __attribute__((visibility("internal"))) int internal(void) { return 4; }
+        static int local(void) { return 5; }
+        int (*keep)(void) = local;
+        int data = 1;
+        const long constant = 7;
+        "#,
+        &["-O1"],
+    ));
+    let kind = |name| made.export(name).map(|s| (s.kind, s.binding, s.size));
+    let (function, global) = (SymbolKind::Function, Binding::Global);
+    assert_eq!(kind("function"), Some((function, global, 4)));
+    assert_eq!(kind("weak").map(|k| k.1), Some(Binding::Weak));
+    assert_eq!(kind("protected").map(|k| k.1), Some(global));
+    assert_eq!(kind("data"), Some((SymbolKind::Data, global, 4)));
+    assert_eq!(kind("constant"), Some((SymbolKind::Constant, global, 8)));
+    for name in ["hidden", "internal", "local"] {
+        assert_eq!(kind(name), None);
+    }
+}
+
+#[test]
+fn sections_have_a_local_symbol_each() {
+    let made = packed(&c("int a = 1; int b; int go(void) { return a + b; }", &[]));
+    let locals: Vec<_> =
+        made.symbols().into_iter().filter(|s| s.binding == Binding::Local).collect();
+    for (symbol, section) in locals.iter().zip(made.smf().sections().iter()) {
+        assert_eq!(
+            (symbol.name(), symbol.value, symbol.section),
+            (section.name, 0, Some(section.index))
+        );
+    }
+    assert_eq!(locals.len(), 3);
+}
+
+#[test]
+fn two_strong_definitions_are_refused_by_name() {
+    let (a, b) = (c("int same = 1;", &[]), c("int same(void) { return 1; }", &[]));
+    assert_eq!(
+        refusal_of(&[("x/a.o", &a), ("y/b.o", &b)]),
+        "duplicate definition of `same` in x/a.o and y/b.o"
+    );
+}
+
+#[test]
+fn a_strong_definition_counts_before_a_weak_one() {
+    let strong = asm(".data\n.globl it\nit: .byte 1\n");
+    let weak = |value| asm(&format!(".data\n.weak it\nit: .byte {value}\n"));
+    let made = linked(&[("w.o", &weak(2)), ("s.o", &strong), ("v.o", &weak(3))]);
+    assert_eq!((value_of(&made, "it"), made.export("it").unwrap().binding), (1, Binding::Global));
+    let made = linked(&[("v.o", &weak(3)), ("w.o", &weak(2))]);
+    assert_eq!((value_of(&made, "it"), made.export("it").unwrap().binding), (3, Binding::Weak));
+}
+
+#[test]
+fn hidden_symbols_are_found_across_objects_and_not_exported() {
+    let user = c("extern int inner(void); int go(void) { return inner() + 1; }", &["-fPIC"]);
+    let owner = c("__attribute__((visibility(\"hidden\"))) int inner(void) { return 1; }", &[]);
+    let made = linked(&[("user.o", &user), ("owner.o", &owner)]);
+    assert_eq!((made.imports().len(), made.export("inner").is_some()), (0, false));
+    assert_eq!(made.relocs(".text", true), []);
+
+    // One object that says hidden hides it for all.
+    let user = asm(".hidden inner\n.text\n.globl go\ngo: call inner\nret\n");
+    let owner = c("int inner(void) { return 1; }", &[]);
+    let made = linked(&[("user.o", &user), ("owner.o", &owner)]);
+    assert!(made.export("inner").is_none());
+    assert_eq!(refusal(&user), "a.o: the hidden symbol `inner` is defined in no input");
+    let user = asm(".weak inner\n.hidden inner\n.text\n.globl go\ngo: call inner\nret\n");
+    assert_eq!(packed(&user).imports(), [""; 0]);
+}
+
+#[test]
+fn imports_are_weak_when_every_reference_is() {
+    let weak = asm(".weak maybe\n.text\n.globl a\na: call maybe\nret\n");
+    let strong = asm(".text\n.globl b\nb: call maybe\nret\n");
+    let binding =
+        |made: &Made| made.symbols().into_iter().find(|s| s.is_import()).map(|s| s.binding);
+    assert_eq!(binding(&packed(&weak)), Some(Binding::Weak));
+    let made = linked(&[("a.o", &weak), ("b.o", &strong)]);
+    assert_eq!((made.imports(), binding(&made)), (vec!["maybe".into()], Some(Binding::Global)));
+}
+
+#[test]
+fn imports_are_functions_unless_something_reaches_into_them() {
+    let made = packed(&c(
+        "extern int value; extern int call(void); int go(void) { return value + call(); }",
+        &["-O1", "-fPIE"],
+    ));
+    let kinds: Vec<_> =
+        made.symbols().into_iter().filter(|s| s.is_import()).map(|s| (s.name(), s.kind)).collect();
+    assert!(kinds.contains(&(b"value", SymbolKind::Data)), "{kinds:?}");
+    assert!(kinds.contains(&(b"call", SymbolKind::Function)), "{kinds:?}");
+    // Reached at a distance, it must lie near: that is worth a word.
+    assert!(
+        matches!(&made.warnings[..], [PackWarning::NearImport { symbol, .. }] if symbol == "value")
+    );
+}
+
+#[test]
+fn versions_fall_away() {
+    let made = packed(&asm(r#"
+        .text
+        .globl old, new
+        .symver old, call@V1
+        .symver new, call@@V2
+    old: ret
+    new: nop
+        ret
+        .globl go
+    go: call outer
+        ret
+        .symver outer, memcpy@GLIBC_2.2.5
+    "#));
+    assert_eq!(made.imports(), ["memcpy"]);
+    assert_eq!(made.place("call"), made.place("new"));
+    assert!(made.symbols().iter().all(|s| !s.name().contains(&b'@')));
+}
+
+#[test]
+fn absolute_symbols_are_numbers() {
+    let user = asm(r#"
+        .data
+        .globl copy
+    copy: .quad limit, limit + 1
+        .text
+        .globl get
+    get: movq limit@GOTPCREL(%rip), %rax
+        leaq limit(%rip), %rdx
+        call limit
+        ret
+    "#);
+    let owner = asm(".globl limit\n.set limit, 0x1234\n");
+    let made = linked(&[("user.o", &user), ("owner.o", &owner)]);
+    assert_eq!(made.at("copy"), [0x34, 0x12, 0, 0, 0, 0, 0, 0, 0x35, 0x12, 0, 0, 0, 0, 0, 0]);
+    assert!(made.relocs(".data", false).is_empty() && made.relocs(".got", false).is_empty());
+    // Whoever wants its address finds it in a slot; `lea` has become `mov`.
+    assert_eq!(made.code()[7..10], [0x48, 0x8b, 0x15]);
+    assert_eq!(made.follow(3), made.follow(10));
+    assert_eq!(made.section(".got").data[..2], [0x34, 0x12]);
+    assert!(made.export("limit").is_none());
+    assert_eq!(made.warnings, [PackWarning::AbsoluteNotExported { name: "limit".into() }]);
+    let user = asm(".text\n.globl g\ng: incl limit(%rip)\n");
+    let error = refusal_of(&[("user.o", &user), ("owner.o", &owner)]);
+    assert!(
+        error.contains("R_X86_64_PC32 against `limit` is a distance to an absolute"),
+        "{error}"
+    );
+}
+
+#[test]
+fn indirect_functions_are_refused_by_name() {
+    let source = r#"
+        static int one(void) { return 1; }
+        static int (*pick(void))(void) { return one; }
+        int chosen(void) __attribute__((ifunc("pick")));
+    "#;
+    assert_eq!(
+        refusal(&c(source, &["-fPIC"])),
+        "a.o: `chosen` is an indirect function (IFUNC), which a module cannot express"
+    );
+    let source = source.replace("int chosen", "__attribute__((visibility(\"hidden\"))) int chosen");
+    let user = c("int chosen(void); int go(void) { return chosen(); }", &[]);
+    let error = refusal_of(&[("user.o", &user), ("owner.o", &c(&source, &["-fPIC"]))]);
+    assert!(error.starts_with("owner.o: `chosen` is an indirect function"), "{error}");
+}
+
+#[test]
+fn a_module_with_an_entry_or_a_main_runs() {
+    let flags = |made: &Made| made.smf().header().flags;
+    let plain = packed(&c("int go(void) { return 1; }", &[]));
+    assert!(!flags(&plain).has(Flags::EXECUTABLE) && flags(&plain).has(Flags::PIC));
+    assert_eq!(plain.smf().header().entry_point, 0);
+
+    let source = "int pad(void) { return 1; } int main(void) { return 2; }";
+    let made = packed(&c(source, &["-O0"]));
+    assert!(flags(&made).has(Flags::EXECUTABLE));
+    assert_eq!(made.smf().header().entry_point, made.place("main").1);
+    assert_ne!(made.place("main").1, 0);
+
+    // Hidden functions will do, and none of them ends up at 0, which would mean: none given.
+    let source = "__attribute__((visibility(\"hidden\"))) int go(void) { return 1; }";
+    let object = c(source, &["-O0"]);
+    let options = Options { entry: Some("go"), ..Options::default() };
+    let made = try_pack(&[("a.o", &object)], &options).unwrap();
+    let entry = usize::try_from(made.smf().header().entry_point).unwrap();
+    assert!(entry != 0 && flags(&made).has(Flags::EXECUTABLE));
+    assert!(made.code()[..entry].iter().all(|byte| *byte == 0xcc));
+    assert_eq!(made.code()[entry], 0x55);
+
+    for (name, message) in [
+        ("nothing", "the entry `nothing` is defined in no input"),
+        ("number", "the entry `number` is not a function"),
+    ] {
+        let object = c("int number = 1; int go(void) { return 1; }", &[]);
+        let options = Options { entry: Some(name), ..Options::default() };
+        let error = try_pack(&[("a.o", &object)], &options).err().unwrap();
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+#[test]
+fn what_is_no_object_is_called_what_it_is() {
+    let object = c("int a;", &[]);
+    let patched = |at: usize, value: u8| {
+        let mut object = object.clone();
+        object[at] = value;
+        refusal(&object)
+    };
+    assert!(refusal(b"hello").ends_with("something that is not ELF"));
+    assert!(refusal(b"/* GNU ld script */").contains("a linker script"));
+    assert!(refusal(b"BC\xc0\xde....").contains("LLVM bitcode"));
+    assert!(patched(4, 1).ends_with("another class or byte order"));
+    assert!(patched(16, 2).ends_with("but an executable"));
+    assert!(patched(16, 3).ends_with("but a shared library"));
+    assert!(patched(18, 183).ends_with("an object for another machine"));
+    assert!(refusal(&object[..63]).starts_with("a.o: "));
+    assert_eq!(
+        refusal(&c("int a;", &["-flto", "-fno-fat-lto-objects"])),
+        "a.o: holds no machine code, only a compiler's intermediate form; compile without -flto"
+    );
+    assert!(refusal(&c("static int a;", &[])).starts_with("the module would be empty"));
+    assert!(refusal_of(&[]).starts_with("there is nothing to link"));
+}

@@ -1,0 +1,114 @@
+//! Compilers and the `smf` binary, as a user would call them.
+//!
+//! A machine without a compiler skips the tests that need one, and says so; where the variable `CI`
+//! is set, a skip is a failure.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// A directory of its own, gone when dropped.
+///
+/// # Panics
+/// When there is no room for one.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// A compiler that makes relocatable objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compiler {
+    /// `gcc`, for C.
+    Gcc,
+    /// `rustc`, for Rust without std.
+    Rustc,
+}
+
+impl Compiler {
+    /// The compiler for the language of `source`.
+    ///
+    /// # Panics
+    /// For a source in no language with a compiler.
+    pub fn of(source: &Path) -> Self {
+        match source.extension().and_then(OsStr::to_str) {
+            Some("c") => Compiler::Gcc,
+            Some("rs") => Compiler::Rustc,
+            _ => panic!("no compiler for {}", source.display()),
+        }
+    }
+
+    fn command(self) -> Command {
+        match self {
+            Compiler::Gcc => Command::new("gcc"),
+            Compiler::Rustc => Command::new("rustc"),
+        }
+    }
+
+    /// Compiles `source` to an object at `level` (0 to 3) with `extra` arguments and writes it to
+    /// `object`. `false` when the machine does not have the compiler.
+    ///
+    /// # Panics
+    /// When the compiler is there and refuses, or is not there and must be.
+    pub fn compile(self, source: &Path, level: u8, extra: &[&str], object: &Path) -> bool {
+        let mut command = self.command();
+        match self {
+            Compiler::Gcc => command.arg(format!("-O{level}")).args(["-Wall", "-Werror", "-c"]),
+            Compiler::Rustc => command
+                .arg(format!("-Copt-level={level}"))
+                .args(["--edition=2024", "--emit=obj", "--crate-type=lib"])
+                .args(["-Cpanic=abort", "-Coverflow-checks=off", "-Cdebug-assertions=off"])
+                .arg("-Ccodegen-units=1"),
+        };
+        command.args(extra).arg(source).arg("-o").arg(object);
+        match command.output() {
+            Ok(output) => succeed(&command, &output),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let program = command.get_program().display();
+                eprintln!("SKIPPED: {program} is not installed");
+                assert!(env::var_os("CI").is_none(), "{program} must be installed where CI is set");
+                return false;
+            }
+            Err(error) => panic!("{command:?}: {error}"),
+        }
+        true
+    }
+}
+
+/// Runs the `smf` binary with `arguments`.
+///
+/// # Panics
+/// When it cannot be built or started.
+pub fn smf<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
+    let mut command = Command::new(binary());
+    command.args(arguments);
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// The `smf` binary of the profile that the tests were built in. Cargo builds the binaries of other
+/// packages only when asked, so that it is asked.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        // .../target/debug/deps/test-0123456789abcdef
+        let test = env::current_exe().unwrap();
+        let profile = test.parent().and_then(Path::parent).unwrap();
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+        cargo.args(["build", "--quiet", "--package", "smf-loader", "--bin", "smf"]);
+        cargo.arg("--target-dir").arg(profile.parent().unwrap());
+        cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        let output = cargo.output().unwrap_or_else(|error| panic!("{cargo:?}: {error}"));
+        succeed(&cargo, &output);
+        profile.join("smf")
+    })
+}
+
+fn succeed(command: &Command, output: &Output) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
+}

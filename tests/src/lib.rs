@@ -1,0 +1,61 @@
+//! What the tests share: the sample files, the oracles, and the compilers.
+//!
+//! The package sees smf from outside. Nothing in it is shipped, so that its helpers may panic.
+
+pub mod compile;
+pub mod spec;
+pub mod walk;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file of `tests/samples`.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Its path below `tests/samples`, such as `bad/empty.smf`.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Sample {
+    /// Whether something in it is broken on purpose.
+    pub fn is_bad(&self) -> bool {
+        self.name.starts_with("bad/")
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> PathBuf {
+        directory().join(&self.name)
+    }
+}
+
+fn directory() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/samples"))
+}
+
+/// The sample of this name.
+///
+/// # Panics
+/// When there is none.
+pub fn sample(name: &str) -> Sample {
+    let path = directory().join(name);
+    let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Sample { name: name.to_owned(), bytes }
+}
+
+/// Every module and archive among the samples, sound and broken, in the order of their names.
+///
+/// # Panics
+/// When the directory cannot be read.
+pub fn samples() -> Vec<Sample> {
+    let list = |below: &str| {
+        let entries = fs::read_dir(directory().join(below)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let modules = names.filter(|name| name.ends_with(".smf") || name.ends_with(".lsm"));
+        modules.map(|name| format!("{below}{name}")).collect::<Vec<_>>()
+    };
+    let mut names = [list(""), list("bad/")].concat();
+    names.sort();
+    names.iter().map(|name| sample(name)).collect()
+}

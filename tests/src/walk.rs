@@ -1,0 +1,238 @@
+//! The oracle of the format room: walks everything that can be reached from a file and asserts what
+//! the room promises about any bytes at all.
+//!
+//! * Every view lies inside the file, and every offset says where.
+//! * What [`Smf::verify`] lets pass has no broken entry anywhere, no symbol and no relocation outside
+//!   its section. The rules are written out once more here, the slow and obvious way.
+//!
+//! Panics when a promise is broken. Used by the tests and by the fuzz targets alike.
+
+use smf_core::format::note::{Entries, Entry, Note};
+use smf_core::format::{
+    FormatError, Library, RelocKind, RelocTable, Section, SectionKind, Smf, Symbol, SymbolKind,
+};
+
+/// How much a file holds: what the walk came across.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Entries of the section table.
+    pub sections: usize,
+    /// Sound entries of the symbol table.
+    pub symbols: usize,
+    /// Relocations in sound tables.
+    pub relocs: usize,
+    /// Templates up to the first broken one.
+    pub templates: usize,
+    /// Rows of the note, in tables with a known name, up to the first broken one.
+    pub note_rows: usize,
+    /// Sound bytecode functions.
+    pub functions: usize,
+}
+
+/// Walks everything in `smf`.
+///
+/// # Panics
+/// When the format room breaks a promise.
+pub fn walk(smf: &Smf<'_>) -> Census {
+    let walk = Walk { smf: *smf, file: smf.file(), sound: smf.verify().is_ok() };
+    Census {
+        sections: walk.sections(),
+        symbols: walk.symbols(),
+        relocs: walk.relocs(),
+        templates: walk.templates(),
+        note_rows: walk.note_rows(),
+        functions: walk.functions(),
+    }
+}
+
+/// Walks every module of `library`; how many there are.
+///
+/// # Panics
+/// As [`walk`].
+pub fn walk_library(library: &Library<'_>, file: &[u8]) -> usize {
+    let sound = library.verify().is_ok();
+    let mut count = 0;
+    for module in library.modules() {
+        let Some(module) = sound_item(module, sound) else { continue };
+        assert_inside(file, module.data);
+        assert_inside(file, module.object.unwrap_or(&[]));
+        count += 1;
+        if let Ok(smf) = Smf::parse(module.data) {
+            walk(&smf);
+        }
+    }
+    count
+}
+
+/// Walks every table of `note`, which is all of `bytes`; how many rows its known tables have.
+///
+/// # Panics
+/// As [`walk`].
+pub fn walk_note(note: &Note<'_>, bytes: &[u8]) -> usize {
+    let sound = note.check().is_ok();
+    let document = note.document();
+    let text = document.text();
+    assert_inside(bytes, text.as_bytes());
+    for table in document.tables() {
+        let Some(table) = sound_item(table, sound) else { continue };
+        assert_inside(bytes, table.name().as_bytes());
+        for row in table.rows() {
+            let Some(row) = sound_item(row, sound) else { continue };
+            row.cells().for_each(|cell| assert_inside(bytes, cell.raw().as_bytes()));
+            assert!(text.get(row.span()).is_some());
+        }
+    }
+    entries(note.instantiations(), sound)
+        + entries(note.possible(), sound)
+        + entries(note.type_inferences(), sound)
+        + entries(note.dependencies(), sound)
+        + entries(note.circular_warnings(), sound)
+        + entries(note.circular_errors(), sound)
+}
+
+fn entries<'d, E: Entry<'d>>(entries: Entries<'d, E>, sound: bool) -> usize {
+    entries.filter_map(|entry| sound_item(entry, sound)).count()
+}
+
+struct Walk<'d> {
+    smf: Smf<'d>,
+    file: &'d [u8],
+    /// Whether the file verifies, so that nothing in it may be broken.
+    sound: bool,
+}
+
+impl<'d> Walk<'d> {
+    fn sections(&self) -> usize {
+        let sections = self.smf.sections();
+        assert_eq!(sections.iter().count(), sections.len(), "a section was passed over");
+        for (index, section) in sections.iter().enumerate() {
+            assert_eq!(u32::try_from(index).unwrap(), section.index);
+            assert_at(self.file, section.data, section.offset);
+            assert_inside(self.file, section.name);
+            assert!(section.alignment.is_power_of_two() && section.alignment <= 4096);
+            let len = section.data.len() as u64;
+            assert!(section.kind == SectionKind::Bss || len == section.size);
+            assert!(len <= section.memory_size());
+            assert!(section.entry_offset < self.file.len() as u64);
+            let again = self.smf.section(section.index).unwrap();
+            assert_eq!((again.offset, again.kind), (section.offset, section.kind));
+        }
+        assert!(self.smf.section(u32::try_from(sections.len()).unwrap()).is_err());
+        assert_inside(self.file, self.smf.shared_object().unwrap_or(&[]));
+        assert!(self.smf.base() <= self.file.len() as u64);
+        sections.len()
+    }
+
+    fn symbols(&self) -> usize {
+        let symbols = self.smf.symbols();
+        let sound = symbols.iter().filter_map(|symbol| {
+            let symbol = sound_item(symbol, self.sound)?;
+            self.symbol(&symbol);
+            Some(())
+        });
+        let count = sound.count();
+        assert!(symbols.get(u32::try_from(symbols.len()).unwrap()).is_err());
+        count
+    }
+
+    fn symbol(&self, symbol: &Symbol<'d>) {
+        let name = symbol.name();
+        assert_inside(self.file, name);
+        assert!(!name.contains(&0));
+        assert!(symbol.entry_offset < self.file.len() as u64);
+        assert!(!(symbol.is_export() && symbol.is_import()));
+        let Some(section) = symbol.section else { return };
+        assert!(symbol.defined);
+        let section = self.smf.section(section).unwrap();
+        let may_leave = symbol.kind == SymbolKind::Section
+            || !symbol.kind.has_address()
+            || section.has_lost_size();
+        let end = symbol.value.checked_add(symbol.size);
+        assert!(!self.sound || may_leave || end.unwrap() <= section.memory_size());
+    }
+
+    fn relocs(&self) -> usize {
+        let mut count = 0;
+        for table in self.smf.reloc_tables() {
+            let Some(table) = sound_item(table, self.sound) else { continue };
+            assert_inside(self.file, table.section.data);
+            assert_eq!(table.iter().len(), table.len());
+            assert_eq!(table.iter().count(), table.len());
+            count += table.len();
+            if self.sound {
+                self.sound_relocs(&table);
+            }
+        }
+        count
+    }
+
+    fn sound_relocs(&self, table: &RelocTable<'d>) {
+        let Section { virtual_size, .. } = table.target;
+        let room = virtual_size.max(table.target.memory_size());
+        for reloc in table.iter() {
+            assert!(!matches!(reloc.kind, RelocKind::Unknown(_)));
+            assert!(self.smf.symbols().get(reloc.symbol).is_ok());
+            assert!(reloc.offset.checked_add(reloc.kind.width()).unwrap() <= room);
+        }
+    }
+
+    fn templates(&self) -> usize {
+        let Some(Some(templates)) = sound_item(self.smf.templates(), self.sound) else { return 0 };
+        let mut count = 0;
+        for template in templates.iter() {
+            let Some(template) = sound_item(template, self.sound) else { continue };
+            assert_inside(self.file, template.name);
+            assert_inside(self.file, template.body);
+            assert_eq!(template.constraints.iter().count(), template.constraints.len());
+            count += 1;
+        }
+        count
+    }
+
+    fn note_rows(&self) -> usize {
+        let Some(bytes) = sound_item(self.smf.note_bytes(), self.sound) else { return 0 };
+        let Some(note) = sound_item(self.smf.note(), self.sound) else { return 0 };
+        assert_eq!(bytes.is_some(), note.is_some());
+        let (Some((bytes, at)), Some(note)) = (bytes, note) else { return 0 };
+        assert_at(self.file, bytes, at);
+        assert!(!self.sound || note.check().is_ok());
+        walk_note(&note, bytes)
+    }
+
+    fn functions(&self) -> usize {
+        let Some(Some(functions)) = sound_item(self.smf.functions(), self.sound) else { return 0 };
+        let mut count = 0;
+        for function in functions.iter() {
+            let Some(function) = sound_item(function, self.sound) else { continue };
+            assert_inside(self.file, function.code);
+            assert_inside(self.file, function.name());
+            assert!(function.params <= function.locals);
+            count += 1;
+        }
+        count
+    }
+}
+
+/// The item, unless it is broken, which nothing in a sound file may be.
+fn sound_item<T>(item: Result<T, FormatError>, sound: bool) -> Option<T> {
+    match item {
+        Ok(item) => Some(item),
+        Err(error) => {
+            assert!(!sound, "the file verifies, and yet: {error}");
+            None
+        }
+    }
+}
+
+/// Asserts that `part` is a part of `file`, or empty.
+fn assert_inside(file: &[u8], part: &[u8]) {
+    let (file, part) = (file.as_ptr_range(), part.as_ptr_range());
+    assert!(part.is_empty() || (file.start <= part.start && part.end <= file.end));
+}
+
+/// Asserts that `part` is what `file` holds at `offset`.
+fn assert_at(file: &[u8], part: &[u8], offset: u64) {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let place = file.get(start..).and_then(|rest| rest.get(..part.len()));
+    assert!(part.is_empty() || place.is_some_and(|place| std::ptr::eq(place, part)));
+}

@@ -1,0 +1,283 @@
+//! Every prefix and every flipped bit of every sample, through everything that reads files.
+//!
+//! A broken file is an error or a module, never a panic, never a crash, never a loop without end. It
+//! never makes the loader ask the allocator for more than the file explains, and reading takes no
+//! allocation at all. Nothing is executed here, but every file is placed in memory and relocated.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use smf_core::format::{Library, Limits, Smf};
+use smf_core::link::{Image, NoImports, Resolve};
+use smf_loader::inspect::Subject;
+use smf_tests::walk::{Census, walk, walk_library};
+use smf_tests::{Sample, samples};
+
+/// The memory that one file may ask for, so that the run is quick.
+const LIMITS: Limits = Limits { virtual_size: 16 << 20, sections: 4096 };
+
+/// How long one file may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many mutations have their JSON parsed: one in so many.
+const JSON_EVERY: u64 = 5;
+
+/// Mutations that a thread takes at a time.
+const CHUNK: u64 = 512;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts what each thread asks for.
+struct Counting;
+
+fn count(size: usize) {
+    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+    LARGEST.set(LARGEST.get().max(size));
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(old, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(old, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What `work` returns, how often it allocated, and the most it asked for at once.
+fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
+    ALLOCATIONS.set(0);
+    LARGEST.set(0);
+    let result = work();
+    (result, ALLOCATIONS.get(), LARGEST.get())
+}
+
+/// The most that one allocation for a file of `len` bytes may take.
+fn explained_by(len: usize) -> usize {
+    2 * len
+}
+
+/// Reads `file` in every way there is; `closely` looks at the JSON too.
+fn check(file: &[u8], closely: bool) {
+    let ((), allocations, _) = counted(|| {
+        if let Ok(smf) = Smf::parse(file) {
+            let _ = smf.verify();
+        }
+        if let Ok(library) = Library::parse(file) {
+            let _ = library.verify();
+        }
+    });
+    assert_eq!(allocations, 0, "reading allocates");
+
+    if let Ok(library) = Library::parse(file) {
+        walk_library(&library, file);
+    }
+    if let Ok(subject) = Subject::open(file) {
+        show(&subject, file.len(), closely);
+    }
+    let Ok(smf) = Smf::parse_within(file, LIMITS) else { return };
+    walk(&smf);
+
+    let ((), _, largest) = counted(|| place(&smf));
+    assert!(largest <= explained_by(file.len()), "{largest} bytes to link {}", file.len());
+}
+
+/// Shows a file as text and as JSON, which is valid whenever it is written to its end.
+fn show(subject: &Subject<'_>, len: usize, closely: bool) {
+    let (written, _, largest) = counted(|| {
+        let _ = subject.write_text("file", io::sink());
+        subject.write_json("file", io::sink()).is_ok()
+    });
+    assert!(largest <= explained_by(len), "{largest} bytes to show {len}");
+    assert!(written || subject.check().is_err(), "sound, and cannot be shown");
+    if closely && written {
+        let mut json = Vec::new();
+        subject.write_json("file", &mut json).unwrap();
+        let _: serde::de::IgnoredAny = serde_json::from_slice(&json).unwrap();
+    }
+}
+
+/// Places and relocates, once with every import there is and once with none.
+fn place(smf: &Smf<'_>) {
+    let everything = |_: &[u8]| Some(place as *const () as u64);
+    for imports in [&everything as &dyn Resolve, &NoImports] {
+        if let Ok(image) = Image::place(smf) {
+            let _ = image.link(imports);
+        }
+    }
+}
+
+/// One way to spoil a sample: the first `len` numbers cut it off, the others flip a bit.
+fn spoil(sample: &Sample, number: u64, scratch: &mut Vec<u8>) {
+    let number = usize::try_from(number).unwrap();
+    let len = sample.bytes.len();
+    scratch.clear();
+    if number < len {
+        scratch.extend_from_slice(&sample.bytes[..number]);
+    } else {
+        scratch.extend_from_slice(&sample.bytes);
+        let bit = number - len;
+        scratch[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+fn mutations(sample: &Sample) -> u64 {
+    9 * sample.bytes.len() as u64
+}
+
+/// What a thread is working on, for whoever wonders why it takes so long.
+#[derive(Default)]
+struct Progress {
+    sample: AtomicUsize,
+    mutation: AtomicU64,
+    /// Cases begun so far.
+    cases: AtomicU64,
+    /// Whether it has no more to do.
+    idle: AtomicBool,
+}
+
+impl Progress {
+    fn describe(&self, samples: &[Sample]) -> String {
+        let sample = &samples[self.sample.load(Ordering::Relaxed)];
+        let mutation = self.mutation.load(Ordering::Relaxed);
+        match mutation.checked_sub(sample.bytes.len() as u64) {
+            None => format!("the first {mutation} bytes of {}", sample.name),
+            Some(bit) => {
+                format!("{} with bit {} of byte {} flipped", sample.name, bit % 8, bit / 8)
+            }
+        }
+    }
+}
+
+/// Notes the end of a thread's work, and names the case that made it panic.
+struct Shift<'a>(&'a Progress, &'a [Sample]);
+
+impl Drop for Shift<'_> {
+    fn drop(&mut self) {
+        self.0.idle.store(true, Ordering::Relaxed);
+        if thread::panicking() {
+            eprintln!("at {}", self.0.describe(self.1));
+        }
+    }
+}
+
+/// The chunks of all samples, handed out one by one.
+fn next_chunk(chunks: &[(usize, u64)], next: &AtomicUsize) -> Option<(usize, u64)> {
+    chunks.get(next.fetch_add(1, Ordering::Relaxed)).copied()
+}
+
+fn work(samples: &[Sample], chunks: &[(usize, u64)], next: &AtomicUsize, progress: &Progress) {
+    let _shift = Shift(progress, samples);
+    let mut file = Vec::new();
+    while let Some((index, start)) = next_chunk(chunks, next) {
+        let sample = &samples[index];
+        progress.sample.store(index, Ordering::Relaxed);
+        for mutation in start..mutations(sample).min(start + CHUNK) {
+            progress.mutation.store(mutation, Ordering::Relaxed);
+            progress.cases.fetch_add(1, Ordering::Relaxed);
+            spoil(sample, mutation, &mut file);
+            check(&file, mutation.is_multiple_of(JSON_EVERY));
+        }
+    }
+}
+
+/// Ends the process, naming the case, when a thread stays at one for too long: a thread that hangs
+/// cannot be made to panic.
+fn watch(samples: &[Sample], workers: &[Progress], done: &AtomicBool) {
+    let mut seen = vec![(0, Instant::now()); workers.len()];
+    while !done.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(50));
+        for (worker, (cases, since)) in workers.iter().zip(&mut seen) {
+            let now = worker.cases.load(Ordering::Relaxed);
+            if now != *cases {
+                (*cases, *since) = (now, Instant::now());
+            } else if !worker.idle.load(Ordering::Relaxed) && since.elapsed() > PATIENCE {
+                eprintln!("no end: {}", worker.describe(samples));
+                std::process::abort();
+            }
+        }
+    }
+}
+
+#[test]
+fn every_prefix_and_every_flipped_bit_is_an_error_or_a_module() {
+    let samples = samples();
+    assert!(samples.len() >= 36, "only {} samples", samples.len());
+    let chunks_of = |(index, sample): (usize, &Sample)| {
+        (0..mutations(sample))
+            .step_by(usize::try_from(CHUNK).unwrap())
+            .map(move |at| (index, at))
+            .collect::<Vec<_>>()
+    };
+    let chunks: Vec<_> = samples.iter().enumerate().flat_map(chunks_of).collect();
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let workers: Vec<Progress> = (0..threads).map(|_| Progress::default()).collect();
+    let (next, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| watch(&samples, &workers, &done));
+        let started: Vec<_> = workers
+            .iter()
+            .map(|progress| scope.spawn(|| work(&samples, &chunks, &next, progress)))
+            .collect();
+        let ended = started.into_iter().map(thread::ScopedJoinHandle::join);
+        let failed = ended.filter(Result::is_err).count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(failed, 0, "{failed} threads came upon a broken promise");
+    });
+    let checked: u64 = workers.iter().map(|worker| worker.cases.load(Ordering::Relaxed)).sum();
+    assert_eq!(checked, samples.iter().map(mutations).sum::<u64>());
+}
+
+#[test]
+fn every_allocation_is_counted() {
+    let (grown, allocations, largest) = counted(|| {
+        let mut grown = vec![0u8; 100];
+        grown.reserve_exact(900);
+        grown
+    });
+    assert_eq!((grown.len(), allocations, largest), (100, 2, 1000));
+}
+
+/// The walk sees what is in the samples; an oracle that finds nothing would find nothing wrong.
+#[test]
+fn the_walk_counts_what_the_samples_hold() {
+    let census = |name| walk(&Smf::parse(&smf_tests::sample(name).bytes).unwrap());
+    let none = Census::default();
+    assert_eq!(census("bcod.smf"), Census { sections: 2, functions: 2, ..none });
+    let note = census("note-zero-size.smf");
+    assert_eq!((note.templates, note.note_rows), (3, 4));
+    assert_eq!(census("compact.smf").templates, 2);
+    let packed = census("packed.smf");
+    assert!(packed.symbols >= 6 && packed.relocs >= 4, "{packed:?}");
+    let library = smf_tests::sample("library.lsm").bytes;
+    assert_eq!(walk_library(&Library::parse(&library).unwrap(), &library), 3);
+}

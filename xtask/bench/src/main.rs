@@ -1,0 +1,58 @@
+//! Measures smf against its peers and prints one table.
+//!
+//! `cargo xtask bench [FILTER] [--quick]`: only the measures whose names contain FILTER; `--quick`
+//! takes fewer samples and is good for nothing but seeing that everything runs.
+//!
+//! Every measure is taken in turns with its peer, a batch of one and a batch of the other, so that
+//! whatever else the machine does hits both. What is shown is the median of the batches.
+
+mod format;
+mod link;
+mod measure;
+mod object_to_smf;
+mod process;
+
+use std::fs;
+use std::process::{Command, ExitCode};
+
+use measure::{Bench, Row};
+
+fn main() -> ExitCode {
+    let (options, filters): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    if options.iter().any(|option| option != "--quick") || filters.len() > 1 {
+        eprintln!("usage: cargo xtask bench [FILTER] [--quick]");
+        return ExitCode::from(2);
+    }
+    print_machine();
+    let filter = filters.first().map_or("", String::as_str);
+    let mut bench = Bench::new(filter, !options.is_empty());
+    format::measure(&mut bench);
+    link::measure(&mut bench);
+    process::measure(&mut bench);
+    Row::print(bench.rows());
+    ExitCode::SUCCESS
+}
+
+/// What a reader of the figures must know about the machine.
+fn print_machine() {
+    let first_line = |mut command: Command| {
+        let output = command.output().map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&output).lines().next().unwrap_or("unknown").to_owned()
+    };
+    let version = |program: &str| {
+        let mut command = Command::new(program);
+        command.arg("--version");
+        first_line(command)
+    };
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    println!("cpu     {} ({count} usable)", model.map_or("unknown", |(_, model)| model));
+    println!("kernel  {}", kernel.trim());
+    println!("libc    {}", version("ldd"));
+    println!("gcc     {}", version("gcc"));
+    println!("rustc   {}", version("rustc"));
+    println!();
+}

@@ -1,0 +1,237 @@
+//! How things are measured, and the table that comes out.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// Runs something so often and says how long that took.
+pub(crate) type Contender<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
+
+/// A contender that does `work` and nothing else.
+pub(crate) fn repeat<'a, T>(mut work: impl FnMut() -> T + 'a) -> Contender<'a> {
+    Box::new(move |times| {
+        let start = Instant::now();
+        for _ in 0..times {
+            black_box(work());
+        }
+        start.elapsed()
+    })
+}
+
+/// A contender that prepares something new each time and is timed only while it uses that.
+pub(crate) fn repeat_prepared<'a, P, T>(
+    mut prepare: impl FnMut() -> P + 'a,
+    mut work: impl FnMut(&P) -> T + 'a,
+) -> Contender<'a> {
+    Box::new(move |times| {
+        let timed = |_| {
+            let prepared = prepare();
+            let start = Instant::now();
+            black_box(work(&prepared));
+            start.elapsed()
+        };
+        (0..times).map(timed).sum()
+    })
+}
+
+/// What a figure is held against.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Target {
+    /// The greatest part of the peer's time.
+    pub(crate) ratio: Option<f64>,
+    /// The longest time, in nanoseconds.
+    pub(crate) nanoseconds: Option<f64>,
+}
+
+impl Target {
+    /// Nothing is promised.
+    pub(crate) const NONE: Target = Target { ratio: None, nanoseconds: None };
+
+    pub(crate) const fn ratio(ratio: f64) -> Self {
+        Target { ratio: Some(ratio), nanoseconds: None }
+    }
+
+    pub(crate) const fn nanoseconds(nanoseconds: f64) -> Self {
+        Target { ratio: None, nanoseconds: Some(nanoseconds) }
+    }
+}
+
+/// One figure.
+pub(crate) struct Measure<'a> {
+    /// What is done.
+    pub(crate) name: &'a str,
+    /// Who else does it; empty for nobody.
+    pub(crate) peer: &'a str,
+    /// What one turn of a contender is divided by, to say the time for each of many.
+    pub(crate) per: u64,
+    /// How many batches of each contender are taken.
+    pub(crate) batches: usize,
+    pub(crate) target: Target,
+}
+
+impl Default for Measure<'_> {
+    fn default() -> Self {
+        Measure { name: "", peer: "", per: 1, batches: 400, target: Target::NONE }
+    }
+}
+
+/// A line of the table. Times are in nanoseconds.
+pub(crate) struct Row {
+    name: String,
+    ours: f64,
+    peer: Option<(String, f64)>,
+    target: Target,
+}
+
+/// Takes measures and keeps the figures.
+pub(crate) struct Bench {
+    filter: String,
+    quick: bool,
+    rows: Vec<Row>,
+}
+
+/// How long a batch takes at least.
+const BATCH: Duration = Duration::from_micros(500);
+
+impl Bench {
+    pub(crate) fn new(filter: &str, quick: bool) -> Self {
+        Bench { filter: filter.to_owned(), quick, rows: Vec::new() }
+    }
+
+    /// Whether any of these measures is wanted; asked before something costly is prepared.
+    pub(crate) fn wants(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| name.contains(&self.filter))
+    }
+
+    /// Takes the measure, unless it is filtered out.
+    pub(crate) fn take(
+        &mut self,
+        measure: &Measure<'_>,
+        ours: Contender<'_>,
+        peer: Option<Contender<'_>>,
+    ) {
+        if !self.wants(&[measure.name]) {
+            return;
+        }
+        eprintln!("measuring: {}", measure.name);
+        let batches = if self.quick { measure.batches.min(9) } else { measure.batches };
+        let mut contenders: Vec<Contender<'_>> = std::iter::once(ours).chain(peer).collect();
+        let medians = in_turns(&mut contenders, batches);
+        let each = |index: usize| medians.get(index).map(|time| time / measure.per as f64);
+        self.rows.push(Row {
+            name: measure.name.to_owned(),
+            ours: each(0).unwrap_or(f64::NAN),
+            peer: each(1).map(|time| (measure.peer.to_owned(), time)),
+            target: measure.target,
+        });
+    }
+
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+}
+
+/// The median time of one turn of each contender, in nanoseconds.
+fn in_turns(contenders: &mut [Contender<'_>], batches: usize) -> Vec<f64> {
+    let times: Vec<u64> = contenders.iter_mut().map(calibrate).collect();
+    let mut samples = vec![Vec::with_capacity(batches); contenders.len()];
+    for _ in 0..batches {
+        for ((contender, times), samples) in contenders.iter_mut().zip(&times).zip(&mut samples) {
+            samples.push(contender(*times).as_nanos() as f64 / *times as f64);
+        }
+    }
+    samples.into_iter().map(median).collect()
+}
+
+/// How many turns make a batch.
+fn calibrate(contender: &mut Contender<'_>) -> u64 {
+    let mut times = 1;
+    while contender(times) < BATCH && times < 1 << 40 {
+        times *= 2;
+    }
+    times
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_unstable_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl Row {
+    fn ratio(&self) -> Option<f64> {
+        self.peer.as_ref().map(|(_, peer)| self.ours / peer)
+    }
+
+    fn is_met(&self) -> Option<bool> {
+        let Target { ratio, nanoseconds } = self.target;
+        let ratio = ratio.map(|most| self.ratio().is_some_and(|ratio| ratio <= most));
+        let time = nanoseconds.map(|most| self.ours <= most);
+        match (ratio, time) {
+            (None, None) => None,
+            (ratio, time) => Some(ratio.unwrap_or(true) && time.unwrap_or(true)),
+        }
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let Target { ratio, nanoseconds } = self.target;
+        let targets = [ratio.map(|ratio| format!("{ratio} x")), nanoseconds.map(time)];
+        let peer = self.peer.as_ref().map(|(name, peer)| format!("{} {name}", time(*peer)));
+        [
+            self.name.clone(),
+            time(self.ours),
+            peer.unwrap_or_default(),
+            self.ratio().map(|ratio| format!("{ratio:.3} x")).unwrap_or_default(),
+            targets.into_iter().flatten().collect::<Vec<_>>().join(", "),
+            self.is_met().map_or("", |met| if met { "met" } else { "NOT MET" }).to_owned(),
+        ]
+    }
+
+    /// Prints the table.
+    pub(crate) fn print(rows: &[Row]) {
+        let head = ["measure", "ours", "peer", "ratio", "target", ""].map(str::to_owned);
+        let table: Vec<_> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
+        let mut widths = [0; 6];
+        for cells in &table {
+            for (width, cell) in widths.iter_mut().zip(cells) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        for cells in &table {
+            let cells = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+            println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        }
+    }
+}
+
+/// A time as people read it.
+fn time(nanoseconds: f64) -> String {
+    match nanoseconds {
+        ..1e3 => format!("{nanoseconds:.2} ns"),
+        ..1e6 => format!("{:.2} us", nanoseconds / 1e3),
+        _ => format!("{:.2} ms", nanoseconds / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_met_when_all_of_it_is() {
+        let row = |ours, target| Row {
+            name: String::new(),
+            ours,
+            peer: Some((String::new(), 100.0)),
+            target,
+        };
+        let both = Target { ratio: Some(0.3), nanoseconds: Some(20.0) };
+        assert_eq!(row(20.0, both).is_met(), Some(true));
+        assert_eq!(row(25.0, both).is_met(), Some(false));
+        assert_eq!(row(35.0, Target::ratio(0.3)).is_met(), Some(false));
+        assert_eq!(row(35.0, Target::NONE).is_met(), None);
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
+    }
+}

@@ -1,0 +1,200 @@
+//! Every check there is, in the order in which they fail soonest.
+//!
+//! `.ci/run` gets what these steps need and calls this. A step that lacks something says so and is
+//! counted as skipped, never as passed.
+
+use std::fs;
+use std::time::Instant;
+
+use crate::error::Error;
+use crate::shell::{cargo, command, root, target};
+use crate::{samples, tidy};
+
+/// How a step came out.
+enum Outcome {
+    /// So many checks passed.
+    Passed(u64),
+    /// What the machine lacks.
+    Skipped(String),
+}
+
+type Step = (&'static str, fn() -> Result<Outcome, Error>);
+
+const STEPS: [Step; 10] = [
+    ("tidy", || tidy::run().map(|()| Outcome::Passed(1))),
+    ("format", format),
+    ("clippy", clippy),
+    ("test", test),
+    ("docs", docs),
+    ("samples", || samples::run().map(|()| Outcome::Passed(1))),
+    ("readme", readme),
+    ("freestanding", freestanding),
+    ("architectures", architectures),
+    ("fuzz", fuzz),
+];
+
+/// How long each fuzz target runs, in seconds.
+const FUZZ_SECONDS: u32 = 20;
+
+/// What the module that the README runs returns.
+const README_OUTPUT: &str = "42\n";
+
+pub(crate) fn run(wanted: &[String]) -> Result<(), Error> {
+    if wanted == ["list"] {
+        STEPS.iter().for_each(|(name, _)| println!("{name}"));
+        return Ok(());
+    }
+    let unknown = wanted.iter().find(|name| STEPS.iter().all(|(step, _)| step != name));
+    if let Some(name) = unknown {
+        return Err(Error::NoSuchStep(name.clone()));
+    }
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut summary = Vec::new();
+    for (name, step) in STEPS {
+        if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        println!("\n== {name}");
+        let start = Instant::now();
+        let outcome = step();
+        let seconds = start.elapsed().as_secs();
+        summary.push(match outcome {
+            Ok(Outcome::Passed(count)) => {
+                passed += count;
+                format!("{name}: ok, {seconds} s")
+            }
+            Ok(Outcome::Skipped(missing)) => {
+                skipped += 1;
+                format!("{name}: SKIPPED, {missing}")
+            }
+            Err(error) => {
+                failed += 1;
+                format!("{name}: FAILED, {error}")
+            }
+        });
+    }
+    println!("\n== summary");
+    summary.iter().for_each(|line| println!("{line}"));
+    if skipped != 0 {
+        println!("{skipped} steps skipped");
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { Ok(()) } else { Err(Error::Broken(failed, "steps")) }
+}
+
+fn format() -> Result<Outcome, Error> {
+    cargo("fmt --all --check").run()?;
+    cargo("fmt --manifest-path fuzz/Cargo.toml --check").run()?;
+    Ok(Outcome::Passed(2))
+}
+
+fn clippy() -> Result<Outcome, Error> {
+    for features in ["--workspace", "--package smf-loader --no-default-features"] {
+        cargo(&format!("clippy {features} --all-targets --quiet -- -D warnings")).run()?;
+    }
+    Ok(Outcome::Passed(2))
+}
+
+/// What the README tells to run, and as many checks as it has tests.
+fn test() -> Result<Outcome, Error> {
+    let mut passed = 0;
+    let tests = cargo("test --no-fail-fast").env("CI", "1");
+    tests.for_each_line(|line| {
+        println!("{line}");
+        passed += passed_tests(line).unwrap_or(0);
+    })?;
+    Ok(Outcome::Passed(passed))
+}
+
+/// The number in a line such as `test result: ok. 12 passed; 0 failed; ...`.
+fn passed_tests(line: &str) -> Option<u64> {
+    let result = line.strip_prefix("test result: ")?;
+    let (_, counts) = result.split_once(". ")?;
+    counts.split_once(" passed;")?.0.parse().ok()
+}
+
+fn docs() -> Result<Outcome, Error> {
+    cargo("doc --workspace --no-deps --quiet").env("RUSTDOCFLAGS", "-D warnings").run()?;
+    Ok(Outcome::Passed(1))
+}
+
+/// The command with which the README runs a module, word for word.
+fn readme() -> Result<Outcome, Error> {
+    let path = root().join("README.md");
+    let text = fs::read_to_string(&path).map_err(|error| Error::File(path.clone(), error))?;
+    let line = text.lines().map(|line| line.trim().trim_start_matches("$ "));
+    let mut runs =
+        line.filter(|line| line.starts_with("cargo run ") && line.contains(" smf -- run "));
+    let line = runs.next().ok_or(Error::Missing("command that runs a module", path.clone()))?;
+    println!("$ {line}");
+    let found = command(line).output()?;
+    print!("{found}");
+    if found == README_OUTPUT {
+        return Ok(Outcome::Passed(1));
+    }
+    Err(Error::Output { command: line.to_owned(), expected: README_OUTPUT, found })
+}
+
+fn freestanding() -> Result<Outcome, Error> {
+    let target = "x86_64-unknown-none";
+    if !has_target(target) {
+        return Ok(Outcome::Skipped(format!("the target {target} is not installed")));
+    }
+    cargo("build --package smf-core --no-default-features --target").args([target]).run()?;
+    Ok(Outcome::Passed(1))
+}
+
+fn architectures() -> Result<Outcome, Error> {
+    let targets = ["aarch64-unknown-linux-gnu", "riscv64gc-unknown-linux-gnu"];
+    if let Some(target) = targets.iter().find(|target| !has_target(target)) {
+        return Ok(Outcome::Skipped(format!("the target {target} is not installed")));
+    }
+    for target in targets {
+        cargo("check --package smf-core --target").args([target]).run()?;
+    }
+    Ok(Outcome::Passed(2))
+}
+
+/// Whether the standard library for `target` is there.
+fn has_target(target: &str) -> bool {
+    let directory = command("rustc --print target-libdir --target").args([target]).output();
+    directory.is_ok_and(|directory| fs::exists(directory.trim()).unwrap_or(false))
+}
+
+fn fuzz() -> Result<Outcome, Error> {
+    if !cargo("+nightly fuzz --version").succeeds() {
+        return Ok(Outcome::Skipped("no nightly toolchain, or no cargo-fuzz".to_owned()));
+    }
+    let targets = cargo("+nightly fuzz list").output()?;
+    let mut passed = 0;
+    for fuzz_target in targets.lines() {
+        let corpus = target().join("fuzz-corpus").join(fuzz_target);
+        fs::create_dir_all(&corpus).map_err(|error| Error::File(corpus.clone(), error))?;
+        cargo(&format!("+nightly fuzz run {fuzz_target}"))
+            .args([corpus.as_os_str(), "tests/samples".as_ref()])
+            .args([
+                "--",
+                "-timeout=10",
+                "-rss_limit_mb=1024",
+                "-verbosity=0",
+                "-print_final_stats=1",
+            ])
+            .args([format!("-max_total_time={FUZZ_SECONDS}")])
+            .run()?;
+        passed += 1;
+    }
+    Ok(Outcome::Passed(passed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_the_tests_that_passed() {
+        let line = "test result: ok. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out";
+        assert_eq!(passed_tests(line), Some(12));
+        assert_eq!(passed_tests("test result: FAILED. 7 passed; 1 failed; 0 ignored"), Some(7));
+        assert_eq!(passed_tests("test a::passed ... ok"), None);
+    }
+}

@@ -1,0 +1,56 @@
+//! The sizes of what is shipped, built as it is shipped.
+
+use std::fs;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::shell::{cargo, command, target};
+
+pub(crate) fn run() -> Result<(), Error> {
+    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
+    cargo("build --quiet --release --package smf-loader --lib --no-default-features").run()?;
+    let release = target().join("release");
+    let stripped = target().join("libsmf_loader.stripped.so");
+    command("strip --strip-unneeded -o")
+        .args([stripped.as_path(), &release.join("libsmf_loader.so")])
+        .run()?;
+
+    let format = core_text("--no-default-features")?;
+    let core = core_text("")?;
+
+    println!();
+    print_size("libsmf_loader.so, stripped", size(&stripped)?);
+    print_size("libsmf_loader.a", size(&release.join("libsmf_loader.a"))?);
+    print_size("smf", size(&release.join("smf"))?);
+    print_size("smf-core, text, format alone", format);
+    print_size("smf-core, text", core);
+    Ok(())
+}
+
+/// Code and read-only data of the core with these features.
+fn core_text(features: &str) -> Result<u64, Error> {
+    // Whole-program optimisation leaves no machine code in the library of one crate.
+    let directory = target().join("footprint");
+    cargo(&format!("build --quiet --release --package smf-core {features} --target-dir"))
+        .args([directory.as_path()])
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .run()?;
+    text_size(&directory.join("release").join("libsmf_core.rlib"))
+}
+
+fn print_size(what: &str, bytes: u64) {
+    println!("{what:32} {bytes:>10} bytes");
+}
+
+fn size(path: &Path) -> Result<u64, Error> {
+    let metadata = fs::metadata(path).map_err(|error| Error::File(path.to_owned(), error))?;
+    Ok(metadata.len())
+}
+
+/// Code and read-only data of all objects in an archive.
+fn text_size(archive: &Path) -> Result<u64, Error> {
+    let table = command("size --totals").args([archive]).output()?;
+    // The header, a line for each object, and the totals, whose first column is the text.
+    let total = table.lines().last().and_then(|line| line.split_whitespace().next()?.parse().ok());
+    total.ok_or_else(|| Error::Missing("line of totals", archive.to_owned()))
+}

@@ -1,0 +1,58 @@
+//! The chores of the project: `cargo xtask CHORE`.
+//!
+//! Nothing here is shipped and nothing depends on a crate, so that a chore starts at once. Each chore
+//! prints the commands it runs, as they could be typed.
+
+mod ci;
+mod error;
+mod footprint;
+mod samples;
+mod shell;
+mod tidy;
+
+use std::process::ExitCode;
+
+use error::Error;
+use shell::cargo;
+
+const USAGE: &str = "\
+usage: cargo xtask CHORE
+
+  ci [STEP...]               every check there is, or only these; `ci list` names them
+  tidy                       the rules of the house that no compiler checks
+  samples                    holds tests/samples against its list and against the `smf` binary
+  bench [FILTER] [--quick]   measures smf against its peers
+  footprint                  the sizes of what is shipped
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((chore, arguments)) = arguments.split_first() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let outcome = match chore.as_str() {
+        "ci" => ci::run(arguments),
+        "tidy" => tidy::run(),
+        "samples" => samples::run(),
+        "bench" => bench(arguments),
+        "footprint" => footprint::run(),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The benchmarks are a package of their own, because of the peers that it brings along.
+fn bench(arguments: &[String]) -> Result<(), Error> {
+    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
+    cargo("run --quiet --release --package smf-bench --").args(arguments).run()
+}

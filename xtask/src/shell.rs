@@ -1,0 +1,100 @@
+//! Commands, run at the top of the repository and printed as they could be typed.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
+
+use crate::error::Error;
+
+/// The top of the repository.
+pub(crate) fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into()))
+}
+
+/// A command to be run.
+pub(crate) struct Command {
+    command: process::Command,
+    shown: String,
+}
+
+/// `program` and its arguments, separated by spaces.
+pub(crate) fn command(line: &str) -> Command {
+    let mut words = line.split_whitespace();
+    let mut command = process::Command::new(words.next().unwrap_or_default());
+    command.args(words).current_dir(root()).stdin(Stdio::null());
+    Command { command, shown: line.to_owned() }
+}
+
+/// `cargo` with these arguments, separated by spaces.
+pub(crate) fn cargo(line: &str) -> Command {
+    command(&format!("cargo {line}"))
+}
+
+impl Command {
+    pub(crate) fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        for argument in arguments {
+            self.shown = format!("{} {}", self.shown, argument.as_ref().display());
+            self.command.arg(argument);
+        }
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.shown = if value.contains(' ') {
+            format!("{name}=\"{value}\" {}", self.shown)
+        } else {
+            format!("{name}={value} {}", self.shown)
+        };
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it, showing what it prints.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        println!("$ {}", self.shown);
+        let status = self.command.status();
+        self.judge(status.map(|status| (status, ()))).map(drop)
+    }
+
+    /// Runs it and hands each line that it prints to `line` while it does.
+    pub(crate) fn for_each_line(mut self, mut line: impl FnMut(&str)) -> Result<(), Error> {
+        println!("$ {}", self.shown);
+        let child = self.command.stdout(Stdio::piped()).spawn();
+        let status = child.and_then(|mut child| {
+            let lines = child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
+            for text in lines {
+                line(&text?);
+            }
+            child.wait()
+        });
+        self.judge(status.map(|status| (status, ()))).map(drop)
+    }
+
+    /// Runs it and returns what it printed; says nothing.
+    pub(crate) fn output(mut self) -> Result<String, Error> {
+        let output = self.command.stderr(Stdio::inherit()).output();
+        let output = output.map(|output| (output.status, output.stdout));
+        self.judge(output).map(|stdout| String::from_utf8_lossy(&stdout).into_owned())
+    }
+
+    /// Whether it starts and succeeds; says nothing.
+    pub(crate) fn succeeds(mut self) -> bool {
+        let silent = self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        silent.status().is_ok_and(|status| status.success())
+    }
+
+    fn judge<T>(self, outcome: std::io::Result<(process::ExitStatus, T)>) -> Result<T, Error> {
+        match outcome {
+            Ok((status, output)) if status.success() => Ok(output),
+            Ok((status, _)) => Err(Error::Status(self.shown, status)),
+            Err(error) => Err(Error::Start(self.shown, error)),
+        }
+    }
+}
