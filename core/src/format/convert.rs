@@ -45,6 +45,13 @@ pub enum Dropped<'d> {
         /// Its kind.
         kind: SymbolKind,
     },
+    /// Something about a symbol that is otherwise kept.
+    Detail {
+        /// Its name.
+        name: &'d [u8],
+        /// What about it.
+        what: &'static str,
+    },
     /// A relocation: its kind has no number, or its symbol or section was dropped.
     Reloc {
         /// The name of the section that held it.
@@ -72,6 +79,9 @@ impl fmt::Display for Dropped<'_> {
                 write!(f, "section {} ({kind})", name.escape_ascii())
             }
             Dropped::Symbol { name, kind } => write!(f, "symbol {} ({kind})", name.escape_ascii()),
+            Dropped::Detail { name, what } => {
+                write!(f, "{what} of symbol {}", name.escape_ascii())
+            }
             Dropped::Reloc { table, index, kind, symbol } => write!(
                 f,
                 "relocation {index} of {} ({kind} against {})",
@@ -221,6 +231,7 @@ impl<'d> Conversion<'d> {
             let symbol = symbol?;
             match self.new_symbol(&symbol) {
                 Some(new) => {
+                    self.note_details(&symbol, &new);
                     self.symbol_numbers.push(u32::try_from(self.symbols.len()).ok());
                     self.symbols.push(new);
                 }
@@ -231,6 +242,17 @@ impl<'d> Conversion<'d> {
             }
         }
         Ok(())
+    }
+
+    /// Lists what a kept symbol loses: the section of a type, which needs none, and being a section.
+    fn note_details(&mut self, symbol: &Symbol<'d>, new: &NewSymbol<'d>) {
+        let name = symbol.name();
+        if new.place == Place::Unstated && symbol.section.is_some() && !new.kind.has_address() {
+            self.dropped.push(Dropped::Detail { name, what: "the section" });
+        }
+        if new.kind != symbol.kind {
+            self.dropped.push(Dropped::Detail { name, what: "the kind `section`" });
+        }
     }
 
     fn new_symbol(&self, symbol: &Symbol<'d>) -> Option<NewSymbol<'d>> {
