@@ -299,7 +299,7 @@ impl Spec {
     pub fn assert_read(&self, smf: &Smf<'_>) {
         assert_eq!(smf.layout(), self.layout);
         assert_eq!(smf.base(), self.stub.len() as u64);
-        self.assert_header(smf.header());
+        self.assert_header(&smf.header());
         let found: Vec<_> = smf.sections().iter().collect();
         assert_eq!(found.len(), self.sections.len());
         for (found, section) in found.iter().zip(&self.sections) {

@@ -216,7 +216,7 @@ proptest! {
             exported_count: 0,
             stub_size: 0,
             data_offset: 0,
-            ..*smf.header()
+            ..smf.header()
         };
         assert_eq!(header(&old), header(&new));
     }

@@ -167,7 +167,7 @@ pub fn without_stub(smf: &Smf<'_>) -> Result<Vec<u8>, ConvertError> {
     let file = smf.file();
     let len = file.len() as u64 - smf.base();
     let mut module = slice(file, smf.base(), len).unwrap_or(&[]).to_vec();
-    let mut header = *smf.header();
+    let mut header = smf.header();
     (header.stub_size, header.data_offset) = (0, 0);
     header.flags.0 &= !Flags::HAS_STUB;
     let at = usize::try_from(smf.header_offset() - smf.base()).unwrap_or(usize::MAX);
@@ -355,7 +355,7 @@ impl<'d> Conversion<'d> {
                 payload,
             });
         }
-        let (header, layout) = (*self.smf.header(), self.layout);
+        let (header, layout) = (self.smf.header(), self.layout);
         let module = Module { layout, header, stub, sections: &sections, symbols: &self.symbols };
         Ok(Converted { bytes: module.to_vec()?, dropped: self.dropped })
     }

@@ -52,10 +52,10 @@ fn magic_before_end(data: &[u8], len: usize) -> Option<u64> {
 }
 
 #[inline]
-fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<Header> {
+fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<&[u8; NATIVE_HEADER]> {
     let at = usize::try_from(at).ok()?;
     data.get(..at.checked_add(layout.header_len())?)?;
-    array(data, at).map(|bytes| Header::decode(bytes, layout))
+    array(data, at)
 }
 
 /// A packed header at the end: a module, or the shared object of a dynlib before it.
@@ -77,7 +77,7 @@ fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, Forma
 #[inline]
 fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
     let header = header_at(data, layout, at).ok_or(FormatError::NoLayout { at })?;
-    let declared = u64::from(header.data_offset);
+    let declared = u64::from(Header::decode(header, layout).data_offset);
     let here = Smf::open(data, layout, header, at, declared, limits);
     match here {
         Ok(smf) if is_plausible(&smf) => Ok(smf),
@@ -119,7 +119,7 @@ fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
 fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
     let open = |layout| {
         let header = header_at(data, layout, 0).ok_or(FormatError::NoLayout { at: 0 })?;
-        let declared = u64::from(header.data_offset);
+        let declared = u64::from(Header::decode(header, layout).data_offset);
         let at_declared = Smf::open(data, layout, header, 0, declared, limits);
         match at_declared {
             Err(_) if declared != 0 => {
@@ -187,7 +187,7 @@ fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> For
 fn find_base(
     data: &[u8],
     layout: Layout,
-    header: Header,
+    header: &[u8; NATIVE_HEADER],
     at: u64,
     limits: Limits,
 ) -> Result<Option<u64>, FormatError> {
@@ -232,6 +232,7 @@ fn looks_like_entry(entry: &[u8]) -> bool {
 struct BaseSearch<'d> {
     data: &'d [u8],
     layout: Layout,
+    bytes: &'d [u8; NATIVE_HEADER],
     header: Header,
     at: u64,
     limits: Limits,
@@ -242,11 +243,18 @@ struct BaseSearch<'d> {
 }
 
 impl<'d> BaseSearch<'d> {
-    fn new(data: &'d [u8], layout: Layout, header: Header, at: u64, limits: Limits) -> Self {
+    fn new(
+        data: &'d [u8],
+        layout: Layout,
+        bytes: &'d [u8; NATIVE_HEADER],
+        at: u64,
+        limits: Limits,
+    ) -> Self {
+        let header = Header::decode(bytes, layout);
         let left = 4 * data.len() as u64 + 65_536;
         let before = usize::try_from(at).ok().and_then(|at| data.get(..at)).unwrap_or(&[]);
         let unended = unended(before) as u64;
-        BaseSearch { data, layout, header, at, limits, left, unended }
+        BaseSearch { data, layout, bytes, header, at, limits, left, unended }
     }
 
     /// The one base in `first..end`.
@@ -280,7 +288,7 @@ impl<'d> BaseSearch<'d> {
 
     /// Whether everything fits at `base`.
     fn fits(&mut self, base: u64) -> Result<bool, FormatError> {
-        let Self { data, layout, header, at, limits, .. } = *self;
+        let Self { data, layout, bytes, header, at, limits, .. } = *self;
         let Ok(table) = section_table(data, layout, &header, at, base) else { return Ok(false) };
         for (_, _, entry) in table.entries(layout) {
             self.spend(layout.section_stride() as u64)?;
@@ -291,7 +299,7 @@ impl<'d> BaseSearch<'d> {
         }
         self.spend(table.table.len() as u64 + self.unended)?;
         self.spend(u64::from(header.symbol_count) * SYMBOL as u64)?;
-        let Ok(smf) = Smf::open(data, layout, header, at, base, limits) else { return Ok(false) };
+        let Ok(smf) = Smf::open(data, layout, bytes, at, base, limits) else { return Ok(false) };
         for symbol in smf.symbols().iter() {
             let Ok(symbol) = symbol else { return Ok(false) };
             self.spend((SYMBOL + symbol.name().len()) as u64)?;

@@ -11,7 +11,7 @@ use super::error::{FormatError, Table};
 use super::functions::{self, Functions};
 use super::header::{Compression, Header};
 use super::image::ImagePlan;
-use super::layout::{Layout, PACKED_HEADER, SYMBOL};
+use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
 use super::section::{Section, SectionFlags, SectionKind, Sections};
@@ -38,7 +38,8 @@ impl Default for Limits {
 /// A module in its file. A view: it borrows the bytes and owns nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Smf<'d> {
-    header: Header,
+    /// The header's bytes: most of its fields are never asked for.
+    header: &'d [u8; NATIVE_HEADER],
     header_offset: u64,
     /// With the section table inside, in which the symbols lie, and the file inside that: a view is
     /// handed on by value, and the fewer bytes it has, the faster a file opens.
@@ -67,11 +68,12 @@ impl<'d> Smf<'d> {
     pub(super) fn open(
         data: &'d [u8],
         layout: Layout,
-        header: Header,
+        bytes: &'d [u8; NATIVE_HEADER],
         at: u64,
         base: u64,
         limits: Limits,
     ) -> Result<Self, FormatError> {
+        let header = Header::decode(bytes, layout);
         if base > data.len() as u64 {
             let at = at + layout.header_fields().data_offset as u64;
             return Err(FormatError::StubOutside { size: base, at });
@@ -93,7 +95,7 @@ impl<'d> Smf<'d> {
         };
         let defaults = (found.code, found.data);
         let symbols = Symbols::new(table, table_offset, strings, sections, defaults);
-        Ok(Smf { header, header_offset: at, symbols })
+        Ok(Smf { header: bytes, header_offset: at, symbols })
     }
 
     /// The layout.
@@ -102,8 +104,8 @@ impl<'d> Smf<'d> {
     }
 
     /// The header.
-    pub fn header(&self) -> &Header {
-        &self.header
+    pub fn header(&self) -> Header {
+        Header::decode(self.header, self.layout())
     }
 
     /// Where the header stands, from the first byte of the file.
@@ -323,7 +325,7 @@ impl<'d> Smf<'d> {
     }
 
     fn verify_entry_point(&self) -> Result<(), FormatError> {
-        let offset = self.header.entry_point;
+        let offset = self.header().entry_point;
         let at = self.header_offset + self.layout().header_fields().entry_point as u64;
         match self.code() {
             _ if offset == 0 => Ok(()),
