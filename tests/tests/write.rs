@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use smf_core::format::convert::{Dropped, convert};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload};
 use smf_core::format::{
-    Binding, Flags, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, Smf, SymbolFlags,
-    SymbolKind,
+    Binding, Flags, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, Smf, Symbol,
+    SymbolFlags, SymbolKind,
 };
 use smf_tests::spec::{Spec, is_ambiguous};
 
@@ -165,9 +165,35 @@ fn assert_unsayable(old: &Smf<'_>, layout: Layout, dropped: &[Dropped<'_>]) {
                 let dropped_with = lost(is_section, table) || lost(is_symbol, symbol);
                 assert!(layout.reloc_number(kind).is_none() || dropped_with, "{item}");
             }
+            Dropped::Detail { name, what } => {
+                assert_eq!((layout, lost(is_symbol, name)), (Layout::Native, false));
+                let mut symbols = old.symbols().iter().map(Result::unwrap);
+                let symbol = symbols.find(|symbol| symbol.name() == name).unwrap();
+                assert_eq!(detail_lost(&symbol), Some(what));
+            }
             Dropped::Stub { .. } => assert_eq!(layout, Layout::Native),
             _ => panic!("{item}"),
         }
+    }
+}
+
+/// What a symbol of the packed layout says that the native one has no words for, if it says it.
+fn detail_lost(symbol: &Symbol<'_>) -> Option<&'static str> {
+    match symbol.kind {
+        SymbolKind::Section => Some("the kind `section`"),
+        kind if !kind.has_address() && symbol.section.is_some() => Some("the section"),
+        _ => None,
+    }
+}
+
+/// Asserts that every detail that was lost is listed.
+fn assert_details(old: &Smf<'_>, layout: Layout, dropped: &[Dropped<'_>]) {
+    if layout != Layout::Native {
+        return;
+    }
+    for symbol in old.symbols().iter().map(Result::unwrap) {
+        let gone = |d: &Dropped<'_>| matches!(d, Dropped::Symbol { name, .. } | Dropped::Detail { name, .. } if *name == symbol.name());
+        assert!(detail_lost(&symbol).is_none() || dropped.iter().any(gone));
     }
 }
 
@@ -200,6 +226,7 @@ proptest! {
         middle.verify().unwrap();
         assert_same(&old, &middle, &there.dropped);
         assert_unsayable(&old, other, &there.dropped);
+        assert_details(&old, other, &there.dropped);
 
         let back = convert(&middle, spec.layout()).unwrap();
         assert_eq!(back.dropped, []);
