@@ -244,6 +244,14 @@ impl Writer<'_, '_> {
         self.put(spot, low).ok_or(Refusal::Range)
     }
 
+    /// Whether a reference is to the module itself, and not behind the section it is to.
+    fn is_inside(&self, to: Located, addend: i64) -> bool {
+        let Located::At { home, offset } = to else { return false };
+        let size = self.work.placement.homes.get(home).map_or(0, |home| home.size);
+        let end = offset.checked_add(addend).map(|at| u64::try_from(at).unwrap_or(0));
+        end.is_some_and(|at| at <= size)
+    }
+
     fn address(
         &mut self,
         spot: Spot,
@@ -255,6 +263,9 @@ impl Writer<'_, '_> {
         let kind = match (bytes, signed, self.work.layout) {
             (8, ..) => RelocKind::Abs64,
             (4, false, Layout::Packed) => RelocKind::Abs32,
+            // Below 2 GiB, where modules with 32-bit addresses are placed, it reads the same with its
+            // sign.
+            (4, true, Layout::Packed) if self.is_inside(to, addend) => RelocKind::Abs32,
             (4, false, _) => {
                 return Err(Refusal::Why(
                     "needs an address in 32 bits, which the native layout cannot express; compile with -fPIC",
@@ -262,7 +273,7 @@ impl Writer<'_, '_> {
             }
             (4, true, _) => {
                 return Err(Refusal::Why(
-                    "sign-extends an address of 32 bits, which a module cannot express; compile with -fPIC",
+                    "sign-extends an address of 32 bits that may lie anywhere, which a module cannot express; compile with -fPIC",
                 ));
             }
             _ => {

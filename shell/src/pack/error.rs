@@ -206,7 +206,7 @@ impl fmt::Display for PackWarning {
             ),
             W::LowAddress { object, section } => write!(
                 f,
-                "{object}, section `{section}`: holds 32-bit addresses and will only load below 4 GiB; compile with -fPIC"
+                "{object}, section `{section}`: holds 32-bit addresses and has to be placed below 2 GiB; compile with -fPIC"
             ),
             W::AbsoluteNotExported { name } => {
                 write!(f, "`{name}` is an absolute symbol and is not exported")

@@ -202,7 +202,7 @@ pub(super) fn is_called(name: &[u8], wanted: &[u8]) -> bool {
 
 /// Whether the loader will have to write to the section.
 fn has_addresses(section: &Section<'_>) -> bool {
-    let kinds = [elf::R_X86_64_64.0, elf::R_X86_64_32.0];
+    let kinds = [elf::R_X86_64_64.0, elf::R_X86_64_32.0, elf::R_X86_64_32S.0];
     section.relocs.iter().copied().flatten().any(|rela| kinds.contains(&decode(rela, 0).0))
 }
 

@@ -233,12 +233,19 @@ fn addresses_of_32_bits_are_kept_where_the_layout_has_them() {
 }
 
 #[test]
-fn signed_addresses_of_32_bits_are_refused() {
-    let error = refusal(&c("char a[9]; int go(int i) { return a[i]; }", &["-O2", "-fno-pie"]));
-    assert_eq!(
-        error,
-        "a.o, section `.text`: R_X86_64_32S against `a` sign-extends an address of 32 bits, which a module cannot express; compile with -fPIC"
-    );
+fn signed_addresses_of_32_bits_are_kept_inside_the_module() {
+    let object = c("char a[9]; int go(int i) { return a[i]; }", &["-O2", "-fno-pie"]);
+    let open = packed(&object).relocs(".text", false);
+    assert_eq!(open.iter().filter(|reloc| reloc.0.kind == RelocKind::Abs32).count(), 1);
+    let why = "sign-extends an address of 32 bits that may lie anywhere, which a module cannot express; compile with -fPIC";
+    let error = code_refusal("movq $far, %rax\n ret");
+    assert!(error.ends_with(&format!("R_X86_64_32S against `far` {why}")), "{error}");
+    // Behind its section it might be above 2 GiB.
+    let error = refusal(&asm(".text\n.globl go\ngo: movq $go+100, %rax\n ret"));
+    assert!(error.contains(why), "{error}");
+    let options = Options { layout: Layout::Native, ..Options::default() };
+    let error = try_pack(&[("a.o", &object)], &options).err().unwrap().to_string();
+    assert!(error.contains(why), "{error}");
     // Of a number that fits, it is as good as any.
     let made = with_number("movq $n, %rax\n ret", "0x7fffffff").unwrap();
     assert_eq!(made.code()[3..7], [0xff, 0xff, 0xff, 0x7f]);
