@@ -72,7 +72,7 @@ impl<'d> Image<'d> {
             segments.push(segment(region)?);
         }
         let pages = self.pages.publish(&segments)?;
-        Ok(Module::new(self.smf, pages, self.exports))
+        Ok(Module::new(self.smf, pages, segments, self.exports))
     }
 }
 

@@ -1,19 +1,29 @@
 //! A module that can be called, until it is dropped.
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 use super::resolve::{Exports, Resolve};
 use crate::format::{Flags, Smf, SymbolKind};
-use crate::memory::PublishedPages;
+use crate::memory::{Protection, PublishedPages, Segment};
 
 /// A linked module. Dropping it unmaps its code and data: no address of it may be used after that.
 pub struct Module<'d> {
     smf: Smf<'d>,
     pages: PublishedPages,
+    /// How the pages are protected.
+    segments: Vec<Segment>,
     exports: Exports<'d>,
 }
 
 impl<'d> Module<'d> {
-    pub(super) fn new(smf: Smf<'d>, pages: PublishedPages, exports: Exports<'d>) -> Self {
-        Module { smf, pages, exports }
+    pub(super) fn new(
+        smf: Smf<'d>,
+        pages: PublishedPages,
+        segments: Vec<Segment>,
+        exports: Exports<'d>,
+    ) -> Self {
+        Module { smf, pages, segments, exports }
     }
 
     /// The file it was made from.
@@ -52,6 +62,15 @@ impl<'d> Module<'d> {
                 function && symbol.value == 0 && symbol.section == Some(code)
             });
             first.filter(|_| header.flags.has(Flags::EXECUTABLE)).and_then(|s| self.exports.address(&s))
+        })
+    }
+
+    /// The addresses of the pages that can run, in rising order.
+    pub fn code(&self) -> impl Iterator<Item = Range<usize>> {
+        let executable = |segment: &&Segment| segment.protection == Protection::ReadExecute;
+        self.segments.iter().filter(executable).map(|segment| {
+            let start = self.pages.address().saturating_add(segment.offset.bytes());
+            start..start.saturating_add(segment.size.bytes())
         })
     }
 
