@@ -14,6 +14,8 @@ pub(crate) enum Call {
     Read,
     Map,
     MapFile(Protection),
+    MapOver,
+    CopyMapping,
     MemoryFile,
     TemporaryFile,
     Resize,

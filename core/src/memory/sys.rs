@@ -14,7 +14,7 @@ use core::ptr::{self, NonNull};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::{self, retry_on_intr};
-use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
+use rustix::mm::{self, Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 use rustix::thread::{MembarrierCommand, membarrier};
 use rustix::time::ClockId;
 
@@ -193,6 +193,62 @@ pub(super) unsafe fn map_file(
     let flags = MapFlags::SHARED | MapFlags::FIXED;
     // SAFETY: MAP_FIXED replaces what is the caller's own and unused.
     unsafe { mm::mmap(start.as_ptr().cast(), len, flags_of(protection), flags, file, 0) }?;
+    Ok(())
+}
+
+/// `mmap(2)` of the first `len` bytes of `file` where the kernel likes, shared.
+///
+/// The memory is the caller's to `unmap`; what lies beyond the end of the file is as in [`map_file`].
+pub(super) fn map_file_anywhere(
+    file: &OwnedFd,
+    len: usize,
+    protection: Protection,
+) -> Result<NonNull<u8>, Errno> {
+    #[cfg(test)]
+    faults::check(Call::MapFile(protection))?;
+    let (anywhere, flags) = (ptr::null_mut(), MapFlags::SHARED);
+    // SAFETY: without MAP_FIXED the kernel maps memory only where there was none.
+    let start = unsafe { mm::mmap(anywhere, len, flags_of(protection), flags, file, 0) }?;
+    // The kernel maps nothing at address 0 unless told to with MAP_FIXED.
+    Ok(NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?)
+}
+
+/// `mmap(2)` of private, anonymous, zero-filled memory over what is mapped from `start`.
+///
+/// # Safety
+///
+/// As for [`map_file`].
+pub(super) unsafe fn map_over(
+    start: NonNull<u8>,
+    len: usize,
+    protection: Protection,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::MapOver)?;
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+    let start = start.as_ptr().cast();
+    // SAFETY: MAP_FIXED replaces what is the caller's own and unused.
+    unsafe { mm::mmap_anonymous(start, len, flags_of(protection), flags) }?;
+    Ok(())
+}
+
+/// `mremap(2)` with an old size of 0: maps `len` bytes of what is shared at `pattern`, from there on
+/// and with its protection, over what is mapped from `start`.
+///
+/// # Safety
+///
+/// * `pattern` is the start of a live, shared mapping of the caller.
+/// * `start` to `start + len` are as for [`map_file`], and not in that mapping.
+pub(super) unsafe fn copy_mapping(
+    pattern: NonNull<u8>,
+    start: NonNull<u8>,
+    len: usize,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::CopyMapping)?;
+    let (pattern, start) = (pattern.as_ptr().cast(), start.as_ptr().cast());
+    // SAFETY: the place is the caller's own and unused; the pattern stays as it is.
+    unsafe { mm::mremap_fixed(pattern, 0, len, MremapFlags::MAYMOVE, start) }?;
     Ok(())
 }
 

@@ -45,6 +45,11 @@ pub(super) struct Blocks {
 
 static BLOCKS: Mutex<Option<Blocks>> = Mutex::new(None);
 
+/// Tools may be switched on at any time, and what is mapped by then must have been mapped for them.
+fn options() -> CodeMemoryOptions {
+    CodeMemoryOptions { perf_map: true, ..CodeMemoryOptions::default() }
+}
+
 /// All blocks, for as long as the guard lives.
 fn lock() -> MutexGuard<'static, Option<Blocks>> {
     // Nothing panics while it holds the lock, and every step leaves the blocks whole.
@@ -53,7 +58,7 @@ fn lock() -> MutexGuard<'static, Option<Blocks>> {
 
 /// Does something with all blocks.
 pub(super) fn with<T>(act: impl FnOnce(&mut Blocks) -> T) -> T {
-    act(lock().get_or_insert_with(|| Blocks::new(CodeMemoryOptions::default())))
+    act(lock().get_or_insert_with(|| Blocks::new(options())))
 }
 
 impl Blocks {
@@ -69,7 +74,7 @@ impl Blocks {
         let options = CodeMemoryOptions {
             ceiling_bytes: bytes,
             ceiling_blocks: blocks,
-            ..CodeMemoryOptions::default()
+            ..options()
         };
         self.replace(CodeMemory::new(options));
         Ok(())
@@ -88,7 +93,7 @@ impl Blocks {
     pub(super) fn allocate(&mut self, size: u64, usage: PageUse) -> Result<usize, ApiError> {
         let address = match self.memory.allocate_pages(size, usage) {
             Err(ExecError::Forked) => {
-                self.replace(CodeMemory::default());
+                self.replace(CodeMemory::new(options()));
                 self.memory.allocate_pages(size, usage)?
             }
             result => result?,

@@ -26,6 +26,7 @@ use core::ptr::NonNull;
 use core::slice;
 
 use hashbrown::HashMap;
+use rustix::fd::OwnedFd;
 
 use super::super::pages::Protection;
 use super::super::placement::{self, Placement};
@@ -113,6 +114,7 @@ impl Arena {
         kind: Kind,
         placement: Placement,
         size: usize,
+        perf_map: bool,
     ) -> Result<Self, NoArena> {
         let view = size.saturating_add(GUARD);
         let views = if kind == Kind::Changing { view } else { view.saturating_mul(2) };
@@ -131,12 +133,12 @@ impl Arena {
         let arena = Self { region, kind, code: start..start + size, writable, slabs };
         match kind {
             Kind::Changing => arena.make_changing()?,
-            Kind::Sealed | Kind::Open => arena.map_twice(source, view)?,
+            Kind::Sealed | Kind::Open => arena.map_twice(source, view, perf_map)?,
         }
         Ok(arena)
     }
 
-    fn map_twice(&self, source: Source, view: usize) -> Result<(), NoArena> {
+    fn map_twice(&self, source: Source, view: usize, perf_map: bool) -> Result<(), NoArena> {
         let size = self.code.len();
         let no_memory = |errno| ExecError::Memory(MemoryError::Map { size, errno });
         let file = source.open()?;
@@ -151,12 +153,35 @@ impl Arena {
         // A kernel before 5.1 seals the size alone, and a file that is not of memory nothing; it has
         // no name, so that nobody else can resize it either.
         let _ = sealed.or_else(|_| sys::seal(&file, true));
+        // Where a rule forbids a step of it, the file is mapped in its place, and only names are lost.
+        if perf_map && self.map_code_unnoticed(&file, view).is_ok() {
+            return Ok(());
+        }
         // SAFETY: as above, and no page of the other view.
-        let code = unsafe { sys::map_file(&file, self.inside(GUARD), view, Protection::ReadExecute) };
+        let code =
+            unsafe { sys::map_file(&file, self.inside(GUARD), view, Protection::ReadExecute) };
         code.map_err(|errno| match is_policy(errno) {
             true => NoArena::Refused(errno),
             false => no_memory(errno).into(),
         })
+    }
+
+    /// Maps the executable view so that `perf` takes it for anonymous memory.
+    ///
+    /// `perf` learns of executable memory when it is mapped, but not of a mapping that `mremap`
+    /// copies: so the place becomes anonymous and executable first, and then a copy of a mapping
+    /// elsewhere.
+    fn map_code_unnoticed(&self, file: &OwnedFd, view: usize) -> Result<(), Errno> {
+        let code = self.inside(GUARD);
+        // SAFETY: whole pages of the reservation that belong to no other view, and that nobody uses.
+        unsafe { sys::map_over(code, view, Protection::ReadExecute) }?;
+        let page = sys::page_size();
+        let pattern = sys::map_file_anywhere(file, page, Protection::ReadExecute)?;
+        // SAFETY: a whole mapping of the beginning of the file; the place is as above.
+        let copied = unsafe { sys::copy_mapping(pattern, code, view) };
+        // SAFETY: just mapped, and nobody has used it.
+        unsafe { sys::unmap(pattern, page) };
+        copied
     }
 
     /// Makes the pages writable, and finds out whether they may become executable.
@@ -329,5 +354,38 @@ impl Arena {
         // SAFETY: every caller stays inside the reservation: the offsets of the views by the layout
         // above, those in a view by comparison with its size.
         unsafe { self.region.start().add(offset) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::faults::{Call, inject};
+    use super::super::super::testing::maps;
+    use super::super::{Backing, CodeMemory, CodeMemoryOptions};
+    use rustix::io::Errno;
+    use std::string::String;
+    use std::vec::Vec;
+
+    /// The rights of the mapping that has `address`, and of the next one.
+    fn rights(address: usize) -> Vec<String> {
+        let from = maps().into_iter().skip_while(|line| !line.addresses.contains(&address));
+        from.take(2).map(|line| line.access).collect()
+    }
+
+    #[test]
+    fn code_that_perf_takes_for_anonymous_is_mapped_as_ever() {
+        let options = CodeMemoryOptions { perf_map: true, ..CodeMemoryOptions::default() };
+        for refused in [None, Some(Call::MapOver), Some(Call::CopyMapping)] {
+            let _fault = refused.map(|call| inject(call, 0, Errno::ACCESS));
+            let memory = CodeMemory::new(options);
+            let mut block = memory.allocate(32).unwrap();
+            assert_eq!(memory.backing(), Some(Backing::MemoryFile));
+            block.as_mut_slice().fill(0x42);
+            let block = block.publish().unwrap();
+            // SAFETY: the first byte of a live block, which is readable.
+            assert_eq!(unsafe { block.as_ptr().read() }, 0x42, "{refused:?}");
+            // Code, and the same bytes to be written, each with their tail.
+            assert_eq!(rights(block.address()), ["r-x", "rw-"], "{refused:?}");
+        }
     }
 }

@@ -36,10 +36,12 @@ pub(super) struct Arenas {
     /// Bytes of an arena, unless a block needs more.
     size: usize,
     placement: Placement,
+    /// Whether `perf` is to take code for anonymous memory.
+    perf_map: bool,
 }
 
 impl Arenas {
-    pub(super) fn new(size: usize, placement: Placement) -> Self {
+    pub(super) fn new(size: usize, placement: Placement, perf_map: bool) -> Self {
         let size = size.clamp(SMALLEST, LARGEST).next_multiple_of(CHUNK);
         Self {
             list: Lock::new(Vec::new()),
@@ -48,6 +50,7 @@ impl Arenas {
             mark: Mark::new(),
             size,
             placement,
+            perf_map,
         }
     }
 
@@ -144,14 +147,14 @@ impl Arenas {
     /// Maps an arena from the best source that the system allows.
     fn map(&self, kind: Kind, placement: Placement, size: usize) -> Result<Arena, ExecError> {
         if kind == Kind::Changing {
-            return Self::finish(Arena::map(Source::Private, kind, placement, size), None);
+            return Self::finish(Arena::map(Source::Private, kind, placement, size, false), None);
         }
         let settled = self.source.load(Ordering::Acquire);
         let first = if settled == UNSETTLED { 0 } else { settled };
         let mut refused = None;
         for (number, &source) in ORDER.iter().enumerate().skip(first) {
             let kind = if source == Source::Private { Kind::Changing } else { kind };
-            match Arena::map(source, kind, placement, size) {
+            match Arena::map(source, kind, placement, size, self.perf_map) {
                 Err(NoArena::Refused(errno)) if source != Source::Private => {
                     refused = refused.or(Some(errno));
                 }

@@ -81,13 +81,14 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(options: CodeMemoryOptions) -> Self {
-        let CodeMemoryOptions { ceiling_bytes, ceiling_blocks, arena_bytes, placement, audit } = options;
+        let CodeMemoryOptions { ceiling_bytes, ceiling_blocks, arena_bytes, .. } = options;
+        let CodeMemoryOptions { placement, audit, perf_map, .. } = options;
         Self {
             lanes: array::from_fn(|number| {
                 // At most ALL_LANES.
                 Padded(Lock::new(Kept { lane: Lane::new(number as u16), keep: None }))
             }),
-            arenas: Arenas::new(arena_bytes, placement),
+            arenas: Arenas::new(arena_bytes, placement, perf_map),
             left: Lock::new(Left { bytes: ceiling_bytes, blocks: ceiling_blocks }),
             ceiling_bytes,
             ceiling_blocks,
