@@ -154,7 +154,9 @@ mod tests {
         for _ in 0..2000 {
             if random(3) == 0 && !held.is_empty() {
                 let range = held.swap_remove(random(held.len())).0.clone();
-                (range.start..range.end).step_by(PAGE).for_each(|page| assert!(pages.remove(&page)));
+                (range.start..range.end)
+                    .step_by(PAGE)
+                    .for_each(|page| assert!(pages.remove(&page)));
                 continue;
             }
             let start = base + (borders[random(4)] + random(300) - 150) * PAGE;

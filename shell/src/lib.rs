@@ -11,6 +11,7 @@
 //! * `ffi` (feature `c-api`) has the exports for C, which `include/smf.h` declares.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "c-api")]
 mod code_ranges;
 #[cfg(feature = "c-api")]
 pub mod ffi;

@@ -6,11 +6,13 @@ use std::ops::Range;
 use smf_core::format::SymbolKind;
 use smf_core::link::Module;
 
+#[cfg(feature = "c-api")]
 use crate::code_ranges::CodeRange;
 use crate::tools::{self, Announced, Function};
 
 /// One module. Must be dropped before the module's memory goes.
 pub(crate) struct Known {
+    #[cfg(feature = "c-api")]
     _code: Vec<CodeRange>,
     _names: Announced,
 }
@@ -18,7 +20,11 @@ pub(crate) struct Known {
 impl Known {
     pub(crate) fn of(module: &Module<'_>) -> Self {
         let names = if tools::is_on() { announce(module) } else { Announced::default() };
-        Self { _code: module.code().map(CodeRange::enter).collect(), _names: names }
+        Self {
+            #[cfg(feature = "c-api")]
+            _code: module.code().map(CodeRange::enter).collect(),
+            _names: names,
+        }
     }
 }
 
@@ -57,4 +63,55 @@ fn functions<'d>(module: &Module<'d>, code: &[Range<u64>]) -> Vec<Function<'d>> 
         function.size = size.min(end - here);
     }
     functions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
+    use smf_core::format::{Binding, Header, Layout, SectionFlags, SectionKind, Smf};
+    use smf_core::link::{Image, NoImports, host_arch};
+
+    #[test]
+    fn every_function_has_its_place_and_a_size() {
+        let code = NewSection {
+            kind: SectionKind::Code,
+            name: b".text",
+            flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
+            alignment: 16,
+            virtual_size: None,
+            payload: Payload::Bytes(&[0xc3; 100]),
+        };
+        let data = NewSection { kind: SectionKind::Data, name: b".data", ..code };
+        let function = |name, value, size| NewSymbol {
+            name,
+            place: Place::Section(0),
+            value,
+            size,
+            ..NewSymbol::default()
+        };
+        let symbols = [
+            function(b"last", 80, 0),
+            function(b"first", 0, 30),
+            function(b"sizeless", 40, 0),
+            NewSymbol { binding: Binding::Local, ..function(b"alias", 40, 0) },
+            NewSymbol { kind: SymbolKind::Data, place: Place::Section(1), ..function(b"no", 0, 8) },
+        ];
+        let header = Header { arch: host_arch(), ..Header::default() };
+        let (layout, sections) = (Layout::Packed, &[code, data][..]);
+        let file = NewModule { layout, header, stub: &[], sections, symbols: &symbols };
+        let file = file.to_vec().unwrap();
+        let module = Image::place(&Smf::parse(&file).unwrap()).unwrap().link(&NoImports).unwrap();
+
+        let code: Vec<_> = module.code().map(|r| r.start as u64..r.end as u64).collect();
+        assert_eq!(code.len(), 1);
+        let base = code[0].start;
+        let mut found: Vec<_> =
+            functions(&module, &code).iter().map(|f| (f.address - base, f.size, f.name)).collect();
+        found.sort_unstable();
+        let page = code[0].end - base;
+        let expected: [(u64, u64, &[u8]); 4] =
+            [(0, 30, b"first"), (40, 40, b"alias"), (40, 40, b"sizeless"), (80, page - 80, b"last")];
+        assert_eq!(found, expected);
+    }
 }

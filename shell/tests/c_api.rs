@@ -3,14 +3,18 @@
 //! The libraries are built here as they are shipped, in a target directory of their own beside the
 //! other test files, so that what is linked is never out of date.
 #![cfg(target_arch = "x86_64")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{Header, Layout, SectionFlags, SectionKind};
+use smf_core::link::NoImports;
 use smf_loader::ffi;
+use smf_loader::loader::Loader;
 
 #[path = "../../xtask/src/header.rs"]
 mod header;
@@ -139,7 +143,8 @@ fn the_header_says_what_is_exported() {
 fn the_header_is_cpp_as_well() {
     if has("clang") {
         let source = Path::new(SCRATCH).join("header.cpp");
-        fs::write(&source, "#include \"smf.h\"\nint main() { return smf_version() == nullptr; }\n").unwrap();
+        fs::write(&source, "#include \"smf.h\"\nint main() { return smf_version() == nullptr; }\n")
+            .unwrap();
         let mut clang = Command::new("clang");
         clang.args(["-x", "c++", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-I", INCLUDE]);
         succeed(clang.arg(source));
@@ -177,13 +182,17 @@ fn a_program_is_built_with_pkg_config() {
 /// Code that a module brought may be called through its bare address, as long as it is loaded.
 #[test]
 fn functions_of_loaded_modules_may_be_called() {
-    let file = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf")).unwrap();
-    let loader = smf_loader::loader::Loader::new("packed", &file).unwrap();
-    let program = loader.place().unwrap().link(&smf_core::link::NoImports).unwrap();
+    let file =
+        fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf")).unwrap();
+    let loader = Loader::new("packed", &file).unwrap();
+    let program = loader.place().unwrap().link(&NoImports).unwrap();
     let address = |name: &[u8]| program.main().symbol(name).unwrap().cast_signed();
     let (answer, add) = (address(b"answer"), address(b"add"));
     let code = program.main().code().next().unwrap();
-    assert!(code.contains(&usize::try_from(answer).unwrap()) && program.main().contains(code.end as u64));
+    assert!(
+        code.contains(&usize::try_from(answer).unwrap())
+            && program.main().contains(code.end as u64)
+    );
     let data = i64::try_from(code.end).unwrap();
     assert_eq!((ffi::rt_call_function_0(answer), ffi::rt_call_function_2(add, 2, -5)), (42, -3));
     assert_eq!(ffi::smf_last_error().code, 0);
@@ -282,6 +291,15 @@ fn a_tool_that_cannot_be_switched_on_says_so_and_nothing_else_happens() {
     assert!(said.contains("smf: the jitdump: cannot create its file: No such file"), "{said}");
 }
 
+/// The pieces stand in the text in this order, whatever lies between.
+fn in_order(text: &str, pieces: &[&str]) {
+    let mut rest = text;
+    for piece in pieces {
+        let at = rest.find(piece).unwrap_or_else(|| panic!("no {piece} in\n{text}"));
+        rest = &rest[at + piece.len()..];
+    }
+}
+
 #[test]
 fn gdb_shows_a_backtrace_through_generated_functions() {
     if !has("gdb") {
@@ -304,15 +322,81 @@ fn gdb_shows_a_backtrace_through_generated_functions() {
             gdb.args(["-ex", command]);
         }
         let said = succeed(gdb.arg(program).env_remove("DEBUGINFOD_URLS"));
-        // The frames in this order, whatever lies between.
-        let mut rest = &*said;
-        for frame in ["#0 ", " stop_here ", " generated_inner ", " generated_outer ", " main "] {
-            let at = rest.find(frame).unwrap_or_else(|| panic!("no {frame} in\n{said}"));
-            rest = &rest[at + frame.len()..];
-        }
+        let frames = ["#0 ", " stop_here ", " generated_inner ", " generated_outer ", " main "];
+        in_order(&said, &frames);
         // Told, and taken back when the block was freed.
         let (before, after) = said.rsplit_once("after\n").unwrap();
         assert!(before.contains("generated_outer\n"), "{said}");
         assert!(!after.contains("generated_outer"), "{said}");
     }
+}
+
+/// A frame, and a call of the address in rdi with the other arguments moved up: `push rbp; mov rbp, rsp;
+/// mov rax, rdi; mov rdi, rsi; mov rsi, rdx; call rax; pop rbp; ret`, and padding.
+const THROUGH: [u8; 32] = *b"\x55\x48\x89\xe5\x48\x89\xf8\x48\x89\xf7\x48\x89\xd6\xff\xd0\x5d\xc3\
+                            \xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc";
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stop_in_this_test(number: i64) -> i64 {
+    std::hint::black_box(number) + 1
+}
+
+/// By itself a test like others; the next one watches it from outside.
+#[test]
+fn a_module_calls_back() {
+    let code = NewSection {
+        kind: SectionKind::Code,
+        name: b".text",
+        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
+        alignment: 16,
+        virtual_size: None,
+        payload: Payload::Bytes(&[THROUGH, THROUGH].concat()),
+    };
+    let symbol = |name, value| NewSymbol {
+        name,
+        place: Place::Section(0),
+        value,
+        size: 17,
+        ..NewSymbol::default()
+    };
+    let symbols = [symbol(&b"module_outer"[..], 0), symbol(b"module_inner", 32)];
+    let (layout, header) = (Layout::Packed, Header::default());
+    let module = NewModule { layout, header, stub: &[], sections: &[code], symbols: &symbols };
+    let file = module.to_vec().unwrap();
+    let program = Loader::new("made", &file).unwrap().place().unwrap().link(&NoImports).unwrap();
+    let address = |name: &[u8]| program.main().function(name).unwrap().cast_signed();
+    let (outer, inner) = (address(b"module_outer"), address(b"module_inner"));
+    let last = (stop_in_this_test as extern "C" fn(i64) -> i64 as usize).cast_signed() as i64;
+    assert_eq!(ffi::rt_call_function_3(outer, inner, last, 41), 42);
+}
+
+#[test]
+fn the_functions_of_a_module_are_named_without_a_call() {
+    let alone = ["--exact", "a_module_calls_back", "--test-threads=1"];
+    let this = std::env::current_exe().unwrap();
+    let mut child = Command::new(&this);
+    child.args(alone).env("SMF_PERF_MAP", "1").stdout(std::process::Stdio::null());
+    let mut child = child.spawn().unwrap();
+    let map = format!("/tmp/perf-{}.map", child.id());
+    assert!(child.wait().unwrap().success());
+    let names = fs::read_to_string(&map).unwrap();
+    fs::remove_file(map).unwrap();
+    let lines: Vec<Vec<&str>> = names.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!(
+        (lines.len(), &lines[0][1..], &lines[1][1..]),
+        (2, &["11", "module_outer"][..], &["11", "module_inner"][..])
+    );
+
+    if !has("gdb") {
+        return;
+    }
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-ex", "break stop_in_this_test", "-ex", "run", "-ex", "backtrace"]);
+    gdb.arg("--args").arg(this).args(alone).env("SMF_GDB", "1").env_remove("DEBUGINFOD_URLS");
+    let said = succeed(&mut gdb);
+    in_order(
+        &said,
+        &["#0 ", "stop_in_this_test", " module_inner ", " module_outer ", "rt_call_function_3"],
+    );
 }

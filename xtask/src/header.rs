@@ -180,7 +180,9 @@ pub(crate) fn declared(header: &str) -> Vec<Declared> {
                 '}' => depth = depth.saturating_sub(1),
                 ';' if depth == 0 => {
                     let whole = std::mem::take(&mut statement);
-                    found.extend(declaration(&whole).map(|function| Declared { function, in_tagged }));
+                    found.extend(
+                        declaration(&whole).map(|function| Declared { function, in_tagged }),
+                    );
                 }
                 letter => statement.push(letter),
             }
@@ -200,7 +202,8 @@ fn declaration(statement: &str) -> Option<Function> {
     let arguments = arguments.trim_end().strip_suffix(')')?;
     let (result, name) = type_and_name(head)?;
     let arguments = arguments.split(',').filter(|argument| argument.trim() != "void");
-    let arguments = arguments.map(|argument| Some(type_and_name(argument)?.0)).collect::<Option<_>>()?;
+    let arguments =
+        arguments.map(|argument| Some(type_and_name(argument)?.0)).collect::<Option<_>>()?;
     Some(Function { name, result, arguments })
 }
 
@@ -234,7 +237,8 @@ fn compare_structs(rust: &str, header: &str) -> Vec<String> {
             .collect();
         let theirs: Vec<&str> = body(&header, &theirs).split(';').filter_map(field).collect();
         if ours != theirs || ours.is_empty() {
-            differences.push(format!("{name} has the fields {ours:?}, and {theirs:?} in the header"));
+            differences
+                .push(format!("{name} has the fields {ours:?}, and {theirs:?} in the header"));
         }
     }
     differences
@@ -262,7 +266,8 @@ fn compare_codes(rust: &str, header: &str) -> Vec<String> {
         entries.map(|(name, number)| (name.trim().to_owned(), number.trim().to_owned())).collect()
     };
     let mut ours = vec![("SMF_OK".to_owned(), "0".to_owned())];
-    let named = |(name, number): (String, String)| (format!("SMF_ERROR_{}", in_capitals(&name)), number);
+    let named =
+        |(name, number): (String, String)| (format!("SMF_ERROR_{}", in_capitals(&name)), number);
     ours.extend(numbers(body(rust, "enum Code {")).into_iter().map(named));
     let theirs = numbers(body(&header, "typedef enum SmfErrorCode {"));
     let differ = ours.iter().filter(|entry| !theirs.contains(entry));
@@ -348,9 +353,14 @@ int64_t three_2(int64_t f, int64_t a, int64_t b);
         assert!(wrong("const char *b", "char *b").contains("declared as"));
         assert!(wrong("int64_t three_2(int64_t f, ", "int64_t three_2(").contains("three_2"));
         assert_eq!(wrong("void two(void);", ""), "two is exported and not declared");
-        assert_eq!(wrong("void two(", "void four(void); void two("), "four is declared and not exported");
+        assert_eq!(
+            wrong("void two(", "void four(void); void two("),
+            "four is declared and not exported"
+        );
         assert_eq!(wrong("void two(", "void two(void); void two("), "a function is declared twice");
-        assert!(found(&RUST.replace("b: *const c_char", "b: usize"), C)[0].contains("no type in C"));
+        assert!(
+            found(&RUST.replace("b: *const c_char", "b: usize"), C)[0].contains("no type in C")
+        );
     }
 
     #[test]

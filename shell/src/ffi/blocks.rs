@@ -33,13 +33,13 @@ struct Block {
     code: Option<CodeRange>,
     /// What debuggers were told, by the address that was named.
     names: BTreeMap<usize, Announced>,
-    /// It came from the parent process.
-    inherited: bool,
 }
 
 pub(super) struct Blocks {
     memory: CodeMemory,
     live: BTreeMap<usize, Block>,
+    /// Those of the parent process.
+    inherited: BTreeMap<usize, Block>,
     pace: Pace,
 }
 
@@ -63,44 +63,39 @@ pub(super) fn with<T>(act: impl FnOnce(&mut Blocks) -> T) -> T {
 
 impl Blocks {
     fn new(options: CodeMemoryOptions) -> Self {
-        Self { memory: CodeMemory::new(options), live: BTreeMap::new(), pace: Pace::new() }
+        let (live, inherited) = (BTreeMap::new(), BTreeMap::new());
+        Self { memory: CodeMemory::new(options), live, inherited, pace: Pace::new() }
     }
 
     /// Takes another allocator, with these ceilings, unless blocks are live.
     pub(super) fn limit(&mut self, bytes: u64, blocks: u64) -> Result<(), ApiError> {
-        if self.live.values().any(|block| !block.inherited) {
+        if !self.live.is_empty() {
             return Err(ApiError::BlocksLive);
         }
-        let options = CodeMemoryOptions {
-            ceiling_bytes: bytes,
-            ceiling_blocks: blocks,
-            ..options()
-        };
-        self.replace(CodeMemory::new(options));
+        let options =
+            CodeMemoryOptions { ceiling_bytes: bytes, ceiling_blocks: blocks, ..options() };
+        self.memory = CodeMemory::new(options);
         Ok(())
     }
 
-    /// An allocator for this process. The one of a parent is kept for ever, for its code may run.
-    fn replace(&mut self, memory: CodeMemory) {
-        let old = std::mem::replace(&mut self.memory, memory);
-        if self.live.is_empty() {
-            return;
-        }
-        self.live.values_mut().for_each(|block| block.inherited = true);
-        std::mem::forget(old);
+    /// Takes an allocator for this process, a child. The one of its parent is kept for ever, because
+    /// its code may run.
+    fn begin_anew(&mut self) {
+        let memory = CodeMemory::new(options());
+        std::mem::forget(std::mem::replace(&mut self.memory, memory));
+        self.inherited.append(&mut self.live);
     }
 
     pub(super) fn allocate(&mut self, size: u64, usage: PageUse) -> Result<usize, ApiError> {
         let address = match self.memory.allocate_pages(size, usage) {
             Err(ExecError::Forked) => {
-                self.replace(CodeMemory::new(options()));
+                self.begin_anew();
                 self.memory.allocate_pages(size, usage)?
             }
             result => result?,
         };
         let capacity = PageCount::covering(size).map_or(0, PageCount::bytes);
-        let block = Block { capacity, code: None, names: BTreeMap::new(), inherited: false };
-        self.live.insert(address, block);
+        self.live.insert(address, Block { capacity, code: None, names: BTreeMap::new() });
         Ok(address)
     }
 
@@ -142,14 +137,13 @@ impl Blocks {
         address: usize,
         act: impl FnOnce(&CodeMemory) -> Result<T, ExecError>,
     ) -> Result<T, ApiError> {
-        let block = self.live.get_mut(&address);
-        if block.as_ref().is_some_and(|block| block.inherited) {
+        if self.inherited.contains_key(&address) {
             return Err(ExecError::Forked.into());
         }
         let result = act(&self.memory);
-        // In a child the allocator answers nothing, and the code may run as before.
+        // In a child the allocator of the parent answers nothing, and code may run as before.
         let forked = matches!(result, Err(ExecError::Forked));
-        if let Some(block) = block.filter(|_| !forked) {
+        if let Some(block) = self.live.get_mut(&address).filter(|_| !forked) {
             let runs = self.memory.entry_point(address).is_ok();
             if runs != block.code.is_some() {
                 let range = address..address.saturating_add(block.capacity);
@@ -173,8 +167,10 @@ impl Blocks {
 
     /// The block that has the byte at `address`.
     fn around(&self, address: usize) -> Option<(usize, &Block)> {
-        let (&start, block) = self.live.range(..=address).next_back()?;
-        (address - start < block.capacity).then_some((start, block))
+        [&self.live, &self.inherited].into_iter().find_map(|blocks| {
+            let (&start, block) = blocks.range(..=address).next_back()?;
+            (address - start < block.capacity).then_some((start, block))
+        })
     }
 
     /// Whether all of a range is code of one block that may run.

@@ -223,7 +223,15 @@ mod tests {
     #[test]
     fn what_never_was_a_value_is_none() {
         let array = new(b"x");
-        for wrong in [0, 1 << 62, array + 1, array - 1, array + (1 << 32), usize::MAX, (&raw const array).addr()] {
+        for wrong in [
+            0,
+            1 << 62,
+            array + 1,
+            array - 1,
+            array + (1 << 32),
+            usize::MAX,
+            (&raw const array).addr(),
+        ] {
             assert!(bytes(wrong).is_none() && !free(wrong), "{wrong:#x}");
         }
         assert!(free(array));

@@ -28,12 +28,12 @@ fn look_closer(address: usize) -> Result<usize, ApiError> {
 
 #[inline]
 fn call(function: i64, arguments: &[i64]) -> i64 {
-    let result = callable(function).and_then(|address| {
+    let result = callable(function).map(|address| {
         // SAFETY: the address lies in code of this library that may run, which the caller promises to
         // keep during the call and to have written for as many arguments: machine code is trusted.
         let result = unsafe { link::call(address as u64, arguments) };
         // There are never more arguments than can be passed.
-        Ok(result.unwrap_or(0))
+        result.unwrap_or(0)
     });
     if result == Ok(0) {
         smf_clear_error();

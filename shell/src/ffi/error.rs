@@ -14,6 +14,7 @@ use crate::tools::ToolError;
 
 /// Why an export gave its failure value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "tagged", expect(dead_code, reason = "values are only read then"))]
 pub(super) enum ApiError {
     /// A null pointer or address.
     Null { what: &'static str },
@@ -142,9 +143,9 @@ impl fmt::Display for ApiError {
             Self::Unmapped { address } => write!(f, "there is no memory at 0x{address:x}"),
             Self::NotA { kind } => write!(f, "the value is not {kind}"),
             Self::NoRoom { bytes } => write!(f, "out of memory for a value of {bytes} bytes"),
-            Self::ValuesInUse => {
-                f.write_str("the functions for values were installed before, or values have been made")
-            }
+            Self::ValuesInUse => f.write_str(
+                "the functions for values were installed before, or values have been made",
+            ),
             Self::BlocksLive => f.write_str("there are live blocks of executable memory"),
             Self::Hooks { what } => write!(f, "the table of functions for values {what}"),
             Self::Tool(error) => error.fmt(f),
@@ -224,10 +225,11 @@ impl Write for Sentence {
 }
 
 /// The version of the library, as in `SMF_VERSION` of the header it was built with.
-const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
-    Ok(version) => version,
-    Err(_) => c"",
-};
+const VERSION: &CStr =
+    match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => c"",
+    };
 
 /// The version of the library, for example `0.1.0`; never freed.
 #[unsafe(no_mangle)]

@@ -1,6 +1,6 @@
 //! `rt_*`: executable memory, known to C by its addresses.
 //!
-//! Nothing in this file is unsafe but that the names it exports can be in a program once only.
+//! Little in this file is unsafe but that the names it exports can be in a program once only.
 #![allow(unsafe_code)]
 
 use std::io::Write;
@@ -47,19 +47,20 @@ pub extern "C" fn rt_free_exec_memory(address: i64, size: i64) -> bool {
 
 /// Copies a byte array into the block at `address`, `offset` bytes from its beginning. Returns how
 /// many bytes were written; -1 on failure, and then none.
+///
+/// # Safety
+/// `code` is null or a value of the runtime, if there is one, and its bytes do not change meanwhile.
 #[unsafe(no_mangle)]
-pub extern "C" fn rt_write_exec_memory(address: i64, code: Bytes, offset: i64) -> i64 {
-    or(-1, write(address, code, offset))
-}
-
-fn write(address: i64, code: Bytes, offset: i64) -> Result<i64, ApiError> {
-    let address = args::address("the address", address)?;
-    let offset = args::length("the offset", offset)?;
-    values::with_bytes(code, |bytes| {
-        let written = blocks::with(|blocks| blocks.write(address, offset, bytes))?;
-        // At most the bytes of a block.
-        Ok(i64::try_from(written).unwrap_or(i64::MAX))
-    })
+pub unsafe extern "C" fn rt_write_exec_memory(address: i64, code: Bytes, offset: i64) -> i64 {
+    let place = args::address("the address", address)
+        .and_then(|address| Ok((address, args::length("the offset", offset)?)));
+    let written = place.and_then(|(address, offset)| {
+        let write = |bytes: &[u8]| blocks::with(|blocks| blocks.write(address, offset, bytes));
+        // SAFETY: passed on to the caller.
+        unsafe { values::with_bytes(code, write) }
+    });
+    // At most the bytes of a block.
+    or(-1, written.map(|written| i64::try_from(written).unwrap_or(i64::MAX)))
 }
 
 /// Makes a block readable and executable, and no longer writable at its address.

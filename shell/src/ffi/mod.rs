@@ -27,12 +27,12 @@
 
 mod args;
 mod blocks;
+#[cfg(not(feature = "tagged"))]
+mod builtin;
 mod call;
 mod error;
 mod exec;
 mod names;
-#[cfg(not(feature = "tagged"))]
-mod builtin;
 #[cfg(not(feature = "tagged"))]
 mod values;
 #[cfg(feature = "tagged")]

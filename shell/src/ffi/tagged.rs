@@ -17,8 +17,11 @@ unsafe extern "C" {
     fn rt_array_len(array: i64) -> i64;
 }
 
-/// Hands out the bytes of a byte array. They must not change meanwhile.
-pub(super) fn with_bytes<T>(
+/// Hands out the bytes of a byte array.
+///
+/// # Safety
+/// The value is a word of the runtime, and the bytes do not change meanwhile.
+pub(super) unsafe fn with_bytes<T>(
     value: Bytes,
     read: impl FnOnce(&[u8]) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
@@ -37,7 +40,7 @@ pub(super) fn with_bytes<T>(
     if data.is_null() || isize::try_from(length).is_err() {
         return Err(KIND);
     }
-    // SAFETY: the runtime says that these are the bytes of the array, and the caller of the export
-    // that they do not change meanwhile.
+    // SAFETY: the runtime says that these are the bytes of the array, and the caller that they do not
+    // change meanwhile.
     read(unsafe { std::slice::from_raw_parts(data, length) })
 }

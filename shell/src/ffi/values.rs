@@ -9,9 +9,9 @@
 use std::ffi::c_void;
 use std::sync::OnceLock;
 
+use super::args;
 use super::builtin;
 use super::error::{ApiError, or};
-use super::args;
 
 /// A value of the runtime. Only pointers to it exist.
 #[repr(C)]
@@ -104,8 +104,8 @@ unsafe fn install(hooks: *const SmfValueHooks) -> Result<(), ApiError> {
     if hooks.is_null() {
         return Err(ApiError::Null { what: "the table of functions for values" });
     }
-    // SAFETY: not null, and the first field at least is there.
-    let size = unsafe { (&raw const (*hooks).size).read() };
+    // SAFETY: not null, and the first field at least, which is the size, is there.
+    let size = unsafe { hooks.cast::<i64>().read() };
     if !usize::try_from(size).is_ok_and(|size| size >= size_of::<SmfValueHooks>()) {
         return Err(ApiError::Hooks { what: "is smaller than this library knows it" });
     }
@@ -115,8 +115,12 @@ unsafe fn install(hooks: *const SmfValueHooks) -> Result<(), ApiError> {
     SET.set(Some(whole)).map_err(|_| ApiError::ValuesInUse)
 }
 
-/// Hands out the bytes of a byte array. They must not change meanwhile.
-pub(super) fn with_bytes<T>(
+/// Hands out the bytes of a byte array.
+///
+/// # Safety
+/// The value is null, or one of the runtime when that has installed its functions; and its bytes do not
+/// change meanwhile.
+pub(super) unsafe fn with_bytes<T>(
     value: Bytes,
     read: impl FnOnce(&[u8]) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
@@ -128,7 +132,7 @@ pub(super) fn with_bytes<T>(
         let buffer = builtin::bytes(value.addr()).ok_or(KIND)?;
         return read(buffer.as_slice());
     };
-    // SAFETY: the runtime's function for the runtime's value.
+    // SAFETY: the runtime's function for its value, says the caller.
     let length = unsafe { (hooks.bytes_length)(value) };
     let length = usize::try_from(length).map_err(|_| KIND)?;
     // SAFETY: as above.
@@ -139,8 +143,8 @@ pub(super) fn with_bytes<T>(
     if data.is_null() || isize::try_from(length).is_err() {
         return Err(KIND);
     }
-    // SAFETY: the runtime says that these are the bytes of the array, and the caller of the export
-    // that they do not change meanwhile.
+    // SAFETY: the runtime says that these are the bytes of the array, and the caller that they do not
+    // change meanwhile.
     read(unsafe { std::slice::from_raw_parts(data, length) })
 }
 
@@ -246,25 +250,34 @@ fn read<T>(
 }
 
 /// The bytes of a byte array, to be read and written until it is freed; null on failure.
+///
+/// # Safety
+/// `value` is null, or a value of the runtime when that has installed its functions.
 #[unsafe(no_mangle)]
-pub extern "C" fn smf_bytes_data(value: *const RuntimeValue) -> *mut u8 {
+pub unsafe extern "C" fn smf_bytes_data(value: *const RuntimeValue) -> *mut u8 {
     let null = std::ptr::null_mut();
-    // SAFETY: the runtime's function for what the caller says is a value of the runtime.
+    // SAFETY: the runtime's function for its value, says the caller.
     let hook = |hooks: &Hooks| Some(unsafe { (hooks.bytes_data)(value) }).filter(|d| !d.is_null());
     read(value, null, "a byte array", hook, |v| Some(builtin::bytes(v)?.data()))
 }
 
 /// The number of bytes in a byte array; -1 on failure.
+///
+/// # Safety
+/// `value` is null, or a value of the runtime when that has installed its functions.
 #[unsafe(no_mangle)]
-pub extern "C" fn smf_bytes_length(value: *const RuntimeValue) -> i64 {
+pub unsafe extern "C" fn smf_bytes_length(value: *const RuntimeValue) -> i64 {
     // SAFETY: as in `smf_bytes_data`.
     let hook = |hooks: &Hooks| Some(unsafe { (hooks.bytes_length)(value) }).filter(|&l| l >= 0);
     read(value, -1, "a byte array", hook, |v| i64::try_from(builtin::bytes(v)?.len()).ok())
 }
 
 /// The bytes of text until it is freed; in the built-in set there is a NUL behind them. Null on failure.
+///
+/// # Safety
+/// `value` is null, or a value of the runtime when that has installed its functions.
 #[unsafe(no_mangle)]
-pub extern "C" fn smf_text_data(value: *const RuntimeValue) -> *const u8 {
+pub unsafe extern "C" fn smf_text_data(value: *const RuntimeValue) -> *const u8 {
     // SAFETY: as in `smf_bytes_data`.
     let hook = |hooks: &Hooks| Some(unsafe { (hooks.text_data)(value) }).filter(|d| !d.is_null());
     let own = |v| Some(builtin::text(v)?.data().cast_const());
@@ -272,8 +285,11 @@ pub extern "C" fn smf_text_data(value: *const RuntimeValue) -> *const u8 {
 }
 
 /// The number of bytes in text; -1 on failure.
+///
+/// # Safety
+/// `value` is null, or a value of the runtime when that has installed its functions.
 #[unsafe(no_mangle)]
-pub extern "C" fn smf_text_length(value: *const RuntimeValue) -> i64 {
+pub unsafe extern "C" fn smf_text_length(value: *const RuntimeValue) -> i64 {
     // SAFETY: as in `smf_bytes_data`.
     let hook = |hooks: &Hooks| Some(unsafe { (hooks.text_length)(value) }).filter(|&l| l >= 0);
     read(value, -1, "text", hook, |v| i64::try_from(builtin::text(v)?.len()).ok())
@@ -292,8 +308,11 @@ pub extern "C" fn smf_pair_second(value: *const RuntimeValue) -> i64 {
 }
 
 /// Frees a value.
+///
+/// # Safety
+/// `value` is null, or a value of the runtime when that has installed its functions.
 #[unsafe(no_mangle)]
-pub extern "C" fn smf_value_free(value: *mut RuntimeValue) -> bool {
+pub unsafe extern "C" fn smf_value_free(value: *mut RuntimeValue) -> bool {
     let hook = |hooks: &Hooks| {
         // SAFETY: as in `smf_bytes_data`.
         unsafe { (hooks.free)(value) };

@@ -47,21 +47,26 @@ pub(super) fn object(functions: &[Function<'_>], code: &[Range<u64>]) -> Vec<u8>
     }
     let mut names = Strings(vec![0]);
     let text = names.add(b".text");
-    let [symtab, strtab, shstrtab] = [&b".symtab"[..], b".strtab", b".shstrtab"].map(|n| names.add(n));
+    let [symtab, strtab, shstrtab] =
+        [&b".symtab"[..], b".strtab", b".shstrtab"].map(|n| names.add(n));
 
     let mut sections = vec![0; SECTION];
     for range in code {
         let size = range.end.saturating_sub(range.start);
         let (address, alignment) = (range.start, 16);
-        let section = Section { name: text, kind: SHT_NOBITS, size, alignment, ..Section::default() };
+        let section =
+            Section { name: text, kind: SHT_NOBITS, size, alignment, ..Section::default() };
         Section { flags: CODE_FLAGS, address, ..section }.put(&mut sections);
     }
     let mut offset = HEADER as u64;
     let string_section = u32::try_from(code.len() + 2).unwrap_or(0);
-    for (name, kind, bytes) in
-        [(symtab, SHT_SYMTAB, &symbols), (strtab, SHT_STRTAB, &strings.0), (shstrtab, SHT_STRTAB, &names.0)]
-    {
-        let mut section = Section { name, kind, offset, size: bytes.len() as u64, ..Section::default() };
+    for (name, kind, bytes) in [
+        (symtab, SHT_SYMTAB, &symbols),
+        (strtab, SHT_STRTAB, &strings.0),
+        (shstrtab, SHT_STRTAB, &names.0),
+    ] {
+        let mut section =
+            Section { name, kind, offset, size: bytes.len() as u64, ..Section::default() };
         if kind == SHT_SYMTAB {
             // Its strings, and the first symbol that is global.
             (section.link, section.info) = (string_section, 1);
@@ -150,4 +155,41 @@ fn put32(out: &mut Vec<u8>, values: &[u32]) {
 
 fn put64(out: &mut Vec<u8>, values: &[u64]) {
     values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+}
+
+#[cfg(all(test, feature = "pack"))]
+mod tests {
+    use super::*;
+    use ::object::{Object, ObjectSection, ObjectSymbol, SymbolSection};
+
+    #[test]
+    fn another_reader_finds_the_functions_where_they_are() {
+        let named = |name, address| Function { address, size: 5, name };
+        let functions = [named(&b"first"[..], 0x1000), named(b"second\0cut", 0x5010), named(b"", 9)];
+        let bytes = object(&functions, &[0x1000..0x2000, 0x5000..0x5800]);
+        let file = ::object::File::parse(&*bytes).unwrap();
+        let sections: Vec<_> = file.sections().filter(|s| s.name() == Ok(".text")).collect();
+        let places = |s: &::object::Section<'_, '_>| (s.address(), s.size(), s.data().unwrap().len());
+        assert!(sections.iter().map(places).eq([(0x1000, 0x1000, 0), (0x5000, 0x800, 0)]));
+        let symbols: Vec<_> = file
+            .symbols()
+            .map(|s| (s.name().unwrap().to_owned(), s.address(), s.size(), s.section()))
+            .collect();
+        let within = |number: usize| SymbolSection::Section(sections[number].index());
+        assert_eq!(
+            symbols,
+            [
+                ("first".to_owned(), 0x1000, 5, within(0)),
+                ("second".to_owned(), 0x5010, 5, within(1)),
+                (String::new(), 9, 5, SymbolSection::Absolute),
+            ]
+        );
+        assert!(symbols.len() == 3 && file.architecture() != ::object::Architecture::Unknown);
+    }
+
+    #[test]
+    fn nothing_makes_an_object_too() {
+        let bytes = object(&[], &[]);
+        assert_eq!(::object::File::parse(&*bytes).unwrap().symbols().count(), 0);
+    }
 }

@@ -35,12 +35,8 @@ const UNREGISTER: u32 = 2;
 
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals)]
-static mut __jit_debug_descriptor: Descriptor = Descriptor {
-    version: 1,
-    action: NO_ACTION,
-    relevant: ptr::null_mut(),
-    first: ptr::null_mut(),
-};
+static mut __jit_debug_descriptor: Descriptor =
+    Descriptor { version: 1, action: NO_ACTION, relevant: ptr::null_mut(), first: ptr::null_mut() };
 
 /// Debuggers set a breakpoint here and read the descriptor when it is hit.
 #[unsafe(no_mangle)]
@@ -82,7 +78,8 @@ impl Object {
         // SAFETY: a copy out of the static, which only holders of the lock change.
         let next = unsafe { __jit_debug_descriptor.first };
         let prev = ptr::null_mut();
-        let entry = Box::into_raw(Box::new(Entry { next, prev, symfile: first, symfile_size: size }));
+        let entry =
+            Box::into_raw(Box::new(Entry { next, prev, symfile: first, symfile_size: size }));
         // SAFETY: an entry in the list is alive, and this thread holds the lock.
         if let Some(next) = unsafe { next.as_mut() } {
             next.prev = entry;
@@ -170,6 +167,6 @@ mod tests {
         assert!(ours().eq([4, 1]));
         drop(one);
         drop(four);
-        assert!(ours().eq([]));
+        assert!(ours().eq([0; 0]));
     }
 }

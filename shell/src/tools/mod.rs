@@ -182,7 +182,8 @@ fn read_environment() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         ON.fetch_and(!UNREAD, Ordering::Relaxed);
-        let wanted = |name| std::env::var_os(name).filter(|value| !value.is_empty() && value != "0");
+        let wanted =
+            |name| std::env::var_os(name).filter(|value| !value.is_empty() && value != "0");
         let mut outcomes = [Ok(()); 3];
         if wanted("SMF_PERF_MAP").is_some() {
             outcomes[0] = enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open);

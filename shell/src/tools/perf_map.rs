@@ -36,7 +36,8 @@ impl PerfMap {
             .custom_flags(no_follow)
             .open(path)
             .map_err(ToolError::system(Tool::PerfMap, "open its file in /tmp"))?;
-        let status = file.metadata().map_err(ToolError::system(Tool::PerfMap, "inspect its file"))?;
+        let status =
+            file.metadata().map_err(ToolError::system(Tool::PerfMap, "inspect its file"))?;
         if !status.is_file() || status.uid() != rustix::process::geteuid().as_raw() {
             return Err(ToolError::NotOurs { tool: Tool::PerfMap });
         }
@@ -95,6 +96,27 @@ mod tests {
         write_line(&mut lines, &function(b"fn$Vec$i64"));
         write_line(&mut lines, &function(b"two\nlines\tand\0more"));
         assert_eq!(lines, b"7f001000 1a fn$Vec$i64\n7f001000 1a two?lines?and?more\n");
+    }
+
+    #[test]
+    fn what_a_dead_process_left_goes_and_a_link_is_not_followed() {
+        let path = format!("/tmp/perf-{}.map", std::process::id());
+        let function = Function { address: 1, size: 2, name: b"f" };
+        std::fs::write(&path, "1000 10 of another writer in this process\n").unwrap();
+        PerfMap::open().unwrap().append(&[function]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "1000 10 of another writer in this process\n1 2 f\n");
+
+        let old = SystemTime::now() - process_age().unwrap() - Duration::from_secs(5);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        PerfMap::open().unwrap().append(&[function]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1 2 f\n");
+
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let error = PerfMap::open().unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.contains("the perf map: cannot open its file in /tmp"), "{error}");
     }
 
     #[test]

@@ -355,6 +355,8 @@ static void ceilings(void) {
     CHECK(rt_exec_memory_count() == 0 && smf_exec_limit(INT64_MAX, INT64_MAX));
 }
 
+static bool perf_map;
+
 /* While every tool is off a name costs nothing and is not looked at; once one is on, it is. */
 static void names(void) {
     int64_t block = returning(8);
@@ -363,6 +365,7 @@ static void names(void) {
     REFUSED(!smf_jitdump_enable("/no/such/directory"), SMF_ERROR_SYSTEM);
     CHECK(smf_name_code(-1, -1, NULL));
     CHECK(smf_perf_map_enable() && smf_perf_map_enable() && smf_gdb_enable());
+    perf_map = true;
     char path[64], line[128];
     snprintf(path, sizeof path, "/tmp/perf-%d.map", (int)getpid());
     CHECK(smf_name_code(block, 6, "eight") && smf_name_code(block + 1, 2, "in\nside"));
@@ -405,8 +408,13 @@ static void children(void) {
         int64_t own = returning(11);
         CHECK(rt_call_function_0(own) == 11 && rt_call_function_0(block) == 9);
         CHECK(!rt_free_exec_memory(block, 6) && smf_last_error().code == SMF_ERROR_FORKED);
+        /* Names go to a map of its own, if to any. */
+        char path[64];
+        snprintf(path, sizeof path, "/tmp/perf-%d.map", (int)getpid());
+        CHECK(smf_name_code(own, 6, "the child's") && (unlink(path) == 0) == perf_map);
+        int inherited = watch();
         CHECK(rt_exec_memory_count() == 1 && rt_free_exec_memory(own, 6) && rt_exec_memory_count() == 0);
-        watch();
+        CHECK(watch() < inherited && rt_call_function_0(block) == 9);
         _exit(0);
     }
     int status = -1;
