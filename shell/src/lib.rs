@@ -6,14 +6,22 @@
 //! * [`loader`] loads a module together with those that provide its imports;
 //! * `host_symbols` (feature `host`) resolves imports from the process and its libraries;
 //! * `inspect` (feature `cli`) shows what a file holds, as text or as JSON;
-//! * `pack` (feature `pack`) links relocatable ELF objects into a module.
+//! * `pack` (feature `pack`) links relocatable ELF objects into a module;
+//! * [`tools`] tells profilers and debuggers what runs where;
+//! * `ffi` (feature `c-api`) has the exports for C, which `include/smf.h` declares.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "c-api")]
+mod code_ranges;
+#[cfg(feature = "c-api")]
+pub mod ffi;
 pub mod files;
 #[cfg(feature = "host")]
 pub mod host_symbols;
 #[cfg(feature = "cli")]
 pub mod inspect;
+mod loaded;
 pub mod loader;
 #[cfg(feature = "pack")]
 pub mod pack;
+pub mod tools;

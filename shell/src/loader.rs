@@ -16,6 +16,7 @@ use std::fmt;
 use smf_core::format::functions::Functions;
 use smf_core::format::library::is_library;
 use smf_core::format::{FormatError, Library, Smf};
+use crate::loaded::Known;
 use smf_core::link::{Chain, Exports, Image, LinkError, Module, Resolve, missing_imports};
 
 /// How many functions of a bytecode module an error names.
@@ -273,7 +274,9 @@ impl<'d> Placed<'d> {
         };
         let main = link(main, &scope.main)?;
         let others = others.into_iter().zip(&scope.others).map(|(image, part)| link(image, part));
-        Ok(Program { main, others: others.collect::<Result<_, _>>()? })
+        let others: Vec<_> = others.collect::<Result<_, _>>()?;
+        let known = std::iter::once(&main).chain(&others).map(Known::of).collect();
+        Ok(Program { _known: known, main, others })
     }
 }
 
@@ -292,6 +295,8 @@ impl Scope<'_> {
 
 /// A program that can be called. Dropping it unloads every module.
 pub struct Program<'d> {
+    /// The first to be dropped: nobody may hear of code that is not there any more.
+    _known: Vec<Known>,
     main: Module<'d>,
     others: Vec<Module<'d>>,
 }

@@ -18,6 +18,7 @@ pub const MAX_ARGS: usize = 8;
 /// * `address` is that of a function in memory that is executable and stays so during the call;
 /// * the function follows the C calling convention and takes at most as many integer arguments;
 /// * it keeps to what its module and process allow: machine code is trusted, and may do anything.
+#[inline]
 pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, LinkError> {
     let too_many = LinkError::TooManyArguments { given: args.len() };
     let entry = usize::try_from(address).map_err(|_| LinkError::TooLarge)?;

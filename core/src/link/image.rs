@@ -91,7 +91,7 @@ impl<'d> Image<'d> {
             segments.push(segment(region)?);
         }
         let pages = self.pages.publish(&segments)?;
-        Ok(Module::new(self.smf, pages, self.exports, self.pool))
+        Ok(Module::new(self.smf, pages, segments, self.exports, self.pool))
     }
 }
 

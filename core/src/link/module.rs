@@ -1,13 +1,18 @@
 //! A module that can be called, until it is dropped.
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 use super::resolve::{Exports, Resolve};
 use crate::format::{Flags, Smf, SymbolKind};
-use crate::memory::{PagePool, PublishedPages};
+use crate::memory::{PagePool, Protection, PublishedPages, Segment};
 
 /// A linked module. Dropping it unmaps its code and data: no address of it may be used after that.
 pub struct Module<'d> {
     smf: Smf<'d>,
     pages: Pages<'d>,
+    /// How the pages are protected.
+    segments: Vec<Segment>,
     exports: Exports<'d>,
 }
 
@@ -30,10 +35,11 @@ impl<'d> Module<'d> {
     pub(super) fn new(
         smf: Smf<'d>,
         pages: PublishedPages,
+        segments: Vec<Segment>,
         exports: Exports<'d>,
         pool: Option<&'d PagePool>,
     ) -> Self {
-        Module { smf, pages: Pages { pages: Some(pages), pool }, exports }
+        Module { smf, pages: Pages { pages: Some(pages), pool }, segments, exports }
     }
 
     /// The file it was made from.
@@ -74,6 +80,16 @@ impl<'d> Module<'d> {
             first
                 .filter(|_| header.flags.has(Flags::EXECUTABLE))
                 .and_then(|s| self.exports.address(&s))
+        })
+    }
+
+    /// The addresses of the pages that can run, in rising order.
+    pub fn code(&self) -> impl Iterator<Item = Range<usize>> {
+        let executable = |segment: &&Segment| segment.protection == Protection::ReadExecute;
+        let first = self.pages.pages.as_ref().map_or(0, PublishedPages::address);
+        self.segments.iter().filter(executable).map(move |segment| {
+            let start = first.saturating_add(segment.offset.bytes());
+            start..start.saturating_add(segment.size.bytes())
         })
     }
 

@@ -1,0 +1,224 @@
+//! Where a free run of a given length was last seen.
+//!
+//! Hints make finding a place quick and are never trusted: the run map has the last word on every
+//! one. So they may be out of date, doubled, or dropped when there are too many, and nothing is
+//! lost but time.
+
+use alloc::vec::Vec;
+
+/// A place in one of the chunks of a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spot {
+    /// The chunk, by its slot in the lane.
+    pub(super) slot: u16,
+    /// The first unit.
+    pub(super) unit: u32,
+}
+
+/// Lengths below this have a list each.
+pub(super) const EXACT: usize = 32;
+
+/// Above, each power of two has four lists.
+const LISTS: usize = 64;
+
+/// The list of runs of `len` units. Every run of a later list is longer.
+#[inline(always)]
+fn list_of(len: usize) -> usize {
+    let Some(power @ 5..) = len.checked_ilog2() else { return len };
+    let quarter = len >> (power - 2) & 3;
+    (EXACT + (power as usize - 5) * 4 + quarter).min(LISTS - 1)
+}
+
+/// How many hints are kept: 24 KiB.
+const HINTS: usize = 2048;
+
+/// How many runs of a list of several lengths are looked at before a longer one is taken.
+const PATIENCE: usize = 8;
+
+/// No further hint.
+const NONE: u16 = u16::MAX;
+
+#[derive(Clone, Copy)]
+struct Hint {
+    spot: Spot,
+    next: u16,
+}
+
+/// Last seen free runs, by length, the latest first.
+pub(super) struct Hints {
+    /// Bit i: list i has a hint.
+    filled: u64,
+    /// First one for each list, whose `next` is the first hint of it; then the hints.
+    nodes: Vec<Hint>,
+    /// The first of the nodes that were taken out of a list.
+    spare: u16,
+}
+
+impl Hints {
+    /// None, and no memory either.
+    pub(super) const fn new() -> Self {
+        Self { filled: 0, nodes: Vec::new(), spare: NONE }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self { filled: 0, nodes: core::mem::take(&mut self.nodes), spare: NONE };
+        self.nodes.clear();
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// The bytes that they take.
+    pub(super) fn footprint(&self) -> usize {
+        self.nodes.capacity() * size_of::<Hint>()
+    }
+
+    /// Remembers a free run of `len` units; `false` when there is no room.
+    #[inline]
+    pub(super) fn push(&mut self, len: usize, spot: Spot) -> bool {
+        let list = list_of(len);
+        let Some(node) = self.spare_node() else { return false };
+        let Some(head) = self.nodes.get_mut(list) else { return false };
+        let next = core::mem::replace(&mut head.next, node);
+        if let Some(place) = self.nodes.get_mut(usize::from(node)) {
+            *place = Hint { spot, next };
+        }
+        self.filled |= 1 << list;
+        true
+    }
+
+    /// A node that is in no list.
+    #[inline]
+    fn spare_node(&mut self) -> Option<u16> {
+        match self.nodes.get(usize::from(self.spare)) {
+            Some(node) => Some(core::mem::replace(&mut self.spare, node.next)),
+            None => self.new_node(),
+        }
+    }
+
+    #[cold]
+    fn new_node(&mut self) -> Option<u16> {
+        const EMPTY: Hint = Hint { spot: Spot { slot: 0, unit: 0 }, next: NONE };
+        if self.nodes.len() < LISTS {
+            self.nodes.try_reserve(LISTS).ok()?;
+            self.nodes.resize(LISTS, EMPTY);
+        }
+        if self.nodes.len() >= LISTS + HINTS {
+            return None;
+        }
+        self.nodes.try_reserve(1).ok()?;
+        self.nodes.push(EMPTY);
+        u16::try_from(self.nodes.len() - 1).ok()
+    }
+
+    /// Takes out a hint for a run of at least `len` units: one of the shortest, the latest first.
+    /// `fits` tells whether a run of about that length is long enough.
+    #[inline]
+    pub(super) fn pop(&mut self, len: usize, fits: impl Fn(Spot) -> bool) -> Option<Spot> {
+        let own = list_of(len);
+        let mut longer = self.filled >> own << own;
+        if own >= EXACT {
+            if let Some(spot) = self.unlink_fitting(own, fits) {
+                return Some(spot);
+            }
+            longer = longer >> own >> 1 << own << 1;
+        }
+        if longer == 0 { None } else { self.unlink_first(longer.trailing_zeros() as usize) }
+    }
+
+    /// Takes out the latest hint for a run of exactly `len` units, fewer than [`EXACT`].
+    #[inline(always)]
+    pub(super) fn pop_exact(&mut self, len: usize) -> Option<Spot> {
+        let list = list_of(len);
+        if self.filled >> list & 1 == 0 { None } else { self.unlink_first(list) }
+    }
+
+    #[inline(always)]
+    fn unlink_first(&mut self, list: usize) -> Option<Spot> {
+        self.unlink_behind(list, list)
+    }
+
+    /// Looks through the beginning of a list.
+    fn unlink_fitting(&mut self, list: usize, fits: impl Fn(Spot) -> bool) -> Option<Spot> {
+        let mut before = list;
+        for _ in 0..PATIENCE {
+            let at = usize::from(self.nodes.get(before)?.next);
+            if fits(self.nodes.get(at)?.spot) {
+                return self.unlink_behind(list, before);
+            }
+            before = at;
+        }
+        None
+    }
+
+    /// Takes the hint behind node `before` out of its list.
+    #[inline(always)]
+    fn unlink_behind(&mut self, list: usize, before: usize) -> Option<Spot> {
+        let taken = self.nodes.get(before)?.next;
+        let node = self.nodes.get_mut(usize::from(taken))?;
+        let Hint { spot, next } = *node;
+        node.next = core::mem::replace(&mut self.spare, taken);
+        self.nodes.get_mut(before)?.next = next;
+        if next == NONE && before == list {
+            self.filled &= !(1 << list);
+        }
+        Some(spot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spot(unit: u32) -> Spot {
+        Spot { slot: 3, unit }
+    }
+
+    #[test]
+    fn lists_are_in_the_order_of_lengths() {
+        let mut last = 0;
+        for len in 1..100_000 {
+            let list = list_of(len);
+            assert!(list == last || list == last + 1, "{len}");
+            assert!(len >= 32 || list == len);
+            last = list;
+        }
+        assert_eq!(last, LISTS - 1);
+        assert_eq!(list_of(usize::MAX), LISTS - 1);
+    }
+
+    #[test]
+    fn gives_a_short_run_that_is_long_enough_and_of_those_the_latest() {
+        let mut hints = Hints::new();
+        for (len, unit) in [(5, 1), (9, 2), (5, 3), (39, 4), (33, 5), (50, 6), (9000, 7)] {
+            assert!(hints.push(len, spot(unit)));
+        }
+        let any = |_| true;
+        assert_eq!(hints.pop(4, any), Some(spot(3)));
+        assert_eq!(hints.pop(5, any), Some(spot(1)));
+        assert_eq!(hints.pop(5, any), Some(spot(2)));
+        assert_eq!(hints.pop(35, |s| s.unit == 4), Some(spot(4)));
+        assert_eq!(hints.pop(35, |_| false), Some(spot(6)), "one that is longer for sure");
+        assert_eq!(hints.pop(10, any), Some(spot(5)));
+        assert_eq!(hints.pop(20_000, |_| false), None, "kept, because it did not fit");
+        assert_eq!(hints.pop(1, any), Some(spot(7)));
+        assert_eq!(hints.pop(1, any), None);
+        assert_eq!(hints.filled, 0);
+    }
+
+    #[test]
+    fn every_hint_comes_back_once_and_too_many_are_dropped() {
+        let mut hints = Hints::new();
+        for round in 0..3 {
+            let kept = (0..3000u32).filter(|&u| hints.push(1 + (u as usize * 7) % 80, spot(u)));
+            assert_eq!(kept.count(), HINTS);
+            let mut seen = std::collections::BTreeSet::new();
+            while let Some(spot) = hints.pop(1 + seen.len() % 40, |_| true).or_else(|| hints.pop(1, |_| true)) {
+                assert!(seen.insert(spot.unit), "round {round}: {spot:?} twice");
+            }
+            assert_eq!((seen.len(), hints.filled), (HINTS, 0));
+        }
+    }
+}

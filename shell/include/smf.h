@@ -1,0 +1,236 @@
+/*
+ * smf.h - the C API of the SMF loader: libsmf_loader.so, libsmf_loader.a
+ *
+ * Rules for every function:
+ *
+ *   - It may be called from any thread, and never unwinds.
+ *   - Addresses and sizes of 64 bits travel as int64_t. Null, negative, overflowing and foreign ones get
+ *     the failure value that stands here, and leave everything as it was.
+ *   - The reason of a failure is kept for the thread: smf_last_error().
+ *   - Addresses of executable memory are looked up, never trusted. C strings, byte ranges given with
+ *     their length, and the table of smf_set_value_hooks are followed: they must be what they say.
+ *
+ * Machine code is trusted: what it does when it is called is up to it.
+ *
+ * With SMF_TAGGED defined, the header declares the build of the library in the tagged convention, in
+ * which a byte array is one word of the runtime that the library is linked with.
+ */
+#ifndef SMF_H
+#define SMF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SMF_VERSION "0.1.0"
+
+/* The version of the library, as in SMF_VERSION; never freed. */
+const char *smf_version(void);
+
+/* ---- Errors ------------------------------------------------------------------------------------- */
+
+/* Why a function failed. The numbers never change their meaning. */
+typedef enum SmfErrorCode {
+    SMF_OK = 0,
+    SMF_ERROR_ARGUMENT = 1,          /* null, negative, 0 or too large, or a number that means nothing */
+    SMF_ERROR_UNKNOWN_ADDRESS = 2,   /* no block begins there, or not any more */
+    SMF_ERROR_OTHER_SIZE = 3,        /* not the size that the block was asked for with */
+    SMF_ERROR_OUT_OF_RANGE = 4,      /* bytes that reach beyond the end of their block */
+    SMF_ERROR_NOT_EXECUTABLE = 5,    /* no code, or code that was not written yet or may not run now */
+    SMF_ERROR_WRITE_AND_EXECUTE = 6, /* both at one address */
+    SMF_ERROR_VALUE = 7,             /* not a live value, or of another kind */
+    SMF_ERROR_NO_MEMORY = 8,
+    SMF_ERROR_CEILING = 9,           /* smf_exec_limit */
+    SMF_ERROR_POLICY = 10,           /* the system forbids executable memory */
+    SMF_ERROR_FORKED = 11,           /* the memory belongs to the parent process */
+    SMF_ERROR_UNMAPPED = 12,         /* no memory at the address */
+    SMF_ERROR_STATE = 13,            /* too late, or too early */
+    SMF_ERROR_SYSTEM = 14            /* the system refused something else */
+} SmfErrorCode;
+
+typedef struct SmfError {
+    int32_t code;     /* one of SmfErrorCode; SMF_OK when nothing has failed */
+    const char *text; /* one sentence; good until this thread calls smf_last_error again */
+} SmfError;
+
+/*
+ * Why a function last failed in this thread. One that succeeds leaves it as it is, but for
+ * rt_call_function_*, which clear it when the function they have called returned 0.
+ */
+SmfError smf_last_error(void);
+
+/* Forgets it. */
+void smf_clear_error(void);
+
+/* ---- Values ------------------------------------------------------------------------------------- */
+
+#ifndef SMF_TAGGED
+
+/* Text, a byte array or a pair of integers. It belongs to the runtime, and only it knows what it is. */
+typedef struct RuntimeValue RuntimeValue;
+
+/* A byte array as an argument. Its bytes must not change during the call. */
+typedef const RuntimeValue *SmfBytes;
+
+/*
+ * The functions of a runtime for its values. All must be there, may be called from any thread, and must
+ * not unwind. One that is given a value of another kind returns null or -1.
+ */
+typedef struct SmfValueHooks {
+    int64_t size;                                             /* sizeof(SmfValueHooks) */
+    RuntimeValue *(*text_new)(const uint8_t *, int64_t);      /* text of these bytes */
+    RuntimeValue *(*bytes_new)(int64_t);                      /* a byte array of this length */
+    uint8_t *(*bytes_data)(const RuntimeValue *);             /* its bytes, to be written */
+    int64_t (*bytes_length)(const RuntimeValue *);            /* their number */
+    const uint8_t *(*text_data)(const RuntimeValue *);        /* the bytes of text */
+    int64_t (*text_length)(const RuntimeValue *);             /* their number */
+    RuntimeValue *(*pair_new)(int64_t, int64_t);              /* a pair of integers */
+    void (*free)(RuntimeValue *);                             /* frees any of them */
+} SmfValueHooks;
+
+/*
+ * Installs the runtime's functions for values. Possible once, and before the first value is made; false
+ * otherwise. Without them the library has values of its own.
+ */
+bool smf_set_value_hooks(const SmfValueHooks *hooks);
+
+/* Text of `length` bytes, which should be UTF-8 and are taken as they are. Null on failure. */
+RuntimeValue *smf_text_new(const uint8_t *bytes, int64_t length);
+/* The bytes of text until it is freed; the library's own have a NUL behind them. Null on failure. */
+const uint8_t *smf_text_data(const RuntimeValue *value);
+/* Their number; -1 on failure. */
+int64_t smf_text_length(const RuntimeValue *value);
+
+/* A byte array: a copy of the bytes, or zeros when `bytes` is null. Null on failure. */
+RuntimeValue *smf_bytes_new(const uint8_t *bytes, int64_t length);
+/* The bytes of an array, to be read and written until it is freed. Null on failure. */
+uint8_t *smf_bytes_data(const RuntimeValue *value);
+/* Their number; -1 on failure. */
+int64_t smf_bytes_length(const RuntimeValue *value);
+
+/* A pair of integers. Null on failure. */
+RuntimeValue *smf_pair_new(int64_t first, int64_t second);
+/* Its parts, for pairs of the library's own; 0 on failure. */
+int64_t smf_pair_first(const RuntimeValue *value);
+int64_t smf_pair_second(const RuntimeValue *value);
+
+/* Frees a value. False when it is none, or was freed before. */
+bool smf_value_free(RuntimeValue *value);
+
+#else
+
+/* A byte array as an argument: a word of the runtime. */
+typedef int64_t SmfBytes;
+
+#endif
+
+/* ---- Executable memory -------------------------------------------------------------------------- */
+
+/* What a protection is the sum of. Reading comes with writing and with executing. */
+#define SMF_PROT_NONE 0
+#define SMF_PROT_READ 1
+#define SMF_PROT_WRITE 2
+#define SMF_PROT_EXEC 4
+
+/*
+ * Zero-filled memory for code, a whole number of pages that hold `size` bytes. It runs as soon as it was
+ * written through rt_write_exec_memory, and is never writable and executable at one address. 0 on failure.
+ */
+int64_t rt_alloc_exec_memory(int64_t size);
+
+/* Zero-filled memory for data, in whole pages, readable and writable. 0 on failure. */
+int64_t rt_alloc_rw_memory(int64_t size);
+
+/* Frees a block of either kind: its address, and the size it was asked for with. */
+bool rt_free_exec_memory(int64_t address, int64_t size);
+
+/*
+ * Copies a byte array into the block at `address`, `offset` bytes from its beginning. Returns how many
+ * bytes were written; -1 on failure, and then none. Nobody may run what is being replaced meanwhile.
+ */
+int64_t rt_write_exec_memory(int64_t address, SmfBytes code, int64_t offset);
+
+/* Makes a whole block readable and executable, or readable and writable. */
+bool rt_make_executable(int64_t address, int64_t size);
+bool rt_make_writable(int64_t address, int64_t size);
+
+/* Sets what a whole block allows. Writing together with executing is refused. */
+bool rt_set_protection(int64_t address, int64_t size, int32_t prot);
+
+/*
+ * Brings the instruction caches in step with a range inside one block. What was written through
+ * rt_write_exec_memory, or made executable, is in step already.
+ */
+void rt_flush_icache(int64_t address, int64_t size);
+
+/* The address, if it lies in executable memory of this library that was written; otherwise 0. */
+int64_t rt_get_function_pointer(int64_t address);
+
+/*
+ * Calls the function at `function`, which lies in executable memory of this library that was written, or
+ * in a loaded module, and returns what it returns; 0 on failure. When the function itself returned 0,
+ * smf_last_error() is SMF_OK. The block must not be freed meanwhile, and nothing may unwind out of it.
+ */
+int64_t rt_call_function_0(int64_t function);
+int64_t rt_call_function_1(int64_t function, int64_t a);
+int64_t rt_call_function_2(int64_t function, int64_t a, int64_t b);
+int64_t rt_call_function_3(int64_t function, int64_t a, int64_t b, int64_t c);
+int64_t rt_call_function_4(int64_t function, int64_t a, int64_t b, int64_t c, int64_t d);
+int64_t rt_call_function_5(int64_t function, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e);
+int64_t rt_call_function_6(int64_t function, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e,
+                           int64_t f);
+int64_t rt_call_function_7(int64_t function, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e,
+                           int64_t f, int64_t g);
+int64_t rt_call_function_8(int64_t function, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e,
+                           int64_t f, int64_t g, int64_t h);
+
+/* What the kernel says of any address of the process: a sum of SMF_PROT_*, -1 when nothing is there. */
+bool rt_is_executable(int64_t address);
+int32_t rt_get_protection(int64_t address);
+
+/* What is live now: bytes as they were asked for, and blocks. */
+int64_t rt_exec_memory_total(void);
+int64_t rt_exec_memory_count(void);
+
+/* Writes these and more to standard error. */
+void rt_exec_memory_dump_stats(void);
+
+/* Sets ceilings in bytes and in blocks, both at least 1. False while blocks are live. */
+bool smf_exec_limit(int64_t bytes, int64_t blocks);
+
+/*
+ * Gives back to the system what holds no live block. Happens by itself when the last block is freed, but
+ * not more often than once a millisecond for long.
+ */
+bool smf_exec_trim(void);
+
+/* ---- Names for profilers and debuggers ----------------------------------------------------------- */
+
+/*
+ * Three tools, all off at first. Each is switched on by its function or by a variable of the environment,
+ * which is read when the first name comes. What was named before is not told.
+ */
+
+/* SMF_PERF_MAP=1: writes /tmp/perf-PID.map, which `perf report` reads. */
+bool smf_perf_map_enable(void);
+
+/* SMF_JITDUMP=DIRECTORY: writes jit-PID.dump there, for `perf record -k 1` and `perf inject --jit`. */
+bool smf_jitdump_enable(const char *directory);
+
+/* SMF_GDB=1: tells gdb and lldb, until the block is freed. */
+bool smf_gdb_enable(void);
+
+/*
+ * Names `size` bytes of executable memory that were written. While no tool is on, nothing is looked at,
+ * and the result is true. The functions of loaded modules are named without a call.
+ */
+bool smf_name_code(int64_t address, int64_t size, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

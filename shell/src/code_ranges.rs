@@ -1,0 +1,206 @@
+//! Which pages of the process hold the code of a loaded module.
+//!
+//! A call through a bare address asks here first, so asking is three loads and never waits: a tree
+//! over the page numbers of an address space, 12 bits a level, with a bit for each page at the bottom.
+//! Its nodes are made when a page below them is first entered and stay for good; one for 16 MiB of
+//! addresses takes 512 bytes, one for 64 GiB takes 32 KiB.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+/// What one bit stands for: the smallest page that any supported machine has.
+const PAGE: usize = 4096;
+/// Addresses from here on belong to no program: 47 bits on x86-64, 48 on aarch64 and riscv64 unless a
+/// program asks for more, and nobody here does.
+const LIMIT: usize = 1 << 48;
+/// Children of a node, and pages of a leaf.
+const FAN: usize = 1 << 12;
+
+struct Leaf([AtomicU64; FAN / 64]);
+struct Middle([AtomicPtr<Leaf>; FAN]);
+
+static TOP: [AtomicPtr<Middle>; FAN] = [const { AtomicPtr::new(ptr::null_mut()) }; FAN];
+
+impl Default for Leaf {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; FAN / 64])
+    }
+}
+
+impl Default for Middle {
+    fn default() -> Self {
+        Self([const { AtomicPtr::new(ptr::null_mut()) }; FAN])
+    }
+}
+
+/// The node in a slot of one of the tables above.
+#[inline]
+fn node<T>(slot: &'static AtomicPtr<T>) -> Option<&'static T> {
+    // SAFETY: a slot is null, or `node_or_new` has put a node into it that was leaked: it is
+    // initialised, is only ever reached by shared references, and lives as long as the process.
+    unsafe { slot.load(Ordering::Acquire).as_ref() }
+}
+
+fn node_or_new<T: Default>(slot: &'static AtomicPtr<T>) -> &'static T {
+    if let Some(node) = node(slot) {
+        return node;
+    }
+    let new = Box::into_raw(Box::<T>::default());
+    match slot.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: just leaked, and never freed now that others may see it.
+        Ok(_) => unsafe { &*new },
+        Err(theirs) => {
+            // SAFETY: nobody has seen the box, so it is taken back as it was given.
+            drop(unsafe { Box::from_raw(new) });
+            // SAFETY: as in `node`; the exchange failed because the slot is not null.
+            unsafe { &*theirs }
+        }
+    }
+}
+
+/// The positions of a page on the three levels.
+#[inline]
+fn path(address: usize) -> (usize, usize, usize) {
+    let page = address / PAGE;
+    (page / (FAN * FAN), page / FAN % FAN, page % FAN)
+}
+
+/// Whether `address` lies in a page that somebody holds a [`CodeRange`] for.
+#[inline]
+pub(crate) fn contains(address: usize) -> bool {
+    let (top, middle, page) = path(address);
+    let leaf = TOP.get(top).and_then(node).and_then(|m| m.0.get(middle)).and_then(node);
+    let word = leaf.and_then(|leaf| leaf.0.get(page / 64));
+    word.is_some_and(|word| word.load(Ordering::Acquire) >> (page % 64) & 1 != 0)
+}
+
+/// Pages that may be called as long as it lives.
+#[derive(Debug)]
+pub(crate) struct CodeRange(Range<usize>);
+
+impl CodeRange {
+    /// Enters the pages of a range; those at and above 2^48 cannot be, and are never called.
+    pub(crate) fn enter(range: Range<usize>) -> Self {
+        let range = range.start.min(LIMIT)..range.end.min(LIMIT);
+        for_each_word(&range, |word, mask| {
+            word.fetch_or(mask, Ordering::AcqRel);
+        });
+        Self(range)
+    }
+}
+
+impl Drop for CodeRange {
+    fn drop(&mut self) {
+        for_each_word(&self.0, |word, mask| {
+            word.fetch_and(!mask, Ordering::AcqRel);
+        });
+    }
+}
+
+/// Hands out each word that has bits for pages of `range`, with those bits.
+fn for_each_word(range: &Range<usize>, mut each: impl FnMut(&AtomicU64, u64)) {
+    let pages = range.start / PAGE..range.end.div_ceil(PAGE);
+    let mut page = pages.start;
+    while page < pages.end {
+        let next = (page / 64 * 64 + 64).min(pages.end);
+        let mask = (u64::MAX >> (64 - (next - page))) << (page % 64);
+        let (top, middle, bit) = path(page * PAGE);
+        let slot = TOP.get(top).map(node_or_new).and_then(|m| m.0.get(middle));
+        if let Some(word) = slot.map(node_or_new).and_then(|leaf| leaf.0.get(bit / 64)) {
+            each(word, mask);
+        }
+        page = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// Addresses that no memory of this process has, so that tests beside this one do not meet it.
+    const BASE: usize = 0x6000_0000_0000;
+
+    #[test]
+    fn pages_are_callable_while_they_are_held() {
+        let range = BASE + 5 * PAGE..BASE + 7 * PAGE;
+        let held = CodeRange::enter(range.clone());
+        for (address, inside) in [
+            (range.start - 1, false),
+            (range.start, true),
+            (range.end - 1, true),
+            (range.end, false),
+        ] {
+            assert_eq!(contains(address), inside, "{address:#x}");
+        }
+        drop(held);
+        assert!(!contains(range.start));
+    }
+
+    #[test]
+    fn agrees_with_a_set_of_pages() {
+        let mut seed = 7u64;
+        let mut random = |limit: usize| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            usize::try_from(seed >> 33).unwrap() % limit
+        };
+        let base = BASE + (1 << 36);
+        // Around the borders of words, of leaves and of the nodes above them.
+        let borders = [640, FAN, 3 * FAN + 64, FAN * FAN];
+        let mut held: Vec<CodeRange> = Vec::new();
+        let mut pages: HashSet<usize> = HashSet::new();
+        for _ in 0..2000 {
+            if random(3) == 0 && !held.is_empty() {
+                let range = held.swap_remove(random(held.len())).0.clone();
+                (range.start..range.end)
+                    .step_by(PAGE)
+                    .for_each(|page| assert!(pages.remove(&page)));
+                continue;
+            }
+            let start = base + (borders[random(4)] + random(300) - 150) * PAGE;
+            let range = start..start + (1 + random(40)) * PAGE;
+            let new: Vec<usize> = range.clone().step_by(PAGE).collect();
+            // Memory has one owner.
+            if new.iter().all(|page| !pages.contains(page)) {
+                pages.extend(new);
+                held.push(CodeRange::enter(range));
+            }
+            let probe = base + (borders[random(4)] + random(400) - 200) * PAGE;
+            assert_eq!(contains(probe + random(PAGE)), pages.contains(&probe));
+        }
+        assert!(held.len() > 8);
+    }
+
+    #[test]
+    fn any_address_may_be_asked_for() {
+        for address in [0, 1, LIMIT - 1, LIMIT, usize::MAX / 2, usize::MAX] {
+            assert!(!contains(address), "{address:#x}");
+        }
+        let held = CodeRange::enter(LIMIT - PAGE..usize::MAX);
+        assert!(contains(LIMIT - 1) && !contains(LIMIT));
+        drop(held);
+        drop(CodeRange::enter(usize::MAX - 1..usize::MAX));
+        assert!(!contains(LIMIT - 1));
+    }
+
+    #[test]
+    fn threads_that_share_words_do_not_lose_bits() {
+        let base = BASE + (8 << 36);
+        std::thread::scope(|scope| {
+            for thread in 0..8usize {
+                scope.spawn(move || {
+                    for round in 0..500 {
+                        let start = base + (round * 8 + thread) * PAGE;
+                        let held = CodeRange::enter(start..start + PAGE);
+                        assert!(contains(start));
+                        drop(held);
+                        assert!(!contains(start));
+                    }
+                });
+            }
+        });
+        assert!((0..4096).all(|page| !contains(base + page * PAGE)));
+    }
+}

@@ -1,0 +1,67 @@
+//! `rt_call_function_0` to `_8`: calls through a bare address, which must be code of ours.
+#![allow(unsafe_code)]
+
+use smf_core::link;
+use smf_core::memory::exec::ExecError;
+
+use super::error::{ApiError, or, smf_clear_error};
+use super::{args, blocks};
+use crate::code_ranges;
+
+/// The address as one that may be called.
+#[inline]
+fn callable(function: i64) -> Result<usize, ApiError> {
+    let address = args::address("the function", function)?;
+    if code_ranges::contains(address) { Ok(address) } else { look_closer(address) }
+}
+
+/// Why it may not be called.
+#[cold]
+fn look_closer(address: usize) -> Result<usize, ApiError> {
+    match blocks::with(|blocks| blocks.entry_point(address)) {
+        Err(ApiError::Exec(ExecError::Unknown { address })) => {
+            Err(ApiError::NotCallable { address })
+        }
+        found => found,
+    }
+}
+
+#[inline]
+fn call(function: i64, arguments: &[i64]) -> i64 {
+    let result = callable(function).map(|address| {
+        // SAFETY: the address lies in code of this library that may run, which the caller promises to
+        // keep during the call and to have written for as many arguments: machine code is trusted.
+        let result = unsafe { link::call(address as u64, arguments) };
+        // There are never more arguments than can be passed.
+        result.unwrap_or(0)
+    });
+    if result == Ok(0) {
+        smf_clear_error();
+    }
+    or(0, result)
+}
+
+/// Exports one function for each number of arguments.
+macro_rules! export {
+    ($($name:ident($($argument:ident),*);)*) => {$(
+        /// Calls the function at `function`, which lies in executable memory of this library or in a
+        /// loaded module, and returns what it returns; 0 on failure. When the function itself returned
+        /// 0, there is no last error.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name(function: i64, $($argument: i64),*) -> i64 {
+            call(function, &[$($argument),*])
+        }
+    )*};
+}
+
+export! {
+    rt_call_function_0();
+    rt_call_function_1(a);
+    rt_call_function_2(a, b);
+    rt_call_function_3(a, b, c);
+    rt_call_function_4(a, b, c, d);
+    rt_call_function_5(a, b, c, d, e);
+    rt_call_function_6(a, b, c, d, e, f);
+    rt_call_function_7(a, b, c, d, e, f, g);
+    rt_call_function_8(a, b, c, d, e, f, g, h);
+}

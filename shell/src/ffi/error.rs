@@ -1,0 +1,281 @@
+//! Why an export failed, kept for each thread until the next one fails.
+//!
+//! Nothing in this file is unsafe but that the names it exports can be in a program once only.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_char};
+use std::fmt::{self, Write};
+
+use smf_core::memory::MemoryError;
+use smf_core::memory::exec::{ExecError, Reason};
+
+use crate::tools::ToolError;
+
+/// Why an export gave its failure value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "tagged", expect(dead_code, reason = "values are only read then"))]
+pub(super) enum ApiError {
+    /// A null pointer or address.
+    Null { what: &'static str },
+    /// A number below 0.
+    Negative { what: &'static str, value: i64 },
+    /// A size of 0.
+    Zero { what: &'static str },
+    /// More than an address space has.
+    TooLarge { what: &'static str, value: i64 },
+    /// A number that means nothing.
+    Unknown { what: &'static str, value: i64 },
+    /// The allocator of executable memory refused.
+    Exec(ExecError),
+    /// The kernel did not say how memory is protected.
+    Memory(MemoryError),
+    /// A function that lies in no executable memory of ours and in no loaded module.
+    NotCallable { address: usize },
+    /// A range that is not all code of one block.
+    NotCode { address: usize, size: usize },
+    /// An address without memory.
+    Unmapped { address: usize },
+    /// A value that is not of this kind.
+    NotA { kind: &'static str },
+    /// No memory for a value.
+    NoRoom { bytes: usize },
+    /// The set of values in use cannot be changed any more.
+    ValuesInUse,
+    /// Blocks are live, and what is wanted must come before them.
+    BlocksLive,
+    /// A table of functions that is not whole.
+    Hooks { what: &'static str },
+    /// A tool could not be told, or not be switched on.
+    Tool(ToolError),
+}
+
+impl From<ExecError> for ApiError {
+    fn from(error: ExecError) -> Self {
+        Self::Exec(error)
+    }
+}
+
+impl From<MemoryError> for ApiError {
+    fn from(error: MemoryError) -> Self {
+        Self::Memory(error)
+    }
+}
+
+impl From<ToolError> for ApiError {
+    fn from(error: ToolError) -> Self {
+        Self::Tool(error)
+    }
+}
+
+/// The numbers of `SmfErrorCode` in `smf.h`. They never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Code {
+    Argument = 1,
+    UnknownAddress = 2,
+    OtherSize = 3,
+    OutOfRange = 4,
+    NotExecutable = 5,
+    WriteAndExecute = 6,
+    Value = 7,
+    NoMemory = 8,
+    Ceiling = 9,
+    Policy = 10,
+    Forked = 11,
+    Unmapped = 12,
+    State = 13,
+    System = 14,
+}
+
+impl ApiError {
+    pub(super) fn code(&self) -> Code {
+        match self {
+            Self::Null { .. } | Self::Negative { .. } | Self::Zero { .. } => Code::Argument,
+            Self::TooLarge { .. } | Self::Unknown { .. } | Self::Hooks { .. } => Code::Argument,
+            Self::Exec(error) => code_of(error.reason()),
+            Self::Memory(_) | Self::Tool(_) => Code::System,
+            Self::NotCallable { .. } | Self::NotCode { .. } => Code::NotExecutable,
+            Self::Unmapped { .. } => Code::Unmapped,
+            Self::NotA { .. } => Code::Value,
+            Self::NoRoom { .. } => Code::NoMemory,
+            Self::ValuesInUse | Self::BlocksLive => Code::State,
+        }
+    }
+}
+
+fn code_of(reason: Reason) -> Code {
+    match reason {
+        Reason::Size | Reason::Alignment => Code::Argument,
+        Reason::Ceiling => Code::Ceiling,
+        Reason::NoMemory => Code::NoMemory,
+        Reason::Policy => Code::Policy,
+        Reason::Forked => Code::Forked,
+        Reason::Unknown | Reason::Inside => Code::UnknownAddress,
+        Reason::OtherSize => Code::OtherSize,
+        Reason::Outside => Code::OutOfRange,
+        Reason::WriteAndExecute => Code::WriteAndExecute,
+        Reason::NotExecutable => Code::NotExecutable,
+        _ => Code::System,
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Null { what } => write!(f, "{what} is null"),
+            Self::Negative { what, value } => write!(f, "{what} is negative ({value})"),
+            Self::Zero { what } => write!(f, "{what} is 0"),
+            Self::TooLarge { what, value } => {
+                write!(f, "{what} is more than an address space has ({value})")
+            }
+            Self::Unknown { what, value } => write!(f, "{value} is no {what}"),
+            Self::Exec(error) => error.fmt(f),
+            Self::Memory(error) => error.fmt(f),
+            Self::NotCallable { address } => write!(
+                f,
+                "0x{address:x} lies neither in executable memory of this library nor in a loaded module"
+            ),
+            Self::NotCode { address, size } => write!(
+                f,
+                "0x{size:x} bytes at 0x{address:x} are not all code of one block that may run"
+            ),
+            Self::Unmapped { address } => write!(f, "there is no memory at 0x{address:x}"),
+            Self::NotA { kind } => write!(f, "the value is not {kind}"),
+            Self::NoRoom { bytes } => write!(f, "out of memory for a value of {bytes} bytes"),
+            Self::ValuesInUse => f.write_str(
+                "the functions for values were installed before, or values have been made",
+            ),
+            Self::BlocksLive => f.write_str("there are live blocks of executable memory"),
+            Self::Hooks { what } => write!(f, "the table of functions for values {what}"),
+            Self::Tool(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What `smf_last_error` returns.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfError {
+    /// One of the numbers of `SmfErrorCode`; 0 when there was no failure.
+    pub code: i32,
+    /// One sentence, NUL-terminated; empty when there was no failure. Good until this thread calls
+    /// `smf_last_error` again.
+    pub text: *const c_char,
+}
+
+/// Bytes of a sentence, with the NUL.
+const TEXT: usize = 256;
+
+thread_local! {
+    static LAST: Cell<Option<ApiError>> = const { Cell::new(None) };
+    static SENTENCE: Cell<[u8; TEXT]> = const { Cell::new([0; TEXT]) };
+}
+
+/// The result, or `failure` and the reason kept.
+#[inline]
+pub(super) fn or<T>(failure: T, result: Result<T, ApiError>) -> T {
+    result.unwrap_or_else(|error| {
+        keep(error);
+        failure
+    })
+}
+
+#[cold]
+pub(super) fn keep(error: ApiError) {
+    LAST.set(Some(error));
+}
+
+/// Why an export last failed in this thread. One that succeeds leaves it as it is, but for
+/// `rt_call_function_*`, which clear it when the function they have called returned 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_last_error() -> SmfError {
+    let Some(error) = LAST.get() else { return SmfError { code: 0, text: c"".as_ptr() } };
+    let mut sentence = Sentence { bytes: [0; TEXT], len: 0 };
+    // A sentence that is too long is cut.
+    let _ = write!(sentence, "{error}");
+    SENTENCE.set(sentence.bytes);
+    let text = SENTENCE.with(|kept| kept.as_ptr().cast::<c_char>());
+    SmfError { code: error.code() as i32, text }
+}
+
+/// Forgets it.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_clear_error() {
+    LAST.set(None);
+}
+
+/// Text of a fixed size, with a NUL behind it.
+struct Sentence {
+    bytes: [u8; TEXT],
+    len: usize,
+}
+
+impl Write for Sentence {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // The last byte stays 0.
+        let room = self.bytes.get_mut(self.len..TEXT - 1).unwrap_or_default();
+        let end = text.floor_char_boundary(room.len());
+        for (place, byte) in room.iter_mut().zip(text.as_bytes().iter().take(end)) {
+            *place = *byte;
+        }
+        self.len += end;
+        if end == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+/// The version of the library, as in `SMF_VERSION` of the header it was built with.
+const VERSION: &CStr =
+    match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => c"",
+    };
+
+/// The version of the library, for example `0.1.0`; never freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_version() -> *const c_char {
+    VERSION.as_ptr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last() -> (i32, String) {
+        let SmfError { code, text } = smf_last_error();
+        let mut bytes = Vec::new();
+        // The text is this thread's own.
+        SENTENCE.with(|kept| bytes.extend(kept.get()));
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap();
+        assert!(!text.is_null() && end < TEXT);
+        (code, String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+
+    #[test]
+    fn each_thread_has_its_own() {
+        keep(ApiError::Zero { what: "the size" });
+        assert_eq!(last(), (1, "the size is 0".to_owned()));
+        std::thread::spawn(|| assert_eq!(smf_last_error().code, 0)).join().unwrap();
+        keep(ApiError::Unmapped { address: 0xabc });
+        assert_eq!(last(), (12, "there is no memory at 0xabc".to_owned()));
+        smf_clear_error();
+        assert_eq!(smf_last_error().code, 0);
+    }
+
+    #[test]
+    fn a_long_sentence_is_cut_between_characters() {
+        let mut sentence = Sentence { bytes: [0xff; TEXT], len: 0 };
+        sentence.bytes = [0; TEXT];
+        assert!(sentence.write_str(&"x".repeat(TEXT - 2)).is_ok());
+        assert!(sentence.write_str("ä").is_err());
+        assert_eq!((sentence.len, sentence.bytes[TEXT - 2], sentence.bytes[TEXT - 1]), (254, 0, 0));
+    }
+
+    #[test]
+    fn failures_are_kept_and_successes_are_not() {
+        smf_clear_error();
+        assert_eq!((or(-1, Ok(5)), smf_last_error().code), (5, 0));
+        assert_eq!((or(-1, Err(ApiError::ValuesInUse)), smf_last_error().code), (-1, 13));
+        assert_eq!((or(-1, Ok(5)), smf_last_error().code), (5, 13));
+    }
+}

@@ -1,0 +1,60 @@
+//! The exports for C, as `include/smf.h` declares them.
+//!
+//! Rules for every export:
+//!
+//! * It never unwinds: a function of the C convention ends the process rather than let a panic out,
+//!   and nothing in here panics.
+//! * It never reads or writes through an address that it has not proved to be its own. Addresses are
+//!   numbers that are looked up; the only pointers that are followed are C strings, byte ranges that
+//!   are given with their length, and the table of functions of the runtime.
+//! * What cannot be meant (null, negative, too large) is refused in one place, `args`, and whatever is
+//!   refused leaves everything as it was. The failure value is the one in the header, the reason is
+//!   kept for the thread ([`smf_last_error`]).
+//! * It may be called from any thread.
+//!
+//! | file | exports |
+//! |------|---------|
+//! | `exec` | executable memory known by its addresses; `blocks` holds the blocks |
+//! | `call` | calls through a bare address |
+//! | `values` | byte arrays, text and pairs of a runtime or of the `builtin` set; or `tagged` |
+//! | `names` | names for code, perf map, jitdump, debuggers |
+//! | `error` | the last error, the version |
+//!
+//! The feature `tagged` builds the same exports in the other convention of the field: a byte array is
+//! one word, and the runtime that the library is linked with must have `rt_array_len` and
+//! `rt_array_data_ptr_u8`. Which convention it is can be seen when the library is built and never
+//! guessed when it runs.
+
+mod args;
+mod blocks;
+#[cfg(not(feature = "tagged"))]
+mod builtin;
+mod call;
+mod error;
+mod exec;
+mod names;
+#[cfg(not(feature = "tagged"))]
+mod values;
+#[cfg(feature = "tagged")]
+#[path = "tagged.rs"]
+mod values;
+
+pub use call::{
+    rt_call_function_0, rt_call_function_1, rt_call_function_2, rt_call_function_3,
+    rt_call_function_4, rt_call_function_5, rt_call_function_6, rt_call_function_7,
+    rt_call_function_8,
+};
+pub use error::{SmfError, smf_clear_error, smf_last_error, smf_version};
+pub use exec::{
+    rt_alloc_exec_memory, rt_alloc_rw_memory, rt_exec_memory_count, rt_exec_memory_dump_stats,
+    rt_exec_memory_total, rt_flush_icache, rt_free_exec_memory, rt_get_function_pointer,
+    rt_get_protection, rt_is_executable, rt_make_executable, rt_make_writable, rt_set_protection,
+    rt_write_exec_memory, smf_exec_limit, smf_exec_trim,
+};
+pub use names::{smf_gdb_enable, smf_jitdump_enable, smf_name_code, smf_perf_map_enable};
+#[cfg(not(feature = "tagged"))]
+pub use values::{
+    RuntimeValue, SmfValueHooks, smf_bytes_data, smf_bytes_length, smf_bytes_new, smf_pair_first,
+    smf_pair_new, smf_pair_second, smf_set_value_hooks, smf_text_data, smf_text_length,
+    smf_text_new, smf_value_free,
+};

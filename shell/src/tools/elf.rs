@@ -1,0 +1,195 @@
+//! An ELF object that says where functions are, for debuggers, with nothing in it but their names.
+//!
+//! The code itself is where it runs: each range of it becomes a section without bytes at its address.
+//! There is no unwind information. Without it debuggers find the beginning of a function by its symbol
+//! and read its first instructions, which serves functions that keep a frame pointer, and those that do
+//! not move the stack pointer.
+//!
+//! Source: System V ABI, chapter 4 (object files), for 64-bit little-endian machines.
+
+use std::ops::Range;
+
+use super::Function;
+
+/// `e_machine` of this machine.
+#[cfg(target_arch = "x86_64")]
+pub(super) const MACHINE: u16 = 62;
+#[cfg(target_arch = "aarch64")]
+pub(super) const MACHINE: u16 = 183;
+#[cfg(target_arch = "riscv64")]
+pub(super) const MACHINE: u16 = 243;
+
+const HEADER: usize = 64;
+const SECTION: usize = 64;
+const SYMBOL: usize = 24;
+const ET_EXEC: u16 = 2;
+const SHT_SYMTAB: u32 = 2;
+const SHT_STRTAB: u32 = 3;
+const SHT_NOBITS: u32 = 8;
+/// `SHF_ALLOC` and `SHF_EXECINSTR`.
+const CODE_FLAGS: u64 = 6;
+/// `STB_GLOBAL` and `STT_FUNC`.
+const GLOBAL_FUNCTION: u8 = 0x12;
+/// The section of symbols without one.
+const SHN_ABS: u16 = 0xfff1;
+
+/// Sections of code that an object can number; the others are left out, and their functions then
+/// belong to no section.
+const MOST_RANGES: usize = 0xff00 - 4;
+
+/// `.text` at each range of `code`, and a symbol for each function.
+pub(super) fn object(functions: &[Function<'_>], code: &[Range<u64>]) -> Vec<u8> {
+    let code = code.get(..MOST_RANGES).unwrap_or(code);
+    let mut strings = Strings(vec![0]);
+    let mut symbols = vec![0; SYMBOL];
+    for function in functions {
+        put_symbol(&mut symbols, strings.add(function.name), function, code);
+    }
+    let mut names = Strings(vec![0]);
+    let text = names.add(b".text");
+    let [symtab, strtab, shstrtab] =
+        [&b".symtab"[..], b".strtab", b".shstrtab"].map(|n| names.add(n));
+
+    let mut sections = vec![0; SECTION];
+    for range in code {
+        let size = range.end.saturating_sub(range.start);
+        let (address, alignment) = (range.start, 16);
+        let section =
+            Section { name: text, kind: SHT_NOBITS, size, alignment, ..Section::default() };
+        Section { flags: CODE_FLAGS, address, ..section }.put(&mut sections);
+    }
+    let mut offset = HEADER as u64;
+    let string_section = u32::try_from(code.len() + 2).unwrap_or(0);
+    for (name, kind, bytes) in [
+        (symtab, SHT_SYMTAB, &symbols),
+        (strtab, SHT_STRTAB, &strings.0),
+        (shstrtab, SHT_STRTAB, &names.0),
+    ] {
+        let mut section =
+            Section { name, kind, offset, size: bytes.len() as u64, ..Section::default() };
+        if kind == SHT_SYMTAB {
+            // Its strings, and the first symbol that is global.
+            (section.link, section.info) = (string_section, 1);
+            (section.alignment, section.entry) = (8, SYMBOL as u64);
+        }
+        section.put(&mut sections);
+        offset += section.size;
+    }
+
+    let mut object = header(offset, code.len() + 4);
+    for part in [symbols, strings.0, names.0, sections] {
+        object.extend_from_slice(&part);
+    }
+    object
+}
+
+fn header(section_table: u64, sections: usize) -> Vec<u8> {
+    let sections = u16::try_from(sections).unwrap_or(0);
+    // 64-bit, little-endian, version 1.
+    let mut header = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    put16(&mut header, &[ET_EXEC, MACHINE]);
+    put32(&mut header, &[1]);
+    // No entry point and no program headers.
+    put64(&mut header, &[0, 0, section_table]);
+    put32(&mut header, &[0]);
+    let (size, section) = (HEADER as u16, SECTION as u16);
+    put16(&mut header, &[size, 0, 0, section, sections, sections.saturating_sub(1)]);
+    header
+}
+
+fn put_symbol(out: &mut Vec<u8>, name: u32, function: &Function<'_>, code: &[Range<u64>]) {
+    let within = code.iter().position(|range| range.contains(&function.address));
+    let section = within.and_then(|at| u16::try_from(at + 1).ok()).unwrap_or(SHN_ABS);
+    put32(out, &[name]);
+    out.extend([GLOBAL_FUNCTION, 0]);
+    put16(out, &[section]);
+    put64(out, &[function.address, function.size]);
+}
+
+/// A section header.
+#[derive(Default)]
+struct Section {
+    name: u32,
+    kind: u32,
+    flags: u64,
+    address: u64,
+    offset: u64,
+    size: u64,
+    link: u32,
+    info: u32,
+    alignment: u64,
+    entry: u64,
+}
+
+impl Section {
+    fn put(&self, out: &mut Vec<u8>) {
+        put32(out, &[self.name, self.kind]);
+        put64(out, &[self.flags, self.address, self.offset, self.size]);
+        put32(out, &[self.link, self.info]);
+        put64(out, &[self.alignment, self.entry]);
+    }
+}
+
+/// A string table.
+struct Strings(Vec<u8>);
+
+impl Strings {
+    /// Where the string begins, which is cut at its first NUL; 0, the empty one, when the table is full.
+    fn add(&mut self, string: &[u8]) -> u32 {
+        let at = u32::try_from(self.0.len()).unwrap_or(0);
+        if at != 0 {
+            self.0.extend(string.iter().take_while(|&&byte| byte != 0));
+            self.0.push(0);
+        }
+        at
+    }
+}
+
+fn put16(out: &mut Vec<u8>, values: &[u16]) {
+    values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+}
+
+fn put32(out: &mut Vec<u8>, values: &[u32]) {
+    values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+}
+
+fn put64(out: &mut Vec<u8>, values: &[u64]) {
+    values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+}
+
+#[cfg(all(test, feature = "pack"))]
+mod tests {
+    use super::*;
+    use ::object::{Object, ObjectSection, ObjectSymbol, SymbolSection};
+
+    #[test]
+    fn another_reader_finds_the_functions_where_they_are() {
+        let named = |name, address| Function { address, size: 5, name };
+        let functions = [named(&b"first"[..], 0x1000), named(b"second\0cut", 0x5010), named(b"", 9)];
+        let bytes = object(&functions, &[0x1000..0x2000, 0x5000..0x5800]);
+        let file = ::object::File::parse(&*bytes).unwrap();
+        let sections: Vec<_> = file.sections().filter(|s| s.name() == Ok(".text")).collect();
+        let places = |s: &::object::Section<'_, '_>| (s.address(), s.size(), s.data().unwrap().len());
+        assert!(sections.iter().map(places).eq([(0x1000, 0x1000, 0), (0x5000, 0x800, 0)]));
+        let symbols: Vec<_> = file
+            .symbols()
+            .map(|s| (s.name().unwrap().to_owned(), s.address(), s.size(), s.section()))
+            .collect();
+        let within = |number: usize| SymbolSection::Section(sections[number].index());
+        assert_eq!(
+            symbols,
+            [
+                ("first".to_owned(), 0x1000, 5, within(0)),
+                ("second".to_owned(), 0x5010, 5, within(1)),
+                (String::new(), 9, 5, SymbolSection::Absolute),
+            ]
+        );
+        assert!(symbols.len() == 3 && file.architecture() != ::object::Architecture::Unknown);
+    }
+
+    #[test]
+    fn nothing_makes_an_object_too() {
+        let bytes = object(&[], &[]);
+        assert_eq!(::object::File::parse(&*bytes).unwrap().symbols().count(), 0);
+    }
+}

@@ -1,0 +1,172 @@
+//! GDB's JIT interface: a list of ELF objects in memory, and a function on which debuggers stop.
+//!
+//! Source: the GDB manual, "JIT Compilation Interface". The two symbols have the names that it
+//! prescribes and are found by them, in the program or in any of its libraries. A program that links
+//! this library statically beside another that defines them too (LLVM's does) leaves the feature `gdb`
+//! out of one of the two.
+#![allow(unsafe_code)]
+
+use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::ToolError;
+
+/// `jit_code_entry`.
+#[repr(C)]
+struct Entry {
+    next: *mut Entry,
+    prev: *mut Entry,
+    symfile: *const u8,
+    symfile_size: u64,
+}
+
+/// `jit_descriptor`.
+#[repr(C)]
+struct Descriptor {
+    version: u32,
+    action: u32,
+    relevant: *mut Entry,
+    first: *mut Entry,
+}
+
+const NO_ACTION: u32 = 0;
+const REGISTER: u32 = 1;
+const UNREGISTER: u32 = 2;
+
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals)]
+static mut __jit_debug_descriptor: Descriptor =
+    Descriptor { version: 1, action: NO_ACTION, relevant: ptr::null_mut(), first: ptr::null_mut() };
+
+/// Debuggers set a breakpoint here and read the descriptor when it is hit.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn __jit_debug_register_code() {
+    // SAFETY: no instruction at all. The compiler does not know that, and so keeps the function, the
+    // calls of it, and every store in front of them.
+    unsafe { std::arch::asm!("", options(nostack, preserves_flags)) };
+}
+
+/// Whoever holds it may change the list.
+static LIST: Mutex<()> = Mutex::new(());
+
+/// The interface is there.
+pub(super) fn available() -> Result<(), ToolError> {
+    Ok(())
+}
+
+/// An object that debuggers know as long as it lives.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// From `Box::into_raw`; in the list.
+    entry: *mut Entry,
+    /// What the entry points to.
+    _symfile: Box<[u8]>,
+}
+
+// SAFETY: the entry is reached under the lock of the list alone, from whatever thread.
+unsafe impl Send for Object {}
+// SAFETY: through a shared reference nothing can be reached.
+unsafe impl Sync for Object {}
+
+impl Object {
+    /// Tells debuggers about an ELF object.
+    pub(super) fn register(symfile: Vec<u8>) -> Self {
+        let symfile = symfile.into_boxed_slice();
+        let (first, size) = (symfile.as_ptr(), symfile.len() as u64);
+        let list = lock();
+        // SAFETY: a copy out of the static, which only holders of the lock change.
+        let next = unsafe { __jit_debug_descriptor.first };
+        let prev = ptr::null_mut();
+        let entry =
+            Box::into_raw(Box::new(Entry { next, prev, symfile: first, symfile_size: size }));
+        // SAFETY: an entry in the list is alive, and this thread holds the lock.
+        if let Some(next) = unsafe { next.as_mut() } {
+            next.prev = entry;
+        }
+        set_first(&list, entry);
+        tell(&list, REGISTER, entry);
+        Self { entry, _symfile: symfile }
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        let list = lock();
+        // SAFETY: made by `register`, freed below and nowhere else; this thread holds the lock.
+        let Entry { next, prev, .. } = unsafe { self.entry.read() };
+        // SAFETY: an entry in the list is alive, and this thread holds the lock.
+        if let Some(next) = unsafe { next.as_mut() } {
+            next.prev = prev;
+        }
+        // SAFETY: as above.
+        match unsafe { prev.as_mut() } {
+            Some(prev) => prev.next = next,
+            None => set_first(&list, next),
+        }
+        tell(&list, UNREGISTER, self.entry);
+        // SAFETY: from `Box::into_raw`, and no longer in the list.
+        drop(unsafe { Box::from_raw(self.entry) });
+    }
+}
+
+fn lock() -> MutexGuard<'static, ()> {
+    LIST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn set_first(_: &MutexGuard<'_, ()>, entry: *mut Entry) {
+    // SAFETY: the lock is held; nothing refers to the static, debuggers read it while we stand still.
+    unsafe { __jit_debug_descriptor.first = entry };
+}
+
+fn tell(_: &MutexGuard<'_, ()>, action: u32, entry: *mut Entry) {
+    // SAFETY: the lock is held.
+    unsafe { __jit_debug_descriptor.relevant = entry };
+    // SAFETY: as above.
+    unsafe { __jit_debug_descriptor.action = action };
+    __jit_debug_register_code();
+    // A debugger that comes later reads the list, and must not take an old action for news.
+    // SAFETY: as above.
+    unsafe { __jit_debug_descriptor.action = NO_ACTION };
+    // SAFETY: as above.
+    unsafe { __jit_debug_descriptor.relevant = ptr::null_mut() };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The objects in the list, by their bytes; checks the links backwards.
+    fn listed() -> Vec<Vec<u8>> {
+        let _list = lock();
+        let mut found = Vec::new();
+        // SAFETY: the lock is held.
+        let mut entry = unsafe { __jit_debug_descriptor.first };
+        let mut prev = ptr::null_mut();
+        // SAFETY: an entry in the list is alive while the lock is held.
+        while let Some(at) = unsafe { entry.as_ref() } {
+            assert_eq!(at.prev, prev);
+            let size = usize::try_from(at.symfile_size).unwrap();
+            // SAFETY: the object outlives its entry.
+            found.push(unsafe { std::slice::from_raw_parts(at.symfile, size) }.to_vec());
+            (prev, entry) = (entry, at.next);
+        }
+        found
+    }
+
+    #[test]
+    fn objects_come_and_go_in_any_order() {
+        let object = |number: u8| Object::register(vec![0xee, number]);
+        let ours = || listed().into_iter().filter(|o| o.first() == Some(&0xee)).map(|o| o[1]);
+        let (one, two, three) = (object(1), object(2), object(3));
+        assert!(ours().eq([3, 2, 1]));
+        drop(two);
+        assert!(ours().eq([3, 1]));
+        drop(three);
+        let four = object(4);
+        assert!(ours().eq([4, 1]));
+        drop(one);
+        drop(four);
+        assert!(ours().eq([0; 0]));
+    }
+}

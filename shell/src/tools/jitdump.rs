@@ -1,0 +1,176 @@
+//! The jitdump: the bytes and the name of every function, with the time at which it came to be.
+//!
+//! `perf record` does not read the file. It notes that the process mapped a file of this name as
+//! executable, and `perf inject --jit` reads it afterwards. So the first page is mapped for as long as
+//! the process lives, read-only and executable, and nobody ever runs it.
+//!
+//! Source: tools/perf/Documentation/jitdump-specification.txt of Linux. Times are CLOCK_MONOTONIC,
+//! hence `perf record -k 1`.
+#![allow(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use rustix::fs::OFlags;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::{Function, Tool, ToolError, elf};
+
+/// "JiTD" in the byte order of a little-endian machine.
+const MAGIC: u32 = 0x4a69_5444;
+const VERSION: u32 = 1;
+const HEADER: u32 = 40;
+/// The identifier of the record that says code was loaded.
+const CODE_LOAD: u32 = 0;
+/// Bytes in front of the name in such a record.
+const CODE_LOAD_HEADER: usize = 56;
+
+/// The dump of one process.
+#[derive(Debug)]
+pub(super) struct Jitdump {
+    file: File,
+    /// Where a child that was forked makes its own.
+    directory: PathBuf,
+    process: u32,
+    /// The number of the next function; no two may have the same.
+    next: u64,
+    /// `/proc/self/mem`: code is read through the kernel, for which missing memory is an error.
+    memory: File,
+}
+
+impl Jitdump {
+    /// Makes `jit-PID.dump` in `directory` anew.
+    pub(super) fn open(directory: &Path) -> Result<Self, ToolError> {
+        let process = std::process::id();
+        let error = |doing| ToolError::system(Tool::Jitdump, doing);
+        let path = directory.join(format!("jit-{process}.dump"));
+        let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(no_follow)
+            .open(path)
+            .map_err(error("create its file"))?;
+        file.write_all(&header(process)).map_err(error("write to its file"))?;
+        let memory = File::open("/proc/self/mem").map_err(error("open /proc/self/mem"))?;
+        show_to_perf(&file).map_err(error("map its file so that perf sees it"))?;
+        Ok(Self { file, directory: directory.to_owned(), process, next: 0, memory })
+    }
+
+    /// Adds a record for each function.
+    pub(super) fn append(&mut self, functions: &[Function<'_>]) -> Result<(), ToolError> {
+        if self.process != std::process::id() {
+            *self = Self::open(&self.directory)?;
+        }
+        for function in functions {
+            let code = self.read(function);
+            let code = code.map_err(ToolError::system(Tool::Jitdump, "read the code"))?;
+            let record = record(self.process, self.next, function, &code);
+            let written = self.file.write_all(&record);
+            written.map_err(ToolError::system(Tool::Jitdump, "write to its file"))?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn read(&self, function: &Function<'_>) -> io::Result<Vec<u8>> {
+        let mut code = vec![0; usize::try_from(function.size).unwrap_or(0)];
+        self.memory.read_exact_at(&mut code, function.address)?;
+        Ok(code)
+    }
+}
+
+/// Maps the first page of the file for the rest of the process.
+fn show_to_perf(file: &File) -> io::Result<()> {
+    let protection = ProtFlags::READ | ProtFlags::EXEC;
+    let size = rustix::param::page_size();
+    // SAFETY: the kernel chooses a free place, and nothing ever refers to the memory.
+    unsafe { rustix::mm::mmap(ptr::null_mut(), size, protection, MapFlags::PRIVATE, file, 0) }?;
+    Ok(())
+}
+
+fn header(process: u32) -> Vec<u8> {
+    let mut header = Vec::new();
+    for field in [MAGIC, VERSION, HEADER, u32::from(elf::MACHINE), 0, process] {
+        header.extend(field.to_ne_bytes());
+    }
+    // No flags.
+    for field in [now(), 0] {
+        header.extend(field.to_ne_bytes());
+    }
+    header
+}
+
+fn record(process: u32, index: u64, function: &Function<'_>, code: &[u8]) -> Vec<u8> {
+    let name = function.name.split(|&byte| byte == 0).next().unwrap_or_default();
+    let size = CODE_LOAD_HEADER + name.len() + 1 + code.len();
+    let mut record = Vec::with_capacity(size);
+    for field in [CODE_LOAD, u32::try_from(size).unwrap_or(u32::MAX)] {
+        record.extend(field.to_ne_bytes());
+    }
+    record.extend(now().to_ne_bytes());
+    let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+    for field in [process, thread] {
+        record.extend(field.to_ne_bytes());
+    }
+    for field in [function.address, function.address, code.len() as u64, index] {
+        record.extend(field.to_ne_bytes());
+    }
+    record.extend_from_slice(name);
+    record.push(0);
+    record.extend_from_slice(code);
+    record
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(time.tv_sec).wrapping_mul(1_000_000_000).wrapping_add(part(time.tv_nsec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_laid_out_as_the_specification_says() {
+        let function = Function { address: 0x1122_3344, size: 3, name: b"f\0g" };
+        let record = record(7, 9, &function, &[1, 2, 3]);
+        let u32_at = |at: usize| u32::from_ne_bytes(record[at..at + 4].try_into().unwrap());
+        let u64_at = |at: usize| u64::from_ne_bytes(record[at..at + 8].try_into().unwrap());
+        assert_eq!((u32_at(0), u32_at(4), record.len()), (0, 61, 61));
+        assert!(u64_at(8) > 0);
+        assert_eq!((u32_at(16), u64_at(24), u64_at(32)), (7, 0x1122_3344, 0x1122_3344));
+        assert_eq!((u64_at(40), u64_at(48), &record[56..]), (3, 9, &b"f\0\x01\x02\x03"[..]));
+    }
+
+    #[test]
+    fn the_header_has_its_forty_bytes() {
+        let header = header(1);
+        assert_eq!((header.len(), &header[..4]), (40, &0x4a69_5444u32.to_ne_bytes()[..]));
+    }
+
+    #[test]
+    fn code_that_is_not_there_is_an_error() {
+        let directory = std::env::temp_dir().join(format!("smf-jitdump-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut dump = Jitdump::open(&directory).unwrap();
+        let code = [0x90u8, 0xc3];
+        let here = Function { address: code.as_ptr().addr() as u64, size: 2, name: b"here" };
+        assert_eq!(dump.append(&[here]), Ok(()));
+        let nowhere = Function { address: 64, ..here };
+        assert!(dump.append(&[here, nowhere]).unwrap_err().to_string().contains("read the code"));
+        let path = directory.join(format!("jit-{}.dump", std::process::id()));
+        let written = std::fs::read(&path).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(written.ends_with(b"here\0\x90\xc3"));
+        assert_eq!(written.len(), 40 + 2 * (56 + 5 + 2), "two whole records");
+    }
+}

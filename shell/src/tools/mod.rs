@@ -1,0 +1,243 @@
+//! What profilers and debuggers are told about machine code that no file on disk describes.
+//!
+//! Three tools, each off until a call or an environment variable switches it on:
+//!
+//! | tool | by a call | by the environment | who reads it |
+//! |------|-----------|--------------------|--------------|
+//! | perf map | [`enable_perf_map`] | `SMF_PERF_MAP=1` | `perf report` finds `/tmp/perf-PID.map` by itself |
+//! | jitdump | [`enable_jitdump`] | `SMF_JITDUMP=DIRECTORY` | `perf record -k 1`, then `perf inject --jit` |
+//! | GDB's JIT interface | [`enable_gdb`] | `SMF_GDB=1` | gdb and lldb, at once |
+//!
+//! The perf map is the simplest and knows no time: where memory is used again, the names of old code
+//! stay in it. A jitdump has the time and the bytes of every function, so that `perf annotate` shows
+//! instructions. Debuggers get an ELF object in memory for each module, or each named piece of code,
+//! and lose it when the code goes.
+//!
+//! While all are off, a name costs one relaxed load ([`is_on`]). The environment is read when the
+//! first name comes; what was named before a tool was switched on is not told to it.
+
+mod elf;
+#[cfg(feature = "gdb")]
+mod gdb;
+#[cfg(not(feature = "gdb"))]
+#[path = "no_gdb.rs"]
+mod gdb;
+mod jitdump;
+mod perf_map;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+
+use jitdump::Jitdump;
+use perf_map::PerfMap;
+
+/// A function in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function<'n> {
+    /// Where it begins.
+    pub address: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its name, as it is to be shown.
+    pub name: &'n [u8],
+}
+
+/// One of the tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// `/tmp/perf-PID.map`.
+    PerfMap,
+    /// `jit-PID.dump`.
+    Jitdump,
+    /// The interface of `__jit_debug_register_code`.
+    Gdb,
+}
+
+impl fmt::Display for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Tool::PerfMap => "the perf map",
+            Tool::Jitdump => "the jitdump",
+            Tool::Gdb => "GDB's JIT interface",
+        })
+    }
+}
+
+/// Why a tool could not be told something, or not be switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ToolError {
+    /// The system refused.
+    System {
+        /// The tool.
+        tool: Tool,
+        /// What was wanted.
+        doing: &'static str,
+        /// The number in `errno.h`.
+        errno: i32,
+    },
+    /// Its file exists and belongs to somebody else, or is no regular file.
+    NotOurs {
+        /// The tool.
+        tool: Tool,
+    },
+    /// It was left out when the library was built.
+    LeftOut {
+        /// The tool.
+        tool: Tool,
+    },
+}
+
+impl ToolError {
+    fn system(tool: Tool, doing: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) }
+    }
+}
+
+impl fmt::Display for ToolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::System { tool, doing, errno } => {
+                write!(f, "{tool}: cannot {doing}: {}", io::Error::from_raw_os_error(errno))
+            }
+            Self::NotOurs { tool } => {
+                write!(f, "{tool}: its file exists and is no regular file of this user")
+            }
+            Self::LeftOut { tool } => write!(f, "{tool} was left out when the library was built"),
+        }
+    }
+}
+
+impl std::error::Error for ToolError {}
+
+/// Which tools are on, one bit each.
+static ON: AtomicU8 = AtomicU8::new(UNREAD);
+const PERF_MAP: u8 = 1;
+const JITDUMP: u8 = 2;
+const GDB: u8 = 4;
+/// The environment has not been asked yet.
+const UNREAD: u8 = 0x80;
+
+static THE_PERF_MAP: Mutex<Option<PerfMap>> = Mutex::new(None);
+static THE_JITDUMP: Mutex<Option<Jitdump>> = Mutex::new(None);
+
+/// Whether any tool wants to know about code, or might: before the first question nobody has looked at
+/// the environment.
+#[inline]
+pub fn is_on() -> bool {
+    ON.load(Ordering::Relaxed) != 0
+}
+
+/// Writes `/tmp/perf-PID.map` from now on. Once it is on, nothing happens.
+///
+/// # Errors
+/// The file cannot be created, or exists and belongs to somebody else.
+pub fn enable_perf_map() -> Result<(), ToolError> {
+    read_environment();
+    enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open)
+}
+
+/// Writes `jit-PID.dump` in `directory` from now on. Once it is on, nothing happens.
+///
+/// # Errors
+/// The file cannot be created or mapped; `perf` notices it by its being mapped.
+pub fn enable_jitdump(directory: &Path) -> Result<(), ToolError> {
+    read_environment();
+    enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(directory))
+}
+
+/// Tells debuggers from now on.
+///
+/// # Errors
+/// The library was built without the feature `gdb`.
+pub fn enable_gdb() -> Result<(), ToolError> {
+    read_environment();
+    switch_on_gdb()
+}
+
+fn switch_on_gdb() -> Result<(), ToolError> {
+    gdb::available()?;
+    ON.fetch_or(GDB, Ordering::Relaxed);
+    Ok(())
+}
+
+fn enable<T>(
+    place: &Mutex<Option<T>>,
+    bit: u8,
+    open: impl FnOnce() -> Result<T, ToolError>,
+) -> Result<(), ToolError> {
+    let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+    if place.is_none() {
+        *place = Some(open()?);
+        ON.fetch_or(bit, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Switches on what the environment asks for, the first time.
+fn read_environment() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        ON.fetch_and(!UNREAD, Ordering::Relaxed);
+        let wanted =
+            |name| std::env::var_os(name).filter(|value| !value.is_empty() && value != "0");
+        let mut outcomes = [Ok(()); 3];
+        if wanted("SMF_PERF_MAP").is_some() {
+            outcomes[0] = enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open);
+        }
+        if let Some(directory) = wanted("SMF_JITDUMP") {
+            outcomes[1] = enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(Path::new(&directory)));
+        }
+        if wanted("SMF_GDB").is_some() {
+            outcomes[2] = switch_on_gdb();
+        }
+        outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).for_each(report);
+    });
+}
+
+/// For what was wanted by the environment: whoever set it reads standard error, and nobody else can be
+/// told.
+pub(crate) fn report(error: &ToolError) {
+    // Where even that is closed, nothing is left to do.
+    let _ = writeln!(io::stderr(), "smf: {error}");
+}
+
+/// What was told about code. Dropping it takes back from the debugger what the debugger has; a profile
+/// keeps its names.
+#[derive(Debug, Default)]
+#[must_use = "the debugger forgets the names when this is dropped"]
+pub struct Announced(#[expect(dead_code, reason = "held for its end")] Option<gdb::Object>);
+
+/// Tells every tool that is on about functions that belong together, in the pages `code`.
+///
+/// The code must be readable, final and in its place; for a jitdump its bytes are read through the
+/// kernel, so that memory which is not there is an error.
+///
+/// # Errors
+/// What the first tool that failed says; the others have been told all the same.
+pub fn announce(
+    functions: &[Function<'_>],
+    code: &[std::ops::Range<u64>],
+) -> Result<Announced, ToolError> {
+    read_environment();
+    let on = ON.load(Ordering::Relaxed);
+    let mut outcome = Ok(());
+    if on & PERF_MAP != 0 {
+        outcome = tell(&THE_PERF_MAP, |map| map.append(functions));
+    }
+    if on & JITDUMP != 0 {
+        outcome = outcome.and(tell(&THE_JITDUMP, |dump| dump.append(functions)));
+    }
+    let object = (on & GDB != 0).then(|| gdb::Object::register(elf::object(functions, code)));
+    outcome.map(|()| Announced(object))
+}
+
+fn tell<T>(
+    place: &Mutex<Option<T>>,
+    tell: impl FnOnce(&mut T) -> Result<(), ToolError>,
+) -> Result<(), ToolError> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map_or(Ok(()), tell)
+}

@@ -1,0 +1,129 @@
+//! The perf map: a text file with a line for each function, where `perf report` looks for it.
+//!
+//! A line is `START SIZE NAME`, both numbers in hexadecimal without a prefix. Each piece of news is
+//! one `write` to the end of the file, so that nothing is lost when the process dies, and another
+//! writer of the same map (a second JIT compiler) can work beside this one.
+//!
+//! Source: tools/perf/Documentation/jit-interface.txt of Linux. `perf` wants the file to belong to
+//! root or to whoever runs it, hence the check; a file that a dead process with the same number left
+//! behind, as containers often have it, is emptied.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::time::{Duration, SystemTime};
+
+use super::{Function, Tool, ToolError};
+
+/// The map of one process.
+#[derive(Debug)]
+pub(super) struct PerfMap {
+    file: File,
+    /// Whose map it is: a child that was forked has its own.
+    process: u32,
+}
+
+impl PerfMap {
+    /// Opens the map of this process.
+    pub(super) fn open() -> Result<Self, ToolError> {
+        let process = std::process::id();
+        let path = format!("/tmp/perf-{process}.map");
+        let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(no_follow)
+            .open(path)
+            .map_err(ToolError::system(Tool::PerfMap, "open its file in /tmp"))?;
+        let status =
+            file.metadata().map_err(ToolError::system(Tool::PerfMap, "inspect its file"))?;
+        if !status.is_file() || status.uid() != rustix::process::geteuid().as_raw() {
+            return Err(ToolError::NotOurs { tool: Tool::PerfMap });
+        }
+        if is_older_than_this_process(&status) {
+            file.set_len(0).map_err(ToolError::system(Tool::PerfMap, "empty its file"))?;
+        }
+        Ok(Self { file, process })
+    }
+
+    /// Adds a line for each function.
+    pub(super) fn append(&mut self, functions: &[Function<'_>]) -> Result<(), ToolError> {
+        if self.process != std::process::id() {
+            *self = Self::open()?;
+        }
+        let mut lines = Vec::new();
+        for function in functions {
+            write_line(&mut lines, function);
+        }
+        self.file.write_all(&lines).map_err(ToolError::system(Tool::PerfMap, "write to its file"))
+    }
+}
+
+fn write_line(lines: &mut Vec<u8>, function: &Function<'_>) {
+    lines.extend_from_slice(format!("{:x} {:x} ", function.address, function.size).as_bytes());
+    let visible = |&byte: &u8| if byte.is_ascii_control() { b'?' } else { byte };
+    lines.extend(function.name.iter().map(visible));
+    lines.push(b'\n');
+}
+
+/// Whether a file was last written before this process began; no, when the system does not say.
+fn is_older_than_this_process(file: &Metadata) -> bool {
+    let untouched = file.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    untouched.zip(process_age()).is_some_and(|(untouched, age)| untouched > age)
+}
+
+/// How long ago this process began: proc_pid_stat(5), field 22, in hundredths of a second after the
+/// start of the system; proc_uptime(5).
+fn process_age() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is a name in parentheses, which may hold anything, further parentheses too.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let began: f64 = fields.split(' ').nth(22 - 3)?.parse().ok()?;
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    Duration::try_from_secs_f64(uptime - began / 100.0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_two_numbers_and_a_name_on_it_alone() {
+        let mut lines = Vec::new();
+        let function = |name| Function { address: 0x7f00_1000, size: 26, name };
+        write_line(&mut lines, &function(b"fn$Vec$i64"));
+        write_line(&mut lines, &function(b"two\nlines\tand\0more"));
+        assert_eq!(lines, b"7f001000 1a fn$Vec$i64\n7f001000 1a two?lines?and?more\n");
+    }
+
+    #[test]
+    fn what_a_dead_process_left_goes_and_a_link_is_not_followed() {
+        let path = format!("/tmp/perf-{}.map", std::process::id());
+        let function = Function { address: 1, size: 2, name: b"f" };
+        std::fs::write(&path, "1000 10 of another writer in this process\n").unwrap();
+        PerfMap::open().unwrap().append(&[function]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "1000 10 of another writer in this process\n1 2 f\n");
+
+        let old = SystemTime::now() - process_age().unwrap() - Duration::from_secs(5);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        PerfMap::open().unwrap().append(&[function]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1 2 f\n");
+
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let error = PerfMap::open().unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.contains("the perf map: cannot open its file in /tmp"), "{error}");
+    }
+
+    #[test]
+    fn the_age_of_a_process_grows() {
+        let before = process_age().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let later = process_age().unwrap();
+        assert!(later > before && later < before + Duration::from_secs(60), "{before:?} {later:?}");
+    }
+}

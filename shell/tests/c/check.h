@@ -1,0 +1,91 @@
+/* What the C tests share: checks that say where they failed, and a watch on the process's mappings. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include "smf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE 4096
+
+#define CHECK(condition)                                                                         \
+    do {                                                                                         \
+        if (!(condition)) {                                                                      \
+            SmfError error_ = smf_last_error();                                                  \
+            fprintf(stderr, "%s:%d: failed: %s (last error %d: %s)\n", __FILE__, __LINE__,      \
+                    #condition, (int)error_.code, error_.text);                                 \
+            exit(1);                                                                             \
+        }                                                                                        \
+    } while (0)
+
+/* The expression is true, for that is its failure value; the error has this code and a sentence; and the
+ * counts are what they were. */
+#define REFUSED(condition, code_)                                                                \
+    do {                                                                                         \
+        int64_t total_ = rt_exec_memory_total(), count_ = rt_exec_memory_count();                \
+        smf_clear_error();                                                                       \
+        CHECK(condition);                                                                        \
+        SmfError error_ = smf_last_error();                                                      \
+        CHECK(error_.code == (code_) && strlen(error_.text) > 8);                                \
+        CHECK(rt_exec_memory_total() == total_ && rt_exec_memory_count() == count_);             \
+        watch();                                                                                 \
+    } while (0)
+
+/* Fails when any mapping of the process is writable and executable; returns how many there are of memory
+ * for generated code. */
+static int watch(void) {
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[1024];
+    int ours = 0;
+    if (!maps) {
+        perror("/proc/self/maps");
+        exit(1);
+    }
+    while (fgets(line, sizeof line, maps)) {
+        const char *rights = strchr(line, ' ');
+        if (rights && rights[2] == 'w' && rights[3] == 'x') {
+            fprintf(stderr, "writable and executable: %s", line);
+            exit(1);
+        }
+        ours += strstr(line, "smf-code") != NULL;
+    }
+    fclose(maps);
+    return ours;
+}
+
+/* All mappings but the heap and the stack, which grow as they like. To be freed. */
+static inline char *mappings(void) {
+    static char line[1024];
+    size_t size = 1 << 16, used = 0;
+    char *all = malloc(size);
+    FILE *maps = fopen("/proc/self/maps", "r");
+    CHECK(all && maps);
+    while (fgets(line, sizeof line, maps)) {
+        if (strstr(line, "[heap]") || strstr(line, "[stack]")) {
+            continue;
+        }
+        CHECK(used + strlen(line) < size);
+        strcpy(all + used, line);
+        used += strlen(line);
+    }
+    fclose(maps);
+    return all;
+}
+
+/* x86-64: `mov eax, number; ret`. */
+#define RETURNS(number) {0xb8, (number) & 0xff, (number) >> 8 & 0xff, 0, 0, 0xc3}
+
+/* x86-64: `mov rax, address; jmp rax`. */
+static inline void jump_to(uint8_t code[12], int64_t address) {
+    code[0] = 0x48;
+    code[1] = 0xb8;
+    memcpy(code + 2, &address, 8);
+    code[10] = 0xff;
+    code[11] = 0xe0;
+}
+
+#define ADDRESS(pointer) ((int64_t)(intptr_t)(pointer))
+
+#endif

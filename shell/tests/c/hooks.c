@@ -1,0 +1,100 @@
+/* A runtime with values of its own: the library makes and reads values through its table alone. */
+#include "check.h"
+
+enum kind { TEXT, BYTES, PAIR };
+
+struct RuntimeValue {
+    enum kind kind;
+    int64_t length;
+    int64_t parts[2];
+    uint8_t data[256];
+};
+
+static int live;
+
+static RuntimeValue *make(enum kind kind, int64_t length) {
+    RuntimeValue *value = length <= 256 ? calloc(1, sizeof *value) : NULL;
+    if (value) {
+        value->kind = kind;
+        value->length = length;
+        live++;
+    }
+    return value;
+}
+
+static RuntimeValue *text_new(const uint8_t *bytes, int64_t length) {
+    RuntimeValue *value = make(TEXT, length);
+    if (value && length) {
+        memcpy(value->data, bytes, (size_t)length);
+    }
+    return value;
+}
+static RuntimeValue *bytes_new(int64_t length) {
+    RuntimeValue *value = make(BYTES, length);
+    if (value) {
+        memset(value->data, 0xee, sizeof value->data);
+    }
+    return value;
+}
+static uint8_t *bytes_data(const RuntimeValue *value) {
+    return value->kind == BYTES ? (uint8_t *)(intptr_t)value->data : NULL;
+}
+static int64_t bytes_length(const RuntimeValue *value) {
+    return value->kind == BYTES ? value->length : -1;
+}
+static const uint8_t *text_data(const RuntimeValue *value) {
+    return value->kind == TEXT ? value->data : NULL;
+}
+static int64_t text_length(const RuntimeValue *value) {
+    return value->kind == TEXT ? value->length : -1;
+}
+static RuntimeValue *pair_new(int64_t first, int64_t second) {
+    RuntimeValue *value = make(PAIR, 0);
+    if (value) {
+        value->parts[0] = first;
+        value->parts[1] = second;
+    }
+    return value;
+}
+static void free_value(RuntimeValue *value) {
+    live--;
+    free(value);
+}
+
+int main(void) {
+    /* Nothing has been decided by questions about values that there cannot be. */
+    CHECK(smf_bytes_length(NULL) == -1 && smf_bytes_data((RuntimeValue *)16) == NULL);
+    SmfValueHooks hooks = {sizeof hooks,  text_new,    bytes_new, bytes_data, bytes_length,
+                           text_data,     text_length, pair_new,  NULL};
+    REFUSED(!smf_set_value_hooks(&hooks), SMF_ERROR_ARGUMENT);
+    hooks.free = free_value;
+    CHECK(smf_set_value_hooks(&hooks));
+    REFUSED(!smf_set_value_hooks(&hooks), SMF_ERROR_STATE);
+
+    const uint8_t seven[] = RETURNS(7);
+    RuntimeValue *code = smf_bytes_new(seven, sizeof seven), *zeros = smf_bytes_new(NULL, 256);
+    RuntimeValue *text = smf_text_new((const uint8_t *)"hi", 2), *pair = smf_pair_new(3, 4);
+    CHECK(live == 4 && code->kind == BYTES && pair->parts[1] == 4 && zeros->data[255] == 0);
+    CHECK(smf_bytes_data(code) == code->data && smf_bytes_length(code) == sizeof seven);
+    CHECK(smf_text_data(text) == text->data && smf_text_length(text) == 2);
+    REFUSED(smf_bytes_new(NULL, 257) == NULL, SMF_ERROR_NO_MEMORY);
+    REFUSED(smf_text_length(code) == -1, SMF_ERROR_VALUE);
+    REFUSED(smf_pair_first(pair) == 0, SMF_ERROR_VALUE);
+
+    int64_t block = rt_alloc_exec_memory(6);
+    CHECK(rt_write_exec_memory(block, code, 0) == 6 && rt_call_function_0(block) == 7);
+    REFUSED(rt_write_exec_memory(block, text, 0) == -1, SMF_ERROR_VALUE);
+    REFUSED(rt_write_exec_memory(block, pair, 0) == -1, SMF_ERROR_VALUE);
+    REFUSED(rt_write_exec_memory(block, NULL, 0) == -1, SMF_ERROR_ARGUMENT);
+    code->length = 0;
+    CHECK(rt_write_exec_memory(block, code, 0) == 0 && rt_call_function_0(block) == 7);
+    code->length = INT64_MIN;
+    REFUSED(rt_write_exec_memory(block, code, 0) == -1, SMF_ERROR_VALUE);
+    code->length = INT64_MAX;
+    REFUSED(rt_write_exec_memory(block, code, 0) == -1, SMF_ERROR_OUT_OF_RANGE);
+    CHECK(rt_free_exec_memory(block, 6));
+    CHECK(smf_value_free(code) && smf_value_free(zeros) && smf_value_free(text) && smf_value_free(pair));
+    CHECK(live == 0);
+    puts("ok");
+    return 0;
+}

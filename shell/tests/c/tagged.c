@@ -1,0 +1,86 @@
+/* A small runtime of the tagged convention, with the accessor functions that the library is linked to. */
+#define SMF_TAGGED
+#include "check.h"
+
+#define NIL 0x3
+#define TRUE_VALUE 0xb
+#define FALSE_VALUE 0x13
+#define ERROR_VALUE 0x1b
+
+struct object {
+    int64_t kind; /* 1 text, 2 byte array, 3 tuple */
+    int64_t length;
+    int64_t words[4];
+    uint8_t bytes[64];
+};
+
+static int64_t tag(struct object *object) { return ADDRESS(object) | 1; }
+static struct object *object(int64_t value, int64_t kind) {
+    struct object *object = (struct object *)(intptr_t)(value & ~INT64_C(7));
+    return (value & 7) == 1 && object->kind == kind ? object : NULL;
+}
+
+int64_t rt_string_new(const uint8_t *bytes, uint64_t length);
+int64_t rt_string_len(int64_t value);
+const uint8_t *rt_string_data(int64_t value);
+int64_t rt_byte_array_new(uint64_t length);
+uint8_t *rt_array_data_ptr_u8(int64_t value);
+int64_t rt_array_len(int64_t value);
+int64_t rt_tuple_new(int64_t length);
+void rt_tuple_set(int64_t tuple, int64_t index, int64_t value);
+int64_t rt_value_int(int64_t number);
+
+int64_t rt_string_new(const uint8_t *bytes, uint64_t length) {
+    struct object *text = calloc(1, sizeof *text);
+    text->kind = 1;
+    text->length = (int64_t)length;
+    memcpy(text->bytes, bytes, length);
+    return tag(text);
+}
+int64_t rt_string_len(int64_t value) { return object(value, 1) ? object(value, 1)->length : -1; }
+const uint8_t *rt_string_data(int64_t value) { return object(value, 1) ? object(value, 1)->bytes : NULL; }
+int64_t rt_byte_array_new(uint64_t length) {
+    struct object *array = calloc(1, sizeof *array);
+    array->kind = 2;
+    array->length = (int64_t)length;
+    return tag(array);
+}
+uint8_t *rt_array_data_ptr_u8(int64_t value) { return object(value, 2) ? object(value, 2)->bytes : NULL; }
+int64_t rt_array_len(int64_t value) { return object(value, 2) ? object(value, 2)->length : -1; }
+int64_t rt_tuple_new(int64_t length) {
+    struct object *tuple = calloc(1, sizeof *tuple);
+    tuple->kind = 3;
+    tuple->length = length;
+    return tag(tuple);
+}
+void rt_tuple_set(int64_t tuple, int64_t index, int64_t value) { object(tuple, 3)->words[index] = value; }
+int64_t rt_value_int(int64_t number) { return (int64_t)((uint64_t)number << 3); }
+
+int main(void) {
+    const uint8_t seven[] = RETURNS(7);
+    int64_t code = rt_byte_array_new(sizeof seven);
+    memcpy(rt_array_data_ptr_u8(code), seven, sizeof seven);
+    /* Arguments and results that are integers are not tagged. */
+    int64_t block = rt_alloc_exec_memory(6);
+    CHECK(block % PAGE == 0 && rt_exec_memory_total() == 6 && rt_exec_memory_count() == 1);
+    CHECK(rt_write_exec_memory(block, code, 0) == 6 && rt_call_function_0(block) == 7);
+    CHECK(rt_write_exec_memory(block, code, 10) == 6 && rt_call_function_0(block + 10) == 7);
+    CHECK(rt_write_exec_memory(block, rt_byte_array_new(0), 0) == 0);
+
+    const int64_t no_arrays[] = {
+        0, NIL, TRUE_VALUE, FALSE_VALUE, ERROR_VALUE, -1, INT64_MIN, INT64_MAX, rt_value_int(6), code - 1, code + 1,
+        rt_string_new(seven, sizeof seven), rt_tuple_new(2),
+    };
+    for (size_t i = 0; i < sizeof no_arrays / sizeof *no_arrays; i++) {
+        REFUSED(rt_write_exec_memory(block, no_arrays[i], 0) == -1, SMF_ERROR_VALUE);
+    }
+    REFUSED(rt_write_exec_memory(block, code, PAGE - 5) == -1, SMF_ERROR_OUT_OF_RANGE);
+    REFUSED(rt_write_exec_memory(block, code, -1) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(rt_write_exec_memory(block + 1, code, 0) == -1, SMF_ERROR_UNKNOWN_ADDRESS);
+    REFUSED(rt_write_exec_memory(0, code, 0) == -1, SMF_ERROR_ARGUMENT);
+    CHECK(rt_make_writable(block, 6) && !rt_is_executable(block) && rt_make_executable(block, 6));
+    CHECK(rt_call_function_0(block) == 7 && rt_free_exec_memory(block, 6));
+    CHECK(watch() == 0);
+    puts("ok");
+    return 0;
+}

@@ -1,0 +1,402 @@
+//! The C API as C sees it: programs compiled against both libraries, and the tools that watch them.
+//!
+//! The libraries are built here as they are shipped, in a target directory of their own beside the
+//! other test files, so that what is linked is never out of date.
+#![cfg(target_arch = "x86_64")]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{Header, Layout, SectionFlags, SectionKind};
+use smf_core::link::NoImports;
+use smf_loader::ffi;
+use smf_loader::loader::Loader;
+
+#[path = "../../xtask/src/header.rs"]
+mod header;
+
+const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c");
+const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// Where `libsmf_loader.a` and `libsmf_loader.so` of one convention are.
+fn libraries(features: &str) -> &'static Path {
+    static BOTH: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+    let (which, name) = if features == TAGGED { (&BOTH[1], "tagged") } else { (&BOTH[0], "c") };
+    which.get_or_init(|| {
+        let target = Path::new(SCRATCH).join("libraries").join(name);
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--lib", "--no-default-features", "--features", features]);
+        build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        build.arg("--target-dir").arg(&target);
+        succeed(&mut build);
+        target.join("debug")
+    })
+}
+
+const C: &str = "c-api,gdb";
+const TAGGED: &str = "tagged";
+
+#[derive(Clone, Copy, Debug)]
+enum Linking {
+    Static,
+    Shared,
+}
+
+/// Runs a command, which must succeed, and returns what it said.
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = both(&output);
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    said
+}
+
+fn both(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
+}
+
+/// Whether a program is there. Where it is not, what needs it is skipped, loudly; in CI that is a
+/// failure.
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    assert!(found || std::env::var_os("CI").is_none(), "{program} is not installed");
+    if !found {
+        eprintln!("SKIPPED: {program} is not installed");
+    }
+    found
+}
+
+/// Compiles one of the C programs and links it.
+fn compile(name: &str, features: &str, linking: Linking) -> PathBuf {
+    let libraries = libraries(features);
+    let program = Path::new(SCRATCH).join(format!("{name}-{linking:?}"));
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread"]);
+    // Functions from headers that this program does not need.
+    gcc.args(["-Wno-unused-function", "-I", INCLUDE, "-o"]).arg(&program);
+    gcc.arg(Path::new(SOURCES).join(name).with_extension("c"));
+    match linking {
+        Linking::Static => gcc.arg(libraries.join("libsmf_loader.a")).arg("-lm"),
+        Linking::Shared => {
+            // The runtime's accessor functions are in the program.
+            gcc.args(["-rdynamic", "-lsmf_loader", "-L"]).arg(libraries);
+            // Cargo's LD_LIBRARY_PATH has another build of the library, and only the old kind of run path
+            // comes before it.
+            gcc.arg(format!("-Wl,--disable-new-dtags,-rpath,{}", libraries.display()))
+        }
+    };
+    succeed(&mut gcc);
+    program
+}
+
+/// Compiles one of the C programs against each library and runs it.
+fn run(name: &str, features: &str) -> [String; 2] {
+    [Linking::Static, Linking::Shared].map(|linking| {
+        let said = succeed(&mut Command::new(compile(name, features, linking)));
+        assert!(said.contains("ok\n"), "{said}");
+        said
+    })
+}
+
+#[test]
+fn every_export_from_c() {
+    for said in run("exports", C) {
+        assert!(said.contains("executable memory: 0 bytes in 0 blocks live"), "{said}");
+    }
+}
+
+#[test]
+fn values_of_a_runtime() {
+    run("hooks", C);
+}
+
+#[test]
+fn the_tagged_convention() {
+    run("tagged", TAGGED);
+}
+
+#[test]
+fn the_header_says_what_is_exported() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    assert_eq!(header::check(&root), Ok(()));
+    let declared = header::declared(&fs::read_to_string(root.join(header::HEADER)).unwrap());
+    for (features, tagged) in [(C, false), (TAGGED, true)] {
+        let library = libraries(features).join("libsmf_loader.so");
+        let table = succeed(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
+        let mut exported: Vec<&str> =
+            table.lines().filter_map(|line| line.split_whitespace().last()).collect();
+        exported.retain(|name| !name.starts_with("__jit_debug_"));
+        exported.sort_unstable();
+        let declared = declared.iter().filter(|d| d.in_tagged || !tagged);
+        let mut declared: Vec<&str> = declared.map(|d| &*d.function.name).collect();
+        declared.sort_unstable();
+        assert_eq!(exported, declared, "{features}");
+    }
+}
+
+#[test]
+fn the_header_is_cpp_as_well() {
+    if has("clang") {
+        let source = Path::new(SCRATCH).join("header.cpp");
+        fs::write(&source, "#include \"smf.h\"\nint main() { return smf_version() == nullptr; }\n")
+            .unwrap();
+        let mut clang = Command::new("clang");
+        clang.args(["-x", "c++", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-I", INCLUDE]);
+        succeed(clang.arg(source));
+    }
+}
+
+#[test]
+fn a_program_is_built_with_pkg_config() {
+    if !has("pkg-config") {
+        return;
+    }
+    let place = Path::new(SCRATCH).join("pkg-config");
+    fs::create_dir_all(&place).unwrap();
+    let template = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/smf.pc.in")).unwrap();
+    // The command that its first lines tell.
+    let filled = template
+        .replace("@prefix@", "/usr/local")
+        .replace("@libdir@", libraries(C).to_str().unwrap())
+        .replace("@includedir@", INCLUDE)
+        .replace("@version@", env!("CARGO_PKG_VERSION"));
+    fs::write(place.join("smf.pc"), filled).unwrap();
+    let ask = |what: &[&str]| {
+        let mut ask = Command::new("pkg-config");
+        succeed(ask.args(what).arg("smf").env("PKG_CONFIG_PATH", &place)).trim().to_owned()
+    };
+    assert_eq!(ask(&["--modversion"]), env!("CARGO_PKG_VERSION"));
+    let flags = ask(&["--cflags", "--libs", "--static"]);
+    let program = place.join("hooks");
+    let mut gcc = Command::new("gcc");
+    gcc.arg("-o").arg(&program).arg(Path::new(SOURCES).join("hooks.c")).args(flags.split(' '));
+    succeed(&mut gcc);
+    succeed(Command::new(&program).env("LD_LIBRARY_PATH", libraries(C)));
+}
+
+/// Code that a module brought may be called through its bare address, as long as it is loaded.
+#[test]
+fn functions_of_loaded_modules_may_be_called() {
+    let file =
+        fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf")).unwrap();
+    let loader = Loader::new("packed", &file).unwrap();
+    let program = loader.place().unwrap().link(&NoImports).unwrap();
+    let address = |name: &[u8]| program.main().symbol(name).unwrap().cast_signed();
+    let (answer, add) = (address(b"answer"), address(b"add"));
+    let code = program.main().code().next().unwrap();
+    assert!(
+        code.contains(&usize::try_from(answer).unwrap())
+            && program.main().contains(code.end as u64)
+    );
+    let data = i64::try_from(code.end).unwrap();
+    assert_eq!((ffi::rt_call_function_0(answer), ffi::rt_call_function_2(add, 2, -5)), (42, -3));
+    assert_eq!(ffi::smf_last_error().code, 0);
+    // It is not executable memory that was allocated; and its data is no code.
+    assert_eq!(ffi::rt_get_function_pointer(answer), 0);
+    assert_eq!((ffi::rt_call_function_0(data), ffi::smf_last_error().code), (0, 5));
+    assert!(!ffi::rt_free_exec_memory(answer, 4096) && !ffi::rt_make_writable(answer, 4096));
+    drop(program);
+    ffi::smf_clear_error();
+    assert_eq!((ffi::rt_call_function_0(answer), ffi::smf_last_error().code), (0, 5));
+}
+
+/// A profile, as `perf report` shows it.
+fn report(data: &Path) -> String {
+    succeed(Command::new("perf").args(["report", "--stdio", "-i"]).arg(data))
+}
+
+fn record(data: &Path, program: &Path) -> Command {
+    let mut record = Command::new("perf");
+    record.args(["record", "--quiet", "-k", "1", "-e", "cpu-clock", "-o"]).arg(data).arg(program);
+    record
+}
+
+/// Whether this process may profile its children.
+fn may_profile() -> bool {
+    if !has("perf") {
+        return false;
+    }
+    let data = Path::new(SCRATCH).join("may.data");
+    let may = record(&data, Path::new("true")).output().unwrap();
+    let ci = std::env::var_os("CI").is_some();
+    assert!(may.status.success() || !ci, "perf may not record: {}", both(&may));
+    if !may.status.success() {
+        eprintln!("SKIPPED: perf may not record here: {}", both(&may));
+    }
+    may.status.success()
+}
+
+fn assert_named(report: &str) {
+    for name in ["generated_first", "generated_second", "generated_in_data"] {
+        // 33 % each, as the lines begin.
+        let line = report.lines().find(|line| line.contains(name));
+        let share: f64 = line
+            .and_then(|line| line.trim().split('%').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{name} is not in\n{report}"));
+        assert!(share > 10.0, "{line:?}");
+    }
+}
+
+#[test]
+fn perf_names_generated_functions_by_the_map() {
+    if !may_profile() {
+        return;
+    }
+    for linking in [Linking::Static, Linking::Shared] {
+        let data = Path::new(SCRATCH).join(format!("map-{linking:?}.data"));
+        let program = compile("profiled", C, linking);
+        let said = succeed(record(&data, &program).env("SMF_PERF_MAP", "1"));
+        let report = report(&data);
+        let process = said.lines().find_map(|line| line.strip_prefix("process ")).unwrap();
+        fs::remove_file(format!("/tmp/perf-{process}.map")).unwrap();
+        assert_named(&report);
+    }
+}
+
+#[test]
+fn perf_names_generated_functions_by_the_jitdump() {
+    if !may_profile() {
+        return;
+    }
+    let place = Path::new(SCRATCH).join("jitdump");
+    let _ = fs::remove_dir_all(&place);
+    fs::create_dir_all(&place).unwrap();
+    let (data, injected) = (place.join("perf.data"), place.join("injected.data"));
+    // Switched on by a call, which the argument asks for.
+    let program = compile("profiled", C, Linking::Shared);
+    succeed(record(&data, &program).arg(&place));
+    let mut inject = Command::new("perf");
+    inject.args(["inject", "--jit", "-i"]).arg(&data).arg("-o").arg(&injected);
+    succeed(&mut inject);
+    assert_named(&report(&injected));
+    // And by the environment.
+    let variable = place.join("variable");
+    fs::create_dir_all(&variable).unwrap();
+    succeed(Command::new(&program).env("SMF_JITDUMP", &variable));
+    let dumps: Vec<_> = fs::read_dir(&variable).unwrap().collect();
+    assert_eq!(dumps.len(), 1);
+    let dump = fs::read(dumps[0].as_ref().unwrap().path()).unwrap();
+    assert!(dump.starts_with(b"DTiJ") && dump.windows(17).any(|w| w == b"generated_second\0"));
+}
+
+#[test]
+fn a_tool_that_cannot_be_switched_on_says_so_and_nothing_else_happens() {
+    let program = compile("profiled", C, Linking::Static);
+    let said = succeed(Command::new(program).env("SMF_JITDUMP", "/no/such/directory"));
+    assert!(said.contains("smf: the jitdump: cannot create its file: No such file"), "{said}");
+}
+
+/// The pieces stand in the text in this order, whatever lies between.
+fn in_order(text: &str, pieces: &[&str]) {
+    let mut rest = text;
+    for piece in pieces {
+        let at = rest.find(piece).unwrap_or_else(|| panic!("no {piece} in\n{text}"));
+        rest = &rest[at + piece.len()..];
+    }
+}
+
+#[test]
+fn gdb_shows_a_backtrace_through_generated_functions() {
+    if !has("gdb") {
+        return;
+    }
+    for linking in [Linking::Static, Linking::Shared] {
+        let program = compile("debugged", C, linking);
+        let mut gdb = Command::new("gdb");
+        gdb.args(["-nx", "-batch"]);
+        for command in [
+            "break stop_here",
+            "break gone",
+            "run",
+            "backtrace",
+            "info functions generated_",
+            "continue",
+            "echo after\\n",
+            "info functions generated_",
+        ] {
+            gdb.args(["-ex", command]);
+        }
+        let said = succeed(gdb.arg(program).env_remove("DEBUGINFOD_URLS"));
+        let frames = ["#0 ", " stop_here ", " generated_inner ", " generated_outer ", " main "];
+        in_order(&said, &frames);
+        // Told, and taken back when the block was freed.
+        let (before, after) = said.rsplit_once("after\n").unwrap();
+        assert!(before.contains("generated_outer\n"), "{said}");
+        assert!(!after.contains("generated_outer"), "{said}");
+    }
+}
+
+/// A frame, and a call of the address in rdi with the other arguments moved up: `push rbp; mov rbp, rsp;
+/// mov rax, rdi; mov rdi, rsi; mov rsi, rdx; call rax; pop rbp; ret`, and padding.
+const THROUGH: [u8; 32] = *b"\x55\x48\x89\xe5\x48\x89\xf8\x48\x89\xf7\x48\x89\xd6\xff\xd0\x5d\xc3\
+                            \xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc";
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stop_in_this_test(number: i64) -> i64 {
+    std::hint::black_box(number) + 1
+}
+
+/// By itself a test like others; the next one watches it from outside.
+#[test]
+fn a_module_calls_back() {
+    let code = NewSection {
+        kind: SectionKind::Code,
+        name: b".text",
+        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
+        alignment: 16,
+        virtual_size: None,
+        payload: Payload::Bytes(&[THROUGH, THROUGH].concat()),
+    };
+    let symbol = |name, value| NewSymbol {
+        name,
+        place: Place::Section(0),
+        value,
+        size: 17,
+        ..NewSymbol::default()
+    };
+    let symbols = [symbol(&b"module_outer"[..], 0), symbol(b"module_inner", 32)];
+    let (layout, header) = (Layout::Packed, Header::default());
+    let module = NewModule { layout, header, stub: &[], sections: &[code], symbols: &symbols };
+    let file = module.to_vec().unwrap();
+    let program = Loader::new("made", &file).unwrap().place().unwrap().link(&NoImports).unwrap();
+    let address = |name: &[u8]| program.main().function(name).unwrap().cast_signed();
+    let (outer, inner) = (address(b"module_outer"), address(b"module_inner"));
+    let last = (stop_in_this_test as extern "C" fn(i64) -> i64 as usize).cast_signed() as i64;
+    assert_eq!(ffi::rt_call_function_3(outer, inner, last, 41), 42);
+}
+
+#[test]
+fn the_functions_of_a_module_are_named_without_a_call() {
+    let alone = ["--exact", "a_module_calls_back", "--test-threads=1"];
+    let this = std::env::current_exe().unwrap();
+    let mut child = Command::new(&this);
+    child.args(alone).env("SMF_PERF_MAP", "1").stdout(std::process::Stdio::null());
+    let mut child = child.spawn().unwrap();
+    let map = format!("/tmp/perf-{}.map", child.id());
+    assert!(child.wait().unwrap().success());
+    let names = fs::read_to_string(&map).unwrap();
+    fs::remove_file(map).unwrap();
+    let lines: Vec<Vec<&str>> = names.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!(
+        (lines.len(), &lines[0][1..], &lines[1][1..]),
+        (2, &["11", "module_outer"][..], &["11", "module_inner"][..])
+    );
+
+    if !has("gdb") {
+        return;
+    }
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-ex", "break stop_in_this_test", "-ex", "run", "-ex", "backtrace"]);
+    gdb.arg("--args").arg(this).args(alone).env("SMF_GDB", "1").env_remove("DEBUGINFOD_URLS");
+    let said = succeed(&mut gdb);
+    in_order(
+        &said,
+        &["#0 ", "stop_in_this_test", " module_inner ", " module_outer ", "rt_call_function_3"],
+    );
+}
