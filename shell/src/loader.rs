@@ -13,10 +13,10 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::loaded::Known;
 use smf_core::format::functions::Functions;
 use smf_core::format::library::is_library;
 use smf_core::format::{FormatError, Library, Smf};
-use crate::loaded::Known;
 use smf_core::link::{Chain, Exports, Image, LinkError, Module, Resolve, missing_imports};
 
 /// How many functions of a bytecode module an error names.

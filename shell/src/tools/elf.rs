@@ -165,11 +165,13 @@ mod tests {
     #[test]
     fn another_reader_finds_the_functions_where_they_are() {
         let named = |name, address| Function { address, size: 5, name };
-        let functions = [named(&b"first"[..], 0x1000), named(b"second\0cut", 0x5010), named(b"", 9)];
+        let functions =
+            [named(&b"first"[..], 0x1000), named(b"second\0cut", 0x5010), named(b"", 9)];
         let bytes = object(&functions, &[0x1000..0x2000, 0x5000..0x5800]);
         let file = ::object::File::parse(&*bytes).unwrap();
         let sections: Vec<_> = file.sections().filter(|s| s.name() == Ok(".text")).collect();
-        let places = |s: &::object::Section<'_, '_>| (s.address(), s.size(), s.data().unwrap().len());
+        let places =
+            |s: &::object::Section<'_, '_>| (s.address(), s.size(), s.data().unwrap().len());
         assert!(sections.iter().map(places).eq([(0x1000, 0x1000, 0), (0x5000, 0x800, 0)]));
         let symbols: Vec<_> = file
             .symbols()

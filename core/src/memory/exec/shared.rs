@@ -17,9 +17,10 @@ use super::arenas::{Arenas, LARGEST};
 use super::audit::{Action, Event, KEPT, Statistics};
 use super::block::{Block, Place};
 use super::by_address::Pages;
+use super::chunk::{Around, Found, Need};
 use super::error::ExecError;
 use super::hints::Spot;
-use super::lane::{Around, Found, Lane, Need};
+use super::lane::Lane;
 use super::lock::{Guard, Lock, Patience};
 use super::{CodeMemoryOptions, Request};
 
@@ -123,10 +124,7 @@ impl Shared {
 
     /// Takes a lock unless its holder stayed behind in the parent process.
     #[inline]
-    pub(super) fn wait<'a, T>(
-        &self,
-        lock: &'a Lock<T>,
-    ) -> Result<Guard<'a, T>, ExecError> {
+    pub(super) fn wait<'a, T>(&self, lock: &'a Lock<T>) -> Result<Guard<'a, T>, ExecError> {
         match lock.try_lock() {
             Some(guard) => Ok(guard),
             None => self.wait_longer(lock),
@@ -242,7 +240,7 @@ impl Shared {
         if size > LARGEST {
             return Err(ExecError::TooLarge { size: size as u64, limit: LARGEST });
         }
-        let kind = self.arenas.kind(wanted)?;
+        let kind = self.arenas.kind(wanted, placement)?;
         match Self::need_of_bytes(request) {
             None => Err(ExecError::Alignment { alignment, limit: page }),
             Some(need) if kind == Kind::Sealed => Ok(need),
@@ -320,7 +318,11 @@ impl Shared {
     /// What it returns must be dropped when nothing refers to this any more: it may be the last to
     /// keep it.
     #[inline]
-    pub(super) fn give_back(&self, place: &Place, erase: impl FnOnce() -> bool) -> Option<Arc<Self>> {
+    pub(super) fn give_back(
+        &self,
+        place: &Place,
+        erase: impl FnOnce() -> bool,
+    ) -> Option<Arc<Self>> {
         let Padded(lock) = self.lanes.get(usize::from(place.lane()))?;
         let mut lane = self.wait(lock).ok()?;
         if self.records(place.lane()) {
@@ -351,12 +353,14 @@ impl Shared {
         self.lock(number)?.arena(spot).ok_or(ExecError::NoRoomForRecords)
     }
 
-    /// The live block around `address`.
-    pub(super) fn around(&self, address: usize) -> Option<Around> {
-        let owner = self.arenas.owner(address)?;
+    /// The block around `address`: a live one, or one that was freed and waits for its next use.
+    pub(super) fn around(&self, address: usize) -> Result<Option<Around>, ExecError> {
+        // Fails in a child process, before the lock of the arenas.
+        drop(self.lock(CODE_PAGES)?);
+        let Some(owner) = self.arenas.owner(address) else { return Ok(None) };
         // The chunk may have changed hands since; then its lane does not know the address.
-        let around = self.lock(owner.lane).ok()?.around(owner.slot, address)?;
-        (around.taken && around.range.contains(&address)).then_some(around)
+        let around = self.lock(owner.lane)?.around(owner.slot, address);
+        Ok(around.filter(|around| around.taken && around.range.contains(&address)))
     }
 
     pub(super) fn statistics(&self) -> Statistics {
