@@ -6,6 +6,7 @@
 //! Every measure is taken in turns with its peer, a batch of one and a batch of the other, so that
 //! whatever else the machine does hits both. What is shown is the median of the batches.
 
+mod exec;
 mod format;
 mod link;
 mod measure;
@@ -18,6 +19,10 @@ use std::process::{Command, ExitCode};
 use measure::{Bench, Row};
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|option| option == exec::FIRST_OPTION) {
+        exec::first_function();
+        return ExitCode::SUCCESS;
+    }
     let (options, filters): (Vec<_>, Vec<_>) =
         std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
     if options.iter().any(|option| option != "--quick") || filters.len() > 1 {
@@ -29,6 +34,7 @@ fn main() -> ExitCode {
     let mut bench = Bench::new(filter, !options.is_empty());
     format::measure(&mut bench);
     link::measure(&mut bench);
+    exec::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());
     ExitCode::SUCCESS

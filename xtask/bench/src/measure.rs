@@ -38,7 +38,7 @@ pub(crate) fn repeat_prepared<'a, P, T>(
 pub(crate) struct Target {
     /// The greatest part of the peer's time.
     pub(crate) ratio: Option<f64>,
-    /// The longest time, in nanoseconds.
+    /// The longest time, in nanoseconds; of another unit, the most of it.
     pub(crate) nanoseconds: Option<f64>,
 }
 
@@ -74,10 +74,30 @@ impl Default for Measure<'_> {
     }
 }
 
-/// A line of the table. Times are in nanoseconds.
+/// What a figure counts.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Unit {
+    #[default]
+    Nanoseconds,
+    Percent,
+    Count,
+}
+
+impl Unit {
+    fn show(self, figure: f64) -> String {
+        match self {
+            Unit::Nanoseconds => time(figure),
+            Unit::Percent => format!("{figure:.1} %"),
+            Unit::Count => format!("{figure}"),
+        }
+    }
+}
+
+/// A line of the table.
 pub(crate) struct Row {
     name: String,
     ours: f64,
+    unit: Unit,
     peer: Option<(String, f64)>,
     target: Target,
 }
@@ -120,9 +140,18 @@ impl Bench {
         self.rows.push(Row {
             name: measure.name.to_owned(),
             ours: each(0).unwrap_or(f64::NAN),
+            unit: Unit::Nanoseconds,
             peer: each(1).map(|time| (measure.peer.to_owned(), time)),
             target: measure.target,
         });
+    }
+
+    /// States a figure that takes no time to take, and the most it should be.
+    pub(crate) fn state(&mut self, name: &str, ours: f64, unit: Unit, most: f64) {
+        if self.wants(&[name]) {
+            let (name, target) = (name.to_owned(), Target::nanoseconds(most));
+            self.rows.push(Row { name, ours, unit, peer: None, target });
+        }
     }
 
     pub(crate) fn rows(&self) -> &[Row] {
@@ -173,11 +202,12 @@ impl Row {
 
     fn cells(&self) -> [String; 6] {
         let Target { ratio, nanoseconds } = self.target;
-        let targets = [ratio.map(|ratio| format!("{ratio} x")), nanoseconds.map(time)];
+        let most = nanoseconds.map(|most| self.unit.show(most));
+        let targets = [ratio.map(|ratio| format!("{ratio} x")), most];
         let peer = self.peer.as_ref().map(|(name, peer)| format!("{} {name}", time(*peer)));
         [
             self.name.clone(),
-            time(self.ours),
+            self.unit.show(self.ours),
             peer.unwrap_or_default(),
             self.ratio().map(|ratio| format!("{ratio:.3} x")).unwrap_or_default(),
             targets.into_iter().flatten().collect::<Vec<_>>().join(", "),
@@ -220,6 +250,7 @@ mod tests {
         let row = |ours, target| Row {
             name: String::new(),
             ours,
+            unit: Unit::Nanoseconds,
             peer: Some((String::new(), 100.0)),
             target,
         };

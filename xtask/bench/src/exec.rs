@@ -1,0 +1,247 @@
+//! Executable memory for many small functions, beside an allocator of the same design and beside a
+//! mapping a function.
+#![allow(unsafe_code)]
+
+use std::fs;
+use std::hint::black_box;
+use std::process::Command;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jit_allocator::{JitAllocator, JitAllocatorOptions};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use smf_core::memory::exec::{CodeMemory, ExecutableBlock, Request};
+
+use crate::measure::{Bench, Contender, Measure, Target, Unit};
+
+const PUBLISH: &str = "allocate, write, publish 100 bytes of code";
+const PUBLISH_MAPPED: &str = "allocate, write, publish 100 bytes of code, a mapping each";
+const CHURN: &str = "free and allocate 100 bytes of code again";
+const THREADS: &str = "allocate, write, publish, free, two threads at once";
+const OVERHEAD: &str = "bytes beyond the 100 of a function";
+const OVERHEAD_TIGHT: &str = "bytes beyond the 100 of a function, 8-byte steps";
+const MAPPINGS: &str = "mappings for 64 MiB of code";
+const FIRST: &str = "first function in a fresh process";
+
+/// How this program is told to be the fresh process.
+pub(crate) const FIRST_OPTION: &str = "--first-function";
+
+/// A function of 100 bytes: it returns at once.
+const CODE: [u8; 100] = {
+    let mut code = [0x90; 100];
+    code[0] = 0xc3;
+    code
+};
+/// How many functions there are at a time.
+const MANY: usize = 2000;
+const MAPPED: usize = 500;
+const PAGE: usize = 4096;
+
+pub(crate) fn measure(bench: &mut Bench) {
+    if !bench.wants(&[
+        PUBLISH,
+        PUBLISH_MAPPED,
+        CHURN,
+        THREADS,
+        OVERHEAD,
+        OVERHEAD_TIGHT,
+        MAPPINGS,
+        FIRST,
+    ]) {
+        return;
+    }
+    let memory = CodeMemory::default();
+    let take = |bench: &mut Bench, name, peer, target, ours, theirs| {
+        let measure = Measure { name, peer, batches: 200, target, ..Measure::default() };
+        bench.take(&measure, ours, Some(theirs));
+    };
+    let target = Target { ratio: Some(0.4), nanoseconds: Some(40.0) };
+    take(bench, PUBLISH, "jit-allocator", target, publish_ours(&memory), publish_theirs());
+    let target = Target::ratio(0.01);
+    take(bench, PUBLISH_MAPPED, "mmap, mprotect", target, publish_ours(&memory), publish_mapped());
+    let target = Target { ratio: Some(0.6), nanoseconds: Some(25.0) };
+    take(bench, CHURN, "jit-allocator", target, churn_ours(&memory), churn_theirs());
+    let (alone, together) = (threads(&memory, 1), threads(&memory, 2));
+    take(bench, THREADS, "one thread", Target::ratio(1.5), together, alone);
+    measure_space(bench);
+    let target = Target::nanoseconds(60e3);
+    let measure = Measure { name: FIRST, batches: 60, target, ..Measure::default() };
+    bench.take(&measure, Box::new(|times| (0..times).map(|_| in_fresh_process()).sum()), None);
+}
+
+fn publish_one(memory: &CodeMemory) -> ExecutableBlock {
+    let mut block = memory.allocate(CODE.len()).unwrap();
+    block.as_mut_slice().copy_from_slice(black_box(&CODE));
+    block.publish().unwrap()
+}
+
+/// Publishes `times` functions, `most` at a time, and is timed while it does; freeing is not timed.
+fn in_rounds<'a, T: 'a>(
+    most: usize,
+    mut publish: impl FnMut() -> T + 'a,
+    mut free: impl FnMut(T) + 'a,
+) -> Contender<'a> {
+    let mut held = Vec::with_capacity(most);
+    Box::new(move |times| {
+        let mut left = usize::try_from(times).unwrap();
+        let mut timed = Duration::ZERO;
+        while left != 0 {
+            let now = left.min(most);
+            left -= now;
+            let start = Instant::now();
+            for _ in 0..now {
+                held.push(publish());
+            }
+            timed += start.elapsed();
+            held.drain(..).for_each(&mut free);
+        }
+        timed
+    })
+}
+
+fn publish_ours(memory: &CodeMemory) -> Contender<'_> {
+    in_rounds(MANY, || publish_one(memory), drop)
+}
+
+fn publish_theirs() -> Contender<'static> {
+    let allocator = std::cell::RefCell::new(JitAllocator::new(JitAllocatorOptions::default()));
+    let allocator = std::rc::Rc::new(allocator);
+    let freer = std::rc::Rc::clone(&allocator);
+    let publish = move || {
+        let (runs, writes) = allocator.borrow_mut().alloc(CODE.len()).unwrap();
+        // SAFETY: the allocator has just given so many bytes to be written.
+        unsafe { black_box(&CODE).as_ptr().copy_to_nonoverlapping(writes, CODE.len()) };
+        runs
+    };
+    in_rounds(MANY, publish, move |runs| {
+        // SAFETY: it was given by this allocator and is given back once.
+        unsafe { freer.borrow_mut().release(runs) }.unwrap();
+    })
+}
+
+/// What most just-in-time compilers do: pages of its own for each function.
+fn publish_mapped() -> Contender<'static> {
+    let publish = || {
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+        // SAFETY: the kernel chooses a place where nothing is.
+        let page = unsafe { mmap_anonymous(std::ptr::null_mut(), PAGE, access, flags) }.unwrap();
+        // SAFETY: the page is writable and longer than the code.
+        unsafe { black_box(&CODE).as_ptr().copy_to_nonoverlapping(page.cast(), CODE.len()) };
+        let access = MprotectFlags::READ | MprotectFlags::EXEC;
+        // SAFETY: the page is our own, and nothing refers to its bytes.
+        unsafe { mprotect(page, PAGE, access) }.unwrap();
+        page
+    };
+    in_rounds(MAPPED, publish, |page| {
+        // SAFETY: it was mapped above and is unmapped once.
+        unsafe { munmap(page, PAGE) }.unwrap();
+    })
+}
+
+/// A number that no cache foresees, below `MANY`.
+fn next(state: &mut u64) -> usize {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    usize::try_from(*state >> 33).unwrap() % MANY
+}
+
+fn churn_ours(memory: &CodeMemory) -> Contender<'_> {
+    let allocate = || memory.allocate(CODE.len()).ok();
+    let (mut held, mut state): (Vec<_>, _) = ((0..MANY).map(|_| allocate()).collect(), 1);
+    crate::measure::repeat(move || {
+        let index = next(&mut state);
+        held[index] = None;
+        held[index] = allocate();
+    })
+}
+
+fn churn_theirs() -> Contender<'static> {
+    let mut allocator = JitAllocator::new(JitAllocatorOptions::default());
+    let allocate = |allocator: &mut JitAllocator| allocator.alloc(CODE.len()).unwrap().0;
+    let mut held: Vec<_> = (0..MANY).map(|_| allocate(&mut allocator)).collect();
+    let mut state = 1;
+    crate::measure::repeat(move || {
+        let index = next(&mut state);
+        // SAFETY: it was given by this allocator and is given back once.
+        unsafe { allocator.release(held[index]) }.unwrap();
+        held[index] = allocate(&mut allocator);
+    })
+}
+
+/// So many threads at once; the time is that of the slowest.
+fn threads(memory: &CodeMemory, count: usize) -> Contender<'_> {
+    let work = |times: u64, barrier: &Barrier| {
+        let mut held = Vec::with_capacity(MANY);
+        let round = |held: &mut Vec<_>| (0..MANY).for_each(|_| held.push(publish_one(memory)));
+        // Warm: the first round fetches memory.
+        round(&mut held);
+        held.clear();
+        barrier.wait();
+        let start = Instant::now();
+        for _ in 0..times.div_ceil(MANY as u64) {
+            round(&mut held);
+            held.clear();
+        }
+        let rounds = times.div_ceil(MANY as u64) * MANY as u64;
+        start.elapsed().mul_f64(times as f64 / rounds as f64)
+    };
+    Box::new(move |times| {
+        let barrier = Barrier::new(count);
+        thread::scope(|scope| {
+            let started: Vec<_> =
+                (0..count).map(|_| scope.spawn(|| work(times, &barrier))).collect();
+            started.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+        })
+    })
+}
+
+/// What 64 MiB of functions cost beside themselves.
+fn measure_space(bench: &mut Bench) {
+    if !bench.wants(&[OVERHEAD, OVERHEAD_TIGHT, MAPPINGS]) {
+        return;
+    }
+    let tight = |memory: &CodeMemory| {
+        let block = memory.allocate_with(Request::new(CODE.len()).aligned_to(8)).unwrap();
+        block.publish().unwrap()
+    };
+    // In steps of 16 bytes, 100 take 112: 12 % before anything else.
+    let (beyond, taken) = space(publish_one);
+    bench.state(OVERHEAD, beyond, Unit::Percent, 10.0);
+    bench.state(OVERHEAD_TIGHT, space(tight).0, Unit::Percent, 10.0);
+    bench.state(MAPPINGS, taken as f64, Unit::Count, 4.0);
+}
+
+/// What 64 MiB of functions take beyond their code, in percent of it, and how many mappings.
+fn space(publish: impl Fn(&CodeMemory) -> ExecutableBlock) -> (f64, usize) {
+    let mappings = || fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+    let count = (64 << 20) / CODE.len();
+    let mut held = Vec::with_capacity(count);
+    let memory = CodeMemory::default();
+    let before = mappings();
+    held.extend((0..count).map(|_| publish(&memory)));
+    let taken = mappings() - before;
+    let statistics = memory.statistics();
+    // The handles that this program keeps are its own, and are not counted.
+    let all = statistics.live_bytes + statistics.wasted_bytes + statistics.record_bytes;
+    let beyond = all as f64 / (count * CODE.len()) as f64 * 100.0 - 100.0;
+    (beyond, taken)
+}
+
+/// The time that a process of its own takes for its first function, as it says itself.
+fn in_fresh_process() -> Duration {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.arg(FIRST_OPTION).output().unwrap();
+    let nanoseconds = String::from_utf8(output.stdout).unwrap();
+    Duration::from_nanos(nanoseconds.trim().parse().unwrap())
+}
+
+/// The fresh process: from nothing to the return of the first function.
+pub(crate) fn first_function() {
+    let start = Instant::now();
+    let memory = CodeMemory::default();
+    let block = publish_one(&memory);
+    // SAFETY: the block holds the code of a function without arguments, which returns at once.
+    let function = unsafe { std::mem::transmute::<*const u8, extern "C" fn()>(block.as_ptr()) };
+    function();
+    println!("{}", start.elapsed().as_nanos());
+}
