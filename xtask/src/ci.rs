@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::shell::{cargo, command, root, target};
-use crate::{samples, tidy};
+use crate::{hold_header, samples, tidy};
 
 /// How a step came out.
 enum Outcome {
@@ -20,8 +20,9 @@ enum Outcome {
 
 type Step = (&'static str, fn() -> Result<Outcome, Error>);
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("tidy", || tidy::run().map(|()| Outcome::Passed(1))),
+    ("header", || hold_header().map(|()| Outcome::Passed(1))),
     ("format", format),
     ("clippy", clippy),
     ("test", test),
@@ -89,10 +90,12 @@ fn format() -> Result<Outcome, Error> {
 }
 
 fn clippy() -> Result<Outcome, Error> {
-    for features in ["--workspace", "--package smf-loader --no-default-features"] {
+    let alone = "--package smf-loader --no-default-features";
+    let tagged = format!("{alone} --features tagged");
+    for features in ["--workspace", alone, &tagged] {
         cargo(&format!("clippy {features} --all-targets --quiet -- -D warnings")).run()?;
     }
-    Ok(Outcome::Passed(2))
+    Ok(Outcome::Passed(3))
 }
 
 /// What the README tells to run, and as many checks as it has tests.

@@ -6,6 +6,7 @@
 mod ci;
 mod error;
 mod footprint;
+mod header;
 mod samples;
 mod shell;
 mod tidy;
@@ -22,6 +23,7 @@ usage: cargo xtask CHORE
   tidy                       the rules of the house that no compiler checks
   samples                    holds tests/samples against its list and against the `smf` binary
   bench [FILTER] [--quick]   measures smf against its peers
+  header                     holds smf.h against the exports of the library
   footprint                  the sizes of what is shipped
 ";
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(),
         "samples" => samples::run(),
         "bench" => bench(arguments),
+        "header" => hold_header(),
         "footprint" => footprint::run(),
         _ => {
             eprint!("{USAGE}");
@@ -55,4 +58,12 @@ fn main() -> ExitCode {
 fn bench(arguments: &[String]) -> Result<(), Error> {
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
     cargo("run --quiet --release --package smf-bench --").args(arguments).run()
+}
+
+/// `smf.h` is part of the tests of the library too, which include the check as it stands.
+fn hold_header() -> Result<(), Error> {
+    header::check(shell::root()).map_err(|differences| {
+        println!("{differences}");
+        Error::Broken(differences.lines().count(), "header")
+    })
 }
