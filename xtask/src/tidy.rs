@@ -19,6 +19,7 @@ const MAX_LINES: usize = 1000;
 const UNSAFE: &[&str] = &[
     "core/src/link/call.rs",
     "core/src/memory/icache/aarch64.rs",
+    "core/src/memory/mapping.rs",
     "core/src/memory/pages.rs",
     "core/src/memory/region.rs",
     "core/src/memory/sys.rs",

@@ -1,9 +1,11 @@
 //! Pages and files: the only room that knows the kernel, and it knows nothing of SMF.
 //!
-//! Three things leave this room:
+//! Four things leave this room:
 //!
 //! * [`FileBytes`], a private copy of a file. Nothing that another process does to the file
 //!   afterwards can change a byte of it or raise a signal.
+//! * [`Mapping`], pages with an owner: such a copy, anonymous memory, or, for a caller who answers
+//!   for it, the file's own pages.
 //! * [`WritablePages`], zero-filled memory of our own that can be written and never run, and
 //!   [`PublishedPages`], what it becomes when it is published: every page readable, writable or
 //!   executable as asked. The step consumes the writable value and has no way back.
@@ -26,6 +28,7 @@ mod errno;
 mod error;
 #[cfg(test)]
 pub(crate) mod faults;
+mod file;
 mod icache;
 mod mapping;
 mod page_count;
@@ -40,7 +43,8 @@ mod testing;
 pub use errno::Errno;
 pub use error::{FileKind, MemoryError};
 pub use icache::synchronize;
-pub use mapping::FileBytes;
+pub use file::{CopyTo, FileBytes, FileRange, FileStamp, Nanoseconds, read_ahead, stamp_of};
+pub use mapping::{Access, Advice, Mapping};
 pub use page_count::PageCount;
 pub use pages::{Protection, PublishedPages, Segment, WritablePages};
 pub use placement::Placement;
