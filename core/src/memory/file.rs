@@ -102,13 +102,14 @@ pub enum CopyTo {
 ///
 /// Nobody else has access to them, so no process can change them or make touching them a fault.
 pub struct FileBytes {
-    bytes: Bytes,
+    bytes: OwnedBytes,
     /// How many of them are the file's; the rest is the tail that the caller put behind.
     len: usize,
     stamp: FileStamp,
 }
 
-enum Bytes {
+/// Memory of this process alone, filled once.
+pub(crate) enum OwnedBytes {
     Allocated(Box<[u8]>),
     /// Filled up to the end of the last page with zeroes.
     Pages(WritablePages),
@@ -157,6 +158,12 @@ impl FileBytes {
     pub fn stamp(&self) -> FileStamp {
         self.stamp
     }
+
+    /// What was put behind the bytes of the file, and with pages zeroes after that.
+    #[inline]
+    pub(crate) fn tail(&self) -> &[u8] {
+        self.bytes.as_slice().get(self.len..).unwrap_or(&[])
+    }
 }
 
 impl Deref for FileBytes {
@@ -174,12 +181,19 @@ impl fmt::Debug for FileBytes {
     }
 }
 
-impl Bytes {
+impl OwnedBytes {
+    /// A copy of `bytes`; with pages, zeroes stand behind it.
+    pub(crate) fn of(bytes: &[u8], to: CopyTo) -> Result<Self, MemoryError> {
+        let mut buffer = Buffer::with_room(bytes.len() as u64, 0, to)?;
+        buffer.append(bytes);
+        Ok(buffer.finish())
+    }
+
     #[inline]
-    fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
-            Bytes::Allocated(bytes) => bytes,
-            Bytes::Pages(pages) => pages.as_slice(),
+            OwnedBytes::Allocated(bytes) => bytes,
+            OwnedBytes::Pages(pages) => pages.as_slice(),
         }
     }
 }
@@ -397,10 +411,10 @@ impl Buffer {
         }
     }
 
-    fn finish(self) -> Bytes {
+    fn finish(self) -> OwnedBytes {
         match self {
-            Buffer::Allocated(bytes) => Bytes::Allocated(bytes.into_boxed_slice()),
-            Buffer::Pages { pages, .. } => Bytes::Pages(pages),
+            Buffer::Allocated(bytes) => OwnedBytes::Allocated(bytes.into_boxed_slice()),
+            Buffer::Pages { pages, .. } => OwnedBytes::Pages(pages),
         }
     }
 }

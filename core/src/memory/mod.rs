@@ -43,9 +43,15 @@ mod testing;
 pub use errno::Errno;
 pub use error::{FileKind, MemoryError};
 pub use icache::synchronize;
+pub(crate) use file::{OpenFile, OwnedBytes};
 pub use file::{CopyTo, FileBytes, FileRange, FileStamp, Nanoseconds, read_ahead, stamp_of};
 pub use mapping::{Access, Advice, Mapping};
 pub use page_count::PageCount;
 pub use pages::{Protection, PublishedPages, Segment, WritablePages};
 pub use placement::Placement;
 pub use pool::PagePool;
+
+/// Nanoseconds on a clock that only moves forwards, from an arbitrary moment.
+pub(crate) fn monotonic() -> Nanoseconds {
+    sys::monotonic()
+}

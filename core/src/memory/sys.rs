@@ -350,6 +350,11 @@ pub(super) fn wait_for_writes(file: &OwnedFd) {
     let _ = rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0));
 }
 
+/// The clock that only moves forwards, for measuring.
+pub(super) fn monotonic() -> Nanoseconds {
+    nanoseconds(rustix::time::clock_gettime(ClockId::Monotonic))
+}
+
 /// The clock that file systems stamp their files with; no finer than a tick, 1 to 10 ms.
 pub(super) fn wall_clock() -> Nanoseconds {
     nanoseconds(rustix::time::clock_gettime(ClockId::RealtimeCoarse))
