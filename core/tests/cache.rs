@@ -423,7 +423,7 @@ fn capacities_that_are_too_small_say_so() {
         let refused = FileCache::new(Capacity { files, bytes }, Options::default());
         assert_eq!(refused.map(|_| ()).unwrap_err(), CacheError::NoCapacity);
     }
-    let none = FixedStorage::<0, 1>::new();
+    let none = FixedStorage::<0, 0>::new();
     assert!(FileCache::with_storage(none, LARGE, Options::default()).is_err());
     let cache = cache(10, 99, Policy::Lru);
     let small = get(&cache, &directory.file("small", &[1; 99])).unwrap().handle();

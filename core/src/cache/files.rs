@@ -99,7 +99,7 @@ impl FileCache {
     /// # Errors
     /// [`CacheError::NoCapacity`].
     pub fn new(capacity: Capacity, options: Options) -> Result<Self, CacheError> {
-        Self::with_storage(GrowingStorage::new(), capacity, options)
+        Self::with_storage(GrowingStorage::new(capacity.files), capacity, options)
     }
 }
 

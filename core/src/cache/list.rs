@@ -86,13 +86,28 @@ impl List {
         self.len -= 1;
     }
 
-    /// Moves a slot to the front, if it is in this list.
+    /// Moves a slot to the front, if it is in this list. What every hit does, hence not the two above.
     #[inline]
     pub(super) fn renew<S: Storage>(&mut self, storage: &S, at: u32) {
-        if self.first != at && storage.slot(at).is_some_and(|slot| self.place.is_of(slot)) {
-            self.unlink(storage, at);
-            self.push(storage, at);
+        let Some(slot) = storage.slot(at) else { return };
+        if self.first == at || !self.place.is_of(slot) {
+            return;
         }
+        let (before, behind) = (slot.before.load(Relaxed), slot.behind.load(Relaxed));
+        if let Some(neighbour) = storage.slot(before) {
+            neighbour.behind.store(behind, Relaxed);
+        }
+        if behind == NOWHERE {
+            self.last = before;
+        } else if let Some(neighbour) = storage.slot(behind) {
+            neighbour.before.store(before, Relaxed);
+        }
+        if let Some(first) = storage.slot(self.first) {
+            first.before.store(at, Relaxed);
+        }
+        slot.before.store(NOWHERE, Relaxed);
+        slot.behind.store(self.first, Relaxed);
+        self.first = at;
     }
 }
 
