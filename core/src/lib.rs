@@ -4,7 +4,7 @@
 //!
 //! 1. [`format`] knows bytes and nothing else: no kernel, no allocation for reading, no unsafe code.
 //!    [`memory`] knows pages and nothing of SMF; every system call goes through `memory::sys`.
-//! 2. [`link`] makes a file callable.
+//! 2. [`link`] makes a file callable. [`cache`] gives a file's bytes, read once.
 //!
 //! Promises that hold in every room: no input makes it panic; no count in a file makes it allocate
 //! more than the file explains; no page is writable and executable at one address, not for a moment.
@@ -17,6 +17,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "kernel")]
+pub mod cache;
 pub mod format;
 #[cfg(feature = "kernel")]
 pub mod link;

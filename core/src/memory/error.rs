@@ -57,6 +57,12 @@ pub enum MemoryError {
     NoRoomForFile { size: u64 },
     /// Reading stopped in the middle of the file.
     Read { at: u64, errno: Errno },
+    /// The file changed each time it was copied, and the copies may be mixtures.
+    Changing { attempts: u32 },
+    /// A range that does not lie inside the file.
+    RangeOutside { offset: u64, length: u64, size: u64 },
+    /// The kernel would not take advice about pages, keep them in memory or write them back.
+    Manage { address: usize, size: usize, errno: Errno },
     /// More bytes than an address space can hold.
     TooManyBytes { bytes: u64 },
     /// A number of bytes that is no whole number of pages.
@@ -95,6 +101,16 @@ impl fmt::Display for MemoryError {
                 write!(f, "out of memory for the {size} bytes of the file")
             }
             E::Read { at, errno } => write!(f, "cannot read the file at offset 0x{at:x}: {errno}"),
+            E::Changing { attempts } => {
+                write!(f, "the file changed during each of {attempts} attempts to read it")
+            }
+            E::RangeOutside { offset, length, size } => write!(
+                f,
+                "0x{length:x} bytes at 0x{offset:x} do not lie inside the 0x{size:x} bytes of the file"
+            ),
+            E::Manage { address, size, errno } => {
+                write!(f, "the kernel refuses 0x{size:x} bytes at 0x{address:x}: {errno}")
+            }
             E::TooManyBytes { bytes } => {
                 write!(f, "0x{bytes:x} bytes are more than an address space can hold")
             }

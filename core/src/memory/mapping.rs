@@ -1,352 +1,423 @@
-//! Files, as bytes that stay what they are.
+//! Pages with an owner: a copy of a file, memory of no file, or a file's own pages.
 //!
-//! A file is copied into memory of our own. To map it would be cheaper for a large one, but the
-//! kernel raises SIGBUS in whoever touches a page of a mapping that another process has truncated
-//! away, and shows what that process overwrites; a copy does neither.
+//! [`Mapping::copy`] and [`Mapping::anonymous`] are safe: what they give belongs to this process
+//! alone. A file's own pages do not. Whoever truncates the file makes touching them a SIGBUS, and
+//! whoever writes to it changes them under a reference; nothing that this process can do prevents
+//! either. So [`Mapping::map`] is unsafe and names what it asks of its caller.
 //!
-//! The copy lies in the allocator's memory, which is warm. Measured (median of 2,000: open, fstat,
-//! get memory, read, look at every line, give back), for 4 KiB, 64 KiB and 1 MiB: 3.5, 4.7 and 32
-//! us so; 9.7, 33 and 454 us with an anonymous mapping for each file, of which the kernel has to
-//! zero every page. The first file of 1 MiB costs about the same either way.
+//! Where the file's own pages begin to be worth it, measured on files in the page cache (open, stat,
+//! get the bytes, look at every line, give back; median of 1,000): see [`Mapping::BORDER`].
+#![allow(unsafe_code)]
 
-use alloc::vec::Vec;
-use core::ffi::CStr;
-use core::ops::Deref;
+use core::{fmt, ptr::NonNull, slice};
 
-use arrayvec::ArrayVec;
-use rustix::fd::OwnedFd;
+use super::file::{FileBytes, FileRange, FileStamp, OpenFile};
+use super::region::Region;
+use super::{Errno, MemoryError, PageCount, Placement, WritablePages, sys};
 
-use super::sys::{self, PATH_LIMIT};
-use super::{FileKind, MemoryError};
-
-/// The bytes of a file as they were when it was read.
-///
-/// Nobody else has access to them, so no process can change them or make touching them a fault.
-#[derive(Debug)]
-pub struct FileBytes {
-    bytes: Vec<u8>,
+/// What may be done with the pages of a mapped file. Running them is not among it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileAccess {
+    /// Reading.
+    Read,
+    /// Reading and writing; what is written stays with this process (`MAP_PRIVATE`).
+    WritePrivate,
+    /// Reading and writing; what is written goes to the file (`MAP_SHARED`).
+    WriteShared,
 }
 
-impl FileBytes {
-    /// The size up to which a file is read unless the caller says otherwise: 4 GiB.
-    pub const DEFAULT_LIMIT: u64 = 4 << 30;
+/// How pages are going to be used: a hint, which changes no byte. `madvise(2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// In no particular manner.
+    Normal,
+    /// Here and there: reading ahead does not pay.
+    Random,
+    /// From beginning to end.
+    Sequential,
+    /// Soon: read them now.
+    WillNeed,
+}
 
-    /// Reads the file at `path`, which is bytes as the kernel takes them, relative to the working
-    /// directory unless it begins with a slash. Symbolic links are followed.
+/// Pages and their owner. Dropping it unmaps them.
+pub struct Mapping {
+    backing: Backing,
+}
+
+enum Backing {
+    Copy(FileBytes),
+    Anonymous { pages: WritablePages, len: usize },
+    File(FilePages),
+}
+
+/// A part of a file in the file's own pages.
+struct FilePages {
+    region: Region,
+    /// Bytes in front of the part in its first page.
+    lead: usize,
+    len: usize,
+    access: FileAccess,
+    stamp: FileStamp,
+}
+
+impl Mapping {
+    /// The size in bytes up to which a copy is cheaper than a file's own pages.
     ///
-    /// Four system calls (open, fstat, read, close) for a file of up to 2 GiB that holds still.
-    /// Another process may write to it meanwhile; then
-    ///
-    /// * a file that **shrinks** after its size was asked gives the bytes that are still there,
-    /// * a file that **grows** gives as many bytes as its size was,
-    /// * a file that is **overwritten** may give some bytes from before and some from after.
-    ///
-    /// None of that is told apart from a file that was so from the start: what the bytes are worth
-    /// is for the format to check. Files whose size the kernel gives as 0 (those in `/proc`) read
-    /// as empty.
+    /// | bytes  | copy    | own pages |
+    /// |--------|---------|-----------|
+    /// | 4 KiB  | 3.1 us  | 9.3 us    |
+    /// | 64 KiB | 4.4 us  | 10.8 us   |
+    /// | 1 MiB  | 31 us   | 47 us     |
+    /// | 4 MiB  | 135 us  | 62 us     |
+    /// | 16 MiB | 878 us  | 191 us    |
+    /// | 64 MiB | 36.8 ms | 1.9 ms    |
+    pub const BORDER: u64 = 2 << 20;
+
+    /// A private copy of a part of the file at `path`, of at most `limit` bytes: what
+    /// [`FileBytes::read_range`] gives.
     ///
     /// # Errors
     ///
-    /// * [`MemoryError::PathNul`], [`MemoryError::PathTooLong`] (more than 4095 bytes): no file can
-    ///   have such a path.
-    /// * [`MemoryError::Open`]: not there, not allowed, too many open files, a socket ...
-    /// * [`MemoryError::NotRegular`]: a directory, a named pipe, a device. None of them is waited
-    ///   for.
-    /// * [`MemoryError::FileTooLarge`]: more than `limit` bytes; [`MemoryError::NoRoomForFile`]:
-    ///   more than the allocator has.
-    /// * [`MemoryError::Inspect`], [`MemoryError::Read`]: the file system failed.
-    pub fn read(path: &[u8], limit: u64) -> Result<Self, MemoryError> {
-        let file = open(path)?;
-        let status = sys::status(&file).map_err(|errno| MemoryError::Inspect { errno })?;
-        if status.kind != FileKind::Regular {
-            return Err(MemoryError::NotRegular { kind: status.kind });
+    /// As [`FileBytes::read_range`].
+    pub fn copy(path: &[u8], range: FileRange, limit: u64) -> Result<Self, MemoryError> {
+        let copy = FileBytes::read_range(path, range, limit)?;
+        Ok(Self { backing: Backing::Copy(copy) })
+    }
+
+    /// `len` zero bytes of no file, readable and writable.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::TooManyBytes`], [`MemoryError::Map`].
+    pub fn anonymous(len: u64) -> Result<Self, MemoryError> {
+        let pages = WritablePages::allocate(PageCount::covering(len)?, Placement::Anywhere)?;
+        let len = usize::try_from(len).map_err(|_| MemoryError::TooManyBytes { bytes: len })?;
+        Ok(Self { backing: Backing::Anonymous { pages, len } })
+    }
+
+    /// A part of the file at `path` in the file's own pages, without a copy.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`FileBytes::read_range`] about opening and the range; [`MemoryError::Map`].
+    ///
+    /// # Safety
+    ///
+    /// As long as the value lives, no process, this one included,
+    ///
+    /// * makes the file shorter (touching the lost pages raises SIGBUS),
+    /// * writes to it, through a descriptor or another mapping (a reference would see it change).
+    ///
+    /// Nor may the medium fail, which raises SIGBUS as well. To replace the file by renaming another
+    /// over it, or to delete it, is no harm. The kernel watches over none of this; a file that only
+    /// an administrator can write, on a local disk, is what it is meant for.
+    pub unsafe fn map(
+        path: &[u8],
+        range: FileRange,
+        access: FileAccess,
+    ) -> Result<Self, MemoryError> {
+        let file = match access {
+            FileAccess::WriteShared => OpenFile::open_writable(path),
+            _ => OpenFile::open(path),
+        }?;
+        FilePages::map(&file, range, access).map(|pages| Self { backing: Backing::File(pages) })
+    }
+
+    /// [`copy`](Self::copy) when the part has at most `border` bytes (see [`BORDER`](Self::BORDER)),
+    /// else [`map`](Self::map) for reading.
+    ///
+    /// # Errors
+    ///
+    /// As those two.
+    ///
+    /// # Safety
+    ///
+    /// As [`map`](Self::map), should the file be larger.
+    pub unsafe fn map_above(
+        border: u64,
+        path: &[u8],
+        range: FileRange,
+    ) -> Result<Self, MemoryError> {
+        let file = OpenFile::open(path)?;
+        if range.length_in(file.stamp().size)? > border {
+            let pages = FilePages::map(&file, range, FileAccess::Read)?;
+            return Ok(Self { backing: Backing::File(pages) });
         }
-        if status.size > limit {
-            return Err(MemoryError::FileTooLarge { size: status.size, limit });
+        let copy = file.copy(range, border, &[], super::CopyTo::Allocator)?;
+        Ok(Self { backing: Backing::Copy(copy) })
+    }
+
+    /// The bytes, read-only.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.backing {
+            Backing::Copy(bytes) => bytes,
+            Backing::Anonymous { pages, len } => pages.as_slice().get(..*len).unwrap_or(&[]),
+            Backing::File(pages) => pages.as_slice(),
         }
-        read_up_to(&file, status.size).map(|bytes| Self { bytes })
+    }
+
+    /// The bytes, to be written: those of [`anonymous`](Self::anonymous) and of a file mapped for
+    /// writing; `None` for the read-only rest.
+    pub fn as_mut_slice(&mut self) -> Option<&mut [u8]> {
+        match &mut self.backing {
+            Backing::Anonymous { pages, len } => pages.as_mut_slice().get_mut(..*len),
+            Backing::File(pages) if pages.access != FileAccess::Read => Some(pages.as_mut_slice()),
+            _ => None,
+        }
+    }
+
+    /// What the file was when it was read or mapped; `None` without a file.
+    pub fn stamp(&self) -> Option<FileStamp> {
+        match &self.backing {
+            Backing::Copy(bytes) => Some(bytes.stamp()),
+            Backing::Anonymous { .. } => None,
+            Backing::File(pages) => Some(pages.stamp),
+        }
+    }
+
+    /// Whether the bytes are a file's own, and only as sure as the promise made for them.
+    pub fn is_shared_with_file(&self) -> bool {
+        matches!(self.backing, Backing::File(_))
+    }
+
+    /// Tells the kernel how the pages will be used. A copy in the allocator's memory has none.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Manage`].
+    pub fn advise(&self, advice: Advice) -> Result<(), MemoryError> {
+        use rustix::mm::Advice as Raw;
+        let advice = match advice {
+            Advice::Normal => Raw::Normal,
+            Advice::Random => Raw::Random,
+            Advice::Sequential => Raw::Sequential,
+            Advice::WillNeed => Raw::WillNeed,
+        };
+        // SAFETY: whole pages of one live mapping; no advice above discards anything.
+        self.manage(|start, len| unsafe { sys::advise(start, len, advice) })
+    }
+
+    /// Keeps the bytes in memory (`mlock(2)`, Linux counts it against `RLIMIT_MEMLOCK`), or lets them
+    /// go again.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Manage`].
+    pub fn lock(&self, locked: bool) -> Result<(), MemoryError> {
+        // SAFETY: whole pages of one live mapping.
+        self.manage(|start, len| unsafe { sys::lock(start, len, locked) })
+    }
+
+    /// Writes what was changed through [`FileAccess::WriteShared`] to the file; with `wait`, returns when
+    /// the medium has it. Nothing to do for any other.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Manage`].
+    pub fn sync(&self, wait: bool) -> Result<(), MemoryError> {
+        match &self.backing {
+            Backing::File(pages) if pages.access == FileAccess::WriteShared => {
+                // SAFETY: whole pages of one live mapping.
+                self.manage(|start, len| unsafe { sys::sync(start, len, wait) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a call on the pages that the bytes lie in.
+    fn manage(
+        &self,
+        call: impl FnOnce(NonNull<u8>, usize) -> Result<(), Errno>,
+    ) -> Result<(), MemoryError> {
+        let bytes = match &self.backing {
+            Backing::Copy(bytes) => bytes,
+            Backing::Anonymous { pages, .. } => pages.as_slice(),
+            Backing::File(pages) => pages.whole(),
+        };
+        // Those of the allocator are not ours to advise; the kernel would round them to whole pages.
+        if bytes.is_empty() || matches!(self.backing, Backing::Copy(_)) {
+            return Ok(());
+        }
+        let (address, size) = (bytes.as_ptr() as usize, bytes.len());
+        call(NonNull::from(bytes).cast(), size).map_err(|errno| MemoryError::Manage {
+            address,
+            size,
+            errno,
+        })
     }
 }
 
-impl Deref for FileBytes {
+impl core::ops::Deref for Mapping {
     type Target = [u8];
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        self.as_slice()
     }
 }
 
-fn open(path: &[u8]) -> Result<OwnedFd, MemoryError> {
-    let too_long = MemoryError::PathTooLong { len: path.len(), limit: PATH_LIMIT };
-    let mut terminated = ArrayVec::<u8, { PATH_LIMIT + 1 }>::new();
-    terminated.try_extend_from_slice(path).map_err(|_| too_long)?;
-    terminated.try_push(0).map_err(|_| too_long)?;
-    let first_nul = CStr::from_bytes_until_nul(&terminated);
-    match first_nul {
-        Ok(whole) if whole.count_bytes() == path.len() => {
-            sys::open(whole).map_err(|errno| MemoryError::Open { errno })
-        }
-        Ok(part) => Err(MemoryError::PathNul { at: part.count_bytes() }),
-        Err(_) => Err(too_long),
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = self.is_shared_with_file();
+        f.debug_struct("Mapping").field("len", &self.len()).field("shared", &shared).finish()
     }
 }
 
-/// The first `size` bytes of `file`, or all when there are fewer.
-fn read_up_to(file: &OwnedFd, size: u64) -> Result<Vec<u8>, MemoryError> {
-    let no_room = MemoryError::NoRoomForFile { size };
-    let size = usize::try_from(size).map_err(|_| no_room)?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size).map_err(|_| no_room)?;
-    while let Some(missing @ 1..) = size.checked_sub(bytes.len()) {
-        let at = bytes.len() as u64;
-        let count = sys::read(file, &mut bytes, missing)
-            .map_err(|errno| MemoryError::Read { at, errno })?;
-        if count == 0 {
-            break;
-        }
+impl FilePages {
+    fn map(file: &OpenFile, range: FileRange, access: FileAccess) -> Result<Self, MemoryError> {
+        let stamp = file.stamp();
+        let length = range.length_in(stamp.size)?;
+        let too_many = MemoryError::TooManyBytes { bytes: length };
+        let page = sys::page_size() as u64;
+        let lead = range.offset % page;
+        let spanned = length.checked_add(lead).ok_or(too_many)?;
+        let size = if length == 0 { PageCount::ZERO } else { PageCount::covering(spanned)? };
+        let region = Region::map_file(file.descriptor(), range.offset - lead, size, access)?;
+        let (lead, len) = (usize::try_from(lead), usize::try_from(length));
+        let (lead, len) = (lead.map_err(|_| too_many)?, len.map_err(|_| too_many)?);
+        Ok(Self { region, lead, len, access, stamp })
     }
-    Ok(bytes)
+
+    /// Every page.
+    fn whole(&self) -> &[u8] {
+        // SAFETY: the region is readable and as long as its size; that its pages are there and do
+        // not change is what the caller of `Mapping::map` promised.
+        unsafe { slice::from_raw_parts(self.region.start().as_ptr(), self.region.size().bytes()) }
+    }
+
+    #[inline]
+    fn as_slice(&self) -> &[u8] {
+        self.whole().get(self.lead..).and_then(|part| part.get(..self.len)).unwrap_or(&[])
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        let size = self.region.size().bytes();
+        // SAFETY: as in `whole`; the access is one for writing, and `&mut self` makes the slice the
+        // only way to the bytes in this process.
+        let whole = unsafe { slice::from_raw_parts_mut(self.region.start().as_ptr(), size) };
+        whole.get_mut(self.lead..).and_then(|part| part.get_mut(..self.len)).unwrap_or(&mut [])
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::faults::{self, Call};
+    use super::super::testing::{alone, maps};
     use super::*;
-    use rustix::fs::{CWD, FileType, Mode};
     use rustix::io::Errno;
     use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::os::unix::net::UnixListener;
     use std::path::{Path, PathBuf};
-    use std::string::ToString;
-    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-    use std::{env, format, fs, process, thread, vec};
+    use std::{env, format, fs, process, vec::Vec};
 
-    /// A directory of its own for one test, removed at its end.
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new() -> Self {
-            static COUNT: AtomicU32 = AtomicU32::new(0);
-            let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let path = env::temp_dir().join(format!("smf-mapping-{}-{count}", process::id()));
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self, bytes: &[u8]) -> PathBuf {
-            let path = self.0.join("file");
-            fs::write(&path, bytes).unwrap();
-            path
-        }
+    fn file(name: &str, len: usize) -> (PathBuf, Vec<u8>) {
+        let path = env::temp_dir().join(format!("smf-map-{name}-{}", process::id()));
+        let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        (path, bytes)
     }
 
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn read(path: &Path) -> Result<FileBytes, MemoryError> {
-        FileBytes::read(path.as_os_str().as_bytes(), FileBytes::DEFAULT_LIMIT)
-    }
-
-    fn error(path: &Path) -> MemoryError {
-        read(path).map(|bytes| bytes.len()).unwrap_err()
-    }
-
-    fn pattern(len: usize) -> vec::Vec<u8> {
-        (0..len).map(|i| (i % 251) as u8).collect()
+    fn map(path: &Path, offset: u64, length: Option<u64>, access: FileAccess) -> Mapping {
+        let range = FileRange { offset, length };
+        // SAFETY: nobody but the test knows the file.
+        unsafe { Mapping::map(path.as_os_str().as_bytes(), range, access) }.unwrap()
     }
 
     #[test]
-    fn reads_what_is_there() {
-        let directory = Directory::new();
-        for len in [0, 1, 4095, 4096, 4097, 65_536, 3_000_001] {
-            let expected = pattern(len);
-            let file = directory.file(&expected);
-            assert!(*read(&file).unwrap() == *expected, "{len} bytes");
-        }
-        let link = directory.0.join("link");
-        symlink("file", &link).unwrap();
-        assert_eq!(read(&link).unwrap().len(), 3_000_001);
-    }
-
-    #[test]
-    fn the_copy_does_not_change_with_the_file() {
-        let directory = Directory::new();
-        let file = directory.file(&pattern(20_000));
-        let bytes = read(&file).unwrap();
-        fs::write(&file, [0; 100]).unwrap();
-        assert!(*bytes == *pattern(20_000));
-    }
-
-    #[test]
-    fn what_is_no_regular_file_is_refused_and_never_waited_for() {
-        let directory = Directory::new();
-        let fifo = directory.0.join("fifo");
-        rustix::fs::mknodat(
-            CWD,
-            fifo.as_os_str().as_bytes(),
-            FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .unwrap();
-        for (path, kind, text) in [
-            (directory.0.as_path(), FileKind::Directory, "not a regular file but a directory"),
-            (&fifo, FileKind::Fifo, "not a regular file but a named pipe"),
-            (
-                Path::new("/dev/zero"),
-                FileKind::CharacterDevice,
-                "not a regular file but a character device",
-            ),
-        ] {
-            assert_eq!(error(path), MemoryError::NotRegular { kind });
-            assert_eq!(error(path).to_string(), text);
-        }
-        let socket = directory.0.join("socket");
-        let _listener = UnixListener::bind(&socket).unwrap();
-        assert_eq!(error(&socket), MemoryError::Open { errno: Errno::NXIO.into() });
-    }
-
-    #[test]
-    fn a_path_that_leads_nowhere_says_why() {
-        let directory = Directory::new();
-        let (one, two) = (directory.0.join("one"), directory.0.join("two"));
-        symlink(&one, &two).unwrap();
-        symlink(&two, &one).unwrap();
-        let long_name = directory.0.join("n".repeat(256));
-        for (path, errno, text) in [
-            (directory.0.join("missing"), Errno::NOENT, "no such file or directory"),
-            (PathBuf::new(), Errno::NOENT, "no such file or directory"),
-            (
-                directory.file(b"x").join("y"),
-                Errno::NOTDIR,
-                "a part of the path is not a directory",
-            ),
-            (one, Errno::LOOP, "too many symbolic links on the path"),
-            (long_name, Errno::NAMETOOLONG, "the path, or a name in it, is too long"),
-        ] {
-            assert_eq!(error(&path), MemoryError::Open { errno: errno.into() });
-            assert_eq!(error(&path).to_string(), format!("cannot open the file: {text}"));
-        }
-    }
-
-    #[test]
-    fn paths_that_no_file_can_have_never_reach_the_kernel() {
-        let _fault = faults::inject(Call::Open, 0, Errno::IO);
-        let read = |path: &[u8]| FileBytes::read(path, 1).map(|bytes| bytes.len()).unwrap_err();
-        assert_eq!(read(b"a\0b"), MemoryError::PathNul { at: 1 });
-        assert_eq!(read(b"\0"), MemoryError::PathNul { at: 0 });
-        assert_eq!(read(b"ab\0"), MemoryError::PathNul { at: 2 });
-        for len in [4096, 5000] {
-            let path = vec![b'a'; len];
-            assert_eq!(read(&path), MemoryError::PathTooLong { len, limit: 4095 });
-        }
-        let longest = vec![b'/'; 4095];
-        assert_eq!(read(&longest), MemoryError::Open { errno: Errno::IO.into() });
-    }
-
-    #[test]
-    fn the_longest_path_is_read() {
-        let directory = Directory::new();
-        let file = directory.file(b"far");
-        let name = file.as_os_str().as_bytes();
-        let mut path = vec![b'/'; 4095 - name.len()];
-        path.extend_from_slice(name);
-        assert_eq!(&*FileBytes::read(&path, 3).unwrap(), b"far");
-    }
-
-    #[test]
-    fn permission_is_the_kernels_word() {
-        let directory = Directory::new();
-        let file = directory.file(b"secret");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
-        let denied = MemoryError::Open { errno: Errno::ACCESS.into() };
-        // The superuser may read it all the same.
-        let expected = fs::read(&file).map_err(|_| denied);
-        assert_eq!(read(&file).map(|bytes| bytes.to_vec()), expected);
-        assert_eq!(denied.to_string(), "cannot open the file: permission denied");
-    }
-
-    #[test]
-    fn the_limit_is_the_largest_size_that_is_read() {
-        let directory = Directory::new();
-        let file = directory.file(&pattern(1000));
-        let path = file.as_os_str().as_bytes();
-        assert_eq!(FileBytes::read(path, 1000).unwrap().len(), 1000);
-        let error = FileBytes::read(path, 999).map(|_| ()).unwrap_err();
-        assert_eq!(error, MemoryError::FileTooLarge { size: 1000, limit: 999 });
-        let sparse = fs::File::create(&file).unwrap();
-        sparse.set_len(FileBytes::DEFAULT_LIMIT + 1).unwrap();
-        assert!(matches!(read(&file), Err(MemoryError::FileTooLarge { .. })));
-    }
-
-    #[test]
-    fn a_size_that_is_no_longer_true_is_an_upper_bound() {
-        let directory = Directory::new();
-        let file = directory.file(&pattern(5000));
-        let open = || super::open(file.as_os_str().as_bytes()).unwrap();
-        assert!(read_up_to(&open(), 4096).unwrap() == pattern(4096), "grown");
-        assert!(read_up_to(&open(), 9000).unwrap() == pattern(5000), "shrunk");
-        assert!(read_up_to(&open(), 0).unwrap().is_empty());
-        for size in [1 << 63, u64::MAX] {
-            assert_eq!(read_up_to(&open(), size), Err(MemoryError::NoRoomForFile { size }));
-        }
-    }
-
-    #[test]
-    fn a_file_that_another_thread_truncates_is_read_without_a_fault() {
-        let directory = Directory::new();
-        let file = directory.file(&[0xff; 300_000]);
-        let done = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let other = fs::OpenOptions::new().write(true).open(&file).unwrap();
-                while !done.load(Ordering::Relaxed) {
-                    other.set_len(0).unwrap();
-                    other.set_len(300_000).unwrap();
-                }
-            });
-            for _ in 0..2000 {
-                let bytes = read(&file).unwrap();
-                assert!(bytes.len() <= 300_000);
-                // Touches every page.
-                assert!(bytes.iter().all(|&byte| byte == 0 || byte == 0xff));
+    fn any_part_reads_as_the_file_does() {
+        let (path, bytes) = file("part", 20_000);
+        for (offset, length) in [(0, None), (1, None), (4096, Some(1)), (4095, Some(8193))] {
+            let mapped = map(&path, offset, length, FileAccess::Read);
+            let rest = &bytes[offset as usize..];
+            let expected = length.map_or(rest, |length| &rest[..length as usize]);
+            assert!(*mapped == *expected && mapped.is_shared_with_file());
+            for advice in [Advice::Normal, Advice::Random, Advice::Sequential, Advice::WillNeed] {
+                mapped.advise(advice).unwrap();
             }
-            done.store(true, Ordering::Relaxed);
-        });
+            let part = FileRange { offset, length };
+            let copy = Mapping::copy(path.as_os_str().as_bytes(), part, 1 << 20).unwrap();
+            assert!(*copy == *expected && copy.stamp() == mapped.stamp());
+        }
+        for at in [0, 5000, 20_000] {
+            assert!(
+                map(&path, at, Some(0), FileAccess::Read).is_empty(),
+                "without a mapping at all"
+            );
+        }
+        let outside = FileRange { offset: 1, length: Some(20_000) };
+        // SAFETY: as in `map`.
+        let error = unsafe { Mapping::map(path.as_os_str().as_bytes(), outside, FileAccess::Read) };
+        let expected = MemoryError::RangeOutside { offset: 1, length: 20_000, size: 20_000 };
+        assert_eq!(error.unwrap_err(), expected);
+        fs::remove_file(path).unwrap();
     }
 
     #[test]
-    fn every_call_that_fails_is_named() {
-        let directory = Directory::new();
-        let file = directory.file(&pattern(1000));
-        let errno = Errno::IO.into();
-        for (call, expected, text) in [
-            (Call::Open, MemoryError::Open { errno }, "cannot open the file: input/output error"),
-            (
-                Call::Status,
-                MemoryError::Inspect { errno },
-                "cannot tell the size of the file: input/output error",
-            ),
-            (
-                Call::Read,
-                MemoryError::Read { at: 0, errno },
-                "cannot read the file at offset 0x0: input/output error",
-            ),
-        ] {
-            let _fault = faults::inject(call, 0, Errno::IO);
-            assert_eq!(error(&file), expected);
-            assert_eq!(expected.to_string(), text);
+    fn the_border_decides_between_copy_and_pages() {
+        let (path, bytes) = file("border", 9000);
+        for (border, shared) in [(0, true), (8999, true), (9000, false), (u64::MAX, false)] {
+            let path = path.as_os_str().as_bytes();
+            // SAFETY: as in `map`.
+            let mapping = unsafe { Mapping::map_above(border, path, FileRange::WHOLE) }.unwrap();
+            assert_eq!(mapping.is_shared_with_file(), shared);
+            assert!(*mapping == *bytes);
         }
-        let fault = faults::inject(Call::Read, 1, Errno::IO);
-        assert!(read(&file).is_ok(), "one read gets it all");
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_goes_where_the_access_says() {
+        let (path, bytes) = file("write", 5000);
+        let mut private = map(&path, 10, None, FileAccess::WritePrivate);
+        private.as_mut_slice().unwrap().fill(0xaa);
+        assert!(private.iter().all(|&byte| byte == 0xaa));
+        assert!(fs::read(&path).unwrap() == bytes);
+        private.sync(true).unwrap();
+        drop(private);
+        let mut shared = map(&path, 4990, Some(4), FileAccess::WriteShared);
+        shared.as_mut_slice().unwrap().copy_from_slice(b"DATA");
+        shared.sync(true).unwrap();
+        shared.sync(false).unwrap();
+        assert!(fs::read(&path).unwrap()[4990..4994] == *b"DATA");
+        assert!(map(&path, 0, None, FileAccess::Read).as_mut_slice().is_none());
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn memory_of_no_file_is_zero_and_writable() {
+        let mut memory = Mapping::anonymous(5000).unwrap();
+        assert!(memory.len() == 5000 && memory.iter().all(|&byte| byte == 0));
+        memory.as_mut_slice().unwrap().fill(1);
+        memory.lock(true).unwrap();
+        memory.lock(false).unwrap();
+        assert_eq!((memory.stamp(), memory.iter().map(|&b| u32::from(b)).sum()), (None, 5000u32));
+        assert!(Mapping::anonymous(0).unwrap().is_empty());
+        assert!(matches!(Mapping::anonymous(u64::MAX), Err(MemoryError::TooManyBytes { .. })));
+    }
+
+    #[test]
+    fn no_part_of_a_file_is_executable_and_nothing_stays_mapped() {
+        if !alone(
+            "memory::mapping::tests::no_part_of_a_file_is_executable_and_nothing_stays_mapped",
+        ) {
+            return;
+        }
+        let (path, _) = file("leak", 40_000);
+        let before = maps().len();
+        for access in [FileAccess::Read, FileAccess::WritePrivate, FileAccess::WriteShared] {
+            let mapped = map(&path, 4097, None, access);
+            let address = mapped.as_ptr() as usize;
+            let line = maps().into_iter().find(|line| line.addresses.contains(&address)).unwrap();
+            assert!(!line.access.contains('x'));
+        }
+        let name = path.as_os_str().as_bytes();
+        let fault = faults::inject(Call::Map, 0, Errno::NOMEM);
+        // SAFETY: as in `map`.
+        let refused = unsafe { Mapping::map(name, FileRange::WHOLE, FileAccess::Read) };
         drop(fault);
-        let _fault = faults::inject(Call::Read, 1, Errno::IO);
-        let shrunk = read_up_to(&super::open(file.as_os_str().as_bytes()).unwrap(), 1001);
-        assert_eq!(shrunk, Err(MemoryError::Read { at: 1000, errno }));
+        let errno = Errno::NOMEM.into();
+        assert_eq!(refused.unwrap_err(), MemoryError::Map { size: 40_960, errno });
+        assert_eq!(maps().len(), before);
+        fs::remove_file(path).unwrap();
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! * [`FileBytes`], a private copy of a file. Nothing that another process does to the file
 //!   afterwards can change a byte of it or raise a signal.
+//! * [`Mapping`], pages with an owner: such a copy, anonymous memory, or, for a caller who answers
+//!   for it, the file's own pages.
 //! * [`WritablePages`], zero-filled memory of our own that can be written and never run, and
 //!   [`PublishedPages`], what it becomes when it is published: every page readable, writable or
 //!   executable as asked. The step consumes the writable value and has no way back.
@@ -30,6 +32,7 @@ mod error;
 pub mod exec;
 #[cfg(test)]
 pub(crate) mod faults;
+mod file;
 mod icache;
 mod mapping;
 mod page_count;
@@ -44,9 +47,16 @@ mod testing;
 pub use access::{Access, access_at};
 pub use errno::Errno;
 pub use error::{FileKind, MemoryError};
+pub use file::{CopyTo, FileBytes, FileRange, FileStamp, Nanoseconds, read_ahead, stamp_of};
+pub(crate) use file::{OpenFile, OwnedBytes};
 pub use icache::synchronize;
-pub use mapping::FileBytes;
+pub use mapping::{Advice, FileAccess, Mapping};
 pub use page_count::PageCount;
 pub use pages::{Protection, PublishedPages, Segment, WritablePages};
 pub use placement::Placement;
 pub use pool::PagePool;
+
+/// Nanoseconds on a clock that only moves forwards, from an arbitrary moment.
+pub(crate) fn monotonic() -> Nanoseconds {
+    sys::monotonic()
+}

@@ -7,6 +7,9 @@
 use core::ops::Range;
 use core::ptr::NonNull;
 
+use rustix::fd::OwnedFd;
+
+use super::mapping::FileAccess;
 use super::pages::Protection;
 use super::sys::{self, Place};
 use super::{MemoryError, PageCount};
@@ -101,6 +104,21 @@ impl Region {
             protection,
             errno,
         })
+    }
+
+    /// Maps pages of a file from `offset`, a multiple of the page size.
+    pub(super) fn map_file(
+        file: &OwnedFd,
+        offset: u64,
+        size: PageCount,
+        access: FileAccess,
+    ) -> Result<Self, MemoryError> {
+        let start = match size.bytes() {
+            0 => Ok(NonNull::dangling()),
+            bytes => sys::map_file_range(file, offset, bytes, access),
+        };
+        let start = start.map_err(|errno| MemoryError::Map { size: size.bytes(), errno })?;
+        Ok(Self { start, size })
     }
 }
 

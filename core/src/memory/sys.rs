@@ -14,12 +14,13 @@ use core::ptr::{self, NonNull};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::{self, retry_on_intr};
-use rustix::mm::{self, Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
+use rustix::mm::{self, Advice, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags};
 use rustix::thread::{MembarrierCommand, membarrier};
 use rustix::time::ClockId;
 
+use super::mapping::FileAccess;
 use super::pages::Protection;
-use super::{Errno, FileKind};
+use super::{Errno, FileKind, FileStamp, Nanoseconds};
 
 #[cfg(test)]
 use super::faults::{self, Call};
@@ -73,15 +74,25 @@ pub(super) fn open(path: &CStr) -> Result<OwnedFd, Errno> {
 /// What `fstat(2)` says of an open file.
 pub(super) struct FileStatus {
     pub(super) kind: FileKind,
-    /// In bytes; means nothing unless `kind` is `Regular`.
-    pub(super) size: u64,
+    /// Means nothing unless `kind` is `Regular`.
+    pub(super) stamp: FileStamp,
 }
 
 /// `fstat(2)`.
 pub(super) fn status(file: &OwnedFd) -> Result<FileStatus, Errno> {
     #[cfg(test)]
     faults::check(Call::Status)?;
-    let status = rustix::fs::fstat(file)?;
+    status_of(&rustix::fs::fstat(file)?)
+}
+
+/// `stat(2)`, following symbolic links.
+pub(super) fn status_at(path: &CStr) -> Result<FileStatus, Errno> {
+    #[cfg(test)]
+    faults::check(Call::Status)?;
+    status_of(&rustix::fs::stat(path)?)
+}
+
+fn status_of(status: &rustix::fs::Stat) -> Result<FileStatus, Errno> {
     let kind = match FileType::from_raw_mode(status.st_mode) {
         FileType::RegularFile => FileKind::Regular,
         FileType::Directory => FileKind::Directory,
@@ -91,21 +102,29 @@ pub(super) fn status(file: &OwnedFd) -> Result<FileStatus, Errno> {
         _ => FileKind::Other,
     };
     let size = u64::try_from(status.st_size).map_err(|_| io::Errno::OVERFLOW)?;
-    Ok(FileStatus { kind, size })
+    let seconds = Nanoseconds::from(status.st_mtime).saturating_mul(1_000_000_000);
+    let modified = seconds.saturating_add(Nanoseconds::from(status.st_mtime_nsec as u32));
+    let (device, inode) = (status.st_dev, status.st_ino);
+    Ok(FileStatus { kind, stamp: FileStamp { size, modified, device, inode } })
 }
 
-/// One `read(2)` of at most `limit` bytes, put behind what `bytes` holds without growing it.
+/// One `pread(2)` at `at` of at most `limit` bytes, put behind what `bytes` holds without growing it.
 ///
 /// Returns how many came: 0 at the end of the file, and 0 when `bytes` has no spare capacity. The
 /// kernel reads at most 0x7fff_f000 bytes at once.
-pub(super) fn read(file: &OwnedFd, bytes: &mut Vec<u8>, limit: usize) -> Result<usize, Errno> {
+pub(super) fn read(
+    file: &OwnedFd,
+    at: u64,
+    bytes: &mut Vec<u8>,
+    limit: usize,
+) -> Result<usize, Errno> {
     #[cfg(test)]
     faults::check(Call::Read)?;
     let len = bytes.len();
     let spare = bytes.spare_capacity_mut();
     let limit = limit.min(spare.len());
     let (spare, _) = spare.split_at_mut(limit);
-    let count = retry_on_intr(|| io::read(file, &mut *spare).map(|(read, _)| read.len()))?;
+    let count = retry_on_intr(|| io::pread(file, &mut *spare, at).map(|(read, _)| read.len()))?;
     // SAFETY: the call above has initialised `count` bytes behind the first `len`, inside the spare
     // capacity, so that `len + count` is within the capacity and does not overflow.
     unsafe { bytes.set_len(len + count) };
@@ -460,6 +479,107 @@ pub(super) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// One `pread(2)` at `at` into bytes that exist already; returns how many came, as [`read`].
+pub(super) fn read_at(file: &OwnedFd, at: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+    #[cfg(test)]
+    faults::check(Call::Read)?;
+    Ok(retry_on_intr(|| io::pread(file, &mut *bytes, at))?)
+}
+
+/// `mmap(2)` of `len` bytes of a file from `offset`, a multiple of the page size, never executable.
+///
+/// `len` must not be 0; the kernel refuses it. The memory is the caller's to `unmap`.
+pub(super) fn map_file_range(
+    file: &OwnedFd,
+    offset: u64,
+    len: usize,
+    access: FileAccess,
+) -> Result<NonNull<u8>, Errno> {
+    #[cfg(test)]
+    faults::check(Call::Map)?;
+    let (protection, flags) = match access {
+        FileAccess::Read => (ProtFlags::READ, MapFlags::PRIVATE),
+        FileAccess::WritePrivate => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE),
+        FileAccess::WriteShared => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED),
+    };
+    // SAFETY: without MAP_FIXED the kernel maps memory only where there was none.
+    let start = unsafe { mm::mmap(ptr::null_mut(), len, protection, flags, file, offset) }?;
+    Ok(NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?)
+}
+
+/// `open(2)` for reading and writing; otherwise as [`open`].
+pub(super) fn open_writable(path: &CStr) -> Result<OwnedFd, Errno> {
+    #[cfg(test)]
+    faults::check(Call::Open)?;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?)
+}
+
+/// `posix_fadvise(2)` with `POSIX_FADV_WILLNEED`: the kernel begins to read the file and returns.
+pub(super) fn read_ahead(file: &OwnedFd) -> Result<(), Errno> {
+    Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::WillNeed)?)
+}
+
+/// `madvise(2)`.
+///
+/// # Safety
+///
+/// * `start` and `len` are those of one live mapping.
+/// * With advice that discards bytes: nobody relies on what they were.
+pub(super) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> Result<(), Errno> {
+    // SAFETY: the pages are the caller's, and so is what the advice does to their bytes.
+    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }?)
+}
+
+/// `mlock(2)`, or `munlock(2)`.
+///
+/// # Safety
+///
+/// `start` and `len` are those of one live mapping.
+pub(super) unsafe fn lock(start: NonNull<u8>, len: usize, locked: bool) -> Result<(), Errno> {
+    let start = start.as_ptr().cast();
+    if locked {
+        // SAFETY: the pages are the caller's, and locking changes no byte.
+        Ok(unsafe { mm::mlock(start, len) }?)
+    } else {
+        // SAFETY: as above.
+        Ok(unsafe { mm::munlock(start, len) }?)
+    }
+}
+
+/// `msync(2)`, waiting for the disk or not.
+///
+/// # Safety
+///
+/// `start` and `len` are those of one live mapping.
+pub(super) unsafe fn sync(start: NonNull<u8>, len: usize, wait: bool) -> Result<(), Errno> {
+    let flags = if wait { MsyncFlags::SYNC } else { MsyncFlags::ASYNC };
+    // SAFETY: the pages are the caller's, and writing them to their file changes no byte.
+    Ok(unsafe { mm::msync(start.as_ptr().cast(), len, flags) }?)
+}
+
+/// `lseek(2)` with `SEEK_DATA`, for what it does besides: ext4, btrfs, f2fs and tmpfs take the lock
+/// that a write holds from its first byte to its last, so that this returns when none is going on.
+/// (XFS needs no such help: its reads take that lock themselves.)
+pub(super) fn wait_for_writes(file: &OwnedFd) {
+    // The answer, or that a file system has none, means nothing here.
+    let _ = rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0));
+}
+
+/// The clock that only moves forwards, for measuring.
+pub(super) fn monotonic() -> Nanoseconds {
+    nanoseconds(rustix::time::clock_gettime(ClockId::Monotonic))
+}
+
+/// The clock that file systems stamp their files with; no finer than a tick, 1 to 10 ms.
+pub(super) fn wall_clock() -> Nanoseconds {
+    nanoseconds(rustix::time::clock_gettime(ClockId::RealtimeCoarse))
+}
+
+fn nanoseconds(time: rustix::time::Timespec) -> Nanoseconds {
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -469,11 +589,11 @@ mod tests {
         let file = open(c"/dev/zero").unwrap();
         let mut bytes = Vec::with_capacity(64);
         bytes.push(7);
-        assert_eq!(read(&file, &mut bytes, 3), Ok(3));
+        assert_eq!(read(&file, 0, &mut bytes, 3), Ok(3));
         assert_eq!(bytes, [7, 0, 0, 0]);
         let capacity = bytes.capacity();
-        assert_eq!(read(&file, &mut bytes, usize::MAX), Ok(capacity - 4));
-        assert_eq!(read(&file, &mut bytes, usize::MAX), Ok(0));
+        assert_eq!(read(&file, 0, &mut bytes, usize::MAX), Ok(capacity - 4));
+        assert_eq!(read(&file, 0, &mut bytes, usize::MAX), Ok(0));
         assert_eq!((bytes.len(), bytes.capacity()), (capacity, capacity));
     }
 

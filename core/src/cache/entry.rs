@@ -1,0 +1,204 @@
+//! What a slot holds: a file, or the way to a part of one.
+
+use core::hash::Hasher;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use arrayvec::ArrayVec;
+
+use crate::memory::{FileBytes, FileStamp, OwnedBytes};
+
+/// One entry of a cache, told apart from those that were in the same slot before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Handle {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+impl Handle {
+    /// As one number; never 0.
+    pub const fn to_raw(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// From such a number. Any number will do: one that is no handle is found out when it is used.
+    pub const fn from_raw(raw: u64) -> Self {
+        Self { slot: raw as u32, generation: (raw >> 32) as u32 }
+    }
+}
+
+/// The longest path and the longest name of a module, with what stands between them.
+const LONGEST: usize = 4095 + 1 + 63;
+
+/// What a file is looked for by: a path, or a path and a module in it.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'k> {
+    pub(super) path: &'k [u8],
+    pub(super) module: Option<&'k [u8]>,
+}
+
+impl Key<'_> {
+    #[inline]
+    pub(super) fn hash(&self, mut hasher: impl Hasher) -> u32 {
+        hasher.write(self.path);
+        if let Some(module) = self.module {
+            hasher.write(module);
+        }
+        // The upper half is as good as the lower.
+        (hasher.finish() >> 32) as u32
+    }
+
+    /// How an entry keeps it: the two parts, one after the other. `None` when it is longer than any
+    /// path that can be opened.
+    pub(super) fn bytes(&self) -> Option<ArrayVec<u8, LONGEST>> {
+        let mut bytes = ArrayVec::new();
+        bytes.try_extend_from_slice(self.path).ok()?;
+        bytes.try_extend_from_slice(self.module.unwrap_or(&[])).ok()?;
+        Some(bytes)
+    }
+
+    /// Whether an entry is kept under this key.
+    #[inline]
+    pub(super) fn is_of(&self, entry: &Entry) -> bool {
+        match (entry, self.module) {
+            (Entry::File(file), None) => file.key() == self.path,
+            (Entry::Link(link), None) => !link.is_module && link.key() == self.path,
+            (Entry::Link(link), Some(module)) => {
+                let parts = link.key().split_at_checked(self.path.len());
+                link.is_module && parts == Some((self.path, module))
+            }
+            _ => false,
+        }
+    }
+}
+
+pub(super) enum Entry {
+    Vacant,
+    File(CachedFile),
+    Link(Link),
+}
+
+impl Entry {
+    pub(super) fn parts(&self) -> Option<&Parts> {
+        match self {
+            Entry::File(file) => Some(&file.parts),
+            Entry::Link(link) => Some(&link.parts),
+            Entry::Vacant => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn file(&self) -> Option<&CachedFile> {
+        match self {
+            Entry::File(file) => Some(file),
+            _ => None,
+        }
+    }
+}
+
+/// A file's bytes with its path behind them.
+pub(super) struct CachedFile {
+    pub(super) bytes: FileBytes,
+    pub(super) key_len: u32,
+    pub(super) parts: Parts,
+}
+
+impl CachedFile {
+    #[inline]
+    pub(super) fn key(&self) -> &[u8] {
+        self.bytes.tail().get(..self.key_len as usize).unwrap_or(&[])
+    }
+
+    pub(super) fn stamp(&self) -> FileStamp {
+        self.bytes.stamp()
+    }
+}
+
+/// Another path of a file in the cache, or a module in an archive in the cache.
+pub(super) struct Link {
+    pub(super) key: OwnedBytes,
+    pub(super) key_len: u32,
+    pub(super) is_module: bool,
+    pub(super) target: Handle,
+    pub(super) range: Range<usize>,
+    pub(super) parts: Parts,
+}
+
+impl Link {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.key.as_slice().get(..self.key_len as usize).unwrap_or(&[])
+    }
+}
+
+/// Where the parts of a module are, once somebody has asked.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) note: Part,
+    pub(super) templates: Part,
+}
+
+/// A range of bytes that is looked for once. Those who look at the same time find the same.
+#[derive(Default)]
+pub(super) struct Part(AtomicU64);
+
+/// Nobody has looked yet. As a range: nothing, at 0, which is where no part of a module is.
+const UNKNOWN: u64 = 0;
+/// Somebody has looked, and there is none.
+const NONE: u64 = u64::MAX;
+
+impl Part {
+    /// The range, from `find` if nobody has asked before. What `find` says of a module that is not
+    /// sound, or of a part beyond 4 GiB, is not kept.
+    pub(super) fn get<E>(
+        &self,
+        find: impl FnOnce() -> Result<Option<Range<usize>>, E>,
+    ) -> Result<Option<Range<usize>>, E> {
+        match self.0.load(Ordering::Relaxed) {
+            UNKNOWN => {
+                let found = find()?;
+                if let Some(word) = Self::word(found.as_ref()) {
+                    self.0.store(word, Ordering::Relaxed);
+                }
+                Ok(found)
+            }
+            NONE => Ok(None),
+            word => {
+                let start = (word >> 32) as usize;
+                Ok(Some(start..start + (word as u32) as usize))
+            }
+        }
+    }
+
+    fn word(range: Option<&Range<usize>>) -> Option<u64> {
+        let Some(range) = range else { return Some(NONE) };
+        let (start, len) = (u32::try_from(range.start).ok()?, u32::try_from(range.len()).ok()?);
+        Some(u64::from(start) << 32 | u64::from(len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_looked_for_once() {
+        for found in [None, Some(5..9), Some(7..7), Some(0..u32::MAX as usize)] {
+            let part = Part::default();
+            assert_eq!(part.get(|| Err(3)), Err(3), "an error is not kept");
+            assert_eq!(part.get(|| Ok::<_, ()>(found.clone())), Ok(found.clone()));
+            assert_eq!(part.get(|| Err(())), Ok(found));
+        }
+        let part = Part::default();
+        let far = Some(1 << 33..(1 << 33) + 1);
+        assert_eq!(part.get(|| Ok::<_, ()>(far.clone())), Ok(far));
+        assert_eq!(part.get(|| Err(())), Err(()), "too far to be kept");
+    }
+
+    #[test]
+    fn a_handle_is_a_number_and_back() {
+        let handle = Handle { slot: 7, generation: 0x8000_0001 };
+        assert_eq!(handle.to_raw(), 0x8000_0001_0000_0007);
+        assert_eq!(Handle::from_raw(handle.to_raw()), handle);
+    }
+}

@@ -1,0 +1,39 @@
+//! Files by path, read once: the bytes of those that were used last, in bounded memory.
+//!
+//! [`FileCache::get`] gives the bytes of a file as a [`Pinned`] view. While the view is held the bytes
+//! stay where and what they are, whatever happens to the cache or to the file. What is held is never
+//! thrown out; what is not goes in the order that the [`Policy`] says, when files or bytes exceed the
+//! [`Capacity`].
+//!
+//! Promises:
+//!
+//! * The bytes are private copies: nothing that another process does to a file changes a byte or
+//!   raises a signal, and no view is part old and part new (see [`FileBytes`](crate::memory::FileBytes)).
+//! * Two paths of one file (device and inode) share one copy; so do the modules of an archive.
+//! * A [`Handle`] of what has been thrown out or replaced is an error, never another file.
+//! * With [`FixedStorage`] and [`SliceStorage`] no allocator is asked, before or afterwards.
+//! * No lock is held during a system call on a file. Finding a file costs no system call, with
+//!   [`Policy::Sieve`] no lock either.
+//!
+//! Exact LRU needs the lock at each hit, to move the file to the front of its list; the lists are
+//! links inside the slots. SIEVE (Zhang et al., "SIEVE is Simpler than LRU", NSDI 2024) only marks the
+//! file. A file that is pinned when it would be thrown out counts as used at that moment.
+
+mod entry;
+mod error;
+mod files;
+mod index;
+mod ledger;
+mod list;
+mod pin;
+mod pinned;
+mod statistics;
+mod storage;
+
+pub use entry::Handle;
+pub use error::CacheError;
+pub use files::{Capacity, FileCache, Freshness, Options, Policy, Prefetched};
+pub use index::Bucket;
+pub use pinned::Pinned;
+pub use statistics::{Histogram, Sample, Statistics};
+pub use storage::{FixedStorage, GrowingStorage, SliceStorage, Slot, Storage};

@@ -1,0 +1,330 @@
+//! Where the entries of a cache lie: in the cache itself, in memory of the caller, or in memory that
+//! grows.
+//!
+//! Slots never move, which is what allows a reader to look at one without a lock.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+
+use spin::Once;
+
+use super::entry::Entry;
+use super::index::{Bucket, GROUP, Index};
+use super::pin::PinCell;
+use crate::memory::CopyTo;
+
+/// The link that leads nowhere.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
+/// Room for one file, with the links that keep it in its list. 1 slot and 3 buckets of the index are
+/// what a cached file costs beside its bytes.
+pub struct Slot {
+    pub(super) cell: PinCell<Entry>,
+    /// Counts the entries that have been here; never 0.
+    pub(super) generation: AtomicU32,
+    /// Towards the more recently used.
+    pub(super) before: AtomicU32,
+    /// Towards the less recently used.
+    pub(super) behind: AtomicU32,
+    pub(super) hash: AtomicU32,
+    /// Pins without a guard: see `FileCache::retain`.
+    pub(super) held: AtomicU32,
+    pub(super) list: AtomicU8,
+    /// Used since the hand of SIEVE last came by.
+    pub(super) visited: AtomicBool,
+}
+
+impl Slot {
+    /// A slot with nothing in it.
+    pub const fn new() -> Self {
+        Self {
+            cell: PinCell::new(Entry::Vacant),
+            generation: AtomicU32::new(1),
+            before: AtomicU32::new(NOWHERE),
+            behind: AtomicU32::new(NOWHERE),
+            hash: AtomicU32::new(0),
+            held: AtomicU32::new(0),
+            list: AtomicU8::new(0),
+            visited: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl core::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Slot").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+/// The slots and the index of a cache.
+///
+/// Sealed: a cache relies on slots that never move and that no other cache has.
+pub trait Storage: sealed::Sealed + Send + Sync {
+    #[doc(hidden)]
+    fn slot(&self, at: u32) -> Option<&Slot>;
+    #[doc(hidden)]
+    fn slot_count(&self) -> u32;
+    #[doc(hidden)]
+    fn buckets(&self) -> &[Bucket];
+    /// Adds slots; false when there can be no more. One thread at a time.
+    #[doc(hidden)]
+    fn grow(&self) -> bool;
+    /// Where the bytes of files go.
+    #[doc(hidden)]
+    const COPY_TO: CopyTo;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Room for `SLOTS` files, in the value itself. `BUCKETS` should be `3 * SLOTS`, must be `2 * SLOTS`,
+/// and is used in multiples of 8. No allocator is ever asked: the bytes of files lie in pages of their own.
+#[derive(Debug)]
+pub struct FixedStorage<const SLOTS: usize, const BUCKETS: usize> {
+    slots: [Slot; SLOTS],
+    buckets: [Bucket; BUCKETS],
+}
+
+impl<const SLOTS: usize, const BUCKETS: usize> FixedStorage<SLOTS, BUCKETS> {
+    /// Empty.
+    pub const fn new() -> Self {
+        const { assert!(BUCKETS / GROUP * GROUP >= 2 * SLOTS && SLOTS < NOWHERE as usize) };
+        Self { slots: [const { Slot::new() }; SLOTS], buckets: [const { Bucket::new() }; BUCKETS] }
+    }
+}
+
+impl<const SLOTS: usize, const BUCKETS: usize> Default for FixedStorage<SLOTS, BUCKETS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const SLOTS: usize, const BUCKETS: usize> sealed::Sealed for FixedStorage<SLOTS, BUCKETS> {}
+
+impl<const SLOTS: usize, const BUCKETS: usize> Storage for FixedStorage<SLOTS, BUCKETS> {
+    const COPY_TO: CopyTo = CopyTo::Pages;
+
+    #[inline]
+    fn slot(&self, at: u32) -> Option<&Slot> {
+        self.slots.get(at as usize)
+    }
+
+    fn slot_count(&self) -> u32 {
+        // `new` has compared it.
+        SLOTS as u32
+    }
+
+    #[inline]
+    fn buckets(&self) -> &[Bucket] {
+        &self.buckets
+    }
+
+    fn grow(&self) -> bool {
+        false
+    }
+}
+
+/// Room for as many files as the caller has given slots. No allocator is ever asked: the bytes of
+/// files lie in pages of their own.
+#[derive(Debug)]
+pub struct SliceStorage<'s> {
+    slots: &'s mut [Slot],
+    buckets: &'s mut [Bucket],
+}
+
+impl<'s> SliceStorage<'s> {
+    /// Uses `slots` and `buckets`, of which three for each slot are best, and which are used in
+    /// multiples of 8. What they held is thrown away. Slots for which there are not two buckets are
+    /// left unused.
+    pub fn new(slots: &'s mut [Slot], buckets: &'s mut [Bucket]) -> Self {
+        let most = (buckets.len() / GROUP * GROUP / 2).min(NOWHERE as usize - 1);
+        let used = slots.len().min(most);
+        let (slots, _) = slots.split_at_mut_checked(used).unwrap_or_default();
+        slots.fill_with(Slot::new);
+        buckets.fill_with(Bucket::new);
+        Self { slots, buckets }
+    }
+}
+
+impl sealed::Sealed for SliceStorage<'_> {}
+
+impl Storage for SliceStorage<'_> {
+    const COPY_TO: CopyTo = CopyTo::Pages;
+
+    #[inline]
+    fn slot(&self, at: u32) -> Option<&Slot> {
+        self.slots.get(at as usize)
+    }
+
+    fn slot_count(&self) -> u32 {
+        // `new` has cut it.
+        self.slots.len() as u32
+    }
+
+    #[inline]
+    fn buckets(&self) -> &[Bucket] {
+        self.buckets
+    }
+
+    fn grow(&self) -> bool {
+        false
+    }
+}
+
+/// Enough blocks for more slots than there are numbers.
+const BLOCKS: usize = 26;
+
+/// The least and the most slots of the first block, as powers of two. A slot of the first block is
+/// found 3 ns sooner than one of the others.
+const FIRST: core::ops::RangeInclusive<u32> = 6..=10;
+
+/// Room that grows with the files, block by block, up to the capacity of the cache. The first block
+/// has as many slots as the cache may have files, at least 64 and at most 1,024; each further one as
+/// many as all before it, and one first block more.
+pub struct GrowingStorage {
+    /// The slots of the first block, as a power of two.
+    first: u32,
+    blocks: [Once<Vec<Slot>>; BLOCKS],
+    /// An index for each number of blocks. Readers may still look at an older one, so all are kept:
+    /// together the older ones are as large as the last.
+    indices: [Once<Vec<Bucket>>; BLOCKS],
+    used: AtomicUsize,
+}
+
+impl GrowingStorage {
+    /// Without a slot, and without memory, for about `files` files.
+    pub fn new(files: u32) -> Self {
+        let wanted = files.max(1).ilog2() + u32::from(!files.is_power_of_two());
+        Self {
+            first: wanted.clamp(*FIRST.start(), *FIRST.end()),
+            blocks: [const { Once::new() }; BLOCKS],
+            indices: [const { Once::new() }; BLOCKS],
+            used: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many slots `blocks` blocks have.
+    fn slots_in(&self, blocks: usize) -> u64 {
+        ((1 << blocks) - 1) << self.first
+    }
+
+    /// A slot behind the first block.
+    fn later_slot(&self, at: u32) -> Option<&Slot> {
+        let number = (u64::from(at) >> self.first) + 1;
+        let block = number.ilog2() as usize;
+        let offset = u64::from(at) - self.slots_in(block);
+        self.blocks.get(block)?.get()?.get(usize::try_from(offset).ok()?)
+    }
+}
+
+impl core::fmt::Debug for GrowingStorage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("GrowingStorage").field("slots", &self.slot_count()).finish()
+    }
+}
+
+/// `count` of them, if there is memory.
+fn filled<T>(count: usize, value: impl FnMut() -> T) -> Option<Vec<T>> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(count).ok()?;
+    all.resize_with(count, value);
+    Some(all)
+}
+
+impl sealed::Sealed for GrowingStorage {}
+
+impl Storage for GrowingStorage {
+    const COPY_TO: CopyTo = CopyTo::Allocator;
+
+    #[inline]
+    fn slot(&self, at: u32) -> Option<&Slot> {
+        let [first, ..] = &self.blocks;
+        let first = first.get()?;
+        first.get(at as usize).or_else(|| self.later_slot(at))
+    }
+
+    fn slot_count(&self) -> u32 {
+        u32::try_from(self.slots_in(self.used.load(Ordering::Relaxed))).unwrap_or(NOWHERE)
+    }
+
+    #[inline]
+    fn buckets(&self) -> &[Bucket] {
+        let [first, ..] = &self.indices;
+        let index = match self.used.load(Ordering::Acquire) {
+            // A branch that is foreseen costs less than an address that is not.
+            0 | 1 => first.get(),
+            used => self.indices.get(used - 1).and_then(Once::get),
+        };
+        index.map_or(&[], Vec::as_slice)
+    }
+
+    fn grow(&self) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        let (Some(block), Some(index)) = (self.blocks.get(used), self.indices.get(used)) else {
+            return false;
+        };
+        let (old, new) = (self.slots_in(used), self.slots_in(used + 1));
+        let (Ok(slots), Ok(buckets)) = (usize::try_from(new - old), usize::try_from(new * 3))
+        else {
+            return false;
+        };
+        let made = filled(slots, Slot::new).zip(filled(buckets, Bucket::new));
+        let Some((slots, buckets)) = made else { return false };
+        let larger = Index::new(&buckets);
+        let moved = Index::new(self.buckets()).entries().all(|(h, slot)| larger.insert(h, slot));
+        if moved && new < u64::from(NOWHERE) {
+            block.call_once(|| slots);
+            index.call_once(|| buckets);
+            self.used.store(used + 1, Ordering::Release);
+        }
+        moved && new < u64::from(NOWHERE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn growing_keeps_what_was_entered_and_gives_every_slot_once() {
+        for (files, first) in [(0, 64), (1, 64), (65, 128), (128, 128), (u32::MAX, 1024)] {
+            check_growing(&GrowingStorage::new(files), first);
+        }
+    }
+
+    fn check_growing(storage: &GrowingStorage, first: u32) {
+        assert!(storage.slot(0).is_none() && storage.buckets().is_empty());
+        for round in 0..4 {
+            assert!(storage.grow());
+            let count = storage.slot_count();
+            assert_eq!(count, (first << (round + 1)) - first);
+            assert!(storage.slot(count - 1).is_some() && storage.slot(count).is_none());
+            assert!(Index::new(storage.buckets()).insert(round * 77, round));
+            for earlier in 0..=round {
+                let found = Index::new(storage.buckets()).candidates(earlier * 77).next();
+                assert_eq!(found, Some(earlier));
+            }
+        }
+        for at in 0..storage.slot_count() {
+            let slot = storage.slot(at).unwrap();
+            assert_eq!(slot.hash.swap(1, Ordering::Relaxed), 0, "slot {at} was given twice");
+        }
+    }
+
+    #[test]
+    fn slices_are_used_as_far_as_there_are_buckets() {
+        for (slots, buckets, used) in [(4, 12, 4), (4, 8, 4), (9, 23, 8), (4, 7, 0), (0, 9, 0)] {
+            let mut slots: vec::Vec<Slot> = (0..slots).map(|_| Slot::new()).collect();
+            let mut buckets: vec::Vec<Bucket> = (0..buckets).map(|_| Bucket::new()).collect();
+            assert_eq!(SliceStorage::new(&mut slots, &mut buckets).slot_count(), used);
+        }
+    }
+}
