@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 use std::{env, process, thread};
 
@@ -591,10 +591,11 @@ fn a_file_in_motion_is_old_or_new_or_an_error() {
     let path = directory.file("moving", &[1; LEN]);
     let options = Options { freshness: Freshness::EachGet, ..Options::default() };
     let cache = FileCache::new(LARGE, options).unwrap();
-    let done = AtomicBool::new(false);
-    let seen: Vec<Result<Vec<u8>, CacheError>> = thread::scope(|scope| {
+    let changes = AtomicU32::new(0);
+    let (mut whole, mut values, mut wrong) = (0, [false; 9], Vec::new());
+    thread::scope(|scope| {
         scope.spawn(|| {
-            for value in (1..=8u8).cycle() {
+            for value in (1..=8u8).cycle().take(120) {
                 match value % 4 {
                     0 => fs::write(&path, [value; LEN]).unwrap(),
                     1 => {
@@ -603,38 +604,30 @@ fn a_file_in_motion_is_old_or_new_or_an_error() {
                         fs::rename(&other, &path).unwrap();
                     }
                     2 => OpenOptions::new().write(true).open(&path).unwrap().set_len(5000).unwrap(),
-                    _ => fs::remove_file(&path).unwrap(),
+                    _ => {
+                        fs::remove_file(&path).unwrap();
+                        fs::write(&path, [value; LEN]).unwrap();
+                    }
                 }
-                if value % 4 == 3 {
-                    fs::write(&path, [value; LEN]).unwrap();
-                }
-                thread::sleep(Duration::from_micros(200));
-                if done.load(Ordering::Relaxed) {
-                    return;
-                }
+                thread::sleep(Duration::from_micros(300));
+                changes.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let seen = (0..3000).map(|_| get(&cache, &path).map(|bytes| bytes.to_vec())).collect();
-        done.store(true, Ordering::Relaxed);
-        seen
-    });
-    let (mut whole, mut values) = (0, [false; 9]);
-    for result in seen {
-        match result {
-            // Truncated before it is written anew, a file is empty or short for a while.
-            Ok(bytes) => {
-                assert!(bytes.iter().all(|byte| *byte == bytes[0]), "a mixture");
-                whole += usize::from(bytes.len() == LEN);
-                bytes.first().inspect(|value| values[**value as usize] = true);
+        while changes.load(Ordering::Relaxed) < 120 {
+            match get(&cache, &path) {
+                // Truncated before it is written anew, a file is empty or short for a while.
+                Ok(bytes) if bytes.iter().all(|byte| *byte == bytes[0]) => {
+                    whole += usize::from(bytes.len() == LEN);
+                    bytes.first().inspect(|value| values[**value as usize] = true);
+                }
+                Ok(_) => wrong.push(None),
+                Err(CacheError::File(MemoryError::Changing { .. } | MemoryError::Open { .. })) => {}
+                Err(error) => wrong.push(Some(error)),
             }
-            Err(error) => assert!(matches!(
-                error,
-                CacheError::File(MemoryError::Changing { .. } | MemoryError::Open { .. })
-            )),
         }
-    }
-    assert!(whole > 0 && values.iter().filter(|seen| **seen).count() > 1);
-    drop(cache);
+    });
+    assert!(wrong.is_empty(), "mixtures, and errors: {wrong:?}");
+    assert!(whole > 0 && values.iter().filter(|seen| **seen).count() > 1, "{whole} {values:?}");
 }
 
 fn open_descriptors() -> usize {

@@ -4,8 +4,6 @@ use core::hash::Hasher;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use arrayvec::ArrayVec;
-
 use crate::memory::{FileBytes, FileStamp, OwnedBytes};
 
 /// One entry of a cache, told apart from those that were in the same slot before it.
@@ -27,9 +25,6 @@ impl Handle {
     }
 }
 
-/// The longest path and the longest name of a module, with what stands between them.
-const LONGEST: usize = 4095 + 1 + 63;
-
 /// What a file is looked for by: a path, or a path and a module in it.
 #[derive(Clone, Copy)]
 pub(super) struct Key<'k> {
@@ -38,7 +33,7 @@ pub(super) struct Key<'k> {
 }
 
 impl Key<'_> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn hash(&self, mut hasher: impl Hasher) -> u32 {
         hasher.write(self.path);
         if let Some(module) = self.module {
@@ -48,17 +43,13 @@ impl Key<'_> {
         (hasher.finish() >> 32) as u32
     }
 
-    /// How an entry keeps it: the two parts, one after the other. `None` when it is longer than any
-    /// path that can be opened.
-    pub(super) fn bytes(&self) -> Option<ArrayVec<u8, LONGEST>> {
-        let mut bytes = ArrayVec::new();
-        bytes.try_extend_from_slice(self.path).ok()?;
-        bytes.try_extend_from_slice(self.module.unwrap_or(&[])).ok()?;
-        Some(bytes)
+    /// How an entry keeps it: the two parts, one after the other.
+    pub(super) fn parts(&self) -> [&[u8]; 2] {
+        [self.path, self.module.unwrap_or(&[])]
     }
 
     /// Whether an entry is kept under this key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_of(&self, entry: &Entry) -> bool {
         match (entry, self.module) {
             (Entry::File(file), None) => file.key() == self.path,
@@ -104,7 +95,7 @@ pub(super) struct CachedFile {
 }
 
 impl CachedFile {
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(&self) -> &[u8] {
         self.bytes.tail().get(..self.key_len as usize).unwrap_or(&[])
     }

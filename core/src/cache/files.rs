@@ -7,7 +7,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::DefaultHashBuilder;
-use spin::Mutex;
+use spin::{Mutex, MutexGuard};
 
 use super::entry::{CachedFile, Entry, Handle, Key, Link, Parts};
 use super::index::Index;
@@ -19,7 +19,7 @@ use crate::format::Library;
 use crate::format::bytes::offset_in;
 use crate::memory::{
     FileBytes, FileRange, FileStamp, MemoryError, Nanoseconds, OpenFile, OwnedBytes, monotonic,
-    read_ahead, stamp_of,
+    read_ahead, stamp_of, yield_now,
 };
 
 /// How much a cache holds at most. Files in use count, also those that have been replaced.
@@ -155,11 +155,26 @@ impl<S: Storage> FileCache<S> {
         self.load(hash, key)
     }
 
+    /// The lock is held for some 20 ns at a time. Who does not get it soon waits for a thread that was
+    /// interrupted while it had it, and had better let that run.
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        loop {
+            for _ in 0..100 {
+                if let Some(guard) = self.ledger.try_lock() {
+                    return guard;
+                }
+                core::hint::spin_loop();
+            }
+            yield_now();
+        }
+    }
+
     /// What is kept under `key`; counts as a hit.
     #[inline]
     fn find(&self, hash: u32, key: &Key<'_>) -> Option<Pinned<'_>> {
         let index = Index::new(self.storage.buckets());
-        index.candidates(hash).find_map(|at| {
+        index.find(hash, |at| {
             let slot = self.storage.slot(at)?;
             let pin = slot.cell.pin(true)?;
             if !key.is_of(&pin) {
@@ -212,7 +227,7 @@ impl<S: Storage> FileCache<S> {
         let touched = slots.into_iter().take(1 + usize::from(links));
         match self.options.policy {
             Policy::Lru => {
-                let mut ledger = self.ledger.lock();
+                let mut ledger = self.lock();
                 touched.rev().for_each(|at| ledger.touch(&self.storage, at));
             }
             Policy::Sieve => touched.filter_map(|at| self.storage.slot(at)).for_each(|slot| {
@@ -228,7 +243,7 @@ impl<S: Storage> FileCache<S> {
         match key.module {
             None => self.load_file(hash, key).inspect_err(|_| {
                 let mut garbage = Garbage::new();
-                let mut ledger = self.ledger.lock();
+                let mut ledger = self.lock();
                 ledger.count_failure();
                 // What can no longer be read should not be found.
                 ledger.remove(&self.storage, hash, &key, &mut garbage);
@@ -244,14 +259,14 @@ impl<S: Storage> FileCache<S> {
         if let Some(known) = self.known_file(hash, &key, &file.stamp())? {
             return Ok(known);
         }
-        let tail = key.bytes().unwrap_or_default();
         let limit = self.capacity.bytes;
-        let bytes = file.copy(FileRange::WHOLE, limit, &tail, S::COPY_TO).map_err(|e| match e {
-            MemoryError::FileTooLarge { size, limit } => {
-                CacheError::TooLarge { size, capacity: limit }
-            }
-            other => other.into(),
-        })?;
+        let bytes =
+            file.copy(FileRange::WHOLE, limit, key.parts(), S::COPY_TO).map_err(|e| match e {
+                MemoryError::FileTooLarge { size, limit } => {
+                    CacheError::TooLarge { size, capacity: limit }
+                }
+                other => other.into(),
+            })?;
         drop(file);
         self.insert(hash, &key, bytes, begin)
     }
@@ -264,7 +279,7 @@ impl<S: Storage> FileCache<S> {
         stamp: &FileStamp,
     ) -> Result<Option<Pinned<'_>>, CacheError> {
         let mut garbage = Garbage::new();
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.lock();
         let found = ledger.find_file(&self.storage, stamp);
         let Some(found) = found.filter(|(_, pin)| has_stamp(pin, stamp)) else { return Ok(None) };
         ledger.count_hit();
@@ -309,7 +324,7 @@ impl<S: Storage> FileCache<S> {
         let key_len = u32::try_from(key.path.len()).unwrap_or(0);
         let file = CachedFile { bytes, key_len, parts: Parts::default() };
         let mut garbage = Garbage::new();
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.lock();
         if let Some((at, pin)) = ledger.find_file(&self.storage, &stamp) {
             // Another thread was faster.
             if has_stamp(&pin, &stamp) {
@@ -344,10 +359,10 @@ impl<S: Storage> FileCache<S> {
         range: Range<usize>,
         garbage: &mut Garbage,
     ) -> Result<Found<'c>, CacheError> {
-        let bytes = key.bytes().unwrap_or_default();
+        let parts = key.parts();
         let link = Link {
-            key: OwnedBytes::of(&bytes, S::COPY_TO)?,
-            key_len: u32::try_from(bytes.len()).unwrap_or(0),
+            key: OwnedBytes::of(parts, S::COPY_TO)?,
+            key_len: u32::try_from(parts[0].len() + parts[1].len()).unwrap_or(0),
             is_module: key.module.is_some(),
             target,
             range,
@@ -371,7 +386,7 @@ impl<S: Storage> FileCache<S> {
         let start = usize::try_from(offset_in(&archive, found.data)).unwrap_or(0);
         let range = start..start + found.data.len();
         let (file_handle, mut garbage) = (archive.file_handle, Garbage::new());
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.lock();
         ledger.remove(&self.storage, hash, &key, &mut garbage);
         let link = self.link(&mut ledger, hash, &key, file_handle, range.clone(), &mut garbage);
         drop(ledger);
@@ -440,7 +455,7 @@ impl<S: Storage> FileCache<S> {
         let key = Key { path, module: None };
         let hash = key.hash(self.hasher.build_hasher());
         let index = Index::new(self.storage.buckets());
-        let (at, entry) = index.candidates(hash).find_map(|at| {
+        let (at, entry) = index.find(hash, |at| {
             // SAFETY: entries are changed by methods of the cache alone, and as long as the reference
             // lives it borrows the cache mutably.
             let entry = unsafe { self.storage.slot(at)?.cell.get_unpinned() };
@@ -492,7 +507,7 @@ impl<S: Storage> FileCache<S> {
     /// returns how many. Whoever holds the old bytes keeps them.
     pub fn refresh_all(&self) -> u32 {
         let mut dropped = 0;
-        let touched = self.ledger.lock().touched();
+        let touched = self.lock().touched();
         for (at, slot) in (0..touched).filter_map(|at| Some((at, self.storage.slot(at)?))) {
             let Some(pin) = slot.cell.pin(false) else { continue };
             let Some(file) = pin.file().filter(|_| Place::Used.is_of(slot)) else { continue };
@@ -501,7 +516,7 @@ impl<S: Storage> FileCache<S> {
             }
             // The pin keeps the slot from getting another file meanwhile.
             let mut garbage = Garbage::new();
-            let mut ledger = self.ledger.lock();
+            let mut ledger = self.lock();
             drop(pin);
             if ledger.detach(&self.storage, at, &mut garbage) {
                 ledger.count_replacement();
@@ -517,7 +532,7 @@ impl<S: Storage> FileCache<S> {
         let key = Key { path, module: None };
         let hash = key.hash(self.hasher.build_hasher());
         let mut garbage = Garbage::new();
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.lock();
         let found = ledger.remove(&self.storage, hash, &key, &mut garbage).is_some();
         drop(ledger);
         found
@@ -526,7 +541,7 @@ impl<S: Storage> FileCache<S> {
     /// Throws out everything. Whoever holds bytes keeps them.
     pub fn clear(&self) {
         let mut garbage = Garbage::new();
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.lock();
         ledger.clear(&self.storage, &mut garbage);
         drop(ledger);
     }
@@ -559,13 +574,13 @@ impl<S: Storage> FileCache<S> {
 
     /// What has happened so far. Takes the lock, and time in proportion to the files.
     pub fn statistics(&self) -> Statistics {
-        self.ledger.lock().statistics(&self.storage)
+        self.lock().statistics(&self.storage)
     }
 
     /// Calls `visit` with each path in the cache and its handle, the most recently used first (with
     /// SIEVE: the most recently read). The lock is held meanwhile: `visit` must not use the cache.
     pub fn for_each(&self, mut visit: impl FnMut(&[u8], Handle)) {
-        let ledger = self.ledger.lock();
+        let ledger = self.lock();
         for at in ledger.used_slots(&self.storage) {
             let Some(slot) = self.storage.slot(at) else { continue };
             let Some(pin) = slot.cell.pin(false) else { continue };

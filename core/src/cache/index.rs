@@ -23,6 +23,7 @@ impl Bucket {
         Self(AtomicU64::new(0))
     }
 
+    #[inline(always)]
     fn get(&self) -> Option<(u32, u32)> {
         let word = self.0.load(Ordering::Acquire);
         let (hash, slot) = ((word >> 32) as u32, word as u32);
@@ -53,7 +54,7 @@ pub(super) struct Index<'i> {
 }
 
 /// The bits of the buckets entered under `hash`, and of empty ones if it is 0.
-#[inline]
+#[inline(always)]
 fn matches(group: &Group, hash: u32) -> u32 {
     let tags = group.iter().map(|bucket| (bucket.0.load(Ordering::Acquire) >> 32) as u32);
     tags.zip(0..).fold(0, |mask, (tag, bit)| mask | u32::from(tag == hash) << bit)
@@ -71,7 +72,7 @@ impl<'i> Index<'i> {
     }
 
     /// Where the search for a hash begins: its share of all groups.
-    #[inline]
+    #[inline(always)]
     fn home(&self, hash: u32) -> usize {
         // Below the number of groups, which is a usize.
         ((u64::from(hash) * self.groups.len() as u64) >> 32) as usize
@@ -89,29 +90,28 @@ impl<'i> Index<'i> {
         (skipped..).zip(first).chain((0..).zip(behind))
     }
 
-    /// The slots entered under `hash`.
-    #[inline]
-    pub(super) fn candidates(self, hash: u32) -> impl Iterator<Item = u32> + use<'i> {
+    /// What `look` makes of the first slot entered under `hash` of which it makes something.
+    #[inline(always)]
+    pub(super) fn find<T>(self, hash: u32, mut look: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let mut at = self.home(hash);
-        let mut left = self.groups.len();
-        let mut mask = self.groups.get(at).map_or(0, |group| matches(group, hash));
-        core::iter::from_fn(move || {
-            loop {
-                let group = self.groups.get(at)?;
-                while mask != 0 {
-                    let bit = mask.trailing_zeros() as usize;
-                    mask &= mask - 1;
-                    if let Some((tag, slot)) = group.get(bit).and_then(Bucket::get)
-                        && tag == hash
-                    {
-                        return Some(slot);
-                    }
+        for _ in 0..self.groups.len() {
+            let group = self.groups.get(at)?;
+            let mut mask = matches(group, hash);
+            while mask != 0 {
+                let bit = mask.trailing_zeros() as usize;
+                mask &= mask - 1;
+                // Under the hash 0 there are the empty buckets as well.
+                let slot = group.get(bit).and_then(Bucket::get).map(|(_, slot)| slot);
+                if let Some(found) = slot.and_then(&mut look) {
+                    return Some(found);
                 }
-                left = left.checked_sub(1).filter(|left| *left != 0 && is_full(group))?;
-                at = self.next(at);
-                mask = matches(self.groups.get(at)?, hash);
             }
-        })
+            if !is_full(group) {
+                return None;
+            }
+            at = self.next(at);
+        }
+        None
     }
 
     /// Enters a slot; false when no bucket is empty.
@@ -198,7 +198,11 @@ mod tests {
                     index.remove(hash, slot);
                 }
                 index.remove(hash, u32::MAX - 1);
-                let mut found: Vec<u32> = index.candidates(hash).collect();
+                let mut found: Vec<u32> = Vec::new();
+                index.find(hash, |slot| {
+                    found.push(slot);
+                    None::<()>
+                });
                 let mut expected: Vec<u32> =
                     list.iter().filter(|(tag, _)| *tag == hash).map(|entry| entry.1).collect();
                 found.sort_unstable();

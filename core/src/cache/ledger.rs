@@ -139,7 +139,7 @@ impl Ledger {
         stamp: &FileStamp,
     ) -> Option<(u32, Pin<'s, Entry>)> {
         let index = Index::new(storage.buckets());
-        index.candidates(self.hash_of(stamp)).find_map(|at| {
+        index.find(self.hash_of(stamp), |at| {
             let pin = self.pin(storage.slot(at)?)?;
             let found = pin.file()?.stamp();
             let same = (found.device, found.inode) == (stamp.device, stamp.inode);
@@ -164,7 +164,7 @@ impl Ledger {
         garbage: &mut Garbage,
     ) -> Option<bool> {
         let index = Index::new(storage.buckets());
-        let (at, is_file) = index.candidates(hash).find_map(|at| {
+        let (at, is_file) = index.find(hash, |at| {
             let pin = self.pin(storage.slot(at)?)?;
             key.is_of(&pin).then(|| (at, pin.file().is_some()))
         })?;

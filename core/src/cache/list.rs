@@ -87,7 +87,7 @@ impl List {
     }
 
     /// Moves a slot to the front, if it is in this list. What every hit does, hence not the two above.
-    #[inline]
+    #[inline(always)]
     pub(super) fn renew<S: Storage>(&mut self, storage: &S, at: u32) {
         let Some(slot) = storage.slot(at) else { return };
         if self.first == at || !self.place.is_of(slot) {

@@ -309,7 +309,7 @@ mod tests {
             assert!(storage.slot(count - 1).is_some() && storage.slot(count).is_none());
             assert!(Index::new(storage.buckets()).insert(round * 77, round));
             for earlier in 0..=round {
-                let found = Index::new(storage.buckets()).candidates(earlier * 77).next();
+                let found = Index::new(storage.buckets()).find(earlier * 77, Some);
                 assert_eq!(found, Some(earlier));
             }
         }

@@ -150,7 +150,7 @@ impl FileBytes {
     /// As [`read`](Self::read), and [`MemoryError::RangeOutside`].
     pub fn read_range(path: &[u8], range: FileRange, limit: u64) -> Result<Self, MemoryError> {
         let file = OpenFile::open(path)?;
-        file.copy(range, limit, &[], CopyTo::Allocator)
+        file.copy(range, limit, [&[], &[]], CopyTo::Allocator)
     }
 
     /// What the file was when it was read.
@@ -160,7 +160,7 @@ impl FileBytes {
     }
 
     /// What was put behind the bytes of the file, and with pages zeroes after that.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tail(&self) -> &[u8] {
         self.bytes.as_slice().get(self.len..).unwrap_or(&[])
     }
@@ -182,14 +182,15 @@ impl fmt::Debug for FileBytes {
 }
 
 impl OwnedBytes {
-    /// A copy of `bytes`; with pages, zeroes stand behind it.
-    pub(crate) fn of(bytes: &[u8], to: CopyTo) -> Result<Self, MemoryError> {
-        let mut buffer = Buffer::with_room(bytes.len() as u64, 0, to)?;
-        buffer.append(bytes);
+    /// A copy of both parts; with pages, zeroes stand behind it.
+    pub(crate) fn of(parts: [&[u8]; 2], to: CopyTo) -> Result<Self, MemoryError> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let mut buffer = Buffer::with_room(0, len, to)?;
+        parts.iter().for_each(|part| buffer.append(part));
         Ok(buffer.finish())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             OwnedBytes::Allocated(bytes) => bytes,
@@ -235,21 +236,23 @@ impl OpenFile {
         &self.file
     }
 
-    /// Copies a part of the file as [`FileBytes::read_range`] says, with `tail` behind it.
+    /// Copies a part of the file as [`FileBytes::read_range`] says, with both parts of
+    /// `tail` behind it.
     pub(crate) fn copy(
         &self,
         range: FileRange,
         limit: u64,
-        tail: &[u8],
+        tail: [&[u8]; 2],
         to: CopyTo,
     ) -> Result<FileBytes, MemoryError> {
+        let tail_len = tail.iter().map(|part| part.len()).sum();
         let mut before = self.stamp;
         for _ in 0..ATTEMPTS {
             let size = range.length_in(before.size)?;
             if size > limit {
                 return Err(MemoryError::FileTooLarge { size, limit });
             }
-            let mut buffer = Buffer::with_room(size, tail.len(), to)?;
+            let mut buffer = Buffer::with_room(size, tail_len, to)?;
             let settled = before.is_settled();
             if !settled || before.size >= LARGE {
                 sys::wait_for_writes(&self.file);
@@ -259,7 +262,7 @@ impl OpenFile {
             let after = regular(sys::status(&self.file))?;
             if same && after == before {
                 let len = buffer.as_slice().len();
-                buffer.append(tail);
+                tail.iter().for_each(|part| buffer.append(part));
                 return Ok(FileBytes { bytes: buffer.finish(), len, stamp: after });
             }
             before = after;
@@ -484,7 +487,7 @@ mod tests {
         for to in [CopyTo::Allocator, CopyTo::Pages] {
             for (offset, length) in [(0, 10_000), (1, 9_999), (4095, 4098), (10_000, 0), (5, 0)] {
                 let range = FileRange { offset, length: Some(length) };
-                let part = open.copy(range, 10_000, b"tail", to).unwrap();
+                let part = open.copy(range, 10_000, [b"ta", b"il"], to).unwrap();
                 let expected = &pattern(10_000)[offset as usize..][..length as usize];
                 assert!(
                     *part == *expected && part.bytes.as_slice()[part.len..].starts_with(b"tail")
@@ -492,9 +495,9 @@ mod tests {
                 assert_eq!(part.stamp().size, 10_000);
             }
             let rest = FileRange { offset: 9_000, length: None };
-            assert_eq!(open.copy(rest, 1000, b"", to).unwrap().len(), 1000);
+            assert_eq!(open.copy(rest, 1000, [b"", b""], to).unwrap().len(), 1000);
             let too_large = MemoryError::FileTooLarge { size: 1000, limit: 999 };
-            assert_eq!(open.copy(rest, 999, b"", to).unwrap_err(), too_large);
+            assert_eq!(open.copy(rest, 999, [b"", b""], to).unwrap_err(), too_large);
         }
         for (offset, length) in [(10_001, None), (10_001, Some(0)), (1, Some(10_000))] {
             let range = FileRange { offset, length };

@@ -60,3 +60,8 @@ pub use pool::PagePool;
 pub(crate) fn monotonic() -> Nanoseconds {
     sys::monotonic()
 }
+
+/// Lets another thread run that wants to.
+pub(crate) fn yield_now() {
+    sys::yield_now();
+}
