@@ -110,8 +110,12 @@ mod tests {
             functions(&module, &code).iter().map(|f| (f.address - base, f.size, f.name)).collect();
         found.sort_unstable();
         let page = code[0].end - base;
-        let expected: [(u64, u64, &[u8]); 4] =
-            [(0, 30, b"first"), (40, 40, b"alias"), (40, 40, b"sizeless"), (80, page - 80, b"last")];
+        let expected: [(u64, u64, &[u8]); 4] = [
+            (0, 30, b"first"),
+            (40, 40, b"alias"),
+            (40, 40, b"sizeless"),
+            (80, page - 80, b"last"),
+        ];
         assert_eq!(found, expected);
     }
 }
