@@ -111,7 +111,7 @@ impl PageBlock {
 
 impl CodeMemory {
     /// A block of zeros that holds at least `size` bytes, rounded up to whole pages, and begins with
-    /// one. It lives until it is freed by its address.
+    /// one. It lives until it is freed by its address, and its allocator with it.
     ///
     /// [`PageUse::Code`] is readable and executable at its address, unless the system lets no file
     /// be executable; then it becomes so with the first write. [`PageUse::Data`] is readable and
@@ -163,7 +163,8 @@ impl CodeMemory {
             let capacity = block.capacity();
             let len = bytes.len();
             let start = usize::try_from(offset).ok();
-            let inside = start.filter(|start| start.checked_add(len).is_some_and(|e| e <= capacity));
+            let inside =
+                start.filter(|start| start.checked_add(len).is_some_and(|e| e <= capacity));
             Some(match inside {
                 None => Err(ExecError::Outside { offset, len, capacity }),
                 Some(_) if len == 0 => Ok(0),
@@ -240,7 +241,7 @@ impl CodeMemory {
         // Fails in a child process.
         drop(shared.lock(CODE_PAGES)?);
         let result = act(&mut pages.blocks).unwrap_or_else(|| {
-            let start = shared.around(address).map(|around| around.range.start);
+            let start = shared.around(address)?.map(|around| around.range.start);
             Err(match start.filter(|start| pages.blocks.contains_key(start)) {
                 Some(start) => ExecError::Inside { address, start },
                 None => ExecError::Unknown { address },
@@ -248,5 +249,14 @@ impl CodeMemory {
         });
         drop(pages);
         result.inspect_err(|&error| shared.refuse(CODE_PAGES, error, address, size))
+    }
+}
+
+#[cfg(test)]
+impl CodeMemory {
+    /// Every block of pages, by address and size.
+    pub(super) fn pages_for_tests(&self) -> alloc::vec::Vec<(usize, u64)> {
+        let pages = self.shared.pages.lock();
+        pages.blocks.iter().map(|(&address, block)| (address, block.block.len() as u64)).collect()
     }
 }

@@ -6,21 +6,16 @@
 //!
 //! A freed block is not free at once. It waits, filled with traps, until there are some of them;
 //! then all cores are brought in step, once for all. So no core can hold an instruction of what was
-//! there before, which the architectures ask for, and at 0.4 us for 512 blocks it costs next to
-//! nothing. After that a small block is ready for the next one of its size. Ready blocks join what
+//! there before, which the architectures ask for, and once for 2,048 blocks it costs next to nothing. After that a small block is ready for the next one of its size. Ready blocks join what
 //! is free, and free neighbours each other, when there are many of them or no other room is left.
-#![allow(unsafe_code)]
-
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::num::NonZeroUsize;
-use core::ops::Range;
 
-use super::super::placement::{self, Placement};
 use super::super::{icache, sys};
-use super::arena::{Arena, Kind, Owner, SLAB};
+use super::arena::{Arena, Owner};
 use super::arenas::Arenas;
 use super::audit::{Ledger, Ring};
+use super::chunk::{Around, At, Chunk, Found, Need};
 use super::error::ExecError;
 use super::hints::{EXACT, Hints, Spot};
 use super::runs::RunMap;
@@ -32,162 +27,26 @@ pub(super) const CHUNK: usize = 256 << 10;
 /// Bytes of the first chunk of a lane, whose records are small as well.
 const FIRST_CHUNK: usize = 64 << 10;
 
-/// Blocks above this size have a chunk of their own.
-const LARGEST_SHARED: usize = 32 << 10;
-
-/// The most bytes that get memory at once. A chunk begins with one page and doubles what it has, so
-/// that the first function of a process does not pay for others.
-const MOST_WARMED: usize = 128 << 10;
-
 /// How many freed blocks wait at most, and how many bytes.
 const WAITING: (usize, usize) = (2048, 512 << 10);
 
 /// How many make it worth bringing the cores in step before new memory is taken.
 const WORTH_A_BARRIER: usize = 64;
 
+/// How many free runs of about one length the hints know.
+const HINTED: u16 = 256;
+
+/// How many blocks of one size are ready at most.
+const READY: u16 = 2048;
+
 /// How many free runs may be unknown to the hints before all chunks are looked through.
 const UNKNOWN: usize = 256;
 
-/// A stretch of an arena that blocks are cut from.
-struct Chunk {
-    arena: Arc<Arena>,
-    /// The first address.
-    address: usize,
-    bytes: usize,
-    /// The logarithm of the bytes in a unit.
-    shift: u32,
-    /// How far above it is written.
-    writable_offset: usize,
-    map: RunMap,
-    /// No free run is longer.
-    longest: usize,
-    /// Bytes from the first on that have memory and hold traps or code.
-    warm: usize,
-    /// For one block alone.
-    own: bool,
-}
-
-impl Chunk {
-    fn range(&self, units: &Range<usize>) -> Range<usize> {
-        self.address + (units.start << self.shift)..self.address + (units.end << self.shift)
-    }
-
-    /// The free run that begins at `unit`, and where `need` fits into it.
-    #[inline]
-    fn fit(&self, unit: usize, need: &Need) -> Option<(Range<usize>, Range<usize>)> {
-        let run = self.map.run_at(unit).filter(|run| !run.taken)?.units;
-        let address = self.address + (run.start << self.shift);
-        let aligned = (address + (need.alignment - 1)) & !(need.alignment - 1);
-        let start = run.start + ((aligned - address) >> self.shift);
-        let end = start + need.units;
-        (end <= run.end).then_some((run, start..end))
-    }
-
-    #[inline(always)]
-    fn found(&self, spot: Spot, units: usize) -> Option<Found> {
-        let address = NonZeroUsize::new(self.address + ((spot.unit as usize) << self.shift))?;
-        Some(Found { address, at: At::new(spot, units, self.writable_offset) })
-    }
-
-    /// The first free run that has room for `need`; what there is no room in is noted.
-    fn search(&mut self, need: &Need) -> Option<usize> {
-        if self.longest < need.units {
-            return None;
-        }
-        let found = self.map.free_runs().find(|run| self.fit(run.start, need).is_some());
-        if found.is_none() && need.alignment >> self.shift <= 1 {
-            self.longest = self.map.free_runs().map(|run| run.len()).max().unwrap_or(0);
-        }
-        found.map(|run| run.start)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.map.free() == self.map.len()
-    }
-}
-
-/// What a block needs of its place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Need {
-    /// Bytes, a multiple of the unit.
-    pub(super) capacity: usize,
-    /// `capacity` in units.
-    pub(super) units: usize,
-    /// A power of two, at most a page.
-    pub(super) alignment: usize,
-    /// The logarithm of the bytes in a unit.
-    pub(super) shift: u32,
-    pub(super) kind: Kind,
-    pub(super) placement: Placement,
-    /// May share a chunk, anywhere.
-    pub(super) is_ordinary: bool,
-}
-
-impl Need {
-    pub(super) fn new(
-        capacity: usize,
-        alignment: usize,
-        shift: u32,
-        kind: Kind,
-        placement: Placement,
-    ) -> Self {
-        let is_ordinary = capacity <= LARGEST_SHARED && placement == Placement::Anywhere;
-        let units = capacity >> shift;
-        Self { capacity, units, alignment, shift, kind, placement, is_ordinary }
-    }
-}
+/// The shortest run that a block fits into.
+const SHORTEST: usize = 2;
 
 /// For what cannot happen: a place that was just found is not there.
 const NOWHERE: ExecError = ExecError::NoRoomForRecords;
-
-/// A place that was found and taken: two words, so that it travels in registers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    pub(super) address: NonZeroUsize,
-    pub(super) at: At,
-}
-
-/// Where the records of a place are, and where its bytes are written, in one word.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct At(u64);
-
-impl At {
-    /// From the lowest bit: 16 of the slot; 16 of the writable offset in slabs; 8 of the number of
-    /// units, or 0 for [`EXACT`] and more; 24 of the first unit.
-    #[inline]
-    fn new(spot: Spot, units: usize, writable_offset: usize) -> Self {
-        // At most LARGEST and a guard, which is less than 2^16 slabs.
-        let slabs = (writable_offset / SLAB) as u64;
-        let units = if units < EXACT { units as u64 } else { 0 };
-        // A chunk has 2^15 units, or as many as LARGEST has half pages: 2^19.
-        Self(u64::from(spot.slot) | slabs << 16 | units << 32 | u64::from(spot.unit) << 40)
-    }
-
-    #[inline]
-    pub(super) fn spot(self) -> Spot {
-        // The parts as they were put together.
-        Spot { slot: self.0 as u16, unit: (self.0 >> 40) as u32 }
-    }
-
-    /// The number of units, or 0 when there are many.
-    #[inline]
-    fn few_units(self) -> usize {
-        (self.0 >> 32 & 0xff) as usize
-    }
-
-    /// How far above its address a byte is written.
-    #[inline]
-    pub(super) fn writable_offset(self) -> usize {
-        (self.0 >> 16 & 0xffff) as usize * SLAB
-    }
-}
-
-/// What is known of the block or the gap around an address.
-pub(super) struct Around {
-    pub(super) range: Range<usize>,
-    pub(super) taken: bool,
-    pub(super) published: bool,
-}
 
 /// One lane.
 pub(super) struct Lane {
@@ -202,8 +61,13 @@ pub(super) struct Lane {
     frontier: Option<Spot>,
     /// Free runs that no hint leads to, at most.
     unknown: usize,
+    /// How many chunks are to come before all are looked through again, and how many that were the
+    /// last time: twice as many each time that nothing was found.
+    until_search: (u32, u32),
     waiting: Vec<At>,
     waiting_bytes: usize,
+    /// Bytes of all chunks.
+    bytes: u64,
     pub(super) ledger: Ledger,
     pub(super) events: Ring,
 }
@@ -214,29 +78,23 @@ impl Lane {
             number,
             chunks: Vec::new(),
             vacant: Vec::new(),
-            hints: Hints::new(),
-            ready: Hints::new(),
+            hints: Hints::new(HINTED),
+            ready: Hints::new(READY),
             frontier: None,
             unknown: 0,
+            until_search: (0, 1),
             waiting: Vec::new(),
             waiting_bytes: 0,
+            bytes: 0,
             ledger: Ledger::new(),
             events: Ring::new(number),
-        }
-    }
-
-    /// Takes a place for a block, whatever it costs. Its bytes hold traps.
-    pub(super) fn take(&mut self, need: &Need, arenas: &Arenas) -> Result<Found, ExecError> {
-        match self.take_quickly(need) {
-            Some(found) => Ok(found),
-            None => self.take_elsewhere(need, arenas),
         }
     }
 
     /// Takes a place for a block if one is at hand.
     #[inline(always)]
     pub(super) fn take_quickly(&mut self, need: &Need) -> Option<Found> {
-        if !need.is_ordinary {
+        if !need.shares() {
             return None;
         }
         if let Some(found) = self.take_ready(need) {
@@ -250,7 +108,8 @@ impl Lane {
     fn take_ready(&mut self, need: &Need) -> Option<Found> {
         let spot = self.ready.pop_exact(need.units)?;
         let found = self.chunks.get(usize::from(spot.slot))?.as_ref()?.found(spot, need.units)?;
-        if found.address.get() & (need.alignment - 1) == 0 {
+        let address = found.address.get();
+        if address & (need.alignment - 1) == 0 && need.allows(address) {
             return Some(found);
         }
         self.release(spot, None);
@@ -276,7 +135,7 @@ impl Lane {
                 chunk.is_some_and(|chunk| chunk.fit(spot.unit as usize, need).is_some())
             };
             let spot = self.hints.pop(need.units, fits)?;
-            if let Ok(Some(found)) = self.take_at(spot, need, false) {
+            if let Ok(Some(found)) = self.take_at(spot, need, true) {
                 return Some(found);
             }
             let chunk = self.chunks.get(usize::from(spot.slot)).and_then(Option::as_ref);
@@ -288,70 +147,77 @@ impl Lane {
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn take_elsewhere(&mut self, need: &Need, arenas: &Arenas) -> Result<Found, ExecError> {
-        if need.capacity > LARGEST_SHARED {
-            return self.take_chunk(need, arenas);
+    /// Takes a place for a block in the chunks that there are.
+    pub(super) fn take_here(
+        &mut self,
+        need: &Need,
+        arenas: &Arenas,
+    ) -> Result<Option<Found>, ExecError> {
+        if let Some(found) = self.take_quickly(need) {
+            return Ok(Some(found));
+        }
+        if !need.shares() {
+            return Ok(None);
         }
         if self.waiting.len() >= WORTH_A_BARRIER {
             self.end_waiting(arenas);
             if let Some(found) = self.take_quickly(need) {
-                return Ok(found);
+                return Ok(Some(found));
             }
         }
-        if need.is_ordinary
-            && let Some(frontier) = self.frontier
+        if let Some(frontier) = self.frontier
             && let Some(found) = self.take_at(frontier, need, true)?
         {
-            return Ok(found);
+            return Ok(Some(found));
         }
         self.empty_ready(arenas);
-        if let Some(found) = self.take_searched(need, self.unknown >= UNKNOWN)? {
+        let all = self.unknown >= UNKNOWN && self.until_search.0 == 0;
+        let found = self.take_searched(need, all)?;
+        self.until_search = match (self.until_search, found.is_some()) {
+            (_, true) if all => (0, 1),
+            ((0, last), false) if all => (last, last.saturating_mul(2)),
+            (unchanged, _) => unchanged,
+        };
+        Ok(found)
+    }
+
+    /// Takes a place for a block, in a new chunk if need be.
+    pub(super) fn take(&mut self, need: &Need, arenas: &Arenas) -> Result<Found, ExecError> {
+        if let Some(found) = self.take_here(need, arenas)? {
             return Ok(found);
         }
+        if !need.shares() {
+            return self.take_chunk(need, arenas);
+        }
+        self.until_search.0 = self.until_search.0.saturating_sub(1);
         let bytes = if self.chunks.is_empty() { FIRST_CHUNK } else { CHUNK };
-        let spot = match self.new_chunk(bytes, need, arenas) {
-            Ok(slot) => Spot { slot, unit: 0 },
+        match self.new_chunk(bytes, need, arenas) {
+            Ok(slot) => self.take_at(Spot { slot, unit: 0 }, need, true)?.ok_or(NOWHERE),
             Err(error) => {
                 // No memory but what is waiting or forgotten.
                 self.end_waiting(arenas);
                 self.empty_ready(arenas);
-                return self.take_searched(need, true)?.ok_or(error);
+                self.take_searched(need, true)?.ok_or(error)
             }
-        };
-        self.take_at(spot, need, true)?.ok_or(NOWHERE)
+        }
     }
 
-    /// A free run with room for `need` where it is wanted; `all` to look through every chunk.
+    /// A place that the hints know; `all` to look through every chunk.
     fn take_searched(&mut self, need: &Need, all: bool) -> Result<Option<Found>, ExecError> {
-        if need.placement == Placement::Anywhere {
-            if all {
-                self.renew_hints();
-            }
-            if let Some(found) = self.take_known(need) {
-                return Ok(Some(found));
-            }
+        if all {
+            self.renew_hints();
         }
-        match self.search(need, all) {
-            Some(spot) => self.take_at(spot, need, true),
-            None => Ok(None),
+        let known = self.take_known(need);
+        if known.is_some() || !all {
+            return Ok(known);
         }
-    }
-
-    fn search(&mut self, need: &Need, all: bool) -> Option<Spot> {
-        if need.placement == Placement::Anywhere && !all {
-            return None;
-        }
-        let window = placement::window(need.placement);
-        for (slot, chunk) in (0..).zip(&mut self.chunks) {
-            let Some(chunk) = chunk.as_mut().filter(|chunk| !chunk.own) else { continue };
-            let inside = window.start <= chunk.address && chunk.address + chunk.bytes <= window.end;
-            if inside && let Some(unit) = chunk.search(need) {
-                return Some(Spot { slot, unit: unit as u32 });
-            }
-        }
-        None
+        let chunks = (0..).zip(self.chunks.iter_mut().map(Option::as_mut));
+        let found = chunks.filter_map(|(slot, chunk)| {
+            let unit = chunk.filter(|chunk| !chunk.own)?.search(need)?;
+            Some(Spot { slot, unit: unit as u32 })
+        });
+        let spot = { found }.next();
+        spot.map_or(Ok(None), |spot| self.take_at(spot, need, true))
     }
 
     /// Looks through every chunk and writes the hints anew.
@@ -361,7 +227,7 @@ impl Lane {
         for (slot, chunk) in (0..).zip(&mut self.chunks) {
             let Some(chunk) = chunk.as_mut().filter(|chunk| !chunk.own) else { continue };
             chunk.longest = 0;
-            for run in chunk.map.free_runs() {
+            for run in chunk.map.free_runs().filter(|run| run.len() >= SHORTEST) {
                 let spot = Spot { slot, unit: run.start as u32 };
                 chunk.longest = chunk.longest.max(run.len());
                 if Some(spot) != self.frontier && !self.hints.push(run.len(), spot) {
@@ -381,7 +247,7 @@ impl Lane {
         let capacity = need.capacity.next_multiple_of(page);
         // Half pages, so that a block of a single page has a unit for its flag.
         let shift = page.ilog2() - 1;
-        let need = Need { capacity, units: capacity >> shift, shift, ..*need };
+        let need = Need::new(capacity, need.alignment, shift, need.kind, need.placement);
         let slot = self.new_chunk(capacity, &need, arenas)?;
         if let Some(chunk) = self.chunk_mut(slot) {
             chunk.own = true;
@@ -401,22 +267,30 @@ impl Lane {
         let longest = map.len();
         let shift = need.shift;
         let writable_offset = arena.writable_offset();
-        let own = false;
-        let chunk =
-            Chunk { arena, address, bytes, shift, writable_offset, map, longest, warm, own };
+        let (own, cursor) = (false, 0);
+        let chunk = Chunk {
+            arena,
+            address,
+            bytes,
+            shift,
+            writable_offset,
+            map,
+            longest,
+            cursor,
+            warm,
+            own,
+        };
         self.vacant.pop();
+        self.bytes += bytes as u64;
         if let Some(place) = self.chunks.get_mut(usize::from(slot)) {
             *place = Some(chunk);
         }
-        if need.is_ordinary {
-            if let Some(frontier) = self.frontier.replace(Spot { slot, unit: 0 })
-                && let Some(chunk) = self.chunk_mut(frontier.slot)
-                && let Some(run) = chunk.map.run_at(frontier.unit as usize)
-            {
-                self.hint(run.units.len(), frontier);
-            }
-        } else {
-            self.unknown += 1;
+        if need.shares()
+            && let Some(frontier) = self.frontier.replace(Spot { slot, unit: 0 })
+            && let Some(chunk) = self.chunk_mut(frontier.slot)
+            && let Some(run) = chunk.map.run_at(frontier.unit as usize)
+        {
+            self.hint(run.units.len(), frontier);
         }
         Ok(slot)
     }
@@ -438,12 +312,7 @@ impl Lane {
     /// Takes a place in the free run that begins at `spot`, if there is such a run with room; `warm`
     /// to have memory for it if there is none yet.
     #[inline]
-    fn take_at(
-        &mut self,
-        spot: Spot,
-        need: &Need,
-        warm: bool,
-    ) -> Result<Option<Found>, ExecError> {
+    fn take_at(&mut self, spot: Spot, need: &Need, warm: bool) -> Result<Option<Found>, ExecError> {
         let Some(chunk) = self.chunk_mut(spot.slot) else { return Ok(None) };
         let Some((run, units)) = chunk.fit(spot.unit as usize, need) else { return Ok(None) };
         let end = units.end << chunk.shift;
@@ -454,9 +323,11 @@ impl Lane {
             chunk.warm_up_to(end)?;
         }
         let taken = Spot { unit: units.start as u32, ..spot };
-        let found = chunk.found(taken, units.len());
+        // What has a chunk of its own is ready for nobody else.
+        let found = chunk.found(taken, if chunk.own { EXACT } else { units.len() });
         let before = units.start - run.start;
         let Some(left) = chunk.map.take(run, units) else { return Ok(None) };
+        chunk.cursor = left.start;
         let behind = Spot { unit: left.start as u32, ..spot };
         if self.frontier == Some(spot) {
             self.frontier = (!left.is_empty()).then_some(behind);
@@ -472,7 +343,7 @@ impl Lane {
     /// Remembers a free run.
     #[inline]
     fn hint(&mut self, len: usize, spot: Spot) {
-        if !self.hints.push(len, spot) {
+        if len >= SHORTEST && !self.hints.push(len, spot) {
             self.unknown += 1;
         }
     }
@@ -505,21 +376,41 @@ impl Lane {
         Some(Around { range: chunk.range(&run.units), taken: run.taken, published })
     }
 
-    /// Takes back a block of `len` bytes, which hold traps and may not be called any more.
+    /// Bytes of the chunks that belong to no live block.
+    pub(super) fn spare(&self) -> u64 {
+        self.bytes.saturating_sub(self.ledger.live_bytes())
+    }
+
+    /// Takes back a block of `len` bytes, which hold traps and may not be called any more. Returns
+    /// whether that was the occasion to do something about others.
     #[inline]
-    pub(super) fn give_back(&mut self, at: At, len: usize, arenas: &Arenas) {
-        if self.waiting.len() >= WAITING.0 || self.waiting_bytes >= WAITING.1 {
-            self.end_waiting(arenas);
+    pub(super) fn give_back(&mut self, at: At, len: usize, arenas: &Arenas) -> bool {
+        let full = self.waiting.len() >= self.waiting.capacity() || self.waiting_bytes >= WAITING.1;
+        if full {
+            self.make_room(arenas);
         }
-        if self.waiting.try_reserve(1).is_err() {
-            // Fewer may wait then.
-            self.end_waiting(arenas);
-        }
-        // If there is no room for a single one, or the kernel does not bring the cores in step, the
-        // block is not used again.
+        // If the kernel does not bring the cores in step and there is no memory for more that wait,
+        // the block is not used again.
         if self.waiting.len() < self.waiting.capacity() {
             self.waiting.push(at);
             self.waiting_bytes += len;
+        }
+        full
+    }
+
+    /// Lets more blocks wait, or none of them any longer.
+    #[cold]
+    fn make_room(&mut self, arenas: &Arenas) {
+        let (len, capacity) = (self.waiting.len(), self.waiting.capacity());
+        let more = capacity.clamp(64, WAITING.0);
+        let few = capacity < WAITING.0 && self.waiting_bytes < WAITING.1;
+        if few && self.waiting.try_reserve_exact(more).is_ok() {
+            return;
+        }
+        self.end_waiting(arenas);
+        if self.waiting.len() == len {
+            // The kernel would not; more wait for the next time.
+            let _ = self.waiting.try_reserve_exact(more);
         }
     }
 
@@ -580,6 +471,7 @@ impl Lane {
         if let Some(chunk) = chunk {
             // `vacant_slot` made room for every slot.
             self.vacant.push(slot);
+            self.bytes -= chunk.bytes as u64;
             arenas.give_back(chunk.arena, chunk.address, chunk.warm);
         }
     }
@@ -604,22 +496,12 @@ impl Lane {
         let lists = self.chunks.capacity() * size_of::<Option<Chunk>>()
             + self.vacant.capacity() * size_of::<u16>()
             + self.waiting.capacity() * size_of::<At>();
-        (warm, maps + lists + self.hints.footprint() + self.ready.footprint() + self.events.footprint())
-    }
-}
-
-impl Chunk {
-    /// Gives memory to the bytes up to `end` and some more.
-    #[cold]
-    fn warm_up_to(&mut self, end: usize) -> Result<(), ExecError> {
-        let step = self.warm.clamp(sys::page_size(), MOST_WARMED);
-        let target = end.max(self.warm + step).next_multiple_of(sys::page_size()).min(self.bytes);
-        let target = if self.own { self.bytes } else { target };
-        let cold = self.address + self.warm..self.address + target;
-        // SAFETY: the bytes belong to this chunk, and none of them was part of a block since it was
-        // made. Pages of an arena are writable when they are given out.
-        unsafe { self.arena.warm(cold) }?;
-        self.warm = target;
-        Ok(())
+        (
+            warm,
+            maps + lists
+                + self.hints.footprint()
+                + self.ready.footprint()
+                + self.events.footprint(),
+        )
     }
 }
