@@ -58,6 +58,26 @@ fn the_samples_run_with_their_known_results() {
 }
 
 #[test]
+fn the_pages_that_can_run_are_the_code() {
+    let packed = load(&sample!("packed.smf"), &NoImports).unwrap();
+    let code: Vec<_> = packed.code().collect();
+    let lies_in_code =
+        |address: u64| code.iter().any(|r| r.contains(&usize::try_from(address).unwrap()));
+    assert!(lies_in_code(packed.function(b"answer").unwrap()));
+    assert_eq!(code.len(), 1);
+    let (start, end) = (code[0].start as u64, code[0].end as u64);
+    assert!(packed.contains(start) && packed.contains(end - 1) && packed.contains(end));
+    for line in maps().lines().filter(|line| line.contains(" r-xp ")) {
+        let (from, rest) = line.split_once('-').unwrap();
+        if u64::from_str_radix(from, 16) == Ok(start) {
+            let to = u64::from_str_radix(rest.split_once(' ').unwrap().0, 16).unwrap();
+            return assert_eq!(to, end);
+        }
+    }
+    panic!("no executable mapping begins at {start:#x}");
+}
+
+#[test]
 fn imports_come_from_other_modules() {
     let _alone = alone();
     let lib = load(&sample!("lib.smf"), &NoImports).unwrap();

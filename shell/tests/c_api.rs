@@ -331,10 +331,12 @@ fn gdb_shows_a_backtrace_through_generated_functions() {
     }
 }
 
-/// A frame, and a call of the address in rdi with the other arguments moved up: `push rbp; mov rbp, rsp;
-/// mov rax, rdi; mov rdi, rsi; mov rsi, rdx; call rax; pop rbp; ret`, and padding.
-const THROUGH: [u8; 32] = *b"\x55\x48\x89\xe5\x48\x89\xf8\x48\x89\xf7\x48\x89\xd6\xff\xd0\x5d\xc3\
-                            \xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc";
+/// Calls the address in rdi with the other arguments moved up; with a frame pointer, and without one.
+/// `push rbp; mov rbp, rsp; mov rax, rdi; mov rdi, rsi; mov rsi, rdx; call rax; pop rbp; ret`
+const FRAMED: &[u8] = b"\x55\x48\x89\xe5\x48\x89\xf8\x48\x89\xf7\x48\x89\xd6\xff\xd0\x5d\xc3";
+/// `push rbx; sub rsp, 32; mov rax, rdi; mov rdi, rsi; call rax; add rsp, 32; pop rbx; ret`
+const FRAMELESS: &[u8] =
+    b"\x53\x48\x83\xec\x20\x48\x89\xf8\x48\x89\xf7\xff\xd0\x48\x83\xc4\x20\x5b\xc3";
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -351,16 +353,17 @@ fn a_module_calls_back() {
         flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
         alignment: 16,
         virtual_size: None,
-        payload: Payload::Bytes(&[THROUGH, THROUGH].concat()),
+        payload: Payload::Bytes(&[FRAMED, FRAMELESS].concat()),
     };
-    let symbol = |name, value| NewSymbol {
+    let symbol = |name, value: usize, code: &[u8]| NewSymbol {
         name,
         place: Place::Section(0),
-        value,
-        size: 17,
+        value: value as u64,
+        size: code.len() as u64,
         ..NewSymbol::default()
     };
-    let symbols = [symbol(&b"module_outer"[..], 0), symbol(b"module_inner", 32)];
+    let symbols =
+        [symbol(&b"module_outer"[..], 0, FRAMED), symbol(b"module_inner", FRAMED.len(), FRAMELESS)];
     let (layout, header) = (Layout::Packed, Header::default());
     let module = NewModule { layout, header, stub: &[], sections: &[code], symbols: &symbols };
     let file = module.to_vec().unwrap();
@@ -385,7 +388,7 @@ fn the_functions_of_a_module_are_named_without_a_call() {
     let lines: Vec<Vec<&str>> = names.lines().map(|line| line.split(' ').collect()).collect();
     assert_eq!(
         (lines.len(), &lines[0][1..], &lines[1][1..]),
-        (2, &["11", "module_outer"][..], &["11", "module_inner"][..])
+        (2, &["11", "module_outer"][..], &["13", "module_inner"][..])
     );
 
     if !has("gdb") {

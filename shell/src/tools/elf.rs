@@ -1,9 +1,9 @@
-//! An ELF object that says where functions are, for debuggers, with nothing in it but their names.
+//! An ELF object that says where functions are, for debuggers: their names, and their frames where they
+//! are known.
 //!
 //! The code itself is where it runs: each range of it becomes a section without bytes at its address.
-//! There is no unwind information. Without it debuggers find the beginning of a function by its symbol
-//! and read its first instructions, which serves functions that keep a frame pointer, and those that do
-//! not move the stack pointer.
+//! For functions whose frames are not described, debuggers find the beginning by the symbol and read the
+//! first instructions, which serves those that keep a frame pointer.
 //!
 //! Source: System V ABI, chapter 4 (object files), for 64-bit little-endian machines.
 
@@ -23,6 +23,7 @@ const HEADER: usize = 64;
 const SECTION: usize = 64;
 const SYMBOL: usize = 24;
 const ET_EXEC: u16 = 2;
+const SHT_PROGBITS: u32 = 1;
 const SHT_SYMTAB: u32 = 2;
 const SHT_STRTAB: u32 = 3;
 const SHT_NOBITS: u32 = 8;
@@ -33,12 +34,15 @@ const GLOBAL_FUNCTION: u8 = 0x12;
 /// The section of symbols without one.
 const SHN_ABS: u16 = 0xfff1;
 
+/// Sections that are no code: the one without a name, symbols, two of strings, frames.
+const OTHERS: usize = 5;
+
 /// Sections of code that an object can number; the others are left out, and their functions then
 /// belong to no section.
-const MOST_RANGES: usize = 0xff00 - 4;
+const MOST_RANGES: usize = 0xff00 - OTHERS;
 
-/// `.text` at each range of `code`, and a symbol for each function.
-pub(super) fn object(functions: &[Function<'_>], code: &[Range<u64>]) -> Vec<u8> {
+/// `.text` at each range of `code`, a symbol for each function, and `frames` as `.debug_frame`.
+pub(super) fn object(functions: &[Function<'_>], code: &[Range<u64>], frames: &[u8]) -> Vec<u8> {
     let code = code.get(..MOST_RANGES).unwrap_or(code);
     let mut strings = Strings(vec![0]);
     let mut symbols = vec![0; SYMBOL];
@@ -47,8 +51,8 @@ pub(super) fn object(functions: &[Function<'_>], code: &[Range<u64>]) -> Vec<u8>
     }
     let mut names = Strings(vec![0]);
     let text = names.add(b".text");
-    let [symtab, strtab, shstrtab] =
-        [&b".symtab"[..], b".strtab", b".shstrtab"].map(|n| names.add(n));
+    let [symtab, strtab, shstrtab, debug_frame] =
+        [&b".symtab"[..], b".strtab", b".shstrtab", b".debug_frame"].map(|name| names.add(name));
 
     let mut sections = vec![0; SECTION];
     for range in code {
@@ -61,8 +65,9 @@ pub(super) fn object(functions: &[Function<'_>], code: &[Range<u64>]) -> Vec<u8>
     let mut offset = HEADER as u64;
     let string_section = u32::try_from(code.len() + 2).unwrap_or(0);
     for (name, kind, bytes) in [
-        (symtab, SHT_SYMTAB, &symbols),
+        (symtab, SHT_SYMTAB, &*symbols),
         (strtab, SHT_STRTAB, &strings.0),
+        (debug_frame, SHT_PROGBITS, frames),
         (shstrtab, SHT_STRTAB, &names.0),
     ] {
         let mut section =
@@ -76,9 +81,9 @@ pub(super) fn object(functions: &[Function<'_>], code: &[Range<u64>]) -> Vec<u8>
         offset += section.size;
     }
 
-    let mut object = header(offset, code.len() + 4);
-    for part in [symbols, strings.0, names.0, sections] {
-        object.extend_from_slice(&part);
+    let mut object = header(offset, code.len() + OTHERS);
+    for part in [&*symbols, &strings.0, frames, &names.0, &sections] {
+        object.extend_from_slice(part);
     }
     object
 }
@@ -167,7 +172,7 @@ mod tests {
         let named = |name, address| Function { address, size: 5, name };
         let functions =
             [named(&b"first"[..], 0x1000), named(b"second\0cut", 0x5010), named(b"", 9)];
-        let bytes = object(&functions, &[0x1000..0x2000, 0x5000..0x5800]);
+        let bytes = object(&functions, &[0x1000..0x2000, 0x5000..0x5800], b"frames");
         let file = ::object::File::parse(&*bytes).unwrap();
         let sections: Vec<_> = file.sections().filter(|s| s.name() == Ok(".text")).collect();
         let places =
@@ -186,12 +191,14 @@ mod tests {
                 (String::new(), 9, 5, SymbolSection::Absolute),
             ]
         );
+        let frames = file.section_by_name(".debug_frame").unwrap();
+        assert_eq!(frames.data().unwrap(), b"frames");
         assert!(symbols.len() == 3 && file.architecture() != ::object::Architecture::Unknown);
     }
 
     #[test]
     fn nothing_makes_an_object_too() {
-        let bytes = object(&[], &[]);
+        let bytes = object(&[], &[], &[]);
         assert_eq!(::object::File::parse(&*bytes).unwrap().symbols().count(), 0);
     }
 }

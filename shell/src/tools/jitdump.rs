@@ -10,7 +10,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
@@ -37,8 +37,6 @@ pub(super) struct Jitdump {
     process: u32,
     /// The number of the next function; no two may have the same.
     next: u64,
-    /// `/proc/self/mem`: code is read through the kernel, for which missing memory is an error.
-    memory: File,
 }
 
 impl Jitdump {
@@ -58,9 +56,8 @@ impl Jitdump {
             .open(path)
             .map_err(error("create its file"))?;
         file.write_all(&header(process)).map_err(error("write to its file"))?;
-        let memory = File::open("/proc/self/mem").map_err(error("open /proc/self/mem"))?;
         show_to_perf(&file).map_err(error("map its file so that perf sees it"))?;
-        Ok(Self { file, directory: directory.to_owned(), process, next: 0, memory })
+        Ok(Self { file, directory: directory.to_owned(), process, next: 0 })
     }
 
     /// Adds a record for each function.
@@ -69,20 +66,14 @@ impl Jitdump {
             *self = Self::open(&self.directory)?;
         }
         for function in functions {
-            let code = self.read(function);
-            let code = code.map_err(ToolError::system(Tool::Jitdump, "read the code"))?;
+            let code =
+                function.code().map_err(ToolError::system(Tool::Jitdump, "read the code"))?;
             let record = record(self.process, self.next, function, &code);
             let written = self.file.write_all(&record);
             written.map_err(ToolError::system(Tool::Jitdump, "write to its file"))?;
             self.next += 1;
         }
         Ok(())
-    }
-
-    fn read(&self, function: &Function<'_>) -> io::Result<Vec<u8>> {
-        let mut code = vec![0; usize::try_from(function.size).unwrap_or(0)];
-        self.memory.read_exact_at(&mut code, function.address)?;
-        Ok(code)
     }
 }
 

@@ -17,6 +17,8 @@
 //! first name comes; what was named before a tool was switched on is not told to it.
 
 mod elf;
+#[cfg(target_arch = "x86_64")]
+mod frames;
 #[cfg(feature = "gdb")]
 mod gdb;
 #[cfg(not(feature = "gdb"))]
@@ -24,9 +26,13 @@ mod gdb;
 mod gdb;
 mod jitdump;
 mod perf_map;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
@@ -43,6 +49,15 @@ pub struct Function<'n> {
     pub size: u64,
     /// Its name, as it is to be shown.
     pub name: &'n [u8],
+}
+
+impl Function<'_> {
+    /// Its bytes, read through the kernel, for which memory that is not there is an error.
+    fn code(&self) -> io::Result<Vec<u8>> {
+        let mut code = vec![0; usize::try_from(self.size).unwrap_or(0)];
+        File::open("/proc/self/mem")?.read_exact_at(&mut code, self.address)?;
+        Ok(code)
+    }
 }
 
 /// One of the tools.
@@ -231,8 +246,24 @@ pub fn announce(
     if on & JITDUMP != 0 {
         outcome = outcome.and(tell(&THE_JITDUMP, |dump| dump.append(functions)));
     }
-    let object = (on & GDB != 0).then(|| gdb::Object::register(elf::object(functions, code)));
+    let object = (on & GDB != 0).then(|| {
+        let frames = debug_frame(functions);
+        gdb::Object::register(elf::object(functions, code, &frames))
+    });
     outcome.map(|()| Announced(object))
+}
+
+/// How to walk the stack through the functions; nothing where that cannot be found out.
+#[cfg(target_arch = "x86_64")]
+fn debug_frame(functions: &[Function<'_>]) -> Vec<u8> {
+    let read = functions.iter().filter_map(|f| Some((f.address, f.code().ok()?)));
+    frames::debug_frame(read)
+}
+
+/// Debuggers then look for frame pointers by themselves.
+#[cfg(not(target_arch = "x86_64"))]
+fn debug_frame(_: &[Function<'_>]) -> Vec<u8> {
+    Vec::new()
 }
 
 fn tell<T>(

@@ -155,7 +155,7 @@ impl Arenas {
         let mut refused = None;
         for (number, &source) in ORDER.iter().enumerate().skip(first) {
             let arena = if source == Source::Private {
-                Arena::map(source, Kind::Changing, placement, size, self.perf_map)
+                Arena::map(source, Kind::Changing, placement, size, false)
                     .and_then(|arena| arena.may_become_executable().map(|()| arena))
             } else {
                 Arena::map(source, kind, placement, size, self.perf_map)
