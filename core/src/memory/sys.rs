@@ -566,11 +566,6 @@ pub(super) fn wait_for_writes(file: &OwnedFd) {
     let _ = rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0));
 }
 
-/// `sched_yield(2)`: lets another thread run that wants to.
-pub(super) fn yield_now() {
-    rustix::thread::sched_yield();
-}
-
 /// The clock that only moves forwards, for measuring.
 pub(super) fn monotonic() -> Nanoseconds {
     nanoseconds(rustix::time::clock_gettime(ClockId::Monotonic))
