@@ -16,8 +16,9 @@ use std::fmt;
 use smf_core::format::functions::Functions;
 use smf_core::format::library::is_library;
 use smf_core::format::{FormatError, Library, Smf};
-use crate::loaded::Known;
 use smf_core::link::{Chain, Exports, Image, LinkError, Module, Resolve, missing_imports};
+
+use crate::loaded::Known;
 
 /// How many functions of a bytecode module an error names.
 const NAMED_FUNCTIONS: usize = 8;
