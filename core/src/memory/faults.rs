@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 
-use super::Errno;
+use super::{Errno, Protection};
 
 /// The functions of `sys` that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +13,15 @@ pub(crate) enum Call {
     Status,
     Read,
     Map,
+    MapFile(Protection),
+    MemoryFile,
+    TemporaryFile,
+    Resize,
+    Seal,
+    OnFork,
     Populate,
     Protect,
+    SynchronizeCores,
 }
 
 #[derive(Clone, Copy)]

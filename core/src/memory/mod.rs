@@ -1,12 +1,14 @@
 //! Pages and files: the only room that knows the kernel, and it knows nothing of SMF.
 //!
-//! Three things leave this room:
+//! What leaves this room:
 //!
 //! * [`FileBytes`], a private copy of a file. Nothing that another process does to the file
 //!   afterwards can change a byte of it or raise a signal.
 //! * [`WritablePages`], zero-filled memory of our own that can be written and never run, and
 //!   [`PublishedPages`], what it becomes when it is published: every page readable, writable or
 //!   executable as asked. The step consumes the writable value and has no way back.
+//! * [`exec`], blocks of code, cut from memory that is mapped twice.
+//! * [`access_at`], what the kernel says may be done with any address.
 //! * [`synchronize`], what an architecture needs between writing code and running it.
 //!
 //! Promises:
@@ -22,8 +24,10 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("smf-core: the feature `kernel` speaks to 64-bit Linux alone");
 
+mod access;
 mod errno;
 mod error;
+pub mod exec;
 #[cfg(test)]
 pub(crate) mod faults;
 mod icache;
@@ -36,6 +40,7 @@ mod sys;
 #[cfg(test)]
 mod testing;
 
+pub use access::{Access, access_at};
 pub use errno::Errno;
 pub use error::{FileKind, MemoryError};
 pub use icache::synchronize;

@@ -69,7 +69,7 @@ impl WritablePages {
     /// has some but not where it is wanted.
     pub fn allocate(size: PageCount, placement: Placement) -> Result<Self, MemoryError> {
         let placement = if size == PageCount::ZERO { Placement::Anywhere } else { placement };
-        placement::place(size, placement).map(|region| Self { region })
+        placement::place(size, placement, Protection::ReadWrite).map(|region| Self { region })
     }
 
     /// Gives the first `len` bytes memory at once, all when there are fewer, instead of with a page

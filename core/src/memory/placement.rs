@@ -6,6 +6,7 @@
 use core::iter;
 use core::ops::Range;
 
+use super::pages::Protection;
 use super::region::Region;
 use super::sys::{self, Place};
 use super::{MemoryError, PageCount};
@@ -40,30 +41,36 @@ const COARSE: usize = 32 << 20;
 /// How often that distance is halved before the search is given up: down to 1 MiB.
 const HALVINGS: usize = 5;
 
-/// Maps `size` bytes as `placement` asks.
+/// Maps `size` bytes as `placement` asks, with `protection` at first.
 ///
 /// # Errors
 ///
 /// * [`MemoryError::Map`]: no memory, wherever it be.
 /// * [`MemoryError::NoPlace`]: memory, but not where it is wanted. The search finds every gap that
 ///   has a mebibyte and a page to spare, in at most 4,096 questions (1 ms).
-pub(super) fn place(size: PageCount, placement: Placement) -> Result<Region, MemoryError> {
-    let (window, middle) = match placement {
-        Placement::Anywhere => return Region::map(Place::Anywhere, size),
-        Placement::Low2GiB => (LOWEST..TWO_GIB, TWO_GIB / 2),
-        Placement::Near(address) | Placement::PreferNear(address) => (around(address), address),
+pub(super) fn place(
+    size: PageCount,
+    placement: Placement,
+    protection: Protection,
+) -> Result<Region, MemoryError> {
+    let map = |place| Region::map(place, size, protection);
+    let window = window(placement);
+    let middle = match placement {
+        Placement::Anywhere => return map(Place::Anywhere),
+        Placement::Low2GiB => TWO_GIB / 2,
+        Placement::Near(address) | Placement::PreferNear(address) => address,
     };
     // The kernel puts new memory below the libraries, so its own choice is mostly near them. Should
     // it have none at all, there is nothing to search for.
     let hint = Place::Hint(below(middle, 0, size).unwrap_or(LOWEST));
     let first = match placement {
-        Placement::Low2GiB => Region::map(Place::Low, size).or_else(|_| Region::map(hint, size)),
-        _ => Region::map(hint, size),
+        Placement::Low2GiB => map(Place::Low).or_else(|_| map(hint)),
+        _ => map(hint),
     }?;
     if lies_within(first.addresses().start, size, &window) {
         return Ok(first);
     }
-    match (search(size, &window, middle), placement) {
+    match (search(size, &window, middle, map), placement) {
         (Some(region), _) => Ok(region),
         (None, Placement::PreferNear(_)) => Ok(first),
         (None, _) => {
@@ -72,15 +79,29 @@ pub(super) fn place(size: PageCount, placement: Placement) -> Result<Region, Mem
     }
 }
 
+/// The addresses that `placement` asks for or would rather have.
+pub(super) fn window(placement: Placement) -> Range<usize> {
+    match placement {
+        Placement::Anywhere => 0..usize::MAX,
+        Placement::Low2GiB => LOWEST..TWO_GIB,
+        Placement::Near(address) | Placement::PreferNear(address) => around(address),
+    }
+}
+
 /// Asks for one place after another: below `middle`, and only then above it, where the heap of a
 /// program and its stack want to grow; on each side first in wide steps and then between them.
-fn search(size: PageCount, window: &Range<usize>, middle: usize) -> Option<Region> {
+fn search(
+    size: PageCount,
+    window: &Range<usize>,
+    middle: usize,
+    map: impl Fn(Place) -> Result<Region, MemoryError>,
+) -> Option<Region> {
     let downwards = distances().filter_map(|distance| below(middle, distance, size));
     let upwards = distances().filter_map(|distance| above(middle, distance));
     downwards
         .chain(upwards)
         .filter(|&start| lies_within(start, size, window))
-        .filter_map(|start| Region::map(Place::Exactly(start), size).ok())
+        .filter_map(|start| map(Place::Exactly(start)).ok())
         // A kernel before 4.17 takes the address as a hint.
         .find(|region| lies_within(region.addresses().start, size, window))
 }
@@ -125,6 +146,10 @@ mod tests {
         PageCount::covering(200_000).unwrap()
     }
 
+    fn place(size: PageCount, placement: Placement) -> Result<Region, MemoryError> {
+        super::place(size, placement, Protection::ReadWrite)
+    }
+
     fn here() -> usize {
         here as fn() -> usize as usize
     }
@@ -138,7 +163,8 @@ mod tests {
 
     #[test]
     fn near_memory_is_within_a_signed_displacement() {
-        let far = Region::map(Place::Exactly(0x10_0000_0000), size()).unwrap();
+        let far = Place::Exactly(0x10_0000_0000);
+        let far = Region::map(far, size(), Protection::Read).unwrap();
         for target in [here(), far.addresses().start, 0x20_0000_0000] {
             let regions: Vec<Region> =
                 (0..200).map(|_| place(size(), Placement::Near(target)).unwrap()).collect();

@@ -26,11 +26,15 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// Maps zero-filled memory, readable and writable.
-    pub(super) fn map(place: Place, size: PageCount) -> Result<Self, MemoryError> {
+    /// Maps zero-filled memory.
+    pub(super) fn map(
+        place: Place,
+        size: PageCount,
+        protection: Protection,
+    ) -> Result<Self, MemoryError> {
         let start = match size.bytes() {
             0 => Ok(NonNull::dangling()),
-            bytes => sys::map(place, bytes),
+            bytes => sys::map(place, bytes, protection),
         };
         let start = start.map_err(|errno| MemoryError::Map { size: size.bytes(), errno })?;
         Ok(Self { start, size })
@@ -57,7 +61,7 @@ impl Region {
     /// Gives the first `len` bytes memory, all when there are fewer, in one call and before they
     /// are written. A kernel that cannot (before 5.14) leaves it to the page faults.
     ///
-    /// The pages must still be writable, as they are after [`map`](Self::map).
+    /// The pages must be writable.
     pub(super) fn populate(&self, len: usize) -> Result<(), MemoryError> {
         let size = len.min(self.size.bytes());
         if size == 0 {

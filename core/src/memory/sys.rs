@@ -12,9 +12,11 @@ use core::ffi::{CStr, c_void};
 use core::ptr::{self, NonNull};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::{self, retry_on_intr};
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
+use rustix::thread::{MembarrierCommand, membarrier};
+use rustix::time::ClockId;
 
 use super::pages::Protection;
 use super::{Errno, FileKind};
@@ -110,6 +112,13 @@ pub(super) fn read(file: &OwnedFd, bytes: &mut Vec<u8>, limit: usize) -> Result<
     Ok(count)
 }
 
+/// One `read(2)` into `buffer`; returns how many bytes came, 0 at the end of the file.
+pub(super) fn read_into(file: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    #[cfg(test)]
+    faults::check(Call::Read)?;
+    Ok(retry_on_intr(|| io::read(file, &mut *buffer))?)
+}
+
 /// Where new memory is wanted. No choice ever replaces memory that is there already.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
@@ -123,10 +132,14 @@ pub(super) enum Place {
     Exactly(usize),
 }
 
-/// `mmap(2)` of `len` bytes of private, anonymous, zero-filled memory, readable and writable.
+/// `mmap(2)` of `len` bytes of private, anonymous, zero-filled memory.
 ///
 /// `len` must not be 0; the kernel refuses it. The memory is the caller's to `unmap`.
-pub(super) fn map(place: Place, len: usize) -> Result<NonNull<u8>, Errno> {
+pub(super) fn map(
+    place: Place,
+    len: usize,
+    protection: Protection,
+) -> Result<NonNull<u8>, Errno> {
     #[cfg(test)]
     faults::check(Call::Map)?;
     let (hint, flags) = match place {
@@ -136,7 +149,7 @@ pub(super) fn map(place: Place, len: usize) -> Result<NonNull<u8>, Errno> {
         Place::Exactly(address) => (address, MapFlags::FIXED_NOREPLACE),
     };
     let hint = ptr::without_provenance_mut::<c_void>(hint);
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    let protection = flags_of(protection);
     // SAFETY: without MAP_FIXED, which none of the flags is or implies, the kernel maps memory only
     // where there was none, so no reference and no allocation can be hit.
     let start = unsafe { mm::mmap_anonymous(hint, len, protection, MapFlags::PRIVATE | flags) }?;
@@ -150,6 +163,38 @@ pub(super) fn map(place: Place, len: usize) -> Result<NonNull<u8>, Errno> {
 const LOW: (usize, MapFlags) = (0, MapFlags::from_bits_retain(0x40));
 #[cfg(not(target_arch = "x86_64"))]
 const LOW: (usize, MapFlags) = (1 << 30, MapFlags::empty());
+
+/// What `mmap` and `mprotect` call a protection: the same numbers for both.
+fn flags_of(protection: Protection) -> ProtFlags {
+    match protection {
+        Protection::None => ProtFlags::empty(),
+        Protection::Read => ProtFlags::READ,
+        Protection::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
+        Protection::ReadExecute => ProtFlags::READ | ProtFlags::EXEC,
+    }
+}
+
+/// `mmap(2)` of the first `len` bytes of `file` over what is mapped from `start`, shared.
+///
+/// Bytes beyond the end of the file are a fault (SIGBUS) for whoever touches them.
+///
+/// # Safety
+///
+/// * `start` to `start + len` are whole pages inside one live `map` of the caller.
+/// * Nothing refers to them or runs in them.
+pub(super) unsafe fn map_file(
+    file: &OwnedFd,
+    start: NonNull<u8>,
+    len: usize,
+    protection: Protection,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::MapFile(protection))?;
+    let flags = MapFlags::SHARED | MapFlags::FIXED;
+    // SAFETY: MAP_FIXED replaces what is the caller's own and unused.
+    unsafe { mm::mmap(start.as_ptr().cast(), len, flags_of(protection), flags, file, 0) }?;
+    Ok(())
+}
 
 /// `munmap(2)`.
 ///
@@ -190,28 +235,125 @@ pub(super) unsafe fn protect(
 ) -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::Protect)?;
-    let flags = match protection {
-        Protection::None => MprotectFlags::empty(),
-        Protection::Read => MprotectFlags::READ,
-        Protection::ReadWrite => MprotectFlags::READ | MprotectFlags::WRITE,
-        Protection::ReadExecute => MprotectFlags::READ | MprotectFlags::EXEC,
-    };
+    let flags = MprotectFlags::from_bits_retain(flags_of(protection).bits());
     // SAFETY: the pages are the caller's, and nothing refers to them that would be cut off.
     Ok(unsafe { mm::mprotect(start.as_ptr().cast(), len, flags) }?)
 }
 
-/// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE` (Linux 4.16): every other
-/// thread of the process executes a context synchronising instruction before it goes on.
-#[cfg(target_arch = "aarch64")]
+/// `madvise(2)` with `MADV_POPULATE_READ` (Linux 5.14): maps pages before they are first read or run.
+///
+/// # Safety
+///
+/// `start` to `start + len` lies inside one live `map` and is readable.
+pub(super) unsafe fn populate_for_reading(start: NonNull<u8>, len: usize) -> Result<(), Errno> {
+    // SAFETY: populating changes no byte, and the pages are the caller's.
+    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, Advice::LinuxPopulateRead) }?)
+}
+
+/// What becomes of pages in a child process.
+#[derive(Clone, Copy)]
+pub(super) enum InChild {
+    /// They are not mapped: `MADV_DONTFORK` (Linux 2.6.16).
+    Absent,
+    /// They are zero: `MADV_WIPEONFORK` (Linux 4.14), for private anonymous memory alone.
+    Zero,
+}
+
+/// `madvise(2)` on what `fork(2)` does with pages.
+///
+/// # Safety
+///
+/// `start` to `start + len` are whole pages inside one live `map`.
+pub(super) unsafe fn on_fork(start: NonNull<u8>, len: usize, fate: InChild) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::OnFork)?;
+    let advice = match fate {
+        InChild::Absent => Advice::LinuxDontFork,
+        InChild::Zero => Advice::LinuxWipeOnFork,
+    };
+    // SAFETY: nothing changes in this process.
+    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }?)
+}
+
+/// How a memory file is asked for. `vm.memfd_noexec` and the age of the kernel decide which is had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MemoryFile {
+    /// `MFD_NOEXEC_SEAL` (Linux 6.3): nobody can ever `execve` it. Mapping it executable is another
+    /// matter, which the flag does not touch; and it is allowed under every `vm.memfd_noexec`.
+    NeverRunAsProgram,
+    /// Without either flag: kernels before 6.3.
+    Plain,
+    /// `MFD_EXEC` (Linux 6.3).
+    Executable,
+}
+
+/// `memfd_create(2)`; no child process inherits the descriptor.
+pub(super) fn memory_file(kind: MemoryFile) -> Result<OwnedFd, Errno> {
+    #[cfg(test)]
+    faults::check(Call::MemoryFile)?;
+    let kind = match kind {
+        MemoryFile::NeverRunAsProgram => MemfdFlags::NOEXEC_SEAL,
+        MemoryFile::Plain => MemfdFlags::empty(),
+        MemoryFile::Executable => MemfdFlags::EXEC,
+    };
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | kind;
+    Ok(rustix::fs::memfd_create(c"smf-code", flags)?)
+}
+
+/// `open(2)` with `O_TMPFILE` (Linux 3.11): a file without a name in `directory`.
+pub(super) fn temporary_file(directory: &CStr) -> Result<OwnedFd, Errno> {
+    #[cfg(test)]
+    faults::check(Call::TemporaryFile)?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
+    Ok(retry_on_intr(|| rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR))?)
+}
+
+/// `ftruncate(2)`: gives a file its size in bytes, without memory for them.
+pub(super) fn resize(file: &OwnedFd, size: u64) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::Resize)?;
+    Ok(retry_on_intr(|| rustix::fs::ftruncate(file, size))?)
+}
+
+/// `fcntl(2)` with `F_ADD_SEALS`: the size stays as it is and, when `writers` is given as false
+/// (`F_SEAL_FUTURE_WRITE`, Linux 5.1), no mapping made from now on can be or become writable.
+pub(super) fn seal(file: &OwnedFd, writers: bool) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::Seal)?;
+    let size = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    let seals = if writers { size } else { size | SealFlags::FUTURE_WRITE };
+    Ok(rustix::fs::fcntl_add_seals(file, seals)?)
+}
+
+/// `clock_gettime(2)` of `CLOCK_MONOTONIC_COARSE`, in nanoseconds: 3 ns through the vDSO where a
+/// precise clock takes 21. It advances with the kernel's tick, every 1 to 10 ms.
+#[inline]
+pub(super) fn coarse_time() -> u64 {
+    let time = rustix::time::clock_gettime(ClockId::MonotonicCoarse);
+    let nanoseconds = time.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec);
+    nanoseconds.unsigned_abs()
+}
+
+/// `sched_yield(2)`.
+pub(super) fn yield_now() {
+    rustix::thread::sched_yield();
+}
+
+/// `getpid(2)`.
+pub(super) fn process_id() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE` (Linux 4.16; riscv64 6.10):
+/// every other thread of the process executes a context synchronising instruction before it goes on.
 pub(super) fn synchronize_cores() -> Result<(), Errno> {
-    use rustix::thread::{MembarrierCommand, membarrier};
+    #[cfg(test)]
+    faults::check(Call::SynchronizeCores)?;
     Ok(membarrier(MembarrierCommand::PrivateExpeditedSyncCore)?)
 }
 
 /// `membarrier(2)`: announces that the process is going to call [`synchronize_cores`].
-#[cfg(target_arch = "aarch64")]
 pub(super) fn register_synchronize_cores() -> Result<(), Errno> {
-    use rustix::thread::{MembarrierCommand, membarrier};
     Ok(membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?)
 }
 
@@ -268,10 +410,10 @@ mod tests {
     #[test]
     fn a_taken_place_is_refused_and_left_alone() {
         let len = page_size();
-        let start = map(Place::Anywhere, len).unwrap();
+        let start = map(Place::Anywhere, len, Protection::ReadWrite).unwrap();
         // SAFETY: one byte of the new mapping, which nothing else refers to.
         unsafe { start.write(42) };
-        match map(Place::Exactly(start.addr().get()), len) {
+        match map(Place::Exactly(start.addr().get()), len, Protection::Read) {
             Err(errno) => assert_eq!(errno, io::Errno::EXIST),
             Ok(elsewhere) => {
                 assert_ne!(elsewhere, start, "a kernel before 4.17 takes a hint");

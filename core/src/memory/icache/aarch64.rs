@@ -2,14 +2,12 @@
 //!
 //! Source: Arm Architecture Reference Manual (DDI 0487), "Concurrent modification and execution of
 //! instructions", for the order of the steps, and "CTR_EL0, Cache Type Register", which Linux lets
-//! user code read; membarrier(2) for the other cores.
+//! user code read.
 #![allow(unsafe_code)]
 
 use core::arch::asm;
 
-use rustix::io::Errno as Raw;
-
-use super::super::{Errno, sys};
+use super::super::Errno;
 
 /// Cleans the data cache, invalidates the instruction cache and empties the pipelines of all cores.
 pub(super) fn synchronize(code: &[u8]) -> Result<(), Errno> {
@@ -33,7 +31,7 @@ pub(super) fn synchronize(code: &[u8]) -> Result<(), Errno> {
     }
     // SAFETY: a barrier.
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
-    empty_pipelines()
+    super::empty_pipelines()
 }
 
 /// The addresses of the lines, `line` bytes long, that hold a byte of `code`.
@@ -41,25 +39,6 @@ fn lines(code: &[u8], line: usize) -> impl Iterator<Item = usize> {
     let bytes = code.as_ptr_range();
     let (start, end) = (bytes.start.addr(), bytes.end.addr());
     (start - start % line..end).step_by(line)
-}
-
-/// Has every other thread's core execute an `isb` before it goes on.
-fn empty_pipelines() -> Result<(), Errno> {
-    let result = match sys::synchronize_cores() {
-        // The first time in this process; registering twice does no harm.
-        Err(errno) if errno == Raw::PERM => {
-            sys::register_synchronize_cores().and_then(|()| sys::synchronize_cores())
-        }
-        result => result,
-    };
-    match result {
-        // A kernel before 4.16 or without membarrier has no other means either. What a core could
-        // still hold is an instruction that it fetched from an earlier mapping at the same address
-        // and has not finished since: that mapping's end, the new one and the way the address of
-        // the code came to that thread lie between.
-        Err(errno) if errno == Raw::INVAL || errno == Raw::NOSYS => Ok(()),
-        result => result,
-    }
 }
 
 /// The fields of `CTR_EL0`.

@@ -1,0 +1,295 @@
+//! A stretch of addresses for code, and the second one through which it is written.
+//!
+//! One reservation holds both views of a memory file, each with inaccessible addresses around it:
+//!
+//! ```text
+//! guard | code, readable and executable | tail | the same bytes, readable and writable | tail
+//! ```
+//!
+//! The tails belong to the mappings and lie beyond the end of the file, whose size is sealed, so
+//! that touching them is a fault (SIGBUS) without a mapping of their own. The views are three
+//! lines in `/proc/self/maps`, whatever the arena holds.
+//!
+//! Promises:
+//!
+//! * The executable view is made after the file was sealed against new writers, where the kernel can
+//!   (Linux 5.1) and the arena is [`Kind::Sealed`]: `mprotect` itself then refuses to make it
+//!   writable. No descriptor of the file is left.
+//! * A child process does not have the writable view.
+//! * Without a file ([`Kind::Changing`]) both views are one, of private memory that is readable and
+//!   writable at first, and whole pages of it change to executable and back.
+#![allow(unsafe_code)]
+
+use core::ops::Range;
+use core::ptr::NonNull;
+use core::slice;
+
+use hashbrown::HashMap;
+
+use super::super::pages::Protection;
+use super::super::placement::{self, Placement};
+use super::super::region::Region;
+use super::super::sys::{self, InChild};
+use super::super::{Errno, MemoryError, PageCount};
+use super::lock::Lock;
+use super::runs::RunMap;
+use super::source::{Source, is_policy};
+use super::{error::ExecError, trap};
+
+/// Inaccessible addresses on each side of a view: a whole number of pages of every size.
+const GUARD: usize = 64 << 10;
+
+/// What an arena may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Mapped twice; the executable view can never be written.
+    Sealed,
+    /// Mapped twice; pages of the executable view may lose that right and become writable.
+    Open,
+    /// Mapped once; pages are writable or executable by turns.
+    Changing,
+}
+
+/// Who has pages of an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) lane: u16,
+    pub(super) slot: u16,
+}
+
+/// Which pages are given out, and to whom, by the first page.
+pub(super) struct Pages {
+    map: RunMap,
+    owners: HashMap<usize, Owner>,
+}
+
+/// Why an arena could not be had.
+pub(super) enum NoArena {
+    /// The system does not allow it from this source.
+    Refused(Errno),
+    Failed(ExecError),
+}
+
+impl<E: Into<ExecError>> From<E> for NoArena {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Memory for code.
+pub(super) struct Arena {
+    region: Region,
+    kind: Kind,
+    /// The addresses at which code runs.
+    code: Range<usize>,
+    /// From the first byte of the region to the first writable one.
+    writable: usize,
+    pages: Lock<Pages>,
+}
+
+impl Arena {
+    /// Maps `size` bytes for code, whole pages and at least one.
+    pub(super) fn map(
+        source: Source,
+        kind: Kind,
+        placement: Placement,
+        size: usize,
+    ) -> Result<Self, NoArena> {
+        let view = size.saturating_add(GUARD);
+        let views = if kind == Kind::Changing { view } else { view.saturating_mul(2) };
+        let total = PageCount::covering(views.saturating_add(GUARD) as u64)?;
+        let map = RunMap::new(size / sys::page_size()).ok_or(ExecError::NoRoomForRecords)?;
+        let region = placement::place(total, placement, Protection::None)?;
+        let start = region.addresses().start.saturating_add(GUARD);
+        let writable = if kind == Kind::Changing { GUARD } else { GUARD + view };
+        // Whoever runs code has its address alone.
+        region.start().as_ptr().expose_provenance();
+        let pages = Lock::new(Pages { map, owners: HashMap::new() });
+        let arena = Self { region, kind, code: start..start + size, writable, pages };
+        match kind {
+            Kind::Changing => arena.make_changing()?,
+            Kind::Sealed | Kind::Open => arena.map_twice(source, view)?,
+        }
+        Ok(arena)
+    }
+
+    fn map_twice(&self, source: Source, view: usize) -> Result<(), NoArena> {
+        let size = self.code.len();
+        let no_memory = |errno| ExecError::Memory(MemoryError::Map { size, errno });
+        let file = source.open()?;
+        sys::resize(&file, size as u64).map_err(no_memory)?;
+        let writable = self.inside(self.writable);
+        // SAFETY: whole pages inside the reservation of this arena, which nobody uses yet.
+        unsafe { sys::map_file(&file, writable, view, Protection::ReadWrite) }
+            .map_err(no_memory)?;
+        // SAFETY: the pages that were just mapped.
+        unsafe { sys::on_fork(writable, view, InChild::Absent) }.map_err(no_memory)?;
+        let sealed = sys::seal(&file, self.kind == Kind::Open);
+        // A kernel before 5.1 seals the size alone, and a file that is not of memory nothing; it has
+        // no name, so that nobody else can resize it either.
+        let _ = sealed.or_else(|_| sys::seal(&file, true));
+        // SAFETY: as above, and no page of the other view.
+        let code = unsafe { sys::map_file(&file, self.inside(GUARD), view, Protection::ReadExecute) };
+        code.map_err(|errno| match is_policy(errno) {
+            true => NoArena::Refused(errno),
+            false => no_memory(errno).into(),
+        })
+    }
+
+    /// Makes the pages writable, and finds out whether they may become executable.
+    fn make_changing(&self) -> Result<(), NoArena> {
+        let first = self.code.start..self.code.start + sys::page_size();
+        for (range, protection) in [
+            (first.clone(), Protection::ReadWrite),
+            (first, Protection::ReadExecute),
+            (self.code.clone(), Protection::ReadWrite),
+        ] {
+            // SAFETY: whole pages that nobody uses yet.
+            match unsafe { self.protect(range, protection) } {
+                Err(MemoryError::Protect { errno, .. }) if is_policy(errno) => {
+                    return Err(NoArena::Refused(errno));
+                }
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The addresses at which code runs.
+    #[inline]
+    pub(super) fn code(&self) -> Range<usize> {
+        self.code.clone()
+    }
+
+    /// Takes `bytes` bytes, whole pages, for `owner`; returns the address of the first one.
+    pub(super) fn take(&self, bytes: usize, owner: Owner) -> Result<Option<usize>, ExecError> {
+        let page = sys::page_size();
+        let count = bytes / page;
+        let mut pages = self.pages.lock();
+        let Some(run) = pages.map.free_runs().find(|run| run.len() >= count) else {
+            return Ok(None);
+        };
+        pages.owners.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
+        pages.map.take(run.start, run.start..run.start + count);
+        pages.owners.insert(run.start, owner);
+        Ok(Some(self.code.start + run.start * page))
+    }
+
+    /// Gives back what `take` returned. Returns whether the arena is empty now.
+    pub(super) fn give_back(&self, address: usize) -> bool {
+        let mut pages = self.pages.lock();
+        let first = address.saturating_sub(self.code.start) / sys::page_size();
+        pages.owners.remove(&first);
+        pages.map.release(first);
+        pages.map.free() == pages.map.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        let pages = self.pages.lock();
+        pages.map.free() == pages.map.len()
+    }
+
+    /// Who has the page at `address`.
+    pub(super) fn owner(&self, address: usize) -> Option<Owner> {
+        let page = address.checked_sub(self.code.start)? / sys::page_size();
+        let pages = self.pages.lock();
+        let run = pages.map.run_around(page)?;
+        pages.owners.get(&run.units.start).copied()
+    }
+
+    /// Bytes given out, and bytes of the records about it.
+    pub(super) fn usage(&self) -> (usize, usize) {
+        let pages = self.pages.lock();
+        let taken = pages.map.len() - pages.map.free();
+        let records = pages.map.footprint() + pages.owners.allocation_size() + size_of::<Self>();
+        (taken * sys::page_size(), records)
+    }
+
+    /// Gives the bytes at the addresses `range` memory at once, in both views, and fills them with
+    /// traps.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Prefault`] when there is not enough memory: the writes would end in a signal.
+    ///
+    /// # Safety
+    ///
+    /// Nobody reads, writes or runs the bytes, and they are writable.
+    pub(super) unsafe fn warm(&self, range: Range<usize>) -> Result<(), MemoryError> {
+        let (address, size) = (range.start, range.len());
+        let Some(writable) = self.writable(&range) else { return Ok(()) };
+        // SAFETY: inside the writable view, whole because `writable` checked it.
+        if let Err(errno) = unsafe { sys::populate(writable, size) } {
+            // A kernel before 5.14 does not know the advice, and the writes below do its work.
+            if errno != rustix::io::Errno::INVAL {
+                return Err(MemoryError::Prefault { address, size, errno });
+            }
+        }
+        // SAFETY: passed on to the caller.
+        trap::fill(unsafe { self.bytes_mut(range) });
+        if self.kind != Kind::Changing {
+            let code = self.inside(address - self.code.start + GUARD);
+            // SAFETY: the same pages in the other view. Should it fail, only time is lost.
+            let _ = unsafe { sys::populate_for_reading(code, size) };
+        }
+        Ok(())
+    }
+
+    /// The bytes at the addresses `range`, to be written; none when they are not all here.
+    ///
+    /// # Safety
+    ///
+    /// The bytes are the caller's alone for as long as the slice lives, nobody runs them, and they
+    /// are writable.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "the arena owns addresses; who owns bytes, it is told")]
+    pub(super) unsafe fn bytes_mut(&self, range: Range<usize>) -> &mut [u8] {
+        let Some(start) = self.writable(&range) else { return &mut [] };
+        // SAFETY: the range is mapped and, says the caller, writable and not referred to. The kernel
+        // initialised it with zeros, and it is shorter than an address space.
+        unsafe { slice::from_raw_parts_mut(start.as_ptr(), range.len()) }
+    }
+
+    /// Where the bytes at the code addresses `range` are written, if they all lie in this arena.
+    #[inline]
+    pub(super) fn writable(&self, range: &Range<usize>) -> Option<NonNull<u8>> {
+        let offset = range.start.checked_sub(self.code.start)?;
+        (range.start <= range.end && range.end <= self.code.end)
+            .then(|| self.inside(self.writable + offset))
+    }
+
+    /// Changes what may be done with whole pages at the addresses of code.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Protect`] when the kernel refuses.
+    ///
+    /// # Safety
+    ///
+    /// Both ends are page boundaries of the code, and no reference into the pages is alive that
+    /// `protection` does not allow.
+    pub(super) unsafe fn protect(
+        &self,
+        range: Range<usize>,
+        protection: Protection,
+    ) -> Result<(), MemoryError> {
+        let offset = range.start.saturating_sub(self.code.start);
+        let inside = GUARD + offset..GUARD + offset + range.len();
+        // SAFETY: passed on to the caller; the reservation is the arena's own.
+        unsafe { self.region.protect(inside, protection) }
+    }
+
+    /// The byte at this offset of the reservation, which must have it.
+    #[inline]
+    fn inside(&self, offset: usize) -> NonNull<u8> {
+        debug_assert!(offset <= self.region.size().bytes());
+        // SAFETY: every caller stays inside the reservation: the offsets of the views by the layout
+        // above, those in a view by comparison with its size.
+        unsafe { self.region.start().add(offset) }
+    }
+}

@@ -1,0 +1,225 @@
+//! All arenas of one allocator: where chunks come from.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::super::placement::{self, Placement};
+use super::super::{Errno, MemoryError};
+use super::arena::{Arena, Kind, NoArena, Owner};
+use super::error::ExecError;
+use super::lane::CHUNK;
+use super::lock::Lock;
+use super::mark::Mark;
+use super::source::{Backing, ORDER, Source};
+
+/// The smallest arena that is tried when addresses are scarce.
+const SMALLEST: usize = 4 * CHUNK;
+
+/// The largest block, so that its ends reach each other with 32 bits.
+pub(super) const LARGEST: usize = 1 << 30;
+
+/// Not known yet.
+const UNSETTLED: usize = ORDER.len();
+
+/// The arenas, and what was found out about the system on the way.
+pub(super) struct Arenas {
+    list: Lock<Vec<Arc<Arena>>>,
+    /// The place in [`ORDER`] of what the system allows.
+    source: AtomicUsize,
+    /// The address near which there was no room when it was last tried.
+    crowded: AtomicUsize,
+    mark: Mark,
+    /// Bytes of an arena, unless a block needs more.
+    size: usize,
+    placement: Placement,
+}
+
+impl Arenas {
+    pub(super) fn new(size: usize, placement: Placement) -> Self {
+        let size = size.clamp(SMALLEST, LARGEST).next_multiple_of(CHUNK);
+        Self {
+            list: Lock::new(Vec::new()),
+            source: AtomicUsize::new(UNSETTLED),
+            crowded: AtomicUsize::new(0),
+            mark: Mark::new(),
+            size,
+            placement,
+        }
+    }
+
+    /// Whether this is a child process of the one that has the arenas.
+    #[inline]
+    pub(super) fn forked(&self) -> bool {
+        self.mark.is_wiped()
+    }
+
+    /// How code is backed here; `None` before the first block.
+    pub(super) fn backing(&self) -> Option<Backing> {
+        ORDER.get(self.source.load(Ordering::Acquire)).map(|source| source.backing())
+    }
+
+    /// The kind that `wanted` has to be on this system. Maps the first arena to find out.
+    #[inline]
+    pub(super) fn kind(&self, wanted: Kind) -> Result<Kind, ExecError> {
+        match ORDER.get(self.source.load(Ordering::Acquire)) {
+            _ if wanted == Kind::Changing => Ok(wanted),
+            Some(Source::Private) => Ok(Kind::Changing),
+            Some(_) => Ok(wanted),
+            None => self.settle(wanted),
+        }
+    }
+
+    #[cold]
+    fn settle(&self, wanted: Kind) -> Result<Kind, ExecError> {
+        let mut list = self.list.lock();
+        // Another thread may have been first.
+        if self.source.load(Ordering::Acquire) == UNSETTLED {
+            self.add(&mut list, wanted, self.placement, CHUNK)?;
+        }
+        drop(list);
+        self.kind(wanted)
+    }
+
+    /// Takes `bytes` bytes, whole pages, where `placement` wants them.
+    pub(super) fn take(
+        &self,
+        bytes: usize,
+        owner: Owner,
+        kind: Kind,
+        wanted: Placement,
+    ) -> Result<(Arc<Arena>, usize), ExecError> {
+        let placement = if wanted == Placement::Anywhere { self.placement } else { wanted };
+        let window = placement::window(wanted);
+        let mut list = self.list.lock();
+        for arena in list.iter().filter(|arena| arena.kind() == kind) {
+            let code = arena.code();
+            if window.start <= code.start
+                && code.end <= window.end
+                && let Some(address) = arena.take(bytes, owner)?
+            {
+                return Ok((Arc::clone(arena), address));
+            }
+        }
+        let arena = self.add(&mut list, kind, placement, bytes)?;
+        let nowhere = MemoryError::NoPlace { size: bytes, low: window.start, high: window.end };
+        let address = arena.take(bytes, owner)?.ok_or(nowhere)?;
+        Ok((arena, address))
+    }
+
+    /// Maps an arena with room for `bytes`, smaller than usual if there is no room for a usual one.
+    fn add(
+        &self,
+        list: &mut Vec<Arc<Arena>>,
+        kind: Kind,
+        placement: Placement,
+        bytes: usize,
+    ) -> Result<Arc<Arena>, ExecError> {
+        list.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
+        self.mark.set()?;
+        let mut size = self.size.max(bytes);
+        let arena = loop {
+            match self.map(kind, placement, size) {
+                Err(error) if lacks_room(error) && size > bytes.max(SMALLEST) => {
+                    size = (size / 2).next_multiple_of(CHUNK).max(bytes).max(SMALLEST);
+                }
+                result => break result?,
+            }
+        };
+        let arena = Arc::new(arena);
+        list.push(Arc::clone(&arena));
+        Ok(arena)
+    }
+
+    /// Maps an arena from the best source that the system allows.
+    fn map(&self, kind: Kind, placement: Placement, size: usize) -> Result<Arena, ExecError> {
+        if kind == Kind::Changing {
+            return Self::finish(Arena::map(Source::Private, kind, placement, size), None);
+        }
+        let settled = self.source.load(Ordering::Acquire);
+        let first = if settled == UNSETTLED { 0 } else { settled };
+        let mut refused = None;
+        for (number, &source) in ORDER.iter().enumerate().skip(first) {
+            let kind = if source == Source::Private { Kind::Changing } else { kind };
+            match Arena::map(source, kind, placement, size) {
+                Err(NoArena::Refused(errno)) if source != Source::Private => {
+                    refused = refused.or(Some(errno));
+                }
+                result => {
+                    let arena = Self::finish(result, refused)?;
+                    self.source.store(number, Ordering::Release);
+                    return Ok(arena);
+                }
+            }
+        }
+        Err(ExecError::NoRoomForRecords)
+    }
+
+    fn finish(result: Result<Arena, NoArena>, file: Option<Errno>) -> Result<Arena, ExecError> {
+        result.map_err(|error| match error {
+            NoArena::Failed(error) => error,
+            NoArena::Refused(change) => {
+                ExecError::Policy { file: file.unwrap_or(change), change }
+            }
+        })
+    }
+
+    /// Gives back what `take` gave.
+    pub(super) fn give_back(&self, arena: Arc<Arena>, address: usize) {
+        let mut list = self.list.lock();
+        if !arena.give_back(address) {
+            return;
+        }
+        // The last one of its kind stays, so that a program which frees everything and goes on does
+        // not map it again each time.
+        if list.iter().filter(|other| other.kind() == arena.kind()).count() > 1 {
+            list.retain(|other| !Arc::ptr_eq(other, &arena));
+        }
+    }
+
+    /// Unmaps every arena without chunks. The caller keeps all lanes from using them.
+    pub(super) fn trim(&self) {
+        let mut list = self.list.lock();
+        list.retain(|arena| !arena.is_empty());
+        if list.is_empty() {
+            *list = Vec::new();
+            self.mark.clear();
+        }
+    }
+
+    /// The arena that has code at `address`, and who owns the page there.
+    pub(super) fn owner(&self, address: usize) -> Option<Owner> {
+        let list = self.list.lock();
+        list.iter().find(|arena| arena.code().contains(&address))?.owner(address)
+    }
+
+    /// Whether it was found that there is no room near `address`.
+    pub(super) fn is_crowded(&self, address: usize) -> bool {
+        self.crowded.load(Ordering::Relaxed) == address
+    }
+
+    pub(super) fn set_crowded(&self, address: usize) {
+        self.crowded.store(address, Ordering::Relaxed);
+    }
+
+    /// Arenas, the bytes of code addresses in them, those given out, and the bytes of the records.
+    pub(super) fn usage(&self) -> [usize; 4] {
+        let list = self.list.lock();
+        list.iter().fold([0; 4], |[arenas, reserved, held, records], arena| {
+            let (taken, own) = arena.usage();
+            [arenas + 1, reserved + arena.code().len(), held + taken, records + own]
+        })
+    }
+}
+
+fn lacks_room(error: ExecError) -> bool {
+    use rustix::io::Errno as Raw;
+    match error {
+        ExecError::Memory(MemoryError::Map { errno, .. }) => {
+            [Raw::NOMEM, Raw::AGAIN, Raw::FBIG, Raw::NOSPC].into_iter().any(|room| errno == room)
+        }
+        ExecError::Memory(MemoryError::Protect { errno, .. }) => errno == Raw::NOMEM,
+        ExecError::Memory(MemoryError::NoPlace { .. }) => true,
+        _ => false,
+    }
+}

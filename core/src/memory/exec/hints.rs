@@ -1,0 +1,225 @@
+//! Where a free run of a given length was last seen.
+//!
+//! Hints make finding a place quick and are never trusted: the run map has the last word on every
+//! one. So they may be out of date, doubled, or dropped when there are too many, and nothing is
+//! lost but time.
+
+use alloc::vec::Vec;
+
+/// A place in one of the chunks of a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spot {
+    /// The chunk, by its slot in the lane.
+    pub(super) slot: u16,
+    /// The first unit.
+    pub(super) unit: u32,
+}
+
+/// Lengths below 32 have a list each; above, each power of two has four.
+const LISTS: usize = 64;
+
+/// The list of runs of `len` units. Every run of a later list is longer.
+#[inline]
+fn list_of(len: usize) -> usize {
+    let Some(power @ 5..) = len.checked_ilog2() else { return len };
+    let quarter = len >> (power - 2) & 3;
+    (32 + (power as usize - 5) * 4 + quarter).min(LISTS - 1)
+}
+
+/// How many hints are kept: 12 KiB.
+const HINTS: usize = 1024;
+
+/// How many runs of a list of several lengths are looked at before a longer one is taken.
+const PATIENCE: usize = 8;
+
+/// No further hint.
+const NONE: u16 = u16::MAX;
+
+#[derive(Clone, Copy)]
+struct Hint {
+    spot: Spot,
+    next: u16,
+}
+
+/// Last seen free runs, by length, the latest first.
+pub(super) struct Hints {
+    heads: [u16; LISTS],
+    /// Bit i: list i has a hint.
+    filled: u64,
+    nodes: Vec<Hint>,
+    /// Nodes that were taken out of a list.
+    spare: u16,
+}
+
+impl Hints {
+    /// None, and no memory either.
+    pub(super) const fn new() -> Self {
+        Self { heads: [NONE; LISTS], filled: 0, nodes: Vec::new(), spare: NONE }
+    }
+
+    /// Makes room for hints. Without it none is kept.
+    pub(super) fn reserve(&mut self) {
+        let missing = HINTS.saturating_sub(self.nodes.capacity());
+        // An allocator without room costs time, not memory that could not be found any more.
+        let _ = self.nodes.try_reserve_exact(missing);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.heads = [NONE; LISTS];
+        self.filled = 0;
+        self.nodes.clear();
+        self.spare = NONE;
+    }
+
+    /// The bytes that they take.
+    pub(super) fn footprint(&self) -> usize {
+        self.nodes.capacity() * size_of::<Hint>()
+    }
+
+    /// Remembers a free run of `len` units; `false` when there is no room.
+    #[inline]
+    pub(super) fn push(&mut self, len: usize, spot: Spot) -> bool {
+        let list = list_of(len);
+        let Some(head) = self.heads.get_mut(list) else { return false };
+        let hint = Hint { spot, next: *head };
+        if let Some(node) = self.nodes.get_mut(usize::from(self.spare)) {
+            *head = self.spare;
+            self.spare = node.next;
+            *node = hint;
+        } else if self.nodes.len() < self.nodes.capacity().min(HINTS) {
+            // Below HINTS, which fits.
+            *head = self.nodes.len() as u16;
+            self.nodes.push(hint);
+        } else {
+            return false;
+        }
+        self.filled |= 1 << list;
+        true
+    }
+
+    /// Takes out a hint for a run of at least `len` units: one of the shortest, the latest first.
+    /// `fits` tells whether a run of about that length is long enough.
+    #[inline]
+    pub(super) fn pop(&mut self, len: usize, fits: impl Fn(Spot) -> bool) -> Option<Spot> {
+        let own = list_of(len);
+        let mut longer = self.filled >> own << own;
+        if own >= 32 {
+            if let Some(spot) = self.unlink_fitting(own, fits) {
+                return Some(spot);
+            }
+            longer = longer >> own >> 1 << own << 1;
+        }
+        if longer == 0 { None } else { self.unlink_first(longer.trailing_zeros() as usize) }
+    }
+
+    #[inline]
+    fn unlink_first(&mut self, list: usize) -> Option<Spot> {
+        self.unlink(list, NONE)
+    }
+
+    /// Looks through the beginning of a list.
+    fn unlink_fitting(&mut self, list: usize, fits: impl Fn(Spot) -> bool) -> Option<Spot> {
+        let mut before = NONE;
+        let mut at = *self.heads.get(list)?;
+        for _ in 0..PATIENCE {
+            let Hint { spot, next } = *self.nodes.get(usize::from(at))?;
+            if fits(spot) {
+                return self.unlink(list, before);
+            }
+            (before, at) = (at, next);
+        }
+        None
+    }
+
+    /// Takes out the hint behind node `before`, or the first of the list.
+    #[inline]
+    fn unlink(&mut self, list: usize, before: u16) -> Option<Spot> {
+        let taken = match self.nodes.get(usize::from(before)) {
+            Some(node) => node.next,
+            None => *self.heads.get(list)?,
+        };
+        let node = self.nodes.get_mut(usize::from(taken))?;
+        let Hint { spot, next } = *node;
+        node.next = self.spare;
+        self.spare = taken;
+        match self.nodes.get_mut(usize::from(before)) {
+            Some(node) => node.next = next,
+            None => {
+                *self.heads.get_mut(list)? = next;
+                if next == NONE {
+                    self.filled &= !(1 << list);
+                }
+            }
+        }
+        Some(spot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spot(unit: u32) -> Spot {
+        Spot { slot: 3, unit }
+    }
+
+    fn hints() -> Hints {
+        let mut hints = Hints::new();
+        hints.reserve();
+        hints
+    }
+
+    #[test]
+    fn lists_are_in_the_order_of_lengths() {
+        let mut last = 0;
+        for len in 1..100_000 {
+            let list = list_of(len);
+            assert!(list == last || list == last + 1, "{len}");
+            assert!(len >= 32 || list == len);
+            last = list;
+        }
+        assert_eq!(last, LISTS - 1);
+        assert_eq!(list_of(usize::MAX), LISTS - 1);
+    }
+
+    #[test]
+    fn gives_a_short_run_that_is_long_enough_and_of_those_the_latest() {
+        let mut hints = hints();
+        for (len, unit) in [(5, 1), (9, 2), (5, 3), (39, 4), (33, 5), (50, 6), (9000, 7)] {
+            assert!(hints.push(len, spot(unit)));
+        }
+        let any = |_| true;
+        assert_eq!(hints.pop(4, any), Some(spot(3)));
+        assert_eq!(hints.pop(5, any), Some(spot(1)));
+        assert_eq!(hints.pop(5, any), Some(spot(2)));
+        assert_eq!(hints.pop(35, |s| s.unit == 4), Some(spot(4)));
+        assert_eq!(hints.pop(35, |_| false), Some(spot(6)), "one that is longer for sure");
+        assert_eq!(hints.pop(10, any), Some(spot(5)));
+        assert_eq!(hints.pop(20_000, |_| false), None, "kept, because it did not fit");
+        assert_eq!(hints.pop(1, any), Some(spot(7)));
+        assert_eq!(hints.pop(1, any), None);
+        assert_eq!(hints.filled, 0);
+    }
+
+    #[test]
+    fn every_hint_comes_back_once_and_too_many_are_dropped() {
+        let mut hints = hints();
+        for round in 0..3 {
+            let kept = (0..3000u32).filter(|&u| hints.push(1 + (u as usize * 7) % 80, spot(u)));
+            assert_eq!(kept.count(), HINTS);
+            let mut seen = std::collections::BTreeSet::new();
+            while let Some(spot) = hints.pop(1 + seen.len() % 40, |_| true).or_else(|| hints.pop(1, |_| true)) {
+                assert!(seen.insert(spot.unit), "round {round}: {spot:?} twice");
+            }
+            assert_eq!((seen.len(), hints.filled), (HINTS, 0));
+        }
+    }
+
+    #[test]
+    fn without_room_nothing_is_kept_and_nothing_breaks() {
+        let mut hints = Hints::new();
+        assert!(!hints.push(4, spot(1)));
+        assert_eq!(hints.pop(1, |_| true), None);
+        hints.clear();
+    }
+}
