@@ -20,6 +20,7 @@
 //!   writable at first, and whole pages of it change to executable and back.
 #![allow(unsafe_code)]
 
+use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
@@ -50,17 +51,35 @@ pub(super) enum Kind {
     Changing,
 }
 
-/// Who has pages of an arena.
+/// Bytes of a slab, the least that is given out: a whole number of pages of every size, and so large
+/// that the records of an arena are small. What a chunk does not need of it are addresses alone.
+pub(super) const SLAB: usize = 64 << 10;
+
+/// Who has slabs of an arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) lane: u16,
     pub(super) slot: u16,
 }
 
-/// Which pages are given out, and to whom, by the first page.
-pub(super) struct Pages {
+/// Which slabs are given out, and to whom, by the first slab.
+pub(super) struct Slabs {
     map: RunMap,
     owners: HashMap<usize, Owner>,
+    /// One bit for each slab: nobody has it, all of it has memory and holds traps.
+    warm: Vec<u64>,
+}
+
+impl Slabs {
+    fn is_warm(&self, slab: usize) -> bool {
+        self.warm.get(slab / 64).is_some_and(|word| word >> (slab % 64) & 1 != 0)
+    }
+
+    fn set_warm(&mut self, slab: usize, on: bool) {
+        if let Some(word) = self.warm.get_mut(slab / 64) {
+            *word = *word & !(1 << (slab % 64)) | u64::from(on) << (slab % 64);
+        }
+    }
 }
 
 /// Why an arena could not be had.
@@ -84,11 +103,11 @@ pub(super) struct Arena {
     code: Range<usize>,
     /// From the first byte of the region to the first writable one.
     writable: usize,
-    pages: Lock<Pages>,
+    slabs: Lock<Slabs>,
 }
 
 impl Arena {
-    /// Maps `size` bytes for code, whole pages and at least one.
+    /// Maps `size` bytes for code, whole slabs and at least one.
     pub(super) fn map(
         source: Source,
         kind: Kind,
@@ -98,14 +117,18 @@ impl Arena {
         let view = size.saturating_add(GUARD);
         let views = if kind == Kind::Changing { view } else { view.saturating_mul(2) };
         let total = PageCount::covering(views.saturating_add(GUARD) as u64)?;
-        let map = RunMap::new(size / sys::page_size()).ok_or(ExecError::NoRoomForRecords)?;
+        let map = RunMap::new(size / SLAB).ok_or(ExecError::NoRoomForRecords)?;
         let region = placement::place(total, placement, Protection::None)?;
         let start = region.addresses().start.saturating_add(GUARD);
         let writable = if kind == Kind::Changing { GUARD } else { GUARD + view };
         // Whoever runs code has its address alone.
         region.start().as_ptr().expose_provenance();
-        let pages = Lock::new(Pages { map, owners: HashMap::new() });
-        let arena = Self { region, kind, code: start..start + size, writable, pages };
+        let mut warm = Vec::new();
+        let words = map.len().div_ceil(64);
+        warm.try_reserve_exact(words).map_err(|_| ExecError::NoRoomForRecords)?;
+        warm.resize(words, 0);
+        let slabs = Lock::new(Slabs { map, owners: HashMap::new(), warm });
+        let arena = Self { region, kind, code: start..start + size, writable, slabs };
         match kind {
             Kind::Changing => arena.make_changing()?,
             Kind::Sealed | Kind::Open => arena.map_twice(source, view)?,
@@ -166,48 +189,57 @@ impl Arena {
         self.code.clone()
     }
 
-    /// Takes `bytes` bytes, whole pages, for `owner`; returns the address of the first one.
-    pub(super) fn take(&self, bytes: usize, owner: Owner) -> Result<Option<usize>, ExecError> {
-        let page = sys::page_size();
-        let count = bytes / page;
-        let mut pages = self.pages.lock();
-        let Some(run) = pages.map.free_runs().find(|run| run.len() >= count) else {
+    /// Takes slabs for `bytes` bytes for `owner`. Returns the address of the first byte, and how many
+    /// from there on have memory and hold traps.
+    pub(super) fn take(
+        &self,
+        bytes: usize,
+        owner: Owner,
+    ) -> Result<Option<(usize, usize)>, ExecError> {
+        let count = bytes.div_ceil(SLAB);
+        let mut slabs = self.slabs.lock();
+        let Some(run) = slabs.map.free_runs().find(|run| run.len() >= count) else {
             return Ok(None);
         };
-        pages.owners.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
-        pages.map.take(run.start, run.start..run.start + count);
-        pages.owners.insert(run.start, owner);
-        Ok(Some(self.code.start + run.start * page))
+        let taken = run.start..run.start + count;
+        slabs.owners.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
+        slabs.map.take(run, taken.clone());
+        slabs.owners.insert(taken.start, owner);
+        let warm = taken.clone().take_while(|&slab| slabs.is_warm(slab)).count();
+        taken.clone().for_each(|slab| slabs.set_warm(slab, false));
+        Ok(Some((self.code.start + taken.start * SLAB, (warm * SLAB).min(bytes))))
     }
 
-    /// Gives back what `take` returned. Returns whether the arena is empty now.
-    pub(super) fn give_back(&self, address: usize) -> bool {
-        let mut pages = self.pages.lock();
-        let first = address.saturating_sub(self.code.start) / sys::page_size();
-        pages.owners.remove(&first);
-        pages.map.release(first);
-        pages.map.free() == pages.map.len()
+    /// Gives back what `take` returned; the first `warm` bytes have memory and hold traps. Returns
+    /// whether the arena is empty now.
+    pub(super) fn give_back(&self, address: usize, warm: usize) -> bool {
+        let mut slabs = self.slabs.lock();
+        let first = address.saturating_sub(self.code.start) / SLAB;
+        slabs.owners.remove(&first);
+        slabs.map.release(first);
+        (first..first + warm / SLAB).for_each(|slab| slabs.set_warm(slab, true));
+        slabs.map.free() == slabs.map.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        let pages = self.pages.lock();
-        pages.map.free() == pages.map.len()
+        let slabs = self.slabs.lock();
+        slabs.map.free() == slabs.map.len()
     }
 
-    /// Who has the page at `address`.
+    /// Who has the slab at `address`.
     pub(super) fn owner(&self, address: usize) -> Option<Owner> {
-        let page = address.checked_sub(self.code.start)? / sys::page_size();
-        let pages = self.pages.lock();
-        let run = pages.map.run_around(page)?;
-        pages.owners.get(&run.units.start).copied()
+        let slab = address.checked_sub(self.code.start)? / SLAB;
+        let slabs = self.slabs.lock();
+        let run = slabs.map.run_around(slab)?;
+        slabs.owners.get(&run.units.start).copied()
     }
 
     /// Bytes given out, and bytes of the records about it.
     pub(super) fn usage(&self) -> (usize, usize) {
-        let pages = self.pages.lock();
-        let taken = pages.map.len() - pages.map.free();
-        let records = pages.map.footprint() + pages.owners.allocation_size() + size_of::<Self>();
-        (taken * sys::page_size(), records)
+        let slabs = self.slabs.lock();
+        let taken = slabs.map.len() - slabs.map.free();
+        let lists = slabs.owners.allocation_size() + size_of_val(slabs.warm.as_slice());
+        (taken * SLAB, slabs.map.footprint() + lists + size_of::<Self>())
     }
 
     /// Gives the bytes at the addresses `range` memory at once, in both views, and fills them with
@@ -253,6 +285,12 @@ impl Arena {
         // SAFETY: the range is mapped and, says the caller, writable and not referred to. The kernel
         // initialised it with zeros, and it is shorter than an address space.
         unsafe { slice::from_raw_parts_mut(start.as_ptr(), range.len()) }
+    }
+
+    /// How far the writable view is above the addresses of code, modulo the size of addresses.
+    #[inline]
+    pub(super) fn writable_offset(&self) -> usize {
+        self.writable - GUARD
     }
 
     /// Where the bytes at the code addresses `range` are written, if they all lie in this arena.

@@ -22,6 +22,9 @@ pub(super) const LARGEST: usize = 1 << 30;
 /// Not known yet.
 const UNSETTLED: usize = ORDER.len();
 
+/// The place in [`ORDER`] of memory that is mapped once.
+const PRIVATE: usize = ORDER.len() - 1;
+
 /// The arenas, and what was found out about the system on the way.
 pub(super) struct Arenas {
     list: Lock<Vec<Arc<Arena>>>,
@@ -70,6 +73,12 @@ impl Arenas {
         }
     }
 
+    /// Whether it is known that the system lets memory be mapped twice.
+    #[inline]
+    pub(super) fn is_mapped_twice(&self) -> bool {
+        self.source.load(Ordering::Acquire) < PRIVATE
+    }
+
     #[cold]
     fn settle(&self, wanted: Kind) -> Result<Kind, ExecError> {
         let mut list = self.list.lock();
@@ -81,14 +90,15 @@ impl Arenas {
         self.kind(wanted)
     }
 
-    /// Takes `bytes` bytes, whole pages, where `placement` wants them.
+    /// Takes `bytes` bytes where `wanted` wants them: the arena, the first address, and
+    /// how many bytes from there on have memory and hold traps.
     pub(super) fn take(
         &self,
         bytes: usize,
         owner: Owner,
         kind: Kind,
         wanted: Placement,
-    ) -> Result<(Arc<Arena>, usize), ExecError> {
+    ) -> Result<(Arc<Arena>, usize, usize), ExecError> {
         let placement = if wanted == Placement::Anywhere { self.placement } else { wanted };
         let window = placement::window(wanted);
         let mut list = self.list.lock();
@@ -96,15 +106,15 @@ impl Arenas {
             let code = arena.code();
             if window.start <= code.start
                 && code.end <= window.end
-                && let Some(address) = arena.take(bytes, owner)?
+                && let Some((address, warm)) = arena.take(bytes, owner)?
             {
-                return Ok((Arc::clone(arena), address));
+                return Ok((Arc::clone(arena), address, warm));
             }
         }
         let arena = self.add(&mut list, kind, placement, bytes)?;
         let nowhere = MemoryError::NoPlace { size: bytes, low: window.start, high: window.end };
-        let address = arena.take(bytes, owner)?.ok_or(nowhere)?;
-        Ok((arena, address))
+        let (address, warm) = arena.take(bytes, owner)?.ok_or(nowhere)?;
+        Ok((arena, address, warm))
     }
 
     /// Maps an arena with room for `bytes`, smaller than usual if there is no room for a usual one.
@@ -164,10 +174,10 @@ impl Arenas {
         })
     }
 
-    /// Gives back what `take` gave.
-    pub(super) fn give_back(&self, arena: Arc<Arena>, address: usize) {
+    /// Gives back what `take` gave; the first `warm` bytes have memory and hold traps.
+    pub(super) fn give_back(&self, arena: Arc<Arena>, address: usize, warm: usize) {
         let mut list = self.list.lock();
-        if !arena.give_back(address) {
+        if !arena.give_back(address, warm) {
             return;
         }
         // The last one of its kind stays, so that a program which frees everything and goes on does

@@ -23,7 +23,7 @@ pub enum Action {
 pub struct Event {
     /// Nanoseconds of `CLOCK_MONOTONIC_COARSE`, which advances every 1 to 10 ms.
     pub time: u64,
-    /// What of it there is, in bytes: the size that was asked for.
+    /// The size that was asked for, in bytes; 4 GiB - 1 stands for that and more.
     pub size: u64,
     /// The block, or the address that was refused; 0 when there is none.
     pub address: usize,
@@ -39,10 +39,19 @@ pub struct Event {
 /// How many events a lane keeps.
 pub(super) const KEPT: usize = 256;
 
+/// An event as it is kept; its number and lane follow from its place.
+#[derive(Clone, Copy)]
+struct Record {
+    time: u64,
+    address: usize,
+    size: u32,
+    action: Action,
+}
+
 /// The last events of one lane.
 pub(super) struct Ring {
     lane: u16,
-    events: Vec<Event>,
+    records: Vec<Record>,
     /// The number of the next event.
     next: u64,
     /// The number of the first one that nobody drained.
@@ -51,24 +60,25 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) const fn new(lane: u16) -> Self {
-        Self { lane, events: Vec::new(), next: 0, first: 0 }
+        Self { lane, records: Vec::new(), next: 0, first: 0 }
     }
 
     /// The bytes that the kept events take.
     pub(super) fn footprint(&self) -> usize {
-        self.events.capacity() * size_of::<Event>()
+        self.records.capacity() * size_of::<Record>()
     }
 
+    /// Keeps an event, and forgets the one that is [`KEPT`] older. `size` beyond 4 GiB is cut there.
     #[inline]
     pub(super) fn note(&mut self, action: Action, address: usize, size: u64) {
-        let sequence = self.next;
-        let event =
-            Event { time: sys::coarse_time(), size, address, action, sequence, lane: self.lane };
-        self.next += 1;
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let record = Record { time: sys::coarse_time(), address, size, action };
         // Below KEPT, which fits.
-        match self.events.get_mut(sequence as usize % KEPT) {
-            Some(place) => *place = event,
-            None => self.note_first(event),
+        let place = self.next as usize % KEPT;
+        self.next += 1;
+        match self.records.get_mut(place) {
+            Some(kept) => *kept = record,
+            None => self.note_first(place, record),
         }
     }
 
@@ -76,28 +86,29 @@ impl Ring {
         self.note(Action::Refuse(error.reason()), address, size);
     }
 
-    /// The ring grows to its size with the first events, all at once.
+    /// The ring gets all of its memory with the first event.
     #[cold]
-    fn note_first(&mut self, event: Event) {
-        // Without room for them events are counted and not kept.
-        let missing = KEPT.saturating_sub(self.events.len());
-        if self.events.try_reserve_exact(missing).is_ok() {
-            self.events.resize(event.sequence as usize % KEPT + 1, event);
+    fn note_first(&mut self, place: usize, record: Record) {
+        if self.records.try_reserve_exact(KEPT.saturating_sub(self.records.len())).is_ok() {
+            self.records.resize(place + 1, record);
+        } else {
+            // Counted and not kept, and those before it neither.
+            self.first = self.next;
         }
     }
 
     /// Hands out what is kept and was not drained, the earliest first. Returns how many were lost.
     pub(super) fn read(&self, mut each: impl FnMut(&Event)) -> u64 {
         let kept = self.next.saturating_sub(KEPT as u64).max(self.first);
-        let mut found = 0;
         for sequence in kept..self.next {
-            let event = self.events.get(sequence as usize % KEPT);
-            if let Some(event) = event.filter(|event| event.sequence == sequence) {
-                each(event);
-                found += 1;
+            if let Some(&Record { time, address, size, action }) =
+                self.records.get(sequence as usize % KEPT)
+            {
+                let (size, lane) = (u64::from(size), self.lane);
+                each(&Event { time, size, address, action, sequence, lane });
             }
         }
-        self.next - self.first - found
+        kept - self.first
     }
 
     pub(super) fn drain(&mut self, each: impl FnMut(&Event)) -> u64 {
@@ -134,7 +145,7 @@ pub struct Statistics {
     pub record_bytes: u64,
     /// Blocks given out so far.
     pub allocations: u64,
-    /// Blocks published so far.
+    /// Blocks published so far, if that is [recorded](super::CodeMemoryOptions::audit).
     pub publications: u64,
     /// Blocks given back so far.
     pub frees: u64,
@@ -142,47 +153,86 @@ pub struct Statistics {
     pub refusals: u64,
 }
 
-/// What one lane, or the pages, count for themselves.
-#[derive(Clone, Copy, Debug, Default)]
+/// What one lane counts for itself.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Ledger {
-    pub(super) live_bytes: u64,
-    pub(super) live_blocks: u64,
-    pub(super) peak_bytes: u64,
-    pub(super) peak_blocks: u64,
-    pub(super) allocations: u64,
+    live_bytes: u64,
+    /// What the lane may have live before it asks the ceiling.
+    leave_bytes: u64,
+    leave_blocks: u64,
+    peak_bytes: u64,
+    peak_blocks: u64,
+    allocations: u64,
     pub(super) publications: u64,
-    pub(super) frees: u64,
+    frees: u64,
     pub(super) refusals: u64,
 }
 
 impl Ledger {
-    #[inline]
-    pub(super) fn allocate(&mut self, bytes: usize) {
-        self.live_bytes += bytes as u64;
-        self.live_blocks += 1;
-        self.peak_bytes = self.peak_bytes.max(self.live_bytes);
-        self.peak_blocks = self.peak_blocks.max(self.live_blocks);
-        self.allocations += 1;
+    pub(super) const fn new() -> Self {
+        Self {
+            live_bytes: 0,
+            leave_bytes: 0,
+            leave_blocks: 0,
+            peak_bytes: 0,
+            peak_blocks: 0,
+            allocations: 0,
+            publications: 0,
+            frees: 0,
+            refusals: 0,
+        }
     }
 
     #[inline]
-    pub(super) fn free(&mut self, bytes: usize) {
-        self.live_bytes = self.live_bytes.saturating_sub(bytes as u64);
-        self.live_blocks = self.live_blocks.saturating_sub(1);
+    pub(super) fn live_blocks(&self) -> u64 {
+        self.allocations - self.frees
+    }
+
+    /// Whether a block of `bytes` bytes is within what the ceiling has left to this lane.
+    #[inline]
+    pub(super) fn has_leave(&self, bytes: u64) -> bool {
+        bytes <= self.leave_bytes - self.live_bytes && self.live_blocks() < self.leave_blocks
+    }
+
+    /// Adds to what the lane may have.
+    pub(super) fn grant(&mut self, bytes: u64, blocks: u64) {
+        self.leave_bytes += bytes;
+        self.leave_blocks += blocks;
+    }
+
+    /// Takes away what the lane does not need for its live blocks.
+    pub(super) fn withdraw(&mut self) -> (u64, u64) {
+        let unused = (self.leave_bytes - self.live_bytes, self.leave_blocks - self.live_blocks());
+        self.leave_bytes -= unused.0;
+        self.leave_blocks -= unused.1;
+        unused
+    }
+
+    #[inline]
+    pub(super) fn allocate(&mut self, bytes: u64) {
+        self.live_bytes += bytes;
+        self.allocations += 1;
+        self.peak_bytes = self.peak_bytes.max(self.live_bytes);
+        self.peak_blocks = self.peak_blocks.max(self.live_blocks());
+    }
+
+    #[inline]
+    pub(super) fn free(&mut self, bytes: u64) {
+        self.live_bytes -= bytes;
         self.frees += 1;
     }
 
     /// Adds up, and lets the peak begin anew from here.
     pub(super) fn report(&mut self, sum: &mut Statistics) {
         sum.live_bytes += self.live_bytes;
-        sum.live_blocks += self.live_blocks;
+        sum.live_blocks += self.live_blocks();
         sum.peak_bytes += self.peak_bytes;
         sum.peak_blocks += self.peak_blocks;
         sum.allocations += self.allocations;
         sum.publications += self.publications;
         sum.frees += self.frees;
         sum.refusals += self.refusals;
-        (self.peak_bytes, self.peak_blocks) = (self.live_bytes, self.live_blocks);
+        (self.peak_bytes, self.peak_blocks) = (self.live_bytes, self.live_blocks());
     }
 }
 
@@ -216,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_peak_begins_anew_when_it_was_reported() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new();
         ledger.allocate(10);
         ledger.allocate(20);
         ledger.free(20);

@@ -5,14 +5,15 @@
 //! when they are dropped.
 #![allow(unsafe_code)]
 
+use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
 use core::{fmt, slice};
 
-use super::super::icache;
 use super::super::pages::Protection;
-use super::audit::Action;
+use super::super::{icache, sys};
 use super::error::ExecError;
 use super::hints::Spot;
+use super::lane::{At, Found};
 use super::shared::Shared;
 use super::trap;
 
@@ -20,20 +21,36 @@ use super::trap;
 pub(super) struct Block {
     /// Alive as long as the block, because a lane with live blocks keeps it.
     shared: NonNull<Shared>,
-    /// Where the bytes are written.
-    writable: NonNull<u8>,
-    /// Where they run.
-    address: usize,
+    place: Place,
+}
+
+/// Where a block is, and how large: whole words, which a processor moves from one place to another
+/// without waiting, as it would have to for parts of one.
+pub(super) struct Place {
+    /// Where the bytes run.
+    pub(super) address: NonZeroUsize,
+    pub(super) at: At,
+    /// From the lowest bit: 32 of the bytes that were asked for, 16 of the lane, and one: the pages
+    /// changed and are executable.
+    word: u64,
+}
+
+/// The bit of [`Place::word`] for executable pages.
+const EXECUTABLE: u64 = 1 << 48;
+
+impl Place {
     /// The bytes that were asked for.
-    len: u32,
-    /// The bytes from `address` on that belong to the block.
-    capacity: u32,
-    spot: Spot,
-    lane: u16,
-    /// Its pages are writable or executable by turns, and are now...
-    changing: bool,
-    /// ... executable.
-    executable: bool,
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        // As it was put in.
+        self.word as u32 as usize
+    }
+
+    #[inline]
+    pub(super) fn lane(&self) -> u16 {
+        // As it was put in.
+        (self.word >> 32) as u16
+    }
 }
 
 // SAFETY: a block is the sole owner of its bytes, and what it shares with others is behind locks.
@@ -41,28 +58,16 @@ unsafe impl Send for Block {}
 // SAFETY: as above; through a shared reference the bytes can only be read.
 unsafe impl Sync for Block {}
 
-/// The place of a new block.
-pub(super) struct Place {
-    pub(super) shared: NonNull<Shared>,
-    pub(super) writable: NonNull<u8>,
-    pub(super) address: usize,
-    pub(super) len: u32,
-    pub(super) capacity: u32,
-    pub(super) spot: Spot,
-    pub(super) lane: u16,
-    pub(super) changing: bool,
-}
-
 impl Block {
     /// # Safety
     ///
     /// * The lane has taken the place for this block alone, and counts it as live.
     /// * The bytes are mapped, initialised and writable.
     #[inline]
-    pub(super) unsafe fn new(place: Place) -> Self {
-        let Place { shared, writable, address, len, capacity, spot, lane, changing } = place;
-        let executable = false;
-        Self { shared, writable, address, len, capacity, spot, lane, changing, executable }
+    pub(super) unsafe fn new(shared: &Shared, found: Found, len: u32, lane: u16) -> Self {
+        let Found { address, at } = found;
+        let place = Place { address, at, word: u64::from(len) | u64::from(lane) << 32 };
+        Self { shared: NonNull::from_ref(shared), place }
     }
 
     #[inline]
@@ -73,46 +78,69 @@ impl Block {
 
     #[inline]
     pub(super) fn address(&self) -> usize {
-        self.address
+        self.place.address.get()
     }
 
+    /// The bytes that were asked for.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    #[inline]
-    pub(super) fn capacity(&self) -> usize {
-        self.capacity as usize
+        self.place.len()
     }
 
     #[inline]
     pub(super) fn spot(&self) -> Spot {
-        self.spot
+        self.place.at.spot()
     }
 
+    /// Whether its pages are writable or executable by turns.
     #[inline]
     pub(super) fn is_changing(&self) -> bool {
-        self.changing
+        self.place.at.writable_offset() == 0
     }
 
-    /// Everything that belongs to the block, to be written.
+    /// Where the first byte is written.
+    #[inline]
+    fn writable(&self) -> *mut u8 {
+        // The arena exposed the addresses of both views.
+        ptr::with_exposed_provenance_mut(self.address().wrapping_add(self.place.at.writable_offset()))
+    }
+
+    /// The first `len` bytes, to be written.
     ///
     /// # Safety
     ///
-    /// No slice of the bytes is alive, and those of changing pages are writable now.
+    /// The bytes belong to the block, which has more than were asked for only if it has whole pages.
+    /// No slice of them is alive, and those of changing pages are writable now.
     #[inline]
-    pub(super) unsafe fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(super) unsafe fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
         // SAFETY: the bytes are the block's own, mapped and initialised since it was made, and
         // writable, says the caller; fewer than an address space has.
-        unsafe { slice::from_raw_parts_mut(self.writable.as_ptr(), self.capacity()) }
+        unsafe { slice::from_raw_parts_mut(self.writable(), len) }
     }
 
     /// The bytes that were asked for.
     #[inline]
     fn as_slice(&self) -> &[u8] {
         // SAFETY: as above; readable in every state, and written through `&mut self` alone.
-        unsafe { slice::from_raw_parts(self.writable.as_ptr(), self.len()) }
+        unsafe { slice::from_raw_parts(self.writable(), self.len()) }
+    }
+
+    /// Fills the first `len` bytes with traps, those of changing pages after they became writable
+    /// again; `false` when that could not be.
+    ///
+    /// # Safety
+    ///
+    /// As [`bytes_mut`](Self::bytes_mut), but for the writing.
+    pub(super) unsafe fn erase(&mut self, len: usize) -> bool {
+        if self.place.word & EXECUTABLE != 0 {
+            // SAFETY: no slice is alive, and a block of a changing arena has whole pages.
+            if unsafe { self.protect(Protection::ReadWrite) }.is_err() {
+                return false;
+            }
+        }
+        // SAFETY: passed on to the caller, and writable now.
+        trap::fill(unsafe { self.bytes_mut(len) });
+        true
     }
 
     /// Changes what may be done with the pages at the address of the block. Not executable, they are
@@ -122,71 +150,69 @@ impl Block {
     ///
     /// No slice of the bytes is alive, and the block has whole pages of an arena that is not sealed.
     pub(super) unsafe fn protect(&mut self, protection: Protection) -> Result<(), ExecError> {
-        let arena = self.shared().arena(self.lane, self.spot)?;
-        let range = self.address..self.address + self.capacity();
+        let arena = self.shared().arena(self.place.lane(), self.spot())?;
+        let size = self.len().next_multiple_of(sys::page_size());
+        let range = self.address()..self.address() + size;
         // SAFETY: passed on to the caller.
         unsafe { arena.protect(range, protection) }?;
-        self.executable = protection == Protection::ReadExecute;
+        let executable = self.is_changing() && protection == Protection::ReadExecute;
+        self.place.word = if executable { self.place.word | EXECUTABLE } else { self.place.word & !EXECUTABLE };
         Ok(())
     }
 
     /// Lets the bytes run.
-    #[inline]
+    #[inline(always)]
     fn publish(mut self) -> Result<ExecutableBlock, ExecError> {
-        if self.changing {
+        if self.is_changing() {
             // SAFETY: `self` was moved here, so that no slice is alive; a block of a changing arena
             // has whole pages.
             unsafe { self.protect(Protection::ReadExecute) }?;
         }
-        self.announce()?;
+        self.announce(self.len())?;
         Ok(ExecutableBlock(self))
     }
 
-    /// Makes the bytes, which are readable at their address, the ones that every core fetches, and
-    /// the block one that may be called.
-    #[inline]
-    pub(super) fn announce(&self) -> Result<(), ExecError> {
-        let code = ptr::with_exposed_provenance(self.address);
+    /// Makes the first `len` bytes, which belong to the block and are readable at its address, the
+    /// ones that every core fetches, and the block one that may be called.
+    #[inline(always)]
+    pub(super) fn announce(&self, len: usize) -> Result<(), ExecError> {
+        let code = ptr::with_exposed_provenance(self.address());
         // SAFETY: the same bytes where they run, readable and not being written.
-        icache::synchronize(unsafe { slice::from_raw_parts(code, self.capacity()) })?;
-        let mut lane = self.shared().lock(self.lane)?;
-        lane.set_published(self.spot, true);
-        lane.ledger.publications += 1;
-        lane.events.note(Action::Publish, self.address, u64::from(self.len));
-        Ok(())
-    }
-}
-
-impl Block {
-    /// Fills the bytes with traps. `false` when they can not be written any more.
-    #[inline]
-    fn erase(&mut self) -> bool {
-        if self.changing && self.executable {
-            // SAFETY: no slice outlives the block, which is being dropped, and a block of a changing
-            // arena has whole pages.
-            if unsafe { self.protect(Protection::ReadWrite) }.is_err() {
-                return false;
-            }
-        }
-        // SAFETY: as above, and writable now.
-        trap::fill(unsafe { self.bytes_mut() });
-        true
+        icache::synchronize(unsafe { slice::from_raw_parts(code, len) })?;
+        if self.shared().publish(&self.place) { Ok(()) } else { Err(ExecError::Forked) }
     }
 }
 
 impl Drop for Block {
     #[inline]
     fn drop(&mut self) {
-        // In a child process the bytes belong to the parent; and pages that the kernel will not make
-        // writable again are not for anybody else either.
-        if !self.shared().is_forked() && self.erase() {
-            let (spot, len, capacity) = (self.spot, self.len(), self.capacity());
-            let keep = self.shared().give_back(self.lane, spot, self.address, len, capacity);
-            // The last block of an allocator that nobody else holds ends it here.
-            drop(keep);
+        // In a child process the bytes belong to the parent.
+        if self.shared().is_forked() {
+            return;
         }
+        let len = self.len();
+        // Pages that the kernel will not make writable again are not for anybody else either.
+        let usable = if self.is_changing() || len > ERASED_UNDER_LOCK {
+            // SAFETY: the bytes that were asked for; no slice outlives the block.
+            Some(unsafe { self.erase(len) })
+        } else {
+            None
+        };
+        let keep = self.shared().give_back(&self.place, || {
+            usable.unwrap_or_else(|| {
+                // SAFETY: as above, and not changing. The block is borrowed, its bytes are not.
+                trap::fill(unsafe { slice::from_raw_parts_mut(self.writable(), len) });
+                true
+            })
+        });
+        // The last block of an allocator that nobody else holds ends it here.
+        drop(keep);
     }
 }
+
+/// How many bytes are filled with traps while the lane is locked: fewer than what it costs to wait
+/// for these stores before the lock.
+const ERASED_UNDER_LOCK: usize = 1024;
 
 /// Bytes that can be written and not run: code in the making.
 ///
@@ -203,7 +229,7 @@ impl WritableBlock {
     /// the address at which the bytes are written.
     #[inline]
     pub fn address(&self) -> usize {
-        self.0.address
+        self.0.address()
     }
 
     /// How many bytes there are, as asked for.
@@ -223,9 +249,9 @@ impl WritableBlock {
     #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         let len = self.0.len();
-        // SAFETY: borrowed from `&mut self`; a writable block's pages are writable.
-        let bytes = unsafe { self.0.bytes_mut() };
-        bytes.get_mut(..len).unwrap_or(&mut [])
+        // SAFETY: the bytes that were asked for, borrowed from `&mut self`; the pages of a writable
+        // block are writable.
+        unsafe { self.0.bytes_mut(len) }
     }
 
     /// Lets the bytes run, for good. Every thread may call them as soon as this returns.
@@ -234,7 +260,7 @@ impl WritableBlock {
     ///
     /// The memory is given back. [`ExecError::Memory`] when the kernel refuses its part, which it
     /// has where pages change or caches need maintenance; [`ExecError::Forked`] in a child process.
-    #[inline]
+    #[inline(always)]
     pub fn publish(self) -> Result<ExecutableBlock, ExecError> {
         self.0.publish()
     }
@@ -250,7 +276,7 @@ impl ExecutableBlock {
     /// The address of the first byte.
     #[inline]
     pub fn address(&self) -> usize {
-        self.0.address
+        self.0.address()
     }
 
     /// How many bytes there are, as asked for.
@@ -263,7 +289,7 @@ impl ExecutableBlock {
     /// The first byte, good for reading and calling as long as the block lives.
     #[inline]
     pub fn as_ptr(&self) -> *const u8 {
-        ptr::with_exposed_provenance(self.0.address)
+        ptr::with_exposed_provenance(self.0.address())
     }
 
     /// Gives the memory back; the same as dropping it.
@@ -273,7 +299,7 @@ impl ExecutableBlock {
 
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "0x{:x} bytes at 0x{:x}", self.len, self.address)
+        write!(f, "0x{:x} bytes at 0x{:x}", self.len(), self.address())
     }
 }
 

@@ -53,9 +53,15 @@ impl Pages {
 impl PageBlock {
     /// Zeros everything it may hold.
     fn clear(&mut self) {
+        let capacity = self.capacity();
         // SAFETY: no slice is alive: this room makes them for one statement each, under the lock. A
         // new block is writable.
-        unsafe { self.block.bytes_mut() }.fill(0);
+        unsafe { self.block.bytes_mut(capacity) }.fill(0);
+    }
+
+    /// What it holds: whole pages.
+    fn capacity(&self) -> usize {
+        self.block.len().next_multiple_of(sys::page_size())
     }
 
     /// Sets what the address allows, and whether it may be called.
@@ -70,7 +76,7 @@ impl PageBlock {
             unsafe { self.block.protect(protection) }?;
             self.protection = protection;
         }
-        if may_run { self.block.announce() } else { Ok(()) }
+        if may_run { self.block.announce(self.capacity()) } else { Ok(()) }
     }
 
     /// Copies `bytes` to `offset`, where there is room for them.
@@ -80,9 +86,10 @@ impl PageBlock {
         if changes {
             self.protect(shared, Protection::ReadWrite)?;
         }
+        let capacity = self.capacity();
         // SAFETY: no slice is alive, as above; changing pages are writable now, and others always
         // are through their other view.
-        let all = unsafe { self.block.bytes_mut() };
+        let all = unsafe { self.block.bytes_mut(capacity) };
         if let Some(place) = all.get_mut(offset..).and_then(|from| from.get_mut(..bytes.len())) {
             place.copy_from_slice(bytes);
         }
@@ -90,6 +97,15 @@ impl PageBlock {
         // Code runs once it is written; what was made writable on purpose stays so.
         let runs = first && self.lane == CODE_PAGES;
         self.protect(shared, if runs { Protection::ReadExecute } else { before })
+    }
+}
+
+impl PageBlock {
+    /// Gives it back: the block fills with traps what was asked for, and this the rest.
+    fn end(mut self) {
+        let capacity = self.capacity();
+        // SAFETY: nobody knows the block any more, and it has whole pages.
+        unsafe { self.block.erase(capacity) };
     }
 }
 
@@ -144,7 +160,7 @@ impl CodeMemory {
     ) -> Result<usize, ExecError> {
         self.with_pages(address, bytes.len() as u64, |blocks| {
             let block = blocks.get_mut(&address)?;
-            let capacity = block.block.capacity();
+            let capacity = block.capacity();
             let len = bytes.len();
             let start = usize::try_from(offset).ok();
             let inside = start.filter(|start| start.checked_add(len).is_some_and(|e| e <= capacity));
@@ -172,7 +188,7 @@ impl CodeMemory {
     ) -> Result<(), ExecError> {
         self.with_pages(address, size, |blocks| {
             let block = blocks.get_mut(&address)?;
-            let (expected, capacity) = (block.block.len(), block.block.capacity());
+            let (expected, capacity) = (block.block.len(), block.capacity());
             if size != expected as u64 && size != capacity as u64 {
                 return Some(Err(ExecError::OtherSize { address, size, expected }));
             }
@@ -206,8 +222,8 @@ impl CodeMemory {
             }
             blocks.remove(&address).map(Ok)
         })?;
-        // Without the lock: erasing what is large takes time.
-        drop(freed);
+        // Without the lock, because erasing what is large takes time.
+        freed.end();
         Ok(())
     }
 

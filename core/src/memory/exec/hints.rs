@@ -15,19 +15,22 @@ pub(super) struct Spot {
     pub(super) unit: u32,
 }
 
-/// Lengths below 32 have a list each; above, each power of two has four.
+/// Lengths below this have a list each.
+pub(super) const EXACT: usize = 32;
+
+/// Above, each power of two has four lists.
 const LISTS: usize = 64;
 
 /// The list of runs of `len` units. Every run of a later list is longer.
-#[inline]
+#[inline(always)]
 fn list_of(len: usize) -> usize {
     let Some(power @ 5..) = len.checked_ilog2() else { return len };
     let quarter = len >> (power - 2) & 3;
-    (32 + (power as usize - 5) * 4 + quarter).min(LISTS - 1)
+    (EXACT + (power as usize - 5) * 4 + quarter).min(LISTS - 1)
 }
 
-/// How many hints are kept: 12 KiB.
-const HINTS: usize = 1024;
+/// How many hints are kept: 24 KiB.
+const HINTS: usize = 2048;
 
 /// How many runs of a list of several lengths are looked at before a longer one is taken.
 const PATIENCE: usize = 8;
@@ -71,6 +74,11 @@ impl Hints {
         self.spare = NONE;
     }
 
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
     /// The bytes that they take.
     pub(super) fn footprint(&self) -> usize {
         self.nodes.capacity() * size_of::<Hint>()
@@ -103,7 +111,7 @@ impl Hints {
     pub(super) fn pop(&mut self, len: usize, fits: impl Fn(Spot) -> bool) -> Option<Spot> {
         let own = list_of(len);
         let mut longer = self.filled >> own << own;
-        if own >= 32 {
+        if own >= EXACT {
             if let Some(spot) = self.unlink_fitting(own, fits) {
                 return Some(spot);
             }
@@ -112,7 +120,14 @@ impl Hints {
         if longer == 0 { None } else { self.unlink_first(longer.trailing_zeros() as usize) }
     }
 
-    #[inline]
+    /// Takes out the latest hint for a run of exactly `len` units, fewer than [`EXACT`].
+    #[inline(always)]
+    pub(super) fn pop_exact(&mut self, len: usize) -> Option<Spot> {
+        let list = list_of(len);
+        if self.filled >> list & 1 == 0 { None } else { self.unlink_first(list) }
+    }
+
+    #[inline(always)]
     fn unlink_first(&mut self, list: usize) -> Option<Spot> {
         self.unlink(list, NONE)
     }
@@ -132,7 +147,7 @@ impl Hints {
     }
 
     /// Takes out the hint behind node `before`, or the first of the list.
-    #[inline]
+    #[inline(always)]
     fn unlink(&mut self, list: usize, before: u16) -> Option<Spot> {
         let taken = match self.nodes.get(usize::from(before)) {
             Some(node) => node.next,

@@ -5,38 +5,42 @@
 //! the latest chunk, only lead there.
 //!
 //! A freed block is not free at once. It waits, filled with traps, until there are some of them;
-//! then all cores are brought in step, once for all, and the blocks join what is free. So no core
-//! can hold an instruction of what was there before, which the architectures ask for, and at 0.4 us
-//! for 512 blocks it costs next to nothing.
+//! then all cores are brought in step, once for all. So no core can hold an instruction of what was
+//! there before, which the architectures ask for, and at 0.4 us for 512 blocks it costs next to
+//! nothing. After that a small block is ready for the next one of its size. Ready blocks join what
+//! is free, and free neighbours each other, when there are many of them or no other room is left.
 #![allow(unsafe_code)]
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroUsize;
 use core::ops::Range;
-use core::ptr::NonNull;
 
 use super::super::placement::{self, Placement};
 use super::super::{icache, sys};
-use super::arena::{Arena, Kind, Owner};
+use super::arena::{Arena, Kind, Owner, SLAB};
 use super::arenas::Arenas;
 use super::audit::{Ledger, Ring};
 use super::error::ExecError;
-use super::hints::{Hints, Spot};
-use super::runs::{Run, RunMap};
+use super::hints::{EXACT, Hints, Spot};
+use super::runs::RunMap;
 
 /// Bytes of a chunk: large enough that what is lost at its end does not count, small enough that a
 /// lane which needs little does not hold much.
 pub(super) const CHUNK: usize = 256 << 10;
 
-/// Blocks above this size have a chunk of their own.
-const LARGEST_SHARED: usize = CHUNK / 8;
+/// Bytes of the first chunk of a lane, whose records are small as well.
+const FIRST_CHUNK: usize = 64 << 10;
 
-/// The fewest and the most bytes that get memory at once. A new lane begins with little, so that the
-/// first function of a process does not pay for others.
-const WARM: Range<usize> = 16 << 10..128 << 10;
+/// Blocks above this size have a chunk of their own.
+const LARGEST_SHARED: usize = 32 << 10;
+
+/// The most bytes that get memory at once. A chunk begins with one page and doubles what it has, so
+/// that the first function of a process does not pay for others.
+const MOST_WARMED: usize = 128 << 10;
 
 /// How many freed blocks wait at most, and how many bytes.
-const WAITING: (usize, usize) = (512, 256 << 10);
+const WAITING: (usize, usize) = (2048, 512 << 10);
 
 /// How many make it worth bringing the cores in step before new memory is taken.
 const WORTH_A_BARRIER: usize = 64;
@@ -52,6 +56,8 @@ struct Chunk {
     bytes: usize,
     /// The logarithm of the bytes in a unit.
     shift: u32,
+    /// How far above it is written.
+    writable_offset: usize,
     map: RunMap,
     /// No free run is longer.
     longest: usize,
@@ -66,15 +72,21 @@ impl Chunk {
         self.address + (units.start << self.shift)..self.address + (units.end << self.shift)
     }
 
-    /// Where `need` fits into the free run that begins at `unit`.
+    /// The free run that begins at `unit`, and where `need` fits into it.
     #[inline]
-    fn fit(&self, unit: usize, need: &Need) -> Option<Range<usize>> {
+    fn fit(&self, unit: usize, need: &Need) -> Option<(Range<usize>, Range<usize>)> {
         let run = self.map.run_at(unit).filter(|run| !run.taken)?.units;
         let address = self.address + (run.start << self.shift);
-        let skipped = (address.next_multiple_of(need.alignment) - address) >> self.shift;
-        let start = run.start + skipped;
-        let end = start.checked_add(need.units)?;
-        (end <= run.end).then_some(start..end)
+        let aligned = (address + (need.alignment - 1)) & !(need.alignment - 1);
+        let start = run.start + ((aligned - address) >> self.shift);
+        let end = start + need.units;
+        (end <= run.end).then_some((run, start..end))
+    }
+
+    #[inline(always)]
+    fn found(&self, spot: Spot, units: usize) -> Option<Found> {
+        let address = NonZeroUsize::new(self.address + ((spot.unit as usize) << self.shift))?;
+        Some(Found { address, at: At::new(spot, units, self.writable_offset) })
     }
 
     /// The first free run that has room for `need`; what there is no room in is noted.
@@ -107,15 +119,67 @@ pub(super) struct Need {
     pub(super) shift: u32,
     pub(super) kind: Kind,
     pub(super) placement: Placement,
+    /// May share a chunk, anywhere.
+    pub(super) is_ordinary: bool,
 }
 
-/// A place that was found and taken.
+impl Need {
+    pub(super) fn new(
+        capacity: usize,
+        alignment: usize,
+        shift: u32,
+        kind: Kind,
+        placement: Placement,
+    ) -> Self {
+        let is_ordinary = capacity <= LARGEST_SHARED && placement == Placement::Anywhere;
+        let units = capacity >> shift;
+        Self { capacity, units, alignment, shift, kind, placement, is_ordinary }
+    }
+}
+
+/// For what cannot happen: a place that was just found is not there.
+const NOWHERE: ExecError = ExecError::NoRoomForRecords;
+
+/// A place that was found and taken: two words, so that it travels in registers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
-    pub(super) spot: Spot,
-    pub(super) address: usize,
-    /// Where it is written; the same bytes as at `address`.
-    pub(super) writable: NonNull<u8>,
+    pub(super) address: NonZeroUsize,
+    pub(super) at: At,
+}
+
+/// Where the records of a place are, and where its bytes are written, in one word.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At(u64);
+
+impl At {
+    /// From the lowest bit: 16 of the slot; 16 of the writable offset in slabs; 8 of the number of
+    /// units, or 0 for [`EXACT`] and more; 24 of the first unit.
+    #[inline]
+    fn new(spot: Spot, units: usize, writable_offset: usize) -> Self {
+        // At most LARGEST and a guard, which is less than 2^16 slabs.
+        let slabs = (writable_offset / SLAB) as u64;
+        let units = if units < EXACT { units as u64 } else { 0 };
+        // A chunk has 2^15 units, or as many as LARGEST has half pages: 2^19.
+        Self(u64::from(spot.slot) | slabs << 16 | units << 32 | u64::from(spot.unit) << 40)
+    }
+
+    #[inline]
+    pub(super) fn spot(self) -> Spot {
+        // The parts as they were put together.
+        Spot { slot: self.0 as u16, unit: (self.0 >> 40) as u32 }
+    }
+
+    /// The number of units, or 0 when there are many.
+    #[inline]
+    fn few_units(self) -> usize {
+        (self.0 >> 32 & 0xff) as usize
+    }
+
+    /// How far above its address a byte is written.
+    #[inline]
+    pub(super) fn writable_offset(self) -> usize {
+        (self.0 >> 16 & 0xffff) as usize * SLAB
+    }
 }
 
 /// What is known of the block or the gap around an address.
@@ -132,17 +196,16 @@ pub(super) struct Lane {
     /// Slots of `chunks` that are not in use.
     vacant: Vec<u16>,
     hints: Hints,
+    /// Blocks that any other of their size may have at once. The maps know them as taken.
+    ready: Hints,
     /// The beginning of the free end of the latest chunk.
     frontier: Option<Spot>,
     /// Free runs that no hint leads to, at most.
     unknown: usize,
-    waiting: Vec<Spot>,
+    waiting: Vec<At>,
     waiting_bytes: usize,
     pub(super) ledger: Ledger,
     pub(super) events: Ring,
-    /// What this lane may still give out before it asks the ceiling.
-    pub(super) bytes_left: u64,
-    pub(super) blocks_left: u64,
 }
 
 impl Lane {
@@ -152,94 +215,139 @@ impl Lane {
             chunks: Vec::new(),
             vacant: Vec::new(),
             hints: Hints::new(),
+            ready: Hints::new(),
             frontier: None,
             unknown: 0,
             waiting: Vec::new(),
             waiting_bytes: 0,
-            ledger: Ledger {
-                live_bytes: 0,
-                live_blocks: 0,
-                peak_bytes: 0,
-                peak_blocks: 0,
-                allocations: 0,
-                publications: 0,
-                frees: 0,
-                refusals: 0,
-            },
+            ledger: Ledger::new(),
             events: Ring::new(number),
-            bytes_left: 0,
-            blocks_left: 0,
         }
     }
 
-    /// Takes a place for a block. Its bytes hold traps.
-    #[inline]
+    /// Takes a place for a block, whatever it costs. Its bytes hold traps.
     pub(super) fn take(&mut self, need: &Need, arenas: &Arenas) -> Result<Found, ExecError> {
-        if need.placement == Placement::Anywhere
-            && need.capacity <= LARGEST_SHARED
-            && let Some(spot) = self.known(need)
-        {
-            return self.take_at(spot, need);
+        match self.take_quickly(need) {
+            Some(found) => Ok(found),
+            None => self.take_elsewhere(need, arenas),
         }
-        self.take_elsewhere(need, arenas)
     }
 
-    /// A free run with room for `need`, by hints or at the frontier.
-    #[inline]
-    fn known(&mut self, need: &Need) -> Option<Spot> {
-        let chunks = &self.chunks;
-        let fits = |spot: Spot| fits(chunks, spot, need);
-        while let Some(spot) = self.hints.pop(need.units, fits) {
-            if fits(spot) {
-                return Some(spot);
-            }
-            self.unknown += 1;
+    /// Takes a place for a block if one is at hand.
+    #[inline(always)]
+    pub(super) fn take_quickly(&mut self, need: &Need) -> Option<Found> {
+        if !need.is_ordinary {
+            return None;
         }
-        self.frontier.filter(|&spot| fits(spot))
+        if let Some(found) = self.take_ready(need) {
+            return Some(found);
+        }
+        self.take_known(need)
+    }
+
+    /// A block of the same size that was freed.
+    #[inline(always)]
+    fn take_ready(&mut self, need: &Need) -> Option<Found> {
+        let spot = self.ready.pop_exact(need.units)?;
+        let found = self.chunks.get(usize::from(spot.slot))?.as_ref()?.found(spot, need.units)?;
+        if found.address.get() & (need.alignment - 1) == 0 {
+            return Some(found);
+        }
+        self.release(spot, None);
+        None
+    }
+
+    /// A place in a free run that the hints know, or at the frontier, that has memory.
+    #[inline]
+    fn take_known(&mut self, need: &Need) -> Option<Found> {
+        if !self.hints.is_empty()
+            && let Some(found) = self.take_hinted(need)
+        {
+            return Some(found);
+        }
+        self.take_at(self.frontier?, need, false).unwrap_or(None)
+    }
+
+    fn take_hinted(&mut self, need: &Need) -> Option<Found> {
+        loop {
+            let chunks = &self.chunks;
+            let fits = |spot: Spot| {
+                let chunk = chunks.get(usize::from(spot.slot)).and_then(Option::as_ref);
+                chunk.is_some_and(|chunk| chunk.fit(spot.unit as usize, need).is_some())
+            };
+            let spot = self.hints.pop(need.units, fits)?;
+            if let Ok(Some(found)) = self.take_at(spot, need, false) {
+                return Some(found);
+            }
+            let chunk = self.chunks.get(usize::from(spot.slot)).and_then(Option::as_ref);
+            let run = chunk.and_then(|chunk| chunk.map.run_at(spot.unit as usize));
+            if run.is_some_and(|run| !run.taken) {
+                // Too short once it is aligned. Otherwise the hint was out of date.
+                self.unknown += 1;
+            }
+        }
     }
 
     #[cold]
+    #[inline(never)]
     fn take_elsewhere(&mut self, need: &Need, arenas: &Arenas) -> Result<Found, ExecError> {
         if need.capacity > LARGEST_SHARED {
-            let spot = self.own_chunk(need, arenas)?;
-            return self.take_at(spot, need);
+            return self.take_chunk(need, arenas);
         }
         if self.waiting.len() >= WORTH_A_BARRIER {
             self.end_waiting(arenas);
+            if let Some(found) = self.take_quickly(need) {
+                return Ok(found);
+            }
         }
-        if let Some(spot) = self.searched(need, self.unknown >= UNKNOWN) {
-            return self.take_at(spot, need);
+        if need.is_ordinary
+            && let Some(frontier) = self.frontier
+            && let Some(found) = self.take_at(frontier, need, true)?
+        {
+            return Ok(found);
         }
-        let spot = match self.new_chunk(CHUNK, need, arenas) {
+        self.empty_ready(arenas);
+        if let Some(found) = self.take_searched(need, self.unknown >= UNKNOWN)? {
+            return Ok(found);
+        }
+        let bytes = if self.chunks.is_empty() { FIRST_CHUNK } else { CHUNK };
+        let spot = match self.new_chunk(bytes, need, arenas) {
             Ok(slot) => Spot { slot, unit: 0 },
             Err(error) => {
                 // No memory but what is waiting or forgotten.
                 self.end_waiting(arenas);
-                self.searched(need, true).ok_or(error)?
+                self.empty_ready(arenas);
+                return self.take_searched(need, true)?.ok_or(error);
             }
         };
-        self.take_at(spot, need)
+        self.take_at(spot, need, true)?.ok_or(NOWHERE)
     }
 
     /// A free run with room for `need` where it is wanted; `all` to look through every chunk.
-    fn searched(&mut self, need: &Need, all: bool) -> Option<Spot> {
+    fn take_searched(&mut self, need: &Need, all: bool) -> Result<Option<Found>, ExecError> {
         if need.placement == Placement::Anywhere {
             if all {
                 self.renew_hints();
             }
-            return self.known(need).or_else(|| if all { self.search(need) } else { None });
+            if let Some(found) = self.take_known(need) {
+                return Ok(Some(found));
+            }
         }
-        self.search(need)
+        match self.search(need, all) {
+            Some(spot) => self.take_at(spot, need, true),
+            None => Ok(None),
+        }
     }
 
-    fn search(&mut self, need: &Need) -> Option<Spot> {
+    fn search(&mut self, need: &Need, all: bool) -> Option<Spot> {
+        if need.placement == Placement::Anywhere && !all {
+            return None;
+        }
         let window = placement::window(need.placement);
         for (slot, chunk) in (0..).zip(&mut self.chunks) {
-            let Some(chunk) = chunk else { continue };
+            let Some(chunk) = chunk.as_mut().filter(|chunk| !chunk.own) else { continue };
             let inside = window.start <= chunk.address && chunk.address + chunk.bytes <= window.end;
-            if inside && chunk.arena.kind() == need.kind
-                && let Some(unit) = chunk.search(need)
-            {
+            if inside && let Some(unit) = chunk.search(need) {
                 return Some(Spot { slot, unit: unit as u32 });
             }
         }
@@ -263,38 +371,50 @@ impl Lane {
         }
     }
 
-    fn own_chunk(&mut self, need: &Need, arenas: &Arenas) -> Result<Spot, ExecError> {
+    /// A chunk for one block.
+    fn take_chunk(&mut self, need: &Need, arenas: &Arenas) -> Result<Found, ExecError> {
         // What waits may be as large as what is wanted.
         if self.waiting_bytes >= need.capacity {
             self.end_waiting(arenas);
         }
         let page = sys::page_size();
-        let bytes = need.capacity.next_multiple_of(page);
+        let capacity = need.capacity.next_multiple_of(page);
         // Half pages, so that a block of a single page has a unit for its flag.
-        let need = Need { shift: page.ilog2() - 1, ..*need };
-        let slot = self.new_chunk(bytes, &need, arenas)?;
+        let shift = page.ilog2() - 1;
+        let need = Need { capacity, units: capacity >> shift, shift, ..*need };
+        let slot = self.new_chunk(capacity, &need, arenas)?;
         if let Some(chunk) = self.chunk_mut(slot) {
             chunk.own = true;
         }
-        Ok(Spot { slot, unit: 0 })
+        let taken = self.take_at(Spot { slot, unit: 0 }, &need, true);
+        if !matches!(taken, Ok(Some(_))) {
+            self.remove_chunk(slot, arenas);
+        }
+        taken?.ok_or(NOWHERE)
     }
 
     fn new_chunk(&mut self, bytes: usize, need: &Need, arenas: &Arenas) -> Result<u16, ExecError> {
         let map = RunMap::new(bytes >> need.shift).ok_or(ExecError::NoRoomForRecords)?;
         let slot = self.vacant_slot()?;
         let owner = Owner { lane: self.number, slot };
-        let (arena, address) = arenas.take(bytes, owner, need.kind, need.placement)?;
+        let (arena, address, warm) = arenas.take(bytes, owner, need.kind, need.placement)?;
         let longest = map.len();
         let shift = need.shift;
+        let writable_offset = arena.writable_offset();
+        let own = false;
         let chunk =
-            Chunk { arena, address, bytes, shift, map, longest, warm: 0, own: false };
+            Chunk { arena, address, bytes, shift, writable_offset, map, longest, warm, own };
         self.vacant.pop();
         if let Some(place) = self.chunks.get_mut(usize::from(slot)) {
             *place = Some(chunk);
         }
-        if need.placement == Placement::Anywhere && bytes == CHUNK {
-            self.hint(self.frontier);
-            self.frontier = Some(Spot { slot, unit: 0 });
+        if need.is_ordinary {
+            if let Some(frontier) = self.frontier.replace(Spot { slot, unit: 0 })
+                && let Some(chunk) = self.chunk_mut(frontier.slot)
+                && let Some(run) = chunk.map.run_at(frontier.unit as usize)
+            {
+                self.hint(run.units.len(), frontier);
+            }
         } else {
             self.unknown += 1;
         }
@@ -312,47 +432,50 @@ impl Lane {
         self.vacant.try_reserve(self.chunks.len() + 1).map_err(no_room)?;
         self.waiting.try_reserve(WAITING.0.saturating_sub(self.waiting.len())).map_err(no_room)?;
         self.hints.reserve();
+        self.ready.reserve();
         self.chunks.push(None);
         self.vacant.push(slot);
         Ok(slot)
     }
 
-    /// Takes the place that `known` or `searched` found.
+    /// Takes a place in the free run that begins at `spot`, if there is such a run with room; `warm`
+    /// to have memory for it if there is none yet.
     #[inline]
-    fn take_at(&mut self, spot: Spot, need: &Need) -> Result<Found, ExecError> {
-        let nowhere = ExecError::NoRoomForRecords;
-        let chunk = self.chunk_mut(spot.slot).ok_or(nowhere)?;
-        let need = &Need { units: need.capacity.div_ceil(1 << chunk.shift), ..*need };
-        let start = spot.unit as usize;
-        let units = chunk.fit(start, need).ok_or(nowhere)?;
-        let range = chunk.range(&units);
-        if range.end - chunk.address > chunk.warm {
-            chunk.warm_up_to(range.end - chunk.address)?;
+    fn take_at(
+        &mut self,
+        spot: Spot,
+        need: &Need,
+        warm: bool,
+    ) -> Result<Option<Found>, ExecError> {
+        let Some(chunk) = self.chunk_mut(spot.slot) else { return Ok(None) };
+        let Some((run, units)) = chunk.fit(spot.unit as usize, need) else { return Ok(None) };
+        let end = units.end << chunk.shift;
+        if end > chunk.warm {
+            if !warm {
+                return Ok(None);
+            }
+            chunk.warm_up_to(end)?;
         }
-        let writable = chunk.arena.writable(&range).ok_or(nowhere)?;
-        let left = chunk.map.take(start, units.clone()).ok_or(nowhere)?;
+        let taken = Spot { unit: units.start as u32, ..spot };
+        let found = chunk.found(taken, units.len());
+        let before = units.start - run.start;
+        let Some(left) = chunk.map.take(run, units) else { return Ok(None) };
+        let behind = Spot { unit: left.start as u32, ..spot };
         if self.frontier == Some(spot) {
-            self.frontier =
-                (!left.is_empty()).then_some(Spot { unit: left.start as u32, ..spot });
+            self.frontier = (!left.is_empty()).then_some(behind);
         } else if !left.is_empty() {
-            self.hint(Some(Spot { unit: left.start as u32, ..spot }));
+            self.hint(left.len(), behind);
         }
-        if units.start != start {
-            self.hint(Some(spot));
+        if before > 0 {
+            self.hint(before, spot);
         }
-        let spot = Spot { unit: units.start as u32, ..spot };
-        Ok(Found { spot, address: range.start, writable })
+        Ok(found)
     }
 
     /// Remembers a free run.
     #[inline]
-    fn hint(&mut self, spot: Option<Spot>) {
-        let Some(spot) = spot else { return };
-        let chunk = self.chunks.get(usize::from(spot.slot)).and_then(Option::as_ref);
-        let run = chunk.and_then(|chunk| chunk.map.run_at(spot.unit as usize));
-        if let Some(Run { units, taken: false }) = run
-            && !self.hints.push(units.len(), spot)
-        {
+    fn hint(&mut self, len: usize, spot: Spot) {
+        if !self.hints.push(len, spot) {
             self.unknown += 1;
         }
     }
@@ -385,56 +508,69 @@ impl Lane {
         Some(Around { range: chunk.range(&run.units), taken: run.taken, published })
     }
 
-    /// Takes back the block of `capacity` bytes at `spot`, whose bytes hold traps.
+    /// Takes back a block of `len` bytes, which hold traps and may not be called any more.
     #[inline]
-    pub(super) fn give_back(&mut self, spot: Spot, capacity: usize, arenas: &Arenas) {
-        self.set_published(spot, false);
+    pub(super) fn give_back(&mut self, at: At, len: usize, arenas: &Arenas) {
         if self.waiting.len() >= WAITING.0 || self.waiting_bytes >= WAITING.1 {
             self.end_waiting(arenas);
         }
         // `vacant_slot` made room for as many as may wait. If the kernel would not bring the cores
         // in step and there is no room for more either, the block is not used again.
         if self.waiting.len() < self.waiting.capacity() || self.waiting.try_reserve(1).is_ok() {
-            self.waiting.push(spot);
-            self.waiting_bytes += capacity;
+            self.waiting.push(at);
+            self.waiting_bytes += len;
         }
     }
 
-    /// Brings all cores in step and frees what waits for it; if the kernel will not, it waits on.
+    /// Brings all cores in step and makes ready or free what waits for it; if the kernel will not,
+    /// it waits on.
+    #[cold]
+    #[inline(never)]
     fn end_waiting(&mut self, arenas: &Arenas) {
         if self.waiting.is_empty() || icache::empty_pipelines().is_err() {
             return;
         }
         self.waiting_bytes = 0;
         let mut waiting = core::mem::take(&mut self.waiting);
-        for spot in waiting.drain(..) {
-            self.release(spot, arenas);
+        for at in waiting.drain(..) {
+            let units = at.few_units();
+            if units == 0 || !self.ready.push(units, at.spot()) {
+                self.release(at.spot(), Some(arenas));
+            }
         }
         self.waiting = waiting;
     }
 
-    #[inline]
-    fn release(&mut self, spot: Spot, arenas: &Arenas) {
+    /// Frees what is ready.
+    fn empty_ready(&mut self, arenas: &Arenas) {
+        while let Some(spot) = self.ready.pop(1, |_| true) {
+            self.release(spot, Some(arenas));
+        }
+    }
+
+    /// Frees a block that no core can hold any more. A chunk that is empty then goes back to
+    /// `arenas`, if they are at hand.
+    fn release(&mut self, spot: Spot, arenas: Option<&Arenas>) {
         let frontier = self.frontier;
         let Some(chunk) = self.chunk_mut(spot.slot) else { return };
         let Some(run) = chunk.map.release(spot.unit as usize) else { return };
-        if chunk.own {
-            return self.remove_chunk(spot.slot, arenas);
-        }
-        chunk.longest = chunk.longest.max(run.len());
         let start = Spot { unit: run.start as u32, ..spot };
         let empty = chunk.is_empty();
+        chunk.longest = chunk.longest.max(run.len());
+        if chunk.own {
+            // Without arenas there are only blocks that shared a chunk.
+            arenas.into_iter().for_each(|arenas| self.remove_chunk(spot.slot, arenas));
+            return;
+        }
         let is_frontier = match frontier {
             Some(at) => at.slot == spot.slot && run.contains(&(at.unit as usize)),
             None => empty,
         };
-        if is_frontier {
-            self.frontier = Some(start);
-        } else if empty {
+        match arenas {
+            _ if is_frontier => self.frontier = Some(start),
             // The frontier is room enough to keep.
-            self.remove_chunk(spot.slot, arenas);
-        } else if !self.hints.push(run.len(), start) {
-            self.unknown += 1;
+            Some(arenas) if empty => self.remove_chunk(spot.slot, arenas),
+            _ => self.hint(run.len(), start),
         }
     }
 
@@ -443,13 +579,14 @@ impl Lane {
         if let Some(chunk) = chunk {
             // `vacant_slot` made room for every slot.
             self.vacant.push(slot);
-            arenas.give_back(chunk.arena, chunk.address);
+            arenas.give_back(chunk.arena, chunk.address, chunk.warm);
         }
     }
 
     /// Gives back every chunk that holds no live block.
     pub(super) fn trim(&mut self, arenas: &Arenas) {
         self.end_waiting(arenas);
+        self.empty_ready(arenas);
         for slot in 0..self.chunks.len() as u16 {
             if self.chunk_mut(slot).is_some_and(|chunk| chunk.is_empty()) {
                 self.frontier = self.frontier.filter(|frontier| frontier.slot != slot);
@@ -465,8 +602,8 @@ impl Lane {
         let maps: usize = chunks.map(|chunk| chunk.map.footprint()).sum();
         let lists = self.chunks.capacity() * size_of::<Option<Chunk>>()
             + self.vacant.capacity() * size_of::<u16>()
-            + self.waiting.capacity() * size_of::<Spot>();
-        (warm, maps + lists + self.hints.footprint() + self.events.footprint())
+            + self.waiting.capacity() * size_of::<At>();
+        (warm, maps + lists + self.hints.footprint() + self.ready.footprint() + self.events.footprint())
     }
 }
 
@@ -474,7 +611,7 @@ impl Chunk {
     /// Gives memory to the bytes up to `end` and some more.
     #[cold]
     fn warm_up_to(&mut self, end: usize) -> Result<(), ExecError> {
-        let step = self.warm.clamp(WARM.start, WARM.end);
+        let step = self.warm.clamp(sys::page_size(), MOST_WARMED);
         let target = end.max(self.warm + step).next_multiple_of(sys::page_size()).min(self.bytes);
         let target = if self.own { self.bytes } else { target };
         let cold = self.address + self.warm..self.address + target;
@@ -484,10 +621,4 @@ impl Chunk {
         self.warm = target;
         Ok(())
     }
-}
-
-#[inline]
-fn fits(chunks: &[Option<Chunk>], spot: Spot, need: &Need) -> bool {
-    let chunk = chunks.get(usize::from(spot.slot)).and_then(Option::as_ref);
-    chunk.is_some_and(|chunk| chunk.fit(spot.unit as usize, need).is_some())
 }

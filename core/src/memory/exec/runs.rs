@@ -100,26 +100,26 @@ impl RunMap {
             .map(|run| run.units)
     }
 
-    /// Takes `units` out of the free run that begins at `free_start`. What is left of it, in front
-    /// and behind, stays free.
-    ///
-    /// Returns where what is left behind begins, or `None` when nothing was taken because the units
-    /// do not lie in that run.
+    /// Takes `units` out of the free run `from`. What is left of it, in front and behind, stays free.
+    /// Returns what is left behind, or `None` when nothing was taken because `from` is no free run or
+    /// `units` do not lie in it.
     #[inline]
-    pub(super) fn take(&mut self, free_start: usize, units: Range<usize>) -> Option<Range<usize>> {
-        let run = self.run_at(free_start).filter(|run| !run.taken)?.units;
-        if units.is_empty() || units.start < run.start || units.end > run.end {
+    pub(super) fn take(&mut self, from: Range<usize>, units: Range<usize>) -> Option<Range<usize>> {
+        let word = *self.words.get(from.start / WORD)?;
+        let free = word.start & !word.mark & bit(from.start) != 0;
+        if !free || units.is_empty() || units.start < from.start || units.end > from.end {
             return None;
         }
-        if units.start != run.start {
+        debug_assert_eq!(self.run_at(from.start).map(|run| run.units), Some(from.clone()));
+        if units.start != from.start {
             self.set_start(units.start);
         }
         self.change(units.start, |word| word.mark |= bit(units.start));
-        if units.end != run.end {
+        if units.end != from.end {
             self.set_start(units.end);
         }
         self.free -= units.len();
-        Some(units.end..run.end)
+        Some(units.end..from.end)
     }
 
     /// Frees the taken run that begins at `start` and joins it with free neighbours. Returns the
@@ -356,7 +356,8 @@ mod tests {
                 _ => {
                     let start = near + if random(3) == 0 { random(4) } else { 0 };
                     let units = start..start + random(largest);
-                    assert_eq!(map.take(near, units.clone()), naive.take(near, units));
+                    let from = map.run_at(near).map_or(0..0, |run| run.units);
+                    assert_eq!(map.take(from, units.clone()), naive.take(near, units));
                 }
             }
             if step % 16 == 0 || step + 1 == steps {
@@ -384,7 +385,7 @@ mod tests {
     fn a_run_as_long_as_the_map_is_found_from_both_ends() {
         let len = 300_000;
         let mut map = RunMap::new(len).unwrap();
-        assert_eq!(map.take(0, 0..len), Some(len..len));
+        assert_eq!(map.take(0..len, 0..len), Some(len..len));
         assert_eq!(map.run_around(len - 1), Some(Run { units: 0..len, taken: true }));
         assert_eq!(map.release(1), None);
         assert_eq!(map.release(0), Some(0..len));

@@ -6,7 +6,6 @@
 use alloc::sync::Arc;
 use core::array;
 use core::ops::{Deref, DerefMut};
-use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
@@ -20,12 +19,12 @@ use super::block::{Block, Place};
 use super::by_address::Pages;
 use super::error::ExecError;
 use super::hints::Spot;
-use super::lane::{Around, Lane, Need};
+use super::lane::{Around, Found, Lane, Need};
 use super::lock::{Guard, Lock, Patience};
-use super::{CodeMemoryOptions, Request, core_number};
+use super::{CodeMemoryOptions, Request};
 
 /// Lanes for blocks of bytes. More cores than that share them.
-const LANES: u16 = 32;
+const LANES: u16 = 16;
 
 /// The lane of pages for code, known by address.
 pub(super) const CODE_PAGES: u16 = LANES;
@@ -76,13 +75,13 @@ pub(super) struct Shared {
     peak_bytes: AtomicU64,
     peak_blocks: AtomicU64,
     pub(super) pages: Lock<Pages>,
-    has_rdpid: bool,
+    audit: bool,
     process: i32,
 }
 
 impl Shared {
     pub(super) fn new(options: CodeMemoryOptions) -> Self {
-        let CodeMemoryOptions { ceiling_bytes, ceiling_blocks, arena_bytes, placement } = options;
+        let CodeMemoryOptions { ceiling_bytes, ceiling_blocks, arena_bytes, placement, audit } = options;
         Self {
             lanes: array::from_fn(|number| {
                 // At most ALL_LANES.
@@ -95,7 +94,7 @@ impl Shared {
             peak_bytes: AtomicU64::new(0),
             peak_blocks: AtomicU64::new(0),
             pages: Lock::new(Pages::new()),
-            has_rdpid: core_number::has_rdpid(),
+            audit,
             process: sys::process_id(),
         }
     }
@@ -104,7 +103,7 @@ impl Shared {
     #[inline]
     pub(super) fn lane(&self) -> u16 {
         // Below LANES.
-        (core_number::current(self.has_rdpid) % usize::from(LANES)) as u16
+        (sys::core_number() % usize::from(LANES)) as u16
     }
 
     /// Locks a lane of this process.
@@ -155,63 +154,84 @@ impl Shared {
         self.arenas.forked()
     }
 
-    /// Takes a block out of `lane`.
-    #[inline]
+    /// Takes a block out of a lane.
+    #[inline(always)]
     pub(super) fn allocate(
         self: &Arc<Self>,
         number: u16,
         wanted: Kind,
         request: Request,
     ) -> Result<Block, ExecError> {
-        let result = self.try_allocate(number, wanted, request);
-        if let Err(error) = result {
-            self.refuse(number, error, 0, request.size as u64);
-        }
-        result
+        let found = match self.take_quickly(number, wanted, request) {
+            Some(found) => found,
+            None => self.take(number, wanted, request)?,
+        };
+        // The size is at most LARGEST, which fits.
+        // SAFETY: just taken and counted; the lane filled the bytes with traps, through the view in
+        // which they are writable.
+        Ok(unsafe { Block::new(self, found, request.size as u32, number) })
     }
 
-    #[inline]
-    fn try_allocate(
+    /// What `take` does when nothing is in its way. Nothing is done when it returns `None`.
+    #[inline(never)]
+    fn take_quickly(&self, number: u16, wanted: Kind, request: Request) -> Option<Found> {
+        if wanted != Kind::Sealed || !self.arenas.is_mapped_twice() {
+            return None;
+        }
+        let need = Self::need_of_bytes(request)?;
+        let Padded(lock) = self.lanes.get(usize::from(number))?;
+        let mut lane = lock.try_lock()?;
+        // A lane that keeps nothing needs a handle for that.
+        if self.arenas.forked()
+            || !lane.ledger.has_leave(request.size as u64)
+            || lane.keep.is_none()
+        {
+            return None;
+        }
+        let found = lane.take_quickly(&need)?;
+        self.note_allocation(&mut lane, found, request.size);
+        Some(found)
+    }
+
+    /// Takes a place for a block.
+    #[cold]
+    fn take(
         self: &Arc<Self>,
         number: u16,
         wanted: Kind,
         request: Request,
-    ) -> Result<Block, ExecError> {
+    ) -> Result<Found, ExecError> {
+        let result = self.try_take(number, wanted, request);
+        result.inspect_err(|&error| self.refuse(number, error, 0, request.size as u64))
+    }
+
+    fn try_take(
+        self: &Arc<Self>,
+        number: u16,
+        wanted: Kind,
+        request: Request,
+    ) -> Result<Found, ExecError> {
         let need = self.need(wanted, request)?;
-        let len = request.size;
         let mut lane = self.lock(number)?;
-        if lane.bytes_left < len as u64 || lane.blocks_left == 0 {
+        if !lane.ledger.has_leave(request.size as u64) {
             drop(lane);
-            lane = self.lock_with_leave(number, len)?;
+            lane = self.lock_with_leave(number, request.size)?;
         }
-        let Kept { lane: here, keep } = &mut *lane;
-        let found = here.take(&need, &self.arenas)?;
-        here.bytes_left -= len as u64;
-        here.blocks_left -= 1;
-        here.ledger.allocate(len);
-        here.events.note(Action::Allocate, found.address, len as u64);
-        if keep.is_none() {
-            *keep = Some(Arc::clone(self));
+        let found = lane.take(&need, &self.arenas)?;
+        self.note_allocation(&mut lane, found, request.size);
+        lane.keep.get_or_insert_with(|| Arc::clone(self));
+        Ok(found)
+    }
+
+    #[inline(always)]
+    fn note_allocation(&self, lane: &mut Lane, found: Found, len: usize) {
+        lane.ledger.allocate(len as u64);
+        if self.audit {
+            lane.events.note(Action::Allocate, found.address.get(), len as u64);
         }
-        drop(lane);
-        let place = Place {
-            shared: NonNull::from_ref(&**self),
-            writable: found.writable,
-            address: found.address,
-            // At most LARGEST, which fits.
-            len: len as u32,
-            capacity: need.capacity as u32,
-            spot: found.spot,
-            lane: number,
-            changing: need.kind == Kind::Changing,
-        };
-        // SAFETY: just taken and counted; the lane filled the bytes with traps, through the view in
-        // which they are writable.
-        Ok(unsafe { Block::new(place) })
     }
 
     /// What a request comes to on this system.
-    #[inline]
     fn need(&self, wanted: Kind, request: Request) -> Result<Need, ExecError> {
         let Request { size, alignment, placement } = request;
         let page = sys::page_size();
@@ -221,19 +241,28 @@ impl Shared {
         if size > LARGEST {
             return Err(ExecError::TooLarge { size: size as u64, limit: LARGEST });
         }
-        if !alignment.is_power_of_two() || alignment > page {
-            return Err(ExecError::Alignment { alignment, limit: page });
-        }
         let kind = self.arenas.kind(wanted)?;
-        if kind == Kind::Sealed {
-            let granule = alignment.clamp(8, 16);
-            // A block needs two units for its flag.
-            let capacity = size.next_multiple_of(granule).max(16);
-            return Ok(Need { capacity, units: capacity / 8, alignment, shift: 3, kind, placement });
+        match Self::need_of_bytes(request) {
+            None => Err(ExecError::Alignment { alignment, limit: page }),
+            Some(need) if kind == Kind::Sealed => Ok(need),
+            Some(_) => {
+                let capacity = size.next_multiple_of(page);
+                Ok(Need::new(capacity, page, page.ilog2() - 1, kind, placement))
+            }
         }
-        let capacity = size.next_multiple_of(page);
-        let shift = page.ilog2() - 1;
-        Ok(Need { capacity, units: capacity >> shift, alignment: page, shift, kind, placement })
+    }
+
+    /// What it comes to where blocks can share a page, if it is a request that can be met.
+    #[inline]
+    fn need_of_bytes(request: Request) -> Option<Need> {
+        let Request { size, alignment, placement } = request;
+        let sound = (1..=LARGEST).contains(&size)
+            && alignment.is_power_of_two()
+            && alignment <= sys::page_size();
+        // A block needs two units for its flag.
+        let granule = alignment.clamp(8, 16) - 1;
+        let capacity = ((size.wrapping_add(granule)) & !granule).max(16);
+        sound.then(|| Need::new(capacity, alignment, 3, Kind::Sealed, placement))
     }
 
     /// Locks a lane that may give out a block of `len` bytes.
@@ -244,9 +273,9 @@ impl Shared {
         if left.bytes < size || left.blocks == 0 {
             // What other lanes do not need is not used up.
             for lane in 0..LANES + 2 {
-                let mut lane = self.lock(lane)?;
-                left.bytes += core::mem::take(&mut lane.bytes_left);
-                left.blocks += core::mem::take(&mut lane.blocks_left);
+                let (bytes, blocks) = self.lock(lane)?.ledger.withdraw();
+                left.bytes += bytes;
+                left.blocks += blocks;
             }
         }
         if left.blocks == 0 {
@@ -258,31 +287,56 @@ impl Shared {
         // Some more, so that a lane does not come back for each block.
         let more = (bytes / u64::from(4 * LANES), (left.blocks - 1) / u64::from(4 * LANES));
         let mut lane = self.lock(number)?;
-        lane.bytes_left += size + more.0;
-        lane.blocks_left += 1 + more.1;
+        lane.ledger.grant(size + more.0, 1 + more.1);
         left.bytes = bytes - more.0;
         left.blocks -= 1 + more.1;
         Ok(lane)
     }
 
-    /// Takes back a block whose bytes hold traps. What it returns must be dropped when nothing
-    /// refers to this any more: it may be the last to keep it.
+    /// Whether the blocks of a lane are recorded one by one: all if that was asked for, and those
+    /// that are known by address.
     #[inline]
-    pub(super) fn give_back(
-        &self,
-        number: u16,
-        spot: Spot,
-        address: usize,
-        len: usize,
-        capacity: usize,
-    ) -> Option<Arc<Self>> {
-        let mut lane = self.lock(number).ok()?;
-        lane.give_back(spot, capacity, &self.arenas);
-        lane.bytes_left += len as u64;
-        lane.blocks_left += 1;
-        lane.ledger.free(len);
-        lane.events.note(Action::Free, address, len as u64);
-        if lane.ledger.live_blocks == 0 { lane.keep.take() } else { None }
+    fn records(&self, number: u16) -> bool {
+        self.audit || number >= LANES
+    }
+
+    /// Records, if anything is recorded, that the block may be called from now on. `false` in a child
+    /// process.
+    #[inline(always)]
+    pub(super) fn publish(&self, place: &Place) -> bool {
+        if self.records(place.lane()) { self.record_publication(place) } else { !self.is_forked() }
+    }
+
+    #[inline(never)]
+    fn record_publication(&self, place: &Place) -> bool {
+        let Ok(mut lane) = self.lock(place.lane()) else { return false };
+        lane.set_published(place.at.spot(), true);
+        lane.ledger.publications += 1;
+        if self.audit {
+            lane.events.note(Action::Publish, place.address.get(), place.len() as u64);
+        }
+        true
+    }
+
+    /// Takes back a block, which `erase` fills with traps, or `false` when that cannot be.
+    ///
+    /// What it returns must be dropped when nothing refers to this any more: it may be the last to
+    /// keep it.
+    #[inline]
+    pub(super) fn give_back(&self, place: &Place, erase: impl FnOnce() -> bool) -> Option<Arc<Self>> {
+        let mut lane = self.lock(place.lane()).ok()?;
+        if self.records(place.lane()) {
+            lane.set_published(place.at.spot(), false);
+        }
+        if self.audit {
+            lane.events.note(Action::Free, place.address.get(), place.len() as u64);
+        }
+        // Under the lock: the processor waits for these stores at the next lock, not at this one.
+        if erase() {
+            lane.give_back(place.at, place.len(), &self.arenas);
+        }
+        lane.ledger.free(place.len() as u64);
+        if lane.ledger.live_blocks() == 0 { lane.keep.take() } else { None }
     }
 
     /// Notes that something was refused.
