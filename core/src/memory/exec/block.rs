@@ -162,7 +162,21 @@ impl Block {
 
     /// Lets the bytes run.
     #[inline(always)]
-    fn publish(mut self) -> Result<ExecutableBlock, ExecError> {
+    fn publish(self) -> Result<ExecutableBlock, ExecError> {
+        // By value on either way, so that the block can stay in registers on the first.
+        let shared = self.shared();
+        if shared.records(self.place.lane())
+            || self.is_changing()
+            || shared.is_forked()
+            || self.synchronize(self.len()).is_err()
+        {
+            return self.publish_slowly();
+        }
+        Ok(ExecutableBlock(self))
+    }
+
+    #[inline(never)]
+    fn publish_slowly(mut self) -> Result<ExecutableBlock, ExecError> {
         if self.is_changing() {
             // SAFETY: `self` was moved here, so that no slice is alive; a block of a changing arena
             // has whole pages.
@@ -173,13 +187,18 @@ impl Block {
     }
 
     /// Makes the first `len` bytes, which belong to the block and are readable at its address, the
-    /// ones that every core fetches, and the block one that may be called.
+    /// ones that every core fetches.
     #[inline(always)]
-    pub(super) fn announce(&self, len: usize) -> Result<(), ExecError> {
+    fn synchronize(&self, len: usize) -> Result<(), ExecError> {
         let code = ptr::with_exposed_provenance(self.address());
         // SAFETY: the same bytes where they run, readable and not being written.
-        icache::synchronize(unsafe { slice::from_raw_parts(code, len) })?;
-        if self.shared().publish(&self.place) { Ok(()) } else { Err(ExecError::Forked) }
+        Ok(icache::synchronize(unsafe { slice::from_raw_parts(code, len) })?)
+    }
+
+    /// As [`synchronize`](Self::synchronize), and makes the block one that may be called by address.
+    pub(super) fn announce(&self, len: usize) -> Result<(), ExecError> {
+        self.synchronize(len)?;
+        self.shared().publish(&self.place)
     }
 }
 

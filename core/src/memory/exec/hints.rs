@@ -46,32 +46,23 @@ struct Hint {
 
 /// Last seen free runs, by length, the latest first.
 pub(super) struct Hints {
-    heads: [u16; LISTS],
     /// Bit i: list i has a hint.
     filled: u64,
+    /// First one for each list, whose `next` is the first hint of it; then the hints.
     nodes: Vec<Hint>,
-    /// Nodes that were taken out of a list.
+    /// The first of the nodes that were taken out of a list.
     spare: u16,
 }
 
 impl Hints {
     /// None, and no memory either.
     pub(super) const fn new() -> Self {
-        Self { heads: [NONE; LISTS], filled: 0, nodes: Vec::new(), spare: NONE }
-    }
-
-    /// Makes room for hints. Without it none is kept.
-    pub(super) fn reserve(&mut self) {
-        let missing = HINTS.saturating_sub(self.nodes.capacity());
-        // An allocator without room costs time, not memory that could not be found any more.
-        let _ = self.nodes.try_reserve_exact(missing);
+        Self { filled: 0, nodes: Vec::new(), spare: NONE }
     }
 
     pub(super) fn clear(&mut self) {
-        self.heads = [NONE; LISTS];
-        self.filled = 0;
+        *self = Self { filled: 0, nodes: core::mem::take(&mut self.nodes), spare: NONE };
         self.nodes.clear();
-        self.spare = NONE;
     }
 
     #[inline]
@@ -88,21 +79,38 @@ impl Hints {
     #[inline]
     pub(super) fn push(&mut self, len: usize, spot: Spot) -> bool {
         let list = list_of(len);
-        let Some(head) = self.heads.get_mut(list) else { return false };
-        let hint = Hint { spot, next: *head };
-        if let Some(node) = self.nodes.get_mut(usize::from(self.spare)) {
-            *head = self.spare;
-            self.spare = node.next;
-            *node = hint;
-        } else if self.nodes.len() < self.nodes.capacity().min(HINTS) {
-            // Below HINTS, which fits.
-            *head = self.nodes.len() as u16;
-            self.nodes.push(hint);
-        } else {
-            return false;
+        let Some(node) = self.spare_node() else { return false };
+        let Some(head) = self.nodes.get_mut(list) else { return false };
+        let next = core::mem::replace(&mut head.next, node);
+        if let Some(place) = self.nodes.get_mut(usize::from(node)) {
+            *place = Hint { spot, next };
         }
         self.filled |= 1 << list;
         true
+    }
+
+    /// A node that is in no list.
+    #[inline]
+    fn spare_node(&mut self) -> Option<u16> {
+        match self.nodes.get(usize::from(self.spare)) {
+            Some(node) => Some(core::mem::replace(&mut self.spare, node.next)),
+            None => self.new_node(),
+        }
+    }
+
+    #[cold]
+    fn new_node(&mut self) -> Option<u16> {
+        const EMPTY: Hint = Hint { spot: Spot { slot: 0, unit: 0 }, next: NONE };
+        if self.nodes.len() < LISTS {
+            self.nodes.try_reserve(LISTS).ok()?;
+            self.nodes.resize(LISTS, EMPTY);
+        }
+        if self.nodes.len() >= LISTS + HINTS {
+            return None;
+        }
+        self.nodes.try_reserve(1).ok()?;
+        self.nodes.push(EMPTY);
+        u16::try_from(self.nodes.len() - 1).ok()
     }
 
     /// Takes out a hint for a run of at least `len` units: one of the shortest, the latest first.
@@ -129,42 +137,32 @@ impl Hints {
 
     #[inline(always)]
     fn unlink_first(&mut self, list: usize) -> Option<Spot> {
-        self.unlink(list, NONE)
+        self.unlink_behind(list, list)
     }
 
     /// Looks through the beginning of a list.
     fn unlink_fitting(&mut self, list: usize, fits: impl Fn(Spot) -> bool) -> Option<Spot> {
-        let mut before = NONE;
-        let mut at = *self.heads.get(list)?;
+        let mut before = list;
         for _ in 0..PATIENCE {
-            let Hint { spot, next } = *self.nodes.get(usize::from(at))?;
-            if fits(spot) {
-                return self.unlink(list, before);
+            let at = usize::from(self.nodes.get(before)?.next);
+            if fits(self.nodes.get(at)?.spot) {
+                return self.unlink_behind(list, before);
             }
-            (before, at) = (at, next);
+            before = at;
         }
         None
     }
 
-    /// Takes out the hint behind node `before`, or the first of the list.
+    /// Takes the hint behind node `before` out of its list.
     #[inline(always)]
-    fn unlink(&mut self, list: usize, before: u16) -> Option<Spot> {
-        let taken = match self.nodes.get(usize::from(before)) {
-            Some(node) => node.next,
-            None => *self.heads.get(list)?,
-        };
+    fn unlink_behind(&mut self, list: usize, before: usize) -> Option<Spot> {
+        let taken = self.nodes.get(before)?.next;
         let node = self.nodes.get_mut(usize::from(taken))?;
         let Hint { spot, next } = *node;
-        node.next = self.spare;
-        self.spare = taken;
-        match self.nodes.get_mut(usize::from(before)) {
-            Some(node) => node.next = next,
-            None => {
-                *self.heads.get_mut(list)? = next;
-                if next == NONE {
-                    self.filled &= !(1 << list);
-                }
-            }
+        node.next = core::mem::replace(&mut self.spare, taken);
+        self.nodes.get_mut(before)?.next = next;
+        if next == NONE && before == list {
+            self.filled &= !(1 << list);
         }
         Some(spot)
     }
@@ -176,12 +174,6 @@ mod tests {
 
     fn spot(unit: u32) -> Spot {
         Spot { slot: 3, unit }
-    }
-
-    fn hints() -> Hints {
-        let mut hints = Hints::new();
-        hints.reserve();
-        hints
     }
 
     #[test]
@@ -199,7 +191,7 @@ mod tests {
 
     #[test]
     fn gives_a_short_run_that_is_long_enough_and_of_those_the_latest() {
-        let mut hints = hints();
+        let mut hints = Hints::new();
         for (len, unit) in [(5, 1), (9, 2), (5, 3), (39, 4), (33, 5), (50, 6), (9000, 7)] {
             assert!(hints.push(len, spot(unit)));
         }
@@ -218,7 +210,7 @@ mod tests {
 
     #[test]
     fn every_hint_comes_back_once_and_too_many_are_dropped() {
-        let mut hints = hints();
+        let mut hints = Hints::new();
         for round in 0..3 {
             let kept = (0..3000u32).filter(|&u| hints.push(1 + (u as usize * 7) % 80, spot(u)));
             assert_eq!(kept.count(), HINTS);
@@ -228,13 +220,5 @@ mod tests {
             }
             assert_eq!((seen.len(), hints.filled), (HINTS, 0));
         }
-    }
-
-    #[test]
-    fn without_room_nothing_is_kept_and_nothing_breaks() {
-        let mut hints = Hints::new();
-        assert!(!hints.push(4, spot(1)));
-        assert_eq!(hints.pop(1, |_| true), None);
-        hints.clear();
     }
 }

@@ -430,9 +430,6 @@ impl Lane {
         let slot = u16::try_from(self.chunks.len()).map_err(|_| ExecError::NoRoomForRecords)?;
         self.chunks.try_reserve(1).map_err(no_room)?;
         self.vacant.try_reserve(self.chunks.len() + 1).map_err(no_room)?;
-        self.waiting.try_reserve(WAITING.0.saturating_sub(self.waiting.len())).map_err(no_room)?;
-        self.hints.reserve();
-        self.ready.reserve();
         self.chunks.push(None);
         self.vacant.push(slot);
         Ok(slot)
@@ -514,9 +511,13 @@ impl Lane {
         if self.waiting.len() >= WAITING.0 || self.waiting_bytes >= WAITING.1 {
             self.end_waiting(arenas);
         }
-        // `vacant_slot` made room for as many as may wait. If the kernel would not bring the cores
-        // in step and there is no room for more either, the block is not used again.
-        if self.waiting.len() < self.waiting.capacity() || self.waiting.try_reserve(1).is_ok() {
+        if self.waiting.try_reserve(1).is_err() {
+            // Fewer may wait then.
+            self.end_waiting(arenas);
+        }
+        // If there is no room for a single one, or the kernel does not bring the cores in step, the
+        // block is not used again.
+        if self.waiting.len() < self.waiting.capacity() {
             self.waiting.push(at);
             self.waiting_bytes += len;
         }

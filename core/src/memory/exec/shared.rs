@@ -296,35 +296,32 @@ impl Shared {
     /// Whether the blocks of a lane are recorded one by one: all if that was asked for, and those
     /// that are known by address.
     #[inline]
-    fn records(&self, number: u16) -> bool {
+    pub(super) fn records(&self, number: u16) -> bool {
         self.audit || number >= LANES
     }
 
-    /// Records, if anything is recorded, that the block may be called from now on. `false` in a child
-    /// process.
-    #[inline(always)]
-    pub(super) fn publish(&self, place: &Place) -> bool {
-        if self.records(place.lane()) { self.record_publication(place) } else { !self.is_forked() }
-    }
-
-    #[inline(never)]
-    fn record_publication(&self, place: &Place) -> bool {
-        let Ok(mut lane) = self.lock(place.lane()) else { return false };
-        lane.set_published(place.at.spot(), true);
-        lane.ledger.publications += 1;
+    /// Records that the block may be called from now on.
+    pub(super) fn publish(&self, place: &Place) -> Result<(), ExecError> {
+        let mut lane = self.lock(place.lane())?;
+        if self.records(place.lane()) {
+            lane.set_published(place.at.spot(), true);
+            lane.ledger.publications += 1;
+        }
         if self.audit {
             lane.events.note(Action::Publish, place.address.get(), place.len() as u64);
         }
-        true
+        Ok(())
     }
 
-    /// Takes back a block, which `erase` fills with traps, or `false` when that cannot be.
+    /// Takes back a block of this process, which `erase` fills with traps; `false` when that cannot
+    /// be.
     ///
     /// What it returns must be dropped when nothing refers to this any more: it may be the last to
     /// keep it.
     #[inline]
     pub(super) fn give_back(&self, place: &Place, erase: impl FnOnce() -> bool) -> Option<Arc<Self>> {
-        let mut lane = self.lock(place.lane()).ok()?;
+        let Padded(lock) = self.lanes.get(usize::from(place.lane()))?;
+        let mut lane = self.wait(lock).ok()?;
         if self.records(place.lane()) {
             lane.set_published(place.at.spot(), false);
         }
