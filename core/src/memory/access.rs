@@ -43,8 +43,8 @@ pub fn access_at(address: usize) -> Result<Option<Access>, MemoryError> {
     let mut buffer = [0; 4096];
     let mut at = 0;
     loop {
-        let count = sys::read_into(&file, &mut buffer)
-            .map_err(|errno| MemoryError::Read { at, errno })?;
+        let count =
+            sys::read_into(&file, &mut buffer).map_err(|errno| MemoryError::Read { at, errno })?;
         at += count as u64;
         let Some(bytes @ [_, ..]) = buffer.get(..count) else { return Ok(None) };
         for &byte in bytes {
@@ -129,7 +129,8 @@ mod tests {
         let page = PageCount::one().bytes();
         let pages = |count: usize| PageCount::exact((count * page) as u64).unwrap();
         let fresh = WritablePages::allocate(pages(5), Placement::Anywhere).unwrap();
-        let segment = |offset, protection| Segment { offset: pages(offset), size: pages(1), protection };
+        let segment =
+            |offset, protection| Segment { offset: pages(offset), size: pages(1), protection };
         let published = fresh
             .publish(&[
                 segment(1, Protection::Read),
@@ -155,7 +156,9 @@ mod tests {
                 if maps().iter().any(|l| l.addresses == line.addresses && l.access == line.access) {
                     let found = access_at(address).unwrap();
                     let still = maps().iter().any(|l| l.addresses == line.addresses);
-                    assert!(!still || found.is_some_and(|access| access.to_string() == line.access));
+                    assert!(
+                        !still || found.is_some_and(|access| access.to_string() == line.access)
+                    );
                 }
             }
         }

@@ -135,11 +135,7 @@ pub(super) enum Place {
 /// `mmap(2)` of `len` bytes of private, anonymous, zero-filled memory.
 ///
 /// `len` must not be 0; the kernel refuses it. The memory is the caller's to `unmap`.
-pub(super) fn map(
-    place: Place,
-    len: usize,
-    protection: Protection,
-) -> Result<NonNull<u8>, Errno> {
+pub(super) fn map(place: Place, len: usize, protection: Protection) -> Result<NonNull<u8>, Errno> {
     #[cfg(test)]
     faults::check(Call::Map)?;
     let (hint, flags) = match place {

@@ -1,4 +1,5 @@
-//! What the tests of this room share: the kernel's list of mappings, and a process to be alone in.
+//! What the tests of this room share: the kernel's list of mappings, and processes to be alone in.
+#![allow(unsafe_code)]
 
 use core::ops::Range;
 use std::process::Command;
@@ -42,4 +43,34 @@ pub(super) fn alone(test: &str) -> bool {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
     false
+}
+
+unsafe extern "C" {
+    safe fn fork() -> i32;
+    safe fn _exit(status: i32) -> !;
+    fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
+}
+
+/// How a child process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Status(i32),
+    Signal(i32),
+}
+
+/// Runs `act` in a forked child, which ends with the status that it returns; a panic is status 101.
+pub(super) fn in_child(act: impl FnOnce() -> i32) -> End {
+    let child = fork();
+    assert!(child >= 0);
+    if child == 0 {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+        _exit(result.unwrap_or(101));
+    }
+    let mut status = 0;
+    // SAFETY: the status is this function's own.
+    assert_eq!(unsafe { waitpid(child, &raw mut status, 0) }, child);
+    match status & 0x7f {
+        0 => End::Status(status >> 8 & 0xff),
+        signal => End::Signal(signal),
+    }
 }

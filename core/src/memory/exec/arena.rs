@@ -130,7 +130,7 @@ impl Arena {
         let slabs = Lock::new(Slabs { map, owners: HashMap::new(), warm });
         let arena = Self { region, kind, code: start..start + size, writable, slabs };
         match kind {
-            Kind::Changing => arena.make_changing()?,
+            Kind::Changing => arena.make_writable()?,
             Kind::Sealed | Kind::Open => arena.map_twice(source, view)?,
         }
         Ok(arena)
@@ -152,23 +152,26 @@ impl Arena {
         // no name, so that nobody else can resize it either.
         let _ = sealed.or_else(|_| sys::seal(&file, true));
         // SAFETY: as above, and no page of the other view.
-        let code = unsafe { sys::map_file(&file, self.inside(GUARD), view, Protection::ReadExecute) };
+        let code =
+            unsafe { sys::map_file(&file, self.inside(GUARD), view, Protection::ReadExecute) };
         code.map_err(|errno| match is_policy(errno) {
             true => NoArena::Refused(errno),
             false => no_memory(errno).into(),
         })
     }
 
-    /// Makes the pages writable, and finds out whether they may become executable.
-    fn make_changing(&self) -> Result<(), NoArena> {
+    fn make_writable(&self) -> Result<(), MemoryError> {
+        // SAFETY: whole pages that nobody uses yet.
+        unsafe { self.protect(self.code.clone(), Protection::ReadWrite) }
+    }
+
+    /// Finds out whether the system lets pages of an arena that is mapped once become executable. It
+    /// must be a new one.
+    pub(super) fn may_become_executable(&self) -> Result<(), NoArena> {
         let first = self.code.start..self.code.start + sys::page_size();
-        for (range, protection) in [
-            (first.clone(), Protection::ReadWrite),
-            (first, Protection::ReadExecute),
-            (self.code.clone(), Protection::ReadWrite),
-        ] {
-            // SAFETY: whole pages that nobody uses yet.
-            match unsafe { self.protect(range, protection) } {
+        for protection in [Protection::ReadExecute, Protection::ReadWrite] {
+            // SAFETY: a whole page that nobody uses yet.
+            match unsafe { self.protect(first.clone(), protection) } {
                 Err(MemoryError::Protect { errno, .. }) if is_policy(errno) => {
                     return Err(NoArena::Refused(errno));
                 }

@@ -150,8 +150,13 @@ impl Arenas {
         let first = if settled == UNSETTLED { 0 } else { settled };
         let mut refused = None;
         for (number, &source) in ORDER.iter().enumerate().skip(first) {
-            let kind = if source == Source::Private { Kind::Changing } else { kind };
-            match Arena::map(source, kind, placement, size) {
+            let arena = if source == Source::Private {
+                Arena::map(source, Kind::Changing, placement, size)
+                    .and_then(|arena| arena.may_become_executable().map(|()| arena))
+            } else {
+                Arena::map(source, kind, placement, size)
+            };
+            match arena {
                 Err(NoArena::Refused(errno)) if source != Source::Private => {
                     refused = refused.or(Some(errno));
                 }
@@ -168,9 +173,7 @@ impl Arenas {
     fn finish(result: Result<Arena, NoArena>, file: Option<Errno>) -> Result<Arena, ExecError> {
         result.map_err(|error| match error {
             NoArena::Failed(error) => error,
-            NoArena::Refused(change) => {
-                ExecError::Policy { file: file.unwrap_or(change), change }
-            }
+            NoArena::Refused(change) => ExecError::Policy { file: file.unwrap_or(change), change },
         })
     }
 
@@ -180,9 +183,10 @@ impl Arenas {
         if !arena.give_back(address, warm) {
             return;
         }
-        // The last one of its kind stays, so that a program which frees everything and goes on does
-        // not map it again each time.
-        if list.iter().filter(|other| other.kind() == arena.kind()).count() > 1 {
+        // One of a kind stays, so that a program which frees everything and goes on does not map it
+        // again each time.
+        let spare = |other: &&Arc<Arena>| other.kind() == arena.kind() && other.is_empty();
+        if list.iter().filter(spare).count() > 1 {
             list.retain(|other| !Arc::ptr_eq(other, &arena));
         }
     }

@@ -102,7 +102,9 @@ impl Block {
     #[inline]
     fn writable(&self) -> *mut u8 {
         // The arena exposed the addresses of both views.
-        ptr::with_exposed_provenance_mut(self.address().wrapping_add(self.place.at.writable_offset()))
+        ptr::with_exposed_provenance_mut(
+            self.address().wrapping_add(self.place.at.writable_offset()),
+        )
     }
 
     /// The first `len` bytes, to be written.
@@ -156,7 +158,8 @@ impl Block {
         // SAFETY: passed on to the caller.
         unsafe { arena.protect(range, protection) }?;
         let executable = self.is_changing() && protection == Protection::ReadExecute;
-        self.place.word = if executable { self.place.word | EXECUTABLE } else { self.place.word & !EXECUTABLE };
+        self.place.word =
+            if executable { self.place.word | EXECUTABLE } else { self.place.word & !EXECUTABLE };
         Ok(())
     }
 

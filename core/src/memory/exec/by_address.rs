@@ -163,7 +163,8 @@ impl CodeMemory {
             let capacity = block.capacity();
             let len = bytes.len();
             let start = usize::try_from(offset).ok();
-            let inside = start.filter(|start| start.checked_add(len).is_some_and(|e| e <= capacity));
+            let inside =
+                start.filter(|start| start.checked_add(len).is_some_and(|e| e <= capacity));
             Some(match inside {
                 None => Err(ExecError::Outside { offset, len, capacity }),
                 Some(_) if len == 0 => Ok(0),
@@ -248,5 +249,14 @@ impl CodeMemory {
         });
         drop(pages);
         result.inspect_err(|&error| shared.refuse(CODE_PAGES, error, address, size))
+    }
+}
+
+#[cfg(test)]
+impl CodeMemory {
+    /// Every block of pages, by address and size.
+    pub(super) fn pages_for_tests(&self) -> alloc::vec::Vec<(usize, u64)> {
+        let pages = self.shared.pages.lock();
+        pages.blocks.iter().map(|(&address, block)| (address, block.block.len() as u64)).collect()
     }
 }

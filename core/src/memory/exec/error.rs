@@ -40,7 +40,7 @@ pub enum ExecError {
     Outside { offset: u64, len: usize, capacity: usize },
     /// Writing and executing at one address.
     WriteAndExecute,
-    /// Code that was not published, or may not run at present.
+    /// Code that was not published, that was freed, or that may not run at present.
     NotExecutable { address: usize },
 }
 
@@ -90,7 +90,7 @@ pub enum Reason {
     Outside,
     /// Writable and executable at once.
     WriteAndExecute,
-    /// Not published, or not executable at present.
+    /// Not published, freed, or not executable at present.
     NotExecutable,
 }
 
@@ -117,7 +117,9 @@ impl fmt::Display for ExecError {
             E::CeilingBlocks { limit } => {
                 write!(f, "one block more would exceed the ceiling of {limit} blocks of code")
             }
-            E::NoRoomForRecords => f.write_str("out of memory for the records of executable memory"),
+            E::NoRoomForRecords => {
+                f.write_str("out of memory for the records of executable memory")
+            }
             E::Policy { file, change } => write!(
                 f,
                 "the system forbids executable memory to this process: not from a file, by \
@@ -125,7 +127,9 @@ impl fmt::Display for ExecError {
                  changing its own, by PR_SET_MDWE, a security module or seccomp ({change})"
             ),
             E::Memory(error) => error.fmt(f),
-            E::Forked => f.write_str("executable memory from before a fork belongs to the parent process"),
+            E::Forked => {
+                f.write_str("executable memory from before a fork belongs to the parent process")
+            }
             E::Unknown { address } => write!(f, "no live block of code is at 0x{address:x}"),
             E::Inside { address, start } => {
                 write!(f, "0x{address:x} is inside the block of code that begins at 0x{start:x}")
@@ -140,7 +144,10 @@ impl fmt::Display for ExecError {
             ),
             E::WriteAndExecute => f.write_str("no memory is both writable and executable"),
             E::NotExecutable { address } => {
-                write!(f, "the code at 0x{address:x} was never published, or may not run at present")
+                write!(
+                    f,
+                    "0x{address:x} is in no code that may run: not published, freed, or not executable now"
+                )
             }
         }
     }

@@ -29,8 +29,8 @@ fn list_of(len: usize) -> usize {
     (EXACT + (power as usize - 5) * 4 + quarter).min(LISTS - 1)
 }
 
-/// How many hints are kept: 24 KiB.
-const HINTS: usize = 2048;
+/// How many hints are kept of all lists: at most 96 KiB, where there are so many free runs.
+const HINTS: usize = 8192;
 
 /// How many runs of a list of several lengths are looked at before a longer one is taken.
 const PATIENCE: usize = 8;
@@ -48,21 +48,24 @@ struct Hint {
 pub(super) struct Hints {
     /// Bit i: list i has a hint.
     filled: u64,
-    /// First one for each list, whose `next` is the first hint of it; then the hints.
+    /// First one for each list, whose `next` is the first hint of it and whose `unit` counts them;
+    /// then the hints.
     nodes: Vec<Hint>,
     /// The first of the nodes that were taken out of a list.
     spare: u16,
+    /// How many hints a list may have, so that none leaves others without room.
+    limit: u16,
 }
 
 impl Hints {
     /// None, and no memory either.
-    pub(super) const fn new() -> Self {
-        Self { filled: 0, nodes: Vec::new(), spare: NONE }
+    pub(super) const fn new(limit: u16) -> Self {
+        Self { filled: 0, nodes: Vec::new(), spare: NONE, limit }
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self { filled: 0, nodes: core::mem::take(&mut self.nodes), spare: NONE };
         self.nodes.clear();
+        (self.filled, self.spare) = (0, NONE);
     }
 
     #[inline]
@@ -79,8 +82,13 @@ impl Hints {
     #[inline]
     pub(super) fn push(&mut self, len: usize, spot: Spot) -> bool {
         let list = list_of(len);
+        let count = self.nodes.get(list).map_or(0, |head| head.spot.unit);
+        if count >= u32::from(self.limit) {
+            return false;
+        }
         let Some(node) = self.spare_node() else { return false };
         let Some(head) = self.nodes.get_mut(list) else { return false };
+        head.spot.unit = count + 1;
         let next = core::mem::replace(&mut head.next, node);
         if let Some(place) = self.nodes.get_mut(usize::from(node)) {
             *place = Hint { spot, next };
@@ -161,7 +169,9 @@ impl Hints {
         let Hint { spot, next } = *node;
         node.next = core::mem::replace(&mut self.spare, taken);
         self.nodes.get_mut(before)?.next = next;
-        if next == NONE && before == list {
+        let head = self.nodes.get_mut(list)?;
+        head.spot.unit = head.spot.unit.wrapping_sub(1);
+        if head.next == NONE {
             self.filled &= !(1 << list);
         }
         Some(spot)
@@ -191,7 +201,7 @@ mod tests {
 
     #[test]
     fn gives_a_short_run_that_is_long_enough_and_of_those_the_latest() {
-        let mut hints = Hints::new();
+        let mut hints = Hints::new(9);
         for (len, unit) in [(5, 1), (9, 2), (5, 3), (39, 4), (33, 5), (50, 6), (9000, 7)] {
             assert!(hints.push(len, spot(unit)));
         }
@@ -210,15 +220,25 @@ mod tests {
 
     #[test]
     fn every_hint_comes_back_once_and_too_many_are_dropped() {
-        let mut hints = Hints::new();
+        let mut hints = Hints::new(200);
         for round in 0..3 {
-            let kept = (0..3000u32).filter(|&u| hints.push(1 + (u as usize * 7) % 80, spot(u)));
-            assert_eq!(kept.count(), HINTS);
+            let kept = (0..30_000u32).filter(|&u| hints.push(1 + u as usize % 80, spot(u))).count();
+            // Lists 1 to 31, and five that several lengths share.
+            assert_eq!(kept, 200 * (31 + 6));
             let mut seen = std::collections::BTreeSet::new();
-            while let Some(spot) = hints.pop(1 + seen.len() % 40, |_| true).or_else(|| hints.pop(1, |_| true)) {
+            let pop = |hints: &mut Hints, len| hints.pop(len, |_| true);
+            while let Some(spot) = pop(&mut hints, 1 + seen.len() % 40).or(pop(&mut hints, 1)) {
                 assert!(seen.insert(spot.unit), "round {round}: {spot:?} twice");
             }
-            assert_eq!((seen.len(), hints.filled), (HINTS, 0));
+            assert_eq!(hints.filled, 0);
+            hints.clear();
         }
+    }
+
+    #[test]
+    fn all_lists_together_have_a_limit_too() {
+        let mut hints = Hints::new(u16::MAX);
+        let kept = (0..30_000u32).filter(|&u| hints.push(1 + u as usize % 80, spot(u))).count();
+        assert_eq!(kept, HINTS);
     }
 }

@@ -45,8 +45,17 @@ const WAITING: (usize, usize) = (2048, 512 << 10);
 /// How many make it worth bringing the cores in step before new memory is taken.
 const WORTH_A_BARRIER: usize = 64;
 
+/// How many free runs of about one length the hints know.
+const HINTED: u16 = 256;
+
+/// How many blocks of one size are ready at most.
+const READY: u16 = 2048;
+
 /// How many free runs may be unknown to the hints before all chunks are looked through.
 const UNKNOWN: usize = 256;
+
+/// The shortest run that a block fits into.
+const SHORTEST: usize = 2;
 
 /// A stretch of an arena that blocks are cut from.
 struct Chunk {
@@ -202,6 +211,9 @@ pub(super) struct Lane {
     frontier: Option<Spot>,
     /// Free runs that no hint leads to, at most.
     unknown: usize,
+    /// How many chunks are to come before all are looked through again, and how many that were the
+    /// last time: twice as many each time that nothing was found.
+    until_search: (u32, u32),
     waiting: Vec<At>,
     waiting_bytes: usize,
     pub(super) ledger: Ledger,
@@ -214,10 +226,11 @@ impl Lane {
             number,
             chunks: Vec::new(),
             vacant: Vec::new(),
-            hints: Hints::new(),
-            ready: Hints::new(),
+            hints: Hints::new(HINTED),
+            ready: Hints::new(READY),
             frontier: None,
             unknown: 0,
+            until_search: (0, 1),
             waiting: Vec::new(),
             waiting_bytes: 0,
             ledger: Ledger::new(),
@@ -307,9 +320,15 @@ impl Lane {
             return Ok(found);
         }
         self.empty_ready(arenas);
-        if let Some(found) = self.take_searched(need, self.unknown >= UNKNOWN)? {
+        let all = self.unknown >= UNKNOWN && self.until_search.0 == 0;
+        if let Some(found) = self.take_searched(need, all)? {
+            self.until_search = if all { (0, 1) } else { self.until_search };
             return Ok(found);
         }
+        self.until_search = match self.until_search {
+            (0, last) if all => (last, last.saturating_mul(2)),
+            (left, last) => (left.saturating_sub(1), last),
+        };
         let bytes = if self.chunks.is_empty() { FIRST_CHUNK } else { CHUNK };
         let spot = match self.new_chunk(bytes, need, arenas) {
             Ok(slot) => Spot { slot, unit: 0 },
@@ -361,7 +380,7 @@ impl Lane {
         for (slot, chunk) in (0..).zip(&mut self.chunks) {
             let Some(chunk) = chunk.as_mut().filter(|chunk| !chunk.own) else { continue };
             chunk.longest = 0;
-            for run in chunk.map.free_runs() {
+            for run in chunk.map.free_runs().filter(|run| run.len() >= SHORTEST) {
                 let spot = Spot { slot, unit: run.start as u32 };
                 chunk.longest = chunk.longest.max(run.len());
                 if Some(spot) != self.frontier && !self.hints.push(run.len(), spot) {
@@ -438,12 +457,7 @@ impl Lane {
     /// Takes a place in the free run that begins at `spot`, if there is such a run with room; `warm`
     /// to have memory for it if there is none yet.
     #[inline]
-    fn take_at(
-        &mut self,
-        spot: Spot,
-        need: &Need,
-        warm: bool,
-    ) -> Result<Option<Found>, ExecError> {
+    fn take_at(&mut self, spot: Spot, need: &Need, warm: bool) -> Result<Option<Found>, ExecError> {
         let Some(chunk) = self.chunk_mut(spot.slot) else { return Ok(None) };
         let Some((run, units)) = chunk.fit(spot.unit as usize, need) else { return Ok(None) };
         let end = units.end << chunk.shift;
@@ -472,7 +486,7 @@ impl Lane {
     /// Remembers a free run.
     #[inline]
     fn hint(&mut self, len: usize, spot: Spot) {
-        if !self.hints.push(len, spot) {
+        if len >= SHORTEST && !self.hints.push(len, spot) {
             self.unknown += 1;
         }
     }
@@ -604,7 +618,13 @@ impl Lane {
         let lists = self.chunks.capacity() * size_of::<Option<Chunk>>()
             + self.vacant.capacity() * size_of::<u16>()
             + self.waiting.capacity() * size_of::<At>();
-        (warm, maps + lists + self.hints.footprint() + self.ready.footprint() + self.events.footprint())
+        (
+            warm,
+            maps + lists
+                + self.hints.footprint()
+                + self.ready.footprint()
+                + self.events.footprint(),
+        )
     }
 }
 

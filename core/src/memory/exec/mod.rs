@@ -190,8 +190,8 @@ impl CodeMemory {
     ///
     /// # Errors
     ///
-    /// [`ExecError::Unknown`] where no live block is, [`ExecError::NotExecutable`] where its code
-    /// was not published or may not run at present.
+    /// [`ExecError::Unknown`] where no block is, [`ExecError::NotExecutable`] where its code was not
+    /// published, was freed a moment ago, or may not run at present.
     pub fn entry_point(&self, address: usize) -> Result<usize, ExecError> {
         match self.shared.around(address) {
             None => Err(ExecError::Unknown { address }),

@@ -154,10 +154,10 @@ impl RunMap {
     /// Sets or clears the flag of the taken run that begins at `start`, if it has two units.
     #[inline]
     pub(super) fn set_flag(&mut self, start: usize, on: bool) {
-        if !self.is_taken_start(start) {
+        let unit = start + 1;
+        if !self.is_taken_start(start) || unit >= self.len {
             return;
         }
-        let unit = start + 1;
         self.change(unit, |word| {
             // Where the next run begins, the mark is not ours.
             let flag = bit(unit) & !word.start;
@@ -310,7 +310,8 @@ mod tests {
     /// Numbers that look random and are the same in every run (Knuth's MMIX constants).
     fn numbers(mut state: u64) -> impl FnMut(usize) -> usize {
         move |below| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x5851_f42d_4c95_7f2d);
+            state =
+                state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x5851_f42d_4c95_7f2d);
             (state >> 33) as usize % below.max(1)
         }
     }
@@ -318,7 +319,8 @@ mod tests {
     fn agree(map: &RunMap, naive: &Naive, len: usize) {
         let mut free = 0;
         for unit in 0..len + 130 {
-            let expected = naive.runs.get(&unit).map(|&(end, taken, _)| Run { units: unit..end, taken });
+            let expected =
+                naive.runs.get(&unit).map(|&(end, taken, _)| Run { units: unit..end, taken });
             assert_eq!(map.run_at(unit), expected, "run at {unit}");
             let around = naive.runs.range(..=unit).next_back().filter(|(_, run)| unit < run.0);
             let around = around.map(|(&start, &(end, taken, _))| Run { units: start..end, taken });

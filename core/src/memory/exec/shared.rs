@@ -81,7 +81,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(options: CodeMemoryOptions) -> Self {
-        let CodeMemoryOptions { ceiling_bytes, ceiling_blocks, arena_bytes, placement, audit } = options;
+        let CodeMemoryOptions { ceiling_bytes, ceiling_blocks, arena_bytes, placement, audit } =
+            options;
         Self {
             lanes: array::from_fn(|number| {
                 // At most ALL_LANES.
@@ -122,10 +123,7 @@ impl Shared {
 
     /// Takes a lock unless its holder stayed behind in the parent process.
     #[inline]
-    pub(super) fn wait<'a, T>(
-        &self,
-        lock: &'a Lock<T>,
-    ) -> Result<Guard<'a, T>, ExecError> {
+    pub(super) fn wait<'a, T>(&self, lock: &'a Lock<T>) -> Result<Guard<'a, T>, ExecError> {
         match lock.try_lock() {
             Some(guard) => Ok(guard),
             None => self.wait_longer(lock),
@@ -319,7 +317,11 @@ impl Shared {
     /// What it returns must be dropped when nothing refers to this any more: it may be the last to
     /// keep it.
     #[inline]
-    pub(super) fn give_back(&self, place: &Place, erase: impl FnOnce() -> bool) -> Option<Arc<Self>> {
+    pub(super) fn give_back(
+        &self,
+        place: &Place,
+        erase: impl FnOnce() -> bool,
+    ) -> Option<Arc<Self>> {
         let Padded(lock) = self.lanes.get(usize::from(place.lane()))?;
         let mut lane = self.wait(lock).ok()?;
         if self.records(place.lane()) {

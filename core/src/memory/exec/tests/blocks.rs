@@ -1,0 +1,427 @@
+//! Blocks of bytes, one thread.
+
+use super::super::trap;
+use super::*;
+use std::collections::BTreeMap;
+use std::string::ToString;
+use std::vec;
+
+#[test]
+fn code_runs_where_it_was_told_to() {
+    let memory = CodeMemory::default();
+    for number in 0..2000 {
+        let code = returning(number);
+        let mut block = memory.allocate(code.len()).unwrap();
+        let address = block.address();
+        block.as_mut_slice().copy_from_slice(&code);
+        let block = block.publish().unwrap();
+        assert_eq!((block.address(), block.len()), (address, code.len()));
+        assert_eq!(call(address), i32::from(number));
+    }
+}
+
+#[test]
+fn a_new_block_holds_traps_and_so_does_a_freed_one() {
+    let memory = CodeMemory::default();
+    let _keep = memory.allocate(1).unwrap();
+    for size in [1, 8, 15, 16, 17, 100, 1024, 1025, 5000, 40_000, 300_000] {
+        let mut block = memory.allocate(size).unwrap();
+        assert!(trap::is_filled(block.as_slice()), "{size} bytes, new");
+        block.as_mut_slice().fill(0x5a);
+        let block = block.publish().unwrap();
+        let address = block.address();
+        assert_eq!(bytes_at(address, size), vec![0x5a; size]);
+        block.free();
+        assert!(trap::is_filled(&bytes_at(address, size)), "{size} bytes, freed");
+    }
+}
+
+/// What a naive allocator knows of a block.
+enum Known {
+    Writable(WritableBlock, u8),
+    Executable(ExecutableBlock, u8),
+}
+
+impl Known {
+    fn range(&self) -> (usize, usize) {
+        match self {
+            Known::Writable(block, _) => (block.address(), block.len()),
+            Known::Executable(block, _) => (block.address(), block.len()),
+        }
+    }
+
+    fn check(&self) {
+        let (address, len) = self.range();
+        let (Known::Writable(_, fill) | Known::Executable(_, fill)) = *self;
+        assert!(bytes_at(address, len).iter().all(|&byte| byte == fill), "{len} at {address:x}");
+        if let Known::Writable(block, fill) = self {
+            assert!(block.as_slice().iter().all(|byte| byte == fill));
+        }
+    }
+}
+
+/// Random allocations, writes, publications and frees beside a map of what should be there: no block
+/// over another, none with bytes that are not its own.
+fn against_a_naive_allocator(options: CodeMemoryOptions, seed: u64, steps: usize) {
+    let mut random = numbers(seed);
+    let memory = CodeMemory::new(options);
+    let mut blocks: BTreeMap<usize, Known> = BTreeMap::new();
+    let mut addresses = Vec::new();
+    let (mut live, mut peak) = (0, 0);
+    for step in 0..steps {
+        let at = random(addresses.len());
+        match (random(10), addresses.get(at).copied()) {
+            (0..5, _) | (_, None) => {
+                let size = match random(12) {
+                    0 => 1 + random(100_000),
+                    1..4 => 1 + random(3000),
+                    _ => 1 + random(300),
+                };
+                let alignment = 1 << random(13);
+                let request = Request::new(size).aligned_to(alignment);
+                let mut block = memory.allocate_with(request).unwrap();
+                let address = block.address();
+                assert_eq!(address % alignment, 0);
+                assert!(trap::is_filled(block.as_slice()), "step {step}: {size} old bytes");
+                let before = blocks.range(..address + size).next_back().map(|(_, b)| b.range());
+                assert!(before.is_none_or(|(start, len)| start + len <= address), "step {step}");
+                let fill = random(200) as u8;
+                block.as_mut_slice().fill(fill);
+                live += size;
+                peak = peak.max(live);
+                addresses.push(address);
+                blocks.insert(address, Known::Writable(block, fill));
+            }
+            (5..7, Some(address)) => {
+                let known = match blocks.remove(&address).unwrap() {
+                    Known::Writable(block, fill) => {
+                        Known::Executable(block.publish().unwrap(), fill)
+                    }
+                    known => known,
+                };
+                blocks.insert(address, known);
+            }
+            (_, Some(address)) => {
+                addresses.swap_remove(at);
+                let known = blocks.remove(&address).unwrap();
+                known.check();
+                live -= known.range().1;
+                drop(known);
+            }
+        }
+        if step % 2048 == 0 {
+            blocks.values().for_each(Known::check);
+        }
+    }
+    blocks.values().for_each(Known::check);
+    let statistics = memory.statistics();
+    assert_eq!((statistics.live_bytes, statistics.live_blocks), (live as u64, blocks.len() as u64));
+    assert!(statistics.peak_bytes >= peak as u64);
+    drop(blocks);
+    memory.trim().unwrap();
+    let statistics = memory.statistics();
+    assert_eq!((statistics.live_bytes, statistics.arenas, statistics.held_bytes), (0, 0, 0));
+    assert_eq!(statistics.allocations, statistics.frees);
+}
+
+#[test]
+fn does_what_a_naive_allocator_does() {
+    against_a_naive_allocator(CodeMemoryOptions::default(), 1, 30_000);
+    let small = CodeMemoryOptions { arena_bytes: 1 << 20, audit: true, ..Default::default() };
+    against_a_naive_allocator(small, 2, 30_000);
+}
+
+#[test]
+fn freed_neighbours_become_one_again() {
+    let options = CodeMemoryOptions { arena_bytes: 1 << 20, ..Default::default() };
+    let memory = CodeMemory::new(options);
+    for round in 0..3 {
+        let mut small = vec![memory.allocate(1000).unwrap()];
+        while memory.statistics().arenas == 1 {
+            small.push(memory.allocate(1000).unwrap());
+        }
+        assert!(small.len() > 700, "round {round}: {} blocks", small.len());
+        drop(small);
+        // Nothing but what has become one has room for these.
+        let large: Vec<_> = (0..30).map(|_| memory.allocate(30_000).unwrap()).collect();
+        assert!(memory.statistics().arenas <= 2, "round {round}");
+        drop(large);
+        memory.trim().unwrap();
+    }
+}
+
+#[test]
+fn a_hole_is_filled_before_memory_grows() {
+    let memory = CodeMemory::default();
+    let mut blocks: Vec<_> = (0..40_000).map(|_| memory.allocate(100).unwrap()).collect();
+    let held = memory.statistics().held_bytes;
+    let mut random = numbers(3);
+    for size in [100, 80, 100, 120, 100] {
+        for _ in 0..50_000 {
+            let at = random(blocks.len());
+            drop(blocks.swap_remove(at));
+            blocks.push(memory.allocate(size).unwrap());
+        }
+    }
+    let now = memory.statistics().held_bytes;
+    assert!(now <= held * 3 / 2, "{held} bytes became {now}");
+}
+
+#[test]
+fn a_small_function_takes_a_tenth_more_than_its_bytes() {
+    let memory = CodeMemory::default();
+    let request = Request::new(100).aligned_to(8);
+    let blocks: Vec<_> = (0..100_000).map(|_| memory.allocate_with(request).unwrap()).collect();
+    let Statistics { live_bytes, wasted_bytes, record_bytes, .. } = memory.statistics();
+    let each = (live_bytes + wasted_bytes + record_bytes) as f64 / blocks.len() as f64;
+    assert!(each < 110.0, "{each} bytes");
+}
+
+#[test]
+fn wishes_that_cannot_be_met_change_nothing() {
+    let memory = CodeMemory::default();
+    let _keep = memory.allocate(64).unwrap();
+    let before = memory.statistics();
+    let page = sys::page_size();
+    for (request, error) in [
+        (Request::new(0), ExecError::Empty),
+        (Request::new(usize::MAX), ExecError::TooLarge { size: u64::MAX, limit: 1 << 30 }),
+        (Request::new((1 << 30) + 1), ExecError::TooLarge { size: (1 << 30) + 1, limit: 1 << 30 }),
+        (Request::new(8).aligned_to(0), ExecError::Alignment { alignment: 0, limit: page }),
+        (Request::new(8).aligned_to(24), ExecError::Alignment { alignment: 24, limit: page }),
+        (
+            Request::new(8).aligned_to(2 * page),
+            ExecError::Alignment { alignment: 2 * page, limit: page },
+        ),
+    ] {
+        assert_eq!(memory.allocate_with(request).map(|_| ()), Err(error));
+    }
+    let after = memory.statistics();
+    assert_eq!(after.refusals, 6);
+    assert_eq!(
+        Statistics { refusals: 0, record_bytes: 0, ..after },
+        Statistics { record_bytes: 0, ..before }
+    );
+}
+
+#[test]
+fn the_ceiling_is_exact_and_nothing_is_lost_at_it() {
+    let options = CodeMemoryOptions { ceiling_bytes: 100_000, ..Default::default() };
+    let memory = CodeMemory::new(options);
+    for _ in 0..3 {
+        let mut blocks: Vec<_> = (0..1000).map(|_| memory.allocate(100).unwrap()).collect();
+        let full = ExecError::CeilingBytes { size: 1, limit: 100_000 };
+        assert_eq!(memory.allocate(1).map(|_| ()), Err(full));
+        assert_eq!(
+            full.to_string(),
+            "1 bytes more would exceed the ceiling of 100000 bytes of code"
+        );
+        blocks.pop();
+        let rest = [memory.allocate(60).unwrap(), memory.allocate(40).unwrap()];
+        assert!(memory.allocate(1).is_err());
+        drop((blocks, rest));
+    }
+    let whole = memory.allocate(100_000).unwrap();
+    assert!(memory.allocate(1).is_err());
+    drop(whole);
+
+    let options = CodeMemoryOptions { ceiling_blocks: 10, ..Default::default() };
+    let memory = CodeMemory::new(options);
+    let mut blocks: Vec<_> = (0..10).map(|_| memory.allocate(100).unwrap()).collect();
+    let full = ExecError::CeilingBlocks { limit: 10 };
+    assert_eq!(memory.allocate(1).map(|_| ()), Err(full));
+    assert_eq!(memory.allocate_pages(1, PageUse::Data), Err(full));
+    blocks.pop();
+    let address = memory.allocate_pages(1, PageUse::Data).unwrap();
+    assert!(memory.allocate(1).is_err());
+    memory.free_pages(address, 1).unwrap();
+    assert!(memory.allocate(1).is_ok());
+}
+
+#[test]
+fn blocks_of_one_arena_reach_each_other_and_near_ones_their_target() {
+    let memory = CodeMemory::default();
+    let here = returning as fn(u16) -> _ as usize;
+    let distance = |from: usize, to: usize| (from as i64 - to as i64).unsigned_abs();
+    let blocks: Vec<_> = (0..3000).map(|_| memory.allocate(20_000).unwrap()).collect();
+    let first = blocks[0].address();
+    assert!(blocks.iter().all(|block| distance(block.address(), first) < 128 << 20));
+    for target in [here, 0x10_0000_0000, 0x2000_0000_0000] {
+        for placement in [Placement::Near(target), Placement::PreferNear(target)] {
+            for size in [1, 100, 40_000] {
+                let request = Request::new(size).placed(placement);
+                let block = memory.allocate_with(request).unwrap();
+                let end = block.address() + size;
+                assert!(distance(block.address(), target) < 1 << 31, "{placement:?}");
+                assert!(distance(end, target) < 1 << 31, "{placement:?}");
+            }
+        }
+    }
+    let arenas = memory.statistics().arenas;
+    let near = Request::new(64).placed(Placement::Near(here));
+    let more: Vec<_> = (0..5000).map(|_| memory.allocate_with(near).unwrap()).collect();
+    assert_eq!(memory.statistics().arenas, arenas, "they share what is there");
+    assert!(more.iter().all(|block| distance(block.address(), here) < 1 << 31));
+    let low = memory.allocate_with(Request::new(9).placed(Placement::Low2GiB)).unwrap();
+    assert!(low.address() < 1 << 31);
+}
+
+#[test]
+fn where_nothing_is_free_near_is_an_error_and_prefer_is_elsewhere() {
+    let memory = CodeMemory::default();
+    let beyond = usize::MAX - (1 << 20);
+    let near = Request::new(100).placed(Placement::Near(beyond));
+    let error = memory.allocate_with(near).map(|_| ()).unwrap_err();
+    assert!(matches!(error, ExecError::Memory(MemoryError::NoPlace { .. })), "{error}");
+    let prefer = Request::new(100).placed(Placement::PreferNear(beyond));
+    let blocks: Vec<_> = (0..100).map(|_| memory.allocate_with(prefer).unwrap()).collect();
+    assert_eq!((blocks.len(), memory.statistics().arenas), (100, 1));
+}
+
+#[test]
+fn the_views_are_two_and_have_nothing_around_them() {
+    if !alone("memory::exec::tests::blocks::the_views_are_two_and_have_nothing_around_them") {
+        return;
+    }
+    let memory = CodeMemory::default();
+    let block = memory.allocate(100).unwrap();
+    assert_eq!(memory.backing(), Some(Backing::MemoryFile));
+    let page = sys::page_size();
+    let written = block.as_slice().as_ptr().addr();
+    assert_ne!(written, block.address());
+    assert_eq!((access(block.address()).as_str(), access(written).as_str()), ("r-x", "rw-"));
+    let views: Vec<Line> = maps()
+        .into_iter()
+        .filter(|l| l.addresses.contains(&block.address()) || l.addresses.contains(&written))
+        .collect();
+    assert_eq!(views.len(), 2);
+    for line in &views {
+        let below = access(line.addresses.start - 1);
+        assert!(["---", "r-x"].contains(&below.as_str()), "{below} below {}", line.access);
+        // The end of the view is beyond the end of the file.
+        let tail = line.addresses.end - (64 << 10);
+        for address in [tail, tail + page, line.addresses.end - 1] {
+            let touch = || i32::from(bytes_at(address, 1)[0]);
+            // The writable view is not there at all in a child process.
+            let signal = if line.access == "r-x" { 7 } else { 11 };
+            assert_eq!(in_child(touch), End::Signal(signal), "{address:x}");
+        }
+        bytes_at(line.addresses.start, 1);
+    }
+    no_mapping_is_both();
+}
+
+#[test]
+fn the_kernel_itself_refuses_to_make_code_writable() {
+    let memory = CodeMemory::default();
+    let block = publish(&memory, &returning(1));
+    let page = block.address() & !(sys::page_size() - 1);
+    let page = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(page)).unwrap();
+    // SAFETY: the page of a block, to which nothing refers.
+    let result = unsafe { sys::protect(page, sys::page_size(), Protection::ReadWrite) };
+    assert_eq!(result, Err(rustix::io::Errno::ACCESS.into()));
+    assert_eq!(call(block.address()), 1);
+}
+
+#[test]
+fn four_mappings_hold_64_mebibytes_and_none_is_left() {
+    if !alone("memory::exec::tests::blocks::four_mappings_hold_64_mebibytes_and_none_is_left") {
+        return;
+    }
+    let mut blocks: Vec<WritableBlock> = Vec::with_capacity(20_000);
+    let memory = CodeMemory::default();
+    let before = maps().len();
+    while blocks.len() < (64 << 20) / 4000 {
+        blocks.push(memory.allocate(4000).unwrap());
+    }
+    let more = maps().len() - before;
+    assert!(more <= 4, "{more} mappings more");
+    blocks.clear();
+    memory.trim().unwrap();
+    assert_eq!((code_mappings(), maps().len()), (0, before));
+    let block = memory.allocate(5).unwrap();
+    drop(memory);
+    assert_eq!(block.as_slice().len(), 5, "a block outlives its allocator");
+    assert_eq!(code_mappings(), 2);
+    drop(block);
+    assert_eq!((code_mappings(), maps().len()), (0, before));
+}
+
+#[test]
+fn events_tell_what_happened() {
+    let memory = CodeMemory::new(CodeMemoryOptions { audit: true, ..Default::default() });
+    let block = publish(&memory, &[0; 77]);
+    let address = block.address();
+    assert_eq!(memory.entry_point(address), Ok(address));
+    assert_eq!(memory.entry_point(address + 76), Ok(address + 76));
+    block.free();
+    assert!(memory.entry_point(address).is_err());
+    assert!(memory.allocate(0).is_err());
+    let mut events = Vec::new();
+    assert_eq!(memory.read_events(|event| events.push(*event)), 0);
+    let actions: Vec<_> = events.iter().map(|e| (e.action, e.size, e.address)).collect();
+    for expected in [
+        (Action::Allocate, 77, address),
+        (Action::Publish, 77, address),
+        (Action::Free, 77, address),
+        (Action::Refuse(Reason::Size), 0, 0),
+    ] {
+        assert!(actions.contains(&expected), "{expected:?} in {actions:?}");
+    }
+    assert_eq!(events.len(), 4);
+    let mut drained = 0;
+    memory.drain_events(|_| drained += 1);
+    memory.drain_events(|_| drained += 1);
+    assert_eq!(drained, 4);
+    assert_eq!(memory.statistics().publications, 1);
+}
+
+#[test]
+fn an_unpublished_block_is_no_entry_point() {
+    let memory = CodeMemory::new(CodeMemoryOptions { audit: true, ..Default::default() });
+    let mut block = memory.allocate(16).unwrap();
+    let address = block.address();
+    assert_eq!(memory.entry_point(address), Err(ExecError::NotExecutable { address }));
+    block.as_mut_slice().fill(0);
+    let block = block.publish().unwrap();
+    assert_eq!(memory.entry_point(address), Ok(address));
+    drop(block);
+    assert!(memory.entry_point(address).is_err());
+    memory.trim().unwrap();
+    for address in [address, 0, 1, usize::MAX, address + (1 << 30)] {
+        assert_eq!(memory.entry_point(address), Err(ExecError::Unknown { address }));
+    }
+}
+
+#[test]
+fn a_child_process_runs_the_code_and_cannot_change_it() {
+    let memory = CodeMemory::default();
+    let mut block = Some(publish(&memory, &returning(321)));
+    let mut writable = memory.allocate(100).unwrap();
+    let pages = memory.allocate_pages(10, PageUse::Code).unwrap();
+    let view = writable.as_mut_slice().as_mut_ptr().addr();
+    let address = block.as_ref().unwrap().address();
+    let child = in_child(|| {
+        let forked = |result: Result<(), ExecError>| assert_eq!(result, Err(ExecError::Forked));
+        assert_eq!(call(address), 321);
+        forked(memory.allocate(1).map(|_| ()));
+        forked(memory.allocate_pages(1, PageUse::Code).map(|_| ()));
+        forked(memory.write_pages(pages, 0, &[1]).map(|_| ()));
+        forked(memory.free_pages(pages, 10));
+        forked(memory.trim());
+        // What belongs to the parent is left alone.
+        drop(block.take());
+        assert_eq!((call(address), access(view).as_str()), (321, "none"));
+        let own = CodeMemory::default();
+        assert_eq!(call(publish(&own, &returning(5)).address()), 5);
+        0
+    });
+    assert_eq!(child, End::Status(0));
+    let write = || {
+        write_at(view, 1);
+        0
+    };
+    assert_eq!(in_child(write), End::Signal(11));
+    assert_eq!(call(block.unwrap().address()), 321);
+    memory.free_pages(pages, 10).unwrap();
+}

@@ -1,0 +1,82 @@
+//! What the allocator promises as a whole: blocks, pages, threads, limits, places.
+#![allow(unsafe_code)]
+
+mod blocks;
+mod failures;
+mod pages;
+mod policies;
+mod threads;
+
+use super::super::testing::{End, Line, alone, in_child, maps};
+use super::super::{Access, MemoryError, Protection, access_at, sys};
+use super::*;
+use std::string::String;
+use std::vec::Vec;
+
+/// Numbers that look random and are the same in every run (Knuth's MMIX constants).
+fn numbers(mut state: u64) -> impl FnMut(usize) -> usize {
+    move |below| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x5851_f42d_4c95_7f2d);
+        (state >> 33) as usize % below.max(1)
+    }
+}
+
+/// Code that returns `number`, which has eleven bits.
+fn returning(number: u16) -> Vec<u8> {
+    let number = u32::from(number & 0x7ff);
+    #[cfg(target_arch = "x86_64")]
+    let code = [&[0xb8][..], &number.to_le_bytes(), &[0xc3]].concat(); // mov eax, n; ret
+    #[cfg(target_arch = "aarch64")]
+    let code = [0x5280_0000 | number << 5, 0xd65f_03c0].map(u32::to_le_bytes).concat(); // mov w0, #n; ret
+    #[cfg(target_arch = "riscv64")]
+    let code = [number << 20 | 0x513, 0x8067].map(u32::to_le_bytes).concat(); // li a0, n; ret
+    code
+}
+
+/// Calls the function at `address`, which must be one without arguments.
+fn call(address: usize) -> i32 {
+    let code = core::ptr::with_exposed_provenance::<u8>(address);
+    // SAFETY: the caller published such a function there.
+    let function = unsafe { core::mem::transmute::<*const u8, extern "C" fn() -> i32>(code) };
+    function()
+}
+
+/// The bytes at an address that is readable.
+fn bytes_at(address: usize, len: usize) -> Vec<u8> {
+    let start = core::ptr::with_exposed_provenance::<u8>(address);
+    // SAFETY: the caller knows the memory to be readable and not being written.
+    unsafe { core::slice::from_raw_parts(start, len) }.to_vec()
+}
+
+/// Writes one byte at an address that is writable, or finds out that it is not.
+fn write_at(address: usize, byte: u8) {
+    let start = core::ptr::with_exposed_provenance_mut::<u8>(address);
+    // SAFETY: the caller owns the byte.
+    unsafe { start.write_volatile(byte) };
+}
+
+/// A block that was published with these bytes.
+fn publish(memory: &CodeMemory, code: &[u8]) -> ExecutableBlock {
+    let mut block = memory.allocate(code.len()).unwrap();
+    block.as_mut_slice().copy_from_slice(code);
+    block.publish().unwrap()
+}
+
+/// Fails if any mapping of this process is writable and executable.
+fn no_mapping_is_both() {
+    for line in maps() {
+        let both = line.access.contains('w') && line.access.contains('x');
+        assert!(!both, "{:x?} is {}", line.addresses, line.access);
+    }
+}
+
+/// What the kernel says may be done at `address`.
+fn access(address: usize) -> String {
+    access_at(address).unwrap().map_or("none".into(), |access: Access| std::format!("{access}"))
+}
+
+/// The mappings of files for code and of inaccessible memory.
+fn code_mappings() -> usize {
+    let text = std::fs::read_to_string("/proc/self/maps").unwrap();
+    text.lines().filter(|line| line.contains("smf-code") || line.contains("/dev/shm")).count()
+}
