@@ -62,15 +62,13 @@ impl Arenas {
         ORDER.get(self.source.load(Ordering::Acquire)).map(|source| source.backing())
     }
 
-    /// The kind that `wanted` has to be on this system. Maps the first arena to find out.
-    #[inline]
-    pub(super) fn kind(&self, wanted: Kind) -> Result<Kind, ExecError> {
-        match ORDER.get(self.source.load(Ordering::Acquire)) {
-            _ if wanted == Kind::Changing => Ok(wanted),
-            Some(Source::Private) => Ok(Kind::Changing),
-            Some(_) => Ok(wanted),
-            None => self.settle(wanted),
+    /// The kind that `wanted` has to be on this system. Maps the first arena, where it is going to be
+    /// needed, to find out.
+    pub(super) fn kind(&self, wanted: Kind, placement: Placement) -> Result<Kind, ExecError> {
+        if wanted != Kind::Changing && self.source.load(Ordering::Acquire) == UNSETTLED {
+            self.settle(wanted, placement)?;
         }
+        Ok(if self.is_mapped_twice() { wanted } else { Kind::Changing })
     }
 
     /// Whether it is known that the system lets memory be mapped twice.
@@ -80,14 +78,18 @@ impl Arenas {
     }
 
     #[cold]
-    fn settle(&self, wanted: Kind) -> Result<Kind, ExecError> {
+    fn settle(&self, wanted: Kind, placement: Placement) -> Result<(), ExecError> {
         let mut list = self.list.lock();
         // Another thread may have been first.
         if self.source.load(Ordering::Acquire) == UNSETTLED {
-            self.add(&mut list, wanted, self.placement, CHUNK)?;
+            self.add(&mut list, wanted, self.or_usual(placement), CHUNK)?;
         }
-        drop(list);
-        self.kind(wanted)
+        Ok(())
+    }
+
+    /// Where an arena goes when nobody wants it anywhere else.
+    fn or_usual(&self, placement: Placement) -> Placement {
+        if placement == Placement::Anywhere { self.placement } else { placement }
     }
 
     /// Takes `bytes` bytes where `wanted` wants them: the arena, the first address, and
@@ -99,7 +101,6 @@ impl Arenas {
         kind: Kind,
         wanted: Placement,
     ) -> Result<(Arc<Arena>, usize, usize), ExecError> {
-        let placement = if wanted == Placement::Anywhere { self.placement } else { wanted };
         let window = placement::window(wanted);
         let mut list = self.list.lock();
         for arena in list.iter().filter(|arena| arena.kind() == kind) {
@@ -111,7 +112,7 @@ impl Arenas {
                 return Ok((Arc::clone(arena), address, warm));
             }
         }
-        let arena = self.add(&mut list, kind, placement, bytes)?;
+        let arena = self.add(&mut list, kind, self.or_usual(wanted), bytes)?;
         let nowhere = MemoryError::NoPlace { size: bytes, low: window.start, high: window.end };
         let (address, warm) = arena.take(bytes, owner)?.ok_or(nowhere)?;
         Ok((arena, address, warm))

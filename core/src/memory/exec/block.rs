@@ -11,9 +11,9 @@ use core::{fmt, slice};
 
 use super::super::pages::Protection;
 use super::super::{icache, sys};
+use super::chunk::{At, Found};
 use super::error::ExecError;
 use super::hints::Spot;
-use super::lane::{At, Found};
 use super::shared::Shared;
 use super::trap;
 

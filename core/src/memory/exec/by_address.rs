@@ -111,7 +111,7 @@ impl PageBlock {
 
 impl CodeMemory {
     /// A block of zeros that holds at least `size` bytes, rounded up to whole pages, and begins with
-    /// one. It lives until it is freed by its address.
+    /// one. It lives until it is freed by its address, and its allocator with it.
     ///
     /// [`PageUse::Code`] is readable and executable at its address, unless the system lets no file
     /// be executable; then it becomes so with the first write. [`PageUse::Data`] is readable and
@@ -241,7 +241,7 @@ impl CodeMemory {
         // Fails in a child process.
         drop(shared.lock(CODE_PAGES)?);
         let result = act(&mut pages.blocks).unwrap_or_else(|| {
-            let start = shared.around(address).map(|around| around.range.start);
+            let start = shared.around(address)?.map(|around| around.range.start);
             Err(match start.filter(|start| pages.blocks.contains_key(start)) {
                 Some(start) => ExecError::Inside { address, start },
                 None => ExecError::Unknown { address },

@@ -6,21 +6,17 @@
 //!
 //! A freed block is not free at once. It waits, filled with traps, until there are some of them;
 //! then all cores are brought in step, once for all. So no core can hold an instruction of what was
-//! there before, which the architectures ask for, and at 0.4 us for 512 blocks it costs next to
-//! nothing. After that a small block is ready for the next one of its size. Ready blocks join what
+//! there before, which the architectures ask for, and once for 2,048 blocks it costs next to nothing. After that a small block is ready for the next one of its size. Ready blocks join what
 //! is free, and free neighbours each other, when there are many of them or no other room is left.
-#![allow(unsafe_code)]
-
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::num::NonZeroUsize;
-use core::ops::Range;
 
 use super::super::placement::{self, Placement};
 use super::super::{icache, sys};
-use super::arena::{Arena, Kind, Owner, SLAB};
+use super::arena::{Arena, Owner};
 use super::arenas::Arenas;
 use super::audit::{Ledger, Ring};
+use super::chunk::{Around, At, Chunk, Found, LARGEST_SHARED, Need};
 use super::error::ExecError;
 use super::hints::{EXACT, Hints, Spot};
 use super::runs::RunMap;
@@ -31,13 +27,6 @@ pub(super) const CHUNK: usize = 256 << 10;
 
 /// Bytes of the first chunk of a lane, whose records are small as well.
 const FIRST_CHUNK: usize = 64 << 10;
-
-/// Blocks above this size have a chunk of their own.
-const LARGEST_SHARED: usize = 32 << 10;
-
-/// The most bytes that get memory at once. A chunk begins with one page and doubles what it has, so
-/// that the first function of a process does not pay for others.
-const MOST_WARMED: usize = 128 << 10;
 
 /// How many freed blocks wait at most, and how many bytes.
 const WAITING: (usize, usize) = (2048, 512 << 10);
@@ -57,146 +46,8 @@ const UNKNOWN: usize = 256;
 /// The shortest run that a block fits into.
 const SHORTEST: usize = 2;
 
-/// A stretch of an arena that blocks are cut from.
-struct Chunk {
-    arena: Arc<Arena>,
-    /// The first address.
-    address: usize,
-    bytes: usize,
-    /// The logarithm of the bytes in a unit.
-    shift: u32,
-    /// How far above it is written.
-    writable_offset: usize,
-    map: RunMap,
-    /// No free run is longer.
-    longest: usize,
-    /// Bytes from the first on that have memory and hold traps or code.
-    warm: usize,
-    /// For one block alone.
-    own: bool,
-}
-
-impl Chunk {
-    fn range(&self, units: &Range<usize>) -> Range<usize> {
-        self.address + (units.start << self.shift)..self.address + (units.end << self.shift)
-    }
-
-    /// The free run that begins at `unit`, and where `need` fits into it.
-    #[inline]
-    fn fit(&self, unit: usize, need: &Need) -> Option<(Range<usize>, Range<usize>)> {
-        let run = self.map.run_at(unit).filter(|run| !run.taken)?.units;
-        let address = self.address + (run.start << self.shift);
-        let aligned = (address + (need.alignment - 1)) & !(need.alignment - 1);
-        let start = run.start + ((aligned - address) >> self.shift);
-        let end = start + need.units;
-        (end <= run.end).then_some((run, start..end))
-    }
-
-    #[inline(always)]
-    fn found(&self, spot: Spot, units: usize) -> Option<Found> {
-        let address = NonZeroUsize::new(self.address + ((spot.unit as usize) << self.shift))?;
-        Some(Found { address, at: At::new(spot, units, self.writable_offset) })
-    }
-
-    /// The first free run that has room for `need`; what there is no room in is noted.
-    fn search(&mut self, need: &Need) -> Option<usize> {
-        if self.longest < need.units {
-            return None;
-        }
-        let found = self.map.free_runs().find(|run| self.fit(run.start, need).is_some());
-        if found.is_none() && need.alignment >> self.shift <= 1 {
-            self.longest = self.map.free_runs().map(|run| run.len()).max().unwrap_or(0);
-        }
-        found.map(|run| run.start)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.map.free() == self.map.len()
-    }
-}
-
-/// What a block needs of its place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Need {
-    /// Bytes, a multiple of the unit.
-    pub(super) capacity: usize,
-    /// `capacity` in units.
-    pub(super) units: usize,
-    /// A power of two, at most a page.
-    pub(super) alignment: usize,
-    /// The logarithm of the bytes in a unit.
-    pub(super) shift: u32,
-    pub(super) kind: Kind,
-    pub(super) placement: Placement,
-    /// May share a chunk, anywhere.
-    pub(super) is_ordinary: bool,
-}
-
-impl Need {
-    pub(super) fn new(
-        capacity: usize,
-        alignment: usize,
-        shift: u32,
-        kind: Kind,
-        placement: Placement,
-    ) -> Self {
-        let is_ordinary = capacity <= LARGEST_SHARED && placement == Placement::Anywhere;
-        let units = capacity >> shift;
-        Self { capacity, units, alignment, shift, kind, placement, is_ordinary }
-    }
-}
-
 /// For what cannot happen: a place that was just found is not there.
 const NOWHERE: ExecError = ExecError::NoRoomForRecords;
-
-/// A place that was found and taken: two words, so that it travels in registers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    pub(super) address: NonZeroUsize,
-    pub(super) at: At,
-}
-
-/// Where the records of a place are, and where its bytes are written, in one word.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct At(u64);
-
-impl At {
-    /// From the lowest bit: 16 of the slot; 16 of the writable offset in slabs; 8 of the number of
-    /// units, or 0 for [`EXACT`] and more; 24 of the first unit.
-    #[inline]
-    fn new(spot: Spot, units: usize, writable_offset: usize) -> Self {
-        // At most LARGEST and a guard, which is less than 2^16 slabs.
-        let slabs = (writable_offset / SLAB) as u64;
-        let units = if units < EXACT { units as u64 } else { 0 };
-        // A chunk has 2^15 units, or as many as LARGEST has half pages: 2^19.
-        Self(u64::from(spot.slot) | slabs << 16 | units << 32 | u64::from(spot.unit) << 40)
-    }
-
-    #[inline]
-    pub(super) fn spot(self) -> Spot {
-        // The parts as they were put together.
-        Spot { slot: self.0 as u16, unit: (self.0 >> 40) as u32 }
-    }
-
-    /// The number of units, or 0 when there are many.
-    #[inline]
-    fn few_units(self) -> usize {
-        (self.0 >> 32 & 0xff) as usize
-    }
-
-    /// How far above its address a byte is written.
-    #[inline]
-    pub(super) fn writable_offset(self) -> usize {
-        (self.0 >> 16 & 0xffff) as usize * SLAB
-    }
-}
-
-/// What is known of the block or the gap around an address.
-pub(super) struct Around {
-    pub(super) range: Range<usize>,
-    pub(super) taken: bool,
-    pub(super) published: bool,
-}
 
 /// One lane.
 pub(super) struct Lane {
@@ -289,7 +140,7 @@ impl Lane {
                 chunk.is_some_and(|chunk| chunk.fit(spot.unit as usize, need).is_some())
             };
             let spot = self.hints.pop(need.units, fits)?;
-            if let Ok(Some(found)) = self.take_at(spot, need, false) {
+            if let Ok(Some(found)) = self.take_at(spot, need, true) {
                 return Some(found);
             }
             let chunk = self.chunks.get(usize::from(spot.slot)).and_then(Option::as_ref);
@@ -420,9 +271,19 @@ impl Lane {
         let longest = map.len();
         let shift = need.shift;
         let writable_offset = arena.writable_offset();
-        let own = false;
-        let chunk =
-            Chunk { arena, address, bytes, shift, writable_offset, map, longest, warm, own };
+        let (own, cursor) = (false, 0);
+        let chunk = Chunk {
+            arena,
+            address,
+            bytes,
+            shift,
+            writable_offset,
+            map,
+            longest,
+            cursor,
+            warm,
+            own,
+        };
         self.vacant.pop();
         if let Some(place) = self.chunks.get_mut(usize::from(slot)) {
             *place = Some(chunk);
@@ -468,9 +329,11 @@ impl Lane {
             chunk.warm_up_to(end)?;
         }
         let taken = Spot { unit: units.start as u32, ..spot };
-        let found = chunk.found(taken, units.len());
+        // What has a chunk of its own is ready for nobody else.
+        let found = chunk.found(taken, if chunk.own { EXACT } else { units.len() });
         let before = units.start - run.start;
         let Some(left) = chunk.map.take(run, units) else { return Ok(None) };
+        chunk.cursor = left.start;
         let behind = Spot { unit: left.start as u32, ..spot };
         if self.frontier == Some(spot) {
             self.frontier = (!left.is_empty()).then_some(behind);
@@ -625,21 +488,5 @@ impl Lane {
                 + self.ready.footprint()
                 + self.events.footprint(),
         )
-    }
-}
-
-impl Chunk {
-    /// Gives memory to the bytes up to `end` and some more.
-    #[cold]
-    fn warm_up_to(&mut self, end: usize) -> Result<(), ExecError> {
-        let step = self.warm.clamp(sys::page_size(), MOST_WARMED);
-        let target = end.max(self.warm + step).next_multiple_of(sys::page_size()).min(self.bytes);
-        let target = if self.own { self.bytes } else { target };
-        let cold = self.address + self.warm..self.address + target;
-        // SAFETY: the bytes belong to this chunk, and none of them was part of a block since it was
-        // made. Pages of an arena are writable when they are given out.
-        unsafe { self.arena.warm(cold) }?;
-        self.warm = target;
-        Ok(())
     }
 }

@@ -17,9 +17,10 @@ use super::arenas::{Arenas, LARGEST};
 use super::audit::{Action, Event, KEPT, Statistics};
 use super::block::{Block, Place};
 use super::by_address::Pages;
+use super::chunk::{Around, Found, Need};
 use super::error::ExecError;
 use super::hints::Spot;
-use super::lane::{Around, Found, Lane, Need};
+use super::lane::Lane;
 use super::lock::{Guard, Lock, Patience};
 use super::{CodeMemoryOptions, Request};
 
@@ -239,7 +240,7 @@ impl Shared {
         if size > LARGEST {
             return Err(ExecError::TooLarge { size: size as u64, limit: LARGEST });
         }
-        let kind = self.arenas.kind(wanted)?;
+        let kind = self.arenas.kind(wanted, placement)?;
         match Self::need_of_bytes(request) {
             None => Err(ExecError::Alignment { alignment, limit: page }),
             Some(need) if kind == Kind::Sealed => Ok(need),
@@ -352,12 +353,14 @@ impl Shared {
         self.lock(number)?.arena(spot).ok_or(ExecError::NoRoomForRecords)
     }
 
-    /// The live block around `address`.
-    pub(super) fn around(&self, address: usize) -> Option<Around> {
-        let owner = self.arenas.owner(address)?;
+    /// The block around `address`: a live one, or one that was freed and waits for its next use.
+    pub(super) fn around(&self, address: usize) -> Result<Option<Around>, ExecError> {
+        // Fails in a child process, before the lock of the arenas.
+        drop(self.lock(CODE_PAGES)?);
+        let Some(owner) = self.arenas.owner(address) else { return Ok(None) };
         // The chunk may have changed hands since; then its lane does not know the address.
-        let around = self.lock(owner.lane).ok()?.around(owner.slot, address)?;
-        (around.taken && around.range.contains(&address)).then_some(around)
+        let around = self.lock(owner.lane)?.around(owner.slot, address);
+        Ok(around.filter(|around| around.taken && around.range.contains(&address)))
     }
 
     pub(super) fn statistics(&self) -> Statistics {

@@ -168,6 +168,17 @@ fn a_hole_is_filled_before_memory_grows() {
 }
 
 #[test]
+fn a_large_block_is_given_back_whole() {
+    let memory = CodeMemory::default();
+    let large: Vec<_> = (0..200).map(|_| memory.allocate(40_000).unwrap()).collect();
+    drop(large);
+    // In the units of its chunk a large block is as long as these are in theirs.
+    let small: Vec<_> = (0..200).map(|_| memory.allocate(160).unwrap()).collect();
+    let held = memory.statistics().held_bytes;
+    assert!(held < 4 << 20, "{held} bytes for {} small blocks", small.len());
+}
+
+#[test]
 fn a_small_function_takes_a_tenth_more_than_its_bytes() {
     let memory = CodeMemory::default();
     let request = Request::new(100).aligned_to(8);
