@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::num::NonZeroUsize;
 use core::ops::Range;
 
-use super::super::placement::Placement;
+use super::super::placement::{self, Placement};
 use super::super::sys;
 use super::arena::{Arena, Kind, SLAB};
 use super::error::ExecError;
@@ -13,7 +13,7 @@ use super::hints::{EXACT, Spot};
 use super::runs::RunMap;
 
 /// Blocks above this size have a chunk of their own.
-pub(super) const LARGEST_SHARED: usize = 32 << 10;
+const LARGEST_SHARED: usize = 32 << 10;
 
 /// The most bytes that get memory at once. A chunk begins with one page and doubles what it has, so
 /// that the first function of a process does not pay for others.
@@ -30,7 +30,7 @@ pub(super) struct Chunk {
     /// How far above it is written.
     pub(super) writable_offset: usize,
     pub(super) map: RunMap,
-    /// No free run is longer.
+    /// No free run is longer, but for some that were found to begin at the wrong address.
     pub(super) longest: usize,
     /// Where the last free run that was used went on: the first place to look for another.
     pub(super) cursor: usize,
@@ -53,7 +53,7 @@ impl Chunk {
         let aligned = (address + (need.alignment - 1)) & !(need.alignment - 1);
         let start = run.start + ((aligned - address) >> self.shift);
         let end = start + need.units;
-        (end <= run.end).then_some((run, start..end))
+        (end <= run.end && need.allows(aligned)).then_some((run, start..end))
     }
 
     #[inline(always)]
@@ -71,8 +71,10 @@ impl Chunk {
             return Some(self.cursor);
         }
         let found = self.map.free_runs().find(|run| self.fit(run.start, need).is_some());
-        if found.is_none() && need.alignment >> self.shift <= 1 {
-            self.longest = self.map.free_runs().map(|run| run.len()).max().unwrap_or(0);
+        if found.is_none() {
+            // What is long enough begins at the wrong address; hints may still lead there.
+            let longest = self.map.free_runs().map(|run| run.len()).max().unwrap_or(0);
+            self.longest = longest.min(need.units - 1);
         }
         found.map(|run| run.start)
     }
@@ -109,11 +111,13 @@ pub(super) struct Need {
     pub(super) shift: u32,
     pub(super) kind: Kind,
     pub(super) placement: Placement,
-    /// May share a chunk, anywhere.
-    pub(super) is_ordinary: bool,
+    /// The lowest and the highest address that `placement` allows for the first byte.
+    lowest: usize,
+    highest: usize,
 }
 
 impl Need {
+    #[inline]
     pub(super) fn new(
         capacity: usize,
         alignment: usize,
@@ -121,9 +125,22 @@ impl Need {
         kind: Kind,
         placement: Placement,
     ) -> Self {
-        let is_ordinary = capacity <= LARGEST_SHARED && placement == Placement::Anywhere;
+        let window = placement::window(placement);
+        let (lowest, highest) = (window.start, window.end.saturating_sub(capacity));
         let units = capacity >> shift;
-        Self { capacity, units, alignment, shift, kind, placement, is_ordinary }
+        Self { capacity, units, alignment, shift, kind, placement, lowest, highest }
+    }
+
+    /// Whether the block may begin at `address`.
+    #[inline]
+    pub(super) fn allows(&self, address: usize) -> bool {
+        self.lowest <= address && address <= self.highest
+    }
+
+    /// Whether it shares a chunk with others.
+    #[inline]
+    pub(super) fn shares(&self) -> bool {
+        self.capacity <= LARGEST_SHARED
     }
 }
 

@@ -15,18 +15,18 @@ pub(super) struct Spot {
     pub(super) unit: u32,
 }
 
-/// Lengths below this have a list each.
-pub(super) const EXACT: usize = 32;
+/// Lengths below this have a list each: as many as a word has bits.
+pub(super) const EXACT: usize = 64;
 
 /// Above, each power of two has four lists.
-const LISTS: usize = 64;
+const LISTS: usize = 128;
 
 /// The list of runs of `len` units. Every run of a later list is longer.
 #[inline(always)]
 fn list_of(len: usize) -> usize {
-    let Some(power @ 5..) = len.checked_ilog2() else { return len };
+    let Some(power @ 6..) = len.checked_ilog2() else { return len };
     let quarter = len >> (power - 2) & 3;
-    (EXACT + (power as usize - 5) * 4 + quarter).min(LISTS - 1)
+    (EXACT + (power as usize - 6) * 4 + quarter).min(LISTS - 1)
 }
 
 /// How many hints are kept of all lists: at most 96 KiB, where there are so many free runs.
@@ -47,7 +47,9 @@ struct Hint {
 /// Last seen free runs, by length, the latest first.
 pub(super) struct Hints {
     /// Bit i: list i has a hint.
-    filled: u64,
+    exact: u64,
+    /// Bit i: list [`EXACT`] + i has a hint.
+    long: u64,
     /// First one for each list, whose `next` is the first hint of it and whose `unit` counts them;
     /// then the hints.
     nodes: Vec<Hint>,
@@ -60,17 +62,17 @@ pub(super) struct Hints {
 impl Hints {
     /// None, and no memory either.
     pub(super) const fn new(limit: u16) -> Self {
-        Self { filled: 0, nodes: Vec::new(), spare: NONE, limit }
+        Self { exact: 0, long: 0, nodes: Vec::new(), spare: NONE, limit }
     }
 
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
-        (self.filled, self.spare) = (0, NONE);
+        (self.exact, self.long, self.spare) = (0, 0, NONE);
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.filled == 0
+        self.exact | self.long == 0
     }
 
     /// The bytes that they take.
@@ -93,7 +95,7 @@ impl Hints {
         if let Some(place) = self.nodes.get_mut(usize::from(node)) {
             *place = Hint { spot, next };
         }
-        self.filled |= 1 << list;
+        *self.filled(list) |= 1 << (list % EXACT);
         true
     }
 
@@ -126,21 +128,34 @@ impl Hints {
     #[inline]
     pub(super) fn pop(&mut self, len: usize, fits: impl Fn(Spot) -> bool) -> Option<Spot> {
         let own = list_of(len);
-        let mut longer = self.filled >> own << own;
         if own >= EXACT {
             if let Some(spot) = self.unlink_fitting(own, fits) {
                 return Some(spot);
             }
-            longer = longer >> own >> 1 << own << 1;
+            return self.unlink_longer(self.long >> (own - EXACT) >> 1 << (own - EXACT) << 1);
         }
-        if longer == 0 { None } else { self.unlink_first(longer.trailing_zeros() as usize) }
+        let exact = self.exact >> own << own;
+        if exact == 0 {
+            return self.unlink_longer(self.long);
+        }
+        self.unlink_first(exact.trailing_zeros() as usize)
+    }
+
+    /// The first hint of the first of these lists of several lengths.
+    fn unlink_longer(&mut self, lists: u64) -> Option<Spot> {
+        if lists == 0 { None } else { self.unlink_first(EXACT + lists.trailing_zeros() as usize) }
+    }
+
+    /// The word in which a list has its bit.
+    #[inline(always)]
+    fn filled(&mut self, list: usize) -> &mut u64 {
+        if list < EXACT { &mut self.exact } else { &mut self.long }
     }
 
     /// Takes out the latest hint for a run of exactly `len` units, fewer than [`EXACT`].
     #[inline(always)]
     pub(super) fn pop_exact(&mut self, len: usize) -> Option<Spot> {
-        let list = list_of(len);
-        if self.filled >> list & 1 == 0 { None } else { self.unlink_first(list) }
+        if len >= EXACT || self.exact >> len & 1 == 0 { None } else { self.unlink_first(len) }
     }
 
     #[inline(always)]
@@ -172,7 +187,7 @@ impl Hints {
         let head = self.nodes.get_mut(list)?;
         head.spot.unit = head.spot.unit.wrapping_sub(1);
         if head.next == NONE {
-            self.filled &= !(1 << list);
+            *self.filled(list) &= !(1 << (list % EXACT));
         }
         Some(spot)
     }
@@ -189,48 +204,48 @@ mod tests {
     #[test]
     fn lists_are_in_the_order_of_lengths() {
         let mut last = 0;
-        for len in 1..100_000 {
+        for len in 1..1_000_000 {
             let list = list_of(len);
             assert!(list == last || list == last + 1, "{len}");
-            assert!(len >= 32 || list == len);
+            assert!(len >= EXACT || list == len);
             last = list;
         }
-        assert_eq!(last, LISTS - 1);
+        assert!(last < LISTS - 1);
         assert_eq!(list_of(usize::MAX), LISTS - 1);
     }
 
     #[test]
     fn gives_a_short_run_that_is_long_enough_and_of_those_the_latest() {
         let mut hints = Hints::new(9);
-        for (len, unit) in [(5, 1), (9, 2), (5, 3), (39, 4), (33, 5), (50, 6), (9000, 7)] {
+        for (len, unit) in [(5, 1), (9, 2), (5, 3), (79, 4), (66, 5), (100, 6), (9000, 7)] {
             assert!(hints.push(len, spot(unit)));
         }
         let any = |_| true;
         assert_eq!(hints.pop(4, any), Some(spot(3)));
         assert_eq!(hints.pop(5, any), Some(spot(1)));
         assert_eq!(hints.pop(5, any), Some(spot(2)));
-        assert_eq!(hints.pop(35, |s| s.unit == 4), Some(spot(4)));
-        assert_eq!(hints.pop(35, |_| false), Some(spot(6)), "one that is longer for sure");
+        assert_eq!(hints.pop(70, |s| s.unit == 4), Some(spot(4)));
+        assert_eq!(hints.pop(70, |_| false), Some(spot(6)), "one that is longer for sure");
         assert_eq!(hints.pop(10, any), Some(spot(5)));
-        assert_eq!(hints.pop(20_000, |_| false), None, "kept, because it did not fit");
+        assert_eq!(hints.pop(20_000_000, |_| false), None, "kept, because it did not fit");
         assert_eq!(hints.pop(1, any), Some(spot(7)));
         assert_eq!(hints.pop(1, any), None);
-        assert_eq!(hints.filled, 0);
+        assert!(hints.is_empty());
     }
 
     #[test]
     fn every_hint_comes_back_once_and_too_many_are_dropped() {
-        let mut hints = Hints::new(200);
+        let mut hints = Hints::new(100);
         for round in 0..3 {
             let kept = (0..30_000u32).filter(|&u| hints.push(1 + u as usize % 80, spot(u))).count();
-            // Lists 1 to 31, and five that several lengths share.
-            assert_eq!(kept, 200 * (31 + 6));
+            // Lists 1 to 63, and two that several lengths share.
+            assert_eq!(kept, 100 * (63 + 2));
             let mut seen = std::collections::BTreeSet::new();
             let pop = |hints: &mut Hints, len| hints.pop(len, |_| true);
             while let Some(spot) = pop(&mut hints, 1 + seen.len() % 40).or(pop(&mut hints, 1)) {
                 assert!(seen.insert(spot.unit), "round {round}: {spot:?} twice");
             }
-            assert_eq!(hints.filled, 0);
+            assert!(hints.is_empty());
             hints.clear();
         }
     }

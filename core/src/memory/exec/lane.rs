@@ -11,12 +11,11 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::super::placement::{self, Placement};
 use super::super::{icache, sys};
 use super::arena::{Arena, Owner};
 use super::arenas::Arenas;
 use super::audit::{Ledger, Ring};
-use super::chunk::{Around, At, Chunk, Found, LARGEST_SHARED, Need};
+use super::chunk::{Around, At, Chunk, Found, Need};
 use super::error::ExecError;
 use super::hints::{EXACT, Hints, Spot};
 use super::runs::RunMap;
@@ -100,7 +99,7 @@ impl Lane {
     /// Takes a place for a block if one is at hand.
     #[inline(always)]
     pub(super) fn take_quickly(&mut self, need: &Need) -> Option<Found> {
-        if !need.is_ordinary {
+        if !need.shares() {
             return None;
         }
         if let Some(found) = self.take_ready(need) {
@@ -114,7 +113,8 @@ impl Lane {
     fn take_ready(&mut self, need: &Need) -> Option<Found> {
         let spot = self.ready.pop_exact(need.units)?;
         let found = self.chunks.get(usize::from(spot.slot))?.as_ref()?.found(spot, need.units)?;
-        if found.address.get() & (need.alignment - 1) == 0 {
+        let address = found.address.get();
+        if address & (need.alignment - 1) == 0 && need.allows(address) {
             return Some(found);
         }
         self.release(spot, None);
@@ -155,7 +155,7 @@ impl Lane {
     #[cold]
     #[inline(never)]
     fn take_elsewhere(&mut self, need: &Need, arenas: &Arenas) -> Result<Found, ExecError> {
-        if need.capacity > LARGEST_SHARED {
+        if !need.shares() {
             return self.take_chunk(need, arenas);
         }
         if self.waiting.len() >= WORTH_A_BARRIER {
@@ -164,8 +164,7 @@ impl Lane {
                 return Ok(found);
             }
         }
-        if need.is_ordinary
-            && let Some(frontier) = self.frontier
+        if let Some(frontier) = self.frontier
             && let Some(found) = self.take_at(frontier, need, true)?
         {
             return Ok(found);
@@ -193,35 +192,22 @@ impl Lane {
         self.take_at(spot, need, true)?.ok_or(NOWHERE)
     }
 
-    /// A free run with room for `need` where it is wanted; `all` to look through every chunk.
+    /// A place that the hints know; `all` to look through every chunk.
     fn take_searched(&mut self, need: &Need, all: bool) -> Result<Option<Found>, ExecError> {
-        if need.placement == Placement::Anywhere {
-            if all {
-                self.renew_hints();
-            }
-            if let Some(found) = self.take_known(need) {
-                return Ok(Some(found));
-            }
+        if all {
+            self.renew_hints();
         }
-        match self.search(need, all) {
-            Some(spot) => self.take_at(spot, need, true),
-            None => Ok(None),
+        let known = self.take_known(need);
+        if known.is_some() || !all {
+            return Ok(known);
         }
-    }
-
-    fn search(&mut self, need: &Need, all: bool) -> Option<Spot> {
-        if need.placement == Placement::Anywhere && !all {
-            return None;
-        }
-        let window = placement::window(need.placement);
-        for (slot, chunk) in (0..).zip(&mut self.chunks) {
-            let Some(chunk) = chunk.as_mut().filter(|chunk| !chunk.own) else { continue };
-            let inside = window.start <= chunk.address && chunk.address + chunk.bytes <= window.end;
-            if inside && let Some(unit) = chunk.search(need) {
-                return Some(Spot { slot, unit: unit as u32 });
-            }
-        }
-        None
+        let chunks = (0..).zip(self.chunks.iter_mut().map(Option::as_mut));
+        let found = chunks.filter_map(|(slot, chunk)| {
+            let unit = chunk.filter(|chunk| !chunk.own)?.search(need)?;
+            Some(Spot { slot, unit: unit as u32 })
+        });
+        let spot = { found }.next();
+        spot.map_or(Ok(None), |spot| self.take_at(spot, need, true))
     }
 
     /// Looks through every chunk and writes the hints anew.
@@ -251,7 +237,7 @@ impl Lane {
         let capacity = need.capacity.next_multiple_of(page);
         // Half pages, so that a block of a single page has a unit for its flag.
         let shift = page.ilog2() - 1;
-        let need = Need { capacity, units: capacity >> shift, shift, ..*need };
+        let need = Need::new(capacity, need.alignment, shift, need.kind, need.placement);
         let slot = self.new_chunk(capacity, &need, arenas)?;
         if let Some(chunk) = self.chunk_mut(slot) {
             chunk.own = true;
@@ -288,15 +274,12 @@ impl Lane {
         if let Some(place) = self.chunks.get_mut(usize::from(slot)) {
             *place = Some(chunk);
         }
-        if need.is_ordinary {
-            if let Some(frontier) = self.frontier.replace(Spot { slot, unit: 0 })
-                && let Some(chunk) = self.chunk_mut(frontier.slot)
-                && let Some(run) = chunk.map.run_at(frontier.unit as usize)
-            {
-                self.hint(run.units.len(), frontier);
-            }
-        } else {
-            self.unknown += 1;
+        if need.shares()
+            && let Some(frontier) = self.frontier.replace(Spot { slot, unit: 0 })
+            && let Some(chunk) = self.chunk_mut(frontier.slot)
+            && let Some(run) = chunk.map.run_at(frontier.unit as usize)
+        {
+            self.hint(run.units.len(), frontier);
         }
         Ok(slot)
     }
@@ -385,18 +368,30 @@ impl Lane {
     /// Takes back a block of `len` bytes, which hold traps and may not be called any more.
     #[inline]
     pub(super) fn give_back(&mut self, at: At, len: usize, arenas: &Arenas) {
-        if self.waiting.len() >= WAITING.0 || self.waiting_bytes >= WAITING.1 {
-            self.end_waiting(arenas);
+        if self.waiting.len() >= self.waiting.capacity() || self.waiting_bytes >= WAITING.1 {
+            self.make_room(arenas);
         }
-        if self.waiting.try_reserve(1).is_err() {
-            // Fewer may wait then.
-            self.end_waiting(arenas);
-        }
-        // If there is no room for a single one, or the kernel does not bring the cores in step, the
-        // block is not used again.
+        // If the kernel does not bring the cores in step and there is no memory for more that wait,
+        // the block is not used again.
         if self.waiting.len() < self.waiting.capacity() {
             self.waiting.push(at);
             self.waiting_bytes += len;
+        }
+    }
+
+    /// Lets more blocks wait, or none of them any longer.
+    #[cold]
+    fn make_room(&mut self, arenas: &Arenas) {
+        let (len, capacity) = (self.waiting.len(), self.waiting.capacity());
+        let more = capacity.clamp(64, WAITING.0);
+        let few = capacity < WAITING.0 && self.waiting_bytes < WAITING.1;
+        if few && self.waiting.try_reserve_exact(more).is_ok() {
+            return;
+        }
+        self.end_waiting(arenas);
+        if self.waiting.len() == len {
+            // The kernel would not; more wait for the next time.
+            let _ = self.waiting.try_reserve_exact(more);
         }
     }
 
