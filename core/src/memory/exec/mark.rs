@@ -41,10 +41,9 @@ impl Mark {
             .map_err(|errno| MemoryError::Map { size, errno })?;
         // SAFETY: the first byte of a new mapping that nobody else knows.
         unsafe { page.cast::<AtomicU8>().write(AtomicU8::new(1)) };
+        // An old kernel has no such advice; there the mark says nothing.
         // SAFETY: the whole mapping.
-        if unsafe { sys::on_fork(page, size, InChild::Zero) }.is_err() {
-            // An old kernel: a mark that is never wiped would say nothing.
-        }
+        let _ = unsafe { sys::on_fork(page, size, InChild::Zero) };
         self.page.store(page.cast().as_ptr(), Ordering::Release);
         Ok(())
     }

@@ -22,6 +22,7 @@ fn a_call_that_fails_is_an_error_and_leaves_nothing() {
         Call::MapFile(Protection::ReadExecute),
         Call::MemoryFile,
         Call::Resize,
+        Call::OnFork,
         Call::Populate,
     ] {
         for passes in 0..3 {
@@ -39,6 +40,12 @@ fn a_call_that_fails_is_an_error_and_leaves_nothing() {
             nothing_is_left(before);
         }
     }
+}
+
+#[test]
+fn without_seals_there_is_code_all_the_same() {
+    let _fault = inject(Call::Seal, 0, Errno::INVAL);
+    assert_eq!(call_a_function(&CodeMemory::default()), 77);
 }
 
 fn call_a_function(memory: &CodeMemory) -> i32 {
