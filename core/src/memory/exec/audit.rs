@@ -184,6 +184,11 @@ impl Ledger {
     }
 
     #[inline]
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    #[inline]
     pub(super) fn live_blocks(&self) -> u64 {
         self.allocations - self.frees
     }

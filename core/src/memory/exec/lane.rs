@@ -66,6 +66,8 @@ pub(super) struct Lane {
     until_search: (u32, u32),
     waiting: Vec<At>,
     waiting_bytes: usize,
+    /// Bytes of all chunks.
+    bytes: u64,
     pub(super) ledger: Ledger,
     pub(super) events: Ring,
 }
@@ -83,16 +85,9 @@ impl Lane {
             until_search: (0, 1),
             waiting: Vec::new(),
             waiting_bytes: 0,
+            bytes: 0,
             ledger: Ledger::new(),
             events: Ring::new(number),
-        }
-    }
-
-    /// Takes a place for a block, whatever it costs. Its bytes hold traps.
-    pub(super) fn take(&mut self, need: &Need, arenas: &Arenas) -> Result<Found, ExecError> {
-        match self.take_quickly(need) {
-            Some(found) => Ok(found),
-            None => self.take_elsewhere(need, arenas),
         }
     }
 
@@ -152,44 +147,59 @@ impl Lane {
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn take_elsewhere(&mut self, need: &Need, arenas: &Arenas) -> Result<Found, ExecError> {
+    /// Takes a place for a block in the chunks that there are.
+    pub(super) fn take_here(
+        &mut self,
+        need: &Need,
+        arenas: &Arenas,
+    ) -> Result<Option<Found>, ExecError> {
+        if let Some(found) = self.take_quickly(need) {
+            return Ok(Some(found));
+        }
         if !need.shares() {
-            return self.take_chunk(need, arenas);
+            return Ok(None);
         }
         if self.waiting.len() >= WORTH_A_BARRIER {
             self.end_waiting(arenas);
             if let Some(found) = self.take_quickly(need) {
-                return Ok(found);
+                return Ok(Some(found));
             }
         }
         if let Some(frontier) = self.frontier
             && let Some(found) = self.take_at(frontier, need, true)?
         {
-            return Ok(found);
+            return Ok(Some(found));
         }
         self.empty_ready(arenas);
         let all = self.unknown >= UNKNOWN && self.until_search.0 == 0;
-        if let Some(found) = self.take_searched(need, all)? {
-            self.until_search = if all { (0, 1) } else { self.until_search };
+        let found = self.take_searched(need, all)?;
+        self.until_search = match (self.until_search, found.is_some()) {
+            (_, true) if all => (0, 1),
+            ((0, last), false) if all => (last, last.saturating_mul(2)),
+            (unchanged, _) => unchanged,
+        };
+        Ok(found)
+    }
+
+    /// Takes a place for a block, in a new chunk if need be.
+    pub(super) fn take(&mut self, need: &Need, arenas: &Arenas) -> Result<Found, ExecError> {
+        if let Some(found) = self.take_here(need, arenas)? {
             return Ok(found);
         }
-        self.until_search = match self.until_search {
-            (0, last) if all => (last, last.saturating_mul(2)),
-            (left, last) => (left.saturating_sub(1), last),
-        };
+        if !need.shares() {
+            return self.take_chunk(need, arenas);
+        }
+        self.until_search.0 = self.until_search.0.saturating_sub(1);
         let bytes = if self.chunks.is_empty() { FIRST_CHUNK } else { CHUNK };
-        let spot = match self.new_chunk(bytes, need, arenas) {
-            Ok(slot) => Spot { slot, unit: 0 },
+        match self.new_chunk(bytes, need, arenas) {
+            Ok(slot) => self.take_at(Spot { slot, unit: 0 }, need, true)?.ok_or(NOWHERE),
             Err(error) => {
                 // No memory but what is waiting or forgotten.
                 self.end_waiting(arenas);
                 self.empty_ready(arenas);
-                return self.take_searched(need, true)?.ok_or(error);
+                self.take_searched(need, true)?.ok_or(error)
             }
-        };
-        self.take_at(spot, need, true)?.ok_or(NOWHERE)
+        }
     }
 
     /// A place that the hints know; `all` to look through every chunk.
@@ -271,6 +281,7 @@ impl Lane {
             own,
         };
         self.vacant.pop();
+        self.bytes += bytes as u64;
         if let Some(place) = self.chunks.get_mut(usize::from(slot)) {
             *place = Some(chunk);
         }
@@ -365,10 +376,17 @@ impl Lane {
         Some(Around { range: chunk.range(&run.units), taken: run.taken, published })
     }
 
-    /// Takes back a block of `len` bytes, which hold traps and may not be called any more.
+    /// Bytes of the chunks that belong to no live block.
+    pub(super) fn spare(&self) -> u64 {
+        self.bytes.saturating_sub(self.ledger.live_bytes())
+    }
+
+    /// Takes back a block of `len` bytes, which hold traps and may not be called any more. Returns
+    /// whether that was the occasion to do something about others.
     #[inline]
-    pub(super) fn give_back(&mut self, at: At, len: usize, arenas: &Arenas) {
-        if self.waiting.len() >= self.waiting.capacity() || self.waiting_bytes >= WAITING.1 {
+    pub(super) fn give_back(&mut self, at: At, len: usize, arenas: &Arenas) -> bool {
+        let full = self.waiting.len() >= self.waiting.capacity() || self.waiting_bytes >= WAITING.1;
+        if full {
             self.make_room(arenas);
         }
         // If the kernel does not bring the cores in step and there is no memory for more that wait,
@@ -377,6 +395,7 @@ impl Lane {
             self.waiting.push(at);
             self.waiting_bytes += len;
         }
+        full
     }
 
     /// Lets more blocks wait, or none of them any longer.
@@ -452,6 +471,7 @@ impl Lane {
         if let Some(chunk) = chunk {
             // `vacant_slot` made room for every slot.
             self.vacant.push(slot);
+            self.bytes -= chunk.bytes as u64;
             arenas.give_back(chunk.arena, chunk.address, chunk.warm);
         }
     }

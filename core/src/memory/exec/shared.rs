@@ -6,7 +6,7 @@
 use alloc::sync::Arc;
 use core::array;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 use spin::relax::RelaxStrategy;
@@ -57,9 +57,16 @@ impl DerefMut for Kept {
     }
 }
 
-/// On cache lines of its own: two of them, because processors fetch pairs.
+/// A lane on cache lines of its own: two of them, because processors fetch pairs.
 #[repr(align(128))]
-struct Padded(Lock<Kept>);
+struct Padded {
+    lock: Lock<Kept>,
+    /// About how many bytes the lane has to spare.
+    spare: AtomicU64,
+}
+
+/// How much makes the lane of another core worth a visit, before a lane grows.
+const SPACIOUS: u64 = 1 << 20;
 
 /// What no lane has of the ceiling.
 struct Left {
@@ -69,6 +76,8 @@ struct Left {
 
 pub(super) struct Shared {
     lanes: [Padded; ALL_LANES],
+    /// The lane that each core uses: its own, or one with room to spare.
+    homes: [AtomicU16; LANES as usize],
     pub(super) arenas: Arenas,
     left: Lock<Left>,
     ceiling_bytes: u64,
@@ -87,8 +96,10 @@ impl Shared {
         Self {
             lanes: array::from_fn(|number| {
                 // At most ALL_LANES.
-                Padded(Lock::new(Kept { lane: Lane::new(number as u16), keep: None }))
+                let lane = Kept { lane: Lane::new(number as u16), keep: None };
+                Padded { lock: Lock::new(lane), spare: AtomicU64::new(0) }
             }),
+            homes: array::from_fn(|core| AtomicU16::new(core as u16)),
             arenas: Arenas::new(arena_bytes, placement),
             left: Lock::new(Left { bytes: ceiling_bytes, blocks: ceiling_blocks }),
             ceiling_bytes,
@@ -104,8 +115,42 @@ impl Shared {
     /// The lane for this thread.
     #[inline]
     pub(super) fn lane(&self) -> u16 {
+        self.homes.get(usize::from(Self::core())).map_or(0, |home| home.load(Ordering::Relaxed))
+    }
+
+    /// The lane that this core has for itself.
+    #[inline]
+    fn core() -> u16 {
         // Below LANES.
         (sys::core_number() % usize::from(LANES)) as u16
+    }
+
+    fn move_to(&self, lane: u16) {
+        if let Some(home) = self.homes.get(usize::from(Self::core())) {
+            home.store(lane, Ordering::Relaxed);
+        }
+    }
+
+    /// The lane, if this core should not rather leave it to another that is using it.
+    fn settled(&self, number: u16) -> u16 {
+        let core = Self::core();
+        let taken = |lane: &Padded| lane.lock.is_locked();
+        if number >= LANES
+            || number == core
+            || !self.lanes.get(usize::from(number)).is_some_and(taken)
+        {
+            return number;
+        }
+        self.move_to(core);
+        core
+    }
+
+    /// The lane of another core that has the most to spare, if that is much.
+    fn spacious(&self, number: u16) -> Option<u16> {
+        let spare = |lane: &Padded| lane.spare.load(Ordering::Relaxed);
+        let others = (0..LANES).zip(&self.lanes).filter(|&(other, _)| other != number);
+        let (other, lane) = others.max_by_key(|(_, lane)| spare(lane))?;
+        (number < LANES && spare(lane) >= SPACIOUS).then_some(other)
     }
 
     /// Locks a lane of this process.
@@ -117,8 +162,8 @@ impl Shared {
     #[inline]
     pub(super) fn lock(&self, number: u16) -> Result<Guard<'_, Kept>, ExecError> {
         // There is no other number.
-        let Padded(lock) = self.lanes.get(usize::from(number)).ok_or(ExecError::Forked)?;
-        let guard = self.wait(lock)?;
+        let lane = self.lanes.get(usize::from(number)).ok_or(ExecError::Forked)?;
+        let guard = self.wait(&lane.lock)?;
         if self.arenas.forked() { Err(ExecError::Forked) } else { Ok(guard) }
     }
 
@@ -161,8 +206,8 @@ impl Shared {
         wanted: Kind,
         request: Request,
     ) -> Result<Block, ExecError> {
-        let found = match self.take_quickly(number, wanted, request) {
-            Some(found) => found,
+        let (found, number) = match self.take_quickly(number, wanted, request) {
+            Some(found) => (found, number),
             None => self.take(number, wanted, request)?,
         };
         // The size is at most LARGEST, which fits.
@@ -178,8 +223,7 @@ impl Shared {
             return None;
         }
         let need = Self::need_of_bytes(request)?;
-        let Padded(lock) = self.lanes.get(usize::from(number))?;
-        let mut lane = lock.try_lock()?;
+        let mut lane = self.lanes.get(usize::from(number))?.lock.try_lock()?;
         // A lane that keeps nothing needs a handle for that.
         if self.arenas.forked()
             || !lane.ledger.has_leave(request.size as u64)
@@ -192,14 +236,14 @@ impl Shared {
         Some(found)
     }
 
-    /// Takes a place for a block.
+    /// Takes a place for a block, in this lane or in another one, which it returns.
     #[cold]
     fn take(
         self: &Arc<Self>,
         number: u16,
         wanted: Kind,
         request: Request,
-    ) -> Result<Found, ExecError> {
+    ) -> Result<(Found, u16), ExecError> {
         let result = self.try_take(number, wanted, request);
         result.inspect_err(|&error| self.refuse(number, error, 0, request.size as u64))
     }
@@ -209,17 +253,47 @@ impl Shared {
         number: u16,
         wanted: Kind,
         request: Request,
-    ) -> Result<Found, ExecError> {
+    ) -> Result<(Found, u16), ExecError> {
         let need = self.need(wanted, request)?;
-        let mut lane = self.lock(number)?;
-        if !lane.ledger.has_leave(request.size as u64) {
-            drop(lane);
-            lane = self.lock_with_leave(number, request.size)?;
+        let number = self.settled(number);
+        let here = |lane: &mut Lane| lane.take_here(&need, &self.arenas);
+        if let Some(found) = self.take_from(number, request.size, here)? {
+            return Ok((found, number));
         }
-        let found = lane.take(&need, &self.arenas)?;
-        self.note_allocation(&mut lane, found, request.size);
-        lane.keep.get_or_insert_with(|| Arc::clone(self));
-        Ok(found)
+        // A thread that moves from core to core must not leave holes behind and grow everywhere.
+        if need.shares()
+            && let Some(other) = self.spacious(number)
+            && let Some(found) = self.take_from(other, request.size, here)?
+        {
+            self.move_to(other);
+            return Ok((found, other));
+        }
+        let take = |lane: &mut Lane| lane.take(&need, &self.arenas).map(Some);
+        let found = self.take_from(number, request.size, take)?;
+        Ok((found.ok_or(ExecError::NoRoomForRecords)?, number))
+    }
+
+    /// Has `take` find a place in a lane, and counts the block.
+    fn take_from(
+        self: &Arc<Self>,
+        number: u16,
+        len: usize,
+        take: impl Fn(&mut Lane) -> Result<Option<Found>, ExecError>,
+    ) -> Result<Option<Found>, ExecError> {
+        let mut lane = self.lock(number)?;
+        if !lane.ledger.has_leave(len as u64) {
+            drop(lane);
+            lane = self.lock_with_leave(number, len)?;
+        }
+        let found = take(&mut lane);
+        if let Ok(Some(found)) = found {
+            self.note_allocation(&mut lane, found, len);
+            lane.keep.get_or_insert_with(|| Arc::clone(self));
+        }
+        if let Some(Padded { spare, .. }) = self.lanes.get(usize::from(number)) {
+            spare.store(lane.spare(), Ordering::Relaxed);
+        }
+        found
     }
 
     #[inline(always)]
@@ -323,7 +397,7 @@ impl Shared {
         place: &Place,
         erase: impl FnOnce() -> bool,
     ) -> Option<Arc<Self>> {
-        let Padded(lock) = self.lanes.get(usize::from(place.lane()))?;
+        let Padded { lock, spare } = self.lanes.get(usize::from(place.lane()))?;
         let mut lane = self.wait(lock).ok()?;
         if self.records(place.lane()) {
             lane.set_published(place.at.spot(), false);
@@ -332,8 +406,8 @@ impl Shared {
             lane.events.note(Action::Free, place.address.get(), place.len() as u64);
         }
         // Under the lock: the processor waits for these stores at the next lock, not at this one.
-        if erase() {
-            lane.give_back(place.at, place.len(), &self.arenas);
+        if erase() && lane.give_back(place.at, place.len(), &self.arenas) {
+            spare.store(lane.spare(), Ordering::Relaxed);
         }
         lane.ledger.free(place.len() as u64);
         if lane.ledger.live_blocks() == 0 { lane.keep.take() } else { None }

@@ -140,7 +140,7 @@ fn freed_neighbours_become_one_again() {
         while memory.statistics().arenas == 1 {
             small.push(memory.allocate(1000).unwrap());
         }
-        assert!(small.len() > 700, "round {round}: {} blocks", small.len());
+        assert!(small.len() > 400, "round {round}: {} blocks", small.len());
         drop(small);
         // Nothing but what has become one has room for these.
         let large: Vec<_> = (0..30).map(|_| memory.allocate(30_000).unwrap()).collect();
@@ -164,7 +164,32 @@ fn a_hole_is_filled_before_memory_grows() {
         }
     }
     let now = memory.statistics().held_bytes;
-    assert!(now <= held * 3 / 2, "{held} bytes became {now}");
+    // Lanes of cores that the thread was moved to have some room to spare.
+    assert!(now <= held * 3 / 2 + (3 << 20), "{held} bytes became {now}");
+}
+
+#[test]
+fn a_thread_that_moves_from_core_to_core_leaves_no_holes_behind() {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let allowed = sched_getaffinity(None).unwrap();
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+    let memory = CodeMemory::default();
+    let mut random = numbers(4);
+    let mut blocks: Vec<_> = (0..40_000).map(|_| memory.allocate(100).unwrap()).collect();
+    let held = memory.statistics().held_bytes;
+    for (_, &core) in (0..24).zip(cores.iter().cycle()) {
+        let mut here = CpuSet::new();
+        here.set(core);
+        sched_setaffinity(None, &here).unwrap();
+        for _ in 0..15_000 {
+            let at = random(blocks.len());
+            drop(blocks.swap_remove(at));
+            blocks.push(memory.allocate(100).unwrap());
+        }
+    }
+    let now = memory.statistics().held_bytes;
+    let spare = cores.len().min(16) << 20;
+    assert!(now <= held + 2 * spare as u64, "{held} bytes became {now} on {} cores", cores.len());
 }
 
 #[test]
