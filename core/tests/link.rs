@@ -59,11 +59,11 @@ fn the_samples_run_with_their_known_results() {
 
 #[test]
 fn the_pages_that_can_run_are_the_code() {
+    let _alone = alone();
     let packed = load(&sample!("packed.smf"), &NoImports).unwrap();
     let code: Vec<_> = packed.code().collect();
-    let lies_in_code =
-        |address: u64| code.iter().any(|r| r.contains(&usize::try_from(address).unwrap()));
-    assert!(lies_in_code(packed.function(b"answer").unwrap()));
+    let answer = usize::try_from(packed.function(b"answer").unwrap()).unwrap();
+    assert!(code.iter().any(|range| range.contains(&answer)));
     assert_eq!(code.len(), 1);
     let (start, end) = (code[0].start as u64, code[0].end as u64);
     assert!(packed.contains(start) && packed.contains(end - 1) && packed.contains(end));

@@ -98,7 +98,7 @@ fn compile(name: &str, features: &str, linking: Linking) -> PathBuf {
 fn run(name: &str, features: &str) -> [String; 2] {
     [Linking::Static, Linking::Shared].map(|linking| {
         let said = succeed(&mut Command::new(compile(name, features, linking)));
-        assert!(said.contains("ok\n"), "{said}");
+        assert!(said.contains("ok"), "{said}");
         said
     })
 }
@@ -113,6 +113,11 @@ fn every_export_from_c() {
 #[test]
 fn values_of_a_runtime() {
     run("hooks", C);
+}
+
+#[test]
+fn a_policy_is_named() {
+    run("policy", C);
 }
 
 #[test]

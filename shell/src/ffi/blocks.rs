@@ -37,6 +37,7 @@ struct Block {
 
 pub(super) struct Blocks {
     memory: CodeMemory,
+    options: CodeMemoryOptions,
     live: BTreeMap<usize, Block>,
     /// Those of the parent process.
     inherited: BTreeMap<usize, Block>,
@@ -64,7 +65,7 @@ pub(super) fn with<T>(act: impl FnOnce(&mut Blocks) -> T) -> T {
 impl Blocks {
     fn new(options: CodeMemoryOptions) -> Self {
         let (live, inherited) = (BTreeMap::new(), BTreeMap::new());
-        Self { memory: CodeMemory::new(options), live, inherited, pace: Pace::new() }
+        Self { memory: CodeMemory::new(options), options, live, inherited, pace: Pace::new() }
     }
 
     /// Takes another allocator, with these ceilings, unless blocks are live.
@@ -72,16 +73,15 @@ impl Blocks {
         if !self.live.is_empty() {
             return Err(ApiError::BlocksLive);
         }
-        let options =
-            CodeMemoryOptions { ceiling_bytes: bytes, ceiling_blocks: blocks, ..options() };
-        self.memory = CodeMemory::new(options);
+        (self.options.ceiling_bytes, self.options.ceiling_blocks) = (bytes, blocks);
+        self.memory = CodeMemory::new(self.options);
         Ok(())
     }
 
     /// Takes an allocator for this process, a child. The one of its parent is kept for ever, because
     /// its code may run.
     fn begin_anew(&mut self) {
-        let memory = CodeMemory::new(options());
+        let memory = CodeMemory::new(self.options);
         std::mem::forget(std::mem::replace(&mut self.memory, memory));
         self.inherited.append(&mut self.live);
     }
@@ -103,7 +103,8 @@ impl Blocks {
         self.change(address, |memory| memory.free_pages(address, size))?;
         self.live.remove(&address);
         if self.live.is_empty() && self.pace.allows(Instant::now()) {
-            self.trim()?;
+            // The block is free whatever becomes of the rest.
+            let _ = self.memory.trim();
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 use std::fmt::{self, Write};
 
+use rustix::io::Errno;
 use smf_core::memory::MemoryError;
 use smf_core::memory::exec::{ExecError, Reason};
 
@@ -93,6 +94,7 @@ impl ApiError {
         match self {
             Self::Null { .. } | Self::Negative { .. } | Self::Zero { .. } => Code::Argument,
             Self::TooLarge { .. } | Self::Unknown { .. } | Self::Hooks { .. } => Code::Argument,
+            Self::Exec(_) if self.is_policy() => Code::Policy,
             Self::Exec(error) => code_of(error.reason()),
             Self::Memory(_) | Self::Tool(_) => Code::System,
             Self::NotCallable { .. } | Self::NotCode { .. } => Code::NotExecutable,
@@ -101,6 +103,16 @@ impl ApiError {
             Self::NoRoom { .. } => Code::NoMemory,
             Self::ValuesInUse | Self::BlocksLive => Code::State,
         }
+    }
+}
+
+impl ApiError {
+    /// Whether the kernel refused to change pages because of a rule.
+    fn is_policy(&self) -> bool {
+        let Self::Exec(ExecError::Memory(MemoryError::Protect { errno, .. })) = self else {
+            return false;
+        };
+        [Errno::ACCESS, Errno::PERM].iter().any(|rule| *errno == *rule)
     }
 }
 
@@ -130,6 +142,12 @@ impl fmt::Display for ApiError {
                 write!(f, "{what} is more than an address space has ({value})")
             }
             Self::Unknown { what, value } => write!(f, "{value} is no {what}"),
+            Self::Exec(error) if self.is_policy() => {
+                write!(
+                    f,
+                    "{error}; a rule such as PR_SET_MDWE keeps memory that was writable from running"
+                )
+            }
             Self::Exec(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
             Self::NotCallable { address } => write!(

@@ -11,7 +11,8 @@
 //! The perf map is the simplest and knows no time: where memory is used again, the names of old code
 //! stay in it. A jitdump has the time and the bytes of every function, so that `perf annotate` shows
 //! instructions. Debuggers get an ELF object in memory for each module, or each named piece of code,
-//! and lose it when the code goes.
+//! with a description of its frames where they can be found out (`frames`), and lose it when the code
+//! goes.
 //!
 //! While all are off, a name costs one relaxed load ([`is_on`]). The environment is read when the
 //! first name comes; what was named before a tool was switched on is not told to it.

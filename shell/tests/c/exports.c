@@ -394,6 +394,7 @@ static void names(void) {
 
 /* A child calls what it inherited and changes nothing; what it allocates is its own. */
 static void children(void) {
+    CHECK(smf_exec_limit(2 * PAGE, 2));
     int64_t block = returning(9);
     fflush(NULL);
     pid_t child = fork();
@@ -406,6 +407,8 @@ static void children(void) {
         CHECK(!rt_make_writable(block, 6) && smf_last_error().code == SMF_ERROR_FORKED);
         CHECK(!rt_free_exec_memory(block, 6) && smf_last_error().code == SMF_ERROR_FORKED);
         int64_t own = returning(11);
+        /* Under the same ceilings, which the parent's block does not count towards. */
+        CHECK(rt_alloc_rw_memory(2 * PAGE) == 0 && smf_last_error().code == SMF_ERROR_CEILING);
         CHECK(rt_call_function_0(own) == 11 && rt_call_function_0(block) == 9);
         CHECK(!rt_free_exec_memory(block, 6) && smf_last_error().code == SMF_ERROR_FORKED);
         /* Names go to a map of its own, if to any. */
@@ -420,7 +423,7 @@ static void children(void) {
     int status = -1;
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
     CHECK(rt_call_function_0(block) == 9 && rt_exec_memory_count() == 1);
-    CHECK(rt_free_exec_memory(block, 6));
+    CHECK(rt_free_exec_memory(block, 6) && smf_exec_limit(INT64_MAX, INT64_MAX));
 }
 
 enum { THREADS = 8, ROUNDS = 400, HELD = 16 };

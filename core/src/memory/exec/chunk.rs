@@ -9,7 +9,8 @@ use super::super::placement::{self, Placement};
 use super::super::sys;
 use super::arena::{Arena, Kind, SLAB};
 use super::error::ExecError;
-use super::hints::{EXACT, Spot};
+use super::hints::Spot;
+use super::ready::SMALL;
 use super::runs::RunMap;
 
 /// Blocks above this size have a chunk of their own.
@@ -157,12 +158,12 @@ pub(super) struct At(u64);
 
 impl At {
     /// From the lowest bit: 16 of the slot; 16 of the writable offset in slabs; 8 of the number of
-    /// units, or 0 for [`EXACT`] and more; 24 of the first unit.
+    /// units, or 0 for [`SMALL`] and more; 24 of the first unit.
     #[inline]
     pub(super) fn new(spot: Spot, units: usize, writable_offset: usize) -> Self {
         // At most LARGEST and a guard, which is less than 2^16 slabs.
         let slabs = (writable_offset / SLAB) as u64;
-        let units = if units < EXACT { units as u64 } else { 0 };
+        let units = if units < SMALL { units as u64 } else { 0 };
         // A chunk has 2^15 units, or as many as LARGEST has half pages: 2^19.
         Self(u64::from(spot.slot) | slabs << 16 | units << 32 | u64::from(spot.unit) << 40)
     }

@@ -16,7 +16,7 @@ pub(super) struct Spot {
 }
 
 /// Lengths below this have a list each: as many as a word has bits.
-pub(super) const EXACT: usize = 64;
+const EXACT: usize = 64;
 
 /// Above, each power of two has four lists.
 const LISTS: usize = 128;
@@ -150,12 +150,6 @@ impl Hints {
     #[inline(always)]
     fn filled(&mut self, list: usize) -> &mut u64 {
         if list < EXACT { &mut self.exact } else { &mut self.long }
-    }
-
-    /// Takes out the latest hint for a run of exactly `len` units, fewer than [`EXACT`].
-    #[inline(always)]
-    pub(super) fn pop_exact(&mut self, len: usize) -> Option<Spot> {
-        if len >= EXACT || self.exact >> len & 1 == 0 { None } else { self.unlink_first(len) }
     }
 
     #[inline(always)]

@@ -17,7 +17,8 @@ use super::arenas::Arenas;
 use super::audit::{Ledger, Ring};
 use super::chunk::{Around, At, Chunk, Found, Need};
 use super::error::ExecError;
-use super::hints::{EXACT, Hints, Spot};
+use super::hints::{Hints, Spot};
+use super::ready::{Ready, SMALL};
 use super::runs::RunMap;
 
 /// Bytes of a chunk: large enough that what is lost at its end does not count, small enough that a
@@ -36,9 +37,6 @@ const WORTH_A_BARRIER: usize = 64;
 /// How many free runs of about one length the hints know.
 const HINTED: u16 = 256;
 
-/// How many blocks of one size are ready at most.
-const READY: u16 = 2048;
-
 /// How many free runs may be unknown to the hints before all chunks are looked through.
 const UNKNOWN: usize = 256;
 
@@ -56,7 +54,7 @@ pub(super) struct Lane {
     vacant: Vec<u16>,
     hints: Hints,
     /// Blocks that any other of their size may have at once. The maps know them as taken.
-    ready: Hints,
+    ready: Ready,
     /// The beginning of the free end of the latest chunk.
     frontier: Option<Spot>,
     /// Free runs that no hint leads to, at most.
@@ -79,7 +77,7 @@ impl Lane {
             chunks: Vec::new(),
             vacant: Vec::new(),
             hints: Hints::new(HINTED),
-            ready: Hints::new(READY),
+            ready: Ready::new(),
             frontier: None,
             unknown: 0,
             until_search: (0, 1),
@@ -106,7 +104,7 @@ impl Lane {
     /// A block of the same size that was freed.
     #[inline(always)]
     fn take_ready(&mut self, need: &Need) -> Option<Found> {
-        let spot = self.ready.pop_exact(need.units)?;
+        let spot = self.ready.pop(need.units)?;
         let found = self.chunks.get(usize::from(spot.slot))?.as_ref()?.found(spot, need.units)?;
         let address = found.address.get();
         if address & (need.alignment - 1) == 0 && need.allows(address) {
@@ -324,7 +322,7 @@ impl Lane {
         }
         let taken = Spot { unit: units.start as u32, ..spot };
         // What has a chunk of its own is ready for nobody else.
-        let found = chunk.found(taken, if chunk.own { EXACT } else { units.len() });
+        let found = chunk.found(taken, if chunk.own { SMALL } else { units.len() });
         let before = units.start - run.start;
         let Some(left) = chunk.map.take(run, units) else { return Ok(None) };
         chunk.cursor = left.start;
@@ -435,7 +433,7 @@ impl Lane {
 
     /// Frees what is ready.
     fn empty_ready(&mut self, arenas: &Arenas) {
-        while let Some(spot) = self.ready.pop(1, |_| true) {
+        while let Some(spot) = self.ready.pop_any() {
             self.release(spot, Some(arenas));
         }
     }

@@ -45,6 +45,7 @@ mod hints;
 mod lane;
 mod lock;
 mod mark;
+mod ready;
 mod runs;
 mod shared;
 mod source;
