@@ -8,7 +8,7 @@ use crate::shell::{cargo, command, target};
 
 pub(crate) fn run() -> Result<(), Error> {
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
-    cargo("build --quiet --release --package smf-loader --lib --no-default-features").run()?;
+    cargo("build --quiet --release --package smf-loader --lib --no-default-features --features c-api,gdb").run()?;
     let release = target().join("release");
     let stripped = target().join("libsmf_loader.stripped.so");
     command("strip --strip-unneeded -o")
