@@ -2,7 +2,7 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
@@ -426,7 +426,7 @@ fn lookups_agree_with_a_walk_of_the_table() {
 #[test]
 fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
     let _alone = alone();
-    let pool = PagePool::new(64 << 10);
+    let pool = Arc::new(PagePool::new(64 << 10));
     let (packed, native) = (sample!("packed.smf"), sample!("native.smf"));
     for round in 0..200 {
         let smf = if round % 3 == 0 { &native } else { &packed };

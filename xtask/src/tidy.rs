@@ -20,6 +20,8 @@ const UNSAFE: &[&str] = &[
     "core/src/cache/files.rs",
     "core/src/cache/pin.rs",
     "core/src/link/call.rs",
+    "core/src/loader/bytes.rs",
+    "core/src/loader/moving.rs",
     "core/src/memory/exec/arena.rs",
     "core/src/memory/exec/block.rs",
     "core/src/memory/exec/by_address.rs",

@@ -73,6 +73,8 @@ pub enum LinkError {
     Overflow { kind: RelocKind, symbol: ShortName, place: u64, target: u64 },
     /// A relocation for a section that is not loaded.
     NotLoaded { section: u32 },
+    /// A function that is imported, and that is data where it is defined.
+    NotAFunction { symbol: ShortName },
     /// Imports that nobody provides.
     MissingImports { count: u32, first: ShortName },
     /// A call with more arguments than can be passed.
@@ -121,6 +123,10 @@ impl fmt::Display for LinkError {
             LinkError::NotLoaded { section } => {
                 write!(f, "section {section}: its relocations are for a section that is not loaded")
             }
+            LinkError::NotAFunction { symbol } => write!(
+                f,
+                "the function `{symbol}` is imported, and the module that exports the name has data there"
+            ),
             LinkError::MissingImports { count: 1, first } => {
                 write!(f, "nobody provides the import `{first}`")
             }

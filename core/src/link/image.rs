@@ -1,5 +1,7 @@
 //! A module placed in memory: every section has its address and its bytes, and nothing can run yet.
 
+use alloc::sync::Arc;
+
 use super::error::LinkError;
 use super::module::Module;
 use super::plan::{Plan, Region};
@@ -28,7 +30,7 @@ pub struct Image<'d> {
     plan: Plan<'d>,
     pages: WritablePages,
     exports: Exports<'d>,
-    pool: Option<&'d PagePool>,
+    pool: Option<Arc<PagePool>>,
 }
 
 impl<'d> Image<'d> {
@@ -49,11 +51,11 @@ impl<'d> Image<'d> {
     ///
     /// # Errors
     /// As [`Image::place`].
-    pub fn place_in(smf: &Smf<'d>, pool: &'d PagePool) -> Result<Self, LinkError> {
+    pub fn place_in(smf: &Smf<'d>, pool: &Arc<PagePool>) -> Result<Self, LinkError> {
         Self::place_from(smf, Some(pool))
     }
 
-    fn place_from(smf: &Smf<'d>, pool: Option<&'d PagePool>) -> Result<Self, LinkError> {
+    fn place_from(smf: &Smf<'d>, pool: Option<&Arc<PagePool>>) -> Result<Self, LinkError> {
         check_host(smf)?;
         check_contents(smf)?;
         let page = PageCount::one().bytes() as u64;
@@ -69,7 +71,7 @@ impl<'d> Image<'d> {
         let base = pages.address() as u64;
         let addresses = plan.sections.iter().map(|at| at.map_or(0, |at| base + at)).collect();
         let exports = Exports::new(smf.symbols(), addresses);
-        Ok(Image { smf: *smf, plan, pages, exports, pool })
+        Ok(Image { smf: *smf, plan, pages, exports, pool: pool.cloned() })
     }
 
     /// What the module exports: names and the addresses they will have.

@@ -1,31 +1,32 @@
 //! A module that can be called, until it is dropped.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::resolve::{Exports, Resolve};
-use crate::format::{Flags, Smf, SymbolKind};
+use super::resolve::{Export, Exports, Resolve};
+use crate::format::{Flags, Smf, Symbol, SymbolKind};
 use crate::memory::{PagePool, Protection, PublishedPages, Segment};
 
 /// A linked module. Dropping it unmaps its code and data: no address of it may be used after that.
 pub struct Module<'d> {
     smf: Smf<'d>,
-    pages: Pages<'d>,
+    pages: Pages,
     /// How the pages are protected.
     segments: Vec<Segment>,
     exports: Exports<'d>,
 }
 
 /// The module's memory, and where it goes afterwards.
-struct Pages<'d> {
+struct Pages {
     /// There until the value is dropped.
     pages: Option<PublishedPages>,
-    pool: Option<&'d PagePool>,
+    pool: Option<Arc<PagePool>>,
 }
 
-impl Drop for Pages<'_> {
+impl Drop for Pages {
     fn drop(&mut self) {
-        if let (Some(pages), Some(pool)) = (self.pages.take(), self.pool) {
+        if let (Some(pages), Some(pool)) = (self.pages.take(), &self.pool) {
             pool.keep(pages);
         }
     }
@@ -37,7 +38,7 @@ impl<'d> Module<'d> {
         pages: PublishedPages,
         segments: Vec<Segment>,
         exports: Exports<'d>,
-        pool: Option<&'d PagePool>,
+        pool: Option<Arc<PagePool>>,
     ) -> Self {
         Module { smf, pages: Pages { pages: Some(pages), pool }, segments, exports }
     }
@@ -56,6 +57,17 @@ impl<'d> Module<'d> {
     #[inline]
     pub fn symbol(&self, name: &[u8]) -> Option<u64> {
         self.exports.resolve(name)
+    }
+
+    /// What the module exports under this name.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<Export> {
+        self.exports.find(name)
+    }
+
+    /// The address of a symbol of this module; `None` when it has none.
+    pub fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
+        self.exports.address(symbol)
     }
 
     /// The address of an exported function. Linear in the symbol table; for calling one by name.

@@ -53,7 +53,7 @@ fn resolve_all(
             }
             SymbolPlace::Import { weak } => {
                 let symbol = smf.symbols().get(index)?;
-                match imports.resolve(symbol.name()) {
+                match imports.resolve_import(&symbol)? {
                     Some(address) => *value = address,
                     None if weak => {}
                     None => {

@@ -10,12 +10,22 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use spin::Once;
 
-use crate::format::{Binding, Smf, Symbol, Symbols};
+use super::error::LinkError;
+use crate::format::{Binding, Smf, Symbol, SymbolKind, Symbols};
 
 /// Something that knows addresses of names.
 pub trait Resolve {
     /// The address of the exported symbol `name`; `None` when there is none.
     fn resolve(&self, name: &[u8]) -> Option<u64>;
+
+    /// The address of what `import` asks for, while a module is linked: by its name, unless it matters
+    /// what kind of a symbol it is.
+    ///
+    /// # Errors
+    /// A definition that cannot be what the import means.
+    fn resolve_import(&self, import: &Symbol<'_>) -> Result<Option<u64>, LinkError> {
+        Ok(self.resolve(import.name()))
+    }
 }
 
 impl<F: Fn(&[u8]) -> Option<u64>> Resolve for F {
@@ -57,6 +67,26 @@ pub fn missing_imports<'d, 'r>(
     })
 }
 
+/// A symbol that others can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Where it is.
+    pub address: u64,
+    /// What it is.
+    pub kind: SymbolKind,
+    /// Global or weak.
+    pub binding: Binding,
+    /// Its length in bytes; 0 when the writer did not know.
+    pub size: u64,
+}
+
+impl Export {
+    /// Whether it is more than a default that others may override.
+    pub fn is_strong(&self) -> bool {
+        self.binding != Binding::Weak
+    }
+}
+
 /// What a placed module exports. Cheap to clone; the addresses are good while the module is loaded.
 #[derive(Clone)]
 pub struct Exports<'d>(Arc<Table<'d>>);
@@ -80,8 +110,15 @@ impl<'d> Exports<'d> {
         self.0.symbols.find_export(name)
     }
 
+    /// What is exported under this name.
+    pub fn find(&self, name: &[u8]) -> Option<Export> {
+        let address = self.resolve(name)?;
+        let symbol = self.symbol(name)?;
+        Some(Export { address, kind: symbol.kind, binding: symbol.binding, size: symbol.size })
+    }
+
     /// The address of a symbol of this module; `None` when it has none.
-    pub fn address(&self, symbol: &Symbol<'d>) -> Option<u64> {
+    pub fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
         self.0.address(symbol)
     }
 
@@ -112,7 +149,7 @@ impl Resolve for Exports<'_> {
 }
 
 impl<'d> Table<'d> {
-    fn address(&self, symbol: &Symbol<'d>) -> Option<u64> {
+    fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
         if !symbol.kind.has_address() {
             return None;
         }

@@ -34,6 +34,7 @@ pub mod exec;
 pub(crate) mod faults;
 mod file;
 mod icache;
+pub(crate) mod lock;
 mod mapping;
 mod page_count;
 mod pages;

@@ -119,7 +119,8 @@ impl Files {
 
     fn measure_loading(&self, bench: &mut Bench) {
         // What a loader that lives on does; the system's loader finds its pages in the page cache.
-        let (kept, fresh) = (PagePool::new(1 << 20), PagePool::new(0));
+        let pool = |bytes| Arc::new(PagePool::new(bytes));
+        let (kept, fresh) = (pool(1 << 20), pool(0));
         let mut against = |name, smf: &Path, pool, peer, flags, target| {
             let measure = Measure { name, peer, batches: 600, target, ..Measure::default() };
             let theirs = repeat(move || dlopen_and_call(&self.shared_object, flags));
@@ -191,7 +192,7 @@ fn load(file: &[u8]) -> Module<'_> {
 }
 
 /// Opens, parses, places, links, looks up, calls, unloads.
-fn load_and_call(path: &Path, pool: &PagePool) {
+fn load_and_call(path: &Path, pool: &Arc<PagePool>) {
     let (name, argument, result) = CALLED;
     let file = FileBytes::read(path.as_os_str().as_bytes(), u64::MAX).unwrap();
     let smf = Smf::parse(&file).unwrap();
@@ -223,8 +224,9 @@ mod tests {
     fn every_way_of_loading_gives_the_same_result() {
         let directory = tempfile::tempdir().unwrap();
         let files = Files::build(directory.path());
-        load_and_call(&files.packed, &PagePool::new(0));
-        load_and_call(&files.all_relocs, &PagePool::new(0));
+        let pool = Arc::new(PagePool::new(0));
+        load_and_call(&files.packed, &pool);
+        load_and_call(&files.all_relocs, &pool);
         dlopen_and_call(&files.shared_object, RTLD_NOW);
         dlopen_and_call(&files.shared_object, RTLD_LAZY);
     }

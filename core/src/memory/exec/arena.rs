@@ -28,12 +28,12 @@ use core::slice;
 use hashbrown::HashMap;
 use rustix::fd::OwnedFd;
 
+use super::super::lock::Lock;
 use super::super::pages::Protection;
 use super::super::placement::{self, Placement};
 use super::super::region::Region;
 use super::super::sys::{self, InChild};
 use super::super::{Errno, MemoryError, PageCount};
-use super::lock::Lock;
 use super::runs::RunMap;
 use super::source::{Source, is_policy};
 use super::{error::ExecError, trap};

@@ -4,12 +4,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use super::super::lock::Lock;
 use super::super::placement::{self, Placement};
 use super::super::{Errno, MemoryError};
 use super::arena::{Arena, Kind, NoArena, Owner};
 use super::error::ExecError;
 use super::lane::CHUNK;
-use super::lock::Lock;
 use super::mark::Mark;
 use super::source::{Backing, ORDER, Source};
 

@@ -43,7 +43,6 @@ mod chunk;
 mod error;
 mod hints;
 mod lane;
-mod lock;
 mod mark;
 mod ready;
 mod runs;

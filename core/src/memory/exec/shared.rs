@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use arrayvec::ArrayVec;
 use spin::relax::RelaxStrategy;
 
+use super::super::lock::{Guard, Lock, Patience};
 use super::super::sys;
 use super::arena::{Arena, Kind};
 use super::arenas::{Arenas, LARGEST};
@@ -21,7 +22,6 @@ use super::chunk::{Around, Found, Need};
 use super::error::ExecError;
 use super::hints::Spot;
 use super::lane::Lane;
-use super::lock::{Guard, Lock, Patience};
 use super::{CodeMemoryOptions, Request};
 
 /// Lanes for blocks of bytes. More cores than that share them.

@@ -9,15 +9,15 @@ use core::hint;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use spin::relax::RelaxStrategy;
 
-use super::super::sys;
+use super::sys;
 
 /// A lock that knows how to wait.
-pub(super) type Lock<T> = SpinMutex<T, Patience>;
+pub(crate) type Lock<T> = SpinMutex<T, Patience>;
 
 /// The right to what a [`Lock`] guards.
-pub(super) type Guard<'a, T> = SpinMutexGuard<'a, T, Patience>;
+pub(crate) type Guard<'a, T> = SpinMutexGuard<'a, T, Patience>;
 
-pub(super) struct Patience;
+pub(crate) struct Patience;
 
 impl RelaxStrategy for Patience {
     #[inline]

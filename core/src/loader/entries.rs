@@ -1,0 +1,313 @@
+//! The table of entry points of a module that may be replaced.
+//!
+//! Others call such a module through stubs, which stay where they are for as long as the module is
+//! loaded in any version. A stub jumps to where the table says, and finds the table through one word,
+//! the root. To replace the module is to write that word: every caller then reaches the new version,
+//! in one step. The table and the code that it led to are kept until nobody can be inside any more.
+//!
+//! An entry is made when somebody first asks for its function: most exports are called by nobody.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::{LoadError, stub};
+use crate::link::ShortName;
+use crate::memory::exec::{CodeMemory, ExecError, ExecutableBlock};
+use crate::memory::lock::{Guard, Lock};
+
+/// The addresses that stubs jump to.
+pub(super) type Table = Box<[AtomicU64]>;
+
+/// Entries of a first table.
+const FIRST: usize = 16;
+
+/// The target of a function that the present version does not have.
+const UNKNOWN: u64 = 0;
+
+/// The most entries: their offsets must fit the stubs.
+const MOST: usize = 1 << 24;
+
+/// The entry points of one module, in all its versions.
+pub(super) struct Entries {
+    /// Read by the stubs. In a box, because they know its address.
+    root: Box<AtomicPtr<AtomicU64>>,
+    memory: CodeMemory,
+    names: Lock<Names>,
+}
+
+struct Names {
+    /// Which version the table leads to; counts from 0.
+    version: u32,
+    hasher: DefaultHashBuilder,
+    /// From a name to its number.
+    numbers: HashTable<u32>,
+    entries: Vec<Entry>,
+    /// What the root leads to.
+    table: Table,
+    /// Tables that have become too small; a stub may still be reading one.
+    outgrown: Vec<Table>,
+}
+
+struct Entry {
+    name: Box<[u8]>,
+    stub: ExecutableBlock,
+}
+
+impl Entries {
+    /// A table without entries, whose stubs come out of `memory`.
+    pub(super) fn new(memory: CodeMemory) -> Self {
+        let names = Names {
+            version: 0,
+            hasher: DefaultHashBuilder::default(),
+            numbers: HashTable::new(),
+            entries: Vec::new(),
+            table: Box::default(),
+            outgrown: Vec::new(),
+        };
+        Self { root: Box::default(), memory, names: Lock::new(names) }
+    }
+
+    /// The address of the stub for `name`, which is at `target` in version `version`.
+    ///
+    /// # Errors
+    /// [`Refusal::Changed`] when that is not the present version any more.
+    pub(super) fn stub(&self, name: &[u8], target: u64, version: u32) -> Result<u64, Refusal> {
+        let mut names = self.names.lock();
+        if names.version != version {
+            return Err(Refusal::Changed);
+        }
+        self.stub_in(&mut names, name, target).map_err(Refusal::Memory)
+    }
+
+    /// The address of the stub for a function of a version to come. Nobody may jump there before the
+    /// step to that version is taken.
+    pub(super) fn coming_stub(&self, name: &[u8]) -> Result<u64, Refusal> {
+        self.stub_in(&mut self.names.lock(), name, UNKNOWN).map_err(Refusal::Memory)
+    }
+
+    fn stub_in(&self, names: &mut Names, name: &[u8], target: u64) -> Result<u64, ExecError> {
+        let hash = names.hasher.hash_one(name);
+        if let Some(number) = names.find(hash, name) {
+            if let Some(word) = names.table.get(number).filter(|_| target != UNKNOWN) {
+                word.store(target, Ordering::Release);
+            }
+            return Ok(names.entries.get(number).map_or(0, |entry| entry.stub.address() as u64));
+        }
+        let number = names.entries.len();
+        if number == names.table.len() {
+            self.grow(names)?;
+        }
+        let stub = self.new_stub(number)?;
+        let address = stub.address() as u64;
+        // The stub is unknown yet, so nobody reads the entry.
+        if let Some(entry) = names.table.get(number) {
+            entry.store(target, Ordering::Release);
+        }
+        names.entries.push(Entry { name: name.into(), stub });
+        let Names { hasher, numbers, entries, .. } = names;
+        let rehash = |number: &u32| {
+            let entry = usize::try_from(*number).ok().and_then(|number| entries.get(number));
+            entry.map_or(0, |entry| hasher.hash_one(&*entry.name))
+        };
+        // Below `MOST`.
+        numbers.insert_unique(hash, number as u32, rehash);
+        Ok(address)
+    }
+
+    fn grow(&self, names: &mut Names) -> Result<(), ExecError> {
+        let len = (names.table.len() * 2).max(FIRST);
+        if len > MOST {
+            return Err(ExecError::NoRoomForRecords);
+        }
+        let mut table = new_table(len)?;
+        for (new, old) in table.iter_mut().zip(&names.table) {
+            *new.get_mut() = old.load(Ordering::Relaxed);
+        }
+        let old = self.lead_to(names, table);
+        names.outgrown.push(old);
+        Ok(())
+    }
+
+    fn new_stub(&self, number: usize) -> Result<ExecutableBlock, ExecError> {
+        let root = core::ptr::from_ref(&*self.root).expose_provenance() as u64;
+        let mut block = self.memory.allocate(stub::LEN)?;
+        // Below `MOST` entries of 8 bytes.
+        block.as_mut_slice().copy_from_slice(&stub::code(root, (number * 8) as u32));
+        block.publish()
+    }
+
+    /// Makes another table the one that stubs read; returns the one before.
+    fn lead_to(&self, names: &mut Names, table: Table) -> Table {
+        let first = table.as_ptr();
+        first.expose_provenance();
+        self.root.store(first.cast_mut(), Ordering::Release);
+        core::mem::replace(&mut names.table, table)
+    }
+
+    /// Readies the step to a new version, in which `find` knows where each function is. No entry is
+    /// made until the step is taken or given up.
+    ///
+    /// # Errors
+    /// [`Refusal::Gone`] with the name that `find` does not know.
+    pub(super) fn prepare<'e>(
+        &'e self,
+        find: impl Fn(&[u8]) -> Option<u64>,
+    ) -> Result<Redirection<'e>, Refusal> {
+        let names = self.names.lock();
+        let mut table = new_table(names.table.len()).map_err(Refusal::Memory)?;
+        for ((word, old), entry) in table.iter_mut().zip(&names.table).zip(&names.entries) {
+            *word.get_mut() = match find(&entry.name) {
+                Some(target) => target,
+                // Asked for by a version that never came, and so by nobody.
+                None if old.load(Ordering::Relaxed) == UNKNOWN => UNKNOWN,
+                None => return Err(Refusal::Gone { symbol: ShortName::new(&entry.name) }),
+            };
+        }
+        Ok(Redirection { entries: self, names, table })
+    }
+}
+
+fn new_table(len: usize) -> Result<Table, ExecError> {
+    let mut table = Vec::new();
+    table.try_reserve_exact(len).map_err(|_| ExecError::NoRoomForRecords)?;
+    table.resize_with(len, AtomicU64::default);
+    Ok(table.into_boxed_slice())
+}
+
+impl Names {
+    fn find(&self, hash: u64, name: &[u8]) -> Option<usize> {
+        let entry = |number: u32| self.entries.get(usize::try_from(number).ok()?);
+        let is_it = |number: &u32| entry(*number).is_some_and(|entry| *entry.name == *name);
+        usize::try_from(*self.numbers.find(hash, is_it)?).ok()
+    }
+}
+
+/// Why callers cannot be led to a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The new version does not have a function that others call.
+    Gone { symbol: ShortName },
+    /// There is a newer version.
+    Changed,
+    /// No memory for it.
+    Memory(ExecError),
+}
+
+impl Refusal {
+    /// The error of the module of this name.
+    pub(super) fn of(self, module: &[u8]) -> LoadError {
+        let module = ShortName::new(module);
+        match self {
+            Refusal::Gone { symbol } => LoadError::FunctionGone { module, symbol },
+            Refusal::Changed => LoadError::Changed { module },
+            Refusal::Memory(error) => LoadError::Entries { module, error },
+        }
+    }
+}
+
+/// The step to a new version, not yet taken.
+pub(super) struct Redirection<'e> {
+    entries: &'e Entries,
+    names: Guard<'e, Names>,
+    table: Table,
+}
+
+impl Redirection<'_> {
+    /// The number of the new version.
+    pub(super) fn version(&self) -> u32 {
+        self.names.version.wrapping_add(1)
+    }
+
+    /// Takes the step. Returns the tables that stubs may still be reading.
+    pub(super) fn commit(self) -> Vec<Table> {
+        let Self { entries, mut names, table } = self;
+        names.version = names.version.wrapping_add(1);
+        let old = entries.lead_to(&mut names, table);
+        let mut tables = core::mem::take(&mut names.outgrown);
+        tables.push(old);
+        tables
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    /// A function that returns `value`: `mov eax, value; ret`.
+    fn function(memory: &CodeMemory, value: u32) -> ExecutableBlock {
+        let mut block = memory.allocate(6).unwrap();
+        let bytes = block.as_mut_slice();
+        bytes[0] = 0xb8;
+        bytes[1..5].copy_from_slice(&value.to_le_bytes());
+        bytes[5] = 0xc3;
+        block.publish().unwrap()
+    }
+
+    fn call(address: u64) -> i64 {
+        // SAFETY: a stub of this test, which leads to a function of this test.
+        unsafe { crate::link::call(address, &[]) }.unwrap() & 0xffff_ffff
+    }
+
+    #[test]
+    fn stubs_follow_the_table_in_one_step() {
+        let memory = CodeMemory::default();
+        let entries = Entries::new(memory.clone());
+        let old: Vec<_> = (0..100).map(|value| function(&memory, value)).collect();
+        let new: Vec<_> = (0..100).map(|value| function(&memory, 1000 + value)).collect();
+        let name = |number: usize| format!("f{number}").into_bytes();
+        let stub = |number: usize| entries.stub(&name(number), old[number].address() as u64, 0);
+        let stubs: Vec<u64> = (0..100).map(|number| stub(number).unwrap()).collect();
+        for (number, address) in stubs.iter().enumerate() {
+            assert_eq!(call(*address), number as i64);
+            assert_eq!(stub(number), Ok(*address), "one stub a name");
+        }
+        let number_of = |name: &[u8]| std::str::from_utf8(&name[1..]).unwrap().parse::<usize>();
+        let found = |name: &[u8]| Some(new[number_of(name).unwrap()].address() as u64);
+        let given_up = entries.prepare(found).unwrap();
+        drop(given_up);
+        assert_eq!(call(stubs[7]), 7);
+        let tables = entries.prepare(found).unwrap().commit();
+        assert_eq!(tables.len(), 4 + 1, "of 0, 16, 32 and 64 entries, and the last");
+        for (number, address) in stubs.iter().enumerate() {
+            assert_eq!(call(*address), 1000 + number as i64);
+        }
+        assert_eq!(entries.stub(b"later", old[3].address() as u64, 1).map(call), Ok(3));
+        assert_eq!(entries.stub(b"f3", old[3].address() as u64, 0), Err(Refusal::Changed));
+    }
+
+    #[test]
+    fn a_function_that_is_gone_changes_nothing() {
+        let memory = CodeMemory::default();
+        let entries = Entries::new(memory.clone());
+        let (old, new) = (function(&memory, 1), function(&memory, 2));
+        let stub = entries.stub(b"stays", old.address() as u64, 0).unwrap();
+        entries.stub(b"goes", old.address() as u64, 0).unwrap();
+        let found = |name: &[u8]| (name == b"stays").then_some(new.address() as u64);
+        let refusal = entries.prepare(found).err();
+        assert!(matches!(refusal, Some(Refusal::Gone { symbol }) if format!("{symbol}") == "goes"));
+        assert_eq!(call(stub), 1);
+    }
+
+    #[test]
+    fn a_stub_of_a_version_to_come_leads_there_and_is_forgotten_otherwise() {
+        let memory = CodeMemory::default();
+        let entries = Entries::new(memory.clone());
+        let (old, new) = (function(&memory, 1), function(&memory, 2));
+        let never_came = entries.coming_stub(b"a").unwrap();
+        let found = |name: &[u8]| (name == b"b").then_some(new.address() as u64);
+        entries.prepare(found).unwrap().commit();
+        let stub = entries.stub(b"a", old.address() as u64, 1).unwrap();
+        assert_eq!((stub, call(stub)), (never_came, 1));
+        let came = entries.coming_stub(b"b").unwrap();
+        let found = |_: &[u8]| Some(new.address() as u64);
+        entries.prepare(found).unwrap().commit();
+        assert_eq!((call(came), call(stub)), (2, 2));
+    }
+}

@@ -1,0 +1,95 @@
+//! Every way to be refused by a loader, as one `Copy` value.
+
+use core::fmt;
+
+use super::ModuleHandle;
+use crate::format::FormatError;
+use crate::link::{LinkError, ShortName};
+use crate::memory::exec::ExecError;
+
+/// Why the loader does not do what it was asked for. Everything is as it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+pub enum LoadError {
+    /// Bytes that are no sound module or archive.
+    Format { module: ShortName, error: FormatError },
+    /// An archive where one module is wanted.
+    Archive { module: ShortName },
+    /// A sound module that cannot be placed or linked.
+    Link { module: ShortName, error: LinkError },
+    /// No executable memory for the table of entry points.
+    Entries { module: ShortName, error: ExecError },
+    /// Another module has the name.
+    NameTaken { module: ShortName },
+    /// Two modules that export the same name, where that is not allowed.
+    Clash { symbol: ShortName, module: ShortName, other: ShortName },
+    /// A handle of a module that is not loaded any more, or of none at all.
+    Stale { handle: ModuleHandle },
+    /// A module that somebody holds.
+    Pinned { module: ShortName, pins: u32 },
+    /// A module that another one imports from.
+    Needed { module: ShortName, by: ShortName },
+    /// A module whose file does not say that it may be replaced.
+    NotReloadable { module: ShortName },
+    /// A new version without a function that others call.
+    FunctionGone { module: ShortName, symbol: ShortName },
+    /// A module whose data another one refers to by address.
+    DataInUse { module: ShortName, by: ShortName },
+    /// A module that another thread has replaced or unloaded in the meantime.
+    Changed { module: ShortName },
+    /// The allocator has no more memory.
+    OutOfMemory,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use LoadError as E;
+        match *self {
+            E::Format { module, error } => write!(f, "{module}: {error}"),
+            E::Archive { module } => {
+                write!(f, "{module}: a library archive, where one module is wanted; name one of it")
+            }
+            E::Link { module, error } => write!(f, "{module}: {error}"),
+            E::Entries { module, error } => write!(f, "{module}: no entry point: {error}"),
+            E::NameTaken { module } => write!(f, "a module called {module} is loaded already"),
+            E::Clash { symbol, module, other } => {
+                write!(f, "both {other} and {module} export `{symbol}`")
+            }
+            E::Stale { handle } => {
+                write!(f, "handle 0x{:x} belongs to no loaded module", handle.to_raw())
+            }
+            E::Pinned { module, pins: 1 } => write!(f, "{module} is in use"),
+            E::Pinned { module, pins } => write!(f, "{module} is in use {pins} times"),
+            E::Needed { module, by } => write!(f, "{module} is in use: {by} imports from it"),
+            E::NotReloadable { module } => {
+                write!(f, "{module} is not marked as reloadable, so nothing may replace it")
+            }
+            E::FunctionGone { module, symbol } => write!(
+                f,
+                "{module}: others call `{symbol}`, which the new version does not export as a function"
+            ),
+            E::DataInUse { module, by } => {
+                write!(f, "{module} cannot be replaced: {by} refers to data of it by address")
+            }
+            E::Changed { module } => {
+                write!(
+                    f,
+                    "{module} was replaced or unloaded by another thread meanwhile; try again"
+                )
+            }
+            E::OutOfMemory => f.write_str("the allocator has no memory left"),
+        }
+    }
+}
+
+impl core::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            LoadError::Format { error, .. } => Some(error),
+            LoadError::Link { error, .. } => Some(error),
+            LoadError::Entries { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Modules that are loaded together: one that was asked for, and those that it turns out to need.
+//!
+//! All are placed before any is linked, so that they may import from each other in circles. Until the
+//! last is linked nobody else knows of them; when one cannot be linked, all of them are gone.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+
+use super::bytes::{LinkedModule, OwnedExports, PlacedModule, ReadModule};
+use super::entries::Entries;
+use super::modules::{Missing, ModuleLoader};
+use super::state::Scope;
+use super::version::{Attached, EntryPoints, Need, Version};
+use super::{LoadError, ModuleHandle};
+use crate::format::{Binding, Flags, Symbol, SymbolKind};
+use crate::link::{Export, LinkError, Resolve, ShortName};
+
+/// A module that has been placed.
+struct Member {
+    name: Arc<[u8]>,
+    /// The candidate it was made of; `None` for the one that was asked for.
+    candidate: Option<usize>,
+    exports: OwnedExports,
+    entries: Option<MemberEntries>,
+    read: ReadModule,
+}
+
+/// How others call a member.
+#[derive(Clone)]
+enum MemberEntries {
+    /// Through stubs of its own.
+    New(Arc<Entries>),
+    /// Through those of the version that it replaces.
+    Inherited(Arc<Entries>),
+}
+
+impl Member {
+    /// The address under which other members use what it exports as `name`.
+    fn address_for_others(&self, name: &[u8], export: &Export) -> Result<u64, LoadError> {
+        let stub = match &self.entries {
+            Some(MemberEntries::New(entries)) if export.kind == SymbolKind::Function => {
+                entries.stub(name, export.address, 0)
+            }
+            Some(MemberEntries::Inherited(entries)) if export.kind == SymbolKind::Function => {
+                entries.coming_stub(name)
+            }
+            _ => Ok(export.address),
+        };
+        stub.map_err(|refusal| refusal.of(&self.name))
+    }
+}
+
+/// A module that has been linked, and what it refers to.
+pub(super) struct LinkedMember {
+    pub(super) name: Arc<[u8]>,
+    /// Dropped before the module.
+    pub(super) attached: Attached,
+    pub(super) module: LinkedModule,
+    /// Of one that is new.
+    pub(super) entries: Option<EntryPoints>,
+    pub(super) needs: Vec<GroupNeed>,
+}
+
+/// Another module, loaded before or a member of the same group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Provider {
+    Loaded(ModuleHandle),
+    Member(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupNeed {
+    pub(super) provider: Provider,
+    pub(super) data: bool,
+}
+
+impl GroupNeed {
+    /// The need, when the members have these handles.
+    pub(super) fn resolved(&self, members: &[ModuleHandle]) -> Option<Need> {
+        let handle = match self.provider {
+            Provider::Loaded(handle) => handle,
+            Provider::Member(member) => *members.get(member)?,
+        };
+        Some(Need { handle, data: self.data })
+    }
+}
+
+/// Where names of the group are looked up outside of it.
+pub(super) struct Group<'l> {
+    loader: &'l ModuleLoader,
+    /// The modules that were there at the begin.
+    scope: Scope,
+    /// Whose place the first member takes.
+    replaced: Option<ModuleHandle>,
+    members: Vec<Member>,
+    images: Vec<PlacedModule>,
+}
+
+impl<'l> Group<'l> {
+    pub(super) fn new(
+        loader: &'l ModuleLoader,
+        scope: Scope,
+        replaced: Option<ModuleHandle>,
+    ) -> Self {
+        Self { loader, scope, replaced, members: Vec::new(), images: Vec::new() }
+    }
+
+    /// Places a module and every candidate that it or one of those needs.
+    pub(super) fn place(
+        &mut self,
+        name: Arc<[u8]>,
+        read: ReadModule,
+        entries: Option<Arc<Entries>>,
+    ) -> Result<(), LoadError> {
+        self.place_one(name, None, read, entries)?;
+        if self.loader.candidates().is_empty() {
+            return Ok(());
+        }
+        let mut next = 0;
+        while next < self.members.len() {
+            self.place_providers(next)?;
+            next += 1;
+        }
+        Ok(())
+    }
+
+    fn place_one(
+        &mut self,
+        name: Arc<[u8]>,
+        candidate: Option<usize>,
+        read: ReadModule,
+        entries: Option<Arc<Entries>>,
+    ) -> Result<(), LoadError> {
+        let image = read.place(self.loader.pool());
+        let image = image.map_err(|error| link_error(&name, error))?;
+        let may_be_replaced = self.loader.options().reload_unmarked
+            || read.smf().header().flags.has(Flags::RELOADABLE);
+        let entries = match entries {
+            Some(entries) => Some(MemberEntries::Inherited(entries)),
+            None => may_be_replaced.then(|| MemberEntries::New(self.loader.new_entries())),
+        };
+        let exports = image.exports();
+        self.members.push(Member { name, candidate, exports, entries, read });
+        self.images.push(image);
+        Ok(())
+    }
+
+    /// Places the candidates that export what a member imports.
+    fn place_providers(&mut self, member: usize) -> Result<(), LoadError> {
+        let Some(read) = self.members.get(member).map(|member| member.read.clone()) else {
+            return Ok(());
+        };
+        for import in read.smf().symbols().iter().map_while(Result::ok).filter(Symbol::is_import) {
+            let name = import.name();
+            let Some(me) = self.members.get(member) else { continue };
+            if import.binding == Binding::Weak || me.exports.find(name).is_some() {
+                continue;
+            }
+            if self.find_loaded(name).is_some() || self.find_first_member(name).is_some() {
+                continue;
+            }
+            let Some((number, candidate)) = self.loader.candidates().find(name)? else { continue };
+            if self.members.iter().all(|member| member.candidate != Some(number)) {
+                self.place_one(candidate.name.into(), Some(number), candidate.read, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The module that provides a name among those that were there: the first that exports it for
+    /// certain, else the first that does weakly.
+    fn find_loaded(&self, name: &[u8]) -> Option<(&Arc<Version>, Export)> {
+        self.scope.find_except(name, self.replaced)
+    }
+
+    fn find_first_member(&self, name: &[u8]) -> Option<Export> {
+        self.members.first()?.exports.find(name)
+    }
+
+    /// The member that provides a name: the first, else the one of the candidate.
+    fn find_member(&self, name: &[u8]) -> Result<Option<(usize, Export)>, LoadError> {
+        if let Some(export) = self.find_first_member(name) {
+            return Ok(Some((0, export)));
+        }
+        if self.members.len() == 1 {
+            return Ok(None);
+        }
+        let Some((number, _)) = self.loader.candidates().find(name)? else { return Ok(None) };
+        let place = self.members.iter().position(|member| member.candidate == Some(number));
+        Ok(place.and_then(|place| Some((place, self.members.get(place)?.exports.find(name)?))))
+    }
+
+    /// Links every member.
+    pub(super) fn link(
+        mut self,
+        missing: &mut dyn FnMut(&Missing<'_>),
+    ) -> Result<(Scope, Vec<LinkedMember>), LoadError> {
+        let images = core::mem::take(&mut self.images);
+        let mut linked = Vec::new();
+        linked.try_reserve_exact(images.len()).map_err(|_| LoadError::OutOfMemory)?;
+        let mut lacks = None;
+        for (me, image) in images.into_iter().enumerate() {
+            let Some(member) = self.members.get(me) else { break };
+            let imports = Imports {
+                group: &self,
+                me,
+                member,
+                needs: RefCell::new(Vec::new()),
+                missing: RefCell::new(&mut *missing),
+                refusal: Cell::new(None),
+            };
+            let result = image.link(&imports);
+            let (needs, refusal) = (imports.needs.into_inner(), imports.refusal.get());
+            match (result, refusal) {
+                (_, Some(refusal)) => return Err(refusal),
+                (Ok(module), None) => linked.push(self.finish(member, module, needs)),
+                // Those of the others are wanted as well.
+                (Err(error @ LinkError::MissingImports { .. }), None) => {
+                    lacks = lacks.or(Some(link_error(&member.name, error)));
+                }
+                (Err(error), None) => return Err(lacks.unwrap_or(link_error(&member.name, error))),
+            }
+        }
+        match lacks {
+            Some(error) => Err(error),
+            None => Ok((self.scope, linked)),
+        }
+    }
+
+    fn finish(&self, member: &Member, module: LinkedModule, needs: Vec<GroupNeed>) -> LinkedMember {
+        let name = member.name.clone();
+        let attach = self.loader.options().attach.as_deref();
+        let attached = attach.and_then(|attach| module.attach(&name, attach));
+        let entries = match &member.entries {
+            Some(MemberEntries::New(entries)) => {
+                Some(EntryPoints { entries: entries.clone(), version: 0 })
+            }
+            _ => None,
+        };
+        LinkedMember { name, attached, module, entries, needs }
+    }
+}
+
+pub(super) fn link_error(module: &[u8], error: LinkError) -> LoadError {
+    let module = ShortName::new(module);
+    match error {
+        LinkError::Format(error) => LoadError::Format { module, error },
+        error => LoadError::Link { module, error },
+    }
+}
+
+/// What the imports of one member mean.
+struct Imports<'g, 'l, 'm> {
+    group: &'g Group<'l>,
+    me: usize,
+    member: &'g Member,
+    needs: RefCell<Vec<GroupNeed>>,
+    missing: RefCell<&'m mut dyn FnMut(&Missing<'_>)>,
+    /// An error that is not the linker's.
+    refusal: Cell<Option<LoadError>>,
+}
+
+impl Imports<'_, '_, '_> {
+    /// The module itself, other modules, the host, and at last whoever is asked when all else fails.
+    fn find(&self, import: &Symbol<'_>) -> Result<Option<u64>, Refused> {
+        let name = import.name();
+        if let Some(export) = self.member.exports.find(name) {
+            check_kind(import, &export)?;
+            return Ok(Some(export.address));
+        }
+        let loaded = self.group.find_loaded(name);
+        let certain = loaded.as_ref().is_some_and(|(_, export)| export.binding != Binding::Weak);
+        let member = if certain { None } else { self.group.find_member(name)? };
+        let member =
+            member.filter(|(_, export)| loaded.is_none() || export.binding != Binding::Weak);
+        if let Some((place, export)) = member {
+            check_kind(import, &export)?;
+            self.need(Provider::Member(place), &export);
+            let Some(provider) = self.group.members.get(place) else { return Ok(None) };
+            return Ok(Some(provider.address_for_others(name, &export)?));
+        }
+        if let Some((version, export)) = loaded {
+            check_kind(import, &export)?;
+            self.need(Provider::Loaded(version.handle), &export);
+            return Ok(Some(version.address_for_others(name, &export)?));
+        }
+        Ok(self.group.loader.resolve_outside(name))
+    }
+
+    fn need(&self, provider: Provider, export: &Export) {
+        if provider == Provider::Member(self.me) {
+            return;
+        }
+        let data = !matches!(export.kind, SymbolKind::Function | SymbolKind::None);
+        let mut needs = self.needs.borrow_mut();
+        // Imports of one module often stand together.
+        match needs.iter_mut().rev().find(|need| need.provider == provider) {
+            Some(need) => need.data |= data,
+            None => needs.push(GroupNeed { provider, data }),
+        }
+    }
+}
+
+/// Either kind of error.
+enum Refused {
+    Link(LinkError),
+    Load(LoadError),
+}
+
+impl From<LoadError> for Refused {
+    fn from(error: LoadError) -> Self {
+        Refused::Load(error)
+    }
+}
+
+fn check_kind(import: &Symbol<'_>, export: &Export) -> Result<(), Refused> {
+    let is_data = matches!(export.kind, SymbolKind::Data | SymbolKind::Constant);
+    if import.kind == SymbolKind::Function && is_data {
+        return Err(Refused::Link(LinkError::NotAFunction {
+            symbol: ShortName::new(import.name()),
+        }));
+    }
+    Ok(())
+}
+
+impl Resolve for Imports<'_, '_, '_> {
+    fn resolve(&self, _: &[u8]) -> Option<u64> {
+        // The linker asks with the symbol.
+        None
+    }
+
+    fn resolve_import(&self, import: &Symbol<'_>) -> Result<Option<u64>, LinkError> {
+        match self.find(import) {
+            Ok(None) if import.binding != Binding::Weak => {
+                let missing = Missing { symbol: import.name(), module: &self.member.name };
+                (*self.missing.borrow_mut())(&missing);
+                Ok(None)
+            }
+            Ok(found) => Ok(found),
+            Err(Refused::Link(error)) => Err(error),
+            Err(Refused::Load(error)) => {
+                self.refusal.set(Some(error));
+                Err(LinkError::OutOfMemory)
+            }
+        }
+    }
+}
+
+/// A name as modules keep it.
+pub(super) fn shared_name(name: &[u8]) -> Arc<[u8]> {
+    Box::<[u8]>::from(name).into()
+}

@@ -1,0 +1,109 @@
+//! A module that is held.
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use super::ModuleHandle;
+use super::eras::{Entered, Eras};
+use super::version::{Body, Version};
+use crate::format::{Smf, Symbol};
+use crate::link::Export;
+
+/// One version of a module. As long as it is held, that version stays where it is, whether it is
+/// replaced or not, and so does every module that its code can get to.
+pub struct Loaded<'l> {
+    eras: &'l Eras,
+    version: Arc<Version>,
+    entered: Entered,
+}
+
+impl<'l> Loaded<'l> {
+    /// With the lock of the loader held, so that the version is not taken away meanwhile.
+    pub(super) fn new(eras: &'l Eras, version: Arc<Version>) -> Self {
+        version.pins.fetch_add(1, Ordering::Relaxed);
+        Self { eras, version, entered: eras.enter() }
+    }
+
+    /// The name under which it was loaded.
+    pub fn name(&self) -> &[u8] {
+        &self.version.name
+    }
+
+    /// Its handle, which is the same for every version of it.
+    pub fn handle(&self) -> ModuleHandle {
+        self.version.handle
+    }
+
+    /// The file it was made from; `None` for what is no SMF module.
+    pub fn smf(&self) -> Option<&Smf<'_>> {
+        self.version.smf()
+    }
+
+    /// What it exports under a name, at its address in this version.
+    #[inline]
+    pub fn export(&self, name: &[u8]) -> Option<Export> {
+        self.version.body.find(name)
+    }
+
+    /// The address of an exported function in this version.
+    pub fn function(&self, name: &[u8]) -> Option<u64> {
+        match &self.version.body {
+            Body::Linked(module) => module.function(name),
+            Body::Foreign(_) => self.export(name).map(|export| export.address),
+        }
+    }
+
+    /// Where running begins, as [`Module::entry_point`](crate::link::Module::entry_point).
+    pub fn entry_point(&self) -> Option<u64> {
+        match &self.version.body {
+            Body::Linked(module) => module.entry_point(),
+            Body::Foreign(_) => None,
+        }
+    }
+
+    /// The address of a symbol of its file.
+    pub fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
+        match &self.version.body {
+            Body::Linked(module) => module.address(symbol),
+            Body::Foreign(_) => None,
+        }
+    }
+
+    /// Whether an address lies in its memory.
+    pub fn contains(&self, address: u64) -> bool {
+        match &self.version.body {
+            Body::Linked(module) => module.contains(address),
+            Body::Foreign(_) => false,
+        }
+    }
+
+    /// The addresses of the pages that can run, in rising order.
+    pub fn code(&self) -> impl Iterator<Item = Range<usize>> {
+        let linked = match &self.version.body {
+            Body::Linked(module) => Some(module.code()),
+            Body::Foreign(_) => None,
+        };
+        linked.into_iter().flatten()
+    }
+
+    pub(super) fn version(&self) -> &Arc<Version> {
+        &self.version
+    }
+}
+
+impl Drop for Loaded<'_> {
+    fn drop(&mut self) {
+        self.eras.leave(self.entered);
+        // Whoever unloads it has to see what was done while it was held.
+        self.version.pins.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Loaded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name().escape_ascii();
+        f.debug_struct("Loaded").field("name", &format_args!("{name}")).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! Many modules that find each other's symbols, come and go while the program runs.
+//!
+//! [`ModuleLoader::load`] loads a module from its bytes, and with it whatever has been
+//! [provided](ModuleLoader::provide) and is needed. An import means, in this order: the module's own
+//! export, that of another module in the order in which they were loaded, a
+//! [defined](ModuleLoader::define) symbol of the host, what the [process](ModuleLoader::set_process)
+//! knows, and what the [fallback](ModuleLoader::set_fallback) makes of it.
+//!
+//! ```
+//! # #[cfg(target_arch = "x86_64")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use smf_core::link::call;
+//! use smf_core::loader::{ModuleBytes, ModuleLoader};
+//!
+//! # let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/");
+//! # let read = |name: &str| std::fs::read(format!("{samples}{name}"));
+//! let loader = ModuleLoader::default();
+//! loader.provide(b"lib.smf", ModuleBytes::new(read("lib.smf")?))?;
+//! let app = loader.load(b"app.smf", ModuleBytes::new(read("app.smf")?))?;
+//! let app = loader.get(app)?;
+//! let direct = app.function(b"direct").ok_or("no function `direct`")?;
+//! // SAFETY: `direct` takes an integer, and the module is held.
+//! assert_eq!(unsafe { call(direct, &[14]) }?, 42);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(target_arch = "x86_64"))]
+//! # fn main() {}
+//! ```
+//!
+//! Promises:
+//!
+//! * Whatever is refused leaves every module as it was, and leaks nothing.
+//! * A module that is [held](Loaded), or that another one imports from, is not unloaded. What was
+//!   replaced or unloaded keeps its memory until nobody can be inside: everybody who held any module
+//!   at that moment has let go of it. Who calls an address without holding its module answers for that.
+//! * A module that may be replaced (its file says so) is called by others through a table, so that
+//!   all of them reach a new version in one step. Their addresses of its functions stay good.
+//! * A [`ModuleHandle`] of what is gone is an error, never another module.
+//! * No lock is held while a module is read, placed, linked, or while a resolver of the host runs; all
+//!   functions may be called from any thread.
+
+mod bytes;
+mod candidates;
+mod entries;
+mod eras;
+mod error;
+mod group;
+mod loaded;
+mod modules;
+mod moving;
+mod reload;
+mod state;
+mod stub;
+mod version;
+
+pub use bytes::ModuleBytes;
+pub use error::LoadError;
+pub use loaded::Loaded;
+pub use modules::{
+    Attach, Clash, LoaderOptions, LoaderStatistics, Missing, ModuleLoader, Placed, Resolved,
+};
+pub use moving::Moved;
+pub use reload::{OldData, Reloaded};
+
+/// A loaded module, told apart from those that were there before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ModuleHandle {
+    slot: u32,
+    generation: u32,
+}
+
+impl ModuleHandle {
+    /// As one number; never 0.
+    pub const fn to_raw(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// From such a number. Any number will do: one that is no handle is found out when it is used.
+    pub const fn from_raw(raw: u64) -> Self {
+        Self { slot: raw as u32, generation: (raw >> 32) as u32 }
+    }
+}

@@ -1,0 +1,515 @@
+//! The loader: modules by name and by handle.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::bytes::{ModuleBytes, ReadModule};
+use super::candidates::Candidates;
+use super::entries::Entries;
+use super::eras::Eras;
+use super::group::{Group, LinkedMember, Provider, shared_name};
+use super::loaded::Loaded;
+use super::state::{HostResolver, Scope, State};
+use super::version::{Body, Need, Version};
+use super::{LoadError, ModuleHandle};
+use crate::format::library::is_library;
+use crate::format::{Binding, SymbolKind};
+use crate::link::{Module, Resolve, ShortName};
+use crate::memory::PagePool;
+use crate::memory::exec::CodeMemory;
+use crate::memory::lock::{Guard, Lock};
+
+/// What happens when two modules export the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clash {
+    /// The one that was loaded first is meant, unless it is weak and the other is not.
+    #[default]
+    FirstWins,
+    /// The second is refused, unless one of the two is weak. Loading then takes time in proportion to
+    /// the exports of the new module times the modules that are there.
+    Refuse,
+}
+
+/// How a loader works.
+#[derive(Clone)]
+pub struct LoaderOptions {
+    /// What happens when two modules export the same name.
+    pub clash: Clash,
+    /// Modules may be replaced although their file does not say so. Functions of modules that may be
+    /// replaced are called by others through a table, which costs each call 1 to 2 ns.
+    pub reload_unmarked: bool,
+    /// How many bytes of memory of unloaded modules are kept for the next ones.
+    pub kept_bytes: usize,
+    /// Where the stubs of modules that may be replaced come from.
+    pub code_memory: CodeMemory,
+    /// Who is told of every module that is linked.
+    pub attach: Option<Arc<dyn Attach>>,
+}
+
+impl Default for LoaderOptions {
+    /// The first definition wins, what is not marked stays, 4 MiB are kept, and code memory of its
+    /// own.
+    fn default() -> Self {
+        Self {
+            clash: Clash::default(),
+            reload_unmarked: false,
+            kept_bytes: 4 << 20,
+            code_memory: CodeMemory::default(),
+            attach: None,
+        }
+    }
+}
+
+/// A name that a module imports and nobody provides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing<'m> {
+    /// The name.
+    pub symbol: &'m [u8],
+    /// The name of the module that wants it.
+    pub module: &'m [u8],
+}
+
+/// A name's definition.
+#[derive(Debug)]
+pub struct Resolved<'l> {
+    /// Where it is. Of a function in a module that may be replaced: where it is called, which stays
+    /// the same in every version.
+    pub address: u64,
+    /// What it is; `SymbolKind::None` for what the host defines.
+    pub kind: SymbolKind,
+    /// The module that defines it, held as long as this is; `None` for the host.
+    pub module: Option<Loaded<'l>>,
+}
+
+/// How much there is in a loader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoaderStatistics {
+    /// Modules that are loaded.
+    pub modules: usize,
+    /// Versions that were replaced or unloaded and that somebody may still be inside of.
+    pub retired: usize,
+    /// Bytes of memory that are kept for the next modules.
+    pub kept_bytes: usize,
+}
+
+/// What is asked when a module has been linked, before anybody can find it.
+pub trait Attach: Send + Sync {
+    /// Something to be dropped before the module's memory is given back, such as an entry in the list
+    /// of what a debugger knows.
+    fn attach(&self, name: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>>;
+}
+
+/// Modules that have their memory, and in which none knows an address of another yet.
+pub struct Placed<'l> {
+    loader: &'l ModuleLoader,
+    group: Group<'l>,
+}
+
+impl Placed<'_> {
+    /// The second half of [`ModuleLoader::load_reporting`]: links the modules and makes them known.
+    ///
+    /// # Errors
+    /// As [`ModuleLoader::load`].
+    pub fn link(self, missing: &mut dyn FnMut(&Missing<'_>)) -> Result<ModuleHandle, LoadError> {
+        let Self { loader, group } = self;
+        let (scope, members) = group.link(missing)?;
+        loader.check_clashes(&scope, &members, None)?;
+        loader.commit(&scope, members)
+    }
+}
+
+impl fmt::Debug for Placed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Placed").finish_non_exhaustive()
+    }
+}
+
+/// Many modules, used by reference from any thread. [The room](super) says what it promises.
+pub struct ModuleLoader {
+    options: LoaderOptions,
+    pool: Arc<PagePool>,
+    candidates: Lock<Candidates>,
+    state: Lock<State>,
+    eras: Eras,
+}
+
+impl ModuleLoader {
+    /// A loader without modules.
+    pub fn new(options: LoaderOptions) -> Self {
+        let pool = Arc::new(PagePool::new(options.kept_bytes));
+        let (candidates, state) = (Lock::new(Candidates::default()), Lock::new(State::default()));
+        Self { options, pool, candidates, state, eras: Eras::new() }
+    }
+
+    /// Loads a module under `name`, together with every [provided](Self::provide) module that it
+    /// needs and that is not there yet.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing is loaded then.
+    pub fn load(&self, name: &[u8], bytes: ModuleBytes) -> Result<ModuleHandle, LoadError> {
+        self.load_reporting(name, bytes, &mut |_| {})
+    }
+
+    /// As [`load`](Self::load). `missing` hears of every import that nobody provides, not only of the
+    /// first.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_reporting(
+        &self,
+        name: &[u8],
+        bytes: ModuleBytes,
+        missing: &mut dyn FnMut(&Missing<'_>),
+    ) -> Result<ModuleHandle, LoadError> {
+        self.place(name, bytes)?.link(missing)
+    }
+
+    /// The first half of [`load`](Self::load): gives memory to the module and to every other that it
+    /// needs. Nobody finds them before they are [linked](Placed::link).
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but for imports that nobody provides.
+    pub fn place(&self, name: &[u8], bytes: ModuleBytes) -> Result<Placed<'_>, LoadError> {
+        let read = read(name, bytes)?;
+        let scope = self.scope_for(name)?;
+        let mut group = Group::new(self, scope, None);
+        group.place(shared_name(name), read, None)?;
+        Ok(Placed { loader: self, group })
+    }
+
+    /// The modules that are there, unless one has the name.
+    fn scope_for(&self, name: &[u8]) -> Result<Scope, LoadError> {
+        let state = self.state();
+        match state.by_name(name) {
+            None => Ok(state.scope()),
+            Some(_) => Err(LoadError::NameTaken { module: ShortName::new(name) }),
+        }
+    }
+
+    /// Adds something that is no SMF module but knows symbols, such as a library that the system's
+    /// loader has opened. It is dropped when it has been unloaded.
+    ///
+    /// # Errors
+    /// [`LoadError::NameTaken`].
+    pub fn adopt(
+        &self,
+        name: &[u8],
+        symbols: Box<dyn Resolve + Send + Sync>,
+    ) -> Result<ModuleHandle, LoadError> {
+        let mut state = self.state();
+        if state.by_name(name).is_some() {
+            return Err(LoadError::NameTaken { module: ShortName::new(name) });
+        }
+        let handle = state.take_slot()?;
+        state.enter(Version {
+            name: shared_name(name),
+            handle,
+            _attached: None,
+            body: Body::Foreign(symbols),
+            needs: Vec::new(),
+            entries: None,
+            pins: Default::default(),
+        });
+        Ok(handle)
+    }
+
+    /// Adds a module, or every module of an archive as `name(module)`, to those that are loaded when
+    /// one is loaded that imports from them. The first that is added wins.
+    ///
+    /// # Errors
+    /// [`LoadError::Format`].
+    pub fn provide(&self, name: &[u8], bytes: ModuleBytes) -> Result<(), LoadError> {
+        self.candidates.lock().add(name, bytes)
+    }
+
+    /// Gives a name of the host an address; returns the one it had. Modules that are loaded keep what
+    /// they were linked with.
+    pub fn define(&self, name: &[u8], address: u64) -> Option<u64> {
+        self.state().define(name, address)
+    }
+
+    /// Sets who is asked for names that neither a module nor [`define`](Self::define) knows: usually
+    /// the process, by dlsym(3).
+    pub fn set_process(&self, process: Option<HostResolver>) {
+        // The old one is dropped outside of the lock.
+        let _old = core::mem::replace(&mut self.state().process, process);
+    }
+
+    /// Sets who is asked when everybody else has been. It may load modules with this loader.
+    pub fn set_fallback(&self, fallback: Option<HostResolver>) {
+        let _old = core::mem::replace(&mut self.state().fallback, fallback);
+    }
+
+    /// What the host says, and at last the fallback.
+    pub(super) fn resolve_outside(&self, name: &[u8]) -> Option<u64> {
+        let state = self.state();
+        if let Some(address) = state.host_symbol(name) {
+            return Some(address);
+        }
+        let (process, fallback) = (state.process.clone(), state.fallback.clone());
+        drop(state);
+        let process = process.and_then(|process| process.resolve(name));
+        process.or_else(|| fallback?.resolve(name))
+    }
+
+    /// What a name means: in the modules in the order in which they were loaded, in the host, or by
+    /// the fallback.
+    ///
+    /// # Errors
+    /// [`LoadError::Entries`] when there is no memory for the stub of a function.
+    pub fn resolve(&self, name: &[u8]) -> Result<Option<Resolved<'_>>, LoadError> {
+        loop {
+            let scope = self.state().scope();
+            let Some((version, export)) = scope.find_except(name, None) else {
+                return Ok(self.resolve_outside(name).map(|address| {
+                    let kind = SymbolKind::None;
+                    Resolved { address, kind, module: None }
+                }));
+            };
+            // Since the picture was taken it may have been unloaded or replaced.
+            let Some(module) = self.pin(version) else { continue };
+            match version.address_for_others(name, &export) {
+                Ok(address) => {
+                    let kind = export.kind;
+                    return Ok(Some(Resolved { address, kind, module: Some(module) }));
+                }
+                Err(LoadError::Changed { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The view of this very version, if it is still the present one.
+    fn pin(&self, version: &Arc<Version>) -> Option<Loaded<'_>> {
+        let state = self.state();
+        let now = state.version(version.handle).ok()?;
+        Arc::ptr_eq(now, version).then(|| Loaded::new(&self.eras, now.clone()))
+    }
+
+    /// The module that a handle is of, held as long as the view is.
+    ///
+    /// # Errors
+    /// [`LoadError::Stale`].
+    pub fn get(&self, handle: ModuleHandle) -> Result<Loaded<'_>, LoadError> {
+        let state = self.state();
+        let version = state.version(handle)?.clone();
+        Ok(Loaded::new(&self.eras, version))
+    }
+
+    /// The module called `name`.
+    pub fn find(&self, name: &[u8]) -> Option<ModuleHandle> {
+        self.state().by_name(name)
+    }
+
+    /// Calls `visit` with each module, in the order in which they were loaded.
+    pub fn for_each(&self, mut visit: impl FnMut(&[u8], ModuleHandle)) {
+        let scope = self.state().scope();
+        scope.0.iter().for_each(|version| visit(&version.name, version.handle));
+    }
+
+    /// Takes a module away. Its memory is given back at once, or when the last thread has left code
+    /// that it may have entered by it.
+    ///
+    /// # Errors
+    /// [`LoadError::Stale`]; [`LoadError::Pinned`] when somebody holds it; [`LoadError::Needed`] when
+    /// another module imports from it.
+    pub fn unload(&self, handle: ModuleHandle) -> Result<(), LoadError> {
+        self.unload_all(&[handle])
+    }
+
+    /// Takes modules away together, such as those that import from each other in a circle: all or
+    /// none of them.
+    ///
+    /// # Errors
+    /// As [`unload`](Self::unload).
+    pub fn unload_all(&self, handles: &[ModuleHandle]) -> Result<(), LoadError> {
+        self.state().remove(handles, &self.eras)?;
+        self.collect();
+        Ok(())
+    }
+
+    /// Gives back the memory of what was replaced or unloaded and nobody can be inside of any more.
+    /// Happens by itself whenever something is replaced or unloaded.
+    pub fn collect(&self) {
+        let passed = self.state().take_passed(&self.eras);
+        drop(passed);
+    }
+
+    /// How much there is.
+    pub fn statistics(&self) -> LoaderStatistics {
+        let state = self.state();
+        LoaderStatistics {
+            modules: state.scope().0.len(),
+            retired: state.retired(),
+            kept_bytes: self.pool.held(),
+        }
+    }
+
+    pub(super) fn state(&self) -> Guard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(super) fn candidates(&self) -> Guard<'_, Candidates> {
+        self.candidates.lock()
+    }
+
+    pub(super) fn pool(&self) -> &Arc<PagePool> {
+        &self.pool
+    }
+
+    pub(super) fn options(&self) -> &LoaderOptions {
+        &self.options
+    }
+
+    pub(super) fn eras(&self) -> &Eras {
+        &self.eras
+    }
+
+    pub(super) fn new_entries(&self) -> Arc<Entries> {
+        Arc::new(Entries::new(self.options.code_memory.clone()))
+    }
+
+    /// Refuses members that export what another module exports, when that is the rule.
+    pub(super) fn check_clashes(
+        &self,
+        scope: &Scope,
+        members: &[LinkedMember],
+        replaced: Option<ModuleHandle>,
+    ) -> Result<(), LoadError> {
+        if self.options.clash == Clash::FirstWins {
+            return Ok(());
+        }
+        for (number, member) in members.iter().enumerate() {
+            let exports = member.module.smf().symbols();
+            let strong = exports
+                .iter()
+                .map_while(Result::ok)
+                .filter(|s| s.is_export() && s.binding != Binding::Weak);
+            for symbol in strong {
+                let name = symbol.name();
+                let loaded = scope.find_except(name, replaced);
+                let loaded = loaded.filter(|(_, export)| export.is_strong());
+                let mut earlier = members.iter().take(number);
+                let other = match loaded {
+                    Some((version, _)) => Some(version.short_name()),
+                    None => earlier
+                        .find(|other| other.module.find(name).is_some_and(|e| e.is_strong()))
+                        .map(|other| ShortName::new(&other.name)),
+                };
+                if let Some(other) = other {
+                    let (symbol, module) = (ShortName::new(name), ShortName::new(&member.name));
+                    return Err(LoadError::Clash { symbol, module, other });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes new modules known; the handle of the first.
+    fn commit(&self, scope: &Scope, members: Vec<LinkedMember>) -> Result<ModuleHandle, LoadError> {
+        let mut state = self.state();
+        self.check_commit(&state, scope, &members, 0)?;
+        let handles = take_slots(&mut state, members.len())?;
+        let first = handles.first().copied().ok_or(LoadError::OutOfMemory)?;
+        enter_members(&mut state, &handles, members.into_iter().zip(0..));
+        Ok(first)
+    }
+
+    /// Whether what was true when the members were linked still is: names are free from member `new`
+    /// on, everybody whom they refer to is there, and nobody came who would clash.
+    pub(super) fn check_commit(
+        &self,
+        state: &State,
+        scope: &Scope,
+        members: &[LinkedMember],
+        new: usize,
+    ) -> Result<(), LoadError> {
+        let taken = members.iter().skip(new).find(|m| state.by_name(&m.name).is_some());
+        if let Some(member) = taken {
+            return Err(LoadError::NameTaken { module: ShortName::new(&member.name) });
+        }
+        if state.scope().is(scope) {
+            return Ok(());
+        }
+        for need in members.iter().flat_map(|member| &member.needs) {
+            let Provider::Loaded(handle) = need.provider else { continue };
+            let Some(then) = scope.0.iter().find(|version| version.handle == handle) else {
+                continue;
+            };
+            // A function of a new version is found through the same stub; data is not.
+            let same = match state.version(handle) {
+                Ok(now) => Arc::ptr_eq(now, then) || !need.data,
+                Err(_) => false,
+            };
+            if !same {
+                return Err(LoadError::Changed { module: then.short_name() });
+            }
+        }
+        match self.options.clash {
+            Clash::FirstWins => Ok(()),
+            Clash::Refuse => self.check_clashes(&state.scope(), members, None),
+        }
+    }
+}
+
+/// Slots for so many modules, or none of them.
+pub(super) fn take_slots(state: &mut State, count: usize) -> Result<Vec<ModuleHandle>, LoadError> {
+    let mut handles = Vec::new();
+    handles.try_reserve_exact(count).map_err(|_| LoadError::OutOfMemory)?;
+    for _ in 0..count {
+        match state.take_slot() {
+            Ok(handle) => handles.push(handle),
+            Err(error) => {
+                handles.into_iter().for_each(|handle| state.give_back(handle));
+                return Err(error);
+            }
+        }
+    }
+    Ok(handles)
+}
+
+/// Enters members under the handles of their numbers. Returns the version that the first replaced.
+pub(super) fn enter_members(
+    state: &mut State,
+    handles: &[ModuleHandle],
+    members: impl Iterator<Item = (LinkedMember, usize)>,
+) -> Option<Arc<Version>> {
+    let mut replaced = None;
+    for (member, number) in members {
+        let Some(&handle) = handles.get(number) else { break };
+        let needs: Vec<Need> = member.needs.iter().filter_map(|n| n.resolved(handles)).collect();
+        let old = state.enter(Version {
+            name: member.name,
+            handle,
+            _attached: member.attached,
+            body: Body::Linked(member.module),
+            needs,
+            entries: member.entries,
+            pins: Default::default(),
+        });
+        replaced = replaced.or(old);
+    }
+    replaced
+}
+
+pub(super) fn read(name: &[u8], bytes: ModuleBytes) -> Result<ReadModule, LoadError> {
+    let module = ShortName::new(name);
+    if is_library(bytes.as_slice()) {
+        return Err(LoadError::Archive { module });
+    }
+    ReadModule::parse(bytes).map_err(|error| LoadError::Format { module, error })
+}
+
+impl Default for ModuleLoader {
+    fn default() -> Self {
+        Self::new(LoaderOptions::default())
+    }
+}
+
+impl fmt::Debug for ModuleLoader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ModuleLoader").field(&self.statistics()).finish()
+    }
+}

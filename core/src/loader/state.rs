@@ -1,0 +1,296 @@
+//! What is behind the lock of a loader: which modules there are, in which order, and who needs whom.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+use core::sync::atomic::Ordering::Relaxed;
+
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::entries::Table;
+use super::eras::{Eras, Retirement};
+use super::version::Version;
+use super::{LoadError, ModuleHandle};
+use crate::format::Binding;
+use crate::link::{Export, Resolve, ShortName};
+
+/// Every module that is loaded, in the order in which they were: a moment's picture, cheap to take.
+#[derive(Clone, Default)]
+pub(super) struct Scope(pub(super) Arc<Vec<Arc<Version>>>);
+
+impl Scope {
+    /// The first module that exports `name` for certain, else the first that does weakly.
+    pub(super) fn find_except(
+        &self,
+        name: &[u8],
+        except: Option<ModuleHandle>,
+    ) -> Option<(&Arc<Version>, Export)> {
+        let mut weak = None;
+        for version in self.0.iter().filter(|version| Some(version.handle) != except) {
+            match version.body.find(name) {
+                Some(export) if export.binding == Binding::Weak => {
+                    weak = weak.or(Some((version, export)));
+                }
+                Some(export) => return Some((version, export)),
+                None => {}
+            }
+        }
+        weak
+    }
+
+    pub(super) fn is(&self, other: &Scope) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// A place for a module.
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    version: Option<Arc<Version>>,
+    /// How many modules import from it, retired ones included.
+    needed: u32,
+    /// How many of those refer to its data.
+    data_needed: u32,
+}
+
+/// A version that nobody finds any more, kept until nobody can be inside.
+pub(super) struct Retired {
+    version: Arc<Version>,
+    /// Tables that led to it.
+    _tables: Vec<Table>,
+    since: Retirement,
+}
+
+struct HostSymbol {
+    name: Box<[u8]>,
+    address: u64,
+}
+
+/// A resolver of the host.
+pub(super) type HostResolver = Arc<dyn Resolve + Send + Sync>;
+
+#[derive(Default)]
+pub(super) struct State {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    scope: Scope,
+    hasher: DefaultHashBuilder,
+    /// From a module's name to its slot.
+    names: HashTable<u32>,
+    host: HashTable<HostSymbol>,
+    pub(super) process: Option<HostResolver>,
+    pub(super) fallback: Option<HostResolver>,
+    retired: Vec<Retired>,
+}
+
+impl State {
+    pub(super) fn scope(&self) -> Scope {
+        self.scope.clone()
+    }
+
+    fn slot(&self, handle: ModuleHandle) -> Result<&Slot, LoadError> {
+        let slot = usize::try_from(handle.slot).ok().and_then(|slot| self.slots.get(slot));
+        let live =
+            slot.filter(|slot| slot.generation == handle.generation && slot.version.is_some());
+        live.ok_or(LoadError::Stale { handle })
+    }
+
+    fn slot_mut(&mut self, handle: ModuleHandle) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(usize::try_from(handle.slot).ok()?)?;
+        (slot.generation == handle.generation).then_some(slot)
+    }
+
+    pub(super) fn version(&self, handle: ModuleHandle) -> Result<&Arc<Version>, LoadError> {
+        self.slot(handle)?.version.as_ref().ok_or(LoadError::Stale { handle })
+    }
+
+    pub(super) fn by_name(&self, name: &[u8]) -> Option<ModuleHandle> {
+        let version = |slot: u32| self.slots.get(usize::try_from(slot).ok()?)?.version.as_ref();
+        let is_it = |slot: &u32| version(*slot).is_some_and(|version| *version.name == *name);
+        let slot = self.names.find(self.hasher.hash_one(name), is_it)?;
+        version(*slot).map(|version| version.handle)
+    }
+
+    pub(super) fn host_symbol(&self, name: &[u8]) -> Option<u64> {
+        let found = self.host.find(self.hasher.hash_one(name), |symbol| *symbol.name == *name);
+        found.map(|symbol| symbol.address)
+    }
+
+    /// Sets a symbol of the host; returns the address it had.
+    pub(super) fn define(&mut self, name: &[u8], address: u64) -> Option<u64> {
+        let hasher = &self.hasher;
+        let rehash = |symbol: &HostSymbol| hasher.hash_one(&*symbol.name);
+        let is_it = |symbol: &HostSymbol| *symbol.name == *name;
+        match self.host.entry(hasher.hash_one(name), is_it, rehash) {
+            Entry::Occupied(mut old) => {
+                Some(core::mem::replace(&mut old.get_mut().address, address))
+            }
+            Entry::Vacant(place) => {
+                place.insert(HostSymbol { name: name.into(), address });
+                None
+            }
+        }
+    }
+
+    /// A slot for a module to come. Given back by [`give_back`](Self::give_back) or filled by
+    /// [`enter`](Self::enter).
+    pub(super) fn take_slot(&mut self) -> Result<ModuleHandle, LoadError> {
+        if let Some(slot) = self.free.pop() {
+            let found = usize::try_from(slot).ok().and_then(|slot| self.slots.get(slot));
+            return Ok(ModuleHandle { slot, generation: found.map_or(0, |slot| slot.generation) });
+        }
+        let slot = u32::try_from(self.slots.len()).map_err(|_| LoadError::OutOfMemory)?;
+        self.slots.try_reserve(1).map_err(|_| LoadError::OutOfMemory)?;
+        // So that no handle is 0.
+        self.slots.push(Slot { generation: 1, ..Slot::default() });
+        Ok(ModuleHandle { slot, generation: 1 })
+    }
+
+    pub(super) fn give_back(&mut self, handle: ModuleHandle) {
+        self.free.push(handle.slot);
+    }
+
+    /// Makes a version known: in a slot that was taken, or in place of the one that is there, which is
+    /// returned.
+    pub(super) fn enter(&mut self, version: Version) -> Option<Arc<Version>> {
+        let version = Arc::new(version);
+        self.count_needs(&version, 1);
+        let handle = version.handle;
+        let old = self.slot_mut(handle).and_then(|slot| slot.version.replace(version.clone()));
+        let order = Arc::make_mut(&mut self.scope.0);
+        let place = old.as_ref().and_then(|_| order.iter_mut().find(|v| v.handle == handle));
+        match place {
+            Some(place) => *place = version,
+            None => {
+                order.push(version.clone());
+                self.enter_name(&version);
+            }
+        }
+        old
+    }
+
+    fn enter_name(&mut self, version: &Version) {
+        let Self { slots, hasher, names, .. } = self;
+        let rehash = |slot: &u32| {
+            let slot = usize::try_from(*slot).ok().and_then(|slot| slots.get(slot));
+            let version = slot.and_then(|slot| slot.version.as_ref());
+            version.map_or(0, |version| hasher.hash_one(&*version.name))
+        };
+        names.insert_unique(hasher.hash_one(&*version.name), version.handle.slot, rehash);
+    }
+
+    fn count_needs(&mut self, version: &Version, by: i32) {
+        for need in &version.needs {
+            let Some(slot) = self.slot_mut(need.handle) else { continue };
+            slot.needed = slot.needed.wrapping_add_signed(by);
+            if need.data {
+                slot.data_needed = slot.data_needed.wrapping_add_signed(by);
+            }
+        }
+    }
+
+    /// Whether others refer to data of a module, and if so who.
+    pub(super) fn data_user(&self, handle: ModuleHandle) -> Option<ShortName> {
+        if self.slot(handle).ok()?.data_needed == 0 {
+            return None;
+        }
+        self.users_of(handle).find(|(_, data)| *data).map(|(user, _)| user.short_name())
+    }
+
+    /// Who imports from a module, retired ones included, and whether data.
+    fn users_of(&self, handle: ModuleHandle) -> impl Iterator<Item = (&Version, bool)> {
+        let retired = self.retired.iter().map(|retired| &retired.version);
+        self.scope.0.iter().chain(retired).filter_map(move |version| {
+            let need = version.needs.iter().find(|need| need.handle == handle)?;
+            Some((&**version, need.data))
+        })
+    }
+
+    /// Takes modules away that nobody holds and that only each other import from. They are retired.
+    pub(super) fn remove(
+        &mut self,
+        handles: &[ModuleHandle],
+        eras: &Eras,
+    ) -> Result<(), LoadError> {
+        for handle in handles {
+            let version = self.version(*handle)?;
+            let pins = version.pins.load(Relaxed);
+            if pins != 0 {
+                return Err(LoadError::Pinned { module: version.short_name(), pins });
+            }
+            if self.slot(*handle)?.needed != 0 {
+                let mut users = self.users_of(*handle);
+                let outside = users.find(|(user, _)| !self.is_one_of(user, handles));
+                if let Some((user, _)) = outside {
+                    let (module, by) = (version.short_name(), user.short_name());
+                    return Err(LoadError::Needed { module, by });
+                }
+            }
+        }
+        self.retired.try_reserve(handles.len()).map_err(|_| LoadError::OutOfMemory)?;
+        self.free.try_reserve(handles.len()).map_err(|_| LoadError::OutOfMemory)?;
+        for handle in handles {
+            self.remove_one(*handle, eras);
+        }
+        Ok(())
+    }
+
+    /// Whether a version is the present one of one of these modules.
+    fn is_one_of(&self, version: &Version, handles: &[ModuleHandle]) -> bool {
+        let present = self.version(version.handle).is_ok_and(|now| core::ptr::eq(&**now, version));
+        present && handles.contains(&version.handle)
+    }
+
+    fn remove_one(&mut self, handle: ModuleHandle, eras: &Eras) {
+        let hash = self.version(handle).map(|version| self.hasher.hash_one(&*version.name));
+        if let Ok(Ok(entry)) = hash.map(|h| self.names.find_entry(h, |slot| *slot == handle.slot)) {
+            entry.remove();
+        }
+        Arc::make_mut(&mut self.scope.0).retain(|version| version.handle != handle);
+        let Some(slot) = self.slot_mut(handle) else { return };
+        let version = slot.version.take();
+        (slot.needed, slot.data_needed) = (0, 0);
+        // A slot whose numbers are used up is left empty.
+        if let Some(next) = slot.generation.checked_add(1) {
+            slot.generation = next;
+            self.free.push(handle.slot);
+        }
+        if let Some(version) = version {
+            self.retire(version, Vec::new(), eras);
+        }
+    }
+
+    /// Room for one more retired version.
+    pub(super) fn reserve_retired(&mut self) -> Result<(), LoadError> {
+        self.retired.try_reserve(1).map_err(|_| LoadError::OutOfMemory)
+    }
+
+    /// Keeps a version that nobody finds any more until nobody can be inside.
+    pub(super) fn retire(&mut self, version: Arc<Version>, tables: Vec<Table>, eras: &Eras) {
+        self.retired.push(Retired { version, _tables: tables, since: eras.retire() });
+    }
+
+    /// Takes out the retired versions that nobody holds and nobody can be inside of.
+    pub(super) fn take_passed(&mut self, eras: &Eras) -> Vec<Retired> {
+        if self.retired.is_empty() {
+            return Vec::new();
+        }
+        eras.advance();
+        let has_passed = |retired: &mut Retired| {
+            retired.version.pins.load(Relaxed) == 0 && eras.has_passed(retired.since)
+        };
+        let passed: Vec<Retired> = self.retired.extract_if(.., has_passed).collect();
+        for retired in &passed {
+            self.count_needs(&retired.version, -1);
+        }
+        passed
+    }
+
+    /// How many versions are kept although nobody finds them any more.
+    pub(super) fn retired(&self) -> usize {
+        self.retired.len()
+    }
+}

@@ -1,0 +1,96 @@
+//! One version of a module: what was loaded, and what it refers to.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::AtomicU32;
+
+use super::bytes::LinkedModule;
+use super::entries::Entries;
+use super::{LoadError, ModuleHandle};
+use crate::format::{Binding, Smf, SymbolKind};
+use crate::link::{Export, Resolve, ShortName};
+
+/// What a module is made of. Nearly all are linked, and a version has an allocation of its own.
+#[expect(clippy::large_enum_variant, reason = "a box would only be one more step to each symbol")]
+pub(super) enum Body {
+    Linked(LinkedModule),
+    /// Something else that knows symbols, such as a library that the system's loader has opened.
+    Foreign(Box<dyn Resolve + Send + Sync>),
+}
+
+impl Body {
+    #[inline]
+    pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
+        match self {
+            Body::Linked(module) => module.find(name),
+            Body::Foreign(symbols) => symbols.resolve(name).map(|address| Export {
+                address,
+                kind: SymbolKind::None,
+                binding: Binding::Global,
+                size: 0,
+            }),
+        }
+    }
+}
+
+/// What the host keeps as long as a module.
+pub(super) type Attached = Option<Box<dyn Send + Sync>>;
+
+/// Another module that this one refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) handle: ModuleHandle,
+    /// Data of it, whose address stands in this module.
+    pub(super) data: bool,
+}
+
+pub(super) struct Version {
+    pub(super) name: Arc<[u8]>,
+    pub(super) handle: ModuleHandle,
+    /// Dropped before the body.
+    pub(super) _attached: Attached,
+    pub(super) body: Body,
+    /// Each module once.
+    pub(super) needs: Vec<Need>,
+    /// Of a module that may be replaced.
+    pub(super) entries: Option<EntryPoints>,
+    /// How many hold it.
+    pub(super) pins: AtomicU32,
+}
+
+impl Version {
+    pub(super) fn short_name(&self) -> ShortName {
+        ShortName::new(&self.name)
+    }
+
+    pub(super) fn smf(&self) -> Option<&Smf<'_>> {
+        match &self.body {
+            Body::Linked(module) => Some(module.smf()),
+            Body::Foreign(_) => None,
+        }
+    }
+
+    /// The address under which others use what is exported as `name`.
+    pub(super) fn address_for_others(
+        &self,
+        name: &[u8],
+        export: &Export,
+    ) -> Result<u64, LoadError> {
+        match &self.entries {
+            Some(EntryPoints { entries, version }) if export.kind == SymbolKind::Function => {
+                let stub = entries.stub(name, export.address, *version);
+                stub.map_err(|refusal| refusal.of(&self.name))
+            }
+            _ => Ok(export.address),
+        }
+    }
+}
+
+/// How others call a module that may be replaced.
+#[derive(Clone)]
+pub(super) struct EntryPoints {
+    pub(super) entries: Arc<Entries>,
+    /// Which version it is.
+    pub(super) version: u32,
+}

@@ -1,0 +1,201 @@
+//! Modules made to order, a few instructions a function.
+
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{
+    Binding, Flags, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, SymbolKind,
+};
+use smf_core::loader::ModuleBytes;
+
+/// What a function does.
+#[derive(Clone)]
+pub(crate) enum Does {
+    /// Returns a number.
+    Returns(i32),
+    /// Calls an import, as its last act, with whatever it was called with.
+    Calls(&'static str),
+    /// Adds its argument to data of its own and returns the sum.
+    Adds(&'static str),
+    /// Returns data of another module.
+    Reads(&'static str),
+}
+
+/// A module to be made.
+#[derive(Clone, Default)]
+pub(crate) struct Spec {
+    reloadable: bool,
+    functions: Vec<(String, Binding, Does)>,
+    /// Names, first values, and whether the linker fills them with the address of the first function.
+    data: Vec<(&'static str, i64, bool)>,
+    imports: Vec<(String, Binding, SymbolKind)>,
+}
+
+impl Spec {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn reloadable(mut self) -> Self {
+        self.reloadable = true;
+        self
+    }
+
+    pub(crate) fn function(mut self, name: &str, does: Does) -> Self {
+        self.functions.push((name.into(), Binding::Global, does));
+        self
+    }
+
+    pub(crate) fn weak(mut self, name: &str, does: Does) -> Self {
+        self.functions.push((name.into(), Binding::Weak, does));
+        self
+    }
+
+    pub(crate) fn data(mut self, name: &'static str, value: i64) -> Self {
+        self.data.push((name, value, false));
+        self
+    }
+
+    pub(crate) fn pointer(mut self, name: &'static str) -> Self {
+        self.data.push((name, 0, true));
+        self
+    }
+
+    pub(crate) fn import(mut self, name: &str, binding: Binding, kind: SymbolKind) -> Self {
+        self.imports.push((name.into(), binding, kind));
+        self
+    }
+
+    pub(crate) fn bytes(&self) -> ModuleBytes {
+        ModuleBytes::new(self.file())
+    }
+
+    pub(crate) fn file(&self) -> Vec<u8> {
+        let mut made = Made::default();
+        for (name, value, _) in &self.data {
+            let at = made.data.len() as u64;
+            made.data.extend_from_slice(&value.to_le_bytes());
+            made.symbol(name, Binding::Global, SymbolKind::Data, Place::Section(1), at, 8);
+        }
+        for (name, binding, kind) in &self.imports {
+            made.symbol(name, *binding, *kind, Place::Import, 0, 0);
+        }
+        for (name, binding, does) in &self.functions {
+            let at = made.code.len() as u64;
+            made.does(does);
+            let size = made.code.len() as u64 - at;
+            made.symbol(name, *binding, SymbolKind::Function, Place::Section(0), at, size);
+        }
+        let first = made.number_of(self.functions.first().map_or("", |(name, ..)| name));
+        for (number, (.., is_pointer)) in self.data.iter().enumerate() {
+            if *is_pointer {
+                let offset = number as u64 * 8;
+                let kind = RelocKind::Abs64;
+                made.data_relocs.push(Reloc { offset, symbol: first, kind, addend: 0 });
+            }
+        }
+        made.file(if self.reloadable { Flags::RELOADABLE } else { 0 })
+    }
+}
+
+#[derive(Default)]
+struct Made {
+    code: Vec<u8>,
+    data: Vec<u8>,
+    symbols: Vec<(String, Binding, SymbolKind, Place, u64, u64)>,
+    relocs: Vec<Reloc>,
+    data_relocs: Vec<Reloc>,
+}
+
+impl Made {
+    fn symbol(
+        &mut self,
+        name: &str,
+        binding: Binding,
+        kind: SymbolKind,
+        place: Place,
+        value: u64,
+        size: u64,
+    ) -> u32 {
+        self.symbols.push((name.into(), binding, kind, place, value, size));
+        self.symbols.len() as u32 - 1
+    }
+
+    fn number_of(&mut self, name: &str) -> u32 {
+        self.symbols.iter().position(|symbol| symbol.0 == name).unwrap_or(0) as u32
+    }
+
+    /// The number of an import, which is made if there is none.
+    fn import(&mut self, name: &str, kind: SymbolKind) -> u32 {
+        let found = self.symbols.iter().position(|symbol| symbol.0 == name);
+        let new = |made: &mut Self| made.symbol(name, Binding::Global, kind, Place::Import, 0, 0);
+        found.map_or_else(|| new(self), |found| found as u32)
+    }
+
+    /// Appends instructions; the last four of them are a distance to a symbol.
+    fn with_distance(&mut self, code: &[u8], symbol: u32, kind: RelocKind) {
+        self.code.extend_from_slice(code);
+        let offset = self.code.len() as u64;
+        self.code.extend_from_slice(&[0; 4]);
+        self.relocs.push(Reloc { offset, symbol, kind, addend: -4 });
+    }
+
+    fn does(&mut self, does: &Does) {
+        match does {
+            Does::Returns(value) => {
+                // movsxd rax, imm; ret
+                self.code.extend_from_slice(&[0x48, 0xc7, 0xc0]);
+                self.code.extend_from_slice(&value.to_le_bytes());
+                self.code.push(0xc3);
+            }
+            Does::Calls(name) => {
+                let symbol = self.import(name, SymbolKind::Function);
+                // jmp name
+                self.with_distance(&[0xe9], symbol, RelocKind::Plt32);
+            }
+            Does::Adds(name) => {
+                let symbol = self.number_of(name);
+                // add [rip + name], rdi; mov rax, [rip + name]; ret
+                self.with_distance(&[0x48, 0x01, 0x3d], symbol, RelocKind::Pc32);
+                self.with_distance(&[0x48, 0x8b, 0x05], symbol, RelocKind::Pc32);
+                self.code.push(0xc3);
+            }
+            Does::Reads(name) => {
+                let symbol = self.import(name, SymbolKind::Data);
+                // mov rax, [rip + slot]; mov rax, [rax]; ret
+                self.with_distance(&[0x48, 0x8b, 0x05], symbol, RelocKind::GotPcRel);
+                self.code.extend_from_slice(&[0x48, 0x8b, 0x00, 0xc3]);
+            }
+        }
+    }
+
+    fn file(&self, flags: u32) -> Vec<u8> {
+        let section = |kind, name: &'static str, flags, payload| NewSection {
+            kind,
+            name: name.as_bytes(),
+            flags: SectionFlags(flags),
+            alignment: 8,
+            virtual_size: None,
+            payload,
+        };
+        let sections = [
+            section(SectionKind::Code, ".text", 5, Payload::Bytes(&self.code)),
+            section(SectionKind::Data, ".data", 3, Payload::Bytes(&self.data)),
+            section(SectionKind::Reloc, ".rela", 0, Payload::Relocs(&self.relocs)),
+            section(SectionKind::Reloc, ".rela.data", 0, Payload::Relocs(&self.data_relocs)),
+        ];
+        let symbol =
+            |s: &'_ (String, Binding, SymbolKind, Place, u64, u64)| (s.1, s.2, s.3, s.4, s.5);
+        let symbols: Vec<_> = self
+            .symbols
+            .iter()
+            .map(|s| {
+                let (binding, kind, place, value, size) = symbol(s);
+                let name = s.0.as_bytes();
+                NewSymbol { name, binding, kind, place, value, size, ..NewSymbol::default() }
+            })
+            .collect();
+        let header = Header { flags: Flags(flags), ..Header::default() };
+        let (layout, stub) = (Layout::Packed, &[][..]);
+        let module = Module { layout, header, stub, sections: &sections, symbols: &symbols };
+        module.to_vec().unwrap()
+    }
+}

@@ -1,0 +1,316 @@
+//! What names mean, and who keeps whom.
+
+use std::sync::{Arc, Mutex};
+
+use smf_core::format::{Binding, SymbolKind};
+use smf_core::link::LinkError;
+use smf_core::loader::{Clash, LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader};
+
+use crate::build::{Does, Spec};
+use crate::{address, call, call_at};
+
+fn error(loader: &ModuleLoader, name: &str, spec: &Spec) -> String {
+    loader.load(name.as_bytes(), spec.bytes()).unwrap_err().to_string()
+}
+
+fn names(loader: &ModuleLoader) -> Vec<String> {
+    let mut names = Vec::new();
+    loader.for_each(|name, _| names.push(String::from_utf8_lossy(name).into_owned()));
+    names
+}
+
+#[test]
+fn an_import_means_the_module_then_others_in_order_then_the_host_then_the_fallback() {
+    let loader = ModuleLoader::default();
+    let one = |value| Spec::new().function("f", Does::Returns(value)).bytes();
+    let user = |name: &str| Spec::new().function(name, Does::Calls("f")).bytes();
+    let host = loader.load(b"host code", one(9)).unwrap();
+    let host_address = loader.get(host).unwrap().function(b"f").unwrap();
+    loader.unload(host).unwrap();
+
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let told = asked.clone();
+    loader.set_fallback(Some(Arc::new(move |name: &[u8]| {
+        told.lock().unwrap().push(name.to_vec());
+        None
+    })));
+    assert!(loader.load(b"u0", user("u")).is_err());
+    assert_eq!(*asked.lock().unwrap(), [b"f".to_vec()]);
+
+    loader.set_fallback(Some(Arc::new(move |name: &[u8]| (name == b"f").then_some(0x1000))));
+    loader.set_process(Some(Arc::new(move |name: &[u8]| (name == b"f").then_some(0x2000))));
+    assert_eq!(address(&loader, "f"), Some(0x2000));
+    assert_eq!(loader.define(b"f", 0x3000), None);
+    assert_eq!(address(&loader, "f"), Some(0x3000));
+    assert_eq!(loader.define(b"f", host_address), Some(0x3000));
+
+    loader.load(b"first", one(1)).unwrap();
+    loader.load(b"second", one(2)).unwrap();
+    let user = loader.load(b"user", user("u")).unwrap();
+    assert_eq!(call(&loader, user, "u", &[]), 1);
+    let own = Spec::new().function("f", Does::Returns(3)).function("g", Does::Calls("f"));
+    let own = loader.load(b"own", own.bytes()).unwrap();
+    assert_eq!(call(&loader, own, "g", &[]), 3);
+    assert_eq!(names(&loader), ["first", "second", "user", "own"]);
+    loader.set_process(None);
+    loader.set_fallback(None);
+    assert_eq!(address(&loader, "nobody has this"), None);
+}
+
+#[test]
+fn a_strong_definition_wins_over_a_weak_one_before_it() {
+    let loader = ModuleLoader::default();
+    loader.load(b"weak", Spec::new().weak("f", Does::Returns(1)).bytes()).unwrap();
+    assert_eq!(address(&loader, "f").map(|f| call_at(f, &[])), Some(1));
+    loader.load(b"strong", Spec::new().function("f", Does::Returns(2)).bytes()).unwrap();
+    loader.load(b"late", Spec::new().function("f", Does::Returns(3)).bytes()).unwrap();
+    assert_eq!(address(&loader, "f").map(|f| call_at(f, &[])), Some(2));
+}
+
+#[test]
+fn a_weak_import_that_nobody_provides_is_zero() {
+    let loader = ModuleLoader::default();
+    let spec = Spec::new().function("f", Does::Returns(1)).import(
+        "nowhere",
+        Binding::Weak,
+        SymbolKind::Function,
+    );
+    loader.load(b"m", spec.bytes()).unwrap();
+}
+
+#[test]
+fn clashes_are_refused_when_they_are_to_be() {
+    let options = LoaderOptions { clash: Clash::Refuse, ..LoaderOptions::default() };
+    let loader = ModuleLoader::new(options);
+    let spec = |name: &str| Spec::new().function(name, Does::Returns(1));
+    loader.load(b"one", spec("f").bytes()).unwrap();
+    assert_eq!(error(&loader, "two", &spec("f")), "both one and two export `f`");
+    loader.load(b"weak", Spec::new().weak("f", Does::Returns(2)).bytes()).unwrap();
+    loader.load(b"other", spec("g").bytes()).unwrap();
+    assert_eq!(names(&loader), ["one", "weak", "other"]);
+}
+
+#[test]
+fn what_is_provided_is_loaded_when_it_is_needed() {
+    let loader = ModuleLoader::default();
+    let uses =
+        |name: &str, used: &'static str| Spec::new().function(name, Does::Calls(used)).bytes();
+    loader.provide(b"unused", Spec::new().function("z", Does::Calls("nowhere")).bytes()).unwrap();
+    loader.provide(b"b", uses("b", "c")).unwrap();
+    loader.provide(b"c", Spec::new().function("c", Does::Returns(7)).bytes()).unwrap();
+    loader.provide(b"late c", Spec::new().function("c", Does::Returns(8)).bytes()).unwrap();
+    let main = loader.load(b"main", uses("main", "b")).unwrap();
+    assert_eq!(call(&loader, main, "main", &[]), 7);
+    assert_eq!(names(&loader), ["main", "b", "c"]);
+    // What is there is used again.
+    loader.load(b"again", uses("again", "c")).unwrap();
+    assert_eq!(names(&loader), ["main", "b", "c", "again"]);
+}
+
+#[test]
+fn modules_import_from_each_other_in_circles_and_go_together() {
+    let loader = ModuleLoader::default();
+    let a = Spec::new().function("a", Does::Calls("b")).function("end", Does::Returns(5));
+    let b = Spec::new().function("b", Does::Calls("end"));
+    loader.provide(b"b", b.bytes()).unwrap();
+    let a = loader.load(b"a", a.bytes()).unwrap();
+    let b = loader.find(b"b").unwrap();
+    assert_eq!(call(&loader, a, "a", &[]), 5);
+    let needed = |module: &str, by: &str| Err(format!("{module} is in use: {by} imports from it"));
+    let text = |result: Result<(), LoadError>| result.map_err(|error| error.to_string());
+    assert_eq!(text(loader.unload(a)), needed("a", "b"));
+    assert_eq!(text(loader.unload(b)), needed("b", "a"));
+    let outside = loader.load(b"c", Spec::new().function("c", Does::Calls("b")).bytes()).unwrap();
+    assert_eq!(text(loader.unload_all(&[a, b])), needed("b", "c"));
+    loader.unload_all(&[b, outside, a]).unwrap();
+    assert_eq!((names(&loader).len(), loader.statistics().retired), (0, 0));
+}
+
+#[test]
+fn who_is_held_or_needed_stays() {
+    let loader = ModuleLoader::default();
+    let library = loader.load(b"library", Spec::new().function("f", Does::Returns(1)).bytes());
+    let library = library.unwrap();
+    let app = loader.load(b"app", Spec::new().function("g", Does::Calls("f")).bytes()).unwrap();
+    let held = loader.get(app).unwrap();
+    assert_eq!(loader.unload(app).unwrap_err().to_string(), "app is in use");
+    let again = loader.get(app).unwrap();
+    assert_eq!(loader.unload(app).unwrap_err().to_string(), "app is in use 2 times");
+    drop((held, again));
+    assert!(matches!(loader.unload(library), Err(LoadError::Needed { .. })));
+    loader.unload(app).unwrap();
+    loader.unload(library).unwrap();
+    for stale in [app, library, ModuleHandle::from_raw(0), ModuleHandle::from_raw(u64::MAX)] {
+        assert!(matches!(loader.get(stale), Err(LoadError::Stale { .. })));
+        assert!(matches!(loader.unload(stale), Err(LoadError::Stale { .. })));
+    }
+    // The slot is used again, and the old handle is not.
+    let new = loader.load(b"new", Spec::new().function("f", Does::Returns(1)).bytes()).unwrap();
+    assert!(loader.get(app).is_err() && loader.get(library).is_err() && loader.get(new).is_ok());
+}
+
+#[test]
+fn code_that_somebody_may_be_inside_of_keeps_its_memory() {
+    let loader = ModuleLoader::default();
+    let other = loader.load(b"other", Spec::new().function("o", Does::Returns(1)).bytes()).unwrap();
+    let gone = loader.load(b"gone", Spec::new().function("f", Does::Returns(6)).bytes()).unwrap();
+    let f = address(&loader, "f").unwrap();
+    let inside = loader.get(other).unwrap();
+    loader.unload(gone).unwrap();
+    assert_eq!(loader.statistics().retired, 1);
+    assert_eq!(call_at(f, &[]), 6);
+    drop(inside);
+    loader.collect();
+    assert_eq!(loader.statistics().retired, 0);
+}
+
+#[test]
+fn every_missing_import_is_reported_with_who_wants_it() {
+    let loader = ModuleLoader::default();
+    let uses = |name: &str, used: [&'static str; 2]| {
+        let [one, two] = used.map(Does::Calls);
+        Spec::new().function(name, one).function(&format!("{name}2"), two)
+    };
+    loader.provide(b"a", uses("a", ["x", "z"]).bytes()).unwrap();
+    let mut missing = Vec::new();
+    let main = uses("main", ["y", "a"]).bytes();
+    let failed = loader.load_reporting(b"main", main, &mut |import| {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        missing.push((text(import.symbol), text(import.module)));
+    });
+    assert_eq!(failed.unwrap_err().to_string(), "main: nobody provides the import `y`");
+    let expected = [("y", "main"), ("x", "a"), ("z", "a")];
+    assert_eq!(missing, expected.map(|(symbol, module)| (symbol.to_owned(), module.to_owned())));
+    assert_eq!(loader.statistics().modules, 0);
+}
+
+#[test]
+fn ten_thousand_imports_that_nobody_has_are_all_reported() {
+    let loader = ModuleLoader::default();
+    for number in 0..50 {
+        let name = format!("m{number}");
+        loader
+            .load(name.as_bytes(), Spec::new().function(&name, Does::Returns(1)).bytes())
+            .unwrap();
+    }
+    let mut spec = Spec::new().function("f", Does::Returns(1));
+    for number in 0..10_000 {
+        spec = spec.import(&format!("nobody{number}"), Binding::Global, SymbolKind::Function);
+    }
+    let mut count = 0;
+    let failed = loader.load_reporting(b"wants", spec.bytes(), &mut |_| count += 1);
+    let LoadError::Link { error: LinkError::MissingImports { count: counted, .. }, .. } =
+        failed.unwrap_err()
+    else {
+        panic!()
+    };
+    assert_eq!((count, counted, loader.statistics().modules), (10_000, 10_000, 50));
+}
+
+#[test]
+fn data_is_no_function() {
+    let loader = ModuleLoader::default();
+    loader.load(b"data", Spec::new().function("f", Does::Returns(1)).data("d", 5).bytes()).unwrap();
+    let calls = Spec::new().function("g", Does::Calls("d"));
+    let expected =
+        "calls: the function `d` is imported, and the module that exports the name has data there";
+    assert_eq!(error(&loader, "calls", &calls), expected);
+    let reads = loader.load(b"reads", Spec::new().function("g", Does::Reads("d")).bytes()).unwrap();
+    assert_eq!(call(&loader, reads, "g", &[]), 5);
+}
+
+#[test]
+fn names_are_any_bytes() {
+    let loader = ModuleLoader::default();
+    let long = "x".repeat(4096);
+    for name in ["fn$Vec$i64", "a<b>", "with space", &long] {
+        let module =
+            loader.load(name.as_bytes(), Spec::new().function(name, Does::Returns(3)).bytes());
+        let module = module.unwrap();
+        assert_eq!(call(&loader, module, name, &[]), 3);
+        assert!(loader.find(name.as_bytes()) == Some(module) && address(&loader, name).is_some());
+    }
+    let invalid = loader.load(b"\xff\xfe", Spec::new().function("f", Does::Returns(1)).bytes());
+    assert_eq!(loader.find(b"\xff\xfe"), Some(invalid.unwrap()));
+}
+
+#[test]
+fn what_cannot_be_loaded_leaves_nothing_behind() {
+    let loader = ModuleLoader::default();
+    let good = Spec::new().function("f", Does::Returns(1));
+    loader.load(b"good", good.bytes()).unwrap();
+    assert_eq!(error(&loader, "good", &good), "a module called good is loaded already");
+    let library: &[u8] = include_bytes!("../../../tests/samples/library.lsm");
+    let archive = loader.load(b"l", ModuleBytes::new(library)).unwrap_err();
+    assert!(matches!(archive, LoadError::Archive { .. }), "{archive}");
+    let short = loader.load(b"short", ModuleBytes::new([0u8; 3])).unwrap_err().to_string();
+    assert!(short.starts_with("short: "), "{short}");
+    let bytecode: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
+    assert!(loader.load(b"bytecode", ModuleBytes::new(bytecode)).is_err());
+    let file = good.file();
+    for len in 0..file.len() {
+        assert!(loader.load(b"cut", ModuleBytes::new(file[..len].to_vec())).is_err(), "{len}");
+    }
+    assert_eq!(loader.statistics().modules, 1);
+}
+
+#[test]
+fn archives_provide_modules_and_give_single_ones() {
+    let loader = ModuleLoader::default();
+    let library: &[u8] = include_bytes!("../../../tests/samples/library.lsm");
+    let app: &[u8] = include_bytes!("../../../tests/samples/app.smf");
+    let bytes = ModuleBytes::new(library);
+    let scale = bytes.module("std/math/scale").unwrap().unwrap();
+    assert!(bytes.module("no such").unwrap().is_none());
+    loader.provide(b"library", bytes).unwrap();
+    let app = loader.load(b"app", ModuleBytes::new(app)).unwrap();
+    assert_eq!(call(&loader, app, "direct", &[14]), 42);
+    assert_eq!(names(&loader), ["app", "library(std/math/scale)"]);
+    loader.load(b"scale", scale).unwrap();
+    let mut broken = library.to_vec();
+    let header = 512 + 263 - 128;
+    broken[header] = 0;
+    let error = loader.provide(b"broken", ModuleBytes::new(broken)).unwrap_err().to_string();
+    assert!(error.starts_with("broken(std/math/scale): "), "{error}");
+}
+
+#[test]
+fn strangers_are_modules_too() {
+    struct Stranger(Arc<Mutex<u32>>);
+    impl smf_core::link::Resolve for Stranger {
+        fn resolve(&self, name: &[u8]) -> Option<u64> {
+            (name == b"strange").then_some(0x4000)
+        }
+    }
+    impl Drop for Stranger {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+    let dropped = Arc::new(Mutex::new(0));
+    let loader = ModuleLoader::default();
+    let stranger = loader.adopt(b"stranger", Box::new(Stranger(dropped.clone()))).unwrap();
+    assert!(loader.adopt(b"stranger", Box::new(Stranger(dropped.clone()))).is_err());
+    assert_eq!(*dropped.lock().unwrap(), 1);
+    assert_eq!(address(&loader, "strange"), Some(0x4000));
+    let user = Spec::new().function("f", Does::Calls("strange")).bytes();
+    let user = loader.load(b"user", user).unwrap();
+    assert!(matches!(loader.unload(stranger), Err(LoadError::Needed { .. })));
+    loader.unload_all(&[user, stranger]).unwrap();
+    assert_eq!(*dropped.lock().unwrap(), 2);
+}
+
+#[test]
+fn the_fallback_may_load_modules() {
+    let loader = Arc::new(ModuleLoader::default());
+    let inner = Arc::downgrade(&loader);
+    loader.set_fallback(Some(Arc::new(move |name: &[u8]| {
+        let loader = inner.upgrade()?;
+        let made = Spec::new().function(std::str::from_utf8(name).ok()?, Does::Returns(11));
+        loader.load(b"made", made.bytes()).ok()?;
+        loader.resolve(name).ok()?.map(|resolved| resolved.address)
+    })));
+    let user =
+        loader.load(b"user", Spec::new().function("u", Does::Calls("made to order")).bytes());
+    assert_eq!(call(&loader, user.unwrap(), "u", &[]), 11);
+}

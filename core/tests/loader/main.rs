@@ -1,0 +1,28 @@
+//! Many modules: what names mean, who keeps whom, new versions in the place of old ones, threads.
+#![cfg(target_arch = "x86_64")]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod build;
+mod loading;
+mod reloading;
+mod threads;
+
+use smf_core::link;
+use smf_core::loader::{ModuleHandle, ModuleLoader};
+
+/// Calls an address that the caller knows to be that of a function of these arguments.
+fn call_at(address: u64, args: &[i64]) -> i64 {
+    // SAFETY: the tests hold the modules whose functions they call, and know what those take.
+    unsafe { link::call(address, args) }.unwrap()
+}
+
+/// Calls a function of a module by its name in that version.
+fn call(loader: &ModuleLoader, module: ModuleHandle, name: &str, args: &[i64]) -> i64 {
+    let module = loader.get(module).unwrap();
+    call_at(module.function(name.as_bytes()).unwrap(), args)
+}
+
+/// The address of a name as the loader resolves it.
+fn address(loader: &ModuleLoader, name: &str) -> Option<u64> {
+    loader.resolve(name.as_bytes()).unwrap().map(|resolved| resolved.address)
+}

@@ -1,0 +1,234 @@
+//! New versions in the place of old ones.
+
+use std::process::Command;
+use std::{env, fs};
+
+use smf_core::format::{Binding, SymbolKind};
+use smf_core::loader::{
+    LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, OldData,
+};
+
+use crate::build::{Does, Spec};
+use crate::{address, call, call_at};
+
+fn version(value: i32) -> Spec {
+    Spec::new().reloadable().function("f", Does::Returns(value))
+}
+
+fn reload(loader: &ModuleLoader, module: ModuleHandle, spec: &Spec) -> Result<u32, LoadError> {
+    let reloaded = loader.reload(module, spec.bytes(), OldData::Move, &mut |_| {})?;
+    Ok(reloaded.moved.symbols)
+}
+
+#[test]
+fn callers_reach_the_new_version_and_holders_keep_the_old_one() {
+    let loader = ModuleLoader::default();
+    let module = loader.load(b"m", version(1).bytes()).unwrap();
+    let user = loader.load(b"user", Spec::new().function("u", Does::Calls("f")).bytes()).unwrap();
+    let resolved = address(&loader, "f").unwrap();
+    let held = loader.get(module).unwrap();
+    assert_eq!((call(&loader, user, "u", &[]), call_at(resolved, &[])), (1, 1));
+
+    assert_eq!(reload(&loader, module, &version(2)), Ok(0));
+    assert_eq!((call(&loader, user, "u", &[]), call_at(resolved, &[])), (2, 2));
+    assert_eq!(address(&loader, "f"), Some(resolved));
+    assert_eq!(call(&loader, module, "f", &[]), 2);
+    assert_eq!(call_at(held.function(b"f").unwrap(), &[]), 1);
+    assert_eq!(loader.statistics().retired, 1);
+    drop(held);
+    loader.collect();
+    assert_eq!(loader.statistics().retired, 0);
+    let mut names = Vec::new();
+    loader.for_each(|name, handle| names.push((name.to_vec(), handle)));
+    assert_eq!(names, [(b"m".to_vec(), module), (b"user".to_vec(), user)]);
+}
+
+#[test]
+fn only_what_is_marked_is_replaced() {
+    let loader = ModuleLoader::default();
+    let plain = Spec::new().function("f", Does::Returns(1));
+    let module = loader.load(b"m", plain.bytes()).unwrap();
+    let error = reload(&loader, module, &version(2)).unwrap_err();
+    let expected = "m is not marked as reloadable, so nothing may replace it";
+    assert_eq!((error.to_string(), call(&loader, module, "f", &[])), (expected.into(), 1));
+    let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
+    let loader = ModuleLoader::new(options);
+    let module = loader.load(b"m", plain.bytes()).unwrap();
+    reload(&loader, module, &version(2)).unwrap();
+    assert_eq!(call(&loader, module, "f", &[]), 2);
+}
+
+#[test]
+fn data_of_one_name_and_size_moves_unless_the_linker_wrote_it() {
+    let with_data = |factor: i64| {
+        Spec::new()
+            .reloadable()
+            .function("count", Does::Adds("counter"))
+            .function("add other", Does::Adds("other"))
+            .function("add table", Does::Adds("table"))
+            .data("counter", 10 * factor)
+            .pointer("table")
+            .data("other", 100 * factor)
+    };
+    let loader = ModuleLoader::default();
+    let module = loader.load(b"m", with_data(1).bytes()).unwrap();
+    assert_eq!(call(&loader, module, "count", &[5]), 15);
+    let old_table = call(&loader, module, "add table", &[0]);
+    let moved =
+        loader.reload(module, with_data(2).bytes(), OldData::Move, &mut |_| {}).unwrap().moved;
+    assert_eq!((moved.symbols, moved.bytes), (2, 16));
+    assert_eq!(call(&loader, module, "count", &[1]), 16);
+    assert_eq!(call(&loader, module, "add other", &[0]), 100);
+    let new_table = call(&loader, module, "add table", &[0]);
+    let function = loader.get(module).unwrap().function(b"count").unwrap();
+    assert!(new_table == function as i64 && new_table != old_table, "its own address, not the old");
+    loader.reload(module, with_data(3).bytes(), OldData::Leave, &mut |_| {}).unwrap();
+    assert_eq!(call(&loader, module, "count", &[0]), 30);
+}
+
+#[test]
+fn two_data_of_one_name_stay() {
+    let twice = || {
+        Spec::new()
+            .reloadable()
+            .function("one", Does::Adds("twice"))
+            .data("twice", 1)
+            .data("twice", 2)
+    };
+    let loader = ModuleLoader::default();
+    let module = loader.load(b"m", twice().bytes()).unwrap();
+    assert_eq!(call(&loader, module, "one", &[5]), 6);
+    assert_eq!(reload(&loader, module, &twice()), Ok(0));
+    assert_eq!(call(&loader, module, "one", &[0]), 1);
+}
+
+#[test]
+fn whatever_is_refused_leaves_the_old_version() {
+    let loader = ModuleLoader::default();
+    let spec = version(1).function("g", Does::Returns(7)).data("d", 3);
+    let module = loader.load(b"m", spec.bytes()).unwrap();
+    let user = Spec::new().function("u", Does::Calls("g"));
+    let user = loader.load(b"user", user.bytes()).unwrap();
+    let check = |result: Result<u32, LoadError>, expected: &str| {
+        assert_eq!(result.unwrap_err().to_string(), expected);
+        assert_eq!((call(&loader, module, "f", &[]), call(&loader, user, "u", &[])), (1, 7));
+        assert_eq!((loader.statistics().modules, loader.statistics().retired), (2, 0));
+    };
+    check(
+        reload(&loader, module, &version(2)),
+        "m: others call `g`, which the new version does not export as a function",
+    );
+    check(
+        reload(&loader, module, &version(2).data("g", 1)),
+        "m: others call `g`, which the new version does not export as a function",
+    );
+    let wants = version(2).function("g", Does::Calls("nobody has this"));
+    check(reload(&loader, module, &wants), "m: nobody provides the import `nobody has this`");
+    let file = spec.file();
+    for len in [0, 1, 100, file.len() - 1] {
+        let half = ModuleBytes::new(file[..len].to_vec());
+        let half = loader.reload(module, half, OldData::Move, &mut |_| {});
+        assert!(matches!(half, Err(LoadError::Format { .. })), "{half:?}");
+    }
+    let stale = ModuleHandle::from_raw(77);
+    assert!(matches!(reload(&loader, stale, &version(2)), Err(LoadError::Stale { .. })));
+
+    let reader = Spec::new().function("r", Does::Reads("d"));
+    let reader = loader.load(b"reader", reader.bytes()).unwrap();
+    let error = reload(&loader, module, &spec).unwrap_err().to_string();
+    assert_eq!(error, "m cannot be replaced: reader refers to data of it by address");
+    loader.unload(reader).unwrap();
+    reload(&loader, module, &spec).unwrap();
+}
+
+#[test]
+fn exports_that_nobody_calls_may_go_and_others_come() {
+    let loader = ModuleLoader::default();
+    let spec = version(1).function("g", Does::Returns(7));
+    let module = loader.load(b"m", spec.bytes()).unwrap();
+    reload(&loader, module, &version(2).function("h", Does::Returns(8))).unwrap();
+    assert_eq!(address(&loader, "g"), None);
+    assert_eq!(address(&loader, "h").map(|h| call_at(h, &[])), Some(8));
+}
+
+#[test]
+fn a_new_version_may_need_modules_that_the_old_one_did_not() {
+    let loader = ModuleLoader::default();
+    // It calls back into the module that is just being replaced.
+    let library = Spec::new().function("l", Does::Calls("h"));
+    loader.provide(b"library", library.bytes()).unwrap();
+    let module = loader.load(b"m", version(1).bytes()).unwrap();
+    let new = version(2).function("g", Does::Calls("l")).function("h", Does::Returns(4));
+    let broken = new.clone().import("nobody has this", Binding::Global, SymbolKind::Function);
+    assert!(reload(&loader, module, &broken).is_err());
+    assert_eq!((loader.statistics().modules, loader.find(b"library")), (1, None));
+    reload(&loader, module, &new).unwrap();
+    assert_eq!(call(&loader, module, "g", &[]), 4);
+    reload(&loader, module, &new.clone().function("i", Does::Returns(5))).unwrap();
+    assert_eq!((call(&loader, module, "g", &[]), call(&loader, module, "i", &[])), (4, 5));
+    // The library is needed by the new version, and the old one is gone with its needs.
+    let library = loader.find(b"library").unwrap();
+    assert!(matches!(loader.unload(library), Err(LoadError::Needed { .. })));
+    loader.unload_all(&[library, module]).unwrap();
+}
+
+#[test]
+fn old_needs_end_with_the_old_version() {
+    let loader = ModuleLoader::default();
+    let library = loader.load(b"l", Spec::new().function("l", Does::Returns(1)).bytes()).unwrap();
+    let old = Spec::new().reloadable().function("f", Does::Calls("l"));
+    let module = loader.load(b"m", old.bytes()).unwrap();
+    let held = loader.get(module).unwrap();
+    reload(&loader, module, &version(2)).unwrap();
+    assert!(matches!(loader.unload(library), Err(LoadError::Needed { .. })), "the old one is held");
+    assert_eq!(call_at(held.function(b"f").unwrap(), &[]), 1);
+    drop(held);
+    loader.collect();
+    loader.unload(library).unwrap();
+}
+
+/// Whether the test runs by itself in a process. If not, runs the test of this name in one of its own
+/// and fails if it fails there.
+fn alone(test: &str) -> bool {
+    const MARK: &str = "SMF_TEST_ALONE";
+    if env::var_os(MARK).is_some() {
+        return true;
+    }
+    let arguments = ["--exact", test, "--test-threads=1"];
+    let mut command = Command::new(env::current_exe().unwrap());
+    let output = command.args(arguments).env(MARK, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    false
+}
+
+/// Mappings, open files and pages in memory of this process.
+fn footprint() -> (usize, usize, u64) {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+    let files = fs::read_dir("/proc/self/fd").unwrap().count();
+    let pages = fs::read_to_string("/proc/self/statm").unwrap();
+    (maps, files, pages.split(' ').nth(1).unwrap().parse().unwrap())
+}
+
+#[test]
+fn ten_thousand_reloads_take_no_more_memory_than_a_hundred() {
+    if !alone("reloading::ten_thousand_reloads_take_no_more_memory_than_a_hundred") {
+        return;
+    }
+    let loader = ModuleLoader::default();
+    let spec = |value| version(value).data("d", 5).function("add", Does::Adds("d"));
+    let module = loader.load(b"m", spec(0).bytes()).unwrap();
+    let user = loader.load(b"user", Spec::new().function("u", Does::Calls("f")).bytes()).unwrap();
+    let mut before = (0, 0, 0);
+    for value in 1..=10_000 {
+        reload(&loader, module, &spec(value)).unwrap();
+        assert_eq!(call(&loader, user, "u", &[]), i64::from(value));
+        if value == 100 {
+            before = footprint();
+        }
+    }
+    let after = footprint();
+    assert_eq!((after.0, after.1), (before.0, before.1), "mappings, open files");
+    assert!(after.2 <= before.2 + 16, "{} pages, and {} before", after.2, before.2);
+    assert_eq!(call(&loader, module, "add", &[1]), 6);
+}

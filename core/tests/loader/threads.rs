@@ -1,0 +1,112 @@
+//! Calls and lookups while others load, replace and unload.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use smf_core::loader::{LoadError, ModuleLoader, OldData};
+
+use crate::build::{Does, Spec};
+use crate::{call, call_at};
+
+#[test]
+fn callers_see_versions_in_order_while_modules_come_and_go() {
+    let loader = &ModuleLoader::default();
+    let version = |value| Spec::new().reloadable().function("f", Does::Returns(value)).bytes();
+    let module = loader.load(b"m", version(0)).unwrap();
+    let user = loader.load(b"user", Spec::new().function("u", Does::Calls("f")).bytes()).unwrap();
+    let (done, calls) = (&AtomicBool::new(false), &AtomicU64::new(0));
+    const VERSIONS: i32 = 400;
+    thread::scope(|scope| {
+        // Through the table.
+        scope.spawn(move || {
+            let mut last = 0;
+            while !done.load(Ordering::Relaxed) {
+                let now = call(loader, user, "u", &[]);
+                assert!(now >= last, "{now} after {last}");
+                last = now;
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        // By name, and into the version that is held.
+        scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                let resolved = loader.resolve(b"f").unwrap().unwrap();
+                let held = resolved.module.as_ref().unwrap();
+                let own = call_at(held.function(b"f").unwrap(), &[]);
+                assert!(call_at(resolved.address, &[]) >= own);
+                assert_eq!(call_at(held.function(b"f").unwrap(), &[]), own, "it does not change");
+            }
+        });
+        // Others that need it come and go.
+        scope.spawn(move || {
+            let mut unloaded = 0;
+            while !done.load(Ordering::Relaxed) || unloaded == 0 {
+                let spec = Spec::new().function("passing", Does::Calls("f"));
+                let passing = loader.load(b"passing", spec.bytes()).unwrap();
+                call(loader, passing, "passing", &[]);
+                match loader.unload(passing) {
+                    Ok(()) => unloaded += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        for value in 1..=VERSIONS {
+            loader.reload(module, version(value), OldData::Move, &mut |_| {}).unwrap();
+        }
+        while calls.load(Ordering::Relaxed) < 1000 {
+            thread::yield_now();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(call(loader, user, "u", &[]), i64::from(VERSIONS));
+    loader.collect();
+    assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 2));
+}
+
+#[test]
+fn one_of_two_who_replace_the_same_version_is_told() {
+    let loader = &ModuleLoader::default();
+    let version = |value| Spec::new().reloadable().function("f", Does::Returns(value)).bytes();
+    let module = loader.load(b"m", version(0)).unwrap();
+    let replaced = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let replaced = &replaced;
+            scope.spawn(move || {
+                for round in 0..200 {
+                    let new = version(thread * 1000 + round);
+                    match loader.reload(module, new, OldData::Move, &mut |_| {}) {
+                        Ok(_) => drop(replaced.fetch_add(1, Ordering::Relaxed)),
+                        Err(LoadError::Changed { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    assert!(replaced.into_inner() >= 200);
+    loader.collect();
+    assert_eq!(loader.statistics().retired, 0);
+}
+
+#[test]
+fn one_name_is_given_once() {
+    let loader = &ModuleLoader::default();
+    let loaded = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for round in 0..100 {
+                    let name = format!("m{round}");
+                    let spec = Spec::new().function(&name, Does::Returns(round));
+                    match loader.load(name.as_bytes(), spec.bytes()) {
+                        Ok(_) => drop(loaded.fetch_add(1, Ordering::Relaxed)),
+                        Err(LoadError::NameTaken { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!((loaded.into_inner(), loader.statistics().modules), (100, 100));
+}
