@@ -43,6 +43,12 @@ impl Deref for Input {
     }
 }
 
+impl AsRef<[u8]> for Input {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 /// Why an input could not be read.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -3,8 +3,9 @@
 //! What could live without std lives in [`smf_core`]; here is the rest:
 //!
 //! * [`files`] reads inputs and writes outputs whole or not at all;
-//! * [`loader`] loads a module together with those that provide its imports;
-//! * `host_symbols` (feature `host`) resolves imports from the process and its libraries;
+//! * [`loader`] loads modules by path, together with those that provide their imports;
+//! * `host_symbols` (feature `host`) resolves imports from the process and its libraries, and dynlib
+//!   files go to the system's loader;
 //! * `inspect` (feature `cli`) shows what a file holds, as text or as JSON;
 //! * `pack` (feature `pack`) links relocatable ELF objects into a module;
 //! * [`tools`] tells profilers and debuggers what runs where;
@@ -24,4 +25,9 @@ mod loaded;
 pub mod loader;
 #[cfg(feature = "pack")]
 pub mod pack;
+#[cfg(feature = "host")]
+mod shared_object;
 pub mod tools;
+
+#[cfg(feature = "host")]
+pub use shared_object::{SharedObject, SharedObjectError};

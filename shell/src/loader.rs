@@ -1,37 +1,39 @@
-//! A module becomes a program: itself, the modules that provide its imports, and the host behind them.
+//! Modules by path: files, archives and shared objects, through the core's [`ModuleLoader`].
 //!
-//! Three steps, each of which consumes the one before. A [`Loader`] holds candidates: the main module
-//! and whatever may provide imports. [`Loader::place`] gives memory to the main module and, to
-//! closure, to every candidate that exports a name somebody placed imports: a candidate that nobody
-//! asks for costs its symbol table and nothing else. [`Placed::link`] resolves names among the
-//! candidates first, where the first in the order of being added wins, and then in the host.
-//! Modules may import from each other in circles.
-//!
-//! The index over all exports is built when the first import asks for it; time is linear in the
-//! symbols of all candidates.
+//! The core loads what it is given as bytes. Here is what needs paths and the system: files are read
+//! as private copies, so that nothing another process does to them matters afterwards; a dynlib, which
+//! is a shared object of the system with a trailer, is given to the system's loader out of such a copy;
+//! and whoever profiles or debugs the process is told of every module. Errors name modules in full.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::loaded::Known;
-use smf_core::format::functions::Functions;
+use smf_core::format::Library;
+#[cfg(feature = "host")]
+use smf_core::format::Smf;
 use smf_core::format::library::is_library;
-use smf_core::format::{FormatError, Library, Smf};
-use smf_core::link::{Chain, Exports, Image, LinkError, Module, Resolve, missing_imports};
+use smf_core::link::{Module, ShortName};
+use smf_core::loader::{
+    Attach, LoadError as CoreError, LoaderOptions, Missing, ModuleBytes, ModuleHandle,
+    ModuleLoader, OldData, Placed, Reloaded,
+};
 
-/// How many functions of a bytecode module an error names.
-const NAMED_FUNCTIONS: usize = 8;
+use crate::files::{self, ReadError};
+use crate::loaded::Known;
+#[cfg(feature = "host")]
+use crate::shared_object::{SharedObject, SharedObjectError};
 
-/// Why a program could not be loaded. Names of modules are those the caller gave.
+/// Why a module could not be loaded. Names of modules are those the caller gave, or paths.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// Bytes that are no sound module or archive.
-    Format {
-        /// The module or archive.
-        module: String,
-        /// What is wrong with it.
-        error: FormatError,
+    /// A file that could not be read.
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        error: ReadError,
     },
     /// An archive where one module is wanted.
     Archive {
@@ -40,22 +42,30 @@ pub enum LoadError {
         /// How many modules it has.
         modules: usize,
     },
-    /// A module of bytecode.
-    Bytecode {
+    /// An archive without the module that is wanted.
+    NoSuchModule {
+        /// The archive.
+        archive: String,
         /// The module.
         module: String,
-        /// The names of its first functions, separated by commas.
-        functions: String,
     },
-    /// A sound module that cannot be placed or linked.
-    Link {
-        /// The module.
+    /// A module that the core refuses.
+    Refused {
+        /// The module that the error is about.
         module: String,
-        /// Why not.
-        error: LinkError,
+        /// Why.
+        error: CoreError,
     },
     /// Imports that nobody provides: all of them, in the order in which they appear.
     MissingImports(Vec<MissingImport>),
+    /// A dynlib that the system's loader does not take.
+    #[cfg(feature = "host")]
+    SharedObject {
+        /// The dynlib.
+        module: String,
+        /// Why not.
+        error: SharedObjectError,
+    },
 }
 
 /// An import that nobody provides.
@@ -76,16 +86,21 @@ impl fmt::Display for MissingImport {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LoadError::Format { module, error } => write!(f, "{module}: {error}"),
+            LoadError::Read { path, error } => write!(f, "{}: {error}", path.display()),
             LoadError::Archive { module, modules } => write!(
                 f,
                 "{module}: a library archive of {modules} modules; name one of them (`smf lib list` shows them, `smf lib extract` takes one out)"
             ),
-            LoadError::Bytecode { module, functions } => write!(
-                f,
-                "{module}: holds bytecode ({functions}); running bytecode is not supported yet"
-            ),
-            LoadError::Link { module, error } => write!(f, "{module}: {error}"),
+            LoadError::NoSuchModule { archive, module } => {
+                write!(f, "{archive}: no module called {module} in this archive")
+            }
+            LoadError::Refused { module, error } => match error {
+                // Those say the name of the module themselves, but cut.
+                CoreError::Format { error, .. } => write!(f, "{module}: {error}"),
+                CoreError::Link { error, .. } => write!(f, "{module}: {error}"),
+                CoreError::Entries { error, .. } => write!(f, "{module}: no entry point: {error}"),
+                error => error.fmt(f),
+            },
             LoadError::MissingImports(imports) => {
                 let plural = if imports.len() == 1 { "" } else { "s" };
                 write!(f, "nobody provides the import{plural} ")?;
@@ -95,6 +110,8 @@ impl fmt::Display for LoadError {
                 }
                 Ok(())
             }
+            #[cfg(feature = "host")]
+            LoadError::SharedObject { module, error } => write!(f, "{module}: {error}"),
         }
     }
 }
@@ -102,251 +119,256 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            LoadError::Format { error, .. } => Some(error),
-            LoadError::Link { error, .. } => Some(error),
+            LoadError::Read { error, .. } => Some(error),
+            LoadError::Refused { error, .. } => Some(error),
+            #[cfg(feature = "host")]
+            LoadError::SharedObject { error, .. } => Some(error),
             _ => None,
         }
     }
 }
 
-/// A module that may become part of the program.
-struct Candidate<'d> {
+/// Modules by path. Used by reference, from any thread.
+#[derive(Debug)]
+pub struct Loader {
+    modules: ModuleLoader,
+    /// The names that were given to modules, for errors, in which the core cuts them.
+    names: Mutex<Vec<String>>,
+}
+
+/// A module and whatever it needs, placed and not yet linked.
+pub struct PlacedFile<'l> {
+    loader: &'l Loader,
     name: String,
-    smf: Smf<'d>,
+    state: State<'l>,
 }
 
-impl<'d> Candidate<'d> {
-    fn parse(name: String, data: &'d [u8]) -> Result<Self, LoadError> {
-        match Smf::parse(data) {
-            Ok(smf) => Ok(Self { name, smf }),
-            Err(error) => Err(LoadError::Format { module: name, error }),
-        }
-    }
+enum State<'l> {
+    Placed(Placed<'l>),
+    /// A dynlib, which the system's loader links at once.
+    Loaded(ModuleHandle),
+}
 
-    fn place(&self) -> Result<(Image<'d>, Part<'d>), LoadError> {
-        let (name, smf) = (self.name.clone(), self.smf);
-        match Image::place(&smf) {
-            Ok(image) => {
-                let exports = image.exports();
-                Ok((image, Part { name, smf, exports }))
-            }
-            Err(error) => Err(link_error(name, &smf, error)),
-        }
+/// Tells the process of every module.
+struct Announce;
+
+impl Attach for Announce {
+    fn attach(&self, _: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>> {
+        Some(Box::new(Known::of(module)))
     }
 }
 
-/// What a program may be made of.
-pub struct Loader<'d> {
-    main: Candidate<'d>,
-    /// In the order of being added.
-    others: Vec<Candidate<'d>>,
+impl Default for Loader {
+    fn default() -> Self {
+        Self::new(LoaderOptions::default())
+    }
 }
 
-impl<'d> Loader<'d> {
-    /// A loader whose main module is `data`; errors call it `name`.
+impl Loader {
+    /// A loader without modules. Whatever `options` attach to is replaced by what tells tools and the
+    /// C API of the modules.
+    pub fn new(options: LoaderOptions) -> Self {
+        let attach: Option<Arc<dyn Attach>> = Some(Arc::new(Announce));
+        let modules = ModuleLoader::new(LoaderOptions { attach, ..options });
+        Self { modules, names: Mutex::default() }
+    }
+
+    /// The modules themselves.
+    pub fn modules(&self) -> &ModuleLoader {
+        &self.modules
+    }
+
+    /// Loads the file at `path`, `-` for standard input, under its path as the name, and with it
+    /// whatever it needs of what was provided.
     ///
     /// # Errors
-    /// [`LoadError::Format`] for what is no module, [`LoadError::Archive`] for an archive.
-    pub fn new(name: &str, data: &'d [u8]) -> Result<Self, LoadError> {
-        let module = name.to_owned();
-        if !is_library(data) {
-            return Ok(Self { main: Candidate::parse(module, data)?, others: Vec::new() });
-        }
-        Err(match Library::parse(data) {
-            Ok(library) => LoadError::Archive { module, modules: library.len() },
-            Err(error) => LoadError::Format { module, error },
-        })
+    /// [`LoadError`]; nothing is loaded then.
+    pub fn load_file(&self, path: &Path) -> Result<ModuleHandle, LoadError> {
+        self.place_file(path)?.link()
     }
 
-    /// Adds the module, or every module of the archive, that is `data`. A module of an archive is
-    /// called `name(module)` in errors.
+    /// The first half of [`load_file`](Self::load_file).
     ///
     /// # Errors
-    /// [`LoadError::Format`] for what is neither, or for a broken module of an archive.
-    pub fn provide(&mut self, name: &str, data: &'d [u8]) -> Result<(), LoadError> {
-        if !is_library(data) {
-            self.others.push(Candidate::parse(name.to_owned(), data)?);
+    /// As there, but for imports that nobody provides.
+    pub fn place_file(&self, path: &Path) -> Result<PlacedFile<'_>, LoadError> {
+        self.place(&path.to_string_lossy(), read(path)?)
+    }
+
+    /// Loads the module called `module` out of the archive at `path`, under the name `path(module)`.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing is loaded then.
+    pub fn load_archived(&self, path: &Path, module: &str) -> Result<ModuleHandle, LoadError> {
+        let archive = path.to_string_lossy().into_owned();
+        let name = format!("{archive}({module})");
+        let refused = |error| {
+            let short = ShortName::new(archive.as_bytes());
+            self.refused(CoreError::Format { module: short, error })
+        };
+        match read(path)?.module(module).map_err(refused)? {
+            Some(bytes) => self.place(&name, bytes)?.link(),
+            None => Err(LoadError::NoSuchModule { archive, module: module.to_owned() }),
+        }
+    }
+
+    /// The first half of loading a module under `name`.
+    ///
+    /// # Errors
+    /// [`LoadError`], but for imports that nobody provides.
+    pub fn place(&self, name: &str, bytes: ModuleBytes) -> Result<PlacedFile<'_>, LoadError> {
+        self.remember(name.to_owned());
+        let placed = |state| Ok(PlacedFile { loader: self, name: name.to_owned(), state });
+        if is_library(bytes.as_slice()) {
+            let modules = Library::parse(bytes.as_slice()).map(|library| library.len());
+            let module = name.to_owned();
+            return Err(match modules {
+                Ok(modules) => LoadError::Archive { module, modules },
+                Err(error) => {
+                    let short = ShortName::new(name.as_bytes());
+                    self.refused(CoreError::Format { module: short, error })
+                }
+            });
+        }
+        if let Some(handle) = self.load_dynlib(name, &bytes)? {
+            return placed(State::Loaded(handle));
+        }
+        match self.modules.place(name.as_bytes(), bytes) {
+            Ok(modules) => placed(State::Placed(modules)),
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    /// Adds the file at `path`, a module or an archive, to those that are loaded when somebody imports
+    /// from them. A dynlib, which does not say what it exports, is loaded at once.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn provide_file(&self, path: &Path) -> Result<(), LoadError> {
+        let name = path.to_string_lossy().into_owned();
+        let bytes = read(path)?;
+        self.remember_archive(&name, bytes.as_slice());
+        self.remember(name.clone());
+        if !is_library(bytes.as_slice()) && self.load_dynlib(&name, &bytes)?.is_some() {
             return Ok(());
         }
-        let broken = |error| LoadError::Format { module: name.to_owned(), error };
-        for module in Library::parse(data).map_err(broken)?.modules() {
-            let module = module.map_err(broken)?;
-            let name = format!("{name}({})", module.name);
-            self.others.push(Candidate::parse(name, module.data)?);
-        }
-        Ok(())
+        self.modules.provide(name.as_bytes(), bytes).map_err(|error| self.refused(error))
     }
 
-    /// Gives memory to the main module and to every other that somebody placed imports from.
+    /// Replaces a module by the version that is now at `path`.
     ///
     /// # Errors
-    /// [`LoadError::Format`] for a broken symbol of any candidate, and for any other fault of a module
-    /// that is placed; [`LoadError::Bytecode`] and [`LoadError::Link`] for one that cannot be.
-    pub fn place(self) -> Result<Placed<'d>, LoadError> {
-        let (main, part) = self.main.place()?;
-        let places = vec![None; self.others.len()];
-        let scope = Scope { main: part, others: Vec::new(), places, providers: None };
-        let mut placed = Placed { main, others: Vec::new(), scope };
-        placed.place_imports_of(placed.scope.main.smf, &self.others)?;
-        let mut next = 0;
-        while let Some(smf) = placed.scope.others.get(next).map(|part| part.smf) {
-            placed.place_imports_of(smf, &self.others)?;
-            next += 1;
+    /// [`LoadError`]; the old version is then as it was.
+    pub fn reload_file(
+        &self,
+        module: ModuleHandle,
+        path: &Path,
+        old_data: OldData,
+    ) -> Result<Reloaded, LoadError> {
+        let bytes = read(path)?;
+        let mut missing = Vec::new();
+        let mut add = |import: &Missing<'_>| missing.push(MissingImport::of(import));
+        let reloaded = self.modules.reload(module, bytes, old_data, &mut add);
+        reloaded.map_err(|error| self.not_linked(error, missing))
+    }
+
+    fn remember(&self, name: String) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only of these would an error show less.
+        if name.len() > ShortName::CAPACITY && !names.contains(&name) {
+            names.push(name);
         }
-        Ok(placed)
     }
-}
 
-/// A module that has its addresses, without its memory.
-struct Part<'d> {
-    name: String,
-    smf: Smf<'d>,
-    exports: Exports<'d>,
-}
-
-/// What names mean inside a program.
-struct Scope<'d> {
-    main: Part<'d>,
-    /// In the order of being placed.
-    others: Vec<Part<'d>>,
-    /// For each candidate, its number in `others` if it was placed.
-    places: Vec<Option<usize>>,
-    /// Which candidate provides a name; built when the first import asks.
-    providers: Option<HashMap<&'d [u8], usize>>,
-}
-
-impl Resolve for Scope<'_> {
-    fn resolve(&self, name: &[u8]) -> Option<u64> {
-        self.main.exports.resolve(name).or_else(|| {
-            let candidate = *self.providers.as_ref()?.get(name)?;
-            let place = self.places.get(candidate).copied()??;
-            self.others.get(place)?.exports.resolve(name)
-        })
-    }
-}
-
-/// A program that has its memory, and in which no module knows an address of another yet.
-pub struct Placed<'d> {
-    main: Image<'d>,
-    /// As in the scope.
-    others: Vec<Image<'d>>,
-    scope: Scope<'d>,
-}
-
-impl<'d> Placed<'d> {
-    /// Places every candidate that exports what `smf` imports, unless that has happened.
-    fn place_imports_of(
-        &mut self,
-        smf: Smf<'d>,
-        candidates: &[Candidate<'d>],
-    ) -> Result<(), LoadError> {
-        for import in missing_imports(&smf, &self.scope.main.exports.clone()) {
-            let providers = match &mut self.scope.providers {
-                Some(providers) => providers,
-                none => none.insert(providers(candidates)?),
-            };
-            let Some(&number) = providers.get(import.name()) else { continue };
-            let (Some(candidate), Some(place @ None)) =
-                (candidates.get(number), self.scope.places.get_mut(number))
-            else {
-                continue;
-            };
-            let (image, part) = candidate.place()?;
-            *place = Some(self.others.len());
-            self.others.push(image);
-            self.scope.others.push(part);
+    fn remember_archive(&self, archive: &str, bytes: &[u8]) {
+        let modules = is_library(bytes).then(|| Library::parse(bytes).ok()).flatten();
+        for module in modules.iter().flat_map(Library::modules).flatten() {
+            self.remember(format!("{archive}({})", module.name));
         }
-        Ok(())
     }
 
-    /// Links every module against all of them and, for what none of them has, against `host`.
-    ///
-    /// # Errors
-    /// [`LoadError::MissingImports`] with every name that is missing anywhere; [`LoadError::Link`] for
-    /// the first module that cannot be linked for another reason.
-    pub fn link(self, host: &dyn Resolve) -> Result<Program<'d>, LoadError> {
-        let Self { main, others, scope } = self;
-        let imports = Chain(&[&scope, host]);
-        let link = |image: Image<'d>, part: &Part<'d>| match image.link(&imports) {
-            Ok(module) => Ok(module),
-            Err(LinkError::MissingImports { .. }) => Err(scope.missing(&imports)),
-            Err(error) => Err(link_error(part.name.clone(), &part.smf, error)),
+    fn refused(&self, error: CoreError) -> LoadError {
+        let short = match error {
+            CoreError::Format { module, .. }
+            | CoreError::Link { module, .. }
+            | CoreError::Entries { module, .. } => module,
+            error => return LoadError::Refused { module: String::new(), error },
         };
-        let main = link(main, &scope.main)?;
-        let others = others.into_iter().zip(&scope.others).map(|(image, part)| link(image, part));
-        let others: Vec<_> = others.collect::<Result<_, _>>()?;
-        let known = std::iter::once(&main).chain(&others).map(Known::of).collect();
-        Ok(Program { _known: known, main, others })
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = names.iter().find(|name| ShortName::new(name.as_bytes()) == short);
+        LoadError::Refused { module: full.cloned().unwrap_or_else(|| short.to_string()), error }
+    }
+
+    /// The error of a module that was placed, and what it lacks.
+    fn not_linked(&self, error: CoreError, missing: Vec<MissingImport>) -> LoadError {
+        let lacks = matches!(
+            error,
+            CoreError::Link { error: smf_core::link::LinkError::MissingImports { .. }, .. }
+        );
+        if lacks { LoadError::MissingImports(missing) } else { self.refused(error) }
+    }
+
+    /// Gives a dynlib to the system's loader; `None` when it is another kind of a module.
+    #[cfg(feature = "host")]
+    fn load_dynlib(
+        &self,
+        name: &str,
+        bytes: &ModuleBytes,
+    ) -> Result<Option<ModuleHandle>, LoadError> {
+        let Some(object) = shared_object_in(bytes) else { return Ok(None) };
+        let module = name.to_owned();
+        let object = SharedObject::open(object)
+            .map_err(|error| LoadError::SharedObject { module, error })?;
+        let adopted = self.modules.adopt(name.as_bytes(), Box::new(object));
+        adopted.map(Some).map_err(|error| self.refused(error))
+    }
+
+    /// Without the system's loader the core says what a dynlib is.
+    #[cfg(not(feature = "host"))]
+    fn load_dynlib(&self, _: &str, _: &ModuleBytes) -> Result<Option<ModuleHandle>, LoadError> {
+        Ok(None)
     }
 }
 
-impl Scope<'_> {
-    fn missing(&self, imports: &dyn Resolve) -> LoadError {
-        let parts = std::iter::once(&self.main).chain(&self.others);
-        let missing = parts.flat_map(|part| {
-            missing_imports(&part.smf, imports).map(|symbol| MissingImport {
-                name: String::from_utf8_lossy(symbol.name()).into_owned(),
-                module: part.name.clone(),
-            })
-        });
-        LoadError::MissingImports(missing.collect())
+/// The shared object of a dynlib.
+#[cfg(feature = "host")]
+fn shared_object_in(bytes: &ModuleBytes) -> Option<&[u8]> {
+    let smf = Smf::parse(bytes.as_slice()).ok()?;
+    smf.shared_object()
+}
+
+impl PlacedFile<'_> {
+    /// Links the modules and makes them known.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingImports`] with every name that is missing anywhere, and everything else
+    /// that the core may say.
+    pub fn link(self) -> Result<ModuleHandle, LoadError> {
+        let placed = match self.state {
+            State::Placed(placed) => placed,
+            State::Loaded(handle) => return Ok(handle),
+        };
+        let mut missing = Vec::new();
+        let mut add = |import: &Missing<'_>| missing.push(MissingImport::of(import));
+        placed.link(&mut add).map_err(|error| self.loader.not_linked(error, missing))
+    }
+
+    /// The name of the module that was asked for.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 
-/// A program that can be called. Dropping it unloads every module.
-pub struct Program<'d> {
-    /// The first to be dropped: nobody may hear of code that is not there any more.
-    _known: Vec<Known>,
-    main: Module<'d>,
-    others: Vec<Module<'d>>,
-}
-
-impl<'d> Program<'d> {
-    /// The main module.
-    pub fn main(&self) -> &Module<'d> {
-        &self.main
-    }
-
-    /// The modules that provide imports, in the order in which they were wanted.
-    pub fn others(&self) -> &[Module<'d>] {
-        &self.others
+impl MissingImport {
+    fn of(missing: &Missing<'_>) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { name: text(missing.symbol), module: text(missing.module) }
     }
 }
 
-/// Which candidate provides a name: the first that exports it. A function of bytecode counts, so that
-/// who needs it learns why it cannot be had.
-fn providers<'d>(candidates: &[Candidate<'d>]) -> Result<HashMap<&'d [u8], usize>, LoadError> {
-    let mut providers = HashMap::new();
-    for (number, Candidate { name, smf }) in candidates.iter().enumerate() {
-        for symbol in smf.symbols().iter() {
-            let symbol =
-                symbol.map_err(|error| LoadError::Format { module: name.clone(), error })?;
-            if symbol.is_export() && symbol.kind.has_address() {
-                providers.entry(symbol.name()).or_insert(number);
-            }
-        }
-        for function in smf.functions().ok().flatten().iter().flat_map(Functions::iter).flatten() {
-            providers.entry(function.name()).or_insert(number);
-        }
-    }
-    Ok(providers)
-}
-
-fn link_error(module: String, smf: &Smf<'_>, error: LinkError) -> LoadError {
-    match (error, smf.functions()) {
-        (LinkError::Format(error), _) => LoadError::Format { module, error },
-        (LinkError::Bytecode, Ok(Some(functions))) => {
-            LoadError::Bytecode { module, functions: names_of(&functions) }
-        }
-        _ => LoadError::Link { module, error },
-    }
-}
-
-fn names_of(functions: &Functions<'_>) -> String {
-    let sound = functions.iter().filter_map(Result::ok).take(NAMED_FUNCTIONS);
-    let names: Vec<_> = sound.map(|f| String::from_utf8_lossy(f.name()).into_owned()).collect();
-    let more = if functions.len() > names.len() { ", ..." } else { "" };
-    names.join(", ") + more
+fn read(path: &Path) -> Result<ModuleBytes, LoadError> {
+    let input = files::read(path);
+    input.map(ModuleBytes::new).map_err(|error| LoadError::Read { path: path.to_owned(), error })
 }
 
 #[cfg(test)]
@@ -354,14 +376,10 @@ mod tests {
     use super::*;
     use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
     use smf_core::format::{Arch, Header, Layout, SectionFlags, SectionKind};
-    use smf_core::link::{NoImports, host_arch};
-
-    const BYTECODE: &[u8] = include_bytes!("../../tests/samples/bcod.smf");
-    const LIBRARY: &[u8] = include_bytes!("../../tests/samples/library.lsm");
-    const APP: &[u8] = include_bytes!("../../tests/samples/app.smf");
+    use smf_core::link::host_arch;
 
     /// A module that exports and imports these names; a function is never called here.
-    fn module(arch: Arch, exports: &[&str], imports: &[&str]) -> Vec<u8> {
+    fn module(arch: Arch, exports: &[&str], imports: &[&str]) -> ModuleBytes {
         let code = NewSection {
             kind: SectionKind::Code,
             name: b".text",
@@ -379,118 +397,82 @@ mod tests {
         let header = Header { arch, ..Header::default() };
         let (layout, stub) = (Layout::Packed, &[][..]);
         let module = NewModule { layout, header, stub, sections: &[code], symbols: &symbols };
-        module.to_vec().unwrap()
+        ModuleBytes::new(module.to_vec().unwrap())
     }
 
-    fn here(exports: &[&str], imports: &[&str]) -> Vec<u8> {
+    fn here(exports: &[&str], imports: &[&str]) -> ModuleBytes {
         module(host_arch(), exports, imports)
     }
 
-    /// Which of `with` were loaded for `main`, by number.
-    fn loaded(main: &[u8], with: &[&[u8]]) -> Result<Vec<usize>, LoadError> {
-        let mut loader = Loader::new("main", main)?;
-        for (number, data) in with.iter().enumerate() {
-            loader.provide(&format!("with{number}"), data)?;
-        }
-        let program = loader.place()?.link(&NoImports)?;
-        let number_of = |module: &Module<'_>| {
-            let file = module.smf().file();
-            with.iter().position(|data| data.as_ptr_range().contains(&file.as_ptr())).unwrap()
-        };
-        Ok(program.others().iter().map(number_of).collect())
-    }
-
-    fn error(main: &[u8], with: &[&[u8]]) -> String {
-        loaded(main, with).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn only_what_is_wanted_is_loaded() {
-        let main = here(&["main"], &["b"]);
-        let (a, b, c) = (here(&["a"], &["x"]), here(&["b"], &["c"]), here(&["c"], &[]));
-        assert_eq!(loaded(&main, &[&a, &b, &c]).unwrap(), [1, 2]);
-        assert_eq!(loaded(&c, &[&a, &b]).unwrap(), [0; 0]);
-    }
-
-    #[test]
-    fn the_first_definition_wins_even_over_one_that_is_loaded() {
-        let main = here(&["main"], &["b", "a"]);
-        let (first, second) = (here(&["a"], &[]), here(&["a", "b"], &[]));
-        assert_eq!(loaded(&main, &[&first, &second]).unwrap(), [1, 0]);
-        assert_eq!(loaded(&main, &[&second, &first]).unwrap(), [0]);
-    }
-
-    #[test]
-    fn what_the_main_module_exports_is_taken_from_it() {
-        let main = here(&["main", "a"], &["b"]);
-        let (a, b) = (here(&["a"], &[]), here(&["b"], &["a"]));
-        assert_eq!(loaded(&main, &[&a, &b]).unwrap(), [1]);
-    }
-
-    #[test]
-    fn modules_may_import_from_each_other() {
-        let main = here(&["main"], &["a"]);
-        let (a, b) = (here(&["a"], &["b"]), here(&["b"], &["a", "main"]));
-        assert_eq!(loaded(&main, &[&a, &b]).unwrap(), [0, 1]);
+    fn load(loader: &Loader, name: &str, bytes: ModuleBytes) -> Result<ModuleHandle, LoadError> {
+        loader.place(name, bytes)?.link()
     }
 
     #[test]
     fn every_missing_name_is_listed_with_who_wants_it() {
-        let main = here(&["main"], &["x", "a", "y"]);
-        let a = here(&["a"], &["x", "z"]);
-        let Err(LoadError::MissingImports(missing)) = loaded(&main, &[&a]) else { panic!() };
-        let found: Vec<_> = missing.iter().map(|m| (&*m.name, &*m.module)).collect();
-        assert_eq!(found, [("x", "main"), ("y", "main"), ("x", "with0"), ("z", "with0")]);
+        let loader = Loader::default();
+        loader.modules().provide(b"a", here(&["a"], &["x", "z"])).unwrap();
+        let result = load(&loader, "main", here(&["main"], &["x", "a", "y"]));
         let expected = "nobody provides the imports `x` (wanted by main), `y` (wanted by main), \
-                        `x` (wanted by with0), `z` (wanted by with0)";
-        assert_eq!(LoadError::MissingImports(missing).to_string(), expected);
-    }
-
-    #[test]
-    fn the_host_is_asked_last() {
-        let main = here(&["main"], &["a", "h"]);
-        let a = here(&["a"], &[]);
-        let asked = std::cell::RefCell::new(Vec::new());
-        let host = |name: &[u8]| {
-            asked.borrow_mut().push(name.to_vec());
-            Some(0x1000)
-        };
-        let mut loader = Loader::new("main", &main).unwrap();
-        loader.provide("a", &a).unwrap();
-        loader.place().unwrap().link(&host).unwrap();
-        assert!(asked.borrow().iter().all(|name| name == b"h"), "{asked:?}");
-        assert!(!asked.borrow().is_empty());
+                        `x` (wanted by a), `z` (wanted by a)";
+        assert_eq!(result.unwrap_err().to_string(), expected);
     }
 
     #[test]
     fn a_module_for_another_machine_matters_only_when_it_is_wanted() {
-        let foreign = module(Arch::WASM64, &["a"], &[]);
-        let with = error(&here(&["main"], &["a"]), &[&foreign]);
-        assert!(with.starts_with("with0: ") && with.contains("wasm64"), "{with}");
-        assert_eq!(loaded(&here(&["main"], &[]), &[&foreign]).unwrap(), [0; 0]);
+        let loader = Loader::default();
+        loader.modules().provide(b"foreign", module(Arch::WASM64, &["a"], &[])).unwrap();
+        let error = load(&loader, "main", here(&["main"], &["a"])).unwrap_err().to_string();
+        assert!(error.starts_with("foreign: ") && error.contains("wasm64"), "{error}");
+        load(&loader, "other", here(&["other"], &[])).unwrap();
     }
 
     #[test]
-    fn archives_provide_modules_and_are_none() {
-        if host_arch() == Arch::X86_64 {
-            assert_eq!(loaded(APP, &[LIBRARY]).unwrap(), [0]);
-        }
-        let alone = error(LIBRARY, &[]);
-        assert!(alone.contains("archive of 3 modules"), "{alone}");
-        let mut broken = LIBRARY.to_vec();
-        let header = 512 + 263 - 128;
-        broken[header] = 0;
-        let with = error(&here(&["main"], &[]), &[&broken]);
-        assert!(with.starts_with("with0(std/math/scale): "), "{with}");
+    fn long_names_are_told_in_full() {
+        let loader = Loader::default();
+        let name = format!("{}/module.smf", "directory/".repeat(10));
+        let error = load(&loader, &name, module(Arch::WASM64, &["a"], &[])).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{name}: ")), "{error}");
     }
 
     #[test]
-    fn bytecode_is_named_with_its_functions() {
-        if host_arch() == Arch::X86_64 {
-            let expected = "holds bytecode (answer, sum); running bytecode is not supported yet";
-            assert_eq!(error(BYTECODE, &[]), format!("main: {expected}"));
-            let with = error(&here(&["main"], &["sum"]), &[BYTECODE]);
-            assert_eq!(with, format!("with0: {expected}"));
-        }
+    fn a_file_that_is_not_there_is_named() {
+        let loader = Loader::default();
+        let absent = Path::new("no/such/file.smf");
+        let error = loader.load_file(absent).unwrap_err().to_string();
+        assert!(error.starts_with("no/such/file.smf: ") && error.contains("no such"), "{error}");
+        assert!(loader.provide_file(absent).is_err());
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn modules_come_out_of_archives_by_name() {
+        let samples = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples"));
+        let archive = samples.join("library.lsm");
+        let loader = Loader::default();
+        let scale = loader.load_archived(&archive, "std/math/scale").unwrap();
+        assert!(loader.modules().get(scale).unwrap().function(b"scale").is_some());
+        let error = loader.load_archived(&archive, "nothing").unwrap_err().to_string();
+        assert!(
+            error.ends_with("library.lsm: no module called nothing in this archive"),
+            "{error}"
+        );
+        assert!(matches!(loader.load_file(&archive), Err(LoadError::Archive { modules: 3, .. })));
+        let app = loader.load_file(&samples.join("app.smf")).unwrap();
+        assert!(loader.modules().unload(scale).is_err());
+        loader.modules().unload_all(&[app, scale]).unwrap();
+    }
+
+    #[test]
+    #[cfg(all(target_arch = "x86_64", feature = "host"))]
+    fn a_dynlib_is_loaded_by_the_system_and_provides_its_symbols() {
+        let samples = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples"));
+        let loader = Loader::default();
+        loader.provide_file(&samples.join("dynlib.smf")).unwrap();
+        let user = load(&loader, "user", here(&["user"], &["plugin"])).unwrap();
+        let plugin = loader.modules().resolve(b"plugin").unwrap().unwrap();
+        let dynlib = plugin.module.unwrap().handle();
+        assert!(loader.modules().unload(dynlib).is_err());
+        loader.modules().unload_all(&[user, dynlib]).unwrap();
     }
 }

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, SectionFlags, SectionKind};
-use smf_core::link::NoImports;
+use smf_core::loader::ModuleBytes;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
 
@@ -187,17 +187,15 @@ fn a_program_is_built_with_pkg_config() {
 /// Code that a module brought may be called through its bare address, as long as it is loaded.
 #[test]
 fn functions_of_loaded_modules_may_be_called() {
-    let file =
-        fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf")).unwrap();
-    let loader = Loader::new("packed", &file).unwrap();
-    let program = loader.place().unwrap().link(&NoImports).unwrap();
-    let address = |name: &[u8]| program.main().symbol(name).unwrap().cast_signed();
+    let loader = Loader::default();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
+    let handle = loader.load_file(Path::new(file)).unwrap();
+    let module = loader.modules().get(handle).unwrap();
+    let address = |name: &[u8]| module.export(name).unwrap().address.cast_signed();
     let (answer, add) = (address(b"answer"), address(b"add"));
-    let code = program.main().code().next().unwrap();
-    assert!(
-        code.contains(&usize::try_from(answer).unwrap())
-            && program.main().contains(code.end as u64)
-    );
+    let code = module.code().next().unwrap();
+    let end = code.end as u64;
+    assert!(code.contains(&usize::try_from(answer).unwrap()) && module.contains(end));
     let data = i64::try_from(code.end).unwrap();
     assert_eq!((ffi::rt_call_function_0(answer), ffi::rt_call_function_2(add, 2, -5)), (42, -3));
     assert_eq!(ffi::smf_last_error().code, 0);
@@ -205,7 +203,8 @@ fn functions_of_loaded_modules_may_be_called() {
     assert_eq!(ffi::rt_get_function_pointer(answer), 0);
     assert_eq!((ffi::rt_call_function_0(data), ffi::smf_last_error().code), (0, 5));
     assert!(!ffi::rt_free_exec_memory(answer, 4096) && !ffi::rt_make_writable(answer, 4096));
-    drop(program);
+    drop(module);
+    loader.modules().unload(handle).unwrap();
     ffi::smf_clear_error();
     assert_eq!((ffi::rt_call_function_0(answer), ffi::smf_last_error().code), (0, 5));
 }
@@ -372,8 +371,10 @@ fn a_module_calls_back() {
     let (layout, header) = (Layout::Packed, Header::default());
     let module = NewModule { layout, header, stub: &[], sections: &[code], symbols: &symbols };
     let file = module.to_vec().unwrap();
-    let program = Loader::new("made", &file).unwrap().place().unwrap().link(&NoImports).unwrap();
-    let address = |name: &[u8]| program.main().function(name).unwrap().cast_signed();
+    let loader = Loader::default();
+    let handle = loader.place("made", ModuleBytes::new(file)).unwrap().link().unwrap();
+    let module = loader.modules().get(handle).unwrap();
+    let address = |name: &[u8]| module.function(name).unwrap().cast_signed();
     let (outer, inner) = (address(b"module_outer"), address(b"module_inner"));
     let last = (stop_in_this_test as extern "C" fn(i64) -> i64 as usize).cast_signed() as i64;
     assert_eq!(ffi::rt_call_function_3(outer, inner, last, 41), 42);

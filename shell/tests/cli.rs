@@ -295,6 +295,7 @@ fn functions_give_the_results_that_the_samples_promise() {
         (&["--with", "lib.smf", "app.smf", "through_got", "1"], "3"),
         (&["app-native.smf", "direct", "7", "--with", "lib.smf"], "21"),
         (&["app-native.smf", "through_got", "7", "--with=library.lsm"], "21"),
+        (&["dynlib.smf", "plugin", "37"], "42"),
     ] {
         let args: Vec<_> = std::iter::once(&"run").chain(args).copied().collect();
         assert_eq!(ok(&args), format!("{result}\n"), "{args:?}");
@@ -304,8 +305,9 @@ fn functions_give_the_results_that_the_samples_promise() {
 #[test]
 fn what_cannot_run_says_why() {
     for (args, words) in [
-        (&["bcod.smf", "sum", "4"][..], &["bytecode (answer, sum)", "not supported yet"][..]),
-        (&["dynlib.smf", "plugin", "1"], &["ELF shared object with a trailer", "yet"]),
+        (&["bcod.smf", "sum", "4"][..], &["bcod.smf", "bytecode", "yet"][..]),
+        (&["dynlib.smf"], &["dynlib.smf", "no entry point"]),
+        (&["dynlib.smf", "nothing"], &["no function `nothing`"]),
         (&["library.lsm"], &["archive of 3 modules", "smf lib"]),
         (&["compact.smf"], &["no code"]),
         (&["absent.smf"], &["absent.smf", "no such file"]),

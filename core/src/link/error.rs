@@ -9,9 +9,12 @@ use crate::memory::MemoryError;
 
 /// A symbol's name inside an error, which must be `Copy`: escaped, and cut where it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShortName(ArrayString<48>);
+pub struct ShortName(ArrayString<{ ShortName::CAPACITY }>);
 
 impl ShortName {
+    /// Names of so many printable bytes are kept whole.
+    pub const CAPACITY: usize = 48;
+
     /// The first bytes of `name`, printable.
     pub fn new(name: &[u8]) -> Self {
         const ELLIPSIS: &str = "...";

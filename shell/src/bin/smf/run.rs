@@ -6,12 +6,14 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smf_core::format::{Symbol, SymbolKind};
-use smf_core::link::{self, MAX_ARGS, Module};
+use smf_core::format::{Smf, Symbol, SymbolKind};
+use smf_core::link::{self, MAX_ARGS};
+use smf_core::loader::{Loaded, LoaderOptions};
 use smf_loader::host_symbols::{self, HostSymbols};
-use smf_loader::loader::{Loader, Program};
+use smf_loader::loader::{LoadError, Loader};
 
 use crate::args::integer;
 use crate::output::{self, Failure};
@@ -59,23 +61,21 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let host = host(args)?;
+    let uses_host = !host.is_empty();
     let start = Instant::now();
-    let file = output::read(&args.file)?;
-    let with = args.with.iter().map(|path| output::read(path)).collect::<Result<Vec<_>, _>>()?;
-    let because = |error: smf_loader::loader::LoadError| Failure::Because(error.to_string());
-    let mut loader = Loader::new(&args.file.to_string_lossy(), &file).map_err(because)?;
-    for (path, bytes) in args.with.iter().zip(&with) {
-        loader.provide(&path.to_string_lossy(), bytes).map_err(because)?;
-    }
-    let placed = loader.place().map_err(because)?;
-    let loaded = Instant::now();
-    let program = placed.link(&host).map_err(because)?;
-    let linked = Instant::now();
-    let result = call(args, &program)?;
-    let called = Instant::now();
+    let because = |error: LoadError| Failure::Because(error.to_string());
     // Its exit handlers and threads may still need the code when this process ends.
-    std::mem::forget(program);
-    if !host.is_empty() {
+    let loader: &'static Loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())));
+    loader.modules().set_process(Some(Arc::new(host)));
+    args.with.iter().try_for_each(|path| loader.provide_file(path)).map_err(because)?;
+    let placed = loader.place_file(&args.file).map_err(because)?;
+    let loaded = Instant::now();
+    let module = placed.link().map_err(because)?;
+    let linked = Instant::now();
+    let module = loader.modules().get(module).map_err(|error| Failure::of(&args.file, error))?;
+    let result = call(args, &module)?;
+    let called = Instant::now();
+    if uses_host {
         host_symbols::flush_stdio();
     }
     output::to_stdout(|out| writeln!(out, "{result}"))?;
@@ -104,14 +104,14 @@ fn host(args: &Args) -> Result<HostSymbols, Failure> {
     Ok(host)
 }
 
-fn call(args: &Args, program: &Program<'_>) -> Result<i64, Failure> {
-    let module = program.main();
+fn call(args: &Args, module: &Loaded<'_>) -> Result<i64, Failure> {
     let address = match &args.name {
         Some(name) => module.function(name.as_bytes()),
         None => module.entry_point(),
     };
     let address = address.ok_or_else(|| Failure::of(&args.file, no_function(args, module)))?;
-    if !module.contains(address) {
+    // What the system's loader has loaded is where it says.
+    if module.smf().is_some() && !module.contains(address) {
         return Err(Failure::of(&args.file, "the function lies outside the module's memory"));
     }
     let mut passed = [0; MAX_ARGS];
@@ -126,10 +126,15 @@ fn call(args: &Args, program: &Program<'_>) -> Result<i64, Failure> {
 }
 
 /// Why there is nothing to call, and what could be called.
-fn no_function(args: &Args, module: &Module<'_>) -> String {
-    let named = |wanted: &[u8]| {
-        module.smf().symbols().iter().flatten().find(|symbol| symbol.name() == wanted)
+fn no_function(args: &Args, module: &Loaded<'_>) -> String {
+    let Some(smf) = module.smf() else {
+        return match &args.name {
+            None => "a dynlib has no entry point; name a function".to_owned(),
+            Some(name) => format!("no function `{}`", name.to_string_lossy()),
+        };
     };
+    let named =
+        |wanted: &[u8]| smf.symbols().iter().flatten().find(|symbol| symbol.name() == wanted);
     let why = match &args.name {
         None => "no entry point and no function `main`".to_owned(),
         Some(name) => {
@@ -144,12 +149,12 @@ fn no_function(args: &Args, module: &Module<'_>) -> String {
             }
         }
     };
-    why + &suggestions(module)
+    why + &suggestions(smf)
 }
 
-fn suggestions(module: &Module<'_>) -> String {
+fn suggestions(smf: &Smf<'_>) -> String {
     let callable = |symbol: &Symbol<'_>| symbol.is_export() && symbol.kind == SymbolKind::Function;
-    let mut found = module.smf().symbols().iter().flatten().filter(callable);
+    let mut found = smf.symbols().iter().flatten().filter(callable);
     let names: Vec<_> = found.by_ref().take(SUGGESTED).map(|s| lossy(s.name())).collect();
     let more = if found.next().is_some() { ", ..." } else { "" };
     if names.is_empty() {
