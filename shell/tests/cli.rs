@@ -657,6 +657,41 @@ mod packing {
     }
 
     #[test]
+    fn a_watched_program_goes_on_in_its_new_version() {
+        use std::io::{BufRead, BufReader};
+        let version =
+            |factor: u32| format!("long n = 5; long next(void) {{ return {factor} * n++; }}");
+        let (old, out) = object("watch", &version(1));
+        let pack = |object: &str, flags: &[&str]| {
+            ok(&[&["pack", object, "-o", &out, "--entry", "next"], flags].concat())
+        };
+        pack(&old, &[]);
+        contains(&fails(&["run", "--watch", &out]), &["not marked as reloadable", "--reloadable"]);
+        pack(&old, &["--reloadable"]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+        command.args(["run", "--watch", &out]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut results = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut reports = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut line = || results.next().unwrap().unwrap();
+        assert_eq!(line(), "5");
+        let (new, other) = object("watch-new", &version(10));
+        assert_ne!(other, out);
+        pack(&new, &["--reloadable"]);
+        assert_eq!(line(), "60", "the new code, and the old data");
+        fs::write(&out, "half written").unwrap();
+        let (newest, _) = object("watch-newest", &version(100));
+        let mut reported = || reports.next().unwrap().unwrap();
+        assert_eq!(reported(), format!("reloaded: {out}: 1 data moved, 8 bytes"));
+        let error = reported();
+        assert!(error.starts_with(&format!("error: {out}: ")), "{error}");
+        pack(&newest, &["--reloadable"]);
+        assert_eq!(line(), "700");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
     fn a_script_line_as_stub_makes_the_module_a_command() {
         let (object, out) = object("pack-stub", "long main(void) { return 42; }");
         let stub = Path::new(&out).with_file_name("stub");

@@ -303,6 +303,11 @@ impl ModuleLoader {
         self.state().by_name(name)
     }
 
+    /// Whether a module may be [replaced](Self::reload).
+    pub fn is_reloadable(&self, handle: ModuleHandle) -> bool {
+        self.state().version(handle).is_ok_and(|version| version.entries.is_some())
+    }
+
     /// Calls `visit` with each module, in the order in which they were loaded.
     pub fn for_each(&self, mut visit: impl FnMut(&[u8], ModuleHandle)) {
         let scope = self.state().scope();

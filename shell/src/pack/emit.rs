@@ -35,6 +35,7 @@ pub(super) fn emit(
     let mut flags = Flags(0);
     flags.0 |= if has_low_addresses { 0 } else { Flags::PIC };
     flags.0 |= if entry_point.is_some() { Flags::EXECUTABLE } else { 0 };
+    flags.0 |= if options.reloadable { Flags::RELOADABLE } else { 0 };
     let entry_point = entry_point.unwrap_or(0);
     let header = Header { flags, entry_point, ..Header::default() };
     write(header, options, &placement.homes, &bodies, &symbols)

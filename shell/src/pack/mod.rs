@@ -51,12 +51,14 @@ pub struct Options<'a> {
     pub entry: Option<&'a str>,
     /// What stands before the module; packed only.
     pub stub: &'a [u8],
+    /// Marks the module as one that a new version may replace while it runs.
+    pub reloadable: bool,
 }
 
 impl Default for Options<'_> {
     /// A packed module with no stub, that begins at `main` if there is one.
     fn default() -> Self {
-        Options { layout: Layout::Packed, entry: None, stub: &[] }
+        Options { layout: Layout::Packed, entry: None, stub: &[], reloadable: false }
     }
 }
 

@@ -20,6 +20,7 @@ mod pack;
 mod run;
 mod stub;
 mod verify;
+mod watch;
 
 use args::{Cli, Command};
 use output::Failure;

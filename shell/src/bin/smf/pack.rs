@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// A file to put in front of the module, such as a `#!` line or a whole program
     #[arg(long, value_name = "FILE")]
     stub: Option<PathBuf>,
+    /// Mark the module as one that a new version may replace while it runs
+    #[arg(long)]
+    reloadable: bool,
     /// Compress what is not code
     #[arg(long, value_name = "ALGORITHM")]
     compress: Option<Algorithm>,
@@ -55,6 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         layout: args.layout.into(),
         entry: args.entry.as_deref(),
         stub: stub.as_deref().unwrap_or(&[]),
+        reloadable: args.reloadable,
     };
     let packed = pack(&inputs, &options).map_err(|error| Failure::Because(error.to_string()))?;
     output::write(&args.output, &packed.bytes, args.stub.as_deref())?;

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use smf_core::format::{Smf, Symbol, SymbolKind};
 use smf_core::link::{self, MAX_ARGS};
-use smf_core::loader::{Loaded, LoaderOptions};
+use smf_core::loader::{Loaded, LoaderOptions, ModuleHandle};
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadError, Loader};
 
 use crate::args::integer;
 use crate::output::{self, Failure};
+use crate::watch::Before;
 
 /// How many functions an error suggests.
 const SUGGESTED: usize = 8;
@@ -55,8 +56,15 @@ pub(crate) struct Args {
     /// Make the low 8 bits of the result the exit status
     ///
     /// The result is printed all the same.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     exit: bool,
+    /// Call again, in the new version, whenever a file has changed
+    ///
+    /// For modules that are marked as reloadable. Data of one name and size keeps its value. Goes on
+    /// until it is interrupted; what cannot be loaded is reported, and the old version stays. Modules
+    /// out of archives are not watched.
+    #[arg(long)]
+    watch: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
@@ -67,25 +75,41 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     // Its exit handlers and threads may still need the code when this process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())));
     loader.modules().set_process(Some(Arc::new(host)));
+    let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
+    let before = args.watch.then(|| Before::new(files));
     args.with.iter().try_for_each(|path| loader.provide_file(path)).map_err(because)?;
     let placed = loader.place_file(&args.file).map_err(because)?;
     let loaded = Instant::now();
     let module = placed.link().map_err(because)?;
     let linked = Instant::now();
-    let module = loader.modules().get(module).map_err(|error| Failure::of(&args.file, error))?;
-    let result = call(args, &module)?;
+    let watch = before.map(|before| before.watch(loader)).transpose()?;
+    let result = call(args, loader, module)?;
     let called = Instant::now();
-    if uses_host {
-        host_symbols::flush_stdio();
-    }
-    output::to_stdout(|out| writeln!(out, "{result}"))?;
+    print(result, uses_host)?;
     if args.time {
         let (load, link, call) = (loaded - start, linked - loaded, called - linked);
         let text = [("load", load), ("link", link), ("call", call)].map(in_words).join(", ");
         output::report("time", &text);
     }
+    if let Some(mut watch) = watch {
+        loop {
+            watch.wait();
+            match call(args, loader, module) {
+                Ok(result) => print(result, uses_host)?,
+                Err(Failure::Because(why)) => output::report("error", &why),
+                Err(other) => return Err(other),
+            }
+        }
+    }
     let status = u8::try_from(result & 0xff).unwrap_or(0);
     Ok(if args.exit { ExitCode::from(status) } else { ExitCode::SUCCESS })
+}
+
+fn print(result: i64, uses_host: bool) -> Result<(), Failure> {
+    if uses_host {
+        host_symbols::flush_stdio();
+    }
+    output::to_stdout(|out| writeln!(out, "{result}"))
 }
 
 fn in_words((what, took): (&str, Duration)) -> String {
@@ -104,7 +128,8 @@ fn host(args: &Args) -> Result<HostSymbols, Failure> {
     Ok(host)
 }
 
-fn call(args: &Args, module: &Loaded<'_>) -> Result<i64, Failure> {
+fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<i64, Failure> {
+    let module = &loader.modules().get(module).map_err(|error| Failure::of(&args.file, error))?;
     let address = match &args.name {
         Some(name) => module.function(name.as_bytes()),
         None => module.entry_point(),
