@@ -223,10 +223,10 @@ impl Pace {
     }
 }
 
-/// Longer than it takes to read so many bytes that the kernel has: 50 us and 1 ns a byte, some five
-/// times what was measured. The fastest disks take longer for a block.
+/// At least as long as it takes to read so many bytes that the kernel has: 25 us and 1 ns a byte, some
+/// three times what was measured. From a disk a block alone takes longer.
 fn usual(size: u64) -> Duration {
-    Duration::from_nanos(size.saturating_add(50_000))
+    Duration::from_nanos(size.saturating_add(25_000))
 }
 
 #[cfg(test)]
