@@ -186,24 +186,26 @@ fn ten_thousand_files_need_no_more_descriptors_than_threads() {
     }
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(64), ..limit }).unwrap();
-    let run = |threads| {
+    let run = |threads, list: &[PathBuf]| {
         let shared = Arc::new(cache(LARGE));
         let options = Options { threads, read_ahead: ReadAhead::Always };
         let reports = [
-            prefetch::warm(&shared, &list, options),
-            prefetch::start(Arc::clone(&shared), list.clone(), options).wait(),
+            prefetch::warm(&shared, list, options),
+            prefetch::start(Arc::clone(&shared), list, options).wait(),
         ];
+        let half = list.len() / 2;
         for report in reports {
-            assert_eq!((report.ready, report.failures.len()), (5000, 5000), "{threads}");
+            assert_eq!((report.ready, report.failures.len()), (half, half), "{threads}");
             assert!(report.failures.iter().all(|failure| failure.path == list[failure.index]));
         }
     };
     // The allocator keeps something for each of many threads.
-    run(200);
+    run(200, &list[..1000]);
     let before = ["fd", "task"].map(|what| count(&format!("/proc/self/{what}")));
     let mappings_before = mappings();
-    for threads in [0, 1, 2, 200] {
-        run(threads);
+    run(0, &list);
+    for threads in [1, 2, 200] {
+        run(threads, &list[..1000]);
     }
     assert_eq!(["fd", "task"].map(|what| count(&format!("/proc/self/{what}"))), before);
     let after = mappings();

@@ -12,6 +12,32 @@
 //! * A thread that the system does not give is done without; so is every one of them.
 //! * The list may be longer than the cache has room for: the first files are thrown out again, and
 //!   are in the kernel's page cache all the same.
+//!
+//! # Measured
+//!
+//! 2,000 files of 16 KiB on two cores and a virtual disk, microseconds a file, the least of many
+//! rounds. The page cache has all of them, or it has none (`POSIX_FADV_DONTNEED`) and only knows where
+//! they are.
+//!
+//! | | cached | on disk |
+//! |---|---|---|
+//! | open, read, close into one buffer, one thread | 3.7 | 69 |
+//! | the same, two threads | 1.9 | 45 |
+//! | the same, 16 threads | 2.1 | 22 |
+//! | the same with io_uring, 64 files at a time, one thread | 3.8 | 21 |
+//! | the same with io_uring, 256 files at a time | 4.6 | 19 |
+//! | [`warm`] through a cache of 64 files, one thread | 5.0 | 21 |
+//! | the same, two threads | 2.7 | 21 |
+//! | the same into a cache of all of them, one thread | 12.9 | 29 |
+//! | the same, two threads | 7.4 | 24 |
+//! | `fs::read` of each, all of them kept, one thread | 12.3 | 73 |
+//!
+//! So there is no io_uring here. With cached files two threads are twice as fast; on disk, where the
+//! queue is what counts, telling the kernel of [the next files](ReadAhead) fills it as well as a ring
+//! does, to within 11 % at best and with nothing to set up. And many sandboxes forbid io_uring.
+//!
+//! What a cache of all the files costs more is fresh memory: the kernel takes 1.6 us to give a page and
+//! 0.4 us to take it back, and for two threads a little longer.
 
 mod future;
 mod queue;
