@@ -41,8 +41,8 @@ pub(super) struct Queue {
     read_ahead: ReadAhead,
     /// Threads that were meant to work.
     crew: usize,
-    /// Threads that have not left early.
-    left: AtomicUsize,
+    /// Threads that have begun and have not left early.
+    working: AtomicUsize,
     next: AtomicUsize,
     /// The kernel has been told of the files before this one.
     announced: AtomicUsize,
@@ -67,7 +67,7 @@ impl Queue {
             total,
             read_ahead,
             crew,
-            left: AtomicUsize::new(crew),
+            working: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
             announced: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
@@ -89,6 +89,7 @@ impl Queue {
     pub(super) fn work(&self, job: &impl Job, watch: &Watch) {
         let (mut ready, mut bytes) = (0, 0);
         let mut pace = Pace::new(self.read_ahead);
+        self.working.fetch_add(1, Relaxed);
         while let Some(index) = self.take() {
             let ahead = self.to_announce(index, pace.reads_ahead());
             let read = catch_unwind(AssertUnwindSafe(|| {
@@ -162,8 +163,8 @@ impl Queue {
 
     /// Whether this thread may go because another one stays.
     fn leave_early(&self) -> bool {
-        let others = |left: usize| left.checked_sub(1).filter(|others| *others != 0);
-        self.left.fetch_update(Relaxed, Relaxed, others).is_ok()
+        let others = |working: usize| working.checked_sub(1).filter(|others| *others != 0);
+        self.working.fetch_update(Relaxed, Relaxed, others).is_ok()
     }
 
     fn results(&self) -> MutexGuard<'_, Results> {
@@ -340,8 +341,18 @@ mod tests {
     #[test]
     fn one_thread_stays_when_all_would_leave() {
         let queue = Queue::new(9, 3, ReadAhead::Never);
+        queue.working.store(3, Relaxed);
         assert!(queue.leave_early() && queue.leave_early());
         assert!(!queue.leave_early() && !queue.leave_early());
+    }
+
+    #[test]
+    fn the_only_thread_that_could_be_started_leaves_nothing_to_the_others() {
+        let queue = Queue::new(50, 8, ReadAhead::Never);
+        let script = Script::new(50, |_, before| if before == 0 { Err(CROWDED) } else { Ok(1) });
+        let watch = Watch::new();
+        queue.work(&script, &watch);
+        assert_eq!(queue.finish(&script, &watch).ready, 50);
     }
 
     #[test]
