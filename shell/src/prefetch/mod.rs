@@ -75,7 +75,7 @@ pub struct Options {
 /// another three system calls a file, which is lost on those that are in the page cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadAhead {
-    /// For the next files whenever one took so long that it must have come from the disk.
+    /// For the next files whenever two took so long that they must have come from the disk.
     #[default]
     WhenSlow,
     /// For no file.
