@@ -8,6 +8,7 @@
 //!   files go to the system's loader;
 //! * `inspect` (feature `cli`) shows what a file holds, as text or as JSON;
 //! * `pack` (feature `pack`) links relocatable ELF objects into a module;
+//! * [`prefetch`] reads files into a cache before they are needed, on several threads;
 //! * [`tools`] tells profilers and debuggers what runs where;
 //! * `ffi` (feature `c-api`) has the exports for C, which `include/smf.h` declares.
 #![deny(unsafe_code)]
@@ -25,6 +26,7 @@ mod loaded;
 pub mod loader;
 #[cfg(feature = "pack")]
 pub mod pack;
+pub mod prefetch;
 #[cfg(feature = "host")]
 mod shared_object;
 pub mod tools;
