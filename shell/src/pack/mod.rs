@@ -1,11 +1,12 @@
-//! A static linker: relocatable x86-64 ELF objects, as gcc, clang and rustc write them, into one
-//! module.
+//! A static linker: relocatable ELF objects for x86-64 or aarch64, as gcc, clang and rustc write them,
+//! into one module.
 //!
 //! ```text
 //! object, archive     bytes into sections, symbols, groups, relocations
 //! resolve             names across objects; which members of archives come along
 //! reach               what the exports and the entry need; the rest falls away
-//! x86_64              what every relocation asks for: a value, a slot, a stub, another instruction
+//! fixes               what every relocation asks for: a value, a slot, a stub, another instruction
+//! x86_64, aarch64     what relocations mean on each of them
 //! place               where everything goes
 //! apply               the bytes, and the relocations that are left
 //! emit                the module
@@ -19,10 +20,13 @@
 //! explain, and every error names what it is about. What a module cannot express is an error, never
 //! left out: thread-local storage, indirect functions, constructors, relocations of other kinds.
 
+mod aarch64;
 mod apply;
 mod archive;
 mod emit;
 mod error;
+mod fixes;
+mod machine;
 mod object;
 mod place;
 mod reach;
@@ -30,6 +34,7 @@ mod resolve;
 mod x86_64;
 
 pub use error::{PackError, PackWarning, RelocType};
+pub use machine::Machine;
 use smf_core::format::Layout;
 use smf_core::format::write::WriteError;
 
@@ -87,7 +92,7 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
     let mut warnings = Vec::new();
     let program = resolve::link(inputs, options, &mut warnings)?;
     let reach = reach::reach(&program, options, &mut warnings)?;
-    let fixes = x86_64::scan(&program, &reach, &mut warnings)?;
+    let fixes = fixes::scan(&program, &reach, &mut warnings)?;
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
     let entry = entry.and_then(|id| program.meaning(id, false).ok());
     let placement = place::place(&program, &reach, &fixes, options.layout, entry)?;
