@@ -248,8 +248,11 @@ fn why_not(kind: RelocationType) -> &'static str {
         | elf::R_AARCH64_MOVW_SABS_G2 => {
             "is part of an address in instructions, which a module that can lie anywhere cannot express; compile with -mcmodel=small"
         }
-        elf::R_AARCH64_LD64_GOTPAGE_LO15 | elf::R_AARCH64_GOT_LD_PREL19 => {
+        elf::R_AARCH64_LD64_GOTPAGE_LO15 => {
             "needs the table of addresses nearer than a module promises it to be; compile with -fPIC"
+        }
+        elf::R_AARCH64_GOT_LD_PREL19 => {
+            "needs the table of addresses nearer than a module promises it to be; compile with -mcmodel=small"
         }
         _ => "cannot be expressed in a module",
     }
