@@ -14,7 +14,9 @@
 //!
 //! The module is made so that loading it touches few pages: distances inside the module are settled
 //! here (see [`smf_core::format::image`]), calls of other modules share one stub each, and what is
-//! left for the loader stands together in tables of addresses.
+//! left for the loader stands together in tables of addresses. For aarch64 the packed numbering has no
+//! relocation to keep beside a settled distance, so that a packed module works under its own placement
+//! alone and says so; where pages are larger than 4 KiB, it takes a native one.
 //!
 //! Objects may be hostile: everything is checked, nothing is allocated that their length does not
 //! explain, and every error names what it is about. What a module cannot express is an error, never

@@ -211,3 +211,29 @@ fn objects_for_two_machines_make_no_module() {
     let error = try_pack(&[&object, &other], Layout::Packed).err().unwrap().to_string();
     assert_eq!(error, "a.o: an object for x86-64, among objects for aarch64");
 }
+
+#[test]
+fn broken_objects_are_refused_or_make_sound_modules() {
+    let text = ".text\n.globl go\ngo: adrp x0, :got:near\n ldr x0, [x0, :got_lo12:near]\n bl far\n adrp x1, far\n add x1, x1, :lo12:far\n ldr x2, [x0, :lo12:near]\n tbz x0, #1, go\n ret\n.data\n.globl near\nnear: .quad far\n.word go - .\n";
+    let Some(object) = assembled(text) else { return };
+    let (mut sound, mut refused) = (0, 0);
+    for at in 0..object.len() {
+        for mask in [1, 0x10, 0x80, 0xff] {
+            let mut broken = object.clone();
+            broken[at] ^= mask;
+            for layout in LAYOUTS {
+                match try_pack(&[&broken], layout) {
+                    Ok(packed) => {
+                        Smf::parse(&packed.bytes).unwrap().verify().unwrap();
+                        sound += 1;
+                    }
+                    Err(error) => {
+                        assert!(!error.to_string().is_empty());
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(sound > 100 && refused > 100, "{sound} {refused}");
+}
