@@ -8,7 +8,7 @@
 //! fixes               what every relocation asks for: a value, a slot, a stub, another instruction
 //! x86_64, aarch64     what relocations mean on each of them
 //! place               where everything goes
-//! apply               the bytes, and the relocations that are left
+//! apply, operands     the bytes, and the relocations that are left
 //! emit                the module
 //! ```
 //!
@@ -30,6 +30,7 @@ mod error;
 mod fixes;
 mod machine;
 mod object;
+mod operands;
 mod place;
 mod reach;
 mod resolve;

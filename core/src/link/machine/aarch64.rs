@@ -123,17 +123,8 @@ pub fn add_to_load(word: u32) -> Option<u32> {
     (word & ADD_MASK == ADD && word & 31 != 31).then_some(word & !ADD_MASK | LDR)
 }
 
-/// A jump to what the slot at the address `slot` holds, for an address `place` within 4 GiB of it. It
-/// overwrites x16 and has bytes left over, which trap.
-///
-/// # Errors
-/// As [`patch`].
-pub fn jump_through(place: u64, slot: u64) -> Result<[u8; 16], Misfit> {
-    jump(place, slot, LDR)
-}
-
-/// `adrp x16, to`, then ADD or LDR with the rest of `to`, then `br x16`.
-fn jump(place: u64, to: u64, second: u32) -> Result<[u8; 16], Misfit> {
+/// `adrp x16, to`, then ADD or LDR with the rest of `to`, then `br x16`; and a word that is never reached.
+fn jump(place: u64, to: u64, second: u32) -> Result<[u8; VENEER as usize], Misfit> {
     let to = i128::from(to);
     let page = patch(Operand::Page21, ADRP | X16, place, to)?;
     let offset = patch(Operand::PageOff12, second | X16 << 5 | X16, place, to)?;
@@ -189,7 +180,7 @@ impl Machine for Aarch64 {
 
     /// The target's own address when ADRP reaches it, else what the slot holds.
     fn veneer(Jump { place, slot, target }: Jump) -> Option<[u8; VENEER as usize]> {
-        jump(place, target, ADD).or_else(|_| jump_through(place, slot)).ok()
+        jump(place, target, ADD).or_else(|_| jump(place, slot, LDR)).ok()
     }
 
     fn patch(kind: RelocKind, word: u32, place: u64, target: i128) -> Result<u32, Misfit> {
