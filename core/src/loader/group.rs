@@ -9,13 +9,14 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use super::bytes::{LinkedModule, OwnedExports, PlacedModule, ReadModule};
+use super::candidates::Candidate;
 use super::entries::Entries;
 use super::modules::{Missing, ModuleLoader};
 use super::state::Scope;
 use super::version::{Attached, EntryPoints, Need, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
-use crate::link::{Export, LinkError, Resolve, ShortName};
+use crate::link::{Export, LinkError, Resolve, ShortName, missing_imports};
 
 /// A module that has been placed.
 struct Member {
@@ -152,16 +153,20 @@ impl<'l> Group<'l> {
         let Some(read) = self.members.get(member).map(|member| member.read.clone()) else {
             return Ok(());
         };
-        for import in read.smf().symbols().iter().map_while(Result::ok).filter(Symbol::is_import) {
-            let name = import.name();
-            let Some(me) = self.members.get(member) else { continue };
-            if import.binding == Binding::Weak || me.exports.find(name).is_some() {
-                continue;
+        let known = |name: &[u8]| {
+            let own = self.members.get(member).and_then(|member| member.exports.find(name));
+            let other = own.or_else(|| Some(self.find_loaded(name)?.1));
+            other.or_else(|| self.find_first_member(name)).map(|export| export.address)
+        };
+        let mut wanted: Vec<(usize, Candidate)> = Vec::new();
+        for import in missing_imports(read.smf(), &known) {
+            let Some(found) = self.loader.candidates().find(import.name())? else { continue };
+            // Imports of one module often stand together.
+            if wanted.last().is_none_or(|last| last.0 != found.0) {
+                wanted.push(found);
             }
-            if self.find_loaded(name).is_some() || self.find_first_member(name).is_some() {
-                continue;
-            }
-            let Some((number, candidate)) = self.loader.candidates().find(name)? else { continue };
+        }
+        for (number, candidate) in wanted {
             if self.members.iter().all(|member| member.candidate != Some(number)) {
                 self.place_one(candidate.name.into(), Some(number), candidate.read, None)?;
             }
