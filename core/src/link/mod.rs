@@ -41,4 +41,4 @@ pub use call::{MAX_ARGS, call};
 pub use error::{LinkError, ShortName};
 pub use image::{Image, host_arch};
 pub use module::Module;
-pub use resolve::{Chain, Exports, NoImports, Resolve, missing_imports};
+pub use resolve::{Chain, Export, Exports, NoImports, Resolve, missing_imports};
