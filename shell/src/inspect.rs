@@ -96,6 +96,8 @@ pub fn write_note_json(smf: &Smf<'_>, mut out: impl Write) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smf_core::format::write::{Module, NewSection, NewSymbol};
+    use smf_core::format::{Header, Layout, SectionKind, index};
 
     const PACKED: &[u8] = include_bytes!("../../tests/samples/packed.smf");
     const NOTE: &[u8] = include_bytes!("../../tests/samples/note-zero-size.smf");
@@ -182,6 +184,24 @@ mod tests {
                 assert!(shown.contains(word), "{word} is not in\n{shown}");
             }
         }
+    }
+
+    #[test]
+    fn text_tells_of_the_index_of_names() {
+        let symbols = [NewSymbol { name: b"answer", ..NewSymbol::default() }];
+        let payload = index::encode(&symbols).unwrap();
+        let sections = [
+            NewSection { kind: SectionKind::Code, name: b".text", ..index::section(&[0xc3]) },
+            index::section(&payload),
+        ];
+        let (layout, header) = (Layout::Native, Header::default());
+        let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+        let file = module.to_vec().unwrap();
+        assert!(text(&file).contains("  name index   1 names in 1 buckets\n"), "{}", text(&file));
+        assert!(!text(PACKED).contains("name index"));
+        assert_eq!(json(&file)["sections"][1]["kind"], "note");
+        let keys = |data| json(data).as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&file), keys(PACKED));
     }
 
     #[test]

@@ -9,7 +9,8 @@
 
 use smf_core::format::note::{Entries, Entry, Note};
 use smf_core::format::{
-    FormatError, Library, RelocKind, RelocTable, Section, SectionKind, Smf, Symbol, SymbolKind,
+    FormatError, Library, RelocKind, RelocTable, Section, SectionKind, Smf, Symbol, SymbolIndex,
+    SymbolKind,
 };
 
 /// How much a file holds: what the walk came across.
@@ -131,6 +132,7 @@ impl<'d> Walk<'d> {
             Some(())
         });
         let count = sound.count();
+        self.index();
         assert!(symbols.get(u32::try_from(symbols.len()).unwrap()).is_err());
         count
     }
@@ -149,6 +151,18 @@ impl<'d> Walk<'d> {
             || section.has_lost_size();
         let end = symbol.value.checked_add(symbol.size);
         assert!(!self.sound || may_leave || end.unwrap() <= section.memory_size());
+    }
+
+    /// What the index of names finds is there, and in a sound file all that is there is found.
+    fn index(&self) {
+        let Some(Some(index)) = sound_item(SymbolIndex::of(self.smf.symbols()), self.sound) else {
+            return;
+        };
+        for symbol in self.smf.symbols().iter().filter_map(Result::ok) {
+            let found = index.find(symbol.name()).map(|f| self.smf.symbols().get(f.index).unwrap());
+            assert!(found.is_none_or(|f| f.is_export() && f.name() == symbol.name()));
+            assert!(!self.sound || found.is_some() || !symbol.is_export());
+        }
     }
 
     fn relocs(&self) -> usize {

@@ -54,10 +54,25 @@ pub fn until_nul(data: &[u8]) -> &[u8] {
     data.split(|&b| b == 0).next().unwrap_or(data)
 }
 
+/// The lowest bit of each byte of a word.
+pub(crate) const LOW: u64 = 0x0101_0101_0101_0101;
+
+/// The highest bit of each byte of `word` that is 0, and of no other.
+#[inline(always)]
+pub(crate) const fn zero_bytes(word: u64) -> u64 {
+    const REST: u64 = !(LOW << 7);
+    !(((word & REST) + REST) | word | REST)
+}
+
+/// Whether one of the bytes of `word` is 0.
+#[inline(always)]
+pub(crate) const fn has_zero(word: u64) -> bool {
+    word.wrapping_sub(LOW) & !word & (LOW << 7) != 0
+}
+
 /// A name in a field of 16 bytes, up to its first NUL. The bytes are looked at eight at a time.
 #[inline(always)]
 pub fn padded_name(field: &[u8; 16]) -> &[u8] {
-    const LOW: u64 = 0x0101_0101_0101_0101;
     // The lowest bit set marks the first zero byte; those above it may lie.
     let zeroes = |half: u64| half.wrapping_sub(LOW) & !half & (LOW << 7);
     let [low, high] = [u64_at(field, 0), u64_at(field, 8)].map(|half| zeroes(half.unwrap_or(0)));
@@ -183,6 +198,19 @@ mod tests {
                 }
                 assert_eq!(padded_name(&field), until_nul(&field), "{field:?}");
             }
+        }
+    }
+
+    #[test]
+    fn zero_bytes_are_found_and_no_others() {
+        for number in 0..1u64 << 16 {
+            // Bytes from a few that make differences, in every order.
+            let bytes: [u8; 8] =
+                core::array::from_fn(|at| [0, 1, 0x7f, 0x80][(number >> (2 * at)) as usize & 3]);
+            let expected = bytes.map(|byte| if byte == 0 { 0x80 } else { 0 });
+            let word = u64::from_le_bytes(bytes);
+            assert_eq!(zero_bytes(word), u64::from_le_bytes(expected));
+            assert_eq!(has_zero(word), bytes.contains(&0));
         }
     }
 

@@ -11,6 +11,7 @@ use super::bytes::slice;
 use super::error::FormatError;
 use super::file::Smf;
 use super::header::Flags;
+use super::index;
 use super::layout::{Layout, PACKED_HEADER};
 use super::reloc::{Reloc, RelocKind};
 use super::section::{Section, SectionKind};
@@ -335,12 +336,17 @@ impl<'d> Conversion<'d> {
     fn finish(mut self) -> Result<Converted<'d>, ConvertError> {
         let stub = self.stub();
         self.check_reserved();
+        let index = self.new_index();
         let mut sections = Vec::with_capacity(self.kept.len());
         let mut names = !self.symbols.is_empty();
         for (section, relocs) in self.kept.iter().zip(&self.relocs) {
             let payload = match section.kind {
                 SectionKind::Reloc => Payload::Relocs(relocs),
                 SectionKind::StrTab if core::mem::take(&mut names) => Payload::Strings,
+                SectionKind::Note if section.name == index::NAME => {
+                    sections.push(index::section(&index));
+                    continue;
+                }
                 _ => Payload::Bytes(self.payload(section)?),
             };
             let generated = matches!(payload, Payload::Relocs(_) | Payload::Strings);
@@ -358,6 +364,18 @@ impl<'d> Conversion<'d> {
         let (header, layout) = (self.smf.header(), self.layout);
         let module = Module { layout, header, stub, sections: &sections, symbols: &self.symbols };
         Ok(Converted { bytes: module.to_vec()?, dropped: self.dropped })
+    }
+
+    /// The index of the symbols as they are numbered now, when there is a section for one.
+    fn new_index(&mut self) -> Vec<u8> {
+        let is_index = |s: &&Section<'_>| s.kind == SectionKind::Note && s.name == index::NAME;
+        let Some(&Section { name, kind, .. }) = self.kept.iter().find(is_index) else {
+            return Vec::new();
+        };
+        index::encode(&self.symbols).unwrap_or_else(|| {
+            self.dropped.push(Dropped::Section { name, kind });
+            index::NO_INDEX.to_vec()
+        })
     }
 
     /// A note of size 0 becomes one of its real size.

@@ -120,6 +120,14 @@ pub enum FormatError {
     ImageSettled { index: u32, at: u64 },
     /// A settled relocation whose place in the file does not hold its value.
     ImageBytes { section: u32, index: u32, at: u64 },
+    /// `.smf.hash` without its magic, or shorter than it counts.
+    IndexHeader { at: u64 },
+    /// `.smf.hash` with another number of names than it counts.
+    IndexNames { stated: u32, found: u64, at: u64 },
+    /// A slot of `.smf.hash` that holds what no lookup would find there.
+    IndexSlot { symbol: u32, at: u64 },
+    /// An exported symbol whose name `.smf.hash` does not lead to the symbol that counts.
+    IndexSymbol { index: u32, at: u64 },
     /// An archive that does not begin with `LSMF`.
     NoLibraryMagic { at: u64 },
     /// An archive of a version other than 1.0.
@@ -303,6 +311,22 @@ impl fmt::Display for FormatError {
             E::ImageBytes { section, index, at } => write!(
                 f,
                 "relocation {index} of section {section} is said to be settled, but its place does not hold its value, at offset 0x{at:x}"
+            ),
+            E::IndexHeader { at } => write!(
+                f,
+                ".smf.hash is not `HASH`, a version, counts and as many buckets (a power of two) as it counts, at offset 0x{at:x}"
+            ),
+            E::IndexNames { stated, found, at } => write!(
+                f,
+                ".smf.hash says it has {stated} names and has {found}, at offset 0x{at:x}"
+            ),
+            E::IndexSlot { symbol, at } => write!(
+                f,
+                ".smf.hash: symbol {symbol} is no export or not where its name leads to, at offset 0x{at:x}"
+            ),
+            E::IndexSymbol { index, at } => write!(
+                f,
+                "symbol {index}: it is exported, and .smf.hash does not lead from its name to the symbol that counts, at offset 0x{at:x}"
             ),
             E::NoLibraryMagic { at } => {
                 write!(f, "not a library archive: no magic `LSMF`, at offset 0x{at:x}")

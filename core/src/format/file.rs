@@ -11,6 +11,7 @@ use super::error::{FormatError, Table};
 use super::functions::{self, Functions};
 use super::header::{Compression, Header};
 use super::image::ImagePlan;
+use super::index::SymbolIndex;
 use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
@@ -239,7 +240,7 @@ impl<'d> Smf<'d> {
     }
 
     /// Checks everything that can be checked without running: every symbol, relocation, template,
-    /// bytecode function and note row. Time is linear in the file.
+    /// bytecode function and note row, the placement and the symbol index. Time is linear in the file.
     ///
     /// # Errors
     /// The first thing that is wrong, with an absolute offset.
@@ -265,6 +266,9 @@ impl<'d> Smf<'d> {
         }
         if let Some(functions) = self.functions()? {
             functions.check()?;
+        }
+        if let Some(index) = SymbolIndex::of(self.symbols)? {
+            index.verify()?;
         }
         match ImagePlan::of(self)? {
             Some(plan) => plan.verify_settled(self),

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::bytes::{array, is_printable, padded_name, slice, u8_at, u32_at, u64_at};
 use super::error::FormatError;
+use super::index;
 use super::layout::{COMPACT_SECTION, Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME};
 
 /// What a section holds, whichever number its writer gave it.
@@ -238,10 +239,12 @@ impl<'d> Entry<'d> {
     }
 
     /// What the section holds. Names win over types: one writer files note.sdn under template
-    /// metadata.
+    /// metadata, and the native layout has no number for the note that is the symbol index.
     #[inline(always)]
     pub(super) fn kind(&self) -> SectionKind {
-        if self.name().starts_with(b"note.sdn\0") { SectionKind::Note } else { self.numbered }
+        let is_note = self.name().starts_with(b"note.sdn\0")
+            || (self.numbered == SectionKind::Debug && padded_name(self.name()) == index::NAME);
+        if is_note { SectionKind::Note } else { self.numbered }
     }
 
     /// What the section holds, when it is one of those that others refer to.

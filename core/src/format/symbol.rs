@@ -7,7 +7,7 @@
 use core::ffi::CStr;
 use core::fmt;
 
-use super::bytes::{array, u8_at, u16_at, u32_at, u64_at};
+use super::bytes::{array, has_zero, u8_at, u16_at, u32_at, u64_at};
 use super::error::FormatError;
 use super::layout::{Layout, SYMBOL};
 use super::section::Sections;
@@ -222,10 +222,64 @@ impl<'d> Symbol<'d> {
     }
 }
 
+/// An exported symbol as a lookup finds it: without what takes more work to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its number in the table.
+    pub index: u32,
+    /// What it names.
+    pub kind: SymbolKind,
+    /// Who can see it: not only its own module.
+    pub binding: Binding,
+    /// The section it lies in; `None` when it has no place in memory.
+    pub section: Option<u32>,
+    /// Bytes from the begin of its section.
+    pub value: u64,
+    /// Its length in bytes; 0 when the writer did not know.
+    pub size: u64,
+}
+
+impl From<Symbol<'_>> for Found {
+    fn from(symbol: Symbol<'_>) -> Self {
+        let Symbol { index, kind, binding, section, value, size, .. } = symbol;
+        Found { index, kind, binding, section, value, size }
+    }
+}
+
 /// Whether `strings` begins with `name` and its NUL.
 #[inline(always)]
 fn starts_with_name(strings: &[u8], name: &[u8]) -> bool {
     strings.get(name.len()) == Some(&0) && strings.starts_with(name)
+}
+
+/// Whether the first name of `strings` is `name`. The bytes are compared eight at a time: names are
+/// short, and a call takes as long as comparing them.
+#[inline(always)]
+fn is_first_name(strings: &[u8], name: &[u8]) -> bool {
+    let Some((first, [0, ..])) = strings.split_at_checked(name.len()) else { return false };
+    match (name.first_chunk(), name.last_chunk(), first.first_chunk(), first.last_chunk()) {
+        (Some(begin), Some(end), Some(other_begin), Some(other_end)) => {
+            same_text(begin, other_begin)
+                && same_text(end, other_end)
+                && (name.len() <= 16 || is_same_long(name, first))
+        }
+        _ => is_same_short(name, first),
+    }
+}
+
+fn is_same_short(name: &[u8], first: &[u8]) -> bool {
+    name.iter().zip(first).fold(true, |same, (a, b)| same & (a == b) & (*a != 0))
+}
+
+fn is_same_long(name: &[u8], first: &[u8]) -> bool {
+    name.len() <= MAX_NAME && name == first && !name.contains(&0)
+}
+
+/// Whether two words are the same and hold no NUL.
+#[inline(always)]
+fn same_text(a: &[u8; 8], b: &[u8; 8]) -> bool {
+    let (a, b) = (u64::from_le_bytes(*a), u64::from_le_bytes(*b));
+    a == b && !has_zero(a)
 }
 
 /// How many bytes of `strings` follow its last NUL, as far as a name may be long.
@@ -404,6 +458,41 @@ impl<'d> Symbols<'d> {
         })
     }
 
+    /// What the symbol with this number is, when it is an export and has this name: a fraction of the
+    /// work of [`Symbols::get`].
+    #[inline(always)]
+    pub(super) fn export(&self, index: u32, name: &[u8]) -> Option<Found> {
+        // Compiled once for each layout.
+        match self.sections.layout {
+            Layout::Native => self.export_in(Layout::Native, index, name),
+            _ => self.export_in(Layout::Packed, index, name),
+        }
+    }
+
+    #[inline(always)]
+    fn export_in(&self, layout: Layout, index: u32, name: &[u8]) -> Option<Found> {
+        let bytes = self.entry_bytes(index)?;
+        let offset = usize::try_from(u32_at(bytes, 0)?).ok()?;
+        if !is_first_name(self.strings.get(offset..)?, name) {
+            return None;
+        }
+        let entry = Entry::decode(bytes, layout);
+        let exported = |binding: &Binding| *binding != Binding::Local;
+        let binding = Binding::ALL.get(usize::from(entry.binding)).copied().filter(exported)?;
+        let kind = layout.symbol_kind(entry.kind)?;
+        if !self.is_defined(&entry) {
+            return None;
+        }
+        let section = self.section(&entry, kind, index, self.table_offset).ok()?;
+        Some(Found { index, kind, binding, section, value: entry.value, size: entry.size })
+    }
+
+    #[inline(always)]
+    fn entry_bytes(&self, index: u32) -> Option<&'d [u8; SYMBOL]> {
+        let start = usize::try_from(index).ok()?.checked_mul(SYMBOL)?;
+        array(self.table, start)
+    }
+
     /// The entry with this number, its bytes, and where they stand in the file.
     #[inline(always)]
     fn entry(&self, index: u32) -> Result<(Entry, &'d [u8; SYMBOL], u64), FormatError> {
@@ -487,7 +576,9 @@ impl<'d> Symbols<'d> {
             if !self.strings_of(&entry).is_some_and(|s| starts_with_name(s, name)) {
                 continue;
             }
-            let symbol = self.get(index).ok().filter(Symbol::is_export);
+            // A name that is asked for may hold a NUL; that of a symbol ends there.
+            let whole = |symbol: &Symbol<'_>| symbol.is_export() && symbol.name() == name;
+            let symbol = self.get(index).ok().filter(whole);
             match symbol {
                 Some(symbol) if symbol.binding == Binding::Global => return Some(symbol),
                 _ => weak = weak.or(symbol),

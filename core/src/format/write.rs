@@ -12,6 +12,7 @@ use core::fmt;
 
 use super::bytes::fnv1a_32;
 use super::header::{Flags, Header};
+use super::index;
 use super::layout::{
     Layout, MAX_ALIGNMENT, NATIVE_HEADER, NATIVE_SECTION, PACKED_HEADER, PACKED_SECTION, RELOC,
     SECTION_NAME, SYMBOL,
@@ -206,11 +207,13 @@ impl fmt::Display for WriteError {
 
 impl core::error::Error for WriteError {}
 
-/// The type byte of a section; `None` when the layout has none. note.sdn is told by its name, and the
-/// native layout files it under template metadata, having no notes.
+/// The type byte of a section; `None` when the layout has none. note.sdn and the symbol index are told
+/// by their names, and the native layout, having no notes, files them under template metadata and
+/// debugging information.
 pub(super) fn section_number(layout: Layout, kind: SectionKind, name: &[u8]) -> Option<u8> {
     let kind = match (layout, kind) {
         (Layout::Native, SectionKind::Note) if name == b"note.sdn" => SectionKind::TemplateMeta,
+        (Layout::Native, SectionKind::Note) if name == index::NAME => SectionKind::Debug,
         (_, kind) => kind,
     };
     layout.section_number(kind)
@@ -495,7 +498,8 @@ impl<'a> Module<'a> {
 }
 
 impl NewSymbol<'_> {
-    fn is_export(&self) -> bool {
+    /// Whether other modules can use it.
+    pub fn is_export(&self) -> bool {
         self.place != Place::Import && self.binding != Binding::Local
     }
 

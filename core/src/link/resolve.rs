@@ -1,7 +1,8 @@
 //! Names become addresses: what a module exports, and the chain that its imports are looked up in.
 //!
-//! A first lookup walks the symbol table and builds nothing; the second one builds an index, which
-//! then serves every lookup that follows. Most modules are asked for one name.
+//! Where the file brings an index of its names (`.smf.hash`), lookups use that. Otherwise a first lookup
+//! walks the symbol table and builds nothing; the second one builds an index, which then serves every
+//! lookup that follows. Most modules are asked for one name.
 
 use alloc::sync::Arc;
 use core::hash::BuildHasher;
@@ -11,7 +12,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use spin::Once;
 
 use super::error::LinkError;
-use crate::format::{Binding, Smf, Symbol, SymbolKind, Symbols, image};
+use crate::format::{Binding, Found, Smf, Symbol, SymbolIndex, SymbolKind, Symbols, image};
 
 /// Something that knows addresses of names.
 pub trait Resolve {
@@ -68,14 +69,14 @@ pub fn missing_imports<'d, 'r>(
     })
 }
 
-/// A symbol that others can use.
+/// An exported symbol of a placed module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Export {
-    /// Where it is.
+    /// Its address; good while the module is loaded.
     pub address: u64,
-    /// What it is.
+    /// What it names: a function, data, a constant.
     pub kind: SymbolKind,
-    /// Global or weak.
+    /// [`Binding::Global`], or [`Binding::Weak`] when another module's may take its place.
     pub binding: Binding,
     /// Its length in bytes; 0 when the writer did not know.
     pub size: u64,
@@ -106,21 +107,23 @@ impl<'d> Exports<'d> {
         Exports(Arc::new(Table { symbols, sections, asked, index }))
     }
 
+    /// The exported symbol of this name; `None` when there is none, or none with an address. In a file
+    /// with an index that is wrong, which verifying tells, a name may be missing.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<Export> {
+        let table = &*self.0;
+        let index = table.index.get().or_else(|| table.first_index());
+        index.map_or_else(|| table.walk(name), |index| index.find(table, name))
+    }
+
     /// The exported symbol of this name. Linear in the table; builds nothing.
     pub fn symbol(&self, name: &[u8]) -> Option<Symbol<'d>> {
         self.0.symbols.find_export(name)
     }
 
-    /// What is exported under this name.
-    pub fn find(&self, name: &[u8]) -> Option<Export> {
-        let address = self.resolve(name)?;
-        let symbol = self.symbol(name)?;
-        Some(Export { address, kind: symbol.kind, binding: symbol.binding, size: symbol.size })
-    }
-
     /// The address of a symbol of this module; `None` when it has none.
     pub fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
-        self.0.address(symbol)
+        self.0.place(&(*symbol).into())
     }
 
     /// The address of a section; `None` when it is not loaded.
@@ -139,52 +142,102 @@ impl Resolve for Exports<'_> {
     #[inline]
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         let table = &*self.0;
-        if let Some(index) = table.index.get() {
-            return index.get(name);
+        let Some(index) = table.index.get().or_else(|| table.first_index()) else {
+            return table.walk(name).map(|export| export.address);
+        };
+        match index {
+            Index::InFile(index) => table.place(&index.find(name)?),
+            Index::Built(names) => names.address(name),
         }
-        if !table.asked.swap(true, Ordering::Relaxed) {
-            return table.symbols.find_export(name).and_then(|symbol| table.address(&symbol));
-        }
-        table.index.call_once(|| Index::new(table)).get(name)
     }
 }
 
 impl<'d> Table<'d> {
-    fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
-        if !symbol.kind.has_address() {
+    /// The index when there was none yet: that of the file, else one that is built for whoever asks for
+    /// the second time.
+    #[cold]
+    fn first_index(&self) -> Option<&Index<'d>> {
+        // One that cannot be read is as good as none.
+        let in_file = SymbolIndex::of(self.symbols).ok().flatten();
+        if in_file.is_none() && !self.asked.swap(true, Ordering::Relaxed) {
             return None;
         }
-        self.section(symbol.section?)?.checked_add(symbol.value)
+        let index = || in_file.map_or_else(|| Index::Built(Names::new(self)), Index::InFile);
+        Some(self.index.call_once(index))
     }
 
+    #[cold]
+    fn walk(&self, name: &[u8]) -> Option<Export> {
+        self.symbols.find_export(name).and_then(|symbol| self.export(&symbol.into()))
+    }
+
+    #[inline]
+    fn export(&self, found: &Found) -> Option<Export> {
+        let Found { kind, binding, size, .. } = *found;
+        Some(Export { address: self.place(found)?, kind, binding, size })
+    }
+
+    /// The address of a symbol; `None` when it has none.
+    #[inline]
+    fn place(&self, found: &Found) -> Option<u64> {
+        if !found.kind.has_address() {
+            return None;
+        }
+        self.section(found.section?)?.checked_add(found.value)
+    }
+
+    #[inline]
     fn section(&self, index: u32) -> Option<u64> {
         let index = usize::try_from(index).ok()?;
         self.sections.get(index).copied().filter(|address| *address != 0)
     }
 }
 
-/// Exported names and their addresses.
-struct Index<'d> {
+/// What leads from names to symbols.
+enum Index<'d> {
+    InFile(SymbolIndex<'d>),
+    Built(Names<'d>),
+}
+
+impl<'d> Index<'d> {
+    #[inline]
+    fn find(&self, table: &Table<'d>, name: &[u8]) -> Option<Export> {
+        match self {
+            Index::InFile(index) => table.export(&index.find(name)?),
+            Index::Built(names) => {
+                let symbol = table.symbols.get(names.find(name)?.symbol).ok()?;
+                table.export(&symbol.into())
+            }
+        }
+    }
+}
+
+/// Exported names and where they lead.
+struct Names<'d> {
     hasher: DefaultHashBuilder,
     table: HashTable<Entry<'d>>,
 }
 
 struct Entry<'d> {
     name: &'d [u8],
+    /// 0 for what has none, which hides a namesake all the same.
     address: u64,
+    /// Its number.
+    symbol: u32,
     weak: bool,
 }
 
-impl<'d> Index<'d> {
+impl<'d> Names<'d> {
     /// Of two symbols of one name the first global one counts, else the first weak one: what
     /// [`Symbols::find_export`] finds.
     fn new(module: &Table<'d>) -> Self {
         let hasher = DefaultHashBuilder::default();
         let mut table = HashTable::with_capacity(module.symbols.len());
         for symbol in module.symbols.iter().filter_map(Result::ok).filter(Symbol::is_export) {
-            let Some(address) = module.address(&symbol) else { continue };
             let name = symbol.name();
-            let new = Entry { name, address, weak: symbol.binding == Binding::Weak };
+            let address = module.place(&symbol.into()).unwrap_or(0);
+            let weak = symbol.binding == Binding::Weak;
+            let new = Entry { name, address, symbol: symbol.index, weak };
             let rehash = |entry: &Entry<'_>| hasher.hash_one(entry.name);
             match table.entry(hasher.hash_one(name), |entry| entry.name == name, rehash) {
                 hashbrown::hash_table::Entry::Vacant(place) => {
@@ -197,19 +250,26 @@ impl<'d> Index<'d> {
                 }
             }
         }
-        Index { hasher, table }
+        Names { hasher, table }
     }
 
     #[inline]
-    fn get(&self, name: &[u8]) -> Option<u64> {
+    fn find(&self, name: &[u8]) -> Option<&Entry<'d>> {
         let hash = self.hasher.hash_one(name);
-        self.table.find(hash, |entry| entry.name == name).map(|entry| entry.address)
+        self.table.find(hash, |entry| entry.name == name)
+    }
+
+    #[inline]
+    fn address(&self, name: &[u8]) -> Option<u64> {
+        self.find(name).map(|entry| entry.address).filter(|address| *address != 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+    use crate::format::{Header, Layout, SectionFlags, SectionKind, index};
 
     #[test]
     fn the_index_is_built_for_the_second_lookup() {
@@ -227,5 +287,106 @@ mod tests {
         }
         // A clone shares the index.
         assert!(exports.clone().has_index());
+    }
+
+    /// A file with exports of each binding, among them a type that hides a weak function of its name, and with
+    /// this index.
+    fn file(payload: Option<&[u8]>) -> alloc::vec::Vec<u8> {
+        let section = |kind, name, payload| NewSection {
+            kind,
+            name,
+            flags: SectionFlags(SectionFlags::READ),
+            alignment: 16,
+            virtual_size: None,
+            payload: Payload::Bytes(payload),
+        };
+        let mut sections = std::vec![
+            section(SectionKind::Code, b".text", &[0xc3; 64]),
+            section(SectionKind::Data, b".data", &[0; 64]),
+        ];
+        sections.extend(payload.map(index::section));
+        let (layout, header) = (Layout::Packed, Header::default());
+        let symbols = symbols();
+        Module { layout, header, stub: &[], sections: &sections, symbols: &symbols }
+            .to_vec()
+            .unwrap()
+    }
+
+    fn symbols() -> [NewSymbol<'static>; 6] {
+        let new = |name, kind, binding, section, value, size| NewSymbol {
+            name,
+            kind,
+            binding,
+            place: Place::Section(section),
+            value,
+            size,
+            ..NewSymbol::default()
+        };
+        use Binding::{Global, Local, Weak};
+        use SymbolKind::{Constant, Data, Function, Type};
+        [
+            new(b"run", Function, Weak, 0, 16, 8),
+            new(b"run", Function, Global, 0, 32, 4),
+            new(b"datum", Data, Weak, 1, 8, 8),
+            new(b"hidden", Function, Weak, 0, 0, 1),
+            NewSymbol { place: Place::Unstated, ..new(b"hidden", Type, Global, 0, 0, 0) },
+            new(b"own", Constant, Local, 1, 0, 8),
+        ]
+    }
+
+    #[test]
+    fn whatever_leads_to_a_symbol_says_the_same_of_it() {
+        let indexed = file(index::encode(&symbols()).as_deref());
+        for (file, in_file) in [(&indexed, true), (&file(None), false)] {
+            let smf = Smf::parse(file).unwrap();
+            smf.verify().unwrap();
+            let exports = Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0]);
+            let export = |address, kind, binding, size| Export { address, kind, binding, size };
+            let run = export(0x1020, SymbolKind::Function, Binding::Global, 4);
+            let datum = export(0x2008, SymbolKind::Data, Binding::Weak, 8);
+            // The first lookup walks, unless the file brings an index; the others follow one.
+            for built in [in_file, true, true] {
+                let first = exports.find(b"run");
+                assert_eq!(exports.has_index(), built);
+                assert_eq!(first, exports.find(b"run"));
+                for (name, expected) in [
+                    (&b"run"[..], Some(run)),
+                    (b"datum", Some(datum)),
+                    (b"hidden", None),
+                    (b"own", None),
+                    (b"nobody", None),
+                ] {
+                    assert_eq!(exports.find(name), expected);
+                    let address = expected.map(|export| export.address);
+                    assert_eq!(exports.resolve(name), address);
+                    // The walk agrees.
+                    let walked = exports.symbol(name).and_then(|symbol| exports.address(&symbol));
+                    assert_eq!(walked, address);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_read_is_as_good_as_none() {
+        for payload in [&b"HASH"[..], b"HASH\x01\0\0\0\x06\0\0\0", b"HASH\x02\0\0\0", b""] {
+            let file = file(Some(payload));
+            let smf = Smf::parse(&file).unwrap();
+            let exports = Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0]);
+            for built in [false, true] {
+                assert_eq!(exports.resolve(b"run"), Some(0x1020));
+                assert_eq!(exports.has_index(), built);
+            }
+        }
+    }
+
+    #[test]
+    fn an_export_whose_section_is_not_loaded_has_no_address() {
+        let file = file(index::encode(&symbols()).as_deref());
+        let smf = Smf::parse(&file).unwrap();
+        for sections in [std::vec![], std::vec![0, 0, 0], std::vec![u64::MAX, 0, 0]] {
+            let exports = Exports::new(smf.symbols(), sections);
+            assert_eq!((exports.find(b"run"), exports.resolve(b"run")), (None, None));
+        }
     }
 }

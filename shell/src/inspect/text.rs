@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use smf_core::format::sdn::Table;
 use smf_core::format::template::TemplateKind;
-use smf_core::format::{Library, RelocTable, Section, Smf, Symbol};
+use smf_core::format::{Library, RelocTable, Section, Smf, Symbol, SymbolIndex};
 
 /// Bytes of a file as text that is safe to print.
 struct Printable<'d>(&'d [u8]);
@@ -79,9 +79,11 @@ fn write_header(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<(
     writeln!(out, "  entry point  {:#x}", header.entry_point)?;
     let declared = if header.data_offset == 0 { ", not declared" } else { "" };
     match smf.base() {
-        0 => writeln!(out, "  stub         none"),
-        base => writeln!(out, "  stub         {base} bytes{declared}"),
+        0 => writeln!(out, "  stub         none")?,
+        base => writeln!(out, "  stub         {base} bytes{declared}")?,
     }
+    let Ok(Some(index)) = SymbolIndex::of(smf.symbols()) else { return Ok(()) };
+    writeln!(out, "  name index   {} names in {} buckets", index.names(), index.buckets())
 }
 
 fn write_sections(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
