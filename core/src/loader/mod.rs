@@ -51,6 +51,10 @@ mod moving;
 mod reload;
 mod state;
 mod stub;
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+#[path = "tests/faults.rs"]
+mod faults;
 mod version;
 
 pub use bytes::ModuleBytes;

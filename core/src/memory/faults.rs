@@ -28,9 +28,12 @@ pub(crate) enum Call {
 
 #[derive(Clone, Copy)]
 struct Fault {
-    call: Call,
+    /// Any, if none is named.
+    call: Option<Call>,
     passes: u32,
     errno: Errno,
+    /// Whether it is over when it has happened.
+    once: bool,
 }
 
 std::thread_local! {
@@ -43,8 +46,22 @@ pub(crate) struct Injected(());
 
 /// Lets `call` succeed `passes` times in this thread and fail with `errno` from then on.
 pub(crate) fn inject(call: Call, passes: u32, errno: rustix::io::Errno) -> Injected {
-    FAULT.set(Some(Fault { call, passes, errno: errno.into() }));
+    FAULT.set(Some(Fault { call: Some(call), passes, errno: errno.into(), once: false }));
     Injected(())
+}
+
+/// Lets `passes` calls of whatever kind succeed in this thread, and the next one fail with `errno`;
+/// those behind it too, unless `once`.
+pub(crate) fn inject_at(passes: u32, errno: rustix::io::Errno, once: bool) -> Injected {
+    FAULT.set(Some(Fault { call: None, passes, errno: errno.into(), once }));
+    Injected(())
+}
+
+impl Injected {
+    /// Whether there were so many calls that one failed.
+    pub(crate) fn has_happened(&self) -> bool {
+        FAULT.get().is_none_or(|fault| fault.passes == 0 && !fault.once)
+    }
 }
 
 impl Drop for Injected {
@@ -55,12 +72,16 @@ impl Drop for Injected {
 
 /// What `sys` asks before each call.
 pub(super) fn check(call: Call) -> Result<(), Errno> {
-    match FAULT.get() {
-        Some(fault) if fault.call == call && fault.passes == 0 => Err(fault.errno),
-        Some(fault) if fault.call == call => {
-            FAULT.set(Some(Fault { passes: fault.passes - 1, ..fault }));
-            Ok(())
-        }
-        _ => Ok(()),
+    let Some(fault) = FAULT.get().filter(|fault| fault.call.is_none_or(|failing| failing == call))
+    else {
+        return Ok(());
+    };
+    if fault.passes != 0 {
+        FAULT.set(Some(Fault { passes: fault.passes - 1, ..fault }));
+        return Ok(());
     }
+    if fault.once {
+        FAULT.set(None);
+    }
+    Err(fault.errno)
 }

@@ -43,7 +43,7 @@ mod pool;
 mod region;
 mod sys;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use access::{Access, access_at};
 pub use errno::Errno;

@@ -8,14 +8,14 @@ use std::vec::Vec;
 use std::{env, fs};
 
 /// One line of `/proc/self/maps`.
-pub(super) struct Line {
-    pub(super) addresses: Range<usize>,
+pub(crate) struct Line {
+    pub(crate) addresses: Range<usize>,
     /// `rwx` with a dash for what is not allowed.
-    pub(super) access: String,
+    pub(crate) access: String,
 }
 
 /// Every mapping of this process.
-pub(super) fn maps() -> Vec<Line> {
+pub(crate) fn maps() -> Vec<Line> {
     fs::read_to_string("/proc/self/maps").unwrap().lines().map(line).collect()
 }
 
@@ -30,7 +30,7 @@ fn line(text: &str) -> Line {
 /// `cargo test` lists it, in a process of its own and fails if it fails there.
 ///
 /// For tests that count what belongs to the whole process.
-pub(super) fn alone(test: &str) -> bool {
+pub(crate) fn alone(test: &str) -> bool {
     const MARK: &str = "SMF_TEST_ALONE";
     if env::var_os(MARK).is_some() {
         return true;
