@@ -3,7 +3,7 @@
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place as Where};
 use smf_core::format::{
     Binding, Flags, Header, Layout, Reloc, SectionFlags, SectionKind, SymbolFlags, SymbolKind,
-    image,
+    image, index,
 };
 
 use super::Options;
@@ -63,6 +63,8 @@ fn write(
             sections.push(table(name, &body.open));
         }
     }
+    let index = index_of(symbols);
+    sections.extend(index.as_deref().map(index::section));
     let note;
     if !settled.is_empty() {
         offsets.resize(sections.len().saturating_add(1), None);
@@ -71,6 +73,12 @@ fn write(
     }
     let (layout, stub) = (options.layout, options.stub);
     Ok(Module { layout, header, stub, sections: &sections, symbols }.to_vec()?)
+}
+
+/// The index of the exported names, where there are enough of them.
+fn index_of(symbols: &[NewSymbol<'_>]) -> Option<Vec<u8>> {
+    let exports = symbols.iter().filter(|symbol| symbol.is_export()).count();
+    if exports >= index::WORTHWHILE { index::encode(symbols) } else { None }
 }
 
 /// How the tables of relocations of a section are called: of the settled, and of the others.
