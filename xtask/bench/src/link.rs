@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
-use smf_core::format::Smf;
+use smf_core::format::{Smf, SymbolIndex};
 use smf_core::link::{Image, Module, NoImports, call};
 use smf_core::memory::{FileBytes, PagePool};
 use smf_loader::pack::{Input, Options, pack};
@@ -29,6 +29,9 @@ const LOAD_FRESH: &str = "load 1,000 functions, as packed, fresh pages";
 const HIT: &str = "look up one of 1,000 symbols";
 const MISS: &str = "look up a symbol that is not there";
 const FIRST: &str = "look up the first symbol after loading";
+const HIT_IN_FILE: &str = "look up one of 1,000 symbols, index in the file";
+const MISS_IN_FILE: &str = "look up a symbol that is not there, index in the file";
+const FIRST_IN_FILE: &str = "look up the first symbol after loading, index in the file";
 
 const FUNCTIONS: usize = 1000;
 const POINTERS: usize = 2000;
@@ -38,7 +41,8 @@ const RELOCS: usize = FUNCTIONS + POINTERS;
 const CALLED: (&str, i64, i64) = ("function_500", 3, result_of(500, 3));
 
 pub(crate) fn measure(bench: &mut Bench) {
-    if !bench.wants(&[LOAD_PACKED, LOAD_ALL, LOAD_LAZY, LOAD_FRESH, HIT, MISS, FIRST]) {
+    let lookups = [HIT, MISS, FIRST, HIT_IN_FILE, MISS_IN_FILE, FIRST_IN_FILE];
+    if !bench.wants(&[LOAD_PACKED, LOAD_ALL, LOAD_LAZY, LOAD_FRESH]) && !bench.wants(&lookups) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -132,18 +136,41 @@ impl Files {
         against(LOAD_FRESH, &self.packed, &fresh, "dlopen, RTLD_NOW", RTLD_NOW, Target::NONE);
     }
 
+    /// The module with all relocations left brings no index, that of `smf pack` does.
     fn measure_lookup(&self, bench: &mut Bench) {
-        let file = FileBytes::read(self.packed.as_os_str().as_bytes(), u64::MAX).unwrap();
-        let module = load(&file);
+        let without = Lookup { hit: (HIT, 20.0), miss: (MISS, 10.0), first: FIRST };
+        let hit = (HIT_IN_FILE, 15.0);
+        let with = Lookup { hit, miss: (MISS_IN_FILE, 8.0), first: FIRST_IN_FILE };
+        for (path, indexed, lookup) in
+            [(&self.all_relocs, false, without), (&self.packed, true, with)]
+        {
+            let file = FileBytes::read(path.as_os_str().as_bytes(), u64::MAX).unwrap();
+            let symbols = Smf::parse(&file).unwrap().symbols();
+            assert_eq!(SymbolIndex::of(symbols).unwrap().is_some(), indexed);
+            lookup.measure(&file, &self.shared_object, bench);
+        }
+    }
+}
+
+/// The names of the lookups in one module, and what they may take.
+struct Lookup {
+    hit: (&'static str, f64),
+    miss: (&'static str, f64),
+    first: &'static str,
+}
+
+impl Lookup {
+    fn measure(&self, file: &[u8], shared_object: &Path, bench: &mut Bench) {
+        let module = load(file);
         // SAFETY: the library is the generated one, which has no initialisers.
-        let library = unsafe { Library::open(Some(&self.shared_object), RTLD_NOW | RTLD_LOCAL) };
+        let library = unsafe { Library::open(Some(shared_object), RTLD_NOW | RTLD_LOCAL) };
         let library = library.unwrap();
         let (mut names, mut absent) = (shuffled("function_"), shuffled("functiom_"));
         // What dlsym wants has a NUL behind it.
         names.iter_mut().chain(&mut absent).for_each(|name| name.push('\0'));
 
-        for (name, names, found, target) in
-            [(HIT, &names, FUNCTIONS, 20.0), (MISS, &absent, 0, 10.0)]
+        for ((name, target), names, found) in
+            [(self.hit, &names, FUNCTIONS), (self.miss, &absent, 0)]
         {
             let ours = || names.iter().filter(|n| module.symbol(bare(n)).is_some()).count();
             // SAFETY: the symbol is not used.
@@ -156,8 +183,8 @@ impl Files {
             bench.take(&measure, repeat(ours), Some(repeat(theirs)));
         }
         let name = CALLED.0.as_bytes();
-        let first = repeat_prepared(|| load(&file), |module: &Module<'_>| module.symbol(name));
-        bench.take(&Measure { name: FIRST, ..Measure::default() }, first, None);
+        let first = repeat_prepared(|| load(file), |module: &Module<'_>| module.symbol(name));
+        bench.take(&Measure { name: self.first, ..Measure::default() }, first, None);
     }
 }
 
