@@ -2,7 +2,8 @@
 //!
 //! Packed and native can say nearly the same. What the target cannot say is left out and listed:
 //! a reader of [`Converted::dropped`] knows everything the new file lacks. A module is verified
-//! before it is converted, so that no broken part is carried along.
+//! before it is converted, so that no broken part is carried along. An index of names is made anew,
+//! since symbols may have other numbers.
 
 use alloc::vec::Vec;
 use core::fmt;
