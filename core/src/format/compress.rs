@@ -29,8 +29,9 @@ mod zstd;
 #[cfg(feature = "alloc")]
 use alloc::{borrow::Cow, vec::Vec};
 
-use super::error::{CompressionFault as Fault, FormatError};
+use super::error::{CompressionFault, CompressionFault as Fault, FormatError};
 use super::file::Smf;
+use super::header::Compression;
 #[cfg(feature = "alloc")]
 use super::image::ImagePlan;
 #[cfg(feature = "alloc")]
@@ -51,8 +52,7 @@ type Failure = (Fault, usize);
 /// What stands in for the decoders where there are none.
 #[cfg(not(feature = "compress"))]
 mod frames {
-    use super::super::header::Compression;
-    use super::{Failure, Fault};
+    use super::{Compression, Failure, Fault};
 
     pub(super) fn check(compression: Compression, _: &[u8], _: u64) -> Result<(), Failure> {
         Err((Fault::NotBuilt { compression }, 0))
@@ -65,6 +65,18 @@ mod frames {
     ) -> Result<(), Failure> {
         Err((Fault::NotBuilt { compression }, 0))
     }
+}
+
+/// Decompresses `data`, frames of `compression`, to `out`, which they are to fill exactly.
+///
+/// # Errors
+/// Why they do not. `out` then holds anything.
+pub fn decompress(
+    compression: Compression,
+    data: &[u8],
+    out: &mut [u8],
+) -> Result<(), CompressionFault> {
+    frames::decompress(compression, data, out).map_err(|(fault, _)| fault)
 }
 
 impl SectionKind {
@@ -204,7 +216,6 @@ fn failed(section: &Section<'_>, (fault, into): Failure) -> FormatError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::Compression;
     use super::*;
 
     #[test]

@@ -30,6 +30,7 @@ pub mod write;
 
 #[cfg(feature = "alloc")]
 pub use compress::Contents;
+pub use compress::decompress;
 pub use error::{CompressionFault, FormatError};
 pub use file::{Limits, Smf};
 pub use header::{AppType, Arch, Compression, Flags, Header, Platform};

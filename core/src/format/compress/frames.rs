@@ -35,7 +35,8 @@ impl<'c> Frames<'c> {
     fn frame(&self, rest: &[u8]) -> Result<Frame, Fault> {
         match self.compression {
             Compression::ZSTD => zstd::frame(rest, self.virtual_size),
-            _ => lz4::frame(rest),
+            Compression::LZ4 => lz4::frame(rest),
+            compression => Err(Fault::NoFrame { compression }),
         }
     }
 }
