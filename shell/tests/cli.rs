@@ -15,11 +15,13 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 /// The samples that are sound.
-const GOOD: [&str; 15] = [
+const GOOD: [&str; 17] = [
     "app-native.smf",
     "app.smf",
     "bcod.smf",
     "compact.smf",
+    "compressed-lz4.smf",
+    "compressed-zstd.smf",
     "driver.smf",
     "dynlib.smf",
     "lib.smf",
@@ -575,6 +577,21 @@ fn notes_are_shown_as_they_stand_and_as_json() {
     assert_eq!(shown["possible"][0]["template"], "Map");
     contains(&fails(&["note", "packed.smf"]), &["no note.sdn"]);
     contains(&fails(&["note", "--json", "packed.smf"]), &["no note.sdn"]);
+}
+
+#[test]
+fn compressed_notes_and_templates_are_shown_as_if_they_were_not() {
+    for file in ["compressed-zstd.smf", "compressed-lz4.smf"] {
+        contains(
+            &ok(&["note", file]),
+            &["possible |id, template,", "\"fn$List$Int5\"", "# END_NOTE"],
+        );
+        let shown: Value = serde_json::from_str(&ok(&["note", "--json", file])).unwrap();
+        assert_eq!(shown, inspected(file)["note"]);
+        assert_eq!(shown["possible"][5]["mangled_name"], "fn$List$Int5");
+        assert_eq!(inspected(file)["templates"][3]["name"], "identity_of_everything");
+        contains(&ok(&["inspect", file]), &["identity_of_everything", "fn$List$Int5"]);
+    }
 }
 
 #[test]
