@@ -12,10 +12,10 @@
 //! Frames to be skipped are skipped in both, and every checksum that is there is checked. Which
 //! sections may be compressed, [`SectionKind::is_compressible`] says.
 //!
-//! Promises: a section that decompresses to more or less than its `virtual_size` is an error. What
-//! is no larger than the output is all the memory that decompressing takes, but for a window of at most
-//! 8 MiB and the decoder's tables. A claim that the compressed bytes cannot keep, whatever they
-//! decompress to, is refused before any memory is asked for.
+//! Promises: a section that decompresses to more or less than its `virtual_size` is an error. A claim
+//! that the compressed bytes cannot keep, whatever they decompress to, is refused before any memory is
+//! asked for. LZ4 takes no memory besides the output; Zstandard takes a window, which is 8 MiB or the
+//! output rounded up to a power of two at the most, and tables of less than 2 MiB.
 
 #[cfg(feature = "compress")]
 mod frames;

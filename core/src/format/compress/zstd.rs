@@ -135,8 +135,16 @@ pub(super) fn decode(
     ask_for_memory(frame.window.min(out.len() as u64))?;
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(frame.window);
-    let mut input = data;
-    decoder.init(&mut input).map_err(|_| Fault::Broken)?;
+    let mut start = || {
+        let mut input = data;
+        decoder.init(&mut input).map(|()| input).map_err(|_| Fault::Broken)
+    };
+    let mut input = start()?;
+    if frame.window <= out.len() as u64 {
+        // Only from the second start on does it take its window at once, and not in steps, copying what
+        // it has at each: that would take as long again.
+        input = start()?;
+    }
     let mut filled = 0;
     while !decoder.is_finished() {
         let decoded = decoder.decode_blocks(&mut input, BlockDecodingStrategy::UptoBlocks(1));
@@ -158,10 +166,12 @@ pub(super) fn decode(
     }
 }
 
-/// Sees that the decoder will get its window: it ends the process when it does not.
+/// Sees that the decoder will get memory for a window of `size` bytes, which it rounds up: it ends the
+/// process when it does not.
 fn ask_for_memory(size: u64) -> Result<(), Fault> {
     let none = Fault::OutOfMemory { size };
-    let len = usize::try_from(size).map_err(|_| none)?;
+    let rounded = size.checked_next_power_of_two().and_then(|size| size.checked_add(2 * BLOCK));
+    let len = usize::try_from(rounded.ok_or(none)?).map_err(|_| none)?;
     Vec::<u8>::new().try_reserve_exact(len).map_err(|_| none)
 }
 
