@@ -11,10 +11,10 @@ use super::error::{FormatError, Table};
 use super::functions::{self, Functions};
 use super::header::{Compression, Flags, Header};
 use super::image::ImagePlan;
-use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
+use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
-use super::section::{Entry, Section, SectionFlags, SectionKind, Sections};
+use super::section::{Section, SectionFlags, SectionKind, Sections};
 use super::symbol::{SymbolKind, Symbols};
 use super::template::{TemplateMeta, Templates};
 
@@ -448,7 +448,8 @@ fn check_sections(
             return Err(FormatError::VirtualSize { total, limit: limits.virtual_size, at });
         }
         if entry.flags & SectionFlags::COMPRESSED != 0 {
-            check_compression(header, &entry, index, at)?;
+            let named = (header.compression, header.flags);
+            check_compression(named, (entry.kind(), entry.name()), index, at)?;
         }
         match entry.referred_kind() {
             Some(SectionKind::Code) => found.code = found.code.or(Some(index)),
@@ -464,19 +465,18 @@ fn check_sections(
 /// is not to be run may be anything.
 #[cold]
 fn check_compression(
-    header: &Header,
-    entry: &Entry<'_>,
+    (compression, flags): (Compression, Flags),
+    (kind, name): (SectionKind, &[u8; SECTION_NAME]),
     index: u32,
     at: u64,
 ) -> Result<(), FormatError> {
-    let (kind, compression) = (entry.kind(), header.compression);
     if !matches!(compression, Compression::ZSTD | Compression::LZ4) {
         return Err(FormatError::SectionCompression { index, compression, at });
     }
     let is_let_be = match kind {
-        SectionKind::Code => !header.flags.has(Flags::EXECUTABLE),
+        SectionKind::Code => !flags.has(Flags::EXECUTABLE),
         SectionKind::Bss => true,
-        _ => kind.is_compressible(padded_name(entry.name())),
+        _ => kind.is_compressible(padded_name(name)),
     };
     if is_let_be { Ok(()) } else { Err(FormatError::CompressedKind { index, kind, at }) }
 }
