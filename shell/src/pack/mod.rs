@@ -8,6 +8,7 @@
 //! x86_64              what every relocation asks for: a value, a slot, a stub, another instruction
 //! place               where everything goes
 //! apply               the bytes, and the relocations that are left
+//! compress            those bytes that become fewer
 //! emit                the module
 //! ```
 //!
@@ -21,6 +22,7 @@
 
 mod apply;
 mod archive;
+mod compress;
 mod emit;
 mod error;
 mod object;
@@ -29,6 +31,7 @@ mod reach;
 mod resolve;
 mod x86_64;
 
+pub use compress::Algorithm;
 pub use error::{PackError, PackWarning, RelocType};
 use smf_core::format::Layout;
 use smf_core::format::write::WriteError;
@@ -51,12 +54,14 @@ pub struct Options<'a> {
     pub entry: Option<&'a str>,
     /// What stands before the module; packed only.
     pub stub: &'a [u8],
+    /// What to compress sections with that become smaller by it; code never is.
+    pub compress: Option<Algorithm>,
 }
 
 impl Default for Options<'_> {
-    /// A packed module with no stub, that begins at `main` if there is one.
+    /// A packed module with no stub and nothing compressed, that begins at `main` if there is one.
     fn default() -> Self {
-        Options { layout: Layout::Packed, entry: None, stub: &[] }
+        Options { layout: Layout::Packed, entry: None, stub: &[], compress: None }
     }
 }
 

@@ -348,6 +348,6 @@ fn a_stub_stands_before_a_packed_module_alone() {
     let options = Options { layout: Layout::Native, ..options };
     let error = try_pack(&[("a.o", &object)], &options).err().unwrap();
     assert!(error.to_string().contains("cannot have a stub"), "{error}");
-    let options = Options { layout: Layout::Compact, stub: &[], entry: None };
+    let options = Options { layout: Layout::Compact, ..Options::default() };
     assert!(try_pack(&[("a.o", &object)], &options).is_err());
 }
