@@ -512,6 +512,10 @@ fn notes_and_templates_come_straight_from_the_file() {
         }
         let bytes = fs::read(&path).unwrap();
         let smf = smf_core::format::Smf::parse(&bytes).unwrap();
+        if smf.sections().iter().any(|section| section.is_compressed()) {
+            // Not there to be read straight.
+            continue;
+        }
         let file = get(&cache, &path).unwrap();
         for _ in 0..2 {
             let note = file.read_note_sdn().unwrap();

@@ -57,6 +57,24 @@ fn the_samples_run_with_their_known_results() {
     }
 }
 
+/// Relocations apply to what a section decompresses to. Without the decoders the section is named.
+#[test]
+fn compressed_sections_are_relocated_like_others() {
+    let _alone = alone();
+    for smf in [sample!("compressed-zstd.smf"), sample!("compressed-lz4.smf")] {
+        let loaded = load(&smf, &NoImports);
+        if !cfg!(feature = "compress") {
+            let refused = loaded.err().unwrap();
+            assert!(refused.to_string().starts_with("section 1: compressed with "), "{refused}");
+            continue;
+        }
+        let module = loaded.unwrap();
+        let address = module.symbol(b"table").unwrap().cast_signed();
+        assert_eq!((call(&module, "at", &[0]), call(&module, "whole", &[])), (address, address));
+        assert!((1..64).all(|at| call(&module, "at", &[at]) == at * at));
+    }
+}
+
 #[test]
 fn the_pages_that_can_run_are_the_code() {
     let _alone = alone();

@@ -1,12 +1,15 @@
 //! What a file holds, for people as text and for programs as JSON.
 //!
 //! Both are streamed from the views of the format as they stand: nothing is collected, so that a file
-//! of any size is shown in constant memory. Errors do not name the file; whoever opened it has the name.
+//! of any size is shown in constant memory, but for templates and notes that are compressed, which are
+//! decompressed as a whole. Errors do not name the file; whoever opened it has the name.
 
 use std::io::{self, Write};
 
 use smf_core::format::library::is_library;
-use smf_core::format::{FormatError, Library, Smf};
+use smf_core::format::note::Note;
+use smf_core::format::template::Templates;
+use smf_core::format::{Contents, FormatError, Library, SectionKind, Smf};
 
 mod json;
 mod text;
@@ -46,7 +49,10 @@ impl<'d> Subject<'d> {
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), FormatError> {
         match self {
-            Subject::Module(smf) => smf.verify(),
+            Subject::Module(smf) => {
+                smf.verify()?;
+                Parts::of(smf)?.check()
+            }
             Subject::Library { library, .. } => {
                 library.modules().try_for_each(|module| module.map(drop))
             }
@@ -81,16 +87,40 @@ impl<'d> Subject<'d> {
     }
 }
 
-/// Writes the note of a module as one JSON object, as [`Subject::write_json`] has it under `note`.
-/// `false` when the module has none.
+/// Writes a note as one JSON object, as [`Subject::write_json`] has it under `note`.
 ///
 /// # Errors
 /// As [`Subject::write_json`].
-pub fn write_note_json(smf: &Smf<'_>, mut out: impl Write) -> io::Result<bool> {
-    let Some(note) = smf.note().map_err(io::Error::other)? else { return Ok(false) };
-    json::write_note(&note, &mut out)?;
-    out.write_all(b"\n")?;
-    Ok(true)
+pub fn write_note_json(note: &Note<'_>, mut out: impl Write) -> io::Result<()> {
+    json::write_note(note, &mut out)?;
+    out.write_all(b"\n")
+}
+
+/// The parts of a module that are shown from the inside and may have to be decompressed for it.
+struct Parts<'d> {
+    templates: Option<(Contents<'d>, u64)>,
+    note: Option<(Contents<'d>, u64)>,
+}
+
+impl<'d> Parts<'d> {
+    fn of(smf: &Smf<'d>) -> Result<Self, FormatError> {
+        let templates = smf.sections().of_kind(SectionKind::TemplateCode);
+        let templates = templates.map(|section| Ok((smf.contents(&section)?, section.offset)));
+        Ok(Parts { templates: templates.transpose()?, note: smf.note_contents()? })
+    }
+
+    fn templates(&self) -> Result<Option<Templates<'_>>, FormatError> {
+        self.templates.as_ref().map(|(bytes, at)| Templates::parse(bytes, *at)).transpose()
+    }
+
+    fn note(&self) -> Result<Option<Note<'_>>, FormatError> {
+        self.note.as_ref().map(|(bytes, at)| Note::parse(bytes, *at)).transpose()
+    }
+
+    fn check(&self) -> Result<(), FormatError> {
+        self.templates()?.map_or(Ok(()), |templates| templates.check())?;
+        self.note()?.map_or(Ok(()), |note| note.check())
+    }
 }
 
 #[cfg(test)]

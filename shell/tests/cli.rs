@@ -15,11 +15,13 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 /// The samples that are sound.
-const GOOD: [&str; 15] = [
+const GOOD: [&str; 17] = [
     "app-native.smf",
     "app.smf",
     "bcod.smf",
     "compact.smf",
+    "compressed-lz4.smf",
+    "compressed-zstd.smf",
     "driver.smf",
     "dynlib.smf",
     "lib.smf",
@@ -661,6 +663,21 @@ fn notes_are_shown_as_they_stand_and_as_json() {
 }
 
 #[test]
+fn compressed_notes_and_templates_are_shown_as_if_they_were_not() {
+    for file in ["compressed-zstd.smf", "compressed-lz4.smf"] {
+        contains(
+            &ok(&["note", file]),
+            &["possible |id, template,", "\"fn$List$Int5\"", "# END_NOTE"],
+        );
+        let shown: Value = serde_json::from_str(&ok(&["note", "--json", file])).unwrap();
+        assert_eq!(shown, inspected(file)["note"]);
+        assert_eq!(shown["possible"][5]["mangled_name"], "fn$List$Int5");
+        assert_eq!(inspected(file)["templates"][3]["name"], "identity_of_everything");
+        contains(&ok(&["inspect", file]), &["identity_of_everything", "fn$List$Int5"]);
+    }
+}
+
+#[test]
 fn a_closed_pipe_is_no_error_and_a_full_disk_is() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -793,13 +810,57 @@ mod packing {
         contains(&fails(&["pack", &object, "-o", &out, "--entry", "nope"]), &["nope"]);
         let twice = fails(&["pack", &object, &object, "-o", &out]);
         contains(&twice, &["add"]);
-        for algorithm in ["zstd", "lz4"] {
-            let error = fails(&["pack", &object, "-o", &out, "--compress", algorithm]);
-            assert_eq!(error, format!("error: --compress {algorithm} is not supported yet\n"));
-        }
         let stub = fails(&["pack", &object, "-o", &out, "--layout", "native", "--stub", "app.smf"]);
         contains(&stub, &["stub"]);
         assert!(!Path::new(&out).exists());
+    }
+
+    #[test]
+    fn compressed_modules_are_like_others_to_every_command() {
+        let source = "long table[1000] = {[10] = 42, [999] = 7}; const long constants[1000] = {5};
+                      long at(long i) { return table[i] + constants[i]; }";
+        let (object, out) = object("pack-compress", source);
+        let other = |name: &str| Path::new(&out).with_file_name(name).to_str().unwrap().to_owned();
+        let (converted, library, taken) =
+            (other("converted.smf"), other("all.lsm"), other("one.smf"));
+        let (plain, broken) = (other("plain.smf"), other("broken.smf"));
+        ok(&["pack", &object, "-o", &plain]);
+        for algorithm in ["zstd", "lz4"] {
+            ok(&["pack", &object, "-o", &out, "--compress", algorithm]);
+            assert!(
+                fs::metadata(&out).unwrap().len() + 15_000 < fs::metadata(&plain).unwrap().len()
+            );
+            ok(&["convert", &out, "-o", &converted, "--layout", "packed"]);
+            ok(&["lib", "create", "-o", &library, &format!("one={out}")]);
+            ok(&["lib", "extract", &library, "one", "-o", &taken]);
+            assert_eq!(ok(&["verify", &library]), format!("{library}: ok\n"));
+            for file in [&out, &converted, &taken] {
+                assert_eq!(ok(&["verify", file]), format!("{file}: ok\n"));
+                assert_eq!(ok(&["run", file, "at", "10"]), "42\n");
+                assert_eq!(ok(&["run", file, "at", "0"]), "5\n");
+                let shown = inspected(file);
+                assert_eq!(shown["compression"], algorithm);
+                let sections = shown["sections"].as_array().unwrap();
+                let data = sections.iter().find(|section| section["kind"] == "data").unwrap();
+                assert_eq!(
+                    (&data["compressed"], &data["virtual_size"]),
+                    (&json!(true), &json!(8000))
+                );
+                assert!(data["size"].as_u64().unwrap() < 200);
+                let code = sections.iter().find(|section| section["kind"] == "code").unwrap();
+                assert_eq!(code["compressed"], json!(false));
+                contains(&ok(&["inspect", file]), &["(compressed)"]);
+            }
+            // What does not decompress verifies as little as it runs.
+            let mut bytes = fs::read(&out).unwrap();
+            let data = &inspected(&out)["sections"][2];
+            let (start, size) = (data["offset"].as_u64().unwrap(), data["size"].as_u64().unwrap());
+            bytes[usize::try_from(start + size).unwrap() - 1] ^= 1;
+            fs::write(&broken, bytes).unwrap();
+            for args in [&["verify", &broken][..], &["run", &broken, "at", "1"]] {
+                contains(&fails(args), &[&broken, "section 2", "checksum", "offset 0x"]);
+            }
+        }
     }
 
     #[test]

@@ -8,9 +8,10 @@
 //! Panics when a promise is broken. Used by the tests and by the fuzz targets alike.
 
 use smf_core::format::note::{Entries, Entry, Note};
+use smf_core::format::template::Templates;
 use smf_core::format::{
-    FormatError, Library, RelocKind, RelocTable, Section, SectionKind, Smf, Symbol, SymbolIndex,
-    SymbolKind,
+    Contents, FormatError, Library, RelocKind, RelocTable, Section, SectionKind, Smf, Symbol,
+    SymbolIndex, SymbolKind,
 };
 
 /// How much a file holds: what the walk came across.
@@ -190,20 +191,46 @@ impl<'d> Walk<'d> {
         }
     }
 
+    /// What a section holds and whether nothing in it may be broken. What is compressed is looked into
+    /// by `verify_compressed` alone.
+    fn contents(&self, section: &Section<'d>) -> Option<(Contents<'d>, bool)> {
+        if !section.is_compressed() {
+            return Some((Contents::Borrowed(section.data), self.sound));
+        }
+        let sound = self.sound && self.smf.verify_compressed().is_ok();
+        Some((sound_item(self.smf.contents(section), sound)?, sound))
+    }
+
     fn templates(&self) -> usize {
-        let Some(Some(templates)) = sound_item(self.smf.templates(), self.sound) else { return 0 };
+        let section = self.smf.sections().of_kind(SectionKind::TemplateCode);
+        let Some((bytes, sound)) = section.and_then(|section| self.contents(&section)) else {
+            return 0;
+        };
+        let at = section.map_or(0, |section| section.offset);
+        let Some(templates) = sound_item(Templates::parse(&bytes, at), sound) else { return 0 };
         let mut count = 0;
         for template in templates.iter() {
-            let Some(template) = sound_item(template, self.sound) else { continue };
-            assert_inside(self.file, template.name);
-            assert_inside(self.file, template.body);
+            let Some(template) = sound_item(template, sound) else { continue };
+            assert_inside(&bytes, template.name);
+            assert_inside(&bytes, template.body);
             assert_eq!(template.constraints.iter().count(), template.constraints.len());
             count += 1;
         }
+        let in_place = self.smf.templates();
+        assert_eq!(in_place.is_ok_and(|found| found.is_some()), !is_compressed(section));
         count
     }
 
     fn note_rows(&self) -> usize {
+        let section = self.smf.sections().named(b"note.sdn");
+        if is_compressed(section) {
+            assert!(self.smf.note_bytes().is_err() && self.smf.note().is_err());
+            let Some((bytes, sound)) = section.and_then(|section| self.contents(&section)) else {
+                return 0;
+            };
+            let note = sound_item(Note::parse(&bytes, 0), sound);
+            return note.map_or(0, |note| walk_note(&note, &bytes));
+        }
         let Some(bytes) = sound_item(self.smf.note_bytes(), self.sound) else { return 0 };
         let Some(note) = sound_item(self.smf.note(), self.sound) else { return 0 };
         assert_eq!(bytes.is_some(), note.is_some());
@@ -225,6 +252,10 @@ impl<'d> Walk<'d> {
         }
         count
     }
+}
+
+fn is_compressed(section: Option<Section<'_>>) -> bool {
+    section.is_some_and(|section| section.is_compressed())
 }
 
 /// The item, unless it is broken, which nothing in a sound file may be.

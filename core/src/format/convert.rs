@@ -352,7 +352,7 @@ impl<'d> Conversion<'d> {
             };
             let generated = matches!(payload, Payload::Relocs(_) | Payload::Strings);
             let memory = section.memory_size();
-            let note = section.name == b"note.sdn";
+            let note = section.name == b"note.sdn" && !section.is_compressed();
             sections.push(NewSection {
                 kind: section.kind,
                 name: section.name,
@@ -379,9 +379,9 @@ impl<'d> Conversion<'d> {
         })
     }
 
-    /// A note of size 0 becomes one of its real size.
+    /// A note of size 0 becomes one of its real size; what is compressed is carried along as it is.
     fn payload(&self, section: &Section<'d>) -> Result<&'d [u8], FormatError> {
-        if section.name != b"note.sdn" {
+        if section.name != b"note.sdn" || section.is_compressed() {
             return Ok(section.data);
         }
         Ok(self.smf.note_bytes()?.map_or(section.data, |(note, _)| note))

@@ -110,9 +110,14 @@ fn is_legacy(data: &[u8], at: u64) -> bool {
     matches!(field, 1..=0xffff) && !matches!(field & 0xff, 1..=2)
 }
 
-/// The error, unless it comes from the age of the header.
+/// The error, unless it comes from the age of the header. A complaint about what byte 12 says now is
+/// made only where the tables fit.
 fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
-    if is_legacy(data, at) { FormatError::LegacyHeader { at } } else { error }
+    match error {
+        FormatError::SectionCompression { .. } => error,
+        _ if is_legacy(data, at) => FormatError::LegacyHeader { at },
+        _ => error,
+    }
 }
 
 /// A header at offset 0: the layouts are told apart by which section table fits.

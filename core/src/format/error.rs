@@ -5,6 +5,9 @@
 
 use core::fmt;
 
+use super::header::Compression;
+use super::section::SectionKind;
+
 /// The table a count or an offset of the header speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
@@ -26,6 +29,64 @@ impl fmt::Display for Table {
             Table::Modules => "module index",
             Table::Functions => "bytecode function table",
         })
+    }
+}
+
+/// Why the bytes of a compressed section cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+pub enum CompressionFault {
+    /// No frame of the algorithm, nor one to be skipped, where one must begin.
+    NoFrame { compression: Compression },
+    /// A frame that the section ends in the middle of.
+    Truncated,
+    /// A frame that breaks the rules of its algorithm.
+    Broken,
+    /// A frame that can only be read with a dictionary.
+    Dictionary,
+    /// A window that is larger than a section of this size could need.
+    Window { size: u64, limit: u64 },
+    /// A checksum in the frame that what came out does not have.
+    Checksum,
+    /// More comes out than the virtual size.
+    Long { virtual_size: u64 },
+    /// Less comes out than the virtual size: what came out, or the most that the frames can hold.
+    Short { most: u64, virtual_size: u64 },
+    /// No memory to decompress to.
+    OutOfMemory { size: u64 },
+    /// This loader was built without decoders.
+    NotBuilt { compression: Compression },
+}
+
+impl fmt::Display for CompressionFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use CompressionFault as C;
+        match *self {
+            C::NoFrame { compression } => write!(f, "no frame of {compression}"),
+            C::Truncated => f.write_str("the section ends in the middle of a frame"),
+            C::Broken => f.write_str("a broken frame"),
+            C::Dictionary => f.write_str("a frame that needs a dictionary, which no module has"),
+            C::Window { size, limit } => write!(
+                f,
+                "a frame with a window of 0x{size:x} bytes, more than the limit of 0x{limit:x} for a section of its size"
+            ),
+            C::Checksum => f.write_str("its bytes do not have the checksum that the frame gives"),
+            C::Long { virtual_size } => {
+                write!(f, "it decompresses to more than its virtual_size of 0x{virtual_size:x}")
+            }
+            C::Short { most, virtual_size } => write!(
+                f,
+                "it decompresses to no more than 0x{most:x} bytes, and its virtual_size is 0x{virtual_size:x}"
+            ),
+            C::OutOfMemory { size } => {
+                write!(f, "there is no memory for the 0x{size:x} bytes that it decompresses to")
+            }
+            C::NotBuilt { compression } => write!(
+                f,
+                "compressed with {compression}, and this loader is built without the feature `compress` of smf-core"
+            ),
+        }
     }
 }
 
@@ -62,8 +123,15 @@ pub enum FormatError {
     SectionAlignment { index: u32, alignment: u64, at: u64 },
     /// Sections that together want more memory than the limit.
     VirtualSize { total: u64, limit: u64, at: u64 },
-    /// A code section marked compressed, or a compressed section in a file that names no algorithm.
-    SectionCompression { index: u32, at: u64 },
+    /// A compressed section in a file that names no algorithm, or one that nobody knows.
+    SectionCompression { index: u32, compression: Compression, at: u64 },
+    /// A compressed section of a kind that never is: code of an executable file, tables that are
+    /// read where they stand, notes of this project.
+    CompressedKind { index: u32, kind: SectionKind, at: u64 },
+    /// A section that cannot be decompressed.
+    Decompress { index: u32, fault: CompressionFault, at: u64 },
+    /// A note or a template section that must be decompressed before it is read.
+    StillCompressed { index: u32, at: u64 },
     /// A symbol whose name does not lie inside the strings, or has no end there.
     SymbolName { index: u32, offset: u64, at: u64 },
     /// A symbol type, binding or section marker that means nothing.
@@ -204,10 +272,27 @@ impl fmt::Display for FormatError {
                 f,
                 "the sections want 0x{total:x} bytes of memory, more than the limit of 0x{limit:x}, at offset 0x{at:x}"
             ),
-            E::SectionCompression { index, at } => write!(
+            E::SectionCompression { index, compression: Compression::NONE, at } => write!(
                 f,
-                "section {index}: marked compressed, but it is code or the header names no algorithm, at offset 0x{at:x}"
+                "section {index}: marked compressed, and the header names no algorithm, at offset 0x{at:x}"
             ),
+            E::SectionCompression { index, compression, at } => write!(
+                f,
+                "section {index}: marked compressed, and the header names an unknown algorithm ({compression}), at offset 0x{at:x}"
+            ),
+            E::CompressedKind { index, kind, at } => write!(
+                f,
+                "section {index}: marked compressed, which a {kind} section like this never is, at offset 0x{at:x}"
+            ),
+            E::Decompress { index, fault, at } => {
+                write!(f, "section {index}: {fault}, at offset 0x{at:x}")
+            }
+            E::StillCompressed { index, at } => {
+                write!(
+                    f,
+                    "section {index} must be decompressed before it is read, at offset 0x{at:x}"
+                )
+            }
             E::SymbolName { index, offset, at } => write!(
                 f,
                 "symbol {index}: its name (0x{offset:x} into the strings) does not lie inside the strings or has no end there within 16 KiB, at offset 0x{at:x}"

@@ -5,14 +5,14 @@
 //! Neither allocates. Facts: the SMF specification v1.1, sections 1 to 3, and its writers.
 //! How the header is found is told in `detect`.
 
-use super::bytes::slice;
+use super::bytes::{padded_name, slice};
 use super::detect;
 use super::error::{FormatError, Table};
 use super::functions::{self, Functions};
-use super::header::{Compression, Header};
+use super::header::{Compression, Flags, Header};
 use super::image::ImagePlan;
 use super::index::SymbolIndex;
-use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
+use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
 use super::section::{Section, SectionFlags, SectionKind, Sections};
@@ -185,13 +185,20 @@ impl<'d> Smf<'d> {
         named.or_else(|| if name == b"text" { self.code() } else { None })
     }
 
+    /// The section note.sdn.
+    pub(super) fn note_section(&self) -> Option<Section<'d>> {
+        self.sections().named(b"note.sdn")
+    }
+
     /// The bytes of note.sdn and where they begin in the file; `None` when there is no such section.
     /// A size of 0 in the table means: up to the terminator.
     ///
     /// # Errors
-    /// [`FormatError::NoteUnterminated`].
+    /// [`FormatError::NoteUnterminated`]; [`FormatError::StillCompressed`] for a note that
+    /// [`Smf::note_contents`] decompresses.
     pub fn note_bytes(&self) -> Result<Option<(&'d [u8], u64)>, FormatError> {
-        let Some(section) = self.sections().named(b"note.sdn") else { return Ok(None) };
+        let Some(section) = self.note_section() else { return Ok(None) };
+        refuse_compressed(&section)?;
         let at = section.offset;
         if section.size != 0 {
             return Ok(Some((section.data, at)));
@@ -205,7 +212,7 @@ impl<'d> Smf<'d> {
     /// note.sdn, read; `None` when there is no such section.
     ///
     /// # Errors
-    /// A note without an end, or one that is not UTF-8.
+    /// A note without an end, one that is compressed, or one that is not UTF-8.
     pub fn note(&self) -> Result<Option<note::Note<'d>>, FormatError> {
         self.note_bytes()?.map(|(bytes, at)| note::Note::parse(bytes, at)).transpose()
     }
@@ -213,10 +220,14 @@ impl<'d> Smf<'d> {
     /// The templates, in whichever container; `None` when there is no such section.
     ///
     /// # Errors
-    /// A container that is neither GTPL nor counted, or that does not hold what it counts.
+    /// A container that is neither GTPL nor counted, or that does not hold what it counts;
+    /// [`FormatError::StillCompressed`] for one that [`Smf::contents`] decompresses.
     pub fn templates(&self) -> Result<Option<Templates<'d>>, FormatError> {
-        let section = self.sections().of_kind(SectionKind::TemplateCode);
-        section.map(|s| Templates::parse(s.data, s.offset)).transpose()
+        let Some(section) = self.sections().of_kind(SectionKind::TemplateCode) else {
+            return Ok(None);
+        };
+        refuse_compressed(&section)?;
+        Templates::parse(section.data, section.offset).map(Some)
     }
 
     /// The bytecode functions; `None` when the code is machine code.
@@ -241,6 +252,8 @@ impl<'d> Smf<'d> {
 
     /// Checks everything that can be checked without running: every symbol, relocation, template,
     /// bytecode function and note row, the placement and the symbol index. Time is linear in the file.
+    /// Nothing is decompressed: what compressed sections hold is for [`Smf::verify_compressed`] to
+    /// check.
     ///
     /// # Errors
     /// The first thing that is wrong, with an absolute offset.
@@ -261,7 +274,9 @@ impl<'d> Smf<'d> {
                 _ => {}
             }
         }
-        if let Some(note) = self.note()? {
+        if !self.note_section().is_some_and(|section| section.is_compressed())
+            && let Some(note) = self.note()?
+        {
             note.check()?;
         }
         if let Some(functions) = self.functions()? {
@@ -438,7 +453,8 @@ fn check_sections(
             return Err(FormatError::VirtualSize { total, limit: limits.virtual_size, at });
         }
         if entry.flags & SectionFlags::COMPRESSED != 0 {
-            check_compression(header, entry.kind(), index, at)?;
+            let named = (header.compression, header.flags);
+            check_compression(named, (entry.kind(), entry.name()), index, at)?;
         }
         match entry.referred_kind() {
             Some(SectionKind::Code) => found.code = found.code.or(Some(index)),
@@ -450,16 +466,28 @@ fn check_sections(
     Ok(found)
 }
 
+/// What is marked compressed must be so in a known way, and not be read where it stands. Code that
+/// is not to be run may be anything.
 #[cold]
 fn check_compression(
-    header: &Header,
-    kind: SectionKind,
+    (compression, flags): (Compression, Flags),
+    (kind, name): (SectionKind, &[u8; SECTION_NAME]),
     index: u32,
     at: u64,
 ) -> Result<(), FormatError> {
-    let known = matches!(header.compression, Compression::ZSTD | Compression::LZ4);
-    if known && kind != SectionKind::Code {
-        return Ok(());
+    if !matches!(compression, Compression::ZSTD | Compression::LZ4) {
+        return Err(FormatError::SectionCompression { index, compression, at });
     }
-    Err(FormatError::SectionCompression { index, at })
+    let is_let_be = match kind {
+        SectionKind::Code => !flags.has(Flags::EXECUTABLE),
+        SectionKind::Bss => true,
+        _ => kind.is_compressible(padded_name(name)),
+    };
+    if is_let_be { Ok(()) } else { Err(FormatError::CompressedKind { index, kind, at }) }
+}
+
+/// Refuses to read what must be decompressed before.
+fn refuse_compressed(section: &Section<'_>) -> Result<(), FormatError> {
+    let Section { index, offset: at, .. } = *section;
+    if section.is_compressed() { Err(FormatError::StillCompressed { index, at }) } else { Ok(()) }
 }

@@ -157,7 +157,8 @@ impl<'d> ImagePlan<'d> {
     }
 
     /// Checks that what is said to be settled is: every relocation of those sections is a distance
-    /// within the file, and the bytes at its place hold it. Time is linear in the relocations.
+    /// within the file, and the bytes at its place hold it. Time is linear in the relocations. What
+    /// stands in compressed sections is left to [`Smf::verify_compressed`].
     ///
     /// # Errors
     /// [`FormatError::ImageBytes`], or what is wrong with a table or a symbol.
@@ -167,19 +168,36 @@ impl<'d> ImagePlan<'d> {
             if !self.is_settled(table.section.index) || table.target.is_compressed() {
                 continue;
             }
-            for (index, reloc) in (0u32..).zip(table.iter()) {
-                let symbol = smf.symbols().get(reloc.symbol)?;
-                if self.settles(&table, &reloc, &symbol) != Some(true) {
-                    let at = table.target.offset.saturating_add(reloc.offset);
-                    let section = table.section.index;
-                    return Err(FormatError::ImageBytes { section, index, at });
-                }
+            self.verify_table(smf, &table, table.target.data)?;
+        }
+        Ok(())
+    }
+
+    /// As [`ImagePlan::verify_settled`], for one table and what the section holds that it applies to.
+    pub(super) fn verify_table(
+        &self,
+        smf: &Smf<'d>,
+        table: &RelocTable<'d>,
+        contents: &[u8],
+    ) -> Result<(), FormatError> {
+        for (index, reloc) in (0u32..).zip(table.iter()) {
+            let symbol = smf.symbols().get(reloc.symbol)?;
+            if self.settles(table, contents, &reloc, &symbol) != Some(true) {
+                let at = table.target.offset.saturating_add(reloc.offset);
+                let section = table.section.index;
+                return Err(FormatError::ImageBytes { section, index, at });
             }
         }
         Ok(())
     }
 
-    fn settles(&self, table: &RelocTable<'_>, reloc: &Reloc, symbol: &Symbol<'_>) -> Option<bool> {
+    fn settles(
+        &self,
+        table: &RelocTable<'_>,
+        contents: &[u8],
+        reloc: &Reloc,
+        symbol: &Symbol<'_>,
+    ) -> Option<bool> {
         if !matches!(reloc.kind, RelocKind::Pc32 | RelocKind::Plt32) {
             return None;
         }
@@ -187,7 +205,7 @@ impl<'d> ImagePlan<'d> {
         let target = self.section_offset(symbol.section?)?.checked_add(symbol.value)?;
         let place = i64::try_from(place).ok()?;
         let value = i64::try_from(target).ok()?.checked_add(reloc.addend)?.checked_sub(place)?;
-        let bytes = u32_at(table.target.data, usize::try_from(reloc.offset).ok()?)?;
+        let bytes = u32_at(contents, usize::try_from(reloc.offset).ok()?)?;
         Some(i64::from(bytes.cast_signed()) == value)
     }
 }

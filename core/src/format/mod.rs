@@ -5,9 +5,11 @@
 //! [`Smf`] finds and checks them. No other room ever asks which writer made a file.
 //!
 //! Promises: no unsafe code, no allocation for reading, no panic on any input, time linear in the
-//! file. Every error says what is wrong and at which offset of the file.
+//! file. Every error says what is wrong and at which offset of the file. Only decompressing takes
+//! memory, and time that is linear in what comes out; nothing is decompressed unless asked for.
 
 pub mod bytes;
+mod compress;
 #[cfg(feature = "alloc")]
 pub mod convert;
 mod detect;
@@ -27,7 +29,10 @@ pub mod symbol;
 pub mod template;
 pub mod write;
 
-pub use error::FormatError;
+#[cfg(feature = "alloc")]
+pub use compress::Contents;
+pub use compress::decompress;
+pub use error::{CompressionFault, FormatError};
 pub use file::{Limits, Smf};
 pub use header::{AppType, Arch, Compression, Flags, Header, Platform};
 pub use index::SymbolIndex;

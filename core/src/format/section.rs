@@ -158,7 +158,7 @@ pub struct Section<'d> {
     pub alignment: u64,
     /// Its name, without the padding.
     pub name: &'d [u8],
-    /// Its bytes in the file; none for Bss.
+    /// Its bytes in the file, compressed or not; none for Bss.
     pub data: &'d [u8],
     /// Where its entry stands, from the first byte of the file.
     pub entry_offset: u64,
@@ -171,9 +171,11 @@ impl Section<'_> {
         self.virtual_size.max(lost)
     }
 
-    /// Whether its bytes must be decompressed before use.
+    /// Whether its bytes must be decompressed before use, which [`Smf::contents`] does. Bss has none.
+    ///
+    /// [`Smf::contents`]: super::Smf::contents
     pub fn is_compressed(&self) -> bool {
-        self.flags.has(SectionFlags::COMPRESSED)
+        self.flags.has(SectionFlags::COMPRESSED) && self.kind != SectionKind::Bss
     }
 
     /// A Bss whose size its writer lost: as long as the symbols in it ask for.
@@ -224,7 +226,7 @@ impl<'d> Entry<'d> {
     }
 
     #[inline(always)]
-    fn name(&self) -> &'d [u8; SECTION_NAME] {
+    pub(super) fn name(&self) -> &'d [u8; SECTION_NAME] {
         self.early_name().unwrap_or(self.name)
     }
 

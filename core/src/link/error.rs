@@ -64,8 +64,8 @@ pub enum LinkError {
     ElfObject { section: u32 },
     /// There is no code section, or an empty one.
     NoCode,
-    /// A section that would have to be decompressed first.
-    Compressed { section: u32 },
+    /// Code that is compressed, which code that runs never is.
+    CompressedCode { section: u32 },
     /// The module does not fit the address space.
     TooLarge,
     /// Code that counts on a placement of its sections which the file does not bring, or which is for
@@ -114,8 +114,8 @@ impl fmt::Display for LinkError {
                 "section {section} holds a relocatable ELF object, and cannot be run yet; link it with `smf pack`"
             ),
             LinkError::NoCode => f.write_str("the module has no code"),
-            LinkError::Compressed { section } => {
-                write!(f, "section {section} is compressed, and cannot be loaded yet")
+            LinkError::CompressedCode { section } => {
+                write!(f, "section {section} is compressed code, which cannot be run")
             }
             LinkError::TooLarge => f.write_str("the module does not fit the address space"),
             LinkError::Image => f.write_str(

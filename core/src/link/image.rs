@@ -7,7 +7,7 @@ use super::module::Module;
 use super::plan::{Plan, Region};
 use super::relocate;
 use super::resolve::{Exports, Resolve};
-use crate::format::{Arch, Layout, Platform, SectionKind, Smf, functions};
+use crate::format::{Arch, Layout, Platform, Section, SectionKind, Smf, functions};
 use crate::memory::{PageCount, PagePool, Placement, Segment, WritablePages};
 
 /// The system this loader runs on.
@@ -34,7 +34,7 @@ pub struct Image<'d> {
 }
 
 impl<'d> Image<'d> {
-    /// Gives every section of `smf` an address and copies it there.
+    /// Gives every section of `smf` an address and copies it, or decompresses it, there.
     ///
     /// The symbols and the relocations are checked on the way, so that an unverified file does no
     /// harm here.
@@ -123,10 +123,10 @@ fn check_contents(smf: &Smf<'_>) -> Result<(), LinkError> {
     let mut has_code = false;
     for section in smf.sections().iter().filter(|section| section.kind.is_loaded()) {
         let index = section.index;
-        if section.is_compressed() {
-            return Err(LinkError::Compressed { section: index });
-        }
         if section.kind == SectionKind::Code {
+            if section.is_compressed() {
+                return Err(LinkError::CompressedCode { section: index });
+            }
             if functions::is_bytecode(section.data) {
                 return Err(LinkError::Bytecode);
             }
@@ -135,6 +135,8 @@ fn check_contents(smf: &Smf<'_>) -> Result<(), LinkError> {
             }
             has_code |= section.size != 0;
         }
+        // Before any memory is asked for.
+        smf.check_compressed(&section)?;
     }
     if has_code { Ok(()) } else { Err(LinkError::NoCode) }
 }
@@ -146,15 +148,26 @@ fn copy_sections(
 ) -> Result<(), LinkError> {
     // Zeroes at the end need no memory before somebody touches them.
     let placed = || plan.sections.iter().zip(smf.sections().iter());
-    let ends = placed().filter_map(|(at, s)| at.map(|at| at.saturating_add(s.data.len() as u64)));
+    let ends = placed().filter_map(|(at, s)| at.map(|at| at.saturating_add(written_size(&s))));
     let written = ends.max().unwrap_or(0);
     pages.prefault(usize::try_from(written).map_err(|_| LinkError::TooLarge)?)?;
     let memory = pages.as_mut_slice();
     for (at, section) in placed() {
         let Some(at) = at.filter(|_| !section.data.is_empty()) else { continue };
         let start = usize::try_from(at).map_err(|_| LinkError::TooLarge)?;
-        let place = memory.get_mut(start..).and_then(|m| m.get_mut(..section.data.len()));
-        place.ok_or(LinkError::TooLarge)?.copy_from_slice(section.data);
+        let len = usize::try_from(written_size(&section)).map_err(|_| LinkError::TooLarge)?;
+        let place = memory.get_mut(start..).and_then(|m| m.get_mut(..len));
+        let place = place.ok_or(LinkError::TooLarge)?;
+        if section.is_compressed() {
+            smf.decompress_into(&section, place)?;
+        } else {
+            place.copy_from_slice(section.data);
+        }
     }
     Ok(())
+}
+
+/// Bytes of a section's memory that the file says what to put there.
+fn written_size(section: &Section<'_>) -> u64 {
+    if section.is_compressed() { section.virtual_size } else { section.data.len() as u64 }
 }

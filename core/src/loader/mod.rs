@@ -44,6 +44,10 @@ mod candidates;
 mod entries;
 mod eras;
 mod error;
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+#[path = "tests/faults.rs"]
+mod faults;
 mod group;
 mod loaded;
 mod modules;
@@ -51,10 +55,6 @@ mod moving;
 mod reload;
 mod state;
 mod stub;
-#[cfg(test)]
-#[cfg(target_arch = "x86_64")]
-#[path = "tests/faults.rs"]
-mod faults;
 mod version;
 
 pub use bytes::ModuleBytes;

@@ -17,12 +17,15 @@ use smf_core::format::{
     Symbol, SymbolFlags, SymbolKind, library,
 };
 
+use super::Parts;
+
 /// How many tables of a note are told apart by name. Beyond that a name that comes twice is a key
 /// that comes twice, so that the time stays linear.
 const MERGED_TABLES: usize = 64;
 
 pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: impl io::Write) -> io::Result<()> {
-    Ok(serde_json::to_writer(out, &ModuleObject { file, smf: *smf })?)
+    let parts = Parts::of(smf).map_err(io::Error::other)?;
+    Ok(serde_json::to_writer(out, &ModuleObject { file, smf: *smf, parts })?)
 }
 
 pub(super) fn write_library(
@@ -41,6 +44,7 @@ pub(super) fn write_note(note: &Note<'_>, out: impl io::Write) -> io::Result<()>
 struct ModuleObject<'a, 'd> {
     file: &'a str,
     smf: Smf<'d>,
+    parts: Parts<'d>,
 }
 
 impl Serialize for ModuleObject<'_, '_> {
@@ -68,10 +72,10 @@ impl Serialize for ModuleObject<'_, '_> {
         map.serialize_entry("sections", &Stream(|| smf.sections().iter().map(section)))?;
         map.serialize_entry("symbols", &Stream(|| symbols(smf, functions())))?;
         map.serialize_entry("relocations", &Stream(|| relocs(smf)))?;
-        let templates = smf.templates().map_err(S::Error::custom)?;
+        let templates = self.parts.templates().map_err(S::Error::custom)?;
         let templates = || templates.into_iter().flat_map(|templates| templates.iter());
         map.serialize_entry("templates", &Stream(|| templates().map(|t| t.map(template))))?;
-        let note = smf.note().map_err(S::Error::custom)?;
+        let note = self.parts.note().map_err(S::Error::custom)?;
         map.serialize_entry("note", &note.map(|note| NoteObject(note.document())))?;
         // Only where they say something: most files have neither.
         if functions().next().is_some() {

@@ -8,6 +8,8 @@ use smf_core::format::sdn::Table;
 use smf_core::format::template::TemplateKind;
 use smf_core::format::{Library, RelocTable, Section, Smf, Symbol, SymbolIndex};
 
+use super::Parts;
+
 /// Bytes of a file as text that is safe to print.
 struct Printable<'d>(&'d [u8]);
 
@@ -53,8 +55,9 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> i
     write_symbols(smf, out)?;
     write_functions(smf, out)?;
     write_relocs(smf, out)?;
-    write_templates(smf, out)?;
-    write_note(smf, out)
+    let parts = Parts::of(smf).map_err(io::Error::other)?;
+    write_templates(&parts, out)?;
+    write_note(&parts, out)
 }
 
 fn heading(out: &mut impl Write, what: &str, count: impl fmt::Display) -> io::Result<()> {
@@ -179,8 +182,8 @@ fn write_relocs(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn write_templates(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
-    let Some(templates) = smf.templates().map_err(io::Error::other)? else { return Ok(()) };
+fn write_templates(parts: &Parts<'_>, out: &mut impl Write) -> io::Result<()> {
+    let Some(templates) = parts.templates().map_err(io::Error::other)? else { return Ok(()) };
     heading(out, "templates", templates.count())?;
     if templates.count() > 0 {
         writeln!(out, "  {:<8}  {:>6}  name", "kind", "params")?;
@@ -197,8 +200,8 @@ fn write_templates(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn write_note(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
-    let Some(note) = smf.note().map_err(io::Error::other)? else { return Ok(()) };
+fn write_note(parts: &Parts<'_>, out: &mut impl Write) -> io::Result<()> {
+    let Some(note) = parts.note().map_err(io::Error::other)? else { return Ok(()) };
     writeln!(out, "\nnote")?;
     for table in note.document().tables() {
         let table: Table<'_> = table.map_err(io::Error::other)?;

@@ -41,7 +41,10 @@ pub(super) fn emit(
     flags.0 |= if options.reloadable { Flags::RELOADABLE } else { 0 };
     let entry_point = entry_point.unwrap_or(0);
     let arch = program.machine().arch();
-    let header = Header { arch, flags, entry_point, ..Header::default() };
+    let mut header = Header { arch, flags, entry_point, ..Header::default() };
+    if let Some(algorithm) = options.compress {
+        algorithm.name_in(&mut header);
+    }
     write(header, options, &placement.homes, &bodies, needs_image, &symbols)
 }
 
@@ -54,8 +57,14 @@ fn write(
     symbols: &[NewSymbol<'_>],
 ) -> Result<Vec<u8>, PackError> {
     let names: Vec<_> = homes.iter().map(|home| table_names(home, options.layout)).collect();
-    let mut sections: Vec<_> =
-        homes.iter().zip(bodies).map(|(home, body)| section(home, body)).collect();
+    let compress = |(home, body): (&Home, &Body)| options.compress?.compress(home, &body.bytes);
+    let stored: Vec<_> = homes.iter().zip(bodies).map(compress).collect();
+    let bodies_stored = bodies.iter().zip(&stored);
+    let mut sections: Vec<_> = homes
+        .iter()
+        .zip(bodies_stored)
+        .map(|(home, (body, stored))| section(home, &body.bytes, stored.as_deref()))
+        .collect();
     let mut offsets: Vec<_> = homes.iter().map(|home| home.image).collect();
     let mut settled = Vec::new();
     for (body, (name, _)) in bodies.iter().zip(&names) {
@@ -98,14 +107,16 @@ fn table_names(home: &Home, layout: Layout) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-fn section<'a>(home: &'a Home, body: &'a Body) -> NewSection<'a> {
+/// A section of the module, with its bytes or with what they have been compressed to.
+fn section<'a>(home: &'a Home, bytes: &'a [u8], compressed: Option<&'a [u8]>) -> NewSection<'a> {
+    let mark = if compressed.is_some() { SectionFlags::COMPRESSED } else { 0 };
     NewSection {
         kind: home.kind,
         name: home.name,
-        flags: home.flags,
+        flags: SectionFlags(home.flags.0 | mark),
         alignment: home.alignment,
         virtual_size: Some(home.size),
-        payload: Payload::Bytes(&body.bytes),
+        payload: Payload::Bytes(compressed.unwrap_or(bytes)),
     }
 }
 

@@ -9,6 +9,7 @@
 //! x86_64, aarch64     what relocations mean on each of them
 //! place               where everything goes
 //! apply, operands     the bytes, and the relocations that are left
+//! compress            those bytes that become fewer
 //! emit                the module
 //! ```
 //!
@@ -25,6 +26,7 @@
 mod aarch64;
 mod apply;
 mod archive;
+mod compress;
 mod emit;
 mod error;
 mod fixes;
@@ -36,6 +38,7 @@ mod reach;
 mod resolve;
 mod x86_64;
 
+pub use compress::Algorithm;
 pub use error::{PackError, PackWarning, RelocType};
 pub use machine::Machine;
 use smf_core::format::Layout;
@@ -61,12 +64,20 @@ pub struct Options<'a> {
     pub stub: &'a [u8],
     /// Marks the module as one that a new version may replace while it runs.
     pub reloadable: bool,
+    /// What to compress sections with that become smaller by it; code never is.
+    pub compress: Option<Algorithm>,
 }
 
 impl Default for Options<'_> {
-    /// A packed module with no stub, that begins at `main` if there is one.
+    /// A packed module with no stub and nothing compressed, that begins at `main` if there is one.
     fn default() -> Self {
-        Options { layout: Layout::Packed, entry: None, stub: &[], reloadable: false }
+        Options {
+            layout: Layout::Packed,
+            entry: None,
+            stub: &[],
+            reloadable: false,
+            compress: None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use smf_core::format::FormatError;
+use smf_core::format::note::Note;
 use smf_loader::inspect::write_note_json;
 
 use crate::output::{self, Failure};
@@ -21,14 +22,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let broken = |error: FormatError| Failure::of(&args.file, error);
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
-    let Some((text, _)) = smf.note_bytes().map_err(broken)? else {
+    let Some((text, at)) = smf.note_contents().map_err(broken)? else {
         return Err(Failure::of(&args.file, "the module has no note.sdn"));
     };
     if !args.json {
-        return output::to_stdout(|out| out.write_all(text));
+        return output::to_stdout(|out| out.write_all(&text));
     }
-    if let Some(note) = smf.note().map_err(broken)? {
-        note.check().map_err(broken)?;
-    }
-    output::to_stdout(|out| write_note_json(&smf, out)).map(drop)
+    let note = Note::parse(&text, at).map_err(broken)?;
+    note.check().map_err(broken)?;
+    output::to_stdout(|out| write_note_json(&note, out))
 }

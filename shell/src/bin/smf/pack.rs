@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use smf_loader::pack::{Input, Options, pack};
+use smf_loader::pack::{self, Input, Options, pack};
 
 use crate::args::WrittenLayout;
 use crate::output::{self, Failure};
@@ -15,6 +15,15 @@ enum Algorithm {
     Zstd,
     /// LZ4
     Lz4,
+}
+
+impl From<Algorithm> for pack::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Zstd => pack::Algorithm::Zstd,
+            Algorithm::Lz4 => pack::Algorithm::Lz4,
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -37,17 +46,12 @@ pub(crate) struct Args {
     /// Mark the module as one that a new version may replace while it runs
     #[arg(long)]
     reloadable: bool,
-    /// Compress what is not code
+    /// Compress what is not code, where it becomes smaller by that
     #[arg(long, value_name = "ALGORITHM")]
     compress: Option<Algorithm>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    if let Some(algorithm) = args.compress {
-        let value = algorithm.to_possible_value();
-        let name = value.as_ref().map_or("", |value| value.get_name());
-        return Err(Failure::Because(format!("--compress {name} is not supported yet")));
-    }
     let read = args.objects.iter().map(|path| output::read(path));
     let objects = read.collect::<Result<Vec<_>, _>>()?;
     let names: Vec<_> = args.objects.iter().map(|path| path.to_string_lossy()).collect();
@@ -59,6 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         entry: args.entry.as_deref(),
         stub: stub.as_deref().unwrap_or(&[]),
         reloadable: args.reloadable,
+        compress: args.compress.map(Into::into),
     };
     let packed = pack(&inputs, &options).map_err(|error| Failure::Because(error.to_string()))?;
     output::write(&args.output, &packed.bytes, args.stub.as_deref())?;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use smf_core::format::{Library, Smf};
+use smf_core::format::{FormatError, Library, Smf};
 use smf_loader::files;
 use smf_loader::inspect::Subject;
 
@@ -12,7 +12,8 @@ use crate::output::{self, Failure};
 /// Checks everything that can be checked without running
 ///
 /// Prints `FILE: ok` for each sound file and `error: FILE: what, at offset 0x..` on standard error for
-/// the others. Of an archive, the index, every hash and every module are checked.
+/// the others. Compressed sections are decompressed. Of an archive, the index, every hash and every
+/// module are checked.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The modules and archives
@@ -48,17 +49,22 @@ fn tell_ok(path: &Path) -> io::Result<()> {
 fn verify(path: &Path) -> Result<(), String> {
     let data = files::read(path).map_err(|error| error.to_string())?;
     match Subject::open(&data) {
-        Ok(Subject::Module(smf)) => smf.verify().map_err(|error| error.to_string()),
+        Ok(Subject::Module(smf)) => verify_module(&smf).map_err(|error| error.to_string()),
         Ok(Subject::Library { library, .. }) => verify_library(&library),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn verify_module(smf: &Smf<'_>) -> Result<(), FormatError> {
+    smf.verify()?;
+    smf.verify_compressed()
 }
 
 fn verify_library(library: &Library<'_>) -> Result<(), String> {
     library.verify().map_err(|error| error.to_string())?;
     for module in library.modules() {
         let module = module.map_err(|error| error.to_string())?;
-        let verified = Smf::parse(module.data).and_then(|smf| smf.verify());
+        let verified = Smf::parse(module.data).and_then(|smf| verify_module(&smf));
         verified.map_err(|error| {
             format!("module `{}` (at 0x{:x}): {error} of the module", module.name, module.offset)
         })?;

@@ -1,0 +1,173 @@
+//! LZ4 frames: walked here, their blocks decoded by lz4_flex straight into the output.
+//!
+//! Blocks without a frame are refused: they state neither a length nor a checksum, and no writer of
+//! modules emits any. Facts: the LZ4 frame format 1.6.4.
+
+use lz4_flex::block::{DecompressError, decompress_into_with_dict};
+
+use super::super::bytes::{Cursor, u32_at};
+use super::super::header::Compression;
+use super::Fault;
+use super::frames::Frame;
+use super::xxhash::xxh32;
+
+const MAGIC: u32 = 0x184d_2204;
+/// How far back a match reaches.
+const WINDOW: usize = 64 << 10;
+/// The most bytes that come out of one byte of a block.
+const RATIO: u64 = 255;
+/// The bit of a block's length that says that it is stored as it is.
+const STORED: u32 = 1 << 31;
+
+/// The frame at the begin of `data`.
+pub(super) fn frame(data: &[u8]) -> Result<Frame, Fault> {
+    let mut cursor = Cursor::new(data);
+    let header = Header::read(&mut cursor)?;
+    let mut held = 0u64;
+    while let Some(block) = header.block(&mut cursor)? {
+        let len = block.data.len() as u64;
+        let most = if block.is_stored { len } else { len.saturating_mul(RATIO) };
+        held = held.saturating_add(most.min(header.block_size as u64));
+    }
+    if header.has_checksum {
+        cursor.take(4).ok_or(Fault::Truncated)?;
+    }
+    let content = header.content;
+    if content.is_some_and(|content| content > held) {
+        return Err(Fault::Broken);
+    }
+    Ok(Frame { len: cursor.position(), most: content.unwrap_or(held), content, window: 0 })
+}
+
+/// What the descriptor of a frame says.
+struct Header {
+    /// The most that a block holds, decompressed or stored.
+    block_size: usize,
+    /// Blocks may refer to those before them.
+    is_linked: bool,
+    blocks_have_checksums: bool,
+    content: Option<u64>,
+    has_checksum: bool,
+}
+
+/// A block: its bytes, and what it says about them.
+struct Block<'c> {
+    data: &'c [u8],
+    is_stored: bool,
+    checksum: Option<u32>,
+}
+
+impl Header {
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, Fault> {
+        if u32_at(cursor.rest(), 0) != Some(MAGIC) {
+            return Err(Fault::NoFrame { compression: Compression::LZ4 });
+        }
+        cursor.take(4).ok_or(Fault::Truncated)?;
+        let descriptor = cursor.rest();
+        let (header, has_dictionary) = Self::fields(cursor).ok_or(Fault::Truncated)?;
+        let len = descriptor.len() - cursor.rest().len();
+        let checksum = cursor.u8().ok_or(Fault::Truncated)?;
+        let [_, expected, ..] = xxh32(descriptor.get(..len).unwrap_or(&[])).to_le_bytes();
+        if checksum != expected {
+            return Err(Fault::Checksum);
+        }
+        if has_dictionary {
+            return Err(Fault::Dictionary);
+        }
+        header.ok_or(Fault::Broken)
+    }
+
+    /// The fields up to the checksum, none of them when one breaks the rules; whether there is a
+    /// dictionary.
+    fn fields(cursor: &mut Cursor<'_>) -> Option<(Option<Self>, bool)> {
+        let (flags, sizes) = (cursor.u8()?, cursor.u8()?);
+        let has = |bit: u8| flags & bit != 0;
+        let content = if has(8) { Some(cursor.u64()?) } else { None };
+        if has(1) {
+            cursor.take(4)?;
+        }
+        // Version 1, and the reserved bits of both bytes are 0.
+        let is_sound = flags >> 6 == 1 && !has(2) && sizes & 0x8f == 0;
+        let block_size = match sizes >> 4 {
+            size @ 4..=7 if is_sound => 1usize << (8 + 2 * u32::from(size)),
+            _ => return Some((None, has(1))),
+        };
+        let header = Header {
+            block_size,
+            is_linked: !has(0x20),
+            blocks_have_checksums: has(0x10),
+            content,
+            has_checksum: has(4),
+        };
+        Some((Some(header), has(1)))
+    }
+
+    /// The next block; `None` behind the last one.
+    fn block<'c>(&self, cursor: &mut Cursor<'c>) -> Result<Option<Block<'c>>, Fault> {
+        let size = cursor.u32().ok_or(Fault::Truncated)?;
+        if size == 0 {
+            return Ok(None);
+        }
+        let len = usize::try_from(size & !STORED).map_err(|_| Fault::Broken)?;
+        if len > self.block_size {
+            return Err(Fault::Broken);
+        }
+        let data = cursor.take(len).ok_or(Fault::Truncated)?;
+        let checksum = match self.blocks_have_checksums {
+            true => Some(cursor.u32().ok_or(Fault::Truncated)?),
+            false => None,
+        };
+        Ok(Some(Block { data, is_stored: size & STORED != 0, checksum }))
+    }
+}
+
+/// Decodes the frame that is `data` to the begin of `out`, which is what is left of `virtual_size`
+/// bytes; how many bytes it wrote.
+pub(super) fn decode(data: &[u8], out: &mut [u8], virtual_size: u64) -> Result<usize, Fault> {
+    let mut cursor = Cursor::new(data);
+    let header = Header::read(&mut cursor)?;
+    let mut filled = 0;
+    while let Some(block) = header.block(&mut cursor)? {
+        if block.checksum.is_some_and(|checksum| checksum != xxh32(block.data)) {
+            return Err(Fault::Checksum);
+        }
+        let (before, rest) = out.split_at_mut_checked(filled).ok_or(Fault::Broken)?;
+        let from =
+            if header.is_linked { before.len().saturating_sub(WINDOW) } else { before.len() };
+        filled += header
+            .decode_block(&block, before.get(from..).unwrap_or(&[]), rest)
+            .map_err(|fault| fault.unwrap_or(Fault::Long { virtual_size }))?;
+    }
+    let written = out.get(..filled).unwrap_or(&[]);
+    if header.has_checksum && cursor.u32() != Some(xxh32(written)) {
+        return Err(Fault::Checksum);
+    }
+    match header.content {
+        Some(content) if content != filled as u64 => Err(Fault::Broken),
+        _ => Ok(filled),
+    }
+}
+
+impl Header {
+    /// Decodes a block to the begin of `out`, with `window` before it; `None` as an error when `out` is
+    /// too short for what it holds.
+    fn decode_block(
+        &self,
+        block: &Block<'_>,
+        window: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, Option<Fault>> {
+        if block.is_stored {
+            let len = block.data.len();
+            out.get_mut(..len).ok_or(None)?.copy_from_slice(block.data);
+            return Ok(len);
+        }
+        let room = out.len().min(self.block_size);
+        let is_whole = room == self.block_size;
+        let place = out.get_mut(..room).unwrap_or(&mut []);
+        decompress_into_with_dict(block.data, place, window).map_err(|error| match error {
+            DecompressError::OutputTooSmall { .. } if !is_whole => None,
+            _ => Some(Fault::Broken),
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! The checksums inside compressed frames: XXH32 in those of LZ4, XXH64 in those of Zstandard, both
+//! with seed 0. Facts: the xxHash specification, 0.1.1.
+
+/// The constants of the 32-bit algorithm.
+mod p32 {
+    pub(super) const P1: u32 = 0x9e37_79b1;
+    pub(super) const P2: u32 = 0x85eb_ca77;
+    pub(super) const P3: u32 = 0xc2b2_ae3d;
+    pub(super) const P4: u32 = 0x27d4_eb2f;
+    pub(super) const P5: u32 = 0x1656_67b1;
+}
+
+/// The constants of the 64-bit algorithm.
+mod p64 {
+    pub(super) const P1: u64 = 0x9e37_79b1_85eb_ca87;
+    pub(super) const P2: u64 = 0xc2b2_ae3d_27d4_eb4f;
+    pub(super) const P3: u64 = 0x1656_67b1_9e37_79f9;
+    pub(super) const P4: u64 = 0x85eb_ca77_c2b2_ae63;
+    pub(super) const P5: u64 = 0x27d4_eb2f_1656_67c5;
+}
+
+/// The low 32 bits of a number.
+pub(super) fn low_half(number: u64) -> u32 {
+    let [a, b, c, d, ..] = number.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+fn round_32(lane: u32, word: u32) -> u32 {
+    lane.wrapping_add(word.wrapping_mul(p32::P2)).rotate_left(13).wrapping_mul(p32::P1)
+}
+
+/// XXH32 of `data`.
+pub(super) fn xxh32(data: &[u8]) -> u32 {
+    use p32::{P1, P2, P3, P4, P5};
+    let mut lanes = [P1.wrapping_add(P2), P2, 0, P1.wrapping_neg()];
+    let (stripes, tail) = data.as_chunks::<16>();
+    for stripe in stripes {
+        for (lane, word) in lanes.iter_mut().zip(stripe.as_chunks().0) {
+            *lane = round_32(*lane, u32::from_le_bytes(*word));
+        }
+    }
+    let sum = lanes.into_iter().zip([1, 7, 12, 18]);
+    let sum = sum.fold(0u32, |sum, (lane, turn)| sum.wrapping_add(lane.rotate_left(turn)));
+    let begin = if stripes.is_empty() { P5 } else { sum };
+    let mut hash = begin.wrapping_add(low_half(data.len() as u64));
+    let (words, bytes) = tail.as_chunks();
+    for word in words {
+        let word = u32::from_le_bytes(*word).wrapping_mul(P3);
+        hash = hash.wrapping_add(word).rotate_left(17).wrapping_mul(P4);
+    }
+    for byte in bytes {
+        let byte = u32::from(*byte).wrapping_mul(P5);
+        hash = hash.wrapping_add(byte).rotate_left(11).wrapping_mul(P1);
+    }
+    hash = (hash ^ (hash >> 15)).wrapping_mul(P2);
+    hash = (hash ^ (hash >> 13)).wrapping_mul(P3);
+    hash ^ (hash >> 16)
+}
+
+fn round_64(lane: u64, word: u64) -> u64 {
+    lane.wrapping_add(word.wrapping_mul(p64::P2)).rotate_left(31).wrapping_mul(p64::P1)
+}
+
+/// XXH64 of `data`.
+pub(super) fn xxh64(data: &[u8]) -> u64 {
+    use p64::{P1, P2, P3, P4, P5};
+    let mut lanes = [P1.wrapping_add(P2), P2, 0, P1.wrapping_neg()];
+    let (stripes, tail) = data.as_chunks::<32>();
+    for stripe in stripes {
+        for (lane, word) in lanes.iter_mut().zip(stripe.as_chunks().0) {
+            *lane = round_64(*lane, u64::from_le_bytes(*word));
+        }
+    }
+    let sum = lanes.into_iter().zip([1, 7, 12, 18]);
+    let sum = sum.fold(0u64, |sum, (lane, turn)| sum.wrapping_add(lane.rotate_left(turn)));
+    let merge = |hash: u64, lane| (hash ^ round_64(0, lane)).wrapping_mul(P1).wrapping_add(P4);
+    let begin = if stripes.is_empty() { P5 } else { lanes.into_iter().fold(sum, merge) };
+    let mut hash = begin.wrapping_add(data.len() as u64);
+    let (words, tail) = tail.as_chunks();
+    for word in words {
+        hash ^= round_64(0, u64::from_le_bytes(*word));
+        hash = hash.rotate_left(27).wrapping_mul(P1).wrapping_add(P4);
+    }
+    let (halves, bytes) = tail.as_chunks();
+    for half in halves {
+        hash ^= u64::from(u32::from_le_bytes(*half)).wrapping_mul(P1);
+        hash = hash.rotate_left(23).wrapping_mul(P2).wrapping_add(P3);
+    }
+    for byte in bytes {
+        hash ^= u64::from(*byte).wrapping_mul(P5);
+        hash = hash.rotate_left(11).wrapping_mul(P1);
+    }
+    hash = (hash ^ (hash >> 33)).wrapping_mul(P2);
+    hash = (hash ^ (hash >> 29)).wrapping_mul(P3);
+    hash ^ (hash >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_match_the_published_vectors() {
+        // The buffer of the reference implementation's own check.
+        let mut random = 0x9e37_79b1u64;
+        let buffer = [(); 222].map(|()| {
+            let [.., byte] = random.to_le_bytes();
+            random = random.wrapping_mul(0x9e37_79b1_85eb_ca8d);
+            byte
+        });
+        for (len, short, long) in [
+            (0, 0x02cc_5d05, 0xef46_db37_51d8_e999),
+            (1, 0xcf65_b03e, 0xe934_a84a_db05_2768),
+            (14, 0x1208_e7e2, 0x8282_dcc4_994e_35c8),
+            (222, 0x5bd1_1dbd, 0xb641_ae8c_b691_c174),
+        ] {
+            let data = &buffer[..len];
+            assert_eq!((xxh32(data), xxh64(data)), (short, long), "{len} bytes");
+        }
+        assert_eq!(xxh32(b"Nobody inspects the spammish repetition"), 0xe229_3b2f);
+        assert_eq!(xxh64(b"Nobody inspects the spammish repetition"), 0xfbce_a83c_8a37_8bf1);
+    }
+}

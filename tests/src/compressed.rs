@@ -1,0 +1,117 @@
+//! Modules with compressed sections, and the tools that everybody else compresses with.
+
+use std::env;
+use std::io::{ErrorKind, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{
+    Arch, Compression, FormatError, Header, Layout, SectionFlags, SectionKind, Smf, SymbolKind,
+};
+use smf_core::link::host_arch;
+
+/// A section that the header's algorithm applies to.
+pub fn section<'a>(
+    kind: SectionKind,
+    name: &'a [u8],
+    payload: &'a [u8],
+    virtual_size: u64,
+) -> NewSection<'a> {
+    NewSection {
+        kind,
+        name,
+        flags: SectionFlags(SectionFlags::READ | SectionFlags::COMPRESSED),
+        alignment: 16,
+        virtual_size: Some(virtual_size),
+        payload: Payload::Bytes(payload),
+    }
+}
+
+/// A packed module with code that returns, and these sections behind it; `datum` names the first.
+///
+/// # Panics
+/// When there can be no such module.
+pub fn module(compression: Compression, sections: &[NewSection<'_>]) -> Vec<u8> {
+    const RETURN: &[u8] = match host_arch() {
+        Arch::X86_64 => &[0xc3],
+        Arch::AARCH64 => &[0xc0, 0x03, 0x5f, 0xd6],
+        _ => &[0x82, 0x80],
+    };
+    let code = NewSection {
+        kind: SectionKind::Code,
+        name: b".text",
+        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
+        alignment: 16,
+        virtual_size: None,
+        payload: Payload::Bytes(RETURN),
+    };
+    let sections = [&[code], sections].concat();
+    let symbol = |name, kind, section| NewSymbol {
+        name,
+        kind,
+        place: Place::Section(section),
+        ..NewSymbol::default()
+    };
+    let symbols = [
+        symbol(b"nothing", SymbolKind::Function, 0),
+        symbol(b"datum", SymbolKind::Data, u16::from(sections.len() > 1)),
+    ];
+    let header = Header { compression, arch: host_arch(), ..Header::default() };
+    let layout = Layout::Packed;
+    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+    module.to_vec().unwrap()
+}
+
+/// What `payload` decompresses to as a section of `virtual_size` bytes. Whatever it is, no promise of
+/// the format room may be broken on the way.
+///
+/// # Errors
+/// Why it is not such a section.
+///
+/// # Panics
+/// When a promise is broken.
+pub fn decompress(
+    compression: Compression,
+    payload: &[u8],
+    virtual_size: u64,
+) -> Result<Vec<u8>, FormatError> {
+    let file = module(compression, &[section(SectionKind::Data, b".data", payload, virtual_size)]);
+    let smf = Smf::parse(&file)?;
+    smf.verify()?;
+    let data = smf.section(1)?;
+    let claim = smf.check_compressed(&data);
+    let contents = smf.contents(&data);
+    assert!(claim.is_ok() || contents == Err(claim.unwrap_err()));
+    assert_eq!(smf.verify_compressed().err(), contents.as_ref().err().copied());
+    contents.map(|contents| {
+        assert_eq!(contents.len() as u64, virtual_size);
+        contents.into_owned()
+    })
+}
+
+/// Runs `program` with `arguments` and `input` on its standard input; what it prints, `None` when the
+/// machine does not have it.
+///
+/// # Panics
+/// When it fails, or is not there and must be.
+pub fn through(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            eprintln!("SKIPPED: {program} is not installed");
+            assert!(env::var_os("CI").is_none(), "{program} must be installed where CI is set");
+            return None;
+        }
+        Err(error) => panic!("{command:?}: {error}"),
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    let output = thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input));
+        child.wait_with_output().unwrap()
+    });
+    assert!(output.status.success(), "{command:?}: {}", output.status);
+    Some(output.stdout)
+}
