@@ -141,7 +141,7 @@ pub struct SymbolIndex<'d> {
 
 impl<'d> SymbolIndex<'d> {
     /// The index that the file of `symbols` brings; `None` when it brings none, or one that this
-    /// reader passes over: of another version, compressed, or for another number of symbols.
+    /// reader passes over: of another version, or for another number of symbols.
     ///
     /// # Errors
     /// As [`SymbolIndex::parse`].
@@ -304,7 +304,7 @@ impl<'d> SymbolIndex<'d> {
 
 /// Whether a section is an index that a reader may look at.
 fn is_index(section: &Section<'_>) -> bool {
-    section.kind == SectionKind::Note && section.name == NAME && !section.is_compressed()
+    section.kind == SectionKind::Note && section.name == NAME
 }
 
 /// The bucket that a name with this hash begins at, of `buckets`, a power of two.

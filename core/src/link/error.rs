@@ -83,7 +83,7 @@ pub enum LinkError {
     Unaligned { kind: RelocKind, symbol: ShortName, place: u64, target: u64, unit: u64 },
     /// A relocation for a section that is not loaded.
     NotLoaded { section: u32 },
-    /// A function that is imported, and that is data where it is defined.
+    /// An import that is called, and that is data where it is defined.
     NotAFunction { symbol: ShortName },
     /// Imports that nobody provides.
     MissingImports { count: u32, first: ShortName },
@@ -146,7 +146,7 @@ impl fmt::Display for LinkError {
             }
             LinkError::NotAFunction { symbol } => write!(
                 f,
-                "the function `{symbol}` is imported, and the module that exports the name has data there"
+                "the module calls its import `{symbol}`, and who exports the name has data there"
             ),
             LinkError::MissingImports { count: 1, first } => {
                 write!(f, "nobody provides the import `{first}`")

@@ -65,7 +65,8 @@ fn resolve_all(
                     *value = base;
                     continue;
                 }
-                match imports.resolve_import(&symbol)? {
+                let is_called = plan.slots.get(to_usize(index)).is_some_and(|s| s.veneer != 0);
+                match imports.resolve_import(&symbol, is_called)? {
                     Some(address) => *value = address,
                     None if weak => {}
                     None => {

@@ -20,11 +20,17 @@ pub trait Resolve {
     fn resolve(&self, name: &[u8]) -> Option<u64>;
 
     /// The address of what `import` asks for, while a module is linked: by its name, unless it matters
-    /// what kind of a symbol it is.
+    /// what is found there. `is_called` tells that code of the module jumps there; what kind of a symbol
+    /// the import itself says that it is, not every writer knows.
     ///
     /// # Errors
     /// A definition that cannot be what the import means.
-    fn resolve_import(&self, import: &Symbol<'_>) -> Result<Option<u64>, LinkError> {
+    fn resolve_import(
+        &self,
+        import: &Symbol<'_>,
+        is_called: bool,
+    ) -> Result<Option<u64>, LinkError> {
+        let _ = is_called;
         Ok(self.resolve(import.name()))
     }
 }

@@ -269,10 +269,10 @@ struct Imports<'g, 'l, 'm> {
 
 impl Imports<'_, '_, '_> {
     /// The module itself, other modules, the host, and at last whoever is asked when all else fails.
-    fn find(&self, import: &Symbol<'_>) -> Result<Option<u64>, Refused> {
+    fn find(&self, import: &Symbol<'_>, is_called: bool) -> Result<Option<u64>, Refused> {
         let name = import.name();
         if let Some(export) = self.member.exports.find(name) {
-            check_kind(import, &export)?;
+            check_kind(import, is_called, &export)?;
             return Ok(Some(export.address));
         }
         let loaded = self.group.find_loaded(name);
@@ -281,13 +281,13 @@ impl Imports<'_, '_, '_> {
         let member =
             member.filter(|(_, export)| loaded.is_none() || export.binding != Binding::Weak);
         if let Some((place, export)) = member {
-            check_kind(import, &export)?;
+            check_kind(import, is_called, &export)?;
             self.need(Provider::Member(place), &export);
             let Some(provider) = self.group.members.get(place) else { return Ok(None) };
             return Ok(Some(provider.address_for_others(name, &export)?));
         }
         if let Some((version, export)) = loaded {
-            check_kind(import, &export)?;
+            check_kind(import, is_called, &export)?;
             self.need(Provider::Loaded(version.handle), &export);
             return Ok(Some(version.address_for_others(name, &export)?));
         }
@@ -320,9 +320,9 @@ impl From<LoadError> for Refused {
     }
 }
 
-fn check_kind(import: &Symbol<'_>, export: &Export) -> Result<(), Refused> {
+fn check_kind(import: &Symbol<'_>, is_called: bool, export: &Export) -> Result<(), Refused> {
     let is_data = matches!(export.kind, SymbolKind::Data | SymbolKind::Constant);
-    if import.kind == SymbolKind::Function && is_data {
+    if is_called && is_data {
         return Err(Refused::Link(LinkError::NotAFunction {
             symbol: ShortName::new(import.name()),
         }));
@@ -336,8 +336,12 @@ impl Resolve for Imports<'_, '_, '_> {
         None
     }
 
-    fn resolve_import(&self, import: &Symbol<'_>) -> Result<Option<u64>, LinkError> {
-        match self.find(import) {
+    fn resolve_import(
+        &self,
+        import: &Symbol<'_>,
+        is_called: bool,
+    ) -> Result<Option<u64>, LinkError> {
+        match self.find(import, is_called) {
             Ok(None) if import.binding != Binding::Weak => {
                 let missing = Missing { symbol: import.name(), module: &self.member.name };
                 (*self.missing.borrow_mut())(&missing);

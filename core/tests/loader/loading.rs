@@ -213,7 +213,7 @@ fn data_is_no_function() {
     loader.load(b"data", Spec::new().function("f", Does::Returns(1)).data("d", 5).bytes()).unwrap();
     let calls = Spec::new().function("g", Does::Calls("d"));
     let expected =
-        "calls: the function `d` is imported, and the module that exports the name has data there";
+        "calls: the module calls its import `d`, and who exports the name has data there";
     assert_eq!(error(&loader, "calls", &calls), expected);
     let reads = loader.load(b"reads", Spec::new().function("g", Does::Reads("d")).bytes()).unwrap();
     assert_eq!(call(&loader, reads, "g", &[]), 5);
