@@ -42,6 +42,14 @@ pub enum LoadError {
     OutOfMemory,
 }
 
+impl LoadError {
+    /// Whether it is worth another try: another module was replaced meanwhile than the one of this
+    /// name.
+    pub(super) fn is_passing(&self, name: &[u8]) -> bool {
+        matches!(self, LoadError::Changed { module } if *module != ShortName::new(name))
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use LoadError as E;

@@ -8,10 +8,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
+use super::Missing;
 use super::bytes::{LinkedModule, OwnedExports, PlacedModule, ReadModule};
 use super::candidates::Candidate;
 use super::entries::Entries;
-use super::modules::{Missing, ModuleLoader};
+use super::modules::ModuleLoader;
 use super::state::Scope;
 use super::version::{Attached, EntryPoints, Need, Version};
 use super::{LoadError, ModuleHandle};

@@ -52,6 +52,7 @@ mod group;
 mod loaded;
 mod modules;
 mod moving;
+mod options;
 mod reload;
 mod state;
 mod stub;
@@ -60,10 +61,9 @@ mod version;
 pub use bytes::ModuleBytes;
 pub use error::LoadError;
 pub use loaded::Loaded;
-pub use modules::{
-    Attach, Clash, LoaderOptions, LoaderStatistics, Missing, ModuleLoader, Placed, Resolved,
-};
+pub use modules::{Attach, ModuleLoader, Placed};
 pub use moving::Moved;
+pub use options::{Clash, LoaderOptions, LoaderStatistics, Missing, Resolved};
 pub use reload::{OldData, Reloaded};
 
 /// A loaded module, told apart from those that were there before it.

@@ -13,86 +13,12 @@ use super::group::{Group, LinkedMember, Provider, shared_name};
 use super::loaded::Loaded;
 use super::state::{HostResolver, Scope, State};
 use super::version::{Body, Need, Version};
-use super::{LoadError, ModuleHandle};
+use super::{Clash, LoadError, LoaderOptions, LoaderStatistics, Missing, ModuleHandle, Resolved};
 use crate::format::library::is_library;
 use crate::format::{Binding, SymbolKind};
 use crate::link::{Module, Resolve, ShortName};
 use crate::memory::PagePool;
-use crate::memory::exec::CodeMemory;
 use crate::memory::lock::{Guard, Lock};
-
-/// What happens when two modules export the same name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Clash {
-    /// The one that was loaded first is meant, unless it is weak and the other is not.
-    #[default]
-    FirstWins,
-    /// The second is refused, unless one of the two is weak. Loading then takes time in proportion to
-    /// the exports of the new module times the modules that are there.
-    Refuse,
-}
-
-/// How a loader works.
-#[derive(Clone)]
-pub struct LoaderOptions {
-    /// What happens when two modules export the same name.
-    pub clash: Clash,
-    /// Modules may be replaced although their file does not say so. Functions of modules that may be
-    /// replaced are called by others through a table, which costs each call 1 to 2 ns.
-    pub reload_unmarked: bool,
-    /// How many bytes of memory of unloaded modules are kept for the next ones.
-    pub kept_bytes: usize,
-    /// Where the stubs of modules that may be replaced come from.
-    pub code_memory: CodeMemory,
-    /// Who is told of every module that is linked.
-    pub attach: Option<Arc<dyn Attach>>,
-}
-
-impl Default for LoaderOptions {
-    /// The first definition wins, what is not marked stays, 4 MiB are kept, and code memory of its
-    /// own.
-    fn default() -> Self {
-        Self {
-            clash: Clash::default(),
-            reload_unmarked: false,
-            kept_bytes: 4 << 20,
-            code_memory: CodeMemory::default(),
-            attach: None,
-        }
-    }
-}
-
-/// A name that a module imports and nobody provides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Missing<'m> {
-    /// The name.
-    pub symbol: &'m [u8],
-    /// The name of the module that wants it.
-    pub module: &'m [u8],
-}
-
-/// A name's definition.
-#[derive(Debug)]
-pub struct Resolved<'l> {
-    /// Where it is. Of a function in a module that may be replaced: where it is called, which stays
-    /// the same in every version.
-    pub address: u64,
-    /// What it is; `SymbolKind::None` for what the host defines.
-    pub kind: SymbolKind,
-    /// The module that defines it, held as long as this is; `None` for the host.
-    pub module: Option<Loaded<'l>>,
-}
-
-/// How much there is in a loader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoaderStatistics {
-    /// Modules that are loaded.
-    pub modules: usize,
-    /// Versions that were replaced or unloaded and that somebody may still be inside of.
-    pub retired: usize,
-    /// Bytes of memory that are kept for the next modules.
-    pub kept_bytes: usize,
-}
 
 /// What is asked when a module has been linked, before anybody can find it.
 pub trait Attach: Send + Sync {
@@ -104,6 +30,8 @@ pub trait Attach: Send + Sync {
 /// Modules that have their memory, and in which none knows an address of another yet.
 pub struct Placed<'l> {
     loader: &'l ModuleLoader,
+    name: Arc<[u8]>,
+    read: ReadModule,
     group: Group<'l>,
 }
 
@@ -113,11 +41,35 @@ impl Placed<'_> {
     /// # Errors
     /// As [`ModuleLoader::load`].
     pub fn link(self, missing: &mut dyn FnMut(&Missing<'_>)) -> Result<ModuleHandle, LoadError> {
-        let Self { loader, group } = self;
-        let (scope, members) = group.link(missing)?;
-        loader.check_clashes(&scope, &members, None)?;
-        loader.commit(&scope, members)
+        let Self { loader, name, read, group } = self;
+        let mut placed = Some(group);
+        retry(&name, || {
+            let group = match placed.take() {
+                Some(group) => group,
+                None => loader.place_group(&name, &read)?,
+            };
+            let (scope, members) = group.link(missing)?;
+            loader.check_clashes(&scope, &members, None)?;
+            loader.commit(&scope, members)
+        })
     }
+}
+
+/// How often something is tried that a module which is being replaced has come in between.
+const ATTEMPTS: u32 = 16;
+
+/// Does `act` for the module `name`, and again when only the replacing of another one was in the way.
+pub(super) fn retry<T>(
+    name: &[u8],
+    mut act: impl FnMut() -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    for _ in 1..ATTEMPTS {
+        match act() {
+            Err(error) if error.is_passing(name) => {}
+            done => return done,
+        }
+    }
+    act()
 }
 
 impl fmt::Debug for Placed<'_> {
@@ -172,11 +124,16 @@ impl ModuleLoader {
     /// # Errors
     /// As [`load`](Self::load), but for imports that nobody provides.
     pub fn place(&self, name: &[u8], bytes: ModuleBytes) -> Result<Placed<'_>, LoadError> {
-        let read = read(name, bytes)?;
+        let (name, read) = (shared_name(name), read(name, bytes)?);
+        let group = self.place_group(&name, &read)?;
+        Ok(Placed { loader: self, name, read, group })
+    }
+
+    fn place_group(&self, name: &Arc<[u8]>, read: &ReadModule) -> Result<Group<'_>, LoadError> {
         let scope = self.scope_for(name)?;
         let mut group = Group::new(self, scope, None);
-        group.place(shared_name(name), read, None)?;
-        Ok(Placed { loader: self, group })
+        group.place(name.clone(), read.clone(), None)?;
+        Ok(group)
     }
 
     /// The modules that are there, unless one has the name.
@@ -415,23 +372,25 @@ impl ModuleLoader {
     /// Makes new modules known; the handle of the first.
     fn commit(&self, scope: &Scope, members: Vec<LinkedMember>) -> Result<ModuleHandle, LoadError> {
         let mut state = self.state();
-        self.check_commit(&state, scope, &members, 0)?;
+        self.check_commit(&state, scope, &members, None)?;
         let handles = take_slots(&mut state, members.len())?;
         let first = handles.first().copied().ok_or(LoadError::OutOfMemory)?;
-        enter_members(&mut state, &handles, members.into_iter().zip(0..));
+        enter_members(&mut state, &handles, members);
         Ok(first)
     }
 
-    /// Whether what was true when the members were linked still is: names are free from member `new`
-    /// on, everybody whom they refer to is there, and nobody came who would clash.
+    /// Whether what was true when the members were linked still is: the names of those that are new are
+    /// free, everybody whom they refer to is there, and nobody came who would clash. The first takes
+    /// the place of `replaced`.
     pub(super) fn check_commit(
         &self,
         state: &State,
         scope: &Scope,
         members: &[LinkedMember],
-        new: usize,
+        replaced: Option<ModuleHandle>,
     ) -> Result<(), LoadError> {
-        let taken = members.iter().skip(new).find(|m| state.by_name(&m.name).is_some());
+        let new = members.iter().skip(usize::from(replaced.is_some()));
+        let taken = new.into_iter().find(|m| state.by_name(&m.name).is_some());
         if let Some(member) = taken {
             return Err(LoadError::NameTaken { module: ShortName::new(&member.name) });
         }
@@ -454,7 +413,7 @@ impl ModuleLoader {
         }
         match self.options.clash {
             Clash::FirstWins => Ok(()),
-            Clash::Refuse => self.check_clashes(&state.scope(), members, None),
+            Clash::Refuse => self.check_clashes(&state.scope(), members, replaced),
         }
     }
 }
@@ -479,11 +438,10 @@ pub(super) fn take_slots(state: &mut State, count: usize) -> Result<Vec<ModuleHa
 pub(super) fn enter_members(
     state: &mut State,
     handles: &[ModuleHandle],
-    members: impl Iterator<Item = (LinkedMember, usize)>,
+    members: Vec<LinkedMember>,
 ) -> Option<Arc<Version>> {
     let mut replaced = None;
-    for (member, number) in members {
-        let Some(&handle) = handles.get(number) else { break };
+    for (member, &handle) in members.into_iter().zip(handles) {
         let needs: Vec<Need> = member.needs.iter().filter_map(|n| n.resolved(handles)).collect();
         let old = state.enter(Version {
             name: member.name,

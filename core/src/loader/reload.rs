@@ -5,11 +5,16 @@
 //! that store, whatever fails leaves the old version as it was.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
-use super::bytes::ModuleBytes;
-use super::group::Group;
-use super::modules::{Missing, ModuleLoader, enter_members, read, take_slots};
+use super::Missing;
+use super::bytes::{ModuleBytes, ReadModule};
+use super::entries::Redirection;
+use super::group::{Group, LinkedMember};
+use super::loaded::Loaded;
+use super::modules::{ModuleLoader, enter_members, read, retry, take_slots};
 use super::moving::{self, Moved};
+use super::state::Scope;
 use super::version::{Body, EntryPoints, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::SymbolKind;
@@ -53,16 +58,37 @@ impl ModuleLoader {
         old_data: OldData,
         missing: &mut dyn FnMut(&Missing<'_>),
     ) -> Result<Reloaded, LoadError> {
+        let reloaded = self.reload_held(handle, bytes, old_data, missing);
+        self.collect();
+        reloaded
+    }
+
+    /// Holds the old version while it lasts.
+    fn reload_held(
+        &self,
+        handle: ModuleHandle,
+        bytes: ModuleBytes,
+        old_data: OldData,
+        missing: &mut dyn FnMut(&Missing<'_>),
+    ) -> Result<Reloaded, LoadError> {
         let old = self.get(handle)?;
-        let module = old.version().short_name();
-        let Some(EntryPoints { entries, .. }) = old.version().entries.clone() else {
-            return Err(LoadError::NotReloadable { module });
+        let read = read(&old.version().name, bytes)?;
+        retry(&old.version().name, || self.reload_once(&old, &read, old_data, missing))
+    }
+
+    fn reload_once(
+        &self,
+        old: &Loaded<'_>,
+        read: &ReadModule,
+        old_data: OldData,
+        missing: &mut dyn FnMut(&Missing<'_>),
+    ) -> Result<Reloaded, LoadError> {
+        let (name, handle) = (&old.version().name, old.handle());
+        let Some(EntryPoints { entries, .. }) = &old.version().entries else {
+            return Err(LoadError::NotReloadable { module: old.version().short_name() });
         };
-        let name = old.version().name.clone();
-        let read = read(&name, bytes)?;
-        let scope = self.state().scope();
-        let mut group = Group::new(self, scope, Some(handle));
-        group.place(name, read, Some(entries.clone()))?;
+        let mut group = Group::new(self, self.state().scope(), Some(handle));
+        group.place(name.clone(), read.clone(), Some(entries.clone()))?;
         let (scope, mut members) = group.link(missing)?;
         self.check_clashes(&scope, &members, Some(handle))?;
         let Some(new) = members.first_mut() else { return Err(LoadError::OutOfMemory) };
@@ -74,28 +100,36 @@ impl ModuleLoader {
             let export = new.module.find(name)?;
             (export.kind == SymbolKind::Function).then_some(export.address)
         };
-        let redirection = entries.prepare(function).map_err(|refusal| refusal.of(&new.name))?;
-        let version = redirection.version();
+        let step = entries.prepare(function).map_err(|refusal| refusal.of(name))?;
+        let version = step.version();
         new.entries = Some(EntryPoints { entries: entries.clone(), version });
+        self.replace(old.version(), &scope, members, step)?;
+        Ok(Reloaded { moved })
+    }
 
+    /// Takes the step to a new version, if nothing has come in between.
+    fn replace(
+        &self,
+        old: &Arc<Version>,
+        scope: &Scope,
+        members: Vec<LinkedMember>,
+        step: Redirection<'_>,
+    ) -> Result<(), LoadError> {
+        let handle = old.handle;
         let mut state = self.state();
-        self.check_commit(&state, &scope, &members, 1)?;
-        check_unchanged(state.version(handle), old.version())?;
+        check_unchanged(state.version(handle), old)?;
+        self.check_commit(&state, scope, &members, Some(handle))?;
         if let Some(by) = state.data_user(handle) {
-            return Err(LoadError::DataInUse { module, by });
+            return Err(LoadError::DataInUse { module: old.short_name(), by });
         }
-        let mut handles = take_slots(&mut state, members.len() - 1)?;
-        handles.insert(0, handle);
         state.reserve_retired()?;
-        let tables = redirection.commit();
-        let replaced = enter_members(&mut state, &handles, members.into_iter().zip(0..));
-        if let Some(replaced) = replaced {
+        let mut handles = take_slots(&mut state, members.len().saturating_sub(1))?;
+        handles.insert(0, handle);
+        let tables = step.commit();
+        if let Some(replaced) = enter_members(&mut state, &handles, members) {
             state.retire(replaced, tables, self.eras());
         }
-        drop(state);
-        drop(old);
-        self.collect();
-        Ok(Reloaded { moved })
+        Ok(())
     }
 }
 

@@ -1,0 +1,81 @@
+//! What a loader is told, and what it tells.
+
+use alloc::sync::Arc;
+
+use super::loaded::Loaded;
+use super::modules::Attach;
+use crate::format::SymbolKind;
+use crate::memory::exec::CodeMemory;
+
+/// What happens when two modules export the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clash {
+    /// The one that was loaded first is meant, unless it is weak and the other is not.
+    #[default]
+    FirstWins,
+    /// The second is refused, unless one of the two is weak. Loading then takes time in proportion to
+    /// the exports of the new module times the modules that are there.
+    Refuse,
+}
+
+/// How a loader works.
+#[derive(Clone)]
+pub struct LoaderOptions {
+    /// What happens when two modules export the same name.
+    pub clash: Clash,
+    /// Modules may be replaced although their file does not say so. Functions of modules that may be
+    /// replaced are called by others through a table, which costs each call 1 to 2 ns.
+    pub reload_unmarked: bool,
+    /// How many bytes of memory of unloaded modules are kept for the next ones.
+    pub kept_bytes: usize,
+    /// Where the stubs of modules that may be replaced come from.
+    pub code_memory: CodeMemory,
+    /// Who is told of every module that is linked.
+    pub attach: Option<Arc<dyn Attach>>,
+}
+
+impl Default for LoaderOptions {
+    /// The first definition wins, what is not marked stays, 4 MiB are kept, and code memory of its
+    /// own.
+    fn default() -> Self {
+        Self {
+            clash: Clash::default(),
+            reload_unmarked: false,
+            kept_bytes: 4 << 20,
+            code_memory: CodeMemory::default(),
+            attach: None,
+        }
+    }
+}
+
+/// A name that a module imports and nobody provides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing<'m> {
+    /// The name.
+    pub symbol: &'m [u8],
+    /// The name of the module that wants it.
+    pub module: &'m [u8],
+}
+
+/// A name's definition.
+#[derive(Debug)]
+pub struct Resolved<'l> {
+    /// Where it is. Of a function in a module that may be replaced: where it is called, which stays
+    /// the same in every version.
+    pub address: u64,
+    /// What it is; `SymbolKind::None` for what the host defines.
+    pub kind: SymbolKind,
+    /// The module that defines it, held as long as this is; `None` for the host.
+    pub module: Option<Loaded<'l>>,
+}
+
+/// How much there is in a loader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoaderStatistics {
+    /// Modules that are loaded.
+    pub modules: usize,
+    /// Versions that were replaced or unloaded and that somebody may still be inside of.
+    pub retired: usize,
+    /// Bytes of memory that are kept for the next modules.
+    pub kept_bytes: usize,
+}
