@@ -7,13 +7,14 @@
  *   - Addresses and sizes of 64 bits travel as int64_t. Null, negative, overflowing and foreign ones get
  *     the failure value that stands here, and leave everything as it was.
  *   - The reason of a failure is kept for the thread: smf_last_error().
- *   - Addresses of executable memory are looked up, never trusted. C strings, byte ranges given with
- *     their length, and the table of smf_set_value_hooks are followed: they must be what they say.
+ *   - Addresses of executable memory and of mappings are looked up, never trusted. C strings, byte ranges
+ *     given with their length, and the table of smf_set_value_hooks are followed: they must be what they
+ *     say.
  *
  * Machine code is trusted: what it does when it is called is up to it.
  *
  * With SMF_TAGGED defined, the header declares the build of the library in the tagged convention, in
- * which a byte array is one word of the runtime that the library is linked with.
+ * which text, a byte array and a tuple are each one word of the runtime that the library is linked with.
  */
 #ifndef SMF_H
 #define SMF_H
@@ -36,19 +37,21 @@ const char *smf_version(void);
 typedef enum SmfErrorCode {
     SMF_OK = 0,
     SMF_ERROR_ARGUMENT = 1,          /* null, negative, 0 or too large, or a number that means nothing */
-    SMF_ERROR_UNKNOWN_ADDRESS = 2,   /* no block begins there, or not any more */
-    SMF_ERROR_OTHER_SIZE = 3,        /* not the size that the block was asked for with */
-    SMF_ERROR_OUT_OF_RANGE = 4,      /* bytes that reach beyond the end of their block */
+    SMF_ERROR_UNKNOWN_ADDRESS = 2,   /* no block or mapping begins there, or not any more */
+    SMF_ERROR_OTHER_SIZE = 3,        /* not the size of the block or mapping */
+    SMF_ERROR_OUT_OF_RANGE = 4,      /* bytes that reach beyond the end of their block, mapping or file */
     SMF_ERROR_NOT_EXECUTABLE = 5,    /* no code, or code that was not written yet or may not run now */
     SMF_ERROR_WRITE_AND_EXECUTE = 6, /* both at one address */
     SMF_ERROR_VALUE = 7,             /* not a live value, or of another kind */
     SMF_ERROR_NO_MEMORY = 8,
     SMF_ERROR_CEILING = 9,           /* smf_exec_limit */
-    SMF_ERROR_POLICY = 10,           /* the system forbids executable memory */
+    SMF_ERROR_POLICY = 10,           /* the system, or smf_mmap_allow_exec, forbids executable memory */
     SMF_ERROR_FORKED = 11,           /* the memory belongs to the parent process */
     SMF_ERROR_UNMAPPED = 12,         /* no memory at the address */
     SMF_ERROR_STATE = 13,            /* too late, or too early */
-    SMF_ERROR_SYSTEM = 14            /* the system refused something else */
+    SMF_ERROR_SYSTEM = 14,           /* the system refused something else */
+    SMF_ERROR_FILE = 15,             /* a file that is not there, cannot be read, or is cut off now */
+    SMF_ERROR_ACCESS = 16            /* rights that the file or the mapping does not give */
 } SmfErrorCode;
 
 typedef struct SmfError {
@@ -74,6 +77,18 @@ typedef struct RuntimeValue RuntimeValue;
 
 /* A byte array as an argument. Its bytes must not change during the call. */
 typedef const RuntimeValue *SmfBytes;
+
+/* A value as a result: null on failure, and to be freed by smf_value_free. */
+typedef RuntimeValue *SmfValue;
+
+/* A path as an argument: bytes up to the NUL, not necessarily UTF-8. */
+typedef const char *SmfPath;
+
+/* Where a mapping is; both are 0 on failure. */
+typedef struct SmfMapping {
+    int64_t address; /* of its first byte */
+    int64_t size;    /* in bytes */
+} SmfMapping;
 
 /*
  * The functions of a runtime for its values. All must be there, may be called from any thread, and must
@@ -125,15 +140,99 @@ bool smf_value_free(RuntimeValue *value);
 /* A byte array as an argument: a word of the runtime. */
 typedef int64_t SmfBytes;
 
+/* Text or a byte array as a result: a word of the runtime; NIL on failure. */
+typedef int64_t SmfValue;
+
+/* A path as an argument: text, or NIL for none. */
+typedef int64_t SmfPath;
+
+/* Where a mapping is, as a result: a tuple of its address and its size, both tagged; both 0 on failure. */
+typedef int64_t SmfMapping;
+
 #endif
 
-/* ---- Executable memory -------------------------------------------------------------------------- */
+/* ---- Files in memory ------------------------------------------------------------------------------ */
 
-/* What a protection is the sum of. Reading comes with writing and with executing. */
+/*
+ * What a protection is the sum of. Reading comes with writing and with executing; those
+ * two together are refused everywhere.
+ */
 #define SMF_PROT_NONE 0
 #define SMF_PROT_READ 1
 #define SMF_PROT_WRITE 2
 #define SMF_PROT_EXEC 4
+
+/* What the flags of a mapping are the sum of: one of the first two, and perhaps the last. */
+#define SMF_MAP_SHARED 1
+#define SMF_MAP_PRIVATE 2
+#define SMF_MAP_FIXED 0x10 /* refused: it would replace memory of others */
+#define SMF_MAP_ANONYMOUS 0x20
+
+/*
+ * Maps `length` bytes of a regular file from `offset`, a multiple of the page size; length 0 means up to
+ * the end of the file. The part must lie inside the file and have a byte at least. With ANONYMOUS there
+ * is no file: the path is null or empty, the offset 0, and the bytes are zeros.
+ *
+ * No function of this library raises a signal by reading a mapping. Whether its bytes may be touched at
+ * their address, without this library, is another matter:
+ *
+ *   PRIVATE     A copy, of at most 4 GiB, made now. Nothing that happens to the file changes it, and what
+ *               is written to it stays here. Touching it is safe.
+ *   SHARED      The file's own pages: what is written goes to the file, which must be writable, and what
+ *               others write is seen. When the file is cut off, touching what has been lost is SIGBUS;
+ *               rt_mmap_read_* report it (SMF_ERROR_FILE). One descriptor is open as long as it lives.
+ *   ANONYMOUS   Memory of this process, with SHARED also of its children. Touching it is safe.
+ *
+ * EXEC needs smf_mmap_allow_exec, and is for files with PRIVATE; such a mapping may be called through
+ * rt_call_function_*. Protections are as in rt_set_protection, which is for blocks only.
+ */
+SmfMapping rt_mmap_file(SmfPath path, int32_t prot, int32_t flags, int64_t offset, int64_t length);
+
+/*
+ * Unmaps a whole mapping: its address, and the size that came with it. A thread that is reading it in
+ * this library finishes first, and only then is the address free for others.
+ */
+bool rt_munmap(int64_t address, int64_t size);
+
+/*
+ * A byte array of the `length` bytes that begin `offset` behind `address`. The address and the range must
+ * lie in one live mapping, which must be readable.
+ */
+SmfValue rt_mmap_read_bytes(int64_t address, int64_t offset, int64_t length);
+
+/*
+ * Text that begins `offset` behind `address`, up to its NUL or the end of the mapping, and with a
+ * max_length other than 0 of at most as many bytes. U+FFFD stands for what is not UTF-8, such as a
+ * character that max_length cuts in two.
+ */
+SmfValue rt_mmap_read_string(int64_t address, int64_t offset, int64_t max_length);
+
+/* The number of bytes in a regular file; -1 on failure. */
+int64_t rt_file_size_for_mmap(SmfPath path);
+
+/* The number of bytes in a page. */
+int64_t rt_get_page_size(void);
+
+/*
+ * These take a range inside one live mapping that begins with a page; its end may be anywhere.
+ *
+ * rt_msync writes the changes in a SHARED mapping to its file, and returns when the medium has them
+ * unless is_async; for a PRIVATE one there is nothing to do. rt_mlock keeps the range in memory, counted
+ * against RLIMIT_MEMLOCK. rt_madvise takes 0 normal, 1 random, 2 sequential, 3 needed soon, 4 not needed
+ * for now; the last turns bytes that are ANONYMOUS and PRIVATE into zeros and changes no others.
+ */
+bool rt_msync(int64_t address, int64_t size, bool is_async);
+bool rt_mlock(int64_t address, int64_t size);
+bool rt_munlock(int64_t address, int64_t size);
+bool rt_madvise(int64_t address, int64_t size, int32_t advice);
+
+/*
+ * Allows EXEC in rt_mmap_file from now on, for the whole process, or no longer allows it. Returns what it
+ * was before; false when the process begins. Code in a file is trusted like any other.
+ */
+bool smf_mmap_allow_exec(bool allow);
+
+/* ---- Executable memory -------------------------------------------------------------------------- */
 
 /*
  * Zero-filled memory for code, a whole number of pages that hold `size` bytes. It runs as soon as it was
@@ -166,12 +265,15 @@ bool rt_set_protection(int64_t address, int64_t size, int32_t prot);
  */
 void rt_flush_icache(int64_t address, int64_t size);
 
-/* The address, if it lies in executable memory of this library that was written; otherwise 0. */
+/*
+ * The address, if it lies in executable memory of this library that was written, or in a file that was
+ * mapped with EXEC; otherwise 0.
+ */
 int64_t rt_get_function_pointer(int64_t address);
 
 /*
- * Calls the function at `function`, which lies in executable memory of this library that was written, or
- * in a loaded module, and returns what it returns; 0 on failure. When the function itself returned 0,
+ * Calls the function at `function`, which lies in executable memory of this library that was written, in
+ * a file that was mapped with EXEC, or in a loaded module, and returns what it returns; 0 on failure. When the function itself returned 0,
  * smf_last_error() is SMF_OK. The block must not be freed meanwhile, and nothing may unwind out of it.
  */
 int64_t rt_call_function_0(int64_t function);

@@ -111,6 +111,11 @@ fn every_export_from_c() {
 }
 
 #[test]
+fn files_in_memory() {
+    run("mmap", C);
+}
+
+#[test]
 fn values_of_a_runtime() {
     run("hooks", C);
 }

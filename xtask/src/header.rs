@@ -17,7 +17,7 @@ pub(crate) const HEADER: &str = "shell/include/smf.h";
 const EXPORTS: &str = "shell/src/ffi";
 
 /// The types that cross the border.
-const TYPES: [(&str, &str); 12] = [
+const TYPES: [(&str, &str); 15] = [
     ("()", "void"),
     ("bool", "bool"),
     ("i32", "int32_t"),
@@ -29,6 +29,9 @@ const TYPES: [(&str, &str); 12] = [
     ("*mut RuntimeValue", "RuntimeValue *"),
     ("*const SmfValueHooks", "const SmfValueHooks *"),
     ("Bytes", "SmfBytes"),
+    ("Value", "SmfValue"),
+    ("Path", "SmfPath"),
+    ("Mapping", "SmfMapping"),
     ("SmfError", "SmfError"),
 ];
 
@@ -228,7 +231,7 @@ fn without_comments(c: &str) -> String {
 fn compare_structs(rust: &str, header: &str) -> Vec<String> {
     let header = without_comments(header);
     let mut differences = Vec::new();
-    for name in ["SmfError", "SmfValueHooks"] {
+    for name in ["SmfError", "SmfValueHooks", "SmfMapping"] {
         let start = [format!("pub struct {name} {{"), format!("typedef struct {name} {{")];
         let [ours, theirs] = start;
         let ours: Vec<&str> = body(rust, &ours)
@@ -365,8 +368,8 @@ int64_t three_2(int64_t f, int64_t a, int64_t b);
 
     #[test]
     fn structures_codes_and_versions_are_compared() {
-        let rust = "pub struct SmfError {\n    pub code: i32,\n}\npub struct SmfValueHooks {\n    pub size: i64,\n    pub free: Option<F>,\n}\nenum Code {\n    Argument = 1,\n    OutOfRange = 4,\n}\n";
-        let c = "typedef struct SmfError {\n    int32_t code; /* x */\n} SmfError;\ntypedef struct SmfValueHooks {\n    int64_t size;\n    void (*free)(RuntimeValue *);\n} SmfValueHooks;\ntypedef enum SmfErrorCode {\n    SMF_OK = 0,\n    SMF_ERROR_ARGUMENT = 1, /* y */\n    SMF_ERROR_OUT_OF_RANGE = 4\n} SmfErrorCode;\n";
+        let rust = "pub struct SmfError {\n    pub code: i32,\n}\npub struct SmfValueHooks {\n    pub size: i64,\n    pub free: Option<F>,\n}\npub struct SmfMapping {\n    pub size: i64,\n}\nenum Code {\n    Argument = 1,\n    OutOfRange = 4,\n}\n";
+        let c = "typedef struct SmfError {\n    int32_t code; /* x */\n} SmfError;\ntypedef struct SmfValueHooks {\n    int64_t size;\n    void (*free)(RuntimeValue *);\n} SmfValueHooks;\ntypedef struct SmfMapping {\n    int64_t size;\n} SmfMapping;\ntypedef enum SmfErrorCode {\n    SMF_OK = 0,\n    SMF_ERROR_ARGUMENT = 1, /* y */\n    SMF_ERROR_OUT_OF_RANGE = 4\n} SmfErrorCode;\n";
         assert_eq!(compare_structs(rust, c), [""; 0]);
         assert_eq!(compare_codes(rust, c), [""; 0]);
         assert_eq!(compare_structs(rust, &c.replace("(*free)", "(*release)")).len(), 1);

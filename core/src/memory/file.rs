@@ -159,6 +159,15 @@ impl FileBytes {
         self.stamp
     }
 
+    /// The pages that the bytes begin in, and how many bytes there are; `None` when they are in the
+    /// allocator's memory.
+    pub(super) fn into_pages(self) -> Option<(WritablePages, usize)> {
+        match self.bytes {
+            OwnedBytes::Pages(pages) => Some((pages, self.len)),
+            OwnedBytes::Allocated(_) => None,
+        }
+    }
+
     /// What was put behind the bytes of the file, and with pages zeroes after that.
     #[inline(always)]
     pub(crate) fn tail(&self) -> &[u8] {
@@ -234,6 +243,10 @@ impl OpenFile {
 
     pub(super) fn descriptor(&self) -> &OwnedFd {
         &self.file
+    }
+
+    pub(super) fn into_descriptor(self) -> OwnedFd {
+        self.file
     }
 
     /// Copies a part of the file as [`FileBytes::read_range`] says, with both parts of

@@ -41,6 +41,20 @@ pub(super) enum ApiError {
     NotA { kind: &'static str },
     /// No memory for a value.
     NoRoom { bytes: usize },
+    /// A number that is no multiple of the page size.
+    Misaligned { what: &'static str, value: u64 },
+    /// Flags of a mapping that cannot be meant, or not together.
+    Flags { what: &'static str },
+    /// A file that was to be mapped to run, which was not switched on.
+    ExecNotAllowed,
+    /// A part of a file without a byte.
+    NothingToMap,
+    /// An address that no live mapping has, or at which none begins.
+    NotMapped { address: usize },
+    /// A mapping of another size.
+    MappingSize { address: usize, size: u64, len: usize },
+    /// A range that does not lie in its mapping.
+    OutsideMapping { offset: usize, length: u64, size: usize },
     /// The set of values in use cannot be changed any more.
     ValuesInUse,
     /// Blocks are live, and what is wanted must come before them.
@@ -87,6 +101,8 @@ pub(super) enum Code {
     Unmapped = 12,
     State = 13,
     System = 14,
+    File = 15,
+    Access = 16,
 }
 
 impl ApiError {
@@ -94,9 +110,15 @@ impl ApiError {
         match self {
             Self::Null { .. } | Self::Negative { .. } | Self::Zero { .. } => Code::Argument,
             Self::TooLarge { .. } | Self::Unknown { .. } | Self::Hooks { .. } => Code::Argument,
-            Self::Exec(_) if self.is_policy() => Code::Policy,
+            Self::Misaligned { .. } | Self::Flags { .. } => Code::Argument,
+            Self::ExecNotAllowed => Code::Policy,
+            Self::Exec(_) | Self::Memory(_) if self.is_policy() => Code::Policy,
             Self::Exec(error) => code_of(error.reason()),
-            Self::Memory(_) | Self::Tool(_) => Code::System,
+            Self::Memory(error) => code_of_memory(error),
+            Self::Tool(_) => Code::System,
+            Self::NothingToMap | Self::OutsideMapping { .. } => Code::OutOfRange,
+            Self::NotMapped { .. } => Code::UnknownAddress,
+            Self::MappingSize { .. } => Code::OtherSize,
             Self::NotCallable { .. } | Self::NotCode { .. } => Code::NotExecutable,
             Self::Unmapped { .. } => Code::Unmapped,
             Self::NotA { .. } => Code::Value,
@@ -109,11 +131,33 @@ impl ApiError {
 impl ApiError {
     /// Whether the kernel refused to change pages because of a rule.
     fn is_policy(&self) -> bool {
-        let Self::Exec(ExecError::Memory(MemoryError::Protect { errno, .. })) = self else {
+        let (Self::Exec(ExecError::Memory(error)) | Self::Memory(error)) = self else {
             return false;
         };
+        let MemoryError::Protect { errno, .. } = error else { return false };
         [Errno::ACCESS, Errno::PERM].iter().any(|rule| *errno == *rule)
     }
+}
+
+fn code_of_memory(error: &MemoryError) -> Code {
+    use MemoryError as E;
+    match error {
+        E::Open { errno } if is_denied(errno) => Code::Access,
+        E::PathNul { .. } | E::PathTooLong { .. } | E::Open { .. } | E::Inspect { .. } => {
+            Code::File
+        }
+        E::NotRegular { .. } | E::FileTooLarge { .. } | E::Read { .. } => Code::File,
+        E::Changing { .. } | E::CutOff { .. } => Code::File,
+        E::RangeOutside { .. } => Code::OutOfRange,
+        E::NotReadable { .. } => Code::Access,
+        E::NoRoomForFile { .. } | E::Prefault { .. } | E::TooManyBytes { .. } => Code::NoMemory,
+        E::Map { errno, .. } | E::Manage { errno, .. } if *errno == Errno::NOMEM => Code::NoMemory,
+        _ => Code::System,
+    }
+}
+
+fn is_denied(errno: &smf_core::memory::Errno) -> bool {
+    [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::TXTBSY].iter().any(|denied| *errno == *denied)
 }
 
 fn code_of(reason: Reason) -> Code {
@@ -132,6 +176,9 @@ fn code_of(reason: Reason) -> Code {
     }
 }
 
+/// What to add when the kernel may not do it.
+const RULE: &str = "a rule such as PR_SET_MDWE keeps memory that was writable from running";
+
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -142,11 +189,9 @@ impl fmt::Display for ApiError {
                 write!(f, "{what} is more than an address space has ({value})")
             }
             Self::Unknown { what, value } => write!(f, "{value} is no {what}"),
+            Self::Memory(error) if self.is_policy() => write!(f, "{error}; {RULE}"),
             Self::Exec(error) if self.is_policy() => {
-                write!(
-                    f,
-                    "{error}; a rule such as PR_SET_MDWE keeps memory that was writable from running"
-                )
+                write!(f, "{error}; {RULE}")
             }
             Self::Exec(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
@@ -161,6 +206,24 @@ impl fmt::Display for ApiError {
             Self::Unmapped { address } => write!(f, "there is no memory at 0x{address:x}"),
             Self::NotA { kind } => write!(f, "the value is not {kind}"),
             Self::NoRoom { bytes } => write!(f, "out of memory for a value of {bytes} bytes"),
+            Self::Misaligned { what, value } => {
+                write!(f, "{what} (0x{value:x}) is no multiple of the page size")
+            }
+            Self::Flags { what } => write!(f, "a mapping is refused with {what}"),
+            Self::ExecNotAllowed => f.write_str(
+                "a file may not be mapped with EXEC unless smf_mmap_allow_exec was called",
+            ),
+            Self::NothingToMap => f.write_str("the file has no byte there that could be mapped"),
+            Self::NotMapped { address } => {
+                write!(f, "0x{address:x} is not the address of a live mapping of this library")
+            }
+            Self::MappingSize { address, size, len } => {
+                write!(f, "the mapping at 0x{address:x} has 0x{len:x} bytes, not 0x{size:x}")
+            }
+            Self::OutsideMapping { offset, length, size } => write!(
+                f,
+                "0x{length:x} bytes at 0x{offset:x} do not lie inside the 0x{size:x} bytes of the mapping"
+            ),
             Self::ValuesInUse => f.write_str(
                 "the functions for values were installed before, or values have been made",
             ),
