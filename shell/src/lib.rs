@@ -7,6 +7,7 @@
 //! * `host_symbols` (feature `host`) resolves imports from the process and its libraries;
 //! * `inspect` (feature `cli`) shows what a file holds, as text or as JSON;
 //! * `pack` (feature `pack`) links relocatable ELF objects into a module;
+//! * [`prefetch`] reads files into a cache before they are needed, on several threads;
 //! * [`tools`] tells profilers and debuggers what runs where;
 //! * `ffi` (feature `c-api`) has the exports for C, which `include/smf.h` declares.
 #![deny(unsafe_code)]
@@ -24,4 +25,5 @@ mod loaded;
 pub mod loader;
 #[cfg(feature = "pack")]
 pub mod pack;
+pub mod prefetch;
 pub mod tools;

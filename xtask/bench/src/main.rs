@@ -11,6 +11,7 @@ mod format;
 mod link;
 mod measure;
 mod object_to_smf;
+mod prefetch;
 mod process;
 
 use std::fs;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     format::measure(&mut bench);
     link::measure(&mut bench);
     exec::measure(&mut bench);
+    prefetch::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());
     ExitCode::SUCCESS

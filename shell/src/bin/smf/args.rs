@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand, ValueEnum};
 use smf_core::format::Layout;
 
-use crate::{convert, generate, inspect, library, note, pack, run, stub, verify};
+use crate::{convert, generate, inspect, library, note, pack, prefetch, run, stub, verify};
 
 /// Loads, runs, checks and makes SMF modules.
 ///
@@ -37,6 +37,7 @@ pub(crate) enum Command {
     Lib(library::Args),
     /// Shows note.sdn
     Note(note::Args),
+    Prefetch(prefetch::Args),
     /// Prints completions for a shell
     #[command(hide = true)]
     Completions(generate::CompletionsArgs),

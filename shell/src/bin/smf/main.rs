@@ -17,6 +17,7 @@ mod library;
 mod note;
 mod output;
 mod pack;
+mod prefetch;
 mod run;
 mod stub;
 mod verify;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Extract(args) => stub::extract(args),
         Command::Lib(args) => library::run(args),
         Command::Note(args) => note::run(args),
+        Command::Prefetch(args) => prefetch::run(args),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
     };

@@ -1,15 +1,19 @@
 //! What the commands share: how they fail, and where they read from and write to.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::path::Path;
 
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use smf_core::format::Smf;
 use smf_core::format::library::is_library;
 use smf_loader::files::{self, Input};
 
 /// Bytes gathered before they are written to standard output.
 const OUTPUT_BUFFER: usize = 1 << 16;
+
+/// Fewer files than this are done before anybody could look at a progress bar.
+const MANY_FILES: usize = 50;
 
 /// Why a command did not do what it was asked to.
 pub(crate) enum Failure {
@@ -56,6 +60,15 @@ pub(crate) fn to_stdout<T>(
     // Dropping the writer would try what is left again.
     let _ = out.into_parts();
     written.map_err(Failure::Output)
+}
+
+/// A progress bar for so many files; hidden for few, and when standard error is no terminal.
+pub(crate) fn progress(files: usize) -> ProgressBar {
+    if files > MANY_FILES && io::stderr().is_terminal() {
+        ProgressBar::with_draw_target(u64::try_from(files).ok(), ProgressDrawTarget::stderr())
+    } else {
+        ProgressBar::hidden()
+    }
 }
 
 /// The bytes of an input.

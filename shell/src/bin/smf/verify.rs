@@ -1,17 +1,13 @@
 //! `smf verify`: everything that can be checked without running, one line a file.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
 use smf_core::format::{Library, Smf};
 use smf_loader::files;
 use smf_loader::inspect::Subject;
 
 use crate::output::{self, Failure};
-
-/// Fewer files than this are done before anybody could look at a progress bar.
-const MANY_FILES: usize = 50;
 
 /// Checks everything that can be checked without running
 ///
@@ -25,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let bar = progress(args.files.len());
+    let bar = output::progress(args.files.len());
     let mut failed = false;
     for path in &args.files {
         let verdict = verify(path);
@@ -42,14 +38,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     if failed { Err(Failure::Reported) } else { Ok(()) }
-}
-
-fn progress(files: usize) -> ProgressBar {
-    if files > MANY_FILES && io::stderr().is_terminal() {
-        ProgressBar::with_draw_target(u64::try_from(files).ok(), ProgressDrawTarget::stderr())
-    } else {
-        ProgressBar::hidden()
-    }
 }
 
 fn tell_ok(path: &Path) -> io::Result<()> {

@@ -1,0 +1,260 @@
+//! `smf prefetch`: files into the kernel's page cache, on several threads.
+//!
+//! This process ends right away and takes its own copies with it; what stays is what the kernel has
+//! read for it. So its cache is small: a file that is thrown out of it has served its purpose.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use indicatif::ProgressBar;
+use serde::Serialize;
+use smf_core::cache::{self, CacheError, Capacity, FileCache};
+use smf_core::memory::{FileBytes, FileKind, FileRange, MemoryError, stamp_of};
+use smf_loader::files;
+use smf_loader::prefetch::{self, Failure as FailedFile, Options, Report, Watch};
+
+use crate::args;
+use crate::output::{self, Failure};
+
+/// What this process holds at most, beside the file that each thread is reading.
+const CAPACITY: Capacity = Capacity { files: 64, bytes: 64 << 20 };
+
+/// How much of a file that is larger is read at a time.
+const PIECE: u64 = 8 << 20;
+
+/// How often the progress bar is brought up to date.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Reads files so that the next program finds them in memory
+///
+/// The files are read on several threads and thrown away again: what stays is the kernel's page cache,
+/// as long as nothing else needs the memory. Any file will do, archives included; they are read as
+/// they are and not looked into. Directories are refused. Prints one line: files, bytes, time and
+/// rate, and how many files failed; each of those is an `error: ...` line on standard error. At most
+/// 64 MiB of files are held at a time, and one file of at most 64 MiB for each thread; larger ones are
+/// read in pieces.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The files
+    #[arg(required = true, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(file))]
+    files: Vec<PathBuf>,
+    /// How many threads read, at most 256; 0 is one for each core
+    #[arg(long, value_name = "N", default_value = "0", value_parser = threads)]
+    threads: usize,
+    /// One JSON object instead of the line, with the statistics of the cache and the failures
+    #[arg(long)]
+    json: bool,
+}
+
+fn file(path: OsString) -> Result<PathBuf, &'static str> {
+    if files::is_standard_stream(Path::new(&path)) {
+        return Err("standard input is no file that could be warmed; a file of that name is `./-`");
+    }
+    Ok(path.into())
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    let wanted = args::integer(text)?;
+    usize::try_from(wanted).map_err(|_| "not a number of threads".to_owned())
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let cache = FileCache::new(CAPACITY, cache::Options::default());
+    let cache = cache.map_err(|error| Failure::Because(error.to_string()))?;
+    let begin = Instant::now();
+    let mut report = with_progress(&cache, args);
+    read_large(&mut report);
+    let took = begin.elapsed();
+    for failure in &report.failures {
+        output::report("error", &format!("{}: {}", failure.path.display(), why(failure)));
+    }
+    output::to_stdout(|out| {
+        if args.json {
+            serde_json::to_writer(&mut *out, &Summary::of(&report, took, &cache))?;
+            return writeln!(out);
+        }
+        writeln!(out, "{}", line(&report, took))
+    })?;
+    if report.failures.is_empty() { Ok(()) } else { Err(Failure::Reported) }
+}
+
+fn with_progress(cache: &FileCache, args: &Args) -> Report {
+    let options = Options { threads: args.threads, ..Options::default() };
+    let (watch, done) = (Watch::new(), AtomicBool::new(false));
+    let bar = output::progress(args.files.len());
+    thread::scope(|scope| {
+        let show = || show(&bar, &watch, &done);
+        // Without a thread for it there is no bar.
+        let shown = if bar.is_hidden() {
+            None
+        } else {
+            thread::Builder::new().spawn_scoped(scope, show).ok()
+        };
+        let report = prefetch::warm_watched(cache, &args.files, options, &watch);
+        done.store(true, Ordering::Relaxed);
+        if let Some(shown) = shown {
+            shown.thread().unpark();
+        }
+        report
+    })
+}
+
+fn show(bar: &ProgressBar, watch: &Watch, done: &AtomicBool) {
+    while !done.load(Ordering::Relaxed) {
+        bar.set_position(watch.progress().done as u64);
+        thread::park_timeout(TICK);
+    }
+    bar.finish_and_clear();
+}
+
+/// Reads the files that are larger than the whole cache, piece by piece.
+fn read_large(report: &mut Report) {
+    let (ready, bytes) = (&mut report.ready, &mut report.bytes);
+    report.failures.retain_mut(|failure| {
+        if !matches!(failure.error, CacheError::TooLarge { .. }) {
+            return true;
+        }
+        match read_in_pieces(failure.path.as_os_str().as_bytes()) {
+            Ok(size) => {
+                *ready += 1;
+                *bytes += size;
+                false
+            }
+            Err(error) => {
+                failure.error = error.into();
+                true
+            }
+        }
+    });
+}
+
+fn read_in_pieces(path: &[u8]) -> Result<u64, MemoryError> {
+    let size = stamp_of(path)?.size;
+    let mut offset = 0;
+    while offset < size {
+        let length = PIECE.min(size - offset);
+        FileBytes::read_range(path, FileRange { offset, length: Some(length) }, PIECE)?;
+        offset += length;
+    }
+    Ok(size)
+}
+
+fn why(failure: &FailedFile) -> String {
+    let directory = MemoryError::NotRegular { kind: FileKind::Directory };
+    let hint = if failure.error == directory.into() { "; name the files in it" } else { "" };
+    format!("{}{hint}", failure.error)
+}
+
+fn line(report: &Report, took: Duration) -> String {
+    let files = if report.ready == 1 { "file" } else { "files" };
+    format!(
+        "{} {files}, {} bytes, {:.3} ms, {:.1} MB/s, {} failed",
+        report.ready,
+        report.bytes,
+        took.as_secs_f64() * 1e3,
+        bytes_per_second(report, took) / 1e6,
+        report.failures.len()
+    )
+}
+
+fn bytes_per_second(report: &Report, took: Duration) -> f64 {
+    // A clock that stands still would make it infinite, which JSON cannot say.
+    report.bytes as f64 / took.as_secs_f64().max(1e-9)
+}
+
+/// Of `--json`. Times are nanoseconds.
+#[derive(Serialize)]
+struct Summary {
+    files: usize,
+    bytes: u64,
+    failed: usize,
+    threads: usize,
+    time: u64,
+    bytes_per_second: f64,
+    cache: CacheSummary,
+    failures: Vec<FailureSummary>,
+}
+
+#[derive(Serialize)]
+struct CacheSummary {
+    files: u32,
+    bytes: u64,
+    peak_bytes: u64,
+    hits: u64,
+    misses: u64,
+    hit_rate: Option<f64>,
+    evictions: u64,
+    load_time: LoadTime,
+    bytes_over_time: Vec<Sample>,
+}
+
+#[derive(Serialize)]
+struct LoadTime {
+    mean: Option<f64>,
+    p50: Option<u64>,
+    p90: Option<u64>,
+    p99: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Sample {
+    at: i64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct FailureSummary {
+    file: String,
+    error: String,
+}
+
+impl Summary {
+    fn of(report: &Report, took: Duration, cache: &FileCache) -> Self {
+        let failure = |failure: &FailedFile| FailureSummary {
+            file: failure.path.to_string_lossy().into_owned(),
+            error: why(failure),
+        };
+        Self {
+            files: report.ready,
+            bytes: report.bytes,
+            failed: report.failures.len(),
+            threads: report.threads,
+            time: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            bytes_per_second: bytes_per_second(report, took),
+            cache: CacheSummary::of(&cache.statistics()),
+            failures: report.failures.iter().map(failure).collect(),
+        }
+    }
+}
+
+impl CacheSummary {
+    fn of(statistics: &cache::Statistics) -> Self {
+        let times = &statistics.load_times;
+        let within = |share| times.percentile(share);
+        let samples = statistics.bytes_over_time.iter();
+        Self {
+            files: statistics.files,
+            bytes: statistics.bytes,
+            peak_bytes: statistics.peak_bytes,
+            hits: statistics.hits,
+            misses: statistics.misses,
+            hit_rate: statistics.hit_rate(),
+            evictions: statistics.evictions,
+            load_time: LoadTime {
+                mean: times.mean(),
+                p50: within(0.5),
+                p90: within(0.9),
+                p99: within(0.99),
+            },
+            bytes_over_time: samples
+                .map(|sample| Sample { at: sample.at, bytes: sample.bytes })
+                .collect(),
+        }
+    }
+}

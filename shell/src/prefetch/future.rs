@@ -1,0 +1,257 @@
+//! A prefetch that goes on by itself.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+
+use smf_core::cache::{FileCache, Storage};
+
+use super::queue::{Job, Queue};
+use super::watch::{Progress, Watch};
+use super::{Files, Options, Report, STACK, report, thread_of};
+
+/// Begins to read the files at `paths` into `cache` on threads of its own and comes back at once. If
+/// the system gives not a single thread, the files are read before this comes back.
+///
+/// The cache is an `Arc<FileCache>` or a `&'static FileCache`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use smf_core::cache::{Capacity, FileCache};
+/// use smf_loader::prefetch::{self, Options};
+///
+/// let cache = FileCache::new(Capacity { files: 100, bytes: 1 << 20 }, Default::default())?;
+/// let prefetch = prefetch::start(Arc::new(cache), ["Cargo.toml"], Options::default());
+/// // Something else, and then:
+/// assert_eq!(prefetch.wait().ready, 1);
+/// # Ok::<(), smf_core::cache::CacheError>(())
+/// ```
+pub fn start<C, S>(
+    cache: C,
+    paths: impl IntoIterator<Item = impl Into<PathBuf>>,
+    options: Options,
+) -> Prefetch
+where
+    C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
+    S: Storage + 'static,
+{
+    start_on(cache, paths.into_iter().map(Into::into).collect(), options, STACK)
+}
+
+fn start_on<C, S>(cache: C, paths: Vec<PathBuf>, options: Options, stack: usize) -> Prefetch
+where
+    C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
+    S: Storage + 'static,
+{
+    let wanted = options.threads_for(paths.len());
+    let shared = Arc::new(Shared::new(paths, wanted, options));
+    let spawn = |_| {
+        let (in_thread, cache) = (Arc::clone(&shared), cache.clone());
+        shared.at_work.fetch_add(1, Relaxed);
+        let spawned = thread_of(stack).spawn(move || {
+            let job = Files { cache: &cache, paths: &in_thread.paths };
+            in_thread.queue.work(&job, &in_thread.watch);
+            in_thread.leave(&job);
+        });
+        if spawned.is_err() {
+            // Whoever starts the threads has not left, so this is not the last one.
+            shared.at_work.fetch_sub(1, Relaxed);
+        }
+        spawned.ok()
+    };
+    let wanted = if shared.paths.is_empty() { 0 } else { wanted };
+    let threads: Vec<_> = (0..wanted).map_while(spawn).collect();
+    let job = Files { cache: &cache, paths: &shared.paths };
+    if threads.is_empty() {
+        shared.queue.work(&job, &shared.watch);
+    }
+    shared.threads.store(threads.len().max(1), Relaxed);
+    shared.leave(&job);
+    Prefetch { shared, threads }
+}
+
+/// A prefetch on threads of its own: see [`start`].
+///
+/// It can be awaited in any executor; [`wait`](Self::wait) is for threads without one, and
+/// [`progress`](Self::progress) for those who would rather look. Dropping it cancels it: each thread
+/// stops after the file that it is at, nobody waits for that, and the cache keeps what it has got.
+#[must_use = "dropping it cancels it"]
+pub struct Prefetch {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    paths: Vec<PathBuf>,
+    queue: Queue,
+    watch: Watch,
+    threads: AtomicUsize,
+    /// Threads that have not left, and whoever has not yet started them all.
+    at_work: AtomicUsize,
+    end: Mutex<End>,
+}
+
+/// What the last thread leaves, and who is told.
+#[derive(Default)]
+struct End {
+    outcome: Option<Outcome>,
+    waker: Option<Waker>,
+}
+
+enum Outcome {
+    Reported(Report),
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl Shared {
+    fn new(paths: Vec<PathBuf>, crew: usize, options: Options) -> Self {
+        let queue = Queue::new(paths.len(), crew, options.read_ahead);
+        let watch = Watch::new();
+        watch.begin(paths.len());
+        let (threads, at_work) = (AtomicUsize::new(0), AtomicUsize::new(1));
+        Self { paths, queue, watch, threads, at_work, end: Mutex::default() }
+    }
+
+    /// The last one finishes and tells who waits.
+    fn leave(&self, job: &impl Job) {
+        if self.at_work.fetch_sub(1, AcqRel) != 1 {
+            return;
+        }
+        let finish = || self.queue.finish(job, &self.watch);
+        let outcome = match catch_unwind(AssertUnwindSafe(finish)) {
+            Ok(results) => {
+                Outcome::Reported(report(results, &self.paths, self.threads.load(Relaxed)))
+            }
+            Err(payload) => Outcome::Panicked(payload),
+        };
+        let mut end = self.end();
+        end.outcome = Some(outcome);
+        let waker = end.waker.take();
+        drop(end);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn end(&self) -> MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The report, once the last thread has left it; `keep` for whoever may ask again.
+    fn report(&self, keep: bool) -> Option<Report> {
+        let mut end = self.end();
+        match &end.outcome {
+            None => return None,
+            Some(Outcome::Reported(report)) if keep => return Some(report.clone()),
+            Some(_) => {}
+        }
+        let outcome = end.outcome.replace(Outcome::Reported(Report::default()));
+        drop(end);
+        match outcome {
+            Some(Outcome::Panicked(payload)) => resume_unwind(payload),
+            Some(Outcome::Reported(report)) => Some(report),
+            None => None,
+        }
+    }
+}
+
+impl Prefetch {
+    /// How far it is now. Takes no lock.
+    pub fn progress(&self) -> Progress {
+        self.shared.watch.progress()
+    }
+
+    /// Whether the report is there, so that [`wait`](Self::wait) would not.
+    pub fn is_finished(&self) -> bool {
+        self.shared.end().outcome.is_some()
+    }
+
+    /// Waits until every file has been read or cannot be, and until the threads have ended.
+    ///
+    /// # Panics
+    /// When reading a file panicked twice, with the payload of the second time.
+    pub fn wait(mut self) -> Report {
+        for thread in std::mem::take(&mut self.threads) {
+            // It has nothing to say that the report does not.
+            let _ = thread.join();
+        }
+        self.shared.report(false).unwrap_or_default()
+    }
+}
+
+impl Future for Prefetch {
+    type Output = Report;
+
+    /// Ready as soon as the last file is dealt with; then again each time it is asked.
+    ///
+    /// # Panics
+    /// As [`wait`](Prefetch::wait).
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Report> {
+        // A waker is foreign code, also when it is cloned or dropped: never under the lock.
+        let waker = context.waker().clone();
+        let mut end = self.shared.end();
+        let _replaced = if end.outcome.is_none() { end.waker.replace(waker) } else { Some(waker) };
+        drop(end);
+        self.shared.report(true).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        self.shared.queue.stop();
+        let _waker = self.shared.end().waker.take();
+    }
+}
+
+impl fmt::Debug for Prefetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prefetch").field("progress", &self.progress()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smf_core::cache::{CacheError, Capacity};
+
+    #[test]
+    fn what_no_thread_can_be_had_for_is_done_before_it_comes_back() {
+        let capacity = Capacity { files: 10, bytes: 1 << 20 };
+        let cache = Arc::new(FileCache::new(capacity, Default::default()).unwrap());
+        let paths = ["Cargo.toml", "absent", "src/lib.rs"].map(PathBuf::from).to_vec();
+        // No address space has room for such a stack.
+        let prefetch = start_on(Arc::clone(&cache), paths, Options::default(), 1 << 60);
+        assert!(prefetch.is_finished() && prefetch.progress().is_complete());
+        let report = prefetch.wait();
+        assert_eq!((report.ready, report.threads, report.failures.len()), (2, 1, 1));
+        assert_eq!(cache.statistics().files, 2);
+        assert_eq!(Arc::strong_count(&cache), 1);
+    }
+
+    #[test]
+    fn a_file_that_always_panics_is_told_to_the_one_who_waits() {
+        struct Broken;
+        impl Job for Broken {
+            fn announce(&self, _: usize) {}
+            fn read(&self, _: usize) -> Result<u64, CacheError> {
+                resume_unwind(Box::new("broken"))
+            }
+        }
+        let shared = Shared::new(vec!["one".into()], 1, Options::default());
+        shared.queue.work(&Broken, &shared.watch);
+        shared.leave(&Broken);
+        let mut prefetch = Prefetch { shared: Arc::new(shared), threads: Vec::new() };
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut prefetch).poll(&mut context)));
+        assert_eq!(polled.unwrap_err().downcast_ref(), Some(&"broken"));
+        assert_eq!(prefetch.wait(), Report::default(), "once is enough");
+    }
+}
