@@ -36,7 +36,7 @@ use core::ptr::NonNull;
 use rustix::fd::OwnedFd;
 use rustix::mm::Advice as Raw;
 
-use super::file::{CopyTo, FileRange, OpenFile};
+use super::file::{FileRange, OpenFile};
 use super::pages::{Protection, PublishedPages, Segment, WritablePages};
 use super::region::Region;
 use super::sys::{self, MemoryFile};
@@ -75,10 +75,7 @@ impl ExposedPages {
         protection: Protection,
     ) -> Result<Self, MemoryError> {
         let file = OpenFile::open(path)?;
-        let copy = file.copy(range, limit, [&[], &[]], CopyTo::Pages)?;
-        // Pages were asked for.
-        let none = MemoryError::NoRoomForFile { size: 0 };
-        let (pages, len) = copy.into_pages().ok_or(none)?;
+        let (pages, len) = file.copy_to_pages(range, limit)?;
         Ok(Self { backing: Backing::Copy(protect(pages, protection)?), len, protection })
     }
 

@@ -159,15 +159,6 @@ impl FileBytes {
         self.stamp
     }
 
-    /// The pages that the bytes begin in, and how many bytes there are; `None` when they are in the
-    /// allocator's memory.
-    pub(super) fn into_pages(self) -> Option<(WritablePages, usize)> {
-        match self.bytes {
-            OwnedBytes::Pages(pages) => Some((pages, self.len)),
-            OwnedBytes::Allocated(_) => None,
-        }
-    }
-
     /// What was put behind the bytes of the file, and with pages zeroes after that.
     #[inline(always)]
     pub(crate) fn tail(&self) -> &[u8] {
@@ -259,13 +250,41 @@ impl OpenFile {
         to: CopyTo,
     ) -> Result<FileBytes, MemoryError> {
         let tail_len = tail.iter().map(|part| part.len()).sum();
+        let (mut buffer, stamp) = self.copy_to_buffer(range, limit, tail_len, to)?;
+        let len = buffer.as_slice().len();
+        tail.iter().for_each(|part| buffer.append(part));
+        Ok(FileBytes { bytes: buffer.finish(), len, stamp })
+    }
+
+    /// As [`copy`](Self::copy), to the beginning of pages that can still be written; how many bytes
+    /// there are as well.
+    pub(super) fn copy_to_pages(
+        &self,
+        range: FileRange,
+        limit: u64,
+    ) -> Result<(WritablePages, usize), MemoryError> {
+        match self.copy_to_buffer(range, limit, 0, CopyTo::Pages)? {
+            (Buffer::Pages { pages, len }, _) => Ok((pages, len)),
+            // Pages were asked for.
+            (Buffer::Allocated(_), stamp) => Err(MemoryError::NoRoomForFile { size: stamp.size }),
+        }
+    }
+
+    /// A copy with room for a tail behind it, and what the file was.
+    fn copy_to_buffer(
+        &self,
+        range: FileRange,
+        limit: u64,
+        tail: usize,
+        to: CopyTo,
+    ) -> Result<(Buffer, FileStamp), MemoryError> {
         let mut before = self.stamp;
         for _ in 0..ATTEMPTS {
             let size = range.length_in(before.size)?;
             if size > limit {
                 return Err(MemoryError::FileTooLarge { size, limit });
             }
-            let mut buffer = Buffer::with_room(size, tail_len, to)?;
+            let mut buffer = Buffer::with_room(size, tail, to)?;
             let settled = before.is_settled();
             if !settled || before.size >= LARGE {
                 sys::wait_for_writes(&self.file);
@@ -274,9 +293,7 @@ impl OpenFile {
             let same = settled || self.is_still(buffer.as_slice(), range.offset)?;
             let after = regular(sys::status(&self.file))?;
             if same && after == before {
-                let len = buffer.as_slice().len();
-                tail.iter().for_each(|part| buffer.append(part));
-                return Ok(FileBytes { bytes: buffer.finish(), len, stamp: after });
+                return Ok((buffer, after));
             }
             before = after;
         }
