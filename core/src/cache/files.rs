@@ -83,7 +83,7 @@ pub struct Prefetched {
 /// # Ok::<(), CacheError>(())
 /// ```
 pub struct FileCache<S: Storage = GrowingStorage> {
-    storage: S,
+    pub(super) storage: S,
     hasher: DefaultHashBuilder,
     ledger: Mutex<Ledger>,
     capacity: Capacity,
@@ -158,7 +158,7 @@ impl<S: Storage> FileCache<S> {
     /// The lock is held for some 20 ns at a time. Who does not get it soon waits for a thread that was
     /// interrupted while it had it, and had better let that run.
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Ledger> {
         loop {
             for _ in 0..100 {
                 if let Some(guard) = self.ledger.try_lock() {
@@ -420,12 +420,7 @@ impl<S: Storage> FileCache<S> {
     /// # Errors
     /// [`CacheError::Stale`].
     pub fn retain(&self, handle: Handle) -> Result<(), CacheError> {
-        let found = self.get_by_handle(handle)?;
-        let slots = [Some(found.handle), found.link.as_ref().map(|_| found.file_handle)];
-        for slot in slots.into_iter().flatten().filter_map(|held| self.storage.slot(held.slot)) {
-            slot.held.fetch_add(1, Relaxed);
-        }
-        Ok(())
+        self.get_by_handle(handle).map(|view| self.retain_view(&view))
     }
 
     /// Gives back what was [`retain`](Self::retain)ed, as often as it was.

@@ -22,6 +22,7 @@
 mod entry;
 mod error;
 mod files;
+mod held;
 mod index;
 mod ledger;
 mod list;

@@ -8,6 +8,8 @@ use std::ffi::{CStr, c_char};
 use std::fmt::{self, Write};
 
 use rustix::io::Errno;
+use smf_core::cache::CacheError;
+use smf_core::format::FormatError;
 use smf_core::memory::MemoryError;
 use smf_core::memory::exec::{ExecError, Reason};
 
@@ -55,6 +57,28 @@ pub(super) enum ApiError {
     MappingSize { address: usize, size: u64, len: usize },
     /// A range that does not lie in its mapping.
     OutsideMapping { offset: usize, length: u64, size: usize },
+    /// A number that is no open cache.
+    NoCache { cache: u64 },
+    /// A number that is no file of this cache.
+    ForeignFile { file: u64 },
+    /// A number that is no prefetch, or one that was freed.
+    NoPrefetch { prefetch: u64 },
+    /// A prefetch that goes on.
+    Unfinished,
+    /// The cache does not give a file, or does not take one back.
+    Cache(CacheError),
+    /// A module that is not sound.
+    Format(FormatError),
+    /// A cache with files that were not released.
+    CacheHeld { holds: u64 },
+    /// A cache with prefetches that were not freed.
+    Prefetching { prefetches: u32 },
+    /// As many caches as there can be are open.
+    TooManyCaches { limit: usize },
+    /// More files than a cache may have.
+    TooManyFiles { files: i64, limit: u32 },
+    /// A structure that is smaller than its first version was.
+    SmallStruct { what: &'static str, size: i64 },
     /// The set of values in use cannot be changed any more.
     ValuesInUse,
     /// Blocks are live, and what is wanted must come before them.
@@ -74,6 +98,18 @@ impl From<ExecError> for ApiError {
 impl From<MemoryError> for ApiError {
     fn from(error: MemoryError) -> Self {
         Self::Memory(error)
+    }
+}
+
+impl From<CacheError> for ApiError {
+    fn from(error: CacheError) -> Self {
+        Self::Cache(error)
+    }
+}
+
+impl From<FormatError> for ApiError {
+    fn from(error: FormatError) -> Self {
+        Self::Format(error)
     }
 }
 
@@ -103,6 +139,10 @@ pub(super) enum Code {
     System = 14,
     File = 15,
     Access = 16,
+    Handle = 17,
+    InUse = 18,
+    Full = 19,
+    Format = 20,
 }
 
 impl ApiError {
@@ -111,6 +151,15 @@ impl ApiError {
             Self::Null { .. } | Self::Negative { .. } | Self::Zero { .. } => Code::Argument,
             Self::TooLarge { .. } | Self::Unknown { .. } | Self::Hooks { .. } => Code::Argument,
             Self::Misaligned { .. } | Self::Flags { .. } => Code::Argument,
+            Self::TooManyFiles { .. } | Self::SmallStruct { .. } => Code::Argument,
+            Self::NoCache { .. } | Self::ForeignFile { .. } | Self::NoPrefetch { .. } => {
+                Code::Handle
+            }
+            Self::Unfinished => Code::State,
+            Self::Cache(error) => code_of_cache(error),
+            Self::Format(_) => Code::Format,
+            Self::CacheHeld { .. } | Self::Prefetching { .. } => Code::InUse,
+            Self::TooManyCaches { .. } => Code::Full,
             Self::ExecNotAllowed => Code::Policy,
             Self::Exec(_) | Self::Memory(_) if self.is_policy() => Code::Policy,
             Self::Exec(error) => code_of(error.reason()),
@@ -136,6 +185,19 @@ impl ApiError {
         };
         let MemoryError::Protect { errno, .. } = error else { return false };
         [Errno::ACCESS, Errno::PERM].iter().any(|rule| *errno == *rule)
+    }
+}
+
+fn code_of_cache(error: &CacheError) -> Code {
+    use CacheError as E;
+    match error {
+        E::File(error) => code_of_memory(error),
+        E::Format(_) => Code::Format,
+        E::NoSuchModule => Code::File,
+        E::NoCapacity => Code::NoMemory,
+        E::TooLarge { .. } | E::AllInUse { .. } => Code::Full,
+        E::Stale { .. } | E::NotRetained { .. } => Code::Handle,
+        _ => Code::System,
     }
 }
 
@@ -224,6 +286,36 @@ impl fmt::Display for ApiError {
                 f,
                 "0x{length:x} bytes at 0x{offset:x} do not lie inside the 0x{size:x} bytes of the mapping"
             ),
+            Self::NoCache { cache } => write!(f, "0x{cache:x} is no open cache"),
+            Self::ForeignFile { file } => write!(f, "0x{file:x} is no file of this cache"),
+            Self::NoPrefetch { prefetch } => {
+                write!(f, "0x{prefetch:x} is no prefetch, or one that was freed")
+            }
+            Self::Unfinished => f.write_str("the prefetch has not finished yet"),
+            Self::Cache(CacheError::Stale { .. }) => {
+                f.write_str("the file was thrown out of the cache or replaced, or never was in it")
+            }
+            Self::Cache(CacheError::NotRetained { .. }) => {
+                f.write_str("the file is not held: it was released as often as it was got")
+            }
+            Self::Cache(error) => error.fmt(f),
+            Self::Format(error) => error.fmt(f),
+            Self::CacheHeld { holds } => write!(
+                f,
+                "files of the cache are held: what was got {holds} times has not been released"
+            ),
+            Self::Prefetching { prefetches } => {
+                write!(f, "{prefetches} prefetches of the cache have not been freed")
+            }
+            Self::TooManyCaches { limit } => {
+                write!(f, "{limit} caches are open, and there can be no more")
+            }
+            Self::TooManyFiles { files, limit } => {
+                write!(f, "a cache of {files} files is more than the {limit} that one may have")
+            }
+            Self::SmallStruct { what, size } => {
+                write!(f, "the size {size} is less than {what} ever had")
+            }
             Self::ValuesInUse => f.write_str(
                 "the functions for values were installed before, or values have been made",
             ),
