@@ -46,15 +46,18 @@ impl Key<'_> {
     /// Whether an entry is kept under this key.
     #[inline(always)]
     pub(super) fn is_of(&self, entry: &Entry) -> bool {
-        match (entry, self.module) {
-            (Entry::File(file), None) => file.key() == self.path,
-            (Entry::Link(link), module) => {
-                link.key.as_slice() == self.path
-                    && link.module().is_some() == module.is_some()
-                    && link.key.tail() == module.unwrap_or(&[])
-            }
-            _ => false,
+        match entry {
+            Entry::File(file) => self.module.is_none() && file.key() == self.path,
+            Entry::Link(link) => self.is_of_link(link),
+            Entry::Vacant => false,
         }
+    }
+
+    #[inline(never)]
+    fn is_of_link(&self, link: &Link) -> bool {
+        link.key.as_slice() == self.path
+            && link.module().is_some() == self.module.is_some()
+            && link.key.tail() == self.module.unwrap_or(&[])
     }
 }
 

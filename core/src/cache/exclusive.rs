@@ -1,10 +1,8 @@
 //! Hits for a caller who has the cache for himself.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use super::entry::{CachedFile, Entry, Key, Link};
-use super::files::FileCache;
+use super::files::{FileCache, mark};
 use super::index::Index;
 use super::ledger::{Ledger, handle_of};
 use super::list::Place;
@@ -57,10 +55,6 @@ fn target<'s, S: Storage>(
 fn touch<S: Storage>(ledger: &mut Ledger, storage: &S, at: u32) {
     match ledger.policy() {
         Policy::Lru => ledger.touch(storage, at),
-        Policy::Sieve => {
-            if let Some(slot) = storage.slot(at) {
-                slot.visited.store(true, Relaxed);
-            }
-        }
+        Policy::Sieve => storage.slot(at).into_iter().for_each(mark),
     }
 }

@@ -155,26 +155,33 @@ impl<S: Storage> FileCache<S> {
         wanted: &Wanted<'_>,
         mut pin: impl FnMut(u32, &'p Slot, bool) -> Option<P>,
     ) -> Option<Held<P>> {
-        // Whether a slot has the right entry is asked only once it is pinned: before that, it could
-        // still get another one, and another generation.
-        let mut look = |at, is_it: &dyn Fn(&Slot, &Entry) -> bool| {
-            let slot = self.storage.slot(at)?;
-            let found = pin(at, slot, true)?;
-            if !is_it(slot, &found) {
-                found.cancel();
-                return None;
-            }
-            self.follow(at, slot, found, &mut pin)
-        };
         match wanted {
             Wanted::Key(hash, key) => {
                 let index = Index::new(self.storage.buckets());
-                index.find(*hash, |at| look(at, &|_, entry| key.is_of(entry)))
+                index.find(*hash, |at| self.look(at, &mut pin, |_, entry| key.is_of(entry)))
             }
-            Wanted::Handle(handle) => look(handle.slot, &|slot, _| {
-                handle_of(slot, handle.slot) == *handle && is_alive(slot)
-            }),
+            Wanted::Handle(handle) => {
+                self.look(handle.slot, &mut pin, |slot, _| is_of(slot, *handle))
+            }
         }
+    }
+
+    /// What is in a slot, as a hit, if it is the right one. That is asked only once it is pinned: before
+    /// that, the slot could still get another entry, and another generation.
+    #[inline(always)]
+    fn look<'p, P: Deref<Target = Entry> + Cancel>(
+        &'p self,
+        at: u32,
+        pin: &mut impl FnMut(u32, &'p Slot, bool) -> Option<P>,
+        is_it: impl Fn(&Slot, &Entry) -> bool,
+    ) -> Option<Held<P>> {
+        let slot = self.storage.slot(at)?;
+        let found = pin(at, slot, true)?;
+        if !is_it(slot, &found) {
+            found.cancel();
+            return None;
+        }
+        self.follow(at, slot, found, pin)
     }
 
     /// The file of an entry that was pinned as a hit, if it is still there.
@@ -211,6 +218,7 @@ impl<S: Storage> FileCache<S> {
     }
 
     /// The file of a link, if it is the one that is meant and can be found, and the part of it.
+    #[inline(never)]
     fn target<'p, P: Deref<Target = Entry>>(
         &'p self,
         link: &Link,
@@ -244,20 +252,10 @@ impl<S: Storage> FileCache<S> {
     }
 
     /// Marks what was found as used.
-    #[inline(always)]
     pub(super) fn mark<P>(&self, found: &Held<P>) {
-        self.mark_slot(found.file_handle.slot);
-        if found.link.is_some() {
-            self.mark_slot(found.handle.slot);
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn mark_slot(&self, at: u32) {
-        // To store what is there already would take the line from the others who read it.
-        if let Some(slot) = self.storage.slot(at).filter(|slot| !slot.visited.load(Relaxed)) {
-            slot.visited.store(true, Relaxed);
-        }
+        let link = found.link.as_ref().map(|_| found.handle.slot);
+        let slots = [Some(found.file_handle.slot), link];
+        slots.into_iter().flatten().filter_map(|at| self.storage.slot(at)).for_each(mark);
     }
 
     /// The bytes that a handle is of.
@@ -339,10 +337,20 @@ impl<S: Storage> fmt::Debug for FileCache<S> {
     }
 }
 
-/// Whether an entry may be used by whoever has its handle.
-#[inline]
-fn is_alive(slot: &Slot) -> bool {
-    Place::Used.is_of(slot) || slot.held.load(Relaxed) != 0
+/// Whether a slot, which is pinned, has the entry of a handle, and that may be used.
+#[inline(always)]
+pub(super) fn is_of(slot: &Slot, handle: Handle) -> bool {
+    let is_alive = Place::Used.is_of(slot) || slot.held.load(Relaxed) != 0;
+    handle_of(slot, handle.slot) == handle && is_alive
+}
+
+/// Marks a slot as used.
+#[inline(always)]
+pub(super) fn mark(slot: &Slot) {
+    // To store what is there already would take the line from the others who read it.
+    if !slot.visited.load(Relaxed) {
+        slot.visited.store(true, Relaxed);
+    }
 }
 
 /// Whether the file at `path` is still what was found; bytes that came from no file always are.

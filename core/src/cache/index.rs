@@ -1,48 +1,78 @@
-//! From a hash to the slots that may hold what is looked for: open addressing by groups of entries.
+//! From a hash to the slots that may hold what is looked for: open addressing by buckets of entries.
 //!
 //! One thread at a time changes the index; any number reads it meanwhile, without a lock. What a reader
 //! gets may be gone, so it has to compare it anyway, and what it misses because it came just now it
 //! looks for again under the lock.
 //!
-//! A group is a cache line: 12 entries, each a tag of 8 bits from the hash, never 0, and the number of
-//! a slot. The tags are compared together and without a branch, because a search of varying length is
-//! foreseen wrongly every other time (5 ns a hit with probing one by one). An entry stands in the group
-//! that its hash says, or when that is full in one of those behind. Each group counts the entries that
-//! had to go further because of it, so that a search knows where to end; entries never move.
-//!
-//! The words of a group:
-//!
-//! | word | bits                                                           |
-//! |------|----------------------------------------------------------------|
-//! | 0    | the tags of the entries 0 to 7                                 |
-//! | 1    | the tags of the entries 8 to 11; above, how many went further  |
-//! | 2..8 | the slots of two entries each                                  |
+//! A bucket is a cache line of 12 entries, each a tag of 8 bits from the hash, never 0, and the number
+//! of a slot. The tags are compared together and without a branch, because a search of varying length
+//! is foreseen wrongly every other time (5 ns a hit with probing one by one). An entry stands in the
+//! bucket that its hash says, or when that is full in one of those behind. Each bucket counts the
+//! entries that had to go further because of it, so that a search knows where to end; entries never
+//! move.
 
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
-/// A word of the index of a cache.
+/// A part of the index of a cache: 12 entries, of which each file needs two, in a cache line.
 #[derive(Debug, Default)]
-pub struct Bucket(AtomicU64);
+#[repr(align(64))]
+pub struct Bucket {
+    /// The tags of the first 8 entries, 0 for one that is empty.
+    tags: AtomicU64,
+    /// Those of the others, and above them how many entries went further.
+    tags_behind: AtomicU64,
+    slots: [AtomicU32; ENTRIES],
+}
 
 impl Bucket {
-    /// One of an index without entries.
+    /// One without entries.
     pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
+        Self {
+            tags: AtomicU64::new(0),
+            tags_behind: AtomicU64::new(0),
+            slots: [const { AtomicU32::new(0) }; ENTRIES],
+        }
     }
 
-    /// For whoever changes the index: nobody else stores.
-    fn update(&self, change: impl FnOnce(u64) -> u64) {
-        self.0.store(change(self.0.load(Relaxed)), Release);
+    /// The entries with this tag; the empty ones for 0.
+    #[inline(always)]
+    fn tagged(&self, tag: u8) -> Entries {
+        let behind = lanes(self.tags_behind.load(Acquire), tag) & LANES_BEHIND;
+        Entries(lanes(self.tags.load(Acquire), tag) | behind >> 4)
+    }
+
+    #[inline(always)]
+    fn slot(&self, entry: usize) -> Option<u32> {
+        Some(self.slots.get(entry)?.load(Relaxed))
+    }
+
+    /// Fills an entry, the tag last, or with the tag 0 empties it.
+    fn set(&self, entry: usize, tag: u8, slot: u32) {
+        if let Some(place) = self.slots.get(entry) {
+            place.store(slot, Relaxed);
+        }
+        let word = if entry < FIRST { &self.tags } else { &self.tags_behind };
+        let shift = entry % FIRST * 8;
+        update(word, |word| word & !(0xff << shift) | u64::from(tag) << shift);
+    }
+
+    /// How many entries went further.
+    #[inline(always)]
+    fn further(&self) -> u64 {
+        self.tags_behind.load(Acquire) / FURTHER
     }
 }
 
-/// Words that make a group.
-pub(super) const GROUP: usize = 8;
-/// Entries in a group.
-const ENTRIES: u32 = 12;
+/// For whoever changes the index: nobody else stores.
+fn update(word: &AtomicU64, change: impl FnOnce(u64) -> u64) {
+    word.store(change(word.load(Relaxed)), Release);
+}
+
+/// Entries in a bucket.
+pub(super) const ENTRIES: usize = 12;
 /// How many of the tags are in the first word.
-const FIRST: u32 = 8;
+const FIRST: usize = 8;
 /// The unit of the count in the second word.
 const FURTHER: u64 = 1 << 32;
 /// The highest bit of each lane.
@@ -50,18 +80,10 @@ const LANES: u64 = 0x8080_8080_8080_8080;
 /// The same, of the lanes of the second word.
 const LANES_BEHIND: u64 = 0x8080_8080;
 
-/// How many entries there is room for in so many words.
-pub(super) const fn room(words: usize) -> usize {
-    words / GROUP * ENTRIES as usize
-}
-
-type Group = [Bucket; GROUP];
-
-/// The groups. The fewer entries there are for their number, the shorter the search; words that make no
-/// whole group are not used.
+/// The buckets. The fewer entries there are for their number, the shorter the search.
 #[derive(Clone, Copy)]
 pub(super) struct Index<'i> {
-    groups: &'i [Group],
+    buckets: &'i [Bucket],
 }
 
 /// The lanes of `word` that are `tag`, each by its highest bit, and no others.
@@ -75,79 +97,43 @@ fn lanes(word: u64, tag: u8) -> u64 {
 
 #[inline(always)]
 fn tag_of(hash: u32) -> u8 {
-    // The groups are chosen by the upper bits.
+    // The buckets are chosen by the upper bits.
     (hash as u8).max(1)
 }
 
-/// Entries of a group, a bit for each.
+/// Entries of a bucket, a bit for each.
 #[derive(Clone, Copy)]
 struct Entries(u64);
 
-impl Entries {
-    /// Those with this tag; the empty ones for 0.
-    #[inline(always)]
-    fn tagged(group: &Group, tag: u8) -> Self {
-        let [first, second, ..] = group;
-        let behind = lanes(second.0.load(Acquire), tag) & LANES_BEHIND;
-        Self(lanes(first.0.load(Acquire), tag) | behind >> 4)
-    }
-}
-
 impl Iterator for Entries {
     /// The number of an entry.
-    type Item = u32;
+    type Item = usize;
 
     #[inline(always)]
-    fn next(&mut self) -> Option<u32> {
-        let bit = self.0.trailing_zeros();
+    fn next(&mut self) -> Option<usize> {
+        let bit = self.0.trailing_zeros() as usize;
         self.0 &= self.0.wrapping_sub(1);
         let behind = if bit & 4 == 0 { FIRST } else { 0 };
-        (bit < u64::BITS).then_some((bit >> 3) + behind)
+        (bit < 64).then_some((bit >> 3) + behind)
     }
-}
-
-#[inline(always)]
-fn slot_of(group: &Group, entry: u32) -> Option<u32> {
-    let word = group.get(2 + (entry >> 1) as usize)?;
-    Some((word.0.load(Relaxed) >> ((entry & 1) * 32)) as u32)
-}
-
-/// Fills an entry, the tag last, or with the tag 0 empties it.
-fn set(group: &Group, entry: u32, tag: u8, slot: u32) {
-    if let Some(word) = group.get(2 + (entry >> 1) as usize) {
-        let shift = (entry & 1) * 32;
-        word.update(|word| word & !(u64::from(u32::MAX) << shift) | u64::from(slot) << shift);
-    }
-    if let Some(word) = group.get((entry / FIRST) as usize) {
-        let shift = entry % FIRST * 8;
-        word.update(|word| word & !(0xff << shift) | u64::from(tag) << shift);
-    }
-}
-
-/// How many entries went further.
-#[inline(always)]
-fn further(group: &Group) -> u64 {
-    let [_, second, ..] = group;
-    second.0.load(Acquire) / FURTHER
 }
 
 impl<'i> Index<'i> {
     #[inline]
-    pub(super) fn new(words: &'i [Bucket]) -> Self {
-        let (groups, _) = words.as_chunks();
-        Self { groups }
+    pub(super) fn new(buckets: &'i [Bucket]) -> Self {
+        Self { buckets }
     }
 
-    /// Where the search for a hash begins: its share of all groups.
+    /// Where the search for a hash begins: its share of all buckets.
     #[inline(always)]
     fn home(&self, hash: u32) -> usize {
-        // Below the number of groups, which is a usize.
-        ((u64::from(hash) * self.groups.len() as u64) >> 32) as usize
+        // Below the number of buckets, which is a usize.
+        ((u64::from(hash) * self.buckets.len() as u64) >> 32) as usize
     }
 
-    /// The groups from the one of a hash on, each once.
-    fn groups_from(self, hash: u32) -> impl Iterator<Item = &'i Group> + Clone + use<'i> {
-        let (behind, first) = self.groups.split_at_checked(self.home(hash)).unwrap_or_default();
+    /// The buckets from the one of a hash on, each once.
+    fn buckets_from(self, hash: u32) -> impl Iterator<Item = &'i Bucket> + Clone + use<'i> {
+        let (behind, first) = self.buckets.split_at_checked(self.home(hash)).unwrap_or_default();
         first.iter().chain(behind)
     }
 
@@ -156,30 +142,30 @@ impl<'i> Index<'i> {
     #[inline(always)]
     pub(super) fn find<T>(self, hash: u32, mut look: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let mut at = self.home(hash);
-        for _ in 0..self.groups.len() {
-            let group = self.groups.get(at)?;
-            for entry in Entries::tagged(group, tag_of(hash)) {
-                if let Some(found) = slot_of(group, entry).and_then(&mut look) {
+        for _ in 0..self.buckets.len() {
+            let bucket = self.buckets.get(at)?;
+            for entry in bucket.tagged(tag_of(hash)) {
+                if let Some(found) = bucket.slot(entry).and_then(&mut look) {
                     return Some(found);
                 }
             }
-            if further(group) == 0 {
+            if bucket.further() == 0 {
                 return None;
             }
-            at = if at + 1 < self.groups.len() { at + 1 } else { 0 };
+            at = if at + 1 < self.buckets.len() { at + 1 } else { 0 };
         }
         None
     }
 
     /// Enters a slot; false when there is no room.
     pub(super) fn insert(self, hash: u32, slot: u32) -> bool {
-        let groups = self.groups_from(hash);
-        for (passed, group) in groups.clone().enumerate() {
-            if let Some(entry) = Entries::tagged(group, 0).next() {
+        let buckets = self.buckets_from(hash);
+        for (passed, bucket) in buckets.clone().enumerate() {
+            if let Some(entry) = bucket.tagged(0).next() {
                 // Who looks for it has to get here from the moment it is here.
-                let full = groups.take(passed);
-                full.for_each(|group| group[1].update(|word| word + FURTHER));
-                set(group, entry, tag_of(hash), slot);
+                let full = buckets.take(passed);
+                full.for_each(|bucket| update(&bucket.tags_behind, |word| word + FURTHER));
+                bucket.set(entry, tag_of(hash), slot);
                 return true;
             }
         }
@@ -188,15 +174,15 @@ impl<'i> Index<'i> {
 
     /// Removes a slot from under `hash`.
     pub(super) fn remove(self, hash: u32, slot: u32) {
-        let groups = self.groups_from(hash);
-        for (passed, group) in groups.clone().enumerate() {
-            let mut tagged = Entries::tagged(group, tag_of(hash));
-            if let Some(entry) = tagged.find(|entry| slot_of(group, *entry) == Some(slot)) {
-                set(group, entry, 0, 0);
-                let full = groups.take(passed);
-                return full.for_each(|group| group[1].update(|word| word - FURTHER));
+        let buckets = self.buckets_from(hash);
+        for (passed, bucket) in buckets.clone().enumerate() {
+            let mut tagged = bucket.tagged(tag_of(hash));
+            if let Some(entry) = tagged.find(|entry| bucket.slot(*entry) == Some(slot)) {
+                bucket.set(entry, 0, 0);
+                let full = buckets.take(passed);
+                return full.for_each(|bucket| update(&bucket.tags_behind, |word| word - FURTHER));
             }
-            if further(group) == 0 {
+            if bucket.further() == 0 {
                 return;
             }
         }
@@ -210,10 +196,10 @@ mod tests {
 
     #[test]
     fn finds_what_a_list_finds() {
-        for len in [0usize, 7, 8, 16, 30, 64] {
-            let words: Vec<Bucket> = (0..len).map(|_| Bucket::new()).collect();
-            let index = Index::new(&words);
-            let len = room(len);
+        for len in [0, 1, 2, 4, 8] {
+            let buckets: Vec<Bucket> = (0..len).map(|_| Bucket::new()).collect();
+            let index = Index::new(&buckets);
+            let len = len * ENTRIES;
             let mut list: Vec<(u32, u32)> = Vec::new();
             let mut seed = 12345u32;
             for step in 0..20_000u32 {
@@ -247,8 +233,9 @@ mod tests {
             for (hash, slot) in list {
                 index.remove(hash, slot);
             }
-            assert!(words.iter().all(|word| word.0.load(Relaxed) & LANES == 0));
-            assert!(index.groups.iter().all(|group| further(group) == 0), "counts are left");
+            let is_empty = |bucket: &Bucket| bucket.tagged(0).count() == ENTRIES;
+            assert!(buckets.iter().all(is_empty), "entries are left");
+            assert!(buckets.iter().all(|bucket| bucket.further() == 0), "counts are left");
         }
     }
 

@@ -1,7 +1,9 @@
 //! What a cache gives: bytes that stay as long as they are held.
+#![allow(unsafe_code)]
 
 use core::fmt;
 use core::ops::{Deref, Range};
+use core::ptr::NonNull;
 
 use super::Handle;
 use super::entry::Entry;
@@ -32,29 +34,6 @@ impl<P: Deref<Target = Entry>> Held<P> {
         self.file.file()?.stamp()
     }
 
-    fn read_note_sdn(&self) -> Result<Option<&[u8]>, FormatError> {
-        let bytes = self.bytes();
-        let find = || Ok(Smf::parse(bytes)?.note_bytes()?.map(|(note, _)| range_in(bytes, note)));
-        let range = match self.entry().parts() {
-            Some(parts) => parts.note.get(find),
-            None => find(),
-        }?;
-        Ok(range.and_then(|range| bytes.get(range)))
-    }
-
-    fn read_template_bytes(&self) -> Result<Option<&[u8]>, FormatError> {
-        let bytes = self.bytes();
-        let find = || {
-            let section = Smf::parse(bytes)?.sections().of_kind(SectionKind::TemplateCode);
-            Ok(section.map(|section| range_in(bytes, section.data)))
-        };
-        let range = match self.entry().parts() {
-            Some(parts) => parts.templates.get(find),
-            None => find(),
-        }?;
-        Ok(range.and_then(|range| bytes.get(range)))
-    }
-
     /// The entry that is for these bytes alone.
     fn entry(&self) -> &Entry {
         self.link.as_ref().unwrap_or(&self.file)
@@ -70,6 +49,29 @@ impl<P: Cancel> Cancel for Held<P> {
     }
 }
 
+/// The note in the bytes of an entry.
+fn note<'b>(bytes: &'b [u8], entry: &Entry) -> Result<Option<&'b [u8]>, FormatError> {
+    let find = || Ok(Smf::parse(bytes)?.note_bytes()?.map(|(note, _)| range_in(bytes, note)));
+    let range = match entry.parts() {
+        Some(parts) => parts.note.get(find),
+        None => find(),
+    }?;
+    Ok(range.and_then(|range| bytes.get(range)))
+}
+
+/// The first template section in the bytes of an entry.
+fn templates<'b>(bytes: &'b [u8], entry: &Entry) -> Result<Option<&'b [u8]>, FormatError> {
+    let find = || {
+        let section = Smf::parse(bytes)?.sections().of_kind(SectionKind::TemplateCode);
+        Ok(section.map(|section| range_in(bytes, section.data)))
+    };
+    let range = match entry.parts() {
+        Some(parts) => parts.templates.get(find),
+        None => find(),
+    }?;
+    Ok(range.and_then(|range| bytes.get(range)))
+}
+
 /// Where `part` is in the bytes.
 fn range_in(bytes: &[u8], part: &[u8]) -> Range<usize> {
     // An offset in a slice fits.
@@ -77,24 +79,42 @@ fn range_in(bytes: &[u8], part: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-/// A view and what both kinds of it can do.
-macro_rules! view {
-    ($(#[$about:meta])* $name:ident<$life:lifetime>, $pin:ty) => {
-        $(#[$about])*
-        pub struct $name<$life>(pub(super) Held<$pin>);
+/// The bytes of a file, or of a module in an archive. They stay where and what they are until this is
+/// dropped; to hold it keeps the file in the cache, or at least in memory when it is replaced.
+pub struct Pinned<'c>(pub(super) Held<Pin<'c, Entry>>);
 
+/// As [`Pinned`], from a [`Reader`](super::Reader), in whose thread it stays.
+pub struct View<'r> {
+    held: Held<SeatPin<'r>>,
+    /// Those of what is held: where they are is worked out once.
+    bytes: NonNull<[u8]>,
+}
+
+impl<'r> View<'r> {
+    #[inline(always)]
+    pub(super) fn new(held: Held<SeatPin<'r>>) -> Self {
+        let bytes = NonNull::from(held.bytes());
+        Self { held, bytes }
+    }
+}
+
+/// What can be done with either.
+macro_rules! impl_view {
+    ($name:ident, $view:ident => $held:expr, $bytes:expr) => {
         impl $name<'_> {
             /// With this the same bytes are found again, faster than by path, as long as they are in
             /// the cache.
             #[inline]
             pub fn handle(&self) -> Handle {
-                self.0.handle
+                let $view = self;
+                $held.handle
             }
 
             /// What the file was when it was read; for a module, what the archive was. `None` for
             /// bytes that came from no file.
             pub fn stamp(&self) -> Option<FileStamp> {
-                self.0.stamp()
+                let $view = self;
+                $held.stamp()
             }
 
             /// The module that the bytes are.
@@ -111,7 +131,8 @@ macro_rules! view {
             /// # Errors
             /// As [`Smf::parse`] and [`Smf::note_bytes`].
             pub fn read_note_sdn(&self) -> Result<Option<&[u8]>, FormatError> {
-                self.0.read_note_sdn()
+                let $view = self;
+                note(self, $held.entry())
             }
 
             /// The bytes of the first template section, as they are in the file; `None` when the
@@ -120,16 +141,18 @@ macro_rules! view {
             /// # Errors
             /// As [`Smf::parse`].
             pub fn read_template_bytes(&self) -> Result<Option<&[u8]>, FormatError> {
-                self.0.read_template_bytes()
+                let $view = self;
+                templates(self, $held.entry())
             }
         }
 
         impl Deref for $name<'_> {
             type Target = [u8];
 
-            #[inline]
+            #[inline(always)]
             fn deref(&self) -> &[u8] {
-                self.0.bytes()
+                let $view = self;
+                $bytes
             }
         }
 
@@ -142,20 +165,13 @@ macro_rules! view {
     };
 }
 
-view! {
-    /// The bytes of a file, or of a module in an archive. They stay where and what they are until this
-    /// is dropped; to hold it keeps the file in the cache, or at least in memory when it is replaced.
-    Pinned<'c>, Pin<'c, Entry>
-}
-
-view! {
-    /// As [`Pinned`], from a [`Reader`](super::Reader), in whose thread it stays.
-    View<'r>, SeatPin<'r>
-}
+impl_view!(Pinned, view => view.0, view.0.bytes());
+// SAFETY: bytes of an entry that is held, which stay where and what they are.
+impl_view!(View, view => view.held, unsafe { view.bytes.as_ref() });
 
 impl<'r> From<Pinned<'r>> for View<'r> {
     fn from(Pinned(held): Pinned<'r>) -> Self {
-        Self(Held {
+        Self::new(Held {
             file: held.file.into(),
             link: held.link.map(SeatPin::from),
             range: held.range,

@@ -3,11 +3,14 @@
 use core::cell::Cell;
 use core::fmt;
 
-use super::entry::{Handle, Key};
-use super::files::{FileCache, Wanted, is_fresh};
+use super::entry::{Entry, Handle, Key};
+use super::files::{FileCache, Wanted, is_fresh, is_of, mark};
+use super::index::Index;
+use super::ledger::handle_of;
 use super::pin::Cancel;
 use super::pinned::{Held, View};
 use super::seat::{Fence, SeatPin, Sitter};
+use super::storage::Slot;
 use super::{CacheError, Freshness, GrowingStorage, Policy, Storage};
 use crate::memory::can_barrier_all_threads;
 
@@ -64,7 +67,14 @@ impl<S: Storage> Reader<'_, S> {
     /// As [`FileCache::get`].
     #[inline]
     pub fn get(&self, path: &[u8]) -> Result<View<'_>, CacheError> {
-        self.get_key(Key { path, module: None })
+        let key = Key { path, module: None };
+        let hash = self.cache.hash(&key);
+        if self.cache.options.freshness == Freshness::OnRequest
+            && let Some(hit) = self.hit_by_path(hash, &key)
+        {
+            return Ok(hit);
+        }
+        self.get_key(hash, key)
     }
 
     /// As [`FileCache::get_module`].
@@ -72,7 +82,8 @@ impl<S: Storage> Reader<'_, S> {
     /// # Errors
     /// As [`FileCache::get_module`].
     pub fn get_module(&self, path: &[u8], module: &[u8]) -> Result<View<'_>, CacheError> {
-        self.get_key(Key { path, module: Some(module) })
+        let key = Key { path, module: Some(module) };
+        self.get_key(self.cache.hash(&key), key)
     }
 
     /// As [`FileCache::get_by_handle`].
@@ -81,8 +92,27 @@ impl<S: Storage> Reader<'_, S> {
     /// [`CacheError::Stale`].
     #[inline]
     pub fn get_by_handle(&self, handle: Handle) -> Result<View<'_>, CacheError> {
+        let cache = self.cache;
+        let hit = match cache.options.policy {
+            Policy::Sieve => self.hit(handle.slot, |slot, _| is_of(slot, handle)),
+            Policy::Lru => {
+                let mut ledger = cache.lock();
+                let hit = self.hit(handle.slot, |slot, _| is_of(slot, handle));
+                hit.inspect(|_| ledger.touch(&cache.storage, handle.slot))
+            }
+        };
+        match hit {
+            Some(hit) => Ok(hit),
+            None => self.get_rarely(handle),
+        }
+    }
+
+    /// What is no simple hit, or none.
+    #[cold]
+    #[inline(never)]
+    fn get_rarely(&self, handle: Handle) -> Result<View<'_>, CacheError> {
         let found = self.find(&Wanted::Handle(handle), true);
-        found.map(View).ok_or(CacheError::Stale { handle })
+        found.map(View::new).ok_or(CacheError::Stale { handle })
     }
 
     /// The cache that is read.
@@ -90,18 +120,51 @@ impl<S: Storage> Reader<'_, S> {
         self.cache
     }
 
-    #[inline]
-    fn get_key(&self, key: Key<'_>) -> Result<View<'_>, CacheError> {
+    /// Most of all hits: a file by its first path, which a place is left for. `None` says nothing.
+    #[inline(always)]
+    fn hit(&self, at: u32, is_it: impl Fn(&Slot, &Entry) -> bool) -> Option<View<'_>> {
+        let slot = self.cache.storage.slot(at)?;
+        let pin = self.sitter.sit(at, slot, true).ok().flatten()?;
+        // Asked once it is pinned: before that, the slot could still get another entry.
+        let Some(file) = pin.file().filter(|_| is_it(slot, &pin)) else {
+            pin.cancel();
+            return None;
+        };
+        mark(slot);
+        let (range, handle) = (0..file.bytes.len(), handle_of(slot, at));
+        Some(View::new(Held { file: pin, link: None, range, handle, file_handle: handle }))
+    }
+
+    /// As `hit`, by path.
+    #[inline(always)]
+    fn hit_by_path(&self, hash: u32, key: &Key<'_>) -> Option<View<'_>> {
         let cache = self.cache;
-        let hash = cache.hash(&key);
+        let index = Index::new(cache.storage.buckets());
+        let hit = |at| self.hit(at, |_, entry| key.is_of(entry));
+        match cache.options.policy {
+            Policy::Sieve => index.find(hash, hit),
+            Policy::Lru => {
+                let mut ledger = cache.lock();
+                let (at, hit) = index.find(hash, |at| Some((at, hit(at)?)))?;
+                ledger.touch(&cache.storage, at);
+                Some(hit)
+            }
+        }
+    }
+
+    /// What is no simple hit, or none.
+    #[cold]
+    #[inline(never)]
+    fn get_key(&self, hash: u32, key: Key<'_>) -> Result<View<'_>, CacheError> {
+        let cache = self.cache;
         let asks = cache.options.freshness == Freshness::EachGet;
         if let Some(found) = self.find(&Wanted::Key(hash, key), !asks) {
             if !asks {
-                return Ok(View(found));
+                return Ok(View::new(found));
             }
             if is_fresh(&found, key.path) {
                 cache.touch(&found);
-                return Ok(View(found));
+                return Ok(View::new(found));
             }
             found.cancel();
         }
@@ -109,7 +172,6 @@ impl<S: Storage> Reader<'_, S> {
     }
 
     /// What is wanted, as a hit, and with `touches` as used.
-    #[inline(always)]
     fn find(&self, wanted: &Wanted<'_>, touches: bool) -> Option<Held<SeatPin<'_>>> {
         let cache = self.cache;
         if cache.options.policy == Policy::Lru {
@@ -128,19 +190,14 @@ impl<S: Storage> Reader<'_, S> {
                 }
                 Some(found)
             }
-            None if was_closed.get() => self.find_closed(wanted, touches),
+            // For a moment even an entry that is not changed in the end.
+            None if was_closed.get() => self.find_under_lock(wanted, touches),
             None => None,
         }
     }
 
-    /// An entry is closed for a moment even when it is not changed in the end. Not under the lock.
-    #[cold]
-    fn find_closed(&self, wanted: &Wanted<'_>, touches: bool) -> Option<Held<SeatPin<'_>>> {
-        self.find_under_lock(wanted, touches)
-    }
-
-    /// Under the lock no entry is changed, and those who change one later see what was written down.
-    #[inline(always)]
+    /// Under the lock no entry is closed that can be found, and those who close one later see what was
+    /// written down.
     fn find_under_lock(&self, wanted: &Wanted<'_>, touches: bool) -> Option<Held<SeatPin<'_>>> {
         let cache = self.cache;
         let mut ledger = cache.lock();

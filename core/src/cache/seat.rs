@@ -98,14 +98,24 @@ impl<'c> Sitter<'c> {
     /// when the slot is closed.
     #[inline(always)]
     pub(super) fn pin(&self, at: u32, slot: &'c Slot, is_hit: bool) -> Option<SeatPin<'_>> {
+        match self.sit(at, slot, is_hit) {
+            Ok(pin) => pin,
+            Err(NoPlace) => slot.cell.pin(is_hit).map(SeatPin::from),
+        }
+    }
+
+    /// A pin in the seat, or `None` when the slot is closed.
+    #[inline(always)]
+    pub(super) fn sit(
+        &self,
+        at: u32,
+        slot: &'c Slot,
+        is_hit: bool,
+    ) -> Result<Option<SeatPin<'_>>, NoPlace> {
         let free = self.free.get();
         let index = free.trailing_zeros();
-        let seat = self.seat;
-        let Some((seat, place)) =
-            seat.and_then(|seat| Some((seat, seat.places.get(index as usize)?)))
-        else {
-            return self.pin_in_slot(slot, is_hit);
-        };
+        let seat = self.seat.ok_or(NoPlace)?;
+        let place = seat.places.get(index as usize).ok_or(NoPlace)?;
         // Released, so that who reads this instead of what stood here before knows that as finished.
         place.store(at.wrapping_add(1), Release);
         match self.fence {
@@ -114,18 +124,13 @@ impl<'c> Sitter<'c> {
         }
         if slot.cell.is_closed() {
             place.store(0, Release);
-            return None;
+            return Ok(None);
         }
-        self.free.set(free & (free - 1));
+        self.free.set(free & free.wrapping_sub(1));
         if is_hit {
             seat.hits.store(seat.hits.load(Relaxed).wrapping_add(1), Relaxed);
         }
-        Some(SeatPin(Way::Seat { sitter: self, index, slot }))
-    }
-
-    #[cold]
-    fn pin_in_slot(&self, slot: &'c Slot, is_hit: bool) -> Option<SeatPin<'_>> {
-        slot.cell.pin(is_hit).map(SeatPin::from)
+        Ok(Some(SeatPin(Way::Seat { seat, place, free: &self.free, bit: 1 << index, slot })))
     }
 
     /// Gives up what is still written down: pins that were forgotten.
@@ -140,9 +145,12 @@ impl<'c> Sitter<'c> {
 pub(super) struct SeatPin<'r>(Way<'r>);
 
 enum Way<'r> {
-    Seat { sitter: &'r Sitter<'r>, index: u32, slot: &'r Slot },
+    Seat { seat: &'r Seat, place: &'r AtomicU32, free: &'r Cell<u32>, bit: u32, slot: &'r Slot },
     Slot(Pin<'r, Entry>),
 }
+
+/// There is no seat, or no place left in it.
+pub(super) struct NoPlace;
 
 impl<'r> From<Pin<'r, Entry>> for SeatPin<'r> {
     fn from(pin: Pin<'r, Entry>) -> Self {
@@ -169,10 +177,8 @@ impl Cancel for SeatPin<'_> {
     #[inline]
     fn cancel(self) {
         match &self.0 {
-            Way::Seat { sitter, .. } => {
-                if let Some(seat) = sitter.seat {
-                    seat.hits.store(seat.hits.load(Relaxed).wrapping_sub(1), Relaxed);
-                }
+            Way::Seat { seat, .. } => {
+                seat.hits.store(seat.hits.load(Relaxed).wrapping_sub(1), Relaxed);
             }
             Way::Slot(pin) => pin.uncount(),
         }
@@ -182,12 +188,10 @@ impl Cancel for SeatPin<'_> {
 impl Drop for SeatPin<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Way::Seat { sitter: Sitter { seat: Some(seat), free, .. }, index, .. } = self.0
-            && let Some(place) = seat.places.get(index as usize)
-        {
+        if let Way::Seat { place, free, bit, .. } = self.0 {
             // Everything that was read has been read before the slot is closed.
             place.store(0, Release);
-            free.set(free.get() | 1 << index);
+            free.set(free.get() | bit);
         }
     }
 }

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering}
 use spin::Once;
 
 use super::entry::Entry;
-use super::index::{Bucket, GROUP, Index, room};
+use super::index::{Bucket, ENTRIES, Index};
 use super::pin::PinCell;
 use super::seat::Seats;
 use crate::memory::CopyTo;
@@ -17,8 +17,8 @@ use crate::memory::CopyTo;
 /// The link that leads nowhere.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// Room for one file, with the links that keep it in its list. 1 slot and 2 buckets of the index, 120
-/// bytes, are what a cached file costs beside its bytes and its path.
+/// Room for one file, with the links that keep it in its list. A slot and a quarter of a bucket of the
+/// index, 120 bytes, are what a cached file costs beside its bytes and its path.
 pub struct Slot {
     pub(super) cell: PinCell<Entry>,
     /// Counts the entries that have been here; never 0.
@@ -53,7 +53,7 @@ impl Slot {
 }
 
 /// What `Slot` says of itself.
-const _: () = assert!(size_of::<Slot>() + BUCKETS * size_of::<Bucket>() <= 120);
+const _: () = assert!(size_of::<Slot>() + size_of::<Bucket>() / SLOTS <= 120);
 
 impl Default for Slot {
     fn default() -> Self {
@@ -94,13 +94,10 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Room for `SLOTS` files, in the value itself. `BUCKETS` should be `2 * SLOTS`, must be a third more
-/// than `SLOTS`, and is used in multiples of 8. No allocator is ever asked: the bytes of files lie in pages
-/// of their own.
+/// Room for `SLOTS` files, in the value itself. `BUCKETS` should be a quarter of them and must be a
+/// sixth. No allocator is ever asked: the bytes of files lie in pages of their own.
 #[derive(Debug)]
-#[repr(C)]
 pub struct FixedStorage<const SLOTS: usize, const BUCKETS: usize> {
-    /// Aligned to cache lines, and so are the buckets behind them.
     seats: Seats,
     buckets: [Bucket; BUCKETS],
     slots: [Slot; SLOTS],
@@ -109,7 +106,7 @@ pub struct FixedStorage<const SLOTS: usize, const BUCKETS: usize> {
 impl<const SLOTS: usize, const BUCKETS: usize> FixedStorage<SLOTS, BUCKETS> {
     /// Empty.
     pub const fn new() -> Self {
-        const { assert!(room(BUCKETS) >= 2 * SLOTS && SLOTS < NOWHERE as usize) };
+        const { assert!(BUCKETS * ENTRIES >= 2 * SLOTS && SLOTS < NOWHERE as usize) };
         Self {
             seats: Seats::new(),
             buckets: [const { Bucket::new() }; BUCKETS],
@@ -163,11 +160,10 @@ pub struct SliceStorage<'s> {
 }
 
 impl<'s> SliceStorage<'s> {
-    /// Uses `slots` and `buckets`, of which two for each slot are best, best aligned to cache lines, and
-    /// which are used in multiples of 8. What they held is thrown away. Slots of which three have less
-    /// than four buckets are left unused.
+    /// Uses `slots` and `buckets`, of which one for four slots is best, and one for six must be, else
+    /// slots are left unused. What they held is thrown away.
     pub fn new(slots: &'s mut [Slot], buckets: &'s mut [Bucket]) -> Self {
-        let most = (room(buckets.len()) / 2).min(NOWHERE as usize - 1);
+        let most = (buckets.len().saturating_mul(ENTRIES) / 2).min(NOWHERE as usize - 1);
         let used = slots.len().min(most);
         let (slots, _) = slots.split_at_mut_checked(used).unwrap_or_default();
         slots.fill_with(Slot::new);
@@ -212,9 +208,9 @@ const BLOCKS: usize = 26;
 /// found 3 ns sooner than one of the others.
 const FIRST: core::ops::RangeInclusive<u32> = 6..=10;
 
-/// Buckets for each slot of storage that grows: two of three entries are used when it is full, of which
-/// one in 60 stands further back than in the first group.
-const BUCKETS: usize = 2;
+/// Slots for each bucket of storage that grows: two of three entries are used when it is full, of which
+/// one in 60 stands further back than in the bucket that its hash says.
+const SLOTS: usize = 4;
 
 /// Room that grows with the files, block by block, up to the capacity of the cache. The first block
 /// has as many slots as the cache may have files, at least 64 and at most 1,024; each further one as
@@ -226,7 +222,7 @@ pub struct GrowingStorage {
     blocks: [Once<Vec<Slot>>; BLOCKS],
     /// An index for each number of blocks. Readers may still look at an older one, so all are kept:
     /// together the older ones are as large as the last.
-    indices: [Once<AlignedBuckets>; BLOCKS],
+    indices: [Once<Vec<Bucket>>; BLOCKS],
     used: AtomicUsize,
 }
 
@@ -295,7 +291,7 @@ impl Storage for GrowingStorage {
             0 | 1 => first.get(),
             used => self.indices.get(used - 1).and_then(Once::get),
         };
-        index.map_or(&[], AlignedBuckets::get)
+        index.map_or(&[], Vec::as_slice)
     }
 
     fn seats(&self) -> &Seats {
@@ -311,9 +307,9 @@ impl Storage for GrowingStorage {
         let (Ok(slots), Ok(all)) = (usize::try_from(new - old), usize::try_from(new)) else {
             return false;
         };
-        let made = filled(slots, Slot::new).zip(AlignedBuckets::new(all.saturating_mul(BUCKETS)));
+        let made = filled(slots, Slot::new).zip(filled(all / SLOTS, Bucket::new));
         let Some((slots, buckets)) = made else { return false };
-        let larger = Index::new(buckets.get());
+        let larger = Index::new(&buckets);
         let earlier = (0..self.slot_count()).filter_map(|at| Some((at, self.slot(at)?)));
         let moved = earlier
             .flat_map(|(at, slot)| hashes(slot).into_iter().flatten().map(move |hash| (hash, at)))
@@ -324,27 +320,6 @@ impl Storage for GrowingStorage {
             self.used.store(used + 1, Ordering::Release);
         }
         moved && new < u64::from(NOWHERE)
-    }
-}
-
-/// The words of an index, its groups in one cache line each.
-struct AlignedBuckets {
-    words: Vec<Bucket>,
-    /// Those in front of the first line.
-    skipped: usize,
-}
-
-impl AlignedBuckets {
-    fn new(count: usize) -> Option<Self> {
-        let words = filled(count.checked_add(GROUP)?, Bucket::new)?;
-        // A vector that is not changed does not move.
-        let skipped = words.as_ptr().align_offset(GROUP * size_of::<Bucket>()).min(GROUP);
-        Some(Self { words, skipped })
-    }
-
-    #[inline]
-    fn get(&self) -> &[Bucket] {
-        self.words.get(self.skipped..).unwrap_or(&[])
     }
 }
 
@@ -388,7 +363,7 @@ mod tests {
 
     #[test]
     fn slices_are_used_as_far_as_there_are_buckets() {
-        for (slots, buckets, used) in [(9, 12, 6), (4, 8, 4), (19, 31, 18), (4, 7, 0), (0, 9, 0)] {
+        for (slots, buckets, used) in [(9, 1, 6), (4, 1, 4), (19, 3, 18), (4, 0, 0), (0, 9, 0)] {
             let mut slots: vec::Vec<Slot> = (0..slots).map(|_| Slot::new()).collect();
             let mut buckets: vec::Vec<Bucket> = (0..buckets).map(|_| Bucket::new()).collect();
             assert_eq!(SliceStorage::new(&mut slots, &mut buckets).slot_count(), used);
