@@ -336,10 +336,10 @@ fn lru_is_what_the_naive_model_says() {
 #[test]
 fn fixed_storage_is_what_the_naive_model_says() {
     let capacity = Capacity { files: 8, bytes: 1200 };
-    let fixed = FixedStorage::<8, 24>::new();
+    let fixed = FixedStorage::<8, 2>::new();
     compare(&FileCache::with_storage(fixed, capacity, Options::default()).unwrap(), capacity, 5);
     let mut slots = [const { Slot::new() }; 12];
-    let mut buckets = [const { smf_core::cache::Bucket::new() }; 36];
+    let mut buckets = [const { smf_core::cache::Bucket::new() }; 3];
     let slices = SliceStorage::new(&mut slots, &mut buckets);
     compare(&FileCache::with_storage(slices, capacity, Options::default()).unwrap(), capacity, 6);
 }
@@ -684,7 +684,7 @@ fn ten_thousand_files_need_no_descriptors_and_leave_no_mappings() {
     assert_eq!((statistics.files, statistics.hits, statistics.misses), (10_000, 10_000, 10_000));
     drop(cache);
     // With pages of their own for each file.
-    let fixed = Box::new(FixedStorage::<16, 48>::new());
+    let fixed = Box::new(FixedStorage::<16, 4>::new());
     let before = (open_descriptors(), mappings());
     let cache = FileCache::with_storage(*fixed, LARGE, Options::default()).unwrap();
     for (i, path) in (0..1000u32).zip(&paths) {
@@ -707,7 +707,7 @@ fn an_address_space_that_is_full_is_an_error() {
     let small = directory.file("small", b"small");
     let growing =
         FileCache::new(Capacity { files: 9, bytes: 8 << 30 }, Options::default()).unwrap();
-    let fixed = FixedStorage::<4, 12>::new();
+    let fixed = FixedStorage::<4, 1>::new();
     let capacity = Capacity { files: 4, bytes: 8 << 30 };
     let fixed = FileCache::with_storage(fixed, capacity, Options::default()).unwrap();
     let before = (open_descriptors(), mappings());

@@ -1,15 +1,26 @@
 //! Files that are held without a view, for callers that can keep no view: those across the C boundary.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
+use super::entry::Entry;
 use super::ledger::handle_of;
-use super::{FileCache, Handle, Pinned, Storage};
+use super::pin::Pin;
+use super::{CacheError, FileCache, Handle, Pinned, Slot, Storage};
 
 impl<S: Storage> FileCache<S> {
+    /// Holds the bytes of a handle without a view, until [`release`](Self::release): for callers that
+    /// cannot keep one, such as those across the C boundary. Counts as a request.
+    ///
+    /// # Errors
+    /// [`CacheError::Stale`].
+    pub fn retain(&self, handle: Handle) -> Result<(), CacheError> {
+        self.get_by_handle(handle).map(|view| self.retain_view(&view))
+    }
+
     /// As [`retain`](Self::retain) with the handle of a view that is at hand, which was a request
     /// already: counts as none.
     #[inline]
-    pub fn retain_view(&self, view: &Pinned<'_>) {
+    pub fn retain_view(&self, Pinned(view): &Pinned<'_>) {
         let file = view.link.as_ref().map(|_| view.file_handle);
         for held in [Some(view.handle), file].into_iter().flatten() {
             if let Some(slot) = self.storage.slot(held.slot) {
@@ -18,14 +29,44 @@ impl<S: Storage> FileCache<S> {
         }
     }
 
+    /// Gives back what was [`retain`](Self::retain)ed, as often as it was.
+    ///
+    /// # Errors
+    /// [`CacheError::Stale`]; [`CacheError::NotRetained`].
+    #[inline]
+    pub fn release(&self, handle: Handle) -> Result<(), CacheError> {
+        let (slot, entry) = self.entry(handle).ok_or(CacheError::Stale { handle })?;
+        // Who frees the memory sees that everything before this has been read.
+        let less =
+            |slot: &Slot| slot.held.fetch_update(Release, Relaxed, |held| held.checked_sub(1));
+        less(slot).map_err(|_| CacheError::NotRetained { handle })?;
+        if let Entry::Link(link) = &*entry {
+            // It was held as well, so it is there.
+            let _ = self.storage.slot(link.target.slot).map(less);
+        }
+        Ok(())
+    }
+
     /// Whether the bytes of a handle are retained, by whomever.
     #[inline]
     pub fn is_retained(&self, handle: Handle) -> bool {
-        let Some(slot) = self.storage.slot(handle.slot) else { return false };
+        self.entry(handle).is_some_and(|(slot, _entry)| slot.held.load(Relaxed) != 0)
+    }
+
+    /// What a handle is of, whether or not it can still be found.
+    #[inline]
+    fn entry(&self, handle: Handle) -> Option<(&Slot, Pin<'_, Entry>)> {
+        let slot = self.storage.slot(handle.slot)?;
         // With a pin the generation stays.
-        slot.cell.pin(false).is_some_and(|_pin| {
-            handle_of(slot, handle.slot) == handle && slot.held.load(Relaxed) != 0
-        })
+        let entry = slot.cell.pin(false).or_else(|| self.entry_under_lock(slot))?;
+        (handle_of(slot, handle.slot) == handle).then_some((slot, entry))
+    }
+
+    /// An entry is closed for a moment also when it is not changed in the end, which is how whoever looks
+    /// for room finds out that it is held. Not under the lock.
+    #[cold]
+    fn entry_under_lock<'c>(&self, slot: &'c Slot) -> Option<Pin<'c, Entry>> {
+        self.lock().pin(slot, false)
     }
 
     /// How often something was retained and has not been released yet. Takes time in proportion to the

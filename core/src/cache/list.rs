@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn links_as_a_vector_would_order() {
-        let storage = FixedStorage::<8, 24>::new();
+        let storage = FixedStorage::<8, 2>::new();
         let mut list = List::new(Place::Used);
         let mut model: Vec<u32> = Vec::new();
         let mut seed = 1u32;

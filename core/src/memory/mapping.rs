@@ -155,7 +155,7 @@ impl Mapping {
             let pages = FilePages::map(&file, range, FileAccess::Read)?;
             return Ok(Self { backing: Backing::File(pages) });
         }
-        let copy = file.copy(range, border, [&[], &[]], super::CopyTo::Allocator)?;
+        let copy = file.copy(range, border, &[], super::CopyTo::Allocator)?;
         Ok(Self { backing: Backing::Copy(copy) })
     }
 

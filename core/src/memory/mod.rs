@@ -69,3 +69,15 @@ pub(crate) fn monotonic() -> Nanoseconds {
 pub(crate) fn yield_now() {
     sys::yield_now();
 }
+
+/// Executes a full memory barrier in every thread of the process that is running. False when the
+/// kernel does not do it, and before [`can_barrier_all_threads`] has said that it will.
+pub(crate) fn barrier_in_all_threads() -> bool {
+    sys::barrier_in_all_threads().is_ok()
+}
+
+/// Whether the kernel will do that from now on: Linux 4.14, unless it is kept from this process. The
+/// first call in a process with threads may take milliseconds.
+pub(crate) fn can_barrier_all_threads() -> bool {
+    sys::register_barrier_in_all_threads().is_ok() && barrier_in_all_threads()
+}

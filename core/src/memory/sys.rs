@@ -454,6 +454,21 @@ pub(super) fn register_synchronize_cores() -> Result<(), Errno> {
     Ok(membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?)
 }
 
+/// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED` (Linux 4.14): every other thread of the
+/// process executes a full memory barrier between the beginning and the end of the call.
+pub(super) fn barrier_in_all_threads() -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::Barrier)?;
+    Ok(membarrier(MembarrierCommand::PrivateExpedited)?)
+}
+
+/// `membarrier(2)`: announces that the process is going to call [`barrier_in_all_threads`].
+pub(super) fn register_barrier_in_all_threads() -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::RegisterBarrier)?;
+    Ok(membarrier(MembarrierCommand::RegisterPrivateExpedited)?)
+}
+
 /// `riscv_flush_icache(2)` for all threads of the process: the harts they run on, or will run on,
 /// fetch what was stored before the call. rustix does not have it.
 ///
