@@ -300,10 +300,9 @@ impl fmt::Display for ApiError {
             }
             Self::Cache(error) => error.fmt(f),
             Self::Format(error) => error.fmt(f),
-            Self::CacheHeld { holds } => write!(
-                f,
-                "files of the cache are held: what was got {holds} times has not been released"
-            ),
+            Self::CacheHeld { holds } => {
+                write!(f, "files of the cache are held ({holds} not yet released)")
+            }
             Self::Prefetching { prefetches } => {
                 write!(f, "{prefetches} prefetches of the cache have not been freed")
             }
