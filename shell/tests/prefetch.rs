@@ -38,8 +38,17 @@ fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// A directory of this test alone, with `count` files in it.
-fn files(test: &str, count: usize) -> Vec<PathBuf> {
+/// A directory of one test, removed at its end: before the disk has to hear of it.
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A directory of this test alone, and `count` files in it.
+fn files(test: &str, count: usize) -> (Directory, Vec<PathBuf>) {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("prefetch-{test}"));
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
@@ -48,7 +57,8 @@ fn files(test: &str, count: usize) -> Vec<PathBuf> {
         fs::write(&path, contents(number)).unwrap();
         path
     };
-    (0..count).map(file).collect()
+    let files = (0..count).map(file).collect();
+    (Directory(directory), files)
 }
 
 fn contents(number: usize) -> Vec<u8> {
@@ -78,12 +88,11 @@ fn essence(report: Report) -> Report {
 
 #[test]
 fn any_number_of_threads_finds_what_a_loop_finds() {
-    let good = files("loop", 300);
-    let directory = good[0].parent().unwrap();
+    let (directory, good) = files("loop", 300);
     let odd = ["", "absent", "nul\0inside", "/dev/zero"].map(PathBuf::from);
     let mut mixed: Vec<PathBuf> = Vec::new();
     for (number, path) in good.iter().enumerate() {
-        let bad = odd.get(number % 6).map_or(directory, PathBuf::as_path);
+        let bad = odd.get(number % 6).map_or(&*directory.0, PathBuf::as_path);
         mixed.extend([path.clone(), bad.to_owned()]);
     }
     let twice: Vec<_> = good.iter().chain(good.iter().rev()).cloned().collect();
@@ -122,7 +131,7 @@ fn check_statistics(cache: &FileCache, list: &[PathBuf], report: &Report) {
 
 #[test]
 fn a_cache_of_one_file_is_enough_for_any_number_of_threads() {
-    let list = files("one", 400);
+    let (_directory, list) = files("one", 400);
     for capacity in [Capacity { files: 1, bytes: 1 << 20 }, Capacity { files: 9, bytes: 5000 }] {
         let cache = cache(capacity);
         let report = prefetch::warm(&cache, &list, on(16));
@@ -137,7 +146,7 @@ fn a_cache_of_one_file_is_enough_for_any_number_of_threads() {
 
 #[test]
 fn what_the_caller_holds_is_in_the_way_and_is_said_to_be() {
-    let list = files("held", 20);
+    let (_directory, list) = files("held", 20);
     let cache = cache(Capacity { files: 1, bytes: 1 << 20 });
     let held = cache.get(bytes(&list[7])).unwrap();
     for threads in [1, 4] {
@@ -180,7 +189,7 @@ fn ten_thousand_files_need_no_more_descriptors_than_threads() {
     if !is_alone("ten_thousand_files_need_no_more_descriptors_than_threads") {
         return;
     }
-    let mut list = files("many", 10_000);
+    let (_directory, mut list) = files("many", 10_000);
     for (number, path) in list.iter_mut().enumerate().filter(|(number, _)| number % 2 == 1) {
         *path = path.with_extension(format!("absent-{number}"));
     }
@@ -199,22 +208,30 @@ fn ten_thousand_files_need_no_more_descriptors_than_threads() {
             assert!(report.failures.iter().all(|failure| failure.path == list[failure.index]));
         }
     };
+    let tasks = count("/proc/self/task");
+    let threads_are_gone = || {
+        // The kernel shows a thread a moment longer than joining it takes.
+        while count("/proc/self/task") != tasks {
+            thread::yield_now();
+        }
+    };
     // The allocator keeps something for each of many threads.
     run(200, &list[..1000]);
-    let before = ["fd", "task"].map(|what| count(&format!("/proc/self/{what}")));
-    let mappings_before = mappings();
+    threads_are_gone();
+    let (descriptors, mappings_before) = (count("/proc/self/fd"), mappings());
     run(0, &list);
     for threads in [1, 2, 200] {
         run(threads, &list[..1000]);
     }
-    assert_eq!(["fd", "task"].map(|what| count(&format!("/proc/self/{what}"))), before);
+    threads_are_gone();
+    assert_eq!(count("/proc/self/fd"), descriptors);
     let after = mappings();
     assert!(after <= mappings_before + 100, "{mappings_before} mappings before, {after} after");
 }
 
 #[test]
 fn a_watch_only_ever_goes_forwards() {
-    let mut list = files("watch", 3000);
+    let (_directory, mut list) = files("watch", 3000);
     list.extend((0..500).map(|number| PathBuf::from(format!("absent-{number}"))));
     let (cache, watch) = (cache(LARGE), Watch::new());
     assert_eq!(watch.progress(), Progress::default());
@@ -274,7 +291,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn it_can_be_awaited_again_and_again() {
-    let list = files("await", 200);
+    let (_directory, list) = files("await", 200);
     let cache = Arc::new(cache(LARGE));
     let all = async {
         let mut ready = 0;
@@ -293,8 +310,8 @@ fn while_it_hangs<T>(
     test: &str,
     threads: usize,
     look: impl FnOnce(Prefetch) -> T,
-) -> (T, Arc<FileCache>) {
-    let list = files(test, 500);
+) -> (T, Arc<FileCache>, Directory) {
+    let (directory, list) = files(test, 500);
     let cache = Arc::new(cache(LARGE));
     cache.get(bytes(&list[0])).unwrap();
     let (mut look, mut seen) = (Some(look), None);
@@ -302,7 +319,7 @@ fn while_it_hangs<T>(
         let prefetch = prefetch::start(Arc::clone(&cache), &list[1..], on(threads));
         seen = Some(look.take().unwrap()(prefetch));
     });
-    (seen.unwrap(), cache)
+    (seen.unwrap(), cache, directory)
 }
 
 #[test]
@@ -323,7 +340,7 @@ fn the_last_one_who_polled_is_woken_wherever_that_was() {
         });
         elsewhere.join().unwrap()
     };
-    let (mut prefetch, cache) = while_it_hangs("poll", 2, look);
+    let (mut prefetch, cache, _directory) = while_it_hangs("poll", 2, look);
     while second.times.load(Ordering::SeqCst) == 0 {
         thread::park();
     }
@@ -346,7 +363,7 @@ fn dropping_it_stops_the_threads_after_the_file_they_are_at() {
         drop((waker, prefetch));
         assert_eq!(Arc::strong_count(&unpark), 1, "nobody is kept who is not waiting");
     };
-    let ((), cache) = while_it_hangs("drop", 3, look);
+    let ((), cache, _directory) = while_it_hangs("drop", 3, look);
     while Arc::strong_count(&cache) != 1 {
         thread::yield_now();
     }
@@ -358,7 +375,7 @@ fn dropping_it_stops_the_threads_after_the_file_they_are_at() {
 
 #[test]
 fn many_at_once_share_a_cache_and_some_are_dropped() {
-    let list = files("many-at-once", 100);
+    let (_directory, list) = files("many-at-once", 100);
     let cache = Arc::new(cache(Capacity { files: 30, bytes: 100_000 }));
     let expected = naive(&list);
     for round in 0..20 {

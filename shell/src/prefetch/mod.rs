@@ -75,7 +75,7 @@ pub struct Options {
 /// another three system calls a file, which is lost on those that are in the page cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadAhead {
-    /// For the next files whenever one took so long that it must have come from the disk.
+    /// For the next files whenever two took so long that they must have come from the disk.
     #[default]
     WhenSlow,
     /// For no file.
@@ -158,7 +158,13 @@ fn work_together(
         let spawn = |_| thread_of(stack).spawn_scoped(scope, work).ok();
         let started: Vec<_> = (1..threads).map_while(spawn).collect();
         work();
-        1 + started.len()
+        // The scope would wait until they have nothing left to do, not until they are gone; and what
+        // could panic has been caught.
+        let count = 1 + started.len();
+        for thread in started {
+            let _ = thread.join();
+        }
+        count
     })
 }
 

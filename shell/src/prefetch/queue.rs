@@ -190,11 +190,13 @@ struct Pace {
     read_ahead: ReadAhead,
     /// For so many more files the kernel is told ahead.
     patience: usize,
+    /// Whether the last file was slow. One alone may be an interrupt, or the cache growing.
+    was_slow: bool,
 }
 
 impl Pace {
     fn new(read_ahead: ReadAhead) -> Self {
-        Self { read_ahead, patience: 0 }
+        Self { read_ahead, patience: 0, was_slow: false }
     }
 
     fn reads_ahead(&mut self) -> bool {
@@ -215,11 +217,11 @@ impl Pace {
         }
         let begin = Instant::now();
         let result = read();
-        if let Ok(size) = result
-            && begin.elapsed() > usual(size)
-        {
+        let is_slow = result.is_ok_and(|size| begin.elapsed() > usual(size));
+        if is_slow && (self.was_slow || self.patience != 0) {
             self.patience = PATIENCE;
         }
+        self.was_slow = is_slow;
         result
     }
 }
@@ -382,9 +384,9 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_file_has_the_kernel_told_of_the_next_ones() {
+    fn slow_files_have_the_kernel_told_of_the_next_ones() {
         let script = Script::new(300, |index, _| {
-            if index == 10 {
+            if index == 9 || index == 10 {
                 thread::sleep(Duration::from_millis(2));
             }
             Ok(1)
