@@ -16,6 +16,7 @@ use super::list::Place;
 use super::options::{Capacity, Freshness, Options, Policy, Prefetched};
 use super::pin::{Cancel, Pin};
 use super::pinned::Held;
+use super::storage::Slots;
 use super::{CacheError, GrowingStorage, Pinned, Slot, Storage};
 use crate::memory::{read_ahead, stamp_of, yield_now};
 
@@ -243,19 +244,21 @@ impl<S: Storage> FileCache<S> {
     }
 
     /// Makes what was found the most recently used.
-    #[inline(always)]
     pub(super) fn renew<P>(&self, ledger: &mut Ledger, found: &Held<P>) {
-        ledger.touch(&self.storage, found.file_handle.slot);
-        if found.link.is_some() {
-            ledger.touch(&self.storage, found.handle.slot);
-        }
+        let slots = Slots::of(&self.storage);
+        self.slots_of(found).for_each(|(at, slot)| ledger.touch(&slots, at, slot));
     }
 
     /// Marks what was found as used.
     pub(super) fn mark<P>(&self, found: &Held<P>) {
+        self.slots_of(found).for_each(|(_, slot)| mark(slot));
+    }
+
+    /// The slot of the file that was found, and that of the link that led there.
+    fn slots_of<P>(&self, found: &Held<P>) -> impl Iterator<Item = (u32, &Slot)> {
         let link = found.link.as_ref().map(|_| found.handle.slot);
-        let slots = [Some(found.file_handle.slot), link];
-        slots.into_iter().flatten().filter_map(|at| self.storage.slot(at)).for_each(mark);
+        let slots = [Some(found.file_handle.slot), link].into_iter().flatten();
+        slots.filter_map(|at| Some((at, self.storage.slot(at)?)))
     }
 
     /// The bytes that a handle is of.

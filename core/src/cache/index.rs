@@ -11,8 +11,18 @@
 //! entries that had to go further because of it, so that a search knows where to end; entries never
 //! move.
 
+#[cfg(target_feature = "sse2")]
+mod sse2;
+#[cfg(any(test, not(target_feature = "sse2")))]
+mod words;
+
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64};
+
+#[cfg(target_feature = "sse2")]
+use self::sse2 as tags;
+#[cfg(not(target_feature = "sse2"))]
+use self::words as tags;
 
 /// A part of the index of a cache: 12 entries, of which each file needs two, in a cache line.
 #[derive(Debug, Default)]
@@ -38,8 +48,8 @@ impl Bucket {
     /// The entries with this tag; the empty ones for 0.
     #[inline(always)]
     fn tagged(&self, tag: u8) -> Entries {
-        let behind = lanes(self.tags_behind.load(Acquire), tag) & LANES_BEHIND;
-        Entries(lanes(self.tags.load(Acquire), tag) | behind >> 4)
+        let words = [self.tags.load(Acquire), self.tags_behind.load(Acquire)];
+        Entries(tags::tagged(words, tag))
     }
 
     #[inline(always)]
@@ -75,24 +85,10 @@ pub(super) const ENTRIES: usize = 12;
 const FIRST: usize = 8;
 /// The unit of the count in the second word.
 const FURTHER: u64 = 1 << 32;
-/// The highest bit of each lane.
-const LANES: u64 = 0x8080_8080_8080_8080;
-/// The same, of the lanes of the second word.
-const LANES_BEHIND: u64 = 0x8080_8080;
-
 /// The buckets. The fewer entries there are for their number, the shorter the search.
 #[derive(Clone, Copy)]
 pub(super) struct Index<'i> {
     buckets: &'i [Bucket],
-}
-
-/// The lanes of `word` that are `tag`, each by its highest bit, and no others.
-#[inline(always)]
-fn lanes(word: u64, tag: u8) -> u64 {
-    const REST: u64 = !LANES;
-    let differing = word ^ (u64::from(tag) * 0x0101_0101_0101_0101);
-    // No lane carries into the next, so what is found is exact.
-    !(((differing & REST) + REST) | differing) & LANES
 }
 
 #[inline(always)]
@@ -103,7 +99,7 @@ fn tag_of(hash: u32) -> u8 {
 
 /// Entries of a bucket, a bit for each.
 #[derive(Clone, Copy)]
-struct Entries(u64);
+struct Entries(u32);
 
 impl Iterator for Entries {
     /// The number of an entry.
@@ -111,10 +107,10 @@ impl Iterator for Entries {
 
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
-        let bit = self.0.trailing_zeros() as usize;
+        let entry = self.0.trailing_zeros() as usize;
+        let found = (self.0 != 0).then_some(entry);
         self.0 &= self.0.wrapping_sub(1);
-        let behind = if bit & 4 == 0 { FIRST } else { 0 };
-        (bit < 64).then_some((bit >> 3) + behind)
+        found
     }
 }
 
@@ -240,16 +236,20 @@ mod tests {
     }
 
     #[test]
-    fn lanes_are_found_exactly() {
+    fn tags_are_found_as_one_by_one() {
         let mut seed = 1u64;
         for _ in 0..20_000 {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             // Few values, so that neighbours are equal or differ by one.
-            let word = (seed >> 20) & 0x0103_0103_8103_0180;
+            let words = [0; 2].map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (seed >> 11) & 0x0103_0103_8103_0180
+            });
+            let tags: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
             for tag in [0, 1, 2, 3, 0x80, 0x81] {
-                let expected = (0..8).filter(|lane| (word >> (lane * 8)) as u8 == tag);
-                let expected = expected.fold(0, |mask, lane| mask | 0x80u64 << (lane * 8));
-                assert_eq!(lanes(word, tag), expected);
+                let same = (0..ENTRIES).filter(|entry| tags[*entry] == tag);
+                let expected = same.fold(0, |mask, entry| mask | 1 << entry);
+                assert_eq!(super::tags::tagged(words, tag), expected);
+                assert_eq!(words::tagged(words, tag), expected);
             }
         }
     }

@@ -10,7 +10,7 @@ use super::ledger::handle_of;
 use super::pin::Cancel;
 use super::pinned::{Held, View};
 use super::seat::{Fence, SeatPin, Sitter};
-use super::storage::Slot;
+use super::storage::{Slot, Slots};
 use super::{CacheError, Freshness, GrowingStorage, Policy, Storage};
 use crate::memory::can_barrier_all_threads;
 
@@ -93,12 +93,19 @@ impl<S: Storage> Reader<'_, S> {
     #[inline]
     pub fn get_by_handle(&self, handle: Handle) -> Result<View<'_>, CacheError> {
         let cache = self.cache;
+        let slots = Slots::of(&cache.storage);
+        let hit = || self.hit(&slots, handle.slot, |slot, _| is_of(slot, handle));
         let hit = match cache.options.policy {
-            Policy::Sieve => self.hit(handle.slot, |slot, _| is_of(slot, handle)),
+            Policy::Sieve => hit().map(|(slot, view)| {
+                mark(slot);
+                view
+            }),
             Policy::Lru => {
                 let mut ledger = cache.lock();
-                let hit = self.hit(handle.slot, |slot, _| is_of(slot, handle));
-                hit.inspect(|_| ledger.touch(&cache.storage, handle.slot))
+                hit().map(|(slot, view)| {
+                    ledger.touch(&slots, handle.slot, slot);
+                    view
+                })
             }
         };
         match hit {
@@ -122,32 +129,44 @@ impl<S: Storage> Reader<'_, S> {
 
     /// Most of all hits: a file by its first path, which a place is left for. `None` says nothing.
     #[inline(always)]
-    fn hit(&self, at: u32, is_it: impl Fn(&Slot, &Entry) -> bool) -> Option<View<'_>> {
-        let slot = self.cache.storage.slot(at)?;
+    fn hit<'r>(
+        &'r self,
+        slots: &Slots<'r, S>,
+        at: u32,
+        is_it: impl Fn(&Slot, &Entry) -> bool,
+    ) -> Option<(&'r Slot, View<'r>)> {
+        let slot = slots.get(at)?;
         let pin = self.sitter.sit(at, slot, true).ok().flatten()?;
         // Asked once it is pinned: before that, the slot could still get another entry.
         let Some(file) = pin.file().filter(|_| is_it(slot, &pin)) else {
             pin.cancel();
             return None;
         };
-        mark(slot);
         let (range, handle) = (0..file.bytes.len(), handle_of(slot, at));
-        Some(View::new(Held { file: pin, link: None, range, handle, file_handle: handle }))
+        let held = Held { file: pin, link: None, range, handle, file_handle: handle };
+        Some((slot, View::new(held)))
     }
 
-    /// As `hit`, by path.
+    /// As `hit`, by path, and marked as used.
     #[inline(always)]
     fn hit_by_path(&self, hash: u32, key: &Key<'_>) -> Option<View<'_>> {
         let cache = self.cache;
-        let index = Index::new(cache.storage.buckets());
-        let hit = |at| self.hit(at, |_, entry| key.is_of(entry));
+        let (index, slots) = (Index::new(cache.storage.buckets()), Slots::of(&cache.storage));
+        let hit = |at| {
+            let (slot, view) = self.hit(&slots, at, |_, entry| key.is_of(entry))?;
+            Some((at, slot, view))
+        };
         match cache.options.policy {
-            Policy::Sieve => index.find(hash, hit),
+            Policy::Sieve => index.find(hash, hit).map(|(_, slot, view)| {
+                mark(slot);
+                view
+            }),
             Policy::Lru => {
                 let mut ledger = cache.lock();
-                let (at, hit) = index.find(hash, |at| Some((at, hit(at)?)))?;
-                ledger.touch(&cache.storage, at);
-                Some(hit)
+                index.find(hash, hit).map(|(at, slot, view)| {
+                    ledger.touch(&slots, at, slot);
+                    view
+                })
             }
         }
     }
