@@ -39,6 +39,9 @@ pub struct FileCache<S: Storage = GrowingStorage> {
     pub(super) options: Options,
 }
 
+/// How many instructions of waiting there are between two looks at the lock at most: 1 us.
+const MOST_PAUSES: u32 = 64;
+
 /// What is looked for.
 pub(super) enum Wanted<'k> {
     /// What is kept under a key of this hash.
@@ -114,19 +117,30 @@ impl<S: Storage> FileCache<S> {
         key.hash(self.hasher.build_hasher())
     }
 
-    /// The lock is held for some 20 ns at a time, or while a kernel's barrier takes a microsecond. Who
-    /// does not get it soon waits for a thread that was interrupted while it had it, and had better let
-    /// that run.
+    /// The lock is held for some 10 ns at a time, or while a kernel's barrier takes a microsecond.
     #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, Ledger> {
+        match self.ledger.try_lock() {
+            Some(guard) => guard,
+            None => self.wait_for_lock(),
+        }
+    }
+
+    /// Waits longer each time: every look takes the line of the lock from the one who has it, who will
+    /// often want it again while the list is still in his core's cache. Who does not get it soon waits for
+    /// a thread that was interrupted while it had it, and had better let that run.
+    #[cold]
+    fn wait_for_lock(&self) -> MutexGuard<'_, Ledger> {
+        let mut pauses = 1;
         loop {
-            for _ in 0..100 {
-                if let Some(guard) = self.ledger.try_lock() {
-                    return guard;
-                }
-                core::hint::spin_loop();
+            if pauses > MOST_PAUSES {
+                yield_now();
             }
-            yield_now();
+            (0..pauses.min(MOST_PAUSES)).for_each(|_| core::hint::spin_loop());
+            pauses = (pauses * 2).min(MOST_PAUSES * 2);
+            if let Some(guard) = self.ledger.try_lock() {
+                return guard;
+            }
         }
     }
 

@@ -127,60 +127,71 @@ impl<'i> Index<'i> {
         ((u64::from(hash) * self.buckets.len() as u64) >> 32) as usize
     }
 
-    /// The buckets from the one of a hash on, each once.
-    fn buckets_from(self, hash: u32) -> impl Iterator<Item = &'i Bucket> + Clone + use<'i> {
-        let (behind, first) = self.buckets.split_at_checked(self.home(hash)).unwrap_or_default();
-        first.iter().chain(behind)
+    #[inline(always)]
+    fn next(&self, at: usize) -> usize {
+        if at + 1 < self.buckets.len() { at + 1 } else { 0 }
     }
 
     /// What `look` makes of the first slot that may be entered under `hash` of which it makes
     /// something.
     #[inline(always)]
     pub(super) fn find<T>(self, hash: u32, mut look: impl FnMut(u32) -> Option<T>) -> Option<T> {
-        let mut at = self.home(hash);
-        for _ in 0..self.buckets.len() {
+        let home = self.home(hash);
+        let mut at = home;
+        loop {
             let bucket = self.buckets.get(at)?;
             for entry in bucket.tagged(tag_of(hash)) {
                 if let Some(found) = bucket.slot(entry).and_then(&mut look) {
                     return Some(found);
                 }
             }
-            if bucket.further() == 0 {
+            at = self.next(at);
+            if bucket.further() == 0 || at == home {
                 return None;
             }
-            at = if at + 1 < self.buckets.len() { at + 1 } else { 0 };
         }
-        None
     }
 
     /// Enters a slot; false when there is no room.
     pub(super) fn insert(self, hash: u32, slot: u32) -> bool {
-        let buckets = self.buckets_from(hash);
-        for (passed, bucket) in buckets.clone().enumerate() {
+        let (home, mut at) = (self.home(hash), self.home(hash));
+        for _ in 0..self.buckets.len() {
+            let Some(bucket) = self.buckets.get(at) else { break };
             if let Some(entry) = bucket.tagged(0).next() {
                 // Who looks for it has to get here from the moment it is here.
-                let full = buckets.take(passed);
-                full.for_each(|bucket| update(&bucket.tags_behind, |word| word + FURTHER));
+                self.count_further(home, at, |count| count + FURTHER);
                 bucket.set(entry, tag_of(hash), slot);
                 return true;
             }
+            at = self.next(at);
         }
         false
     }
 
     /// Removes a slot from under `hash`.
     pub(super) fn remove(self, hash: u32, slot: u32) {
-        let buckets = self.buckets_from(hash);
-        for (passed, bucket) in buckets.clone().enumerate() {
+        let (home, mut at) = (self.home(hash), self.home(hash));
+        for _ in 0..self.buckets.len() {
+            let Some(bucket) = self.buckets.get(at) else { return };
             let mut tagged = bucket.tagged(tag_of(hash));
             if let Some(entry) = tagged.find(|entry| bucket.slot(*entry) == Some(slot)) {
                 bucket.set(entry, 0, 0);
-                let full = buckets.take(passed);
-                return full.for_each(|bucket| update(&bucket.tags_behind, |word| word - FURTHER));
+                return self.count_further(home, at, |count| count - FURTHER);
             }
             if bucket.further() == 0 {
                 return;
             }
+            at = self.next(at);
+        }
+    }
+
+    /// Changes the counts of the buckets from `home` to before `end`.
+    #[inline]
+    fn count_further(self, home: usize, end: usize, change: impl Fn(u64) -> u64) {
+        let mut at = home;
+        while let Some(bucket) = self.buckets.get(at).filter(|_| at != end) {
+            update(&bucket.tags_behind, &change);
+            at = self.next(at);
         }
     }
 }

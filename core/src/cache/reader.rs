@@ -46,15 +46,14 @@ impl<S: Storage> FileCache<S> {
     /// [`get`](Self::get), each as long as it holds at most 8 files, of which a module of an archive
     /// and a further path count twice; beyond that they do the same as `get`.
     ///
-    /// With [`Policy::Sieve`] a hit then stores nothing that another thread reads, except the mark of a
-    /// file that had none. With [`Policy::Lru`] it takes the lock, once and nothing else.
+    /// A hit then stores nothing that another thread reads, except with [`Policy::Sieve`] the mark of a
+    /// file that had none, and with [`Policy::Lru`] the place of the file in the list, under the lock.
     ///
-    /// For this, as long as there are readers, each file that is thrown out under [`Policy::Sieve`] costs
-    /// a `membarrier(2)`: 0.2 us, and an interrupt for each core that runs a thread of the process. The
-    /// first reader of a process with threads may take milliseconds to make.
+    /// For this, as long as there are readers, each file that is thrown out costs a `membarrier(2)`:
+    /// 0.2 us, and an interrupt for each core that runs a thread of the process. The first reader of a
+    /// process with threads may take milliseconds to make.
     pub fn reader(&self) -> Reader<'_, S> {
-        let is_lru = self.options.policy == Policy::Lru;
-        let fence = if is_lru || can_barrier_all_threads() { Fence::Theirs } else { Fence::Own };
+        let fence = if can_barrier_all_threads() { Fence::Theirs } else { Fence::Own };
         let number = self.lock().take_seat(fence);
         Reader { cache: self, sitter: Sitter::new(self.storage.seats(), number, fence), number }
     }
@@ -94,22 +93,12 @@ impl<S: Storage> Reader<'_, S> {
     pub fn get_by_handle(&self, handle: Handle) -> Result<View<'_>, CacheError> {
         let cache = self.cache;
         let slots = Slots::of(&cache.storage);
-        let hit = || self.hit(&slots, handle.slot, |slot, _| is_of(slot, handle));
-        let hit = match cache.options.policy {
-            Policy::Sieve => hit().map(|(slot, view)| {
-                mark(slot);
-                view
-            }),
-            Policy::Lru => {
-                let mut ledger = cache.lock();
-                hit().map(|(slot, view)| {
-                    ledger.touch(&slots, handle.slot, slot);
-                    view
-                })
-            }
-        };
+        let hit = self.hit(&slots, handle.slot, |slot, _| is_of(slot, handle));
         match hit {
-            Some(hit) => Ok(hit),
+            Some((slot, view)) => {
+                self.touch(&slots, handle.slot, slot);
+                Ok(view)
+            }
             None => self.get_rarely(handle),
         }
     }
@@ -152,22 +141,19 @@ impl<S: Storage> Reader<'_, S> {
     fn hit_by_path(&self, hash: u32, key: &Key<'_>) -> Option<View<'_>> {
         let cache = self.cache;
         let (index, slots) = (Index::new(cache.storage.buckets()), Slots::of(&cache.storage));
-        let hit = |at| {
-            let (slot, view) = self.hit(&slots, at, |_, entry| key.is_of(entry))?;
-            Some((at, slot, view))
-        };
-        match cache.options.policy {
-            Policy::Sieve => index.find(hash, hit).map(|(_, slot, view)| {
-                mark(slot);
-                view
-            }),
-            Policy::Lru => {
-                let mut ledger = cache.lock();
-                index.find(hash, hit).map(|(at, slot, view)| {
-                    ledger.touch(&slots, at, slot);
-                    view
-                })
-            }
+        let (at, (slot, view)) = index.find(hash, |at| {
+            let hit = self.hit(&slots, at, |_, entry| key.is_of(entry))?;
+            Some((at, hit))
+        })?;
+        self.touch(&slots, at, slot);
+        Some(view)
+    }
+
+    #[inline(always)]
+    fn touch(&self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+        match self.cache.options.policy {
+            Policy::Sieve => mark(slot),
+            Policy::Lru => self.cache.lock().touch(slots, at, slot),
         }
     }
 
@@ -192,44 +178,28 @@ impl<S: Storage> Reader<'_, S> {
 
     /// What is wanted, as a hit, and with `touches` as used.
     fn find(&self, wanted: &Wanted<'_>, touches: bool) -> Option<Held<SeatPin<'_>>> {
-        let cache = self.cache;
-        if cache.options.policy == Policy::Lru {
-            return self.find_under_lock(wanted, touches);
-        }
         let was_closed = Cell::new(false);
-        let found = cache.search(wanted, |at, slot, is_hit| {
+        let mut found = self.cache.search(wanted, |at, slot, is_hit| {
             let pin = self.sitter.pin(at, slot, is_hit);
             was_closed.set(was_closed.get() | pin.is_none());
             pin
         });
-        match found {
-            Some(found) => {
-                if touches {
-                    cache.mark(&found);
-                }
-                Some(found)
-            }
-            // For a moment even an entry that is not changed in the end.
-            None if was_closed.get() => self.find_under_lock(wanted, touches),
-            None => None,
+        if found.is_none() && was_closed.get() {
+            found = self.find_under_lock(wanted);
         }
+        if touches {
+            found.iter().for_each(|found| self.cache.touch(found));
+        }
+        found
     }
 
-    /// Under the lock no entry is closed that can be found, and those who close one later see what was
-    /// written down.
-    fn find_under_lock(&self, wanted: &Wanted<'_>, touches: bool) -> Option<Held<SeatPin<'_>>> {
-        let cache = self.cache;
-        let mut ledger = cache.lock();
-        let found = cache.search(wanted, |at, slot, is_hit| {
+    /// An entry is closed for a moment even when it is not changed in the end. Not under the lock.
+    fn find_under_lock(&self, wanted: &Wanted<'_>) -> Option<Held<SeatPin<'_>>> {
+        let mut ledger = self.cache.lock();
+        self.cache.search(wanted, |at, slot, is_hit| {
             ledger.relieve(slot);
             self.sitter.pin(at, slot, is_hit)
-        })?;
-        match cache.options.policy {
-            _ if !touches => {}
-            Policy::Lru => cache.renew(&mut ledger, &found),
-            Policy::Sieve => cache.mark(&found),
-        }
-        Some(found)
+        })
     }
 }
 
