@@ -46,15 +46,15 @@ impl Key<'_> {
     /// Whether an entry is kept under this key.
     #[inline(always)]
     pub(super) fn is_of(&self, entry: &Entry) -> bool {
-        match entry {
-            Entry::File(file) => self.module.is_none() && file.key() == self.path,
-            Entry::Link(link) => self.is_of_link(link),
-            Entry::Vacant => false,
+        match entry.file() {
+            Some(file) => self.module.is_none() && file.key() == self.path,
+            None => self.is_of_link(entry),
         }
     }
 
     #[inline(never)]
-    fn is_of_link(&self, link: &Link) -> bool {
+    fn is_of_link(&self, entry: &Entry) -> bool {
+        let Entry::Link(link) = entry else { return false };
         link.key.as_slice() == self.path
             && link.module().is_some() == self.module.is_some()
             && link.key.tail() == self.module.unwrap_or(&[])
@@ -76,7 +76,7 @@ impl Entry {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn file(&self) -> Option<&CachedFile> {
         match self {
             Entry::File(file) => Some(file),

@@ -6,7 +6,8 @@ use super::files::{FileCache, mark};
 use super::index::Index;
 use super::ledger::{Ledger, handle_of};
 use super::list::Place;
-use super::{Policy, Storage};
+use super::storage::Slots;
+use super::{Policy, Slot, Storage};
 
 impl<S: Storage> FileCache<S> {
     /// The bytes of a file that is in the cache, without a pin and without a lock, for a caller who
@@ -15,21 +16,22 @@ impl<S: Storage> FileCache<S> {
     pub fn get_exclusive(&mut self, path: &[u8]) -> Option<&[u8]> {
         let key = Key { path, module: None };
         let hash = self.hash(&key);
-        let index = Index::new(self.storage.buckets());
-        let (at, entry) = index.find(hash, |at| {
+        let (index, slots) = (Index::new(self.storage.buckets()), Slots::of(&self.storage));
+        let (at, slot, entry) = index.find(hash, |at| {
+            let slot = slots.get(at)?;
             // SAFETY: entries are changed by methods of the cache alone, and as long as the reference
             // lives it borrows the cache mutably.
-            let entry = unsafe { self.storage.slot(at)?.cell.get_unpinned() };
-            key.is_of(entry).then_some((at, entry))
+            let entry = unsafe { slot.cell.get_unpinned() };
+            key.is_of(entry).then_some((at, slot, entry))
         })?;
         let ledger = self.ledger.get_mut();
         let file = match entry {
             Entry::File(file) => file,
-            Entry::Link(link) => target(ledger, &self.storage, link)?,
+            Entry::Link(link) => target(ledger, &slots, link)?,
             Entry::Vacant => return None,
         };
         ledger.count_hit();
-        touch(ledger, &self.storage, at);
+        touch(ledger, &slots, at, slot);
         Some(&file.bytes)
     }
 }
@@ -38,23 +40,23 @@ impl<S: Storage> FileCache<S> {
 #[cold]
 fn target<'s, S: Storage>(
     ledger: &mut Ledger,
-    storage: &'s S,
+    slots: &Slots<'s, S>,
     link: &Link,
 ) -> Option<&'s CachedFile> {
     let at = link.target.slot;
-    let slot = storage.slot(at)?;
+    let slot = slots.get(at)?;
     if handle_of(slot, at) != link.target || !Place::Used.is_of(slot) {
         return None;
     }
-    touch(ledger, storage, at);
+    touch(ledger, slots, at, slot);
     // SAFETY: as above; the caller keeps the cache borrowed.
     unsafe { slot.cell.get_unpinned() }.file()
 }
 
 #[inline(always)]
-fn touch<S: Storage>(ledger: &mut Ledger, storage: &S, at: u32) {
+fn touch<S: Storage>(ledger: &mut Ledger, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
     match ledger.policy() {
-        Policy::Lru => ledger.touch(storage, at),
-        Policy::Sieve => storage.slot(at).into_iter().for_each(mark),
+        Policy::Lru => ledger.touch(slots, at, slot),
+        Policy::Sieve => mark(slot),
     }
 }

@@ -16,6 +16,7 @@ use super::list::Place;
 use super::options::{Capacity, Freshness, Options, Policy, Prefetched};
 use super::pin::{Cancel, Pin};
 use super::pinned::Held;
+use super::storage::Slots;
 use super::{CacheError, GrowingStorage, Pinned, Slot, Storage};
 use crate::memory::{read_ahead, stamp_of, yield_now};
 
@@ -37,6 +38,9 @@ pub struct FileCache<S: Storage = GrowingStorage> {
     pub(super) capacity: Capacity,
     pub(super) options: Options,
 }
+
+/// How many instructions of waiting there are between two looks at the lock at most: 1 us.
+const MOST_PAUSES: u32 = 64;
 
 /// What is looked for.
 pub(super) enum Wanted<'k> {
@@ -113,19 +117,30 @@ impl<S: Storage> FileCache<S> {
         key.hash(self.hasher.build_hasher())
     }
 
-    /// The lock is held for some 20 ns at a time, or while a kernel's barrier takes a microsecond. Who
-    /// does not get it soon waits for a thread that was interrupted while it had it, and had better let
-    /// that run.
+    /// The lock is held for some 10 ns at a time, or while a kernel's barrier takes a microsecond.
     #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, Ledger> {
+        match self.ledger.try_lock() {
+            Some(guard) => guard,
+            None => self.wait_for_lock(),
+        }
+    }
+
+    /// Waits longer each time: every look takes the line of the lock from the one who has it, who will
+    /// often want it again while the list is still in his core's cache. Who does not get it soon waits for
+    /// a thread that was interrupted while it had it, and had better let that run.
+    #[cold]
+    fn wait_for_lock(&self) -> MutexGuard<'_, Ledger> {
+        let mut pauses = 1;
         loop {
-            for _ in 0..100 {
-                if let Some(guard) = self.ledger.try_lock() {
-                    return guard;
-                }
-                core::hint::spin_loop();
+            if pauses > MOST_PAUSES {
+                yield_now();
             }
-            yield_now();
+            (0..pauses.min(MOST_PAUSES)).for_each(|_| core::hint::spin_loop());
+            pauses = (pauses * 2).min(MOST_PAUSES * 2);
+            if let Some(guard) = self.ledger.try_lock() {
+                return guard;
+            }
         }
     }
 
@@ -243,19 +258,21 @@ impl<S: Storage> FileCache<S> {
     }
 
     /// Makes what was found the most recently used.
-    #[inline(always)]
     pub(super) fn renew<P>(&self, ledger: &mut Ledger, found: &Held<P>) {
-        ledger.touch(&self.storage, found.file_handle.slot);
-        if found.link.is_some() {
-            ledger.touch(&self.storage, found.handle.slot);
-        }
+        let slots = Slots::of(&self.storage);
+        self.slots_of(found).for_each(|(at, slot)| ledger.touch(&slots, at, slot));
     }
 
     /// Marks what was found as used.
     pub(super) fn mark<P>(&self, found: &Held<P>) {
+        self.slots_of(found).for_each(|(_, slot)| mark(slot));
+    }
+
+    /// The slot of the file that was found, and that of the link that led there.
+    fn slots_of<P>(&self, found: &Held<P>) -> impl Iterator<Item = (u32, &Slot)> {
         let link = found.link.as_ref().map(|_| found.handle.slot);
-        let slots = [Some(found.file_handle.slot), link];
-        slots.into_iter().flatten().filter_map(|at| self.storage.slot(at)).for_each(mark);
+        let slots = [Some(found.file_handle.slot), link].into_iter().flatten();
+        slots.filter_map(|at| Some((at, self.storage.slot(at)?)))
     }
 
     /// The bytes that a handle is of.

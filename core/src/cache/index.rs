@@ -11,8 +11,18 @@
 //! entries that had to go further because of it, so that a search knows where to end; entries never
 //! move.
 
+#[cfg(target_feature = "sse2")]
+mod sse2;
+#[cfg(any(test, not(target_feature = "sse2")))]
+mod words;
+
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64};
+
+#[cfg(target_feature = "sse2")]
+use self::sse2 as tags;
+#[cfg(not(target_feature = "sse2"))]
+use self::words as tags;
 
 /// A part of the index of a cache: 12 entries, of which each file needs two, in a cache line.
 #[derive(Debug, Default)]
@@ -38,8 +48,8 @@ impl Bucket {
     /// The entries with this tag; the empty ones for 0.
     #[inline(always)]
     fn tagged(&self, tag: u8) -> Entries {
-        let behind = lanes(self.tags_behind.load(Acquire), tag) & LANES_BEHIND;
-        Entries(lanes(self.tags.load(Acquire), tag) | behind >> 4)
+        let words = [self.tags.load(Acquire), self.tags_behind.load(Acquire)];
+        Entries(tags::tagged(words, tag))
     }
 
     #[inline(always)]
@@ -75,24 +85,10 @@ pub(super) const ENTRIES: usize = 12;
 const FIRST: usize = 8;
 /// The unit of the count in the second word.
 const FURTHER: u64 = 1 << 32;
-/// The highest bit of each lane.
-const LANES: u64 = 0x8080_8080_8080_8080;
-/// The same, of the lanes of the second word.
-const LANES_BEHIND: u64 = 0x8080_8080;
-
 /// The buckets. The fewer entries there are for their number, the shorter the search.
 #[derive(Clone, Copy)]
 pub(super) struct Index<'i> {
     buckets: &'i [Bucket],
-}
-
-/// The lanes of `word` that are `tag`, each by its highest bit, and no others.
-#[inline(always)]
-fn lanes(word: u64, tag: u8) -> u64 {
-    const REST: u64 = !LANES;
-    let differing = word ^ (u64::from(tag) * 0x0101_0101_0101_0101);
-    // No lane carries into the next, so what is found is exact.
-    !(((differing & REST) + REST) | differing) & LANES
 }
 
 #[inline(always)]
@@ -103,7 +99,7 @@ fn tag_of(hash: u32) -> u8 {
 
 /// Entries of a bucket, a bit for each.
 #[derive(Clone, Copy)]
-struct Entries(u64);
+struct Entries(u32);
 
 impl Iterator for Entries {
     /// The number of an entry.
@@ -111,10 +107,10 @@ impl Iterator for Entries {
 
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
-        let bit = self.0.trailing_zeros() as usize;
+        let entry = self.0.trailing_zeros() as usize;
+        let found = (self.0 != 0).then_some(entry);
         self.0 &= self.0.wrapping_sub(1);
-        let behind = if bit & 4 == 0 { FIRST } else { 0 };
-        (bit < 64).then_some((bit >> 3) + behind)
+        found
     }
 }
 
@@ -131,60 +127,71 @@ impl<'i> Index<'i> {
         ((u64::from(hash) * self.buckets.len() as u64) >> 32) as usize
     }
 
-    /// The buckets from the one of a hash on, each once.
-    fn buckets_from(self, hash: u32) -> impl Iterator<Item = &'i Bucket> + Clone + use<'i> {
-        let (behind, first) = self.buckets.split_at_checked(self.home(hash)).unwrap_or_default();
-        first.iter().chain(behind)
+    #[inline(always)]
+    fn next(&self, at: usize) -> usize {
+        if at + 1 < self.buckets.len() { at + 1 } else { 0 }
     }
 
     /// What `look` makes of the first slot that may be entered under `hash` of which it makes
     /// something.
     #[inline(always)]
     pub(super) fn find<T>(self, hash: u32, mut look: impl FnMut(u32) -> Option<T>) -> Option<T> {
-        let mut at = self.home(hash);
-        for _ in 0..self.buckets.len() {
+        let home = self.home(hash);
+        let mut at = home;
+        loop {
             let bucket = self.buckets.get(at)?;
             for entry in bucket.tagged(tag_of(hash)) {
                 if let Some(found) = bucket.slot(entry).and_then(&mut look) {
                     return Some(found);
                 }
             }
-            if bucket.further() == 0 {
+            at = self.next(at);
+            if bucket.further() == 0 || at == home {
                 return None;
             }
-            at = if at + 1 < self.buckets.len() { at + 1 } else { 0 };
         }
-        None
     }
 
     /// Enters a slot; false when there is no room.
     pub(super) fn insert(self, hash: u32, slot: u32) -> bool {
-        let buckets = self.buckets_from(hash);
-        for (passed, bucket) in buckets.clone().enumerate() {
+        let (home, mut at) = (self.home(hash), self.home(hash));
+        for _ in 0..self.buckets.len() {
+            let Some(bucket) = self.buckets.get(at) else { break };
             if let Some(entry) = bucket.tagged(0).next() {
                 // Who looks for it has to get here from the moment it is here.
-                let full = buckets.take(passed);
-                full.for_each(|bucket| update(&bucket.tags_behind, |word| word + FURTHER));
+                self.count_further(home, at, |count| count + FURTHER);
                 bucket.set(entry, tag_of(hash), slot);
                 return true;
             }
+            at = self.next(at);
         }
         false
     }
 
     /// Removes a slot from under `hash`.
     pub(super) fn remove(self, hash: u32, slot: u32) {
-        let buckets = self.buckets_from(hash);
-        for (passed, bucket) in buckets.clone().enumerate() {
+        let (home, mut at) = (self.home(hash), self.home(hash));
+        for _ in 0..self.buckets.len() {
+            let Some(bucket) = self.buckets.get(at) else { return };
             let mut tagged = bucket.tagged(tag_of(hash));
             if let Some(entry) = tagged.find(|entry| bucket.slot(*entry) == Some(slot)) {
                 bucket.set(entry, 0, 0);
-                let full = buckets.take(passed);
-                return full.for_each(|bucket| update(&bucket.tags_behind, |word| word - FURTHER));
+                return self.count_further(home, at, |count| count - FURTHER);
             }
             if bucket.further() == 0 {
                 return;
             }
+            at = self.next(at);
+        }
+    }
+
+    /// Changes the counts of the buckets from `home` to before `end`.
+    #[inline]
+    fn count_further(self, home: usize, end: usize, change: impl Fn(u64) -> u64) {
+        let mut at = home;
+        while let Some(bucket) = self.buckets.get(at).filter(|_| at != end) {
+            update(&bucket.tags_behind, &change);
+            at = self.next(at);
         }
     }
 }
@@ -240,16 +247,20 @@ mod tests {
     }
 
     #[test]
-    fn lanes_are_found_exactly() {
+    fn tags_are_found_as_one_by_one() {
         let mut seed = 1u64;
         for _ in 0..20_000 {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             // Few values, so that neighbours are equal or differ by one.
-            let word = (seed >> 20) & 0x0103_0103_8103_0180;
+            let words = [0; 2].map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (seed >> 11) & 0x0103_0103_8103_0180
+            });
+            let tags: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
             for tag in [0, 1, 2, 3, 0x80, 0x81] {
-                let expected = (0..8).filter(|lane| (word >> (lane * 8)) as u8 == tag);
-                let expected = expected.fold(0, |mask, lane| mask | 0x80u64 << (lane * 8));
-                assert_eq!(lanes(word, tag), expected);
+                let same = (0..ENTRIES).filter(|entry| tags[*entry] == tag);
+                let expected = same.fold(0, |mask, entry| mask | 1 << entry);
+                assert_eq!(super::tags::tagged(words, tag), expected);
+                assert_eq!(words::tagged(words, tag), expected);
             }
         }
     }

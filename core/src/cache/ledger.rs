@@ -19,7 +19,7 @@ use super::options::{Capacity, Policy};
 use super::pin::{Closed, Pin};
 use super::seat::{Fence, SEATS};
 use super::statistics::{Histogram, Statistics, Timeline};
-use super::storage::{NOWHERE, Slot, Storage};
+use super::storage::{NOWHERE, Slot, Slots, Storage};
 use crate::memory::{FileStamp, Nanoseconds, barrier_in_all_threads, monotonic};
 
 /// Entries to be dropped when the lock is not held any more; a few, and the rest is dropped at once.
@@ -108,9 +108,9 @@ impl Ledger {
     }
 
     /// Marks a slot as the most recently used, if it can still be found.
-    #[inline]
-    pub(super) fn touch<S: Storage>(&mut self, storage: &S, at: u32) {
-        self.used.renew(storage, at);
+    #[inline(always)]
+    pub(super) fn touch<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+        self.used.renew(slots, at, slot);
     }
 
     pub(super) fn count_hit(&mut self) {
@@ -170,9 +170,8 @@ impl Ledger {
 
     /// Whether some reader has written down a slot that has just been closed.
     fn is_seated<S: Storage>(&self, storage: &S, at: u32) -> bool {
-        // With exact LRU readers write under the lock, which is ours now.
-        if self.seated == 0 || self.policy == Policy::Lru {
-            return storage.seats().hold(self.seated, at);
+        if self.seated == 0 {
+            return false;
         }
         fence(SeqCst);
         // A kernel that has done it once and does it no more leaves no way to know.
@@ -339,7 +338,7 @@ impl Ledger {
                 return Some((at, closed));
             }
             // To be in use is to be used.
-            self.used.renew(storage, at);
+            self.used.renew(&Slots::of(storage), at, storage.slot(at)?);
         }
         None
     }

@@ -11,6 +11,7 @@ use super::files::FileCache;
 use super::ledger::{Garbage, Ledger, handle_of};
 use super::pin::Pin;
 use super::pinned::Held;
+use super::storage::Slots;
 use super::{CacheError, Pinned, Storage};
 use crate::format::Library;
 use crate::format::bytes::offset_in;
@@ -164,8 +165,9 @@ impl<S: Storage> FileCache<S> {
         (at, file): Found<'c>,
         garbage: &mut Garbage,
     ) -> Option<Pinned<'c>> {
-        ledger.touch(&self.storage, at);
-        let file_handle = handle_of(self.storage.slot(at)?, at);
+        let slot = self.storage.slot(at)?;
+        ledger.touch(&Slots::of(&self.storage), at, slot);
+        let file_handle = handle_of(slot, at);
         let range = 0..file.file()?.bytes.len();
         let mut view = Held { file, link: None, range, handle: file_handle, file_handle };
         if !key.is_of(&view.file) {

@@ -10,7 +10,7 @@ use super::ledger::handle_of;
 use super::pin::Cancel;
 use super::pinned::{Held, View};
 use super::seat::{Fence, SeatPin, Sitter};
-use super::storage::Slot;
+use super::storage::{Slot, Slots};
 use super::{CacheError, Freshness, GrowingStorage, Policy, Storage};
 use crate::memory::can_barrier_all_threads;
 
@@ -46,15 +46,14 @@ impl<S: Storage> FileCache<S> {
     /// [`get`](Self::get), each as long as it holds at most 8 files, of which a module of an archive
     /// and a further path count twice; beyond that they do the same as `get`.
     ///
-    /// With [`Policy::Sieve`] a hit then stores nothing that another thread reads, except the mark of a
-    /// file that had none. With [`Policy::Lru`] it takes the lock, once and nothing else.
+    /// A hit then stores nothing that another thread reads, except with [`Policy::Sieve`] the mark of a
+    /// file that had none, and with [`Policy::Lru`] the place of the file in the list, under the lock.
     ///
-    /// For this, as long as there are readers, each file that is thrown out under [`Policy::Sieve`] costs
-    /// a `membarrier(2)`: 0.2 us, and an interrupt for each core that runs a thread of the process. The
-    /// first reader of a process with threads may take milliseconds to make.
+    /// For this, as long as there are readers, each file that is thrown out costs a `membarrier(2)`:
+    /// 0.2 us, and an interrupt for each core that runs a thread of the process. The first reader of a
+    /// process with threads may take milliseconds to make.
     pub fn reader(&self) -> Reader<'_, S> {
-        let is_lru = self.options.policy == Policy::Lru;
-        let fence = if is_lru || can_barrier_all_threads() { Fence::Theirs } else { Fence::Own };
+        let fence = if can_barrier_all_threads() { Fence::Theirs } else { Fence::Own };
         let number = self.lock().take_seat(fence);
         Reader { cache: self, sitter: Sitter::new(self.storage.seats(), number, fence), number }
     }
@@ -93,16 +92,13 @@ impl<S: Storage> Reader<'_, S> {
     #[inline]
     pub fn get_by_handle(&self, handle: Handle) -> Result<View<'_>, CacheError> {
         let cache = self.cache;
-        let hit = match cache.options.policy {
-            Policy::Sieve => self.hit(handle.slot, |slot, _| is_of(slot, handle)),
-            Policy::Lru => {
-                let mut ledger = cache.lock();
-                let hit = self.hit(handle.slot, |slot, _| is_of(slot, handle));
-                hit.inspect(|_| ledger.touch(&cache.storage, handle.slot))
-            }
-        };
+        let slots = Slots::of(&cache.storage);
+        let hit = self.hit(&slots, handle.slot, |slot, _| is_of(slot, handle));
         match hit {
-            Some(hit) => Ok(hit),
+            Some((slot, view)) => {
+                self.touch(&slots, handle.slot, slot);
+                Ok(view)
+            }
             None => self.get_rarely(handle),
         }
     }
@@ -122,33 +118,42 @@ impl<S: Storage> Reader<'_, S> {
 
     /// Most of all hits: a file by its first path, which a place is left for. `None` says nothing.
     #[inline(always)]
-    fn hit(&self, at: u32, is_it: impl Fn(&Slot, &Entry) -> bool) -> Option<View<'_>> {
-        let slot = self.cache.storage.slot(at)?;
+    fn hit<'r>(
+        &'r self,
+        slots: &Slots<'r, S>,
+        at: u32,
+        is_it: impl Fn(&Slot, &Entry) -> bool,
+    ) -> Option<(&'r Slot, View<'r>)> {
+        let slot = slots.get(at)?;
         let pin = self.sitter.sit(at, slot, true).ok().flatten()?;
         // Asked once it is pinned: before that, the slot could still get another entry.
         let Some(file) = pin.file().filter(|_| is_it(slot, &pin)) else {
             pin.cancel();
             return None;
         };
-        mark(slot);
         let (range, handle) = (0..file.bytes.len(), handle_of(slot, at));
-        Some(View::new(Held { file: pin, link: None, range, handle, file_handle: handle }))
+        let held = Held { file: pin, link: None, range, handle, file_handle: handle };
+        Some((slot, View::new(held)))
     }
 
-    /// As `hit`, by path.
+    /// As `hit`, by path, and marked as used.
     #[inline(always)]
     fn hit_by_path(&self, hash: u32, key: &Key<'_>) -> Option<View<'_>> {
         let cache = self.cache;
-        let index = Index::new(cache.storage.buckets());
-        let hit = |at| self.hit(at, |_, entry| key.is_of(entry));
-        match cache.options.policy {
-            Policy::Sieve => index.find(hash, hit),
-            Policy::Lru => {
-                let mut ledger = cache.lock();
-                let (at, hit) = index.find(hash, |at| Some((at, hit(at)?)))?;
-                ledger.touch(&cache.storage, at);
-                Some(hit)
-            }
+        let (index, slots) = (Index::new(cache.storage.buckets()), Slots::of(&cache.storage));
+        let (at, (slot, view)) = index.find(hash, |at| {
+            let hit = self.hit(&slots, at, |_, entry| key.is_of(entry))?;
+            Some((at, hit))
+        })?;
+        self.touch(&slots, at, slot);
+        Some(view)
+    }
+
+    #[inline(always)]
+    fn touch(&self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+        match self.cache.options.policy {
+            Policy::Sieve => mark(slot),
+            Policy::Lru => self.cache.lock().touch(slots, at, slot),
         }
     }
 
@@ -173,44 +178,28 @@ impl<S: Storage> Reader<'_, S> {
 
     /// What is wanted, as a hit, and with `touches` as used.
     fn find(&self, wanted: &Wanted<'_>, touches: bool) -> Option<Held<SeatPin<'_>>> {
-        let cache = self.cache;
-        if cache.options.policy == Policy::Lru {
-            return self.find_under_lock(wanted, touches);
-        }
         let was_closed = Cell::new(false);
-        let found = cache.search(wanted, |at, slot, is_hit| {
+        let mut found = self.cache.search(wanted, |at, slot, is_hit| {
             let pin = self.sitter.pin(at, slot, is_hit);
             was_closed.set(was_closed.get() | pin.is_none());
             pin
         });
-        match found {
-            Some(found) => {
-                if touches {
-                    cache.mark(&found);
-                }
-                Some(found)
-            }
-            // For a moment even an entry that is not changed in the end.
-            None if was_closed.get() => self.find_under_lock(wanted, touches),
-            None => None,
+        if found.is_none() && was_closed.get() {
+            found = self.find_under_lock(wanted);
         }
+        if touches {
+            found.iter().for_each(|found| self.cache.touch(found));
+        }
+        found
     }
 
-    /// Under the lock no entry is closed that can be found, and those who close one later see what was
-    /// written down.
-    fn find_under_lock(&self, wanted: &Wanted<'_>, touches: bool) -> Option<Held<SeatPin<'_>>> {
-        let cache = self.cache;
-        let mut ledger = cache.lock();
-        let found = cache.search(wanted, |at, slot, is_hit| {
+    /// An entry is closed for a moment even when it is not changed in the end. Not under the lock.
+    fn find_under_lock(&self, wanted: &Wanted<'_>) -> Option<Held<SeatPin<'_>>> {
+        let mut ledger = self.cache.lock();
+        self.cache.search(wanted, |at, slot, is_hit| {
             ledger.relieve(slot);
             self.sitter.pin(at, slot, is_hit)
-        })?;
-        match cache.options.policy {
-            _ if !touches => {}
-            Policy::Lru => cache.renew(&mut ledger, &found),
-            Policy::Sieve => cache.mark(&found),
-        }
-        Some(found)
+        })
     }
 }
 

@@ -75,6 +75,9 @@ impl core::fmt::Debug for Slot {
 pub trait Storage: sealed::Sealed + Send + Sync {
     #[doc(hidden)]
     fn slot(&self, at: u32) -> Option<&Slot>;
+    /// Those that [`Slots`] looks for first.
+    #[doc(hidden)]
+    fn first_slots(&self) -> &[Slot];
     #[doc(hidden)]
     fn slot_count(&self) -> u32;
     #[doc(hidden)]
@@ -92,6 +95,24 @@ pub trait Storage: sealed::Sealed + Send + Sync {
 
 mod sealed {
     pub trait Sealed {}
+}
+
+/// The slots of a storage for whoever needs several: where the first ones are is asked once.
+pub(super) struct Slots<'s, S> {
+    first: &'s [Slot],
+    storage: &'s S,
+}
+
+impl<'s, S: Storage> Slots<'s, S> {
+    #[inline(always)]
+    pub(super) fn of(storage: &'s S) -> Self {
+        Self { first: storage.first_slots(), storage }
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self, at: u32) -> Option<&'s Slot> {
+        self.first.get(at as usize).or_else(|| self.storage.slot(at))
+    }
 }
 
 /// Room for `SLOTS` files, in the value itself. `BUCKETS` should be a quarter of them and must be a
@@ -129,6 +150,11 @@ impl<const SLOTS: usize, const BUCKETS: usize> Storage for FixedStorage<SLOTS, B
     #[inline]
     fn slot(&self, at: u32) -> Option<&Slot> {
         self.slots.get(at as usize)
+    }
+
+    #[inline(always)]
+    fn first_slots(&self) -> &[Slot] {
+        &self.slots
     }
 
     fn slot_count(&self) -> u32 {
@@ -180,6 +206,11 @@ impl Storage for SliceStorage<'_> {
     #[inline]
     fn slot(&self, at: u32) -> Option<&Slot> {
         self.slots.get(at as usize)
+    }
+
+    #[inline(always)]
+    fn first_slots(&self) -> &[Slot] {
+        self.slots
     }
 
     fn slot_count(&self) -> u32 {
@@ -245,6 +276,7 @@ impl GrowingStorage {
     }
 
     /// A slot behind the first block.
+    #[inline(never)]
     fn later_slot(&self, at: u32) -> Option<&Slot> {
         let number = (u64::from(at) >> self.first) + 1;
         let block = number.ilog2() as usize;
@@ -274,9 +306,13 @@ impl Storage for GrowingStorage {
 
     #[inline]
     fn slot(&self, at: u32) -> Option<&Slot> {
+        self.first_slots().get(at as usize).or_else(|| self.later_slot(at))
+    }
+
+    #[inline(always)]
+    fn first_slots(&self) -> &[Slot] {
         let [first, ..] = &self.blocks;
-        let first = first.get()?;
-        first.get(at as usize).or_else(|| self.later_slot(at))
+        first.get().map_or(&[], Vec::as_slice)
     }
 
     fn slot_count(&self) -> u32 {
