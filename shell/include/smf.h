@@ -7,13 +7,14 @@
  *   - Addresses and sizes of 64 bits travel as int64_t. Null, negative, overflowing and foreign ones get
  *     the failure value that stands here, and leave everything as it was.
  *   - The reason of a failure is kept for the thread: smf_last_error().
- *   - Addresses of executable memory are looked up, never trusted. C strings, byte ranges given with
- *     their length, and the table of smf_set_value_hooks are followed: they must be what they say.
+ *   - Addresses of executable memory and of mappings are looked up, never trusted. C strings, byte ranges
+ *     given with their length, and the table of smf_set_value_hooks are followed: they must be what they
+ *     say.
  *
  * Machine code is trusted: what it does when it is called is up to it.
  *
  * With SMF_TAGGED defined, the header declares the build of the library in the tagged convention, in
- * which a byte array is one word of the runtime that the library is linked with.
+ * which text, a byte array and a tuple are each one word of the runtime that the library is linked with.
  */
 #ifndef SMF_H
 #define SMF_H
@@ -36,19 +37,25 @@ const char *smf_version(void);
 typedef enum SmfErrorCode {
     SMF_OK = 0,
     SMF_ERROR_ARGUMENT = 1,          /* null, negative, 0 or too large, or a number that means nothing */
-    SMF_ERROR_UNKNOWN_ADDRESS = 2,   /* no block begins there, or not any more */
-    SMF_ERROR_OTHER_SIZE = 3,        /* not the size that the block was asked for with */
-    SMF_ERROR_OUT_OF_RANGE = 4,      /* bytes that reach beyond the end of their block */
+    SMF_ERROR_UNKNOWN_ADDRESS = 2,   /* no block or mapping begins there, or not any more */
+    SMF_ERROR_OTHER_SIZE = 3,        /* not the size of the block or mapping */
+    SMF_ERROR_OUT_OF_RANGE = 4,      /* bytes that reach beyond the end of their block, mapping or file */
     SMF_ERROR_NOT_EXECUTABLE = 5,    /* no code, or code that was not written yet or may not run now */
     SMF_ERROR_WRITE_AND_EXECUTE = 6, /* both at one address */
     SMF_ERROR_VALUE = 7,             /* not a live value, or of another kind */
     SMF_ERROR_NO_MEMORY = 8,
     SMF_ERROR_CEILING = 9,           /* smf_exec_limit */
-    SMF_ERROR_POLICY = 10,           /* the system forbids executable memory */
+    SMF_ERROR_POLICY = 10,           /* the system, or smf_mmap_allow_exec, forbids executable memory */
     SMF_ERROR_FORKED = 11,           /* the memory belongs to the parent process */
     SMF_ERROR_UNMAPPED = 12,         /* no memory at the address */
     SMF_ERROR_STATE = 13,            /* too late, or too early */
-    SMF_ERROR_SYSTEM = 14            /* the system refused something else */
+    SMF_ERROR_SYSTEM = 14,           /* the system refused something else */
+    SMF_ERROR_FILE = 15,             /* a file that is not there, cannot be read, or is cut off now */
+    SMF_ERROR_ACCESS = 16,           /* rights that the file or the mapping does not give */
+    SMF_ERROR_HANDLE = 17,           /* a number that is none, or not any more, or not of this cache */
+    SMF_ERROR_IN_USE = 18,           /* files that are held, or prefetches that were not freed */
+    SMF_ERROR_FULL = 19,             /* no room in the cache: the file is too large, or all are held */
+    SMF_ERROR_FORMAT = 20            /* not a sound module or archive */
 } SmfErrorCode;
 
 typedef struct SmfError {
@@ -74,6 +81,18 @@ typedef struct RuntimeValue RuntimeValue;
 
 /* A byte array as an argument. Its bytes must not change during the call. */
 typedef const RuntimeValue *SmfBytes;
+
+/* A value as a result: null on failure, and to be freed by smf_value_free. */
+typedef RuntimeValue *SmfValue;
+
+/* A path as an argument: bytes up to the NUL, not necessarily UTF-8. */
+typedef const char *SmfPath;
+
+/* Where a mapping is; both are 0 on failure. */
+typedef struct SmfMapping {
+    int64_t address; /* of its first byte */
+    int64_t size;    /* in bytes */
+} SmfMapping;
 
 /*
  * The functions of a runtime for its values. All must be there, may be called from any thread, and must
@@ -125,15 +144,267 @@ bool smf_value_free(RuntimeValue *value);
 /* A byte array as an argument: a word of the runtime. */
 typedef int64_t SmfBytes;
 
+/* Text or a byte array as a result: a word of the runtime; NIL on failure. */
+typedef int64_t SmfValue;
+
+/* A path as an argument: text, or NIL for none. */
+typedef int64_t SmfPath;
+
+/* Where a mapping is, as a result: a tuple of its address and its size, both tagged; both 0 on failure. */
+typedef int64_t SmfMapping;
+
 #endif
 
-/* ---- Executable memory -------------------------------------------------------------------------- */
+/* ---- Files in memory ------------------------------------------------------------------------------ */
 
-/* What a protection is the sum of. Reading comes with writing and with executing. */
+/*
+ * What a protection is the sum of. Reading comes with writing and with executing; those
+ * two together are refused everywhere.
+ */
 #define SMF_PROT_NONE 0
 #define SMF_PROT_READ 1
 #define SMF_PROT_WRITE 2
 #define SMF_PROT_EXEC 4
+
+/* What the flags of a mapping are the sum of: one of the first two, and perhaps the last. */
+#define SMF_MAP_SHARED 1
+#define SMF_MAP_PRIVATE 2
+#define SMF_MAP_FIXED 0x10 /* refused: it would replace memory of others */
+#define SMF_MAP_ANONYMOUS 0x20
+
+/*
+ * Maps `length` bytes of a regular file from `offset`, a multiple of the page size; length 0 means up to
+ * the end of the file. The part must lie inside the file and have a byte at least. With ANONYMOUS there
+ * is no file: the path is null or empty, the offset 0, and the bytes are zeros.
+ *
+ * No function of this library raises a signal by reading a mapping. Whether its bytes may be touched at
+ * their address, without this library, is another matter:
+ *
+ *   PRIVATE     A copy, of at most 4 GiB, made now. Nothing that happens to the file changes it, and what
+ *               is written to it stays here. Touching it is safe.
+ *   SHARED      The file's own pages: what is written goes to the file, which must be writable, and what
+ *               others write is seen. When the file is cut off, touching what has been lost is SIGBUS;
+ *               rt_mmap_read_* report it (SMF_ERROR_FILE). One descriptor is open as long as it lives.
+ *   ANONYMOUS   Memory of this process, with SHARED also of its children. Touching it is safe.
+ *
+ * EXEC needs smf_mmap_allow_exec, and is for files with PRIVATE; such a mapping may be called through
+ * rt_call_function_*. Protections are as in rt_set_protection, which is for blocks only.
+ */
+SmfMapping rt_mmap_file(SmfPath path, int32_t prot, int32_t flags, int64_t offset, int64_t length);
+
+/*
+ * Unmaps a whole mapping: its address, and the size that came with it. A thread that is reading it in
+ * this library finishes first, and only then is the address free for others.
+ */
+bool rt_munmap(int64_t address, int64_t size);
+
+/*
+ * A byte array of the `length` bytes that begin `offset` behind `address`. The address and the range must
+ * lie in one live mapping, which must be readable.
+ */
+SmfValue rt_mmap_read_bytes(int64_t address, int64_t offset, int64_t length);
+
+/*
+ * Text that begins `offset` behind `address`, up to its NUL or the end of the mapping, and with a
+ * max_length other than 0 of at most as many bytes. U+FFFD stands for what is not UTF-8, such as a
+ * character that max_length cuts in two.
+ */
+SmfValue rt_mmap_read_string(int64_t address, int64_t offset, int64_t max_length);
+
+/* The number of bytes in a regular file; -1 on failure. */
+int64_t rt_file_size_for_mmap(SmfPath path);
+
+/* The number of bytes in a page. */
+int64_t rt_get_page_size(void);
+
+/*
+ * These take a range inside one live mapping that begins with a page; its end may be anywhere.
+ *
+ * rt_msync writes the changes in a SHARED mapping to its file, and returns when the medium has them
+ * unless is_async; for a PRIVATE one there is nothing to do. rt_mlock keeps the range in memory, counted
+ * against RLIMIT_MEMLOCK. rt_madvise takes 0 normal, 1 random, 2 sequential, 3 needed soon, 4 not needed
+ * for now; the last turns bytes that are ANONYMOUS and PRIVATE into zeros and changes no others.
+ */
+bool rt_msync(int64_t address, int64_t size, bool is_async);
+bool rt_mlock(int64_t address, int64_t size);
+bool rt_munlock(int64_t address, int64_t size);
+bool rt_madvise(int64_t address, int64_t size, int32_t advice);
+
+/*
+ * Allows EXEC in rt_mmap_file from now on, for the whole process, or no longer allows it. Returns what it
+ * was before; false when the process begins. Code in a file is trusted like any other.
+ */
+bool smf_mmap_allow_exec(bool allow);
+
+/* ---- A cache of files ----------------------------------------------------------------------------- */
+
+/*
+ * Files by path, read once: the bytes of those that were used last, in bounded memory. The bytes are
+ * copies, which nothing that happens to a file can change. Whoever gets a file holds it: its bytes stay
+ * where and what they are until it is released as often as it was got, whatever happens to the cache or
+ * to the file on disk. What is held is never thrown out to make room.
+ *
+ * Caches, files and prefetches are numbers, never 0, which are looked up and never followed. One that was
+ * closed, thrown out, replaced or freed, or belongs to another cache, is SMF_ERROR_HANDLE. No function
+ * waits for another thread that uses the cache, but for moments, and for smf_cache_close. A child of
+ * fork must not use the caches of its parent.
+ */
+
+/* Who is thrown out first. */
+#define SMF_POLICY_LRU 0   /* exactly the one that has not been used for the longest time */
+#define SMF_POLICY_SIEVE 1 /* nearly so, and hits of many threads do not wait for each other */
+
+/* When a file in the cache is compared with the one on disk: size, time of modification, inode. */
+#define SMF_FRESHNESS_ON_REQUEST 0 /* by smf_cache_refresh */
+#define SMF_FRESHNESS_EACH_GET 1   /* whenever it is got by path: one system call */
+
+typedef struct SmfCacheOptions {
+    int64_t size;      /* sizeof(SmfCacheOptions) */
+    int64_t files;     /* the most files, 1 to 4,194,304; those that are held count */
+    int64_t bytes;     /* the most bytes of files, at least 1 */
+    int32_t policy;    /* SMF_POLICY_* */
+    int32_t freshness; /* SMF_FRESHNESS_* */
+} SmfCacheOptions;
+
+/* Opens a cache; up to 64 can be open. Returns its number; 0 on failure. */
+uint64_t smf_cache_open(const SmfCacheOptions *options);
+
+/*
+ * Closes a cache. While files are held (the error says how many) or prefetches were not freed it fails
+ * with SMF_ERROR_IN_USE, and the cache is as before. Waits for other threads that are in a function with it.
+ */
+bool smf_cache_close(uint64_t cache);
+
+/* A file that is held. */
+typedef struct SmfCacheFile {
+    uint64_t file;        /* its number; 0 on failure */
+    const uint8_t *bytes; /* good until it is released; not to be written */
+    int64_t length;       /* in bytes; may be 0 */
+} SmfCacheFile;
+
+/*
+ * Holds the file at a path, or the module of a name in the archive at a path; from the cache, or else
+ * from the disk. Two paths of one file share its bytes, and so do the modules of an archive.
+ */
+SmfCacheFile smf_cache_get(uint64_t cache, const char *path);
+SmfCacheFile smf_cache_get_module(uint64_t cache, const char *path, const char *module);
+
+/*
+ * Holds a file once more by its number, which is faster than by path. Works for a file that is held, and
+ * also for one that is not as long as it has not been thrown out or replaced.
+ */
+SmfCacheFile smf_cache_get_again(uint64_t cache, uint64_t file);
+
+/* Gives back a file, once for each time that it was got; false once too often. */
+bool smf_cache_release(uint64_t cache, uint64_t file);
+
+/* A part of a file that is held. */
+typedef struct SmfCachePart {
+    const uint8_t *bytes; /* good until the file is released; null when there is no such part */
+    int64_t length;       /* in bytes; 0 when there is no such part, -1 on failure */
+} SmfCachePart;
+
+/* The bytes of note.sdn, and of the first template section, of a module that is held. A request each. */
+SmfCachePart smf_cache_note(uint64_t cache, uint64_t file);
+SmfCachePart smf_cache_template(uint64_t cache, uint64_t file);
+
+/* Throws out the file at a path: 1, or 0 when it was not there; -1 on failure. */
+int32_t smf_cache_evict(uint64_t cache, const char *path);
+
+/* Throws out everything. */
+bool smf_cache_clear(uint64_t cache);
+
+/*
+ * Reads the file at a path again if it is in the cache and has changed: 1, or 0 when there was nothing to
+ * do; -1 on failure, and what can no longer be read is not in the cache any more.
+ */
+int32_t smf_cache_refresh(uint64_t cache, const char *path);
+
+/* Throws out every file that has changed on disk or is gone; how many. -1 on failure. */
+int64_t smf_cache_refresh_all(uint64_t cache);
+
+/* What a cache has done so far. Later versions will have more fields, at the end. */
+typedef struct SmfCacheStatistics {
+    int64_t size;           /* in: sizeof(SmfCacheStatistics); out: how much of it was filled in */
+    int64_t files;          /* in the cache */
+    int64_t bytes;          /* theirs */
+    int64_t links;          /* further paths of these files, and modules in these archives */
+    int64_t detached_files; /* replaced, or thrown out on request, while they were held; held still */
+    int64_t detached_bytes; /* theirs */
+    int64_t held;           /* how often something was got and has not been released */
+    int64_t peak_bytes;     /* the most there ever were at once */
+    int64_t hits;           /* requests answered without reading a file */
+    int64_t misses;         /* requests for which a file was read, or could not be */
+    int64_t failures;       /* those of the misses that ended in an error */
+    int64_t evictions;      /* files thrown out to make room */
+    int64_t replacements;   /* files replaced because they had changed */
+    int64_t loads;          /* files that were read */
+    int64_t load_mean;      /* how long that took, in nanoseconds; 0 when none was */
+    int64_t load_50;        /* half of them took at most as long; up to 25 % too much */
+    int64_t load_90;        /* 90 of 100 */
+    int64_t load_99;        /* 99 of 100 */
+    double hit_rate;        /* hits in all requests, 0 to 1; -1 before the first */
+} SmfCacheStatistics;
+
+/* Fills it in. Takes time in proportion to the files. */
+bool smf_cache_statistics(uint64_t cache, SmfCacheStatistics *statistics);
+
+/* The bytes in a cache at one moment. */
+typedef struct SmfCacheSample {
+    int64_t nanoseconds; /* since the cache was opened */
+    int64_t bytes;
+} SmfCacheSample;
+
+/*
+ * The bytes over time: puts up to `count` samples, oldest first, into an array, and returns how many there
+ * are, at most 32. The array may be null when the count is 0. -1 on failure.
+ */
+int64_t smf_cache_samples(uint64_t cache, SmfCacheSample *samples, int64_t count);
+
+/*
+ * Reads `count` files before they are needed, on up to `threads` threads, 0 for one a core. Comes back when
+ * each has been read or cannot be, and returns how many are ready; none of them is held. -1 on failure, and
+ * then none was read. A path that is null or cannot be read does not concern the others. With `results`
+ * other than null, the results are SMF_OK or one of SmfErrorCode for each path.
+ */
+int64_t smf_cache_prefetch(uint64_t cache, const char *const *paths, int64_t count, int32_t threads,
+                           int32_t *results);
+
+/*
+ * As above, but comes back at once. Returns the number of the prefetch, which must be freed before the
+ * cache is closed; 0 on failure. The paths are copied.
+ */
+uint64_t smf_cache_prefetch_start(uint64_t cache, const char *const *paths, int64_t count, int32_t threads);
+
+/* How far a prefetch is. */
+typedef struct SmfPrefetchProgress {
+    int64_t total;  /* paths in the list; -1 on failure */
+    int64_t done;   /* dealt with, failures included */
+    int64_t failed; /* those that could not be read */
+    int64_t bytes;  /* of the files that are ready */
+} SmfPrefetchProgress;
+
+SmfPrefetchProgress smf_prefetch_progress(uint64_t prefetch);
+
+/*
+ * Waits until every file has been dealt with, for at most as many milliseconds unless they are negative:
+ * 1 when that is so, 0 when the time is over, -1 on failure.
+ */
+int32_t smf_prefetch_wait(uint64_t prefetch, int64_t milliseconds);
+
+/*
+ * What came of a path of a prefetch that has finished: SMF_OK, or why it could not be read, which is the
+ * last error then. -1 on failure: SMF_ERROR_STATE when it has not finished.
+ */
+int32_t smf_prefetch_result(uint64_t prefetch, int64_t index);
+
+/*
+ * Frees a prefetch. One that has not finished is cancelled: files that are being read are read to the end,
+ * and no others. Comes back when no thread of it is left.
+ */
+bool smf_prefetch_free(uint64_t prefetch);
+
+/* ---- Executable memory -------------------------------------------------------------------------- */
 
 /*
  * Zero-filled memory for code, a whole number of pages that hold `size` bytes. It runs as soon as it was
@@ -166,12 +437,15 @@ bool rt_set_protection(int64_t address, int64_t size, int32_t prot);
  */
 void rt_flush_icache(int64_t address, int64_t size);
 
-/* The address, if it lies in executable memory of this library that was written; otherwise 0. */
+/*
+ * The address, if it lies in executable memory of this library that was written, or in a file that was
+ * mapped with EXEC; otherwise 0.
+ */
 int64_t rt_get_function_pointer(int64_t address);
 
 /*
- * Calls the function at `function`, which lies in executable memory of this library that was written, or
- * in a loaded module, and returns what it returns; 0 on failure. When the function itself returned 0,
+ * Calls the function at `function`, which lies in executable memory of this library that was written, in
+ * a file that was mapped with EXEC, or in a loaded module, and returns what it returns; 0 on failure. When the function itself returned 0,
  * smf_last_error() is SMF_OK. The block must not be freed meanwhile, and nothing may unwind out of it.
  */
 int64_t rt_call_function_0(int64_t function);

@@ -97,7 +97,10 @@ fn compile(name: &str, features: &str, linking: Linking) -> PathBuf {
 /// Compiles one of the C programs against each library and runs it.
 fn run(name: &str, features: &str) -> [String; 2] {
     [Linking::Static, Linking::Shared].map(|linking| {
-        let said = succeed(&mut Command::new(compile(name, features, linking)));
+        let mut program = Command::new(compile(name, features, linking));
+        // What was freed is not to count as in use.
+        program.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0");
+        let said = succeed(&mut program);
         assert!(said.contains("ok"), "{said}");
         said
     })
@@ -107,6 +110,56 @@ fn run(name: &str, features: &str) -> [String; 2] {
 fn every_export_from_c() {
     for said in run("exports", C) {
         assert!(said.contains("executable memory: 0 bytes in 0 blocks live"), "{said}");
+    }
+}
+
+#[test]
+fn files_in_memory() {
+    run("mmap", C);
+}
+
+#[test]
+fn the_cache() {
+    run("cache", C);
+}
+
+/// Every C program in the README compiles as it stands, and says what its comments say.
+#[test]
+fn the_examples_of_the_readme() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let (_, rest) = readme.split_once("\n## From C\n").unwrap();
+    let (section, _) = rest.split_once("\n## ").unwrap();
+    let mut programs: Vec<String> = Vec::new();
+    let mut inside = false;
+    for line in section.lines() {
+        let code = line.strip_prefix("    ").or(line.is_empty().then_some(""));
+        inside = code.is_some_and(|code| inside || code == "#include <stdio.h>");
+        match code {
+            Some(code) if inside && code == "#include <stdio.h>" => {
+                programs.push(format!("{code}\n"));
+            }
+            Some(code) if inside => {
+                programs.iter_mut().last().unwrap().push_str(&format!("{code}\n"))
+            }
+            _ => {}
+        }
+    }
+    assert!(!programs.is_empty());
+    for (number, program) in programs.iter().enumerate() {
+        let (source, out) = ["c", "out"]
+            .map(|end| Path::new(SCRATCH).join(format!("readme-{number}.{end}")))
+            .into();
+        fs::write(&source, program).unwrap();
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pthread", "-I", INCLUDE, "-o"]);
+        gcc.arg(&out).arg(&source).arg(libraries(C).join("libsmf_loader.a")).arg("-lm");
+        succeed(&mut gcc);
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let said = succeed(Command::new(&out).current_dir(root));
+        let expected = program.lines().filter_map(|line| {
+            line.trim_end().strip_suffix(" */")?.rsplit_once("/* prints ").map(|(_, text)| text)
+        });
+        assert_eq!(said, expected.map(|line| format!("{line}\n")).collect::<String>());
     }
 }
 

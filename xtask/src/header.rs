@@ -17,19 +17,44 @@ pub(crate) const HEADER: &str = "shell/include/smf.h";
 const EXPORTS: &str = "shell/src/ffi";
 
 /// The types that cross the border.
-const TYPES: [(&str, &str); 12] = [
+const TYPES: [(&str, &str); 24] = [
     ("()", "void"),
     ("bool", "bool"),
+    ("u64", "uint64_t"),
     ("i32", "int32_t"),
     ("i64", "int64_t"),
     ("*const c_char", "const char *"),
+    ("*const *const c_char", "const char *const *"),
     ("*const u8", "const uint8_t *"),
+    ("*mut i32", "int32_t *"),
     ("*mut u8", "uint8_t *"),
     ("*const RuntimeValue", "const RuntimeValue *"),
     ("*mut RuntimeValue", "RuntimeValue *"),
     ("*const SmfValueHooks", "const SmfValueHooks *"),
     ("Bytes", "SmfBytes"),
+    ("Value", "SmfValue"),
+    ("Path", "SmfPath"),
+    ("Mapping", "SmfMapping"),
     ("SmfError", "SmfError"),
+    ("*const SmfCacheOptions", "const SmfCacheOptions *"),
+    ("SmfCacheFile", "SmfCacheFile"),
+    ("SmfCachePart", "SmfCachePart"),
+    ("*mut SmfCacheStatistics", "SmfCacheStatistics *"),
+    ("*mut SmfCacheSample", "SmfCacheSample *"),
+    ("SmfPrefetchProgress", "SmfPrefetchProgress"),
+];
+
+/// The structures that cross it.
+const STRUCTS: [&str; 9] = [
+    "SmfError",
+    "SmfValueHooks",
+    "SmfMapping",
+    "SmfCacheOptions",
+    "SmfCacheFile",
+    "SmfCachePart",
+    "SmfCacheStatistics",
+    "SmfCacheSample",
+    "SmfPrefetchProgress",
 ];
 
 /// A function, with the types of C.
@@ -69,7 +94,7 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     }
     let declared = declared(&header);
     let mut differences = compare(&exported, &declared);
-    differences.extend(compare_structs(&rust, &header));
+    differences.extend(compare_structs(&STRUCTS, &rust, &header));
     differences.extend(compare_codes(&rust, &header));
     differences.extend(compare_version(&read(&root.join("Cargo.toml"))?, &header));
     if exported.is_empty() {
@@ -225,10 +250,10 @@ fn without_comments(c: &str) -> String {
 }
 
 /// The fields of each structure, by name and order.
-fn compare_structs(rust: &str, header: &str) -> Vec<String> {
+fn compare_structs(names: &[&str], rust: &str, header: &str) -> Vec<String> {
     let header = without_comments(header);
     let mut differences = Vec::new();
-    for name in ["SmfError", "SmfValueHooks"] {
+    for name in names {
         let start = [format!("pub struct {name} {{"), format!("typedef struct {name} {{")];
         let [ours, theirs] = start;
         let ours: Vec<&str> = body(rust, &ours)
@@ -367,9 +392,10 @@ int64_t three_2(int64_t f, int64_t a, int64_t b);
     fn structures_codes_and_versions_are_compared() {
         let rust = "pub struct SmfError {\n    pub code: i32,\n}\npub struct SmfValueHooks {\n    pub size: i64,\n    pub free: Option<F>,\n}\nenum Code {\n    Argument = 1,\n    OutOfRange = 4,\n}\n";
         let c = "typedef struct SmfError {\n    int32_t code; /* x */\n} SmfError;\ntypedef struct SmfValueHooks {\n    int64_t size;\n    void (*free)(RuntimeValue *);\n} SmfValueHooks;\ntypedef enum SmfErrorCode {\n    SMF_OK = 0,\n    SMF_ERROR_ARGUMENT = 1, /* y */\n    SMF_ERROR_OUT_OF_RANGE = 4\n} SmfErrorCode;\n";
-        assert_eq!(compare_structs(rust, c), [""; 0]);
+        let names = ["SmfError", "SmfValueHooks"];
+        assert_eq!(compare_structs(&names, rust, c), [""; 0]);
         assert_eq!(compare_codes(rust, c), [""; 0]);
-        assert_eq!(compare_structs(rust, &c.replace("(*free)", "(*release)")).len(), 1);
+        assert_eq!(compare_structs(&names, rust, &c.replace("(*free)", "(*release)")).len(), 1);
         assert_eq!(compare_codes(rust, &c.replace("= 4", "= 5")).len(), 1);
         assert_eq!(compare_codes(rust, &c.replace("= 4", "= 4,\n    SMF_MORE = 6")).len(), 1);
         let header = "#define SMF_VERSION \"1.2.3\"\n";

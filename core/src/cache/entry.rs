@@ -43,23 +43,21 @@ impl Key<'_> {
         (hasher.finish() >> 32) as u32
     }
 
-    /// How an entry keeps it: the two parts, one after the other.
-    pub(super) fn parts(&self) -> [&[u8]; 2] {
-        [self.path, self.module.unwrap_or(&[])]
-    }
-
     /// Whether an entry is kept under this key.
     #[inline(always)]
     pub(super) fn is_of(&self, entry: &Entry) -> bool {
-        match (entry, self.module) {
-            (Entry::File(file), None) => file.key() == self.path,
-            (Entry::Link(link), None) => !link.is_module && link.key() == self.path,
-            (Entry::Link(link), Some(module)) => {
-                let parts = link.key().split_at_checked(self.path.len());
-                link.is_module && parts == Some((self.path, module))
-            }
-            _ => false,
+        match entry.file() {
+            Some(file) => self.module.is_none() && file.key() == self.path,
+            None => self.is_of_link(entry),
         }
+    }
+
+    #[inline(never)]
+    fn is_of_link(&self, entry: &Entry) -> bool {
+        let Entry::Link(link) = entry else { return false };
+        link.key.as_slice() == self.path
+            && link.module().is_some() == self.module.is_some()
+            && link.key.tail() == self.module.unwrap_or(&[])
     }
 }
 
@@ -78,7 +76,7 @@ impl Entry {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn file(&self) -> Option<&CachedFile> {
         match self {
             Entry::File(file) => Some(file),
@@ -90,35 +88,42 @@ impl Entry {
 /// A file's bytes with its path behind them.
 pub(super) struct CachedFile {
     pub(super) bytes: FileBytes,
-    pub(super) key_len: u32,
     pub(super) parts: Parts,
 }
 
 impl CachedFile {
     #[inline(always)]
     pub(super) fn key(&self) -> &[u8] {
-        self.bytes.tail().get(..self.key_len as usize).unwrap_or(&[])
+        self.bytes.tail()
     }
 
-    pub(super) fn stamp(&self) -> FileStamp {
-        self.bytes.stamp()
+    /// What the file was when it was read; `None` for bytes that came from no file.
+    pub(super) fn stamp(&self) -> Option<FileStamp> {
+        Some(self.bytes.stamp()).filter(|stamp| *stamp != NO_FILE)
     }
 }
 
+/// The stamp of bytes that came from no file: no file has this size.
+pub(super) const NO_FILE: FileStamp =
+    FileStamp { size: u64::MAX, modified: 0, device: 0, inode: 0 };
+
 /// Another path of a file in the cache, or a module in an archive in the cache.
 pub(super) struct Link {
+    /// The path, and behind it the module.
     pub(super) key: OwnedBytes,
-    pub(super) key_len: u32,
-    pub(super) is_module: bool,
     pub(super) target: Handle,
+    /// Where the module is, or [`WHOLE`].
     pub(super) range: Range<usize>,
     pub(super) parts: Parts,
 }
 
+/// The range of what is no module but the whole file: no module ends before it begins.
+pub(super) const WHOLE: Range<usize> = usize::MAX..0;
+
 impl Link {
-    #[inline]
-    fn key(&self) -> &[u8] {
-        self.key.as_slice().get(..self.key_len as usize).unwrap_or(&[])
+    /// Where the module is, if it is one.
+    pub(super) fn module(&self) -> Option<Range<usize>> {
+        Some(self.range.clone()).filter(|range| *range != WHOLE)
     }
 }
 

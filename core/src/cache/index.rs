@@ -1,173 +1,198 @@
-//! From a hash to the slots that may hold what is looked for: open addressing by groups of buckets.
+//! From a hash to the slots that may hold what is looked for: open addressing by buckets of entries.
 //!
-//! One thread at a time changes the index; any number reads it meanwhile, without a lock. A reader may
-//! then miss an entry that is being moved, or get one that is gone: what it gets it has to compare
-//! anyway, and what it misses it looks for again under the lock.
+//! One thread at a time changes the index; any number reads it meanwhile, without a lock. What a reader
+//! gets may be gone, so it has to compare it anyway, and what it misses because it came just now it
+//! looks for again under the lock.
 //!
-//! A bucket is one word: 0 when empty, else the hash above and the slot's number plus one below. Eight
-//! of them, a cache line, are looked at together and without a branch, because a search of varying
-//! length is foreseen wrongly every other time (5 ns a hit with probing one by one). An entry stands
-//! in the group that its hash says, or when that is full in one of those behind, all before it being
-//! full too. So a search ends at a group with an empty bucket, and an entry that is removed from a full
-//! group has to be replaced by one from behind.
+//! A bucket is a cache line of 12 entries, each a tag of 8 bits from the hash, never 0, and the number
+//! of a slot. The tags are compared together and without a branch, because a search of varying length
+//! is foreseen wrongly every other time (5 ns a hit with probing one by one). An entry stands in the
+//! bucket that its hash says, or when that is full in one of those behind. Each bucket counts the
+//! entries that had to go further because of it, so that a search knows where to end; entries never
+//! move.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+#[cfg(target_feature = "sse2")]
+mod sse2;
+#[cfg(any(test, not(target_feature = "sse2")))]
+mod words;
 
-/// A bucket of the index.
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+#[cfg(target_feature = "sse2")]
+use self::sse2 as tags;
+#[cfg(not(target_feature = "sse2"))]
+use self::words as tags;
+
+/// A part of the index of a cache: 12 entries, of which each file needs two, in a cache line.
 #[derive(Debug, Default)]
-pub struct Bucket(AtomicU64);
+#[repr(align(64))]
+pub struct Bucket {
+    /// The tags of the first 8 entries, 0 for one that is empty.
+    tags: AtomicU64,
+    /// Those of the others, and above them how many entries went further.
+    tags_behind: AtomicU64,
+    slots: [AtomicU32; ENTRIES],
+}
 
 impl Bucket {
-    /// An empty one.
+    /// One without entries.
     pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
+        Self {
+            tags: AtomicU64::new(0),
+            tags_behind: AtomicU64::new(0),
+            slots: [const { AtomicU32::new(0) }; ENTRIES],
+        }
+    }
+
+    /// The entries with this tag; the empty ones for 0.
+    #[inline(always)]
+    fn tagged(&self, tag: u8) -> Entries {
+        let words = [self.tags.load(Acquire), self.tags_behind.load(Acquire)];
+        Entries(tags::tagged(words, tag))
     }
 
     #[inline(always)]
-    fn get(&self) -> Option<(u32, u32)> {
-        let word = self.0.load(Ordering::Acquire);
-        let (hash, slot) = ((word >> 32) as u32, word as u32);
-        slot.checked_sub(1).map(|slot| (hash, slot))
+    fn slot(&self, entry: usize) -> Option<u32> {
+        Some(self.slots.get(entry)?.load(Relaxed))
     }
 
-    fn set(&self, hash: u32, slot: u32) {
-        // A slot's number is below u32::MAX: `Storage` has fewer.
-        let word = u64::from(hash) << 32 | u64::from(slot.wrapping_add(1));
-        self.0.store(word, Ordering::Release);
+    /// Fills an entry, the tag last, or with the tag 0 empties it.
+    fn set(&self, entry: usize, tag: u8, slot: u32) {
+        if let Some(place) = self.slots.get(entry) {
+            place.store(slot, Relaxed);
+        }
+        let word = if entry < FIRST { &self.tags } else { &self.tags_behind };
+        let shift = entry % FIRST * 8;
+        update(word, |word| word & !(0xff << shift) | u64::from(tag) << shift);
     }
 
-    fn clear(&self) {
-        self.0.store(0, Ordering::Release);
+    /// How many entries went further.
+    #[inline(always)]
+    fn further(&self) -> u64 {
+        self.tags_behind.load(Acquire) / FURTHER
     }
 }
 
-/// Buckets that are looked at together.
-pub(super) const GROUP: usize = 8;
+/// For whoever changes the index: nobody else stores.
+fn update(word: &AtomicU64, change: impl FnOnce(u64) -> u64) {
+    word.store(change(word.load(Relaxed)), Release);
+}
 
-type Group = [Bucket; GROUP];
-
-/// The groups of buckets. The more buckets are empty, the shorter the search; those that make no
-/// whole group are not used.
+/// Entries in a bucket.
+pub(super) const ENTRIES: usize = 12;
+/// How many of the tags are in the first word.
+const FIRST: usize = 8;
+/// The unit of the count in the second word.
+const FURTHER: u64 = 1 << 32;
+/// The buckets. The fewer entries there are for their number, the shorter the search.
 #[derive(Clone, Copy)]
 pub(super) struct Index<'i> {
-    groups: &'i [Group],
+    buckets: &'i [Bucket],
 }
 
-/// The bits of the buckets entered under `hash`, and of empty ones if it is 0.
 #[inline(always)]
-fn matches(group: &Group, hash: u32) -> u32 {
-    let tags = group.iter().map(|bucket| (bucket.0.load(Ordering::Acquire) >> 32) as u32);
-    tags.zip(0..).fold(0, |mask, (tag, bit)| mask | u32::from(tag == hash) << bit)
+fn tag_of(hash: u32) -> u8 {
+    // The buckets are chosen by the upper bits.
+    (hash as u8).max(1)
 }
 
-fn is_full(group: &Group) -> bool {
-    group.iter().all(|bucket| bucket.get().is_some())
+/// Entries of a bucket, a bit for each.
+#[derive(Clone, Copy)]
+struct Entries(u32);
+
+impl Iterator for Entries {
+    /// The number of an entry.
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        let entry = self.0.trailing_zeros() as usize;
+        let found = (self.0 != 0).then_some(entry);
+        self.0 &= self.0.wrapping_sub(1);
+        found
+    }
 }
 
 impl<'i> Index<'i> {
     #[inline]
     pub(super) fn new(buckets: &'i [Bucket]) -> Self {
-        let (groups, _) = buckets.as_chunks();
-        Self { groups }
+        Self { buckets }
     }
 
-    /// Where the search for a hash begins: its share of all groups.
+    /// Where the search for a hash begins: its share of all buckets.
     #[inline(always)]
     fn home(&self, hash: u32) -> usize {
-        // Below the number of groups, which is a usize.
-        ((u64::from(hash) * self.groups.len() as u64) >> 32) as usize
+        // Below the number of buckets, which is a usize.
+        ((u64::from(hash) * self.buckets.len() as u64) >> 32) as usize
     }
 
-    #[inline]
+    #[inline(always)]
     fn next(&self, at: usize) -> usize {
-        if at + 1 < self.groups.len() { at + 1 } else { 0 }
+        if at + 1 < self.buckets.len() { at + 1 } else { 0 }
     }
 
-    /// The groups from the one of a hash on, each once.
-    fn groups_from(self, hash: u32) -> impl Iterator<Item = (usize, &'i Group)> + use<'i> {
-        let (behind, first) = self.groups.split_at_checked(self.home(hash)).unwrap_or_default();
-        let skipped = behind.len();
-        (skipped..).zip(first).chain((0..).zip(behind))
-    }
-
-    /// What `look` makes of the first slot entered under `hash` of which it makes something.
+    /// What `look` makes of the first slot that may be entered under `hash` of which it makes
+    /// something.
     #[inline(always)]
     pub(super) fn find<T>(self, hash: u32, mut look: impl FnMut(u32) -> Option<T>) -> Option<T> {
-        let mut at = self.home(hash);
-        for _ in 0..self.groups.len() {
-            let group = self.groups.get(at)?;
-            let mut mask = matches(group, hash);
-            while mask != 0 {
-                let bit = mask.trailing_zeros() as usize;
-                mask &= mask - 1;
-                // Under the hash 0 there are the empty buckets as well.
-                let slot = group.get(bit).and_then(Bucket::get).map(|(_, slot)| slot);
-                if let Some(found) = slot.and_then(&mut look) {
+        let home = self.home(hash);
+        let mut at = home;
+        loop {
+            let bucket = self.buckets.get(at)?;
+            for entry in bucket.tagged(tag_of(hash)) {
+                if let Some(found) = bucket.slot(entry).and_then(&mut look) {
                     return Some(found);
                 }
             }
-            if !is_full(group) {
+            at = self.next(at);
+            if bucket.further() == 0 || at == home {
                 return None;
+            }
+        }
+    }
+
+    /// Enters a slot; false when there is no room.
+    pub(super) fn insert(self, hash: u32, slot: u32) -> bool {
+        let (home, mut at) = (self.home(hash), self.home(hash));
+        for _ in 0..self.buckets.len() {
+            let Some(bucket) = self.buckets.get(at) else { break };
+            if let Some(entry) = bucket.tagged(0).next() {
+                // Who looks for it has to get here from the moment it is here.
+                self.count_further(home, at, |count| count + FURTHER);
+                bucket.set(entry, tag_of(hash), slot);
+                return true;
             }
             at = self.next(at);
         }
-        None
-    }
-
-    /// Enters a slot; false when no bucket is empty.
-    pub(super) fn insert(self, hash: u32, slot: u32) -> bool {
-        let mut buckets = self.groups_from(hash).flat_map(|(_, group)| group);
-        let empty = buckets.find(|bucket| bucket.get().is_none());
-        if let Some(bucket) = empty {
-            bucket.set(hash, slot);
-        }
-        empty.is_some()
+        false
     }
 
     /// Removes a slot from under `hash`.
     pub(super) fn remove(self, hash: u32, slot: u32) {
-        for (at, group) in self.groups_from(hash) {
-            let found = group.iter().find(|bucket| bucket.get() == Some((hash, slot)));
-            match found {
-                Some(hole) => return self.close(at, group, hole),
-                None if is_full(group) => {}
-                None => return,
+        let (home, mut at) = (self.home(hash), self.home(hash));
+        for _ in 0..self.buckets.len() {
+            let Some(bucket) = self.buckets.get(at) else { return };
+            let mut tagged = bucket.tagged(tag_of(hash));
+            if let Some(entry) = tagged.find(|entry| bucket.slot(*entry) == Some(slot)) {
+                bucket.set(entry, 0, 0);
+                return self.count_further(home, at, |count| count - FURTHER);
             }
+            if bucket.further() == 0 {
+                return;
+            }
+            at = self.next(at);
         }
     }
 
-    /// Empties a bucket. One of a full group is filled with an entry that had to go further because of
-    /// it, and so on with the bucket of that.
-    fn close(self, mut at: usize, group: &Group, mut hole: &'i Bucket) {
-        let mut behind = at;
-        let mut is_open = !is_full(group);
-        for _ in 1..self.groups.len() {
-            if is_open {
-                break;
-            }
-            behind = self.next(behind);
-            let Some(from) = self.groups.get(behind) else { break };
-            is_open = !is_full(from);
-            let moved = from.iter().find_map(|bucket| {
-                let (hash, slot) = bucket.get()?;
-                let came = self.distance(self.home(hash), behind);
-                (came >= self.distance(at, behind)).then_some((bucket, hash, slot))
-            });
-            if let Some((bucket, hash, slot)) = moved {
-                hole.set(hash, slot);
-                (at, hole) = (behind, bucket);
-            }
+    /// Changes the counts of the buckets from `home` to before `end`.
+    #[inline]
+    fn count_further(self, home: usize, end: usize, change: impl Fn(u64) -> u64) {
+        let mut at = home;
+        while let Some(bucket) = self.buckets.get(at).filter(|_| at != end) {
+            update(&bucket.tags_behind, &change);
+            at = self.next(at);
         }
-        hole.clear();
-    }
-
-    fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from { to - from } else { to + self.groups.len() - from }
-    }
-
-    /// Every entry: hash and slot.
-    pub(super) fn entries(self) -> impl Iterator<Item = (u32, u32)> + use<'i> {
-        self.groups.as_flattened().iter().filter_map(Bucket::get)
     }
 }
 
@@ -178,10 +203,10 @@ mod tests {
 
     #[test]
     fn finds_what_a_list_finds() {
-        for len in [0usize, 7, 8, 16, 30, 64] {
+        for len in [0, 1, 2, 4, 8] {
             let buckets: Vec<Bucket> = (0..len).map(|_| Bucket::new()).collect();
             let index = Index::new(&buckets);
-            let len = len / GROUP * GROUP;
+            let len = len * ENTRIES;
             let mut list: Vec<(u32, u32)> = Vec::new();
             let mut seed = 12345u32;
             for step in 0..20_000u32 {
@@ -203,12 +228,39 @@ mod tests {
                     found.push(slot);
                     None::<()>
                 });
-                let mut expected: Vec<u32> =
-                    list.iter().filter(|(tag, _)| *tag == hash).map(|entry| entry.1).collect();
+                // Under one tag there may be others, but each once.
+                let same = |tag: u32| tag_of(tag) == tag_of(hash);
+                let expected = list.iter().filter(|(tag, _)| *tag == hash).map(|entry| entry.1);
+                assert!(expected.clone().all(|slot| found.contains(&slot)), "{hash:x}");
+                let all = |slot: &u32| list.iter().any(|entry| entry.1 == *slot && same(entry.0));
+                assert!(found.iter().all(all), "{found:?}");
                 found.sort_unstable();
-                expected.sort_unstable();
-                assert_eq!(found, expected);
-                assert_eq!(index.entries().count(), list.len());
+                assert!(found.windows(2).all(|pair| pair[0] != pair[1]), "{found:?}");
+            }
+            for (hash, slot) in list {
+                index.remove(hash, slot);
+            }
+            let is_empty = |bucket: &Bucket| bucket.tagged(0).count() == ENTRIES;
+            assert!(buckets.iter().all(is_empty), "entries are left");
+            assert!(buckets.iter().all(|bucket| bucket.further() == 0), "counts are left");
+        }
+    }
+
+    #[test]
+    fn tags_are_found_as_one_by_one() {
+        let mut seed = 1u64;
+        for _ in 0..20_000 {
+            // Few values, so that neighbours are equal or differ by one.
+            let words = [0; 2].map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (seed >> 11) & 0x0103_0103_8103_0180
+            });
+            let tags: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+            for tag in [0, 1, 2, 3, 0x80, 0x81] {
+                let same = (0..ENTRIES).filter(|entry| tags[*entry] == tag);
+                let expected = same.fold(0, |mask, entry| mask | 1 << entry);
+                assert_eq!(super::tags::tagged(words, tag), expected);
+                assert_eq!(words::tagged(words, tag), expected);
             }
         }
     }

@@ -2,22 +2,25 @@
 //!
 //! An entry that is thrown out is not dropped here, where others wait for the lock, but handed to the
 //! caller as [`Garbage`].
+#![allow(unsafe_code)]
 
 use core::hash::{BuildHasher, Hasher};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use core::sync::atomic::fence;
 
 use arrayvec::ArrayVec;
 use hashbrown::DefaultHashBuilder;
 
 use super::CacheError;
 use super::entry::{CachedFile, Entry, Handle, Key, Link};
-use super::files::{Capacity, Policy};
 use super::index::Index;
 use super::list::{List, Place};
-use super::pin::{Change, Pin};
+use super::options::{Capacity, Policy};
+use super::pin::{Closed, Pin};
+use super::seat::{Fence, SEATS};
 use super::statistics::{Histogram, Statistics, Timeline};
-use super::storage::{NOWHERE, Slot, Storage};
-use crate::memory::{FileStamp, Nanoseconds, monotonic};
+use super::storage::{NOWHERE, Slot, Slots, Storage};
+use crate::memory::{FileStamp, Nanoseconds, barrier_in_all_threads, monotonic};
 
 /// Entries to be dropped when the lock is not held any more; a few, and the rest is dropped at once.
 pub(super) type Garbage = ArrayVec<Entry, 4>;
@@ -62,7 +65,11 @@ pub(super) struct Ledger {
     in_use: Amount,
     kept_for_pins: Amount,
     links: u32,
-    /// Those that are no longer counted in a slot.
+    /// The seats that are taken, a bit for each.
+    seated: u32,
+    /// Those whose readers have [`Fence::Theirs`].
+    fenceless: u32,
+    /// Those that are not counted in a slot or in a seat.
     hits: u64,
     misses: u64,
     failures: u64,
@@ -87,6 +94,8 @@ impl Ledger {
             in_use: Amount::default(),
             kept_for_pins: Amount::default(),
             links: 0,
+            seated: 0,
+            fenceless: 0,
             hits: 0,
             misses: 0,
             failures: 0,
@@ -99,9 +108,9 @@ impl Ledger {
     }
 
     /// Marks a slot as the most recently used, if it can still be found.
-    #[inline]
-    pub(super) fn touch<S: Storage>(&mut self, storage: &S, at: u32) {
-        self.used.renew(storage, at);
+    #[inline(always)]
+    pub(super) fn touch<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+        self.used.renew(slots, at, slot);
     }
 
     pub(super) fn count_hit(&mut self) {
@@ -113,11 +122,61 @@ impl Ledger {
         self.failures += 1;
     }
 
-    pub(super) fn count_load(&mut self, begin: Nanoseconds) {
-        let now = monotonic();
+    /// Counts a file that was read from `begin` to `end`.
+    pub(super) fn count_load(&mut self, begin: Nanoseconds, end: Nanoseconds) {
         self.misses += 1;
-        self.load_times.record(now.saturating_sub(begin));
-        self.timeline.record(now, self.in_use.bytes);
+        self.load_times.record(end.saturating_sub(begin));
+        self.timeline.record(end, self.in_use.bytes);
+    }
+
+    /// The number of a seat for a reader, if one is free.
+    pub(super) fn take_seat(&mut self, fence: Fence) -> Option<u32> {
+        const { assert!(SEATS == 32) };
+        let number = self.seated.trailing_ones();
+        let seat = 1u32.checked_shl(number)?;
+        self.seated |= seat;
+        if fence == Fence::Theirs {
+            self.fenceless |= seat;
+        }
+        Some(number)
+    }
+
+    pub(super) fn leave_seat(&mut self, number: u32) {
+        let others = !1u32.checked_shl(number).unwrap_or(0);
+        self.seated &= others;
+        self.fenceless &= others;
+    }
+
+    /// The entry of a slot, without a pin: it is changed under the lock alone.
+    fn entry<'l>(&'l self, slot: &'l Slot) -> &'l Entry {
+        // SAFETY: a `Closed` is only made by methods that borrow the ledger mutably. Those that hand
+        // one on (`make_room`, `insert_file`) do so to callers that use it up before anything else.
+        unsafe { slot.cell.get_unpinned() }
+    }
+
+    /// The entry of a slot to be changed, unless somebody uses it.
+    fn claim<'s, S: Storage>(&self, storage: &'s S, at: u32) -> Option<Closed<'s, Entry>> {
+        let slot = storage.slot(at)?;
+        // To look costs less than to close, which readers notice.
+        if slot.held.load(Relaxed) != 0 || storage.seats().hold(self.seated, at) {
+            return None;
+        }
+        let closed = slot.cell.close()?;
+        // Only who has a pin can retain, and in the word of the slot there is none any more.
+        // Those who have released it have read what they wanted to.
+        let is_in_use = slot.held.load(Acquire) != 0 || self.is_seated(storage, at);
+        (!is_in_use).then_some(closed)
+    }
+
+    /// Whether some reader has written down a slot that has just been closed.
+    fn is_seated<S: Storage>(&self, storage: &S, at: u32) -> bool {
+        if self.seated == 0 {
+            return false;
+        }
+        fence(SeqCst);
+        // A kernel that has done it once and does it no more leaves no way to know.
+        let unknown = self.fenceless != 0 && !barrier_in_all_threads();
+        unknown || storage.seats().hold(self.seated, at)
     }
 
     /// The slots that may hold an entry: all that ever did.
@@ -133,26 +192,26 @@ impl Ledger {
     }
 
     /// The slot with the file that `stamp` is of, in whatever state it was.
-    pub(super) fn find_file<'s, S: Storage>(
-        &mut self,
-        storage: &'s S,
-        stamp: &FileStamp,
-    ) -> Option<(u32, Pin<'s, Entry>)> {
+    pub(super) fn find_file<S: Storage>(&self, storage: &S, stamp: &FileStamp) -> Option<u32> {
         let index = Index::new(storage.buckets());
         index.find(self.hash_of(stamp), |at| {
-            let pin = self.pin(storage.slot(at)?)?;
-            let found = pin.file()?.stamp();
+            let found = self.entry(storage.slot(at)?).file()?.stamp()?;
             let same = (found.device, found.inode) == (stamp.device, stamp.inode);
-            same.then_some((at, pin))
+            same.then_some(at)
         })
     }
 
-    /// A pin that is no hit. Takes the hits of a slot that has no room for more.
-    fn pin<'s>(&mut self, slot: &'s Slot) -> Option<Pin<'s, Entry>> {
+    /// A pin on an entry that can be found, which under the lock is open.
+    pub(super) fn pin<'s>(&mut self, slot: &'s Slot, is_hit: bool) -> Option<Pin<'s, Entry>> {
+        self.relieve(slot);
+        slot.cell.pin(is_hit)
+    }
+
+    /// Takes the hits of a slot that has no room for more.
+    pub(super) fn relieve(&mut self, slot: &Slot) {
         if slot.cell.hits() >= 1 << 31 {
             self.hits += slot.cell.take_hits();
         }
-        slot.cell.pin(false)
     }
 
     /// Detaches what is kept under `key`; whether that was a file.
@@ -165,8 +224,8 @@ impl Ledger {
     ) -> Option<bool> {
         let index = Index::new(storage.buckets());
         let (at, is_file) = index.find(hash, |at| {
-            let pin = self.pin(storage.slot(at)?)?;
-            key.is_of(&pin).then(|| (at, pin.file().is_some()))
+            let entry = self.entry(storage.slot(at)?);
+            key.is_of(entry).then(|| (at, entry.file().is_some()))
         })?;
         self.detach(storage, at, garbage);
         Some(is_file)
@@ -186,6 +245,21 @@ impl Ledger {
     ) -> bool {
         let used = storage.slot(at).filter(|slot| Place::Used.is_of(slot));
         let Some(slot) = used else { return false };
+        let bytes = self.unlist(storage, at, slot);
+        match self.claim(storage, at) {
+            Some(closed) => self.free(storage, at, slot, closed, garbage),
+            None => {
+                self.detached.push(storage, at);
+                if let Some(bytes) = bytes {
+                    self.kept_for_pins.add(bytes);
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes an entry out of the index, the list and the counts; the bytes if it was a file.
+    fn unlist<S: Storage>(&mut self, storage: &S, at: u32, slot: &Slot) -> Option<u64> {
         if self.hand == at {
             self.hand = slot.before.load(Relaxed);
         }
@@ -193,41 +267,30 @@ impl Ledger {
         self.hits += slot.cell.take_hits();
         let index = Index::new(storage.buckets());
         index.remove(slot.hash.load(Relaxed), at);
-        // Nobody but who has the lock changes an entry, so there is a pin to be had.
-        let file = slot.cell.pin(false).and_then(|entry| {
-            let file = entry.file()?;
-            index.remove(self.hash_of(&file.stamp()), at);
-            Some(file.bytes.len() as u64)
-        });
-        match file {
-            Some(bytes) => self.in_use.remove(bytes),
-            None => self.links -= 1,
+        let Some(file) = self.entry(slot).file() else {
+            self.links -= 1;
+            return None;
+        };
+        let (bytes, stamp) = (file.bytes.len() as u64, file.stamp());
+        if let Some(stamp) = stamp {
+            index.remove(self.hash_of(&stamp), at);
         }
-        if !self.vacate(storage, at, garbage) {
-            self.detached.push(storage, at);
-            if let Some(bytes) = file {
-                self.kept_for_pins.add(bytes);
-            }
-        }
-        true
+        self.in_use.remove(bytes);
+        Some(bytes)
     }
 
-    /// Frees a slot that is in no list, unless it is in use.
-    fn vacate<S: Storage>(&mut self, storage: &S, at: u32, garbage: &mut Garbage) -> bool {
-        let Some(slot) = storage.slot(at) else { return false };
-        let Some(mut entry) = slot.cell.change() else { return false };
-        // Only who has a pin can retain, and there is none.
-        if slot.held.load(Relaxed) != 0 {
-            return false;
-        }
-        let old = core::mem::replace(&mut *entry, Entry::Vacant);
-        let next = slot.generation.load(Relaxed).wrapping_add(1).max(1);
-        slot.generation.store(next, Relaxed);
-        drop(entry);
+    /// Empties a slot that is in no list.
+    fn free<S: Storage>(
+        &mut self,
+        storage: &S,
+        at: u32,
+        slot: &Slot,
+        mut closed: Closed<'_, Entry>,
+        garbage: &mut Garbage,
+    ) {
+        empty(slot, &mut closed, garbage);
+        closed.leave();
         self.free.push(storage, at);
-        // The one that finds no place is dropped here.
-        let _ = garbage.try_push(old);
-        true
     }
 
     /// Frees some of the detached entries that nobody uses any more; whether there were any.
@@ -236,77 +299,91 @@ impl Ledger {
         for _ in 0..self.detached.len().min(SWEEP) {
             let at = self.detached.last();
             let Some(slot) = storage.slot(at) else { break };
-            let bytes = slot.cell.pin(false).and_then(|e| Some(e.file()?.bytes.len() as u64));
             self.detached.unlink(storage, at);
             self.hits += slot.cell.take_hits();
-            if self.vacate(storage, at, garbage) {
-                freed = true;
-                if let Some(bytes) = bytes {
-                    self.kept_for_pins.remove(bytes);
-                }
-            } else {
+            let Some(closed) = self.claim(storage, at) else {
                 self.detached.push(storage, at);
+                continue;
+            };
+            freed = true;
+            if let Some(file) = closed.file() {
+                self.kept_for_pins.remove(file.bytes.len() as u64);
             }
+            self.free(storage, at, slot, closed, garbage);
         }
         freed
     }
 
-    /// Throws out the entry whose turn it is; false when all are in use.
-    fn evict<S: Storage>(&mut self, storage: &S, garbage: &mut Garbage) -> bool {
-        let victim = match self.policy {
+    /// Throws out the entry whose turn it is, and gives its slot; `None` when all are in use.
+    fn evict<'s, S: Storage>(
+        &mut self,
+        storage: &'s S,
+        garbage: &mut Garbage,
+    ) -> Option<(u32, Closed<'s, Entry>)> {
+        let (at, mut closed) = match self.policy {
             Policy::Lru => self.least_recent(storage),
             Policy::Sieve => self.sieve(storage),
-        };
-        let Some(at) = victim else { return false };
-        let files = self.in_use.files;
-        self.detach(storage, at, garbage);
-        self.evictions += u64::from(files - self.in_use.files);
-        true
+        }?;
+        let slot = storage.slot(at)?;
+        let is_file = self.unlist(storage, at, slot).is_some();
+        self.evictions += u64::from(is_file);
+        empty(slot, &mut closed, garbage);
+        Some((at, closed))
     }
 
-    fn least_recent<S: Storage>(&mut self, storage: &S) -> Option<u32> {
+    fn least_recent<'s, S: Storage>(&mut self, storage: &'s S) -> Option<(u32, Closed<'s, Entry>)> {
         for _ in 0..self.used.len() {
             let at = self.used.last();
-            if is_idle(storage.slot(at)?) {
-                return Some(at);
+            if let Some(closed) = self.claim(storage, at) {
+                return Some((at, closed));
             }
             // To be in use is to be used.
-            self.used.renew(storage, at);
+            self.used.renew(&Slots::of(storage), at, storage.slot(at)?);
         }
         None
     }
 
-    fn sieve<S: Storage>(&mut self, storage: &S) -> Option<u32> {
+    fn sieve<'s, S: Storage>(&mut self, storage: &'s S) -> Option<(u32, Closed<'s, Entry>)> {
         // Once round to clear all marks, and once more.
         for _ in 0..2 * u64::from(self.used.len()) {
             let at = if self.hand == NOWHERE { self.used.last() } else { self.hand };
             let slot = storage.slot(at)?;
             self.hand = slot.before.load(Relaxed);
-            if !slot.visited.swap(false, Relaxed) && is_idle(slot) {
-                return Some(at);
+            if slot.visited.load(Relaxed) {
+                slot.visited.store(false, Relaxed);
+            } else if let Some(closed) = self.claim(storage, at) {
+                return Some((at, closed));
             }
         }
         None
     }
 
-    /// A free slot, its entry to be filled, with room for a file of this size; `None` for a link,
-    /// which counts as no file.
+    /// An empty slot, to be filled, with room for a file of this size; `None` for a link, which counts
+    /// as no file.
     fn make_room<'s, S: Storage>(
         &mut self,
         storage: &'s S,
         size: Option<u64>,
         garbage: &mut Garbage,
-    ) -> Result<(u32, Change<'s, Entry>), CacheError> {
+    ) -> Result<(u32, Closed<'s, Entry>), CacheError> {
+        let fits = |ledger: &Self| size.is_none_or(|size| ledger.has_room(size));
         loop {
-            let fits = size.is_none_or(|size| self.has_room(size));
-            if let Some(free) = fits.then(|| self.take_free(storage)).flatten() {
+            if let Some(free) = fits(self).then(|| self.take_free(storage)).flatten() {
                 return Ok(free);
             }
-            if !self.sweep(storage, garbage) && !self.evict(storage, garbage) {
+            if self.sweep(storage, garbage) {
+                continue;
+            }
+            let Some((at, closed)) = self.evict(storage, garbage) else {
                 let files = self.in_use.files + self.kept_for_pins.files;
                 let bytes = self.in_use.bytes + self.kept_for_pins.bytes;
                 return Err(CacheError::AllInUse { files, bytes });
+            };
+            if fits(self) {
+                return Ok((at, closed));
             }
+            closed.leave();
+            self.free.push(storage, at);
         }
     }
 
@@ -316,63 +393,78 @@ impl Ledger {
         files < self.capacity.files && bytes + size <= self.capacity.bytes
     }
 
-    fn take_free<'s, S: Storage>(&mut self, storage: &'s S) -> Option<(u32, Change<'s, Entry>)> {
-        let at = self.free.first();
-        // A reader on the wrong track may have a pin for a moment: then another slot.
-        if let Some(change) = storage.slot(at).and_then(|slot| slot.cell.change()) {
-            self.free.unlink(storage, at);
-            return Some((at, change));
-        }
-        let most = self.capacity.files.saturating_add(self.capacity.files.max(LINKS));
-        let at = self.untouched;
-        if at >= most || (at >= storage.slot_count() && !storage.grow()) {
-            return None;
-        }
-        let change = storage.slot(at)?.cell.change()?;
-        self.untouched += 1;
-        Some((at, change))
+    fn take_free<'s, S: Storage>(&mut self, storage: &'s S) -> Option<(u32, Closed<'s, Entry>)> {
+        let free = self.free.first();
+        let at = if free == NOWHERE { self.take_untouched(storage)? } else { free };
+        self.free.unlink(storage, at);
+        let slot = storage.slot(at)?;
+        // SAFETY: it was left closed, or is new and closed, and was given to nobody since; in no list
+        // and not in the index, it is nothing that `entry` is asked for.
+        Some((at, unsafe { slot.cell.reclaim() }))
     }
 
-    /// Puts in a file. What was known under its key or of the same file must have been removed.
-    pub(super) fn insert_file<S: Storage>(
+    /// The next slot that has never been used.
+    fn take_untouched<S: Storage>(&mut self, storage: &S) -> Option<u32> {
+        let most = self.capacity.files.saturating_add(self.capacity.files.max(LINKS));
+        let at = self.untouched;
+        if at >= most || (at >= storage.slot_count() && !storage.grow(|slot| self.hashes_of(slot)))
+        {
+            return None;
+        }
+        self.untouched += 1;
+        Some(at)
+    }
+
+    /// What a slot is entered under in the index.
+    fn hashes_of(&self, slot: &Slot) -> [Option<u32>; 2] {
+        if !Place::Used.is_of(slot) {
+            return [None; 2];
+        }
+        let stamp = self.entry(slot).file().and_then(CachedFile::stamp);
+        [Some(slot.hash.load(Relaxed)), stamp.map(|stamp| self.hash_of(&stamp))]
+    }
+
+    /// Puts in a file. What was known under its key or of the same file must have been removed. Nobody
+    /// has it before the caller opens its slot.
+    pub(super) fn insert_file<'s, S: Storage>(
         &mut self,
-        storage: &S,
+        storage: &'s S,
         hash: u32,
         file: CachedFile,
         garbage: &mut Garbage,
-    ) -> Result<u32, CacheError> {
+    ) -> Result<(u32, Closed<'s, Entry>), CacheError> {
         let (size, stamp) = (file.bytes.len() as u64, file.stamp());
-        let (at, mut entry) = self.make_room(storage, Some(size), garbage)?;
-        *entry = Entry::File(file);
-        drop(entry);
+        let (at, mut closed) = self.make_room(storage, Some(size), garbage)?;
+        *closed = Entry::File(file);
         self.in_use.add(size);
         let total = self.in_use.bytes + self.kept_for_pins.bytes;
         self.peak_bytes = self.peak_bytes.max(total);
         self.enter(storage, hash, at);
-        Index::new(storage.buckets()).insert(self.hash_of(&stamp), at);
-        Ok(at)
+        if let Some(stamp) = stamp {
+            Index::new(storage.buckets()).insert(self.hash_of(&stamp), at);
+        }
+        Ok((at, closed))
     }
 
-    /// Puts in a link. What was known under its key must have been removed.
-    pub(super) fn insert_link<S: Storage>(
+    /// Puts in a link. What was known under its key must have been removed. As with a file.
+    pub(super) fn insert_link<'s, S: Storage>(
         &mut self,
-        storage: &S,
+        storage: &'s S,
         hash: u32,
         link: Link,
         garbage: &mut Garbage,
-    ) -> Result<u32, CacheError> {
-        let (at, mut entry) = if link.is_module {
+    ) -> Result<(u32, Closed<'s, Entry>), CacheError> {
+        let (at, mut closed) = if link.module().is_some() {
             self.make_room(storage, None, garbage)?
         } else {
             // A second path is a convenience, for which nothing is thrown out.
             let (files, bytes) = (self.in_use.files, self.in_use.bytes);
             self.take_free(storage).ok_or(CacheError::AllInUse { files, bytes })?
         };
-        *entry = Entry::Link(link);
-        drop(entry);
+        *closed = Entry::Link(link);
         self.links += 1;
         self.enter(storage, hash, at);
-        Ok(at)
+        Ok((at, closed))
     }
 
     fn enter<S: Storage>(&mut self, storage: &S, hash: u32, at: u32) {
@@ -412,7 +504,9 @@ impl Ledger {
             links: self.links,
             detached_files: self.kept_for_pins.files,
             detached_bytes: self.kept_for_pins.bytes,
-            hits: self.hits + slots.map(|slot| slot.cell.hits()).sum::<u64>(),
+            hits: self.hits
+                + storage.seats().hits()
+                + slots.map(|slot| slot.cell.hits()).sum::<u64>(),
             misses: self.misses,
             failures: self.failures,
             evictions: self.evictions,
@@ -423,13 +517,19 @@ impl Ledger {
         }
     }
 
+    #[inline(always)]
     pub(super) fn policy(&self) -> Policy {
         self.policy
     }
 }
 
-fn is_idle(slot: &Slot) -> bool {
-    !slot.cell.is_pinned() && slot.held.load(Relaxed) == 0
+/// Takes the entry out of a slot, whose next one has another handle.
+fn empty(slot: &Slot, closed: &mut Closed<'_, Entry>, garbage: &mut Garbage) {
+    let old = core::mem::replace(&mut **closed, Entry::Vacant);
+    let next = slot.generation.load(Relaxed).wrapping_add(1).max(1);
+    slot.generation.store(next, Relaxed);
+    // The one that finds no place is dropped here.
+    let _ = garbage.try_push(old);
 }
 
 /// The handle of what is in a slot now.

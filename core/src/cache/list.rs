@@ -5,7 +5,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::storage::{NOWHERE, Slot, Storage};
+use super::storage::{NOWHERE, Slot, Slots, Storage};
 
 /// Which list a slot is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,23 +86,22 @@ impl List {
         self.len -= 1;
     }
 
-    /// Moves a slot to the front, if it is in this list. What every hit does, hence not the two above.
+    /// Moves `slot`, the one at `at`, to the front, if it is in this list. What every hit does, hence not the two above.
     #[inline(always)]
-    pub(super) fn renew<S: Storage>(&mut self, storage: &S, at: u32) {
-        let Some(slot) = storage.slot(at) else { return };
+    pub(super) fn renew<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
         if self.first == at || !self.place.is_of(slot) {
             return;
         }
         let (before, behind) = (slot.before.load(Relaxed), slot.behind.load(Relaxed));
-        if let Some(neighbour) = storage.slot(before) {
+        if let Some(neighbour) = slots.get(before) {
             neighbour.behind.store(behind, Relaxed);
         }
         if behind == NOWHERE {
             self.last = before;
-        } else if let Some(neighbour) = storage.slot(behind) {
+        } else if let Some(neighbour) = slots.get(behind) {
             neighbour.before.store(before, Relaxed);
         }
-        if let Some(first) = storage.slot(self.first) {
+        if let Some(first) = slots.get(self.first) {
             first.before.store(at, Relaxed);
         }
         slot.before.store(NOWHERE, Relaxed);
@@ -133,7 +132,7 @@ mod tests {
 
     #[test]
     fn links_as_a_vector_would_order() {
-        let storage = FixedStorage::<8, 24>::new();
+        let storage = FixedStorage::<8, 2>::new();
         let mut list = List::new(Place::Used);
         let mut model: Vec<u32> = Vec::new();
         let mut seed = 1u32;
@@ -146,7 +145,7 @@ mod tests {
                     model.insert(0, at);
                 }
                 (true, 0..=1) => {
-                    list.renew(&storage, at);
+                    list.renew(&Slots::of(&storage), at, storage.slot(at).unwrap());
                     model.retain(|other| *other != at);
                     model.insert(0, at);
                 }
@@ -154,7 +153,7 @@ mod tests {
                     list.unlink(&storage, at);
                     // What is not in the list is not put there.
                     list.unlink(&storage, at);
-                    list.renew(&storage, at);
+                    list.renew(&Slots::of(&storage), at, storage.slot(at).unwrap());
                     model.retain(|other| *other != at);
                 }
             }

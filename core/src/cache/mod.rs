@@ -21,19 +21,29 @@
 
 mod entry;
 mod error;
+mod exclusive;
 mod files;
+mod held;
 mod index;
 mod ledger;
 mod list;
+mod load;
+mod options;
 mod pin;
 mod pinned;
+mod reader;
+mod seat;
 mod statistics;
 mod storage;
+mod upkeep;
 
 pub use entry::Handle;
 pub use error::CacheError;
-pub use files::{Capacity, FileCache, Freshness, Options, Policy, Prefetched};
+pub use files::FileCache;
 pub use index::Bucket;
-pub use pinned::Pinned;
+pub use load::ReadyFile;
+pub use options::{Capacity, Freshness, Options, Policy, Prefetched};
+pub use pinned::{Pinned, View};
+pub use reader::Reader;
 pub use statistics::{Histogram, Sample, Statistics};
 pub use storage::{FixedStorage, GrowingStorage, SliceStorage, Slot, Storage};

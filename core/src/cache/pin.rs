@@ -1,9 +1,12 @@
 //! A value that is either read by many, who each hold a pin, or changed by one, while there is none.
 //!
 //! Neither ever waits: who cannot have the value is told so. A pin and the count of hits are one
-//! addition to one word, so counting costs nothing.
+//! addition to one word, so counting costs nothing. A pin may also be written in a [seat](super::seat),
+//! which this word does not show: hence only `Ledger::claim` closes a cell, which looks there.
 //!
-//! The word: bits 0 to 29 the pins, bit 31 the one who changes, bits 32 to 63 the hits. Bits 30 and
+//! A cell is closed while its value is changed, and as long as there is none.
+//!
+//! The word: bits 0 to 29 the pins, bit 31 whether it is closed, bits 32 to 63 the hits. Bits 30 and
 //! 63 are never reached in earnest; from there on pins are refused until somebody has taken the hits
 //! away or pins have been dropped, so that no part runs into the next: a refused pin is in the word
 //! for a moment only, and to get from bit 30 to bit 31 would take a thousand million threads.
@@ -15,9 +18,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 const PIN: u64 = 1;
 const HIT: u64 = 1 << 32;
-const CHANGING: u64 = 1 << 31;
+const CLOSED: u64 = 1 << 31;
 /// What makes a further pin impossible.
-const REFUSED: u64 = 1 << 30 | CHANGING | 1 << 63;
+const REFUSED: u64 = 1 << 30 | CLOSED | 1 << 63;
 /// Everything but the hits.
 const USERS: u64 = HIT - 1;
 
@@ -32,11 +35,12 @@ pub(super) struct PinCell<T> {
 unsafe impl<T: Send + Sync> Sync for PinCell<T> {}
 
 impl<T> PinCell<T> {
+    /// Closed.
     pub(super) const fn new(value: T) -> Self {
-        Self { word: AtomicU64::new(0), value: UnsafeCell::new(value) }
+        Self { word: AtomicU64::new(CLOSED), value: UnsafeCell::new(value) }
     }
 
-    /// The value to read, unless somebody is changing it. Counts as a hit if `is_hit`.
+    /// The value to read, unless the cell is closed. Counts as a hit if `is_hit`.
     #[inline]
     pub(super) fn pin(&self, is_hit: bool) -> Option<Pin<'_, T>> {
         let added = if is_hit { PIN + HIT } else { PIN };
@@ -49,18 +53,34 @@ impl<T> PinCell<T> {
         Some(Pin { cell: self })
     }
 
-    /// The value to change, unless somebody reads or changes it.
-    pub(super) fn change(&self) -> Option<Change<'_, T>> {
+    /// Closes the cell, unless it is closed or somebody holds a pin. Pins in seats are for the caller
+    /// to look for, before he changes the value and after this.
+    pub(super) fn close(&self) -> Option<Closed<'_, T>> {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & USERS == 0 {
-            let change = (word, word | CHANGING);
             let (success, failure) = (Ordering::Acquire, Ordering::Relaxed);
-            match self.word.compare_exchange_weak(change.0, change.1, success, failure) {
-                Ok(_) => return Some(Change { cell: self }),
+            match self.word.compare_exchange_weak(word, word | CLOSED, success, failure) {
+                Ok(_) => return Some(Closed { cell: self }),
                 Err(found) => word = found,
             }
         }
         None
+    }
+
+    /// The right to change the value, of a cell that was left closed or is new.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else has it, and nobody [reads](Self::get_unpinned) the value.
+    pub(super) unsafe fn reclaim(&self) -> Closed<'_, T> {
+        Closed { cell: self }
+    }
+
+    /// Whether the cell is closed. If not, what the last one who changed the value wrote is visible
+    /// from here on.
+    #[inline(always)]
+    pub(super) fn is_closed(&self) -> bool {
+        self.word.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// The hits since they were last taken.
@@ -70,22 +90,20 @@ impl<T> PinCell<T> {
 
     /// The hits since they were last taken; there are none afterwards.
     pub(super) fn take_hits(&self) -> u64 {
-        self.word.fetch_and(USERS, Ordering::Relaxed) >> 32
+        match self.hits() {
+            0 => 0,
+            _ => self.word.fetch_and(USERS, Ordering::Relaxed) >> 32,
+        }
     }
 
-    /// Whether somebody holds a pin.
-    pub(super) fn is_pinned(&self) -> bool {
-        self.word.load(Ordering::Relaxed) & USERS != 0
-    }
-
-    /// The value to read without a pin.
+    /// The value to read without a pin in the word.
     ///
     /// # Safety
     ///
-    /// Nobody [`change`](Self::change)s the value as long as the reference is alive.
-    #[inline]
+    /// Nobody has a [`Closed`] of this cell as long as the reference is alive.
+    #[inline(always)]
     pub(super) unsafe fn get_unpinned(&self) -> &T {
-        // SAFETY: `change` is the only way to a mutable reference, and nobody uses it meanwhile.
+        // SAFETY: `Closed` is the only way to a mutable reference.
         unsafe { &*self.value.get() }
     }
 }
@@ -95,10 +113,23 @@ pub(super) struct Pin<'c, T> {
     cell: &'c PinCell<T>,
 }
 
-impl<T> Pin<'_, T> {
-    /// Gives the pin back as if it had never been a hit. It was taken as one.
+/// A pin that was taken as a hit.
+pub(super) trait Cancel {
+    /// Gives it back as if it had never been one.
+    fn cancel(self);
+}
+
+impl<T> Cancel for Pin<'_, T> {
     #[inline]
-    pub(super) fn cancel(self) {
+    fn cancel(self) {
+        self.uncount();
+    }
+}
+
+impl<T> Pin<'_, T> {
+    /// Takes back that it was a hit.
+    #[inline]
+    pub(super) fn uncount(&self) {
         self.cell.word.fetch_sub(HIT, Ordering::Relaxed);
     }
 }
@@ -121,31 +152,46 @@ impl<T> Drop for Pin<'_, T> {
     }
 }
 
-/// The right to change a value; nobody else has it meanwhile.
-pub(super) struct Change<'c, T> {
+/// The right to change a value, while its cell is closed. The cell opens when this is dropped.
+pub(super) struct Closed<'c, T> {
     cell: &'c PinCell<T>,
 }
 
-impl<T> Deref for Change<'_, T> {
+impl<'c, T> Closed<'c, T> {
+    /// Opens the cell, and pins it: not as a hit.
+    pub(super) fn into_pin(self) -> Pin<'c, T> {
+        let cell = self.cell;
+        core::mem::forget(self);
+        cell.word.fetch_sub(CLOSED - PIN, Ordering::Release);
+        Pin { cell }
+    }
+
+    /// Leaves the cell closed, to be [reclaimed](PinCell::reclaim).
+    pub(super) fn leave(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl<T> Deref for Closed<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: `CHANGING` is set, so nobody else has a reference.
+        // SAFETY: the cell is closed, so nobody else has a reference that is not shared.
         unsafe { &*self.cell.value.get() }
     }
 }
 
-impl<T> DerefMut for Change<'_, T> {
+impl<T> DerefMut for Closed<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: `CHANGING` is set, so nobody else has a reference, and `&mut self` makes this the
+        // SAFETY: the cell is closed, so nobody else has a reference, and `&mut self` makes this the
         // only one.
         unsafe { &mut *self.cell.value.get() }
     }
 }
 
-impl<T> Drop for Change<'_, T> {
+impl<T> Drop for Closed<'_, T> {
     fn drop(&mut self) {
-        self.cell.word.fetch_and(!CHANGING, Ordering::Release);
+        self.cell.word.fetch_sub(CLOSED, Ordering::Release);
     }
 }
 
@@ -154,24 +200,42 @@ mod tests {
     use super::*;
     use std::thread;
 
+    impl<T> PinCell<T> {
+        fn is_pinned(&self) -> bool {
+            self.word.load(Ordering::Relaxed) & USERS != 0
+        }
+    }
+
+    fn open<T>(value: T) -> PinCell<T> {
+        let cell = PinCell::new(value);
+        // SAFETY: nobody else knows the cell yet.
+        drop(unsafe { cell.reclaim() });
+        cell
+    }
+
     #[test]
     fn readers_and_the_one_who_changes_exclude_each_other() {
-        let cell = PinCell::new(1);
+        let cell = open(1);
         let (one, two) = (cell.pin(true).unwrap(), cell.pin(false).unwrap());
-        assert!((*one, *two) == (1, 1) && cell.change().is_none() && cell.is_pinned());
+        assert!((*one, *two) == (1, 1) && cell.close().is_none() && cell.is_pinned());
         drop((one, two));
-        let mut change = cell.change().unwrap();
-        *change = 2;
-        assert!(cell.pin(true).is_none() && cell.change().is_none());
-        drop(change);
+        let mut closed = cell.close().unwrap();
+        *closed = 2;
+        assert!(cell.pin(true).is_none() && cell.close().is_none() && cell.is_closed());
+        drop(closed);
         assert_eq!((*cell.pin(true).unwrap(), cell.hits()), (2, 2), "a refused pin is no hit");
         cell.pin(true).unwrap().cancel();
         assert_eq!((cell.take_hits(), cell.hits(), cell.is_pinned()), (2, 0, false));
+        let pin = cell.close().unwrap().into_pin();
+        assert!(*pin == 2 && cell.hits() == 0 && cell.close().is_none() && !cell.is_closed());
+        drop(pin);
+        cell.close().unwrap().leave();
+        assert!(cell.pin(false).is_none() && cell.close().is_none());
     }
 
     #[test]
     fn full_counts_refuse_instead_of_running_over() {
-        let cell = PinCell::new(());
+        let cell = open(());
         for full in [1 << 30, 1 << 63] {
             cell.word.store(full, Ordering::Relaxed);
             assert!(cell.pin(true).is_none());
@@ -183,7 +247,7 @@ mod tests {
 
     #[test]
     fn no_reader_sees_half_a_change() {
-        let cell = PinCell::new([0u64; 8]);
+        let cell = open([0u64; 8]);
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -195,7 +259,7 @@ mod tests {
                 });
             }
             for value in 0..20_000 {
-                if let Some(mut change) = cell.change() {
+                if let Some(mut change) = cell.close() {
                     change.iter_mut().for_each(|word| *word = value);
                 }
             }

@@ -1,7 +1,7 @@
 //! What a cache has done, counted as it goes.
 //!
-//! A hit costs nothing more (it is counted in the word that the pin changes anyway); everything else
-//! is counted where a file has just been read.
+//! A hit costs nothing more (it is counted in the word that the pin changes anyway, or in the seat of
+//! its reader); everything else is counted where a file has just been read.
 
 use arrayvec::ArrayVec;
 
@@ -30,7 +30,7 @@ pub struct Statistics {
     pub evictions: u64,
     /// Files replaced because they had changed.
     pub replacements: u64,
-    /// How long it took to read a file, from opening it until it was in the cache.
+    /// How long it took to read a file, from before it was opened.
     pub load_times: Histogram,
     /// The most bytes there ever were at once, detached ones included.
     pub peak_bytes: u64,

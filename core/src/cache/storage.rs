@@ -9,15 +9,16 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering}
 use spin::Once;
 
 use super::entry::Entry;
-use super::index::{Bucket, GROUP, Index};
+use super::index::{Bucket, ENTRIES, Index};
 use super::pin::PinCell;
+use super::seat::Seats;
 use crate::memory::CopyTo;
 
 /// The link that leads nowhere.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// Room for one file, with the links that keep it in its list. 1 slot and 3 buckets of the index are
-/// what a cached file costs beside its bytes.
+/// Room for one file, with the links that keep it in its list. A slot and a quarter of a bucket of the
+/// index, 120 bytes, are what a cached file costs beside its bytes and its path.
 pub struct Slot {
     pub(super) cell: PinCell<Entry>,
     /// Counts the entries that have been here; never 0.
@@ -38,6 +39,7 @@ impl Slot {
     /// A slot with nothing in it.
     pub const fn new() -> Self {
         Self {
+            // Without a value it is closed.
             cell: PinCell::new(Entry::Vacant),
             generation: AtomicU32::new(1),
             before: AtomicU32::new(NOWHERE),
@@ -49,6 +51,9 @@ impl Slot {
         }
     }
 }
+
+/// What `Slot` says of itself.
+const _: () = assert!(size_of::<Slot>() + size_of::<Bucket>() / SLOTS <= 120);
 
 impl Default for Slot {
     fn default() -> Self {
@@ -64,17 +69,25 @@ impl core::fmt::Debug for Slot {
 
 /// The slots and the index of a cache.
 ///
+/// Beside them the seats of readers.
+///
 /// Sealed: a cache relies on slots that never move and that no other cache has.
 pub trait Storage: sealed::Sealed + Send + Sync {
     #[doc(hidden)]
     fn slot(&self, at: u32) -> Option<&Slot>;
+    /// Those that [`Slots`] looks for first.
+    #[doc(hidden)]
+    fn first_slots(&self) -> &[Slot];
     #[doc(hidden)]
     fn slot_count(&self) -> u32;
     #[doc(hidden)]
     fn buckets(&self) -> &[Bucket];
-    /// Adds slots; false when there can be no more. One thread at a time.
     #[doc(hidden)]
-    fn grow(&self) -> bool;
+    fn seats(&self) -> &Seats;
+    /// Adds slots; false when there can be no more. One thread at a time. `hashes` are those under
+    /// which a slot is entered in the index.
+    #[doc(hidden)]
+    fn grow(&self, hashes: impl Fn(&Slot) -> [Option<u32>; 2]) -> bool;
     /// Where the bytes of files go.
     #[doc(hidden)]
     const COPY_TO: CopyTo;
@@ -84,19 +97,42 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Room for `SLOTS` files, in the value itself. `BUCKETS` should be `3 * SLOTS`, must be `2 * SLOTS`,
-/// and is used in multiples of 8. No allocator is ever asked: the bytes of files lie in pages of their own.
+/// The slots of a storage for whoever needs several: where the first ones are is asked once.
+pub(super) struct Slots<'s, S> {
+    first: &'s [Slot],
+    storage: &'s S,
+}
+
+impl<'s, S: Storage> Slots<'s, S> {
+    #[inline(always)]
+    pub(super) fn of(storage: &'s S) -> Self {
+        Self { first: storage.first_slots(), storage }
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self, at: u32) -> Option<&'s Slot> {
+        self.first.get(at as usize).or_else(|| self.storage.slot(at))
+    }
+}
+
+/// Room for `SLOTS` files, in the value itself. `BUCKETS` should be a quarter of them and must be a
+/// sixth. No allocator is ever asked: the bytes of files lie in pages of their own.
 #[derive(Debug)]
 pub struct FixedStorage<const SLOTS: usize, const BUCKETS: usize> {
-    slots: [Slot; SLOTS],
+    seats: Seats,
     buckets: [Bucket; BUCKETS],
+    slots: [Slot; SLOTS],
 }
 
 impl<const SLOTS: usize, const BUCKETS: usize> FixedStorage<SLOTS, BUCKETS> {
     /// Empty.
     pub const fn new() -> Self {
-        const { assert!(BUCKETS / GROUP * GROUP >= 2 * SLOTS && SLOTS < NOWHERE as usize) };
-        Self { slots: [const { Slot::new() }; SLOTS], buckets: [const { Bucket::new() }; BUCKETS] }
+        const { assert!(BUCKETS * ENTRIES >= 2 * SLOTS && SLOTS < NOWHERE as usize) };
+        Self {
+            seats: Seats::new(),
+            buckets: [const { Bucket::new() }; BUCKETS],
+            slots: [const { Slot::new() }; SLOTS],
+        }
     }
 }
 
@@ -116,6 +152,11 @@ impl<const SLOTS: usize, const BUCKETS: usize> Storage for FixedStorage<SLOTS, B
         self.slots.get(at as usize)
     }
 
+    #[inline(always)]
+    fn first_slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
     fn slot_count(&self) -> u32 {
         // `new` has compared it.
         SLOTS as u32
@@ -126,7 +167,11 @@ impl<const SLOTS: usize, const BUCKETS: usize> Storage for FixedStorage<SLOTS, B
         &self.buckets
     }
 
-    fn grow(&self) -> bool {
+    fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
+    fn grow(&self, _: impl Fn(&Slot) -> [Option<u32>; 2]) -> bool {
         false
     }
 }
@@ -135,21 +180,21 @@ impl<const SLOTS: usize, const BUCKETS: usize> Storage for FixedStorage<SLOTS, B
 /// files lie in pages of their own.
 #[derive(Debug)]
 pub struct SliceStorage<'s> {
+    seats: Seats,
     slots: &'s mut [Slot],
     buckets: &'s mut [Bucket],
 }
 
 impl<'s> SliceStorage<'s> {
-    /// Uses `slots` and `buckets`, of which three for each slot are best, and which are used in
-    /// multiples of 8. What they held is thrown away. Slots for which there are not two buckets are
-    /// left unused.
+    /// Uses `slots` and `buckets`, of which one for four slots is best, and one for six must be, else
+    /// slots are left unused. What they held is thrown away.
     pub fn new(slots: &'s mut [Slot], buckets: &'s mut [Bucket]) -> Self {
-        let most = (buckets.len() / GROUP * GROUP / 2).min(NOWHERE as usize - 1);
+        let most = (buckets.len().saturating_mul(ENTRIES) / 2).min(NOWHERE as usize - 1);
         let used = slots.len().min(most);
         let (slots, _) = slots.split_at_mut_checked(used).unwrap_or_default();
         slots.fill_with(Slot::new);
         buckets.fill_with(Bucket::new);
-        Self { slots, buckets }
+        Self { seats: Seats::new(), slots, buckets }
     }
 }
 
@@ -163,6 +208,11 @@ impl Storage for SliceStorage<'_> {
         self.slots.get(at as usize)
     }
 
+    #[inline(always)]
+    fn first_slots(&self) -> &[Slot] {
+        self.slots
+    }
+
     fn slot_count(&self) -> u32 {
         // `new` has cut it.
         self.slots.len() as u32
@@ -173,7 +223,11 @@ impl Storage for SliceStorage<'_> {
         self.buckets
     }
 
-    fn grow(&self) -> bool {
+    fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
+    fn grow(&self, _: impl Fn(&Slot) -> [Option<u32>; 2]) -> bool {
         false
     }
 }
@@ -185,10 +239,15 @@ const BLOCKS: usize = 26;
 /// found 3 ns sooner than one of the others.
 const FIRST: core::ops::RangeInclusive<u32> = 6..=10;
 
+/// Slots for each bucket of storage that grows: two of three entries are used when it is full, of which
+/// one in 60 stands further back than in the bucket that its hash says.
+const SLOTS: usize = 4;
+
 /// Room that grows with the files, block by block, up to the capacity of the cache. The first block
 /// has as many slots as the cache may have files, at least 64 and at most 1,024; each further one as
 /// many as all before it, and one first block more.
 pub struct GrowingStorage {
+    seats: Seats,
     /// The slots of the first block, as a power of two.
     first: u32,
     blocks: [Once<Vec<Slot>>; BLOCKS],
@@ -203,6 +262,7 @@ impl GrowingStorage {
     pub fn new(files: u32) -> Self {
         let wanted = files.max(1).ilog2() + u32::from(!files.is_power_of_two());
         Self {
+            seats: Seats::new(),
             first: wanted.clamp(*FIRST.start(), *FIRST.end()),
             blocks: [const { Once::new() }; BLOCKS],
             indices: [const { Once::new() }; BLOCKS],
@@ -216,6 +276,7 @@ impl GrowingStorage {
     }
 
     /// A slot behind the first block.
+    #[inline(never)]
     fn later_slot(&self, at: u32) -> Option<&Slot> {
         let number = (u64::from(at) >> self.first) + 1;
         let block = number.ilog2() as usize;
@@ -245,9 +306,13 @@ impl Storage for GrowingStorage {
 
     #[inline]
     fn slot(&self, at: u32) -> Option<&Slot> {
+        self.first_slots().get(at as usize).or_else(|| self.later_slot(at))
+    }
+
+    #[inline(always)]
+    fn first_slots(&self) -> &[Slot] {
         let [first, ..] = &self.blocks;
-        let first = first.get()?;
-        first.get(at as usize).or_else(|| self.later_slot(at))
+        first.get().map_or(&[], Vec::as_slice)
     }
 
     fn slot_count(&self) -> u32 {
@@ -265,20 +330,26 @@ impl Storage for GrowingStorage {
         index.map_or(&[], Vec::as_slice)
     }
 
-    fn grow(&self) -> bool {
+    fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
+    fn grow(&self, hashes: impl Fn(&Slot) -> [Option<u32>; 2]) -> bool {
         let used = self.used.load(Ordering::Relaxed);
         let (Some(block), Some(index)) = (self.blocks.get(used), self.indices.get(used)) else {
             return false;
         };
         let (old, new) = (self.slots_in(used), self.slots_in(used + 1));
-        let (Ok(slots), Ok(buckets)) = (usize::try_from(new - old), usize::try_from(new * 3))
-        else {
+        let (Ok(slots), Ok(all)) = (usize::try_from(new - old), usize::try_from(new)) else {
             return false;
         };
-        let made = filled(slots, Slot::new).zip(filled(buckets, Bucket::new));
+        let made = filled(slots, Slot::new).zip(filled(all / SLOTS, Bucket::new));
         let Some((slots, buckets)) = made else { return false };
         let larger = Index::new(&buckets);
-        let moved = Index::new(self.buckets()).entries().all(|(h, slot)| larger.insert(h, slot));
+        let earlier = (0..self.slot_count()).filter_map(|at| Some((at, self.slot(at)?)));
+        let moved = earlier
+            .flat_map(|(at, slot)| hashes(slot).into_iter().flatten().map(move |hash| (hash, at)))
+            .all(|(hash, at)| larger.insert(hash, at));
         if moved && new < u64::from(NOWHERE) {
             block.call_once(|| slots);
             index.call_once(|| buckets);
@@ -303,7 +374,9 @@ mod tests {
     fn check_growing(storage: &GrowingStorage, first: u32) {
         assert!(storage.slot(0).is_none() && storage.buckets().is_empty());
         for round in 0..4 {
-            assert!(storage.grow());
+            // Entered so far: the slot `n` under the hash `77 n`.
+            let hash = |slot: &Slot| storage_hash(storage, round, slot);
+            assert!(storage.grow(|slot| [hash(slot), None]));
             let count = storage.slot_count();
             assert_eq!(count, (first << (round + 1)) - first);
             assert!(storage.slot(count - 1).is_some() && storage.slot(count).is_none());
@@ -319,9 +392,14 @@ mod tests {
         }
     }
 
+    fn storage_hash(storage: &GrowingStorage, entered: u32, slot: &Slot) -> Option<u32> {
+        let is_it = |at: &u32| storage.slot(*at).is_some_and(|one| core::ptr::eq(one, slot));
+        (0..entered).find(is_it).map(|at| at * 77)
+    }
+
     #[test]
     fn slices_are_used_as_far_as_there_are_buckets() {
-        for (slots, buckets, used) in [(4, 12, 4), (4, 8, 4), (9, 23, 8), (4, 7, 0), (0, 9, 0)] {
+        for (slots, buckets, used) in [(9, 1, 6), (4, 1, 4), (19, 3, 18), (4, 0, 0), (0, 9, 0)] {
             let mut slots: vec::Vec<Slot> = (0..slots).map(|_| Slot::new()).collect();
             let mut buckets: vec::Vec<Bucket> = (0..buckets).map(|_| Bucket::new()).collect();
             assert_eq!(SliceStorage::new(&mut slots, &mut buckets).slot_count(), used);

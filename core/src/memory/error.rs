@@ -63,6 +63,12 @@ pub enum MemoryError {
     RangeOutside { offset: u64, length: u64, size: u64 },
     /// The kernel would not take advice about pages, keep them in memory or write them back.
     Manage { address: usize, size: usize, errno: Errno },
+    /// Bytes that are not there to be read, because their mapping was made so.
+    NotReadable { address: usize },
+    /// A mapped file that has become shorter than its mapping.
+    CutOff { at: u64 },
+    /// Pages of a file that others can write to, wanted executable.
+    SharedCode,
     /// More bytes than an address space can hold.
     TooManyBytes { bytes: u64 },
     /// A number of bytes that is no whole number of pages.
@@ -111,6 +117,16 @@ impl fmt::Display for MemoryError {
             E::Manage { address, size, errno } => {
                 write!(f, "the kernel refuses 0x{size:x} bytes at 0x{address:x}: {errno}")
             }
+            E::NotReadable { address } => {
+                write!(f, "the bytes at 0x{address:x} were mapped without the right to read them")
+            }
+            E::CutOff { at } => write!(
+                f,
+                "the file has been cut off since it was mapped: there is nothing at offset 0x{at:x} any more"
+            ),
+            E::SharedCode => f.write_str(
+                "pages that are shared with others cannot be executable: others could write to them",
+            ),
             E::TooManyBytes { bytes } => {
                 write!(f, "0x{bytes:x} bytes are more than an address space can hold")
             }

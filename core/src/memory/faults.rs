@@ -24,6 +24,8 @@ pub(crate) enum Call {
     Populate,
     Protect,
     SynchronizeCores,
+    Barrier,
+    RegisterBarrier,
 }
 
 #[derive(Clone, Copy)]

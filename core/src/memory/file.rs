@@ -23,8 +23,9 @@
 //! is a program that stores through a shared mapping of its own: it changes the stamp at its first
 //! store into a page, and not at those that follow.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+mod buffer;
+mod owned;
+
 use core::ffi::CStr;
 use core::fmt;
 use core::ops::Deref;
@@ -32,6 +33,8 @@ use core::ops::Deref;
 use arrayvec::ArrayVec;
 use rustix::fd::OwnedFd;
 
+use self::buffer::Buffer;
+pub(crate) use self::owned::OwnedBytes;
 use super::sys::{self, PATH_LIMIT};
 use super::{Errno, FileKind, MemoryError, PageCount, Placement, WritablePages};
 
@@ -102,17 +105,9 @@ pub enum CopyTo {
 ///
 /// Nobody else has access to them, so no process can change them or make touching them a fault.
 pub struct FileBytes {
+    /// Behind those of the file stands what the caller has put there.
     bytes: OwnedBytes,
-    /// How many of them are the file's; the rest is the tail that the caller put behind.
-    len: usize,
     stamp: FileStamp,
-}
-
-/// Memory of this process alone, filled once.
-pub(crate) enum OwnedBytes {
-    Allocated(Box<[u8]>),
-    /// Filled up to the end of the last page with zeroes.
-    Pages(WritablePages),
 }
 
 impl FileBytes {
@@ -150,7 +145,7 @@ impl FileBytes {
     /// As [`read`](Self::read), and [`MemoryError::RangeOutside`].
     pub fn read_range(path: &[u8], range: FileRange, limit: u64) -> Result<Self, MemoryError> {
         let file = OpenFile::open(path)?;
-        file.copy(range, limit, [&[], &[]], CopyTo::Allocator)
+        file.copy(range, limit, &[], CopyTo::Allocator)
     }
 
     /// What the file was when it was read.
@@ -159,43 +154,39 @@ impl FileBytes {
         self.stamp
     }
 
-    /// What was put behind the bytes of the file, and with pages zeroes after that.
+    /// `bytes` that are of no file, with `tail` behind them and a stamp that the caller made up.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`] when there is no memory for them.
+    pub(crate) fn of(
+        bytes: &[u8],
+        tail: &[u8],
+        stamp: FileStamp,
+        to: CopyTo,
+    ) -> Result<Self, MemoryError> {
+        Ok(Self { bytes: OwnedBytes::of(bytes, tail, to)?, stamp })
+    }
+
+    /// What was put behind the bytes.
     #[inline(always)]
     pub(crate) fn tail(&self) -> &[u8] {
-        self.bytes.as_slice().get(self.len..).unwrap_or(&[])
+        self.bytes.tail()
     }
 }
 
 impl Deref for FileBytes {
     type Target = [u8];
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
-        self.bytes.as_slice().get(..self.len).unwrap_or(&[])
+        self.bytes.as_slice()
     }
 }
 
 impl fmt::Debug for FileBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FileBytes").field("len", &self.len).field("stamp", &self.stamp).finish()
-    }
-}
-
-impl OwnedBytes {
-    /// A copy of both parts; with pages, zeroes stand behind it.
-    pub(crate) fn of(parts: [&[u8]; 2], to: CopyTo) -> Result<Self, MemoryError> {
-        let len = parts.iter().map(|part| part.len()).sum();
-        let mut buffer = Buffer::with_room(0, len, to)?;
-        parts.iter().for_each(|part| buffer.append(part));
-        Ok(buffer.finish())
-    }
-
-    #[inline(always)]
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        match self {
-            OwnedBytes::Allocated(bytes) => bytes,
-            OwnedBytes::Pages(pages) => pages.as_slice(),
-        }
+        f.debug_struct("FileBytes").field("len", &self.len()).field("stamp", &self.stamp).finish()
     }
 }
 
@@ -236,23 +227,51 @@ impl OpenFile {
         &self.file
     }
 
-    /// Copies a part of the file as [`FileBytes::read_range`] says, with both parts of
-    /// `tail` behind it.
+    pub(super) fn into_descriptor(self) -> OwnedFd {
+        self.file
+    }
+
+    /// Copies a part of the file as [`FileBytes::read_range`] says, with `tail` behind it.
     pub(crate) fn copy(
         &self,
         range: FileRange,
         limit: u64,
-        tail: [&[u8]; 2],
+        tail: &[u8],
         to: CopyTo,
     ) -> Result<FileBytes, MemoryError> {
-        let tail_len = tail.iter().map(|part| part.len()).sum();
+        let (buffer, stamp) = self.copy_to_buffer(range, limit, tail.len(), to)?;
+        Ok(FileBytes { bytes: buffer.finish_with(tail)?, stamp })
+    }
+
+    /// As [`copy`](Self::copy), to the beginning of pages that can still be written; how many bytes
+    /// there are as well.
+    pub(super) fn copy_to_pages(
+        &self,
+        range: FileRange,
+        limit: u64,
+    ) -> Result<(WritablePages, usize), MemoryError> {
+        match self.copy_to_buffer(range, limit, 0, CopyTo::Pages)? {
+            (Buffer::Pages { pages, len }, _) => Ok((pages, len)),
+            // Pages were asked for.
+            (Buffer::Allocated(_), stamp) => Err(MemoryError::NoRoomForFile { size: stamp.size }),
+        }
+    }
+
+    /// A copy with room for a tail behind it, and what the file was.
+    fn copy_to_buffer(
+        &self,
+        range: FileRange,
+        limit: u64,
+        tail: usize,
+        to: CopyTo,
+    ) -> Result<(Buffer, FileStamp), MemoryError> {
         let mut before = self.stamp;
         for _ in 0..ATTEMPTS {
             let size = range.length_in(before.size)?;
             if size > limit {
                 return Err(MemoryError::FileTooLarge { size, limit });
             }
-            let mut buffer = Buffer::with_room(size, tail_len, to)?;
+            let mut buffer = Buffer::with_room(size, tail, to)?;
             let settled = before.is_settled();
             if !settled || before.size >= LARGE {
                 sys::wait_for_writes(&self.file);
@@ -261,9 +280,7 @@ impl OpenFile {
             let same = settled || self.is_still(buffer.as_slice(), range.offset)?;
             let after = regular(sys::status(&self.file))?;
             if same && after == before {
-                let len = buffer.as_slice().len();
-                tail.iter().for_each(|part| buffer.append(part));
-                return Ok(FileBytes { bytes: buffer.finish(), len, stamp: after });
+                return Ok((buffer, after));
             }
             before = after;
         }
@@ -340,417 +357,5 @@ fn with_path<T>(
     }
 }
 
-/// Memory that is being filled.
-enum Buffer {
-    Allocated(Vec<u8>),
-    Pages { pages: WritablePages, len: usize },
-}
-
-impl Buffer {
-    /// Room for `size` bytes of a file and a tail.
-    fn with_room(size: u64, tail: usize, to: CopyTo) -> Result<Self, MemoryError> {
-        let no_room = MemoryError::NoRoomForFile { size };
-        let room = size.checked_add(tail as u64).ok_or(no_room)?;
-        match to {
-            CopyTo::Allocator => {
-                let mut bytes = Vec::new();
-                let room = usize::try_from(room).map_err(|_| no_room)?;
-                bytes.try_reserve_exact(room).map_err(|_| no_room)?;
-                Ok(Buffer::Allocated(bytes))
-            }
-            CopyTo::Pages => {
-                let size = PageCount::covering(room)?;
-                let mut pages = WritablePages::allocate(size, Placement::Anywhere)?;
-                pages.prefault(size.bytes())?;
-                Ok(Buffer::Pages { pages, len: 0 })
-            }
-        }
-    }
-
-    /// Reads the `size` bytes of `file` at `offset`, or as many as there are.
-    fn fill(&mut self, file: &OwnedFd, offset: u64, size: u64) -> Result<(), MemoryError> {
-        let size = usize::try_from(size).map_err(|_| MemoryError::NoRoomForFile { size })?;
-        while let Some(missing @ 1..) = size.checked_sub(self.as_slice().len()) {
-            let at = offset.saturating_add(self.as_slice().len() as u64);
-            let count = self.read(file, at, missing);
-            if count.map_err(|errno| MemoryError::Read { at, errno })? == 0 {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, file: &OwnedFd, at: u64, missing: usize) -> Result<usize, Errno> {
-        match self {
-            Buffer::Allocated(bytes) => sys::read(file, at, bytes, missing),
-            Buffer::Pages { pages, len } => {
-                let room = pages.as_mut_slice().get_mut(*len..).unwrap_or(&mut []);
-                let limit = missing.min(room.len());
-                let count = sys::read_at(file, at, room.get_mut(..limit).unwrap_or(&mut []))?;
-                *len += count;
-                Ok(count)
-            }
-        }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Buffer::Allocated(bytes) => bytes,
-            Buffer::Pages { pages, len } => pages.as_slice().get(..*len).unwrap_or(&[]),
-        }
-    }
-
-    /// Puts `tail` behind the bytes; there is room for it.
-    fn append(&mut self, tail: &[u8]) {
-        match self {
-            Buffer::Allocated(bytes) => bytes.extend_from_slice(tail),
-            Buffer::Pages { pages, len } => {
-                let room = pages.as_mut_slice().get_mut(*len..);
-                if let Some(room) = room.and_then(|room| room.get_mut(..tail.len())) {
-                    room.copy_from_slice(tail);
-                    *len += tail.len();
-                }
-            }
-        }
-    }
-
-    fn finish(self) -> OwnedBytes {
-        match self {
-            Buffer::Allocated(bytes) => OwnedBytes::Allocated(bytes.into_boxed_slice()),
-            Buffer::Pages { pages, .. } => OwnedBytes::Pages(pages),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::faults::{self, Call};
-    use super::*;
-    use rustix::fs::{CWD, FileType, Mode};
-    use rustix::io::Errno;
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::os::unix::net::UnixListener;
-    use std::path::{Path, PathBuf};
-    use std::string::ToString;
-    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-    use std::{env, format, fs, process, thread, vec};
-
-    /// A directory of its own for one test, removed at its end.
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new() -> Self {
-            static COUNT: AtomicU32 = AtomicU32::new(0);
-            let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let path = env::temp_dir().join(format!("smf-mapping-{}-{count}", process::id()));
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self, bytes: &[u8]) -> PathBuf {
-            let path = self.0.join("file");
-            fs::write(&path, bytes).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn read(path: &Path) -> Result<FileBytes, MemoryError> {
-        FileBytes::read(path.as_os_str().as_bytes(), FileBytes::DEFAULT_LIMIT)
-    }
-
-    fn error(path: &Path) -> MemoryError {
-        read(path).map(|bytes| bytes.len()).unwrap_err()
-    }
-
-    fn pattern(len: usize) -> vec::Vec<u8> {
-        (0..len).map(|i| (i % 251) as u8).collect()
-    }
-
-    /// Sets the time of modification to long ago.
-    fn settle(path: &Path) {
-        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-    }
-
-    #[test]
-    fn a_part_at_any_offset_is_read_with_its_tail() {
-        let directory = Directory::new();
-        let file = directory.file(&pattern(10_000));
-        let open = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
-        for to in [CopyTo::Allocator, CopyTo::Pages] {
-            for (offset, length) in [(0, 10_000), (1, 9_999), (4095, 4098), (10_000, 0), (5, 0)] {
-                let range = FileRange { offset, length: Some(length) };
-                let part = open.copy(range, 10_000, [b"ta", b"il"], to).unwrap();
-                let expected = &pattern(10_000)[offset as usize..][..length as usize];
-                assert!(
-                    *part == *expected && part.bytes.as_slice()[part.len..].starts_with(b"tail")
-                );
-                assert_eq!(part.stamp().size, 10_000);
-            }
-            let rest = FileRange { offset: 9_000, length: None };
-            assert_eq!(open.copy(rest, 1000, [b"", b""], to).unwrap().len(), 1000);
-            let too_large = MemoryError::FileTooLarge { size: 1000, limit: 999 };
-            assert_eq!(open.copy(rest, 999, [b"", b""], to).unwrap_err(), too_large);
-        }
-        for (offset, length) in [(10_001, None), (10_001, Some(0)), (1, Some(10_000))] {
-            let range = FileRange { offset, length };
-            let error = FileBytes::read_range(file.as_os_str().as_bytes(), range, 1 << 20);
-            let length = length.unwrap_or(0);
-            let outside = MemoryError::RangeOutside { offset, length, size: 10_000 };
-            assert_eq!(error.unwrap_err(), outside);
-        }
-        let huge = FileRange { offset: u64::MAX, length: Some(u64::MAX) };
-        assert!(FileBytes::read_range(file.as_os_str().as_bytes(), huge, u64::MAX).is_err());
-    }
-
-    #[test]
-    fn a_second_look_finds_what_changed() {
-        let directory = Directory::new();
-        let file = directory.file(&pattern(10_000));
-        let open = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
-        assert!(!open.stamp().is_settled(), "it was written just now");
-        assert_eq!(open.is_still(&pattern(10_000), 0), Ok(true));
-        assert_eq!(open.is_still(&pattern(10_000)[5..], 5), Ok(true));
-        assert_eq!(open.is_still(&pattern(10_001), 0), Ok(false));
-        let mut other = pattern(10_000);
-        other[9_999] ^= 1;
-        assert_eq!(open.is_still(&other, 0), Ok(false));
-        settle(&file);
-        assert!(OpenFile::open(file.as_os_str().as_bytes()).unwrap().stamp().is_settled());
-    }
-
-    #[test]
-    fn a_file_overwritten_in_place_is_never_a_mixture() {
-        let directory = Directory::new();
-        const LEN: usize = 40_000;
-        let file = directory.file(&[1; LEN]);
-        let done = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                use std::os::unix::fs::FileExt;
-                let other = fs::OpenOptions::new().write(true).open(&file).unwrap();
-                for value in (1..=9).cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
-                    other.write_all_at(&[value; LEN], 0).unwrap();
-                    // Else there is never a moment without a write going on.
-                    thread::sleep(std::time::Duration::from_micros(300));
-                }
-            });
-            let seen: vec::Vec<_> = (0..2000).map(|_| read(&file)).collect();
-            done.store(true, Ordering::Relaxed);
-            let whole: vec::Vec<_> = seen.iter().filter_map(|read| read.as_ref().ok()).collect();
-            assert!(!whole.is_empty(), "the retries never succeeded");
-            for bytes in whole {
-                assert!(bytes.iter().all(|byte| *byte == bytes[0]), "a mixture");
-            }
-        });
-    }
-
-    #[test]
-    fn reads_what_is_there() {
-        let directory = Directory::new();
-        for len in [0, 1, 4095, 4096, 4097, 65_536, 3_000_001] {
-            let expected = pattern(len);
-            let file = directory.file(&expected);
-            assert!(*read(&file).unwrap() == *expected, "{len} bytes");
-        }
-        let link = directory.0.join("link");
-        symlink("file", &link).unwrap();
-        assert_eq!(read(&link).unwrap().len(), 3_000_001);
-    }
-
-    #[test]
-    fn the_copy_does_not_change_with_the_file() {
-        let directory = Directory::new();
-        let file = directory.file(&pattern(20_000));
-        let bytes = read(&file).unwrap();
-        fs::write(&file, [0; 100]).unwrap();
-        assert!(*bytes == *pattern(20_000));
-    }
-
-    #[test]
-    fn what_is_no_regular_file_is_refused_and_never_waited_for() {
-        let directory = Directory::new();
-        let fifo = directory.0.join("fifo");
-        rustix::fs::mknodat(
-            CWD,
-            fifo.as_os_str().as_bytes(),
-            FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .unwrap();
-        for (path, kind, text) in [
-            (directory.0.as_path(), FileKind::Directory, "not a regular file but a directory"),
-            (&fifo, FileKind::Fifo, "not a regular file but a named pipe"),
-            (
-                Path::new("/dev/zero"),
-                FileKind::CharacterDevice,
-                "not a regular file but a character device",
-            ),
-        ] {
-            assert_eq!(error(path), MemoryError::NotRegular { kind });
-            assert_eq!(error(path).to_string(), text);
-        }
-        let socket = directory.0.join("socket");
-        let _listener = UnixListener::bind(&socket).unwrap();
-        assert_eq!(error(&socket), MemoryError::Open { errno: Errno::NXIO.into() });
-    }
-
-    #[test]
-    fn a_path_that_leads_nowhere_says_why() {
-        let directory = Directory::new();
-        let (one, two) = (directory.0.join("one"), directory.0.join("two"));
-        symlink(&one, &two).unwrap();
-        symlink(&two, &one).unwrap();
-        let long_name = directory.0.join("n".repeat(256));
-        for (path, errno, text) in [
-            (directory.0.join("missing"), Errno::NOENT, "no such file or directory"),
-            (PathBuf::new(), Errno::NOENT, "no such file or directory"),
-            (
-                directory.file(b"x").join("y"),
-                Errno::NOTDIR,
-                "a part of the path is not a directory",
-            ),
-            (one, Errno::LOOP, "too many symbolic links on the path"),
-            (long_name, Errno::NAMETOOLONG, "the path, or a name in it, is too long"),
-        ] {
-            assert_eq!(error(&path), MemoryError::Open { errno: errno.into() });
-            assert_eq!(error(&path).to_string(), format!("cannot open the file: {text}"));
-        }
-    }
-
-    #[test]
-    fn paths_that_no_file_can_have_never_reach_the_kernel() {
-        let _fault = faults::inject(Call::Open, 0, Errno::IO);
-        let read = |path: &[u8]| FileBytes::read(path, 1).map(|bytes| bytes.len()).unwrap_err();
-        assert_eq!(read(b"a\0b"), MemoryError::PathNul { at: 1 });
-        assert_eq!(read(b"\0"), MemoryError::PathNul { at: 0 });
-        assert_eq!(read(b"ab\0"), MemoryError::PathNul { at: 2 });
-        for len in [4096, 5000] {
-            let path = vec![b'a'; len];
-            assert_eq!(read(&path), MemoryError::PathTooLong { len, limit: 4095 });
-        }
-        let longest = vec![b'/'; 4095];
-        assert_eq!(read(&longest), MemoryError::Open { errno: Errno::IO.into() });
-    }
-
-    #[test]
-    fn the_longest_path_is_read() {
-        let directory = Directory::new();
-        let file = directory.file(b"far");
-        let name = file.as_os_str().as_bytes();
-        let mut path = vec![b'/'; 4095 - name.len()];
-        path.extend_from_slice(name);
-        assert_eq!(&*FileBytes::read(&path, 3).unwrap(), b"far");
-    }
-
-    #[test]
-    fn permission_is_the_kernels_word() {
-        let directory = Directory::new();
-        let file = directory.file(b"secret");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
-        let denied = MemoryError::Open { errno: Errno::ACCESS.into() };
-        // The superuser may read it all the same.
-        let expected = fs::read(&file).map_err(|_| denied);
-        assert_eq!(read(&file).map(|bytes| bytes.to_vec()), expected);
-        assert_eq!(denied.to_string(), "cannot open the file: permission denied");
-    }
-
-    #[test]
-    fn the_limit_is_the_largest_size_that_is_read() {
-        let directory = Directory::new();
-        let file = directory.file(&pattern(1000));
-        let path = file.as_os_str().as_bytes();
-        assert_eq!(FileBytes::read(path, 1000).unwrap().len(), 1000);
-        let error = FileBytes::read(path, 999).map(|_| ()).unwrap_err();
-        assert_eq!(error, MemoryError::FileTooLarge { size: 1000, limit: 999 });
-        let sparse = fs::File::create(&file).unwrap();
-        sparse.set_len(FileBytes::DEFAULT_LIMIT + 1).unwrap();
-        assert!(matches!(read(&file), Err(MemoryError::FileTooLarge { .. })));
-    }
-
-    #[test]
-    fn a_size_that_is_no_longer_true_is_an_upper_bound() {
-        let directory = Directory::new();
-        let file = directory.file(&pattern(5000));
-        let open = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
-        for to in [CopyTo::Allocator, CopyTo::Pages] {
-            let read = |size| {
-                let mut buffer = Buffer::with_room(size, 0, to).unwrap();
-                buffer.fill(&open.file, 0, size).unwrap();
-                buffer.as_slice().to_vec()
-            };
-            assert!(read(4096) == pattern(4096), "grown");
-            assert!(read(9000) == pattern(5000), "shrunk");
-            assert!(read(0).is_empty());
-            assert!(Buffer::with_room(u64::MAX, 0, to).is_err());
-        }
-        let size = 1 << 63;
-        let refused = Buffer::with_room(size, 0, CopyTo::Allocator).map(|_| ()).unwrap_err();
-        assert_eq!(refused, MemoryError::NoRoomForFile { size });
-    }
-
-    #[test]
-    fn a_file_that_another_thread_truncates_is_read_without_a_fault() {
-        let directory = Directory::new();
-        let file = directory.file(&[0xff; 300_000]);
-        let done = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let other = fs::OpenOptions::new().write(true).open(&file).unwrap();
-                while !done.load(Ordering::Relaxed) {
-                    other.set_len(0).unwrap();
-                    other.set_len(300_000).unwrap();
-                }
-            });
-            for _ in 0..500 {
-                match read(&file) {
-                    // Touches every page.
-                    Ok(bytes) => assert!(bytes.iter().all(|&byte| byte == 0 || byte == 0xff)),
-                    Err(error) => assert_eq!(error, MemoryError::Changing { attempts: ATTEMPTS }),
-                }
-            }
-            done.store(true, Ordering::Relaxed);
-        });
-    }
-
-    #[test]
-    fn every_call_that_fails_is_named() {
-        let directory = Directory::new();
-        let file = directory.file(&pattern(1000));
-        let errno = Errno::IO.into();
-        for (call, expected, text) in [
-            (Call::Open, MemoryError::Open { errno }, "cannot open the file: input/output error"),
-            (
-                Call::Status,
-                MemoryError::Inspect { errno },
-                "cannot tell the size of the file: input/output error",
-            ),
-            (
-                Call::Read,
-                MemoryError::Read { at: 0, errno },
-                "cannot read the file at offset 0x0: input/output error",
-            ),
-        ] {
-            let _fault = faults::inject(call, 0, Errno::IO);
-            assert_eq!(error(&file), expected);
-            assert_eq!(expected.to_string(), text);
-        }
-        settle(&file);
-        let _fault = faults::inject(Call::Read, 1, Errno::IO);
-        assert!(read(&file).is_ok(), "one read gets it all");
-        drop(_fault);
-        let _fault = faults::inject(Call::Read, 1, Errno::IO);
-        let file = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
-        let mut buffer = Buffer::with_room(1001, 0, CopyTo::Allocator).unwrap();
-        let shrunk = buffer.fill(&file.file, 0, 1001);
-        assert_eq!(shrunk, Err(MemoryError::Read { at: 1000, errno }));
-    }
-}
+mod tests;

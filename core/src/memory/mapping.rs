@@ -39,6 +39,18 @@ pub enum Advice {
     WillNeed,
 }
 
+impl Advice {
+    pub(super) fn raw(self) -> rustix::mm::Advice {
+        use rustix::mm::Advice as Raw;
+        match self {
+            Advice::Normal => Raw::Normal,
+            Advice::Random => Raw::Random,
+            Advice::Sequential => Raw::Sequential,
+            Advice::WillNeed => Raw::WillNeed,
+        }
+    }
+}
+
 /// Pages and their owner. Dropping it unmaps them.
 pub struct Mapping {
     backing: Backing,
@@ -143,7 +155,7 @@ impl Mapping {
             let pages = FilePages::map(&file, range, FileAccess::Read)?;
             return Ok(Self { backing: Backing::File(pages) });
         }
-        let copy = file.copy(range, border, [&[], &[]], super::CopyTo::Allocator)?;
+        let copy = file.copy(range, border, &[], super::CopyTo::Allocator)?;
         Ok(Self { backing: Backing::Copy(copy) })
     }
 
@@ -187,15 +199,8 @@ impl Mapping {
     ///
     /// [`MemoryError::Manage`].
     pub fn advise(&self, advice: Advice) -> Result<(), MemoryError> {
-        use rustix::mm::Advice as Raw;
-        let advice = match advice {
-            Advice::Normal => Raw::Normal,
-            Advice::Random => Raw::Random,
-            Advice::Sequential => Raw::Sequential,
-            Advice::WillNeed => Raw::WillNeed,
-        };
-        // SAFETY: whole pages of one live mapping; no advice above discards anything.
-        self.manage(|start, len| unsafe { sys::advise(start, len, advice) })
+        // SAFETY: whole pages of one live mapping; no such advice discards anything.
+        self.manage(|start, len| unsafe { sys::advise(start, len, advice.raw()) })
     }
 
     /// Keeps the bytes in memory (`mlock(2)`, Linux counts it against `RLIMIT_MEMLOCK`), or lets them

@@ -9,6 +9,8 @@
 //! * [`WritablePages`], zero-filled memory of our own that can be written and never run, and
 //!   [`PublishedPages`], what it becomes when it is published: every page readable, writable or
 //!   executable as asked. The step consumes the writable value and has no way back.
+//! * [`ExposedPages`], pages whose address is given away and whose bytes are read without a fault,
+//!   whatever becomes of the file.
 //! * [`exec`], blocks of code, cut from memory that is mapped twice.
 //! * [`access_at`], what the kernel says may be done with any address.
 //! * [`synchronize`], what an architecture needs between writing code and running it.
@@ -30,6 +32,7 @@ mod access;
 mod errno;
 mod error;
 pub mod exec;
+mod exposed;
 #[cfg(test)]
 pub(crate) mod faults;
 mod file;
@@ -48,6 +51,7 @@ pub(crate) mod testing;
 pub use access::{Access, access_at};
 pub use errno::Errno;
 pub use error::{FileKind, MemoryError};
+pub use exposed::ExposedPages;
 pub use file::{CopyTo, FileBytes, FileRange, FileStamp, Nanoseconds, read_ahead, stamp_of};
 pub(crate) use file::{OpenFile, OwnedBytes};
 pub use icache::synchronize;
@@ -65,4 +69,16 @@ pub(crate) fn monotonic() -> Nanoseconds {
 /// Lets another thread run that wants to.
 pub(crate) fn yield_now() {
     sys::yield_now();
+}
+
+/// Executes a full memory barrier in every thread of the process that is running. False when the
+/// kernel does not do it, and before [`can_barrier_all_threads`] has said that it will.
+pub(crate) fn barrier_in_all_threads() -> bool {
+    sys::barrier_in_all_threads().is_ok()
+}
+
+/// Whether the kernel will do that from now on: Linux 4.14, unless it is kept from this process. The
+/// first call in a process with threads may take milliseconds.
+pub(crate) fn can_barrier_all_threads() -> bool {
+    sys::register_barrier_in_all_threads().is_ok() && barrier_in_all_threads()
 }

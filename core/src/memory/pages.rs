@@ -8,7 +8,7 @@
 //! run.
 #![allow(unsafe_code)]
 
-use core::{fmt, slice};
+use core::{fmt, ptr::NonNull, slice};
 
 use super::placement::{self, Placement};
 use super::region::Region;
@@ -239,6 +239,12 @@ impl PublishedPages {
     #[inline]
     pub fn as_ptr(&self) -> *mut u8 {
         self.region.start().as_ptr()
+    }
+
+    /// As [`as_ptr`](Self::as_ptr).
+    #[inline]
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.region.start()
     }
 
     /// The address of the first byte, a multiple of the page size. Means nothing when there are no

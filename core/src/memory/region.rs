@@ -120,6 +120,22 @@ impl Region {
         let start = start.map_err(|errno| MemoryError::Map { size: size.bytes(), errno })?;
         Ok(Self { start, size })
     }
+
+    /// Maps pages of a file from `offset`, a multiple of the page size, shared with whoever else has
+    /// the file. No page may be executable: others could write to it.
+    pub(super) fn map_shared(
+        file: &OwnedFd,
+        offset: u64,
+        size: PageCount,
+        protection: Protection,
+    ) -> Result<Self, MemoryError> {
+        let start = match size.bytes() {
+            0 => Ok(NonNull::dangling()),
+            bytes => sys::map_file_anywhere(file, offset, bytes, protection),
+        };
+        let start = start.map_err(|errno| MemoryError::Map { size: size.bytes(), errno })?;
+        Ok(Self { start, size })
+    }
 }
 
 impl Drop for Region {

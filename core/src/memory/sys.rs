@@ -211,11 +211,13 @@ pub(super) unsafe fn map_file(
     Ok(())
 }
 
-/// `mmap(2)` of the first `len` bytes of `file` where the kernel likes, shared.
+/// `mmap(2)` of `len` bytes of `file` from `offset`, a multiple of the page size, where the kernel
+/// likes, shared.
 ///
 /// The memory is the caller's to `unmap`; what lies beyond the end of the file is as in [`map_file`].
 pub(super) fn map_file_anywhere(
     file: &OwnedFd,
+    offset: u64,
     len: usize,
     protection: Protection,
 ) -> Result<NonNull<u8>, Errno> {
@@ -223,7 +225,7 @@ pub(super) fn map_file_anywhere(
     faults::check(Call::MapFile(protection))?;
     let (anywhere, flags) = (ptr::null_mut(), MapFlags::SHARED);
     // SAFETY: without MAP_FIXED the kernel maps memory only where there was none.
-    let start = unsafe { mm::mmap(anywhere, len, flags_of(protection), flags, file, 0) }?;
+    let start = unsafe { mm::mmap(anywhere, len, flags_of(protection), flags, file, offset) }?;
     // The kernel maps nothing at address 0 unless told to with MAP_FIXED.
     Ok(NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?)
 }
@@ -358,8 +360,9 @@ pub(super) enum MemoryFile {
     Executable,
 }
 
-/// `memfd_create(2)`; no child process inherits the descriptor.
-pub(super) fn memory_file(kind: MemoryFile) -> Result<OwnedFd, Errno> {
+/// `memfd_create(2)`; no child process inherits the descriptor. The name is seen in the list of
+/// mappings and means nothing.
+pub(super) fn memory_file(name: &CStr, kind: MemoryFile) -> Result<OwnedFd, Errno> {
     #[cfg(test)]
     faults::check(Call::MemoryFile)?;
     let kind = match kind {
@@ -368,7 +371,7 @@ pub(super) fn memory_file(kind: MemoryFile) -> Result<OwnedFd, Errno> {
         MemoryFile::Executable => MemfdFlags::EXEC,
     };
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | kind;
-    Ok(rustix::fs::memfd_create(c"smf-code", flags)?)
+    Ok(rustix::fs::memfd_create(name, flags)?)
 }
 
 /// `open(2)` with `O_TMPFILE` (Linux 3.11): a file without a name in `directory`.
@@ -451,6 +454,21 @@ pub(super) fn register_synchronize_cores() -> Result<(), Errno> {
     Ok(membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?)
 }
 
+/// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED` (Linux 4.14): every other thread of the
+/// process executes a full memory barrier between the beginning and the end of the call.
+pub(super) fn barrier_in_all_threads() -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::Barrier)?;
+    Ok(membarrier(MembarrierCommand::PrivateExpedited)?)
+}
+
+/// `membarrier(2)`: announces that the process is going to call [`barrier_in_all_threads`].
+pub(super) fn register_barrier_in_all_threads() -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::RegisterBarrier)?;
+    Ok(membarrier(MembarrierCommand::RegisterPrivateExpedited)?)
+}
+
 /// `riscv_flush_icache(2)` for all threads of the process: the harts they run on, or will run on,
 /// fetch what was stored before the call. rustix does not have it.
 ///
@@ -524,7 +542,7 @@ pub(super) fn read_ahead(file: &OwnedFd) -> Result<(), Errno> {
 ///
 /// # Safety
 ///
-/// * `start` and `len` are those of one live mapping.
+/// * `start` to `start + len` are whole pages of one live mapping.
 /// * With advice that discards bytes: nobody relies on what they were.
 pub(super) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> Result<(), Errno> {
     // SAFETY: the pages are the caller's, and so is what the advice does to their bytes.
@@ -535,7 +553,7 @@ pub(super) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> R
 ///
 /// # Safety
 ///
-/// `start` and `len` are those of one live mapping.
+/// `start` to `start + len` are whole pages of one live mapping.
 pub(super) unsafe fn lock(start: NonNull<u8>, len: usize, locked: bool) -> Result<(), Errno> {
     let start = start.as_ptr().cast();
     if locked {
@@ -551,7 +569,7 @@ pub(super) unsafe fn lock(start: NonNull<u8>, len: usize, locked: bool) -> Resul
 ///
 /// # Safety
 ///
-/// `start` and `len` are those of one live mapping.
+/// `start` to `start + len` are whole pages of one live mapping.
 pub(super) unsafe fn sync(start: NonNull<u8>, len: usize, wait: bool) -> Result<(), Errno> {
     let flags = if wait { MsyncFlags::SYNC } else { MsyncFlags::ASYNC };
     // SAFETY: the pages are the caller's, and writing them to their file changes no byte.

@@ -8,6 +8,8 @@ use std::ffi::{CStr, c_char};
 use std::fmt::{self, Write};
 
 use rustix::io::Errno;
+use smf_core::cache::CacheError;
+use smf_core::format::FormatError;
 use smf_core::memory::MemoryError;
 use smf_core::memory::exec::{ExecError, Reason};
 
@@ -41,6 +43,42 @@ pub(super) enum ApiError {
     NotA { kind: &'static str },
     /// No memory for a value.
     NoRoom { bytes: usize },
+    /// A number that is no multiple of the page size.
+    Misaligned { what: &'static str, value: u64 },
+    /// Flags of a mapping that cannot be meant, or not together.
+    Flags { what: &'static str },
+    /// A file that was to be mapped to run, which was not switched on.
+    ExecNotAllowed,
+    /// A part of a file without a byte.
+    NothingToMap,
+    /// An address that no live mapping has, or at which none begins.
+    NotMapped { address: usize },
+    /// A mapping of another size.
+    MappingSize { address: usize, size: u64, len: usize },
+    /// A range that does not lie in its mapping.
+    OutsideMapping { offset: usize, length: u64, size: usize },
+    /// A number that is no open cache.
+    NoCache { cache: u64 },
+    /// A number that is no file of this cache.
+    ForeignFile { file: u64 },
+    /// A number that is no prefetch, or one that was freed.
+    NoPrefetch { prefetch: u64 },
+    /// A prefetch that goes on.
+    Unfinished,
+    /// The cache does not give a file, or does not take one back.
+    Cache(CacheError),
+    /// A module that is not sound.
+    Format(FormatError),
+    /// A cache with files that were not released.
+    CacheHeld { holds: u64 },
+    /// A cache with prefetches that were not freed.
+    Prefetching { prefetches: u32 },
+    /// As many caches as there can be are open.
+    TooManyCaches { limit: usize },
+    /// More files than a cache may have.
+    TooManyFiles { files: i64, limit: u32 },
+    /// A structure that is smaller than its first version was.
+    SmallStruct { what: &'static str, size: i64 },
     /// The set of values in use cannot be changed any more.
     ValuesInUse,
     /// Blocks are live, and what is wanted must come before them.
@@ -60,6 +98,18 @@ impl From<ExecError> for ApiError {
 impl From<MemoryError> for ApiError {
     fn from(error: MemoryError) -> Self {
         Self::Memory(error)
+    }
+}
+
+impl From<CacheError> for ApiError {
+    fn from(error: CacheError) -> Self {
+        Self::Cache(error)
+    }
+}
+
+impl From<FormatError> for ApiError {
+    fn from(error: FormatError) -> Self {
+        Self::Format(error)
     }
 }
 
@@ -87,6 +137,12 @@ pub(super) enum Code {
     Unmapped = 12,
     State = 13,
     System = 14,
+    File = 15,
+    Access = 16,
+    Handle = 17,
+    InUse = 18,
+    Full = 19,
+    Format = 20,
 }
 
 impl ApiError {
@@ -94,9 +150,24 @@ impl ApiError {
         match self {
             Self::Null { .. } | Self::Negative { .. } | Self::Zero { .. } => Code::Argument,
             Self::TooLarge { .. } | Self::Unknown { .. } | Self::Hooks { .. } => Code::Argument,
-            Self::Exec(_) if self.is_policy() => Code::Policy,
+            Self::Misaligned { .. } | Self::Flags { .. } => Code::Argument,
+            Self::TooManyFiles { .. } | Self::SmallStruct { .. } => Code::Argument,
+            Self::NoCache { .. } | Self::ForeignFile { .. } | Self::NoPrefetch { .. } => {
+                Code::Handle
+            }
+            Self::Unfinished => Code::State,
+            Self::Cache(error) => code_of_cache(error),
+            Self::Format(_) => Code::Format,
+            Self::CacheHeld { .. } | Self::Prefetching { .. } => Code::InUse,
+            Self::TooManyCaches { .. } => Code::Full,
+            Self::ExecNotAllowed => Code::Policy,
+            Self::Exec(_) | Self::Memory(_) if self.is_policy() => Code::Policy,
             Self::Exec(error) => code_of(error.reason()),
-            Self::Memory(_) | Self::Tool(_) => Code::System,
+            Self::Memory(error) => code_of_memory(error),
+            Self::Tool(_) => Code::System,
+            Self::NothingToMap | Self::OutsideMapping { .. } => Code::OutOfRange,
+            Self::NotMapped { .. } => Code::UnknownAddress,
+            Self::MappingSize { .. } => Code::OtherSize,
             Self::NotCallable { .. } | Self::NotCode { .. } => Code::NotExecutable,
             Self::Unmapped { .. } => Code::Unmapped,
             Self::NotA { .. } => Code::Value,
@@ -109,11 +180,46 @@ impl ApiError {
 impl ApiError {
     /// Whether the kernel refused to change pages because of a rule.
     fn is_policy(&self) -> bool {
-        let Self::Exec(ExecError::Memory(MemoryError::Protect { errno, .. })) = self else {
+        let (Self::Exec(ExecError::Memory(error)) | Self::Memory(error)) = self else {
             return false;
         };
+        let MemoryError::Protect { errno, .. } = error else { return false };
         [Errno::ACCESS, Errno::PERM].iter().any(|rule| *errno == *rule)
     }
+}
+
+fn code_of_cache(error: &CacheError) -> Code {
+    use CacheError as E;
+    match error {
+        E::File(error) => code_of_memory(error),
+        E::Format(_) => Code::Format,
+        E::NoSuchModule => Code::File,
+        E::NoCapacity => Code::NoMemory,
+        E::TooLarge { .. } | E::AllInUse { .. } => Code::Full,
+        E::Stale { .. } | E::NotRetained { .. } => Code::Handle,
+        _ => Code::System,
+    }
+}
+
+fn code_of_memory(error: &MemoryError) -> Code {
+    use MemoryError as E;
+    match error {
+        E::Open { errno } if is_denied(errno) => Code::Access,
+        E::PathNul { .. } | E::PathTooLong { .. } | E::Open { .. } | E::Inspect { .. } => {
+            Code::File
+        }
+        E::NotRegular { .. } | E::FileTooLarge { .. } | E::Read { .. } => Code::File,
+        E::Changing { .. } | E::CutOff { .. } => Code::File,
+        E::RangeOutside { .. } => Code::OutOfRange,
+        E::NotReadable { .. } => Code::Access,
+        E::NoRoomForFile { .. } | E::Prefault { .. } | E::TooManyBytes { .. } => Code::NoMemory,
+        E::Map { errno, .. } | E::Manage { errno, .. } if *errno == Errno::NOMEM => Code::NoMemory,
+        _ => Code::System,
+    }
+}
+
+fn is_denied(errno: &smf_core::memory::Errno) -> bool {
+    [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::TXTBSY].iter().any(|denied| *errno == *denied)
 }
 
 fn code_of(reason: Reason) -> Code {
@@ -132,6 +238,9 @@ fn code_of(reason: Reason) -> Code {
     }
 }
 
+/// What to add when the kernel may not do it.
+const RULE: &str = "a rule such as PR_SET_MDWE keeps memory that was writable from running";
+
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -142,11 +251,9 @@ impl fmt::Display for ApiError {
                 write!(f, "{what} is more than an address space has ({value})")
             }
             Self::Unknown { what, value } => write!(f, "{value} is no {what}"),
+            Self::Memory(error) if self.is_policy() => write!(f, "{error}; {RULE}"),
             Self::Exec(error) if self.is_policy() => {
-                write!(
-                    f,
-                    "{error}; a rule such as PR_SET_MDWE keeps memory that was writable from running"
-                )
+                write!(f, "{error}; {RULE}")
             }
             Self::Exec(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
@@ -161,6 +268,53 @@ impl fmt::Display for ApiError {
             Self::Unmapped { address } => write!(f, "there is no memory at 0x{address:x}"),
             Self::NotA { kind } => write!(f, "the value is not {kind}"),
             Self::NoRoom { bytes } => write!(f, "out of memory for a value of {bytes} bytes"),
+            Self::Misaligned { what, value } => {
+                write!(f, "{what} (0x{value:x}) is no multiple of the page size")
+            }
+            Self::Flags { what } => write!(f, "a mapping is refused with {what}"),
+            Self::ExecNotAllowed => f.write_str(
+                "a file may not be mapped with EXEC unless smf_mmap_allow_exec was called",
+            ),
+            Self::NothingToMap => f.write_str("the file has no byte there that could be mapped"),
+            Self::NotMapped { address } => {
+                write!(f, "0x{address:x} is not the address of a live mapping of this library")
+            }
+            Self::MappingSize { address, size, len } => {
+                write!(f, "the mapping at 0x{address:x} has 0x{len:x} bytes, not 0x{size:x}")
+            }
+            Self::OutsideMapping { offset, length, size } => write!(
+                f,
+                "0x{length:x} bytes at 0x{offset:x} do not lie inside the 0x{size:x} bytes of the mapping"
+            ),
+            Self::NoCache { cache } => write!(f, "0x{cache:x} is no open cache"),
+            Self::ForeignFile { file } => write!(f, "0x{file:x} is no file of this cache"),
+            Self::NoPrefetch { prefetch } => {
+                write!(f, "0x{prefetch:x} is no prefetch, or one that was freed")
+            }
+            Self::Unfinished => f.write_str("the prefetch has not finished yet"),
+            Self::Cache(CacheError::Stale { .. }) => {
+                f.write_str("the file was thrown out of the cache or replaced, or never was in it")
+            }
+            Self::Cache(CacheError::NotRetained { .. }) => {
+                f.write_str("the file is not held: it was released as often as it was got")
+            }
+            Self::Cache(error) => error.fmt(f),
+            Self::Format(error) => error.fmt(f),
+            Self::CacheHeld { holds } => {
+                write!(f, "files of the cache are held ({holds} not yet released)")
+            }
+            Self::Prefetching { prefetches } => {
+                write!(f, "{prefetches} prefetches of the cache have not been freed")
+            }
+            Self::TooManyCaches { limit } => {
+                write!(f, "{limit} caches are open, and there can be no more")
+            }
+            Self::TooManyFiles { files, limit } => {
+                write!(f, "a cache of {files} files is more than the {limit} that one may have")
+            }
+            Self::SmallStruct { what, size } => {
+                write!(f, "the size {size} is less than {what} ever had")
+            }
             Self::ValuesInUse => f.write_str(
                 "the functions for values were installed before, or values have been made",
             ),

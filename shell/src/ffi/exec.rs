@@ -11,7 +11,7 @@ use smf_core::memory::{Protection, access_at};
 
 use super::error::{ApiError, keep, or};
 use super::values::{self, Bytes};
-use super::{args, blocks};
+use super::{args, blocks, mappings};
 
 /// The bits of a protection in `smf.h`.
 const READ: i32 = 1;
@@ -82,7 +82,8 @@ pub extern "C" fn rt_set_protection(address: i64, size: i64, prot: i32) -> bool 
     done(protection(prot).and_then(|protection| protect(address, size, protection)))
 }
 
-fn protection(prot: i32) -> Result<Protection, ApiError> {
+/// The protection that is meant by a sum of these.
+pub(super) fn protection(prot: i32) -> Result<Protection, ApiError> {
     match prot {
         0 => Ok(Protection::None),
         READ => Ok(Protection::Read),
@@ -121,11 +122,16 @@ fn flush(range: &Range<usize>) -> Result<(), ApiError> {
     blocks::with(|blocks| blocks.synchronize(range))
 }
 
-/// The address, if it lies in executable memory of this library that was written; otherwise 0.
+/// The address, if it lies in executable memory of this library that was written, or in a file that was
+/// mapped to run; otherwise 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_get_function_pointer(address: i64) -> i64 {
     let at = args::address("the address", address);
-    or(0, at.and_then(|at| blocks::with(|blocks| blocks.entry_point(at))).map(|_| address))
+    let entry = at.and_then(|at| match blocks::with(|blocks| blocks.entry_point(at)) {
+        Err(_) if mappings::is_code(at) => Ok(at),
+        found => found,
+    });
+    or(0, entry.map(|_| address))
 }
 
 /// Whether the kernel lets the byte at any address of the process be executed.

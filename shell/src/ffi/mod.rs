@@ -15,30 +15,47 @@
 //! | file | exports |
 //! |------|---------|
 //! | `exec` | executable memory known by its addresses; `blocks` holds the blocks |
+//! | `mmap` | files and memory mapped, known by their addresses; `mappings` holds the mappings |
+//! | `cache` | files kept in memory, `caches` has the caches, `cache_statistics` their counts |
+//! | `prefetch` | files read before they are needed |
 //! | `call` | calls through a bare address |
 //! | `values` | byte arrays, text and pairs of a runtime or of the `builtin` set; or `tagged` |
 //! | `names` | names for code, perf map, jitdump, debuggers |
 //! | `error` | the last error, the version |
 //!
-//! The feature `tagged` builds the same exports in the other convention of the field: a byte array is
-//! one word, and the runtime that the library is linked with must have `rt_array_len` and
-//! `rt_array_data_ptr_u8`. Which convention it is can be seen when the library is built and never
+//! The feature `tagged` builds the same exports in the other convention of the field: text, a byte array
+//! and a tuple are each one word, and the runtime that the library is linked with must have the
+//! functions that make and read them (`tagged.rs` names them). Which convention it is can be seen when the library is built and never
 //! guessed when it runs.
 
 mod args;
 mod blocks;
 #[cfg(not(feature = "tagged"))]
 mod builtin;
+mod cache;
+mod cache_statistics;
+mod caches;
 mod call;
 mod error;
 mod exec;
+mod mappings;
+mod mmap;
 mod names;
+mod prefetch;
 #[cfg(not(feature = "tagged"))]
 mod values;
 #[cfg(feature = "tagged")]
 #[path = "tagged.rs"]
 mod values;
 
+pub use cache::{
+    SmfCacheFile, SmfCacheOptions, SmfCachePart, smf_cache_clear, smf_cache_close, smf_cache_evict,
+    smf_cache_get, smf_cache_get_again, smf_cache_get_module, smf_cache_note, smf_cache_open,
+    smf_cache_refresh, smf_cache_refresh_all, smf_cache_release, smf_cache_template,
+};
+pub use cache_statistics::{
+    SmfCacheSample, SmfCacheStatistics, smf_cache_samples, smf_cache_statistics,
+};
 pub use call::{
     rt_call_function_0, rt_call_function_1, rt_call_function_2, rt_call_function_3,
     rt_call_function_4, rt_call_function_5, rt_call_function_6, rt_call_function_7,
@@ -51,10 +68,18 @@ pub use exec::{
     rt_get_protection, rt_is_executable, rt_make_executable, rt_make_writable, rt_set_protection,
     rt_write_exec_memory, smf_exec_limit, smf_exec_trim,
 };
+pub use mmap::{
+    rt_file_size_for_mmap, rt_get_page_size, rt_madvise, rt_mlock, rt_mmap_file,
+    rt_mmap_read_bytes, rt_mmap_read_string, rt_msync, rt_munlock, rt_munmap, smf_mmap_allow_exec,
+};
 pub use names::{smf_gdb_enable, smf_jitdump_enable, smf_name_code, smf_perf_map_enable};
+pub use prefetch::{
+    SmfPrefetchProgress, smf_cache_prefetch, smf_cache_prefetch_start, smf_prefetch_free,
+    smf_prefetch_progress, smf_prefetch_result, smf_prefetch_wait,
+};
 #[cfg(not(feature = "tagged"))]
 pub use values::{
-    RuntimeValue, SmfValueHooks, smf_bytes_data, smf_bytes_length, smf_bytes_new, smf_pair_first,
-    smf_pair_new, smf_pair_second, smf_set_value_hooks, smf_text_data, smf_text_length,
-    smf_text_new, smf_value_free,
+    RuntimeValue, SmfMapping, SmfValueHooks, smf_bytes_data, smf_bytes_length, smf_bytes_new,
+    smf_pair_first, smf_pair_new, smf_pair_second, smf_set_value_hooks, smf_text_data,
+    smf_text_length, smf_text_new, smf_value_free,
 };

@@ -75,7 +75,10 @@ pub extern "C" fn smf_gdb_enable() -> bool {
 ///
 /// # Safety
 /// `text` is null or points to bytes that end with a NUL, and that stay while the result is used.
-unsafe fn text<'t>(what: &'static str, text: *const c_char) -> Result<&'t CStr, ApiError> {
+pub(super) unsafe fn text<'t>(
+    what: &'static str,
+    text: *const c_char,
+) -> Result<&'t CStr, ApiError> {
     if text.is_null() {
         return Err(ApiError::Null { what });
     }

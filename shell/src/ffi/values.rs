@@ -6,7 +6,7 @@
 //! and `smf_pair_*` work, so that a C program alone can use every export.
 #![allow(unsafe_code)]
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_void};
 use std::sync::OnceLock;
 
 use super::args;
@@ -23,6 +23,33 @@ pub struct RuntimeValue {
 
 /// A byte array as an argument.
 pub(super) type Bytes = *const RuntimeValue;
+
+/// A value as a result.
+pub(super) type Value = *mut RuntimeValue;
+
+/// The value that stands for a failure.
+pub(super) const NO_VALUE: Value = std::ptr::null_mut();
+
+/// A path as an argument.
+pub(super) type Path = *const c_char;
+
+/// Where a mapping is, as a result.
+pub(super) type Mapping = SmfMapping;
+
+/// Where a mapping is; both numbers are 0 when there is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SmfMapping {
+    /// Of the first byte.
+    pub address: i64,
+    /// In bytes.
+    pub size: i64,
+}
+
+/// Both numbers as a result.
+pub(super) fn mapping(address: i64, size: i64) -> Mapping {
+    SmfMapping { address, size }
+}
 
 /// The functions of a runtime for its values. All must be there, may be called from any thread, and
 /// must not unwind. A function that is given a value of another kind returns null or -1.
@@ -146,6 +173,51 @@ pub(super) unsafe fn with_bytes<T>(
     // SAFETY: the runtime says that these are the bytes of the array, and the caller that they do not
     // change meanwhile.
     read(unsafe { std::slice::from_raw_parts(data, length) })
+}
+
+/// The bytes of a path; `None` when there is none.
+///
+/// # Safety
+/// `path` is null or points to bytes that end with a NUL, and that stay while the result is used.
+pub(super) unsafe fn path<'p>(path: Path) -> Result<Option<&'p [u8]>, ApiError> {
+    if path.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not null, so that it ends with a NUL, says the caller.
+    Ok(Some(unsafe { CStr::from_ptr(path) }.to_bytes()))
+}
+
+/// A new byte array, its `len` bytes filled in by `fill`.
+pub(super) fn filled_bytes(
+    len: usize,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), ApiError>,
+) -> Result<Value, ApiError> {
+    let length = i64::try_from(len).map_err(|_| ApiError::NoRoom { bytes: len })?;
+    // SAFETY: zeros; nothing is copied.
+    let value = unsafe { bytes_new(std::ptr::null(), length) }?;
+    // SAFETY: a value of the runtime, just made.
+    let data = unsafe { smf_bytes_data(value) };
+    let filled = if len == 0 {
+        fill(&mut [])
+    } else if data.is_null() {
+        Err(ApiError::NotA { kind: "a byte array" })
+    } else {
+        // SAFETY: as many bytes, which have been written, of a value that nobody else knows yet.
+        fill(unsafe { std::slice::from_raw_parts_mut(data, len) })
+    };
+    if let Err(error) = filled {
+        // SAFETY: as above.
+        unsafe { smf_value_free(value) };
+        return Err(error);
+    }
+    Ok(value)
+}
+
+/// New text.
+pub(super) fn new_text(text: &str) -> Result<Value, ApiError> {
+    let length = i64::try_from(text.len()).map_err(|_| ApiError::NoRoom { bytes: text.len() })?;
+    // SAFETY: a slice has its bytes.
+    unsafe { text_new(text.as_ptr(), length) }
 }
 
 /// What was made, or the failure that a null stands for.

@@ -174,6 +174,11 @@ impl Prefetch {
         self.shared.end().outcome.is_some()
     }
 
+    /// Cancels it as dropping it does, for those who want to wait for the threads nevertheless.
+    pub fn cancel(&self) {
+        self.shared.queue.stop();
+    }
+
     /// Waits until every file has been read or cannot be, and until the threads have ended.
     ///
     /// # Panics
@@ -206,7 +211,7 @@ impl Future for Prefetch {
 
 impl Drop for Prefetch {
     fn drop(&mut self) {
-        self.shared.queue.stop();
+        self.cancel();
         let _waker = self.shared.end().waker.take();
     }
 }

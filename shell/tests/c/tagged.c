@@ -1,6 +1,9 @@
 /* A small runtime of the tagged convention, with the accessor functions that the library is linked to. */
+#define _GNU_SOURCE
 #define SMF_TAGGED
 #include "check.h"
+
+#include <unistd.h>
 
 #define NIL 0x3
 #define TRUE_VALUE 0xb
@@ -56,6 +59,56 @@ int64_t rt_tuple_new(int64_t length) {
 void rt_tuple_set(int64_t tuple, int64_t index, int64_t value) { object(tuple, 3)->words[index] = value; }
 int64_t rt_value_int(int64_t number) { return (int64_t)((uint64_t)number << 3); }
 
+static int64_t text(const char *bytes) { return rt_string_new((const uint8_t *)bytes, strlen(bytes)); }
+
+static int64_t part(int64_t tuple, int i) {
+    CHECK(object(tuple, 3) && object(tuple, 3)->length == 2 && object(tuple, 3)->words[i] % 8 == 0);
+    return object(tuple, 3)->words[i] / 8;
+}
+
+#define FAILED(tuple) (part(tuple, 0) == 0 && part(tuple, 1) == 0)
+
+static bool says(int64_t text, const char *expected) {
+    struct object *found = object(text, 1);
+    return found && found->length == (int64_t)strlen(expected) && !memcmp(found->bytes, expected, strlen(expected));
+}
+
+static void files(void) {
+    char path[] = "/tmp/smf-tagged-XXXXXX";
+    int file = mkstemp(path);
+    CHECK(file >= 0 && write(file, "hello\0world", 11) == 11 && close(file) == 0);
+    int64_t name = text(path);
+    CHECK(rt_file_size_for_mmap(name) == 11 && rt_get_page_size() == PAGE);
+    for (int flags = SMF_MAP_SHARED; flags <= SMF_MAP_PRIVATE; flags++) {
+        int64_t mapping = rt_mmap_file(name, SMF_PROT_READ, flags, 0, 0);
+        int64_t address = part(mapping, 0), size = part(mapping, 1);
+        CHECK(address % PAGE == 0 && size == 11);
+        struct object *bytes = object(rt_mmap_read_bytes(address, 6, 5), 2);
+        CHECK(bytes && bytes->length == 5 && !memcmp(bytes->bytes, "world", 5));
+        CHECK(object(rt_mmap_read_bytes(address, 11, 0), 2)->length == 0);
+        CHECK(says(rt_mmap_read_string(address, 0, 0), "hello") && says(rt_mmap_read_string(address, 6, 2), "wo"));
+        REFUSED(rt_mmap_read_bytes(address, 6, 6) == NIL, SMF_ERROR_OUT_OF_RANGE);
+        REFUSED(rt_mmap_read_bytes(0, 6, 6) == NIL, SMF_ERROR_ARGUMENT);
+        REFUSED(rt_mmap_read_string(address, -1, 0) == NIL, SMF_ERROR_ARGUMENT);
+        CHECK(rt_msync(address, size, false) && rt_madvise(address, size, 3) && rt_mlock(address, size));
+        CHECK(rt_munlock(address, size) && rt_munmap(address, size) && !rt_munmap(address, size));
+    }
+    for (int empty = 0; empty < 2; empty++) {
+        int64_t mapping = rt_mmap_file(empty ? text("") : NIL, SMF_PROT_READ, SMF_MAP_PRIVATE | SMF_MAP_ANONYMOUS, 0, 9);
+        CHECK(says(rt_mmap_read_string(part(mapping, 0), 0, 0), "") && rt_munmap(part(mapping, 0), 9));
+    }
+    const int64_t no_texts[] = {0, TRUE_VALUE, FALSE_VALUE, ERROR_VALUE, -2, rt_value_int(6), rt_byte_array_new(2)};
+    for (size_t i = 0; i < sizeof no_texts / sizeof *no_texts; i++) {
+        REFUSED(FAILED(rt_mmap_file(no_texts[i], SMF_PROT_READ, SMF_MAP_PRIVATE, 0, 0)), SMF_ERROR_VALUE);
+        REFUSED(rt_file_size_for_mmap(no_texts[i]) == -1, SMF_ERROR_VALUE);
+    }
+    REFUSED(FAILED(rt_mmap_file(NIL, SMF_PROT_READ, SMF_MAP_PRIVATE, 0, 0)), SMF_ERROR_ARGUMENT);
+    REFUSED(FAILED(rt_mmap_file(text("/absent"), SMF_PROT_READ, SMF_MAP_PRIVATE, 0, 0)), SMF_ERROR_FILE);
+    int64_t nul = rt_string_new((const uint8_t *)"/tmp\0/x", 7);
+    REFUSED(FAILED(rt_mmap_file(nul, SMF_PROT_READ, SMF_MAP_PRIVATE, 0, 0)), SMF_ERROR_FILE);
+    CHECK(unlink(path) == 0);
+}
+
 int main(void) {
     const uint8_t seven[] = RETURNS(7);
     int64_t code = rt_byte_array_new(sizeof seven);
@@ -81,6 +134,7 @@ int main(void) {
     CHECK(rt_make_writable(block, 6) && !rt_is_executable(block) && rt_make_executable(block, 6));
     CHECK(rt_call_function_0(block) == 7 && rt_free_exec_memory(block, 6));
     CHECK(watch() == 0);
+    files();
     puts("ok");
     return 0;
 }

@@ -6,6 +6,7 @@
 //! Every measure is taken in turns with its peer, a batch of one and a batch of the other, so that
 //! whatever else the machine does hits both. What is shown is the median of the batches.
 
+mod cache;
 mod exec;
 mod format;
 mod link;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     format::measure(&mut bench);
     link::measure(&mut bench);
     exec::measure(&mut bench);
+    cache::measure(&mut bench);
     prefetch::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());

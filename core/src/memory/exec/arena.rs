@@ -176,7 +176,7 @@ impl Arena {
         // SAFETY: whole pages of the reservation that belong to no other view, and that nobody uses.
         unsafe { sys::map_over(code, view, Protection::ReadExecute) }?;
         let page = sys::page_size();
-        let pattern = sys::map_file_anywhere(file, page, Protection::ReadExecute)?;
+        let pattern = sys::map_file_anywhere(file, 0, page, Protection::ReadExecute)?;
         // SAFETY: a whole mapping of the beginning of the file; the place is as above.
         let copied = unsafe { sys::copy_mapping(pattern, code, view) };
         // SAFETY: just mapped, and nobody has used it.

@@ -56,7 +56,7 @@ impl Source {
 
     pub(super) fn open(self) -> Result<OwnedFd, NoArena> {
         let file = match self {
-            Self::Memory(kind) => sys::memory_file(kind),
+            Self::Memory(kind) => sys::memory_file(c"smf-code", kind),
             Self::Temporary => sys::temporary_file(c"/dev/shm"),
             Self::Private => Err(Raw::NOSYS.into()),
         };

@@ -1,0 +1,62 @@
+//! Hits for a caller who has the cache for himself.
+#![allow(unsafe_code)]
+
+use super::entry::{CachedFile, Entry, Key, Link};
+use super::files::{FileCache, mark};
+use super::index::Index;
+use super::ledger::{Ledger, handle_of};
+use super::list::Place;
+use super::storage::Slots;
+use super::{Policy, Slot, Storage};
+
+impl<S: Storage> FileCache<S> {
+    /// The bytes of a file that is in the cache, without a pin and without a lock, for a caller who
+    /// has the cache for himself. Counts as a hit. Files on disk are not looked at.
+    #[inline]
+    pub fn get_exclusive(&mut self, path: &[u8]) -> Option<&[u8]> {
+        let key = Key { path, module: None };
+        let hash = self.hash(&key);
+        let (index, slots) = (Index::new(self.storage.buckets()), Slots::of(&self.storage));
+        let (at, slot, entry) = index.find(hash, |at| {
+            let slot = slots.get(at)?;
+            // SAFETY: entries are changed by methods of the cache alone, and as long as the reference
+            // lives it borrows the cache mutably.
+            let entry = unsafe { slot.cell.get_unpinned() };
+            key.is_of(entry).then_some((at, slot, entry))
+        })?;
+        let ledger = self.ledger.get_mut();
+        let file = match entry {
+            Entry::File(file) => file,
+            Entry::Link(link) => target(ledger, &slots, link)?,
+            Entry::Vacant => return None,
+        };
+        ledger.count_hit();
+        touch(ledger, &slots, at, slot);
+        Some(&file.bytes)
+    }
+}
+
+/// The file of a link, touched.
+#[cold]
+fn target<'s, S: Storage>(
+    ledger: &mut Ledger,
+    slots: &Slots<'s, S>,
+    link: &Link,
+) -> Option<&'s CachedFile> {
+    let at = link.target.slot;
+    let slot = slots.get(at)?;
+    if handle_of(slot, at) != link.target || !Place::Used.is_of(slot) {
+        return None;
+    }
+    touch(ledger, slots, at, slot);
+    // SAFETY: as above; the caller keeps the cache borrowed.
+    unsafe { slot.cell.get_unpinned() }.file()
+}
+
+#[inline(always)]
+fn touch<S: Storage>(ledger: &mut Ledger, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+    match ledger.policy() {
+        Policy::Lru => ledger.touch(slots, at, slot),
+        Policy::Sieve => mark(slot),
+    }
+}

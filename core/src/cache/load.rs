@@ -1,0 +1,277 @@
+//! What is not in the cache yet, and how it gets there.
+//!
+//! To read a file takes system calls, and to put it in takes the lock. The two are apart: no lock is held
+//! while a file is read, and who has read one, or has bytes from elsewhere, may put it in later.
+
+use core::fmt;
+use core::ops::{Deref, Range};
+
+use super::entry::{CachedFile, Entry, Handle, Key, Link, NO_FILE, Parts, WHOLE};
+use super::files::FileCache;
+use super::ledger::{Garbage, Ledger, handle_of};
+use super::pin::Pin;
+use super::pinned::Held;
+use super::storage::Slots;
+use super::{CacheError, Pinned, Storage};
+use crate::format::Library;
+use crate::format::bytes::offset_in;
+use crate::memory::{
+    FileBytes, FileRange, FileStamp, MemoryError, Nanoseconds, OpenFile, OwnedBytes, monotonic,
+};
+
+/// Bytes with a path that are in no cache yet; see [`FileCache::read`] and [`FileCache::prepare`].
+pub struct ReadyFile {
+    bytes: FileBytes,
+    /// When reading began and ended; `None` when nothing was read.
+    read: Option<(Nanoseconds, Nanoseconds)>,
+}
+
+impl ReadyFile {
+    /// The path under which the bytes will be found.
+    pub fn path(&self) -> &[u8] {
+        self.bytes.tail()
+    }
+}
+
+impl Deref for ReadyFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for ReadyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadyFile").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// A slot's number and its entry.
+type Found<'c> = (u32, Pin<'c, Entry>);
+
+impl<S: Storage> FileCache<S> {
+    /// Reads a file as [`get`](Self::get) would, into memory of the kind that this cache uses, and does
+    /// not put it in: the cache is neither asked nor changed, and nothing is counted before
+    /// [`insert`](Self::insert).
+    ///
+    /// # Errors
+    /// [`CacheError::File`] as [`FileBytes::read`]; [`CacheError::TooLarge`].
+    pub fn read(&self, path: &[u8]) -> Result<ReadyFile, CacheError> {
+        let begin = monotonic();
+        self.read_open(begin, &OpenFile::open(path)?, path)
+    }
+
+    fn read_open(
+        &self,
+        begin: Nanoseconds,
+        file: &OpenFile,
+        path: &[u8],
+    ) -> Result<ReadyFile, CacheError> {
+        let bytes = file.copy(FileRange::WHOLE, self.capacity.bytes, path, S::COPY_TO);
+        let bytes = bytes.map_err(|error| match error {
+            MemoryError::FileTooLarge { size, limit } => {
+                CacheError::TooLarge { size, capacity: limit }
+            }
+            other => other.into(),
+        })?;
+        Ok(ReadyFile { bytes, read: Some((begin, monotonic())) })
+    }
+
+    /// A copy of bytes that come from elsewhere (a program that carries its modules, a network), to be
+    /// put in under a path. They count as a file, and no file is compared with them: as long as they
+    /// are in the cache they are fresh, and [`Pinned::stamp`] is `None`. Once they have been thrown
+    /// out, [`get`](Self::get) looks for a file.
+    ///
+    /// # Errors
+    /// [`CacheError::TooLarge`]; [`CacheError::File`] when there is no memory for the copy.
+    pub fn prepare(&self, path: &[u8], bytes: &[u8]) -> Result<ReadyFile, CacheError> {
+        let (size, capacity) = (bytes.len() as u64, self.capacity.bytes);
+        if size > capacity {
+            return Err(CacheError::TooLarge { size, capacity });
+        }
+        Ok(ReadyFile { bytes: FileBytes::of(bytes, path, NO_FILE, S::COPY_TO)?, read: None })
+    }
+
+    /// Puts in what was [read](Self::read), which then counts as a request that missed, or
+    /// [prepared](Self::prepare), which counts as none. What was there under the same path is replaced;
+    /// of a file that is in the cache in the same state already, the one in the cache stays.
+    ///
+    /// ```
+    /// use smf_core::cache::{CacheError, Capacity, FileCache, Options};
+    ///
+    /// let cache = FileCache::new(Capacity { files: 100, bytes: 1 << 20 }, Options::default())?;
+    /// let built_in = cache.prepare(b"builtin:answer", &[42])?;
+    /// drop(cache.insert(built_in)?);
+    /// assert_eq!(*cache.get(b"builtin:answer")?, [42]);
+    /// # Ok::<(), CacheError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CacheError::AllInUse`]; [`CacheError::TooLarge`] for one made for another, larger cache.
+    pub fn insert(&self, file: ReadyFile) -> Result<Pinned<'_>, CacheError> {
+        let (size, capacity) = (file.len() as u64, self.capacity.bytes);
+        if size > capacity {
+            return Err(CacheError::TooLarge { size, capacity });
+        }
+        self.insert_hashed(self.hash(&Key { path: file.path(), module: None }), file)
+    }
+
+    #[cold]
+    pub(super) fn load(&self, hash: u32, key: Key<'_>) -> Result<Pinned<'_>, CacheError> {
+        match key.module {
+            None => self.load_file(hash, key).inspect_err(|_| {
+                let mut garbage = Garbage::new();
+                let mut ledger = self.lock();
+                ledger.count_failure();
+                // What can no longer be read should not be found.
+                ledger.remove(&self.storage, hash, &key, &mut garbage);
+                drop(ledger);
+            }),
+            Some(module) => self.load_module(hash, key, module),
+        }
+    }
+
+    fn load_file(&self, hash: u32, key: Key<'_>) -> Result<Pinned<'_>, CacheError> {
+        let begin = monotonic();
+        let file = OpenFile::open(key.path)?;
+        if let Some(known) = self.known_file(hash, &key, &file.stamp()) {
+            return Ok(known);
+        }
+        let ready = self.read_open(begin, &file, key.path)?;
+        drop(file);
+        self.insert_hashed(hash, ready)
+    }
+
+    /// The file with this stamp, if it is in the cache; `key` leads to it from now on.
+    fn known_file(&self, hash: u32, key: &Key<'_>, stamp: &FileStamp) -> Option<Pinned<'_>> {
+        let mut garbage = Garbage::new();
+        let mut ledger = self.lock();
+        let at = ledger.find_file(&self.storage, stamp)?;
+        let found =
+            ledger.pin(self.storage.slot(at)?, false).filter(|pin| has_stamp(pin, stamp))?;
+        ledger.count_hit();
+        let known = self.known(&mut ledger, hash, key, (at, found), &mut garbage);
+        drop(ledger);
+        known
+    }
+
+    /// The view of a file that is in the cache, under this key or another.
+    fn known<'c>(
+        &'c self,
+        ledger: &mut Ledger,
+        hash: u32,
+        key: &Key<'_>,
+        (at, file): Found<'c>,
+        garbage: &mut Garbage,
+    ) -> Option<Pinned<'c>> {
+        let slot = self.storage.slot(at)?;
+        ledger.touch(&Slots::of(&self.storage), at, slot);
+        let file_handle = handle_of(slot, at);
+        let range = 0..file.file()?.bytes.len();
+        let mut view = Held { file, link: None, range, handle: file_handle, file_handle };
+        if !key.is_of(&view.file) {
+            if ledger.remove(&self.storage, hash, key, garbage) == Some(true) {
+                ledger.count_replacement();
+            }
+            // Without a slot for it the path is looked up again the next time.
+            if let Ok(link) = self.link(ledger, hash, key, file_handle, WHOLE, garbage) {
+                (view.handle, view.link) =
+                    (handle_of(self.storage.slot(link.0)?, link.0), Some(link.1));
+            }
+        }
+        Some(Pinned(view))
+    }
+
+    fn insert_hashed(&self, hash: u32, ready: ReadyFile) -> Result<Pinned<'_>, CacheError> {
+        let file = CachedFile { bytes: ready.bytes, parts: Parts::default() };
+        let mut garbage = Garbage::new();
+        let mut ledger = self.lock();
+        let inserted = self.insert_under_lock(&mut ledger, hash, file, &mut garbage);
+        if let (Ok(_), Some((begin, end))) = (&inserted, ready.read) {
+            ledger.count_load(begin, end);
+        }
+        drop(ledger);
+        inserted
+    }
+
+    #[inline]
+    fn insert_under_lock(
+        &self,
+        ledger: &mut Ledger,
+        hash: u32,
+        file: CachedFile,
+        garbage: &mut Garbage,
+    ) -> Result<Pinned<'_>, CacheError> {
+        let key = Key { path: file.key(), module: None };
+        if let Some(stamp) = file.stamp()
+            && let Some(at) = ledger.find_file(&self.storage, &stamp)
+        {
+            let slot = self.storage.slot(at).ok_or(CacheError::NoCapacity)?;
+            match ledger.pin(slot, false).filter(|pin| has_stamp(pin, &stamp)) {
+                // Another thread was faster.
+                Some(pin) => {
+                    let known = self.known(ledger, hash, &key, (at, pin), garbage);
+                    return known.ok_or(CacheError::NoCapacity);
+                }
+                None => {
+                    ledger.detach(&self.storage, at, garbage);
+                    ledger.count_replacement();
+                }
+            }
+        }
+        if ledger.remove(&self.storage, hash, &key, garbage) == Some(true) {
+            ledger.count_replacement();
+        }
+        let range = 0..file.bytes.len();
+        let (at, closed) = ledger.insert_file(&self.storage, hash, file, garbage)?;
+        let handle = handle_of(self.storage.slot(at).ok_or(CacheError::NoCapacity)?, at);
+        let file = closed.into_pin();
+        Ok(Pinned(Held { file, link: None, range, handle, file_handle: handle }))
+    }
+
+    fn link<'c>(
+        &'c self,
+        ledger: &mut Ledger,
+        hash: u32,
+        key: &Key<'_>,
+        target: Handle,
+        range: Range<usize>,
+        garbage: &mut Garbage,
+    ) -> Result<Found<'c>, CacheError> {
+        let link = Link {
+            key: OwnedBytes::of(key.path, key.module.unwrap_or(&[]), S::COPY_TO)?,
+            target,
+            range,
+            parts: Parts::default(),
+        };
+        let (at, closed) = ledger.insert_link(&self.storage, hash, link, garbage)?;
+        Ok((at, closed.into_pin()))
+    }
+
+    /// Counts as one request: the one for the archive.
+    fn load_module(
+        &self,
+        hash: u32,
+        key: Key<'_>,
+        module: &[u8],
+    ) -> Result<Pinned<'_>, CacheError> {
+        let archive = self.get(key.path)?;
+        let name = core::str::from_utf8(module).map_err(|_| CacheError::NoSuchModule)?;
+        let found = Library::parse(&archive)?.find(name).ok_or(CacheError::NoSuchModule)??;
+        let start = usize::try_from(offset_in(&archive, found.data)).unwrap_or(0);
+        let range = start..start + found.data.len();
+        let (file_handle, mut garbage) = (archive.0.file_handle, Garbage::new());
+        let mut ledger = self.lock();
+        ledger.remove(&self.storage, hash, &key, &mut garbage);
+        let link = self.link(&mut ledger, hash, &key, file_handle, range.clone(), &mut garbage);
+        drop(ledger);
+        let (at, link) = link?;
+        let handle = handle_of(self.storage.slot(at).ok_or(CacheError::NoCapacity)?, at);
+        Ok(Pinned(Held { file: archive.0.file, link: Some(link), range, handle, file_handle }))
+    }
+}
+
+fn has_stamp(entry: &Entry, stamp: &FileStamp) -> bool {
+    entry.file().and_then(CachedFile::stamp) == Some(*stamp)
+}

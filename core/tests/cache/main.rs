@@ -1,0 +1,75 @@
+//! The cache from outside: against a naive model, with bad files, with changing files, from threads.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod given;
+mod limits;
+mod model;
+mod modules;
+mod promises;
+mod readers;
+mod refusals;
+mod threads;
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+use std::{env, process};
+
+use smf_core::cache::{CacheError, Capacity, FileCache, Options, Pinned, Policy, Storage};
+
+/// A directory of its own for one test, removed at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("smf-cache-{}-{count}", process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// A file that was last modified long ago.
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        let time = SystemTime::now() - Duration::from_secs(3600);
+        OpenOptions::new().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const LARGE: Capacity = Capacity { files: 1000, bytes: 1 << 30 };
+
+fn cache(files: u32, bytes: u64, policy: Policy) -> FileCache {
+    let options = Options { policy, ..Options::default() };
+    FileCache::new(Capacity { files, bytes }, options).unwrap()
+}
+
+fn get<'c, S: Storage>(cache: &'c FileCache<S>, path: &Path) -> Result<Pinned<'c>, CacheError> {
+    cache.get(path.as_os_str().as_bytes())
+}
+
+fn names<S: Storage>(cache: &FileCache<S>) -> Vec<PathBuf> {
+    let mut names = Vec::new();
+    cache.for_each(|path, _| names.push(PathBuf::from(std::ffi::OsStr::from_bytes(path))));
+    names
+}
+
+/// A generator whose numbers are the same every time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        ((self.0 >> 33) % end as u64) as usize
+    }
+}

@@ -1,0 +1,187 @@
+//! Who is thrown out, against naive models.
+
+use std::ops::Deref;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use smf_core::cache::{
+    Bucket, CacheError, Capacity, FileCache, FixedStorage, Options, Policy, SliceStorage, Slot,
+    Storage,
+};
+
+use crate::{Directory, Numbers, cache, get, names};
+
+/// What the model knows of a file: its number, its size, whether it is held.
+type Known = (usize, u64);
+
+/// The naive model of exact LRU: a list, the most recently used first.
+struct Model {
+    files: usize,
+    bytes: u64,
+    list: Vec<Known>,
+    hits: u64,
+    misses: u64,
+    evictions: u64,
+}
+
+impl Model {
+    fn get(&mut self, file: usize, size: u64, held: &[usize]) -> bool {
+        if let Some(at) = self.list.iter().position(|known| known.0 == file) {
+            let known = self.list.remove(at);
+            self.list.insert(0, known);
+            self.hits += 1;
+            return true;
+        }
+        self.misses += 1;
+        if size > self.bytes {
+            return false;
+        }
+        let total = |list: &[Known]| list.iter().map(|known| known.1).sum::<u64>();
+        while self.list.len() >= self.files || total(&self.list) + size > self.bytes {
+            let mut left = self.list.len();
+            while left > 0 && held.contains(&self.list.last().unwrap().0) {
+                let known = self.list.pop().unwrap();
+                self.list.insert(0, known);
+                left -= 1;
+            }
+            if left == 0 {
+                return false;
+            }
+            self.list.pop();
+            self.evictions += 1;
+        }
+        self.list.insert(0, (file, size));
+        true
+    }
+}
+
+/// Compares a cache with the model, with files got by `get`, of which it holds `most` at a time.
+fn compare<S: Storage, V: Deref<Target = [u8]>>(
+    cache: &FileCache<S>,
+    get: impl Fn(&Path) -> Result<V, CacheError>,
+    capacity: Capacity,
+    most: usize,
+    seed: u64,
+) {
+    let directory = Directory::new();
+    let mut numbers = Numbers(seed);
+    let sizes: Vec<usize> = (0..40).map(|_| 1 + numbers.below(300)).collect();
+    let paths: Vec<PathBuf> =
+        (0..40).map(|i| directory.file(&format!("file-{i}"), &vec![i as u8; sizes[i]])).collect();
+    let mut model = Model {
+        files: capacity.files as usize,
+        bytes: capacity.bytes,
+        list: Vec::new(),
+        hits: 0,
+        misses: 0,
+        evictions: 0,
+    };
+    let mut held: Vec<(usize, V)> = Vec::new();
+    for step in 0..4000 {
+        let file = numbers.below(40).min(numbers.below(40));
+        let holds: Vec<usize> = held.iter().map(|held| held.0).collect();
+        match numbers.below(20) {
+            0 if !held.is_empty() => drop(held.swap_remove(numbers.below(held.len()))),
+            // What is held is not evicted here, since it would be kept apart.
+            1 if !holds.contains(&file) => {
+                let was = model.list.iter().position(|known| known.0 == file);
+                was.map(|at| model.list.remove(at));
+                assert_eq!(cache.evict(paths[file].as_os_str().as_bytes()), was.is_some());
+            }
+            _ => {
+                let expected = model.get(file, sizes[file] as u64, &holds);
+                let found = get(&paths[file]);
+                assert_eq!(found.is_ok(), expected, "step {step}: {:?}", found.err());
+                if let Ok(found) = found {
+                    assert!(found.len() == sizes[file] && found.iter().all(|b| *b == file as u8));
+                    if held.len() < most && numbers.below(4) == 0 {
+                        held.push((file, found));
+                    }
+                }
+            }
+        }
+        held.iter().for_each(|(file, bytes)| assert!(bytes.iter().all(|b| *b == *file as u8)));
+        let expected: Vec<&PathBuf> = model.list.iter().map(|known| &paths[known.0]).collect();
+        assert!(names(cache).iter().eq(expected), "step {step}");
+        let statistics = cache.statistics();
+        assert_eq!(
+            (statistics.files as usize, statistics.bytes, statistics.evictions),
+            (model.list.len(), model.list.iter().map(|known| known.1).sum(), model.evictions)
+        );
+        assert_eq!((statistics.hits, statistics.misses), (model.hits, model.misses));
+    }
+    assert!(model.hits > 100 && model.evictions > 100, "{} {}", model.hits, model.evictions);
+}
+
+#[test]
+fn lru_is_what_the_naive_model_says() {
+    for (files, bytes, seed) in [(8, 1 << 20, 1), (30, 1500, 2), (5, 600, 3), (100, 200, 4)] {
+        let capacity = Capacity { files, bytes };
+        let cache = FileCache::new(capacity, Options::default()).unwrap();
+        compare(&cache, |path| get(&cache, path), capacity, 3, seed);
+        // A reader has eight places; what it holds beyond them is pinned in another way.
+        for most in [3, 12] {
+            let cache = FileCache::new(capacity, Options::default()).unwrap();
+            let reader = cache.reader();
+            compare(&cache, |path| reader.get(path.as_os_str().as_bytes()), capacity, most, seed);
+        }
+    }
+}
+
+#[test]
+fn fixed_storage_is_what_the_naive_model_says() {
+    let capacity = Capacity { files: 8, bytes: 1200 };
+    let fixed = FixedStorage::<8, 2>::new();
+    let cache = FileCache::with_storage(fixed, capacity, Options::default()).unwrap();
+    compare(&cache, |path| get(&cache, path), capacity, 3, 5);
+    let mut slots = [const { Slot::new() }; 12];
+    let mut buckets = [const { Bucket::new() }; 3];
+    let slices = SliceStorage::new(&mut slots, &mut buckets);
+    let cache = FileCache::with_storage(slices, capacity, Options::default()).unwrap();
+    let reader = cache.reader();
+    compare(&cache, |path| reader.get(path.as_os_str().as_bytes()), capacity, 3, 6);
+}
+
+#[test]
+fn sieve_is_what_the_naive_model_says() {
+    let directory = Directory::new();
+    let paths: Vec<_> = (0..30).map(|i| directory.file(&format!("{i}"), &[i; 10])).collect();
+    let pinned = cache(8, 1 << 20, Policy::Sieve);
+    compare_sieve(&pinned, &paths, |path| get(&pinned, path).map(drop));
+    let read = cache(8, 1 << 20, Policy::Sieve);
+    let reader = read.reader();
+    compare_sieve(&read, &paths, |path| reader.get(path.as_os_str().as_bytes()).map(drop));
+}
+
+/// The naive model of SIEVE: newest first, with marks and a hand.
+fn compare_sieve(
+    cache: &FileCache,
+    paths: &[PathBuf],
+    get: impl Fn(&Path) -> Result<(), CacheError>,
+) {
+    let mut list: Vec<(usize, bool)> = Vec::new();
+    // The file at which the hand is; none means the oldest.
+    let mut hand: Option<usize> = None;
+    let mut numbers = Numbers(7);
+    for _ in 0..5000 {
+        let file = numbers.below(30).min(numbers.below(30));
+        match list.iter_mut().find(|known| known.0 == file) {
+            Some(known) => known.1 = true,
+            None => {
+                if list.len() == 8 {
+                    let mut at = hand
+                        .and_then(|hand| list.iter().position(|known| known.0 == hand))
+                        .unwrap_or(list.len() - 1);
+                    while std::mem::take(&mut list[at].1) {
+                        at = if at == 0 { list.len() - 1 } else { at - 1 };
+                    }
+                    hand = at.checked_sub(1).map(|newer| list[newer].0);
+                    list.remove(at);
+                }
+                list.insert(0, (file, false));
+            }
+        }
+        get(&paths[file]).unwrap();
+        assert!(names(cache).iter().eq(list.iter().map(|known| &paths[known.0])));
+    }
+}
