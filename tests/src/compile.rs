@@ -110,7 +110,9 @@ pub fn build(target: Option<(&str, &str)>) -> PathBuf {
     // .../target/debug/deps/test-0123456789abcdef
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
-    let directory = profile.parent().unwrap();
+    // A directory of its own: this build has not the features of the one that is running, and libraries
+    // that are linked into C programs have no hash in their names to tell the two apart.
+    let directory = &profile.parent().unwrap().join("for-tests");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--quiet", "--package", "smf-loader", "--bin", "smf"]);
     cargo.arg("--target-dir").arg(directory);
