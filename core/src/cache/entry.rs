@@ -118,7 +118,7 @@ pub(super) struct Link {
 }
 
 /// The range of what is no module but the whole file: no module ends before it begins.
-pub(super) const WHOLE: Range<usize> = usize::MAX..0;
+pub(super) const WHOLE: Range<usize> = Range { start: usize::MAX, end: 0 };
 
 impl Link {
     /// Where the module is, if it is one.
