@@ -69,6 +69,8 @@ pub(super) struct Ledger {
     seated: u32,
     /// Those whose readers have [`Fence::Theirs`].
     fenceless: u32,
+    /// Whether who uses the ledger now has the whole cache for himself.
+    pub(super) is_alone: bool,
     /// Those that are not counted in a slot or in a seat.
     hits: u64,
     misses: u64,
@@ -96,6 +98,7 @@ impl Ledger {
             links: 0,
             seated: 0,
             fenceless: 0,
+            is_alone: false,
             hits: 0,
             misses: 0,
             failures: 0,
@@ -161,7 +164,11 @@ impl Ledger {
         if slot.held.load(Relaxed) != 0 || storage.seats().hold(self.seated, at) {
             return None;
         }
-        let closed = slot.cell.close()?;
+        let closed = match self.is_alone {
+            // SAFETY: nobody else has the cache, and what is closed here is opened before others do.
+            true => unsafe { slot.cell.close_alone() },
+            false => slot.cell.close(),
+        }?;
         // Only who has a pin can retain, and in the word of the slot there is none any more.
         let is_in_use = slot.held.load(Relaxed) != 0 || self.is_seated(storage, at);
         (!is_in_use).then_some(closed)
@@ -270,7 +277,7 @@ impl Ledger {
             self.links -= 1;
             return None;
         };
-        let (bytes, stamp) = (file.bytes.len() as u64, file.stamp());
+        let (bytes, stamp) = (file.size(), file.stamp());
         if let Some(stamp) = stamp {
             index.remove(self.hash_of(&stamp), at);
         }
@@ -306,7 +313,7 @@ impl Ledger {
             };
             freed = true;
             if let Some(file) = closed.file() {
-                self.kept_for_pins.remove(file.bytes.len() as u64);
+                self.kept_for_pins.remove(file.size());
             }
             self.free(storage, at, slot, closed, garbage);
         }
@@ -432,7 +439,7 @@ impl Ledger {
         file: CachedFile,
         garbage: &mut Garbage,
     ) -> Result<(u32, Closed<'s, Entry>), CacheError> {
-        let (size, stamp) = (file.bytes.len() as u64, file.stamp());
+        let (size, stamp) = (file.size(), file.stamp());
         let (at, mut closed) = self.make_room(storage, Some(size), garbage)?;
         *closed = Entry::File(file);
         self.in_use.add(size);

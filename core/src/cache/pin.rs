@@ -67,6 +67,19 @@ impl<T> PinCell<T> {
         None
     }
 
+    /// As [`close`](Self::close), for whoever is alone with the cell: 5 ns less.
+    ///
+    /// # Safety
+    ///
+    /// Until the cell is open again nobody else calls anything of it.
+    pub(super) unsafe fn close_alone(&self) -> Option<Closed<'_, T>> {
+        let word = self.word.load(Ordering::Relaxed);
+        (word & USERS == 0).then(|| {
+            self.word.store(word | CLOSED, Ordering::Relaxed);
+            Closed { cell: self }
+        })
+    }
+
     /// The right to change the value, of a cell that was left closed or is new.
     ///
     /// # Safety
@@ -166,6 +179,19 @@ impl<'c, T> Closed<'c, T> {
         Pin { cell }
     }
 
+    /// Opens the cell, for whoever is alone with it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`PinCell::close_alone`].
+    pub(super) unsafe fn open_alone(self) -> &'c T {
+        let cell = self.cell;
+        core::mem::forget(self);
+        cell.word.store(cell.word.load(Ordering::Relaxed) & !CLOSED, Ordering::Relaxed);
+        // SAFETY: what could close the cell again is borrowed by the caller, as long as he says.
+        unsafe { &*cell.value.get() }
+    }
+
     /// Leaves the cell closed, to be [reclaimed](PinCell::reclaim).
     pub(super) fn leave(self) {
         core::mem::forget(self);
@@ -229,6 +255,15 @@ mod tests {
         let pin = cell.close().unwrap().into_pin();
         assert!(*pin == 2 && cell.hits() == 0 && cell.close().is_none() && !cell.is_closed());
         drop(pin);
+        // SAFETY: there is no other thread.
+        let mut closed = unsafe { cell.close_alone() }.unwrap();
+        *closed = 3;
+        // SAFETY: as above.
+        let again = unsafe { cell.close_alone() };
+        assert!(again.is_none() && cell.pin(false).is_none());
+        // SAFETY: as above.
+        assert_eq!(unsafe { closed.open_alone() }, &3);
+        assert_eq!(*cell.pin(false).unwrap(), 3);
         cell.close().unwrap().leave();
         assert!(cell.pin(false).is_none() && cell.close().is_none());
     }

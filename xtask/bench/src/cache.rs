@@ -5,13 +5,11 @@
 //! get.
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -31,7 +29,8 @@ const HANDLE_LRU: &str = "cache hit by handle, one thread, exact LRU";
 const TWO: &str = "cache hit by path, each of two threads, SIEVE";
 const TWO_HANDLE: &str = "cache hit by handle, each of two threads, SIEVE";
 const TWO_LRU: &str = "cache hit by path, each of two threads, exact LRU";
-const INSERT: &str = "cache insert with eviction, bytes ready";
+const INSERT: &str = "cache insert with eviction, bytes ready, alone";
+const INSERT_SHARED: &str = "cache insert with eviction, bytes ready, shared";
 const MISS: &str = "cache miss, 4 KiB in the page cache";
 const MISS_MAPPED: &str = "cache miss, 4 KiB in the page cache, or map it";
 const MEMORY: &str = "cache bytes a file, beside its bytes and path";
@@ -49,7 +48,8 @@ const SIZE: usize = 64;
 const PATH: usize = 62;
 
 pub(crate) fn measure(bench: &mut Bench) {
-    let hits = [HIT, HIT_SIEVE, HANDLE, HANDLE_LRU, TWO, TWO_HANDLE, TWO_LRU, INSERT];
+    let hits =
+        [HIT, HIT_SIEVE, HANDLE, HANDLE_LRU, TWO, TWO_HANDLE, TWO_LRU, INSERT, INSERT_SHARED];
     if bench.wants(&hits) {
         let files = Files::new(2 * FILES, SIZE);
         measure_alone(bench, &files);
@@ -233,33 +233,30 @@ fn in_two_threads<'a, R: 'a>(
     })
 }
 
-/// Twice as many files as there is room for go round, so each throws out another. They are read, and
-/// keys and values of the peer are made, before the clock starts.
+/// Twice as many files as there is room for go round, so each throws out another, whose memory is given
+/// back. They are read, and keys and values of the peer are made, before the clock starts.
 fn measure_insert(bench: &mut Bench, files: &Files) {
-    if !bench.wants(&[INSERT]) {
-        return;
-    }
-    let ours = filled(files, Policy::Lru);
-    let mut round = files.paths.iter().cycle().skip(FILES);
-    let insert = prepared(
-        {
-            let ours = &ours;
-            move || ours.read(round.next().unwrap().as_bytes()).unwrap()
-        },
-        |file| ours.insert(file).unwrap().len(),
-    );
-    let peer = Rc::new(RefCell::new(LruCache::new(size(FILES))));
-    for path in files.paths.iter().take(FILES) {
-        peer.borrow_mut().put(path.clone(), vec![1u8; SIZE]);
-    }
-    let mut round = files.paths.iter().cycle().skip(FILES);
-    let theirs = prepared(
-        move || (round.next().unwrap().clone(), vec![1u8; SIZE]),
-        move |(path, bytes)| peer.borrow_mut().push(path, bytes),
-    );
+    let rounds = || files.paths.iter().cycle().skip(FILES);
+    let mut alone = filled(files, Policy::Lru);
+    let shared = filled(files, Policy::Lru);
+    let read = || {
+        let (mut round, shared) = (rounds(), &shared);
+        move || shared.read(round.next().unwrap().as_bytes()).unwrap()
+    };
+    let peer = || {
+        let mut peer = LruCache::new(size(FILES));
+        files.paths.iter().take(FILES).for_each(|path| drop(peer.put(path.clone(), vec![1; SIZE])));
+        let mut round = rounds();
+        let ready = move || (round.next().unwrap().clone(), vec![1u8; SIZE]);
+        prepared(ready, move |(path, bytes)| drop(peer.push(path, bytes)))
+    };
     let target = Target::nanoseconds(30.0);
     let measure = Measure { name: INSERT, peer: "lru", target, ..Measure::default() };
-    bench.take(&measure, insert, Some(theirs));
+    let ours = prepared(read(), |file| alone.insert_exclusive(file).unwrap().len());
+    bench.take(&measure, ours, Some(peer()));
+    let measure = Measure { name: INSERT_SHARED, peer: "lru", ..Measure::default() };
+    let ours = prepared(read(), |file| shared.insert(file).unwrap().len());
+    bench.take(&measure, ours, Some(peer()));
 }
 
 /// Prepares many things, and is timed while it uses them up.
