@@ -20,6 +20,7 @@ const UNSAFE: &[&str] = &[
     "core/src/cache/exclusive.rs",
     "core/src/cache/index/sse2.rs",
     "core/src/cache/ledger.rs",
+    "core/src/cache/ledger/room.rs",
     "core/src/cache/pin.rs",
     "core/src/cache/pinned.rs",
     "core/src/cache/seat.rs",
