@@ -97,6 +97,11 @@ impl CachedFile {
         self.bytes.tail()
     }
 
+    /// What it counts for in the capacity, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// What the file was when it was read; `None` for bytes that came from no file.
     pub(super) fn stamp(&self) -> Option<FileStamp> {
         Some(self.bytes.stamp()).filter(|stamp| *stamp != NO_FILE)
@@ -118,7 +123,7 @@ pub(super) struct Link {
 }
 
 /// The range of what is no module but the whole file: no module ends before it begins.
-pub(super) const WHOLE: Range<usize> = usize::MAX..0;
+pub(super) const WHOLE: Range<usize> = Range { start: usize::MAX, end: 0 };
 
 impl Link {
     /// Where the module is, if it is one.

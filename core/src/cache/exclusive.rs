@@ -1,13 +1,14 @@
-//! Hits for a caller who has the cache for himself.
+//! For a caller who has the cache for himself: without locks and without pins.
 #![allow(unsafe_code)]
 
 use super::entry::{CachedFile, Entry, Key, Link};
 use super::files::{FileCache, mark};
 use super::index::Index;
-use super::ledger::{Ledger, handle_of};
+use super::ledger::{Garbage, Ledger, handle_of};
 use super::list::Place;
+use super::load::{Put, ReadyFile};
 use super::storage::Slots;
-use super::{Policy, Slot, Storage};
+use super::{CacheError, Pinned, Policy, Slot, Storage};
 
 impl<S: Storage> FileCache<S> {
     /// The bytes of a file that is in the cache, without a pin and without a lock, for a caller who
@@ -33,6 +34,30 @@ impl<S: Storage> FileCache<S> {
         ledger.count_hit();
         touch(ledger, &slots, at, slot);
         Some(&file.bytes)
+    }
+
+    /// As [`insert`](Self::insert), without a pin and without a lock, for a caller who has the cache
+    /// for himself.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub fn insert_exclusive(&mut self, file: ReadyFile) -> Result<&[u8], CacheError> {
+        let hash = self.hash_if_fits(&file)?;
+        let mut garbage = Garbage::new();
+        let ledger = self.ledger.get_mut();
+        ledger.is_alone = true;
+        let put = file.put(ledger, &self.storage, hash, &mut garbage);
+        ledger.is_alone = false;
+        let entry = match put? {
+            // SAFETY: as above.
+            Put::New(_, closed) => unsafe { closed.open_alone() },
+            Put::Known(Pinned(known)) => {
+                let slot = self.storage.slot(known.file_handle.slot);
+                // SAFETY: as above.
+                unsafe { slot.ok_or(CacheError::NoCapacity)?.cell.get_unpinned() }
+            }
+        };
+        entry.file().map(|file| &*file.bytes).ok_or(CacheError::NoCapacity)
     }
 }
 

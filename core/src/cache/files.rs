@@ -83,7 +83,8 @@ impl<S: Storage> FileCache<S> {
     /// The bytes of the file at `path`, from the cache or else from the disk.
     ///
     /// # Errors
-    /// [`CacheError::File`] as [`FileBytes::read`]; [`CacheError::TooLarge`]; [`CacheError::AllInUse`].
+    /// [`CacheError::File`] as [`FileBytes::read`](crate::memory::FileBytes::read);
+    /// [`CacheError::TooLarge`]; [`CacheError::AllInUse`].
     #[inline]
     pub fn get(&self, path: &[u8]) -> Result<Pinned<'_>, CacheError> {
         self.get_key(Key { path, module: None })

@@ -4,9 +4,10 @@
 //! caller as [`Garbage`].
 #![allow(unsafe_code)]
 
+mod room;
+
 use core::hash::{BuildHasher, Hasher};
-use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
-use core::sync::atomic::fence;
+use core::sync::atomic::Ordering::Relaxed;
 
 use arrayvec::ArrayVec;
 use hashbrown::DefaultHashBuilder;
@@ -20,16 +21,10 @@ use super::pin::{Closed, Pin};
 use super::seat::{Fence, SEATS};
 use super::statistics::{Histogram, Statistics, Timeline};
 use super::storage::{NOWHERE, Slot, Slots, Storage};
-use crate::memory::{FileStamp, Nanoseconds, barrier_in_all_threads, monotonic};
+use crate::memory::{FileStamp, Nanoseconds, monotonic};
 
 /// Entries to be dropped when the lock is not held any more; a few, and the rest is dropped at once.
 pub(super) type Garbage = ArrayVec<Entry, 4>;
-
-/// There may be as many links as files, or this many: an archive has many modules.
-const LINKS: u32 = 4096;
-
-/// How many detached entries are looked at whenever room is needed.
-const SWEEP: u32 = 16;
 
 /// A number of files and their bytes.
 #[derive(Debug, Default)]
@@ -69,6 +64,8 @@ pub(super) struct Ledger {
     seated: u32,
     /// Those whose readers have [`Fence::Theirs`].
     fenceless: u32,
+    /// Whether who uses the ledger now has the whole cache for himself.
+    pub(super) is_alone: bool,
     /// Those that are not counted in a slot or in a seat.
     hits: u64,
     misses: u64,
@@ -96,6 +93,7 @@ impl Ledger {
             links: 0,
             seated: 0,
             fenceless: 0,
+            is_alone: false,
             hits: 0,
             misses: 0,
             failures: 0,
@@ -152,31 +150,6 @@ impl Ledger {
         // SAFETY: a `Closed` is only made by methods that borrow the ledger mutably. Those that hand
         // one on (`make_room`, `insert_file`) do so to callers that use it up before anything else.
         unsafe { slot.cell.get_unpinned() }
-    }
-
-    /// The entry of a slot to be changed, unless somebody uses it.
-    fn claim<'s, S: Storage>(&self, storage: &'s S, at: u32) -> Option<Closed<'s, Entry>> {
-        let slot = storage.slot(at)?;
-        // To look costs less than to close, which readers notice.
-        if slot.held.load(Relaxed) != 0 || storage.seats().hold(self.seated, at) {
-            return None;
-        }
-        let closed = slot.cell.close()?;
-        // Only who has a pin can retain, and in the word of the slot there is none any more.
-        // Those who have released it have read what they wanted to.
-        let is_in_use = slot.held.load(Acquire) != 0 || self.is_seated(storage, at);
-        (!is_in_use).then_some(closed)
-    }
-
-    /// Whether some reader has written down a slot that has just been closed.
-    fn is_seated<S: Storage>(&self, storage: &S, at: u32) -> bool {
-        if self.seated == 0 {
-            return false;
-        }
-        fence(SeqCst);
-        // A kernel that has done it once and does it no more leaves no way to know.
-        let unknown = self.fenceless != 0 && !barrier_in_all_threads();
-        unknown || storage.seats().hold(self.seated, at)
     }
 
     /// The slots that may hold an entry: all that ever did.
@@ -271,157 +244,12 @@ impl Ledger {
             self.links -= 1;
             return None;
         };
-        let (bytes, stamp) = (file.bytes.len() as u64, file.stamp());
+        let (bytes, stamp) = (file.size(), file.stamp());
         if let Some(stamp) = stamp {
             index.remove(self.hash_of(&stamp), at);
         }
         self.in_use.remove(bytes);
         Some(bytes)
-    }
-
-    /// Empties a slot that is in no list.
-    fn free<S: Storage>(
-        &mut self,
-        storage: &S,
-        at: u32,
-        slot: &Slot,
-        mut closed: Closed<'_, Entry>,
-        garbage: &mut Garbage,
-    ) {
-        empty(slot, &mut closed, garbage);
-        closed.leave();
-        self.free.push(storage, at);
-    }
-
-    /// Frees some of the detached entries that nobody uses any more; whether there were any.
-    fn sweep<S: Storage>(&mut self, storage: &S, garbage: &mut Garbage) -> bool {
-        let mut freed = false;
-        for _ in 0..self.detached.len().min(SWEEP) {
-            let at = self.detached.last();
-            let Some(slot) = storage.slot(at) else { break };
-            self.detached.unlink(storage, at);
-            self.hits += slot.cell.take_hits();
-            let Some(closed) = self.claim(storage, at) else {
-                self.detached.push(storage, at);
-                continue;
-            };
-            freed = true;
-            if let Some(file) = closed.file() {
-                self.kept_for_pins.remove(file.bytes.len() as u64);
-            }
-            self.free(storage, at, slot, closed, garbage);
-        }
-        freed
-    }
-
-    /// Throws out the entry whose turn it is, and gives its slot; `None` when all are in use.
-    fn evict<'s, S: Storage>(
-        &mut self,
-        storage: &'s S,
-        garbage: &mut Garbage,
-    ) -> Option<(u32, Closed<'s, Entry>)> {
-        let (at, mut closed) = match self.policy {
-            Policy::Lru => self.least_recent(storage),
-            Policy::Sieve => self.sieve(storage),
-        }?;
-        let slot = storage.slot(at)?;
-        let is_file = self.unlist(storage, at, slot).is_some();
-        self.evictions += u64::from(is_file);
-        empty(slot, &mut closed, garbage);
-        Some((at, closed))
-    }
-
-    fn least_recent<'s, S: Storage>(&mut self, storage: &'s S) -> Option<(u32, Closed<'s, Entry>)> {
-        for _ in 0..self.used.len() {
-            let at = self.used.last();
-            if let Some(closed) = self.claim(storage, at) {
-                return Some((at, closed));
-            }
-            // To be in use is to be used.
-            self.used.renew(&Slots::of(storage), at, storage.slot(at)?);
-        }
-        None
-    }
-
-    fn sieve<'s, S: Storage>(&mut self, storage: &'s S) -> Option<(u32, Closed<'s, Entry>)> {
-        // Once round to clear all marks, and once more.
-        for _ in 0..2 * u64::from(self.used.len()) {
-            let at = if self.hand == NOWHERE { self.used.last() } else { self.hand };
-            let slot = storage.slot(at)?;
-            self.hand = slot.before.load(Relaxed);
-            if slot.visited.load(Relaxed) {
-                slot.visited.store(false, Relaxed);
-            } else if let Some(closed) = self.claim(storage, at) {
-                return Some((at, closed));
-            }
-        }
-        None
-    }
-
-    /// An empty slot, to be filled, with room for a file of this size; `None` for a link, which counts
-    /// as no file.
-    fn make_room<'s, S: Storage>(
-        &mut self,
-        storage: &'s S,
-        size: Option<u64>,
-        garbage: &mut Garbage,
-    ) -> Result<(u32, Closed<'s, Entry>), CacheError> {
-        let fits = |ledger: &Self| size.is_none_or(|size| ledger.has_room(size));
-        loop {
-            if let Some(free) = fits(self).then(|| self.take_free(storage)).flatten() {
-                return Ok(free);
-            }
-            if self.sweep(storage, garbage) {
-                continue;
-            }
-            let Some((at, closed)) = self.evict(storage, garbage) else {
-                let files = self.in_use.files + self.kept_for_pins.files;
-                let bytes = self.in_use.bytes + self.kept_for_pins.bytes;
-                return Err(CacheError::AllInUse { files, bytes });
-            };
-            if fits(self) {
-                return Ok((at, closed));
-            }
-            closed.leave();
-            self.free.push(storage, at);
-        }
-    }
-
-    fn has_room(&self, size: u64) -> bool {
-        let files = self.in_use.files + self.kept_for_pins.files;
-        let bytes = self.in_use.bytes + self.kept_for_pins.bytes;
-        files < self.capacity.files && bytes + size <= self.capacity.bytes
-    }
-
-    fn take_free<'s, S: Storage>(&mut self, storage: &'s S) -> Option<(u32, Closed<'s, Entry>)> {
-        let free = self.free.first();
-        let at = if free == NOWHERE { self.take_untouched(storage)? } else { free };
-        self.free.unlink(storage, at);
-        let slot = storage.slot(at)?;
-        // SAFETY: it was left closed, or is new and closed, and was given to nobody since; in no list
-        // and not in the index, it is nothing that `entry` is asked for.
-        Some((at, unsafe { slot.cell.reclaim() }))
-    }
-
-    /// The next slot that has never been used.
-    fn take_untouched<S: Storage>(&mut self, storage: &S) -> Option<u32> {
-        let most = self.capacity.files.saturating_add(self.capacity.files.max(LINKS));
-        let at = self.untouched;
-        if at >= most || (at >= storage.slot_count() && !storage.grow(|slot| self.hashes_of(slot)))
-        {
-            return None;
-        }
-        self.untouched += 1;
-        Some(at)
-    }
-
-    /// What a slot is entered under in the index.
-    fn hashes_of(&self, slot: &Slot) -> [Option<u32>; 2] {
-        if !Place::Used.is_of(slot) {
-            return [None; 2];
-        }
-        let stamp = self.entry(slot).file().and_then(CachedFile::stamp);
-        [Some(slot.hash.load(Relaxed)), stamp.map(|stamp| self.hash_of(&stamp))]
     }
 
     /// Puts in a file. What was known under its key or of the same file must have been removed. Nobody
@@ -433,8 +261,14 @@ impl Ledger {
         file: CachedFile,
         garbage: &mut Garbage,
     ) -> Result<(u32, Closed<'s, Entry>), CacheError> {
-        let (size, stamp) = (file.bytes.len() as u64, file.stamp());
-        let (at, mut closed) = self.make_room(storage, Some(size), garbage)?;
+        let (size, stamp) = (file.size(), file.stamp());
+        let (at, mut closed) = match self.make_room(storage, Some(size), garbage) {
+            Ok(room) => room,
+            Err(error) => {
+                let _ = garbage.try_push(Entry::File(file));
+                return Err(error);
+            }
+        };
         *closed = Entry::File(file);
         self.in_use.add(size);
         let total = self.in_use.bytes + self.kept_for_pins.bytes;
@@ -521,15 +355,6 @@ impl Ledger {
     pub(super) fn policy(&self) -> Policy {
         self.policy
     }
-}
-
-/// Takes the entry out of a slot, whose next one has another handle.
-fn empty(slot: &Slot, closed: &mut Closed<'_, Entry>, garbage: &mut Garbage) {
-    let old = core::mem::replace(&mut **closed, Entry::Vacant);
-    let next = slot.generation.load(Relaxed).wrapping_add(1).max(1);
-    slot.generation.store(next, Relaxed);
-    // The one that finds no place is dropped here.
-    let _ = garbage.try_push(old);
 }
 
 /// The handle of what is in a slot now.

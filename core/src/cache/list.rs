@@ -55,13 +55,13 @@ impl List {
     }
 
     /// Puts a slot that is in no list in front of all others.
-    #[inline]
     pub(super) fn push<S: Storage>(&mut self, storage: &S, at: u32) {
-        let Some(slot) = storage.slot(at) else { return };
+        let slots = Slots::of(storage);
+        let Some(slot) = slots.get(at) else { return };
         slot.before.store(NOWHERE, Relaxed);
         slot.behind.store(self.first, Relaxed);
         slot.list.store(self.place as u8, Relaxed);
-        match storage.slot(self.first) {
+        match slots.neighbour(self.first) {
             Some(first) => first.before.store(at, Relaxed),
             None => self.last = at,
         }
@@ -70,15 +70,15 @@ impl List {
     }
 
     /// Takes out a slot that is in this list.
-    #[inline]
     pub(super) fn unlink<S: Storage>(&mut self, storage: &S, at: u32) {
-        let Some(slot) = storage.slot(at).filter(|slot| self.place.is_of(slot)) else { return };
+        let slots = Slots::of(storage);
+        let Some(slot) = slots.get(at).filter(|slot| self.place.is_of(slot)) else { return };
         let (before, behind) = (slot.before.load(Relaxed), slot.behind.load(Relaxed));
-        match storage.slot(before) {
+        match slots.neighbour(before) {
             Some(neighbour) => neighbour.behind.store(behind, Relaxed),
             None => self.first = behind,
         }
-        match storage.slot(behind) {
+        match slots.neighbour(behind) {
             Some(neighbour) => neighbour.before.store(before, Relaxed),
             None => self.last = before,
         }
@@ -93,13 +93,13 @@ impl List {
             return;
         }
         let (before, behind) = (slot.before.load(Relaxed), slot.behind.load(Relaxed));
+        // It is not the first, so there is one before it.
         if let Some(neighbour) = slots.get(before) {
             neighbour.behind.store(behind, Relaxed);
         }
-        if behind == NOWHERE {
-            self.last = before;
-        } else if let Some(neighbour) = slots.get(behind) {
-            neighbour.before.store(before, Relaxed);
+        match slots.neighbour(behind) {
+            Some(neighbour) => neighbour.before.store(before, Relaxed),
+            None => self.last = before,
         }
         if let Some(first) = slots.get(self.first) {
             first.before.store(at, Relaxed);

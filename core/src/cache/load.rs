@@ -9,7 +9,7 @@ use core::ops::{Deref, Range};
 use super::entry::{CachedFile, Entry, Handle, Key, Link, NO_FILE, Parts, WHOLE};
 use super::files::FileCache;
 use super::ledger::{Garbage, Ledger, handle_of};
-use super::pin::Pin;
+use super::pin::{Closed, Pin};
 use super::pinned::Held;
 use super::storage::Slots;
 use super::{CacheError, Pinned, Storage};
@@ -110,11 +110,16 @@ impl<S: Storage> FileCache<S> {
     /// # Errors
     /// [`CacheError::AllInUse`]; [`CacheError::TooLarge`] for one made for another, larger cache.
     pub fn insert(&self, file: ReadyFile) -> Result<Pinned<'_>, CacheError> {
+        self.insert_hashed(self.hash_if_fits(&file)?, file)
+    }
+
+    /// The hash of a file's path, unless it is larger than the cache.
+    pub(super) fn hash_if_fits(&self, file: &ReadyFile) -> Result<u32, CacheError> {
         let (size, capacity) = (file.len() as u64, self.capacity.bytes);
         if size > capacity {
             return Err(CacheError::TooLarge { size, capacity });
         }
-        self.insert_hashed(self.hash(&Key { path: file.path(), module: None }), file)
+        Ok(self.hash(&Key { path: file.path(), module: None }))
     }
 
     #[cold]
@@ -151,102 +156,20 @@ impl<S: Storage> FileCache<S> {
         let found =
             ledger.pin(self.storage.slot(at)?, false).filter(|pin| has_stamp(pin, stamp))?;
         ledger.count_hit();
-        let known = self.known(&mut ledger, hash, key, (at, found), &mut garbage);
+        let known = known(&mut ledger, &self.storage, hash, key, (at, found), &mut garbage);
         drop(ledger);
         known
     }
 
-    /// The view of a file that is in the cache, under this key or another.
-    fn known<'c>(
-        &'c self,
-        ledger: &mut Ledger,
-        hash: u32,
-        key: &Key<'_>,
-        (at, file): Found<'c>,
-        garbage: &mut Garbage,
-    ) -> Option<Pinned<'c>> {
-        let slot = self.storage.slot(at)?;
-        ledger.touch(&Slots::of(&self.storage), at, slot);
-        let file_handle = handle_of(slot, at);
-        let range = 0..file.file()?.bytes.len();
-        let mut view = Held { file, link: None, range, handle: file_handle, file_handle };
-        if !key.is_of(&view.file) {
-            if ledger.remove(&self.storage, hash, key, garbage) == Some(true) {
-                ledger.count_replacement();
-            }
-            // Without a slot for it the path is looked up again the next time.
-            if let Ok(link) = self.link(ledger, hash, key, file_handle, WHOLE, garbage) {
-                (view.handle, view.link) =
-                    (handle_of(self.storage.slot(link.0)?, link.0), Some(link.1));
-            }
-        }
-        Some(Pinned(view))
-    }
-
     fn insert_hashed(&self, hash: u32, ready: ReadyFile) -> Result<Pinned<'_>, CacheError> {
-        let file = CachedFile { bytes: ready.bytes, parts: Parts::default() };
         let mut garbage = Garbage::new();
         let mut ledger = self.lock();
-        let inserted = self.insert_under_lock(&mut ledger, hash, file, &mut garbage);
-        if let (Ok(_), Some((begin, end))) = (&inserted, ready.read) {
-            ledger.count_load(begin, end);
-        }
-        drop(ledger);
-        inserted
-    }
-
-    #[inline]
-    fn insert_under_lock(
-        &self,
-        ledger: &mut Ledger,
-        hash: u32,
-        file: CachedFile,
-        garbage: &mut Garbage,
-    ) -> Result<Pinned<'_>, CacheError> {
-        let key = Key { path: file.key(), module: None };
-        if let Some(stamp) = file.stamp()
-            && let Some(at) = ledger.find_file(&self.storage, &stamp)
-        {
-            let slot = self.storage.slot(at).ok_or(CacheError::NoCapacity)?;
-            match ledger.pin(slot, false).filter(|pin| has_stamp(pin, &stamp)) {
-                // Another thread was faster.
-                Some(pin) => {
-                    let known = self.known(ledger, hash, &key, (at, pin), garbage);
-                    return known.ok_or(CacheError::NoCapacity);
-                }
-                None => {
-                    ledger.detach(&self.storage, at, garbage);
-                    ledger.count_replacement();
-                }
-            }
-        }
-        if ledger.remove(&self.storage, hash, &key, garbage) == Some(true) {
-            ledger.count_replacement();
-        }
-        let range = 0..file.bytes.len();
-        let (at, closed) = ledger.insert_file(&self.storage, hash, file, garbage)?;
-        let handle = handle_of(self.storage.slot(at).ok_or(CacheError::NoCapacity)?, at);
-        let file = closed.into_pin();
-        Ok(Pinned(Held { file, link: None, range, handle, file_handle: handle }))
-    }
-
-    fn link<'c>(
-        &'c self,
-        ledger: &mut Ledger,
-        hash: u32,
-        key: &Key<'_>,
-        target: Handle,
-        range: Range<usize>,
-        garbage: &mut Garbage,
-    ) -> Result<Found<'c>, CacheError> {
-        let link = Link {
-            key: OwnedBytes::of(key.path, key.module.unwrap_or(&[]), S::COPY_TO)?,
-            target,
-            range,
-            parts: Parts::default(),
+        let inserted = match ready.put(&mut ledger, &self.storage, hash, &mut garbage)? {
+            Put::New(at, closed) => view_of(&self.storage, (at, closed.into_pin())),
+            Put::Known(known) => Some(known),
         };
-        let (at, closed) = ledger.insert_link(&self.storage, hash, link, garbage)?;
-        Ok((at, closed.into_pin()))
+        drop(ledger);
+        inserted.ok_or(CacheError::NoCapacity)
     }
 
     /// Counts as one request: the one for the archive.
@@ -264,12 +187,118 @@ impl<S: Storage> FileCache<S> {
         let (file_handle, mut garbage) = (archive.0.file_handle, Garbage::new());
         let mut ledger = self.lock();
         ledger.remove(&self.storage, hash, &key, &mut garbage);
-        let link = self.link(&mut ledger, hash, &key, file_handle, range.clone(), &mut garbage);
+        let meant = (file_handle, range.clone());
+        let link = link(&mut ledger, &self.storage, hash, &key, meant, &mut garbage);
         drop(ledger);
         let (at, link) = link?;
         let handle = handle_of(self.storage.slot(at).ok_or(CacheError::NoCapacity)?, at);
         Ok(Pinned(Held { file: archive.0.file, link: Some(link), range, handle, file_handle }))
     }
+}
+
+/// What came of putting in a file.
+pub(super) enum Put<'c> {
+    /// It is in this slot, which is to be opened before anything else.
+    New(u32, Closed<'c, Entry>),
+    /// The same was there already.
+    Known(Pinned<'c>),
+}
+
+impl ReadyFile {
+    pub(super) fn put<'c, S: Storage>(
+        self,
+        ledger: &mut Ledger,
+        storage: &'c S,
+        hash: u32,
+        garbage: &mut Garbage,
+    ) -> Result<Put<'c>, CacheError> {
+        let key = Key { path: self.path(), module: None };
+        let known = match self.bytes.stamp() {
+            NO_FILE => None,
+            stamp => make_way(ledger, storage, hash, &key, &stamp, garbage),
+        };
+        let read = self.read;
+        let put = match known {
+            Some(known) => Put::Known(known),
+            None => {
+                if ledger.remove(storage, hash, &key, garbage) == Some(true) {
+                    ledger.count_replacement();
+                }
+                let file = CachedFile { bytes: self.bytes, parts: Parts::default() };
+                let (at, closed) = ledger.insert_file(storage, hash, file, garbage)?;
+                Put::New(at, closed)
+            }
+        };
+        if let Some((begin, end)) = read {
+            ledger.count_load(begin, end);
+        }
+        Ok(put)
+    }
+}
+
+/// The view of the file with this stamp, if another thread was faster; an older state of it goes.
+fn make_way<'c, S: Storage>(
+    ledger: &mut Ledger,
+    storage: &'c S,
+    hash: u32,
+    key: &Key<'_>,
+    stamp: &FileStamp,
+    garbage: &mut Garbage,
+) -> Option<Pinned<'c>> {
+    let at = ledger.find_file(storage, stamp)?;
+    match ledger.pin(storage.slot(at)?, false).filter(|pin| has_stamp(pin, stamp)) {
+        Some(pin) => known(ledger, storage, hash, key, (at, pin), garbage),
+        None => {
+            ledger.detach(storage, at, garbage);
+            ledger.count_replacement();
+            None
+        }
+    }
+}
+
+/// The view of a file that is in the cache, under this key or another.
+fn known<'c, S: Storage>(
+    ledger: &mut Ledger,
+    storage: &'c S,
+    hash: u32,
+    key: &Key<'_>,
+    found: Found<'c>,
+    garbage: &mut Garbage,
+) -> Option<Pinned<'c>> {
+    ledger.touch(&Slots::of(storage), found.0, storage.slot(found.0)?);
+    let Pinned(mut view) = view_of(storage, found)?;
+    if !key.is_of(&view.file) {
+        if ledger.remove(storage, hash, key, garbage) == Some(true) {
+            ledger.count_replacement();
+        }
+        // Without a slot for it the path is looked up again the next time.
+        if let Ok(link) = link(ledger, storage, hash, key, (view.file_handle, WHOLE), garbage) {
+            (view.handle, view.link) = (handle_of(storage.slot(link.0)?, link.0), Some(link.1));
+        }
+    }
+    Some(Pinned(view))
+}
+
+/// The view of a file by its first path.
+fn view_of<'c, S: Storage>(storage: &S, (at, file): Found<'c>) -> Option<Pinned<'c>> {
+    let handle = handle_of(storage.slot(at)?, at);
+    let range = 0..file.file()?.bytes.len();
+    Some(Pinned(Held { file, link: None, range, handle, file_handle: handle }))
+}
+
+/// Puts in a link to a part of a file.
+fn link<'c, S: Storage>(
+    ledger: &mut Ledger,
+    storage: &'c S,
+    hash: u32,
+    key: &Key<'_>,
+    (target, range): (Handle, Range<usize>),
+    garbage: &mut Garbage,
+) -> Result<Found<'c>, CacheError> {
+    let key = OwnedBytes::of(key.path, key.module.unwrap_or(&[]), S::COPY_TO)?;
+    let link = Link { key, target, range, parts: Parts::default() };
+    let (at, closed) = ledger.insert_link(storage, hash, link, garbage)?;
+    Ok((at, closed.into_pin()))
 }
 
 fn has_stamp(entry: &Entry, stamp: &FileStamp) -> bool {

@@ -5,6 +5,10 @@
 //! thrown out; what is not goes in the order that the [`Policy`] says, when files or bytes exceed the
 //! [`Capacity`].
 //!
+//! A thread that hits often has a [`Reader`], with which no hit stores what another thread reads; who has
+//! the cache for himself needs no pin at all ([`FileCache::get_exclusive`]). Bytes that come from no file
+//! are put in with [`FileCache::prepare`] and [`FileCache::insert`].
+//!
 //! Promises:
 //!
 //! * The bytes are private copies: nothing that another process does to a file changes a byte or

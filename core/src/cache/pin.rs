@@ -67,6 +67,19 @@ impl<T> PinCell<T> {
         None
     }
 
+    /// As [`close`](Self::close), for whoever is alone with the cell: 5 ns less.
+    ///
+    /// # Safety
+    ///
+    /// Until the cell is open again nobody else calls anything of it.
+    pub(super) unsafe fn close_alone(&self) -> Option<Closed<'_, T>> {
+        let word = self.word.load(Ordering::Relaxed);
+        (word & USERS == 0).then(|| {
+            self.word.store(word | CLOSED, Ordering::Relaxed);
+            Closed { cell: self }
+        })
+    }
+
     /// The right to change the value, of a cell that was left closed or is new.
     ///
     /// # Safety
@@ -127,10 +140,12 @@ impl<T> Cancel for Pin<'_, T> {
 }
 
 impl<T> Pin<'_, T> {
-    /// Takes back that it was a hit.
+    /// Takes back that it was a hit, unless somebody has taken the hits away since: then one that was
+    /// none stays counted, which is better than a count that runs into the pins.
     #[inline]
     pub(super) fn uncount(&self) {
-        self.cell.word.fetch_sub(HIT, Ordering::Relaxed);
+        let less = |word: u64| word.checked_sub(HIT);
+        let _ = self.cell.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 }
 
@@ -164,6 +179,19 @@ impl<'c, T> Closed<'c, T> {
         core::mem::forget(self);
         cell.word.fetch_sub(CLOSED - PIN, Ordering::Release);
         Pin { cell }
+    }
+
+    /// Opens the cell, for whoever is alone with it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`PinCell::close_alone`].
+    pub(super) unsafe fn open_alone(self) -> &'c T {
+        let cell = self.cell;
+        core::mem::forget(self);
+        cell.word.store(cell.word.load(Ordering::Relaxed) & !CLOSED, Ordering::Relaxed);
+        // SAFETY: what could close the cell again is borrowed by the caller, as long as he says.
+        unsafe { &*cell.value.get() }
     }
 
     /// Leaves the cell closed, to be [reclaimed](PinCell::reclaim).
@@ -229,8 +257,26 @@ mod tests {
         let pin = cell.close().unwrap().into_pin();
         assert!(*pin == 2 && cell.hits() == 0 && cell.close().is_none() && !cell.is_closed());
         drop(pin);
+        // SAFETY: there is no other thread.
+        let mut closed = unsafe { cell.close_alone() }.unwrap();
+        *closed = 3;
+        // SAFETY: as above.
+        let again = unsafe { cell.close_alone() };
+        assert!(again.is_none() && cell.pin(false).is_none());
+        // SAFETY: as above.
+        assert_eq!(unsafe { closed.open_alone() }, &3);
+        assert_eq!(*cell.pin(false).unwrap(), 3);
         cell.close().unwrap().leave();
         assert!(cell.pin(false).is_none() && cell.close().is_none());
+    }
+
+    #[test]
+    fn a_hit_that_was_taken_away_is_not_taken_back() {
+        let cell = open(());
+        let pin = cell.pin(true).unwrap();
+        assert_eq!(cell.take_hits(), 1);
+        pin.cancel();
+        assert!(cell.pin(false).is_some() && cell.hits() == 0 && !cell.is_pinned());
     }
 
     #[test]

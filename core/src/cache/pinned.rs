@@ -96,25 +96,45 @@ impl<'r> View<'r> {
         let bytes = NonNull::from(held.bytes());
         Self { held, bytes }
     }
+
+    #[inline(always)]
+    fn held(&self) -> &Held<SeatPin<'r>> {
+        &self.held
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: bytes of an entry that is held, which stay where and what they are.
+        unsafe { self.bytes.as_ref() }
+    }
+}
+
+impl<'c> Pinned<'c> {
+    fn held(&self) -> &Held<Pin<'c, Entry>> {
+        &self.0
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
 }
 
 /// What can be done with either.
 macro_rules! impl_view {
-    ($name:ident, $view:ident => $held:expr, $bytes:expr) => {
+    ($name:ident) => {
         impl $name<'_> {
             /// With this the same bytes are found again, faster than by path, as long as they are in
             /// the cache.
             #[inline]
             pub fn handle(&self) -> Handle {
-                let $view = self;
-                $held.handle
+                self.held().handle
             }
 
             /// What the file was when it was read; for a module, what the archive was. `None` for
             /// bytes that came from no file.
             pub fn stamp(&self) -> Option<FileStamp> {
-                let $view = self;
-                $held.stamp()
+                self.held().stamp()
             }
 
             /// The module that the bytes are.
@@ -131,8 +151,7 @@ macro_rules! impl_view {
             /// # Errors
             /// As [`Smf::parse`] and [`Smf::note_bytes`].
             pub fn read_note_sdn(&self) -> Result<Option<&[u8]>, FormatError> {
-                let $view = self;
-                note(self, $held.entry())
+                note(self, self.held().entry())
             }
 
             /// The bytes of the first template section, as they are in the file; `None` when the
@@ -141,8 +160,7 @@ macro_rules! impl_view {
             /// # Errors
             /// As [`Smf::parse`].
             pub fn read_template_bytes(&self) -> Result<Option<&[u8]>, FormatError> {
-                let $view = self;
-                templates(self, $held.entry())
+                templates(self, self.held().entry())
             }
         }
 
@@ -151,8 +169,7 @@ macro_rules! impl_view {
 
             #[inline(always)]
             fn deref(&self) -> &[u8] {
-                let $view = self;
-                $bytes
+                self.bytes()
             }
         }
 
@@ -165,9 +182,8 @@ macro_rules! impl_view {
     };
 }
 
-impl_view!(Pinned, view => view.0, view.0.bytes());
-// SAFETY: bytes of an entry that is held, which stay where and what they are.
-impl_view!(View, view => view.held, unsafe { view.bytes.as_ref() });
+impl_view!(Pinned);
+impl_view!(View);
 
 impl<'r> From<Pinned<'r>> for View<'r> {
     fn from(Pinned(held): Pinned<'r>) -> Self {

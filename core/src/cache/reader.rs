@@ -31,8 +31,8 @@ use crate::memory::can_barrier_all_threads;
 /// ```
 ///
 /// ```compile_fail,E0277
-/// fn share(_: impl Sync) {}
-/// share(smf_core::cache::FileCache::new(todo!(), todo!()).unwrap().reader());
+/// fn share(_: &impl Sync) {}
+/// fn try_it(reader: &smf_core::cache::Reader<'_>) { share(reader) }
 /// ```
 pub struct Reader<'c, S: Storage = GrowingStorage> {
     cache: &'c FileCache<S>,
@@ -215,5 +215,47 @@ impl<S: Storage> Drop for Reader<'_, S> {
 impl<S: Storage> fmt::Debug for Reader<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").field("seat", &self.number).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Capacity, Options};
+    use super::*;
+    use crate::memory::faults::{Call, inject};
+    use rustix::io::Errno;
+
+    #[test]
+    fn without_a_barrier_readers_have_their_own_or_nothing_is_thrown_out() {
+        for policy in [Policy::Lru, Policy::Sieve] {
+            let options = Options { policy, ..Options::default() };
+            let cache = FileCache::new(Capacity { files: 1, bytes: 9 }, options).unwrap();
+            let put = |name: &[u8]| cache.insert(cache.prepare(name, name).unwrap()).map(drop);
+            put(b"a").unwrap();
+            let refusing = inject(Call::RegisterBarrier, 0, Errno::NOSYS);
+            let reader = cache.reader();
+            assert_eq!(reader.sitter.fence(), Fence::Own);
+            drop(refusing);
+            let refusing = inject(Call::Barrier, 0, Errno::PERM);
+            let held = reader.get(b"a").unwrap();
+            assert_eq!(put(b"b"), Err(CacheError::AllInUse { files: 1, bytes: 1 }));
+            drop(held);
+            assert_eq!(put(b"b"), Ok(()), "for such a reader the kernel is not asked");
+            drop(refusing);
+            let other = cache.reader();
+            if other.sitter.fence() == Fence::Own {
+                // A kernel without the call.
+                continue;
+            }
+            let refusing = inject(Call::Barrier, 0, Errno::PERM);
+            assert_eq!(put(b"c"), Err(CacheError::AllInUse { files: 1, bytes: 1 }));
+            assert_eq!(*other.get(b"b").unwrap(), *b"b");
+            drop(refusing);
+            assert_eq!(put(b"c"), Ok(()));
+            drop(other);
+            let _refusing = inject(Call::Barrier, 0, Errno::PERM);
+            assert_eq!(put(b"d"), Ok(()), "nobody is left who relies on it");
+            assert_eq!(*reader.get(b"d").unwrap(), *b"d");
+        }
     }
 }

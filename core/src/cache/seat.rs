@@ -38,15 +38,19 @@ struct Seat {
     hits: AtomicU64,
 }
 
+impl Seat {
+    const fn new() -> Self {
+        Self { places: [const { AtomicU32::new(0) }; PLACES], hits: AtomicU64::new(0) }
+    }
+}
+
 /// The seats of a cache, and how often anything was hit from them.
 #[derive(Debug)]
 pub struct Seats([Seat; SEATS]);
 
 impl Seats {
     pub(super) const fn new() -> Self {
-        const EMPTY: Seat =
-            Seat { places: [const { AtomicU32::new(0) }; PLACES], hits: AtomicU64::new(0) };
-        Self([EMPTY; SEATS])
+        Self([const { Seat::new() }; SEATS])
     }
 
     /// The hits of all who sit or sat here.
@@ -92,6 +96,11 @@ impl<'c> Sitter<'c> {
         let seat = number.and_then(|number| seats.0.get(number as usize));
         let free = if seat.is_some() { (1 << PLACES) - 1 } else { 0 };
         Self { seat, free: Cell::new(free), fence }
+    }
+
+    #[cfg(test)]
+    pub(super) fn fence(&self) -> Fence {
+        self.fence
     }
 
     /// A pin on the entry of a slot: in the seat, or in the slot when there is no place left. `None`
@@ -192,6 +201,91 @@ impl Drop for SeatPin<'_> {
             // Everything that was read has been read before the slot is closed.
             place.store(0, Release);
             free.set(free.get() | bit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{barrier_in_all_threads, can_barrier_all_threads};
+    use core::sync::atomic::AtomicBool;
+    use std::thread;
+
+    fn open_slot() -> Slot {
+        let slot = Slot::new();
+        // SAFETY: nobody else knows the slot yet.
+        drop(unsafe { slot.cell.reclaim() });
+        slot
+    }
+
+    #[test]
+    fn places_are_taken_given_back_and_found() {
+        let (seats, slots) = (Seats::new(), [const { Slot::new() }; 10].map(|_| open_slot()));
+        let sitter = Sitter::new(&seats, Some(3), Fence::Own);
+        let pin = |at: u32| sitter.pin(at, &slots[at as usize], true).unwrap();
+        let mut pins: std::vec::Vec<_> = (0..10).map(pin).collect();
+        for (at, slot) in (0..10).zip(&slots) {
+            let in_seat = at < PLACES as u32;
+            assert_eq!((seats.hold(1 << 3, at), slot.cell.close().is_none()), (in_seat, !in_seat));
+            assert!(!seats.hold(!(1 << 3), at), "in another seat");
+        }
+        assert_eq!((seats.hits(), slots[8].cell.hits()), (PLACES as u64, 1));
+        pins.remove(4).cancel();
+        assert!(!seats.hold(u32::MAX, 4) && seats.hits() == PLACES as u64 - 1);
+        let again = pin(9);
+        assert!(seats.hold(u32::MAX, 9), "in the place that was given back");
+        drop((pins, again));
+        assert!((0..10).all(|at| !seats.hold(u32::MAX, at)));
+        core::mem::forget(pin(7));
+        sitter.clear();
+        assert!(!seats.hold(u32::MAX, 7));
+        let standing = Sitter::new(&seats, None, Fence::Theirs);
+        let pin = standing.pin(0, &slots[0], false).unwrap();
+        assert!(!seats.hold(u32::MAX, 0) && slots[0].cell.close().is_none());
+        drop(pin);
+        slots[0].cell.close().unwrap().leave();
+        assert!(sitter.pin(0, &slots[0], true).is_none() && !seats.hold(u32::MAX, 0));
+    }
+
+    /// Two numbers are changed together while the slot is closed and nobody holds it. Without the
+    /// barrier a reader soon sees one of each.
+    #[test]
+    fn of_reader_and_changer_at_least_one_sees_the_other() {
+        for fence_of_reader in [Fence::Theirs, Fence::Own] {
+            if fence_of_reader == Fence::Theirs && !can_barrier_all_threads() {
+                continue;
+            }
+            let (seats, slot) = (Seats::new(), open_slot());
+            let numbers = [const { AtomicU64::new(0) }; 2];
+            let (done, mixed) = (AtomicBool::new(false), AtomicBool::new(false));
+            let pins = AtomicU64::new(0);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let sitter = Sitter::new(&seats, Some(0), fence_of_reader);
+                    while !done.load(Relaxed) {
+                        let Some(pin) = sitter.pin(5, &slot, true) else { continue };
+                        let first = numbers[0].load(Relaxed);
+                        (0..100).for_each(|_| core::hint::black_box(()));
+                        mixed.fetch_or(numbers[1].load(Relaxed) != first, Relaxed);
+                        drop(pin);
+                        pins.fetch_add(1, Relaxed);
+                    }
+                });
+                // Each has to run while the other does, which on a busy machine takes a while.
+                let goes_on = |value: &u64| *value < 100_000 || pins.load(Relaxed) < 100_000;
+                for value in (0..).take_while(|value| goes_on(value) && !mixed.load(Relaxed)) {
+                    let Some(closed) = slot.cell.close() else { continue };
+                    fence(SeqCst);
+                    let is_seen = fence_of_reader == Fence::Own || barrier_in_all_threads();
+                    if is_seen && !seats.hold(1, 5) {
+                        numbers.iter().for_each(|number| number.store(value, Relaxed));
+                    }
+                    drop(closed);
+                }
+                done.store(true, Relaxed);
+            });
+            assert!(!mixed.into_inner(), "{fence_of_reader:?}");
         }
     }
 }

@@ -113,6 +113,12 @@ impl<'s, S: Storage> Slots<'s, S> {
     pub(super) fn get(&self, at: u32) -> Option<&'s Slot> {
         self.first.get(at as usize).or_else(|| self.storage.slot(at))
     }
+
+    /// Where a link leads to. That it leads nowhere is foreseen better than found out.
+    #[inline(always)]
+    pub(super) fn neighbour(&self, link: u32) -> Option<&'s Slot> {
+        if link == NOWHERE { None } else { self.get(link) }
+    }
 }
 
 /// Room for `SLOTS` files, in the value itself. `BUCKETS` should be a quarter of them and must be a

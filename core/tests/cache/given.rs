@@ -87,10 +87,11 @@ fn what_is_too_large_is_refused_before_and_after() {
     assert_eq!(&*held, [1; 10]);
 }
 
-/// Against a map that forgets what was thrown out.
+/// Against a list that forgets its last.
 #[test]
 fn given_bytes_go_in_turn() {
-    let cache = FileCache::new(Capacity { files: 20, bytes: 1 << 20 }, Options::default()).unwrap();
+    let capacity = Capacity { files: 20, bytes: 1 << 20 };
+    let mut cache = FileCache::new(capacity, Options::default()).unwrap();
     let mut numbers = Numbers(11);
     let mut list: Vec<(u8, u8)> = Vec::new();
     for step in 0..3000u32 {
@@ -99,7 +100,12 @@ fn given_bytes_go_in_turn() {
         let value = match known {
             Some(at) if numbers.below(2) == 0 => list[at].1,
             _ => {
-                drop(cache.insert(cache.prepare(&[name], &[value; 40]).unwrap()).unwrap());
+                let given = cache.prepare(&[name], &[value; 40]).unwrap();
+                if numbers.below(2) == 0 {
+                    assert_eq!(cache.insert_exclusive(given), Ok(&[value; 40][..]));
+                } else {
+                    drop(cache.insert(given).unwrap());
+                }
                 value
             }
         };
@@ -112,4 +118,42 @@ fn given_bytes_go_in_turn() {
         assert!(found.eq(list.iter().map(|known| known.0)), "step {step}");
     }
     assert!(cache.statistics().evictions > 500);
+}
+
+#[test]
+fn alone_with_a_cache_what_is_held_stays_all_the_same() {
+    let directory = Directory::new();
+    let path = directory.file("a", b"alpha");
+    let name = path.as_os_str().as_bytes();
+    for policy in [Policy::Lru, Policy::Sieve] {
+        let mut cache = cache(1, 100, policy);
+        let read = cache.read(name).unwrap();
+        assert_eq!(cache.insert_exclusive(read), Ok(&b"alpha"[..]));
+        let again = cache.read(name).unwrap();
+        assert_eq!(cache.insert_exclusive(again), Ok(&b"alpha"[..]), "the first one stays");
+        assert_eq!((cache.statistics().files, cache.statistics().misses), (1, 2));
+        // A pin that is never given back, one of a handle, and one in a seat that is never left.
+        for hold in 0..3 {
+            let handle = cache.get(name).unwrap().handle();
+            match hold {
+                0 => cache.retain(handle).unwrap(),
+                1 => std::mem::forget(cache.get(name).unwrap()),
+                _ => {
+                    let reader = cache.reader();
+                    std::mem::forget(reader.get(name).unwrap());
+                    std::mem::forget(reader);
+                }
+            }
+            let other = cache.prepare(b"other", b"other").unwrap();
+            let refused = cache.insert_exclusive(other);
+            assert_eq!(refused, Err(CacheError::AllInUse { files: 1, bytes: 5 }));
+            assert_eq!(cache.get_exclusive(name), Some(&b"alpha"[..]));
+            if hold == 0 {
+                cache.release(handle).unwrap();
+                let other = cache.prepare(b"other", b"other").unwrap();
+                assert_eq!(cache.insert_exclusive(other), Ok(&b"other"[..]));
+                assert!(cache.get_by_handle(handle).is_err());
+            }
+        }
+    }
 }

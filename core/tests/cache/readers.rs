@@ -6,12 +6,22 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use smf_core::cache::{CacheError, Capacity, FileCache, Freshness, Handle, Options, Policy};
+use smf_core::cache::{
+    CacheError, Capacity, FileCache, Freshness, Handle, Options, Pinned, Policy, Reader, ReadyFile,
+};
 use smf_core::format::library;
 
 use crate::{Directory, LARGE, Numbers, cache, get};
 
 const POLICIES: [Policy; 2] = [Policy::Lru, Policy::Sieve];
+
+#[test]
+fn readers_move_between_threads_and_pins_are_shared() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<Reader<'_>>();
+    is_shared::<(FileCache, Pinned<'_>, ReadyFile)>();
+}
 
 #[test]
 fn a_reader_gives_what_the_cache_gives() {
@@ -223,8 +233,7 @@ fn readers_in_threads_see_whole_files_and_count_every_hit() {
     }
 }
 
-/// One thread throws out as fast as it can what the others have just got by handle. Without the
-/// barrier between what either writes and what it reads, bytes change in a reader's hands.
+/// One thread throws out as fast as it can what the others have just got by handle.
 #[test]
 fn nothing_is_thrown_out_under_a_readers_eyes() {
     for policy in POLICIES {

@@ -5,14 +5,13 @@
 //! get.
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,7 +30,8 @@ const HANDLE_LRU: &str = "cache hit by handle, one thread, exact LRU";
 const TWO: &str = "cache hit by path, each of two threads, SIEVE";
 const TWO_HANDLE: &str = "cache hit by handle, each of two threads, SIEVE";
 const TWO_LRU: &str = "cache hit by path, each of two threads, exact LRU";
-const INSERT: &str = "cache insert with eviction, bytes ready";
+const INSERT: &str = "cache insert with eviction, bytes given, alone";
+const INSERT_SHARED: &str = "cache insert with eviction, bytes given, shared";
 const MISS: &str = "cache miss, 4 KiB in the page cache";
 const MISS_MAPPED: &str = "cache miss, 4 KiB in the page cache, or map it";
 const MEMORY: &str = "cache bytes a file, beside its bytes and path";
@@ -49,7 +49,8 @@ const SIZE: usize = 64;
 const PATH: usize = 62;
 
 pub(crate) fn measure(bench: &mut Bench) {
-    let hits = [HIT, HIT_SIEVE, HANDLE, HANDLE_LRU, TWO, TWO_HANDLE, TWO_LRU, INSERT];
+    let hits =
+        [HIT, HIT_SIEVE, HANDLE, HANDLE_LRU, TWO, TWO_HANDLE, TWO_LRU, INSERT, INSERT_SHARED];
     if bench.wants(&hits) {
         let files = Files::new(2 * FILES, SIZE);
         measure_alone(bench, &files);
@@ -129,25 +130,35 @@ impl Numbers {
     }
 }
 
-/// Which file is hit, again and again.
-fn order(seed: u64) -> Vec<usize> {
-    let mut numbers = Numbers(88_172_645_463_325_252 ^ seed);
-    (0..1 << 14).map(|_| usize::try_from(numbers.next() % FILES as u64).unwrap()).collect()
+/// Which file is hit, again and again. Few enough numbers, and short ones, to leave a processor's cache
+/// to what is measured.
+struct Order(Vec<u16>);
+
+impl Order {
+    fn new(seed: u64) -> Self {
+        let mut numbers = Numbers(88_172_645_463_325_252 ^ seed);
+        Order((0..1 << 13).map(|_| u16::try_from(numbers.next() % FILES as u64).unwrap()).collect())
+    }
+
+    /// Calls `hit` so many times with the number of a file, and says how long that took.
+    fn time(&self, times: u64, mut hit: impl FnMut(usize) -> u8) -> Duration {
+        let mut left = usize::try_from(times).unwrap();
+        let start = Instant::now();
+        while left != 0 {
+            let round = &self.0[..left.min(self.0.len())];
+            for &file in round {
+                black_box(hit(usize::from(file)));
+            }
+            left -= round.len();
+        }
+        start.elapsed()
+    }
 }
 
 /// Calls `hit` with the numbers of files.
 fn in_order<'a>(mut hit: impl FnMut(usize) -> u8 + 'a) -> Contender<'a> {
-    let mut order = order(0).into_iter().cycle();
-    // Decided before the clock is read.
-    let mut next = move |count| order.by_ref().take(count).collect::<Vec<usize>>();
-    Box::new(move |times| {
-        let order = next(usize::try_from(times).unwrap());
-        let start = Instant::now();
-        for &file in &order {
-            black_box(hit(file));
-        }
-        start.elapsed()
-    })
+    let order = Order::new(0);
+    Box::new(move |times| order.time(times, &mut hit))
 }
 
 fn measure_alone(bench: &mut Bench, files: &Files) {
@@ -213,18 +224,17 @@ fn in_two_threads<'a, R: 'a>(
     prepare: impl Fn() -> R + Sync + 'a,
     hit: impl Fn(&R, usize) -> u8 + Sync + 'a,
 ) -> Contender<'a> {
-    let orders = [order(1), order(2)];
+    let orders = [Order::new(1), Order::new(2)];
     Box::new(move |times| {
-        let (barrier, prepare, hit) = (Barrier::new(orders.len()), &prepare, &hit);
-        let work = |order: &[usize]| {
+        let (ready, prepare, hit) = (AtomicUsize::new(0), &prepare, &hit);
+        let work = |order: &Order| {
             let own = prepare();
-            let order = order.iter().cycle().take(usize::try_from(times).unwrap());
-            barrier.wait();
-            let start = Instant::now();
-            for file in order {
-                black_box(hit(&own, *file));
+            ready.fetch_add(1, Ordering::SeqCst);
+            // To sleep here would let one of them begin when the other is done.
+            while ready.load(Ordering::SeqCst) < 2 {
+                std::hint::spin_loop();
             }
-            start.elapsed()
+            order.time(times, |file| hit(&own, file))
         };
         thread::scope(|scope| {
             let started = orders.each_ref().map(|order| scope.spawn(|| work(order)));
@@ -233,33 +243,30 @@ fn in_two_threads<'a, R: 'a>(
     })
 }
 
-/// Twice as many files as there is room for go round, so each throws out another. They are read, and
-/// keys and values of the peer are made, before the clock starts.
+/// Twice as many paths as there is room for go round, so each throws out another, whose memory is given
+/// back. Before the clock starts paths and bytes are copied on both sides.
 fn measure_insert(bench: &mut Bench, files: &Files) {
-    if !bench.wants(&[INSERT]) {
-        return;
-    }
-    let ours = filled(files, Policy::Lru);
-    let mut round = files.paths.iter().cycle().skip(FILES);
-    let insert = prepared(
-        {
-            let ours = &ours;
-            move || ours.read(round.next().unwrap().as_bytes()).unwrap()
-        },
-        |file| ours.insert(file).unwrap().len(),
-    );
-    let peer = Rc::new(RefCell::new(LruCache::new(size(FILES))));
-    for path in files.paths.iter().take(FILES) {
-        peer.borrow_mut().put(path.clone(), vec![1u8; SIZE]);
-    }
-    let mut round = files.paths.iter().cycle().skip(FILES);
-    let theirs = prepared(
-        move || (round.next().unwrap().clone(), vec![1u8; SIZE]),
-        move |(path, bytes)| peer.borrow_mut().push(path, bytes),
-    );
+    let rounds = || files.paths.iter().cycle().skip(FILES);
+    let mut alone = filled(files, Policy::Lru);
+    let shared = filled(files, Policy::Lru);
+    let given = || {
+        let (mut round, shared) = (rounds(), &shared);
+        move || shared.prepare(round.next().unwrap().as_bytes(), &[1; SIZE]).unwrap()
+    };
+    let peer = || {
+        let mut peer = LruCache::new(size(FILES));
+        files.paths.iter().take(FILES).for_each(|path| drop(peer.put(path.clone(), vec![1; SIZE])));
+        let mut round = rounds();
+        let ready = move || (round.next().unwrap().clone(), vec![1u8; SIZE]);
+        prepared(ready, move |(path, bytes)| drop(peer.push(path, bytes)))
+    };
     let target = Target::nanoseconds(30.0);
     let measure = Measure { name: INSERT, peer: "lru", target, ..Measure::default() };
-    bench.take(&measure, insert, Some(theirs));
+    let ours = prepared(given(), |file| alone.insert_exclusive(file).unwrap().len());
+    bench.take(&measure, ours, Some(peer()));
+    let measure = Measure { name: INSERT_SHARED, peer: "lru", ..Measure::default() };
+    let ours = prepared(given(), |file| shared.insert(file).unwrap().len());
+    bench.take(&measure, ours, Some(peer()));
 }
 
 /// Prepares many things, and is timed while it uses them up.

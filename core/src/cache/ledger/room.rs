@@ -1,0 +1,209 @@
+//! How a ledger makes room: who may go, and who goes.
+#![allow(unsafe_code)]
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use core::sync::atomic::fence;
+
+use super::super::CacheError;
+use super::super::entry::{CachedFile, Entry};
+use super::super::list::Place;
+use super::super::options::Policy;
+use super::super::pin::Closed;
+use super::super::storage::{NOWHERE, Slot, Slots, Storage};
+use super::{Garbage, Ledger};
+use crate::memory::barrier_in_all_threads;
+
+/// There may be as many links as files, or this many: an archive has many modules.
+const LINKS: u32 = 4096;
+
+/// How many detached entries are looked at whenever room is needed.
+const SWEEP: u32 = 16;
+
+/// A slot and its number, closed.
+type Room<'s> = (u32, Closed<'s, Entry>);
+
+impl Ledger {
+    /// The entry of a slot to be changed, unless somebody uses it.
+    pub(super) fn claim<'s, S: Storage>(
+        &self,
+        storage: &'s S,
+        at: u32,
+    ) -> Option<Closed<'s, Entry>> {
+        let slot = storage.slot(at)?;
+        // To look costs less than to close, which readers notice.
+        if slot.held.load(Relaxed) != 0 || storage.seats().hold(self.seated, at) {
+            return None;
+        }
+        let closed = match self.is_alone {
+            // SAFETY: nobody else has the cache, and what is closed here is opened before others do.
+            true => unsafe { slot.cell.close_alone() },
+            false => slot.cell.close(),
+        }?;
+        // Only who has a pin can retain, and in the word of the slot there is none any more. Who has
+        // one in a seat has retained before he gives it back, so the seats are asked first. Those who
+        // have released have read what they wanted to.
+        let is_in_use = self.is_seated(storage, at) || slot.held.load(Acquire) != 0;
+        (!is_in_use).then_some(closed)
+    }
+
+    /// Whether some reader has written down a slot that has just been closed.
+    fn is_seated<S: Storage>(&self, storage: &S, at: u32) -> bool {
+        if self.seated == 0 {
+            return false;
+        }
+        fence(SeqCst);
+        // A kernel that has done it once and does it no more leaves no way to know.
+        let unknown = self.fenceless != 0 && !barrier_in_all_threads();
+        unknown || storage.seats().hold(self.seated, at)
+    }
+
+    /// Empties a slot that is in no list.
+    pub(super) fn free<S: Storage>(
+        &mut self,
+        storage: &S,
+        at: u32,
+        slot: &Slot,
+        mut closed: Closed<'_, Entry>,
+        garbage: &mut Garbage,
+    ) {
+        empty(slot, &mut closed, garbage);
+        closed.leave();
+        self.free.push(storage, at);
+    }
+
+    /// Frees some of the detached entries that nobody uses any more; whether there were any.
+    pub(super) fn sweep<S: Storage>(&mut self, storage: &S, garbage: &mut Garbage) -> bool {
+        let mut freed = false;
+        for _ in 0..self.detached.len().min(SWEEP) {
+            let at = self.detached.last();
+            let Some(slot) = storage.slot(at) else { break };
+            self.detached.unlink(storage, at);
+            self.hits += slot.cell.take_hits();
+            let Some(closed) = self.claim(storage, at) else {
+                self.detached.push(storage, at);
+                continue;
+            };
+            freed = true;
+            if let Some(file) = closed.file() {
+                self.kept_for_pins.remove(file.size());
+            }
+            self.free(storage, at, slot, closed, garbage);
+        }
+        freed
+    }
+
+    /// Throws out the entry whose turn it is, and gives its slot; `None` when all are in use.
+    fn evict<'s, S: Storage>(&mut self, storage: &'s S, garbage: &mut Garbage) -> Option<Room<'s>> {
+        let (at, mut closed) = match self.policy {
+            Policy::Lru => self.least_recent(storage),
+            Policy::Sieve => self.sieve(storage),
+        }?;
+        let slot = storage.slot(at)?;
+        let is_file = self.unlist(storage, at, slot).is_some();
+        self.evictions += u64::from(is_file);
+        empty(slot, &mut closed, garbage);
+        Some((at, closed))
+    }
+
+    fn least_recent<'s, S: Storage>(&mut self, storage: &'s S) -> Option<Room<'s>> {
+        for _ in 0..self.used.len() {
+            let at = self.used.last();
+            if let Some(closed) = self.claim(storage, at) {
+                return Some((at, closed));
+            }
+            // To be in use is to be used.
+            self.used.renew(&Slots::of(storage), at, storage.slot(at)?);
+        }
+        None
+    }
+
+    fn sieve<'s, S: Storage>(&mut self, storage: &'s S) -> Option<Room<'s>> {
+        // Once round to clear all marks, and once more.
+        for _ in 0..2 * u64::from(self.used.len()) {
+            let at = if self.hand == NOWHERE { self.used.last() } else { self.hand };
+            let slot = storage.slot(at)?;
+            self.hand = slot.before.load(Relaxed);
+            if slot.visited.load(Relaxed) {
+                slot.visited.store(false, Relaxed);
+            } else if let Some(closed) = self.claim(storage, at) {
+                return Some((at, closed));
+            }
+        }
+        None
+    }
+
+    /// An empty slot, to be filled, with room for a file of this size; `None` for a link, which counts
+    /// as no file.
+    pub(super) fn make_room<'s, S: Storage>(
+        &mut self,
+        storage: &'s S,
+        size: Option<u64>,
+        garbage: &mut Garbage,
+    ) -> Result<Room<'s>, CacheError> {
+        let fits = |ledger: &Self| size.is_none_or(|size| ledger.has_room(size));
+        loop {
+            if let Some(free) = fits(self).then(|| self.take_free(storage)).flatten() {
+                return Ok(free);
+            }
+            if self.sweep(storage, garbage) {
+                continue;
+            }
+            let Some((at, closed)) = self.evict(storage, garbage) else {
+                let files = self.in_use.files + self.kept_for_pins.files;
+                let bytes = self.in_use.bytes + self.kept_for_pins.bytes;
+                return Err(CacheError::AllInUse { files, bytes });
+            };
+            if fits(self) {
+                return Ok((at, closed));
+            }
+            closed.leave();
+            self.free.push(storage, at);
+        }
+    }
+
+    fn has_room(&self, size: u64) -> bool {
+        let files = self.in_use.files + self.kept_for_pins.files;
+        let bytes = self.in_use.bytes + self.kept_for_pins.bytes;
+        files < self.capacity.files && bytes + size <= self.capacity.bytes
+    }
+
+    pub(super) fn take_free<'s, S: Storage>(&mut self, storage: &'s S) -> Option<Room<'s>> {
+        let free = self.free.first();
+        let at = if free == NOWHERE { self.take_untouched(storage)? } else { free };
+        self.free.unlink(storage, at);
+        let slot = storage.slot(at)?;
+        // SAFETY: it was left closed, or is new and closed, and was given to nobody since; in no list
+        // and not in the index, it is nothing that `entry` is asked for.
+        Some((at, unsafe { slot.cell.reclaim() }))
+    }
+
+    /// The next slot that has never been used.
+    fn take_untouched<S: Storage>(&mut self, storage: &S) -> Option<u32> {
+        let most = self.capacity.files.saturating_add(self.capacity.files.max(LINKS));
+        let at = self.untouched;
+        if at >= most || (at >= storage.slot_count() && !storage.grow(|slot| self.hashes_of(slot)))
+        {
+            return None;
+        }
+        self.untouched += 1;
+        Some(at)
+    }
+
+    /// What a slot is entered under in the index.
+    fn hashes_of(&self, slot: &Slot) -> [Option<u32>; 2] {
+        if !Place::Used.is_of(slot) {
+            return [None; 2];
+        }
+        let stamp = self.entry(slot).file().and_then(CachedFile::stamp);
+        [Some(slot.hash.load(Relaxed)), stamp.map(|stamp| self.hash_of(&stamp))]
+    }
+}
+
+/// Takes the entry out of a slot, whose next one has another handle.
+fn empty(slot: &Slot, closed: &mut Closed<'_, Entry>, garbage: &mut Garbage) {
+    let old = core::mem::replace(&mut **closed, Entry::Vacant);
+    let next = slot.generation.load(Relaxed).wrapping_add(1).max(1);
+    slot.generation.store(next, Relaxed);
+    // The one that finds no place is dropped here.
+    let _ = garbage.try_push(old);
+}
