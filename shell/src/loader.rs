@@ -144,7 +144,7 @@ pub struct PlacedFile<'l> {
 }
 
 enum State<'l> {
-    Placed(Placed<'l>),
+    Placed(Box<Placed<'l>>),
     /// A dynlib, which the system's loader links at once.
     Loaded(ModuleHandle),
 }
@@ -234,7 +234,7 @@ impl Loader {
             return placed(State::Loaded(handle));
         }
         match self.modules.place(name.as_bytes(), bytes) {
-            Ok(modules) => placed(State::Placed(modules)),
+            Ok(modules) => placed(State::Placed(Box::new(modules))),
             Err(error) => Err(self.refused(error)),
         }
     }
