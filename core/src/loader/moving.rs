@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::LoadError;
 use super::bytes::LinkedModule;
-use crate::format::{SectionKind, Smf, Symbol};
+use crate::format::{SectionKind, Smf, Symbol, SymbolPlace};
 use crate::link::ShortName;
 
 /// How much was copied.
@@ -71,13 +71,20 @@ struct Data<'d> {
 
 impl<'d> Data<'d> {
     fn of(smf: &Smf<'d>) -> Result<Self, LoadError> {
-        let is_data = |section: u32| {
-            let kind = smf.section(section).map(|section| section.kind);
-            matches!(kind, Ok(SectionKind::Data | SectionKind::Bss))
+        let is_data = |kind| matches!(kind, SectionKind::Data | SectionKind::Bss);
+        let sections: Vec<bool> =
+            smf.sections().iter().map(|section| is_data(section.kind)).collect();
+        let all = smf.symbols();
+        // Most symbols are functions, and a place is found at a fraction of the cost of a symbol.
+        let is_writable = |index: &u32| match all.place(*index) {
+            Ok(SymbolPlace::Section { section, size, .. }) => {
+                let section = usize::try_from(section).ok().and_then(|at| sections.get(at));
+                size != 0 && section == Some(&true)
+            }
+            _ => false,
         };
-        let writable =
-            |symbol: &Symbol<'_>| symbol.size != 0 && symbol.section.is_some_and(is_data);
-        let symbols = smf.symbols().iter().map_while(Result::ok).filter(writable).collect();
+        let numbers = 0..u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let symbols = numbers.filter(is_writable).map_while(|index| all.get(index).ok()).collect();
         let hasher = DefaultHashBuilder::default();
         let (numbers, linked) = (HashTable::new(), Vec::new());
         let mut data = Self { symbols, hasher, numbers, linked };
