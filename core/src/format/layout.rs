@@ -103,8 +103,13 @@ impl Layout {
     /// What relocation type `value` means in this layout.
     #[inline]
     pub fn reloc_kind(self, value: u8) -> RelocKind {
-        let kind = self.numbering().relocs.get(usize::from(value)).copied();
-        kind.unwrap_or(RelocKind::Unknown(value))
+        reloc_kind(self.reloc_kinds(), value)
+    }
+
+    /// What the relocation types mean, from 0 on: for [`reloc_kind`].
+    #[inline]
+    pub(super) const fn reloc_kinds(self) -> &'static [RelocKind] {
+        self.numbering().relocs
     }
 
     /// The number of a section kind in this layout; `None` when it has none.
@@ -130,6 +135,12 @@ impl Layout {
     pub fn reloc_number(self, kind: RelocKind) -> Option<u8> {
         number(self.numbering().relocs, kind)
     }
+}
+
+/// What relocation type `value` means, where `kinds` says what the types mean.
+#[inline(always)]
+pub(super) fn reloc_kind(kinds: &[RelocKind], value: u8) -> RelocKind {
+    kinds.get(usize::from(value)).copied().unwrap_or(RelocKind::Unknown(value))
 }
 
 fn number<T: PartialEq>(table: &[T], wanted: T) -> Option<u8> {

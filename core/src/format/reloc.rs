@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::bytes::{i64_at, u8_at, u32_at, u64_at};
-use super::layout::{Layout, RELOC};
+use super::layout::{Layout, RELOC, reloc_kind};
 use super::section::Section;
 
 /// How a relocation is computed. S is the symbol's address, A the addend, P the place, G the address
@@ -81,11 +81,11 @@ pub struct Reloc {
 
 impl Reloc {
     #[inline(always)]
-    pub(super) fn decode(bytes: &[u8; RELOC], layout: Layout) -> Self {
+    pub(super) fn decode(bytes: &[u8; RELOC], kinds: &[RelocKind]) -> Self {
         Reloc {
             offset: u64_at(bytes, 0).unwrap_or(0),
             symbol: u32_at(bytes, 8).unwrap_or(0),
-            kind: layout.reloc_kind(u8_at(bytes, 12).unwrap_or(0)),
+            kind: reloc_kind(kinds, u8_at(bytes, 12).unwrap_or(0)),
             addend: i64_at(bytes, 16).unwrap_or(0),
         }
     }
@@ -128,13 +128,14 @@ impl<'d> RelocTable<'d> {
     /// All of them, in the order of the table.
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Reloc> + use<'d> {
-        let layout = self.layout;
+        // The layout is asked once, not for each of them.
+        let kinds = self.layout.reloc_kinds();
         self.section
             .data
             .as_chunks::<RELOC>()
             .0
             .iter()
-            .map(move |bytes| Reloc::decode(bytes, layout))
+            .map(move |bytes| Reloc::decode(bytes, kinds))
     }
 }
 
@@ -148,7 +149,7 @@ mod tests {
             Reloc { offset: 0x0102_0304_0506_0708, symbol: 9, kind: RelocKind::Plt32, addend: -4 };
         for layout in [Layout::Native, Layout::Packed] {
             let number = layout.reloc_number(reloc.kind).unwrap();
-            assert_eq!(Reloc::decode(&reloc.encode(number), layout), reloc);
+            assert_eq!(Reloc::decode(&reloc.encode(number), layout.reloc_kinds()), reloc);
         }
     }
 }

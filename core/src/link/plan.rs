@@ -9,8 +9,9 @@ use alloc::vec::Vec;
 
 use super::error::{LinkError, ShortName};
 use super::machine::{Machine, Need, VENEER, for_machine};
+use super::target::Target;
 use crate::format::image::{self, ImagePlan};
-use crate::format::{RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
+use crate::format::{Reloc, RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
 use crate::memory::Protection;
 
 /// Bytes of a GOT slot.
@@ -39,7 +40,10 @@ pub(super) struct Plan<'d> {
     pub(super) sections: Vec<Option<u64>>,
     /// Bytes that each section takes in memory.
     pub(super) sizes: Vec<u64>,
-    pub(super) targets: Vec<SymbolPlace>,
+    /// Where each symbol is.
+    pub(super) targets: Vec<Target>,
+    /// How many of the symbols are imports.
+    pub(super) imports: u32,
     /// One for each symbol, or none at all when no relocation needs a slot.
     pub(super) slots: Vec<Slots>,
     pub(super) veneers: u64,
@@ -79,6 +83,7 @@ impl<'d> Plan<'d> {
             sections: filled(count, None)?,
             sizes: filled(count, 0)?,
             targets: Vec::new(),
+            imports: 0,
             slots: Vec::new(),
             veneers: 0,
             got: 0,
@@ -97,42 +102,73 @@ impl<'d> Plan<'d> {
         Ok(plan)
     }
 
-    /// Finds out where each symbol lies, and checks that it lies inside its section. The section of a
-    /// symbol is nearly always that of the one before.
+    /// Finds out where each symbol lies, and checks that it lies inside its section.
     fn find_targets(&mut self, smf: &Smf<'_>) -> Result<(), LinkError> {
         let symbols = smf.symbols();
-        let count = u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
-        self.targets.try_reserve_exact(symbols.len()).map_err(|_| LinkError::OutOfMemory)?;
-        let mut last = None;
-        for index in 0..count {
-            let place = symbols.place(index)?;
-            self.targets.push(place);
-            let SymbolPlace::Section { section, value, size } = place else { continue };
-            let room = match last {
-                Some((number, room)) if number == section => room,
-                _ => {
-                    let lost = smf.section(section)?.has_lost_size();
-                    let room = self.sizes.get(to_usize(section)).copied();
-                    let room = room.filter(|_| !lost);
-                    last = Some((section, room));
-                    room
+        u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
+        let mut targets = filled(symbols.len(), Target::NOWHERE)?;
+        let mut rooms = filled(self.sizes.len(), 0u64)?;
+        for (room, (section, size)) in rooms.iter_mut().zip(smf.sections().iter().zip(&self.sizes))
+        {
+            // Of what is not loaded, no symbol is found quickly.
+            *room = if section.kind.is_loaded() { *size } else { 0 };
+        }
+        let mut places = targets.iter_mut();
+        symbols.try_for_each_place(|index, place| {
+            let target = match place {
+                SymbolPlace::Nowhere => Target::NOWHERE,
+                SymbolPlace::Import { .. } => self.next_import(),
+                SymbolPlace::Section { section, value, size } => {
+                    let room = rooms.get(to_usize(section)).copied().unwrap_or(0);
+                    if value.checked_add(size).is_none_or(|end| end > room) {
+                        self.find_slowly(smf, index, &mut rooms)?
+                    } else {
+                        Target::in_section(section, value).ok_or(LinkError::TooLarge)?
+                    }
                 }
             };
-            let end = value.checked_add(size);
-            match (room, end) {
-                (Some(room), Some(end)) if end <= room => {}
-                (None, Some(end)) => self.grow(section, end),
-                _ => return symbols.get(index)?.check_place(room.unwrap_or(0)).map_err(Into::into),
+            if let Some(place) = places.next() {
+                *place = target;
             }
-        }
+            Ok::<(), LinkError>(())
+        })?;
+        self.targets = targets;
         Ok(())
     }
 
-    /// Makes a section whose size was lost as long as a symbol in it asks for.
-    fn grow(&mut self, section: u32, end: u64) {
-        if let Some(size) = self.sizes.get_mut(to_usize(section)) {
-            *size = end.max(*size);
+    fn next_import(&mut self) -> Target {
+        let import = Target::import(self.imports);
+        self.imports += 1;
+        import
+    }
+
+    /// The target of a symbol that does not lie inside the room of a loaded section: the section is not
+    /// loaded, or has lost its size and grows, or the symbol is an error.
+    #[cold]
+    fn find_slowly(
+        &mut self,
+        smf: &Smf<'_>,
+        index: u32,
+        rooms: &mut [u64],
+    ) -> Result<Target, LinkError> {
+        let symbol = smf.symbols().get(index)?;
+        let section = smf.section(symbol.section.unwrap_or(u32::MAX))?;
+        let number = to_usize(section.index);
+        if !section.has_lost_size() {
+            symbol.check_place(self.sizes.get(number).copied().unwrap_or(0))?;
         }
+        if !section.kind.is_loaded() {
+            // What is not in memory is at the address 0 of no section.
+            return Target::in_section(section.index, 0).ok_or(LinkError::TooLarge);
+        }
+        symbol.check_place(u64::MAX)?;
+        let end = symbol.value.saturating_add(symbol.size);
+        let room = rooms.get_mut(number).zip(self.sizes.get_mut(number));
+        if let Some((room, size)) = room {
+            // A section whose size was lost is as long as the symbols in it ask for.
+            (*room, *size) = (end, end);
+        }
+        Target::in_section(section.index, symbol.value).ok_or(LinkError::TooLarge)
     }
 
     /// Checks every relocation that will be applied and gives out GOT slots and veneers.
@@ -144,8 +180,8 @@ impl<'d> Plan<'d> {
             if self.is_settled(&table) {
                 continue;
             }
-            smf.verify_relocs(&table)?;
             if !table.is_empty() && !table.target.kind.is_loaded() {
+                smf.verify_relocs(&table)?;
                 return Err(LinkError::NotLoaded { section: table.section.index });
             }
             self.give_slots::<M>(smf, &table, is_long, &mut demand)?;
@@ -169,27 +205,47 @@ impl<'d> Plan<'d> {
         is_long: bool,
         demand: &mut Demand,
     ) -> Result<(), LinkError> {
-        for (index, reloc) in (0u32..).zip(table.iter()) {
-            let symbol = to_usize(reloc.symbol);
-            let target = self.targets.get(symbol).copied().unwrap_or(SymbolPlace::Nowhere);
-            let section = table.section.index;
-            if target == SymbolPlace::Nowhere && reloc.kind != RelocKind::None {
-                let symbol = ShortName::new(smf.symbols().get(reloc.symbol)?.name());
-                return Err(LinkError::NoAddress { section, index, symbol });
+        let mut is_verified = false;
+        let room = table.target.memory_size();
+        let mut relocs = (0u32..).zip(table.iter());
+        while let Some((index, reloc)) = next_special(&self.targets, room, is_long, &mut relocs) {
+            if !is_verified {
+                smf.verify_relocs(table)?;
+                is_verified = true;
             }
-            let is_far = is_long || matches!(target, SymbolPlace::Import { .. });
-            let kind = reloc.kind;
-            match M::need(kind).ok_or(LinkError::RelocKind { section, index, kind })? {
-                Need::Nothing => {}
-                Need::Veneer if !is_far => {}
-                Need::Low => demand.low = true,
-                Need::Slot => give(&mut self.slot(symbol)?.got, &mut demand.got),
-                Need::Veneer => {
-                    let slots = self.slot(symbol)?;
-                    give(&mut slots.veneer, &mut demand.veneers);
-                    if M::JUMPS_THROUGH_GOT {
-                        give(&mut slots.got, &mut demand.got);
-                    }
+            self.give_slot::<M>(smf, table, (index, &reloc), is_long, demand)?;
+        }
+        Ok(())
+    }
+
+    /// Gives out what a relocation needs, which is sound in itself.
+    fn give_slot<M: Machine>(
+        &mut self,
+        smf: &Smf<'_>,
+        table: &RelocTable<'_>,
+        (index, reloc): (u32, &Reloc),
+        is_long: bool,
+        demand: &mut Demand,
+    ) -> Result<(), LinkError> {
+        let symbol = to_usize(reloc.symbol);
+        let target = self.targets.get(symbol).copied().unwrap_or(Target::NOWHERE);
+        let section = table.section.index;
+        if target == Target::NOWHERE && reloc.kind != RelocKind::None {
+            let symbol = ShortName::new(smf.symbols().get(reloc.symbol)?.name());
+            return Err(LinkError::NoAddress { section, index, symbol });
+        }
+        let is_far = is_long || target.is_import();
+        let kind = reloc.kind;
+        match M::need(kind).ok_or(LinkError::RelocKind { section, index, kind })? {
+            Need::Nothing => {}
+            Need::Veneer if !is_far => {}
+            Need::Low => demand.low = true,
+            Need::Slot => give(&mut self.slot(symbol)?.got, &mut demand.got),
+            Need::Veneer => {
+                let slots = self.slot(symbol)?;
+                give(&mut slots.veneer, &mut demand.veneers);
+                if M::JUMPS_THROUGH_GOT {
+                    give(&mut slots.got, &mut demand.got);
                 }
             }
         }
@@ -292,6 +348,32 @@ impl<'d> Plan<'d> {
         }
         Ok(())
     }
+}
+
+/// The first of the relocations that is not [plain](is_plain).
+#[inline(never)]
+fn next_special(
+    targets: &[Target],
+    room: u64,
+    is_long: bool,
+    relocs: &mut impl Iterator<Item = (u32, Reloc)>,
+) -> Option<(u32, Reloc)> {
+    relocs.find(|(_, reloc)| !is_plain(targets, room, reloc, is_long))
+}
+
+/// Whether a relocation is sound and asks for nothing beside its place, in a section of `room` bytes, told
+/// in the fewest steps: nearly all are so.
+#[inline(always)]
+fn is_plain(targets: &[Target], room: u64, reloc: &Reloc, is_long: bool) -> bool {
+    let target = targets.get(to_usize(reloc.symbol)).copied().unwrap_or(Target::NOWHERE);
+    let width = match reloc.kind {
+        RelocKind::Abs64 => 8,
+        RelocKind::Pc32 => 4,
+        RelocKind::Plt32 if !target.is_import() && !is_long => 4,
+        _ => return false,
+    };
+    let is_inside = room.checked_sub(width).is_some_and(|last| reloc.offset <= last);
+    is_inside && target != Target::NOWHERE
 }
 
 /// What a program may do with a section, by its kind alone: flags never add a right.
