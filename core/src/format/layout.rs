@@ -137,6 +137,17 @@ impl Layout {
     }
 }
 
+/// The symbol types of the packed layout that have an address, one bit for each. Type 2 is not among them:
+/// it takes more to tell whether it is a section.
+pub(super) const PACKED_ADDRESSED: u32 = {
+    let (mut bits, mut bit, mut kinds) = (0, 1u32, PACKED_NUMBERS.symbols);
+    while let Some((kind, rest)) = kinds.split_first() {
+        bits |= if kind.has_address() { bit } else { 0 };
+        (bit, kinds) = (bit << 1, rest);
+    }
+    bits
+};
+
 /// What relocation type `value` means, where `kinds` says what the types mean.
 #[inline(always)]
 pub(super) fn reloc_kind(kinds: &[RelocKind], value: u8) -> RelocKind {

@@ -33,6 +33,6 @@ pub use header::{AppType, Arch, Compression, Flags, Header, Platform};
 pub use index::SymbolIndex;
 pub use layout::Layout;
 pub use library::Library;
-pub use reloc::{Reloc, RelocKind, RelocTable};
+pub use reloc::{Reloc, RelocEntry, RelocKind, RelocTable};
 pub use section::{Section, SectionFlags, SectionIter, SectionKind, Sections};
 pub use symbol::{Binding, Found, Symbol, SymbolFlags, SymbolKind, SymbolPlace, Symbols};

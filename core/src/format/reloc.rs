@@ -81,12 +81,12 @@ pub struct Reloc {
 
 impl Reloc {
     #[inline(always)]
-    pub(super) fn decode(bytes: &[u8; RELOC], kinds: &[RelocKind]) -> Self {
+    fn decode(entry: RelocEntry<'_>, kinds: &[RelocKind]) -> Self {
         Reloc {
-            offset: u64_at(bytes, 0).unwrap_or(0),
-            symbol: u32_at(bytes, 8).unwrap_or(0),
-            kind: reloc_kind(kinds, u8_at(bytes, 12).unwrap_or(0)),
-            addend: i64_at(bytes, 16).unwrap_or(0),
+            offset: entry.offset(),
+            symbol: entry.symbol(),
+            kind: reloc_kind(kinds, entry.number()),
+            addend: entry.addend(),
         }
     }
 
@@ -101,6 +101,36 @@ impl Reloc {
         kind.copy_from_slice(&u32::from(number).to_le_bytes());
         addend.copy_from_slice(&self.addend.to_le_bytes());
         bytes
+    }
+}
+
+/// One relocation as it is written, for who looks at few fields of many.
+#[derive(Clone, Copy, Debug)]
+pub struct RelocEntry<'d>(&'d [u8; RELOC]);
+
+impl RelocEntry<'_> {
+    /// As [`Reloc::offset`].
+    #[inline(always)]
+    pub fn offset(&self) -> u64 {
+        u64_at(self.0, 0).unwrap_or(0)
+    }
+
+    /// As [`Reloc::symbol`].
+    #[inline(always)]
+    pub fn symbol(&self) -> u32 {
+        u32_at(self.0, 8).unwrap_or(0)
+    }
+
+    /// The number of its kind in the layout of its file.
+    #[inline(always)]
+    pub fn number(&self) -> u8 {
+        u8_at(self.0, 12).unwrap_or(0)
+    }
+
+    /// As [`Reloc::addend`].
+    #[inline(always)]
+    pub fn addend(&self) -> i64 {
+        i64_at(self.0, 16).unwrap_or(0)
     }
 }
 
@@ -130,12 +160,24 @@ impl<'d> RelocTable<'d> {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Reloc> + use<'d> {
         // The layout is asked once, not for each of them.
         let kinds = self.layout.reloc_kinds();
-        self.section
-            .data
-            .as_chunks::<RELOC>()
-            .0
-            .iter()
-            .map(move |bytes| Reloc::decode(bytes, kinds))
+        self.entries().map(move |entry| Reloc::decode(entry, kinds))
+    }
+
+    /// All of them as they are written.
+    #[inline]
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = RelocEntry<'d>> + Clone + use<'d> {
+        self.section.data.as_chunks::<RELOC>().0.iter().map(RelocEntry)
+    }
+
+    /// What an entry says.
+    #[inline]
+    pub fn decode(&self, entry: RelocEntry<'_>) -> Reloc {
+        Reloc::decode(entry, self.layout.reloc_kinds())
+    }
+
+    /// The number that [entries](RelocEntry::number) of this kind have; `None` when the layout has none.
+    pub fn number(&self, kind: RelocKind) -> Option<u8> {
+        self.layout.reloc_number(kind)
     }
 }
 
@@ -149,7 +191,11 @@ mod tests {
             Reloc { offset: 0x0102_0304_0506_0708, symbol: 9, kind: RelocKind::Plt32, addend: -4 };
         for layout in [Layout::Native, Layout::Packed] {
             let number = layout.reloc_number(reloc.kind).unwrap();
-            assert_eq!(Reloc::decode(&reloc.encode(number), layout.reloc_kinds()), reloc);
+            let bytes = reloc.encode(number);
+            let entry = RelocEntry(&bytes);
+            assert_eq!(Reloc::decode(entry, layout.reloc_kinds()), reloc);
+            assert_eq!((entry.offset(), entry.symbol()), (reloc.offset, reloc.symbol));
+            assert_eq!((entry.number(), entry.addend()), (number, reloc.addend));
         }
     }
 }

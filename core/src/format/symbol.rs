@@ -9,7 +9,7 @@ use core::fmt;
 
 use super::bytes::{array, has_zero, u8_at, u16_at, u32_at, u64_at};
 use super::error::FormatError;
-use super::layout::{Layout, SYMBOL};
+use super::layout::{Layout, PACKED_ADDRESSED, SYMBOL};
 use super::section::Sections;
 
 /// The greatest length of a symbol's name, in bytes.
@@ -348,8 +348,7 @@ impl Entry {
 #[inline(always)]
 fn packed_place(bytes: &[u8; SYMBOL], sections: u32) -> Option<SymbolPlace> {
     let (kind, binding, stated) = (u8_at(bytes, 8)?, u8_at(bytes, 9)?, u32_at(bytes, 40)?);
-    // Of the number 2, it takes more to tell what it means.
-    let has_address = kind < 8 && Layout::Packed.symbol_kind(kind)?.has_address();
+    let has_address = PACKED_ADDRESSED.checked_shr(kind.into()).unwrap_or(0) & 1 != 0;
     let section = stated >> 8 & 0xffff;
     let is_ordinary = stated >> 24 == u32::from(SECTION_MARKER)
         && section < sections.min(u32::from(IMPORT_SECTION))

@@ -13,7 +13,7 @@ use super::plan::{Plan, SLOT, Slots, filled, to_usize};
 use super::resolve::Resolve;
 use super::target::Target;
 use crate::format::bytes::u32_at;
-use crate::format::{Binding, Reloc, RelocKind, RelocTable, Smf, image};
+use crate::format::{Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf, image};
 use crate::memory::WritablePages;
 
 /// Applies every relocation of `smf` to its image.
@@ -122,30 +122,31 @@ impl Relocator<'_, '_> {
     fn apply_table<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
         let target = self.plan.sections.get(to_usize(table.target.index)).copied().flatten();
         let Some(start) = target else { return Ok(()) };
-        let mut relocs = table.iter();
-        while let Some(reloc) = self.apply_words(start, &mut relocs)? {
-            self.apply::<M>(start, &reloc)?;
+        let mut entries = table.entries();
+        while let Some(entry) = self.apply_words(start, table, &mut entries)? {
+            self.apply::<M>(start, &table.decode(entry))?;
         }
         Ok(())
     }
 
     /// Applies what is an address of 64 bits, as nearly all are that are left to the loader, up to the
     /// first that is something else.
-    #[inline(never)]
-    fn apply_words(
+    fn apply_words<'t>(
         &mut self,
         start: u64,
-        relocs: &mut impl Iterator<Item = Reloc>,
-    ) -> Result<Option<Reloc>, LinkError> {
+        table: &RelocTable<'t>,
+        entries: &mut impl Iterator<Item = RelocEntry<'t>>,
+    ) -> Result<Option<RelocEntry<'t>>, LinkError> {
+        let Some(number) = table.number(RelocKind::Abs64) else { return Ok(entries.next()) };
         let Self { plan, sections, imports, memory, .. } = self;
         let (targets, sections, imports) = (plan.targets.as_slice(), &**sections, &**imports);
-        for reloc in relocs {
-            if reloc.kind != RelocKind::Abs64 {
-                return Ok(Some(reloc));
+        for entry in entries {
+            if entry.number() != number {
+                return Ok(Some(entry));
             }
-            let target = targets.get(to_usize(reloc.symbol)).copied().unwrap_or(Target::NOWHERE);
-            let value = target.address(sections, imports).wrapping_add_signed(reloc.addend);
-            put(memory, start.wrapping_add(reloc.offset), value.to_le_bytes())?;
+            let target = targets.get(to_usize(entry.symbol())).copied().unwrap_or(Target::NOWHERE);
+            let value = target.address(sections, imports).wrapping_add_signed(entry.addend());
+            put(memory, start.wrapping_add(entry.offset()), value.to_le_bytes())?;
         }
         Ok(None)
     }
