@@ -11,7 +11,7 @@ use super::apply::{Applied, Body, Spot, Work, apply};
 use super::error::{PackError, PackWarning};
 use super::fixes::Fixes;
 use super::object::text;
-use super::place::{Heat, Home, Located, Placement};
+use super::place::{Heat, Home, Located, Placement, Run};
 use super::resolve::{Export, Program, Referent};
 
 /// Writes the module.
@@ -26,6 +26,9 @@ pub(super) fn emit(
     let layout = options.layout;
     let mut symbols = bases(&placement.homes);
     symbols.extend(exports(program, placement, warnings)?);
+    if options.reloadable {
+        symbols.extend(local_data(program, placement));
+    }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     symbols.extend(imports(program, fixes));
     let work = Work { program, fixes, placement, layout, first_import };
@@ -201,6 +204,36 @@ fn new_export<'d>(
         value: u64::try_from(offset).ok()?,
         size: size.min(room),
         ..NewSymbol::default()
+    })
+}
+
+/// The data that a new version of the module takes over by its name, although no other module can see it:
+/// what a program may write to. Names that compilers make up are not among it.
+fn local_data<'p, 'd>(
+    program: &'p Program<'d>,
+    placement: &'p Placement,
+) -> impl Iterator<Item = NewSymbol<'d>> + 'p {
+    program.local_data().filter_map(|(symbol, referent)| {
+        let room = match referent {
+            Referent::Section { id, value } => {
+                let section =
+                    program.section(id).filter(|section| Run::of(section).is_writable())?;
+                section.size.checked_sub(value)?
+            }
+            Referent::Common(id) => program.global(id)?.common_size,
+            _ => return None,
+        };
+        let Spot { home, offset } = Spot::of(placement.locate(program, referent))?;
+        let size = symbol.size.min(room);
+        (size != 0 && !symbol.name.starts_with(b".")).then_some(NewSymbol {
+            name: symbol.name,
+            kind: SymbolKind::Data,
+            binding: Binding::Local,
+            place: Where::Section(u16::try_from(home).ok()?),
+            value: offset,
+            size,
+            ..NewSymbol::default()
+        })
     })
 }
 

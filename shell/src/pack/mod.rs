@@ -59,7 +59,9 @@ pub struct Options<'a> {
     pub entry: Option<&'a str>,
     /// What stands before the module; packed only.
     pub stub: &'a [u8],
-    /// Marks the module as one that a new version may replace while it runs.
+    /// Marks the module as one that a new version may replace while it runs, and gives it a local symbol for
+    /// each datum that it may write to and does not export, so that the new version can take over what it
+    /// holds. Those of one name in several objects stay with the old version: nobody can tell them apart.
     pub reloadable: bool,
 }
 

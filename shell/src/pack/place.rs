@@ -48,6 +48,11 @@ impl Run {
             Run::Data
         }
     }
+
+    /// Whether the program may write to it.
+    pub(super) fn is_writable(self) -> bool {
+        matches!(self, Run::Data | Run::Bss)
+    }
 }
 
 /// How much a run takes.
@@ -108,8 +113,8 @@ pub(super) struct Placement {
     /// The sections that are needed, in the order of the image.
     pub(super) order: Vec<SectionId>,
     extents: [Extent; 5],
-    /// By object and section: bytes from the begin of the run.
-    offsets: Vec<Vec<u64>>,
+    /// By object and section: bytes from the begin of the run, of what is needed.
+    offsets: Vec<Vec<Option<u64>>>,
     /// Bytes from the begin of the zeroes.
     commons: HashMap<GlobalId, u64>,
     machine: Machine,
@@ -130,7 +135,7 @@ pub(super) fn place(
     layout: Layout,
     entry: Option<Referent>,
 ) -> Result<Placement, PackError> {
-    let offsets = program.objects.iter().map(|object| vec![0; object.sections.len()]).collect();
+    let offsets = program.objects.iter().map(|object| vec![None; object.sections.len()]).collect();
     let mut placement = Placement {
         homes: Vec::new(),
         order: ordered(program, reach),
@@ -250,7 +255,7 @@ impl Placement {
             let run = Run::of(section);
             let start = self.extent(run).reserve(section.size, section.alignment)?;
             if let Some(offset) = self.offset_of(id) {
-                *offset = start;
+                *offset = Some(start);
             }
             if let Some(array) = section.array {
                 self.stretch(array, run, start, start + section.size);
@@ -259,7 +264,7 @@ impl Placement {
         Ok(())
     }
 
-    fn offset_of(&mut self, id: SectionId) -> Option<&mut u64> {
+    fn offset_of(&mut self, id: SectionId) -> Option<&mut Option<u64>> {
         let sections = self.offsets.get_mut(usize::try_from(id.object).ok()?)?;
         sections.get_mut(usize::try_from(id.section).ok()?)
     }
@@ -386,11 +391,11 @@ impl Placement {
         Some(Located::At { home: extent.home, offset })
     }
 
-    /// Where a section of an object is.
+    /// Where a section of an object is; `None` when nothing needs it.
     pub(super) fn section(&self, program: &Program<'_>, id: SectionId) -> Option<Located> {
         let section = program.section(id)?;
         let offsets = self.offsets.get(usize::try_from(id.object).ok()?)?;
-        self.at(Run::of(section), *offsets.get(usize::try_from(id.section).ok()?)?)
+        self.at(Run::of(section), (*offsets.get(usize::try_from(id.section).ok()?)?)?)
     }
 
     /// Where a slot of the table of addresses is.

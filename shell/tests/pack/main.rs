@@ -7,6 +7,7 @@ mod archives;
 mod hostile;
 mod made;
 mod relocations;
+mod reload;
 mod run;
 mod sections;
 mod symbols;

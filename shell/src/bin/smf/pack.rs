@@ -35,6 +35,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     stub: Option<PathBuf>,
     /// Mark the module as one that a new version may replace while it runs
+    ///
+    /// Data that it does not export is named as well, so that the new version can take over what it holds.
     #[arg(long)]
     reloadable: bool,
     /// Compress what is not code
