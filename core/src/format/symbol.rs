@@ -95,6 +95,55 @@ impl fmt::Display for Binding {
     }
 }
 
+/// When a function runs, so that those that run together can lie together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// From the begin of the process to its main loop.
+    Startup,
+    /// From there to the first frame that is shown.
+    FirstFrame,
+    /// From then on.
+    Steady,
+    /// Hardly ever.
+    Cold,
+}
+
+impl Phase {
+    /// All of them, in the order of their numbers and of the time.
+    pub const ALL: [Phase; 4] = [Phase::Startup, Phase::FirstFrame, Phase::Steady, Phase::Cold];
+
+    /// The number on the wire, the same in all layouts.
+    pub const fn number(self) -> u8 {
+        match self {
+            Phase::Startup => 0,
+            Phase::FirstFrame => 1,
+            Phase::Steady => 2,
+            Phase::Cold => 3,
+        }
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Startup => "startup",
+            Phase::FirstFrame => "first_frame",
+            Phase::Steady => "steady",
+            Phase::Cold => "cold",
+        }
+    }
+
+    /// The phase of this name.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.name().as_bytes() == name)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// The flags of a symbol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SymbolFlags(pub u8);
@@ -111,19 +160,19 @@ impl SymbolFlags {
     /// An instance of a template.
     pub const SPECIALISED: u8 = 0x20;
 
-    /// When the symbol is needed: startup, first_frame, steady or cold.
-    pub const fn phase(self) -> &'static str {
+    /// When the symbol is needed. A writer that says nothing says startup.
+    pub const fn phase(self) -> Phase {
         match self.0 & Self::PHASE {
-            0 => "startup",
-            1 => "first_frame",
-            2 => "steady",
-            _ => "cold",
+            0 => Phase::Startup,
+            1 => Phase::FirstFrame,
+            2 => Phase::Steady,
+            _ => Phase::Cold,
         }
     }
 
     /// The names of what is set; the phase `startup`, which is 0, is not among them.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let phase = (self.0 & Self::PHASE != 0).then(|| self.phase());
+        let phase = (self.0 & Self::PHASE != 0).then(|| self.phase().name());
         const NAMES: [(u8, &str); 4] = [
             (SymbolFlags::EVENT_LOOP_ANCHOR, "event_loop_anchor"),
             (SymbolFlags::PINNED, "pinned"),

@@ -6,6 +6,7 @@
 mod archives;
 mod hostile;
 mod made;
+mod phases;
 mod relocations;
 mod reload;
 mod run;
