@@ -10,7 +10,7 @@ use smf_core::format::{
     SymbolKind,
 };
 use smf_core::link::{self, Chain, Image, LinkError, Module, NoImports, Resolve, missing_imports};
-use smf_core::memory::PagePool;
+use smf_core::memory::{PageCount, PagePool, Protection, Segment};
 
 macro_rules! sample {
     ($name:literal) => {
@@ -462,4 +462,31 @@ fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
     assert_eq!(protection_at(address), "rw-");
     pool.trim();
     assert_eq!((pool.held(), protection_at(address) == "rw-"), (0, false));
+}
+
+#[test]
+fn kept_pages_hold_nothing_of_the_module_before() {
+    let _alone = alone();
+    let pool = Arc::new(PagePool::new(1 << 20));
+    let (rodata, data) = (vec![1; 3], vec![2; 5]);
+    let mut builder = Builder { rodata, data, bss: 100, ..Builder::default() };
+    builder.function("f", &[0xc3]);
+    let small = builder.file();
+    let smf = Smf::parse(&small).unwrap();
+    let begin = |module: &Module<'_>| module.symbol(b"f").unwrap() as *const [u8; 3 * 4096];
+    // SAFETY: code, constants and data take a page each, from the begin of the code on, and can be read
+    // while the module is loaded.
+    let bytes = |module: &Module<'_>| unsafe { *begin(module) };
+    let fresh = bytes(&Image::place(&smf).unwrap().link(&NoImports).unwrap());
+    assert_eq!(fresh.iter().filter(|byte| **byte != 0).count(), 1 + 3 + 5);
+    for _ in 0..3 {
+        let mut pages = pool.take(PageCount::covering(3 * 4096).unwrap()).unwrap();
+        pages.as_mut_slice().fill(0xcc);
+        let (offset, size) = (PageCount::ZERO, pages.size());
+        let protection = Protection::Read;
+        pool.keep(pages.publish(&[Segment { offset, size, protection }]).unwrap());
+        let kept = Image::place_in(&smf, &pool).unwrap().link(&NoImports).unwrap();
+        assert_eq!(pool.held(), 0, "the pages of the pool were used");
+        assert_eq!(bytes(&kept), fresh);
+    }
 }

@@ -127,7 +127,7 @@ impl<'d> Parts<'d> {
 mod tests {
     use super::*;
     use smf_core::format::write::{Module, NewSection, NewSymbol};
-    use smf_core::format::{Header, Layout, SectionKind, index};
+    use smf_core::format::{Header, Layout, SectionKind, SymbolFlags, index};
 
     const PACKED: &[u8] = include_bytes!("../../tests/samples/packed.smf");
     const NOTE: &[u8] = include_bytes!("../../tests/samples/note-zero-size.smf");
@@ -232,6 +232,39 @@ mod tests {
         assert_eq!(json(&file)["sections"][1]["kind"], "note");
         let keys = |data| json(data).as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(&file), keys(PACKED));
+    }
+
+    #[test]
+    fn phases_are_shown_before_and_after() {
+        let code = [0xc3; 3 * 4096];
+        let function = |value, flags| NewSymbol {
+            name: b"f",
+            flags: SymbolFlags(flags),
+            value,
+            size: 100,
+            ..NewSymbol::default()
+        };
+        let symbols = [function(0, 0), function(5000, 0), function(10000, 0), function(200, 3)];
+        let section = index::section(&code);
+        let sections = [NewSection { kind: SectionKind::Code, name: b".text", ..section }];
+        let (layout, header) = (Layout::Packed, Header::default());
+        let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+        let file = module.to_vec().unwrap();
+        let row = |phase, functions: u32, bytes: u32, pages: u32, packed: u32| serde_json::json!({"phase": phase, "functions": functions, "bytes": bytes, "pages": pages, "pages_packed": packed});
+        let rows = [
+            row("startup", 3, 300, 3, 1),
+            row("first_frame", 0, 0, 0, 0),
+            row("steady", 0, 0, 0, 0),
+            row("cold", 1, 100, 1, 1),
+        ];
+        assert_eq!(json(&file)["phases"], serde_json::Value::from(rows.to_vec()));
+        let shown = "layout phases, in pages of 4 KiB (2)
+  functions       bytes   pages  together  phase
+          3         300       3         1  startup
+          1         100       1         1  cold
+";
+        assert!(text(&file).contains(shown), "{}", text(&file));
+        assert!(!text(DYNLIB).contains("layout phases"));
     }
 
     #[test]

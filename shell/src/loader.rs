@@ -6,18 +6,18 @@
 //! and whoever profiles or debugs the process is told of every module. Errors name modules in full.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use smf_core::format::Library;
-#[cfg(feature = "host")]
-use smf_core::format::Smf;
 use smf_core::format::library::is_library;
+use smf_core::format::{Library, Smf};
 use smf_core::link::{Module, ShortName};
 use smf_core::loader::{
     Attach, LoadError as CoreError, LoaderOptions, Missing, ModuleBytes, ModuleHandle,
     ModuleLoader, OldData, Placed, Reloaded,
 };
+use smf_core::memory;
 
 use crate::files::{self, ReadError};
 use crate::loaded::Known;
@@ -149,6 +149,14 @@ enum State<'l> {
     Loaded(ModuleHandle),
 }
 
+/// Those of the files that a program is started with that its header says to read ahead: behind the first,
+/// which is read at once.
+fn wanted_soon<'p, P: AsRef<Path>>(program: &[u8], with: &'p [P]) -> &'p [P] {
+    let count = Smf::parse(program).map_or(0, |smf| smf.header().files_to_prefetch());
+    let soon = with.get(..count).unwrap_or(with);
+    soon.split_first().map_or(&[], |(_, behind)| behind)
+}
+
 /// Tells the process of every module.
 struct Announce;
 
@@ -193,6 +201,26 @@ impl Loader {
     /// As there, but for imports that nobody provides.
     pub fn place_file(&self, path: &Path) -> Result<PlacedFile<'_>, LoadError> {
         self.place(&path.to_string_lossy(), read(path)?)
+    }
+
+    /// Provides the files of `with`, in their order, and places the program at `path`. When its header says
+    /// that they are worth reading ahead, the kernel reads as many of them as it says while the first is
+    /// waited for.
+    ///
+    /// # Errors
+    /// As [`place_file`](Self::place_file) and [`provide_file`](Self::provide_file).
+    pub fn place_program<P: AsRef<Path>>(
+        &self,
+        path: &Path,
+        with: &[P],
+    ) -> Result<PlacedFile<'_>, LoadError> {
+        let program = read(path)?;
+        for soon in wanted_soon(program.as_slice(), with) {
+            // Whether it can be read is found out when it is.
+            let _ = memory::read_ahead(soon.as_ref().as_os_str().as_bytes());
+        }
+        with.iter().try_for_each(|path| self.provide_file(path.as_ref()))?;
+        self.place(&path.to_string_lossy(), program)
     }
 
     /// Loads the module called `module` out of the archive at `path`, under the name `path(module)`.
@@ -474,5 +502,37 @@ mod tests {
         let dynlib = plugin.module.unwrap().handle();
         assert!(loader.modules().unload(dynlib).is_err());
         loader.modules().unload_all(&[user, dynlib]).unwrap();
+    }
+
+    #[test]
+    fn as_many_files_are_read_ahead_as_the_header_says() {
+        let program = |prefetch_hint, prefetch_files| {
+            let code = NewSection {
+                kind: SectionKind::Code,
+                name: b".text",
+                flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
+                alignment: 16,
+                virtual_size: None,
+                payload: Payload::Bytes(&[0xc3]),
+            };
+            let header = Header { prefetch_hint, prefetch_files, ..Header::default() };
+            let (layout, sections) = (Layout::Native, &[code]);
+            let module = NewModule { layout, header, stub: &[], sections, symbols: &[] };
+            module.to_vec().unwrap()
+        };
+        let with = ["a", "b", "c"];
+        for (hint, files, soon) in [
+            (0, 0, &[][..]),
+            (0, 3, &[]),
+            (1, 0, &[]),
+            (1, 1, &[]),
+            (1, 2, &["b"]),
+            (1, 3, &["b", "c"]),
+            (1, 255, &["b", "c"]),
+        ] {
+            assert_eq!(wanted_soon(&program(hint, files), &with), soon, "{hint} {files}");
+        }
+        assert!(wanted_soon(b"no module", &with).is_empty());
+        assert!(wanted_soon(&program(1, 9), &[""; 0]).is_empty());
     }
 }

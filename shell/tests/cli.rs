@@ -176,6 +176,7 @@ fn json_of_a_module_has_the_stable_keys_in_order() {
         "relocations",
         "templates",
         "note",
+        "phases",
     ] {
         let quoted = format!("\"{key}\":");
         at += printed[at..].find(&quoted).unwrap_or_else(|| panic!("{key} after {at}"));
@@ -218,6 +219,13 @@ fn json_of_a_module_has_the_stable_keys_in_order() {
         reloc(45, "counter", "pc32", -4),
         reloc(67, "magic", "pc32", -4),
         reloc(82, "counter", "abs64", 0),
+    ]);
+    let phase = |phase: &str, [functions, bytes, pages]: [u32; 3]| json!({"phase": phase, "functions": functions, "bytes": bytes, "pages": pages, "pages_packed": pages});
+    expected["phases"] = json!([
+        phase("startup", [0, 0, 0]),
+        phase("first_frame", [0, 0, 0]),
+        phase("steady", [5, 51, 1]),
+        phase("cold", [0, 0, 0]),
     ]);
     assert_eq!(shown, expected);
 }
@@ -715,10 +723,15 @@ mod packing {
 
     /// An object of this C source, and the path that a module may have beside it.
     fn object(test: &str, source: &str) -> (String, String) {
+        compiled(test, source, &["-O2"])
+    }
+
+    fn compiled(test: &str, source: &str, flags: &[&str]) -> (String, String) {
         let directory = scratch(test);
         let (c, o) = (directory.join("in.c"), directory.join("in.o"));
         fs::write(&c, source).unwrap();
-        let built = Command::new("cc").args(["-O2", "-c", "-o"]).arg(&o).arg(&c).status().unwrap();
+        let mut cc = Command::new("cc");
+        let built = cc.args(flags).args(["-c", "-o"]).arg(&o).arg(&c).status().unwrap();
         assert!(built.success());
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         (path(&o), path(&directory.join("out.smf")))
@@ -787,6 +800,49 @@ mod packing {
         assert_eq!(line(), "700");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn phases_out_of_a_file_order_the_code() {
+        use std::fmt::Write;
+        let mut source = String::from("long v[64];\n");
+        for function in 0..40 {
+            let body: String = (0..40).map(|n| format!("v[{}] += {n} * x; ", n % 64)).collect();
+            writeln!(source, "long f{function}(long x) {{ {body} return x + {function}; }}")
+                .unwrap();
+        }
+        let (object, out) = compiled("phases", &source, &["-O0", "-ffunction-sections"]);
+        let list = Path::new(&out).with_file_name("phases.list");
+        let phases = |args: &[&str]| {
+            ok(&[&["pack", &object, "-o", &out], args].concat());
+            let shown: Value = serde_json::from_str(&ok(&["inspect", "--json", &out])).unwrap();
+            let row = |row: &Value| {
+                let number = |key: &str| row[key].as_u64().unwrap();
+                [number("functions"), number("pages"), number("pages_packed")]
+            };
+            shown["phases"].as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+        };
+        assert_eq!(phases(&[])[0], [0, 0, 0]);
+        let scattered =
+            "# what starts\nf0 startup\nf13 startup\nf26 startup\nf39 startup\nf5 cold\n";
+        fs::write(&list, scattered).unwrap();
+        let list = list.to_str().unwrap();
+        let [startup, _, _, cold] = phases(&["--phases", list]).try_into().unwrap();
+        assert_eq!((startup[0], cold[0]), (4, 1));
+        assert!(startup[1] == startup[2] && startup[1] < 4, "{startup:?}");
+        assert_eq!(ok(&["run", &out, "f39", "3"]), "42\n");
+        contains(&ok(&["inspect", &out]), &["layout phases, in pages of 4 KiB (3)", " startup\n"]);
+
+        fs::write(list, "f0 soon\n").unwrap();
+        let error = fails(&["pack", &object, "-o", &out, "--phases", list]);
+        contains(&error, &["line 1: no phase is called `soon`"]);
+        let hinted = ["pack", &object, "-o", &out, "--prefetch", "2"];
+        ok(&hinted);
+        let with = ["run", &out, "f1", "41", "--with", "lib.smf", "--with", "library.lsm"];
+        assert_eq!(ok(&with), "42\n");
+        let file = fs::read(&out).unwrap();
+        let smf = smf_core::format::Smf::parse(&file).unwrap();
+        assert_eq!(smf.header().files_to_prefetch(), 2);
     }
 
     #[test]

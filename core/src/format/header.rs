@@ -187,13 +187,18 @@ pub struct Header {
     pub window_width: u16,
     /// The window's height, in pixels.
     pub window_height: u16,
-    /// How eagerly to prefetch; 0 says nothing.
+    /// Whether it pays to read ahead the files that the program is started with: 0 no, 1 yes.
     pub prefetch_hint: u8,
-    /// How many files the program will want soon.
+    /// How many files the program will want soon, if the hint is not 0.
     pub prefetch_files: u8,
 }
 
 impl Header {
+    /// How many of the files that the program is started with are worth reading ahead.
+    pub fn files_to_prefetch(&self) -> usize {
+        if self.prefetch_hint == 0 { 0 } else { usize::from(self.prefetch_files) }
+    }
+
     /// Reads the header whose magic is the first byte of `bytes`, in `layout`. The fields of both
     /// layouts lie within the first 96 bytes, so that this cannot fail.
     #[inline]

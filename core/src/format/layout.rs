@@ -103,8 +103,13 @@ impl Layout {
     /// What relocation type `value` means in this layout.
     #[inline]
     pub fn reloc_kind(self, value: u8) -> RelocKind {
-        let kind = self.numbering().relocs.get(usize::from(value)).copied();
-        kind.unwrap_or(RelocKind::Unknown(value))
+        reloc_kind(self.reloc_kinds(), value)
+    }
+
+    /// What the relocation types mean, from 0 on: for [`reloc_kind`].
+    #[inline]
+    pub(super) const fn reloc_kinds(self) -> &'static [RelocKind] {
+        self.numbering().relocs
     }
 
     /// The number of a section kind in this layout; `None` when it has none.
@@ -130,6 +135,23 @@ impl Layout {
     pub fn reloc_number(self, kind: RelocKind) -> Option<u8> {
         number(self.numbering().relocs, kind)
     }
+}
+
+/// The symbol types of the packed layout that have an address, one bit for each. Type 2 is not among them:
+/// it takes more to tell whether it is a section.
+pub(super) const PACKED_ADDRESSED: u32 = {
+    let (mut bits, mut bit, mut kinds) = (0, 1u32, PACKED_NUMBERS.symbols);
+    while let Some((kind, rest)) = kinds.split_first() {
+        bits |= if kind.has_address() { bit } else { 0 };
+        (bit, kinds) = (bit << 1, rest);
+    }
+    bits
+};
+
+/// What relocation type `value` means, where `kinds` says what the types mean.
+#[inline(always)]
+pub(super) fn reloc_kind(kinds: &[RelocKind], value: u8) -> RelocKind {
+    kinds.get(usize::from(value)).copied().unwrap_or(RelocKind::Unknown(value))
 }
 
 fn number<T: PartialEq>(table: &[T], wanted: T) -> Option<u8> {

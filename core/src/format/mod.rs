@@ -22,6 +22,8 @@ pub mod index;
 pub mod layout;
 pub mod library;
 pub mod note;
+#[cfg(feature = "alloc")]
+pub mod phases;
 pub mod reloc;
 pub mod sdn;
 pub mod section;
@@ -38,6 +40,6 @@ pub use header::{AppType, Arch, Compression, Flags, Header, Platform};
 pub use index::SymbolIndex;
 pub use layout::Layout;
 pub use library::Library;
-pub use reloc::{Reloc, RelocKind, RelocTable};
+pub use reloc::{Reloc, RelocEntry, RelocKind, RelocTable};
 pub use section::{Section, SectionFlags, SectionIter, SectionKind, Sections};
-pub use symbol::{Binding, Found, Symbol, SymbolFlags, SymbolKind, SymbolPlace, Symbols};
+pub use symbol::{Binding, Found, Phase, Symbol, SymbolFlags, SymbolKind, SymbolPlace, Symbols};

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::bytes::{i64_at, u8_at, u32_at, u64_at};
-use super::layout::{Layout, RELOC};
+use super::layout::{Layout, RELOC, reloc_kind};
 use super::section::Section;
 
 /// How a relocation is computed. S is the symbol's address, A the addend, P the place, G the address
@@ -81,12 +81,12 @@ pub struct Reloc {
 
 impl Reloc {
     #[inline(always)]
-    pub(super) fn decode(bytes: &[u8; RELOC], layout: Layout) -> Self {
+    fn decode(entry: RelocEntry<'_>, kinds: &[RelocKind]) -> Self {
         Reloc {
-            offset: u64_at(bytes, 0).unwrap_or(0),
-            symbol: u32_at(bytes, 8).unwrap_or(0),
-            kind: layout.reloc_kind(u8_at(bytes, 12).unwrap_or(0)),
-            addend: i64_at(bytes, 16).unwrap_or(0),
+            offset: entry.offset(),
+            symbol: entry.symbol(),
+            kind: reloc_kind(kinds, entry.number()),
+            addend: entry.addend(),
         }
     }
 
@@ -101,6 +101,36 @@ impl Reloc {
         kind.copy_from_slice(&u32::from(number).to_le_bytes());
         addend.copy_from_slice(&self.addend.to_le_bytes());
         bytes
+    }
+}
+
+/// One relocation as it is written, for who looks at few fields of many.
+#[derive(Clone, Copy, Debug)]
+pub struct RelocEntry<'d>(&'d [u8; RELOC]);
+
+impl RelocEntry<'_> {
+    /// As [`Reloc::offset`].
+    #[inline(always)]
+    pub fn offset(&self) -> u64 {
+        u64_at(self.0, 0).unwrap_or(0)
+    }
+
+    /// As [`Reloc::symbol`].
+    #[inline(always)]
+    pub fn symbol(&self) -> u32 {
+        u32_at(self.0, 8).unwrap_or(0)
+    }
+
+    /// The number of its kind in the layout of its file.
+    #[inline(always)]
+    pub fn number(&self) -> u8 {
+        u8_at(self.0, 12).unwrap_or(0)
+    }
+
+    /// As [`Reloc::addend`].
+    #[inline(always)]
+    pub fn addend(&self) -> i64 {
+        i64_at(self.0, 16).unwrap_or(0)
     }
 }
 
@@ -128,13 +158,26 @@ impl<'d> RelocTable<'d> {
     /// All of them, in the order of the table.
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Reloc> + use<'d> {
-        let layout = self.layout;
-        self.section
-            .data
-            .as_chunks::<RELOC>()
-            .0
-            .iter()
-            .map(move |bytes| Reloc::decode(bytes, layout))
+        // The layout is asked once, not for each of them.
+        let kinds = self.layout.reloc_kinds();
+        self.entries().map(move |entry| Reloc::decode(entry, kinds))
+    }
+
+    /// All of them as they are written.
+    #[inline]
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = RelocEntry<'d>> + Clone + use<'d> {
+        self.section.data.as_chunks::<RELOC>().0.iter().map(RelocEntry)
+    }
+
+    /// What an entry says.
+    #[inline]
+    pub fn decode(&self, entry: RelocEntry<'_>) -> Reloc {
+        Reloc::decode(entry, self.layout.reloc_kinds())
+    }
+
+    /// The number that [entries](RelocEntry::number) of this kind have; `None` when the layout has none.
+    pub fn number(&self, kind: RelocKind) -> Option<u8> {
+        self.layout.reloc_number(kind)
     }
 }
 
@@ -148,7 +191,11 @@ mod tests {
             Reloc { offset: 0x0102_0304_0506_0708, symbol: 9, kind: RelocKind::Plt32, addend: -4 };
         for layout in [Layout::Native, Layout::Packed] {
             let number = layout.reloc_number(reloc.kind).unwrap();
-            assert_eq!(Reloc::decode(&reloc.encode(number), layout), reloc);
+            let bytes = reloc.encode(number);
+            let entry = RelocEntry(&bytes);
+            assert_eq!(Reloc::decode(entry, layout.reloc_kinds()), reloc);
+            assert_eq!((entry.offset(), entry.symbol()), (reloc.offset, reloc.symbol));
+            assert_eq!((entry.number(), entry.addend()), (number, reloc.addend));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A module placed in memory: every section has its address and its bytes, and nothing can run yet.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::error::LinkError;
 use super::module::Module;
@@ -64,7 +65,7 @@ impl<'d> Image<'d> {
         let pool = pool.filter(|_| !plan.low);
         let mut pages = match pool {
             _ if plan.low => WritablePages::allocate(size, Placement::Low2GiB)?,
-            Some(pool) => pool.take(size)?,
+            Some(pool) => pool.take_used(size)?,
             None => WritablePages::allocate(size, Placement::Anywhere)?,
         };
         copy_sections(smf, &plan, &mut pages)?;
@@ -86,7 +87,7 @@ impl<'d> Image<'d> {
     /// that the kernel will not protect. The image is gone then, and its memory given back.
     pub fn link(mut self, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
         relocate::relocate(&self.smf, &self.plan, &mut self.pages, imports)?;
-        let mut segments = alloc::vec::Vec::new();
+        let mut segments = Vec::new();
         let regions = &self.plan.regions;
         segments.try_reserve_exact(regions.len()).map_err(|_| LinkError::OutOfMemory)?;
         for region in regions {
@@ -141,28 +142,47 @@ fn check_contents(smf: &Smf<'_>) -> Result<(), LinkError> {
     if has_code { Ok(()) } else { Err(LinkError::NoCode) }
 }
 
+/// Copies every section to its place, in the order of the image, and makes sure of the zeroes between
+/// them: the code comes first, and with it what a program needs to begin.
 fn copy_sections(
     smf: &Smf<'_>,
     plan: &Plan<'_>,
     pages: &mut WritablePages,
 ) -> Result<(), LinkError> {
-    // Zeroes at the end need no memory before somebody touches them.
-    let placed = || plan.sections.iter().zip(smf.sections().iter());
-    let ends = placed().filter_map(|(at, s)| at.map(|at| at.saturating_add(written_size(&s))));
-    let written = ends.max().unwrap_or(0);
-    pages.prefault(usize::try_from(written).map_err(|_| LinkError::TooLarge)?)?;
-    let memory = pages.as_mut_slice();
-    for (at, section) in placed() {
-        let Some(at) = at.filter(|_| !section.data.is_empty()) else { continue };
-        let start = usize::try_from(at).map_err(|_| LinkError::TooLarge)?;
-        let len = usize::try_from(written_size(&section)).map_err(|_| LinkError::TooLarge)?;
-        let place = memory.get_mut(start..).and_then(|m| m.get_mut(..len));
-        let place = place.ok_or(LinkError::TooLarge)?;
+    let mut placed = Vec::new();
+    placed.try_reserve_exact(plan.sections.len()).map_err(|_| LinkError::OutOfMemory)?;
+    let sections = plan.sections.iter().zip(smf.sections().iter());
+    let loaded = sections.filter_map(|(at, section)| at.map(|at| (at, section)));
+    placed.extend(loaded.filter(|(_, section)| !section.data.is_empty()));
+    placed.sort_unstable_by_key(|(at, _)| *at);
+    let usize_of = |number: u64| usize::try_from(number).map_err(|_| LinkError::TooLarge);
+
+    let is_used = pages.is_used();
+    if !is_used {
+        // Zeroes at the end need no memory before somebody touches them.
+        let last = placed.last();
+        let end = last.map_or(0, |(at, section)| at.saturating_add(written_size(section)));
+        pages.prefault(usize_of(end)?)?;
+    }
+    let (memory, mut end) = (pages.as_mut_slice(), 0);
+    for (at, section) in placed {
+        let (start, len) = (usize_of(at)?, usize_of(written_size(&section))?);
+        let (before, place) = memory.split_at_mut_checked(start).ok_or(LinkError::TooLarge)?;
+        let place = place.get_mut(..len).ok_or(LinkError::TooLarge)?;
         if section.is_compressed() {
             smf.decompress_into(&section, place)?;
         } else {
             place.copy_from_slice(section.data);
         }
+        if is_used {
+            before.get_mut(end..).unwrap_or(&mut []).fill(0);
+        }
+        end = start + len;
+    }
+    if is_used {
+        // What is behind the image will be out of reach.
+        let size = usize_of(plan.size)?;
+        memory.get_mut(end..size).unwrap_or(&mut []).fill(0);
     }
     Ok(())
 }

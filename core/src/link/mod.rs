@@ -37,6 +37,7 @@ mod module;
 mod plan;
 mod relocate;
 mod resolve;
+mod target;
 
 pub use call::{MAX_ARGS, call};
 pub use error::{LinkError, ShortName};

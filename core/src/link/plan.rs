@@ -9,8 +9,11 @@ use alloc::vec::Vec;
 
 use super::error::{LinkError, ShortName};
 use super::machine::{Machine, Need, VENEER, for_machine};
+use super::target::Target;
 use crate::format::image::{self, ImagePlan};
-use crate::format::{RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
+use crate::format::{
+    Reloc, RelocEntry, RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace,
+};
 use crate::memory::Protection;
 
 /// Bytes of a GOT slot.
@@ -39,7 +42,10 @@ pub(super) struct Plan<'d> {
     pub(super) sections: Vec<Option<u64>>,
     /// Bytes that each section takes in memory.
     pub(super) sizes: Vec<u64>,
-    pub(super) targets: Vec<SymbolPlace>,
+    /// Where each symbol is.
+    pub(super) targets: Vec<Target>,
+    /// How many of the symbols are imports.
+    pub(super) imports: u32,
     /// One for each symbol, or none at all when no relocation needs a slot.
     pub(super) slots: Vec<Slots>,
     pub(super) veneers: u64,
@@ -79,6 +85,7 @@ impl<'d> Plan<'d> {
             sections: filled(count, None)?,
             sizes: filled(count, 0)?,
             targets: Vec::new(),
+            imports: 0,
             slots: Vec::new(),
             veneers: 0,
             got: 0,
@@ -97,42 +104,73 @@ impl<'d> Plan<'d> {
         Ok(plan)
     }
 
-    /// Finds out where each symbol lies, and checks that it lies inside its section. The section of a
-    /// symbol is nearly always that of the one before.
+    /// Finds out where each symbol lies, and checks that it lies inside its section.
     fn find_targets(&mut self, smf: &Smf<'_>) -> Result<(), LinkError> {
         let symbols = smf.symbols();
-        let count = u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
-        self.targets.try_reserve_exact(symbols.len()).map_err(|_| LinkError::OutOfMemory)?;
-        let mut last = None;
-        for index in 0..count {
-            let place = symbols.place(index)?;
-            self.targets.push(place);
-            let SymbolPlace::Section { section, value, size } = place else { continue };
-            let room = match last {
-                Some((number, room)) if number == section => room,
-                _ => {
-                    let lost = smf.section(section)?.has_lost_size();
-                    let room = self.sizes.get(to_usize(section)).copied();
-                    let room = room.filter(|_| !lost);
-                    last = Some((section, room));
-                    room
+        u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
+        let mut targets = filled(symbols.len(), Target::NOWHERE)?;
+        let sections = self.sizes.len().min(to_usize(Target::SECTIONS));
+        let mut rooms = filled(sections, 0u64)?;
+        let sizes = smf.sections().iter().zip(&self.sizes);
+        for (room, (section, size)) in rooms.iter_mut().zip(sizes) {
+            // Of what is not loaded, no symbol is found quickly.
+            *room = if section.kind.is_loaded() { Target::LAST.min(*size) } else { 0 };
+        }
+        let mut places = targets.iter_mut();
+        symbols.try_for_each_place(|index, place| {
+            let target = match place {
+                SymbolPlace::Nowhere => Target::NOWHERE,
+                SymbolPlace::Import { .. } => self.next_import(),
+                SymbolPlace::Section { section, value, size } => {
+                    match (rooms.get(to_usize(section)), value.checked_add(size)) {
+                        (Some(room), Some(end)) if end <= *room => Target::within(section, value),
+                        _ => self.find_slowly(smf, index, &mut rooms)?,
+                    }
                 }
             };
-            let end = value.checked_add(size);
-            match (room, end) {
-                (Some(room), Some(end)) if end <= room => {}
-                (None, Some(end)) => self.grow(section, end),
-                _ => return symbols.get(index)?.check_place(room.unwrap_or(0)).map_err(Into::into),
+            if let Some(place) = places.next() {
+                *place = target;
             }
-        }
+            Ok::<(), LinkError>(())
+        })?;
+        self.targets = targets;
         Ok(())
     }
 
-    /// Makes a section whose size was lost as long as a symbol in it asks for.
-    fn grow(&mut self, section: u32, end: u64) {
-        if let Some(size) = self.sizes.get_mut(to_usize(section)) {
-            *size = end.max(*size);
+    fn next_import(&mut self) -> Target {
+        let import = Target::import(self.imports);
+        self.imports += 1;
+        import
+    }
+
+    /// The target of a symbol that does not lie inside the room of a loaded section: the section is not
+    /// loaded, or has lost its size and grows, or the symbol is an error.
+    #[cold]
+    fn find_slowly(
+        &mut self,
+        smf: &Smf<'_>,
+        index: u32,
+        rooms: &mut [u64],
+    ) -> Result<Target, LinkError> {
+        let symbol = smf.symbols().get(index)?;
+        let section = smf.section(symbol.section.unwrap_or(u32::MAX))?;
+        let number = to_usize(section.index);
+        if !section.has_lost_size() {
+            symbol.check_place(self.sizes.get(number).copied().unwrap_or(0))?;
         }
+        if !section.kind.is_loaded() {
+            // What is not in memory is at the address 0 of no section.
+            return Target::in_section(section.index, 0).ok_or(LinkError::TooLarge);
+        }
+        symbol.check_place(u64::MAX)?;
+        let target = Target::in_section(section.index, symbol.value).ok_or(LinkError::TooLarge)?;
+        let end = symbol.value.saturating_add(symbol.size);
+        if let Some((room, size)) = rooms.get_mut(number).zip(self.sizes.get_mut(number)) {
+            // A section whose size was lost is as long as the symbols in it ask for.
+            *size = end.max(*size);
+            *room = Target::LAST.min(*size);
+        }
+        Ok(target)
     }
 
     /// Checks every relocation that will be applied and gives out GOT slots and veneers.
@@ -144,8 +182,8 @@ impl<'d> Plan<'d> {
             if self.is_settled(&table) {
                 continue;
             }
-            smf.verify_relocs(&table)?;
             if !table.is_empty() && !table.target.kind.is_loaded() {
+                smf.verify_relocs(&table)?;
                 return Err(LinkError::NotLoaded { section: table.section.index });
             }
             self.give_slots::<M>(smf, &table, is_long, &mut demand)?;
@@ -169,27 +207,51 @@ impl<'d> Plan<'d> {
         is_long: bool,
         demand: &mut Demand,
     ) -> Result<(), LinkError> {
-        for (index, reloc) in (0u32..).zip(table.iter()) {
-            let symbol = to_usize(reloc.symbol);
-            let target = self.targets.get(symbol).copied().unwrap_or(SymbolPlace::Nowhere);
-            let section = table.section.index;
-            if target == SymbolPlace::Nowhere && reloc.kind != RelocKind::None {
-                let symbol = ShortName::new(smf.symbols().get(reloc.symbol)?.name());
-                return Err(LinkError::NoAddress { section, index, symbol });
+        let mut is_verified = false;
+        let room = table.target.memory_size();
+        let mut entries = (0u32..).zip(table.entries());
+        while let Some((index, entry)) = next_special(&self.targets, room, table, &mut entries) {
+            let reloc = table.decode(entry);
+            if is_plain(&self.targets, room, &reloc, is_long) {
+                continue;
             }
-            let is_far = is_long || matches!(target, SymbolPlace::Import { .. });
-            let kind = reloc.kind;
-            match M::need(kind).ok_or(LinkError::RelocKind { section, index, kind })? {
-                Need::Nothing => {}
-                Need::Veneer if !is_far => {}
-                Need::Low => demand.low = true,
-                Need::Slot => give(&mut self.slot(symbol)?.got, &mut demand.got),
-                Need::Veneer => {
-                    let slots = self.slot(symbol)?;
-                    give(&mut slots.veneer, &mut demand.veneers);
-                    if M::JUMPS_THROUGH_GOT {
-                        give(&mut slots.got, &mut demand.got);
-                    }
+            if !is_verified {
+                smf.verify_relocs(table)?;
+                is_verified = true;
+            }
+            self.give_slot::<M>(smf, table, (index, &reloc), is_long, demand)?;
+        }
+        Ok(())
+    }
+
+    /// Gives out what a relocation needs, which is sound in itself.
+    fn give_slot<M: Machine>(
+        &mut self,
+        smf: &Smf<'_>,
+        table: &RelocTable<'_>,
+        (index, reloc): (u32, &Reloc),
+        is_long: bool,
+        demand: &mut Demand,
+    ) -> Result<(), LinkError> {
+        let symbol = to_usize(reloc.symbol);
+        let target = self.targets.get(symbol).copied().unwrap_or(Target::NOWHERE);
+        let section = table.section.index;
+        if target == Target::NOWHERE && reloc.kind != RelocKind::None {
+            let symbol = ShortName::new(smf.symbols().get(reloc.symbol)?.name());
+            return Err(LinkError::NoAddress { section, index, symbol });
+        }
+        let is_far = is_long || target.is_import();
+        let kind = reloc.kind;
+        match M::need(kind).ok_or(LinkError::RelocKind { section, index, kind })? {
+            Need::Nothing => {}
+            Need::Veneer if !is_far => {}
+            Need::Low => demand.low = true,
+            Need::Slot => give(&mut self.slot(symbol)?.got, &mut demand.got),
+            Need::Veneer => {
+                let slots = self.slot(symbol)?;
+                give(&mut slots.veneer, &mut demand.veneers);
+                if M::JUMPS_THROUGH_GOT {
+                    give(&mut slots.got, &mut demand.got);
                 }
             }
         }
@@ -294,6 +356,36 @@ impl<'d> Plan<'d> {
     }
 }
 
+/// The first of the relocations of `table` that is no address of 64 bits of a symbol that has one, in a
+/// section of `room` bytes. Nearly all that are left to the loader are, and are sound then.
+fn next_special<'d>(
+    targets: &[Target],
+    room: u64,
+    table: &RelocTable<'d>,
+    entries: &mut impl Iterator<Item = (u32, RelocEntry<'d>)>,
+) -> Option<(u32, RelocEntry<'d>)> {
+    let number = table.number(RelocKind::Abs64);
+    let (Some(number), Some(last)) = (number, room.checked_sub(RelocKind::Abs64.width())) else {
+        return entries.next();
+    };
+    entries.find(|(_, entry)| {
+        let target = targets.get(to_usize(entry.symbol())).copied().unwrap_or(Target::NOWHERE);
+        entry.number() != number || entry.offset() > last || target == Target::NOWHERE
+    })
+}
+
+/// Whether a relocation is sound and asks for nothing beside its place, in a section of `room` bytes.
+fn is_plain(targets: &[Target], room: u64, reloc: &Reloc, is_long: bool) -> bool {
+    let target = targets.get(to_usize(reloc.symbol)).copied().unwrap_or(Target::NOWHERE);
+    let asks_nothing = match reloc.kind {
+        RelocKind::Abs64 | RelocKind::Pc32 => true,
+        RelocKind::Plt32 => !target.is_import() && !is_long,
+        _ => false,
+    };
+    let end = reloc.offset.checked_add(reloc.kind.width());
+    asks_nothing && target != Target::NOWHERE && end.is_some_and(|end| end <= room)
+}
+
 /// What a program may do with a section, by its kind alone: flags never add a right.
 fn protection(kind: SectionKind) -> Protection {
     match kind {
@@ -313,4 +405,78 @@ fn give(slot: &mut u32, given: &mut u32) {
 /// An index of a file, which is never wider than the machine that holds the file.
 pub(super) fn to_usize(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::format::FormatError;
+
+    const SAMPLES: [&[u8]; 4] = [
+        include_bytes!("../../../tests/samples/packed.smf"),
+        include_bytes!("../../../tests/samples/native.smf"),
+        include_bytes!("../../../tests/samples/app.smf"),
+        include_bytes!("../../../tests/samples/lib.smf"),
+    ];
+
+    /// What a plan has to find out, by the slow ways of the format: where the symbols are, and what is
+    /// wrong with the relocations.
+    fn slowly(smf: &Smf<'_>) -> Result<Vec<SymbolPlace>, FormatError> {
+        let mut places = Vec::new();
+        for index in 0..u32::try_from(smf.symbols().len()).unwrap() {
+            let place = smf.symbols().place(index)?;
+            if let SymbolPlace::Section { section, .. } = place {
+                let section = smf.section(section)?;
+                let lost = section.has_lost_size();
+                let room = if lost { u64::MAX } else { section.memory_size() };
+                smf.symbols().get(index)?.check_place(room)?;
+            }
+            places.push(place);
+        }
+        smf.reloc_tables().try_for_each(|table| smf.verify_relocs(&table?))?;
+        Ok(places)
+    }
+
+    fn compare(file: &[u8]) {
+        let Ok(smf) = Smf::parse(file) else { return };
+        match (slowly(&smf), Plan::new(&smf, 4096)) {
+            (Err(error), plan) => assert_eq!(plan.err(), Some(LinkError::Format(error))),
+            (Ok(places), Ok(plan)) => {
+                let begins: Vec<_> = (0..plan.sections.len() as u64).map(|n| n << 32).collect();
+                let imports: Vec<_> = (0..u64::from(plan.imports)).map(|n| n << 16).collect();
+                assert_eq!(places.len(), plan.targets.len());
+                let mut import = imports.iter();
+                for (place, target) in places.into_iter().zip(&plan.targets) {
+                    let expected = match place {
+                        SymbolPlace::Nowhere => 0,
+                        SymbolPlace::Import { .. } => *import.next().unwrap(),
+                        SymbolPlace::Section { section, value, .. } => {
+                            let loaded = smf.section(section).unwrap().kind.is_loaded();
+                            begins[to_usize(section)] + if loaded { value } else { 0 }
+                        }
+                    };
+                    assert_eq!(target.address(&begins, &imports), expected);
+                    assert_eq!(*target == Target::NOWHERE, place == SymbolPlace::Nowhere);
+                }
+            }
+            // What is sound may still be impossible to link here.
+            (Ok(_), Err(error)) => assert!(!matches!(error, LinkError::Format(_)), "{error}"),
+        }
+    }
+
+    #[test]
+    fn a_plan_finds_what_the_slow_ways_find_in_every_damaged_file() {
+        for sample in SAMPLES {
+            compare(sample);
+            for at in 0..sample.len() {
+                for value in [0, 1, 2, 5, 0x53, 0x7f, 0xff] {
+                    let mut file = sample.to_vec();
+                    file[at] = value;
+                    compare(&file);
+                }
+            }
+        }
+    }
 }

@@ -11,8 +11,9 @@ use super::machine::aarch64::Misfit;
 use super::machine::{Jump, Machine, VENEER, for_machine};
 use super::plan::{Plan, SLOT, Slots, filled, to_usize};
 use super::resolve::Resolve;
+use super::target::Target;
 use crate::format::bytes::u32_at;
-use crate::format::{Reloc, RelocKind, RelocTable, Smf, SymbolPlace, image};
+use crate::format::{Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf, image};
 use crate::memory::WritablePages;
 
 /// Applies every relocation of `smf` to its image.
@@ -34,46 +35,42 @@ fn relocate_at<'d>(
     memory: &mut [u8],
     imports: &dyn Resolve,
 ) -> Result<(), LinkError> {
-    let values = resolve_all(smf, plan, base, imports)?;
-    let mut relocator = Relocator { smf, plan, base, values, memory };
+    let imports = resolve_imports(smf, plan, base, imports)?;
+    let mut sections = filled(plan.sections.len(), 0u64)?;
+    for (address, section) in sections.iter_mut().zip(&plan.sections) {
+        *address = section.map_or(0, |at| base + at);
+    }
+    let mut relocator = Relocator { smf, plan, base, sections, imports, memory };
     for_machine!(smf.header().arch, relocator.apply_all())
 }
 
-/// The address of every symbol; 0 for a weak import that nobody provides and for what has none.
-fn resolve_all(
+/// The address of every import, in the order of the table; 0 for a weak one that nobody provides.
+fn resolve_imports(
     smf: &Smf<'_>,
     plan: &Plan<'_>,
     base: u64,
     imports: &dyn Resolve,
 ) -> Result<alloc::vec::Vec<u64>, LinkError> {
-    let mut values = filled(plan.targets.len(), 0u64)?;
+    let mut values = filled(to_usize(plan.imports), 0u64)?;
     let mut missing = 0u32;
     let mut first = None;
-    for (index, (value, target)) in (0u32..).zip(values.iter_mut().zip(&plan.targets)) {
-        match *target {
-            SymbolPlace::Nowhere => {}
-            SymbolPlace::Section { section, value: offset, .. } => {
-                let section = plan.sections.get(to_usize(section)).copied().flatten();
-                *value = section.map_or(0, |at| base + at + offset);
+    let numbers = (0u32..).zip(&plan.targets).filter(|(_, target)| target.is_import());
+    for ((index, _), value) in numbers.take(values.len()).zip(values.iter_mut()) {
+        let symbol = smf.symbols().get(index)?;
+        if symbol.name() == image::NAME {
+            if !plan.keeps_image() {
+                return Err(LinkError::Image);
             }
-            SymbolPlace::Import { weak } => {
-                let symbol = smf.symbols().get(index)?;
-                if symbol.name() == image::NAME {
-                    if !plan.keeps_image() {
-                        return Err(LinkError::Image);
-                    }
-                    *value = base;
-                    continue;
-                }
-                let is_called = plan.slots.get(to_usize(index)).is_some_and(|s| s.veneer != 0);
-                match imports.resolve_import(&symbol, is_called)? {
-                    Some(address) => *value = address,
-                    None if weak => {}
-                    None => {
-                        missing += 1;
-                        first = first.or_else(|| Some(ShortName::new(symbol.name())));
-                    }
-                }
+            *value = base;
+            continue;
+        }
+        let is_called = plan.slots.get(to_usize(index)).is_some_and(|s| s.veneer != 0);
+        match imports.resolve_import(&symbol, is_called)? {
+            Some(address) => *value = address,
+            None if symbol.binding == Binding::Weak => {}
+            None => {
+                missing += 1;
+                first = first.or_else(|| Some(ShortName::new(symbol.name())));
             }
         }
     }
@@ -87,7 +84,9 @@ struct Relocator<'a, 'd> {
     smf: &'a Smf<'d>,
     plan: &'a Plan<'d>,
     base: u64,
-    values: alloc::vec::Vec<u64>,
+    /// The address of each section; 0 for what is not loaded.
+    sections: alloc::vec::Vec<u64>,
+    imports: alloc::vec::Vec<u64>,
     memory: &'a mut [u8],
 }
 
@@ -105,8 +104,9 @@ impl Relocator<'_, '_> {
 
     /// Writes every GOT slot and every veneer.
     fn fill_slots<M: Machine>(&mut self) -> Result<(), LinkError> {
-        let slots = self.plan.slots.iter().zip(&self.values);
-        for (&Slots { got, veneer }, &target) in slots {
+        let slots = self.plan.slots.iter().zip(&self.plan.targets);
+        for (&Slots { got, veneer }, target) in slots {
+            let target = target.address(&self.sections, &self.imports);
             let slot = self.plan.got + u64::from(got.saturating_sub(1)) * SLOT;
             if got != 0 {
                 put(self.memory, slot, target.to_le_bytes())?;
@@ -123,18 +123,47 @@ impl Relocator<'_, '_> {
     fn apply_table<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
         let target = self.plan.sections.get(to_usize(table.target.index)).copied().flatten();
         let Some(start) = target else { return Ok(()) };
-        for reloc in table.iter() {
-            self.apply::<M>(start, &reloc)?;
+        let mut entries = table.entries();
+        while let Some(entry) = self.apply_words(start, table, &mut entries)? {
+            self.apply::<M>(start, &table.decode(entry))?;
         }
         Ok(())
     }
 
-    #[inline]
+    /// Applies what is an address of 64 bits, as nearly all are that are left to the loader, up to the
+    /// first that is something else.
+    fn apply_words<'t>(
+        &mut self,
+        start: u64,
+        table: &RelocTable<'t>,
+        entries: &mut impl Iterator<Item = RelocEntry<'t>>,
+    ) -> Result<Option<RelocEntry<'t>>, LinkError> {
+        let Some(number) = table.number(RelocKind::Abs64) else { return Ok(entries.next()) };
+        let Self { plan, sections, imports, memory, .. } = self;
+        let (targets, sections, imports) = (plan.targets.as_slice(), &**sections, &**imports);
+        for entry in entries {
+            if entry.number() != number {
+                return Ok(Some(entry));
+            }
+            let target = targets.get(to_usize(entry.symbol())).copied().unwrap_or(Target::NOWHERE);
+            let value = target.address(sections, imports).wrapping_add_signed(entry.addend());
+            put(memory, start.wrapping_add(entry.offset()), value.to_le_bytes())?;
+        }
+        Ok(None)
+    }
+
+    /// The address of the symbol of a relocation.
+    #[inline(always)]
+    fn address(&self, reloc: &Reloc) -> u64 {
+        let target = self.plan.targets.get(to_usize(reloc.symbol)).copied();
+        target.unwrap_or(Target::NOWHERE).address(&self.sections, &self.imports)
+    }
+
     fn apply<M: Machine>(&mut self, start: u64, reloc: &Reloc) -> Result<(), LinkError> {
         // Both were bounded when the image was planned.
         let at = start.wrapping_add(reloc.offset);
         let place = self.base.wrapping_add(at);
-        let symbol = self.values.get(to_usize(reloc.symbol)).copied().unwrap_or(0);
+        let symbol = self.address(reloc);
         let absolute = |value: u64| i128::from(value) + i128::from(reloc.addend);
         match reloc.kind {
             RelocKind::None => Ok(()),

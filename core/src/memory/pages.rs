@@ -49,13 +49,16 @@ pub struct Segment {
     pub protection: Protection,
 }
 
-/// Memory of our own that can be written and never run: anonymous, private, zero at first.
+/// Memory of our own that can be written and never run: anonymous, private, zero at first unless it has
+/// been [used](Self::is_used).
 ///
 /// Dropping it gives the memory back.
 #[derive(Debug)]
 pub struct WritablePages {
     /// Readable and writable from its first byte to its last.
     region: Region,
+    /// They have been published before, and hold what they held then.
+    used: bool,
 }
 
 impl WritablePages {
@@ -69,7 +72,8 @@ impl WritablePages {
     /// has some but not where it is wanted.
     pub fn allocate(size: PageCount, placement: Placement) -> Result<Self, MemoryError> {
         let placement = if size == PageCount::ZERO { Placement::Anywhere } else { placement };
-        placement::place(size, placement, Protection::ReadWrite).map(|region| Self { region })
+        placement::place(size, placement, Protection::ReadWrite)
+            .map(|region| Self { region, used: false })
     }
 
     /// Gives the first `len` bytes memory at once, all when there are fewer, instead of with a page
@@ -96,6 +100,13 @@ impl WritablePages {
     pub fn prefault(&mut self, len: usize) -> Result<(), MemoryError> {
         let fewest = PageCount::one().bytes().saturating_mul(3);
         if len <= fewest { Ok(()) } else { self.region.populate(len) }
+    }
+
+    /// Whether they have been published before: they hold what they held then, and have memory already.
+    /// Others hold zeroes, and get memory when they are written to.
+    #[inline]
+    pub fn is_used(&self) -> bool {
+        self.used
     }
 
     /// The address of the first byte, a multiple of the page size; it stays when the pages are
@@ -218,7 +229,7 @@ pub struct PublishedPages {
 }
 
 impl PublishedPages {
-    /// Makes the pages what [`WritablePages::allocate`] gives: writable, not executable, zero.
+    /// Makes the pages writable and not executable again. They hold what they held.
     ///
     /// As with dropping them, no code in them may be running, and no address of them is good any more.
     ///
@@ -229,9 +240,7 @@ impl PublishedPages {
         let Self { region } = self;
         // SAFETY: both ends come from page counts; the value was owned, and lends no references.
         unsafe { region.protect(0..region.size().bytes(), Protection::ReadWrite) }?;
-        let mut pages = WritablePages { region };
-        pages.as_mut_slice().fill(0);
-        Ok(pages)
+        Ok(WritablePages { region, used: true })
     }
 
     /// The first byte. Good for reading, writing and calling what the segments allow, as long as

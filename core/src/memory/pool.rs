@@ -2,8 +2,9 @@
 //!
 //! The kernel takes 1.2 us to find, clear and map each fresh page, and as long again for a handful of
 //! them to take them back: for a module of 64 KiB that is half of all the time it takes to load and
-//! unload. A pool keeps the pages of unloaded modules, writable, not executable and zeroed, and gives
-//! them to the next. What it keeps is bounded; what it does not keep is unmapped at once.
+//! unload. A pool keeps the pages of unloaded modules, writable and not executable, and gives them to the
+//! next, which overwrites what they held. What it keeps is bounded; what it does not keep is unmapped at
+//! once.
 
 use arrayvec::ArrayVec;
 use spin::Mutex;
@@ -33,6 +34,20 @@ impl PagePool {
     ///
     /// As [`WritablePages::allocate`].
     pub fn take(&self, size: PageCount) -> Result<WritablePages, MemoryError> {
+        let mut pages = self.take_used(size)?;
+        if pages.is_used() {
+            pages.as_mut_slice().fill(0);
+        }
+        Ok(pages)
+    }
+
+    /// As [`take`](Self::take), for who overwrites all that will be looked at: kept pages still hold what
+    /// they held, and [say so](WritablePages::is_used).
+    ///
+    /// # Errors
+    ///
+    /// As [`WritablePages::allocate`].
+    pub fn take_used(&self, size: PageCount) -> Result<WritablePages, MemoryError> {
         self.take_kept(size).map_or_else(|| WritablePages::allocate(size, Placement::Anywhere), Ok)
     }
 
@@ -113,6 +128,17 @@ mod tests {
         assert_eq!((second.address(), second.size(), pool.held()), (address, pages(3), 0));
         assert!(second.as_slice().iter().all(|byte| *byte == 0));
         second.as_mut_slice().fill(1);
+    }
+
+    #[test]
+    fn pages_for_who_overwrites_them_say_whether_they_have_been_used() {
+        let pool = PagePool::new(64 << 10);
+        let fresh = pool.take_used(pages(2)).unwrap();
+        assert!(!fresh.is_used() && fresh.as_slice().iter().all(|byte| *byte == 0));
+        pool.keep(used(&pool, 2));
+        let mut kept = pool.take_used(pages(2)).unwrap();
+        assert!(kept.is_used() && kept.as_slice().iter().all(|byte| *byte == 0xcc));
+        kept.as_mut_slice().fill(1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use smf_core::format::functions::Function;
 use smf_core::format::note::Note;
+use smf_core::format::phases::{PhaseSpan, phases};
 use smf_core::format::sdn::{Document, Row, Table};
 use smf_core::format::template::{Template, TemplateKind};
 use smf_core::format::{
@@ -77,6 +78,8 @@ impl Serialize for ModuleObject<'_, '_> {
         map.serialize_entry("templates", &Stream(|| templates().map(|t| t.map(template))))?;
         let note = self.parts.note().map_err(S::Error::custom)?;
         map.serialize_entry("note", &note.map(|note| NoteObject(note.document())))?;
+        let spans = phases(&smf).map_err(S::Error::custom)?;
+        map.serialize_entry("phases", &spans.map(phase))?;
         // Only where they say something: most files have neither.
         if functions().next().is_some() {
             map.serialize_entry("functions", &Stream(|| functions().map(|f| f.map(function))))?;
@@ -197,6 +200,20 @@ fn function_symbol<'d>(function: &Function<'d>, section: Option<u32>) -> SymbolR
         flags: FlagNames(SymbolFlags(0)),
         template_params: 0,
     }
+}
+
+#[derive(Serialize)]
+struct PhaseRow {
+    phase: &'static str,
+    functions: u64,
+    bytes: u64,
+    pages: u64,
+    pages_packed: u64,
+}
+
+fn phase(span: PhaseSpan) -> PhaseRow {
+    let PhaseSpan { phase, functions, bytes, pages, pages_packed } = span;
+    PhaseRow { phase: phase.name(), functions, bytes, pages, pages_packed }
 }
 
 #[derive(Serialize)]

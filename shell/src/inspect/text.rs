@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
+use smf_core::format::phases::{PhaseSpan, phases};
 use smf_core::format::sdn::Table;
 use smf_core::format::template::TemplateKind;
 use smf_core::format::{Library, RelocTable, Section, Smf, Symbol, SymbolIndex};
@@ -53,6 +54,7 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> i
     write_header(file, smf, out)?;
     write_sections(smf, out)?;
     write_symbols(smf, out)?;
+    write_phases(smf, out)?;
     write_functions(smf, out)?;
     write_relocs(smf, out)?;
     let parts = Parts::of(smf).map_err(io::Error::other)?;
@@ -140,6 +142,25 @@ fn write_symbols(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
             write!(out, "]")?;
         }
         writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// How many pages the functions of each phase touch as they lie, and how many they would side by side.
+fn write_phases(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    let spans = phases(smf).map_err(io::Error::other)?;
+    let used = || spans.iter().filter(|span| span.functions != 0);
+    if used().next().is_none() {
+        return Ok(());
+    }
+    heading(out, "layout phases, in pages of 4 KiB", used().count())?;
+    writeln!(
+        out,
+        "  {:>9}  {:>10}  {:>6}  {:>8}  phase",
+        "functions", "bytes", "pages", "together"
+    )?;
+    for PhaseSpan { phase, functions, bytes, pages, pages_packed } in used() {
+        writeln!(out, "  {functions:>9}  {bytes:>10}  {pages:>6}  {pages_packed:>8}  {phase}")?;
     }
     Ok(())
 }

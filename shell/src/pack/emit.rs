@@ -2,8 +2,8 @@
 
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place as Where};
 use smf_core::format::{
-    Binding, Flags, Header, Layout, Reloc, SectionFlags, SectionKind, SymbolFlags, SymbolKind,
-    image, index,
+    Binding, Flags, Header, Layout, Phase, Reloc, SectionFlags, SectionKind, SymbolFlags,
+    SymbolKind, image, index,
 };
 
 use super::Options;
@@ -11,7 +11,7 @@ use super::apply::{Applied, Body, Spot, Work, apply};
 use super::error::{PackError, PackWarning};
 use super::fixes::Fixes;
 use super::object::text;
-use super::place::{Heat, Home, Located, Placement};
+use super::place::{Home, Located, Placement, Run};
 use super::resolve::{Export, Program, Referent};
 
 /// Writes the module.
@@ -26,6 +26,9 @@ pub(super) fn emit(
     let layout = options.layout;
     let mut symbols = bases(&placement.homes);
     symbols.extend(exports(program, placement, warnings)?);
+    if options.reloadable {
+        symbols.extend(local_data(program, placement));
+    }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     symbols.extend(imports(program, fixes));
     let work = Work { program, fixes, placement, layout, first_import };
@@ -41,7 +44,9 @@ pub(super) fn emit(
     flags.0 |= if options.reloadable { Flags::RELOADABLE } else { 0 };
     let entry_point = entry_point.unwrap_or(0);
     let arch = program.machine().arch();
-    let mut header = Header { arch, flags, entry_point, ..Header::default() };
+    let (prefetch_hint, prefetch_files) = (u8::from(options.prefetch != 0), options.prefetch);
+    let hints = Header { prefetch_hint, prefetch_files, ..Header::default() };
+    let mut header = Header { arch, flags, entry_point, ..hints };
     if let Some(algorithm) = options.compress {
         algorithm.name_in(&mut header);
     }
@@ -187,31 +192,57 @@ fn new_export<'d>(
     offset: i64,
 ) -> Option<NewSymbol<'d>> {
     let global = program.global(export.id)?;
-    let (room, heat) = match referent {
+    let (room, phase) = match referent {
         Referent::Section { id, value } => {
             let section = program.section(id)?;
-            (section.size.checked_sub(value)?, Heat::of(section.name))
+            let phase = section.is_code().then(|| placement.phases.of(id, section));
+            (section.size.checked_sub(value)?, phase)
         }
-        _ => (global.common_size, Heat::Unknown),
+        _ => (global.common_size, None),
     };
     let size = match referent {
         Referent::Common(_) => global.common_size,
         _ => export.symbol.size,
-    };
-    let phase = match heat {
-        Heat::Unknown | Heat::Startup => 0,
-        Heat::Hot => 2,
-        Heat::Cold => 3,
     };
     Some(NewSymbol {
         name: global.name,
         kind: symbol_kind(placement.homes.get(home)?.kind),
         binding: if program.is_weak(export.id) { Binding::Weak } else { Binding::Global },
         place: Where::Section(u16::try_from(home).ok()?),
-        flags: SymbolFlags(phase),
+        flags: SymbolFlags(phase.map_or(0, Phase::number)),
         value: u64::try_from(offset).ok()?,
         size: size.min(room),
         ..NewSymbol::default()
+    })
+}
+
+/// The data that a new version of the module takes over by its name, although no other module can see it:
+/// what a program may write to. Names that compilers make up are not among it.
+fn local_data<'p, 'd>(
+    program: &'p Program<'d>,
+    placement: &'p Placement,
+) -> impl Iterator<Item = NewSymbol<'d>> + 'p {
+    program.local_data().filter_map(|(symbol, referent)| {
+        let room = match referent {
+            Referent::Section { id, value } => {
+                let section =
+                    program.section(id).filter(|section| Run::of(section).is_writable())?;
+                section.size.checked_sub(value)?
+            }
+            Referent::Common(id) => program.global(id)?.common_size,
+            _ => return None,
+        };
+        let Spot { home, offset } = Spot::of(placement.locate(program, referent))?;
+        let size = symbol.size.min(room);
+        (size != 0 && !symbol.name.starts_with(b".")).then_some(NewSymbol {
+            name: symbol.name,
+            kind: SymbolKind::Data,
+            binding: Binding::Local,
+            place: Where::Section(u16::try_from(home).ok()?),
+            value: offset,
+            size,
+            ..NewSymbol::default()
+        })
     })
 }
 

@@ -198,6 +198,10 @@ pub enum PackWarning {
     LowAddress { object: String, section: String },
     /// An exported symbol that is a number and not a place.
     AbsoluteNotExported { name: String },
+    /// A function that cannot lie where its phase wants it, because it shares its section.
+    PhaseShared { object: String, section: String, name: String },
+    /// A phase for a function that is in no object that is needed.
+    PhaseUnused { name: String },
     /// Code that catches exceptions.
     NoUnwinding { object: String },
 }
@@ -221,6 +225,13 @@ impl fmt::Display for PackWarning {
             ),
             W::AbsoluteNotExported { name } => {
                 write!(f, "`{name}` is an absolute symbol and is not exported")
+            }
+            W::PhaseShared { object, section, name } => write!(
+                f,
+                "{object}, section `{section}`: `{name}` has a phase and shares the section with other functions, so that it stays with them; compile with -ffunction-sections"
+            ),
+            W::PhaseUnused { name } => {
+                write!(f, "`{name}` has a phase, and the module has no function of that name")
             }
             W::NoUnwinding { object } => write!(
                 f,

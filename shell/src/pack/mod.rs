@@ -7,6 +7,7 @@
 //! reach               what the exports and the entry need; the rest falls away
 //! fixes               what every relocation asks for: a value, a slot, a stub, another instruction
 //! x86_64, aarch64     what relocations mean on each of them
+//! phases              when code runs
 //! place               where everything goes
 //! apply, operands     the bytes, and the relocations that are left
 //! compress            those bytes that become fewer
@@ -33,6 +34,7 @@ mod fixes;
 mod machine;
 mod object;
 mod operands;
+mod phases;
 mod place;
 mod reach;
 mod resolve;
@@ -41,6 +43,8 @@ mod x86_64;
 pub use compress::Algorithm;
 pub use error::{PackError, PackWarning, RelocType};
 pub use machine::Machine;
+use phases::Phases;
+pub use phases::{PhaseList, PhaseListError, parse_phases};
 use smf_core::format::Layout;
 use smf_core::format::write::WriteError;
 
@@ -62,10 +66,17 @@ pub struct Options<'a> {
     pub entry: Option<&'a str>,
     /// What stands before the module; packed only.
     pub stub: &'a [u8],
-    /// Marks the module as one that a new version may replace while it runs.
+    /// Marks the module as one that a new version may replace while it runs, and gives it a local symbol for
+    /// each datum that it may write to and does not export, so that the new version can take over what it
+    /// holds. Those of one name in several objects stay with the old version: nobody can tell them apart.
     pub reloadable: bool,
     /// What to compress sections with that become smaller by it; code never is.
     pub compress: Option<Algorithm>,
+    /// When functions run, which decides where their code lies: what starts first, what hardly ever runs
+    /// last. Counts for functions with sections of their own, before what compilers say.
+    pub phases: Option<&'a PhaseList<'a>>,
+    /// How many of the files that the program is started with are worth reading ahead.
+    pub prefetch: u8,
 }
 
 impl Default for Options<'_> {
@@ -77,6 +88,8 @@ impl Default for Options<'_> {
             stub: &[],
             reloadable: false,
             compress: None,
+            phases: None,
+            prefetch: 0,
         }
     }
 }
@@ -111,7 +124,10 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
     let fixes = fixes::scan(&program, &reach, &mut warnings)?;
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
     let entry = entry.and_then(|id| program.meaning(id, false).ok());
-    let placement = place::place(&program, &reach, &fixes, options.layout, entry)?;
+    let nothing = PhaseList::new();
+    let list = options.phases.unwrap_or(&nothing);
+    let phases = Phases::new(&program, &reach, list, &mut warnings);
+    let placement = place::place(&program, &reach, &fixes, phases, options.layout, entry)?;
     if options.layout == Layout::Native && placement.read_only_bytes() != 0 {
         let bytes = placement.read_only_bytes();
         warnings.push(PackWarning::ReadOnlyDataWritable { bytes });

@@ -1,9 +1,9 @@
 //! Where everything goes: input sections into runs, runs into sections of the module, and those
 //! into an image whose distances are fixed.
 //!
-//! The order serves the loader: code first, hot before cold; then constants, those that need a
-//! fix-up behind those that do not, so that few pages are written to; then the table of addresses;
-//! then data in the same way, and zeroes. Protections change at a page.
+//! The order serves the loader: code first, in the order in which it runs, what hardly ever does last; then
+//! constants, those that need a fix-up behind those that do not, so that few pages are written to; then
+//! the table of addresses; then data in the same way, and zeroes. Protections change at a page.
 
 use std::collections::HashMap;
 
@@ -14,6 +14,7 @@ use super::error::PackError;
 use super::fixes::Fixes;
 use super::machine::Machine;
 use super::object::{GlobalId, Section, SectionId};
+use super::phases::Phases;
 use super::reach::{Reach, decode};
 use super::resolve::{Program, Referent};
 
@@ -47,6 +48,11 @@ impl Run {
         } else {
             Run::Data
         }
+    }
+
+    /// Whether the program may write to it.
+    pub(super) fn is_writable(self) -> bool {
+        matches!(self, Run::Data | Run::Bss)
     }
 }
 
@@ -108,11 +114,12 @@ pub(super) struct Placement {
     /// The sections that are needed, in the order of the image.
     pub(super) order: Vec<SectionId>,
     extents: [Extent; 5],
-    /// By object and section: bytes from the begin of the run.
-    offsets: Vec<Vec<u64>>,
+    /// By object and section: bytes from the begin of the run, of what is needed.
+    offsets: Vec<Vec<Option<u64>>>,
     /// Bytes from the begin of the zeroes.
     commons: HashMap<GlobalId, u64>,
     machine: Machine,
+    pub(super) phases: Phases,
     /// Where the sections of an array begin and end; `None` when they are in more than one run.
     bounds: HashMap<u32, Option<(Run, u64, u64)>>,
     stubs: u64,
@@ -127,17 +134,19 @@ pub(super) fn place(
     program: &Program<'_>,
     reach: &Reach,
     fixes: &Fixes,
+    phases: Phases,
     layout: Layout,
     entry: Option<Referent>,
 ) -> Result<Placement, PackError> {
-    let offsets = program.objects.iter().map(|object| vec![0; object.sections.len()]).collect();
+    let offsets = program.objects.iter().map(|object| vec![None; object.sections.len()]).collect();
     let mut placement = Placement {
         homes: Vec::new(),
-        order: ordered(program, reach),
+        order: ordered(program, reach, &phases),
         extents: [Extent::EMPTY; 5],
         offsets,
         commons: HashMap::new(),
         machine: program.machine(),
+        phases,
         bounds: HashMap::new(),
         stubs: 0,
         handle: fixes.handle(),
@@ -146,14 +155,14 @@ pub(super) fn place(
     if first.is_some_and(|id| entry == Some(Referent::Section { id, value: 0 })) {
         placement.extent(Run::Text).reserve(ENTRY_PAD, 1)?;
     }
-    placement.place_sections(program)?;
+    placement.place_sections(program, fixes)?;
     for id in reach.commons() {
         let Some(global) = program.global(id) else { continue };
         let (size, alignment) = (global.common_size, global.common_alignment);
         let start = placement.extent(Run::Bss).reserve(size, alignment)?;
         placement.commons.insert(id, start);
     }
-    placement.place_made(fixes)?;
+    placement.place_slots(fixes)?;
     let code = placement.extent(Run::Text);
     code.alignment = code.alignment.max(program.machine().code_alignment());
     for extent in &mut placement.extents {
@@ -168,12 +177,13 @@ pub(super) fn place(
 }
 
 /// The needed sections in the order of the image.
-fn ordered(program: &Program<'_>, reach: &Reach) -> Vec<SectionId> {
+fn ordered(program: &Program<'_>, reach: &Reach, phases: &Phases) -> Vec<SectionId> {
     let live = program.sections().filter(|(id, _)| reach.is_live(*id));
     let mut keyed: Vec<_> = live
         .map(|(id, section)| {
             // Those that `__start_NAME` may speak of stand together.
-            (Run::of(section), rank(section, program.machine()), section.array, id)
+            let rank = rank(id, section, program.machine(), phases);
+            (Run::of(section), rank, section.array, id)
         })
         .collect();
     keyed.sort_by_key(|(run, rank, array, _)| (*run, *rank, *array));
@@ -181,20 +191,24 @@ fn ordered(program: &Program<'_>, reach: &Reach) -> Vec<SectionId> {
 }
 
 /// The place of a section within its run.
-fn rank(section: &Section<'_>, machine: Machine) -> u8 {
+fn rank(id: SectionId, section: &Section<'_>, machine: Machine, phases: &Phases) -> u8 {
     let is_array = section.array.is_some();
     match Run::of(section) {
-        Run::Text => match Heat::of(section.name) {
-            Heat::Hot => 0,
-            Heat::Unknown => 1,
-            Heat::Startup => 2,
-            Heat::Cold => 3,
-        },
+        Run::Text => phases.rank(id, section),
         // Arrays stay in one piece, whether each part of them needs a fix-up or not.
         Run::RoData => u8::from(is_array || has_addresses(section, machine)),
         Run::Data => u8::from(!is_array && !has_addresses(section, machine)),
         Run::Table | Run::Bss => 0,
     }
+}
+
+/// Bytes of sections that stand one behind the other, the first of them at a page.
+fn measure(program: &Program<'_>, sections: &[SectionId]) -> Result<u64, PackError> {
+    let mut extent = Extent::EMPTY;
+    for section in sections.iter().filter_map(|id| program.section(*id)) {
+        extent.reserve(section.size, section.alignment)?;
+    }
+    Ok(extent.size)
 }
 
 /// Whether a section has this name, with or without something after another dot: `.data.rel.root` is
@@ -206,30 +220,6 @@ pub(super) fn is_called(name: &[u8], wanted: &[u8]) -> bool {
 /// Whether the loader will have to write to the section.
 fn has_addresses(section: &Section<'_>, machine: Machine) -> bool {
     section.relocs.iter().copied().flatten().any(|rela| machine.is_address(decode(rela, 0).0))
-}
-
-/// How often code runs, as its compiler has named its section.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heat {
-    Hot,
-    Unknown,
-    Startup,
-    Cold,
-}
-
-impl Heat {
-    pub(super) fn of(name: &[u8]) -> Heat {
-        let is = |prefix| is_called(name, prefix);
-        if is(b".text.hot") {
-            Heat::Hot
-        } else if is(b".text.startup") {
-            Heat::Startup
-        } else if is(b".text.unlikely") || is(b".text.cold") || is(b".text.exit") {
-            Heat::Cold
-        } else {
-            Heat::Unknown
-        }
-    }
 }
 
 impl Placement {
@@ -244,13 +234,40 @@ impl Placement {
         }
     }
 
-    fn place_sections(&mut self, program: &Program<'_>) -> Result<(), PackError> {
-        for id in self.order.clone() {
+    fn place_sections(&mut self, program: &Program<'_>, fixes: &Fixes) -> Result<(), PackError> {
+        let order = self.order.clone();
+        let section = |id: &SectionId| program.section(*id);
+        let is_text = |id: &SectionId| section(id).is_some_and(|found| Run::of(found) == Run::Text);
+        let text = order.get(..order.partition_point(is_text)).unwrap_or(&[]);
+        let is_warm =
+            |id: &SectionId| section(id).is_some_and(|found| !self.phases.is_cold(*id, found));
+        let (warm, cold) =
+            text.split_at_checked(text.partition_point(is_warm)).unwrap_or((text, &[]));
+        self.place_all(program, warm)?;
+        self.place_stubs(fixes)?;
+        if self.is_better_apart(measure(program, cold)?) {
+            self.extent(Run::Text).reserve(0, image::PAGE)?;
+        }
+        self.place_all(program, cold)?;
+        self.place_all(program, order.get(text.len()..).unwrap_or(&[]))
+    }
+
+    /// Whether `cold` bytes of code touch a page less when they begin with one, and no more are taken in
+    /// all.
+    fn is_better_apart(&mut self, cold: u64) -> bool {
+        let warm = self.extent(Run::Text).size;
+        let pages = |bytes: u64| bytes.div_ceil(image::PAGE);
+        let as_many = pages(warm) + pages(cold) == pages(warm.saturating_add(cold));
+        as_many && cold != 0 && !warm.is_multiple_of(image::PAGE)
+    }
+
+    fn place_all(&mut self, program: &Program<'_>, order: &[SectionId]) -> Result<(), PackError> {
+        for id in order.iter().copied() {
             let Some(section) = program.section(id) else { continue };
             let run = Run::of(section);
             let start = self.extent(run).reserve(section.size, section.alignment)?;
             if let Some(offset) = self.offset_of(id) {
-                *offset = start;
+                *offset = Some(start);
             }
             if let Some(array) = section.array {
                 self.stretch(array, run, start, start + section.size);
@@ -259,7 +276,7 @@ impl Placement {
         Ok(())
     }
 
-    fn offset_of(&mut self, id: SectionId) -> Option<&mut u64> {
+    fn offset_of(&mut self, id: SectionId) -> Option<&mut Option<u64>> {
         let sections = self.offsets.get_mut(usize::try_from(id.object).ok()?)?;
         sections.get_mut(usize::try_from(id.section).ok()?)
     }
@@ -273,14 +290,18 @@ impl Placement {
         };
     }
 
-    /// Places what the packer makes itself: stubs and slots.
-    fn place_made(&mut self, fixes: &Fixes) -> Result<(), PackError> {
-        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
-        let (stubs, slots) = (count(fixes.stubs.len()), count(fixes.slots.len()));
+    /// Places the stubs, behind the code that is used.
+    fn place_stubs(&mut self, fixes: &Fixes) -> Result<(), PackError> {
+        let stubs = u64::try_from(fixes.stubs.len()).unwrap_or(u64::MAX);
         if stubs != 0 {
             let size = stubs.saturating_mul(self.stub_bytes());
             self.stubs = self.extent(Run::Text).reserve(size, 16)?;
         }
+        Ok(())
+    }
+
+    fn place_slots(&mut self, fixes: &Fixes) -> Result<(), PackError> {
+        let slots = u64::try_from(fixes.slots.len()).unwrap_or(u64::MAX);
         if slots != 0 || fixes.names_table {
             self.extent(Run::Table).reserve(slots.max(1).saturating_mul(SLOT), SLOT)?;
         }
@@ -386,11 +407,11 @@ impl Placement {
         Some(Located::At { home: extent.home, offset })
     }
 
-    /// Where a section of an object is.
+    /// Where a section of an object is; `None` when nothing needs it.
     pub(super) fn section(&self, program: &Program<'_>, id: SectionId) -> Option<Located> {
         let section = program.section(id)?;
         let offsets = self.offsets.get(usize::try_from(id.object).ok()?)?;
-        self.at(Run::of(section), *offsets.get(usize::try_from(id.section).ok()?)?)
+        self.at(Run::of(section), (*offsets.get(usize::try_from(id.section).ok()?)?)?)
     }
 
     /// Where a slot of the table of addresses is.

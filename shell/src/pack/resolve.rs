@@ -300,6 +300,29 @@ impl<'d> Program<'d> {
         })
     }
 
+    /// Data that only the module itself can name, in the order of the objects: local, or hidden from
+    /// others, and where it is.
+    pub(super) fn local_data(&self) -> impl Iterator<Item = (&Symbol<'d>, Referent)> {
+        let objects = (0u32..).zip(&self.objects);
+        let symbols = objects.flat_map(|(object, parsed)| {
+            let numbered = (0u32..).zip(&parsed.symbols);
+            numbered.map(move |(symbol, found)| (SymbolId { object, symbol }, found))
+        });
+        let data = symbols.filter(|(_, symbol)| symbol.kind == elf::STT_OBJECT && symbol.size != 0);
+        data.filter_map(|(id, symbol)| Some((symbol, self.local_referent(id, symbol)?)))
+    }
+
+    fn local_referent(&self, id: SymbolId, symbol: &Symbol<'d>) -> Option<Referent> {
+        if let Some(name) = symbol.global {
+            let global = self.global(name).filter(|g| g.definition == id && !g.is_exported())?;
+            return self.defined(name, global).ok();
+        }
+        let Place::Section { section, .. } = symbol.place else { return None };
+        // Of a section that was dropped, the copy that is kept has symbols of its own.
+        let dropped = self.object(id.object)?.is_discarded(section);
+        self.placed(id.object, symbol).ok().filter(|_| !dropped)
+    }
+
     /// Whether the name is defined weakly.
     pub(super) fn is_weak(&self, id: GlobalId) -> bool {
         self.global(id).is_some_and(|global| global.rank == Rank::Weak)

@@ -7,6 +7,8 @@ mod archives;
 mod compress;
 mod hostile;
 mod made;
+mod phases;
+mod reload;
 mod relocations;
 mod run;
 mod sections;

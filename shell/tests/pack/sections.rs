@@ -246,7 +246,7 @@ fn a_copy_without_its_counterpart_is_refused_when_it_is_asked_for() {
 }
 
 #[test]
-fn hot_code_comes_before_cold_code_and_says_so() {
+fn code_lies_in_the_order_in_which_it_runs_and_says_so() {
     let made = packed(&asm(r#"
         .macro function name, section
         .section \section,"ax"
@@ -261,9 +261,9 @@ fn hot_code_comes_before_cold_code_and_says_so() {
         function hot, .text.hot.hot
     "#));
     let phase = |name| made.export(name).unwrap().flags.0;
-    assert_eq!(["hot", "plain", "boot", "cold"].map(phase), [2, 0, 0, 3]);
+    assert_eq!(["boot", "hot", "plain", "cold"].map(phase), [0, 2, 2, 3]);
     let value = |name| made.place(name).1;
-    let order = ["hot", "plain", "boot", "cold"].map(value);
+    let order = ["boot", "hot", "plain", "cold"].map(value);
     assert!(order.is_sorted() && order[0] == 0, "{order:?}");
 }
 

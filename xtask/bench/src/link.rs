@@ -1,9 +1,11 @@
 //! Loading and looking up: the same C code as a module and as a shared object.
 //!
 //! One generator writes the source: 1,000 exported functions that call each other, and a table of
-//! 2,000 pointers to them, which makes 3,000 relocations. gcc compiles it once, to an object that is
-//! linked into the shared object by gcc and into modules in two ways: as `smf pack` does it, which
-//! settles all distances inside the module, and with all 3,000 relocations left to the loader.
+//! 2,000 pointers to them, which makes 3,000 relocations; or ten times as many of all. gcc compiles it
+//! once, to an object that is linked into the shared object by gcc and into modules in two ways: as
+//! `smf pack` does it, which settles all distances inside the module, and with all relocations left to the
+//! loader. The peers are the system's loader and one that is written in Rust, `elf_loader`, both with the
+//! same shared object.
 #![allow(unsafe_code)]
 
 use std::fmt::Write;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use elf_loader::{AddressSpaceId, Domain, Loader, Relocator};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
 use smf_core::format::{Smf, SymbolIndex};
 use smf_core::link::{Image, Module, NoImports, call};
@@ -25,6 +28,9 @@ use crate::object_to_smf;
 
 const LOAD_PACKED: &str = "load 1,000 functions, as packed";
 const LOAD_ALL: &str = "load 1,000 functions, 3,000 relocations left";
+const LOAD_ELF: &str = "load 1,000 functions, as packed, peer in Rust";
+const LOAD_MANY: &str = "load 10,000 functions, as packed";
+const LOAD_MANY_ELF: &str = "load 10,000 functions, as packed, peer in Rust";
 const LOAD_LAZY: &str = "load 1,000 functions, as packed, peer lazy";
 const LOAD_FRESH: &str = "load 1,000 functions, as packed, fresh pages";
 const HIT: &str = "look up one of 1,000 symbols";
@@ -35,65 +41,86 @@ const MISS_IN_FILE: &str = "look up a symbol that is not there, index in the fil
 const FIRST_IN_FILE: &str = "look up the first symbol after loading, index in the file";
 
 const FUNCTIONS: usize = 1000;
-const POINTERS: usize = 2000;
-const RELOCS: usize = FUNCTIONS + POINTERS;
+const MANY: usize = 10_000;
 
-/// The function that is called after loading, its argument and its result.
-const CALLED: (&str, i64, i64) = ("function_500", 3, result_of(500, 3));
+/// The function that is called after loading, and its argument. What it returns depends on
+/// how many functions there are.
+const CALLED: (&str, i64) = ("function_500", 3);
 
 pub(crate) fn measure(bench: &mut Bench) {
+    let loads = [LOAD_PACKED, LOAD_ALL, LOAD_ELF, LOAD_LAZY, LOAD_FRESH];
     let lookups = [HIT, MISS, FIRST, HIT_IN_FILE, MISS_IN_FILE, FIRST_IN_FILE];
-    if !bench.wants(&[LOAD_PACKED, LOAD_ALL, LOAD_LAZY, LOAD_FRESH]) && !bench.wants(&lookups) {
-        return;
+    if bench.wants(&loads) || bench.wants(&lookups) {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files::build(directory.path(), FUNCTIONS);
+        files.measure_loading(bench);
+        files.measure_lookup(bench);
     }
-    let directory = tempfile::tempdir().unwrap();
-    let files = Files::build(directory.path());
-    files.measure_loading(bench);
-    files.measure_lookup(bench);
+    if bench.wants(&[LOAD_MANY, LOAD_MANY_ELF]) {
+        let directory = tempfile::tempdir().unwrap();
+        Files::build(directory.path(), MANY).measure_loading_many(bench);
+    }
 }
 
-/// Which function a function calls.
-const fn callee(number: usize) -> usize {
-    (number * 7 + 1) % FUNCTIONS
+/// Which of so many functions a function calls.
+const fn callee(number: usize, functions: usize) -> usize {
+    (number * 7 + 1) % functions
 }
 
 /// What function `number` returns for `depth`; the oracle of the C code.
-const fn result_of(number: usize, depth: i64) -> i64 {
-    if depth > 0 { result_of(callee(number), depth - 1) + number as i64 } else { number as i64 }
+const fn result_of(number: usize, depth: i64, functions: usize) -> i64 {
+    if depth > 0 {
+        result_of(callee(number, functions), depth - 1, functions) + number as i64
+    } else {
+        number as i64
+    }
+}
+
+/// How many pointers there are to so many functions.
+const fn pointers(functions: usize) -> usize {
+    functions * 2
+}
+
+/// How many relocations that makes.
+const fn relocs(functions: usize) -> usize {
+    functions + pointers(functions)
 }
 
 /// The C source of both.
-fn source() -> String {
+fn source(functions: usize) -> String {
     let mut c = String::from("typedef long i64;\n");
-    for number in 0..FUNCTIONS {
+    for number in 0..functions {
         writeln!(c, "i64 function_{number}(i64);").unwrap();
     }
-    for number in 0..FUNCTIONS {
-        let callee = callee(number);
+    for number in 0..functions {
+        let callee = callee(number, functions);
         writeln!(
             c,
             "i64 function_{number}(i64 depth) {{ return depth > 0 ? function_{callee}(depth - 1) + {number} : {number}; }}"
         )
         .unwrap();
     }
-    writeln!(c, "i64 (*table[{POINTERS}])(i64) = {{").unwrap();
-    for pointer in 0..POINTERS {
-        writeln!(c, "function_{},", pointer * 13 % FUNCTIONS).unwrap();
+    let pointers = pointers(functions);
+    writeln!(c, "i64 (*table[{pointers}])(i64) = {{").unwrap();
+    for pointer in 0..pointers {
+        writeln!(c, "function_{},", pointer * 13 % functions).unwrap();
     }
     c.push_str("};\n");
     c
 }
 
 struct Files {
+    /// What the function that is called returns.
+    result: i64,
     shared_object: PathBuf,
     packed: PathBuf,
     all_relocs: PathBuf,
 }
 
 impl Files {
-    fn build(directory: &Path) -> Self {
+    fn build(directory: &Path, functions: usize) -> Self {
         let path = |name| directory.join(name);
-        fs::write(path("module.c"), source()).unwrap();
+        fs::write(path("module.c"), source(functions)).unwrap();
         let gcc = |arguments: &[&str]| {
             // The unwinding tables have relocations of their own, which a module has no use for.
             let common = ["-O2", "-fPIC", "-fno-asynchronous-unwind-tables"];
@@ -108,14 +135,16 @@ impl Files {
         let input = Input { name: "module.o", data: &object };
         let packed = pack(&[input], &Options::default()).unwrap().bytes;
         let all_relocs = object_to_smf::convert(&object);
-        assert_eq!(relocs_in(&all_relocs), RELOCS);
+        let relocs = relocs(functions);
+        assert_eq!(relocs_in(&all_relocs), relocs);
         fs::write(path("packed.smf"), &packed).unwrap();
         fs::write(path("all.smf"), &all_relocs).unwrap();
         eprintln!(
-            "relocations left to the loader: {} as packed, {RELOCS} with all",
+            "relocations left to the loader: {} as packed, {relocs} with all",
             relocs_in(&packed)
         );
         Files {
+            result: result_of(500, CALLED.1, functions),
             shared_object: path("module.so"),
             packed: path("packed.smf"),
             all_relocs: path("all.smf"),
@@ -123,19 +152,38 @@ impl Files {
     }
 
     fn measure_loading(&self, bench: &mut Bench) {
-        // What a loader that lives on does; the system's loader finds its pages in the page cache.
-        let pool = |bytes| Arc::new(PagePool::new(bytes));
         let (kept, fresh) = (pool(1 << 20), pool(0));
-        let mut against = |name, smf: &Path, pool, peer, flags, target| {
-            let measure = Measure { name, peer, batches: 600, target, ..Measure::default() };
-            let theirs = repeat(move || dlopen_and_call(&self.shared_object, flags));
-            bench.take(&measure, repeat(move || load_and_call(smf, pool)), Some(theirs));
-        };
-        let target = Target::ratio(0.35);
-        against(LOAD_PACKED, &self.packed, &kept, "dlopen, RTLD_NOW", RTLD_NOW, target);
-        against(LOAD_ALL, &self.all_relocs, &kept, "dlopen, RTLD_NOW", RTLD_NOW, target);
-        against(LOAD_LAZY, &self.packed, &kept, "dlopen, RTLD_LAZY", RTLD_LAZY, Target::NONE);
-        against(LOAD_FRESH, &self.packed, &fresh, "dlopen, RTLD_NOW", RTLD_NOW, Target::NONE);
+        let (now, lazy) = (Peer::System(RTLD_NOW), Peer::System(RTLD_LAZY));
+        let target = Target::ratio(0.20);
+        self.measure_load(bench, (LOAD_PACKED, target), (&self.packed, &kept), now);
+        self.measure_load(bench, (LOAD_ALL, Target::ratio(0.35)), (&self.all_relocs, &kept), now);
+        let target = Target::ratio(0.25);
+        self.measure_load(bench, (LOAD_ELF, target), (&self.packed, &kept), Peer::Rust);
+        self.measure_load(bench, (LOAD_LAZY, Target::NONE), (&self.packed, &kept), lazy);
+        self.measure_load(bench, (LOAD_FRESH, Target::NONE), (&self.packed, &fresh), now);
+    }
+
+    fn measure_loading_many(&self, bench: &mut Bench) {
+        let kept = pool(4 << 20);
+        let now = Peer::System(RTLD_NOW);
+        let target = Target::ratio(0.10);
+        self.measure_load(bench, (LOAD_MANY, target), (&self.packed, &kept), now);
+        let target = Target::ratio(0.25);
+        self.measure_load(bench, (LOAD_MANY_ELF, target), (&self.packed, &kept), Peer::Rust);
+    }
+
+    fn measure_load(
+        &self,
+        bench: &mut Bench,
+        (name, target): (&str, Target),
+        (smf, pool): (&Path, &Arc<PagePool>),
+        peer: Peer,
+    ) {
+        let batches = 600;
+        let measure = Measure { name, peer: peer.name(), batches, target, ..Measure::default() };
+        let ours = repeat(|| assert_eq!(load_and_call(smf, pool), self.result));
+        let theirs = repeat(|| assert_eq!(peer.load_and_call(&self.shared_object), self.result));
+        bench.take(&measure, ours, Some(theirs));
     }
 
     /// The module with all relocations left brings no index, that of `smf pack` does.
@@ -219,29 +267,72 @@ fn load(file: &[u8]) -> Module<'_> {
     Image::place(&smf).unwrap().link(&NoImports).unwrap()
 }
 
+/// What a loader that lives on has; the system's loader finds its pages in the page cache.
+fn pool(bytes: usize) -> Arc<PagePool> {
+    Arc::new(PagePool::new(bytes))
+}
+
 /// Opens, parses, places, links, looks up, calls, unloads.
-fn load_and_call(path: &Path, pool: &Arc<PagePool>) {
-    let (name, argument, result) = CALLED;
+fn load_and_call(path: &Path, pool: &Arc<PagePool>) -> i64 {
+    let (name, argument) = CALLED;
     let file = FileBytes::read(path.as_os_str().as_bytes(), u64::MAX).unwrap();
     let smf = Smf::parse(&file).unwrap();
     let module = Image::place_in(&smf, pool).unwrap().link(&NoImports).unwrap();
     let function = module.symbol(name.as_bytes()).unwrap();
     // SAFETY: the code is the generated one, and its functions take one integer.
-    let found = unsafe { call(function, &[black_box(argument)]) };
-    assert_eq!(found.unwrap(), result);
+    unsafe { call(function, &[black_box(argument)]) }.unwrap()
 }
 
-/// The same with the system's loader.
-fn dlopen_and_call(path: &Path, flags: i32) {
-    let (name, argument, result) = CALLED;
+/// Who else loads.
+#[derive(Clone, Copy)]
+enum Peer {
+    /// The system's loader, with these flags.
+    System(i32),
+    /// The crate `elf_loader`.
+    Rust,
+}
+
+impl Peer {
+    fn name(self) -> &'static str {
+        match self {
+            Peer::System(RTLD_LAZY) => "dlopen, RTLD_LAZY",
+            Peer::System(_) => "dlopen, RTLD_NOW",
+            Peer::Rust => "elf_loader",
+        }
+    }
+
+    /// The same as [`load_and_call`].
+    fn load_and_call(self, path: &Path) -> i64 {
+        match self {
+            Peer::System(flags) => dlopen_and_call(path, flags),
+            Peer::Rust => elf_load_and_call(path.to_str().unwrap()),
+        }
+    }
+}
+
+fn dlopen_and_call(path: &Path, flags: i32) -> i64 {
+    let (name, argument) = CALLED;
     // SAFETY: the library is the generated one, which has no initialisers.
     let library = unsafe { Library::open(Some(path), flags | RTLD_LOCAL) }.unwrap();
     // SAFETY: the function is declared so in the generated source.
     let function = unsafe { library.get::<unsafe extern "C" fn(i64) -> i64>(name.as_bytes()) };
     let function = function.unwrap();
     // SAFETY: it takes one integer, and the library is open.
-    assert_eq!(unsafe { function(black_box(argument)) }, result);
+    let result = unsafe { function(black_box(argument)) };
     library.close().unwrap();
+    result
+}
+
+fn elf_load_and_call(path: &str) -> i64 {
+    let (name, argument) = CALLED;
+    let (loader, relocator) = (Loader::new(), Relocator::new());
+    let mut loader = loader.run(Domain::native(AddressSpaceId::PROCESS));
+    let library = relocator.run(loader.load_dylib(path).unwrap()).relocate().unwrap();
+    // SAFETY: the function is declared so in the generated source.
+    let function = unsafe { library.get::<unsafe extern "C" fn(i64) -> i64>(name) };
+    let function = function.unwrap().unwrap();
+    // SAFETY: it takes one integer, and the library is loaded.
+    unsafe { function(black_box(argument)) }
 }
 
 #[cfg(test)]
@@ -251,11 +342,13 @@ mod tests {
     #[test]
     fn every_way_of_loading_gives_the_same_result() {
         let directory = tempfile::tempdir().unwrap();
-        let files = Files::build(directory.path());
-        let pool = Arc::new(PagePool::new(0));
-        load_and_call(&files.packed, &pool);
-        load_and_call(&files.all_relocs, &pool);
-        dlopen_and_call(&files.shared_object, RTLD_NOW);
-        dlopen_and_call(&files.shared_object, RTLD_LAZY);
+        let files = Files::build(directory.path(), FUNCTIONS);
+        let pool = pool(0);
+        for smf in [&files.packed, &files.all_relocs] {
+            assert_eq!(load_and_call(smf, &pool), files.result);
+        }
+        for peer in [Peer::System(RTLD_NOW), Peer::System(RTLD_LAZY), Peer::Rust] {
+            assert_eq!(peer.load_and_call(&files.shared_object), files.result);
+        }
     }
 }

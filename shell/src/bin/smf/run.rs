@@ -77,8 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     loader.modules().set_process(Some(Arc::new(host)));
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let before = args.watch.then(|| Before::new(files));
-    args.with.iter().try_for_each(|path| loader.provide_file(path)).map_err(because)?;
-    let placed = loader.place_file(&args.file).map_err(because)?;
+    let placed = loader.place_program(&args.file, &args.with).map_err(because)?;
     let loaded = Instant::now();
     let module = placed.link().map_err(because)?;
     let linked = Instant::now();

@@ -1,0 +1,93 @@
+//! Where a symbol is, in eight bytes: a module has thousands of them, and each relocation asks for one.
+
+/// What a symbol stands for while its module is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target(u64);
+
+/// Bits of a target below the number of its section.
+const VALUE_BITS: u32 = 48;
+/// In the place of the number of a section: the symbol of another module.
+const IMPORT: u32 = 0xffff;
+
+impl Target {
+    /// Nowhere: it names something that has no place in memory.
+    pub(super) const NOWHERE: Target = Target(u64::MAX);
+    /// How many sections symbols can be in.
+    pub(super) const SECTIONS: u32 = IMPORT;
+    /// How far from the begin of its section a symbol can be.
+    pub(super) const LAST: u64 = (1 << VALUE_BITS) - 1;
+
+    /// `value` bytes from the begin of a section; `None` for more bytes than there are addresses, or
+    /// more sections than a symbol can tell apart.
+    pub(super) fn in_section(section: u32, value: u64) -> Option<Self> {
+        let fits = section < Self::SECTIONS && value <= Self::LAST;
+        fits.then_some(Self::within(section, value))
+    }
+
+    /// As [`Target::in_section`], for fewer than [`Target::SECTIONS`] and [`Target::LAST`] bytes at most.
+    #[inline(always)]
+    pub(super) fn within(section: u32, value: u64) -> Self {
+        Target(u64::from(section) << VALUE_BITS | value)
+    }
+
+    /// The import with this number, in the order of the symbol table.
+    pub(super) fn import(number: u32) -> Self {
+        Target(u64::from(IMPORT) << VALUE_BITS | u64::from(number))
+    }
+
+    #[inline(always)]
+    pub(super) fn is_import(self) -> bool {
+        self.0 >> VALUE_BITS == u64::from(IMPORT) && self != Self::NOWHERE
+    }
+
+    /// The number of its section, or of an import, and bytes from the begin of the section.
+    #[inline(always)]
+    fn split(self) -> (usize, u64) {
+        let section = usize::try_from(self.0 >> VALUE_BITS).unwrap_or(usize::MAX);
+        (section, self.0 & Self::LAST)
+    }
+
+    /// Its address, where `sections` has those of the sections and `imports` those of the imports; 0 when
+    /// it has none.
+    #[inline(always)]
+    pub(super) fn address(self, sections: &[u64], imports: &[u64]) -> u64 {
+        let (section, value) = self.split();
+        match sections.get(section) {
+            Some(begin) => begin.wrapping_add(value),
+            None => {
+                usize::try_from(value).ok().and_then(|at| imports.get(at)).copied().unwrap_or(0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_the_address_of_what_it_was_made_from() {
+        let (sections, imports) = ([0x1000, 0x2000, 0], [u64::MAX, 7]);
+        let address = |target: Target| target.address(&sections, &imports);
+        for (section, begin) in (0u32..).zip(sections) {
+            for value in [0, 1, Target::LAST] {
+                let target = Target::in_section(section, value).unwrap();
+                assert!(!target.is_import() && target != Target::NOWHERE);
+                assert_eq!(address(target), begin + value);
+            }
+        }
+        for (number, there) in (0u32..).zip(imports) {
+            assert!(Target::import(number).is_import());
+            assert_eq!(address(Target::import(number)), there);
+        }
+        assert_eq!((address(Target::import(2)), address(Target::NOWHERE)), (0, 0));
+        assert!(!Target::NOWHERE.is_import() && Target::import(u32::MAX).is_import());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert_eq!(Target::in_section(0, Target::LAST + 1), None);
+        assert_eq!(Target::in_section(0xffff, 0), None);
+        assert!(Target::in_section(0xfffe, Target::LAST).is_some());
+    }
+}
