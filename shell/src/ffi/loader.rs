@@ -316,21 +316,17 @@ unsafe fn reload(
     missing::forget();
     let done = loaders::enter(loader).and_then(|loader| {
         let handle = loader.handle_of(module)?;
-        if !into.is_null() {
-            // SAFETY: passed on to the caller.
-            unsafe { sized::check(into) }?;
-        }
+        // SAFETY: passed on to the caller.
+        unsafe { sized::check_wanted(into) }?;
         let old_data = if keep_data { OldData::Move } else { OldData::Leave };
         let mut lacks = Collector::default();
         let mut add = |import: &Missing<'_>| lacks.add(import);
         let reloaded = loader.modules().reload(handle, find()?, old_data, &mut add);
         let moved = lacks.finish(reloaded)?.moved;
-        if !into.is_null() {
-            let bytes = i64::try_from(moved.bytes).unwrap_or(i64::MAX);
-            let filled = SmfReloaded { size: 0, symbols: i64::from(moved.symbols), bytes };
-            // SAFETY: passed on to the caller.
-            unsafe { sized::write(into, filled) }?;
-        }
+        let bytes = i64::try_from(moved.bytes).unwrap_or(i64::MAX);
+        let filled = SmfReloaded { size: 0, symbols: i64::from(moved.symbols), bytes };
+        // SAFETY: as above.
+        unsafe { sized::write_wanted(into, filled) }?;
         Ok(true)
     });
     or(false, done)

@@ -56,10 +56,8 @@ impl SmfSymbol {
     /// # Safety
     /// `into` is null or points to as many bytes as its first field says.
     unsafe fn tell(self, into: *mut Self) -> Result<i64, ApiError> {
-        if !into.is_null() {
-            // SAFETY: passed on to the caller.
-            unsafe { sized::write(into, self) }?;
-        }
+        // SAFETY: passed on to the caller.
+        unsafe { sized::write_wanted(into, self) }?;
         Ok(self.address)
     }
 }
@@ -108,6 +106,8 @@ pub unsafe extern "C" fn smf_loader_resolve(
     let name = unsafe { text("the name", name) };
     let found = loaders::enter(loader).and_then(|loader| {
         let name = name?.to_bytes();
+        // SAFETY: passed on to the caller.
+        unsafe { sized::check_wanted(symbol) }?;
         let unresolved = ApiError::Unresolved { symbol: ShortName::new(name) };
         let found = loader.modules().resolve(name)?.ok_or(unresolved)?;
         let mut told = SmfSymbol::new(0, found.address, 0, found.kind, Binding::Global);

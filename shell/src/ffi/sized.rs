@@ -50,16 +50,34 @@ pub(super) unsafe fn read<S: Structure>(from: *const S, rest: S) -> Result<S, Ap
     Ok(value)
 }
 
-/// Whether a structure can be filled in.
+/// Whether a structure can be filled in that may be null when it is not wanted.
 ///
 /// # Errors
-/// [`ApiError::Null`], [`ApiError::SmallStruct`].
+/// [`ApiError::SmallStruct`].
 ///
 /// # Safety
 /// `into` is null or points to as many bytes as its first field says.
-pub(super) unsafe fn check<S: Structure>(into: *const S) -> Result<(), ApiError> {
+pub(super) unsafe fn check_wanted<S: Structure>(into: *const S) -> Result<(), ApiError> {
+    if into.is_null() {
+        return Ok(());
+    }
     // SAFETY: passed on to the caller.
     unsafe { size(into) }.map(|_| ())
+}
+
+/// [`write`], unless the structure is null and so not wanted.
+///
+/// # Errors
+/// [`ApiError::SmallStruct`].
+///
+/// # Safety
+/// As [`write`].
+pub(super) unsafe fn write_wanted<S: Structure>(into: *mut S, value: S) -> Result<(), ApiError> {
+    if into.is_null() {
+        return Ok(());
+    }
+    // SAFETY: passed on to the caller.
+    unsafe { write(into, value) }
 }
 
 /// Fills in a structure, as much of it as both sides know, and its size with how much that is.
@@ -68,7 +86,7 @@ pub(super) unsafe fn check<S: Structure>(into: *const S) -> Result<(), ApiError>
 /// [`ApiError::Null`], [`ApiError::SmallStruct`].
 ///
 /// # Safety
-/// As [`check`], and the bytes may be written.
+/// `into` is null or points to as many bytes as its first field says, which may be written.
 pub(super) unsafe fn write<S: Structure>(into: *mut S, value: S) -> Result<(), ApiError> {
     // SAFETY: passed on to the caller.
     let room = unsafe { size(into) }?.min(size_of::<S>());
@@ -149,6 +167,12 @@ mod tests {
         }
         let null = Err(ApiError::Null { what: "Three" });
         // SAFETY: null is allowed.
-        assert_eq!(unsafe { check::<Three>(ptr::null()) }, null);
+        assert_eq!(unsafe { read(ptr::null(), REST) }, null.map(|()| REST));
+        // SAFETY: as above.
+        assert_eq!(unsafe { write(ptr::null_mut(), REST) }, null);
+        // SAFETY: as above.
+        assert_eq!(unsafe { write_wanted(ptr::null_mut(), REST) }, Ok(()));
+        // SAFETY: as above.
+        assert_eq!(unsafe { check_wanted::<Three>(ptr::null()) }, Ok(()));
     }
 }
