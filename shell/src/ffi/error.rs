@@ -48,6 +48,8 @@ pub(super) enum ApiError {
     NoRoom { bytes: usize },
     /// A number that is no multiple of the page size.
     Misaligned { what: &'static str, value: u64 },
+    /// An address at which no such value can be.
+    Unaligned { what: &'static str, value: usize },
     /// Flags of a mapping that cannot be meant, or not together.
     Flags { what: &'static str },
     /// A file that was to be mapped to run, which was not switched on.
@@ -220,7 +222,7 @@ impl ApiError {
             Self::NoLoader { .. } | Self::ForeignModule { .. } | Self::NoHold { .. } => {
                 Code::Handle
             }
-            Self::TooManyArguments { .. } => Code::Argument,
+            Self::TooManyArguments { .. } | Self::Unaligned { .. } => Code::Argument,
             Self::TooManyLoaders { .. } | Self::TooManyModules => Code::Full,
             Self::LoaderHeld { .. } | Self::LoaderBusy { .. } => Code::InUse,
             Self::File { error, .. } => code_of_memory(error),
@@ -281,10 +283,10 @@ fn code_of_load(error: &LoadError) -> Code {
     match error {
         E::Format { .. } | E::Archive { .. } => Code::Format,
         E::Link { error: LinkError::MissingImports { .. }, .. } => Code::Missing,
-        E::Link { error: LinkError::Memory(error), .. } => code_of_memory(error),
+        E::Link { error: LinkError::Memory(error), .. } => ApiError::Memory(*error).code(),
         E::Link { error: LinkError::OutOfMemory, .. } | E::OutOfMemory => Code::NoMemory,
         E::Link { .. } => Code::Link,
-        E::Entries { error, .. } => code_of(error.reason()),
+        E::Entries { error, .. } => ApiError::Exec(*error).code(),
         E::NameTaken { .. } | E::Clash { .. } => Code::NameTaken,
         E::Stale { .. } => Code::Handle,
         E::Pinned { .. } | E::Needed { .. } | E::DataInUse { .. } => Code::InUse,
@@ -363,6 +365,9 @@ impl fmt::Display for ApiError {
             Self::NoRoom { bytes } => write!(f, "out of memory for a value of {bytes} bytes"),
             Self::Misaligned { what, value } => {
                 write!(f, "{what} (0x{value:x}) is no multiple of the page size")
+            }
+            Self::Unaligned { what, value } => {
+                write!(f, "{what} begins at 0x{value:x}, where no such value can be")
             }
             Self::Flags { what } => write!(f, "a mapping is refused with {what}"),
             Self::ExecNotAllowed => f.write_str(

@@ -236,3 +236,64 @@ impl<'u> Deref for Version<'u> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod tests {
+    use super::*;
+    use smf_core::loader::ModuleBytes;
+
+    fn new() -> u64 {
+        open(LoaderOptions::default(), |_| {}).unwrap()
+    }
+
+    fn load(loader: &Use) -> u64 {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
+        let bytes = ModuleBytes::new(std::fs::read(file).unwrap());
+        loader.number_of(loader.modules().load(b"packed", bytes).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_hold_is_good_until_it_is_released_and_keeps_the_loader_open() {
+        let number = new();
+        let loader = enter(number).unwrap();
+        let module = load(&loader);
+        let holds: Vec<u64> = (0..100).map(|_| loader.hold(module).unwrap()).collect();
+        assert_eq!(loader.held(), 100);
+        for (index, hold) in holds.iter().enumerate() {
+            assert_eq!(loader.version(*hold).unwrap().name(), b"packed");
+            assert!(holds[..index].iter().all(|other| other != hold));
+            loader.release(*hold).unwrap();
+            assert_eq!(loader.release(*hold), Err(ApiError::NoHold { hold: *hold }));
+            // The slot again, and another number.
+            let again = loader.hold(module).unwrap();
+            assert!(again != *hold && loader.version(*hold).is_err());
+            loader.release(again).unwrap();
+        }
+        let hold = loader.hold(module).unwrap();
+        assert_eq!(close(number), Err(ApiError::LoaderHeld { holds: 1 }));
+        loader.release(hold).unwrap();
+        assert_eq!(close(number), Err(ApiError::LoaderBusy { uses: 1 }));
+        drop(loader);
+        assert_eq!(close(number), Ok(()));
+        assert_eq!(close(number), Err(ApiError::NoLoader { loader: number }));
+    }
+
+    #[test]
+    fn numbers_of_modules_are_told_from_those_of_every_other_loader() {
+        let (one, two) = (new(), new());
+        let (in_one, in_two) = (enter(one).unwrap(), enter(two).unwrap());
+        for raw in [0, 1, 1 << 32 | 5, u64::from(u32::MAX) << 32 | 0xff_fffe] {
+            let handle = ModuleHandle::from_raw(raw);
+            let module = in_one.number_of(handle).unwrap();
+            assert_eq!(in_one.handle_of(module), Ok(handle));
+            assert_eq!(in_two.handle_of(module), Err(ApiError::ForeignModule { module }));
+            assert!(enter(module).is_err() && in_one.release(module).is_err());
+        }
+        let outside = [0xff_ffff, u64::from(u32::MAX)].map(ModuleHandle::from_raw);
+        assert!(outside.iter().all(|handle| in_one.number_of(*handle).is_err()));
+        drop((in_one, in_two));
+        close(one).unwrap();
+        close(two).unwrap();
+    }
+}

@@ -104,6 +104,9 @@ pub(super) unsafe fn slice<'s, T>(
     if first.is_null() {
         return Err(ApiError::Null { what });
     }
-    // SAFETY: not null, so that there are as many, says the caller; they fit an address space.
+    if !first.is_aligned() {
+        return Err(ApiError::Unaligned { what, value: first.addr() });
+    }
+    // SAFETY: not null, and aligned, so that there are as many, says the caller; they fit an address space.
     Ok(unsafe { std::slice::from_raw_parts(first, len) })
 }

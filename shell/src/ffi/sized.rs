@@ -28,7 +28,7 @@ unsafe fn size<S: Structure>(pointer: *const S) -> Result<usize, ApiError> {
         return Err(ApiError::Null { what: S::NAME });
     }
     // SAFETY: not null, and the first field is there, says the caller.
-    let size = unsafe { pointer.cast::<i64>().read() };
+    let size = unsafe { pointer.cast::<i64>().read_unaligned() };
     let wanted = usize::try_from(size).ok().filter(|&size| size >= S::FIRST);
     wanted.ok_or(ApiError::SmallStruct { what: S::NAME, size })
 }

@@ -510,6 +510,8 @@ static void numbers(void) {
     REFUSED(!smf_loader_call(two, in_two, "add", NULL, 1, &result), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_call(two, in_two, NULL, nine, 1, &result), SMF_ERROR_ARGUMENT);
     CHECK(result == 42 && smf_loader_call(two, in_two, "add", nine, 8, &result) && result == 7);
+    const int64_t *odd = (const int64_t *)((const char *)nine + 1);
+    REFUSED(!smf_loader_call(two, in_two, "add", odd, 1, &result), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_find(two, NULL), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_resolve(two, NULL, NULL), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_symbol(two, in_two, NULL, NULL), SMF_ERROR_ARGUMENT);
