@@ -52,10 +52,15 @@ typedef enum SmfErrorCode {
     SMF_ERROR_SYSTEM = 14,           /* the system refused something else */
     SMF_ERROR_FILE = 15,             /* a file that is not there, cannot be read, or is cut off now */
     SMF_ERROR_ACCESS = 16,           /* rights that the file or the mapping does not give */
-    SMF_ERROR_HANDLE = 17,           /* a number that is none, or not any more, or not of this cache */
-    SMF_ERROR_IN_USE = 18,           /* files that are held, or prefetches that were not freed */
+    SMF_ERROR_HANDLE = 17,           /* a number that is none, or not any more, or not of this cache or loader */
+    SMF_ERROR_IN_USE = 18,           /* held, not yet freed, or needed by others */
     SMF_ERROR_FULL = 19,             /* no room in the cache: the file is too large, or all are held */
-    SMF_ERROR_FORMAT = 20            /* not a sound module or archive */
+    SMF_ERROR_FORMAT = 20,           /* not a sound module or archive */
+    SMF_ERROR_LINK = 21,             /* a sound module that cannot be placed or linked here */
+    SMF_ERROR_MISSING = 22,          /* imports that nobody provides: smf_loader_missing() */
+    SMF_ERROR_NAME_TAKEN = 23,       /* another module has the name, or exports it */
+    SMF_ERROR_RELOAD = 24,           /* a module that may not be replaced, or not by this one */
+    SMF_ERROR_NOT_FOUND = 25         /* nothing has the name */
 } SmfErrorCode;
 
 typedef struct SmfError {
@@ -404,6 +409,215 @@ int32_t smf_prefetch_result(uint64_t prefetch, int64_t index);
  */
 bool smf_prefetch_free(uint64_t prefetch);
 
+/* ---- Modules --------------------------------------------------------------------------------------- */
+
+/*
+ * Many modules that find each other's symbols, and come, go and are replaced while the program runs. What
+ * a module imports means, in this order: its own export; that of another module, in the order in which
+ * they were loaded; what was provided; a name that was defined; one of the process; what the resolver
+ * says. Whatever is refused leaves every module as it was.
+ *
+ * Loaders, modules and holds are numbers, never 0, which are looked up and never followed. One that was
+ * closed, unloaded or released, or belongs to another loader, is SMF_ERROR_HANDLE. A module keeps its
+ * number when it is replaced. A child of fork must not use the loaders of its parent.
+ *
+ * Addresses of functions may be called directly, or through rt_call_function_*, which refuses them when
+ * the module is gone. Whoever calls one directly must see to it that the module stays: by a hold, or
+ * because nobody unloads it.
+ */
+
+/* When two modules export the same name, and neither is weak. */
+#define SMF_CLASH_FIRST_WINS 0 /* the one that was loaded first is meant */
+#define SMF_CLASH_REFUSE 1     /* the second is refused; loading then looks at every export */
+
+/* What the flags of a loader are the sum of. */
+#define SMF_LOADER_RELOAD_ALL 1      /* modules may be replaced although their file does not say so */
+#define SMF_LOADER_PROCESS_SYMBOLS 2 /* names that nobody knows are looked for in the process: dlsym(3) */
+
+typedef struct SmfLoaderOptions {
+    int64_t size;       /* sizeof(SmfLoaderOptions) */
+    int64_t kept_bytes; /* of memory of unloaded modules, kept for the next ones */
+    int32_t clash;      /* SMF_CLASH_* */
+    int32_t flags;      /* a sum of SMF_LOADER_* */
+} SmfLoaderOptions;
+
+/*
+ * Opens a loader; up to 64 can be open. With null the first wins, no flag is set, and 4 MiB are kept. The
+ * stubs through which modules that may be replaced are called lie in executable memory as of
+ * rt_alloc_exec_memory, and count there. Returns its number; 0 on failure.
+ */
+uint64_t smf_loader_open(const SmfLoaderOptions *options);
+
+/*
+ * Closes a loader and unloads all of its modules. Fails with SMF_ERROR_IN_USE, and the loader is as
+ * before, while modules are held (the error says how many), and while another function with it has not
+ * come back: in another thread, or in this one when a resolver, a visitor or a module calls.
+ */
+bool smf_loader_close(uint64_t loader);
+
+/*
+ * Loads the module at a path under the path as its name, or the one called `module` in the archive at a
+ * path under the name `path(module)`, or the one in `length` bytes, which are copied. What it needs of
+ * what was provided is loaded with it. A dynlib goes to the system's loader. Returns its number; 0 on
+ * failure, and then nothing was loaded: SMF_ERROR_MISSING when it imports what nobody has.
+ */
+uint64_t smf_loader_load(uint64_t loader, const char *path);
+uint64_t smf_loader_load_archived(uint64_t loader, const char *path, const char *module);
+uint64_t smf_loader_load_bytes(uint64_t loader, const char *name, const uint8_t *bytes, int64_t length);
+
+/*
+ * Adds a module, or every module of an archive, to those that are loaded when one is loaded that imports
+ * from them; the first that was added wins. A dynlib, which does not say what it exports, is loaded now.
+ */
+bool smf_loader_provide(uint64_t loader, const char *path);
+bool smf_loader_provide_bytes(uint64_t loader, const char *name, const uint8_t *bytes, int64_t length);
+
+/* A name that a module imports and nobody has. */
+typedef struct SmfMissing {
+    const char *symbol;    /* with a NUL behind it; null on failure */
+    int64_t symbol_length; /* in bytes, without that */
+    const char *module;    /* the name of the module that wants it, with a NUL behind it */
+    int64_t module_length;
+} SmfMissing;
+
+/*
+ * All that the last load or reload of this thread lacked, by their index; 0 when that was not why it
+ * failed. The names are good until this thread loads or reloads again, with any loader.
+ */
+int64_t smf_loader_missing_count(void);
+SmfMissing smf_loader_missing(int64_t index);
+
+/* Gives a name an address in the host, from now on: modules that are loaded keep what they have. */
+bool smf_loader_define(uint64_t loader, const char *name, int64_t address);
+
+/*
+ * Is asked for a name that nobody knows: its bytes, with a NUL behind them, their number, and what was
+ * given to smf_loader_set_resolver. Returns an address, or 0. It may call the functions of this library
+ * with the loader, to load the module that has the name for example, but it cannot close it. It may be
+ * called from any thread that uses the loader, from several at once, and must not unwind.
+ */
+typedef int64_t (*SmfResolver)(const char *name, int64_t length, void *user);
+
+/*
+ * Sets who is asked when everybody else has been; null for nobody. The one before may still be running in
+ * other threads when this comes back, but not any more when the loader has been closed.
+ */
+bool smf_loader_set_resolver(uint64_t loader, SmfResolver resolver, void *user);
+
+/* The module of a name; 0 when there is none, which is SMF_ERROR_NOT_FOUND. */
+uint64_t smf_loader_find(uint64_t loader, const char *name);
+
+/*
+ * Holds the version of a module that is present now: its code and its data, and all that it imports, stay
+ * where they are until it is released, and it cannot be unloaded. It can be replaced: what is held then is
+ * the old version. Returns the number of the hold, which stands for that version in smf_loader_symbol,
+ * _symbols, _entry_point and _call, and may be held once more; 0 on failure.
+ */
+uint64_t smf_loader_hold(uint64_t loader, uint64_t module);
+
+/* Lets go of it, once for each time that it was held; false once too often. */
+bool smf_loader_release(uint64_t loader, uint64_t hold);
+
+#define SMF_SYMBOL_UNKNOWN 0  /* of the host, or of a dynlib */
+#define SMF_SYMBOL_FUNCTION 1
+#define SMF_SYMBOL_DATA 2
+#define SMF_SYMBOL_CONSTANT 3 /* data that does not change */
+#define SMF_SYMBOL_SECTION 4
+
+#define SMF_BINDING_LOCAL 0
+#define SMF_BINDING_GLOBAL 1
+#define SMF_BINDING_WEAK 2
+
+/* What a name means. Later versions will have more fields, at the end. */
+typedef struct SmfSymbol {
+    int64_t size;    /* in: sizeof(SmfSymbol); out: how much of it was filled in */
+    int64_t address;
+    int64_t bytes;   /* how many it has; 0 when nobody knows */
+    uint64_t module; /* which defines it; 0 for the host */
+    int32_t kind;    /* SMF_SYMBOL_* */
+    int32_t binding; /* SMF_BINDING_* */
+} SmfSymbol;
+
+/*
+ * What a name means to a module that imports it. Returns the address, and fills in the structure unless it
+ * is null; 0 on failure. The address of a function in a module that may be replaced is where every version
+ * of it is called. It is good as long as the module is loaded; that of data, until it is replaced.
+ */
+int64_t smf_loader_resolve(uint64_t loader, const char *name, SmfSymbol *symbol);
+
+/*
+ * What a module exports under a name, at its address in the version that is present or held. Returns the
+ * address, and fills in the structure unless it is null; 0 on failure. Good as long as that version.
+ */
+int64_t smf_loader_symbol(uint64_t loader, uint64_t module, const char *name, SmfSymbol *symbol);
+
+/* Where running a module begins: as its file says, or else at `main`. 0 on failure. */
+int64_t smf_loader_entry_point(uint64_t loader, uint64_t module);
+
+/*
+ * Calls a function that a module exports with `count` integers, at most 8; the list may be null when there
+ * are none. The version is held meanwhile. What it returns goes to `result` unless that is null. False on
+ * failure, and then nothing was called. Looking up the name takes longer than most calls: who calls often
+ * holds the module and calls its address.
+ */
+bool smf_loader_call(uint64_t loader, uint64_t module, const char *name, const int64_t *arguments,
+                     int64_t count, int64_t *result);
+
+/*
+ * Are shown a module, or a symbol of one, and its name with a NUL behind it and its bytes without that;
+ * both are good until they return. They return whether to go on, may call the functions of this library,
+ * and must not unwind.
+ */
+typedef bool (*SmfModuleVisitor)(uint64_t module, const char *name, int64_t length, void *user);
+typedef bool (*SmfSymbolVisitor)(const SmfSymbol *symbol, const char *name, int64_t length, void *user);
+
+/* Shows the modules in the order in which they were loaded. Returns how many were shown; -1 on failure. */
+int64_t smf_loader_modules(uint64_t loader, SmfModuleVisitor visit, void *user);
+
+/*
+ * Shows what a module defines that has an address, local symbols too, in the order of its file; of a dynlib
+ * nothing. Returns how many were shown; -1 on failure.
+ */
+int64_t smf_loader_symbols(uint64_t loader, uint64_t module, SmfSymbolVisitor visit, void *user);
+
+/* What was copied into a new version. Later versions will have more fields, at the end. */
+typedef struct SmfReloaded {
+    int64_t size;    /* in: sizeof(SmfReloaded); out: how much of it was filled in */
+    int64_t symbols; /* of data */
+    int64_t bytes;   /* theirs */
+} SmfReloaded;
+
+/*
+ * Replaces a module by the version that is at a path now, or in `length` bytes, which are copied. Everybody
+ * who calls its functions calls the new version from then on, in one step; who is inside of the old one
+ * finishes there. With keep_data, writable data of the same name and size is copied from the old version,
+ * as far as the linker has written no address into it; no thread should be writing to it. The structure may
+ * be null. False on failure, and then the old version is as it was: SMF_ERROR_RELOAD when its file does not
+ * allow it, or the new version lacks a function that others call; SMF_ERROR_IN_USE when another module
+ * refers to its data; SMF_ERROR_STATE when another thread was faster.
+ */
+bool smf_loader_reload(uint64_t loader, uint64_t module, const char *path, bool keep_data, SmfReloaded *reloaded);
+bool smf_loader_reload_bytes(uint64_t loader, uint64_t module, const uint8_t *bytes, int64_t length,
+                             bool keep_data, SmfReloaded *reloaded);
+
+/*
+ * Takes modules away, all of them or none: one, or several that import from each other. Fails with
+ * SMF_ERROR_IN_USE while one is held, or another module imports from it.
+ */
+bool smf_loader_unload(uint64_t loader, uint64_t module);
+bool smf_loader_unload_all(uint64_t loader, const uint64_t *modules, int64_t count);
+
+/* How much there is in a loader. Later versions will have more fields, at the end. */
+typedef struct SmfLoaderStatistics {
+    int64_t size;       /* in: sizeof(SmfLoaderStatistics); out: how much of it was filled in */
+    int64_t modules;    /* that are loaded */
+    int64_t retired;    /* versions that were replaced or unloaded, and somebody may be inside of */
+    int64_t kept_bytes; /* of memory that waits for the next modules */
+    int64_t held;       /* how often something was held and has not been released */
+} SmfLoaderStatistics;
+
+bool smf_loader_statistics(uint64_t loader, SmfLoaderStatistics *statistics);
+
 /* ---- Executable memory -------------------------------------------------------------------------- */
 
 /*
@@ -472,7 +686,7 @@ int64_t rt_exec_memory_count(void);
 /* Writes these and more to standard error. */
 void rt_exec_memory_dump_stats(void);
 
-/* Sets ceilings in bytes and in blocks, both at least 1. False while blocks are live. */
+/* Sets ceilings in bytes and in blocks, both at least 1. False while blocks are live or loaders open. */
 bool smf_exec_limit(int64_t bytes, int64_t blocks);
 
 /*

@@ -4,6 +4,9 @@
 //! over the page numbers of an address space, 12 bits a level, with a bit for each page at the bottom.
 //! Its nodes are made when a page below them is first entered and stay for good; one for 16 MiB of
 //! addresses takes 512 bytes, one for 64 GiB takes 32 KiB.
+//!
+//! Stubs share their pages with other code, so that each has a bit of its own for the address at which it
+//! begins, two levels below: 32 KiB more for 16 MiB with stubs in them, and 32 bytes for each page.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -18,14 +21,30 @@ const LIMIT: usize = 1 << 48;
 /// Children of a node, and pages of a leaf.
 const FAN: usize = 1 << 12;
 
-struct Leaf([AtomicU64; FAN / 64]);
+/// Where a stub may begin in a page: at its multiples.
+const STEP: usize = 16;
+
+struct Leaf {
+    pages: [AtomicU64; FAN / 64],
+    stubs: AtomicPtr<Stubs>,
+}
+struct Stubs([AtomicPtr<Steps>; FAN]);
+#[derive(Default)]
+struct Steps([AtomicU64; PAGE / STEP / 64]);
 struct Middle([AtomicPtr<Leaf>; FAN]);
 
 static TOP: [AtomicPtr<Middle>; FAN] = [const { AtomicPtr::new(ptr::null_mut()) }; FAN];
 
 impl Default for Leaf {
     fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; FAN / 64])
+        let pages = [const { AtomicU64::new(0) }; FAN / 64];
+        Self { pages, stubs: AtomicPtr::default() }
+    }
+}
+
+impl Default for Stubs {
+    fn default() -> Self {
+        Self([const { AtomicPtr::new(ptr::null_mut()) }; FAN])
     }
 }
 
@@ -72,8 +91,57 @@ fn path(address: usize) -> (usize, usize, usize) {
 pub(crate) fn contains(address: usize) -> bool {
     let (top, middle, page) = path(address);
     let leaf = TOP.get(top).and_then(node).and_then(|m| m.0.get(middle)).and_then(node);
-    let word = leaf.and_then(|leaf| leaf.0.get(page / 64));
+    let word = leaf.and_then(|leaf| leaf.pages.get(page / 64));
     word.is_some_and(|word| word.load(Ordering::Acquire) >> (page % 64) & 1 != 0)
+}
+
+/// Whether a stub that somebody holds a [`StubEntry`] for begins at `address`.
+#[inline]
+pub(crate) fn begins_stub(address: usize) -> bool {
+    let (top, middle, page) = path(address);
+    let leaf = TOP.get(top).and_then(node).and_then(|m| m.0.get(middle)).and_then(node);
+    let stubs = leaf.and_then(|leaf| node(&leaf.stubs)).and_then(|stubs| stubs.0.get(page));
+    let (word, mask) = step(address);
+    let word = stubs.and_then(node).and_then(|steps| steps.0.get(word));
+    word.is_some_and(|word| word.load(Ordering::Acquire) & mask != 0)
+}
+
+/// The word of a page's steps and the bit in it; no bit when no stub may begin there.
+#[inline]
+fn step(address: usize) -> (usize, u64) {
+    let step = address % PAGE / STEP;
+    (step / 64, if address.is_multiple_of(STEP) { 1 << (step % 64) } else { 0 })
+}
+
+/// A stub that may be called as long as it lives.
+#[derive(Debug)]
+pub(crate) struct StubEntry(usize);
+
+impl StubEntry {
+    /// Enters the stub that begins at a multiple of 16, below 2^48; another one is never called.
+    pub(crate) fn enter(address: usize) -> Self {
+        if let Some((word, mask)) = step_word(address) {
+            word.fetch_or(mask, Ordering::AcqRel);
+        }
+        Self(address)
+    }
+}
+
+impl Drop for StubEntry {
+    fn drop(&mut self) {
+        if let Some((word, mask)) = step_word(self.0) {
+            word.fetch_and(!mask, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The word that has the bit of an address, and that bit.
+fn step_word(address: usize) -> Option<(&'static AtomicU64, u64)> {
+    let (top, middle, page) = path(address);
+    let leaf = node_or_new(node_or_new(TOP.get(top)?).0.get(middle)?);
+    let steps = node_or_new(node_or_new(&leaf.stubs).0.get(page)?);
+    let (word, mask) = step(address);
+    Some((steps.0.get(word)?, mask))
 }
 
 /// Pages that may be called as long as it lives.
@@ -108,7 +176,7 @@ fn for_each_word(range: &Range<usize>, mut each: impl FnMut(&AtomicU64, u64)) {
         let mask = (u64::MAX >> (64 - (next - page))) << (page % 64);
         let (top, middle, bit) = path(page * PAGE);
         let slot = TOP.get(top).map(node_or_new).and_then(|m| m.0.get(middle));
-        if let Some(word) = slot.map(node_or_new).and_then(|leaf| leaf.0.get(bit / 64)) {
+        if let Some(word) = slot.map(node_or_new).and_then(|leaf| leaf.pages.get(bit / 64)) {
             each(word, mask);
         }
         page = next;
@@ -171,6 +239,31 @@ mod tests {
             assert_eq!(contains(probe + random(PAGE)), pages.contains(&probe));
         }
         assert!(held.len() > 8);
+    }
+
+    #[test]
+    fn a_stub_is_callable_where_it_begins_while_it_is_held() {
+        let base = BASE + (16 << 36);
+        let mut held: Vec<(usize, StubEntry)> = Vec::new();
+        let mut seed = 3usize;
+        for _ in 0..3000 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            // Around the border of two leaves.
+            let address = base + FAN * PAGE - PAGE + (seed >> 40) % 512 * STEP;
+            match held.iter().position(|(stub, _)| *stub == address) {
+                Some(place) => drop(held.swap_remove(place)),
+                None => held.push((address, StubEntry::enter(address))),
+            }
+            let probe = base + FAN * PAGE - PAGE + (seed >> 20) % (2 * PAGE);
+            let begins = held.iter().any(|(stub, _)| *stub == probe);
+            assert_eq!(begins_stub(probe), begins, "{probe:#x}");
+            assert!(!contains(probe) && !begins_stub(address + 1));
+        }
+        assert!(held.len() > 64);
+        held.clear();
+        assert!((base..base + 2 * FAN * PAGE).step_by(STEP).all(|address| !begins_stub(address)));
+        drop(StubEntry::enter(usize::MAX - 15));
+        assert!(!begins_stub(usize::MAX - 15) && !begins_stub(LIMIT) && !begins_stub(0));
     }
 
     #[test]

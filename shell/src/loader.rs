@@ -6,6 +6,8 @@
 //! and whoever profiles or debugs the process is told of every module. Errors name modules in full.
 
 use std::fmt;
+#[cfg(feature = "c-api")]
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +21,8 @@ use smf_core::loader::{
 };
 use smf_core::memory;
 
+#[cfg(feature = "c-api")]
+use crate::code_ranges::StubEntry;
 use crate::files::{self, ReadError};
 use crate::loaded::Known;
 #[cfg(feature = "host")]
@@ -164,6 +168,11 @@ impl Attach for Announce {
     fn attach(&self, _: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>> {
         Some(Box::new(Known::of(module)))
     }
+
+    #[cfg(feature = "c-api")]
+    fn attach_stub(&self, code: Range<usize>) -> Option<Box<dyn Send + Sync>> {
+        Some(Box::new(StubEntry::enter(code.start)))
+    }
 }
 
 impl Default for Loader {
@@ -258,7 +267,7 @@ impl Loader {
                 }
             });
         }
-        if let Some(handle) = self.load_dynlib(name, &bytes)? {
+        if let Some(handle) = self.load_dynlib(name.as_bytes(), &bytes)? {
             return placed(State::Loaded(handle));
         }
         match self.modules.place(name.as_bytes(), bytes) {
@@ -277,7 +286,7 @@ impl Loader {
         let bytes = read(path)?;
         self.remember_archive(&name, bytes.as_slice());
         self.remember(name.clone());
-        if !is_library(bytes.as_slice()) && self.load_dynlib(&name, &bytes)?.is_some() {
+        if !is_library(bytes.as_slice()) && self.load_dynlib(name.as_bytes(), &bytes)?.is_some() {
             return Ok(());
         }
         self.modules.provide(name.as_bytes(), bytes).map_err(|error| self.refused(error))
@@ -338,22 +347,23 @@ impl Loader {
 
     /// Gives a dynlib to the system's loader; `None` when it is another kind of a module.
     #[cfg(feature = "host")]
-    fn load_dynlib(
+    pub(crate) fn load_dynlib(
         &self,
-        name: &str,
+        name: &[u8],
         bytes: &ModuleBytes,
     ) -> Result<Option<ModuleHandle>, LoadError> {
         let Some(object) = shared_object_in(bytes) else { return Ok(None) };
-        let module = name.to_owned();
-        let object = SharedObject::open(object)
-            .map_err(|error| LoadError::SharedObject { module, error })?;
-        let adopted = self.modules.adopt(name.as_bytes(), Box::new(object));
+        let object = SharedObject::open(object).map_err(|error| {
+            let module = String::from_utf8_lossy(name).into_owned();
+            LoadError::SharedObject { module, error }
+        })?;
+        let adopted = self.modules.adopt(name, Box::new(object));
         adopted.map(Some).map_err(|error| self.refused(error))
     }
 
     /// Without the system's loader the core says what a dynlib is.
     #[cfg(not(feature = "host"))]
-    fn load_dynlib(&self, _: &str, _: &ModuleBytes) -> Result<Option<ModuleHandle>, LoadError> {
+    fn load_dynlib(&self, _: &[u8], _: &ModuleBytes) -> Result<Option<ModuleHandle>, LoadError> {
         Ok(None)
     }
 }

@@ -15,6 +15,7 @@ use smf_core::format::{Header, Layout, SectionFlags, SectionKind};
 use smf_core::loader::ModuleBytes;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
+use smf_loader::pack::{Input, Options, pack};
 
 #[path = "../../xtask/src/header.rs"]
 mod header;
@@ -96,8 +97,13 @@ fn compile(name: &str, features: &str, linking: Linking) -> PathBuf {
 
 /// Compiles one of the C programs against each library and runs it.
 fn run(name: &str, features: &str) -> [String; 2] {
+    run_with(name, features, &[])
+}
+
+fn run_with(name: &str, features: &str, arguments: &[&Path]) -> [String; 2] {
     [Linking::Static, Linking::Shared].map(|linking| {
         let mut program = Command::new(compile(name, features, linking));
+        program.args(arguments);
         // What was freed is not to count as in use.
         program.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0");
         let said = succeed(&mut program);
@@ -121,6 +127,74 @@ fn files_in_memory() {
 #[test]
 fn the_cache() {
     run("cache", C);
+}
+
+/// The modules of the test of loaders: a name, whether they may be replaced, and what they are made of.
+const MODULES: [(&str, bool, &str); 11] = [
+    (
+        "counter",
+        true,
+        "long count = 5; long add(long x) { return count += x; } long version(void) { return 1; }
+         long main(void) { return 77; }",
+    ),
+    (
+        "counter2",
+        true,
+        "long pad = 3; long count = 5; long version(void) { return 2; }
+         long main(void) { return 78; } long add(long x) { return count += 10 * x; }",
+    ),
+    ("counter3", true, "long count; long version(void) { return 3; }"),
+    (
+        "user",
+        false,
+        "long add(long), version(void); long twice(long x) { add(x); return add(x); }
+         long older(void) { return version(); }",
+    ),
+    ("where", false, "extern long count; long where(void) { return (long)&count; }"),
+    (
+        "host",
+        false,
+        "long host_function(long); long call_host(long x) { return host_function(x) + 1; }",
+    ),
+    (
+        "lacking",
+        false,
+        "long alpha(void), beta(void); long lacks(void) { return alpha() + beta(); }",
+    ),
+    (
+        "needs",
+        false,
+        "long lacks(void), twice(long); long needs(void) { return lacks() + twice(1); }",
+    ),
+    ("process", false, "int getpid(void); long process(void) { return getpid(); }"),
+    ("ping", false, "long pong(long); long ping(long n) { return n ? 1 + pong(n - 1) : 0; }"),
+    ("pong", false, "long ping(long); long pong(long n) { return n ? 1 + ping(n - 1) : 0; }"),
+];
+
+/// Waits in a module until it is told to go on.
+const SPIN: &str = "long spin(volatile long *flag) { for (*flag = 1; *flag == 1;); return *flag; }";
+
+fn make_modules(directory: &Path) {
+    fs::create_dir_all(directory).unwrap();
+    for (name, reloadable, source) in MODULES.into_iter().chain([("spin", false, SPIN)]) {
+        let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join(name).with_extension(end));
+        fs::write(&c, source).unwrap();
+        let mut gcc = Command::new("gcc");
+        succeed(
+            gcc.args(["-O2", "-fPIC", "-fno-builtin", "-Wno-main", "-c", "-o"]).arg(&o).arg(&c),
+        );
+        let data = fs::read(&o).unwrap();
+        let options = Options { reloadable, ..Options::default() };
+        let packed = pack(&[Input { name, data: &data }], &options).unwrap();
+        fs::write(&smf, packed.bytes).unwrap();
+    }
+}
+
+#[test]
+fn loaders_of_modules() {
+    let directory = Path::new(SCRATCH).join("modules");
+    make_modules(&directory);
+    run_with("loader", C, &[&directory]);
 }
 
 /// Every C program in the README compiles as it stands, and says what its comments say.

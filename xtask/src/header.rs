@@ -17,7 +17,7 @@ pub(crate) const HEADER: &str = "shell/include/smf.h";
 const EXPORTS: &str = "shell/src/ffi";
 
 /// The types that cross the border.
-const TYPES: [(&str, &str); 24] = [
+const TYPES: [(&str, &str); 36] = [
     ("()", "void"),
     ("bool", "bool"),
     ("u64", "uint64_t"),
@@ -42,10 +42,22 @@ const TYPES: [(&str, &str); 24] = [
     ("*mut SmfCacheStatistics", "SmfCacheStatistics *"),
     ("*mut SmfCacheSample", "SmfCacheSample *"),
     ("SmfPrefetchProgress", "SmfPrefetchProgress"),
+    ("*mut c_void", "void *"),
+    ("*const i64", "const int64_t *"),
+    ("*mut i64", "int64_t *"),
+    ("*const u64", "const uint64_t *"),
+    ("*const SmfLoaderOptions", "const SmfLoaderOptions *"),
+    ("*mut SmfLoaderStatistics", "SmfLoaderStatistics *"),
+    ("*mut SmfReloaded", "SmfReloaded *"),
+    ("*mut SmfSymbol", "SmfSymbol *"),
+    ("SmfMissing", "SmfMissing"),
+    ("SmfResolver", "SmfResolver"),
+    ("SmfModuleVisitor", "SmfModuleVisitor"),
+    ("SmfSymbolVisitor", "SmfSymbolVisitor"),
 ];
 
 /// The structures that cross it.
-const STRUCTS: [&str; 9] = [
+const STRUCTS: [&str; 14] = [
     "SmfError",
     "SmfValueHooks",
     "SmfMapping",
@@ -55,6 +67,11 @@ const STRUCTS: [&str; 9] = [
     "SmfCacheStatistics",
     "SmfCacheSample",
     "SmfPrefetchProgress",
+    "SmfLoaderOptions",
+    "SmfMissing",
+    "SmfSymbol",
+    "SmfReloaded",
+    "SmfLoaderStatistics",
 ];
 
 /// A function, with the types of C.

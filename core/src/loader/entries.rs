@@ -8,12 +8,15 @@
 //! An entry is made when somebody first asks for its function: most exports are called by nobody.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::modules::Attach;
+use super::version::Attached;
 use super::{LoadError, stub};
 use crate::link::ShortName;
 use crate::memory::exec::{CodeMemory, ExecError, ExecutableBlock};
@@ -36,6 +39,7 @@ pub(super) struct Entries {
     /// Read by the stubs. In a box, because they know its address.
     root: Box<AtomicPtr<AtomicU64>>,
     memory: CodeMemory,
+    attach: Option<Arc<dyn Attach>>,
     names: Lock<Names>,
 }
 
@@ -54,12 +58,14 @@ struct Names {
 
 struct Entry {
     name: Box<[u8]>,
+    /// Dropped before the stub.
+    _attached: Attached,
     stub: ExecutableBlock,
 }
 
 impl Entries {
-    /// A table without entries, whose stubs come out of `memory`.
-    pub(super) fn new(memory: CodeMemory) -> Self {
+    /// A table without entries, whose stubs come out of `memory` and of which `attach` is told.
+    pub(super) fn new(memory: CodeMemory, attach: Option<Arc<dyn Attach>>) -> Self {
         let names = Names {
             version: 0,
             hasher: DefaultHashBuilder::default(),
@@ -68,7 +74,7 @@ impl Entries {
             table: Box::default(),
             outgrown: Vec::new(),
         };
-        Self { root: Box::default(), memory, names: Lock::new(names) }
+        Self { root: Box::default(), memory, attach, names: Lock::new(names) }
     }
 
     /// The address of the stub for `name`, which is at `target` in version `version`.
@@ -107,7 +113,9 @@ impl Entries {
         if let Some(entry) = names.table.get(number) {
             entry.store(target, Ordering::Release);
         }
-        names.entries.push(Entry { name: name.into(), stub });
+        let code = stub.address()..stub.address() + stub.len();
+        let _attached = self.attach.as_ref().and_then(|attach| attach.attach_stub(code));
+        names.entries.push(Entry { name: name.into(), _attached, stub });
         let Names { hasher, numbers, entries, .. } = names;
         let rehash = |number: &u32| {
             let entry = usize::try_from(*number).ok().and_then(|number| entries.get(number));

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use super::bytes::{ModuleBytes, ReadModule};
 use super::candidates::Candidates;
@@ -25,6 +26,12 @@ pub trait Attach: Send + Sync {
     /// Something to be dropped before the module's memory is given back, such as an entry in the list
     /// of what a debugger knows.
     fn attach(&self, name: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>>;
+
+    /// The same for each stub by which others call a function of a module that may be replaced.
+    fn attach_stub(&self, code: Range<usize>) -> Option<Box<dyn Send + Sync>> {
+        let _ = code;
+        None
+    }
 }
 
 /// Modules that have their memory, and in which none knows an address of another yet.
@@ -330,7 +337,8 @@ impl ModuleLoader {
     }
 
     pub(super) fn new_entries(&self) -> Arc<Entries> {
-        Arc::new(Entries::new(self.options.code_memory.clone()))
+        let LoaderOptions { code_memory, attach, .. } = &self.options;
+        Arc::new(Entries::new(code_memory.clone(), attach.clone()))
     }
 
     /// Refuses members that export what another module exports, when that is the rule.

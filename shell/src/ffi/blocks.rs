@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use smf_core::memory::exec::{CodeMemory, CodeMemoryOptions, ExecError, PageUse, Statistics};
@@ -41,7 +41,15 @@ pub(super) struct Blocks {
     live: BTreeMap<usize, Block>,
     /// Those of the parent process.
     inherited: BTreeMap<usize, Block>,
+    /// Shared with everybody whom the allocator was lent to.
+    lent: Arc<()>,
     pace: Pace,
+}
+
+/// The allocator, for others who make code in it.
+pub(super) struct Lent {
+    pub(super) memory: CodeMemory,
+    _shared: Arc<()>,
 }
 
 static BLOCKS: Mutex<Option<Blocks>> = Mutex::new(None);
@@ -65,12 +73,18 @@ pub(super) fn with<T>(act: impl FnOnce(&mut Blocks) -> T) -> T {
 impl Blocks {
     fn new(options: CodeMemoryOptions) -> Self {
         let (live, inherited) = (BTreeMap::new(), BTreeMap::new());
-        Self { memory: CodeMemory::new(options), options, live, inherited, pace: Pace::new() }
+        let (memory, lent) = (CodeMemory::new(options), Arc::default());
+        Self { memory, options, live, inherited, lent, pace: Pace::new() }
     }
 
-    /// Takes another allocator, with these ceilings, unless blocks are live.
+    /// Lends the allocator to somebody, until whose end it is not replaced.
+    pub(super) fn lend(&self) -> Lent {
+        Lent { memory: self.memory.clone(), _shared: self.lent.clone() }
+    }
+
+    /// Takes another allocator, with these ceilings, unless blocks are live or it is lent.
     pub(super) fn limit(&mut self, bytes: u64, blocks: u64) -> Result<(), ApiError> {
-        if !self.live.is_empty() {
+        if !self.live.is_empty() || Arc::strong_count(&self.lent) > 1 {
             return Err(ApiError::BlocksLive);
         }
         (self.options.ceiling_bytes, self.options.ceiling_blocks) = (bytes, blocks);
@@ -102,11 +116,16 @@ impl Blocks {
     pub(super) fn free(&mut self, address: usize, size: u64) -> Result<(), ApiError> {
         self.change(address, |memory| memory.free_pages(address, size))?;
         self.live.remove(&address);
+        self.give_back();
+        Ok(())
+    }
+
+    /// Gives memory back when there are no blocks, and not too often.
+    pub(super) fn give_back(&mut self) {
         if self.live.is_empty() && self.pace.allows(Instant::now()) {
-            // The block is free whatever becomes of the rest.
+            // What was freed is free whatever becomes of the rest.
             let _ = self.memory.trim();
         }
-        Ok(())
     }
 
     /// Gives back memory that holds no live block.

@@ -11,6 +11,7 @@ use super::args;
 use super::caches::{self, Entered};
 use super::error::{ApiError, or};
 use super::names::text;
+use super::sized::{self, sized};
 
 /// What a cache is opened with.
 #[repr(C)]
@@ -27,6 +28,11 @@ pub struct SmfCacheOptions {
     /// When files are compared with those on disk: 0 on request, 1 at each get.
     pub freshness: i32,
 }
+
+const NO_OPTIONS: SmfCacheOptions =
+    SmfCacheOptions { size: 0, files: 0, bytes: 0, policy: 0, freshness: 0 };
+
+sized!(SmfCacheOptions, 32);
 
 /// A file that is held.
 #[repr(C)]
@@ -64,16 +70,8 @@ pub unsafe extern "C" fn smf_cache_open(options: *const SmfCacheOptions) -> u64 
 }
 
 unsafe fn open(options: *const SmfCacheOptions) -> Result<u64, ApiError> {
-    if options.is_null() {
-        return Err(ApiError::Null { what: "the options" });
-    }
-    // SAFETY: not null, and the first field at least, which is the size, is there.
-    let size = unsafe { options.cast::<i64>().read() };
-    if !usize::try_from(size).is_ok_and(|size| size >= size_of::<SmfCacheOptions>()) {
-        return Err(ApiError::SmallStruct { what: "SmfCacheOptions", size });
-    }
-    // SAFETY: not null, and as long as its size says.
-    let options = unsafe { options.read() };
+    // SAFETY: passed on to the caller.
+    let options = unsafe { sized::read(options, NO_OPTIONS) }?;
     let capacity = Capacity { files: files(options.files)?, bytes: args::size(options.bytes)? };
     let unknown = |what, value| ApiError::Unknown { what, value: i64::from(value) };
     let policy = match options.policy {

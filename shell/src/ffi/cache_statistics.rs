@@ -1,11 +1,10 @@
 //! `smf_cache_statistics` and `smf_cache_samples`: what a cache has done.
 #![allow(unsafe_code)]
 
-use std::ptr;
-
 use super::args;
 use super::caches::{self, Entered};
 use super::error::{ApiError, or};
+use super::sized::{self, sized};
 
 /// What a cache has done so far.
 #[repr(C)]
@@ -51,6 +50,8 @@ pub struct SmfCacheStatistics {
     pub hit_rate: f64,
 }
 
+sized!(SmfCacheStatistics, 19 * 8);
+
 /// The bytes in a cache at one moment.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -72,35 +73,16 @@ pub unsafe extern "C" fn smf_cache_statistics(
 ) -> bool {
     let filled = caches::enter(cache).and_then(|cache| {
         // SAFETY: passed on to the caller.
-        unsafe { fill(&cache, statistics) }
+        unsafe { sized::write(statistics, counts(&cache)) }
     });
     or(false, filled.map(|()| true))
 }
-
-unsafe fn fill(cache: &Entered, into: *mut SmfCacheStatistics) -> Result<(), ApiError> {
-    if into.is_null() {
-        return Err(ApiError::Null { what: "the structure" });
-    }
-    // SAFETY: not null, and the first field at least, which is the size, is there.
-    let size = unsafe { into.cast::<i64>().read() };
-    let known = size_of::<SmfCacheStatistics>();
-    let wanted = usize::try_from(size).ok().filter(|&size| size >= FIRST_VERSION);
-    let room = wanted.ok_or(ApiError::SmallStruct { what: "SmfCacheStatistics", size })?.min(known);
-    let statistics = SmfCacheStatistics { size: signed(room as u64), ..statistics(cache) };
-    let bytes = ptr::from_ref(&statistics).cast::<u8>();
-    // SAFETY: not null, and as long as its size says; no more than there is of ours.
-    unsafe { into.cast::<u8>().copy_from_nonoverlapping(bytes, room) };
-    Ok(())
-}
-
-/// What the first version of the structure had.
-const FIRST_VERSION: usize = 19 * 8;
 
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn statistics(cache: &Entered) -> SmfCacheStatistics {
+fn counts(cache: &Entered) -> SmfCacheStatistics {
     let s = cache.statistics();
     let within = |share| s.load_times.percentile(share).map_or(0, signed);
     SmfCacheStatistics {
@@ -155,14 +137,4 @@ pub unsafe extern "C" fn smf_cache_samples(
         Ok(signed(all.len() as u64))
     });
     or(-1, all)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_version_is_what_c_knows_by_that_name() {
-        assert_eq!(size_of::<SmfCacheStatistics>(), FIRST_VERSION);
-    }
 }

@@ -1,163 +1,22 @@
-//! The caches that C has opened: a table of seats, each known by its number and how often it was taken.
-//!
-//! A number that is no open cache is an error and is never followed. Whoever uses a cache notes that in
-//! its seat first, on a cache line of his own where there are enough of them, and takes no lock; whoever
-//! closes one turns others away and waits until all who were there have left.
-//!
-//! The order is what makes this safe, so it is that of SeqCst: one who enters adds himself and then looks
-//! whether the seat is open; one who closes marks the seat and then counts. Of two who do both at once,
-//! at least one sees the other.
-#![allow(unsafe_code)]
+//! The caches that C has opened, and the numbers of their files.
 
-use std::cell::{Cell, UnsafeCell};
-use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
-use std::thread;
-use std::time::Duration;
 
 use smf_core::cache::{CacheError, FileCache, Handle};
 
 use super::error::ApiError;
+use super::seats::{self, Part, SEATS, SLOT_BITS, Seats};
 
-/// Caches that can be open at once.
-const SEATS: usize = 64;
-/// Places in a seat where its users are counted.
-const LANES: usize = 16;
-
-/// Below this bit of a file's number is its slot, above it the seat of its cache.
-const SLOT_BITS: u32 = 24;
-/// The bit that the numbers of files have, and those of caches and prefetches have not.
-const FILE: u32 = 1 << 31;
 /// The most files that a cache of C may have: with as many links, slots have numbers of 24 bits.
 pub(super) const MOST_FILES: u32 = 1 << (SLOT_BITS - 2);
 
-/// How many are at it, on a cache line (two, as processors fetch pairs) of its own.
-#[repr(align(128))]
-struct Lane(AtomicU64);
-
-struct Seat {
-    /// How often it was taken, and below that one of the phases.
-    state: AtomicU64,
-    /// There is one while the phase is `OPEN` or `CLOSING`.
-    cache: UnsafeCell<Option<Arc<FileCache>>>,
-    prefetches: AtomicU32,
-    lanes: [Lane; LANES],
-}
-
-const VACANT: u64 = 0;
-/// Taken, and the cache is being put in.
-const OPENING: u64 = 1;
-const OPEN: u64 = 2;
-const CLOSING: u64 = 3;
-const PHASE_BITS: u32 = 2;
-
-// SAFETY: the cache itself is for any thread. It is put in and taken out by the one thread that has set
-// the phases `OPENING` and `CLOSING`, the latter once all users have left; others read it only after
-// they have added themselves and found the phase `OPEN`.
-unsafe impl Sync for Seat {}
-
-static TABLE: [Seat; SEATS] = [const { Seat::new() }; SEATS];
-
-/// The number of a cache as C has it, taken apart.
-#[derive(Clone, Copy)]
-struct Number {
-    place: usize,
-    generation: u32,
-}
-
-impl Number {
-    fn of(cache: u64) -> Option<(&'static Seat, Self)> {
-        // The lower half counts from 1.
-        let place = ((cache & u64::from(u32::MAX)) as usize).checked_sub(1)?;
-        let generation = (cache >> 32) as u32;
-        Some((TABLE.get(place)?, Self { place, generation }))
-    }
-
-    fn to_raw(self) -> u64 {
-        u64::from(self.generation) << 32 | (self.place as u64 + 1)
-    }
-
-    fn state(self, phase: u64) -> u64 {
-        u64::from(self.generation) << PHASE_BITS | phase
-    }
-
-    /// Turns the generations of a file's slot around, so that a number from an earlier cache in the
-    /// same seat is none in this one. Different for each generation of the seat.
-    fn mask(self) -> u32 {
-        self.generation.wrapping_mul(0x9e37_79b1)
-    }
-}
-
-impl Seat {
-    const fn new() -> Self {
-        Self {
-            state: AtomicU64::new(VACANT),
-            cache: UnsafeCell::new(None),
-            prefetches: AtomicU32::new(0),
-            lanes: [const { Lane(AtomicU64::new(0)) }; LANES],
-        }
-    }
-
-    /// Waits until nobody is at it. Those who come now see that it is closing, and leave again.
-    fn drain(&self) {
-        let mut pause = Duration::from_micros(1);
-        for lane in &self.lanes {
-            for round in 0u32.. {
-                if lane.0.load(SeqCst) == 0 {
-                    break;
-                }
-                if round < 100 {
-                    thread::yield_now();
-                } else {
-                    // Somebody reads a file.
-                    thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(1));
-                }
-            }
-        }
-    }
-}
-
-/// The lane of this thread, the same for all caches.
-fn lane() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    match MINE.get() {
-        usize::MAX => {
-            let mine = NEXT.fetch_add(1, Relaxed) % LANES;
-            MINE.set(mine);
-            mine
-        }
-        mine => mine,
-    }
-}
+static CACHES: Seats<FileCache> = Seats::new(0, |cache| ApiError::NoCache { cache });
 
 /// A cache that is not closed as long as this lives.
-pub(super) struct Entered {
-    seat: &'static Seat,
-    number: Number,
-    lane: &'static AtomicU64,
-}
+pub(super) type Entered = seats::Entered<FileCache>;
 
-impl Drop for Entered {
-    #[inline]
-    fn drop(&mut self) {
-        self.lane.fetch_sub(1, Release);
-    }
-}
-
-impl Deref for Entered {
-    type Target = FileCache;
-
-    #[inline]
-    fn deref(&self) -> &FileCache {
-        self.shared()
-    }
-}
+/// A cache that cannot be closed as long as this lives.
+pub(super) type Lease = seats::Lease<FileCache>;
 
 /// Begins to use a cache.
 ///
@@ -165,38 +24,10 @@ impl Deref for Entered {
 /// [`ApiError::NoCache`].
 #[inline]
 pub(super) fn enter(cache: u64) -> Result<Entered, ApiError> {
-    let (seat, number) = Number::of(cache).ok_or(ApiError::NoCache { cache })?;
-    // There is one for each number below LANES.
-    let Some(Lane(lane)) = seat.lanes.get(lane()) else { return Err(ApiError::NoCache { cache }) };
-    loop {
-        lane.fetch_add(1, SeqCst);
-        let entered = Entered { seat, number, lane };
-        let state = seat.state.load(SeqCst);
-        if state == number.state(OPEN) {
-            return Ok(entered);
-        }
-        drop(entered);
-        if state != number.state(CLOSING) {
-            return Err(ApiError::NoCache { cache });
-        }
-        // It may turn out that it cannot be closed.
-        thread::yield_now();
-    }
+    CACHES.enter(cache)
 }
 
 impl Entered {
-    #[inline]
-    fn shared(&self) -> &Arc<FileCache> {
-        // SAFETY: this user is counted, and has found the seat open after that: the cache was put in
-        // before, and is taken out only when no user is counted any more.
-        let cache = unsafe { &*self.seat.cache.get() };
-        match cache {
-            Some(cache) => cache,
-            // An open seat has one.
-            None => std::process::abort(),
-        }
-    }
-
     /// The number of a file as C has it.
     ///
     /// # Errors
@@ -204,12 +35,8 @@ impl Entered {
     #[inline]
     pub(super) fn number_of(&self, handle: Handle) -> Result<u64, ApiError> {
         let raw = handle.to_raw();
-        let (slot, generation) = (raw as u32, (raw >> 32) as u32);
-        if slot >> SLOT_BITS != 0 {
-            return Err(CacheError::NoCapacity.into());
-        }
-        let low = FILE | (self.number.place as u32) << SLOT_BITS | slot;
-        Ok(u64::from(generation ^ self.number.mask()) << 32 | u64::from(low))
+        let number = self.number().of_part(Part::File, raw as u32, (raw >> 32) as u32);
+        number.ok_or_else(|| CacheError::NoCapacity.into())
     }
 
     /// The file that C means by a number. Whether there is one is for the cache to find out.
@@ -218,31 +45,16 @@ impl Entered {
     /// [`ApiError::ForeignFile`] when the number cannot come from this cache.
     #[inline]
     pub(super) fn handle_of(&self, file: u64) -> Result<Handle, ApiError> {
-        let (low, high) = (file as u32, (file >> 32) as u32);
-        if low >> SLOT_BITS != (FILE >> SLOT_BITS | self.number.place as u32) {
-            return Err(ApiError::ForeignFile { file });
-        }
-        let slot = low & ((1 << SLOT_BITS) - 1);
-        let generation = high ^ self.number.mask();
+        let (slot, generation) =
+            self.number().part(Part::File, file).ok_or(ApiError::ForeignFile { file })?;
         Ok(Handle::from_raw(u64::from(generation) << 32 | u64::from(slot)))
     }
-
-    /// The cache for a prefetch, which keeps it from being closed.
-    pub(super) fn lease(&self) -> Lease {
-        self.seat.prefetches.fetch_add(1, SeqCst);
-        Lease { cache: Arc::clone(self.shared()), seat: self.seat }
-    }
 }
 
-/// A cache that cannot be closed as long as this lives.
-pub(super) struct Lease {
-    pub(super) cache: Arc<FileCache>,
-    seat: &'static Seat,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.seat.prefetches.fetch_sub(1, SeqCst);
+impl Lease {
+    /// The cache for those who need it for longer than a borrow.
+    pub(super) fn cache(&self) -> Arc<FileCache> {
+        Arc::clone(self)
     }
 }
 
@@ -251,22 +63,7 @@ impl Drop for Lease {
 /// # Errors
 /// [`ApiError::TooManyCaches`].
 pub(super) fn open(cache: FileCache) -> Result<u64, ApiError> {
-    let shared = Arc::new(cache);
-    for (place, seat) in TABLE.iter().enumerate() {
-        let vacant = seat.state.load(Relaxed);
-        let generation = ((vacant >> PHASE_BITS) as u32).wrapping_add(1);
-        let number = Number { place, generation };
-        let is_vacant = vacant & ((1 << PHASE_BITS) - 1) == VACANT;
-        let opening = number.state(OPENING);
-        if !is_vacant || seat.state.compare_exchange(vacant, opening, SeqCst, Relaxed).is_err() {
-            continue;
-        }
-        // SAFETY: the seat was vacant and is this thread's; nobody looks at it before it is open.
-        unsafe { *seat.cache.get() = Some(shared) };
-        seat.state.store(number.state(OPEN), SeqCst);
-        return Ok(number.to_raw());
-    }
-    Err(ApiError::TooManyCaches { limit: SEATS })
+    CACHES.open(cache).ok_or(ApiError::TooManyCaches { limit: SEATS })
 }
 
 /// Closes a cache, which must not be in use; waits for those who are at it in other threads.
@@ -274,37 +71,17 @@ pub(super) fn open(cache: FileCache) -> Result<u64, ApiError> {
 /// # Errors
 /// [`ApiError::NoCache`], [`ApiError::CacheHeld`], [`ApiError::Prefetching`].
 pub(super) fn close(cache: u64) -> Result<(), ApiError> {
-    let none = ApiError::NoCache { cache };
-    let (seat, number) = Number::of(cache).ok_or(none)?;
-    let (open, closing) = (number.state(OPEN), number.state(CLOSING));
-    while let Err(found) = seat.state.compare_exchange(open, closing, SeqCst, SeqCst) {
-        if found != closing {
-            return Err(none);
-        }
-        // Another thread closes it, or finds that it cannot.
-        thread::yield_now();
-    }
-    seat.drain();
-    // SAFETY: nobody is counted as a user, others are turned away, and only the one who has set
-    // `CLOSING` changes the cache: this thread.
-    let place = unsafe { &mut *seat.cache.get() };
-    let holds = place.as_ref().map_or(0, |cache| cache.retained());
-    let prefetches = seat.prefetches.load(SeqCst);
-    if holds != 0 || prefetches != 0 {
-        seat.state.store(open, SeqCst);
-        return Err(match holds {
-            0 => ApiError::Prefetching { prefetches },
-            _ => ApiError::CacheHeld { holds },
-        });
-    }
-    let removed = place.take();
-    seat.state.store(number.state(VACANT), SeqCst);
-    drop(removed);
-    Ok(())
+    CACHES.close(cache, |cache, prefetches| match (cache.retained(), prefetches) {
+        (0, 0) => None,
+        (0, _) => Some(ApiError::Prefetching { prefetches }),
+        (holds, _) => Some(ApiError::CacheHeld { holds }),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use smf_core::cache::{Capacity, Options};
 

@@ -12,7 +12,10 @@ use crate::code_ranges;
 #[inline]
 fn callable(function: i64) -> Result<usize, ApiError> {
     let address = args::address("the function", function)?;
-    if code_ranges::contains(address) { Ok(address) } else { look_closer(address) }
+    if code_ranges::contains(address) || code_ranges::begins_stub(address) {
+        return Ok(address);
+    }
+    look_closer(address)
 }
 
 /// Why it may not be called.

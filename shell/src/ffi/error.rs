@@ -10,9 +10,12 @@ use std::fmt::{self, Write};
 use rustix::io::Errno;
 use smf_core::cache::CacheError;
 use smf_core::format::FormatError;
+use smf_core::link::{LinkError, MAX_ARGS, ShortName};
+use smf_core::loader::LoadError;
 use smf_core::memory::MemoryError;
 use smf_core::memory::exec::{ExecError, Reason};
 
+use crate::loader;
 use crate::tools::ToolError;
 
 /// Why an export gave its failure value.
@@ -45,6 +48,8 @@ pub(super) enum ApiError {
     NoRoom { bytes: usize },
     /// A number that is no multiple of the page size.
     Misaligned { what: &'static str, value: u64 },
+    /// An address at which no such value can be.
+    Unaligned { what: &'static str, value: usize },
     /// Flags of a mapping that cannot be meant, or not together.
     Flags { what: &'static str },
     /// A file that was to be mapped to run, which was not switched on.
@@ -79,6 +84,40 @@ pub(super) enum ApiError {
     TooManyFiles { files: i64, limit: u32 },
     /// A structure that is smaller than its first version was.
     SmallStruct { what: &'static str, size: i64 },
+    /// A number that is no open loader.
+    NoLoader { loader: u64 },
+    /// A number that is no module of this loader.
+    ForeignModule { module: u64 },
+    /// A number of nothing that is held.
+    NoHold { hold: u64 },
+    /// As many loaders as there can be are open.
+    TooManyLoaders { limit: usize },
+    /// More modules, or holds, than there are numbers for.
+    TooManyModules,
+    /// A loader with modules that were not released.
+    LoaderHeld { holds: u64 },
+    /// A loader that is in use by other functions.
+    LoaderBusy { uses: u32 },
+    /// A module whose file cannot be read.
+    File { path: ShortName, error: MemoryError },
+    /// An archive without a module of the name.
+    NotInArchive { archive: ShortName, module: ShortName },
+    /// The loader refuses.
+    Load(LoadError),
+    /// The system's loader refuses a dynlib.
+    Dynlib { module: ShortName, reason: Phrase },
+    /// Imports that nobody provides.
+    Missing { count: usize, symbol: ShortName, module: ShortName },
+    /// No module of the name.
+    NoModule { module: ShortName },
+    /// A module without a function, or without any symbol, of the name.
+    NoSymbol { symbol: ShortName, module: ShortName },
+    /// A name that means nothing.
+    Unresolved { symbol: ShortName },
+    /// A module without a place where running begins.
+    NoEntryPoint { module: ShortName },
+    /// A call with more arguments than can be passed.
+    TooManyArguments { count: i64 },
     /// The set of values in use cannot be changed any more.
     ValuesInUse,
     /// Blocks are live, and what is wanted must come before them.
@@ -113,6 +152,26 @@ impl From<FormatError> for ApiError {
     }
 }
 
+impl From<LoadError> for ApiError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
+    }
+}
+
+impl From<loader::LoadError> for ApiError {
+    fn from(error: loader::LoadError) -> Self {
+        match error {
+            loader::LoadError::Refused { error, .. } => Self::Load(error),
+            loader::LoadError::SharedObject { module, error } => {
+                let module = ShortName::new(module.as_bytes());
+                Self::Dynlib { module, reason: Phrase::of(&error) }
+            }
+            // Those come of paths, which are read here.
+            other => Self::Dynlib { module: ShortName::new(b""), reason: Phrase::of(&other) },
+        }
+    }
+}
+
 impl From<ToolError> for ApiError {
     fn from(error: ToolError) -> Self {
         Self::Tool(error)
@@ -143,6 +202,11 @@ pub(super) enum Code {
     InUse = 18,
     Full = 19,
     Format = 20,
+    Link = 21,
+    Missing = 22,
+    NameTaken = 23,
+    Reload = 24,
+    NotFound = 25,
 }
 
 impl ApiError {
@@ -155,6 +219,19 @@ impl ApiError {
             Self::NoCache { .. } | Self::ForeignFile { .. } | Self::NoPrefetch { .. } => {
                 Code::Handle
             }
+            Self::NoLoader { .. } | Self::ForeignModule { .. } | Self::NoHold { .. } => {
+                Code::Handle
+            }
+            Self::TooManyArguments { .. } | Self::Unaligned { .. } => Code::Argument,
+            Self::TooManyLoaders { .. } | Self::TooManyModules => Code::Full,
+            Self::LoaderHeld { .. } | Self::LoaderBusy { .. } => Code::InUse,
+            Self::File { error, .. } => code_of_memory(error),
+            Self::NotInArchive { .. } => Code::File,
+            Self::Load(error) => code_of_load(error),
+            Self::Dynlib { .. } => Code::Link,
+            Self::Missing { .. } => Code::Missing,
+            Self::NoModule { .. } | Self::NoSymbol { .. } => Code::NotFound,
+            Self::Unresolved { .. } | Self::NoEntryPoint { .. } => Code::NotFound,
             Self::Unfinished => Code::State,
             Self::Cache(error) => code_of_cache(error),
             Self::Format(_) => Code::Format,
@@ -197,6 +274,24 @@ fn code_of_cache(error: &CacheError) -> Code {
         E::NoCapacity => Code::NoMemory,
         E::TooLarge { .. } | E::AllInUse { .. } => Code::Full,
         E::Stale { .. } | E::NotRetained { .. } => Code::Handle,
+        _ => Code::System,
+    }
+}
+
+fn code_of_load(error: &LoadError) -> Code {
+    use LoadError as E;
+    match error {
+        E::Format { .. } | E::Archive { .. } => Code::Format,
+        E::Link { error: LinkError::MissingImports { .. }, .. } => Code::Missing,
+        E::Link { error: LinkError::Memory(error), .. } => ApiError::Memory(*error).code(),
+        E::Link { error: LinkError::OutOfMemory, .. } | E::OutOfMemory => Code::NoMemory,
+        E::Link { .. } => Code::Link,
+        E::Entries { error, .. } => ApiError::Exec(*error).code(),
+        E::NameTaken { .. } | E::Clash { .. } => Code::NameTaken,
+        E::Stale { .. } => Code::Handle,
+        E::Pinned { .. } | E::Needed { .. } | E::DataInUse { .. } => Code::InUse,
+        E::NotReloadable { .. } | E::FunctionGone { .. } => Code::Reload,
+        E::Changed { .. } => Code::State,
         _ => Code::System,
     }
 }
@@ -271,6 +366,9 @@ impl fmt::Display for ApiError {
             Self::Misaligned { what, value } => {
                 write!(f, "{what} (0x{value:x}) is no multiple of the page size")
             }
+            Self::Unaligned { what, value } => {
+                write!(f, "{what} begins at 0x{value:x}, where no such value can be")
+            }
             Self::Flags { what } => write!(f, "a mapping is refused with {what}"),
             Self::ExecNotAllowed => f.write_str(
                 "a file may not be mapped with EXEC unless smf_mmap_allow_exec was called",
@@ -315,10 +413,56 @@ impl fmt::Display for ApiError {
             Self::SmallStruct { what, size } => {
                 write!(f, "the size {size} is less than {what} ever had")
             }
+            Self::NoLoader { loader } => write!(f, "0x{loader:x} is no open loader"),
+            Self::ForeignModule { module } => {
+                write!(f, "0x{module:x} is no module of this loader")
+            }
+            Self::NoHold { hold } => {
+                write!(f, "0x{hold:x} is nothing that is held, or not any more")
+            }
+            Self::TooManyLoaders { limit } => {
+                write!(f, "{limit} loaders are open, and there can be no more")
+            }
+            Self::TooManyModules => f.write_str("there are no numbers left for modules"),
+            Self::LoaderHeld { holds } => {
+                write!(f, "modules of the loader are held ({holds} not yet released)")
+            }
+            Self::LoaderBusy { uses } => {
+                write!(f, "the loader is in use by {uses} functions that have not come back")
+            }
+            Self::File { path, error } => write!(f, "{path}: {error}"),
+            Self::NotInArchive { archive, module } => {
+                write!(f, "{archive}: no module called {module} in this archive")
+            }
+            // Those of the core have numbers of their own.
+            Self::Load(LoadError::Stale { .. }) => {
+                f.write_str("the module was unloaded, or never was loaded")
+            }
+            Self::Load(error) => error.fmt(f),
+            Self::Dynlib { module, reason } => write!(f, "{module}: {reason}"),
+            Self::Missing { count: 1, symbol, module } => {
+                write!(f, "nobody provides the import `{symbol}` (wanted by {module})")
+            }
+            Self::Missing { count, symbol, module } => {
+                write!(f, "nobody provides {count} imports, first `{symbol}` (wanted by {module})")
+            }
+            Self::NoModule { module } => write!(f, "no module called {module} is loaded"),
+            Self::NoSymbol { symbol, module } => {
+                write!(f, "{module} has no `{symbol}` of the kind that is wanted")
+            }
+            Self::Unresolved { symbol } => write!(f, "nobody defines `{symbol}`"),
+            Self::NoEntryPoint { module } => {
+                write!(f, "{module} does not say where running it begins")
+            }
+            Self::TooManyArguments { count } => {
+                write!(f, "{count} arguments are more than the {MAX_ARGS} that can be passed")
+            }
             Self::ValuesInUse => f.write_str(
                 "the functions for values were installed before, or values have been made",
             ),
-            Self::BlocksLive => f.write_str("there are live blocks of executable memory"),
+            Self::BlocksLive => {
+                f.write_str("there are live blocks of executable memory, or open loaders")
+            }
             Self::Hooks { what } => write!(f, "the table of functions for values {what}"),
             Self::Tool(error) => error.fmt(f),
         }
@@ -363,7 +507,7 @@ pub(super) fn keep(error: ApiError) {
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_last_error() -> SmfError {
     let Some(error) = LAST.get() else { return SmfError { code: 0, text: c"".as_ptr() } };
-    let mut sentence = Sentence { bytes: [0; TEXT], len: 0 };
+    let mut sentence = Sentence::<TEXT>::new();
     // A sentence that is too long is cut.
     let _ = write!(sentence, "{error}");
     SENTENCE.set(sentence.bytes);
@@ -378,15 +522,42 @@ pub extern "C" fn smf_clear_error() {
 }
 
 /// Text of a fixed size, with a NUL behind it.
-struct Sentence {
-    bytes: [u8; TEXT],
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sentence<const SIZE: usize> {
+    bytes: [u8; SIZE],
     len: usize,
 }
 
-impl Write for Sentence {
+impl<const SIZE: usize> Sentence<SIZE> {
+    fn new() -> Self {
+        Self { bytes: [0; SIZE], len: 0 }
+    }
+}
+
+/// What others say in words, cut where it is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Phrase(Sentence<112>);
+
+impl Phrase {
+    fn of(what: &dyn fmt::Display) -> Self {
+        let mut phrase = Sentence::new();
+        // What does not fit is cut.
+        let _ = write!(phrase, "{what}");
+        Self(phrase)
+    }
+}
+
+impl fmt::Display for Phrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.bytes.get(..self.0.len).unwrap_or_default();
+        f.write_str(str::from_utf8(text).unwrap_or_default())
+    }
+}
+
+impl<const SIZE: usize> Write for Sentence<SIZE> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // The last byte stays 0.
-        let room = self.bytes.get_mut(self.len..TEXT - 1).unwrap_or_default();
+        let room = self.bytes.get_mut(self.len..SIZE - 1).unwrap_or_default();
         let end = text.floor_char_boundary(room.len());
         for (place, byte) in room.iter_mut().zip(text.as_bytes().iter().take(end)) {
             *place = *byte;
@@ -436,8 +607,7 @@ mod tests {
 
     #[test]
     fn a_long_sentence_is_cut_between_characters() {
-        let mut sentence = Sentence { bytes: [0xff; TEXT], len: 0 };
-        sentence.bytes = [0; TEXT];
+        let mut sentence = Sentence::<TEXT>::new();
         assert!(sentence.write_str(&"x".repeat(TEXT - 2)).is_ok());
         assert!(sentence.write_str("ä").is_err());
         assert_eq!((sentence.len, sentence.bytes[TEXT - 2], sentence.bytes[TEXT - 1]), (254, 0, 0));

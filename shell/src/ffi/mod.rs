@@ -18,10 +18,13 @@
 //! | `mmap` | files and memory mapped, known by their addresses; `mappings` holds the mappings |
 //! | `cache` | files kept in memory, `caches` has the caches, `cache_statistics` their counts |
 //! | `prefetch` | files read before they are needed |
+//! | `loader` | modules loaded, replaced and unloaded; `loader_symbols` what they export, `missing` what they lack; `loaders` has the loaders |
 //! | `call` | calls through a bare address |
 //! | `values` | byte arrays, text and pairs of a runtime or of the `builtin` set; or `tagged` |
 //! | `names` | names for code, perf map, jitdump, debuggers |
 //! | `error` | the last error, the version |
+//!
+//! Caches and loaders have their numbers from `seats`; structures that may grow cross in `sized`.
 //!
 //! The feature `tagged` builds the same exports in the other convention of the field: text, a byte array
 //! and a tuple are each one word, and the runtime that the library is linked with must have the
@@ -38,10 +41,16 @@ mod caches;
 mod call;
 mod error;
 mod exec;
+mod loader;
+mod loader_symbols;
+mod loaders;
 mod mappings;
+mod missing;
 mod mmap;
 mod names;
 mod prefetch;
+mod seats;
+mod sized;
 #[cfg(not(feature = "tagged"))]
 mod values;
 #[cfg(feature = "tagged")]
@@ -68,6 +77,19 @@ pub use exec::{
     rt_get_protection, rt_is_executable, rt_make_executable, rt_make_writable, rt_set_protection,
     rt_write_exec_memory, smf_exec_limit, smf_exec_trim,
 };
+pub use loader::{
+    SmfLoaderOptions, SmfLoaderStatistics, SmfReloaded, SmfResolver, smf_loader_close,
+    smf_loader_define, smf_loader_load, smf_loader_load_archived, smf_loader_load_bytes,
+    smf_loader_open, smf_loader_provide, smf_loader_provide_bytes, smf_loader_reload,
+    smf_loader_reload_bytes, smf_loader_set_resolver, smf_loader_statistics, smf_loader_unload,
+    smf_loader_unload_all,
+};
+pub use loader_symbols::{
+    SmfModuleVisitor, SmfSymbol, SmfSymbolVisitor, smf_loader_call, smf_loader_entry_point,
+    smf_loader_find, smf_loader_hold, smf_loader_modules, smf_loader_release, smf_loader_resolve,
+    smf_loader_symbol, smf_loader_symbols,
+};
+pub use missing::{SmfMissing, smf_loader_missing, smf_loader_missing_count};
 pub use mmap::{
     rt_file_size_for_mmap, rt_get_page_size, rt_madvise, rt_mlock, rt_mmap_file,
     rt_mmap_read_bytes, rt_mmap_read_string, rt_msync, rt_munlock, rt_munmap, smf_mmap_allow_exec,

@@ -85,3 +85,28 @@ pub(super) unsafe fn text<'t>(
     // SAFETY: not null, so that it ends with a NUL, says the caller.
     Ok(unsafe { CStr::from_ptr(text) })
 }
+
+/// An array from C.
+///
+/// # Safety
+/// `first` is null or points to `count` values, which stay and do not change while the result is used.
+pub(super) unsafe fn slice<'s, T>(
+    what: &'static str,
+    first: *const T,
+    count: i64,
+) -> Result<&'s [T], ApiError> {
+    let len = usize::try_from(args::length(what, count)?).ok();
+    let most = isize::MAX as usize / size_of::<T>().max(1);
+    let len = len.filter(|&len| len <= most).ok_or(ApiError::TooLarge { what, value: count })?;
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if first.is_null() {
+        return Err(ApiError::Null { what });
+    }
+    if !first.is_aligned() {
+        return Err(ApiError::Unaligned { what, value: first.addr() });
+    }
+    // SAFETY: not null, and aligned, so that there are as many, says the caller; they fit an address space.
+    Ok(unsafe { std::slice::from_raw_parts(first, len) })
+}

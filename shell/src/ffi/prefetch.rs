@@ -200,7 +200,7 @@ pub unsafe extern "C" fn smf_cache_prefetch_start(
         // SAFETY: passed on to the caller.
         let list = unsafe { List::new(paths, count) }?;
         let (options, lease) = (options(threads)?, cache.lease());
-        let prefetch = prefetch::start(Arc::clone(&lease.cache), list.paths, options);
+        let prefetch = prefetch::start(lease.cache(), list.paths, options);
         let job = Job {
             running: Mutex::new(Some((prefetch, lease))),
             outcome: OnceLock::new(),

@@ -109,6 +109,18 @@ static void files(void) {
     CHECK(unlink(path) == 0);
 }
 
+/* Paths and names of loaders are strings of C in both conventions, and integers are not tagged. */
+static void modules(void) {
+    uint64_t loader = smf_loader_open(NULL);
+    uint64_t module = smf_loader_load(loader, "../tests/samples/packed.smf");
+    const int64_t arguments[] = {40, 2};
+    int64_t result = 0;
+    CHECK(module && smf_loader_call(loader, module, "add", arguments, 2, &result) && result == 42);
+    CHECK(rt_call_function_2(smf_loader_resolve(loader, "add", NULL), 40, 2) == 42);
+    REFUSED(!smf_loader_load(loader, "absent"), SMF_ERROR_FILE);
+    CHECK(smf_loader_close(loader));
+}
+
 int main(void) {
     const uint8_t seven[] = RETURNS(7);
     int64_t code = rt_byte_array_new(sizeof seven);
@@ -135,6 +147,7 @@ int main(void) {
     CHECK(rt_call_function_0(block) == 7 && rt_free_exec_memory(block, 6));
     CHECK(watch() == 0);
     files();
+    modules();
     puts("ok");
     return 0;
 }

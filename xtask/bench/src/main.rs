@@ -10,6 +10,7 @@ mod cache;
 mod exec;
 mod format;
 mod link;
+mod loader;
 mod measure;
 mod object_to_smf;
 mod prefetch;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let mut bench = Bench::new(filter, !options.is_empty());
     format::measure(&mut bench);
     link::measure(&mut bench);
+    loader::measure(&mut bench);
     exec::measure(&mut bench);
     cache::measure(&mut bench);
     prefetch::measure(&mut bench);

@@ -66,11 +66,13 @@ pub(crate) struct Measure<'a> {
     /// How many batches of each contender are taken.
     pub(crate) batches: usize,
     pub(crate) target: Target,
+    /// The most nanoseconds beyond the peer's time.
+    pub(crate) over: Option<f64>,
 }
 
 impl Default for Measure<'_> {
     fn default() -> Self {
-        Measure { name: "", peer: "", per: 1, batches: 400, target: Target::NONE }
+        Measure { name: "", peer: "", per: 1, batches: 400, target: Target::NONE, over: None }
     }
 }
 
@@ -100,6 +102,7 @@ pub(crate) struct Row {
     unit: Unit,
     peer: Option<(String, f64)>,
     target: Target,
+    over: Option<f64>,
 }
 
 /// Takes measures and keeps the figures.
@@ -143,6 +146,7 @@ impl Bench {
             unit: Unit::Nanoseconds,
             peer: each(1).map(|time| (measure.peer.to_owned(), time)),
             target: measure.target,
+            over: measure.over,
         });
     }
 
@@ -150,7 +154,7 @@ impl Bench {
     pub(crate) fn state(&mut self, name: &str, ours: f64, unit: Unit, most: f64) {
         if self.wants(&[name]) {
             let (name, target) = (name.to_owned(), Target::nanoseconds(most));
-            self.rows.push(Row { name, ours, unit, peer: None, target });
+            self.rows.push(Row { name, ours, unit, peer: None, target, over: None });
         }
     }
 
@@ -194,16 +198,17 @@ impl Row {
         let Target { ratio, nanoseconds } = self.target;
         let ratio = ratio.map(|most| self.ratio().is_some_and(|ratio| ratio <= most));
         let time = nanoseconds.map(|most| self.ours <= most);
-        match (ratio, time) {
-            (None, None) => None,
-            (ratio, time) => Some(ratio.unwrap_or(true) && time.unwrap_or(true)),
-        }
+        let over = self
+            .over
+            .map(|most| self.peer.as_ref().is_some_and(|(_, peer)| self.ours - peer <= most));
+        [ratio, time, over].into_iter().flatten().reduce(|one, other| one && other)
     }
 
     fn cells(&self) -> [String; 6] {
         let Target { ratio, nanoseconds } = self.target;
         let most = nanoseconds.map(|most| self.unit.show(most));
-        let targets = [ratio.map(|ratio| format!("{ratio} x")), most];
+        let over = self.over.map(|most| format!("+{}", time(most)));
+        let targets = [ratio.map(|ratio| format!("{ratio} x")), most, over];
         let peer = self.peer.as_ref().map(|(name, peer)| format!("{} {name}", time(*peer)));
         [
             self.name.clone(),
@@ -253,12 +258,16 @@ mod tests {
             unit: Unit::Nanoseconds,
             peer: Some((String::new(), 100.0)),
             target,
+            over: None,
         };
         let both = Target { ratio: Some(0.3), nanoseconds: Some(20.0) };
         assert_eq!(row(20.0, both).is_met(), Some(true));
         assert_eq!(row(25.0, both).is_met(), Some(false));
         assert_eq!(row(35.0, Target::ratio(0.3)).is_met(), Some(false));
         assert_eq!(row(35.0, Target::NONE).is_met(), None);
+        let beyond = |ours| Row { over: Some(2.0), ..row(ours, Target::NONE) };
+        assert_eq!(beyond(102.0).is_met(), Some(true));
+        assert_eq!(beyond(102.1).is_met(), Some(false));
     }
 
     #[test]

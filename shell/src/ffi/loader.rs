@@ -1,0 +1,454 @@
+//! `smf_loader_*`: many modules that find each other's symbols, come and go and are replaced.
+//! `loader_symbols` has what is done with a module that is loaded.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+use smf_core::link::{Resolve, ShortName};
+use smf_core::loader::{Clash, LoaderOptions, Missing, ModuleBytes, OldData};
+use smf_core::memory::FileBytes;
+
+use super::args;
+use super::error::{ApiError, or};
+use super::loaders::{self, Use};
+use super::missing::{self, Collector, with_nul};
+use super::names::{slice, text};
+use super::sized::{self, sized};
+use crate::files::Input;
+use crate::host_symbols::HostSymbols;
+
+/// What a loader is opened with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfLoaderOptions {
+    /// `sizeof(SmfLoaderOptions)`, so that a later library knows what there is.
+    pub size: i64,
+    /// How many bytes of memory of unloaded modules are kept for the next ones.
+    pub kept_bytes: i64,
+    /// When two modules export the same name: 0 the first is meant, 1 the second is refused.
+    pub clash: i32,
+    /// A sum of 1, modules may be replaced although their file does not say so, and 2, names that nobody
+    /// knows are looked for in the process.
+    pub flags: i32,
+}
+
+sized!(SmfLoaderOptions, 24);
+
+/// What was copied into a new version.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfReloaded {
+    /// `sizeof(SmfReloaded)`; how much of it was filled in.
+    pub size: i64,
+    /// Symbols of data that were copied.
+    pub symbols: i64,
+    /// Their bytes.
+    pub bytes: i64,
+}
+
+sized!(SmfReloaded, 24);
+
+/// How much there is in a loader.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfLoaderStatistics {
+    /// `sizeof(SmfLoaderStatistics)`; how much of it was filled in.
+    pub size: i64,
+    /// Modules that are loaded.
+    pub modules: i64,
+    /// Versions that were replaced or unloaded and that somebody may still be inside of.
+    pub retired: i64,
+    /// Bytes of memory that are kept for the next modules.
+    pub kept_bytes: i64,
+    /// How often a module was held and has not been released.
+    pub held: i64,
+}
+
+sized!(SmfLoaderStatistics, 40);
+
+const RELOAD_ALL: i32 = 1;
+const PROCESS_SYMBOLS: i32 = 2;
+
+const DEFAULT: SmfLoaderOptions =
+    SmfLoaderOptions { size: 0, kept_bytes: 4 << 20, clash: 0, flags: 0 };
+
+/// Opens a loader. Returns its number; 0 on failure.
+///
+/// # Safety
+/// `options` is null or points to the `size` bytes that its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_open(options: *const SmfLoaderOptions) -> u64 {
+    let options = if options.is_null() {
+        Ok(DEFAULT)
+    } else {
+        // SAFETY: passed on to the caller.
+        unsafe { sized::read(options, DEFAULT) }
+    };
+    or(0, options.and_then(open))
+}
+
+fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
+    let unknown = |what, value| ApiError::Unknown { what, value: i64::from(value) };
+    let clash = match options.clash {
+        0 => Clash::FirstWins,
+        1 => Clash::Refuse,
+        other => return Err(unknown("rule for names that clash", other)),
+    };
+    if options.flags & !(RELOAD_ALL | PROCESS_SYMBOLS) != 0 {
+        return Err(unknown("sum of flags of a loader", options.flags));
+    }
+    let kept = args::length("the number of bytes kept", options.kept_bytes)?;
+    let kept_bytes = usize::try_from(kept).unwrap_or(usize::MAX);
+    let reload_unmarked = options.flags & RELOAD_ALL != 0;
+    let core = LoaderOptions { clash, reload_unmarked, kept_bytes, ..LoaderOptions::default() };
+    loaders::open(core, |modules| {
+        if options.flags & PROCESS_SYMBOLS != 0 {
+            let mut process = HostSymbols::new();
+            process.add_process();
+            modules.set_process(Some(Arc::new(process)));
+        }
+    })
+}
+
+/// Closes a loader and unloads all of its modules. Fails while a module is held, and while the loader is
+/// in use.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_loader_close(loader: u64) -> bool {
+    or(false, loaders::close(loader).map(|()| true))
+}
+
+/// Loads the module at `path`, and what it needs of what was provided. Returns its number; 0 on failure.
+///
+/// # Safety
+/// `path` is null or points to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_load(loader: u64, path: *const c_char) -> u64 {
+    // SAFETY: passed on to the caller.
+    let path = unsafe { text("the path", path) };
+    load(loader, |_| {
+        let path = path?.to_bytes();
+        Ok((path.to_vec(), read(path)?))
+    })
+}
+
+/// Loads the module called `module` in the archive at `path`, under the name `path(module)`.
+///
+/// # Safety
+/// Both are null or point to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_load_archived(
+    loader: u64,
+    path: *const c_char,
+    module: *const c_char,
+) -> u64 {
+    // SAFETY: passed on to the caller.
+    let path = unsafe { text("the path", path) };
+    // SAFETY: as above.
+    let module = unsafe { text("the name of the module", module) };
+    load(loader, |_| {
+        let (path, module) = (path?.to_bytes(), module?.to_bytes());
+        let archive = ShortName::new(path);
+        let none = ApiError::NotInArchive { archive, module: ShortName::new(module) };
+        // Names in archives are UTF-8.
+        let found = match str::from_utf8(module) {
+            Ok(module) => read(path)?.module(module)?,
+            Err(_) => None,
+        };
+        let name = [path, b"(", module, b")"].concat();
+        Ok((name, found.ok_or(none)?))
+    })
+}
+
+/// Loads a module from a copy of its bytes. Returns its number; 0 on failure.
+///
+/// # Safety
+/// `name` is null or points to bytes that end with a NUL; `bytes` is null or points to as many.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_load_bytes(
+    loader: u64,
+    name: *const c_char,
+    bytes: *const u8,
+    length: i64,
+) -> u64 {
+    // SAFETY: passed on to the caller.
+    let name = unsafe { text("the name", name) };
+    // SAFETY: as above.
+    let bytes = unsafe { slice("the bytes of the module", bytes, length) };
+    load(loader, |_| Ok((name?.to_bytes().to_vec(), copy(bytes?)?)))
+}
+
+/// Loads what `find` gives a name and bytes.
+fn load(loader: u64, find: impl FnOnce(&Use) -> Result<(Vec<u8>, ModuleBytes), ApiError>) -> u64 {
+    missing::forget();
+    let loaded = loaders::enter(loader).and_then(|loader| {
+        let (name, bytes) = find(&loader)?;
+        let handle = match loader.load_dynlib(&name, &bytes)? {
+            Some(handle) => handle,
+            None => {
+                let mut lacks = Collector::default();
+                let mut add = |import: &Missing<'_>| lacks.add(import);
+                let loaded = loader.modules().load_reporting(&name, bytes, &mut add);
+                lacks.finish(loaded)?
+            }
+        };
+        let number = loader.number_of(handle);
+        if number.is_err() {
+            // Nobody could ever say so.
+            let _ = loader.modules().unload(handle);
+        }
+        number
+    });
+    or(0, loaded)
+}
+
+/// The file at a path, as a copy.
+fn read(path: &[u8]) -> Result<ModuleBytes, ApiError> {
+    let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT);
+    let named = |error| ApiError::File { path: ShortName::new(path), error };
+    bytes.map(|bytes| ModuleBytes::new(Input::File(bytes))).map_err(named)
+}
+
+fn copy(bytes: &[u8]) -> Result<ModuleBytes, ApiError> {
+    let mut copy = Vec::new();
+    let no_room = |_| ApiError::NoRoom { bytes: bytes.len() };
+    copy.try_reserve_exact(bytes.len()).map_err(no_room)?;
+    copy.extend_from_slice(bytes);
+    Ok(ModuleBytes::new(copy))
+}
+
+/// Adds the module or the archive at `path` to those that are loaded when somebody imports from them.
+///
+/// # Safety
+/// `path` is null or points to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_provide(loader: u64, path: *const c_char) -> bool {
+    // SAFETY: passed on to the caller.
+    let path = unsafe { text("the path", path) };
+    provide(loader, || {
+        let path = path?.to_bytes();
+        Ok((path, read(path)?))
+    })
+}
+
+/// The same with a copy of bytes.
+///
+/// # Safety
+/// As [`smf_loader_load_bytes`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_provide_bytes(
+    loader: u64,
+    name: *const c_char,
+    bytes: *const u8,
+    length: i64,
+) -> bool {
+    // SAFETY: passed on to the caller.
+    let name = unsafe { text("the name", name) };
+    // SAFETY: as above.
+    let bytes = unsafe { slice("the bytes of the module", bytes, length) };
+    provide(loader, || Ok((name?.to_bytes(), copy(bytes?)?)))
+}
+
+fn provide<'n>(
+    loader: u64,
+    find: impl FnOnce() -> Result<(&'n [u8], ModuleBytes), ApiError>,
+) -> bool {
+    let provided = loaders::enter(loader).and_then(|loader| {
+        let (name, bytes) = find()?;
+        // A dynlib does not say what it exports.
+        if loader.load_dynlib(name, &bytes)?.is_none() {
+            loader.modules().provide(name, bytes)?;
+        }
+        Ok(true)
+    });
+    or(false, provided)
+}
+
+/// Replaces a module by the version that is now at `path`.
+///
+/// # Safety
+/// `path` is null or points to bytes that end with a NUL; `reloaded` is null or points to the `size` bytes
+/// that its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_reload(
+    loader: u64,
+    module: u64,
+    path: *const c_char,
+    keep_data: bool,
+    reloaded: *mut SmfReloaded,
+) -> bool {
+    // SAFETY: passed on to the caller.
+    let path = unsafe { text("the path", path) };
+    let find = || read(path?.to_bytes());
+    // SAFETY: as above.
+    unsafe { reload(loader, module, keep_data, reloaded, find) }
+}
+
+/// The same with a copy of bytes.
+///
+/// # Safety
+/// `bytes` is null or points to as many; `reloaded` as in [`smf_loader_reload`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_reload_bytes(
+    loader: u64,
+    module: u64,
+    bytes: *const u8,
+    length: i64,
+    keep_data: bool,
+    reloaded: *mut SmfReloaded,
+) -> bool {
+    // SAFETY: passed on to the caller.
+    let bytes = unsafe { slice("the bytes of the module", bytes, length) };
+    let find = || copy(bytes?);
+    // SAFETY: as above.
+    unsafe { reload(loader, module, keep_data, reloaded, find) }
+}
+
+/// # Safety
+/// `into` as in [`smf_loader_reload`].
+unsafe fn reload(
+    loader: u64,
+    module: u64,
+    keep_data: bool,
+    into: *mut SmfReloaded,
+    find: impl FnOnce() -> Result<ModuleBytes, ApiError>,
+) -> bool {
+    missing::forget();
+    let done = loaders::enter(loader).and_then(|loader| {
+        let handle = loader.handle_of(module)?;
+        // SAFETY: passed on to the caller.
+        unsafe { sized::check_wanted(into) }?;
+        let old_data = if keep_data { OldData::Move } else { OldData::Leave };
+        let mut lacks = Collector::default();
+        let mut add = |import: &Missing<'_>| lacks.add(import);
+        let reloaded = loader.modules().reload(handle, find()?, old_data, &mut add);
+        let moved = lacks.finish(reloaded)?.moved;
+        let bytes = i64::try_from(moved.bytes).unwrap_or(i64::MAX);
+        let filled = SmfReloaded { size: 0, symbols: i64::from(moved.symbols), bytes };
+        // SAFETY: as above.
+        unsafe { sized::write_wanted(into, filled) }?;
+        Ok(true)
+    });
+    or(false, done)
+}
+
+/// Takes a module away.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_loader_unload(loader: u64, module: u64) -> bool {
+    let unloaded = loaders::enter(loader).and_then(|loader| {
+        let handle = loader.handle_of(module)?;
+        Ok(loader.modules().unload(handle)?)
+    });
+    or(false, unloaded.map(|()| true))
+}
+
+/// Takes modules away together: all or none of them.
+///
+/// # Safety
+/// `modules` is null or points to `count` numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_unload_all(
+    loader: u64,
+    modules: *const u64,
+    count: i64,
+) -> bool {
+    // SAFETY: passed on to the caller.
+    let modules = unsafe { slice("the list of modules", modules, count) };
+    let unloaded = loaders::enter(loader).and_then(|loader| {
+        let handles = modules?.iter().map(|module| loader.handle_of(*module));
+        let handles: Vec<_> = handles.collect::<Result<_, _>>()?;
+        Ok(loader.modules().unload_all(&handles)?)
+    });
+    or(false, unloaded.map(|()| true))
+}
+
+/// Gives a name of the host an address.
+///
+/// # Safety
+/// `name` is null or points to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_define(loader: u64, name: *const c_char, address: i64) -> bool {
+    // SAFETY: passed on to the caller.
+    let name = unsafe { text("the name", name) };
+    let defined = loaders::enter(loader).and_then(|loader| {
+        let address = args::address("the address", address)?;
+        loader.modules().define(name?.to_bytes(), address as u64);
+        Ok(true)
+    });
+    or(false, defined)
+}
+
+/// Who is asked at last for a name: its bytes, with a NUL behind them, their number, and what was given
+/// with it. Returns an address, or 0.
+pub type SmfResolver = Option<unsafe extern "C" fn(*const c_char, i64, *mut c_void) -> i64>;
+
+/// A pointer of C that is only handed back.
+#[derive(Clone, Copy)]
+pub(super) struct UserData(pub(super) *mut c_void);
+
+// SAFETY: it is never followed here; that the function it is given to may be called from any thread is
+// what the header asks for.
+unsafe impl Send for UserData {}
+// SAFETY: as above.
+unsafe impl Sync for UserData {}
+
+struct Callback {
+    function: unsafe extern "C" fn(*const c_char, i64, *mut c_void) -> i64,
+    user: UserData,
+}
+
+impl Resolve for Callback {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        let text = with_nul(name);
+        let length = i64::try_from(name.len()).ok()?;
+        // SAFETY: whoever has set the resolver promises that it may be called with any name, from any
+        // thread, and does not unwind.
+        let address = unsafe { (self.function)(text.as_ptr().cast(), length, self.user.0) };
+        u64::try_from(address).ok().filter(|&address| address != 0)
+    }
+}
+
+/// Sets who is asked for a name when everybody else has been; null for nobody.
+///
+/// # Safety
+/// `resolver` is null, or may be called with any name, from any thread, as long as the loader is open, and
+/// does not unwind.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_set_resolver(
+    loader: u64,
+    resolver: SmfResolver,
+    user: *mut c_void,
+) -> bool {
+    let set = loaders::enter(loader).map(|loader| {
+        let callback = resolver.map(|function| Callback { function, user: UserData(user) });
+        let fallback = callback.map(|callback| Arc::new(callback) as Arc<_>);
+        loader.modules().set_fallback(fallback);
+        true
+    });
+    or(false, set)
+}
+
+/// Fills in a structure whose `size` the caller has set: as much as both sides know.
+///
+/// # Safety
+/// `statistics` is null or points to the `size` bytes that its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_statistics(
+    loader: u64,
+    statistics: *mut SmfLoaderStatistics,
+) -> bool {
+    let filled = loaders::enter(loader).and_then(|loader| {
+        let now = loader.modules().statistics();
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let filled = SmfLoaderStatistics {
+            size: 0,
+            modules: count(now.modules),
+            retired: count(now.retired),
+            kept_bytes: count(now.kept_bytes),
+            held: i64::try_from(loader.held()).unwrap_or(i64::MAX),
+        };
+        // SAFETY: passed on to the caller.
+        unsafe { sized::write(statistics, filled) }
+    });
+    or(false, filled.map(|()| true))
+}

@@ -1,0 +1,299 @@
+//! `smf_loader_*`: modules that are loaded, what they export, and calls.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_void};
+
+use smf_core::format::{Binding, SymbolKind};
+use smf_core::link::{self, MAX_ARGS, ShortName};
+
+use super::error::{ApiError, or};
+use super::loaders::{self, Use};
+use super::missing::with_nul;
+use super::names::{slice, text};
+use super::sized::{self, sized};
+
+/// A definition of a name.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfSymbol {
+    /// `sizeof(SmfSymbol)`; how much of it was filled in.
+    pub size: i64,
+    /// Where it is.
+    pub address: i64,
+    /// How many bytes it has; 0 when nobody knows.
+    pub bytes: i64,
+    /// The module that defines it; 0 for the host.
+    pub module: u64,
+    /// 0 nobody knows, 1 function, 2 data, 3 data that does not change, 4 a section.
+    pub kind: i32,
+    /// 0 local, 1 global, 2 weak.
+    pub binding: i32,
+}
+
+sized!(SmfSymbol, 40);
+
+impl SmfSymbol {
+    fn new(module: u64, address: u64, bytes: u64, kind: SymbolKind, binding: Binding) -> Self {
+        let kind = match kind {
+            SymbolKind::Function => 1,
+            SymbolKind::Data => 2,
+            SymbolKind::Constant => 3,
+            SymbolKind::Section => 4,
+            // Those have no address, or nobody knows what is there.
+            SymbolKind::None | SymbolKind::Type | SymbolKind::Trait | SymbolKind::Actor => 0,
+        };
+        let binding = match binding {
+            Binding::Local => 0,
+            Binding::Global => 1,
+            Binding::Weak => 2,
+        };
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        Self { size: 0, address: address.cast_signed(), bytes, module, kind, binding }
+    }
+
+    /// Fills one in, unless it is not wanted, and gives the address.
+    ///
+    /// # Safety
+    /// `into` is null or points to as many bytes as its first field says.
+    unsafe fn tell(self, into: *mut Self) -> Result<i64, ApiError> {
+        // SAFETY: passed on to the caller.
+        unsafe { sized::write_wanted(into, self) }?;
+        Ok(self.address)
+    }
+}
+
+/// The module called `name`; 0 on failure.
+///
+/// # Safety
+/// `name` is null or points to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_find(loader: u64, name: *const c_char) -> u64 {
+    // SAFETY: passed on to the caller.
+    let name = unsafe { text("the name", name) };
+    let found = loaders::enter(loader).and_then(|loader| {
+        let name = name?.to_bytes();
+        let found = loader.modules().find(name);
+        loader.number_of(found.ok_or(ApiError::NoModule { module: ShortName::new(name) })?)
+    });
+    or(0, found)
+}
+
+/// Holds the present version of a module, or one that is held once more. Returns the number of the hold;
+/// 0 on failure.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_loader_hold(loader: u64, module: u64) -> u64 {
+    or(0, loaders::enter(loader).and_then(|loader| loader.hold(module)))
+}
+
+/// Lets go of what was held.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_loader_release(loader: u64, hold: u64) -> bool {
+    or(false, loaders::enter(loader).and_then(|loader| loader.release(hold)).map(|()| true))
+}
+
+/// What a name means. Returns its address; 0 on failure.
+///
+/// # Safety
+/// `name` is null or points to bytes that end with a NUL; `symbol` is null or points to the `size` bytes
+/// that its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_resolve(
+    loader: u64,
+    name: *const c_char,
+    symbol: *mut SmfSymbol,
+) -> i64 {
+    // SAFETY: passed on to the caller.
+    let name = unsafe { text("the name", name) };
+    let found = loaders::enter(loader).and_then(|loader| {
+        let name = name?.to_bytes();
+        // SAFETY: passed on to the caller.
+        unsafe { sized::check_wanted(symbol) }?;
+        let unresolved = ApiError::Unresolved { symbol: ShortName::new(name) };
+        let found = loader.modules().resolve(name)?.ok_or(unresolved)?;
+        let mut told = SmfSymbol::new(0, found.address, 0, found.kind, Binding::Global);
+        if let Some(module) = found.module {
+            told.module = loader.number_of(module.handle())?;
+            if let Some(export) = module.export(name) {
+                told = SmfSymbol::new(
+                    told.module,
+                    found.address,
+                    export.size,
+                    export.kind,
+                    export.binding,
+                );
+            }
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { told.tell(symbol) }
+    });
+    or(0, found)
+}
+
+/// What a module, or a version that is held, exports under a name. Returns its address; 0 on failure.
+///
+/// # Safety
+/// As [`smf_loader_resolve`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_symbol(
+    loader: u64,
+    module: u64,
+    name: *const c_char,
+    symbol: *mut SmfSymbol,
+) -> i64 {
+    // SAFETY: passed on to the caller.
+    let name = unsafe { text("the name", name) };
+    let found = loaders::enter(loader).and_then(|loader| {
+        let name = name?.to_bytes();
+        let version = loader.version(module)?;
+        let export = version.export(name).ok_or_else(|| no_symbol(name, version.name()))?;
+        let number = loader.number_of(version.handle())?;
+        let told = SmfSymbol::new(number, export.address, export.size, export.kind, export.binding);
+        // SAFETY: passed on to the caller.
+        unsafe { told.tell(symbol) }
+    });
+    or(0, found)
+}
+
+#[cold]
+fn no_symbol(symbol: &[u8], module: &[u8]) -> ApiError {
+    ApiError::NoSymbol { symbol: ShortName::new(symbol), module: ShortName::new(module) }
+}
+
+/// Where running a module, or a version that is held, begins; 0 on failure.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_loader_entry_point(loader: u64, module: u64) -> i64 {
+    let found = loaders::enter(loader).and_then(|loader| {
+        let version = loader.version(module)?;
+        let module = ShortName::new(version.name());
+        version.entry_point().map(u64::cast_signed).ok_or(ApiError::NoEntryPoint { module })
+    });
+    or(0, found)
+}
+
+/// Calls a function of a module, or of a version that is held, which is held meanwhile.
+///
+/// # Safety
+/// `name` is null or points to bytes that end with a NUL; `arguments` is null or points to `count`
+/// integers; `result` is null or points to room for one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_call(
+    loader: u64,
+    module: u64,
+    name: *const c_char,
+    arguments: *const i64,
+    count: i64,
+    result: *mut i64,
+) -> bool {
+    // SAFETY: passed on to the caller.
+    let name = unsafe { text("the name", name) };
+    let called = loaders::enter(loader).and_then(|loader| {
+        if count > MAX_ARGS as i64 {
+            return Err(ApiError::TooManyArguments { count });
+        }
+        // SAFETY: passed on to the caller.
+        let arguments = unsafe { slice("the list of arguments", arguments, count) }?;
+        let name = name?.to_bytes();
+        let version = loader.version(module)?;
+        let export = version.export(name).filter(|e| e.kind == SymbolKind::Function);
+        // Of a dynlib nobody knows what is a function.
+        let function = export.map(|e| e.address).or_else(|| version.function(name));
+        let function = function.ok_or_else(|| no_symbol(name, version.name()))?;
+        // SAFETY: a function of a module that is held; that it takes as many arguments is the caller's
+        // business: machine code is trusted.
+        let returned = unsafe { link::call(function, arguments) };
+        // There are never more arguments than can be passed.
+        Ok(returned.unwrap_or(0))
+    });
+    let returned = called.map(|returned| {
+        if !result.is_null() {
+            // SAFETY: room for one, says the caller.
+            unsafe { result.write_unaligned(returned) };
+        }
+        true
+    });
+    or(false, returned)
+}
+
+/// Who is shown each module: its number, its name with a NUL behind it, the name's bytes, and what was
+/// given with it. Returns whether to go on.
+pub type SmfModuleVisitor =
+    Option<unsafe extern "C" fn(u64, *const c_char, i64, *mut c_void) -> bool>;
+
+/// Who is shown each symbol, as [`SmfModuleVisitor`].
+pub type SmfSymbolVisitor =
+    Option<unsafe extern "C" fn(*const SmfSymbol, *const c_char, i64, *mut c_void) -> bool>;
+
+/// Shows each module, in the order in which they were loaded. Returns how many were shown; -1 on failure.
+///
+/// # Safety
+/// `visit` is null, or may be called so and does not unwind.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_modules(
+    loader: u64,
+    visit: SmfModuleVisitor,
+    user: *mut c_void,
+) -> i64 {
+    let shown = loaders::enter(loader).and_then(|loader| {
+        let visit = visit.ok_or(ApiError::Null { what: "the visitor" })?;
+        let (mut shown, mut goes_on) = (0, true);
+        loader.modules().for_each(|name, handle| {
+            let Ok(number) = loader.number_of(handle) else { return };
+            if goes_on {
+                let (text, length) = named(name);
+                // SAFETY: passed on to the caller.
+                goes_on = unsafe { visit(number, text.as_ptr().cast(), length, user) };
+                shown += 1;
+            }
+        });
+        Ok(shown)
+    });
+    or(-1, shown)
+}
+
+/// Shows each symbol that a module, or a version that is held, defines and that has an address. Returns
+/// how many were shown; -1 on failure.
+///
+/// # Safety
+/// `visit` is null, or may be called so and does not unwind.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_symbols(
+    loader: u64,
+    module: u64,
+    visit: SmfSymbolVisitor,
+    user: *mut c_void,
+) -> i64 {
+    let shown = loaders::enter(loader).and_then(|loader| {
+        let visit = visit.ok_or(ApiError::Null { what: "the visitor" })?;
+        symbols(&loader, module, |symbol, name| {
+            let (text, length) = named(name);
+            // SAFETY: passed on to the caller.
+            unsafe { visit(symbol, text.as_ptr().cast(), length, user) }
+        })
+    });
+    or(-1, shown)
+}
+
+fn symbols(
+    loader: &Use,
+    module: u64,
+    mut visit: impl FnMut(&SmfSymbol, &[u8]) -> bool,
+) -> Result<i64, ApiError> {
+    let version = loader.version(module)?;
+    let number = loader.number_of(version.handle())?;
+    let mut shown = 0;
+    let Some(smf) = version.smf() else { return Ok(shown) };
+    for symbol in smf.symbols().iter().filter_map(Result::ok).filter(|s| !s.is_import()) {
+        let Some(address) = version.address(&symbol) else { continue };
+        let told = SmfSymbol::new(number, address, symbol.size, symbol.kind, symbol.binding);
+        shown += 1;
+        if !visit(&SmfSymbol { size: size_of::<SmfSymbol>() as i64, ..told }, symbol.name()) {
+            break;
+        }
+    }
+    Ok(shown)
+}
+
+/// A name as C wants it, and its bytes without the NUL.
+fn named(name: &[u8]) -> (Vec<u8>, i64) {
+    (with_nul(name), i64::try_from(name.len()).unwrap_or(i64::MAX))
+}
