@@ -5,7 +5,6 @@ use std::ffi::c_char;
 use std::ptr;
 
 use smf_core::cache::{CacheError, Capacity, FileCache, Freshness, Options, Pinned, Policy};
-use smf_core::format::FormatError;
 
 use super::args;
 use super::caches::{self, Entered};
@@ -176,7 +175,7 @@ pub extern "C" fn smf_cache_template(cache: u64, file: u64) -> SmfCachePart {
 fn part(
     cache: u64,
     file: u64,
-    find: impl for<'v> FnOnce(&'v Pinned<'_>) -> Result<Option<&'v [u8]>, FormatError>,
+    find: impl for<'v> FnOnce(&'v Pinned<'_>) -> Result<Option<&'v [u8]>, CacheError>,
 ) -> SmfCachePart {
     let found = caches::enter(cache).and_then(|cache| {
         let handle = cache.handle_of(file)?;
