@@ -309,9 +309,14 @@ typedef struct SmfCachePart {
     int64_t length;       /* in bytes; 0 when there is no such part, -1 on failure */
 } SmfCachePart;
 
-/* The bytes of note.sdn, and of the first template section, of a module that is held. A request each. */
+/*
+ * The bytes of note.sdn, of the first template section, and of the first section of a name, of a module that
+ * is held. A request each. What is compressed is decompressed once, as long as the file is in the cache or
+ * held, and counts like bytes of the file: SMF_ERROR_FULL when there is no room for it.
+ */
 SmfCachePart smf_cache_note(uint64_t cache, uint64_t file);
 SmfCachePart smf_cache_template(uint64_t cache, uint64_t file);
+SmfCachePart smf_cache_section(uint64_t cache, uint64_t file, const char *name);
 
 /* Throws out the file at a path: 1, or 0 when it was not there; -1 on failure. */
 int32_t smf_cache_evict(uint64_t cache, const char *path);

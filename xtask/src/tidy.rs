@@ -24,6 +24,7 @@ const UNSAFE: &[&str] = &[
     "core/src/cache/pin.rs",
     "core/src/cache/pinned.rs",
     "core/src/cache/seat.rs",
+    "core/src/cache/sections.rs",
     "core/src/link/call.rs",
     "core/src/loader/bytes.rs",
     "core/src/loader/moving.rs",

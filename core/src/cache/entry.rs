@@ -4,6 +4,7 @@ use core::hash::Hasher;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::sections::Sections;
 use crate::memory::{FileBytes, FileStamp, OwnedBytes};
 
 /// One entry of a cache, told apart from those that were in the same slot before it.
@@ -89,6 +90,8 @@ impl Entry {
 pub(super) struct CachedFile {
     pub(super) bytes: FileBytes,
     pub(super) parts: Parts,
+    /// What came out of its compressed sections.
+    pub(super) sections: Sections,
 }
 
 impl CachedFile {
@@ -97,9 +100,9 @@ impl CachedFile {
         self.bytes.tail()
     }
 
-    /// What it counts for in the capacity, in bytes.
+    /// What it counts for in the capacity, in bytes. Changes under the lock alone.
     pub(super) fn size(&self) -> u64 {
-        self.bytes.len() as u64
+        self.bytes.len() as u64 + self.sections.size()
     }
 
     /// What the file was when it was read; `None` for bytes that came from no file.
@@ -139,22 +142,32 @@ pub(super) struct Parts {
     pub(super) templates: Part,
 }
 
-/// A range of bytes that is looked for once. Those who look at the same time find the same.
+/// Where a part is, in the bytes of the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) range: Range<usize>,
+    /// Whether what is there is compressed.
+    pub(super) packed: bool,
+}
+
+/// A place that is looked for once. Those who look at the same time find the same.
 #[derive(Default)]
 pub(super) struct Part(AtomicU64);
 
-/// Nobody has looked yet. As a range: nothing, at 0, which is where no part of a module is.
+/// Nobody has looked yet. As a place: nothing, at 0, which is where no part of a module is.
 const UNKNOWN: u64 = 0;
-/// Somebody has looked, and there is none.
+/// Somebody has looked, and there is none. As a place: more than a module of 4 GiB has.
 const NONE: u64 = u64::MAX;
+/// Set in front of the 31 bits of where the place begins and the 32 of its length.
+const PACKED: u64 = 1 << 63;
 
 impl Part {
-    /// The range, from `find` if nobody has asked before. What `find` says of a module that is not
-    /// sound, or of a part beyond 4 GiB, is not kept.
+    /// The place, from `find` if nobody has asked before. What `find` says of a module that is not
+    /// sound, or of a part beyond 2 GiB, is not kept.
     pub(super) fn get<E>(
         &self,
-        find: impl FnOnce() -> Result<Option<Range<usize>>, E>,
-    ) -> Result<Option<Range<usize>>, E> {
+        find: impl FnOnce() -> Result<Option<Place>, E>,
+    ) -> Result<Option<Place>, E> {
         match self.0.load(Ordering::Relaxed) {
             UNKNOWN => {
                 let found = find()?;
@@ -165,16 +178,19 @@ impl Part {
             }
             NONE => Ok(None),
             word => {
-                let start = (word >> 32) as usize;
-                Ok(Some(start..start + (word as u32) as usize))
+                let start = ((word & !PACKED) >> 32) as usize;
+                let range = start..start + (word as u32) as usize;
+                Ok(Some(Place { range, packed: word & PACKED != 0 }))
             }
         }
     }
 
-    fn word(range: Option<&Range<usize>>) -> Option<u64> {
-        let Some(range) = range else { return Some(NONE) };
+    fn word(place: Option<&Place>) -> Option<u64> {
+        let Some(Place { range, packed }) = place else { return Some(NONE) };
         let (start, len) = (u32::try_from(range.start).ok()?, u32::try_from(range.len()).ok()?);
-        Some(u64::from(start) << 32 | u64::from(len))
+        let place = u64::from(start) << 32 | u64::from(len);
+        let word = if *packed { place | PACKED } else { place };
+        (place & PACKED == 0 && word != NONE).then_some(word)
     }
 }
 
@@ -184,16 +200,28 @@ mod tests {
 
     #[test]
     fn a_part_is_looked_for_once() {
-        for found in [None, Some(5..9), Some(7..7), Some(0..u32::MAX as usize)] {
+        let place = |range, packed| Some(Place { range, packed });
+        let last = i32::MAX as usize;
+        for found in [
+            None,
+            place(5..9, false),
+            place(5..9, true),
+            place(7..7, false),
+            place(1..u32::MAX as usize, true),
+            place(last..last + 3, false),
+            place(last..last + 3, true),
+        ] {
             let part = Part::default();
             assert_eq!(part.get(|| Err(3)), Err(3), "an error is not kept");
             assert_eq!(part.get(|| Ok::<_, ()>(found.clone())), Ok(found.clone()));
             assert_eq!(part.get(|| Err(())), Ok(found));
         }
-        let part = Part::default();
-        let far = Some(1 << 33..(1 << 33) + 1);
-        assert_eq!(part.get(|| Ok::<_, ()>(far.clone())), Ok(far));
-        assert_eq!(part.get(|| Err(())), Err(()), "too far to be kept");
+        let far = last + u32::MAX as usize;
+        for too_far in [place(last + 1..last + 2, false), place(last..far, true)] {
+            let part = Part::default();
+            assert_eq!(part.get(|| Ok::<_, ()>(too_far.clone())), Ok(too_far));
+            assert_eq!(part.get(|| Err(())), Err(()), "too far to be kept");
+        }
     }
 
     #[test]

@@ -21,8 +21,11 @@ pub enum CacheError {
     NoSuchModule,
     /// A cache that may hold no file or no byte.
     NoCapacity,
-    /// A single file larger than the whole cache. Both in bytes.
+    /// A single file, with what came and is to come out of its compressed sections, larger than the
+    /// whole cache. Both in bytes.
     TooLarge { size: u64, capacity: u64 },
+    /// A compressed section that is none of the module whose section it is to be.
+    ForeignSection { index: u32 },
     /// Every file is in use, so none can make room.
     AllInUse { files: u32, bytes: u64 },
     /// A handle of a file that has been thrown out or replaced, or of none at all.
@@ -40,7 +43,13 @@ impl fmt::Display for CacheError {
             E::NoSuchModule => f.write_str("the archive has no module of this name"),
             E::NoCapacity => f.write_str("a cache needs room for at least one file and one byte"),
             E::TooLarge { size, capacity } => {
-                write!(f, "the file has {size} bytes, and the whole cache room for {capacity}")
+                write!(
+                    f,
+                    "the file takes {size} bytes, and the whole cache has room for {capacity}"
+                )
+            }
+            E::ForeignSection { index } => {
+                write!(f, "section {index} is not one of this module's compressed sections")
             }
             E::AllInUse { files, bytes } => write!(
                 f,

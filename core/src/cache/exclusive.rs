@@ -8,7 +8,7 @@ use super::ledger::{Garbage, Ledger, handle_of};
 use super::list::Place;
 use super::load::{Put, ReadyFile};
 use super::storage::Slots;
-use super::{CacheError, Pinned, Policy, Slot, Storage};
+use super::{CacheError, Policy, Slot, Storage};
 
 impl<S: Storage> FileCache<S> {
     /// The bytes of a file that is in the cache, without a pin and without a lock, for a caller who
@@ -51,7 +51,7 @@ impl<S: Storage> FileCache<S> {
         let entry = match put? {
             // SAFETY: as above.
             Put::New(_, closed) => unsafe { closed.open_alone() },
-            Put::Known(Pinned(known)) => {
+            Put::Known(known) => {
                 let slot = self.storage.slot(known.file_handle.slot);
                 // SAFETY: as above.
                 unsafe { slot.ok_or(CacheError::NoCapacity)?.cell.get_unpinned() }

@@ -106,11 +106,16 @@ impl<S: Storage> FileCache<S> {
         if let Some(found) = self.find(&Wanted::Key(hash, key)) {
             if self.options.freshness == Freshness::OnRequest || is_fresh(&found, key.path) {
                 self.touch(&found);
-                return Ok(Pinned(found));
+                return Ok(self.pinned(found));
             }
             found.cancel();
         }
         self.load(hash, key)
+    }
+
+    #[inline(always)]
+    pub(super) fn pinned<'c>(&'c self, held: Held<Pin<'c, Entry>>) -> Pinned<'c> {
+        Pinned { held, cache: self }
     }
 
     #[inline(always)]
@@ -285,7 +290,7 @@ impl<S: Storage> FileCache<S> {
     pub fn get_by_handle(&self, handle: Handle) -> Result<Pinned<'_>, CacheError> {
         let found = self.find(&Wanted::Handle(handle)).ok_or(CacheError::Stale { handle })?;
         self.touch(&found);
-        Ok(Pinned(found))
+        Ok(self.pinned(found))
     }
 
     /// Reads files before they are needed, one after another. `report` hears of each, in order; one

@@ -20,7 +20,7 @@ impl<S: Storage> FileCache<S> {
     /// As [`retain`](Self::retain) with the handle of a view that is at hand, which was a request
     /// already: counts as none.
     #[inline]
-    pub fn retain_view(&self, Pinned(view): &Pinned<'_>) {
+    pub fn retain_view(&self, Pinned { held: view, .. }: &Pinned<'_>) {
         let file = view.link.as_ref().map(|_| view.file_handle);
         for held in [Some(view.handle), file].into_iter().flatten() {
             if let Some(slot) = self.storage.slot(held.slot) {

@@ -59,6 +59,8 @@ pub(super) struct Ledger {
     hand: u32,
     in_use: Amount,
     kept_for_pins: Amount,
+    /// Bytes that are nobody's yet: of sections that are being decompressed.
+    reserved: u64,
     links: u32,
     /// The seats that are taken, a bit for each.
     seated: u32,
@@ -90,6 +92,7 @@ impl Ledger {
             hand: NOWHERE,
             in_use: Amount::default(),
             kept_for_pins: Amount::default(),
+            reserved: 0,
             links: 0,
             seated: 0,
             fenceless: 0,
@@ -271,8 +274,7 @@ impl Ledger {
         };
         *closed = Entry::File(file);
         self.in_use.add(size);
-        let total = self.in_use.bytes + self.kept_for_pins.bytes;
-        self.peak_bytes = self.peak_bytes.max(total);
+        self.peak_bytes = self.peak_bytes.max(self.all_bytes());
         self.enter(storage, hash, at);
         if let Some(stamp) = stamp {
             Index::new(storage.buckets()).insert(self.hash_of(&stamp), at);

@@ -11,6 +11,7 @@ use super::files::FileCache;
 use super::ledger::{Garbage, Ledger, handle_of};
 use super::pin::{Closed, Pin};
 use super::pinned::Held;
+use super::sections::Sections;
 use super::storage::Slots;
 use super::{CacheError, Pinned, Storage};
 use crate::format::Library;
@@ -49,6 +50,8 @@ impl fmt::Debug for ReadyFile {
 
 /// A slot's number and its entry.
 type Found<'c> = (u32, Pin<'c, Entry>);
+/// A view that does not know its cache yet.
+type PinnedFile<'c> = Held<Pin<'c, Entry>>;
 
 impl<S: Storage> FileCache<S> {
     /// Reads a file as [`get`](Self::get) would, into memory of the kind that this cache uses, and does
@@ -158,7 +161,7 @@ impl<S: Storage> FileCache<S> {
         ledger.count_hit();
         let known = known(&mut ledger, &self.storage, hash, key, (at, found), &mut garbage);
         drop(ledger);
-        known
+        known.map(|known| self.pinned(known))
     }
 
     fn insert_hashed(&self, hash: u32, ready: ReadyFile) -> Result<Pinned<'_>, CacheError> {
@@ -169,7 +172,7 @@ impl<S: Storage> FileCache<S> {
             Put::Known(known) => Some(known),
         };
         drop(ledger);
-        inserted.ok_or(CacheError::NoCapacity)
+        inserted.map(|held| self.pinned(held)).ok_or(CacheError::NoCapacity)
     }
 
     /// Counts as one request: the one for the archive.
@@ -184,7 +187,7 @@ impl<S: Storage> FileCache<S> {
         let found = Library::parse(&archive)?.find(name).ok_or(CacheError::NoSuchModule)??;
         let start = usize::try_from(offset_in(&archive, found.data)).unwrap_or(0);
         let range = start..start + found.data.len();
-        let (file_handle, mut garbage) = (archive.0.file_handle, Garbage::new());
+        let (file_handle, mut garbage) = (archive.held.file_handle, Garbage::new());
         let mut ledger = self.lock();
         ledger.remove(&self.storage, hash, &key, &mut garbage);
         let meant = (file_handle, range.clone());
@@ -192,7 +195,8 @@ impl<S: Storage> FileCache<S> {
         drop(ledger);
         let (at, link) = link?;
         let handle = handle_of(self.storage.slot(at).ok_or(CacheError::NoCapacity)?, at);
-        Ok(Pinned(Held { file: archive.0.file, link: Some(link), range, handle, file_handle }))
+        let file = archive.held.file;
+        Ok(self.pinned(Held { file, link: Some(link), range, handle, file_handle }))
     }
 }
 
@@ -201,7 +205,7 @@ pub(super) enum Put<'c> {
     /// It is in this slot, which is to be opened before anything else.
     New(u32, Closed<'c, Entry>),
     /// The same was there already.
-    Known(Pinned<'c>),
+    Known(PinnedFile<'c>),
 }
 
 impl ReadyFile {
@@ -224,7 +228,11 @@ impl ReadyFile {
                 if ledger.remove(storage, hash, &key, garbage) == Some(true) {
                     ledger.count_replacement();
                 }
-                let file = CachedFile { bytes: self.bytes, parts: Parts::default() };
+                let file = CachedFile {
+                    bytes: self.bytes,
+                    parts: Parts::default(),
+                    sections: Sections::default(),
+                };
                 let (at, closed) = ledger.insert_file(storage, hash, file, garbage)?;
                 Put::New(at, closed)
             }
@@ -244,7 +252,7 @@ fn make_way<'c, S: Storage>(
     key: &Key<'_>,
     stamp: &FileStamp,
     garbage: &mut Garbage,
-) -> Option<Pinned<'c>> {
+) -> Option<PinnedFile<'c>> {
     let at = ledger.find_file(storage, stamp)?;
     match ledger.pin(storage.slot(at)?, false).filter(|pin| has_stamp(pin, stamp)) {
         Some(pin) => known(ledger, storage, hash, key, (at, pin), garbage),
@@ -264,9 +272,9 @@ fn known<'c, S: Storage>(
     key: &Key<'_>,
     found: Found<'c>,
     garbage: &mut Garbage,
-) -> Option<Pinned<'c>> {
+) -> Option<PinnedFile<'c>> {
     ledger.touch(&Slots::of(storage), found.0, storage.slot(found.0)?);
-    let Pinned(mut view) = view_of(storage, found)?;
+    let mut view = view_of(storage, found)?;
     if !key.is_of(&view.file) {
         if ledger.remove(storage, hash, key, garbage) == Some(true) {
             ledger.count_replacement();
@@ -276,14 +284,14 @@ fn known<'c, S: Storage>(
             (view.handle, view.link) = (handle_of(storage.slot(link.0)?, link.0), Some(link.1));
         }
     }
-    Some(Pinned(view))
+    Some(view)
 }
 
 /// The view of a file by its first path.
-fn view_of<'c, S: Storage>(storage: &S, (at, file): Found<'c>) -> Option<Pinned<'c>> {
+fn view_of<'c, S: Storage>(storage: &S, (at, file): Found<'c>) -> Option<PinnedFile<'c>> {
     let handle = handle_of(storage.slot(at)?, at);
     let range = 0..file.file()?.bytes.len();
-    Some(Pinned(Held { file, link: None, range, handle, file_handle: handle }))
+    Some(Held { file, link: None, range, handle, file_handle: handle })
 }
 
 /// Puts in a link to a part of a file.

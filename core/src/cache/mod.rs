@@ -16,7 +16,9 @@
 //! * Two paths of one file (device and inode) share one copy; so do the modules of an archive.
 //! * A [`Handle`] of what has been thrown out or replaced is an error, never another file.
 //! * With [`FixedStorage`] and [`SliceStorage`] no allocator is asked, before or afterwards.
-//! * No lock is held during a system call on a file. Finding a file costs no system call, with
+//! * What a compressed section holds is decompressed once, and stays as long as its file; it counts like
+//!   bytes of the file, and a file that does not fit in with it is not decompressed.
+//! * No lock is held during a system call on a file, or while something is decompressed. Finding a file costs no system call, with
 //!   [`Policy::Sieve`] no lock either.
 //!
 //! Exact LRU needs the lock at each hit, to move the file to the front of its list; the lists are
@@ -33,12 +35,15 @@ mod ledger;
 mod list;
 mod load;
 mod options;
+mod parts;
 mod pin;
 mod pinned;
 mod reader;
 mod seat;
+mod sections;
 mod statistics;
 mod storage;
+mod unpack;
 mod upkeep;
 
 pub use entry::Handle;

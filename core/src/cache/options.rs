@@ -9,7 +9,8 @@ pub struct Capacity {
     /// Files; at least 1. Further paths and modules of archives do not count; there are at most as
     /// many of them as files, or 4,096.
     pub files: u32,
-    /// Bytes of files; at least 1.
+    /// Bytes of files, and of what came out of their compressed sections (whole pages where no
+    /// allocator is asked); at least 1.
     pub bytes: u64,
 }
 

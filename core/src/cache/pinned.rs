@@ -5,12 +5,12 @@ use core::fmt;
 use core::ops::{Deref, Range};
 use core::ptr::NonNull;
 
-use super::Handle;
 use super::entry::Entry;
 use super::pin::{Cancel, Pin};
 use super::seat::SeatPin;
-use crate::format::bytes::offset_in;
-use crate::format::{FormatError, SectionKind, Smf};
+use super::unpack::Keeper;
+use super::{CacheError, Handle};
+use crate::format::{FormatError, Section, Smf};
 use crate::memory::FileStamp;
 
 /// What has been found, by pins of one kind or another.
@@ -25,7 +25,7 @@ pub(super) struct Held<P> {
 
 impl<P: Deref<Target = Entry>> Held<P> {
     #[inline(always)]
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         let bytes = self.file.file().map_or(&[][..], |file| &file.bytes);
         bytes.get(self.range.clone()).unwrap_or(&[])
     }
@@ -35,7 +35,7 @@ impl<P: Deref<Target = Entry>> Held<P> {
     }
 
     /// The entry that is for these bytes alone.
-    fn entry(&self) -> &Entry {
+    pub(super) fn entry(&self) -> &Entry {
         self.link.as_ref().unwrap_or(&self.file)
     }
 }
@@ -49,52 +49,27 @@ impl<P: Cancel> Cancel for Held<P> {
     }
 }
 
-/// The note in the bytes of an entry.
-fn note<'b>(bytes: &'b [u8], entry: &Entry) -> Result<Option<&'b [u8]>, FormatError> {
-    let find = || Ok(Smf::parse(bytes)?.note_bytes()?.map(|(note, _)| range_in(bytes, note)));
-    let range = match entry.parts() {
-        Some(parts) => parts.note.get(find),
-        None => find(),
-    }?;
-    Ok(range.and_then(|range| bytes.get(range)))
-}
-
-/// The first template section in the bytes of an entry.
-fn templates<'b>(bytes: &'b [u8], entry: &Entry) -> Result<Option<&'b [u8]>, FormatError> {
-    let find = || {
-        let section = Smf::parse(bytes)?.sections().of_kind(SectionKind::TemplateCode);
-        Ok(section.map(|section| range_in(bytes, section.data)))
-    };
-    let range = match entry.parts() {
-        Some(parts) => parts.templates.get(find),
-        None => find(),
-    }?;
-    Ok(range.and_then(|range| bytes.get(range)))
-}
-
-/// Where `part` is in the bytes.
-fn range_in(bytes: &[u8], part: &[u8]) -> Range<usize> {
-    // An offset in a slice fits.
-    let start = usize::try_from(offset_in(bytes, part)).unwrap_or(0);
-    start..start + part.len()
-}
-
 /// The bytes of a file, or of a module in an archive. They stay where and what they are until this is
 /// dropped; to hold it keeps the file in the cache, or at least in memory when it is replaced.
-pub struct Pinned<'c>(pub(super) Held<Pin<'c, Entry>>);
+pub struct Pinned<'c> {
+    pub(super) held: Held<Pin<'c, Entry>>,
+    /// What it is pinned in.
+    pub(super) cache: &'c dyn Keeper,
+}
 
 /// As [`Pinned`], from a [`Reader`](super::Reader), in whose thread it stays.
 pub struct View<'r> {
     held: Held<SeatPin<'r>>,
     /// Those of what is held: where they are is worked out once.
     bytes: NonNull<[u8]>,
+    cache: &'r dyn Keeper,
 }
 
 impl<'r> View<'r> {
     #[inline(always)]
-    pub(super) fn new(held: Held<SeatPin<'r>>) -> Self {
+    pub(super) fn new(held: Held<SeatPin<'r>>, cache: &'r dyn Keeper) -> Self {
         let bytes = NonNull::from(held.bytes());
-        Self { held, bytes }
+        Self { held, bytes, cache }
     }
 
     #[inline(always)]
@@ -111,12 +86,12 @@ impl<'r> View<'r> {
 
 impl<'c> Pinned<'c> {
     fn held(&self) -> &Held<Pin<'c, Entry>> {
-        &self.0
+        &self.held
     }
 
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
-        self.0.bytes()
+        self.held.bytes()
     }
 }
 
@@ -145,22 +120,40 @@ macro_rules! impl_view {
                 Smf::parse(self)
             }
 
-            /// The bytes of note.sdn; `None` when the module has no note. Looked for once, as long as
-            /// the module is in the cache.
+            /// What a section of [`smf`](Self::smf) holds: its bytes in the file, or, when it is
+            /// compressed, what they decompress to. That is done once, as long as the file is in the
+            /// cache or held: all who ask get the same bytes, which count as bytes of the file and
+            /// stay as long as this.
             ///
             /// # Errors
-            /// As [`Smf::parse`] and [`Smf::note_bytes`].
-            pub fn read_note_sdn(&self) -> Result<Option<&[u8]>, FormatError> {
-                note(self, self.held().entry())
+            /// [`CacheError::ForeignSection`] for a compressed section of something else;
+            /// [`CacheError::Format`] as [`Smf::contents`], before any room is asked for if what is
+            /// wrong shows without decompressing; [`CacheError::TooLarge`] when the file would not fit
+            /// into the cache any more, [`CacheError::AllInUse`] when nothing else can go.
+            pub fn section_bytes<'v>(
+                &'v self,
+                section: &Section<'v>,
+            ) -> Result<&'v [u8], CacheError> {
+                self.held().section(self.cache, section)
             }
 
-            /// The bytes of the first template section, as they are in the file; `None` when the
-            /// module has no templates. Looked for once, as long as the module is in the cache.
+            /// The bytes of note.sdn, decompressed when it is compressed; `None` when the module has
+            /// no note. Looked for once, as long as the module is in the cache.
             ///
             /// # Errors
-            /// As [`Smf::parse`].
-            pub fn read_template_bytes(&self) -> Result<Option<&[u8]>, FormatError> {
-                templates(self, self.held().entry())
+            /// As [`Smf::parse`], [`Smf::note_bytes`] and [`section_bytes`](Self::section_bytes).
+            pub fn read_note_sdn(&self) -> Result<Option<&[u8]>, CacheError> {
+                self.held().note(self.cache)
+            }
+
+            /// The bytes of the first template section, decompressed when it is compressed; `None`
+            /// when the module has no templates. Looked for once, as long as the module is in the
+            /// cache.
+            ///
+            /// # Errors
+            /// As [`Smf::parse`] and [`section_bytes`](Self::section_bytes).
+            pub fn read_template_bytes(&self) -> Result<Option<&[u8]>, CacheError> {
+                self.held().templates(self.cache)
             }
         }
 
@@ -186,13 +179,14 @@ impl_view!(Pinned);
 impl_view!(View);
 
 impl<'r> From<Pinned<'r>> for View<'r> {
-    fn from(Pinned(held): Pinned<'r>) -> Self {
-        Self::new(Held {
+    fn from(Pinned { held, cache }: Pinned<'r>) -> Self {
+        let held = Held {
             file: held.file.into(),
             link: held.link.map(SeatPin::from),
             range: held.range,
             handle: held.handle,
             file_handle: held.file_handle,
-        })
+        };
+        Self::new(held, cache)
     }
 }

@@ -108,7 +108,7 @@ impl<S: Storage> Reader<'_, S> {
     #[inline(never)]
     fn get_rarely(&self, handle: Handle) -> Result<View<'_>, CacheError> {
         let found = self.find(&Wanted::Handle(handle), true);
-        found.map(View::new).ok_or(CacheError::Stale { handle })
+        found.map(|found| View::new(found, self.cache)).ok_or(CacheError::Stale { handle })
     }
 
     /// The cache that is read.
@@ -133,7 +133,7 @@ impl<S: Storage> Reader<'_, S> {
         };
         let (range, handle) = (0..file.bytes.len(), handle_of(slot, at));
         let held = Held { file: pin, link: None, range, handle, file_handle: handle };
-        Some((slot, View::new(held)))
+        Some((slot, View::new(held, self.cache)))
     }
 
     /// As `hit`, by path, and marked as used.
@@ -165,11 +165,11 @@ impl<S: Storage> Reader<'_, S> {
         let asks = cache.options.freshness == Freshness::EachGet;
         if let Some(found) = self.find(&Wanted::Key(hash, key), !asks) {
             if !asks {
-                return Ok(View::new(found));
+                return Ok(View::new(found, cache));
             }
             if is_fresh(&found, key.path) {
                 cache.touch(&found);
-                return Ok(View::new(found));
+                return Ok(View::new(found, cache));
             }
             found.cancel();
         }

@@ -12,13 +12,13 @@ use crate::memory::Nanoseconds;
 pub struct Statistics {
     /// Files in the cache.
     pub files: u32,
-    /// Their bytes.
+    /// Their bytes, and those that came out of their compressed sections.
     pub bytes: u64,
     /// Further paths of these files, and modules in these archives.
     pub links: u32,
     /// Files that were replaced or thrown out on request while in use, and are in use still.
     pub detached_files: u32,
-    /// Their bytes.
+    /// Their bytes, counted as those of the others.
     pub detached_bytes: u64,
     /// Requests answered without reading a file.
     pub hits: u64,

@@ -18,7 +18,7 @@ use crate::memory::CopyTo;
 pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// Room for one file, with the links that keep it in its list. A slot and a quarter of a bucket of the
-/// index, 120 bytes, are what a cached file costs beside its bytes and its path.
+/// index, 128 bytes, are what a cached file costs beside its bytes and its path.
 pub struct Slot {
     pub(super) cell: PinCell<Entry>,
     /// Counts the entries that have been here; never 0.
@@ -53,7 +53,7 @@ impl Slot {
 }
 
 /// What `Slot` says of itself.
-const _: () = assert!(size_of::<Slot>() + size_of::<Bucket>() / SLOTS <= 120);
+const _: () = assert!(size_of::<Slot>() + size_of::<Bucket>() / SLOTS <= 128);
 
 impl Default for Slot {
     fn default() -> Self {

@@ -13,13 +13,13 @@ fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-fn mappings() -> usize {
+pub(crate) fn mappings() -> usize {
     fs::read_to_string("/proc/self/maps").unwrap().lines().count()
 }
 
 /// Runs the test of this name in a process of its own, after `prepare` has changed the limits there
 /// by way of the shell. Whether this is that process.
-fn alone(test: &str, limit: &str) -> bool {
+pub(crate) fn alone(test: &str, limit: &str) -> bool {
     const MARK: &str = "SMF_TEST_ALONE";
     if env::var_os(MARK).is_some() {
         return true;

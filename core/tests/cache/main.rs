@@ -1,6 +1,8 @@
 //! The cache from outside: against a naive model, with bad files, with changing files, from threads.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[cfg(feature = "compress")]
+mod compressed;
 mod given;
 mod limits;
 mod model;

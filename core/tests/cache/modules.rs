@@ -9,7 +9,7 @@ use smf_core::format::library;
 
 use crate::{Directory, LARGE, cache, get};
 
-fn sample(name: &str) -> PathBuf {
+pub(crate) fn sample(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/samples").join(name)
 }
 
@@ -83,4 +83,30 @@ fn notes_and_templates_come_straight_from_the_file() {
         }
     }
     assert!(notes >= 2 && templates >= 2, "{notes} {templates}");
+}
+
+#[cfg(not(feature = "compress"))]
+#[test]
+fn without_decoders_what_is_compressed_is_an_error_that_says_so() {
+    use smf_core::format::{Compression, CompressionFault as Fault, FormatError, SectionKind};
+
+    let cache = FileCache::new(LARGE, Options::default()).unwrap();
+    for (name, compression) in
+        [("compressed-zstd.smf", Compression::ZSTD), ("compressed-lz4.smf", Compression::LZ4)]
+    {
+        let file = get(&cache, &sample(name)).unwrap();
+        let section = file.smf().unwrap().sections().of_kind(SectionKind::Data).unwrap();
+        for error in [
+            file.section_bytes(&section).unwrap_err(),
+            file.read_note_sdn().unwrap_err(),
+            file.read_template_bytes().unwrap_err(),
+        ] {
+            let CacheError::Format(FormatError::Decompress { fault, .. }) = error else {
+                panic!("{error}");
+            };
+            assert_eq!(fault, Fault::NotBuilt { compression });
+        }
+    }
+    let statistics = cache.statistics();
+    assert_eq!(statistics.bytes, statistics.peak_bytes, "no room was made");
 }

@@ -5,7 +5,6 @@ use std::ffi::c_char;
 use std::ptr;
 
 use smf_core::cache::{CacheError, Capacity, FileCache, Freshness, Options, Pinned, Policy};
-use smf_core::format::FormatError;
 
 use super::args;
 use super::caches::{self, Entered};
@@ -159,22 +158,44 @@ pub extern "C" fn smf_cache_release(cache: u64, file: u64) -> bool {
     or(false, released.map(|()| true))
 }
 
-/// The bytes of note.sdn of a module that is held.
+/// The bytes of note.sdn of a module that is held, decompressed when it is compressed.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_note(cache: u64, file: u64) -> SmfCachePart {
     part(cache, file, |view| view.read_note_sdn())
 }
 
-/// The bytes of the template section of a module that is held.
+/// The bytes of the template section of a module that is held, decompressed when it is compressed.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_template(cache: u64, file: u64) -> SmfCachePart {
     part(cache, file, |view| view.read_template_bytes())
 }
 
+/// The bytes of the first section called `name` of a module that is held, decompressed when it is
+/// compressed.
+///
+/// # Safety
+/// `name` is null or points to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_cache_section(
+    cache: u64,
+    file: u64,
+    name: *const c_char,
+) -> SmfCachePart {
+    // SAFETY: passed on to the caller.
+    let name = unsafe { text("the name of the section", name) };
+    match name {
+        Ok(name) => part(cache, file, |view| {
+            let section = view.smf()?.sections().named(name.to_bytes());
+            section.map(|section| view.section_bytes(&section)).transpose()
+        }),
+        Err(error) => or(NO_PART, Err(error)),
+    }
+}
+
 fn part(
     cache: u64,
     file: u64,
-    find: impl for<'v> FnOnce(&'v Pinned<'_>) -> Result<Option<&'v [u8]>, FormatError>,
+    find: impl for<'v> FnOnce(&'v Pinned<'_>) -> Result<Option<&'v [u8]>, CacheError>,
 ) -> SmfCachePart {
     let found = caches::enter(cache).and_then(|cache| {
         let handle = cache.handle_of(file)?;

@@ -271,6 +271,7 @@ fn code_of_cache(error: &CacheError) -> Code {
         E::File(error) => code_of_memory(error),
         E::Format(_) => Code::Format,
         E::NoSuchModule => Code::File,
+        E::ForeignSection { .. } => Code::Argument,
         E::NoCapacity => Code::NoMemory,
         E::TooLarge { .. } | E::AllInUse { .. } => Code::Full,
         E::Stale { .. } | E::NotRetained { .. } => Code::Handle,

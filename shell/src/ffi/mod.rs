@@ -60,7 +60,8 @@ mod values;
 pub use cache::{
     SmfCacheFile, SmfCacheOptions, SmfCachePart, smf_cache_clear, smf_cache_close, smf_cache_evict,
     smf_cache_get, smf_cache_get_again, smf_cache_get_module, smf_cache_note, smf_cache_open,
-    smf_cache_refresh, smf_cache_refresh_all, smf_cache_release, smf_cache_template,
+    smf_cache_refresh, smf_cache_refresh_all, smf_cache_release, smf_cache_section,
+    smf_cache_template,
 };
 pub use cache_statistics::{
     SmfCacheSample, SmfCacheStatistics, smf_cache_samples, smf_cache_statistics,

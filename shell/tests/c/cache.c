@@ -245,12 +245,46 @@ static void modules(void) {
     CHECK(smf_cache_close(cache));
 }
 
+/* What is compressed comes out once, counts, and goes with its file. */
+static void compressed(const char *path, int64_t size) {
+    uint64_t cache = open_cache(2, size + 512 + 391, SMF_POLICY_LRU, SMF_FRESHNESS_ON_REQUEST);
+    SmfCacheFile file = smf_cache_get(cache, path);
+    CHECK(file.length == size && statistics(cache).bytes == size);
+    SmfCachePart data = smf_cache_section(cache, file.file, ".data");
+    CHECK(data.length == 512 && statistics(cache).bytes == size + 512);
+    for (int64_t i = 1; i < 64; i++) {
+        int64_t value;
+        memcpy(&value, data.bytes + 8 * i, sizeof value);
+        CHECK(value == i * i);
+    }
+    SmfCachePart note = smf_cache_note(cache, file.file);
+    CHECK(note.length == 391 && statistics(cache).bytes == size + 512 + 391);
+    CHECK(smf_cache_section(cache, file.file, "note.sdn").bytes == note.bytes);
+    CHECK(smf_cache_section(cache, file.file, ".data").bytes == data.bytes);
+    /* There is no room for the templates, and what is not compressed takes none. */
+    REFUSED(smf_cache_template(cache, file.file).length == -1, SMF_ERROR_FULL);
+    REFUSED(smf_cache_section(cache, file.file, ".templates").length == -1, SMF_ERROR_FULL);
+    SmfCachePart text = smf_cache_section(cache, file.file, ".text");
+    CHECK(text.length == 24 && text.bytes == file.bytes);
+    SmfCachePart absent = smf_cache_section(cache, file.file, ".absent");
+    CHECK(absent.length == 0 && !absent.bytes);
+    REFUSED(smf_cache_section(cache, file.file, NULL).length == -1, SMF_ERROR_ARGUMENT);
+    CHECK(smf_cache_clear(cache) && data.bytes[8] == 1);
+    CHECK(smf_cache_release(cache, file.file));
+    file = smf_cache_get(cache, path);
+    CHECK(statistics(cache).bytes == size);
+    SmfCachePart template = smf_cache_template(cache, file.file);
+    CHECK(template.length == 116 && statistics(cache).bytes == size + 116);
+    CHECK(smf_cache_release(cache, file.file) && smf_cache_close(cache));
+}
+
 /* Whatever takes a file refuses all that is none. */
 static void refuse_file(uint64_t cache, uint64_t file, int32_t why) {
     REFUSED(!smf_cache_get_again(cache, file).file, why);
     REFUSED(!smf_cache_release(cache, file), why);
     REFUSED(smf_cache_note(cache, file).length == -1, why);
     REFUSED(smf_cache_template(cache, file).length == -1, why);
+    REFUSED(smf_cache_section(cache, file, ".data").length == -1, why);
 }
 
 static void refuse_cache(uint64_t cache, uint64_t file) {
@@ -506,6 +540,8 @@ static void everything(void) {
     }
     freshness();
     modules();
+    compressed(SAMPLES "compressed-zstd.smf", 1176);
+    compressed(SAMPLES "compressed-lz4.smf", 1392);
     numbers();
     prefetch();
     threads();

@@ -149,9 +149,7 @@ impl Ledger {
                 continue;
             }
             let Some((at, closed)) = self.evict(storage, garbage) else {
-                let files = self.in_use.files + self.kept_for_pins.files;
-                let bytes = self.in_use.bytes + self.kept_for_pins.bytes;
-                return Err(CacheError::AllInUse { files, bytes });
+                return Err(self.all_in_use());
             };
             if fits(self) {
                 return Ok((at, closed));
@@ -161,10 +159,60 @@ impl Ledger {
         }
     }
 
+    /// Makes room for bytes of a file that is in the cache, and keeps it until it is
+    /// [given back](Self::give_back).
+    pub(in super::super) fn reserve<S: Storage>(
+        &mut self,
+        storage: &S,
+        size: u64,
+        garbage: &mut Garbage,
+    ) -> Result<(), CacheError> {
+        while !self.has_bytes(size) {
+            if self.sweep(storage, garbage) {
+                continue;
+            }
+            let (at, closed) = self.evict(storage, garbage).ok_or_else(|| self.all_in_use())?;
+            closed.leave();
+            self.free.push(storage, at);
+        }
+        self.reserved += size;
+        self.peak_bytes = self.peak_bytes.max(self.all_bytes());
+        Ok(())
+    }
+
+    /// What is reserved, in bytes.
+    pub(in super::super) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    pub(in super::super) fn give_back(&mut self, size: u64) {
+        self.reserved -= size;
+    }
+
+    /// Counts what has been added to the file in a slot, which is pinned.
+    pub(in super::super) fn count_section<S: Storage>(&mut self, storage: &S, at: u32, size: u64) {
+        let is_used = storage.slot(at).is_some_and(|slot| Place::Used.is_of(slot));
+        let amount = if is_used { &mut self.in_use } else { &mut self.kept_for_pins };
+        amount.bytes += size;
+    }
+
     fn has_room(&self, size: u64) -> bool {
         let files = self.in_use.files + self.kept_for_pins.files;
-        let bytes = self.in_use.bytes + self.kept_for_pins.bytes;
-        files < self.capacity.files && bytes + size <= self.capacity.bytes
+        files < self.capacity.files && self.has_bytes(size)
+    }
+
+    fn has_bytes(&self, size: u64) -> bool {
+        self.all_bytes().saturating_add(size) <= self.capacity.bytes
+    }
+
+    /// All that counts, in bytes.
+    pub(super) fn all_bytes(&self) -> u64 {
+        self.in_use.bytes + self.kept_for_pins.bytes + self.reserved
+    }
+
+    fn all_in_use(&self) -> CacheError {
+        let files = self.in_use.files + self.kept_for_pins.files;
+        CacheError::AllInUse { files, bytes: self.all_bytes() }
     }
 
     pub(super) fn take_free<'s, S: Storage>(&mut self, storage: &'s S) -> Option<Room<'s>> {

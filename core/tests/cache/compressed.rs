@@ -1,0 +1,451 @@
+//! What compressed sections hold: decompressed once, kept with their file, counted and given back.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Barrier, Mutex};
+use std::thread;
+
+use smf_core::cache::{
+    CacheError, Capacity, FileCache, FixedStorage, Options, Pinned, Policy, Storage,
+};
+use smf_core::format::write::{Module, NewSection, Payload};
+use smf_core::format::{
+    Compression, CompressionFault as Fault, FormatError, Header, SectionFlags, SectionKind, Smf,
+    library,
+};
+
+use crate::limits::{alone, mappings};
+use crate::modules::sample;
+use crate::{Directory, LARGE, Numbers, cache, get};
+
+std::thread_local! {
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Counts the bytes that a thread has allocated and not given back.
+struct Counting;
+
+impl Counting {
+    fn add(bytes: usize, sign: i64) {
+        // Not where the thread ends.
+        let _ = LIVE.try_with(|live| live.set(live.get() + sign * bytes as i64));
+    }
+}
+
+// SAFETY: passes on to the allocator of the system.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::add(layout.size(), 1);
+        // SAFETY: passed on to the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        Self::add(layout.size(), -1);
+        // SAFETY: passed on to the caller.
+        unsafe { System.dealloc(start, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// A frame of Zstandard that holds `value` so many times.
+fn frame(value: u8, len: usize) -> Vec<u8> {
+    const BLOCK: usize = 128 << 10;
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x38];
+    let blocks = len.div_ceil(BLOCK).max(1);
+    for block in 0..blocks {
+        let last = block + 1 == blocks;
+        let size = if last { len - block * BLOCK } else { BLOCK };
+        let header = u32::from(last) | 1 << 1 | (size as u32) << 3;
+        frame.extend_from_slice(&header.to_le_bytes()[..3]);
+        frame.push(value);
+    }
+    frame
+}
+
+fn data(payload: &[u8], virtual_size: usize) -> NewSection<'_> {
+    NewSection {
+        kind: SectionKind::Data,
+        name: b".data",
+        flags: SectionFlags(SectionFlags::READ | SectionFlags::COMPRESSED),
+        alignment: 16,
+        virtual_size: Some(virtual_size as u64),
+        payload: Payload::Bytes(payload),
+    }
+}
+
+/// A module with compressed sections of these payloads and sizes.
+fn module_of(payloads: &[(Vec<u8>, usize)]) -> Vec<u8> {
+    let sections: Vec<_> = payloads.iter().map(|(payload, size)| data(payload, *size)).collect();
+    let header = Header { compression: Compression::ZSTD, ..Header::default() };
+    let layout = smf_core::format::Layout::Packed;
+    Module { layout, header, stub: &[], sections: &sections, symbols: &[] }.to_vec().unwrap()
+}
+
+/// A module with a section of each of these values and lengths.
+fn module(sections: &[(u8, usize)]) -> Vec<u8> {
+    let payloads: Vec<_> =
+        sections.iter().map(|(value, len)| (frame(*value, *len), *len)).collect();
+    module_of(&payloads)
+}
+
+fn section<'v>(view: &'v Pinned<'_>, number: usize) -> Result<&'v [u8], CacheError> {
+    let smf = view.smf()?;
+    let section = smf.sections().iter().filter(|section| section.is_compressed()).nth(number);
+    view.section_bytes(&section.unwrap())
+}
+
+fn is_all(bytes: &[u8], value: u8, len: usize) -> bool {
+    bytes.len() == len && bytes.iter().all(|byte| *byte == value)
+}
+
+#[test]
+fn samples_are_decompressed_once_and_counted_until_they_go() {
+    let growing = FileCache::new(LARGE, Options::default()).unwrap();
+    check_samples(&growing, |len| len);
+    let fixed = FixedStorage::<6, 2>::new();
+    let fixed = FileCache::with_storage(fixed, LARGE, Options::default()).unwrap();
+    // The head takes less than this; the sections of the samples are small.
+    check_samples(&fixed, |len| (len + 64).next_multiple_of(4096));
+}
+
+fn check_samples<S: Storage>(cache: &FileCache<S>, counted: impl Fn(u64) -> u64) {
+    let reader = cache.reader();
+    let mut bytes = 0;
+    for name in ["compressed-zstd.smf", "compressed-lz4.smf"] {
+        let path = sample(name);
+        let file = get(cache, &path).unwrap();
+        bytes += file.len() as u64;
+        assert_eq!(cache.statistics().bytes, bytes);
+        let smf = file.smf().unwrap();
+        let mut seen = 0;
+        for section in smf.sections().iter() {
+            let found = file.section_bytes(&section).unwrap();
+            assert_eq!(found, &*smf.contents(&section).unwrap());
+            if section.is_compressed() {
+                bytes += counted(section.virtual_size);
+                seen += 1;
+            }
+            assert_eq!(cache.statistics().bytes, bytes);
+            let other = reader.get(path.as_os_str().as_bytes()).unwrap();
+            let again = other.smf().unwrap().section(section.index).unwrap();
+            assert_eq!(other.section_bytes(&again).unwrap().as_ptr(), found.as_ptr());
+        }
+        assert_eq!(seen, 3);
+        let note = file.read_note_sdn().unwrap().unwrap();
+        let templates = file.read_template_bytes().unwrap().unwrap();
+        for (kind, part) in [(SectionKind::Note, note), (SectionKind::TemplateCode, templates)] {
+            let section = smf.sections().of_kind(kind).unwrap();
+            assert_eq!(file.section_bytes(&section).unwrap().as_ptr_range(), part.as_ptr_range());
+        }
+        assert_eq!(cache.statistics().bytes, bytes);
+    }
+    assert_eq!(cache.statistics().peak_bytes, bytes);
+    for name in ["compressed-zstd.smf", "compressed-lz4.smf"] {
+        assert!(cache.evict(sample(name).as_os_str().as_bytes()));
+    }
+    assert_eq!((cache.statistics().bytes, cache.statistics().detached_bytes), (0, 0));
+}
+
+#[test]
+fn notes_and_templates_of_a_fresh_file_are_decompressed() {
+    for name in ["compressed-zstd.smf", "compressed-lz4.smf"] {
+        let bytes = fs::read(sample(name)).unwrap();
+        let smf = Smf::parse(&bytes).unwrap();
+        let note = smf.note_contents().unwrap().unwrap().0;
+        let templates = smf.sections().of_kind(SectionKind::TemplateCode).unwrap();
+        let templates = smf.contents(&templates).unwrap();
+        let cache = FileCache::new(LARGE, Options::default()).unwrap();
+        for _ in 0..3 {
+            let file = get(&cache, &sample(name)).unwrap();
+            assert_eq!(file.read_note_sdn().unwrap().unwrap(), &*note);
+            assert_eq!(file.read_template_bytes().unwrap().unwrap(), &*templates);
+        }
+        let counted = bytes.len() + note.len() + templates.len();
+        assert_eq!(cache.statistics().bytes, counted as u64);
+    }
+}
+
+#[test]
+fn modules_of_an_archive_keep_theirs_with_the_archive() {
+    let directory = Directory::new();
+    let modules = [("one", module(&[(1, 500), (2, 600)])), ("two", module(&[(3, 500)]))];
+    let modules = modules.each_ref().map(|(name, bytes)| (*name, &bytes[..]));
+    let mut bytes = vec![0; library::length(&modules).unwrap()];
+    library::write(&modules, &mut bytes).unwrap();
+    let path = directory.file("both.lsm", &bytes);
+    let name = path.as_os_str().as_bytes();
+    let cache = cache(1, 1 << 20, Policy::Lru);
+    let (one, two) =
+        (cache.get_module(name, b"one").unwrap(), cache.get_module(name, b"two").unwrap());
+    assert!(is_all(section(&one, 1).unwrap(), 2, 600));
+    let first = section(&one, 0).unwrap();
+    assert!(is_all(first, 1, 500) && is_all(section(&two, 0).unwrap(), 3, 500));
+    assert_eq!(cache.statistics().bytes, bytes.len() as u64 + 1600);
+    // Thrown out by name and asked for anew, the way to the module leads to the same archive.
+    let again = cache.get_module(name, b"one").unwrap();
+    assert_eq!(section(&again, 0).unwrap().as_ptr(), first.as_ptr());
+    // A section of one module is none of the other.
+    let smf = two.smf().unwrap();
+    let foreign = smf.sections().iter().find(|section| section.is_compressed()).unwrap();
+    let index = foreign.index;
+    let refused = one.section_bytes(&foreign).map(<[u8]>::len);
+    assert_eq!(refused, Err(CacheError::ForeignSection { index }));
+    let mut wrong = foreign;
+    wrong.virtual_size += 1;
+    let refused = two.section_bytes(&wrong).map(<[u8]>::len);
+    assert_eq!(refused, Err(CacheError::ForeignSection { index }));
+    drop((one, two, again));
+    get(&cache, &directory.file("other", b"other")).unwrap();
+    assert_eq!(cache.statistics().bytes, 5);
+}
+
+#[test]
+fn a_held_old_version_keeps_what_came_out_of_it() {
+    let directory = Directory::new();
+    let bytes = module(&[(1, 3000), (2, 5000)]);
+    let path = directory.file("module", &bytes);
+    let name = path.as_os_str().as_bytes();
+    for policy in [Policy::Lru, Policy::Sieve] {
+        let cache = cache(4, 1 << 20, policy);
+        fs::write(&path, &bytes).unwrap();
+        let old = get(&cache, &path).unwrap();
+        let first = section(&old, 0).unwrap();
+        let other = directory.file("new", &module(&[(7, 4000)]));
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(cache.refresh(name), Ok(true));
+        let new = get(&cache, &path).unwrap();
+        assert!(is_all(section(&new, 0).unwrap(), 7, 4000) && is_all(first, 1, 3000));
+        let statistics = cache.statistics();
+        assert_eq!(statistics.bytes, new.len() as u64 + 4000);
+        assert_eq!(statistics.detached_bytes, bytes.len() as u64 + 3000);
+        // What is asked for now is counted there as well.
+        assert!(is_all(section(&old, 1).unwrap(), 2, 5000));
+        assert_eq!(cache.statistics().detached_bytes, bytes.len() as u64 + 8000);
+        assert_eq!(cache.statistics().bytes, new.len() as u64 + 4000);
+        drop(old);
+        get(&cache, &directory.file("other", b"other")).unwrap();
+        cache.clear();
+        let statistics = cache.statistics();
+        assert_eq!((statistics.detached_files, statistics.bytes), (1, 0), "the new one is held");
+        assert_eq!(statistics.detached_bytes, new.len() as u64 + 4000);
+        drop(new);
+        get(&cache, &directory.0.join("other")).unwrap();
+        cache.clear();
+        let statistics = cache.statistics();
+        assert_eq!((statistics.bytes, statistics.detached_bytes), (0, 0));
+    }
+}
+
+#[test]
+fn room_is_made_first_or_there_is_an_error() {
+    let directory = Directory::new();
+    let bytes = module(&[(1, 10_000), (2, 20_000)]);
+    let path = directory.file("module", &bytes);
+    let small: Vec<_> = (0..4).map(|i| directory.file(&format!("{i}"), &[i; 3000])).collect();
+    let capacity = bytes.len() as u64 + 12_000;
+    let cache = cache(10, capacity, Policy::Lru);
+    let file = get(&cache, &path).unwrap();
+    small.iter().for_each(|path| drop(get(&cache, path).unwrap()));
+    // Larger than the whole cache with its file: nobody is thrown out for that.
+    let size = bytes.len() as u64 + 20_000;
+    let refused = section(&file, 1).map(<[u8]>::len);
+    assert_eq!(refused, Err(CacheError::TooLarge { size, capacity }));
+    assert_eq!((cache.statistics().files, cache.statistics().evictions), (5, 0));
+    let held: Vec<_> = small.iter().map(|path| get(&cache, path).unwrap()).collect();
+    let refused = section(&file, 0).map(<[u8]>::len);
+    assert_eq!(refused, Err(CacheError::AllInUse { files: 5, bytes: capacity }));
+    drop(held);
+    assert!(is_all(section(&file, 0).unwrap(), 1, 10_000));
+    let statistics = cache.statistics();
+    assert_eq!((statistics.files, statistics.evictions), (1, 4));
+    assert_eq!((statistics.bytes, statistics.peak_bytes), (capacity - 2000, capacity));
+    assert!(get(&cache, &small[0]).is_err(), "there is room for 2,000 bytes more");
+    // With the first section in the cache, the file has even less room for the second.
+    let refused = section(&file, 1).map(<[u8]>::len);
+    assert_eq!(refused, Err(CacheError::TooLarge { size: size + 10_000, capacity }));
+    // Nothing but the file itself can go, and with it what came out of it.
+    drop(file);
+    get(&cache, &small[0]).unwrap();
+    assert_eq!(cache.statistics().bytes, 3000);
+}
+
+#[test]
+fn bombs_take_no_room_and_broken_sections_give_it_back() {
+    let directory = Directory::new();
+    let mut broken = frame(9, 5000);
+    // A checksum that is none.
+    broken[4] |= 4;
+    broken.extend_from_slice(b"none");
+    let bytes =
+        module_of(&[(frame(1, 100 << 20), 5000), (frame(2, 10_000), 100 << 20), (broken, 5000)]);
+    let path = directory.file("module", &bytes);
+    let other = directory.file("other", &[1; 3000]);
+    let capacity = bytes.len() as u64 + 6000;
+    let cache = cache(10, capacity, Policy::Lru);
+    let file = get(&cache, &path).unwrap();
+    get(&cache, &other).unwrap();
+    let fault = |number| match section(&file, number) {
+        Err(CacheError::Format(FormatError::Decompress { fault, .. })) => fault,
+        other => panic!("{:?}", other.map(<[u8]>::len)),
+    };
+    assert!(matches!(fault(1), Fault::Short { .. }));
+    let statistics = cache.statistics();
+    assert_eq!((statistics.files, statistics.bytes), (2, capacity - 3000));
+    assert_eq!(statistics.peak_bytes, capacity - 3000, "no room was made");
+    // These are found out on the way.
+    assert_eq!(fault(0), Fault::Long { virtual_size: 5000 });
+    assert_eq!(fault(2), Fault::Checksum);
+    assert_eq!(cache.statistics().bytes, bytes.len() as u64);
+    let before = LIVE.get();
+    for number in 0..3 {
+        fault(number);
+        assert_eq!(LIVE.get(), before, "section {number}");
+    }
+    // What was reserved for it is free again.
+    assert!(get(&cache, &directory.file("third", &[1; 6000])).is_ok());
+    assert_eq!(cache.statistics().bytes, capacity);
+}
+
+#[test]
+fn threads_that_ask_at_once_get_the_same() {
+    let directory = Directory::new();
+    const LEN: usize = 300_000;
+    let bytes = module(&[(1, LEN), (2, LEN)]);
+    let path = directory.file("module", &bytes);
+    // Room for the sections once, so that who comes second has to wait.
+    let cache = cache(2, bytes.len() as u64 + 2 * LEN as u64, Policy::Sieve);
+    for _ in 0..30 {
+        let (barrier, starts) = (Barrier::new(4), Mutex::new(Vec::new()));
+        let held = get(&cache, &path).unwrap();
+        thread::scope(|scope| {
+            for thread in 0..4 {
+                let (cache, barrier, starts, path) = (&cache, &barrier, &starts, &path);
+                scope.spawn(move || {
+                    let file = get(cache, path).unwrap();
+                    barrier.wait();
+                    for number in [thread % 2, 1 - thread % 2] {
+                        let found = section(&file, number).unwrap();
+                        assert!(is_all(found, number as u8 + 1, LEN));
+                        starts.lock().unwrap().push((number, found.as_ptr() as usize));
+                    }
+                });
+            }
+        });
+        let mut starts = starts.into_inner().unwrap();
+        starts.sort_unstable();
+        starts.dedup();
+        assert_eq!(starts.len(), 2);
+        let statistics = cache.statistics();
+        assert_eq!(statistics.bytes, bytes.len() as u64 + 2 * LEN as u64);
+        assert_eq!(statistics.peak_bytes, statistics.bytes);
+        drop(held);
+        cache.clear();
+        assert_eq!(cache.statistics().bytes, 0);
+    }
+}
+
+#[test]
+fn memory_is_given_back() {
+    if !alone("compressed::memory_is_given_back", ":") {
+        return;
+    }
+    let directory = Directory::new();
+    let path = directory.file("module", &module(&[(1, 70_000), (2, 5000), (3, 300)]));
+    let rounds = |cache: &FileCache<FixedStorage<4, 1>>, growing: &FileCache| {
+        for _ in 0..3 {
+            for number in 0..3 {
+                section(&get(cache, &path).unwrap(), number).unwrap();
+                section(&get(growing, &path).unwrap(), number).unwrap();
+            }
+            assert!(cache.statistics().bytes > 75_000 && growing.statistics().bytes > 75_000);
+            cache.clear();
+            growing.clear();
+        }
+    };
+    let fixed = FixedStorage::<4, 1>::new();
+    let fixed = FileCache::with_storage(fixed, LARGE, Options::default()).unwrap();
+    let growing = FileCache::new(LARGE, Options::default()).unwrap();
+    rounds(&fixed, &growing);
+    let before = (LIVE.get(), mappings());
+    rounds(&fixed, &growing);
+    assert_eq!((LIVE.get(), mappings()), before);
+    // Also when the cache goes before what is in it.
+    let before = LIVE.get();
+    let last = FileCache::new(LARGE, Options::default()).unwrap();
+    section(&get(&last, &path).unwrap(), 0).unwrap();
+    assert!(LIVE.get() > before + 70_000);
+    drop(last);
+    assert_eq!(LIVE.get(), before);
+}
+
+/// Against a naive model of exact LRU: what is there, which sections of it, and what that counts.
+#[test]
+fn the_sum_always_adds_up() {
+    let directory = Directory::new();
+    let mut numbers = Numbers(17);
+    let lens: Vec<[usize; 2]> =
+        (0..20).map(|_| [300 + numbers.below(4000), 300 + numbers.below(4000)]).collect();
+    let files: Vec<_> = lens
+        .iter()
+        .enumerate()
+        .map(|(i, [one, two])| {
+            let bytes = module(&[(i as u8, *one), (i as u8 + 100, *two)]);
+            (directory.file(&format!("{i}"), &bytes), bytes.len() as u64)
+        })
+        .collect();
+    let capacity = Capacity { files: 8, bytes: 30_000 };
+    let cache = FileCache::new(capacity, Options::default()).unwrap();
+    // The most recently used first, with what of it is decompressed.
+    let mut list: Vec<(usize, [bool; 2])> = Vec::new();
+    let size = |(file, there): &(usize, [bool; 2])| {
+        let sections = (0..2).map(|number| if there[number] { lens[*file][number] } else { 0 });
+        files[*file].1 + sections.sum::<usize>() as u64
+    };
+    let (mut evictions, mut kept) = (0, 0);
+    for step in 0..4000 {
+        let file = numbers.below(20).min(numbers.below(20));
+        let known = list.iter().position(|known| known.0 == file);
+        let mut own = known.map_or((file, [false; 2]), |at| list.remove(at));
+        let mut demands = vec![if known.is_some() { 0 } else { files[file].1 }];
+        let number = numbers.below(3);
+        if number < 2 && !own.1[number] {
+            demands.push(lens[file][number] as u64);
+        }
+        for demand in demands {
+            let there = if demand == files[file].1 && known.is_none() { 0 } else { size(&own) };
+            while list.iter().map(size).sum::<u64>() + there + demand > capacity.bytes
+                || list.len() >= 8
+            {
+                list.pop();
+                evictions += 1;
+            }
+        }
+        let view = get(&cache, &files[file].0).unwrap();
+        if number < 2 {
+            let found = section(&view, number).unwrap();
+            assert!(is_all(found, (file + number * 100) as u8, lens[file][number]));
+            kept += u64::from(own.1[number]);
+            own.1[number] = true;
+        }
+        drop(view);
+        list.insert(0, own);
+        if numbers.below(30) == 0 {
+            let gone = list.remove(numbers.below(list.len())).0;
+            assert!(cache.evict(files[gone].0.as_os_str().as_bytes()));
+        }
+        let statistics = cache.statistics();
+        assert_eq!(
+            (statistics.files as usize, statistics.bytes, statistics.evictions),
+            (list.len(), list.iter().map(size).sum(), evictions),
+            "step {step}"
+        );
+        assert!(statistics.peak_bytes <= capacity.bytes);
+    }
+    assert!(evictions > 500 && kept > 200, "{evictions} {kept}");
+}
