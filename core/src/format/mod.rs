@@ -28,6 +28,7 @@ pub mod reloc;
 pub mod sdn;
 pub mod section;
 pub mod symbol;
+pub mod take;
 pub mod template;
 pub mod write;
 

@@ -14,6 +14,10 @@ use core::iter::FusedIterator;
 use super::bytes::{Cursor, u16_at, u32_at};
 use super::error::FormatError;
 
+mod write;
+
+pub use write::{NewTemplate, NewTemplates, TemplateWriteError};
+
 /// The first bytes of a GTPL container.
 const MAGIC: &[u8; 4] = b"GTPL";
 
@@ -52,6 +56,17 @@ impl TemplateKind {
             4 => Self::Trait,
             _ => return None,
         })
+    }
+
+    /// Its number in a file.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Function => 0,
+            Self::Struct => 1,
+            Self::Class => 2,
+            Self::Enum => 3,
+            Self::Trait => 4,
+        }
     }
 
     /// The kind as a word in lower case.
@@ -211,6 +226,24 @@ impl<'d> Templates<'d> {
     /// An item is an error for a template that does not lie inside the section; it is the last one.
     pub fn iter(&self) -> TemplateIter<'d> {
         TemplateIter { templates: *self, cursor: Cursor::new(self.entries), index: 0 }
+    }
+
+    /// The templates, each with all its bytes in the container: its header, and its body.
+    pub(super) fn entries(
+        &self,
+    ) -> impl Iterator<Item = Result<(Template<'d>, &'d [u8]), FormatError>> + use<'d> {
+        let (mut iter, entries) = (self.iter(), self.entries);
+        core::iter::from_fn(move || {
+            let start = iter.cursor.position();
+            let template = match iter.next()? {
+                Ok(template) => template,
+                Err(error) => return Some(Err(error)),
+            };
+            // An opaque body is all that is left, and the cursor stays in front of it.
+            let opaque = if iter.templates.opaque { template.body.len() } else { 0 };
+            let end = iter.cursor.position().saturating_add(opaque);
+            Some(Ok((template, entries.get(start..end).unwrap_or(&[]))))
+        })
     }
 
     /// Reads every template that can be listed.

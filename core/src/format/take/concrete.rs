@@ -1,0 +1,236 @@
+//! The functions of a module, each with its code and its relocations.
+
+use alloc::vec::Vec;
+
+use super::TakeError;
+use crate::format::bytes::{fnv1a_64, slice};
+use crate::format::error::FormatError;
+use crate::format::file::Smf;
+use crate::format::image::ImagePlan;
+use crate::format::reloc::{Reloc, RelocKind};
+use crate::format::section::SectionKind;
+use crate::format::symbol::{Binding, Symbol, SymbolKind};
+
+/// Refuses modules whose functions cannot be told apart from what surrounds them.
+fn check_parts(smf: &Smf<'_>) -> Result<(), TakeError<'static>> {
+    if smf.functions()?.is_some() {
+        return Err(TakeError::Bytecode);
+    }
+    match ImagePlan::of(smf)? {
+        Some(_) => Err(TakeError::Settled),
+        None => Ok(()),
+    }
+}
+
+/// A place in a section: its number, and bytes from its begin.
+type Spot = (u32, u64);
+
+/// The functions of a module, each of which can be taken out of it.
+#[derive(Clone, Debug)]
+pub struct Concretes<'d> {
+    smf: Smf<'d>,
+    /// Where each function begins, and its symbol; in rising order.
+    functions: Vec<(Spot, u32)>,
+    /// The hash of every symbol's name, and its number; in rising order.
+    names: Vec<(u64, u32)>,
+    /// Where symbols begin, in rising order.
+    begins: Vec<Spot>,
+    /// In the order of their places.
+    relocs: Vec<(u32, Reloc)>,
+}
+
+/// One function, with what the linker has to do to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Concrete<'c, 'd> {
+    /// Its symbol. Where that has no size, [`Concrete::bytes`] tells it.
+    pub symbol: Symbol<'d>,
+    /// Its code. A function whose symbol has no size reaches to the next symbol of its section, or to
+    /// the section's end.
+    pub bytes: &'d [u8],
+    /// The alignment of its section, in bytes; where the function begins in it says how much of that
+    /// the function itself has.
+    pub alignment: u64,
+    relocs: &'c [(u32, Reloc)],
+    smf: &'c Smf<'d>,
+}
+
+/// One thing for the linker to do to a function that was taken.
+#[derive(Clone, Copy, Debug)]
+pub struct TakenReloc<'d> {
+    /// Its place, in bytes from the begin of the function.
+    pub offset: u64,
+    /// How it is computed.
+    pub kind: RelocKind,
+    /// What is added to the symbol's address.
+    pub addend: i64,
+    /// What it refers to: its name and kind, whether the module defines it, and where.
+    pub symbol: Symbol<'d>,
+}
+
+impl<'d> Concrete<'_, 'd> {
+    /// What the linker has to do to the code, in the order of the places.
+    pub fn relocations(
+        &self,
+    ) -> impl ExactSizeIterator<Item = Result<TakenReloc<'d>, FormatError>> + '_ {
+        self.relocs.iter().map(|(_, reloc)| {
+            let Reloc { offset, symbol, kind, addend } = *reloc;
+            let offset = offset.saturating_sub(self.symbol.value);
+            Ok(TakenReloc { offset, kind, addend, symbol: self.smf.symbols().get(symbol)? })
+        })
+    }
+}
+
+impl<'d> Concretes<'d> {
+    /// Finds the functions of `smf` and what belongs to each.
+    ///
+    /// # Errors
+    /// A module that is not sound; one whose functions cannot be parted, as [`TakeError::Settled`] and
+    /// [`TakeError::Bytecode`] say.
+    pub fn of(smf: &Smf<'d>) -> Result<Self, TakeError<'static>> {
+        check_parts(smf)?;
+        let smf = *smf;
+        let mut all = Concretes {
+            smf,
+            functions: Vec::new(),
+            names: Vec::with_capacity(smf.symbols().len()),
+            begins: Vec::new(),
+            relocs: Vec::new(),
+        };
+        for symbol in smf.symbols().iter() {
+            all.enter(&symbol?);
+        }
+        for table in smf.reloc_tables() {
+            let table = table?;
+            smf.verify_relocs(&table)?;
+            all.relocs.extend(table.iter().map(|reloc| (table.target.index, reloc)));
+        }
+        all.functions.sort_unstable();
+        all.names.sort_unstable();
+        all.begins.sort_unstable();
+        // Tables stand in order nearly always, and are then only walked over.
+        all.relocs.sort_by_key(|(section, reloc)| (*section, reloc.offset));
+        Ok(all)
+    }
+
+    fn enter(&mut self, symbol: &Symbol<'d>) {
+        self.names.push((fnv1a_64(symbol.name()), symbol.index));
+        let Some(section) = symbol.section.filter(|_| symbol.kind.has_address()) else { return };
+        let begin = (section, symbol.value);
+        if symbol.kind != SymbolKind::Section {
+            self.begins.push(begin);
+        }
+        if symbol.kind == SymbolKind::Function {
+            self.functions.push((begin, symbol.index));
+        }
+    }
+
+    /// How many functions there are.
+    pub fn len(&self) -> usize {
+        self.functions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+
+    /// Every function, local ones too, by section and address. Two names of one function are two.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<Concrete<'_, 'd>, TakeError<'d>>> {
+        self.functions.iter().map(|(_, index)| {
+            let symbol = self.smf.symbols().get(*index)?;
+            self.take(symbol, symbol.name())
+        })
+    }
+
+    /// The function called `name`: the global one, else the weak one, else the local one.
+    ///
+    /// # Errors
+    /// [`TakeError::Missing`], [`TakeError::Import`] and [`TakeError::NotAFunction`] for what is none;
+    /// [`TakeError::Ambiguous`] when there are two with nothing to choose by; [`TakeError::Edge`] and
+    /// [`TakeError::NoBytes`] when it cannot be taken.
+    pub fn concrete<'n>(&self, name: &'n [u8]) -> Result<Concrete<'_, 'd>, TakeError<'n>> {
+        let (mut best, mut count, mut imported) = (None, 0u32, false);
+        for symbol in self.named(name) {
+            if symbol.is_import() {
+                imported = true;
+                continue;
+            }
+            match best.as_ref().map(rank) {
+                Some(other) if other > rank(&symbol) => {}
+                Some(other) if other == rank(&symbol) => count += 1,
+                _ => (best, count) = (Some(symbol), 1),
+            }
+        }
+        match best {
+            Some(_) if count > 1 => Err(TakeError::Ambiguous { name }),
+            Some(symbol) if symbol.kind == SymbolKind::Function => self.take(symbol, name),
+            Some(_) => Err(TakeError::NotAFunction { name }),
+            None if imported => Err(TakeError::Import { name }),
+            None => Err(TakeError::Missing { name }),
+        }
+    }
+
+    /// The symbols of a name.
+    fn named<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = Symbol<'d>> + use<'_, 'd, 'n> {
+        let hash = fnv1a_64(name);
+        let first = self.names.partition_point(|(other, _)| *other < hash);
+        let same = self.names.iter().skip(first).take_while(move |(other, _)| *other == hash);
+        let symbols = same.filter_map(|(_, index)| self.smf.symbols().get(*index).ok());
+        symbols.filter(move |symbol| symbol.name() == name)
+    }
+
+    fn take<'n>(
+        &self,
+        symbol: Symbol<'d>,
+        name: &'n [u8],
+    ) -> Result<Concrete<'_, 'd>, TakeError<'n>> {
+        let no_bytes = TakeError::NoBytes { name };
+        let index = symbol.section.ok_or(no_bytes)?;
+        let section = self.smf.section(index)?;
+        symbol.check_place(section.memory_size())?;
+        if section.kind != SectionKind::Code || section.is_compressed() {
+            return Err(TakeError::NotAFunction { name });
+        }
+        let begin = symbol.value;
+        let end = match symbol.size {
+            0 => self.next_begin((index, begin)).unwrap_or(section.data.len() as u64),
+            size => begin.saturating_add(size),
+        };
+        let bytes = slice(section.data, begin, end.saturating_sub(begin));
+        let bytes = bytes.filter(|bytes| !bytes.is_empty()).ok_or(no_bytes)?;
+        let relocs =
+            self.relocs_in(index, begin, end).map_err(|offset| TakeError::Edge { name, offset })?;
+        Ok(Concrete { symbol, bytes, alignment: section.alignment, relocs, smf: &self.smf })
+    }
+
+    /// Where the next symbol of the section begins.
+    fn next_begin(&self, begin: Spot) -> Option<u64> {
+        let next = self.begins.partition_point(|other| *other <= begin);
+        self.begins.get(next).filter(|(section, _)| *section == begin.0).map(|(_, at)| *at)
+    }
+
+    /// The relocations from `begin` to `end` of a section; the place of one that is only partly there.
+    fn relocs_in(&self, section: u32, begin: u64, end: u64) -> Result<&[(u32, Reloc)], u64> {
+        let first_from =
+            |at: u64| self.relocs.partition_point(|(s, reloc)| (*s, reloc.offset) < (section, at));
+        let (first, last) = (first_from(begin), first_from(end));
+        let reaches = |index: Option<usize>, edge: u64| {
+            let (other, reloc) = index.and_then(|index| self.relocs.get(index))?;
+            let over = *other == section && reloc.offset.saturating_add(reloc.kind.width()) > edge;
+            over.then_some(reloc.offset)
+        };
+        match reaches(first.checked_sub(1), begin).or_else(|| reaches(last.checked_sub(1), end)) {
+            Some(offset) => Err(offset),
+            None => Ok(self.relocs.get(first..last).unwrap_or(&[])),
+        }
+    }
+}
+
+/// Which of two symbols of one name is meant.
+fn rank(symbol: &Symbol<'_>) -> u8 {
+    match symbol.binding {
+        Binding::Local => 0,
+        Binding::Weak => 1,
+        Binding::Global => 2,
+    }
+}
