@@ -86,24 +86,35 @@ fn path(address: usize) -> (usize, usize, usize) {
     (page / (FAN * FAN), page / FAN % FAN, page % FAN)
 }
 
-/// Whether `address` lies in a page that somebody holds a [`CodeRange`] for.
+/// Whether `address` lies in a page that somebody holds a [`CodeRange`] for, or a stub begins there that
+/// somebody holds a [`StubEntry`] for.
 #[inline]
-pub(crate) fn contains(address: usize) -> bool {
-    let (top, middle, page) = path(address);
-    let leaf = TOP.get(top).and_then(node).and_then(|m| m.0.get(middle)).and_then(node);
-    let word = leaf.and_then(|leaf| leaf.pages.get(page / 64));
-    word.is_some_and(|word| word.load(Ordering::Acquire) >> (page % 64) & 1 != 0)
+pub(crate) fn may_be_called(address: usize) -> bool {
+    leaf(address).is_some_and(|(leaf, page)| leaf.has(page) || leaf.begins_stub(page, address))
 }
 
-/// Whether a stub that somebody holds a [`StubEntry`] for begins at `address`.
+/// The leaf of an address, and the number of its page there.
 #[inline]
-pub(crate) fn begins_stub(address: usize) -> bool {
+fn leaf(address: usize) -> Option<(&'static Leaf, usize)> {
     let (top, middle, page) = path(address);
     let leaf = TOP.get(top).and_then(node).and_then(|m| m.0.get(middle)).and_then(node);
-    let stubs = leaf.and_then(|leaf| node(&leaf.stubs)).and_then(|stubs| stubs.0.get(page));
-    let (word, mask) = step(address);
-    let word = stubs.and_then(node).and_then(|steps| steps.0.get(word));
-    word.is_some_and(|word| word.load(Ordering::Acquire) & mask != 0)
+    Some((leaf?, page))
+}
+
+impl Leaf {
+    #[inline]
+    fn has(&self, page: usize) -> bool {
+        let word = self.pages.get(page / 64);
+        word.is_some_and(|word| word.load(Ordering::Acquire) >> (page % 64) & 1 != 0)
+    }
+
+    #[inline]
+    fn begins_stub(&'static self, page: usize, address: usize) -> bool {
+        let steps = node(&self.stubs).and_then(|stubs| stubs.0.get(page)).and_then(node);
+        let (word, mask) = step(address);
+        let word = steps.and_then(|steps| steps.0.get(word));
+        word.is_some_and(|word| word.load(Ordering::Acquire) & mask != 0)
+    }
 }
 
 /// The word of a page's steps and the bit in it; no bit when no stub may begin there.
@@ -187,6 +198,16 @@ fn for_each_word(range: &Range<usize>, mut each: impl FnMut(&AtomicU64, u64)) {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    fn contains(address: usize) -> bool {
+        let found = leaf(address).is_some_and(|(leaf, page)| leaf.has(page));
+        assert_eq!(may_be_called(address), found || begins_stub(address));
+        found
+    }
+
+    fn begins_stub(address: usize) -> bool {
+        leaf(address).is_some_and(|(leaf, page)| leaf.begins_stub(page, address))
+    }
 
     /// Addresses that no memory of this process has, so that tests beside this one do not meet it.
     const BASE: usize = 0x6000_0000_0000;

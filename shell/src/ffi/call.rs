@@ -8,40 +8,39 @@ use super::error::{ApiError, or, smf_clear_error};
 use super::{args, blocks};
 use crate::code_ranges;
 
-/// The address as one that may be called.
+/// The address as one that may be called, if somebody has entered it.
 #[inline]
-fn callable(function: i64) -> Result<usize, ApiError> {
-    let address = args::address("the function", function)?;
-    if code_ranges::contains(address) || code_ranges::begins_stub(address) {
-        return Ok(address);
-    }
-    look_closer(address)
+fn callable(function: i64) -> Option<usize> {
+    let address = usize::try_from(function).ok()?;
+    code_ranges::may_be_called(address).then_some(address)
 }
 
-/// Why it may not be called.
+/// The same for one that nobody has; `None` when it may not be called, and the reason is kept.
 #[cold]
-fn look_closer(address: usize) -> Result<usize, ApiError> {
-    match blocks::with(|blocks| blocks.entry_point(address)) {
-        Err(ApiError::Exec(ExecError::Unknown { address })) => {
-            Err(ApiError::NotCallable { address })
-        }
-        found => found,
-    }
+fn look_closer(function: i64) -> Option<usize> {
+    let address = args::address("the function", function);
+    let found =
+        address.and_then(|address| match blocks::with(|blocks| blocks.entry_point(address)) {
+            Err(ApiError::Exec(ExecError::Unknown { address })) => {
+                Err(ApiError::NotCallable { address })
+            }
+            found => found,
+        });
+    or(None, found.map(Some))
 }
 
 #[inline]
 fn call(function: i64, arguments: &[i64]) -> i64 {
-    let result = callable(function).map(|address| {
-        // SAFETY: the address lies in code of this library that may run, which the caller promises to
-        // keep during the call and to have written for as many arguments: machine code is trusted.
-        let result = unsafe { link::call(address as u64, arguments) };
-        // There are never more arguments than can be passed.
-        result.unwrap_or(0)
-    });
-    if result == Ok(0) {
+    let Some(address) = callable(function).or_else(|| look_closer(function)) else { return 0 };
+    // SAFETY: the address lies in code of this library that may run, which the caller promises to keep
+    // during the call and to have written for as many arguments: machine code is trusted.
+    let result = unsafe { link::call(address as u64, arguments) };
+    // There are never more arguments than can be passed.
+    let result = result.unwrap_or(0);
+    if result == 0 {
         smf_clear_error();
     }
-    or(0, result)
+    result
 }
 
 /// Exports one function for each number of arguments.

@@ -74,3 +74,40 @@ fn a_stub_of_a_version_to_come_leads_there_and_is_forgotten_otherwise() {
     entries.prepare(found).unwrap().commit();
     assert_eq!((call(came), call(stub)), (2, 2));
 }
+
+/// Counts the stubs that are there.
+#[derive(Default)]
+struct Stubs(Arc<AtomicU64>);
+
+struct OneStub(Arc<AtomicU64>);
+
+impl Drop for OneStub {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Attach for Stubs {
+    fn attach(&self, _: &[u8], _: &crate::link::Module<'_>) -> Attached {
+        None
+    }
+
+    fn attach_stub(&self, code: core::ops::Range<usize>) -> Attached {
+        assert_eq!((code.start % 16, code.len()), (0, stub::LEN));
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Some(Box::new(OneStub(self.0.clone())))
+    }
+}
+
+#[test]
+fn the_host_is_told_of_each_stub_as_long_as_it_is_there() {
+    let (memory, count) = (CodeMemory::default(), Arc::new(AtomicU64::new(0)));
+    let entries = Entries::new(memory.clone(), Some(Arc::new(Stubs(count.clone()))));
+    let target = function(&memory, 1);
+    for name in [b"a", b"b", b"a"] {
+        entries.stub(name, target.address() as u64, 0).unwrap();
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+    drop(entries);
+    assert_eq!(count.load(Ordering::Relaxed), 0);
+}
