@@ -53,7 +53,7 @@ impl<P: Deref<Target = Entry>> Held<P> {
         find: Find,
     ) -> Result<Option<&[u8]>, CacheError> {
         let bytes = self.bytes();
-        let look = || {
+        let look = || -> Result<_, FormatError> {
             Ok(find(&Smf::parse(bytes)?)?.map(|found| match found {
                 Found::Bytes(part) => Place { range: range_in(bytes, part), packed: false },
                 Found::Packed(section) => {
@@ -65,7 +65,7 @@ impl<P: Deref<Target = Entry>> Held<P> {
             Some(parts) => known(parts).get(look),
             None => look(),
         };
-        let Some(place) = place.map_err(|error: FormatError| error)? else { return Ok(None) };
+        let Some(place) = place? else { return Ok(None) };
         if !place.packed {
             return Ok(bytes.get(place.range));
         }
