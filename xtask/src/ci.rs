@@ -20,12 +20,13 @@ enum Outcome {
 
 type Step = (&'static str, fn() -> Result<Outcome, Error>);
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     ("tidy", || tidy::run().map(|()| Outcome::Passed(1))),
     ("header", || hold_header().map(|()| Outcome::Passed(1))),
     ("format", format),
     ("clippy", clippy),
     ("test", test),
+    ("alone", alone),
     ("models", models),
     ("docs", docs),
     ("samples", || samples::run().map(|()| Outcome::Passed(1))),
@@ -102,6 +103,12 @@ fn clippy() -> Result<Outcome, Error> {
         cargo(&format!("clippy {features} --all-targets --quiet -- -D warnings")).run()?;
     }
     Ok(Outcome::Passed(4))
+}
+
+/// The core without its decoders, which the tests of everything together have: what is compressed is
+/// then an error that says so.
+fn alone() -> Result<Outcome, Error> {
+    count_tests(cargo("test --package smf-core --test cache --test link"))
 }
 
 /// Lock-free steps in every order in which threads can take them. A build of its own, because all of it

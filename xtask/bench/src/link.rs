@@ -20,6 +20,7 @@ use elf_loader::{AddressSpaceId, Domain, Loader, Relocator};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
 use smf_core::format::{Smf, SymbolIndex};
 use smf_core::link::{Image, Module, NoImports, call};
+use smf_core::loader::{ModuleBytes, ModuleLoader, OldData};
 use smf_core::memory::{FileBytes, PagePool};
 use smf_loader::pack::{Input, Options, pack};
 
@@ -33,6 +34,7 @@ const LOAD_MANY: &str = "load 10,000 functions, as packed";
 const LOAD_MANY_ELF: &str = "load 10,000 functions, as packed, peer in Rust";
 const LOAD_LAZY: &str = "load 1,000 functions, as packed, peer lazy";
 const LOAD_FRESH: &str = "load 1,000 functions, as packed, fresh pages";
+const RELOAD: &str = "reload a module of 1,000 functions";
 const HIT: &str = "look up one of 1,000 symbols";
 const MISS: &str = "look up a symbol that is not there";
 const FIRST: &str = "look up the first symbol after loading";
@@ -48,7 +50,7 @@ const MANY: usize = 10_000;
 const CALLED: (&str, i64) = ("function_500", 3);
 
 pub(crate) fn measure(bench: &mut Bench) {
-    let loads = [LOAD_PACKED, LOAD_ALL, LOAD_ELF, LOAD_LAZY, LOAD_FRESH];
+    let loads = [LOAD_PACKED, LOAD_ALL, LOAD_ELF, LOAD_LAZY, LOAD_FRESH, RELOAD];
     let lookups = [HIT, MISS, FIRST, HIT_IN_FILE, MISS_IN_FILE, FIRST_IN_FILE];
     if bench.wants(&loads) || bench.wants(&lookups) {
         let directory = tempfile::tempdir().unwrap();
@@ -115,6 +117,7 @@ struct Files {
     shared_object: PathBuf,
     packed: PathBuf,
     all_relocs: PathBuf,
+    reloadable: PathBuf,
 }
 
 impl Files {
@@ -139,6 +142,8 @@ impl Files {
         assert_eq!(relocs_in(&all_relocs), relocs);
         fs::write(path("packed.smf"), &packed).unwrap();
         fs::write(path("all.smf"), &all_relocs).unwrap();
+        let reloadable = Options { reloadable: true, ..Options::default() };
+        fs::write(path("reload.smf"), pack(&[input], &reloadable).unwrap().bytes).unwrap();
         eprintln!(
             "relocations left to the loader: {} as packed, {relocs} with all",
             relocs_in(&packed)
@@ -148,6 +153,7 @@ impl Files {
             shared_object: path("module.so"),
             packed: path("packed.smf"),
             all_relocs: path("all.smf"),
+            reloadable: path("reload.smf"),
         }
     }
 
@@ -161,6 +167,21 @@ impl Files {
         self.measure_load(bench, (LOAD_ELF, target), (&self.packed, &kept), Peer::Rust);
         self.measure_load(bench, (LOAD_LAZY, Target::NONE), (&self.packed, &kept), lazy);
         self.measure_load(bench, (LOAD_FRESH, Target::NONE), (&self.packed, &fresh), now);
+        self.measure_reload(bench);
+    }
+
+    /// From the file to the new version that all callers reach, and the old one given back.
+    fn measure_reload(&self, bench: &mut Bench) {
+        let loader = ModuleLoader::default();
+        let read = || {
+            let path = self.reloadable.as_os_str().as_bytes();
+            ModuleBytes::new(FileBytes::read(path, u64::MAX).unwrap())
+        };
+        let module = loader.load(b"module", read()).unwrap();
+        let reload = || loader.reload(module, read(), OldData::Move, &mut |_| {}).unwrap();
+        let target = Target::nanoseconds(60_000.0);
+        let measure = Measure { name: RELOAD, batches: 600, target, ..Measure::default() };
+        bench.take(&measure, repeat(reload), None);
     }
 
     fn measure_loading_many(&self, bench: &mut Bench) {
