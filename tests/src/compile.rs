@@ -66,15 +66,22 @@ impl Compiler {
         match command.output() {
             Ok(output) => succeed(&command, &output),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let program = command.get_program().display();
-                eprintln!("SKIPPED: {program} is not installed");
-                assert!(env::var_os("CI").is_none(), "{program} must be installed where CI is set");
+                skip(&command.get_program().to_string_lossy());
                 return false;
             }
             Err(error) => panic!("{command:?}: {error}"),
         }
         true
     }
+}
+
+/// Says that a test is skipped for want of a tool.
+///
+/// # Panics
+/// Where the variable `CI` is set.
+pub fn skip(tool: &str) {
+    eprintln!("SKIPPED: {tool} is not installed");
+    assert!(env::var_os("CI").is_none(), "{tool} must be installed where CI is set");
 }
 
 /// Runs the `smf` binary with `arguments`.
@@ -87,28 +94,46 @@ pub fn smf<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// The `smf` binary of the profile that the tests were built in. Cargo builds the binaries of other
-/// packages only when asked, so that it is asked.
+/// The `smf` binary of the profile that the tests were built in.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        // .../target/debug/deps/test-0123456789abcdef
-        let test = env::current_exe().unwrap();
-        let profile = test.parent().and_then(Path::parent).unwrap();
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-        cargo.args(["build", "--quiet", "--package", "smf-loader", "--bin", "smf"]);
-        cargo.arg("--target-dir").arg(profile.parent().unwrap());
-        cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-        if profile.ends_with("release") {
-            cargo.arg("--release");
-        }
-        let output = cargo.output().unwrap_or_else(|error| panic!("{cargo:?}: {error}"));
-        succeed(&cargo, &output);
-        profile.join("smf")
-    })
+    BINARY.get_or_init(|| build(None))
 }
 
-fn succeed(command: &Command, output: &Output) {
+/// Builds the `smf` binary in the profile that the tests were built in, for this machine or for
+/// another target with a linker for it, and says where it is. Cargo builds the binaries of other
+/// packages only when asked, so that it is asked.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn build(target: Option<(&str, &str)>) -> PathBuf {
+    // .../target/debug/deps/test-0123456789abcdef
+    let test = env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let directory = profile.parent().unwrap();
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["build", "--quiet", "--package", "smf-loader", "--bin", "smf"]);
+    cargo.arg("--target-dir").arg(directory);
+    cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let mut built = directory.to_owned();
+    if let Some((target, linker)) = target {
+        let variable = target.to_uppercase().replace('-', "_");
+        cargo.env(format!("CARGO_TARGET_{variable}_LINKER"), linker).args(["--target", target]);
+        built.push(target);
+    }
+    let output = cargo.output().unwrap_or_else(|error| panic!("{cargo:?}: {error}"));
+    succeed(&cargo, &output);
+    built.join(profile.file_name().unwrap()).join("smf")
+}
+
+/// Ends the test when a command has failed.
+///
+/// # Panics
+/// With what the command said.
+pub fn succeed(command: &Command, output: &Output) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
 }

@@ -26,9 +26,9 @@ const STATIC: [&str; 2] = ["-fno-pie", "-Crelocation-model=static"];
 
 /// Modules are called in the machine code that the compilers here make.
 fn can_run() -> bool {
-    let can = cfg!(target_arch = "x86_64");
+    let can = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
     if !can {
-        eprintln!("SKIPPED: objects are packed for x86-64 alone");
+        eprintln!("SKIPPED: objects are packed for x86-64 and aarch64 alone");
     }
     can
 }

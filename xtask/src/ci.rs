@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Instant;
 
 use crate::error::Error;
-use crate::shell::{cargo, command, root, target};
+use crate::shell::{Command, cargo, command, root, target};
 use crate::{hold_header, samples, tidy};
 
 /// How a step came out.
@@ -20,7 +20,7 @@ enum Outcome {
 
 type Step = (&'static str, fn() -> Result<Outcome, Error>);
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("tidy", || tidy::run().map(|()| Outcome::Passed(1))),
     ("header", || hold_header().map(|()| Outcome::Passed(1))),
     ("format", format),
@@ -31,6 +31,7 @@ const STEPS: [Step; 11] = [
     ("readme", readme),
     ("freestanding", freestanding),
     ("architectures", architectures),
+    ("aarch64", aarch64),
     ("fuzz", fuzz),
 ];
 
@@ -100,8 +101,12 @@ fn clippy() -> Result<Outcome, Error> {
 
 /// What the README tells to run, and as many checks as it has tests.
 fn test() -> Result<Outcome, Error> {
+    count_tests(cargo("test --no-fail-fast").env("CI", "1"))
+}
+
+/// Runs tests and counts those that passed.
+fn count_tests(tests: Command) -> Result<Outcome, Error> {
     let mut passed = 0;
-    let tests = cargo("test --no-fail-fast").env("CI", "1");
     tests.for_each_line(|line| {
         println!("{line}");
         passed += passed_tests(line).unwrap_or(0);
@@ -156,6 +161,25 @@ fn architectures() -> Result<Outcome, Error> {
         cargo("check --package smf-core --target").args([target]).run()?;
     }
     Ok(Outcome::Passed(2))
+}
+
+/// The tests of the core for aarch64, in an emulator. What runs code in memory that is mapped at two
+/// addresses takes a real machine: emulators look for changes at the address alone where code runs.
+fn aarch64() -> Result<Outcome, Error> {
+    let (target, linker) = ("aarch64-unknown-linux-gnu", "aarch64-linux-gnu-gcc");
+    if !has_target(target) {
+        return Ok(Outcome::Skipped(format!("the target {target} is not installed")));
+    }
+    let is_there = |program: &&str| command(&format!("{program} --version")).succeeds();
+    let emulator = ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(is_there);
+    let Some(emulator) = emulator.filter(|_| is_there(&linker)) else {
+        return Ok(Outcome::Skipped(format!("no {linker}, or no qemu-aarch64-static")));
+    };
+    let tests = cargo("test --package smf-core --lib --target")
+        .args([target, "--", "format", "link", "cache", "memory::icache"])
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", linker);
+    let runner = format!("{emulator} -L /usr/aarch64-linux-gnu");
+    count_tests(tests.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", &runner))
 }
 
 /// Whether the standard library for `target` is there.

@@ -7,6 +7,11 @@
 //! Relocations carry their addends, so that a loader which has never heard of the note applies those
 //! sections as well and gets the same program.
 //!
+//! Not every distance can be kept as a relocation: the packed numbering has none for the instructions
+//! of aarch64. Code with such a distance settled works under this placement alone, and its file says so
+//! by an import called [`NAME`], which means the address where the image begins. A loader that honours
+//! the note provides it; any other misses an import and refuses the file.
+//!
 //! An extension of this project, in a Note section called [`NAME`]. All numbers are little-endian:
 //!
 //! | at | type | what |

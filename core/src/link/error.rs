@@ -68,12 +68,19 @@ pub enum LinkError {
     Compressed { section: u32 },
     /// The module does not fit the address space.
     TooLarge,
+    /// Code that counts on a placement of its sections which the file does not bring, or which is for
+    /// smaller pages.
+    Image,
     /// A relocation of a kind that is not for this instruction set.
     RelocKind { section: u32, index: u32, kind: RelocKind },
     /// A relocation against a symbol that has no place in memory.
     NoAddress { section: u32, index: u32, symbol: ShortName },
     /// A relocation whose value does not fit its place.
     Overflow { kind: RelocKind, symbol: ShortName, place: u64, target: u64 },
+    /// A relocation for an instruction that it cannot be for.
+    Instruction { kind: RelocKind, symbol: ShortName, place: u64, word: u32 },
+    /// A relocation whose value its instruction can only count in larger units.
+    Unaligned { kind: RelocKind, symbol: ShortName, place: u64, target: u64, unit: u64 },
     /// A relocation for a section that is not loaded.
     NotLoaded { section: u32 },
     /// A function that is imported, and that is data where it is defined.
@@ -111,6 +118,9 @@ impl fmt::Display for LinkError {
                 write!(f, "section {section} is compressed, and cannot be loaded yet")
             }
             LinkError::TooLarge => f.write_str("the module does not fit the address space"),
+            LinkError::Image => f.write_str(
+                "the code counts on the placement in a section `.smf.image`, which is missing or for smaller pages than this machine has; pack the module with `--layout native`",
+            ),
             LinkError::RelocKind { section, index, kind } => write!(
                 f,
                 "relocation {index} of section {section}: {kind} is not for this instruction set"
@@ -122,6 +132,14 @@ impl fmt::Display for LinkError {
             LinkError::Overflow { kind, symbol, place, target } => write!(
                 f,
                 "a {kind} relocation against `{symbol}` cannot reach 0x{target:x} from 0x{place:x}"
+            ),
+            LinkError::Instruction { kind, symbol, place, word } => write!(
+                f,
+                "a {kind} relocation against `{symbol}` is not for an instruction like 0x{word:08x}, at 0x{place:x}"
+            ),
+            LinkError::Unaligned { kind, symbol, place, target, unit } => write!(
+                f,
+                "a {kind} relocation against `{symbol}` leads from 0x{place:x} to 0x{target:x}, and its instruction counts in units of {unit} bytes"
             ),
             LinkError::NotLoaded { section } => {
                 write!(f, "section {section}: its relocations are for a section that is not loaded")

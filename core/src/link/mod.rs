@@ -32,6 +32,7 @@
 mod call;
 mod error;
 mod image;
+mod machine;
 mod module;
 mod plan;
 mod relocate;
@@ -40,5 +41,6 @@ mod resolve;
 pub use call::{MAX_ARGS, call};
 pub use error::{LinkError, ShortName};
 pub use image::{Image, host_arch};
+pub use machine::aarch64;
 pub use module::Module;
 pub use resolve::{Chain, Export, Exports, NoImports, Resolve, missing_imports};

@@ -8,12 +8,11 @@
 use alloc::vec::Vec;
 
 use super::error::{LinkError, ShortName};
+use super::machine::{Machine, Need, VENEER, for_machine};
 use crate::format::image::{self, ImagePlan};
 use crate::format::{RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
 use crate::memory::Protection;
 
-/// Bytes of a veneer: an indirect jump, two bytes of padding, the address.
-pub(super) const VENEER: u64 = 16;
 /// Bytes of a GOT slot.
 pub(super) const SLOT: u64 = 8;
 
@@ -92,7 +91,7 @@ impl<'d> Plan<'d> {
             *size = section.memory_size();
         }
         plan.find_targets(smf)?;
-        let demand = plan.check_relocs(smf)?;
+        let demand = for_machine!(smf.header().arch, plan.check_relocs(smf))?;
         plan.low = demand.low;
         plan.place(smf, &demand, page)?;
         Ok(plan)
@@ -137,8 +136,9 @@ impl<'d> Plan<'d> {
     }
 
     /// Checks every relocation that will be applied and gives out GOT slots and veneers.
-    fn check_relocs(&mut self, smf: &Smf<'_>) -> Result<Demand, LinkError> {
+    fn check_relocs<M: Machine>(&mut self, smf: &Smf<'_>) -> Result<Demand, LinkError> {
         let mut demand = Demand::default();
+        let is_long = self.code_bytes(smf) > M::BRANCH_REACH;
         for table in smf.reloc_tables() {
             let table = table?;
             if self.is_settled(&table) {
@@ -148,15 +148,25 @@ impl<'d> Plan<'d> {
             if !table.is_empty() && !table.target.kind.is_loaded() {
                 return Err(LinkError::NotLoaded { section: table.section.index });
             }
-            self.give_slots(smf, &table, &mut demand)?;
+            self.give_slots::<M>(smf, &table, is_long, &mut demand)?;
         }
         Ok(demand)
     }
 
-    fn give_slots(
+    /// Bytes of code, which branches may have to cross.
+    fn code_bytes(&self, smf: &Smf<'_>) -> u64 {
+        let sections = smf.sections().iter().zip(&self.sizes);
+        let code = sections.filter(|(section, _)| section.kind == SectionKind::Code);
+        code.fold(0, |all, (_, size)| all.saturating_add(*size))
+    }
+
+    /// Gives out what the relocations of one table need. `is_long` says that branches within the module
+    /// may need veneers as well.
+    fn give_slots<M: Machine>(
         &mut self,
         smf: &Smf<'_>,
         table: &RelocTable<'_>,
+        is_long: bool,
         demand: &mut Demand,
     ) -> Result<(), LinkError> {
         for (index, reloc) in (0u32..).zip(table.iter()) {
@@ -167,21 +177,28 @@ impl<'d> Plan<'d> {
                 let symbol = ShortName::new(smf.symbols().get(reloc.symbol)?.name());
                 return Err(LinkError::NoAddress { section, index, symbol });
             }
-            let import = matches!(target, SymbolPlace::Import { .. });
-            match reloc.kind {
-                RelocKind::None | RelocKind::Abs64 | RelocKind::Pc32 => {}
-                RelocKind::Plt32 if !import => {}
-                RelocKind::Abs32 => demand.low = true,
-                RelocKind::Plt32 => {
-                    give(&mut self.slot(symbol)?.veneer, &mut demand.veneers);
+            let is_far = is_long || matches!(target, SymbolPlace::Import { .. });
+            let kind = reloc.kind;
+            match M::need(kind).ok_or(LinkError::RelocKind { section, index, kind })? {
+                Need::Nothing => {}
+                Need::Veneer if !is_far => {}
+                Need::Low => demand.low = true,
+                Need::Slot => give(&mut self.slot(symbol)?.got, &mut demand.got),
+                Need::Veneer => {
+                    let slots = self.slot(symbol)?;
+                    give(&mut slots.veneer, &mut demand.veneers);
+                    if M::JUMPS_THROUGH_GOT {
+                        give(&mut slots.got, &mut demand.got);
+                    }
                 }
-                RelocKind::GotPcRel => {
-                    give(&mut self.slot(symbol)?.got, &mut demand.got);
-                }
-                kind => return Err(LinkError::RelocKind { section, index, kind }),
             }
         }
         Ok(())
+    }
+
+    /// Whether the placement is that of the file's writer.
+    pub(super) fn keeps_image(&self) -> bool {
+        self.image.is_some()
     }
 
     /// Whether the file's writer has applied a table under the placement that is kept.

@@ -3,16 +3,17 @@
 //! S is the symbol's address, A the addend, P the address of the place, G the address of a GOT slot
 //! that holds S. Sums are taken in 128 bits, so that nothing wraps before it is compared with the
 //! range of its place. A call out of reach goes through a veneer: an indirect jump in the image's own
-//! code, whose address stands behind it.
+//! code. What words of data get is the same for every instruction set; what instructions get, and
+//! what a veneer is, says [`Machine`].
 
 use super::error::{LinkError, ShortName};
-use super::plan::{Plan, SLOT, Slots, VENEER, filled, to_usize};
+use super::machine::aarch64::Misfit;
+use super::machine::{Jump, Machine, VENEER, for_machine};
+use super::plan::{Plan, SLOT, Slots, filled, to_usize};
 use super::resolve::Resolve;
-use crate::format::{Reloc, RelocKind, RelocTable, Smf, SymbolPlace};
+use crate::format::bytes::u32_at;
+use crate::format::{Reloc, RelocKind, RelocTable, Smf, SymbolPlace, image};
 use crate::memory::WritablePages;
-
-/// `jmp *2(%rip)`, two bytes that are never reached, and then the address.
-const JUMP: [u8; 8] = [0xff, 0x25, 0x02, 0x00, 0x00, 0x00, 0xcc, 0xcc];
 
 /// Applies every relocation of `smf` to its image.
 pub(super) fn relocate<'d>(
@@ -22,16 +23,20 @@ pub(super) fn relocate<'d>(
     imports: &dyn Resolve,
 ) -> Result<(), LinkError> {
     let base = pages.address() as u64;
+    relocate_at(smf, plan, base, pages.as_mut_slice(), imports)
+}
+
+/// As [`relocate`], for an image in `memory` that will be used at the address `base`.
+fn relocate_at<'d>(
+    smf: &Smf<'d>,
+    plan: &Plan<'d>,
+    base: u64,
+    memory: &mut [u8],
+    imports: &dyn Resolve,
+) -> Result<(), LinkError> {
     let values = resolve_all(smf, plan, base, imports)?;
-    let mut relocator = Relocator { smf, plan, base, values, memory: pages.as_mut_slice() };
-    relocator.fill_slots()?;
-    for table in smf.reloc_tables() {
-        let table = table?;
-        if !plan.is_settled(&table) {
-            relocator.apply_table(&table)?;
-        }
-    }
-    Ok(())
+    let mut relocator = Relocator { smf, plan, base, values, memory };
+    for_machine!(smf.header().arch, relocator.apply_all())
 }
 
 /// The address of every symbol; 0 for a weak import that nobody provides and for what has none.
@@ -53,6 +58,10 @@ fn resolve_all(
             }
             SymbolPlace::Import { weak } => {
                 let symbol = smf.symbols().get(index)?;
+                if symbol.name() == image::NAME {
+                    *value = if plan.keeps_image() { base } else { return Err(LinkError::Image) };
+                    continue;
+                }
                 match imports.resolve_import(&symbol)? {
                     Some(address) => *value = address,
                     None if weak => {}
@@ -79,34 +88,45 @@ struct Relocator<'a, 'd> {
 }
 
 impl Relocator<'_, '_> {
-    /// Writes every GOT slot and every veneer.
-    fn fill_slots(&mut self) -> Result<(), LinkError> {
-        let slots = self.plan.slots.iter().zip(&self.values);
-        for (&Slots { got, veneer }, &value) in slots {
-            if got != 0 {
-                let at = self.plan.got + u64::from(got - 1) * SLOT;
-                put(self.memory, at, value.to_le_bytes())?;
-            }
-            if veneer != 0 {
-                let at = self.plan.veneers + u64::from(veneer - 1) * VENEER;
-                put(self.memory, at, JUMP)?;
-                put(self.memory, at + JUMP.len() as u64, value.to_le_bytes())?;
+    fn apply_all<M: Machine>(&mut self) -> Result<(), LinkError> {
+        self.fill_slots::<M>()?;
+        for table in self.smf.reloc_tables() {
+            let table = table?;
+            if !self.plan.is_settled(&table) {
+                self.apply_table::<M>(&table)?;
             }
         }
         Ok(())
     }
 
-    fn apply_table(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
+    /// Writes every GOT slot and every veneer.
+    fn fill_slots<M: Machine>(&mut self) -> Result<(), LinkError> {
+        let slots = self.plan.slots.iter().zip(&self.values);
+        for (&Slots { got, veneer }, &target) in slots {
+            let slot = self.plan.got + u64::from(got.saturating_sub(1)) * SLOT;
+            if got != 0 {
+                put(self.memory, slot, target.to_le_bytes())?;
+            }
+            if veneer != 0 {
+                let at = self.plan.veneers + u64::from(veneer - 1) * VENEER;
+                let jump = Jump { place: self.base + at, slot: self.base + slot, target };
+                put(self.memory, at, M::veneer(jump).ok_or(LinkError::TooLarge)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_table<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
         let target = self.plan.sections.get(to_usize(table.target.index)).copied().flatten();
         let Some(start) = target else { return Ok(()) };
         for reloc in table.iter() {
-            self.apply(start, &reloc)?;
+            self.apply::<M>(start, &reloc)?;
         }
         Ok(())
     }
 
     #[inline]
-    fn apply(&mut self, start: u64, reloc: &Reloc) -> Result<(), LinkError> {
+    fn apply<M: Machine>(&mut self, start: u64, reloc: &Reloc) -> Result<(), LinkError> {
         // Both were bounded when the image was planned.
         let at = start.wrapping_add(reloc.offset);
         let place = self.base.wrapping_add(at);
@@ -134,17 +154,46 @@ impl Relocator<'_, '_> {
                 };
                 self.put_distance(at, place, target, reloc)
             }
-            RelocKind::GotPcRel => {
-                let slot = u64::from(self.slots(reloc).got.saturating_sub(1)) * SLOT;
-                self.put_distance(at, place, self.base + self.plan.got + slot, reloc)
+            RelocKind::GotPcRel => self.put_distance(at, place, self.got_slot(reloc), reloc),
+            RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12 => {
+                self.patch::<M>(at, place, self.got_slot(reloc), reloc)
             }
-            // The plan has refused all others, with their number.
-            kind => Err(LinkError::RelocKind { section: 0, index: 0, kind }),
+            // The plan has refused what is not for this instruction set, with its number.
+            _ => self.patch::<M>(at, place, symbol, reloc),
+        }
+    }
+
+    /// Writes where target + A is into an instruction; for a branch that does not reach it, where the
+    /// veneer is. A veneer leads to the symbol itself and to nothing beside it.
+    fn patch<M: Machine>(
+        &mut self,
+        at: u64,
+        place: u64,
+        target: u64,
+        reloc: &Reloc,
+    ) -> Result<(), LinkError> {
+        let word = usize::try_from(at).ok().and_then(|at| u32_at(self.memory, at));
+        let word = word.ok_or(LinkError::TooLarge)?;
+        let sum = i128::from(target) + i128::from(reloc.addend);
+        let mut patched = M::patch(reloc.kind, word, place, sum);
+        let branches = reloc.kind == RelocKind::Arm64Branch26 && reloc.addend == 0;
+        if patched == Err(Misfit::Range) && branches && self.slots(reloc).veneer != 0 {
+            patched = M::patch(reloc.kind, word, place, i128::from(self.veneer(reloc)));
+        }
+        match patched {
+            Ok(word) => put(self.memory, at, word.to_le_bytes()),
+            Err(misfit) => Err(self.misfit(reloc, place, target, word, misfit)),
         }
     }
 
     fn slots(&self, reloc: &Reloc) -> Slots {
         self.plan.slots.get(to_usize(reloc.symbol)).copied().unwrap_or_default()
+    }
+
+    /// The address of the GOT slot of its symbol.
+    fn got_slot(&self, reloc: &Reloc) -> u64 {
+        let number = u64::from(self.slots(reloc).got.saturating_sub(1));
+        self.base + self.plan.got + number * SLOT
     }
 
     fn veneer(&self, reloc: &Reloc) -> u64 {
@@ -170,9 +219,33 @@ impl Relocator<'_, '_> {
 
     #[cold]
     fn overflow(&self, reloc: &Reloc, place: u64, symbol: u64) -> LinkError {
-        let name = self.smf.symbols().get(reloc.symbol).map_or(&[][..], |symbol| symbol.name());
         let target = symbol.wrapping_add_signed(reloc.addend);
-        LinkError::Overflow { kind: reloc.kind, symbol: ShortName::new(name), place, target }
+        LinkError::Overflow { kind: reloc.kind, symbol: self.name(reloc), place, target }
+    }
+
+    #[cold]
+    fn misfit(
+        &self,
+        reloc: &Reloc,
+        place: u64,
+        target: u64,
+        word: u32,
+        misfit: Misfit,
+    ) -> LinkError {
+        let (kind, symbol) = (reloc.kind, self.name(reloc));
+        match misfit {
+            Misfit::Range => self.overflow(reloc, place, target),
+            Misfit::Instruction => LinkError::Instruction { kind, symbol, place, word },
+            Misfit::Alignment(unit) => {
+                let target = target.wrapping_add_signed(reloc.addend);
+                LinkError::Unaligned { kind, symbol, place, target, unit }
+            }
+        }
+    }
+
+    fn name(&self, reloc: &Reloc) -> ShortName {
+        let symbol = self.smf.symbols().get(reloc.symbol);
+        ShortName::new(symbol.map_or(&[][..], |symbol| symbol.name()))
     }
 }
 
@@ -183,3 +256,6 @@ fn put<const N: usize>(memory: &mut [u8], at: u64, bytes: [u8; N]) -> Result<(),
     *place.ok_or(LinkError::TooLarge)? = bytes;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

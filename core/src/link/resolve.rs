@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use spin::Once;
 
 use super::error::LinkError;
-use crate::format::{Binding, Smf, Symbol, SymbolKind, Symbols};
+use crate::format::{Binding, Smf, Symbol, SymbolKind, Symbols, image};
 
 /// Something that knows addresses of names.
 pub trait Resolve {
@@ -55,7 +55,8 @@ impl Resolve for Chain<'_> {
 }
 
 /// The imports of `smf` that must be provided and that `imports` does not provide, in the order of
-/// the symbol table. A broken symbol ends the list.
+/// the symbol table. A broken symbol ends the list. [`image::NAME`] is for nobody to provide and is not
+/// among them.
 pub fn missing_imports<'d, 'r>(
     smf: &Smf<'d>,
     imports: &'r dyn Resolve,
@@ -63,7 +64,7 @@ pub fn missing_imports<'d, 'r>(
     let symbols = smf.symbols().iter().map_while(Result::ok);
     symbols.filter(|symbol| {
         let needed = symbol.is_import() && symbol.binding != Binding::Weak;
-        needed && imports.resolve(symbol.name()).is_none()
+        needed && symbol.name() != image::NAME && imports.resolve(symbol.name()).is_none()
     })
 }
 

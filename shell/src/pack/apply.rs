@@ -5,18 +5,14 @@
 //! which honours the image may skip; the native layout has no such note, and its loaders apply all.
 
 use smf_core::format::{Layout, Reloc, RelocKind, SectionKind};
+use smf_core::link::aarch64;
 
 use super::error::{PackError, PackWarning, RelocType};
+use super::fixes::{Fix, Fixes, Form, Rewrite, To};
+use super::machine::{Machine, Stub};
 use super::object::{SectionId, text};
-use super::place::{Home, Located, Placement, SLOT, STUB};
+use super::place::{Home, Located, Placement, SLOT};
 use super::resolve::Program;
-use super::x86_64::{Fix, Fixes, Form, Rewrite, To};
-
-/// What fills code where nothing is: `int3`.
-const TRAP: u8 = 0xcc;
-/// `jmp *distance(%rip)` and padding; the distance stands at 2.
-const STUB_BYTES: [u8; STUB as usize] = [0xff, 0x25, 0, 0, 0, 0, TRAP, TRAP];
-const STUB_OPERAND: u64 = 2;
 
 /// What a section of the module holds.
 pub(super) struct Body {
@@ -28,9 +24,9 @@ pub(super) struct Body {
 }
 
 impl Body {
-    fn new(home: &Home) -> Result<Self, PackError> {
+    fn new(home: &Home, machine: Machine) -> Result<Self, PackError> {
         let len = usize::try_from(home.len).map_err(|_| PackError::TooLarge)?;
-        let fill = if home.kind == SectionKind::Code { TRAP } else { 0 };
+        let fill = if home.kind == SectionKind::Code { machine.trap() } else { 0 };
         Ok(Body { bytes: vec![fill; len], settled: Vec::new(), open: Vec::new() })
     }
 }
@@ -46,17 +42,28 @@ pub(super) struct Work<'e, 'd> {
     pub(super) first_import: u32,
 }
 
-/// Makes the bodies of the placement's sections, in their order, and says whether any of them holds
-/// an address of 32 bits.
+/// What the module consists of.
+pub(super) struct Applied {
+    /// One for each section of the placement, in their order.
+    pub(super) bodies: Vec<Body>,
+    /// Any of them holds an address of 32 bits.
+    pub(super) has_low_addresses: bool,
+    /// Any of them holds a distance to another section that no relocation tells of.
+    pub(super) needs_image: bool,
+}
+
+/// Makes the bodies of the placement's sections.
 ///
 /// # Errors
 /// A relocation that a module cannot express, or whose value does not fit.
 pub(super) fn apply(
     work: Work<'_, '_>,
     warnings: &mut Vec<PackWarning>,
-) -> Result<(Vec<Body>, bool), PackError> {
-    let bodies = work.placement.homes.iter().map(Body::new).collect::<Result<_, _>>()?;
-    let mut writer = Writer { work, bodies, low_addresses: 0 };
+) -> Result<Applied, PackError> {
+    let homes = work.placement.homes.iter();
+    let bodies = homes.map(|home| Body::new(home, work.program.machine()));
+    let bodies = bodies.collect::<Result<_, _>>()?;
+    let mut writer = Writer { work, bodies, low_addresses: 0, needs_image: false };
     writer.copy_sections()?;
     writer.apply_fixes(warnings)?;
     writer.make_stubs()?;
@@ -65,16 +72,17 @@ pub(super) fn apply(
         body.settled.sort_by_key(|reloc| reloc.offset);
         body.open.sort_by_key(|reloc| reloc.offset);
     }
-    Ok((writer.bodies, writer.low_addresses != 0))
+    let Writer { bodies, low_addresses, needs_image, .. } = writer;
+    Ok(Applied { bodies, has_low_addresses: low_addresses != 0, needs_image })
 }
 
 /// Why a value cannot be written.
-enum Refusal {
+pub(super) enum Refusal {
     Range,
     Why(&'static str),
 }
 
-const NOWHERE: Refusal = Refusal::Why("leads nowhere");
+pub(super) const NOWHERE: Refusal = Refusal::Why("leads nowhere");
 
 /// A place in a section of the module.
 #[derive(Clone, Copy)]
@@ -99,20 +107,28 @@ impl Spot {
     }
 }
 
-struct Writer<'e, 'd> {
-    work: Work<'e, 'd>,
+pub(super) struct Writer<'e, 'd> {
+    pub(super) work: Work<'e, 'd>,
     bodies: Vec<Body>,
     /// How many places hold an address of 32 bits.
     low_addresses: u64,
+    pub(super) needs_image: bool,
 }
 
 impl Writer<'_, '_> {
     /// Writes over the bytes at `spot`; only what the placement has made room for is ever written.
-    fn put(&mut self, spot: Spot, bytes: &[u8]) -> Option<()> {
+    pub(super) fn put(&mut self, spot: Spot, bytes: &[u8]) -> Option<()> {
         let start = usize::try_from(spot.offset).ok()?;
         let end = start.checked_add(bytes.len())?;
         self.bodies.get_mut(spot.home)?.bytes.get_mut(start..end)?.copy_from_slice(bytes);
         Some(())
+    }
+
+    /// The instruction at `spot`.
+    pub(super) fn word(&self, spot: Spot) -> Option<u32> {
+        let start = usize::try_from(spot.offset).ok()?;
+        let bytes = self.bodies.get(spot.home)?.bytes.get(start..)?.first_chunk();
+        bytes.map(|bytes| u32::from_le_bytes(*bytes))
     }
 
     fn copy_sections(&mut self) -> Result<(), PackError> {
@@ -169,18 +185,28 @@ impl Writer<'_, '_> {
                 self.put(before(1)?, &[0xe9])?;
                 self.put(spot.plus(4)?, &[0x90])
             }
+            Rewrite::LoadToAdd => {
+                let word = aarch64::load_to_add(self.word(spot)?)?;
+                self.put(spot, &word.to_le_bytes())
+            }
+            Rewrite::AddToLoad => {
+                let word = aarch64::add_to_load(self.word(spot)?)?;
+                self.put(spot, &word.to_le_bytes())
+            }
         }
     }
 
     fn make_stubs(&mut self) -> Result<(), PackError> {
-        let Work { fixes, placement, .. } = self.work;
+        let Work { program, fixes, placement, .. } = self.work;
+        let Stub { bytes, operands } = *program.machine().stub();
         for (number, slot) in (0u32..).zip(&fixes.stubs) {
             let stub = Spot::of(placement.stub(number)).ok_or(PackError::TooLarge)?;
-            self.put(stub, &STUB_BYTES).ok_or(PackError::TooLarge)?;
-            let operand = stub.plus(STUB_OPERAND).ok_or(PackError::TooLarge)?;
+            self.put(stub, bytes).ok_or(PackError::TooLarge)?;
             let to = placement.slot(*slot).ok_or(PackError::TooLarge)?;
-            let settled = self.settle(operand, Form::Distance { bytes: 4 }, to, -4);
-            settled.map_err(|_| PackError::TooLarge)?;
+            for &(offset, form, addend) in operands {
+                let operand = stub.plus(offset).ok_or(PackError::TooLarge)?;
+                self.settle(operand, form, to, addend).map_err(|_| PackError::TooLarge)?;
+            }
         }
         Ok(())
     }
@@ -207,6 +233,7 @@ impl Writer<'_, '_> {
                 _ => self.address(spot, bytes, signed, to, addend),
             },
             Form::Distance { bytes } => self.distance(spot, bytes, to, addend),
+            Form::Operand(operand) => self.operand(spot, operand, to, addend),
             Form::FromTable { bytes } => match (to, self.work.placement.table()) {
                 (
                     Located::At { home, offset },
@@ -329,7 +356,7 @@ impl Writer<'_, '_> {
     }
 
     /// Leaves a relocation for the loader.
-    fn leave(
+    pub(super) fn leave(
         &mut self,
         spot: Spot,
         kind: RelocKind,
@@ -366,7 +393,7 @@ impl Writer<'_, '_> {
         let (object, section) = self.work.program.titles(fix.section);
         let symbol = self.work.program.symbol(fix.symbol);
         let symbol = symbol.map_or_else(String::new, |symbol| text(symbol.name));
-        let kind = RelocType(fix.kind);
+        let kind = RelocType { machine: self.work.program.machine(), number: fix.kind };
         match refusal {
             Refusal::Why(why) => PackError::RelocKind { object, section, kind, symbol, why },
             Refusal::Range => {

@@ -7,12 +7,12 @@ use smf_core::format::{
 };
 
 use super::Options;
-use super::apply::{Body, Spot, Work, apply};
+use super::apply::{Applied, Body, Spot, Work, apply};
 use super::error::{PackError, PackWarning};
+use super::fixes::Fixes;
 use super::object::text;
 use super::place::{Heat, Home, Located, Placement};
 use super::resolve::{Export, Program, Referent};
-use super::x86_64::Fixes;
 
 /// Writes the module.
 pub(super) fn emit(
@@ -29,7 +29,10 @@ pub(super) fn emit(
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     symbols.extend(imports(program, fixes));
     let work = Work { program, fixes, placement, layout, first_import };
-    let (bodies, has_low_addresses) = apply(work, warnings)?;
+    let Applied { bodies, has_low_addresses, needs_image } = apply(work, warnings)?;
+    if needs_image {
+        symbols.push(image_symbol());
+    }
 
     let entry_point = entry_point(program, placement, options, entry)?;
     let mut flags = Flags(0);
@@ -37,8 +40,9 @@ pub(super) fn emit(
     flags.0 |= if entry_point.is_some() { Flags::EXECUTABLE } else { 0 };
     flags.0 |= if options.reloadable { Flags::RELOADABLE } else { 0 };
     let entry_point = entry_point.unwrap_or(0);
-    let header = Header { flags, entry_point, ..Header::default() };
-    write(header, options, &placement.homes, &bodies, &symbols)
+    let arch = program.machine().arch();
+    let header = Header { arch, flags, entry_point, ..Header::default() };
+    write(header, options, &placement.homes, &bodies, needs_image, &symbols)
 }
 
 fn write(
@@ -46,6 +50,7 @@ fn write(
     options: &Options<'_>,
     homes: &[Home],
     bodies: &[Body],
+    needs_image: bool,
     symbols: &[NewSymbol<'_>],
 ) -> Result<Vec<u8>, PackError> {
     let names: Vec<_> = homes.iter().map(|home| table_names(home, options.layout)).collect();
@@ -65,7 +70,7 @@ fn write(
         }
     }
     let note;
-    if !settled.is_empty() {
+    if needs_image || !settled.is_empty() {
         offsets.resize(sections.len().saturating_add(1), None);
         note = image::encode(&offsets, &settled).ok_or(PackError::TooLarge)?;
         sections.push(loose(SectionKind::Note, image::NAME, Payload::Bytes(&note)));
@@ -204,6 +209,18 @@ fn imports<'p, 'd>(
         visibility: 0,
         ..NewSymbol::default()
     })
+}
+
+/// The import by which a module says that it works under its own placement alone.
+fn image_symbol() -> NewSymbol<'static> {
+    NewSymbol {
+        name: image::NAME,
+        kind: SymbolKind::Data,
+        binding: Binding::Global,
+        place: Where::Import,
+        visibility: 0,
+        ..NewSymbol::default()
+    }
 }
 
 /// Where the module's `main` is in the code, if it has one.

@@ -5,18 +5,24 @@
 
 use std::fmt;
 
-use object::elf::{NAMES_R_X86_64, RelocationType};
 use smf_core::format::write::WriteError;
 
-/// A relocation type of ELF on x86-64, which displays as its name.
+use super::machine::Machine;
+
+/// A relocation type of ELF, which displays as its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RelocType(pub u32);
+pub struct RelocType {
+    /// The instruction set, without which the number means nothing.
+    pub machine: Machine,
+    /// As the object has it.
+    pub number: u32,
+}
 
 impl fmt::Display for RelocType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES_R_X86_64.name(RelocationType(self.0)) {
+        match self.machine.reloc_name(self.number) {
             Some(name) => f.write_str(name),
-            None => write!(f, "type {}", self.0),
+            None => write!(f, "type {}", self.number),
         }
     }
 }
@@ -32,6 +38,8 @@ pub enum PackError {
     NothingExported,
     /// An input that is something else than an object or an archive.
     NotAnObject { object: String, found: &'static str },
+    /// An object for another instruction set than those before it.
+    OtherMachine { object: String, machine: Machine, others: Machine },
     /// An object that breaks the rules of ELF.
     Broken { object: String, reason: &'static str },
     /// A section that breaks them.
@@ -91,7 +99,10 @@ impl fmt::Display for PackError {
                 f.write_str("the module would be empty: the objects define no symbol that is visible outside")
             }
             E::NotAnObject { object, found } => {
-                write!(f, "{object}: not a relocatable x86-64 ELF object but {found}")
+                write!(f, "{object}: not a relocatable ELF object for x86-64 or aarch64 but {found}")
+            }
+            E::OtherMachine { object, machine, others } => {
+                write!(f, "{object}: an object for {machine}, among objects for {others}")
             }
             E::Broken { object, reason } => write!(f, "{object}: {reason}"),
             E::BrokenSection { object, section, reason } => {
@@ -181,7 +192,7 @@ pub enum PackWarning {
     ReadOnlyDataWritable { bytes: u64 },
     /// An archive's member that cannot be linked, and that nothing has asked for yet.
     IgnoredMember { member: String, reason: String },
-    /// Data of another module reached by a 32-bit distance.
+    /// Data of another module reached at a distance.
     NearImport { object: String, section: String, symbol: String },
     /// An address that must fit 32 bits.
     LowAddress { object: String, section: String },
@@ -202,7 +213,7 @@ impl fmt::Display for PackWarning {
             W::IgnoredMember { member, reason } => write!(f, "{member} is ignored: {reason}"),
             W::NearImport { object, section, symbol } => write!(
                 f,
-                "{object}, section `{section}`: reaches `{symbol}` of another module by a 32-bit distance and will only load near it; compile with -fPIC"
+                "{object}, section `{section}`: reaches `{symbol}` of another module at a distance and will only load near it; compile with -fPIC"
             ),
             W::LowAddress { object, section } => write!(
                 f,

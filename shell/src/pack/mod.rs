@@ -1,35 +1,43 @@
-//! A static linker: relocatable x86-64 ELF objects, as gcc, clang and rustc write them, into one
-//! module.
+//! A static linker: relocatable ELF objects for x86-64 or aarch64, as gcc, clang and rustc write them,
+//! into one module.
 //!
 //! ```text
 //! object, archive     bytes into sections, symbols, groups, relocations
 //! resolve             names across objects; which members of archives come along
 //! reach               what the exports and the entry need; the rest falls away
-//! x86_64              what every relocation asks for: a value, a slot, a stub, another instruction
+//! fixes               what every relocation asks for: a value, a slot, a stub, another instruction
+//! x86_64, aarch64     what relocations mean on each of them
 //! place               where everything goes
-//! apply               the bytes, and the relocations that are left
+//! apply, operands     the bytes, and the relocations that are left
 //! emit                the module
 //! ```
 //!
 //! The module is made so that loading it touches few pages: distances inside the module are settled
 //! here (see [`smf_core::format::image`]), calls of other modules share one stub each, and what is
-//! left for the loader stands together in tables of addresses.
+//! left for the loader stands together in tables of addresses. For aarch64 the packed numbering has no
+//! relocation to keep beside a settled distance, so that a packed module works under its own placement
+//! alone and says so; where pages are larger than 4 KiB, it takes a native one.
 //!
 //! Objects may be hostile: everything is checked, nothing is allocated that their length does not
 //! explain, and every error names what it is about. What a module cannot express is an error, never
 //! left out: thread-local storage, indirect functions, constructors, relocations of other kinds.
 
+mod aarch64;
 mod apply;
 mod archive;
 mod emit;
 mod error;
+mod fixes;
+mod machine;
 mod object;
+mod operands;
 mod place;
 mod reach;
 mod resolve;
 mod x86_64;
 
 pub use error::{PackError, PackWarning, RelocType};
+pub use machine::Machine;
 use smf_core::format::Layout;
 use smf_core::format::write::WriteError;
 
@@ -89,7 +97,7 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
     let mut warnings = Vec::new();
     let program = resolve::link(inputs, options, &mut warnings)?;
     let reach = reach::reach(&program, options, &mut warnings)?;
-    let fixes = x86_64::scan(&program, &reach, &mut warnings)?;
+    let fixes = fixes::scan(&program, &reach, &mut warnings)?;
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
     let entry = entry.and_then(|id| program.meaning(id, false).ok());
     let placement = place::place(&program, &reach, &fixes, options.layout, entry)?;

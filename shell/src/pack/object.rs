@@ -2,13 +2,14 @@
 //!
 //! Everything borrows from the object's bytes. Names and section contents may overlap in a hostile
 //! file, so that few bytes could ask for endless reading and copying; their sums are bounded by the
-//! length of the file. Facts: the System V ABI, chapters 4 and 5, and its supplement for x86-64.
+//! length of the file. Facts: the System V ABI, chapters 4 and 5, and its supplements for x86-64 and aarch64.
 
 use ::object::LittleEndian as LE;
 use ::object::elf;
 use ::object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym, SymbolTable};
 
 use super::error::PackError;
+use super::machine::Machine;
 
 type Elf = elf::FileHeader64<LE>;
 type Header = elf::SectionHeader64<LE>;
@@ -43,6 +44,7 @@ pub(super) struct SymbolId {
 pub(super) struct Object<'d> {
     /// As messages call it: `a.o`, or `lib.a(b.o)`.
     pub(super) name: String,
+    pub(super) machine: Machine,
     /// Linked in because something asked for it, not because it was given.
     pub(super) from_archive: bool,
     pub(super) sections: Vec<Section<'d>>,
@@ -60,7 +62,7 @@ pub(super) struct Section<'d> {
     /// None for zeroes and for what is not loaded.
     pub(super) bytes: &'d [u8],
     pub(super) relocs: Vec<&'d [Rela]>,
-    /// A table of relocations in a form that x86-64 does not use applies to it.
+    /// A table of relocations without addends applies to it.
     pub(super) foreign_relocs: bool,
     /// A copy of a section group that another object has brought already.
     pub(super) discarded: bool,
@@ -139,7 +141,8 @@ pub(super) fn text(name: &[u8]) -> String {
     }
 }
 
-/// What `data` is, when it is no relocatable ELF object for x86-64.
+/// What `data` is, when it is no relocatable ELF object for a machine
+/// that modules can be packed for.
 fn foreign(data: &[u8]) -> Option<&'static str> {
     let u16_at = |at: usize| data.get(at..)?.first_chunk().map(|b| u16::from_le_bytes(*b));
     let starts = |magic: &[u8]| data.starts_with(magic);
@@ -161,8 +164,13 @@ fn foreign(data: &[u8]) -> Option<&'static str> {
         Some(elf::ET_EXEC) => return Some("an executable"),
         _ => return Some("another kind of ELF file"),
     }
-    let machine = u16_at(18).map(elf::Machine);
-    (machine != Some(elf::EM_X86_64)).then_some("an object for another machine")
+    machine(data).is_none().then_some("an object for another machine")
+}
+
+/// The machine of an ELF file.
+fn machine(data: &[u8]) -> Option<Machine> {
+    let number = data.get(18..)?.first_chunk().map(|bytes| u16::from_le_bytes(*bytes));
+    number.map(elf::Machine).and_then(Machine::of)
 }
 
 /// Decodes an object, which messages call `name`.
@@ -212,6 +220,7 @@ impl<'d> Decoder<'d> {
 
     fn object(mut self, name: &str, from_archive: bool) -> Broken<Object<'d>> {
         let headers = self.headers;
+        let machine = machine(self.data).ok_or("its machine is unknown")?;
         let mut sections = Vec::with_capacity(headers.len());
         for header in headers.iter() {
             sections.push(self.section(header)?);
@@ -221,7 +230,8 @@ impl<'d> Decoder<'d> {
         }
         let symbols = self.symbols(&sections)?;
         let groups = self.groups(&sections, &symbols)?;
-        Ok(Object { name: name.to_owned(), from_archive, sections, symbols, groups })
+        let name = name.to_owned();
+        Ok(Object { name, machine, from_archive, sections, symbols, groups })
     }
 
     fn counted(&mut self, name: &'d [u8]) -> Broken<&'d [u8]> {

@@ -11,13 +11,12 @@ use ::object::elf;
 use smf_core::format::{Layout, SectionFlags, SectionKind, image};
 
 use super::error::PackError;
+use super::fixes::Fixes;
+use super::machine::Machine;
 use super::object::{GlobalId, Section, SectionId};
 use super::reach::{Reach, decode};
 use super::resolve::{Program, Referent};
-use super::x86_64::Fixes;
 
-/// Bytes of a stub: an indirect jump of 6 and padding.
-pub(super) const STUB: u64 = 8;
 /// Bytes of a slot of the table of addresses.
 pub(super) const SLOT: u64 = 8;
 /// What an explicit entry is moved to when it would be at 0, which reads as no entry at all.
@@ -113,6 +112,7 @@ pub(super) struct Placement {
     offsets: Vec<Vec<u64>>,
     /// Bytes from the begin of the zeroes.
     commons: HashMap<GlobalId, u64>,
+    machine: Machine,
     /// Where the sections of an array begin and end; `None` when they are in more than one run.
     bounds: HashMap<u32, Option<(Run, u64, u64)>>,
     stubs: u64,
@@ -137,6 +137,7 @@ pub(super) fn place(
         extents: [Extent::EMPTY; 5],
         offsets,
         commons: HashMap::new(),
+        machine: program.machine(),
         bounds: HashMap::new(),
         stubs: 0,
         handle: fixes.handle(),
@@ -153,6 +154,8 @@ pub(super) fn place(
         placement.commons.insert(id, start);
     }
     placement.place_made(fixes)?;
+    let code = placement.extent(Run::Text);
+    code.alignment = code.alignment.max(program.machine().code_alignment());
     for extent in &mut placement.extents {
         // Where a symbol lies there is a byte for it to lie at.
         extent.size = extent.size.max(u64::from(extent.is_used));
@@ -170,7 +173,7 @@ fn ordered(program: &Program<'_>, reach: &Reach) -> Vec<SectionId> {
     let mut keyed: Vec<_> = live
         .map(|(id, section)| {
             // Those that `__start_NAME` may speak of stand together.
-            (Run::of(section), rank(section), section.array, id)
+            (Run::of(section), rank(section, program.machine()), section.array, id)
         })
         .collect();
     keyed.sort_by_key(|(run, rank, array, _)| (*run, *rank, *array));
@@ -178,7 +181,7 @@ fn ordered(program: &Program<'_>, reach: &Reach) -> Vec<SectionId> {
 }
 
 /// The place of a section within its run.
-fn rank(section: &Section<'_>) -> u8 {
+fn rank(section: &Section<'_>, machine: Machine) -> u8 {
     let is_array = section.array.is_some();
     match Run::of(section) {
         Run::Text => match Heat::of(section.name) {
@@ -188,8 +191,8 @@ fn rank(section: &Section<'_>) -> u8 {
             Heat::Cold => 3,
         },
         // Arrays stay in one piece, whether each part of them needs a fix-up or not.
-        Run::RoData => u8::from(is_array || has_addresses(section)),
-        Run::Data => u8::from(!is_array && !has_addresses(section)),
+        Run::RoData => u8::from(is_array || has_addresses(section, machine)),
+        Run::Data => u8::from(!is_array && !has_addresses(section, machine)),
         Run::Table | Run::Bss => 0,
     }
 }
@@ -201,9 +204,8 @@ pub(super) fn is_called(name: &[u8], wanted: &[u8]) -> bool {
 }
 
 /// Whether the loader will have to write to the section.
-fn has_addresses(section: &Section<'_>) -> bool {
-    let kinds = [elf::R_X86_64_64.0, elf::R_X86_64_32.0, elf::R_X86_64_32S.0];
-    section.relocs.iter().copied().flatten().any(|rela| kinds.contains(&decode(rela, 0).0))
+fn has_addresses(section: &Section<'_>, machine: Machine) -> bool {
+    section.relocs.iter().copied().flatten().any(|rela| machine.is_address(decode(rela, 0).0))
 }
 
 /// How often code runs, as its compiler has named its section.
@@ -276,13 +278,17 @@ impl Placement {
         let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
         let (stubs, slots) = (count(fixes.stubs.len()), count(fixes.slots.len()));
         if stubs != 0 {
-            let size = stubs.saturating_mul(STUB);
-            self.stubs = self.extent(Run::Text).reserve(size, 2 * STUB)?;
+            let size = stubs.saturating_mul(self.stub_bytes());
+            self.stubs = self.extent(Run::Text).reserve(size, 16)?;
         }
         if slots != 0 || fixes.names_table {
             self.extent(Run::Table).reserve(slots.max(1).saturating_mul(SLOT), SLOT)?;
         }
         Ok(())
+    }
+
+    fn stub_bytes(&self) -> u64 {
+        u64::try_from(self.machine.stub().bytes.len()).unwrap_or(u64::MAX)
     }
 
     /// One section for each run, and an image of all of them.
@@ -394,7 +400,8 @@ impl Placement {
 
     /// Where a stub is.
     pub(super) fn stub(&self, number: u32) -> Option<Located> {
-        self.at(Run::Text, u64::from(number) * STUB + self.stubs)
+        let offset = u64::from(number).checked_mul(self.stub_bytes())?;
+        self.at(Run::Text, offset.checked_add(self.stubs)?)
     }
 
     /// Where the table of addresses begins.

@@ -211,7 +211,7 @@ fn check_section(
     } else if section.has(elf::SHF_COMPRESSED) {
         "it is compressed"
     } else if section.foreign_relocs {
-        "its relocations carry no addends, which x86-64 does not use"
+        "its relocations carry no addends, which its machine does not use"
     } else if section.is_zeroes() && section.is_code() {
         "code without bytes"
     } else if section.is_zeroes() && !section.relocs.is_empty() {
@@ -285,7 +285,7 @@ fn trouble(
             PackError::Ifunc { name, object }
         }
         Trouble::ThreadLocal => {
-            let kind = RelocType(kind);
+            let kind = RelocType { machine: program.machine(), number: kind };
             PackError::ThreadLocalReference { object, section, kind, symbol: name }
         }
         Trouble::Hidden => PackError::UndefinedHidden { name, object },

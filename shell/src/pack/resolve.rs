@@ -11,6 +11,7 @@ use ::object::elf;
 
 use super::archive::{Archives, is_archive};
 use super::error::{PackError, PackWarning};
+use super::machine::Machine;
 use super::object::{self, GlobalId, Object, Place, Section, SectionId, Symbol, SymbolId, text};
 use super::{Input, Options};
 
@@ -180,7 +181,16 @@ impl<'d> Program<'d> {
         Ok(id)
     }
 
+    /// The instruction set of all objects.
+    pub(super) fn machine(&self) -> Machine {
+        self.objects.first().map_or(Machine::X86_64, |object| object.machine)
+    }
+
     fn add(&mut self, mut object: Object<'d>) -> Result<(), PackError> {
+        let (machine, others) = (object.machine, self.machine());
+        if !self.objects.is_empty() && machine != others {
+            return Err(PackError::OtherMachine { object: object.name, machine, others });
+        }
         let number = u32::try_from(self.objects.len()).map_err(|_| PackError::TooLarge)?;
         self.drop_copies(&mut object, number);
         self.gather_arrays(&mut object, number)?;

@@ -231,7 +231,7 @@ fn what_is_no_object_is_called_what_it_is() {
     assert!(patched(4, 1).ends_with("another class or byte order"));
     assert!(patched(16, 2).ends_with("but an executable"));
     assert!(patched(16, 3).ends_with("but a shared library"));
-    assert!(patched(18, 183).ends_with("an object for another machine"));
+    assert!(patched(18, 243).ends_with("an object for another machine"));
     assert!(refusal(&object[..63]).starts_with("a.o: "));
     assert_eq!(
         refusal(&c("int a;", &["-flto", "-fno-fat-lto-objects"])),

@@ -1,0 +1,307 @@
+//! Every operand against an oracle that goes bit by bit, and the worked values of the format.
+
+use super::*;
+use std::vec::Vec;
+
+const CASES: usize = 100_000;
+
+/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers on every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// A distance of any magnitude, most often around the limits of the operands.
+    fn distance(&mut self) -> i128 {
+        let bits = 1 + self.below(64) as u32;
+        let around = i128::from(self.below(33)) - 16;
+        let value = match self.below(4) {
+            0 => i128::from(self.next() >> (64 - bits)),
+            1 => (1 << bits) + around,
+            2 => (1 << bits) + around * 4096,
+            _ => i128::from(self.next() >> (64 - bits)) & !3,
+        };
+        if self.below(2) == 0 { value } else { -value }
+    }
+}
+
+fn bit(value: i128, number: u32) -> bool {
+    value.div_euclid(1 << number).rem_euclid(2) == 1
+}
+
+/// The bits of a number that `bits` of them hold with a sign; `None` when they do not.
+fn signed_bits(value: i128, bits: u32) -> Option<Vec<bool>> {
+    let all: Vec<bool> = (0..bits).map(|number| bit(value, number)).collect();
+    let sign = *all.last().unwrap();
+    let back: i128 = (0..bits).map(|n| i128::from(all[n as usize]) << n).sum();
+    (back - (i128::from(sign) << bits) == value).then_some(all)
+}
+
+/// The same word with other bits at these places, lowest first.
+fn with_bits(word: u32, places: impl IntoIterator<Item = u32>, bits: &[bool]) -> u32 {
+    let mut word = word;
+    for (place, bit) in places.into_iter().zip(bits) {
+        if *bit != (word >> place & 1 == 1) {
+            word ^= 1 << place;
+        }
+    }
+    word
+}
+
+/// An instruction: its fixed bits, as the manual prints them, `x` for any.
+struct Form {
+    bits: &'static str,
+    operand: Operand,
+    /// The logarithm of the unit, for [`Operand::PageOff12`].
+    scale: u32,
+}
+
+const fn form(operand: Operand, scale: u32, bits: &'static str) -> Form {
+    Form { bits, operand, scale }
+}
+
+/// Every instruction with an operand, from the manual's tables of encodings. `op0` to `imm12` as there.
+const FORMS: [Form; 29] = [
+    form(Operand::Branch26, 0, "000101"),             // B
+    form(Operand::Branch26, 0, "100101"),             // BL
+    form(Operand::Word19, 0, "01010100"),             // B.cond, BC.cond
+    form(Operand::Word19, 0, "x0110100"),             // CBZ
+    form(Operand::Word19, 0, "x0110101"),             // CBNZ
+    form(Operand::Word19, 0, "0x011000"),             // LDR (literal)
+    form(Operand::Word19, 0, "10011000"),             // LDRSW (literal)
+    form(Operand::Word19, 0, "00011100"),             // LDR (literal, vector) S
+    form(Operand::Word19, 0, "10011100"),             // LDR (literal, vector) Q
+    form(Operand::Branch14, 0, "x0110110"),           // TBZ
+    form(Operand::Branch14, 0, "x0110111"),           // TBNZ
+    form(Operand::Page21, 12, "1xx10000"),            // ADRP
+    form(Operand::Page21, 0, "0xx10000"),             // ADR
+    form(Operand::PageOff12, 0, "x001000100"),        // ADD
+    form(Operand::PageOff12, 0, "0011100100"),        // STRB
+    form(Operand::PageOff12, 0, "0011100101"),        // LDRB
+    form(Operand::PageOff12, 0, "001110011x"),        // LDRSB
+    form(Operand::PageOff12, 1, "01111001xx"),        // STRH, LDRH, LDRSH
+    form(Operand::PageOff12, 2, "101110010x"),        // STR, LDR of 32 bits
+    form(Operand::PageOff12, 2, "1011100110"),        // LDRSW
+    form(Operand::PageOff12, 3, "111110010x"),        // STR, LDR of 64 bits
+    form(Operand::PageOff12, 3, "1111100110"),        // PRFM
+    form(Operand::PageOff12, 0, "001111010x"),        // B of a vector
+    form(Operand::PageOff12, 1, "011111010x"),        // H
+    form(Operand::PageOff12, 2, "101111010x"),        // S
+    form(Operand::PageOff12, 3, "111111010x"),        // D
+    form(Operand::PageOff12, 4, "001111011x"),        // Q
+    form(Operand::Page21, 12, "1xx10000xxxxxxxxxxx"), // ADRP once more, whatever it held
+    form(Operand::Branch26, 0, "x00101"),             // B and BL once more
+];
+
+impl Form {
+    fn holds(&self, word: u32) -> bool {
+        (0..).zip(self.bits.bytes()).all(|(number, wanted)| {
+            wanted == b'x' || (wanted == b'1') == (word >> (31 - number) & 1 == 1)
+        })
+    }
+
+    /// Any instruction of the form.
+    fn word(&self, random: &mut Random) -> u32 {
+        let mut word = random.next() as u32;
+        for (number, wanted) in (0..).zip(self.bits.bytes()) {
+            if wanted != b'x' && (wanted == b'1') != (word >> (31 - number) & 1 == 1) {
+                word ^= 1 << (31 - number);
+            }
+        }
+        word
+    }
+
+    /// What the instruction becomes, from its definition, one bit after another.
+    fn expected(&self, word: u32, place: u64, target: i128) -> Result<u32, Misfit> {
+        let place = i128::from(place);
+        let field = |value: i128, bits: u32, shift: u32| {
+            if value.rem_euclid(4) != 0 {
+                return Err(Misfit::Alignment(4));
+            }
+            let bits_of = signed_bits(value.div_euclid(4), bits).ok_or(Misfit::Range)?;
+            Ok(with_bits(word, shift..shift + bits, &bits_of))
+        };
+        match self.operand {
+            Operand::Branch26 => field(target - place, 26, 0),
+            Operand::Word19 => field(target - place, 19, 5),
+            Operand::Branch14 => field(target - place, 14, 5),
+            Operand::Page21 => {
+                let unit = 1i128 << self.scale;
+                let value = target.div_euclid(unit) - place.div_euclid(unit);
+                let bits = signed_bits(value, 21).ok_or(Misfit::Range)?;
+                Ok(with_bits(word, [29, 30].into_iter().chain(5..24), &bits))
+            }
+            Operand::PageOff12 => {
+                let unit = 1i128 << self.scale;
+                let offset = target.rem_euclid(4096);
+                if offset % unit != 0 {
+                    return Err(Misfit::Alignment(1 << self.scale));
+                }
+                let bits: Vec<bool> = (0..12).map(|number| bit(offset / unit, number)).collect();
+                Ok(with_bits(word, 10..22, &bits))
+            }
+        }
+    }
+}
+
+#[test]
+fn every_operand_agrees_with_its_oracle() {
+    let mut random = Random(1);
+    for form in &FORMS {
+        let (mut written, mut refused) = (0, 0);
+        for _ in 0..CASES {
+            let word = form.word(&mut random);
+            let place = random.next() >> random.below(40) & !3;
+            let target = i128::from(place) + random.distance();
+            let expected = form.expected(word, place, target);
+            let found = patch(form.operand, word, place, target);
+            assert_eq!(found, expected, "{} {word:#x} {place:#x} {target:#x}", form.bits);
+            written += usize::from(found.is_ok());
+            refused += usize::from(found.is_err());
+        }
+        // Byte offsets into a page always fit.
+        let always = form.operand == Operand::PageOff12 && form.scale == 0;
+        assert!(written > CASES / 20 && (always || refused > CASES / 20), "{}", form.bits);
+    }
+}
+
+#[test]
+fn other_instructions_are_refused() {
+    const OPERANDS: [Operand; 5] = [
+        Operand::Branch26,
+        Operand::Word19,
+        Operand::Branch14,
+        Operand::Page21,
+        Operand::PageOff12,
+    ];
+    // What the tables above leave out: literals of 64 bits in vectors, PRFM (literal).
+    let others = [(Operand::Word19, "01011100"), (Operand::Word19, "11011000")]
+        .map(|(operand, bits)| form(operand, 0, bits));
+    let known = |operand, word| {
+        let mut forms = FORMS.iter().chain(&others).filter(|form| form.operand == operand);
+        forms.any(|form| form.holds(word))
+    };
+    let mut random = Random(2);
+    for operand in OPERANDS {
+        let mut refused = 0;
+        for number in 0..4 * CASES {
+            // Half of the words have the opcode of something that moves data.
+            let word = random.next() as u32;
+            let word = if number % 2 == 0 { word } else { word & !0x3b00_0000 | 0x3900_0000 };
+            let found = patch(operand, word, 0x1000, 0x2000);
+            assert_eq!(found == Err(Misfit::Instruction), !known(operand, word), "{word:#010x}");
+            refused += usize::from(found.is_err());
+        }
+        assert!(refused > CASES);
+    }
+}
+
+#[test]
+fn an_instruction_stands_at_a_multiple_of_4() {
+    for (operand, word) in
+        [(Operand::Branch26, 0x9400_0000), (Operand::Page21, ADRP), (Operand::PageOff12, ADD)]
+    {
+        for place in [0x1001, 0x1002, 0x1003] {
+            assert_eq!(patch(operand, word, place, 0x2000), Err(Misfit::Alignment(4)));
+        }
+    }
+}
+
+/// What a processor makes of the operand: the address that the instruction names.
+fn address_of(word: u32, place: u64) -> u64 {
+    let signed = |bits: u32, shift: u32| {
+        let field = i64::from(word >> shift & ((1 << bits) - 1));
+        field << (64 - bits) >> (64 - bits)
+    };
+    if word & 0x7c00_0000 == 0x1400_0000 {
+        return place.wrapping_add_signed(signed(26, 0) * 4);
+    }
+    let pages = signed(19, 5) << 2 | i64::from(word >> 29 & 3);
+    (place & !0xfff).wrapping_add_signed(pages << 12)
+}
+
+#[test]
+fn branches_and_pages_lead_where_they_should() {
+    let mut random = Random(3);
+    for _ in 0..CASES {
+        let place = (random.next() >> 8) & !3;
+        let target = i128::from(place) + random.distance();
+        for (operand, word) in [(Operand::Branch26, 0x9400_0000), (Operand::Page21, ADRP)] {
+            let Ok(patched) = patch(operand, word, place, target) else { continue };
+            let page = if operand == Operand::Page21 { 0xfff } else { 0 };
+            assert_eq!(i128::from(address_of(patched, place)), target & !page);
+        }
+    }
+}
+
+#[test]
+fn limits_are_exact() {
+    let place = 0x4000_0000u64;
+    let at = |operand, word, distance: i128| {
+        patch(operand, word, place, i128::from(place) + distance).is_ok()
+    };
+    for (operand, word, reach) in [
+        (Operand::Branch26, 0x1400_0000, 1 << 27),
+        (Operand::Word19, 0x5400_0000, 1 << 20),
+        (Operand::Branch14, 0x3600_0000, 1 << 15),
+    ] {
+        assert!(at(operand, word, reach - 4) && at(operand, word, -reach));
+        assert!(!at(operand, word, reach) && !at(operand, word, -reach - 4));
+    }
+    assert!(at(Operand::Page21, ADR, (1 << 20) - 1) && !at(Operand::Page21, ADR, 1 << 20));
+    assert!(at(Operand::Page21, ADRP, (1 << 32) - 1) && !at(Operand::Page21, ADRP, 1 << 32));
+    assert!(at(Operand::Page21, ADRP, -(1 << 32)) && !at(Operand::Page21, ADRP, -(1 << 32) - 1));
+}
+
+#[test]
+fn loads_and_adds_turn_into_each_other() {
+    // ldr x1, [x2, #8] and add x1, x2, #8, where the units differ.
+    let (load, add) = (0xf940_0441, 0x9100_0441);
+    assert_eq!((load_to_add(load), add_to_load(add)), (Some(add), Some(load)));
+    // ldr xzr; ldr w1; str x1; add sp; add w1; adds x1; add x1, x2, #1, lsl #12.
+    for word in [0xf940_045f, 0xb940_0441, 0xf900_0441] {
+        assert_eq!(load_to_add(word), None);
+    }
+    for word in [0x9100_045f, 0x1100_0441, 0xb100_0441, 0x9140_0441] {
+        assert_eq!(add_to_load(word), None);
+    }
+}
+
+#[test]
+fn a_veneer_goes_direct_where_it_can_and_through_its_slot_elsewhere() {
+    let (place, slot) = (0x7f00_0000_1000, 0x7f00_0000_3008);
+    let words = |target| {
+        let bytes = Aarch64::veneer(Jump { place, slot, target }).unwrap();
+        bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect::<Vec<_>>()
+    };
+    // adrp x16, +3 pages; add x16, x16, #0x234; br x16; brk #1
+    assert_eq!(words(place + 0x3234), [0xf000_0010, 0x9108_d210, 0xd61f_0200, 0xd420_0020]);
+    // adrp x16, +2 pages; ldr x16, [x16, #8]; br x16; brk #1
+    for far in [0, 0x1234, u64::MAX, place + (1 << 32), place - (1 << 32) - 0x1000] {
+        assert_eq!(words(far), [0xd000_0010, 0xf940_0610, 0xd61f_0200, 0xd420_0020]);
+    }
+    let far_slot = Jump { place, slot: 0, target: 0 };
+    assert_eq!(Aarch64::veneer(far_slot), None);
+}
+
+#[test]
+fn only_a_whole_slot_is_loaded() {
+    let kind = RelocKind::Arm64GotLoadPageOff12;
+    let patch = |word| Aarch64::patch(kind, word, 0x1000, 0x5008);
+    assert_eq!(patch(0xf940_0021), Ok(0xf940_0421)); // ldr x1, [x1]
+    assert_eq!(patch(0x9100_0021), Ok(0x9100_2021)); // add x1, x1, #0
+    // ldr w1; ldrb w1; str x1; ldr d1; add w1
+    for word in [0xb940_0021, 0x3940_0021, 0xf900_0021, 0xfd40_0021, 0x1100_0021] {
+        assert_eq!(patch(word), Err(Misfit::Instruction));
+    }
+}

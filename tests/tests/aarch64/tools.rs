@@ -1,0 +1,157 @@
+//! Compilers for aarch64, and an `smf` that runs their code on whatever machine this is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use smf_core::format::{Arch, Layout, Smf};
+use smf_loader::pack::{Input, Options, PackError, Packed, pack};
+use smf_tests::compile::{build, scratch, skip, succeed};
+
+pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
+/// What the names of the tools for it begin with; on aarch64 itself they have it as well.
+pub(crate) const TOOLS: &str = "aarch64-linux-gnu-";
+/// Where the libraries for it are, on another machine.
+pub(crate) const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
+pub(crate) const EMULATORS: [&str; 2] = ["qemu-aarch64-static", "qemu-aarch64"];
+pub(crate) const LAYOUTS: [Layout; 2] = [Layout::Packed, Layout::Native];
+
+fn is_there(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+/// The compiler, or what stands for it in a message when it is missing.
+pub(crate) fn compiler() -> Option<String> {
+    let gcc = format!("{TOOLS}gcc");
+    if is_there(&gcc) {
+        return Some(gcc);
+    }
+    skip(&gcc);
+    None
+}
+
+/// An `smf` that runs code for aarch64.
+pub(crate) struct Loader {
+    binary: PathBuf,
+    emulator: Option<&'static str>,
+}
+
+impl Loader {
+    /// `None` when the machine lacks what it takes.
+    pub(crate) fn get() -> Option<&'static Self> {
+        static LOADER: OnceLock<Option<Loader>> = OnceLock::new();
+        LOADER.get_or_init(Self::new).as_ref()
+    }
+
+    fn new() -> Option<Self> {
+        if cfg!(target_arch = "aarch64") {
+            return Some(Loader { binary: build(None), emulator: None });
+        }
+        let emulator = EMULATORS.into_iter().find(|emulator| is_there(emulator));
+        if emulator.is_none() {
+            skip(EMULATORS[0]);
+            return None;
+        }
+        let directory =
+            Command::new("rustc").args(["--print=target-libdir", "--target", TARGET]).output();
+        let directory =
+            directory.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        if !directory.is_ok_and(|directory| Path::new(directory.trim()).exists()) {
+            skip(&format!("the standard library for {TARGET}"));
+            return None;
+        }
+        Some(Loader { binary: build(Some((TARGET, &compiler()?))), emulator })
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        let mut command = match self.emulator {
+            Some(emulator) => Command::new(emulator),
+            None => Command::new(&self.binary),
+        };
+        if self.emulator.is_some() {
+            command.args(["-L", LIBRARIES]).arg(&self.binary);
+        }
+        command.args(arguments).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    /// What a function of a module returns.
+    pub(crate) fn call(
+        &self,
+        module: &Path,
+        function: &str,
+        arguments: &[i64],
+        more: &[&str],
+    ) -> i64 {
+        let arguments: Vec<String> = arguments.iter().map(i64::to_string).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let module = module.to_str().unwrap();
+        let output = self.output(&[&["run", module, function], &arguments[..], more].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{module} {function} {arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    }
+}
+
+/// The bytes of an object out of a source in a file.
+pub(crate) fn compiled(source: &Path, flags: &[&str]) -> Option<Vec<u8>> {
+    let directory = scratch();
+    let object = directory.path().join("out.o");
+    let mut command = if source.extension().is_some_and(|extension| extension == "rs") {
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--edition=2024", "--emit=obj", "--crate-type=lib", "-Cpanic=abort"]);
+        rustc.args(["-Ccodegen-units=1", "--target", TARGET]);
+        rustc
+    } else {
+        let mut gcc = Command::new(compiler()?);
+        gcc.args(["-Wall", "-Werror", "-c"]);
+        gcc
+    };
+    command.args(flags).arg(source).arg("-o").arg(&object);
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    succeed(&command, &output);
+    Some(fs::read(object).unwrap())
+}
+
+pub(crate) fn program(name: &str, flags: &[&str]) -> Option<Vec<u8>> {
+    let programs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs"));
+    compiled(&programs.join(name), flags)
+}
+
+/// An object out of assembler text.
+pub(crate) fn assembled(text: &str) -> Option<Vec<u8>> {
+    let directory = scratch();
+    let source = directory.path().join("in.s");
+    fs::write(&source, text).unwrap();
+    compiled(&source, &[])
+}
+
+pub(crate) fn try_pack(objects: &[&[u8]], layout: Layout) -> Result<Packed, PackError> {
+    let inputs: Vec<_> = objects.iter().map(|data| Input { name: "a.o", data }).collect();
+    pack(&inputs, &Options { layout, ..Options::default() })
+}
+
+/// A module in a file of its own, which goes with the directory.
+pub(crate) struct File {
+    directory: tempfile::TempDir,
+}
+
+impl File {
+    pub(crate) fn new(module: &[u8]) -> Self {
+        let smf = Smf::parse(module).unwrap();
+        smf.verify().unwrap();
+        assert_eq!(smf.header().arch, Arch::AARCH64);
+        let file = File { directory: scratch() };
+        fs::write(file.path(), module).unwrap();
+        file
+    }
+
+    pub(crate) fn packed(objects: &[&[u8]], layout: Layout) -> Self {
+        let packed = try_pack(objects, layout).unwrap_or_else(|error| panic!("{error}"));
+        Self::new(&packed.bytes)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("module.smf")
+    }
+}
