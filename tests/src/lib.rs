@@ -5,6 +5,7 @@
 pub mod compile;
 pub mod spec;
 pub mod walk;
+pub mod wrap;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,6 +11,7 @@ pub mod bytes;
 #[cfg(feature = "alloc")]
 pub mod convert;
 mod detect;
+mod elf;
 pub mod error;
 pub mod file;
 pub mod functions;
@@ -26,6 +27,8 @@ pub mod symbol;
 pub mod template;
 pub mod write;
 
+pub use elf::reloc::ElfReloc;
+pub use elf::{ElfFault, ElfPart};
 pub use error::FormatError;
 pub use file::{Limits, Smf};
 pub use header::{AppType, Arch, Compression, Flags, Header, Platform};

@@ -152,7 +152,8 @@ impl<'l> Group<'l> {
         let Some(read) = self.members.get(member).map(|member| member.read.clone()) else {
             return Ok(());
         };
-        for import in read.smf().symbols().iter().map_while(Result::ok).filter(Symbol::is_import) {
+        let Ok(linked) = read.linked() else { return Ok(()) };
+        for import in linked.symbols().iter().map_while(Result::ok).filter(Symbol::is_import) {
             let name = import.name();
             let Some(me) = self.members.get(member) else { continue };
             if import.binding == Binding::Weak || me.exports.find(name).is_some() {
