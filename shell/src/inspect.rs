@@ -9,10 +9,19 @@ use std::io::{self, Write};
 use smf_core::format::library::is_library;
 use smf_core::format::note::Note;
 use smf_core::format::template::Templates;
-use smf_core::format::{Contents, FormatError, Library, SectionKind, Smf};
+use smf_core::format::{Contents, FormatError, Library, Section, SectionKind, Smf};
 
 mod json;
 mod text;
+
+/// The sections of a table that are any. Those of an ELF object begin with one that is none, and only
+/// its common symbols are sections.
+fn shown_sections<'d>(smf: &Smf<'d>) -> impl Iterator<Item = Section<'d>> + use<'d> {
+    let is_object = smf.layout().is_object();
+    let is_any =
+        move |s: &Section<'_>| !(is_object && s.kind == SectionKind::Unknown(0) && s.size == 0);
+    smf.sections().iter().filter(is_any)
+}
 
 /// A file that can be shown.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +143,7 @@ mod tests {
     const BYTECODE: &[u8] = include_bytes!("../../tests/samples/bcod.smf");
     const LIBRARY: &[u8] = include_bytes!("../../tests/samples/library.lsm");
     const STUB: &[u8] = include_bytes!("../../tests/samples/stub-cat.smf");
+    const OBJECT: &[u8] = include_bytes!("../../tests/samples/elf-object.smf");
     const DYNLIB: &[u8] = include_bytes!("../../tests/samples/dynlib.smf");
 
     fn json(data: &[u8]) -> serde_json::Value {
@@ -190,6 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn an_elf_object_is_shown_beside_what_the_file_says() {
+        let shown = json(OBJECT);
+        assert_eq!(shown["symbols"].as_array().unwrap().len(), 1);
+        assert_eq!(shown["sections"].as_array().unwrap().len(), 1);
+        let object = &shown["object"];
+        assert_eq!(object["layout"], "elf");
+        let symbols = object["symbols"].as_array().unwrap();
+        let bump = symbols.iter().find(|symbol| symbol["name"] == "bump").unwrap();
+        assert_eq!((&bump["section"], &bump["size"]), (&1.into(), &18.into()));
+        let common = symbols.iter().find(|symbol| symbol["name"] == "zeroes").unwrap();
+        let mut sections = object["sections"].as_array().unwrap().iter();
+        let zeroes = sections.find(|section| section["index"] == common["section"]).unwrap();
+        assert_eq!((&zeroes["kind"], &zeroes["virtual_size"]), (&"bss".into(), &24.into()));
+        assert_eq!(object["relocations"].as_array().unwrap().len(), 7);
+        assert!(json(PACKED).get("object").is_none());
+    }
+
+    #[test]
     fn archives_show_their_index() {
         let shown = json(LIBRARY);
         assert_eq!((&shown["layout"], &shown["size"]), (&"library".into(), &1524.into()));
@@ -208,6 +236,7 @@ mod tests {
             (BYTECODE, &["bytecode", "sum"]),
             (STUB, &["22 bytes, not declared"]),
             (DYNLIB, &["dynlib"]),
+            (OBJECT, &["packed 1.1", "ELF object", "zeroes", "plt32", ".rodata.str1.1"]),
         ] {
             let shown = text(data);
             for word in words {

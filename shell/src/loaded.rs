@@ -41,7 +41,7 @@ fn announce(module: &Module<'_>) -> Announced {
 /// to the next one.
 fn functions<'d>(module: &Module<'d>, code: &[Range<u64>]) -> Vec<Function<'d>> {
     let exports = module.exports();
-    let symbols = module.smf().symbols().iter().filter_map(Result::ok);
+    let symbols = module.linked().symbols().iter().filter_map(Result::ok);
     let mut functions: Vec<Function<'d>> = symbols
         .filter(|symbol| symbol.kind == SymbolKind::Function && !symbol.is_import())
         .filter_map(|symbol| {

@@ -6,6 +6,7 @@ pub mod compile;
 pub mod compressed;
 pub mod spec;
 pub mod walk;
+pub mod wrap;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -29,6 +29,8 @@ pub struct Census {
     pub note_rows: usize,
     /// Sound bytecode functions.
     pub functions: usize,
+    /// Sections, symbols and relocations of the ELF object in the code, counted as above.
+    pub object: [usize; 3],
 }
 
 /// Walks everything in `smf`.
@@ -36,8 +38,11 @@ pub struct Census {
 /// # Panics
 /// When the format room breaks a promise.
 pub fn walk(smf: &Smf<'_>) -> Census {
-    let walk = Walk { smf: *smf, file: smf.file(), sound: smf.verify().is_ok() };
+    let sound = smf.verify().is_ok();
+    let walk = Walk { smf: *smf, file: smf.file(), sound };
+    let object = sound_item(smf.object(), sound).flatten();
     Census {
+        object: object.map_or([0; 3], |object| walk_object(&object, smf, sound)),
         sections: walk.sections(),
         symbols: walk.symbols(),
         relocs: walk.relocs(),
@@ -45,6 +50,16 @@ pub fn walk(smf: &Smf<'_>) -> Census {
         note_rows: walk.note_rows(),
         functions: walk.functions(),
     }
+}
+
+/// Walks the object in the code of `smf`.
+fn walk_object(object: &Smf<'_>, smf: &Smf<'_>, sound: bool) -> [usize; 3] {
+    assert!(object.layout().is_object() && object.object().unwrap().is_none());
+    assert!(smf.file().starts_with(object.file()));
+    assert_eq!(object.header().arch, smf.header().arch);
+    let walk = Walk { smf: *object, file: object.file(), sound };
+    assert!(walk.templates() == 0 && walk.note_rows() == 0 && walk.functions() == 0);
+    [walk.sections(), walk.symbols(), walk.relocs()]
 }
 
 /// Walks every module of `library`; how many there are.

@@ -292,6 +292,7 @@ fn the_walk_counts_what_the_samples_hold() {
     }
     let packed = census("packed.smf");
     assert!(packed.symbols >= 6 && packed.relocs >= 4, "{packed:?}");
+    assert_eq!(census("elf-object.smf").object, [24, 13, 7]);
     let library = smf_tests::sample("library.lsm").bytes;
     assert_eq!(walk_library(&Library::parse(&library).unwrap(), &library), 3);
 }

@@ -12,6 +12,7 @@ use smf_core::link::{Image, Module, call};
 use smf_loader::host_symbols::HostSymbols;
 use smf_loader::pack::{Input, Options, PackError, pack};
 use smf_tests::compile::{Compiler, scratch, smf};
+use smf_tests::wrap::wrap;
 
 /// A way to compile: the level, and what else is said.
 type Way = (u8, &'static [&'static str]);
@@ -60,7 +61,7 @@ fn address_of<T>(values: &[T]) -> i64 {
 }
 
 /// Compiles the sources in every way, packs each outcome into both layouts, loads it and hands it to
-/// `check`.
+/// `check`. An object that needs no other is loaded as it is as well.
 fn with_every(sources: &[&str], check: impl Fn(&Program<'_>)) {
     let ways = match Compiler::of(Path::new(sources[0])) {
         Compiler::Gcc => &C_WAYS[..],
@@ -85,6 +86,15 @@ fn with_every(sources: &[&str], check: impl Fn(&Program<'_>)) {
             host.add_process();
             let smf = Smf::parse(&module).unwrap();
             smf.verify().unwrap();
+            check(&Program(Image::place(&smf).unwrap().link(&host).unwrap()));
+        }
+        if let [object] = &objects[..] {
+            println!("{sources:?} -O{} {:?} as it is", way.0, way.1);
+            let module = wrap(&fs::read(object).unwrap(), Layout::Packed, 0, &[]);
+            let smf = Smf::parse(&module).unwrap();
+            smf.verify().unwrap();
+            let mut host = HostSymbols::new();
+            host.add_process();
             check(&Program(Image::place(&smf).unwrap().link(&host).unwrap()));
         }
     }

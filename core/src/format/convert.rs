@@ -106,6 +106,8 @@ pub enum ConvertError {
     Write(WriteError),
     /// A dynlib is a shared object with a trailer: it has no sections to write elsewhere.
     Dynlib,
+    /// An ELF object has a form of its own; it is its module that can be written in another layout.
+    Object,
     /// The header stands before the stub, so that the stub cannot be cut off.
     LeadingHeader,
 }
@@ -118,6 +120,9 @@ impl fmt::Display for ConvertError {
             ConvertError::Dynlib => f.write_str(
                 "a dynlib is an ELF shared object with a trailer and has no sections to convert",
             ),
+            ConvertError::Object => {
+                f.write_str("an ELF object is no module; convert the module that holds it")
+            }
             ConvertError::LeadingHeader => {
                 f.write_str("the header stands before the stub, which cannot be cut off")
             }
@@ -144,10 +149,11 @@ impl From<WriteError> for ConvertError {
 /// # Errors
 /// A module that does not verify, a dynlib, or a layout that is not written.
 pub fn convert<'d>(smf: &Smf<'d>, layout: Layout) -> Result<Converted<'d>, ConvertError> {
-    if smf.layout() == Layout::Dynlib {
-        return Err(ConvertError::Dynlib);
+    match smf.layout() {
+        Layout::Dynlib => return Err(ConvertError::Dynlib),
+        Layout::ElfX86_64 | Layout::ElfAarch64 => return Err(ConvertError::Object),
+        _ => smf.verify()?,
     }
-    smf.verify()?;
     let mut conversion = Conversion::new(*smf, layout);
     conversion.choose_sections()?;
     conversion.convert_symbols()?;
@@ -160,8 +166,10 @@ pub fn convert<'d>(smf: &Smf<'d>, layout: Layout) -> Result<Converted<'d>, Conve
 /// # Errors
 /// A dynlib, or a header that stands before the stub.
 pub fn without_stub(smf: &Smf<'_>) -> Result<Vec<u8>, ConvertError> {
-    if smf.layout() == Layout::Dynlib {
-        return Err(ConvertError::Dynlib);
+    match smf.layout() {
+        Layout::Dynlib => return Err(ConvertError::Dynlib),
+        Layout::ElfX86_64 | Layout::ElfAarch64 => return Err(ConvertError::Object),
+        _ => {}
     }
     if smf.base() > smf.header_offset() {
         return Err(ConvertError::LeadingHeader);

@@ -5,6 +5,8 @@
 
 use core::fmt;
 
+use super::elf::reloc::ElfReloc;
+use super::elf::{ElfFault, ElfPart};
 use super::header::Compression;
 use super::section::SectionKind;
 
@@ -216,6 +218,12 @@ pub enum FormatError {
     BytecodeFunction { index: u32, at: u64 },
     /// The shared object of a dynlib is not one.
     DynlibImage { at: u64 },
+    /// An ELF object in the code that is not one that can be linked.
+    Elf { part: ElfPart, fault: ElfFault, at: u64 },
+    /// A relocation of an ELF object that cannot be applied here.
+    ElfReloc { section: u32, index: u32, kind: ElfReloc, at: u64 },
+    /// A section that would be loaded or applied beside an ELF object in the code.
+    ElfBeside { section: u32, at: u64 },
 }
 
 impl fmt::Display for FormatError {
@@ -450,6 +458,15 @@ impl fmt::Display for FormatError {
             E::DynlibImage { at } => write!(
                 f,
                 "a dynlib trailer, but no ELF shared object before it, at offset 0x{at:x}"
+            ),
+            E::Elf { part, fault, at } => write!(f, "{part} {fault}, at offset 0x{at:x}"),
+            E::ElfReloc { section, index, kind, at } => write!(
+                f,
+                "relocation {index} of section {section} of the ELF object is {kind}, which cannot be applied here, at offset 0x{at:x}"
+            ),
+            E::ElfBeside { section, at } => write!(
+                f,
+                "section {section} stands beside an ELF object in the code, and the two cannot be linked to each other, at offset 0x{at:x}"
             ),
         }
     }

@@ -7,6 +7,7 @@
 
 use super::bytes::{padded_name, slice};
 use super::detect;
+use super::elf::{self, reloc::ElfReloc};
 use super::error::{FormatError, Table};
 use super::functions::{self, Functions};
 use super::header::{Compression, Flags, Header};
@@ -106,7 +107,7 @@ impl<'d> Smf<'d> {
 
     /// The header.
     pub fn header(&self) -> Header {
-        Header::decode(self.header, self.layout())
+        Header::decode(self.header, self.symbols.sections.header_layout)
     }
 
     /// Where the header stands, from the first byte of the file.
@@ -137,6 +138,39 @@ impl<'d> Smf<'d> {
     /// The symbols.
     pub fn symbols(&self) -> Symbols<'d> {
         self.symbols
+    }
+
+    /// The relocatable ELF object that a code section holds, as a module of the layout
+    /// [`Layout::ElfX86_64`] or [`Layout::ElfAarch64`]; `None` when the code is no such object.
+    ///
+    /// It has the header of the file, and the sections, symbols and relocations of the object, whose
+    /// offsets are offsets in the file. They are all that is linked: the file's own symbol table may
+    /// repeat names of the object, with places that mean nothing before the object is linked, and is not
+    /// asked. For notes, templates and everything else that is not linked, ask the module itself.
+    ///
+    /// # Errors
+    /// What is wrong with a section of the object, or what a module cannot have; a section of the
+    /// module that would have to be loaded or applied beside the object.
+    pub fn object(&self) -> Result<Option<Smf<'d>>, FormatError> {
+        if self.layout().is_object() {
+            return Ok(None);
+        }
+        let code = self.sections().iter().find(Section::holds_object);
+        code.map(|code| elf::open(self, &code)).transpose()
+    }
+
+    /// What a linker works on: the [object](Smf::object) in the code section if there is one, else the
+    /// module itself.
+    ///
+    /// # Errors
+    /// As [`Smf::object`].
+    pub fn linked(&self) -> Result<Smf<'d>, FormatError> {
+        Ok(self.object()?.unwrap_or(*self))
+    }
+
+    /// The same file with other sections and symbols.
+    pub(super) fn with_symbols(&self, symbols: Symbols<'d>) -> Self {
+        Smf { symbols, ..*self }
     }
 
     /// The section with this number.
@@ -176,6 +210,9 @@ impl<'d> Smf<'d> {
     /// `.rela.NAME` applies to the section `NAME`, or `.NAME` as ELF has it; every other name, and a
     /// `.rela.text` beside a code section that is called otherwise, to the code.
     fn reloc_target(&self, section: &Section<'d>) -> Option<Section<'d>> {
+        if self.layout().is_object() {
+            return elf::reloc_target(&self.sections(), section.index);
+        }
         let Some(name) = section.name.strip_prefix(b".rela.") else { return self.code() };
         let dotted = section.name.strip_prefix(b".rela")?;
         let other = |s: &Section<'d>| s.kind != SectionKind::Reloc;
@@ -185,9 +222,9 @@ impl<'d> Smf<'d> {
         named.or_else(|| if name == b"text" { self.code() } else { None })
     }
 
-    /// The section note.sdn.
+    /// The section note.sdn; an ELF object has none, whatever it calls its sections.
     pub(super) fn note_section(&self) -> Option<Section<'d>> {
-        self.sections().named(b"note.sdn")
+        self.sections().named(b"note.sdn").filter(|_| !self.layout().is_object())
     }
 
     /// The bytes of note.sdn and where they begin in the file; `None` when there is no such section.
@@ -235,9 +272,9 @@ impl<'d> Smf<'d> {
     /// # Errors
     /// A broken function table.
     pub fn functions(&self) -> Result<Option<Functions<'d>>, FormatError> {
-        let Some(code) = self.code().filter(|code| functions::is_bytecode(code.data)) else {
-            return Ok(None);
-        };
+        let is_bytecode =
+            |code: &Section<'_>| functions::is_bytecode(code.data) && !self.layout().is_object();
+        let Some(code) = self.code().filter(is_bytecode) else { return Ok(None) };
         let strings = self.sections().of_kind(SectionKind::StrTab).map_or(&[][..], |s| s.data);
         Functions::parse(code.data, strings, code.offset).map(Some)
     }
@@ -251,16 +288,16 @@ impl<'d> Smf<'d> {
     }
 
     /// Checks everything that can be checked without running: every symbol, relocation, template,
-    /// bytecode function and note row, the placement and the symbol index. Time is linear in the file.
-    /// Nothing is decompressed: what compressed sections hold is for [`Smf::verify_compressed`] to
-    /// check.
+    /// bytecode function and note row, the placement, the symbol index and the ELF object in the code.
+    /// Time is linear in the file. Nothing is decompressed: what compressed sections hold is for
+    /// [`Smf::verify_compressed`] to check.
     ///
     /// # Errors
     /// The first thing that is wrong, with an absolute offset.
     pub fn verify(&self) -> Result<(), FormatError> {
-        self.verify_symbols()?;
-        for table in self.reloc_tables() {
-            self.verify_relocs(&table?)?;
+        self.verify_tables()?;
+        if self.layout().is_object() {
+            return Ok(());
         }
         self.verify_entry_point()?;
         for section in self.sections().iter().filter(|s| !s.is_compressed()) {
@@ -285,10 +322,22 @@ impl<'d> Smf<'d> {
         if let Some(index) = SymbolIndex::of(self.symbols)? {
             index.verify()?;
         }
-        match ImagePlan::of(self)? {
-            Some(plan) => plan.verify_settled(self),
+        if let Some(plan) = ImagePlan::of(self)? {
+            plan.verify_settled(self)?;
+        }
+        match self.object()? {
+            Some(object) => object.verify_tables(),
             None => Ok(()),
         }
+    }
+
+    /// Checks every symbol and relocation.
+    fn verify_tables(&self) -> Result<(), FormatError> {
+        self.verify_symbols()?;
+        for table in self.reloc_tables() {
+            self.verify_relocs(&table?)?;
+        }
+        Ok(())
     }
 
     fn verify_symbols(&self) -> Result<(), FormatError> {
@@ -323,18 +372,16 @@ impl<'d> Smf<'d> {
     pub fn verify_relocs(&self, table: &RelocTable<'d>) -> Result<(), FormatError> {
         let section = table.section.index;
         let count = self.symbols.len() as u64;
-        let room = table.target.memory_size();
-        let broken = table.iter().position(|reloc| {
-            let end = reloc.offset.checked_add(reloc.kind.width());
-            matches!(reloc.kind, RelocKind::Unknown(_))
-                || u64::from(reloc.symbol) >= count
-                || end.is_none_or(|end| end > room)
-        });
-        let Some(at_index) = broken else { return Ok(()) };
-        let Some(reloc) = table.iter().nth(at_index) else { return Ok(()) };
+        let Some((at_index, reloc)) = table.first_broken(count) else { return Ok(()) };
         let index = u32::try_from(at_index).unwrap_or(u32::MAX);
         let at = table.section.offset + at_index as u64 * super::layout::RELOC as u64;
         Err(match reloc.kind {
+            RelocKind::Unknown(_) if self.layout().is_object() => {
+                let entry = table.section.data.as_chunks().0.get(at_index);
+                let number = entry.map_or(0, elf::reloc::number);
+                let kind = ElfReloc::new(self.layout(), number);
+                FormatError::ElfReloc { section, index, kind, at }
+            }
             RelocKind::Unknown(value) => FormatError::RelocType { section, index, value, at },
             _ if u64::from(reloc.symbol) >= count => {
                 FormatError::RelocSymbol { section, index, symbol: reloc.symbol, at }
@@ -370,8 +417,18 @@ pub(super) fn section_table<'d>(
     };
     let outside =
         FormatError::TableOutside { table: Table::Sections, offset, count, at: at + field as u64 };
+    let none = Sections {
+        data,
+        table: &[],
+        table_offset: 0,
+        layout,
+        header_layout: layout,
+        has_commons: false,
+        symtab: 0,
+        base,
+    };
     if count == 0 {
-        return Ok(Sections { data, table: &[], table_offset: 0, layout, base });
+        return Ok(none);
     }
     let table_offset = base.checked_add(offset).ok_or(outside)?;
     if at == 0 && table_offset < layout.header_len() as u64 {
@@ -379,7 +436,7 @@ pub(super) fn section_table<'d>(
     }
     let len = count.checked_mul(layout.section_stride() as u64).ok_or(outside)?;
     let table = slice(data, table_offset, len).ok_or(outside)?;
-    Ok(Sections { data, table, table_offset, layout, base })
+    Ok(Sections { table, table_offset, ..none })
 }
 
 #[cold]

@@ -24,6 +24,12 @@ pub const COMPACT_SECTION: usize = 32;
 pub const SYMBOL: usize = 56;
 /// Bytes of a relocation.
 pub const RELOC: usize = 24;
+/// Bytes of the header of an ELF object.
+pub const ELF_HEADER: usize = 64;
+/// Bytes of a section header of an ELF object.
+pub const ELF_SECTION: usize = 64;
+/// Bytes of a symbol of an ELF object.
+pub const ELF_SYMBOL: usize = 24;
 /// Bytes of a section's name; shorter names are padded with NUL.
 pub const SECTION_NAME: usize = 16;
 /// The greatest alignment a section may ask for, in bytes.
@@ -40,6 +46,13 @@ pub enum Layout {
     Compact,
     /// An ELF shared object with a packed trailer.
     Dynlib,
+    /// No file's own: a relocatable ELF object for x86-64 in a code section, as [`Smf::object`] shows
+    /// it.
+    ///
+    /// [`Smf::object`]: super::Smf::object
+    ElfX86_64,
+    /// The same for aarch64.
+    ElfAarch64,
 }
 
 impl Layout {
@@ -50,7 +63,14 @@ impl Layout {
             Layout::Packed => "packed",
             Layout::Compact => "compact",
             Layout::Dynlib => "dynlib",
+            Layout::ElfX86_64 | Layout::ElfAarch64 => "elf",
         }
+    }
+
+    /// Whether this is how an ELF object lies in a code section.
+    #[inline(always)]
+    pub const fn is_object(self) -> bool {
+        matches!(self, Layout::ElfX86_64 | Layout::ElfAarch64)
     }
 
     /// Bytes from one section entry to the next.
@@ -58,6 +78,7 @@ impl Layout {
         match self {
             Layout::Native => NATIVE_SECTION,
             Layout::Packed | Layout::Dynlib => PACKED_SECTION,
+            Layout::ElfX86_64 | Layout::ElfAarch64 => ELF_SECTION,
             Layout::Compact => COMPACT_SECTION,
         }
     }
@@ -67,20 +88,22 @@ impl Layout {
         match self {
             Layout::Native => NATIVE_HEADER,
             Layout::Packed | Layout::Compact | Layout::Dynlib => PACKED_HEADER,
+            Layout::ElfX86_64 | Layout::ElfAarch64 => ELF_HEADER,
         }
     }
 
     pub(super) const fn header_fields(self) -> &'static HeaderFields {
         match self {
             Layout::Native => &NATIVE,
-            Layout::Packed | Layout::Compact | Layout::Dynlib => &PACKED,
+            _ => &PACKED,
         }
     }
 
     const fn numbering(self) -> &'static Numbering {
         match self {
             Layout::Native => &NATIVE_NUMBERS,
-            Layout::Packed | Layout::Compact | Layout::Dynlib => &PACKED_NUMBERS,
+            // The numbers of ELF are wider, and for its reader to understand.
+            _ => &PACKED_NUMBERS,
         }
     }
 
@@ -89,7 +112,7 @@ impl Layout {
     pub fn section_kind(self, value: u8) -> SectionKind {
         let kinds = match self {
             Layout::Native => &NATIVE_SECTIONS,
-            Layout::Packed | Layout::Compact | Layout::Dynlib => &PACKED_SECTIONS,
+            _ => &PACKED_SECTIONS,
         };
         kinds.get(usize::from(value)).copied().unwrap_or(SectionKind::Unknown(value))
     }

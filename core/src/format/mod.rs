@@ -13,6 +13,7 @@ mod compress;
 #[cfg(feature = "alloc")]
 pub mod convert;
 mod detect;
+mod elf;
 pub mod error;
 pub mod file;
 pub mod functions;
@@ -35,6 +36,8 @@ pub mod write;
 #[cfg(feature = "alloc")]
 pub use compress::Contents;
 pub use compress::decompress;
+pub use elf::reloc::ElfReloc;
+pub use elf::{ElfFault, ElfPart};
 pub use error::{CompressionFault, FormatError};
 pub use file::{Limits, Smf};
 pub use header::{AppType, Arch, Compression, Flags, Header, Platform};

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::bytes::{i64_at, u8_at, u32_at, u64_at};
+use super::elf;
 use super::layout::{Layout, RELOC, reloc_kind};
 use super::section::Section;
 
@@ -22,6 +23,10 @@ pub enum RelocKind {
     GotPcRel,
     /// S + A, unsigned 32 bits (packed layout only).
     Abs32,
+    /// S + A, signed 32 bits (ELF objects only).
+    Abs32S,
+    /// S + A - P, 64 bits (ELF objects only).
+    Pc64,
     /// (S + A - P) >> 2, signed 26 bits, into the low bits of an instruction (native layout only).
     Arm64Branch26,
     /// (page(S + A) - page(P)) >> 12, signed 21 bits.
@@ -41,7 +46,7 @@ impl RelocKind {
     pub const fn width(self) -> u64 {
         match self {
             RelocKind::None | RelocKind::Unknown(_) => 0,
-            RelocKind::Abs64 => 8,
+            RelocKind::Abs64 | RelocKind::Pc64 => 8,
             _ => 4,
         }
     }
@@ -56,6 +61,8 @@ impl fmt::Display for RelocKind {
             RelocKind::Plt32 => "plt32",
             RelocKind::GotPcRel => "gotpcrel",
             RelocKind::Abs32 => "abs32",
+            RelocKind::Abs32S => "abs32s",
+            RelocKind::Pc64 => "pc64",
             RelocKind::Arm64Branch26 => "arm64branch26",
             RelocKind::Arm64Page21 => "arm64page21",
             RelocKind::Arm64PageOff12 => "arm64pageoff12",
@@ -159,11 +166,18 @@ impl<'d> RelocTable<'d> {
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Reloc> + use<'d> {
         // The layout is asked once, not for each of them.
-        let kinds = self.layout.reloc_kinds();
-        self.entries().map(move |entry| Reloc::decode(entry, kinds))
+        let (layout, kinds) = (self.layout, self.layout.reloc_kinds());
+        self.entries().map(move |entry| {
+            if layout.is_object() {
+                elf::reloc::decode(entry.0, layout)
+            } else {
+                Reloc::decode(entry, kinds)
+            }
+        })
     }
 
-    /// All of them as they are written.
+    /// All of them as they are written. Those of an ELF object have other fields, which only
+    /// [`RelocTable::decode`] understands.
     #[inline]
     pub fn entries(&self) -> impl ExactSizeIterator<Item = RelocEntry<'d>> + Clone + use<'d> {
         self.section.data.as_chunks::<RELOC>().0.iter().map(RelocEntry)
@@ -172,12 +186,37 @@ impl<'d> RelocTable<'d> {
     /// What an entry says.
     #[inline]
     pub fn decode(&self, entry: RelocEntry<'_>) -> Reloc {
+        if self.layout.is_object() {
+            return elf::reloc::decode(entry.0, self.layout);
+        }
         Reloc::decode(entry, self.layout.reloc_kinds())
     }
 
-    /// The number that [entries](RelocEntry::number) of this kind have; `None` when the layout has none.
+    /// The number that [entries](RelocEntry::number) of this kind have; `None` when the layout has none,
+    /// and for an ELF object, whose numbers are no bytes.
     pub fn number(&self, kind: RelocKind) -> Option<u8> {
-        self.layout.reloc_number(kind)
+        if self.layout.is_object() { None } else { self.layout.reloc_number(kind) }
+    }
+
+    /// The number of the first one that is of an unknown kind, of none of `symbols` symbols, or not in
+    /// its place; and that one.
+    pub(super) fn first_broken(&self, symbols: u64) -> Option<(usize, Reloc)> {
+        let (layout, room) = (self.layout, self.target.memory_size());
+        let is_broken = |reloc: Reloc| {
+            let end = reloc.offset.checked_add(reloc.kind.width());
+            matches!(reloc.kind, RelocKind::Unknown(_))
+                || u64::from(reloc.symbol) >= symbols
+                || end.is_none_or(|end| end > room)
+        };
+        // Compiled once for each form: all of a table is in this loop.
+        let mut entries = self.entries();
+        let index = if layout.is_object() {
+            entries.position(|entry| is_broken(elf::reloc::decode(entry.0, layout)))
+        } else {
+            let kinds = layout.reloc_kinds();
+            entries.position(|entry| is_broken(Reloc::decode(entry, kinds)))
+        };
+        index.and_then(|index| Some((index, self.iter().nth(index)?)))
     }
 }
 

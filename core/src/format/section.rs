@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::bytes::{array, is_printable, padded_name, slice, u8_at, u32_at, u64_at};
+use super::elf;
 use super::error::FormatError;
 use super::index;
 use super::layout::{COMPACT_SECTION, Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME};
@@ -176,6 +177,15 @@ impl Section<'_> {
     /// [`Smf::contents`]: super::Smf::contents
     pub fn is_compressed(&self) -> bool {
         self.flags.has(SectionFlags::COMPRESSED) && self.kind != SectionKind::Bss
+    }
+
+    /// Whether its code is a whole relocatable ELF object, as [`Smf::object`] shows it.
+    ///
+    /// [`Smf::object`]: super::Smf::object
+    pub fn holds_object(&self) -> bool {
+        self.kind == SectionKind::Code
+            && self.data.starts_with(&elf::MAGIC)
+            && !self.is_compressed()
     }
 
     /// A Bss whose size its writer lost: as long as the symbols in it ask for.
@@ -368,13 +378,22 @@ pub struct Sections<'d> {
     pub(super) table: &'d [u8],
     pub(super) table_offset: u64,
     pub(super) layout: Layout,
+    /// The layout of the file's header, which is another one for an ELF object alone.
+    pub(super) header_layout: Layout,
+    /// Of an ELF object: whether some of its symbols are common.
+    pub(super) has_commons: bool,
+    /// Of an ELF object: the section that holds its symbols; 0 for none.
+    pub(super) symtab: u32,
     pub(super) base: u64,
 }
 
 impl<'d> Sections<'d> {
     /// How many sections there are.
     pub fn len(&self) -> usize {
-        self.table.len() / self.layout.section_stride()
+        match self.layout {
+            Layout::ElfX86_64 | Layout::ElfAarch64 => elf::section_count(self),
+            layout => self.table.len() / layout.section_stride(),
+        }
     }
 
     /// Whether there are none.
@@ -388,6 +407,7 @@ impl<'d> Sections<'d> {
         match self.layout {
             Layout::Native => self.get_as(index, Layout::Native),
             Layout::Compact => self.get_as(index, Layout::Compact),
+            Layout::ElfX86_64 | Layout::ElfAarch64 => elf::section(self, index),
             _ => self.get_as(index, Layout::Packed),
         }
     }
@@ -403,8 +423,7 @@ impl<'d> Sections<'d> {
     /// All sections in the order of the table.
     #[inline]
     pub fn iter(&self) -> SectionIter<'d> {
-        let entries = self.entries(self.layout);
-        SectionIter { entries, data: self.data, base: self.base }
+        SectionIter { entries: self.entries(self.layout), sections: *self }
     }
 
     /// The entries as they stand.
@@ -453,8 +472,17 @@ impl<'d> Iterator for Entries<'d> {
 #[derive(Clone, Debug)]
 pub struct SectionIter<'d> {
     entries: Entries<'d>,
-    data: &'d [u8],
-    base: u64,
+    sections: Sections<'d>,
+}
+
+impl<'d> SectionIter<'d> {
+    #[cold]
+    fn next_of_object(&mut self) -> Option<Section<'d>> {
+        let index = usize::try_from(self.entries.index).ok()?;
+        let section = elf::section(&self.sections, index)?;
+        self.entries.index += 1;
+        Some(section)
+    }
 }
 
 impl<'d> Iterator for SectionIter<'d> {
@@ -462,8 +490,11 @@ impl<'d> Iterator for SectionIter<'d> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
+        if self.entries.layout.is_object() {
+            return self.next_of_object();
+        }
         let (index, at, entry) = self.entries.next()?;
-        Some(entry.place(self.data, self.base, index, at))
+        Some(entry.place(self.sections.data, self.sections.base, index, at))
     }
 }
 

@@ -8,6 +8,8 @@ use core::ffi::CStr;
 use core::fmt;
 
 use super::bytes::{array, has_zero, u8_at, u16_at, u32_at, u64_at};
+use super::elf::symbol::ElfSymbol;
+use super::elf::{self, ElfPart};
 use super::error::FormatError;
 use super::layout::{Layout, PACKED_ADDRESSED, SYMBOL};
 use super::section::Sections;
@@ -337,6 +339,11 @@ pub(super) fn unended(strings: &[u8]) -> usize {
     unended.count()
 }
 
+/// The name that begins `offset` bytes into `strings`; `None` when it has no end, or a late one.
+pub(super) fn name_at(strings: &[u8], offset: u32) -> Option<&[u8]> {
+    strings.get(usize::try_from(offset).ok()?..).and_then(first_name)
+}
+
 /// The name that `strings` begins with; `None` when it has no end, or a late one.
 #[inline(always)]
 fn first_name(strings: &[u8]) -> Option<&[u8]> {
@@ -423,6 +430,8 @@ fn native_place(bytes: &[u8; SYMBOL], code: Option<u32>, data: Option<u32>) -> O
 /// The symbol table of a file and what is needed to understand it.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbols<'d> {
+    /// Empty for an ELF object, which has its symbols elsewhere: only who finds nothing has to ask
+    /// whether this is one.
     table: &'d [u8],
     table_offset: u64,
     /// Without what follows the last NUL, as far as that is quickly found: no name begins there.
@@ -470,12 +479,15 @@ impl<'d> Symbols<'d> {
 
     /// How many symbols there are.
     pub fn len(&self) -> usize {
-        self.table.len() / SYMBOL
+        match self.table.len() / SYMBOL {
+            0 => elf::symbol::count(&self.sections),
+            count => count,
+        }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.len() == 0
     }
 
     /// The symbol with this number.
@@ -485,7 +497,7 @@ impl<'d> Symbols<'d> {
     /// outside the strings, a type or binding that means nothing, a section that is not there.
     #[inline]
     pub fn get(&self, index: u32) -> Result<Symbol<'d>, FormatError> {
-        let (entry, bytes, at) = self.entry(index)?;
+        let Some((entry, bytes, at)) = self.entry(index) else { return self.get_elsewhere(index) };
         let offset = u64::from(entry.name_offset);
         let name = self.strings_of(&entry).and_then(first_name);
         let name = name.ok_or(FormatError::SymbolName { index, offset, at })?;
@@ -519,9 +531,10 @@ impl<'d> Symbols<'d> {
     /// As [`Symbols::get`], but for names that end too late.
     #[inline]
     pub fn place(&self, index: u32) -> Result<SymbolPlace, FormatError> {
-        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        let bytes = self.entry_bytes(index).ok_or(FormatError::NoSuchSymbol { index, count })?;
-        self.place_in(index, bytes)
+        match self.entry_bytes(index) {
+            Some(bytes) => self.place_in(index, bytes),
+            None => self.place_elsewhere(index),
+        }
     }
 
     /// Hands [`Symbols::place`] of one symbol after another to `visit`, in the order of the table, until
@@ -544,6 +557,7 @@ impl<'d> Symbols<'d> {
                 self.walk_places(|bytes| packed_place(bytes, sections), visit)
             }
             Layout::Compact | Layout::Dynlib => self.walk_places(|_| None, visit),
+            Layout::ElfX86_64 | Layout::ElfAarch64 => self.walk_elsewhere(visit),
         }
     }
 
@@ -563,6 +577,14 @@ impl<'d> Symbols<'d> {
             visit(index, place)?;
         }
         Ok(())
+    }
+
+    #[cold]
+    fn walk_elsewhere<E: From<FormatError>>(
+        &self,
+        mut visit: impl FnMut(u32, SymbolPlace) -> Result<(), E>,
+    ) -> Result<(), E> {
+        (0u32..).take(self.len()).try_for_each(|index| visit(index, self.place_elsewhere(index)?))
     }
 
     fn place_in(&self, index: u32, bytes: &[u8; SYMBOL]) -> Result<SymbolPlace, FormatError> {
@@ -620,14 +642,64 @@ impl<'d> Symbols<'d> {
 
     /// The entry with this number, its bytes, and where they stand in the file.
     #[inline(always)]
-    fn entry(&self, index: u32) -> Result<(Entry, &'d [u8; SYMBOL], u64), FormatError> {
+    fn entry(&self, index: u32) -> Option<(Entry, &'d [u8; SYMBOL], u64)> {
+        let start = usize::try_from(index).ok()?.checked_mul(SYMBOL)?;
+        let bytes = array(self.table, start)?;
+        let entry = Entry::decode(bytes, self.sections.layout);
+        Some((entry, bytes, self.table_offset + start as u64))
+    }
+
+    /// The symbol of an ELF object with this number.
+    fn of_object(&self, index: u32) -> Result<(ElfSymbol, u64), FormatError> {
         let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let missing = FormatError::NoSuchSymbol { index, count };
-        let start =
-            usize::try_from(index).ok().and_then(|i| i.checked_mul(SYMBOL)).ok_or(missing)?;
-        let bytes = array(self.table, start).ok_or(missing)?;
-        let entry = Entry::decode(bytes, self.sections.layout);
-        Ok((entry, bytes, self.table_offset + start as u64))
+        let (symbol, at) = elf::symbol::get(&self.sections, index).ok_or(missing)?;
+        let fault = |fault| FormatError::Elf { part: ElfPart::Symbol(index), fault, at };
+        let mut symbol = symbol.map_err(fault)?;
+        if !symbol.defined && name_at(self.strings, symbol.name) == Some(elf::symbol::GOT) {
+            symbol = symbol.nowhere();
+        }
+        Ok((symbol, at))
+    }
+
+    #[cold]
+    fn get_elsewhere(&self, index: u32) -> Result<Symbol<'d>, FormatError> {
+        let (symbol, at) = self.of_object(index)?;
+        let ElfSymbol { kind, binding, defined, section, value, size, .. } = symbol;
+        let name = match section.filter(|_| kind == SymbolKind::Section) {
+            Some(section) => elf::section_name(&self.sections, section),
+            None => name_at(self.strings, symbol.name),
+        };
+        let offset = symbol.name.into();
+        Ok(Symbol {
+            index,
+            kind,
+            binding,
+            visibility: defined.into(),
+            flags: SymbolFlags(0),
+            defined,
+            section,
+            value,
+            size,
+            type_id: 0,
+            version: 0,
+            template_params: 0,
+            template_offset: 0,
+            name_hash: 0,
+            entry_offset: at,
+            name: name.ok_or(FormatError::SymbolName { index, offset, at })?,
+        })
+    }
+
+    #[cold]
+    fn place_elsewhere(&self, index: u32) -> Result<SymbolPlace, FormatError> {
+        let (symbol, _) = self.of_object(index)?;
+        let ElfSymbol { binding, defined, section, value, size, .. } = symbol;
+        Ok(match section {
+            _ if !defined => SymbolPlace::Import { weak: binding == Binding::Weak },
+            Some(section) => SymbolPlace::Section { section, value, size },
+            None => SymbolPlace::Nowhere,
+        })
     }
 
     #[inline(always)]
@@ -709,6 +781,16 @@ impl<'d> Symbols<'d> {
                 _ => weak = weak.or(symbol),
             }
         }
-        weak
+        weak.or_else(|| self.find_export_elsewhere(name))
+    }
+
+    /// As [`Symbols::find_export`], in an ELF object; it has one symbol of a name that others can see.
+    #[cold]
+    fn find_export_elsewhere(&self, name: &[u8]) -> Option<Symbol<'d>> {
+        if !self.sections.layout.is_object() {
+            return None;
+        }
+        let mut exports = self.iter().filter_map(Result::ok).filter(Symbol::is_export);
+        exports.find(|symbol| symbol.name() == name)
     }
 }

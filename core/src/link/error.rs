@@ -60,8 +60,6 @@ pub enum LinkError {
     Dynlib,
     /// The code section holds bytecode.
     Bytecode,
-    /// The code section holds a whole relocatable ELF object.
-    ElfObject { section: u32 },
     /// There is no code section, or an empty one.
     NoCode,
     /// Code that is compressed, which code that runs never is.
@@ -109,10 +107,6 @@ impl fmt::Display for LinkError {
             LinkError::Bytecode => {
                 f.write_str("the code is bytecode (BCOD), and cannot be run yet")
             }
-            LinkError::ElfObject { section } => write!(
-                f,
-                "section {section} holds a relocatable ELF object, and cannot be run yet; link it with `smf pack`"
-            ),
             LinkError::NoCode => f.write_str("the module has no code"),
             LinkError::CompressedCode { section } => {
                 write!(f, "section {section} is compressed code, which cannot be run")

@@ -28,6 +28,8 @@ pub const fn host_arch() -> Arch {
 /// A module whose addresses are fixed and whose pages are still writable.
 pub struct Image<'d> {
     smf: Smf<'d>,
+    /// What is linked of it.
+    linked: Smf<'d>,
     plan: Plan<'d>,
     pages: WritablePages,
     exports: Exports<'d>,
@@ -58,9 +60,9 @@ impl<'d> Image<'d> {
 
     fn place_from(smf: &Smf<'d>, pool: Option<&Arc<PagePool>>) -> Result<Self, LinkError> {
         check_host(smf)?;
-        check_contents(smf)?;
+        let linked = contents(smf)?;
         let page = PageCount::one().bytes() as u64;
-        let plan = Plan::new(smf, page)?;
+        let plan = Plan::new(&linked, page)?;
         let size = PageCount::covering(plan.size)?;
         let pool = pool.filter(|_| !plan.low);
         let mut pages = match pool {
@@ -68,11 +70,11 @@ impl<'d> Image<'d> {
             Some(pool) => pool.take_used(size)?,
             None => WritablePages::allocate(size, Placement::Anywhere)?,
         };
-        copy_sections(smf, &plan, &mut pages)?;
+        copy_sections(&linked, &plan, &mut pages)?;
         let base = pages.address() as u64;
         let addresses = plan.sections.iter().map(|at| at.map_or(0, |at| base + at)).collect();
-        let exports = Exports::new(smf.symbols(), addresses);
-        Ok(Image { smf: *smf, plan, pages, exports, pool: pool.cloned() })
+        let exports = Exports::new(linked.symbols(), addresses);
+        Ok(Image { smf: *smf, linked, plan, pages, exports, pool: pool.cloned() })
     }
 
     /// What the module exports: names and the addresses they will have.
@@ -86,7 +88,7 @@ impl<'d> Image<'d> {
     /// An import that is not weak and that nobody provides; a relocation that does not fit; pages
     /// that the kernel will not protect. The image is gone then, and its memory given back.
     pub fn link(mut self, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
-        relocate::relocate(&self.smf, &self.plan, &mut self.pages, imports)?;
+        relocate::relocate(&self.linked, &self.plan, &mut self.pages, imports)?;
         let mut segments = Vec::new();
         let regions = &self.plan.regions;
         segments.try_reserve_exact(regions.len()).map_err(|_| LinkError::OutOfMemory)?;
@@ -94,7 +96,7 @@ impl<'d> Image<'d> {
             segments.push(segment(region)?);
         }
         let pages = self.pages.publish(&segments)?;
-        Ok(Module::new(self.smf, pages, segments, self.exports, self.pool))
+        Ok(Module::new(self.smf, self.linked, pages, segments, self.exports, self.pool))
     }
 }
 
@@ -117,11 +119,12 @@ fn check_host(smf: &Smf<'_>) -> Result<(), LinkError> {
     }
 }
 
-fn check_contents(smf: &Smf<'_>) -> Result<(), LinkError> {
+/// What is linked of a module: itself, or the ELF object that its code is.
+fn contents<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, LinkError> {
     if smf.layout() == Layout::Dynlib {
         return Err(LinkError::Dynlib);
     }
-    let mut has_code = false;
+    let (mut has_code, mut has_object) = (false, false);
     for section in smf.sections().iter().filter(|section| section.kind.is_loaded()) {
         let index = section.index;
         if section.kind == SectionKind::Code {
@@ -131,15 +134,23 @@ fn check_contents(smf: &Smf<'_>) -> Result<(), LinkError> {
             if functions::is_bytecode(section.data) {
                 return Err(LinkError::Bytecode);
             }
-            if section.data.starts_with(b"\x7fELF") {
-                return Err(LinkError::ElfObject { section: index });
-            }
+            has_object |= section.holds_object();
             has_code |= section.size != 0;
         }
         // Before any memory is asked for.
         smf.check_compressed(&section)?;
     }
-    if has_code { Ok(()) } else { Err(LinkError::NoCode) }
+    if has_object {
+        return object(smf);
+    }
+    if has_code { Ok(*smf) } else { Err(LinkError::NoCode) }
+}
+
+#[cold]
+fn object<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, LinkError> {
+    let object = smf.linked()?;
+    let is_code = |section: Section<'_>| section.kind == SectionKind::Code && section.size != 0;
+    if object.sections().iter().any(is_code) { Ok(object) } else { Err(LinkError::NoCode) }
 }
 
 /// Copies every section to its place, in the order of the image, and makes sure of the zeroes between

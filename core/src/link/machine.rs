@@ -67,8 +67,10 @@ pub(super) trait Machine {
 /// What the relocations ask for that every instruction set has.
 fn common_need(kind: RelocKind) -> Option<Need> {
     match kind {
-        RelocKind::None | RelocKind::Abs64 | RelocKind::Pc32 => Some(Need::Nothing),
-        RelocKind::Abs32 => Some(Need::Low),
+        RelocKind::None | RelocKind::Abs64 | RelocKind::Pc32 | RelocKind::Pc64 => {
+            Some(Need::Nothing)
+        }
+        RelocKind::Abs32 | RelocKind::Abs32S => Some(Need::Low),
         RelocKind::Plt32 => Some(Need::Veneer),
         RelocKind::GotPcRel => Some(Need::Slot),
         _ => None,

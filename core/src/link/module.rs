@@ -11,6 +11,8 @@ use crate::memory::{PagePool, Protection, PublishedPages, Segment};
 /// A linked module. Dropping it unmaps its code and data: no address of it may be used after that.
 pub struct Module<'d> {
     smf: Smf<'d>,
+    /// What was linked of it.
+    linked: Smf<'d>,
     pages: Pages,
     /// How the pages are protected.
     segments: Vec<Segment>,
@@ -35,17 +37,24 @@ impl Drop for Pages {
 impl<'d> Module<'d> {
     pub(super) fn new(
         smf: Smf<'d>,
+        linked: Smf<'d>,
         pages: PublishedPages,
         segments: Vec<Segment>,
         exports: Exports<'d>,
         pool: Option<Arc<PagePool>>,
     ) -> Self {
-        Module { smf, pages: Pages { pages: Some(pages), pool }, segments, exports }
+        Module { smf, linked, pages: Pages { pages: Some(pages), pool }, segments, exports }
     }
 
     /// The file it was made from.
     pub fn smf(&self) -> &Smf<'d> {
         &self.smf
+    }
+
+    /// What was linked of the file: itself, or the [object](Smf::object) in its code section. The
+    /// symbols that have addresses are those of this.
+    pub fn linked(&self) -> &Smf<'d> {
+        &self.linked
     }
 
     /// What it exports.
@@ -77,15 +86,17 @@ impl<'d> Module<'d> {
     }
 
     /// Where running begins: the entry point of the header; where that is 0, the function `main`; and
-    /// without one, the exported function at the begin of the code of a module marked executable.
+    /// without one, the exported function at the begin of the code of a module marked executable. The
+    /// entry point of a module whose code is an ELF object counts bytes of a file that was not linked
+    /// then, and means nothing now.
     pub fn entry_point(&self) -> Option<u64> {
         let header = self.smf.header();
-        let code = self.smf.code()?.index;
-        if header.entry_point != 0 {
+        let code = self.linked.code()?.index;
+        if header.entry_point != 0 && !self.linked.layout().is_object() {
             return self.exports.section(code)?.checked_add(header.entry_point);
         }
         self.function(b"main").or_else(|| {
-            let first = self.smf.symbols().iter().filter_map(Result::ok).find(|symbol| {
+            let first = self.linked.symbols().iter().filter_map(Result::ok).find(|symbol| {
                 let function = symbol.kind == SymbolKind::Function && symbol.is_export();
                 function && symbol.value == 0 && symbol.section == Some(code)
             });

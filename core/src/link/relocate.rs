@@ -175,6 +175,14 @@ impl Relocator<'_, '_> {
                 Ok(value) => put(self.memory, at, value.to_le_bytes()),
                 Err(_) => Err(self.overflow(reloc, place, symbol)),
             },
+            RelocKind::Abs32S => match i32::try_from(absolute(symbol)) {
+                Ok(value) => put(self.memory, at, value.to_le_bytes()),
+                Err(_) => Err(self.overflow(reloc, place, symbol)),
+            },
+            RelocKind::Pc64 => {
+                let value = symbol.wrapping_add_signed(reloc.addend).wrapping_sub(place);
+                put(self.memory, at, value.to_le_bytes())
+            }
             RelocKind::Pc32 => self.put_distance(at, place, symbol, reloc),
             RelocKind::Plt32 if self.slots(reloc).veneer == 0 => {
                 self.put_distance(at, place, symbol, reloc)

@@ -62,13 +62,15 @@ impl Resolve for Chain<'_> {
 }
 
 /// The imports of `smf` that must be provided and that `imports` does not provide, in the order of
-/// the symbol table. A broken symbol ends the list. [`image::NAME`] is for nobody to provide and is not
+/// the symbol table: of that of the ELF object in its code, if it has one. A broken symbol ends the list,
+/// and a broken object has none. [`image::NAME`] is for nobody to provide and is not
 /// among them.
 pub fn missing_imports<'d, 'r>(
     smf: &Smf<'d>,
     imports: &'r dyn Resolve,
 ) -> impl Iterator<Item = Symbol<'d>> + use<'d, 'r> {
-    let symbols = smf.symbols().iter().map_while(Result::ok);
+    let linked = smf.linked().ok().into_iter();
+    let symbols = linked.flat_map(|linked| linked.symbols().iter().map_while(Result::ok));
     symbols.filter(|symbol| {
         let needed = symbol.is_import() && symbol.binding != Binding::Weak;
         needed && symbol.name() != image::NAME && imports.resolve(symbol.name()).is_none()

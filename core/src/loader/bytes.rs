@@ -96,6 +96,11 @@ impl ReadModule {
         &self.smf
     }
 
+    /// What is linked of it.
+    pub(super) fn linked(&self) -> Result<Smf<'_>, FormatError> {
+        self.smf.linked()
+    }
+
     pub(super) fn place(&self, pool: &Arc<PagePool>) -> Result<PlacedModule, LinkError> {
         let image = Image::place_in(&self.smf, pool)?;
         let exports = OwnedExports { exports: image.exports(), _bytes: self.bytes.clone() };
@@ -145,6 +150,11 @@ impl LinkedModule {
     #[inline]
     pub(super) fn smf(&self) -> &Smf<'_> {
         self.module.smf()
+    }
+
+    /// What was linked of it.
+    pub(super) fn linked(&self) -> &Smf<'_> {
+        self.module.linked()
     }
 
     #[inline]

@@ -108,6 +108,7 @@ impl Candidates {
         let Self { all, hasher, providers, .. } = self;
         let Some(Candidate { name, read }) = all.get(candidate) else { return Ok(()) };
         let smf = read.smf();
+        let broken = |error| LoadError::Format { module: ShortName::new(name), error };
         let mut add = |name: &[u8], weak: bool| {
             let start = usize::try_from(offset_in(smf.file(), name)).unwrap_or(0);
             let new = Provider { candidate, start, len: name.len(), weak };
@@ -121,11 +122,8 @@ impl Candidates {
                 }
             }
         };
-        for symbol in smf.symbols().iter() {
-            let symbol = symbol.map_err(|error| {
-                let module = ShortName::new(name);
-                LoadError::Format { module, error }
-            })?;
+        for symbol in read.linked().map_err(broken)?.symbols().iter() {
+            let symbol = symbol.map_err(broken)?;
             if symbol.is_export() && symbol.kind.has_address() {
                 add(symbol.name(), symbol.binding == Binding::Weak);
             }

@@ -41,6 +41,11 @@ impl<'l> Loaded<'l> {
         self.version.smf()
     }
 
+    /// What was linked of the file, as [`Module::linked`](crate::link::Module::linked).
+    pub fn linked(&self) -> Option<&Smf<'_>> {
+        self.version.linked()
+    }
+
     /// What it exports under a name, at its address in this version.
     #[inline]
     pub fn export(&self, name: &[u8]) -> Option<Export> {
@@ -63,7 +68,7 @@ impl<'l> Loaded<'l> {
         }
     }
 
-    /// The address of a symbol of its file.
+    /// The address of a symbol of what was linked.
     pub fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
         match &self.version.body {
             Body::Linked(module) => module.address(symbol),

@@ -352,7 +352,7 @@ impl ModuleLoader {
             return Ok(());
         }
         for (number, member) in members.iter().enumerate() {
-            let exports = member.module.smf().symbols();
+            let exports = member.module.linked().symbols();
             let strong = exports
                 .iter()
                 .map_while(Result::ok)

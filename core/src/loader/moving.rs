@@ -28,11 +28,11 @@ pub struct Moved {
 /// `to` must not have run yet.
 pub(super) fn move_data(from: &LinkedModule, to: &LinkedModule) -> Result<Moved, LoadError> {
     let mut moved = Moved::default();
-    let old = Data::of(from.smf())?;
+    let old = Data::of(from.linked())?;
     if old.symbols.is_empty() {
         return Ok(moved);
     }
-    let new = Data::of(to.smf())?;
+    let new = Data::of(to.linked())?;
     for symbol in &old.symbols {
         let Some(target) = new.find(symbol.name()) else { continue };
         let unique = old.find(symbol.name()).is_some();

@@ -71,6 +71,13 @@ impl Version {
         }
     }
 
+    pub(super) fn linked(&self) -> Option<&Smf<'_>> {
+        match &self.body {
+            Body::Linked(module) => Some(module.linked()),
+            Body::Foreign(_) => None,
+        }
+    }
+
     /// The address under which others use what is exported as `name`.
     pub(super) fn address_for_others(
         &self,

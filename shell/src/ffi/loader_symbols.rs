@@ -281,8 +281,8 @@ fn symbols(
     let version = loader.version(module)?;
     let number = loader.number_of(version.handle())?;
     let mut shown = 0;
-    let Some(smf) = version.smf() else { return Ok(shown) };
-    for symbol in smf.symbols().iter().filter_map(Result::ok).filter(|s| !s.is_import()) {
+    let Some(linked) = version.linked() else { return Ok(shown) };
+    for symbol in linked.symbols().iter().filter_map(Result::ok).filter(|s| !s.is_import()) {
         let Some(address) = version.address(&symbol) else { continue };
         let told = SmfSymbol::new(number, address, symbol.size, symbol.kind, symbol.binding);
         shown += 1;

@@ -18,7 +18,7 @@ use smf_core::format::{
     Symbol, SymbolFlags, SymbolKind, library,
 };
 
-use super::Parts;
+use super::{Parts, shown_sections};
 
 /// How many tables of a note are told apart by name. Beyond that a name that comes twice is a key
 /// that comes twice, so that the time stays linear.
@@ -80,13 +80,32 @@ impl Serialize for ModuleObject<'_, '_> {
         map.serialize_entry("note", &note.map(|note| NoteObject(note.document())))?;
         let spans = phases(&smf).map_err(S::Error::custom)?;
         map.serialize_entry("phases", &spans.map(phase))?;
-        // Only where they say something: most files have neither.
+        // Only where they say something: most files have none of them.
         if functions().next().is_some() {
             map.serialize_entry("functions", &Stream(|| functions().map(|f| f.map(function))))?;
         }
         if smf.base() != u64::from(header.data_offset) {
             map.serialize_entry("base", &smf.base())?;
         }
+        if let Some(object) = smf.object().map_err(S::Error::custom)? {
+            map.serialize_entry("object", &ElfObject(object))?;
+        }
+        map.end()
+    }
+}
+
+/// The tables of an ELF object in the code, under the keys that those of a module have.
+struct ElfObject<'d>(Smf<'d>);
+
+impl Serialize for ElfObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let object = self.0;
+        let symbols = || object.symbols().iter().map(|found| found.map(|s| symbol(&s)));
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("layout", object.layout().name())?;
+        map.serialize_entry("sections", &Stream(|| shown_sections(&object).map(section)))?;
+        map.serialize_entry("symbols", &Stream(symbols))?;
+        map.serialize_entry("relocations", &Stream(|| relocs(object)))?;
         map.end()
     }
 }

@@ -9,7 +9,7 @@ use smf_core::format::sdn::Table;
 use smf_core::format::template::TemplateKind;
 use smf_core::format::{Library, RelocTable, Section, Smf, Symbol, SymbolIndex};
 
-use super::Parts;
+use super::{Parts, shown_sections};
 
 /// Bytes of a file as text that is safe to print.
 struct Printable<'d>(&'d [u8]);
@@ -57,6 +57,7 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> i
     write_phases(smf, out)?;
     write_functions(smf, out)?;
     write_relocs(smf, out)?;
+    write_object(smf, out)?;
     let parts = Parts::of(smf).map_err(io::Error::other)?;
     write_templates(&parts, out)?;
     write_note(&parts, out)
@@ -92,16 +93,16 @@ fn write_header(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<(
 }
 
 fn write_sections(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
-    let sections = smf.sections();
-    heading(out, "sections", sections.len())?;
-    if !sections.is_empty() {
+    let sections = || shown_sections(smf);
+    heading(out, "sections", sections().count())?;
+    if sections().next().is_some() {
         writeln!(
             out,
             "  {:>5}  {:<12}  {:<5}  {:>10}  {:>10}  {:>10}  {:>5}  name",
             "index", "kind", "flags", "offset", "size", "memory", "align"
         )?;
     }
-    for section in sections.iter() {
+    for section in sections() {
         let Section { index, kind, offset, size, virtual_size, alignment, .. } = section;
         // Displays that do not pad by themselves.
         let (kind, flags) = (kind.to_string(), section.flags.to_string());
@@ -113,6 +114,15 @@ fn write_sections(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The tables of the object in the code, in the form of the module's own.
+fn write_object(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    let Some(object) = smf.object().map_err(io::Error::other)? else { return Ok(()) };
+    writeln!(out, "\nthe code is an ELF object, and is linked from the tables that follow")?;
+    write_sections(&object, out)?;
+    write_symbols(&object, out)?;
+    write_relocs(&object, out)
 }
 
 fn write_symbols(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {

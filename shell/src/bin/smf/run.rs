@@ -151,7 +151,7 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<i64, Failu
 
 /// Why there is nothing to call, and what could be called.
 fn no_function(args: &Args, module: &Loaded<'_>) -> String {
-    let Some(smf) = module.smf() else {
+    let Some(smf) = module.linked() else {
         return match &args.name {
             None => "a dynlib has no entry point; name a function".to_owned(),
             Some(name) => format!("no function `{}`", name.to_string_lossy()),

@@ -1,0 +1,122 @@
+//! What of an ELF object is not as it must be, or is what no module can have.
+
+use core::fmt;
+
+/// What an [`ElfFault`] speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElfPart {
+    /// The object as a whole.
+    Object,
+    /// The section with this number.
+    Section(u32),
+    /// The symbol with this number.
+    Symbol(u32),
+}
+
+impl fmt::Display for ElfPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ElfPart::Object => f.write_str("the ELF object in the code section"),
+            ElfPart::Section(index) => write!(f, "section {index} of the ELF object"),
+            ElfPart::Symbol(index) => write!(f, "symbol {index} of the ELF object"),
+        }
+    }
+}
+
+/// Why an ELF object, or a part of it, is not one that can be linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+pub enum ElfFault {
+    /// Shorter than its header.
+    CutOff,
+    /// Of 32 bits, big-endian, or of another version.
+    Ident,
+    /// An executable, a shared object, a core file.
+    Type { value: u16 },
+    /// For another machine than the module, or for one that objects cannot be linked for.
+    Machine { value: u16 },
+    /// A section table that is not inside, or that is counted elsewhere than in the header.
+    SectionTable,
+    /// No table with the names of sections.
+    NoNames,
+    /// A part that is not inside the object, or has no name in its table of names.
+    Outside,
+    /// Sections that together hold more bytes than the object.
+    Overlap,
+    /// An alignment that is not a power of two, or is above 4096.
+    Alignment { value: u64 },
+    /// Thread-local data.
+    ThreadLocal,
+    /// Functions that are to be run when the object is loaded or unloaded.
+    Constructors,
+    /// A section that wants to be written and executed.
+    WriteAndExecute,
+    /// A section without bytes in the file that is to be executed.
+    ZeroCode,
+    /// A compressed section that is to be loaded.
+    Compressed,
+    /// Relocations that have their addends elsewhere.
+    NoAddends,
+    /// Relocations that are not whole, or for a section or of a symbol table that is not there.
+    Relocs,
+    /// A symbol table that is not whole, has no names, or is the second one.
+    SymbolTable,
+    /// A function that is to be called for an address.
+    IndirectFunction,
+    /// A symbol in a section that does not exist.
+    SymbolSection { value: u16 },
+    /// A type that means nothing here.
+    SymbolType { value: u8 },
+    /// A binding that means nothing here.
+    SymbolBinding { value: u8 },
+}
+
+impl fmt::Display for ElfFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            ElfFault::CutOff => "is shorter than its header",
+            ElfFault::Ident => "is not of 64 bits, little-endian and of version 1",
+            ElfFault::Type { value } => {
+                return write!(f, "is of type {value} and not relocatable (type 1)");
+            }
+            ElfFault::Machine { value } => {
+                return write!(
+                    f,
+                    "is for machine {value}, and must be for that of the module: x86-64 (62) or aarch64 (183)"
+                );
+            }
+            ElfFault::SectionTable => {
+                "has a section table that is not inside it or not counted in its header"
+            }
+            ElfFault::NoNames => "has no table with the names of its sections",
+            ElfFault::Outside => "does not lie inside it, or has no name there",
+            ElfFault::Overlap => "overlaps others: together they hold more bytes than the object",
+            ElfFault::Alignment { value } => {
+                return write!(f, "wants the alignment {value}, no power of two up to 4096");
+            }
+            ElfFault::ThreadLocal => "is thread-local, which nothing in a module can be",
+            ElfFault::Constructors => {
+                "lists functions to be run when it is loaded or unloaded, which no module has"
+            }
+            ElfFault::WriteAndExecute => "wants to be written and executed, which no memory may be",
+            ElfFault::ZeroCode => "is to be executed and has no bytes in the file",
+            ElfFault::Compressed => "is compressed and is to be loaded",
+            ElfFault::NoAddends => "holds relocations without addends, in another form than RELA",
+            ElfFault::Relocs => {
+                "holds no whole relocations, or they apply to no section or no symbol table"
+            }
+            ElfFault::SymbolTable => "is a symbol table without whole entries or names, or a second",
+            ElfFault::IndirectFunction => {
+                "is a function that chooses an address at load time (IFUNC), which no module has"
+            }
+            ElfFault::SymbolSection { value } => {
+                return write!(f, "lies in section 0x{value:x}, which does not exist");
+            }
+            ElfFault::SymbolType { value } => return write!(f, "has the unknown type {value}"),
+            ElfFault::SymbolBinding { value } => {
+                return write!(f, "has the unknown binding {value}");
+            }
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! Modules whose code section is a whole ELF object.
+
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{Arch, Flags, Header, Layout, SectionFlags, SectionKind};
+
+/// The section that holds `object`.
+pub fn section(object: &[u8]) -> NewSection<'_> {
+    NewSection {
+        kind: SectionKind::Code,
+        name: b".text",
+        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
+        alignment: 16,
+        virtual_size: None,
+        payload: Payload::Bytes(object),
+    }
+}
+
+/// The header of a module for the machine of `object`, with these flags besides.
+pub fn header(object: &[u8], flags: u32) -> Header {
+    let arch = if object.get(18) == Some(&183) { Arch::AARCH64 } else { Arch::X86_64 };
+    Header { arch, flags: Flags(Flags::EXECUTABLE | flags), ..Header::default() }
+}
+
+/// The module in `layout` whose code is `object`, and which says that it exports `names`.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn wrap(object: &[u8], layout: Layout, flags: u32, names: &[&str]) -> Vec<u8> {
+    let symbols: Vec<_> = names
+        .iter()
+        .map(|name| NewSymbol {
+            name: name.as_bytes(),
+            place: Place::Unstated,
+            ..NewSymbol::default()
+        })
+        .collect();
+    let sections = [section(object)];
+    let header = header(object, flags);
+    Module { layout, header, stub: &[], sections: &sections, symbols: &symbols }.to_vec().unwrap()
+}

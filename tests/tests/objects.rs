@@ -1,0 +1,298 @@
+//! ELF objects as compilers make them, in the code sections of modules: alone, beside ordinary modules
+//! that import from them and export to them, and replaced while they run.
+//!
+//! That every program computes the same as when it is packed is checked where programs are packed.
+#![allow(unsafe_code)]
+
+use std::fs;
+use std::path::Path;
+
+use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{
+    Flags, FormatError, Header, Layout, Reloc, RelocKind, SectionKind, Smf, SymbolKind,
+};
+use smf_core::link::{Image, LinkError, Module, NoImports, Resolve, call, missing_imports};
+use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleLoader, OldData};
+use smf_loader::pack::{Input, Options, pack};
+use smf_tests::compile::{Compiler, scratch};
+use smf_tests::wrap::{section, wrap};
+
+/// The object that gcc makes of a source with these arguments at -O2; `None` where there is no gcc, or
+/// nobody to run what it makes.
+fn gcc(source: &str, arguments: &[&str]) -> Option<Vec<u8>> {
+    if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        eprintln!("SKIPPED: objects are linked for x86-64 and aarch64 alone");
+        return None;
+    }
+    let directory = scratch();
+    let (c, o) = (directory.path().join("source.c"), directory.path().join("source.o"));
+    fs::write(&c, source).unwrap();
+    let there = Compiler::Gcc.compile(&c, 2, arguments, &o);
+    there.then(|| fs::read(o).unwrap())
+}
+
+fn program(name: &str) -> String {
+    let programs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs"));
+    fs::read_to_string(programs.join(name)).unwrap()
+}
+
+/// The module that holds the object as it is.
+fn plain(object: &[u8]) -> Vec<u8> {
+    wrap(object, Layout::Packed, 0, &[])
+}
+
+fn packed(object: &[u8]) -> Vec<u8> {
+    pack(&[Input { name: "object.o", data: object }], &Options::default()).unwrap().bytes
+}
+
+fn load<'d>(file: &'d [u8], imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
+    let smf = Smf::parse(file).unwrap();
+    smf.verify()?;
+    Image::place(&smf)?.link(imports)
+}
+
+fn run(module: &Module<'_>, name: &str, arguments: &[i64]) -> i64 {
+    let address = module.function(name.as_bytes()).unwrap_or_else(|| panic!("no {name}"));
+    // SAFETY: the programs are ours, and the tests call them as they are declared.
+    unsafe { call(address, arguments) }.unwrap()
+}
+
+fn run_in(loader: &ModuleLoader, module: ModuleHandle, name: &str, arguments: &[i64]) -> i64 {
+    let module = loader.get(module).unwrap();
+    let address = module.function(name.as_bytes()).unwrap_or_else(|| panic!("no {name}"));
+    // SAFETY: as above, and the module is held.
+    unsafe { call(address, arguments) }.unwrap()
+}
+
+#[test]
+fn an_object_imports_from_objects_and_from_ordinary_modules() {
+    let Some(caller) = gcc(&program("caller.c"), &["-fPIC"]) else { return };
+    let Some(callee) = gcc(&program("callee.c"), &["-fPIC"]) else { return };
+    for callee in [plain(&callee), packed(&callee)] {
+        let loader = ModuleLoader::default();
+        loader.provide(b"callee", ModuleBytes::new(callee)).unwrap();
+        let module = loader.load(b"caller", ModuleBytes::new(plain(&caller))).unwrap();
+        let run = |name: &str, arguments: &[i64]| run_in(&loader, module, name, arguments);
+        assert_eq!(run("scaled_sum", &[4, 5]), 27);
+        assert_eq!(run("set_scale", &[10]), 3);
+        assert_eq!(run("scaled_sum", &[4, 5]), 90);
+        assert_eq!(run("letter_of_name", &[1, 2]), i64::from(b'n'));
+    }
+}
+
+/// An ordinary module whose function `read` returns the datum `scale_by` of another.
+fn reader() -> Vec<u8> {
+    // mov scale_by@GOTPCREL(%rip), %rax; mov (%rax), %rax; ret
+    let code = [0x48, 0x8b, 0x05, 0, 0, 0, 0, 0x48, 0x8b, 0x00, 0xc3];
+    let reloc = Reloc { offset: 3, symbol: 1, kind: RelocKind::GotPcRel, addend: -4 };
+    let sections = [
+        section(&code),
+        NewSection {
+            kind: SectionKind::Reloc,
+            name: b".rela.text",
+            alignment: 8,
+            payload: Payload::Relocs(&[reloc]),
+            ..section(&[])
+        },
+    ];
+    let import = NewSymbol {
+        name: b"scale_by",
+        kind: SymbolKind::Data,
+        place: Place::Import,
+        visibility: 0,
+        ..NewSymbol::default()
+    };
+    let read = NewSymbol { name: b"read", place: Place::Section(0), ..NewSymbol::default() };
+    let (layout, header, symbols) = (Layout::Packed, Header::default(), [read, import]);
+    let module = NewModule { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+    module.to_vec().unwrap()
+}
+
+#[test]
+fn ordinary_modules_import_functions_and_data_from_an_object() {
+    let source = "long scale(long value); long twice(long value) { return 2 * scale(value); }";
+    let Some(caller) = gcc(source, &["-fPIC"]) else { return };
+    let Some(callee) = gcc(&program("callee.c"), &["-fPIC"]) else { return };
+    let loader = ModuleLoader::default();
+    loader.provide(b"callee", ModuleBytes::new(plain(&callee))).unwrap();
+    let module = loader.load(b"caller", ModuleBytes::new(packed(&caller))).unwrap();
+    assert_eq!(run_in(&loader, module, "twice", &[7]), 42);
+    if cfg!(target_arch = "x86_64") {
+        let module = loader.load(b"reader", ModuleBytes::new(reader())).unwrap();
+        assert_eq!(run_in(&loader, module, "read", &[]), 3);
+    }
+}
+
+#[test]
+fn objects_import_from_each_other_in_circles() {
+    let even = "long odd(long n); long even(long n) { return n == 0 ? 1 : odd(n - 1); }";
+    let odd = "long even(long n); long odd(long n) { return n == 0 ? 0 : even(n - 1); }";
+    let flags = ["-fPIC", "-fno-optimize-sibling-calls"];
+    let (Some(even), Some(odd)) = (gcc(even, &flags), gcc(odd, &flags)) else { return };
+    let loader = ModuleLoader::default();
+    loader.provide(b"odd", ModuleBytes::new(plain(&odd))).unwrap();
+    let module = loader.load(b"even", ModuleBytes::new(plain(&even))).unwrap();
+    assert_eq!([10, 7].map(|n| run_in(&loader, module, "even", &[n])), [1, 0]);
+}
+
+/// Of everything that a symbol may be: hidden, common, weak, local, at a great alignment.
+const SYMBOLS: &str = r#"
+    __attribute__((visibility("hidden"))) long hidden(void) { return 1; }
+    __attribute__((weak)) long overridden(void) { return 2; }
+    extern __attribute__((weak)) long nobody(void);
+    __attribute__((aligned(4096))) long page[512] = { 3 };
+    long common, commons[100];
+    static long own = 4;
+    long sum(void) { return hidden() + overridden() + page[0] + own; }
+    long has_nobody(void) { return nobody != 0; }
+    long count(long at) { return ++commons[at] + ++common; }
+    void *page_address(void) { return page; }
+    void *own_address(void) { return &own; }
+"#;
+
+#[test]
+fn symbols_of_every_sort_are_what_they_should_be() {
+    for arguments in [
+        &["-fPIC", "-fcommon"][..],
+        &["-fPIC", "-fno-common", "-ffunction-sections", "-fdata-sections"],
+        &["-fno-pie", "-fcommon"],
+        &["-fPIC", "-fno-plt", "-g"],
+    ] {
+        let Some(object) = gcc(SYMBOLS, arguments) else { return };
+        let file = plain(&object);
+        let module = load(&file, &NoImports).unwrap();
+        assert_eq!((run(&module, "sum", &[]), run(&module, "has_nobody", &[])), (10, 0));
+        assert_eq!([0, 0, 99, 1].map(|at| run(&module, "count", &[at])), [2, 4, 4, 5]);
+        assert_eq!(module.symbol(b"hidden").or(module.symbol(b"own")), None);
+        assert!(module.find(b"overridden").is_some_and(|export| !export.is_strong()));
+        let page = module.symbol(b"page").unwrap();
+        assert_eq!((page % 4096, run(&module, "page_address", &[]) as u64), (0, page));
+        // A symbol that is local has its address, for debuggers.
+        let linked = module.linked();
+        let own = linked.symbols().iter().flatten().find(|symbol| symbol.name() == b"own").unwrap();
+        assert_eq!(module.address(&own), Some(run(&module, "own_address", &[]) as u64));
+        let commons = module.find(b"commons").unwrap();
+        assert_eq!((commons.size, commons.address % 8), (800, 0));
+    }
+}
+
+/// A module in which most data is for the linker to fill in, and whose code is far from what it calls.
+#[test]
+fn far_calls_and_pointers_are_linked() {
+    let source = "
+        extern long far_one(long), far_two(long);
+        long (*const table[])(long) = { far_one, far_two, far_one };
+        long through_table(long at, long x) { return table[at](x); }
+        long direct(long x) { return far_one(x) * 100 + far_two(x); }
+    ";
+    let Some(object) = gcc(source, &["-fPIC"]) else { return };
+    let file = plain(&object);
+    extern "C" fn one(x: i64) -> i64 {
+        x + 1
+    }
+    extern "C" fn two(x: i64) -> i64 {
+        x + 2
+    }
+    let provide = |name: &[u8]| match name {
+        b"far_one" => Some(one as extern "C" fn(i64) -> i64 as usize as u64),
+        b"far_two" => Some(two as extern "C" fn(i64) -> i64 as usize as u64),
+        _ => None,
+    };
+    let module = load(&file, &provide).unwrap();
+    assert_eq!([0, 1, 2].map(|at| run(&module, "through_table", &[at, 5])), [6, 7, 6]);
+    assert_eq!(run(&module, "direct", &[1]), 203);
+    let error = load(&file, &NoImports).err().unwrap();
+    assert!(matches!(error, LinkError::MissingImports { count: 2, .. }), "{error}");
+    let smf = Smf::parse(&file).unwrap();
+    let names: Vec<_> = missing_imports(&smf, &NoImports).map(|s| s.name()).collect();
+    assert_eq!(names.len(), 2);
+}
+
+#[test]
+fn what_a_module_cannot_have_is_refused_by_name() {
+    for (source, arguments, said) in [
+        ("_Thread_local long t; long f(void) { return t; }", &["-fPIC"][..], "thread-local"),
+        ("extern _Thread_local long t; long f(void) { return t; }", &["-fPIC"], "thread-local"),
+        (
+            "static long g(void) { return 1; } static void *choose(void) { return g; }
+             long f(void) __attribute__((ifunc(\"choose\")));",
+            &["-fPIC"],
+            "IFUNC",
+        ),
+        (
+            "long x; __attribute__((constructor)) static void c(void) { x = 1; }",
+            &["-fPIC"],
+            "functions to be run",
+        ),
+    ] {
+        let Some(object) = gcc(source, arguments) else { return };
+        let error = load(&plain(&object), &NoImports).err().unwrap();
+        assert!(matches!(error, LinkError::Format(FormatError::Elf { .. })), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+        // Placing alone says so too.
+        let file = plain(&object);
+        assert_eq!(Image::place(&Smf::parse(&file).unwrap()).err(), Some(error));
+    }
+    if cfg!(target_arch = "x86_64") {
+        let large = "extern long x; long f(void) { return x; }";
+        let Some(object) = gcc(large, &["-fPIC", "-mcmodel=large"]) else { return };
+        let error = load(&plain(&object), &NoImports).err().unwrap();
+        assert!(error.to_string().contains("R_X86_64_GOT"), "{error}");
+    }
+}
+
+#[test]
+fn an_object_is_replaced_and_keeps_its_data() {
+    let first = program("state.c");
+    let second = first.replace("return counter += by;", "return counter += 2 * by;");
+    assert_ne!(first, second);
+    let user = "long bump(long); long bump_twice(long by) { bump(by); return bump(by); }";
+    let flags = ["-fPIC"];
+    let (Some(first), Some(second)) = (gcc(&first, &flags), gcc(&second, &flags)) else { return };
+    let Some(user) = gcc(user, &flags) else { return };
+    let reloadable = |object: &[u8]| {
+        ModuleBytes::new(wrap(object, Layout::Native, Flags::RELOADABLE, &["bump"]))
+    };
+    let loader = ModuleLoader::default();
+    let module = loader.load(b"state", reloadable(&first)).unwrap();
+    let user = loader.load(b"user", ModuleBytes::new(plain(&user))).unwrap();
+    assert_eq!(run_in(&loader, user, "bump_twice", &[1]), 102);
+    assert_eq!(run_in(&loader, module, "record", &[7, 70]), 0);
+
+    let reloaded = loader.reload(module, reloadable(&second), OldData::Move, &mut |_| {}).unwrap();
+    // counter, records, exported, exported_zero.
+    assert_eq!((reloaded.moved.symbols, reloaded.moved.bytes), (4, 8024));
+    assert_eq!(run_in(&loader, module, "record", &[7, 0]), 70);
+    assert_eq!(run_in(&loader, user, "bump_twice", &[1]), 106);
+    // An ordinary version takes the place of one that is an object.
+    let options = Options { reloadable: true, ..Options::default() };
+    let ordinary = pack(&[Input { name: "state.o", data: &first }], &options).unwrap();
+    let bytes = ModuleBytes::new(ordinary.bytes);
+    loader.reload(module, bytes, OldData::Leave, &mut |_| {}).unwrap();
+    assert_eq!(run_in(&loader, user, "bump_twice", &[1]), 102);
+}
+
+/// Thousands of sections, symbols and relocations.
+#[test]
+fn a_large_object_is_linked() {
+    use std::fmt::Write;
+    const FUNCTIONS: usize = 3000;
+    let mut source = String::from("long f0(long x) { return x; }\n");
+    for number in 1..FUNCTIONS {
+        let before = number - 1;
+        let weak = if number % 7 == 0 { "__attribute__((weak)) " } else { "" };
+        writeln!(source, "long data{number} = {number};").unwrap();
+        writeln!(source, "{weak}long f{number}(long x) {{ return f{before}(x) + data{number}; }}")
+            .unwrap();
+    }
+    let flags = ["-fPIC", "-ffunction-sections", "-fdata-sections", "-fno-inline", "-O0"];
+    let Some(object) = gcc(&source, &flags) else { return };
+    let file = plain(&object);
+    let module = load(&file, &NoImports).unwrap();
+    let sum = (FUNCTIONS * (FUNCTIONS - 1) / 2) as i64;
+    assert_eq!(run(&module, &format!("f{}", FUNCTIONS - 1), &[5]), sum + 5);
+    for number in (0..FUNCTIONS).step_by(100) {
+        let found = module.find(format!("f{number}").as_bytes()).unwrap();
+        assert_eq!(found.is_strong(), number == 0 || number % 7 != 0);
+    }
+}
