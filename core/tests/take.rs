@@ -20,6 +20,7 @@ type Parts = (Vec<u8>, Vec<u8>, Vec<(u64, RelocKind, i64, u32)>);
 /// The functions of a module, found the slow and obvious way: every symbol is held against every
 /// other one, and against every relocation.
 fn naive(smf: &Smf<'_>) -> Vec<Parts> {
+    let smf = smf.linked().unwrap();
     let symbols: Vec<Symbol<'_>> = smf.symbols().iter().map(Result::unwrap).collect();
     let mut found = Vec::new();
     for symbol in symbols.iter().filter(|s| s.kind == SymbolKind::Function && s.defined) {
@@ -77,6 +78,7 @@ fn the_functions_of_the_samples_agree_with_a_naive_search() {
         (sample!("app-native.smf"), 2),
         (sample!("stub-cat.smf"), 1),
         (sample!("native-stub219.smf"), 1),
+        (sample!("elf-object.smf"), 5),
     ] {
         let all = Concretes::of(&smf).unwrap();
         assert_eq!((taken(&all), all.len()), (naive(&smf), functions));
@@ -358,6 +360,24 @@ mod put_elsewhere {
         let file = made.file();
         assert_eq!(run(&file, &NoImports, "direct", &[14]), 42);
         assert_eq!(run(&file, &NoImports, "through_got", &[-2]), -6);
+    }
+
+    #[test]
+    fn a_function_leaves_an_elf_object() {
+        let smf = sample!("elf-object.smf");
+        let all = Concretes::of(&smf).unwrap();
+        let mut made = Made::new();
+        made.put(&all.concrete(b"answer").unwrap());
+        let provide = |name: &[u8]| {
+            extern "C" fn multiply(a: i64, b: i64) -> i64 {
+                a * b
+            }
+            let multiply = multiply as extern "C" fn(i64, i64) -> i64 as usize as u64;
+            (name == b"add").then_some(multiply)
+        };
+        assert_eq!(run(&made.file(), &provide, "answer", &[]), 80);
+        made.put(&all.concrete(b"add").unwrap());
+        assert_eq!(run(&made.file(), &NoImports, "answer", &[]), 42);
     }
 }
 

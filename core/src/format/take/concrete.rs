@@ -88,7 +88,7 @@ impl<'d> Concretes<'d> {
     /// [`TakeError::Bytecode`] say.
     pub fn of(smf: &Smf<'d>) -> Result<Self, TakeError<'static>> {
         check_parts(smf)?;
-        let smf = *smf;
+        let smf = smf.linked()?;
         let mut all = Concretes {
             smf,
             functions: Vec::new(),
