@@ -7,7 +7,7 @@ use smf_core::format::{
 
 use crate::tools::{File, LAYOUTS, Loader, program};
 
-const C_WAYS: [&[&str]; 5] =
+pub(crate) const C_WAYS: [&[&str]; 5] =
     [&["-O0"], &["-O2"], &["-O2", "-fPIC"], &["-O1", "-fno-pie"], &["-O1", "-fno-section-anchors"]];
 
 fn even_first_checksum(len: i64) -> i64 {
@@ -17,7 +17,7 @@ fn even_first_checksum(len: i64) -> i64 {
 }
 
 /// Functions, their arguments, and what they return.
-fn calls() -> Vec<(&'static str, Vec<i64>, i64)> {
+pub(crate) fn calls() -> Vec<(&'static str, Vec<i64>, i64)> {
     let circle = (std::f64::consts::PI * 17.0 * 17.0 * 1000.0) as i64;
     vec![
         ("crc32_of_digits", vec![], 0xcbf4_3926),
@@ -36,7 +36,7 @@ fn calls() -> Vec<(&'static str, Vec<i64>, i64)> {
     ]
 }
 
-const PROGRAMS: [&str; 9] = [
+pub(crate) const PROGRAMS: [&str; 9] = [
     "crc32.c",
     "jump_table.c",
     "floats.c",

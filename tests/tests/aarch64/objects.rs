@@ -1,0 +1,46 @@
+//! Objects that modules hold as they are: the loader links them.
+
+use std::fs;
+use std::process::Command;
+
+use smf_core::format::{Layout, Smf};
+use smf_tests::compile::{scratch, succeed};
+use smf_tests::wrap::wrap;
+
+use crate::run::{C_WAYS, PROGRAMS, calls};
+use crate::tools::{File, Loader, TOOLS, program};
+
+/// One object of several, as the linker of GNU joins them.
+fn joined(objects: &[Vec<u8>]) -> Vec<u8> {
+    let directory = scratch();
+    let mut command = Command::new(format!("{TOOLS}ld"));
+    let out = directory.path().join("joined.o");
+    command.arg("-r").arg("-o").arg(&out);
+    for (number, object) in objects.iter().enumerate() {
+        let path = directory.path().join(format!("{number}.o"));
+        fs::write(&path, object).unwrap();
+        command.arg(path);
+    }
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    succeed(&command, &output);
+    fs::read(out).unwrap()
+}
+
+#[test]
+fn programs_in_c_compute_what_they_should() {
+    let Some(loader) = Loader::get() else { return };
+    for way in C_WAYS {
+        let names = PROGRAMS.into_iter().chain(["libc.c"]);
+        let Some(objects) = names.map(|name| program(name, way)).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        let module = wrap(&joined(&objects), Layout::Native, 0, &[]);
+        let smf = Smf::parse(&module).unwrap();
+        assert_eq!(smf.object().unwrap().unwrap().layout(), Layout::ElfAarch64);
+        let file = File::new(&module);
+        for (function, arguments, expected) in calls() {
+            let found = loader.call(&file.path(), function, &arguments, &["--host-symbols"]);
+            assert_eq!(found, expected, "{way:?} {function} {arguments:?}");
+        }
+    }
+}
