@@ -185,9 +185,7 @@ impl Ledger {
 
     /// Takes the hits of a slot that has no room for more.
     pub(super) fn relieve(&mut self, slot: &Slot) {
-        if slot.cell.hits() >= 1 << 31 {
-            self.hits += slot.cell.take_hits();
-        }
+        self.hits += slot.cell.relieve();
     }
 
     /// Detaches what is kept under `key`; whether that was a file.
@@ -240,7 +238,6 @@ impl Ledger {
             self.hand = slot.before.load(Relaxed);
         }
         self.used.unlink(storage, at);
-        self.hits += slot.cell.take_hits();
         let index = Index::new(storage.buckets());
         index.remove(slot.hash.load(Relaxed), at);
         let Some(file) = self.entry(slot).file() else {

@@ -78,7 +78,6 @@ impl Ledger {
             let at = self.detached.last();
             let Some(slot) = storage.slot(at) else { break };
             self.detached.unlink(storage, at);
-            self.hits += slot.cell.take_hits();
             let Some(closed) = self.claim(storage, at) else {
                 self.detached.push(storage, at);
                 continue;
