@@ -296,3 +296,19 @@ fn a_large_object_is_linked() {
         assert_eq!(found.is_strong(), number == 0 || number % 7 != 0);
     }
 }
+
+/// More common symbols than 16 bits can count, each of which is a section.
+#[test]
+fn a_common_symbol_among_many_is_its_own() {
+    let source = r#"
+        asm(".macro zeroes\n .comm many\\@, 8, 8\n .endm\n .rept 70000\n zeroes\n .endr");
+        extern long many4464, many69999;
+        long first(long x) { return many4464 += x; }
+        long last(long x) { return many69999 += x; }
+    "#;
+    let Some(object) = gcc(source, &["-fPIC"]) else { return };
+    let file = plain(&object);
+    let module = load(&file, &NoImports).unwrap();
+    assert_eq!((run(&module, "first", &[1]), run(&module, "last", &[10])), (1, 10));
+    assert_eq!((run(&module, "first", &[1]), run(&module, "last", &[10])), (2, 20));
+}

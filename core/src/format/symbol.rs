@@ -693,8 +693,7 @@ impl<'d> Symbols<'d> {
 
     #[cold]
     fn place_elsewhere(&self, index: u32) -> Result<SymbolPlace, FormatError> {
-        let (symbol, _) = self.of_object(index)?;
-        let ElfSymbol { binding, defined, section, value, size, .. } = symbol;
+        let Symbol { binding, defined, section, value, size, .. } = self.get_elsewhere(index)?;
         Ok(match section {
             _ if !defined => SymbolPlace::Import { weak: binding == Binding::Weak },
             Some(section) => SymbolPlace::Section { section, value, size },

@@ -414,11 +414,12 @@ mod tests {
     use super::*;
     use crate::format::FormatError;
 
-    const SAMPLES: [&[u8]; 4] = [
+    const SAMPLES: [&[u8]; 5] = [
         include_bytes!("../../../tests/samples/packed.smf"),
         include_bytes!("../../../tests/samples/native.smf"),
         include_bytes!("../../../tests/samples/app.smf"),
         include_bytes!("../../../tests/samples/lib.smf"),
+        include_bytes!("../../../tests/samples/elf-object.smf"),
     ];
 
     /// What a plan has to find out, by the slow ways of the format: where the symbols are, and what is
@@ -440,7 +441,7 @@ mod tests {
     }
 
     fn compare(file: &[u8]) {
-        let Ok(smf) = Smf::parse(file) else { return };
+        let Ok(smf) = Smf::parse(file).and_then(|smf| smf.linked()) else { return };
         match (slowly(&smf), Plan::new(&smf, 4096)) {
             (Err(error), plan) => assert_eq!(plan.err(), Some(LinkError::Format(error))),
             (Ok(places), Ok(plan)) => {

@@ -4,10 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target(u64);
 
-/// Bits of a target below the number of its section.
-const VALUE_BITS: u32 = 48;
+/// Bits of a target below the number of its section: a tebibyte in each of sixteen million sections, which
+/// the common symbols of an ELF object are as well.
+const VALUE_BITS: u32 = 40;
 /// In the place of the number of a section: the symbol of another module.
-const IMPORT: u32 = 0xffff;
+const IMPORT: u32 = 0xff_ffff;
 
 impl Target {
     /// Nowhere: it names something that has no place in memory.
@@ -17,8 +18,8 @@ impl Target {
     /// How far from the begin of its section a symbol can be.
     pub(super) const LAST: u64 = (1 << VALUE_BITS) - 1;
 
-    /// `value` bytes from the begin of a section; `None` for more bytes than there are addresses, or
-    /// more sections than a symbol can tell apart.
+    /// `value` bytes from the begin of a section; `None` for more than [`Target::LAST`], or
+    /// a section past [`Target::SECTIONS`].
     pub(super) fn in_section(section: u32, value: u64) -> Option<Self> {
         let fits = section < Self::SECTIONS && value <= Self::LAST;
         fits.then_some(Self::within(section, value))
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         assert_eq!(Target::in_section(0, Target::LAST + 1), None);
-        assert_eq!(Target::in_section(0xffff, 0), None);
-        assert!(Target::in_section(0xfffe, Target::LAST).is_some());
+        assert_eq!(Target::in_section(0xff_ffff, 0), None);
+        assert!(Target::in_section(0xff_fffe, Target::LAST).is_some());
     }
 }
