@@ -211,6 +211,7 @@ mod tests {
     use crate::memory::{barrier_in_all_threads, can_barrier_all_threads};
     use core::sync::atomic::AtomicBool;
     use std::thread;
+    use std::time::{Duration, Instant};
 
     fn open_slot() -> Slot {
         let slot = Slot::new();
@@ -272,8 +273,12 @@ mod tests {
                         pins.fetch_add(1, Relaxed);
                     }
                 });
-                // Each has to run while the other does, which on a busy machine takes a while.
-                let goes_on = |value: &u64| *value < 100_000 || pins.load(Relaxed) < 100_000;
+                // Each has to run while the other does, which on a busy machine takes a while; where a
+                // barrier takes milliseconds, fewer rounds have to do.
+                let begin = Instant::now();
+                let is_soon = || begin.elapsed() < Duration::from_secs(2);
+                let few = |value: u64| value < 100_000 || pins.load(Relaxed) < 100_000;
+                let goes_on = |value: &u64| few(*value) && is_soon();
                 for value in (0..).take_while(|value| goes_on(value) && !mixed.load(Relaxed)) {
                     let Some(closed) = slot.cell.close() else { continue };
                     fence(SeqCst);
