@@ -294,6 +294,8 @@ impl ModuleLoader {
     /// # Errors
     /// As [`unload`](Self::unload).
     pub fn unload_all(&self, handles: &[ModuleHandle]) -> Result<(), LoadError> {
+        // What was unloaded before, and is left by all by now, needs nothing any more.
+        self.collect();
         self.state().remove(handles, &self.eras)?;
         self.collect();
         Ok(())

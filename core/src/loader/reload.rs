@@ -58,6 +58,8 @@ impl ModuleLoader {
         old_data: OldData,
         missing: &mut dyn FnMut(&Missing<'_>),
     ) -> Result<Reloaded, LoadError> {
+        // What was unloaded before refers to no data any more.
+        self.collect();
         let reloaded = self.reload_held(handle, bytes, old_data, missing);
         self.collect();
         reloaded

@@ -165,6 +165,20 @@ fn code_that_somebody_may_be_inside_of_keeps_its_memory() {
 }
 
 #[test]
+fn what_was_unloaded_while_somebody_was_inside_needs_nothing_afterwards() {
+    let loader = ModuleLoader::default();
+    let library = loader.load(b"library", Spec::new().function("f", Does::Returns(1)).bytes());
+    let library = library.unwrap();
+    let user = loader.load(b"user", Spec::new().function("u", Does::Calls("f")).bytes()).unwrap();
+    let other = loader.load(b"other", Spec::new().function("o", Does::Returns(1)).bytes()).unwrap();
+    let inside = loader.get(other).unwrap();
+    loader.unload(user).unwrap();
+    assert!(matches!(loader.unload(library), Err(LoadError::Needed { .. })));
+    drop(inside);
+    loader.unload(library).unwrap();
+}
+
+#[test]
 fn every_missing_import_is_reported_with_who_wants_it() {
     let loader = ModuleLoader::default();
     let uses = |name: &str, used: [&'static str; 2]| {
