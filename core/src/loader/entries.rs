@@ -80,9 +80,13 @@ impl Entries {
     /// The address of the stub for `name`, which is at `target` in version `version`.
     ///
     /// # Errors
-    /// [`Refusal::Changed`] when that is not the present version any more.
+    /// [`Refusal::Changed`] when that is not the present version any more and there is no stub yet.
     pub(super) fn stub(&self, name: &[u8], target: u64, version: u32) -> Result<u64, Refusal> {
         let mut names = self.names.lock();
+        // What has an entry once has one in every later version.
+        if let Some(stub) = names.known_stub(name) {
+            return Ok(stub);
+        }
         if names.version != version {
             return Err(Refusal::Changed);
         }
@@ -187,6 +191,14 @@ fn new_table(len: usize) -> Result<Table, ExecError> {
 }
 
 impl Names {
+    /// The address of a stub that leads somewhere.
+    fn known_stub(&self, name: &[u8]) -> Option<u64> {
+        let number = self.find(self.hasher.hash_one(name), name)?;
+        let leads = self.table.get(number)?.load(Ordering::Relaxed) != UNKNOWN;
+        let entry = self.entries.get(number).filter(|_| leads)?;
+        Some(entry.stub.address() as u64)
+    }
+
     fn find(&self, hash: u64, name: &[u8]) -> Option<usize> {
         let entry = |number: u32| self.entries.get(usize::try_from(number).ok()?);
         let is_it = |number: &u32| entry(*number).is_some_and(|entry| *entry.name == *name);
