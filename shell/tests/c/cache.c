@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "check.h"
 
-#include <dirent.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -29,17 +28,6 @@ static const char *numbered(int number) {
 static void write_file(const char *path, const void *bytes, size_t length) {
     FILE *file = fopen(path, "w");
     CHECK(file && fwrite(bytes, 1, length, file) == length && fclose(file) == 0);
-}
-
-static int descriptors(void) {
-    DIR *all = opendir("/proc/self/fd");
-    int count = 0;
-    CHECK(all);
-    while (readdir(all)) {
-        count++;
-    }
-    closedir(all);
-    return count;
 }
 
 static uint64_t open_cache(int64_t files, int64_t bytes, int32_t policy, int32_t freshness) {

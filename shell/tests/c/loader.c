@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "check.h"
 
-#include <dirent.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -30,17 +29,6 @@ static uint8_t *whole(const char *path, int64_t *length) {
     rewind(file);
     CHECK(fread(bytes, 1, (size_t)*length, file) == (size_t)*length && fclose(file) == 0);
     return bytes;
-}
-
-static int descriptors(void) {
-    DIR *all = opendir("/proc/self/fd");
-    int count = 0;
-    CHECK(all);
-    while (readdir(all)) {
-        count++;
-    }
-    closedir(all);
-    return count;
 }
 
 static uint64_t open_loader(int32_t clash, int32_t flags) {

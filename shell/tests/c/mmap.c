@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "check.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -28,17 +27,6 @@ static const char *named(const char *name) {
 static void write_file(const char *name, const void *bytes, size_t length) {
     FILE *file = fopen(named(name), "w");
     CHECK(file && fwrite(bytes, 1, length, file) == length && fclose(file) == 0);
-}
-
-static int descriptors(void) {
-    DIR *all = opendir("/proc/self/fd");
-    int count = 0;
-    CHECK(all);
-    while (readdir(all)) {
-        count++;
-    }
-    closedir(all);
-    return count;
 }
 
 #define FAILED(mapping) ((mapping).address == 0 && (mapping).size == 0)

@@ -12,6 +12,7 @@ pub static mut exported_zero: i64 = 0;
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bump(by: i64) -> i64 {
+    // SAFETY: the tests call from one thread.
     unsafe {
         COUNTER += by;
         COUNTER
@@ -20,6 +21,7 @@ pub unsafe extern "C" fn bump(by: i64) -> i64 {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn record(index: i64, value: i64) -> i64 {
+    // SAFETY: the caller gives one of the thousand records; one thread, as above.
     unsafe {
         let place = addr_of_mut!(RECORDS).cast::<i64>().offset(index as isize);
         let before = *place;
@@ -30,6 +32,7 @@ pub unsafe extern "C" fn record(index: i64, value: i64) -> i64 {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn add_exported(value: i64) -> i64 {
+    // SAFETY: one thread, as above.
     unsafe {
         exported_zero += value;
         exported += value;

@@ -13,6 +13,7 @@
 //! let mut block = memory.allocate(6)?;
 //! block.as_mut_slice().copy_from_slice(&[0xb8, 42, 0, 0, 0, 0xc3]); // mov eax, 42; ret
 //! let block = block.publish()?;
+//! // SAFETY: the block holds such a function, and outlives the call.
 //! let function: extern "C" fn() -> i32 = unsafe { core::mem::transmute(block.as_ptr()) };
 //! assert_eq!(function(), 42);
 //! # }
