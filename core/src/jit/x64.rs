@@ -12,7 +12,7 @@
 //! asm.zero(Rax);
 //! asm.bind(head);
 //! asm.test(W64, Rdi, Rdi);
-//! asm.jcc(Cond::E, done);
+//! asm.jcc_short(Cond::E, done);
 //! asm.add(W64, Rax, Rdi);
 //! asm.sub(W64, Rdi, 1);
 //! asm.jmp(head);
@@ -44,6 +44,8 @@ mod label;
 mod operand;
 mod storage;
 mod table;
+#[cfg(all(test, feature = "alloc"))]
+mod tests;
 
 pub use encode::{Address, GprOperand, Operand, XmmOperand};
 pub use error::AssembleError;

@@ -408,8 +408,9 @@ impl<S: Storage> Assembler<S> {
         if end > MOST {
             return self.keep(Err(AssembleError::TooLarge { most: MOST }));
         }
-        if self.storage.bytes().len() < end + ROOM && self.error.is_none() {
-            let grown = self.storage.grow_bytes(end + ROOM);
+        let wanted = MOST.min(end + ROOM);
+        if self.storage.bytes().len() < wanted && self.error.is_none() {
+            let grown = self.storage.grow_bytes(wanted);
             if self.storage.bytes().len() < end {
                 self.keep(grown);
             }

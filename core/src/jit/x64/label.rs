@@ -48,7 +48,7 @@ impl LabelState {
 pub(super) const NOWHERE: u32 = (1 << 28) - 1;
 const BOUND: u32 = u32::MAX;
 
-/// The most bytes of code.
+/// The most bytes of code, and of room for it.
 pub(super) const MOST: usize = NOWHERE as usize - 64;
 
 /// The longest distance in one byte.
@@ -199,6 +199,8 @@ impl<S: Storage> Assembler<S> {
     #[inline]
     pub fn bind(&mut self, label: Label) {
         match self.find(label) {
+            // Chains are whole as long as everything was written.
+            Found::Open(_) if self.error.is_some() => {}
             Found::Open(mut state) => {
                 if state.near == self.last_jump && state.near != NOWHERE {
                     state.near = self.shorten(state.near).unwrap_or(state.near);
