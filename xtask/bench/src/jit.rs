@@ -4,10 +4,10 @@
 use std::hint::black_box;
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
-use iced_x86::code_asm::{self as iced, AsmRegister8, AsmRegister64, AsmRegisterXmm, CodeAssembler};
-use smf_core::jit::x64::{
-    Assembler, Cond, Gpr, Growing, Index, Mem, Scale, W8, W64, Xmm,
+use iced_x86::code_asm::{
+    self as iced, AsmRegister8, AsmRegister64, AsmRegisterXmm, CodeAssembler,
 };
+use smf_core::jit::x64::{Assembler, Cond, Gpr, Growing, Index, Mem, Scale, W8, W64, Xmm};
 
 use crate::measure::{Bench, Contender, Measure, Target, repeat};
 
@@ -55,8 +55,12 @@ fn blocks() -> Vec<Block> {
         (state >> 33) % end
     };
     // Any but the stack pointer, which is no index.
-    let mut register = || u8::try_from([0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15][next(15) as usize]).unwrap();
-    let registers: Vec<[u8; 3]> = (0..BLOCKS).map(|_| [register(), register(), register()]).collect();
+    let mut register = || {
+        u8::try_from([0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15][next(15) as usize])
+            .unwrap()
+    };
+    let registers: Vec<[u8; 3]> =
+        (0..BLOCKS).map(|_| [register(), register(), register()]).collect();
     let block = |registers| Block {
         registers,
         floats: [next(16), next(16)].map(|number| number as u8),
