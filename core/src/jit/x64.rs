@@ -44,7 +44,7 @@ mod label;
 mod operand;
 mod storage;
 mod table;
-#[cfg(all(test, feature = "alloc"))]
+#[cfg(test)]
 mod tests;
 
 pub use encode::{Address, GprOperand, Operand, XmmOperand};

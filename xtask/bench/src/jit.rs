@@ -119,6 +119,7 @@ fn with_dynasm(blocks: &[Block]) -> Contender<'_> {
 }
 
 #[inline(never)]
+#[expect(clippy::useless_conversion, reason = "the templates convert all registers")]
 fn assemble_with_dynasm(asm: &mut VecAssembler<X64Relocation>, blocks: &[Block]) -> usize {
     let function = asm.new_dynamic_label();
     dynasm!(asm; .arch x64; =>function);
