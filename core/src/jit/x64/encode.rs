@@ -378,11 +378,11 @@ impl<S: Storage> Assembler<S> {
 
     #[inline(always)]
     fn put(&mut self, pieces: &Pieces) {
-        let at = self.at as usize;
-        let room = self.storage.bytes().get_mut(at..at + ROOM);
+        let at = self.at;
+        let room = self.storage.bytes().get_mut(at as usize..at as usize + ROOM);
         if let Some(room) = room.and_then(<[u8]>::first_chunk_mut) {
             pieces.write(room);
-            self.at += pieces.len();
+            self.at = at + pieces.len();
         } else {
             self.put_slowly(*pieces);
         }
@@ -431,7 +431,8 @@ impl<S: Storage> Assembler<S> {
     }
 
     /// Keeps the first error.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(super) fn keep(&mut self, result: Result<(), AssembleError>) {
         self.error = self.error.or(result.err());
     }

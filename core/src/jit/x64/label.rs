@@ -72,6 +72,7 @@ impl<S: Storage> Assembler<S> {
     }
 
     #[cold]
+    #[inline(never)]
     fn grow_labels(&mut self, number: u32) {
         let grown = self.storage.grow_labels((number as usize).saturating_add(1));
         self.keep(grown);
@@ -98,6 +99,7 @@ impl<S: Storage> Assembler<S> {
     }
 
     #[cold]
+    #[inline(never)]
     fn unknown(&mut self, label: Label) -> u32 {
         self.keep(Err(AssembleError::UnknownLabel { label: label.0 }));
         0
@@ -229,6 +231,7 @@ impl<S: Storage> Assembler<S> {
     }
 
     #[cold]
+    #[inline(never)]
     fn bind_again(&mut self, label: Label) {
         let offset = self.at;
         self.keep(Err(AssembleError::BoundTwice { label: label.0, offset }));
