@@ -21,6 +21,7 @@ extern crate std;
 #[cfg(feature = "kernel")]
 pub mod cache;
 pub mod format;
+pub mod jit;
 #[cfg(feature = "kernel")]
 pub mod link;
 #[cfg(feature = "kernel")]
