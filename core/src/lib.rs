@@ -4,7 +4,8 @@
 //!
 //! 1. [`format`] knows bytes and nothing else: no kernel, no allocation for reading, no unsafe code.
 //!    [`memory`] knows pages and nothing of SMF; every system call goes through `memory::sys`.
-//! 2. [`link`] makes a file callable. [`cache`] gives a file's bytes, read once.
+//! 2. [`link`] makes a file callable. [`cache`] gives a file's bytes, read once. [`jit`] turns bytecode
+//!    into machine code.
 //! 3. [`loader`] keeps many modules, which find each other's symbols, come and go.
 //!
 //! Promises that hold in every room: no input makes it panic; no count in a file makes it allocate

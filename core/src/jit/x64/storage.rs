@@ -1,0 +1,150 @@
+//! Where code, labels and relocations are kept: in memory that grows, or in the caller's slices.
+
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
+
+use super::error::AssembleError;
+use super::label::LabelState;
+use crate::jit::code::Relocation;
+
+/// Three arrays of which the assembler fills the front. It counts itself what is in use.
+pub trait Storage {
+    /// Room for code.
+    fn bytes(&mut self) -> &mut [u8];
+
+    /// Room for labels.
+    fn labels(&mut self) -> &mut [LabelState];
+
+    /// Room for relocations.
+    fn relocations(&mut self) -> &mut [Relocation];
+
+    /// The front of bytes and relocations.
+    fn used(&self, bytes: usize, relocations: usize) -> (&[u8], &[Relocation]);
+
+    /// Makes room for `count` bytes and more of code in all.
+    ///
+    /// # Errors
+    ///
+    /// There is no more; nothing has changed.
+    fn grow_bytes(&mut self, count: usize) -> Result<(), AssembleError>;
+
+    /// As [`grow_bytes`](Self::grow_bytes), for labels.
+    ///
+    /// # Errors
+    ///
+    /// There is no more; nothing has changed.
+    fn grow_labels(&mut self, count: usize) -> Result<(), AssembleError>;
+
+    /// As [`grow_bytes`](Self::grow_bytes), for relocations.
+    ///
+    /// # Errors
+    ///
+    /// There is no more; nothing has changed.
+    fn grow_relocations(&mut self, count: usize) -> Result<(), AssembleError>;
+}
+
+fn front<'a>(
+    bytes: &'a [u8],
+    relocations: &'a [Relocation],
+    len: usize,
+    count: usize,
+) -> (&'a [u8], &'a [Relocation]) {
+    (bytes.get(..len).unwrap_or(&[]), relocations.get(..count).unwrap_or(&[]))
+}
+
+/// Memory that doubles when it is full.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Debug, Default)]
+pub struct Growing {
+    pub(super) bytes: Vec<u8>,
+    pub(super) labels: Vec<LabelState>,
+    pub(super) relocations: Vec<Relocation>,
+}
+
+#[cfg(feature = "alloc")]
+fn grow<T: Clone>(list: &mut Vec<T>, count: usize, fill: T) -> Result<(), AssembleError> {
+    let wanted = count.max(list.len().saturating_mul(2)).max(64);
+    if list.try_reserve_exact(wanted.saturating_sub(list.len())).is_err() {
+        return Err(AssembleError::NoMemory { bytes: wanted.saturating_mul(size_of::<T>()) });
+    }
+    list.resize(wanted, fill);
+    Ok(())
+}
+
+#[cfg(feature = "alloc")]
+impl Storage for Growing {
+    #[inline(always)]
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    #[inline(always)]
+    fn labels(&mut self) -> &mut [LabelState] {
+        &mut self.labels
+    }
+
+    #[inline(always)]
+    fn relocations(&mut self) -> &mut [Relocation] {
+        &mut self.relocations
+    }
+
+    fn used(&self, bytes: usize, relocations: usize) -> (&[u8], &[Relocation]) {
+        front(&self.bytes, &self.relocations, bytes, relocations)
+    }
+
+    fn grow_bytes(&mut self, count: usize) -> Result<(), AssembleError> {
+        grow(&mut self.bytes, count.max(1024), 0)
+    }
+
+    fn grow_labels(&mut self, count: usize) -> Result<(), AssembleError> {
+        grow(&mut self.labels, count, LabelState::UNUSED)
+    }
+
+    fn grow_relocations(&mut self, count: usize) -> Result<(), AssembleError> {
+        grow(&mut self.relocations, count, Relocation::NONE)
+    }
+}
+
+/// The caller's slices. Bytes behind the code are overwritten, too.
+#[derive(Debug)]
+pub struct Fixed<'a> {
+    /// Where the code goes.
+    pub bytes: &'a mut [u8],
+    /// As many as there will be labels; what is in them does not matter.
+    pub labels: &'a mut [LabelState],
+    /// As many as there will be relocations; what is in them does not matter.
+    pub relocations: &'a mut [Relocation],
+}
+
+impl Storage for Fixed<'_> {
+    #[inline(always)]
+    fn bytes(&mut self) -> &mut [u8] {
+        self.bytes
+    }
+
+    #[inline(always)]
+    fn labels(&mut self) -> &mut [LabelState] {
+        self.labels
+    }
+
+    #[inline(always)]
+    fn relocations(&mut self) -> &mut [Relocation] {
+        self.relocations
+    }
+
+    fn used(&self, bytes: usize, relocations: usize) -> (&[u8], &[Relocation]) {
+        front(&self.bytes, &self.relocations, bytes, relocations)
+    }
+
+    fn grow_bytes(&mut self, needed: usize) -> Result<(), AssembleError> {
+        Err(AssembleError::Full { room: self.bytes.len(), needed })
+    }
+
+    fn grow_labels(&mut self, _: usize) -> Result<(), AssembleError> {
+        Err(AssembleError::TooManyLabels { room: self.labels.len() })
+    }
+
+    fn grow_relocations(&mut self, _: usize) -> Result<(), AssembleError> {
+        Err(AssembleError::TooManyRelocations { room: self.relocations.len() })
+    }
+}
