@@ -2,6 +2,7 @@
 //!
 //! * [`bytecode`] decodes and encodes instructions one at a time.
 //! * [`verify`] checks a program before anything runs, and tells what a compiler wants to know of it.
+//! * [`typed`] is the bytecode of generic functions.
 //! * [`x64`] puts machine instructions down; [`code`] is what compiling gives.
 //!
 //! The room turns bytecode into a buffer of bytes plus relocations and knows nothing of where code
@@ -13,6 +14,8 @@ pub mod bytecode;
 pub mod code;
 #[cfg(all(test, feature = "alloc"))]
 mod testing;
+#[cfg(feature = "alloc")]
+pub mod typed;
 #[cfg(feature = "alloc")]
 pub mod verify;
 pub mod x64;
