@@ -191,6 +191,11 @@ fn make_modules(directory: &Path) {
 }
 
 #[test]
+fn parts_of_modules() {
+    run("take", C);
+}
+
+#[test]
 fn loaders_of_modules() {
     let directory = Path::new(SCRATCH).join("modules");
     make_modules(&directory);

@@ -43,7 +43,8 @@ impl Member {
     fn address_for_others(&self, name: &[u8], export: &Export) -> Result<u64, LoadError> {
         let stub = match &self.entries {
             Some(MemberEntries::New(entries)) if export.kind == SymbolKind::Function => {
-                entries.stub(name, export.address, 0)
+                // Nobody else knows of it yet.
+                entries.stub(name, |_| Some(export.address))
             }
             Some(MemberEntries::Inherited(entries)) if export.kind == SymbolKind::Function => {
                 entries.coming_stub(name)
@@ -290,7 +291,7 @@ impl Imports<'_, '_, '_> {
         if let Some((version, export)) = loaded {
             check_kind(import, is_called, &export)?;
             self.need(Provider::Loaded(version.handle), &export);
-            return Ok(Some(version.address_for_others(name, &export)?));
+            return Ok(Some(version.address_for_others(self.group.loader, name, &export)?));
         }
         Ok(self.group.loader.resolve_outside(name))
     }

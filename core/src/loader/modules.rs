@@ -17,7 +17,7 @@ use super::version::{Body, Need, Version};
 use super::{Clash, LoadError, LoaderOptions, LoaderStatistics, Missing, ModuleHandle, Resolved};
 use crate::format::library::is_library;
 use crate::format::{Binding, SymbolKind};
-use crate::link::{Module, Resolve, ShortName};
+use crate::link::{Export, Module, Resolve, ShortName};
 use crate::memory::PagePool;
 use crate::memory::lock::{Guard, Lock};
 
@@ -62,7 +62,8 @@ impl Placed<'_> {
     }
 }
 
-/// How often something is tried that a module which is being replaced has come in between.
+/// How often something is tried when the data of a module which is being replaced was linked, or one was
+/// unloaded or has lost the function that was.
 const ATTEMPTS: u32 = 16;
 
 /// Does `act` for the module `name`, and again when only the replacing of another one was in the way.
@@ -225,24 +226,37 @@ impl ModuleLoader {
     /// [`LoadError::Entries`] when there is no memory for the stub of a function.
     pub fn resolve(&self, name: &[u8]) -> Result<Option<Resolved<'_>>, LoadError> {
         loop {
-            let scope = self.state().scope();
-            let Some((version, export)) = scope.find_except(name, None) else {
+            let Some((module, export)) = self.find_held(name) else {
                 return Ok(self.resolve_outside(name).map(|address| {
                     let kind = SymbolKind::None;
                     Resolved { address, kind, module: None }
                 }));
             };
-            // Since the picture was taken it may have been unloaded or replaced.
-            let Some(module) = self.pin(version) else { continue };
-            match version.address_for_others(name, &export) {
+            match module.version().address_for_others(self, name, &export) {
                 Ok(address) => {
                     let kind = export.kind;
                     return Ok(Some(Resolved { address, kind, module: Some(module) }));
                 }
+                // The new version does not have it, so that the next look finds another, or none.
                 Err(LoadError::Changed { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The module that provides a name, held.
+    fn find_held(&self, name: &[u8]) -> Option<(Loaded<'_>, Export)> {
+        let scope = self.state().scope();
+        let (version, export) = scope.find_except(name, None)?;
+        if let Some(module) = self.pin(version) {
+            return Some((module, export));
+        }
+        // Since the picture was taken it has been unloaded or replaced. While the lock is held, nobody
+        // can do so once more.
+        let state = self.state();
+        let scope = state.scope();
+        let (version, export) = scope.find_except(name, None)?;
+        Some((Loaded::new(&self.eras, version.clone()), export))
     }
 
     /// The view of this very version, if it is still the present one.

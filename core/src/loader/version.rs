@@ -7,6 +7,7 @@ use core::sync::atomic::AtomicU32;
 
 use super::bytes::LinkedModule;
 use super::entries::Entries;
+use super::modules::ModuleLoader;
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, Smf, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
@@ -78,19 +79,36 @@ impl Version {
         }
     }
 
-    /// The address under which others use what is exported as `name`.
+    /// The address under which others use what is exported as `name`. Of a function, that is the same in
+    /// every version: when this one has been replaced meanwhile, the present one says where it is now.
+    ///
+    /// # Errors
+    /// [`LoadError::Changed`] when that does not have it; [`LoadError::Entries`].
     pub(super) fn address_for_others(
         &self,
+        loader: &ModuleLoader,
         name: &[u8],
         export: &Export,
     ) -> Result<u64, LoadError> {
-        match &self.entries {
-            Some(EntryPoints { entries, version }) if export.kind == SymbolKind::Function => {
-                let stub = entries.stub(name, export.address, *version);
-                stub.map_err(|refusal| refusal.of(&self.name))
+        let Some(EntryPoints { entries, version }) = self.entry_points_of(export) else {
+            return Ok(export.address);
+        };
+        let find = |present: u32| {
+            if present == *version {
+                return Some(export.address);
             }
-            _ => Ok(export.address),
-        }
+            // Whoever replaces a module takes these two locks in the same order.
+            let now = loader.state().version(self.handle).ok()?.clone();
+            let export = now.body.find(name)?;
+            now.entry_points_of(&export).filter(|points| points.version == present)?;
+            Some(export.address)
+        };
+        entries.stub(name, find).map_err(|refusal| refusal.of(&self.name))
+    }
+
+    /// How others call an export, when they do so through a table.
+    fn entry_points_of(&self, export: &Export) -> Option<&EntryPoints> {
+        self.entries.as_ref().filter(|_| export.kind == SymbolKind::Function)
     }
 }
 

@@ -1,6 +1,8 @@
 //! New versions in the place of old ones.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::{env, fs};
 
 use smf_core::format::{Binding, SymbolKind};
@@ -170,6 +172,36 @@ fn a_new_version_may_need_modules_that_the_old_one_did_not() {
     let library = loader.find(b"library").unwrap();
     assert!(matches!(loader.unload(library), Err(LoadError::Needed { .. })));
     loader.unload_all(&[library, module]).unwrap();
+}
+
+/// Loads a module that calls `between` and then `g`, while whoever looks for `between` puts one version after
+/// the other in the place of the module that has `g`.
+fn link_between(new: impl Fn(i32) -> Spec + Send + Sync + 'static) -> Result<i64, LoadError> {
+    let loader = Arc::new(ModuleLoader::default());
+    let old = version(0).function("g", Does::Returns(0));
+    let module = loader.load(b"m", old.bytes()).unwrap();
+    let (weak, replaced) = (Arc::downgrade(&loader), AtomicI32::new(0));
+    let between = move |name: &[u8]| {
+        let loader = weak.upgrade().filter(|_| name == b"between")?;
+        let number = replaced.fetch_add(1, Ordering::Relaxed) + 1;
+        reload(&loader, module, &new(number)).unwrap();
+        address(&loader, "f")
+    };
+    loader.set_fallback(Some(Arc::new(between)));
+    let user = Spec::new()
+        .import("between", Binding::Global, SymbolKind::Function)
+        .function("u", Does::Calls("g"));
+    let user = loader.load(b"user", user.bytes())?;
+    Ok(call(&loader, user, "u", &[]))
+}
+
+#[test]
+fn a_module_that_is_replaced_each_time_another_is_linked_against_it_is_no_obstacle() {
+    let called = link_between(|number| version(0).function("g", Does::Returns(number)));
+    assert_eq!(called, Ok(1), "by the first attempt");
+    // What is really gone is missed, and not looked for again and again.
+    let missing = link_between(version).unwrap_err();
+    assert_eq!(missing.to_string(), "user: nobody provides the import `g`");
 }
 
 #[test]
