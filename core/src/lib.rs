@@ -5,7 +5,8 @@
 //! 1. [`format`] knows bytes and nothing else: no kernel, no allocation for reading, no unsafe code.
 //!    [`memory`] knows pages and nothing of SMF; every system call goes through `memory::sys`.
 //! 2. [`link`] makes a file callable. [`cache`] gives a file's bytes, read once.
-//! 3. [`loader`] keeps many modules, which find each other's symbols, come and go.
+//! 3. [`loader`] keeps many modules, which find each other's symbols, come and go. [`instantiate`] turns
+//!    generic templates into code when a missing symbol asks for it.
 //!
 //! Promises that hold in every room: no input makes it panic; no count in a file makes it allocate
 //! more than the file explains; no page is writable and executable at one address, not for a moment.
@@ -21,6 +22,8 @@ extern crate std;
 #[cfg(feature = "kernel")]
 pub mod cache;
 pub mod format;
+#[cfg(feature = "kernel")]
+pub mod instantiate;
 #[cfg(feature = "kernel")]
 pub mod link;
 #[cfg(feature = "kernel")]

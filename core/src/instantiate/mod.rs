@@ -1,0 +1,3 @@
+//! A missing symbol becomes code.
+mod types;
+pub use types::*;
