@@ -12,6 +12,7 @@
 //! * [`ExposedPages`], pages whose address is given away and whose bytes are read without a fault,
 //!   whatever becomes of the file.
 //! * [`exec`], blocks of code, cut from memory that is mapped twice.
+//! * [`replace_file`], which gives a file new bytes as a whole.
 //! * [`access_at`], what the kernel says may be done with any address.
 //! * [`synchronize`], what an architecture needs between writing code and running it.
 //!
@@ -44,6 +45,7 @@ mod pages;
 mod placement;
 mod pool;
 mod region;
+mod replacing;
 mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -60,6 +62,7 @@ pub use page_count::PageCount;
 pub use pages::{Protection, PublishedPages, Segment, WritablePages};
 pub use placement::Placement;
 pub use pool::PagePool;
+pub use replacing::{ReplaceError, replace_file};
 
 /// Nanoseconds on a clock that only moves forwards, from an arbitrary moment.
 pub(crate) fn monotonic() -> Nanoseconds {

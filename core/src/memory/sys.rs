@@ -25,6 +25,8 @@ use super::{Errno, FileKind, FileStamp, Nanoseconds};
 #[cfg(test)]
 use super::faults::{self, Call};
 
+pub(super) mod writing;
+
 /// The longest path that `open(2)` takes, without its NUL: `PATH_MAX` of `linux/limits.h` less one.
 pub(super) const PATH_LIMIT: usize = 4095;
 
