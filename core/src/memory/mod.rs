@@ -74,6 +74,16 @@ pub(crate) fn yield_now() {
     sys::yield_now();
 }
 
+/// A number that no other thread of the process has at the same time. A system call.
+pub(crate) fn thread_id() -> i32 {
+    sys::thread_id()
+}
+
+/// Does nothing for a while.
+pub(crate) fn sleep(time: core::time::Duration) {
+    sys::writing::sleep(time);
+}
+
 /// Executes a full memory barrier in every thread of the process that is running. False when the
 /// kernel does not do it, and before [`can_barrier_all_threads`] has said that it will.
 pub(crate) fn barrier_in_all_threads() -> bool {

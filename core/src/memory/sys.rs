@@ -438,6 +438,11 @@ pub(super) fn yield_now() {
     rustix::thread::sched_yield();
 }
 
+/// `gettid(2)`: a number that no other thread of the process has at the same time.
+pub(super) fn thread_id() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
 /// `getpid(2)`.
 pub(super) fn process_id() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
