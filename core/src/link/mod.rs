@@ -30,6 +30,7 @@
 //! ```
 
 mod call;
+pub(crate) mod code;
 mod error;
 mod image;
 mod machine;

@@ -229,6 +229,11 @@ impl OpenFile {
         self.stamp
     }
 
+    /// The same file with what it is now.
+    pub(super) fn looked_at_again(self) -> Result<Self, MemoryError> {
+        Self::inspect(self.file)
+    }
+
     pub(super) fn descriptor(&self) -> &OwnedFd {
         &self.file
     }
@@ -347,7 +352,7 @@ fn regular(status: Result<sys::FileStatus, Errno>) -> Result<FileStamp, MemoryEr
 }
 
 /// Hands on `path` with a NUL behind it.
-fn with_path<T>(
+pub(super) fn with_path<T>(
     path: &[u8],
     call: impl FnOnce(&CStr) -> Result<T, MemoryError>,
 ) -> Result<T, MemoryError> {

@@ -25,6 +25,8 @@ use super::{Errno, FileKind, FileStamp, Nanoseconds};
 #[cfg(test)]
 use super::faults::{self, Call};
 
+pub(super) mod writing;
+
 /// The longest path that `open(2)` takes, without its NUL: `PATH_MAX` of `linux/limits.h` less one.
 pub(super) const PATH_LIMIT: usize = 4095;
 
@@ -434,6 +436,11 @@ pub(super) fn core_number() -> usize {
 /// `sched_yield(2)`.
 pub(super) fn yield_now() {
     rustix::thread::sched_yield();
+}
+
+/// `gettid(2)`: a number that no other thread of the process has at the same time.
+pub(super) fn thread_id() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
 }
 
 /// `getpid(2)`.
