@@ -149,7 +149,7 @@ impl Storage for Fixed<'_> {
     }
 
     fn used(&self, bytes: usize, relocations: usize) -> (&[u8], &[Relocation]) {
-        front(&self.bytes, &self.relocations, bytes, relocations)
+        front(self.bytes, self.relocations, bytes, relocations)
     }
 
     fn grow_bytes(&mut self, needed: usize) -> Result<(), AssembleError> {

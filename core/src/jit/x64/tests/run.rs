@@ -86,7 +86,7 @@ fn division_has_quotient_and_rest() {
         asm.movsx(W64, Rdx, W8, Rdx);
         asm.sub(W64, Rax, Rdx);
         asm.ret();
-        let meant = (dividend / divisor << 8) - dividend % divisor;
+        let meant = ((dividend / divisor) << 8) - dividend % divisor;
         assert_eq!(call(asm, dividend, divisor), meant);
     }
 }
