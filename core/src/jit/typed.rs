@@ -5,6 +5,7 @@ mod build;
 mod error;
 mod instruction;
 mod interpret;
+pub mod lower;
 mod opcode;
 pub mod text;
 mod types;
