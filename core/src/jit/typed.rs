@@ -19,3 +19,6 @@ pub use interpret::{DIVISION_BY_ZERO, Host, Memory, Stop, interpret};
 pub use opcode::{Binary, Condition, Opcode, Unary};
 pub use types::{Argument, Arguments, MAX_PARAMETERS, Scalar, Type, TypeSet};
 pub use verify::{Instance, Verified};
+
+#[cfg(all(test, feature = "kernel", target_arch = "x86_64"))]
+mod tests;

@@ -252,13 +252,16 @@ impl Lowering<'_, '_> {
     }
 
     fn trap_sites(&mut self) {
-        for site in core::mem::take(self.traps) {
+        // Taken out, so that its room can be kept for the next function.
+        let traps = core::mem::take(self.traps);
+        for site in &traps {
             self.asm.bind(site.label);
             self.asm.mov_imm(Gpr::Rdi, site.code.into());
             self.asm.mov_imm(Gpr::Rsi, site.at.into());
             self.take_down();
             self.asm.jmp_symbol(TRAP_HOOK);
         }
+        *self.traps = traps;
     }
 
     fn division_trap(&mut self, index: usize) -> Label {

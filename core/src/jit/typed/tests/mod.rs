@@ -1,0 +1,5 @@
+//! Bodies that run: interpreted, and as machine code.
+
+mod machine;
+mod programs;
+mod random;
