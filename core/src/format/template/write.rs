@@ -174,7 +174,8 @@ impl NewTemplates<'_> {
             return Ok(());
         }
         let lengths = self.templates.iter().map(|template| template.body.len());
-        let whole = lengths.fold(BODIES_HEADER, |sum, len| sum.saturating_add(len).saturating_add(4));
+        let whole =
+            lengths.fold(BODIES_HEADER, |sum, len| sum.saturating_add(len).saturating_add(4));
         let last = u32::try_from(self.templates.len()).unwrap_or(u32::MAX).saturating_sub(1);
         let whole = u32::try_from(whole).map_err(|_| TemplateWriteError::TooLarge(last))?;
         put(BODIES);

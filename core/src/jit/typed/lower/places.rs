@@ -62,7 +62,8 @@ pub(super) struct Handovers {
 impl Handovers {
     pub(super) fn next(&mut self, scalar: Scalar) -> Handover {
         if scalar.is_float() {
-            if let Some(&register) = Xmm::ALL.get(self.floats).filter(|_| self.floats < FLOAT_ARGUMENTS)
+            if let Some(&register) =
+                Xmm::ALL.get(self.floats).filter(|_| self.floats < FLOAT_ARGUMENTS)
             {
                 self.floats += 1;
                 return Handover::Xmm(register);

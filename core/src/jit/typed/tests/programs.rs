@@ -141,8 +141,9 @@ fn a_vector_of_four_types() {
             let [push, get] = ["Vec.push", "Vec.get"].map(|name| machine.link(name, &[scalar]));
             let mut vector = [0u8; 24];
             let this = address(&mut vector);
-            let values: Vec<u64> =
-                scattered(50).map(|value| value >> 2 & (u64::MAX >> (64 - scalar.bits()))).collect();
+            let values: Vec<u64> = scattered(50)
+                .map(|value| value >> 2 & (u64::MAX >> (64 - scalar.bits())))
+                .collect();
             for &value in &values {
                 assert_eq!(push.call(&[this, (scalar, value)], None), Ok(0));
             }

@@ -189,7 +189,8 @@ impl<'r> Generator<'r> {
             }
             _ => {
                 let (value, ..) = self.local(|scalar| scalar == Scalar::Bool)?;
-                let is_bool = |l: &&(Local, Type, Scalar)| l.0 == value && l.1 == Scalar::Bool.into();
+                let is_bool =
+                    |l: &&(Local, Type, Scalar)| l.0 == value && l.1 == Scalar::Bool.into();
                 self.locals.iter().find(is_bool)?;
                 let target = self.target()?;
                 self.body.branch_if(value, self.random.next() & 1 == 0, target);
@@ -341,12 +342,7 @@ impl Host for Interpreted<'_> {
         self.0.store(address, size, bits)
     }
 
-    fn call(
-        &mut self,
-        _: &Instance<'_, '_>,
-        callee: &Callee<'_>,
-        x: &[u64],
-    ) -> Result<u64, Stop> {
+    fn call(&mut self, _: &Instance<'_, '_>, callee: &Callee<'_>, x: &[u64]) -> Result<u64, Stop> {
         let single = |bits: u64| f32::from_bits(bits as u32);
         Ok(match callee.name {
             "many" => many(
