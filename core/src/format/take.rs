@@ -117,7 +117,8 @@ pub struct Deferred<'d> {
     /// The container it stands in.
     pub container: Container,
     /// All its bytes there: what may be put as it is into another container of the same kind and
-    /// version, whose count then grows by one. [`Deferred::to_write`] goes into the others as well.
+    /// version, whose count then grows by one; without a body that stands behind all headers of a
+    /// GTPL. [`Deferred::to_write`] goes into the others as well, with the body.
     pub entry: &'d [u8],
 }
 

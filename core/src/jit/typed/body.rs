@@ -374,3 +374,143 @@ impl<'d> Operands<'d> {
         self.0.iter().map(|bytes| u16::from_le_bytes(*bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::super::text::parse;
+    use super::super::{TypedError, Verified};
+    use super::*;
+    use crate::format::template::{Container, NewTemplate, NewTemplates, TemplateKind, Templates};
+
+    /// Byte for byte what the tables of the room say.
+    const MAX: &[u8] = &[
+        b'S', b'M', b'T', b'B', 78, 0, 0, 0, 1, 0, 0, 0, 1, 0x40, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, // header
+        0x35, 0x40, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, // br_ge T0 v0, v1, L2
+        0x51, 0x40, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, // return T0 v1
+        0x51, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // return T0 v0
+        0x40, 0x40,
+    ];
+
+    const TEXT: &str = "template max<T>(a: T, b: T) -> T
+        br_ge T a, b, first
+        return T b
+        first:
+        return T a
+        end
+        template twice(n: i64) -> i64
+        call_host n = abs(n)
+        call n = \"two words\"<Pair<i64, Unit>, u8>(n)
+        return i64 n
+        end";
+
+    #[test]
+    fn the_bytes_are_those_of_the_tables() {
+        let templates = parse(TEXT).unwrap();
+        assert_eq!(templates[0].body, MAX);
+        let body = Body::parse(MAX).unwrap();
+        assert_eq!((body.type_params(), body.locals(), body.len()), (1, 2, 3));
+        assert_eq!((body.is_empty(), body.offset(1), body.bytes().len()), (false, 52, 78));
+        let signature = body.signature();
+        assert_eq!(
+            (signature.params, signature.result()),
+            (&[0x40, 0x40][..], Type::from_code(0x40))
+        );
+        assert_eq!(body.local_type(2), None);
+    }
+
+    #[test]
+    fn callees_say_what_they_are() {
+        let templates = parse(TEXT).unwrap();
+        let body = Body::parse(&templates[1].body).unwrap();
+        assert_eq!(body.callee_count(), 2);
+        let [host, other] = [0, 1].map(|index| body.callee(index).unwrap());
+        assert_eq!((host.kind, host.name, host.types().count()), (CalleeKind::Host, "abs", 0));
+        assert_eq!((other.kind, other.name, other.arity), (CalleeKind::Instance, "two words", 2));
+        let types: Vec<_> = other.types().collect();
+        let named = |name, arity| TypeEntry::Named { name, arity };
+        let plain = |code| TypeEntry::Type(Type::from_code(code).unwrap());
+        assert_eq!(types, [named("Pair", 2), plain(4), named("Unit", 0), plain(5)]);
+        assert!(matches!(body.callee(2), Err(TypedError::Index { part: Part::Callees, .. })));
+    }
+
+    #[test]
+    fn refuses_what_is_no_body() {
+        let patched = |at: usize, byte| {
+            let mut bytes = MAX.to_vec();
+            bytes[at] = byte;
+            Body::parse(&bytes).err()
+        };
+        assert_eq!(patched(0, b'X'), Some(TypedError::Magic));
+        assert_eq!(patched(8, 2), Some(TypedError::Version { version: 2 }));
+        assert_eq!(patched(11, 0x80), Some(TypedError::Flags { flags: 0x8000 }));
+        assert_eq!(patched(4, 79), Some(TypedError::Length { stated: 79, given: 78 }));
+        assert_eq!(patched(36, 4), Some(TypedError::Tables { needed: 90, stated: 78 }));
+        assert_eq!(patched(12, 65), Some(TypedError::Parameters { count: 65 }));
+        assert_eq!(patched(14, 3), Some(TypedError::Locals { at: 14 }));
+        assert_eq!(patched(16, 3), Some(TypedError::Locals { at: 14 }));
+        let needed = 40 + 12 * u64::from(u32::MAX) + 2;
+        let mut endless = MAX.to_vec();
+        endless[36..40].fill(0xff);
+        assert_eq!(Body::parse(&endless).err(), Some(TypedError::Tables { needed, stated: 78 }));
+        assert_eq!(Body::length(MAX), Some(78));
+        assert_eq!([Body::length(&MAX[..7]), Body::length(b"BCOD1234")], [None; 2]);
+        assert!(body_of(b"AST").is_none() && body_of(&MAX[..9]).is_some_and(|body| body.is_err()));
+    }
+
+    #[test]
+    fn both_containers_carry_bodies() {
+        let templates = parse(TEXT).unwrap();
+        let new = |kind, params| {
+            let template = |(template, params): (&'static str, u8), body| NewTemplate {
+                name: template.as_bytes(),
+                kind,
+                params,
+                constraints: Default::default(),
+                body,
+            };
+            let (max, twice) = (&templates[0].body[..], &templates[1].body[..]);
+            let foreign = NewTemplate { body: b"AST", ..template(("other", params), &[]) };
+            [template(("max", params), max), foreign, template(("twice", 0), twice)]
+        };
+        let read = |container, new: &[NewTemplate<'_>]| {
+            let bytes = NewTemplates { container, templates: new }.to_vec().unwrap();
+            let section = Templates::parse(&bytes, 0).unwrap();
+            assert_eq!((section.listed(), section.has_opaque_bodies()), (3, false));
+            let found: Vec<Option<usize>> = section
+                .iter()
+                .map(|template| body_of(template.unwrap().body).map(|body| body.unwrap().len()))
+                .collect();
+            assert_eq!(found, [Some(3), None, Some(3)]);
+        };
+        read(Container::Counted, &new(None, 0));
+        for constrained in [false, true] {
+            read(Container::Gtpl { constrained }, &new(Some(TemplateKind::Function), 1));
+        }
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic() {
+        let templates = parse(TEXT).unwrap();
+        for template in &templates {
+            for bit in 0..template.body.len() * 8 {
+                let mut bytes = template.body.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                let Ok(body) = Body::parse(&bytes) else { continue };
+                let mut listing = std::string::String::new();
+                super::super::text::print("damaged", &body, &mut listing).unwrap();
+                let Ok(verified) = Verified::new(body) else { continue };
+                let given = [super::super::Argument::Scalar(super::super::Scalar::U16)];
+                let given = &given[..usize::from(body.type_params().min(1))];
+                let arguments = super::super::Arguments::new(given).unwrap();
+                let Ok(instance) = verified.instance(arguments) else { continue };
+                super::super::lower::Compiler::new().compile(&instance).unwrap();
+            }
+            for len in 0..template.body.len() {
+                assert!(Body::parse(&template.body[..len]).is_err());
+            }
+        }
+    }
+}

@@ -101,7 +101,9 @@ impl fmt::Display for BuildError {
             Self::Name => {
                 f.write_str("a name is empty, longer than 1,023 bytes, or has a NUL in it")
             }
-            Self::TooLarge => f.write_str("the body has more of something than its format can count"),
+            Self::TooLarge => {
+                f.write_str("the body has more of something than its format can count")
+            }
         }
     }
 }
@@ -216,8 +218,8 @@ impl BodyBuilder {
         }
     }
 
-    /// Appends an instruction as it stands.
-    pub fn push(&mut self, instruction: Instruction) {
+    /// Appends an instruction as it stands, but for its target: that is the number of a label.
+    pub(super) fn push(&mut self, instruction: Instruction) {
         self.instructions.push(instruction);
     }
 
@@ -256,7 +258,13 @@ impl BodyBuilder {
     }
 
     /// Sets `to`, of type `ty`, to the value of `from`, of type `source`.
-    pub fn convert(&mut self, ty: impl Into<Type>, to: Local, source: impl Into<Type>, from: Local) {
+    pub fn convert(
+        &mut self,
+        ty: impl Into<Type>,
+        to: Local,
+        source: impl Into<Type>,
+        from: Local,
+    ) {
         let source = source.into().code().into();
         self.plain(Opcode::Convert, Some(ty.into()), [to.0, from.0, source], 0);
     }
@@ -594,4 +602,78 @@ impl BodyBuilder {
 /// A place in the codes as an index.
 fn arguments_begin(first: u32) -> usize {
     usize::try_from(first).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Body;
+    use super::*;
+
+    const INT: Type = Type::Scalar(Scalar::I64);
+
+    fn fails(make: impl FnOnce(&mut BodyBuilder, Local)) -> Option<BuildError> {
+        let mut body = BodyBuilder::new(0, None);
+        let local = body.param(INT);
+        make(&mut body, local);
+        body.return_none();
+        body.finish().err()
+    }
+
+    #[test]
+    fn mistakes_are_kept_until_the_end() {
+        assert_eq!(fails(|_, _| {}), None);
+        assert_eq!(BodyBuilder::new(65, None).finish(), Err(BuildError::Parameters));
+        let unbound = |body: &mut BodyBuilder, _| {
+            let label = body.label();
+            body.jump(label);
+        };
+        assert_eq!(fails(unbound), Some(BuildError::Unbound(0)));
+        let bound = |body: &mut BodyBuilder, _| {
+            let label = body.label();
+            body.bind(label);
+            body.bind(label);
+        };
+        assert_eq!(fails(bound), Some(BuildError::Bound(0)));
+        let late = |body: &mut BodyBuilder, _| {
+            body.local(INT);
+            body.param(INT);
+        };
+        assert_eq!(fails(late), Some(BuildError::Locals));
+        let far = |body: &mut BodyBuilder, local| {
+            let label = body.label();
+            body.bind(label);
+            body.branch(Condition::Equal, INT, local, 40_000, label);
+        };
+        assert_eq!(fails(far), Some(BuildError::BranchNumber(40_000)));
+        for name in ["", "a\0b", &"x".repeat(1024)] {
+            assert_eq!(fails(|body, _| body.call_host(name, None, &[])), Some(BuildError::Name));
+        }
+        assert_eq!(fails(|body, _| body.call_host(&"x".repeat(1023), None, &[])), None);
+        let many = |body: &mut BodyBuilder, local| body.call_host("f", None, &[local; 256]);
+        assert_eq!(fails(many), Some(BuildError::TooLarge));
+        let locals = |body: &mut BodyBuilder, _| {
+            for _ in 0..65_535 {
+                body.local(INT);
+            }
+        };
+        assert_eq!(fails(locals), Some(BuildError::Locals));
+    }
+
+    #[test]
+    fn what_is_said_twice_is_kept_once() {
+        let mut body = BodyBuilder::new(1, None);
+        let (a, b) = (body.local(INT), body.local(Type::Parameter(0)));
+        for _ in 0..3 {
+            body.wide_constant(Scalar::I64, a, 1 << 40);
+            body.call("f", &[INT.into()], Some(a), &[a], None);
+            body.call("f", &[INT.into()], Some(a), &[b], None);
+            let pair = TypeArgument::Named("f".into(), vec![INT.into()]);
+            body.call("f", &[pair], Some(a), &[a], None);
+        }
+        body.return_none();
+        let bytes = body.finish().unwrap();
+        let body = Body::parse(&bytes).unwrap();
+        assert_eq!((body.callee_count(), body.constants.len(), body.strings), (3, 1, &b"f\0"[..]));
+        assert_eq!((body.types.len(), body.codes.len(), body.operands.len()), (4, 5, 9));
+    }
 }

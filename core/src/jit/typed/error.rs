@@ -209,9 +209,14 @@ impl TypedError {
                 let name = opcode.map_or("a local", Opcode::name);
                 write!(f, "at 0x{at:x}: {name} has no meaning for ")?;
                 match argument {
-                    Argument::Scalar(scalar) => write!(f, "{scalar}, the argument for T{parameter}"),
+                    Argument::Scalar(scalar) => {
+                        write!(f, "{scalar}, the argument for T{parameter}")
+                    }
                     Argument::Named => {
-                        write!(f, "the argument for T{parameter}, which is no number, bool or pointer")
+                        write!(
+                            f,
+                            "the argument for T{parameter}, which is no number, bool or pointer"
+                        )
                     }
                 }
             }

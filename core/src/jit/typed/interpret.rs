@@ -110,12 +110,7 @@ impl Host for Memory<'_> {
         Ok(())
     }
 
-    fn call(
-        &mut self,
-        _: &Instance<'_, '_>,
-        _: &Callee<'_>,
-        _: &[u64],
-    ) -> Result<u64, Stop> {
+    fn call(&mut self, _: &Instance<'_, '_>, _: &Callee<'_>, _: &[u64]) -> Result<u64, Stop> {
         Err(Stop::Callee)
     }
 }

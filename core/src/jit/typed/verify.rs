@@ -61,12 +61,12 @@ impl<'d> Verified<'d> {
         for (index, bytes) in body.instructions.iter().enumerate() {
             let at = body.offset(index);
             let code = bytes.first().copied().unwrap_or(0);
-            let instruction =
-                Instruction::decode(bytes).ok_or(TypedError::Opcode { at, code })?;
+            let instruction = Instruction::decode(bytes).ok_or(TypedError::Opcode { at, code })?;
             check.instruction(at, &instruction)?;
         }
         let last = body.len().saturating_sub(1);
-        let ends = body.instructions.last().and_then(Instruction::decode).is_some_and(|i| i.opcode.ends());
+        let ends =
+            body.instructions.last().and_then(Instruction::decode).is_some_and(|i| i.opcode.ends());
         if !ends {
             return Err(TypedError::FallsOff { at: body.offset(last) });
         }
@@ -262,7 +262,9 @@ impl<'d> Check<'d> {
         match i.opcode {
             O::Constant => is(i.a).and(self.number(at, i, ty)).and(self.unused(at, i, [i.b, i.c])),
             O::WideConstant => is(i.a).and(self.wide(at, i, ty)),
-            O::SizeOf => self.index(at, i.a).and(self.no_number(at, i)).and(self.unused(at, i, [i.b, i.c])),
+            O::SizeOf => {
+                self.index(at, i.a).and(self.no_number(at, i)).and(self.unused(at, i, [i.b, i.c]))
+            }
             O::Move | O::Unary(Unary::Negate | Unary::Not) => {
                 is(i.a).and(is(i.b)).and(self.no_number(at, i)).and(self.unused(at, i, [i.c, 0]))
             }
@@ -302,8 +304,10 @@ impl<'d> Check<'d> {
     }
 
     fn call(&self, at: u32, i: &Instruction) -> Result<(), TypedError> {
-        let callee = self.body.callee(i.b).map_err(|_| {
-            TypedError::Index { at, part: Part::Callees, index: i.b.into() }
+        let callee = self.body.callee(i.b).map_err(|_| TypedError::Index {
+            at,
+            part: Part::Callees,
+            index: i.b.into(),
         })?;
         let index = i.imm.cast_unsigned();
         let none = TypedError::Index { at, part: Part::Operands, index };
@@ -495,5 +499,224 @@ impl Usage {
         let mut ranked: Vec<(u32, u16)> = used.map(|(local, weight)| (*weight, local)).collect();
         ranked.sort_unstable_by_key(|&(weight, local)| (core::cmp::Reverse(weight), local));
         self.order = ranked.into_iter().map(|(_, local)| local).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::super::build::BodyBuilder;
+    use super::super::text::parse;
+    use super::super::{Binary, Condition};
+    use super::*;
+
+    /// Two type parameters, and a local of each type, by the order of [`LOCALS`].
+    fn fault(of: impl FnOnce(&mut BodyBuilder, &[super::super::Local])) -> Option<TypedError> {
+        let mut body = BodyBuilder::new(2, None);
+        let locals: Vec<_> =
+            LOCALS.iter().map(|&code| body.local(Type::from_code(code).unwrap())).collect();
+        of(&mut body, &locals);
+        body.return_none();
+        let bytes = body.finish().unwrap();
+        Verified::new(Body::parse(&bytes).unwrap()).err()
+    }
+
+    const I64: usize = 0;
+    const U64: usize = 1;
+    const F64: usize = 2;
+    const BOOL: usize = 3;
+    const POINTER: usize = 4;
+    const T0: usize = 5;
+    const T1: usize = 6;
+    const LOCALS: [u8; 7] = [4, 8, 0x0a, 0x0b, 0x0c, 0x40, 0x41];
+
+    fn plain(opcode: Opcode, type_code: u8, fields: [u16; 3], imm: i32) -> Instruction {
+        let [a, b, c] = fields;
+        Instruction { opcode, immediate: false, type_code, a, b, c, imm }
+    }
+
+    #[test]
+    fn types_of_locals_must_be_those_of_operations() {
+        let at = 40;
+        let ty = |index: usize| Type::from_code(LOCALS[index]).unwrap();
+        for (one, other) in [(I64, U64), (I64, T0), (T0, T1), (POINTER, U64), (F64, I64)] {
+            let found = fault(|body, l| body.copy(ty(one), l[one], l[other]));
+            let expected = ty(one);
+            let (local, found_type) = (other as u16, ty(other));
+            let error = TypedError::LocalType { at, local, found: found_type, expected };
+            assert_eq!(found, Some(error));
+        }
+        let index = fault(|body, l| body.load_element(ty(T0), l[T0], l[POINTER], Some(l[T0]), 0));
+        let found = ty(T0);
+        assert_eq!(index, Some(TypedError::NotIndex { at, local: 5, found }));
+        let base = fault(|body, l| body.store(ty(I64), l[I64], l[U64], 0));
+        let expected = ty(POINTER);
+        let error = TypedError::LocalType { at, local: 1, found: ty(U64), expected };
+        assert_eq!(base, Some(error));
+        let size = fault(|body, l| body.size_of(ty(T0), l[POINTER]));
+        assert_eq!(size, Some(TypedError::NotIndex { at, local: 4, found: ty(POINTER) }));
+    }
+
+    #[test]
+    fn operations_need_a_meaning_for_their_type() {
+        let ty = |index: usize| Type::from_code(LOCALS[index]).unwrap();
+        let binary = |operation, at: usize| {
+            fault(|body, l| body.binary(operation, ty(at), l[at], l[at], l[at])).is_some()
+        };
+        for operation in Binary::ALL.iter().copied() {
+            for index in [I64, U64, F64, BOOL, POINTER] {
+                let Type::Scalar(scalar) = ty(index) else { continue };
+                let has_meaning = operation.types().has(scalar.into());
+                assert_eq!(binary(operation, index), !has_meaning, "{operation:?} {scalar}");
+            }
+            assert!(!binary(operation, T0) && !binary(operation, T1));
+        }
+        let order = |condition| {
+            fault(|body, l| body.compare(condition, ty(BOOL), l[BOOL], l[BOOL], l[BOOL]))
+        };
+        assert_eq!(order(Condition::Equal), None);
+        let less = Opcode::Compare(Condition::Less);
+        let error = TypedError::NoMeaning { at: 40, opcode: less, ty: ty(BOOL) };
+        assert_eq!(order(Condition::Less), Some(error));
+    }
+
+    #[test]
+    fn fields_must_refer_to_something_and_be_empty_otherwise() {
+        let at = 40;
+        let pushed = |instruction| fault(|body, _| body.push(instruction));
+        let none = |part, index| Some(TypedError::Index { at, part, index });
+        assert_eq!(pushed(plain(Opcode::Move, 4, [0, 7, 0], 0)), none(Part::Locals, 7));
+        assert_eq!(pushed(plain(Opcode::WideConstant, 4, [0; 3], 0)), none(Part::Constants, 0));
+        assert_eq!(pushed(plain(Opcode::Call, 0, [NONE, 3, 0], 0)), none(Part::Callees, 3));
+        assert_eq!(
+            pushed(plain(Opcode::Move, 0x42, [0; 3], 0)),
+            Some(TypedError::TypeCode { at, code: 0x42 })
+        );
+        assert_eq!(
+            pushed(plain(Opcode::Move, 0, [0; 3], 0)),
+            Some(TypedError::TypeCode { at, code: 0 })
+        );
+        for instruction in [
+            plain(Opcode::Move, 4, [0, 0, 1], 0),
+            plain(Opcode::Move, 4, [0, 0, 0], 1),
+            plain(Opcode::Constant, 4, [0, 1, 0], 1),
+            plain(Opcode::Load, 4, [0, 4, 1], 1),
+            plain(Opcode::Binary(Binary::Add), 4, [0, 0, 0], 1),
+            plain(Opcode::Trap, 4, [0, 0, 0], 1),
+            plain(Opcode::Trap, 0, [1, 0, 0], 1),
+            Instruction { immediate: true, ..plain(Opcode::Binary(Binary::Add), 4, [0, 0, 1], 1) },
+        ] {
+            let opcode = instruction.opcode;
+            assert_eq!(pushed(instruction), Some(TypedError::Unused { at, opcode }));
+        }
+        let number = fault(|body, l| body.constant(Scalar::Bool, l[BOOL], 2));
+        let ty = Scalar::Bool.into();
+        assert_eq!(number, Some(TypedError::Number { at, number: 2, ty }));
+        let wide = fault(|body, l| body.wide_constant(Scalar::Bool, l[BOOL], 2));
+        assert_eq!(wide, Some(TypedError::Number { at: 48, number: 2, ty }));
+        let parameter = plain(Opcode::WideConstant, 0x40, [T0 as u16, 0, 0], 0);
+        assert_eq!(pushed(parameter), Some(TypedError::WideParameter { at }));
+    }
+
+    /// What is wrong in a template with one statement; line 1 is the template's.
+    fn in_text(lines: &str) -> Option<TypedError> {
+        let text = std::format!("template t<T>(a: T, n: i64) -> i64\n{lines}\nend");
+        match parse(&text) {
+            Ok(_) => None,
+            Err(error) => match error.fault {
+                super::super::text::TextFault::Typed(fault) => Some(fault),
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+
+    #[test]
+    fn control_ends_in_a_return() {
+        assert_eq!(in_text("return i64 n"), None);
+        assert_eq!(in_text("trap 7"), None);
+        assert_eq!(in_text("l:\njump l"), None);
+        assert_eq!(in_text("move i64 n, n"), Some(TypedError::FallsOff { at: 40 }));
+        assert_eq!(in_text("l:\nbr_eq i64 n, 0, l"), Some(TypedError::FallsOff { at: 40 }));
+        assert_eq!(in_text(""), Some(TypedError::FallsOff { at: 40 }));
+        let expected = Some(Scalar::I64.into());
+        assert_eq!(in_text("return T a"), Some(TypedError::Result { at: 40, expected }));
+        assert_eq!(in_text("return_none"), Some(TypedError::Result { at: 40, expected }));
+        let mut endless = parse("template t()\nl:\njump l\nend").unwrap().remove(0).body;
+        for target in [1, u32::MAX] {
+            endless[48..52].copy_from_slice(&target.to_le_bytes());
+            let part = Part::Instructions;
+            let error = TypedError::Index { at: 40, part, index: target };
+            assert_eq!(Verified::new(Body::parse(&endless).unwrap()).err(), Some(error));
+        }
+    }
+
+    #[test]
+    fn callees_are_checked_where_they_stand() {
+        let text = "template t<T>(a: T) -> T\ncall a = f<P<T>, i8>(a)\nreturn T a\nend";
+        let good = parse(text).unwrap().remove(0).body;
+        let fault = |place: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[place] = byte;
+            Verified::new(Body::parse(&bytes).unwrap()).err()
+        };
+        // Callee at 64, types at 76, operands at 88, codes at 90, strings at 92.
+        assert_eq!(good.len(), 96);
+        let part = Part::Types;
+        assert_eq!(fault(66, 2), Some(TypedError::CalleeKind { at: 64, kind: 2 }));
+        assert_eq!(fault(66, 1), Some(TypedError::HostTypes { at: 64 }));
+        assert_eq!(fault(64, 1), Some(TypedError::Name { at: 64 }));
+        assert_eq!(fault(64, 200), Some(TypedError::Name { at: 64 }));
+        assert_eq!(fault(92, 0xff), Some(TypedError::Name { at: 64 }));
+        assert_eq!(fault(95, b'x'), Some(TypedError::Index { at: 64, part, index: 0 }));
+        assert_eq!(fault(68, 3), Some(TypedError::Index { at: 64, part, index: 0 }));
+        assert_eq!(fault(70, 1), Some(TypedError::Index { at: 64, part, index: 1 }));
+        assert_eq!(fault(80, 0x41), Some(TypedError::TypeCode { at: 64, code: 0x41 }));
+        assert_eq!(fault(69, 2), Some(TypedError::Index { at: 64, part: Part::Codes, index: 1 }));
+        assert_eq!(fault(67, 0), Some(TypedError::CallResult { at: 40 }));
+        assert!(matches!(fault(67, 4), Some(TypedError::LocalType { at: 40, .. })));
+        assert!(matches!(fault(91, 4), Some(TypedError::LocalType { at: 40, .. })));
+        assert_eq!(fault(88, 9), Some(TypedError::Index { at: 40, part: Part::Locals, index: 9 }));
+        let missing = Some(TypedError::Index { at: 40, part: Part::Operands, index: 1 });
+        assert_eq!(fault(48, 1), missing);
+    }
+
+    #[test]
+    fn an_instance_needs_arguments_that_all_operations_have_a_meaning_for() {
+        let text = "template t<T, U, V>(a: T, b: U) -> T\nadd T a, a, 1\nshl T a, a, a\n\
+                    call f<V>()\nreturn T a\nend";
+        let templates = parse(text).unwrap();
+        let verified = Verified::new(Body::parse(&templates[0].body).unwrap()).unwrap();
+        assert_eq!(verified.allowed(), [TypeSet::INTEGERS, TypeSet::SCALARS, TypeSet::ANY]);
+        let instance =
+            |arguments: &[Argument]| verified.instance(Arguments::new(arguments).unwrap()).err();
+        let (int, float) = (Argument::Scalar(Scalar::U8), Argument::Scalar(Scalar::F32));
+        assert_eq!(instance(&[int, float, Argument::Named]), None);
+        let (given, expected) = (2, 3);
+        assert_eq!(instance(&[int, int]), Some(TypedError::Arguments { given, expected }));
+        let refused = |at, opcode, parameter, argument| {
+            Some(TypedError::Argument { at, opcode, parameter, argument })
+        };
+        let shift = Some(Opcode::Binary(Binary::ShiftLeft));
+        assert_eq!(instance(&[float, int, int]), refused(52, shift, 0, float));
+        let named = Argument::Named;
+        let codes = 40 + 4 * 12 + 12 + 4;
+        assert_eq!(instance(&[int, named, int]), refused(codes + 1, None, 1, named));
+    }
+
+    #[test]
+    fn inner_loops_count_for_more_and_what_may_be_skipped_starts_as_zero() {
+        let text = "template t(n: i64) -> i64\nlocal cold: i64\nlocal hot: i64\nlocal maybe: i64\n\
+                    const i64 cold, 1\nouter:\nconst i64 hot, 0\ninner:\nadd i64 hot, hot, 1\n\
+                    br_lt i64 hot, n, inner\nbr_eq i64 n, 3, over\nconst i64 maybe, 5\nover:\n\
+                    br_lt i64 maybe, n, outer\nreturn i64 cold\nend";
+        let templates = parse(text).unwrap();
+        let usage = Verified::new(Body::parse(&templates[0].body).unwrap()).unwrap().usage;
+        assert_eq!(usage.starts_as_zero, [false, false, false, true]);
+        assert_eq!(usage.order, [2, 0, 3, 1]);
+        assert_eq!(usage.weights, [64 + 8 + 8, 2, 8 + 3 * 64, 16]);
+        let targets: Vec<usize> =
+            (0..usage.is_target.len()).filter(|&index| usage.is_target[index]).collect();
+        assert_eq!(targets, [1, 2, 6]);
     }
 }

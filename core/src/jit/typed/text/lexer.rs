@@ -115,7 +115,10 @@ mod tests {
         );
         assert_eq!(words("0xe-1 \"a b\""), [Number("0xe"), Sign('-'), Number("1"), Name("a b")]);
         assert_eq!(words("   "), []);
-        assert_eq!(Lexer::new("\"open").next(), Err(TextFault::Expected("a closing quotation mark")));
+        assert_eq!(
+            Lexer::new("\"open").next(),
+            Err(TextFault::Expected("a closing quotation mark"))
+        );
         assert_eq!(Lexer::new("!").next(), Err(TextFault::Character('!')));
     }
 }

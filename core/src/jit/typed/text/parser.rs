@@ -187,8 +187,7 @@ fn template(mut words: Words<'_>, line: u32) -> Result<Template<'_>, TextFault> 
     words.end()?;
     let builder = BodyBuilder::new(type_params, result);
     let (locals, labels, lines) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    let mut template =
-        Template { name, type_params, types, locals, labels, builder, line, lines };
+    let mut template = Template { name, type_params, types, locals, labels, builder, line, lines };
     for (name, ty) in params {
         let local = template.builder.param(ty);
         template.declare(name, local)?;
@@ -541,5 +540,98 @@ fn wide(scalar: Scalar, negative: bool, digits: &str, value: Option<i128>) -> Op
             let width = u64::MAX >> (64 - scalar.bits());
             (bits <= width || value < 0).then_some(bits & width)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Line and fault of a template with these lines between its first and its last.
+    fn fault(lines: &str) -> Option<(u32, TextFault)> {
+        let text = std::format!("template t<T>(a: T, n: i64) -> i64\n{lines}\nreturn i64 n\nend");
+        parse(&text).err().map(|error| (error.line, error.fault))
+    }
+
+    #[test]
+    fn says_what_is_wrong_in_which_line() {
+        use TextFault as F;
+        assert_eq!(fault(""), None);
+        for (lines, line, expected) in [
+            ("\nhop i64 n", 3, F::Statement),
+            ("add i64 n, n", 2, F::Expected("a comma")),
+            ("add i64 n, n, m", 2, F::Local),
+            ("add i46 n, n, 1", 2, F::Type),
+            ("add i64 n, n, 4294967296", 2, F::Number),
+            ("const i8 n, 256", 2, F::Typed(local_type(40))),
+            ("local n: i64", 2, F::Duplicate),
+            ("# nothing\nl:\nl:", 4, F::Duplicate),
+            ("jump there\n", 2, F::Label),
+            ("move i64 n, n n", 2, F::Expected("the end of the line")),
+            ("load i64 n, n", 2, F::Typed(pointer(40))),
+            ("l:\nmove i64 n, n\nload i64 n, n", 4, F::Typed(pointer(52))),
+            ("const T a, 1.5", 2, F::Number),
+            ("const_wide T a, 1", 2, F::Expected("a scalar type")),
+            ("br_lt i64 n, 40000, l\nl:", 1, F::Build(BuildError::BranchNumber(40_000))),
+            ("call f<A<>>()", 2, F::Expected("a name")),
+            ("call n = f(n) -> i64", 2, F::Expected("the end of the line")),
+            ("?", 2, F::Character('?')),
+            ("return_none", 2, F::Typed(TypedError::Result { at: 40, expected: Some(INT) })),
+        ] {
+            assert_eq!(fault(lines), Some((line, expected)), "{lines}");
+        }
+        let nested = std::format!("call f<{}i8{}>()", "A<".repeat(65), ">".repeat(65));
+        let expected = F::Expected("a type that nests less deeply");
+        assert_eq!(fault(&nested), Some((2, expected)));
+    }
+
+    const INT: Type = Type::Scalar(Scalar::I64);
+
+    fn local_type(at: u32) -> TypedError {
+        let expected = Type::Scalar(Scalar::I8);
+        TypedError::LocalType { at, local: 1, found: INT, expected }
+    }
+
+    fn pointer(at: u32) -> TypedError {
+        let expected = Type::Scalar(Scalar::Pointer);
+        TypedError::LocalType { at, local: 1, found: INT, expected }
+    }
+
+    #[test]
+    fn templates_begin_and_end() {
+        let fault = |text| parse(text).err().map(|error| (error.line, error.fault));
+        assert_eq!(fault("\n# nothing\n"), None);
+        assert_eq!(fault("return_none"), Some((1, TextFault::Expected("`template`"))));
+        assert_eq!(fault("template t()\nreturn_none"), Some((2, TextFault::Expected("`end`"))));
+        assert_eq!(fault("template t<i64>()"), Some((1, TextFault::Duplicate)));
+        assert_eq!(fault("template t<T, T>()"), Some((1, TextFault::Duplicate)));
+        assert_eq!(fault("template t(a: T)"), Some((1, TextFault::Type)));
+        let two = parse("template a()\nreturn_none\nend # a\ntemplate b()\ntrap 3\nend").unwrap();
+        assert_eq!(two.iter().map(|template| &template.name[..]).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn numbers_are_as_wide_as_they_need_to_be() {
+        let bits = |ty: &str, number: &str| {
+            let text =
+                std::format!("template t()\nlocal a: {ty}\nconst {ty} a, {number}\ntrap 1\nend");
+            let body = parse(&text).ok()?.remove(0).body;
+            let body = Body::parse(&body).ok()?;
+            let instruction = body.instruction(0)?;
+            Some(match instruction.opcode {
+                Opcode::WideConstant => body.constant(instruction.imm)?,
+                _ => instruction.imm as u64,
+            })
+        };
+        assert_eq!(bits("i64", "-5"), Some(-5i64 as u64));
+        assert_eq!(bits("i64", "-9223372036854775808"), Some(1 << 63));
+        assert_eq!(bits("u64", "0xffffffffffffffff"), Some(u64::MAX));
+        assert_eq!(bits("u32", "4294967295"), Some(0xffff_ffff));
+        assert_eq!(bits("u32", "4294967296"), None);
+        assert_eq!(bits("i64", "-9223372036854775809"), None);
+        assert_eq!(bits("f64", "-1.5"), Some((-1.5f64).to_bits()));
+        assert_eq!(bits("f32", "2.5e3"), Some(2500f32.to_bits().into()));
+        assert_eq!(bits("f32", "7"), Some(7));
+        assert_eq!(bits("i64", "1.5"), None);
     }
 }

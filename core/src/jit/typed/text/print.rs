@@ -140,12 +140,7 @@ impl fmt::Display for Distance {
     }
 }
 
-fn call(
-    body: &Body<'_>,
-    i: &Instruction,
-    callee: &Callee<'_>,
-    out: &mut dyn Write,
-) -> fmt::Result {
+fn call(body: &Body<'_>, i: &Instruction, callee: &Callee<'_>, out: &mut dyn Write) -> fmt::Result {
     out.write_str(if callee.kind == CalleeKind::Host { "call_host " } else { "call " })?;
     if i.a != NONE {
         write!(out, "v{} = ", i.a)?;
@@ -194,4 +189,48 @@ fn types(callee: &Callee<'_>, out: &mut dyn Write) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+
+    use super::super::parse;
+    use super::*;
+
+    #[test]
+    fn text_leads_to_text() {
+        let text = "template \"a b\"<T0, T1>(v0: T0, v1: pointer) -> T0
+    local v2: i64
+    local v3: bool
+    local v4: f64
+L0:
+    const i64 v2, -7
+    const_wide f64 v4, 0x7ff8000000000001
+    neg T0 v0, v0
+    convert T0 v0, i64 v2
+    size_of T1 v2
+    sub i64 v2, v2, -3
+    le T0 v3, v0, 9
+    br_false v3, L11
+    br_ne i64 v2, -2, L0
+    load T0 v0, v1 - 8
+    store_element T0 v0, v1[v2 + 1]
+L11:
+    element T1 v1, v1[3]
+    call v0 = \"g h\"<Pair<T0, Unit>, A<A<i8>>, u8>(v0, v1)
+    call f(v2) -> T0
+    call_host v2 = abs(v2)
+    jump L16
+L16:
+    trap 4294967295
+    return T0 v0
+end
+";
+        let templates = parse(text).unwrap();
+        let body = Body::parse(&templates[0].body).unwrap();
+        let mut again = String::new();
+        print("a b", &body, &mut again).unwrap();
+        assert_eq!(again, text);
+    }
 }
