@@ -591,16 +591,19 @@ typedef struct SmfReloaded {
     int64_t size;    /* in: sizeof(SmfReloaded); out: how much of it was filled in */
     int64_t symbols; /* of data */
     int64_t bytes;   /* theirs */
+    int64_t kept;    /* data that stay where other modules refer to them */
 } SmfReloaded;
 
 /*
  * Replaces a module by the version that is at a path now, or in `length` bytes, which are copied. Everybody
  * who calls its functions calls the new version from then on, in one step; who is inside of the old one
  * finishes there. With keep_data, writable data of the same name and size is copied from the old version,
- * as far as the linker has written no address into it; no thread should be writing to it. The structure may
+ * as far as the linker has written no address into it; no thread should be writing to it. Data that another
+ * module refers to by its address stays there instead, and the new version uses it there. The structure may
  * be null. False on failure, and then the old version is as it was: SMF_ERROR_RELOAD when its file does not
  * allow it, or the new version lacks a function that others call; SMF_ERROR_IN_USE when another module
- * refers to its data; SMF_ERROR_STATE when another thread was faster.
+ * refers to data that cannot stay: without keep_data, or of another size in the new version, or reached there
+ * in a way that the file does not tell; SMF_ERROR_STATE when another thread was faster.
  */
 bool smf_loader_reload(uint64_t loader, uint64_t module, const char *path, bool keep_data, SmfReloaded *reloaded);
 bool smf_loader_reload_bytes(uint64_t loader, uint64_t module, const uint8_t *bytes, int64_t length,

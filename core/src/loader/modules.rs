@@ -13,7 +13,7 @@ use super::eras::Eras;
 use super::group::{Group, LinkedMember, Provider, shared_name};
 use super::loaded::Loaded;
 use super::state::{HostResolver, Scope, State};
-use super::version::{Body, Need, Version};
+use super::version::{Body, Datum, Version};
 use super::{Clash, LoadError, LoaderOptions, LoaderStatistics, Missing, ModuleHandle, Resolved};
 use crate::format::library::is_library;
 use crate::format::{Binding, SymbolKind};
@@ -140,7 +140,7 @@ impl ModuleLoader {
     fn place_group(&self, name: &Arc<[u8]>, read: &ReadModule) -> Result<Group<'_>, LoadError> {
         let scope = self.scope_for(name)?;
         let mut group = Group::new(self, scope, None);
-        group.place(name.clone(), read.clone(), None)?;
+        group.place(name.clone(), read.clone())?;
         Ok(group)
     }
 
@@ -175,6 +175,7 @@ impl ModuleLoader {
             body: Body::Foreign(symbols),
             needs: Vec::new(),
             entries: None,
+            keeps: Default::default(),
             pins: Default::default(),
         });
         Ok(handle)
@@ -319,6 +320,11 @@ impl ModuleLoader {
     /// Happens by itself whenever something is replaced or unloaded.
     pub fn collect(&self) {
         let passed = self.state().take_passed(&self.eras);
+        for retired in &passed {
+            // A newer version may still have data of this one; nobody needs what this one had of others.
+            let kept = core::mem::take(&mut *retired.version.keeps.lock());
+            drop(kept);
+        }
         drop(passed);
     }
 
@@ -426,11 +432,14 @@ impl ModuleLoader {
             let Some(then) = scope.0.iter().find(|version| version.handle == handle) else {
                 continue;
             };
-            // A function of a new version is found through the same stub; data is not.
-            let same = match state.version(handle) {
-                Ok(now) => Arc::ptr_eq(now, then) || !need.data,
-                Err(_) => false,
-            };
+            // A function of a new version is found through the same stub; data is not, unless others
+            // refer to it already.
+            let same = state.version(handle).is_ok_and(|now| {
+                let there = |datum: &Datum| {
+                    now.body.find(&datum.name).map(|export| export.address) == Some(datum.address)
+                };
+                Arc::ptr_eq(now, then) || need.data.iter().all(there)
+            });
             if !same {
                 return Err(LoadError::Changed { module: then.short_name() });
             }
@@ -466,14 +475,15 @@ pub(super) fn enter_members(
 ) -> Option<Arc<Version>> {
     let mut replaced = None;
     for (member, &handle) in members.into_iter().zip(handles) {
-        let needs: Vec<Need> = member.needs.iter().filter_map(|n| n.resolved(handles)).collect();
+        let needs = member.needs.into_iter().filter_map(|need| need.resolved(handles));
         let old = state.enter(Version {
             name: member.name,
             handle,
             _attached: member.attached,
             body: Body::Linked(member.module),
-            needs,
+            needs: needs.collect(),
             entries: member.entries,
+            keeps: Lock::new(member.keeps),
             pins: Default::default(),
         });
         replaced = replaced.or(old);

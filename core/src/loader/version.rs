@@ -11,6 +11,7 @@ use super::modules::ModuleLoader;
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, Smf, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
+use crate::memory::lock::Lock;
 
 /// What a module is made of. Nearly all are linked, and a version has an allocation of its own.
 #[expect(clippy::large_enum_variant, reason = "a box would only be one more step to each symbol")]
@@ -39,11 +40,18 @@ impl Body {
 pub(super) type Attached = Option<Box<dyn Send + Sync>>;
 
 /// Another module that this one refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Need {
     pub(super) handle: ModuleHandle,
-    /// Data of it, whose address stands in this module.
-    pub(super) data: bool,
+    /// Data of it, whose addresses stand in this module.
+    pub(super) data: Vec<Datum>,
+}
+
+/// Data of another module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Datum {
+    pub(super) name: Box<[u8]>,
+    pub(super) address: u64,
 }
 
 pub(super) struct Version {
@@ -56,6 +64,8 @@ pub(super) struct Version {
     pub(super) needs: Vec<Need>,
     /// Of a module that may be replaced.
     pub(super) entries: Option<EntryPoints>,
+    /// Older versions that have data of it; none any more once nobody can be inside of it.
+    pub(super) keeps: Lock<Vec<Arc<Version>>>,
     /// How many hold it.
     pub(super) pins: AtomicU32,
 }
@@ -77,6 +87,18 @@ impl Version {
             Body::Linked(module) => Some(module.linked()),
             Body::Foreign(_) => None,
         }
+    }
+
+    /// The version, this or an older one, in whose memory an address of this one lies.
+    pub(super) fn owner_of(self: &Arc<Self>, address: u64) -> Option<Arc<Version>> {
+        if self.contains(address) {
+            return Some(self.clone());
+        }
+        self.keeps.lock().iter().find(|older| older.contains(address)).cloned()
+    }
+
+    fn contains(&self, address: u64) -> bool {
+        matches!(&self.body, Body::Linked(module) if module.contains(address))
     }
 
     /// The address under which others use what is exported as `name`. Of a function, that is the same in
