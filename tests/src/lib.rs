@@ -5,6 +5,7 @@
 pub mod compile;
 pub mod compressed;
 pub mod spec;
+pub mod tiny;
 pub mod walk;
 pub mod wrap;
 
