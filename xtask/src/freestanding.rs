@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<u64, Error> {
         measure(&program, features, most)?;
         passed += 2;
     }
-    cargo("test --quiet --package smf-tests --test freestanding").run()?;
+    cargo("test --quiet --package smf-tests --test freestanding --test no_allocator").run()?;
     Ok(passed + 1)
 }
 
