@@ -1,4 +1,5 @@
-//! Random programs with labels, beside an assembler that goes over the program until nothing changes.
+//! Random programs with labels, beside a naive assembler that places the program anew for each
+//! line.
 
 use std::vec::Vec;
 
@@ -58,8 +59,8 @@ fn put(line: Line, labels: &[Label], asm: &mut Assembler<impl Storage>) {
     }
 }
 
-/// The naive assembler: which forward jumps are short follows from the program alone, and where
-/// everything is from going over it with the lengths so far until they stay.
+/// The naive assembler: the form of one jump after the other, each from where the forms so far put
+/// everything.
 struct Naive<'p> {
     program: &'p [Line],
     /// Where each line begins, and the end.
@@ -79,8 +80,8 @@ impl<'p> Naive<'p> {
     fn new(program: &'p [Line]) -> Self {
         let forms = std::vec![Form::Near; program.len()];
         let mut naive = Self { program, offsets: Vec::new(), forms };
-        // A form depends on those of lines before it and between it and its label, and those between a
-        // forward jump that becomes short and its label have one form alone.
+        // A form depends on those of lines before it and between it and its label, and those
+        // between a forward jump that becomes short and its label have one form alone.
         for line in 0..program.len() {
             naive.place();
             naive.forms[line] = naive.form(line);
