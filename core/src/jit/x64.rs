@@ -12,7 +12,7 @@
 //! asm.zero(Rax);
 //! asm.bind(head);
 //! asm.test(W64, Rdi, Rdi);
-//! asm.jcc(Cond::E, done);
+//! asm.jcc_short(Cond::E, done);
 //! asm.add(W64, Rax, Rdi);
 //! asm.sub(W64, Rdi, 1);
 //! asm.jmp(head);
@@ -44,6 +44,8 @@ mod label;
 mod operand;
 mod storage;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use encode::{Address, GprOperand, Operand, XmmOperand};
 pub use error::AssembleError;
@@ -68,7 +70,7 @@ use super::code::Relocation;
 pub struct Assembler<S> {
     storage: S,
     /// Bytes of code, at most [`label::MOST`]. They go on being counted when the room is full.
-    at: usize,
+    at: u32,
     /// See [`label`].
     last_jump: u32,
     open: u32,
@@ -99,7 +101,7 @@ impl<S: Storage> Assembler<S> {
     #[inline]
     pub fn offset(&mut self) -> u32 {
         self.last_jump = label::NOWHERE;
-        self.here()
+        self.at
     }
 
     /// Forgets code, labels and relocations, and the error, and keeps the room.
@@ -121,11 +123,11 @@ impl<S: Storage> Assembler<S> {
         }
         match self.error {
             Some(AssembleError::Full { room, .. }) => {
-                Err(AssembleError::Full { room, needed: self.at })
+                Err(AssembleError::Full { room, needed: self.at as usize })
             }
             Some(error) => Err(error),
             None => {
-                let (bytes, relocations) = self.storage.used(self.at, self.relocations);
+                let (bytes, relocations) = self.storage.used(self.at as usize, self.relocations);
                 Ok(Code { bytes, relocations })
             }
         }
@@ -147,7 +149,7 @@ impl Assembler<Growing> {
     pub fn finish(mut self) -> Result<CodeBuffer, AssembleError> {
         self.code()?;
         let Growing { mut bytes, mut relocations, .. } = self.storage;
-        bytes.truncate(self.at);
+        bytes.truncate(self.at as usize);
         relocations.truncate(self.relocations);
         Ok(CodeBuffer { bytes, relocations, ..CodeBuffer::default() })
     }

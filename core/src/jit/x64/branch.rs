@@ -68,7 +68,7 @@ impl<S: Storage> Assembler<S> {
     #[inline]
     pub fn call(&mut self, label: Label) {
         self.last_jump = NOWHERE;
-        let distance = self.distance(label, self.here() + 1, 0).cast_unsigned();
+        let distance = self.distance(label, self.at + 1, 0);
         self.put_short(0xe8 | u64::from(distance) << 8, 5);
     }
 
@@ -87,7 +87,7 @@ impl<S: Storage> Assembler<S> {
     #[inline(always)]
     fn branch_outside(&mut self, opcode: u8, target: u32) {
         self.last_jump = NOWHERE;
-        let offset = self.here() + 1;
+        let offset = self.at + 1;
         self.relocate(Relocation { offset, kind: RelocKind::Plt32, target, addend: -4 });
         self.put_short(opcode.into(), 5);
     }

@@ -230,7 +230,7 @@ impl<S: Storage> Assembler<S> {
     #[inline]
     pub fn mov_symbol(&mut self, register: Gpr, target: u32, addend: i64) {
         self.last_jump = NOWHERE;
-        let offset = self.here() + 2;
+        let offset = self.at + 2;
         self.relocate(Relocation { offset, kind: RelocKind::Abs64, target, addend });
         self.emit_long(Opcode::one(0xb8).width(W64), register, 0);
     }
