@@ -8,7 +8,7 @@ use super::super::error::{Part, TypedError};
 use super::super::instruction::{Instruction, NONE};
 use super::super::types::Scalar;
 use super::places::{Handover, Handovers, Place};
-use super::{LowerError, Lowering, float_of};
+use super::{Lowering, float_of};
 use crate::jit::x64::{Gpr, Mem, W64, Xmm};
 
 /// Moves that happen at once: by number of the target, the source, or `None`.
@@ -61,10 +61,8 @@ impl<R: Copy + PartialEq> Moves<R> {
 
 impl Lowering<'_, '_> {
     pub(super) fn prologue(&mut self) {
-        for &register in Gpr::ALL {
-            if self.places.pushed & 1 << register.number() != 0 {
-                self.asm.push(register);
-            }
+        for register in self.places.pushed() {
+            self.asm.push(register);
         }
         if self.places.frame > 0 {
             self.asm.sub(W64, Gpr::Rsp, self.places.frame);
@@ -84,10 +82,8 @@ impl Lowering<'_, '_> {
         if self.places.frame > 0 {
             self.asm.add(W64, Gpr::Rsp, self.places.frame);
         }
-        for &register in Gpr::ALL.iter().rev() {
-            if self.places.pushed & 1 << register.number() != 0 {
-                self.asm.pop(register);
-            }
+        for register in self.places.pushed().rev() {
+            self.asm.pop(register);
         }
     }
 
@@ -127,7 +123,7 @@ impl Lowering<'_, '_> {
         self.set(local, register);
     }
 
-    pub(super) fn call(&mut self, i: &Instruction) -> Result<(), LowerError> {
+    pub(super) fn call(&mut self, i: &Instruction) -> Result<(), TypedError> {
         let body = *self.instance.body();
         let at = body.offset(0);
         let callee = body.callee(i.b)?;
