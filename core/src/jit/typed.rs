@@ -145,6 +145,7 @@ pub mod lower;
 mod opcode;
 pub mod text;
 mod types;
+mod usage;
 mod verify;
 
 pub use body::{

@@ -36,7 +36,7 @@ use core::fmt;
 
 use super::error::TypedError;
 use super::instruction::Instruction;
-use super::interpret::{DIVISION_BY_ZERO, number};
+use super::interpret::number;
 use super::opcode::{Condition, Opcode, Unary};
 use super::types::Scalar;
 use super::verify::Instance;
@@ -269,10 +269,6 @@ impl Lowering<'_, '_> {
             self.asm.jmp_symbol(TRAP_HOOK);
         }
         *self.traps = traps;
-    }
-
-    fn division_trap(&mut self, index: usize) -> Label {
-        self.trap(index, DIVISION_BY_ZERO)
     }
 
     fn place(&self, local: u16) -> Place {
