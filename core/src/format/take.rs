@@ -49,6 +49,22 @@ pub enum TakeError<'n> {
     Endless { name: &'n [u8] },
 }
 
+impl<'n> TakeError<'n> {
+    /// The name that was asked for, or found; `None` when the error is about the whole module.
+    pub fn name(&self) -> Option<&'n [u8]> {
+        match *self {
+            TakeError::Missing { name }
+            | TakeError::Import { name }
+            | TakeError::NotAFunction { name }
+            | TakeError::Ambiguous { name }
+            | TakeError::Edge { name, .. }
+            | TakeError::NoBytes { name }
+            | TakeError::Endless { name } => Some(name),
+            TakeError::Format(_) | TakeError::Settled | TakeError::Bytecode => None,
+        }
+    }
+}
+
 impl fmt::Display for TakeError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use TakeError as E;
