@@ -4,7 +4,8 @@
 //!
 //! 1. [`format`] knows bytes and nothing else: no kernel, no allocation for reading, no unsafe code.
 //!    [`memory`] knows pages and nothing of SMF; every system call goes through `memory::sys`.
-//! 2. [`link`] makes a file callable. [`cache`] gives a file's bytes, read once.
+//! 2. [`link`] makes a file callable. [`cache`] gives a file's bytes, read once. [`jit`] turns bytecode
+//!    into machine code.
 //! 3. [`loader`] keeps many modules, which find each other's symbols, come and go. [`instantiate`] turns
 //!    generic templates into code when a missing symbol asks for it.
 //!
@@ -24,6 +25,7 @@ pub mod cache;
 pub mod format;
 #[cfg(feature = "kernel")]
 pub mod instantiate;
+pub mod jit;
 #[cfg(feature = "kernel")]
 pub mod link;
 #[cfg(feature = "kernel")]

@@ -2,9 +2,11 @@
 //!
 //! The package sees smf from outside. Nothing in it is shipped, so that its helpers may panic.
 
+pub mod allocator;
 pub mod compile;
 pub mod compressed;
 pub mod spec;
+pub mod tiny;
 pub mod walk;
 pub mod wrap;
 

@@ -29,6 +29,7 @@ mod entry;
 mod error;
 mod exclusive;
 mod files;
+mod hash;
 mod held;
 mod index;
 mod ledger;

@@ -298,7 +298,8 @@ impl OpenFile {
         Err(MemoryError::Changing { attempts: ATTEMPTS })
     }
 
-    /// Whether the file holds `bytes` at `offset`.
+    /// Whether the file holds `bytes` at `offset`. On a stack of its own, as [`with_path`].
+    #[inline(never)]
     fn is_still(&self, bytes: &[u8], offset: u64) -> Result<bool, MemoryError> {
         let mut block = [0; 4096];
         let mut rest = bytes;
@@ -351,7 +352,9 @@ fn regular(status: Result<sys::FileStatus, Errno>) -> Result<FileStamp, MemoryEr
     }
 }
 
-/// Hands on `path` with a NUL behind it.
+/// Hands on `path` with a NUL behind it. Never a part of its caller, whose stack would have the room
+/// for the longest path as long as it runs.
+#[inline(never)]
 pub(super) fn with_path<T>(
     path: &[u8],
     call: impl FnOnce(&CStr) -> Result<T, MemoryError>,

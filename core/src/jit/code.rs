@@ -1,0 +1,77 @@
+//! What compiling gives: bytes, and what has to be done to them where they are placed.
+//!
+//! The bytes run at any address once their relocations are applied. Relocations have the kinds of the
+//! files that this library loads, so that the linker applies both alike.
+
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
+
+use crate::format::RelocKind;
+
+/// A place in code that depends on an address outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relocation {
+    /// The place, in bytes from the begin of the code.
+    pub offset: u32,
+    /// How it is computed: [`RelocKind::Pc32`], [`RelocKind::Plt32`] or [`RelocKind::Abs64`].
+    pub kind: RelocKind,
+    /// What it depends on, in the numbering of whoever asked for the instruction.
+    pub target: u32,
+    /// What is added to the address of the target. The distance from the place to the end of the
+    /// instruction is taken off already.
+    pub addend: i64,
+}
+
+impl Relocation {
+    /// One that asks for nothing: what room for relocations is filled with.
+    pub const NONE: Self = Self { offset: 0, kind: RelocKind::None, target: 0, addend: 0 };
+}
+
+/// From where in a program some code was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The first byte of the code, counted from the begin of all of it.
+    pub offset: u32,
+    /// The number of the function.
+    pub function: u32,
+    /// The instruction, in bytes from the begin of the function's bytecode.
+    pub instruction: u32,
+}
+
+/// Machine code that is not placed yet.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CodeBuffer {
+    /// The instructions, less than 256 MiB.
+    pub bytes: Vec<u8>,
+    /// What depends on addresses outside, by ascending offset.
+    pub relocations: Vec<Relocation>,
+    /// Where the code comes from, by ascending offset; empty when nobody kept it.
+    pub origins: Vec<Origin>,
+}
+
+#[cfg(feature = "alloc")]
+impl CodeBuffer {
+    /// Where the instruction at `offset` comes from: the last origin at or before it.
+    pub fn origin_of(&self, offset: u32) -> Option<Origin> {
+        let after = self.origins.partition_point(|origin| origin.offset <= offset);
+        self.origins.get(after.checked_sub(1)?).copied()
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "alloc")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_holds_up_to_the_next_one() {
+        let origin = |offset| Origin { offset, function: 1, instruction: offset * 2 };
+        let origins = [4, 9].map(origin).to_vec();
+        let code = CodeBuffer { origins, ..CodeBuffer::default() };
+        assert_eq!(code.origin_of(3), None);
+        assert_eq!(code.origin_of(4), Some(origin(4)));
+        assert_eq!(code.origin_of(8), Some(origin(4)));
+        assert_eq!(code.origin_of(100), Some(origin(9)));
+    }
+}
