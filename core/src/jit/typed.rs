@@ -5,7 +5,8 @@
 //! argument for each parameter. The way of a body:
 //!
 //! 1. [`body_of`] finds it in what a container has for a template, [`Body::parse`] cuts it into tables;
-//! 2. [`Verified::new`] checks it once for all instances, and learns what each parameter may be;
+//! 2. [`Verified::new`] checks it once for all instances, and learns what each parameter may be
+//!    ([`VerifiedTemplate`] does the same and can be kept);
 //! 3. [`Verified::instance`] checks arguments, in a step for each of them;
 //! 4. [`lower::Compiler`] makes machine code of an instance, [`interpret()`] runs it without.
 //!
@@ -157,7 +158,7 @@ pub use instruction::{INSTRUCTION_SIZE, Instruction, NONE};
 pub use interpret::{DIVISION_BY_ZERO, Host, Memory, Stop, interpret};
 pub use opcode::{Binary, Condition, Opcode, Unary};
 pub use types::{Argument, Arguments, MAX_PARAMETERS, Scalar, Type, TypeSet};
-pub use verify::{Instance, Verified};
+pub use verify::{Instance, Verified, VerifiedTemplate};
 
 #[cfg(test)]
 mod tests;
