@@ -58,7 +58,7 @@
 //! | 01 | i8 | | 05 | u8 | | 09 | f32 |
 //! | 02 | i16 | | 06 | u16 | | 0a | f64 |
 //! | 03 | i32 | | 07 | u32 | | 0b | bool: 0 or 1 |
-//! | 04 | i64 | | 08 | u64 | | 0c | pointer: an address of 64 bits |
+//! | 04 | i64 | | 08 | u64 | | 0c | ptr: an address of 64 bits |
 //! | 40 + i | parameter i | | | | | | |
 //!
 //! Two locals are of one type when their codes are the same: a local of type `i64` is none of type
@@ -92,7 +92,7 @@
 //! | 39, 3a | `br_true` `br_false` `a, L` | goes to imm | |
 //! | 40, 41 | `load T a, b + imm`, `store T a, b + imm` | at address b + imm | any |
 //! | 42, 43 | `load_element T a, b[c + imm]`, `store_element` | at b + (c + imm) * size of T; c (i64 or u64) may be none | any |
-//! | 44 | `element T a, b[c + imm]` | a (pointer) = that address | any |
+//! | 44 | `element T a, b[c + imm]` | a (ptr) = that address | any |
 //! | 50 | `call a = ..` | callee b with operands from imm on; a may be none | |
 //! | 51 | `return T a` | T is the result's | any |
 //! | 52 | `return_none` | where there is no result | |
