@@ -10,7 +10,9 @@ use core::hint;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-use super::compiler::{CompileError, Compiler, Environment, ReadyMade, Request, Target, TypedBodies};
+use super::compiler::{
+    CompileError, Compiler, Environment, ReadyMade, Request, Target, TypedBodies,
+};
 use super::error::{InstantiateError, MetadataError, UpdateError};
 use super::made::{Instance, Made};
 use super::module::Module;
