@@ -5,7 +5,7 @@
 //! 1. [`format`] knows bytes and nothing else: no kernel, no allocation for reading, no unsafe code.
 //!    [`memory`] knows pages and nothing of SMF; every system call goes through `memory::sys`.
 //! 2. [`link`] makes a file callable. [`cache`] gives a file's bytes, read once. [`jit`] knows bytecode.
-//! 3. [`loader`] keeps many modules, which find each other's symbols, come and go.
+//! 3. [`loader`] keeps many modules, which find each other's symbols, come and go. [`tier`] runs bytecode.
 //!
 //! Promises that hold in every room: no input makes it panic; no count in a file makes it allocate
 //! more than the file explains; no page is writable and executable at one address, not for a moment.
@@ -29,3 +29,5 @@ pub mod link;
 pub mod loader;
 #[cfg(feature = "kernel")]
 pub mod memory;
+#[cfg(feature = "alloc")]
+pub mod tier;
