@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand, ValueEnum};
 use smf_core::format::Layout;
 
-use crate::{bytecode, convert, generate, inspect, library, note, pack, prefetch, run, stub, verify};
+use crate::{
+    bytecode, convert, generate, inspect, library, note, pack, prefetch, run, stub, verify,
+};
 
 /// Loads, runs, checks and makes SMF modules.
 ///
