@@ -1,7 +1,9 @@
-//! From bytecode to bytes of machine code that do not know yet where they will live.
+//! From bytecode (BCOD code sections) to bytes of machine code that do not know yet where they will live.
 //!
 //! * [`bytecode`] decodes and encodes instructions one at a time.
 //! * [`verify`] checks a program before anything runs, and tells what a compiler wants to know of it.
+//! * [`text`] assembles and disassembles.
+//! * [`interpret`] runs a verified program; [`trap`] says what stops it, [`host`] what it may call.
 //! * [`typed`] is the bytecode of generic functions.
 //! * [`x64`] puts machine instructions down; [`code`] is what compiling gives.
 //!
@@ -13,8 +15,16 @@
 pub mod bytecode;
 pub mod code;
 #[cfg(feature = "alloc")]
+pub mod host;
+#[cfg(feature = "alloc")]
+pub mod interpret;
+#[cfg(feature = "alloc")]
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+#[cfg(feature = "alloc")]
+pub mod text;
+#[cfg(feature = "alloc")]
+pub mod trap;
 #[cfg(feature = "alloc")]
 pub mod typed;
 #[cfg(feature = "alloc")]

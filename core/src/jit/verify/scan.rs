@@ -35,6 +35,14 @@ impl Offsets {
         }
     }
 
+    /// Adds the offsets that `bits` stands for in the word with this number.
+    fn add(&mut self, word: u32, bits: u64) {
+        let word = usize::try_from(word).unwrap_or(usize::MAX);
+        if let Some(word) = self.words.get_mut(word) {
+            *word |= bits;
+        }
+    }
+
     /// An offset that is in `self` and not in `other`, the lowest one.
     fn first_outside(&self, other: &Self) -> Option<u32> {
         let words = self.words.iter().zip(&other.words).zip(0u32..);
@@ -96,13 +104,19 @@ impl Scan {
         self.locals_set = params;
         self.boundaries.insert(end);
         let mut at = 0;
+        let (mut word, mut begins) = (0, 0u64);
         while at < end {
+            if at / BYTES_PER_WORD != word {
+                self.boundaries.add(word, begins);
+                (word, begins) = (at / BYTES_PER_WORD, 0);
+            }
+            begins |= 1 << (at / 2 % 64);
             let instruction = Instruction::decode(code, at).map_err(|e| (at, Fault::Decode(e)))?;
-            self.boundaries.insert(at);
             let checked = self.instruction(&instruction, at, end, locals, calls);
             checked.map_err(|fault| (at, fault))?;
             at += instruction.size();
         }
+        self.boundaries.add(word, begins);
         if let Some(target) = self.jumped_to.first_outside(&self.boundaries) {
             return Err((source(code, target), Fault::JumpInside { target }));
         }
