@@ -1,4 +1,4 @@
-//! What turns a template and its type arguments into machine code: an interface, and two who have it.
+//! What turns a template and its type arguments into machine code: an interface, and three who have it.
 //!
 //! A compiler is told the body of the template, which nobody else looks into, and gives back bytes and
 //! relocations. It does not know where the code will live. What the code calls it asks for while it
@@ -6,7 +6,7 @@
 //! made there and then, so that every address is known; the instance that is being made is
 //! [`Target::OWN`], whose calls of itself are ordinary calls.
 //!
-//! [`ReadyMade`] takes bodies that are machine code already. A closure that is given to
+//! [`TypedBodies`] compiles typed bytecode. [`ReadyMade`] takes bodies that are machine code already. A closure that is given to
 //! [`Callback::new`] is a compiler as well, for every body that no other one takes.
 
 use alloc::vec::Vec;
@@ -19,8 +19,10 @@ use crate::format::{Arch, RelocKind};
 use crate::link::ShortName;
 
 mod ready;
+mod typed;
 
 pub use ready::{ReadyError, ReadyMade, ReadyReloc, Variant, write_ready};
+pub use typed::{TRAP_SYMBOL, TypedBodies};
 
 /// What is to be compiled.
 #[derive(Clone, Copy, Debug)]
