@@ -42,6 +42,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/region.rs",
     "core/src/memory/sys.rs",
     "core/src/memory/testing.rs",
+    "shell/src/bin/smf/jit.rs",
     "shell/src/bin/smf/run.rs",
     "shell/src/code_ranges.rs",
     "shell/src/ffi/blocks.rs",

@@ -281,6 +281,10 @@ pub unsafe extern "C" fn smf_jit_set_compiler(
 /// `code` is null or points to `length` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_emit(unit: u64, code: *const u8, length: i64) -> bool {
+    let most = i64::try_from(jits::MOST).unwrap_or(i64::MAX);
+    if length > most {
+        return or(false, Err(ApiError::TooLarge { what: "the code", value: length }));
+    }
     // SAFETY: passed on to the caller.
     let code = unsafe { slice("the code", code, length) };
     or(false, code.and_then(|code| jits::emit(unit, code)).map(|()| true))

@@ -92,7 +92,7 @@ thread_local! {
 }
 
 /// The most bytes of code of one unit.
-const MOST: usize = 1 << 28;
+pub(super) const MOST: usize = 1 << 28;
 
 impl FromC {
     /// # Safety

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand, ValueEnum};
 use smf_core::format::Layout;
 
-use crate::{convert, generate, inspect, library, note, pack, prefetch, run, stub, verify};
+use crate::{
+    convert, generate, inspect, jit, library, note, pack, prefetch, run, stub, templates, verify,
+};
 
 /// Loads, runs, checks and makes SMF modules.
 ///
@@ -37,6 +39,9 @@ pub(crate) enum Command {
     Lib(library::Args),
     /// Shows note.sdn
     Note(note::Args),
+    Jit(jit::Args),
+    /// Shows the templates of a module, and what they may become and have become
+    Templates(templates::Args),
     Prefetch(prefetch::Args),
     /// Prints completions for a shell
     #[command(hide = true)]
