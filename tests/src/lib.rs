@@ -7,6 +7,7 @@ pub mod compile;
 pub mod compressed;
 pub mod spec;
 pub mod tiny;
+pub mod trace;
 pub mod walk;
 pub mod wrap;
 
@@ -34,7 +35,8 @@ impl Sample {
     }
 }
 
-fn directory() -> &'static Path {
+/// Where the samples are.
+pub fn directory() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/samples"))
 }
 

@@ -316,7 +316,9 @@ impl Ledger {
     #[inline(always)]
     fn enter<S: Storage>(&mut self, slots: &Slots<'_, S>, hash: u32, at: u32, slot: &Slot) {
         slot.hash.store(hash, Relaxed);
-        slot.visited.store(false, Relaxed);
+        let is_back =
+            self.ghost(slots, hash).is_some_and(|(ghost, print)| ghost.load(Relaxed) == print);
+        slot.visited.store(is_back, Relaxed);
         self.used.push(slots, at, slot);
         // Two entries for each slot are always there.
         slots.index().insert(hash, at);

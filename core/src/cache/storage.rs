@@ -4,7 +4,7 @@
 //! Slots never move, which is what allows a reader to look at one without a lock.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 
 use spin::Once;
 
@@ -29,6 +29,8 @@ pub struct Slot {
     pub(super) list: AtomicU8,
     /// Used since the hand of SIEVE last came by.
     pub(super) visited: AtomicBool,
+    /// What is left of an entry that was thrown out, whichever slot it had: see `Ledger::ghost`.
+    pub(super) ghost: AtomicU16,
     /// Counts the entries that have been here; never 0.
     pub(super) generation: AtomicU32,
     /// Towards the more recently used.
@@ -50,6 +52,7 @@ impl Slot {
             held: AtomicU32::new(0),
             list: AtomicU8::new(0),
             visited: AtomicBool::new(false),
+            ghost: AtomicU16::new(0),
         }
     }
 }

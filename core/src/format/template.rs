@@ -604,7 +604,8 @@ mod tests {
     #[test]
     fn no_damage_makes_it_panic() {
         let constrained = container([1, 1], 1, &[b"\x01\x01\0\0\0P\x02", b"\x01\0\0\0\0\0\x07\0"]);
-        for payload in [gtpl(), counted(), &constrained] {
+        let bodies = [gtpl(), b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd"].concat();
+        for payload in [gtpl(), counted(), &constrained, &bodies] {
             for len in 0..payload.len() {
                 walk(&payload[..len]);
             }

@@ -12,7 +12,8 @@
 #[cfg(feature = "alloc")]
 pub mod bytecode;
 pub mod code;
-#[cfg(all(test, feature = "alloc"))]
+#[cfg(feature = "alloc")]
+#[cfg(test)]
 mod testing;
 #[cfg(feature = "alloc")]
 pub mod typed;

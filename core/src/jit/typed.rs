@@ -145,6 +145,7 @@ pub mod lower;
 mod opcode;
 pub mod text;
 mod types;
+mod usage;
 mod verify;
 
 pub use body::{
@@ -158,5 +159,5 @@ pub use opcode::{Binary, Condition, Opcode, Unary};
 pub use types::{Argument, Arguments, MAX_PARAMETERS, Scalar, Type, TypeSet};
 pub use verify::{Instance, Verified};
 
-#[cfg(all(test, feature = "kernel", target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! Assembling for x86-64.
 //!
-//! [`Assembler`] has a method for each instruction that a compiler of one pass needs. It puts the bytes
-//! down at once, in the shortest form there is, and nothing is ever read back but the distances of jumps.
+//! [`Assembler`] has a method for each instruction that a compiler of one pass needs. It puts the
+//! bytes down at once, with displacements, immediates and jumps no longer than they must be, and
+//! nothing is ever read back but the distances of jumps.
 //!
 //! ```
 //! use smf_core::jit::x64::{Assembler, Cond, Gpr::*, W64};
@@ -24,16 +25,16 @@
 //!
 //! Promises:
 //!
-//! * What compiles is an instruction of the processor: operands and widths are types. Nothing has to be
-//!   looked at between instructions; the first error is kept and comes instead of the code.
+//! * What compiles is an instruction of the processor: operands and widths are types. Nothing has
+//!   to be looked at between instructions; the first error is kept and comes instead of the code.
 //! * A method takes a bounded time, binding a label one that is bounded for each jump to it.
 //! * Without an allocator it works the same, in the caller's slices ([`Fixed`]).
 //! * Every instruction is SSE2 or older, but for those whose description names another extension.
 //!
-//! Operands are written in the order of the Intel manuals: destination first. Which widths, registers
-//! and addresses an instruction takes, its signature says. An immediate counts modulo the width, and for
-//! 64 bits is sign-extended from 32. No instruction touches flags unless the manual says so; so `mov` of
-//! 0 is no `xor`.
+//! Operands are written in the order of the Intel manuals: destination first. Which widths,
+//! registers and addresses an instruction takes, its signature says. An immediate counts modulo the
+//! width, and for 64 bits is sign-extended from 32. No instruction touches flags unless the manual
+//! says so; so `mov` of 0 is no `xor`.
 
 mod branch;
 mod encode;
@@ -96,8 +97,8 @@ impl<S: Storage> Assembler<S> {
         Self { storage, at: 0, last_jump, open: 0, labels: 0, relocations: 0, error: None }
     }
 
-    /// Where the next instruction will be, in bytes from the begin of the code, below 2^28. What was
-    /// put down before stays where it is from now on.
+    /// Where the next instruction will be, in bytes from the begin of the code, below 2^28. What
+    /// was put down before stays where it is from now on.
     #[inline]
     pub fn offset(&mut self) -> u32 {
         self.last_jump = label::NOWHERE;
@@ -114,8 +115,8 @@ impl<S: Storage> Assembler<S> {
     ///
     /// # Errors
     ///
-    /// What went wrong first: no room, a label that jumps lead to and that is not bound, or is bound
-    /// twice, or a jump that is longer than promised.
+    /// What went wrong first: no room, a label that jumps lead to and that is not bound, or is
+    /// bound twice, or a jump that is longer than promised.
     pub fn code(&mut self) -> Result<Code<'_>, AssembleError> {
         if self.open != 0 {
             let unbound = self.unbound();

@@ -32,7 +32,7 @@ fn one_of_several_processes() {
 fn processes_lose_no_rows_of_each_other() {
     let directory = Directory::new("processes");
     let module = (0..ROWS).fold(Spec::new(), |module, number| {
-        module.both(&format!("f{number}"), &format!("ret {number}"))
+        module.both(&format!("f{number}"), format!("ret {number}"))
     });
     directory.file("a.smf", &module.file());
     let path = directory.0.join("a.smf");

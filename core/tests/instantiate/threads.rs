@@ -101,7 +101,7 @@ fn a_circle_across_threads_is_found() {
 #[test]
 fn the_depth_of_one_thread_is_not_that_of_another() {
     let module = (0..10).fold(Spec::new(), |module, number| {
-        module.both(&format!("f{number}"), &format!("instance f{} i64", number + 1))
+        module.both(&format!("f{number}"), format!("instance f{} i64", number + 1))
     });
     let (jit, _) = loaded(JitConfig { max_depth: 6, ..SILENT }, &[module.both("f10", "ret 1")]);
     let made = all(|thread| {
@@ -115,7 +115,7 @@ fn the_depth_of_one_thread_is_not_that_of_another() {
 fn threads_that_make_and_update_lose_nothing() {
     let (directory, (jit, count)) = (Directory::new("threads"), instantiator(JitConfig::default()));
     let module = (0..40).fold(Spec::new(), |module, number| {
-        module.both(&format!("f{number}"), &format!("ret {number}"))
+        module.both(&format!("f{number}"), format!("ret {number}"))
     });
     let path = directory.file("a.smf", &module.file());
     jit.load_smf_metadata(&path).unwrap();

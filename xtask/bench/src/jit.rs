@@ -1,5 +1,5 @@
-//! The assembler beside others: the same instructions, registers and labels that are known only at run
-//! time.
+//! The assembler beside others: the same instructions, registers and labels that are known only at
+//! run time.
 
 use std::hint::black_box;
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
-use core::sync::atomic::fence;
+use core::sync::atomic::{AtomicU16, fence};
 
 use super::super::CacheError;
 use super::super::entry::{CachedFile, Entry};
@@ -18,6 +18,9 @@ const LINKS: u32 = 4096;
 
 /// How many detached entries are looked at whenever room is needed.
 const SWEEP: u32 = 16;
+
+/// Of fewer slots too few are left to remember what was thrown out.
+const GHOSTS_FROM: u32 = 64;
 
 /// A slot and its number, closed.
 pub(super) struct Room<'s> {
@@ -125,8 +128,31 @@ impl Ledger {
         }?;
         let is_file = self.unlist(slots, room.at, room.slot).is_some();
         self.evictions += u64::from(is_file);
+        if let Some((ghost, print)) = self.ghost(slots, room.slot.hash.load(Relaxed)) {
+            ghost.store(print, Relaxed);
+        }
         empty(room.slot, &mut room.closed, garbage);
         Some(room)
+    }
+
+    /// Where SIEVE remembers that what has this hash was thrown out, and as what: what is put in again
+    /// while that still stands there has been missed, and counts as used. There is room for half as
+    /// many as there are slots, of which each is overwritten by the next that belongs there.
+    ///
+    /// Without it SIEVE, which throws out most of what is new before the rest, hits 1.1 points less often
+    /// than `quick_cache`, and with it 0.7; twice as many of them bring less than none at all.
+    #[inline(always)]
+    pub(super) fn ghost<'s, S: Storage>(
+        &self,
+        slots: &Slots<'s, S>,
+        hash: u32,
+    ) -> Option<(&'s AtomicU16, u16)> {
+        if self.policy == Policy::Lru || self.untouched < GHOSTS_FROM {
+            return None;
+        }
+        // Below the number of slots.
+        let at = (u64::from(hash) * u64::from(self.untouched / 2)) >> 32;
+        slots.get(at as u32).map(|slot| (&slot.ghost, (hash as u16).max(1)))
     }
 
     #[inline(always)]

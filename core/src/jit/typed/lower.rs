@@ -36,7 +36,7 @@ use core::fmt;
 
 use super::error::TypedError;
 use super::instruction::Instruction;
-use super::interpret::{DIVISION_BY_ZERO, number};
+use super::interpret::number;
 use super::opcode::{Condition, Opcode, Unary};
 use super::types::Scalar;
 use super::verify::Instance;
@@ -138,9 +138,13 @@ impl Compiler {
             labels: &self.labels,
             traps: &mut self.traps,
             instance,
+            error: None,
         };
-        lowering.function()?;
-        Ok(self.asm.code()?)
+        lowering.function();
+        match lowering.error {
+            Some(error) => Err(error.into()),
+            None => Ok(self.asm.code()?),
+        }
     }
 }
 
@@ -151,6 +155,8 @@ struct Lowering<'c, 'i> {
     labels: &'c [Option<Label>],
     traps: &'c mut Vec<TrapSite>,
     instance: &'c Instance<'i, 'i>,
+    /// The first one, kept aside so that no instruction hands one on.
+    error: Option<TypedError>,
 }
 
 /// A second value of an integer operation.
@@ -161,7 +167,7 @@ enum Right {
 }
 
 impl Lowering<'_, '_> {
-    fn function(&mut self) -> Result<(), LowerError> {
+    fn function(&mut self) {
         self.prologue();
         let body = *self.instance.body();
         for (index, bytes) in body.instructions.iter().enumerate() {
@@ -169,14 +175,13 @@ impl Lowering<'_, '_> {
                 self.asm.bind(label);
             }
             if let Some(instruction) = Instruction::decode(bytes) {
-                self.instruction(index, &instruction)?;
+                self.instruction(index, &instruction);
             }
         }
         self.trap_sites();
-        Ok(())
     }
 
-    fn instruction(&mut self, index: usize, i: &Instruction) -> Result<(), LowerError> {
+    fn instruction(&mut self, index: usize, i: &Instruction) {
         let Some(scalar) = self.instance.scalar(i.type_code) else {
             return self.control(index, i);
         };
@@ -205,11 +210,10 @@ impl Lowering<'_, '_> {
             Opcode::Return => self.return_value(i.a, scalar),
             _ => {}
         }
-        Ok(())
     }
 
     /// What names no type.
-    fn control(&mut self, index: usize, i: &Instruction) -> Result<(), LowerError> {
+    fn control(&mut self, index: usize, i: &Instruction) {
         match i.opcode {
             Opcode::Jump => {
                 if let Some(target) = self.target(i) {
@@ -221,7 +225,11 @@ impl Lowering<'_, '_> {
                 self.asm.test(W32, condition, condition);
                 self.jump_if(if expected { Cond::Ne } else { Cond::E }, i);
             }
-            Opcode::Call => self.call(i)?,
+            Opcode::Call => {
+                if let Err(error) = self.call(i) {
+                    self.error.get_or_insert(error);
+                }
+            }
             Opcode::ReturnNone => self.leave(),
             Opcode::Trap => {
                 let trap = self.trap(index, i.imm.cast_unsigned());
@@ -229,7 +237,6 @@ impl Lowering<'_, '_> {
             }
             _ => {}
         }
-        Ok(())
     }
 
     fn target(&self, i: &Instruction) -> Option<Label> {
@@ -262,10 +269,6 @@ impl Lowering<'_, '_> {
             self.asm.jmp_symbol(TRAP_HOOK);
         }
         *self.traps = traps;
-    }
-
-    fn division_trap(&mut self, index: usize) -> Label {
-        self.trap(index, DIVISION_BY_ZERO)
     }
 
     fn place(&self, local: u16) -> Place {

@@ -29,11 +29,6 @@ macro_rules! names {
             fn code(self) -> u8 {
                 Self::FIRST + self as u8
             }
-
-            #[inline]
-            fn from_number(number: u8) -> Option<Self> {
-                Self::ALL.get(usize::from(number)).copied()
-            }
         }
     };
 }
@@ -168,9 +163,6 @@ pub enum Opcode {
 /// How far the code of a branch lies behind that of the comparison with its condition.
 const BRANCH: u8 = 0x10;
 
-/// The rest of the codes of that row are for other jumps.
-const BRANCH_END: u8 = 0x08;
-
 /// The bit of the code that says that the second value is a number in the instruction.
 pub(super) const IMMEDIATE: u8 = 0x80;
 
@@ -194,19 +186,41 @@ const PLAIN: &[(u8, Opcode, &str)] = &[
     (0x53, Opcode::Trap, "trap"),
 ];
 
-/// The opcodes by code, without the bit for a number.
-static BY_CODE: [Option<Opcode>; 0x60] = by_code();
+/// The opcodes by code, and whether the second value is a number.
+static BY_CODE: [Option<(Opcode, bool)>; 256] = by_code();
 
-const fn by_code() -> [Option<Opcode>; 0x60] {
-    let mut table = [None; 0x60];
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which refuses what is outside"
+)]
+const fn by_code() -> [Option<(Opcode, bool)>; 256] {
+    let mut table = [None; 256];
     let mut rest = PLAIN;
     while let [(code, opcode, _), tail @ ..] = rest {
-        // Constant evaluation refuses a code beyond the table.
-        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-        {
-            table[*code as usize] = Some(*opcode);
-        }
+        table[*code as usize] = Some((*opcode, false));
         rest = tail;
+    }
+    let mut at = 0;
+    while at < Unary::ALL.len() {
+        table[Unary::FIRST as usize + at] = Some((Opcode::Unary(Unary::ALL[at]), false));
+        at += 1;
+    }
+    at = 0;
+    while at < Binary::ALL.len() {
+        let code = Binary::FIRST as usize + at;
+        table[code] = Some((Opcode::Binary(Binary::ALL[at]), false));
+        table[code | IMMEDIATE as usize] = Some((Opcode::Binary(Binary::ALL[at]), true));
+        at += 1;
+    }
+    at = 0;
+    while at < Condition::ALL.len() {
+        let (code, condition) = (Condition::FIRST as usize + at, Condition::ALL[at]);
+        table[code] = Some((Opcode::Compare(condition), false));
+        table[code | IMMEDIATE as usize] = Some((Opcode::Compare(condition), true));
+        let code = code + BRANCH as usize;
+        table[code] = Some((Opcode::Branch(condition), false));
+        table[code | IMMEDIATE as usize] = Some((Opcode::Branch(condition), true));
+        at += 1;
     }
     table
 }
@@ -215,16 +229,7 @@ impl Opcode {
     /// The opcode with this code, and whether its second value is a number in the instruction.
     #[inline]
     pub fn from_code(code: u8) -> Option<(Self, bool)> {
-        let (immediate, low) = (code & IMMEDIATE != 0, code & !IMMEDIATE);
-        let group = low & 0x0f;
-        let opcode = match low >> 4 {
-            0x1 => Self::Binary(Binary::from_number(group)?),
-            0x2 => Self::Compare(Condition::from_number(group)?),
-            0x3 if group < BRANCH_END => Self::Branch(Condition::from_number(group)?),
-            0x0 if group >= 8 => Self::Unary(Unary::from_number(group.checked_sub(8)?)?),
-            _ => BY_CODE.get(usize::from(low)).copied().flatten()?,
-        };
-        (!immediate || opcode.takes_number()).then_some((opcode, immediate))
+        BY_CODE.get(usize::from(code)).copied().flatten()
     }
 
     /// Its code, with the bit for a number when `immediate`.
@@ -237,12 +242,6 @@ impl Opcode {
             _ => PLAIN.iter().find(|plain| plain.1 == self).map_or(0, |plain| plain.0),
         };
         if immediate { code | IMMEDIATE } else { code }
-    }
-
-    /// Whether the second value may be a number in the instruction.
-    #[inline]
-    pub fn takes_number(self) -> bool {
-        matches!(self, Self::Binary(_) | Self::Compare(_) | Self::Branch(_))
     }
 
     /// Whether the instruction behind it is never reached from it.

@@ -2,8 +2,8 @@
 //!
 //! Everything in front of the displacement is at most seven bytes, which are built in one word. The
 //! word, the displacement and the immediate are then written whole, one over the end of the other,
-//! into room that is always longer, and the code grows by the bytes that count. There is one test for
-//! room an instruction, and no loop.
+//! into room that is always longer, and the code grows by the bytes that count. There is one test
+//! for room an instruction, and no loop.
 //!
 //! Facts: Intel SDM volume 2, chapter 2.1 (instruction format) and 2.2.1 (REX prefixes).
 
@@ -91,8 +91,8 @@ impl Parts {
 
     #[inline(always)]
     fn memory(Mem { base, index, displacement }: Mem) -> Self {
-        // No base is written as the base RBP without displacement, but in an SIB alone. RSP as base is
-        // no index written, in an SIB alone.
+        // No base is written as the base RBP without displacement, but in an SIB alone. RSP as base
+        // is no index written, in an SIB alone.
         let number = u32::from(base.map_or(Gpr::Rbp, |base| base).number());
         let (low, high) = (number & 7, number >> 3);
         let (mode, displacement_len) = match displacement {
@@ -318,7 +318,8 @@ fn store<const N: usize>(room: &mut [u8; ROOM], at: u32, bytes: [u8; N]) {
 }
 
 impl<S: Storage> Assembler<S> {
-    /// An instruction with ModR/M. `low_byte` says that `register` is one whose low byte needs a REX.
+    /// An instruction with ModR/M. `low_byte` says that `register` is one whose low byte needs a
+    /// REX.
     #[inline(always)]
     pub(super) fn emit<O: Operand>(
         &mut self,
@@ -357,8 +358,8 @@ impl<S: Storage> Assembler<S> {
         self.put(&Pieces { head, head_len, displacement: None, displacement_len: 0, imm });
     }
 
-    /// An instruction with a register in its opcode and an immediate of 64 bits, the low half of which
-    /// stands where other instructions have their displacement.
+    /// An instruction with a register in its opcode and an immediate of 64 bits, the low half of
+    /// which stands where other instructions have their displacement.
     #[inline(always)]
     pub(super) fn emit_long(&mut self, opcode: Opcode, register: Gpr, imm: u64) {
         let opcode = opcode.with_register(register);
@@ -378,11 +379,11 @@ impl<S: Storage> Assembler<S> {
 
     #[inline(always)]
     fn put(&mut self, pieces: &Pieces) {
-        let at = self.at as usize;
-        let room = self.storage.bytes().get_mut(at..at + ROOM);
+        let at = self.at;
+        let room = self.storage.bytes().get_mut(at as usize..at as usize + ROOM);
         if let Some(room) = room.and_then(<[u8]>::first_chunk_mut) {
             pieces.write(room);
-            self.at += pieces.len();
+            self.at = at + pieces.len();
         } else {
             self.put_slowly(*pieces);
         }
@@ -431,7 +432,8 @@ impl<S: Storage> Assembler<S> {
     }
 
     /// Keeps the first error.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(super) fn keep(&mut self, result: Result<(), AssembleError>) {
         self.error = self.error.or(result.err());
     }

@@ -1,22 +1,24 @@
 //! Places in code that jumps and addresses lead to, before or after they are known.
 //!
-//! Instructions that lead to a label that is not bound yet form a chain through their own distances:
-//! each holds where the one before it is, and the table of labels holds the last. Binding walks the
-//! chain and puts the distances in. So references need no list of their own, and all the work is one
-//! step for each reference.
+//! Instructions that lead to a label that is not bound yet form a chain through their own
+//! distances: each holds where the one before it is, and the table of labels holds the last.
+//! Binding walks the chain and puts the distances in. So references need no list of their own, and
+//! all the work is one step for each reference.
 //!
 //! Invariants:
 //!
-//! 1. The place of a distance in a chain lies in front of the one that leads to it, which ends every
-//!    walk.
+//! 1. The place of a distance in a chain lies in front of the one that leads to it, which ends
+//!    every walk.
 //! 2. `open` is the number of distances in all chains, so that none of them is forgotten.
 //! 3. `last_jump` is a near jump behind which nothing was put down that depends on where it is: no
-//!    label, no jump, no address, no relocation, and nobody asked for the offset. The code between it
-//!    and the end of code may therefore be moved.
+//!    label, no jump, no address, no relocation, and nobody asked for the offset. The code between
+//!    it and the end of code may therefore be moved.
+//! 4. Chains are whole while there is no error. With one, instructions may not have been written,
+//!    so chains are no longer walked: there will be no code.
 //!
-//! The third makes forward jumps short: when the label of `last_jump` is bound within reach, the code
-//! behind it, at most 127 bytes, moves up by the three or four bytes that a short jump saves. A jump to
-//! the next instruction vanishes.
+//! The third makes forward jumps short: when the label of `last_jump` is bound within reach, the
+//! code behind it, at most 127 bytes, moves up by the three or four bytes that a short jump saves.
+//! A jump to the next instruction vanishes.
 
 use super::Assembler;
 use super::error::AssembleError;
@@ -29,7 +31,8 @@ pub struct Label(pub(super) u32);
 /// What is known of a label: an entry of the room that the caller gives for labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelState {
-    /// Where the last distance of 32 bits is, or [`NOWHERE`]; the offset of the label once it is bound.
+    /// Where the last distance of 32 bits is, or [`NOWHERE`]; the offset of the label once it is
+    /// bound.
     near: u32,
     /// Where the last distance of 8 bits is, or [`NOWHERE`]; [`BOUND`] once it is bound.
     short: u32,
@@ -42,6 +45,8 @@ impl LabelState {
 
 /// The end of a chain, more than any offset. It fits the 28 bits that a distance has for it.
 pub(super) const NOWHERE: u32 = (1 << 28) - 1;
+
+/// In place of the end of a chain of short jumps: the label is bound.
 const BOUND: u32 = u32::MAX;
 
 /// The most bytes of code, and of room for it.
@@ -72,6 +77,7 @@ impl<S: Storage> Assembler<S> {
     }
 
     #[cold]
+    #[inline(never)]
     fn grow_labels(&mut self, number: u32) {
         let grown = self.storage.grow_labels((number as usize).saturating_add(1));
         self.keep(grown);
@@ -98,6 +104,7 @@ impl<S: Storage> Assembler<S> {
     }
 
     #[cold]
+    #[inline(never)]
     fn unknown(&mut self, label: Label) -> u32 {
         self.keep(Err(AssembleError::UnknownLabel { label: label.0 }));
         0
@@ -120,8 +127,8 @@ impl<S: Storage> Assembler<S> {
         unbound.next().map_or(Ok(()), |(_, label)| Err(AssembleError::Unbound { label }))
     }
 
-    /// What to write at `site`, four bytes before the last `trailing` ones of an instruction, to lead
-    /// to `label`.
+    /// What to write at `site`, four bytes before the last `trailing` ones of an instruction, to
+    /// lead to `label`.
     #[inline(always)]
     pub(super) fn distance(&mut self, label: Label, site: u32, trailing: u32) -> u32 {
         match self.find(label) {
@@ -131,8 +138,8 @@ impl<S: Storage> Assembler<S> {
         }
     }
 
-    /// A jump to `label`, with an opcode for a distance of 8 bits, and one for 32 bits that may have an
-    /// escape in front.
+    /// A jump to `label`, with an opcode for a distance of 8 bits, and one for 32 bits that may
+    /// have an escape in front.
     #[inline(always)]
     pub(super) fn jump(&mut self, short: u8, near: u8, escaped: bool, label: Label) {
         let (opcode, len) =
@@ -207,7 +214,6 @@ impl<S: Storage> Assembler<S> {
                 self.last_jump = NOWHERE;
                 self.set(label, LabelState { near: self.at, short: BOUND });
             }
-            // Chains are whole as long as everything was written.
             Found::Open(state) if self.error.is_none() => self.bind_used(label, state),
             Found::Open(_) => {}
             Found::At(_) => self.bind_again(label),
@@ -229,6 +235,7 @@ impl<S: Storage> Assembler<S> {
     }
 
     #[cold]
+    #[inline(never)]
     fn bind_again(&mut self, label: Label) {
         let offset = self.at;
         self.keep(Err(AssembleError::BoundTwice { label: label.0, offset }));
@@ -264,8 +271,8 @@ impl<S: Storage> Assembler<S> {
         self.storage.bytes().get_mut(site as usize..)?.first_chunk_mut()
     }
 
-    /// Makes the jump whose distance is at `site` a short one to the end of the code, if it reaches. All
-    /// code behind it can be moved. Returns the next site of its chain.
+    /// Makes the jump whose distance is at `site` a short one to the end of the code, if it
+    /// reaches. All code behind it can be moved. Returns the next site of its chain.
     #[inline]
     fn shorten(&mut self, site: u32) -> Option<u32> {
         let (end, at) = (site + 4, self.at);

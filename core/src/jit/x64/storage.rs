@@ -117,9 +117,9 @@ pub struct Fixed<'a> {
 }
 
 impl<'a> Fixed<'a> {
-    /// Room for code, and for as many labels and relocations as there will be; what is in it does not
-    /// matter. Six bytes more than the code are always enough, because a forward jump can be that much
-    /// longer until its label is bound. All of `bytes` may be overwritten.
+    /// Room for code, and for as many labels and relocations as there will be; what is in it does
+    /// not matter. Six bytes more than the code are always enough, because a forward jump can be
+    /// that much longer until its label is bound. All of `bytes` may be overwritten.
     pub fn new(
         bytes: &'a mut [u8],
         labels: &'a mut [LabelState],

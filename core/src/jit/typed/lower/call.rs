@@ -8,7 +8,7 @@ use super::super::error::{Part, TypedError};
 use super::super::instruction::{Instruction, NONE};
 use super::super::types::Scalar;
 use super::places::{Handover, Handovers, Place};
-use super::{LowerError, Lowering, float_of};
+use super::{Lowering, float_of};
 use crate::jit::x64::{Gpr, Mem, W64, Xmm};
 
 /// Moves that happen at once: by number of the target, the source, or `None`.
@@ -16,23 +16,28 @@ struct Moves<R> {
     sources: [Option<R>; 16],
     /// The register that nothing comes from or goes to.
     spare: R,
+    is_empty: bool,
 }
 
 impl<R: Copy + PartialEq> Moves<R> {
     fn new(spare: R) -> Self {
-        Self { sources: [None; 16], spare }
+        Self { sources: [None; 16], spare, is_empty: true }
     }
 
-    fn add(&mut self, to: u8, from: R) {
-        self.sources.get_mut(usize::from(to)).into_iter().for_each(|place| *place = Some(from));
+    /// Adds a move to the register `to`, whose number is `number`.
+    fn add(&mut self, number: u8, to: R, from: R) {
+        if to == from {
+            return;
+        }
+        self.is_empty = false;
+        let place = self.sources.get_mut(usize::from(number));
+        place.into_iter().for_each(|place| *place = Some(from));
     }
 
     /// Hands the moves to `emit` in an order that loses nothing.
     fn run(mut self, all: &[R], mut emit: impl FnMut(R, R)) {
-        for (source, &register) in self.sources.iter_mut().zip(all) {
-            if *source == Some(register) {
-                *source = None;
-            }
+        if self.is_empty {
+            return;
         }
         while let Some(blocked) = self.sources.iter().position(Option::is_some) {
             let mut moved = false;
@@ -56,10 +61,8 @@ impl<R: Copy + PartialEq> Moves<R> {
 
 impl Lowering<'_, '_> {
     pub(super) fn prologue(&mut self) {
-        for &register in Gpr::ALL {
-            if self.places.pushed & 1 << register.number() != 0 {
-                self.asm.push(register);
-            }
+        for register in self.places.pushed() {
+            self.asm.push(register);
         }
         if self.places.frame > 0 {
             self.asm.sub(W64, Gpr::Rsp, self.places.frame);
@@ -79,10 +82,8 @@ impl Lowering<'_, '_> {
         if self.places.frame > 0 {
             self.asm.add(W64, Gpr::Rsp, self.places.frame);
         }
-        for &register in Gpr::ALL.iter().rev() {
-            if self.places.pushed & 1 << register.number() != 0 {
-                self.asm.pop(register);
-            }
+        for register in self.places.pushed().rev() {
+            self.asm.pop(register);
         }
     }
 
@@ -93,8 +94,8 @@ impl Lowering<'_, '_> {
         let mut floats = Moves::new(Xmm::Xmm15);
         for &(local, _, handover) in &places.entered {
             match (places.of(local), handover) {
-                (Place::Gpr(to), Handover::Gpr(from)) => integers.add(to.number(), from),
-                (Place::Xmm(to), Handover::Xmm(from)) => floats.add(to.number(), from),
+                (Place::Gpr(to), Handover::Gpr(from)) => integers.add(to.number(), to, from),
+                (Place::Xmm(to), Handover::Xmm(from)) => floats.add(to.number(), to, from),
                 (Place::Home(_), Handover::Gpr(from)) => self.set(local, from),
                 (Place::Home(_), Handover::Xmm(from)) => self.set_xmm(local, from),
                 _ => {}
@@ -122,7 +123,7 @@ impl Lowering<'_, '_> {
         self.set(local, register);
     }
 
-    pub(super) fn call(&mut self, i: &Instruction) -> Result<(), LowerError> {
+    pub(super) fn call(&mut self, i: &Instruction) -> Result<(), TypedError> {
         let body = *self.instance.body();
         let at = body.offset(0);
         let callee = body.callee(i.b)?;
@@ -168,8 +169,8 @@ impl Lowering<'_, '_> {
         let mut handovers = Handovers::default();
         for (local, scalar) in arguments.clone() {
             match (handovers.next(scalar), self.places.of(local)) {
-                (Handover::Gpr(to), Place::Gpr(from)) => integers.add(to.number(), from),
-                (Handover::Xmm(to), Place::Xmm(from)) => floats.add(to.number(), from),
+                (Handover::Gpr(to), Place::Gpr(from)) => integers.add(to.number(), to, from),
+                (Handover::Xmm(to), Place::Xmm(from)) => floats.add(to.number(), to, from),
                 _ => {}
             }
         }

@@ -43,13 +43,6 @@ impl Lowering<'_, '_> {
         self.set(a, register);
     }
 
-    fn test(&mut self, register: Gpr, scalar: Scalar) {
-        match is_wide(scalar) {
-            true => self.asm.test(W64, register, register),
-            false => self.asm.test(W32, register, register),
-        }
-    }
-
     /// The value in 64 bits, with its sign.
     fn widen(&mut self, to: Gpr, source: Gpr, from: Scalar) {
         match from {

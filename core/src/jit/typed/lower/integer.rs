@@ -1,11 +1,11 @@
 //! Integers, bools and pointers: arithmetic, shifts, division, comparison.
 
 use super::super::instruction::Instruction;
-use super::super::interpret::number;
+use super::super::interpret::{DIVISION_BY_ZERO, number};
 use super::super::opcode::Binary;
 use super::super::types::Scalar;
 use super::{Lowering, Right, is_wide};
-use crate::jit::x64::{Alu, Cl, Gpr, GprOrMem, Mem, Scale, Shift, W32, W64};
+use crate::jit::x64::{Alu, Cl, Cond, Gpr, GprOrMem, Mem, Scale, Shift, W32, W64};
 
 /// The number as an instruction of 32 or 64 bits carries it, in the form of a local.
 fn immediate(value: i32, scalar: Scalar) -> i32 {
@@ -35,6 +35,14 @@ impl Lowering<'_, '_> {
         }
     }
 
+    /// Sets the flags by one value.
+    pub(super) fn test(&mut self, register: Gpr, scalar: Scalar) {
+        match is_wide(scalar) {
+            true => self.asm.test(W64, register, register),
+            false => self.asm.test(W32, register, register),
+        }
+    }
+
     /// Sets the flags by two values.
     pub(super) fn compare_integers(
         &mut self,
@@ -46,8 +54,7 @@ impl Lowering<'_, '_> {
         let right = self.right(i, right, scalar, Gpr::Rcx);
         let left = self.gpr(left, scalar, Gpr::Rax);
         match right {
-            Right::Number(0) if is_wide(scalar) => self.asm.test(W64, left, left),
-            Right::Number(0) => self.asm.test(W32, left, left),
+            Right::Number(0) => self.test(left, scalar),
             _ => self.alu(Alu::CMP, scalar, left, right),
         }
     }
@@ -201,12 +208,9 @@ impl Lowering<'_, '_> {
             false => self.gpr(i.c, scalar, Gpr::Rcx),
         };
         if divisor == 0 {
-            let trap = self.division_trap(index);
-            match is_wide(scalar) {
-                true => self.asm.test(W64, right, right),
-                false => self.asm.test(W32, right, right),
-            }
-            self.asm.jcc(crate::jit::x64::Cond::E, trap);
+            let trap = self.trap(index, DIVISION_BY_ZERO);
+            self.test(right, scalar);
+            self.asm.jcc(Cond::E, trap);
         }
         let left = self.gpr(i.b, scalar, Gpr::Rax);
         self.move_integer(Gpr::Rax, left);
@@ -230,7 +234,7 @@ impl Lowering<'_, '_> {
         let [general, done] = [self.asm.label(), self.asm.label()];
         if apart {
             self.alu(Alu::CMP, scalar, right, Right::Number(-1));
-            self.asm.jcc(crate::jit::x64::Cond::Ne, general);
+            self.asm.jcc(Cond::Ne, general);
             match result {
                 Gpr::Rax => self.asm.neg(W64, Gpr::Rax),
                 _ => self.asm.zero(Gpr::Rdx),

@@ -19,7 +19,10 @@ pub(super) const INTEGER_ARGUMENTS: [Gpr; 6] =
 /// How many floats of a call are in `xmm0` and so on.
 pub(super) const FLOAT_ARGUMENTS: usize = 8;
 
-/// The registers that a callee preserves, as bits by number: rbx, rbp, r12 to r15.
+/// The registers that a callee preserves.
+const SAVED_REGISTERS: [Gpr; 6] = [Gpr::Rbx, Gpr::Rbp, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
+
+/// The same as bits by number.
 const PRESERVED: u32 = 0xf028;
 
 /// Those that it does not, without rax, rcx and rdx: rsi, rdi, r8 to r11.
@@ -100,7 +103,7 @@ pub(super) struct Places {
     /// The locals in registers that callees do not preserve.
     pub(super) saved: Vec<Saved>,
     /// The registers to save on entry, as bits by number.
-    pub(super) pushed: u32,
+    pushed: u32,
     /// Bytes between the stack pointer and the registers that were saved.
     pub(super) frame: i32,
     /// Registers that are still free, as bits by number.
@@ -115,6 +118,12 @@ impl Places {
     #[inline]
     pub(super) fn of(&self, local: u16) -> Place {
         self.by_local.get(usize::from(local)).copied().unwrap_or(Place::Unused)
+    }
+
+    /// The registers to save on entry, in the order in which they go to the stack.
+    pub(super) fn pushed(&self) -> impl DoubleEndedIterator<Item = Gpr> + use<> {
+        let pushed = self.pushed;
+        SAVED_REGISTERS.into_iter().filter(move |register| pushed & bit(register.number()) != 0)
     }
 
     /// Bytes from the stack pointer to the first argument that came by the stack.

@@ -314,7 +314,6 @@ const HOST: [Signature; 4] = [
     ("nothing", &[], None),
 ];
 
-#[expect(clippy::too_many_arguments, reason = "more than there are registers")]
 extern "C" fn many(a: i64, b: i8, c: u16, d: i32, e: u64, f: bool, g: i64, h: f32, i: u8) -> i64 {
     let sum = a ^ i64::from(b) << 1 ^ i64::from(c) << 2 ^ i64::from(d) << 3 ^ (e as i64) << 4;
     sum ^ i64::from(f) << 5 ^ g << 6 ^ (h as i64) << 7 ^ i64::from(i) << 8

@@ -634,10 +634,10 @@ fn all_forms() -> Vec<Form> {
         movq_low,
     ]);
     forms! { forms:
-        alu [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Gpr i32) (Mem Gpr) (Mem i32)
-            (Rip Gpr) (Rip i32) (GprOrMem Gpr) (GprOrMem i32)];
-        test [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Gpr i32) (Mem Gpr) (Mem i32)
-            (Rip Gpr) (Rip i32) (GprOrMem Gpr) (GprOrMem i32)];
+        alu [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Gpr i32) (Mem Gpr)
+            (Mem i32) (Rip Gpr) (Rip i32) (GprOrMem Gpr) (GprOrMem i32)];
+        test [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Gpr i32) (Mem Gpr)
+            (Mem i32) (Rip Gpr) (Rip i32) (GprOrMem Gpr) (GprOrMem i32)];
         mov [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Mem Gpr) (Mem i32)
             (Rip Gpr) (Rip i32) (GprOrMem Gpr)];
         mov [W8 W16 W32] [(GprOrMem i32)];
@@ -646,7 +646,8 @@ fn all_forms() -> Vec<Form> {
         movsx [W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
         lea [W32 W64] [(Mem) (Rip)];
         unary [W8 W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
-        shift [W8 W16 W32 W64] [(Gpr u8) (Mem u8) (Rip u8) (GprOrMem u8) (Gpr Cl) (Mem Cl) (Rip Cl)];
+        shift [W8 W16 W32 W64] [(Gpr u8) (Mem u8) (Rip u8) (GprOrMem u8) (Gpr Cl) (Mem Cl)
+            (Rip Cl)];
         imul [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
         imul_imm [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
         cmovcc [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
@@ -663,7 +664,8 @@ fn all_forms() -> Vec<Form> {
         jump_to [(Gpr) (Mem) (Rip) (GprOrMem)];
         scalar [(Xmm) (Mem) (Rip) (XmmOrMem)];
         bitwise [(Xmm) (Mem) (Rip) (XmmOrMem)];
-        mov_scalar [(Xmm Xmm) (Xmm Mem) (Xmm Rip) (Xmm XmmOrMem) (Mem Xmm) (Rip Xmm) (XmmOrMem Xmm)];
+        mov_scalar [(Xmm Xmm) (Xmm Mem) (Xmm Rip) (Xmm XmmOrMem) (Mem Xmm) (Rip Xmm)
+            (XmmOrMem Xmm)];
         movd [(Xmm Gpr) (Xmm Mem) (Xmm Rip) (Gpr Xmm) (Mem Xmm) (Rip Xmm)];
         movq [(Xmm Gpr) (Xmm Mem) (Xmm Rip) (Gpr Xmm) (Mem Xmm) (Rip Xmm)];
         move_whole [(Xmm) (Mem) (Rip) (XmmOrMem)];
