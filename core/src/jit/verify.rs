@@ -1,0 +1,390 @@
+//! Programs checked before anything runs: what is accepted needs no check while it runs, but for
+//! division by zero, the depth of calls and the room for activations.
+//!
+//! A [`Program`] can be had from [`Verifier::verify`] alone. Of each function it knows the longest
+//! vector and the kind of its result; [`Facts`] tell more, while a function is looked at.
+//!
+//! What is checked, for all of the code: every instruction exists, is whole and is supported; jumps
+//! lead to the begin of an instruction or to the end of the code; locals and called functions exist;
+//! calls pass as many arguments as there are parameters. And for what can be reached: what is read or
+//! popped is there and of the kind that is needed; where paths meet, the vectors are of one length;
+//! what paths left with different kinds is not read; the results of a function are of one kind. The
+//! end of the code returns the popped top of the vector, in a function that no other calls.
+//!
+//! How: a scan finds the targets of jumps. A walk follows the code in its order, keeping the kind of
+//! each value; at a target it compares with what other paths left there. A target of which less is known
+//! than before is walked from again, which ends because nothing is ever learnt anew. Results of
+//! functions that have not been looked at are unknowns, resolved by unification ([`Kind`]).
+//!
+//! Bounds: time is linear in the code, as long as paths meet with few values. What is compared where
+//! they meet counts, and so does code that is walked again: 64 units a byte of the program, and
+//! 4,194,304; more is [`Fault::Joins`]. Memory beside the code: 24 bytes a function; for the function
+//! that is looked at, a quarter byte a byte of code, 24 bytes and the kinds of locals and vector for each
+//! target of a jump (4 bytes a value, no more values than 4 a byte of code and 262,144, else
+//! [`Fault::Joins`]), and the vector itself. It is reused from one function to the next.
+
+mod error;
+mod flow;
+mod frame;
+mod joins;
+mod kind;
+mod scan;
+mod uses;
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+pub use error::{Fault, Place, VerifyError};
+pub use kind::{Kind, KindSet};
+pub use scan::Target;
+
+use crate::format::error::FormatError;
+use crate::format::functions::Functions;
+use flow::Flow;
+use frame::Frame;
+use joins::{Effort, Joins};
+use kind::{MAX_FUNCTIONS, Results, Type};
+use scan::{Callees, Scan};
+use uses::Uses;
+
+/// A function to be verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionCode<'c> {
+    /// Its instructions.
+    pub code: &'c [u8],
+    /// How many arguments it takes.
+    pub params: u16,
+    /// How many locals it has, the arguments among them.
+    pub locals: u16,
+}
+
+/// The functions of a bytecode section, in the order in which calls number them.
+///
+/// # Errors
+/// The first function whose entry in the table is broken.
+pub fn functions_of<'c>(table: &Functions<'c>) -> Result<Vec<FunctionCode<'c>>, FormatError> {
+    let functions = table.iter().map(|function| {
+        let function = function?;
+        let (params, locals) = (function.params, function.locals);
+        Ok(FunctionCode { code: function.code, params, locals })
+    });
+    functions.collect()
+}
+
+/// What is known of a function of a verified program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The most values that its vector ever holds.
+    pub longest: u32,
+    /// The kind of what it returns.
+    pub result: Kind,
+}
+
+/// A call to the host, as the program makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostCall {
+    /// The index of the host function.
+    pub index: u16,
+    /// How many arguments it is passed, everywhere in the program.
+    pub argc: u16,
+    /// The function that makes the first such call.
+    pub function: u32,
+    /// Where that stands in its code.
+    pub at: u32,
+}
+
+/// The host functions that a program calls, by index.
+#[derive(Clone, Debug, Default)]
+struct HostCalls {
+    calls: BTreeMap<u16, HostCall>,
+    last: Option<(u16, u16)>,
+}
+
+impl HostCalls {
+    fn add(&mut self, index: u16, argc: u16, function: u32, at: u32) -> Result<(), Fault> {
+        if self.last == Some((index, argc)) {
+            return Ok(());
+        }
+        let call = self.calls.entry(index).or_insert(HostCall { index, argc, function, at });
+        if call.argc != argc {
+            let HostCall { argc: other, function, at, .. } = *call;
+            return Err(Fault::HostArguments { index, argc, other, function, at });
+        }
+        self.last = Some((index, argc));
+        Ok(())
+    }
+}
+
+/// A program that has been verified.
+#[derive(Clone, Debug)]
+pub struct Program<'c> {
+    functions: Vec<FunctionCode<'c>>,
+    longest: Vec<u32>,
+    results: Vec<Kind>,
+    hosts: BTreeMap<u16, HostCall>,
+}
+
+impl<'c> Program<'c> {
+    /// Its functions, in the order in which calls number them.
+    pub fn functions(&self) -> &[FunctionCode<'c>] {
+        &self.functions
+    }
+
+    /// The function with this index.
+    pub fn function(&self, index: u32) -> Option<FunctionCode<'c>> {
+        self.functions.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// What is known of the function with this index.
+    pub fn summary(&self, index: u32) -> Option<Summary> {
+        let index = usize::try_from(index).ok()?;
+        Some(Summary { longest: *self.longest.get(index)?, result: *self.results.get(index)? })
+    }
+
+    /// The host functions that it calls, by index, each once.
+    pub fn host_calls(&self) -> impl Iterator<Item = HostCall> + '_ {
+        self.hosts.values().copied()
+    }
+}
+
+/// Checks programs. Its memory is reused.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    scan: Scan,
+    frame: Frame,
+    joins: Joins,
+    results: Results,
+    uses: Uses,
+    effort: Effort,
+    called: Vec<bool>,
+    hosts: HostCalls,
+}
+
+impl Verifier {
+    /// One that has no memory yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Checks every function.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with function and offset.
+    pub fn verify<'c>(
+        &mut self,
+        functions: Vec<FunctionCode<'c>>,
+    ) -> Result<Program<'c>, VerifyError> {
+        self.verify_each(functions, |_| {})
+    }
+
+    /// Checks every function and shows its facts to `each`, in the order of the functions. What `each`
+    /// makes of them is for nothing when a later function is refused. Kinds that depend on later
+    /// functions are not known yet ([`Facts::local`], [`Facts::slot`]).
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with function and offset.
+    pub fn verify_each<'c>(
+        &mut self,
+        functions: Vec<FunctionCode<'c>>,
+        mut each: impl FnMut(Facts<'_, 'c>),
+    ) -> Result<Program<'c>, VerifyError> {
+        let count = u32::try_from(functions.len()).ok().filter(|&count| count < MAX_FUNCTIONS);
+        let too_large = VerifyError { function: 0, at: 0, opcode: 0, fault: Fault::TooLarge };
+        let count = count.ok_or(too_large)?;
+        self.start(&functions, count);
+        let mut longest = Vec::with_capacity(functions.len());
+        let mut runs_off = Vec::new();
+        for (&function, index) in functions.iter().zip(0..) {
+            let mut hosts = core::mem::take(&mut self.hosts);
+            let called = &mut self.called;
+            let mut calls =
+                Callees { functions: &functions, called, hosts: &mut hosts, caller: index };
+            let scanned = self.scan.function(&function, &mut calls);
+            self.hosts = hosts;
+            let error = |(at, fault)| VerifyError::new(index, function.code, at, fault);
+            scanned.map_err(error)?;
+            let facts = self.walk(function, index, None).map_err(error)?;
+            longest.push(facts.longest());
+            if facts.runs_off {
+                runs_off.push(index);
+            }
+            each(facts);
+        }
+        self.finish(functions, longest, &runs_off)
+    }
+
+    fn start(&mut self, functions: &[FunctionCode<'_>], count: u32) {
+        self.results.reset(count);
+        self.called.clear();
+        self.called.resize(functions.len(), false);
+        self.hosts = HostCalls::default();
+        let bytes = functions.iter().map(|function| function.code.len() as u64).sum();
+        self.effort = Effort::for_code(bytes);
+    }
+
+    fn finish<'c>(
+        &mut self,
+        functions: Vec<FunctionCode<'c>>,
+        longest: Vec<u32>,
+        runs_off: &[u32],
+    ) -> Result<Program<'c>, VerifyError> {
+        let code = |index: u32| {
+            let function = usize::try_from(index).ok().and_then(|index| functions.get(index));
+            function.map_or(&[][..], |function| function.code)
+        };
+        for &index in runs_off {
+            let called = usize::try_from(index).ok().and_then(|index| self.called.get(index));
+            if called == Some(&true) {
+                let at = u32::try_from(code(index).len()).unwrap_or(u32::MAX);
+                return Err(VerifyError::new(index, code(index), at, Fault::RunsOff));
+            }
+        }
+        self.results.finish().map_err(|((index, at), clash)| {
+            VerifyError::new(index, code(index), at, clash.into())
+        })?;
+        let count = u32::try_from(functions.len()).unwrap_or(u32::MAX);
+        let results = (0..count).map(|index| self.results.resolve(index)).collect();
+        let hosts = core::mem::take(&mut self.hosts).calls;
+        Ok(Program { functions, longest, results, hosts })
+    }
+
+    /// The facts of one function of a program; `None` when it has no such function.
+    pub fn facts<'c>(&mut self, program: &Program<'c>, index: u32) -> Option<Facts<'_, 'c>> {
+        let function = program.function(index)?;
+        self.results.reset(0);
+        self.effort = Effort::for_code(u64::MAX);
+        self.scan.function(&function, &mut Accepted).ok()?;
+        self.walk(function, index, Some(&program.results)).ok()
+    }
+
+    /// Walks over a function that has been scanned.
+    fn walk<'c>(
+        &mut self,
+        function: FunctionCode<'c>,
+        index: u32,
+        known: Option<&[Kind]>,
+    ) -> Result<Facts<'_, 'c>, (u32, Fault)> {
+        let Self { scan, frame, joins, results, uses, effort, .. } = self;
+        results.forget_eithers();
+        let mut flow = Flow {
+            function,
+            index,
+            scan,
+            frame,
+            joins,
+            results,
+            uses,
+            effort,
+            known,
+            runs_off: false,
+            fault: None,
+        };
+        flow.run()?;
+        let runs_off = flow.runs_off;
+        self.frame.sort_compared();
+        Ok(Facts { function, index, verifier: self, runs_off })
+    }
+}
+
+/// Calls that have been checked.
+struct Accepted;
+
+impl scan::Calls for Accepted {
+    fn function(&mut self, _: u32, _: u16) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn host(&mut self, _: u16, _: u16, _: u32) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+impl VerifyError {
+    fn new(function: u32, code: &[u8], at: u32, fault: Fault) -> Self {
+        let start = usize::try_from(at).unwrap_or(usize::MAX);
+        let opcode = code.get(start..).and_then(|rest| rest.first_chunk());
+        Self { function, at, opcode: opcode.map_or(0, |bytes| u16::from_le_bytes(*bytes)), fault }
+    }
+}
+
+/// What is known of a function while it is looked at.
+#[derive(Debug)]
+pub struct Facts<'v, 'c> {
+    /// The function.
+    pub function: FunctionCode<'c>,
+    /// Its index.
+    pub index: u32,
+    /// Whether a path ends at the end of the code, which returns the popped top.
+    pub runs_off: bool,
+    verifier: &'v Verifier,
+}
+
+impl<'v> Facts<'v, '_> {
+    /// The most values that its vector ever holds.
+    pub fn longest(&self) -> u32 {
+        self.verifier.frame.longest
+    }
+
+    /// One more than the last local that is ever set; the parameters count. The others are nil.
+    pub fn locals_set(&self) -> u16 {
+        self.verifier.scan.locals_set
+    }
+
+    /// Where its jumps lead, ascending, each offset once.
+    pub fn targets(&self) -> &'v [Target] {
+        &self.verifier.scan.targets
+    }
+
+    /// The length of the vector at target number `target` of [`Facts::targets`]; `None` when no path
+    /// leads there.
+    pub fn length_at(&self, target: usize) -> Option<u32> {
+        let (known, _) = self.verifier.joins.get(target)?;
+        known.reached.then_some(known.length)
+    }
+
+    /// The kind of a local at a target; `None` when no path leads there, when nothing reads it before
+    /// it is set, or when it depends on functions that have not been looked at.
+    pub fn local(&self, target: usize, local: u16) -> Option<Kind> {
+        let (known, types) = self.verifier.joins.get(target)?;
+        if local >= self.locals_set() {
+            return known.reached.then_some(Kind::Nil);
+        }
+        self.kind(types.get(usize::from(local)).copied()?)
+    }
+
+    /// The kind of a position of the vector at a target, as [`Facts::local`].
+    pub fn slot(&self, target: usize, position: u32) -> Option<Kind> {
+        let (_, types) = self.verifier.joins.get(target)?;
+        let vector = types.get(usize::from(self.locals_set())..)?;
+        self.kind(vector.get(usize::try_from(position).ok()?).copied()?)
+    }
+
+    /// The kinds of what the instruction at `at`, a comparison, compares: left and right. `None` when
+    /// that depends on functions that have not been looked at.
+    pub fn compared(&self, at: u32) -> Option<[Kind; 2]> {
+        let compared = &self.verifier.frame.compared;
+        let Ok(place) = compared.binary_search_by_key(&at, |&(at, _)| at) else {
+            return Some([Kind::I64; 2]);
+        };
+        let (_, [left, right]) = *compared.get(place)?;
+        Some([self.kind(left)?, self.kind(right)?])
+    }
+
+    fn kind(&self, ty: Type) -> Option<Kind> {
+        self.verifier.results.settled(ty).kind()?.single()
+    }
+
+    /// For each local the instructions that name it, each weighted by 8 for each loop that it is in.
+    /// Those after the first 256 are not counted.
+    pub fn local_uses(&self) -> &'v [u32] {
+        &self.verifier.uses.locals
+    }
+
+    /// As [`Facts::local_uses`], for positions of the vector that are named as slots.
+    pub fn slot_uses(&self) -> &'v [u32] {
+        &self.verifier.uses.slots
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! What is known where paths meet: for each target of a jump, the kinds of the locals and of the
+//! vector that all paths seen so far have in common.
+//!
+//! The states lie one behind another in one arena, which is reused. Remembering and comparing costs as
+//! much as the state is long; both are bounded (see [`Joins::start`] and [`Effort`]), because a short
+//! function may have many targets and long vectors.
+
+use alloc::collections::BinaryHeap;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use super::error::Fault;
+use super::kind::{Results, Type};
+
+/// Values that a function of no length may remember.
+const FREE_VALUES: usize = 1 << 18;
+
+/// Values that each byte of code adds.
+const VALUES_PER_BYTE: usize = 4;
+
+/// How much comparing and repeating is left for a program.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Effort {
+    left: u64,
+}
+
+impl Effort {
+    /// For a program of `bytes` of code: one unit is one value compared or one byte of code looked at
+    /// again.
+    pub(super) const fn for_code(bytes: u64) -> Self {
+        Self { left: bytes.saturating_mul(64).saturating_add(1 << 22) }
+    }
+
+    #[inline]
+    pub(super) fn spend(&mut self, units: usize) -> Result<(), Fault> {
+        self.left = self.left.checked_sub(units as u64).ok_or(Fault::Joins)?;
+        Ok(())
+    }
+}
+
+/// What is known at a target.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// Where its types begin in the arena: locals, then the vector.
+    start: usize,
+    /// How many there are.
+    count: usize,
+    /// The length of the vector.
+    pub(super) length: u32,
+    /// Whether a path leads here.
+    pub(super) reached: bool,
+    /// Whether it waits to be followed.
+    waits: bool,
+}
+
+/// What is known at all targets of a function.
+#[derive(Debug, Default)]
+pub(super) struct Joins {
+    known: Vec<Known>,
+    arena: Vec<Type>,
+    most: usize,
+    /// Targets to be followed, those of the current sweep over the code first, ascending.
+    waiting: BinaryHeap<Reverse<(u32, usize)>>,
+    sweep: u32,
+}
+
+/// How a state differs from what was known at a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Met {
+    /// Nothing was known.
+    First,
+    /// Less is known now.
+    Changed,
+    /// As much as before.
+    Same,
+}
+
+impl Joins {
+    /// Starts with a function of `targets` targets and `code` bytes. No more values are remembered
+    /// than 4 a byte and 262,144, of 4 bytes each.
+    pub(super) fn start(&mut self, targets: usize, code: usize) {
+        self.known.clear();
+        self.known.resize(targets, Known::default());
+        self.arena.clear();
+        self.most = code.saturating_mul(VALUES_PER_BYTE).saturating_add(FREE_VALUES);
+        self.waiting.clear();
+        self.sweep = 0;
+    }
+
+    /// What is known at a target, and its types.
+    pub(super) fn get(&self, number: usize) -> Option<(Known, &[Type])> {
+        let known = *self.known.get(number)?;
+        let end = known.start.checked_add(known.count)?;
+        Some((known, self.arena.get(known.start..end)?))
+    }
+
+    /// A path arrives at a target with a vector of `length` values; `types` are locals and vector.
+    pub(super) fn meet(
+        &mut self,
+        number: usize,
+        types: &[Type],
+        length: u32,
+        results: &mut Results,
+        effort: &mut Effort,
+    ) -> Result<Met, Meeting> {
+        effort.spend(types.len() + 1)?;
+        let Some(known) = self.known.get_mut(number) else { return Ok(Met::Same) };
+        if !known.reached {
+            let start = self.arena.len();
+            if start + types.len() > self.most {
+                return Err(Fault::Joins.into());
+            }
+            self.arena.extend_from_slice(types);
+            *known = Known { start, count: types.len(), length, reached: true, waits: false };
+            return Ok(Met::First);
+        }
+        if known.length != length {
+            return Err(Meeting::Length(known.length));
+        }
+        let end = known.start + known.count;
+        let old = self.arena.get_mut(known.start..end).unwrap_or_default();
+        if Type::all_equal(old, types) {
+            return Ok(Met::Same);
+        }
+        let mut met = Met::Same;
+        for (old, &new) in old.iter_mut().zip(types) {
+            let (joined, looked_at) = results.join(*old, new);
+            effort.spend(looked_at)?;
+            if joined != *old {
+                (*old, met) = (joined, Met::Changed);
+            }
+        }
+        Ok(met)
+    }
+
+    /// Lets a target wait until it is followed: in this sweep over the code when it lies `ahead`, else
+    /// in the next one.
+    pub(super) fn wait(&mut self, number: usize, ahead: bool) {
+        let Some(known) = self.known.get_mut(number).filter(|known| !known.waits) else { return };
+        known.waits = true;
+        let sweep = if ahead { self.sweep } else { self.sweep.saturating_add(1) };
+        self.waiting.push(Reverse((sweep, number)));
+    }
+
+    /// Whether the target was waiting; it no longer is.
+    pub(super) fn take(&mut self, number: usize) -> bool {
+        self.known.get_mut(number).is_some_and(|known| core::mem::take(&mut known.waits))
+    }
+
+    /// The next target to be followed.
+    pub(super) fn next(&mut self) -> Option<usize> {
+        while let Some(Reverse((sweep, number))) = self.waiting.pop() {
+            self.sweep = sweep;
+            if self.take(number) {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
+
+/// Why paths cannot meet.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Meeting {
+    /// The vector had another length, this one.
+    Length(u32),
+    /// Too much.
+    Fault(Fault),
+}
+
+impl From<Fault> for Meeting {
+    fn from(fault: Fault) -> Self {
+        Meeting::Fault(fault)
+    }
+}

@@ -1,0 +1,91 @@
+//! How often locals and slots are named, by how deep in loops: what a compiler keeps in registers.
+
+use alloc::vec::Vec;
+
+use super::scan::Target;
+
+/// Locals and slots from this number on are not counted.
+const COUNTED: usize = 256;
+
+/// The number of loops inside each other from which on depth does not matter.
+const DEEPEST: u32 = 6;
+
+/// What being in a loop multiplies a use with, as a shift.
+const WEIGHT_SHIFT: u32 = 3;
+
+/// The counts of a function, and the loops around the instruction that is looked at.
+#[derive(Debug)]
+pub(super) struct Uses {
+    pub(super) locals: [u32; COUNTED],
+    pub(super) slots: [u32; COUNTED],
+    /// Where each loop begins and where its last jump back stands, the innermost last.
+    loops: Vec<(u32, u32)>,
+    /// That of the innermost loop.
+    loop_end: u32,
+    weight: u32,
+}
+
+impl Default for Uses {
+    fn default() -> Self {
+        let none = [0; COUNTED];
+        Self { locals: none, slots: none, loops: Vec::new(), loop_end: u32::MAX, weight: 1 }
+    }
+}
+
+impl Uses {
+    pub(super) fn start(&mut self) {
+        (self.locals, self.slots) = ([0; COUNTED], [0; COUNTED]);
+        self.loops.clear();
+        (self.loop_end, self.weight) = (u32::MAX, 1);
+    }
+
+    /// Comes to a target, which may be the head of a loop.
+    pub(super) fn enter(&mut self, target: &Target) {
+        let Some(end) = target.last_back_jump else { return };
+        let at = target.offset;
+        while self.loops.pop_if(|(head, end)| at <= *head || at > *end).is_some() {}
+        self.loops.push((at, end));
+        self.settle();
+    }
+
+    /// Comes to an instruction.
+    #[inline(always)]
+    pub(super) fn advance(&mut self, at: u32) {
+        if at > self.loop_end {
+            self.leave(at);
+        }
+    }
+
+    #[cold]
+    fn leave(&mut self, at: u32) {
+        while self.loops.pop_if(|(_, end)| at > *end).is_some() {}
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        self.loop_end = self.loops.last().map_or(u32::MAX, |&(_, end)| end);
+        let depth = u32::try_from(self.loops.len()).unwrap_or(u32::MAX).min(DEEPEST);
+        self.weight = 1 << (WEIGHT_SHIFT * depth);
+    }
+
+    /// Counts a use of a local, and gives it back.
+    #[inline(always)]
+    pub(super) fn local(&mut self, local: u16) -> u16 {
+        add(&mut self.locals, local, self.weight);
+        local
+    }
+
+    /// Counts a use of a slot, and gives it back.
+    #[inline(always)]
+    pub(super) fn slot(&mut self, slot: u16) -> u16 {
+        add(&mut self.slots, slot, self.weight);
+        slot
+    }
+}
+
+#[inline(always)]
+fn add(counts: &mut [u32; COUNTED], index: u16, weight: u32) {
+    if let Some(count) = counts.get_mut(usize::from(index)) {
+        *count = count.saturating_add(weight);
+    }
+}
