@@ -4,6 +4,9 @@
 //! promises that whatever the program does, the host gets a result or a [`CallError`]: no native stack
 //! overflows, and what never ends can be stopped from another thread with [`Signals::interrupt`].
 
+#[cfg(all(target_arch = "x86_64", feature = "kernel"))]
+pub mod native;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
