@@ -23,7 +23,7 @@ pub mod lower;
 #[cfg(feature = "alloc")]
 mod machine;
 #[cfg(all(test, feature = "alloc"))]
-mod testing;
+pub(crate) mod testing;
 #[cfg(feature = "alloc")]
 pub mod text;
 #[cfg(feature = "alloc")]
