@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand, ValueEnum};
 use smf_core::format::Layout;
 
-use crate::{convert, generate, inspect, library, note, pack, prefetch, run, stub, verify};
+use crate::{bytecode, convert, generate, inspect, library, note, pack, prefetch, run, stub, verify};
 
 /// Loads, runs, checks and makes SMF modules.
 ///
@@ -38,6 +38,8 @@ pub(crate) enum Command {
     /// Shows note.sdn
     Note(note::Args),
     Prefetch(prefetch::Args),
+    Asm(bytecode::AsmArgs),
+    Disasm(bytecode::DisasmArgs),
     /// Prints completions for a shell
     #[command(hide = true)]
     Completions(generate::CompletionsArgs),

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod args;
+mod bytecode;
 mod convert;
 mod generate;
 mod inspect;
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         Command::Lib(args) => library::run(args),
         Command::Note(args) => note::run(args),
         Command::Prefetch(args) => prefetch::run(args),
+        Command::Asm(args) => bytecode::asm(args),
+        Command::Disasm(args) => bytecode::disasm(args),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
     };
