@@ -6,8 +6,8 @@
 //!    [`memory`] knows pages and nothing of SMF; every system call goes through `memory::sys`.
 //! 2. [`link`] makes a file callable. [`cache`] gives a file's bytes, read once. [`jit`] turns bytecode
 //!    into machine code.
-//! 3. [`loader`] keeps many modules, which find each other's symbols, come and go. [`tier`] runs
-//!    bytecode.
+//! 3. [`loader`] keeps many modules, which find each other's symbols, come and go. [`instantiate`] turns
+//!    generic templates into code when a missing symbol asks for it. [`tier`] runs bytecode.
 //!
 //! Promises that hold in every room: no input makes it panic; no count in a file makes it allocate
 //! more than the file explains; no page is writable and executable at one address, not for a moment.
@@ -23,6 +23,8 @@ extern crate std;
 #[cfg(feature = "kernel")]
 pub mod cache;
 pub mod format;
+#[cfg(feature = "kernel")]
+pub mod instantiate;
 pub mod jit;
 #[cfg(feature = "kernel")]
 pub mod link;

@@ -60,7 +60,8 @@ typedef enum SmfErrorCode {
     SMF_ERROR_MISSING = 22,          /* imports that nobody provides: smf_loader_missing() */
     SMF_ERROR_NAME_TAKEN = 23,       /* another module has the name, or exports it */
     SMF_ERROR_RELOAD = 24,           /* a module that may not be replaced, or not by this one */
-    SMF_ERROR_NOT_FOUND = 25         /* nothing has the name */
+    SMF_ERROR_NOT_FOUND = 25,        /* nothing has the name */
+    SMF_ERROR_TAKE = 26              /* a function or a template that cannot be taken out of its module */
 } SmfErrorCode;
 
 typedef struct SmfError {
@@ -590,16 +591,19 @@ typedef struct SmfReloaded {
     int64_t size;    /* in: sizeof(SmfReloaded); out: how much of it was filled in */
     int64_t symbols; /* of data */
     int64_t bytes;   /* theirs */
+    int64_t kept;    /* data that stay where other modules refer to them */
 } SmfReloaded;
 
 /*
  * Replaces a module by the version that is at a path now, or in `length` bytes, which are copied. Everybody
  * who calls its functions calls the new version from then on, in one step; who is inside of the old one
  * finishes there. With keep_data, writable data of the same name and size is copied from the old version,
- * as far as the linker has written no address into it; no thread should be writing to it. The structure may
+ * as far as the linker has written no address into it; no thread should be writing to it. Data that another
+ * module refers to by its address stays there instead, and the new version uses it there. The structure may
  * be null. False on failure, and then the old version is as it was: SMF_ERROR_RELOAD when its file does not
  * allow it, or the new version lacks a function that others call; SMF_ERROR_IN_USE when another module
- * refers to its data; SMF_ERROR_STATE when another thread was faster.
+ * refers to data that cannot stay: without keep_data, or of another size in the new version, or reached there
+ * in a way that the file does not tell; SMF_ERROR_STATE when another thread was faster.
  */
 bool smf_loader_reload(uint64_t loader, uint64_t module, const char *path, bool keep_data, SmfReloaded *reloaded);
 bool smf_loader_reload_bytes(uint64_t loader, uint64_t module, const uint8_t *bytes, int64_t length,
@@ -622,6 +626,119 @@ typedef struct SmfLoaderStatistics {
 } SmfLoaderStatistics;
 
 bool smf_loader_statistics(uint64_t loader, SmfLoaderStatistics *statistics);
+
+/* ---- Parts of modules ------------------------------------------------------------------------------ */
+
+/*
+ * Functions and templates taken out of a module, for a linker that makes another one of them. `from` is an
+ * open cache and `module` a file of it that is held, which need not be one that could be loaded here; or
+ * `from` is an open loader and `module` a hold.
+ *
+ * Names, code and templates are bytes of the module's file. They are good until it is released, nothing has
+ * to be freed, and there is no NUL behind them.
+ *
+ * Each call reads the symbols and the relocations of the whole module: who wants many of its functions has
+ * them all shown at once.
+ */
+
+/* How a relocation is computed: S the symbol's address, A the addend, P the place, G where S is kept. */
+#define SMF_RELOC_NONE 0
+#define SMF_RELOC_ABS64 1                  /* S + A, 64 bits */
+#define SMF_RELOC_PC32 2                   /* S + A - P, signed 32 bits */
+#define SMF_RELOC_PLT32 3                  /* the same; through a veneer where S is out of reach */
+#define SMF_RELOC_GOTPCREL 4               /* G + A - P, signed 32 bits */
+#define SMF_RELOC_ABS32 5                  /* S + A, unsigned 32 bits */
+#define SMF_RELOC_ABS32S 6                 /* S + A, signed 32 bits */
+#define SMF_RELOC_PC64 7                   /* S + A - P, 64 bits */
+#define SMF_RELOC_ARM64_BRANCH26 8         /* (S + A - P) >> 2, signed 26 bits of an instruction */
+#define SMF_RELOC_ARM64_PAGE21 9           /* (page(S + A) - page(P)) >> 12, signed 21 bits */
+#define SMF_RELOC_ARM64_PAGEOFF12 10       /* (S + A) & 0xfff, scaled by the access size */
+#define SMF_RELOC_ARM64_GOT_LOAD_PAGE21 11 /* as 9, of G */
+#define SMF_RELOC_ARM64_GOT_LOAD_PAGEOFF12 12
+
+/* One thing to do to a function that was taken. It will never have more fields. */
+typedef struct SmfTakenReloc {
+    int64_t offset;        /* its place, in bytes from the begin of the function */
+    int64_t addend;
+    const char *symbol;    /* the name of the symbol, which is empty for some sections */
+    int64_t symbol_length; /* in bytes */
+    int64_t value;         /* where the symbol is, in bytes from the begin of its section; 0 for an import */
+    int32_t section;       /* the number of that section, as `smf inspect` has it; -1 for an import */
+    int32_t kind;          /* SMF_RELOC_* */
+    int32_t symbol_kind;   /* SMF_SYMBOL_* */
+    int32_t binding;       /* SMF_BINDING_*, of the symbol */
+} SmfTakenReloc;
+
+/* A function. Later versions will have more fields, at the end. */
+typedef struct SmfConcrete {
+    int64_t size;         /* in: sizeof(SmfConcrete); out: how much of it was filled in */
+    const char *name;
+    int64_t name_length;  /* in bytes */
+    const uint8_t *bytes; /* its code; null when it cannot be taken */
+    int64_t length;       /* in bytes; up to the next symbol when its own symbol does not say */
+    int64_t offset;       /* where it begins in its section, in bytes */
+    int64_t alignment;    /* of that section, in bytes */
+    int64_t relocations;  /* how many it has */
+    int32_t binding;      /* SMF_BINDING_* */
+    int32_t error;        /* SMF_OK; or why it cannot be taken: smf_take_concrete says it in a sentence */
+} SmfConcrete;
+
+/*
+ * Takes the function of a name: the global one, else the weak one, else the local one. Fills in the structure
+ * unless it is null, and the first `count` of its relocations, in the order of their places; the list may be
+ * null when the count is 0. False on failure: SMF_ERROR_NOT_FOUND when the module has no such function,
+ * SMF_ERROR_TAKE when it cannot stand alone.
+ */
+bool smf_take_concrete(uint64_t from, uint64_t module, const char *name, SmfConcrete *concrete,
+                       SmfTakenReloc *relocations, int64_t count);
+
+/*
+ * Is shown a function and its relocations, both of which are good until it returns. Returns whether to go on,
+ * may call the functions of this library, and must not unwind.
+ */
+typedef bool (*SmfConcreteVisitor)(const SmfConcrete *concrete, const SmfTakenReloc *relocations, void *user);
+
+/*
+ * Shows every function that a module defines, local ones too, by section and address; those as well that
+ * cannot be taken. Returns how many were shown; -1 on failure, and then none was.
+ */
+int64_t smf_take_concretes(uint64_t from, uint64_t module, SmfConcreteVisitor visit, void *user);
+
+#define SMF_CONTAINER_GTPL 1
+#define SMF_CONTAINER_GTPL_CONSTRAINED 2 /* version 1.1: a list of constraints follows each header */
+#define SMF_CONTAINER_COUNTED 3
+
+#define SMF_TEMPLATE_UNKNOWN 0 /* the container does not say */
+#define SMF_TEMPLATE_FUNCTION 1
+#define SMF_TEMPLATE_STRUCT 2
+#define SMF_TEMPLATE_CLASS 3
+#define SMF_TEMPLATE_ENUM 4
+#define SMF_TEMPLATE_TRAIT 5
+
+/* A template. Later versions will have more fields, at the end. */
+typedef struct SmfDeferred {
+    int64_t size;         /* in: sizeof(SmfDeferred); out: how much of it was filled in */
+    const char *name;
+    int64_t name_length;  /* in bytes */
+    const uint8_t *entry; /* all its bytes: they may be put into another container of the same kind as they
+                             are, whose count then grows by one; null when it cannot be taken */
+    int64_t entry_length;
+    const uint8_t *body;  /* the last of these bytes: what its writer made of it */
+    int64_t body_length;
+    int32_t container;    /* SMF_CONTAINER_* */
+    int32_t kind;         /* SMF_TEMPLATE_* */
+    int32_t parameters;   /* how many type parameters it has; 0 where the container does not say */
+    int32_t error;        /* SMF_OK; or why it cannot be taken: nobody knows where it ends */
+} SmfDeferred;
+
+/* Takes the template of a name. The structure may be null. False on failure, as smf_take_concrete. */
+bool smf_take_deferred(uint64_t from, uint64_t module, const char *name, SmfDeferred *deferred);
+
+/* As SmfConcreteVisitor. */
+typedef bool (*SmfDeferredVisitor)(const SmfDeferred *deferred, void *user);
+
+/* Shows the templates of a module in the order of its file. Returns how many were shown; -1 on failure. */
+int64_t smf_take_all_deferred(uint64_t from, uint64_t module, SmfDeferredVisitor visit, void *user);
 
 /* ---- Executable memory -------------------------------------------------------------------------- */
 

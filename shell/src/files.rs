@@ -3,13 +3,17 @@
 //! An input is a private copy ([`FileBytes`]), so that nothing another process does to the file while
 //! it is being looked at matters. An output appears under its name only when it is complete: it is
 //! written beside its place and renamed. Errors do not name the file; whoever gave the path has it.
+//!
+//! Who is killed while it writes leaves the old file, or the new one, and perhaps a temporary file. The
+//! lock on that goes with the process, so that the next one that writes into the directory knows it for
+//! what it is, and removes it.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use smf_core::memory::{FileBytes, MemoryError};
@@ -143,22 +147,59 @@ fn replace(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
     written
 }
 
-/// A new file of a name that nobody else uses.
+/// How many processes may write into one directory at once.
+const MOST_TEMPORARY: u32 = 1000;
+
+fn temporary(directory: &Path, number: u32) -> PathBuf {
+    directory.join(format!(".smf-{number}.tmp"))
+}
+
+/// A new file that is this process's own as long as it is open, and its name. What others have left
+/// behind in the directory goes.
 fn create_in(directory: &Path, executable: bool) -> io::Result<(File, PathBuf)> {
     let mode = if executable { 0o777 } else { 0o666 };
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(mode);
-    let mut number = 0u32;
+    let mut number = 0;
     loop {
-        let path = directory.join(format!(".smf-{}-{number}.tmp", std::process::id()));
+        let path = temporary(directory, number);
         match options.open(&path) {
-            Ok(file) => return Ok((file, path)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => {
-                number += 1;
+            Ok(file) if is_own(&file, &path) => {
+                (number + 1..MOST_TEMPORARY)
+                    .take_while(|&left| remove_left(&temporary(directory, left)))
+                    .for_each(drop);
+                return Ok((file, path));
             }
-            Err(error) => return Err(error),
+            // Somebody took it for left behind before it was locked.
+            Ok(_) => number += 1,
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(_) if remove_left(&path) => {}
+            Err(error) if number == MOST_TEMPORARY => return Err(error),
+            Err(_) => number += 1,
         }
     }
+}
+
+/// Locks a file; whether nobody else has, and it still has its name.
+fn is_own(file: &File, path: &Path) -> bool {
+    // Where there are no locks, nobody takes a file for left behind either.
+    let is_locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+    is_locked && has_name(file, path)
+}
+
+fn has_name(file: &File, path: &Path) -> bool {
+    let identity = |found: fs::Metadata| (found.dev(), found.ino());
+    let (file, path) = (file.metadata().map(identity), fs::symlink_metadata(path).map(identity));
+    matches!((file, path), (Ok(file), Ok(path)) if file == path)
+}
+
+/// Removes a temporary file if whoever wrote it is no more; whether it did.
+fn remove_left(path: &Path) -> bool {
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
+        return false;
+    }
+    let Ok(file) = File::open(path) else { return false };
+    file.try_lock().is_ok() && has_name(&file, path) && fs::remove_file(path).is_ok()
 }
 
 #[cfg(test)]
@@ -222,12 +263,52 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_temporary_file_is_no_obstacle() {
-        let directory = directory("stale");
-        let stale = directory.join(format!(".smf-{}-0.tmp", std::process::id()));
-        fs::write(&stale, b"stale").unwrap();
+    fn what_was_left_behind_goes_and_what_is_in_use_stays() {
+        let directory = directory("left");
+        let numbered = |number| temporary(&directory, number);
+        // The third is another process's, or looks so: its lock is that of another open file.
+        (0..5).for_each(|number| fs::write(numbered(number), b"left").unwrap());
+        let used = File::open(numbered(2)).unwrap();
+        used.lock().unwrap();
         write(&directory.join("out"), b"new", false).unwrap();
-        assert_eq!(fs::read(&stale).unwrap(), b"stale");
+        assert_eq!(names(&directory), [".smf-2.tmp", ".smf-3.tmp", ".smf-4.tmp", "out"]);
+        drop(used);
+        fs::write(numbered(0), b"left").unwrap();
+        fs::write(numbered(1), b"left").unwrap();
+        write(&directory.join("out"), b"newer", false).unwrap();
+        assert_eq!(names(&directory), ["out"]);
+        assert_eq!(&*read(&directory.join("out")).unwrap(), b"newer");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_taken_for_left_behind() {
+        let directory = directory("not-left");
+        let precious = directory.join("precious");
+        fs::write(&precious, b"precious").unwrap();
+        std::os::unix::fs::symlink("precious", temporary(&directory, 0)).unwrap();
+        fs::create_dir(temporary(&directory, 1)).unwrap();
+        write(&directory.join("out"), b"new", false).unwrap();
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
+        assert_eq!(names(&directory), [".smf-0.tmp", ".smf-1.tmp", "out", "precious"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn many_at_once_write_whole_files() {
+        let directory = directory("many");
+        let path = directory.join("out");
+        std::thread::scope(|scope| {
+            for writer in 0..8u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    (0..100).for_each(|_| write(path, &[writer; 1000], false).unwrap());
+                });
+            }
+        });
+        let bytes = read(&path).unwrap();
+        assert!(bytes.len() == 1000 && bytes.iter().all(|byte| *byte == bytes[0]));
+        assert_eq!(names(&directory), ["out"]);
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -130,7 +130,7 @@ fn the_cache() {
 }
 
 /// The modules of the test of loaders: a name, whether they may be replaced, and what they are made of.
-const MODULES: [(&str, bool, &str); 11] = [
+const MODULES: [(&str, bool, &str); 12] = [
     (
         "counter",
         true,
@@ -142,6 +142,12 @@ const MODULES: [(&str, bool, &str); 11] = [
         true,
         "long pad = 3; long count = 5; long version(void) { return 2; }
          long main(void) { return 78; } long add(long x) { return count += 10 * x; }",
+    ),
+    (
+        "counter4",
+        true,
+        "long count[2] = {5, 6}; long version(void) { return 4; }
+         long main(void) { return 80; } long add(long x) { return count[0] += x; }",
     ),
     ("counter3", true, "long count; long version(void) { return 3; }"),
     (
@@ -188,6 +194,11 @@ fn make_modules(directory: &Path) {
         let packed = pack(&[Input { name, data: &data }], &options).unwrap();
         fs::write(&smf, packed.bytes).unwrap();
     }
+}
+
+#[test]
+fn parts_of_modules() {
+    run("take", C);
 }
 
 #[test]

@@ -89,13 +89,16 @@ pub fn skip(tool: &str) {
 /// # Panics
 /// When it cannot be built or started.
 pub fn smf<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(smf_binary());
     command.args(arguments);
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
 /// The `smf` binary of the profile that the tests were built in.
-fn binary() -> &'static Path {
+///
+/// # Panics
+/// When it cannot be built.
+pub fn smf_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| build(None))
 }

@@ -2,10 +2,13 @@
 //!
 //! The package sees smf from outside. Nothing in it is shipped, so that its helpers may panic.
 
+pub mod allocator;
 pub mod bytecode;
 pub mod compile;
 pub mod compressed;
 pub mod spec;
+pub mod tiny;
+pub mod trace;
 pub mod walk;
 pub mod wrap;
 
@@ -33,7 +36,8 @@ impl Sample {
     }
 }
 
-fn directory() -> &'static Path {
+/// Where the samples are.
+pub fn directory() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/samples"))
 }
 

@@ -3,10 +3,7 @@
 //! A broken file is an error or a module, never a panic, never a crash, never a loop without end. It
 //! never makes the loader ask the allocator for more than the file explains, and reading takes no
 //! allocation at all. Nothing is executed here, but every file is placed in memory and relocated.
-#![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +13,7 @@ use std::time::{Duration, Instant};
 use smf_core::format::{Library, Limits, Smf};
 use smf_core::link::{Image, NoImports, Resolve};
 use smf_loader::inspect::Subject;
+use smf_tests::allocator::{Watched, counted};
 use smf_tests::walk::{Census, walk, walk_library};
 use smf_tests::{Sample, samples};
 
@@ -31,55 +29,8 @@ const JSON_EVERY: u64 = 5;
 /// Mutations that a thread takes at a time.
 const CHUNK: u64 = 512;
 
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    static LARGEST: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Counts what each thread asks for.
-struct Counting;
-
-fn count(size: usize) {
-    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-    LARGEST.set(LARGEST.get().max(size));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(old, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(old, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// What `work` returns, how often it allocated, and the most it asked for at once.
-fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
-    ALLOCATIONS.set(0);
-    LARGEST.set(0);
-    let result = work();
-    (result, ALLOCATIONS.get(), LARGEST.get())
-}
+static ALLOCATOR: Watched = Watched;
 
 /// The most that one allocation for a file may take: what decompresses to more than it has room in the
 /// file for takes that room, and a block of it.

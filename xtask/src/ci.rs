@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::shell::{Command, cargo, command, root, target};
-use crate::{hold_header, samples, tidy};
+use crate::{freestanding, hold_header, samples, tidy};
 
 /// How a step came out.
 enum Outcome {
@@ -31,7 +31,7 @@ const STEPS: [Step; 14] = [
     ("docs", docs),
     ("samples", || samples::run().map(|()| Outcome::Passed(1))),
     ("readme", readme),
-    ("freestanding", freestanding),
+    ("freestanding", || freestanding::run().map(Outcome::Passed)),
     ("architectures", architectures),
     ("aarch64", aarch64),
     ("fuzz", fuzz),
@@ -163,18 +163,6 @@ fn readme() -> Result<Outcome, Error> {
     Err(Error::Output { command: line.to_owned(), expected: README_OUTPUT, found })
 }
 
-fn freestanding() -> Result<Outcome, Error> {
-    let target = "x86_64-unknown-none";
-    if !has_target(target) {
-        return Ok(Outcome::Skipped(format!("the target {target} is not installed")));
-    }
-    let core = "build --package smf-core --no-default-features";
-    for features in [core, &format!("{core} --features compress")] {
-        cargo(&format!("{features} --target")).args([target]).run()?;
-    }
-    Ok(Outcome::Passed(2))
-}
-
 fn architectures() -> Result<Outcome, Error> {
     let targets = ["aarch64-unknown-linux-gnu", "riscv64gc-unknown-linux-gnu"];
     if let Some(target) = targets.iter().find(|target| !has_target(target)) {
@@ -206,7 +194,7 @@ fn aarch64() -> Result<Outcome, Error> {
 }
 
 /// Whether the standard library for `target` is there.
-fn has_target(target: &str) -> bool {
+pub(crate) fn has_target(target: &str) -> bool {
     let directory = command("rustc --print target-libdir --target").args([target]).output();
     directory.is_ok_and(|directory| fs::exists(directory.trim()).unwrap_or(false))
 }

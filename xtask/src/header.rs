@@ -17,7 +17,7 @@ pub(crate) const HEADER: &str = "shell/include/smf.h";
 const EXPORTS: &str = "shell/src/ffi";
 
 /// The types that cross the border.
-const TYPES: [(&str, &str); 36] = [
+const TYPES: [(&str, &str); 41] = [
     ("()", "void"),
     ("bool", "bool"),
     ("u64", "uint64_t"),
@@ -54,10 +54,15 @@ const TYPES: [(&str, &str); 36] = [
     ("SmfResolver", "SmfResolver"),
     ("SmfModuleVisitor", "SmfModuleVisitor"),
     ("SmfSymbolVisitor", "SmfSymbolVisitor"),
+    ("*mut SmfConcrete", "SmfConcrete *"),
+    ("*mut SmfTakenReloc", "SmfTakenReloc *"),
+    ("*mut SmfDeferred", "SmfDeferred *"),
+    ("SmfConcreteVisitor", "SmfConcreteVisitor"),
+    ("SmfDeferredVisitor", "SmfDeferredVisitor"),
 ];
 
 /// The structures that cross it.
-const STRUCTS: [&str; 14] = [
+const STRUCTS: [&str; 17] = [
     "SmfError",
     "SmfValueHooks",
     "SmfMapping",
@@ -72,6 +77,9 @@ const STRUCTS: [&str; 14] = [
     "SmfSymbol",
     "SmfReloaded",
     "SmfLoaderStatistics",
+    "SmfTakenReloc",
+    "SmfConcrete",
+    "SmfDeferred",
 ];
 
 /// A function, with the types of C.

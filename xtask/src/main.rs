@@ -6,6 +6,7 @@
 mod ci;
 mod error;
 mod footprint;
+mod freestanding;
 mod header;
 mod samples;
 mod shell;
@@ -25,6 +26,7 @@ usage: cargo xtask CHORE
   bench [FILTER] [--quick]   measures smf against its peers
   header                     holds smf.h against the exports of the library
   footprint                  the sizes of what is shipped
+  freestanding               the loader without libc, and without a kernel: built, measured, run
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         "bench" => bench(arguments),
         "header" => hold_header(),
         "footprint" => footprint::run(),
+        "freestanding" => freestanding::run().map(drop),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

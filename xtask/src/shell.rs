@@ -56,6 +56,19 @@ impl Command {
         self
     }
 
+    /// Runs it in another directory of the repository.
+    pub(crate) fn directory(mut self, below: &str) -> Self {
+        self.shown = format!("cd {below} && {}", self.shown);
+        self.command.current_dir(root().join(below));
+        self
+    }
+
+    /// Runs it without an environment variable.
+    pub(crate) fn without_env(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// Runs it, showing what it prints.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         println!("$ {}", self.shown);

@@ -61,6 +61,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/ffi/seats.rs",
     "shell/src/ffi/sized.rs",
     "shell/src/ffi/tagged.rs",
+    "shell/src/ffi/take.rs",
     "shell/src/ffi/values.rs",
     "shell/src/host_symbols.rs",
     "shell/src/shared_object.rs",

@@ -1,9 +1,9 @@
 //! What a slot holds: a file, or the way to a part of one.
 
-use core::hash::Hasher;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::hash::is_same;
 use super::sections::Sections;
 use crate::memory::{FileBytes, FileStamp, OwnedBytes};
 
@@ -34,21 +34,11 @@ pub(super) struct Key<'k> {
 }
 
 impl Key<'_> {
-    #[inline(always)]
-    pub(super) fn hash(&self, mut hasher: impl Hasher) -> u32 {
-        hasher.write(self.path);
-        if let Some(module) = self.module {
-            hasher.write(module);
-        }
-        // The upper half is as good as the lower.
-        (hasher.finish() >> 32) as u32
-    }
-
     /// Whether an entry is kept under this key.
     #[inline(always)]
     pub(super) fn is_of(&self, entry: &Entry) -> bool {
         match entry.file() {
-            Some(file) => self.module.is_none() && file.key() == self.path,
+            Some(file) => self.module.is_none() && is_same(file.key(), self.path),
             None => self.is_of_link(entry),
         }
     }

@@ -3,6 +3,7 @@
 
 use super::entry::{CachedFile, Entry, Key, Link};
 use super::files::{FileCache, mark};
+use super::hash::is_same;
 use super::index::Index;
 use super::ledger::{Garbage, Ledger, handle_of};
 use super::list::Place;
@@ -17,23 +18,22 @@ impl<S: Storage> FileCache<S> {
     pub fn get_exclusive(&mut self, path: &[u8]) -> Option<&[u8]> {
         let key = Key { path, module: None };
         let hash = self.hash(&key);
-        let (index, slots) = (Index::new(self.storage.buckets()), Slots::of(&self.storage));
-        let (at, slot, entry) = index.find(hash, |at| {
+        let (storage, ledger) = (&self.storage, self.ledger.get_mut());
+        let slots = Slots::of(storage);
+        let first = Index::new(storage.buckets()).first(hash).and_then(|at| {
             let slot = slots.get(at)?;
             // SAFETY: entries are changed by methods of the cache alone, and as long as the reference
             // lives it borrows the cache mutably.
-            let entry = unsafe { slot.cell.get_unpinned() };
-            key.is_of(entry).then_some((at, slot, entry))
-        })?;
-        let ledger = self.ledger.get_mut();
-        let file = match entry {
-            Entry::File(file) => file,
-            Entry::Link(link) => target(ledger, &slots, link)?,
-            Entry::Vacant => return None,
-        };
-        ledger.count_hit();
-        touch(ledger, &slots, at, slot);
-        Some(&file.bytes)
+            let file = unsafe { slot.cell.get_unpinned() }.file()?;
+            is_same(file.key(), path).then_some((at, slot, file))
+        });
+        match first {
+            Some((at, slot, file)) => {
+                count(ledger, &slots, at, slot);
+                Some(&file.bytes)
+            }
+            None => find(ledger, storage, hash, &key),
+        }
     }
 
     /// As [`insert`](Self::insert), without a pin and without a lock, for a caller who has the cache
@@ -61,6 +61,38 @@ impl<S: Storage> FileCache<S> {
     }
 }
 
+/// What stands further back in the index, or is there by another path, or is not there at all.
+#[cold]
+#[inline(never)]
+fn find<'s, S: Storage>(
+    ledger: &mut Ledger,
+    storage: &'s S,
+    hash: u32,
+    key: &Key<'_>,
+) -> Option<&'s [u8]> {
+    let slots = Slots::of(storage);
+    let (at, slot, entry) = Index::new(storage.buckets()).find(hash, |at| {
+        let slot = slots.get(at)?;
+        // SAFETY: as above; the caller keeps the cache borrowed.
+        let entry = unsafe { slot.cell.get_unpinned() };
+        key.is_of(entry).then_some((at, slot, entry))
+    })?;
+    let file = match entry {
+        Entry::File(file) => file,
+        Entry::Link(link) => target(ledger, &slots, link)?,
+        Entry::Vacant => return None,
+    };
+    count(ledger, &slots, at, slot);
+    Some(&file.bytes)
+}
+
+/// Counts a hit, and marks it as used.
+#[inline(always)]
+fn count<S: Storage>(ledger: &mut Ledger, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+    ledger.count_hit();
+    touch(ledger, slots, at, slot);
+}
+
 /// The file of a link, touched.
 #[cold]
 fn target<'s, S: Storage>(
@@ -81,7 +113,8 @@ fn target<'s, S: Storage>(
 #[inline(always)]
 fn touch<S: Storage>(ledger: &mut Ledger, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
     match ledger.policy() {
-        Policy::Lru => ledger.touch(slots, at, slot),
+        // What is in the index is in the list.
+        Policy::Lru => ledger.touch_used(slots, at, slot),
         Policy::Sieve => mark(slot),
     }
 }

@@ -2,7 +2,6 @@
 
 use core::cell::Cell;
 use core::fmt;
-use core::hash::BuildHasher;
 use core::ops::{Deref, Range};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -10,6 +9,7 @@ use hashbrown::DefaultHashBuilder;
 use spin::{Mutex, MutexGuard};
 
 use super::entry::{Entry, Handle, Key, Link};
+use super::hash::KeyHasher;
 use super::index::Index;
 use super::ledger::{Ledger, handle_of};
 use super::list::Place;
@@ -33,7 +33,7 @@ use crate::memory::{read_ahead, stamp_of, yield_now};
 /// ```
 pub struct FileCache<S: Storage = GrowingStorage> {
     pub(super) storage: S,
-    hasher: DefaultHashBuilder,
+    hasher: KeyHasher,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) capacity: Capacity,
     pub(super) options: Options,
@@ -77,6 +77,7 @@ impl<S: Storage> FileCache<S> {
         }
         let hasher = DefaultHashBuilder::default();
         let ledger = Mutex::new(Ledger::new(capacity, options.policy, hasher.clone()));
+        let hasher = KeyHasher::new(hasher);
         Ok(Self { storage, hasher, ledger, capacity, options })
     }
 
@@ -120,7 +121,7 @@ impl<S: Storage> FileCache<S> {
 
     #[inline(always)]
     pub(super) fn hash(&self, key: &Key<'_>) -> u32 {
-        key.hash(self.hasher.build_hasher())
+        self.hasher.hash(key)
     }
 
     /// The lock is held for some 10 ns at a time, or while a kernel's barrier takes a microsecond.

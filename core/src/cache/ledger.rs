@@ -12,6 +12,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use arrayvec::ArrayVec;
 use hashbrown::DefaultHashBuilder;
 
+use self::room::Room;
 use super::CacheError;
 use super::entry::{CachedFile, Entry, Handle, Key, Link};
 use super::index::Index;
@@ -114,6 +115,12 @@ impl Ledger {
         self.used.renew(slots, at, slot);
     }
 
+    /// As [`touch`](Self::touch), of a slot that can be found.
+    #[inline(always)]
+    pub(super) fn touch_used<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+        self.used.renew_known(slots, at, slot);
+    }
+
     pub(super) fn count_hit(&mut self) {
         self.hits += 1;
     }
@@ -189,6 +196,7 @@ impl Ledger {
     }
 
     /// Detaches what is kept under `key`; whether that was a file.
+    #[inline]
     pub(super) fn remove<S: Storage>(
         &mut self,
         storage: &S,
@@ -196,9 +204,9 @@ impl Ledger {
         key: &Key<'_>,
         garbage: &mut Garbage,
     ) -> Option<bool> {
-        let index = Index::new(storage.buckets());
-        let (at, is_file) = index.find(hash, |at| {
-            let entry = self.entry(storage.slot(at)?);
+        let slots = Slots::of(storage);
+        let (at, is_file) = slots.index().find(hash, |at| {
+            let entry = self.entry(slots.get(at)?);
             key.is_of(entry).then(|| (at, entry.file().is_some()))
         })?;
         self.detach(storage, at, garbage);
@@ -219,11 +227,12 @@ impl Ledger {
     ) -> bool {
         let used = storage.slot(at).filter(|slot| Place::Used.is_of(slot));
         let Some(slot) = used else { return false };
-        let bytes = self.unlist(storage, at, slot);
-        match self.claim(storage, at) {
-            Some(closed) => self.free(storage, at, slot, closed, garbage),
+        let slots = Slots::of(storage);
+        let bytes = self.unlist(&slots, at, slot);
+        match self.claim(storage, at, slot) {
+            Some(closed) => self.free(&slots, at, slot, closed, garbage),
             None => {
-                self.detached.push(storage, at);
+                self.detached.push(&slots, at, slot);
                 if let Some(bytes) = bytes {
                     self.kept_for_pins.add(bytes);
                 }
@@ -233,12 +242,13 @@ impl Ledger {
     }
 
     /// Takes an entry out of the index, the list and the counts; the bytes if it was a file.
-    fn unlist<S: Storage>(&mut self, storage: &S, at: u32, slot: &Slot) -> Option<u64> {
+    #[inline(always)]
+    fn unlist<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) -> Option<u64> {
         if self.hand == at {
             self.hand = slot.before.load(Relaxed);
         }
-        self.used.unlink(storage, at);
-        let index = Index::new(storage.buckets());
+        self.used.unlink(slots, slot);
+        let index = slots.index();
         index.remove(slot.hash.load(Relaxed), at);
         let Some(file) = self.entry(slot).file() else {
             self.links -= 1;
@@ -254,6 +264,7 @@ impl Ledger {
 
     /// Puts in a file. What was known under its key or of the same file must have been removed. Nobody
     /// has it before the caller opens its slot.
+    #[inline(always)]
     pub(super) fn insert_file<'s, S: Storage>(
         &mut self,
         storage: &'s S,
@@ -262,7 +273,8 @@ impl Ledger {
         garbage: &mut Garbage,
     ) -> Result<(u32, Closed<'s, Entry>), CacheError> {
         let (size, stamp) = (file.size(), file.stamp());
-        let (at, mut closed) = match self.make_room(storage, Some(size), garbage) {
+        let slots = Slots::of(storage);
+        let Room { at, slot, mut closed } = match self.make_room(&slots, Some(size), garbage) {
             Ok(room) => room,
             Err(error) => {
                 let _ = garbage.try_push(Entry::File(file));
@@ -272,9 +284,9 @@ impl Ledger {
         *closed = Entry::File(file);
         self.in_use.add(size);
         self.peak_bytes = self.peak_bytes.max(self.all_bytes());
-        self.enter(storage, hash, at);
+        self.enter(&slots, hash, at, slot);
         if let Some(stamp) = stamp {
-            Index::new(storage.buckets()).insert(self.hash_of(&stamp), at);
+            slots.index().insert(self.hash_of(&stamp), at);
         }
         Ok((at, closed))
     }
@@ -287,26 +299,29 @@ impl Ledger {
         link: Link,
         garbage: &mut Garbage,
     ) -> Result<(u32, Closed<'s, Entry>), CacheError> {
-        let (at, mut closed) = if link.module().is_some() {
-            self.make_room(storage, None, garbage)?
+        let slots = Slots::of(storage);
+        let Room { at, slot, mut closed } = if link.module().is_some() {
+            self.make_room(&slots, None, garbage)?
         } else {
             // A second path is a convenience, for which nothing is thrown out.
             let (files, bytes) = (self.in_use.files, self.in_use.bytes);
-            self.take_free(storage).ok_or(CacheError::AllInUse { files, bytes })?
+            self.take_free(&slots).ok_or(CacheError::AllInUse { files, bytes })?
         };
         *closed = Entry::Link(link);
         self.links += 1;
-        self.enter(storage, hash, at);
+        self.enter(&slots, hash, at, slot);
         Ok((at, closed))
     }
 
-    fn enter<S: Storage>(&mut self, storage: &S, hash: u32, at: u32) {
-        let Some(slot) = storage.slot(at) else { return };
+    #[inline(always)]
+    fn enter<S: Storage>(&mut self, slots: &Slots<'_, S>, hash: u32, at: u32, slot: &Slot) {
         slot.hash.store(hash, Relaxed);
-        slot.visited.store(false, Relaxed);
-        self.used.push(storage, at);
-        // Two buckets for each slot are always there.
-        Index::new(storage.buckets()).insert(hash, at);
+        let is_back =
+            self.ghost(slots, hash).is_some_and(|(ghost, print)| ghost.load(Relaxed) == print);
+        slot.visited.store(is_back, Relaxed);
+        self.used.push(slots, at, slot);
+        // Two entries for each slot are always there.
+        slots.index().insert(hash, at);
     }
 
     /// The slots that can be found, the most recently used (or, with SIEVE, put in) first.

@@ -54,10 +54,9 @@ impl List {
         self.len
     }
 
-    /// Puts a slot that is in no list in front of all others.
-    pub(super) fn push<S: Storage>(&mut self, storage: &S, at: u32) {
-        let slots = Slots::of(storage);
-        let Some(slot) = slots.get(at) else { return };
+    /// Puts `slot`, the one at `at`, which is in no list, in front of all others.
+    #[inline(always)]
+    pub(super) fn push<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
         slot.before.store(NOWHERE, Relaxed);
         slot.behind.store(self.first, Relaxed);
         slot.list.store(self.place as u8, Relaxed);
@@ -69,10 +68,12 @@ impl List {
         self.len += 1;
     }
 
-    /// Takes out a slot that is in this list.
-    pub(super) fn unlink<S: Storage>(&mut self, storage: &S, at: u32) {
-        let slots = Slots::of(storage);
-        let Some(slot) = slots.get(at).filter(|slot| self.place.is_of(slot)) else { return };
+    /// Takes out a slot, if it is in this list.
+    #[inline(always)]
+    pub(super) fn unlink<S: Storage>(&mut self, slots: &Slots<'_, S>, slot: &Slot) {
+        if !self.place.is_of(slot) {
+            return;
+        }
         let (before, behind) = (slot.before.load(Relaxed), slot.behind.load(Relaxed));
         match slots.neighbour(before) {
             Some(neighbour) => neighbour.behind.store(behind, Relaxed),
@@ -86,10 +87,20 @@ impl List {
         self.len -= 1;
     }
 
-    /// Moves `slot`, the one at `at`, to the front, if it is in this list. What every hit does, hence not the two above.
+    /// Moves `slot`, the one at `at`, to the front, if it is in this list.
     #[inline(always)]
     pub(super) fn renew<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
-        if self.first == at || !self.place.is_of(slot) {
+        if self.place.is_of(slot) {
+            self.renew_known(slots, at, slot);
+        }
+    }
+
+    /// As [`renew`](Self::renew), of a slot that is in this list. What every hit does, hence not the two
+    /// above.
+    #[inline(always)]
+    pub(super) fn renew_known<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+        let first = self.first;
+        if first == at {
             return;
         }
         let (before, behind) = (slot.before.load(Relaxed), slot.behind.load(Relaxed));
@@ -97,15 +108,16 @@ impl List {
         if let Some(neighbour) = slots.get(before) {
             neighbour.behind.store(behind, Relaxed);
         }
-        match slots.neighbour(behind) {
+        // That a link leads nowhere is found out here, because it hardly ever does.
+        match slots.get(behind) {
             Some(neighbour) => neighbour.before.store(before, Relaxed),
             None => self.last = before,
         }
-        if let Some(first) = slots.get(self.first) {
+        if let Some(first) = slots.get(first) {
             first.before.store(at, Relaxed);
         }
         slot.before.store(NOWHERE, Relaxed);
-        slot.behind.store(self.first, Relaxed);
+        slot.behind.store(first, Relaxed);
         self.first = at;
     }
 }
@@ -133,27 +145,29 @@ mod tests {
     #[test]
     fn links_as_a_vector_would_order() {
         let storage = FixedStorage::<8, 2>::new();
+        let slots = Slots::of(&storage);
         let mut list = List::new(Place::Used);
         let mut model: Vec<u32> = Vec::new();
         let mut seed = 1u32;
         for _ in 0..5000 {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let at = (seed >> 13) % 8;
+            let slot = storage.slot(at).unwrap();
             match (model.contains(&at), seed >> 30) {
                 (false, _) => {
-                    list.push(&storage, at);
+                    list.push(&slots, at, slot);
                     model.insert(0, at);
                 }
                 (true, 0..=1) => {
-                    list.renew(&Slots::of(&storage), at, storage.slot(at).unwrap());
+                    list.renew(&slots, at, slot);
                     model.retain(|other| *other != at);
                     model.insert(0, at);
                 }
                 (true, _) => {
-                    list.unlink(&storage, at);
+                    list.unlink(&slots, slot);
                     // What is not in the list is not put there.
-                    list.unlink(&storage, at);
-                    list.renew(&Slots::of(&storage), at, storage.slot(at).unwrap());
+                    list.unlink(&slots, slot);
+                    list.renew(&slots, at, slot);
                     model.retain(|other| *other != at);
                 }
             }

@@ -209,6 +209,7 @@ pub(super) enum Put<'c> {
 }
 
 impl ReadyFile {
+    #[inline]
     pub(super) fn put<'c, S: Storage>(
         self,
         ledger: &mut Ledger,

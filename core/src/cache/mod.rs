@@ -23,12 +23,14 @@
 //!
 //! Exact LRU needs the lock at each hit, to move the file to the front of its list; the lists are
 //! links inside the slots. SIEVE (Zhang et al., "SIEVE is Simpler than LRU", NSDI 2024) only marks the
-//! file. A file that is pinned when it would be thrown out counts as used at that moment.
+//! file. From 64 files on it remembers some of what it threw out, by 16 bits each, and marks at once what
+//! comes back. A file that is pinned when it would be thrown out counts as used at that moment.
 
 mod entry;
 mod error;
 mod exclusive;
 mod files;
+mod hash;
 mod held;
 mod index;
 mod ledger;

@@ -20,7 +20,8 @@ pub enum Policy {
     /// Exactly the one that has not been used for the longest time. Each hit takes the lock.
     #[default]
     Lru,
-    /// The oldest that has not been used since it was last looked at. Hits take no lock.
+    /// The oldest that has not been used since it was last looked at; to be read again soon after it was
+    /// thrown out is to be used. Hits take no lock.
     Sieve,
 }
 

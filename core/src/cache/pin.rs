@@ -27,9 +27,10 @@ const FULL: u64 = 1 << 31;
 const USERS: u64 = HIT - 1;
 
 /// The value and its pins.
+#[repr(C)]
 pub(super) struct PinCell<T> {
-    word: AtomicU64,
     value: UnsafeCell<T>,
+    word: AtomicU64,
 }
 
 // SAFETY: pins on several threads read the value at once (`T: Sync`), and whoever changes it may

@@ -3,8 +3,9 @@
 use core::cell::Cell;
 use core::fmt;
 
-use super::entry::{Entry, Handle, Key};
+use super::entry::{CachedFile, Handle, Key};
 use super::files::{FileCache, Wanted, is_fresh, is_of, mark};
+use super::hash::is_same;
 use super::index::Index;
 use super::ledger::handle_of;
 use super::pin::Cancel;
@@ -89,7 +90,7 @@ impl<S: Storage> Reader<'_, S> {
     ///
     /// # Errors
     /// [`CacheError::Stale`].
-    #[inline]
+    #[inline(always)]
     pub fn get_by_handle(&self, handle: Handle) -> Result<View<'_>, CacheError> {
         let cache = self.cache;
         let slots = Slots::of(&cache.storage);
@@ -122,12 +123,12 @@ impl<S: Storage> Reader<'_, S> {
         &'r self,
         slots: &Slots<'r, S>,
         at: u32,
-        is_it: impl Fn(&Slot, &Entry) -> bool,
+        is_it: impl Fn(&Slot, &CachedFile) -> bool,
     ) -> Option<(&'r Slot, View<'r>)> {
         let slot = slots.get(at)?;
         let pin = self.sitter.sit(at, slot, true).ok().flatten()?;
         // Asked once it is pinned: before that, the slot could still get another entry.
-        let Some(file) = pin.file().filter(|_| is_it(slot, &pin)) else {
+        let Some(file) = pin.file().filter(|file| is_it(slot, file)) else {
             pin.cancel();
             return None;
         };
@@ -141,10 +142,9 @@ impl<S: Storage> Reader<'_, S> {
     fn hit_by_path(&self, hash: u32, key: &Key<'_>) -> Option<View<'_>> {
         let cache = self.cache;
         let (index, slots) = (Index::new(cache.storage.buckets()), Slots::of(&cache.storage));
-        let (at, (slot, view)) = index.find(hash, |at| {
-            let hit = self.hit(&slots, at, |_, entry| key.is_of(entry))?;
-            Some((at, hit))
-        })?;
+        let at = index.first(hash)?;
+        let (slot, view) =
+            self.hit(&slots, at, |_, file| key.module.is_none() && is_same(file.key(), key.path))?;
         self.touch(&slots, at, slot);
         Some(view)
     }
@@ -153,8 +153,15 @@ impl<S: Storage> Reader<'_, S> {
     fn touch(&self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
         match self.cache.options.policy {
             Policy::Sieve => mark(slot),
-            Policy::Lru => self.cache.lock().touch(slots, at, slot),
+            Policy::Lru => self.touch_under_lock(slots, at, slot),
         }
+    }
+
+    /// Not part of a hit that takes no lock, so that such a one is small enough to become part of its
+    /// caller, where most of the view never comes to be.
+    #[inline(never)]
+    fn touch_under_lock(&self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+        self.cache.lock().touch(slots, at, slot);
     }
 
     /// What is no simple hit, or none.

@@ -4,7 +4,7 @@
 //! Slots never move, which is what allows a reader to look at one without a lock.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 
 use spin::Once;
 
@@ -19,20 +19,24 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// Room for one file, with the links that keep it in its list. A slot and a quarter of a bucket of the
 /// index, 128 bytes, are what a cached file costs beside its bytes and its path.
+// In this order what a hit looks at is together: the end of the cell, and all that follows it.
+#[repr(C)]
 pub struct Slot {
+    pub(super) hash: AtomicU32,
+    /// Pins without a guard: see `FileCache::retain`.
+    pub(super) held: AtomicU32,
     pub(super) cell: PinCell<Entry>,
+    pub(super) list: AtomicU8,
+    /// Used since the hand of SIEVE last came by.
+    pub(super) visited: AtomicBool,
+    /// What is left of an entry that was thrown out, whichever slot it had: see `Ledger::ghost`.
+    pub(super) ghost: AtomicU16,
     /// Counts the entries that have been here; never 0.
     pub(super) generation: AtomicU32,
     /// Towards the more recently used.
     pub(super) before: AtomicU32,
     /// Towards the less recently used.
     pub(super) behind: AtomicU32,
-    pub(super) hash: AtomicU32,
-    /// Pins without a guard: see `FileCache::retain`.
-    pub(super) held: AtomicU32,
-    pub(super) list: AtomicU8,
-    /// Used since the hand of SIEVE last came by.
-    pub(super) visited: AtomicBool,
 }
 
 impl Slot {
@@ -48,6 +52,7 @@ impl Slot {
             held: AtomicU32::new(0),
             list: AtomicU8::new(0),
             visited: AtomicBool::new(false),
+            ghost: AtomicU16::new(0),
         }
     }
 }
@@ -77,7 +82,7 @@ pub trait Storage: sealed::Sealed + Send + Sync {
     fn slot(&self, at: u32) -> Option<&Slot>;
     /// Those that [`Slots`] looks for first.
     #[doc(hidden)]
-    fn first_slots(&self) -> &[Slot];
+    fn first_slots(&self) -> Option<&[Slot]>;
     #[doc(hidden)]
     fn slot_count(&self) -> u32;
     #[doc(hidden)]
@@ -99,7 +104,7 @@ mod sealed {
 
 /// The slots of a storage for whoever needs several: where the first ones are is asked once.
 pub(super) struct Slots<'s, S> {
-    first: &'s [Slot],
+    first: Option<&'s [Slot]>,
     storage: &'s S,
 }
 
@@ -110,8 +115,22 @@ impl<'s, S: Storage> Slots<'s, S> {
     }
 
     #[inline(always)]
+    pub(super) fn storage(&self) -> &'s S {
+        self.storage
+    }
+
+    /// The index of these slots, as it is now.
+    #[inline(always)]
+    pub(super) fn index(&self) -> Index<'s> {
+        Index::new(self.storage.buckets())
+    }
+
+    #[inline(always)]
     pub(super) fn get(&self, at: u32) -> Option<&'s Slot> {
-        self.first.get(at as usize).or_else(|| self.storage.slot(at))
+        match self.first.and_then(|first| first.get(at as usize)) {
+            Some(slot) => Some(slot),
+            None => self.storage.slot(at),
+        }
     }
 
     /// Where a link leads to. That it leads nowhere is foreseen better than found out.
@@ -159,8 +178,8 @@ impl<const SLOTS: usize, const BUCKETS: usize> Storage for FixedStorage<SLOTS, B
     }
 
     #[inline(always)]
-    fn first_slots(&self) -> &[Slot] {
-        &self.slots
+    fn first_slots(&self) -> Option<&[Slot]> {
+        Some(&self.slots)
     }
 
     fn slot_count(&self) -> u32 {
@@ -215,8 +234,8 @@ impl Storage for SliceStorage<'_> {
     }
 
     #[inline(always)]
-    fn first_slots(&self) -> &[Slot] {
-        self.slots
+    fn first_slots(&self) -> Option<&[Slot]> {
+        Some(self.slots)
     }
 
     fn slot_count(&self) -> u32 {
@@ -312,13 +331,14 @@ impl Storage for GrowingStorage {
 
     #[inline]
     fn slot(&self, at: u32) -> Option<&Slot> {
-        self.first_slots().get(at as usize).or_else(|| self.later_slot(at))
+        let first = self.first_slots()?;
+        first.get(at as usize).or_else(|| self.later_slot(at))
     }
 
     #[inline(always)]
-    fn first_slots(&self) -> &[Slot] {
+    fn first_slots(&self) -> Option<&[Slot]> {
         let [first, ..] = &self.blocks;
-        first.get().map_or(&[], Vec::as_slice)
+        first.get().map(Vec::as_slice)
     }
 
     fn slot_count(&self) -> u32 {

@@ -71,7 +71,7 @@ pub(crate) const fn has_zero(word: u64) -> bool {
 }
 
 /// A name in a field of 16 bytes, up to its first NUL. The bytes are looked at eight at a time.
-#[inline(always)]
+#[cfg_attr(not(feature = "small"), inline(always))]
 pub fn padded_name(field: &[u8; 16]) -> &[u8] {
     // The lowest bit set marks the first zero byte; those above it may lie.
     let zeroes = |half: u64| half.wrapping_sub(LOW) & !half & (LOW << 7);

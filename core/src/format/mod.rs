@@ -28,6 +28,8 @@ pub mod note;
 #[cfg(feature = "alloc")]
 pub mod phases;
 pub mod reloc;
+#[cfg(feature = "alloc")]
+pub mod renote;
 pub mod sdn;
 pub mod section;
 pub mod symbol;

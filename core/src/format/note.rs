@@ -14,6 +14,9 @@ use core::marker::PhantomData;
 use super::error::FormatError;
 use super::sdn::{Cell, Document, Row, Rows, Table, Tables};
 
+#[cfg(feature = "alloc")]
+pub mod edit;
+
 /// The note of one module.
 #[derive(Clone, Copy, Debug)]
 pub struct Note<'d> {

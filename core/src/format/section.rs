@@ -215,7 +215,7 @@ pub(super) struct Entry<'d> {
 
 impl<'d> Entry<'d> {
     /// Reads an entry of the native or packed layout; both place everything in their first 56 bytes.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     fn decode_wide(bytes: &'d [u8; NATIVE_SECTION], layout: Layout) -> Option<Self> {
         Some(Entry {
             numbered: layout.section_kind(u8_at(bytes, 0)?),
@@ -230,7 +230,7 @@ impl<'d> Entry<'d> {
     }
 
     /// The early name, when it is one.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     fn early_name(&self) -> Option<&'d [u8; SECTION_NAME]> {
         self.early_name.filter(|name| name.first().is_some_and(u8::is_ascii_graphic))
     }
@@ -252,7 +252,7 @@ impl<'d> Entry<'d> {
 
     /// What the section holds. Names win over types: one writer files note.sdn under template
     /// metadata, and the native layout has no number for the note that is the symbol index.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(super) fn kind(&self) -> SectionKind {
         let is_note = self.name().starts_with(b"note.sdn\0")
             || (self.numbered == SectionKind::Debug && padded_name(self.name()) == index::NAME);
@@ -296,7 +296,7 @@ impl<'d> Entry<'d> {
     }
 
     /// Reads the entry at the begin of `bytes`; `None` when they are too few.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(super) fn decode(bytes: &'d [u8], layout: Layout) -> Option<Self> {
         match layout {
             Layout::Compact => Self::decode_compact(bytes.first_chunk()?),
@@ -321,7 +321,7 @@ impl<'d> Entry<'d> {
 
     /// Whether the section can be one of a file of `len` bytes whose offsets count from `base`: an
     /// alignment that is one, no more bytes in the file than in memory, and all of them there.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(super) fn fits(&self, len: u64, base: u64) -> bool {
         let is_alignment =
             |bytes: u64| bytes & bytes.wrapping_sub(1) == 0 && bytes <= MAX_ALIGNMENT;
@@ -349,7 +349,7 @@ impl<'d> Entry<'d> {
     }
 
     /// The entry as a section of `data`; what does not fit has no bytes.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     fn place(self, data: &'d [u8], base: u64, index: u32, entry_offset: u64) -> Section<'d> {
         let Entry { flags, size, virtual_size, .. } = self;
         let kind = self.kind();
@@ -412,7 +412,7 @@ impl<'d> Sections<'d> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     fn get_as(&self, index: usize, layout: Layout) -> Option<Section<'d>> {
         let start = index.checked_mul(layout.section_stride())?;
         let entry = Entry::decode(self.table.get(start..)?, layout)?;
@@ -456,7 +456,7 @@ pub(super) struct Entries<'d> {
 impl<'d> Iterator for Entries<'d> {
     type Item = (u32, u64, Entry<'d>);
 
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     fn next(&mut self) -> Option<Self::Item> {
         let entry = Entry::decode(self.rest, self.layout)?;
         let stride = self.layout.section_stride();
@@ -488,7 +488,7 @@ impl<'d> SectionIter<'d> {
 impl<'d> Iterator for SectionIter<'d> {
     type Item = Section<'d>;
 
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     fn next(&mut self) -> Option<Self::Item> {
         if self.entries.layout.is_object() {
             return self.next_of_object();

@@ -49,6 +49,22 @@ pub enum TakeError<'n> {
     Endless { name: &'n [u8] },
 }
 
+impl<'n> TakeError<'n> {
+    /// The name that was asked for, or found; `None` when the error is about the whole module.
+    pub fn name(&self) -> Option<&'n [u8]> {
+        match *self {
+            TakeError::Missing { name }
+            | TakeError::Import { name }
+            | TakeError::NotAFunction { name }
+            | TakeError::Ambiguous { name }
+            | TakeError::Edge { name, .. }
+            | TakeError::NoBytes { name }
+            | TakeError::Endless { name } => Some(name),
+            TakeError::Format(_) | TakeError::Settled | TakeError::Bytecode => None,
+        }
+    }
+}
+
 impl fmt::Display for TakeError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use TakeError as E;
@@ -101,7 +117,8 @@ pub struct Deferred<'d> {
     /// The container it stands in.
     pub container: Container,
     /// All its bytes there: what may be put as it is into another container of the same kind and
-    /// version, whose count then grows by one. [`Deferred::to_write`] goes into the others as well.
+    /// version, whose count then grows by one; without a body that stands behind all headers of a
+    /// GTPL. [`Deferred::to_write`] goes into the others as well, with the body.
     pub entry: &'d [u8],
 }
 

@@ -7,6 +7,16 @@
 //! listed, its body is everything behind it, and [`Templates::has_opaque_bodies`] says why the list is
 //! short. **Counted** has no magic and a length for every template.
 //!
+//! An extension of this project gives a GTPL of several templates bodies that can be told apart: they
+//! stand behind the last header, where readers that know nothing of them have stopped. All numbers
+//! are little-endian.
+//!
+//! | bytes | |
+//! |---|---|
+//! | 4 | `GBDY` |
+//! | 4 | length of all this, these eight bytes included; it ends with the section |
+//! | 4 + n | for each template, in the order of the headers: the length of its body, and the body |
+//!
 //! The bodies are never looked into. A count is believed only as far as the bytes behind it reach.
 
 use core::iter::FusedIterator;
@@ -20,6 +30,12 @@ pub use write::{NewTemplate, NewTemplates, TemplateWriteError};
 
 /// The first bytes of a GTPL container.
 const MAGIC: &[u8; 4] = b"GTPL";
+
+/// What begins the bodies behind the headers of a GTPL.
+const BODIES: &[u8; 4] = b"GBDY";
+
+/// Magic and length of the bodies.
+const BODIES_HEADER: usize = 8;
 
 /// Magic, version, count.
 const GTPL_HEADER: usize = 10;
@@ -155,6 +171,8 @@ pub struct Templates<'d> {
     container: Container,
     count: u32,
     opaque: bool,
+    /// The bodies behind the headers of a GTPL, each with its length, where there are any.
+    bodies: Option<&'d [u8]>,
 }
 
 impl<'d> Templates<'d> {
@@ -175,12 +193,14 @@ impl<'d> Templates<'d> {
         let count = u32_at(payload, GTPL_HEADER - 4).ok_or(neither)?;
         let entries = payload.get(GTPL_HEADER..).ok_or(neither)?;
         let at = at.saturating_add(GTPL_HEADER as u64);
-        let mut templates = Self { entries, at, container, count, opaque: false };
+        let mut templates = Self { entries, at, container, count, opaque: false, bodies: None };
         let room = entries.len() / MIN_GTPL_TEMPLATE;
         if let Some(index) = u32::try_from(room).ok().filter(|&room| room < count) {
             return Err(FormatError::Template { index, at });
         }
-        templates.opaque = !templates.are_back_to_back();
+        let rest = templates.behind_headers();
+        templates.bodies = rest.and_then(|rest| read_bodies(rest, count));
+        templates.opaque = rest.is_none_or(|rest| !rest.is_empty()) && templates.bodies.is_none();
         if count > 0 {
             templates.header(&mut Cursor::new(entries), 0)?;
         }
@@ -196,7 +216,8 @@ impl<'d> Templates<'d> {
             return Err(neither);
         }
         let at = at.saturating_add(4);
-        Ok(Self { entries, at, container: Container::Counted, count, opaque: false })
+        let container = Container::Counted;
+        Ok(Self { entries, at, container, count, opaque: false, bodies: None })
     }
 
     /// Which container this is.
@@ -225,7 +246,8 @@ impl<'d> Templates<'d> {
     ///
     /// An item is an error for a template that does not lie inside the section; it is the last one.
     pub fn iter(&self) -> TemplateIter<'d> {
-        TemplateIter { templates: *self, cursor: Cursor::new(self.entries), index: 0 }
+        let bodies = Cursor::new(self.bodies.unwrap_or(&[]));
+        TemplateIter { templates: *self, cursor: Cursor::new(self.entries), bodies, index: 0 }
     }
 
     /// The templates, each with all its bytes in the container: its header, and its body.
@@ -254,23 +276,30 @@ impl<'d> Templates<'d> {
         self.iter().try_for_each(|template| template.map(drop))
     }
 
-    /// Whether all the headers are sound, named, and end with the section. A body read as a header
-    /// would have to look like one to its last byte.
-    fn are_back_to_back(&self) -> bool {
+    /// What is behind the headers, when all of them are sound and named. A body read as a header would
+    /// have to look like one to its last byte.
+    fn behind_headers(&self) -> Option<&'d [u8]> {
         let mut cursor = Cursor::new(self.entries);
         for index in 0..self.count {
-            if !self.header(&mut cursor, index).is_ok_and(|template| !template.name.is_empty()) {
-                return false;
-            }
+            self.header(&mut cursor, index).ok().filter(|template| !template.name.is_empty())?;
         }
-        cursor.rest().is_empty()
+        Some(cursor.rest())
     }
 
-    fn next(&self, cursor: &mut Cursor<'d>, index: u32) -> Result<Template<'d>, FormatError> {
+    fn next(
+        &self,
+        cursor: &mut Cursor<'d>,
+        bodies: &mut Cursor<'d>,
+        index: u32,
+    ) -> Result<Template<'d>, FormatError> {
         match self.container {
             Container::Gtpl { .. } => {
                 let template = self.header(cursor, index)?;
-                Ok(Template { body: if self.opaque { cursor.rest() } else { &[] }, ..template })
+                let body = match self.opaque {
+                    true => cursor.rest(),
+                    false => take_counted(bodies).unwrap_or(&[]),
+                };
+                Ok(Template { body, ..template })
             }
             Container::Counted => {
                 let cut = self.cut_off(cursor, index);
@@ -314,6 +343,18 @@ fn read_counted<'d>(cursor: &mut Cursor<'d>) -> Option<(&'d [u8], &'d [u8])> {
     Some((take_counted(cursor)?, take_counted(cursor)?))
 }
 
+/// The bodies in `rest`, what is behind the headers, if they are there for `count` templates.
+fn read_bodies(rest: &[u8], count: u32) -> Option<&[u8]> {
+    let stated = u32_at(rest.strip_prefix(BODIES)?, 0)?;
+    let bodies = rest.get(BODIES_HEADER..)?;
+    let mut cursor = Cursor::new(bodies);
+    for _ in 0..count {
+        take_counted(&mut cursor)?;
+    }
+    let whole = rest.len() as u64 == u64::from(stated) && cursor.rest().is_empty();
+    whole.then_some(bodies)
+}
+
 fn read_constraints<'d>(cursor: &mut Cursor<'d>) -> Option<Constraints<'d>> {
     let len = usize::try_from(cursor.u32()?).ok()?.checked_mul(4)?;
     Some(Constraints { entries: cursor.take(len)?.as_chunks().0 })
@@ -324,6 +365,7 @@ fn read_constraints<'d>(cursor: &mut Cursor<'d>) -> Option<Constraints<'d>> {
 pub struct TemplateIter<'d> {
     templates: Templates<'d>,
     cursor: Cursor<'d>,
+    bodies: Cursor<'d>,
     index: u32,
 }
 
@@ -334,7 +376,7 @@ impl<'d> Iterator for TemplateIter<'d> {
         if self.index >= self.templates.listed() {
             return None;
         }
-        let template = self.templates.next(&mut self.cursor, self.index);
+        let template = self.templates.next(&mut self.cursor, &mut self.bodies, self.index);
         self.index = if template.is_ok() { self.index.saturating_add(1) } else { u32::MAX };
         Some(template)
     }
@@ -453,6 +495,47 @@ mod tests {
     }
 
     #[test]
+    fn reads_bodies_behind_the_headers() {
+        let tail = b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd";
+        let payload = [gtpl(), tail].concat();
+        let bodies: Vec<_> = list(&payload).into_iter().map(|listed| listed.3).collect();
+        assert_eq!(bodies, [&b"ab"[..], b"", b"cd"]);
+        let templates = Templates::parse(&payload, 0).unwrap();
+        assert!(!templates.has_opaque_bodies() && templates.listed() == 3);
+        let headers: usize = templates.entries().map(|entry| entry.unwrap().1.len()).sum();
+        assert_eq!(headers + GTPL_HEADER, gtpl().len());
+        // Anything else there is some writer's own affair.
+        for (place, byte) in [(0, b'H'), (4, 0x17), (8, 3), (18, 9)] {
+            let mut broken = payload.clone();
+            broken[gtpl().len() + place] = byte;
+            assert!(Templates::parse(&broken, 0).unwrap().has_opaque_bodies(), "{place}");
+        }
+        let longer = [&payload[..], b"!"].concat();
+        assert!(Templates::parse(&longer, 0).unwrap().has_opaque_bodies());
+    }
+
+    /// A reader as the first ones were: as many headers as the count says, and nothing of the rest.
+    fn names_by_an_old_reader(payload: &[u8]) -> Vec<&[u8]> {
+        let count = u32_at(payload, 6).unwrap();
+        let mut at = GTPL_HEADER;
+        let name = |_| {
+            let len = u32_at(payload, at + 1).unwrap() as usize;
+            let name = &payload[at + 5..at + 5 + len];
+            at += 6 + len;
+            name
+        };
+        (0..count).map(name).collect()
+    }
+
+    #[test]
+    fn old_readers_do_not_see_the_bodies() {
+        let tail = b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd";
+        let payload = [gtpl(), tail].concat();
+        assert_eq!(names_by_an_old_reader(&payload), names_by_an_old_reader(gtpl()));
+        assert_eq!(names_by_an_old_reader(&payload), [&b"identity"[..], b"Pair", b"max"]);
+    }
+
+    #[test]
     fn reads_constraints_in_version_1_1() {
         let header = b"\x01\x01\0\0\0P\x02";
         let constraints = b"\x02\0\0\0\0\0\x07\0\x01\0\x08\x01";
@@ -521,7 +604,8 @@ mod tests {
     #[test]
     fn no_damage_makes_it_panic() {
         let constrained = container([1, 1], 1, &[b"\x01\x01\0\0\0P\x02", b"\x01\0\0\0\0\0\x07\0"]);
-        for payload in [gtpl(), counted(), &constrained] {
+        let bodies = [gtpl(), b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd"].concat();
+        for payload in [gtpl(), counted(), &constrained, &bodies] {
             for len in 0..payload.len() {
                 walk(&payload[..len]);
             }

@@ -4,6 +4,7 @@
 //! * [`verify`] checks a program before anything runs, and tells what a compiler wants to know of it.
 //! * [`text`] assembles and disassembles.
 //! * [`interpret`] runs a verified program; [`trap`] says what stops it, [`host`] what it may call.
+//! * [`typed`] is the bytecode of generic functions.
 //! * [`lower`] compiles the functions of a verified program for x86-64; [`x64`] puts machine instructions
 //!   down, and [`code`] is what compiling gives.
 //!
@@ -28,6 +29,8 @@ pub(crate) mod testing;
 pub mod text;
 #[cfg(feature = "alloc")]
 pub mod trap;
+#[cfg(feature = "alloc")]
+pub mod typed;
 #[cfg(feature = "alloc")]
 pub mod verify;
 pub mod x64;

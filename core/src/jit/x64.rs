@@ -1,7 +1,8 @@
 //! Assembling for x86-64.
 //!
-//! [`Assembler`] has a method for each instruction that a compiler of one pass needs. It puts the bytes
-//! down at once, in the shortest form there is, and nothing is ever read back but the distances of jumps.
+//! [`Assembler`] has a method for each instruction that a compiler of one pass needs. It puts the
+//! bytes down at once, with displacements, immediates and jumps no longer than they must be, and
+//! nothing is ever read back but the distances of jumps.
 //!
 //! ```
 //! use smf_core::jit::x64::{Assembler, Cond, Gpr::*, W64};
@@ -12,7 +13,7 @@
 //! asm.zero(Rax);
 //! asm.bind(head);
 //! asm.test(W64, Rdi, Rdi);
-//! asm.jcc(Cond::E, done);
+//! asm.jcc_short(Cond::E, done);
 //! asm.add(W64, Rax, Rdi);
 //! asm.sub(W64, Rdi, 1);
 //! asm.jmp(head);
@@ -24,16 +25,16 @@
 //!
 //! Promises:
 //!
-//! * What compiles is an instruction of the processor: operands and widths are types. Nothing has to be
-//!   looked at between instructions; the first error is kept and comes instead of the code.
+//! * What compiles is an instruction of the processor: operands and widths are types. Nothing has
+//!   to be looked at between instructions; the first error is kept and comes instead of the code.
 //! * A method takes a bounded time, binding a label one that is bounded for each jump to it.
 //! * Without an allocator it works the same, in the caller's slices ([`Fixed`]).
 //! * Every instruction is SSE2 or older, but for those whose description names another extension.
 //!
-//! Operands are written in the order of the Intel manuals: destination first. Which widths, registers
-//! and addresses an instruction takes, its signature says. An immediate counts modulo the width, and for
-//! 64 bits is sign-extended from 32. No instruction touches flags unless the manual says so; so `mov` of
-//! 0 is no `xor`.
+//! Operands are written in the order of the Intel manuals: destination first. Which widths,
+//! registers and addresses an instruction takes, its signature says. An immediate counts modulo the
+//! width, and for 64 bits is sign-extended from 32. No instruction touches flags unless the manual
+//! says so; so `mov` of 0 is no `xor`.
 
 mod branch;
 mod encode;
@@ -44,6 +45,8 @@ mod label;
 mod operand;
 mod storage;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use encode::{Address, GprOperand, Operand, XmmOperand};
 pub use error::AssembleError;
@@ -68,7 +71,7 @@ use super::code::Relocation;
 pub struct Assembler<S> {
     storage: S,
     /// Bytes of code, at most [`label::MOST`]. They go on being counted when the room is full.
-    at: usize,
+    at: u32,
     /// See [`label`].
     last_jump: u32,
     open: u32,
@@ -94,12 +97,12 @@ impl<S: Storage> Assembler<S> {
         Self { storage, at: 0, last_jump, open: 0, labels: 0, relocations: 0, error: None }
     }
 
-    /// Where the next instruction will be, in bytes from the begin of the code, below 2^28. What was
-    /// put down before stays where it is from now on.
+    /// Where the next instruction will be, in bytes from the begin of the code, below 2^28. What
+    /// was put down before stays where it is from now on.
     #[inline]
     pub fn offset(&mut self) -> u32 {
         self.last_jump = label::NOWHERE;
-        self.here()
+        self.at
     }
 
     /// Forgets code, labels and relocations, and the error, and keeps the room.
@@ -112,8 +115,8 @@ impl<S: Storage> Assembler<S> {
     ///
     /// # Errors
     ///
-    /// What went wrong first: no room, a label that jumps lead to and that is not bound, or is bound
-    /// twice, or a jump that is longer than promised.
+    /// What went wrong first: no room, a label that jumps lead to and that is not bound, or is
+    /// bound twice, or a jump that is longer than promised.
     pub fn code(&mut self) -> Result<Code<'_>, AssembleError> {
         if self.open != 0 {
             let unbound = self.unbound();
@@ -121,11 +124,11 @@ impl<S: Storage> Assembler<S> {
         }
         match self.error {
             Some(AssembleError::Full { room, .. }) => {
-                Err(AssembleError::Full { room, needed: self.at })
+                Err(AssembleError::Full { room, needed: self.at as usize })
             }
             Some(error) => Err(error),
             None => {
-                let (bytes, relocations) = self.storage.used(self.at, self.relocations);
+                let (bytes, relocations) = self.storage.used(self.at as usize, self.relocations);
                 Ok(Code { bytes, relocations })
             }
         }
@@ -147,7 +150,7 @@ impl Assembler<Growing> {
     pub fn finish(mut self) -> Result<CodeBuffer, AssembleError> {
         self.code()?;
         let Growing { mut bytes, mut relocations, .. } = self.storage;
-        bytes.truncate(self.at);
+        bytes.truncate(self.at as usize);
         relocations.truncate(self.relocations);
         Ok(CodeBuffer { bytes, relocations, ..CodeBuffer::default() })
     }

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::error::LinkError;
+use super::keep::{self, KeepError, OldData};
 use super::module::Module;
 use super::plan::{Plan, Region};
 use super::relocate;
@@ -71,10 +72,23 @@ impl<'d> Image<'d> {
             None => WritablePages::allocate(size, Placement::Anywhere)?,
         };
         copy_sections(&linked, &plan, &mut pages)?;
-        let base = pages.address() as u64;
-        let addresses = plan.sections.iter().map(|at| at.map_or(0, |at| base + at)).collect();
-        let exports = Exports::new(linked.symbols(), addresses);
+        let exports = Exports::new(linked.symbols(), addresses(&plan, &pages));
         Ok(Image { smf: *smf, linked, plan, pages, exports, pool: pool.cloned() })
+    }
+
+    /// Leaves data where an older version of the module has it.
+    ///
+    /// # Errors
+    /// [`KeepError`]; the image is of no use then.
+    pub(crate) fn keep(&mut self, data: &[OldData<'_>]) -> Result<(), KeepError> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let kept = keep::find(&self.linked, data)?;
+        keep::apply(&self.linked, &mut self.plan, &kept)?;
+        self.exports =
+            Exports::with_kept(self.linked.symbols(), addresses(&self.plan, &self.pages), kept);
+        Ok(())
     }
 
     /// What the module exports: names and the addresses they will have.
@@ -98,6 +112,12 @@ impl<'d> Image<'d> {
         let pages = self.pages.publish(&segments)?;
         Ok(Module::new(self.smf, self.linked, pages, segments, self.exports, self.pool))
     }
+}
+
+/// Where each section is; 0 for what is not loaded.
+fn addresses(plan: &Plan<'_>, pages: &WritablePages) -> Vec<u64> {
+    let base = pages.address() as u64;
+    plan.sections.iter().map(|at| at.map_or(0, |at| base + at)).collect()
 }
 
 fn segment(region: &Region) -> Result<Segment, LinkError> {

@@ -13,7 +13,8 @@ use aarch64::Misfit;
 pub(super) use generic::Generic;
 pub(super) use x86_64::X86_64;
 
-use crate::format::RelocKind;
+use super::image::host_arch;
+use crate::format::{Arch, RelocKind};
 
 /// Bytes of a veneer: code that jumps to one symbol, wherever that is.
 pub(super) const VENEER: u64 = 16;
@@ -80,7 +81,7 @@ fn common_need(kind: RelocKind) -> Option<Need> {
 /// Does something for the instruction set `arch`: calls `$function::<M>($args)` with its `M`.
 macro_rules! for_machine {
     ($arch:expr, $($function:ident).+ ($($arg:expr),*)) => {
-        match $arch {
+        match $crate::link::machine::known($arch) {
             $crate::format::Arch::X86_64 => $($function).+::<$crate::link::machine::X86_64>($($arg),*),
             $crate::format::Arch::AARCH64 => $($function).+::<$crate::link::machine::Aarch64>($($arg),*),
             _ => $($function).+::<$crate::link::machine::Generic>($($arg),*),
@@ -88,3 +89,10 @@ macro_rules! for_machine {
     };
 }
 pub(super) use for_machine;
+
+/// The instruction set whose relocations are meant: where size matters most, always that of this
+/// machine, whose code alone can run here, so that the others are compiled away.
+#[inline]
+pub(super) fn known(arch: Arch) -> Arch {
+    if cfg!(feature = "small") { host_arch() } else { arch }
+}

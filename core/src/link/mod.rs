@@ -30,8 +30,10 @@
 //! ```
 
 mod call;
+pub(crate) mod code;
 mod error;
 mod image;
+mod keep;
 mod machine;
 mod module;
 mod plan;
@@ -42,6 +44,7 @@ mod target;
 pub use call::{MAX_ARGS, call};
 pub use error::{LinkError, ShortName};
 pub use image::{Image, host_arch};
+pub(crate) use keep::{KeepError, OldData};
 pub use machine::aarch64;
 pub use module::Module;
 pub use resolve::{Chain, Export, Exports, NoImports, Resolve, missing_imports};

@@ -56,6 +56,8 @@ pub(super) struct Plan<'d> {
     pub(super) size: u64,
     /// A relocation wants addresses below 2^32.
     pub(super) low: bool,
+    /// Where data is that is not in the image; targets have it behind the sections.
+    pub(super) kept: Vec<u64>,
 }
 
 /// A vector of `len` copies, or an error when there is no memory for it.
@@ -93,6 +95,7 @@ impl<'d> Plan<'d> {
             regions: Vec::new(),
             size: 0,
             low: false,
+            kept: Vec::new(),
         };
         for (size, section) in plan.sizes.iter_mut().zip(smf.sections().iter()) {
             *size = section.memory_size();

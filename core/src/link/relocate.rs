@@ -7,6 +7,7 @@
 //! what a veneer is, says [`Machine`].
 
 use super::error::{LinkError, ShortName};
+use super::keep;
 use super::machine::aarch64::Misfit;
 use super::machine::{Jump, Machine, VENEER, for_machine};
 use super::plan::{Plan, SLOT, Slots, filled, to_usize};
@@ -39,6 +40,10 @@ fn relocate_at<'d>(
     let mut sections = filled(plan.sections.len(), 0u64)?;
     for (address, section) in sections.iter_mut().zip(&plan.sections) {
         *address = section.map_or(0, |at| base + at);
+    }
+    if !plan.kept.is_empty() {
+        sections.try_reserve_exact(plan.kept.len()).map_err(|_| LinkError::OutOfMemory)?;
+        sections.extend_from_slice(&plan.kept);
     }
     let mut relocator = Relocator { smf, plan, base, sections, imports, memory };
     for_machine!(smf.header().arch, relocator.apply_all())
@@ -84,7 +89,7 @@ struct Relocator<'a, 'd> {
     smf: &'a Smf<'d>,
     plan: &'a Plan<'d>,
     base: u64,
-    /// The address of each section; 0 for what is not loaded.
+    /// The address of each section, 0 for what is not loaded; then of data that is elsewhere.
     sections: alloc::vec::Vec<u64>,
     imports: alloc::vec::Vec<u64>,
     memory: &'a mut [u8],
@@ -97,9 +102,20 @@ impl Relocator<'_, '_> {
             let table = table?;
             if !self.plan.is_settled(&table) {
                 self.apply_table::<M>(&table)?;
+            } else if !self.plan.kept.is_empty() {
+                self.apply_kept::<M>(&table)?;
             }
         }
         Ok(())
+    }
+
+    /// Applies those of a settled table that lead to data which is not where its writer had it.
+    fn apply_kept<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
+        let target = self.plan.sections.get(to_usize(table.target.index)).copied().flatten();
+        let Some(start) = target else { return Ok(()) };
+        let plan = self.plan;
+        let mut kept = table.iter().filter(|reloc| keep::is_kept(plan, reloc.symbol));
+        kept.try_for_each(|reloc| self.apply::<M>(start, &reloc))
     }
 
     /// Writes every GOT slot and every veneer.

@@ -12,6 +12,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use spin::Once;
 
 use super::error::LinkError;
+use super::keep::{self, Kept};
 use crate::format::{Binding, Found, Smf, Symbol, SymbolIndex, SymbolKind, Symbols, image};
 
 /// Something that knows addresses of names.
@@ -105,14 +106,25 @@ struct Table<'d> {
     symbols: Symbols<'d>,
     /// The address of each section; 0 when it is not loaded.
     sections: alloc::vec::Vec<u64>,
+    /// Data that is elsewhere.
+    kept: alloc::vec::Vec<Kept>,
     asked: AtomicBool,
     index: Once<Index<'d>>,
 }
 
 impl<'d> Exports<'d> {
     pub(super) fn new(symbols: Symbols<'d>, sections: alloc::vec::Vec<u64>) -> Self {
+        Self::with_kept(symbols, sections, alloc::vec::Vec::new())
+    }
+
+    /// As [`Exports::new`], of a module that leaves some of its data where an older version has it.
+    pub(super) fn with_kept(
+        symbols: Symbols<'d>,
+        sections: alloc::vec::Vec<u64>,
+        kept: alloc::vec::Vec<Kept>,
+    ) -> Self {
         let (asked, index) = (AtomicBool::new(false), Once::new());
-        Exports(Arc::new(Table { symbols, sections, asked, index }))
+        Exports(Arc::new(Table { symbols, sections, kept, asked, index }))
     }
 
     /// The exported symbol of this name; `None` when there is none, or none with an address. In a file
@@ -191,7 +203,19 @@ impl<'d> Table<'d> {
         if !found.kind.has_address() {
             return None;
         }
+        if !self.kept.is_empty()
+            && let Some(address) = self.kept_place(found)
+        {
+            return Some(address);
+        }
         self.section(found.section?)?.checked_add(found.value)
+    }
+
+    #[cold]
+    fn kept_place(&self, found: &Found) -> Option<u64> {
+        let section = found.section?;
+        let (_, kept) = keep::holding(&self.kept, section, found.value)?;
+        kept.place(section, found.value, found.size)
     }
 
     #[inline]

@@ -41,6 +41,11 @@ impl Target {
         self.0 >> VALUE_BITS == u64::from(IMPORT) && self != Self::NOWHERE
     }
 
+    /// Whether it is in none of so many sections, but in what was numbered behind them.
+    pub(super) fn is_behind(self, sections: usize) -> bool {
+        !self.is_import() && self != Self::NOWHERE && self.split().0 >= sections
+    }
+
     /// The number of its section, or of an import, and bytes from the begin of the section.
     #[inline(always)]
     fn split(self) -> (usize, u64) {
@@ -83,6 +88,10 @@ mod tests {
         }
         assert_eq!((address(Target::import(2)), address(Target::NOWHERE)), (0, 0));
         assert!(!Target::NOWHERE.is_import() && Target::import(u32::MAX).is_import());
+        let behind =
+            [Target::NOWHERE, Target::import(7), Target::within(2, 5), Target::within(3, 0)]
+                .map(|target| target.is_behind(3));
+        assert_eq!(behind, [false, false, false, true]);
     }
 
     #[test]

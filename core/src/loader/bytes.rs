@@ -12,7 +12,7 @@ use core::ops::Range;
 use super::modules::Attach;
 use crate::format::bytes::offset_in;
 use crate::format::{FormatError, Library, Smf, Symbol};
-use crate::link::{Export, Exports, Image, LinkError, Module, Resolve};
+use crate::link::{Export, Exports, Image, KeepError, LinkError, Module, OldData, Resolve};
 use crate::memory::PagePool;
 
 /// The bytes of a module or an archive, and their owner. Clones share them.
@@ -102,9 +102,23 @@ impl ReadModule {
     }
 
     pub(super) fn place(&self, pool: &Arc<PagePool>) -> Result<PlacedModule, LinkError> {
-        let image = Image::place_in(&self.smf, pool)?;
+        Ok(self.placed(Image::place_in(&self.smf, pool)?))
+    }
+
+    /// As [`ReadModule::place`], but for data that stays where an older version has it.
+    pub(super) fn place_keeping(
+        &self,
+        pool: &Arc<PagePool>,
+        kept: &[OldData<'_>],
+    ) -> Result<PlacedModule, KeepError> {
+        let mut image = Image::place_in(&self.smf, pool)?;
+        image.keep(kept)?;
+        Ok(self.placed(image))
+    }
+
+    fn placed(&self, image: Image<'static>) -> PlacedModule {
         let exports = OwnedExports { exports: image.exports(), _bytes: self.bytes.clone() };
-        Ok(PlacedModule { image, exports, read: self.clone() })
+        PlacedModule { image, exports, read: self.clone() }
     }
 }
 

@@ -77,19 +77,22 @@ impl Entries {
         Self { root: Box::default(), memory, attach, names: Lock::new(names) }
     }
 
-    /// The address of the stub for `name`, which is at `target` in version `version`.
+    /// The address of the stub for `name`. When there is none yet, `find` is asked where the function is
+    /// in the version with a number, which is the present one and is not replaced meanwhile.
     ///
     /// # Errors
-    /// [`Refusal::Changed`] when that is not the present version any more and there is no stub yet.
-    pub(super) fn stub(&self, name: &[u8], target: u64, version: u32) -> Result<u64, Refusal> {
+    /// [`Refusal::Changed`] when `find` does not know.
+    pub(super) fn stub(
+        &self,
+        name: &[u8],
+        find: impl FnOnce(u32) -> Option<u64>,
+    ) -> Result<u64, Refusal> {
         let mut names = self.names.lock();
         // What has an entry once has one in every later version.
         if let Some(stub) = names.known_stub(name) {
             return Ok(stub);
         }
-        if names.version != version {
-            return Err(Refusal::Changed);
-        }
+        let target = find(names.version).ok_or(Refusal::Changed)?;
         self.stub_in(&mut names, name, target).map_err(Refusal::Memory)
     }
 
@@ -211,7 +214,7 @@ impl Names {
 pub(super) enum Refusal {
     /// The new version does not have a function that others call.
     Gone { symbol: ShortName },
-    /// There is a newer version.
+    /// There is a newer version, which does not have the function.
     Changed,
     /// No memory for it.
     Memory(ExecError),

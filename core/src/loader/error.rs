@@ -34,8 +34,8 @@ pub enum LoadError {
     NotReloadable { module: ShortName },
     /// A new version without a function that others call.
     FunctionGone { module: ShortName, symbol: ShortName },
-    /// A module whose data another one refers to by address.
-    DataInUse { module: ShortName, by: ShortName },
+    /// A module whose data another one refers to by address, and a new version that cannot leave it there.
+    DataInUse { module: ShortName, symbol: ShortName, by: ShortName },
     /// A module that another thread has replaced or unloaded in the meantime.
     Changed { module: ShortName },
     /// The allocator has no more memory.
@@ -77,9 +77,10 @@ impl fmt::Display for LoadError {
                 f,
                 "{module}: others call `{symbol}`, which the new version does not export as a function"
             ),
-            E::DataInUse { module, by } => {
-                write!(f, "{module} cannot be replaced: {by} refers to data of it by address")
-            }
+            E::DataInUse { module, symbol, by } => write!(
+                f,
+                "{module} cannot be replaced: {by} refers to its `{symbol}` by address, and the new version cannot leave it there"
+            ),
             E::Changed { module } => {
                 write!(
                     f,

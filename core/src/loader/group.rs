@@ -14,10 +14,10 @@ use super::candidates::Candidate;
 use super::entries::Entries;
 use super::modules::ModuleLoader;
 use super::state::Scope;
-use super::version::{Attached, EntryPoints, Need, Version};
+use super::version::{Attached, Datum, EntryPoints, Need, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
-use crate::link::{Export, LinkError, Resolve, ShortName, missing_imports};
+use crate::link::{Export, KeepError, LinkError, OldData, Resolve, ShortName, missing_imports};
 
 /// A module that has been placed.
 struct Member {
@@ -43,7 +43,8 @@ impl Member {
     fn address_for_others(&self, name: &[u8], export: &Export) -> Result<u64, LoadError> {
         let stub = match &self.entries {
             Some(MemberEntries::New(entries)) if export.kind == SymbolKind::Function => {
-                entries.stub(name, export.address, 0)
+                // Nobody else knows of it yet.
+                entries.stub(name, |_| Some(export.address))
             }
             Some(MemberEntries::Inherited(entries)) if export.kind == SymbolKind::Function => {
                 entries.coming_stub(name)
@@ -63,6 +64,8 @@ pub(super) struct LinkedMember {
     /// Of one that is new.
     pub(super) entries: Option<EntryPoints>,
     pub(super) needs: Vec<GroupNeed>,
+    /// Older versions of it that have data of it.
+    pub(super) keeps: Vec<Arc<Version>>,
 }
 
 /// Another module, loaded before or a member of the same group.
@@ -72,15 +75,15 @@ pub(super) enum Provider {
     Member(usize),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct GroupNeed {
     pub(super) provider: Provider,
-    pub(super) data: bool,
+    pub(super) data: Vec<Datum>,
 }
 
 impl GroupNeed {
     /// The need, when the members have these handles.
-    pub(super) fn resolved(&self, members: &[ModuleHandle]) -> Option<Need> {
+    pub(super) fn resolved(self, members: &[ModuleHandle]) -> Option<Need> {
         let handle = match self.provider {
             Provider::Loaded(handle) => handle,
             Provider::Member(member) => *members.get(member)?,
@@ -110,13 +113,30 @@ impl<'l> Group<'l> {
     }
 
     /// Places a module and every candidate that it or one of those needs.
-    pub(super) fn place(
+    pub(super) fn place(&mut self, name: Arc<[u8]>, read: ReadModule) -> Result<(), LoadError> {
+        self.place_one(name, None, read)?;
+        self.place_needed()
+    }
+
+    /// As [`Group::place`], of a new version: it is called through `entries`, and the data in `kept` stays
+    /// where the old version has it.
+    pub(super) fn place_version(
         &mut self,
         name: Arc<[u8]>,
         read: ReadModule,
-        entries: Option<Arc<Entries>>,
-    ) -> Result<(), LoadError> {
-        self.place_one(name, None, read, entries)?;
+        entries: Arc<Entries>,
+        kept: &[OldData<'_>],
+    ) -> Result<(), ReplaceError> {
+        let image = read.place_keeping(self.loader.pool(), kept);
+        let image = image.map_err(|error| match error {
+            KeepError::Datum(datum) => ReplaceError::Datum(datum),
+            KeepError::Link(error) => ReplaceError::Load(link_error(&name, error)),
+        })?;
+        self.add(name, None, read, image, Some(MemberEntries::Inherited(entries)));
+        self.place_needed().map_err(ReplaceError::Load)
+    }
+
+    fn place_needed(&mut self) -> Result<(), LoadError> {
         if self.loader.candidates().is_empty() {
             return Ok(());
         }
@@ -133,20 +153,27 @@ impl<'l> Group<'l> {
         name: Arc<[u8]>,
         candidate: Option<usize>,
         read: ReadModule,
-        entries: Option<Arc<Entries>>,
     ) -> Result<(), LoadError> {
         let image = read.place(self.loader.pool());
         let image = image.map_err(|error| link_error(&name, error))?;
         let may_be_replaced = self.loader.options().reload_unmarked
             || read.smf().header().flags.has(Flags::RELOADABLE);
-        let entries = match entries {
-            Some(entries) => Some(MemberEntries::Inherited(entries)),
-            None => may_be_replaced.then(|| MemberEntries::New(self.loader.new_entries())),
-        };
+        let entries = may_be_replaced.then(|| MemberEntries::New(self.loader.new_entries()));
+        self.add(name, candidate, read, image, entries);
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        name: Arc<[u8]>,
+        candidate: Option<usize>,
+        read: ReadModule,
+        image: PlacedModule,
+        entries: Option<MemberEntries>,
+    ) {
         let exports = image.exports();
         self.members.push(Member { name, candidate, exports, entries, read });
         self.images.push(image);
-        Ok(())
     }
 
     /// Places the candidates that export what a member imports.
@@ -169,7 +196,7 @@ impl<'l> Group<'l> {
         }
         for (number, candidate) in wanted {
             if self.members.iter().all(|member| member.candidate != Some(number)) {
-                self.place_one(candidate.name.into(), Some(number), candidate.read, None)?;
+                self.place_one(candidate.name.into(), Some(number), candidate.read)?;
             }
         }
         Ok(())
@@ -245,8 +272,16 @@ impl<'l> Group<'l> {
             }
             _ => None,
         };
-        LinkedMember { name, attached, module, entries, needs }
+        LinkedMember { name, attached, module, entries, needs, keeps: Vec::new() }
     }
+}
+
+/// Why a new version cannot take the place of an old one.
+#[derive(Debug)]
+pub(super) enum ReplaceError {
+    /// The datum with this index cannot stay where the old version has it.
+    Datum(usize),
+    Load(LoadError),
 }
 
 pub(super) fn link_error(module: &[u8], error: LinkError) -> LoadError {
@@ -283,28 +318,29 @@ impl Imports<'_, '_, '_> {
             member.filter(|(_, export)| loaded.is_none() || export.binding != Binding::Weak);
         if let Some((place, export)) = member {
             check_kind(import, is_called, &export)?;
-            self.need(Provider::Member(place), &export);
+            self.need(Provider::Member(place), name, &export);
             let Some(provider) = self.group.members.get(place) else { return Ok(None) };
             return Ok(Some(provider.address_for_others(name, &export)?));
         }
         if let Some((version, export)) = loaded {
             check_kind(import, is_called, &export)?;
-            self.need(Provider::Loaded(version.handle), &export);
-            return Ok(Some(version.address_for_others(name, &export)?));
+            self.need(Provider::Loaded(version.handle), name, &export);
+            return Ok(Some(version.address_for_others(self.group.loader, name, &export)?));
         }
         Ok(self.group.loader.resolve_outside(name))
     }
 
-    fn need(&self, provider: Provider, export: &Export) {
+    fn need(&self, provider: Provider, name: &[u8], export: &Export) {
         if provider == Provider::Member(self.me) {
             return;
         }
-        let data = !matches!(export.kind, SymbolKind::Function | SymbolKind::None);
+        let is_data = !matches!(export.kind, SymbolKind::Function | SymbolKind::None);
+        let data = is_data.then(|| Datum { name: name.into(), address: export.address });
         let mut needs = self.needs.borrow_mut();
         // Imports of one module often stand together.
         match needs.iter_mut().rev().find(|need| need.provider == provider) {
-            Some(need) => need.data |= data,
-            None => needs.push(GroupNeed { provider, data }),
+            Some(need) => need.data.extend(data),
+            None => needs.push(GroupNeed { provider, data: data.into_iter().collect() }),
         }
     }
 }

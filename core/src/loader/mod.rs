@@ -35,6 +35,8 @@
 //!   at that moment has let go of it. Who calls an address without holding its module answers for that.
 //! * A module that may be replaced (its file says so) is called by others through a table, so that
 //!   all of them reach a new version in one step. Their addresses of its functions stay good.
+//! * Data that a module refers to by address stays where it is when the module that has it is replaced, and
+//!   is the same for both; where that cannot be, the module is not replaced.
 //! * A [`ModuleHandle`] of what is gone is an error, never another module.
 //! * No lock is held while a module is read, placed, linked, or while a resolver of the host runs; all
 //!   functions may be called from any thread.

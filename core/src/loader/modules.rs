@@ -13,11 +13,11 @@ use super::eras::Eras;
 use super::group::{Group, LinkedMember, Provider, shared_name};
 use super::loaded::Loaded;
 use super::state::{HostResolver, Scope, State};
-use super::version::{Body, Need, Version};
+use super::version::{Body, Datum, Version};
 use super::{Clash, LoadError, LoaderOptions, LoaderStatistics, Missing, ModuleHandle, Resolved};
 use crate::format::library::is_library;
 use crate::format::{Binding, SymbolKind};
-use crate::link::{Module, Resolve, ShortName};
+use crate::link::{Export, Module, Resolve, ShortName};
 use crate::memory::PagePool;
 use crate::memory::lock::{Guard, Lock};
 
@@ -62,7 +62,8 @@ impl Placed<'_> {
     }
 }
 
-/// How often something is tried that a module which is being replaced has come in between.
+/// How often something is tried when the data of a module which is being replaced was linked, or one was
+/// unloaded or has lost the function that was.
 const ATTEMPTS: u32 = 16;
 
 /// Does `act` for the module `name`, and again when only the replacing of another one was in the way.
@@ -139,7 +140,7 @@ impl ModuleLoader {
     fn place_group(&self, name: &Arc<[u8]>, read: &ReadModule) -> Result<Group<'_>, LoadError> {
         let scope = self.scope_for(name)?;
         let mut group = Group::new(self, scope, None);
-        group.place(name.clone(), read.clone(), None)?;
+        group.place(name.clone(), read.clone())?;
         Ok(group)
     }
 
@@ -174,6 +175,7 @@ impl ModuleLoader {
             body: Body::Foreign(symbols),
             needs: Vec::new(),
             entries: None,
+            keeps: Default::default(),
             pins: Default::default(),
         });
         Ok(handle)
@@ -225,24 +227,37 @@ impl ModuleLoader {
     /// [`LoadError::Entries`] when there is no memory for the stub of a function.
     pub fn resolve(&self, name: &[u8]) -> Result<Option<Resolved<'_>>, LoadError> {
         loop {
-            let scope = self.state().scope();
-            let Some((version, export)) = scope.find_except(name, None) else {
+            let Some((module, export)) = self.find_held(name) else {
                 return Ok(self.resolve_outside(name).map(|address| {
                     let kind = SymbolKind::None;
                     Resolved { address, kind, module: None }
                 }));
             };
-            // Since the picture was taken it may have been unloaded or replaced.
-            let Some(module) = self.pin(version) else { continue };
-            match version.address_for_others(name, &export) {
+            match module.version().address_for_others(self, name, &export) {
                 Ok(address) => {
                     let kind = export.kind;
                     return Ok(Some(Resolved { address, kind, module: Some(module) }));
                 }
+                // The new version does not have it, so that the next look finds another, or none.
                 Err(LoadError::Changed { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The module that provides a name, held.
+    fn find_held(&self, name: &[u8]) -> Option<(Loaded<'_>, Export)> {
+        let scope = self.state().scope();
+        let (version, export) = scope.find_except(name, None)?;
+        if let Some(module) = self.pin(version) {
+            return Some((module, export));
+        }
+        // Since the picture was taken it has been unloaded or replaced. While the lock is held, nobody
+        // can do so once more.
+        let state = self.state();
+        let scope = state.scope();
+        let (version, export) = scope.find_except(name, None)?;
+        Some((Loaded::new(&self.eras, version.clone()), export))
     }
 
     /// The view of this very version, if it is still the present one.
@@ -305,6 +320,11 @@ impl ModuleLoader {
     /// Happens by itself whenever something is replaced or unloaded.
     pub fn collect(&self) {
         let passed = self.state().take_passed(&self.eras);
+        for retired in &passed {
+            // A newer version may still have data of this one; nobody needs what this one had of others.
+            let kept = core::mem::take(&mut *retired.version.keeps.lock());
+            drop(kept);
+        }
         drop(passed);
     }
 
@@ -412,11 +432,14 @@ impl ModuleLoader {
             let Some(then) = scope.0.iter().find(|version| version.handle == handle) else {
                 continue;
             };
-            // A function of a new version is found through the same stub; data is not.
-            let same = match state.version(handle) {
-                Ok(now) => Arc::ptr_eq(now, then) || !need.data,
-                Err(_) => false,
-            };
+            // A function of a new version is found through the same stub; data is not, unless others
+            // refer to it already.
+            let same = state.version(handle).is_ok_and(|now| {
+                let there = |datum: &Datum| {
+                    now.body.find(&datum.name).map(|export| export.address) == Some(datum.address)
+                };
+                Arc::ptr_eq(now, then) || need.data.iter().all(there)
+            });
             if !same {
                 return Err(LoadError::Changed { module: then.short_name() });
             }
@@ -452,14 +475,15 @@ pub(super) fn enter_members(
 ) -> Option<Arc<Version>> {
     let mut replaced = None;
     for (member, &handle) in members.into_iter().zip(handles) {
-        let needs: Vec<Need> = member.needs.iter().filter_map(|n| n.resolved(handles)).collect();
+        let needs = member.needs.into_iter().filter_map(|need| need.resolved(handles));
         let old = state.enter(Version {
             name: member.name,
             handle,
             _attached: member.attached,
             body: Body::Linked(member.module),
-            needs,
+            needs: needs.collect(),
             entries: member.entries,
+            keeps: Lock::new(member.keeps),
             pins: Default::default(),
         });
         replaced = replaced.or(old);

@@ -45,9 +45,14 @@ pub(super) fn move_data(from: &LinkedModule, to: &LinkedModule) -> Result<Moved,
             continue;
         };
         let Some(len) = to_usize(symbol.size) else { continue };
-        // SAFETY: each symbol lies in a writable section of its module, in pages that stay readable
-        // and writable as long as the module: that no symbol leaves its section was checked when the
-        // modules were placed. The two modules do not share memory.
+        // What stays where it is needs no copy.
+        if source == target {
+            continue;
+        }
+        // SAFETY: each symbol lies in a writable section of its module, or of an older version that it
+        // keeps, in pages that stay readable and writable as long as the module: that no symbol leaves its
+        // section was checked when the modules were placed. They share data as a whole or not at all: no
+        // symbol of the new module's own memory is one of another's.
         unsafe { copy(source, target, len) };
         moved.symbols += 1;
         moved.bytes += symbol.size;

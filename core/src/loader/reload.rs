@@ -9,15 +9,16 @@ use alloc::vec::Vec;
 
 use super::Missing;
 use super::bytes::{ModuleBytes, ReadModule};
-use super::entries::Redirection;
-use super::group::{Group, LinkedMember};
+use super::entries::{Entries, Redirection};
+use super::group::{Group, LinkedMember, ReplaceError};
 use super::loaded::Loaded;
 use super::modules::{ModuleLoader, enter_members, read, retry, take_slots};
 use super::moving::{self, Moved};
-use super::state::Scope;
-use super::version::{Body, EntryPoints, Version};
+use super::state::{Scope, State};
+use super::version::{Body, Datum, EntryPoints, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::SymbolKind;
+use crate::link::{OldData as OldDatum, ShortName};
 
 /// What becomes of the data of the old version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,9 +27,14 @@ pub enum OldData {
     /// writable section whose name is unique in its version and in whose bytes the linker has written
     /// no address. Addresses that the program itself has stored are copied as they are: those of the
     /// old version must not be among them.
+    ///
+    /// Data that another module refers to by its address is not copied. It stays where it is, and the
+    /// new version uses it there, in memory of the old one that is kept as long. That is possible where
+    /// both versions export it with one size, the linker writes no address into it, and the relocations
+    /// of the new version that lead to it name it.
     #[default]
     Move,
-    /// The new version begins with its own.
+    /// The new version begins with its own. Refused when another module refers to data.
     Leave,
 }
 
@@ -37,6 +43,8 @@ pub enum OldData {
 pub struct Reloaded {
     /// Symbols of data that were copied.
     pub moved: Moved,
+    /// How many data stay where others refer to them.
+    pub kept: u32,
 }
 
 impl ModuleLoader {
@@ -44,12 +52,13 @@ impl ModuleLoader {
     /// version from then on, and so does who has [resolved](Self::resolve) one; the handle stays.
     /// Who is inside of the old version finishes there, and then its memory is given back.
     ///
-    /// No thread should be writing to data that is moved.
+    /// No thread should be writing to data that is moved; to what stays where it is, any thread may.
     ///
     /// # Errors
     /// [`LoadError::NotReloadable`] when its file does not allow it;
     /// [`LoadError::FunctionGone`] when the new version lacks a function that others may call;
-    /// [`LoadError::DataInUse`] when another module refers to its data; everything that
+    /// [`LoadError::DataInUse`] when another module refers to data that cannot [stay](OldData::Move);
+    /// everything that
     /// [`load`](Self::load) may say. The old version is then as it was.
     pub fn reload(
         &self,
@@ -89,8 +98,9 @@ impl ModuleLoader {
         let Some(EntryPoints { entries, .. }) = &old.version().entries else {
             return Err(LoadError::NotReloadable { module: old.version().short_name() });
         };
+        let in_use = self.data_in_use(old.version(), old_data)?;
         let mut group = Group::new(self, self.state().scope(), Some(handle));
-        group.place(name.clone(), read.clone(), Some(entries.clone()))?;
+        in_use.place(&mut group, old.version(), read, entries)?;
         let (scope, mut members) = group.link(missing)?;
         self.check_clashes(&scope, &members, Some(handle))?;
         let Some(new) = members.first_mut() else { return Err(LoadError::OutOfMemory) };
@@ -105,8 +115,19 @@ impl ModuleLoader {
         let step = entries.prepare(function).map_err(|refusal| refusal.of(name))?;
         let version = step.version();
         new.entries = Some(EntryPoints { entries: entries.clone(), version });
-        self.replace(old.version(), &scope, members, step)?;
-        Ok(Reloaded { moved })
+        new.keeps = in_use.owners(old.version())?;
+        self.replace(old.version(), &scope, members, step, &in_use)?;
+        let kept = u32::try_from(in_use.0.len()).unwrap_or(u32::MAX);
+        Ok(Reloaded { moved, kept })
+    }
+
+    /// The data of a version that others refer to, unless that is to be left behind.
+    fn data_in_use(&self, old: &Arc<Version>, old_data: OldData) -> Result<InUse, LoadError> {
+        let in_use = InUse::of(&self.state(), old.handle);
+        match (in_use.0.first(), old_data) {
+            (Some(first), OldData::Leave) => Err(first.error(old)),
+            _ => Ok(in_use),
+        }
     }
 
     /// Takes the step to a new version, if nothing has come in between.
@@ -116,13 +137,15 @@ impl ModuleLoader {
         scope: &Scope,
         members: Vec<LinkedMember>,
         step: Redirection<'_>,
+        in_use: &InUse,
     ) -> Result<(), LoadError> {
         let handle = old.handle;
         let mut state = self.state();
         check_unchanged(state.version(handle), old)?;
         self.check_commit(&state, scope, &members, Some(handle))?;
-        if let Some(by) = state.data_user(handle) {
-            return Err(LoadError::DataInUse { module: old.short_name(), by });
+        if let Some(module) = state.data_in_use(handle).find_map(|(d, by)| in_use.lacks(d, by)) {
+            // Somebody else was faster; the next attempt knows of him.
+            return Err(LoadError::Changed { module });
         }
         state.reserve_retired()?;
         let mut handles = take_slots(&mut state, members.len().saturating_sub(1))?;
@@ -132,6 +155,76 @@ impl ModuleLoader {
             state.retire(replaced, tables, self.eras());
         }
         Ok(())
+    }
+}
+
+/// Data of a module to which others refer, sorted by name.
+struct InUse(Vec<UsedDatum>);
+
+struct UsedDatum {
+    datum: Datum,
+    by: ShortName,
+}
+
+impl UsedDatum {
+    /// That it cannot stay where it is.
+    fn error(&self, module: &Version) -> LoadError {
+        let symbol = ShortName::new(&self.datum.name);
+        LoadError::DataInUse { module: module.short_name(), symbol, by: self.by }
+    }
+}
+
+impl InUse {
+    fn of(state: &State, handle: ModuleHandle) -> Self {
+        let data = state.data_in_use(handle).map(|(d, by)| UsedDatum { datum: d.clone(), by });
+        let mut data: Vec<_> = data.collect();
+        data.sort_unstable_by(|one, two| one.datum.name.cmp(&two.datum.name));
+        data.dedup_by(|one, two| one.datum == two.datum);
+        Self(data)
+    }
+
+    /// Places a new version that leaves the data where it is.
+    fn place(
+        &self,
+        group: &mut Group<'_>,
+        old: &Version,
+        read: &ReadModule,
+        entries: &Arc<Entries>,
+    ) -> Result<(), LoadError> {
+        let from = old.linked().ok_or(LoadError::Stale { handle: old.handle })?;
+        let kept = self.0.iter().map(|UsedDatum { datum: Datum { name, address }, .. }| OldDatum {
+            name,
+            address: *address,
+            from,
+        });
+        let kept: Vec<_> = kept.collect();
+        let placed = group.place_version(old.name.clone(), read.clone(), entries.clone(), &kept);
+        placed.map_err(|error| match error {
+            ReplaceError::Datum(number) => match self.0.get(number) {
+                Some(used) => used.error(old),
+                None => LoadError::OutOfMemory,
+            },
+            ReplaceError::Load(error) => error,
+        })
+    }
+
+    /// The versions in whose memory the data is.
+    fn owners(&self, old: &Arc<Version>) -> Result<Vec<Arc<Version>>, LoadError> {
+        let mut owners: Vec<Arc<Version>> = Vec::new();
+        for used in &self.0 {
+            let owner = old.owner_of(used.datum.address).ok_or_else(|| used.error(old))?;
+            if owners.iter().all(|other| !Arc::ptr_eq(other, &owner)) {
+                owners.push(owner);
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Who uses a datum that is none of these.
+    fn lacks(&self, datum: &Datum, by: ShortName) -> Option<ShortName> {
+        let found = self.0.binary_search_by(|used| used.datum.name.cmp(&datum.name));
+        let known = found.ok().and_then(|at| self.0.get(at));
+        known.is_none_or(|used| used.datum != *datum).then_some(by)
     }
 }
 

@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::entries::Table;
 use super::eras::{Eras, Retirement};
-use super::version::Version;
+use super::version::{Datum, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::Binding;
 use crate::link::{Export, Resolve, ShortName};
@@ -58,7 +58,7 @@ struct Slot {
 
 /// A version that nobody finds any more, kept until nobody can be inside.
 pub(super) struct Retired {
-    version: Arc<Version>,
+    pub(super) version: Arc<Version>,
     /// Tables that led to it.
     _tables: Vec<Table>,
     since: Retirement,
@@ -186,26 +186,28 @@ impl State {
         for need in &version.needs {
             let Some(slot) = self.slot_mut(need.handle) else { continue };
             slot.needed = slot.needed.wrapping_add_signed(by);
-            if need.data {
+            if !need.data.is_empty() {
                 slot.data_needed = slot.data_needed.wrapping_add_signed(by);
             }
         }
     }
 
-    /// Whether others refer to data of a module, and if so who.
-    pub(super) fn data_user(&self, handle: ModuleHandle) -> Option<ShortName> {
-        if self.slot(handle).ok()?.data_needed == 0 {
-            return None;
-        }
-        self.users_of(handle).find(|(_, data)| *data).map(|(user, _)| user.short_name())
+    /// The data of a module that others refer to, and who does. The module itself is none of them.
+    pub(super) fn data_in_use(
+        &self,
+        handle: ModuleHandle,
+    ) -> impl Iterator<Item = (&Datum, ShortName)> {
+        let is_used = self.slot(handle).is_ok_and(|slot| slot.data_needed != 0);
+        let users = is_used.then(|| self.users_of(handle)).into_iter().flatten();
+        users.flat_map(|(user, data)| data.iter().map(|datum| (datum, user.short_name())))
     }
 
-    /// Who imports from a module, retired ones included, and whether data.
-    fn users_of(&self, handle: ModuleHandle) -> impl Iterator<Item = (&Version, bool)> {
+    /// Who imports from a module, retired ones included, and what data.
+    fn users_of(&self, handle: ModuleHandle) -> impl Iterator<Item = (&Version, &[Datum])> {
         let retired = self.retired.iter().map(|retired| &retired.version);
         self.scope.0.iter().chain(retired).filter_map(move |version| {
             let need = version.needs.iter().find(|need| need.handle == handle)?;
-            Some((&**version, need.data))
+            Some((&**version, &*need.data))
         })
     }
 
@@ -273,7 +275,8 @@ impl State {
         self.retired.push(Retired { version, _tables: tables, since: eras.retire() });
     }
 
-    /// Takes out the retired versions that nobody holds and nobody can be inside of.
+    /// Takes out the retired versions that nobody holds and nobody can be inside of. Of one whose data
+    /// a newer version has, the memory stays until that has passed as well.
     pub(super) fn take_passed(&mut self, eras: &Eras) -> Vec<Retired> {
         if self.retired.is_empty() {
             return Vec::new();

@@ -7,9 +7,11 @@ use core::sync::atomic::AtomicU32;
 
 use super::bytes::LinkedModule;
 use super::entries::Entries;
+use super::modules::ModuleLoader;
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, Smf, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
+use crate::memory::lock::Lock;
 
 /// What a module is made of. Nearly all are linked, and a version has an allocation of its own.
 #[expect(clippy::large_enum_variant, reason = "a box would only be one more step to each symbol")]
@@ -38,11 +40,18 @@ impl Body {
 pub(super) type Attached = Option<Box<dyn Send + Sync>>;
 
 /// Another module that this one refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Need {
     pub(super) handle: ModuleHandle,
-    /// Data of it, whose address stands in this module.
-    pub(super) data: bool,
+    /// Data of it, whose addresses stand in this module.
+    pub(super) data: Vec<Datum>,
+}
+
+/// Data of another module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Datum {
+    pub(super) name: Box<[u8]>,
+    pub(super) address: u64,
 }
 
 pub(super) struct Version {
@@ -55,6 +64,8 @@ pub(super) struct Version {
     pub(super) needs: Vec<Need>,
     /// Of a module that may be replaced.
     pub(super) entries: Option<EntryPoints>,
+    /// Older versions that have data of it; none any more once nobody can be inside of it.
+    pub(super) keeps: Lock<Vec<Arc<Version>>>,
     /// How many hold it.
     pub(super) pins: AtomicU32,
 }
@@ -78,19 +89,48 @@ impl Version {
         }
     }
 
-    /// The address under which others use what is exported as `name`.
+    /// The version, this or an older one, in whose memory an address of this one lies.
+    pub(super) fn owner_of(self: &Arc<Self>, address: u64) -> Option<Arc<Version>> {
+        if self.contains(address) {
+            return Some(self.clone());
+        }
+        self.keeps.lock().iter().find(|older| older.contains(address)).cloned()
+    }
+
+    fn contains(&self, address: u64) -> bool {
+        matches!(&self.body, Body::Linked(module) if module.contains(address))
+    }
+
+    /// The address under which others use what is exported as `name`. Of a function, that is the same in
+    /// every version: when this one has been replaced meanwhile, the present one says where it is now.
+    ///
+    /// # Errors
+    /// [`LoadError::Changed`] when that does not have it; [`LoadError::Entries`].
     pub(super) fn address_for_others(
         &self,
+        loader: &ModuleLoader,
         name: &[u8],
         export: &Export,
     ) -> Result<u64, LoadError> {
-        match &self.entries {
-            Some(EntryPoints { entries, version }) if export.kind == SymbolKind::Function => {
-                let stub = entries.stub(name, export.address, *version);
-                stub.map_err(|refusal| refusal.of(&self.name))
+        let Some(EntryPoints { entries, version }) = self.entry_points_of(export) else {
+            return Ok(export.address);
+        };
+        let find = |present: u32| {
+            if present == *version {
+                return Some(export.address);
             }
-            _ => Ok(export.address),
-        }
+            // Whoever replaces a module takes these two locks in the same order.
+            let now = loader.state().version(self.handle).ok()?.clone();
+            let export = now.body.find(name)?;
+            now.entry_points_of(&export).filter(|points| points.version == present)?;
+            Some(export.address)
+        };
+        entries.stub(name, find).map_err(|refusal| refusal.of(&self.name))
+    }
+
+    /// How others call an export, when they do so through a table.
+    fn entry_points_of(&self, export: &Export) -> Option<&EntryPoints> {
+        self.entries.as_ref().filter(|_| export.kind == SymbolKind::Function)
     }
 }
 

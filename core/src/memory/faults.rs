@@ -26,6 +26,16 @@ pub(crate) enum Call {
     SynchronizeCores,
     Barrier,
     RegisterBarrier,
+    Lock,
+    Access,
+    ReadLink,
+    Create,
+    SetOwner,
+    SetMode,
+    Write,
+    SyncToDisk,
+    Rename,
+    Remove,
 }
 
 #[derive(Clone, Copy)]

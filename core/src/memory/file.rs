@@ -229,6 +229,11 @@ impl OpenFile {
         self.stamp
     }
 
+    /// The same file with what it is now.
+    pub(super) fn looked_at_again(self) -> Result<Self, MemoryError> {
+        Self::inspect(self.file)
+    }
+
     pub(super) fn descriptor(&self) -> &OwnedFd {
         &self.file
     }
@@ -293,7 +298,8 @@ impl OpenFile {
         Err(MemoryError::Changing { attempts: ATTEMPTS })
     }
 
-    /// Whether the file holds `bytes` at `offset`.
+    /// Whether the file holds `bytes` at `offset`. On a stack of its own, as [`with_path`].
+    #[inline(never)]
     fn is_still(&self, bytes: &[u8], offset: u64) -> Result<bool, MemoryError> {
         let mut block = [0; 4096];
         let mut rest = bytes;
@@ -346,8 +352,10 @@ fn regular(status: Result<sys::FileStatus, Errno>) -> Result<FileStamp, MemoryEr
     }
 }
 
-/// Hands on `path` with a NUL behind it.
-fn with_path<T>(
+/// Hands on `path` with a NUL behind it. Never a part of its caller, whose stack would have the room
+/// for the longest path as long as it runs.
+#[inline(never)]
+pub(super) fn with_path<T>(
     path: &[u8],
     call: impl FnOnce(&CStr) -> Result<T, MemoryError>,
 ) -> Result<T, MemoryError> {

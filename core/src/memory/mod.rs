@@ -12,6 +12,7 @@
 //! * [`ExposedPages`], pages whose address is given away and whose bytes are read without a fault,
 //!   whatever becomes of the file.
 //! * [`exec`], blocks of code, cut from memory that is mapped twice.
+//! * [`replace_file`], which gives a file new bytes as a whole.
 //! * [`access_at`], what the kernel says may be done with any address.
 //! * [`synchronize`], what an architecture needs between writing code and running it.
 //!
@@ -44,6 +45,7 @@ mod pages;
 mod placement;
 mod pool;
 mod region;
+mod replacing;
 mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -60,6 +62,7 @@ pub use page_count::PageCount;
 pub use pages::{Protection, PublishedPages, Segment, WritablePages};
 pub use placement::Placement;
 pub use pool::PagePool;
+pub use replacing::{ReplaceError, replace_file};
 
 /// Nanoseconds on a clock that only moves forwards, from an arbitrary moment.
 pub(crate) fn monotonic() -> Nanoseconds {
@@ -69,6 +72,16 @@ pub(crate) fn monotonic() -> Nanoseconds {
 /// Lets another thread run that wants to.
 pub(crate) fn yield_now() {
     sys::yield_now();
+}
+
+/// A number that no other thread of the process has at the same time. A system call.
+pub(crate) fn thread_id() -> i32 {
+    sys::thread_id()
+}
+
+/// Does nothing for a while.
+pub(crate) fn sleep(time: core::time::Duration) {
+    sys::writing::sleep(time);
 }
 
 /// Executes a full memory barrier in every thread of the process that is running. False when the

@@ -16,7 +16,7 @@ use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::{self, retry_on_intr};
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags};
 use rustix::thread::{MembarrierCommand, membarrier};
-use rustix::time::ClockId;
+use rustix::time::{ClockId, DynamicClockId};
 
 use super::mapping::FileAccess;
 use super::pages::Protection;
@@ -24,6 +24,8 @@ use super::{Errno, FileKind, FileStamp, Nanoseconds};
 
 #[cfg(test)]
 use super::faults::{self, Call};
+
+pub(super) mod writing;
 
 /// The longest path that `open(2)` takes, without its NUL: `PATH_MAX` of `linux/limits.h` less one.
 pub(super) const PATH_LIMIT: usize = 4095;
@@ -403,9 +405,7 @@ pub(super) fn seal(file: &OwnedFd, writers: bool) -> Result<(), Errno> {
 /// precise clock takes 21. It advances with the kernel's tick, every 1 to 10 ms.
 #[inline]
 pub(super) fn coarse_time() -> u64 {
-    let time = rustix::time::clock_gettime(ClockId::MonotonicCoarse);
-    let nanoseconds = time.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec);
-    nanoseconds.unsigned_abs()
+    clock(ClockId::MonotonicCoarse).unsigned_abs()
 }
 
 /// A number that threads which run at once mostly have for themselves. A wrong one costs time and
@@ -434,6 +434,11 @@ pub(super) fn core_number() -> usize {
 /// `sched_yield(2)`.
 pub(super) fn yield_now() {
     rustix::thread::sched_yield();
+}
+
+/// `gettid(2)`: a number that no other thread of the process has at the same time.
+pub(super) fn thread_id() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
 }
 
 /// `getpid(2)`.
@@ -586,16 +591,20 @@ pub(super) fn wait_for_writes(file: &OwnedFd) {
 
 /// The clock that only moves forwards, for measuring.
 pub(super) fn monotonic() -> Nanoseconds {
-    nanoseconds(rustix::time::clock_gettime(ClockId::Monotonic))
+    clock(ClockId::Monotonic)
 }
 
 /// The clock that file systems stamp their files with; no finer than a tick, 1 to 10 ms.
 pub(super) fn wall_clock() -> Nanoseconds {
-    nanoseconds(rustix::time::clock_gettime(ClockId::RealtimeCoarse))
+    clock(ClockId::RealtimeCoarse)
 }
 
-fn nanoseconds(time: rustix::time::Timespec) -> Nanoseconds {
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+/// `clock_gettime(2)`; 0 where the kernel keeps its clocks from this process. Not the function of rustix
+/// that is made for clocks which never fail: it panics where a sandbox refuses the call.
+#[inline]
+fn clock(clock: ClockId) -> Nanoseconds {
+    let time = rustix::time::clock_gettime_dynamic(DynamicClockId::Known(clock));
+    time.map_or(0, |time| time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
 }
 
 #[cfg(test)]

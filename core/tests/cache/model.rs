@@ -153,6 +153,31 @@ fn sieve_is_what_the_naive_model_says() {
     compare_sieve(&read, &paths, |path| reader.get(path.as_os_str().as_bytes()).map(drop));
 }
 
+/// From 64 slots on; whether a certain file is still remembered depends on the hashes.
+#[test]
+fn sieve_marks_what_comes_back_soon_after_it_was_thrown_out() {
+    const FILES: u32 = 128;
+    let stays = |comes_back: bool| {
+        let cache = cache(FILES, 1 << 20, Policy::Sieve);
+        let put = |number: u32| {
+            let name = number.to_le_bytes();
+            drop(cache.insert(cache.prepare(&name, b"bytes").unwrap()).unwrap());
+        };
+        // The last one throws out the first.
+        (0..=FILES).for_each(put);
+        let file = if comes_back { 0 } else { 1000 };
+        put(file);
+        // As many as there are others, and one more that the hand passes it for.
+        (2000..2000 + FILES).for_each(put);
+        let mut found = false;
+        cache.for_each(|path, _| found |= path == file.to_le_bytes());
+        found
+    };
+    let times = |comes_back| (0..64).filter(|_| stays(comes_back)).count();
+    assert!(times(true) >= 56, "forgotten by chance is one of 64");
+    assert!(times(false) <= 2, "taken for another by chance is one of 65,536");
+}
+
 /// The naive model of SIEVE: newest first, with marks and a hand.
 fn compare_sieve(
     cache: &FileCache,

@@ -17,6 +17,10 @@ pub(crate) enum Does {
     Adds(&'static str),
     /// Returns data of another module.
     Reads(&'static str),
+    /// Adds its argument to data of another module and returns the sum.
+    AddsThere(&'static str),
+    /// As `Adds`, but the relocations name the section.
+    AddsBySection(&'static str),
 }
 
 /// A module to be made.
@@ -26,6 +30,10 @@ pub(crate) struct Spec {
     functions: Vec<(String, Binding, Does)>,
     /// Names, first values, and whether the linker fills them with the address of the first function.
     data: Vec<(&'static str, i64, bool)>,
+    /// Names of two words each, and the second.
+    wide: Vec<(&'static str, i64)>,
+    /// Names and values that never change.
+    constants: Vec<(&'static str, i64)>,
     imports: Vec<(String, Binding, SymbolKind)>,
 }
 
@@ -59,6 +67,17 @@ impl Spec {
         self
     }
 
+    /// Data of two words.
+    pub(crate) fn wide(mut self, name: &'static str, second: i64) -> Self {
+        self.wide.push((name, second));
+        self
+    }
+
+    pub(crate) fn constant(mut self, name: &'static str, value: i64) -> Self {
+        self.constants.push((name, value));
+        self
+    }
+
     pub(crate) fn import(mut self, name: &str, binding: Binding, kind: SymbolKind) -> Self {
         self.imports.push((name.into(), binding, kind));
         self
@@ -74,6 +93,17 @@ impl Spec {
             let at = made.data.len() as u64;
             made.data.extend_from_slice(&value.to_le_bytes());
             made.symbol(name, Binding::Global, SymbolKind::Data, Place::Section(1), at, 8);
+        }
+        for (name, second) in &self.wide {
+            let at = made.data.len() as u64;
+            made.data.extend_from_slice(&[0; 8]);
+            made.data.extend_from_slice(&second.to_le_bytes());
+            made.symbol(name, Binding::Global, SymbolKind::Data, Place::Section(1), at, 16);
+        }
+        for (name, value) in &self.constants {
+            let at = made.constants.len() as u64;
+            made.constants.extend_from_slice(&value.to_le_bytes());
+            made.symbol(name, Binding::Global, SymbolKind::Constant, Place::Section(4), at, 8);
         }
         for (name, binding, kind) in &self.imports {
             made.symbol(name, *binding, *kind, Place::Import, 0, 0);
@@ -100,6 +130,7 @@ impl Spec {
 struct Made {
     code: Vec<u8>,
     data: Vec<u8>,
+    constants: Vec<u8>,
     symbols: Vec<(String, Binding, SymbolKind, Place, u64, u64)>,
     relocs: Vec<Reloc>,
     data_relocs: Vec<Reloc>,
@@ -132,10 +163,15 @@ impl Made {
 
     /// Appends instructions; the last four of them are a distance to a symbol.
     fn with_distance(&mut self, code: &[u8], symbol: u32, kind: RelocKind) {
+        self.with_distance_beyond(code, symbol, kind, 0);
+    }
+
+    /// As `with_distance`, to so many bytes behind the symbol.
+    fn with_distance_beyond(&mut self, code: &[u8], symbol: u32, kind: RelocKind, beyond: i64) {
         self.code.extend_from_slice(code);
         let offset = self.code.len() as u64;
         self.code.extend_from_slice(&[0; 4]);
-        self.relocs.push(Reloc { offset, symbol, kind, addend: -4 });
+        self.relocs.push(Reloc { offset, symbol, kind, addend: beyond - 4 });
     }
 
     fn does(&mut self, does: &Does) {
@@ -153,10 +189,26 @@ impl Made {
             }
             Does::Adds(name) => {
                 let symbol = self.number_of(name);
-                // add [rip + name], rdi; mov rax, [rip + name]; ret
+                // lock add [rip + name], rdi; mov rax, [rip + name]; ret
+                self.code.push(0xf0);
                 self.with_distance(&[0x48, 0x01, 0x3d], symbol, RelocKind::Pc32);
                 self.with_distance(&[0x48, 0x8b, 0x05], symbol, RelocKind::Pc32);
                 self.code.push(0xc3);
+            }
+            Does::AddsBySection(name) => {
+                let place = self.number_of(name) as usize;
+                let beyond = self.symbols[place].4 as i64;
+                let at = Place::Section(1);
+                let data = self.symbol(".data", Binding::Local, SymbolKind::Data, at, 0, 0);
+                self.with_distance_beyond(&[0x48, 0x01, 0x3d], data, RelocKind::Pc32, beyond);
+                self.with_distance_beyond(&[0x48, 0x8b, 0x05], data, RelocKind::Pc32, beyond);
+                self.code.push(0xc3);
+            }
+            Does::AddsThere(name) => {
+                let symbol = self.import(name, SymbolKind::Data);
+                // mov rax, [rip + slot]; lock add [rax], rdi; mov rax, [rax]; ret
+                self.with_distance(&[0x48, 0x8b, 0x05], symbol, RelocKind::GotPcRel);
+                self.code.extend_from_slice(&[0xf0, 0x48, 0x01, 0x38, 0x48, 0x8b, 0x00, 0xc3]);
             }
             Does::Reads(name) => {
                 let symbol = self.import(name, SymbolKind::Data);
@@ -181,6 +233,7 @@ impl Made {
             section(SectionKind::Data, ".data", 3, Payload::Bytes(&self.data)),
             section(SectionKind::Reloc, ".rela", 0, Payload::Relocs(&self.relocs)),
             section(SectionKind::Reloc, ".rela.data", 0, Payload::Relocs(&self.data_relocs)),
+            section(SectionKind::RoData, ".rodata", 1, Payload::Bytes(&self.constants)),
         ];
         let symbol =
             |s: &'_ (String, Binding, SymbolKind, Place, u64, u64)| (s.1, s.2, s.3, s.4, s.5);

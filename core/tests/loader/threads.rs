@@ -63,6 +63,103 @@ fn callers_see_versions_in_order_while_modules_come_and_go() {
     assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 2));
 }
 
+/// A module with this many functions, all of which return `value`.
+fn many(count: u32, value: i32) -> Spec {
+    let function = |spec: Spec, number| spec.function(&format!("f{number}"), Does::Returns(value));
+    (0..count).fold(Spec::new().reloadable(), function)
+}
+
+#[test]
+fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
+    const FUNCTIONS: u32 = 300;
+    let loader = &ModuleLoader::default();
+    let module = loader.load(b"m", many(FUNCTIONS, 0).bytes()).unwrap();
+    let (done, reloads) = (&AtomicBool::new(false), &AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let versions = [many(FUNCTIONS, 1).bytes(), many(FUNCTIONS, 2).bytes()];
+            for version in versions.iter().cycle() {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                loader.reload(module, version.clone(), OldData::Move, &mut |_| {}).unwrap();
+                reloads.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for number in 0..FUNCTIONS {
+            let name = format!("f{number}");
+            let user = Spec::new().function("u", Does::Calls(name.clone().leak())).bytes();
+            // Not before there is another version.
+            let before = reloads.load(Ordering::Relaxed);
+            while reloads.load(Ordering::Relaxed) == before {
+                thread::yield_now();
+            }
+            if number % 3 == 0 {
+                let resolved = loader.resolve(name.as_bytes()).unwrap().unwrap();
+                assert!((1..=2).contains(&call_at(resolved.address, &[])));
+            }
+            let user = loader.load(b"user", user).unwrap();
+            assert!((1..=2).contains(&call(loader, user, "u", &[])));
+            loader.unload(user).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    loader.collect();
+    assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 1));
+}
+
+#[test]
+fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
+    let loader = &ModuleLoader::default();
+    let version = |value| {
+        let spec = Spec::new().reloadable().function("f", Does::Returns(value));
+        spec.function("add", Does::Adds("d")).data("d", 0).bytes()
+    };
+    let module = loader.load(b"m", version(0)).unwrap();
+    let user = Spec::new().function("there", Does::AddsThere("d"));
+    let user = user.function("read", Does::Reads("d")).function("through", Does::Calls("add"));
+    let user = loader.load(b"user", user.bytes()).unwrap();
+    let (done, added) = (&AtomicBool::new(false), &AtomicU64::new(0));
+    thread::scope(|scope| {
+        for (number, name) in ["there", "through", "add"].into_iter().enumerate() {
+            scope.spawn(move || {
+                let mut last = 0;
+                while !done.load(Ordering::Relaxed) {
+                    // By address, through the table, and in the version that is held.
+                    let who = if number == 2 { module } else { user };
+                    let now = call(loader, who, name, &[1]);
+                    assert!(now > last, "{now} after {last}");
+                    last = now;
+                    added.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        scope.spawn(move || {
+            let mut last = 0;
+            while !done.load(Ordering::Relaxed) {
+                let now = call(loader, user, "read", &[]);
+                assert!(now >= last, "{now} after {last}");
+                last = now;
+            }
+        });
+        for value in 1..=1000 {
+            let done = loader.reload(module, version(value), OldData::Move, &mut |_| {}).unwrap();
+            assert_eq!((done.moved.symbols, done.kept), (0, 1));
+        }
+        while added.load(Ordering::Relaxed) < 1000 {
+            thread::yield_now();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    // Nothing that anybody has added is lost.
+    let sum = added.load(Ordering::Relaxed) as i64;
+    assert_eq!((call(loader, user, "read", &[]), call(loader, module, "add", &[0])), (sum, sum));
+    loader.collect();
+    assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 2));
+    loader.unload_all(&[user, module]).unwrap();
+    assert_eq!(loader.statistics().modules, 0);
+}
+
 #[test]
 fn one_of_two_who_replace_the_same_version_is_told() {
     let loader = &ModuleLoader::default();

@@ -10,6 +10,7 @@ use std::fmt::{self, Write};
 use rustix::io::Errno;
 use smf_core::cache::CacheError;
 use smf_core::format::FormatError;
+use smf_core::format::take::TakeError;
 use smf_core::link::{LinkError, MAX_ARGS, ShortName};
 use smf_core::loader::LoadError;
 use smf_core::memory::MemoryError;
@@ -90,6 +91,10 @@ pub(super) enum ApiError {
     ForeignModule { module: u64 },
     /// A number of nothing that is held.
     NoHold { hold: u64 },
+    /// A module of the system's loader, where one of ours is wanted.
+    NoSmf { module: ShortName },
+    /// A function or a template that cannot be taken out of its module.
+    Take { code: Code, reason: Phrase },
     /// As many loaders as there can be are open.
     TooManyLoaders { limit: usize },
     /// More modules, or holds, than there are numbers for.
@@ -172,6 +177,15 @@ impl From<loader::LoadError> for ApiError {
     }
 }
 
+impl From<TakeError<'_>> for ApiError {
+    fn from(error: TakeError<'_>) -> Self {
+        match error {
+            TakeError::Format(error) => Self::Format(error),
+            error => Self::Take { code: Code::of_take(&error), reason: Phrase::of(&error) },
+        }
+    }
+}
+
 impl From<ToolError> for ApiError {
     fn from(error: ToolError) -> Self {
         Self::Tool(error)
@@ -207,6 +221,18 @@ pub(super) enum Code {
     NameTaken = 23,
     Reload = 24,
     NotFound = 25,
+    Take = 26,
+}
+
+impl Code {
+    pub(super) fn of_take(error: &TakeError<'_>) -> Self {
+        use TakeError as E;
+        match error {
+            E::Format(_) => Self::Format,
+            E::Missing { .. } | E::Import { .. } | E::NotAFunction { .. } => Self::NotFound,
+            _ => Self::Take,
+        }
+    }
 }
 
 impl ApiError {
@@ -232,6 +258,8 @@ impl ApiError {
             Self::Missing { .. } => Code::Missing,
             Self::NoModule { .. } | Self::NoSymbol { .. } => Code::NotFound,
             Self::Unresolved { .. } | Self::NoEntryPoint { .. } => Code::NotFound,
+            Self::NoSmf { .. } => Code::Take,
+            Self::Take { code, .. } => *code,
             Self::Unfinished => Code::State,
             Self::Cache(error) => code_of_cache(error),
             Self::Format(_) => Code::Format,
@@ -255,6 +283,12 @@ impl ApiError {
 }
 
 impl ApiError {
+    /// The error of a module of the system's loader.
+    #[cold]
+    pub(super) fn no_smf(module: &[u8]) -> Self {
+        Self::NoSmf { module: ShortName::new(module) }
+    }
+
     /// Whether the kernel refused to change pages because of a rule.
     fn is_policy(&self) -> bool {
         let (Self::Exec(ExecError::Memory(error)) | Self::Memory(error)) = self else {
@@ -421,6 +455,10 @@ impl fmt::Display for ApiError {
             Self::NoHold { hold } => {
                 write!(f, "0x{hold:x} is nothing that is held, or not any more")
             }
+            Self::NoSmf { module } => {
+                write!(f, "{module} belongs to the system's loader, and nothing is taken out of it")
+            }
+            Self::Take { reason, .. } => reason.fmt(f),
             Self::TooManyLoaders { limit } => {
                 write!(f, "{limit} loaders are open, and there can be no more")
             }

@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use smf_core::link::{Resolve, ShortName};
-use smf_core::loader::{Clash, LoaderOptions, Missing, ModuleBytes, OldData};
+use smf_core::loader::{Clash, LoaderOptions, Missing, ModuleBytes, OldData, Reloaded};
 use smf_core::memory::FileBytes;
 
 use super::args;
@@ -45,9 +45,11 @@ pub struct SmfReloaded {
     pub symbols: i64,
     /// Their bytes.
     pub bytes: i64,
+    /// How many data stay where other modules refer to them.
+    pub kept: i64,
 }
 
-sized!(SmfReloaded, 24);
+sized!(SmfReloaded, 32);
 
 /// How much there is in a loader.
 #[repr(C)]
@@ -322,9 +324,10 @@ unsafe fn reload(
         let mut lacks = Collector::default();
         let mut add = |import: &Missing<'_>| lacks.add(import);
         let reloaded = loader.modules().reload(handle, find()?, old_data, &mut add);
-        let moved = lacks.finish(reloaded)?.moved;
+        let Reloaded { moved, kept, .. } = lacks.finish(reloaded)?;
         let bytes = i64::try_from(moved.bytes).unwrap_or(i64::MAX);
-        let filled = SmfReloaded { size: 0, symbols: i64::from(moved.symbols), bytes };
+        let (symbols, kept) = (i64::from(moved.symbols), i64::from(kept));
+        let filled = SmfReloaded { size: 0, symbols, bytes, kept };
         // SAFETY: as above.
         unsafe { sized::write_wanted(into, filled) }?;
         Ok(true)

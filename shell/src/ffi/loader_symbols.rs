@@ -32,33 +32,32 @@ pub struct SmfSymbol {
 
 sized!(SmfSymbol, 40);
 
+/// The number of a kind of symbols: `SMF_SYMBOL_*`.
+pub(super) fn kind_code(kind: SymbolKind) -> i32 {
+    match kind {
+        SymbolKind::Function => 1,
+        SymbolKind::Data => 2,
+        SymbolKind::Constant => 3,
+        SymbolKind::Section => 4,
+        // Those have no address, or nobody knows what is there.
+        SymbolKind::None | SymbolKind::Type | SymbolKind::Trait | SymbolKind::Actor => 0,
+    }
+}
+
+/// The number of a binding: `SMF_BINDING_*`.
+pub(super) fn binding_code(binding: Binding) -> i32 {
+    match binding {
+        Binding::Local => 0,
+        Binding::Global => 1,
+        Binding::Weak => 2,
+    }
+}
+
 impl SmfSymbol {
     fn new(module: u64, address: u64, bytes: u64, kind: SymbolKind, binding: Binding) -> Self {
-        let kind = match kind {
-            SymbolKind::Function => 1,
-            SymbolKind::Data => 2,
-            SymbolKind::Constant => 3,
-            SymbolKind::Section => 4,
-            // Those have no address, or nobody knows what is there.
-            SymbolKind::None | SymbolKind::Type | SymbolKind::Trait | SymbolKind::Actor => 0,
-        };
-        let binding = match binding {
-            Binding::Local => 0,
-            Binding::Global => 1,
-            Binding::Weak => 2,
-        };
+        let (kind, binding) = (kind_code(kind), binding_code(binding));
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         Self { size: 0, address: address.cast_signed(), bytes, module, kind, binding }
-    }
-
-    /// Fills one in, unless it is not wanted, and gives the address.
-    ///
-    /// # Safety
-    /// `into` is null or points to as many bytes as its first field says.
-    unsafe fn tell(self, into: *mut Self) -> Result<i64, ApiError> {
-        // SAFETY: passed on to the caller.
-        unsafe { sized::write_wanted(into, self) }?;
-        Ok(self.address)
     }
 }
 
@@ -102,12 +101,7 @@ pub unsafe extern "C" fn smf_loader_resolve(
     name: *const c_char,
     symbol: *mut SmfSymbol,
 ) -> i64 {
-    // SAFETY: passed on to the caller.
-    let name = unsafe { text("the name", name) };
-    let found = loaders::enter(loader).and_then(|loader| {
-        let name = name?.to_bytes();
-        // SAFETY: passed on to the caller.
-        unsafe { sized::check_wanted(symbol) }?;
+    let find = |loader: &Use, name: &[u8]| {
         let unresolved = ApiError::Unresolved { symbol: ShortName::new(name) };
         let found = loader.modules().resolve(name)?.ok_or(unresolved)?;
         let mut told = SmfSymbol::new(0, found.address, 0, found.kind, Binding::Global);
@@ -123,8 +117,32 @@ pub unsafe extern "C" fn smf_loader_resolve(
                 );
             }
         }
-        // SAFETY: passed on to the caller.
-        unsafe { told.tell(symbol) }
+        Ok(told)
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { tell(loader, name, symbol, find) }
+}
+
+/// Fills in what `find` knows of a name, unless that is not wanted, and gives the address.
+///
+/// # Safety
+/// As [`smf_loader_resolve`].
+unsafe fn tell(
+    loader: u64,
+    name: *const c_char,
+    symbol: *mut SmfSymbol,
+    find: impl FnOnce(&Use, &[u8]) -> Result<SmfSymbol, ApiError>,
+) -> i64 {
+    // SAFETY: passed on to the caller.
+    let name = unsafe { text("the name", name) };
+    let found = loaders::enter(loader).and_then(|loader| {
+        let name = name?.to_bytes();
+        // SAFETY: as above.
+        unsafe { sized::check_wanted(symbol) }?;
+        let told = find(&loader, name)?;
+        // SAFETY: as above.
+        unsafe { sized::write_wanted(symbol, told) }?;
+        Ok(told.address)
     });
     or(0, found)
 }
@@ -140,18 +158,14 @@ pub unsafe extern "C" fn smf_loader_symbol(
     name: *const c_char,
     symbol: *mut SmfSymbol,
 ) -> i64 {
-    // SAFETY: passed on to the caller.
-    let name = unsafe { text("the name", name) };
-    let found = loaders::enter(loader).and_then(|loader| {
-        let name = name?.to_bytes();
+    let find = |loader: &Use, name: &[u8]| {
         let version = loader.version(module)?;
         let export = version.export(name).ok_or_else(|| no_symbol(name, version.name()))?;
         let number = loader.number_of(version.handle())?;
-        let told = SmfSymbol::new(number, export.address, export.size, export.kind, export.binding);
-        // SAFETY: passed on to the caller.
-        unsafe { told.tell(symbol) }
-    });
-    or(0, found)
+        Ok(SmfSymbol::new(number, export.address, export.size, export.kind, export.binding))
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { tell(loader, name, symbol, find) }
 }
 
 #[cold]

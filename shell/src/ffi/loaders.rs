@@ -40,7 +40,7 @@ struct Hold {
 }
 
 /// One version. The lifetime is that of the loader, whatever it says.
-type Held = Arc<Loaded<'static>>;
+pub(super) type Held = Arc<Loaded<'static>>;
 
 impl Deref for OpenLoader {
     type Target = Loader;
@@ -140,6 +140,11 @@ pub(super) fn enter(loader: u64) -> Result<Use, ApiError> {
     LOADERS.enter(loader).map(|entered| entered.lease())
 }
 
+/// Whether a number could be that of a loader. Those of caches could not.
+pub(super) fn is_number(number: u64) -> bool {
+    number as u32 & MARK != 0
+}
+
 impl Use {
     /// The number of a module as C has it.
     ///
@@ -170,12 +175,21 @@ impl Use {
     /// # Errors
     /// [`ApiError::ForeignModule`], [`ApiError::NoHold`], and that the module is gone.
     pub(super) fn version(&self, number: u64) -> Result<Version<'_>, ApiError> {
-        let Some((slot, generation)) = self.number().part(Part::Hold, number) else {
+        if self.number().part(Part::Hold, number).is_none() {
             return Ok(Version::Present(self.modules().get(self.handle_of(number)?)?));
-        };
+        }
+        self.held_version(number).map(Version::Held)
+    }
+
+    /// The version of a hold.
+    ///
+    /// # Errors
+    /// [`ApiError::NoHold`].
+    pub(super) fn held_version(&self, hold: u64) -> Result<Held, ApiError> {
+        let part = self.number().part(Part::Hold, hold);
         let mut holds = self.holds();
-        let held = holds.get(slot, generation).and_then(|hold| hold.held.clone());
-        held.map(Version::Held).ok_or(ApiError::NoHold { hold: number })
+        let found = part.and_then(|(slot, generation)| holds.get(slot, generation)?.held.clone());
+        found.ok_or(ApiError::NoHold { hold })
     }
 
     /// Holds a version until it is [released](Self::release).

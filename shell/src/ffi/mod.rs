@@ -19,6 +19,7 @@
 //! | `cache` | files kept in memory, `caches` has the caches, `cache_statistics` their counts |
 //! | `prefetch` | files read before they are needed |
 //! | `loader` | modules loaded, replaced and unloaded; `loader_symbols` what they export, `missing` what they lack; `loaders` has the loaders |
+//! | `take` | functions and templates taken out of modules |
 //! | `call` | calls through a bare address |
 //! | `values` | byte arrays, text and pairs of a runtime or of the `builtin` set; or `tagged` |
 //! | `names` | names for code, perf map, jitdump, debuggers |
@@ -51,6 +52,7 @@ mod names;
 mod prefetch;
 mod seats;
 mod sized;
+mod take;
 #[cfg(not(feature = "tagged"))]
 mod values;
 #[cfg(feature = "tagged")]
@@ -99,6 +101,10 @@ pub use names::{smf_gdb_enable, smf_jitdump_enable, smf_name_code, smf_perf_map_
 pub use prefetch::{
     SmfPrefetchProgress, smf_cache_prefetch, smf_cache_prefetch_start, smf_prefetch_free,
     smf_prefetch_progress, smf_prefetch_result, smf_prefetch_wait,
+};
+pub use take::{
+    SmfConcrete, SmfConcreteVisitor, SmfDeferred, SmfDeferredVisitor, SmfTakenReloc,
+    smf_take_all_deferred, smf_take_concrete, smf_take_concretes, smf_take_deferred,
 };
 #[cfg(not(feature = "tagged"))]
 pub use values::{

@@ -100,7 +100,7 @@ pub(super) unsafe fn write<S: Structure>(into: *mut S, value: S) -> Result<(), A
 /// Makes a structure one that has a size.
 macro_rules! sized {
     ($name:ident, $first:expr) => {
-        // SAFETY: `repr(C)`, of numbers alone, without padding; the first is the size.
+        // SAFETY: `repr(C)`, of numbers and pointers alone, without padding; the first is the size.
         unsafe impl crate::ffi::sized::Structure for $name {
             const NAME: &'static str = stringify!($name);
             const FIRST: usize = $first;

@@ -4,6 +4,8 @@
 //! written as the image has it and kept as a relocation as well, in a table of its own that a loader
 //! which honours the image may skip; the native layout has no such note, and its loaders apply all.
 
+use std::collections::HashMap;
+
 use smf_core::format::{Layout, Reloc, RelocKind, SectionKind};
 use smf_core::link::aarch64;
 
@@ -40,7 +42,12 @@ pub(super) struct Work<'e, 'd> {
     pub(super) layout: Layout,
     /// The number of the first import among the symbols; those of the sections come first of all.
     pub(super) first_import: u32,
+    /// The symbols that references to such places are made by: what is there may be elsewhere one day.
+    pub(super) exported_data: &'e ExportedData,
 }
+
+/// The numbers of the symbols of exported data, by section and offset.
+pub(super) type ExportedData = HashMap<(usize, u64), u32>;
 
 /// What the module consists of.
 pub(super) struct Applied {
@@ -63,7 +70,8 @@ pub(super) fn apply(
     let homes = work.placement.homes.iter();
     let bodies = homes.map(|home| Body::new(home, work.program.machine()));
     let bodies = bodies.collect::<Result<_, _>>()?;
-    let mut writer = Writer { work, bodies, low_addresses: 0, needs_image: false };
+    let mut writer =
+        Writer { work, bodies, low_addresses: 0, needs_image: false, names_symbol: true };
     writer.copy_sections()?;
     writer.apply_fixes(warnings)?;
     writer.make_stubs()?;
@@ -113,6 +121,8 @@ pub(super) struct Writer<'e, 'd> {
     /// How many places hold an address of 32 bits.
     low_addresses: u64,
     pub(super) needs_image: bool,
+    /// Whether what is being applied names the symbol that it refers to, and not a section.
+    names_symbol: bool,
 }
 
 impl Writer<'_, '_> {
@@ -171,6 +181,8 @@ impl Writer<'_, '_> {
         if let Some(rewrite) = fix.rewrite {
             self.rewrite(spot, rewrite).ok_or(NOWHERE)?;
         }
+        let symbol = program.symbol(fix.symbol);
+        self.names_symbol = symbol.is_some_and(|symbol| symbol.global.is_some());
         self.settle(spot, fix.form, to, fix.addend)
     }
 
@@ -212,6 +224,7 @@ impl Writer<'_, '_> {
     }
 
     fn make_slots(&mut self) -> Result<(), PackError> {
+        self.names_symbol = true;
         let Work { program, fixes, placement, .. } = self.work;
         for (number, (referent, beyond)) in (0u32..).zip(&fixes.slots) {
             let slot = Spot::of(placement.slot(number)).ok_or(PackError::TooLarge)?;
@@ -337,7 +350,8 @@ impl Writer<'_, '_> {
             }
         };
         let value = i128::from(offset) + i128::from(addend) - i128::from(spot.offset);
-        if home == spot.home {
+        let may_move = self.exported_data(home, offset).is_some();
+        if home == spot.home && !(may_move && bytes == 4) {
             return self.number(spot, value, bytes, None);
         }
         if bytes != 4 {
@@ -368,7 +382,8 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    /// A relocation against the begin of a section, or against an import.
+    /// A relocation against the begin of a section, against data that others may refer to, or against an
+    /// import.
     fn reloc(
         &self,
         spot: Spot,
@@ -377,7 +392,10 @@ impl Writer<'_, '_> {
         addend: i64,
     ) -> Result<Reloc, Refusal> {
         let (symbol, addend) = match to {
-            Located::At { home, offset } => (u32::try_from(home).ok(), addend.checked_add(offset)),
+            Located::At { home, offset } => match self.exported_data(home, offset) {
+                Some(symbol) => (Some(symbol), Some(addend)),
+                None => (u32::try_from(home).ok(), addend.checked_add(offset)),
+            },
             Located::Import(global) => {
                 let number = self.work.fixes.import_number(global);
                 let number = number.and_then(|number| u32::try_from(number).ok());
@@ -387,6 +405,11 @@ impl Writer<'_, '_> {
         };
         let (Some(symbol), Some(addend)) = (symbol, addend) else { return Err(Refusal::Range) };
         Ok(Reloc { offset: spot.offset, symbol, kind, addend })
+    }
+
+    fn exported_data(&self, home: usize, offset: i64) -> Option<u32> {
+        let place = (home, u64::try_from(offset).ok()?);
+        self.work.exported_data.get(&place).copied().filter(|_| self.names_symbol)
     }
 
     fn refused(&self, fix: &Fix, refusal: Refusal) -> PackError {

@@ -7,7 +7,7 @@ use smf_core::format::{
 };
 
 use super::Options;
-use super::apply::{Applied, Body, Spot, Work, apply};
+use super::apply::{Applied, Body, ExportedData, Spot, Work, apply};
 use super::error::{PackError, PackWarning};
 use super::fixes::Fixes;
 use super::object::text;
@@ -30,8 +30,11 @@ pub(super) fn emit(
         symbols.extend(local_data(program, placement));
     }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
+    let exported_data =
+        if options.reloadable { exported_data(&symbols) } else { ExportedData::new() };
     symbols.extend(imports(program, fixes));
-    let work = Work { program, fixes, placement, layout, first_import };
+    let work =
+        Work { program, fixes, placement, layout, first_import, exported_data: &exported_data };
     let Applied { bodies, has_low_addresses, needs_image } = apply(work, warnings)?;
     if needs_image {
         symbols.push(image_symbol());
@@ -147,6 +150,18 @@ fn bases(homes: &[Home]) -> Vec<NewSymbol<'_>> {
             ..NewSymbol::default()
         })
         .collect()
+}
+
+/// The numbers of the symbols of data that other modules can see, by section and offset. A new version of
+/// the module may have to leave such data where the old one has it, and so must not reach it by the section.
+fn exported_data(symbols: &[NewSymbol<'_>]) -> ExportedData {
+    let is_data = |s: &&NewSymbol<'_>| matches!(s.kind, SymbolKind::Data | SymbolKind::Constant);
+    let places = (0u32..).zip(symbols).filter_map(|(number, symbol)| {
+        let Where::Section(section) = symbol.place else { return None };
+        let exported = Some(symbol).filter(is_data).filter(|s| s.is_export() && s.size != 0)?;
+        Some(((usize::from(section), exported.value), number))
+    });
+    places.collect()
 }
 
 fn symbol_kind(home: SectionKind) -> SymbolKind {

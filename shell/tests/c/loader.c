@@ -371,11 +371,18 @@ static void reload(void) {
     CHECK(rt_call_function_0(version) == 1 && rt_call_function_1(add, 1) == 6);
     uint64_t where = load(loader, "where");
     CHECK(call(loader, where, "where", 0) == smf_loader_symbol(loader, counter, "count", NULL));
-    REFUSED(!smf_loader_reload(loader, counter, made("counter2"), true, NULL), SMF_ERROR_IN_USE);
-    CHECK(says("where.smf") && smf_loader_unload(loader, where));
+    /* What another module refers to stays where it is, and both sides find the same there. */
+    int64_t *count = (int64_t *)(intptr_t)call(loader, where, "where", 0);
+    moved = (SmfReloaded){.size = sizeof moved};
+    CHECK(smf_loader_reload(loader, counter, made("counter2"), true, &moved) && moved.kept == 1 && moved.symbols == 0);
+    CHECK(rt_call_function_1(add, 1) == 16 && *count == 16 && (*count += 4) == 20 && rt_call_function_1(add, 0) == 20);
+    CHECK(smf_loader_resolve(loader, "count", NULL) == ADDRESS(count));
+    REFUSED(!smf_loader_reload(loader, counter, made("counter2"), false, NULL), SMF_ERROR_IN_USE);
+    REFUSED(!smf_loader_reload(loader, counter, made("counter4"), true, NULL), SMF_ERROR_IN_USE);
+    CHECK(says("where.smf") && says("`count`") && smf_loader_unload(loader, where));
     int64_t length;
     uint8_t *file = whole(made("counter2"), &length);
-    CHECK(smf_loader_reload_bytes(loader, counter, file, length, true, NULL) && rt_call_function_1(add, 1) == 16);
+    CHECK(smf_loader_reload_bytes(loader, counter, file, length, true, NULL) && rt_call_function_1(add, 1) == 30);
     free(file);
     CHECK(smf_loader_close(loader));
 

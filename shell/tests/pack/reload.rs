@@ -72,6 +72,35 @@ fn static_data_goes_on_in_the_new_version() {
 }
 
 #[test]
+fn data_that_another_module_refers_to_is_one_for_both() {
+    let flags: [&[&str]; 4] =
+        [&["-O0"], &["-O2"], &["-O2", "-fPIC", "-fdata-sections"], &["-O1", "-fcommon"]];
+    let user = c("extern long visible; long *where(void) { return &visible; }", &["-O2", "-fPIC"]);
+    let user = try_pack(&[("user.o", &user)], &Options::default()).unwrap();
+    for (layout, flags) in
+        [Layout::Packed, Layout::Native].into_iter().flat_map(|layout| flags.map(|f| (layout, f)))
+    {
+        let loader = ModuleLoader::default();
+        let module = loader.load(b"m", bytes(&version(1, layout, flags))).unwrap();
+        let user = loader.load(b"user", bytes(&user)).unwrap();
+        let there = loader.resolve(b"visible").unwrap().unwrap().address as i64;
+        let sum = |n| run(&loader, module, "add", &[n]);
+        assert_eq!((sum(10), run(&loader, user, "where", &[])), (160, there));
+        for step in [50, 60] {
+            let new = bytes(&version(step, layout, flags));
+            let done = loader.reload(module, new, OldData::Move, &mut |_| {}).unwrap();
+            assert_eq!((done.moved.symbols, done.kept), (7, 1), "{layout:?} {flags:?}");
+            assert_eq!(run(&loader, user, "where", &[]), there);
+            // The others have moved, and this one was left.
+            let visible = there as *mut i64;
+            // SAFETY: the datum of the module, which is loaded, and nobody else looks at it.
+            unsafe { *visible += 1000 };
+            assert_eq!(sum(0), 160 + if step == 50 { 1000 } else { 2000 });
+        }
+    }
+}
+
+#[test]
 fn only_what_can_be_written_to_gets_a_name_and_only_if_it_is_wanted() {
     let source = r#"
         static const long fixed[2] = {3, 4};

@@ -9,6 +9,7 @@
 mod cache;
 mod exec;
 mod format;
+mod jit;
 mod link;
 mod loader;
 mod measure;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     loader::measure(&mut bench);
     exec::measure(&mut bench);
     cache::measure(&mut bench);
+    jit::measure(&mut bench);
     prefetch::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());

@@ -1,12 +1,14 @@
 //! A template section written, in either container.
 //!
 //! What a container cannot say is an error that names the template: nothing is dropped in silence. A
-//! GTPL says no lengths of bodies, so that a body is written only where a reader finds its end: in a
-//! container of one template.
+//! GTPL says no lengths of bodies: that of an only template stands behind its header, where all readers
+//! look for it, and those of several behind all headers, each with its length.
 
 use core::fmt;
 
-use super::{Constraints, Container, MAGIC, Template, TemplateKind, TemplateMeta};
+use super::{
+    BODIES, BODIES_HEADER, Constraints, Container, MAGIC, Template, TemplateKind, TemplateMeta,
+};
 
 /// A template to be written.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +44,6 @@ pub enum TemplateWriteError {
     Constraints(u32),
     /// In GTPL a name without a byte would make the header look like something else.
     NoName(u32),
-    /// A body of which no reader could find the end.
-    Body(u32),
     /// A name, a body, or a number of templates of 2^32 and more.
     TooLarge(u32),
     /// A buffer that is shorter than the section.
@@ -73,10 +73,6 @@ impl fmt::Display for TemplateWriteError {
             E::Constraints(index) => {
                 write!(f, "template {index}: GTPL of version 1.0 cannot state its constraints")
             }
-            E::Body(index) => write!(
-                f,
-                "template {index}: GTPL cannot state where its body ends, and other templates follow or precede it"
-            ),
             E::TooLarge(index) => {
                 write!(f, "template {index}: lengths and counts of 2^32 and more cannot be written")
             }
@@ -156,14 +152,37 @@ impl NewTemplates<'_> {
         for (index, template) in (0u32..).zip(self.templates) {
             match self.container {
                 Container::Counted => counted(index, template, put)?,
-                Container::Gtpl { constrained } => {
-                    gtpl(index, template, constrained, put)?;
-                    if !template.body.is_empty() && count != 1 {
-                        return Err(TemplateWriteError::Body(index));
-                    }
-                    put(template.body);
-                }
+                Container::Gtpl { constrained } => gtpl(index, template, constrained, put)?,
             }
+        }
+        match self.container {
+            Container::Counted => Ok(()),
+            Container::Gtpl { .. } => self.bodies(put),
+        }
+    }
+
+    /// The bodies behind the headers of a GTPL: that of an only template as it is, others with lengths.
+    fn bodies(&self, put: &mut dyn FnMut(&[u8])) -> Result<(), TemplateWriteError> {
+        let has_bodies = self.templates.iter().any(|template| !template.body.is_empty());
+        if let [template] = self.templates
+            && !template.body.starts_with(BODIES)
+        {
+            put(template.body);
+            return Ok(());
+        }
+        if !has_bodies {
+            return Ok(());
+        }
+        let lengths = self.templates.iter().map(|template| template.body.len());
+        let whole =
+            lengths.fold(BODIES_HEADER, |sum, len| sum.saturating_add(len).saturating_add(4));
+        let last = u32::try_from(self.templates.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let whole = u32::try_from(whole).map_err(|_| TemplateWriteError::TooLarge(last))?;
+        put(BODIES);
+        put(&whole.to_le_bytes());
+        for (index, template) in (0u32..).zip(self.templates) {
+            put(&length(index, template.body)?);
+            put(template.body);
         }
         Ok(())
     }
@@ -284,7 +303,11 @@ mod tests {
         let known = NewTemplate { kind: Some(TemplateKind::Struct), params: 1, ..counted[1] };
         let payload = write(GTPL, &[known]).unwrap();
         assert_eq!((read(&payload)[0].name, read(&payload)[0].body), (&b"List"[..], known.body));
-        assert_eq!(write(GTPL, &[plain[0], known]), Err(TemplateWriteError::Body(1)));
+        let both = write(GTPL, &[plain[0], known]).unwrap();
+        assert_eq!((read(&both)[0].body, read(&both)[1].body), (&b""[..], known.body));
+        // What looks like bodies with lengths gets a length itself.
+        let odd = NewTemplate { body: b"GBDY\x0c\0\0\0\0\0\0\0", ..known };
+        assert_eq!(read(&write(GTPL, &[odd]).unwrap())[0].body, odd.body);
         assert_eq!(write(Container::Counted, &plain), Err(TemplateWriteError::Header(0)));
         let bounds = [[0, 0, 7, 0]];
         let bound = NewTemplate { constraints: Constraints { entries: &bounds }, ..plain[1] };

@@ -24,23 +24,24 @@ const NOPS: [&[u8]; 9] = [
 ];
 
 impl<S: Storage> Assembler<S> {
-    /// Jumps to `label`. A jump backward is as short as it can be. One forward takes five bytes, or two
-    /// if nothing but plain instructions, at most 127 bytes of them, lie between it and the label: none
-    /// with a label, a relocation or [`offset`](Self::offset) at it. Source: "JMP—Jump".
+    /// Jumps to `label`. A jump backward is as short as it can be. One forward takes five bytes, or
+    /// two if nothing but plain instructions, at most 127 bytes of them, lie between it and the
+    /// label: none with a label, a relocation or [`offset`](Self::offset) at it. To the next
+    /// instruction, there is no jump at all. Source: "JMP—Jump".
     #[inline]
     pub fn jmp(&mut self, label: Label) {
         self.jump(0xeb, 0xe9, false, label);
     }
 
-    /// As [`jmp`](Self::jmp), in two bytes: the caller promises that the label is near enough, at most
-    /// 127 bytes behind the jump or 128 before its end.
+    /// As [`jmp`](Self::jmp), in two bytes: the caller promises that the label is near enough, at
+    /// most 127 bytes behind the jump or 128 before its end.
     #[inline]
     pub fn jmp_short(&mut self, label: Label) {
         self.jump_short(0xeb, label);
     }
 
-    /// Jumps to `label` where the condition holds: as [`jmp`](Self::jmp), a byte longer if it is not
-    /// short. Source: "Jcc—Jump if Condition Is Met".
+    /// Jumps to `label` where the condition holds: as [`jmp`](Self::jmp), a byte longer if it is
+    /// not short. Source: "Jcc—Jump if Condition Is Met".
     #[inline]
     pub fn jcc(&mut self, cond: Cond, label: Label) {
         self.jump(0x70 | cond.number(), 0x80 | cond.number(), true, label);
@@ -68,7 +69,7 @@ impl<S: Storage> Assembler<S> {
     #[inline]
     pub fn call(&mut self, label: Label) {
         self.last_jump = NOWHERE;
-        let distance = self.distance(label, self.here() + 1, 0).cast_unsigned();
+        let distance = self.distance(label, self.at + 1, 0);
         self.put_short(0xe8 | u64::from(distance) << 8, 5);
     }
 
@@ -78,7 +79,8 @@ impl<S: Storage> Assembler<S> {
         self.emit(Opcode::one(0xff), 2, address, Imm::NONE, false);
     }
 
-    /// Calls what is outside, and leaves a relocation of kind `Plt32`. Source: "CALL—Call Procedure".
+    /// Calls what is outside, and leaves a relocation of kind `Plt32`. Source: "CALL—Call
+    /// Procedure".
     #[inline]
     pub fn call_symbol(&mut self, target: u32) {
         self.branch_outside(0xe8, target);
@@ -87,7 +89,7 @@ impl<S: Storage> Assembler<S> {
     #[inline(always)]
     fn branch_outside(&mut self, opcode: u8, target: u32) {
         self.last_jump = NOWHERE;
-        let offset = self.here() + 1;
+        let offset = self.at + 1;
         self.relocate(Relocation { offset, kind: RelocKind::Plt32, target, addend: -4 });
         self.put_short(opcode.into(), 5);
     }
@@ -119,8 +121,8 @@ impl<S: Storage> Assembler<S> {
         }
     }
 
-    /// Goes on at a multiple of `alignment`, which is a power of two (of others, the next one counts).
-    /// What is between does nothing.
+    /// Goes on at a multiple of `alignment`, which is a power of two (of others, the next one
+    /// counts). What is between does nothing.
     pub fn align(&mut self, alignment: u32) {
         let at = self.offset();
         let mask = alignment.checked_next_power_of_two().map_or(0, |power| power - 1);

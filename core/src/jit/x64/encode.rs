@@ -2,8 +2,8 @@
 //!
 //! Everything in front of the displacement is at most seven bytes, which are built in one word. The
 //! word, the displacement and the immediate are then written whole, one over the end of the other,
-//! into room that is always longer, and the code grows by the bytes that count. There is one test for
-//! room an instruction, and no loop.
+//! into room that is always longer, and the code grows by the bytes that count. There is one test
+//! for room an instruction, and no loop.
 //!
 //! Facts: Intel SDM volume 2, chapter 2.1 (instruction format) and 2.2.1 (REX prefixes).
 
@@ -91,8 +91,8 @@ impl Parts {
 
     #[inline(always)]
     fn memory(Mem { base, index, displacement }: Mem) -> Self {
-        // No base is written as the base RBP without displacement, but in an SIB alone. RSP as base is
-        // no index written, in an SIB alone.
+        // No base is written as the base RBP without displacement, but in an SIB alone. RSP as base
+        // is no index written, in an SIB alone.
         let number = u32::from(base.map_or(Gpr::Rbp, |base| base).number());
         let (low, high) = (number & 7, number >> 3);
         let (mode, displacement_len) = match displacement {
@@ -215,7 +215,7 @@ impl Operand for Rip {
     ) -> i32 {
         asm.last_jump = NOWHERE;
         match self {
-            Rip::Label(label) => asm.distance(label, site, trailing),
+            Rip::Label(label) => asm.distance(label, site, trailing).cast_signed(),
             Rip::Symbol { target, addend } => {
                 let addend = i64::from(addend) - 4 - i64::from(trailing);
                 asm.relocate(Relocation { offset: site, kind: RelocKind::Pc32, target, addend });
@@ -284,22 +284,23 @@ struct Pieces {
     /// All in front of the displacement.
     head: u64,
     head_len: u32,
-    displacement: i32,
+    /// Where there can be none, nothing is written.
+    displacement: Option<i32>,
     displacement_len: u32,
     imm: Imm,
 }
 
 impl Pieces {
     #[inline(always)]
-    const fn len(&self) -> usize {
-        (self.head_len + self.displacement_len + self.imm.len) as usize
+    const fn len(&self) -> u32 {
+        self.head_len + self.displacement_len + self.imm.len
     }
 
     #[inline(always)]
     fn write(&self, room: &mut [u8; ROOM]) {
         store(room, 0, self.head.to_le_bytes());
-        if self.displacement_len != 0 {
-            store(room, self.head_len, self.displacement.to_le_bytes());
+        if let Some(displacement) = self.displacement {
+            store(room, self.head_len, displacement.to_le_bytes());
         }
         if self.imm.len != 0 {
             store(room, self.head_len + self.displacement_len, self.imm.value.to_le_bytes());
@@ -317,13 +318,8 @@ fn store<const N: usize>(room: &mut [u8; ROOM], at: u32, bytes: [u8; N]) {
 }
 
 impl<S: Storage> Assembler<S> {
-    /// The offset of what is put down next. At most [`MOST`], which 28 bits hold.
-    #[inline(always)]
-    pub(super) fn here(&self) -> u32 {
-        self.at as u32
-    }
-
-    /// An instruction with ModR/M. `low_byte` says that `register` is one whose low byte needs a REX.
+    /// An instruction with ModR/M. `low_byte` says that `register` is one whose low byte needs a
+    /// REX.
     #[inline(always)]
     pub(super) fn emit<O: Operand>(
         &mut self,
@@ -340,8 +336,8 @@ impl<S: Storage> Assembler<S> {
         let code = u64::from(opcode.code) | u64::from(modrm) << (8 * opcode.len);
         let (head, head_len) = prefixed(code, opcode.len + parts.modrm_len, opcode, rex, low_byte);
         let Parts { displacement_len, .. } = parts;
-        let displacement = operand.displacement(self, &parts, self.here() + head_len, imm.len);
-        let displacement_len = if O::IN_MEMORY { displacement_len } else { 0 };
+        let displacement = operand.displacement(self, &parts, self.at + head_len, imm.len);
+        let displacement = O::IN_MEMORY.then_some(displacement);
         self.put(&Pieces { head, head_len, displacement, displacement_len, imm });
     }
 
@@ -350,7 +346,7 @@ impl<S: Storage> Assembler<S> {
     pub(super) fn emit_plain(&mut self, opcode: Opcode, imm: Imm) {
         let rex = u32::from(opcode.wide) << 3;
         let (head, head_len) = prefixed(opcode.code.into(), opcode.len, opcode, rex, false);
-        self.put(&Pieces { head, head_len, displacement: 0, displacement_len: 0, imm });
+        self.put(&Pieces { head, head_len, displacement: None, displacement_len: 0, imm });
     }
 
     /// An instruction with a register in its opcode.
@@ -359,11 +355,11 @@ impl<S: Storage> Assembler<S> {
         let opcode = opcode.with_register(register);
         let rex = u32::from(opcode.wide) << 3 | u32::from(register.number() >> 3);
         let (head, head_len) = prefixed(opcode.code.into(), opcode.len, opcode, rex, low_byte);
-        self.put(&Pieces { head, head_len, displacement: 0, displacement_len: 0, imm });
+        self.put(&Pieces { head, head_len, displacement: None, displacement_len: 0, imm });
     }
 
-    /// An instruction with a register in its opcode and an immediate of 64 bits, the low half of which
-    /// stands where other instructions have their displacement.
+    /// An instruction with a register in its opcode and an immediate of 64 bits, the low half of
+    /// which stands where other instructions have their displacement.
     #[inline(always)]
     pub(super) fn emit_long(&mut self, opcode: Opcode, register: Gpr, imm: u64) {
         let opcode = opcode.with_register(register);
@@ -371,21 +367,21 @@ impl<S: Storage> Assembler<S> {
         let (head, head_len) = prefixed(opcode.code.into(), opcode.len, opcode, rex, false);
         let [low, high] = [imm, imm >> 32].map(|half| (half as u32).cast_signed());
         let imm = Imm { value: high, len: 4 };
-        self.put(&Pieces { head, head_len, displacement: low, displacement_len: 4, imm });
+        self.put(&Pieces { head, head_len, displacement: Some(low), displacement_len: 4, imm });
     }
 
     /// Up to eight bytes.
     #[inline(always)]
     pub(super) fn put_short(&mut self, head: u64, head_len: u32) {
         let imm = Imm::NONE;
-        self.put(&Pieces { head, head_len, displacement: 0, displacement_len: 0, imm });
+        self.put(&Pieces { head, head_len, displacement: None, displacement_len: 0, imm });
     }
 
     #[inline(always)]
     fn put(&mut self, pieces: &Pieces) {
         let at = self.at;
-        let room = self.storage.bytes().get_mut(at..).and_then(<[u8]>::first_chunk_mut);
-        if let Some(room) = room {
+        let room = self.storage.bytes().get_mut(at as usize..at as usize + ROOM);
+        if let Some(room) = room.and_then(<[u8]>::first_chunk_mut) {
             pieces.write(room);
             self.at = at + pieces.len();
         } else {
@@ -399,25 +395,27 @@ impl<S: Storage> Assembler<S> {
     fn put_slowly(&mut self, pieces: Pieces) {
         let mut bytes = [0; ROOM];
         pieces.write(&mut bytes);
-        self.put_bytes(bytes.get(..pieces.len()).unwrap_or(&[]));
+        self.put_bytes(bytes.get(..pieces.len() as usize).unwrap_or(&[]));
     }
 
     /// Puts down bytes one for one. Once there is no room, they are only counted.
     pub(super) fn put_bytes(&mut self, bytes: &[u8]) {
-        let end = self.at.saturating_add(bytes.len());
+        let end = (self.at as usize).saturating_add(bytes.len());
         if end > MOST {
             return self.keep(Err(AssembleError::TooLarge { most: MOST }));
         }
-        if self.storage.bytes().len() < end + ROOM && self.error.is_none() {
-            let grown = self.storage.grow_bytes(end + ROOM);
+        let wanted = MOST.min(end + ROOM);
+        if self.storage.bytes().len() < wanted && self.error.is_none() {
+            let grown = self.storage.grow_bytes(wanted);
             if self.storage.bytes().len() < end {
                 self.keep(grown);
             }
         }
-        if let Some(place) = self.storage.bytes().get_mut(self.at..end) {
+        if let Some(place) = self.storage.bytes().get_mut(self.at as usize..end) {
             place.copy_from_slice(bytes);
         }
-        self.at = end;
+        // No more than `MOST`.
+        self.at = end as u32;
     }
 
     /// Records that the code depends on what is outside.
@@ -434,7 +432,8 @@ impl<S: Storage> Assembler<S> {
     }
 
     /// Keeps the first error.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(super) fn keep(&mut self, result: Result<(), AssembleError>) {
         self.error = self.error.or(result.err());
     }

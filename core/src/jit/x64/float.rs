@@ -1,4 +1,5 @@
-//! Instructions on floats in SSE registers. All but the moves of a whole register work on its low float.
+//! Instructions on floats in SSE registers. All but the moves of a whole register work on its low
+//! float.
 //!
 //! Each names its page in Intel SDM volume 2, "Instruction Set Reference".
 
@@ -28,16 +29,16 @@ impl Float {
     }
 }
 
-/// What a float can be moved from to `D`: memory to a register or a register to memory, and a register
-/// to a register, of which the upper part stays.
+/// What a float can be moved from to `D`: memory to a register or a register to memory, and a
+/// register to a register, of which the upper part stays.
 pub trait FloatSource<D>: Sealed {
     /// Chooses the form.
     #[doc(hidden)]
     fn put<S: Storage>(self, asm: &mut Assembler<S>, float: Float, to: D);
 }
 
-/// What bits can be moved from to `D` unchanged: a general register or memory to an SSE register, or an
-/// SSE register to either.
+/// What bits can be moved from to `D` unchanged: a general register or memory to an SSE register,
+/// or an SSE register to either.
 pub trait MovSource<D>: Sealed {
     /// Chooses the form.
     #[doc(hidden)]
@@ -45,7 +46,8 @@ pub trait MovSource<D>: Sealed {
 }
 
 macro_rules! moves {
-    (float $($source:ident to $destination:ident: $from:ident $to:ident => $register:ident $operand:ident, $opcode:literal;)*) => {$(
+    (float $($source:ident to $destination:ident: $from:ident $to:ident
+        => $register:ident $operand:ident, $opcode:literal;)*) => {$(
         impl FloatSource<$destination> for $source {
             #[inline(always)]
             fn put<S: Storage>(self, asm: &mut Assembler<S>, float: Float, to: $destination) {
@@ -55,7 +57,8 @@ macro_rules! moves {
             }
         }
     )*};
-    (bits $($source:ident to $destination:ident: $from:ident $to:ident => $register:ident $operand:ident, $opcode:ident;)*) => {$(
+    (bits $($source:ident to $destination:ident: $from:ident $to:ident
+        => $register:ident $operand:ident, $opcode:ident;)*) => {$(
         impl MovSource<$destination> for $source {
             #[inline(always)]
             fn put<S: Storage, W: Full>(self, asm: &mut Assembler<S>, width: W, to: $destination) {
@@ -114,17 +117,17 @@ impl<S: Storage> Assembler<S> {
         self.emit(opcode, to.number(), source, Imm::NONE, false);
     }
 
-    /// One of the instructions of [`Bitwise`]. The logical ones read 16 bytes of memory, at a multiple
-    /// of 16.
+    /// One of the instructions of [`Bitwise`]. The logical ones read 16 bytes of memory, at a
+    /// multiple of 16.
     #[inline]
     pub fn bitwise(&mut self, row: Bitwise, float: Float, to: Xmm, source: impl XmmOperand) {
         let opcode = Opcode::two(row.opcode).prefix(float.packed());
         self.emit(opcode, to.number(), source, Imm::NONE, false);
     }
 
-    /// Moves a float: from memory with zeros above, between registers with the upper part left. Source:
-    /// "MOVSS—Move or Merge Scalar Single Precision Floating-Point Value", "MOVSD—Move or Merge Scalar
-    /// Double Precision Floating-Point Value".
+    /// Moves a float: from memory with zeros above, between registers with the upper part left.
+    /// Source: "MOVSS—Move or Merge Scalar Single Precision Floating-Point Value", "MOVSD—Move or
+    /// Merge Scalar Double Precision Floating-Point Value".
     #[inline]
     pub fn mov_scalar<D>(&mut self, float: Float, to: D, source: impl FloatSource<D>) {
         source.put(self, float, to);
@@ -156,15 +159,15 @@ impl<S: Storage> Assembler<S> {
         source.put(self, W64, to);
     }
 
-    /// Moves the low 64 bits of an SSE register to another one, with zeros above. Source: "MOVQ—Move
-    /// Quadword".
+    /// Moves the low 64 bits of an SSE register to another one, with zeros above. Source:
+    /// "MOVQ—Move Quadword".
     #[inline]
     pub fn movq_low(&mut self, to: Xmm, from: Xmm) {
         self.emit(from_memory(W64), to.number(), from, Imm::NONE, false);
     }
 
-    /// Moves a whole register: the fastest way to copy a float. Memory is 16 bytes at a multiple of 16.
-    /// Source: "MOVAPS—Move Aligned Packed Single Precision Floating-Point Values".
+    /// Moves a whole register: the fastest way to copy a float. Memory is 16 bytes at a multiple of
+    /// 16. Source: "MOVAPS—Move Aligned Packed Single Precision Floating-Point Values".
     #[inline]
     pub fn movaps(&mut self, to: Xmm, source: impl XmmOperand) {
         self.emit(Opcode::two(0x28), to.number(), source, Imm::NONE, false);
@@ -176,8 +179,8 @@ impl<S: Storage> Assembler<S> {
         self.emit(Opcode::two(0x29), from.number(), place, Imm::NONE, false);
     }
 
-    /// As [`movaps`](Self::movaps), from 16 bytes of memory anywhere. Source: "MOVUPS—Move Unaligned
-    /// Packed Single Precision Floating-Point Values".
+    /// As [`movaps`](Self::movaps), from 16 bytes of memory anywhere. Source: "MOVUPS—Move
+    /// Unaligned Packed Single Precision Floating-Point Values".
     #[inline]
     pub fn movups(&mut self, to: Xmm, source: impl XmmOperand) {
         self.emit(Opcode::two(0x10), to.number(), source, Imm::NONE, false);
@@ -189,8 +192,8 @@ impl<S: Storage> Assembler<S> {
         self.emit(Opcode::two(0x11), from.number(), place, Imm::NONE, false);
     }
 
-    /// A signed integer of `width` as a float; the upper part stays, and what was in the register is
-    /// waited for. Source: "CVTSI2SD—Convert Doubleword Integer to Scalar Double Precision
+    /// A signed integer of `width` as a float; the upper part stays, and what was in the register
+    /// is waited for. Source: "CVTSI2SD—Convert Doubleword Integer to Scalar Double Precision
     /// Floating-Point Value", "CVTSI2SS".
     #[inline]
     pub fn cvtsi2s<W: Full>(&mut self, float: Float, to: Xmm, width: W, source: impl GprOperand) {
@@ -210,9 +213,9 @@ impl<S: Storage> Assembler<S> {
         self.cvtsi2s(Float::F64, to, width, source);
     }
 
-    /// A float as a signed integer of `width`, rounded towards 0. What does not fit becomes the lowest
-    /// integer. Source: "CVTTSD2SI—Convert With Truncation Scalar Double Precision Floating-Point Value
-    /// to Signed Integer", "CVTTSS2SI".
+    /// A float as a signed integer of `width`, rounded towards 0. What does not fit becomes the
+    /// lowest integer. Source: "CVTTSD2SI—Convert With Truncation Scalar Double Precision
+    /// Floating-Point Value to Signed Integer", "CVTTSS2SI".
     #[inline]
     pub fn cvtts2si<W: Full>(&mut self, float: Float, width: W, to: Gpr, source: impl XmmOperand) {
         let opcode = Opcode::two(0x2c).prefix(float.scalar()).width(width);
@@ -232,7 +235,8 @@ impl<S: Storage> Assembler<S> {
     }
 
     /// As [`cvtts2si`](Self::cvtts2si), rounded as MXCSR says: to nearest unless changed. Source:
-    /// "CVTSD2SI—Convert Scalar Double Precision Floating-Point Value to Signed Integer", "CVTSS2SI".
+    /// "CVTSD2SI—Convert Scalar Double Precision Floating-Point Value to Signed Integer",
+    /// "CVTSS2SI".
     #[inline]
     pub fn cvts2si<W: Full>(&mut self, float: Float, width: W, to: Gpr, source: impl XmmOperand) {
         let opcode = Opcode::two(0x2d).prefix(float.scalar()).width(width);

@@ -13,9 +13,9 @@ use super::table::{Alu, Shift, Unary};
 use crate::format::RelocKind;
 use crate::jit::code::Relocation;
 
-/// What can be moved to, combined or compared with a destination `D`: a register with anything, memory
-/// with a register or an immediate. An immediate is an `i32` and counts modulo the width; for 64 bits it
-/// is sign-extended.
+/// What can be moved to, combined or compared with a destination `D`: a register with anything,
+/// memory with a register or an immediate. An immediate is an `i32` and counts modulo the width;
+/// for 64 bits it is sign-extended.
 pub trait Source<D>: Sealed {
     /// Chooses the form.
     #[doc(hidden)]
@@ -60,7 +60,9 @@ impl Family {
 impl Sealed for i32 {}
 
 macro_rules! sources {
-    ($($source:ident to $destination:ident: $from:ident $to:ident => $register:ident $operand:ident, $opcode:ident;)*) => {$(
+    ($($source:ident to $destination:ident:
+        $from:ident $to:ident
+        => $register:ident $operand:ident, $opcode:ident;)*) => {$(
         impl Source<$destination> for $source {
             #[inline(always)]
             fn put<S: Storage, W: Width>(
@@ -225,12 +227,12 @@ impl<S: Storage> Assembler<S> {
         self.xor(W32, register, register);
     }
 
-    /// Fills a register with the address of what is outside, and leaves a relocation of kind `Abs64`.
-    /// Source: "MOV—Move".
+    /// Fills a register with the address of what is outside, and leaves a relocation of kind
+    /// `Abs64`. Source: "MOV—Move".
     #[inline]
     pub fn mov_symbol(&mut self, register: Gpr, target: u32, addend: i64) {
         self.last_jump = NOWHERE;
-        let offset = self.here() + 2;
+        let offset = self.at + 2;
         self.relocate(Relocation { offset, kind: RelocKind::Abs64, target, addend });
         self.emit_long(Opcode::one(0xb8).width(W64), register, 0);
     }
@@ -246,7 +248,8 @@ impl<S: Storage> Assembler<S> {
         self.emit(Opcode::two(opcode), register.number(), source, Imm::NONE, low_byte);
     }
 
-    /// Moves and fills what is above with the sign. Source: "MOVSX/MOVSXD—Move With Sign-Extension".
+    /// Moves and fills what is above with the sign. Source: "MOVSX/MOVSXD—Move With
+    /// Sign-Extension".
     #[inline]
     pub fn movsx<W: Full, N: Narrow>(
         &mut self,
@@ -263,8 +266,8 @@ impl<S: Storage> Assembler<S> {
         self.emit(opcode, register.number(), source, Imm::NONE, low_byte);
     }
 
-    /// Moves 32 bits into 64 and fills the upper half with the sign. Source: "MOVSX/MOVSXD—Move With
-    /// Sign-Extension".
+    /// Moves 32 bits into 64 and fills the upper half with the sign. Source: "MOVSX/MOVSXD—Move
+    /// With Sign-Extension".
     #[inline]
     pub fn movsxd(&mut self, register: Gpr, source: impl GprOperand) {
         self.emit(Opcode::one(0x63).width(W64), register.number(), source, Imm::NONE, false);
@@ -303,7 +306,8 @@ impl<S: Storage> Assembler<S> {
         self.emit_short(Opcode::one(0x58), register, Imm::NONE, false);
     }
 
-    /// As [`pop`](Self::pop), into memory. An address by RSP counts after the stack pointer has moved.
+    /// As [`pop`](Self::pop), into memory. An address by RSP counts after the stack pointer has
+    /// moved.
     #[inline]
     pub fn pop_mem(&mut self, place: impl Address) {
         self.emit(Opcode::one(0x8f), 0, place, Imm::NONE, false);
@@ -355,9 +359,9 @@ impl<S: Storage> Assembler<S> {
         self.emit(Opcode::one(opcode).width(width), register.number(), source, imm, false);
     }
 
-    /// Fills RDX with the sign of RAX: what a signed division needs before it. For 64 bits it is `cqo`,
-    /// for 32 `cdq`, for 16 `cwd`. Source: "CWD/CDQ/CQO—Convert Word to Doubleword/Convert Doubleword to
-    /// Quadword".
+    /// Fills RDX with the sign of RAX: what a signed division needs before it. For 64 bits it is
+    /// `cqo`, for 32 `cdq`, for 16 `cwd`. Source: "CWD/CDQ/CQO—Convert Word to Doubleword/Convert
+    /// Doubleword to Quadword".
     #[inline]
     pub fn sign_to_rdx<W: Wide>(&mut self, width: W) {
         self.emit_plain(Opcode::one(0x99).width(width), Imm::NONE);
@@ -382,8 +386,8 @@ impl<S: Storage> Assembler<S> {
         self.emit(Opcode::two(0x90 | cond.number()), 0, operand, Imm::NONE, low_byte);
     }
 
-    /// Moves where the condition holds; 32 bits clear the upper half in any case. Memory is read in any
-    /// case. Source: "CMOVcc—Conditional Move".
+    /// Moves where the condition holds; 32 bits clear the upper half in any case. Memory is read in
+    /// any case. Source: "CMOVcc—Conditional Move".
     #[inline]
     pub fn cmovcc<W: Wide>(
         &mut self,
@@ -409,8 +413,8 @@ impl<S: Storage> Assembler<S> {
         self.emit_short(Opcode::two(0xc8).width(width), register, Imm::NONE, false);
     }
 
-    /// Counts the bits that are set. The extension POPCNT. Source: "POPCNT—Return the Count of Number of
-    /// Bits Set to 1".
+    /// Counts the bits that are set. The extension POPCNT. Source: "POPCNT—Return the Count of
+    /// Number of Bits Set to 1".
     #[inline]
     pub fn popcnt<W: Full>(&mut self, width: W, register: Gpr, source: impl GprOperand) {
         let opcode = Opcode::two(0xb8).prefix(0xf3).width(width);

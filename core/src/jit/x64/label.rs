@@ -1,22 +1,24 @@
 //! Places in code that jumps and addresses lead to, before or after they are known.
 //!
-//! Instructions that lead to a label that is not bound yet form a chain through their own distances:
-//! each holds where the one before it is, and the table of labels holds the last. Binding walks the
-//! chain and puts the distances in. So references need no list of their own, and all the work is one
-//! step for each reference.
+//! Instructions that lead to a label that is not bound yet form a chain through their own
+//! distances: each holds where the one before it is, and the table of labels holds the last.
+//! Binding walks the chain and puts the distances in. So references need no list of their own, and
+//! all the work is one step for each reference.
 //!
 //! Invariants:
 //!
-//! 1. The place of a distance in a chain lies in front of the one that leads to it, which ends every
-//!    walk.
+//! 1. The place of a distance in a chain lies in front of the one that leads to it, which ends
+//!    every walk.
 //! 2. `open` is the number of distances in all chains, so that none of them is forgotten.
 //! 3. `last_jump` is a near jump behind which nothing was put down that depends on where it is: no
-//!    label, no jump, no address, no relocation, and nobody asked for the offset. The code between it
-//!    and the end of code may therefore be moved.
+//!    label, no jump, no address, no relocation, and nobody asked for the offset. The code between
+//!    it and the end of code may therefore be moved.
+//! 4. Chains are whole while there is no error. With one, instructions may not have been written,
+//!    so chains are no longer walked: there will be no code.
 //!
-//! The third makes forward jumps short: when the label of `last_jump` is bound within reach, the code
-//! behind it, at most 127 bytes, moves up by the three or four bytes that a short jump saves. A jump to
-//! the next instruction vanishes.
+//! The third makes forward jumps short: when the label of `last_jump` is bound within reach, the
+//! code behind it, at most 127 bytes, moves up by the three or four bytes that a short jump saves.
+//! A jump to the next instruction vanishes.
 
 use super::Assembler;
 use super::error::AssembleError;
@@ -27,9 +29,10 @@ use super::storage::Storage;
 pub struct Label(pub(super) u32);
 
 /// What is known of a label: an entry of the room that the caller gives for labels.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelState {
-    /// Where the last distance of 32 bits is, or [`NOWHERE`]; the offset of the label once it is bound.
+    /// Where the last distance of 32 bits is, or [`NOWHERE`]; the offset of the label once it is
+    /// bound.
     near: u32,
     /// Where the last distance of 8 bits is, or [`NOWHERE`]; [`BOUND`] once it is bound.
     short: u32,
@@ -38,17 +41,15 @@ pub struct LabelState {
 impl LabelState {
     /// What room for labels is filled with.
     pub const UNUSED: Self = Self { near: NOWHERE, short: NOWHERE };
-
-    fn is_unused(&self) -> bool {
-        self.near == NOWHERE && self.short == NOWHERE
-    }
 }
 
 /// The end of a chain, more than any offset. It fits the 28 bits that a distance has for it.
 pub(super) const NOWHERE: u32 = (1 << 28) - 1;
+
+/// In place of the end of a chain of short jumps: the label is bound.
 const BOUND: u32 = u32::MAX;
 
-/// The most bytes of code.
+/// The most bytes of code, and of room for it.
 pub(super) const MOST: usize = NOWHERE as usize - 64;
 
 /// The longest distance in one byte.
@@ -76,6 +77,7 @@ impl<S: Storage> Assembler<S> {
     }
 
     #[cold]
+    #[inline(never)]
     fn grow_labels(&mut self, number: u32) {
         let grown = self.storage.grow_labels((number as usize).saturating_add(1));
         self.keep(grown);
@@ -102,8 +104,10 @@ impl<S: Storage> Assembler<S> {
     }
 
     #[cold]
-    fn unknown(&mut self, label: Label) {
+    #[inline(never)]
+    fn unknown(&mut self, label: Label) -> u32 {
         self.keep(Err(AssembleError::UnknownLabel { label: label.0 }));
+        0
     }
 
     /// Where `label` is, once it is bound, in bytes from the begin of the code.
@@ -118,53 +122,60 @@ impl<S: Storage> Assembler<S> {
     #[cold]
     pub(super) fn unbound(&mut self) -> Result<(), AssembleError> {
         let used = self.storage.labels().iter().zip(0..self.labels);
-        let mut unbound = used.filter(|(state, _)| state.short != BOUND && !state.is_unused());
+        let mut unbound =
+            used.filter(|(state, _)| state.short != BOUND && **state != LabelState::UNUSED);
         unbound.next().map_or(Ok(()), |(_, label)| Err(AssembleError::Unbound { label }))
     }
 
-    /// What to write at `site`, four bytes before the last `trailing` ones of an instruction, to lead
-    /// to `label`.
+    /// What to write at `site`, four bytes before the last `trailing` ones of an instruction, to
+    /// lead to `label`.
     #[inline(always)]
-    pub(super) fn distance(&mut self, label: Label, site: u32, trailing: u32) -> i32 {
+    pub(super) fn distance(&mut self, label: Label, site: u32, trailing: u32) -> u32 {
         match self.find(label) {
-            Found::At(target) => target.wrapping_sub(site + 4 + trailing).cast_signed(),
-            Found::Open(state) => {
-                self.open += 1;
-                self.set(label, LabelState { near: site, ..state });
-                (state.near | trailing << 28).cast_signed()
-            }
-            Found::Unknown => {
-                self.unknown(label);
-                0
-            }
+            Found::At(target) => target.wrapping_sub(site + 4 + trailing),
+            Found::Open(state) => self.follow(label, state, site) | trailing << 28,
+            Found::Unknown => self.unknown(label),
         }
     }
 
-    /// A jump to `label` with a distance of 8 bits and one of 32 bits to choose from. Both begin with
-    /// the opcode; the long one has `escape` bytes in front of that.
+    /// A jump to `label`, with an opcode for a distance of 8 bits, and one for 32 bits that may
+    /// have an escape in front.
     #[inline(always)]
     pub(super) fn jump(&mut self, short: u8, near: u8, escaped: bool, label: Label) {
         let (opcode, len) =
             if escaped { (u64::from(near) << 8 | 0x0f, 2) } else { (u64::from(near), 1) };
-        let at = self.here();
-        if let Found::At(target) = self.find(label) {
-            self.last_jump = NOWHERE;
-            let distance = target.wrapping_sub(at + 2).cast_signed();
-            if let Ok(distance) = i8::try_from(distance) {
-                let distance = u64::from(distance.cast_unsigned());
-                return self.put_short(u64::from(short) | distance << 8, 2);
+        let site = self.at + len;
+        let distance = match self.find(label) {
+            Found::At(target) => {
+                self.last_jump = NOWHERE;
+                let distance = target.wrapping_sub(self.at + 2).cast_signed();
+                if let Ok(distance) = i8::try_from(distance) {
+                    let distance = u64::from(distance.cast_unsigned());
+                    return self.put_short(u64::from(short) | distance << 8, 2);
+                }
+                target.wrapping_sub(site + 4)
             }
-        } else {
-            self.last_jump = at + len;
-        }
-        let distance = self.distance(label, at + len, 0).cast_unsigned();
+            Found::Open(state) => {
+                self.last_jump = site;
+                self.follow(label, state, site)
+            }
+            Found::Unknown => self.unknown(label),
+        };
         self.put_short(opcode | u64::from(distance) << (8 * len), len + 4);
+    }
+
+    /// Puts `site` at the end of a chain. Returns what leads to the one before it.
+    #[inline(always)]
+    fn follow(&mut self, label: Label, state: LabelState, site: u32) -> u32 {
+        self.open += 1;
+        self.set(label, LabelState { near: site, ..state });
+        state.near
     }
 
     /// A jump to `label` with a distance of 8 bits, which the caller promises to be enough.
     #[inline]
     pub(super) fn jump_short(&mut self, opcode: u8, label: Label) {
-        let (at, site) = (self.here(), self.here() + 1);
+        let (at, site) = (self.at, self.at + 1);
         self.last_jump = NOWHERE;
         let distance = match self.find(label) {
             Found::At(target) => {
@@ -199,26 +210,40 @@ impl<S: Storage> Assembler<S> {
     #[inline]
     pub fn bind(&mut self, label: Label) {
         match self.find(label) {
-            Found::Open(mut state) => {
-                if state.near == self.last_jump && state.near != NOWHERE {
-                    state.near = self.shorten(state.near).unwrap_or(state.near);
-                }
+            Found::Open(LabelState::UNUSED) => {
                 self.last_jump = NOWHERE;
-                self.set(label, LabelState { near: self.here(), short: BOUND });
-                self.close_near(state.near);
-                self.close_short(state.short);
+                self.set(label, LabelState { near: self.at, short: BOUND });
             }
-            Found::At(_) => {
-                let offset = self.here();
-                self.keep(Err(AssembleError::BoundTwice { label: label.0, offset }));
+            Found::Open(state) if self.error.is_none() => self.bind_used(label, state),
+            Found::Open(_) => {}
+            Found::At(_) => self.bind_again(label),
+            Found::Unknown => {
+                self.unknown(label);
             }
-            Found::Unknown => self.unknown(label),
         }
+    }
+
+    #[inline(never)]
+    fn bind_used(&mut self, label: Label, LabelState { mut near, short }: LabelState) {
+        if near == self.last_jump && near != NOWHERE {
+            near = self.shorten(near).unwrap_or(near);
+        }
+        self.last_jump = NOWHERE;
+        self.set(label, LabelState { near: self.at, short: BOUND });
+        self.close_near(near);
+        self.close_short(short);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bind_again(&mut self, label: Label) {
+        let offset = self.at;
+        self.keep(Err(AssembleError::BoundTwice { label: label.0, offset }));
     }
 
     #[inline]
     fn close_near(&mut self, mut site: u32) {
-        let target = self.here();
+        let target = self.at;
         while site != NOWHERE {
             let Some(place) = self.word_at(site) else { return };
             let link = u32::from_le_bytes(*place);
@@ -231,7 +256,7 @@ impl<S: Storage> Assembler<S> {
 
     #[inline]
     fn close_short(&mut self, mut site: u32) {
-        let target = self.here();
+        let target = self.at;
         while site != NOWHERE {
             let distance = self.fit(site, i64::from(target) - i64::from(site + 1));
             let Some(place) = self.storage.bytes().get_mut(site as usize) else { return };
@@ -246,11 +271,11 @@ impl<S: Storage> Assembler<S> {
         self.storage.bytes().get_mut(site as usize..)?.first_chunk_mut()
     }
 
-    /// Makes the jump whose distance is at `site` a short one to the end of the code, if it reaches. All
-    /// code behind it can be moved. Returns the next site of its chain.
+    /// Makes the jump whose distance is at `site` a short one to the end of the code, if it
+    /// reaches. All code behind it can be moved. Returns the next site of its chain.
     #[inline]
     fn shorten(&mut self, site: u32) -> Option<u32> {
-        let (end, at) = (site + 4, self.here());
+        let (end, at) = (site + 4, self.at);
         let distance = u8::try_from(at.wrapping_sub(end)).ok().filter(|far| *far <= SHORT)?;
         let link = u32::from_le_bytes(*self.word_at(site)?);
         let opcode = *self.storage.bytes().get(site.checked_sub(1)? as usize)?;
@@ -259,12 +284,30 @@ impl<S: Storage> Assembler<S> {
             0xe9 => (site - 1, 0xeb),
             _ => (site.checked_sub(2)?, opcode & 0x0f | 0x70),
         };
-        let code = self.storage.bytes().get_mut(start as usize..at as usize)?;
+        let code = self.storage.bytes().get_mut(start as usize..)?;
         let [first, second, rest @ ..] = code else { return None };
         (*first, *second) = (short, distance);
-        rest.copy_within((end - start) as usize - 2.., 0);
-        self.at = start as usize + if distance == 0 { 0 } else { 2 + usize::from(distance) };
+        shift(rest, (end - start) as usize - 2, usize::from(distance))?;
+        self.at = start + if distance == 0 { 0 } else { 2 + u32::from(distance) };
         self.open = self.open.wrapping_sub(1);
         Some(link & NOWHERE)
     }
+}
+
+/// Moves `len` bytes that begin at `from` to the begin of `bytes`.
+#[inline]
+fn shift(bytes: &mut [u8], from: usize, len: usize) -> Option<()> {
+    const STEP: usize = 16;
+    let whole = bytes.get_mut(..from + len.next_multiple_of(STEP));
+    let Some(bytes) = whole else {
+        // Near the end of the room.
+        bytes.get_mut(..from + len)?.copy_within(from.., 0);
+        return Some(());
+    };
+    // What a step overwrites beyond its own bytes, none of the later ones reads.
+    for to in (0..len).step_by(STEP) {
+        let step: [u8; STEP] = *bytes.get(to + from..)?.first_chunk()?;
+        *bytes.get_mut(to..)?.first_chunk_mut()? = step;
+    }
+    Some(())
 }

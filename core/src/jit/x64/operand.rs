@@ -29,8 +29,8 @@ macro_rules! registers {
 }
 
 registers! {
-    /// A general register. The width of an instruction says how much of it counts; an instruction of
-    /// 32 bits clears the upper half.
+    /// A general register. The width of an instruction says how much of it counts; an instruction
+    /// of 32 bits clears the upper half.
     Gpr: Rax = 0, Rcx = 1, Rdx = 2, Rbx = 3, Rsp = 4, Rbp = 5, Rsi = 6, Rdi = 7,
     R8 = 8, R9 = 9, R10 = 10, R11 = 11, R12 = 12, R13 = 13, R14 = 14, R15 = 15
 }

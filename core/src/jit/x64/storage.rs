@@ -4,12 +4,13 @@
 use alloc::vec::Vec;
 
 use super::error::AssembleError;
-use super::label::LabelState;
+use super::label::{LabelState, MOST};
+use super::operand::sealed::Sealed;
 use crate::jit::code::Relocation;
 
 /// Three arrays of which the assembler fills the front. It counts itself what is in use.
-pub trait Storage {
-    /// Room for code.
+pub trait Storage: Sealed {
+    /// Room for code, less than 256 MiB.
     fn bytes(&mut self) -> &mut [u8];
 
     /// Room for labels.
@@ -63,7 +64,7 @@ pub struct Growing {
 
 #[cfg(feature = "alloc")]
 fn grow<T: Clone>(list: &mut Vec<T>, count: usize, fill: T) -> Result<(), AssembleError> {
-    let wanted = count.max(list.len().saturating_mul(2)).max(64);
+    let wanted = count.max(list.len().saturating_mul(2)).clamp(64, MOST);
     if list.try_reserve_exact(wanted.saturating_sub(list.len())).is_err() {
         return Err(AssembleError::NoMemory { bytes: wanted.saturating_mul(size_of::<T>()) });
     }
@@ -71,6 +72,8 @@ fn grow<T: Clone>(list: &mut Vec<T>, count: usize, fill: T) -> Result<(), Assemb
     Ok(())
 }
 
+#[cfg(feature = "alloc")]
+impl Sealed for Growing {}
 #[cfg(feature = "alloc")]
 impl Storage for Growing {
     #[inline(always)]
@@ -105,17 +108,30 @@ impl Storage for Growing {
     }
 }
 
-/// The caller's slices. Bytes behind the code are overwritten, too.
+/// The caller's slices.
 #[derive(Debug)]
 pub struct Fixed<'a> {
-    /// Where the code goes.
-    pub bytes: &'a mut [u8],
-    /// As many as there will be labels; what is in them does not matter.
-    pub labels: &'a mut [LabelState],
-    /// As many as there will be relocations; what is in them does not matter.
-    pub relocations: &'a mut [Relocation],
+    bytes: &'a mut [u8],
+    labels: &'a mut [LabelState],
+    relocations: &'a mut [Relocation],
 }
 
+impl<'a> Fixed<'a> {
+    /// Room for code, and for as many labels and relocations as there will be; what is in it does
+    /// not matter. Six bytes more than the code are always enough, because a forward jump can be
+    /// that much longer until its label is bound. All of `bytes` may be overwritten.
+    pub fn new(
+        bytes: &'a mut [u8],
+        labels: &'a mut [LabelState],
+        relocations: &'a mut [Relocation],
+    ) -> Self {
+        let most = bytes.len().min(MOST);
+        let (bytes, _) = bytes.split_at_mut_checked(most).unwrap_or_default();
+        Self { bytes, labels, relocations }
+    }
+}
+
+impl Sealed for Fixed<'_> {}
 impl Storage for Fixed<'_> {
     #[inline(always)]
     fn bytes(&mut self) -> &mut [u8] {
@@ -133,7 +149,7 @@ impl Storage for Fixed<'_> {
     }
 
     fn used(&self, bytes: usize, relocations: usize) -> (&[u8], &[Relocation]) {
-        front(&self.bytes, &self.relocations, bytes, relocations)
+        front(self.bytes, self.relocations, bytes, relocations)
     }
 
     fn grow_bytes(&mut self, needed: usize) -> Result<(), AssembleError> {

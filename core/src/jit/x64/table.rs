@@ -1,7 +1,7 @@
 //! The instructions that come in families, a row for each, and the page of the manual for each row.
 //!
-//! A family is a type whose constants are its rows, for who chooses the instruction while compiling;
-//! the assembler has a method for each row as well.
+//! A family is a type whose constants are its rows, for who chooses the instruction while
+//! compiling; the assembler has a method for each row as well.
 //!
 //! Pages are the headings in Intel SDM volume 2, "Instruction Set Reference".
 
@@ -26,8 +26,8 @@ pub struct Unary {
     pub(super) digit: u8,
 }
 
-/// Shifts and rotates, by an immediate or by CL. The count is taken modulo 64 for 64 bits and modulo 32
-/// for less.
+/// Shifts and rotates, by an immediate or by CL. The count is taken modulo 64 for 64 bits and
+/// modulo 32 for less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shift {
     pub(super) digit: u8,
@@ -50,7 +50,9 @@ pub struct Bitwise {
 
 /// The constants of a family, their names, and the list of them.
 macro_rules! rows {
-    ($family:ident { $($(#[$doc:meta])* $constant:ident $name:literal $row:tt $page:literal;)* }) => {
+    ($family:ident {
+        $($(#[$doc:meta])* $constant:ident $name:literal $row:tt $page:literal;)*
+    }) => {
         impl $family {
             $(
                 $(#[$doc])*
@@ -99,8 +101,8 @@ rows!(Unary {
     MUL "mul" { opcode: 0xf6, digit: 4 } "MUL—Unsigned Multiply";
     /// RDX:RAX (AX for 8 bits) = RAX times the operand, signed.
     IMUL_WIDE "imul" { opcode: 0xf6, digit: 5 } "IMUL—Signed Multiply";
-    /// RAX = RDX:RAX / operand, RDX = the rest, unsigned (AL and AH from AX for 8 bits). Traps where
-    /// the operand is 0 or the quotient does not fit.
+    /// RAX = RDX:RAX / operand, RDX = the rest, unsigned (AL and AH from AX for 8 bits). Traps
+    /// where the operand is 0 or the quotient does not fit.
     DIV "div" { opcode: 0xf6, digit: 6 } "DIV—Unsigned Divide";
     /// As `DIV`, signed, rounding towards 0. The lowest number divided by -1 does not fit.
     IDIV "idiv" { opcode: 0xf6, digit: 7 } "IDIV—Signed Divide";
@@ -129,7 +131,8 @@ rows!(Shift {
 
 rows!(Scalar {
     /// The square root of the source.
-    SQRT "sqrts" { opcode: 0x51 } "SQRTSD—Compute Square Root of Scalar Double Precision Floating-Point Value";
+    SQRT "sqrts" { opcode: 0x51 }
+        "SQRTSD—Compute Square Root of Scalar Double Precision Floating-Point Value";
     /// Adds.
     ADD "adds" { opcode: 0x58 } "ADDSD—Add Scalar Double Precision Floating-Point Values";
     /// Multiplies.
@@ -145,18 +148,25 @@ rows!(Scalar {
 });
 
 rows!(Bitwise {
-    /// Compares; a quiet NaN is no exception. Unordered sets ZF, PF and CF; less sets CF; equal sets ZF.
-    UCOMIS "ucomis" { opcode: 0x2e } "UCOMISD—Unordered Compare Scalar Double Precision Floating-Point Values and Set EFLAGS";
+    /// Compares; a quiet NaN is no exception. Unordered sets ZF, PF and CF; less sets CF; equal
+    /// sets ZF.
+    UCOMIS "ucomis" { opcode: 0x2e }
+        "UCOMISD—Unordered Compare Scalar Double Precision Floating-Point Values and Set EFLAGS";
     /// As `UCOMIS`; any NaN is an invalid operation.
-    COMIS "comis" { opcode: 0x2f } "COMISD—Compare Scalar Ordered Double Precision Floating-Point Values and Set EFLAGS";
+    COMIS "comis" { opcode: 0x2f }
+        "COMISD—Compare Scalar Ordered Double Precision Floating-Point Values and Set EFLAGS";
     /// Keeps the bits that are set in both.
-    AND "andp" { opcode: 0x54 } "ANDPD—Bitwise Logical AND of Packed Double Precision Floating-Point Values";
+    AND "andp" { opcode: 0x54 }
+        "ANDPD—Bitwise Logical AND of Packed Double Precision Floating-Point Values";
     /// Flips all bits of the destination, then keeps those that are set in both.
-    ANDN "andnp" { opcode: 0x55 } "ANDNPD—Bitwise Logical AND NOT of Packed Double Precision Floating-Point Values";
+    ANDN "andnp" { opcode: 0x55 }
+        "ANDNPD—Bitwise Logical AND NOT of Packed Double Precision Floating-Point Values";
     /// Sets bits.
-    OR "orp" { opcode: 0x56 } "ORPD—Bitwise Logical OR of Packed Double Precision Floating-Point Values";
+    OR "orp" { opcode: 0x56 }
+        "ORPD—Bitwise Logical OR of Packed Double Precision Floating-Point Values";
     /// Flips bits.
-    XOR "xorp" { opcode: 0x57 } "XORPD—Bitwise Logical XOR of Packed Double Precision Floating-Point Values";
+    XOR "xorp" { opcode: 0x57 }
+        "XORPD—Bitwise Logical XOR of Packed Double Precision Floating-Point Values";
 });
 
 /// The methods of a family, each of which is the one of the family with its row.
@@ -199,7 +209,8 @@ macro_rules! methods {
 
 impl<S: Storage> Assembler<S> {
     methods!(Alu: add ADD, or OR, adc ADC, sbb SBB, and AND, sub SUB, xor XOR, cmp CMP);
-    methods!(Unary: not NOT, neg NEG, mul MUL, imul_wide IMUL_WIDE, div DIV, idiv IDIV, inc INC, dec DEC);
+    methods!(Unary: not NOT, neg NEG, mul MUL, imul_wide IMUL_WIDE, div DIV, idiv IDIV,
+        inc INC, dec DEC);
     methods!(Shift: rol ROL, ror ROR, rcl RCL, rcr RCR, shl SHL, shr SHR, sar SAR);
     methods!(Scalar scalar: sqrtss sqrtsd SQRT, addss addsd ADD, mulss mulsd MUL, subss subsd SUB,
         minss minsd MIN, divss divsd DIV, maxss maxsd MAX);

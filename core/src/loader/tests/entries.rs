@@ -26,7 +26,11 @@ fn stubs_follow_the_table_in_one_step() {
     let old: Vec<_> = (0..100).map(|value| function(&memory, value)).collect();
     let new: Vec<_> = (0..100).map(|value| function(&memory, 1000 + value)).collect();
     let name = |number: usize| format!("f{number}").into_bytes();
-    let stub = |number: usize| entries.stub(&name(number), old[number].address() as u64, 0);
+    let in_version = |version: u32, block: &ExecutableBlock| {
+        let address = block.address() as u64;
+        move |present| (present == version).then_some(address)
+    };
+    let stub = |number: usize| entries.stub(&name(number), in_version(0, &old[number]));
     let stubs: Vec<u64> = (0..100).map(|number| stub(number).unwrap()).collect();
     for (number, address) in stubs.iter().enumerate() {
         assert_eq!(call(*address), number as i64);
@@ -42,9 +46,9 @@ fn stubs_follow_the_table_in_one_step() {
     for (number, address) in stubs.iter().enumerate() {
         assert_eq!(call(*address), 1000 + number as i64);
     }
-    assert_eq!(entries.stub(b"later", old[3].address() as u64, 1).map(call), Ok(3));
-    assert_eq!(entries.stub(b"new", old[3].address() as u64, 0), Err(Refusal::Changed));
-    assert_eq!(entries.stub(b"f3", old[3].address() as u64, 0).map(call), Ok(1003));
+    assert_eq!(entries.stub(b"later", in_version(1, &old[3])).map(call), Ok(3));
+    assert_eq!(entries.stub(b"new", in_version(0, &old[3])), Err(Refusal::Changed));
+    assert_eq!(entries.stub(b"f3", in_version(0, &old[3])).map(call), Ok(1003));
 }
 
 #[test]
@@ -52,8 +56,8 @@ fn a_function_that_is_gone_changes_nothing() {
     let memory = CodeMemory::default();
     let entries = Entries::new(memory.clone(), None);
     let (old, new) = (function(&memory, 1), function(&memory, 2));
-    let stub = entries.stub(b"stays", old.address() as u64, 0).unwrap();
-    entries.stub(b"goes", old.address() as u64, 0).unwrap();
+    let stub = entries.stub(b"stays", |_| Some(old.address() as u64)).unwrap();
+    entries.stub(b"goes", |_| Some(old.address() as u64)).unwrap();
     let found = |name: &[u8]| (name == b"stays").then_some(new.address() as u64);
     let refusal = entries.prepare(found).err();
     assert!(matches!(refusal, Some(Refusal::Gone { symbol }) if format!("{symbol}") == "goes"));
@@ -68,7 +72,7 @@ fn a_stub_of_a_version_to_come_leads_there_and_is_forgotten_otherwise() {
     let never_came = entries.coming_stub(b"a").unwrap();
     let found = |name: &[u8]| (name == b"b").then_some(new.address() as u64);
     entries.prepare(found).unwrap().commit();
-    let stub = entries.stub(b"a", old.address() as u64, 1).unwrap();
+    let stub = entries.stub(b"a", |_| Some(old.address() as u64)).unwrap();
     assert_eq!((stub, call(stub)), (never_came, 1));
     let came = entries.coming_stub(b"b").unwrap();
     let found = |_: &[u8]| Some(new.address() as u64);
@@ -106,7 +110,7 @@ fn the_host_is_told_of_each_stub_as_long_as_it_is_there() {
     let entries = Entries::new(memory.clone(), Some(Arc::new(Stubs(count.clone()))));
     let target = function(&memory, 1);
     for name in [b"a", b"b", b"a"] {
-        entries.stub(name, target.address() as u64, 0).unwrap();
+        entries.stub(name, |_| Some(target.address() as u64)).unwrap();
     }
     assert_eq!(count.load(Ordering::Relaxed), 2);
     drop(entries);

@@ -308,6 +308,12 @@ impl ExecutableBlock {
         self.0.len()
     }
 
+    /// The bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+
     /// The first byte, good for reading and calling as long as the block lives.
     #[inline]
     pub fn as_ptr(&self) -> *const u8 {

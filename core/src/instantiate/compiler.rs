@@ -1,0 +1,173 @@
+//! What turns a template and its type arguments into machine code: an interface, and two who have it.
+//!
+//! A compiler is told the body of the template, which nobody else looks into, and gives back bytes and
+//! relocations. It does not know where the code will live. What the code calls it asks for while it
+//! compiles: another instance by template and type arguments, or anything by its symbol. Instances are
+//! made there and then, so that every address is known; the instance that is being made is
+//! [`Target::OWN`], whose calls of itself are ordinary calls.
+//!
+//! [`ReadyMade`] takes bodies that are machine code already. A closure that is given to
+//! [`Callback::new`] is a compiler as well, for every body that no other one takes.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::error::Reason;
+use super::types::Type;
+use crate::format::template::TemplateKind;
+use crate::format::{Arch, RelocKind};
+use crate::link::ShortName;
+
+mod ready;
+
+pub use ready::{ReadyError, ReadyMade, ReadyReloc, Variant, write_ready};
+
+/// What is to be compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'r> {
+    /// The symbol that the instance will have.
+    pub symbol: &'r [u8],
+    /// The name of the template.
+    pub template: &'r [u8],
+    /// What it is a template of; `None` where its container does not say.
+    pub kind: Option<TemplateKind>,
+    /// How many type parameters it has, where its container says so: as many as there are arguments.
+    pub parameters: Option<u8>,
+    /// Its body.
+    pub body: &'r [u8],
+    /// What it is made with: 1 to [`MAX_ARGUMENTS`](super::MAX_ARGUMENTS) types without variables.
+    pub arguments: &'r [Type],
+    /// The instruction set.
+    pub arch: Arch,
+}
+
+/// Something that code refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target(pub(super) u32);
+
+impl Target {
+    /// The code itself, from its first byte.
+    pub const OWN: Self = Self(u32::MAX);
+}
+
+/// What a compiler may ask while it compiles.
+pub trait Environment {
+    /// Another instance, or the one that is being made. It is made first if it is not there yet.
+    ///
+    /// # Errors
+    /// [`CompileError::Needs`] when it cannot be made; the compiler hands it on.
+    fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError>;
+
+    /// What has this symbol: an instance, which is made first if it is not there yet, or else whatever
+    /// the host and the loaded modules have.
+    ///
+    /// # Errors
+    /// [`CompileError::Needs`] when nobody has it; the compiler hands it on.
+    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError>;
+
+    /// Where a target is; `None` for the code itself, which has no place yet.
+    fn address(&self, target: Target) -> Option<u64>;
+}
+
+/// Why something is not compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompileError {
+    /// Something that it needs is not there. What, and why, the [`Environment`] knows.
+    Needs,
+    /// The symbol is needed and nobody has it.
+    Missing(ShortName),
+    /// Anything else.
+    Because(Reason),
+}
+
+impl CompileError {
+    /// Refused for a reason, of which the first [`Reason::CAPACITY`] bytes are kept.
+    pub fn because(reason: impl fmt::Display) -> Self {
+        Self::Because(Reason::new(reason))
+    }
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Needs => f.write_str("something that it needs cannot be had"),
+            Self::Missing(symbol) => write!(f, "nobody provides `{symbol}`"),
+            Self::Because(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for CompileError {}
+
+/// Machine code that does not know yet where it will be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// The bytes. Running begins at the first.
+    pub code: Vec<u8>,
+    /// What is still to be written into them.
+    pub relocations: Vec<CodeReloc>,
+}
+
+/// An address to be written into code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeReloc {
+    /// Where, in bytes from the begin of the code.
+    pub offset: u32,
+    /// How. [`RelocKind::Plt32`] and [`RelocKind::Arm64Branch26`] reach everything, by a veneer;
+    /// [`RelocKind::GotPcRel`] and its like get a slot behind the code.
+    pub kind: RelocKind,
+    /// Of what.
+    pub target: Target,
+    /// What is added.
+    pub addend: i64,
+}
+
+/// Turns templates into code. Asked by many threads at once.
+pub trait Compiler: Send + Sync {
+    /// Whether it takes bodies of this form. The first compiler that does gets the template.
+    fn recognizes(&self, body: &[u8]) -> bool;
+
+    /// The code of an instance.
+    ///
+    /// No lock is held meanwhile: it may call the instantiator that calls it, in the thread in which it
+    /// is called. It must not wait for another thread that does.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn compile(
+        &self,
+        request: &Request<'_>,
+        environment: &mut dyn Environment,
+    ) -> Result<Compiled, CompileError>;
+}
+
+/// A closure that compiles whatever nobody else takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Callback<F>(F);
+
+impl<F> Callback<F>
+where
+    F: Fn(&Request<'_>, &mut dyn Environment) -> Result<Compiled, CompileError> + Send + Sync,
+{
+    /// A compiler that does what `function` does.
+    pub fn new(function: F) -> Self {
+        Self(function)
+    }
+}
+
+impl<F> Compiler for Callback<F>
+where
+    F: Fn(&Request<'_>, &mut dyn Environment) -> Result<Compiled, CompileError> + Send + Sync,
+{
+    fn recognizes(&self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn compile(
+        &self,
+        request: &Request<'_>,
+        environment: &mut dyn Environment,
+    ) -> Result<Compiled, CompileError> {
+        (self.0)(request, environment)
+    }
+}

@@ -1,0 +1,680 @@
+//! The instantiator: who is asked for a symbol that nobody has.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::hint;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+use super::compiler::{CompileError, Compiler, Environment, ReadyMade, Request, Target};
+use super::error::{InstantiateError, MetadataError, UpdateError};
+use super::made::{Instance, Made};
+use super::module::Module;
+use super::publish::publish;
+use super::state::{Entry, Job, State, Symbol, Turn};
+use super::types::{MAX_ARGUMENTS, Type, mangle, mangle_plain};
+use crate::link::{Resolve, ShortName, host_arch};
+use crate::memory::exec::CodeMemory;
+use crate::memory::lock::{Guard, Lock};
+use crate::memory::{sleep, thread_id, yield_now};
+
+/// How an instantiator works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JitConfig {
+    /// Whether modules are told at once of what was made of them: in memory, and in their files.
+    pub update_smf: bool,
+    /// How many instances may be in the making at once, each for the one before it.
+    pub max_depth: u32,
+    /// Whether anything is made at all.
+    pub enabled: bool,
+    /// Whether the [`Observer`] is told what happens, in words.
+    pub verbose: bool,
+}
+
+impl Default for JitConfig {
+    /// Modules are told, 50 instances deep, switched on, and silent.
+    fn default() -> Self {
+        Self { update_smf: true, max_depth: 50, enabled: true, verbose: false }
+    }
+}
+
+/// Why an instance was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The symbol that was asked for.
+    pub symbol: Arc<[u8]>,
+    /// The instance that it needs and that is where it failed; `None` when that is itself.
+    pub needed: Option<ShortName>,
+    /// Why.
+    pub error: InstantiateError,
+}
+
+impl Failure {
+    pub(super) fn depth(symbol: &[u8], limit: u32) -> Self {
+        Self { symbol: symbol.into(), needed: None, error: InstantiateError::Depth { limit } }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot make `{}`: ", self.symbol.escape_ascii())?;
+        if let Some(needed) = self.needed {
+            write!(f, "`{needed}`, which it needs: ")?;
+        }
+        self.error.fmt(f)
+    }
+}
+
+/// What became of a wish for an instance.
+#[derive(Clone, Debug)]
+pub enum JitResult {
+    /// It is there, made now or before.
+    Success(Instance),
+    /// No loaded module says how to make it.
+    NotFound {
+        /// What was asked for.
+        symbol: Arc<[u8]>,
+    },
+    /// It needs itself before it is there.
+    CircularDependency {
+        /// The instances of the circle in the order in which each needs the next, the first one again
+        /// at the end.
+        cycle: Vec<Arc<[u8]>>,
+    },
+    /// It could not be made.
+    CompilationError(Box<Failure>),
+    /// It is there and can be used, but its module was not told.
+    UpdateFailed {
+        /// The instance.
+        instance: Instance,
+        /// Why not.
+        error: UpdateError,
+    },
+}
+
+impl JitResult {
+    /// Whether it is there, and its module was told if it was to be.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Success(_))
+    }
+
+    /// Whether something went wrong; that nobody knows of it is not that.
+    pub fn is_error(&self) -> bool {
+        !matches!(self, Self::Success(_) | Self::NotFound { .. })
+    }
+
+    /// The instance, if there is one.
+    pub fn instance(&self) -> Option<&Instance> {
+        match self {
+            Self::Success(instance) | Self::UpdateFailed { instance, .. } => Some(instance),
+            _ => None,
+        }
+    }
+
+    /// Whether asking again would end in the same way, as long as the modules stay as they are.
+    pub(super) fn is_lasting(&self) -> bool {
+        use InstantiateError as E;
+        match self {
+            Self::CircularDependency { .. } => true,
+            Self::CompilationError(failure) => !matches!(
+                failure.error,
+                E::Depth { .. } | E::Exec(_) | E::OutOfMemory | E::Abandoned | E::Missing { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for JitResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Success(instance) => write!(f, "{instance:?}"),
+            Self::NotFound { symbol } => {
+                write!(f, "no module says how to make `{}`", symbol.escape_ascii())
+            }
+            Self::CircularDependency { cycle } => {
+                f.write_str("instances need each other in a circle: ")?;
+                for (index, symbol) in cycle.iter().enumerate() {
+                    write!(
+                        f,
+                        "{}`{}`",
+                        if index == 0 { "" } else { " -> " },
+                        symbol.escape_ascii()
+                    )?;
+                }
+                Ok(())
+            }
+            Self::CompilationError(failure) => failure.fmt(f),
+            Self::UpdateFailed { instance, error } => {
+                write!(f, "{instance:?}, but its module was not told: {error}")
+            }
+        }
+    }
+}
+
+/// How much there is in an instantiator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JitStats {
+    /// Instances that were made.
+    pub cached_count: usize,
+    /// Modules whose note was loaded.
+    pub loaded_smf_count: usize,
+    /// Symbols that are remembered as not to be made.
+    pub failed_count: usize,
+}
+
+/// What a module says of a symbol that it may become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PossibleEntry {
+    /// The path of the module, or its name.
+    pub path: Box<[u8]>,
+    /// The template.
+    pub template: String,
+    /// Its type arguments as the note spells them.
+    pub type_args: String,
+    /// The symbol.
+    pub mangled_name: String,
+}
+
+/// Who is told of what an instantiator does.
+pub trait Observer: Send + Sync {
+    /// Code was made, and nobody can find it yet. What is returned is dropped before the code is.
+    fn made(&self, symbol: &[u8], code: core::ops::Range<usize>) -> Option<Box<dyn Send + Sync>> {
+        let _ = (symbol, code);
+        None
+    }
+
+    /// Something happened, in words; only when [`JitConfig::verbose`].
+    fn say(&self, what: &str) {
+        let _ = what;
+    }
+}
+
+/// Makes instances of templates when somebody asks for their symbols. Used by reference from any thread;
+/// [the room](super) says what it promises.
+pub struct JitInstantiator {
+    config: JitConfig,
+    compilers: Vec<Arc<dyn Compiler>>,
+    symbols: Option<Arc<dyn Resolve + Send + Sync>>,
+    observer: Option<Arc<dyn Observer>>,
+    state: Lock<State>,
+    made: Made,
+    /// Dropped after the code in it.
+    memory: CodeMemory,
+}
+
+impl JitInstantiator {
+    /// An instantiator without modules, whose compiler is [`ReadyMade`], with memory for code of its own.
+    pub fn new(config: JitConfig) -> Self {
+        Self {
+            config,
+            compilers: Vec::from([Arc::new(ReadyMade) as Arc<dyn Compiler>]),
+            symbols: None,
+            observer: None,
+            state: Lock::new(State::default()),
+            made: Made::new(),
+            memory: CodeMemory::default(),
+        }
+    }
+
+    /// With one more compiler, which is asked after the others whether it takes a body.
+    #[must_use]
+    pub fn with_compiler(mut self, compiler: Arc<dyn Compiler>) -> Self {
+        self.compilers.push(compiler);
+        self
+    }
+
+    /// With somebody who knows the symbols that code needs and that are no instances.
+    #[must_use]
+    pub fn with_symbols(self, symbols: Arc<dyn Resolve + Send + Sync>) -> Self {
+        Self { symbols: Some(symbols), ..self }
+    }
+
+    /// With somebody who is told.
+    #[must_use]
+    pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// With this memory for code.
+    #[must_use]
+    pub fn with_memory(self, memory: CodeMemory) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// How it works.
+    pub fn config(&self) -> &JitConfig {
+        &self.config
+    }
+
+    fn state(&self) -> Guard<'_, State> {
+        self.state.lock()
+    }
+
+    fn say(&self, what: impl FnOnce() -> String) {
+        if let Some(observer) = self.observer.as_ref().filter(|_| self.config.verbose) {
+            observer.say(&what());
+        }
+    }
+
+    /// Loads the note and the templates of the module at `path`. One that was loaded under the same path
+    /// before is forgotten; what was made of it stays. What could not be made may be tried again.
+    ///
+    /// # Errors
+    /// [`MetadataError`]; everything is then as it was.
+    pub fn load_smf_metadata(&self, path: &[u8]) -> Result<(), MetadataError> {
+        let module = Module::read(path)?;
+        self.enter(module)
+    }
+
+    /// As [`load_smf_metadata`](Self::load_smf_metadata), of a module whose bytes are given; it is told
+    /// of its instances in memory alone. `name` stands for its path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_smf_bytes(&self, name: &[u8], bytes: &[u8]) -> Result<(), MetadataError> {
+        self.enter(Module::parse(name, false, bytes)?)
+    }
+
+    fn enter(&self, module: Module) -> Result<(), MetadataError> {
+        let (path, rows) = (module.path.clone(), module.rows.len());
+        self.state().enter(module)?;
+        self.say(|| format!("{}: {rows} possible instances", path.escape_ascii()));
+        Ok(())
+    }
+
+    /// Whether a loaded module says how to make `symbol`, and anything is made at all.
+    #[inline]
+    pub fn can_jit_instantiate(&self, symbol: &[u8]) -> bool {
+        self.config.enabled && self.state().is_possible(symbol)
+    }
+
+    /// What the first module that says how to make `symbol` says.
+    pub fn find_possible(&self, symbol: &[u8]) -> Option<PossibleEntry> {
+        let Entry { module, row } = self.state().find_possible(symbol)?;
+        Some(PossibleEntry {
+            path: module.path.clone(),
+            template: module.row_template(&row).into(),
+            type_args: module.row_arguments(&row).into(),
+            mangled_name: module.text(row.symbol).into(),
+        })
+    }
+
+    /// The note of a loaded module as it is in memory.
+    pub fn note(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let module = self.state().module(path)?;
+        Some(module.note())
+    }
+
+    /// How much there is.
+    pub fn stats(&self) -> JitStats {
+        let state = self.state();
+        JitStats {
+            cached_count: self.made.count(),
+            loaded_smf_count: state.modules().len(),
+            failed_count: state.failed(),
+        }
+    }
+
+    /// Where the instance of this symbol is, if it has been made.
+    #[inline]
+    pub fn address(&self, symbol: &[u8]) -> Option<u64> {
+        self.made.address(symbol)
+    }
+
+    /// The instance of this symbol, if it has been made.
+    pub fn instance(&self, symbol: &[u8]) -> Option<Instance> {
+        self.made.find(symbol)
+    }
+
+    /// The instance of this symbol, made now if it is not there yet, together with the instances that it
+    /// calls. Waits for another thread that is making it.
+    pub fn try_jit_instantiate(&self, symbol: &[u8]) -> JitResult {
+        let not_found = || JitResult::NotFound { symbol: symbol.into() };
+        if !self.config.enabled {
+            return not_found();
+        }
+        if let Some(instance) = self.made.find(symbol) {
+            return JitResult::Success(instance);
+        }
+        self.make(symbol, None)
+    }
+
+    /// Tells modules of everything that was made of them and that they were not told yet: of all when
+    /// [`JitConfig::update_smf`] is off.
+    ///
+    /// # Errors
+    /// The first one; the other modules are told all the same.
+    pub fn update(&self) -> Result<(), UpdateError> {
+        let modules = self.state().modules().to_vec();
+        let mut told = Ok(());
+        for module in &modules {
+            told = told.and(module.write_pending());
+        }
+        told
+    }
+
+    /// Makes an instance, of a row or of what is given, or waits until another thread has.
+    fn make(&self, symbol: &[u8], given: Option<&Given<'_>>) -> JitResult {
+        let thread = thread_id();
+        loop {
+            let (turn, entry) = {
+                let mut state = self.state();
+                // Another thread may have been faster.
+                if let Some(instance) = self.made.find(symbol) {
+                    return JitResult::Success(instance);
+                }
+                let entry = state.find_possible(symbol);
+                if entry.is_none() && given.is_none() {
+                    return JitResult::NotFound { symbol: symbol.into() };
+                }
+                (state.turn(thread, symbol, self.config.max_depth), entry)
+            };
+            match turn {
+                Turn::Is(result) => return result,
+                Turn::Wait(job) => {
+                    wait(&job);
+                    self.state().end_wait(thread);
+                }
+                Turn::Make(symbol, job) => {
+                    let making = Making { jit: self, thread, symbol, job, entry, ended: false };
+                    return making.run(given);
+                }
+            }
+        }
+    }
+
+    fn compiler(&self, body: &[u8]) -> Option<&Arc<dyn Compiler>> {
+        self.compilers.iter().find(|compiler| compiler.recognizes(body))
+    }
+
+    /// Tells modules of what was made of them; the first error.
+    fn tell(&self, made: &[(Arc<Module>, Symbol)]) -> Result<(), UpdateError> {
+        for (module, symbol) in made {
+            module.add_pending(symbol);
+        }
+        if !self.config.update_smf {
+            return Ok(());
+        }
+        let mut state = self.state();
+        for (module, symbol) in made {
+            state.forget_made(module, symbol);
+        }
+        drop(state);
+        let mut told = Ok(());
+        for (module, _) in made {
+            // Each module is written once: it has nothing pending afterwards.
+            let update = module.write_pending();
+            if let Err(error) = update {
+                self.say(|| format!("{}: {error}", module.path.escape_ascii()));
+            }
+            told = told.and(update);
+        }
+        told
+    }
+}
+
+impl fmt::Debug for JitInstantiator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { config, .. } = self;
+        f.debug_struct("JitInstantiator")
+            .field("config", config)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits until a job is done: first awake, because most are within microseconds.
+fn wait(job: &Job) {
+    let mut looks = 0u32;
+    while !job.done.load(Ordering::Acquire) {
+        looks = looks.saturating_add(1);
+        match looks {
+            ..100 => hint::spin_loop(),
+            100..1000 => yield_now(),
+            _ => sleep(Duration::from_micros(100)),
+        }
+    }
+}
+
+/// An instance that no row speaks of.
+struct Given<'g> {
+    template: &'g [u8],
+    arguments: &'g [Type],
+}
+
+/// An instance in the making, which this thread makes.
+struct Making<'j> {
+    jit: &'j JitInstantiator,
+    thread: i32,
+    symbol: Symbol,
+    job: Arc<Job>,
+    entry: Option<Entry>,
+    ended: bool,
+}
+
+impl Making<'_> {
+    fn run(mut self, given: Option<&Given<'_>>) -> JitResult {
+        self.jit.say(|| format!("making {}", self.symbol.escape_ascii()));
+        let made = match self.compile(given) {
+            Ok(instance) if self.jit.made.add(instance.clone()) => Ok(instance),
+            Ok(_) => Err(self.failure(InstantiateError::OutOfMemory)),
+            Err(failure) => Err(failure),
+        };
+        self.jit.say(|| match &made {
+            Ok(instance) => format!("made {instance:?}"),
+            Err(failure) => failure.to_string(),
+        });
+        let told = self.end(made.as_ref().err());
+        match (made, told) {
+            (Ok(instance), Ok(())) => JitResult::Success(instance),
+            (Ok(instance), Err(error)) => JitResult::UpdateFailed { instance, error },
+            (Err(failure), _) => failure,
+        }
+    }
+
+    fn failure(&self, error: InstantiateError) -> JitResult {
+        let symbol = self.symbol.clone();
+        JitResult::CompilationError(Failure { symbol, needed: None, error }.into())
+    }
+
+    /// Lets those who wait go on. When this thread makes nothing any more, modules are told.
+    fn end(&mut self, failure: Option<&JitResult>) -> Result<(), UpdateError> {
+        self.ended = true;
+        let told = failure.is_none();
+        let made_for = self.entry.as_ref().map(|entry| &entry.module).filter(|_| told);
+        let made = self.jit.state().finish(self.thread, &self.symbol, failure, made_for);
+        self.job.done.store(true, Ordering::Release);
+        self.jit.tell(&made)
+    }
+
+    fn compile(&self, given: Option<&Given<'_>>) -> Result<Instance, JitResult> {
+        let fail = |error| self.failure(error);
+        let parsed;
+        let (template, arguments): (&[u8], &[Type]) = match (&self.entry, given) {
+            (Some(Entry { module, row }), _) => {
+                if row.clash != 0 {
+                    let (line, other) = (row.line, row.clash);
+                    return Err(fail(InstantiateError::Ambiguous { line, other }));
+                }
+                parsed = Type::parse_arguments(module.row_arguments(row));
+                let arguments = parsed.as_ref();
+                let arguments =
+                    arguments.map_err(|error| fail(InstantiateError::Arguments(*error)))?;
+                (module.row_template(row).as_bytes(), arguments)
+            }
+            (None, Some(given)) => (given.template, given.arguments),
+            (None, None) => return Err(JitResult::NotFound { symbol: self.symbol.clone() }),
+        };
+        let short = ShortName::new(template);
+        let module = self.module_of(template);
+        let module =
+            module.ok_or_else(|| fail(InstantiateError::NoTemplate { template: short }))?;
+        let found = module.template(template);
+        let found = found.ok_or_else(|| fail(InstantiateError::NoTemplate { template: short }))?;
+        if let Some(parameters) = found.parameters {
+            check_count(short, parameters, arguments.len()).map_err(fail)?;
+        }
+        let compiler = self.jit.compiler(found.body);
+        let no_compiler = || fail(InstantiateError::NoCompiler { template: short });
+        let compiler = compiler.ok_or_else(no_compiler)?;
+        let request = Request {
+            symbol: &self.symbol,
+            template,
+            kind: found.kind,
+            parameters: found.parameters,
+            body: found.body,
+            arguments,
+            arch: host_arch(),
+        };
+        let mut needs = Needs { making: self, addresses: Vec::new(), failure: None };
+        let compiled = match compiler.compile(&request, &mut needs) {
+            Ok(compiled) => compiled,
+            Err(error) => return Err(needs.failure_of(error)),
+        };
+        let (memory, arch) = (&self.jit.memory, request.arch);
+        let block =
+            publish(memory, arch, &compiled, |target| needs.address(target)).map_err(fail)?;
+        let code = block.address()..block.address() + block.len();
+        let observer = self.jit.observer.as_ref();
+        let attached = observer.and_then(|observer| observer.made(&self.symbol, code));
+        Ok(Instance::new(self.symbol.clone(), block, compiled.code.len(), attached))
+    }
+
+    /// The module that has the template: that of the row if it does, else the first.
+    fn module_of(&self, template: &[u8]) -> Option<Arc<Module>> {
+        let own = self.entry.as_ref().map(|entry| entry.module.clone());
+        let has = |module: &&Arc<Module>| module.template(template).is_some();
+        own.filter(|module| has(&module))
+            .or_else(|| self.jit.state().modules().iter().find(has).cloned())
+    }
+}
+
+impl Drop for Making<'_> {
+    /// A compiler that panics leaves nobody waiting.
+    fn drop(&mut self) {
+        if !self.ended {
+            let abandoned = self.failure(InstantiateError::Abandoned);
+            // Nobody is left to hear of it.
+            let _ = self.end(Some(&abandoned));
+        }
+    }
+}
+
+fn check_count(
+    template: ShortName,
+    parameters: u8,
+    arguments: usize,
+) -> Result<(), InstantiateError> {
+    if usize::from(parameters) > MAX_ARGUMENTS {
+        return Err(InstantiateError::TooManyParameters { template, parameters });
+    }
+    if usize::from(parameters) != arguments {
+        return Err(InstantiateError::Parameters { template, parameters, arguments });
+    }
+    Ok(())
+}
+
+/// What an instance in the making needs.
+struct Needs<'m, 'j> {
+    making: &'m Making<'j>,
+    addresses: Vec<u64>,
+    /// Why the last thing that was asked for cannot be had.
+    failure: Option<JitResult>,
+}
+
+impl Needs<'_, '_> {
+    fn add(&mut self, address: u64) -> Result<Target, CompileError> {
+        let known = self.addresses.iter().rposition(|known| *known == address);
+        let number = known.unwrap_or_else(|| {
+            self.addresses.push(address);
+            self.addresses.len() - 1
+        });
+        let number = u32::try_from(number).ok().filter(|number| Target(*number) != Target::OWN);
+        number.map(Target).ok_or(CompileError::because("more addresses than can be counted"))
+    }
+
+    /// Makes an instance, whose address the code may then have; `None` when nobody knows of it.
+    fn made(
+        &mut self,
+        symbol: &[u8],
+        given: Option<&Given<'_>>,
+    ) -> Option<Result<Target, CompileError>> {
+        if *symbol == *self.making.symbol {
+            return Some(Ok(Target::OWN));
+        }
+        let jit = self.making.jit;
+        if let Some(address) = jit.made.address(symbol) {
+            return Some(self.add(address));
+        }
+        match jit.make(symbol, given) {
+            JitResult::NotFound { .. } => None,
+            JitResult::Success(instance) | JitResult::UpdateFailed { instance, .. } => {
+                Some(self.add(instance.address()))
+            }
+            failure => {
+                self.failure = Some(failure);
+                Some(Err(CompileError::Needs))
+            }
+        }
+    }
+
+    /// What to say when the compiler gives up.
+    fn failure_of(self, error: CompileError) -> JitResult {
+        let symbol = self.making.symbol.clone();
+        let error = match (error, self.failure) {
+            (CompileError::Needs, Some(JitResult::CompilationError(inner))) => {
+                let needed = inner.needed.unwrap_or_else(|| ShortName::new(&inner.symbol));
+                let (needed, error) = (Some(needed), inner.error);
+                return JitResult::CompilationError(Failure { symbol, needed, error }.into());
+            }
+            (CompileError::Needs, Some(failure)) => return failure,
+            (CompileError::Needs, None) => InstantiateError::Abandoned,
+            (CompileError::Missing(symbol), _) => InstantiateError::Missing { symbol },
+            (CompileError::Because(reason), _) => InstantiateError::Compile(reason),
+        };
+        JitResult::CompilationError(Failure { symbol, needed: None, error }.into())
+    }
+}
+
+impl Environment for Needs<'_, '_> {
+    fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
+        let missing = CompileError::Missing(ShortName::new(template));
+        let name = core::str::from_utf8(template).map_err(|_| missing)?;
+        let symbol = mangle(name, arguments).ok_or(missing)?;
+        // As the notes in the field may spell it.
+        let plain = mangle_plain(name, arguments).filter(|plain| *plain != symbol);
+        let spelled = [Some(symbol.clone()), plain].into_iter().flatten();
+        let spelled = spelled.flat_map(|symbol| [format!("fn${symbol}"), symbol]);
+        for symbol in spelled {
+            if let Some(made) = self.made(symbol.as_bytes(), None) {
+                return made;
+            }
+        }
+        // No row speaks of it, but where there is a template it can be made.
+        let is_function = self.making.symbol.starts_with(b"fn$");
+        let symbol = if is_function { format!("fn${symbol}") } else { symbol };
+        let given = Given { template, arguments };
+        self.made(symbol.as_bytes(), Some(&given)).unwrap_or(Err(missing))
+    }
+
+    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
+        if let Some(made) = self.made(symbol, None) {
+            return made;
+        }
+        let symbols = self.making.jit.symbols.as_ref();
+        match symbols.and_then(|symbols| symbols.resolve(symbol)) {
+            Some(address) => self.add(address),
+            None => Err(CompileError::Missing(ShortName::new(symbol))),
+        }
+    }
+
+    fn address(&self, target: Target) -> Option<u64> {
+        let number = usize::try_from(target.0).ok()?;
+        self.addresses.get(number).copied()
+    }
+}

@@ -1,0 +1,323 @@
+//! What is behind the lock of an instantiator: the modules, the index of what may be made, and which
+//! thread is making what.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+use core::sync::atomic::AtomicBool;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use super::error::MetadataError;
+use super::instantiator::{Failure, JitResult};
+use super::module::{Module, Row};
+
+/// A symbol.
+pub(super) type Symbol = Arc<[u8]>;
+
+/// Something that may be made: a row of a module's note.
+#[derive(Clone, Copy)]
+struct Possible {
+    /// The upper half of the hash: what the table itself does not look at.
+    hash: u32,
+    module: u32,
+    row: u32,
+    start: u32,
+    len: u32,
+}
+
+/// An instance in the making.
+pub(super) struct Job {
+    thread: i32,
+    pub(super) done: AtomicBool,
+}
+
+/// What one thread is at.
+struct Activity {
+    thread: i32,
+    /// What it makes: each for the one before it.
+    stack: Vec<Symbol>,
+    /// What another thread is making that it waits for.
+    waits_for: Option<Symbol>,
+    /// What it has made that modules are to be told of.
+    made: Vec<(Arc<Module>, Symbol)>,
+}
+
+/// What a row means.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) module: Arc<Module>,
+    pub(super) row: Row,
+}
+
+/// What a thread that wants an instance is to do.
+pub(super) enum Turn {
+    /// To make it.
+    Make(Symbol, Arc<Job>),
+    /// To wait for another one that makes it.
+    Wait(Arc<Job>),
+    /// To be content with that.
+    Is(JitResult),
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    modules: Vec<Arc<Module>>,
+    hasher: DefaultHashBuilder,
+    paths: HashTable<u32>,
+    index: HashTable<Possible>,
+    failed: HashMap<Symbol, JitResult>,
+    jobs: HashMap<Symbol, Arc<Job>>,
+    threads: Vec<Activity>,
+}
+
+impl State {
+    /// Adds a module, or puts it in the place of the one of the same path. What failed may be tried
+    /// again.
+    pub(super) fn enter(&mut self, mut module: Module) -> Result<(), MetadataError> {
+        self.failed.clear();
+        let hash = self.hasher.hash_one(&module.path);
+        let modules = &self.modules;
+        let at = |number: &u32| usize::try_from(*number).ok().and_then(|at| modules.get(at));
+        let same = |number: &u32| at(number).is_some_and(|other| other.path == module.path);
+        let known = self.paths.find(hash, same).copied();
+        let number = match known {
+            Some(number) => number,
+            None => u32::try_from(modules.len()).map_err(|_| MetadataError::TooLarge)?,
+        };
+        self.index
+            .try_reserve(module.rows.len(), |possible| {
+                let module = at(&possible.module);
+                let symbol =
+                    module.zip(row_of(modules, possible)).map_or("", |(m, row)| m.text(row.symbol));
+                self.hasher.hash_one(symbol.as_bytes())
+            })
+            .map_err(|_| MetadataError::TooLarge)?;
+        if known.is_some() {
+            self.forget(number);
+        }
+        for row in 0..module.rows.len() {
+            self.enter_row(number, &mut module, row);
+        }
+        let module = Arc::new(module);
+        match self.modules.get_mut(usize::try_from(number).unwrap_or(usize::MAX)) {
+            Some(place) => *place = module,
+            None => {
+                self.modules.push(module);
+                let (hasher, modules) = (&self.hasher, &self.modules);
+                self.paths.insert_unique(hash, number, |number| {
+                    let module = usize::try_from(*number).ok().and_then(|at| modules.get(at));
+                    module.map_or(0, |module| hasher.hash_one(&module.path))
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters a row of a module that is not among the others yet. There is room for it.
+    fn enter_row(&mut self, number: u32, module: &mut Module, row: usize) {
+        let Some(new) = module.rows.get(row).copied() else { return };
+        let symbol = module.text(new.symbol);
+        let hash = self.hasher.hash_one(symbol.as_bytes());
+        let twin = self.index.find(hash, |other| {
+            other.module == number
+                && module.row(other.row).is_some_and(|other| module.text(other.symbol) == symbol)
+        });
+        if let Some(twin) = twin.copied() {
+            let old = module.row(twin.row);
+            let same = old.is_some_and(|old| {
+                module.row_template(&old) == module.row_template(&new)
+                    && module.row_arguments(&old) == module.row_arguments(&new)
+            });
+            let place = usize::try_from(twin.row).ok().and_then(|row| module.rows.get_mut(row));
+            if let Some(old) = place.filter(|old| !same && old.clash == 0) {
+                old.clash = new.line;
+            }
+            return;
+        }
+        let possible = Possible {
+            hash: (hash >> 32) as u32,
+            module: number,
+            row: u32::try_from(row).unwrap_or(u32::MAX),
+            start: new.symbol.start,
+            len: new.symbol.len,
+        };
+        // Never called: room was made before.
+        self.index.insert_unique(hash, possible, |_| 0);
+    }
+
+    /// Takes the rows of a module out of the index.
+    fn forget(&mut self, number: u32) {
+        let Some(module) = self.modules.get(usize::try_from(number).unwrap_or(usize::MAX)) else {
+            return;
+        };
+        for row in &module.rows {
+            let hash = self.hasher.hash_one(module.text(row.symbol).as_bytes());
+            let is_it = |possible: &Possible| {
+                let symbol = row.symbol;
+                possible.module == number
+                    && possible.start == symbol.start
+                    && possible.len == symbol.len
+            };
+            if let Ok(found) = self.index.find_entry(hash, is_it) {
+                found.remove();
+            }
+        }
+    }
+
+    /// Takes one row out of the index, which has been made.
+    pub(super) fn forget_made(&mut self, module: &Arc<Module>, symbol: &[u8]) {
+        let hash = self.hasher.hash_one(symbol);
+        let Self { modules, index, .. } = self;
+        let is_it = |possible: &Possible| {
+            let of = usize::try_from(possible.module).ok().and_then(|at| modules.get(at));
+            of.is_some_and(|of| Arc::ptr_eq(of, module))
+                && is_symbol(modules, possible, hash, symbol)
+        };
+        if let Ok(found) = index.find_entry(hash, is_it) {
+            found.remove();
+        }
+    }
+
+    /// Whether some module says how to make `symbol`.
+    #[inline]
+    pub(super) fn is_possible(&self, symbol: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(symbol);
+        self.index.find(hash, |possible| is_symbol(&self.modules, possible, hash, symbol)).is_some()
+    }
+
+    /// What the first module that knows `symbol` says of it.
+    pub(super) fn find_possible(&self, symbol: &[u8]) -> Option<Entry> {
+        let hash = self.hasher.hash_one(symbol);
+        let found = self.index.iter_hash(hash);
+        let found = found.filter(|possible| is_symbol(&self.modules, possible, hash, symbol));
+        let first = found.min_by_key(|possible| possible.module)?;
+        let module = self.modules.get(usize::try_from(first.module).ok()?)?.clone();
+        let row = module.row(first.row)?;
+        Some(Entry { module, row })
+    }
+
+    /// The modules, in the order in which they were loaded.
+    pub(super) fn modules(&self) -> &[Arc<Module>] {
+        &self.modules
+    }
+
+    /// The module of this path.
+    pub(super) fn module(&self, path: &[u8]) -> Option<Arc<Module>> {
+        let at = |number: &u32| usize::try_from(*number).ok().and_then(|at| self.modules.get(at));
+        let same = |number: &u32| at(number).is_some_and(|module| *module.path == *path);
+        let number = self.paths.find(self.hasher.hash_one(path), same)?;
+        at(number).cloned()
+    }
+
+    /// How many symbols are remembered as not to be made.
+    pub(super) fn failed(&self) -> usize {
+        self.failed.len()
+    }
+
+    /// Whose turn it is to make `symbol`. Which there is has been looked at before.
+    pub(super) fn turn(&mut self, thread: i32, symbol: &[u8], max_depth: u32) -> Turn {
+        if let Some(failure) = self.failed.get(symbol) {
+            return Turn::Is(failure.clone());
+        }
+        if let Some((name, job)) = self.jobs.get_key_value(symbol) {
+            let (name, job) = (name.clone(), job.clone());
+            if let Some(cycle) = self.cycle(thread, &name) {
+                return Turn::Is(JitResult::CircularDependency { cycle });
+            }
+            if let Some(activity) = self.activity(thread) {
+                activity.waits_for = Some(name);
+            }
+            return Turn::Wait(job);
+        }
+        let name: Symbol = symbol.into();
+        let limit = usize::try_from(max_depth).unwrap_or(usize::MAX);
+        match self.activity(thread) {
+            Some(activity) if activity.stack.len() < limit => activity.stack.push(name.clone()),
+            _ => {
+                self.end_wait(thread);
+                let failure = Failure::depth(symbol, max_depth);
+                return Turn::Is(JitResult::CompilationError(failure.into()));
+            }
+        }
+        let job = Arc::new(Job { thread, done: AtomicBool::new(false) });
+        self.jobs.insert(name.clone(), job.clone());
+        Turn::Make(name, job)
+    }
+
+    /// What a thread is at; there is always an answer.
+    fn activity(&mut self, thread: i32) -> Option<&mut Activity> {
+        if self.threads.iter().all(|activity| activity.thread != thread) {
+            let (stack, made) = (Vec::new(), Vec::new());
+            self.threads.push(Activity { thread, stack, waits_for: None, made });
+        }
+        self.threads.iter_mut().find(|activity| activity.thread == thread)
+    }
+
+    /// Ends the waiting of a thread.
+    pub(super) fn end_wait(&mut self, thread: i32) {
+        if let Some(activity) = self.threads.iter_mut().find(|a| a.thread == thread) {
+            activity.waits_for = None;
+        }
+        self.threads.retain(|activity| {
+            !activity.stack.is_empty() || activity.waits_for.is_some() || activity.thread != thread
+        });
+    }
+
+    /// The circle that would close if `thread` waited for `symbol`: from that on, and closed by it.
+    fn cycle(&self, thread: i32, symbol: &Symbol) -> Option<Vec<Symbol>> {
+        let mut cycle = Vec::new();
+        let mut next = symbol;
+        for _ in 0..=self.threads.len() {
+            let owner = self.jobs.get(next)?.thread;
+            let activity = self.threads.iter().find(|activity| activity.thread == owner)?;
+            let from = activity.stack.iter().position(|made| made == next)?;
+            cycle.extend(activity.stack.iter().skip(from).cloned());
+            if owner == thread {
+                cycle.push(symbol.clone());
+                return Some(cycle);
+            }
+            next = activity.waits_for.as_ref()?;
+        }
+        None
+    }
+
+    /// Ends the making of what a thread has begun last. Returns what modules are to be told of, when the
+    /// thread is done with all that it makes.
+    pub(super) fn finish(
+        &mut self,
+        thread: i32,
+        symbol: &Symbol,
+        failure: Option<&JitResult>,
+        made_for: Option<&Arc<Module>>,
+    ) -> Vec<(Arc<Module>, Symbol)> {
+        self.jobs.remove(symbol);
+        if let Some(failure) = failure.filter(|failure| failure.is_lasting()) {
+            self.failed.insert(symbol.clone(), failure.clone());
+        }
+        let Some(at) = self.threads.iter().position(|a| a.thread == thread) else {
+            return Vec::new();
+        };
+        let Some(activity) = self.threads.get_mut(at) else { return Vec::new() };
+        activity.stack.pop();
+        activity.made.extend(made_for.map(|module| (module.clone(), symbol.clone())));
+        if !activity.stack.is_empty() {
+            return Vec::new();
+        }
+        self.threads.swap_remove(at).made
+    }
+}
+
+fn row_of(modules: &[Arc<Module>], possible: &Possible) -> Option<Row> {
+    modules.get(usize::try_from(possible.module).ok()?)?.row(possible.row)
+}
+
+#[inline]
+fn is_symbol(modules: &[Arc<Module>], possible: &Possible, hash: u64, symbol: &[u8]) -> bool {
+    if possible.hash != (hash >> 32) as u32 || u64::from(possible.len) != symbol.len() as u64 {
+        return false;
+    }
+    let module = usize::try_from(possible.module).ok().and_then(|at| modules.get(at));
+    let span = super::module::Span { start: possible.start, len: possible.len };
+    module.is_some_and(|module| module.text(span).as_bytes() == symbol)
+}

@@ -1,0 +1,343 @@
+//! The operations of a typed body: their codes, their names, and what each does with its fields.
+//!
+//! The table of the format is in the description of the room above.
+
+use super::TypeSet;
+
+macro_rules! names {
+    ($(#[$about:meta])* $name:ident $first:literal: $($item:ident $text:literal $what:literal,)*) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $(#[doc = $what] $item,)*
+        }
+
+        impl $name {
+            /// All of them, in the order of their codes.
+            pub const ALL: &[Self] = &[$(Self::$item,)*];
+
+            /// The name in the text form.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$item => $text,)*
+                }
+            }
+
+            /// The code of the first of its kind; those of the others follow.
+            const FIRST: u8 = $first;
+
+            fn code(self) -> u8 {
+                Self::FIRST + self as u8
+            }
+        }
+    };
+}
+
+names! {
+    /// An operation on one value.
+    Unary 0x08:
+    Negate "neg" "The value below 0 that is as far from it; integers wrap.",
+    Not "not" "All bits of an integer, or a bool, turned over.",
+}
+
+names! {
+    /// An operation on two values of one type.
+    Binary 0x10:
+    Add "add" "The sum; integers wrap.",
+    Subtract "sub" "The difference; integers wrap.",
+    Multiply "mul" "The product; integers wrap.",
+    Divide "div" "The quotient, towards 0; by 0 it traps in integers; the lowest by -1 wraps.",
+    Remainder "rem" "What the quotient leaves, with the sign of the dividend; by 0 it traps.",
+    And "and" "The bits that are in both.",
+    Or "or" "The bits that are in one or both.",
+    Xor "xor" "The bits that are in one alone.",
+    ShiftLeft "shl" "The bits moved up by the second value modulo the width.",
+    ShiftRight "shr" "The bits moved down by the second value modulo the width; signed types keep the sign.",
+}
+
+names! {
+    /// How two values of one type stand to each other. Where a floating-point value is no number,
+    /// only `NotEqual` holds. Addresses are compared as numbers without a sign.
+    Condition 0x20:
+    Equal "eq" "The same.",
+    NotEqual "ne" "Not the same.",
+    Less "lt" "The first one smaller.",
+    LessEqual "le" "The first one not greater.",
+    Greater "gt" "The first one greater.",
+    GreaterEqual "ge" "The first one not smaller.",
+}
+
+impl Binary {
+    /// The types that it has a meaning for.
+    pub fn types(self) -> TypeSet {
+        match self {
+            Self::Add | Self::Subtract | Self::Multiply | Self::Divide => TypeSet::NUMBERS,
+            Self::And | Self::Or | Self::Xor => TypeSet::BITS,
+            Self::Remainder | Self::ShiftLeft | Self::ShiftRight => TypeSet::INTEGERS,
+        }
+    }
+
+    /// Whether its values may change places.
+    pub fn is_commutative(self) -> bool {
+        matches!(self, Self::Add | Self::Multiply | Self::And | Self::Or | Self::Xor)
+    }
+}
+
+impl Unary {
+    /// The types that it has a meaning for.
+    pub fn types(self) -> TypeSet {
+        match self {
+            Self::Negate => TypeSet::NUMBERS,
+            Self::Not => TypeSet::BITS,
+        }
+    }
+}
+
+impl Condition {
+    /// The types that it has a meaning for.
+    pub fn types(self) -> TypeSet {
+        match self {
+            Self::Equal | Self::NotEqual => TypeSet::SCALARS,
+            _ => TypeSet::ORDERED,
+        }
+    }
+
+    /// The condition that says the same of the values in the other order.
+    #[must_use]
+    pub fn swapped(self) -> Self {
+        match self {
+            Self::Less => Self::Greater,
+            Self::LessEqual => Self::GreaterEqual,
+            Self::Greater => Self::Less,
+            Self::GreaterEqual => Self::LessEqual,
+            Self::Equal | Self::NotEqual => self,
+        }
+    }
+}
+
+/// What an instruction does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opcode {
+    /// Sets a local to the number in the instruction.
+    Constant,
+    /// Sets a local to bits out of the table of constants.
+    WideConstant,
+    /// Copies a local.
+    Move,
+    /// Sets a local of type i64 or u64 to the bytes of a value of the type.
+    SizeOf,
+    /// Sets a local to the value of another one of another type, as Rust's `as` does.
+    Convert,
+    /// One value in, one out.
+    Unary(Unary),
+    /// Two values in, one out; the second may be the number in the instruction.
+    Binary(Binary),
+    /// Sets a local of type bool to whether a condition holds.
+    Compare(Condition),
+    /// Goes elsewhere when a condition holds.
+    Branch(Condition),
+    /// Goes elsewhere.
+    Jump,
+    /// Goes elsewhere when a bool is as said.
+    BranchIf(bool),
+    /// Reads from an address and a distance in bytes.
+    Load,
+    /// Writes to an address and a distance in bytes.
+    Store,
+    /// Reads an element of an array.
+    LoadElement,
+    /// Writes an element of an array.
+    StoreElement,
+    /// The address of an element of an array.
+    Element,
+    /// Calls another instance, or the host.
+    Call,
+    /// Leaves the function with a value.
+    Return,
+    /// Leaves a function that has no result.
+    ReturnNone,
+    /// Leaves the function with an error.
+    Trap,
+}
+
+/// How far the code of a branch lies behind that of the comparison with its condition.
+const BRANCH: u8 = 0x10;
+
+/// The bit of the code that says that the second value is a number in the instruction.
+pub(super) const IMMEDIATE: u8 = 0x80;
+
+const PLAIN: &[(u8, Opcode, &str)] = &[
+    (0x01, Opcode::Constant, "const"),
+    (0x02, Opcode::WideConstant, "const_wide"),
+    (0x03, Opcode::Move, "move"),
+    (0x04, Opcode::SizeOf, "size_of"),
+    (0x05, Opcode::Convert, "convert"),
+    (0x38, Opcode::Jump, "jump"),
+    (0x39, Opcode::BranchIf(true), "br_true"),
+    (0x3a, Opcode::BranchIf(false), "br_false"),
+    (0x40, Opcode::Load, "load"),
+    (0x41, Opcode::Store, "store"),
+    (0x42, Opcode::LoadElement, "load_element"),
+    (0x43, Opcode::StoreElement, "store_element"),
+    (0x44, Opcode::Element, "element"),
+    (0x50, Opcode::Call, "call"),
+    (0x51, Opcode::Return, "return"),
+    (0x52, Opcode::ReturnNone, "return_none"),
+    (0x53, Opcode::Trap, "trap"),
+];
+
+/// The opcodes by code, and whether the second value is a number.
+static BY_CODE: [Option<(Opcode, bool)>; 256] = by_code();
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which refuses what is outside"
+)]
+const fn by_code() -> [Option<(Opcode, bool)>; 256] {
+    let mut table = [None; 256];
+    let mut rest = PLAIN;
+    while let [(code, opcode, _), tail @ ..] = rest {
+        table[*code as usize] = Some((*opcode, false));
+        rest = tail;
+    }
+    let mut at = 0;
+    while at < Unary::ALL.len() {
+        table[Unary::FIRST as usize + at] = Some((Opcode::Unary(Unary::ALL[at]), false));
+        at += 1;
+    }
+    at = 0;
+    while at < Binary::ALL.len() {
+        let code = Binary::FIRST as usize + at;
+        table[code] = Some((Opcode::Binary(Binary::ALL[at]), false));
+        table[code | IMMEDIATE as usize] = Some((Opcode::Binary(Binary::ALL[at]), true));
+        at += 1;
+    }
+    at = 0;
+    while at < Condition::ALL.len() {
+        let (code, condition) = (Condition::FIRST as usize + at, Condition::ALL[at]);
+        table[code] = Some((Opcode::Compare(condition), false));
+        table[code | IMMEDIATE as usize] = Some((Opcode::Compare(condition), true));
+        let code = code + BRANCH as usize;
+        table[code] = Some((Opcode::Branch(condition), false));
+        table[code | IMMEDIATE as usize] = Some((Opcode::Branch(condition), true));
+        at += 1;
+    }
+    table
+}
+
+impl Opcode {
+    /// The opcode with this code, and whether its second value is a number in the instruction.
+    #[inline]
+    pub fn from_code(code: u8) -> Option<(Self, bool)> {
+        BY_CODE.get(usize::from(code)).copied().flatten()
+    }
+
+    /// Its code, with the bit for a number when `immediate`.
+    pub fn code(self, immediate: bool) -> u8 {
+        let code = match self {
+            Self::Unary(unary) => unary.code(),
+            Self::Binary(binary) => binary.code(),
+            Self::Compare(condition) => condition.code(),
+            Self::Branch(condition) => condition.code() + BRANCH,
+            _ => PLAIN.iter().find(|plain| plain.1 == self).map_or(0, |plain| plain.0),
+        };
+        if immediate { code | IMMEDIATE } else { code }
+    }
+
+    /// Whether the instruction behind it is never reached from it.
+    #[inline]
+    pub fn ends(self) -> bool {
+        matches!(self, Self::Jump | Self::Return | Self::ReturnNone | Self::Trap)
+    }
+
+    /// Whether `imm` of its instructions is the number of an instruction.
+    #[inline]
+    pub fn has_target(self) -> bool {
+        matches!(self, Self::Jump | Self::Branch(_) | Self::BranchIf(_))
+    }
+
+    /// The name in the text form; branches on a condition have `br_` in front of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unary(unary) => unary.name(),
+            Self::Binary(binary) => binary.name(),
+            Self::Compare(condition) => condition.name(),
+            Self::Branch(condition) => match condition {
+                Condition::Equal => "br_eq",
+                Condition::NotEqual => "br_ne",
+                Condition::Less => "br_lt",
+                Condition::LessEqual => "br_le",
+                Condition::Greater => "br_gt",
+                Condition::GreaterEqual => "br_ge",
+            },
+            _ => PLAIN.iter().find(|plain| plain.1 == self).map_or("", |plain| plain.2),
+        }
+    }
+
+    /// The opcode with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let codes = 0..IMMEDIATE;
+        codes
+            .filter_map(Self::from_code)
+            .map(|(opcode, _)| opcode)
+            .find(|opcode| opcode.name() == name)
+    }
+
+    /// The types that it has a meaning for; `None` when it names none.
+    #[inline]
+    pub fn types(self) -> Option<TypeSet> {
+        Some(match self {
+            Self::Jump | Self::BranchIf(_) | Self::Call | Self::ReturnNone | Self::Trap => {
+                return None;
+            }
+            Self::Unary(unary) => unary.types(),
+            Self::Binary(binary) => binary.types(),
+            Self::Compare(condition) | Self::Branch(condition) => condition.types(),
+            _ => TypeSet::SCALARS,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_names_lead_back() {
+        let mut known = 0;
+        for code in 0..=u8::MAX {
+            let Some((opcode, immediate)) = Opcode::from_code(code) else { continue };
+            assert_eq!(opcode.code(immediate), code, "{opcode:?}");
+            assert_eq!(Opcode::from_name(opcode.name()), Some(opcode));
+            assert_eq!(immediate, code >= 0x80);
+            known += 1;
+        }
+        assert_eq!(known, PLAIN.len() + 2 + 2 * (10 + 6 + 6));
+    }
+
+    #[test]
+    fn codes_are_those_of_the_table() {
+        let code = |name| Opcode::from_name(name).unwrap().code(false);
+        assert_eq!(["neg", "not", "add", "shr"].map(code), [0x08, 0x09, 0x10, 0x19]);
+        assert_eq!(["eq", "ge", "br_eq", "br_ge"].map(code), [0x20, 0x25, 0x30, 0x35]);
+        assert_eq!(Opcode::Branch(Condition::Less).code(true), 0xb2);
+        assert_eq!(Opcode::from_name("hop"), None);
+    }
+
+    #[test]
+    fn a_swapped_condition_says_the_same() {
+        let holds = |condition, a: i32, b: i32| match condition {
+            Condition::Equal => a == b,
+            Condition::NotEqual => a != b,
+            Condition::Less => a < b,
+            Condition::LessEqual => a <= b,
+            Condition::Greater => a > b,
+            Condition::GreaterEqual => a >= b,
+        };
+        for &condition in Condition::ALL {
+            for (a, b) in [(1, 2), (2, 2), (3, 2)] {
+                assert_eq!(holds(condition, a, b), holds(condition.swapped(), b, a));
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Bodies that run: interpreted, and as machine code.
+#![cfg(all(feature = "kernel", target_arch = "x86_64"))]
+
+mod ends;
+mod machine;
+mod programs;
+mod random;

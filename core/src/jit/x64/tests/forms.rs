@@ -1,0 +1,710 @@
+//! Every form of every instruction with operands of every class, read back by a decoder.
+
+use std::any::TypeId;
+use std::vec::Vec;
+
+use iced_x86::Mnemonic;
+
+use super::super::*;
+use super::reader::{Meant, Place, Random, general, read, sse};
+
+/// How often each form is tried.
+const TIMES: usize = 6000;
+
+const ALU: [Mnemonic; 8] = {
+    use Mnemonic::*;
+    [Add, Or, Adc, Sbb, And, Sub, Xor, Cmp]
+};
+const UNARY: [Mnemonic; 8] = {
+    use Mnemonic::*;
+    [Not, Neg, Mul, Imul, Div, Idiv, Inc, Dec]
+};
+const SHIFT: [Mnemonic; 7] = {
+    use Mnemonic::*;
+    [Rol, Ror, Rcl, Rcr, Shl, Shr, Sar]
+};
+const SCALAR: [[Mnemonic; 2]; 7] = {
+    use Mnemonic::*;
+    [
+        [Sqrtss, Sqrtsd],
+        [Addss, Addsd],
+        [Mulss, Mulsd],
+        [Subss, Subsd],
+        [Minss, Minsd],
+        [Divss, Divsd],
+        [Maxss, Maxsd],
+    ]
+};
+const BITWISE: [[Mnemonic; 2]; 6] = {
+    use Mnemonic::*;
+    [
+        [Ucomiss, Ucomisd],
+        [Comiss, Comisd],
+        [Andps, Andpd],
+        [Andnps, Andnpd],
+        [Orps, Orpd],
+        [Xorps, Xorpd],
+    ]
+};
+const SET: [Mnemonic; 16] = {
+    use Mnemonic::*;
+    [
+        Seto, Setno, Setb, Setae, Sete, Setne, Setbe, Seta, Sets, Setns, Setp, Setnp, Setl, Setge,
+        Setle, Setg,
+    ]
+};
+const MOVE: [Mnemonic; 16] = {
+    use Mnemonic::*;
+    [
+        Cmovo, Cmovno, Cmovb, Cmovae, Cmove, Cmovne, Cmovbe, Cmova, Cmovs, Cmovns, Cmovp, Cmovnp,
+        Cmovl, Cmovge, Cmovle, Cmovg,
+    ]
+};
+const JUMP: [Mnemonic; 16] = {
+    use Mnemonic::*;
+    [Jo, Jno, Jb, Jae, Je, Jne, Jbe, Ja, Js, Jns, Jp, Jnp, Jl, Jge, Jle, Jg]
+};
+const FLOATS: [Float; 2] = [Float::F32, Float::F64];
+
+/// Where the first instruction of a trial is: far enough from 0 that no distance leads below.
+const ADDRESS: u64 = 1 << 40;
+
+/// One instruction at a time.
+struct Trial {
+    random: Random,
+    asm: Assembler<Growing>,
+    /// Bound to the begin of the code.
+    start: Label,
+    mnemonic: Mnemonic,
+    operands: Vec<Meant>,
+}
+
+impl Trial {
+    fn new(seed: u64) -> Self {
+        let mut asm = Assembler::growing();
+        let start = asm.label();
+        asm.bind(start);
+        let mnemonic = Mnemonic::INVALID;
+        Self { random: Random(seed), asm, start, mnemonic, operands: Vec::new() }
+    }
+
+    fn means<const N: usize>(&mut self, mnemonic: Mnemonic, operands: [Meant; N]) {
+        self.mnemonic = mnemonic;
+        self.operands.clear();
+        self.operands.extend(operands);
+    }
+
+    fn row<T: Copy, M: Copy>(&mut self, rows: &[T], names: &[M]) -> (T, M) {
+        assert_eq!(rows.len(), names.len());
+        let index = self.random.below(rows.len());
+        (rows[index], names[index])
+    }
+
+    fn float(&mut self, names: [Mnemonic; 2]) -> (Float, Mnemonic) {
+        self.row(&FLOATS, &names)
+    }
+
+    fn any<T: Sample>(&mut self) -> T {
+        T::sample(self)
+    }
+
+    /// An immediate of any length.
+    fn immediate(&mut self) -> i32 {
+        let bits = self.random.below(33) as u32;
+        let value = (self.random.next() as u32).checked_shr(32 - bits).unwrap_or(0);
+        if self.random.next() & 1 == 0 { value } else { value.wrapping_neg() }.cast_signed()
+    }
+
+    /// Puts down one instruction of a form and reads it back.
+    fn check(&mut self, form: Form) {
+        // Behind something, so that the start is not where the instruction is.
+        self.asm.clear();
+        self.start = self.asm.label();
+        self.asm.bind(self.start);
+        let before = self.random.below(300) as u32;
+        self.asm.nops(before);
+        form(self);
+        let code = self.asm.code().unwrap();
+        let bytes = &code.bytes[before as usize..];
+        let wrong = read(bytes, ADDRESS + u64::from(before), self.mnemonic, &self.operands);
+        assert_eq!(wrong, None);
+    }
+}
+
+type Form = fn(&mut Trial);
+
+/// An operand of any class, and what a decoder should find.
+trait Sample: Copy + 'static {
+    fn sample(trial: &mut Trial) -> Self;
+    fn meant(self, trial: &Trial, bits: u32) -> Meant;
+}
+
+impl Sample for Gpr {
+    fn sample(trial: &mut Trial) -> Self {
+        trial.random.pick(Gpr::ALL)
+    }
+
+    fn meant(self, _: &Trial, bits: u32) -> Meant {
+        Meant::Register(general(self, bits))
+    }
+}
+
+impl Sample for Xmm {
+    fn sample(trial: &mut Trial) -> Self {
+        trial.random.pick(Xmm::ALL)
+    }
+
+    fn meant(self, _: &Trial, _: u32) -> Meant {
+        Meant::Register(sse(self))
+    }
+}
+
+impl Sample for Mem {
+    fn sample(trial: &mut Trial) -> Self {
+        use Scale::*;
+        let displacement = trial.immediate();
+        let base = trial.any();
+        let place = match trial.random.below(10) {
+            0 => Mem::absolute(displacement),
+            1 => Mem::at(base, 0),
+            2 => Mem::at(base, trial.random.pick(&[-129, -128, 127, 128])),
+            _ => Mem::at(base, displacement),
+        };
+        let index = trial.random.pick(Index::ALL);
+        match trial.random.below(3) {
+            0 => place.indexed(index, trial.random.pick(&[By1, By2, By4, By8])),
+            _ => place,
+        }
+    }
+
+    fn meant(self, _: &Trial, bits: u32) -> Meant {
+        Meant::Memory(self.into(), bits)
+    }
+}
+
+impl Sample for Rip {
+    fn sample(trial: &mut Trial) -> Self {
+        Rip::Label(trial.start)
+    }
+
+    fn meant(self, _: &Trial, bits: u32) -> Meant {
+        Meant::Memory(Place::relative(ADDRESS), bits)
+    }
+}
+
+impl Sample for GprOrMem {
+    fn sample(trial: &mut Trial) -> Self {
+        match trial.random.next() & 1 {
+            0 => GprOrMem::Gpr(trial.any()),
+            _ => GprOrMem::Mem(trial.any()),
+        }
+    }
+
+    fn meant(self, trial: &Trial, bits: u32) -> Meant {
+        match self {
+            GprOrMem::Gpr(register) => register.meant(trial, bits),
+            GprOrMem::Mem(place) => place.meant(trial, bits),
+        }
+    }
+}
+
+impl Sample for XmmOrMem {
+    fn sample(trial: &mut Trial) -> Self {
+        match trial.random.next() & 1 {
+            0 => XmmOrMem::Xmm(trial.any()),
+            _ => XmmOrMem::Mem(trial.any()),
+        }
+    }
+
+    fn meant(self, trial: &Trial, bits: u32) -> Meant {
+        match self {
+            XmmOrMem::Xmm(register) => register.meant(trial, bits),
+            XmmOrMem::Mem(place) => place.meant(trial, bits),
+        }
+    }
+}
+
+impl Sample for i32 {
+    fn sample(trial: &mut Trial) -> Self {
+        trial.immediate()
+    }
+
+    fn meant(self, _: &Trial, bits: u32) -> Meant {
+        Meant::Immediate(self.into(), bits)
+    }
+}
+
+impl Sample for u8 {
+    fn sample(trial: &mut Trial) -> Self {
+        trial.random.below(64) as u8
+    }
+
+    fn meant(self, _: &Trial, _: u32) -> Meant {
+        Meant::Immediate(self.into(), 8)
+    }
+}
+
+impl Sample for Cl {
+    fn sample(_: &mut Trial) -> Self {
+        Cl
+    }
+
+    fn meant(self, _: &Trial, _: u32) -> Meant {
+        Meant::Register(iced_x86::Register::CL)
+    }
+}
+
+/// A width that can be written down.
+trait AnyWidth: Width {
+    const HERE: Self;
+}
+
+impl AnyWidth for W8 {
+    const HERE: Self = W8;
+}
+impl AnyWidth for W16 {
+    const HERE: Self = W16;
+}
+impl AnyWidth for W32 {
+    const HERE: Self = W32;
+}
+impl AnyWidth for W64 {
+    const HERE: Self = W64;
+}
+
+fn alu<W: AnyWidth, D: Sample, T: Sample + Source<D>>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<D>(), trial.any::<T>());
+    let (row, name) = trial.row(Alu::ALL, &ALU);
+    trial.asm.alu(row, W::HERE, to, source);
+    trial.means(name, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
+}
+
+fn test<W: AnyWidth, D: Sample, T: Sample + Source<D>>(trial: &mut Trial) {
+    let (one, other) = (trial.any::<D>(), trial.any::<T>());
+    trial.asm.test(W::HERE, one, other);
+    let (one, other) = (one.meant(trial, W::BITS), other.meant(trial, W::BITS));
+    // There is one form for both orders, in which what can be memory comes first.
+    let swapped = [TypeId::of::<Mem>(), TypeId::of::<Rip>(), TypeId::of::<GprOrMem>()]
+        .contains(&TypeId::of::<T>());
+    trial.means(Mnemonic::Test, if swapped { [other, one] } else { [one, other] });
+}
+
+fn mov<W: AnyWidth, D: Sample, T: Sample + Source<D>>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<D>(), trial.any::<T>());
+    trial.asm.mov(W::HERE, to, source);
+    trial.means(Mnemonic::Mov, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
+}
+
+/// An immediate that is not negative is moved to the lower half alone, which clears the upper one.
+fn filled_bits(bits: u32, value: i64) -> u32 {
+    if bits == 64 && u32::try_from(value).is_ok() { 32 } else { bits }
+}
+
+fn mov_immediate<W: AnyWidth>(trial: &mut Trial) {
+    let (to, value) = (trial.any::<Gpr>(), trial.immediate());
+    trial.asm.mov(W::HERE, to, value);
+    let bits = filled_bits(W::BITS, value.into());
+    trial.means(Mnemonic::Mov, [to.meant(trial, bits), value.meant(trial, bits)]);
+}
+
+fn mov_imm(trial: &mut Trial) {
+    let to = trial.any::<Gpr>();
+    let shift = trial.random.below(64);
+    let value = trial.random.next() >> shift;
+    let value = if trial.random.next() & 1 == 0 { value } else { !value };
+    trial.asm.mov_imm(to, value);
+    let bits = filled_bits(64, value.cast_signed());
+    trial
+        .means(Mnemonic::Mov, [to.meant(trial, bits), Meant::Immediate(value.cast_signed(), bits)]);
+}
+
+fn mov_symbol(trial: &mut Trial) {
+    let to = trial.any::<Gpr>();
+    trial.asm.mov_symbol(to, 1, 2);
+    trial.means(Mnemonic::Mov, [to.meant(trial, 64), Meant::Immediate(0, 64)]);
+}
+
+fn zero(trial: &mut Trial) {
+    let to = trial.any::<Gpr>();
+    trial.asm.zero(to);
+    trial.means(Mnemonic::Xor, [to.meant(trial, 32); 2]);
+}
+
+fn movzx<N: AnyWidth + Narrow, T: Sample + GprOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
+    trial.asm.movzx(to, N::HERE, source);
+    trial.means(Mnemonic::Movzx, [to.meant(trial, 32), source.meant(trial, N::BITS)]);
+}
+
+fn movsx<W: AnyWidth + Full, T: Sample + GprOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
+    let from = match trial.random.below(2) {
+        0 => {
+            trial.asm.movsx(W::HERE, to, W8, source);
+            8
+        }
+        _ => {
+            trial.asm.movsx(W::HERE, to, W16, source);
+            16
+        }
+    };
+    trial.means(Mnemonic::Movsx, [to.meant(trial, W::BITS), source.meant(trial, from)]);
+}
+
+fn movsxd<T: Sample + GprOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
+    trial.asm.movsxd(to, source);
+    trial.means(Mnemonic::Movsxd, [to.meant(trial, 64), source.meant(trial, 32)]);
+}
+
+fn lea<W: AnyWidth + Full, T: Sample + Address>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
+    trial.asm.lea(W::HERE, to, source);
+    trial.means(Mnemonic::Lea, [to.meant(trial, W::BITS), source.meant(trial, 0)]);
+}
+
+fn push_pop(trial: &mut Trial) {
+    let register = trial.any::<Gpr>();
+    let push = trial.random.next() & 1 == 0;
+    if push {
+        trial.asm.push(register)
+    } else {
+        trial.asm.pop(register)
+    }
+    let name = if push { Mnemonic::Push } else { Mnemonic::Pop };
+    trial.means(name, [register.meant(trial, 64)]);
+}
+
+fn push_pop_mem<T: Sample + Address>(trial: &mut Trial) {
+    let place = trial.any::<T>();
+    let push = trial.random.next() & 1 == 0;
+    if push {
+        trial.asm.push_mem(place)
+    } else {
+        trial.asm.pop_mem(place)
+    }
+    let name = if push { Mnemonic::Push } else { Mnemonic::Pop };
+    trial.means(name, [place.meant(trial, 64)]);
+}
+
+fn push_imm(trial: &mut Trial) {
+    let value = trial.immediate();
+    trial.asm.push_imm(value);
+    trial.means(Mnemonic::Push, [value.meant(trial, 64)]);
+}
+
+fn unary<W: AnyWidth, T: Sample + GprOperand>(trial: &mut Trial) {
+    let operand = trial.any::<T>();
+    let (row, name) = trial.row(Unary::ALL, &UNARY);
+    trial.asm.unary(row, W::HERE, operand);
+    trial.means(name, [operand.meant(trial, W::BITS)]);
+}
+
+fn shift<W: AnyWidth, T: Sample + GprOperand, C: Sample + Count>(trial: &mut Trial) {
+    let (operand, count) = (trial.any::<T>(), trial.any::<C>());
+    let (row, name) = trial.row(Shift::ALL, &SHIFT);
+    trial.asm.shift(row, W::HERE, operand, count);
+    trial.means(name, [operand.meant(trial, W::BITS), count.meant(trial, 8)]);
+}
+
+fn imul<W: AnyWidth + Wide, T: Sample + GprOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
+    trial.asm.imul(W::HERE, to, source);
+    trial.means(Mnemonic::Imul, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
+}
+
+fn imul_imm<W: AnyWidth + Wide, T: Sample + GprOperand>(trial: &mut Trial) {
+    let (to, source, value) = (trial.any::<Gpr>(), trial.any::<T>(), trial.immediate());
+    trial.asm.imul_imm(W::HERE, to, source, value);
+    let [to, source] = [to.meant(trial, W::BITS), source.meant(trial, W::BITS)];
+    trial.means(Mnemonic::Imul, [to, source, value.meant(trial, W::BITS)]);
+}
+
+fn setcc<T: Sample + GprOperand>(trial: &mut Trial) {
+    let operand = trial.any::<T>();
+    let (cond, name) = trial.row(&Cond::ALL, &SET);
+    trial.asm.setcc(cond, operand);
+    trial.means(name, [operand.meant(trial, 8)]);
+}
+
+fn cmovcc<W: AnyWidth + Wide, T: Sample + GprOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
+    let (cond, name) = trial.row(&Cond::ALL, &MOVE);
+    trial.asm.cmovcc(cond, W::HERE, to, source);
+    trial.means(name, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
+}
+
+fn xchg<W: AnyWidth, T: Sample + GprOperand>(trial: &mut Trial) {
+    let (operand, register) = (trial.any::<T>(), trial.any::<Gpr>());
+    trial.asm.xchg(W::HERE, operand, register);
+    let operands = [operand.meant(trial, W::BITS), register.meant(trial, W::BITS)];
+    trial.means(Mnemonic::Xchg, operands);
+}
+
+fn bswap<W: AnyWidth + Full>(trial: &mut Trial) {
+    let register = trial.any::<Gpr>();
+    trial.asm.bswap(W::HERE, register);
+    trial.means(Mnemonic::Bswap, [register.meant(trial, W::BITS)]);
+}
+
+fn popcnt<W: AnyWidth + Full, T: Sample + GprOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
+    trial.asm.popcnt(W::HERE, to, source);
+    trial.means(Mnemonic::Popcnt, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
+}
+
+fn plain(trial: &mut Trial) {
+    use Mnemonic::*;
+    type Put = fn(&mut Assembler<Growing>);
+    let puts: [(Put, Mnemonic); 6] = [
+        (|asm| asm.ret(), Ret),
+        (|asm| asm.ud2(), Ud2),
+        (|asm| asm.int3(), Int3),
+        (|asm| asm.cdq(), Cdq),
+        (|asm| asm.cqo(), Cqo),
+        (|asm| asm.sign_to_rdx(W16), Cwd),
+    ];
+    let (put, name) = trial.random.pick(&puts);
+    put(&mut trial.asm);
+    trial.means(name, []);
+}
+
+fn jump_back(trial: &mut Trial) {
+    let (start, target) = (trial.start, Meant::Target(ADDRESS));
+    let (cond, name) = trial.row(&Cond::ALL, &JUMP);
+    match trial.random.below(3) {
+        0 => {
+            trial.asm.jmp(start);
+            trial.means(Mnemonic::Jmp, [target]);
+        }
+        1 => {
+            trial.asm.call(start);
+            trial.means(Mnemonic::Call, [target]);
+        }
+        _ => {
+            trial.asm.jcc(cond, start);
+            trial.means(name, [target]);
+        }
+    }
+}
+
+fn jump_to<T: Sample + GprOperand>(trial: &mut Trial) {
+    let operand = trial.any::<T>();
+    let call = trial.random.next() & 1 == 0;
+    if call {
+        trial.asm.call_to(operand)
+    } else {
+        trial.asm.jmp_to(operand)
+    }
+    let name = if call { Mnemonic::Call } else { Mnemonic::Jmp };
+    trial.means(name, [operand.meant(trial, 64)]);
+}
+
+fn scalar<T: Sample + XmmOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Xmm>(), trial.any::<T>());
+    let (row, names) = trial.row(Scalar::ALL, &SCALAR);
+    let (float, name) = trial.float(names);
+    trial.asm.scalar(row, float, to, source);
+    trial.means(name, [to.meant(trial, 0), source.meant(trial, bits(float))]);
+}
+
+fn bits(float: Float) -> u32 {
+    if float == Float::F32 { 32 } else { 64 }
+}
+
+fn bitwise<T: Sample + XmmOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Xmm>(), trial.any::<T>());
+    let (row, names) = trial.row(Bitwise::ALL, &BITWISE);
+    let (float, name) = trial.float(names);
+    trial.asm.bitwise(row, float, to, source);
+    let compares = [Bitwise::UCOMIS, Bitwise::COMIS].contains(&row);
+    let read = if compares { bits(float) } else { 128 };
+    trial.means(name, [to.meant(trial, 0), source.meant(trial, read)]);
+}
+
+fn mov_scalar<D: Sample, T: Sample + FloatSource<D>>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<D>(), trial.any::<T>());
+    let (float, name) = trial.float([Mnemonic::Movss, Mnemonic::Movsd]);
+    trial.asm.mov_scalar(float, to, source);
+    trial.means(name, [to.meant(trial, bits(float)), source.meant(trial, bits(float))]);
+}
+
+fn movd<D: Sample, T: Sample + MovSource<D>>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<D>(), trial.any::<T>());
+    trial.asm.movd(to, source);
+    trial.means(Mnemonic::Movd, [to.meant(trial, 32), source.meant(trial, 32)]);
+}
+
+fn movq<D: Sample, T: Sample + MovSource<D>>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<D>(), trial.any::<T>());
+    trial.asm.movq(to, source);
+    trial.means(Mnemonic::Movq, [to.meant(trial, 64), source.meant(trial, 64)]);
+}
+
+fn movq_low(trial: &mut Trial) {
+    let (to, from) = (trial.any::<Xmm>(), trial.any::<Xmm>());
+    trial.asm.movq_low(to, from);
+    trial.means(Mnemonic::Movq, [to.meant(trial, 0), from.meant(trial, 0)]);
+}
+
+fn move_whole<T: Sample + XmmOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Xmm>(), trial.any::<T>());
+    let aligned = trial.random.next() & 1 == 0;
+    if aligned {
+        trial.asm.movaps(to, source)
+    } else {
+        trial.asm.movups(to, source)
+    }
+    let name = if aligned { Mnemonic::Movaps } else { Mnemonic::Movups };
+    trial.means(name, [to.meant(trial, 0), source.meant(trial, 128)]);
+}
+
+fn store_whole<T: Sample + Address>(trial: &mut Trial) {
+    let (to, from) = (trial.any::<T>(), trial.any::<Xmm>());
+    let aligned = trial.random.next() & 1 == 0;
+    if aligned {
+        trial.asm.movaps_store(to, from)
+    } else {
+        trial.asm.movups_store(to, from)
+    }
+    let name = if aligned { Mnemonic::Movaps } else { Mnemonic::Movups };
+    trial.means(name, [to.meant(trial, 128), from.meant(trial, 0)]);
+}
+
+fn from_integer<W: AnyWidth + Full, T: Sample + GprOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Xmm>(), trial.any::<T>());
+    let (float, name) = trial.float([Mnemonic::Cvtsi2ss, Mnemonic::Cvtsi2sd]);
+    trial.asm.cvtsi2s(float, to, W::HERE, source);
+    trial.means(name, [to.meant(trial, 0), source.meant(trial, W::BITS)]);
+}
+
+fn to_integer<W: AnyWidth + Full, T: Sample + XmmOperand>(trial: &mut Trial) {
+    use Mnemonic::*;
+    let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
+    let truncate = trial.random.next() & 1 == 0;
+    let names = if truncate { [Cvttss2si, Cvttsd2si] } else { [Cvtss2si, Cvtsd2si] };
+    let (float, name) = trial.float(names);
+    if truncate {
+        trial.asm.cvtts2si(float, W::HERE, to, source);
+    } else {
+        trial.asm.cvts2si(float, W::HERE, to, source);
+    }
+    trial.means(name, [to.meant(trial, W::BITS), source.meant(trial, bits(float))]);
+}
+
+fn between_floats<T: Sample + XmmOperand>(trial: &mut Trial) {
+    let (to, source) = (trial.any::<Xmm>(), trial.any::<T>());
+    let (from, name) = trial.float([Mnemonic::Cvtss2sd, Mnemonic::Cvtsd2ss]);
+    match from {
+        Float::F32 => trial.asm.cvtss2sd(to, source),
+        Float::F64 => trial.asm.cvtsd2ss(to, source),
+    }
+    trial.means(name, [to.meant(trial, 0), source.meant(trial, bits(from))]);
+}
+
+/// A form for each operand, for each width.
+macro_rules! forms {
+    ($forms:ident: $($form:ident [$($width:ident)*] $operands:tt;)*) => {
+        $(forms!(@widths $forms $form [$($width)*] $operands);)*
+    };
+    (@widths $forms:ident $form:ident [$($width:ident)*] $operands:tt) => {
+        $(forms!(@one $forms $form $width $operands);)*
+    };
+    (@one $forms:ident $form:ident $width:ident [$(($($operand:ident)*))*]) => {
+        $($forms.push($form::<$width $(, $operand)*>);)*
+    };
+}
+
+/// The same where no width is to be chosen.
+macro_rules! plain_forms {
+    ($($form:ident [$(($($operand:ident)*))*];)*) => {
+        [$($($form::<$($operand),*> as Form),*),*]
+    };
+}
+
+fn all_forms() -> Vec<Form> {
+    let mut forms: Vec<Form> = Vec::from([
+        mov_imm as Form,
+        mov_symbol,
+        zero,
+        push_pop,
+        push_imm,
+        plain,
+        jump_back,
+        movq_low,
+    ]);
+    forms! { forms:
+        alu [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Gpr i32) (Mem Gpr)
+            (Mem i32) (Rip Gpr) (Rip i32) (GprOrMem Gpr) (GprOrMem i32)];
+        test [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Gpr i32) (Mem Gpr)
+            (Mem i32) (Rip Gpr) (Rip i32) (GprOrMem Gpr) (GprOrMem i32)];
+        mov [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Mem Gpr) (Mem i32)
+            (Rip Gpr) (Rip i32) (GprOrMem Gpr)];
+        mov [W8 W16 W32] [(GprOrMem i32)];
+        mov_immediate [W8 W16 W32 W64] [()];
+        movzx [W8 W16] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        movsx [W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        lea [W32 W64] [(Mem) (Rip)];
+        unary [W8 W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        shift [W8 W16 W32 W64] [(Gpr u8) (Mem u8) (Rip u8) (GprOrMem u8) (Gpr Cl) (Mem Cl)
+            (Rip Cl)];
+        imul [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        imul_imm [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        cmovcc [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        xchg [W8 W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        bswap [W32 W64] [()];
+        popcnt [W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        from_integer [W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        to_integer [W32 W64] [(Xmm) (Mem) (Rip) (XmmOrMem)];
+    }
+    forms.extend(plain_forms! {
+        movsxd [(Gpr) (Mem) (Rip) (GprOrMem)];
+        push_pop_mem [(Mem) (Rip)];
+        setcc [(Gpr) (Mem) (Rip) (GprOrMem)];
+        jump_to [(Gpr) (Mem) (Rip) (GprOrMem)];
+        scalar [(Xmm) (Mem) (Rip) (XmmOrMem)];
+        bitwise [(Xmm) (Mem) (Rip) (XmmOrMem)];
+        mov_scalar [(Xmm Xmm) (Xmm Mem) (Xmm Rip) (Xmm XmmOrMem) (Mem Xmm) (Rip Xmm)
+            (XmmOrMem Xmm)];
+        movd [(Xmm Gpr) (Xmm Mem) (Xmm Rip) (Gpr Xmm) (Mem Xmm) (Rip Xmm)];
+        movq [(Xmm Gpr) (Xmm Mem) (Xmm Rip) (Gpr Xmm) (Mem Xmm) (Rip Xmm)];
+        move_whole [(Xmm) (Mem) (Rip) (XmmOrMem)];
+        store_whole [(Mem) (Rip)];
+        between_floats [(Xmm) (Mem) (Rip) (XmmOrMem)];
+    });
+    forms
+}
+
+fn try_all(times: usize, seed: u64) {
+    let forms = all_forms();
+    let mut trial = Trial::new(seed);
+    for form in &forms {
+        (0..times).for_each(|_| trial.check(*form));
+    }
+}
+
+#[test]
+fn a_decoder_reads_what_was_meant() {
+    assert!(all_forms().len() * TIMES >= 1_000_000);
+    try_all(TIMES, 1);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_decoder_reads_what_was_meant_100_million_times() {
+    try_all(100_000_000 / all_forms().len(), 2);
+}
+
+#[test]
+fn rows_have_the_names_of_the_manual() {
+    let lower = |name: Mnemonic| std::format!("{name:?}").to_lowercase();
+    let pair = |[single, double]: [Mnemonic; 2], name: &str| {
+        assert_eq!(lower(single), std::format!("{name}s"));
+        assert_eq!(lower(double), std::format!("{name}d"));
+    };
+    Alu::ALL.iter().zip(ALU).for_each(|(row, name)| assert_eq!(row.name(), lower(name)));
+    Unary::ALL.iter().zip(UNARY).for_each(|(row, name)| assert_eq!(row.name(), lower(name)));
+    Shift::ALL.iter().zip(SHIFT).for_each(|(row, name)| assert_eq!(row.name(), lower(name)));
+    Scalar::ALL.iter().zip(SCALAR).for_each(|(row, names)| pair(names, row.name()));
+    Bitwise::ALL.iter().zip(BITWISE).for_each(|(row, names)| pair(names, row.name()));
+}

@@ -1,0 +1,107 @@
+//! Lengths, relocations, and what happens at the end of the room.
+
+use std::vec;
+use std::vec::Vec;
+
+use super::super::label::MOST;
+use super::super::*;
+use crate::format::RelocKind;
+
+use Gpr::*;
+
+fn assembled(put: impl FnOnce(&mut Assembler<Growing>)) -> (Vec<u8>, Vec<Relocation>) {
+    let mut asm = Assembler::growing();
+    put(&mut asm);
+    let code = asm.finish().unwrap();
+    (code.bytes, code.relocations)
+}
+
+#[test]
+fn forms_are_the_shortest_ones() {
+    let len = |put: fn(&mut Assembler<Growing>)| assembled(put).0.len();
+    assert_eq!(len(|asm| asm.mov_imm(Rax, 0)), 5);
+    assert_eq!(len(|asm| asm.mov_imm(R9, u32::MAX.into())), 6);
+    assert_eq!(len(|asm| asm.mov_imm(Rax, u64::MAX)), 7);
+    assert_eq!(len(|asm| asm.mov_imm(Rax, 1 << 32)), 10);
+    assert_eq!(len(|asm| asm.mov(W64, Rcx, 1)), 5);
+    assert_eq!(len(|asm| asm.mov(W64, Rcx, -1)), 7);
+    assert_eq!(len(|asm| asm.add(W32, Rcx, -128)), 3);
+    assert_eq!(len(|asm| asm.add(W32, Rcx, 128)), 6);
+    assert_eq!(len(|asm| asm.add(W32, Rax, 128)), 5);
+    assert_eq!(len(|asm| asm.add(W16, Rcx, 0xffff)), 4);
+    assert_eq!(len(|asm| asm.shl(W64, Rcx, 1_u8)), 3);
+    assert_eq!(len(|asm| asm.shl(W64, Rcx, 2_u8)), 4);
+    assert_eq!(len(|asm| asm.mov(W64, Rcx, Mem::at(Rax, 0))), 3);
+    assert_eq!(len(|asm| asm.mov(W64, Rcx, Mem::at(Rbp, 0))), 4);
+    assert_eq!(len(|asm| asm.mov(W64, Rcx, Mem::at(R13, 127))), 4);
+    assert_eq!(len(|asm| asm.mov(W64, Rcx, Mem::at(R13, 128))), 7);
+    assert_eq!(len(|asm| asm.mov(W64, Rcx, Mem::at(R12, 0))), 4);
+    assert_eq!(len(|asm| asm.movq(Xmm::Xmm0, Mem::at(Rax, 0))), 4);
+    assert_eq!(len(|asm| asm.movzx(Rcx, W8, Rdx)), 3);
+    assert_eq!(len(|asm| asm.movzx(Rcx, W8, Rsi)), 4);
+    assert_eq!(len(|asm| asm.push_imm(127)), 2);
+}
+
+#[test]
+fn relocations_count_from_the_end_of_their_instruction() {
+    let place = Rip::Symbol { target: 3, addend: 16 };
+    let one = |put: &dyn Fn(&mut Assembler<Growing>)| {
+        let (bytes, relocations) = assembled(|asm| {
+            asm.ret();
+            put(asm);
+        });
+        let [Relocation { offset, kind, target, addend }] = relocations[..] else {
+            panic!("{relocations:?}");
+        };
+        assert_eq!(target, 3);
+        (kind, bytes.len() - offset as usize, addend)
+    };
+    // The kind, bytes from the place to the end of the instruction, and the addend.
+    assert_eq!(one(&|asm| asm.mov(W64, Rax, place)), (RelocKind::Pc32, 4, 12));
+    assert_eq!(one(&|asm| asm.cmp(W64, place, 1)), (RelocKind::Pc32, 5, 11));
+    assert_eq!(one(&|asm| asm.mov(W16, place, 1)), (RelocKind::Pc32, 6, 10));
+    assert_eq!(one(&|asm| asm.mov(W32, place, 1)), (RelocKind::Pc32, 8, 8));
+    assert_eq!(one(&|asm| asm.call_symbol(3)), (RelocKind::Plt32, 4, -4));
+    assert_eq!(one(&|asm| asm.jmp_symbol(3)), (RelocKind::Plt32, 4, -4));
+    assert_eq!(one(&|asm| asm.mov_symbol(R9, 3, -7)), (RelocKind::Abs64, 8, -7));
+}
+
+#[test]
+fn code_ends_before_distances_do() {
+    let mut bytes = vec![0; MOST + 100];
+    let mut asm = Assembler::new(Fixed::new(&mut bytes, &mut [], &mut []));
+    asm.at = MOST as u32 - 7;
+    (0..7).for_each(|_| asm.ret());
+    assert_eq!(asm.code().map(|code| code.bytes.len()), Ok(MOST));
+    asm.ret();
+    assert_eq!(asm.code(), Err(AssembleError::TooLarge { most: MOST }));
+    assert_eq!(asm.at as usize, MOST);
+}
+
+#[test]
+fn tables_that_are_full_are_errors() {
+    let mut bytes = [0; 64];
+    let mut labels = [LabelState::UNUSED; 1];
+    let mut relocations = [Relocation::NONE; 1];
+    let mut asm = Assembler::new(Fixed::new(&mut bytes, &mut labels, &mut relocations));
+    let [first, second] = [asm.label(), asm.label()];
+    asm.bind(first);
+    asm.bind(second);
+    assert_eq!(asm.code(), Err(AssembleError::TooManyLabels { room: 1 }));
+    asm.clear();
+    asm.call_symbol(1);
+    assert_eq!(asm.code().map(|code| code.relocations.len()), Ok(1));
+    asm.call_symbol(2);
+    assert_eq!(asm.code(), Err(AssembleError::TooManyRelocations { room: 1 }));
+}
+
+#[test]
+fn cleared_room_is_used_again() {
+    let mut asm = Assembler::growing();
+    let label = asm.label();
+    asm.jmp(label);
+    assert_eq!(asm.code(), Err(AssembleError::Unbound { label: 0 }));
+    asm.clear();
+    asm.ret();
+    assert_eq!(asm.code().map(|code| code.bytes.to_vec()), Ok(vec![0xc3]));
+}

@@ -1,0 +1,174 @@
+//! The allocator: small blocks from chunks of pages, large ones in pages of their own.
+//!
+//! Free memory is a list of holes in the order of their addresses; who wants a block gets the begin of
+//! the first hole that is large enough, and what is freed joins the holes beside it. That is slow with
+//! thousands of blocks, small, and wastes little: right for a program with some dozens. All memory
+//! comes from [`WritablePages`], so that the allocator has no system call of its own, and what the
+//! kernel refuses is an allocation that fails and not the end of the program.
+//!
+//! The program has one thread and no signal handlers, so that nobody comes in while somebody is inside.
+#![allow(unsafe_code)]
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::Cell;
+use core::mem;
+use core::ptr;
+
+use smf_core::memory::{PageCount, Placement, WritablePages};
+
+/// What a chunk has at least, in bytes: one page where pages are not larger.
+const CHUNK: usize = 4096;
+/// Sizes and addresses of blocks are multiples of it: a hole has room for its own record.
+const UNIT: usize = size_of::<Hole>();
+/// From this size on a block has pages of its own.
+const LARGE: usize = CHUNK / 2;
+
+/// The record of a hole, which stands in it.
+#[derive(Clone, Copy)]
+struct Hole {
+    size: usize,
+    next: *mut Hole,
+}
+
+/// Memory for `alloc`.
+pub(crate) struct Heap {
+    first: Cell<*mut Hole>,
+}
+
+// SAFETY: there is one thread.
+unsafe impl Sync for Heap {}
+
+#[global_allocator]
+static HEAP: Heap = Heap { first: Cell::new(ptr::null_mut()) };
+
+// SAFETY: a block is cut out of the holes, or has pages of its own, until it is freed, so that no two
+// overlap; its size is rounded up and its address aligned as asked for.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout) {
+            return large(layout).unwrap_or(ptr::null_mut());
+        }
+        let size = rounded(layout);
+        self.take(size).or_else(|| self.grow().and_then(|()| self.take(size))).unwrap_or_default()
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if is_large(layout) {
+            let pages = block.wrapping_sub(offset(layout)).cast::<WritablePages>();
+            // SAFETY: `large` has put them there, and nobody reads them again.
+            drop(unsafe { pages.read() });
+        } else {
+            self.give(block.cast(), rounded(layout));
+        }
+    }
+}
+
+fn is_large(layout: Layout) -> bool {
+    layout.size() >= LARGE || layout.align() > UNIT
+}
+
+fn rounded(layout: Layout) -> usize {
+    layout.size().next_multiple_of(UNIT)
+}
+
+/// How far into its pages a large block begins.
+fn offset(layout: Layout) -> usize {
+    size_of::<WritablePages>().next_multiple_of(UNIT).max(layout.align())
+}
+
+/// A block in pages of its own, which know themselves at their begin.
+fn large(layout: Layout) -> Option<*mut u8> {
+    let size = offset(layout).checked_add(layout.size())?;
+    let mut pages = pages(size)?;
+    let start = pages.as_mut_slice().as_mut_ptr();
+    // SAFETY: the begin of the pages, which is aligned and large enough.
+    unsafe { start.cast::<WritablePages>().write(pages) };
+    Some(start.wrapping_add(offset(layout)))
+}
+
+fn pages(size: usize) -> Option<WritablePages> {
+    let size = PageCount::covering(size as u64).ok()?;
+    WritablePages::allocate(size, Placement::Anywhere).ok()
+}
+
+impl Heap {
+    /// The begin of the first hole of at least `size` bytes.
+    fn take(&self, size: usize) -> Option<*mut u8> {
+        let mut link: *const Cell<*mut Hole> = &raw const self.first;
+        loop {
+            let found = get(link);
+            let hole = read(found)?;
+            if hole.size >= size {
+                let mut rest = hole.next;
+                if hole.size != size {
+                    rest = found.wrapping_byte_add(size);
+                    write(rest, Hole { size: hole.size - size, next: hole.next });
+                }
+                set(link, rest);
+                return Some(found.cast());
+            }
+            link = next_of(found);
+        }
+    }
+
+    /// Makes a hole of `size` bytes at `start`, one with the holes that it touches.
+    fn give(&self, start: *mut Hole, size: usize) {
+        let mut link: *const Cell<*mut Hole> = &raw const self.first;
+        let mut before = ptr::null_mut();
+        while get(link) < start && !get(link).is_null() {
+            before = get(link);
+            link = next_of(before);
+        }
+        write(start, joined(start, Hole { size, next: get(link) }));
+        set(link, start);
+        if let Some(hole) = read(before) {
+            write(before, joined(before, hole));
+        }
+    }
+
+    /// One chunk more.
+    fn grow(&self) -> Option<()> {
+        let mut pages = pages(CHUNK)?;
+        let size = pages.size().bytes();
+        let start = pages.as_mut_slice().as_mut_ptr();
+        // They stay as long as the program runs.
+        mem::forget(pages);
+        self.give(start.cast(), size);
+        Some(())
+    }
+}
+
+/// A hole, together with the next one if that begins where it ends.
+fn joined(start: *mut Hole, hole: Hole) -> Hole {
+    match read(hole.next) {
+        Some(next) if start.wrapping_byte_add(hole.size) == hole.next => {
+            Hole { size: hole.size + next.size, next: next.next }
+        }
+        _ => hole,
+    }
+}
+
+fn read(hole: *mut Hole) -> Option<Hole> {
+    // SAFETY: addresses of holes lead to their records, and memory that is free belongs to the heap.
+    (!hole.is_null()).then(|| unsafe { hole.read() })
+}
+
+fn write(hole: *mut Hole, record: Hole) {
+    // SAFETY: as in `read`; a hole is aligned to its record, and no smaller.
+    unsafe { hole.write(record) };
+}
+
+/// Where the address of the hole behind `hole` stands.
+fn next_of(hole: *mut Hole) -> *const Cell<*mut Hole> {
+    hole.wrapping_byte_add(mem::offset_of!(Hole, next)).cast()
+}
+
+fn get(link: *const Cell<*mut Hole>) -> *mut Hole {
+    // SAFETY: a link is that of the heap or lies in a hole.
+    unsafe { link.cast::<*mut Hole>().read() }
+}
+
+fn set(link: *const Cell<*mut Hole>, hole: *mut Hole) {
+    // SAFETY: as in `get`; both may be changed through a shared reference.
+    unsafe { link.cast_mut().cast::<*mut Hole>().write(hole) };
+}

@@ -1,0 +1,96 @@
+//! A loader without libc and without std: the core, an allocator on its pages, and a way in.
+//!
+//! `freestanding [MODULE FUNCTION [INTEGER...]]` loads a module, links it, calls a function of it and
+//! prints what that returns; without arguments the module that the program carries, and its `answer`.
+//! It ends with 0, with 1 when the module is refused, with 2 when the arguments are, with 3 when the
+//! result could not be printed, and with 4 when `exit_group` was refused. What is wrong is said on
+//! standard error.
+#![no_std]
+#![no_main]
+#![deny(unsafe_code)]
+
+mod bytes;
+mod heap;
+mod run;
+mod start;
+
+use core::panic::PanicInfo;
+
+use run::{Failure, run};
+use start::{Arguments, exit, write};
+
+/// The files that a program begins with.
+const OUTPUT: usize = 1;
+const ERRORS: usize = 2;
+
+fn main(arguments: Arguments) -> u8 {
+    match run(arguments) {
+        Ok(result) if print(result) => 0,
+        Ok(_) => 3,
+        Err(failure) => {
+            complain(&failure);
+            if matches!(failure, Failure::Usage) { 2 } else { 1 }
+        }
+    }
+}
+
+/// Prints a line with a number; false when that is not possible.
+fn print(number: i64) -> bool {
+    // A sign, nineteen digits and the end of the line.
+    let mut line = [b'\n'; 21];
+    let mut rest = number.unsigned_abs();
+    let mut start = line.len() - 1;
+    for (at, digit) in line.iter_mut().enumerate().rev().skip(1) {
+        // Below ten.
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        start = at;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        start -= 1;
+        line.iter_mut().skip(start).take(1).for_each(|sign| *sign = b'-');
+    }
+    line.get(start..).is_some_and(|line| write_all(OUTPUT, line))
+}
+
+/// Writes everything; false when that is not possible.
+fn write_all(file: usize, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match write(file, bytes).and_then(|count| bytes.get(count..)) {
+            Some(rest) => bytes = rest,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Says what is wrong. When nobody listens, the status still says that something is.
+#[cfg(feature = "texts")]
+fn complain(failure: &Failure) {
+    use core::fmt::{self, Write};
+
+    struct Errors;
+
+    impl Write for Errors {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            if write_all(ERRORS, text.as_bytes()) { Ok(()) } else { Err(fmt::Error) }
+        }
+    }
+
+    let _ = writeln!(Errors, "error: {failure}");
+}
+
+/// Says that something is wrong; what it is would take 30 KiB of code and constants to say.
+#[cfg(not(feature = "texts"))]
+fn complain(_: &Failure) {
+    write_all(ERRORS, b"error\n");
+}
+
+/// The core does not panic, and the program has nothing that could.
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    exit(101)
+}

@@ -1,0 +1,126 @@
+//! The way in and the two system calls that are the program's own; the core makes all others.
+//!
+//! Sources: the System V ABI of each architecture, "Process Initialization": at the first instruction
+//! the stack pointer is at the number of arguments, with their addresses behind it; syscall(2) for the
+//! registers; asm/unistd.h for the numbers.
+#![allow(unsafe_code)]
+
+use core::arch::naked_asm;
+use core::ffi::{CStr, c_char};
+use core::slice;
+
+/// The numbers of `write(2)`, `exit(2)` and `exit_group(2)`.
+#[cfg(target_arch = "x86_64")]
+mod number {
+    pub(super) const WRITE: usize = 1;
+    pub(super) const EXIT: usize = 60;
+    pub(super) const EXIT_GROUP: usize = 231;
+}
+#[cfg(not(target_arch = "x86_64"))]
+mod number {
+    pub(super) const WRITE: usize = 64;
+    pub(super) const EXIT: usize = 93;
+    pub(super) const EXIT_GROUP: usize = 94;
+}
+
+/// Where the kernel begins.
+///
+/// # Safety
+/// The kernel alone may come here.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+unsafe extern "C" fn _start() -> ! {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!("xor ebp, ebp", "mov rdi, rsp", "and rsp, -16", "call {}", "ud2", sym begin);
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!("mov x29, xzr", "mov x30, xzr", "mov x0, sp", "bl {}", "brk #1", sym begin);
+    #[cfg(target_arch = "riscv64")]
+    naked_asm!("li ra, 0", "mv a0, sp", "andi sp, sp, -16", "call {}", "unimp", sym begin);
+}
+
+/// The arguments, the name of the program first.
+#[derive(Clone, Copy)]
+pub(crate) struct Arguments(&'static [*const c_char]);
+
+impl Arguments {
+    /// One of them.
+    pub(crate) fn get(self, index: usize) -> Option<&'static [u8]> {
+        let argument = *self.0.get(index)?;
+        // SAFETY: the kernel ends each with a NUL, and they stay as long as the program runs.
+        Some(unsafe { CStr::from_ptr(argument) }.to_bytes())
+    }
+
+    /// Those from one on.
+    pub(crate) fn from(self, index: usize) -> impl Iterator<Item = &'static [u8]> {
+        (index..self.0.len()).filter_map(move |index| self.get(index))
+    }
+}
+
+/// # Safety
+/// `stack` is what the stack pointer was at the first instruction.
+unsafe extern "C" fn begin(stack: *const usize) -> ! {
+    // SAFETY: there the number of arguments stands.
+    let count = unsafe { stack.read() };
+    let first = stack.wrapping_add(1).cast();
+    // SAFETY: so many addresses stand behind it, and nobody ever changes them.
+    let arguments = unsafe { slice::from_raw_parts(first, count) };
+    exit(crate::main(Arguments(arguments)))
+}
+
+/// How the program ends that may not end.
+const REFUSED: u8 = 4;
+
+/// Ends the program.
+pub(crate) fn exit(status: u8) -> ! {
+    // SAFETY: it takes a number and touches no memory.
+    unsafe { system_call(number::EXIT_GROUP, [usize::from(status), 0, 0]) };
+    loop {
+        // SAFETY: as above.
+        unsafe { system_call(number::EXIT, [usize::from(REFUSED), 0, 0]) };
+    }
+}
+
+/// Writes to an open file as many bytes as it takes; `None` when it takes none.
+pub(crate) fn write(file: usize, bytes: &[u8]) -> Option<usize> {
+    const AGAIN: isize = -4;
+    loop {
+        let call = [file, bytes.as_ptr().expose_provenance(), bytes.len()];
+        // SAFETY: the kernel reads these bytes and no others.
+        match unsafe { system_call(number::WRITE, call) } {
+            // A signal came first.
+            AGAIN => {}
+            result => return usize::try_from(result).ok().filter(|&count| count != 0),
+        }
+    }
+}
+
+/// # Safety
+/// As the manual page of the system call says.
+unsafe fn system_call(number: usize, [a, b, c]: [usize; 3]) -> isize {
+    let result;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the registers are those of the convention, in which the kernel also uses rcx and r11.
+    unsafe {
+        core::arch::asm!(
+            "syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c,
+            lateout("rcx") _, lateout("r11") _, options(nostack),
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: the registers are those of the convention.
+    unsafe {
+        core::arch::asm!(
+            "svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c,
+            options(nostack),
+        );
+    }
+    #[cfg(target_arch = "riscv64")]
+    // SAFETY: the registers are those of the convention.
+    unsafe {
+        core::arch::asm!(
+            "ecall", in("a7") number, inlateout("a0") a => result, in("a1") b, in("a2") c,
+            options(nostack),
+        );
+    }
+    result
+}

@@ -1,0 +1,85 @@
+//! An allocator that can be watched, and made to fail: `#[global_allocator] static A: Watched = Watched;`.
+//!
+//! What it counts and when it fails belongs to one thread, so that tests that run beside each other do
+//! not meet.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static REQUESTS: Cell<usize> = const { Cell::new(0) };
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+    /// How many more requests are granted; `None` for all.
+    static GRANTED: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The system's allocator, counting what each thread asks for.
+#[derive(Debug)]
+pub struct Watched;
+
+/// Notes a request; whether it is granted. The one that is not is the last that is refused.
+fn ask(size: usize) -> bool {
+    REQUESTS.set(REQUESTS.get() + 1);
+    LARGEST.set(LARGEST.get().max(size));
+    match GRANTED.get() {
+        None => true,
+        Some(0) => {
+            GRANTED.set(None);
+            false
+        }
+        Some(more) => {
+            GRANTED.set(Some(more - 1));
+            true
+        }
+    }
+}
+
+// SAFETY: every call goes to the system's allocator unchanged, or returns null; counting allocates
+// nothing.
+unsafe impl GlobalAlloc for Watched {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !ask(layout.size()) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if !ask(layout.size()) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if !ask(size) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(old, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(old, layout) }
+    }
+}
+
+/// What `work` returns, how often it asked for memory, and the most that it asked for at once.
+pub fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
+    REQUESTS.set(0);
+    LARGEST.set(0);
+    let result = work();
+    (result, REQUESTS.get(), LARGEST.get())
+}
+
+/// What `work` returns when so many requests are granted and the next one is not, and whether there was
+/// a next one.
+pub fn refusing<T>(granted: usize, work: impl FnOnce() -> T) -> (T, bool) {
+    GRANTED.set(Some(granted));
+    let result = work();
+    (result, GRANTED.take().is_none())
+}

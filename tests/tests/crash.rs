@@ -1,0 +1,123 @@
+//! Whoever is killed while it writes a file leaves the old one or the new one, and nothing else that the
+//! next run would not clear away.
+//!
+//! Every command that writes is killed at each of its system calls, when it begins and when it is done.
+//! A run has several hundred; where the variable `CI` is not set, one in seven of these places is enough.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use smf_tests::compile::{Compiler, scratch, smf_binary};
+use smf_tests::trace::killed_at;
+use smf_tests::{directory, sample};
+
+/// A command line that writes to `out`.
+struct Case {
+    arguments: Vec<String>,
+    /// What is at `out` before; `None` for nothing.
+    old: Option<&'static [u8]>,
+}
+
+/// What a program that was killed may find in its place.
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { directory: scratch() }
+    }
+
+    fn out(&self) -> PathBuf {
+        self.directory.path().join("out")
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let entries = fs::read_dir(self.directory.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    fn command(&self, case: &Case) -> Command {
+        let mut command = Command::new(smf_binary());
+        command.args(&case.arguments).arg("-o").arg(self.out()).current_dir(directory());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn run(&self, case: &Case) {
+        let status = self.command(case).status().unwrap();
+        assert!(status.success(), "{:?}", case.arguments);
+    }
+
+    /// Puts the old file there.
+    fn begin(&self, case: &Case) {
+        match case.old {
+            Some(old) => fs::write(self.out(), old).unwrap(),
+            None => drop(fs::remove_file(self.out())),
+        }
+    }
+}
+
+/// Kills the command everywhere; at how many places.
+fn kill_everywhere(case: &Case) -> usize {
+    let place = Place::new();
+    place.begin(case);
+    place.run(case);
+    let new = fs::read(place.out()).unwrap();
+    let stride = if std::env::var_os("CI").is_some() { 1 } else { 7 };
+    let (mut kills, mut left, mut replaced) = (0, 0, 0);
+    for stop in (0..).step_by(stride) {
+        place.begin(case);
+        if !killed_at(place.command(case), stop) {
+            break;
+        }
+        kills += 1;
+        let found = fs::read(place.out()).ok();
+        let is_new = found.as_deref() == Some(&new[..]);
+        assert!(is_new || found.as_deref() == case.old, "{:?} at stop {stop}", case.arguments);
+        replaced += usize::from(is_new);
+        left += usize::from(place.names().iter().any(|name| name.ends_with(".tmp")));
+        place.run(case);
+        let names = place.names();
+        assert!(names.iter().eq(["out"]), "{:?} at stop {stop}: {names:?}", case.arguments);
+        assert_eq!(fs::read(place.out()).unwrap(), new);
+    }
+    let name = case.arguments[0].as_str();
+    println!(
+        "{name}: killed at {kills} places, {replaced} with the new file, {left} with a temporary one"
+    );
+    // Otherwise the kills have come too early or too late to mean anything.
+    assert!(kills > 10 && replaced > 0 && replaced < kills && (left > 0 || stride > 1));
+    kills
+}
+
+fn case(arguments: &[&str], old: Option<&'static [u8]>) -> Case {
+    Case { arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(), old }
+}
+
+#[test]
+fn whoever_is_killed_leaves_the_old_file_or_the_new_one() {
+    let scratch = scratch();
+    let dynlib = sample("dynlib.smf").path();
+    let cases = [
+        case(&["convert", "packed.smf", "--layout", "native"], Some(b"old")),
+        case(&["convert", "native.smf", "--layout", "packed"], None),
+        case(&["strip-stub", "stub-declared.smf"], Some(b"old")),
+        case(&["extract", dynlib.to_str().unwrap()], Some(b"")),
+        case(&["lib", "create", "a=app.smf", "l=lib.smf"], Some(b"old")),
+    ];
+    let mut kills: usize = cases.iter().map(kill_everywhere).sum();
+    if let Some(object) = object(scratch.path()) {
+        kills += kill_everywhere(&case(&["pack", object.to_str().unwrap()], Some(b"old")));
+    }
+    println!("killed at {kills} places in all");
+}
+
+fn object(directory: &Path) -> Option<PathBuf> {
+    let source = directory.join("answer.c");
+    fs::write(&source, "int answer(void) { return 42; }\n").unwrap();
+    let object = directory.join("answer.o");
+    Compiler::Gcc.compile(&source, 2, &[], &object).then_some(object)
+}

@@ -1,0 +1,235 @@
+//! The loader where there is less than usual: the format rooms where there is no kernel and no
+//! allocator, and the program without libc, which is built, measured, and run confined.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::ci::has_target;
+use crate::error::Error;
+use crate::shell::{Command, cargo, command, target};
+
+/// Machines without a system, one of them of 32 bits.
+const BARE: [&str; 3] =
+    ["x86_64-unknown-none", "thumbv7em-none-eabihf", "riscv64gc-unknown-none-elf"];
+
+/// The program, and the lint and format checks that a workspace of its own needs for itself.
+const PROGRAM: &str = "tests/freestanding";
+const HOST: &str = "x86_64-unknown-linux-gnu";
+
+/// What the program may take, in bytes, so that it does not grow unseen: machine code without the
+/// sentences of errors and with them, and writable memory once a module is loaded.
+const MOST_CODE: [u64; 2] = [68 << 10, 80 << 10];
+const MOST_MEMORY: u64 = 24 << 10;
+
+/// The memory for the data of the module that the program carries: eight bytes, hence a page.
+const DATA: u64 = 4 << 10;
+
+/// How long the program may take to get to where it waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many checks passed.
+pub(crate) fn run() -> Result<u64, Error> {
+    let mut passed = bare()?;
+    cargo("fmt --check").directory(PROGRAM).run()?;
+    for (features, most) in ["--no-default-features", ""].into_iter().zip(MOST_CODE) {
+        let clippy = format!("clippy --quiet {features} --target {HOST}");
+        own(&clippy).args(["--", "-D", "warnings"]).run()?;
+        let program = build(features)?;
+        measure(&program, features, most)?;
+        passed += 2;
+    }
+    cargo("test --quiet --package smf-tests --test freestanding --test no_allocator").run()?;
+    Ok(passed + 1)
+}
+
+/// Builds the rooms that need neither a kernel nor, without `alloc`, an allocator.
+fn bare() -> Result<u64, Error> {
+    let mut passed = 0;
+    for target in BARE {
+        if !has_target(target) {
+            return Err(Error::Missing("library of the compiler", PathBuf::from(target)));
+        }
+        for features in ["", " --features alloc", " --features compress"] {
+            let build = format!("build --quiet --package smf-core --no-default-features{features}");
+            cargo(&build).args(["--target", target]).run()?;
+            passed += 1;
+        }
+    }
+    Ok(passed)
+}
+
+/// A call of cargo for the program, which brings its own way of linking.
+fn own(line: &str) -> Command {
+    cargo(line)
+        .directory(PROGRAM)
+        .without_env("RUSTFLAGS")
+        .args(["--target-dir".as_ref(), directory().as_os_str()])
+}
+
+/// Where the tests build it too.
+fn directory() -> PathBuf {
+    target().join("tmp").join("freestanding")
+}
+
+fn build(features: &str) -> Result<PathBuf, Error> {
+    own(&format!("build --quiet --release {features} --target {HOST}")).run()?;
+    Ok(directory().join(HOST).join("release").join("freestanding"))
+}
+
+/// Prints what the program takes; an error when that is too much.
+fn measure(program: &Path, features: &str, most: u64) -> Result<(), Error> {
+    let table = command("size -A -d").args([program]).output()?;
+    let section = |name: &str| {
+        let line = table.lines().find(|line| line.split_whitespace().next() == Some(name));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let code = section(".text");
+    let memory = memory_at_rest(program)?;
+    let kind = if features.is_empty() { "with sentences" } else { "without sentences" };
+    println!(
+        "freestanding, {kind}: {code} bytes of code, {} of constants, {} of variables",
+        section(".rodata"),
+        section(".data") + section(".bss")
+    );
+    println!("{memory}");
+    let written = memory.all();
+    if code == 0 || code > most || written > MOST_MEMORY {
+        println!("more than {most} bytes of code, or than {MOST_MEMORY} of writable memory");
+        return Err(Error::Broken(1, "size"));
+    }
+    Ok(())
+}
+
+/// Resident writable memory of a process, in bytes, by what it is for.
+#[derive(Default)]
+struct Memory {
+    variables: u64,
+    /// The kernel makes one mapping of neighbours, so that the data of a module may be in it.
+    heap: u64,
+    stack: u64,
+}
+
+impl Memory {
+    fn all(&self) -> u64 {
+        self.variables + self.heap + self.stack
+    }
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Memory { variables, heap, stack } = self;
+        let all = self.all();
+        write!(
+            f,
+            "writable memory at rest: {all} bytes (variables {variables}, heap {heap}, stack {stack})"
+        )
+    }
+}
+
+/// What the program holds when it has loaded and called its module, and is about to say so to somebody
+/// who does not listen.
+fn memory_at_rest(program: &Path) -> Result<Memory, Error> {
+    let broken = |error| Error::File(program.to_owned(), error);
+    let (mut listener, talker) = UnixStream::pair().map_err(broken)?;
+    fill(&talker).map_err(broken)?;
+    let mut command = std::process::Command::new(program);
+    let mut child =
+        command.env_clear().stdout(Stdio::from(OwnedFd::from(talker))).spawn().map_err(broken)?;
+    // The command keeps a copy of what it gives.
+    drop(command);
+    let memory = wait_for_sleep(&child).and_then(|()| {
+        let maps = PathBuf::from(format!("/proc/{}/smaps", child.id()));
+        fs::read_to_string(&maps).map_err(|error| Error::File(maps, error))
+    });
+    let mut said = Vec::new();
+    let listened = listener.read_to_end(&mut said);
+    let status = child.wait().map_err(broken)?;
+    listened.map_err(broken)?;
+    if !status.success() || !said.ends_with(b"42\n") {
+        return Err(Error::Status(program.display().to_string(), status));
+    }
+    let mut memory = count(&memory?);
+    memory.heap = memory.heap.saturating_sub(DATA);
+    Ok(memory)
+}
+
+/// Writes until there is no room.
+fn fill(mut stream: &UnixStream) -> std::io::Result<()> {
+    stream.set_nonblocking(true)?;
+    loop {
+        match stream.write(&[0; 1024]) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    stream.set_nonblocking(false)
+}
+
+/// Waits until the process waits.
+fn wait_for_sleep(child: &Child) -> Result<(), Error> {
+    let path = PathBuf::from(format!("/proc/{}/stat", child.id()));
+    let start = Instant::now();
+    loop {
+        let stat = fs::read_to_string(&path).map_err(|error| Error::File(path.clone(), error))?;
+        // The state stands behind the name, which is in parentheses.
+        if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')) {
+            return Ok(());
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(Error::Missing("end of the work", path));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Adds up what the kernel says of each mapping.
+fn count(maps: &str) -> Memory {
+    let mut memory = Memory::default();
+    let mut mapping: Vec<&str> = Vec::new();
+    for line in maps.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let ["Rss:", kilobytes, ..] = fields[..] else {
+            if fields.first().is_some_and(|first| first.contains('-')) {
+                mapping = fields;
+            }
+            continue;
+        };
+        let is_writable = mapping.get(1).is_some_and(|rights| rights.contains('w'));
+        let part = match mapping.get(5) {
+            _ if !is_writable => continue,
+            Some(&"[stack]") => &mut memory.stack,
+            Some(name) if name.starts_with('/') => &mut memory.variables,
+            _ => &mut memory.heap,
+        };
+        *part += kilobytes.parse::<u64>().unwrap_or(0) << 10;
+    }
+    memory
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_apart_by_what_it_is_for() {
+        let map = |line: &str, kilobytes| format!("{line}\nSize: 8 kB\nRss: {kilobytes} kB\n");
+        let maps = [
+            map("400000-401000 r--p 00000000 08:01 77 /program", 4),
+            map("401000-402000 r-xp 00000000 08:01 77 /program", 4),
+            map("402000-403000 rw-p 00000000 08:01 77 /program", 4),
+            map("7f0000-7f1000 rw-p 00000000 00:00 0", 8),
+            map("7f2000-7f3000 r-xp 00000000 00:00 0", 4),
+            map("7f3000-7f4000 rw-p 00000000 00:00 0", 16),
+            map("7ff000-7ff800 rw-p 00000000 00:00 0 [stack]", 12),
+        ];
+        let memory = count(&maps.concat());
+        assert_eq!((memory.variables, memory.heap, memory.stack), (4 << 10, 24 << 10, 12 << 10));
+        assert_eq!(memory.all(), 40 << 10);
+    }
+}
