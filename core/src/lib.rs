@@ -32,5 +32,5 @@ pub mod link;
 pub mod loader;
 #[cfg(feature = "kernel")]
 pub mod memory;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "kernel")]
 pub mod tier;

@@ -12,79 +12,21 @@ mod stubs;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::ops::Range;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use spin::Mutex;
 
+use super::{CodeError, Idle, TrapHook};
 use crate::jit::host::{HostTable, Signals};
-use crate::jit::interpret::{Environment, Interpreter, Room, Tier};
-use crate::jit::lower::{Image, LowerError, Lowering};
+use crate::jit::interpret::{Environment, Room, Tier};
+use crate::jit::lower::{Image, Lowering};
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::{Program, Verifier};
-use crate::jit::x64::AssembleError;
-use crate::memory::exec::{CodeMemory, ExecError, ExecutableBlock, Request};
+use crate::memory::exec::{CodeMemory, ExecutableBlock, Request};
 use block::Block;
 use enter::gather;
 use stubs::{Resume, STAND_IN, Stubs};
-
-/// Why there is no compiled code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NativeError {
-    /// The program has no such function.
-    NoFunction {
-        /// The index that was asked for.
-        index: u32,
-    },
-    /// The host passes at most eight arguments.
-    Parameters {
-        /// The index of the function.
-        index: u32,
-        /// How many it takes.
-        params: u16,
-    },
-    /// The function was not compiled.
-    Lower(LowerError),
-    /// There is no memory for code.
-    Exec(ExecError),
-    /// There is no memory for tables.
-    NoMemory,
-}
-
-impl From<ExecError> for NativeError {
-    fn from(error: ExecError) -> Self {
-        NativeError::Exec(error)
-    }
-}
-
-impl From<LowerError> for NativeError {
-    fn from(error: LowerError) -> Self {
-        NativeError::Lower(error)
-    }
-}
-
-impl From<AssembleError> for NativeError {
-    fn from(error: AssembleError) -> Self {
-        NativeError::Lower(error.into())
-    }
-}
-
-impl fmt::Display for NativeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NativeError::NoFunction { index } => write!(f, "the program has no function {index}"),
-            NativeError::Parameters { index, params } => write!(
-                f,
-                "function {index} takes {params} arguments, and a host passes 8 at most"
-            ),
-            NativeError::Lower(error) => error.fmt(f),
-            NativeError::Exec(error) => error.fmt(f),
-            NativeError::NoMemory => f.write_str("no memory for the tables of compiled functions"),
-        }
-    }
-}
-
-impl core::error::Error for NativeError {}
 
 /// Code of a function.
 #[derive(Debug)]
@@ -93,6 +35,13 @@ struct Compiled {
     block: ExecutableBlock,
     /// Where loop heads are, in bytes from the begin of the function and of its code.
     loop_heads: Box<[(u32, u32)]>,
+}
+
+impl Compiled {
+    /// Address and bytes.
+    fn place(&self) -> (usize, usize) {
+        (self.block.address(), self.block.len())
+    }
 }
 
 /// What compiling needs, one thread at a time.
@@ -106,12 +55,8 @@ struct Compiler {
     image: Image,
 }
 
-/// A function that is told of what stopped a call that the host made through an
-/// [address](Native::address): the engine has no other way to say so.
-pub type TrapHook = fn(Trap);
-
 /// A program and its compiled code. It stays where it is.
-pub struct Native<'c> {
+pub(super) struct Native<'c> {
     program: Program<'c>,
     hosts: HostTable,
     block: Block,
@@ -121,14 +66,13 @@ pub struct Native<'c> {
     stubs: Stubs,
     stub_block: ExecutableBlock,
     /// Below this address and in `stub_block` are stand-ins.
-    stand_ins: core::ops::Range<usize>,
+    stand_ins: Range<usize>,
     compiler: Mutex<Compiler>,
     /// How often functions were called and their loops gone round, until they were compiled.
     heat: Vec<AtomicU32>,
     threshold: AtomicU32,
-    interpreters: Mutex<Vec<Interpreter>>,
-    hook: AtomicUsize,
-    hooks: Mutex<Option<TrapHook>>,
+    idle: Idle,
+    hook: Mutex<Option<TrapHook>>,
 }
 
 impl fmt::Debug for Native<'_> {
@@ -144,14 +88,14 @@ impl<'c> Native<'c> {
     ///
     /// # Errors
     /// No memory, or none for code.
-    pub fn new(
+    pub(super) fn new(
         program: Program<'c>,
         hosts: HostTable,
         memory: CodeMemory,
         threshold: u32,
-    ) -> Result<Box<Self>, NativeError> {
+    ) -> Result<Box<Self>, CodeError> {
         let count = program.functions().len();
-        let block = Block::new(count).ok_or(NativeError::NoMemory)?;
+        let block = Block::new(count).ok_or(CodeError::NoMemory)?;
         let (stubs, stub_block, at) = publish_stubs(&memory, count)?;
         let first = stub_block.address() + at;
         let stand_ins = first..first + count * STAND_IN;
@@ -175,9 +119,8 @@ impl<'c> Native<'c> {
             compiler: Mutex::default(),
             heat: core::iter::repeat_with(AtomicU32::default).take(count).collect(),
             threshold: AtomicU32::new(threshold),
-            interpreters: Mutex::default(),
-            hook: AtomicUsize::new(0),
-            hooks: Mutex::new(None),
+            idle: Idle::default(),
+            hook: Mutex::new(None),
         });
         native.fill_block();
         Ok(native)
@@ -204,28 +147,27 @@ impl<'c> Native<'c> {
     }
 
     /// The program.
-    pub fn program(&self) -> &Program<'c> {
+    pub(super) fn program(&self) -> &Program<'c> {
         &self.program
     }
 
     /// What the host tells the program.
-    pub fn signals(&self) -> &Signals {
+    pub(super) fn signals(&self) -> &Signals {
         &self.block.header().signals
     }
 
     /// Changes how hot a function must be to be compiled.
-    pub fn set_threshold(&self, threshold: u32) {
+    pub(super) fn set_threshold(&self, threshold: u32) {
         self.threshold.store(threshold, Ordering::Relaxed);
     }
 
     /// Has `hook` called when a call through an [address](Native::address) is stopped.
-    pub fn on_trap(&self, hook: Option<TrapHook>) {
-        *self.hooks.lock() = hook;
-        self.hook.store(usize::from(hook.is_some()), Ordering::Release);
+    pub(super) fn on_trap(&self, hook: Option<TrapHook>) {
+        *self.hook.lock() = hook;
     }
 
     fn tell(&self, trap: Trap) {
-        let hook = *self.hooks.lock();
+        let hook = *self.hook.lock();
         if let Some(hook) = hook {
             hook(trap);
         }
@@ -235,19 +177,12 @@ impl<'c> Native<'c> {
         self.program.function(function).map_or(0, |function| function.params.into())
     }
 
-    /// Calls function `function` with `args`, as many as it has parameters: missing ones are 0.
+    /// Calls function `function` with `args`, as many as it has parameters, and room for at most
+    /// [`MAX_DEPTH`] activations.
     ///
     /// # Errors
     /// What stops the program.
-    pub fn call(&self, function: u32, args: &[u64]) -> Result<u64, Trap> {
-        self.call_with(function, args, Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET })
-    }
-
-    /// As [`call`](Self::call), with room of the caller's choice: at most [`MAX_DEPTH`] activations.
-    ///
-    /// # Errors
-    /// What stops the program.
-    pub fn call_with(&self, function: u32, args: &[u64], room: Room) -> Result<u64, Trap> {
+    pub(super) fn call(&self, function: u32, args: &[u64], room: Room) -> Result<u64, Trap> {
         if let Some(done) = self.run_code(function, args, room) {
             return done;
         }
@@ -260,15 +195,7 @@ impl<'c> Native<'c> {
         let Some(depth) = room.depth.min(MAX_DEPTH).checked_sub(1) else {
             return Some(Err(Trap { cause: Cause::CallDepth, function, at: 0 }));
         };
-        let params = self.params(function);
-        Some(match args.get(..params) {
-            Some(args) => self.call_code(code, args, depth, room.budget),
-            None => {
-                let mut all = args.to_vec();
-                all.resize(params, 0);
-                self.call_code(code, &all, depth, room.budget)
-            }
-        })
+        Some(self.call_code(code, args, depth, room.budget))
     }
 
     /// The code of a function that is being called; `None` when it is not hot enough yet, or cannot be
@@ -280,7 +207,10 @@ impl<'c> Native<'c> {
         if !self.stand_ins.contains(&address) {
             return Some(address);
         }
-        self.warm(function).then(|| self.compile(function).ok()).flatten()
+        if !self.warm(function) {
+            return None;
+        }
+        self.compile(function).ok().map(|(address, _)| address)
     }
 
     /// Counts; whether the function is to be compiled.
@@ -294,36 +224,35 @@ impl<'c> Native<'c> {
         now >= threshold
     }
 
-    /// Compiles a function, if it is not yet, and gives the address of its code.
+    /// Compiles a function, if it is not yet, and gives where its code is: address and bytes.
     ///
     /// # Errors
     /// No such function, no memory, or too much code.
-    pub fn compile(&self, function: u32) -> Result<usize, NativeError> {
-        let none = NativeError::NoFunction { index: function };
+    pub(super) fn compile(&self, function: u32) -> Result<(usize, usize), CodeError> {
+        let none = CodeError::NoFunction { index: function };
         let index = usize::try_from(function).map_err(|_| none)?;
         let word = self.block.functions().get(index).ok_or(none)?;
         let mut compiler = self.compiler.lock();
-        let address = word.load(Ordering::Acquire);
-        if !self.stand_ins.contains(&address) {
-            return Ok(address);
-        }
         let Compiler { verifier, lowering, compiled, .. } = &mut *compiler;
+        let at = match compiled.binary_search_by_key(&function, |found| found.function) {
+            Ok(at) => return compiled.get(at).map(Compiled::place).ok_or(none),
+            Err(at) => at,
+        };
         let facts = verifier.facts(&self.program, function).ok_or(none)?;
         let lowered = lowering.function(&facts)?;
         let request = Request::new(lowered.bytes.len()).aligned_to(16);
         let mut code = self.memory.allocate_with(request)?;
         code.as_mut_slice().copy_from_slice(lowered.bytes);
         let loop_heads = lowered.loop_heads.into();
-        let block = code.publish()?;
-        let address = block.address();
-        let at = compiled.partition_point(|other| other.function < function);
-        compiled.insert(at, Compiled { function, block, loop_heads });
-        word.store(address, Ordering::Release);
-        Ok(address)
+        let found = Compiled { function, block: code.publish()?, loop_heads };
+        let place = found.place();
+        compiled.insert(at, found);
+        word.store(place.0, Ordering::Release);
+        Ok(place)
     }
 
     /// The address and length of the code of each function that is compiled.
-    pub fn for_each_code(&self, mut each: impl FnMut(u32, usize, usize)) {
+    pub(super) fn for_each_code(&self, mut each: impl FnMut(u32, usize, usize)) {
         for Compiled { function, block, .. } in &self.compiler.lock().compiled {
             each(*function, block.address(), block.len());
         }
@@ -336,11 +265,11 @@ impl<'c> Native<'c> {
     ///
     /// # Errors
     /// No such function, more than eight parameters, or no memory.
-    pub fn address(&self, function: u32) -> Result<usize, NativeError> {
+    pub(super) fn address(&self, function: u32) -> Result<usize, CodeError> {
         let found = self.program.function(function);
-        let found = found.ok_or(NativeError::NoFunction { index: function })?;
+        let found = found.ok_or(CodeError::NoFunction { index: function })?;
         if found.params > 8 {
-            return Err(NativeError::Parameters { index: function, params: found.params });
+            return Err(CodeError::Parameters { index: function, params: found.params });
         }
         let mut compiler = self.compiler.lock();
         let at = match compiler.ways_in.binary_search_by_key(&function, |(index, _)| *index) {
@@ -373,16 +302,12 @@ impl<'c> Native<'c> {
         rest: &[u64],
         room: Room,
     ) -> Result<u64, Trap> {
-        let idle = self.interpreters.lock().pop();
-        let mut interpreter = idle.unwrap_or_default();
         let environment =
             Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() };
-        let params = self.params(function);
-        let result = gather(first, rest, params, |args| {
-            interpreter.call(environment, &mut Watch { native: self }, function, args, room)
-        });
-        self.interpreters.lock().push(interpreter);
-        result
+        let mut tier = Watch { native: self };
+        gather(first, rest, self.params(function), |args| {
+            self.idle.call(environment, &mut tier, function, args, room)
+        })
     }
 
     /// Goes on with a loop in compiled code, if its function is compiled or hot enough to be.
@@ -427,11 +352,11 @@ impl<'c> Native<'c> {
 fn publish_stubs(
     memory: &CodeMemory,
     functions: usize,
-) -> Result<(Stubs, ExecutableBlock, usize), NativeError> {
+) -> Result<(Stubs, ExecutableBlock, usize), CodeError> {
     let (code, stubs) = stubs::assemble(enter::interpret as *const () as usize)?;
     let at = code.bytes.len();
     let size = functions.checked_mul(STAND_IN).and_then(|size| size.checked_add(at));
-    let mut block = memory.allocate(size.ok_or(NativeError::NoMemory)?)?;
+    let mut block = memory.allocate(size.ok_or(CodeError::NoMemory)?)?;
     let interpret = isize::try_from(stubs.interpret).unwrap_or(0);
     let (first, rest) = block.as_mut_slice().split_at_mut_checked(at).unwrap_or_default();
     first.copy_from_slice(&code.bytes);

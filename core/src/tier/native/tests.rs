@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::*;
 use crate::jit::bytecode::Instruction as I;
 use crate::jit::host::HostFunction;
-use crate::jit::interpret::Alone;
+use crate::jit::interpret::{Alone, Interpreter};
 use crate::jit::testing::Random;
 use crate::jit::verify::{FunctionCode, Kind};
 
@@ -427,7 +427,7 @@ fn check(seed: u64, memory: &CodeMemory) {
         let program = Verifier::new().verify(view()).unwrap();
         let native = Native::new(program, hosts.clone(), memory.clone(), threshold).unwrap();
         for _ in 0..2 {
-            let found = native.call(0, &args);
+            let found = native.call(0, &args, ROOM);
             assert_eq!(found, expected, "seed {seed}, threshold {threshold}");
         }
     }
