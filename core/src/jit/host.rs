@@ -145,12 +145,17 @@ impl core::error::Error for HostLinkError {}
 
 /// What the host tells a running program, from another thread or from a host function.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Signals {
     interrupt: AtomicU32,
     error: AtomicU32,
 }
 
 impl Signals {
+    /// Where the words are, for compiled code.
+    pub(crate) const OFFSETS: [usize; 2] =
+        [core::mem::offset_of!(Signals, interrupt), core::mem::offset_of!(Signals, error)];
+
     /// Nothing told.
     pub const fn new() -> Self {
         Self { interrupt: AtomicU32::new(0), error: AtomicU32::new(0) }

@@ -5,7 +5,8 @@
 //! * [`text`] assembles and disassembles.
 //! * [`interpret`] runs a verified program; [`trap`] says what stops it, [`host`] what it may call.
 //! * [`typed`] is the bytecode of generic functions.
-//! * [`x64`] puts machine instructions down; [`code`] is what compiling gives.
+//! * [`lower`] compiles the functions of a verified program for x86-64; [`x64`] puts machine instructions
+//!   down, and [`code`] is what compiling gives.
 //!
 //! The room turns bytecode into a buffer of bytes plus relocations and knows nothing of where code
 //! will live, who calls it or where it came from: [`crate::format::functions`] reads the table of a
@@ -18,6 +19,10 @@ pub mod code;
 pub mod host;
 #[cfg(feature = "alloc")]
 pub mod interpret;
+#[cfg(feature = "alloc")]
+pub mod lower;
+#[cfg(feature = "alloc")]
+mod machine;
 #[cfg(feature = "alloc")]
 #[cfg(test)]
 pub(crate) mod testing;

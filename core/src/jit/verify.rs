@@ -380,6 +380,26 @@ impl<'v> Facts<'v, '_> {
         &self.verifier.uses.locals
     }
 
+    /// One more than the last local that is ever named.
+    pub fn locals_named(&self) -> u16 {
+        self.verifier.scan.locals_named
+    }
+
+    /// Whether a local may be read that has not been set and is no parameter, or was set to nil.
+    pub fn reads_nil_locals(&self) -> bool {
+        self.verifier.uses.nil_locals
+    }
+
+    /// The calls of functions and of the host, each weighted as [`Facts::local_uses`].
+    pub fn call_weight(&self) -> u32 {
+        self.verifier.uses.calls
+    }
+
+    /// Whether another function may take this one's place.
+    pub fn has_tail_calls(&self) -> bool {
+        self.verifier.uses.tail_calls
+    }
+
     /// As [`Facts::local_uses`], for positions of the vector that are named as slots.
     pub fn slot_uses(&self) -> &'v [u32] {
         &self.verifier.uses.slots

@@ -249,6 +249,7 @@ impl Flow<'_, '_> {
             }
             I::Load { dest, local } => {
                 let ty = frame.local(uses.local(local), results)?;
+                uses.nil_locals |= !ty.has_value();
                 frame.write(uses.slot(dest), ty);
             }
             I::Store { local, src } => {
@@ -258,6 +259,7 @@ impl Flow<'_, '_> {
             I::ConstI64Push { .. } => frame.push(Type::I64),
             I::LoadPush { local } => {
                 let ty = frame.local(uses.local(local), results)?;
+                uses.nil_locals |= !ty.has_value();
                 frame.push(ty);
             }
             I::PopStore { local } => {
@@ -297,17 +299,20 @@ impl Flow<'_, '_> {
                 self.jump(at, to(offset))?;
             }
             I::Call { function, argc } => {
+                uses.call();
                 self.pop_arguments(argc)?;
                 let result = self.result_of(function);
                 self.frame.push(result);
             }
             I::TailCall { function, argc } => {
+                uses.tail_calls = true;
                 self.pop_arguments(argc)?;
                 let result = self.result_of(function);
                 self.returns(result)?;
                 return Ok(Next::Ends);
             }
             I::CallSffi { argc, .. } => {
+                uses.call();
                 self.pop_arguments(argc)?;
                 self.frame.push(Type::I64);
             }

@@ -23,12 +23,27 @@ pub(super) struct Uses {
     /// That of the innermost loop.
     loop_end: u32,
     weight: u32,
+    /// The weights of all calls together.
+    pub(super) calls: u32,
+    /// Whether another function may take this one's place.
+    pub(super) tail_calls: bool,
+    /// Whether a local may be read that is nil.
+    pub(super) nil_locals: bool,
 }
 
 impl Default for Uses {
     fn default() -> Self {
         let none = [0; COUNTED];
-        Self { locals: none, slots: none, loops: Vec::new(), loop_end: u32::MAX, weight: 1 }
+        Self {
+            locals: none,
+            slots: none,
+            loops: Vec::new(),
+            loop_end: u32::MAX,
+            weight: 1,
+            calls: 0,
+            tail_calls: false,
+            nil_locals: false,
+        }
     }
 }
 
@@ -37,6 +52,12 @@ impl Uses {
         (self.locals, self.slots) = ([0; COUNTED], [0; COUNTED]);
         self.loops.clear();
         (self.loop_end, self.weight) = (u32::MAX, 1);
+        (self.calls, self.tail_calls, self.nil_locals) = (0, false, false);
+    }
+
+    /// Counts a call.
+    pub(super) fn call(&mut self) {
+        self.calls = self.calls.saturating_add(self.weight);
     }
 
     /// Comes to a target, which may be the head of a loop.

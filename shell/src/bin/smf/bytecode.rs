@@ -165,7 +165,7 @@ pub(crate) fn run(
     let program = Verifier::new().verify(codes).map_err(|error| Failure::of(path, error))?;
     let kind = program.summary(function.index).map_or(Kind::Nil, |summary| summary.result);
     let engine = Engine::new(program, HostTable::new());
-    let mut engine = engine.map_err(|error| Failure::of(path, error))?;
+    let engine = engine.map_err(|error| Failure::of(path, error))?;
     let linked = Instant::now();
     let result = engine.call(function.index, args).map_err(|error| Failure::of(path, error))?;
     let called = Instant::now();
