@@ -7,7 +7,7 @@
 //! 2. [`link`] makes a file callable. [`cache`] gives a file's bytes, read once. [`jit`] turns bytecode
 //!    into machine code.
 //! 3. [`loader`] keeps many modules, which find each other's symbols, come and go. [`instantiate`] turns
-//!    generic templates into code when a missing symbol asks for it.
+//!    generic templates into code when a missing symbol asks for it. [`tier`] runs bytecode.
 //!
 //! Promises that hold in every room: no input makes it panic; no count in a file makes it allocate
 //! more than the file explains; no page is writable and executable at one address, not for a moment.
@@ -32,3 +32,5 @@ pub mod link;
 pub mod loader;
 #[cfg(feature = "kernel")]
 pub mod memory;
+#[cfg(feature = "kernel")]
+pub mod tier;

@@ -14,6 +14,9 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+#[path = "cli/bytecode.rs"]
+mod bytecode;
+
 /// The samples that are sound.
 const GOOD: [&str; 17] = [
     "app-native.smf",
@@ -315,7 +318,9 @@ fn functions_give_the_results_that_the_samples_promise() {
 #[test]
 fn what_cannot_run_says_why() {
     for (args, words) in [
-        (&["bcod.smf", "sum", "4"][..], &["bcod.smf", "bytecode", "yet"][..]),
+        (&["bcod.smf", "sum"][..], &["bcod.smf", "takes 1 arguments, and 0 are given"][..]),
+        (&["bcod.smf"], &["no entry point", "answer, sum"]),
+        (&["bcod.smf", "nothing"], &["no function `nothing`", "answer, sum"]),
         (&["dynlib.smf"], &["dynlib.smf", "no entry point"]),
         (&["dynlib.smf", "nothing"], &["no function `nothing`"]),
         (&["library.lsm"], &["archive of 3 modules", "smf lib"]),

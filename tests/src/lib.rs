@@ -3,6 +3,7 @@
 //! The package sees smf from outside. Nothing in it is shipped, so that its helpers may panic.
 
 pub mod allocator;
+pub mod bytecode;
 pub mod compile;
 pub mod compressed;
 pub mod spec;

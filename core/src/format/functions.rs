@@ -8,16 +8,16 @@ use super::bytes::{array, slice, u16_at, u32_at, until_nul};
 use super::error::{FormatError, Table};
 
 /// The first bytes of a bytecode section.
-const MAGIC: &[u8; 4] = b"BCOD";
+pub(super) const MAGIC: &[u8; 4] = b"BCOD";
 
 /// The one version there is.
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 
 /// Magic, version, count.
-const HEADER: usize = 10;
+pub(super) const HEADER: usize = 10;
 
 /// Bytes of a function's entry.
-const ENTRY: usize = 16;
+pub(super) const ENTRY: usize = 16;
 
 /// Whether a code section holds bytecode instead of machine code.
 pub fn is_bytecode(payload: &[u8]) -> bool {

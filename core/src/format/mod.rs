@@ -8,6 +8,8 @@
 //! file. Every error says what is wrong and at which offset of the file. Only decompressing takes
 //! memory, and time that is linear in what comes out; nothing is decompressed unless asked for.
 
+#[cfg(feature = "alloc")]
+pub mod bytecode;
 pub mod bytes;
 mod compress;
 #[cfg(feature = "alloc")]

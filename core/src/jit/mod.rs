@@ -1,9 +1,12 @@
-//! From bytecode to bytes of machine code that do not know yet where they will live.
+//! From bytecode (BCOD code sections) to bytes of machine code that do not know yet where they will live.
 //!
 //! * [`bytecode`] decodes and encodes instructions one at a time.
 //! * [`verify`] checks a program before anything runs, and tells what a compiler wants to know of it.
+//! * [`text`] assembles and disassembles.
+//! * [`interpret`] runs a verified program; [`trap`] says what stops it, [`host`] what it may call.
 //! * [`typed`] is the bytecode of generic functions.
-//! * [`x64`] puts machine instructions down; [`code`] is what compiling gives.
+//! * [`lower`] compiles the functions of a verified program for x86-64; [`x64`] puts machine instructions
+//!   down, and [`code`] is what compiling gives.
 //!
 //! The room turns bytecode into a buffer of bytes plus relocations and knows nothing of where code
 //! will live, who calls it or where it came from: [`crate::format::functions`] reads the table of a
@@ -13,8 +16,20 @@
 pub mod bytecode;
 pub mod code;
 #[cfg(feature = "alloc")]
+pub mod host;
+#[cfg(feature = "alloc")]
+pub mod interpret;
+#[cfg(feature = "alloc")]
+pub mod lower;
+#[cfg(feature = "alloc")]
+mod machine;
+#[cfg(feature = "alloc")]
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+#[cfg(feature = "alloc")]
+pub mod text;
+#[cfg(feature = "alloc")]
+pub mod trap;
 #[cfg(feature = "alloc")]
 pub mod typed;
 #[cfg(feature = "alloc")]

@@ -277,9 +277,11 @@ impl Verifier {
             effort,
             known,
             runs_off: false,
+            fault: None,
         };
         flow.run()?;
         let runs_off = flow.runs_off;
+        self.frame.sort_compared();
         Ok(Facts { function, index, verifier: self, runs_off })
     }
 }
@@ -357,14 +359,45 @@ impl<'v> Facts<'v, '_> {
         self.kind(vector.get(usize::try_from(position).ok()?).copied()?)
     }
 
+    /// The kinds of what the instruction at `at`, a comparison, compares: left and right. `None` when
+    /// that depends on functions that have not been looked at.
+    pub fn compared(&self, at: u32) -> Option<[Kind; 2]> {
+        let compared = &self.verifier.frame.compared;
+        let Ok(place) = compared.binary_search_by_key(&at, |&(at, _)| at) else {
+            return Some([Kind::I64; 2]);
+        };
+        let (_, [left, right]) = *compared.get(place)?;
+        Some([self.kind(left)?, self.kind(right)?])
+    }
+
     fn kind(&self, ty: Type) -> Option<Kind> {
         self.verifier.results.settled(ty).kind()?.single()
     }
 
     /// For each local the instructions that name it, each weighted by 8 for each loop that it is in.
-    /// Locals that are missing are not named, or come after the first 1,024.
+    /// Those after the first 256 are not counted.
     pub fn local_uses(&self) -> &'v [u32] {
         &self.verifier.uses.locals
+    }
+
+    /// One more than the last local that is ever named.
+    pub fn locals_named(&self) -> u16 {
+        self.verifier.scan.locals_named
+    }
+
+    /// Whether a local may be read that has not been set and is no parameter, or was set to nil.
+    pub fn reads_nil_locals(&self) -> bool {
+        self.verifier.uses.nil_locals
+    }
+
+    /// The calls of functions and of the host, each weighted as [`Facts::local_uses`].
+    pub fn call_weight(&self) -> u32 {
+        self.verifier.uses.calls
+    }
+
+    /// Whether another function may take this one's place.
+    pub fn has_tail_calls(&self) -> bool {
+        self.verifier.uses.tail_calls
     }
 
     /// As [`Facts::local_uses`], for positions of the vector that are named as slots.

@@ -9,6 +9,7 @@
 mod cache;
 mod exec;
 mod format;
+mod instantiate;
 mod jit;
 mod link;
 mod loader;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     cache::measure(&mut bench);
     jit::measure(&mut bench);
     prefetch::measure(&mut bench);
+    instantiate::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());
     ExitCode::SUCCESS

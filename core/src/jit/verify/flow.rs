@@ -23,7 +23,15 @@ pub(super) struct Flow<'v, 'c> {
     pub(super) known: Option<&'v [Kind]>,
     /// Whether a path ends at the end of the code.
     pub(super) runs_off: bool,
+    /// Why an instruction was refused.
+    pub(super) fault: Option<Fault>,
 }
+
+/// In place of an offset: the instruction after this one does not run next.
+const ENDS: u32 = u32::MAX - 1;
+
+/// In place of an offset: the instruction is refused.
+const REFUSED: u32 = u32::MAX;
 
 /// Whether the next instruction in the code is one that runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +47,7 @@ impl Flow<'_, '_> {
         let targets = self.scan.targets.len();
         self.joins.start(targets, self.function.code.len());
         self.frame.start(self.function.params, self.scan.locals_set);
+        self.frame.place.0 = self.index;
         self.uses.start();
         let (mut at, mut passed) = (0, 0);
         loop {
@@ -72,10 +81,14 @@ impl Flow<'_, '_> {
                 self.finish_at_end().map_err(|fault| (at, fault))?;
                 break;
             }
-            match self.instruction(at)? {
-                (Next::Goes, next) => at = next,
-                (Next::Ends, _) => break,
+            let next = self.instruction(at);
+            if next >= ENDS {
+                match self.fault {
+                    Some(fault) => return Err((at, fault)),
+                    None => break,
+                }
             }
+            at = next;
         }
         let looked_at = usize::try_from(at - begin).unwrap_or(usize::MAX);
         self.effort.spend(looked_at).map_err(|fault| (at, fault))
@@ -128,7 +141,7 @@ impl Flow<'_, '_> {
 
     /// The code ends and the activation with it: the top of the vector is the result.
     fn finish_at_end(&mut self) -> Result<(), Fault> {
-        self.frame.place = (self.index, self.end());
+        self.frame.place.1 = self.end();
         if self.frame.length == 0 {
             return Err(Fault::NothingReturned);
         }
@@ -153,15 +166,26 @@ impl Flow<'_, '_> {
         }
     }
 
-    /// The instruction at `at`, and where the next one begins.
+    /// The instruction at `at`: where the one begins that runs next, [`ENDS`] when that is not the one
+    /// after it, or [`REFUSED`]. One number, because it is made in so many places.
     #[inline(always)]
-    fn instruction(&mut self, at: u32) -> Result<(Next, u32), (u32, Fault)> {
-        let decoded = Instruction::decode(self.function.code, at);
-        let instruction = decoded.map_err(|error| (at, Fault::Decode(error)))?;
-        self.frame.place = (self.index, at);
+    fn instruction(&mut self, at: u32) -> u32 {
+        self.frame.place.1 = at;
         self.uses.advance(at);
-        let next = self.step(&instruction, at).map_err(|fault| (at, fault))?;
-        Ok((next, at + instruction.size()))
+        // The scan has decoded it.
+        let Ok(instruction) = Instruction::decode(self.function.code, at) else { return ENDS };
+        match self.step(&instruction, at) {
+            Ok(Next::Goes) => at + instruction.size(),
+            Ok(Next::Ends) => ENDS,
+            Err(fault) => self.refuse(fault),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse(&mut self, fault: Fault) -> u32 {
+        self.fault = Some(fault);
+        REFUSED
     }
 
     #[inline(always)]
@@ -212,7 +236,7 @@ impl Flow<'_, '_> {
                 frame.push(Type::BOOL);
             }
             I::Lt | I::Le | I::Gt | I::Ge => {
-                frame.pop_two(KindSet::NUMBER, results)?;
+                frame.pop_ordered(results)?;
                 frame.push(Type::BOOL);
             }
             I::And | I::Or => {
@@ -225,6 +249,7 @@ impl Flow<'_, '_> {
             }
             I::Load { dest, local } => {
                 let ty = frame.local(uses.local(local), results)?;
+                uses.nil_locals |= !ty.has_value();
                 frame.write(uses.slot(dest), ty);
             }
             I::Store { local, src } => {
@@ -234,6 +259,7 @@ impl Flow<'_, '_> {
             I::ConstI64Push { .. } => frame.push(Type::I64),
             I::LoadPush { local } => {
                 let ty = frame.local(uses.local(local), results)?;
+                uses.nil_locals |= !ty.has_value();
                 frame.push(ty);
             }
             I::PopStore { local } => {
@@ -265,7 +291,7 @@ impl Flow<'_, '_> {
                 self.jump(at, to(offset))?;
             }
             I::LtJmpIfNot { offset } => {
-                frame.pop_two(KindSet::NUMBER, results)?;
+                frame.pop_ordered(results)?;
                 self.jump(at, to(offset))?;
             }
             I::EqJmpIfNot { offset } => {
@@ -273,17 +299,20 @@ impl Flow<'_, '_> {
                 self.jump(at, to(offset))?;
             }
             I::Call { function, argc } => {
+                uses.call();
                 self.pop_arguments(argc)?;
                 let result = self.result_of(function);
                 self.frame.push(result);
             }
             I::TailCall { function, argc } => {
+                uses.tail_calls = true;
                 self.pop_arguments(argc)?;
                 let result = self.result_of(function);
                 self.returns(result)?;
                 return Ok(Next::Ends);
             }
             I::CallSffi { argc, .. } => {
+                uses.call();
                 self.pop_arguments(argc)?;
                 self.frame.push(Type::I64);
             }

@@ -19,6 +19,8 @@ pub(super) struct Frame {
     pub(super) longest: u32,
     /// The function and the offset that are looked at.
     pub(super) place: (u32, u32),
+    /// Where other values than two i64 are compared, with the types of left and right.
+    pub(super) compared: Vec<(u32, [Type; 2])>,
 }
 
 impl Frame {
@@ -30,6 +32,13 @@ impl Frame {
         self.types.resize(locals.into(), Type::NIL);
         self.locals = locals.into();
         (self.length, self.longest) = (0, 0);
+        self.compared.clear();
+    }
+
+    /// Puts the comparisons in the order of their offsets, each once.
+    pub(super) fn sort_compared(&mut self) {
+        self.compared.sort_unstable_by_key(|&(at, _)| at);
+        self.compared.dedup_by_key(|&mut (at, _)| at);
     }
 
     /// Locals and vector.
@@ -149,12 +158,24 @@ impl Frame {
         }
     }
 
-    /// Pops two integers; where the result goes is for the caller to say.
+    /// Pops two values; where the result goes is for the caller to say.
     #[inline(always)]
     pub(super) fn pop_two(&mut self, needed: KindSet, results: &mut Results) -> Result<(), Fault> {
         self.require(2)?;
         self.pop(needed, results)?;
         self.pop(needed, results)?;
+        Ok(())
+    }
+
+    /// Pops two numbers that are compared.
+    #[inline(always)]
+    pub(super) fn pop_ordered(&mut self, results: &mut Results) -> Result<(), Fault> {
+        self.require(2)?;
+        let right = self.pop(KindSet::NUMBER, results)?;
+        let left = self.pop(KindSet::NUMBER, results)?;
+        if (left, right) != (Type::I64, Type::I64) {
+            self.compared.push((self.place.1, [left, right]));
+        }
         Ok(())
     }
 
@@ -167,6 +188,7 @@ impl Frame {
         if (left, right) == (Type::I64, Type::I64) {
             return Ok(());
         }
+        self.compared.push((self.place.1, [left, right]));
         let place = Place::Slot(self.length + u32::from(left.kind().is_some()));
         let compared = results.compare(left, right, self.place);
         let needed = left.kind().or(right.kind()).map_or(KindSet::ANY, KindSet::comparable);

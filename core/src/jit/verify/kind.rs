@@ -95,6 +95,12 @@ impl Type {
     pub(super) const BOOL: Self = Self(4);
     pub(super) const NIL: Self = Self(8);
 
+    /// Whether it is surely not nil.
+    #[inline(always)]
+    pub(super) const fn has_value(self) -> bool {
+        self.0 != 0 && self.0 < Self::NIL.0
+    }
+
     /// The set of its kind; `None` when it is not a kind.
     #[inline(always)]
     pub(super) const fn kind(self) -> Option<KindSet> {

@@ -35,6 +35,14 @@ impl Offsets {
         }
     }
 
+    /// Adds the offsets that `bits` stands for in the word with this number.
+    fn add(&mut self, word: u32, bits: u64) {
+        let word = usize::try_from(word).unwrap_or(usize::MAX);
+        if let Some(word) = self.words.get_mut(word) {
+            *word |= bits;
+        }
+    }
+
     /// An offset that is in `self` and not in `other`, the lowest one.
     fn first_outside(&self, other: &Self) -> Option<u32> {
         let words = self.words.iter().zip(&other.words).zip(0u32..);
@@ -75,6 +83,8 @@ pub(super) struct Scan {
     pub(super) targets: Vec<Target>,
     /// One more than the last local that is ever set; the parameters count.
     pub(super) locals_set: u16,
+    /// One more than the last local that is ever named.
+    pub(super) locals_named: u16,
 }
 
 impl Scan {
@@ -93,16 +103,22 @@ impl Scan {
         self.boundaries.reset(end);
         self.jumped_to.reset(end);
         self.back_jumps.clear();
-        self.locals_set = params;
+        (self.locals_set, self.locals_named) = (params, 0);
         self.boundaries.insert(end);
         let mut at = 0;
+        let (mut word, mut begins) = (0, 0u64);
         while at < end {
+            if at / BYTES_PER_WORD != word {
+                self.boundaries.add(word, begins);
+                (word, begins) = (at / BYTES_PER_WORD, 0);
+            }
+            begins |= 1 << (at / 2 % 64);
             let instruction = Instruction::decode(code, at).map_err(|e| (at, Fault::Decode(e)))?;
-            self.boundaries.insert(at);
             let checked = self.instruction(&instruction, at, end, locals, calls);
             checked.map_err(|fault| (at, fault))?;
             at += instruction.size();
         }
+        self.boundaries.add(word, begins);
         if let Some(target) = self.jumped_to.first_outside(&self.boundaries) {
             return Err((source(code, target), Fault::JumpInside { target }));
         }
@@ -134,12 +150,18 @@ impl Scan {
             I::CallSffi { index, argc } => calls.host(index, argc, at),
             I::Store { local, .. } | I::PopStore { local } => {
                 self.locals_set = self.locals_set.max(local.saturating_add(1));
-                has_local(local, locals)
+                self.local(local, locals)
             }
-            I::Load { local, .. } | I::LoadPush { local } => has_local(local, locals),
+            I::Load { local, .. } | I::LoadPush { local } => self.local(local, locals),
             _ if instruction.is_supported() => Ok(()),
             _ => Err(Fault::Unsupported),
         }
+    }
+
+    #[inline(always)]
+    fn local(&mut self, local: u16, locals: u16) -> Result<(), Fault> {
+        self.locals_named = self.locals_named.max(local.saturating_add(1));
+        if local < locals { Ok(()) } else { Err(Fault::NoLocal { local, locals }) }
     }
 
     #[inline]
@@ -186,10 +208,6 @@ impl Scan {
             Target { offset, last_back_jump }
         }));
     }
-}
-
-fn has_local(local: u16, locals: u16) -> Result<(), Fault> {
-    if local < locals { Ok(()) } else { Err(Fault::NoLocal { local, locals }) }
 }
 
 /// Where the first jump stands that leads to `wanted`; only errors ask.

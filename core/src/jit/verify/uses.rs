@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::scan::Target;
 
 /// Locals and slots from this number on are not counted.
-const COUNTED: usize = 1024;
+const COUNTED: usize = 256;
 
 /// The number of loops inside each other from which on depth does not matter.
 const DEEPEST: u32 = 6;
@@ -14,23 +14,50 @@ const DEEPEST: u32 = 6;
 const WEIGHT_SHIFT: u32 = 3;
 
 /// The counts of a function, and the loops around the instruction that is looked at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Uses {
-    pub(super) locals: Vec<u32>,
-    pub(super) slots: Vec<u32>,
+    pub(super) locals: [u32; COUNTED],
+    pub(super) slots: [u32; COUNTED],
     /// Where each loop begins and where its last jump back stands, the innermost last.
     loops: Vec<(u32, u32)>,
     /// That of the innermost loop.
     loop_end: u32,
     weight: u32,
+    /// The weights of all calls together.
+    pub(super) calls: u32,
+    /// Whether another function may take this one's place.
+    pub(super) tail_calls: bool,
+    /// Whether a local may be read that is nil.
+    pub(super) nil_locals: bool,
+}
+
+impl Default for Uses {
+    fn default() -> Self {
+        let none = [0; COUNTED];
+        Self {
+            locals: none,
+            slots: none,
+            loops: Vec::new(),
+            loop_end: u32::MAX,
+            weight: 1,
+            calls: 0,
+            tail_calls: false,
+            nil_locals: false,
+        }
+    }
 }
 
 impl Uses {
     pub(super) fn start(&mut self) {
-        self.locals.clear();
-        self.slots.clear();
+        (self.locals, self.slots) = ([0; COUNTED], [0; COUNTED]);
         self.loops.clear();
         (self.loop_end, self.weight) = (u32::MAX, 1);
+        (self.calls, self.tail_calls, self.nil_locals) = (0, false, false);
+    }
+
+    /// Counts a call.
+    pub(super) fn call(&mut self) {
+        self.calls = self.calls.saturating_add(self.weight);
     }
 
     /// Comes to a target, which may be the head of a loop.
@@ -65,32 +92,21 @@ impl Uses {
     /// Counts a use of a local, and gives it back.
     #[inline(always)]
     pub(super) fn local(&mut self, local: u16) -> u16 {
-        add(&mut self.locals, local.into(), self.weight);
+        add(&mut self.locals, local, self.weight);
         local
     }
 
     /// Counts a use of a slot, and gives it back.
     #[inline(always)]
     pub(super) fn slot(&mut self, slot: u16) -> u16 {
-        add(&mut self.slots, slot.into(), self.weight);
+        add(&mut self.slots, slot, self.weight);
         slot
     }
 }
 
 #[inline(always)]
-fn add(counts: &mut Vec<u32>, index: usize, weight: u32) {
-    match counts.get_mut(index) {
-        Some(count) => *count = count.saturating_add(weight),
-        None => add_new(counts, index, weight),
-    }
-}
-
-#[cold]
-fn add_new(counts: &mut Vec<u32>, index: usize, weight: u32) {
-    if index < COUNTED {
-        counts.resize(index + 1, 0);
-        if let Some(count) = counts.last_mut() {
-            *count = weight;
-        }
+fn add(counts: &mut [u32; COUNTED], index: u16, weight: u32) {
+    if let Some(count) = counts.get_mut(usize::from(index)) {
+        *count = count.saturating_add(weight);
     }
 }

@@ -109,6 +109,12 @@ impl Mem {
         Self { base: None, index: None, displacement }
     }
 
+    /// The same, `bytes` further on; modulo 2^32.
+    #[inline(always)]
+    pub const fn plus(self, bytes: i32) -> Self {
+        Self { displacement: self.displacement.wrapping_add(bytes), ..self }
+    }
+
     /// The same with `index * scale` added, instead of the index that there was.
     #[inline(always)]
     pub const fn indexed(self, index: Index, scale: Scale) -> Self {

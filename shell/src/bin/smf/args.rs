@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand, ValueEnum};
 use smf_core::format::Layout;
 
-use crate::{convert, generate, inspect, library, note, pack, prefetch, run, stub, verify};
+use crate::{
+    bytecode, convert, generate, inspect, jit, library, note, pack, prefetch, run, stub, templates,
+    verify,
+};
 
 /// Loads, runs, checks and makes SMF modules.
 ///
@@ -37,7 +40,12 @@ pub(crate) enum Command {
     Lib(library::Args),
     /// Shows note.sdn
     Note(note::Args),
+    Jit(jit::Args),
+    /// Shows the templates of a module, and what they may become and have become
+    Templates(templates::Args),
     Prefetch(prefetch::Args),
+    Asm(bytecode::AsmArgs),
+    Disasm(bytecode::DisasmArgs),
     /// Prints completions for a shell
     #[command(hide = true)]
     Completions(generate::CompletionsArgs),

@@ -10,9 +10,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod args;
+mod bytecode;
 mod convert;
 mod generate;
 mod inspect;
+mod jit;
 mod library;
 mod note;
 mod output;
@@ -20,6 +22,7 @@ mod pack;
 mod prefetch;
 mod run;
 mod stub;
+mod templates;
 mod verify;
 mod watch;
 
@@ -30,6 +33,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(args::with_decimal_negatives(std::env::args_os()));
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
+        Command::Jit(args) => jit::run(args),
+        Command::Templates(args) => templates::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Pack(args) => pack::run(args),
@@ -39,6 +44,8 @@ fn main() -> ExitCode {
         Command::Lib(args) => library::run(args),
         Command::Note(args) => note::run(args),
         Command::Prefetch(args) => prefetch::run(args),
+        Command::Asm(args) => bytecode::asm(args),
+        Command::Disasm(args) => bytecode::disasm(args),
         Command::Completions(args) => generate::completions(args),
         Command::Man(args) => generate::man(args),
     };

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use smf_core::format::{Smf, Symbol, SymbolKind};
 use smf_core::link::{self, MAX_ARGS};
 use smf_core::loader::{Loaded, LoaderOptions, ModuleHandle};
+use smf_loader::files;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadError, Loader};
 
 use crate::args::integer;
+use crate::bytecode;
 use crate::output::{self, Failure};
 use crate::watch::Before;
 
@@ -50,6 +52,11 @@ pub(crate) struct Args {
     /// May be given again. The process comes first, then the libraries as they are given.
     #[arg(long, value_name = "NAME")]
     host_library: Vec<String>,
+    /// Run bytecode without compiling it
+    ///
+    /// Modules of machine code are run as ever.
+    #[arg(long)]
+    interpret: bool,
     /// Print on standard error how long load, link and call took
     #[arg(long)]
     time: bool,
@@ -68,6 +75,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    if let Some(status) = run_bytecode(args)? {
+        return Ok(status);
+    }
     let host = host(args)?;
     let uses_host = !host.is_empty();
     let start = Instant::now();
@@ -86,9 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let called = Instant::now();
     print(result, uses_host)?;
     if args.time {
-        let (load, link, call) = (loaded - start, linked - loaded, called - linked);
-        let text = [("load", load), ("link", link), ("call", call)].map(in_words).join(", ");
-        output::report("time", &text);
+        report_times([start, loaded, linked, called]);
     }
     if let Some(mut watch) = watch {
         loop {
@@ -100,8 +108,36 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             }
         }
     }
+    Ok(status(args, result))
+}
+
+/// Runs a module of bytecode; `None` when the file is none, or standard input, which can be read once
+/// only.
+fn run_bytecode(args: &Args) -> Result<Option<ExitCode>, Failure> {
+    // There is nothing yet that would compile it.
+    let _ = args.interpret;
+    if files::is_standard_stream(&args.file) {
+        return Ok(None);
+    }
+    let name = args.name.as_ref().map(|name| name.as_bytes());
+    let Some(called) = bytecode::run(&args.file, name, &args.args)? else { return Ok(None) };
+    output::to_stdout(|out| writeln!(out, "{}", called.shown))?;
+    if args.time {
+        report_times([called.start, called.loaded, called.linked, called.called]);
+    }
+    Ok(Some(status(args, called.result)))
+}
+
+fn status(args: &Args, result: i64) -> ExitCode {
     let status = u8::try_from(result & 0xff).unwrap_or(0);
-    Ok(if args.exit { ExitCode::from(status) } else { ExitCode::SUCCESS })
+    if args.exit { ExitCode::from(status) } else { ExitCode::SUCCESS }
+}
+
+/// Says how long it took from each moment to the next.
+fn report_times([start, loaded, linked, called]: [Instant; 4]) {
+    let (load, link, call) = (loaded - start, linked - loaded, called - linked);
+    let text = [("load", load), ("link", link), ("call", call)].map(in_words).join(", ");
+    output::report("time", &text);
 }
 
 fn print(result: i64, uses_host: bool) -> Result<(), Failure> {

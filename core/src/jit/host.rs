@@ -1,0 +1,204 @@
+//! Functions of the host that bytecode calls by index, and what the host tells a running program.
+
+use alloc::collections::BTreeMap;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use super::verify::{HostCall, Program};
+
+/// A function of the host: up to eight integers in, one out.
+///
+/// It must not unwind. What it wants to fail it reports with [`Signals::report`].
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the number is that of the arguments")]
+pub enum HostFunction {
+    Args0(extern "C" fn() -> i64),
+    Args1(extern "C" fn(i64) -> i64),
+    Args2(extern "C" fn(i64, i64) -> i64),
+    Args3(extern "C" fn(i64, i64, i64) -> i64),
+    Args4(extern "C" fn(i64, i64, i64, i64) -> i64),
+    Args5(extern "C" fn(i64, i64, i64, i64, i64) -> i64),
+    Args6(extern "C" fn(i64, i64, i64, i64, i64, i64) -> i64),
+    Args7(extern "C" fn(i64, i64, i64, i64, i64, i64, i64) -> i64),
+    Args8(extern "C" fn(i64, i64, i64, i64, i64, i64, i64, i64) -> i64),
+}
+
+impl HostFunction {
+    /// How many arguments it takes.
+    pub const fn argc(&self) -> u16 {
+        match self {
+            HostFunction::Args0(_) => 0,
+            HostFunction::Args1(_) => 1,
+            HostFunction::Args2(_) => 2,
+            HostFunction::Args3(_) => 3,
+            HostFunction::Args4(_) => 4,
+            HostFunction::Args5(_) => 5,
+            HostFunction::Args6(_) => 6,
+            HostFunction::Args7(_) => 7,
+            HostFunction::Args8(_) => 8,
+        }
+    }
+
+    /// Where it lies.
+    pub fn address(&self) -> usize {
+        match *self {
+            HostFunction::Args0(f) => f as usize,
+            HostFunction::Args1(f) => f as usize,
+            HostFunction::Args2(f) => f as usize,
+            HostFunction::Args3(f) => f as usize,
+            HostFunction::Args4(f) => f as usize,
+            HostFunction::Args5(f) => f as usize,
+            HostFunction::Args6(f) => f as usize,
+            HostFunction::Args7(f) => f as usize,
+            HostFunction::Args8(f) => f as usize,
+        }
+    }
+
+    /// Calls it with the values `args`; `None` when it takes another number of arguments.
+    pub fn call(&self, args: &[u64]) -> Option<i64> {
+        let mut signed = [0; 8];
+        for (signed, arg) in signed.iter_mut().zip(args) {
+            *signed = arg.cast_signed();
+        }
+        if args.len() != usize::from(self.argc()) {
+            return None;
+        }
+        let [a, b, c, d, e, g, h, i] = signed;
+        Some(match *self {
+            HostFunction::Args0(f) => f(),
+            HostFunction::Args1(f) => f(a),
+            HostFunction::Args2(f) => f(a, b),
+            HostFunction::Args3(f) => f(a, b, c),
+            HostFunction::Args4(f) => f(a, b, c, d),
+            HostFunction::Args5(f) => f(a, b, c, d, e),
+            HostFunction::Args6(f) => f(a, b, c, d, e, g),
+            HostFunction::Args7(f) => f(a, b, c, d, e, g, h),
+            HostFunction::Args8(f) => f(a, b, c, d, e, g, h, i),
+        })
+    }
+}
+
+/// The host functions that a program may call.
+#[derive(Clone, Debug, Default)]
+pub struct HostTable {
+    functions: BTreeMap<u16, HostFunction>,
+}
+
+impl HostTable {
+    /// No functions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a function under an index, in place of the one that was there.
+    pub fn set(&mut self, index: u16, function: HostFunction) {
+        self.functions.insert(index, function);
+    }
+
+    /// The function with this index.
+    pub fn get(&self, index: u16) -> Option<HostFunction> {
+        self.functions.get(&index).copied()
+    }
+
+    /// Whether everything that a program calls is there.
+    ///
+    /// # Errors
+    /// The first call, by index, that is to no function, or to one of another number of arguments.
+    pub fn link(&self, program: &Program<'_>) -> Result<(), HostLinkError> {
+        program.host_calls().try_for_each(|call| {
+            let argc = self.get(call.index).map(|function| function.argc());
+            if argc == Some(call.argc) { Ok(()) } else { Err(HostLinkError { call, argc }) }
+        })
+    }
+}
+
+/// A call to the host that leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostLinkError {
+    /// The call.
+    pub call: HostCall,
+    /// How many arguments the function takes; `None` when there is none.
+    pub argc: Option<u16>,
+}
+
+impl fmt::Display for HostLinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HostCall { index, argc, function, at } = self.call;
+        write!(f, "function {function}: CALL_SFFI ")?;
+        match self.argc {
+            Some(takes) => write!(
+                f,
+                "passes {argc} arguments to host function {index}, which takes {takes}, at offset 0x{at:x}"
+            ),
+            None if index == 0 => write!(
+                f,
+                "calls host function 0, which is not there: the compiler of such files writes every call between functions so, and says nowhere which function is meant, at offset 0x{at:x}"
+            ),
+            None => {
+                write!(f, "calls host function {index}, which is not there, at offset 0x{at:x}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for HostLinkError {}
+
+/// What the host tells a running program, from another thread or from a host function.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Signals {
+    interrupt: AtomicU32,
+    error: AtomicU32,
+}
+
+impl Signals {
+    /// Where the words are, for compiled code.
+    pub(crate) const OFFSETS: [usize; 2] =
+        [core::mem::offset_of!(Signals, interrupt), core::mem::offset_of!(Signals, error)];
+
+    /// Nothing told.
+    pub const fn new() -> Self {
+        Self { interrupt: AtomicU32::new(0), error: AtomicU32::new(0) }
+    }
+
+    /// Makes what runs stop at its next jump backwards or call, and everything that is called later,
+    /// until [`Signals::resume`].
+    pub fn interrupt(&self) {
+        self.interrupt.store(1, Ordering::Relaxed);
+    }
+
+    /// Takes [`Signals::interrupt`] back.
+    pub fn resume(&self) {
+        self.interrupt.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether what runs is to stop.
+    #[inline(always)]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed) != 0
+    }
+
+    /// Reports from inside a host function that it has failed: what called it stops with
+    /// [`Cause::Host`](super::trap::Cause::Host). An `error` of 0 is none.
+    pub fn report(&self, error: u32) {
+        self.error.store(error, Ordering::Relaxed);
+    }
+
+    /// What has been reported; it is forgotten.
+    pub fn take_error(&self) -> Option<u32> {
+        if self.error.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        Some(self.error.swap(0, Ordering::Relaxed)).filter(|&error| error != 0)
+    }
+
+    /// The word that is not 0 when what runs is to stop, for code that looks at it itself.
+    pub fn interrupt_word(&self) -> &AtomicU32 {
+        &self.interrupt
+    }
+
+    /// The word that is not 0 when a host function has failed, for code that looks at it itself.
+    pub fn error_word(&self) -> &AtomicU32 {
+        &self.error
+    }
+}

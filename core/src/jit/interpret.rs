@@ -1,0 +1,338 @@
+//! Verified programs run without machine code: what every machine can do, and what compiled code is
+//! compared with.
+//!
+//! A function is translated when it is first called, into one operation of 16 bytes an instruction, and
+//! stays so. Activations lie in one vector of values, their bookkeeping in another: nothing here
+//! calls itself, so that the depth of a program's calls takes no native stack. Both vectors are reused.
+//!
+//! What stops a program, and where, is what [`trap`](super::trap) says. Whoever has machine code for some
+//! of the functions is a [`Tier`]: it is asked at calls and at jumps back, and may take over.
+
+mod activation;
+mod ops;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::host::{HostTable, Signals};
+use super::trap::{Cause, MAX_VECTOR, Trap};
+use super::verify::{Program, Verifier};
+use activation::{Activation, Event};
+use ops::Ops;
+
+/// What a call may still use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// How many activations.
+    pub depth: u32,
+    /// How many bytes of activations that are charged
+    /// ([`activation_charge`](super::trap::activation_charge)).
+    pub budget: u64,
+}
+
+/// Who may go on in machine code. What it returns as a value is what the function returns.
+pub trait Tier {
+    /// Whether it wants to be asked at all. When it does not, asking costs nothing.
+    const WATCHES: bool = true;
+
+    /// Function `function` is called with `args` while `room` is left, of which its activation has
+    /// taken nothing yet. `None` lets it be interpreted.
+    fn enter(&mut self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>>;
+
+    /// A function has jumped back. `None` lets it be interpreted on; a result is that of the
+    /// activation.
+    fn loop_head(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>>;
+}
+
+/// An activation that has jumped back.
+#[derive(Debug)]
+pub struct LoopHead<'a> {
+    /// Its function.
+    pub function: u32,
+    /// Where it has jumped to, in bytes from the begin of the code.
+    pub at: u32,
+    /// All its locals.
+    pub locals: &'a mut [u64],
+    /// All of its vector.
+    pub vector: &'a mut [u64],
+    /// What is left, without what it has taken itself.
+    pub room: Room,
+}
+
+/// Nobody: everything is interpreted.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone;
+
+impl Tier for Alone {
+    const WATCHES: bool = false;
+
+    fn enter(&mut self, _: u32, _: &[u64], _: Room) -> Option<Result<u64, Trap>> {
+        None
+    }
+
+    fn loop_head(&mut self, _: LoopHead<'_>) -> Option<Result<u64, Trap>> {
+        None
+    }
+}
+
+/// An activation that is not running, or is about to.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    function: u32,
+    /// The number of the operation that is next.
+    next: usize,
+    /// The length of its vector.
+    length: usize,
+    /// Where its values begin.
+    base: usize,
+    /// What it has been charged.
+    charge: u64,
+}
+
+/// Values that are passed, where they lie among the values of the interpreter.
+#[derive(Clone, Copy, Debug)]
+struct Arguments {
+    begin: usize,
+    count: usize,
+}
+
+/// The program and what it may ask of the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Environment<'e, 'c> {
+    /// The program.
+    pub program: &'e Program<'c>,
+    /// The host functions, with which the program has been linked ([`HostTable::link`]).
+    pub hosts: &'e HostTable,
+    /// What the host tells it.
+    pub signals: &'e Signals,
+}
+
+/// Runs one program.
+#[derive(Debug, Default)]
+pub struct Interpreter {
+    functions: Vec<Option<Box<Ops>>>,
+    values: Vec<u64>,
+    frames: Vec<Frame>,
+    verifier: Verifier,
+}
+
+impl Interpreter {
+    /// One that has translated nothing yet. It must be given the same program at every call.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Calls function `function` with `args`, as many as it has parameters: missing ones are 0. Its
+    /// activations take what they need of `room`.
+    ///
+    /// # Errors
+    /// What stops the program.
+    pub fn call<T: Tier>(
+        &mut self,
+        environment: Environment<'_, '_>,
+        tier: &mut T,
+        function: u32,
+        args: &[u64],
+        room: Room,
+    ) -> Result<u64, Trap> {
+        self.frames.clear();
+        self.values.clear();
+        self.values.extend_from_slice(args);
+        let mut run = Run { interpreter: self, environment, tier, room };
+        match run.enter(function, Arguments { begin: 0, count: args.len() }, 0)? {
+            Some(done) => Ok(done),
+            None => run.run(),
+        }
+    }
+
+    fn ops(&mut self, program: &Program<'_>, function: u32) -> Option<&Ops> {
+        let index = usize::try_from(function).ok()?;
+        if self.functions.len() <= index {
+            self.functions.resize_with(program.functions().len(), || None);
+        }
+        let place = self.functions.get_mut(index)?;
+        if place.is_none() {
+            let facts = self.verifier.facts(program, function)?;
+            *place = Some(Box::new(Ops::new(&facts)));
+        }
+        place.as_deref()
+    }
+}
+
+/// A call on its way.
+struct Run<'r, 'e, 'c, T> {
+    interpreter: &'r mut Interpreter,
+    environment: Environment<'e, 'c>,
+    tier: &'r mut T,
+    room: Room,
+}
+
+impl<T: Tier> Run<'_, '_, '_, T> {
+    /// Begins an activation whose values lie at `base`; a result when the tier has run it already.
+    fn enter(&mut self, function: u32, args: Arguments, base: usize) -> Result<Option<u64>, Trap> {
+        let Arguments { begin, count } = args;
+        if T::WATCHES {
+            let args = self.interpreter.values.get(begin..begin + count).unwrap_or(&[]);
+            if let Some(done) = self.tier.enter(function, args, self.room) {
+                return done.map(Some);
+            }
+        }
+        let trap = |cause| Trap { cause, function, at: 0 };
+        self.room.depth = self.room.depth.checked_sub(1).ok_or(trap(Cause::CallDepth))?;
+        let ops = self.interpreter.ops(self.environment.program, function);
+        // The verifier has seen every call.
+        let Some(ops) = ops else { return Ok(Some(0)) };
+        if ops.longest > MAX_VECTOR {
+            return Err(trap(Cause::StackLimit));
+        }
+        let (charge, params, locals) = (ops.charge, ops.params, ops.locals);
+        let end = base + ops.values();
+        self.room.budget = self.room.budget.checked_sub(charge).ok_or(trap(Cause::StackLimit))?;
+        if self.environment.signals.is_interrupted() {
+            return Err(trap(Cause::Interrupted));
+        }
+        let Interpreter { values, frames, .. } = &mut *self.interpreter;
+        if values.len() < end {
+            values.resize(end, 0);
+        }
+        let given = count.min(params);
+        values.copy_within(begin..begin + given, base);
+        values.get_mut(base + given..base + locals).unwrap_or_default().fill(0);
+        frames.push(Frame { function, next: 0, length: 0, base, charge });
+        Ok(None)
+    }
+
+    /// Runs until the first activation has returned.
+    fn run(&mut self) -> Result<u64, Trap> {
+        while let Some(frame) = self.interpreter.frames.pop() {
+            let (event, frame) = self.resume(frame);
+            match event {
+                Event::Return(value) => {
+                    if let Some(value) = self.leave(&frame, value) {
+                        return Ok(value);
+                    }
+                }
+                Event::Stop(cause) => return Err(self.trap(&frame, cause)),
+                Event::Call { function, argc } => self.call(frame, function, argc)?,
+                Event::TailCall { function, argc } => {
+                    if let Some(value) = self.tail_call(frame, function, argc)? {
+                        return Ok(value);
+                    }
+                }
+                Event::Host { index, argc } => self.host(frame, index, argc)?,
+                Event::LoopHead => {
+                    if let Some(value) = self.loop_head(frame)? {
+                        return Ok(value);
+                    }
+                }
+            }
+        }
+        Ok(0)
+    }
+
+    /// Runs an activation until something happens, and says where it stands then.
+    fn resume(&mut self, frame: Frame) -> (Event, Frame) {
+        let signals = self.environment.signals;
+        let Some((ops, values)) = self.parts(&frame) else { return (Event::Return(0), frame) };
+        let mut activation = Activation::new(ops, values, frame.next, frame.length);
+        let event = activation.run(signals, T::WATCHES);
+        (event, Frame { next: activation.next, length: activation.length, ..frame })
+    }
+
+    /// The operations of an activation and its values.
+    fn parts(&mut self, frame: &Frame) -> Option<(&Ops, &mut [u64])> {
+        let Interpreter { functions, values, .. } = &mut *self.interpreter;
+        let ops = functions.get(usize::try_from(frame.function).ok()?)?.as_deref()?;
+        Some((ops, values.get_mut(frame.base..frame.base + ops.values())?))
+    }
+
+    /// An activation ends. A value when it was the first one; else its caller gets it.
+    fn leave(&mut self, frame: &Frame, value: u64) -> Option<u64> {
+        self.room.depth += 1;
+        self.room.budget += frame.charge;
+        let Some(mut caller) = self.interpreter.frames.pop() else { return Some(value) };
+        self.push(&mut caller, value);
+        self.interpreter.frames.push(caller);
+        None
+    }
+
+    fn push(&mut self, frame: &mut Frame, value: u64) {
+        if let Some((ops, values)) = self.parts(frame) {
+            let mut activation = Activation::new(ops, values, frame.next, frame.length);
+            activation.push(value);
+            frame.length = activation.length;
+        }
+    }
+
+    fn trap(&self, frame: &Frame, cause: Cause) -> Trap {
+        let functions = &self.interpreter.functions;
+        let ops = usize::try_from(frame.function).ok().and_then(|index| functions.get(index));
+        let at = ops.and_then(Option::as_deref).map_or(0, |ops| ops.offset(frame.next - 1));
+        Trap { cause, function: frame.function, at }
+    }
+
+    /// The arguments that an activation has just removed from its vector.
+    fn arguments(&mut self, frame: &Frame, count: usize) -> Arguments {
+        let locals = self.parts(frame).map_or(0, |(ops, _)| ops.locals);
+        Arguments { begin: frame.base + locals + frame.length, count }
+    }
+
+    fn call(&mut self, mut frame: Frame, function: u32, argc: usize) -> Result<(), Trap> {
+        let args = self.arguments(&frame, argc);
+        let values = self.parts(&frame).map_or(0, |(_, values)| values.len());
+        self.interpreter.frames.push(frame);
+        if let Some(value) = self.enter(function, args, frame.base + values)? {
+            self.interpreter.frames.pop();
+            self.push(&mut frame, value);
+            self.interpreter.frames.push(frame);
+        }
+        Ok(())
+    }
+
+    fn tail_call(&mut self, frame: Frame, function: u32, argc: usize) -> Result<Option<u64>, Trap> {
+        let args = self.arguments(&frame, argc);
+        self.room.depth += 1;
+        self.room.budget += frame.charge;
+        let Some(value) = self.enter(function, args, frame.base)? else { return Ok(None) };
+        // It has been run: what this activation gave back is not given back twice.
+        self.room.depth -= 1;
+        self.room.budget -= frame.charge;
+        Ok(self.leave(&frame, value))
+    }
+
+    fn host(&mut self, mut frame: Frame, index: u16, argc: usize) -> Result<(), Trap> {
+        let Arguments { begin, count } = self.arguments(&frame, argc);
+        let args = self.interpreter.values.get(begin..begin + count).unwrap_or(&[]);
+        let function = self.environment.hosts.get(index);
+        let value = function.and_then(|function| function.call(args));
+        if let Some(error) = self.environment.signals.take_error() {
+            return Err(self.trap(&frame, Cause::Host(error)));
+        }
+        self.push(&mut frame, value.unwrap_or(0).cast_unsigned());
+        self.interpreter.frames.push(frame);
+        Ok(())
+    }
+
+    /// Asks the tier to go on after a jump back. A value when the first activation has returned.
+    fn loop_head(&mut self, frame: Frame) -> Result<Option<u64>, Trap> {
+        let room = self.room;
+        let Interpreter { functions, values, .. } = &mut *self.interpreter;
+        let ops = usize::try_from(frame.function).ok().and_then(|index| functions.get(index));
+        let Some(ops) = ops.and_then(Option::as_deref) else { return Ok(None) };
+        let values = values.get_mut(frame.base..).unwrap_or_default();
+        let (locals, vector) = values.split_at_mut_checked(ops.locals).unwrap_or_default();
+        let vector = vector.get_mut(..frame.length).unwrap_or_default();
+        let at = ops.offset(frame.next);
+        let head = LoopHead { function: frame.function, at, locals, vector, room };
+        match self.tier.loop_head(head) {
+            Some(done) => Ok(self.leave(&frame, done?)),
+            None => {
+                self.interpreter.frames.push(frame);
+                Ok(None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Calls: of other functions, in place of this one, and of the host.
+
+use super::Body;
+use super::abi::Shared;
+use super::frame::{signed, stack_bytes};
+use super::values::{SCRATCH, Value};
+use crate::jit::machine::{ARGUMENTS, Moves};
+use crate::jit::x64::{Cond, Gpr, Index, Mem, Scale, W16, W32, W64};
+
+/// Arguments that come in registers.
+const IN_REGISTERS: u32 = 6;
+
+impl Body<'_, '_> {
+    /// Pops the arguments, calls a function and pushes its result.
+    pub(super) fn call(&mut self, function: u32, argc: u16) {
+        self.save_for_call(argc);
+        self.pass(argc);
+        self.l.asm.dec(W16, Gpr::Rbp);
+        self.trap_too_deep_if(Cond::S, function);
+        if function == self.facts.index {
+            self.l.asm.call(self.entry);
+        } else {
+            self.l.asm.call_to(entry_of(function));
+        }
+        self.l.asm.inc(W16, Gpr::Rbp);
+        self.restore_after_call();
+        self.push(Value::Temporary(Gpr::Rax));
+    }
+
+    /// Pops the arguments, calls a function of the host and pushes its result.
+    pub(super) fn call_host(&mut self, index: u16, argc: u16) {
+        self.save_for_call(argc);
+        self.pass(argc);
+        let asm = &mut self.l.asm;
+        asm.mov(W64, Gpr::Rax, Mem::at(Gpr::Rbx, Shared::HOST_FUNCTIONS));
+        asm.call_to(Mem::at(Gpr::Rax, 8 * i32::from(index)));
+        let bytes = stack_bytes(argc);
+        if bytes != 0 {
+            self.l.asm.add(W64, Gpr::Rsp, signed(bytes));
+        }
+        self.l.asm.cmp(W32, Mem::at(Gpr::Rbx, Shared::HOST_ERROR), 0);
+        self.host_trap_if(Cond::Ne);
+        self.restore_after_call();
+        self.push(Value::Temporary(Gpr::Rax));
+    }
+
+    /// Brings what a call does not keep to words of the frame, but for the arguments.
+    fn save_for_call(&mut self, argc: u16) {
+        let length = self.l.values.length();
+        self.flush_registers(length.saturating_sub(argc.into()));
+        for (variable, register) in self.l.homes.volatile() {
+            let word = self.frame.word(variable);
+            self.l.asm.mov(W64, word, register);
+        }
+    }
+
+    fn restore_after_call(&mut self) {
+        for (variable, register) in self.l.homes.volatile() {
+            let word = self.frame.word(variable);
+            self.l.asm.mov(W64, register, word);
+        }
+    }
+
+    /// Pops the arguments and puts them where the callee looks for them. No other value is in a
+    /// temporary register.
+    fn pass(&mut self, argc: u16) {
+        let bytes = signed(stack_bytes(argc));
+        if bytes != 0 {
+            self.l.asm.sub(W64, Gpr::Rsp, bytes);
+            self.frame.moved = bytes;
+        }
+        for number in (IN_REGISTERS..u32::from(argc)).rev() {
+            let value = self.pop();
+            let place = Mem::at(Gpr::Rsp, 8 * signed(number - IN_REGISTERS));
+            self.store_word(place, value);
+            self.release(value);
+        }
+        self.pop_into_registers(argc).emit(&mut self.l.asm);
+        self.frame.moved = 0;
+    }
+
+    /// Pops the arguments that are passed in registers.
+    fn pop_into_registers(&mut self, argc: u16) -> Moves {
+        let mut moves = Moves::default();
+        for number in (0..usize::from(argc).min(ARGUMENTS.len())).rev() {
+            let value = self.pop();
+            let Some(&register) = ARGUMENTS.get(number) else { continue };
+            let source = self.source(value);
+            moves.add(register, source);
+            self.release(value);
+        }
+        moves
+    }
+
+    /// Pops the arguments and goes on in the function, which returns to this function's caller.
+    pub(super) fn tail_call(&mut self, function: u32, argc: u16) -> bool {
+        if stack_bytes(argc) == 0 && self.frame.incoming_bytes() == 0 {
+            self.pop_into_registers(argc).emit(&mut self.l.asm);
+            self.epilogue(Gpr::Rax);
+        } else {
+            self.pass(argc);
+            self.replace_frame(argc);
+        }
+        if function == self.facts.index {
+            let entry = self.entry;
+            self.l.asm.jmp(entry);
+        } else {
+            self.l.asm.jmp_to(entry_of(function));
+        }
+        false
+    }
+
+    /// The arguments of the callee are at the end of the stack: moves them up to where those of this
+    /// function end, with its return address in front, and `rsp` to that. All registers of arguments
+    /// stay.
+    fn replace_frame(&mut self, argc: u16) {
+        let (bytes, frame) = (stack_bytes(argc), self.frame);
+        let moved = signed(bytes);
+        let end = moved + frame.return_address() + 8 + signed(frame.incoming_bytes());
+        let asm = &mut self.l.asm;
+        asm.movq(SCRATCH, Mem::at(Gpr::Rsp, moved + frame.return_address()));
+        self.restore_saved(moved);
+        // From the last one down, so that none is overwritten before it has been read.
+        if bytes != 0 {
+            let to = end - signed(bytes);
+            let asm = &mut self.l.asm;
+            asm.mov_imm(Gpr::R10, u64::from(bytes / 8));
+            let again = asm.label();
+            asm.bind(again);
+            asm.mov(W64, Gpr::R11, Mem::at(Gpr::Rsp, -8).indexed(Index::R10, Scale::By8));
+            asm.mov(W64, Mem::at(Gpr::Rsp, to - 8).indexed(Index::R10, Scale::By8), Gpr::R11);
+            asm.dec(W32, Gpr::R10);
+            asm.jcc(Cond::Ne, again);
+        }
+        self.release_budget(Gpr::Rax);
+        let asm = &mut self.l.asm;
+        asm.lea(W64, Gpr::Rsp, Mem::at(Gpr::Rsp, end - signed(bytes) - 8));
+        asm.movq(Mem::at(Gpr::Rsp, 0), SCRATCH);
+    }
+}
+
+/// The entry of a function in the engine's table.
+fn entry_of(function: u32) -> Mem {
+    // A program has fewer functions than that.
+    Mem::at(Gpr::Rbx, Shared::FUNCTIONS.saturating_add(signed(function).saturating_mul(8)))
+}

@@ -1,0 +1,125 @@
+//! Division: never by zero, and the lowest integer by -1 wraps, where the processor would fault.
+
+use super::abi::TrapKind;
+use super::values::Value;
+use super::{Body, TEMPORARIES};
+use crate::jit::machine::Moves;
+use crate::jit::x64::{Cond, Gpr, GprOrMem, W64};
+
+/// Which result of a division is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Quotient,
+    Rest,
+}
+
+impl Body<'_, '_> {
+    /// Pops two integers and pushes what the division of left by right gives.
+    pub(super) fn divide(&mut self, wanted: Wanted) {
+        let right = self.pop();
+        let left = self.pop();
+        match right {
+            Value::Int(0) => {
+                self.release(left);
+                self.trap_always(TrapKind::DivisionByZero);
+                self.push(Value::Int(0));
+            }
+            Value::Int(-1) if wanted == Wanted::Quotient => {
+                self.push(left);
+                self.negate();
+            }
+            Value::Int(-1 | 1) if wanted == Wanted::Rest => {
+                self.release(left);
+                self.push(Value::Int(0));
+            }
+            Value::Int(1) => self.push(left),
+            Value::Int(right) if right > 0 && right.count_ones() == 1 => {
+                self.divide_by_power(wanted, left, right);
+            }
+            _ => self.divide_any(wanted, left, right),
+        }
+    }
+
+    /// Towards zero by a power of two above 1: `right` - 1 is added to what is negative first.
+    fn divide_by_power(&mut self, wanted: Wanted, left: Value, right: i64) {
+        // At most 62.
+        let count = right.trailing_zeros() as u8;
+        let to = self.destination(left, left, None);
+        let bias = self.temporary();
+        self.load(bias, left);
+        self.release_but(left, to.register);
+        let asm = &mut self.l.asm;
+        if count != 1 {
+            asm.sar(W64, bias, 63);
+        }
+        asm.shr(W64, bias, 64 - count);
+        self.load(to.register, left);
+        let asm = &mut self.l.asm;
+        asm.add(W64, to.register, bias);
+        if wanted == Wanted::Quotient {
+            asm.sar(W64, to.register, count);
+        } else {
+            match i32::try_from(right - 1) {
+                Ok(mask) => asm.and(W64, to.register, mask),
+                Err(_) => {
+                    asm.shl(W64, to.register, 64 - count);
+                    asm.shr(W64, to.register, 64 - count);
+                }
+            }
+            asm.sub(W64, to.register, bias);
+        }
+        self.release(Value::Temporary(bias));
+        self.deliver(to);
+    }
+
+    /// With a divisor that the processor divides by: in `rcx` unless it is where that finds it anyway.
+    fn divide_any(&mut self, wanted: Wanted, left: Value, right: Value) {
+        self.claim(Gpr::Rax);
+        self.claim(Gpr::Rdx);
+        let mut moves = Moves::default();
+        moves.add(Gpr::Rax, self.source(left));
+        let divisor = match self.place(right) {
+            Some(place) if !matches!(place, GprOrMem::Gpr(Gpr::Rax | Gpr::Rdx)) => place,
+            _ => {
+                self.claim(Gpr::Rcx);
+                moves.add(Gpr::Rcx, self.source(right));
+                GprOrMem::Gpr(Gpr::Rcx)
+            }
+        };
+        moves.emit(&mut self.l.asm);
+        if matches!(right, Value::Int(_)) {
+            self.l.asm.cqo();
+            self.l.asm.idiv(W64, divisor);
+        } else {
+            self.divide_with_care(wanted, divisor);
+        }
+        for register in TEMPORARIES {
+            self.release_if_at_hand(register);
+        }
+        let result = if wanted == Wanted::Quotient { Gpr::Rax } else { Gpr::Rdx };
+        self.push(Value::Temporary(result));
+    }
+
+    /// Divides RAX by what is not known to be neither 0 nor -1.
+    fn divide_with_care(&mut self, wanted: Wanted, divisor: GprOrMem) {
+        match divisor {
+            GprOrMem::Gpr(register) => self.l.asm.test(W64, register, register),
+            memory => self.l.asm.cmp(W64, memory, 0),
+        }
+        self.trap_if(Cond::E, TrapKind::DivisionByZero);
+        let asm = &mut self.l.asm;
+        let [divides, done] = [asm.label(), asm.label()];
+        asm.cmp(W64, divisor, -1);
+        asm.jcc_short(Cond::Ne, divides);
+        if wanted == Wanted::Quotient {
+            asm.neg(W64, Gpr::Rax);
+        } else {
+            asm.zero(Gpr::Rdx);
+        }
+        asm.jmp_short(done);
+        asm.bind(divides);
+        asm.cqo();
+        asm.idiv(W64, divisor);
+        asm.bind(done);
+    }
+}

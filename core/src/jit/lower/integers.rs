@@ -1,0 +1,277 @@
+//! Arithmetic on integers and logic on bools, in the fewest instructions for where the operands are.
+
+use super::Body;
+use super::values::{Value, Variable};
+use crate::jit::bytecode::Instruction;
+use crate::jit::x64::{Alu, Gpr, GprOrMem, Mem, Scale, W64};
+
+/// An operator on two integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operator {
+    Add,
+    Sub,
+    Mul,
+    And,
+    Or,
+    Xor,
+}
+
+impl Operator {
+    fn fold(self, left: i64, right: i64) -> i64 {
+        match self {
+            Operator::Add => left.wrapping_add(right),
+            Operator::Sub => left.wrapping_sub(right),
+            Operator::Mul => left.wrapping_mul(right),
+            Operator::And => left & right,
+            Operator::Or => left | right,
+            Operator::Xor => left ^ right,
+        }
+    }
+
+    /// The instruction; multiplication is none of the family.
+    fn alu(self) -> Option<Alu> {
+        Some(match self {
+            Operator::Add => Alu::ADD,
+            Operator::Sub => Alu::SUB,
+            Operator::Mul => return None,
+            Operator::And => Alu::AND,
+            Operator::Or => Alu::OR,
+            Operator::Xor => Alu::XOR,
+        })
+    }
+}
+
+/// An operand where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operand {
+    Int(i64),
+    In(GprOrMem),
+}
+
+/// Where a result goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Destination {
+    pub(super) register: Gpr,
+    /// The variable whose home that is; the result is pushed when it is none.
+    variable: Option<Variable>,
+}
+
+impl Body<'_, '_> {
+    /// Pops two operands and pushes what the operator makes of them, or writes it to a slot.
+    pub(super) fn integers(&mut self, operator: Operator, dest: Option<u16>) {
+        let right = self.pop();
+        let left = self.pop();
+        if let (Value::Int(left), Value::Int(right)) = (left, right) {
+            let value = Value::Int(operator.fold(left, right));
+            return match dest {
+                Some(dest) => self.set_slot(dest, value),
+                None => self.push(value),
+            };
+        }
+        // A constant on the left is one on the right, but for subtraction.
+        let swaps = matches!(left, Value::Int(_)) && operator != Operator::Sub;
+        let (left, right) = if swaps { (right, left) } else { (left, right) };
+        let to = self.destination(left, right, dest);
+        self.combine(operator, to.register, left, right);
+        self.release_but(left, to.register);
+        self.release_but(right, to.register);
+        match dest {
+            Some(dest) if to.variable.is_none() => {
+                self.set_slot(dest, Value::Temporary(to.register));
+            }
+            _ => self.deliver(to),
+        }
+    }
+
+    pub(super) fn release_but(&mut self, value: Value, kept: Gpr) {
+        if value != Value::Temporary(kept) {
+            self.release(value);
+        }
+    }
+
+    /// The negation of the popped top.
+    pub(super) fn negate(&mut self) {
+        let value = self.pop();
+        if let Value::Int(value) = value {
+            return self.push(Value::Int(value.wrapping_neg()));
+        }
+        let to = self.destination(value, value, None);
+        self.load(to.register, value);
+        self.release_but(value, to.register);
+        self.l.asm.neg(W64, to.register);
+        self.deliver(to);
+    }
+
+    /// A register for the result of an instruction on two operands: the home of the variable that the
+    /// next instruction would put it into, which is then done; or that of an operand which nobody needs
+    /// any more.
+    pub(super) fn destination(
+        &mut self,
+        left: Value,
+        right: Value,
+        dest: Option<u16>,
+    ) -> Destination {
+        let variable = match dest {
+            Some(dest) => self.slot_that_exists(dest),
+            None => self.next_stores_to(),
+        };
+        if let Some(variable) = variable
+            && let GprOrMem::Gpr(register) = self.home(variable)
+        {
+            self.write(variable);
+            if let Variable::Slot(slot) = variable {
+                self.drop_value(slot);
+            }
+            if dest.is_none() {
+                self.next += 4;
+            }
+            return Destination { register, variable: Some(variable) };
+        }
+        let register = match (left, right) {
+            (Value::Temporary(register), _) | (_, Value::Temporary(register)) => register,
+            _ => self.temporary(),
+        };
+        Destination { register, variable: None }
+    }
+
+    fn slot_that_exists(&self, slot: u16) -> Option<Variable> {
+        let slot = u32::from(slot);
+        (slot < self.l.values.length()).then_some(Variable::Slot(slot))
+    }
+
+    /// The variable in a register into which the next instruction pops, if no jump leads to that.
+    fn next_stores_to(&self) -> Option<Variable> {
+        if self.next == self.next_target {
+            return None;
+        }
+        let variable = match Instruction::decode(self.facts.function.code, self.next) {
+            Ok(Instruction::PopStore { local }) => Variable::Local(local),
+            Ok(Instruction::Pop { dest }) => self.slot_that_exists(dest)?,
+            _ => return None,
+        };
+        matches!(self.home(variable), GprOrMem::Gpr(_)).then_some(variable)
+    }
+
+    /// The result is in its register.
+    pub(super) fn deliver(&mut self, to: Destination) {
+        if to.variable.is_none() {
+            self.push(Value::Temporary(to.register));
+        }
+    }
+
+    fn operand(&self, value: Value) -> Operand {
+        match (value, self.place(value)) {
+            (_, Some(place)) => Operand::In(place),
+            (Value::Int(value), None) => Operand::Int(value),
+            // Floats are no operands of these.
+            (_, None) => Operand::Int(0),
+        }
+    }
+
+    /// `to` becomes left and right combined. A constant is on the right, or on the left of a
+    /// subtraction.
+    fn combine(&mut self, operator: Operator, to: Gpr, left: Value, right: Value) {
+        match (self.operand(left), self.operand(right)) {
+            (Operand::In(left), Operand::Int(right)) => self.combine_with(operator, to, left, right),
+            (Operand::Int(left), Operand::In(right)) => self.subtract_from(to, left, right),
+            (Operand::In(left), Operand::In(right)) => self.combine_both(operator, to, left, right),
+            (Operand::Int(_), Operand::Int(_)) => {}
+        }
+    }
+
+    fn combine_with(&mut self, operator: Operator, to: Gpr, left: GprOrMem, right: i64) {
+        let Ok(small) = i32::try_from(right) else {
+            return self.combine_with_long(operator, to, left, right);
+        };
+        match operator {
+            Operator::Add => self.add_constant(to, left, small),
+            Operator::Sub if small != i32::MIN => self.add_constant(to, left, -small),
+            Operator::Mul if small > 0 && small.count_ones() == 1 => {
+                self.move_to(to, left);
+                if small != 1 {
+                    // Less than 32.
+                    let count = small.trailing_zeros() as u8;
+                    self.l.asm.shl(W64, to, count);
+                }
+            }
+            Operator::Mul => self.l.asm.imul_imm(W64, to, left, small),
+            _ => {
+                self.move_to(to, left);
+                if let Some(row) = operator.alu() {
+                    self.l.asm.alu(row, W64, to, small);
+                }
+            }
+        }
+    }
+
+    fn add_constant(&mut self, to: Gpr, left: GprOrMem, right: i32) {
+        let asm = &mut self.l.asm;
+        match left {
+            GprOrMem::Gpr(left) if left != to => asm.lea(W64, to, Mem::at(left, right)),
+            left => {
+                if left != GprOrMem::Gpr(to) {
+                    asm.mov(W64, to, left);
+                }
+                match right {
+                    1 => asm.inc(W64, to),
+                    -1 => asm.dec(W64, to),
+                    // One byte is enough for -128, but not for 128.
+                    128 => asm.sub(W64, to, -128),
+                    right => asm.add(W64, to, right),
+                }
+            }
+        }
+    }
+
+    /// With a constant that is no immediate.
+    fn combine_with_long(&mut self, operator: Operator, to: Gpr, left: GprOrMem, right: i64) {
+        let register = self.temporary();
+        self.l.asm.mov_imm(register, right.cast_unsigned());
+        self.combine_both(operator, to, left, GprOrMem::Gpr(register));
+        self.release_but(Value::Temporary(register), to);
+    }
+
+    /// `to` = `left` - `right`.
+    fn subtract_from(&mut self, to: Gpr, left: i64, right: GprOrMem) {
+        if right != GprOrMem::Gpr(to) {
+            self.l.asm.mov_imm(to, left.cast_unsigned());
+            return self.l.asm.sub(W64, to, right);
+        }
+        self.l.asm.neg(W64, to);
+        match i32::try_from(left) {
+            Ok(0) => {}
+            Ok(left) => self.add_constant(to, right, left),
+            Err(_) => self.combine_with_long(Operator::Add, to, right, left),
+        }
+    }
+
+    fn combine_both(&mut self, operator: Operator, to: Gpr, left: GprOrMem, right: GprOrMem) {
+        let (left, right) = match right {
+            GprOrMem::Gpr(register) if register == to && left != right => {
+                if operator == Operator::Sub {
+                    self.l.asm.neg(W64, to);
+                    return self.l.asm.add(W64, to, left);
+                }
+                (right, left)
+            }
+            _ => (left, right),
+        };
+        if let (Operator::Add, GprOrMem::Gpr(left), GprOrMem::Gpr(right)) = (operator, left, right)
+            && left != to
+            && let Some(index) = right.index()
+        {
+            return self.l.asm.lea(W64, to, Mem::at(left, 0).indexed(index, Scale::By1));
+        }
+        self.move_to(to, left);
+        match operator.alu() {
+            Some(row) => self.l.asm.alu(row, W64, to, right),
+            None => self.l.asm.imul(W64, to, right),
+        }
+    }
+
+    fn move_to(&mut self, to: Gpr, from: GprOrMem) {
+        if from != GprOrMem::Gpr(to) {
+            self.l.asm.mov(W64, to, from);
+        }
+    }
+}

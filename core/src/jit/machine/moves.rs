@@ -1,0 +1,141 @@
+//! Many moves into registers at once, as if all of them read before any of them writes.
+//!
+//! Registers come first: a move whose destination nobody has yet to read is done; when none is left but
+//! cycles, an exchange settles one register of a cycle and shortens it. What comes from memory or is a
+//! constant reads no register that is written, and is done at the end.
+
+use arrayvec::ArrayVec;
+
+use crate::jit::x64::{Assembler, Gpr, GprOrMem, Mem, Storage, W64};
+
+/// The most moves at once: no more than there are registers.
+const MOST: usize = 16;
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A register.
+    Gpr(Gpr),
+    /// Memory, whose address depends on no register that is written.
+    Mem(Mem),
+    /// Nowhere.
+    Constant(i64),
+}
+
+impl From<GprOrMem> for Source {
+    fn from(place: GprOrMem) -> Self {
+        match place {
+            GprOrMem::Gpr(register) => Source::Gpr(register),
+            GprOrMem::Mem(place) => Source::Mem(place),
+        }
+    }
+}
+
+/// Moves that happen at once. No register is the destination of two.
+#[derive(Debug, Default)]
+pub(crate) struct Moves {
+    registers: ArrayVec<(Gpr, Gpr), MOST>,
+    rest: ArrayVec<(Gpr, Source), MOST>,
+}
+
+impl Moves {
+    /// Adds a move. One that is too many is left out; there are never more than registers.
+    #[inline]
+    pub(crate) fn add(&mut self, to: Gpr, from: Source) {
+        match from {
+            Source::Gpr(from) if from == to => {}
+            Source::Gpr(from) => drop(self.registers.try_push((to, from))),
+            from => drop(self.rest.try_push((to, from))),
+        }
+    }
+
+    /// Puts the instructions down. None of them changes the flags.
+    #[inline]
+    pub(crate) fn emit<S: Storage>(mut self, asm: &mut Assembler<S>) {
+        while !self.registers.is_empty() {
+            self.step(asm);
+        }
+        for (to, from) in self.rest {
+            match from {
+                Source::Gpr(from) => asm.mov(W64, to, from),
+                Source::Mem(place) => asm.mov(W64, to, place),
+                Source::Constant(value) => asm.mov_imm(to, value.cast_unsigned()),
+            }
+        }
+    }
+
+    /// Does one move, or settles one register of a cycle.
+    fn step<S: Storage>(&mut self, asm: &mut Assembler<S>) {
+        let is_read = |to| self.registers.iter().any(|&(_, from)| from == to);
+        if let Some(free) = self.registers.iter().position(|&(to, _)| !is_read(to)) {
+            let (to, from) = self.registers.swap_remove(free);
+            return asm.mov(W64, to, from);
+        }
+        let Some((to, from)) = self.registers.pop() else { return };
+        asm.xchg(W64, to, from);
+        // What was to be read in one of them is in the other one now.
+        for source in self.registers.iter_mut().map(|(_, source)| source) {
+            *source = match *source {
+                same if same == to => from,
+                same if same == from => to,
+                same => same,
+            };
+        }
+        self.registers.retain(|&mut (to, from)| to != from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// What the registers hold afterwards, by running `mov` and `xchg` between registers.
+    fn run(code: &[u8]) -> [u8; 16] {
+        let mut registers: [u8; 16] = core::array::from_fn(|number| number as u8);
+        for instruction in code.chunks_exact(3) {
+            let &[rex, opcode, modrm] = instruction else { panic!("{instruction:x?}") };
+            let from = usize::from((modrm >> 3 & 7) + (rex & 4) * 2);
+            let to = usize::from((modrm & 7) + (rex & 1) * 8);
+            match opcode {
+                0x89 => registers[to] = registers[from],
+                0x87 => registers.swap(to, from),
+                _ => panic!("{instruction:x?}"),
+            }
+        }
+        registers
+    }
+
+    #[test]
+    fn all_read_before_any_writes() {
+        // Every way to fill five registers from five.
+        for number in 0..5usize.pow(5) {
+            let sources: Vec<usize> = (0..5).map(|place| number / 5usize.pow(place) % 5).collect();
+            let mut asm = Assembler::growing();
+            let mut moves = Moves::default();
+            let register = |number: usize| Gpr::ALL[number + 6];
+            for (to, &from) in sources.iter().enumerate() {
+                moves.add(register(to), Source::Gpr(register(from)));
+            }
+            moves.emit(&mut asm);
+            let after = run(&asm.finish().unwrap().bytes);
+            for (to, from) in sources.iter().enumerate() {
+                assert_eq!(usize::from(after[to + 6]), from + 6, "{sources:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn memory_and_constants_come_last() {
+        let mut asm = Assembler::growing();
+        let mut moves = Moves::default();
+        moves.add(Gpr::Rsi, Source::Constant(7));
+        moves.add(Gpr::Rdi, Source::Gpr(Gpr::Rsi));
+        moves.add(Gpr::Rdx, Source::Mem(Mem::at(Gpr::Rsp, 8)));
+        moves.add(Gpr::Rcx, Source::Gpr(Gpr::Rcx));
+        moves.emit(&mut asm);
+        let expected = [0x48, 0x89, 0xf7, 0xbe, 7, 0, 0, 0, 0x48, 0x8b, 0x54, 0x24, 8];
+        assert_eq!(asm.finish().unwrap().bytes, expected);
+    }
+}

@@ -1,0 +1,32 @@
+//! Interpreters that nobody is using, each with what it has translated.
+
+use alloc::vec::Vec;
+
+use spin::Mutex;
+
+use crate::jit::interpret::{Environment, Interpreter, Room, Tier};
+use crate::jit::trap::Trap;
+
+/// The interpreters of one program: as many as there ever were calls at once.
+#[derive(Debug, Default)]
+pub(super) struct Idle {
+    interpreters: Mutex<Vec<Interpreter>>,
+}
+
+impl Idle {
+    /// Calls a function in an interpreter.
+    pub(super) fn call(
+        &self,
+        environment: Environment<'_, '_>,
+        tier: &mut impl Tier,
+        function: u32,
+        args: &[u64],
+        room: Room,
+    ) -> Result<u64, Trap> {
+        let idle = self.interpreters.lock().pop();
+        let mut interpreter = idle.unwrap_or_default();
+        let result = interpreter.call(environment, tier, function, args, room);
+        self.interpreters.lock().push(interpreter);
+        result
+    }
+}

@@ -1,0 +1,366 @@
+//! Programs of bytecode, ready to be called.
+//!
+//! An [`Engine`] owns a verified program, the host functions that it calls and what it needs to run. It
+//! promises that whatever the program does, the host gets a result or a [`CallError`]: no native stack
+//! overflows while 2 MiB of it are left, and what never ends can be stopped from another thread with
+//! [`Signals::interrupt`].
+//!
+//! Whether functions are interpreted or compiled, and when, [`Tiers`] says. Results and errors are the
+//! same in all tiers. A call goes on in compiled code as soon as the function that is called is
+//! compiled, and a loop as soon as the function around it is; from compiled code to a function that is
+//! not, the interpreter is entered. Threads may call at the same time; each function is compiled once.
+
+mod error;
+mod idle;
+#[cfg(target_arch = "x86_64")]
+mod native;
+
+#[cfg(target_arch = "x86_64")]
+use alloc::boxed::Box;
+use core::fmt;
+
+pub use error::CodeError;
+
+use crate::jit::host::{HostLinkError, HostTable, Signals};
+use crate::jit::interpret::{Alone, Environment, Room};
+use crate::jit::trap::{DEFAULT_BUDGET, MAX_DEPTH, Trap};
+use crate::jit::verify::Program;
+use crate::memory::exec::CodeMemory;
+use idle::Idle;
+#[cfg(target_arch = "x86_64")]
+use native::Native;
+
+/// The most arguments that a call from the host passes without allocating.
+const FEW: usize = 16;
+
+/// What runs functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tiers {
+    /// The interpreter alone.
+    Interpret,
+    /// The interpreter, until a function has been called and its loops gone round so many times; then
+    /// compiled code. At 0, a function is compiled before it first runs.
+    Compile {
+        /// The number of times.
+        threshold: u32,
+    },
+}
+
+/// The threshold for who has no other wish: compiling costs about as much as interpreting a function so
+/// often.
+pub const DEFAULT_THRESHOLD: u32 = 200;
+
+/// A function that is told of what stopped a call through an [address](Engine::address).
+pub type TrapHook = fn(Trap);
+
+/// Why a call from the host did not return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// The program has no function with this index.
+    NoFunction {
+        /// The index.
+        function: u32,
+    },
+    /// Not as many arguments as the function takes.
+    Arguments {
+        /// The function.
+        function: u32,
+        /// How many there were.
+        given: usize,
+        /// How many it takes.
+        params: u16,
+    },
+    /// The program stopped.
+    Trap(Trap),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            CallError::NoFunction { function } => write!(f, "there is no function {function}"),
+            CallError::Arguments { function, given, params } => {
+                write!(f, "function {function} takes {params} arguments, and {given} are given")
+            }
+            CallError::Trap(trap) => trap.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for CallError {}
+
+/// Why there is no engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineError {
+    /// A host function is missing, or takes another number of arguments.
+    Host(HostLinkError),
+    /// There is no compiled code.
+    Code(CodeError),
+}
+
+impl From<HostLinkError> for EngineError {
+    fn from(error: HostLinkError) -> Self {
+        EngineError::Host(error)
+    }
+}
+
+impl From<CodeError> for EngineError {
+    fn from(error: CodeError) -> Self {
+        EngineError::Code(error)
+    }
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EngineError::Host(error) => error.fmt(f),
+            EngineError::Code(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for EngineError {}
+
+/// A program that is interpreted.
+#[derive(Debug)]
+struct Interpreted<'c> {
+    program: Program<'c>,
+    hosts: HostTable,
+    signals: Signals,
+    idle: Idle,
+}
+
+#[derive(Debug)]
+enum Inner<'c> {
+    Interpreted(Interpreted<'c>),
+    #[cfg(target_arch = "x86_64")]
+    Native(Box<Native<'c>>),
+}
+
+/// A program that can be called.
+#[derive(Debug)]
+pub struct Engine<'c> {
+    inner: Inner<'c>,
+    budget: u64,
+}
+
+impl<'c> Engine<'c> {
+    /// An engine that interprets `program`, which calls functions of `hosts`.
+    ///
+    /// # Errors
+    /// The first host function that is missing or takes another number of arguments.
+    pub fn new(program: Program<'c>, hosts: HostTable) -> Result<Self, HostLinkError> {
+        hosts.link(&program)?;
+        let (signals, idle) = (Signals::new(), Idle::default());
+        let inner = Inner::Interpreted(Interpreted { program, hosts, signals, idle });
+        Ok(Self { inner, budget: DEFAULT_BUDGET })
+    }
+
+    /// An engine that runs `program` as `tiers` say, with code in `memory`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); no memory; or a machine that nothing can be compiled for.
+    pub fn with_tiers(
+        program: Program<'c>,
+        hosts: HostTable,
+        tiers: Tiers,
+        memory: &CodeMemory,
+    ) -> Result<Self, EngineError> {
+        let Tiers::Compile { threshold } = tiers else { return Ok(Self::new(program, hosts)?) };
+        hosts.link(&program)?;
+        #[cfg(target_arch = "x86_64")]
+        {
+            let native = Native::new(program, hosts, memory.clone(), threshold)?;
+            Ok(Self { inner: Inner::Native(native), budget: DEFAULT_BUDGET })
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let _ = (memory, threshold);
+            Err(CodeError::NoCompiler.into())
+        }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program<'c> {
+        match &self.inner {
+            Inner::Interpreted(interpreted) => &interpreted.program,
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.program(),
+        }
+    }
+
+    /// What stops it from another thread, and what a host function reports its errors with.
+    pub fn signals(&self) -> &Signals {
+        match &self.inner {
+            Inner::Interpreted(interpreted) => &interpreted.signals,
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.signals(),
+        }
+    }
+
+    /// Sets how many bytes the large activations of a [call](Self::call) may take together
+    /// ([`activation_charge`](crate::jit::trap::activation_charge)); before, 1 MiB.
+    pub fn set_budget(&mut self, bytes: u64) {
+        self.budget = bytes;
+    }
+
+    /// Changes how hot a function must be to be compiled ([`Tiers::Compile`]); one that is compiled
+    /// stays so.
+    pub fn set_threshold(&self, threshold: u32) {
+        match &self.inner {
+            Inner::Interpreted(_) => {}
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.set_threshold(threshold),
+        }
+        let _ = threshold;
+    }
+
+    /// Calls a function and returns its result: an integer, the bits of a float, 0 or 1 for a bool, or
+    /// 0 for nil ([`Program::summary`] tells which).
+    ///
+    /// # Errors
+    /// A function that does not exist, another number of arguments than it takes, or what stopped the
+    /// program.
+    pub fn call(&self, function: u32, args: &[i64]) -> Result<i64, CallError> {
+        let found = self.program().function(function).ok_or(CallError::NoFunction { function })?;
+        let (given, params) = (args.len(), found.params);
+        if given != usize::from(params) {
+            return Err(CallError::Arguments { function, given, params });
+        }
+        let mut few = [0; FEW];
+        let result = match few.get_mut(..given) {
+            Some(place) => {
+                for (place, arg) in place.iter_mut().zip(args) {
+                    *place = arg.cast_unsigned();
+                }
+                self.run(function, place)
+            }
+            None => {
+                let all: alloc::vec::Vec<_> = args.iter().map(|arg| arg.cast_unsigned()).collect();
+                self.run(function, &all)
+            }
+        };
+        result.map(u64::cast_signed).map_err(CallError::Trap)
+    }
+
+    fn run(&self, function: u32, args: &[u64]) -> Result<u64, Trap> {
+        let room = Room { depth: MAX_DEPTH, budget: self.budget };
+        match &self.inner {
+            Inner::Interpreted(Interpreted { program, hosts, signals, idle }) => {
+                let environment = Environment { program, hosts, signals };
+                idle.call(environment, &mut Alone, function, args, room)
+            }
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.call(function, args, room),
+        }
+    }
+
+    /// Compiles a function now, and gives where its code is, for who names it: address and bytes.
+    ///
+    /// # Errors
+    /// No such function, no memory, or an engine that does not compile.
+    pub fn compile(&self, function: u32) -> Result<(usize, usize), CodeError> {
+        match &self.inner {
+            Inner::Interpreted(_) => self.interpreted(function),
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.compile(function),
+        }
+    }
+
+    /// A function of the C convention that calls function `function`, compiled or not, with its
+    /// arguments, and returns its result as [`call`](Self::call) does. When the call is stopped it
+    /// returns 0, after the [hook](Self::on_trap) was told. The address is the same every time, and valid
+    /// as long as the engine.
+    ///
+    /// # Errors
+    /// No such function, more than eight parameters, no memory, or an engine that does not compile.
+    pub fn address(&self, function: u32) -> Result<usize, CodeError> {
+        match &self.inner {
+            Inner::Interpreted(_) => self.interpreted(function),
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.address(function),
+        }
+    }
+
+    fn interpreted<T>(&self, function: u32) -> Result<T, CodeError> {
+        match self.program().function(function) {
+            None => Err(CodeError::NoFunction { index: function }),
+            Some(_) => Err(CodeError::Interpreted),
+        }
+    }
+
+    /// Has `hook` called, on the thread of the call, when one through an [address](Self::address) is
+    /// stopped.
+    pub fn on_trap(&self, hook: Option<TrapHook>) {
+        match &self.inner {
+            Inner::Interpreted(_) => {}
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.on_trap(hook),
+        }
+        let _ = hook;
+    }
+
+    /// Shows each function that is compiled: its index, and the address and the bytes of its code.
+    pub fn for_each_code(&self, each: impl FnMut(u32, usize, usize)) {
+        match &self.inner {
+            Inner::Interpreted(_) => drop(each),
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.for_each_code(each),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec;
+
+    use super::*;
+    use crate::format::functions::Functions;
+    use crate::jit::host::HostFunction;
+    use crate::jit::verify::{FunctionCode, Verifier, functions_of};
+
+    const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
+
+    #[test]
+    fn calls_the_functions_of_the_sample() {
+        let table = Functions::parse(&SAMPLE[0xd0..0x16a], &SAMPLE[0x16a..0x175], 0xd0).unwrap();
+        let program = Verifier::new().verify(functions_of(&table).unwrap()).unwrap();
+        let engine = Engine::new(program, HostTable::new()).unwrap();
+        assert_eq!(engine.call(0, &[]), Ok(42));
+        assert_eq!(engine.call(1, &[100]), Ok(5050));
+        assert_eq!(engine.call(1, &[-1]), Ok(0));
+        let (function, given, params) = (1, 2, 1);
+        assert_eq!(engine.call(1, &[1, 2]), Err(CallError::Arguments { function, given, params }));
+        assert_eq!(engine.call(2, &[]), Err(CallError::NoFunction { function: 2 }));
+        engine.signals().interrupt();
+        let error = engine.call(1, &[5]).unwrap_err();
+        assert_eq!(error.to_string(), "interrupted, in function 1 at offset 0x0");
+        engine.signals().resume();
+        assert_eq!(engine.call(1, &[5]), Ok(15));
+    }
+
+    extern "C" fn forty() -> i64 {
+        40
+    }
+
+    #[test]
+    fn wants_the_host_functions_that_are_called() {
+        // CALL_SFFI 0, 0; RET 0.
+        let code = [0x50, 0, 0, 0, 0, 0, 0x44, 0, 0, 0];
+        let program = || {
+            let function = FunctionCode { code: &code, params: 0, locals: 0 };
+            Verifier::new().verify(vec![function]).unwrap()
+        };
+        let missing = Engine::new(program(), HostTable::new()).unwrap_err().to_string();
+        assert!(missing.contains("every call between functions"), "{missing}");
+        let mut hosts = HostTable::new();
+        hosts.set(0, HostFunction::Args0(forty));
+        assert_eq!(Engine::new(program(), hosts.clone()).unwrap().call(0, &[]), Ok(40));
+        extern "C" fn more(one: i64) -> i64 {
+            one
+        }
+        hosts.set(0, HostFunction::Args1(more));
+        let other = Engine::new(program(), hosts).unwrap_err().to_string();
+        assert!(other.contains("which takes 1"), "{other}");
+    }
+}

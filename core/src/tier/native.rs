@@ -1,0 +1,380 @@
+//! Compiled code of a program on x86-64: compiled when it is worth it, published, called, and gone into
+//! from a loop that the interpreter is running.
+//!
+//! Each function has a word in the [block](block) that compiled code finds its callees through. At
+//! first it leads to a stand-in, which goes to the interpreter; once the function is compiled, one store
+//! leads all calls to its code. Code and block live as long as the engine.
+
+mod block;
+mod enter;
+mod stubs;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use spin::Mutex;
+
+use super::{CodeError, Idle, TrapHook};
+use crate::jit::host::{HostTable, Signals};
+use crate::jit::interpret::{Environment, LoopHead, Room, Tier};
+use crate::jit::lower::{Image, Lowering};
+use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
+use crate::jit::verify::{Program, Verifier};
+use crate::memory::exec::{CodeMemory, ExecutableBlock, Request};
+use block::Block;
+use enter::gather;
+use stubs::{Resume, STAND_IN, Stubs};
+
+/// Code of a function.
+#[derive(Debug)]
+struct Compiled {
+    function: u32,
+    block: ExecutableBlock,
+    /// Where loop heads are, in bytes from the begin of the function and of its code.
+    loop_heads: Box<[(u32, u32)]>,
+}
+
+impl Compiled {
+    /// Address and bytes.
+    fn place(&self) -> (usize, usize) {
+        (self.block.address(), self.block.len())
+    }
+}
+
+/// What compiling needs, one thread at a time.
+#[derive(Debug, Default)]
+struct Compiler {
+    verifier: Verifier,
+    lowering: Lowering,
+    /// By index.
+    compiled: Vec<Compiled>,
+    ways_in: Vec<(u32, ExecutableBlock)>,
+    image: Image,
+}
+
+/// A program and its compiled code. It stays where it is.
+pub(super) struct Native<'c> {
+    program: Program<'c>,
+    hosts: HostTable,
+    block: Block,
+    /// Addresses of host functions by index.
+    host_addresses: Vec<usize>,
+    memory: CodeMemory,
+    stubs: Stubs,
+    stub_block: ExecutableBlock,
+    /// Below this address and in `stub_block` are stand-ins.
+    stand_ins: Range<usize>,
+    compiler: Mutex<Compiler>,
+    /// How often functions were called and their loops gone round, until they were compiled.
+    heat: Vec<AtomicU32>,
+    threshold: AtomicU32,
+    idle: Idle,
+    hook: Mutex<Option<TrapHook>>,
+}
+
+impl fmt::Debug for Native<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Native").field("functions", &self.heat.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'c> Native<'c> {
+    /// An engine for `program`, which `hosts` has been [linked](HostTable::link) with. A function is
+    /// compiled when it has been called, and its loops gone round, `threshold` times; at 0 before it
+    /// runs at all.
+    ///
+    /// # Errors
+    /// No memory, or none for code.
+    pub(super) fn new(
+        program: Program<'c>,
+        hosts: HostTable,
+        memory: CodeMemory,
+        threshold: u32,
+    ) -> Result<Box<Self>, CodeError> {
+        let count = program.functions().len();
+        let block = Block::new(count).ok_or(CodeError::NoMemory)?;
+        let (stubs, stub_block, at) = publish_stubs(&memory, count)?;
+        let first = stub_block.address() + at;
+        let stand_ins = first..first + count * STAND_IN;
+        let last = program.host_calls().last().map_or(0, |call| usize::from(call.index) + 1);
+        let mut host_addresses = alloc::vec![0; last];
+        for call in program.host_calls() {
+            let place = host_addresses.get_mut(usize::from(call.index));
+            if let (Some(place), Some(function)) = (place, hosts.get(call.index)) {
+                *place = function.address();
+            }
+        }
+        let mut native = Box::new(Self {
+            program,
+            hosts,
+            block,
+            host_addresses,
+            memory,
+            stubs,
+            stub_block,
+            stand_ins,
+            compiler: Mutex::default(),
+            heat: core::iter::repeat_with(AtomicU32::default).take(count).collect(),
+            threshold: AtomicU32::new(threshold),
+            idle: Idle::default(),
+            hook: Mutex::new(None),
+        });
+        native.fill_block();
+        Ok(native)
+    }
+
+    fn fill_block(&mut self) {
+        let engine = core::ptr::from_ref(self).expose_provenance();
+        let base = self.stub_block.address();
+        let stubs = self.stubs;
+        let header = self.block.header_mut();
+        header.traps = stubs.traps.map(|offset| base + offset);
+        header.host_trap = base + stubs.host_trap;
+        header.host_functions = self.host_addresses.as_ptr().expose_provenance();
+        header.engine = engine;
+        for (word, stand_in) in
+            self.block.functions().iter().zip(self.stand_ins.clone().step_by(STAND_IN))
+        {
+            word.store(stand_in, Ordering::Relaxed);
+        }
+    }
+
+    fn stub(&self, offset: usize) -> usize {
+        self.stub_block.address() + offset
+    }
+
+    /// The program.
+    pub(super) fn program(&self) -> &Program<'c> {
+        &self.program
+    }
+
+    /// What the host tells the program.
+    pub(super) fn signals(&self) -> &Signals {
+        &self.block.header().signals
+    }
+
+    /// Changes how hot a function must be to be compiled.
+    pub(super) fn set_threshold(&self, threshold: u32) {
+        self.threshold.store(threshold, Ordering::Relaxed);
+    }
+
+    /// Has `hook` called when a call through an [address](Native::address) is stopped.
+    pub(super) fn on_trap(&self, hook: Option<TrapHook>) {
+        *self.hook.lock() = hook;
+    }
+
+    fn tell(&self, trap: Trap) {
+        let hook = *self.hook.lock();
+        if let Some(hook) = hook {
+            hook(trap);
+        }
+    }
+
+    fn params(&self, function: u32) -> usize {
+        self.program.function(function).map_or(0, |function| function.params.into())
+    }
+
+    /// Calls function `function` with `args`, as many as it has parameters, and room for at most
+    /// [`MAX_DEPTH`] activations.
+    ///
+    /// # Errors
+    /// What stops the program.
+    pub(super) fn call(&self, function: u32, args: &[u64], room: Room) -> Result<u64, Trap> {
+        if let Some(done) = self.run_code(function, args, room) {
+            return done;
+        }
+        self.interpret(function, args, &[], room)
+    }
+
+    /// Runs the code of a function, if it is compiled or is to be.
+    fn run_code(&self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>> {
+        let code = self.code_for_call(function)?;
+        let Some(depth) = room.depth.min(MAX_DEPTH).checked_sub(1) else {
+            return Some(Err(Trap { cause: Cause::CallDepth, function, at: 0 }));
+        };
+        Some(self.call_code(code, args, depth, room.budget))
+    }
+
+    /// The code of a function that is being called; `None` when it is not hot enough yet, or cannot be
+    /// compiled.
+    #[inline]
+    fn code_for_call(&self, function: u32) -> Option<usize> {
+        let word = self.block.functions().get(usize::try_from(function).ok()?)?;
+        let address = word.load(Ordering::Acquire);
+        if !self.stand_ins.contains(&address) {
+            return Some(address);
+        }
+        if !self.warm(function) {
+            return None;
+        }
+        self.compile(function).ok().map(|(address, _)| address)
+    }
+
+    /// Counts; whether the function is to be compiled.
+    fn warm(&self, function: u32) -> bool {
+        let heat = usize::try_from(function).ok().and_then(|index| self.heat.get(index));
+        let Some(heat) = heat else { return false };
+        let threshold = self.threshold.load(Ordering::Relaxed);
+        // Two threads may count one: nothing depends on the exact number.
+        let now = heat.load(Ordering::Relaxed);
+        heat.store(now.saturating_add(1), Ordering::Relaxed);
+        now >= threshold
+    }
+
+    /// Compiles a function, if it is not yet, and gives where its code is: address and bytes.
+    ///
+    /// # Errors
+    /// No such function, no memory, or too much code.
+    pub(super) fn compile(&self, function: u32) -> Result<(usize, usize), CodeError> {
+        let none = CodeError::NoFunction { index: function };
+        let index = usize::try_from(function).map_err(|_| none)?;
+        let word = self.block.functions().get(index).ok_or(none)?;
+        let mut compiler = self.compiler.lock();
+        let Compiler { verifier, lowering, compiled, .. } = &mut *compiler;
+        let at = match compiled.binary_search_by_key(&function, |found| found.function) {
+            Ok(at) => return compiled.get(at).map(Compiled::place).ok_or(none),
+            Err(at) => at,
+        };
+        let facts = verifier.facts(&self.program, function).ok_or(none)?;
+        let lowered = lowering.function(&facts)?;
+        let request = Request::new(lowered.bytes.len()).aligned_to(16);
+        let mut code = self.memory.allocate_with(request)?;
+        code.as_mut_slice().copy_from_slice(lowered.bytes);
+        let loop_heads = lowered.loop_heads.into();
+        let found = Compiled { function, block: code.publish()?, loop_heads };
+        let place = found.place();
+        compiled.insert(at, found);
+        word.store(place.0, Ordering::Release);
+        Ok(place)
+    }
+
+    /// The address and length of the code of each function that is compiled.
+    pub(super) fn for_each_code(&self, mut each: impl FnMut(u32, usize, usize)) {
+        for Compiled { function, block, .. } in &self.compiler.lock().compiled {
+            each(*function, block.address(), block.len());
+        }
+    }
+
+    /// A function of the C convention that calls function `function`, which may be compiled or not,
+    /// with its arguments, and returns its result: an integer, the bits of a float, 1 or 0 of a bool, 0
+    /// of nil. When the call is stopped it returns 0, after the [hook](Native::on_trap) was told. The
+    /// address is the same every time, and valid as long as the engine.
+    ///
+    /// # Errors
+    /// No such function, more than eight parameters, or no memory.
+    pub(super) fn address(&self, function: u32) -> Result<usize, CodeError> {
+        let found = self.program.function(function);
+        let found = found.ok_or(CodeError::NoFunction { index: function })?;
+        if found.params > 8 {
+            return Err(CodeError::Parameters { index: function, params: found.params });
+        }
+        let mut compiler = self.compiler.lock();
+        let at = match compiler.ways_in.binary_search_by_key(&function, |(index, _)| *index) {
+            Ok(at) => return Ok(compiler.ways_in.get(at).map_or(0, |(_, block)| block.address())),
+            Err(at) => at,
+        };
+        let trapped = enter::trapped as *const () as usize;
+        let depth = i32::try_from(MAX_DEPTH - 1).unwrap_or(0);
+        let code = stubs::assemble_way_in(
+            function,
+            found.params,
+            self.block.address(),
+            depth,
+            DEFAULT_BUDGET,
+            trapped,
+        )?;
+        let mut block = self.memory.allocate(code.bytes.len())?;
+        block.as_mut_slice().copy_from_slice(&code.bytes);
+        let block = block.publish()?;
+        let address = block.address();
+        compiler.ways_in.insert(at, (function, block));
+        Ok(address)
+    }
+
+    /// Interprets a call. What it calls may be compiled.
+    fn interpret(
+        &self,
+        function: u32,
+        first: &[u64],
+        rest: &[u64],
+        room: Room,
+    ) -> Result<u64, Trap> {
+        let environment =
+            Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() };
+        let mut tier = Watch { native: self };
+        gather(first, rest, self.params(function), |args| {
+            self.idle.call(environment, &mut tier, function, args, room)
+        })
+    }
+
+    /// Goes on with a loop in compiled code, if its function is compiled or hot enough to be.
+    fn continue_loop(&self, head: &LoopHead<'_>) -> Option<Result<u64, Trap>> {
+        let &LoopHead { function, at, ref locals, ref vector, room } = head;
+        self.code_for_call(function)?;
+        let mut image = Image::default();
+        let code = {
+            let mut compiler = self.compiler.lock();
+            let Compiler { verifier, lowering, compiled, image: spare, .. } = &mut *compiler;
+            let found = compiled.binary_search_by_key(&function, |found| found.function).ok()?;
+            let Compiled { block, loop_heads, .. } = compiled.get(found)?;
+            let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
+            let (_, offset) = *loop_heads.get(head)?;
+            core::mem::swap(&mut image, spare);
+            let facts = verifier.facts(&self.program, function)?;
+            lowering.places(&facts).fill(&mut image, locals, vector);
+            block.address() + usize::try_from(offset).ok()?
+        };
+        if let Some(place) = image.words.get_mut(image.return_address) {
+            *place = self.stub(self.stubs.resumed) as u64;
+        }
+        let resume = Resume {
+            code,
+            words: image.words.as_ptr(),
+            count: image.words.len(),
+            below: 8 * image.below,
+            depth: usize::try_from(room.depth).unwrap_or(0),
+            registers: image.registers,
+        };
+        Some(self.resume(&resume, room.budget))
+    }
+}
+
+/// Makes the stubs and, behind them, what stands in for functions. Where that begins comes last.
+fn publish_stubs(
+    memory: &CodeMemory,
+    functions: usize,
+) -> Result<(Stubs, ExecutableBlock, usize), CodeError> {
+    let (code, stubs) = stubs::assemble(enter::interpret as *const () as usize)?;
+    let at = code.bytes.len();
+    let size = functions.checked_mul(STAND_IN).and_then(|size| size.checked_add(at));
+    let mut block = memory.allocate(size.ok_or(CodeError::NoMemory)?)?;
+    let interpret = isize::try_from(stubs.interpret).unwrap_or(0);
+    let (first, rest) = block.as_mut_slice().split_at_mut_checked(at).unwrap_or_default();
+    first.copy_from_slice(&code.bytes);
+    for ((place, function), number) in rest.chunks_exact_mut(STAND_IN).zip(0..).zip(0..) {
+        let number: usize = number;
+        place.copy_from_slice(&stubs::stand_in(function, at + number * STAND_IN, interpret));
+    }
+    Ok((stubs, block.publish()?, at))
+}
+
+/// The engine, as the interpreter asks it.
+struct Watch<'n, 'c> {
+    native: &'n Native<'c>,
+}
+
+impl Tier for Watch<'_, '_> {
+    fn enter(&mut self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>> {
+        self.native.run_code(function, args, room)
+    }
+
+    fn loop_head(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>> {
+        self.native.continue_loop(&head)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! The few pieces of machine code that no function has: ways in, ways out, and what stands in for
+//! functions that have no code yet.
+//!
+//! All of them are made once for an engine, and lie in one block behind each other. Their contract with
+//! compiled code is that of [`abi`](crate::jit::lower::abi).
+
+use crate::jit::code::CodeBuffer;
+use crate::jit::lower::REGISTERS;
+use crate::jit::lower::abi::{Context, Shared, TrapKind};
+use crate::jit::x64::{
+    AssembleError, Assembler, Cond, Gpr, Growing, Index, Label, Mem, Rip, Scale, W16, W32, W64,
+};
+
+/// Bytes of what stands in for a function.
+pub(super) const STAND_IN: usize = 10;
+
+/// The registers that C keeps, but for the stack pointer.
+const KEPT: [Gpr; 6] = [Gpr::Rbx, Gpr::Rbp, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
+
+/// The registers of arguments, in their order.
+const ARGUMENTS: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
+
+/// Offsets in [`Resume`], in bytes.
+const RESUME_CODE: i32 = 0;
+const RESUME_WORDS: i32 = 8;
+const RESUME_COUNT: i32 = 16;
+const RESUME_BELOW: i32 = 24;
+const RESUME_DEPTH: i32 = 32;
+const RESUME_REGISTERS: i32 = 40;
+
+/// An activation that is to go on in compiled code.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Resume {
+    /// Where.
+    pub(super) code: usize,
+    /// The words of the stack, the lowest first.
+    pub(super) words: *const u64,
+    pub(super) count: usize,
+    /// Bytes of them that are below the stack pointer.
+    pub(super) below: usize,
+    /// How many more activations there may be.
+    pub(super) depth: usize,
+    /// What the registers of [`REGISTERS`] hold.
+    pub(super) registers: [u64; REGISTERS.len()],
+}
+
+/// Where the pieces are, in bytes from the begin of their block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stubs {
+    /// `extern "C" fn(context, shared, code, arguments, count, depth) -> u64`
+    pub(super) call: usize,
+    /// `extern "C" fn(context, shared, resume) -> u64`
+    pub(super) resume: usize,
+    /// Where a resumed activation returns to.
+    pub(super) resumed: usize,
+    /// The handlers of traps, in their order.
+    pub(super) traps: [usize; 4],
+    pub(super) host_trap: usize,
+    /// Where what stands in for functions goes on, with the function's index in `eax`.
+    pub(super) interpret: usize,
+}
+
+/// Puts the pieces down. `interpret` is the address of
+/// `extern "C" fn(context, engine, function, registers, stack, depth) -> code`.
+pub(super) fn assemble(interpret: usize) -> Result<(CodeBuffer, Stubs), AssembleError> {
+    let mut asm = Assembler::growing();
+    let mut stubs = Stubs::default();
+    let exit = asm.label();
+    let unwind = asm.label();
+    stubs.call = here(&mut asm);
+    put_call(&mut asm, exit);
+    stubs.resume = here(&mut asm);
+    put_resume(&mut asm, exit);
+    stubs.resumed = here(&mut asm);
+    asm.bind(exit);
+    put_exit(&mut asm);
+    for (kind, place) in TrapKind::ALL.into_iter().zip(&mut stubs.traps) {
+        *place = here(&mut asm);
+        asm.mov_imm(Gpr::Rcx, 1 + kind as u64);
+        put_trap(&mut asm, unwind);
+    }
+    stubs.host_trap = here(&mut asm);
+    asm.mov_imm(Gpr::Rcx, 1 + TrapKind::ALL.len() as u64);
+    put_trap(&mut asm, unwind);
+    asm.bind(unwind);
+    put_unwind(&mut asm);
+    stubs.interpret = here(&mut asm);
+    put_interpret(&mut asm, interpret, unwind);
+    Ok((asm.finish()?, stubs))
+}
+
+fn here(asm: &mut Assembler<Growing>) -> usize {
+    asm.align(16);
+    usize::try_from(asm.offset()).unwrap_or(usize::MAX)
+}
+
+/// Saves what C keeps; the stack is at a multiple of 16 then, and the context knows it and the way out.
+fn put_entry(asm: &mut Assembler<Growing>, exit: Label) {
+    KEPT.into_iter().for_each(|register| asm.push(register));
+    asm.sub(W64, Gpr::Rsp, 8);
+    asm.mov(W64, Mem::at(Gpr::Rdi, Context::STACK), Gpr::Rsp);
+    asm.lea(W64, Gpr::Rax, Rip::Label(exit));
+    asm.mov(W64, Mem::at(Gpr::Rdi, Context::EXIT), Gpr::Rax);
+    asm.mov(W64, Gpr::Rbx, Gpr::Rsi);
+    asm.mov(W64, Gpr::Rbp, Gpr::Rdi);
+    asm.shl(W64, Gpr::Rbp, 16);
+}
+
+fn put_exit(asm: &mut Assembler<Growing>) {
+    asm.add(W64, Gpr::Rsp, 8);
+    KEPT.into_iter().rev().for_each(|register| asm.pop(register));
+    asm.ret();
+}
+
+fn put_call(asm: &mut Assembler<Growing>, exit: Label) {
+    put_entry(asm, exit);
+    asm.or(W64, Gpr::Rbp, Gpr::R9);
+    asm.mov(W64, Gpr::Rax, Gpr::Rdx);
+    asm.mov(W64, Gpr::R10, Gpr::Rcx);
+    let [again, done] = [asm.label(), asm.label()];
+    // From the last argument down to the seventh, with a word more if they are odd.
+    asm.mov(W64, Gpr::R11, Gpr::R8);
+    asm.sub(W64, Gpr::R11, 6);
+    asm.jcc(Cond::Le, done);
+    asm.and(W32, Gpr::R11, 1);
+    asm.shl(W32, Gpr::R11, 3);
+    asm.sub(W64, Gpr::Rsp, Gpr::R11);
+    asm.bind(again);
+    asm.push_mem(Mem::at(Gpr::R10, -8).indexed(Index::R8, Scale::By8));
+    asm.dec(W64, Gpr::R8);
+    asm.cmp(W64, Gpr::R8, 6);
+    asm.jcc(Cond::A, again);
+    asm.bind(done);
+    for (register, number) in ARGUMENTS.into_iter().zip(0..) {
+        asm.mov(W64, register, Mem::at(Gpr::R10, 8 * number));
+    }
+    asm.call_to(Gpr::Rax);
+    asm.jmp(exit);
+}
+
+fn put_resume(asm: &mut Assembler<Growing>, exit: Label) {
+    put_entry(asm, exit);
+    asm.mov(W64, Gpr::Rax, Gpr::Rdx);
+    asm.or(W64, Gpr::Rbp, Mem::at(Gpr::Rax, RESUME_DEPTH));
+    asm.mov(W64, Gpr::Rdx, Mem::at(Gpr::Rax, RESUME_WORDS));
+    asm.mov(W64, Gpr::Rcx, Mem::at(Gpr::Rax, RESUME_COUNT));
+    let again = asm.label();
+    // The last word first: page after page is touched. There is a return address at least.
+    asm.bind(again);
+    asm.push_mem(Mem::at(Gpr::Rdx, -8).indexed(Index::Rcx, Scale::By8));
+    asm.dec(W64, Gpr::Rcx);
+    asm.jcc(Cond::Ne, again);
+    asm.add(W64, Gpr::Rsp, Mem::at(Gpr::Rax, RESUME_BELOW));
+    for (register, number) in REGISTERS.into_iter().zip(0..) {
+        asm.mov(W64, register, Mem::at(Gpr::Rax, RESUME_REGISTERS + 8 * number));
+    }
+    asm.jmp_to(Mem::at(Gpr::Rax, RESUME_CODE));
+}
+
+/// A handler: the number of the trap is in `ecx`, the function's in `eax`, and the offset on the stack.
+fn put_trap(asm: &mut Assembler<Growing>, unwind: Label) {
+    asm.mov(W64, Gpr::Rdx, Gpr::Rbp);
+    asm.shr(W64, Gpr::Rdx, 16);
+    asm.mov(W32, Mem::at(Gpr::Rdx, Context::TRAP_KIND), Gpr::Rcx);
+    asm.mov(W32, Mem::at(Gpr::Rdx, Context::TRAP_FUNCTION), Gpr::Rax);
+    asm.pop_mem(Mem::at(Gpr::Rdx, Context::TRAP_OFFSET));
+    asm.jmp(unwind);
+}
+
+/// Leaves all activations of the host call, whose context is in `rdx`.
+fn put_unwind(asm: &mut Assembler<Growing>) {
+    asm.mov(W64, Gpr::Rsp, Mem::at(Gpr::Rdx, Context::STACK));
+    asm.zero(Gpr::Rax);
+    asm.jmp_to(Mem::at(Gpr::Rdx, Context::EXIT));
+}
+
+/// A function without code is called: asks the engine, which interprets it or knows its code by now.
+fn put_interpret(asm: &mut Assembler<Growing>, interpret: usize, unwind: Label) {
+    ARGUMENTS.into_iter().rev().for_each(|register| asm.push(register));
+    asm.push(Gpr::Rax);
+    asm.mov(W64, Gpr::Rdi, Gpr::Rbp);
+    asm.shr(W64, Gpr::Rdi, 16);
+    asm.mov(W64, Gpr::Rsi, Mem::at(Gpr::Rbx, Shared::ENGINE));
+    asm.mov(W32, Gpr::Rdx, Gpr::Rax);
+    asm.lea(W64, Gpr::Rcx, Mem::at(Gpr::Rsp, 8));
+    asm.lea(W64, Gpr::R8, Mem::at(Gpr::Rsp, 8 * 8));
+    asm.movzx(Gpr::R9, W16, Gpr::Rbp);
+    asm.mov_imm(Gpr::Rax, interpret as u64);
+    asm.call_to(Gpr::Rax);
+    let done = asm.label();
+    asm.test(W64, Gpr::Rax, Gpr::Rax);
+    asm.jcc(Cond::E, done);
+    asm.add(W64, Gpr::Rsp, 8);
+    ARGUMENTS.into_iter().for_each(|register| asm.pop(register));
+    asm.jmp_to(Gpr::Rax);
+    asm.bind(done);
+    asm.mov(W64, Gpr::Rdx, Gpr::Rbp);
+    asm.shr(W64, Gpr::Rdx, 16);
+    asm.cmp(W32, Mem::at(Gpr::Rdx, Context::TRAP_KIND), 0);
+    asm.jcc(Cond::Ne, unwind);
+    asm.mov(W64, Gpr::Rax, Mem::at(Gpr::Rdx, Context::RESULT));
+    asm.add(W64, Gpr::Rsp, 7 * 8);
+    asm.pop(Gpr::Rcx);
+    asm.add(W64, Gpr::Rsp, Mem::at(Gpr::Rdx, Context::ARGUMENTS));
+    asm.jmp_to(Gpr::Rcx);
+}
+
+/// What stands in for function `function` at `at` bytes of a block, when `interpret` is where the
+/// common piece is in terms of that block.
+pub(super) fn stand_in(function: u32, at: usize, interpret: isize) -> [u8; STAND_IN] {
+    let [a, b, c, d] = function.to_le_bytes();
+    let end = isize::try_from(at + STAND_IN).unwrap_or(isize::MAX);
+    // Both are in one block of at most 1 GiB.
+    let distance = i32::try_from(interpret - end).unwrap_or(0);
+    let [e, f, g, h] = distance.to_le_bytes();
+    // MOV EAX, imm32; JMP rel32. Source: Intel SDM volume 2, "MOV", "JMP".
+    [0xb8, a, b, c, d, 0xe9, e, f, g, h]
+}
+
+/// The way in for the host: a function of the C convention with `params` parameters, at most eight,
+/// that calls function `function` and, when that traps, `trapped(context, engine)`.
+pub(super) fn assemble_way_in(
+    function: u32,
+    params: u16,
+    shared: usize,
+    depth: i32,
+    budget: u64,
+    trapped: usize,
+) -> Result<CodeBuffer, AssembleError> {
+    /// Behind the context: the saved registers, and the return address.
+    const SAVED: i32 = Context::SIZE;
+    let size = Context::SIZE + 8 * KEPT.len() as i32 + 8;
+    let mut asm = Assembler::growing();
+    let [exit, trap] = [asm.label(), asm.label()];
+    asm.sub(W64, Gpr::Rsp, size);
+    for (register, number) in KEPT.into_iter().zip(0..) {
+        asm.mov(W64, Mem::at(Gpr::Rsp, SAVED + 8 * number), register);
+    }
+    asm.mov_imm(Gpr::Rbx, shared as u64);
+    asm.lea(W64, Gpr::Rax, Rip::Label(trap));
+    asm.mov(W64, Mem::at(Gpr::Rsp, Context::EXIT), Gpr::Rax);
+    asm.mov(W64, Mem::at(Gpr::Rsp, Context::STACK), Gpr::Rsp);
+    match i32::try_from(budget) {
+        Ok(budget) => asm.mov(W64, Mem::at(Gpr::Rsp, Context::BUDGET), budget),
+        Err(_) => {
+            asm.mov_imm(Gpr::Rax, budget);
+            asm.mov(W64, Mem::at(Gpr::Rsp, Context::BUDGET), Gpr::Rax);
+        }
+    }
+    asm.mov(W32, Mem::at(Gpr::Rsp, Context::TRAP_KIND), 0);
+    asm.mov(W64, Gpr::Rbp, Gpr::Rsp);
+    asm.shl(W64, Gpr::Rbp, 16);
+    asm.add(W64, Gpr::Rbp, depth);
+    if params > 6 {
+        // Where the eighth one is when the stack has been moved; a seventh alone has a neighbour.
+        let last = Mem::at(Gpr::Rsp, size + 8 + 8);
+        asm.push_mem(last);
+        asm.push_mem(last);
+    }
+    let index = i32::try_from(function).unwrap_or(i32::MAX / 16);
+    asm.call_to(Mem::at(Gpr::Rbx, Shared::FUNCTIONS + 8 * index));
+    asm.bind(exit);
+    for (register, number) in [Gpr::Rbx, Gpr::Rbp].into_iter().zip(0..) {
+        asm.mov(W64, register, Mem::at(Gpr::Rsp, SAVED + 8 * number));
+    }
+    asm.add(W64, Gpr::Rsp, size);
+    asm.ret();
+    asm.bind(trap);
+    for (register, number) in KEPT.into_iter().zip(0..).skip(2) {
+        asm.mov(W64, register, Mem::at(Gpr::Rsp, SAVED + 8 * number));
+    }
+    asm.mov(W64, Gpr::Rdi, Gpr::Rsp);
+    asm.mov(W64, Gpr::Rsi, Mem::at(Gpr::Rbx, Shared::ENGINE));
+    asm.mov_imm(Gpr::Rax, trapped as u64);
+    asm.call_to(Gpr::Rax);
+    asm.zero(Gpr::Rax);
+    asm.jmp(exit);
+    asm.finish()
+}

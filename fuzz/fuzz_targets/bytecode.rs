@@ -1,0 +1,9 @@
+//! Any bytes are an error or a program that returns, traps or can be stopped.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use smf_tests::bytecode::check_any;
+
+fuzz_target!(|data: &[u8]| {
+    check_any(data);
+});

@@ -1,0 +1,54 @@
+//! Bytecode from outside: drawn programs are accepted, end, and survive the way through text.
+
+use proptest::prelude::*;
+use smf_core::jit::text::{assemble, disassemble};
+use smf_core::jit::trap::Cause;
+use smf_core::jit::verify::{Kind, Verifier};
+use smf_tests::bytecode::{check_any, draw, interpret};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn drawn_programs_are_accepted_and_end(data in prop::collection::vec(any::<u8>(), 0..400)) {
+        let drawn = draw(&data);
+        let functions = drawn.iter().map(|function| function.function()).collect();
+        let program = Verifier::new().verify(functions).unwrap();
+        prop_assert_eq!(program.summary(0).unwrap().result, Kind::I64);
+        let result = interpret(&program, &[7, 3], 20_000_000);
+        prop_assert_eq!(result, interpret(&program, &[7, 3], 20_000_000));
+        if let Err(trap) = result {
+            prop_assert_eq!(trap.cause, Cause::DivisionByZero);
+        }
+    }
+
+    #[test]
+    fn drawn_programs_come_back_from_text(data in prop::collection::vec(any::<u8>(), 0..400)) {
+        let drawn = draw(&data);
+        let names: Vec<_> = (0..drawn.len()).map(|number| format!("f{number}")).collect();
+        let callee = |index: u32| names.get(usize::try_from(index).ok()?).map(String::as_bytes);
+        let mut text = String::new();
+        for (function, name) in drawn.iter().zip(&names) {
+            disassemble(&mut text, name.as_bytes(), function.function(), &callee).unwrap();
+        }
+        let back = assemble(&text).unwrap();
+        prop_assert!(back.iter().map(|function| &function.code).eq(drawn.iter().map(|f| &f.code)));
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_run(data in prop::collection::vec(0u8..0xb8, 0..60)) {
+        check_any(&data);
+    }
+
+    #[test]
+    fn damaged_programs_are_refused_or_run(
+        data in prop::collection::vec(any::<u8>(), 0..200),
+        place in any::<usize>(),
+        byte in any::<u8>(),
+    ) {
+        let mut code = draw(&data).swap_remove(0).code;
+        let place = place % code.len();
+        code[place] = byte;
+        check_any(&[&[2, 6, 0][..], &code].concat());
+    }
+}
