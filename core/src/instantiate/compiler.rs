@@ -1,4 +1,4 @@
-//! What turns a template and its type arguments into machine code: an interface, and two who have it.
+//! What turns a template and its type arguments into machine code: an interface, and some who have it.
 //!
 //! A compiler is told the body of the template, which nobody else looks into, and gives back bytes and
 //! relocations. It does not know where the code will live. What the code calls it asks for while it
@@ -6,7 +6,7 @@
 //! made there and then, so that every address is known; the instance that is being made is
 //! [`Target::OWN`], whose calls of itself are ordinary calls.
 //!
-//! [`ReadyMade`] takes bodies that are machine code already. A closure that is given to
+//! [`ReadyMade`] takes bodies that are machine code already, [`TypedBytecode`] those of typed bytecode. A closure that is given to
 //! [`Callback::new`] is a compiler as well, for every body that no other one takes.
 
 use alloc::vec::Vec;
@@ -19,6 +19,9 @@ use crate::format::{Arch, RelocKind};
 use crate::link::ShortName;
 
 mod ready;
+mod typed;
+
+pub use typed::{TRAP_HOOK, TypedBytecode};
 
 pub use ready::{ReadyError, ReadyMade, ReadyReloc, Variant, write_ready};
 
@@ -64,6 +67,12 @@ pub trait Environment {
     /// # Errors
     /// [`CompileError::Needs`] when nobody has it; the compiler hands it on.
     fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError>;
+
+    /// The body of another template; `None` when no loaded module has one of the name.
+    fn template(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let _ = name;
+        None
+    }
 
     /// Where a target is; `None` for the code itself, which has no place yet.
     fn address(&self, target: Target) -> Option<u64>;

@@ -10,7 +10,9 @@ use core::hint;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-use super::compiler::{CompileError, Compiler, Environment, ReadyMade, Request, Target};
+use super::compiler::{
+    CompileError, Compiler, Environment, ReadyMade, Request, Target, TypedBytecode,
+};
 use super::error::{InstantiateError, MetadataError, UpdateError};
 use super::made::{Instance, Made};
 use super::module::Module;
@@ -208,11 +210,15 @@ pub struct JitInstantiator {
 }
 
 impl JitInstantiator {
-    /// An instantiator without modules, whose compiler is [`ReadyMade`], with memory for code of its own.
+    /// An instantiator without modules, whose compilers are [`ReadyMade`] and [`TypedBytecode`], with memory
+    /// for code of its own.
     pub fn new(config: JitConfig) -> Self {
         Self {
             config,
-            compilers: Vec::from([Arc::new(ReadyMade) as Arc<dyn Compiler>]),
+            compilers: Vec::from([
+                Arc::new(ReadyMade) as Arc<dyn Compiler>,
+                Arc::new(TypedBytecode),
+            ]),
             symbols: None,
             observer: None,
             state: Lock::new(State::default()),
@@ -671,6 +677,11 @@ impl Environment for Needs<'_, '_> {
             Some(address) => self.add(address),
             None => Err(CompileError::Missing(ShortName::new(symbol))),
         }
+    }
+
+    fn template(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let module = self.making.module_of(name)?;
+        Some(module.template(name)?.body.to_vec())
     }
 
     fn address(&self, target: Target) -> Option<u64> {
