@@ -63,7 +63,8 @@ typedef enum SmfErrorCode {
     SMF_ERROR_NOT_FOUND = 25,        /* nothing has the name */
     SMF_ERROR_TAKE = 26,             /* a function or a template that cannot be taken out of its module */
     SMF_ERROR_INSTANTIATE = 27,      /* an instance of a template that cannot be made */
-    SMF_ERROR_UPDATE = 28            /* a module that was not told of what was made of it */
+    SMF_ERROR_UPDATE = 28,           /* a module that was not told of what was made of it */
+    SMF_ERROR_TRAP = 29              /* code made of a template that divided by 0, or refused to go on */
 } SmfErrorCode;
 
 typedef struct SmfError {
