@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
-use smf_core::format::{Header, Layout, SectionFlags, SectionKind};
+use smf_core::format::{Header, Layout, SectionFlags, SectionKind, index};
 use smf_core::loader::ModuleBytes;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
@@ -232,14 +232,7 @@ fn make_templates(directory: &Path) {
             templates.extend(text.as_bytes());
         }
     }
-    let section = |kind, name, payload| NewSection {
-        kind,
-        name,
-        flags: SectionFlags(SectionFlags::READ),
-        alignment: 8,
-        virtual_size: None,
-        payload: Payload::Bytes(payload),
-    };
+    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
     let sections = [
         section(SectionKind::Code, &b".text"[..], &[0xc3]),
         section(SectionKind::TemplateCode, b".templates", &templates),

@@ -6,9 +6,11 @@
 //! made there and then, so that every address is known; the instance that is being made is
 //! [`Target::OWN`], whose calls of itself are ordinary calls.
 //!
-//! [`TypedBodies`] compiles typed bytecode. [`ReadyMade`] takes bodies that are machine code already. A closure that is given to
-//! [`Callback::new`] is a compiler as well, for every body that no other one takes.
+//! [`TypedBodies`] compiles [typed bytecode](crate::jit::typed), [`ReadyMade`] takes bodies that are
+//! machine code already. A closure that is given to [`Callback::new`] is a compiler as well, for every
+//! body that no other one takes.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -22,7 +24,7 @@ mod ready;
 mod typed;
 
 pub use ready::{ReadyError, ReadyMade, ReadyReloc, Variant, write_ready};
-pub use typed::{TRAP_SYMBOL, TypedBodies};
+pub use typed::TypedBodies;
 
 /// What is to be compiled.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,7 @@ pub struct Request<'r> {
     pub parameters: Option<u8>,
     /// Its body.
     pub body: &'r [u8],
-    /// What it is made with: 1 to [`MAX_ARGUMENTS`](super::MAX_ARGUMENTS) types without variables.
+    /// What it is made with: at most [`MAX_ARGUMENTS`](super::MAX_ARGUMENTS) types without variables.
     pub arguments: &'r [Type],
     /// The instruction set.
     pub arch: Arch,
@@ -67,8 +69,21 @@ pub trait Environment {
     /// [`CompileError::Needs`] when nobody has it; the compiler hands it on.
     fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError>;
 
+    /// A place that the compiler itself knows: a function of the host, say.
+    ///
+    /// # Errors
+    /// More targets than can be counted.
+    fn fixed(&mut self, address: u64) -> Result<Target, CompileError>;
+
     /// Where a target is; `None` for the code itself, which has no place yet.
     fn address(&self, target: Target) -> Option<u64>;
+
+    /// Notes how the code that is being made is to be called, in words of the compiler's own.
+    fn promise(&mut self, interface: Box<[u8]>);
+
+    /// What was promised of a target that is an instance; `None` where nothing was, and for the code
+    /// itself.
+    fn promised(&self, target: Target) -> Option<&[u8]>;
 }
 
 /// Why something is not compiled.

@@ -272,7 +272,8 @@ pub(super) mod tests {
 
     #[test]
     fn words_are_read_as_what_they_spell() {
-        for word in ["i8", "u128", "f16", "f128", "bool", "text", "pointer", "f32x4", "boolx65536"] {
+        for word in ["i8", "u128", "f16", "f128", "bool", "text", "pointer", "f32x4", "boolx65536"]
+        {
             let ty = Type::of_word(word);
             assert!(!matches!(ty, Type::Named { .. }), "{word}");
             assert_eq!(ty.to_string(), word);

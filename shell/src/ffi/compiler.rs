@@ -11,12 +11,11 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use serde_json::{Value, json};
 use smf_core::format::Layout;
 use smf_core::instantiate::{
-    Compiler, Conflict, Hint, HintSource, MAX_ARGUMENTS, ReadyMade, Request, Signature, Target,
-    Type, TypeId, Unifier, UnifyError, infer, mangle,
+    CompileError, Compiler, Conflict, Environment, Hint, HintSource, MAX_ARGUMENTS, ReadyMade,
+    Request, Signature, Target, Type, TypeId, Unifier, UnifyError, infer, mangle,
 };
-use smf_core::link::host_arch;
+use smf_core::link::{ShortName, host_arch};
 
-use super::jits::Alone;
 use super::names::text;
 use super::strings;
 use crate::types_json::{type_from_json, type_to_json};
@@ -357,4 +356,21 @@ fn conflict(error: &UnifyError) -> Value {
         answer.insert("right".to_owned(), type_to_json(right));
     }
     answer
+}
+
+/// What the code of a context may refer to: itself, and nothing else.
+struct Alone;
+
+impl Environment for Alone {
+    fn instance(&mut self, template: &[u8], _: &[Type]) -> Result<Target, CompileError> {
+        Err(CompileError::Missing(ShortName::new(template)))
+    }
+
+    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
+        Err(CompileError::Missing(ShortName::new(symbol)))
+    }
+
+    fn address(&self, _: Target) -> Option<u64> {
+        None
+    }
 }

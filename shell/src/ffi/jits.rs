@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use smf_core::format::{Layout, RelocKind};
 use smf_core::instantiate::{
     CodeReloc, CompileError, Compiled, Compiler, Environment, JitInstantiator, JitSymbolResolver,
-    Request, Target, Type,
+    Request, Target,
 };
 
 use super::blocks::Lent;
@@ -216,21 +216,4 @@ pub(super) fn fail(number: u64, why: &[u8]) -> Result<(), ApiError> {
         unit.failure = Some(String::from_utf8_lossy(why).into_owned());
         Ok(())
     })
-}
-
-/// The compiler for a context, which has no other instances and no symbols.
-pub(super) struct Alone;
-
-impl Environment for Alone {
-    fn instance(&mut self, template: &[u8], _: &[Type]) -> Result<Target, CompileError> {
-        Err(CompileError::Missing(smf_core::link::ShortName::new(template)))
-    }
-
-    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
-        Err(CompileError::Missing(smf_core::link::ShortName::new(symbol)))
-    }
-
-    fn address(&self, _: Target) -> Option<u64> {
-        None
-    }
 }

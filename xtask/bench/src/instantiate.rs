@@ -11,8 +11,8 @@ use std::sync::Arc;
 use smf_core::format::Layout;
 use smf_core::format::note::Note;
 use smf_core::format::template::{Container, NewTemplate, NewTemplates};
-use smf_core::format::write::{Module, NewSection, Payload};
-use smf_core::format::{Arch, Header, SectionFlags, SectionKind};
+use smf_core::format::write::{Module, NewSection};
+use smf_core::format::{Arch, Header, SectionKind, index};
 use smf_core::instantiate::{
     JitConfig, JitInstantiator, JitSymbolResolver, MetadataError, Variant, write_ready,
 };
@@ -128,14 +128,7 @@ fn module(rows: &[String]) -> Vec<u8> {
     };
     let templates = NewTemplates { container: Container::Counted, templates: &[template] };
     let (templates, note) = (templates.to_vec().unwrap(), note(rows, usize::MAX));
-    let section = |kind, name, payload| NewSection {
-        kind,
-        name,
-        flags: SectionFlags(SectionFlags::READ),
-        alignment: 8,
-        virtual_size: None,
-        payload: Payload::Bytes(payload),
-    };
+    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
     let sections = [
         section(SectionKind::Code, &b".text"[..], &code),
         section(SectionKind::TemplateCode, b".templates", &templates),
