@@ -20,6 +20,9 @@ extern crate std;
 
 #[cfg(feature = "kernel")]
 pub mod cache;
+#[cfg(test)]
+#[cfg(feature = "kernel")]
+mod faults;
 pub mod format;
 #[cfg(feature = "kernel")]
 pub mod link;

@@ -72,7 +72,9 @@ impl<'d> Image<'d> {
         };
         copy_sections(&linked, &plan, &mut pages)?;
         let base = pages.address() as u64;
-        let addresses = plan.sections.iter().map(|at| at.map_or(0, |at| base + at)).collect();
+        let mut addresses = Vec::new();
+        addresses.try_reserve_exact(plan.sections.len()).map_err(|_| LinkError::OutOfMemory)?;
+        addresses.extend(plan.sections.iter().map(|at| at.map_or(0, |at| base + at)));
         let exports = Exports::new(linked.symbols(), addresses);
         Ok(Image { smf: *smf, linked, plan, pages, exports, pool: pool.cloned() })
     }
