@@ -22,6 +22,7 @@ extern crate std;
 pub mod cache;
 #[cfg(test)]
 #[cfg(feature = "kernel")]
+#[path = "tests/faults/mod.rs"]
 mod faults;
 pub mod format;
 #[cfg(feature = "kernel")]

@@ -5,6 +5,7 @@
 pub mod allocator;
 pub mod compile;
 pub mod compressed;
+pub mod play;
 pub mod spec;
 pub mod tiny;
 pub mod trace;

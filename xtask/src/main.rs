@@ -7,6 +7,7 @@ mod ci;
 mod error;
 mod footprint;
 mod freestanding;
+mod fuzz;
 mod header;
 mod samples;
 mod shell;
@@ -26,6 +27,8 @@ usage: cargo xtask CHORE
   bench [FILTER] [--quick]   measures smf against its peers
   header                     holds smf.h against the exports of the library
   footprint                  the sizes of what is shipped
+  fuzz [--seconds N] [TARGET...]
+                             every fuzz target in turn, or these
   freestanding               the loader without libc, and without a kernel: built, measured, run
 ";
 
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         "bench" => bench(arguments),
         "header" => hold_header(),
         "footprint" => footprint::run(),
+        "fuzz" => fuzz::run(arguments),
         "freestanding" => freestanding::run().map(drop),
         _ => {
             eprint!("{USAGE}");

@@ -10,8 +10,8 @@ use crate::cache::{
 };
 use crate::memory::testing::alone;
 
-const KEPT: &[u8] = include_bytes!("../../../tests/samples/packed.smf");
-const ARCHIVE: &[u8] = include_bytes!("../../../tests/samples/library.lsm");
+const KEPT: &[u8] = include_bytes!("../../../../tests/samples/packed.smf");
+const ARCHIVE: &[u8] = include_bytes!("../../../../tests/samples/library.lsm");
 
 const ROOM: Capacity = Capacity { files: 8, bytes: 1 << 20 };
 

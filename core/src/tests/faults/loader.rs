@@ -10,9 +10,9 @@ use crate::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, OldD
 use crate::memory::faults;
 use crate::memory::testing::alone;
 
-const PACKED: &[u8] = include_bytes!("../../../tests/samples/packed.smf");
-const LIBRARY: &[u8] = include_bytes!("../../../tests/samples/lib.smf");
-const APP: &[u8] = include_bytes!("../../../tests/samples/app.smf");
+const PACKED: &[u8] = include_bytes!("../../../../tests/samples/packed.smf");
+const LIBRARY: &[u8] = include_bytes!("../../../../tests/samples/lib.smf");
+const APP: &[u8] = include_bytes!("../../../../tests/samples/app.smf");
 
 fn call(loader: &ModuleLoader, module: ModuleHandle, name: &[u8], argument: i64) -> i64 {
     let module = loader.get(module).unwrap();
