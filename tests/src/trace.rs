@@ -25,6 +25,7 @@ const SIGTRAP: i32 = 5;
 ///
 /// # Panics
 /// When a process cannot be traced here.
+#[expect(clippy::zombie_processes, reason = "it is waited for by its number, as its tracer must")]
 pub fn killed_at(mut command: Command, stop: usize) -> bool {
     // SAFETY: one system call, which a forked child may make.
     unsafe { command.pre_exec(ask_to_be_traced) };

@@ -66,7 +66,7 @@ fn one(name: &str, seconds: u32) -> Result<Figures, Error> {
         .for_each_error(|line| {
             figures.read(line);
             // The rest is one line for each input that covers more.
-            if !line.starts_with('#') || line.contains("DONE") {
+            if !line.starts_with(['#', '\t']) || line.contains("DONE") {
                 eprintln!("{line}");
             }
         })?;
