@@ -16,6 +16,7 @@ mod measure;
 mod object_to_smf;
 mod prefetch;
 mod process;
+mod tier;
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     exec::measure(&mut bench);
     cache::measure(&mut bench);
     jit::measure(&mut bench);
+    tier::measure(&mut bench);
     prefetch::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());
