@@ -184,6 +184,8 @@ impl Body<'_, '_> {
         if !self.frame.is_too_long {
             self.run()?;
         }
+        // Where traps go belongs to no instruction.
+        self.origin(u32::try_from(self.facts.function.code.len()).unwrap_or(u32::MAX));
         self.put_traps();
         Ok(())
     }

@@ -50,6 +50,17 @@ pub enum Tiers {
 /// often.
 pub const DEFAULT_THRESHOLD: u32 = 200;
 
+impl Default for Tiers {
+    /// Both tiers where there is a compiler, and the interpreter elsewhere.
+    fn default() -> Self {
+        if cfg!(target_arch = "x86_64") {
+            Tiers::Compile { threshold: DEFAULT_THRESHOLD }
+        } else {
+            Tiers::Interpret
+        }
+    }
+}
+
 /// A function that is told of what stopped a call through an [address](Engine::address).
 pub type TrapHook = fn(Trap);
 
