@@ -69,7 +69,7 @@ fn define(
     builder.switch_to_block(entry);
     build(&mut builder, itself);
     builder.seal_all_blocks();
-    builder.finalize();
+    builder.finalize(module.target_config());
     module.define_function(id, &mut code).unwrap();
     id
 }
@@ -109,7 +109,7 @@ fn while_less(
 
 fn add_one(b: &mut FunctionBuilder<'_>, variable: Variable) {
     let value = b.use_var(variable);
-    let more = b.ins().iadd_imm(value, 1);
+    let more = b.ins().iadd_imm_s(value, 1);
     b.def_var(variable, more);
 }
 
@@ -160,7 +160,7 @@ fn primes(b: &mut FunctionBuilder<'_>, _: FuncRef) {
         b.ins().brif(beyond, prime, &[], divide, &[]);
         b.switch_to_block(divide);
         let rest = b.ins().srem(number, d);
-        let divides = b.ins().icmp_imm(IntCC::Equal, rest, 0);
+        let divides = b.ins().icmp_imm_s(IntCC::Equal, rest, 0);
         b.ins().brif(divides, next, &[], more, &[]);
         b.switch_to_block(more);
         add_one(b, divisor);
@@ -178,13 +178,13 @@ fn fib(b: &mut FunctionBuilder<'_>, itself: FuncRef) {
     let (n, []) = variables(b, []);
     let [small, large] = [b.create_block(), b.create_block()];
     let value = b.use_var(n);
-    let less = b.ins().icmp_imm(IntCC::SignedLessThan, value, 2);
+    let less = b.ins().icmp_imm_s(IntCC::SignedLessThan, value, 2);
     b.ins().brif(less, small, &[], large, &[]);
     b.switch_to_block(small);
     b.ins().return_(&[value]);
     b.switch_to_block(large);
     let [one, two] = [-1, -2].map(|less| {
-        let argument = b.ins().iadd_imm(value, less);
+        let argument = b.ins().iadd_imm_s(value, less);
         let call = b.ins().call(itself, &[argument]);
         b.inst_results(call)[0]
     });
