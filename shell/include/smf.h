@@ -61,7 +61,9 @@ typedef enum SmfErrorCode {
     SMF_ERROR_NAME_TAKEN = 23,       /* another module has the name, or exports it */
     SMF_ERROR_RELOAD = 24,           /* a module that may not be replaced, or not by this one */
     SMF_ERROR_NOT_FOUND = 25,        /* nothing has the name */
-    SMF_ERROR_TAKE = 26              /* a function or a template that cannot be taken out of its module */
+    SMF_ERROR_TAKE = 26,             /* a function or a template that cannot be taken out of its module */
+    SMF_ERROR_INSTANTIATE = 27,      /* an instance of a template that cannot be made */
+    SMF_ERROR_UPDATE = 28            /* a module that was not told of what was made of it */
 } SmfErrorCode;
 
 typedef struct SmfError {
@@ -739,6 +741,174 @@ typedef bool (*SmfDeferredVisitor)(const SmfDeferred *deferred, void *user);
 
 /* Shows the templates of a module in the order of its file. Returns how many were shown; -1 on failure. */
 int64_t smf_take_all_deferred(uint64_t from, uint64_t module, SmfDeferredVisitor visit, void *user);
+
+/* ---- Templates ------------------------------------------------------------------------------------ */
+
+/*
+ * A module says in its note.sdn what its templates may become: symbols such as fn$Vec$i64. An instantiator
+ * makes the code when somebody asks for such a symbol, once however many threads ask, together with the
+ * instances that it calls. The module is told: its note, in memory and in its file.
+ */
+
+/* What an instantiator is opened with. Later versions will have more fields, at the end. */
+typedef struct SmfJitOptions {
+    int64_t size;      /* sizeof(SmfJitOptions) */
+    int32_t max_depth; /* how many instances may be in the making at once, each for the one before it: 50 */
+    int32_t flags;     /* a sum of SMF_JIT_* */
+} SmfJitOptions;
+
+enum {
+    SMF_JIT_SILENT = 1,   /* modules are told of what is made of them by smf_jit_update alone */
+    SMF_JIT_DISABLED = 2, /* nothing is made */
+    SMF_JIT_VERBOSE = 4   /* what happens is told on standard error */
+};
+
+/* An instance. Later versions will have more fields, at the end. */
+typedef struct SmfJitInstance {
+    int64_t size;    /* in: sizeof(SmfJitInstance); out: how much of it was filled in */
+    int64_t address; /* where it is called, through rt_call_function_*; 0 when there is none */
+    int64_t length;  /* bytes of its code, which begins there */
+} SmfJitInstance;
+
+/* How much there is in an instantiator. Later versions will have more fields, at the end. */
+typedef struct SmfJitStatistics {
+    int64_t size;    /* in: sizeof(SmfJitStatistics); out: how much of it was filled in */
+    int64_t cached;  /* instances that were made */
+    int64_t modules; /* whose note was loaded */
+    int64_t failed;  /* symbols that are not tried again before a module is loaded */
+} SmfJitStatistics;
+
+/* Opens an instantiator; null for the options that stand there. Returns its number; 0 on failure. */
+uint64_t smf_jit_open(const SmfJitOptions *options);
+
+/*
+ * Closes an instantiator. Its code is freed, unless a loader that it was set for is still open. Fails with
+ * SMF_ERROR_IN_USE while other functions use it.
+ */
+bool smf_jit_close(uint64_t jit);
+
+/*
+ * Loads the note and the templates of the module at a path, or of one in `length` bytes, which are copied
+ * and told of their instances in memory alone. One of the same path or name that was loaded before is
+ * forgotten; what was made of it stays.
+ */
+bool smf_jit_load(uint64_t jit, const char *path);
+bool smf_jit_load_bytes(uint64_t jit, const char *name, const uint8_t *bytes, int64_t length);
+
+/* Whether a loaded module says how to make a symbol. */
+bool smf_jit_can_instantiate(uint64_t jit, const char *symbol);
+
+/* How smf_jit_instantiate came out. */
+enum {
+    SMF_JIT_SUCCESS = 0,
+    SMF_JIT_NOT_FOUND = 1,     /* no module says how to make it */
+    SMF_JIT_CIRCULAR = 2,      /* instances need each other in a circle */
+    SMF_JIT_FAILED = 3,        /* it cannot be made */
+    SMF_JIT_UPDATE_FAILED = 4  /* it is there and can be used, but its module was not told */
+};
+
+/*
+ * Makes an instance, or finds the one that was made. Returns one of SMF_JIT_*, -1 for arguments that cannot
+ * be meant; the reason is that of smf_last_error. The structure may be null. The address is good until the
+ * instantiator is closed.
+ */
+int32_t smf_jit_instantiate(uint64_t jit, const char *symbol, SmfJitInstance *instance);
+
+/* Where a symbol is: what it was registered with, else the instance of it, made if need be. 0 on failure. */
+int64_t smf_jit_resolve(uint64_t jit, const char *symbol);
+
+/* Gives a symbol an address, instead of the one that it had. */
+bool smf_jit_register(uint64_t jit, const char *symbol, int64_t address);
+
+/* Tells modules of everything that was made of them and that they were not told yet. */
+bool smf_jit_update(uint64_t jit);
+
+bool smf_jit_statistics(uint64_t jit, SmfJitStatistics *statistics);
+
+/* A template that is to be compiled. Everything is good until the compiler returns. */
+typedef struct SmfTemplate {
+    int64_t size;        /* sizeof(SmfTemplate) */
+    const char *symbol;  /* that the instance will have */
+    const char *name;    /* of the template */
+    const uint8_t *body; /* its body, which the library does not look into */
+    int64_t body_length; /* bytes of that */
+    const char *types;   /* its type arguments: a JSON list such as [{"kind":"int","bits":64,"signed":true}] */
+} SmfTemplate;
+
+/*
+ * Compiles a template for which the library has no compiler of its own: calls smf_jit_emit and
+ * smf_jit_relocate for the unit, or smf_jit_fail, and returns whether there is code. It may call every other
+ * function of this library as well, but must not wait for another thread that does, and must not unwind.
+ */
+typedef bool (*SmfCompiler)(uint64_t unit, const SmfTemplate *source, void *user);
+
+/* Sets who compiles, in any thread, as long as the instantiator or a loader that it was set for is open. */
+bool smf_jit_set_compiler(uint64_t jit, SmfCompiler compiler, void *user);
+
+/* Adds code, which is copied, behind what the unit has already. */
+bool smf_jit_emit(uint64_t unit, const uint8_t *code, int64_t length);
+
+/*
+ * Has the address of a symbol written into the code of the unit: kind 1 the address, 2 its distance, 3 that
+ * of a call, which reaches everything, 4 that of a slot with the address; 5 to 9 the same for aarch64, as in
+ * the native layout of modules. An instance of that symbol is made first. Null for the code itself.
+ */
+bool smf_jit_relocate(uint64_t unit, int64_t offset, int32_t kind, const char *symbol, int64_t addend);
+
+/* Says why there is no code. */
+bool smf_jit_fail(uint64_t unit, const char *why);
+
+/* Makes an instantiator the one that a loader asks for what nobody else knows; 0 for none. */
+bool smf_loader_set_jit(uint64_t loader, uint64_t jit);
+
+#ifndef SMF_TAGGED
+
+/*
+ * The border between a runtime and a compiler, in JSON. Types are objects such as {"kind": "int", "bits": 64,
+ * "signed": true}; the kinds are int, float (bits), bool, string, pointer, named (name, args), generic (name),
+ * array (elem), simd (lanes, elem), tuple (args) and function (args, elem).
+ *
+ * Every text that comes back belongs to the caller, who frees it with smf_string_free. What fails is
+ * {"success": false, "error": "..."}, with "Invalid context handle" for a handle of nothing.
+ */
+
+/* Frees a text. False for one that was freed before, and for any other address. */
+bool smf_string_free(char *text);
+
+/* Makes a context. Returns its handle, greater than 0. */
+int64_t compiler_create_context(void);
+bool compiler_destroy_context(int64_t context);
+
+/*
+ * What the type parameters of a template are: a list of types. The template is {"name", "type_params": ["T"],
+ * "param_types": [...], "return_type": ...}, the last two of which may be missing; the hints are a list of
+ * {"source", "param_index", "ty"} with the sources call_site, return, assignment and constraint.
+ */
+char *compiler_infer_types(int64_t context, const char *template_json, const char *hints_json);
+
+/*
+ * The code of a template {"name", "type_params", "body": [bytes]} made with a list of types: {"success": true,
+ * "symbol", "code": [bytes], "relocations": [{"offset", "kind", "addend"}]}, those against the code itself.
+ */
+char *compiler_instantiate_template(int64_t context, const char *template_json, const char *types_json);
+
+/* Whether a template can be made with a list of types: {"success": true, "symbol"}. */
+char *compiler_check_types(int64_t context, const char *template_json, const char *types_json);
+
+/* {"type_inferences", "template_instantiations", "cache_hits", "cache_misses"} */
+char *compiler_get_stats(int64_t context);
+
+/* Makes a unifier. Returns its handle, greater than 0. */
+int64_t type_unifier_create(void);
+bool type_unifier_destroy(int64_t unifier);
+
+/*
+ * Makes two types the same: {"success": true, "type"}. What variables were found to be stays for later calls.
+ * Types that are different come back as "left" and "right" beside the error, and change nothing.
+ */
+char *type_unifier_unify(int64_t unifier, const char *one_json, const char *other_json);
+
+#endif
 
 /* ---- Executable memory -------------------------------------------------------------------------- */
 

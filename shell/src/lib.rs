@@ -9,6 +9,7 @@
 //! * `inspect` (feature `cli`) shows what a file holds, as text or as JSON;
 //! * `pack` (feature `pack`) links relocatable ELF objects into a module;
 //! * [`prefetch`] reads files into a cache before they are needed, on several threads;
+//! * [`jit`] tells the process of instances of templates, [`types_json`] has their types as JSON;
 //! * [`tools`] tells profilers and debuggers what runs where;
 //! * `ffi` (feature `c-api`) has the exports for C, which `include/smf.h` declares.
 #![deny(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod files;
 pub mod host_symbols;
 #[cfg(feature = "cli")]
 pub mod inspect;
+pub mod jit;
 mod loaded;
 pub mod loader;
 #[cfg(feature = "pack")]
@@ -30,6 +32,8 @@ pub mod prefetch;
 #[cfg(feature = "host")]
 mod shared_object;
 pub mod tools;
+#[cfg(any(feature = "c-api", feature = "cli"))]
+pub mod types_json;
 
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
-use smf_core::format::{Header, Layout, SectionFlags, SectionKind};
+use smf_core::format::{Header, Layout, SectionFlags, SectionKind, index};
 use smf_core::loader::ModuleBytes;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
@@ -206,6 +206,60 @@ fn loaders_of_modules() {
     let directory = Path::new(SCRATCH).join("modules");
     make_modules(&directory);
     run_with("loader", C, &[&directory]);
+}
+
+/// Bodies of templates as the compiler in `jit.c` reads them.
+const TEMPLATES: [(&str, &str); 8] = [
+    ("one", "111"),
+    ("calls", ">two$i64"),
+    ("two", "222"),
+    ("fails", "!on purpose"),
+    ("ping", ">pong$i64"),
+    ("pong", ">ping$i64"),
+    ("later", ">slow$i64"),
+    ("slow", "333"),
+];
+
+/// A module with templates, and one that imports an instance of one.
+fn make_templates(directory: &Path) {
+    fs::create_dir_all(directory).unwrap();
+    let mut note = "possible |template, type_args, mangled_name|\n".to_owned();
+    let mut templates = u32::try_from(TEMPLATES.len()).unwrap().to_le_bytes().to_vec();
+    for (name, body) in TEMPLATES {
+        note += &format!("    \"{name}\", \"i64\", \"{name}$i64\"\n");
+        for text in [name, body] {
+            templates.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
+            templates.extend(text.as_bytes());
+        }
+    }
+    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let sections = [
+        section(SectionKind::Code, &b".text"[..], &[0xc3]),
+        section(SectionKind::TemplateCode, b".templates", &templates),
+        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
+    ];
+    let (layout, header) = (Layout::Packed, Header::default());
+    let module = NewModule { layout, header, stub: &[], sections: &sections, symbols: &[] };
+    fs::write(directory.join("templates.smf"), module.to_vec().unwrap()).unwrap();
+    let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join("user").with_extension(end));
+    fs::write(&c, "long later(void) __asm__(\"later$i64\"); long main(void) { return later(); }")
+        .unwrap();
+    let mut gcc = Command::new("gcc");
+    succeed(gcc.args(["-O2", "-fPIC", "-Wno-main", "-c", "-o"]).arg(&o).arg(&c));
+    let data = fs::read(&o).unwrap();
+    let packed = pack(&[Input { name: "user", data: &data }], &Options::default()).unwrap();
+    fs::write(&smf, packed.bytes).unwrap();
+}
+
+#[test]
+fn templates_become_code() {
+    for (linking, program) in [Linking::Static, Linking::Shared].map(|l| (l, compile("jit", C, l)))
+    {
+        // The file is told of what is made of it.
+        let directory = Path::new(SCRATCH).join(format!("templates-{linking:?}"));
+        make_templates(&directory);
+        assert!(succeed(Command::new(program).arg(&directory)).contains("ok"));
+    }
 }
 
 /// Every C program in the README compiles as it stands, and says what its comments say.

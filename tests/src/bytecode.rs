@@ -7,7 +7,7 @@
 
 use smf_core::jit::bytecode::{Instruction, OPCODE_SIZE};
 use smf_core::jit::host::{HostTable, Signals};
-use smf_core::jit::interpret::{Environment, Interpreter, Room, Tier};
+use smf_core::jit::interpret::{Environment, Interpreter, LoopHead, Room, Tier};
 use smf_core::jit::trap::{MAX_DEPTH, Trap};
 use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, VerifyError};
 
@@ -354,14 +354,7 @@ impl Tier for Fuel<'_> {
         None
     }
 
-    fn loop_head(
-        &mut self,
-        _: u32,
-        _: u32,
-        _: &mut [u64],
-        _: &mut [u64],
-        _: Room,
-    ) -> Option<Result<u64, Trap>> {
+    fn loop_head(&mut self, _: LoopHead<'_>) -> Option<Result<u64, Trap>> {
         self.burn();
         None
     }

@@ -17,7 +17,7 @@ pub(crate) const HEADER: &str = "shell/include/smf.h";
 const EXPORTS: &str = "shell/src/ffi";
 
 /// The types that cross the border.
-const TYPES: [(&str, &str); 41] = [
+const TYPES: [(&str, &str); 47] = [
     ("()", "void"),
     ("bool", "bool"),
     ("u64", "uint64_t"),
@@ -59,10 +59,16 @@ const TYPES: [(&str, &str); 41] = [
     ("*mut SmfDeferred", "SmfDeferred *"),
     ("SmfConcreteVisitor", "SmfConcreteVisitor"),
     ("SmfDeferredVisitor", "SmfDeferredVisitor"),
+    ("*mut c_char", "char *"),
+    ("*const SmfJitOptions", "const SmfJitOptions *"),
+    ("*mut SmfJitInstance", "SmfJitInstance *"),
+    ("*mut SmfJitStatistics", "SmfJitStatistics *"),
+    ("*const SmfTemplate", "const SmfTemplate *"),
+    ("SmfCompiler", "SmfCompiler"),
 ];
 
 /// The structures that cross it.
-const STRUCTS: [&str; 17] = [
+const STRUCTS: [&str; 21] = [
     "SmfError",
     "SmfValueHooks",
     "SmfMapping",
@@ -80,6 +86,10 @@ const STRUCTS: [&str; 17] = [
     "SmfTakenReloc",
     "SmfConcrete",
     "SmfDeferred",
+    "SmfJitOptions",
+    "SmfJitInstance",
+    "SmfJitStatistics",
+    "SmfTemplate",
 ];
 
 /// A function, with the types of C.

@@ -76,7 +76,7 @@ impl KeyHasher {
     #[inline(always)]
     fn hash_blocks(&self, len: usize, blocks: [&Block; 2]) -> u64 {
         let mut numbers = self.numbers;
-        // Blocks that overlap are equal in paths of several lengths.
+        // Blocks that overlap are equal in paths of several lengths, which are at most 64.
         let [first, ..] = &mut numbers;
         *first = first.rotate_right(len as u32);
         let pairs = blocks.into_iter().flat_map(|block| block.as_chunks::<16>().0);

@@ -140,6 +140,13 @@ impl<'i> Index<'i> {
         bucket.slot(bucket.tagged(tag_of(hash)).next()?)
     }
 
+    /// Whether there may be a slot under `hash`. Of what is not there, 95 of 100 times there may not.
+    #[inline(always)]
+    pub(super) fn may_have(self, hash: u32) -> bool {
+        let home = self.buckets.get(self.home(hash));
+        home.is_some_and(|bucket| bucket.tagged(tag_of(hash)).0 != 0 || bucket.further() != 0)
+    }
+
     /// What `look` makes of the first slot that may be entered under `hash` of which it makes
     /// something.
     #[inline(always)]
@@ -247,6 +254,7 @@ mod tests {
                 assert!(expected.clone().all(|slot| found.contains(&slot)), "{hash:x}");
                 let all = |slot: &u32| list.iter().any(|entry| entry.1 == *slot && same(entry.0));
                 assert!(found.iter().all(all), "{found:?}");
+                assert!(index.may_have(hash) || found.is_empty());
                 found.sort_unstable();
                 assert!(found.windows(2).all(|pair| pair[0] != pair[1]), "{found:?}");
             }

@@ -196,8 +196,23 @@ impl Ledger {
     }
 
     /// Detaches what is kept under `key`; whether that was a file.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove<S: Storage>(
+        &mut self,
+        storage: &S,
+        hash: u32,
+        key: &Key<'_>,
+        garbage: &mut Garbage,
+    ) -> Option<bool> {
+        // What is put in is not there as a rule.
+        if !Index::new(storage.buckets()).may_have(hash) {
+            return None;
+        }
+        self.search_and_remove(storage, hash, key, garbage)
+    }
+
+    #[inline(never)]
+    fn search_and_remove<S: Storage>(
         &mut self,
         storage: &S,
         hash: u32,

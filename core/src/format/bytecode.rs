@@ -60,19 +60,18 @@ pub fn write_functions(functions: &[NewFunction<'_>]) -> Result<Vec<u8>, WriteEr
 }
 
 fn module(count: u32, entry_point: u64, code: &[u8], names: &[u8]) -> Result<Vec<u8>, WriteError> {
-    let section = |kind, name, flags, alignment, payload| NewSection {
-        kind,
-        name,
-        flags: SectionFlags(flags),
-        alignment,
+    let code = NewSection {
+        kind: SectionKind::Code,
+        name: b".code",
+        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
+        alignment: 8,
         virtual_size: None,
-        payload: Payload::Bytes(payload),
+        payload: Payload::Bytes(code),
     };
-    let read_execute = SectionFlags::READ | SectionFlags::EXECUTE;
-    let sections = [
-        section(SectionKind::Code, &b".code"[..], read_execute, 8, code),
-        section(SectionKind::StrTab, &b".strtab"[..], SectionFlags::READ, 1, names),
-    ];
+    let flags = SectionFlags(SectionFlags::READ);
+    let payload = Payload::Bytes(names);
+    let names = NewSection { kind: SectionKind::StrTab, name: b".strtab", flags, payload, ..code };
+    let sections = [code, NewSection { alignment: 1, ..names }];
     let header = Header {
         version: (0, 1),
         flags: Flags(Flags::EXECUTABLE),

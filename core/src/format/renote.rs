@@ -201,8 +201,8 @@ mod tests {
     use std::vec;
 
     use super::*;
-    use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
-    use crate::format::{Header, SectionKind};
+    use crate::format::write::{Module, NewSection, NewSymbol, Place};
+    use crate::format::{Header, SectionKind, index};
 
     const SAMPLES: [&[u8]; 3] = [
         include_bytes!("../../../tests/samples/note-zero-size.smf"),
@@ -226,14 +226,8 @@ mod tests {
         {
             for place in 0..3 {
                 let payload = note(3);
-                let section = |kind, name, payload| NewSection {
-                    kind,
-                    name,
-                    flags: SectionFlags(SectionFlags::READ),
-                    alignment: 8,
-                    virtual_size: None,
-                    payload: Payload::Bytes(payload),
-                };
+                let section =
+                    |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
                 let mut sections = vec![
                     section(SectionKind::Code, b".text", &[0xc3; 24][..]),
                     section(SectionKind::Data, b".data", &[1; 8]),

@@ -6,8 +6,11 @@
 //!
 //! A function can stand alone only if every address in it is left to the linker. That is so where a
 //! compiler gave each function a section of its own, or names everything by relocations. Writers that
-//! settle distances within a section leave no trace of them; the packer of this project says that it
-//! has done so, by a placement (`.smf.image`), and functions of its modules are refused.
+//! settle distances within a section leave no trace of them but the instructions. So code of x86-64 is
+//! read, instruction by instruction: a distance that leads to another symbol becomes a relocation, and a
+//! function with one that leads to nothing that has a name is refused. Of a module whose writer says that it
+//! has settled distances, by a placement (`.smf.image`), a function with an instruction that is not known is
+//! refused as well, and all of those for other machines.
 //! Of a module whose code is an ELF object, the functions are those of the object.
 
 use core::fmt;
@@ -18,6 +21,10 @@ use super::template::{Container, NewTemplate, Template};
 
 #[cfg(feature = "alloc")]
 mod concrete;
+#[cfg(feature = "alloc")]
+mod settled;
+#[cfg(feature = "alloc")]
+mod x86_64;
 
 #[cfg(feature = "alloc")]
 pub use concrete::{Concrete, Concretes, TakenReloc};
@@ -29,8 +36,11 @@ pub use concrete::{Concrete, Concretes, TakenReloc};
 pub enum TakeError<'n> {
     /// The module is not sound.
     Format(FormatError),
-    /// The module's code holds distances that no relocation tells of.
+    /// The module's code holds distances that no relocation tells of, in instructions that are not read here.
     Settled,
+    /// A function with an instruction that is not known, or that leads out of it to nowhere. `offset` counts
+    /// from the section's begin.
+    Instruction { name: &'n [u8], offset: u64 },
     /// The code is bytecode.
     Bytecode,
     /// The module has nothing of this name.
@@ -58,6 +68,7 @@ impl<'n> TakeError<'n> {
             | TakeError::NotAFunction { name }
             | TakeError::Ambiguous { name }
             | TakeError::Edge { name, .. }
+            | TakeError::Instruction { name, .. }
             | TakeError::NoBytes { name }
             | TakeError::Endless { name } => Some(name),
             TakeError::Format(_) | TakeError::Settled | TakeError::Bytecode => None,
@@ -71,7 +82,12 @@ impl fmt::Display for TakeError<'_> {
         match *self {
             E::Format(error) => error.fmt(f),
             E::Settled => f.write_str(
-                "the module is linked under a placement of its own (.smf.image), and its functions cannot be parted",
+                "the module is linked under a placement of its own (.smf.image), and distances in its instructions are not told",
+            ),
+            E::Instruction { name, offset } => write!(
+                f,
+                "the instruction at 0x{offset:x} leads nobody knows where from the function `{}`",
+                name.escape_ascii()
             ),
             E::Bytecode => f.write_str("the code is bytecode (BCOD), which has no relocations"),
             E::Missing { name } => write!(f, "the module has no `{}`", name.escape_ascii()),

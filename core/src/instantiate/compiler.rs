@@ -1,4 +1,4 @@
-//! What turns a template and its type arguments into machine code: an interface, and two who have it.
+//! What turns a template and its type arguments into machine code: an interface, and three who have it.
 //!
 //! A compiler is told the body of the template, which nobody else looks into, and gives back bytes and
 //! relocations. It does not know where the code will live. What the code calls it asks for while it
@@ -6,9 +6,11 @@
 //! made there and then, so that every address is known; the instance that is being made is
 //! [`Target::OWN`], whose calls of itself are ordinary calls.
 //!
-//! [`ReadyMade`] takes bodies that are machine code already. A closure that is given to
-//! [`Callback::new`] is a compiler as well, for every body that no other one takes.
+//! [`TypedBodies`] compiles [typed bytecode](crate::jit::typed), [`ReadyMade`] takes bodies that are
+//! machine code already. A closure that is given to [`Callback::new`] is a compiler as well, for every
+//! body that no other one takes.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -19,8 +21,10 @@ use crate::format::{Arch, RelocKind};
 use crate::link::ShortName;
 
 mod ready;
+mod typed;
 
 pub use ready::{ReadyError, ReadyMade, ReadyReloc, Variant, write_ready};
+pub use typed::TypedBodies;
 
 /// What is to be compiled.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +39,7 @@ pub struct Request<'r> {
     pub parameters: Option<u8>,
     /// Its body.
     pub body: &'r [u8],
-    /// What it is made with: 1 to [`MAX_ARGUMENTS`](super::MAX_ARGUMENTS) types without variables.
+    /// What it is made with: at most [`MAX_ARGUMENTS`](super::MAX_ARGUMENTS) types without variables.
     pub arguments: &'r [Type],
     /// The instruction set.
     pub arch: Arch,
@@ -65,8 +69,21 @@ pub trait Environment {
     /// [`CompileError::Needs`] when nobody has it; the compiler hands it on.
     fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError>;
 
+    /// A place that the compiler itself knows: a function of the host, say.
+    ///
+    /// # Errors
+    /// More targets than can be counted.
+    fn fixed(&mut self, address: u64) -> Result<Target, CompileError>;
+
     /// Where a target is; `None` for the code itself, which has no place yet.
     fn address(&self, target: Target) -> Option<u64>;
+
+    /// Notes how the code that is being made is to be called, in words of the compiler's own.
+    fn promise(&mut self, interface: Box<[u8]>);
+
+    /// What was promised of a target that is an instance; `None` where nothing was, and for the code
+    /// itself.
+    fn promised(&self, target: Target) -> Option<&[u8]>;
 }
 
 /// Why something is not compiled.

@@ -10,7 +10,9 @@ use core::hint;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-use super::compiler::{CompileError, Compiler, Environment, ReadyMade, Request, Target};
+use super::compiler::{
+    CompileError, Compiler, Environment, ReadyMade, Request, Target, TypedBodies,
+};
 use super::error::{InstantiateError, MetadataError, UpdateError};
 use super::made::{Instance, Made};
 use super::module::Module;
@@ -208,11 +210,12 @@ pub struct JitInstantiator {
 }
 
 impl JitInstantiator {
-    /// An instantiator without modules, whose compiler is [`ReadyMade`], with memory for code of its own.
+    /// An instantiator without modules, whose compilers are [`ReadyMade`] and [`TypedBodies`], with memory for
+    /// code of its own.
     pub fn new(config: JitConfig) -> Self {
         Self {
             config,
-            compilers: Vec::from([Arc::new(ReadyMade) as Arc<dyn Compiler>]),
+            compilers: Vec::from([Arc::new(ReadyMade) as _, Arc::new(TypedBodies::new()) as _]),
             symbols: None,
             observer: None,
             state: Lock::new(State::default()),
@@ -531,7 +534,7 @@ impl Making<'_> {
             arguments,
             arch: host_arch(),
         };
-        let mut needs = Needs { making: self, addresses: Vec::new(), failure: None };
+        let mut needs = Needs::of(self);
         let compiled = match compiler.compile(&request, &mut needs) {
             Ok(compiled) => compiled,
             Err(error) => return Err(needs.failure_of(error)),
@@ -542,7 +545,8 @@ impl Making<'_> {
         let code = block.address()..block.address() + block.len();
         let observer = self.jit.observer.as_ref();
         let attached = observer.and_then(|observer| observer.made(&self.symbol, code));
-        Ok(Instance::new(self.symbol.clone(), block, compiled.code.len(), attached))
+        let (symbol, interface) = (self.symbol.clone(), needs.interface);
+        Ok(Instance::new(symbol, block, compiled.code.len(), interface, attached))
     }
 
     /// The module that has the template: that of the row if it does, else the first.
@@ -582,17 +586,33 @@ fn check_count(
 /// What an instance in the making needs.
 struct Needs<'m, 'j> {
     making: &'m Making<'j>,
-    addresses: Vec<u64>,
+    targets: Vec<Known>,
+    /// What the compiler promised of the code.
+    interface: Box<[u8]>,
     /// Why the last thing that was asked for cannot be had.
     failure: Option<JitResult>,
 }
 
-impl Needs<'_, '_> {
-    fn add(&mut self, address: u64) -> Result<Target, CompileError> {
-        let known = self.addresses.iter().rposition(|known| *known == address);
+/// Where a target is, and which instance, if it is one.
+struct Known {
+    address: u64,
+    instance: Option<Instance>,
+}
+
+impl<'m, 'j> Needs<'m, 'j> {
+    fn of(making: &'m Making<'j>) -> Self {
+        Self { making, targets: Vec::new(), interface: Box::default(), failure: None }
+    }
+
+    fn add_instance(&mut self, instance: Instance) -> Result<Target, CompileError> {
+        self.add(Known { address: instance.address(), instance: Some(instance) })
+    }
+
+    fn add(&mut self, target: Known) -> Result<Target, CompileError> {
+        let known = self.targets.iter().rposition(|known| known.address == target.address);
         let number = known.unwrap_or_else(|| {
-            self.addresses.push(address);
-            self.addresses.len() - 1
+            self.targets.push(target);
+            self.targets.len() - 1
         });
         let number = u32::try_from(number).ok().filter(|number| Target(*number) != Target::OWN);
         number.map(Target).ok_or(CompileError::because("more addresses than can be counted"))
@@ -608,19 +628,23 @@ impl Needs<'_, '_> {
             return Some(Ok(Target::OWN));
         }
         let jit = self.making.jit;
-        if let Some(address) = jit.made.address(symbol) {
-            return Some(self.add(address));
+        if let Some(instance) = jit.made.find(symbol) {
+            return Some(self.add_instance(instance));
         }
         match jit.make(symbol, given) {
             JitResult::NotFound { .. } => None,
             JitResult::Success(instance) | JitResult::UpdateFailed { instance, .. } => {
-                Some(self.add(instance.address()))
+                Some(self.add_instance(instance))
             }
             failure => {
                 self.failure = Some(failure);
                 Some(Err(CompileError::Needs))
             }
         }
+    }
+
+    fn known(&self, target: Target) -> Option<&Known> {
+        self.targets.get(usize::try_from(target.0).ok()?)
     }
 
     /// What to say when the compiler gives up.
@@ -644,6 +668,12 @@ impl Needs<'_, '_> {
 impl Environment for Needs<'_, '_> {
     fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
         let missing = CompileError::Missing(ShortName::new(template));
+        if arguments.is_empty() {
+            // No row can speak of it: rows have arguments.
+            return self
+                .made(template, Some(&Given { template, arguments }))
+                .unwrap_or(Err(missing));
+        }
         let name = core::str::from_utf8(template).map_err(|_| missing)?;
         let symbol = mangle(name, arguments).ok_or(missing)?;
         // As the notes in the field may spell it.
@@ -668,13 +698,25 @@ impl Environment for Needs<'_, '_> {
         }
         let symbols = self.making.jit.symbols.as_ref();
         match symbols.and_then(|symbols| symbols.resolve(symbol)) {
-            Some(address) => self.add(address),
+            Some(address) => self.fixed(address),
             None => Err(CompileError::Missing(ShortName::new(symbol))),
         }
     }
 
+    fn fixed(&mut self, address: u64) -> Result<Target, CompileError> {
+        self.add(Known { address, instance: None })
+    }
+
     fn address(&self, target: Target) -> Option<u64> {
-        let number = usize::try_from(target.0).ok()?;
-        self.addresses.get(number).copied()
+        self.known(target).map(|known| known.address)
+    }
+
+    fn promise(&mut self, interface: Box<[u8]>) {
+        self.interface = interface;
+    }
+
+    fn promised(&self, target: Target) -> Option<&[u8]> {
+        let instance = self.known(target)?.instance.as_ref()?;
+        Some(instance.interface()).filter(|interface| !interface.is_empty())
     }
 }

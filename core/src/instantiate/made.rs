@@ -29,6 +29,8 @@ struct Inner {
     block: ExecutableBlock,
     /// Bytes of the block that the compiler gave; behind them are slots and veneers.
     code_len: usize,
+    /// How it is called, in words of its compiler; empty where that said nothing.
+    interface: Box<[u8]>,
 }
 
 impl Instance {
@@ -36,9 +38,16 @@ impl Instance {
         symbol: Arc<[u8]>,
         block: ExecutableBlock,
         code_len: usize,
+        interface: Box<[u8]>,
         attached: Option<Box<dyn Send + Sync>>,
     ) -> Self {
-        Self(Arc::new(Inner { symbol, _attached: attached, block, code_len }))
+        Self(Arc::new(Inner { symbol, _attached: attached, block, code_len, interface }))
+    }
+
+    /// What its compiler [promised](super::Environment::promise) of how it is called; empty where that said
+    /// nothing.
+    pub fn interface(&self) -> &[u8] {
+        &self.0.interface
     }
 
     /// Its symbol.
@@ -192,7 +201,7 @@ mod tests {
 
     fn instance(memory: &CodeMemory, symbol: &str) -> Instance {
         let block = memory.allocate(4).unwrap().publish().unwrap();
-        Instance::new(symbol.as_bytes().into(), block, 4, None)
+        Instance::new(symbol.as_bytes().into(), block, 4, Box::default(), None)
     }
 
     #[test]

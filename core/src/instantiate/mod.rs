@@ -58,7 +58,7 @@ mod types;
 
 pub use compiler::{
     Callback, CodeReloc, CompileError, Compiled, Compiler, Environment, ReadyError, ReadyMade,
-    ReadyReloc, Request, Target, Variant, write_ready,
+    ReadyReloc, Request, Target, TypedBodies, Variant, write_ready,
 };
 pub use error::{InstantiateError, MetadataError, Reason, UpdateError};
 pub use instantiator::{

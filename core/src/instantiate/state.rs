@@ -24,6 +24,21 @@ struct Possible {
     row: u32,
     start: u32,
     len: u32,
+    /// The symbol, when it fits: what finding it would have to look for elsewhere.
+    short: [u8; SHORT],
+}
+
+/// Symbols of so many bytes fit into the index.
+const SHORT: usize = 28;
+
+/// A symbol with zeroes behind it; all zeroes when it is too long.
+#[inline]
+fn short(symbol: &[u8]) -> [u8; SHORT] {
+    let mut short = [0; SHORT];
+    if let Some(place) = short.get_mut(..symbol.len()) {
+        place.copy_from_slice(symbol);
+    }
+    short
 }
 
 /// An instance in the making.
@@ -141,6 +156,7 @@ impl State {
             row: u32::try_from(row).unwrap_or(u32::MAX),
             start: new.symbol.start,
             len: new.symbol.len,
+            short: short(symbol.as_bytes()),
         };
         // Never called: room was made before.
         self.index.insert_unique(hash, possible, |_| 0);
@@ -316,6 +332,9 @@ fn row_of(modules: &[Arc<Module>], possible: &Possible) -> Option<Row> {
 fn is_symbol(modules: &[Arc<Module>], possible: &Possible, hash: u64, symbol: &[u8]) -> bool {
     if possible.hash != (hash >> 32) as u32 || u64::from(possible.len) != symbol.len() as u64 {
         return false;
+    }
+    if let Some(inside) = possible.short.get(..symbol.len()) {
+        return inside == symbol;
     }
     let module = usize::try_from(possible.module).ok().and_then(|at| modules.get(at));
     let span = super::module::Span { start: possible.start, len: possible.len };

@@ -39,17 +39,24 @@ pub trait Tier {
     /// taken nothing yet. `None` lets it be interpreted.
     fn enter(&mut self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>>;
 
-    /// Function `function` has jumped back to offset `at` of its code. `locals` and `vector` are all
-    /// that its activation has, which has taken its part of `room` already. `None` lets it be
-    /// interpreted on; a result is that of the activation.
-    fn loop_head(
-        &mut self,
-        function: u32,
-        at: u32,
-        locals: &mut [u64],
-        vector: &mut [u64],
-        room: Room,
-    ) -> Option<Result<u64, Trap>>;
+    /// A function has jumped back. `None` lets it be interpreted on; a result is that of the
+    /// activation.
+    fn loop_head(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>>;
+}
+
+/// An activation that has jumped back.
+#[derive(Debug)]
+pub struct LoopHead<'a> {
+    /// Its function.
+    pub function: u32,
+    /// Where it has jumped to, in bytes from the begin of the code.
+    pub at: u32,
+    /// All its locals.
+    pub locals: &'a mut [u64],
+    /// All of its vector.
+    pub vector: &'a mut [u64],
+    /// What is left, without what it has taken itself.
+    pub room: Room,
 }
 
 /// Nobody: everything is interpreted.
@@ -63,14 +70,7 @@ impl Tier for Alone {
         None
     }
 
-    fn loop_head(
-        &mut self,
-        _: u32,
-        _: u32,
-        _: &mut [u64],
-        _: &mut [u64],
-        _: Room,
-    ) -> Option<Result<u64, Trap>> {
+    fn loop_head(&mut self, _: LoopHead<'_>) -> Option<Result<u64, Trap>> {
         None
     }
 }
@@ -323,7 +323,8 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         let (locals, vector) = values.split_at_mut_checked(ops.locals).unwrap_or_default();
         let vector = vector.get_mut(..frame.length).unwrap_or_default();
         let at = ops.offset(frame.next);
-        match self.tier.loop_head(frame.function, at, locals, vector, room) {
+        let head = LoopHead { function: frame.function, at, locals, vector, room };
+        match self.tier.loop_head(head) {
             Some(done) => Ok(self.leave(&frame, done?)),
             None => {
                 self.interpreter.frames.push(frame);

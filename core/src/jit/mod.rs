@@ -23,7 +23,8 @@ pub mod interpret;
 pub mod lower;
 #[cfg(feature = "alloc")]
 mod machine;
-#[cfg(all(test, feature = "alloc"))]
+#[cfg(feature = "alloc")]
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(feature = "alloc")]
 pub mod text;

@@ -5,7 +5,8 @@
 //! argument for each parameter. The way of a body:
 //!
 //! 1. [`body_of`] finds it in what a container has for a template, [`Body::parse`] cuts it into tables;
-//! 2. [`Verified::new`] checks it once for all instances, and learns what each parameter may be;
+//! 2. [`Verified::new`] checks it once for all instances, and learns what each parameter may be
+//!    ([`VerifiedTemplate`] does the same and can be kept);
 //! 3. [`Verified::instance`] checks arguments, in a step for each of them;
 //! 4. [`lower::Compiler`] makes machine code of an instance, [`interpret()`] runs it without.
 //!
@@ -57,7 +58,7 @@
 //! | 01 | i8 | | 05 | u8 | | 09 | f32 |
 //! | 02 | i16 | | 06 | u16 | | 0a | f64 |
 //! | 03 | i32 | | 07 | u32 | | 0b | bool: 0 or 1 |
-//! | 04 | i64 | | 08 | u64 | | 0c | pointer: an address of 64 bits |
+//! | 04 | i64 | | 08 | u64 | | 0c | ptr: an address of 64 bits |
 //! | 40 + i | parameter i | | | | | | |
 //!
 //! Two locals are of one type when their codes are the same: a local of type `i64` is none of type
@@ -91,7 +92,7 @@
 //! | 39, 3a | `br_true` `br_false` `a, L` | goes to imm | |
 //! | 40, 41 | `load T a, b + imm`, `store T a, b + imm` | at address b + imm | any |
 //! | 42, 43 | `load_element T a, b[c + imm]`, `store_element` | at b + (c + imm) * size of T; c (i64 or u64) may be none | any |
-//! | 44 | `element T a, b[c + imm]` | a (pointer) = that address | any |
+//! | 44 | `element T a, b[c + imm]` | a (ptr) = that address | any |
 //! | 50 | `call a = ..` | callee b with operands from imm on; a may be none | |
 //! | 51 | `return T a` | T is the result's | any |
 //! | 52 | `return_none` | where there is no result | |
@@ -157,7 +158,7 @@ pub use instruction::{INSTRUCTION_SIZE, Instruction, NONE};
 pub use interpret::{DIVISION_BY_ZERO, Host, Memory, Stop, interpret};
 pub use opcode::{Binary, Condition, Opcode, Unary};
 pub use types::{Argument, Arguments, MAX_PARAMETERS, Scalar, Type, TypeSet};
-pub use verify::{Instance, Verified};
+pub use verify::{Instance, Verified, VerifiedTemplate};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use core::fmt;
 
 use arrayvec::ArrayString;
 
+use super::landing::Trap;
 use crate::format::{Arch, FormatError, Platform, RelocKind};
 use crate::memory::MemoryError;
 
@@ -87,6 +88,10 @@ pub enum LinkError {
     MissingImports { count: u32, first: ShortName },
     /// A call with more arguments than can be passed.
     TooManyArguments { given: usize },
+    /// A call with floats, which are passed only where code is made of templates.
+    FloatArguments,
+    /// The call was ended by a trap.
+    Trap(Trap),
 }
 
 impl fmt::Display for LinkError {
@@ -153,6 +158,10 @@ impl fmt::Display for LinkError {
                 "{given} arguments given, and a call passes at most {}",
                 super::call::MAX_ARGS
             ),
+            LinkError::FloatArguments => {
+                f.write_str("a call on this machine passes integers alone, and there is a float")
+            }
+            LinkError::Trap(trap) => trap.fmt(f),
         }
     }
 }

@@ -34,6 +34,7 @@ pub(crate) mod code;
 mod error;
 mod image;
 mod keep;
+pub mod landing;
 mod machine;
 mod module;
 mod plan;

@@ -19,7 +19,7 @@ use spin::Mutex;
 
 use super::{CodeError, Idle, TrapHook};
 use crate::jit::host::{HostTable, Signals};
-use crate::jit::interpret::{Environment, Room, Tier};
+use crate::jit::interpret::{Environment, LoopHead, Room, Tier};
 use crate::jit::lower::{Image, Lowering};
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::{Program, Verifier};
@@ -311,14 +311,8 @@ impl<'c> Native<'c> {
     }
 
     /// Goes on with a loop in compiled code, if its function is compiled or hot enough to be.
-    fn continue_loop(
-        &self,
-        function: u32,
-        at: u32,
-        locals: &[u64],
-        vector: &[u64],
-        room: Room,
-    ) -> Option<Result<u64, Trap>> {
+    fn continue_loop(&self, head: &LoopHead<'_>) -> Option<Result<u64, Trap>> {
+        let &LoopHead { function, at, ref locals, ref vector, room } = head;
         self.code_for_call(function)?;
         let mut image = Image::default();
         let code = {
@@ -377,15 +371,8 @@ impl Tier for Watch<'_, '_> {
         self.native.run_code(function, args, room)
     }
 
-    fn loop_head(
-        &mut self,
-        function: u32,
-        at: u32,
-        locals: &mut [u64],
-        vector: &mut [u64],
-        room: Room,
-    ) -> Option<Result<u64, Trap>> {
-        self.native.continue_loop(function, at, locals, vector, room)
+    fn loop_head(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>> {
+        self.native.continue_loop(&head)
     }
 }
 

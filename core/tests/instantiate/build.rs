@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use smf_core::format::template::{Container, NewTemplate, NewTemplates, TemplateKind};
-use smf_core::format::write::{Module, NewSection, Payload};
-use smf_core::format::{Header, Layout, RelocKind, SectionFlags, SectionKind};
+use smf_core::format::write::{Module, NewSection};
+use smf_core::format::{Header, Layout, RelocKind, SectionKind, index};
 use smf_core::instantiate::{
     Callback, CodeReloc, CompileError, Compiled, Compiler, Environment, JitConfig, JitInstantiator,
     Request, Target, Type,
@@ -97,14 +97,7 @@ impl Spec {
         };
         let templates = NewTemplates { container, templates: &templates }.to_vec().unwrap();
         let note = self.note.clone().unwrap_or_else(|| self.note_text().into_bytes());
-        let section = |kind, name, payload| NewSection {
-            kind,
-            name,
-            flags: SectionFlags(SectionFlags::READ),
-            alignment: 8,
-            virtual_size: None,
-            payload: Payload::Bytes(payload),
-        };
+        let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
         let sections = [
             section(SectionKind::Code, b".text", &[0xc3; 16][..]),
             section(SectionKind::TemplateCode, b".templates", &templates),

@@ -12,7 +12,7 @@ use crate::build::{Directory, SILENT, Spec, compiler, loaded};
 use crate::call_at;
 
 /// A module with a function `main` that jumps to its import.
-fn user(import: &str) -> ModuleBytes {
+pub(crate) fn user(import: &str) -> ModuleBytes {
     let section = |kind, name, flags, payload| NewSection {
         kind,
         name,

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use smf_core::cache::CacheError;
 use smf_core::format::FormatError;
 use smf_core::format::take::TakeError;
+use smf_core::instantiate::MetadataError;
 use smf_core::link::{LinkError, MAX_ARGS, ShortName};
 use smf_core::loader::LoadError;
 use smf_core::memory::MemoryError;
@@ -129,6 +130,18 @@ pub(super) enum ApiError {
     BlocksLive,
     /// A table of functions that is not whole.
     Hooks { what: &'static str },
+    /// A number that is no open instantiator.
+    NoJit { jit: u64 },
+    /// As many instantiators as there can be are open.
+    TooManyJits { limit: usize },
+    /// An instantiator that is in use by other functions.
+    JitBusy { uses: u32 },
+    /// A number that is not what a compiler of this thread is at.
+    NoUnit { unit: u64 },
+    /// A module whose note or templates cannot be read.
+    Metadata { module: ShortName, error: MetadataError },
+    /// What `smf_jit_instantiate` returns that is not 0.
+    Instantiate { outcome: i32, reason: Phrase<160> },
     /// A tool could not be told, or not be switched on.
     Tool(ToolError),
 }
@@ -222,6 +235,8 @@ pub(super) enum Code {
     Reload = 24,
     NotFound = 25,
     Take = 26,
+    Instantiate = 27,
+    Update = 28,
 }
 
 impl Code {
@@ -278,6 +293,14 @@ impl ApiError {
             Self::NotA { .. } => Code::Value,
             Self::NoRoom { .. } => Code::NoMemory,
             Self::ValuesInUse | Self::BlocksLive => Code::State,
+            Self::NoJit { .. } | Self::NoUnit { .. } => Code::Handle,
+            Self::TooManyJits { .. } => Code::Full,
+            Self::JitBusy { .. } => Code::InUse,
+            Self::Metadata { error: MetadataError::Read(error), .. } => code_of_memory(error),
+            Self::Metadata { .. } => Code::Format,
+            Self::Instantiate { outcome: 1, .. } => Code::NotFound,
+            Self::Instantiate { outcome: 4, .. } => Code::Update,
+            Self::Instantiate { .. } => Code::Instantiate,
         }
     }
 }
@@ -448,6 +471,18 @@ impl fmt::Display for ApiError {
             Self::SmallStruct { what, size } => {
                 write!(f, "the size {size} is less than {what} ever had")
             }
+            Self::NoJit { jit } => write!(f, "0x{jit:x} is no open instantiator"),
+            Self::TooManyJits { limit } => {
+                write!(f, "{limit} instantiators are open, and there can be no more")
+            }
+            Self::JitBusy { uses } => {
+                write!(f, "the instantiator is in use by {uses} other functions")
+            }
+            Self::NoUnit { unit } => {
+                write!(f, "{unit} is not what a compiler is at in this thread")
+            }
+            Self::Metadata { module, error } => write!(f, "{module}: {error}"),
+            Self::Instantiate { reason, .. } => reason.fmt(f),
             Self::NoLoader { loader } => write!(f, "0x{loader:x} is no open loader"),
             Self::ForeignModule { module } => {
                 write!(f, "0x{module:x} is no module of this loader")
@@ -575,10 +610,10 @@ impl<const SIZE: usize> Sentence<SIZE> {
 
 /// What others say in words, cut where it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Phrase(Sentence<112>);
+pub(super) struct Phrase<const SIZE: usize = 112>(Sentence<SIZE>);
 
-impl Phrase {
-    fn of(what: &dyn fmt::Display) -> Self {
+impl<const SIZE: usize> Phrase<SIZE> {
+    pub(super) fn of(what: &dyn fmt::Display) -> Self {
         let mut phrase = Sentence::new();
         // What does not fit is cut.
         let _ = write!(phrase, "{what}");
@@ -586,7 +621,7 @@ impl Phrase {
     }
 }
 
-impl fmt::Display for Phrase {
+impl<const SIZE: usize> fmt::Display for Phrase<SIZE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.bytes.get(..self.0.len).unwrap_or_default();
         f.write_str(str::from_utf8(text).unwrap_or_default())

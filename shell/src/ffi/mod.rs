@@ -22,6 +22,7 @@
 //! | `take` | functions and templates taken out of modules |
 //! | `call` | calls through a bare address |
 //! | `values` | byte arrays, text and pairs of a runtime or of the `builtin` set; or `tagged` |
+//! | `jit` | templates made into code, `jits` has the instantiators; `compiler` the same in JSON, whose texts `strings` keeps |
 //! | `names` | names for code, perf map, jitdump, debuggers |
 //! | `error` | the last error, the version |
 //!
@@ -40,8 +41,12 @@ mod cache;
 mod cache_statistics;
 mod caches;
 mod call;
+#[cfg(not(feature = "tagged"))]
+mod compiler;
 mod error;
 mod exec;
+mod jit;
+mod jits;
 mod loader;
 mod loader_symbols;
 mod loaders;
@@ -52,6 +57,8 @@ mod names;
 mod prefetch;
 mod seats;
 mod sized;
+#[cfg(not(feature = "tagged"))]
+mod strings;
 mod take;
 #[cfg(not(feature = "tagged"))]
 mod values;
@@ -73,6 +80,12 @@ pub use call::{
     rt_call_function_4, rt_call_function_5, rt_call_function_6, rt_call_function_7,
     rt_call_function_8,
 };
+#[cfg(not(feature = "tagged"))]
+pub use compiler::{
+    compiler_check_types, compiler_create_context, compiler_destroy_context, compiler_get_stats,
+    compiler_infer_types, compiler_instantiate_template, type_unifier_create, type_unifier_destroy,
+    type_unifier_unify,
+};
 pub use error::{SmfError, smf_clear_error, smf_last_error, smf_version};
 pub use exec::{
     rt_alloc_exec_memory, rt_alloc_rw_memory, rt_exec_memory_count, rt_exec_memory_dump_stats,
@@ -80,6 +93,13 @@ pub use exec::{
     rt_get_protection, rt_is_executable, rt_make_executable, rt_make_writable, rt_set_protection,
     rt_write_exec_memory, smf_exec_limit, smf_exec_trim,
 };
+pub use jit::{
+    SmfJitInstance, SmfJitOptions, SmfJitStatistics, smf_jit_can_instantiate, smf_jit_close,
+    smf_jit_emit, smf_jit_fail, smf_jit_instantiate, smf_jit_load, smf_jit_load_bytes,
+    smf_jit_open, smf_jit_register, smf_jit_relocate, smf_jit_resolve, smf_jit_set_compiler,
+    smf_jit_statistics, smf_jit_update, smf_loader_set_jit,
+};
+pub use jits::{SmfCompiler, SmfTemplate};
 pub use loader::{
     SmfLoaderOptions, SmfLoaderStatistics, SmfReloaded, SmfResolver, smf_loader_close,
     smf_loader_define, smf_loader_load, smf_loader_load_archived, smf_loader_load_bytes,
@@ -102,6 +122,8 @@ pub use prefetch::{
     SmfPrefetchProgress, smf_cache_prefetch, smf_cache_prefetch_start, smf_prefetch_free,
     smf_prefetch_progress, smf_prefetch_result, smf_prefetch_wait,
 };
+#[cfg(not(feature = "tagged"))]
+pub use strings::smf_string_free;
 pub use take::{
     SmfConcrete, SmfConcreteVisitor, SmfDeferred, SmfDeferredVisitor, SmfTakenReloc,
     smf_take_all_deferred, smf_take_concrete, smf_take_concretes, smf_take_deferred,

@@ -13,3 +13,4 @@ mod relocations;
 mod run;
 mod sections;
 mod symbols;
+mod take;

@@ -9,6 +9,7 @@
 mod cache;
 mod exec;
 mod format;
+mod instantiate;
 mod jit;
 mod link;
 mod loader;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     jit::measure(&mut bench);
     tier::measure(&mut bench);
     prefetch::measure(&mut bench);
+    instantiate::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());
     ExitCode::SUCCESS

@@ -3,40 +3,45 @@
 use alloc::vec::Vec;
 
 use super::TakeError;
+use super::settled::Recovered;
+use crate::format::Arch;
 use crate::format::bytes::{fnv1a_64, slice};
 use crate::format::error::FormatError;
 use crate::format::file::Smf;
 use crate::format::image::ImagePlan;
 use crate::format::reloc::{Reloc, RelocKind};
-use crate::format::section::SectionKind;
+use crate::format::section::{Section, SectionKind};
 use crate::format::symbol::{Binding, Symbol, SymbolKind};
 
-/// Refuses modules whose functions cannot be told apart from what surrounds them.
-fn check_parts(smf: &Smf<'_>) -> Result<(), TakeError<'static>> {
+/// Refuses modules whose functions cannot be told apart from what surrounds them. Whether distances in the
+/// code are settled, and have to be read.
+fn check_parts(smf: &Smf<'_>) -> Result<bool, TakeError<'static>> {
     if smf.functions()?.is_some() {
         return Err(TakeError::Bytecode);
     }
     match ImagePlan::of(smf)? {
-        Some(_) => Err(TakeError::Settled),
-        None => Ok(()),
+        Some(_) if smf.header().arch != Arch::X86_64 => Err(TakeError::Settled),
+        found => Ok(found.is_some()),
     }
 }
 
 /// A place in a section: its number, and bytes from its begin.
-type Spot = (u32, u64);
+pub(super) type Spot = (u32, u64);
 
 /// The functions of a module, each of which can be taken out of it.
 #[derive(Clone, Debug)]
 pub struct Concretes<'d> {
-    smf: Smf<'d>,
+    pub(super) smf: Smf<'d>,
     /// Where each function begins, and its symbol; in rising order.
-    functions: Vec<(Spot, u32)>,
+    pub(super) functions: Vec<(Spot, u32)>,
     /// The hash of every symbol's name, and its number; in rising order.
     names: Vec<(u64, u32)>,
     /// Where symbols begin, in rising order.
     begins: Vec<Spot>,
     /// In the order of their places.
     relocs: Vec<(u32, Reloc)>,
+    /// Where functions begin that cannot be followed, and the instruction that is why; in rising order.
+    refused: Vec<(Spot, u64)>,
 }
 
 /// One function, with what the linker has to do to it.
@@ -87,7 +92,7 @@ impl<'d> Concretes<'d> {
     /// A module that is not sound; one whose functions cannot be parted, as [`TakeError::Settled`] and
     /// [`TakeError::Bytecode`] say.
     pub fn of(smf: &Smf<'d>) -> Result<Self, TakeError<'static>> {
-        check_parts(smf)?;
+        let is_settled = check_parts(smf)?;
         let smf = smf.linked()?;
         let mut all = Concretes {
             smf,
@@ -95,6 +100,7 @@ impl<'d> Concretes<'d> {
             names: Vec::with_capacity(smf.symbols().len()),
             begins: Vec::new(),
             relocs: Vec::new(),
+            refused: Vec::new(),
         };
         for symbol in smf.symbols().iter() {
             all.enter(&symbol?);
@@ -109,6 +115,11 @@ impl<'d> Concretes<'d> {
         all.begins.sort_unstable();
         // Tables stand in order nearly always, and are then only walked over.
         all.relocs.sort_by_key(|(section, reloc)| (*section, reloc.offset));
+        if smf.header().arch == Arch::X86_64 {
+            let recovered = Recovered::of(&all, is_settled)?;
+            recovered.merge_into(&mut all.relocs);
+            all.refused = recovered.refused;
+        }
         Ok(all)
     }
 
@@ -119,7 +130,12 @@ impl<'d> Concretes<'d> {
         if symbol.kind != SymbolKind::Section {
             self.begins.push(begin);
         }
-        if symbol.kind == SymbolKind::Function {
+        // The packer of this project marks the begin of each section.
+        let is_mark = || {
+            let section = self.smf.section(section).ok();
+            symbol.size == 0 && section.is_some_and(|section| section.name == symbol.name())
+        };
+        if symbol.kind == SymbolKind::Function && !is_mark() {
             self.functions.push((begin, symbol.index));
         }
     }
@@ -191,16 +207,36 @@ impl<'d> Concretes<'d> {
         if section.kind != SectionKind::Code || section.is_compressed() {
             return Err(TakeError::NotAFunction { name });
         }
-        let begin = symbol.value;
-        let end = match symbol.size {
-            0 => self.next_begin((index, begin)).unwrap_or(section.data.len() as u64),
-            size => begin.saturating_add(size),
-        };
-        let bytes = slice(section.data, begin, end.saturating_sub(begin));
-        let bytes = bytes.filter(|bytes| !bytes.is_empty()).ok_or(no_bytes)?;
+        let (bytes, begin, end) = self.bytes_of(&symbol, &section).ok_or(no_bytes)?;
+        let refused = self.refused.binary_search_by_key(&(index, begin), |(begin, _)| *begin);
+        if let Some((_, offset)) = refused.ok().and_then(|at| self.refused.get(at)) {
+            return Err(TakeError::Instruction { name, offset: *offset });
+        }
         let relocs =
             self.relocs_in(index, begin, end).map_err(|offset| TakeError::Edge { name, offset })?;
         Ok(Concrete { symbol, bytes, alignment: section.alignment, relocs, smf: &self.smf })
+    }
+
+    /// The bytes of a function in its section, where they begin and where they end.
+    pub(super) fn bytes_of(
+        &self,
+        symbol: &Symbol<'d>,
+        section: &Section<'d>,
+    ) -> Option<(&'d [u8], u64, u64)> {
+        let begin = symbol.value;
+        let end = match symbol.size {
+            0 => self.next_begin((section.index, begin)).unwrap_or(section.data.len() as u64),
+            size => begin.saturating_add(size),
+        };
+        let bytes = slice(section.data, begin, end.saturating_sub(begin));
+        Some((bytes.filter(|bytes| !bytes.is_empty())?, begin, end))
+    }
+
+    /// The relocation of a place.
+    pub(super) fn reloc_at(&self, place: Spot) -> Option<&Reloc> {
+        let place_of = |(section, reloc): &(u32, Reloc)| (*section, reloc.offset);
+        let found = self.relocs.binary_search_by_key(&place, place_of).ok()?;
+        self.relocs.get(found).map(|(_, reloc)| reloc)
     }
 
     /// Where the next symbol of the section begins.

@@ -259,6 +259,8 @@ impl Compiler for ReadyMade {
 
 #[cfg(test)]
 mod tests {
+    use alloc::boxed::Box;
+
     use super::*;
     use crate::link::ShortName;
 
@@ -277,7 +279,17 @@ mod tests {
             Ok(Target(self.0.len() as u32 - 1))
         }
 
+        fn fixed(&mut self, _: u64) -> Result<Target, CompileError> {
+            Err(CompileError::Needs)
+        }
+
         fn address(&self, _: Target) -> Option<u64> {
+            None
+        }
+
+        fn promise(&mut self, _: Box<[u8]>) {}
+
+        fn promised(&self, _: Target) -> Option<&[u8]> {
             None
         }
     }

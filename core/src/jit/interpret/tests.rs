@@ -305,17 +305,10 @@ impl Tier for Takes {
         (function == 1).then_some(Ok(u64::from(room.depth)))
     }
 
-    fn loop_head(
-        &mut self,
-        _: u32,
-        at: u32,
-        locals: &mut [u64],
-        vector: &mut [u64],
-        _: Room,
-    ) -> Option<Result<u64, Trap>> {
-        assert_eq!((at, vector.len()), (14, 0));
+    fn loop_head(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>> {
+        assert_eq!((head.at, head.vector.len()), (14, 0));
         self.heads += 1;
-        (self.heads == self.at_head).then(|| Ok(locals[1]))
+        (self.heads == self.at_head).then(|| Ok(head.locals[1]))
     }
 }
 

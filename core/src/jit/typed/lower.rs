@@ -130,7 +130,7 @@ impl Compiler {
         self.places.assign(instance)?;
         self.labels.clear();
         let asm = &mut self.asm;
-        let targets = instance.verified.usage.is_target.iter();
+        let targets = instance.facts.usage.is_target.iter();
         self.labels.extend(targets.map(|&is_target| is_target.then(|| asm.label())));
         let mut lowering = Lowering {
             asm,

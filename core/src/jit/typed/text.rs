@@ -4,7 +4,7 @@
 //! and its signature, and reaches to `end`:
 //!
 //! ```text
-//! template sum<T>(data: pointer, count: i64) -> T
+//! template sum<T>(data: ptr, count: i64) -> T
 //!     local i: i64
 //!     local total: T
 //!     local item: T

@@ -65,7 +65,7 @@ scalars! {
     0x09 F32 "f32" 4 "An IEEE 754 number of 32 bits.",
     0x0a F64 "f64" 8 "An IEEE 754 number of 64 bits.",
     0x0b Bool "bool" 1 "True or false: 1 or 0; any byte but 0 is read as 1.",
-    0x0c Pointer "pointer" 8 "An address, without a type of what is there.",
+    0x0c Pointer "ptr" 8 "An address, without a type of what is there.",
 }
 
 impl Scalar {

@@ -109,7 +109,6 @@ impl Usage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verified;
     use super::super::text::parse;
     use super::*;
 
@@ -120,7 +119,7 @@ mod tests {
                     br_lt i64 hot, n, inner\nbr_eq i64 n, 3, over\nconst i64 maybe, 5\nover:\n\
                     br_lt i64 maybe, n, outer\nreturn i64 cold\nend";
         let templates = parse(text).unwrap();
-        let usage = Verified::new(Body::parse(&templates[0].body).unwrap()).unwrap().usage;
+        let usage = Usage::of(&Body::parse(&templates[0].body).unwrap());
         assert_eq!(usage.starts_as_zero, [false, false, false, true]);
         assert_eq!(usage.order, [2, 0, 3, 1]);
         assert_eq!(usage.weights, [64 + 8 + 8, 2, 8 + 3 * 64, 16]);

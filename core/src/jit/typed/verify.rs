@@ -8,6 +8,7 @@
 //! A second walk counts how often, and how deep in loops, each local is used, for the lowering.
 //! Memory: a few bytes a local and an instruction, all of which the body's length explains.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -22,6 +23,19 @@ use super::usage::Usage;
 #[derive(Clone, Debug)]
 pub struct Verified<'d> {
     body: Body<'d>,
+    facts: Facts,
+}
+
+/// A verified body with bytes of its own, to be kept: what is checked once need not be again.
+#[derive(Clone, Debug)]
+pub struct VerifiedTemplate {
+    bytes: Box<[u8]>,
+    facts: Facts,
+}
+
+/// What the verifier learnt of a body.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
     /// What each type parameter may be.
     allowed: Vec<TypeSet>,
     pub(super) usage: Usage,
@@ -30,8 +44,9 @@ pub struct Verified<'d> {
 /// A body and the types of one instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance<'v, 'd> {
-    pub(super) verified: &'v Verified<'d>,
-    pub(super) arguments: Arguments,
+    body: Body<'d>,
+    pub(super) facts: &'v Facts,
+    arguments: Arguments,
 }
 
 impl<'d> Verified<'d> {
@@ -56,8 +71,8 @@ impl<'d> Verified<'d> {
         if !ends {
             return Err(TypedError::FallsOff { at: body.offset(last) });
         }
-        let allowed = check.allowed;
-        Ok(Self { body, allowed, usage: Usage::of(&body) })
+        let facts = Facts { allowed: check.allowed, usage: Usage::of(&body) };
+        Ok(Self { body, facts })
     }
 
     /// The body.
@@ -67,7 +82,7 @@ impl<'d> Verified<'d> {
 
     /// What argument each type parameter may have, as far as this body goes.
     pub fn allowed(&self) -> &[TypeSet] {
-        &self.allowed
+        &self.facts.allowed
     }
 
     /// The instance for `arguments`.
@@ -76,39 +91,52 @@ impl<'d> Verified<'d> {
     /// [`TypedError::Arguments`] for another number of arguments than of parameters;
     /// [`TypedError::Argument`] for the first place that has no meaning for an argument.
     pub fn instance(&self, arguments: Arguments) -> Result<Instance<'_, 'd>, TypedError> {
-        let (given, expected) = (arguments.len(), self.body.type_params);
-        if given != expected {
-            return Err(TypedError::Arguments { given, expected });
-        }
-        for (parameter, allowed) in (0..).zip(&self.allowed) {
-            let argument = arguments.get(parameter).unwrap_or(Argument::Named);
-            if !allowed.has(argument) {
-                return Err(self.refusal(parameter, argument));
-            }
-        }
-        Ok(Instance { verified: self, arguments })
+        Instance::new(self.body, &self.facts, arguments)
+    }
+}
+
+impl VerifiedTemplate {
+    /// Checks `bytes`, a whole body and nothing else.
+    ///
+    /// # Errors
+    /// Those of [`Body::parse`] and [`Verified::new`].
+    pub fn new(bytes: &[u8]) -> Result<Self, TypedError> {
+        let Verified { facts, .. } = Verified::new(Body::parse(bytes)?)?;
+        Ok(Self { bytes: bytes.into(), facts })
     }
 
-    /// Where `parameter` cannot be `argument`.
-    #[cold]
-    fn refusal(&self, parameter: u8, argument: Argument) -> TypedError {
-        let code = Type::Parameter(parameter).code();
-        let found = self.body.instructions().enumerate().find_map(|(index, instruction)| {
-            let instruction = instruction.filter(|instruction| instruction.type_code == code)?;
-            let refused = instruction.opcode.types().is_some_and(|types| !types.has(argument));
-            refused.then(|| (self.body.offset(index), Some(instruction.opcode)))
-        });
-        let local = || self.body.codes.iter().position(|&found| found == code).unwrap_or(0);
-        let (at, opcode) =
-            found.unwrap_or_else(|| (self.body.place(self.body.codes, local()), None));
-        TypedError::Argument { at, opcode, parameter, argument }
+    /// The bytes that were checked: who is given others has to check them anew.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The instance for `arguments`.
+    ///
+    /// # Errors
+    /// Those of [`Verified::instance`].
+    pub fn instance(&self, arguments: Arguments) -> Result<Instance<'_, '_>, TypedError> {
+        Instance::new(Body::parse(&self.bytes)?, &self.facts, arguments)
     }
 }
 
 impl<'v, 'd> Instance<'v, 'd> {
+    fn new(body: Body<'d>, facts: &'v Facts, arguments: Arguments) -> Result<Self, TypedError> {
+        let (given, expected) = (arguments.len(), body.type_params);
+        if given != expected {
+            return Err(TypedError::Arguments { given, expected });
+        }
+        for (parameter, allowed) in (0..).zip(&facts.allowed) {
+            let argument = arguments.get(parameter).unwrap_or(Argument::Named);
+            if !allowed.has(argument) {
+                return Err(refusal(&body, parameter, argument));
+            }
+        }
+        Ok(Self { body, facts, arguments })
+    }
+
     /// The body.
-    pub fn body(&self) -> &'v Body<'d> {
-        &self.verified.body
+    pub fn body(&self) -> &Body<'d> {
+        &self.body
     }
 
     /// The types that it is an instance for.
@@ -139,6 +167,20 @@ impl<'v, 'd> Instance<'v, 'd> {
         let (found, found_result) = other.concrete(&theirs);
         expected_result == found_result && expected.eq(found)
     }
+}
+
+/// Where `parameter` of a body cannot be `argument`.
+#[cold]
+fn refusal(body: &Body<'_>, parameter: u8, argument: Argument) -> TypedError {
+    let code = Type::Parameter(parameter).code();
+    let found = body.instructions().enumerate().find_map(|(index, instruction)| {
+        let instruction = instruction.filter(|instruction| instruction.type_code == code)?;
+        let refused = instruction.opcode.types().is_some_and(|types| !types.has(argument));
+        refused.then(|| (body.offset(index), Some(instruction.opcode)))
+    });
+    let local = || body.codes.iter().position(|&found| found == code).unwrap_or(0);
+    let (at, opcode) = found.unwrap_or_else(|| (body.place(body.codes, local()), None));
+    TypedError::Argument { at, opcode, parameter, argument }
 }
 
 /// The walk over a body.
@@ -593,7 +635,13 @@ mod tests {
         assert_eq!(verified.allowed(), [TypeSet::INTEGERS, TypeSet::SCALARS, TypeSet::ANY]);
         let instance =
             |arguments: &[Argument]| verified.instance(Arguments::new(arguments).unwrap()).err();
+        let kept = VerifiedTemplate::new(&templates[0].body).unwrap();
+        assert_eq!(kept.bytes(), templates[0].body);
         let (int, float) = (Argument::Scalar(Scalar::U8), Argument::Scalar(Scalar::F32));
+        let good = Arguments::new(&[int, float, int]).unwrap();
+        assert_eq!(kept.instance(good).unwrap().arguments(), &good);
+        let bad = Arguments::new(&[float, int, int]).unwrap();
+        assert_eq!(kept.instance(bad).err(), verified.instance(bad).err());
         assert_eq!(instance(&[int, float, Argument::Named]), None);
         let (given, expected) = (2, 3);
         assert_eq!(instance(&[int, int]), Some(TypedError::Arguments { given, expected }));

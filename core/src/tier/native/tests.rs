@@ -80,7 +80,8 @@ impl Writer<'_> {
     }
 
     fn kind(&mut self) -> Kind {
-        [Kind::I64, Kind::I64, Kind::I64, Kind::I64, Kind::F64, Kind::Bool, Kind::Nil][self.below(7)]
+        [Kind::I64, Kind::I64, Kind::I64, Kind::I64, Kind::F64, Kind::Bool, Kind::Nil]
+            [self.below(7)]
     }
 
     /// Pushes a value of a kind, made of others.
@@ -415,7 +416,10 @@ fn check(seed: u64, memory: &CodeMemory) {
     (0..4).for_each(|_| assert_ne!(random.next(), 0));
     let functions = program(&mut random);
     let view = || {
-        functions.iter().map(|(code, params, locals)| FunctionCode { code, params: *params, locals: *locals }).collect::<Vec<_>>()
+        functions
+            .iter()
+            .map(|(code, params, locals)| FunctionCode { code, params: *params, locals: *locals })
+            .collect::<Vec<_>>()
     };
     let verified = Verifier::new().verify(view()).unwrap_or_else(|error| panic!("{seed}: {error}"));
     let args: Vec<u64> = (0..functions[0].1).map(|_| random.below(50)).collect();

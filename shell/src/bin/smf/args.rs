@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand, ValueEnum};
 use smf_core::format::Layout;
 
-use crate::{bytecode, convert, generate, inspect, library, note, pack, prefetch, run, stub, verify};
+use crate::{
+    bytecode, convert, generate, inspect, jit, library, note, pack, prefetch, run, stub, templates,
+    verify,
+};
 
 /// Loads, runs, checks and makes SMF modules.
 ///
@@ -37,6 +40,9 @@ pub(crate) enum Command {
     Lib(library::Args),
     /// Shows note.sdn
     Note(note::Args),
+    Jit(jit::Args),
+    /// Shows the templates of a module, and what they may become and have become
+    Templates(templates::Args),
     Prefetch(prefetch::Args),
     Asm(bytecode::AsmArgs),
     Disasm(bytecode::DisasmArgs),

@@ -14,6 +14,7 @@ mod bytecode;
 mod convert;
 mod generate;
 mod inspect;
+mod jit;
 mod library;
 mod note;
 mod output;
@@ -21,6 +22,7 @@ mod pack;
 mod prefetch;
 mod run;
 mod stub;
+mod templates;
 mod verify;
 mod watch;
 
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(args::with_decimal_negatives(std::env::args_os()));
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
+        Command::Jit(args) => jit::run(args),
+        Command::Templates(args) => templates::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Pack(args) => pack::run(args),

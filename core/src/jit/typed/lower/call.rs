@@ -68,7 +68,7 @@ impl Lowering<'_, '_> {
             self.asm.sub(W64, Gpr::Rsp, self.places.frame);
         }
         self.take_arguments();
-        let zeroes = self.instance.verified.usage.starts_as_zero.iter();
+        let zeroes = self.instance.facts.usage.starts_as_zero.iter();
         let codes = self.instance.body().local_codes();
         for (local, (_, &code)) in (0u16..).zip(zeroes.zip(codes)).filter(|(_, (zero, _))| **zero) {
             if let Some(scalar) = self.instance.scalar(code) {

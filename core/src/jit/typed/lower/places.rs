@@ -134,7 +134,7 @@ impl Places {
 
     /// Finds a place for every local of `instance`.
     pub(super) fn assign(&mut self, instance: &Instance<'_, '_>) -> Result<(), TypedError> {
-        let usage = &instance.verified.usage;
+        let usage = &instance.facts.usage;
         let body = instance.body();
         self.by_local.clear();
         self.by_local.resize(usize::from(body.locals), Place::Unused);
@@ -176,7 +176,7 @@ impl Places {
 
     /// Where the parameters come in.
     fn parameters(&mut self, instance: &Instance<'_, '_>) {
-        let usage = &instance.verified.usage;
+        let usage = &instance.facts.usage;
         self.entered.clear();
         (self.reserved, self.reserved_floats) = (0, 0);
         let mut handovers = Handovers::default();

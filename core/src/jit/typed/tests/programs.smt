@@ -7,7 +7,7 @@ first:
     return T a
 end
 
-template sum<T>(data: pointer, count: i64) -> T
+template sum<T>(data: ptr, count: i64) -> T
     local i: i64
     local total: T
     local item: T
@@ -43,7 +43,7 @@ more:
 end
 
 # Quicksort by Hoare's partition; short runs by insertion.
-template sort<T>(data: pointer, low: i64, high: i64)
+template sort<T>(data: ptr, low: i64, high: i64)
     local i: i64
     local j: i64
     local middle: i64
@@ -96,15 +96,15 @@ done:
 end
 
 # A vector is 24 bytes: data, length, capacity.
-template "Vec.push"<T>(this: pointer, value: T)
-    local data: pointer
+template "Vec.push"<T>(this: ptr, value: T)
+    local data: ptr
     local len: u64
     local capacity: u64
-    local old: pointer
+    local old: ptr
     local size: u64
     local i: u64
     local item: T
-    load pointer data, this
+    load ptr data, this
     load u64 len, this + 8
     load u64 capacity, this + 16
     br_lt u64 len, capacity, room
@@ -112,7 +112,7 @@ template "Vec.push"<T>(this: pointer, value: T)
     br_ne u64 capacity, 0, grow
     const u64 capacity, 4
 grow:
-    move pointer old, data
+    move ptr old, data
     size_of T size
     mul u64 size, size, capacity
     call_host data = allocate(size)
@@ -124,7 +124,7 @@ copy:
     add u64 i, i, 1
     jump copy
 copied:
-    store pointer data, this
+    store ptr data, this
     store u64 capacity, this + 16
 room:
     store_element T value, data[len]
@@ -133,15 +133,15 @@ room:
     return_none
 end
 
-template "Vec.get"<T>(this: pointer, index: u64) -> T
-    local data: pointer
+template "Vec.get"<T>(this: ptr, index: u64) -> T
+    local data: ptr
     local len: u64
     local item: T
     load u64 len, this + 8
     br_lt u64 index, len, inside
     trap 16
 inside:
-    load pointer data, this
+    load ptr data, this
     load_element T item, data[index]
     return T item
 end

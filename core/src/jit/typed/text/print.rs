@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn text_leads_to_text() {
-        let text = "template \"a b\"<T0, T1>(v0: T0, v1: pointer) -> T0
+        let text = "template \"a b\"<T0, T1>(v0: T0, v1: ptr) -> T0
     local v2: i64
     local v3: bool
     local v4: f64

@@ -1,0 +1,61 @@
+//! Where no code is made of templates nothing traps: plain calls.
+#![allow(unsafe_code)]
+
+use alloc::vec::Vec;
+
+use super::{Returned, Trap, Word};
+use crate::link::LinkError;
+use crate::link::call::{MAX_ARGS, call};
+
+/// A call.
+#[derive(Debug)]
+pub(super) struct Frame {
+    function: u64,
+    words: [i64; MAX_ARGS],
+    len: usize,
+}
+
+impl Frame {
+    pub(super) fn of_integers(
+        function: u64,
+        words: &[u64; MAX_ARGS],
+        len: usize,
+    ) -> Result<Self, LinkError> {
+        Ok(Self { function, words: words.map(u64::cast_signed), len })
+    }
+
+    pub(super) fn of_words(
+        function: u64,
+        words: &[Word],
+        _: &mut Vec<u64>,
+    ) -> Result<Self, LinkError> {
+        let mut frame = Self { function, words: [0; MAX_ARGS], len: words.len() };
+        let too_many = LinkError::TooManyArguments { given: words.len() };
+        let places = frame.words.get_mut(..words.len()).ok_or(too_many)?;
+        for (place, word) in places.iter_mut().zip(words) {
+            let Word::Integer(bits) = *word else { return Err(LinkError::FloatArguments) };
+            *place = bits.cast_signed();
+        }
+        Ok(frame)
+    }
+}
+
+/// Calls what the frame says.
+///
+/// # Safety
+/// As [`call`].
+pub(super) unsafe fn run(frame: *mut Frame) -> Result<Returned, LinkError> {
+    // SAFETY: the caller's frame, which nobody else looks at.
+    let Frame { function, words, len } = unsafe { &*frame };
+    // SAFETY: passed on to the caller.
+    let integer = unsafe { call(*function, words.get(..*len).unwrap_or(words)) }?;
+    Ok(Returned { integer: integer.cast_unsigned(), float: 0 })
+}
+
+/// Never reached: no code of this machine leads to the hook.
+///
+/// # Safety
+/// None.
+pub(super) unsafe fn land(_: *mut Frame, trap: Trap) -> ! {
+    unreachable!("{trap}, on a machine that no code is made for")
+}

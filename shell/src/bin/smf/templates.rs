@@ -1,0 +1,116 @@
+//! `smf templates`: the templates of a module, and what they may become.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use smf_core::format::note::Note;
+use smf_core::format::template::{Template, Templates};
+use smf_core::format::{FormatError, SectionKind};
+
+use crate::output::{self, Failure, one_line};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The module
+    file: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// An instance that may be made, or was.
+struct Row {
+    symbol: String,
+    template: String,
+    arguments: String,
+    /// How far it came; `None` for one that may be made.
+    status: Option<String>,
+}
+
+impl Row {
+    fn all(note: &Note<'_>) -> Result<Vec<Self>, FormatError> {
+        let mut rows = Vec::new();
+        for row in note.instantiations() {
+            let row = row?;
+            let [symbol, template, arguments] =
+                [row.mangled_name(), row.template(), row.type_args()].map(|cell| cell.to_string());
+            let status = Some(row.status().to_string());
+            rows.push(Self { symbol, template, arguments, status });
+        }
+        for row in note.possible() {
+            let row = row?;
+            let [symbol, template, arguments] =
+                [row.mangled_name(), row.template(), row.type_args()].map(|cell| cell.to_string());
+            rows.push(Self { symbol, template, arguments, status: None });
+        }
+        Ok(rows)
+    }
+
+    fn status(&self) -> &str {
+        self.status.as_deref().unwrap_or("possible")
+    }
+
+    fn json(&self) -> Value {
+        let Self { symbol, template, arguments, .. } = self;
+        json!({
+            "mangled_name": symbol,
+            "template": template,
+            "type_args": arguments,
+            "status": self.status(),
+        })
+    }
+}
+
+fn name(template: &Template<'_>) -> String {
+    String::from_utf8_lossy(template.name).into_owned()
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let broken = |error: FormatError| Failure::of(&args.file, error);
+    let data = output::read(&args.file)?;
+    let smf = output::module(&args.file, &data)?;
+    let section = smf.sections().of_kind(SectionKind::TemplateCode);
+    let section = section.map(|section| Ok((smf.contents(&section)?, section.offset))).transpose();
+    let section = section.map_err(broken)?;
+    let listed = section
+        .as_ref()
+        .map(|(payload, at)| Templates::parse(payload, *at)?.iter().collect::<Result<Vec<_>, _>>());
+    let templates = listed.transpose().map_err(broken)?.unwrap_or_default();
+    let note = smf.note_contents().map_err(broken)?;
+    let rows = note.as_ref().map(|(text, at)| Row::all(&Note::parse(text, *at)?));
+    let rows = rows.transpose().map_err(broken)?.unwrap_or_default();
+    if args.json {
+        let templates = templates.iter().map(|template| {
+            let kind = template.kind.map(|kind| kind.name());
+            json!({
+                "name": name(template),
+                "kind": kind,
+                "params": template.kind.map(|_| template.params),
+                "body_size": template.body.len(),
+            })
+        });
+        let templates: Vec<_> = templates.collect();
+        let rows: Vec<_> = rows.iter().map(Row::json).collect();
+        return output::to_stdout(|out| {
+            writeln!(out, "{}", json!({"templates": templates, "instances": rows}))
+        });
+    }
+    output::to_stdout(|out| {
+        for template in &templates {
+            let kind = template.kind.map_or("template", |kind| kind.name());
+            write!(out, "{kind} {}", one_line(&name(template)))?;
+            if template.kind.is_some() {
+                write!(out, ", {} type parameters", template.params)?;
+            }
+            writeln!(out, ", {} bytes", template.body.len())?;
+        }
+        for row in &rows {
+            let Row { symbol, template, arguments, .. } = row;
+            let [symbol, template, arguments] =
+                [symbol, template, arguments].map(|text| one_line(text));
+            writeln!(out, "{symbol}: {template} of {arguments}, {}", one_line(row.status()))?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,376 @@
+//! `compiler_*` and `type_unifier_*`: the border between a runtime and a compiler, in JSON.
+//!
+//! Every result is a text that the caller frees with `smf_string_free`. What fails is an object with
+//! `"success": false` and an `"error"` in words.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::ffi::c_char;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use smf_core::format::Layout;
+use smf_core::instantiate::{
+    CompileError, Compiler, Conflict, Environment, Hint, HintSource, MAX_ARGUMENTS, ReadyMade,
+    Request, Signature, Target, Type, TypeId, Unifier, UnifyError, infer, mangle,
+};
+use smf_core::link::{ShortName, host_arch};
+
+use super::names::text;
+use super::strings;
+use crate::types_json::{type_from_json, type_to_json};
+
+/// What is known by numbers that count from 1 and never come again.
+struct Numbered<T> {
+    last: i64,
+    values: HashMap<i64, T>,
+}
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Self { last: 0, values: HashMap::new() }
+    }
+}
+
+impl<T: Default> Numbered<T> {
+    fn create(&mut self) -> i64 {
+        self.last += 1;
+        self.values.insert(self.last, T::default());
+        self.last
+    }
+}
+
+type All<T> = LazyLock<Mutex<Numbered<T>>>;
+
+static CONTEXTS: All<Context> = LazyLock::new(Mutex::default);
+static UNIFIERS: All<OpenUnifier> = LazyLock::new(Mutex::default);
+
+/// Does something with one of them, for as long as nobody else does anything with any.
+fn with<T, R>(all: &All<T>, number: i64, act: impl FnOnce(&mut T) -> R) -> Option<R> {
+    // Nothing panics while it holds the lock.
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    all.values.get_mut(&number).map(act)
+}
+
+/// What a context has done, and what it has compiled.
+#[derive(Default)]
+struct Context {
+    inferences: u64,
+    instantiations: u64,
+    hits: u64,
+    misses: u64,
+    /// By template, body and types.
+    compiled: HashMap<(String, Vec<u8>, String), Value>,
+}
+
+#[derive(Default)]
+struct OpenUnifier {
+    unifier: Unifier,
+    variables: Vec<(Box<str>, TypeId)>,
+}
+
+fn failed(why: impl std::fmt::Display) -> Value {
+    json!({"success": false, "error": why.to_string()})
+}
+
+/// The answer of a context to some texts of JSON.
+///
+/// # Safety
+/// The texts are null or point to bytes that end with a NUL.
+unsafe fn answer(
+    context: i64,
+    texts: [*const c_char; 2],
+    act: impl FnOnce(&mut Context, [Value; 2]) -> Result<Value, String>,
+) -> *mut c_char {
+    // SAFETY: passed on to the caller.
+    let texts = texts.map(|text| unsafe { parse(text) });
+    let answer = with(&CONTEXTS, context, |context| {
+        let [one, other] = texts;
+        act(context, [one?, other?])
+    });
+    let answer = answer.unwrap_or_else(|| Err("Invalid context handle".to_owned()));
+    strings::give(answer.unwrap_or_else(failed).to_string())
+}
+
+/// # Safety
+/// The text is null or points to bytes that end with a NUL.
+unsafe fn parse(json: *const c_char) -> Result<Value, String> {
+    // SAFETY: passed on to the caller.
+    let text = unsafe { text("the JSON", json) }.map_err(|error| error.to_string())?;
+    serde_json::from_slice(text.to_bytes()).map_err(|error| format!("Invalid JSON: {error}"))
+}
+
+/// Makes a context. Returns its handle, which is greater than 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn compiler_create_context() -> i64 {
+    CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner).create()
+}
+
+/// Ends a context. False when there is none of the handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn compiler_destroy_context(context: i64) -> bool {
+    let mut contexts = CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    contexts.values.remove(&context).is_some()
+}
+
+/// What the parameters of a template are, so that all hints are true: a list of types.
+///
+/// # Safety
+/// Both are null or point to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn compiler_infer_types(
+    context: i64,
+    template: *const c_char,
+    hints: *const c_char,
+) -> *mut c_char {
+    let act = |context: &mut Context, [template, hints]: [Value; 2]| {
+        context.inferences += 1;
+        let signature = signature(&template)?;
+        let hints = list(&hints, "hints")?.iter().map(hint).collect::<Result<Vec<_>, _>>()?;
+        let types = infer(&signature, &hints).map_err(|error| error.to_string())?;
+        Ok(types.iter().map(type_to_json).collect())
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { answer(context, [template, hints], act) }
+}
+
+/// The code of a template made with types.
+///
+/// # Safety
+/// Both are null or point to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn compiler_instantiate_template(
+    context: i64,
+    template: *const c_char,
+    types: *const c_char,
+) -> *mut c_char {
+    let act = |context: &mut Context, [template, types]: [Value; 2]| {
+        context.instantiations += 1;
+        let (name, arguments, body) = checked(&template, &types)?;
+        let key = (name.to_owned(), body, types.to_string());
+        if let Some(known) = context.compiled.get(&key) {
+            context.hits += 1;
+            return Ok(known.clone());
+        }
+        context.misses += 1;
+        let made = instantiate(name, &arguments, &key.1)?;
+        context.compiled.insert(key, made.clone());
+        Ok(made)
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { answer(context, [template, types], act) }
+}
+
+/// Whether a template can be made with types.
+///
+/// # Safety
+/// Both are null or point to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn compiler_check_types(
+    context: i64,
+    template: *const c_char,
+    types: *const c_char,
+) -> *mut c_char {
+    let act = |_: &mut Context, [template, types]: [Value; 2]| {
+        let (name, arguments, _) = checked(&template, &types)?;
+        Ok(json!({"success": true, "symbol": mangle(name, &arguments)}))
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { answer(context, [template, types], act) }
+}
+
+/// What a context has done.
+#[unsafe(no_mangle)]
+pub extern "C" fn compiler_get_stats(context: i64) -> *mut c_char {
+    let stats = with(&CONTEXTS, context, |context| {
+        json!({
+            "type_inferences": context.inferences,
+            "template_instantiations": context.instantiations,
+            "cache_hits": context.hits,
+            "cache_misses": context.misses,
+        })
+    });
+    strings::give(stats.unwrap_or_else(|| failed("Invalid context handle")).to_string())
+}
+
+fn list<'v>(value: &'v Value, what: &str) -> Result<&'v [Value], String> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| format!("the {what} are no list"))
+}
+
+fn name_of(template: &Value) -> Result<&str, String> {
+    let name = template.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+    name.ok_or_else(|| "the template has no `name`".to_owned())
+}
+
+/// `"type_params": ["T"]`, or `"params": [{"name": "T"}]`.
+fn parameters(template: &Value) -> Result<Vec<Box<str>>, String> {
+    let named = |value: &Value| {
+        let name = value.as_str().or_else(|| value.get("name")?.as_str());
+        name.map(Box::from).ok_or_else(|| "a type parameter has no name".to_owned())
+    };
+    let found = template.get("type_params").or_else(|| template.get("params"));
+    let found = found.ok_or_else(|| "the template has no `type_params`".to_owned())?;
+    list(found, "type parameters")?.iter().map(named).collect()
+}
+
+fn types_of(value: &Value) -> Result<Vec<Type>, String> {
+    let read = |value: &Value| type_from_json(value).map_err(|error| error.to_string());
+    list(value, "types")?.iter().map(read).collect()
+}
+
+fn signature(template: &Value) -> Result<Signature, String> {
+    let arguments = template.get("param_types").map(types_of).transpose()?.unwrap_or_default();
+    let result = template.get("return_type").filter(|value| !value.is_null());
+    let result = result.map(type_from_json).transpose().map_err(|error| error.to_string())?;
+    Ok(Signature { parameters: parameters(template)?, arguments, result })
+}
+
+fn hint(value: &Value) -> Result<Hint, String> {
+    let ty = value.get("ty").ok_or_else(|| "a hint has no `ty`".to_owned())?;
+    let ty = type_from_json(ty).map_err(|error| error.to_string())?;
+    let index = || {
+        let index = value.get("param_index").and_then(Value::as_u64);
+        let index = index.and_then(|index| u32::try_from(index).ok());
+        index.ok_or_else(|| "a hint has no `param_index`".to_owned())
+    };
+    let source = match value.get("source").and_then(Value::as_str) {
+        Some("call_site") => HintSource::CallSite(index()?),
+        Some("return") => HintSource::Return,
+        Some("assignment") => HintSource::Assignment,
+        Some("constraint") => HintSource::Constraint(index()?),
+        _ => return Err("a hint has an unknown `source`".to_owned()),
+    };
+    Ok(Hint { source, ty })
+}
+
+/// The name of a template, types that it can be made with, and its body.
+fn checked<'v>(
+    template: &'v Value,
+    types: &Value,
+) -> Result<(&'v str, Vec<Type>, Vec<u8>), String> {
+    let (name, arguments) = (name_of(template)?, types_of(types)?);
+    let parameters = parameters(template)?.len();
+    if arguments.len() > MAX_ARGUMENTS || arguments.is_empty() {
+        let count = arguments.len();
+        return Err(format!("{count} type arguments; there must be 1 to {MAX_ARGUMENTS}"));
+    }
+    if parameters != arguments.len() {
+        let count = arguments.len();
+        return Err(format!(
+            "`{name}` has {parameters} type parameters, and {count} types are given"
+        ));
+    }
+    if let Some(unknown) = arguments.iter().find(|ty| !ty.is_concrete()) {
+        return Err(format!("the type `{unknown}` is not known"));
+    }
+    let byte = |value: &Value| value.as_u64().and_then(|byte| u8::try_from(byte).ok());
+    let body = match template.get("body") {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(bytes)) => bytes.iter().map(byte).collect(),
+        Some(_) => None,
+    };
+    let body = body.ok_or_else(|| "the `body` of the template is no list of bytes".to_owned())?;
+    Ok((name, arguments, body))
+}
+
+fn instantiate(name: &str, arguments: &[Type], body: &[u8]) -> Result<Value, String> {
+    let symbol = mangle(name, arguments).ok_or_else(|| "the template has no symbol".to_owned())?;
+    if !ReadyMade.recognizes(body) {
+        return Err(format!("no compiler takes the body of the template `{name}`"));
+    }
+    let request = Request {
+        symbol: symbol.as_bytes(),
+        template: name.as_bytes(),
+        kind: None,
+        parameters: None,
+        body,
+        arguments,
+        arch: host_arch(),
+    };
+    let compiled = ReadyMade.compile(&request, &mut Alone).map_err(|error| error.to_string())?;
+    let relocations = compiled.relocations.iter().map(|reloc| {
+        debug_assert_eq!(reloc.target, Target::OWN, "nothing else is to be had");
+        let kind = Layout::Native.reloc_number(reloc.kind);
+        json!({"offset": reloc.offset, "kind": kind, "addend": reloc.addend})
+    });
+    let relocations: Vec<_> = relocations.collect();
+    let code = compiled.code;
+    Ok(json!({"success": true, "symbol": symbol, "code": code, "relocations": relocations}))
+}
+
+/// Makes a unifier. Returns its handle, which is greater than 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn type_unifier_create() -> i64 {
+    UNIFIERS.lock().unwrap_or_else(PoisonError::into_inner).create()
+}
+
+/// Ends a unifier. False when there is none of the handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn type_unifier_destroy(unifier: i64) -> bool {
+    let mut unifiers = UNIFIERS.lock().unwrap_or_else(PoisonError::into_inner);
+    unifiers.values.remove(&unifier).is_some()
+}
+
+/// Makes two types the same. Variables of one name are one, in every call.
+///
+/// # Safety
+/// Both are null or point to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn type_unifier_unify(
+    unifier: i64,
+    one: *const c_char,
+    other: *const c_char,
+) -> *mut c_char {
+    // SAFETY: passed on to the caller.
+    let types = [one, other].map(|text| unsafe { parse(text) });
+    let unified = with(&UNIFIERS, unifier, |open| {
+        let [one, other] = types;
+        let read = |value: Value| type_from_json(&value).map_err(failed);
+        let (one, other) = (read(one.map_err(failed)?)?, read(other.map_err(failed)?)?);
+        open.unify(&one, &other).map_err(|error| conflict(&error))
+    });
+    let unified = unified.unwrap_or_else(|| Err(failed("Invalid unifier handle")));
+    let answer = match unified {
+        Ok(ty) => json!({"success": true, "type": type_to_json(&ty)}),
+        Err(answer) => answer,
+    };
+    strings::give(answer.to_string())
+}
+
+impl OpenUnifier {
+    fn unify(&mut self, one: &Type, other: &Type) -> Result<Type, UnifyError> {
+        let one = self.unifier.enter(one, &mut self.variables)?;
+        let other = self.unifier.enter(other, &mut self.variables)?;
+        self.unifier.unify(one, other)?;
+        self.unifier.resolve(one)
+    }
+}
+
+/// The error, with both sides where there are two.
+fn conflict(error: &UnifyError) -> Value {
+    let mut answer = failed(error);
+    if let (UnifyError::Conflict(Conflict { left, right, .. }), Some(answer)) =
+        (error, answer.as_object_mut())
+    {
+        answer.insert("left".to_owned(), type_to_json(left));
+        answer.insert("right".to_owned(), type_to_json(right));
+    }
+    answer
+}
+
+/// What the code of a context may refer to: itself, and nothing else.
+struct Alone;
+
+impl Environment for Alone {
+    fn instance(&mut self, template: &[u8], _: &[Type]) -> Result<Target, CompileError> {
+        Err(CompileError::Missing(ShortName::new(template)))
+    }
+
+    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
+        Err(CompileError::Missing(ShortName::new(symbol)))
+    }
+
+    fn address(&self, _: Target) -> Option<u64> {
+        None
+    }
+}

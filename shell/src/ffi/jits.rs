@@ -1,0 +1,219 @@
+//! The instantiators that C has opened, and the compiler that C gives one of them.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::ffi::{CString, c_char, c_void};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use smf_core::format::{Layout, RelocKind};
+use smf_core::instantiate::{
+    CodeReloc, CompileError, Compiled, Compiler, Environment, JitInstantiator, JitSymbolResolver,
+    Request, Target,
+};
+
+use super::blocks::Lent;
+use super::error::ApiError;
+use super::loader::UserData;
+use super::seats::{self, Seats};
+use crate::types_json::type_to_json;
+
+/// Tells the numbers of instantiators from those of caches and loaders.
+const MARK: u32 = 1 << 28;
+
+pub(super) static JITS: Seats<OpenJit> = Seats::new(MARK, |jit| ApiError::NoJit { jit });
+
+/// An instantiator as C has it.
+pub(super) struct OpenJit {
+    pub(super) resolver: Arc<JitSymbolResolver>,
+    pub(super) compiler: Arc<FromC>,
+    pub(super) _memory: Lent,
+}
+
+impl OpenJit {
+    pub(super) fn jit(&self) -> &JitInstantiator {
+        self.resolver.instantiator()
+    }
+}
+
+/// An instantiator that is not closed as long as this lives.
+pub(super) type Use = seats::Lease<OpenJit>;
+
+/// A template that is to be compiled, as C sees it. Everything is good until the compiler returns.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfTemplate {
+    /// `sizeof(SmfTemplate)`.
+    pub size: i64,
+    /// The symbol that the instance will have, with a NUL behind it.
+    pub symbol: *const c_char,
+    /// The name of the template, with a NUL behind it.
+    pub name: *const c_char,
+    /// Its body.
+    pub body: *const u8,
+    /// Bytes of the body.
+    pub body_length: i64,
+    /// Its type arguments: a JSON list, with a NUL behind it.
+    pub types: *const c_char,
+}
+
+/// Who compiles: is told the unit, the template and what was given with it, and calls `smf_jit_emit` and
+/// `smf_jit_relocate` or `smf_jit_fail` for the unit. Returns whether there is code.
+pub type SmfCompiler = Option<unsafe extern "C" fn(u64, *const SmfTemplate, *mut c_void) -> bool>;
+
+#[derive(Clone, Copy)]
+struct Callback {
+    function: unsafe extern "C" fn(u64, *const SmfTemplate, *mut c_void) -> bool,
+    user: UserData,
+}
+
+/// The compiler of C, if there is one.
+#[derive(Default)]
+pub(super) struct FromC(Mutex<Option<Callback>>);
+
+/// What a compiler of C says of the unit that it is at.
+#[derive(Default)]
+struct Unit {
+    number: u64,
+    code: Vec<u8>,
+    relocations: Vec<Wanted>,
+    failure: Option<String>,
+}
+
+struct Wanted {
+    offset: u32,
+    kind: RelocKind,
+    symbol: Vec<u8>,
+    addend: i64,
+}
+
+thread_local! {
+    /// The units of this thread, each begun for the one before it.
+    static UNITS: RefCell<Vec<Unit>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The most bytes of code of one unit.
+pub(super) const MOST: usize = 1 << 28;
+
+impl FromC {
+    /// # Safety
+    /// The function may be called with any unit, from any thread, as long as the instantiator is open.
+    pub(super) unsafe fn set(&self, function: SmfCompiler, user: *mut c_void) {
+        let callback = function.map(|function| Callback { function, user: UserData(user) });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = callback;
+    }
+
+    fn get(&self) -> Option<Callback> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Compiler for FromC {
+    fn recognizes(&self, _: &[u8]) -> bool {
+        self.get().is_some()
+    }
+
+    fn compile(
+        &self,
+        request: &Request<'_>,
+        environment: &mut dyn Environment,
+    ) -> Result<Compiled, CompileError> {
+        let none = CompileError::because("the compiler was taken away");
+        let Callback { function, user } = self.get().ok_or(none)?;
+        let text = |bytes: &[u8]| {
+            CString::new(bytes).map_err(|_| CompileError::because("a NUL inside of a name"))
+        };
+        let types: Vec<_> = request.arguments.iter().map(type_to_json).collect();
+        let types = text(serde_json::Value::from(types).to_string().as_bytes())?;
+        let (symbol, name) = (text(request.symbol)?, text(request.template)?);
+        let template = SmfTemplate {
+            size: size_of::<SmfTemplate>() as i64,
+            symbol: symbol.as_ptr(),
+            name: name.as_ptr(),
+            body: request.body.as_ptr(),
+            body_length: i64::try_from(request.body.len()).unwrap_or(i64::MAX),
+            types: types.as_ptr(),
+        };
+        let number = UNITS.with_borrow_mut(|units| {
+            let number = units.len() as u64 + 1;
+            units.push(Unit { number, ..Unit::default() });
+            number
+        });
+        // SAFETY: whoever has set the compiler promises that it may be called so and does not unwind; the
+        // template and all that it leads to stay until it returns.
+        let done = unsafe { function(number, &raw const template, user.0) };
+        let unit = UNITS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        unit.finish(done, environment)
+    }
+}
+
+impl Unit {
+    fn finish(
+        self,
+        done: bool,
+        environment: &mut dyn Environment,
+    ) -> Result<Compiled, CompileError> {
+        if let Some(failure) = self.failure {
+            return Err(CompileError::because(failure));
+        }
+        if !done {
+            return Err(CompileError::because("the compiler gives no reason"));
+        }
+        let mut relocations = Vec::new();
+        for Wanted { offset, kind, symbol, addend } in self.relocations {
+            let target = match &*symbol {
+                [] => Target::OWN,
+                symbol => environment.symbol(symbol)?,
+            };
+            relocations.push(CodeReloc { offset, kind, target, addend });
+        }
+        Ok(Compiled { code: self.code, relocations })
+    }
+}
+
+/// Does something with the unit that this thread is at.
+fn with_unit(
+    number: u64,
+    act: impl FnOnce(&mut Unit) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    UNITS.with_borrow_mut(|units| match units.last_mut() {
+        Some(unit) if unit.number == number => act(unit),
+        _ => Err(ApiError::NoUnit { unit: number }),
+    })
+}
+
+pub(super) fn emit(number: u64, code: &[u8]) -> Result<(), ApiError> {
+    with_unit(number, |unit| {
+        let room = MOST.saturating_sub(unit.code.len());
+        let no_room = ApiError::NoRoom { bytes: code.len() };
+        if code.len() > room || unit.code.try_reserve(code.len()).is_err() {
+            return Err(no_room);
+        }
+        unit.code.extend_from_slice(code);
+        Ok(())
+    })
+}
+
+pub(super) fn relocate(
+    number: u64,
+    offset: i64,
+    kind: i32,
+    symbol: &[u8],
+    addend: i64,
+) -> Result<(), ApiError> {
+    let unknown = |what, value| ApiError::Unknown { what, value };
+    let place = u32::try_from(offset).map_err(|_| unknown("offset in code", offset))?;
+    let code = u8::try_from(kind).ok().map(|kind| Layout::Native.reloc_kind(kind));
+    let known = code.filter(|kind| !matches!(kind, RelocKind::Unknown(_) | RelocKind::None));
+    let kind = known.ok_or(unknown("kind of relocation", i64::from(kind)))?;
+    with_unit(number, |unit| {
+        unit.relocations.push(Wanted { offset: place, kind, symbol: symbol.to_vec(), addend });
+        Ok(())
+    })
+}
+
+pub(super) fn fail(number: u64, why: &[u8]) -> Result<(), ApiError> {
+    with_unit(number, |unit| {
+        unit.failure = Some(String::from_utf8_lossy(why).into_owned());
+        Ok(())
+    })
+}

@@ -1,0 +1,49 @@
+//! Texts that are given to C, which gives them back when it is done with them.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_char};
+use std::ptr;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use super::error::{ApiError, or};
+
+/// Those that C has, by their addresses: none is followed that is not here.
+static STRINGS: LazyLock<Mutex<HashMap<usize, CString>>> = LazyLock::new(Mutex::default);
+
+/// Gives a text to C. A NUL ends it early.
+pub(super) fn give(text: String) -> *mut c_char {
+    let mut bytes = text.into_bytes();
+    bytes.retain(|byte| *byte != 0);
+    let Ok(text) = CString::new(bytes) else { return ptr::null_mut() };
+    let address = text.as_ptr().cast_mut();
+    // Nothing panics while it holds the lock.
+    let mut strings = STRINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    strings.insert(address.addr(), text);
+    address
+}
+
+/// Frees a text that a function of this library has given away to be freed. False for any other address,
+/// and for one that was freed before; null is freed as it is.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_string_free(text: *mut c_char) -> bool {
+    if text.is_null() {
+        return true;
+    }
+    let mut strings = STRINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let unknown = ApiError::NotMapped { address: text.addr() };
+    or(false, strings.remove(&text.addr()).map(|_| true).ok_or(unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_freed_once() {
+        let text = give("a\0b".to_owned());
+        assert!(smf_string_free(text) && !smf_string_free(text));
+        assert!(smf_string_free(ptr::null_mut()));
+        assert!(!smf_string_free(ptr::without_provenance_mut(4096)));
+    }
+}

@@ -1,0 +1,234 @@
+//! Types of templates as JSON, in the schema of the runtime.
+//!
+//! | JSON | is |
+//! |---|---|
+//! | `{"kind": "int", "bits": 64, "signed": true}` | an integer |
+//! | `{"kind": "float", "bits": 64}` | a float |
+//! | `{"kind": "bool"}`, `{"kind": "string"}`, `{"kind": "pointer"}` | a truth value, a text, an address |
+//! | `{"kind": "named", "name": "Vec", "args": [...]}` | a named type; `args` may be missing |
+//! | `{"kind": "generic", "name": "T"}` | a variable |
+//! | `{"kind": "array", "elem": ...}` | an array |
+//! | `{"kind": "simd", "lanes": 4, "elem": ...}` | a vector |
+//! | `{"kind": "tuple", "args": [...]}` | a tuple |
+//! | `{"kind": "function", "args": [...], "elem": ...}` | a function; `elem` is its result |
+//!
+//! Keys that are not listed are ignored. What is read is bounded as types are everywhere.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+use smf_core::instantiate::{MAX_DEPTH, MAX_LANES, MAX_NODES, Type};
+
+/// Why JSON is no type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeJsonError {
+    /// Something else than an object.
+    NotAnObject,
+    /// A kind that means nothing, or none.
+    Kind(String),
+    /// A key that the kind needs and that is missing or holds something else.
+    Key {
+        /// The kind.
+        kind: &'static str,
+        /// The key.
+        key: &'static str,
+    },
+    /// More types, or more levels, than a type may have.
+    TooLarge,
+}
+
+impl fmt::Display for TypeJsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnObject => f.write_str("a type is an object with a `kind`"),
+            Self::Kind(kind) => write!(f, "no type has the kind `{}`", kind.escape_debug()),
+            Self::Key { kind, key } => {
+                write!(f, "a type of the kind `{kind}` needs another value of `{key}`")
+            }
+            Self::TooLarge => write!(
+                f,
+                "a type with more than {MAX_NODES} types in it, or more than {MAX_DEPTH} levels"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TypeJsonError {}
+
+/// The JSON of a type.
+pub fn type_to_json(ty: &Type) -> Value {
+    let all = |types: &[Type]| types.iter().map(type_to_json).collect::<Vec<_>>();
+    match ty {
+        Type::Int { bits, signed } => json!({"kind": "int", "bits": bits, "signed": signed}),
+        Type::Float { bits } => json!({"kind": "float", "bits": bits}),
+        Type::Bool => json!({"kind": "bool"}),
+        Type::Text => json!({"kind": "string"}),
+        Type::Pointer => json!({"kind": "pointer"}),
+        Type::Named { name, args } if args.is_empty() => json!({"kind": "named", "name": name}),
+        Type::Named { name, args } => json!({"kind": "named", "name": name, "args": all(args)}),
+        Type::Array(elem) => json!({"kind": "array", "elem": type_to_json(elem)}),
+        Type::Simd { lanes, elem } => {
+            json!({"kind": "simd", "lanes": lanes, "elem": type_to_json(elem)})
+        }
+        Type::Tuple(parts) => json!({"kind": "tuple", "args": all(parts)}),
+        Type::Function { args, result } => {
+            json!({"kind": "function", "args": all(args), "elem": type_to_json(result)})
+        }
+        Type::Variable(name) => json!({"kind": "generic", "name": name}),
+    }
+}
+
+/// The type that JSON describes.
+///
+/// # Errors
+/// [`TypeJsonError`].
+pub fn type_from_json(value: &Value) -> Result<Type, TypeJsonError> {
+    let mut left = MAX_NODES;
+    read(value, 1, &mut left)
+}
+
+fn read(value: &Value, depth: usize, left: &mut usize) -> Result<Type, TypeJsonError> {
+    *left = left.checked_sub(1).filter(|_| depth <= MAX_DEPTH).ok_or(TypeJsonError::TooLarge)?;
+    let object = value.as_object().ok_or(TypeJsonError::NotAnObject)?;
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or("");
+    Ok(match kind {
+        "int" => {
+            let signed = object.get("signed").and_then(Value::as_bool);
+            let signed = signed.ok_or(TypeJsonError::Key { kind: "int", key: "signed" })?;
+            Type::int(bits(object, "int", &[8, 16, 32, 64, 128])?, signed)
+        }
+        "float" => Type::Float { bits: bits(object, "float", &[16, 32, 64, 128])? },
+        "bool" => Type::Bool,
+        "string" | "text" => Type::Text,
+        "pointer" => Type::Pointer,
+        "named" => {
+            let name = name(object, "named")?;
+            match list(object, "named", depth, left, true)? {
+                args if args.is_empty() => Type::of_word(name),
+                args => Type::Named { name: name.into(), args },
+            }
+        }
+        "generic" => Type::Variable(name(object, "generic")?.into()),
+        "array" => Type::Array(elem(object, "array", depth, left)?),
+        "simd" => {
+            let lanes = object.get("lanes").and_then(Value::as_u64);
+            let lanes = lanes.and_then(|lanes| u32::try_from(lanes).ok());
+            let lanes = lanes.filter(|lanes| (1..=MAX_LANES).contains(lanes));
+            let lanes = lanes.ok_or(TypeJsonError::Key { kind: "simd", key: "lanes" })?;
+            Type::Simd { lanes, elem: elem(object, "simd", depth, left)? }
+        }
+        "tuple" => Type::Tuple(list(object, "tuple", depth, left, false)?),
+        "function" => {
+            let args = list(object, "function", depth, left, false)?;
+            Type::Function { args, result: elem(object, "function", depth, left)? }
+        }
+        other => return Err(TypeJsonError::Kind(other.chars().take(64).collect())),
+    })
+}
+
+fn bits(
+    object: &Map<String, Value>,
+    kind: &'static str,
+    allowed: &[u8],
+) -> Result<u8, TypeJsonError> {
+    let bits = object.get("bits").and_then(Value::as_u64).and_then(|bits| u8::try_from(bits).ok());
+    let bits = bits.filter(|bits| allowed.contains(bits));
+    bits.ok_or(TypeJsonError::Key { kind, key: "bits" })
+}
+
+fn name<'v>(object: &'v Map<String, Value>, kind: &'static str) -> Result<&'v str, TypeJsonError> {
+    let name = object.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+    name.ok_or(TypeJsonError::Key { kind, key: "name" })
+}
+
+fn elem(
+    object: &Map<String, Value>,
+    kind: &'static str,
+    depth: usize,
+    left: &mut usize,
+) -> Result<Box<Type>, TypeJsonError> {
+    let elem = object.get("elem").ok_or(TypeJsonError::Key { kind, key: "elem" })?;
+    read(elem, depth + 1, left).map(Box::new)
+}
+
+fn list(
+    object: &Map<String, Value>,
+    kind: &'static str,
+    depth: usize,
+    left: &mut usize,
+    optional: bool,
+) -> Result<Vec<Type>, TypeJsonError> {
+    match object.get("args") {
+        None if optional => Ok(Vec::new()),
+        Some(Value::Array(args)) => args.iter().map(|arg| read(arg, depth + 1, left)).collect(),
+        _ => Err(TypeJsonError::Key { kind, key: "args" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(text: &str) -> Result<Type, String> {
+        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        type_from_json(&value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_kind_is_read_and_written() {
+        for text in [
+            "i64",
+            "u8",
+            "f32",
+            "bool",
+            "text",
+            "pointer",
+            "Vec<i32>",
+            "HashMap<text, i64>",
+            "?T",
+            "[f64]",
+            "f32x4",
+            "(i8, u16)",
+            "fn(i64, i64) -> i64",
+            "Point",
+            "()",
+            "fn() -> [?T]",
+        ] {
+            let ty = Type::parse(text).unwrap();
+            assert_eq!(type_from_json(&type_to_json(&ty)), Ok(ty), "{text}");
+        }
+        let vec = r#"{"kind": "named", "name": "Vec", "args": [
+            {"kind": "int", "bits": 32, "signed": true, "comment": 1}]}"#;
+        assert_eq!(from(vec), Ok(Type::parse("Vec<i32>").unwrap()));
+        let int = type_to_json(&Type::I64);
+        assert_eq!(int.to_string(), r#"{"bits":64,"kind":"int","signed":true}"#);
+    }
+
+    #[test]
+    fn what_is_no_type_is_refused() {
+        for (text, why) in [
+            ("1", "a type is an object"),
+            ("{}", "no type has the kind ``"),
+            (r#"{"kind": "int"}"#, "of the kind `int` needs another value of `signed`"),
+            (r#"{"kind": "int", "bits": 37, "signed": true}"#, "value of `bits`"),
+            (r#"{"kind": "int", "bits": -8, "signed": true}"#, "value of `bits`"),
+            (r#"{"kind": "float", "bits": 1e3}"#, "value of `bits`"),
+            (r#"{"kind": "named", "name": ""}"#, "value of `name`"),
+            (r#"{"kind": "named", "name": "A", "args": 1}"#, "value of `args`"),
+            (r#"{"kind": "array"}"#, "value of `elem`"),
+            (r#"{"kind": "simd", "lanes": 0, "elem": {"kind": "bool"}}"#, "value of `lanes`"),
+            (r#"{"kind": "array", "elem": []}"#, "a type is an object"),
+            (r#"{"kind": "actor\n"}"#, r"no type has the kind `actor\n`"),
+        ] {
+            let error = from(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        let deep = r#"{"kind":"array","elem":"#.repeat(40) + "1" + &"}".repeat(40);
+        assert!(from(&deep).unwrap_err().contains("levels"));
+        let bomb = r#"{"kind":"array","elem":"#.repeat(100_000);
+        assert!(from(&bomb).is_err());
+        let wide = vec![r#"{"kind":"bool"}"#; 2000].join(",");
+        let wide = format!(r#"{{"kind":"tuple","args":[{wide}]}}"#);
+        assert!(from(&wide).unwrap_err().contains("more than 1024 types"));
+    }
+}

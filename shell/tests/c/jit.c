@@ -1,0 +1,213 @@
+/* Templates that become code: instances made, linked, refused and told of; a compiler in C; types in JSON; and
+ * everything that must be refused. The module is made by the test that runs this program. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <pthread.h>
+
+static const char *directory;
+
+static const char *made(const char *name) {
+    static _Thread_local char path[512];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return path;
+}
+
+static uint64_t open_jit(int32_t depth, int32_t flags) {
+    SmfJitOptions options = {sizeof options, depth, flags};
+    uint64_t jit = smf_jit_open(&options);
+    CHECK(jit);
+    return jit;
+}
+
+static bool says(const char *what) { return strstr(smf_last_error().text, what) != NULL; }
+
+/* Every template is `return number` for the number in its body, or a call of the symbol after a `>`. */
+static bool compile(uint64_t unit, const SmfTemplate *source, void *user) {
+    char body[64] = "";
+    CHECK(source->size == sizeof *source && source->body_length < 64 && user == (void *)42);
+    memcpy(body, source->body, (size_t)source->body_length);
+    CHECK(strstr(source->types, "{\"bits\":64,\"kind\":\"int\",\"signed\":true}"));
+    if (body[0] == '>') {
+        const uint8_t jump[] = {0xe9, 0, 0, 0, 0};
+        return smf_jit_emit(unit, jump, 5) && smf_jit_relocate(unit, 1, 3, body + 1, -4);
+    }
+    if (body[0] == '!') {
+        REFUSED(!smf_jit_emit(unit + 1, (const uint8_t *)"x", 1), SMF_ERROR_HANDLE);
+        REFUSED(!smf_jit_emit(unit, (const uint8_t *)"x", -1), SMF_ERROR_ARGUMENT);
+        REFUSED(!smf_jit_emit(unit, (const uint8_t *)"x", INT64_MAX), SMF_ERROR_ARGUMENT);
+        REFUSED(!smf_jit_emit(unit, NULL, 1), SMF_ERROR_ARGUMENT);
+        REFUSED(!smf_jit_relocate(unit, -1, 3, "x", 0), SMF_ERROR_ARGUMENT);
+        REFUSED(!smf_jit_relocate(unit, 0, 99, "x", 0), SMF_ERROR_ARGUMENT);
+        return smf_jit_fail(unit, body + 1) && false;
+    }
+    const int number = atoi(body);
+    const uint8_t code[] = RETURNS(number);
+    return smf_jit_emit(unit, code, 3) && smf_jit_emit(unit, code + 3, 3);
+}
+
+static void instances(void) {
+    uint64_t jit = open_jit(50, 0);
+    SmfJitInstance instance = {.size = sizeof instance}, again = instance;
+    CHECK(smf_jit_load(jit, made("templates.smf")));
+    CHECK(smf_jit_can_instantiate(jit, "one$i64") && !smf_jit_can_instantiate(jit, "none$i64"));
+    CHECK(smf_jit_instantiate(jit, "one$i64", &instance) == SMF_JIT_FAILED && says("no compiler takes"));
+    CHECK(instance.address == 0);
+    CHECK(smf_jit_set_compiler(jit, compile, (void *)42));
+    /* It is not tried again before a module is loaded. */
+    CHECK(smf_jit_instantiate(jit, "one$i64", NULL) == SMF_JIT_FAILED);
+    CHECK(smf_jit_load(jit, made("templates.smf")));
+    CHECK(smf_jit_instantiate(jit, "one$i64", &instance) == SMF_JIT_SUCCESS);
+    CHECK(instance.size == sizeof instance && instance.length == 6);
+    CHECK(rt_call_function_0(instance.address) == 111);
+    CHECK(smf_jit_instantiate(jit, "one$i64", &again) == SMF_JIT_SUCCESS);
+    CHECK(again.address == instance.address && smf_jit_resolve(jit, "one$i64") == instance.address);
+    /* The file was told, so that it is possible no more. */
+    CHECK(!smf_jit_can_instantiate(jit, "one$i64"));
+    CHECK(rt_call_function_0(smf_jit_resolve(jit, "calls$i64")) == 222);
+    CHECK(smf_jit_instantiate(jit, "none$i64", NULL) == SMF_JIT_NOT_FOUND);
+    REFUSED(smf_jit_instantiate(jit, "fails$i64", NULL) == SMF_JIT_FAILED, SMF_ERROR_INSTANTIATE);
+    CHECK(says("fails$i64") && says("on purpose"));
+    REFUSED(smf_jit_instantiate(jit, "ping$i64", NULL) == SMF_JIT_CIRCULAR, SMF_ERROR_INSTANTIATE);
+    CHECK(says("`ping$i64` -> `pong$i64` -> `ping$i64`"));
+    REFUSED(smf_jit_resolve(jit, "none$i64") == 0, SMF_ERROR_NOT_FOUND);
+    CHECK(smf_jit_register(jit, "none$i64", 4096) && smf_jit_resolve(jit, "none$i64") == 4096);
+    SmfJitStatistics statistics = {.size = sizeof statistics};
+    CHECK(smf_jit_statistics(jit, &statistics));
+    CHECK(statistics.cached == 3 && statistics.modules == 1 && statistics.failed == 3);
+    CHECK(smf_jit_update(jit) && smf_jit_close(jit));
+    REFUSED(!smf_jit_close(jit), SMF_ERROR_HANDLE);
+
+    /* What was made is in the file. */
+    jit = open_jit(1, SMF_JIT_SILENT);
+    CHECK(smf_jit_set_compiler(jit, compile, (void *)42) && smf_jit_load(jit, made("templates.smf")));
+    CHECK(!smf_jit_can_instantiate(jit, "one$i64") && smf_jit_can_instantiate(jit, "later$i64"));
+    REFUSED(smf_jit_instantiate(jit, "later$i64", NULL) == SMF_JIT_FAILED, SMF_ERROR_INSTANTIATE);
+    CHECK(says("Maximum JIT depth (1) exceeded"));
+    CHECK(smf_jit_close(jit));
+}
+
+static void *resolve(void *jit) {
+    return (void *)(intptr_t)smf_jit_resolve(*(uint64_t *)jit, "slow$i64");
+}
+
+static void linked(void) {
+    uint64_t jit = open_jit(50, SMF_JIT_SILENT), loader = smf_loader_open(NULL);
+    CHECK(loader && smf_jit_set_compiler(jit, compile, (void *)42));
+    CHECK(smf_jit_load(jit, made("templates.smf")));
+    REFUSED(!smf_loader_load(loader, made("user.smf")), SMF_ERROR_MISSING);
+    CHECK(smf_loader_set_jit(loader, jit));
+    uint64_t module = smf_loader_load(loader, made("user.smf"));
+    int64_t result = 0;
+    CHECK(module && smf_loader_call(loader, module, "main", NULL, 0, &result) && result == 333);
+    /* The loader keeps the code. */
+    pthread_t threads[8];
+    void *addresses[8];
+    for (int i = 0; i < 8; i++) {
+        CHECK(pthread_create(&threads[i], NULL, resolve, &jit) == 0);
+    }
+    for (int i = 0; i < 8; i++) {
+        CHECK(pthread_join(threads[i], &addresses[i]) == 0 && addresses[i] == addresses[0]);
+    }
+    CHECK(addresses[0] && smf_jit_close(jit));
+    CHECK(smf_loader_call(loader, module, "main", NULL, 0, &result) && result == 333);
+    REFUSED(!smf_loader_set_jit(loader, jit), SMF_ERROR_HANDLE);
+    CHECK(smf_loader_set_jit(loader, 0) && smf_loader_close(loader));
+}
+
+static void refusals(void) {
+    uint64_t jit = open_jit(50, 0);
+    SmfJitOptions options = {sizeof options, 50, 64};
+    REFUSED(!smf_jit_open(&options), SMF_ERROR_ARGUMENT);
+    options = (SmfJitOptions){sizeof options, -1, 0};
+    REFUSED(!smf_jit_open(&options), SMF_ERROR_ARGUMENT);
+    options.size = 8;
+    REFUSED(!smf_jit_open(&options), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_jit_load(jit, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_jit_load(jit, "/nonexistent/a.smf"), SMF_ERROR_FILE);
+    REFUSED(!smf_jit_load_bytes(jit, "m", (const uint8_t *)"junk", 4), SMF_ERROR_FORMAT);
+    REFUSED(!smf_jit_load_bytes(jit, "m", NULL, 4), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_jit_can_instantiate(jit, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(smf_jit_instantiate(jit, NULL, NULL) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_jit_register(jit, "x", 0), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_jit_emit(1, (const uint8_t *)"x", 1), SMF_ERROR_HANDLE);
+    REFUSED(!smf_jit_statistics(jit, NULL), SMF_ERROR_ARGUMENT);
+    for (uint64_t other = 0; other < 3; other++) {
+        REFUSED(!smf_jit_load(other, "x"), SMF_ERROR_HANDLE);
+        REFUSED(smf_jit_instantiate(other, "x", NULL) == -1, SMF_ERROR_HANDLE);
+    }
+    uint64_t loader = smf_loader_open(NULL);
+    REFUSED(!smf_jit_close(loader), SMF_ERROR_HANDLE);
+    REFUSED(!smf_loader_close(jit), SMF_ERROR_HANDLE);
+    CHECK(smf_loader_close(loader) && smf_jit_close(jit));
+}
+
+/* The text is this one, and is freed once. */
+static void expect(char *text, const char *expected) {
+    if (!text || strcmp(text, expected) != 0) {
+        fprintf(stderr, "expected %s\nfound    %s\n", expected, text ? text : "nothing");
+        exit(1);
+    }
+    CHECK(smf_string_free(text) && !smf_string_free(text));
+}
+
+#define I64 "{\"kind\":\"int\",\"bits\":64,\"signed\":true}"
+#define SHOWN "{\"bits\":64,\"kind\":\"int\",\"signed\":true}"
+
+static void json(void) {
+    int64_t context = compiler_create_context();
+    CHECK(context > 0);
+    const char *identity = "{\"name\":\"id\",\"type_params\":[\"T\"]}";
+    expect(compiler_infer_types(context, identity, "[{\"source\":\"call_site\",\"param_index\":0,\"ty\":" I64 "}]"),
+           "[" SHOWN "]");
+    expect(compiler_infer_types(context, "{\"name\":\"id\",\"params\":[{\"name\":\"T\"}]}", "[]"),
+           "{\"error\":\"nothing says what the type parameter `T` is\",\"success\":false}");
+    expect(compiler_check_types(context, identity, "[" I64 "]"), "{\"success\":true,\"symbol\":\"id$i64\"}");
+    expect(compiler_check_types(context, identity, "[]"),
+           "{\"error\":\"0 type arguments; there must be 1 to 64\",\"success\":false}");
+    /* `ret`, ready made for any types on x86-64. */
+    const char *ready = "{\"name\":\"id\",\"type_params\":[\"T\"],\"body\":[77,65,67,72,29,0,0,0,1,0,1,0,"
+                        "17,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,195]}";
+    const char *code = "{\"code\":[195],\"relocations\":[],\"success\":true,\"symbol\":\"id$i64\"}";
+    expect(compiler_instantiate_template(context, ready, "[" I64 "]"), code);
+    expect(compiler_instantiate_template(context, ready, "[" I64 "]"), code);
+    expect(compiler_instantiate_template(context, identity, "[" I64 "]"),
+           "{\"error\":\"no compiler takes the body of the template `id`\",\"success\":false}");
+    expect(compiler_get_stats(context), "{\"cache_hits\":1,\"cache_misses\":2,\"template_instantiations\":3,"
+                                        "\"type_inferences\":2}");
+    CHECK(compiler_destroy_context(context) && !compiler_destroy_context(context));
+    const char *invalid = "{\"error\":\"Invalid context handle\",\"success\":false}";
+    expect(compiler_infer_types(context, identity, "[]"), invalid);
+    expect(compiler_instantiate_template(-1, identity, "[]"), invalid);
+    expect(compiler_check_types(0, NULL, NULL), invalid);
+    expect(compiler_get_stats(context), invalid);
+
+    int64_t unifier = type_unifier_create();
+    CHECK(unifier > 0);
+    expect(type_unifier_unify(unifier, "{\"kind\":\"generic\",\"name\":\"T\"}", I64),
+           "{\"success\":true,\"type\":" SHOWN "}");
+    expect(type_unifier_unify(unifier, "{\"kind\":\"bool\"}", "{\"kind\":\"generic\",\"name\":\"T\"}"),
+           "{\"error\":\"`bool` and `i64` are different types\",\"left\":{\"kind\":\"bool\"},\"right\":" SHOWN
+           ",\"success\":false}");
+    char *broken = type_unifier_unify(unifier, "{", I64);
+    CHECK(strstr(broken, "Invalid JSON") && smf_string_free(broken));
+    broken = type_unifier_unify(unifier, NULL, I64);
+    CHECK(strstr(broken, "is null") && smf_string_free(broken));
+    CHECK(type_unifier_destroy(unifier) && !type_unifier_destroy(unifier));
+    expect(type_unifier_unify(unifier, I64, I64), "{\"error\":\"Invalid unifier handle\",\"success\":false}");
+    char here[8] = "mine";
+    CHECK(!smf_string_free(here) && smf_string_free(NULL));
+}
+
+int main(int count, char **arguments) {
+    CHECK(count == 2);
+    directory = arguments[1];
+    refusals();
+    instances();
+    linked();
+    json();
+    CHECK(rt_exec_memory_count() == 0);
+    watch();
+    puts("ok");
+    return 0;
+}

@@ -1,0 +1,91 @@
+//! `smf jit` and `smf templates`.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use smf_core::format::template::{Container, NewTemplate, NewTemplates};
+use smf_core::format::write::{Module, NewSection};
+use smf_core::format::{Header, Layout, RelocKind, SectionKind, index};
+use smf_core::instantiate::{ReadyReloc, Variant, write_ready};
+use smf_core::link::host_arch;
+
+use super::{scratch, smf, text};
+
+/// A module with ready-made templates, under `directory`.
+fn templates(directory: &Path) -> String {
+    // x86-64: lea rax, [rdi + rsi]; ret - and a call of that with what it was called with.
+    let variant =
+        |code, relocations| Variant { arch: host_arch(), arguments: &[], code, relocations };
+    let add = write_ready(&[variant(&[0x48, 0x8d, 0x04, 0x37, 0xc3][..], &[][..])]).unwrap();
+    let call =
+        [ReadyReloc { offset: 1, kind: RelocKind::Plt32, symbol: b"fn$add$i64", addend: -4 }];
+    let tail = write_ready(&[variant(&[0xe9, 0, 0, 0, 0], &call)]).unwrap();
+    let template = |name, body| NewTemplate {
+        name,
+        kind: None,
+        params: 0,
+        constraints: Default::default(),
+        body,
+    };
+    let list = [template(&b"add"[..], &add[..]), template(b"tail", &tail)];
+    let list = NewTemplates { container: Container::Counted, templates: &list }.to_vec().unwrap();
+    let note = "possible |template, type_args, mangled_name|\n    add, i64, fn$add$i64\n    \
+                tail, i64, fn$tail$i64\n    gone, i64, fn$gone$i64\n";
+    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let sections = [
+        section(SectionKind::TemplateCode, &b".templates"[..], &list[..]),
+        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
+    ];
+    let (layout, header) = (Layout::Native, Header::default());
+    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+    let path = directory.join("templates.smf");
+    fs::write(&path, module.to_vec().unwrap()).unwrap();
+    path.into_os_string().into_string().unwrap()
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn jit_makes_an_instance_and_calls_it() {
+    let file = &templates(&scratch("jit"));
+    let before = fs::read(file).unwrap();
+    let output = smf(&["jit", file, "fn$tail$i64", "40", "0x2"]);
+    assert_eq!((text(&output.stdout), text(&output.stderr)), ("42\n".into(), String::new()));
+    assert_eq!(fs::read(file).unwrap(), before);
+    let output = smf(&["jit", file, "fn$tail$i64", "-40", "-2", "--update", "--verbose"]);
+    assert_eq!(text(&output.stdout), "-42\n");
+    assert!(text(&output.stderr).contains("[jit] made fn$add$i64 at 0x"));
+    let shown = text(&smf(&["templates", file]).stdout);
+    assert!(shown.contains("fn$add$i64: add of i64, jit_compiled\n"), "{shown}");
+    assert!(shown.contains("fn$gone$i64: gone of i64, possible\n"), "{shown}");
+    for (symbol, why) in [
+        ("fn$gone$i64", "no loaded module has a template `gone`"),
+        ("fn$none$i64", "no module says how to make `fn$none$i64`"),
+    ] {
+        let output = smf(&["jit", file, symbol]);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
+        let told = text(&output.stderr);
+        assert!(told.starts_with("error: ") && told.contains(why), "{told}");
+        assert_eq!(told.lines().count(), 1);
+    }
+    assert_eq!(smf(&["jit", file]).status.code(), Some(2));
+    assert_eq!(smf(&["jit", "absent.smf", "x"]).status.code(), Some(1));
+}
+
+#[test]
+fn templates_are_shown() {
+    let file = &templates(&scratch("templates"));
+    let shown = text(&smf(&["templates", file]).stdout);
+    assert!(shown.starts_with("template add, "), "{shown}");
+    let value: Value = serde_json::from_slice(&smf(&["templates", file, "--json"]).stdout).unwrap();
+    assert_eq!(value["templates"][1]["name"], "tail");
+    let expected = json!({
+        "mangled_name": "fn$add$i64", "template": "add", "type_args": "i64", "status": "possible",
+    });
+    assert_eq!(value["instances"][0], expected);
+    let shown = text(&smf(&["templates", "note-zero-size.smf"]).stdout);
+    assert!(shown.contains("function identity, 1 type parameters, 0 bytes\n"), "{shown}");
+    assert!(shown.contains("fn$Vec$i64: Vec of i64, possible\n"), "{shown}");
+    // A module without any is none that fails.
+    assert_eq!(smf(&["templates", "packed.smf"]).status.code(), Some(0));
+}
