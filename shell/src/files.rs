@@ -18,6 +18,15 @@ use std::path::{Path, PathBuf};
 
 use smf_core::memory::{FileBytes, MemoryError};
 
+#[cfg(test)]
+use faults::may;
+
+/// What every call of the system here is made through, so that a test can make any of them fail.
+#[cfg(not(test))]
+fn may<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    call()
+}
+
 /// The path that means standard input, or standard output for what is written.
 pub const STANDARD_STREAM: &str = "-";
 
@@ -99,7 +108,7 @@ pub fn read(path: &Path) -> Result<Input, ReadError> {
     }
     let mut bytes = Vec::new();
     let mut stdin = io::stdin().lock().take(limit.saturating_add(1));
-    let len = stdin.read_to_end(&mut bytes).map_err(ReadError::Stdin)?;
+    let len = may(|| stdin.read_to_end(&mut bytes)).map_err(ReadError::Stdin)?;
     if len as u64 > limit {
         return Err(ReadError::StdinTooLarge);
     }
@@ -109,7 +118,7 @@ pub fn read(path: &Path) -> Result<Input, ReadError> {
 /// Whether the file at `path` may be executed by somebody; false for `-` and for no file.
 pub fn is_executable(path: &Path) -> bool {
     !is_standard_stream(path)
-        && fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
+        && may(|| fs::metadata(path)).is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
 }
 
 /// Whether the system could run `bytes` as a program: a script or an ELF image.
@@ -126,20 +135,27 @@ pub fn is_program(bytes: &[u8]) -> bool {
 pub fn write(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
     if is_standard_stream(path) {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes)?;
-        return stdout.flush();
+        may(|| stdout.write_all(bytes))?;
+        return may(|| stdout.flush());
     }
-    match fs::metadata(path) {
-        Ok(found) if found.is_file() => replace(&fs::canonicalize(path)?, bytes, executable),
-        Ok(_) => OpenOptions::new().write(true).open(path)?.write_all(bytes),
-        Err(_) => replace(path, bytes, executable),
+    match may(|| fs::metadata(path)) {
+        Ok(found) if found.is_file() => {
+            replace(&may(|| fs::canonicalize(path))?, bytes, executable)
+        }
+        Ok(_) => {
+            let mut device = may(|| OpenOptions::new().write(true).open(path))?;
+            may(|| device.write_all(bytes))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => replace(path, bytes, executable),
+        // What there is might be a link or a device, which is not to be replaced.
+        Err(error) => Err(error),
     }
 }
 
 fn replace(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let (mut file, temporary) = create_in(directory.unwrap_or(Path::new(".")), executable)?;
-    let written = file.write_all(bytes).and_then(|()| fs::rename(&temporary, path));
+    let written = may(|| file.write_all(bytes)).and_then(|()| may(|| fs::rename(&temporary, path)));
     if written.is_err() {
         // The first error is the one to report.
         let _ = fs::remove_file(&temporary);
@@ -163,7 +179,7 @@ fn create_in(directory: &Path, executable: bool) -> io::Result<(File, PathBuf)> 
     let mut number = 0;
     loop {
         let path = temporary(directory, number);
-        match options.open(&path) {
+        match may(|| options.open(&path)) {
             Ok(file) if is_own(&file, &path) => {
                 (number + 1..MOST_TEMPORARY)
                     .take_while(|&left| remove_left(&temporary(directory, left)))
@@ -200,6 +216,44 @@ fn remove_left(path: &Path) -> bool {
     }
     let Ok(file) = File::open(path) else { return false };
     file.try_lock().is_ok() && has_name(&file, path) && fs::remove_file(path).is_ok()
+}
+
+/// Calls that fail because a test wants it so.
+#[cfg(test)]
+mod faults {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        /// How many more calls of this thread succeed, and what the next one fails with; and whether it has.
+        static NEXT: Cell<Option<(u32, i32)>> = const { Cell::new(None) };
+        static HAPPENED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Makes a call, unless it is its turn to fail.
+    pub(super) fn may<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match NEXT.get() {
+            Some((0, errno)) => {
+                NEXT.set(None);
+                HAPPENED.set(true);
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            Some((passes, errno)) => {
+                NEXT.set(Some((passes - 1, errno)));
+                call()
+            }
+            None => call(),
+        }
+    }
+
+    /// Does `act` with the call after so many failing; whether there was such a call.
+    pub(super) fn failing<T>(passes: u32, errno: i32, act: impl FnOnce() -> T) -> (T, bool) {
+        NEXT.set(Some((passes, errno)));
+        HAPPENED.set(false);
+        let done = act();
+        NEXT.set(None);
+        (done, HAPPENED.get())
+    }
 }
 
 #[cfg(test)]
@@ -252,6 +306,44 @@ mod tests {
         assert!(write(&taken, b"x", false).is_err());
         assert!(write(&directory.join("absent/out"), b"x", false).is_err());
         assert_eq!(names(&directory), ["taken"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn whatever_call_fails_the_error_says_why_and_nothing_is_left_behind() {
+        let directory = directory("faults");
+        let (old, new, link) =
+            (directory.join("old"), directory.join("new"), directory.join("link"));
+        std::os::unix::fs::symlink("old", &link).unwrap();
+        let device = Path::new("/dev/null").to_path_buf();
+        let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+        for (path, calls) in [(&old, 5), (&new, 4), (&link, 5), (&device, 3)] {
+            // Interrupted, no space left, input/output error, too many open files, access denied.
+            for errno in [4, 28, 5, 24, 13] {
+                let mut failed = 0;
+                for passes in 0.. {
+                    let _ = fs::remove_file(&new);
+                    fs::write(&old, b"old").unwrap();
+                    let open = descriptors();
+                    let (written, happened) =
+                        faults::failing(passes, errno, || write(path, b"bytes", true));
+                    assert!(happened || written.is_ok());
+                    if !happened {
+                        break;
+                    }
+                    failed += 1;
+                    let error = written.unwrap_err();
+                    assert_eq!(error.raw_os_error(), Some(errno), "call {passes}");
+                    assert_eq!(fs::read(&old).unwrap(), b"old");
+                    assert_eq!(names(&directory), ["link", "old"]);
+                    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+                    assert!(descriptors() <= open + 1, "other tests open files as well");
+                    // And at the next attempt there is nothing in the way.
+                    write(path, b"bytes", true).unwrap();
+                }
+                assert_eq!(failed, calls, "{path:?}");
+            }
+        }
         fs::remove_dir_all(&directory).unwrap();
     }
 

@@ -416,16 +416,20 @@ mod tests {
     use smf_core::format::{Arch, Header, Layout, SectionFlags, SectionKind};
     use smf_core::link::host_arch;
 
-    /// A module that exports and imports these names; a function is never called here.
-    fn module(arch: Arch, exports: &[&str], imports: &[&str]) -> ModuleBytes {
-        let code = NewSection {
+    fn code(bytes: &[u8]) -> NewSection<'_> {
+        NewSection {
             kind: SectionKind::Code,
             name: b".text",
             flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
             alignment: 16,
             virtual_size: None,
-            payload: Payload::Bytes(&[0; 16]),
-        };
+            payload: Payload::Bytes(bytes),
+        }
+    }
+
+    /// A module that exports and imports these names; a function is never called here.
+    fn module(arch: Arch, exports: &[&str], imports: &[&str]) -> ModuleBytes {
+        let code = code(&[0; 16]);
         let places = [(exports, Place::Section(0)), (imports, Place::Import)];
         let symbols: Vec<_> = places
             .iter()
@@ -517,14 +521,7 @@ mod tests {
     #[test]
     fn as_many_files_are_read_ahead_as_the_header_says() {
         let program = |prefetch_hint, prefetch_files| {
-            let code = NewSection {
-                kind: SectionKind::Code,
-                name: b".text",
-                flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
-                alignment: 16,
-                virtual_size: None,
-                payload: Payload::Bytes(&[0xc3]),
-            };
+            let code = code(&[0xc3]);
             let header = Header { prefetch_hint, prefetch_files, ..Header::default() };
             let (layout, sections) = (Layout::Native, &[code]);
             let module = NewModule { layout, header, stub: &[], sections, symbols: &[] };

@@ -40,6 +40,7 @@ use core::fmt;
 
 use super::bytecode::{Instruction, target};
 use super::code::Origin;
+use super::machine::Moves;
 use super::verify::Facts;
 use super::x64::{AssembleError, Assembler, Gpr, Growing, Label};
 use frame::{Frame, Homes};
@@ -96,6 +97,7 @@ pub struct Lowering {
     labels: Vec<Label>,
     homes: Homes,
     values: Values,
+    moves: Moves,
     traps: Traps,
     loop_heads: Vec<(u32, u32)>,
     origins: Vec<Origin>,
@@ -116,6 +118,7 @@ impl Lowering {
             labels: Vec::new(),
             homes: Homes::default(),
             values: Values::default(),
+            moves: Moves::default(),
             traps: Traps::default(),
             loop_heads: Vec::new(),
             origins: Vec::new(),
@@ -184,6 +187,8 @@ impl Body<'_, '_> {
         if !self.frame.is_too_long {
             self.run()?;
         }
+        // Where traps go belongs to no instruction.
+        self.origin(u32::try_from(self.facts.function.code.len()).unwrap_or(u32::MAX));
         self.put_traps();
         Ok(())
     }
@@ -215,8 +220,10 @@ impl Body<'_, '_> {
                 self.return_top();
                 return Ok(());
             }
-            let instruction = self.decode()?;
-            goes_on = self.instruction(&instruction);
+            let at = self.at;
+            let decoded = Instruction::decode(code, at);
+            let instruction = decoded.map_err(|_| LowerError::Unverified { at })?;
+            goes_on = self.next_is(&instruction);
         }
     }
 
@@ -224,17 +231,14 @@ impl Body<'_, '_> {
         self.facts.targets().get(number).map_or(u32::MAX, |target| target.offset)
     }
 
-    /// The instruction at `at`.
+    /// Puts the instruction at `at` down; whether the next one is reached from it.
     #[inline(always)]
-    fn decode(&mut self) -> Result<Instruction, LowerError> {
-        let at = self.at;
-        let decoded = Instruction::decode(self.facts.function.code, at);
-        let instruction = decoded.map_err(|_| LowerError::Unverified { at })?;
-        self.next = at + instruction.size();
+    fn next_is(&mut self, instruction: &Instruction) -> bool {
+        self.next = self.at + instruction.size();
         if self.l.keeps_origins {
-            self.origin(at);
+            self.origin(self.at);
         }
-        Ok(instruction)
+        self.instruction(instruction)
     }
 
     fn origin(&mut self, instruction: u32) {

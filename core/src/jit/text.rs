@@ -33,7 +33,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use parse::assemble;
-pub use print::disassemble;
+pub use print::{annotate, disassemble};
 
 #[cfg(doc)]
 use super::bytecode::Instruction;

@@ -79,10 +79,11 @@ impl<'d> Module<'d> {
         self.exports.address(symbol)
     }
 
-    /// The address of an exported function. Linear in the symbol table; for calling one by name.
+    /// The address of an exported function.
+    #[inline]
     pub fn function(&self, name: &[u8]) -> Option<u64> {
-        let symbol = self.exports.symbol(name).filter(|s| s.kind == SymbolKind::Function)?;
-        self.exports.address(&symbol)
+        let export = self.exports.find(name).filter(|e| e.kind == SymbolKind::Function)?;
+        Some(export.address)
     }
 
     /// Where running begins: the entry point of the header; where that is 0, the function `main`; and

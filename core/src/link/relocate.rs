@@ -187,14 +187,14 @@ impl Relocator<'_, '_> {
                 let value = symbol.wrapping_add_signed(reloc.addend);
                 put(self.memory, at, value.to_le_bytes())
             }
-            RelocKind::Abs32 => match u32::try_from(absolute(symbol)) {
-                Ok(value) => put(self.memory, at, value.to_le_bytes()),
-                Err(_) => Err(self.overflow(reloc, place, symbol)),
-            },
-            RelocKind::Abs32S => match i32::try_from(absolute(symbol)) {
-                Ok(value) => put(self.memory, at, value.to_le_bytes()),
-                Err(_) => Err(self.overflow(reloc, place, symbol)),
-            },
+            RelocKind::Abs32 | RelocKind::Abs32S => {
+                let (value, is_signed) = (absolute(symbol), reloc.kind == RelocKind::Abs32S);
+                let signed = || i32::try_from(value).map(i32::cast_unsigned);
+                match if is_signed { signed() } else { u32::try_from(value) } {
+                    Ok(value) => put(self.memory, at, value.to_le_bytes()),
+                    Err(_) => Err(self.overflow(reloc, place, symbol)),
+                }
+            }
             RelocKind::Pc64 => {
                 let value = symbol.wrapping_add_signed(reloc.addend).wrapping_sub(place);
                 put(self.memory, at, value.to_le_bytes())

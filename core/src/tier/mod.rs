@@ -50,6 +50,17 @@ pub enum Tiers {
 /// often.
 pub const DEFAULT_THRESHOLD: u32 = 200;
 
+impl Default for Tiers {
+    /// Both tiers where there is a compiler, and the interpreter elsewhere.
+    fn default() -> Self {
+        if cfg!(target_arch = "x86_64") {
+            Tiers::Compile { threshold: DEFAULT_THRESHOLD }
+        } else {
+            Tiers::Interpret
+        }
+    }
+}
+
 /// A function that is told of what stopped a call through an [address](Engine::address).
 pub type TrapHook = fn(Trap);
 
@@ -310,57 +321,4 @@ impl<'c> Engine<'c> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::string::ToString;
-    use std::vec;
-
-    use super::*;
-    use crate::format::functions::Functions;
-    use crate::jit::host::HostFunction;
-    use crate::jit::verify::{FunctionCode, Verifier, functions_of};
-
-    const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
-
-    #[test]
-    fn calls_the_functions_of_the_sample() {
-        let table = Functions::parse(&SAMPLE[0xd0..0x16a], &SAMPLE[0x16a..0x175], 0xd0).unwrap();
-        let program = Verifier::new().verify(functions_of(&table).unwrap()).unwrap();
-        let engine = Engine::new(program, HostTable::new()).unwrap();
-        assert_eq!(engine.call(0, &[]), Ok(42));
-        assert_eq!(engine.call(1, &[100]), Ok(5050));
-        assert_eq!(engine.call(1, &[-1]), Ok(0));
-        let (function, given, params) = (1, 2, 1);
-        assert_eq!(engine.call(1, &[1, 2]), Err(CallError::Arguments { function, given, params }));
-        assert_eq!(engine.call(2, &[]), Err(CallError::NoFunction { function: 2 }));
-        engine.signals().interrupt();
-        let error = engine.call(1, &[5]).unwrap_err();
-        assert_eq!(error.to_string(), "interrupted, in function 1 at offset 0x0");
-        engine.signals().resume();
-        assert_eq!(engine.call(1, &[5]), Ok(15));
-    }
-
-    extern "C" fn forty() -> i64 {
-        40
-    }
-
-    #[test]
-    fn wants_the_host_functions_that_are_called() {
-        // CALL_SFFI 0, 0; RET 0.
-        let code = [0x50, 0, 0, 0, 0, 0, 0x44, 0, 0, 0];
-        let program = || {
-            let function = FunctionCode { code: &code, params: 0, locals: 0 };
-            Verifier::new().verify(vec![function]).unwrap()
-        };
-        let missing = Engine::new(program(), HostTable::new()).unwrap_err().to_string();
-        assert!(missing.contains("every call between functions"), "{missing}");
-        let mut hosts = HostTable::new();
-        hosts.set(0, HostFunction::Args0(forty));
-        assert_eq!(Engine::new(program(), hosts.clone()).unwrap().call(0, &[]), Ok(40));
-        extern "C" fn more(one: i64) -> i64 {
-            one
-        }
-        hosts.set(0, HostFunction::Args1(more));
-        let other = Engine::new(program(), hosts).unwrap_err().to_string();
-        assert!(other.contains("which takes 1"), "{other}");
-    }
-}
+mod tests;

@@ -17,6 +17,7 @@ mod measure;
 mod object_to_smf;
 mod prefetch;
 mod process;
+mod tier;
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     exec::measure(&mut bench);
     cache::measure(&mut bench);
     jit::measure(&mut bench);
+    tier::measure(&mut bench);
     prefetch::measure(&mut bench);
     instantiate::measure(&mut bench);
     process::measure(&mut bench);

@@ -4,7 +4,7 @@ use super::Body;
 use super::abi::Shared;
 use super::frame::{signed, stack_bytes};
 use super::values::{SCRATCH, Value};
-use crate::jit::machine::{ARGUMENTS, Moves};
+use crate::jit::machine::ARGUMENTS;
 use crate::jit::x64::{Cond, Gpr, Index, Mem, Scale, W16, W32, W64};
 
 /// Arguments that come in registers.
@@ -75,27 +75,26 @@ impl Body<'_, '_> {
             self.store_word(place, value);
             self.release(value);
         }
-        self.pop_into_registers(argc).emit(&mut self.l.asm);
+        self.pop_into_registers(argc);
         self.frame.moved = 0;
     }
 
-    /// Pops the arguments that are passed in registers.
-    fn pop_into_registers(&mut self, argc: u16) -> Moves {
-        let mut moves = Moves::default();
+    /// Pops the arguments that are passed in registers, and moves them there.
+    fn pop_into_registers(&mut self, argc: u16) {
         for number in (0..usize::from(argc).min(ARGUMENTS.len())).rev() {
             let value = self.pop();
             let Some(&register) = ARGUMENTS.get(number) else { continue };
             let source = self.source(value);
-            moves.add(register, source);
+            self.l.moves.add(register, source);
             self.release(value);
         }
-        moves
+        self.l.moves.emit(&mut self.l.asm);
     }
 
     /// Pops the arguments and goes on in the function, which returns to this function's caller.
     pub(super) fn tail_call(&mut self, function: u32, argc: u16) -> bool {
         if stack_bytes(argc) == 0 && self.frame.incoming_bytes() == 0 {
-            self.pop_into_registers(argc).emit(&mut self.l.asm);
+            self.pop_into_registers(argc);
             self.epilogue(Gpr::Rax);
         } else {
             self.pass(argc);

@@ -3,7 +3,6 @@
 use super::abi::TrapKind;
 use super::values::Value;
 use super::{Body, TEMPORARIES};
-use crate::jit::machine::Moves;
 use crate::jit::x64::{Cond, Gpr, GprOrMem, W64};
 
 /// Which result of a division is wanted.
@@ -76,17 +75,18 @@ impl Body<'_, '_> {
     fn divide_any(&mut self, wanted: Wanted, left: Value, right: Value) {
         self.claim(Gpr::Rax);
         self.claim(Gpr::Rdx);
-        let mut moves = Moves::default();
-        moves.add(Gpr::Rax, self.source(left));
+        let source = self.source(left);
+        self.l.moves.add(Gpr::Rax, source);
         let divisor = match self.place(right) {
             Some(place) if !matches!(place, GprOrMem::Gpr(Gpr::Rax | Gpr::Rdx)) => place,
             _ => {
                 self.claim(Gpr::Rcx);
-                moves.add(Gpr::Rcx, self.source(right));
+                let source = self.source(right);
+                self.l.moves.add(Gpr::Rcx, source);
                 GprOrMem::Gpr(Gpr::Rcx)
             }
         };
-        moves.emit(&mut self.l.asm);
+        self.l.moves.emit(&mut self.l.asm);
         if matches!(right, Value::Int(_)) {
             self.l.asm.cqo();
             self.l.asm.idiv(W64, divisor);

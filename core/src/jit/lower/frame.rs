@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 use super::abi::{Context, STACK_PAGE, Shared, TrapKind};
 use super::values::{Value, Variable};
 use super::Body;
-use crate::jit::machine::{ARGUMENTS, Moves, Source};
+use crate::jit::machine::{ARGUMENTS, Source};
 use crate::jit::trap::{MAX_VECTOR, activation_charge};
 use crate::jit::verify::Facts;
 use crate::jit::x64::{Assembler, Cond, Gpr, GprOrMem, Growing, Mem, W32, W64};
@@ -373,7 +373,6 @@ impl Body<'_, '_> {
 
     /// Moves the parameters to their homes.
     fn take_parameters(&mut self) {
-        let mut moves = Moves::default();
         let uses = self.facts.local_uses();
         let named = |local: u16| uses.get(usize::from(local)).is_none_or(|&weight| weight != 0);
         for (local, register) in (0..self.frame.params).zip(ARGUMENTS) {
@@ -381,7 +380,7 @@ impl Body<'_, '_> {
                 continue;
             }
             match self.home(Variable::Local(local)) {
-                GprOrMem::Gpr(home) => moves.add(home, Source::Gpr(register)),
+                GprOrMem::Gpr(home) => self.l.moves.add(home, Source::Gpr(register)),
                 GprOrMem::Mem(word) => self.l.asm.mov(W64, word, register),
             }
         }
@@ -390,10 +389,10 @@ impl Body<'_, '_> {
                 && local >= 6
                 && local < self.frame.params
             {
-                moves.add(register, Source::Mem(self.frame.word(variable)));
+                self.l.moves.add(register, Source::Mem(self.frame.word(variable)));
             }
         }
-        moves.emit(&mut self.l.asm);
+        self.l.moves.emit(&mut self.l.asm);
     }
 
     /// Nil in all other locals, if anything reads nil.

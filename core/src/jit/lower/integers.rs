@@ -5,6 +5,10 @@ use super::values::{Value, Variable};
 use crate::jit::bytecode::Instruction;
 use crate::jit::x64::{Alu, Gpr, GprOrMem, Mem, Scale, W64};
 
+/// The low bytes of two opcodes, to look ahead without decoding.
+const POP_STORE: u8 = Instruction::PopStore { local: 0 }.opcode() as u8;
+const POP: u8 = Instruction::Pop { dest: 0 }.opcode() as u8;
+
 /// An operator on two integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operator {
@@ -144,9 +148,14 @@ impl Body<'_, '_> {
         if self.next == self.next_target {
             return None;
         }
-        let variable = match Instruction::decode(self.facts.function.code, self.next) {
-            Ok(Instruction::PopStore { local }) => Variable::Local(local),
-            Ok(Instruction::Pop { dest }) => self.slot_that_exists(dest)?,
+        let next = usize::try_from(self.next).ok()?;
+        let &[opcode, 0, low, high] = self.facts.function.code.get(next..)?.first_chunk()? else {
+            return None;
+        };
+        let number = u16::from_le_bytes([low, high]);
+        let variable = match opcode {
+            POP_STORE => Variable::Local(number),
+            POP => self.slot_that_exists(number)?,
             _ => return None,
         };
         matches!(self.home(variable), GprOrMem::Gpr(_)).then_some(variable)

@@ -104,7 +104,7 @@ impl Values {
 
     /// A vector of this length with all values at home.
     pub(super) fn all_home(&mut self, length: u32) {
-        for position in core::mem::take(&mut self.away) {
+        while let Some(position) = self.away.pop() {
             if let Some(entry) = self.entry(position) {
                 *entry = Value::Home;
             }
@@ -115,7 +115,6 @@ impl Values {
 
     /// Forgets who had which register, and all copies.
     fn settle(&mut self) {
-        self.away.clear();
         self.copied = 0;
         self.temporaries = [Owner::Nobody; TEMPORARIES.len()];
         self.floats = [Owner::Nobody; FLOATS.len()];
@@ -370,13 +369,14 @@ impl Body<'_, '_> {
 
     #[cold]
     fn move_copies(&mut self, variable: Variable) {
-        let away = self.l.values.away.clone();
         self.l.values.copied = 0;
-        for position in away {
-            let Some(&mut value) = self.l.values.entry(position) else { continue };
-            match value {
-                Value::Copy(copied) if copied == variable => self.move_copy(position, value),
-                Value::Copy(other) => self.l.values.copied |= other.bit(),
+        for number in 0..self.l.values.away.len() {
+            let position = self.l.values.away.get(number).copied().unwrap_or(u32::MAX);
+            match self.l.values.entry(position).copied() {
+                Some(copy @ Value::Copy(copied)) if copied == variable => {
+                    self.move_copy(position, copy);
+                }
+                Some(Value::Copy(other)) => self.l.values.copied |= other.bit(),
                 _ => {}
             }
         }

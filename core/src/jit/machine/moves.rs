@@ -49,13 +49,13 @@ impl Moves {
         }
     }
 
-    /// Puts the instructions down. None of them changes the flags.
+    /// Puts the instructions down, none of which changes the flags, and forgets the moves.
     #[inline]
-    pub(crate) fn emit<S: Storage>(mut self, asm: &mut Assembler<S>) {
+    pub(crate) fn emit<S: Storage>(&mut self, asm: &mut Assembler<S>) {
         while !self.registers.is_empty() {
             self.step(asm);
         }
-        for (to, from) in self.rest {
+        for (to, from) in self.rest.drain(..) {
             match from {
                 Source::Gpr(from) => asm.mov(W64, to, from),
                 Source::Mem(place) => asm.mov(W64, to, place),

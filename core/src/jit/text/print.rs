@@ -18,6 +18,21 @@ pub fn disassemble<'n>(
     function: FunctionCode<'_>,
     callee: &dyn Fn(u32) -> Option<&'n [u8]>,
 ) -> fmt::Result {
+    annotate(out, name, function, callee, &mut |_, _| Ok(()))
+}
+
+/// As [`disassemble`]; `note` may write comments behind each instruction, whose offset it gets, and at
+/// the end, for which it gets the length of the code.
+///
+/// # Errors
+/// What `out` refuses.
+pub fn annotate<'n>(
+    out: &mut dyn fmt::Write,
+    name: &[u8],
+    function: FunctionCode<'_>,
+    callee: &dyn Fn(u32) -> Option<&'n [u8]>,
+    note: &mut dyn FnMut(&mut dyn fmt::Write, u32) -> fmt::Result,
+) -> fmt::Result {
     let FunctionCode { code, params, locals } = function;
     out.write_str("function ")?;
     write_name(out, name)?;
@@ -29,9 +44,11 @@ pub fn disassemble<'n>(
         out.write_str("    ")?;
         write_instruction(out, &instruction, at, &labels, callee)?;
         out.write_char('\n')?;
+        note(out, at)?;
         end = at + instruction.size();
     }
     labels.write(out, end)?;
+    note(out, end)?;
     let rest = usize::try_from(end).ok().and_then(|end| code.get(end..)).unwrap_or(&[]);
     for bytes in rest.chunks(16) {
         out.write_str("    BYTES")?;

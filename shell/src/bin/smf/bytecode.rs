@@ -3,15 +3,18 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smf_core::format::Smf;
 use smf_core::format::bytecode::{NewFunction, write_functions};
 use smf_core::format::functions::{Function, Functions};
 use smf_core::jit::host::HostTable;
-use smf_core::jit::text::{assemble, disassemble};
-use smf_core::jit::verify::{FunctionCode, Kind, Verifier, functions_of};
-use smf_core::tier::Engine;
+use smf_core::jit::lower::{Lowered, Lowering};
+use smf_core::jit::text::{annotate, assemble};
+use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, functions_of};
+use smf_core::memory::exec::CodeMemory;
+use smf_core::tier::{Engine, Tiers};
+use smf_loader::tools;
 
 use crate::generic;
 use crate::output::{self, Failure};
@@ -66,6 +69,12 @@ pub(crate) struct DisasmArgs {
     file: PathBuf,
     /// The function or the template [default: all of them]
     name: Option<String>,
+    /// Show the bytes of machine code that each instruction is compiled to
+    ///
+    /// In comments behind it, at their offset in the function; those behind the last one are for what
+    /// stops a program.
+    #[arg(long)]
+    native: bool,
 }
 
 pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
@@ -86,6 +95,7 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     // A function by itself has no other functions to name.
     let named = |index: u32| functions.get(usize::try_from(index).ok()?).map(Function::name);
     let callee = |index| named(index).filter(|_| args.name.is_none());
+    let mut native = args.native.then(|| Native::of(&args.file, &table)).transpose()?;
     output::to_stdout(|out| {
         let mut text = Text { out, error: None };
         for function in wanted {
@@ -94,12 +104,57 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
                 params: function.params,
                 locals: function.locals,
             };
-            if disassemble(&mut text, function.name(), code, &callee).is_err() {
+            let lowered = native.as_mut().and_then(|native| native.function(function.index));
+            let mut note = |out: &mut dyn fmt::Write, at| match &lowered {
+                Some(lowered) => write_bytes(out, lowered, at),
+                None => Ok(()),
+            };
+            if annotate(&mut text, function.name(), code, &callee, &mut note).is_err() {
                 return Err(text.error.take().unwrap_or(io::ErrorKind::Other.into()));
             }
         }
         Ok(())
     })
+}
+
+/// What compiles the functions of a module.
+struct Native<'d> {
+    program: Program<'d>,
+    verifier: Verifier,
+    lowering: Lowering,
+}
+
+impl<'d> Native<'d> {
+    fn of(path: &Path, table: &Functions<'d>) -> Result<Self, Failure> {
+        let codes = functions_of(table).map_err(|error| Failure::of(path, error))?;
+        let mut verifier = Verifier::new();
+        let program = verifier.verify(codes).map_err(|error| Failure::of(path, error))?;
+        let mut lowering = Lowering::new();
+        lowering.keep_origins(true);
+        Ok(Self { program, verifier, lowering })
+    }
+
+    fn function(&mut self, index: u32) -> Option<Lowered<'_>> {
+        let facts = self.verifier.facts(&self.program, index)?;
+        self.lowering.function(&facts).ok()
+    }
+}
+
+/// The bytes that the instruction at `at` became.
+fn write_bytes(out: &mut dyn fmt::Write, lowered: &Lowered<'_>, at: u32) -> fmt::Result {
+    let origins = lowered.origins;
+    let first = origins.partition_point(|origin| origin.instruction < at);
+    let own = origins.iter().skip(first).zip(first + 1..);
+    for (origin, next) in own.take_while(|(origin, _)| origin.instruction == at) {
+        let end = origins.get(next).map(|next| next.offset as usize);
+        let bytes = lowered.bytes.get(origin.offset as usize..end.unwrap_or(lowered.bytes.len()));
+        for (line, bytes) in bytes.unwrap_or(&[]).chunks(16).enumerate() {
+            write!(out, "        ; {:04x}:", origin.offset as usize + 16 * line)?;
+            bytes.iter().try_for_each(|byte| write!(out, " {byte:02x}"))?;
+            out.write_char('\n')?;
+        }
+    }
+    Ok(())
 }
 
 /// Text that goes to standard output.
@@ -150,10 +205,7 @@ fn suggestions(functions: &[Function<'_>]) -> String {
 pub(crate) struct Called {
     pub(crate) result: i64,
     pub(crate) shown: String,
-    pub(crate) start: Instant,
-    pub(crate) loaded: Instant,
-    pub(crate) linked: Instant,
-    pub(crate) called: Instant,
+    pub(crate) parts: Vec<(&'static str, Duration)>,
 }
 
 /// Runs a function of a module of bytecode; `None` when `path` is none.
@@ -161,8 +213,14 @@ pub(crate) fn run(
     path: &Path,
     name: Option<&[u8]>,
     args: &[i64],
+    tiers: Tiers,
 ) -> Result<Option<Called>, Failure> {
-    let start = Instant::now();
+    let mut last = Instant::now();
+    let mut parts = Vec::new();
+    let mut ends = |what| {
+        parts.push((what, last.elapsed()));
+        last = Instant::now();
+    };
     let data = output::read(path)?;
     // What is wrong with a file that is no module is for others to say.
     let Ok(smf) = Smf::parse(&data) else { return Ok(None) };
@@ -173,19 +231,46 @@ pub(crate) fn run(
         None => entry_point(path, &smf, &functions)?,
     };
     let codes = functions_of(&table).map_err(|error| Failure::of(path, error))?;
-    let loaded = Instant::now();
+    ends("load");
     let program = Verifier::new().verify(codes).map_err(|error| Failure::of(path, error))?;
     let kind = program.summary(function.index).map_or(Kind::Nil, |summary| summary.result);
-    let engine = Engine::new(program, HostTable::new());
+    ends("verify");
+    let engine = Engine::with_tiers(program, HostTable::new(), tiers, &CodeMemory::default());
     let engine = engine.map_err(|error| Failure::of(path, error))?;
-    let linked = Instant::now();
+    ends("link");
+    let all_at_once = tiers == Tiers::Compile { threshold: 0 };
+    if all_at_once || tools::is_on() && tiers != Tiers::Interpret {
+        for function in &functions {
+            engine.compile(function.index).map_err(|error| Failure::of(path, error))?;
+        }
+        ends("compile");
+    }
+    let _names = announce(&engine, &functions);
     let result = engine.call(function.index, args).map_err(|error| Failure::of(path, error))?;
-    let called = Instant::now();
+    ends("call");
     let shown = match kind {
         Kind::F64 => format!("{:?}", f64::from_bits(result.cast_unsigned())),
         Kind::I64 | Kind::Bool | Kind::Nil => result.to_string(),
     };
-    Ok(Some(Called { result, shown, start, loaded, linked, called }))
+    Ok(Some(Called { result, shown, parts }))
+}
+
+/// Tells profilers and debuggers the names of compiled functions, if one is on.
+fn announce(engine: &Engine<'_>, functions: &[Function<'_>]) -> Option<tools::Announced> {
+    if !tools::is_on() {
+        return None;
+    }
+    let (mut named, mut ranges) = (Vec::new(), Vec::new());
+    engine.for_each_code(|index, address, size| {
+        let (address, size) = (address as u64, size as u64);
+        let function = functions.iter().find(|function| function.index == index);
+        let name = function.map_or(&b""[..], Function::name);
+        named.push(tools::Function { address, size, name });
+        ranges.push(address..address + size);
+    });
+    named.sort_by_key(|function| function.address);
+    let announced = tools::announce(&named, &ranges);
+    announced.map_err(|error| output::report("warning", &error.to_string())).ok()
 }
 
 fn entry_point<'f, 'd>(

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use smf_core::format::{Smf, Symbol, SymbolKind};
 use smf_core::link::MAX_ARGS;
 use smf_core::loader::{Loaded, LoaderOptions, ModuleHandle};
+use smf_core::tier::Tiers;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadError, Loader};
 use smf_loader::{calls, files};
@@ -55,8 +56,13 @@ pub(crate) struct Args {
     /// Run bytecode without compiling it
     ///
     /// Modules of machine code are run as ever.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "compile")]
     interpret: bool,
+    /// Compile bytecode before it runs, rather than what is run often
+    ///
+    /// Modules of machine code are run as ever.
+    #[arg(long)]
+    compile: bool,
     /// Print on standard error how long load, link and call took
     #[arg(long)]
     time: bool,
@@ -114,16 +120,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 /// Runs a module of bytecode; `None` when the file is none, or standard input, which can be read once
 /// only.
 fn run_bytecode(args: &Args) -> Result<Option<ExitCode>, Failure> {
-    // There is nothing yet that would compile it.
-    let _ = args.interpret;
     if files::is_standard_stream(&args.file) {
         return Ok(None);
     }
     let name = args.name.as_ref().map(|name| name.as_bytes());
-    let Some(called) = bytecode::run(&args.file, name, &args.args)? else { return Ok(None) };
+    let tiers = match (args.interpret, args.compile) {
+        (true, _) => Tiers::Interpret,
+        (false, true) => Tiers::Compile { threshold: 0 },
+        (false, false) => Tiers::default(),
+    };
+    let called = bytecode::run(&args.file, name, &args.args, tiers)?;
+    let Some(called) = called else { return Ok(None) };
     output::to_stdout(|out| writeln!(out, "{}", called.shown))?;
     if args.time {
-        report_times([called.start, called.loaded, called.linked, called.called]);
+        report_parts(&called.parts);
     }
     Ok(Some(status(args, called.result)))
 }
@@ -136,8 +146,12 @@ fn status(args: &Args, result: i64) -> ExitCode {
 /// Says how long it took from each moment to the next.
 fn report_times([start, loaded, linked, called]: [Instant; 4]) {
     let (load, link, call) = (loaded - start, linked - loaded, called - linked);
-    let text = [("load", load), ("link", link), ("call", call)].map(in_words).join(", ");
-    output::report("time", &text);
+    report_parts(&[("load", load), ("link", link), ("call", call)]);
+}
+
+fn report_parts(parts: &[(&str, Duration)]) {
+    let text: Vec<_> = parts.iter().copied().map(in_words).collect();
+    output::report("time", &text.join(", "));
 }
 
 fn print(result: i64, uses_host: bool) -> Result<(), Failure> {

@@ -1,0 +1,276 @@
+//! Programs behind an engine: the same results and the same errors in every tier.
+
+use std::string::ToString;
+use std::boxed::Box;
+use std::format;
+use std::string::String;
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+use crate::format::functions::Functions;
+use crate::jit::host::HostFunction;
+use crate::jit::text::{Assembled, assemble};
+use crate::jit::trap::Cause;
+use crate::jit::verify::{FunctionCode, Verifier, functions_of};
+
+const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
+
+#[test]
+fn calls_the_functions_of_the_sample() {
+    let table = Functions::parse(&SAMPLE[0xd0..0x16a], &SAMPLE[0x16a..0x175], 0xd0).unwrap();
+    let program = Verifier::new().verify(functions_of(&table).unwrap()).unwrap();
+    let engine = Engine::new(program, HostTable::new()).unwrap();
+    assert_eq!(engine.call(0, &[]), Ok(42));
+    assert_eq!(engine.call(1, &[100]), Ok(5050));
+    assert_eq!(engine.call(1, &[-1]), Ok(0));
+    let (function, given, params) = (1, 2, 1);
+    assert_eq!(engine.call(1, &[1, 2]), Err(CallError::Arguments { function, given, params }));
+    assert_eq!(engine.call(2, &[]), Err(CallError::NoFunction { function: 2 }));
+    engine.signals().interrupt();
+    let error = engine.call(1, &[5]).unwrap_err();
+    assert_eq!(error.to_string(), "interrupted, in function 1 at offset 0x0");
+    engine.signals().resume();
+    assert_eq!(engine.call(1, &[5]), Ok(15));
+}
+
+extern "C" fn forty() -> i64 {
+    40
+}
+
+#[test]
+fn wants_the_host_functions_that_are_called() {
+    // CALL_SFFI 0, 0; RET 0.
+    let code = [0x50, 0, 0, 0, 0, 0, 0x44, 0, 0, 0];
+    let program = || {
+        let function = FunctionCode { code: &code, params: 0, locals: 0 };
+        Verifier::new().verify(vec![function]).unwrap()
+    };
+    let missing = Engine::new(program(), HostTable::new()).unwrap_err().to_string();
+    assert!(missing.contains("every call between functions"), "{missing}");
+    let mut hosts = HostTable::new();
+    hosts.set(0, HostFunction::Args0(forty));
+    assert_eq!(Engine::new(program(), hosts.clone()).unwrap().call(0, &[]), Ok(40));
+    extern "C" fn more(one: i64) -> i64 {
+        one
+    }
+    hosts.set(0, HostFunction::Args1(more));
+    let other = Engine::new(program(), hosts).unwrap_err().to_string();
+    assert!(other.contains("which takes 1"), "{other}");
+}
+
+/// What every test below runs in: each engine must do the same.
+fn engines(source: &str) -> [Engine<'static>; 3] {
+    let functions: &'static [Assembled] = Box::leak(assemble(source).unwrap().into_boxed_slice());
+    let tiers = [
+        Tiers::Interpret,
+        Tiers::default(),
+        if cfg!(target_arch = "x86_64") {
+            Tiers::Compile { threshold: 0 }
+        } else {
+            Tiers::Interpret
+        },
+    ];
+    tiers.map(|tiers| {
+        let codes = functions.iter().map(|function| FunctionCode {
+            code: &function.code,
+            params: function.params,
+            locals: function.locals,
+        });
+        let program = Verifier::new().verify(codes.collect()).unwrap();
+        let memory = CodeMemory::default();
+        Engine::with_tiers(program, HostTable::new(), tiers, &memory).unwrap()
+    })
+}
+
+/// What function 0 gives in every tier, called often enough to be compiled on the way.
+fn everywhere(source: &str, args: &[i64]) -> Result<i64, Trap> {
+    let mut results = Vec::new();
+    for engine in engines(source) {
+        for _ in 0..DEFAULT_THRESHOLD + 3 {
+            let result = engine.call(0, args).map_err(|error| match error {
+                CallError::Trap(trap) => trap,
+                other => panic!("{other}"),
+            });
+            if results.last() != Some(&result) {
+                results.push(result);
+            }
+        }
+    }
+    assert_eq!(results.len(), 1, "{results:?}");
+    results[0]
+}
+
+fn trap(cause: Cause, function: u32, at: u32) -> Result<i64, Trap> {
+    Err(Trap { cause, function, at })
+}
+
+#[test]
+fn division_traps_where_it_stands() {
+    let divide = |operator: &str, left: i64, right: i64| {
+        let source = format!("function f, 2, 2\nLOAD_PUSH 0\nLOAD_PUSH 1\n{operator}\nRET 0");
+        everywhere(&source, &[left, right])
+    };
+    for operator in ["DIV_I64", "MOD_I64"] {
+        assert_eq!(divide(operator, 7, 0), trap(Cause::DivisionByZero, 0, 8));
+    }
+    assert_eq!(divide("DIV_I64", i64::MIN, -1), Ok(i64::MIN));
+    assert_eq!(divide("MOD_I64", i64::MIN, -1), Ok(0));
+    assert_eq!((divide("DIV_I64", -7, 2), divide("MOD_I64", -7, 2)), (Ok(-3), Ok(-1)));
+}
+
+#[test]
+fn division_by_what_is_known_rounds_towards_zero() {
+    for right in [1, -1, 2, -2, 3, 7, -7, 8, 1 << 31, 1 << 40, 1 << 62, i64::MIN, i64::MAX] {
+        for left in [0, 1, -1, 6, -6, 7, -8, 9, i64::MAX, i64::MIN, i64::MIN + 1, 1 << 40] {
+            for (operator, expected) in
+                [("DIV", left.wrapping_div(right)), ("MOD", left.wrapping_rem(right))]
+            {
+                let source = format!(
+                    "function f, 1, 1\nLOAD_PUSH 0\nCONST_I64_PUSH {right}\n{operator}_I64\nPOP_STORE 0\nLOAD 0, 0\nRET 0"
+                );
+                let engines = engines(&source);
+                let results = engines.map(|engine| engine.call(0, &[left]));
+                assert_eq!(results, [Ok(expected); 3], "{left} {operator} {right}");
+            }
+        }
+    }
+}
+
+#[test]
+fn recursion_without_end_stops_at_the_same_depth() {
+    let forever = "function f, 1, 1\nLOAD_PUSH 0\nCALL f, 1\nRET 0";
+    assert_eq!(everywhere(forever, &[1]), trap(Cause::CallDepth, 0, 0));
+    let two = "function f, 1, 1\nLOAD_PUSH 0\nCALL g, 1\nRET 0\nfunction g, 1, 1\nLOAD_PUSH 0\nCALL f, 1\nRET 0";
+    assert_eq!(everywhere(two, &[1]), trap(Cause::CallDepth, 0, 0));
+    let deep = "function f, 1, 1\nLOAD_PUSH 0\nCONST_I64_PUSH 0\nEQ_JMP_IF_NOT on\nLOAD 0, 0\nRET 0\non:\nLOAD_PUSH 0\nCONST_I64_PUSH 1\nSUB_I64\nCALL f, 1\nCONST_I64_PUSH 1\nADD_I64_POP 0\nRET 0";
+    assert_eq!(everywhere(deep, &[999]), Ok(999));
+    assert_eq!(everywhere(deep, &[1000]), trap(Cause::CallDepth, 0, 0));
+}
+
+#[test]
+fn calls_in_place_of_the_caller_need_no_depth() {
+    // Nine parameters count down and travel through registers and stack.
+    let pushes = (1..9).map(|local| format!("LOAD_PUSH {local}\n")).collect::<String>();
+    let source = format!(
+        "function f, 2, 2\nLOAD_PUSH 0\n{}TAIL_CALL g, 9\nfunction g, 9, 9\nLOAD_PUSH 0\nCONST_I64_PUSH 0\nEQ_JMP_IF_NOT on\nLOAD 0, 8\nRET 0\non:\nLOAD_PUSH 0\nCONST_I64_PUSH 1\nSUB_I64\n{}TAIL_CALL h, 8\nfunction h, 8, 8\nLOAD_PUSH 0\n{}CONST_I64_PUSH 5\nTAIL_CALL g, 9\n",
+        "LOAD_PUSH 1\n".repeat(8),
+        pushes.lines().take(7).map(|line| format!("{line}\n")).collect::<String>(),
+        pushes.lines().take(7).map(|line| format!("{line}\n")).collect::<String>(),
+    );
+    assert_eq!(everywhere(&source, &[20_000, 77]), Ok(5));
+    assert_eq!(everywhere(&source, &[0, 77]), Ok(77));
+}
+
+#[test]
+fn long_vectors_and_large_frames_are_limited() {
+    let pushes = |count: usize| {
+        let source = format!("function f, 0, 0\n{}RET 3", "CONST_I64_PUSH 7\n".repeat(count));
+        everywhere(&source, &[])
+    };
+    assert_eq!(pushes(10_000), Ok(7));
+    assert_eq!(pushes(10_001), trap(Cause::StackLimit, 0, 0));
+    let slots = "function f, 0, 0\nCONST_I64 65534, 1\nRET 65534";
+    assert_eq!(everywhere(slots, &[]), trap(Cause::StackLimit, 0, 0));
+    let filled = "function f, 0, 0\nCONST_I64 9999, 1\nPUSH 9999\nPOP 4\nRET 9999";
+    assert_eq!(everywhere(&filled.replace("9999", "9998"), &[]), Ok(1));
+    let locals = "function f, 1, 65535\nLOAD_PUSH 0\nPOP_STORE 65534\nLOAD_PUSH 65534\nRET 0";
+    assert_eq!(everywhere(locals, &[3]), Ok(3));
+    // 64 KiB each: fifteen fit.
+    let large = "function f, 1, 8100\nLOAD_PUSH 0\nCONST_I64_PUSH 0\nEQ_JMP_IF_NOT on\nLOAD 0, 8000\nLOAD 0, 0\nRET 0\non:\nLOAD_PUSH 0\nPOP_STORE 8000\nLOAD_PUSH 0\nCONST_I64_PUSH 1\nSUB_I64\nCALL f, 1\nRET 0";
+    assert_eq!(everywhere(large, &[14]), Ok(0));
+    assert_eq!(everywhere(large, &[30]), trap(Cause::StackLimit, 0, 0));
+    // As large as an activation that costs nothing may be, as many as there may be.
+    let many = "function f, 1, 100\nLOAD_PUSH 0\nPOP_STORE 99\nLOAD_PUSH 99\nCALL f, 1\nRET 0";
+    assert_eq!(everywhere(many, &[1]), trap(Cause::CallDepth, 0, 0));
+}
+
+#[test]
+fn what_never_ends_can_be_stopped_from_another_thread() {
+    let sources = [
+        "function f, 1, 1\nagain:\nJMP again",
+        "function f, 1, 1\nagain:\nLOAD_PUSH 0\nCONST_I64_PUSH 1\nEQ\nJMP_IF again\nRET_VOID",
+        "function f, 1, 1\nLOAD_PUSH 0\nTAIL_CALL f, 1",
+        "function f, 1, 1\nagain:\nLOAD_PUSH 0\nCALL g, 1\nPOP_STORE 0\nJMP again\nfunction g, 1, 1\nLOAD_PUSH 0\nRET 0",
+    ];
+    for engine in sources.into_iter().flat_map(engines) {
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| engine.call(0, &[1]));
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            engine.signals().interrupt();
+            match call.join().unwrap() {
+                Err(CallError::Trap(Trap { cause: Cause::Interrupted, .. })) => {}
+                other => panic!("{other:?}"),
+            }
+        });
+        engine.signals().resume();
+    }
+}
+
+#[test]
+fn threads_that_want_one_function_get_one() {
+    let [_, tiers, always] = engines(
+        "function f, 1, 3\nCONST_I64_PUSH 0\nPOP_STORE 1\nCONST_I64_PUSH 0\nPOP_STORE 2\nagain:\nLOAD_PUSH 1\nLOAD_PUSH 0\nLT_JMP_IF_NOT done\nLOAD_PUSH 2\nLOAD_PUSH 1\nADD_I64\nPOP_STORE 2\nLOAD_PUSH 1\nCONST_I64_PUSH 1\nADD_I64\nPOP_STORE 1\nJMP again\ndone:\nLOAD_PUSH 2\nRET 0",
+    );
+    for engine in [tiers, always] {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert_eq!(engine.call(0, &[10_000]), Ok(49_995_000)));
+            }
+        });
+        let mut count = 0;
+        engine.for_each_code(|_, _, _| count += 1);
+        assert_eq!(count, if cfg!(target_arch = "x86_64") { 1 } else { 0 });
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_host_calls_by_address() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static TOLD: AtomicU32 = AtomicU32::new(0);
+    fn tell(trap: Trap) {
+        TOLD.fetch_add(1 + trap.at, Ordering::Relaxed);
+    }
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let pushes = |count: usize| {
+        let load = |local: usize| {
+            format!("LOAD_PUSH {local}\nCONST_I64_PUSH {}\nMUL_I64\n", 10i64.pow(local as u32))
+        };
+        let adds = "ADD_I64\n".repeat(count.saturating_sub(1));
+        (0..count).map(load).collect::<String>() + &adds + "RET 0\n"
+    };
+    let mut source = String::new();
+    for (name, params) in names.iter().zip(1..) {
+        source += &format!("function {name}, {params}, {params}\n{}", pushes(params));
+    }
+    source += "function divide, 1, 1\nCONST_I64_PUSH 9\nLOAD_PUSH 0\nDIV_I64\nRET 0\nfunction nine, 9, 9\nRET_VOID";
+    let [interpreted, tiers, always] = engines(&source);
+    assert_eq!(interpreted.address(0), Err(CodeError::Interpreted));
+    for engine in [tiers, always] {
+        engine.on_trap(Some(tell));
+        for round in 0..DEFAULT_THRESHOLD + 3 {
+            for params in 1..=8u32 {
+                let address = engine.address(params - 1).unwrap();
+                assert_eq!(engine.address(params - 1), Ok(address), "{round}");
+                let args: Vec<i64> = (1..=i64::from(params)).collect();
+                let expected = (0..params).map(|n| i64::from(n + 1) * 10i64.pow(n)).sum();
+                assert_eq!(call_address(address, &args), expected, "{params}");
+            }
+        }
+        let address = engine.address(8).unwrap();
+        let before = TOLD.load(Ordering::Relaxed);
+        assert_eq!((call_address(address, &[3]), call_address(address, &[0])), (3, 0));
+        assert_eq!(TOLD.load(Ordering::Relaxed), before + 15);
+        let too_many = CodeError::Parameters { index: 9, params: 9 };
+        assert_eq!(engine.address(9), Err(too_many));
+        assert_eq!(engine.address(10), Err(CodeError::NoFunction { index: 10 }));
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "it calls machine code")]
+fn call_address(address: usize, args: &[i64]) -> i64 {
+    // SAFETY: the engine gave the address for such arguments, and is alive.
+    unsafe { crate::link::call(address as u64, args) }.unwrap()
+}
