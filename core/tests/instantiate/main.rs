@@ -9,6 +9,7 @@ mod hostile;
 mod linked;
 mod processes;
 mod threads;
+mod typed;
 mod updates;
 
 use smf_core::link;
