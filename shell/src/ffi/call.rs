@@ -7,6 +7,7 @@ use smf_core::memory::exec::ExecError;
 use super::error::{ApiError, or, smf_clear_error};
 use super::{args, blocks};
 use crate::code_ranges;
+use crate::jit::take_trap;
 
 /// The address as one that may be called, if somebody has entered it.
 #[inline]
@@ -37,6 +38,9 @@ fn call(function: i64, arguments: &[i64]) -> i64 {
     let result = unsafe { link::call(address as u64, arguments) };
     // There are never more arguments than can be passed.
     let result = result.unwrap_or(0);
+    if let Some(trap) = take_trap() {
+        return or(0, Err(ApiError::Trap(trap)));
+    }
     if result == 0 {
         smf_clear_error();
     }

@@ -17,6 +17,7 @@ use smf_core::loader::LoadError;
 use smf_core::memory::MemoryError;
 use smf_core::memory::exec::{ExecError, Reason};
 
+use crate::jit::Trap;
 use crate::loader;
 use crate::tools::ToolError;
 
@@ -142,6 +143,8 @@ pub(super) enum ApiError {
     Metadata { module: ShortName, error: MetadataError },
     /// What `smf_jit_instantiate` returns that is not 0.
     Instantiate { outcome: i32, reason: Phrase<160> },
+    /// Code of an instance that came to a trap.
+    Trap(Trap),
     /// A tool could not be told, or not be switched on.
     Tool(ToolError),
 }
@@ -237,6 +240,7 @@ pub(super) enum Code {
     Take = 26,
     Instantiate = 27,
     Update = 28,
+    Trap = 29,
 }
 
 impl Code {
@@ -295,6 +299,7 @@ impl ApiError {
             Self::ValuesInUse | Self::BlocksLive => Code::State,
             Self::NoJit { .. } | Self::NoUnit { .. } => Code::Handle,
             Self::TooManyJits { .. } => Code::Full,
+            Self::Trap(_) => Code::Trap,
             Self::JitBusy { .. } => Code::InUse,
             Self::Metadata { error: MetadataError::Read(error), .. } => code_of_memory(error),
             Self::Metadata { .. } => Code::Format,
@@ -483,6 +488,7 @@ impl fmt::Display for ApiError {
             }
             Self::Metadata { module, error } => write!(f, "{module}: {error}"),
             Self::Instantiate { reason, .. } => reason.fmt(f),
+            Self::Trap(trap) => trap.fmt(f),
             Self::NoLoader { loader } => write!(f, "0x{loader:x} is no open loader"),
             Self::ForeignModule { module } => {
                 write!(f, "0x{module:x} is no module of this loader")

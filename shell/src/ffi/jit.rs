@@ -13,7 +13,7 @@ use super::names::{slice, text};
 use super::seats::SEATS;
 use super::sized::{self, sized};
 use super::{args, blocks, loaders};
-use crate::jit::Announce;
+use crate::jit::{Announce, Traps};
 
 /// What an instantiator is opened with.
 #[repr(C)]
@@ -98,6 +98,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
     let jit = JitInstantiator::new(config)
         .with_compiler(compiler.clone())
         .with_observer(Arc::new(Announce))
+        .with_symbols(Arc::new(Traps))
         .with_memory(memory.memory.clone());
     let resolver = Arc::new(JitSymbolResolver::of(Arc::new(jit)));
     let open = OpenJit { resolver, compiler, _memory: memory };

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult, JitSymbolResolver};
-use smf_core::link::{self, MAX_ARGS};
+use smf_core::link::{self, MAX_ARGS, Resolve};
 use smf_core::loader::LoaderOptions;
-use smf_loader::jit::Announce;
+use smf_loader::jit::{Announce, Traps, take_trap};
 use smf_loader::loader::Loader;
 
 use crate::args::integer;
@@ -46,7 +46,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         JitConfig { update_smf: args.update, verbose: args.verbose, ..JitConfig::default() };
     // Its exit handlers and threads may still need the code when this process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())));
-    let symbols = |name: &[u8]| Some(loader.modules().resolve(name).ok()??.address);
+    let symbols = |name: &[u8]| {
+        let own = Traps.resolve(name);
+        own.or_else(|| Some(loader.modules().resolve(name).ok()??.address))
+    };
     let jit = JitInstantiator::new(config)
         .with_observer(Arc::new(Announce))
         .with_symbols(Arc::new(symbols));
@@ -77,5 +80,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // integers than it is passed ignores the others.
     let value = unsafe { link::call(instance.address(), &passed) };
     let value = value.map_err(|error| Failure::of(&args.file, error))?;
-    output::to_stdout(|out| writeln!(out, "{value}"))
+    match take_trap() {
+        Some(trap) => Err(Failure::of(&args.file, trap)),
+        None => output::to_stdout(|out| writeln!(out, "{value}")),
+    }
 }
