@@ -52,11 +52,14 @@ template wrong<T>(a: T) -> T
     return T a
 end
 template even<T>(a: T) -> T
-    call a = odd<T>(a)
-    return T a
+    local b: T
+    sub T b, a, 1
+    call b = odd<T>(b)
+    return T b
 end
 template odd<T>(a: T) -> T
     call a = even<T>(a)
+    mul T a, a, 3
     return T a
 end
 ";
