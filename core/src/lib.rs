@@ -22,6 +22,10 @@ extern crate std;
 
 #[cfg(feature = "kernel")]
 pub mod cache;
+#[cfg(test)]
+#[cfg(feature = "kernel")]
+#[path = "tests/faults/mod.rs"]
+mod faults;
 pub mod format;
 #[cfg(feature = "kernel")]
 pub mod instantiate;

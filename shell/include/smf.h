@@ -63,7 +63,8 @@ typedef enum SmfErrorCode {
     SMF_ERROR_NOT_FOUND = 25,        /* nothing has the name */
     SMF_ERROR_TAKE = 26,             /* a function or a template that cannot be taken out of its module */
     SMF_ERROR_INSTANTIATE = 27,      /* an instance of a template that cannot be made */
-    SMF_ERROR_UPDATE = 28            /* a module that was not told of what was made of it */
+    SMF_ERROR_UPDATE = 28,           /* a module that was not told of what was made of it */
+    SMF_ERROR_TRAP = 29              /* code made of a template that divided by 0, or refused to go on */
 } SmfErrorCode;
 
 typedef struct SmfError {
@@ -951,8 +952,9 @@ int64_t rt_get_function_pointer(int64_t address);
 
 /*
  * Calls the function at `function`, which lies in executable memory of this library that was written, in
- * a file that was mapped with EXEC, or in a loaded module, and returns what it returns; 0 on failure. When the function itself returned 0,
- * smf_last_error() is SMF_OK. The block must not be freed meanwhile, and nothing may unwind out of it.
+ * a file that was mapped with EXEC, or in a loaded module, and returns what it returns; 0 on failure, which is
+ * SMF_ERROR_TRAP when code that was made of a template has trapped: then everything that the function
+ * has called is left, as by longjmp. When the function itself returned 0, smf_last_error() is SMF_OK. The block must not be freed meanwhile, and nothing may unwind out of it.
  */
 int64_t rt_call_function_0(int64_t function);
 int64_t rt_call_function_1(int64_t function, int64_t a);

@@ -9,11 +9,12 @@
 //! * `inspect` (feature `cli`) shows what a file holds, as text or as JSON;
 //! * `pack` (feature `pack`) links relocatable ELF objects into a module;
 //! * [`prefetch`] reads files into a cache before they are needed, on several threads;
-//! * [`jit`] tells the process of instances of templates, [`types_json`] has their types as JSON;
+//! * [`calls`] calls machine code, [`jit`] tells the process of instances of templates, [`types_json`] has their types as JSON;
 //! * [`tools`] tells profilers and debuggers what runs where;
 //! * `ffi` (feature `c-api`) has the exports for C, which `include/smf.h` declares.
 #![deny(unsafe_code)]
 
+pub mod calls;
 #[cfg(feature = "c-api")]
 mod code_ranges;
 #[cfg(feature = "c-api")]

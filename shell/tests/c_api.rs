@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, SectionFlags, SectionKind, index};
+use smf_core::jit::typed::text::parse;
 use smf_core::loader::ModuleBytes;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
@@ -224,12 +225,16 @@ const TEMPLATES: [(&str, &str); 8] = [
 fn make_templates(directory: &Path) {
     fs::create_dir_all(directory).unwrap();
     let mut note = "possible |template, type_args, mangled_name|\n".to_owned();
-    let mut templates = u32::try_from(TEMPLATES.len()).unwrap().to_le_bytes().to_vec();
-    for (name, body) in TEMPLATES {
+    let half = "template half<T>(a: T, b: T) -> T\n div T a, a, b\n return T a\nend\n";
+    let half = parse(half).unwrap().remove(0).body;
+    let scripts = TEMPLATES.map(|(name, body)| (name, body.as_bytes()));
+    let all = scripts.into_iter().chain([("half", &half[..])]);
+    let mut templates = u32::try_from(all.clone().count()).unwrap().to_le_bytes().to_vec();
+    for (name, body) in all {
         note += &format!("    \"{name}\", \"i64\", \"{name}$i64\"\n");
-        for text in [name, body] {
-            templates.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
-            templates.extend(text.as_bytes());
+        for bytes in [name.as_bytes(), body] {
+            templates.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+            templates.extend(bytes);
         }
     }
     let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };

@@ -6,6 +6,7 @@ pub mod allocator;
 pub mod bytecode;
 pub mod compile;
 pub mod compressed;
+pub mod play;
 pub mod spec;
 pub mod tiny;
 pub mod trace;

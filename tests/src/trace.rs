@@ -25,14 +25,10 @@ const SIGTRAP: i32 = 5;
 ///
 /// # Panics
 /// When a process cannot be traced here.
+#[expect(clippy::zombie_processes, reason = "it is waited for by its number, as its tracer must")]
 pub fn killed_at(mut command: Command, stop: usize) -> bool {
     // SAFETY: one system call, which a forked child may make.
-    unsafe {
-        command.pre_exec(|| match ptrace(TRACE_ME, 0, 0, 0) {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        });
-    }
+    unsafe { command.pre_exec(ask_to_be_traced) };
     let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let process = i32::try_from(child.id()).unwrap();
     // It stops where its program begins.
@@ -47,6 +43,14 @@ pub fn killed_at(mut command: Command, stop: usize) -> bool {
     assert_eq!(kill(process, SIGKILL), 0);
     while wait(process).is_some() {}
     true
+}
+
+fn ask_to_be_traced() -> io::Result<()> {
+    // SAFETY: it concerns this process, and no address.
+    match unsafe { ptrace(TRACE_ME, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn trace(request: i64, process: i32, data: usize) {

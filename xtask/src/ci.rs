@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::shell::{Command, cargo, command, root, target};
-use crate::{freestanding, hold_header, samples, tidy};
+use crate::{freestanding, fuzz, hold_header, samples, tidy};
 
 /// How a step came out.
 enum Outcome {
@@ -20,7 +20,7 @@ enum Outcome {
 
 type Step = (&'static str, fn() -> Result<Outcome, Error>);
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     ("tidy", || tidy::run().map(|()| Outcome::Passed(1))),
     ("header", || hold_header().map(|()| Outcome::Passed(1))),
     ("format", format),
@@ -34,11 +34,12 @@ const STEPS: [Step; 14] = [
     ("freestanding", || freestanding::run().map(Outcome::Passed)),
     ("architectures", architectures),
     ("aarch64", aarch64),
-    ("fuzz", fuzz),
+    ("riscv64", riscv64),
+    ("fuzz", fuzz_targets),
 ];
 
 /// How long each fuzz target runs, in seconds.
-const FUZZ_SECONDS: u32 = 20;
+const FUZZ_SECONDS: u32 = 30;
 
 /// What the module that the README runs returns.
 const README_OUTPUT: &str = "42\n";
@@ -174,23 +175,34 @@ fn architectures() -> Result<Outcome, Error> {
     Ok(Outcome::Passed(2))
 }
 
-/// The tests of the core for aarch64, in an emulator. What runs code in memory that is mapped at two
-/// addresses takes a real machine: emulators look for changes at the address alone where code runs.
 fn aarch64() -> Result<Outcome, Error> {
-    let (target, linker) = ("aarch64-unknown-linux-gnu", "aarch64-linux-gnu-gcc");
+    emulated("aarch64-unknown-linux-gnu", "aarch64", &["format", "link", "cache", "memory::icache"])
+}
+
+fn riscv64() -> Result<Outcome, Error> {
+    emulated("riscv64gc-unknown-linux-gnu", "riscv64", &["format", "cache", "memory::icache"])
+}
+
+/// Tests of the core for another machine, in an emulator. What runs code in memory that is mapped at two
+/// addresses takes a real machine: emulators look for changes at the address alone where code runs.
+fn emulated(target: &str, name: &str, filters: &[&str]) -> Result<Outcome, Error> {
     if !has_target(target) {
         return Ok(Outcome::Skipped(format!("the target {target} is not installed")));
     }
-    let is_there = |program: &&str| command(&format!("{program} --version")).succeeds();
-    let emulator = ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(is_there);
-    let Some(emulator) = emulator.filter(|_| is_there(&linker)) else {
-        return Ok(Outcome::Skipped(format!("no {linker}, or no qemu-aarch64-static")));
+    let is_there = |program: &String| command(&format!("{program} --version")).succeeds();
+    let linker = format!("{name}-linux-gnu-gcc");
+    let emulators = [format!("qemu-{name}-static"), format!("qemu-{name}")];
+    let Some(emulator) = emulators.iter().find(|&emulator| is_there(emulator)) else {
+        return Ok(Outcome::Skipped(format!("no {}", emulators[0])));
     };
-    let tests = cargo("test --package smf-core --lib --target")
-        .args([target, "--", "format", "link", "cache", "memory::icache"])
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", linker);
-    let runner = format!("{emulator} -L /usr/aarch64-linux-gnu");
-    count_tests(tests.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", &runner))
+    if !is_there(&linker) {
+        return Ok(Outcome::Skipped(format!("no {linker}")));
+    }
+    let variable = target.to_uppercase().replace('-', "_");
+    let runner = format!("{emulator} -L /usr/{name}-linux-gnu");
+    let tests = cargo("test --package smf-core --lib --target").args([target, "--"]).args(filters);
+    let tests = tests.env(&format!("CARGO_TARGET_{variable}_LINKER"), &linker);
+    count_tests(tests.env(&format!("CARGO_TARGET_{variable}_RUNNER"), &runner))
 }
 
 /// Whether the standard library for `target` is there.
@@ -199,29 +211,11 @@ pub(crate) fn has_target(target: &str) -> bool {
     directory.is_ok_and(|directory| fs::exists(directory.trim()).unwrap_or(false))
 }
 
-fn fuzz() -> Result<Outcome, Error> {
+fn fuzz_targets() -> Result<Outcome, Error> {
     if !cargo("+nightly fuzz --version").succeeds() {
         return Ok(Outcome::Skipped("no nightly toolchain, or no cargo-fuzz".to_owned()));
     }
-    let targets = cargo("+nightly fuzz list").output()?;
-    let mut passed = 0;
-    for fuzz_target in targets.lines() {
-        let corpus = target().join("fuzz-corpus").join(fuzz_target);
-        fs::create_dir_all(&corpus).map_err(|error| Error::File(corpus.clone(), error))?;
-        cargo(&format!("+nightly fuzz run {fuzz_target}"))
-            .args([corpus.as_os_str(), "tests/samples".as_ref()])
-            .args([
-                "--",
-                "-timeout=10",
-                "-rss_limit_mb=1024",
-                "-verbosity=0",
-                "-print_final_stats=1",
-            ])
-            .args([format!("-max_total_time={FUZZ_SECONDS}")])
-            .run()?;
-        passed += 1;
-    }
-    Ok(Outcome::Passed(passed))
+    fuzz::each(FUZZ_SECONDS, &[]).map(Outcome::Passed)
 }
 
 #[cfg(test)]

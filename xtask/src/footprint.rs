@@ -1,10 +1,13 @@
-//! The sizes of what is shipped, built as it is shipped.
+//! The sizes of what is shipped, built as it is shipped, and the memory that it takes.
 
 use std::fs;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::shell::{cargo, command, target};
+use crate::shell::{cargo, command, root, target};
+
+/// How often resident memory is measured.
+const RUNS: usize = 11;
 
 pub(crate) fn run() -> Result<(), Error> {
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
@@ -15,6 +18,8 @@ pub(crate) fn run() -> Result<(), Error> {
         .args([stripped.as_path(), &release.join("libsmf_loader.so")])
         .run()?;
 
+    let resident = [resident("", &release)?, resident("-DLOAD", &release)?];
+
     let format = core_text("--no-default-features")?;
     let core = core_text("")?;
 
@@ -24,7 +29,30 @@ pub(crate) fn run() -> Result<(), Error> {
     print_size("smf", size(&release.join("smf"))?);
     print_size("smf-core, text, format alone", format);
     print_size("smf-core, text", core);
+    print_size("resident, without the library", resident[0]);
+    let more = resident[1].saturating_sub(resident[0]);
+    print_size("resident, a module loaded: more", more);
     Ok(())
+}
+
+/// Resident memory of a C program that loads one small module, or does not: the median of runs.
+fn resident(define: &str, libraries: &Path) -> Result<u64, Error> {
+    let program = target().join(format!("resident{define}"));
+    command(&format!("gcc -O2 {define} -Ishell/include xtask/src/resident.c -o"))
+        .args([program.as_path()])
+        .args(if define.is_empty() { vec![] } else { vec!["-lsmf_loader", "-rdynamic"] })
+        .args([format!("-L{}", libraries.display())])
+        .args([format!("-Wl,-rpath,{}", libraries.display())])
+        .run()?;
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        let module = root().join("tests/samples/packed.smf");
+        let found = command(&program.display().to_string()).args([module]).output()?;
+        let kilobytes = found.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
+        runs.push(kilobytes.ok_or_else(|| Error::Missing("number", program.clone()))? << 10);
+    }
+    runs.sort_unstable();
+    runs.get(RUNS / 2).copied().ok_or(Error::Missing("run", program))
 }
 
 /// Code and read-only data of the core with these features.

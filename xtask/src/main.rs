@@ -7,10 +7,12 @@ mod ci;
 mod error;
 mod footprint;
 mod freestanding;
+mod fuzz;
 mod header;
 mod samples;
 mod shell;
 mod tidy;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,11 @@ usage: cargo xtask CHORE
   bench [FILTER] [--quick]   measures smf against its peers
   header                     holds smf.h against the exports of the library
   footprint                  the sizes of what is shipped
+  fuzz [--seconds N] [TARGET...]
+                             every fuzz target in turn, or these
+  soak [--minutes N]         everything at once, with memory flat in the end
+  tsan, asan                 tests of the core under a sanitizer (nightly)
+  miri                       the rooms that need no kernel, in the interpreter (nightly)
   freestanding               the loader without libc, and without a kernel: built, measured, run
 ";
 
@@ -42,6 +49,11 @@ fn main() -> ExitCode {
         "bench" => bench(arguments),
         "header" => hold_header(),
         "footprint" => footprint::run(),
+        "soak" => watch::soak(arguments),
+        "tsan" => watch::sanitize("thread"),
+        "asan" => watch::sanitize("address"),
+        "miri" => watch::miri(),
+        "fuzz" => fuzz::run(arguments),
         "freestanding" => freestanding::run().map(drop),
         _ => {
             eprint!("{USAGE}");

@@ -1,7 +1,7 @@
 //! Commands, run at the top of the repository and printed as they could be typed.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 
@@ -77,11 +77,25 @@ impl Command {
     }
 
     /// Runs it and hands each line that it prints to `line` while it does.
-    pub(crate) fn for_each_line(mut self, mut line: impl FnMut(&str)) -> Result<(), Error> {
+    pub(crate) fn for_each_line(mut self, line: impl FnMut(&str)) -> Result<(), Error> {
+        self.command.stdout(Stdio::piped());
+        self.listen(|child| child.stdout.take(), line)
+    }
+
+    /// The same for what it prints on standard error.
+    pub(crate) fn for_each_error(mut self, line: impl FnMut(&str)) -> Result<(), Error> {
+        self.command.stderr(Stdio::piped());
+        self.listen(|child| child.stderr.take(), line)
+    }
+
+    fn listen<R: Read>(
+        mut self,
+        end: impl FnOnce(&mut process::Child) -> Option<R>,
+        mut line: impl FnMut(&str),
+    ) -> Result<(), Error> {
         println!("$ {}", self.shown);
-        let child = self.command.stdout(Stdio::piped()).spawn();
-        let status = child.and_then(|mut child| {
-            let lines = child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
+        let status = self.command.spawn().and_then(|mut child| {
+            let lines = end(&mut child).into_iter().flat_map(|out| BufReader::new(out).lines());
             for text in lines {
                 line(&text?);
             }

@@ -47,6 +47,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/testing.rs",
     "shell/src/bin/smf/jit.rs",
     "shell/src/bin/smf/run.rs",
+    "shell/src/calls.rs",
     "shell/src/code_ranges.rs",
     "shell/src/ffi/blocks.rs",
     "shell/src/ffi/builtin.rs",

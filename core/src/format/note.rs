@@ -16,6 +16,9 @@ use super::sdn::{Cell, Document, Row, Rows, Table, Tables};
 
 #[cfg(feature = "alloc")]
 pub mod edit;
+mod write;
+
+pub use write::{NewPossible, write_possible};
 
 /// The note of one module.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `i8` `i16` `i32` `i64` `i128`, `u8` ... `u128` | an integer |
 //! | `f16` `f32` `f64` `f128` | a float |
-//! | `bool`, `text`, `pointer` | a truth value, a text, an address |
+//! | `bool`, `text`, `ptr` | a truth value, a text, an address |
 //! | `Name`, `Name<A, B>` (or `Name[A, B]`) | a named type and its arguments |
 //! | `[A]` | an array |
 //! | `f32x4`, `simd<A, 4>` | four lanes of one type |
@@ -112,7 +112,7 @@ impl Type {
         Self::Int { bits, signed }
     }
 
-    /// The type that a word alone spells: a number, `bool`, `text`, `pointer`, a vector of numbers, or a named
+    /// The type that a word alone spells: a number, `bool`, `text`, `ptr`, a vector of numbers, or a named
     /// type.
     pub fn of_word(word: &str) -> Self {
         Self::primitive(word)
@@ -124,7 +124,7 @@ impl Type {
         match word {
             "bool" => return Some(Self::Bool),
             "text" => return Some(Self::Text),
-            "pointer" => return Some(Self::Pointer),
+            "ptr" => return Some(Self::Pointer),
             _ => {}
         }
         let mut chars = word.chars();
@@ -203,7 +203,7 @@ impl fmt::Display for Type {
             Self::Float { bits } => write!(f, "f{bits}"),
             Self::Bool => f.write_str("bool"),
             Self::Text => f.write_str("text"),
-            Self::Pointer => f.write_str("pointer"),
+            Self::Pointer => f.write_str("ptr"),
             Self::Named { name, args } if args.is_empty() => f.write_str(name),
             Self::Named { name, args } => write!(f, "{name}<{}>", Spelled(args)),
             Self::Array(elem) => write!(f, "[{elem}]"),
@@ -272,8 +272,7 @@ pub(super) mod tests {
 
     #[test]
     fn words_are_read_as_what_they_spell() {
-        for word in ["i8", "u128", "f16", "f128", "bool", "text", "pointer", "f32x4", "boolx65536"]
-        {
+        for word in ["i8", "u128", "f16", "f128", "bool", "text", "ptr", "f32x4", "boolx65536"] {
             let ty = Type::of_word(word);
             assert!(!matches!(ty, Type::Named { .. }), "{word}");
             assert_eq!(ty.to_string(), word);

@@ -72,7 +72,7 @@ impl<'d> Image<'d> {
             None => WritablePages::allocate(size, Placement::Anywhere)?,
         };
         copy_sections(&linked, &plan, &mut pages)?;
-        let exports = Exports::new(linked.symbols(), addresses(&plan, &pages));
+        let exports = Exports::new(linked.symbols(), addresses(&plan, &pages)?);
         Ok(Image { smf: *smf, linked, plan, pages, exports, pool: pool.cloned() })
     }
 
@@ -87,7 +87,7 @@ impl<'d> Image<'d> {
         let kept = keep::find(&self.linked, data)?;
         keep::apply(&self.linked, &mut self.plan, &kept)?;
         self.exports =
-            Exports::with_kept(self.linked.symbols(), addresses(&self.plan, &self.pages), kept);
+            Exports::with_kept(self.linked.symbols(), addresses(&self.plan, &self.pages)?, kept);
         Ok(())
     }
 
@@ -115,9 +115,12 @@ impl<'d> Image<'d> {
 }
 
 /// Where each section is; 0 for what is not loaded.
-fn addresses(plan: &Plan<'_>, pages: &WritablePages) -> Vec<u64> {
+fn addresses(plan: &Plan<'_>, pages: &WritablePages) -> Result<Vec<u64>, LinkError> {
     let base = pages.address() as u64;
-    plan.sections.iter().map(|at| at.map_or(0, |at| base + at)).collect()
+    let mut addresses = Vec::new();
+    addresses.try_reserve_exact(plan.sections.len()).map_err(|_| LinkError::OutOfMemory)?;
+    addresses.extend(plan.sections.iter().map(|at| at.map_or(0, |at| base + at)));
+    Ok(addresses)
 }
 
 fn segment(region: &Region) -> Result<Segment, LinkError> {

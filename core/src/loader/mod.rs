@@ -46,10 +46,6 @@ mod candidates;
 mod entries;
 mod eras;
 mod error;
-#[cfg(test)]
-#[cfg(target_arch = "x86_64")]
-#[path = "tests/faults.rs"]
-mod faults;
 mod group;
 mod loaded;
 mod modules;

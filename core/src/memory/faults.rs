@@ -2,7 +2,10 @@
 //!
 //! A fault belongs to the thread that injects it, so tests that run beside each other do not meet.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+
+use rustix::io::Errno as Raw;
+use std::vec::Vec;
 
 use super::{Errno, Protection};
 
@@ -23,10 +26,12 @@ pub(crate) enum Call {
     OnFork,
     Populate,
     Protect,
+    PopulateForReading,
     SynchronizeCores,
+    RegisterSynchronizeCores,
     Barrier,
     RegisterBarrier,
-    Lock,
+    LockFile,
     Access,
     ReadLink,
     Create,
@@ -36,7 +41,136 @@ pub(crate) enum Call {
     SyncToDisk,
     Rename,
     Remove,
+    ReadAhead,
+    Advise,
+    Lock,
+    Sync,
 }
+
+impl Call {
+    /// The error numbers that the manual page of the call lists, and those with which kernels that do not
+    /// have it, and filters of system calls, refuse it. `EINTR` is not among them: `sys` repeats the call.
+    pub(crate) fn errors(self) -> impl Iterator<Item = Raw> {
+        let listed: &[Raw] = match self {
+            Call::Open | Call::TemporaryFile => OPEN,
+            Call::Status => STATUS,
+            Call::Read => READ,
+            Call::Map | Call::MapFile(_) | Call::MapOver => MAP,
+            Call::CopyMapping => &[Raw::AGAIN, Raw::FAULT, Raw::INVAL, Raw::NOMEM],
+            Call::MemoryFile => {
+                &[Raw::ACCESS, Raw::FAULT, Raw::INVAL, Raw::MFILE, Raw::NFILE, Raw::NOMEM]
+            }
+            Call::Resize => &[Raw::ACCESS, Raw::BADF, Raw::FBIG, Raw::INVAL, Raw::IO, Raw::TXTBSY],
+            Call::Seal => &[Raw::ACCESS, Raw::AGAIN, Raw::BADF, Raw::BUSY, Raw::INVAL],
+            Call::OnFork | Call::Populate | Call::PopulateForReading | Call::Advise => ADVISE,
+            Call::Protect => &[Raw::ACCESS, Raw::INVAL, Raw::NOMEM],
+            Call::SynchronizeCores
+            | Call::RegisterSynchronizeCores
+            | Call::Barrier
+            | Call::RegisterBarrier => &[Raw::INVAL],
+            Call::ReadAhead => &[Raw::BADF, Raw::INVAL, Raw::SPIPE],
+            Call::Lock => &[Raw::AGAIN, Raw::INVAL, Raw::NOMEM],
+            Call::LockFile => &[Raw::BADF, Raw::INVAL, Raw::NOLCK],
+            Call::Access | Call::ReadLink => PATH,
+            Call::Create => OPEN,
+            Call::SetOwner | Call::SetMode => &[Raw::BADF, Raw::IO, Raw::ROFS],
+            Call::Write => &[Raw::BADF, Raw::DQUOT, Raw::FBIG, Raw::INVAL, Raw::IO, Raw::NOSPC],
+            Call::SyncToDisk => &[Raw::BADF, Raw::INVAL, Raw::IO, Raw::NOSPC, Raw::ROFS, Raw::DQUOT],
+            Call::Rename | Call::Remove => CHANGE,
+            Call::Sync => &[Raw::BUSY, Raw::INVAL, Raw::NOMEM, Raw::IO],
+        };
+        listed.iter().copied().chain([Raw::PERM, Raw::NOSYS])
+    }
+}
+
+const PATH: &[Raw] =
+    &[Raw::ACCESS, Raw::IO, Raw::LOOP, Raw::NAMETOOLONG, Raw::NOENT, Raw::NOMEM, Raw::NOTDIR];
+
+const CHANGE: &[Raw] = &[
+    Raw::ACCESS,
+    Raw::BUSY,
+    Raw::DQUOT,
+    Raw::IO,
+    Raw::ISDIR,
+    Raw::NOENT,
+    Raw::NOMEM,
+    Raw::NOSPC,
+    Raw::NOTDIR,
+    Raw::ROFS,
+];
+
+const OPEN: &[Raw] = &[
+    Raw::ACCESS,
+    Raw::AGAIN,
+    Raw::BADF,
+    Raw::BUSY,
+    Raw::DQUOT,
+    Raw::EXIST,
+    Raw::FAULT,
+    Raw::FBIG,
+    Raw::INVAL,
+    Raw::ISDIR,
+    Raw::LOOP,
+    Raw::MFILE,
+    Raw::NAMETOOLONG,
+    Raw::NFILE,
+    Raw::NODEV,
+    Raw::NOENT,
+    Raw::NOMEM,
+    Raw::NOSPC,
+    Raw::NOTDIR,
+    Raw::NXIO,
+    Raw::OPNOTSUPP,
+    Raw::OVERFLOW,
+    Raw::ROFS,
+    Raw::TXTBSY,
+];
+const STATUS: &[Raw] = &[
+    Raw::ACCESS,
+    Raw::BADF,
+    Raw::FAULT,
+    Raw::INVAL,
+    Raw::LOOP,
+    Raw::NAMETOOLONG,
+    Raw::NOENT,
+    Raw::NOMEM,
+    Raw::NOTDIR,
+    Raw::OVERFLOW,
+];
+const READ: &[Raw] = &[
+    Raw::AGAIN,
+    Raw::BADF,
+    Raw::FAULT,
+    Raw::INVAL,
+    Raw::IO,
+    Raw::ISDIR,
+    Raw::NXIO,
+    Raw::OVERFLOW,
+    Raw::SPIPE,
+];
+const MAP: &[Raw] = &[
+    Raw::ACCESS,
+    Raw::AGAIN,
+    Raw::BADF,
+    Raw::EXIST,
+    Raw::INVAL,
+    Raw::NFILE,
+    Raw::NODEV,
+    Raw::NOMEM,
+    Raw::OVERFLOW,
+    Raw::TXTBSY,
+];
+const ADVISE: &[Raw] = &[
+    Raw::ACCESS,
+    Raw::AGAIN,
+    Raw::BADF,
+    Raw::BUSY,
+    Raw::FAULT,
+    Raw::HWPOISON,
+    Raw::INVAL,
+    Raw::IO,
+    Raw::NOMEM,
+];
 
 #[derive(Clone, Copy)]
 struct Fault {
@@ -50,6 +184,14 @@ struct Fault {
 
 std::thread_local! {
     static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+    static RECORD: RefCell<Option<Vec<Call>>> = const { RefCell::new(None) };
+}
+
+/// What `work` returns, and the calls that it makes in this thread.
+pub(crate) fn recorded<T>(work: impl FnOnce() -> T) -> (T, Vec<Call>) {
+    RECORD.set(Some(Vec::new()));
+    let result = work();
+    (result, RECORD.take().unwrap_or_default())
 }
 
 /// While it lives, its call fails; dropped, everything works again.
@@ -57,14 +199,14 @@ std::thread_local! {
 pub(crate) struct Injected(());
 
 /// Lets `call` succeed `passes` times in this thread and fail with `errno` from then on.
-pub(crate) fn inject(call: Call, passes: u32, errno: rustix::io::Errno) -> Injected {
+pub(crate) fn inject(call: Call, passes: u32, errno: Raw) -> Injected {
     FAULT.set(Some(Fault { call: Some(call), passes, errno: errno.into(), once: false }));
     Injected(())
 }
 
 /// Lets `passes` calls of whatever kind succeed in this thread, and the next one fail with `errno`;
 /// those behind it too, unless `once`.
-pub(crate) fn inject_at(passes: u32, errno: rustix::io::Errno, once: bool) -> Injected {
+pub(crate) fn inject_at(passes: u32, errno: Raw, once: bool) -> Injected {
     FAULT.set(Some(Fault { call: None, passes, errno: errno.into(), once }));
     Injected(())
 }
@@ -84,6 +226,11 @@ impl Drop for Injected {
 
 /// What `sys` asks before each call.
 pub(super) fn check(call: Call) -> Result<(), Errno> {
+    RECORD.with_borrow_mut(|record| {
+        if let Some(record) = record {
+            record.push(call);
+        }
+    });
     let Some(fault) = FAULT.get().filter(|fault| fault.call.is_none_or(|failing| failing == call))
     else {
         return Ok(());

@@ -321,6 +321,8 @@ pub(super) unsafe fn protect(
 ///
 /// `start` to `start + len` lies inside one live `map` and is readable.
 pub(super) unsafe fn populate_for_reading(start: NonNull<u8>, len: usize) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::PopulateForReading)?;
     // SAFETY: populating changes no byte, and the pages are the caller's.
     Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, Advice::LinuxPopulateRead) }?)
 }
@@ -456,6 +458,8 @@ pub(super) fn synchronize_cores() -> Result<(), Errno> {
 
 /// `membarrier(2)`: announces that the process is going to call [`synchronize_cores`].
 pub(super) fn register_synchronize_cores() -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::RegisterSynchronizeCores)?;
     Ok(membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?)
 }
 
@@ -481,6 +485,8 @@ pub(super) fn register_barrier_in_all_threads() -> Result<(), Errno> {
 /// asm/unistd.h.
 #[cfg(target_arch = "riscv64")]
 pub(super) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::SynchronizeCores)?;
     let range = code.as_ptr_range();
     let result: isize;
     // SAFETY: the call takes two addresses, which it does not dereference, and flags; it changes no
@@ -540,6 +546,8 @@ pub(super) fn open_writable(path: &CStr) -> Result<OwnedFd, Errno> {
 
 /// `posix_fadvise(2)` with `POSIX_FADV_WILLNEED`: the kernel begins to read the file and returns.
 pub(super) fn read_ahead(file: &OwnedFd) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::ReadAhead)?;
     Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::WillNeed)?)
 }
 
@@ -550,6 +558,8 @@ pub(super) fn read_ahead(file: &OwnedFd) -> Result<(), Errno> {
 /// * `start` to `start + len` are whole pages of one live mapping.
 /// * With advice that discards bytes: nobody relies on what they were.
 pub(super) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::Advise)?;
     // SAFETY: the pages are the caller's, and so is what the advice does to their bytes.
     Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }?)
 }
@@ -560,6 +570,8 @@ pub(super) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> R
 ///
 /// `start` to `start + len` are whole pages of one live mapping.
 pub(super) unsafe fn lock(start: NonNull<u8>, len: usize, locked: bool) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::Lock)?;
     let start = start.as_ptr().cast();
     if locked {
         // SAFETY: the pages are the caller's, and locking changes no byte.
@@ -576,6 +588,8 @@ pub(super) unsafe fn lock(start: NonNull<u8>, len: usize, locked: bool) -> Resul
 ///
 /// `start` to `start + len` are whole pages of one live mapping.
 pub(super) unsafe fn sync(start: NonNull<u8>, len: usize, wait: bool) -> Result<(), Errno> {
+    #[cfg(test)]
+    faults::check(Call::Sync)?;
     let flags = if wait { MsyncFlags::SYNC } else { MsyncFlags::ASYNC };
     // SAFETY: the pages are the caller's, and writing them to their file changes no byte.
     Ok(unsafe { mm::msync(start.as_ptr().cast(), len, flags) }?)

@@ -36,12 +36,13 @@ pub(crate) fn alone(test: &str) -> bool {
         return true;
     }
     let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", test, "--test-threads=1"])
+        .args(["--exact", test, "--test-threads=1", "--nocapture"])
         .env(MARK, "1")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    std::print!("{said}");
     false
 }
 

@@ -1,12 +1,11 @@
 //! `rt_call_function_0` to `_8`: calls through a bare address, which must be code of ours.
 #![allow(unsafe_code)]
 
-use smf_core::link;
 use smf_core::memory::exec::ExecError;
 
 use super::error::{ApiError, or, smf_clear_error};
 use super::{args, blocks};
-use crate::code_ranges;
+use crate::{calls, code_ranges};
 
 /// The address as one that may be called, if somebody has entered it.
 #[inline]
@@ -34,21 +33,22 @@ fn call(function: i64, arguments: &[i64]) -> i64 {
     let Some(address) = callable(function).or_else(|| look_closer(function)) else { return 0 };
     // SAFETY: the address lies in code of this library that may run, which the caller promises to keep
     // during the call and to have written for as many arguments: machine code is trusted.
-    let result = unsafe { link::call(address as u64, arguments) };
-    // There are never more arguments than can be passed.
-    let result = result.unwrap_or(0);
-    if result == 0 {
-        smf_clear_error();
+    match unsafe { calls::call(address as u64, arguments) } {
+        Ok(0) => {
+            smf_clear_error();
+            0
+        }
+        Ok(result) => result,
+        Err(error) => or(0, Err(ApiError::Call(error))),
     }
-    result
 }
 
 /// Exports one function for each number of arguments.
 macro_rules! export {
     ($($name:ident($($argument:ident),*);)*) => {$(
         /// Calls the function at `function`, which lies in executable memory of this library or in a
-        /// loaded module, and returns what it returns; 0 on failure. When the function itself returned
-        /// 0, there is no last error.
+        /// loaded module, and returns what it returns; 0 on failure, and when a template's code has
+        /// trapped. When the function itself returned 0, there is no last error.
         #[unsafe(no_mangle)]
         pub extern "C" fn $name(function: i64, $($argument: i64),*) -> i64 {
             call(function, &[$($argument),*])

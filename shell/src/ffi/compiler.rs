@@ -370,7 +370,17 @@ impl Environment for Alone {
         Err(CompileError::Missing(ShortName::new(symbol)))
     }
 
+    fn fixed(&mut self, _: u64) -> Result<Target, CompileError> {
+        Err(CompileError::because("it needs a function of the host, for traps"))
+    }
+
     fn address(&self, _: Target) -> Option<u64> {
+        None
+    }
+
+    fn promise(&mut self, _: Box<[u8]>) {}
+
+    fn promised(&self, _: Target) -> Option<&[u8]> {
         None
     }
 }

@@ -124,6 +124,8 @@ pub(super) enum ApiError {
     NoEntryPoint { module: ShortName },
     /// A call with more arguments than can be passed.
     TooManyArguments { count: i64 },
+    /// A call that was ended by a trap, or that cannot be made.
+    Call(LinkError),
     /// The set of values in use cannot be changed any more.
     ValuesInUse,
     /// Blocks are live, and what is wanted must come before them.
@@ -237,6 +239,7 @@ pub(super) enum Code {
     Take = 26,
     Instantiate = 27,
     Update = 28,
+    Trap = 29,
 }
 
 impl Code {
@@ -264,6 +267,8 @@ impl ApiError {
                 Code::Handle
             }
             Self::TooManyArguments { .. } | Self::Unaligned { .. } => Code::Argument,
+            Self::Call(LinkError::Trap(_)) => Code::Trap,
+            Self::Call(_) => Code::Argument,
             Self::TooManyLoaders { .. } | Self::TooManyModules => Code::Full,
             Self::LoaderHeld { .. } | Self::LoaderBusy { .. } => Code::InUse,
             Self::File { error, .. } => code_of_memory(error),
@@ -531,6 +536,7 @@ impl fmt::Display for ApiError {
             Self::TooManyArguments { count } => {
                 write!(f, "{count} arguments are more than the {MAX_ARGS} that can be passed")
             }
+            Self::Call(error) => error.fmt(f),
             Self::ValuesInUse => f.write_str(
                 "the functions for values were installed before, or values have been made",
             ),

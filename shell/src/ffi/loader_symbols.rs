@@ -4,13 +4,14 @@
 use std::ffi::{c_char, c_void};
 
 use smf_core::format::{Binding, SymbolKind};
-use smf_core::link::{self, MAX_ARGS, ShortName};
+use smf_core::link::{MAX_ARGS, ShortName};
 
 use super::error::{ApiError, or};
 use super::loaders::{self, Use};
 use super::missing::with_nul;
 use super::names::{slice, text};
 use super::sized::{self, sized};
+use crate::calls;
 
 /// A definition of a name.
 #[repr(C)]
@@ -214,9 +215,8 @@ pub unsafe extern "C" fn smf_loader_call(
         let function = function.ok_or_else(|| no_symbol(name, version.name()))?;
         // SAFETY: a function of a module that is held; that it takes as many arguments is the caller's
         // business: machine code is trusted.
-        let returned = unsafe { link::call(function, arguments) };
-        // There are never more arguments than can be passed.
-        Ok(returned.unwrap_or(0))
+        let returned = unsafe { calls::call(function, arguments) };
+        returned.map_err(ApiError::Call)
     });
     let returned = called.map(|returned| {
         if !result.is_null() {

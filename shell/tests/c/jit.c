@@ -100,6 +100,11 @@ static void linked(void) {
     uint64_t module = smf_loader_load(loader, made("user.smf"));
     int64_t result = 0;
     CHECK(module && smf_loader_call(loader, module, "main", NULL, 0, &result) && result == 333);
+    int64_t half = smf_jit_resolve(jit, "half$i64");
+    CHECK(half && rt_call_function_2(half, 84, 2) == 42);
+    REFUSED(rt_call_function_2(half, 84, 0) == 0, SMF_ERROR_TRAP);
+    CHECK(says("division by zero") && rt_call_function_2(half, 0, 1) == 0);
+    CHECK(smf_last_error().code == SMF_OK);
     /* The loader keeps the code. */
     pthread_t threads[8];
     void *addresses[8];

@@ -8,6 +8,7 @@ use smf_core::format::template::{Container, NewTemplate, NewTemplates};
 use smf_core::format::write::{Module, NewSection};
 use smf_core::format::{Header, Layout, RelocKind, SectionKind, index};
 use smf_core::instantiate::{ReadyReloc, Variant, write_ready};
+use smf_core::jit::typed::text::parse;
 use smf_core::link::host_arch;
 
 use super::{scratch, smf, text};
@@ -28,10 +29,13 @@ fn templates(directory: &Path) -> String {
         constraints: Default::default(),
         body,
     };
-    let list = [template(&b"add"[..], &add[..]), template(b"tail", &tail)];
+    let half = "template half<T>(a: T, b: T) -> T\n div T a, a, b\n return T a\nend\n";
+    let half = parse(half).unwrap().remove(0).body;
+    let list =
+        [template(&b"add"[..], &add[..]), template(b"tail", &tail), template(b"half", &half)];
     let list = NewTemplates { container: Container::Counted, templates: &list }.to_vec().unwrap();
     let note = "possible |template, type_args, mangled_name|\n    add, i64, fn$add$i64\n    \
-                tail, i64, fn$tail$i64\n    gone, i64, fn$gone$i64\n";
+                tail, i64, fn$tail$i64\n    gone, i64, fn$gone$i64\n    half, i64, half$i64\n";
     let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
     let sections = [
         section(SectionKind::TemplateCode, &b".templates"[..], &list[..]),
@@ -68,6 +72,9 @@ fn jit_makes_an_instance_and_calls_it() {
         assert!(told.starts_with("error: ") && told.contains(why), "{told}");
         assert_eq!(told.lines().count(), 1);
     }
+    assert_eq!(text(&smf(&["jit", file, "half$i64", "84", "2"]).stdout), "42\n");
+    let told = text(&smf(&["jit", file, "half$i64", "84", "0"]).stderr);
+    assert!(told.contains("`half$i64`: division by zero, at 0x"), "{told}");
     assert_eq!(smf(&["jit", file]).status.code(), Some(2));
     assert_eq!(smf(&["jit", "absent.smf", "x"]).status.code(), Some(1));
 }

@@ -273,7 +273,8 @@ fn put_cell(row: &mut String, cell: &Cell<'_>) {
     }
 }
 
-fn put_text(row: &mut String, text: &str) {
+/// A cell in quotes, with escapes where it needs them.
+pub(super) fn put_text(row: &mut String, text: &str) {
     row.push('"');
     for c in text.chars() {
         match c {

@@ -6,7 +6,7 @@
 //!
 //! **Callees** are asked of the environment once each, after the code is there, so that a compiler that is
 //! busy is no hindrance to making them. What a body says of a callee's parameters and result is compared
-//! with what the callee was compiled for: [`Environment::promise`] is given the type codes of the
+//! with what the callee was compiled for: [`Environment::promise`] is given a mark, the type codes of the
 //! parameters and that of the result. A callee of which nothing is known (machine code of a module or of
 //! the host) is trusted, as all machine code is.
 //!
@@ -21,6 +21,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::{CodeReloc, CompileError, Compiled, Compiler, Environment, Request, Target};
 use crate::format::Arch;
+use crate::instantiate::made::Instance as Made;
 use crate::instantiate::types::{MAX_DEPTH, MAX_NODES, Type};
 use crate::jit::code::Relocation;
 use crate::jit::typed::lower::{self, TRAP_HOOK};
@@ -30,6 +31,9 @@ use crate::jit::typed::{
 };
 use crate::link::landing::trap_hook;
 use crate::memory::lock::Lock;
+
+/// What the interface of an instance of a typed body begins with.
+const MARK: &[u8; 4] = b"SMTB";
 
 /// The most bodies that are kept; beyond that all are forgotten.
 const MAX_KEPT: usize = 1 << 12;
@@ -48,6 +52,13 @@ impl TypedBodies {
     /// A compiler that knows no template yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The types that `instance` takes, and the one that it gives, if it was made of a typed body.
+    pub fn signature(instance: &Made) -> Option<(Vec<Scalar>, Option<Scalar>)> {
+        let (result, params) = instance.interface().strip_prefix(MARK)?.split_last()?;
+        let params = params.iter().map(|&code| Scalar::from_code(code)).collect::<Option<_>>()?;
+        Some((params, Scalar::from_code(*result)))
     }
 
     /// The body, verified now or before.
@@ -145,11 +156,12 @@ fn type_of(scalar: Scalar) -> Type {
     }
 }
 
-/// How a function with this signature is called, in terms of an instance: the codes of its parameters'
-/// types, and of its result's; 0 where that is none.
+/// How a function with this signature is called, in terms of an instance: the mark, the codes of its
+/// parameters' types, and of its result's; 0 where that is none.
 fn interface(instance: &Instance<'_, '_>, signature: &Signature<'_>) -> Box<[u8]> {
     let code = |code: u8| instance.scalar(code).map_or(0, Scalar::code);
-    signature.params.iter().chain([&signature.result]).map(|&of| code(of)).collect()
+    let codes = signature.params.iter().chain([&signature.result]).map(|&of| code(of));
+    MARK.iter().copied().chain(codes).collect()
 }
 
 /// Code whose callees are to be found.
@@ -362,14 +374,15 @@ mod tests {
         let expected = [Target(0), Target(1), Target::OWN, Target(2), Target(1), Target(3)];
         assert_eq!(targets, expected);
         let [float, int] = [Scalar::F64, Scalar::I64].map(Scalar::code);
-        assert_eq!(*asked.interface, [float, int, float]);
+        assert_eq!(*asked.interface, [&MARK[..], &[float, int, float]].concat());
     }
 
     #[test]
     fn callees_that_promise_something_else_are_refused() {
         let float = Scalar::F64.code();
         for (promised, fits) in [([float, float], true), ([float, 0], false)] {
-            let promised = BTreeMap::from([("g<>".into(), promised.into())]);
+            let promised = [&MARK[..], &promised].concat().into();
+            let promised = BTreeMap::from([("g<>".into(), promised)]);
             let mut asked = Asked { promised, ..Asked::default() };
             let code = compile(CALLS, &[Type::F64, Type::Text], &mut asked);
             assert_eq!(code.is_ok(), fits, "{code:?}");

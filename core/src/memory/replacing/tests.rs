@@ -125,7 +125,7 @@ fn a_fault_once_leaves_nothing_behind() {
     let directory = Directory::new("once");
     let path = directory.file("a", b"old");
     for (call, error) in [
-        (Call::Lock, ReplaceError::Lock { errno: Raw::NOLCK.into() }),
+        (Call::LockFile, ReplaceError::Lock { errno: Raw::NOLCK.into() }),
         (Call::Create, ReplaceError::Create { errno: Raw::NOLCK.into() }),
         (Call::SetMode, ReplaceError::Rights { errno: Raw::NOLCK.into() }),
         (Call::Write, ReplaceError::Write { errno: Raw::NOLCK.into() }),

@@ -42,7 +42,7 @@ pub(crate) fn rights(file: &OwnedFd) -> Result<Rights, Errno> {
 /// `flock(2)` for this process alone; false when another one has it.
 pub(crate) fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
     #[cfg(test)]
-    faults::check(Call::Lock)?;
+    faults::check(Call::LockFile)?;
     match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => Ok(true),
         Err(io::Errno::WOULDBLOCK) => Ok(false),

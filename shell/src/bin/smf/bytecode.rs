@@ -16,15 +16,18 @@ use smf_core::memory::exec::CodeMemory;
 use smf_core::tier::{Engine, Tiers};
 use smf_loader::tools;
 
+use crate::generic;
 use crate::output::{self, Failure};
 
 /// How many functions an error suggests.
 const SUGGESTED: usize = 8;
 
-/// Assembles bytecode into a module
+/// Assembles bytecode, or templates of typed bytecode, into a module
 ///
-/// The source is what `smf disasm` writes: functions, labels and instructions. What it says is not
-/// checked; `smf run` does that.
+/// The source is what `smf disasm` writes: functions, labels and instructions, which are not checked
+/// before `smf run` does. Or it is templates, from a line such as `template max<T>(a: T, b: T) -> T` to
+/// `end`, which are checked here; between them a line such as `possible max<i64>, max<f64>` says what they
+/// may become, as `fn$max$i64` unless `as SYMBOL` follows. `smf jit` makes that and calls it.
 #[derive(clap::Args)]
 pub(crate) struct AsmArgs {
     /// The source
@@ -39,6 +42,10 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let source = std::str::from_utf8(&data)
         .map_err(|error| Failure::of(&args.file, format_args!("not UTF-8: {error}")))?;
+    if generic::is_source(source) {
+        let module = generic::assemble(source).map_err(|why| Failure::of(&args.file, why))?;
+        return output::write(&args.output, &module, None);
+    }
     let functions = assemble(source).map_err(|error| Failure::of(&args.file, error))?;
     let functions: Vec<_> = functions
         .iter()
@@ -53,14 +60,14 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
     output::write(&args.output, &module, None)
 }
 
-/// Shows the bytecode of a module, or of one of its functions
+/// Shows the bytecode of a module, or of one of its functions or templates
 ///
 /// `smf asm` makes the same code of it.
 #[derive(clap::Args)]
 pub(crate) struct DisasmArgs {
     /// The module
     file: PathBuf,
-    /// The function [default: all of them]
+    /// The function or the template [default: all of them]
     name: Option<String>,
     /// Show the bytes of machine code that each instruction is compiled to
     ///
@@ -74,6 +81,11 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
     let table = table(&args.file, &smf)?;
+    if table.is_none()
+        && let Some(text) = generic::disassemble(&args.file, &smf, args.name.as_deref())?
+    {
+        return generic::show(&text);
+    }
     let table = table.ok_or_else(|| Failure::of(&args.file, "the module has no bytecode"))?;
     let functions = all(&args.file, &table)?;
     let wanted: Vec<_> = match &args.name {

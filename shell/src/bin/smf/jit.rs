@@ -4,17 +4,21 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult, JitSymbolResolver};
-use smf_core::link::{self, MAX_ARGS};
+use smf_core::instantiate::{
+    Instance, JitConfig, JitInstantiator, JitResult, JitSymbolResolver, TypedBodies,
+};
+use smf_core::jit::typed::Scalar;
+use smf_core::link::MAX_ARGS;
 use smf_core::loader::LoaderOptions;
+use smf_loader::calls;
 use smf_loader::jit::Announce;
 use smf_loader::loader::Loader;
 
-use crate::args::integer;
 use crate::output::{self, Failure};
+use crate::values::{Array, Shown, word};
 
 /// Makes an instance of a template of a module, calls it and prints the result
 ///
@@ -28,9 +32,12 @@ pub(crate) struct Args {
     /// The symbol of the instance, such as `fn$Vec$i64`
     symbol: OsString,
     /// Its arguments: up to 8 integers, decimal or 0x hexadecimal
-    #[arg(value_name = "ARG", value_parser = integer, allow_negative_numbers = true)]
-    #[arg(num_args = 0..=MAX_ARGS)]
-    args: Vec<i64>,
+    ///
+    /// An instance of typed bytecode is given what its parameters are: integers, floats, true or false. In
+    /// the place of an address stands an array such as i64:3,1,2, which is printed when the code has
+    /// changed it.
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    args: Vec<String>,
     /// Tell the file what was made of it
     ///
     /// The rows move from `possible` to `instantiations`. The file is replaced as a whole.
@@ -68,14 +75,39 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         JitResult::Success(instance) => instance,
         other => return Err(because(other.to_string())),
     };
-    let mut passed = [0; MAX_ARGS];
-    for (passed, given) in passed.iter_mut().zip(&args.args) {
-        *passed = *given;
+    call(&args.file, instance, &args.args)
+}
+
+/// Calls an instance, and shows what it returns and which arrays it has changed.
+fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure> {
+    // Of other code nobody knows: one of the C convention that takes fewer integers ignores the others.
+    let symbol = instance.symbol().escape_ascii();
+    let unknown = || (vec![Scalar::I64; MAX_ARGS], Some(Scalar::I64));
+    let signature = TypedBodies::signature(instance);
+    let (params, result) = signature.clone().unwrap_or_else(unknown);
+    let (given, taken) = (args.len(), params.len());
+    if given > taken || signature.is_some() && given < taken {
+        let what = format_args!("`{symbol}` takes {taken} arguments, and {given} are given");
+        return Err(Failure::of(file, what));
+    }
+    let mut arrays: Vec<Array> = Vec::new();
+    let mut words = Vec::new();
+    for (number, &scalar) in params.iter().enumerate() {
+        let text = args.get(number).map_or("0", String::as_str);
+        let word = word(text, scalar, &mut arrays);
+        let at = number + 1;
+        words.push(word.map_err(|why| Failure::of(file, format_args!("argument {at}: {why}")))?);
     }
     // SAFETY: the code of the instance stays until this process ends, and whoever wrote the template says
-    // that a function is there: machine code is trusted. One of the C convention that takes fewer
-    // integers than it is passed ignores the others.
-    let value = unsafe { link::call(instance.address(), &passed) };
-    let value = value.map_err(|error| Failure::of(&args.file, error))?;
-    output::to_stdout(|out| writeln!(out, "{value}"))
+    // that a function of these arguments is there: machine code is trusted. The arrays outlive the call,
+    // and between here and a trap there is generated code alone, and that of modules.
+    let returned = unsafe { calls::call_values(instance.address(), &words) };
+    let returned =
+        returned.map_err(|error| Failure::of(file, format_args!("`{symbol}`: {error}")))?;
+    output::to_stdout(|out| {
+        if let Some(scalar) = result {
+            writeln!(out, "{}", Shown::returned(scalar, returned))?;
+        }
+        arrays.iter().filter(|array| array.is_changed()).try_for_each(|a| writeln!(out, "{a}"))
+    })
 }

@@ -13,6 +13,7 @@ mod args;
 mod bytecode;
 mod convert;
 mod generate;
+mod generic;
 mod inspect;
 mod jit;
 mod library;
@@ -23,6 +24,7 @@ mod prefetch;
 mod run;
 mod stub;
 mod templates;
+mod values;
 mod verify;
 mod watch;
 

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smf_core::format::{Smf, Symbol, SymbolKind};
-use smf_core::link::{self, MAX_ARGS};
+use smf_core::link::MAX_ARGS;
 use smf_core::loader::{Loaded, LoaderOptions, ModuleHandle};
 use smf_core::tier::Tiers;
-use smf_loader::files;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadError, Loader};
+use smf_loader::{calls, files};
 
 use crate::args::integer;
 use crate::bytecode;
@@ -195,7 +195,7 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<i64, Failu
     // SAFETY: the address lies in a module that stays loaded until this process ends, and its file
     // says that a function is there: machine code is trusted. A function of the C convention that
     // takes fewer integers than it is passed ignores the others, so that any number may be passed.
-    let result = unsafe { link::call(address, &passed) };
+    let result = unsafe { calls::call(address, &passed) };
     result.map_err(|error| Failure::of(&args.file, error))
 }
 

@@ -1,0 +1,61 @@
+//! A note of its own for a module that is made: what its templates may become.
+
+use alloc::string::String;
+use core::fmt::Write;
+
+use super::edit::put_text;
+
+/// A row of `possible` to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewPossible<'a> {
+    /// The template.
+    pub template: &'a str,
+    /// Its type arguments, with commas between them.
+    pub type_args: &'a str,
+    /// The symbol of the instance.
+    pub mangled_name: &'a str,
+}
+
+/// The text of a note with these rows, none of which has been made: its tables as the field has them, and
+/// the line that ends it.
+pub fn write_possible(rows: &[NewPossible<'_>]) -> String {
+    let mut text = String::from(
+        "instantiations |id, template, type_args, mangled_name, from_file, from_loc, to_obj, status|\n\
+         possible |id, template, type_args, mangled_name, required_by, can_defer|\n",
+    );
+    for (id, row) in rows.iter().enumerate() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "    {id}");
+        for cell in [row.template, row.type_args, row.mangled_name, ""] {
+            text.push_str(", ");
+            put_text(&mut text, cell);
+        }
+        text.push_str(", true\n");
+    }
+    text.push_str("# END_NOTE\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::note::Note;
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let strange = ["a\"b\\c\n", "Vec<i64>, u8", "fn$x y"];
+        let [template, type_args, mangled_name] = strange;
+        let plain = NewPossible { template: "f", type_args: "i64", mangled_name: "f$i64" };
+        let text = write_possible(&[NewPossible { template, type_args, mangled_name }, plain]);
+        let note = Note::parse(text.as_bytes(), 0).unwrap();
+        note.check().unwrap();
+        let rows: Vec<_> = note.possible().map(Result::unwrap).collect();
+        let cells = |row: &crate::format::note::Possible<'_>| {
+            [row.template(), row.type_args(), row.mangled_name()].map(|cell| cell.to_string())
+        };
+        assert_eq!(rows.iter().map(cells).collect::<Vec<_>>(), [strange, ["f", "i64", "f$i64"]]);
+        assert_eq!(note.instantiations().count(), 0);
+    }
+}

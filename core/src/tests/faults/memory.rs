@@ -1,0 +1,78 @@
+//! Files copied and mapped, pages published, and what the kernel is asked about them.
+#![allow(unsafe_code)]
+
+use std::os::unix::ffi::OsStrExt;
+use std::{env, format, fs, process, vec};
+
+use super::fail_each;
+use crate::memory::testing::alone;
+use crate::memory::{
+    Advice, ExposedPages, FileAccess, FileBytes, FileRange, Mapping, MemoryError, PageCount,
+    Placement, Protection, Segment, WritablePages, access_at, read_ahead, stamp_of,
+};
+
+const LIMIT: u64 = 1 << 20;
+
+fn pages(count: usize) -> Result<PageCount, MemoryError> {
+    PageCount::exact((count * PageCount::one().bytes()) as u64)
+}
+
+#[test]
+fn whatever_call_fails_files_and_pages_are_given_back() {
+    if !alone("faults::memory::whatever_call_fails_files_and_pages_are_given_back") {
+        return;
+    }
+    let path = env::temp_dir().join(format!("smf-faults-memory-{}", process::id()));
+    let bytes = vec![0x5a; 50_000];
+    fs::write(&path, &bytes).unwrap();
+    let name = path.as_os_str().as_bytes();
+    let intact = || assert_eq!(fs::read(&path).unwrap(), bytes);
+
+    let read = || {
+        // As somebody might who is about to write more, so that it is read twice.
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now()).unwrap();
+        assert!(*FileBytes::read(name, LIMIT)? == *bytes);
+        stamp_of(name)
+    };
+    let mut points = fail_each("read a file", read, intact, drop);
+    points += fail_each("read ahead", || read_ahead(name), intact, drop);
+    let map = || {
+        // SAFETY: nobody truncates the file.
+        let mapping = unsafe { Mapping::map(name, FileRange::WHOLE, FileAccess::WriteShared) }?;
+        mapping.advise(Advice::WillNeed)?;
+        mapping.lock(true)?;
+        mapping.lock(false)?;
+        mapping.sync(false)?;
+        Ok::<_, MemoryError>(mapping)
+    };
+    points += fail_each("map a file", map, intact, drop);
+    let expose = || ExposedPages::copy(name, FileRange::WHOLE, LIMIT, Protection::Read);
+    points += fail_each("expose a copy of a file", expose, intact, drop);
+    let share = || {
+        let shared = ExposedPages::share_zeroed(100_000, Protection::ReadWrite)?;
+        shared.read(0, &mut [0])?;
+        Ok::<_, MemoryError>(shared)
+    };
+    points += fail_each("expose shared memory", share, intact, drop);
+    points += fail_each("ask what may be done", || access_at(0x1000), intact, drop);
+
+    for placement in [Placement::Anywhere, Placement::Low2GiB] {
+        let publish = || {
+            let mut all = WritablePages::allocate(pages(20)?, placement)?;
+            all.prefault(80_000)?;
+            let segment = |offset, count, protection| {
+                Ok(Segment { offset: pages(offset)?, size: pages(count)?, protection })
+            };
+            all.publish(&[
+                segment(0, 8, Protection::ReadExecute)?,
+                segment(8, 4, Protection::Read)?,
+                segment(12, 8, Protection::ReadWrite)?,
+            ])
+        };
+        points += fail_each(&format!("publish pages, {placement:?}"), publish, intact, drop);
+    }
+    fs::remove_file(&path).unwrap();
+    std::println!("{points} points in memory");
+    assert!(points > 300, "the faults did not reach the calls");
+}

@@ -1,0 +1,314 @@
+//! `smf asm` and `smf disasm` for templates of typed bytecode.
+//!
+//! What `smf_core::jit::typed::text` reads, and between the templates lines that say what they may become:
+//! `possible max<i64>, max<f64>`, and `possible max<u8> as greatest` for a symbol of one's own.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use smf_core::format::note::{NewPossible, Note, write_possible};
+use smf_core::format::template::{
+    Constraints, Container, NewTemplate, NewTemplates, TemplateKind, Templates,
+};
+use smf_core::format::write::{Module, NewSection, Payload};
+use smf_core::format::{FormatError, Header, Layout, SectionFlags, SectionKind, Smf};
+use smf_core::instantiate::{Spelled, Type, mangle};
+use smf_core::jit::typed::body_of;
+use smf_core::jit::typed::text::{ParsedTemplate, parse, print};
+
+use crate::output::{self, Failure};
+
+/// The word that begins a row.
+const POSSIBLE: &str = "possible";
+
+/// Whether a source is one of templates: what its first word says.
+pub(crate) fn is_source(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim_start);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+    let word = first.and_then(|line| line.split_whitespace().next());
+    matches!(word, Some("template" | POSSIBLE))
+}
+
+/// A row of `possible`.
+#[derive(Debug, PartialEq)]
+struct Row {
+    line: usize,
+    template: String,
+    arguments: Vec<Type>,
+    spelled: String,
+    symbol: String,
+}
+
+/// The module that a source describes.
+pub(crate) fn assemble(source: &str) -> Result<Vec<u8>, String> {
+    let mut rows = Vec::new();
+    let mut templates = String::new();
+    for (number, line) in source.lines().enumerate() {
+        let row = line.trim_start().strip_prefix(POSSIBLE);
+        match row.filter(|rest| rest.starts_with([' ', '\t'])) {
+            // An empty line in its place, so that lines keep their numbers.
+            Some(rest) => rows_of(rest, number + 1, &mut rows)
+                .map_err(|why| format!("line {}: {why}", number + 1))?,
+            None => templates.push_str(line),
+        }
+        templates.push('\n');
+    }
+    let templates = parse(&templates).map_err(|error| error.to_string())?;
+    check(&templates, &rows)?;
+    write(&templates, &rows).map_err(|error| error.to_string())
+}
+
+/// `NAME<TYPES>`, `NAME<TYPES> as SYMBOL`, with commas between them.
+fn rows_of(text: &str, line: usize, rows: &mut Vec<Row>) -> Result<(), String> {
+    let mut rest = text.trim();
+    loop {
+        let (template, after) = name(rest, '<').ok_or("a template's name and `<` are expected")?;
+        let after = after.strip_prefix('<').ok_or("`<` is expected behind a template's name")?;
+        let end = closing(after).ok_or("a `>` is missing")?;
+        let (types, after) = after.split_at(end);
+        let arguments = Type::parse_arguments(types).map_err(|error| error.to_string())?;
+        let mangled = mangle(template, &arguments).map(|symbol| format!("fn${symbol}"));
+        let mut symbol = mangled.ok_or("no symbol can be made of these types")?;
+        rest = after.get(1..).unwrap_or("").trim_start();
+        if let Some(own) = rest.strip_prefix("as ") {
+            let (own, after) = name(own.trim_start(), ',').ok_or("a symbol is expected")?;
+            (symbol, rest) = (own.to_owned(), after.trim_start());
+        }
+        let spelled = Spelled(&arguments).to_string();
+        rows.push(Row { line, template: template.to_owned(), arguments, spelled, symbol });
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more.trim_start(),
+            None if rest.is_empty() || rest.starts_with('#') => return Ok(()),
+            None => return Err("a comma or the end of the line is expected".to_owned()),
+        }
+    }
+}
+
+/// A name, in quotation marks or up to `stop` or a blank, and what follows it.
+fn name(text: &str, stop: char) -> Option<(&str, &str)> {
+    let (name, rest) = match text.strip_prefix('"') {
+        Some(quoted) => quoted.split_once('"')?,
+        None => {
+            let end = text.find(|c: char| c == stop || c.is_whitespace()).unwrap_or(text.len());
+            text.split_at(end)
+        }
+    };
+    (!name.is_empty()).then_some((name, rest))
+}
+
+/// Where the `>` is that belongs to a `<` in front of the text. One behind a `-` is half of an arrow.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0u32;
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' if before == '-' => {}
+            '>' if depth == 0 => return Some(at),
+            '>' => depth -= 1,
+            _ => {}
+        }
+        before = c;
+    }
+    None
+}
+
+/// Rows that no template can keep are refused here, where the line is known.
+fn check(templates: &[ParsedTemplate], rows: &[Row]) -> Result<(), String> {
+    for (index, row) in rows.iter().enumerate() {
+        let Row { line, template, symbol, .. } = row;
+        let found = templates.iter().find(|found| found.name == *template);
+        let found = found.ok_or_else(|| format!("line {line}: no template `{template}`"))?;
+        let (given, taken) = (row.arguments.len(), usize::from(found.type_params));
+        if given != taken {
+            return Err(format!(
+                "line {line}: `{template}` has {taken} type parameters, and {given} types are given"
+            ));
+        }
+        if rows.iter().take(index).any(|other| other.symbol == *symbol) {
+            return Err(format!("line {line}: there is a row for `{symbol}` already"));
+        }
+    }
+    let names = templates.iter().map(|template| &template.name);
+    for (index, name) in names.clone().enumerate() {
+        if names.clone().take(index).any(|other| other == name) {
+            return Err(format!("there are two templates `{name}`"));
+        }
+    }
+    Ok(())
+}
+
+fn write(
+    templates: &[ParsedTemplate],
+    rows: &[Row],
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let templates: Vec<_> = templates
+        .iter()
+        .map(|template| NewTemplate {
+            name: template.name.as_bytes(),
+            kind: Some(TemplateKind::Function),
+            params: template.type_params,
+            constraints: Constraints::default(),
+            body: &template.body,
+        })
+        .collect();
+    let container = Container::Gtpl { constrained: false };
+    let templates = NewTemplates { container, templates: &templates }.to_vec()?;
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| NewPossible {
+            template: &row.template,
+            type_args: &row.spelled,
+            mangled_name: &row.symbol,
+        })
+        .collect();
+    let note = write_possible(&rows);
+    let section = |kind, name, payload| NewSection {
+        kind,
+        name,
+        flags: SectionFlags(SectionFlags::READ),
+        alignment: 8,
+        virtual_size: None,
+        payload: Payload::Bytes(payload),
+    };
+    let sections = [
+        section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
+        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
+    ];
+    let (layout, header) = (Layout::Packed, Header::default());
+    Ok(Module { layout, header, stub: &[], sections: &sections, symbols: &[] }.to_vec()?)
+}
+
+/// The source of a module's templates, or of one of them; `None` when it has none of typed bytecode.
+pub(crate) fn disassemble(
+    path: &Path,
+    smf: &Smf<'_>,
+    wanted: Option<&str>,
+) -> Result<Option<String>, Failure> {
+    let text = source_of(smf, wanted).map_err(|error| Failure::of(path, error))?;
+    let none = || Failure::of(path, format_args!("no template `{}`", wanted.unwrap_or_default()));
+    match text {
+        Some(text) if text.is_empty() && wanted.is_some() => Err(none()),
+        text => Ok(text),
+    }
+}
+
+fn source_of(
+    smf: &Smf<'_>,
+    wanted: Option<&str>,
+) -> Result<Option<String>, Box<dyn std::error::Error>> {
+    let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) else { return Ok(None) };
+    let payload = smf.contents(&section)?;
+    let (mut text, mut any) = (String::new(), false);
+    for template in Templates::parse(&payload, section.offset)?.iter() {
+        let template = template?;
+        let Some(body) = body_of(template.body) else { continue };
+        any = true;
+        let name = String::from_utf8_lossy(template.name);
+        if wanted.is_none_or(|wanted| wanted == name) {
+            text.push_str(if text.is_empty() { "" } else { "\n" });
+            print(&name, &body.map_err(|error| format!("template `{name}`: {error}"))?, &mut text)?;
+        }
+    }
+    if let Some((note, at)) = smf.note_contents()?.filter(|_| wanted.is_none() && any) {
+        put_rows(&mut text, &Note::parse(&note, at)?)?;
+    }
+    Ok(any.then_some(text))
+}
+
+fn put_rows(text: &mut String, note: &Note<'_>) -> Result<(), FormatError> {
+    let mut first = true;
+    for row in note.possible() {
+        let row = row?;
+        let [template, arguments, symbol] =
+            [row.template(), row.type_args(), row.mangled_name()].map(|cell| cell.to_string());
+        let types = Type::parse_arguments(&arguments).ok();
+        let usual = types.and_then(|types| mangle(&template, &types));
+        let is_usual = usual.is_some_and(|usual| symbol.strip_prefix("fn$") == Some(&usual));
+        text.push_str(if first { "\n" } else { "" });
+        first = false;
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{POSSIBLE} {}<{arguments}>", Quoted(&template));
+        let _ = if is_usual { Ok(()) } else { write!(text, " as {}", Quoted(&symbol)) };
+        text.push('\n');
+    }
+    Ok(())
+}
+
+/// A name as a source has it.
+struct Quoted<'n>(&'n str);
+
+impl std::fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
+        match self.0.chars().all(plain) {
+            true => f.write_str(self.0),
+            false => write!(f, "\"{}\"", self.0),
+        }
+    }
+}
+
+/// Shows a source.
+pub(crate) fn show(text: &str) -> Result<(), Failure> {
+    output::to_stdout(|out| std::io::Write::write_all(out, text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: &str) -> Result<Vec<[String; 3]>, String> {
+        let mut rows = Vec::new();
+        rows_of(text, 1, &mut rows)?;
+        Ok(rows.into_iter().map(|row| [row.template, row.spelled, row.symbol]).collect())
+    }
+
+    #[test]
+    fn rows_say_template_types_and_symbol() {
+        let found =
+            rows(" max<i64>, \"a b\"<Vec<fn(i8) -> u8>, f64> as x ,max<u8> as \"y z\" # so")
+                .unwrap();
+        let expected = [
+            ["max", "i64", "fn$max$i64"],
+            ["a b", "Vec<fn(i8) -> u8>, f64", "x"],
+            ["max", "u8", "y z"],
+        ];
+        assert_eq!(found, expected);
+        for (text, cause) in [
+            ("", "name"),
+            ("max", "`<`"),
+            ("max<i64", "`>`"),
+            ("max<>", "no type arguments"),
+            ("max<i64,>", "no type at byte 4"),
+            ("max<i64> u8", "a comma"),
+            ("max<i64>,", "name"),
+            ("max<i64> as ", "a comma"),
+        ] {
+            let told = rows(text).unwrap_err();
+            assert!(told.contains(cause), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn sources_are_told_apart_by_their_first_word() {
+        assert!(is_source("\n# so\n  template f()\nend") && is_source("possible f<i64>"));
+        assert!(
+            !is_source("; so\nfunction main, 0, 0") && !is_source("") && !is_source("templates")
+        );
+    }
+
+    #[test]
+    fn rows_are_held_against_templates() {
+        let template = "template f<T>(a: T)\nreturn_none\nend\n";
+        for (rows, cause) in [
+            ("possible g<i64>", "line 4: no template `g`"),
+            ("possible f<i64, i64>", "line 4: `f` has 1 type parameters, and 2 types are given"),
+            ("possible f<i64>, f<i64>", "line 4: there is a row for `fn$f$i64` already"),
+            (template, "two templates `f`"),
+            ("nothing", "line 4: `template` is expected"),
+        ] {
+            let told = assemble(&format!("{template}{rows}")).unwrap_err();
+            assert!(told.contains(cause), "{told}");
+        }
+    }
+}

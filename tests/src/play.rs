@@ -1,0 +1,227 @@
+//! What any bytes can be made to do, each beside a naive model of what should come of it: oracles for
+//! fuzzing, which ordinary tests run as well.
+//!
+//! Panics when a promise is broken.
+
+use smf_core::cache::{CacheError, Capacity, FileCache, Options, Policy};
+use smf_core::format::{Limits, Smf};
+use smf_core::link::{Image, Resolve};
+use smf_core::memory::exec::{
+    CodeMemory, CodeMemoryOptions, ExecutableBlock, Request, WritableBlock,
+};
+
+use crate::walk::walk;
+
+/// Sound modules that are changed.
+const BASES: [&[u8]; 8] = [
+    include_bytes!("../samples/packed.smf"),
+    include_bytes!("../samples/native.smf"),
+    include_bytes!("../samples/app.smf"),
+    include_bytes!("../samples/app-native.smf"),
+    include_bytes!("../samples/elf-object.smf"),
+    include_bytes!("../samples/compact.smf"),
+    include_bytes!("../samples/bcod.smf"),
+    include_bytes!("../samples/note-zero-size.smf"),
+];
+
+/// So that a module that asks for much costs little.
+const LIMITS: Limits = Limits { virtual_size: 1 << 20, sections: 64 };
+
+/// One of the samples, with a few bytes changed: the first number says which, and then each three bytes
+/// are a place and what to put there.
+fn changed(data: &[u8]) -> Vec<u8> {
+    let Some((first, changes)) = data.split_first() else { return Vec::new() };
+    let mut file = BASES[usize::from(*first) % BASES.len()].to_vec();
+    for change in changes.chunks_exact(3) {
+        let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % file.len();
+        file[at] = change[2];
+    }
+    file
+}
+
+/// Walks a sample that was changed.
+///
+/// # Panics
+/// When the format room breaks a promise.
+pub fn mutated(data: &[u8]) {
+    if let Ok(smf) = Smf::parse(&changed(data)) {
+        walk(&smf);
+    }
+}
+
+/// Places and links a sample that was changed, with imports wherever the first eight bytes say.
+///
+/// # Panics
+/// When the file verifies and cannot even be placed for want of soundness.
+pub fn linked(data: &[u8]) {
+    let Some((address, rest)) = data.split_first_chunk() else { return };
+    let address = u64::from_le_bytes(*address);
+    let file = changed(rest);
+    let Ok(smf) = Smf::parse_within(&file, LIMITS) else { return };
+    // Some are found and some not; two names need not be at one address.
+    let hostile = |name: &[u8]| match name.len() % 4 {
+        0 => None,
+        length => Some(address.wrapping_mul(length as u64)),
+    };
+    let Ok(image) = Image::place(&smf) else { return };
+    let exports = image.exports();
+    let Ok(module) = image.link(&hostile as &dyn Resolve) else { return };
+    for symbol in smf.symbols().iter().flatten() {
+        let address = exports.resolve(symbol.name());
+        assert!(address.is_none_or(|address| module.symbol(symbol.name()) == Some(address)));
+    }
+}
+
+/// Operations on a cache of few files, beside a list of what should be in it, the newest first.
+///
+/// # Panics
+/// When the cache does something else.
+pub fn cached(data: &[u8]) {
+    const MOST: Capacity = Capacity { files: 5, bytes: 600 };
+    let options = Options { policy: Policy::Lru, ..Options::default() };
+    let Ok(cache) = FileCache::new(MOST, options) else { return };
+    let mut list: Vec<(u8, Vec<u8>)> = Vec::new();
+    for operation in data.chunks_exact(2) {
+        let (number, size) = (operation[0] & 15, usize::from(operation[1]));
+        let path = [b"/nowhere/at/all/".as_slice(), &[b'a' + number]].concat();
+        let known = list.iter().position(|(name, _)| *name == number);
+        match operation[0] >> 6 {
+            0 | 1 if known.is_none() => {
+                let bytes = vec![operation[1]; size];
+                let ready = cache.prepare(&path, &bytes).unwrap();
+                assert_eq!(&*cache.insert(ready).unwrap(), &bytes[..]);
+                list.insert(0, (number, bytes));
+                let sum =
+                    |list: &[(u8, Vec<u8>)]| list.iter().map(|(_, b)| b.len() as u64).sum::<u64>();
+                while list.len() > 5 || sum(&list) > MOST.bytes {
+                    list.pop();
+                }
+            }
+            3 => assert_eq!(cache.evict(&path), known.map(|at| list.remove(at)).is_some()),
+            _ => match (cache.get(&path), known) {
+                (Ok(found), Some(at)) => {
+                    let (name, bytes) = list.remove(at);
+                    assert_eq!(&*found, &bytes[..]);
+                    list.insert(0, (name, bytes));
+                }
+                (Err(CacheError::File(_)), None) => {}
+                (found, known) => panic!("{known:?}, and {:?}", found.map(drop)),
+            },
+        }
+        let statistics = cache.statistics();
+        assert_eq!(statistics.files as usize, list.len());
+        let bytes: usize = list.iter().map(|(_, bytes)| bytes.len()).sum();
+        assert_eq!(statistics.bytes, bytes as u64);
+    }
+}
+
+/// A block, and what it was filled with.
+enum Block {
+    Writable(WritableBlock, u8),
+    Executable(ExecutableBlock),
+}
+
+impl Block {
+    fn range(&self) -> (usize, usize) {
+        match self {
+            Block::Writable(block, _) => (block.address(), block.len()),
+            Block::Executable(block) => (block.address(), block.len()),
+        }
+    }
+
+    fn check(&self) {
+        if let Block::Writable(block, fill) = self {
+            assert!(block.as_slice().iter().all(|byte| byte == fill), "a block was written to");
+        }
+    }
+}
+
+/// Operations on executable memory, beside a list of the blocks that are alive.
+///
+/// # Panics
+/// When blocks overlap, change, or are miscounted.
+pub fn coded(data: &[u8]) {
+    let options = CodeMemoryOptions {
+        arena_bytes: 1 << 20,
+        ceiling_bytes: 200_000,
+        ..CodeMemoryOptions::default()
+    };
+    let memory = CodeMemory::new(options);
+    let mut blocks: Vec<Block> = Vec::new();
+    let live = |blocks: &[Block]| blocks.iter().map(|block| block.range().1 as u64).sum::<u64>();
+    for operation in data.chunks_exact(4) {
+        let [kind, which, low, high] = [operation[0], operation[1], operation[2], operation[3]];
+        let at = usize::from(which) % blocks.len().max(1);
+        match kind & 3 {
+            0 | 1 => {
+                let size = usize::from(u16::from_le_bytes([low, high]));
+                let request = Request::new(size).aligned_to(1 << (kind >> 4));
+                let Ok(mut block) = memory.allocate_with(request) else {
+                    let may_be_refused = size == 0 || kind >> 4 > 12;
+                    assert!(may_be_refused || live(&blocks) + size as u64 > options.ceiling_bytes);
+                    continue;
+                };
+                let (start, len) = (block.address(), block.len());
+                let is_apart = |(other, length): (usize, usize)| {
+                    other + length <= start || start + len <= other
+                };
+                assert!(len == size && blocks.iter().all(|block| is_apart(block.range())));
+                block.as_mut_slice().fill(which);
+                blocks.push(Block::Writable(block, which));
+            }
+            2 if !blocks.is_empty() => {
+                let block = match blocks.swap_remove(at) {
+                    Block::Writable(block, _) => Block::Executable(block.publish().unwrap()),
+                    block => block,
+                };
+                blocks.push(block);
+            }
+            _ if !blocks.is_empty() => blocks.swap_remove(at).check(),
+            _ => memory.trim().unwrap(),
+        }
+    }
+    blocks.iter().for_each(Block::check);
+    let statistics = memory.statistics();
+    assert_eq!(
+        (statistics.live_bytes, statistics.live_blocks),
+        (live(&blocks), blocks.len() as u64)
+    );
+    drop(blocks);
+    assert_eq!(memory.statistics().live_bytes, 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that look random and are the same in every run (Knuth's MMIX constants).
+    fn bytes(seed: u64, len: usize) -> Vec<u8> {
+        let mut state = seed;
+        let next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        std::iter::repeat_with(next).take(len).collect()
+    }
+
+    #[test]
+    fn any_bytes_do_what_the_models_say() {
+        for seed in 0..2000 {
+            let len = 8 + seed as usize % 60;
+            mutated(&bytes(seed, len));
+            linked(&bytes(seed, len));
+            cached(&bytes(seed, 4 * len));
+            if seed % 10 == 0 {
+                coded(&bytes(seed, 8 * len));
+            }
+        }
+    }
+
+    #[test]
+    fn samples_that_are_not_changed_are_sound() {
+        for base in 0..BASES.len() {
+            let file = changed(&[base as u8]);
+            Smf::parse(&file).unwrap().verify().unwrap();
+        }
+    }
+}

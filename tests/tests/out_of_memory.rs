@@ -1,0 +1,139 @@
+//! Every request for memory refused in turn: what is promised there, and how much.
+//!
+//! The first, second, ... request of a scenario is refused, each in a process of its own. It ends with a
+//! typed error, after which the same operation succeeds; or does without. `alloc` itself has requests that
+//! cannot be refused, and ends the process: how many are left of those is counted here, so that they do
+//! not become more.
+
+use std::env;
+use std::fmt::Display;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio, exit};
+
+use smf_core::cache::{Capacity, FileCache, Options};
+use smf_core::format::Smf;
+use smf_core::link::{Image, NoImports};
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader, OldData};
+use smf_core::memory::FileBytes;
+use smf_core::memory::exec::CodeMemory;
+use smf_tests::allocator::{Watched, refusing};
+use smf_tests::sample;
+
+#[global_allocator]
+static ALLOCATOR: Watched = Watched;
+
+/// Set to the number of a scenario and that of the request that is refused.
+const REFUSED: &str = "SMF_TEST_REFUSES";
+
+/// How a process ends: nothing was left to be refused; there was an error, and none afterwards; it did
+/// without.
+const DONE: i32 = 20;
+const ERROR: i32 = 21;
+const WITHOUT: i32 = 22;
+
+fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: impl Fn(T)) -> i32 {
+    let (result, was_refused) = refusing(granted, &act);
+    let end = match result {
+        Ok(value) => {
+            undo(value);
+            if was_refused { WITHOUT } else { DONE }
+        }
+        Err(error) => {
+            assert!(was_refused && !error.to_string().is_empty(), "{error}");
+            ERROR
+        }
+    };
+    undo(act().unwrap_or_else(|error| panic!("not again: {error}")));
+    end
+}
+
+/// A scenario: its name, and how many of its requests end the process when they are refused.
+const SCENARIOS: [(&str, usize, fn(usize) -> i32); 6] = [
+    ("read a file", 0, |granted| {
+        let path = sample("packed.smf").path();
+        let path = path.to_str().unwrap().as_bytes();
+        judge(granted, || FileBytes::read(path, 1 << 20), drop)
+    }),
+    ("place and link", 1, |granted| {
+        let file = sample("packed.smf").bytes;
+        let smf = Smf::parse(&file).unwrap();
+        judge(granted, || Image::place(&smf)?.link(&NoImports), drop)
+    }),
+    ("cache get", 0, |granted| {
+        let path = sample("packed.smf").path();
+        let path = path.to_str().unwrap().as_bytes();
+        let cache = FileCache::new(Capacity { files: 8, bytes: 1 << 20 }, Options::default());
+        let cache = cache.unwrap();
+        judge(granted, || cache.get(path).map(drop), |()| assert!(cache.evict(path)))
+    }),
+    ("load two modules", 20, |granted| {
+        let [app, lib] = ["app.smf", "lib.smf"].map(|name| sample(name).bytes.leak());
+        let loader = ModuleLoader::default();
+        loader.provide(b"lib", ModuleBytes::new(&*lib)).unwrap();
+        let load = || loader.load(b"app", ModuleBytes::new(&*app));
+        judge(granted, load, |app| {
+            loader.unload_all(&[app, loader.find(b"lib").unwrap()]).unwrap();
+        })
+    }),
+    ("reload", 16, |granted| {
+        let bytes: &'static [u8] = sample("packed.smf").bytes.leak();
+        let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
+        let loader = ModuleLoader::new(options);
+        let module = loader.load(b"packed", ModuleBytes::new(bytes)).unwrap();
+        let reload = || loader.reload(module, ModuleBytes::new(bytes), OldData::Move, &mut |_| {});
+        judge(granted, reload, drop)
+    }),
+    ("allocate and publish code", 2, |granted| {
+        judge(granted, || CodeMemory::default().allocate(100)?.publish(), drop)
+    }),
+];
+
+/// Runs a scenario with one refusal in a process of its own; how it ends, `None` when the process does not
+/// come to its end.
+fn apart(scenario: usize, granted: usize) -> Option<i32> {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", TEST, "--nocapture", "--test-threads=1"]);
+    command.env(REFUSED, format!("{scenario} {granted}"));
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let code = output.status.code();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Refused memory that `alloc` cannot do without is SIGABRT; a crash would be another signal.
+    let is_clean =
+        matches!(code, Some(DONE | ERROR | WITHOUT)) || output.status.signal() == Some(6);
+    assert!(is_clean, "{}: {said}", output.status);
+    code
+}
+
+const TEST: &str = "memory_that_is_refused_is_an_error";
+
+#[test]
+fn memory_that_is_refused_is_an_error() {
+    if let Ok(refused) = env::var(REFUSED) {
+        let (scenario, granted) = refused.split_once(' ').unwrap();
+        let (_, _, run) = SCENARIOS[scenario.parse::<usize>().unwrap()];
+        exit(run(granted.parse().unwrap()));
+    }
+    let mut points = 0;
+    for (number, (name, known, _)) in SCENARIOS.iter().enumerate() {
+        let (mut errors, mut without, mut ends) = (0, 0, Vec::new());
+        for granted in 0.. {
+            match apart(number, granted) {
+                Some(DONE) => break,
+                Some(ERROR) => errors += 1,
+                Some(_) => without += 1,
+                None => ends.push(granted),
+            }
+            points += 1;
+        }
+        let all = errors + without + ends.len();
+        println!(
+            "{name}: {all} requests, {errors} errors, {without} done without, the process ended at {ends:?}"
+        );
+        assert!(
+            all > 0 && ends.len() <= *known,
+            "{name}: {} requests cannot be refused",
+            ends.len()
+        );
+    }
+    println!("{points} refusals");
+}

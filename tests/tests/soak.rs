@@ -1,0 +1,125 @@
+//! Everything at once, for long: eight threads load, reload, unload, evict, prefetch and make code, and
+//! in the end the process has no more memory, mappings and files than it had when it was warm.
+//!
+//! Two seconds, or as many as the variable `SMF_SOAK_SECONDS` says.
+#![cfg(target_arch = "x86_64")]
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use smf_core::cache::{Capacity, FileCache, Options, Policy};
+use smf_core::link::call;
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, OldData};
+use smf_core::memory::exec::CodeMemory;
+use smf_tests::sample;
+
+const THREADS: u64 = 8;
+
+/// What must stay as it is.
+#[derive(Clone, Copy, Debug)]
+struct Footprint {
+    resident: u64,
+    maps: usize,
+    files: usize,
+}
+
+fn footprint() -> Footprint {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    Footprint {
+        resident: line.split_whitespace().nth(1).unwrap().parse().unwrap(),
+        maps: fs::read_to_string("/proc/self/maps").unwrap().lines().count(),
+        files: fs::read_dir("/proc/self/fd").unwrap().count(),
+    }
+}
+
+/// What all threads use.
+struct Shared {
+    loader: ModuleLoader,
+    cache: FileCache,
+    code: CodeMemory,
+    counter: ModuleHandle,
+    steps: AtomicU64,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
+        let loader = ModuleLoader::new(options);
+        loader.provide(b"lib", ModuleBytes::new(sample("lib.smf").bytes)).unwrap();
+        let counter =
+            loader.load(b"counter", ModuleBytes::new(sample("packed.smf").bytes)).unwrap();
+        let capacity = Capacity { files: 6, bytes: 10_000 };
+        let options = Options { policy: Policy::Sieve, ..Options::default() };
+        let cache = FileCache::new(capacity, options).unwrap();
+        Self { loader, cache, code: CodeMemory::default(), counter, steps: AtomicU64::new(0) }
+    }
+
+    /// One step of one thread; what it makes it takes back.
+    fn step(&self, thread: u64, step: u64) {
+        let name = format!("app {thread}");
+        match step % 5 {
+            0 => {
+                let bytes = ModuleBytes::new(sample("app.smf").bytes);
+                let app = self.loader.load(name.as_bytes(), bytes).unwrap();
+                let held = self.loader.get(app).unwrap();
+                let direct = held.function(b"direct").unwrap();
+                // SAFETY: it takes one integer, and the module is held.
+                assert_eq!(unsafe { call(direct, &[14]) }.unwrap(), 42);
+                drop(held);
+                self.loader.unload(app).unwrap();
+            }
+            1 if thread == 0 => {
+                let bytes = ModuleBytes::new(sample("packed.smf").bytes);
+                self.loader.reload(self.counter, bytes, OldData::Move, &mut |_| {}).unwrap();
+            }
+            2 => {
+                let names = ["packed", "native", "app", "lib", "compact", "driver", "bcod"];
+                let paths = names.map(|name| sample(&format!("{name}.smf")).path());
+                let paths = paths.each_ref().map(|path| path.to_str().unwrap().as_bytes());
+                let at = (thread + step) as usize % paths.len();
+                self.cache.evict(paths[at]);
+                // All may be held by others.
+                self.cache.prefetch(&paths[at..], 1, |_, _| {});
+            }
+            3 => {
+                let blocks: Vec<_> = (1..20).map(|n| self.code.allocate(n * 50).unwrap()).collect();
+                blocks.into_iter().for_each(|block| block.publish().unwrap().free());
+            }
+            _ => {
+                let counter = self.loader.get(self.counter).unwrap();
+                let answer = counter.function(b"answer").unwrap();
+                // SAFETY: it takes nothing, and the module is held.
+                assert_eq!(unsafe { call(answer, &[]) }.unwrap(), 42);
+            }
+        }
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn memory_is_flat_however_long_everything_goes_on() {
+    let seconds = env::var("SMF_SOAK_SECONDS").map_or(2, |seconds| seconds.parse().unwrap());
+    let (shared, start) = (Shared::new(), Instant::now());
+    let end = start + Duration::from_secs(seconds);
+    let warm = thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let shared = &shared;
+            scope.spawn(move || {
+                (0..)
+                    .take_while(|_| Instant::now() < end)
+                    .for_each(|step| shared.step(thread, step));
+            });
+        }
+        thread::sleep(Duration::from_secs(seconds) / 3);
+        footprint()
+    });
+    shared.loader.collect();
+    let last = footprint();
+    println!("{} steps: warm {warm:?}, in the end {last:?}", shared.steps.into_inner());
+    // The allocator of the system keeps some for each thread.
+    assert!(last.resident <= warm.resident + warm.resident / 4 + 4096, "resident memory grows");
+    assert!(last.maps <= warm.maps + 24 && last.files <= warm.files, "something is left");
+}
