@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 #[path = "cli/bytecode.rs"]
 mod bytecode;
+#[path = "cli/generic.rs"]
+mod generic;
 
 /// The samples that are sound.
 const GOOD: [&str; 17] = [
