@@ -48,6 +48,8 @@ const UNSAFE: &[&str] = &[
     "core/src/tier/native/block.rs",
     "core/src/tier/native/enter.rs",
     "shell/src/bin/smf/jit.rs",
+    "core/src/tier/native/block.rs",
+    "core/src/tier/native/enter.rs",
     "shell/src/bin/smf/run.rs",
     "shell/src/calls.rs",
     "shell/src/code_ranges.rs",
