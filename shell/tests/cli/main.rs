@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 mod bytecode;
 mod convert;
+mod generic;
 #[cfg(target_arch = "x86_64")]
 mod host;
 mod inspect;
