@@ -135,10 +135,7 @@ impl Lowering {
     ///
     /// # Errors
     /// No memory, or too much code.
-    pub fn function(
-        &mut self,
-        facts: &Facts<'_, '_>,
-    ) -> Result<Lowered<'_>, LowerError> {
+    pub fn function(&mut self, facts: &Facts<'_, '_>) -> Result<Lowered<'_>, LowerError> {
         self.asm.clear();
         self.labels.clear();
         self.values.clear();

@@ -56,16 +56,15 @@ impl fmt::Display for CodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CodeError::NoFunction { index } => write!(f, "the program has no function {index}"),
-            CodeError::Parameters { index, params } => write!(
-                f,
-                "function {index} takes {params} arguments, and a host passes 8 at most"
-            ),
+            CodeError::Parameters { index, params } => {
+                write!(f, "function {index} takes {params} arguments, and a host passes 8 at most")
+            }
             CodeError::Lower(error) => error.fmt(f),
             CodeError::Exec(error) => error.fmt(f),
             CodeError::Interpreted => f.write_str("the engine interprets and has no machine code"),
-            CodeError::NoCompiler => {
-                f.write_str("bytecode is compiled for x86-64 alone, and interpreted on this machine")
-            }
+            CodeError::NoCompiler => f.write_str(
+                "bytecode is compiled for x86-64 alone, and interpreted on this machine",
+            ),
             CodeError::NoMemory => f.write_str("no memory for the tables of compiled functions"),
         }
     }

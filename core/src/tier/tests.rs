@@ -1,9 +1,9 @@
 //! Programs behind an engine: the same results and the same errors in every tier.
 
-use std::string::ToString;
 use std::boxed::Box;
 use std::format;
 use std::string::String;
+use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 

@@ -150,7 +150,11 @@ struct Case {
 
 const CASES: [Case; 4] = [
     Case { name: "sum", arguments: [1_000_000, 100_000], instructions: |n| 12 * n as u64 },
-    Case { name: "nested", arguments: [1_000, 300], instructions: |n| (14 * n * n + 10 * n) as u64 },
+    Case {
+        name: "nested",
+        arguments: [1_000, 300],
+        instructions: |n| (14 * n * n + 10 * n) as u64,
+    },
     Case { name: "primes", arguments: [20_000, 2_000], instructions: instructions_of_primes },
     Case { name: "fib", arguments: [25, 18], instructions: instructions_of_fib },
 ];
@@ -274,15 +278,27 @@ fn running(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
             // 1,500 million a second.
             let target = Target { ratio: Some(ratio), nanoseconds: Some(1.0 / 1.5) };
             let peer = format!("cranelift, {peer}");
-            let measure =
-                Measure { name: &name, peer: &peer, per, batches: 30, target, ..Measure::default() };
+            let measure = Measure {
+                name: &name,
+                peer: &peer,
+                per,
+                batches: 30,
+                target,
+                ..Measure::default()
+            };
             let theirs = calls(argument, |argument| code.call(index, argument));
             bench.take(&measure, calls(argument, |argument| run(engine, argument)), Some(theirs));
         }
         let name = row(case.name, "interpreted");
         let (per, target) = ((case.instructions)(few), Target::ratio(1.0 / 15.0));
-        let measure =
-            Measure { name: &name, peer: "interpreter", per, batches: 30, target, ..Measure::default() };
+        let measure = Measure {
+            name: &name,
+            peer: "interpreter",
+            per,
+            batches: 30,
+            target,
+            ..Measure::default()
+        };
         let theirs = calls(few, |argument| run(&interpreter, argument));
         bench.take(&measure, calls(few, |argument| run(engine, argument)), Some(theirs));
     }
@@ -309,8 +325,11 @@ fn host_call(bench: &mut Bench, engine: &Engine<'_>) {
         bench.take(&measure, ours, None);
     }
     let ours = repeat(|| engine.call(4, std::hint::black_box(&[3, 4])));
-    let measure =
-        Measure { name: "bytecode: host call through the engine", batches: 60, ..Measure::default() };
+    let measure = Measure {
+        name: "bytecode: host call through the engine",
+        batches: 60,
+        ..Measure::default()
+    };
     bench.take(&measure, ours, None);
 }
 
@@ -318,5 +337,10 @@ fn bytes(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
     let mut bytes = 0;
     engine.for_each_code(|_, _, size| bytes += size);
     let each = bytes as f64 / count_instructions(functions) as f64;
-    bench.state("bytecode: bytes of code an instruction", (each * 10.0).round() / 10.0, Unit::Count, 10.0);
+    bench.state(
+        "bytecode: bytes of code an instruction",
+        (each * 10.0).round() / 10.0,
+        Unit::Count,
+        10.0,
+    );
 }

@@ -84,8 +84,12 @@ pub enum TrapKind {
 
 impl TrapKind {
     /// All of them, in their order.
-    pub const ALL: [TrapKind; 4] =
-        [TrapKind::DivisionByZero, TrapKind::CallDepth, TrapKind::StackLimit, TrapKind::Interrupted];
+    pub const ALL: [TrapKind; 4] = [
+        TrapKind::DivisionByZero,
+        TrapKind::CallDepth,
+        TrapKind::StackLimit,
+        TrapKind::Interrupted,
+    ];
 
     /// The handler's offset in the shared block.
     pub const fn handler(self) -> i32 {

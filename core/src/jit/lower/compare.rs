@@ -145,12 +145,7 @@ impl Body<'_, '_> {
     }
 
     /// Compares and jumps when the result is `when`; the next instruction may be reached.
-    pub(super) fn compare_and_jump(
-        &mut self,
-        relation: Relation,
-        when: bool,
-        offset: u32,
-    ) -> bool {
+    pub(super) fn compare_and_jump(&mut self, relation: Relation, when: bool, offset: u32) -> bool {
         let operands = self.pop_operands();
         self.flush();
         self.look_before_jumping(offset);

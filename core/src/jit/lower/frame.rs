@@ -11,9 +11,9 @@ use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
 
+use super::Body;
 use super::abi::{Context, STACK_PAGE, Shared, TrapKind};
 use super::values::{Value, Variable};
-use super::Body;
 use crate::jit::machine::{ARGUMENTS, Source};
 use crate::jit::trap::{MAX_VECTOR, activation_charge};
 use crate::jit::verify::Facts;
@@ -37,7 +37,9 @@ pub(super) struct Homes {
     locals: Vec<Option<Gpr>>,
     slots: Vec<Option<Gpr>>,
     /// Those of either kind in registers, the most used first.
-    chosen: ArrayVec<(Variable, Gpr), { VOLATILE.len() + KEPT.len() }>,
+    chosen: ArrayVec<(Variable, Gpr), MOST>,
+    /// How many registers of [`KEPT`] are in use, the first ones.
+    kept: u32,
 }
 
 impl Homes {
@@ -52,7 +54,7 @@ impl Homes {
     }
 
     /// The slots that live in registers.
-    pub(super) fn slots_in_registers(&self) -> ArrayVec<(u32, Gpr), 10> {
+    pub(super) fn slots_in_registers(&self) -> ArrayVec<(u32, Gpr), MOST> {
         let slots = self.chosen.iter().filter_map(|&(variable, register)| match variable {
             Variable::Slot(slot) => Some((slot, register)),
             Variable::Local(_) => None,
@@ -72,6 +74,7 @@ impl Homes {
         self.slots.clear();
         self.slots.resize(counted_slots(facts).len(), None);
         self.chosen.clear();
+        self.kept = 0;
         let wanted = most_used(facts);
         if calls == 0 {
             self.give_volatile(&wanted, facts);
@@ -83,41 +86,49 @@ impl Homes {
     /// Nothing is called: registers that need not be saved first, to parameters the one they come in.
     fn give_volatile(&mut self, wanted: &Wanted, facts: &Facts<'_, '_>) {
         let (first, rest) = wanted.split_at(wanted.len().min(VOLATILE.len()));
-        let mut free: ArrayVec<Gpr, { VOLATILE.len() }> = VOLATILE.into();
-        let own = |variable| match variable {
-            Variable::Local(local) if local < facts.function.params => {
-                ARGUMENTS.get(usize::from(local)).copied()
-            }
-            _ => None,
-        };
-        for &(_, variable) in first {
-            if let Some(at) = free.iter().position(|&register| own(variable) == Some(register)) {
-                self.set(variable, free.remove(at));
+        let bit = |register: Gpr| 1u16 << register.number();
+        let mut free = VOLATILE.into_iter().fold(0, |free, register| free | bit(register));
+        let params = facts.function.params;
+        for &key in first {
+            if let Variable::Local(local) = variable_of(key)
+                && local < params
+                && let Some(&register) = ARGUMENTS.get(usize::from(local))
+                && free & bit(register) != 0
+            {
+                free &= !bit(register);
+                self.set(Variable::Local(local), register);
             }
         }
-        for &(_, variable) in first {
-            if self.of(variable).is_none() {
-                let Some(register) = free.pop_at(0) else { return };
+        for &key in first {
+            let variable = variable_of(key);
+            let lowest = usize::try_from(free.trailing_zeros()).ok();
+            if self.of(variable).is_none()
+                && let Some(&register) = lowest.and_then(|number| Gpr::ALL.get(number))
+            {
+                free &= !bit(register);
                 self.set(variable, register);
             }
         }
-        let worth = rest.iter().take_while(|(weight, _)| *weight >= WORTH_KEEPING);
-        for (&(_, variable), register) in worth.zip(KEPT) {
-            self.set(variable, register);
+        self.give_kept(rest);
+    }
+
+    /// Gives registers that have to be saved, as many as are worth that.
+    fn give_kept(&mut self, wanted: &[u64]) {
+        let worth = wanted.iter().take_while(|key| weight_of(**key) >= WORTH_KEEPING);
+        for (&key, register) in worth.zip(KEPT) {
+            self.set(variable_of(key), register);
+            self.kept += 1;
         }
     }
 
     /// Something is called: registers that calls keep first, then others to variables that are used
     /// more often than they have to be saved and restored.
     fn give_around_calls(&mut self, wanted: &Wanted, calls: u32) {
-        let worth = wanted.iter().take_while(|(weight, _)| *weight >= WORTH_KEEPING);
-        for (&(_, variable), register) in worth.zip(KEPT) {
-            self.set(variable, register);
-        }
+        self.give_kept(wanted);
         let cost = calls.saturating_mul(2);
-        let rest = wanted.iter().skip(KEPT.len()).take_while(|(weight, _)| *weight > cost);
-        for (&(_, variable), register) in rest.zip(VOLATILE) {
-            self.set(variable, register);
+        let rest = wanted.iter().skip(KEPT.len()).take_while(|key| weight_of(**key) > cost);
+        for (&key, register) in rest.zip(VOLATILE) {
+            self.set(variable_of(key), register);
         }
     }
 
@@ -154,28 +165,60 @@ fn counted_slots<'f>(facts: &Facts<'f, '_>) -> &'f [u32] {
     usize::try_from(facts.longest()).ok().and_then(|longest| uses.get(..longest)).unwrap_or(uses)
 }
 
-/// Variables by weight, the heaviest first.
-type Wanted = ArrayVec<(u32, Variable), { VOLATILE.len() + KEPT.len() }>;
+/// The most variables in registers.
+const MOST: usize = VOLATILE.len() + KEPT.len();
 
+/// Variables as keys, the heaviest first: their weight, and below it what tells them apart.
+type Wanted = ArrayVec<u64, MOST>;
+
+/// What is added to the numbers of slots, to tell them from locals.
+const SLOTS: u64 = 1 << 16;
+
+fn weight_of(key: u64) -> u32 {
+    // The upper half.
+    (key >> 32) as u32
+}
+
+fn variable_of(key: u64) -> Variable {
+    let number = key & 0xffff;
+    if key & SLOTS == 0 {
+        // 16 bits.
+        Variable::Local(number as u16)
+    } else {
+        Variable::Slot(number as u32)
+    }
+}
+
+/// The variables that are named most often.
 fn most_used(facts: &Facts<'_, '_>) -> Wanted {
     let mut wanted = Wanted::new();
-    let mut add = |weight: u32, variable| {
-        if weight == 0 || wanted.is_full() && wanted.last().is_some_and(|last| last.0 >= weight) {
-            return;
-        }
-        if wanted.is_full() {
-            wanted.pop();
-        }
-        let at = wanted.partition_point(|&(heavier, _)| heavier >= weight);
-        let _ = wanted.try_insert(at, (weight, variable));
-    };
-    for (local, &weight) in (0..).zip(counted_locals(facts)) {
-        add(weight, Variable::Local(local));
+    for (number, &weight) in (0..).zip(counted_locals(facts)) {
+        insert(&mut wanted, weight, number);
     }
-    for (slot, &weight) in (0..).zip(counted_slots(facts)) {
-        add(weight, Variable::Slot(slot));
+    for (number, &weight) in (0..).zip(counted_slots(facts)) {
+        insert(&mut wanted, weight, SLOTS | number);
     }
     wanted
+}
+
+#[inline]
+fn insert(wanted: &mut Wanted, weight: u32, number: u64) {
+    let key = u64::from(weight) << 32 | number;
+    if weight == 0 || wanted.is_full() && wanted.last().is_some_and(|last| *last >= key) {
+        return;
+    }
+    if wanted.is_full() {
+        wanted.pop();
+    }
+    // There is room.
+    let _ = wanted.try_push(key);
+    let mut at = wanted.len() - 1;
+    while let Some([before, here]) = at.checked_sub(1).and_then(|from| wanted.get_mut(from..=at))
+        && *before < *here
+    {
+        core::mem::swap(before, here);
+        at -= 1;
+    }
 }
 
 /// The shape of an activation.
@@ -220,8 +263,7 @@ impl Frame {
     pub(super) fn plan(facts: &Facts<'_, '_>, homes: &mut Homes) -> Self {
         let calls = facts.call_weight();
         homes.choose(facts, calls);
-        let used = |register: &&Gpr| homes.chosen.iter().any(|(_, chosen)| chosen == *register);
-        let saved = u32::try_from(KEPT.iter().filter(used).count()).unwrap_or(0);
+        let saved = homes.kept;
         let (longest, params) = (facts.longest(), facts.function.params);
         let is_too_long = longest > MAX_VECTOR;
         let vector = if is_too_long { 0 } else { 8 * longest };
@@ -366,7 +408,7 @@ impl Body<'_, '_> {
             asm.dec(W32, Gpr::Rax);
             asm.jcc(Cond::Ne, again);
         }
-        if size % STACK_PAGE != 0 {
+        if !size.is_multiple_of(STACK_PAGE) {
             asm.sub(W64, Gpr::Rsp, signed(size % STACK_PAGE));
         }
     }
@@ -548,9 +590,10 @@ impl Places<'_> {
                 number.and_then(|number| image.registers.get_mut(number))
             }
             None => {
-                let offset = self.frame.offset(variable).and_then(|offset| {
-                    usize::try_from(offset - self.frame.slots.min(0)).ok()
-                });
+                let offset = self
+                    .frame
+                    .offset(variable)
+                    .and_then(|offset| usize::try_from(offset - self.frame.slots.min(0)).ok());
                 offset.and_then(|offset| image.words.get_mut(offset / 8))
             }
         };

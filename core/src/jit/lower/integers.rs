@@ -181,7 +181,9 @@ impl Body<'_, '_> {
     /// subtraction.
     fn combine(&mut self, operator: Operator, to: Gpr, left: Value, right: Value) {
         match (self.operand(left), self.operand(right)) {
-            (Operand::In(left), Operand::Int(right)) => self.combine_with(operator, to, left, right),
+            (Operand::In(left), Operand::Int(right)) => {
+                self.combine_with(operator, to, left, right)
+            }
             (Operand::Int(left), Operand::In(right)) => self.subtract_from(to, left, right),
             (Operand::In(left), Operand::In(right)) => self.combine_both(operator, to, left, right),
             (Operand::Int(_), Operand::Int(_)) => {}

@@ -14,16 +14,8 @@ use crate::jit::x64::{Cond, Float, Gpr, GprOrMem, Mem, Scale, W32, W64, Xmm};
 pub(super) const MOST_AWAY: usize = 64;
 
 /// Float registers for values; the last one of the processor is for moves from memory to memory.
-const FLOATS: [Xmm; 8] = [
-    Xmm::Xmm0,
-    Xmm::Xmm1,
-    Xmm::Xmm2,
-    Xmm::Xmm3,
-    Xmm::Xmm4,
-    Xmm::Xmm5,
-    Xmm::Xmm6,
-    Xmm::Xmm7,
-];
+const FLOATS: [Xmm; 8] =
+    [Xmm::Xmm0, Xmm::Xmm1, Xmm::Xmm2, Xmm::Xmm3, Xmm::Xmm4, Xmm::Xmm5, Xmm::Xmm6, Xmm::Xmm7];
 
 /// For moves from memory to memory.
 pub(super) const SCRATCH: Xmm = Xmm::Xmm15;

@@ -75,7 +75,10 @@ fn define(
 }
 
 /// The argument, and `N` variables that are `start` at first.
-fn variables<const N: usize>(b: &mut FunctionBuilder<'_>, start: [i64; N]) -> (Variable, [Variable; N]) {
+fn variables<const N: usize>(
+    b: &mut FunctionBuilder<'_>,
+    start: [i64; N],
+) -> (Variable, [Variable; N]) {
     let n = b.declare_var(I64);
     let entry = b.current_block().unwrap();
     let argument = b.block_params(entry)[0];
