@@ -2,10 +2,10 @@
 //! and gives what the interpreter says.
 #![allow(unsafe_code)]
 
-use smf_core::format::note::{NewPossible, write_possible};
-use smf_core::format::template::{Constraints, Container, NewTemplate, NewTemplates};
-use smf_core::format::write::{Module, NewSection};
-use smf_core::format::{Header, Layout, SectionKind, index};
+use smf_core::format::note::NewPossible;
+use smf_core::format::template::{
+    Constraints, Container, NewTemplate, NewTemplates, write_templates,
+};
 use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult};
 use smf_core::jit::typed::text::print;
 use smf_core::jit::typed::{
@@ -167,20 +167,12 @@ fn made(body: &Body<'_>, types: &[Scalar]) -> JitInstantiator {
         body: body.bytes(),
     };
     let templates = NewTemplates { container: Container::Counted, templates: &[template] };
-    let templates = templates.to_vec().expect("one template");
     let names: Vec<&str> = types.iter().map(|scalar| scalar.name()).collect();
     let types = names.join(", ");
     let row = NewPossible { template: "t", type_args: &types, mangled_name: "fn$t" };
-    let note = write_possible(&[row]);
-    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
-    let sections = [
-        section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
-        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
-    ];
-    let (layout, header) = (Layout::Packed, Header::default());
-    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+    let module = write_templates(&templates, &[row]).expect("a module of one template");
     let jit = JitInstantiator::new(JitConfig { update_smf: false, ..JitConfig::default() });
-    jit.load_smf_bytes(b"m", &module.to_vec().expect("a module")).expect("a sound module");
+    jit.load_smf_bytes(b"m", &module).expect("a sound module");
     let result = jit.try_jit_instantiate(SYMBOL);
     assert!(matches!(result, JitResult::Success(_)), "{result}");
     jit

@@ -26,10 +26,14 @@ use super::error::FormatError;
 
 mod kind;
 mod meta;
+#[cfg(feature = "alloc")]
+mod module;
 mod write;
 
 pub use kind::TemplateKind;
 pub use meta::TemplateMeta;
+#[cfg(feature = "alloc")]
+pub use module::{TemplateModuleError, write_templates};
 pub use write::{NewTemplate, NewTemplates, TemplateWriteError};
 
 /// The first bytes of a GTPL container.

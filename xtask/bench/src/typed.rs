@@ -7,10 +7,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smf_core::format::note::{NewPossible, write_possible};
-use smf_core::format::template::{Constraints, Container, NewTemplate, NewTemplates, TemplateKind};
-use smf_core::format::write::{Module, NewSection};
-use smf_core::format::{Header, Layout, SectionKind, index};
+use smf_core::format::note::NewPossible;
+use smf_core::format::template::{
+    Constraints, Container, NewTemplate, NewTemplates, TemplateKind, write_templates,
+};
 use smf_core::instantiate::{JitConfig, JitInstantiator, JitSymbolResolver};
 use smf_core::jit::typed::text::{ParsedTemplate, parse};
 use smf_core::jit::typed::{Argument, Arguments, Body, Scalar, VerifiedTemplate, lower};
@@ -235,7 +235,6 @@ fn module(templates: &[ParsedTemplate], rows: &[[String; 3]]) -> Vec<u8> {
     }
     let templates: Vec<_> = templates.iter().map(new).collect();
     let container = Container::Gtpl { constrained: false };
-    let templates = NewTemplates { container, templates: &templates }.to_vec().unwrap();
     let rows = rows.iter();
     let rows: Vec<_> = rows
         .map(|[template, type_args, mangled_name]| NewPossible {
@@ -244,14 +243,7 @@ fn module(templates: &[ParsedTemplate], rows: &[[String; 3]]) -> Vec<u8> {
             mangled_name,
         })
         .collect();
-    let note = write_possible(&rows);
-    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
-    let sections = [
-        section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
-        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
-    ];
-    let (layout, header) = (Layout::Packed, Header::default());
-    Module { layout, header, stub: &[], sections: &sections, symbols: &[] }.to_vec().unwrap()
+    write_templates(&NewTemplates { container, templates: &templates }, &rows).unwrap()
 }
 
 fn open(file: &[u8]) -> JitInstantiator {

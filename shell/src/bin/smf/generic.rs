@@ -6,12 +6,12 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use smf_core::format::note::{NewPossible, Note, write_possible};
+use smf_core::format::note::{NewPossible, Note};
 use smf_core::format::template::{
-    Constraints, Container, NewTemplate, NewTemplates, TemplateKind, Templates,
+    Constraints, Container, NewTemplate, NewTemplates, TemplateKind, TemplateModuleError,
+    Templates, write_templates,
 };
-use smf_core::format::write::{Module, NewSection};
-use smf_core::format::{FormatError, Header, Layout, SectionKind, Smf, index};
+use smf_core::format::{FormatError, SectionKind, Smf};
 use smf_core::instantiate::{Spelled, Type, mangle};
 use smf_core::jit::typed::body_of;
 use smf_core::jit::typed::text::{ParsedTemplate, parse, print};
@@ -138,10 +138,7 @@ fn check(templates: &[ParsedTemplate], rows: &[Row]) -> Result<(), String> {
     Ok(())
 }
 
-fn write(
-    templates: &[ParsedTemplate],
-    rows: &[Row],
-) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+fn write(templates: &[ParsedTemplate], rows: &[Row]) -> Result<Vec<u8>, TemplateModuleError> {
     let templates: Vec<_> = templates
         .iter()
         .map(|template| NewTemplate {
@@ -153,7 +150,6 @@ fn write(
         })
         .collect();
     let container = Container::Gtpl { constrained: false };
-    let templates = NewTemplates { container, templates: &templates }.to_vec()?;
     let rows: Vec<_> = rows
         .iter()
         .map(|row| NewPossible {
@@ -162,14 +158,7 @@ fn write(
             mangled_name: &row.symbol,
         })
         .collect();
-    let note = write_possible(&rows);
-    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
-    let sections = [
-        section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
-        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
-    ];
-    let (layout, header) = (Layout::Packed, Header::default());
-    Ok(Module { layout, header, stub: &[], sections: &sections, symbols: &[] }.to_vec()?)
+    write_templates(&NewTemplates { container, templates: &templates }, &rows)
 }
 
 /// The source of a module's templates, or of one of them; `None` when it has none of typed bytecode.
