@@ -47,8 +47,11 @@ fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: im
     end
 }
 
-/// A scenario: its name, and how many of its requests end the process when they are refused.
-const SCENARIOS: [(&str, usize, fn(usize) -> i32); 6] = [
+/// Its name, how many of its requests end the process when they are refused, and what runs it with so many
+/// granted.
+type Scenario = (&'static str, usize, fn(usize) -> i32);
+
+const SCENARIOS: [Scenario; 6] = [
     ("read a file", 0, |granted| {
         let path = sample("packed.smf").path();
         let path = path.to_str().unwrap().as_bytes();

@@ -42,7 +42,8 @@ fn resident(define: &str, libraries: &Path) -> Result<u64, Error> {
         .args([program.as_path()])
         .args(if define.is_empty() { vec![] } else { vec!["-lsmf_loader", "-rdynamic"] })
         .args([format!("-L{}", libraries.display())])
-        .args([format!("-Wl,-rpath,{}", libraries.display())])
+        // Cargo's LD_LIBRARY_PATH has another build, and only the old kind of run path comes before it.
+        .args([format!("-Wl,--disable-new-dtags,-rpath,{}", libraries.display())])
         .run()?;
     let mut runs = Vec::new();
     for _ in 0..RUNS {

@@ -113,7 +113,9 @@ pub(super) unsafe fn run(frame: *mut Frame) -> Result<Returned, LinkError> {
 /// since may be left.
 pub(super) unsafe fn land(frame: *mut Frame, trap: Trap) -> ! {
     // SAFETY: the frame is there, says the caller.
-    unsafe { (&raw mut (*frame).trap).write(trap) };
+    let place = unsafe { &raw mut (*frame).trap };
+    // SAFETY: nobody else looks at it while what it has called runs.
+    unsafe { place.write(trap) };
     // SAFETY: passed on to the caller.
     unsafe { leave(frame) }
 }

@@ -1,0 +1,123 @@
+//! Templates of typed bytecode: their source, and the tour of the README.
+
+use std::fs;
+use std::path::Path;
+
+use super::{contains, fails, ok, scratch, smf, text};
+
+const README: &str = include_str!("../../../README.md");
+const LISTS: &str = include_str!("../../../tests/templates/lists.sbt");
+
+/// A command of a shell as words: what stands between quotes is one.
+fn words(command: &str) -> Vec<String> {
+    command
+        .split('\'')
+        .enumerate()
+        .flat_map(|(number, part)| match number % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        })
+        .collect()
+}
+
+/// A command of the README, whose files lie in `directory`; what it prints.
+fn run(command: &str, directory: &Path) -> String {
+    let words = words(command);
+    let words = words.iter().map(|word| match word.rsplit_once('/').map_or(&**word, |(_, n)| n) {
+        name if name.ends_with(".smf") || name.ends_with(".sbt") => {
+            directory.join(name).to_str().unwrap().to_owned()
+        }
+        _ => word.clone(),
+    });
+    let words: Vec<String> = words.collect();
+    assert_eq!(words[0], "smf");
+    let output = smf(&words[1..].iter().map(String::as_str).collect::<Vec<_>>());
+    let place = format!("{}/", directory.to_str().unwrap());
+    (text(&output.stdout) + &text(&output.stderr)).replace(&place, "")
+}
+
+/// Every command of the tour is run, and prints what stands below it.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_tour_of_the_readme_is_true() {
+    let directory = scratch("tour");
+    let (_, tour) = README.split_once("### Generic functions\n").unwrap();
+    let (tour, _) = tour.split_once("\nThe other commands are").unwrap();
+    let blocks = tour.split("\n\n").filter(|block| block.starts_with("    "));
+    let lines: Vec<&str> =
+        blocks.flat_map(str::lines).map(|line| line.strip_prefix("    ").unwrap()).collect();
+    let first = lines.iter().position(|line| line.starts_with("$ ")).unwrap();
+    fs::write(directory.join("max.sbt"), lines[..first].join("\n")).unwrap();
+    fs::write(directory.join("lists.sbt"), LISTS).unwrap();
+    let commands = lines[first..].split(|line| line.starts_with("$ ")).skip(1);
+    let names = lines[first..].iter().filter_map(|line| line.strip_prefix("$ "));
+    let mut count = 0;
+    for (command, expected) in names.zip(commands) {
+        let printed = run(command, &directory);
+        assert_eq!(printed.lines().collect::<Vec<_>>(), expected, "{command}");
+        count += 1;
+    }
+    assert_eq!(count, 8);
+}
+
+#[test]
+fn templates_are_assembled_and_listed_again() {
+    let directory = scratch("templates");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (source, module, again) = (path("a.sbt"), path("a.smf"), path("b.smf"));
+    fs::write(&source, LISTS.to_owned() + "possible get<ptr> as \"get it\"\n").unwrap();
+    assert_eq!(ok(&["asm", &source, "-o", &module]), "");
+    assert_eq!(ok(&["verify", &module]), format!("{module}: ok\n"));
+    let listed = ok(&["disasm", &module]);
+    contains(&listed, &["template squares<T0>(v0: ptr, v1: i64) -> T0\n", "possible sum<i64>\n"]);
+    contains(&listed, &["possible get<ptr> as \"get it\"\n"]);
+    fs::write(&source, &listed).unwrap();
+    assert_eq!(ok(&["asm", &source, "-o", &again]), "");
+    assert_eq!(fs::read(&module).unwrap(), fs::read(&again).unwrap());
+    assert!(
+        ok(&["disasm", &module, "get"]).starts_with("template get<T0>(v0: ptr, v1: i64) -> T0")
+    );
+    contains(&fails(&["disasm", &module, "put"]), &["no template `put`"]);
+    for (text, cause) in [
+        ("template f()\nadd i64 a, a, 1\nend", "line 2: no such local"),
+        ("possible f<i64>", "line 1: no template `f`"),
+        ("template f()\nend", "line 1"),
+    ] {
+        fs::write(&source, text).unwrap();
+        contains(&fails(&["asm", &source, "-o", &again]), &[cause]);
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn instances_are_called_by_the_types_they_take() {
+    let directory = scratch("typed");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (source, module) = (path("lists.sbt"), path("lists.smf"));
+    fs::write(&source, LISTS).unwrap();
+    ok(&["asm", &source, "-o", &module]);
+    for (ty, list, sum, sorted) in [
+        ("i64", "-5,3,-7", "-9", "-7,-5,3"),
+        ("i32", "2147483647,1,0", "-2147483648", "0,1,2147483647"),
+        ("f64", "0.5,-0.25,1e300", "1e300", "-0.25,0.5,1e300"),
+        ("u8", "200,100,1", "45", "1,100,200"),
+    ] {
+        let list = format!("{ty}:{list}");
+        assert_eq!(ok(&["jit", &module, &format!("fn$sum${ty}"), &list, "3"]), format!("{sum}\n"));
+        let told = ok(&["jit", &module, &format!("fn$sort${ty}"), &list, "0", "2"]);
+        assert_eq!(told, format!("{ty}:{sorted}\n"));
+        let room = format!("i64:0,10,{}", ["0"; 10].join(","));
+        let told = ok(&["jit", &module, &format!("fn$squares${ty}"), &room, "10"]);
+        let last = if ty == "f64" { "81.0\n" } else { "81\n" };
+        assert!(told.starts_with(last), "{told}");
+    }
+    for (args, cause) in [
+        (&["fn$get$u8", "i64:0,0", "0"][..], "trap 3"),
+        (&["fn$get$u8", "i64:0,0"], "takes 2 arguments, and 1 are given"),
+        (&["fn$get$u8", "i64:0,0", "x"], "argument 2: `x` is no i64"),
+        (&["fn$push$u8", "i64:0,0", "256"], "argument 2: `256` is no u8"),
+        (&["fn$get$u8", "i7:0", "0"], "argument 1: `i7` is no type of elements"),
+    ] {
+        contains(&fails(&[&["jit", &module][..], args].concat()), &[cause]);
+    }
+}
