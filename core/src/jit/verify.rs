@@ -270,16 +270,16 @@ impl Verifier {
             function,
             index,
             scan,
-            frame,
             joins,
             results,
             uses,
             effort,
             known,
+            guesses: true,
             runs_off: false,
             fault: None,
         };
-        flow.run()?;
+        flow.run(frame)?;
         let runs_off = flow.runs_off;
         self.frame.sort_compared();
         Ok(Facts { function, index, verifier: self, runs_off })
@@ -322,7 +322,7 @@ pub struct Facts<'v, 'c> {
 impl<'v> Facts<'v, '_> {
     /// The most values that its vector ever holds.
     pub fn longest(&self) -> u32 {
-        self.verifier.frame.longest
+        self.verifier.frame.longest()
     }
 
     /// One more than the last local that is ever set; the parameters count. The others are nil.
