@@ -34,20 +34,11 @@ const ENDS: u32 = u32::MAX - 1;
 /// In place of an offset: the instruction is refused.
 const REFUSED: u32 = u32::MAX;
 
-/// Whether the next instruction in the code is one that runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// It is, and begins so many bytes further on.
-    Goes(u32),
-    Ends,
-}
-
-/// After an instruction of no operands, of one slot, and after a jump: what several opcodes share says
-/// its size once, or it would be looked up.
-const AFTER_OPERATOR: Next = Next::Goes(Instruction::AddI64.size());
-const AFTER_SLOT: Next = Next::Goes(Instruction::Pop { dest: 0 }.size());
-const AFTER_JUMP: Next = Next::Goes(JUMP_SIZE);
-const JUMP_SIZE: u32 = Instruction::Jmp { offset: 0 }.size();
+/// The sizes of an instruction of no operands, of one slot, and of a jump: what several opcodes share
+/// says its size once, or it would be looked up.
+const OPERATOR: u32 = Instruction::AddI64.size();
+const ONE_SLOT: u32 = Instruction::Pop { dest: 0 }.size();
+const JUMP: u32 = Instruction::Jmp { offset: 0 }.size();
 
 impl Flow<'_, '_> {
     /// Follows every path. On an error, the offset of the instruction comes with it.
@@ -216,17 +207,13 @@ impl Flow<'_, '_> {
         }
     }
 
-    /// The instruction at `at`: where the one begins that runs next, [`ENDS`] when that is not the one
-    /// after it, or [`REFUSED`]. One number, because it is made in so many places.
+    /// The instruction at `at`: where the one after it begins, [`ENDS`] when that does not run next, or
+    /// [`REFUSED`]. One number, because it is made in so many places.
     #[inline(always)]
     fn instruction(&mut self, state: &mut State<'_>, at: u32) -> u32 {
         // The scan has decoded it.
         let Ok(instruction) = Instruction::decode(self.function.code, at) else { return ENDS };
-        match self.step(state, &instruction, at) {
-            Ok(Next::Goes(size)) => at + size,
-            Ok(Next::Ends) => ENDS,
-            Err(fault) => self.refuse(fault),
-        }
+        self.step(state, &instruction, at).unwrap_or_else(|fault| self.refuse(fault))
     }
 
     #[cold]
@@ -242,7 +229,7 @@ impl Flow<'_, '_> {
         state: &mut State<'_>,
         instruction: &Instruction,
         offset: u32,
-    ) -> Result<Next, Fault> {
+    ) -> Result<u32, Fault> {
         use Instruction as I;
         let at = (self.index, offset);
         let Self { results, uses, .. } = self;
@@ -251,11 +238,11 @@ impl Flow<'_, '_> {
             I::ConstF64 { dest, .. } => state.write(uses.slot(dest), Type::F64),
             I::ConstTrue { dest } | I::ConstFalse { dest } => {
                 state.write(uses.slot(dest), Type::BOOL);
-                return Ok(AFTER_SLOT);
+                return Ok(offset + ONE_SLOT);
             }
             I::ConstNone { dest } | I::ConstUnit { dest } => {
                 state.write(uses.slot(dest), Type::NIL);
-                return Ok(AFTER_SLOT);
+                return Ok(offset + ONE_SLOT);
             }
             I::Push { src } => {
                 let ty = state.read(uses.slot(src), results, at)?;
@@ -278,37 +265,37 @@ impl Flow<'_, '_> {
             I::AddI64 | I::SubI64 | I::MulI64 | I::DivI64 | I::ModI64 => {
                 state.pop_two(KindSet::I64, results, at)?;
                 state.push(Type::I64);
-                return Ok(AFTER_OPERATOR);
+                return Ok(offset + OPERATOR);
             }
             I::AddF64 | I::SubF64 | I::MulF64 | I::DivF64 => {
                 state.pop_two(KindSet::F64, results, at)?;
                 state.push(Type::F64);
-                return Ok(AFTER_OPERATOR);
+                return Ok(offset + OPERATOR);
             }
             I::NegI64 => {
                 state.pop(KindSet::I64, results, at)?;
                 state.push(Type::I64);
-                return Ok(AFTER_OPERATOR);
+                return Ok(offset + OPERATOR);
             }
             I::Eq | I::Ne => {
                 state.pop_equal(results, at)?;
                 state.push(Type::BOOL);
-                return Ok(AFTER_OPERATOR);
+                return Ok(offset + OPERATOR);
             }
             I::Lt | I::Le | I::Gt | I::Ge => {
                 state.pop_ordered(results, at)?;
                 state.push(Type::BOOL);
-                return Ok(AFTER_OPERATOR);
+                return Ok(offset + OPERATOR);
             }
             I::And | I::Or => {
                 state.pop_two(KindSet::BOOL, results, at)?;
                 state.push(Type::BOOL);
-                return Ok(AFTER_OPERATOR);
+                return Ok(offset + OPERATOR);
             }
             I::Not => {
                 state.pop(KindSet::BOOL, results, at)?;
                 state.push(Type::BOOL);
-                return Ok(AFTER_OPERATOR);
+                return Ok(offset + OPERATOR);
             }
             I::Load { dest, local } => {
                 let ty = state.local(local, uses, results, at)?;
@@ -330,11 +317,11 @@ impl Flow<'_, '_> {
             I::AddI64Pop { dest } | I::SubI64Pop { dest } | I::MulI64Pop { dest } => {
                 state.pop_two(KindSet::I64, results, at)?;
                 state.write(uses.slot(dest), Type::I64);
-                return Ok(AFTER_SLOT);
+                return Ok(offset + ONE_SLOT);
             }
             _ => return self.transfer(state, instruction, offset),
         }
-        Ok(Next::Goes(instruction.size()))
+        Ok(offset + instruction.size())
     }
 
     /// What leaves the instruction after it aside, or may do so.
@@ -344,30 +331,30 @@ impl Flow<'_, '_> {
         state: &mut State<'_>,
         instruction: &Instruction,
         offset: u32,
-    ) -> Result<Next, Fault> {
+    ) -> Result<u32, Fault> {
         use Instruction as I;
         let at = (self.index, offset);
         let Self { results, uses, .. } = self;
-        let to = |distance| target(offset, JUMP_SIZE, distance);
+        let to = |distance| target(offset, JUMP, distance);
         match *instruction {
             I::Jmp { offset: distance } => {
                 self.jump(state, offset, to(distance))?;
-                return Ok(Next::Ends);
+                return Ok(ENDS);
             }
             I::JmpIf { offset: distance } | I::JmpIfNot { offset: distance } => {
                 state.pop(KindSet::BOOL, results, at)?;
                 self.jump(state, offset, to(distance))?;
-                return Ok(AFTER_JUMP);
+                return Ok(offset + JUMP);
             }
             I::LtJmpIfNot { offset: distance } => {
                 state.pop_ordered(results, at)?;
                 self.jump(state, offset, to(distance))?;
-                return Ok(AFTER_JUMP);
+                return Ok(offset + JUMP);
             }
             I::EqJmpIfNot { offset: distance } => {
                 state.pop_equal(results, at)?;
                 self.jump(state, offset, to(distance))?;
-                return Ok(AFTER_JUMP);
+                return Ok(offset + JUMP);
             }
             I::Call { function, argc } => {
                 uses.call();
@@ -380,7 +367,7 @@ impl Flow<'_, '_> {
                 pop_arguments(state, argc, results, at)?;
                 let result = self.result_of(function);
                 self.returns(result, at)?;
-                return Ok(Next::Ends);
+                return Ok(ENDS);
             }
             I::CallSffi { argc, .. } => {
                 uses.call();
@@ -390,15 +377,15 @@ impl Flow<'_, '_> {
             I::Ret { src } => {
                 let ty = state.read(uses.slot(src), results, at)?;
                 self.returns(ty, at)?;
-                return Ok(Next::Ends);
+                return Ok(ENDS);
             }
             I::RetVoid => {
                 self.returns(Type::NIL, at)?;
-                return Ok(Next::Ends);
+                return Ok(ENDS);
             }
             _ => return Err(Fault::Unsupported),
         }
-        Ok(Next::Goes(instruction.size()))
+        Ok(offset + instruction.size())
     }
 }
 
