@@ -65,7 +65,8 @@ impl Flow<'_, '_> {
         loop {
             self.path(&mut state, at, passed)?;
             let next = self.joins.next(self.effort).map_err(|fault| (at, fault))?;
-            let Some((target, next)) = next.and_then(|next| Some((self.scan.targets.get(next)?, next)))
+            let Some((target, next)) =
+                next.and_then(|next| Some((self.scan.targets.get(next)?, next)))
             else {
                 break;
             };
@@ -257,8 +258,10 @@ impl Flow<'_, '_> {
                 state.write(uses.slot(dest), ty);
             }
             I::Swap { a, b } => {
-                let (left, right) =
-                    (state.read(uses.slot(a), results, at)?, state.read(uses.slot(b), results, at)?);
+                let (left, right) = (
+                    state.read(uses.slot(a), results, at)?,
+                    state.read(uses.slot(b), results, at)?,
+                );
                 state.write(a, right);
                 state.write(b, left);
             }

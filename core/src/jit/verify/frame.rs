@@ -110,7 +110,7 @@ impl State<'_> {
         if index >= self.top {
             extend(self.types, self.top, index + 1);
             self.top = index + 1;
-            }
+        }
         if let Some(place) = self.types.get_mut(index) {
             *place = ty;
         }
@@ -144,12 +144,7 @@ impl State<'_> {
 
     /// Reads a slot, whose value is of any kind.
     #[inline(always)]
-    pub(super) fn read(
-        &mut self,
-        slot: u16,
-        results: &mut Results,
-        at: At,
-    ) -> Result<Type, Fault> {
+    pub(super) fn read(&mut self, slot: u16, results: &mut Results, at: At) -> Result<Type, Fault> {
         let index = self.locals + usize::from(slot);
         if index >= self.top {
             return Err(Fault::NoSlot { slot, length: self.length() });

@@ -24,9 +24,9 @@ pub(super) struct Effort {
 
 impl Effort {
     /// For a program of `bytes` of code: one unit is one value compared or one byte of code looked at
-    /// again.
+    /// again. There is enough for walks that guess and for those that do not.
     pub(super) const fn for_code(bytes: u64) -> Self {
-        Self { left: bytes.saturating_mul(64).saturating_add(1 << 22) }
+        Self { left: bytes.saturating_mul(128).saturating_add(1 << 23) }
     }
 
     #[inline]
