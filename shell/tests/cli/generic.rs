@@ -60,7 +60,7 @@ fn instances_are_called_by_the_types_they_take() {
         assert_eq!(ok(&["jit", &module, &format!("fn$sum${ty}"), &list, "3"]), format!("{sum}\n"));
         let told = ok(&["jit", &module, &format!("fn$sort${ty}"), &list, "0", "2"]);
         assert_eq!(told, format!("{ty}:{sorted}\n"));
-        let room = format!("i64:0,10,{}", vec!["0"; 10].join(","));
+        let room = format!("i64:0,10,{}", ["0"; 10].join(","));
         let told = ok(&["jit", &module, &format!("fn$squares${ty}"), &room, "10"]);
         let last = if ty == "f64" { "81.0\n" } else { "81\n" };
         assert!(told.starts_with(last), "{told}");
