@@ -83,7 +83,6 @@ fn expect(is_success: bool, is_possible: bool) {
     assert!(is_success || smf_last_error().code != 0, "a failure without a reason");
 }
 
-/// The numbers of caches, loaders and what is in them are never those of anything else.
 impl Model {
     fn call(&mut self, call: Call) {
         smf_clear_error();
@@ -299,9 +298,8 @@ impl Model {
                 let path = path(call.which);
                 let offset = i64::from(call.number & 1);
                 let protection = i32::from(call.number >> 1 & 3);
-                // SAFETY: the path ends with a NUL. 2 is for a copy of the file.
-                let mapping =
-                    unsafe { rt_mmap_file(path.as_ptr(), protection, 2, offset, PAGE / 8) };
+                // SAFETY: the path ends with a NUL. 2 is for a copy of the file, 0 for all of it.
+                let mapping = unsafe { rt_mmap_file(path.as_ptr(), protection, 2, offset, 0) };
                 expect(mapping.address != 0, offset == 0 && call.which % FILES.len() != 3);
                 if mapping.address != 0 {
                     self.mappings.push((mapping.address, mapping.size));
