@@ -16,10 +16,12 @@ use super::sdn::{Cell, Document, Row};
 #[cfg(feature = "alloc")]
 pub mod edit;
 mod entries;
+#[cfg(feature = "alloc")]
 mod write;
 
 pub use entries::{Column, Entries, Entry};
 use entries::{MAX_COLUMNS, Places, sealed};
+#[cfg(feature = "alloc")]
 pub use write::{NewPossible, write_possible};
 
 /// The note of one module.
