@@ -4,6 +4,7 @@
 
 pub mod allocator;
 pub mod bytecode;
+pub mod calls;
 pub mod compile;
 pub mod compressed;
 pub mod play;

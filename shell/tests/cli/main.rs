@@ -25,6 +25,7 @@ mod note;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 mod prefetch;
+mod readme;
 mod run;
 mod samples;
 mod templates;

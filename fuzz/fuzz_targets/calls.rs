@@ -1,0 +1,7 @@
+//! Calls of the C API in any order do what a naive model says.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use smf_tests::calls::called;
+
+fuzz_target!(|data: &[u8]| called(data));
