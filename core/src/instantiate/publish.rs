@@ -6,7 +6,7 @@ use super::compiler::{Compiled, Target};
 use super::error::InstantiateError;
 use crate::format::Arch;
 use crate::link::code::{CodeFault, CodeFix, CodePlan};
-use crate::memory::exec::{CodeMemory, ExecutableBlock};
+use crate::memory::exec::{CodeMemory, ExecutableBlock, Request};
 
 /// The most bytes of code of one instance.
 const MAX_CODE: usize = 1 << 28;
@@ -37,7 +37,8 @@ pub(super) fn publish(
     }
     let error = |(index, fault)| fault_of(compiled, index, fault);
     let plan = CodePlan::new(arch, size, fixes.iter()).map_err(error)?;
-    let mut block = memory.allocate(plan.size)?;
+    // Compilers may have put constants behind the code, which instructions want at multiples of 16.
+    let mut block = memory.allocate_with(Request::new(plan.size).aligned_to(16))?;
     let base = block.address() as u64;
     let bytes = block.as_mut_slice();
     let (code, _) = bytes.split_at_mut_checked(size).ok_or(InstantiateError::CodeSize { size })?;

@@ -19,7 +19,7 @@ use super::modules::Attach;
 use super::version::Attached;
 use super::{LoadError, stub};
 use crate::link::ShortName;
-use crate::memory::exec::{CodeMemory, ExecError, ExecutableBlock};
+use crate::memory::exec::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Guard, Lock};
 
 /// The addresses that stubs jump to.
@@ -149,7 +149,8 @@ impl Entries {
 
     fn new_stub(&self, number: usize) -> Result<ExecutableBlock, ExecError> {
         let root = core::ptr::from_ref(&*self.root).expose_provenance() as u64;
-        let mut block = self.memory.allocate(stub::LEN)?;
+        // Who makes sure of where calls lead knows stubs by this.
+        let mut block = self.memory.allocate_with(Request::new(stub::LEN).aligned_to(16))?;
         // Below `MOST` entries of 8 bytes.
         block.as_mut_slice().copy_from_slice(&stub::code(root, (number * 8) as u32));
         block.publish()

@@ -286,7 +286,8 @@ impl<'c> Native<'c> {
             DEFAULT_BUDGET,
             trapped,
         )?;
-        let mut block = self.memory.allocate(code.bytes.len())?;
+        let request = Request::new(code.bytes.len()).aligned_to(16);
+        let mut block = self.memory.allocate_with(request)?;
         block.as_mut_slice().copy_from_slice(&code.bytes);
         let block = block.publish()?;
         let address = block.address();
@@ -350,7 +351,9 @@ fn publish_stubs(
     let (code, stubs) = stubs::assemble(enter::interpret as *const () as usize)?;
     let at = code.bytes.len();
     let size = functions.checked_mul(STAND_IN).and_then(|size| size.checked_add(at));
-    let mut block = memory.allocate(size.ok_or(CodeError::NoMemory)?)?;
+    // The stubs are aligned from the begin of the block.
+    let request = Request::new(size.ok_or(CodeError::NoMemory)?).aligned_to(16);
+    let mut block = memory.allocate_with(request)?;
     let interpret = isize::try_from(stubs.interpret).unwrap_or(0);
     let (first, rest) = block.as_mut_slice().split_at_mut_checked(at).unwrap_or_default();
     first.copy_from_slice(&code.bytes);

@@ -143,7 +143,11 @@ impl Linked {
     fn new(file: &[u8], import: u64) -> Result<Self, LinkError> {
         let smf = Smf::parse(file).unwrap();
         smf.verify().unwrap();
-        let plan = Plan::new(&smf, 4096)?;
+        Self::unverified(&smf, import)
+    }
+
+    fn unverified(smf: &Smf<'_>, import: u64) -> Result<Self, LinkError> {
+        let plan = Plan::new(smf, 4096)?;
         // The code comes first and is all that is looked at, with what stands near it.
         let mut memory = vec![0; usize::try_from(plan.size).unwrap()];
         let sections: Vec<u64> = plan.sections.iter().map(|at| at.unwrap_or(0)).collect();
@@ -154,7 +158,7 @@ impl Linked {
             }
         }
         let imports = |_: &[u8]| Some(import);
-        relocate_at(&smf, &plan, BASE, &mut memory, &imports)?;
+        relocate_at(smf, &plan, BASE, &mut memory, &imports)?;
         let (got, veneers, got_count) = (plan.got, plan.veneers, plan.got_count);
         Ok(Linked { memory, sections, got, veneers, got_count })
     }
@@ -261,6 +265,46 @@ fn bit_by_bit(value: i128, bits: u32, has_sign: bool) -> Option<u64> {
     let word: i128 = (0..bits).map(|number| bit(number) << number).sum();
     let sign = if has_sign { bit(bits - 1) << bits } else { 0 };
     (word - sign == value).then(|| u64::try_from(word).unwrap())
+}
+
+#[test]
+fn an_address_that_is_not_sound_is_refused_when_it_is_applied() {
+    for (offset, symbol, is_sound) in [
+        (56, 0, true),
+        (57, 0, false),
+        (64, 0, false),
+        (u64::MAX, 0, false),
+        (0, 1, false),
+        (0, 2, false),
+        (0, u32::MAX, false),
+    ] {
+        let mut module = Builder::new(Arch::X86_64, Layout::Packed);
+        let kind = RelocKind::Abs64;
+        module.symbol("datum", Place::Section(DATA), 8);
+        module.symbol("type", Place::Unstated, 0);
+        module.symbols[1].kind = SymbolKind::Type;
+        for offset in [8, 16] {
+            module.relocs[1].push(Reloc { offset, symbol: 0, kind, addend: 0 });
+        }
+        let mut file = module.file();
+        // The second one, which nobody would write so.
+        let table = Smf::parse(&file).unwrap().reloc_tables().next().unwrap().unwrap();
+        let at = usize::try_from(table.section.offset).unwrap() + 24;
+        file[at..at + 8].copy_from_slice(&u64::to_le_bytes(offset));
+        file[at + 8..at + 12].copy_from_slice(&u32::to_le_bytes(symbol));
+        let smf = Smf::parse(&file).unwrap();
+        let (verified, linked) = (smf.verify(), Linked::unverified(&smf, 0));
+        match verified {
+            Err(error) => assert_eq!(linked.err(), Some(LinkError::Format(error))),
+            Ok(()) if is_sound => assert!(linked.is_ok()),
+            Ok(()) => {
+                let (section, symbol) = (4, ShortName::new(b"type"));
+                let expected = LinkError::NoAddress { section, index: 1, symbol };
+                assert_eq!(linked.err(), Some(expected));
+            }
+        }
+        assert_eq!(verified.is_err(), !is_sound && symbol != 1);
+    }
 }
 
 #[test]
