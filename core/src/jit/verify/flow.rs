@@ -1,6 +1,6 @@
 //! The walk over a function's code: what each instruction does to kinds, and where it goes on.
 
-use super::error::Fault;
+use super::error::{Fault, keep};
 use super::frame::{At, Frame, State};
 use super::joins::{Effort, Joins, Meeting, Met};
 use super::kind::{KindSet, Results, Type};
@@ -214,14 +214,10 @@ impl Flow<'_, '_> {
     fn instruction(&mut self, state: &mut State<'_>, at: u32) -> u32 {
         // The scan has decoded it.
         let Ok(instruction) = Instruction::decode(self.function.code, at) else { return ENDS };
-        self.step(state, &instruction, at).unwrap_or_else(|fault| self.refuse(fault))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn refuse(&mut self, fault: Fault) -> u32 {
-        self.fault = Some(fault);
-        REFUSED
+        self.step(state, &instruction, (self.index, at)).unwrap_or_else(|fault| {
+            keep(&mut self.fault, fault);
+            REFUSED
+        })
     }
 
     #[inline(always)]
@@ -229,10 +225,10 @@ impl Flow<'_, '_> {
         &mut self,
         state: &mut State<'_>,
         instruction: &Instruction,
-        offset: u32,
+        at: At,
     ) -> Result<u32, Fault> {
         use Instruction as I;
-        let at = (self.index, offset);
+        let offset = at.1;
         let Self { results, uses, .. } = self;
         match *instruction {
             I::ConstI64 { dest, .. } => state.write(uses.slot(dest), Type::I64),
@@ -322,7 +318,7 @@ impl Flow<'_, '_> {
                 state.write(uses.slot(dest), Type::I64);
                 return Ok(offset + ONE_SLOT);
             }
-            _ => return self.transfer(state, instruction, offset),
+            _ => return self.transfer(state, *instruction, at),
         }
         Ok(offset + instruction.size())
     }
@@ -332,14 +328,13 @@ impl Flow<'_, '_> {
     fn transfer(
         &mut self,
         state: &mut State<'_>,
-        instruction: &Instruction,
-        offset: u32,
+        instruction: Instruction,
+        at: At,
     ) -> Result<u32, Fault> {
         use Instruction as I;
-        let at = (self.index, offset);
-        let Self { results, uses, .. } = self;
+        let (Self { results, uses, .. }, (_, offset)) = (&mut *self, at);
         let to = |distance| target(offset, JUMP, distance);
-        match *instruction {
+        match instruction {
             I::Jmp { offset: distance } => {
                 self.jump(state, offset, to(distance))?;
                 return Ok(ENDS);

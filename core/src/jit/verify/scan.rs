@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::error::Fault;
+use super::error::{Fault, keep};
 use super::{FunctionCode, HostCalls};
 use crate::format::bytes::u16_at;
 use crate::jit::bytecode::{Instruction, Instructions, Role, target};
@@ -179,15 +179,11 @@ impl Scan {
         };
         match checked {
             Ok(size) => size,
-            Err(fault) => self.refuse(fault),
+            Err(fault) => {
+                keep(&mut self.fault, fault);
+                REFUSED
+            }
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn refuse(&mut self, fault: Fault) -> u32 {
-        self.fault = Some(fault);
-        REFUSED
     }
 
     #[inline(always)]
