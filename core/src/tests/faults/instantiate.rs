@@ -10,7 +10,7 @@ use std::{env, format, fs, process};
 use super::fail_each;
 use crate::format::template::{Container, NewTemplate, NewTemplates};
 use crate::format::write::{Module, NewSection};
-use crate::format::{Arch, Header, Layout, RelocKind, SectionKind, index};
+use crate::format::{Arch, Header, Layout, RelocKind, SectionKind, Smf, index};
 use crate::instantiate::{JitConfig, JitInstantiator, JitResult, ReadyReloc, Variant, write_ready};
 use crate::memory::testing::alone;
 use crate::memory::{ReplaceError, replace_file};
@@ -23,15 +23,12 @@ fn module() -> Vec<u8> {
     let add = write_ready(&[variant(&[0x48, 0x8d, 0x04, 0x37, 0xc3][..], &[][..])]).unwrap();
     let call = [ReadyReloc { offset: 1, kind: RelocKind::Plt32, symbol: b"add$i64", addend: -4 }];
     let tail = write_ready(&[variant(&[0xe9, 0, 0, 0, 0], &call)]).unwrap();
-    let template = |name, body| NewTemplate {
-        name,
-        kind: None,
-        params: 0,
-        constraints: Default::default(),
-        body,
-    };
-    let list = [template(&b"add"[..], &add[..]), template(b"tail", &tail)];
-    let list = NewTemplates { container: Container::Counted, templates: &list }.to_vec().unwrap();
+    let templates = [(&b"add"[..], &add[..]), (b"tail", &tail)].map(|(name, body)| {
+        let (kind, params, constraints) = (None, 0, Default::default());
+        NewTemplate { name, kind, params, constraints, body }
+    });
+    let list = NewTemplates { container: Container::Counted, templates: &templates };
+    let list = list.to_vec().unwrap();
     let note = "possible |template, type_args, mangled_name|\n    add, i64, add$i64\n    \
                 tail, i64, tail$i64\n";
     let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
@@ -129,6 +126,7 @@ fn whatever_call_fails_an_instance_is_made_or_is_an_error() {
             JitResult::UpdateFailed { error, .. } => {
                 // It can be used all the same. The one that it needs may have been told of before.
                 assert_eq!(call(&jit), 42);
+                Smf::parse(&fs::read(&place.file).unwrap()).unwrap().verify().unwrap();
                 fs::write(&place.file, &place.old).unwrap();
                 Err(error.to_string())
             }
