@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 use smf_core::format::convert::convert;
 use smf_core::format::index::{self, PROBES};
 use smf_core::format::symbol::MAX_NAME;
-use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
 use smf_core::format::{
-    Binding, FormatError, Header, Layout, SectionFlags, SectionKind, Smf, Symbol, SymbolIndex,
-    SymbolKind,
+    Binding, FormatError, Header, Layout, SectionKind, Smf, Symbol, SymbolIndex, SymbolKind,
 };
 
 const CODE: [u8; 64] = [0xc3; 64];
@@ -50,14 +49,7 @@ fn symbol(name: &[u8], binding: Binding, place: Place) -> NewSymbol<'_> {
 
 /// A file with these symbols and, as a section behind the code, this index.
 fn file(layout: Layout, symbols: &[NewSymbol<'_>], payload: Option<&[u8]>) -> Vec<u8> {
-    let code = NewSection {
-        kind: SectionKind::Code,
-        name: b".text",
-        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
-        alignment: 16,
-        virtual_size: None,
-        payload: Payload::Bytes(&CODE),
-    };
+    let code = NewSection::code(&CODE);
     let sections: Vec<_> = [code].into_iter().chain(payload.map(index::section)).collect();
     let header = Header::default();
     Module { layout, header, stub: &[], sections: &sections, symbols }.to_vec().unwrap()

@@ -46,14 +46,7 @@ fn verdict(patches: &[(usize, &[u8])]) -> Result<(), FormatError> {
 
 /// A module with this code and other sections beside.
 fn module(code: &[u8], arch: Arch, beside: &[NewSection<'_>]) -> Vec<u8> {
-    let code = NewSection {
-        kind: SectionKind::Code,
-        name: b".text",
-        flags: SectionFlags(5),
-        alignment: 16,
-        virtual_size: None,
-        payload: Payload::Bytes(code),
-    };
+    let code = NewSection::code(code);
     let sections = [&[code][..], beside].concat();
     let header = Header { arch, ..Header::default() };
     let module =

@@ -113,14 +113,7 @@ impl<'a> Made<'a> {
     }
 
     fn file(&self) -> Vec<u8> {
-        let code = NewSection {
-            kind: SectionKind::Code,
-            name: b".text",
-            flags: SectionFlags(5),
-            alignment: 16,
-            virtual_size: None,
-            payload: Payload::Bytes(&self.code),
-        };
+        let code = NewSection::code(&self.code);
         let relocs = NewSection {
             kind: SectionKind::Reloc,
             name: b".rela.text",
@@ -306,14 +299,7 @@ fn modules_whose_functions_cannot_be_parted_are_refused() {
     assert!(Concretes::of(&sample!("compact.smf")).unwrap().is_empty());
 
     // One that was linked under a placement of its own: two sections, the second one not loaded.
-    let code = NewSection {
-        kind: SectionKind::Code,
-        name: b".text",
-        flags: SectionFlags(5),
-        alignment: 16,
-        virtual_size: None,
-        payload: Payload::Bytes(&[0xc3; 16]),
-    };
+    let code = NewSection::code(&[0xc3; 16]);
     let plan = [&b"IMG1"[..], &[0, 16, 0, 0], &[2, 0, 0, 0], &[0; 8], &[0xff; 8], &[0; 4]].concat();
     let payload = Payload::Bytes(&plan);
     let plan = NewSection { kind: SectionKind::Note, name: b".smf.image", payload, ..code };

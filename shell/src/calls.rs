@@ -1,5 +1,5 @@
-//! Calls into machine code, whose traps come back as errors: the core's
-//! [landing](smf_core::link::landing), with a variable of the thread in the place of its table.
+//! Calls into machine code, whose traps come back as errors: those of the core's [`landing`], with a
+//! variable of the thread in the place of its table.
 #![allow(unsafe_code)]
 
 use std::ptr;

@@ -68,20 +68,13 @@ fn functions<'d>(module: &Module<'d>, code: &[Range<u64>]) -> Vec<Function<'d>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
-    use smf_core::format::{Binding, Header, Layout, SectionFlags, SectionKind, Smf};
+    use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
+    use smf_core::format::{Binding, Header, Layout, SectionKind, Smf};
     use smf_core::link::{Image, NoImports, host_arch};
 
     #[test]
     fn every_function_has_its_place_and_a_size() {
-        let code = NewSection {
-            kind: SectionKind::Code,
-            name: b".text",
-            flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
-            alignment: 16,
-            virtual_size: None,
-            payload: Payload::Bytes(&[0xc3; 100]),
-        };
+        let code = NewSection::code(&[0xc3; 100]);
         let data = NewSection { kind: SectionKind::Data, name: b".data", ..code };
         let function = |name, value, size| NewSymbol {
             name,

@@ -412,24 +412,13 @@ fn read(path: &Path) -> Result<ModuleBytes, LoadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
-    use smf_core::format::{Arch, Header, Layout, SectionFlags, SectionKind};
+    use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
+    use smf_core::format::{Arch, Header, Layout};
     use smf_core::link::host_arch;
-
-    fn code(bytes: &[u8]) -> NewSection<'_> {
-        NewSection {
-            kind: SectionKind::Code,
-            name: b".text",
-            flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
-            alignment: 16,
-            virtual_size: None,
-            payload: Payload::Bytes(bytes),
-        }
-    }
 
     /// A module that exports and imports these names; a function is never called here.
     fn module(arch: Arch, exports: &[&str], imports: &[&str]) -> ModuleBytes {
-        let code = code(&[0; 16]);
+        let code = NewSection::code(&[0; 16]);
         let places = [(exports, Place::Section(0)), (imports, Place::Import)];
         let symbols: Vec<_> = places
             .iter()
@@ -521,7 +510,7 @@ mod tests {
     #[test]
     fn as_many_files_are_read_ahead_as_the_header_says() {
         let program = |prefetch_hint, prefetch_files| {
-            let code = code(&[0xc3]);
+            let code = NewSection::code(&[0xc3]);
             let header = Header { prefetch_hint, prefetch_files, ..Header::default() };
             let (layout, sections) = (Layout::Native, &[code]);
             let module = NewModule { layout, header, stub: &[], sections, symbols: &[] };

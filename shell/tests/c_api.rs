@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
-use smf_core::format::{Header, Layout, SectionFlags, SectionKind, index};
+use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
+use smf_core::format::{Header, Layout, SectionKind, index};
 use smf_core::jit::typed::text::parse;
 use smf_core::loader::ModuleBytes;
 use smf_loader::ffi;
@@ -548,14 +548,8 @@ extern "C" fn stop_in_this_test(number: i64) -> i64 {
 /// By itself a test like others; the next one watches it from outside.
 #[test]
 fn a_module_calls_back() {
-    let code = NewSection {
-        kind: SectionKind::Code,
-        name: b".text",
-        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
-        alignment: 16,
-        virtual_size: None,
-        payload: Payload::Bytes(&[FRAMED, FRAMELESS].concat()),
-    };
+    let code = [FRAMED, FRAMELESS].concat();
+    let code = NewSection::code(&code);
     let symbol = |name, value: usize, code: &[u8]| NewSymbol {
         name,
         place: Place::Section(0),

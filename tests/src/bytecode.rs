@@ -8,8 +8,10 @@
 use smf_core::jit::bytecode::{Instruction, OPCODE_SIZE};
 use smf_core::jit::host::{HostTable, Signals};
 use smf_core::jit::interpret::{Environment, Interpreter, LoopHead, Room, Tier};
-use smf_core::jit::trap::{MAX_DEPTH, Trap};
+use smf_core::jit::trap::{Cause, MAX_DEPTH, Trap};
 use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, VerifyError};
+use smf_core::memory::exec::CodeMemory;
+use smf_core::tier::{CallError, Engine, Tiers};
 
 use Instruction as I;
 
@@ -24,6 +26,9 @@ const DEEPEST: u16 = LOCALS - 2;
 
 /// Rounds of a loop, at most.
 const ROUNDS: u8 = 5;
+
+/// What large activations of a program may take together.
+const BUDGET: u64 = 1 << 16;
 
 /// A function that was drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -368,8 +373,46 @@ pub fn interpret(program: &Program<'_>, args: &[u64], fuel: u32) -> Result<u64, 
     let (signals, hosts) = (Signals::new(), HostTable::new());
     let environment = Environment { program, hosts: &hosts, signals: &signals };
     let mut tier = Fuel { left: fuel, signals: &signals };
-    let room = Room { depth: MAX_DEPTH, budget: 1 << 16 };
+    let room = Room { depth: MAX_DEPTH, budget: BUDGET };
     Interpreter::new().call(environment, &mut tier, 0, args, room)
+}
+
+/// Compares with what the interpreter gave what function 0 gives when it is compiled, at once and on the
+/// way. A NaN is as good as another: which one an operation gives the compiler of the interpreter
+/// decides.
+///
+/// # Panics
+/// When they differ.
+pub fn check_compiled(functions: &[FunctionCode<'_>], args: &[u64], expected: Result<u64, Trap>) {
+    if !cfg!(target_arch = "x86_64") || functions.is_empty() {
+        return;
+    }
+    thread_local! {
+        static MEMORY: CodeMemory = CodeMemory::default();
+    }
+    for threshold in [0, 2] {
+        let program = Verifier::new().verify(functions.to_vec()).unwrap();
+        let params = program.function(0).map_or(0, |function| usize::from(function.params));
+        let is_float = program.summary(0).is_some_and(|summary| summary.result == Kind::F64);
+        let tiers = Tiers::Compile { threshold };
+        let engine =
+            MEMORY.with(|memory| Engine::with_tiers(program, HostTable::new(), tiers, memory));
+        let mut engine = engine.unwrap();
+        engine.set_budget(BUDGET);
+        let args: Vec<i64> = args.iter().take(params).map(|arg| arg.cast_signed()).collect();
+        let comparable = |result: Result<u64, Trap>| match result {
+            Ok(bits) if is_float && f64::from_bits(bits).is_nan() => Ok(f64::NAN.to_bits()),
+            result => result,
+        };
+        for _ in 0..2 {
+            let found =
+                engine.call(0, &args).map(i64::cast_unsigned).map_err(|error| match error {
+                    CallError::Trap(trap) => trap,
+                    error => panic!("{error}"),
+                });
+            assert_eq!(comparable(found), comparable(expected), "threshold {threshold}");
+        }
+    }
 }
 
 /// Any bytes are an error, or a program that runs until it returns, traps or is stopped: the first
@@ -384,8 +427,15 @@ pub fn check_any(data: &[u8]) -> Option<Result<u64, Trap>> {
     let functions: Vec<_> =
         code.chunks(size).map(|code| FunctionCode { code, params, locals }).collect();
     let lengths: Vec<_> = functions.iter().map(|function| function.code.len()).collect();
-    match Verifier::new().verify(functions) {
-        Ok(program) => Some(interpret(&program, &[1, 2, 3], 1000)),
+    match Verifier::new().verify(functions.clone()) {
+        Ok(program) => {
+            let result = interpret(&program, &[1, 2, 3], 1000);
+            // What did not end is not waited for.
+            if !matches!(result, Err(Trap { cause: Cause::Interrupted, .. })) {
+                check_compiled(&functions, &[1, 2, 3], result);
+            }
+            Some(result)
+        }
         Err(VerifyError { function, at, .. }) => {
             let length = lengths.get(usize::try_from(function).unwrap()).copied().unwrap_or(0);
             assert!(usize::try_from(at).unwrap() <= length);

@@ -38,14 +38,7 @@ pub fn module(compression: Compression, sections: &[NewSection<'_>]) -> Vec<u8> 
         Arch::AARCH64 => &[0xc0, 0x03, 0x5f, 0xd6],
         _ => &[0x82, 0x80],
     };
-    let code = NewSection {
-        kind: SectionKind::Code,
-        name: b".text",
-        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
-        alignment: 16,
-        virtual_size: None,
-        payload: Payload::Bytes(RETURN),
-    };
+    let code = NewSection::code(RETURN);
     let sections = [&[code], sections].concat();
     let symbol = |name, kind, section| NewSymbol {
         name,

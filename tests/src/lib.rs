@@ -11,6 +11,7 @@ pub mod play;
 pub mod spec;
 pub mod tiny;
 pub mod trace;
+pub mod typed;
 pub mod walk;
 pub mod wrap;
 

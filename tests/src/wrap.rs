@@ -1,19 +1,7 @@
 //! Modules whose code section is a whole ELF object.
 
-use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
-use smf_core::format::{Arch, Flags, Header, Layout, SectionFlags, SectionKind};
-
-/// The section that holds `object`.
-pub fn section(object: &[u8]) -> NewSection<'_> {
-    NewSection {
-        kind: SectionKind::Code,
-        name: b".text",
-        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
-        alignment: 16,
-        virtual_size: None,
-        payload: Payload::Bytes(object),
-    }
-}
+use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
+use smf_core::format::{Arch, Flags, Header, Layout};
 
 /// The header of a module for the machine of `object`, with these flags besides.
 pub fn header(object: &[u8], flags: u32) -> Header {
@@ -34,7 +22,7 @@ pub fn wrap(object: &[u8], layout: Layout, flags: u32, names: &[&str]) -> Vec<u8
             ..NewSymbol::default()
         })
         .collect();
-    let sections = [section(object)];
+    let sections = [NewSection::code(object)];
     let header = header(object, flags);
     Module { layout, header, stub: &[], sections: &sections, symbols: &symbols }.to_vec().unwrap()
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use smf_core::jit::text::{assemble, disassemble};
 use smf_core::jit::trap::Cause;
 use smf_core::jit::verify::{Kind, Verifier};
-use smf_tests::bytecode::{check_any, draw, interpret};
+use smf_tests::bytecode::{check_any, check_compiled, draw, interpret};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -13,10 +13,12 @@ proptest! {
     fn drawn_programs_are_accepted_and_end(data in prop::collection::vec(any::<u8>(), 0..400)) {
         let drawn = draw(&data);
         let functions = drawn.iter().map(|function| function.function()).collect();
-        let program = Verifier::new().verify(functions).unwrap();
+        let functions: Vec<_> = functions;
+        let program = Verifier::new().verify(functions.clone()).unwrap();
         prop_assert_eq!(program.summary(0).unwrap().result, Kind::I64);
         let result = interpret(&program, &[7, 3], 20_000_000);
         prop_assert_eq!(result, interpret(&program, &[7, 3], 20_000_000));
+        check_compiled(&functions, &[7, 3], result);
         if let Err(trap) = result {
             prop_assert_eq!(trap.cause, Cause::DivisionByZero);
         }

@@ -5,8 +5,8 @@
 //! What is compressed is the one thing that takes memory to look into.
 
 use smf_core::format::note::Note;
-use smf_core::format::write::{Module, NewSection, NewSymbol, Payload};
-use smf_core::format::{Header, Layout, Library, SectionFlags, SectionKind, Smf, library};
+use smf_core::format::write::{Module, NewSection, NewSymbol};
+use smf_core::format::{Header, Layout, Library, Smf, library};
 use smf_tests::allocator::{Watched, counted};
 use smf_tests::walk::{walk, walk_library, walk_note};
 use smf_tests::{sample, samples};
@@ -71,14 +71,7 @@ fn reading_a_note_takes_no_memory() {
 
 #[test]
 fn writing_takes_no_memory() {
-    let sections = [NewSection {
-        kind: SectionKind::Code,
-        name: b".text",
-        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
-        alignment: 16,
-        virtual_size: None,
-        payload: Payload::Bytes(&[0xc3; 100]),
-    }];
+    let sections = [NewSection::code(&[0xc3; 100])];
     let symbols = [NewSymbol { name: b"main", ..NewSymbol::default() }];
     for layout in [Layout::Packed, Layout::Native] {
         let header = Header::default();

@@ -15,7 +15,7 @@ use smf_core::link::{Image, LinkError, Module, NoImports, Resolve, call, missing
 use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleLoader, OldData};
 use smf_loader::pack::{Input, Options, pack};
 use smf_tests::compile::{Compiler, scratch};
-use smf_tests::wrap::{section, wrap};
+use smf_tests::wrap::wrap;
 
 /// The object that gcc makes of a source with these arguments at -O2; `None` where there is no gcc, or
 /// nobody to run what it makes.
@@ -86,13 +86,13 @@ fn reader() -> Vec<u8> {
     let code = [0x48, 0x8b, 0x05, 0, 0, 0, 0, 0x48, 0x8b, 0x00, 0xc3];
     let reloc = Reloc { offset: 3, symbol: 1, kind: RelocKind::GotPcRel, addend: -4 };
     let sections = [
-        section(&code),
+        NewSection::code(&code),
         NewSection {
             kind: SectionKind::Reloc,
             name: b".rela.text",
             alignment: 8,
             payload: Payload::Relocs(&[reloc]),
-            ..section(&[])
+            ..NewSection::code(&[])
         },
     ];
     let import = NewSymbol {

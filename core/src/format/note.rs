@@ -9,15 +9,19 @@
 //! The places of the columns are found once a table, and each row is split once.
 
 use core::fmt;
-use core::marker::PhantomData;
 
 use super::error::FormatError;
-use super::sdn::{Cell, Document, Row, Rows, Table, Tables};
+use super::sdn::{Cell, Document, Row};
 
 #[cfg(feature = "alloc")]
 pub mod edit;
+mod entries;
+#[cfg(feature = "alloc")]
 mod write;
 
+pub use entries::{Column, Entries, Entry};
+use entries::{MAX_COLUMNS, Places, sealed};
+#[cfg(feature = "alloc")]
 pub use write::{NewPossible, write_possible};
 
 /// The note of one module.
@@ -93,120 +97,6 @@ impl<'d> Note<'d> {
         Ok(())
     }
 }
-
-/// The most columns an entry reads.
-const MAX_COLUMNS: usize = 8;
-
-/// A column of a known table: its names, the usual one first, and whether the table must have it.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub struct Column {
-    names: &'static [&'static str],
-    required: bool,
-}
-
-mod sealed {
-    pub trait Sealed {}
-}
-
-/// A row of a known table.
-pub trait Entry<'d>: sealed::Sealed + Copy {
-    /// The name of the table.
-    const TABLE: &'static str;
-
-    #[doc(hidden)]
-    const COLUMNS: &'static [Column];
-
-    /// The entry whose cells stand in the order of `COLUMNS`; `None` when there are too few.
-    #[doc(hidden)]
-    fn new(row: Row<'d>, cells: &[Cell<'d>]) -> Option<Self>;
-}
-
-/// Where in a row the columns of an entry stand; `u32::MAX` for one that the table does not have.
-#[derive(Clone, Copy, Debug)]
-struct Places([u32; MAX_COLUMNS]);
-
-impl Places {
-    fn of<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<Self, FormatError> {
-        let mut places = [u32::MAX; MAX_COLUMNS];
-        for (place, column) in places.iter_mut().zip(E::COLUMNS) {
-            match column.names.iter().find_map(|name| table.column(name)) {
-                Some(found) => *place = found,
-                None if column.required => {
-                    let column = column.names.first().copied().unwrap_or_default();
-                    let (line, at) = (table.line(), table.offset());
-                    return Err(FormatError::NoteColumn { line, column, at });
-                }
-                None => {}
-            }
-        }
-        Ok(Self(places))
-    }
-}
-
-/// The entries of one kind, from the top of the note; over all tables of the name, should there be
-/// more than one.
-///
-/// An item is an error for whatever is wrong with the text up to the entry; the iterator ends there.
-#[derive(Clone, Debug)]
-pub struct Entries<'d, E> {
-    tables: Tables<'d>,
-    rows: Option<(Rows<'d>, Places)>,
-    failed: bool,
-    entry: PhantomData<fn() -> E>,
-}
-
-impl<'d, E: Entry<'d>> Entries<'d, E> {
-    fn of(document: &Document<'d>) -> Self {
-        Self { tables: document.tables(), rows: None, failed: false, entry: PhantomData }
-    }
-
-    /// The next row of the table under way.
-    fn next_row(&mut self) -> Option<Result<E, FormatError>> {
-        let (rows, places) = self.rows.as_mut()?;
-        let mut cells = [Cell::default(); MAX_COLUMNS];
-        let row = rows.next_with(|index, found| {
-            for (cell, &place) in cells.iter_mut().zip(&places.0) {
-                if place == index {
-                    *cell = found;
-                }
-            }
-        })?;
-        row.map(|row| E::new(row, &cells)).transpose()
-    }
-
-    /// Moves on to the next table of the name; `None` when there is no other.
-    fn open_table(&mut self) -> Option<Result<(), FormatError>> {
-        loop {
-            let opened = match self.tables.next()? {
-                Ok(table) if table.name() != E::TABLE => continue,
-                Ok(table) => Places::of::<E>(&table).map(|places| (table.rows(), places)),
-                Err(error) => Err(error),
-            };
-            return Some(opened.map(|rows| self.rows = Some(rows)));
-        }
-    }
-}
-
-impl<'d, E: Entry<'d>> Iterator for Entries<'d, E> {
-    type Item = Result<E, FormatError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.failed {
-            if let Some(entry) = self.next_row() {
-                self.failed = entry.is_err();
-                return Some(entry);
-            }
-            if let Err(error) = self.open_table()? {
-                self.failed = true;
-                return Some(Err(error));
-            }
-        }
-        None
-    }
-}
-
-impl<'d, E: Entry<'d>> core::iter::FusedIterator for Entries<'d, E> {}
 
 /// Declares an entry: its table, and for each column an accessor, `must` or `may`, and its names.
 macro_rules! entry {

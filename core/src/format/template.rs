@@ -21,11 +21,15 @@
 
 use core::iter::FusedIterator;
 
-use super::bytes::{Cursor, u16_at, u32_at};
+use super::bytes::{Cursor, u32_at};
 use super::error::FormatError;
 
+mod kind;
+mod meta;
 mod write;
 
+pub use kind::TemplateKind;
+pub use meta::TemplateMeta;
 pub use write::{NewTemplate, NewTemplates, TemplateWriteError};
 
 /// The first bytes of a GTPL container.
@@ -45,57 +49,6 @@ const MIN_GTPL_TEMPLATE: usize = 6;
 
 /// Two lengths: a template without a name and without code.
 const MIN_COUNTED_TEMPLATE: usize = 8;
-
-/// What a template is a template of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TemplateKind {
-    /// A function.
-    Function,
-    /// A struct.
-    Struct,
-    /// A class.
-    Class,
-    /// An enum.
-    Enum,
-    /// A trait.
-    Trait,
-}
-
-impl TemplateKind {
-    /// The kind with this number in a file.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Some(match code {
-            0 => Self::Function,
-            1 => Self::Struct,
-            2 => Self::Class,
-            3 => Self::Enum,
-            4 => Self::Trait,
-            _ => return None,
-        })
-    }
-
-    /// Its number in a file.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Function => 0,
-            Self::Struct => 1,
-            Self::Class => 2,
-            Self::Enum => 3,
-            Self::Trait => 4,
-        }
-    }
-
-    /// The kind as a word in lower case.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Function => "function",
-            Self::Struct => "struct",
-            Self::Class => "class",
-            Self::Enum => "enum",
-            Self::Trait => "trait",
-        }
-    }
-}
 
 /// Which of the two containers a section is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -389,43 +342,6 @@ impl<'d> Iterator for TemplateIter<'d> {
 
 impl FusedIterator for TemplateIter<'_> {}
 
-/// How many templates of each kind a module has: section TemplateMeta.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TemplateMeta {
-    /// The version as the file writes it; known is 1.
-    pub version: u16,
-    /// Function templates.
-    pub functions: u32,
-    /// Struct templates.
-    pub structs: u32,
-    /// Enum templates.
-    pub enums: u32,
-    /// Trait templates.
-    pub traits: u32,
-}
-
-impl TemplateMeta {
-    /// The counts in `payload`, which begins at offset `at` of the file. What follows them is left
-    /// alone, and whether they are true of the templates is nobody's promise.
-    ///
-    /// # Errors
-    /// [`FormatError::TemplateMeta`] when the payload does not begin with `META` or is too short.
-    pub fn parse(payload: &[u8], at: u64) -> Result<Self, FormatError> {
-        Self::read(payload).ok_or(FormatError::TemplateMeta { at })
-    }
-
-    fn read(payload: &[u8]) -> Option<Self> {
-        let fields = payload.strip_prefix(b"META")?;
-        Some(Self {
-            version: u16_at(fields, 0)?,
-            functions: u32_at(fields, 2)?,
-            structs: u32_at(fields, 6)?,
-            enums: u32_at(fields, 10)?,
-            traits: u32_at(fields, 14)?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::vec::Vec;
@@ -578,18 +494,6 @@ mod tests {
         assert_eq!(list(&container([1, 0], 0, &[])), []);
         assert_eq!(list(&[0; 4]), []);
         assert_eq!(list(&container([1, 0], 0, &[b"rest"])), []);
-    }
-
-    #[test]
-    fn reads_the_counts() {
-        let payload = &NATIVE[0x171..0x171 + 0x16];
-        let meta = TemplateMeta { version: 1, functions: 2, structs: 1, enums: 0, traits: 0 };
-        assert_eq!(TemplateMeta::parse(payload, 0), Ok(meta));
-        for len in 0..payload.len() {
-            let error = FormatError::TemplateMeta { at: 5 };
-            assert_eq!(TemplateMeta::parse(&payload[..len], 5), Err(error));
-        }
-        assert!(TemplateMeta::parse(gtpl(), 0).is_err());
     }
 
     fn walk(payload: &[u8]) {

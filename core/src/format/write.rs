@@ -8,10 +8,7 @@
 //! header, section table, payloads, symbols, strings. Payloads and tables begin at multiples of 8
 //! from the module's base. This is byte for byte what the packed writer in the field emits.
 
-use core::fmt;
-
-use super::bytes::fnv1a_32;
-use super::header::{Flags, Header};
+use super::header::Header;
 use super::index;
 use super::layout::{
     Layout, MAX_ALIGNMENT, NATIVE_HEADER, NATIVE_SECTION, PACKED_HEADER, PACKED_SECTION, RELOC,
@@ -19,7 +16,12 @@ use super::layout::{
 };
 use super::reloc::Reloc;
 use super::section::{SectionFlags, SectionKind};
-use super::symbol::{Binding, IMPORT_SECTION, SECTION_MARKER, SymbolFlags, SymbolKind};
+use super::symbol::{Binding, IMPORT_SECTION, SymbolFlags, SymbolKind};
+
+mod error;
+mod put;
+
+pub use error::WriteError;
 
 /// A module to be written.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,20 @@ pub struct NewSection<'a> {
     pub virtual_size: Option<u64>,
     /// Its bytes.
     pub payload: Payload<'a>,
+}
+
+impl<'a> NewSection<'a> {
+    /// A section of machine code that may be read and run: `.text`, at a multiple of 16 bytes.
+    pub fn code(bytes: &'a [u8]) -> Self {
+        Self {
+            kind: SectionKind::Code,
+            name: b".text",
+            flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
+            alignment: 16,
+            virtual_size: None,
+            payload: Payload::Bytes(bytes),
+        }
+    }
 }
 
 /// The bytes of a section to be written.
@@ -125,88 +141,6 @@ pub enum Place {
     Unstated,
 }
 
-/// Why a module cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// Only packed and native modules are written.
-    Layout(Layout),
-    /// The native layout has its header in front and no place for a stub.
-    StubInNative,
-    /// More than 65,534 sections, or a file of 2^32 bytes and more in front of a table.
-    TooLarge,
-    /// A section kind without a number in the layout.
-    SectionKind(u32, SectionKind),
-    /// A section name longer than 16 bytes, or with a NUL.
-    SectionName(u32),
-    /// An alignment that is no power of two up to 4096.
-    SectionAlignment(u32, u64),
-    /// More bytes in the file than in memory.
-    SectionSize(u32),
-    /// A symbol kind without a number in the layout.
-    SymbolKind(u32, SymbolKind),
-    /// A symbol name with a NUL.
-    SymbolName(u32),
-    /// A symbol in a section where the layout has no way to put it, or that is not there.
-    SymbolPlace(u32),
-    /// A relocation kind without a number in the layout: section, number in it, kind.
-    RelocKind(u32, u32, super::reloc::RelocKind),
-    /// A relocation against a symbol that is not there: section, number in it, symbol.
-    RelocSymbol(u32, u32, u32),
-    /// A buffer that is shorter than the file.
-    Buffer {
-        /// Bytes of the file.
-        needed: usize,
-        /// Bytes of the buffer.
-        given: usize,
-    },
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            WriteError::Layout(layout) => {
-                write!(f, "modules are written packed or native, not {}", layout.name())
-            }
-            WriteError::StubInNative => {
-                f.write_str("a native module has its header in front and cannot have a stub")
-            }
-            WriteError::TooLarge => f.write_str("the module is too large for its tables"),
-            WriteError::SectionKind(index, kind) => {
-                write!(f, "section {index}: the layout has no number for the kind {kind}")
-            }
-            WriteError::SectionName(index) => {
-                write!(f, "section {index}: its name is longer than 16 bytes or holds a NUL")
-            }
-            WriteError::SectionAlignment(index, alignment) => {
-                write!(f, "section {index}: alignment {alignment} is not a power of two up to 4096")
-            }
-            WriteError::SectionSize(index) => {
-                write!(f, "section {index}: more bytes in the file than in memory")
-            }
-            WriteError::SymbolKind(index, kind) => {
-                write!(f, "symbol {index}: the layout has no number for the kind {kind}")
-            }
-            WriteError::SymbolName(index) => write!(f, "symbol {index}: its name holds a NUL"),
-            WriteError::SymbolPlace(index) => {
-                write!(f, "symbol {index}: the layout cannot say which section it is in")
-            }
-            WriteError::RelocKind(section, index, kind) => write!(
-                f,
-                "relocation {index} of section {section}: the layout has no number for {kind}"
-            ),
-            WriteError::RelocSymbol(section, index, symbol) => {
-                write!(f, "relocation {index} of section {section}: there is no symbol {symbol}")
-            }
-            WriteError::Buffer { needed, given } => {
-                write!(f, "the file takes {needed} bytes and the buffer has {given}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for WriteError {}
-
 /// The type byte of a section; `None` when the layout has none. note.sdn and the symbol index are told
 /// by their names, and the native layout, having no notes, files them under template metadata and
 /// debugging information.
@@ -278,11 +212,7 @@ impl<'a> Module<'a> {
         let given = out.len();
         let file = out.get_mut(..needed).ok_or(WriteError::Buffer { needed, given })?;
         file.fill(0);
-        let mut out = Writer { out: file, base: self.stub.len() as u64 };
-        out.put_absolute(0, self.stub);
-        self.put_header(&mut out, &plan);
-        self.put_sections(&mut out, &plan);
-        self.put_symbols(&mut out, &plan);
+        self.put(file, &plan);
         Ok(needed)
     }
 
@@ -419,136 +349,11 @@ impl<'a> Module<'a> {
             _ => Plan { sections, symbols, strings, header: end, end: end + PACKED_HEADER as u64 },
         }
     }
-
-    fn put_header(&self, out: &mut Writer<'_>, plan: &Plan) {
-        let mut header = self.header;
-        let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-        header.section_count = count(self.sections.len());
-        header.section_table = plan.sections;
-        header.symbol_table = 0;
-        header.exported_count = 0;
-        if !self.symbols.is_empty() {
-            header.symbol_table = plan.symbols;
-            header.symbol_count = count(self.symbols.len());
-            header.exported_count = count(self.symbols.iter().filter(|s| s.is_export()).count());
-        }
-        let stub = count(self.stub.len());
-        (header.stub_size, header.data_offset) = (stub, stub);
-        header.flags.0 &= !Flags::HAS_STUB;
-        if stub != 0 {
-            header.flags.0 |= Flags::HAS_STUB;
-        }
-        let mut bytes = [0; NATIVE_HEADER];
-        header.encode(&mut bytes, self.layout);
-        out.put(plan.header, &bytes);
-    }
-
-    fn put_sections(&self, out: &mut Writer<'_>, plan: &Plan) {
-        let stride = self.layout.section_stride() as u64;
-        let mut entry_at = plan.sections;
-        for (offset, section) in self.placed(self.payloads_start()) {
-            let size = self.payload_len(section);
-            out.put(entry_at, &[self.section_number(section).unwrap_or(0)]);
-            out.put(entry_at + 4, &section.flags.0.to_le_bytes());
-            out.put(entry_at + 8, &offset.to_le_bytes());
-            out.put(entry_at + 16, &size.to_le_bytes());
-            out.put(entry_at + 24, &section.virtual_size.unwrap_or(size).to_le_bytes());
-            out.put(entry_at + 32, &section.alignment.to_le_bytes());
-            out.put(entry_at + 40, section.name);
-            self.put_payload(out, offset, section);
-            entry_at += stride;
-        }
-    }
-
-    fn put_payload(&self, out: &mut Writer<'_>, offset: u64, section: &NewSection<'_>) {
-        match section.payload {
-            Payload::Bytes(bytes) => out.put(offset, bytes),
-            Payload::Relocs(relocs) => {
-                let mut at = offset;
-                for reloc in relocs {
-                    out.put(at, &reloc.encode(self.layout.reloc_number(reloc.kind).unwrap_or(0)));
-                    at += RELOC as u64;
-                }
-            }
-            Payload::Strings => self.put_strings(out, offset),
-        }
-    }
-
-    fn put_strings(&self, out: &mut Writer<'_>, offset: u64) {
-        let mut at = offset + 1;
-        for symbol in self.symbols {
-            out.put(at, symbol.name);
-            at += symbol.name.len() as u64 + 1;
-        }
-    }
-
-    fn put_symbols(&self, out: &mut Writer<'_>, plan: &Plan) {
-        let mut name_offset = 1u32;
-        let mut at = plan.symbols;
-        for symbol in self.symbols {
-            symbol.put(out, at, self.layout, name_offset);
-            let name = u32::try_from(symbol.name.len()).unwrap_or(u32::MAX);
-            name_offset = name_offset.saturating_add(name).saturating_add(1);
-            at += SYMBOL as u64;
-        }
-        if !self.symbols.is_empty() && !self.has_strings_section() {
-            self.put_strings(out, plan.strings);
-        }
-    }
 }
 
 impl NewSymbol<'_> {
     /// Whether other modules can use it.
     pub fn is_export(&self) -> bool {
         self.place != Place::Import && self.binding != Binding::Local
-    }
-
-    fn put(&self, out: &mut Writer<'_>, at: u64, layout: Layout, name_offset: u32) {
-        let bare = self.value == 0 && self.size == 0 && self.binding != Binding::Local;
-        let visibility = match self.place {
-            Place::Import => 0,
-            _ if bare => self.visibility.max(1),
-            _ => self.visibility,
-        };
-        out.put(at, &name_offset.to_le_bytes());
-        out.put(at + 4, &fnv1a_32(self.name).to_le_bytes());
-        let kind = layout.symbol_number(self.kind).unwrap_or(0);
-        out.put(at + 8, &[kind, self.binding.number(), visibility, self.flags.0]);
-        out.put(at + 16, &self.value.to_le_bytes());
-        out.put(at + 24, &self.size.to_le_bytes());
-        out.put(at + 32, &self.type_id.to_le_bytes());
-        out.put(at + 36, &self.version.to_le_bytes());
-        out.put(at + 40, &[self.template_params]);
-        let section = match self.place {
-            Place::Import => Some(IMPORT_SECTION),
-            Place::Section(section) => Some(section),
-            Place::Unstated => None,
-        };
-        if let (Some(section), Layout::Packed) = (section, layout) {
-            out.put(at + 41, &section.to_le_bytes());
-            out.put(at + 43, &[SECTION_MARKER]);
-        }
-        out.put(at + 48, &self.template_offset.to_le_bytes());
-    }
-}
-
-/// The buffer, which has been made long enough for all that is put into it.
-struct Writer<'a> {
-    out: &'a mut [u8],
-    base: u64,
-}
-
-impl Writer<'_> {
-    fn put(&mut self, offset: u64, bytes: &[u8]) {
-        self.put_absolute(self.base + offset, bytes);
-    }
-
-    fn put_absolute(&mut self, at: u64, bytes: &[u8]) {
-        let Ok(at) = usize::try_from(at) else { return };
-        let place = self.out.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len()));
-        debug_assert!(place.is_some(), "the plan is as long as what is written");
-        if let Some(place) = place {
-            place.copy_from_slice(bytes);
-        }
     }
 }

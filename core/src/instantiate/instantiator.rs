@@ -513,18 +513,15 @@ impl Making<'_> {
             (None, Some(given)) => (given.template, given.arguments),
             (None, None) => return Err(JitResult::NotFound { symbol: self.symbol.clone() }),
         };
-        let short = ShortName::new(template);
-        let module = self.module_of(template);
-        let module =
-            module.ok_or_else(|| fail(InstantiateError::NoTemplate { template: short }))?;
-        let found = module.template(template);
-        let found = found.ok_or_else(|| fail(InstantiateError::NoTemplate { template: short }))?;
+        let name = || ShortName::new(template);
+        let none = || fail(InstantiateError::NoTemplate { template: name() });
+        let module = self.module_of(template).ok_or_else(none)?;
+        let found = module.template(template).ok_or_else(none)?;
         if let Some(parameters) = found.parameters {
-            check_count(short, parameters, arguments.len()).map_err(fail)?;
+            check_count(template, parameters, arguments.len()).map_err(fail)?;
         }
-        let compiler = self.jit.compiler(found.body);
-        let no_compiler = || fail(InstantiateError::NoCompiler { template: short });
-        let compiler = compiler.ok_or_else(no_compiler)?;
+        let no_compiler = || fail(InstantiateError::NoCompiler { template: name() });
+        let compiler = self.jit.compiler(found.body).ok_or_else(no_compiler)?;
         let request = Request {
             symbol: &self.symbol,
             template,
@@ -569,16 +566,13 @@ impl Drop for Making<'_> {
     }
 }
 
-fn check_count(
-    template: ShortName,
-    parameters: u8,
-    arguments: usize,
-) -> Result<(), InstantiateError> {
+fn check_count(template: &[u8], parameters: u8, arguments: usize) -> Result<(), InstantiateError> {
+    let name = || ShortName::new(template);
     if usize::from(parameters) > MAX_ARGUMENTS {
-        return Err(InstantiateError::TooManyParameters { template, parameters });
+        return Err(InstantiateError::TooManyParameters { template: name(), parameters });
     }
     if usize::from(parameters) != arguments {
-        return Err(InstantiateError::Parameters { template, parameters, arguments });
+        return Err(InstantiateError::Parameters { template: name(), parameters, arguments });
     }
     Ok(())
 }

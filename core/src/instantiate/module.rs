@@ -11,6 +11,7 @@ use core::ops::Range;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::error::{MetadataError, UpdateError};
+use super::state::Symbol;
 use crate::format::bytes::offset_in;
 use crate::format::library::is_library;
 use crate::format::note::Note;
@@ -79,7 +80,7 @@ struct NoteText {
     /// Where it began in the file.
     at: u64,
     /// The symbols that were made and that the file does not know of.
-    pending: BTreeSet<String>,
+    pending: Vec<Symbol>,
 }
 
 impl Module {
@@ -104,7 +105,7 @@ impl Module {
             entries: Vec::new(),
             rows: Vec::new(),
             text: String::new(),
-            note: Lock::new(NoteText { bytes: Vec::new(), at: 0, pending: BTreeSet::new() }),
+            note: Lock::new(NoteText { bytes: Vec::new(), at: 0, pending: Vec::new() }),
         };
         if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
             module.templates = smf.contents(&section)?.to_vec();
@@ -113,7 +114,7 @@ impl Module {
         if let Some((note, at)) = smf.note_contents()? {
             let note = note.to_vec();
             module.list_rows(&Note::parse(&note, at)?)?;
-            let note = NoteText { bytes: note, at, pending: BTreeSet::new() };
+            let note = NoteText { bytes: note, at, pending: Vec::new() };
             module.note = Lock::new(note);
         }
         Ok(module)
@@ -205,10 +206,8 @@ impl Module {
     }
 
     /// Remembers that these were made.
-    pub(super) fn add_pending(&self, symbol: &[u8]) {
-        if let Ok(symbol) = core::str::from_utf8(symbol) {
-            self.note.lock().pending.insert(symbol.into());
-        }
+    pub(super) fn add_pending(&self, symbol: &Symbol) {
+        self.note.lock().pending.push(symbol.clone());
     }
 
     /// Moves what was made from `possible` to `instantiations`, in memory and in the file.
@@ -217,7 +216,9 @@ impl Module {
         if pending.is_empty() {
             return Ok(());
         }
-        let symbols: BTreeSet<&str> = pending.iter().map(String::as_str).collect();
+        // A note is text: what is none stands in no row.
+        let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
+        let symbols: BTreeSet<&str> = symbols.collect();
         let path = String::from_utf8_lossy(&self.path);
         let written = self
             .move_in_memory(&path, &symbols)

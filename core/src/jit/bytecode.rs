@@ -84,10 +84,9 @@ impl Instruction {
     /// Code that ends first, or an opcode that does not exist.
     #[inline(always)]
     pub fn decode(code: &[u8], at: u32) -> Result<Self, DecodeError> {
-        let start = usize::try_from(at).unwrap_or(usize::MAX);
-        let rest = code.get(start..).unwrap_or(&[]);
-        match u16_at(rest, 0) {
-            Some(opcode) => Self::decode_operands(opcode, rest, at),
+        let rest = usize::try_from(at).ok().and_then(|start| code.get(start..));
+        match rest.and_then(|rest| Some((rest, u16_at(rest, 0)?))) {
+            Some((rest, opcode)) => Self::decode_operands(opcode, rest, at),
             None => Err(DecodeError::Truncated { at, needed: OPCODE_SIZE }),
         }
     }

@@ -83,10 +83,19 @@ struct Frame {
     next: usize,
     /// The length of its vector.
     length: usize,
-    /// Where its values begin.
+    /// Where its values begin, where those of its vector do, and where the room for them ends.
     base: usize,
+    vector: usize,
+    end: usize,
     /// What it has been charged.
     charge: u64,
+}
+
+impl Frame {
+    /// The `count` arguments that it has just removed from its vector.
+    fn arguments(&self, count: usize) -> Arguments {
+        Arguments { begin: self.vector + self.length, count }
+    }
 }
 
 /// Values that are passed, where they lie among the values of the interpreter.
@@ -185,8 +194,8 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         if ops.longest > MAX_VECTOR {
             return Err(trap(Cause::StackLimit));
         }
-        let (charge, params, locals) = (ops.charge, ops.params, ops.locals);
-        let end = base + ops.values();
+        let (charge, params) = (ops.charge, ops.params);
+        let (vector, end) = (base + ops.locals, base + ops.values());
         self.room.budget = self.room.budget.checked_sub(charge).ok_or(trap(Cause::StackLimit))?;
         if self.environment.signals.is_interrupted() {
             return Err(trap(Cause::Interrupted));
@@ -196,9 +205,17 @@ impl<T: Tier> Run<'_, '_, '_, T> {
             values.resize(end, 0);
         }
         let given = count.min(params);
-        values.copy_within(begin..begin + given, base);
-        values.get_mut(base + given..base + locals).unwrap_or_default().fill(0);
-        frames.push(Frame { function, next: 0, length: 0, base, charge });
+        // One after another, because they are few: those of a tail call lie behind where they go.
+        for number in 0..given {
+            let value = values.get(begin + number).copied().unwrap_or(0);
+            if let Some(place) = values.get_mut(base + number) {
+                *place = value;
+            }
+        }
+        if base + given < vector {
+            values.get_mut(base + given..vector).unwrap_or_default().fill(0);
+        }
+        frames.push(Frame { function, next: 0, length: 0, base, vector, end, charge });
         Ok(None)
     }
 
@@ -243,7 +260,7 @@ impl<T: Tier> Run<'_, '_, '_, T> {
     fn parts(&mut self, frame: &Frame) -> Option<(&Ops, &mut [u64])> {
         let Interpreter { functions, values, .. } = &mut *self.interpreter;
         let ops = functions.get(usize::try_from(frame.function).ok()?)?.as_deref()?;
-        Some((ops, values.get_mut(frame.base..frame.base + ops.values())?))
+        Some((ops, values.get_mut(frame.base..frame.end)?))
     }
 
     /// An activation ends. A value when it was the first one; else its caller gets it.
@@ -256,12 +273,12 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         None
     }
 
+    /// Pushes a value onto the vector of an activation that is not running.
     fn push(&mut self, frame: &mut Frame, value: u64) {
-        if let Some((ops, values)) = self.parts(frame) {
-            let mut activation = Activation::new(ops, values, frame.next, frame.length);
-            activation.push(value);
-            frame.length = activation.length;
+        if let Some(place) = self.interpreter.values.get_mut(frame.vector + frame.length) {
+            *place = value;
         }
+        frame.length += 1;
     }
 
     fn trap(&self, frame: &Frame, cause: Cause) -> Trap {
@@ -271,17 +288,9 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         Trap { cause, function: frame.function, at }
     }
 
-    /// The arguments that an activation has just removed from its vector.
-    fn arguments(&mut self, frame: &Frame, count: usize) -> Arguments {
-        let locals = self.parts(frame).map_or(0, |(ops, _)| ops.locals);
-        Arguments { begin: frame.base + locals + frame.length, count }
-    }
-
     fn call(&mut self, mut frame: Frame, function: u32, argc: usize) -> Result<(), Trap> {
-        let args = self.arguments(&frame, argc);
-        let values = self.parts(&frame).map_or(0, |(_, values)| values.len());
         self.interpreter.frames.push(frame);
-        if let Some(value) = self.enter(function, args, frame.base + values)? {
+        if let Some(value) = self.enter(function, frame.arguments(argc), frame.end)? {
             self.interpreter.frames.pop();
             self.push(&mut frame, value);
             self.interpreter.frames.push(frame);
@@ -290,7 +299,7 @@ impl<T: Tier> Run<'_, '_, '_, T> {
     }
 
     fn tail_call(&mut self, frame: Frame, function: u32, argc: usize) -> Result<Option<u64>, Trap> {
-        let args = self.arguments(&frame, argc);
+        let args = frame.arguments(argc);
         self.room.depth += 1;
         self.room.budget += frame.charge;
         let Some(value) = self.enter(function, args, frame.base)? else { return Ok(None) };
@@ -301,7 +310,7 @@ impl<T: Tier> Run<'_, '_, '_, T> {
     }
 
     fn host(&mut self, mut frame: Frame, index: u16, argc: usize) -> Result<(), Trap> {
-        let Arguments { begin, count } = self.arguments(&frame, argc);
+        let Arguments { begin, count } = frame.arguments(argc);
         let args = self.interpreter.values.get(begin..begin + count).unwrap_or(&[]);
         let function = self.environment.hosts.get(index);
         let value = function.and_then(|function| function.call(args));
@@ -320,7 +329,8 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         let ops = usize::try_from(frame.function).ok().and_then(|index| functions.get(index));
         let Some(ops) = ops.and_then(Option::as_deref) else { return Ok(None) };
         let values = values.get_mut(frame.base..).unwrap_or_default();
-        let (locals, vector) = values.split_at_mut_checked(ops.locals).unwrap_or_default();
+        let locals = frame.vector - frame.base;
+        let (locals, vector) = values.split_at_mut_checked(locals).unwrap_or_default();
         let vector = vector.get_mut(..frame.length).unwrap_or_default();
         let at = ops.offset(frame.next);
         let head = LoopHead { function: frame.function, at, locals, vector, room };

@@ -17,9 +17,9 @@
 //! functions that have not been looked at are unknowns, resolved by unification ([`Kind`]).
 //!
 //! Bounds: time is linear in the code, as long as paths meet with few values. What is compared where
-//! they meet counts, and so does code that is walked again: 64 units a byte of the program, and
-//! 4,194,304; more is [`Fault::Joins`]. Memory beside the code: 24 bytes a function; for the function
-//! that is looked at, a quarter byte a byte of code, 24 bytes and the kinds of locals and vector for each
+//! they meet counts, and so does code that is walked again: 128 units a byte of the program, and
+//! 8,388,608; more is [`Fault::Joins`]. Memory beside the code: 24 bytes a function; for the function
+//! that is looked at, 2.25 bytes a byte of code, 24 bytes and the kinds of locals and vector for each
 //! target of a jump (4 bytes a value, no more values than 4 a byte of code and 262,144, else
 //! [`Fault::Joins`]), and the vector itself. It is reused from one function to the next.
 
@@ -270,16 +270,16 @@ impl Verifier {
             function,
             index,
             scan,
-            frame,
             joins,
             results,
             uses,
             effort,
             known,
+            guesses: true,
             runs_off: false,
             fault: None,
         };
-        flow.run()?;
+        flow.run(frame)?;
         let runs_off = flow.runs_off;
         self.frame.sort_compared();
         Ok(Facts { function, index, verifier: self, runs_off })
@@ -322,7 +322,7 @@ pub struct Facts<'v, 'c> {
 impl<'v> Facts<'v, '_> {
     /// The most values that its vector ever holds.
     pub fn longest(&self) -> u32 {
-        self.verifier.frame.longest
+        self.verifier.frame.longest()
     }
 
     /// One more than the last local that is ever set; the parameters count. The others are nil.

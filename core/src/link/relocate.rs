@@ -29,7 +29,7 @@ pub(super) fn relocate<'d>(
 }
 
 /// As [`relocate`], for an image in `memory` that will be used at the address `base`.
-fn relocate_at<'d>(
+pub(super) fn relocate_at<'d>(
     smf: &Smf<'d>,
     plan: &Plan<'d>,
     base: u64,
@@ -147,7 +147,7 @@ impl Relocator<'_, '_> {
     }
 
     /// Applies what is an address of 64 bits, as nearly all are that are left to the loader, up to the
-    /// first that is something else.
+    /// first that is something else. The plan has not looked at them.
     fn apply_words<'t>(
         &mut self,
         start: u64,
@@ -157,15 +157,36 @@ impl Relocator<'_, '_> {
         let Some(number) = table.number(RelocKind::Abs64) else { return Ok(entries.next()) };
         let Self { plan, sections, imports, memory, .. } = self;
         let (targets, sections, imports) = (plan.targets.as_slice(), &**sections, &**imports);
+        let section = part(memory, start, table.target.memory_size())?;
         for entry in entries {
             if entry.number() != number {
                 return Ok(Some(entry));
             }
-            let target = targets.get(to_usize(entry.symbol())).copied().unwrap_or(Target::NOWHERE);
-            let value = target.address(sections, imports).wrapping_add_signed(entry.addend());
-            put(memory, start.wrapping_add(entry.offset()), value.to_le_bytes())?;
+            let target = targets.get(to_usize(entry.symbol()));
+            let symbol = target.and_then(|target| target.find(sections, imports));
+            let (Some(symbol), Some(word)) = (symbol, word_at(section, entry.offset())) else {
+                return Err(self.refusal(table));
+            };
+            *word = symbol.wrapping_add_signed(entry.addend()).to_le_bytes();
         }
         Ok(None)
+    }
+
+    /// Why one of the addresses in a table cannot be applied.
+    #[cold]
+    fn refusal(&self, table: &RelocTable<'_>) -> LinkError {
+        if let Err(error) = self.smf.verify_relocs(table) {
+            return error.into();
+        }
+        let targets = &self.plan.targets;
+        let is_nowhere =
+            |reloc: &Reloc| targets.get(to_usize(reloc.symbol)) == Some(&Target::NOWHERE);
+        let found = (0u32..).zip(table.iter()).find(|(_, reloc)| is_nowhere(reloc));
+        found.map_or(LinkError::TooLarge, |(index, reloc)| LinkError::NoAddress {
+            section: table.section.index,
+            index,
+            symbol: self.name(&reloc),
+        })
     }
 
     /// The address of the symbol of a relocation.
@@ -304,6 +325,19 @@ impl Relocator<'_, '_> {
         let symbol = self.smf.symbols().get(reloc.symbol);
         ShortName::new(symbol.map_or(&[][..], |symbol| symbol.name()))
     }
+}
+
+/// `size` bytes of the image from `start`.
+fn part(memory: &mut [u8], start: u64, size: u64) -> Result<&mut [u8], LinkError> {
+    let [start, size] = [start, size].map(usize::try_from);
+    let (Ok(start), Ok(size)) = (start, size) else { return Err(LinkError::TooLarge) };
+    let part = memory.get_mut(start..).and_then(|rest| rest.get_mut(..size));
+    part.ok_or(LinkError::TooLarge)
+}
+
+#[inline(always)]
+fn word_at(section: &mut [u8], offset: u64) -> Option<&mut [u8; 8]> {
+    section.get_mut(usize::try_from(offset).ok()?..)?.first_chunk_mut()
 }
 
 #[inline]

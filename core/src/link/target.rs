@@ -57,12 +57,16 @@ impl Target {
     /// it has none.
     #[inline(always)]
     pub(super) fn address(self, sections: &[u64], imports: &[u64]) -> u64 {
+        self.find(sections, imports).unwrap_or(0)
+    }
+
+    /// As [`Target::address`]; `None` when it has none.
+    #[inline(always)]
+    pub(super) fn find(self, sections: &[u64], imports: &[u64]) -> Option<u64> {
         let (section, value) = self.split();
         match sections.get(section) {
-            Some(begin) => begin.wrapping_add(value),
-            None => {
-                usize::try_from(value).ok().and_then(|at| imports.get(at)).copied().unwrap_or(0)
-            }
+            Some(begin) => Some(begin.wrapping_add(value)),
+            None => imports.get(usize::try_from(value).ok()?).copied(),
         }
     }
 }
@@ -86,7 +90,9 @@ mod tests {
             assert!(Target::import(number).is_import());
             assert_eq!(address(Target::import(number)), there);
         }
-        assert_eq!((address(Target::import(2)), address(Target::NOWHERE)), (0, 0));
+        for nobody in [Target::import(2), Target::NOWHERE] {
+            assert_eq!((address(nobody), nobody.find(&sections, &imports)), (0, None));
+        }
         assert!(!Target::NOWHERE.is_import() && Target::import(u32::MAX).is_import());
         let behind =
             [Target::NOWHERE, Target::import(7), Target::within(2, 5), Target::within(3, 0)]

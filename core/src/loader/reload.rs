@@ -69,22 +69,14 @@ impl ModuleLoader {
     ) -> Result<Reloaded, LoadError> {
         // What was unloaded before refers to no data any more.
         self.collect();
-        let reloaded = self.reload_held(handle, bytes, old_data, missing);
+        let reloaded = self.get(handle).and_then(|old| {
+            // Held up to here: what is collected then may be the old version.
+            let name = &old.version().name;
+            let read = read(name, bytes)?;
+            retry(name, || self.reload_once(&old, &read, old_data, missing))
+        });
         self.collect();
         reloaded
-    }
-
-    /// Holds the old version while it lasts.
-    fn reload_held(
-        &self,
-        handle: ModuleHandle,
-        bytes: ModuleBytes,
-        old_data: OldData,
-        missing: &mut dyn FnMut(&Missing<'_>),
-    ) -> Result<Reloaded, LoadError> {
-        let old = self.get(handle)?;
-        let read = read(&old.version().name, bytes)?;
-        retry(&old.version().name, || self.reload_once(&old, &read, old_data, missing))
     }
 
     fn reload_once(

@@ -75,7 +75,9 @@ impl Call {
             Call::Create => OPEN,
             Call::SetOwner | Call::SetMode => &[Raw::BADF, Raw::IO, Raw::ROFS],
             Call::Write => &[Raw::BADF, Raw::DQUOT, Raw::FBIG, Raw::INVAL, Raw::IO, Raw::NOSPC],
-            Call::SyncToDisk => &[Raw::BADF, Raw::INVAL, Raw::IO, Raw::NOSPC, Raw::ROFS, Raw::DQUOT],
+            Call::SyncToDisk => {
+                &[Raw::BADF, Raw::INVAL, Raw::IO, Raw::NOSPC, Raw::ROFS, Raw::DQUOT]
+            }
             Call::Rename | Call::Remove => CHANGE,
             Call::Sync => &[Raw::BUSY, Raw::INVAL, Raw::NOMEM, Raw::IO],
         };

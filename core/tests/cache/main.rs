@@ -13,6 +13,7 @@ mod refusals;
 mod threads;
 
 use std::fs::{self, OpenOptions};
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -73,5 +74,43 @@ impl Numbers {
     fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         ((self.0 >> 33) % end as u64) as usize
+    }
+}
+
+/// How many threads ask at once, and how often each of them.
+const THREADS: usize = 4;
+const STEPS: usize = 5000;
+
+/// Sixty files, each full of its number and as long as that and 100.
+fn sixty(directory: &Directory) -> Vec<PathBuf> {
+    (0..60u8).map(|i| directory.file(&format!("{i}"), &vec![i; 100 + i as usize])).collect()
+}
+
+/// Asks for these sixty in an order of chance, the first ones more often, and now and then for
+/// something else. What `ask` gives, the step and the path being known, is whole as long as it is held.
+fn at_random<T: Deref<Target = [u8]>>(
+    cache: &FileCache,
+    paths: &[PathBuf],
+    mut numbers: Numbers,
+    ask: impl Fn(usize, &Path) -> T,
+) {
+    let is_whole = |bytes: &[u8], file: usize| {
+        bytes.len() == 100 + file && bytes.iter().all(|byte| *byte == file as u8)
+    };
+    let mut held = None;
+    for step in 0..STEPS {
+        let file = numbers.below(60).min(numbers.below(60));
+        let found = ask(step, &paths[file]);
+        assert!(is_whole(&found, file));
+        match step % 50 {
+            0 => held = Some((file, found)),
+            7 => drop(cache.evict(paths[file].as_os_str().as_bytes())),
+            11 => drop(cache.statistics()),
+            13 if step % 1000 == 13 => cache.clear(),
+            _ => {}
+        }
+        if let Some((file, held)) = &held {
+            assert!(is_whole(held, *file));
+        }
     }
 }

@@ -11,7 +11,7 @@ use smf_core::cache::{
 };
 use smf_core::format::library;
 
-use crate::{Directory, LARGE, Numbers, cache, get};
+use crate::{Directory, LARGE, Numbers, STEPS, THREADS, at_random, cache, get, sixty};
 
 const POLICIES: [Policy; 2] = [Policy::Lru, Policy::Sieve];
 
@@ -187,39 +187,22 @@ fn readers_without_a_seat_and_seats_without_a_reader() {
 #[test]
 fn readers_in_threads_see_whole_files_and_count_every_hit() {
     let directory = Directory::new();
-    let paths: Vec<_> =
-        (0..60u8).map(|i| directory.file(&format!("{i}"), &vec![i; 100 + i as usize])).collect();
+    let paths = sixty(&directory);
     for policy in POLICIES {
         let cache = cache(20, 2500, policy);
-        const THREADS: usize = 4;
-        const STEPS: usize = 5000;
         thread::scope(|scope| {
-            for thread in 0..THREADS {
+            for seed in 0..THREADS {
                 let (cache, paths) = (&cache, &paths);
                 scope.spawn(move || {
-                    let mut numbers = Numbers(thread as u64);
                     let reader = cache.reader();
-                    let mut held = None;
-                    for step in 0..STEPS {
-                        let file = numbers.below(60).min(numbers.below(60));
-                        let name = paths[file].as_os_str().as_bytes();
+                    at_random(cache, paths, Numbers(seed as u64), |step, path| {
+                        let name = path.as_os_str().as_bytes();
                         let found = reader.get(name).unwrap();
-                        let is_whole = |bytes: &[u8], file: usize| {
-                            bytes.len() == 100 + file && bytes.iter().all(|b| *b == file as u8)
-                        };
-                        assert!(is_whole(&found, file));
-                        match step % 50 {
-                            0 => held = Some((file, found)),
-                            7 => drop(cache.evict(name)),
-                            11 => drop(cache.statistics()),
-                            13 if step % 1000 == 13 => cache.clear(),
-                            17 => drop(cache.refresh(name)),
-                            _ => {}
+                        if step % 50 == 17 {
+                            let _ = cache.refresh(name);
                         }
-                        if let Some((file, held)) = &held {
-                            assert!(is_whole(held, *file));
-                        }
-                    }
+                        found
+                    });
                 });
             }
         });

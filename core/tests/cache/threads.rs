@@ -1,7 +1,6 @@
 //! Many threads at once, and files that change meanwhile.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -9,13 +8,12 @@ use std::time::Duration;
 use smf_core::cache::{CacheError, Capacity, FileCache, Freshness, Options, Policy};
 use smf_core::memory::MemoryError;
 
-use crate::{Directory, LARGE, Numbers, get, names};
+use crate::{Directory, LARGE, Numbers, STEPS, THREADS, at_random, get, names, sixty};
 
 #[test]
 fn threads_see_whole_files_and_every_request_is_counted() {
     let directory = Directory::new();
-    let paths: Vec<_> =
-        (0..60u8).map(|i| directory.file(&format!("{i}"), &vec![i; 100 + i as usize])).collect();
+    let paths = sixty(&directory);
     for (policy, freshness) in [
         (Policy::Lru, Freshness::OnRequest),
         (Policy::Sieve, Freshness::OnRequest),
@@ -23,31 +21,13 @@ fn threads_see_whole_files_and_every_request_is_counted() {
     ] {
         let capacity = Capacity { files: 20, bytes: 2500 };
         let cache = FileCache::new(capacity, Options { policy, freshness }).unwrap();
-        const THREADS: usize = 4;
-        const STEPS: usize = 5000;
         thread::scope(|scope| {
-            for thread in 0..THREADS {
+            for seed in 0..THREADS {
                 let (cache, paths) = (&cache, &paths);
                 scope.spawn(move || {
-                    let mut numbers = Numbers(thread as u64);
-                    let mut held = None;
-                    for step in 0..STEPS {
-                        let file = numbers.below(60).min(numbers.below(60));
-                        let found = get(cache, &paths[file]).unwrap();
-                        assert!(
-                            found.len() == 100 + file && found.iter().all(|b| *b == file as u8)
-                        );
-                        match step % 50 {
-                            0 => held = Some((file, found)),
-                            7 => drop(cache.evict(paths[file].as_os_str().as_bytes())),
-                            11 => drop(cache.statistics()),
-                            13 if step % 1000 == 13 => cache.clear(),
-                            _ => {}
-                        }
-                        if let Some((file, held)) = &held {
-                            assert!(held.iter().all(|b| *b == *file as u8));
-                        }
-                    }
+                    at_random(cache, paths, Numbers(seed as u64), |_, path| {
+                        get(cache, path).unwrap()
+                    });
                 });
             }
         });

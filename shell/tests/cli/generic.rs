@@ -1,63 +1,17 @@
 //! Templates of typed bytecode: their source, and the tour of the README.
 
 use std::fs;
-use std::path::Path;
 
-use super::{contains, fails, ok, scratch, smf, text};
+use super::{contains, fails, ok, scratch};
 
-const README: &str = include_str!("../../../README.md");
 const LISTS: &str = include_str!("../../../tests/templates/lists.sbt");
 
-/// A command of a shell as words: what stands between quotes is one.
-fn words(command: &str) -> Vec<String> {
-    command
-        .split('\'')
-        .enumerate()
-        .flat_map(|(number, part)| match number % 2 {
-            0 => part.split_whitespace().map(str::to_owned).collect(),
-            _ => vec![part.to_owned()],
-        })
-        .collect()
-}
-
-/// A command of the README, whose files lie in `directory`; what it prints.
-fn run(command: &str, directory: &Path) -> String {
-    let words = words(command);
-    let words = words.iter().map(|word| match word.rsplit_once('/').map_or(&**word, |(_, n)| n) {
-        name if name.ends_with(".smf") || name.ends_with(".sbt") => {
-            directory.join(name).to_str().unwrap().to_owned()
-        }
-        _ => word.clone(),
-    });
-    let words: Vec<String> = words.collect();
-    assert_eq!(words[0], "smf");
-    let output = smf(&words[1..].iter().map(String::as_str).collect::<Vec<_>>());
-    let place = format!("{}/", directory.to_str().unwrap());
-    (text(&output.stdout) + &text(&output.stderr)).replace(&place, "")
-}
-
-/// Every command of the tour is run, and prints what stands below it.
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn the_tour_of_the_readme_is_true() {
-    let directory = scratch("tour");
-    let (_, tour) = README.split_once("### Generic functions\n").unwrap();
-    let (tour, _) = tour.split_once("\nThe other commands are").unwrap();
-    let blocks = tour.split("\n\n").filter(|block| block.starts_with("    "));
-    let lines: Vec<&str> =
-        blocks.flat_map(str::lines).map(|line| line.strip_prefix("    ").unwrap()).collect();
-    let first = lines.iter().position(|line| line.starts_with("$ ")).unwrap();
-    fs::write(directory.join("max.sbt"), lines[..first].join("\n")).unwrap();
+    let directory = scratch("tour-templates");
     fs::write(directory.join("lists.sbt"), LISTS).unwrap();
-    let commands = lines[first..].split(|line| line.starts_with("$ ")).skip(1);
-    let names = lines[first..].iter().filter_map(|line| line.strip_prefix("$ "));
-    let mut count = 0;
-    for (command, expected) in names.zip(commands) {
-        let printed = run(command, &directory);
-        assert_eq!(printed.lines().collect::<Vec<_>>(), expected, "{command}");
-        count += 1;
-    }
-    assert_eq!(count, 8);
+    assert_eq!(super::readme::tour("### Generic functions\n", "max.sbt", &directory), 8);
 }
 
 #[test]
@@ -106,7 +60,7 @@ fn instances_are_called_by_the_types_they_take() {
         assert_eq!(ok(&["jit", &module, &format!("fn$sum${ty}"), &list, "3"]), format!("{sum}\n"));
         let told = ok(&["jit", &module, &format!("fn$sort${ty}"), &list, "0", "2"]);
         assert_eq!(told, format!("{ty}:{sorted}\n"));
-        let room = format!("i64:0,10,{}", vec!["0"; 10].join(","));
+        let room = format!("i64:0,10,{}", ["0"; 10].join(","));
         let told = ok(&["jit", &module, &format!("fn$squares${ty}"), &room, "10"]);
         let last = if ty == "f64" { "81.0\n" } else { "81\n" };
         assert!(told.starts_with(last), "{told}");

@@ -81,7 +81,7 @@ fn jit_makes_an_instance_and_calls_it() {
 
 #[test]
 fn templates_are_shown() {
-    let file = &templates(&scratch("templates"));
+    let file = &templates(&scratch("templates-shown"));
     let shown = text(&smf(&["templates", file]).stdout);
     assert!(shown.starts_with("template add, "), "{shown}");
     let value: Value = serde_json::from_slice(&smf(&["templates", file, "--json"]).stdout).unwrap();

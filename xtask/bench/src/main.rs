@@ -18,6 +18,7 @@ mod object_to_smf;
 mod prefetch;
 mod process;
 mod tier;
+mod typed;
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -27,6 +28,10 @@ use measure::{Bench, Row};
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|option| option == exec::FIRST_OPTION) {
         exec::first_function();
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args().nth(1).is_some_and(|option| option == typed::FIRST_OPTION) {
+        typed::first_instance(&std::env::args().nth(2).unwrap_or_default());
         return ExitCode::SUCCESS;
     }
     let (options, filters): (Vec<_>, Vec<_>) =
@@ -47,6 +52,7 @@ fn main() -> ExitCode {
     tier::measure(&mut bench);
     prefetch::measure(&mut bench);
     instantiate::measure(&mut bench);
+    typed::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());
     ExitCode::SUCCESS

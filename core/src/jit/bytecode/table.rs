@@ -230,10 +230,20 @@ impl Instruction {
     /// Whether it can be run. What needs a constant pool, a heap, collections, patterns, actors or
     /// another machine's runtime is only listed.
     pub const fn is_supported(&self) -> bool {
+        Self::supports(self.opcode())
+    }
+
+    /// Whether the instruction with this opcode, if there is one, can be run.
+    pub(crate) const fn supports(opcode: u16) -> bool {
         !matches!(
-            self.opcode(),
+            opcode,
             0x0007 | 0x0008 | 0x0046 | 0x0051 | 0x0052 | 0x0062..=0x0065 | 0x0070..=0x0093
         )
+    }
+
+    /// Whether the instruction with this opcode sets the local that it names.
+    pub(crate) const fn sets_local(opcode: u16) -> bool {
+        matches!(opcode, 0x0061 | 0x00b2)
     }
 }
 

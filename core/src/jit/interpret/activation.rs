@@ -73,7 +73,7 @@ impl<'a> Activation<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn push(&mut self, value: u64) {
+    fn push(&mut self, value: u64) {
         self.set(self.locals + self.length, value);
         self.length += 1;
     }

@@ -408,7 +408,7 @@ impl Body<'_, '_> {
             asm.dec(W32, Gpr::Rax);
             asm.jcc(Cond::Ne, again);
         }
-        if size % STACK_PAGE != 0 {
+        if !size.is_multiple_of(STACK_PAGE) {
             asm.sub(W64, Gpr::Rsp, signed(size % STACK_PAGE));
         }
     }

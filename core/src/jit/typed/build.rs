@@ -6,14 +6,17 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt;
 
-use super::body::{CalleeKind, HEADER, MAGIC, MAX_NAME, NAMED, TYPE, VERSION};
+use super::body::{CALLEE, CalleeKind, HEADER, MAGIC, TYPE, VERSION};
 use super::instruction::{Instruction, NONE};
 use super::opcode::{Binary, Condition, Opcode, Unary};
 use super::types::{MAX_PARAMETERS, Scalar, Type};
+
+mod call;
+mod error;
+
+pub use error::BuildError;
 
 /// A local of the body that is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,50 +69,6 @@ impl<T: Into<Type>> From<T> for TypeArgument {
     }
 }
 
-/// Why a body cannot be encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// More than 64 type parameters.
-    Parameters,
-    /// More than 65,534 locals, or a parameter after a local that is none.
-    Locals,
-    /// A label that was used and never bound; its number from 0.
-    Unbound(usize),
-    /// A label that was bound twice; its number from 0.
-    Bound(usize),
-    /// A branch on a number that does not fit in 16 bits.
-    BranchNumber(i32),
-    /// A name that is empty, longer than 1,023 bytes, or has a NUL.
-    Name,
-    /// More callees, types, names, or arguments of a call or a type than the format has room for.
-    TooLarge,
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Parameters => f.write_str("a template has at most 64 type parameters"),
-            Self::Locals => f.write_str(
-                "a body has at most 65,534 locals, and its parameters come before the others",
-            ),
-            Self::Unbound(label) => write!(f, "label {label} is used and stands nowhere"),
-            Self::Bound(label) => write!(f, "label {label} stands in two places"),
-            Self::BranchNumber(number) => {
-                write!(f, "a branch compares with numbers of 16 bits, and {number} has more")
-            }
-            Self::Name => {
-                f.write_str("a name is empty, longer than 1,023 bytes, or has a NUL in it")
-            }
-            Self::TooLarge => {
-                f.write_str("the body has more of something than its format can count")
-            }
-        }
-    }
-}
-
-impl core::error::Error for BuildError {}
-
 /// A typed body in the making.
 ///
 /// A mistake is kept and reported by [`BodyBuilder::finish`], so that a body can be written down
@@ -142,7 +101,7 @@ pub struct BodyBuilder {
     instructions: Vec<Instruction>,
     /// The instruction that each label stands in front of.
     labels: Vec<Option<u32>>,
-    callees: Vec<[u8; super::body::CALLEE]>,
+    callees: Vec<[u8; CALLEE]>,
     types: Vec<u8>,
     operands: Vec<u16>,
     /// Codes of the types of the callees' parameters.
@@ -367,8 +326,7 @@ impl BodyBuilder {
         index: Option<Local>,
         more: i32,
     ) {
-        let fields = [to.0, array.0, index.map_or(NONE, Local::number)];
-        self.plain(Opcode::LoadElement, Some(ty.into()), fields, more);
+        self.indexed(Opcode::LoadElement, ty.into(), [to, array], index, more);
     }
 
     /// Writes `value` to element `index + more` of the array of `ty` at `array`.
@@ -380,8 +338,7 @@ impl BodyBuilder {
         index: Option<Local>,
         more: i32,
     ) {
-        let fields = [value.0, array.0, index.map_or(NONE, Local::number)];
-        self.plain(Opcode::StoreElement, Some(ty.into()), fields, more);
+        self.indexed(Opcode::StoreElement, ty.into(), [value, array], index, more);
     }
 
     /// Sets `to` to the address of element `index + more` of the array of `ty` at `array`.
@@ -393,8 +350,19 @@ impl BodyBuilder {
         index: Option<Local>,
         more: i32,
     ) {
-        let fields = [to.0, array.0, index.map_or(NONE, Local::number)];
-        self.plain(Opcode::Element, Some(ty.into()), fields, more);
+        self.indexed(Opcode::Element, ty.into(), [to, array], index, more);
+    }
+
+    fn indexed(
+        &mut self,
+        opcode: Opcode,
+        ty: Type,
+        [first, array]: [Local; 2],
+        index: Option<Local>,
+        more: i32,
+    ) {
+        let fields = [first.0, array.0, index.map_or(NONE, Local::number)];
+        self.plain(opcode, Some(ty), fields, more);
     }
 
     /// Calls the instance of the template `name` for `types`. The callee takes what the locals are
@@ -413,112 +381,6 @@ impl BodyBuilder {
     /// Calls the function of the host that has the symbol `name`.
     pub fn call_host(&mut self, name: &str, to: Option<Local>, arguments: &[Local]) {
         self.call_of(CalleeKind::Host, name, &[], to, arguments, None);
-    }
-
-    fn call_of(
-        &mut self,
-        kind: CalleeKind,
-        name: &str,
-        types: &[TypeArgument],
-        to: Option<Local>,
-        arguments: &[Local],
-        dropped: Option<Type>,
-    ) {
-        let result = to.and_then(|to| self.local_type(to)).or(dropped);
-        let callee = self.callee(kind, name, types, arguments, result.map_or(0, Type::code));
-        let first = self.operands.len();
-        self.operands.extend(arguments.iter().map(|local| local.0));
-        match (callee, i32::try_from(first)) {
-            (Ok(callee), Ok(first)) => {
-                let to = to.map_or(NONE, Local::number);
-                self.plain(Opcode::Call, None, [to, callee, 0], first);
-            }
-            (Err(error), _) => self.fail(error),
-            (_, Err(_)) => self.fail(BuildError::TooLarge),
-        }
-    }
-
-    /// The number of the callee that is described so; the one before is used again when it is the same.
-    fn callee(
-        &mut self,
-        kind: CalleeKind,
-        name: &str,
-        types: &[TypeArgument],
-        arguments: &[Local],
-        result: u8,
-    ) -> Result<u16, BuildError> {
-        let large = BuildError::TooLarge;
-        let arity = u8::try_from(types.len()).map_err(|_| large)?;
-        let params = u8::try_from(arguments.len()).map_err(|_| large)?;
-        let first_type = u16::try_from(self.types.len() / TYPE).map_err(|_| large)?;
-        let first_code = u32::try_from(self.codes.len()).map_err(|_| large)?;
-        let [n0, n1] = self.string(name)?.to_le_bytes();
-        types.iter().try_for_each(|ty| self.type_argument(ty))?;
-        let codes = arguments.iter().map(|local| self.locals.get(usize::from(local.0)));
-        self.codes.extend(codes.map(|code| code.copied().unwrap_or(0)));
-        let kind = u8::from(kind == CalleeKind::Host);
-        let [t0, t1] = first_type.to_le_bytes();
-        let [p0, p1, p2, p3] = first_code.to_le_bytes();
-        let entry = [n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3];
-        if let Some(index) = self.same_callee(&entry) {
-            self.types.truncate(usize::from(first_type) * TYPE);
-            self.codes.truncate(arguments_begin(first_code));
-            return Ok(index);
-        }
-        self.callees.push(entry);
-        u16::try_from(self.callees.len() - 1).map_err(|_| large)
-    }
-
-    /// The callee whose entry says the same as `entry`, whose types and codes are the last ones.
-    fn same_callee(&self, entry: &[u8; super::body::CALLEE]) -> Option<u16> {
-        let described = |entry: &[u8; super::body::CALLEE]| {
-            let [n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3] = *entry;
-            let types = usize::from(u16::from_le_bytes([t0, t1])) * TYPE;
-            let codes = arguments_begin(u32::from_le_bytes([p0, p1, p2, p3]));
-            let codes = self.codes.get(codes..)?.get(..usize::from(params))?;
-            Some(([n0, n1, kind, result, arity, params], self.types.get(types..)?, codes))
-        };
-        let (head, types, codes) = described(entry)?;
-        let same = |known: &[u8; super::body::CALLEE]| {
-            let found = described(known);
-            found.is_some_and(|(h, t, c)| h == head && c == codes && t.starts_with(types))
-        };
-        // The last few: a body that calls many functions is not searched again for each of them.
-        let recent = self.callees.iter().enumerate().rev().take(16);
-        let index = recent.into_iter().find(|(_, known)| same(known))?.0;
-        u16::try_from(index).ok()
-    }
-
-    fn type_argument(&mut self, argument: &TypeArgument) -> Result<(), BuildError> {
-        // An explicit stack: what nests deeply must not use up that of the machine.
-        let mut left = vec![argument];
-        while let Some(argument) = left.pop() {
-            match argument {
-                TypeArgument::Type(ty) => self.types.extend([ty.code(), 0, 0, 0]),
-                TypeArgument::Named(name, arguments) => {
-                    let arity = u8::try_from(arguments.len()).map_err(|_| BuildError::TooLarge)?;
-                    let [n0, n1] = self.string(name)?.to_le_bytes();
-                    self.types.extend([NAMED, arity, n0, n1]);
-                    left.extend(arguments.iter().rev());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Where `name` is among the strings.
-    fn string(&mut self, name: &str) -> Result<u16, BuildError> {
-        if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
-            return Err(BuildError::Name);
-        }
-        if let Some(&known) = self.known_strings.get(name) {
-            return Ok(known);
-        }
-        let begin = u16::try_from(self.strings.len()).map_err(|_| BuildError::TooLarge)?;
-        self.strings.extend_from_slice(name.as_bytes());
-        self.strings.push(0);
-        self.known_strings.insert(name.into(), begin);
-        Ok(begin)
     }
 
     /// Leaves the function with `value`.
@@ -599,13 +461,10 @@ impl BodyBuilder {
     }
 }
 
-/// A place in the codes as an index.
-fn arguments_begin(first: u32) -> usize {
-    usize::try_from(first).unwrap_or(usize::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::vec;
+
     use super::super::Body;
     use super::*;
 

@@ -1,10 +1,10 @@
 //! The walk over a function's code: what each instruction does to kinds, and where it goes on.
 
 use super::error::Fault;
-use super::frame::Frame;
+use super::frame::{At, Frame, State};
 use super::joins::{Effort, Joins, Meeting, Met};
 use super::kind::{KindSet, Results, Type};
-use super::scan::Scan;
+use super::scan::{Scan, Target};
 use super::uses::Uses;
 use super::{FunctionCode, Kind};
 use crate::jit::bytecode::{Instruction, target};
@@ -14,13 +14,14 @@ pub(super) struct Flow<'v, 'c> {
     pub(super) function: FunctionCode<'c>,
     pub(super) index: u32,
     pub(super) scan: &'v Scan,
-    pub(super) frame: &'v mut Frame,
     pub(super) joins: &'v mut Joins,
     pub(super) results: &'v mut Results,
     pub(super) uses: &'v mut Uses,
     pub(super) effort: &'v mut Effort,
     /// The results of all functions, once they are known.
     pub(super) known: Option<&'v [Kind]>,
+    /// Whether what is nil before a loop is taken for mixed.
+    pub(super) guesses: bool,
     /// Whether a path ends at the end of the code.
     pub(super) runs_off: bool,
     /// Why an instruction was refused.
@@ -33,55 +34,83 @@ const ENDS: u32 = u32::MAX - 1;
 /// In place of an offset: the instruction is refused.
 const REFUSED: u32 = u32::MAX;
 
-/// Whether the next instruction in the code is one that runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Goes,
-    Ends,
-}
+/// The sizes of an instruction of no operands, of one slot, and of a jump: what several opcodes share
+/// says its size once, or it would be looked up.
+const OPERATOR: u32 = Instruction::AddI64.size();
+const ONE_SLOT: u32 = Instruction::Pop { dest: 0 }.size();
+const JUMP: u32 = Instruction::Jmp { offset: 0 }.size();
 
 impl Flow<'_, '_> {
-    /// Follows every path, each instruction as often as less is known of it than before. On an error,
-    /// the offset of the instruction comes with it.
-    pub(super) fn run(&mut self) -> Result<(), (u32, Fault)> {
+    /// Follows every path. On an error, the offset of the instruction comes with it.
+    ///
+    /// Most values that are nil before a loop are something else after one round of it, and not read
+    /// before they are set. So they are taken for mixed at once, which spares most functions a second
+    /// walk; where one is read, everything is done again without such guesses.
+    pub(super) fn run(&mut self, frame: &mut Frame) -> Result<(), (u32, Fault)> {
+        self.guesses = true;
+        self.walk(frame).or_else(|_| {
+            (self.guesses, self.fault, self.runs_off) = (false, None, false);
+            self.walk(frame)
+        })
+    }
+
+    /// Follows every path, each instruction as often as less is known of it than before.
+    #[inline(never)]
+    fn walk(&mut self, frame: &mut Frame) -> Result<(), (u32, Fault)> {
         let targets = self.scan.targets.len();
         self.joins.start(targets, self.function.code.len());
-        self.frame.start(self.function.params, self.scan.locals_set);
-        self.frame.place.0 = self.index;
-        self.uses.start();
+        self.uses.start(self.scan.locals_named);
+        let mut state = frame.start(self.function.params, self.scan.locals_set);
         let (mut at, mut passed) = (0, 0);
         loop {
-            self.path(at, passed)?;
-            let Some(next) = self.joins.next() else { return Ok(()) };
-            let Some(target) = self.scan.targets.get(next) else { return Ok(()) };
-            self.load(next);
+            self.path(&mut state, at, passed)?;
+            let next = self.joins.next(self.effort).map_err(|fault| (at, fault))?;
+            let Some((target, next)) =
+                next.and_then(|next| Some((self.scan.targets.get(next)?, next)))
+            else {
+                break;
+            };
+            self.load(&mut state, next);
             self.uses.enter(target);
             (at, passed) = (target.offset, next + 1);
         }
+        self.uses.finish(frame.longest());
+        Ok(())
     }
 
     fn end(&self) -> u32 {
         u32::try_from(self.function.code.len()).unwrap_or(u32::MAX >> 1)
     }
 
-    /// Follows the code from `at` on, until it ends or nothing new is learnt. So many targets have been
-    /// passed.
-    fn path(&mut self, begin: u32, mut passed: usize) -> Result<(), (u32, Fault)> {
+    /// Follows the code from `begin` on, until it ends or nothing new is learnt. So many targets have
+    /// been passed.
+    #[inline(always)]
+    fn path(
+        &mut self,
+        state: &mut State<'_>,
+        begin: u32,
+        mut passed: usize,
+    ) -> Result<(), (u32, Fault)> {
         let (mut at, end) = (begin, self.end());
-        let mut next_target = self.target_offset(passed);
+        // Before this offset there is nothing to be seen to but the instruction.
+        let mut plain_until = begin;
         loop {
-            if at == next_target {
-                if !self.arrive(passed, at).map_err(|fault| (at, fault))? {
+            if at >= plain_until {
+                let target = self.target_offset(passed);
+                if at == target {
+                    if !self.arrive(state, passed, at).map_err(|fault| (at, fault))? {
+                        break;
+                    }
+                    passed += 1;
+                }
+                if at >= end {
+                    self.finish_at_end(state).map_err(|fault| (at, fault))?;
                     break;
                 }
-                passed += 1;
-                next_target = self.target_offset(passed);
+                self.uses.advance(at);
+                plain_until = self.target_offset(passed).min(end).min(self.uses.same_until());
             }
-            if at >= end {
-                self.finish_at_end().map_err(|fault| (at, fault))?;
-                break;
-            }
-            let next = self.instruction(at);
+            let next = self.instruction(state, at);
             if next >= ENDS {
                 match self.fault {
                     Some(fault) => return Err((at, fault)),
@@ -94,25 +123,28 @@ impl Flow<'_, '_> {
         self.effort.spend(looked_at).map_err(|fault| (at, fault))
     }
 
+    #[inline(always)]
     fn target_offset(&self, number: usize) -> u32 {
         self.scan.targets.get(number).map_or(u32::MAX, |target| target.offset)
     }
 
-    fn load(&mut self, number: usize) {
-        if let Some((known, types)) = self.joins.get(number) {
-            self.frame.load(types, known.length);
+    #[inline(always)]
+    fn load(&self, state: &mut State<'_>, number: usize) {
+        if let Some((_, types)) = self.joins.get(number) {
+            state.load(types);
         }
     }
 
     /// Comes to a target from above; whether to go on.
-    fn arrive(&mut self, number: usize, at: u32) -> Result<bool, Fault> {
-        let met = self.meet(number, at)?;
+    #[inline(always)]
+    fn arrive(&mut self, state: &mut State<'_>, number: usize, at: u32) -> Result<bool, Fault> {
+        let met = self.meet(number, at, state.types(), state.length())?;
         let waited = self.joins.take(number);
         if met == Met::Same && !waited {
             return Ok(false);
         }
         if met != Met::First {
-            self.load(number);
+            self.load(state, number);
         }
         if let Some(target) = self.scan.targets.get(number) {
             self.uses.enter(target);
@@ -120,42 +152,52 @@ impl Flow<'_, '_> {
         Ok(true)
     }
 
-    fn meet(&mut self, number: usize, target: u32) -> Result<Met, Fault> {
-        let Self { joins, frame, results, effort, .. } = self;
-        let here = frame.length;
-        joins.meet(number, frame.types(), here, results, effort).map_err(|meeting| match meeting {
+    #[inline(never)]
+    fn meet(
+        &mut self,
+        number: usize,
+        target: u32,
+        types: &[Type],
+        here: u32,
+    ) -> Result<Met, Fault> {
+        let Self { joins, results, effort, .. } = self;
+        let is_head = |head: &Target| head.last_back_jump.is_some();
+        let guesses = self.guesses && self.scan.targets.get(number).is_some_and(is_head);
+        joins.meet(number, types, here, guesses, results, effort).map_err(|meeting| match meeting {
             Meeting::Length(there) => Fault::Length { target, there, here },
             Meeting::Fault(fault) => fault,
         })
     }
 
     /// A jump from `at` to `target`, which the scan has checked.
-    fn jump(&mut self, at: u32, target: i64) -> Result<(), Fault> {
+    #[inline(always)]
+    fn jump(&mut self, state: &State<'_>, at: u32, target: i64) -> Result<(), Fault> {
         let target = u32::try_from(target).unwrap_or(u32::MAX);
         let number = self.scan.target_number(target);
-        if self.meet(number, target)? != Met::Same {
+        if self.meet(number, target, state.types(), state.length())? != Met::Same {
             self.joins.wait(number, target > at);
         }
         Ok(())
     }
 
     /// The code ends and the activation with it: the top of the vector is the result.
-    fn finish_at_end(&mut self) -> Result<(), Fault> {
-        self.frame.place.1 = self.end();
-        if self.frame.length == 0 {
+    #[inline(always)]
+    fn finish_at_end(&mut self, state: &mut State<'_>) -> Result<(), Fault> {
+        let at = (self.index, self.end());
+        if state.length() == 0 {
             return Err(Fault::NothingReturned);
         }
         self.runs_off = true;
-        let result = self.frame.pop(KindSet::ANY, self.results)?;
-        self.returns(result)
+        let result = state.pop(KindSet::ANY, self.results, at)?;
+        self.returns(result, at)
     }
 
     /// The function returns a value of this type.
-    fn returns(&mut self, ty: Type) -> Result<(), Fault> {
+    fn returns(&mut self, ty: Type, at: At) -> Result<(), Fault> {
         if self.known.is_some() {
             return Ok(());
         }
-        self.results.returns(self.index, ty, self.frame.place).map_err(Fault::from)
+        self.results.returns(self.index, ty, at).map_err(Fault::from)
     }
 
     fn result_of(&mut self, callee: u32) -> Type {
@@ -166,19 +208,13 @@ impl Flow<'_, '_> {
         }
     }
 
-    /// The instruction at `at`: where the one begins that runs next, [`ENDS`] when that is not the one
-    /// after it, or [`REFUSED`]. One number, because it is made in so many places.
+    /// The instruction at `at`: where the one after it begins, [`ENDS`] when that does not run next, or
+    /// [`REFUSED`]. One number, because it is made in so many places.
     #[inline(always)]
-    fn instruction(&mut self, at: u32) -> u32 {
-        self.frame.place.1 = at;
-        self.uses.advance(at);
+    fn instruction(&mut self, state: &mut State<'_>, at: u32) -> u32 {
         // The scan has decoded it.
         let Ok(instruction) = Instruction::decode(self.function.code, at) else { return ENDS };
-        match self.step(&instruction, at) {
-            Ok(Next::Goes) => at + instruction.size(),
-            Ok(Next::Ends) => ENDS,
-            Err(fault) => self.refuse(fault),
-        }
+        self.step(state, &instruction, at).unwrap_or_else(|fault| self.refuse(fault))
     }
 
     #[cold]
@@ -189,152 +225,183 @@ impl Flow<'_, '_> {
     }
 
     #[inline(always)]
-    fn step(&mut self, instruction: &Instruction, at: u32) -> Result<Next, Fault> {
+    fn step(
+        &mut self,
+        state: &mut State<'_>,
+        instruction: &Instruction,
+        offset: u32,
+    ) -> Result<u32, Fault> {
         use Instruction as I;
-        let Self { frame, results, uses, .. } = self;
+        let at = (self.index, offset);
+        let Self { results, uses, .. } = self;
         match *instruction {
-            I::ConstI64 { dest, .. } => frame.write(uses.slot(dest), Type::I64),
-            I::ConstF64 { dest, .. } => frame.write(uses.slot(dest), Type::F64),
+            I::ConstI64 { dest, .. } => state.write(uses.slot(dest), Type::I64),
+            I::ConstF64 { dest, .. } => state.write(uses.slot(dest), Type::F64),
             I::ConstTrue { dest } | I::ConstFalse { dest } => {
-                frame.write(uses.slot(dest), Type::BOOL)
+                state.write(uses.slot(dest), Type::BOOL);
+                return Ok(offset + ONE_SLOT);
             }
             I::ConstNone { dest } | I::ConstUnit { dest } => {
-                frame.write(uses.slot(dest), Type::NIL)
+                state.write(uses.slot(dest), Type::NIL);
+                return Ok(offset + ONE_SLOT);
             }
             I::Push { src } => {
-                let ty = frame.read(uses.slot(src), results)?;
-                frame.push(ty);
+                let ty = state.read(uses.slot(src), results, at)?;
+                state.push(ty);
             }
             I::Pop { dest } => {
-                let ty = frame.pop(KindSet::ANY, results)?;
-                frame.write(uses.slot(dest), ty);
+                let ty = state.pop(KindSet::ANY, results, at)?;
+                state.write(uses.slot(dest), ty);
             }
             I::Dup { src, dest } => {
-                let ty = frame.read(uses.slot(src), results)?;
-                frame.write(uses.slot(dest), ty);
+                let ty = state.read(uses.slot(src), results, at)?;
+                state.write(uses.slot(dest), ty);
             }
             I::Swap { a, b } => {
-                let (left, right) =
-                    (frame.read(uses.slot(a), results)?, frame.read(uses.slot(b), results)?);
-                frame.write(a, right);
-                frame.write(b, left);
+                let (left, right) = (
+                    state.read(uses.slot(a), results, at)?,
+                    state.read(uses.slot(b), results, at)?,
+                );
+                state.write(a, right);
+                state.write(b, left);
             }
             I::AddI64 | I::SubI64 | I::MulI64 | I::DivI64 | I::ModI64 => {
-                frame.pop_two(KindSet::I64, results)?;
-                frame.push(Type::I64);
+                state.pop_two(KindSet::I64, results, at)?;
+                state.push(Type::I64);
+                return Ok(offset + OPERATOR);
             }
             I::AddF64 | I::SubF64 | I::MulF64 | I::DivF64 => {
-                frame.pop_two(KindSet::F64, results)?;
-                frame.push(Type::F64);
+                state.pop_two(KindSet::F64, results, at)?;
+                state.push(Type::F64);
+                return Ok(offset + OPERATOR);
             }
             I::NegI64 => {
-                frame.pop(KindSet::I64, results)?;
-                frame.push(Type::I64);
+                state.pop(KindSet::I64, results, at)?;
+                state.push(Type::I64);
+                return Ok(offset + OPERATOR);
             }
             I::Eq | I::Ne => {
-                frame.pop_equal(results)?;
-                frame.push(Type::BOOL);
+                state.pop_equal(results, at)?;
+                state.push(Type::BOOL);
+                return Ok(offset + OPERATOR);
             }
             I::Lt | I::Le | I::Gt | I::Ge => {
-                frame.pop_ordered(results)?;
-                frame.push(Type::BOOL);
+                state.pop_ordered(results, at)?;
+                state.push(Type::BOOL);
+                return Ok(offset + OPERATOR);
             }
             I::And | I::Or => {
-                frame.pop_two(KindSet::BOOL, results)?;
-                frame.push(Type::BOOL);
+                state.pop_two(KindSet::BOOL, results, at)?;
+                state.push(Type::BOOL);
+                return Ok(offset + OPERATOR);
             }
             I::Not => {
-                frame.pop(KindSet::BOOL, results)?;
-                frame.push(Type::BOOL);
+                state.pop(KindSet::BOOL, results, at)?;
+                state.push(Type::BOOL);
+                return Ok(offset + OPERATOR);
             }
             I::Load { dest, local } => {
-                let ty = frame.local(uses.local(local), results)?;
-                uses.nil_locals |= !ty.has_value();
-                frame.write(uses.slot(dest), ty);
+                let ty = state.local(local, uses, results, at)?;
+                state.write(uses.slot(dest), ty);
             }
             I::Store { local, src } => {
-                let ty = frame.read(uses.slot(src), results)?;
-                frame.set_local(uses.local(local), ty);
+                let ty = state.read(uses.slot(src), results, at)?;
+                state.set_local(uses.local(local), ty);
             }
-            I::ConstI64Push { .. } => frame.push(Type::I64),
+            I::ConstI64Push { .. } => state.push(Type::I64),
             I::LoadPush { local } => {
-                let ty = frame.local(uses.local(local), results)?;
-                uses.nil_locals |= !ty.has_value();
-                frame.push(ty);
+                let ty = state.local(local, uses, results, at)?;
+                state.push(ty);
             }
             I::PopStore { local } => {
-                let ty = frame.pop(KindSet::ANY, results)?;
-                frame.set_local(uses.local(local), ty);
+                let ty = state.pop(KindSet::ANY, results, at)?;
+                state.set_local(uses.local(local), ty);
             }
             I::AddI64Pop { dest } | I::SubI64Pop { dest } | I::MulI64Pop { dest } => {
-                frame.pop_two(KindSet::I64, results)?;
-                frame.write(uses.slot(dest), Type::I64);
+                state.pop_two(KindSet::I64, results, at)?;
+                state.write(uses.slot(dest), Type::I64);
+                return Ok(offset + ONE_SLOT);
             }
-            _ => return self.transfer(instruction, at),
+            _ => return self.transfer(state, instruction, offset),
         }
-        Ok(Next::Goes)
+        Ok(offset + instruction.size())
     }
 
     /// What leaves the instruction after it aside, or may do so.
     #[inline(always)]
-    fn transfer(&mut self, instruction: &Instruction, at: u32) -> Result<Next, Fault> {
+    fn transfer(
+        &mut self,
+        state: &mut State<'_>,
+        instruction: &Instruction,
+        offset: u32,
+    ) -> Result<u32, Fault> {
         use Instruction as I;
-        let Self { frame, results, uses, .. } = self;
-        let to = |offset| target(at, instruction.size(), offset);
+        let at = (self.index, offset);
+        let Self { results, uses, .. } = self;
+        let to = |distance| target(offset, JUMP, distance);
         match *instruction {
-            I::Jmp { offset } => {
-                self.jump(at, to(offset))?;
-                return Ok(Next::Ends);
+            I::Jmp { offset: distance } => {
+                self.jump(state, offset, to(distance))?;
+                return Ok(ENDS);
             }
-            I::JmpIf { offset } | I::JmpIfNot { offset } => {
-                frame.pop(KindSet::BOOL, results)?;
-                self.jump(at, to(offset))?;
+            I::JmpIf { offset: distance } | I::JmpIfNot { offset: distance } => {
+                state.pop(KindSet::BOOL, results, at)?;
+                self.jump(state, offset, to(distance))?;
+                return Ok(offset + JUMP);
             }
-            I::LtJmpIfNot { offset } => {
-                frame.pop_ordered(results)?;
-                self.jump(at, to(offset))?;
+            I::LtJmpIfNot { offset: distance } => {
+                state.pop_ordered(results, at)?;
+                self.jump(state, offset, to(distance))?;
+                return Ok(offset + JUMP);
             }
-            I::EqJmpIfNot { offset } => {
-                frame.pop_equal(results)?;
-                self.jump(at, to(offset))?;
+            I::EqJmpIfNot { offset: distance } => {
+                state.pop_equal(results, at)?;
+                self.jump(state, offset, to(distance))?;
+                return Ok(offset + JUMP);
             }
             I::Call { function, argc } => {
                 uses.call();
-                self.pop_arguments(argc)?;
+                pop_arguments(state, argc, results, at)?;
                 let result = self.result_of(function);
-                self.frame.push(result);
+                state.push(result);
             }
             I::TailCall { function, argc } => {
                 uses.tail_calls = true;
-                self.pop_arguments(argc)?;
+                pop_arguments(state, argc, results, at)?;
                 let result = self.result_of(function);
-                self.returns(result)?;
-                return Ok(Next::Ends);
+                self.returns(result, at)?;
+                return Ok(ENDS);
             }
             I::CallSffi { argc, .. } => {
                 uses.call();
-                self.pop_arguments(argc)?;
-                self.frame.push(Type::I64);
+                pop_arguments(state, argc, results, at)?;
+                state.push(Type::I64);
             }
             I::Ret { src } => {
-                let ty = frame.read(uses.slot(src), results)?;
-                self.returns(ty)?;
-                return Ok(Next::Ends);
+                let ty = state.read(uses.slot(src), results, at)?;
+                self.returns(ty, at)?;
+                return Ok(ENDS);
             }
             I::RetVoid => {
-                self.returns(Type::NIL)?;
-                return Ok(Next::Ends);
+                self.returns(Type::NIL, at)?;
+                return Ok(ENDS);
             }
             _ => return Err(Fault::Unsupported),
         }
-        Ok(Next::Goes)
+        Ok(offset + instruction.size())
     }
+}
 
-    fn pop_arguments(&mut self, argc: u16) -> Result<(), Fault> {
-        self.frame.require(argc.into())?;
-        for _ in 0..argc {
-            self.frame.pop(KindSet::I64, self.results)?;
-        }
-        Ok(())
+#[inline(always)]
+fn pop_arguments(
+    state: &mut State<'_>,
+    argc: u16,
+    results: &mut Results,
+    at: At,
+) -> Result<(), Fault> {
+    state.require(argc)?;
+    for _ in 0..argc {
+        state.pop(KindSet::I64, results, at)?;
     }
+    Ok(())
 }

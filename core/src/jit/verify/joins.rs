@@ -5,9 +5,7 @@
 //! much as the state is long; both are bounded (see [`Joins::start`] and [`Effort`]), because a short
 //! function may have many targets and long vectors.
 
-use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use super::error::Fault;
 use super::kind::{Results, Type};
@@ -26,9 +24,9 @@ pub(super) struct Effort {
 
 impl Effort {
     /// For a program of `bytes` of code: one unit is one value compared or one byte of code looked at
-    /// again.
+    /// again. There is enough for walks that guess and for those that do not.
     pub(super) const fn for_code(bytes: u64) -> Self {
-        Self { left: bytes.saturating_mul(64).saturating_add(1 << 22) }
+        Self { left: bytes.saturating_mul(128).saturating_add(1 << 23) }
     }
 
     #[inline]
@@ -49,8 +47,6 @@ pub(super) struct Known {
     pub(super) length: u32,
     /// Whether a path leads here.
     pub(super) reached: bool,
-    /// Whether it waits to be followed.
-    waits: bool,
 }
 
 /// What is known at all targets of a function.
@@ -59,9 +55,12 @@ pub(super) struct Joins {
     known: Vec<Known>,
     arena: Vec<Type>,
     most: usize,
-    /// Targets to be followed, those of the current sweep over the code first, ascending.
-    waiting: BinaryHeap<Reverse<(u32, usize)>>,
-    sweep: u32,
+    /// Targets to be followed in this sweep over the code, a bit each, and in the next one.
+    now: Vec<u64>,
+    later: Vec<u64>,
+    /// The word of `now` before which there are none, and whether `later` has any.
+    word: usize,
+    goes_on: bool,
 }
 
 /// How a state differs from what was known at a target.
@@ -83,8 +82,11 @@ impl Joins {
         self.known.resize(targets, Known::default());
         self.arena.clear();
         self.most = code.saturating_mul(VALUES_PER_BYTE).saturating_add(FREE_VALUES);
-        self.waiting.clear();
-        self.sweep = 0;
+        for waiting in [&mut self.now, &mut self.later] {
+            waiting.clear();
+            waiting.resize(targets / 64 + 1, 0);
+        }
+        (self.word, self.goes_on) = (0, false);
     }
 
     /// What is known at a target, and its types.
@@ -94,12 +96,14 @@ impl Joins {
         Some((known, self.arena.get(known.start..end)?))
     }
 
-    /// A path arrives at a target with a vector of `length` values; `types` are locals and vector.
+    /// A path arrives at a target with a vector of `length` values; `types` are locals and vector. The
+    /// first one that comes with a nil leaves it mixed when it `guesses`.
     pub(super) fn meet(
         &mut self,
         number: usize,
         types: &[Type],
         length: u32,
+        guesses: bool,
         results: &mut Results,
         effort: &mut Effort,
     ) -> Result<Met, Meeting> {
@@ -111,8 +115,9 @@ impl Joins {
                 return Err(Fault::Joins.into());
             }
             self.arena.extend_from_slice(types);
-            *known = Known { start, count: types.len(), length, reached: true, waits: false };
-            return Ok(Met::First);
+            *known = Known { start, count: types.len(), length, reached: true };
+            let added = self.arena.get_mut(start..).unwrap_or_default();
+            return Ok(if guesses && guess(added) { Met::Changed } else { Met::First });
         }
         if known.length != length {
             return Err(Meeting::Length(known.length));
@@ -124,6 +129,9 @@ impl Joins {
         }
         let mut met = Met::Same;
         for (old, &new) in old.iter_mut().zip(types) {
+            if *old == new || *old == Type::MIXED {
+                continue;
+            }
             let (joined, looked_at) = results.join(*old, new);
             effort.spend(looked_at)?;
             if joined != *old {
@@ -134,29 +142,58 @@ impl Joins {
     }
 
     /// Lets a target wait until it is followed: in this sweep over the code when it lies `ahead`, else
-    /// in the next one.
+    /// in the next one. It may wait for both.
+    #[inline(always)]
     pub(super) fn wait(&mut self, number: usize, ahead: bool) {
-        let Some(known) = self.known.get_mut(number).filter(|known| !known.waits) else { return };
-        known.waits = true;
-        let sweep = if ahead { self.sweep } else { self.sweep.saturating_add(1) };
-        self.waiting.push(Reverse((sweep, number)));
+        self.goes_on |= !ahead;
+        let waiting = if ahead { &mut self.now } else { &mut self.later };
+        if let Some(word) = waiting.get_mut(number / 64) {
+            *word |= 1 << (number % 64);
+        }
     }
 
     /// Whether the target was waiting; it no longer is.
+    #[inline(always)]
     pub(super) fn take(&mut self, number: usize) -> bool {
-        self.known.get_mut(number).is_some_and(|known| core::mem::take(&mut known.waits))
+        let bit = 1 << (number % 64);
+        let mut waited = false;
+        for waiting in [&mut self.now, &mut self.later] {
+            if let Some(word) = waiting.get_mut(number / 64) {
+                waited |= *word & bit != 0;
+                *word &= !bit;
+            }
+        }
+        waited
     }
 
     /// The next target to be followed.
-    pub(super) fn next(&mut self) -> Option<usize> {
-        while let Some(Reverse((sweep, number))) = self.waiting.pop() {
-            self.sweep = sweep;
-            if self.take(number) {
-                return Some(number);
+    pub(super) fn next(&mut self, effort: &mut Effort) -> Result<Option<usize>, Fault> {
+        loop {
+            while let Some(word) = self.now.get_mut(self.word) {
+                if *word != 0 {
+                    let bit = word.trailing_zeros();
+                    *word &= *word - 1;
+                    return Ok(usize::try_from(bit).ok().map(|bit| self.word * 64 + bit));
+                }
+                self.word += 1;
             }
+            if !core::mem::take(&mut self.goes_on) {
+                return Ok(None);
+            }
+            effort.spend(self.now.len())?;
+            core::mem::swap(&mut self.now, &mut self.later);
+            self.word = 0;
         }
-        None
     }
+}
+
+/// Takes what is nil for mixed; whether there was any.
+fn guess(types: &mut [Type]) -> bool {
+    let mut guessed = false;
+    for ty in types.iter_mut().filter(|ty| **ty == Type::NIL) {
+        (*ty, guessed) = (Type::MIXED, true);
+    }
+    guessed
 }
 
 /// Why paths cannot meet.

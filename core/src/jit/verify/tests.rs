@@ -219,6 +219,46 @@ fn a_loop_may_leave_other_kinds_where_nothing_reads() {
 }
 
 #[test]
+fn what_is_nil_before_a_loop_may_be_read_inside() {
+    // It stays nil, so that nothing is wrong with reading it.
+    let body = |last: I| {
+        let head = [TRUE, I::ConstNone { dest: 1 }];
+        let (local, slot) = (I::LoadPush { local: 1 }, I::Push { src: 1 });
+        let jump = [I::Push { src: 0 }, I::JmpIf { offset: 2 }, I::RetVoid];
+        let reads = [slot, I::PopStore { local: 0 }, local, I::Pop { dest: 1 }, last];
+        one(&[&head[..], &reads, &jump].concat())
+    };
+    assert_eq!(body(I::Dup { src: 1, dest: 1 }).map(|summary| summary.longest), Ok(3));
+    // And here it does not, in one round.
+    let error = body(I::Dup { src: 0, dest: 1 }).unwrap_err();
+    assert_eq!((error.at, error.fault), (8, Fault::Mixed { place: Place::Slot(1) }));
+    let error = body(I::Store { local: 1, src: 0 }).unwrap_err();
+    assert_eq!((error.at, error.fault), (16, Fault::Mixed { place: Place::Local(1) }));
+}
+
+#[test]
+fn every_opcode_is_seen_in_its_length() {
+    for &opcode in I::OPCODES {
+        let mut bytes = opcode.to_le_bytes().to_vec();
+        bytes.resize(14, 0);
+        let size = usize::try_from(I::decode(&bytes, 0).unwrap().size()).unwrap();
+        bytes.truncate(size);
+        // Nothing else is wrong with unreachable code whose operands are 0.
+        let whole = [&code(&[I::RetVoid])[..], &bytes, &code(&[I::RetVoid])].concat();
+        let found = Verifier::new().verify(vec![function(&whole, 0, 1)]).map(drop);
+        let supported = I::decode(&bytes, 0).unwrap().is_supported();
+        assert_eq!(found.is_ok(), supported, "{opcode:#x} {found:?}");
+        for cut in 1..size {
+            let needed = if cut < 2 { 2 } else { u32::try_from(size).unwrap() };
+            let error =
+                Verifier::new().verify(vec![function(&whole[..2 + cut], 0, 1)]).unwrap_err();
+            let truncated = Fault::Decode(DecodeError::Truncated { at: 2, needed });
+            assert_eq!(error.fault, truncated, "{opcode:#x} {cut}");
+        }
+    }
+}
+
+#[test]
 fn results_are_of_one_kind_throughout_the_program() {
     let int = [I::ConstI64 { dest: 0, value: 1 }, I::Ret { src: 0 }];
     let call = |function| I::Call { function, argc: 0 };

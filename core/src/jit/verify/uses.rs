@@ -18,6 +18,8 @@ const WEIGHT_SHIFT: u32 = 3;
 pub(super) struct Uses {
     pub(super) locals: [u32; COUNTED],
     pub(super) slots: [u32; COUNTED],
+    /// How many of both may be other than 0.
+    counted: [usize; 2],
     /// Where each loop begins and where its last jump back stands, the innermost last.
     loops: Vec<(u32, u32)>,
     /// That of the innermost loop.
@@ -37,6 +39,7 @@ impl Default for Uses {
         Self {
             locals: none,
             slots: none,
+            counted: [0; 2],
             loops: Vec::new(),
             loop_end: u32::MAX,
             weight: 1,
@@ -48,11 +51,21 @@ impl Default for Uses {
 }
 
 impl Uses {
-    pub(super) fn start(&mut self) {
-        (self.locals, self.slots) = ([0; COUNTED], [0; COUNTED]);
+    /// Starts with a function that names so many locals.
+    pub(super) fn start(&mut self, locals: u16) {
+        let [old_locals, old_slots] = self.counted;
+        self.locals.get_mut(..old_locals).unwrap_or_default().fill(0);
+        self.slots.get_mut(..old_slots).unwrap_or_default().fill(0);
+        self.counted = [COUNTED.min(locals.into()), COUNTED];
         self.loops.clear();
         (self.loop_end, self.weight) = (u32::MAX, 1);
         (self.calls, self.tail_calls, self.nil_locals) = (0, false, false);
+    }
+
+    /// The vector of the function had at most so many values.
+    pub(super) fn finish(&mut self, longest: u32) {
+        let [_, slots] = &mut self.counted;
+        *slots = COUNTED.min(usize::try_from(longest).unwrap_or(usize::MAX));
     }
 
     /// Counts a call.
@@ -67,6 +80,12 @@ impl Uses {
         while self.loops.pop_if(|(head, end)| at <= *head || at > *end).is_some() {}
         self.loops.push((at, end));
         self.settle();
+    }
+
+    /// Up to here nothing changes, unless a target comes first.
+    #[inline(always)]
+    pub(super) fn same_until(&self) -> u32 {
+        self.loop_end.saturating_add(1)
     }
 
     /// Comes to an instruction.

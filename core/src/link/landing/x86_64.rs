@@ -113,7 +113,9 @@ pub(super) unsafe fn run(frame: *mut Frame) -> Result<Returned, LinkError> {
 /// since may be left.
 pub(super) unsafe fn land(frame: *mut Frame, trap: Trap) -> ! {
     // SAFETY: the frame is there, says the caller.
-    unsafe { (&raw mut (*frame).trap).write(trap) };
+    let place = unsafe { &raw mut (*frame).trap };
+    // SAFETY: nobody else looks at it while what it has called runs.
+    unsafe { place.write(trap) };
     // SAFETY: passed on to the caller.
     unsafe { leave(frame) }
 }
@@ -122,12 +124,23 @@ pub(super) unsafe fn land(frame: *mut Frame, trap: Trap) -> ! {
 #[unsafe(naked)]
 unsafe extern "C" fn enter(frame: *mut Frame) -> u32 {
     naked_asm!(
+        // Debuggers find their way from the called function through here by the frame pointer.
+        ".cfi_startproc",
         "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
         "push rbx",
+        ".cfi_offset rbx, -24",
         "push r12",
+        ".cfi_offset r12, -32",
         "push r13",
+        ".cfi_offset r13, -40",
         "push r14",
+        ".cfi_offset r14, -48",
         "push r15",
+        ".cfi_offset r15, -56",
         "sub rsp, 8",
         "stmxcsr [rsp]",
         "fnstcw [rsp + 4]",
@@ -174,7 +187,9 @@ unsafe extern "C" fn enter(frame: *mut Frame) -> u32 {
         "pop r12",
         "pop rbx",
         "pop rbp",
+        ".cfi_def_cfa rsp, 8",
         "ret",
+        ".cfi_endproc",
         kept = const offset_of!(Frame, kept),
         stack = const offset_of!(Frame, stack),
         stack_len = const offset_of!(Frame, stack_len),

@@ -10,8 +10,8 @@ use smf_core::format::note::{NewPossible, Note, write_possible};
 use smf_core::format::template::{
     Constraints, Container, NewTemplate, NewTemplates, TemplateKind, Templates,
 };
-use smf_core::format::write::{Module, NewSection, Payload};
-use smf_core::format::{FormatError, Header, Layout, SectionFlags, SectionKind, Smf};
+use smf_core::format::write::{Module, NewSection};
+use smf_core::format::{FormatError, Header, Layout, SectionKind, Smf, index};
 use smf_core::instantiate::{Spelled, Type, mangle};
 use smf_core::jit::typed::body_of;
 use smf_core::jit::typed::text::{ParsedTemplate, parse, print};
@@ -163,14 +163,7 @@ fn write(
         })
         .collect();
     let note = write_possible(&rows);
-    let section = |kind, name, payload| NewSection {
-        kind,
-        name,
-        flags: SectionFlags(SectionFlags::READ),
-        alignment: 8,
-        virtual_size: None,
-        payload: Payload::Bytes(payload),
-    };
+    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
     let sections = [
         section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
         section(SectionKind::Note, b"note.sdn", note.as_bytes()),

@@ -115,7 +115,7 @@ impl<'t> Machine<'t> {
 }
 
 /// All the registers for arguments, and eight places on the stack, whatever a function takes of them.
-type Integers = extern "C" fn(
+type Function<R> = extern "C" fn(
     u64,
     u64,
     u64,
@@ -138,33 +138,7 @@ type Integers = extern "C" fn(
     u64,
     u64,
     u64,
-) -> u64;
-
-/// The same with a float as the result.
-type Floats = extern "C" fn(
-    u64,
-    u64,
-    u64,
-    u64,
-    u64,
-    u64,
-    f64,
-    f64,
-    f64,
-    f64,
-    f64,
-    f64,
-    f64,
-    f64,
-    u64,
-    u64,
-    u64,
-    u64,
-    u64,
-    u64,
-    u64,
-    u64,
-) -> f64;
+) -> R;
 
 impl Linked {
     /// Calls the function with arguments of these types.
@@ -183,26 +157,11 @@ impl Linked {
         floats.resize(8, -1.25);
         stack.resize(8, 0xdead_beef_dead_beef);
         TRAP.set(None);
-        let (i, f, s) = (&integers, &floats, &stack);
         let bits = match result {
             Some(scalar) if scalar.is_float() => {
-                // SAFETY: the block holds a function of the C convention, which outlives the call and
-                // looks at no more arguments than these.
-                let function: Floats = unsafe { std::mem::transmute(self.block.as_ptr()) };
-                function(
-                    i[0], i[1], i[2], i[3], i[4], i[5], f[0], f[1], f[2], f[3], f[4], f[5], f[6],
-                    f[7], s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7],
-                )
-                .to_bits()
+                self.run::<f64>(&integers, &floats, &stack).to_bits()
             }
-            _ => {
-                // SAFETY: as above.
-                let function: Integers = unsafe { std::mem::transmute(self.block.as_ptr()) };
-                function(
-                    i[0], i[1], i[2], i[3], i[4], i[5], f[0], f[1], f[2], f[3], f[4], f[5], f[6],
-                    f[7], s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7],
-                )
-            }
+            _ => self.run::<u64>(&integers, &floats, &stack),
         };
         if let Some((code, at)) = TRAP.take() {
             return Err(Stop::Trap { code, at });
@@ -219,5 +178,16 @@ impl Linked {
             assert_eq!(low, again, "{scalar} is extended");
         }
         Ok(bits & (u64::MAX >> (64 - scalar.bits())))
+    }
+
+    /// Calls the function with this in the registers and on the stack; `R` is u64 or f64.
+    fn run<R>(&self, i: &[u64], f: &[f64], s: &[u64]) -> R {
+        // SAFETY: the block holds a function of the C convention, which outlives the call and looks
+        // at no more arguments than these.
+        let function: Function<R> = unsafe { std::mem::transmute(self.block.as_ptr()) };
+        function(
+            i[0], i[1], i[2], i[3], i[4], i[5], f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7],
+            s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7],
+        )
     }
 }

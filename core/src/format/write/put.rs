@@ -1,0 +1,145 @@
+//! The bytes of a file, each part at the place that the plan gives it.
+
+use super::{Module, NewSection, NewSymbol, Payload, Place, Plan};
+use crate::format::bytes::fnv1a_32;
+use crate::format::header::Flags;
+use crate::format::layout::{Layout, NATIVE_HEADER, RELOC, SYMBOL};
+use crate::format::symbol::{Binding, IMPORT_SECTION, SECTION_MARKER};
+
+impl Module<'_> {
+    /// Puts the file into `file`, which is as long as the plan and all zero.
+    pub(super) fn put(&self, file: &mut [u8], plan: &Plan) {
+        let mut out = Writer { out: file, base: self.stub.len() as u64 };
+        out.put_absolute(0, self.stub);
+        self.put_header(&mut out, plan);
+        self.put_sections(&mut out, plan);
+        self.put_symbols(&mut out, plan);
+    }
+
+    fn put_header(&self, out: &mut Writer<'_>, plan: &Plan) {
+        let mut header = self.header;
+        let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        header.section_count = count(self.sections.len());
+        header.section_table = plan.sections;
+        header.symbol_table = 0;
+        header.exported_count = 0;
+        if !self.symbols.is_empty() {
+            header.symbol_table = plan.symbols;
+            header.symbol_count = count(self.symbols.len());
+            header.exported_count = count(self.symbols.iter().filter(|s| s.is_export()).count());
+        }
+        let stub = count(self.stub.len());
+        (header.stub_size, header.data_offset) = (stub, stub);
+        header.flags.0 &= !Flags::HAS_STUB;
+        if stub != 0 {
+            header.flags.0 |= Flags::HAS_STUB;
+        }
+        let mut bytes = [0; NATIVE_HEADER];
+        header.encode(&mut bytes, self.layout);
+        out.put(plan.header, &bytes);
+    }
+
+    fn put_sections(&self, out: &mut Writer<'_>, plan: &Plan) {
+        let stride = self.layout.section_stride() as u64;
+        let mut entry_at = plan.sections;
+        for (offset, section) in self.placed(self.payloads_start()) {
+            let size = self.payload_len(section);
+            out.put(entry_at, &[self.section_number(section).unwrap_or(0)]);
+            out.put(entry_at + 4, &section.flags.0.to_le_bytes());
+            out.put(entry_at + 8, &offset.to_le_bytes());
+            out.put(entry_at + 16, &size.to_le_bytes());
+            out.put(entry_at + 24, &section.virtual_size.unwrap_or(size).to_le_bytes());
+            out.put(entry_at + 32, &section.alignment.to_le_bytes());
+            out.put(entry_at + 40, section.name);
+            self.put_payload(out, offset, section);
+            entry_at += stride;
+        }
+    }
+
+    fn put_payload(&self, out: &mut Writer<'_>, offset: u64, section: &NewSection<'_>) {
+        match section.payload {
+            Payload::Bytes(bytes) => out.put(offset, bytes),
+            Payload::Relocs(relocs) => {
+                let mut at = offset;
+                for reloc in relocs {
+                    out.put(at, &reloc.encode(self.layout.reloc_number(reloc.kind).unwrap_or(0)));
+                    at += RELOC as u64;
+                }
+            }
+            Payload::Strings => self.put_strings(out, offset),
+        }
+    }
+
+    fn put_strings(&self, out: &mut Writer<'_>, offset: u64) {
+        let mut at = offset + 1;
+        for symbol in self.symbols {
+            out.put(at, symbol.name);
+            at += symbol.name.len() as u64 + 1;
+        }
+    }
+
+    fn put_symbols(&self, out: &mut Writer<'_>, plan: &Plan) {
+        let mut name_offset = 1u32;
+        let mut at = plan.symbols;
+        for symbol in self.symbols {
+            symbol.put(out, at, self.layout, name_offset);
+            let name = u32::try_from(symbol.name.len()).unwrap_or(u32::MAX);
+            name_offset = name_offset.saturating_add(name).saturating_add(1);
+            at += SYMBOL as u64;
+        }
+        if !self.symbols.is_empty() && !self.has_strings_section() {
+            self.put_strings(out, plan.strings);
+        }
+    }
+}
+
+impl NewSymbol<'_> {
+    fn put(&self, out: &mut Writer<'_>, at: u64, layout: Layout, name_offset: u32) {
+        let bare = self.value == 0 && self.size == 0 && self.binding != Binding::Local;
+        let visibility = match self.place {
+            Place::Import => 0,
+            _ if bare => self.visibility.max(1),
+            _ => self.visibility,
+        };
+        out.put(at, &name_offset.to_le_bytes());
+        out.put(at + 4, &fnv1a_32(self.name).to_le_bytes());
+        let kind = layout.symbol_number(self.kind).unwrap_or(0);
+        out.put(at + 8, &[kind, self.binding.number(), visibility, self.flags.0]);
+        out.put(at + 16, &self.value.to_le_bytes());
+        out.put(at + 24, &self.size.to_le_bytes());
+        out.put(at + 32, &self.type_id.to_le_bytes());
+        out.put(at + 36, &self.version.to_le_bytes());
+        out.put(at + 40, &[self.template_params]);
+        let section = match self.place {
+            Place::Import => Some(IMPORT_SECTION),
+            Place::Section(section) => Some(section),
+            Place::Unstated => None,
+        };
+        if let (Some(section), Layout::Packed) = (section, layout) {
+            out.put(at + 41, &section.to_le_bytes());
+            out.put(at + 43, &[SECTION_MARKER]);
+        }
+        out.put(at + 48, &self.template_offset.to_le_bytes());
+    }
+}
+
+/// The buffer, which has been made long enough for all that is put into it.
+struct Writer<'a> {
+    out: &'a mut [u8],
+    base: u64,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, offset: u64, bytes: &[u8]) {
+        self.put_absolute(self.base + offset, bytes);
+    }
+
+    fn put_absolute(&mut self, at: u64, bytes: &[u8]) {
+        let Ok(at) = usize::try_from(at) else { return };
+        let place = self.out.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len()));
+        debug_assert!(place.is_some(), "the plan is as long as what is written");
+        if let Some(place) = place {
+            place.copy_from_slice(bytes);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Any bytes are refused as a typed body, or do the same as machine code and in the interpreter.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use smf_tests::typed::check_any;
+
+fuzz_target!(|data: &[u8]| {
+    check_any(data);
+});

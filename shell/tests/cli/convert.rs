@@ -1,0 +1,85 @@
+//! `smf convert`, `strip-stub` and `extract`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use super::{GOOD, contains, fails, inspected, ok, sample, scratch, smf, text};
+
+#[test]
+fn converted_modules_hold_the_same() {
+    let directory = scratch("convert");
+    for file in GOOD.iter().filter(|file| !matches!(**file, "library.lsm" | "dynlib.smf")) {
+        for layout in ["packed", "native"] {
+            let out = directory.join(format!("{layout}-{file}"));
+            let out = out.to_str().unwrap();
+            let output = smf(&["convert", file, "-o", out, "--layout", layout]);
+            assert_eq!(output.status.code(), Some(0), "{file}: {}", text(&output.stderr));
+            assert!(text(&output.stderr).lines().all(|line| line.starts_with("dropped: ")));
+            ok(&["verify", out]);
+            assert_eq!(inspected(out)["layout"], layout);
+            assert_eq!(inspected(out)["note"], inspected(file)["note"]);
+            assert_eq!(inspected(out)["templates"], inspected(file)["templates"]);
+        }
+    }
+    if cfg!(target_arch = "x86_64") {
+        let native = directory.join("native-packed.smf");
+        assert_eq!(ok(&["run", native.to_str().unwrap(), "bump", "1"]), "101\n");
+        let packed = directory.join("packed-app-native.smf");
+        let run = ["run", packed.to_str().unwrap(), "direct", "2", "--with", "lib.smf"];
+        assert_eq!(ok(&run), "6\n");
+    }
+    contains(&fails(&["convert", "dynlib.smf", "-o", "x", "--layout", "native"]), &["dynlib"]);
+    contains(&fails(&["convert", "library.lsm", "-o", "x", "--layout", "native"]), &["archive"]);
+}
+
+#[test]
+fn what_a_layout_cannot_say_is_reported() {
+    let output = smf(&["convert", "stub-declared.smf", "-o", "/dev/null", "--layout", "native"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stderr), "dropped: stub of 22 bytes\n");
+}
+
+#[test]
+fn stubs_come_off_and_modules_out() {
+    let directory = scratch("stub");
+    let out = directory.join("out");
+    let out_text = out.to_str().unwrap();
+    for command in ["strip-stub", "extract"] {
+        for file in ["stub-declared.smf", "stub-cat.smf"] {
+            ok(&[command, file, "-o", out_text]);
+            let shown = inspected(out_text);
+            assert_eq!((&shown["size"], &shown["data_offset"]), (&json!(264), &json!(0)));
+            assert!(shown.get("base").is_none());
+            if cfg!(target_arch = "x86_64") {
+                assert_eq!(ok(&["run", out_text, "answer"]), "42\n");
+            }
+        }
+        ok(&[command, "packed.smf", "-o", out_text]);
+        assert_eq!(fs::read(&out).unwrap(), fs::read(sample("packed.smf")).unwrap());
+    }
+    ok(&["extract", "dynlib.smf", "-o", out_text]);
+    let object = fs::read(&out).unwrap();
+    assert!(object.starts_with(b"\x7fELF") && object.len() == 13184 - 128);
+    contains(&fails(&["strip-stub", "dynlib.smf", "-o", out_text]), &["smf extract"]);
+    assert_eq!(fs::read(&out).unwrap(), object);
+}
+
+#[test]
+fn a_program_in_front_stays_executable() {
+    let directory = scratch("executable");
+    let (hybrid, out) = (directory.join("hybrid"), directory.join("out"));
+    fs::copy(sample("stub-declared.smf"), &hybrid).unwrap();
+    let execute = || fs::metadata(&out).unwrap().permissions().mode() & 0o111 != 0;
+    let convert = || {
+        let (hybrid, out) = (hybrid.to_str().unwrap(), out.to_str().unwrap());
+        ok(&["convert", hybrid, "-o", out, "--layout", "packed"]);
+    };
+    fs::set_permissions(&hybrid, fs::Permissions::from_mode(0o755)).unwrap();
+    convert();
+    assert!(execute());
+    fs::set_permissions(&hybrid, fs::Permissions::from_mode(0o644)).unwrap();
+    convert();
+    assert!(!execute());
+}

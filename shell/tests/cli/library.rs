@@ -1,0 +1,26 @@
+//! `smf lib`.
+
+use std::fs;
+
+use super::{contains, fails, ok, sample, scratch};
+
+#[test]
+fn archives_are_made_listed_and_taken_apart() {
+    let directory = scratch("lib");
+    let (archive, out) = (directory.join("a.lsm"), directory.join("out.smf"));
+    let (archive, out) = (archive.to_str().unwrap(), out.to_str().unwrap());
+    ok(&["lib", "create", "-o", archive, "math/scale=lib.smf", "app=app.smf", "p=packed.smf"]);
+    contains(&ok(&["lib", "list", archive]), &["math/scale", "app"]);
+    assert_eq!(ok(&["verify", archive]), format!("{archive}: ok\n"));
+    ok(&["lib", "extract", archive, "app", "-o", out]);
+    assert_eq!(fs::read(out).unwrap(), fs::read(sample("app.smf")).unwrap());
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(ok(&["run", "app.smf", "direct", "2", "--with", archive]), "6\n");
+    }
+    contains(&fails(&["lib", "extract", archive, "nope", "-o", out]), &["no module `nope`"]);
+    contains(&fails(&["lib", "list", "packed.smf"]), &["LSMF"]);
+    contains(&fails(&["lib", "create", "-o", out, "a=lib.smf", "a=app.smf"]), &["same name"]);
+    contains(&fails(&["lib", "create", "-o", out, "a=bad/empty.smf"]), &["bad/empty.smf"]);
+    let long = format!("{}=lib.smf", "x".repeat(64));
+    contains(&fails(&["lib", "create", "-o", out, &long]), &["63"]);
+}

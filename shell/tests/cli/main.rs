@@ -1,0 +1,215 @@
+//! The `smf` command, driven from outside over the samples: what it prints, where, and with which
+//! exit status.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails loudly"
+)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+mod bytecode;
+mod convert;
+mod generic;
+#[cfg(target_arch = "x86_64")]
+mod host;
+mod inspect;
+mod library;
+mod note;
+#[cfg(target_arch = "x86_64")]
+mod pack;
+mod prefetch;
+mod readme;
+mod run;
+mod samples;
+mod templates;
+mod verify;
+
+/// The samples that are sound.
+const GOOD: [&str; 17] = [
+    "app-native.smf",
+    "app.smf",
+    "bcod.smf",
+    "compact.smf",
+    "compressed-lz4.smf",
+    "compressed-zstd.smf",
+    "driver.smf",
+    "dynlib.smf",
+    "lib.smf",
+    "library.lsm",
+    "native-stub219.smf",
+    "native.smf",
+    "note-zero-size.smf",
+    "packed-leading.smf",
+    "packed.smf",
+    "stub-cat.smf",
+    "stub-declared.smf",
+];
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/samples").join(name)
+}
+
+/// A directory of this test alone, empty.
+fn scratch(test: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{test}"));
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// Runs the command among the samples.
+fn smf(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+    command.args(args).current_dir(sample(".")).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What a command prints that succeeds without a word on standard error.
+#[track_caller]
+fn ok(args: &[&str]) -> String {
+    let output = smf(args);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{args:?}");
+    text(&output.stdout)
+}
+
+/// The one line on standard error of a command that fails and prints nothing else.
+#[track_caller]
+fn fails(args: &[&str]) -> String {
+    let output = smf(args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!((output.status.code(), &*out), (Some(1), ""), "{args:?}: {err}");
+    assert!(err.starts_with("error: ") && err.ends_with('\n'), "{args:?}: {err:?}");
+    assert_eq!(err.lines().count(), 1, "{args:?}: {err}");
+    err
+}
+
+#[track_caller]
+fn contains(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
+    }
+}
+
+fn inspected(file: &str) -> Value {
+    serde_json::from_str(&ok(&["inspect", "--json", file])).unwrap()
+}
+
+#[test]
+fn wrong_usage_is_exit_status_2() {
+    for args in [
+        &[][..],
+        &["frobnicate"],
+        &["run"],
+        &["run", "packed.smf", "add", "one"],
+        &["run", "packed.smf", "add", "1.5"],
+        &["run", "packed.smf", "add", "18446744073709551616"],
+        &["run", "packed.smf", "add", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+        &["run", "packed.smf", "--frobnicate"],
+        &["inspect"],
+        &["verify"],
+        &["convert", "packed.smf", "--layout", "native"],
+        &["convert", "packed.smf", "-o", "x", "--layout", "compact"],
+        &["prefetch"],
+        &["prefetch", "-"],
+        &["prefetch", "packed.smf", "--threads", "many"],
+        &["prefetch", "packed.smf", "--threads", "-1"],
+        &["lib", "create", "-o", "x", "noequals"],
+        &["lib", "create", "-o", "x", "=file"],
+        &["completions", "nosuchshell"],
+    ] {
+        let output = smf(args);
+        assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{args:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn help_and_version_are_results() {
+    contains(&ok(&["--version"]), &["smf ", env!("CARGO_PKG_VERSION")]);
+    let commands = ["run", "inspect", "verify", "pack", "convert", "strip-stub", "lib", "note"];
+    for command in commands.into_iter().chain(["prefetch"]) {
+        contains(&ok(&["--help"]), &[command]);
+        contains(&ok(&[command, "--help"]), &["Usage:"]);
+    }
+    contains(&ok(&["run", "--help"]), &["--host-symbols", "--exit", "--time", "--with"]);
+    for shell in ["bash", "zsh", "fish"] {
+        contains(&ok(&["completions", shell]), &["host-library"]);
+    }
+    contains(&ok(&["man"]), &[".TH", "smf"]);
+    contains(&ok(&["man", "run"]), &[".TH", "host"]);
+    contains(&fails(&["man", "nope"]), &["nope"]);
+}
+
+/// Runs the command with `input` on its standard input.
+fn fed(args: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_smf"))
+        .args(args)
+        .current_dir(sample("."))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_dash_is_standard_input_and_output() {
+    let packed = fs::read(sample("packed.smf")).unwrap();
+    assert_eq!(text(&fed(&["verify", "-"], &packed).stdout), "-: ok\n");
+    let shown: Value =
+        serde_json::from_slice(&fed(&["inspect", "--json", "-"], &packed).stdout).unwrap();
+    assert_eq!((&shown["file"], &shown["size"]), (&json!("-"), &json!(1029)));
+    let empty = fed(&["inspect", "-"], b"");
+    assert_eq!(text(&empty.stderr), "error: -: the file is empty, at offset 0x0\n");
+    let native = fed(&["convert", "-", "-o", "-", "--layout", "native"], &packed).stdout;
+    assert_eq!(text(&fed(&["verify", "-"], &native).stdout), "-: ok\n");
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(text(&fed(&["run", "-", "add", "1", "2"], &packed).stdout), "3\n");
+        let app = fs::read(sample("app.smf")).unwrap();
+        let output = fed(&["run", "-", "direct", "2", "--with", "lib.smf"], &app);
+        assert_eq!(text(&output.stdout), "6\n");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_error_and_a_full_disk_is() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = |args: &[&str], out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+        let command = command.args(args).current_dir(sample(".")).stdout(out);
+        command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    };
+    for args in [&["inspect", "packed.smf"][..], &["inspect", "--json", "packed.smf"], &["man"]] {
+        let output = run(args, writer.try_clone().unwrap().into());
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = run(args, full.into());
+        assert_eq!(output.status.code(), Some(1));
+        contains(&text(&output.stderr), &["error: cannot write to standard output"]);
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_named() {
+    let args = ["convert", "packed.smf", "-o", "absent/out", "--layout", "native"];
+    contains(&fails(&args), &["absent/out", "cannot write"]);
+    contains(&fails(&["extract", "packed.smf", "-o", "bad"]), &["bad: cannot write"]);
+}
+
+#[test]
+fn a_name_with_a_line_feed_stays_on_its_line() {
+    contains(&fails(&["verify", "ab\nsent\u{1b}[2J"]), &["ab\\nsent\\u{1b}[2J: "]);
+}

@@ -1,0 +1,209 @@
+//! `smf pack`, and what it makes in the hands of the other commands.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::{contains, fails, inspected, ok, scratch, smf, text};
+
+/// An object of this C source, and the path that a module may have beside it.
+fn object(test: &str, source: &str) -> (String, String) {
+    compiled(test, source, &["-O2"])
+}
+
+fn compiled(test: &str, source: &str, flags: &[&str]) -> (String, String) {
+    let directory = scratch(test);
+    let (c, o) = (directory.join("in.c"), directory.join("in.o"));
+    fs::write(&c, source).unwrap();
+    let mut cc = Command::new("cc");
+    let built = cc.args(flags).args(["-c", "-o"]).arg(&o).arg(&c).status().unwrap();
+    assert!(built.success());
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    (path(&o), path(&directory.join("out.smf")))
+}
+
+const ADD: &str = "long add(long a, long b) { return a + b; }
+                   static long n = 7; long next(void) { return n++; }";
+
+#[test]
+fn an_object_becomes_a_module_in_either_layout() {
+    let (object, out) = object("pack", ADD);
+    for layout in ["packed", "native"] {
+        ok(&["pack", &object, "-o", &out, "--layout", layout]);
+        assert_eq!(ok(&["verify", &out]), format!("{out}: ok\n"));
+        assert_eq!(inspected(&out)["layout"], layout);
+        assert_eq!(ok(&["run", &out, "add", "40", "2"]), "42\n");
+        assert_eq!(ok(&["run", &out, "next"]), "7\n");
+    }
+    ok(&["pack", &object, "-o", &out, "--entry", "next"]);
+    assert_eq!(ok(&["run", &out]), "7\n");
+}
+
+#[test]
+fn objects_import_from_modules_and_from_libc() {
+    let (object, out) = object(
+        "pack-imports",
+        "#include <stdio.h>
+         long scale(long); long f(long x) { printf(\"%ld \", x); return scale(x); }",
+    );
+    ok(&["pack", &object, "-o", &out]);
+    let run = ["run", &out, "f", "5", "--with", "lib.smf", "--host-symbols"];
+    assert_eq!(ok(&run), "5 15\n");
+    contains(&fails(&["run", &out, "f"]), &["`printf`", "`scale`"]);
+}
+
+#[test]
+fn a_watched_program_goes_on_in_its_new_version() {
+    use std::io::{BufRead, BufReader};
+    let version = |factor: u32| format!("long n = 5; long next(void) {{ return {factor} * n++; }}");
+    let (old, out) = object("watch", &version(1));
+    let pack = |object: &str, flags: &[&str]| {
+        ok(&[&["pack", object, "-o", &out, "--entry", "next"], flags].concat())
+    };
+    pack(&old, &[]);
+    contains(&fails(&["run", "--watch", &out]), &["not marked as reloadable", "--reloadable"]);
+    pack(&old, &["--reloadable"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+    command.args(["run", "--watch", &out]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut results = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut reports = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut line = || results.next().unwrap().unwrap();
+    assert_eq!(line(), "5");
+    let (new, other) = object("watch-new", &version(10));
+    assert_ne!(other, out);
+    pack(&new, &["--reloadable"]);
+    assert_eq!(line(), "60", "the new code, and the old data");
+    fs::write(&out, "half written").unwrap();
+    let (newest, _) = object("watch-newest", &version(100));
+    let mut reported = || reports.next().unwrap().unwrap();
+    assert_eq!(reported(), format!("reloaded: {out}: 1 data moved, 8 bytes"));
+    let error = reported();
+    assert!(error.starts_with(&format!("error: {out}: ")), "{error}");
+    pack(&newest, &["--reloadable"]);
+    assert_eq!(line(), "700");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn phases_out_of_a_file_order_the_code() {
+    use std::fmt::Write;
+    let mut source = String::from("long v[64];\n");
+    for function in 0..40 {
+        let body: String = (0..40).map(|n| format!("v[{}] += {n} * x; ", n % 64)).collect();
+        writeln!(source, "long f{function}(long x) {{ {body} return x + {function}; }}").unwrap();
+    }
+    let (object, out) = compiled("phases", &source, &["-O0", "-ffunction-sections"]);
+    let list = Path::new(&out).with_file_name("phases.list");
+    let phases = |args: &[&str]| {
+        ok(&[&["pack", &object, "-o", &out], args].concat());
+        let shown: Value = serde_json::from_str(&ok(&["inspect", "--json", &out])).unwrap();
+        let row = |row: &Value| {
+            let number = |key: &str| row[key].as_u64().unwrap();
+            [number("functions"), number("pages"), number("pages_packed")]
+        };
+        shown["phases"].as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+    };
+    assert_eq!(phases(&[])[0], [0, 0, 0]);
+    let scattered = "# what starts\nf0 startup\nf13 startup\nf26 startup\nf39 startup\nf5 cold\n";
+    fs::write(&list, scattered).unwrap();
+    let list = list.to_str().unwrap();
+    let [startup, _, _, cold] = phases(&["--phases", list]).try_into().unwrap();
+    assert_eq!((startup[0], cold[0]), (4, 1));
+    assert!(startup[1] == startup[2] && startup[1] < 4, "{startup:?}");
+    assert_eq!(ok(&["run", &out, "f39", "3"]), "42\n");
+    contains(&ok(&["inspect", &out]), &["layout phases, in pages of 4 KiB (3)", " startup\n"]);
+
+    fs::write(list, "f0 soon\n").unwrap();
+    let error = fails(&["pack", &object, "-o", &out, "--phases", list]);
+    contains(&error, &["line 1: no phase is called `soon`"]);
+    let hinted = ["pack", &object, "-o", &out, "--prefetch", "2"];
+    ok(&hinted);
+    let with = ["run", &out, "f1", "41", "--with", "lib.smf", "--with", "library.lsm"];
+    assert_eq!(ok(&with), "42\n");
+    let file = fs::read(&out).unwrap();
+    let smf = smf_core::format::Smf::parse(&file).unwrap();
+    assert_eq!(smf.header().files_to_prefetch(), 2);
+}
+
+#[test]
+fn a_script_line_as_stub_makes_the_module_a_command() {
+    let (object, out) = object("pack-stub", "long main(void) { return 42; }");
+    let stub = Path::new(&out).with_file_name("stub");
+    fs::write(&stub, format!("#!{} run\n", env!("CARGO_BIN_EXE_smf"))).unwrap();
+    let pack = ["pack", &object, "-o", &out, "--stub", stub.to_str().unwrap()];
+    fs::set_permissions(&stub, fs::Permissions::from_mode(0o644)).unwrap();
+    ok(&pack);
+    assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o111, 0);
+    fs::set_permissions(&stub, fs::Permissions::from_mode(0o755)).unwrap();
+    ok(&pack);
+    assert_eq!(text(&Command::new(&out).output().unwrap().stdout), "42\n");
+}
+
+#[test]
+fn what_cannot_be_packed_is_refused_and_writes_nothing() {
+    let (object, out) = object("pack-refused", ADD);
+    contains(&fails(&["pack", "lib.smf", "-o", &out]), &["lib.smf", "not a relocatable"]);
+    contains(&fails(&["pack", &object, "-o", &out, "--entry", "nope"]), &["nope"]);
+    let twice = fails(&["pack", &object, &object, "-o", &out]);
+    contains(&twice, &["add"]);
+    let stub = fails(&["pack", &object, "-o", &out, "--layout", "native", "--stub", "app.smf"]);
+    contains(&stub, &["stub"]);
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn compressed_modules_are_like_others_to_every_command() {
+    let source = "long table[1000] = {[10] = 42, [999] = 7}; const long constants[1000] = {5};
+                  long at(long i) { return table[i] + constants[i]; }";
+    let (object, out) = object("pack-compress", source);
+    let other = |name: &str| Path::new(&out).with_file_name(name).to_str().unwrap().to_owned();
+    let (converted, library, taken) = (other("converted.smf"), other("all.lsm"), other("one.smf"));
+    let (plain, broken) = (other("plain.smf"), other("broken.smf"));
+    ok(&["pack", &object, "-o", &plain]);
+    for algorithm in ["zstd", "lz4"] {
+        ok(&["pack", &object, "-o", &out, "--compress", algorithm]);
+        assert!(fs::metadata(&out).unwrap().len() + 15_000 < fs::metadata(&plain).unwrap().len());
+        ok(&["convert", &out, "-o", &converted, "--layout", "packed"]);
+        ok(&["lib", "create", "-o", &library, &format!("one={out}")]);
+        ok(&["lib", "extract", &library, "one", "-o", &taken]);
+        assert_eq!(ok(&["verify", &library]), format!("{library}: ok\n"));
+        for file in [&out, &converted, &taken] {
+            assert_eq!(ok(&["verify", file]), format!("{file}: ok\n"));
+            assert_eq!(ok(&["run", file, "at", "10"]), "42\n");
+            assert_eq!(ok(&["run", file, "at", "0"]), "5\n");
+            let shown = inspected(file);
+            assert_eq!(shown["compression"], algorithm);
+            let sections = shown["sections"].as_array().unwrap();
+            let data = sections.iter().find(|section| section["kind"] == "data").unwrap();
+            assert_eq!((&data["compressed"], &data["virtual_size"]), (&json!(true), &json!(8000)));
+            assert!(data["size"].as_u64().unwrap() < 200);
+            let code = sections.iter().find(|section| section["kind"] == "code").unwrap();
+            assert_eq!(code["compressed"], json!(false));
+            contains(&ok(&["inspect", file]), &["(compressed)"]);
+        }
+        // What does not decompress verifies as little as it runs.
+        let mut bytes = fs::read(&out).unwrap();
+        let data = &inspected(&out)["sections"][2];
+        let (start, size) = (data["offset"].as_u64().unwrap(), data["size"].as_u64().unwrap());
+        bytes[usize::try_from(start + size).unwrap() - 1] ^= 1;
+        fs::write(&broken, bytes).unwrap();
+        for args in [&["verify", &broken][..], &["run", &broken, "at", "1"]] {
+            contains(&fails(args), &[&broken, "section 2", "checksum", "offset 0x"]);
+        }
+    }
+}
+
+#[test]
+fn warnings_do_not_keep_a_module_from_being_written() {
+    let (object, out) = object("pack-warning", "const long table[3] = {1, 2, 3};");
+    let output = smf(&["pack", &object, "-o", &out, "--layout", "native"]);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]));
+    let warnings = text(&output.stderr);
+    assert!(!warnings.is_empty() && warnings.lines().all(|l| l.starts_with("warning: ")));
+    ok(&["verify", &out]);
+}

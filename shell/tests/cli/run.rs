@@ -1,0 +1,106 @@
+//! `smf run`: results, exit statuses, and why something cannot run.
+
+use super::{contains, fails, ok, smf, text};
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn functions_give_the_results_that_the_samples_promise() {
+    for (args, result) in [
+        (&["packed.smf", "answer"][..], "42"),
+        (&["packed.smf", "add", "2", "3"], "5"),
+        (&["packed.smf", "add", "-2", "-0x10"], "-18"),
+        (&["packed.smf", "add", "0x7fffffffffffffff", "1"], "-9223372036854775808"),
+        (&["packed.smf", "add", "0xffffffffffffffff", "0"], "-1"),
+        (&["packed.smf", "add", "18446744073709551615", "2"], "1"),
+        (&["packed.smf", "add", "--", "-1", "-0x1"], "-2"),
+        (&["packed.smf", "bump", "5"], "105"),
+        (&["packed.smf", "roget"], "7777"),
+        (&["packed.smf", "absload"], "100"),
+        (&["packed.smf"], "42"),
+        (&["native.smf", "answer"], "42"),
+        (&["native.smf", "bump", "-1"], "99"),
+        (&["native-stub219.smf"], "0"),
+        (&["native-stub219.smf", "main"], "0"),
+        (&["lib.smf", "scale", "14"], "42"),
+        // An executable module without `main` begins at its first function; nothing given is 0.
+        (&["lib.smf"], "0"),
+        (&["packed.smf", "add", "7"], "7"),
+        (&["stub-declared.smf", "answer"], "42"),
+        (&["stub-cat.smf", "answer"], "42"),
+        (&["packed-leading.smf", "answer"], "42"),
+        (&["driver.smf"], "42"),
+        (&["note-zero-size.smf", "main"], "42"),
+        (&["app.smf", "direct", "7", "--with", "lib.smf"], "21"),
+        (&["app.smf", "through_got", "7", "--with", "lib.smf"], "21"),
+        (&["app.smf", "direct", "-0x10", "--with", "library.lsm"], "-48"),
+        (&["--with", "lib.smf", "app.smf", "through_got", "1"], "3"),
+        (&["app-native.smf", "direct", "7", "--with", "lib.smf"], "21"),
+        (&["app-native.smf", "through_got", "7", "--with=library.lsm"], "21"),
+        (&["dynlib.smf", "plugin", "37"], "42"),
+    ] {
+        let args: Vec<_> = std::iter::once(&"run").chain(args).copied().collect();
+        assert_eq!(ok(&args), format!("{result}\n"), "{args:?}");
+    }
+}
+
+#[test]
+fn what_cannot_run_says_why() {
+    for (args, words) in [
+        (&["bcod.smf", "sum"][..], &["bcod.smf", "takes 1 arguments, and 0 are given"][..]),
+        (&["bcod.smf"], &["no entry point", "answer, sum"]),
+        (&["bcod.smf", "nothing"], &["no function `nothing`", "answer, sum"]),
+        (&["dynlib.smf"], &["dynlib.smf", "no entry point"]),
+        (&["dynlib.smf", "nothing"], &["no function `nothing`"]),
+        (&["library.lsm"], &["archive of 3 modules", "smf lib"]),
+        (&["compact.smf"], &["no code"]),
+        (&["absent.smf"], &["absent.smf", "no such file"]),
+        (&["."], &["directory"]),
+        (&["packed.smf", "--with", "absent.smf"], &["absent.smf", "no such file"]),
+        (&["packed.smf", "--host-library", "no-such-lib"], &["no-such-lib"]),
+    ] {
+        let args: Vec<_> = std::iter::once(&"run").chain(args).copied().collect();
+        contains(&fails(&args), words);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_name_that_cannot_be_called_is_told_from_those_that_can() {
+    for (file, name, words) in [
+        ("packed.smf", "nope", &["no function `nope`", "answer, add, bump"][..]),
+        ("packed.smf", "counter", &["`counter` is no function", "data"]),
+        ("packed.smf", "answ", &["no function `answ`"]),
+        ("lib.smf", "direct", &["no function `direct`", "scale"]),
+    ] {
+        contains(&fails(&["run", file, name]), words);
+    }
+    contains(&fails(&["run", "app.smf", "scale", "--with", "lib.smf"]), &["`scale` is an import"]);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn missing_imports_are_named_with_who_wants_them() {
+    for file in ["bad/missing-import.smf", "app.smf"] {
+        contains(&fails(&["run", file, "direct", "1"]), &["`scale`", &format!("wanted by {file}")]);
+    }
+    let with = fails(&["run", "app.smf", "direct", "1", "--with", "native.smf"]);
+    contains(&with, &["`scale` (wanted by app.smf)"]);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_result_can_be_the_exit_status() {
+    for (sum, status) in [(["2", "3"], 5), (["0x100", "7"], 7), (["0", "-1"], 255)] {
+        let output = smf(&["run", "--exit", "packed.smf", "add", sum[0], sum[1]]);
+        assert_eq!(output.status.code(), Some(status));
+        assert!(!output.stdout.is_empty());
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn times_go_to_standard_error() {
+    let output = smf(&["run", "packed.smf", "answer", "--time"]);
+    assert_eq!(text(&output.stdout), "42\n");
+    contains(&text(&output.stderr), &["load ", "link ", "call ", " us"]);
+}

@@ -1,0 +1,73 @@
+//! What `smf verify`, `inspect` and `run` say of every sample, sound or not.
+
+use std::fs;
+
+use super::{GOOD, contains, fails, inspected, ok, sample};
+
+/// The samples that are not, and words that their real fault cannot be told without.
+const BAD: [(&str, &[&str]); 18] = [
+    ("align-3", &["section 0", "alignment 3", "power of two", "offset 0xd0"]),
+    ("bad-section-index", &["symbol 0", "section 60", "offset 0x1d0"]),
+    ("empty", &["empty"]),
+    ("huge-bss", &["memory", "limit", "offset 0x110"]),
+    ("many-sections", &["section table", "4294967295", "offset 0x399"]),
+    ("many-symbols", &["symbol table", "2147483647", "offset 0x3a1"]),
+    ("name-outside", &["symbol 0", "name", "0xffffff", "offset 0x1d0"]),
+    ("not-smf", &["no magic"]),
+    ("reloc-place", &["relocation 0", "0x5c", "outside", "offset 0x70"]),
+    ("reloc-symbol", &["relocation 0", "symbol 5000", "offset 0x70"]),
+    ("reloc-type", &["relocation 0", "type 99", "offset 0x70"]),
+    ("section-outside", &["section 0", "inside the file", "offset 0xd0"]),
+    ("short", &["no magic"]),
+    ("size-over-virtual", &["section 0", "virtual_size", "offset 0xd0"]),
+    ("symbol-outside", &["symbol 0", "0x200000000", "leave its section", "offset 0x1d0"]),
+    ("table-outside", &["section table", "inside the file", "offset 0x399"]),
+    ("table-wraps", &["section table", "inside the file", "offset 0x399"]),
+    ("truncated", &["no magic"]),
+];
+
+#[test]
+fn every_good_sample_verifies_and_inspects() {
+    for file in GOOD {
+        assert_eq!(ok(&["verify", file]), format!("{file}: ok\n"));
+        contains(&ok(&["inspect", file]), &[file, "bytes"]);
+        assert_eq!(inspected(file)["file"], file);
+    }
+}
+
+#[test]
+fn every_bad_sample_says_what_is_wrong_with_it() {
+    for (name, words) in BAD {
+        let file = format!("bad/{name}.smf");
+        for command in ["verify", "inspect", "run"] {
+            let error = fails(&[command, &file]);
+            contains(&error, words);
+            contains(&error, &[&file]);
+        }
+        fails(&["inspect", "--json", &file]);
+        fails(&["convert", &file, "-o", "/dev/null", "--layout", "native"]);
+    }
+}
+
+#[test]
+fn the_table_of_bad_samples_is_whole() {
+    let mut names: Vec<_> = fs::read_dir(sample("bad"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| !matches!(&**name, "missing-import" | "wrong-arch" | "wrong-platform"))
+        .collect();
+    names.sort();
+    assert_eq!(names, BAD.map(|(name, _)| name));
+}
+
+#[test]
+fn modules_for_other_machines_are_shown_and_not_run() {
+    for (file, key, found, words) in [
+        ("bad/wrong-arch.smf", "arch", "riscv64", ["riscv64", std::env::consts::ARCH]),
+        ("bad/wrong-platform.smf", "platform", "windows", ["windows", "linux"]),
+    ] {
+        assert_eq!(inspected(file)[key], found);
+        ok(&["verify", file]);
+        contains(&fails(&["run", file]), &words);
+    }
+}

@@ -1,0 +1,36 @@
+//! `smf verify`: of many files, and of archives.
+
+use std::fs;
+
+use super::{contains, fails, ok, sample, scratch, smf, text};
+
+#[test]
+fn verify_reports_every_file() {
+    let output = smf(&["verify", "packed.smf", "bad/empty.smf", "absent", "library.lsm"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "packed.smf: ok\nlibrary.lsm: ok\n");
+    let errors = text(&output.stderr);
+    assert_eq!(errors.lines().count(), 2);
+    assert_eq!(
+        errors.lines().next(),
+        Some("error: bad/empty.smf: the file is empty, at offset 0x0")
+    );
+    contains(&errors, &["error: absent: "]);
+}
+
+#[test]
+fn verify_looks_into_archives() {
+    let directory = scratch("archive");
+    let original = fs::read(sample("library.lsm")).unwrap();
+    let path = directory.join("damaged.lsm");
+    let path_text = path.to_str().unwrap();
+    let mut damaged = original.clone();
+    damaged[600] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    contains(&fails(&["verify", path_text]), &["module 0", "hash", "offset 0x"]);
+    // A module that was broken before it was put into an archive has its true hash.
+    let bad = sample("bad/reloc-type.smf");
+    let member = format!("broken={}", bad.display());
+    ok(&["lib", "create", "-o", path_text, "good=packed.smf", &member]);
+    contains(&fails(&["verify", path_text]), &["module `broken`", "type 99", "offset 0x70"]);
+}

@@ -1,0 +1,187 @@
+//! Typed bodies: the oracle for any bytes. What the verifier accepts compiles for all types that it allows,
+//! and gives what the interpreter says.
+#![allow(unsafe_code)]
+
+use smf_core::format::note::{NewPossible, write_possible};
+use smf_core::format::template::{Constraints, Container, NewTemplate, NewTemplates};
+use smf_core::format::write::{Module, NewSection};
+use smf_core::format::{Header, Layout, SectionKind, index};
+use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult};
+use smf_core::jit::typed::text::print;
+use smf_core::jit::typed::{
+    Argument, Arguments, Body, Instance, Memory, Opcode, Scalar, Stop, Verified, body_of,
+    interpret, is_body, lower,
+};
+use smf_core::link::LinkError;
+use smf_core::link::landing::{Returned, Word, call_values};
+
+/// Steps that a body is interpreted for. One that takes more is not run as machine code either.
+const STEPS: u64 = 2_000;
+
+/// Sets of types, and of arguments, that a body is tried with.
+const TRIES: usize = 4;
+
+/// Parameters that go by registers and a little stack; a body may have 65,535.
+const MAX_PARAMS: usize = 64;
+
+/// Numbers that follow from the bytes alone.
+struct Numbers(u64);
+
+impl Numbers {
+    fn of(data: &[u8]) -> Self {
+        let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        Self(data.iter().fold(0xcbf2_9ce4_8422_2325, fnv) | 1)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn scalar(&mut self) -> Scalar {
+        let all = Scalar::ALL;
+        usize::try_from(self.next() >> 40)
+            .ok()
+            .and_then(|n| all.get(n % all.len()))
+            .map_or(Scalar::I64, |s| *s)
+    }
+
+    /// A value of a type: often at an end of it, and as often anywhere.
+    fn bits(&mut self, scalar: Scalar) -> u64 {
+        let odd = [0, 1, u64::MAX, 1 << (scalar.bits() - 1), 2, 10, 0x3ff0_0000_0000_0000];
+        let any = self.next();
+        let pick = usize::try_from(any >> 60).ok().and_then(|n| odd.get(n));
+        let bits =
+            pick.copied().unwrap_or_else(|| self.next()) & (u64::MAX >> (64 - scalar.bits()));
+        if scalar == Scalar::Bool { bits & 1 } else { bits }
+    }
+}
+
+/// Whether these bytes held a body that was run both ways.
+///
+/// # Panics
+/// Where machine code and interpreter disagree, or something accepted cannot be compiled.
+pub fn check_any(data: &[u8]) -> bool {
+    // With the length that they have, so that more than one in 2^32 gets further.
+    let mut whole = data.to_vec();
+    if let (true, Some(length), Ok(len)) =
+        (is_body(data), whole.get_mut(4..8), u32::try_from(data.len()))
+    {
+        length.copy_from_slice(&len.to_le_bytes());
+    }
+    let Some(Ok(body)) = body_of(&whole) else { return false };
+    let Ok(verified) = Verified::new(body) else { return false };
+    let mut text = String::new();
+    assert!(print("t", &body, &mut text).is_ok());
+    let mut numbers = Numbers::of(&whole);
+    let mut ran = false;
+    for _ in 0..TRIES {
+        let types: Vec<Scalar> = (0..body.type_params()).map(|_| numbers.scalar()).collect();
+        let given: Vec<Argument> = types.iter().map(|&scalar| scalar.into()).collect();
+        let arguments = Arguments::new(&given).expect("as many as a body may have");
+        let Ok(instance) = verified.instance(arguments) else { continue };
+        let code = lower::Compiler::new().compile(&instance).map(|code| code.bytes.len());
+        assert!(code.expect("an accepted instance compiles") > 0);
+        ran |= cfg!(target_arch = "x86_64") && run_both(&instance, &types, &mut numbers);
+    }
+    ran
+}
+
+/// Runs an instance that keeps to itself; false for one that does not, or that does not end.
+fn run_both(instance: &Instance<'_, '_>, types: &[Scalar], numbers: &mut Numbers) -> bool {
+    let body = instance.body();
+    let params = body.signature().params.len();
+    let alone = |opcode| {
+        use Opcode as O;
+        !matches!(opcode, O::Load | O::Store | O::LoadElement | O::StoreElement | O::Call)
+    };
+    let is_alone = body.instructions().flatten().all(|instruction| alone(instruction.opcode));
+    // A row of a note has an argument at least.
+    if !is_alone || types.is_empty() || params > MAX_PARAMS || body.locals() > 1024 {
+        return false;
+    }
+    let jit = made(body, types);
+    let address = jit.address(SYMBOL).expect("it was made");
+    let codes = body.signature().params.iter();
+    let scalars: Vec<Scalar> = codes.filter_map(|&code| instance.scalar(code)).collect();
+    let mut ran = false;
+    for _ in 0..TRIES {
+        let bits: Vec<u64> = scalars.iter().map(|&scalar| numbers.bits(scalar)).collect();
+        let mut nothing = Memory { base: 0, bytes: &mut [] };
+        let expected = interpret(instance, &bits, &mut nothing, &mut STEPS.clone());
+        if expected == Err(Stop::Steps) {
+            continue;
+        }
+        let word = |(scalar, bits): (&Scalar, &u64)| match scalar.is_float() {
+            true => Word::Float(*bits),
+            false => Word::Integer(*bits),
+        };
+        let words: Vec<Word> = scalars.iter().zip(&bits).map(word).collect();
+        // SAFETY: a function of these arguments, which touches no memory, calls nobody and ends, as the
+        // interpreter has shown.
+        let found = unsafe { call_values(address, &words) };
+        compare(expected, found, instance.scalar(body.signature().result));
+        ran = true;
+    }
+    ran
+}
+
+fn compare(
+    expected: Result<u64, Stop>,
+    found: Result<Returned, LinkError>,
+    result: Option<Scalar>,
+) {
+    let found = match found {
+        Err(LinkError::Trap(trap)) => Err(Stop::Trap { code: trap.code, at: trap.at }),
+        Err(other) => panic!("{other}"),
+        Ok(returned) => Ok(match result {
+            None => 0,
+            Some(scalar) => {
+                let bits = if scalar.is_float() { returned.float } else { returned.integer };
+                bits & (u64::MAX >> (64 - scalar.bits()))
+            }
+        }),
+    };
+    let is_nan = |outcome: Result<u64, Stop>| match (outcome, result) {
+        (Ok(bits), Some(Scalar::F64)) => f64::from_bits(bits).is_nan(),
+        (Ok(bits), Some(Scalar::F32)) => f32::from_bits(u32::try_from(bits).unwrap_or(0)).is_nan(),
+        _ => false,
+    };
+    assert!(
+        found == expected || is_nan(found) && is_nan(expected),
+        "machine code gives {found:x?}, the interpreter {expected:x?}"
+    );
+}
+
+const SYMBOL: &[u8] = b"fn$t";
+
+/// An instantiator that has made the instance of this body.
+fn made(body: &Body<'_>, types: &[Scalar]) -> JitInstantiator {
+    let template = NewTemplate {
+        name: b"t",
+        kind: None,
+        params: 0,
+        constraints: Constraints::default(),
+        body: body.bytes(),
+    };
+    let templates = NewTemplates { container: Container::Counted, templates: &[template] };
+    let templates = templates.to_vec().expect("one template");
+    let names: Vec<&str> = types.iter().map(|scalar| scalar.name()).collect();
+    let types = names.join(", ");
+    let row = NewPossible { template: "t", type_args: &types, mangled_name: "fn$t" };
+    let note = write_possible(&[row]);
+    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let sections = [
+        section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
+        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
+    ];
+    let (layout, header) = (Layout::Packed, Header::default());
+    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+    let jit = JitInstantiator::new(JitConfig { update_smf: false, ..JitConfig::default() });
+    jit.load_smf_bytes(b"m", &module.to_vec().expect("a module")).expect("a sound module");
+    let result = jit.try_jit_instantiate(SYMBOL);
+    assert!(matches!(result, JitResult::Success(_)), "{result}");
+    jit
+}

@@ -1,0 +1,261 @@
+//! Templates of typed bytecode: made into code, found again, and how fast that code is.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smf_core::format::note::{NewPossible, write_possible};
+use smf_core::format::template::{Constraints, Container, NewTemplate, NewTemplates, TemplateKind};
+use smf_core::format::write::{Module, NewSection};
+use smf_core::format::{Header, Layout, SectionKind, index};
+use smf_core::instantiate::{JitConfig, JitInstantiator, JitSymbolResolver};
+use smf_core::jit::typed::text::{ParsedTemplate, parse};
+use smf_core::jit::typed::{Argument, Arguments, Body, Scalar, VerifiedTemplate, lower};
+use smf_core::link::landing::call_landing;
+
+use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared};
+
+const MAKE: &str =
+    "instantiate a typed template of 50 operations, metadata loaded, note not written";
+const COMPILE: &str = "compile a typed template of 50 operations";
+const FIND: &str = "resolve an instance of a typed template made before";
+const FIRST: &str = "first instance of a typed template in a fresh process";
+const SORT: &str = "generic sort of 10^6 i64, made of a typed template, an element";
+
+/// How this program is told to be the fresh process.
+pub(crate) const FIRST_OPTION: &str = "--first-instance";
+
+const LISTS: &str = include_str!("../../../tests/templates/lists.sbt");
+
+/// Symbols of an instantiator before it is thrown away.
+const MANY: usize = 10_000;
+const ELEMENTS: usize = 1_000_000;
+
+pub(crate) fn measure(bench: &mut Bench) {
+    if !bench.wants(&[MAKE, COMPILE, FIND, FIRST, SORT]) {
+        return;
+    }
+    let work = work();
+    // The second parameter is there so that there are many instances.
+    let rows: Vec<_> = (0..MANY).map(|n| row("work", &format!("i64, T{n}"))).collect();
+    let file = module(&[work.clone()], &rows);
+    let next = Cell::new(0);
+    let jit = Cell::new(Some(open(&file)));
+    let make = || {
+        if next.get() == MANY {
+            jit.set(Some(open(&file)));
+            next.set(0);
+        }
+        let [_, _, symbol] = &rows[next.replace(next.get() + 1)];
+        let open = jit.take();
+        assert!(open.as_ref().unwrap().try_jit_instantiate(symbol.as_bytes()).is_success());
+        jit.set(open);
+    };
+    let target = Target::nanoseconds;
+    let measure = Measure { name: MAKE, target: target(2000.0), ..Measure::default() };
+    bench.take(&measure, repeat(make), None);
+
+    let template = VerifiedTemplate::new(&work.body).unwrap();
+    let mut compiler = lower::Compiler::new();
+    let arguments = Arguments::new(&[Scalar::I64.into(), Argument::Named]).unwrap();
+    let compile = || {
+        let instance = template.instance(arguments).unwrap();
+        compiler.compile(&instance).unwrap().bytes.len()
+    };
+    let measure = Measure { name: COMPILE, target: target(1000.0), ..Measure::default() };
+    bench.take(&measure, repeat(compile), None);
+
+    let resolver = JitSymbolResolver::of(Arc::new(open(&file)));
+    let [_, _, symbol] = &rows[7];
+    assert!(resolver.resolve(symbol.as_bytes()).is_some());
+    let measure = Measure { name: FIND, target: target(20.0), ..Measure::default() };
+    bench.take(&measure, repeat(|| resolver.resolve(symbol.as_bytes())), None);
+
+    measure_first(bench, &module(&[work], &rows[..100]));
+    measure_sort(bench);
+}
+
+fn measure_first(bench: &mut Bench, module: &[u8]) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("typed.smf");
+    std::fs::write(&path, module).unwrap();
+    let measure = Measure {
+        name: FIRST,
+        batches: 60,
+        target: Target::nanoseconds(300e3),
+        ..Measure::default()
+    };
+    let first = |times| (0..times).map(|_| in_fresh_process(&path)).sum();
+    bench.take(&measure, Box::new(first), None);
+}
+
+/// The time that a process of its own takes from nothing to the return of an instance, as it says itself.
+fn in_fresh_process(module: &Path) -> Duration {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.arg(FIRST_OPTION).arg(module).output().unwrap();
+    let nanoseconds = String::from_utf8(output.stdout).unwrap();
+    Duration::from_nanos(nanoseconds.trim().parse().unwrap())
+}
+
+/// The fresh process.
+pub(crate) fn first_instance(module: &str) {
+    let start = Instant::now();
+    let jit = JitInstantiator::new(JitConfig { update_smf: false, ..JitConfig::default() });
+    jit.load_smf_metadata(module.as_bytes()).unwrap();
+    let [_, _, symbol] = row("work", "i64, T50");
+    let made = jit.try_jit_instantiate(symbol.as_bytes());
+    // SAFETY: `work` takes two integers, an address that it leaves alone when the last one is 0, and that.
+    let called = unsafe { call_landing(made.instance().unwrap().address(), &[40, 2, 0, 0]) };
+    let elapsed = start.elapsed();
+    assert_eq!(called.unwrap(), 40);
+    println!("{}", elapsed.as_nanos());
+}
+
+fn measure_sort(bench: &mut Bench) {
+    let lists: String = LISTS
+        .lines()
+        .filter(|line| !line.starts_with("possible"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let sort = row("sort", "i64");
+    let jit = open(&module(&parse(&lists).unwrap(), std::slice::from_ref(&sort)));
+    let made = jit.try_jit_instantiate(sort[2].as_bytes());
+    let address = made.instance().unwrap().address();
+    let mut state = 1u64;
+    let numbers: Vec<i64> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 1).cast_signed()
+    })
+    .take(ELEMENTS)
+    .collect();
+    let ours = |list: &Vec<i64>| {
+        let last = list.len() as i64 - 1;
+        // SAFETY: the instance takes an address and two indices, and nobody else looks at the list.
+        unsafe { call_landing(address, &[list.as_ptr() as i64, 0, last]) }.unwrap()
+    };
+    let theirs = |list: &Vec<i64>| {
+        // SAFETY: the list is this long, and nobody else looks at it.
+        unsafe { sort_in_rust(list.as_ptr().cast_mut(), 0, list.len() as isize - 1) }
+    };
+    let mut expected = numbers.clone();
+    expected.sort_unstable();
+    let (mine, peer) = (numbers.clone(), numbers.clone());
+    (ours(&mine), theirs(&peer));
+    assert!(mine == expected && peer == expected);
+    let measure = Measure {
+        name: SORT,
+        peer: "rustc -O, the same algorithm",
+        per: ELEMENTS as u64,
+        batches: 15,
+        target: Target::ratio(2.5),
+        ..Measure::default()
+    };
+    let fresh = || numbers.clone();
+    bench.take(&measure, repeat_prepared(fresh, ours), Some(repeat_prepared(fresh, theirs)));
+}
+
+/// `sort` of lists.sbt, line by line.
+///
+/// # Safety
+/// The elements from `low` to `high` are there.
+unsafe fn sort_in_rust(list: *mut i64, mut low: isize, high: isize) {
+    // SAFETY: every index lies between `low` and `high`.
+    let load = |index: isize| unsafe { *list.offset(index) };
+    // SAFETY: as above.
+    let store = |index: isize, item: i64| unsafe { *list.offset(index) = item };
+    while high - low >= 16 {
+        let pivot = load(((high - low) >> 1) + low);
+        let (mut i, mut j) = (low - 1, high + 1);
+        loop {
+            i += 1;
+            while load(i) < pivot {
+                i += 1;
+            }
+            j -= 1;
+            while load(j) > pivot {
+                j -= 1;
+            }
+            if i >= j {
+                break;
+            }
+            let (a, b) = (load(i), load(j));
+            store(i, b);
+            store(j, a);
+        }
+        // SAFETY: a part of the caller's.
+        unsafe { sort_in_rust(list, low, j) };
+        low = j + 1;
+    }
+    for i in low + 1..=high {
+        let a = load(i);
+        let mut j = i;
+        while j > low {
+            let b = load(j - 1);
+            if b <= a {
+                break;
+            }
+            store(j, b);
+            j -= 1;
+        }
+        store(j, a);
+    }
+}
+
+/// Template, type arguments and symbol.
+fn row(template: &str, arguments: &str) -> [String; 3] {
+    let symbol = format!("fn${template}${}", arguments.replace(", ", "_"));
+    [template.to_owned(), arguments.to_owned(), symbol]
+}
+
+/// A template of 50 operations: a loop over a buffer, with arithmetic and branches.
+fn work() -> ParsedTemplate {
+    let mut text = "template work<T, U>(a: T, b: T, p: ptr, n: i64) -> T\nlocal t: T\nlocal u: T\n\
+                    local i: i64\nlocal c: bool\nmore:\nbr_ge i64 i, n, done\n"
+        .to_owned();
+    for k in 0..7 {
+        text += &format!(
+            "load_element T t, p[i + {k}]\nmul T u, t, b\nadd T a, a, u\nlt T c, a, t\n\
+             br_true c, skip{k}\nsub T a, a, 3\nskip{k}:\n"
+        );
+    }
+    text += "store_element T a, p[i]\nneg T t, a\nxor T u, t, 5\nadd i64 i, i, 7\njump more\n\
+             done:\nmove T t, a\nreturn T t\nend\n";
+    let work = parse(&text).unwrap().remove(0);
+    assert_eq!(Body::parse(&work.body).unwrap().len(), 50);
+    work
+}
+
+fn module(templates: &[ParsedTemplate], rows: &[[String; 3]]) -> Vec<u8> {
+    fn new(template: &ParsedTemplate) -> NewTemplate<'_> {
+        let ParsedTemplate { name, type_params, body } = template;
+        let (name, kind, params) = (name.as_bytes(), Some(TemplateKind::Function), *type_params);
+        NewTemplate { name, kind, params, constraints: Constraints::default(), body }
+    }
+    let templates: Vec<_> = templates.iter().map(new).collect();
+    let container = Container::Gtpl { constrained: false };
+    let templates = NewTemplates { container, templates: &templates }.to_vec().unwrap();
+    let rows = rows.iter();
+    let rows: Vec<_> = rows
+        .map(|[template, type_args, mangled_name]| NewPossible {
+            template,
+            type_args,
+            mangled_name,
+        })
+        .collect();
+    let note = write_possible(&rows);
+    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let sections = [
+        section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
+        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
+    ];
+    let (layout, header) = (Layout::Packed, Header::default());
+    Module { layout, header, stub: &[], sections: &sections, symbols: &[] }.to_vec().unwrap()
+}
+
+fn open(file: &[u8]) -> JitInstantiator {
+    let jit = JitInstantiator::new(JitConfig { update_smf: false, ..JitConfig::default() });
+    jit.load_smf_bytes(b"bench", file).unwrap();
+    jit
+}
