@@ -9,15 +9,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use smf_core::format::template::{Container, NewTemplate, NewTemplates};
+use smf_core::format::write::{Module, NewSection};
+use smf_core::format::{Arch, Header, Layout, SectionKind, index};
+use smf_core::instantiate::{Variant, write_ready};
+use smf_core::link::host_arch;
 use smf_tests::compile::{Compiler, scratch, smf_binary};
 use smf_tests::trace::killed_at;
 use smf_tests::{directory, sample};
+
+/// Stands for the file that is written, in a command line that changes it where it is.
+const OUT: &str = "OUT";
 
 /// A command line that writes to `out`.
 struct Case {
     arguments: Vec<String>,
     /// What is at `out` before; `None` for nothing.
     old: Option<&'static [u8]>,
+}
+
+impl Case {
+    fn is_in_place(&self) -> bool {
+        self.arguments.iter().any(|argument| argument == OUT)
+    }
 }
 
 /// What a program that was killed may find in its place.
@@ -41,7 +55,15 @@ impl Place {
 
     fn command(&self, case: &Case) -> Command {
         let mut command = Command::new(smf_binary());
-        command.args(&case.arguments).arg("-o").arg(self.out()).current_dir(directory());
+        let out = self.out();
+        let argument = |argument: &'_ String| match argument.as_str() {
+            OUT => out.clone().into_os_string(),
+            _ => argument.into(),
+        };
+        command.args(case.arguments.iter().map(argument)).current_dir(directory());
+        if !case.is_in_place() {
+            command.arg("-o").arg(&out);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
@@ -49,6 +71,13 @@ impl Place {
     fn run(&self, case: &Case) {
         let status = self.command(case).status().unwrap();
         assert!(status.success(), "{:?}", case.arguments);
+    }
+
+    /// Runs it after it was killed. What has been changed in its place is not to be changed once more.
+    fn run_again(&self, case: &Case, is_new: bool) {
+        if !(is_new && case.is_in_place()) {
+            self.run(case);
+        }
     }
 
     /// Puts the old file there.
@@ -79,7 +108,7 @@ fn kill_everywhere(case: &Case) -> usize {
         assert!(is_new || found.as_deref() == case.old, "{:?} at stop {stop}", case.arguments);
         replaced += usize::from(is_new);
         left += usize::from(place.names().iter().any(|name| name.ends_with(".tmp")));
-        place.run(case);
+        place.run_again(case, is_new);
         let names = place.names();
         assert!(names.iter().eq(["out"]), "{:?} at stop {stop}: {names:?}", case.arguments);
         assert_eq!(fs::read(place.out()).unwrap(), new);
@@ -109,10 +138,37 @@ fn whoever_is_killed_leaves_the_old_file_or_the_new_one() {
         case(&["lib", "create", "a=app.smf", "l=lib.smf"], Some(b"old")),
     ];
     let mut kills: usize = cases.iter().map(kill_everywhere).sum();
+    if host_arch() == Arch::X86_64 {
+        kills +=
+            kill_everywhere(&case(&["jit", OUT, "same$i64", "42", "--update"], Some(template())));
+    }
     if let Some(object) = object(scratch.path()) {
         kills += kill_everywhere(&case(&["pack", object.to_str().unwrap()], Some(b"old")));
     }
     println!("killed at {kills} places in all");
+}
+
+/// A module whose note says that its template may become an instance.
+fn template() -> &'static [u8] {
+    // mov rax, rdi; ret
+    let variant = Variant {
+        arch: Arch::X86_64,
+        arguments: &[],
+        code: &[0x48, 0x89, 0xf8, 0xc3],
+        relocations: &[],
+    };
+    let body = &write_ready(&[variant]).unwrap()[..];
+    let (kind, params, constraints) = (None, 0, Default::default());
+    let templates = &[NewTemplate { name: b"same", kind, params, constraints, body }];
+    let list = NewTemplates { container: Container::Counted, templates }.to_vec().unwrap();
+    let note = b"possible |template, type_args, mangled_name|\n    same, i64, same$i64\n";
+    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let sections = &[
+        section(SectionKind::TemplateCode, &b".templates"[..], &list[..]),
+        section(SectionKind::Note, b"note.sdn", note),
+    ];
+    let (layout, header) = (Layout::Native, Header::default());
+    Module { layout, header, stub: &[], sections, symbols: &[] }.to_vec().unwrap().leak()
 }
 
 fn object(directory: &Path) -> Option<PathBuf> {

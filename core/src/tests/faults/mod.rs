@@ -8,8 +8,12 @@
 mod cache;
 mod exec;
 #[cfg(target_arch = "x86_64")]
+mod instantiate;
+#[cfg(target_arch = "x86_64")]
 mod loader;
 mod memory;
+#[cfg(target_arch = "x86_64")]
+mod tier;
 
 use std::fmt::Display;
 use std::fs;

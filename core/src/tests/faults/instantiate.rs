@@ -1,0 +1,145 @@
+//! Templates made into code, with and without their files being told, and a file replaced.
+#![allow(unsafe_code)]
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::string::{String, ToString};
+use std::vec::Vec;
+use std::{env, format, fs, process};
+
+use super::fail_each;
+use crate::format::template::{Container, NewTemplate, NewTemplates};
+use crate::format::write::{Module, NewSection};
+use crate::format::{Arch, Header, Layout, RelocKind, SectionKind, Smf, index};
+use crate::instantiate::{JitConfig, JitInstantiator, JitResult, ReadyReloc, Variant, write_ready};
+use crate::memory::testing::alone;
+use crate::memory::{ReplaceError, replace_file};
+
+/// A module with a template that adds what it is given, and one that calls an instance of that.
+fn module() -> Vec<u8> {
+    let variant =
+        |code, relocations| Variant { arch: Arch::X86_64, arguments: &[], code, relocations };
+    // lea rax, [rdi + rsi]; ret
+    let add = write_ready(&[variant(&[0x48, 0x8d, 0x04, 0x37, 0xc3][..], &[][..])]).unwrap();
+    let call = [ReadyReloc { offset: 1, kind: RelocKind::Plt32, symbol: b"add$i64", addend: -4 }];
+    let tail = write_ready(&[variant(&[0xe9, 0, 0, 0, 0], &call)]).unwrap();
+    let templates = [(&b"add"[..], &add[..]), (b"tail", &tail)].map(|(name, body)| {
+        let (kind, params, constraints) = (None, 0, Default::default());
+        NewTemplate { name, kind, params, constraints, body }
+    });
+    let list = NewTemplates { container: Container::Counted, templates: &templates };
+    let list = list.to_vec().unwrap();
+    let note = "possible |template, type_args, mangled_name|\n    add, i64, add$i64\n    \
+                tail, i64, tail$i64\n";
+    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let sections = [
+        section(SectionKind::TemplateCode, &b".templates"[..], &list[..]),
+        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
+    ];
+    let (layout, header) = (Layout::Native, Header::default());
+    Module { layout, header, stub: &[], sections: &sections, symbols: &[] }.to_vec().unwrap()
+}
+
+/// A file in a directory of its own, which is gone with it.
+struct Place {
+    directory: PathBuf,
+    file: PathBuf,
+    old: Vec<u8>,
+}
+
+impl Place {
+    fn new(name: &str, old: Vec<u8>) -> Self {
+        let directory = env::temp_dir().join(format!("smf-faults-{name}-{}", process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let file = directory.join("file");
+        fs::write(&file, &old).unwrap();
+        Self { directory, file, old }
+    }
+
+    fn path(&self) -> &[u8] {
+        self.file.as_os_str().as_bytes()
+    }
+
+    fn is_old(&self) {
+        assert!(fs::read(&self.file).unwrap() == self.old, "a failure has changed the file");
+    }
+
+    /// Looks for what a file that was replaced leaves behind, and puts the old one back.
+    fn begin_anew(&self) {
+        assert!(fs::read(&self.file).unwrap() != self.old, "the file was not replaced");
+        assert_eq!(fs::read_dir(&self.directory).unwrap().count(), 1);
+        fs::write(&self.file, &self.old).unwrap();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// What the instance of `tail` gives for 40 and 2.
+fn call(jit: &JitInstantiator) -> i64 {
+    let address = jit.address(b"tail$i64").unwrap();
+    // SAFETY: the instance takes two integers, and its code lives as long as the instantiator.
+    unsafe { crate::link::call(address, &[40, 2]) }.unwrap()
+}
+
+#[test]
+fn whatever_call_fails_a_file_is_replaced_or_left_alone() {
+    if !alone("faults::instantiate::whatever_call_fails_a_file_is_replaced_or_left_alone") {
+        return;
+    }
+    let place = Place::new("replace", b"old".to_vec());
+    let replace = || {
+        replace_file(place.path(), 1 << 20, |old| Ok::<_, ReplaceError>(Some([old, b"!"].concat())))
+    };
+    let points = fail_each("replace a file", replace, || place.is_old(), |_| place.begin_anew());
+    assert!(points > 300, "the faults did not reach the calls");
+}
+
+#[test]
+fn whatever_call_fails_an_instance_is_made_or_is_an_error() {
+    if !alone("faults::instantiate::whatever_call_fails_an_instance_is_made_or_is_an_error") {
+        return;
+    }
+    let bytes = module();
+    // Each time with an instantiator of its own: what a system refuses once, code memory does not ask for
+    // again.
+    let make = || {
+        let jit = JitInstantiator::new(JitConfig::default());
+        jit.load_smf_bytes(b"module", &bytes).map_err(|error| error.to_string())?;
+        match jit.try_jit_instantiate(b"tail$i64") {
+            JitResult::Success(_) => Ok(jit),
+            failure => Err(failure.to_string()),
+        }
+    };
+    let made = |jit: JitInstantiator| assert_eq!((call(&jit), jit.stats().cached_count), (42, 2));
+    let mut points = fail_each("instantiate", make, || {}, made);
+
+    let place = Place::new("instantiate", bytes.clone());
+    let update = || {
+        let jit = JitInstantiator::new(JitConfig::default());
+        jit.load_smf_metadata(place.path()).map_err(|error| error.to_string())?;
+        match jit.try_jit_instantiate(b"tail$i64") {
+            JitResult::Success(_) => Ok(jit),
+            JitResult::UpdateFailed { error, .. } => {
+                // It can be used all the same. The one that it needs may have been told of before.
+                assert_eq!(call(&jit), 42);
+                Smf::parse(&fs::read(&place.file).unwrap()).unwrap().verify().unwrap();
+                fs::write(&place.file, &place.old).unwrap();
+                Err(error.to_string())
+            }
+            failure => Err::<_, String>(failure.to_string()),
+        }
+    };
+    let told = |jit: JitInstantiator| {
+        assert_eq!(call(&jit), 42);
+        // What could not be told at once is told now.
+        jit.update().unwrap();
+        place.begin_anew();
+    };
+    points += fail_each("instantiate and update", update, || {}, told);
+    std::println!("{points} points in instantiation");
+    assert!(points > 1000, "the faults did not reach the calls");
+}

@@ -1,0 +1,45 @@
+//! Bytecode that becomes machine code.
+
+use std::string::{String, ToString};
+
+use super::fail_each;
+use crate::jit::host::HostTable;
+use crate::jit::text::assemble;
+use crate::jit::verify::{FunctionCode, Verifier};
+use crate::memory::exec::CodeMemory;
+use crate::memory::testing::alone;
+use crate::tier::{Engine, Tiers};
+
+const TWO: &str =
+    "function f, 1, 1\nLOAD_PUSH 0\nCALL g, 1\nRET 0\nfunction g, 1, 1\nLOAD_PUSH 0\nRET 0";
+
+#[test]
+fn whatever_call_fails_bytecode_runs_or_is_an_error() {
+    if !alone("faults::tier::whatever_call_fails_bytecode_runs_or_is_an_error") {
+        return;
+    }
+    let functions = assemble(TWO).unwrap();
+    // Each time with an engine and with memory of its own: what a system refuses once, code memory does not
+    // ask for again.
+    let run = |threshold| {
+        let codes = functions.iter().map(|function| FunctionCode {
+            code: &function.code,
+            params: function.params,
+            locals: function.locals,
+        });
+        let program = Verifier::new().verify(codes.collect()).map_err(|error| error.to_string())?;
+        let (memory, tiers) = (CodeMemory::default(), Tiers::Compile { threshold });
+        let engine = Engine::with_tiers(program, HostTable::new(), tiers, &memory)
+            .map_err(|error| error.to_string())?;
+        for argument in 0..3 {
+            let result = engine.call(0, &[argument]).map_err(|error| error.to_string())?;
+            assert_eq!(result, argument);
+        }
+        engine.address(1).map_err(|error| error.to_string())?;
+        Ok::<(), String>(())
+    };
+    let mut points = fail_each("bytecode, compiled", || run(0), || {}, drop);
+    points += fail_each("bytecode, compiled on the way", || run(2), || {}, drop);
+    std::println!("{points} points in tiers");
+    assert!(points > 100, "the faults did not reach the calls");
+}
