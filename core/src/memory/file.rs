@@ -169,7 +169,7 @@ impl FileBytes {
     }
 
     /// What was put behind the bytes.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(crate) fn tail(&self) -> &[u8] {
         self.bytes.tail()
     }
@@ -184,7 +184,7 @@ impl AsRef<[u8]> for FileBytes {
 impl Deref for FileBytes {
     type Target = [u8];
 
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     fn deref(&self) -> &[u8] {
         self.bytes.as_slice()
     }
