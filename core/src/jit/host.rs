@@ -153,6 +153,7 @@ pub struct Signals {
 
 impl Signals {
     /// Where the words are, for compiled code.
+    #[cfg(all(feature = "kernel", target_arch = "x86_64"))]
     pub(crate) const OFFSETS: [usize; 2] =
         [core::mem::offset_of!(Signals, interrupt), core::mem::offset_of!(Signals, error)];
 
