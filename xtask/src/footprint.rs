@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::freestanding;
 use crate::shell::{cargo, command, root, target};
 
 /// How often resident memory is measured.
@@ -23,15 +24,19 @@ pub(crate) fn run() -> Result<(), Error> {
     let format = core_text("--no-default-features")?;
     let core = core_text("")?;
 
+    let [code, memory] = freestanding::sizes()?;
+
     println!();
-    print_size("libsmf_loader.so, stripped", size(&stripped)?);
+    print_asked("libsmf_loader.so, stripped", size(&stripped)?, 700);
     print_size("libsmf_loader.a", size(&release.join("libsmf_loader.a"))?);
     print_size("smf", size(&release.join("smf"))?);
     print_size("smf-core, text, format alone", format);
     print_size("smf-core, text", core);
     print_size("resident, without the library", resident[0]);
     let more = resident[1].saturating_sub(resident[0]);
-    print_size("resident, a module loaded: more", more);
+    print_asked("resident, a module loaded: more", more, 400);
+    print_asked("freestanding, code", code, 32);
+    print_asked("freestanding, writable memory", memory, 16);
     Ok(())
 }
 
@@ -69,6 +74,11 @@ fn core_text(features: &str) -> Result<u64, Error> {
 
 fn print_size(what: &str, bytes: u64) {
     println!("{what:32} {bytes:>10} bytes");
+}
+
+/// The same beside what it shall be at most.
+fn print_asked(what: &str, bytes: u64, kilobytes: u64) {
+    println!("{what:32} {bytes:>10} bytes, asked: {}", kilobytes << 10);
 }
 
 fn size(path: &Path) -> Result<u64, Error> {

@@ -58,14 +58,14 @@ pub fn until_nul(data: &[u8]) -> &[u8] {
 pub(crate) const LOW: u64 = 0x0101_0101_0101_0101;
 
 /// The highest bit of each byte of `word` that is 0, and of no other.
-#[inline(always)]
+#[cfg_attr(not(feature = "small"), inline(always))]
 pub(crate) const fn zero_bytes(word: u64) -> u64 {
     const REST: u64 = !(LOW << 7);
     !(((word & REST) + REST) | word | REST)
 }
 
 /// Whether one of the bytes of `word` is 0.
-#[inline(always)]
+#[cfg_attr(not(feature = "small"), inline(always))]
 pub(crate) const fn has_zero(word: u64) -> bool {
     word.wrapping_sub(LOW) & !word & (LOW << 7) != 0
 }

@@ -225,7 +225,7 @@ fn stub_len(data: &[u8]) -> Option<u64> {
 }
 
 /// A type that has a number, and flags of which only the low four bits can be set.
-#[inline(always)]
+#[cfg_attr(not(feature = "small"), inline(always))]
 fn looks_like_entry(entry: &[u8]) -> bool {
     match entry {
         [kind, _, _, _, flags, 0, 0, 0, ..] => *kind != 0 && *flags <= 0xf,

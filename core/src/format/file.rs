@@ -491,7 +491,7 @@ struct Found {
 }
 
 /// Checks every section entry. Compiled once for each layout.
-#[inline(always)]
+#[cfg_attr(not(feature = "small"), inline(always))]
 fn check_sections(
     sections: &Sections<'_>,
     layout: Layout,

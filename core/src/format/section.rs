@@ -235,13 +235,13 @@ impl<'d> Entry<'d> {
         self.early_name.filter(|name| name.first().is_some_and(u8::is_ascii_graphic))
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(super) fn name(&self) -> &'d [u8; SECTION_NAME] {
         self.early_name().unwrap_or(self.name)
     }
 
     /// The alignment; one that is not given is 1.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     fn alignment(&self) -> u64 {
         let stated = match self.early_name() {
             Some(_) => self.alignment & 0xffff_ffff,
@@ -260,7 +260,7 @@ impl<'d> Entry<'d> {
     }
 
     /// What the section holds, when it is one of those that others refer to.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(super) fn referred_kind(&self) -> Option<SectionKind> {
         let referred =
             matches!(self.numbered, SectionKind::Code | SectionKind::Data | SectionKind::StrTab);
@@ -268,7 +268,7 @@ impl<'d> Entry<'d> {
     }
 
     /// Whether it has no bytes in the file.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     fn is_bss(&self) -> bool {
         self.numbered == SectionKind::Bss && self.kind() == SectionKind::Bss
     }
@@ -313,7 +313,7 @@ impl<'d> Entry<'d> {
     }
 
     /// Bytes that the section takes in memory.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(super) fn memory_size(&self) -> u64 {
         let lost = if self.is_bss() { self.size } else { 0 };
         self.virtual_size.max(lost)
@@ -427,7 +427,7 @@ impl<'d> Sections<'d> {
     }
 
     /// The entries as they stand.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(super) fn entries(&self, layout: Layout) -> Entries<'d> {
         Entries { rest: self.table, at: self.table_offset, index: 0, layout }
     }

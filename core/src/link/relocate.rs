@@ -190,7 +190,7 @@ impl Relocator<'_, '_> {
     }
 
     /// The address of the symbol of a relocation.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     fn address(&self, reloc: &Reloc) -> u64 {
         let target = self.plan.targets.get(to_usize(reloc.symbol)).copied();
         target.unwrap_or(Target::NOWHERE).address(&self.sections, &self.imports)

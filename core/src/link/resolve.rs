@@ -132,8 +132,7 @@ impl<'d> Exports<'d> {
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<Export> {
         let table = &*self.0;
-        let index = table.index.get().or_else(|| table.first_index());
-        index.map_or_else(|| table.walk(name), |index| index.find(table, name))
+        table.index().map_or_else(|| table.walk(name), |index| index.find(table, name))
     }
 
     /// The exported symbol of this name. Linear in the table; builds nothing.
@@ -162,7 +161,7 @@ impl Resolve for Exports<'_> {
     #[inline]
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         let table = &*self.0;
-        let Some(index) = table.index.get().or_else(|| table.first_index()) else {
+        let Some(index) = table.index() else {
             return table.walk(name).map(|export| export.address);
         };
         match index {
@@ -173,6 +172,15 @@ impl Resolve for Exports<'_> {
 }
 
 impl<'d> Table<'d> {
+    /// What leads to the names, if there is something better than to walk, which is little code.
+    #[inline]
+    fn index(&self) -> Option<&Index<'d>> {
+        if cfg!(feature = "small") {
+            return None;
+        }
+        self.index.get().or_else(|| self.first_index())
+    }
+
     /// The index when there was none yet: that of the file, else one that is built for whoever asks for
     /// the second time.
     #[cold]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use smf_core::cache::{CacheError, FileCache, Handle};
 
 use super::error::ApiError;
-use super::seats::{self, Part, SEATS, SLOT_BITS, Seats};
+use super::seats::{self, Part, SEATS, SLOT_BITS, Seats, Table};
 
 /// The most files that a cache of C may have: with as many links, slots have numbers of 24 bits.
 pub(super) const MOST_FILES: u32 = 1 << (SLOT_BITS - 2);
 
-static CACHES: Seats<FileCache> = Seats::new(0, |cache| ApiError::NoCache { cache });
+static TABLE: Table<FileCache> = Table::new();
+static CACHES: Seats<FileCache> = Seats::new(&TABLE, 0, |cache| ApiError::NoCache { cache });
 
 /// A cache that is not closed as long as this lives.
 pub(super) type Entered = seats::Entered<FileCache>;

@@ -14,13 +14,14 @@ use smf_core::instantiate::{
 use super::blocks::Lent;
 use super::error::ApiError;
 use super::loader::UserData;
-use super::seats::{self, Seats};
+use super::seats::{self, Seats, Table};
 use crate::types_json::type_to_json;
 
 /// Tells the numbers of instantiators from those of caches and loaders.
 const MARK: u32 = 1 << 28;
 
-pub(super) static JITS: Seats<OpenJit> = Seats::new(MARK, |jit| ApiError::NoJit { jit });
+static TABLE: Table<OpenJit> = Table::new();
+pub(super) static JITS: Seats<OpenJit> = Seats::new(&TABLE, MARK, |jit| ApiError::NoJit { jit });
 
 /// An instantiator as C has it.
 pub(super) struct OpenJit {

@@ -9,13 +9,15 @@ use smf_core::loader::{Loaded, LoaderOptions, ModuleHandle, ModuleLoader};
 
 use super::blocks::{self, Lent};
 use super::error::ApiError;
-use super::seats::{self, Part, SEATS, Seats};
+use super::seats::{self, Part, SEATS, Seats, Table};
 use crate::loader::Loader;
 
 /// Tells the numbers of loaders from those of caches.
 const MARK: u32 = 1 << 29;
 
-static LOADERS: Seats<OpenLoader> = Seats::new(MARK, |loader| ApiError::NoLoader { loader });
+static TABLE: Table<OpenLoader> = Table::new();
+static LOADERS: Seats<OpenLoader> =
+    Seats::new(&TABLE, MARK, |loader| ApiError::NoLoader { loader });
 
 /// A loader as C has it.
 pub(super) struct OpenLoader {

@@ -67,9 +67,20 @@ const PHASE_BITS: u32 = 2;
 // they have added themselves and found the phase `OPEN`.
 unsafe impl<T: Send + Sync> Sync for Seat<T> {}
 
+/// The seats of one kind. All zeros while nothing was opened, so that they take no room in the file of
+/// the library, and none in memory before they are used; what is not zero stands in [`Seats`].
+pub(super) struct Table<T>([Seat<T>; SEATS]);
+
+impl<T> Table<T> {
+    /// One in which nothing is open.
+    pub(super) const fn new() -> Self {
+        Self([const { Seat::new() }; SEATS])
+    }
+}
+
 /// Everything of one kind that is open.
 pub(super) struct Seats<T: 'static> {
-    seats: [Seat<T>; SEATS],
+    seats: &'static [Seat<T>; SEATS],
     /// Added to the lower half of the numbers, to tell them from those of other tables.
     mark: u32,
     /// The error of a number that is nothing open.
@@ -252,9 +263,13 @@ impl<T> Lease<T> {
 }
 
 impl<T: Send + Sync> Seats<T> {
-    /// A table in which nothing is open.
-    pub(super) const fn new(mark: u32, none: fn(u64) -> ApiError) -> Self {
-        Self { seats: [const { Seat::new() }; SEATS], mark, none }
+    /// The view of a table, the only one there is.
+    pub(super) const fn new(
+        table: &'static Table<T>,
+        mark: u32,
+        none: fn(u64) -> ApiError,
+    ) -> Self {
+        Self { seats: &table.0, mark, none }
     }
 
     fn seat(&'static self, number: u64) -> Result<(&'static Seat<T>, Number), ApiError> {

@@ -76,14 +76,14 @@ impl OwnedBytes {
         Ok(Self { start, len: filled - tail as usize, tail, kind: CopyTo::Pages })
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: so many initialised bytes that nobody else has; they are never written again.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
     /// What stands behind the bytes.
-    #[inline(always)]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(crate) fn tail(&self) -> &[u8] {
         let start = self.start.as_ptr().wrapping_add(self.len);
         // SAFETY: as above, of the same memory.
