@@ -41,6 +41,7 @@
 //! * No lock is held while a module is read, placed, linked, or while a resolver of the host runs; all
 //!   functions may be called from any thread.
 
+mod bytecode;
 mod bytes;
 mod candidates;
 mod entries;
@@ -56,6 +57,7 @@ mod state;
 mod stub;
 mod version;
 
+pub use bytecode::BytecodeError;
 pub use bytes::ModuleBytes;
 pub use error::LoadError;
 pub use loaded::Loaded;
