@@ -15,7 +15,9 @@
 //! told. A wrong number is no answer, so the hook panics, in a function that cannot unwind: a message and
 //! the end of the process.
 //!
-//! Only where this library makes code of templates, on x86-64, is there anything that traps; elsewhere
+//! Bytecode that is stopped ends a call in the same way. Where there is none to end, it returns 0.
+//!
+//! Only where this library makes machine code, on x86-64, is there anything that traps; elsewhere
 //! [`call_landing`] is [`call`](super::call()).
 #![allow(unsafe_code)]
 

@@ -224,7 +224,6 @@ pub(super) struct LinkedModule {
     _bytes: ModuleBytes,
 }
 
-#[expect(clippy::large_enum_variant, reason = "a box would only be one more step to each symbol")]
 enum Linked {
     Native(Module<'static>),
     Bytecode { module: Arc<Bytecode<'static>>, smf: Smf<'static> },

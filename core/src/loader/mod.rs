@@ -27,6 +27,9 @@
 //! # fn main() {}
 //! ```
 //!
+//! A module of bytecode is verified when it is loaded, and its functions are found by name as those of machine
+//! code are. [`Loaded::engine`] calls them with any number of arguments, and says what stopped them.
+//!
 //! Promises:
 //!
 //! * Whatever is refused leaves every module as it was, and leaks nothing.
