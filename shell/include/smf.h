@@ -64,7 +64,7 @@ typedef enum SmfErrorCode {
     SMF_ERROR_TAKE = 26,             /* a function or a template that cannot be taken out of its module */
     SMF_ERROR_INSTANTIATE = 27,      /* an instance of a template that cannot be made */
     SMF_ERROR_UPDATE = 28,           /* a module that was not told of what was made of it */
-    SMF_ERROR_TRAP = 29              /* code made of a template that divided by 0, or refused to go on */
+    SMF_ERROR_TRAP = 29              /* bytecode or code made of a template that divided by 0, or had to stop */
 } SmfErrorCode;
 
 typedef struct SmfError {
@@ -566,8 +566,8 @@ int64_t smf_loader_entry_point(uint64_t loader, uint64_t module);
 /*
  * Calls a function that a module exports with `count` integers, at most 8; the list may be null when there
  * are none. The version is held meanwhile. What it returns goes to `result` unless that is null. False on
- * failure, and then nothing was called. Looking up the name takes longer than most calls: who calls often
- * holds the module and calls its address.
+ * failure, and then nothing was called, unless it is SMF_ERROR_TRAP, as of rt_call_function_0. Looking up the
+ * name takes longer than most calls: who calls often holds the module and calls its address.
  */
 bool smf_loader_call(uint64_t loader, uint64_t module, const char *name, const int64_t *arguments,
                      int64_t count, int64_t *result);
@@ -584,8 +584,8 @@ typedef bool (*SmfSymbolVisitor)(const SmfSymbol *symbol, const char *name, int6
 int64_t smf_loader_modules(uint64_t loader, SmfModuleVisitor visit, void *user);
 
 /*
- * Shows what a module defines that has an address, local symbols too, in the order of its file; of a dynlib
- * nothing. Returns how many were shown; -1 on failure.
+ * Shows what a module defines that has an address, local symbols too, in the order of its file, or functions
+ * of bytecode in that of their names; of a dynlib nothing. Returns how many were shown; -1 on failure.
  */
 int64_t smf_loader_symbols(uint64_t loader, uint64_t module, SmfSymbolVisitor visit, void *user);
 
@@ -953,8 +953,9 @@ int64_t rt_get_function_pointer(int64_t address);
 /*
  * Calls the function at `function`, which lies in executable memory of this library that was written, in
  * a file that was mapped with EXEC, or in a loaded module, and returns what it returns; 0 on failure, which is
- * SMF_ERROR_TRAP when code that was made of a template has trapped: then everything that the function
- * has called is left, as by longjmp. When the function itself returned 0, smf_last_error() is SMF_OK. The block must not be freed meanwhile, and nothing may unwind out of it.
+ * SMF_ERROR_TRAP when code that was made of a template has trapped, or bytecode was stopped: then everything
+ * that the function has called is left, as by longjmp. When the function itself returned 0, smf_last_error() is
+ * SMF_OK. The block must not be freed meanwhile, and nothing may unwind out of it.
  */
 int64_t rt_call_function_0(int64_t function);
 int64_t rt_call_function_1(int64_t function, int64_t a);

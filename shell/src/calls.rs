@@ -20,7 +20,7 @@ fn keep_heads() {
 /// As [`landing::call_landing`].
 ///
 /// # Errors
-/// [`LinkError::Trap`], and [`LinkError::TooManyArguments`].
+/// [`LinkError::Trap`], [`LinkError::Stopped`], and [`LinkError::TooManyArguments`].
 ///
 /// # Safety
 /// As there.

@@ -102,6 +102,7 @@ impl fmt::Display for LoadError {
                 // Those say the name of the module themselves, but cut.
                 CoreError::Format { error, .. } => write!(f, "{module}: {error}"),
                 CoreError::Link { error, .. } => write!(f, "{module}: {error}"),
+                CoreError::Bytecode { error, .. } => write!(f, "{module}: {error}"),
                 CoreError::Entries { error, .. } => write!(f, "{module}: no entry point: {error}"),
                 error => error.fmt(f),
             },
@@ -167,6 +168,16 @@ struct Announce;
 impl Attach for Announce {
     fn attach(&self, _: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>> {
         Some(Box::new(Known::of(module)))
+    }
+
+    #[cfg(feature = "c-api")]
+    fn attach_bytecode(
+        &self,
+        _: &[u8],
+        entries: &mut dyn Iterator<Item = u64>,
+    ) -> Option<Box<dyn Send + Sync>> {
+        let entries = entries.filter_map(|entry| usize::try_from(entry).ok());
+        Some(Box::new(entries.map(StubEntry::enter).collect::<Vec<_>>()))
     }
 
     #[cfg(feature = "c-api")]
@@ -328,6 +339,7 @@ impl Loader {
         let short = match error {
             CoreError::Format { module, .. }
             | CoreError::Link { module, .. }
+            | CoreError::Bytecode { module, .. }
             | CoreError::Entries { module, .. } => module,
             error => return LoadError::Refused { module: String::new(), error },
         };

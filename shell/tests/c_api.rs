@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use smf_core::format::bytecode::{NewFunction, write_functions};
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
 use smf_core::format::{Header, Layout, SectionKind, index};
+use smf_core::jit::text::assemble;
 use smf_core::jit::typed::text::parse;
 use smf_core::loader::ModuleBytes;
 use smf_loader::ffi;
@@ -131,7 +133,7 @@ fn the_cache() {
 }
 
 /// The modules of the test of loaders: a name, whether they may be replaced, and what they are made of.
-const MODULES: [(&str, bool, &str); 12] = [
+const MODULES: [(&str, bool, &str); 13] = [
     (
         "counter",
         true,
@@ -173,9 +175,24 @@ const MODULES: [(&str, bool, &str); 12] = [
         false,
         "long lacks(void), twice(long); long needs(void) { return lacks() + twice(1); }",
     ),
+    (
+        "divides",
+        false,
+        "long quotient(long, long); long divide(long x, long y) { return quotient(x, y) + 1; }",
+    ),
     ("process", false, "int getpid(void); long process(void) { return getpid(); }"),
     ("ping", false, "long pong(long); long ping(long n) { return n ? 1 + pong(n - 1) : 0; }"),
     ("pong", false, "long ping(long); long pong(long n) { return n ? 1 + ping(n - 1) : 0; }"),
+];
+
+/// Modules of bytecode.
+const BYTECODE: [(&str, &str); 2] = [
+    (
+        "quotients",
+        "function first, 0, 0\nCONST_I64 0, 7\nRET 0\n\
+         function quotient, 2, 2\nLOAD_PUSH 0\nLOAD_PUSH 1\nDIV_I64\nRET 0\n",
+    ),
+    ("unsound", "function f, 0, 0\nADD_I64\nRET 0\n"),
 ];
 
 /// Waits in a module until it is told to go on.
@@ -194,6 +211,20 @@ fn make_modules(directory: &Path) {
         let options = Options { reloadable, ..Options::default() };
         let packed = pack(&[Input { name, data: &data }], &options).unwrap();
         fs::write(&smf, packed.bytes).unwrap();
+    }
+    for (name, source) in BYTECODE {
+        let functions = assemble(source).unwrap();
+        let functions: Vec<_> = functions
+            .iter()
+            .map(|f| NewFunction {
+                name: &f.name,
+                params: f.params,
+                locals: f.locals,
+                code: &f.code,
+            })
+            .collect();
+        let module = write_functions(&functions).unwrap();
+        fs::write(directory.join(name).with_extension("smf"), module).unwrap();
     }
 }
 

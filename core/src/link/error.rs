@@ -6,6 +6,7 @@ use arrayvec::ArrayString;
 
 use super::landing::Trap;
 use crate::format::{Arch, FormatError, Platform, RelocKind};
+use crate::jit;
 use crate::memory::MemoryError;
 
 /// A symbol's name inside an error, which must be `Copy`: escaped, and cut where it is too long.
@@ -92,6 +93,8 @@ pub enum LinkError {
     FloatArguments,
     /// The call was ended by a trap.
     Trap(Trap),
+    /// The call was ended by bytecode that was stopped.
+    Stopped(jit::trap::Trap),
 }
 
 impl fmt::Display for LinkError {
@@ -110,7 +113,7 @@ impl fmt::Display for LinkError {
                 "the file is a dynlib, an ELF shared object with a trailer, and cannot be run yet",
             ),
             LinkError::Bytecode => {
-                f.write_str("the code is bytecode (BCOD), and cannot be run yet")
+                f.write_str("the code is bytecode (BCOD), which a loader runs, and no linker")
             }
             LinkError::NoCode => f.write_str("the module has no code"),
             LinkError::CompressedCode { section } => {
@@ -162,6 +165,7 @@ impl fmt::Display for LinkError {
                 f.write_str("a call on this machine passes integers alone, and there is a float")
             }
             LinkError::Trap(trap) => trap.fmt(f),
+            LinkError::Stopped(trap) => trap.fmt(f),
         }
     }
 }

@@ -15,7 +15,9 @@
 //! told. A wrong number is no answer, so the hook panics, in a function that cannot unwind: a message and
 //! the end of the process.
 //!
-//! Only where this library makes code of templates, on x86-64, is there anything that traps; elsewhere
+//! Bytecode that is stopped ends a call in the same way. Where there is none to end, it returns 0.
+//!
+//! Only where this library makes machine code, on x86-64, is there anything that traps; elsewhere
 //! [`call_landing`] is [`call`](super::call()).
 #![allow(unsafe_code)]
 
@@ -28,6 +30,7 @@ use spin::Once;
 
 use super::call::MAX_ARGS;
 use super::error::LinkError;
+use crate::jit;
 use crate::memory::lock::Lock;
 use crate::memory::thread_id;
 
@@ -57,6 +60,22 @@ impl fmt::Display for Trap {
             _ => write!(f, "trap {code}")?,
         }
         write!(f, ", at 0x{at:x} of the template's body")
+    }
+}
+
+/// What ended a call.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    Template(Trap),
+    Bytecode(jit::trap::Trap),
+}
+
+impl From<Ended> for LinkError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Template(trap) => LinkError::Trap(trap),
+            Ended::Bytecode(trap) => LinkError::Stopped(trap),
+        }
     }
 }
 
@@ -175,14 +194,25 @@ pub extern "C" fn trap_hook(code: u32, at: u32) -> u64 {
     );
     // SAFETY: a call of this thread that has not ended: its frame is there, and the stack above it as it
     // was. All that was called since is code that asked for this.
-    unsafe { machine::land(frame, trap) }
+    unsafe { machine::land(frame, Ended::Template(trap)) }
+}
+
+/// What the engine of a module of bytecode tells when a function that was called by its address is stopped:
+/// goes back to where its thread entered machine code, as [`trap_hook`] does. Where that was not through
+/// [`call_landing`] this returns, and then the function returns 0.
+pub(crate) fn stop_call(trap: jit::trap::Trap) {
+    let frame = last();
+    if !frame.is_null() {
+        // SAFETY: as in `trap_hook`; the engine holds nothing when it tells of a trap.
+        unsafe { machine::land(frame, Ended::Bytecode(trap)) }
+    }
 }
 
 /// Calls the function at `address` as [`call`](super::call()) does; a trap of it, or of what it calls, is
 /// an error.
 ///
 /// # Errors
-/// [`LinkError::Trap`]; [`LinkError::TooManyArguments`] above [`MAX_ARGS`].
+/// [`LinkError::Trap`]; [`LinkError::Stopped`], of bytecode; [`LinkError::TooManyArguments`] above [`MAX_ARGS`].
 ///
 /// # Safety
 /// As [`call`](super::call()). Besides, everything between this call and a trap is such that it may be

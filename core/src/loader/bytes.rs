@@ -9,11 +9,16 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ops::Range;
 
-use super::modules::Attach;
+use super::bytecode::{Bytecode, Refused};
+use super::group::{ReplaceError, link_error};
+use super::modules::{Attach, ModuleLoader};
+use super::{LoadError, LoaderOptions};
 use crate::format::bytes::offset_in;
 use crate::format::{FormatError, Library, Smf, Symbol};
-use crate::link::{Export, Exports, Image, KeepError, LinkError, Module, OldData, Resolve};
-use crate::memory::PagePool;
+use crate::link::{
+    Export, Exports, Image, KeepError, LinkError, Module, OldData, Resolve, ShortName,
+};
+use crate::tier::Engine;
 
 /// The bytes of a module or an archive, and their owner. Clones share them.
 ///
@@ -101,30 +106,76 @@ impl ReadModule {
         self.smf.linked()
     }
 
-    pub(super) fn place(&self, pool: &Arc<PagePool>) -> Result<PlacedModule, LinkError> {
-        Ok(self.placed(Image::place_in(&self.smf, pool)?))
+    pub(super) fn place(
+        &self,
+        name: &[u8],
+        loader: &ModuleLoader,
+    ) -> Result<PlacedModule, LoadError> {
+        if let Some(module) = self.bytecode(name, loader.options())? {
+            return Ok(self.placed(Linkable::Bytecode(module)));
+        }
+        let image = Image::place_in(&self.smf, loader.pool());
+        Ok(self.placed(Linkable::Image(image.map_err(|error| link_error(name, error))?)))
     }
 
     /// As [`ReadModule::place`], but for data that stays where an older version has it.
     pub(super) fn place_keeping(
         &self,
-        pool: &Arc<PagePool>,
+        name: &[u8],
+        loader: &ModuleLoader,
         kept: &[OldData<'_>],
-    ) -> Result<PlacedModule, KeepError> {
-        let mut image = Image::place_in(&self.smf, pool)?;
-        image.keep(kept)?;
-        Ok(self.placed(image))
+    ) -> Result<PlacedModule, ReplaceError> {
+        if kept.is_empty() {
+            return self.place(name, loader).map_err(ReplaceError::Load);
+        }
+        if self.bytecode(name, loader.options()).map_err(ReplaceError::Load)?.is_some() {
+            // It has no data.
+            return Err(ReplaceError::Datum(0));
+        }
+        let load = |error| ReplaceError::Load(link_error(name, error));
+        let mut image = Image::place_in(&self.smf, loader.pool()).map_err(load)?;
+        image.keep(kept).map_err(|error| match error {
+            KeepError::Datum(datum) => ReplaceError::Datum(datum),
+            KeepError::Link(error) => load(error),
+        })?;
+        Ok(self.placed(Linkable::Image(image)))
     }
 
-    fn placed(&self, image: Image<'static>) -> PlacedModule {
-        let exports = OwnedExports { exports: image.exports(), _bytes: self.bytes.clone() };
-        PlacedModule { image, exports, read: self.clone() }
+    /// The module as one of bytecode; `None` for any other.
+    fn bytecode(
+        &self,
+        name: &[u8],
+        options: &LoaderOptions,
+    ) -> Result<Option<Arc<Bytecode<'static>>>, LoadError> {
+        let format = |error| link_error(name, LinkError::Format(error));
+        let Some(table) = self.smf.functions().map_err(format)? else { return Ok(None) };
+        let module = Bytecode::new(&table, self.smf.header().entry_point, options);
+        module.map(|module| Some(Arc::new(module))).map_err(|refused| match refused {
+            Refused::Format(error) => format(error),
+            Refused::Bytecode(error) => LoadError::Bytecode { module: ShortName::new(name), error },
+        })
     }
+
+    fn placed(&self, module: Linkable) -> PlacedModule {
+        let names = match &module {
+            Linkable::Image(image) => Names::Image(image.exports()),
+            Linkable::Bytecode(module) => Names::Bytecode(module.clone()),
+        };
+        let exports = OwnedExports { names, _bytes: self.bytes.clone() };
+        PlacedModule { module, exports, read: self.clone() }
+    }
+}
+
+/// What a module is before it is linked.
+#[expect(clippy::large_enum_variant, reason = "nearly all are images, and none stays one for long")]
+enum Linkable {
+    Image(Image<'static>),
+    Bytecode(Arc<Bytecode<'static>>),
 }
 
 /// A module that has its memory.
 pub(super) struct PlacedModule {
-    image: Image<'static>,
+    module: Linkable,
     exports: OwnedExports,
     read: ReadModule,
 }
@@ -135,72 +186,139 @@ impl PlacedModule {
     }
 
     pub(super) fn link(self, imports: &dyn Resolve) -> Result<LinkedModule, LinkError> {
-        Ok(LinkedModule { module: self.image.link(imports)?, _bytes: self.read.bytes })
+        let module = match self.module {
+            Linkable::Image(image) => Linked::Native(image.link(imports)?),
+            Linkable::Bytecode(module) => Linked::Bytecode { module, smf: self.read.smf },
+        };
+        Ok(LinkedModule { module, _bytes: self.read.bytes })
     }
 }
 
 /// What a placed module exports.
 #[derive(Clone)]
 pub(super) struct OwnedExports {
-    exports: Exports<'static>,
+    names: Names,
     _bytes: ModuleBytes,
+}
+
+#[derive(Clone)]
+enum Names {
+    Image(Exports<'static>),
+    Bytecode(Arc<Bytecode<'static>>),
 }
 
 impl OwnedExports {
     #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
-        self.exports.find(name)
+        match &self.names {
+            Names::Image(exports) => exports.find(name),
+            Names::Bytecode(module) => module.find(name),
+        }
     }
 }
 
 /// A module that can be called.
 pub(super) struct LinkedModule {
     /// Dropped before the bytes that it refers to.
-    module: Module<'static>,
+    module: Linked,
     _bytes: ModuleBytes,
+}
+
+enum Linked {
+    Native(Module<'static>),
+    Bytecode { module: Arc<Bytecode<'static>>, smf: Smf<'static> },
 }
 
 impl LinkedModule {
     #[inline]
     pub(super) fn smf(&self) -> &Smf<'_> {
-        self.module.smf()
+        match &self.module {
+            Linked::Native(module) => module.smf(),
+            Linked::Bytecode { smf, .. } => smf,
+        }
     }
 
     /// What was linked of it.
     pub(super) fn linked(&self) -> &Smf<'_> {
-        self.module.linked()
+        match &self.module {
+            Linked::Native(module) => module.linked(),
+            Linked::Bytecode { smf, .. } => smf,
+        }
     }
 
     #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
-        self.module.find(name)
+        match &self.module {
+            Linked::Native(module) => module.find(name),
+            Linked::Bytecode { module, .. } => module.find(name),
+        }
     }
 
     /// The address of an exported function.
     pub(super) fn function(&self, name: &[u8]) -> Option<u64> {
-        self.module.function(name)
+        match &self.module {
+            Linked::Native(module) => module.function(name),
+            Linked::Bytecode { module, .. } => module.find(name).map(|export| export.address),
+        }
+    }
+
+    /// What runs it, if it is bytecode.
+    pub(super) fn engine(&self) -> Option<&Engine<'_>> {
+        self.bytecode().map(Bytecode::engine)
+    }
+
+    /// The functions of bytecode, which no table of symbols has.
+    pub(super) fn bytecode_exports(&self) -> impl Iterator<Item = (&[u8], Export)> {
+        self.bytecode().into_iter().flat_map(Bytecode::exports)
+    }
+
+    fn bytecode(&self) -> Option<&Bytecode<'_>> {
+        match &self.module {
+            Linked::Native(_) => None,
+            Linked::Bytecode { module, .. } => Some(module),
+        }
     }
 
     /// What is to be kept as long as the module.
     pub(super) fn attach(&self, name: &[u8], to: &dyn Attach) -> Option<Box<dyn Send + Sync>> {
         // Good for a module of any lifetime, so it can keep nothing of this one.
-        to.attach(name, &self.module)
+        match &self.module {
+            Linked::Native(module) => to.attach(name, module),
+            Linked::Bytecode { module, .. } => {
+                let entries = &mut module.exports().map(|(_, export)| export.address);
+                to.attach_bytecode(name, entries)
+            }
+        }
     }
 
     pub(super) fn entry_point(&self) -> Option<u64> {
-        self.module.entry_point()
+        match &self.module {
+            Linked::Native(module) => module.entry_point(),
+            Linked::Bytecode { module, .. } => module.entry_point(),
+        }
     }
 
     /// The address of one of its symbols.
     pub(super) fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
-        self.module.address(symbol)
+        match &self.module {
+            Linked::Native(module) => module.address(symbol),
+            // Its functions are no symbols, and nothing else of it is loaded.
+            Linked::Bytecode { .. } => None,
+        }
     }
 
     pub(super) fn contains(&self, address: u64) -> bool {
-        self.module.contains(address)
+        match &self.module {
+            Linked::Native(module) => module.contains(address),
+            Linked::Bytecode { module, .. } => module.contains(address),
+        }
     }
 
     pub(super) fn code(&self) -> impl Iterator<Item = Range<usize>> {
-        self.module.code()
+        let native = match &self.module {
+            Linked::Native(module) => Some(module.code()),
+            Linked::Bytecode { .. } => None,
+        };
+        native.into_iter().flatten()
     }
 }

@@ -102,8 +102,7 @@ impl Candidates {
         Ok(all.get(provider.candidate).map(|found| (provider.candidate, found.clone())))
     }
 
-    /// Enters every export of a candidate. A function of bytecode counts, so that who needs it learns
-    /// why it cannot be had.
+    /// Enters every export of a candidate, functions of bytecode among them.
     fn index(&mut self, candidate: usize) -> Result<(), LoadError> {
         let Self { all, hasher, providers, .. } = self;
         let Some(Candidate { name, read }) = all.get(candidate) else { return Ok(()) };

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::ModuleHandle;
+use super::{BytecodeError, ModuleHandle};
 use crate::format::FormatError;
 use crate::link::{LinkError, ShortName};
 use crate::memory::exec::ExecError;
@@ -18,6 +18,8 @@ pub enum LoadError {
     Archive { module: ShortName },
     /// A sound module that cannot be placed or linked.
     Link { module: ShortName, error: LinkError },
+    /// A module of bytecode that cannot be called.
+    Bytecode { module: ShortName, error: BytecodeError },
     /// No executable memory for the table of entry points.
     Entries { module: ShortName, error: ExecError },
     /// Another module has the name.
@@ -59,6 +61,7 @@ impl fmt::Display for LoadError {
                 write!(f, "{module}: a library archive, where one module is wanted; name one of it")
             }
             E::Link { module, error } => write!(f, "{module}: {error}"),
+            E::Bytecode { module, error } => write!(f, "{module}: {error}"),
             E::Entries { module, error } => write!(f, "{module}: no entry point: {error}"),
             E::NameTaken { module } => write!(f, "a module called {module} is loaded already"),
             E::Clash { symbol, module, other } => {
@@ -97,6 +100,7 @@ impl core::error::Error for LoadError {
         match self {
             LoadError::Format { error, .. } => Some(error),
             LoadError::Link { error, .. } => Some(error),
+            LoadError::Bytecode { error, .. } => Some(error),
             LoadError::Entries { error, .. } => Some(error),
             _ => None,
         }

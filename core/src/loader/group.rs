@@ -17,7 +17,7 @@ use super::state::Scope;
 use super::version::{Attached, Datum, EntryPoints, Need, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
-use crate::link::{Export, KeepError, LinkError, OldData, Resolve, ShortName, missing_imports};
+use crate::link::{Export, LinkError, OldData, Resolve, ShortName, missing_imports};
 
 /// A module that has been placed.
 struct Member {
@@ -127,11 +127,7 @@ impl<'l> Group<'l> {
         entries: Arc<Entries>,
         kept: &[OldData<'_>],
     ) -> Result<(), ReplaceError> {
-        let image = read.place_keeping(self.loader.pool(), kept);
-        let image = image.map_err(|error| match error {
-            KeepError::Datum(datum) => ReplaceError::Datum(datum),
-            KeepError::Link(error) => ReplaceError::Load(link_error(&name, error)),
-        })?;
+        let image = read.place_keeping(&name, self.loader, kept)?;
         self.add(name, None, read, image, Some(MemberEntries::Inherited(entries)));
         self.place_needed().map_err(ReplaceError::Load)
     }
@@ -154,8 +150,7 @@ impl<'l> Group<'l> {
         candidate: Option<usize>,
         read: ReadModule,
     ) -> Result<(), LoadError> {
-        let image = read.place(self.loader.pool());
-        let image = image.map_err(|error| link_error(&name, error))?;
+        let image = read.place(&name, self.loader)?;
         let may_be_replaced = self.loader.options().reload_unmarked
             || read.smf().header().flags.has(Flags::RELOADABLE);
         let entries = may_be_replaced.then(|| MemberEntries::New(self.loader.new_entries()));

@@ -10,6 +10,7 @@ use super::eras::{Entered, Eras};
 use super::version::{Body, Version};
 use crate::format::{Smf, Symbol};
 use crate::link::Export;
+use crate::tier::Engine;
 
 /// One version of a module. As long as it is held, that version stays where it is, whether it is
 /// replaced or not, and so does every module that its code can get to.
@@ -60,6 +61,25 @@ impl<'l> Loaded<'l> {
         }
     }
 
+    /// What runs the module, if it is bytecode: it calls functions of any number of parameters, tells what
+    /// stopped them, and can be interrupted.
+    pub fn engine(&self) -> Option<&Engine<'_>> {
+        match &self.version.body {
+            Body::Linked(module) => module.engine(),
+            Body::Foreign(_) => None,
+        }
+    }
+
+    /// The functions of a module of bytecode that can be called by address, in the order of their names; no
+    /// table of symbols has them.
+    pub fn bytecode_exports(&self) -> impl Iterator<Item = (&[u8], Export)> {
+        let linked = match &self.version.body {
+            Body::Linked(module) => Some(module.bytecode_exports()),
+            Body::Foreign(_) => None,
+        };
+        linked.into_iter().flatten()
+    }
+
     /// Where running begins, as [`Module::entry_point`](crate::link::Module::entry_point).
     pub fn entry_point(&self) -> Option<u64> {
         match &self.version.body {
@@ -84,7 +104,7 @@ impl<'l> Loaded<'l> {
         }
     }
 
-    /// The addresses of the pages that can run, in rising order.
+    /// The addresses of the pages that can run, in rising order; none of bytecode, which shares its pages.
     pub fn code(&self) -> impl Iterator<Item = Range<usize>> {
         let linked = match &self.version.body {
             Body::Linked(module) => Some(module.code()),

@@ -27,6 +27,9 @@
 //! # fn main() {}
 //! ```
 //!
+//! A module of bytecode is verified when it is loaded, and its functions are found by name as those of machine
+//! code are. [`Loaded::engine`] calls them with any number of arguments, and says what stopped them.
+//!
 //! Promises:
 //!
 //! * Whatever is refused leaves every module as it was, and leaks nothing.
@@ -41,6 +44,7 @@
 //! * No lock is held while a module is read, placed, linked, or while a resolver of the host runs; all
 //!   functions may be called from any thread.
 
+mod bytecode;
 mod bytes;
 mod candidates;
 mod entries;
@@ -56,6 +60,7 @@ mod state;
 mod stub;
 mod version;
 
+pub use bytecode::BytecodeError;
 pub use bytes::ModuleBytes;
 pub use error::LoadError;
 pub use loaded::Loaded;

@@ -27,6 +27,16 @@ pub trait Attach: Send + Sync {
     /// of what a debugger knows.
     fn attach(&self, name: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>>;
 
+    /// The same for a module of bytecode, with the addresses at which its functions are called.
+    fn attach_bytecode(
+        &self,
+        name: &[u8],
+        entries: &mut dyn Iterator<Item = u64>,
+    ) -> Option<Box<dyn Send + Sync>> {
+        let _ = (name, entries);
+        None
+    }
+
     /// The same for each stub by which others call a function of a module that may be replaced.
     fn attach_stub(&self, code: Range<usize>) -> Option<Box<dyn Send + Sync>> {
         let _ = code;
@@ -378,9 +388,9 @@ impl ModuleLoader {
             let strong = exports
                 .iter()
                 .map_while(Result::ok)
-                .filter(|s| s.is_export() && s.binding != Binding::Weak);
-            for symbol in strong {
-                let name = symbol.name();
+                .filter(|s| s.is_export() && s.binding != Binding::Weak)
+                .map(|symbol| symbol.name());
+            for name in strong.chain(member.module.bytecode_exports().map(|(name, _)| name)) {
                 let loaded = scope.find_except(name, replaced);
                 let loaded = loaded.filter(|(_, export)| export.is_strong());
                 let mut earlier = members.iter().take(number);

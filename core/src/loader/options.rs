@@ -5,7 +5,9 @@ use alloc::sync::Arc;
 use super::loaded::Loaded;
 use super::modules::Attach;
 use crate::format::SymbolKind;
+use crate::jit::host::HostTable;
 use crate::memory::exec::CodeMemory;
+use crate::tier::Tiers;
 
 /// What happens when two modules export the same name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,15 +30,19 @@ pub struct LoaderOptions {
     pub reload_unmarked: bool,
     /// How many bytes of memory of unloaded modules are kept for the next ones.
     pub kept_bytes: usize,
-    /// Where the stubs of modules that may be replaced come from.
+    /// Where the stubs of modules that may be replaced come from, and compiled bytecode.
     pub code_memory: CodeMemory,
     /// Who is told of every module that is linked.
     pub attach: Option<Arc<dyn Attach>>,
+    /// How modules of bytecode run. Those that are interpreted alone have no addresses and are refused.
+    pub tiers: Tiers,
+    /// The functions of the host that modules of bytecode call by number.
+    pub host_functions: HostTable,
 }
 
 impl Default for LoaderOptions {
-    /// The first definition wins, what is not marked stays, 4 MiB are kept, and code memory of its
-    /// own.
+    /// The first definition wins, what is not marked stays, 4 MiB are kept, code memory of its own, and
+    /// no host functions for bytecode.
     fn default() -> Self {
         Self {
             clash: Clash::default(),
@@ -44,6 +50,8 @@ impl Default for LoaderOptions {
             kept_bytes: 4 << 20,
             code_memory: CodeMemory::default(),
             attach: None,
+            tiers: Tiers::default(),
+            host_functions: HostTable::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 mod build;
+mod bytecode;
 mod loading;
 mod reloading;
 mod threads;

@@ -48,7 +48,7 @@ macro_rules! export {
     ($($name:ident($($argument:ident),*);)*) => {$(
         /// Calls the function at `function`, which lies in executable memory of this library or in a
         /// loaded module, and returns what it returns; 0 on failure, and when a template's code has
-        /// trapped. When the function itself returned 0, there is no last error.
+        /// trapped or bytecode was stopped. When the function itself returned 0, there is no last error.
         #[unsafe(no_mangle)]
         pub extern "C" fn $name(function: i64, $($argument: i64),*) -> i64 {
             call(function, &[$($argument),*])

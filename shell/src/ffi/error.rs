@@ -13,9 +13,10 @@ use smf_core::format::FormatError;
 use smf_core::format::take::TakeError;
 use smf_core::instantiate::MetadataError;
 use smf_core::link::{LinkError, MAX_ARGS, ShortName};
-use smf_core::loader::LoadError;
+use smf_core::loader::{BytecodeError, LoadError};
 use smf_core::memory::MemoryError;
 use smf_core::memory::exec::{ExecError, Reason};
+use smf_core::tier::{CodeError, EngineError};
 
 use crate::loader;
 use crate::tools::ToolError;
@@ -267,7 +268,7 @@ impl ApiError {
                 Code::Handle
             }
             Self::TooManyArguments { .. } | Self::Unaligned { .. } => Code::Argument,
-            Self::Call(LinkError::Trap(_)) => Code::Trap,
+            Self::Call(LinkError::Trap(_) | LinkError::Stopped(_)) => Code::Trap,
             Self::Call(_) => Code::Argument,
             Self::TooManyLoaders { .. } | Self::TooManyModules => Code::Full,
             Self::LoaderHeld { .. } | Self::LoaderBusy { .. } => Code::InUse,
@@ -350,12 +351,23 @@ fn code_of_load(error: &LoadError) -> Code {
         E::Link { error: LinkError::OutOfMemory, .. } | E::OutOfMemory => Code::NoMemory,
         E::Link { .. } => Code::Link,
         E::Entries { error, .. } => ApiError::Exec(*error).code(),
+        E::Bytecode { error, .. } => code_of_bytecode(error),
         E::NameTaken { .. } | E::Clash { .. } => Code::NameTaken,
         E::Stale { .. } => Code::Handle,
         E::Pinned { .. } | E::Needed { .. } | E::DataInUse { .. } => Code::InUse,
         E::NotReloadable { .. } | E::FunctionGone { .. } => Code::Reload,
         E::Changed { .. } => Code::State,
         _ => Code::System,
+    }
+}
+
+fn code_of_bytecode(error: &BytecodeError) -> Code {
+    match error {
+        BytecodeError::Engine(EngineError::Code(CodeError::Exec(error))) => {
+            ApiError::Exec(*error).code()
+        }
+        BytecodeError::Engine(EngineError::Code(CodeError::NoMemory)) => Code::NoMemory,
+        _ => Code::Link,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::ffi::{c_char, c_void};
 
 use smf_core::format::{Binding, SymbolKind};
-use smf_core::link::{MAX_ARGS, ShortName};
+use smf_core::link::{Export, MAX_ARGS, ShortName};
 
 use super::error::{ApiError, or};
 use super::loaders::{self, Use};
@@ -296,11 +296,16 @@ fn symbols(
     let number = loader.number_of(version.handle())?;
     let mut shown = 0;
     let Some(linked) = version.linked() else { return Ok(shown) };
-    for symbol in linked.symbols().iter().filter_map(Result::ok).filter(|s| !s.is_import()) {
-        let Some(address) = version.address(&symbol) else { continue };
-        let told = SmfSymbol::new(number, address, symbol.size, symbol.kind, symbol.binding);
+    let table = linked.symbols().iter().filter_map(Result::ok).filter(|s| !s.is_import());
+    let table = table.filter_map(|symbol| {
+        let (kind, binding, size) = (symbol.kind, symbol.binding, symbol.size);
+        let address = version.address(&symbol)?;
+        Some((symbol.name(), Export { address, kind, binding, size }))
+    });
+    for (name, Export { address, kind, binding, size }) in table.chain(version.bytecode_exports()) {
+        let told = SmfSymbol::new(number, address, size, kind, binding);
         shown += 1;
-        if !visit(&SmfSymbol { size: size_of::<SmfSymbol>() as i64, ..told }, symbol.name()) {
+        if !visit(&SmfSymbol { size: size_of::<SmfSymbol>() as i64, ..told }, name) {
             break;
         }
     }

@@ -205,7 +205,6 @@ static void bytes(void) {
     REFUSED(!smf_loader_load_archived(loader, SAMPLES "packed.smf", "x"), SMF_ERROR_FORMAT);
     REFUSED(!smf_loader_load(loader, SAMPLES "library.lsm"), SMF_ERROR_FORMAT);
     REFUSED(!smf_loader_load(loader, SAMPLES "bad/not-smf.smf"), SMF_ERROR_FORMAT);
-    REFUSED(!smf_loader_load(loader, SAMPLES "bcod.smf"), SMF_ERROR_LINK);
     REFUSED(!smf_loader_load(loader, "absent"), SMF_ERROR_FILE);
     CHECK(says("absent: "));
     REFUSED(!smf_loader_load(loader, directory), SMF_ERROR_FILE);
@@ -395,6 +394,47 @@ static void reload(void) {
 
 /* What is held, and what is being called, is not unloaded. */
 struct spinning { uint64_t loader, module; volatile int64_t flag; };
+
+/* Counts what it is shown, and looks for `answer`. */
+static bool show_answer(const SmfSymbol *symbol, const char *name, int64_t length, void *user) {
+    CHECK(symbol->kind == SMF_SYMBOL_FUNCTION && length == (int64_t)strlen(name));
+    *(int64_t *)user += !strcmp(name, "answer") ? symbol->address : 0;
+    return true;
+}
+
+static void bytecode(void) {
+    uint64_t loader = open_loader(0, 0), quotients = load(loader, "quotients"), user = load(loader, "divides");
+    uint64_t sample = smf_loader_load(loader, SAMPLES "bcod.smf");
+    SmfSymbol sum = {.size = sizeof sum}, quotient = sum, divide = sum;
+    int64_t answer = 0, result = 1;
+    CHECK(sample && smf_loader_symbols(loader, sample, show_answer, &answer) == 2);
+    CHECK(rt_call_function_0(answer) == 42 && call(loader, sample, "sum", 100) == 5050);
+    CHECK(smf_loader_symbol(loader, sample, "sum", &sum) && smf_loader_symbol(loader, quotients, "quotient", &quotient));
+    CHECK(smf_loader_symbol(loader, user, "divide", &divide) && sum.module == sample);
+    /* Until it is compiled, so that code takes no more memory from then on. */
+    for (int64_t n = 0; n < 300; n++) {
+        CHECK(rt_call_function_2(quotient.address, n, 1) == n);
+    }
+    for (int64_t n = 0; n < 300; n++) {
+        CHECK(rt_call_function_1(sum.address, n) == n * (n + 1) / 2);
+        CHECK(rt_call_function_2(quotient.address, 84, 2) == 42);
+        CHECK(rt_call_function_2(quotient.address, 0, 2) == 0 && smf_last_error().code == SMF_OK);
+        REFUSED(!rt_call_function_2(quotient.address, 84, 0), SMF_ERROR_TRAP);
+        CHECK(says("division by zero, in function 1 at offset 0x"));
+        /* Machine code between the host and bytecode is left. */
+        CHECK(rt_call_function_2(divide.address, 84, 2) == 43);
+        REFUSED(!rt_call_function_2(divide.address, 84, 0), SMF_ERROR_TRAP);
+        int64_t by_zero[] = {84, 0};
+        REFUSED(!smf_loader_call(loader, quotients, "quotient", by_zero, 2, &result), SMF_ERROR_TRAP);
+    }
+    REFUSED(!rt_call_function_1(sum.address + 16, 1), SMF_ERROR_NOT_EXECUTABLE);
+    REFUSED(!smf_loader_unload(loader, quotients), SMF_ERROR_IN_USE);
+    CHECK(smf_loader_unload(loader, user) && smf_loader_unload(loader, quotients));
+    CHECK(smf_loader_unload(loader, sample));
+    REFUSED(!rt_call_function_1(sum.address, 1), SMF_ERROR_NOT_EXECUTABLE);
+    REFUSED(!smf_loader_load(loader, made("unsound")), SMF_ERROR_LINK);
+    CHECK(says("unsound.smf: function 0: ADD_I64 pops 2") && smf_loader_close(loader));
+}
 
 static void *spin(void *argument) {
     struct spinning *spinning = argument;
@@ -592,6 +632,7 @@ static void everything(void) {
     missing();
     reload();
     held();
+    bytecode();
     numbers();
     threads();
     CHECK(rt_exec_memory_count() == 0 && rt_exec_memory_total() == 0 && smf_exec_trim());

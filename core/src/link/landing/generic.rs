@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Returned, Trap, Word};
+use super::{Ended, Returned, Word};
 use crate::link::LinkError;
 use crate::link::call::{MAX_ARGS, call};
 
@@ -56,6 +56,6 @@ pub(super) unsafe fn run(frame: *mut Frame) -> Result<Returned, LinkError> {
 ///
 /// # Safety
 /// None.
-pub(super) unsafe fn land(_: *mut Frame, trap: Trap) -> ! {
-    unreachable!("{trap}, on a machine that no code is made for")
+pub(super) unsafe fn land(_: *mut Frame, ended: Ended) -> ! {
+    unreachable!("{}, on a machine that no code is made for", LinkError::from(ended))
 }

@@ -9,7 +9,7 @@ use core::arch::naked_asm;
 use core::mem::offset_of;
 use core::ptr;
 
-use super::{Returned, Trap, Word};
+use super::{Ended, Returned, Trap, Word};
 use crate::link::LinkError;
 use crate::link::call::MAX_ARGS;
 
@@ -35,7 +35,7 @@ pub(super) struct Frame {
     kept: usize,
     integer: u64,
     float: u64,
-    trap: Trap,
+    ended: Ended,
 }
 
 impl Frame {
@@ -85,7 +85,7 @@ impl Frame {
             kept: 0,
             integer: 0,
             float: 0,
-            trap: Trap { code: 0, at: 0 },
+            ended: Ended::Template(Trap { code: 0, at: 0 }),
         }
     }
 }
@@ -102,7 +102,7 @@ pub(super) unsafe fn run(frame: *mut Frame) -> Result<Returned, LinkError> {
     let frame = unsafe { &*frame };
     match trapped {
         0 => Ok(Returned { integer: frame.integer, float: frame.float }),
-        _ => Err(LinkError::Trap(frame.trap)),
+        _ => Err(frame.ended.into()),
     }
 }
 
@@ -111,11 +111,11 @@ pub(super) unsafe fn run(frame: *mut Frame) -> Result<Returned, LinkError> {
 /// # Safety
 /// [`run`] of this frame has been called in this thread and has not returned, and all that was called
 /// since may be left.
-pub(super) unsafe fn land(frame: *mut Frame, trap: Trap) -> ! {
+pub(super) unsafe fn land(frame: *mut Frame, ended: Ended) -> ! {
     // SAFETY: the frame is there, says the caller.
-    let place = unsafe { &raw mut (*frame).trap };
+    let place = unsafe { &raw mut (*frame).ended };
     // SAFETY: nobody else looks at it while what it has called runs.
-    unsafe { place.write(trap) };
+    unsafe { place.write(ended) };
     // SAFETY: passed on to the caller.
     unsafe { leave(frame) }
 }
