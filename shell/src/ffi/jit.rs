@@ -72,12 +72,8 @@ const DEFAULT: SmfJitOptions = SmfJitOptions { size: 0, max_depth: 50, flags: 0 
 /// `options` is null or points to the `size` bytes that its first field says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_open(options: *const SmfJitOptions) -> u64 {
-    let options = if options.is_null() {
-        Ok(DEFAULT)
-    } else {
-        // SAFETY: passed on to the caller.
-        unsafe { sized::read(options, DEFAULT) }
-    };
+    // SAFETY: passed on to the caller.
+    let options = unsafe { sized::read_or(options, DEFAULT) };
     or(0, options.and_then(open))
 }
 

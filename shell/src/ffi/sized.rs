@@ -50,6 +50,21 @@ pub(super) unsafe fn read<S: Structure>(from: *const S, rest: S) -> Result<S, Ap
     Ok(value)
 }
 
+/// As [`read`], where null means `all`.
+///
+/// # Errors
+/// [`ApiError::SmallStruct`].
+///
+/// # Safety
+/// `from` is null or points to as many bytes as its first field says.
+pub(super) unsafe fn read_or<S: Structure>(from: *const S, all: S) -> Result<S, ApiError> {
+    if from.is_null() {
+        return Ok(all);
+    }
+    // SAFETY: passed on to the caller.
+    unsafe { read(from, all) }
+}
+
 /// Whether a structure can be filled in that may be null when it is not wanted.
 ///
 /// # Errors

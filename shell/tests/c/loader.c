@@ -643,6 +643,8 @@ int main(int count, char **arguments) {
     directory = arguments[1];
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    /* Tables reach their size, at the latest in the second round. */
+    everything();
     everything();
     char *before = mappings();
     int open_before = descriptors();
