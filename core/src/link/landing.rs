@@ -181,7 +181,7 @@ fn last() -> *mut Frame {
     found.map_or(ptr::null_mut(), |(_, address)| address.0)
 }
 
-/// What code jumps to that traps, as [`jit::typed::lower`](crate::jit::typed::lower) says: back to where
+/// What code jumps to that traps, as [`jit::typed::lower`] says: back to where
 /// its thread entered machine code.
 ///
 /// # Panics
