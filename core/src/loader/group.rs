@@ -191,6 +191,9 @@ impl<'l> Group<'l> {
         }
         for (number, candidate) in wanted {
             if self.members.iter().all(|member| member.candidate != Some(number)) {
+                if self.members.iter().any(|member| *member.name == *candidate.name) {
+                    return Err(LoadError::NameTaken { module: ShortName::new(&candidate.name) });
+                }
                 self.place_one(candidate.name.into(), Some(number), candidate.read)?;
             }
         }

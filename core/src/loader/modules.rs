@@ -421,7 +421,8 @@ impl ModuleLoader {
 
     /// Whether what was true when the members were linked still is: the names of those that are new are
     /// free, everybody whom they refer to is there, and nobody came who would clash. The first takes
-    /// the place of `replaced`.
+    /// the place of `replaced`. A module that somebody else has loaded meanwhile by demand as well is
+    /// [`LoadError::Changed`]: another try finds it.
     pub(super) fn check_commit(
         &self,
         state: &State,
@@ -429,10 +430,14 @@ impl ModuleLoader {
         members: &[LinkedMember],
         replaced: Option<ModuleHandle>,
     ) -> Result<(), LoadError> {
-        let new = members.iter().skip(usize::from(replaced.is_some()));
-        let taken = new.into_iter().find(|m| state.by_name(&m.name).is_some());
-        if let Some(member) = taken {
-            return Err(LoadError::NameTaken { module: ShortName::new(&member.name) });
+        let mut new = members.iter().enumerate().skip(usize::from(replaced.is_some()));
+        if let Some((number, member)) = new.find(|(_, m)| state.by_name(&m.name).is_some()) {
+            let module = ShortName::new(&member.name);
+            let was_free = scope.0.iter().all(|version| version.name != member.name);
+            return Err(match number {
+                1.. if was_free => LoadError::Changed { module },
+                _ => LoadError::NameTaken { module },
+            });
         }
         if state.scope().is(scope) {
             return Ok(());

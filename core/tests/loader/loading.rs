@@ -108,6 +108,32 @@ fn what_is_provided_is_loaded_when_it_is_needed() {
 }
 
 #[test]
+fn what_two_loads_need_at_once_is_loaded_once() {
+    let loader = ModuleLoader::default();
+    let uses = |name: &str| Spec::new().function(name, Does::Calls("shared")).bytes();
+    let shared = Spec::new().function("shared", Does::Returns(7));
+    loader.provide(b"library", shared.bytes()).unwrap();
+    // Neither finds the library of the other.
+    let first = loader.place(b"first", uses("first")).unwrap();
+    let second = loader.place(b"second", uses("second")).unwrap();
+    let first = first.link(&mut |_| {}).unwrap();
+    let second = second.link(&mut |_| {}).unwrap();
+    assert_eq!((call(&loader, first, "first", &[]), call(&loader, second, "second", &[])), (7, 7));
+    assert_eq!(names(&loader), ["first", "library", "second"]);
+}
+
+#[test]
+fn what_is_needed_does_not_take_the_name_of_another() {
+    let loader = ModuleLoader::default();
+    loader.provide(b"name", Spec::new().function("f", Does::Returns(1)).bytes()).unwrap();
+    let user = Spec::new().function("u", Does::Calls("f"));
+    assert_eq!(error(&loader, "name", &user), "a module called name is loaded already");
+    loader.load(b"name", Spec::new().function("g", Does::Returns(2)).bytes()).unwrap();
+    assert_eq!(error(&loader, "user", &user), "a module called name is loaded already");
+    assert_eq!(names(&loader), ["name"]);
+}
+
+#[test]
 fn modules_import_from_each_other_in_circles_and_go_together() {
     let loader = ModuleLoader::default();
     let a = Spec::new().function("a", Does::Calls("b")).function("end", Does::Returns(5));
