@@ -15,7 +15,6 @@ use hashbrown::DefaultHashBuilder;
 use self::room::Room;
 use super::CacheError;
 use super::entry::{CachedFile, Entry, Handle, Key, Link};
-use super::index::Index;
 use super::list::{List, Place};
 use super::options::{Capacity, Policy};
 use super::pin::{Closed, Pin};
@@ -176,8 +175,7 @@ impl Ledger {
 
     /// The slot with the file that `stamp` is of, in whatever state it was.
     pub(super) fn find_file<S: Storage>(&self, storage: &S, stamp: &FileStamp) -> Option<u32> {
-        let index = Index::new(storage.buckets());
-        index.find(self.hash_of(stamp), |at| {
+        storage.files().find(self.hash_of(stamp), |at| {
             let found = self.entry(storage.slot(at)?).file()?.stamp()?;
             let same = (found.device, found.inode) == (stamp.device, stamp.inode);
             same.then_some(at)
@@ -205,7 +203,7 @@ impl Ledger {
         garbage: &mut Garbage,
     ) -> Option<bool> {
         // What is put in is not there as a rule.
-        if !Index::new(storage.buckets()).may_have(hash) {
+        if !storage.keys().may_have(hash) {
             return None;
         }
         self.search_and_remove(storage, hash, key, garbage)
@@ -220,7 +218,7 @@ impl Ledger {
         garbage: &mut Garbage,
     ) -> Option<bool> {
         let slots = Slots::of(storage);
-        let (at, is_file) = slots.index().find(hash, |at| {
+        let (at, is_file) = storage.keys().find(hash, |at| {
             let entry = self.entry(slots.get(at)?);
             key.is_of(entry).then(|| (at, entry.file().is_some()))
         })?;
@@ -263,15 +261,15 @@ impl Ledger {
             self.hand = slot.before.load(Relaxed);
         }
         self.used.unlink(slots, slot);
-        let index = slots.index();
-        index.remove(slot.hash.load(Relaxed), at);
+        let storage = slots.storage();
+        storage.keys().remove(slot.hash.load(Relaxed), at);
         let Some(file) = self.entry(slot).file() else {
             self.links -= 1;
             return None;
         };
         let (bytes, stamp) = (file.size(), file.stamp());
         if let Some(stamp) = stamp {
-            index.remove(self.hash_of(&stamp), at);
+            storage.files().remove(self.hash_of(&stamp), at);
         }
         self.in_use.remove(bytes);
         Some(bytes)
@@ -301,7 +299,7 @@ impl Ledger {
         self.peak_bytes = self.peak_bytes.max(self.all_bytes());
         self.enter(&slots, hash, at, slot);
         if let Some(stamp) = stamp {
-            slots.index().insert(self.hash_of(&stamp), at);
+            storage.files().insert(self.hash_of(&stamp), at);
         }
         Ok((at, closed))
     }
@@ -335,8 +333,8 @@ impl Ledger {
             self.ghost(slots, hash).is_some_and(|(ghost, print)| ghost.load(Relaxed) == print);
         slot.visited.store(is_back, Relaxed);
         self.used.push(slots, at, slot);
-        // Two entries for each slot are always there.
-        slots.index().insert(hash, at);
+        // An entry for each slot is always there.
+        slots.storage().keys().insert(hash, at);
     }
 
     /// The slots that can be found, the most recently used (or, with SIEVE, put in) first.
