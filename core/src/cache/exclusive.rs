@@ -52,6 +52,8 @@ impl<S: Storage> FileCache<S> {
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
+    // In a caller the file would be moved field by field, and then be waited for as a whole.
+    #[inline(never)]
     pub fn insert_exclusive(&mut self, file: ReadyFile) -> Result<&[u8], CacheError> {
         let hash = self.hash_if_fits(&file)?;
         let mut garbage = Garbage::new();

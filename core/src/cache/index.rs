@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn both_parts_of_the_buckets_have_room_for_all_slots() {
-        for slots in 0..500 {
+        for slots in 0..500usize {
             for buckets in (2 * slots).div_ceil(ENTRIES)..slots + 3 {
                 let Some(keys) = buckets_for_keys(buckets, slots) else {
                     assert!(buckets < 2 * slots.div_ceil(ENTRIES));
