@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use smf_core::format::bytecode::{NewFunction, write_functions};
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
-use smf_core::format::{Header, Layout, SectionKind, index};
-use smf_core::jit::text::assemble;
+use smf_core::format::{Flags, Header, Layout, SectionKind, index};
+use smf_core::jit::text::{assemble, write_module};
 use smf_core::jit::typed::text::parse;
 use smf_core::loader::ModuleBytes;
 use smf_loader::ffi;
@@ -213,17 +212,7 @@ fn make_modules(directory: &Path) {
         fs::write(&smf, packed.bytes).unwrap();
     }
     for (name, source) in BYTECODE {
-        let functions = assemble(source).unwrap();
-        let functions: Vec<_> = functions
-            .iter()
-            .map(|f| NewFunction {
-                name: &f.name,
-                params: f.params,
-                locals: f.locals,
-                code: &f.code,
-            })
-            .collect();
-        let module = write_functions(&functions).unwrap();
+        let module = write_module(&assemble(source).unwrap(), Flags(0)).unwrap();
         fs::write(directory.join(name).with_extension("smf"), module).unwrap();
     }
 }

@@ -27,13 +27,27 @@ pub trait Attach: Send + Sync {
     /// of what a debugger knows.
     fn attach(&self, name: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>>;
 
-    /// The same for a module of bytecode, with the addresses at which its functions are called.
-    fn attach_bytecode(
+    /// The same for a function of a module of bytecode when it has become machine code, which is while the
+    /// program runs, on the thread that wants the code. Must not use the loader.
+    fn attach_compiled(
         &self,
-        name: &[u8],
-        entries: &mut dyn Iterator<Item = u64>,
+        module: &[u8],
+        function: &[u8],
+        code: Range<usize>,
     ) -> Option<Box<dyn Send + Sync>> {
-        let _ = (name, entries);
+        let _ = (module, function, code);
+        None
+    }
+
+    /// The same for the piece of code by which machine code calls a function of bytecode, when somebody has
+    /// asked for its address, which is where the piece begins. Must not use the loader.
+    fn attach_entry(
+        &self,
+        module: &[u8],
+        function: &[u8],
+        code: Range<usize>,
+    ) -> Option<Box<dyn Send + Sync>> {
+        let _ = (module, function, code);
         None
     }
 
@@ -390,7 +404,7 @@ impl ModuleLoader {
                 .map_while(Result::ok)
                 .filter(|s| s.is_export() && s.binding != Binding::Weak)
                 .map(|symbol| symbol.name());
-            for name in strong.chain(member.module.bytecode_exports().map(|(name, _)| name)) {
+            for name in strong.chain(member.module.bytecode_functions().map(|(name, _)| name)) {
                 let loaded = scope.find_except(name, replaced);
                 let loaded = loaded.filter(|(_, export)| export.is_strong());
                 let mut earlier = members.iter().take(number);

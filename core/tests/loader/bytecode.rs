@@ -1,8 +1,8 @@
 //! Modules of bytecode: called by name and by other modules, replaced, refused, and gone.
 
-use smf_core::format::bytecode::{NewFunction, write_functions};
+use smf_core::format::Flags;
 use smf_core::jit::host::{HostFunction, HostTable};
-use smf_core::jit::text::assemble;
+use smf_core::jit::text::{assemble, write_module};
 use smf_core::jit::trap::{Cause, Trap};
 use smf_core::link::{LinkError, landing};
 use smf_core::loader::{
@@ -17,12 +17,7 @@ use crate::{call, call_at};
 const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
 
 fn module(source: &str) -> ModuleBytes {
-    let functions = assemble(source).unwrap();
-    let functions: Vec<_> = functions
-        .iter()
-        .map(|f| NewFunction { name: &f.name, params: f.params, locals: f.locals, code: &f.code })
-        .collect();
-    ModuleBytes::new(write_functions(&functions).unwrap())
+    ModuleBytes::new(write_module(&assemble(source).unwrap(), Flags(0)).unwrap())
 }
 
 /// A quotient.
