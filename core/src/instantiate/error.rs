@@ -183,6 +183,8 @@ pub enum UpdateError {
     Format(FormatError),
     /// The module cannot be given another note.
     Renote(RenoteError),
+    /// The note says it, and the code was not kept.
+    Keep(RenoteError),
     /// Its note does not speak of the instance any more: it is another module by now.
     Changed,
 }
@@ -193,6 +195,7 @@ impl fmt::Display for UpdateError {
             Self::Replace(error) => error.fmt(f),
             Self::Format(error) => error.fmt(f),
             Self::Renote(error) => error.fmt(f),
+            Self::Keep(error) => write!(f, "its code was not kept: {error}"),
             Self::Changed => {
                 f.write_str("the file has changed, and its note does not list it any more")
             }
