@@ -43,14 +43,24 @@ pub(crate) struct Args {
     /// The rows move from `possible` to `instantiations`. The file is replaced as a whole.
     #[arg(long)]
     update: bool,
+    /// Take compiled code from the file if it keeps any that fits, and with --update have it keep what is made
+    ///
+    /// Code counts only for the very template, compiler and kind of processor that it was made for. It is
+    /// trusted, as all code in the file is.
+    #[arg(long)]
+    keep_code: bool,
     /// Say on standard error what happens
     #[arg(long)]
     verbose: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let config =
-        JitConfig { update_smf: args.update, verbose: args.verbose, ..JitConfig::default() };
+    let config = JitConfig {
+        update_smf: args.update,
+        verbose: args.verbose,
+        keep_code: args.keep_code,
+        ..JitConfig::default()
+    };
     // Its exit handlers and threads may still need the code when this process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())));
     let symbols = |name: &[u8]| Some(loader.modules().resolve(name).ok()??.address);
