@@ -792,11 +792,13 @@ uint64_t smf_jit_open(const SmfJitOptions *options);
 bool smf_jit_close(uint64_t jit);
 
 /*
- * Loads the note and the templates of the module at a path, or of one in `length` bytes, which are copied
- * and told of their instances in memory alone. One of the same path or name that was loaded before is
- * forgotten; what was made of it stays.
+ * Loads the note and the templates of the module at a path, of one in an archive, or of one in `length` bytes,
+ * which are copied and told of their instances in memory alone. One of the same path or name that was loaded
+ * before is forgotten; what was made of it stays. An archive is replaced as a whole, and its other modules are
+ * what they were.
  */
 bool smf_jit_load(uint64_t jit, const char *path);
+bool smf_jit_load_archived(uint64_t jit, const char *path, const char *module);
 bool smf_jit_load_bytes(uint64_t jit, const char *name, const uint8_t *bytes, int64_t length);
 
 /* Whether a loaded module says how to make a symbol. */

@@ -4,7 +4,9 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult, JitSymbolResolver};
+use smf_core::instantiate::{
+    JitConfig, JitInstantiator, JitResult, JitSymbolResolver, MetadataError,
+};
 use smf_core::link::{Resolve, ShortName};
 
 use super::error::{ApiError, Phrase, or};
@@ -133,6 +135,29 @@ pub unsafe extern "C" fn smf_jit_load(jit: u64, path: *const c_char) -> bool {
         let short = ShortName::new(path);
         let loaded = jit.jit().load_smf_metadata(path);
         loaded.map_err(|error| ApiError::Metadata { module: short, error })
+    });
+    or(false, loaded.map(|()| true))
+}
+
+/// The same of a module in the archive at `path`, which is told of its instances there.
+///
+/// # Safety
+/// Both are null or point to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_jit_load_archived(
+    jit: u64,
+    path: *const c_char,
+    module: *const c_char,
+) -> bool {
+    // SAFETY: passed on to the caller.
+    let path = unsafe { text("the path", path) };
+    // SAFETY: as above.
+    let module = unsafe { text("the name of the module", module) };
+    let loaded = enter(jit).and_then(|jit| {
+        let (path, module) = (path?.to_bytes(), module?.to_bytes());
+        let refused = |error| ApiError::Metadata { module: ShortName::new(path), error };
+        let name = std::str::from_utf8(module).map_err(|_| refused(MetadataError::NoModule))?;
+        jit.jit().load_archived_metadata(path, name).map_err(refused)
     });
     or(false, loaded.map(|()| true))
 }
