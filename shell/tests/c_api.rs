@@ -265,7 +265,16 @@ fn make_templates(directory: &Path) {
     ];
     let (layout, header) = (Layout::Packed, Header::default());
     let module = NewModule { layout, header, stub: &[], sections: &sections, symbols: &[] };
-    fs::write(directory.join("templates.smf"), module.to_vec().unwrap()).unwrap();
+    for name in ["templates.smf", "kept.smf"] {
+        fs::write(directory.join(name), module.to_vec().unwrap()).unwrap();
+    }
+    let quarter = "template quarter<T>(a: T, b: T) -> T\n call a = half<T>(a, b)\n \
+                   call_host twice(a)\n call a = quarter<T>(a, b)\n return T a\nend\n";
+    let quarter = parse(quarter).unwrap().remove(0).body;
+    for (name, body) in [("half", &half), ("quarter", &quarter)] {
+        let json = format!("{{\"name\":\"{name}\",\"type_params\":[\"T\"],\"body\":{body:?}}}");
+        fs::write(directory.join(name).with_extension("json"), json).unwrap();
+    }
     let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join("user").with_extension(end));
     fs::write(&c, "long later(void) __asm__(\"later$i64\"); long main(void) { return later(); }")
         .unwrap();

@@ -53,6 +53,16 @@ pub struct Target(pub(super) u32);
 impl Target {
     /// The code itself, from its first byte.
     pub const OWN: Self = Self(u32::MAX);
+
+    /// The target that an [`Environment`] knows by this number; `None` for the one that is [`Target::OWN`].
+    pub const fn of(number: u32) -> Option<Self> {
+        if number == u32::MAX { None } else { Some(Self(number)) }
+    }
+
+    /// Its number; `None` for the code itself.
+    pub const fn number(self) -> Option<u32> {
+        if self.0 == u32::MAX { None } else { Some(self.0) }
+    }
 }
 
 /// What a compiler may ask while it compiles.

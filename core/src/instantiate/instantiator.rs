@@ -16,7 +16,7 @@ use super::compiler::{
 use super::error::{InstantiateError, MetadataError, UpdateError};
 use super::kept::{self, Keep, Name};
 use super::made::{Instance, Made};
-use super::module::Module;
+use super::module::{Home, Module};
 use super::publish::publish;
 use super::state::{Entry, Job, State, Symbol, Told, Turn};
 use super::types::{MAX_ARGUMENTS, Type, mangle, mangle_plain};
@@ -288,13 +288,23 @@ impl JitInstantiator {
         self.enter(module)
     }
 
+    /// As [`load_smf_metadata`](Self::load_smf_metadata), of the module called `module` in the archive at
+    /// `path`, which is known as `path(module)` from then on. When it is told of its instances, the archive
+    /// is replaced as a whole, and its other modules are what they were.
+    ///
+    /// # Errors
+    /// As there; [`MetadataError::NoModule`].
+    pub fn load_archived_metadata(&self, path: &[u8], module: &str) -> Result<(), MetadataError> {
+        self.enter(Module::read_archived(path, module, self.config.keep_code)?)
+    }
+
     /// As [`load_smf_metadata`](Self::load_smf_metadata), of a module whose bytes are given; it is told
     /// of its instances in memory alone. `name` stands for its path.
     ///
     /// # Errors
     /// As there.
     pub fn load_smf_bytes(&self, name: &[u8], bytes: &[u8]) -> Result<(), MetadataError> {
-        self.enter(Module::parse(name, false, self.config.keep_code, bytes)?)
+        self.enter(Module::parse(name, Home::Memory, self.config.keep_code, bytes)?)
     }
 
     fn enter(&self, module: Module) -> Result<(), MetadataError> {

@@ -15,7 +15,7 @@ use super::kept::{Kept, with_records};
 use super::state::Symbol;
 use crate::format::bytes::offset_in;
 use crate::format::kept::{self, KeptCode};
-use crate::format::library::is_library;
+use crate::format::library::{Library, is_library, with_module};
 use crate::format::note::edit::{JIT_MEMORY, with_made};
 use crate::format::note::{Note, Status};
 use crate::format::renote::{RenoteError, with_kept, with_note};
@@ -63,11 +63,20 @@ pub(super) struct FoundTemplate<'m> {
     pub(super) parameters: Option<u8>,
 }
 
+/// Where a module is, and so who is told of what is made of it.
+pub(super) enum Home {
+    /// Nowhere but in memory.
+    Memory,
+    /// In the file of its path.
+    File,
+    /// In the archive at `path`, under this name.
+    Archive { path: Box<[u8]>, name: Box<str> },
+}
+
 /// The note and the templates of a module.
 pub(super) struct Module {
     pub(super) path: Box<[u8]>,
-    /// Whether the path is that of its file.
-    on_disk: bool,
+    home: Home,
     templates: Vec<u8>,
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
@@ -98,13 +107,26 @@ impl Module {
     /// Reads the module at `path`.
     pub(super) fn read(path: &[u8], keep: bool) -> Result<Self, MetadataError> {
         let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT)?;
-        Self::parse(path, true, keep, &bytes)
+        Self::parse(path, Home::File, keep, &bytes)
+    }
+
+    /// Reads the module called `name` in the archive at `path`. Its own path is then `path(name)`.
+    pub(super) fn read_archived(
+        path: &[u8],
+        name: &str,
+        keep: bool,
+    ) -> Result<Self, MetadataError> {
+        let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT)?;
+        let module = Library::parse(&bytes)?.find(name).ok_or(MetadataError::NoModule)??;
+        let own = [path, b"(", name.as_bytes(), b")"].concat();
+        let home = Home::Archive { path: path.into(), name: name.into() };
+        Self::parse(&own, home, keep, module.data)
     }
 
     /// The module whose bytes these are; `keep` when the code that it keeps is wanted.
     pub(super) fn parse(
         path: &[u8],
-        on_disk: bool,
+        home: Home,
         keep: bool,
         bytes: &[u8],
     ) -> Result<Self, MetadataError> {
@@ -115,7 +137,7 @@ impl Module {
         let kept = || Kept::new(kept::payload_of(&smf).unwrap_or(&[]));
         let mut module = Self {
             path: path.into(),
-            on_disk,
+            home,
             templates: Vec::new(),
             hasher: DefaultHashBuilder::default(),
             by_name: HashTable::new(),
@@ -251,7 +273,7 @@ impl Module {
 
     /// Remembers the record of an instance, if there is a file that can keep it; whether there is.
     pub(super) fn add_record(&self, record: Vec<u8>) -> bool {
-        let wanted = self.on_disk && self.kept.is_some();
+        let wanted = !matches!(self.home, Home::Memory) && self.kept.is_some();
         if wanted {
             self.note.lock().records.push(record);
         }
@@ -273,9 +295,7 @@ impl Module {
         let symbols: BTreeSet<&str> = symbols.collect();
         let path = String::from_utf8_lossy(&self.path);
         let new = Pending { path: &path, symbols: &symbols, records: &records };
-        let written = self
-            .move_in_memory(&new)
-            .and_then(|()| if self.on_disk { self.move_on_disk(&new) } else { Ok(()) });
+        let written = self.move_in_memory(&new).and_then(|()| self.move_on_disk(&new));
         if !matches!(written, Ok(()) | Err(UpdateError::Changed | UpdateError::Keep(_))) {
             // Another time, perhaps.
             let mut note = self.note.lock();
@@ -296,11 +316,24 @@ impl Module {
 
     fn move_on_disk(&self, new: &Pending<'_>) -> Result<(), UpdateError> {
         let mut outcome = Ok(());
-        replace_file(&self.path, FileBytes::DEFAULT_LIMIT, |old| {
-            let (file, told) = new.put_into(old)?;
+        let mut tell = |old: &[u8]| {
+            let (module, told) = new.put_into(old)?;
             outcome = told;
-            Ok::<_, UpdateError>(file)
-        })?;
+            Ok::<_, UpdateError>(module)
+        };
+        match &self.home {
+            Home::Memory => {}
+            Home::File => drop(replace_file(&self.path, FileBytes::DEFAULT_LIMIT, tell)?),
+            Home::Archive { path, name } => {
+                replace_file(path, FileBytes::DEFAULT_LIMIT, |old| {
+                    let library = Library::parse(old)?;
+                    let module = library.find(name).ok_or(UpdateError::Changed)??;
+                    let new = tell(module.data)?;
+                    let new = new.map(|new| with_module(&library, module.index, &new));
+                    Ok::<_, UpdateError>(new.transpose()?)
+                })?;
+            }
+        }
         outcome
     }
 }
