@@ -116,10 +116,10 @@ fn machine_code_imports_bytecode_in_every_tier() {
     ok(&["lib", "create", "-o", &archive, &format!("std/scale={scale}")]);
     for way in WAYS {
         for with in [&scale, &archive] {
-            let run = |args: &[&str]| [&["run", "app.smf"], args, &["--with", with], way].concat();
             for function in ["direct", "through_got"] {
-                assert_eq!(ok(&run(&[function, "7"])), "21\n");
-                let stopped = fails(&run(&[function, "13"]));
+                let run = |n| [&["run", "app.smf", function, n, "--with", with], way].concat();
+                assert_eq!(ok(&run("7")), "21\n");
+                let stopped = fails(&run("13"));
                 contains(&stopped, &["division by zero", "function 0 at offset 0x"]);
             }
         }
@@ -186,11 +186,12 @@ fn what_has_no_bounds_is_stopped_and_what_is_large_runs() {
         place.module("large.smf", &format!("function main, 1, 1\n{adds}LOAD 0, 0\nRET 0\n"));
     assert!(fs::metadata(&large).unwrap().len() > 10_000_000);
     for way in WAYS {
-        let run = |args: &[&str]| [&["run"], args, way].concat();
-        contains(&fails(&run(&[&slots])), &["function 0 at offset 0x0"]);
-        contains(&fails(&run(&[&forever, "main", "1"])), &["function 0 at offset 0x0"]);
-        assert_eq!(ok(&run(&[&many, "f99999"])), "99999\n");
-        assert_eq!(ok(&run(&[&large, "main", "-1"])), "499999\n");
+        let run =
+            |module, name, args: &'static [&str]| [&["run", module, name], args, way].concat();
+        contains(&fails(&run(&slots, "main", &[])), &["function 0 at offset 0x0"]);
+        contains(&fails(&run(&forever, "main", &["1"])), &["function 0 at offset 0x0"]);
+        assert_eq!(ok(&run(&many, "f99999", &[])), "99999\n");
+        assert_eq!(ok(&run(&large, "main", &["-1"])), "499999\n");
     }
 }
 
