@@ -249,3 +249,7 @@ impl CodeObserver for Announcer<'_> {
         self.attach.attach_entry(&self.module, self.name(function), code)
     }
 }
+
+#[cfg(test)]
+#[path = "tests/bytecode.rs"]
+mod tests;

@@ -24,8 +24,8 @@ const BYTES_IN_A_LINE: usize = 10;
 
 /// Assembles bytecode, or templates of typed bytecode, into a module
 ///
-/// The source is what `smf disasm` writes: functions, labels and instructions, which are not checked
-/// before `smf run` does. Or it is templates, from a line such as `template max<T>(a: T, b: T) -> T` to
+/// The source is what `smf disasm` writes: functions, labels and instructions, which `smf verify` and
+/// `smf run` check. Or it is templates, from a line such as `template max<T>(a: T, b: T) -> T` to
 /// `end`, which are checked here; between them a line such as `possible max<i64>, max<f64>` says what they
 /// may become, as `fn$max$i64` unless `as SYMBOL` follows. `smf jit` makes that and calls it.
 #[derive(clap::Args)]
@@ -155,6 +155,7 @@ fn write_instructions(out: &mut dyn fmt::Write, code: &[u8], offset: u64) -> fmt
     let options = formatter.options_mut();
     options.set_hex_prefix("0x");
     options.set_hex_suffix("");
+    options.set_uppercase_hex(false);
     options.set_branch_leading_zeros(false);
     options.set_show_branch_size(false);
     options.set_space_after_operand_separator(true);
