@@ -377,13 +377,19 @@ impl Loader {
         name: &[u8],
         bytes: &ModuleBytes,
     ) -> Result<Option<ModuleHandle>, LoadError> {
-        let Some(object) = shared_object_in(bytes) else { return Ok(None) };
+        let object = shared_object_in(bytes);
+        object.map(|object| self.adopt_shared_object(name, object)).transpose()
+    }
+
+    #[cfg(feature = "host")]
+    #[cold]
+    #[inline(never)]
+    fn adopt_shared_object(&self, name: &[u8], object: &[u8]) -> Result<ModuleHandle, LoadError> {
         let object = SharedObject::open(object).map_err(|error| {
             let module = String::from_utf8_lossy(name).into_owned();
             LoadError::SharedObject { module, error }
         })?;
-        let adopted = self.modules.adopt(name, Box::new(object));
-        adopted.map(Some).map_err(|error| self.refused(error))
+        self.modules.adopt(name, Box::new(object)).map_err(|error| self.refused(error))
     }
 
     /// Without the system's loader the core says what a dynlib is.

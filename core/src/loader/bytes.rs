@@ -14,6 +14,7 @@ use super::group::{ReplaceError, link_error};
 use super::modules::{Attach, ModuleLoader};
 use super::{LoadError, LoaderOptions};
 use crate::format::bytes::offset_in;
+use crate::format::functions::Functions;
 use crate::format::{FormatError, Library, Smf, Symbol};
 use crate::link::{
     Export, Exports, Image, KeepError, LinkError, Module, OldData, Resolve, ShortName,
@@ -146,12 +147,24 @@ impl ReadModule {
         name: &[u8],
         options: &LoaderOptions,
     ) -> Result<Option<Arc<Bytecode<'static>>>, LoadError> {
-        let format = |error| link_error(name, LinkError::Format(error));
-        let Some(table) = self.smf.functions().map_err(format)? else { return Ok(None) };
-        let entry_point = self.smf.header().entry_point;
-        let module = Bytecode::new(name, &table, entry_point, options);
-        module.map(|module| Some(Arc::new(module))).map_err(|refused| match refused {
-            Refused::Format(error) => format(error),
+        let table = self.smf.functions();
+        let table = table.map_err(|error| link_error(name, LinkError::Format(error)))?;
+        table.map(|table| self.read_bytecode(name, &table, options)).transpose()
+    }
+
+    /// The same with its table of functions. Apart, so that it is no part of what loading machine code
+    /// brings into memory.
+    #[cold]
+    #[inline(never)]
+    fn read_bytecode(
+        &self,
+        name: &[u8],
+        table: &Functions<'static>,
+        options: &LoaderOptions,
+    ) -> Result<Arc<Bytecode<'static>>, LoadError> {
+        let module = Bytecode::new(name, table, self.smf.header().entry_point, options);
+        module.map(Arc::new).map_err(|refused| match refused {
+            Refused::Format(error) => link_error(name, LinkError::Format(error)),
             Refused::Bytecode(error) => LoadError::Bytecode { module: ShortName::new(name), error },
         })
     }

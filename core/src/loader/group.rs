@@ -175,6 +175,7 @@ impl<'l> Group<'l> {
     }
 
     /// Places the candidates that export what a member imports.
+    #[inline(never)]
     fn place_providers(&mut self, member: usize) -> Result<(), LoadError> {
         let Some(read) = self.members.get(member).map(|member| member.read.clone()) else {
             return Ok(());

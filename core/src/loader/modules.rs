@@ -123,7 +123,7 @@ impl ModuleLoader {
     /// A loader without modules.
     pub fn new(options: LoaderOptions) -> Self {
         let pool = Arc::new(PagePool::new(options.kept_bytes));
-        let (candidates, state) = (Lock::new(Candidates::default()), Lock::new(State::default()));
+        let (candidates, state) = (Lock::new(Candidates::default()), Lock::new(State::new()));
         Self { options, pool, candidates, state, eras: Eras::new() }
     }
 
@@ -394,9 +394,18 @@ impl ModuleLoader {
         members: &[LinkedMember],
         replaced: Option<ModuleHandle>,
     ) -> Result<(), LoadError> {
-        if self.options.clash == Clash::FirstWins {
-            return Ok(());
+        match self.options.clash {
+            Clash::FirstWins => Ok(()),
+            _ => Self::refuse_clashes(scope, members, replaced),
         }
+    }
+
+    #[inline(never)]
+    fn refuse_clashes(
+        scope: &Scope,
+        members: &[LinkedMember],
+        replaced: Option<ModuleHandle>,
+    ) -> Result<(), LoadError> {
         for (number, member) in members.iter().enumerate() {
             let exports = member.module.linked().symbols();
             let strong = exports
