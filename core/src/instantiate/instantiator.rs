@@ -360,6 +360,12 @@ impl JitInstantiator {
         self.made.find(symbol)
     }
 
+    /// The instance in whose code an address is: that of a [`Trap`](crate::link::landing::Trap), say. Looks
+    /// through all of them.
+    pub fn instance_at(&self, address: u64) -> Option<Instance> {
+        self.made.at(address)
+    }
+
     /// The instance of this symbol, made now if it is not there yet, together with the instances that it
     /// calls. Waits for another thread that is making it.
     pub fn try_jit_instantiate(&self, symbol: &[u8]) -> JitResult {

@@ -402,6 +402,38 @@ mod tests {
         assert!(std::format!("{error}").contains("`t` with other types"), "{error}");
     }
 
+    /// Whoever changes what comes out changes [`RULES`] with it, and this number: code that files keep is
+    /// then compiled anew.
+    #[test]
+    fn code_that_is_kept_is_what_would_be_compiled() {
+        use crate::format::index::hash;
+        let programs = parse(include_str!("../../jit/typed/tests/programs.smt")).unwrap();
+        let typed = TypedBodies::new();
+        let mut all = Vec::new();
+        for template in &programs {
+            for argument in [Type::I64, Type::F64, type_of(Scalar::U8)] {
+                let arguments = &std::vec![argument; usize::from(template.type_params)][..];
+                let request = Request {
+                    symbol: b"s",
+                    template: template.name.as_bytes(),
+                    kind: None,
+                    parameters: None,
+                    body: &template.body,
+                    arguments,
+                    arch: Arch::X86_64,
+                };
+                // Not all are for all types.
+                if let Ok(code) = typed.compile(&request, &mut Asked::default()) {
+                    all.extend(code.code);
+                    all.extend(code.relocations.iter().flat_map(|reloc| reloc.offset.to_le_bytes()));
+                }
+            }
+        }
+        let (rules, code) = (RULES.to_le_bytes(), hash(&all));
+        let known = (b"TB\0\x01", 14_076_078_307_553_590_670);
+        assert_eq!((&rules, code), known, "the code has changed: RULES must change as well");
+    }
+
     #[test]
     fn what_has_no_meaning_is_refused() {
         let told = |text, arguments: &[Type]| {

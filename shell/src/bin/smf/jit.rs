@@ -14,7 +14,7 @@ use smf_core::jit::typed::Scalar;
 use smf_core::link::MAX_ARGS;
 use smf_core::loader::LoaderOptions;
 use smf_loader::calls;
-use smf_loader::jit::Announce;
+use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::Loader;
 
 use crate::output::{self, Failure};
@@ -122,8 +122,10 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     // that a function of these arguments is there: machine code is trusted. The arrays outlive the call,
     // and between here and a trap there is generated code alone, and that of modules.
     let returned = unsafe { calls::call_values(instance.address(), &words) };
-    let returned =
-        returned.map_err(|error| Failure::of(file, format_args!("`{symbol}`: {error}")))?;
+    let returned = returned.map_err(|error| {
+        let error = InCall { called: instance.symbol(), error };
+        Failure::of(file, format_args!("`{symbol}`: {error}"))
+    })?;
     output::to_stdout(|out| {
         if let Some(scalar) = result {
             writeln!(out, "{}", Shown::returned(scalar, returned))?;
