@@ -74,34 +74,71 @@ impl Placed<'_> {
     pub fn link(self, missing: &mut dyn FnMut(&Missing<'_>)) -> Result<ModuleHandle, LoadError> {
         let Self { loader, name, read, group } = self;
         let mut placed = Some(group);
-        retry(&name, || {
+        retry(loader, &name, |claim| {
             let group = match placed.take() {
                 Some(group) => group,
                 None => loader.place_group(&name, &read)?,
             };
             let (scope, members) = group.link(missing)?;
             loader.check_clashes(&scope, &members, None)?;
-            loader.commit(&scope, members)
+            loader.commit(&scope, members, claim)
         })
     }
 }
 
-/// How often something is tried when the data of a module which is being replaced was linked, or one was
-/// unloaded or has lost the function that was.
+/// How often something is tried when a module that it was linked with has been replaced, unloaded, or has
+/// lost the function that was. Data that has moved meanwhile makes for one try more at the most: from then
+/// on there is a [`Claim`] to it.
 const ATTEMPTS: u32 = 16;
 
 /// Does `act` for the module `name`, and again when only the replacing of another one was in the way.
 pub(super) fn retry<T>(
+    loader: &ModuleLoader,
     name: &[u8],
-    mut act: impl FnMut() -> Result<T, LoadError>,
+    mut act: impl FnMut(&mut Claim<'_>) -> Result<T, LoadError>,
 ) -> Result<T, LoadError> {
+    let mut claim = Claim { loader, number: None };
     for _ in 1..ATTEMPTS {
-        match act() {
+        match act(&mut claim) {
             Err(error) if error.is_passing(name) => {}
             done => return done,
         }
     }
-    act()
+    act(&mut claim)
+}
+
+/// To data of other modules that was not where it had been when it was to be imported. As long as the claim
+/// lasts, whoever replaces those modules leaves it where it is, as if it had been imported; so the next
+/// try finds it there, however often they are replaced, and nobody has to wait, not even for a resolver
+/// of the host that replaces them itself.
+pub(super) struct Claim<'l> {
+    loader: &'l ModuleLoader,
+    /// What the loader knows it by, once there is one.
+    number: Option<u64>,
+}
+
+impl Claim<'_> {
+    /// Claims all the data that `members` were linked with, where it is now.
+    pub(super) fn renew(&mut self, state: &mut State, members: &[LinkedMember]) {
+        if let Some(number) = self.number.take() {
+            state.release(number);
+        }
+        let needs = members.iter().flat_map(|member| &member.needs);
+        let needs = needs.filter_map(|need| match need.provider {
+            Provider::Loaded(handle) => Some((handle, need.data.iter().map(|datum| &*datum.name))),
+            Provider::Member(_) => None,
+        });
+        let by = members.first().map_or(&[][..], |member| &member.name);
+        self.number = state.claim(needs, ShortName::new(by));
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.loader.state().release(number);
+        }
+    }
 }
 
 impl fmt::Debug for Placed<'_> {
@@ -433,9 +470,15 @@ impl ModuleLoader {
     }
 
     /// Makes new modules known; the handle of the first.
-    fn commit(&self, scope: &Scope, members: Vec<LinkedMember>) -> Result<ModuleHandle, LoadError> {
+    fn commit(
+        &self,
+        scope: &Scope,
+        members: Vec<LinkedMember>,
+        claim: &mut Claim<'_>,
+    ) -> Result<ModuleHandle, LoadError> {
         let mut state = self.state();
-        self.check_commit(&state, scope, &members, None)?;
+        let checked = self.check_commit(&state, scope, &members, None);
+        checked.inspect_err(|_| claim.renew(&mut state, &members))?;
         let handles = take_slots(&mut state, members.len())?;
         let first = handles.first().copied().ok_or(LoadError::OutOfMemory)?;
         enter_members(&mut state, &handles, members);

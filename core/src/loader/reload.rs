@@ -13,7 +13,7 @@ use super::bytes::{ModuleBytes, ReadModule};
 use super::entries::{Entries, Redirection};
 use super::group::{Group, LinkedMember, ReplaceError, refuse};
 use super::loaded::Loaded;
-use super::modules::{ModuleLoader, enter_members, read, retry, take_slots};
+use super::modules::{Claim, ModuleLoader, enter_members, read, retry, take_slots};
 use super::moving::{self, Moved};
 use super::state::{Scope, State};
 use super::version::{Body, Datum, EntryPoints, Version};
@@ -29,7 +29,7 @@ pub enum OldData {
     /// no address. Addresses that the program itself has stored are copied as they are: those of the
     /// old version must not be among them.
     ///
-    /// Data that another module refers to by its address is not copied. It stays where it is, and the
+    /// Data that another module refers to by its address, or is about to, is not copied. It stays where it is, and the
     /// new version uses it there, in memory of the old one that is kept as long. That is possible where
     /// both versions export it with one size, the linker writes no address into it, and the relocations
     /// of the new version that lead to it name it.
@@ -74,7 +74,7 @@ impl ModuleLoader {
             // Held up to here: what is collected then may be the old version.
             let name = &old.version().name;
             let read = read(name, bytes)?;
-            retry(name, || self.reload_once(&old, &read, old_data, missing))
+            retry(self, name, |claim| self.reload_once(&old, &read, old_data, missing, claim))
         });
         self.collect();
         reloaded
@@ -86,6 +86,7 @@ impl ModuleLoader {
         read: &ReadModule,
         old_data: OldData,
         missing: &mut dyn FnMut(&Missing<'_>),
+        claim: &mut Claim<'_>,
     ) -> Result<Reloaded, LoadError> {
         let (name, handle) = (&old.version().name, old.handle());
         let Some(EntryPoints { entries, .. }) = &old.version().entries else {
@@ -116,7 +117,7 @@ impl ModuleLoader {
         let version = step.version();
         new.entries = Some(EntryPoints { entries: entries.clone(), version });
         new.keeps = in_use.owners(old.version())?;
-        self.replace(old.version(), &scope, members, step, &in_use)?;
+        self.replace(old.version(), &scope, members, (step, &in_use), claim)?;
         let kept = u32::try_from(in_use.0.len()).unwrap_or(u32::MAX);
         Ok(Reloaded { moved, kept })
     }
@@ -136,13 +137,14 @@ impl ModuleLoader {
         old: &Arc<Version>,
         scope: &Scope,
         members: Vec<LinkedMember>,
-        step: Redirection<'_>,
-        in_use: &InUse,
+        (step, in_use): (Redirection<'_>, &InUse),
+        claim: &mut Claim<'_>,
     ) -> Result<(), LoadError> {
         let handle = old.handle;
         let mut state = self.state();
         check_unchanged(state.version(handle), old)?;
-        self.check_commit(&state, scope, &members, Some(handle))?;
+        let checked = self.check_commit(&state, scope, &members, Some(handle));
+        checked.inspect_err(|_| claim.renew(&mut state, &members))?;
         if let Some(module) = state.data_in_use(handle).find_map(|(d, by)| in_use.lacks(d, by)) {
             // Somebody else was faster; the next attempt knows of him.
             return Err(LoadError::Changed { module });

@@ -13,7 +13,7 @@ use super::entries::Table;
 use super::eras::{Eras, Retirement};
 use super::version::{Datum, Version};
 use super::{LoadError, ModuleHandle};
-use crate::format::Binding;
+use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
 
 /// Every module that is loaded, in the order in which they were: a moment's picture, cheap to take.
@@ -64,6 +64,15 @@ pub(super) struct Retired {
     since: Retirement,
 }
 
+/// Data that a module which is being loaded will refer to.
+struct Claimed {
+    /// Of the claim.
+    number: u64,
+    handle: ModuleHandle,
+    datum: Datum,
+    by: ShortName,
+}
+
 struct HostSymbol {
     name: Box<[u8]>,
     address: u64,
@@ -84,6 +93,10 @@ pub(super) struct State {
     pub(super) process: Option<HostResolver>,
     pub(super) fallback: Option<HostResolver>,
     retired: Vec<Retired>,
+    /// What is to stay where it is although nobody refers to it yet.
+    claimed: Vec<Claimed>,
+    /// How many claims there have been.
+    claims: u64,
 }
 
 impl State {
@@ -198,14 +211,51 @@ impl State {
         }
     }
 
-    /// The data of a module that others refer to, and who does. The module itself is none of them.
+    /// The data of a module that others refer to or [claim](Self::claim), and who does. The module itself is
+    /// none of them.
     pub(super) fn data_in_use(
         &self,
         handle: ModuleHandle,
     ) -> impl Iterator<Item = (&Datum, ShortName)> {
         let is_used = self.slot(handle).is_ok_and(|slot| slot.data_needed != 0);
         let users = is_used.then(|| self.users_of(handle)).into_iter().flatten();
-        users.flat_map(|(user, data)| data.iter().map(|datum| (datum, user.short_name())))
+        let used =
+            users.flat_map(|(user, data)| data.iter().map(|datum| (datum, user.short_name())));
+        let claimed = self.claimed.iter().filter(move |claimed| claimed.handle == handle);
+        used.chain(claimed.map(|claimed| (&claimed.datum, claimed.by)))
+    }
+
+    /// Claims data of modules, by name, where it is now. The number of the claim; `None` when there is no
+    /// memory for one.
+    pub(super) fn claim<'n>(
+        &mut self,
+        needs: impl Iterator<Item = (ModuleHandle, impl Iterator<Item = &'n [u8]>)>,
+        by: ShortName,
+    ) -> Option<u64> {
+        let number = self.claims;
+        self.claims += 1;
+        for (handle, names) in needs {
+            // One that is gone is for the next try to miss.
+            let Ok(version) = self.version(handle).cloned() else { continue };
+            for name in names {
+                let found = version.body.find(name);
+                let Some(export) = found.filter(|e| e.kind != SymbolKind::Function) else {
+                    continue;
+                };
+                if self.claimed.try_reserve(1).is_err() {
+                    self.release(number);
+                    return None;
+                }
+                let datum = Datum { name: name.into(), address: export.address };
+                self.claimed.push(Claimed { number, handle, datum, by });
+            }
+        }
+        Some(number)
+    }
+
+    /// Ends a claim.
+    pub(super) fn release(&mut self, number: u64) {
+        self.claimed.retain(|claimed| claimed.number != number);
     }
 
     /// Who imports from a module, retired ones included, and what data.
