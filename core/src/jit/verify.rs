@@ -28,6 +28,8 @@ mod flow;
 mod frame;
 mod joins;
 mod kind;
+mod offsets;
+mod op;
 mod scan;
 mod uses;
 
@@ -36,6 +38,7 @@ use alloc::vec::Vec;
 
 pub use error::{Fault, Place, VerifyError};
 pub use kind::{Kind, KindSet};
+pub(crate) use op::Op;
 pub use scan::Target;
 
 use crate::format::error::FormatError;
@@ -328,6 +331,12 @@ impl<'v> Facts<'v, '_> {
     /// One more than the last local that is ever set; the parameters count. The others are nil.
     pub fn locals_set(&self) -> u16 {
         self.verifier.scan.locals_set
+    }
+
+    /// Its instructions.
+    #[inline(always)]
+    pub(crate) fn ops(&self) -> &'v [Op] {
+        self.verifier.scan.ops()
     }
 
     /// Where its jumps lead, ascending, each offset once.

@@ -2,9 +2,9 @@
 
 use super::Body;
 use super::variable::Value;
-use crate::jit::bytecode::{Instruction, target};
+use crate::jit::bytecode::Opcode;
 use crate::jit::verify::Kind;
-use crate::jit::x64::{Cond, GprOrStack, W8, W32, W64};
+use crate::jit::x64::{Cond, Label, GprOrStack, W8, W32, W64};
 
 /// How two values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +18,14 @@ pub(super) enum Relation {
 }
 
 impl Relation {
-    fn of(instruction: &Instruction) -> Self {
-        match instruction {
-            Instruction::Eq => Relation::Eq,
-            Instruction::Ne => Relation::Ne,
-            Instruction::Lt => Relation::Lt,
-            Instruction::Le => Relation::Le,
-            Instruction::Gt => Relation::Gt,
+    #[inline(always)]
+    fn of(opcode: Opcode) -> Self {
+        match opcode {
+            Opcode::Eq => Relation::Eq,
+            Opcode::Ne => Relation::Ne,
+            Opcode::Lt => Relation::Lt,
+            Opcode::Le => Relation::Le,
+            Opcode::Gt => Relation::Gt,
             _ => Relation::Ge,
         }
     }
@@ -90,11 +91,11 @@ impl Body<'_, '_> {
     }
 
     /// A comparison whose result is pushed, unless the next instructions only jump by it.
-    pub(super) fn compare(&mut self, instruction: &Instruction) {
-        let relation = Relation::of(instruction);
-        if let Some((when, offset)) = self.next_jumps_by_it() {
+    pub(super) fn compare(&mut self, opcode: Opcode) {
+        let relation = Relation::of(opcode);
+        if let Some((when, target)) = self.next_jumps_by_it() {
             // What follows is reached from here in any case.
-            self.compare_and_jump(relation, when, offset);
+            self.compare_and_jump(relation, when, target);
             return;
         }
         let operands = self.pop_operands();
@@ -129,40 +130,43 @@ impl Body<'_, '_> {
     }
 
     /// Whether the next instruction is a jump by the popped result, which no other jump leads to: when,
-    /// and where to. It is done then.
+    /// and to which target. It is done then.
     fn next_jumps_by_it(&mut self) -> Option<(bool, u32)> {
-        if self.next == self.next_target {
-            return None;
-        }
-        let next = Instruction::decode(self.facts.function.code, self.next).ok()?;
-        let (when, offset) = match next {
-            Instruction::JmpIf { offset } => (true, offset),
-            Instruction::JmpIfNot { offset } => (false, offset),
+        let next = self.peek()?;
+        let when = match next.opcode() {
+            Opcode::JmpIf => true,
+            Opcode::JmpIfNot => false,
             _ => return None,
         };
-        self.next += next.size();
-        Some((when, u32::try_from(target(self.next, 0, offset)).ok()?))
+        self.take(next);
+        Some((when, next.long()))
     }
 
     /// Compares and jumps when the result is `when`; the next instruction may be reached.
-    pub(super) fn compare_and_jump(&mut self, relation: Relation, when: bool, offset: u32) -> bool {
+    pub(super) fn compare_and_jump(&mut self, relation: Relation, when: bool, target: u32) -> bool {
         let operands = self.pop_operands();
         self.flush();
-        self.look_before_jumping(offset);
+        self.look_before_jumping(target);
         let outcome = self.put_comparison(relation, operands);
-        self.jump_by(if when { outcome } else { outcome.inverted() }, offset);
+        self.jump_by(if when { outcome } else { outcome.inverted() }, target);
         true
     }
 
     /// A jump back looks whether it may go on.
-    fn look_before_jumping(&mut self, offset: u32) {
-        if offset <= self.at {
+    fn look_before_jumping(&mut self, target: u32) {
+        let target = usize::try_from(target).ok().and_then(|number| self.facts.targets().get(number));
+        if target.is_some_and(|target| target.offset <= self.at) {
             self.look_for_interrupt();
         }
     }
 
-    fn jump_by(&mut self, outcome: Outcome, offset: u32) {
-        let Some(label) = self.label_at(offset) else { return };
+    /// The label of a target.
+    fn label_of(&self, target: u32) -> Option<Label> {
+        self.labels.get(usize::try_from(target).ok()?)
+    }
+
+    fn jump_by(&mut self, outcome: Outcome, target: u32) {
+        let Some(label) = self.label_of(target) else { return };
         let asm = &mut self.l.asm;
         match outcome {
             Outcome::When(cond) => asm.jcc(cond, label),
@@ -180,24 +184,24 @@ impl Body<'_, '_> {
     }
 
     /// Jumps in any case.
-    pub(super) fn jump(&mut self, offset: u32) -> bool {
+    pub(super) fn jump(&mut self, target: u32) -> bool {
         self.flush();
-        self.look_before_jumping(offset);
-        if let Some(label) = self.label_at(offset) {
+        self.look_before_jumping(target);
+        if let Some(label) = self.label_of(target) {
             self.l.asm.jmp(label);
         }
         false
     }
 
     /// Jumps when the popped bool is `when`; whether the next instruction may be reached.
-    pub(super) fn jump_if(&mut self, when: bool, offset: u32) -> bool {
+    pub(super) fn jump_if(&mut self, when: bool, target: u32) -> bool {
         let value = self.pop();
         if let Value::Int(bits) = value {
             // The verifier takes both ways to be possible.
-            return (bits != 0) != when || self.jump(offset);
+            return (bits != 0) != when || self.jump(target);
         }
         self.flush();
-        self.look_before_jumping(offset);
+        self.look_before_jumping(target);
         if let Some(place) = self.place(value) {
             let asm = &mut self.l.asm;
             match place.register() {
@@ -207,7 +211,7 @@ impl Body<'_, '_> {
         }
         self.release(value);
         let cond = if when { Cond::Ne } else { Cond::E };
-        self.jump_by(Outcome::When(cond), offset);
+        self.jump_by(Outcome::When(cond), target);
         true
     }
 
