@@ -94,6 +94,7 @@ pub struct Lowered<'l> {
 #[derive(Debug)]
 pub struct Lowering {
     asm: Assembler<Growing>,
+    frame: Frame,
     homes: Homes,
     values: Values,
     moves: Moves,
@@ -114,6 +115,7 @@ impl Lowering {
     pub fn new() -> Self {
         Self {
             asm: Assembler::growing(),
+            frame: Frame::default(),
             homes: Homes::default(),
             values: Values::default(),
             moves: Moves::default(),
@@ -139,11 +141,11 @@ impl Lowering {
         self.traps.clear();
         self.loop_heads.clear();
         self.origins.clear();
-        let frame = Frame::plan(facts, &mut self.homes);
+        self.frame.plan(facts, &mut self.homes);
         let entry = self.asm.label();
         let labels = self.asm.labels(facts.targets().len());
         let (at, after, next, next_target) = (0, 0, 0, 0);
-        Body { l: self, facts, frame, entry, labels, at, after, next, next_target }.compile();
+        Body { l: self, facts, entry, labels, at, after, next, next_target }.compile();
         let code = self.asm.code()?;
         let (loop_heads, origins) = (&self.loop_heads, &self.origins);
         Ok(Lowered { bytes: code.bytes, loop_heads, origins })
@@ -152,8 +154,8 @@ impl Lowering {
     /// Where an activation keeps its values at a loop head: what [`abi`]'s way in from the
     /// interpreter fills before it goes there.
     pub fn places(&mut self, facts: &Facts<'_, '_>) -> Places<'_> {
-        let frame = Frame::plan(facts, &mut self.homes);
-        Places { frame, homes: &self.homes }
+        self.frame.plan(facts, &mut self.homes);
+        Places { frame: self.frame, homes: &self.homes }
     }
 }
 
@@ -161,7 +163,6 @@ impl Lowering {
 struct Body<'l, 'f> {
     l: &'l mut Lowering,
     facts: &'f Facts<'f, 'f>,
-    frame: Frame,
     /// The begin of the code, and where jumps lead.
     entry: Label,
     labels: Labels,
@@ -178,7 +179,7 @@ impl Body<'_, '_> {
     fn compile(&mut self) {
         self.origin(0);
         self.prologue();
-        if !self.frame.is_too_long {
+        if !self.l.frame.is_too_long {
             self.run();
         }
         // Where traps go belongs to no instruction.
