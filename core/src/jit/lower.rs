@@ -44,11 +44,11 @@ use core::fmt;
 use super::bytecode::Opcode;
 use super::code::Origin;
 use super::machine::Moves;
+use super::relation::Relation;
 use super::trap::MAX_VECTOR;
 use super::verify::{Facts, Op, Target};
 use super::x64::{AssembleError, Assembler, Growing, Label, Labels};
 use crate::format::bytes::i64_at;
-use compare::Relation;
 use frame::Frame;
 use homes::Homes;
 use traps::Traps;
@@ -311,7 +311,12 @@ impl Body<'_, '_> {
             O::DivI64 => self.divide(division::Wanted::Quotient),
             O::ModI64 => self.divide(division::Wanted::Rest),
             O::AddF64 | O::SubF64 | O::MulF64 | O::DivF64 => self.floats(op.opcode()),
-            O::Eq | O::Ne | O::Lt | O::Le | O::Gt | O::Ge => self.compare(op.opcode()),
+            O::Eq => self.compare(Relation::Eq),
+            O::Ne => self.compare(Relation::Ne),
+            O::Lt => self.compare(Relation::Lt),
+            O::Le => self.compare(Relation::Le),
+            O::Gt => self.compare(Relation::Gt),
+            O::Ge => self.compare(Relation::Ge),
             O::LtJmpIfNot => return self.compare_and_jump(Relation::Lt, false, op.long()),
             O::EqJmpIfNot => return self.compare_and_jump(Relation::Eq, false, op.long()),
             O::Jmp => return self.jump(op.long()),

@@ -379,6 +379,13 @@ impl<'v> Facts<'v, '_> {
         Some([self.kind(left)?, self.kind(right)?])
     }
 
+    /// Which of the two values are floats that the instruction at `at` compares; `None` when neither is.
+    /// All kinds are to be known.
+    pub(crate) fn compared_floats(&self, at: u32) -> Option<[bool; 2]> {
+        let floats = self.compared(at)?.map(|kind| kind == Kind::F64);
+        floats.contains(&true).then_some(floats)
+    }
+
     fn kind(&self, ty: Type) -> Option<Kind> {
         self.verifier.results.settled(ty).kind()?.single()
     }

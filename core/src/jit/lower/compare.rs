@@ -3,54 +3,18 @@
 use super::Body;
 use super::variable::Value;
 use crate::jit::bytecode::Opcode;
-use crate::jit::verify::Kind;
+use crate::jit::relation::Relation;
 use crate::jit::x64::{Cond, Label, GprOrStack, W8, W32, W64};
 
-/// How two values are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relation {
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-}
-
-impl Relation {
-    #[inline(always)]
-    fn of(opcode: Opcode) -> Self {
-        match opcode {
-            Opcode::Eq => Relation::Eq,
-            Opcode::Ne => Relation::Ne,
-            Opcode::Lt => Relation::Lt,
-            Opcode::Le => Relation::Le,
-            Opcode::Gt => Relation::Gt,
-            _ => Relation::Ge,
-        }
-    }
-
-    /// After a comparison of integers.
-    fn signed(self) -> Cond {
-        match self {
-            Relation::Eq => Cond::E,
-            Relation::Ne => Cond::Ne,
-            Relation::Lt => Cond::L,
-            Relation::Le => Cond::Le,
-            Relation::Gt => Cond::G,
-            Relation::Ge => Cond::Ge,
-        }
-    }
-
-    /// The one that holds when the operands change places.
-    pub(super) fn swapped(self) -> Self {
-        match self {
-            Relation::Lt => Relation::Gt,
-            Relation::Gt => Relation::Lt,
-            Relation::Le => Relation::Ge,
-            Relation::Ge => Relation::Le,
-            same => same,
-        }
+/// After a comparison of integers.
+fn signed(relation: Relation) -> Cond {
+    match relation {
+        Relation::Eq => Cond::E,
+        Relation::Ne => Cond::Ne,
+        Relation::Lt => Cond::L,
+        Relation::Le => Cond::Le,
+        Relation::Gt => Cond::G,
+        Relation::Ge => Cond::Ge,
     }
 }
 
@@ -82,17 +46,8 @@ impl Body<'_, '_> {
         [self.pop(), right]
     }
 
-    /// Whether the operands of the comparison at hand are floats; `None` when neither is.
-    fn compares_floats(&self) -> Option<[bool; 2]> {
-        // After verification all kinds are known.
-        let kinds = self.facts.compared(self.at).unwrap_or([Kind::I64; 2]);
-        let floats = kinds.map(|kind| kind == Kind::F64);
-        floats.contains(&true).then_some(floats)
-    }
-
     /// A comparison whose result is pushed, unless the next instructions only jump by it.
-    pub(super) fn compare(&mut self, opcode: Opcode) {
-        let relation = Relation::of(opcode);
+    pub(super) fn compare(&mut self, relation: Relation) {
         if let Some((when, target)) = self.next_jumps_by_it() {
             // What follows is reached from here in any case.
             self.compare_and_jump(relation, when, target);
@@ -218,7 +173,7 @@ impl Body<'_, '_> {
     /// Sets the flags by two operands, which are released.
     fn put_comparison(&mut self, relation: Relation, operands: [Value; 2]) -> Outcome {
         let [left, right] = operands;
-        if let Some([left_float, right_float]) = self.compares_floats() {
+        if let Some([left_float, right_float]) = self.facts.compared_floats(self.at) {
             return self.compare_floats(relation, [(left, left_float), (right, right_float)]);
         }
         let (relation, left, right) = match (left, right) {
@@ -227,7 +182,7 @@ impl Body<'_, '_> {
             _ => (relation, left, right),
         };
         self.compare_integers(left, right);
-        Outcome::When(relation.signed())
+        Outcome::When(signed(relation))
     }
 
     /// A constant is on the right, if only one operand is constant.

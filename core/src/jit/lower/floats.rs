@@ -5,9 +5,10 @@
 //! Source: Intel SDM volume 2, "UCOMISD".
 
 use super::Body;
-use super::compare::{Outcome, Relation};
+use super::compare::Outcome;
 use super::variable::Value;
 use crate::jit::bytecode::Opcode;
+use crate::jit::relation::Relation;
 use crate::jit::x64::{Cond, Float, Scalar, W64, Xmm, XmmOrMem};
 
 impl Body<'_, '_> {

@@ -79,7 +79,8 @@ impl Scan {
         self.jumped_to.reset(end);
         self.jumps.clear();
         self.fault = None;
-        let most = usize::try_from(end / OPCODE_SIZE).unwrap_or(usize::MAX);
+        // One that the code ends inside of is looked at as well.
+        let most = usize::try_from(end.div_ceil(OPCODE_SIZE)).unwrap_or(usize::MAX);
         if self.numbers.len() <= most {
             self.numbers.resize(most.saturating_add(1), 0);
         }
