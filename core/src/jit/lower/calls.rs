@@ -50,14 +50,14 @@ impl Body<'_, '_> {
         let length = self.l.values.length();
         self.flush_registers(length.saturating_sub(argc.into()));
         for (variable, register) in self.l.homes.volatile() {
-            let word = self.frame.word(variable);
+            let word = self.l.frame.word(variable);
             self.l.asm.mov(W64, word, register);
         }
     }
 
     fn restore_after_call(&mut self) {
         for (variable, register) in self.l.homes.volatile() {
-            let word = self.frame.word(variable);
+            let word = self.l.frame.word(variable);
             self.l.asm.mov(W64, register, word);
         }
     }
@@ -68,7 +68,7 @@ impl Body<'_, '_> {
         let bytes = signed(stack_bytes(argc));
         if bytes != 0 {
             self.l.asm.sub(W64, Gpr::Rsp, bytes);
-            self.frame.moved = bytes;
+            self.l.frame.moved = bytes;
         }
         for number in (IN_REGISTERS..u32::from(argc)).rev() {
             let value = self.pop();
@@ -77,7 +77,7 @@ impl Body<'_, '_> {
             self.release(value);
         }
         self.pop_into_registers(argc);
-        self.frame.moved = 0;
+        self.l.frame.moved = 0;
     }
 
     /// Pops the arguments that are passed in registers, and moves them there.
@@ -94,7 +94,7 @@ impl Body<'_, '_> {
 
     /// Pops the arguments and goes on in the function, which returns to this function's caller.
     pub(super) fn tail_call(&mut self, function: u32, argc: u16) -> bool {
-        if stack_bytes(argc) == 0 && self.frame.incoming_bytes() == 0 {
+        if stack_bytes(argc) == 0 && self.l.frame.incoming_bytes() == 0 {
             self.pop_into_registers(argc);
             self.epilogue(Gpr::Rax);
         } else {
@@ -114,7 +114,7 @@ impl Body<'_, '_> {
     /// function end, with its return address in front, and `rsp` to that. All registers of arguments
     /// stay.
     fn replace_frame(&mut self, argc: u16) {
-        let (bytes, frame) = (stack_bytes(argc), self.frame);
+        let (bytes, frame) = (stack_bytes(argc), self.l.frame);
         let moved = signed(bytes);
         let end = moved + frame.return_address() + 8 + signed(frame.incoming_bytes());
         let asm = &mut self.l.asm;

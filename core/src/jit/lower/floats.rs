@@ -5,18 +5,19 @@
 //! Source: Intel SDM volume 2, "UCOMISD".
 
 use super::Body;
-use super::compare::{Outcome, Relation};
+use super::compare::Outcome;
 use super::variable::Value;
-use crate::jit::bytecode::Instruction;
+use crate::jit::bytecode::Opcode;
+use crate::jit::relation::Relation;
 use crate::jit::x64::{Cond, Float, Scalar, W64, Xmm, XmmOrMem};
 
 impl Body<'_, '_> {
     /// Pops two floats and pushes what the instruction makes of them.
-    pub(super) fn floats(&mut self, instruction: &Instruction) {
-        let row = match instruction {
-            Instruction::AddF64 => Scalar::ADD,
-            Instruction::SubF64 => Scalar::SUB,
-            Instruction::MulF64 => Scalar::MUL,
+    pub(super) fn floats(&mut self, opcode: Opcode) {
+        let row = match opcode {
+            Opcode::AddF64 => Scalar::ADD,
+            Opcode::SubF64 => Scalar::SUB,
+            Opcode::MulF64 => Scalar::MUL,
             _ => Scalar::DIV,
         };
         let right = self.pop();

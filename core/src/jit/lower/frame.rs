@@ -20,7 +20,7 @@ use crate::jit::x64::{Assembler, Cond, Gpr, GprOrStack, Growing, Mem, W32, W64};
 const RED_ZONE: u32 = 128;
 
 /// The shape of an activation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Frame {
     /// Bytes that `rsp` is moved for words of the frame.
     size: u32,
@@ -58,37 +58,31 @@ pub(super) fn signed(bytes: u32) -> i32 {
 }
 
 impl Frame {
-    pub(super) fn plan(facts: &Facts<'_, '_>, homes: &mut Homes) -> Self {
+    /// Plans for a function. Fields are set one by one, where they stay: they are made in pieces, and to
+    /// copy them whole would wait for those.
+    pub(super) fn plan(&mut self, facts: &Facts<'_, '_>, homes: &mut Homes) {
         let calls = facts.call_weight();
         homes.choose(facts, calls);
-        let saved = homes.kept;
         let (longest, params) = (facts.longest(), facts.function.params);
-        let is_too_long = longest > MAX_VECTOR;
-        let vector = if is_too_long { 0 } else { 8 * longest };
-        let (first_local, locals_end) = locals_in_words(facts, homes, calls != 0);
-        let words = vector + 8 * u32::from(locals_end.saturating_sub(first_local));
-        let below = calls == 0 && !facts.has_tail_calls() && words <= RED_ZONE;
+        self.saved = homes.kept;
+        self.params = params;
+        self.moved = 0;
+        self.is_too_long = longest > MAX_VECTOR;
+        let vector = if self.is_too_long { 0 } else { 8 * longest };
+        (self.first_local, self.locals_end) = locals_in_words(facts, homes, calls != 0);
+        let words = vector + 8 * u32::from(self.locals_end.saturating_sub(self.first_local));
+        self.looks_for_interrupts = calls != 0 || facts.has_tail_calls();
+        let below = !self.looks_for_interrupts && words <= RED_ZONE;
         // With the return address and what is saved, a multiple of 16.
-        let size = if below { 0 } else { words + (words + 8 * (saved + 1)) % 16 };
-        let slots = if below { -signed(words) } else { 0 };
+        let kept = 8 * (self.saved + 1);
+        self.size = if below { 0 } else { words + (words + kept) % 16 };
+        self.slots = if below { -signed(words) } else { 0 };
+        self.locals = self.slots + signed(vector);
+        self.incoming = signed(self.size + kept);
+        // Positions are limited, and locals are numbered with 16 bits.
         let charge = activation_charge(facts.function.locals, longest);
-        let frame = Self {
-            size,
-            saved,
-            slots,
-            locals: slots + signed(vector),
-            first_local,
-            locals_end,
-            incoming: signed(size + 8 * (saved + 1)),
-            params,
-            // Positions are limited, and locals are numbered with 16 bits.
-            charge: u32::try_from(charge).unwrap_or(u32::MAX >> 1),
-            is_too_long,
-            looks_for_interrupts: calls != 0 || facts.has_tail_calls(),
-            moved: 0,
-        };
-        homes.settle(facts, &frame);
-        frame
+        self.charge = u32::try_from(charge).unwrap_or(u32::MAX >> 1);
+        homes.settle(facts, self);
     }
 
     /// The word of a variable.
@@ -164,24 +158,24 @@ pub(super) fn load_context(asm: &mut Assembler<Growing>, register: Gpr) {
 impl Body<'_, '_> {
     /// Everything before the first instruction.
     pub(super) fn prologue(&mut self) {
-        let (entry, frame) = (self.entry, self.frame);
-        self.l.asm.bind(entry);
-        if frame.is_too_long {
+        let Frame { charge, looks_for_interrupts, size, .. } = self.l.frame;
+        self.l.asm.bind(self.entry);
+        if self.l.frame.is_too_long {
             return self.trap_at_once(TrapKind::StackLimit);
         }
-        if frame.charge != 0 {
+        if charge != 0 {
             let asm = &mut self.l.asm;
             load_context(asm, Gpr::Rax);
-            asm.sub(W64, Mem::at(Gpr::Rax, Context::BUDGET), signed(frame.charge));
+            asm.sub(W64, Mem::at(Gpr::Rax, Context::BUDGET), signed(charge));
             self.trap_if(Cond::S, TrapKind::StackLimit);
         }
-        if frame.looks_for_interrupts {
+        if looks_for_interrupts {
             self.look_for_interrupt();
         }
         for register in self.saved_registers() {
             self.l.asm.push(register);
         }
-        self.reserve(frame.size);
+        self.reserve(size);
         self.take_parameters();
         self.start_locals();
     }
@@ -193,7 +187,7 @@ impl Body<'_, '_> {
     }
 
     fn saved_registers(&self) -> impl DoubleEndedIterator<Item = Gpr> + use<> {
-        let saved = usize::try_from(self.frame.saved).unwrap_or(0);
+        let saved = usize::try_from(self.l.frame.saved).unwrap_or(0);
         KEPT.into_iter().enumerate().filter(move |(number, _)| *number < saved).map(|(_, gpr)| gpr)
     }
 
@@ -221,7 +215,7 @@ impl Body<'_, '_> {
     fn take_parameters(&mut self) {
         let uses = self.facts.local_uses();
         let named = |local: u16| uses.get(usize::from(local)).is_none_or(|&weight| weight != 0);
-        for (local, register) in (0..self.frame.params).zip(ARGUMENTS) {
+        for (local, register) in (0..self.l.frame.params).zip(ARGUMENTS) {
             if !named(local) || local >= self.facts.locals_named() {
                 continue;
             }
@@ -232,8 +226,8 @@ impl Body<'_, '_> {
             }
         }
         for &(variable, register) in &self.l.homes.chosen {
-            if variable.as_local().is_some_and(|local| local >= 6 && local < self.frame.params) {
-                self.l.moves.add(register, self.frame.word(variable).into());
+            if variable.as_local().is_some_and(|local| local >= 6 && local < self.l.frame.params) {
+                self.l.moves.add(register, self.l.frame.word(variable).into());
             }
         }
         self.l.moves.emit(&mut self.l.asm);
@@ -245,7 +239,7 @@ impl Body<'_, '_> {
         if !facts.reads_nil_locals() {
             return;
         }
-        let Frame { params, first_local, locals_end, .. } = self.frame;
+        let Frame { params, first_local, locals_end, .. } = self.l.frame;
         for &(variable, register) in &self.l.homes.chosen {
             if variable.as_local().is_some_and(|local| local >= params) {
                 self.l.asm.zero(register);
@@ -254,14 +248,14 @@ impl Body<'_, '_> {
         let first = first_local.max(params);
         if first < locals_end {
             let words = u32::from(locals_end - first);
-            self.clear_words(Gpr::Rax, words, self.frame.word(Variable::local(first)));
+            self.clear_words(Gpr::Rax, words, self.l.frame.word(Variable::local(first)));
         }
     }
 
     /// Undoes the prologue but for the return address. Changes the flags and `scratch`.
     pub(super) fn epilogue(&mut self, scratch: Gpr) {
         self.release_budget(scratch);
-        let size = self.frame.size;
+        let size = self.l.frame.size;
         if size != 0 {
             self.l.asm.add(W64, Gpr::Rsp, signed(size));
         }
@@ -271,7 +265,7 @@ impl Body<'_, '_> {
     }
 
     pub(super) fn release_budget(&mut self, scratch: Gpr) {
-        let charge = self.frame.charge;
+        let charge = self.l.frame.charge;
         if charge != 0 {
             let asm = &mut self.l.asm;
             load_context(asm, scratch);
@@ -281,7 +275,7 @@ impl Body<'_, '_> {
 
     /// Restores the saved registers from where they are, with `rsp` so many bytes lower.
     pub(super) fn restore_saved(&mut self, moved: i32) {
-        let first = self.frame.return_address() + moved;
+        let first = self.l.frame.return_address() + moved;
         for (register, number) in self.saved_registers().zip(1..) {
             self.l.asm.mov(W64, register, Mem::at(Gpr::Rsp, first - 8 * number));
         }
@@ -312,7 +306,7 @@ impl Body<'_, '_> {
 
     /// Returns, and takes the arguments off the stack.
     fn leave(&mut self) {
-        let bytes = self.frame.incoming_bytes();
+        let bytes = self.l.frame.incoming_bytes();
         let asm = &mut self.l.asm;
         match u16::try_from(bytes) {
             Ok(0) => asm.ret(),

@@ -2,12 +2,8 @@
 
 use super::Body;
 use super::variable::{Value, Variable};
-use crate::jit::bytecode::Instruction;
+use crate::jit::bytecode::Opcode;
 use crate::jit::x64::{Alu, Gpr, GprOrStack, Mem, Scale, W64};
-
-/// The low bytes of two opcodes, to look ahead without decoding.
-const POP_STORE: u8 = Instruction::PopStore { local: 0 }.opcode() as u8;
-const POP: u8 = Instruction::Pop { dest: 0 }.opcode() as u8;
 
 /// An operator on two integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +122,8 @@ impl Body<'_, '_> {
             if let Some(slot) = variable.as_slot() {
                 self.drop_value(slot);
             }
-            if dest.is_none() {
-                self.next += 4;
+            if let (None, Some(next)) = (dest, self.peek()) {
+                self.take(next);
             }
             return Destination { register, variable: Some(variable) };
         }
@@ -145,17 +141,10 @@ impl Body<'_, '_> {
 
     /// The variable in a register into which the next instruction pops, if no jump leads to that.
     fn next_stores_to(&self) -> Option<Variable> {
-        if self.next == self.next_target {
-            return None;
-        }
-        let next = usize::try_from(self.next).ok()?;
-        let &[opcode, 0, low, high] = self.facts.function.code.get(next..)?.first_chunk()? else {
-            return None;
-        };
-        let number = u16::from_le_bytes([low, high]);
-        let variable = match opcode {
-            POP_STORE => Variable::local(number),
-            POP => self.slot_that_exists(number)?,
+        let next = self.peek()?;
+        let variable = match next.opcode() {
+            Opcode::PopStore => Variable::local(next.a()),
+            Opcode::Pop => self.slot_that_exists(next.a())?,
             _ => return None,
         };
         self.home(variable).register().map(|_| variable)

@@ -104,8 +104,8 @@ impl Body<'_, '_> {
     /// The home of a variable.
     #[inline(always)]
     pub(super) fn home(&self, variable: Variable) -> GprOrStack {
-        let place = self.l.homes.place(variable).unwrap_or_else(|| self.frame.place(variable));
-        place.moved(self.frame.moved)
+        let place = self.l.homes.place(variable).unwrap_or_else(|| self.l.frame.place(variable));
+        place.moved(self.l.frame.moved)
     }
 
     /// Takes the last value off the vector.
@@ -234,7 +234,7 @@ impl Body<'_, '_> {
             }
         }
         let counter = self.temporary();
-        self.clear_words(counter, length - from, self.frame.word(Variable::slot(from)));
+        self.clear_words(counter, length - from, self.l.frame.word(Variable::slot(from)));
         self.release(Value::gpr(counter));
     }
 
