@@ -162,7 +162,7 @@ fn wanted_soon<'p, P: AsRef<Path>>(program: &[u8], with: &'p [P]) -> &'p [P] {
     soon.split_first().map_or(&[], |(_, behind)| behind)
 }
 
-/// Tells the process of every module, and of what bytecode becomes: `module:function`, and behind that `.entry`
+/// Tells the process of every module, and of what bytecode becomes: `module:function`, and behind that `:entry`
 /// for the piece that machine code calls it by.
 struct Announce;
 
@@ -187,7 +187,7 @@ impl Attach for Announce {
         function: &[u8],
         code: Range<usize>,
     ) -> Option<Box<dyn Send + Sync>> {
-        let names = name_code(&[module, b":", function, b".entry"].concat(), &code);
+        let names = name_code(&[module, b":", function, b":entry"].concat(), &code);
         #[cfg(feature = "c-api")]
         let names = (StubEntry::enter(code.start), names);
         Some(Box::new(names))

@@ -172,7 +172,9 @@ impl<'d> Bytecode<'d> {
         let exported =
             self.functions().filter_map(|(name, index)| Some((name, self.named(index)?)));
         let exported = exported.filter(|(_, function)| has_address(function));
-        exported.map(|(name, function)| (name, self.export(function.index, function.length)))
+        let exported =
+            exported.map(|(name, function)| (name, self.export(function.index, function.length)));
+        exported.filter(|(_, export)| export.address != 0)
     }
 
     fn named(&self, index: u32) -> Option<Function<'d>> {

@@ -5,10 +5,10 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use super::ModuleHandle;
 use super::bytecode::Bytecode;
 use super::eras::{Entered, Eras};
 use super::version::{Body, Version};
+use super::{LoadError, ModuleHandle};
 use crate::format::{Smf, Symbol};
 use crate::link::Export;
 use crate::tier::Engine;
@@ -48,11 +48,17 @@ impl<'l> Loaded<'l> {
         self.version.linked()
     }
 
-    /// What it exports under a name, at its address in this version; 0 of a function of bytecode that can have
-    /// none, which [`ModuleLoader::resolve`](super::ModuleLoader::resolve) says the reason of.
+    /// What it exports under a name, at its address in this version.
     #[inline]
     pub fn export(&self, name: &[u8]) -> Option<Export> {
-        self.version.body.find(name)
+        // Bytecode may have functions without addresses.
+        self.version.body.find(name).filter(|export| export.address != 0)
+    }
+
+    /// Why a function of bytecode has no address; `None` when it has one, and for everything else.
+    pub fn refusal(&self, name: &[u8]) -> Option<LoadError> {
+        let error = self.bytecode()?.refusal(name)?;
+        Some(LoadError::Bytecode { module: self.version.short_name(), error })
     }
 
     /// The address of an exported function in this version.
@@ -85,7 +91,8 @@ impl<'l> Loaded<'l> {
     }
 
     /// The functions of a module of bytecode that can be called by address, in the order of their names; no
-    /// table of symbols has them. Each is given its address; one that cannot have any shows 0.
+    /// table of symbols has them. Each is given its address; those that [cannot have one](Self::refusal) are
+    /// left out.
     pub fn bytecode_exports(&self) -> impl Iterator<Item = (&[u8], Export)> {
         self.bytecode().into_iter().flat_map(Bytecode::exports)
     }

@@ -266,7 +266,7 @@ fn profilers_know_the_code_of_bytecode_by_module_and_function() {
         fs::remove_file(map).unwrap();
         let has =
             |name: &str| names.lines().any(|line| line.ends_with(&format!(" {module}:{name}")));
-        assert!(has("scale.entry"), "{names}");
+        assert!(has("scale:entry"), "{names}");
         assert_eq!(has("scale"), compiled, "{names}");
     }
     let dumps = place.path("dumps");
