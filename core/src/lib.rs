@@ -37,4 +37,6 @@ pub mod loader;
 #[cfg(feature = "kernel")]
 pub mod memory;
 #[cfg(feature = "kernel")]
+mod owned;
+#[cfg(feature = "kernel")]
 pub mod tier;

@@ -5,8 +5,10 @@
 //! a view and the owner of its bytes are one value, and no view leaves without a borrow of that value.
 #![allow(unsafe_code)]
 
+use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::alloc::Layout;
 use core::ops::Range;
 
 use super::bytecode::{Bytecode, Refused};
@@ -18,6 +20,7 @@ use crate::format::{FormatError, Library, Smf, Symbol};
 use crate::link::{
     Export, Exports, Image, KeepError, LinkError, Module, OldData, Resolve, ShortName,
 };
+use crate::owned::Counted;
 use crate::tier::Engine;
 
 /// The bytes of a module or an archive, and their owner. Clones share them.
@@ -34,21 +37,31 @@ pub struct ModuleBytes {
     /// Borrowed from the owner, whatever the lifetime says: never handed out for longer than that of
     /// a borrow of a value that holds the owner.
     slice: &'static [u8],
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Counted<dyn AsRef<[u8]> + Send + Sync>,
 }
 
 impl ModuleBytes {
     /// Takes the bytes from `owner`, which is asked for them once and dropped with the last module
     /// that refers to them.
-    pub fn new(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(owner);
+    ///
+    /// Without memory for the owner the process ends, as with everything that `alloc` makes;
+    /// [`try_new`](Self::try_new) does not.
+    pub fn new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Self {
+        Self::try_new(owner).unwrap_or_else(|_| handle_alloc_error(Layout::new::<O>()))
+    }
+
+    /// As [`new`](Self::new).
+    ///
+    /// # Errors
+    /// [`LoadError::OutOfMemory`].
+    pub fn try_new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Result<Self, LoadError> {
+        let owner = Counted::new(owner)?.into_bytes();
         let slice: *const [u8] = (*owner).as_ref();
-        // SAFETY: the slice was borrowed from a value that stays where it is, behind an `Arc` that was
-        // made here, of which nobody takes a mutable reference, so the borrow could last as long as
-        // there are clones of the `Arc`. The field is private to this file, where it is kept beside
-        // such a clone, and dropped no later.
+        // SAFETY: the slice was borrowed from a value that stays where it is, which many may own and of
+        // which nobody takes a mutable reference, so the borrow could last as long as it has owners. The
+        // field is private to this file, where it is kept beside such an owner, and dropped no later.
         let slice = unsafe { &*slice };
-        Self { slice, owner }
+        Ok(Self { slice, owner })
     }
 
     /// All of them.
