@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use smf_core::format::bytecode::{NewFunction, write_functions};
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
-use smf_core::format::{Header, Layout, SectionKind, index};
-use smf_core::jit::text::assemble;
+use smf_core::format::{Flags, Header, Layout, SectionKind, index};
+use smf_core::jit::text::{assemble, write_module};
 use smf_core::jit::typed::text::parse;
 use smf_core::loader::ModuleBytes;
 use smf_loader::ffi;
@@ -213,17 +212,7 @@ fn make_modules(directory: &Path) {
         fs::write(&smf, packed.bytes).unwrap();
     }
     for (name, source) in BYTECODE {
-        let functions = assemble(source).unwrap();
-        let functions: Vec<_> = functions
-            .iter()
-            .map(|f| NewFunction {
-                name: &f.name,
-                params: f.params,
-                locals: f.locals,
-                code: &f.code,
-            })
-            .collect();
-        let module = write_functions(&functions).unwrap();
+        let module = write_module(&assemble(source).unwrap(), Flags(0)).unwrap();
         fs::write(directory.join(name).with_extension("smf"), module).unwrap();
     }
 }
@@ -276,7 +265,16 @@ fn make_templates(directory: &Path) {
     ];
     let (layout, header) = (Layout::Packed, Header::default());
     let module = NewModule { layout, header, stub: &[], sections: &sections, symbols: &[] };
-    fs::write(directory.join("templates.smf"), module.to_vec().unwrap()).unwrap();
+    for name in ["templates.smf", "kept.smf"] {
+        fs::write(directory.join(name), module.to_vec().unwrap()).unwrap();
+    }
+    let quarter = "template quarter<T>(a: T, b: T) -> T\n call a = half<T>(a, b)\n \
+                   call_host twice(a)\n call a = quarter<T>(a, b)\n return T a\nend\n";
+    let quarter = parse(quarter).unwrap().remove(0).body;
+    for (name, body) in [("half", &half), ("quarter", &quarter)] {
+        let json = format!("{{\"name\":\"{name}\",\"type_params\":[\"T\"],\"body\":{body:?}}}");
+        fs::write(directory.join(name).with_extension("json"), json).unwrap();
+    }
     let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join("user").with_extension(end));
     fs::write(&c, "long later(void) __asm__(\"later$i64\"); long main(void) { return later(); }")
         .unwrap();

@@ -29,11 +29,14 @@ mod compare;
 mod division;
 mod floats;
 mod frame;
+mod homes;
+mod image;
 mod integers;
 mod traps;
 mod values;
+mod variable;
 
-pub use frame::{Image, Places, REGISTERS};
+pub use image::{Image, Places, REGISTERS};
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -41,11 +44,14 @@ use core::fmt;
 use super::bytecode::{Instruction, target};
 use super::code::Origin;
 use super::machine::Moves;
+use super::trap::MAX_VECTOR;
 use super::verify::Facts;
-use super::x64::{AssembleError, Assembler, Gpr, Growing, Label};
-use frame::{Frame, Homes};
+use super::x64::{AssembleError, Assembler, Growing, Label};
+use frame::Frame;
+use homes::Homes;
 use traps::Traps;
-use values::{Value, Values, Variable};
+use values::Values;
+use variable::{Value, Variable};
 
 /// Why there is no code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +144,7 @@ impl Lowering {
     pub fn function(&mut self, facts: &Facts<'_, '_>) -> Result<Lowered<'_>, LowerError> {
         self.asm.clear();
         self.labels.clear();
-        self.values.clear();
+        self.values.start(facts.longest().min(MAX_VECTOR));
         self.traps.clear();
         self.loop_heads.clear();
         self.origins.clear();
@@ -290,8 +296,8 @@ impl Body<'_, '_> {
                 self.set_slot(dest, value);
             }
             I::Swap { a, b } => self.swap(a, b),
-            I::Load { dest, local } => self.set_slot(dest, Value::Copy(Variable::Local(local))),
-            I::LoadPush { local } => self.push(Value::Copy(Variable::Local(local))),
+            I::Load { dest, local } => self.set_slot(dest, Value::local(local)),
+            I::LoadPush { local } => self.push(Value::local(local)),
             I::ConstI64Push { value } => self.push(Value::Int(value)),
             I::Store { local, src } => {
                 let value = self.slot(src);
@@ -361,13 +367,10 @@ impl Body<'_, '_> {
 
     /// Sets a local.
     fn set_local(&mut self, local: u16, value: Value) {
-        let variable = Variable::Local(local);
+        let variable = Variable::local(local);
         if value != Value::Copy(variable) {
             self.write(variable);
             self.store(variable, value);
         }
     }
 }
-
-/// The temporary registers, the first that is free is taken.
-const TEMPORARIES: [Gpr; 3] = [Gpr::Rax, Gpr::Rcx, Gpr::Rdx];

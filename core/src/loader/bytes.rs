@@ -11,17 +11,17 @@ use alloc::sync::Arc;
 use core::alloc::Layout;
 use core::ops::Range;
 
-use super::bytecode::{Bytecode, Refused};
+use super::bytecode::{Bytecode, BytecodeError, Refused};
 use super::group::{ReplaceError, link_error};
 use super::modules::{Attach, ModuleLoader};
 use super::{LoadError, LoaderOptions};
 use crate::format::bytes::offset_in;
+use crate::format::functions::Functions;
 use crate::format::{FormatError, Library, Smf, Symbol};
 use crate::link::{
     Export, Exports, Image, KeepError, LinkError, Module, OldData, Resolve, ShortName,
 };
 use crate::owned::Counted;
-use crate::tier::Engine;
 
 /// The bytes of a module or an archive, and their owner. Clones share them.
 ///
@@ -141,11 +141,11 @@ impl ReadModule {
         if kept.is_empty() {
             return self.place(name, loader).map_err(ReplaceError::Load);
         }
-        if self.bytecode(name, loader.options()).map_err(ReplaceError::Load)?.is_some() {
-            // It has no data.
+        let load = |error| ReplaceError::Load(link_error(name, error));
+        if self.smf.functions().map_err(|error| load(LinkError::Format(error)))?.is_some() {
+            // Bytecode has no data.
             return Err(ReplaceError::Datum(0));
         }
-        let load = |error| ReplaceError::Load(link_error(name, error));
         let mut image = Image::place_in(&self.smf, loader.pool()).map_err(load)?;
         image.keep(kept).map_err(|error| match error {
             KeepError::Datum(datum) => ReplaceError::Datum(datum),
@@ -160,11 +160,24 @@ impl ReadModule {
         name: &[u8],
         options: &LoaderOptions,
     ) -> Result<Option<Arc<Bytecode<'static>>>, LoadError> {
-        let format = |error| link_error(name, LinkError::Format(error));
-        let Some(table) = self.smf.functions().map_err(format)? else { return Ok(None) };
-        let module = Bytecode::new(&table, self.smf.header().entry_point, options);
-        module.map(|module| Some(Arc::new(module))).map_err(|refused| match refused {
-            Refused::Format(error) => format(error),
+        let table = self.smf.functions();
+        let table = table.map_err(|error| link_error(name, LinkError::Format(error)))?;
+        table.map(|table| self.read_bytecode(name, &table, options)).transpose()
+    }
+
+    /// The same with its table of functions. Apart, so that it is no part of what loading machine code
+    /// brings into memory.
+    #[cold]
+    #[inline(never)]
+    fn read_bytecode(
+        &self,
+        name: &[u8],
+        table: &Functions<'static>,
+        options: &LoaderOptions,
+    ) -> Result<Arc<Bytecode<'static>>, LoadError> {
+        let module = Bytecode::new(name, table, self.smf.header().entry_point, options);
+        module.map(Arc::new).map_err(|refused| match refused {
+            Refused::Format(error) => link_error(name, LinkError::Format(error)),
             Refused::Bytecode(error) => LoadError::Bytecode { module: ShortName::new(name), error },
         })
     }
@@ -228,6 +241,14 @@ impl OwnedExports {
             Names::Bytecode(module) => module.find(name),
         }
     }
+
+    /// Why a function of bytecode has no address; `None` when it has one, and for everything else.
+    pub(super) fn refusal(&self, name: &[u8]) -> Option<BytecodeError> {
+        match &self.names {
+            Names::Image(_) => None,
+            Names::Bytecode(module) => module.refusal(name),
+        }
+    }
 }
 
 /// A module that can be called.
@@ -271,21 +292,23 @@ impl LinkedModule {
     pub(super) fn function(&self, name: &[u8]) -> Option<u64> {
         match &self.module {
             Linked::Native(module) => module.function(name),
-            Linked::Bytecode { module, .. } => module.find(name).map(|export| export.address),
+            Linked::Bytecode { module, .. } => {
+                module.find(name).map(|export| export.address).filter(|&address| address != 0)
+            }
         }
     }
 
-    /// What runs it, if it is bytecode.
-    pub(super) fn engine(&self) -> Option<&Engine<'_>> {
-        self.bytecode().map(Bytecode::engine)
+    /// As [`OwnedExports::refusal`].
+    pub(super) fn refusal(&self, name: &[u8]) -> Option<BytecodeError> {
+        self.bytecode()?.refusal(name)
     }
 
-    /// The functions of bytecode, which no table of symbols has.
-    pub(super) fn bytecode_exports(&self) -> impl Iterator<Item = (&[u8], Export)> {
-        self.bytecode().into_iter().flat_map(Bytecode::exports)
+    /// All functions of bytecode, with their indices.
+    pub(super) fn bytecode_functions(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        self.bytecode().into_iter().flat_map(Bytecode::functions)
     }
 
-    fn bytecode(&self) -> Option<&Bytecode<'_>> {
+    pub(super) fn bytecode(&self) -> Option<&Bytecode<'_>> {
         match &self.module {
             Linked::Native(_) => None,
             Linked::Bytecode { module, .. } => Some(module),
@@ -297,10 +320,8 @@ impl LinkedModule {
         // Good for a module of any lifetime, so it can keep nothing of this one.
         match &self.module {
             Linked::Native(module) => to.attach(name, module),
-            Linked::Bytecode { module, .. } => {
-                let entries = &mut module.exports().map(|(_, export)| export.address);
-                to.attach_bytecode(name, entries)
-            }
+            // Its code is told of when there is any.
+            Linked::Bytecode { .. } => None,
         }
     }
 

@@ -19,7 +19,7 @@ pub enum LoadError {
     Archive { module: ShortName },
     /// A sound module that cannot be placed or linked.
     Link { module: ShortName, error: LinkError },
-    /// A module of bytecode that cannot be called.
+    /// A module of bytecode that cannot run, or a function of one that cannot be called by address.
     Bytecode { module: ShortName, error: BytecodeError },
     /// No executable memory for the table of entry points.
     Entries { module: ShortName, error: ExecError },

@@ -13,7 +13,7 @@ use super::entries::Entries;
 use super::modules::ModuleLoader;
 use super::state::Scope;
 use super::version::{Attached, Datum, EntryPoints, Need, Version};
-use super::{LoadError, ModuleHandle};
+use super::{BytecodeError, LoadError, ModuleHandle};
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
 use crate::link::{Export, LinkError, OldData, Resolve, ShortName, missing_imports};
 use crate::owned::{Counted, CountedBytes, collect, push};
@@ -40,6 +40,9 @@ enum MemberEntries {
 impl Member {
     /// The address under which other members use what it exports as `name`.
     fn address_for_others(&self, name: &[u8], export: &Export) -> Result<u64, LoadError> {
+        if export.address == 0 {
+            refuse(&self.name, self.exports.refusal(name))?;
+        }
         let stub = match &self.entries {
             Some(MemberEntries::New(entries)) if export.kind == SymbolKind::Function => {
                 // Nobody else knows of it yet.
@@ -171,6 +174,7 @@ impl<'l> Group<'l> {
     }
 
     /// Places the candidates that export what a member imports.
+    #[inline(never)]
     fn place_providers(&mut self, member: usize) -> Result<(), LoadError> {
         let Some(read) = self.members.get(member).map(|member| member.read.clone()) else {
             return Ok(());
@@ -279,6 +283,12 @@ pub(super) enum ReplaceError {
     /// The datum with this index cannot stay where the old version has it.
     Datum(usize),
     Load(LoadError),
+}
+
+/// The error of a function of `module` that has no address for this reason, if there is one.
+pub(super) fn refuse(module: &[u8], refusal: Option<BytecodeError>) -> Result<(), LoadError> {
+    let module = ShortName::new(module);
+    refusal.map_or(Ok(()), |error| Err(LoadError::Bytecode { module, error }))
 }
 
 pub(super) fn link_error(module: &[u8], error: LinkError) -> LoadError {

@@ -5,6 +5,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::ModuleHandle;
+use super::bytecode::Bytecode;
 use super::eras::{Entered, Eras};
 use super::version::{Body, Version};
 use crate::format::{Smf, Symbol};
@@ -47,7 +48,8 @@ impl<'l> Loaded<'l> {
         self.version.linked()
     }
 
-    /// What it exports under a name, at its address in this version.
+    /// What it exports under a name, at its address in this version; 0 of a function of bytecode that can have
+    /// none, which [`ModuleLoader::resolve`](super::ModuleLoader::resolve) says the reason of.
     #[inline]
     pub fn export(&self, name: &[u8]) -> Option<Export> {
         self.version.body.find(name)
@@ -64,20 +66,35 @@ impl<'l> Loaded<'l> {
     /// What runs the module, if it is bytecode: it calls functions of any number of parameters, tells what
     /// stopped them, and can be interrupted.
     pub fn engine(&self) -> Option<&Engine<'_>> {
-        match &self.version.body {
-            Body::Linked(module) => module.engine(),
-            Body::Foreign(_) => None,
-        }
+        self.bytecode().map(Bytecode::engine)
+    }
+
+    /// The index of a function of bytecode, for its [engine](Self::engine).
+    pub fn bytecode_function(&self, name: &[u8]) -> Option<u32> {
+        self.bytecode()?.index_of(name)
+    }
+
+    /// The index of the function of bytecode where running begins.
+    pub fn bytecode_begin(&self) -> Option<u32> {
+        self.bytecode()?.begin()
+    }
+
+    /// The functions of a module of bytecode, with their indices, in the order of their names.
+    pub fn bytecode_functions(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        self.bytecode().into_iter().flat_map(Bytecode::functions)
     }
 
     /// The functions of a module of bytecode that can be called by address, in the order of their names; no
-    /// table of symbols has them.
+    /// table of symbols has them. Each is given its address; one that cannot have any shows 0.
     pub fn bytecode_exports(&self) -> impl Iterator<Item = (&[u8], Export)> {
-        let linked = match &self.version.body {
-            Body::Linked(module) => Some(module.bytecode_exports()),
+        self.bytecode().into_iter().flat_map(Bytecode::exports)
+    }
+
+    fn bytecode(&self) -> Option<&Bytecode<'_>> {
+        match &self.version.body {
+            Body::Linked(module) => module.bytecode(),
             Body::Foreign(_) => None,
-        };
-        linked.into_iter().flatten()
+        }
     }
 
     /// Where running begins, as [`Module::entry_point`](crate::link::Module::entry_point).
@@ -96,7 +113,7 @@ impl<'l> Loaded<'l> {
         }
     }
 
-    /// Whether an address lies in its memory.
+    /// Whether an address lies in its memory; of bytecode, whether a function was given this address.
     pub fn contains(&self, address: u64) -> bool {
         match &self.version.body {
             Body::Linked(module) => module.contains(address),

@@ -28,13 +28,27 @@ pub trait Attach: Send + Sync {
     /// of what a debugger knows.
     fn attach(&self, name: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>>;
 
-    /// The same for a module of bytecode, with the addresses at which its functions are called.
-    fn attach_bytecode(
+    /// The same for a function of a module of bytecode when it has become machine code, which is while the
+    /// program runs, on the thread that wants the code. Must not use the loader.
+    fn attach_compiled(
         &self,
-        name: &[u8],
-        entries: &mut dyn Iterator<Item = u64>,
+        module: &[u8],
+        function: &[u8],
+        code: Range<usize>,
     ) -> Option<Box<dyn Send + Sync>> {
-        let _ = (name, entries);
+        let _ = (module, function, code);
+        None
+    }
+
+    /// The same for the piece of code by which machine code calls a function of bytecode, when somebody has
+    /// asked for its address, which is where the piece begins. Must not use the loader.
+    fn attach_entry(
+        &self,
+        module: &[u8],
+        function: &[u8],
+        code: Range<usize>,
+    ) -> Option<Box<dyn Send + Sync>> {
+        let _ = (module, function, code);
         None
     }
 
@@ -110,7 +124,7 @@ impl ModuleLoader {
     /// A loader without modules.
     pub fn new(options: LoaderOptions) -> Self {
         let pool = Arc::new(PagePool::new(options.kept_bytes));
-        let (candidates, state) = (Lock::new(Candidates::default()), Lock::new(State::default()));
+        let (candidates, state) = (Lock::new(Candidates::default()), Lock::new(State::new()));
         Self { options, pool, candidates, state, eras: Eras::new() }
     }
 
@@ -385,9 +399,18 @@ impl ModuleLoader {
         members: &[LinkedMember],
         replaced: Option<ModuleHandle>,
     ) -> Result<(), LoadError> {
-        if self.options.clash == Clash::FirstWins {
-            return Ok(());
+        match self.options.clash {
+            Clash::FirstWins => Ok(()),
+            _ => Self::refuse_clashes(scope, members, replaced),
         }
+    }
+
+    #[inline(never)]
+    fn refuse_clashes(
+        scope: &Scope,
+        members: &[LinkedMember],
+        replaced: Option<ModuleHandle>,
+    ) -> Result<(), LoadError> {
         for (number, member) in members.iter().enumerate() {
             let exports = member.module.linked().symbols();
             let strong = exports
@@ -395,7 +418,7 @@ impl ModuleLoader {
                 .map_while(Result::ok)
                 .filter(|s| s.is_export() && s.binding != Binding::Weak)
                 .map(|symbol| symbol.name());
-            for name in strong.chain(member.module.bytecode_exports().map(|(name, _)| name)) {
+            for name in strong.chain(member.module.bytecode_functions().map(|(name, _)| name)) {
                 let loaded = scope.find_except(name, replaced);
                 let loaded = loaded.filter(|(_, export)| export.is_strong());
                 let mut earlier = members.iter().take(number);

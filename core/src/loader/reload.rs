@@ -5,11 +5,12 @@
 //! that store, whatever fails leaves the old version as it was.
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use super::Missing;
 use super::bytes::{ModuleBytes, ReadModule};
 use super::entries::{Entries, Redirection};
-use super::group::{Group, LinkedMember, ReplaceError};
+use super::group::{Group, LinkedMember, ReplaceError, refuse};
 use super::loaded::Loaded;
 use super::modules::{Members, ModuleLoader, read, retry};
 use super::moving::{self, Moved};
@@ -100,11 +101,18 @@ impl ModuleLoader {
             (Body::Linked(from), OldData::Move) => moving::move_data(from, &new.module)?,
             _ => Moved::default(),
         };
-        let function = |name: &[u8]| {
-            let export = new.module.find(name)?;
+        let no_address = Cell::new(None);
+        let function = |symbol: &[u8]| {
+            let export = new.module.find(symbol)?;
+            if export.address == 0 {
+                no_address.set(new.module.refusal(symbol));
+                return None;
+            }
             (export.kind == SymbolKind::Function).then_some(export.address)
         };
-        let step = entries.prepare(function).map_err(|refusal| refusal.of(name))?;
+        let step = entries.prepare(function);
+        refuse(name, no_address.get())?;
+        let step = step.map_err(|refusal| refusal.of(name))?;
         let version = step.version();
         new.entries = Some(EntryPoints { entries: entries.clone(), version });
         new.keeps = in_use.owners(old.version())?;

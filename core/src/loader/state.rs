@@ -129,6 +129,12 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Without modules. The names have room for a few: what makes more is not small, and most processes
+    /// never need it.
+    pub(super) fn new() -> Self {
+        Self { names: HashTable::with_capacity(1), ..Self::default() }
+    }
+
     pub(super) fn scope(&self) -> Scope {
         self.scope.clone()
     }

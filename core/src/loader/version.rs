@@ -6,6 +6,7 @@ use core::sync::atomic::AtomicU32;
 
 use super::bytes::LinkedModule;
 use super::entries::Entries;
+use super::group::refuse;
 use super::modules::ModuleLoader;
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, Smf, SymbolKind};
@@ -105,13 +106,19 @@ impl Version {
     /// every version: when this one has been replaced meanwhile, the present one says where it is now.
     ///
     /// # Errors
-    /// [`LoadError::Changed`] when that does not have it; [`LoadError::Entries`].
+    /// [`LoadError::Changed`] when that does not have it; [`LoadError::Entries`]; [`LoadError::Bytecode`] for
+    /// a function of bytecode that has no address.
     pub(super) fn address_for_others(
         &self,
         loader: &ModuleLoader,
         name: &[u8],
         export: &Export,
     ) -> Result<u64, LoadError> {
+        if export.address == 0
+            && let Body::Linked(module) = &self.body
+        {
+            refuse(&self.name, module.refusal(name))?;
+        }
         let Some(EntryPoints { entries, version }) = self.entry_points_of(export) else {
             return Ok(export.address);
         };
@@ -121,7 +128,7 @@ impl Version {
             }
             // Whoever replaces a module takes these two locks in the same order.
             let now = loader.state().version(self.handle).ok()?.clone();
-            let export = now.body.find(name)?;
+            let export = now.body.find(name).filter(|export| export.address != 0)?;
             now.entry_points_of(&export).filter(|points| points.version == present)?;
             Some(export.address)
         };

@@ -21,6 +21,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::{CodeReloc, CompileError, Compiled, Compiler, Environment, Request, Target};
 use crate::format::Arch;
+use crate::instantiate::kept::{CpuFeatures, Keep};
 use crate::instantiate::made::Instance as Made;
 use crate::instantiate::types::{MAX_DEPTH, MAX_NODES, Type};
 use crate::jit::code::Relocation;
@@ -37,6 +38,10 @@ const MARK: &[u8; 4] = b"SMTB";
 
 /// The most bodies that are kept; beyond that all are forgotten.
 const MAX_KEPT: usize = 1 << 12;
+
+/// Which code comes out, for code that is kept: another number with every change that makes other code of
+/// the same body, or links it in another way. A test of the output finds such changes.
+const RULES: u32 = u32::from_le_bytes(*b"TB\0\x01");
 
 /// The most compilers that wait for work: as many as threads compile at once, usually.
 const MAX_IDLE: usize = 4;
@@ -87,6 +92,10 @@ impl TypedBodies {
 impl Compiler for TypedBodies {
     fn recognizes(&self, body: &[u8]) -> bool {
         is_body(body)
+    }
+
+    fn keeps(&self) -> Option<Keep> {
+        Some(Keep { compiler: RULES, features: CpuFeatures::NONE })
     }
 
     fn compile(

@@ -3,9 +3,10 @@
 use super::Body;
 use super::abi::Shared;
 use super::frame::{signed, stack_bytes};
-use super::values::{SCRATCH, Value};
+use super::values::SCRATCH;
+use super::variable::Value;
 use crate::jit::machine::ARGUMENTS;
-use crate::jit::x64::{Cond, Gpr, Index, Mem, Scale, W16, W32, W64};
+use crate::jit::x64::{Cond, Gpr, GprOrStack, Index, Mem, Scale, W16, W32, W64};
 
 /// Arguments that come in registers.
 const IN_REGISTERS: u32 = 6;
@@ -24,7 +25,7 @@ impl Body<'_, '_> {
         }
         self.l.asm.inc(W16, Gpr::Rbp);
         self.restore_after_call();
-        self.push(Value::Temporary(Gpr::Rax));
+        self.push(Value::gpr(Gpr::Rax));
     }
 
     /// Pops the arguments, calls a function of the host and pushes its result.
@@ -41,7 +42,7 @@ impl Body<'_, '_> {
         self.l.asm.cmp(W32, Mem::at(Gpr::Rbx, Shared::HOST_ERROR), 0);
         self.host_trap_if(Cond::Ne);
         self.restore_after_call();
-        self.push(Value::Temporary(Gpr::Rax));
+        self.push(Value::gpr(Gpr::Rax));
     }
 
     /// Brings what a call does not keep to words of the frame, but for the arguments.
@@ -71,7 +72,7 @@ impl Body<'_, '_> {
         }
         for number in (IN_REGISTERS..u32::from(argc)).rev() {
             let value = self.pop();
-            let place = Mem::at(Gpr::Rsp, 8 * signed(number - IN_REGISTERS));
+            let place = GprOrStack::stack(8 * signed(number - IN_REGISTERS));
             self.store_word(place, value);
             self.release(value);
         }

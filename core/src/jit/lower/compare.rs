@@ -1,10 +1,10 @@
 //! Comparisons, and the jumps that depend on them.
 
 use super::Body;
-use super::values::Value;
+use super::variable::Value;
 use crate::jit::bytecode::{Instruction, target};
 use crate::jit::verify::Kind;
-use crate::jit::x64::{Cond, GprOrMem, W8, W32, W64};
+use crate::jit::x64::{Cond, GprOrStack, W8, W32, W64};
 
 /// How two values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,10 +122,10 @@ impl Body<'_, '_> {
                     asm.or(W32, register, other);
                 }
                 asm.movzx(register, W8, register);
-                self.release(Value::Temporary(other));
+                self.release(Value::gpr(other));
             }
         }
-        self.push(Value::Temporary(register));
+        self.push(Value::gpr(register));
     }
 
     /// Whether the next instruction is a jump by the popped result, which no other jump leads to: when,
@@ -198,12 +198,12 @@ impl Body<'_, '_> {
         }
         self.flush();
         self.look_before_jumping(offset);
-        let asm_place = self.place(value);
-        let asm = &mut self.l.asm;
-        match asm_place {
-            Some(GprOrMem::Gpr(register)) => asm.test(W32, register, register),
-            Some(memory) => asm.cmp(W32, memory, 0),
-            None => {}
+        if let Some(place) = self.place(value) {
+            let asm = &mut self.l.asm;
+            match place.register() {
+                Some(register) => asm.test(W32, register, register),
+                None => asm.cmp(W32, place, 0),
+            }
         }
         self.release(value);
         let cond = if when { Cond::Ne } else { Cond::E };
@@ -233,10 +233,7 @@ impl Body<'_, '_> {
             _ => None,
         };
         if let (Some(place), Some(small)) = (self.place(left), small) {
-            match place {
-                GprOrMem::Gpr(register) if small == 0 => self.l.asm.test(W64, register, register),
-                place => self.compare_place(place, small),
-            }
+            self.compare_place(place, small);
             return self.release(left);
         }
         let (left_register, left) = self.in_register(left);
@@ -252,7 +249,11 @@ impl Body<'_, '_> {
         self.release(right);
     }
 
-    fn compare_place(&mut self, place: GprOrMem, small: i32) {
-        self.l.asm.cmp(W64, place, small);
+    /// Compares with a constant.
+    pub(super) fn compare_place(&mut self, place: GprOrStack, small: i32) {
+        match place.register().filter(|_| small == 0) {
+            Some(register) => self.l.asm.test(W64, register, register),
+            None => self.l.asm.cmp(W64, place, small),
+        }
     }
 }

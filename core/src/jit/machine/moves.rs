@@ -6,7 +6,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::jit::x64::{Assembler, Gpr, GprOrMem, Mem, Storage, W64};
+use crate::jit::x64::{Assembler, Gpr, GprOrStack, Storage, W64};
 
 /// The most moves at once: no more than there are registers.
 const MOST: usize = 16;
@@ -16,18 +16,15 @@ const MOST: usize = 16;
 pub(crate) enum Source {
     /// A register.
     Gpr(Gpr),
-    /// Memory, whose address depends on no register that is written.
-    Mem(Mem),
+    /// The stack, or a register that is not written.
+    Place(GprOrStack),
     /// Nowhere.
     Constant(i64),
 }
 
-impl From<GprOrMem> for Source {
-    fn from(place: GprOrMem) -> Self {
-        match place {
-            GprOrMem::Gpr(register) => Source::Gpr(register),
-            GprOrMem::Mem(place) => Source::Mem(place),
-        }
+impl From<GprOrStack> for Source {
+    fn from(place: GprOrStack) -> Self {
+        place.register().map_or(Source::Place(place), Source::Gpr)
     }
 }
 
@@ -58,7 +55,7 @@ impl Moves {
         for (to, from) in self.rest.drain(..) {
             match from {
                 Source::Gpr(from) => asm.mov(W64, to, from),
-                Source::Mem(place) => asm.mov(W64, to, place),
+                Source::Place(place) => asm.mov(W64, to, place),
                 Source::Constant(value) => asm.mov_imm(to, value.cast_unsigned()),
             }
         }
@@ -132,7 +129,7 @@ mod tests {
         let mut moves = Moves::default();
         moves.add(Gpr::Rsi, Source::Constant(7));
         moves.add(Gpr::Rdi, Source::Gpr(Gpr::Rsi));
-        moves.add(Gpr::Rdx, Source::Mem(Mem::at(Gpr::Rsp, 8)));
+        moves.add(Gpr::Rdx, Source::Place(GprOrStack::stack(8)));
         moves.add(Gpr::Rcx, Source::Gpr(Gpr::Rcx));
         moves.emit(&mut asm);
         let expected = [0x48, 0x89, 0xf7, 0xbe, 7, 0, 0, 0, 0x48, 0x8b, 0x54, 0x24, 8];
