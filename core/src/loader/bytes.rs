@@ -7,7 +7,6 @@
 
 use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::alloc::Layout;
 use core::ops::Range;
 
@@ -159,7 +158,7 @@ impl ReadModule {
         &self,
         name: &[u8],
         options: &LoaderOptions,
-    ) -> Result<Option<Arc<Bytecode<'static>>>, LoadError> {
+    ) -> Result<Option<Counted<Bytecode<'static>>>, LoadError> {
         let table = self.smf.functions();
         let table = table.map_err(|error| link_error(name, LinkError::Format(error)))?;
         table.map(|table| self.read_bytecode(name, &table, options)).transpose()
@@ -174,12 +173,13 @@ impl ReadModule {
         name: &[u8],
         table: &Functions<'static>,
         options: &LoaderOptions,
-    ) -> Result<Arc<Bytecode<'static>>, LoadError> {
+    ) -> Result<Counted<Bytecode<'static>>, LoadError> {
         let module = Bytecode::new(name, table, self.smf.header().entry_point, options);
-        module.map(Arc::new).map_err(|refused| match refused {
+        let module = module.map_err(|refused| match refused {
             Refused::Format(error) => link_error(name, LinkError::Format(error)),
             Refused::Bytecode(error) => LoadError::Bytecode { module: ShortName::new(name), error },
-        })
+        })?;
+        Ok(Counted::new(module)?)
     }
 
     fn placed(&self, module: Linkable) -> PlacedModule {
@@ -196,7 +196,7 @@ impl ReadModule {
 #[expect(clippy::large_enum_variant, reason = "nearly all are images, and none stays one for long")]
 enum Linkable {
     Image(Image<'static>),
-    Bytecode(Arc<Bytecode<'static>>),
+    Bytecode(Counted<Bytecode<'static>>),
 }
 
 /// A module that has its memory.
@@ -230,7 +230,7 @@ pub(super) struct OwnedExports {
 #[derive(Clone)]
 enum Names {
     Image(Exports<'static>),
-    Bytecode(Arc<Bytecode<'static>>),
+    Bytecode(Counted<Bytecode<'static>>),
 }
 
 impl OwnedExports {
@@ -260,7 +260,7 @@ pub(super) struct LinkedModule {
 
 enum Linked {
     Native(Module<'static>),
-    Bytecode { module: Arc<Bytecode<'static>>, smf: Smf<'static> },
+    Bytecode { module: Counted<Bytecode<'static>>, smf: Smf<'static> },
 }
 
 impl LinkedModule {
