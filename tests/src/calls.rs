@@ -3,8 +3,8 @@
 //! run as well.
 //!
 //! * What the model says can be done is done; everything else fails, and says why.
-//! * After each call the library counts what the model counts of what was called, and of everything after
-//!   every eighth, so that a failure has changed nothing.
+//! * After each call the library counts what the model counts of what was called, and of everything
+//!   after every sixteenth, so that a failure has changed nothing.
 //!
 //! Panics when a promise is broken. Blocks and mappings are counted for the whole process: calls are made
 //! by one thread at a time.
@@ -478,7 +478,7 @@ pub fn called(data: &[u8]) {
         let number = u16::from_le_bytes([call[2], call[3]]);
         model.call(Call { kind: call[0], which: usize::from(call[1]), number });
         // All of it now and then: a call may have changed what it should not touch.
-        model.check(if count % 8 == 7 { 0 } else { call[0] });
+        model.check(if count % 16 == 15 { 0 } else { call[0] });
     }
     model.check_all();
     model.end();

@@ -45,6 +45,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/region.rs",
     "core/src/memory/sys.rs",
     "core/src/memory/testing.rs",
+    "core/src/owned.rs",
     "core/src/tier/native/block.rs",
     "core/src/tier/native/enter.rs",
     "shell/src/bin/smf/jit.rs",

@@ -5,8 +5,9 @@
 //! a view and the owner of its bytes are one value, and no view leaves without a borrow of that value.
 #![allow(unsafe_code)]
 
+use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use core::alloc::Layout;
 use core::ops::Range;
 
 use super::bytecode::{Bytecode, BytecodeError, Refused};
@@ -19,6 +20,7 @@ use crate::format::{FormatError, Library, Smf, Symbol};
 use crate::link::{
     Export, Exports, Image, KeepError, LinkError, Module, OldData, Resolve, ShortName,
 };
+use crate::owned::Counted;
 
 /// The bytes of a module or an archive, and their owner. Clones share them.
 ///
@@ -34,21 +36,31 @@ pub struct ModuleBytes {
     /// Borrowed from the owner, whatever the lifetime says: never handed out for longer than that of
     /// a borrow of a value that holds the owner.
     slice: &'static [u8],
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Counted<dyn AsRef<[u8]> + Send + Sync>,
 }
 
 impl ModuleBytes {
     /// Takes the bytes from `owner`, which is asked for them once and dropped with the last module
     /// that refers to them.
-    pub fn new(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(owner);
+    ///
+    /// Without memory for the owner the process ends, as with everything that `alloc` makes;
+    /// [`try_new`](Self::try_new) does not.
+    pub fn new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Self {
+        Self::try_new(owner).unwrap_or_else(|_| handle_alloc_error(Layout::new::<O>()))
+    }
+
+    /// As [`new`](Self::new).
+    ///
+    /// # Errors
+    /// [`LoadError::OutOfMemory`].
+    pub fn try_new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Result<Self, LoadError> {
+        let owner = Counted::new(owner)?.into_bytes();
         let slice: *const [u8] = (*owner).as_ref();
-        // SAFETY: the slice was borrowed from a value that stays where it is, behind an `Arc` that was
-        // made here, of which nobody takes a mutable reference, so the borrow could last as long as
-        // there are clones of the `Arc`. The field is private to this file, where it is kept beside
-        // such a clone, and dropped no later.
+        // SAFETY: the slice was borrowed from a value that stays where it is, which many may own and of
+        // which nobody takes a mutable reference, so the borrow could last as long as it has owners. The
+        // field is private to this file, where it is kept beside such an owner, and dropped no later.
         let slice = unsafe { &*slice };
-        Self { slice, owner }
+        Ok(Self { slice, owner })
     }
 
     /// All of them.
@@ -146,7 +158,7 @@ impl ReadModule {
         &self,
         name: &[u8],
         options: &LoaderOptions,
-    ) -> Result<Option<Arc<Bytecode<'static>>>, LoadError> {
+    ) -> Result<Option<Counted<Bytecode<'static>>>, LoadError> {
         let table = self.smf.functions();
         let table = table.map_err(|error| link_error(name, LinkError::Format(error)))?;
         table.map(|table| self.read_bytecode(name, &table, options)).transpose()
@@ -161,12 +173,13 @@ impl ReadModule {
         name: &[u8],
         table: &Functions<'static>,
         options: &LoaderOptions,
-    ) -> Result<Arc<Bytecode<'static>>, LoadError> {
+    ) -> Result<Counted<Bytecode<'static>>, LoadError> {
         let module = Bytecode::new(name, table, self.smf.header().entry_point, options);
-        module.map(Arc::new).map_err(|refused| match refused {
+        let module = module.map_err(|refused| match refused {
             Refused::Format(error) => link_error(name, LinkError::Format(error)),
             Refused::Bytecode(error) => LoadError::Bytecode { module: ShortName::new(name), error },
-        })
+        })?;
+        Ok(Counted::new(module)?)
     }
 
     fn placed(&self, module: Linkable) -> PlacedModule {
@@ -183,7 +196,7 @@ impl ReadModule {
 #[expect(clippy::large_enum_variant, reason = "nearly all are images, and none stays one for long")]
 enum Linkable {
     Image(Image<'static>),
-    Bytecode(Arc<Bytecode<'static>>),
+    Bytecode(Counted<Bytecode<'static>>),
 }
 
 /// A module that has its memory.
@@ -217,7 +230,7 @@ pub(super) struct OwnedExports {
 #[derive(Clone)]
 enum Names {
     Image(Exports<'static>),
-    Bytecode(Arc<Bytecode<'static>>),
+    Bytecode(Counted<Bytecode<'static>>),
 }
 
 impl OwnedExports {
@@ -247,7 +260,7 @@ pub(super) struct LinkedModule {
 
 enum Linked {
     Native(Module<'static>),
-    Bytecode { module: Arc<Bytecode<'static>>, smf: Smf<'static> },
+    Bytecode { module: Counted<Bytecode<'static>>, smf: Smf<'static> },
 }
 
 impl LinkedModule {

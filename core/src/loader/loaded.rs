@@ -1,6 +1,5 @@
 //! A module that is held.
 
-use alloc::sync::Arc;
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -11,19 +10,20 @@ use super::version::{Body, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::{Smf, Symbol};
 use crate::link::Export;
+use crate::owned::Counted;
 use crate::tier::Engine;
 
 /// One version of a module. As long as it is held, that version stays where it is, whether it is
 /// replaced or not, and so does every module that its code can get to.
 pub struct Loaded<'l> {
     eras: &'l Eras,
-    version: Arc<Version>,
+    version: Counted<Version>,
     entered: Entered,
 }
 
 impl<'l> Loaded<'l> {
     /// With the lock of the loader held, so that the version is not taken away meanwhile.
-    pub(super) fn new(eras: &'l Eras, version: Arc<Version>) -> Self {
+    pub(super) fn new(eras: &'l Eras, version: Counted<Version>) -> Self {
         version.pins.fetch_add(1, Ordering::Relaxed);
         Self { eras, version, entered: eras.enter() }
     }
@@ -137,7 +137,7 @@ impl<'l> Loaded<'l> {
         linked.into_iter().flatten()
     }
 
-    pub(super) fn version(&self) -> &Arc<Version> {
+    pub(super) fn version(&self) -> &Counted<Version> {
         &self.version
     }
 }
