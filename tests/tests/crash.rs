@@ -141,7 +141,10 @@ fn whoever_is_killed_leaves_the_old_file_or_the_new_one() {
     let mut kills: usize = cases.iter().map(kill_everywhere).sum();
     if host_arch() == Arch::X86_64 {
         let jit = |more: &[&str], old| {
-            kill_everywhere(&case(&[&["jit", OUT, "same$i64", "42", "--update"], more].concat(), old))
+            kill_everywhere(&case(
+                &[&["jit", OUT, "same$i64", "42", "--update"], more].concat(),
+                old,
+            ))
         };
         kills += jit(&[], Some(template(&ready())));
         // The note and the code, in one replacement; and both inside an archive.
@@ -157,7 +160,8 @@ fn whoever_is_killed_leaves_the_old_file_or_the_new_one() {
 
 /// An archive with a module, and others around it.
 fn archive(module: &[u8]) -> &'static [u8] {
-    let others = [sample("app.smf"), sample("lib.smf")].map(|other| fs::read(other.path()).unwrap());
+    let others =
+        [sample("app.smf"), sample("lib.smf")].map(|other| fs::read(other.path()).unwrap());
     let modules = [("a", &others[0][..]), ("m", module), ("z", &others[1])];
     let mut archive = vec![0; library::length(&modules).unwrap()];
     library::write(&modules, &mut archive).unwrap();

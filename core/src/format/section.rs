@@ -255,7 +255,8 @@ impl<'d> Entry<'d> {
     #[cfg_attr(not(feature = "small"), inline(always))]
     pub(super) fn kind(&self) -> SectionKind {
         let is_note = self.name().starts_with(b"note.sdn\0")
-            || (self.numbered == SectionKind::Debug && index::is_own_note(padded_name(self.name())));
+            || (self.numbered == SectionKind::Debug
+                && index::is_own_note(padded_name(self.name())));
         if is_note { SectionKind::Note } else { self.numbered }
     }
 

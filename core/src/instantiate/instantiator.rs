@@ -543,10 +543,8 @@ impl Making<'_> {
     /// Who is to be told that it was made.
     fn told(&mut self) -> Vec<Told> {
         let row = self.entry.as_ref().filter(|entry| !entry.row.is_told);
-        let row = row.map(|entry| Told {
-            module: entry.module.clone(),
-            symbol: Some(self.symbol.clone()),
-        });
+        let row = row
+            .map(|entry| Told { module: entry.module.clone(), symbol: Some(self.symbol.clone()) });
         let keeper = self.keeper.take().map(|module| Told { module, symbol: None });
         row.into_iter().chain(keeper).collect()
     }

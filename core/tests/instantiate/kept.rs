@@ -28,10 +28,11 @@ const COMPILER: Keep = Keep { compiler: 7, features: CpuFeatures::NONE };
 fn process(config: JitConfig, keep: Keep) -> (JitInstantiator, Arc<AtomicU32>) {
     let count = Arc::new(AtomicU32::new(0));
     let counted = count.clone();
-    let compiler = Callback::new(move |request: &Request<'_>, environment: &mut dyn Environment| {
-        counted.fetch_add(1, Ordering::Relaxed);
-        compile(std::str::from_utf8(request.body).unwrap(), environment)
-    });
+    let compiler =
+        Callback::new(move |request: &Request<'_>, environment: &mut dyn Environment| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            compile(std::str::from_utf8(request.body).unwrap(), environment)
+        });
     let jit = JitInstantiator::new(config).with_compiler(Arc::new(compiler.keeping(keep)));
     (jit, count)
 }
@@ -180,7 +181,8 @@ fn code_of_another_template_or_compiler_is_passed_over() {
     let (value, compiled, jit) = run(&path, silent, newer);
     assert_eq!((value, compiled, jit.stats().stale_count), (4, 3, 3));
     // Another body of `h`, and the record of the old one.
-    let changed = Spec::new().both("f", "instance g i64").both("g", "call h$i64").both("h", "ret 5");
+    let changed =
+        Spec::new().both("f", "instance g i64").both("g", "call h$i64").both("h", "ret 5");
     directory.file("a.smf", &changed.file());
     put(&path, &kept);
     let (value, compiled, jit) = run(&path, KEEPING, COMPILER);
@@ -276,7 +278,8 @@ fn hostile_records_do_no_harm() {
         KeptTarget::Instance(b"f", b"?T"),
     ];
     for target in targets {
-        for (offset, kind) in [(0, RelocKind::Plt32), (3, RelocKind::Abs64), (u32::MAX, RelocKind::Pc32)]
+        for (offset, kind) in
+            [(0, RelocKind::Plt32), (3, RelocKind::Abs64), (u32::MAX, RelocKind::Pc32)]
         {
             let reloc = KeptReloc { offset, kind, target, interface: b"SMTB", addend: i64::MIN };
             let code: &[u8] = &[0xb8, 9, 0, 0, 0, 0xc3];
@@ -305,7 +308,10 @@ fn another_versions_code_stays_and_is_told() {
     jit.load_smf_metadata(&path).unwrap();
     let result = jit.try_jit_instantiate(b"f$i64");
     assert!(
-        matches!(result, JitResult::UpdateFailed { error: UpdateError::Keep(RenoteError::Foreign), .. }),
+        matches!(
+            result,
+            JitResult::UpdateFailed { error: UpdateError::Keep(RenoteError::Foreign), .. }
+        ),
         "{result}"
     );
     assert_eq!((count.load(Ordering::Relaxed), payload(&path)), (1, newer.to_vec()));

@@ -150,7 +150,8 @@ pub(crate) fn archive(modules: &[(&str, &[u8])]) -> Vec<u8> {
 fn a_module_in_an_archive_is_told_there() {
     let (directory, (jit, _)) = (Directory::new("archive"), instantiator(JitConfig::default()));
     let module = two().file();
-    let path = directory.file("a.lsm", &archive(&[("x", b"first"), ("m", &module), ("y", b"last")]));
+    let path =
+        directory.file("a.lsm", &archive(&[("x", b"first"), ("m", &module), ("y", b"last")]));
     assert!(jit.load_smf_metadata(&path).is_err());
     assert_eq!(jit.load_archived_metadata(&path, "none"), Err(MetadataError::NoModule));
     assert!(jit.load_archived_metadata(&directory.file("m.smf", &module), "m").is_err());

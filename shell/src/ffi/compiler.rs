@@ -115,11 +115,7 @@ pub extern "C" fn compiler_destroy_context(context: i64) -> bool {
 /// # Safety
 /// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn compiler_infer_types(
-    context: i64,
-    template: Json,
-    hints: Json,
-) -> Answer {
+pub unsafe extern "C" fn compiler_infer_types(context: i64, template: Json, hints: Json) -> Answer {
     let act = |context: &Context, [template, hints]: [Value; 2]| {
         context.counts.inferences.fetch_add(1, Ordering::Relaxed);
         let signature = signature(&template)?;
@@ -155,11 +151,7 @@ pub unsafe extern "C" fn compiler_instantiate_template(
 /// # Safety
 /// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn compiler_check_types(
-    context: i64,
-    template: Json,
-    types: Json,
-) -> Answer {
+pub unsafe extern "C" fn compiler_check_types(context: i64, template: Json, types: Json) -> Answer {
     let act = |_: &Context, [template, types]: [Value; 2]| {
         let (name, arguments, _) = checked(&template, &types)?;
         Ok(json!({"success": true, "symbol": mangle(name, &arguments)}))
@@ -291,11 +283,7 @@ pub extern "C" fn type_unifier_destroy(unifier: i64) -> bool {
 /// # Safety
 /// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn type_unifier_unify(
-    unifier: i64,
-    one: Json,
-    other: Json,
-) -> Answer {
+pub unsafe extern "C" fn type_unifier_unify(unifier: i64, one: Json, other: Json) -> Answer {
     // SAFETY: passed on to the caller.
     let types = [one, other].map(|text| unsafe { parse(text) });
     let unified = with(&UNIFIERS, unifier, |open| {

@@ -84,10 +84,10 @@ fn jit_makes_an_instance_and_calls_it() {
 fn code_is_kept_and_traps_are_named() {
     let place = scratch("templates-kept");
     let source = place.join("q.smt");
-    let text = "template quotient<T>(a: T, b: T) -> T\ncall a = inner<T>(a, b)\nreturn T a\nend\n\
+    let programs = "template quotient<T>(a: T, b: T) -> T\ncall a = inner<T>(a, b)\nreturn T a\nend\n\
                 template inner<T>(a: T, b: T) -> T\ndiv T a, a, b\nreturn T a\nend\n\
                 possible quotient<i64>, quotient<u8>\n";
-    std::fs::write(&source, text).unwrap();
+    fs::write(&source, programs).unwrap();
     let [module, archive] = ["q.smf", "q.lsm"].map(|name| place.join(name));
     let [source, module, archive] = [&source, &module, &archive].map(|path| path.to_str().unwrap());
     assert!(smf(&["asm", source, "-o", module]).status.success());
@@ -117,7 +117,8 @@ fn code_is_kept_and_traps_are_named() {
     let native = place.join("native.smf");
     let native = native.to_str().unwrap();
     assert!(smf(&["convert", module, "-o", native, "--layout", "native"]).status.success());
-    let told = smf(&["jit", native, "fn$quotient$i64", "84", "2", "--keep-code", "--verbose"]).stderr;
+    let told =
+        smf(&["jit", native, "fn$quotient$i64", "84", "2", "--keep-code", "--verbose"]).stderr;
     assert!(text(&told).contains("[jit] fn$quotient$i64 was kept"));
     let told = smf(&["jit", module, "fn$quotient$u8", "--module", "m"]).stderr;
     assert!(text(&told).starts_with("error: "));

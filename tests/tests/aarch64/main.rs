@@ -7,4 +7,5 @@ mod objects;
 mod operands;
 mod pack;
 mod run;
+mod templates;
 mod tools;

@@ -188,8 +188,8 @@ fn check(
     for (a, b) in old.modules().zip(new.modules()) {
         let (a, b) = (a?, b?);
         let data = if a.index == index { module } else { a.data };
-        let same = (a.name, data, a.object, a.object_hash)
-            == (b.name, b.data, b.object, b.object_hash);
+        let same =
+            (a.name, data, a.object, a.object_hash) == (b.name, b.data, b.object, b.object_hash);
         if !same {
             return Err(differs);
         }

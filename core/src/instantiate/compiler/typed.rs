@@ -425,7 +425,9 @@ mod tests {
                 // Not all are for all types.
                 if let Ok(code) = typed.compile(&request, &mut Asked::default()) {
                     all.extend(code.code);
-                    all.extend(code.relocations.iter().flat_map(|reloc| reloc.offset.to_le_bytes()));
+                    all.extend(
+                        code.relocations.iter().flat_map(|reloc| reloc.offset.to_le_bytes()),
+                    );
                 }
             }
         }
