@@ -82,7 +82,6 @@ impl Frame {
         // Positions are limited, and locals are numbered with 16 bits.
         let charge = activation_charge(facts.function.locals, longest);
         self.charge = u32::try_from(charge).unwrap_or(u32::MAX >> 1);
-        homes.settle(facts, self);
     }
 
     /// The word of a variable.
@@ -126,12 +125,15 @@ impl Frame {
 /// in registers that calls do not keep are among them.
 fn locals_in_words(facts: &Facts<'_, '_>, homes: &Homes, calls: bool) -> (u16, u16) {
     let uses = counted_locals(facts);
+    if homes.all_locals && usize::from(facts.locals_named()) == uses.len() {
+        return (0, 0);
+    }
     let counted = u16::try_from(uses.len()).unwrap_or(u16::MAX);
     let params = facts.function.params;
     let came_on_stack = |local: u16| local < params && local >= 6;
     let needs = |local: &u16| {
         let is_used = uses.get(usize::from(*local)).is_some_and(|&weight| weight != 0);
-        let has_word = match homes.place(Variable::local(*local)).and_then(GprOrStack::register) {
+        let has_word = match homes.register(Variable::local(*local)) {
             Some(register) => calls && VOLATILE.contains(&register),
             None => true,
         };
@@ -225,12 +227,18 @@ impl Body<'_, '_> {
                 None => self.l.asm.mov(W64, home, register),
             }
         }
+        if self.l.frame.params > 6 {
+            self.take_parameters_from_stack();
+        }
+        self.l.moves.emit(&mut self.l.asm);
+    }
+
+    fn take_parameters_from_stack(&mut self) {
         for &(variable, register) in &self.l.homes.chosen {
             if variable.as_local().is_some_and(|local| local >= 6 && local < self.l.frame.params) {
                 self.l.moves.add(register, self.l.frame.word(variable).into());
             }
         }
-        self.l.moves.emit(&mut self.l.asm);
     }
 
     /// Nil in all other locals, if anything reads nil.

@@ -2,11 +2,10 @@
 
 use arrayvec::ArrayVec;
 
-use super::frame::Frame;
 use super::variable::Variable;
 use crate::jit::machine::ARGUMENTS;
 use crate::jit::verify::Facts;
-use crate::jit::x64::{Gpr, GprOrStack};
+use crate::jit::x64::Gpr;
 
 /// Registers for variables that calls do not keep.
 pub(super) const VOLATILE: [Gpr; 6] =
@@ -21,83 +20,80 @@ const WORTH_KEEPING: u32 = 3;
 /// The most variables in registers.
 const MOST: usize = VOLATILE.len() + KEPT.len();
 
-/// Variables with places in the table: 256 locals and as many positions.
+/// Variables that may have a register: 256 locals and as many positions.
 const TABLE: usize = 512;
+
+/// In place of a register: none. Nothing lives in the stack pointer.
+const NONE: Gpr = Gpr::Rsp;
 
 /// Where variables live.
 #[derive(Debug)]
 pub(super) struct Homes {
-    /// By [`Variable::index`], those of the function at hand that are named or were ever there; stale
-    /// for others.
-    places: [GprOrStack; TABLE],
-    /// Those in registers, the most used first.
+    /// By [`Variable::index`], of what the function at hand names or ever has; stale for others.
+    registers: [Gpr; TABLE],
+    /// Variables in registers, the most used first.
     pub(super) chosen: ArrayVec<(Variable, Gpr), MOST>,
+    /// Those of them whose registers calls do not keep.
+    pub(super) volatile: ArrayVec<(Variable, Gpr), { VOLATILE.len() }>,
     /// How many registers of [`KEPT`] are in use, the first ones.
     pub(super) kept: u32,
+    /// Whether every local that is used has a register and no need of a word.
+    pub(super) all_locals: bool,
 }
 
 impl Default for Homes {
     fn default() -> Self {
-        let places = [GprOrStack::stack(0); TABLE];
-        Self { places, chosen: ArrayVec::new(), kept: 0 }
+        let registers = [NONE; TABLE];
+        let (chosen, volatile) = (ArrayVec::new(), ArrayVec::new());
+        Self { registers, chosen, volatile, kept: 0, all_locals: false }
     }
 }
 
 impl Homes {
-    /// The place of a variable as it is between instructions; `None` of one with a large number, which
-    /// is in the frame.
+    /// The register of a variable that the function names or has, if it lives in one.
     #[inline(always)]
-    pub(super) fn place(&self, variable: Variable) -> Option<GprOrStack> {
-        self.places.get(variable.index()).copied()
+    pub(super) fn register(&self, variable: Variable) -> Option<Gpr> {
+        self.registers.get(variable.index()).copied().filter(|register| *register != NONE)
     }
 
-    /// The register of a variable that lives in one.
-    pub(super) fn register(&self, variable: Variable) -> Option<Gpr> {
+    /// The register of any variable that lives in one.
+    pub(super) fn find(&self, variable: Variable) -> Option<Gpr> {
         let chosen = self.chosen.iter().find(|&&(chosen, _)| chosen == variable);
         chosen.map(|&(_, register)| register)
     }
 
-    /// Variables in registers that calls do not keep.
-    pub(super) fn volatile(&self) -> ArrayVec<(Variable, Gpr), { VOLATILE.len() }> {
-        self.chosen.iter().filter(|(_, register)| VOLATILE.contains(register)).copied().collect()
-    }
-
-    /// Chooses the variables that are worth a register. The others have no place yet.
+    /// Chooses the variables that are worth a register.
     pub(super) fn choose(&mut self, facts: &Facts<'_, '_>, calls: u32) {
         self.chosen.clear();
+        self.volatile.clear();
         self.kept = 0;
-        let wanted = self.most_used(facts);
+        let (locals, slots) = (counted_locals(facts), counted_slots(facts));
+        let named = 2 * locals.len().max(slots.len());
+        self.registers.get_mut(..named).unwrap_or_default().fill(NONE);
+        let mut wanted = Wanted::default();
+        let mut used = 0;
+        for (&weight, number) in locals.iter().zip(0u64..) {
+            used += usize::from(weight != 0);
+            wanted.insert(weight, number);
+        }
+        for (&weight, number) in slots.iter().zip(SLOTS..) {
+            wanted.insert(weight, number);
+        }
         if calls == 0 {
-            self.give_volatile(&wanted, facts.function.params);
+            self.give_volatile(wanted.keys(), facts.function.params);
         } else {
-            self.give_around_calls(&wanted, calls);
+            self.give_around_calls(wanted.keys(), calls);
         }
-    }
-
-    /// Those that have no register have a word of the frame.
-    pub(super) fn settle(&mut self, facts: &Facts<'_, '_>, frame: &Frame) {
-        let locals = (0..).zip(counted_locals(facts)).map(|(local, _)| Variable::local(local));
-        let slots = (0..).zip(counted_slots(facts)).map(|(slot, _)| Variable::slot(slot));
-        for variable in locals.chain(slots) {
-            if let Some(place) = self.places.get_mut(variable.index())
-                && place.register().is_none()
-            {
-                *place = frame.place(variable);
-            }
-        }
+        let locals = self.chosen.iter().filter(|(variable, _)| variable.is_local()).count();
+        let are_kept = calls == 0 || self.volatile.is_empty();
+        self.all_locals = used == locals && are_kept;
     }
 
     /// Nothing is called: registers that need not be saved first, to parameters the one they come in.
-    fn give_volatile(&mut self, wanted: &Wanted, params: u16) {
-        let (first, rest) = wanted.split_at(wanted.len().min(VOLATILE.len()));
+    fn give_volatile(&mut self, wanted: &[u64], params: u16) {
+        let (first, rest) = wanted.split_at_checked(VOLATILE.len()).unwrap_or((wanted, &[]));
         let bit = |register: Gpr| 1u16 << register.number();
-        let mut free = const {
-            let (mut free, mut left) = (0u16, VOLATILE.as_slice());
-            while let [register, others @ ..] = left {
-                (free, left) = (free | 1 << register.number(), others);
-            }
-            free
-        };
+        let mut free = IS_VOLATILE;
         let mut given = 0u32;
         for (&key, number) in first.iter().zip(0..) {
             if let Some(local) = variable_of(key).as_local()
@@ -133,7 +129,7 @@ impl Homes {
 
     /// Something is called: registers that calls keep first, then others to variables that are used
     /// more often than they have to be saved and restored.
-    fn give_around_calls(&mut self, wanted: &Wanted, calls: u32) {
+    fn give_around_calls(&mut self, wanted: &[u64], calls: u32) {
         self.give_kept(wanted);
         let cost = calls.saturating_mul(2);
         let rest = wanted.iter().skip(KEPT.len()).take_while(|key| weight_of(**key) > cost);
@@ -143,36 +139,24 @@ impl Homes {
     }
 
     fn set(&mut self, variable: Variable, register: Gpr) {
-        if let Some(place) = self.places.get_mut(variable.index()) {
-            *place = register.into();
+        if let Some(place) = self.registers.get_mut(variable.index()) {
+            *place = register;
             let _ = self.chosen.try_push((variable, register));
-        }
-    }
-
-    /// The variables that are named most often. None has a register from now on.
-    fn most_used(&mut self, facts: &Facts<'_, '_>) -> Wanted {
-        let mut wanted = Wanted::new();
-        let locals = counted_locals(facts).iter().zip(0..);
-        let locals = locals.map(|(&weight, local)| (weight, local, Variable::local(local)));
-        for (weight, number, variable) in locals {
-            self.reset(variable);
-            insert(&mut wanted, weight, number.into());
-        }
-        let slots = counted_slots(facts).iter().zip(0u16..);
-        for (&weight, number) in slots {
-            self.reset(Variable::slot(number.into()));
-            insert(&mut wanted, weight, SLOTS | u64::from(number));
-        }
-        wanted
-    }
-
-    #[inline(always)]
-    fn reset(&mut self, variable: Variable) {
-        if let Some(place) = self.places.get_mut(variable.index()) {
-            *place = GprOrStack::stack(0);
+            if IS_VOLATILE >> register.number() & 1 != 0 {
+                let _ = self.volatile.try_push((variable, register));
+            }
         }
     }
 }
+
+/// The registers of [`VOLATILE`], a bit each.
+const IS_VOLATILE: u16 = {
+    let (mut bits, mut left) = (0u16, VOLATILE.as_slice());
+    while let [register, others @ ..] = left {
+        (bits, left) = (bits | 1 << register.number(), others);
+    }
+    bits
+};
 
 /// How often those locals are named that may be.
 pub(super) fn counted_locals<'f>(facts: &Facts<'f, '_>) -> &'f [u32] {
@@ -187,7 +171,36 @@ fn counted_slots<'f>(facts: &Facts<'f, '_>) -> &'f [u32] {
 }
 
 /// Variables as keys, the heaviest first: their weight, and below it what tells them apart.
-type Wanted = ArrayVec<u64, MOST>;
+#[derive(Debug, Default)]
+struct Wanted {
+    keys: [u64; MOST],
+    count: usize,
+}
+
+impl Wanted {
+    fn keys(&self) -> &[u64] {
+        self.keys.get(..self.count).unwrap_or(&self.keys)
+    }
+
+    /// Adds what weighs something and more than one of so many.
+    #[inline(always)]
+    fn insert(&mut self, weight: u32, number: u64) {
+        let mut key = u64::from(weight) << 32 | number;
+        if weight == 0 {
+            return;
+        }
+        for place in self.keys.iter_mut().take(self.count) {
+            // The lightest one falls out.
+            if *place < key {
+                core::mem::swap(place, &mut key);
+            }
+        }
+        if let Some(place) = self.keys.get_mut(self.count) {
+            *place = key;
+            self.count += 1;
+        }
+    }
+}
 
 /// What is added to the numbers of slots, to tell them from locals.
 const SLOTS: u64 = 1 << 16;
@@ -201,24 +214,4 @@ fn variable_of(key: u64) -> Variable {
     // 16 bits.
     let number = (key & 0xffff) as u16;
     if key & SLOTS == 0 { Variable::local(number) } else { Variable::slot(number.into()) }
-}
-
-#[inline]
-fn insert(wanted: &mut Wanted, weight: u32, number: u64) {
-    let key = u64::from(weight) << 32 | number;
-    if weight == 0 || wanted.is_full() && wanted.last().is_some_and(|last| *last >= key) {
-        return;
-    }
-    if wanted.is_full() {
-        wanted.pop();
-    }
-    // There is room.
-    let _ = wanted.try_push(key);
-    let mut at = wanted.len() - 1;
-    while let Some([before, here]) = at.checked_sub(1).and_then(|from| wanted.get_mut(from..=at))
-        && *before < *here
-    {
-        core::mem::swap(before, here);
-        at -= 1;
-    }
 }

@@ -61,7 +61,7 @@ impl Values {
         }
         self.length = length;
         self.copied = 0;
-        self.registers = Registers::FREE;
+        self.registers.free_all();
     }
 
     #[inline(always)]
@@ -104,8 +104,10 @@ impl Body<'_, '_> {
     /// The home of a variable.
     #[inline(always)]
     pub(super) fn home(&self, variable: Variable) -> GprOrStack {
-        let place = self.l.homes.place(variable).unwrap_or_else(|| self.l.frame.place(variable));
-        place.moved(self.l.frame.moved)
+        match self.l.homes.register(variable) {
+            Some(register) => register.into(),
+            None => self.l.frame.word(variable),
+        }
     }
 
     /// Takes the last value off the vector.

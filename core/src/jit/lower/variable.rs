@@ -20,16 +20,21 @@ impl Variable {
         Self(u64::from(position) * 2 + 1)
     }
 
+    #[inline(always)]
+    pub(super) fn is_local(self) -> bool {
+        self.0 % 2 == 0
+    }
+
     /// The local, if it is one.
     #[inline(always)]
     pub(super) fn as_local(self) -> Option<u16> {
-        if self.0 % 2 == 0 { u16::try_from(self.0 / 2).ok() } else { None }
+        if self.is_local() { u16::try_from(self.0 / 2).ok() } else { None }
     }
 
     /// The position, if it is one.
     #[inline(always)]
     pub(super) fn as_slot(self) -> Option<u32> {
-        if self.0 % 2 == 1 { u32::try_from(self.0 / 2).ok() } else { None }
+        if self.is_local() { None } else { u32::try_from(self.0 / 2).ok() }
     }
 
     /// Its place in a table of both.
@@ -188,6 +193,13 @@ pub(super) struct Registers {
 impl Registers {
     /// All of them are free.
     pub(super) const FREE: Self = Self { temporaries: Owners::NONE, floats: Owners::NONE };
+
+    /// Lets all of them be free.
+    #[inline(always)]
+    pub(super) fn free_all(&mut self) {
+        self.temporaries.free = Owners::<{ TEMPORARIES.len() }>::NONE.free;
+        self.floats.free = Owners::<{ FLOATS.len() }>::NONE.free;
+    }
 
     /// The register of the value, if it is in one, is free.
     #[inline(always)]
