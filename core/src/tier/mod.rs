@@ -338,6 +338,7 @@ impl<'c> Engine<'c> {
     /// Whether this is the address that one of the functions was [given](Self::address). Takes time in
     /// proportion to how many were.
     pub fn has_address(&self, address: usize) -> bool {
+        let _ = address;
         match &self.inner {
             Inner::Interpreted(_) => false,
             #[cfg(target_arch = "x86_64")]

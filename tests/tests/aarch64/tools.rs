@@ -75,6 +75,14 @@ impl Loader {
         command.args(arguments).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
+    /// What it says about something that it does not do.
+    pub(crate) fn refuses(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+        errors
+    }
+
     /// What a function of a module returns.
     pub(crate) fn call(
         &self,
