@@ -283,7 +283,7 @@ mod tests {
             for _ in 0..4 {
                 let value = value.clone();
                 scope.spawn(move || {
-                    (0..100).for_each(|_| drop(value.clone().fetch_add(1, Relaxed)))
+                    (0..100).for_each(|_| _ = value.clone().fetch_add(1, Relaxed));
                 });
             }
         });

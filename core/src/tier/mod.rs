@@ -3,7 +3,8 @@
 //! An [`Engine`] owns a verified program, the host functions that it calls and what it needs to run. It
 //! promises that whatever the program does, the host gets a result or a [`CallError`]: no native stack
 //! overflows while 2 MiB of it are left, and what never ends can be stopped from another thread with
-//! [`Signals::interrupt`].
+//! [`Signals::interrupt`]. A function of the host that calls back into a program begins a call of its own, with
+//! room of its own: how deep such calls nest is for the host to limit.
 //!
 //! Whether functions are interpreted or compiled, and when, [`Tiers`] says. Results and errors are the
 //! same in all tiers. A call goes on in compiled code as soon as the function that is called is
@@ -338,6 +339,7 @@ impl<'c> Engine<'c> {
     /// Whether this is the address that one of the functions was [given](Self::address). Takes time in
     /// proportion to how many were.
     pub fn has_address(&self, address: usize) -> bool {
+        let _ = address;
         match &self.inner {
             Inner::Interpreted(_) => false,
             #[cfg(target_arch = "x86_64")]

@@ -230,7 +230,10 @@ fn what_others_call_cannot_become_bytecode_without_addresses() {
 
 /// Remembers what it is told of code, until that goes.
 #[derive(Clone, Default)]
-struct Ear(Arc<Mutex<Vec<(String, Range<usize>)>>>);
+struct Ear(Arc<Mutex<Vec<Heard>>>);
+
+/// A name and its code.
+type Heard = (String, Range<usize>);
 
 impl Ear {
     fn hear(&self, names: &[&[u8]], code: Range<usize>) -> Option<Box<dyn Send + Sync>> {
@@ -380,7 +383,7 @@ fn what_never_ends_is_stopped_from_another_thread_wherever_it_was_called_from() 
             std::thread::scope(|scope| {
                 // SAFETY: a function of one integer, in a module that is held.
                 let by_address = || unsafe { landing::call_landing(through, &[1]) };
-                let stopped = scope.spawn(move || by_address());
+                let stopped = scope.spawn(by_address);
                 std::thread::sleep(std::time::Duration::from_millis(5));
                 engine.signals().interrupt();
                 let stopped = stopped.join().unwrap();
