@@ -303,10 +303,7 @@ impl Body<'_, '_> {
             O::MulI64Pop => self.integers(Operator::Mul, Some(op.a())),
             O::And => self.integers(Operator::And, None),
             O::Or => self.integers(Operator::Or, None),
-            O::Not => {
-                self.push(Value::Int(1));
-                self.integers(Operator::Xor, None);
-            }
+            O::Not => self.invert(),
             O::NegI64 => self.negate(),
             O::DivI64 => self.divide(division::Wanted::Quotient),
             O::ModI64 => self.divide(division::Wanted::Rest),

@@ -93,7 +93,7 @@ impl Body<'_, '_> {
         } else {
             self.divide_with_care(wanted, divisor);
         }
-        for register in TEMPORARIES {
+        for &register in &TEMPORARIES {
             self.release_if_at_hand(register);
         }
         let result = if wanted == Wanted::Quotient { Gpr::Rax } else { Gpr::Rdx };

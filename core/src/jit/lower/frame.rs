@@ -190,7 +190,7 @@ impl Body<'_, '_> {
 
     fn saved_registers(&self) -> impl DoubleEndedIterator<Item = Gpr> + use<> {
         let saved = usize::try_from(self.l.frame.saved).unwrap_or(0);
-        KEPT.into_iter().enumerate().filter(move |(number, _)| *number < saved).map(|(_, gpr)| gpr)
+        KEPT.get(..saved).unwrap_or(&KEPT).iter().copied()
     }
 
     /// Moves `rsp` down, touching each page of a large frame.
@@ -217,7 +217,7 @@ impl Body<'_, '_> {
     fn take_parameters(&mut self) {
         let uses = self.facts.local_uses();
         let named = |local: u16| uses.get(usize::from(local)).is_none_or(|&weight| weight != 0);
-        for (local, register) in (0..self.l.frame.params).zip(ARGUMENTS) {
+        for (local, &register) in (0..self.l.frame.params).zip(&ARGUMENTS) {
             if !named(local) || local >= self.facts.locals_named() {
                 continue;
             }

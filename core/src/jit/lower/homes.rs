@@ -121,7 +121,7 @@ impl Homes {
     /// Gives registers that have to be saved, as many as are worth that.
     fn give_kept(&mut self, wanted: &[u64]) {
         let worth = wanted.iter().take_while(|key| weight_of(**key) >= WORTH_KEEPING);
-        for (&key, register) in worth.zip(KEPT) {
+        for (&key, &register) in worth.zip(&KEPT) {
             self.set(variable_of(key), register);
             self.kept += 1;
         }
@@ -133,7 +133,7 @@ impl Homes {
         self.give_kept(wanted);
         let cost = calls.saturating_mul(2);
         let rest = wanted.iter().skip(KEPT.len()).take_while(|key| weight_of(**key) > cost);
-        for (&key, register) in rest.zip(VOLATILE) {
+        for (&key, &register) in rest.zip(&VOLATILE) {
             self.set(variable_of(key), register);
         }
     }

@@ -58,9 +58,21 @@ pub(super) struct Destination {
 
 impl Body<'_, '_> {
     /// Pops two operands and pushes what the operator makes of them, or writes it to a slot.
+    #[inline]
     pub(super) fn integers(&mut self, operator: Operator, dest: Option<u16>) {
         let right = self.pop();
         let left = self.pop();
+        self.apply(operator, [left, right], dest);
+    }
+
+    /// The other one of a popped bool.
+    pub(super) fn invert(&mut self) {
+        let value = self.pop();
+        self.apply(Operator::Xor, [value, Value::Int(1)], None);
+    }
+
+    /// Pushes what the operator makes of two operands, or writes it to a slot.
+    fn apply(&mut self, operator: Operator, [left, right]: [Value; 2], dest: Option<u16>) {
         if let (Value::Int(left), Value::Int(right)) = (left, right) {
             let value = Value::Int(operator.fold(left, right));
             return match dest {

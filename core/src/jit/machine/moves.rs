@@ -48,12 +48,14 @@ impl Register for Xmm {
 /// Moves between registers of a kind that happen at once. No register is the destination of two.
 #[derive(Debug)]
 pub(crate) struct RegisterMoves<R> {
-    moves: ArrayVec<(R, R), MOST>,
+    /// Apart from the sources, so that each is read as it was written.
+    destinations: ArrayVec<R, MOST>,
+    sources: ArrayVec<R, MOST>,
 }
 
 impl<R> Default for RegisterMoves<R> {
     fn default() -> Self {
-        Self { moves: ArrayVec::new() }
+        Self { destinations: ArrayVec::new(), sources: ArrayVec::new() }
     }
 }
 
@@ -61,37 +63,43 @@ impl<R: Register> RegisterMoves<R> {
     /// Adds a move. One that is too many is left out; there are never more than registers.
     #[inline]
     pub(crate) fn add(&mut self, to: R, from: R) {
-        if to != from {
-            let _ = self.moves.try_push((to, from));
+        if to != from && self.destinations.try_push(to).is_ok() {
+            let _ = self.sources.try_push(from);
         }
     }
 
     /// Puts the instructions down, none of which changes the flags, and forgets the moves.
     #[inline]
     pub(crate) fn emit<S: Storage>(&mut self, asm: &mut Assembler<S>) {
-        while !self.moves.is_empty() {
+        while !self.destinations.is_empty() {
             self.step(asm);
         }
     }
 
     /// Does one move, or settles one register of a cycle.
     fn step<S: Storage>(&mut self, asm: &mut Assembler<S>) {
-        let is_read = |to| self.moves.iter().any(|&(_, from)| from == to);
-        if let Some(free) = self.moves.iter().position(|&(to, _)| !is_read(to)) {
-            let (to, from) = self.moves.swap_remove(free);
+        let free = self.destinations.iter().position(|to| !self.sources.contains(to));
+        if let Some((to, from)) = free.and_then(|free| self.remove(free)) {
             return R::mov(asm, to, from);
         }
-        let Some((to, from)) = self.moves.pop() else { return };
+        let (Some(to), Some(from)) = (self.destinations.pop(), self.sources.pop()) else { return };
         R::exchange(asm, to, from);
         // What was to be read in one of them is in the other one now.
-        for source in self.moves.iter_mut().map(|(_, source)| source) {
+        for source in &mut self.sources {
             *source = match *source {
                 same if same == to => from,
                 same if same == from => to,
                 same => same,
             };
         }
-        self.moves.retain(|&mut (to, from)| to != from);
+        let moves = self.destinations.iter().zip(&self.sources);
+        if let Some(done) = moves.into_iter().position(|(to, from)| to == from) {
+            self.remove(done);
+        }
+    }
+
+    fn remove(&mut self, number: usize) -> Option<(R, R)> {
+        Some((self.destinations.swap_pop(number)?, self.sources.swap_pop(number)?))
     }
 }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::jit::bytecode::Instruction as I;
 use crate::jit::host::HostFunction;
 use crate::jit::interpret::{Alone, Interpreter};
-use crate::jit::testing::Random;
+use crate::jit::testing::{Random, code, function};
 use crate::jit::verify::{FunctionCode, Kind};
 
 const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET };
@@ -436,6 +436,14 @@ fn check(seed: u64, memory: &CodeMemory) {
             assert_eq!(found, expected, "seed {seed}, threshold {threshold}");
         }
     }
+}
+
+#[test]
+fn a_bool_is_inverted_where_the_vector_is_longest() {
+    let code = code(&[I::ConstTrue { dest: 0 }, I::Push { src: 0 }, I::Not, I::Ret { src: 1 }]);
+    let program = Verifier::new().verify(std::vec![function(&code, 0, 0)]).unwrap();
+    let native = Native::new(program, hosts(), CodeMemory::default(), 0).unwrap();
+    assert_eq!(native.call(0, &[], ROOM), Ok(0));
 }
 
 #[test]
