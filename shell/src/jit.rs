@@ -11,7 +11,7 @@ use smf_core::link::LinkError;
 
 #[cfg(feature = "c-api")]
 use crate::code_ranges::StubEntry;
-use crate::tools::{self, Function};
+use crate::tools::{self, Announced, Function};
 
 /// The symbols of instances, by where they begin.
 static SYMBOLS: Mutex<BTreeMap<u64, Box<[u8]>>> = Mutex::new(BTreeMap::new());
@@ -63,16 +63,20 @@ impl fmt::Display for InCall<'_> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Announce;
 
+/// Tells the tools that are on of one function; what comes back is dropped before the code goes.
+pub(crate) fn name_code(name: &[u8], code: &Range<usize>) -> Option<Announced> {
+    if !tools::is_on() {
+        return None;
+    }
+    let range = code.start as u64..code.end as u64;
+    let function = Function { address: range.start, size: range.end - range.start, name };
+    // Code without a name is no reason not to run it.
+    tools::announce(&[function], &[range]).inspect_err(tools::report).ok()
+}
+
 impl Observer for Announce {
     fn made(&self, symbol: &[u8], code: Range<usize>) -> Option<Box<dyn Send + Sync>> {
-        let range = code.start as u64..code.end as u64;
-        let names = tools::is_on().then(|| {
-            let (address, size) = (range.start, range.end - range.start);
-            let function = Function { address, size, name: symbol };
-            // Code without a name is no reason not to run it.
-            tools::announce(&[function], &[range]).inspect_err(tools::report).ok()
-        });
-        let names = (Known::enter(code.start as u64, symbol), names);
+        let names = (Known::enter(code.start as u64, symbol), name_code(symbol, &code));
         #[cfg(feature = "c-api")]
         let names = (StubEntry::enter(code.start), names);
         Some(Box::new(names))

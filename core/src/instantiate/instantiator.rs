@@ -222,12 +222,16 @@ pub struct JitInstantiator {
 }
 
 impl JitInstantiator {
-    /// An instantiator without modules, whose compilers are [`ReadyMade`] and [`TypedBodies`], with memory for
-    /// code of its own.
+    /// An instantiator without modules, whose compilers are [`ReadyMade`] and, but with the feature `small`,
+    /// [`TypedBodies`], with memory for code of its own.
     pub fn new(config: JitConfig) -> Self {
+        let mut compilers = Vec::from([Arc::new(ReadyMade) as Arc<dyn Compiler>]);
+        if !cfg!(feature = "small") {
+            compilers.push(Arc::new(TypedBodies::new()));
+        }
         Self {
             config,
-            compilers: Vec::from([Arc::new(ReadyMade) as _, Arc::new(TypedBodies::new()) as _]),
+            compilers,
             symbols: None,
             observer: None,
             state: Lock::new(State::default()),

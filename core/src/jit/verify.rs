@@ -28,6 +28,8 @@ mod flow;
 mod frame;
 mod joins;
 mod kind;
+mod offsets;
+mod op;
 mod scan;
 mod uses;
 
@@ -36,6 +38,7 @@ use alloc::vec::Vec;
 
 pub use error::{Fault, Place, VerifyError};
 pub use kind::{Kind, KindSet};
+pub(crate) use op::Op;
 pub use scan::Target;
 
 use crate::format::error::FormatError;
@@ -330,6 +333,12 @@ impl<'v> Facts<'v, '_> {
         self.verifier.scan.locals_set
     }
 
+    /// Its instructions.
+    #[inline(always)]
+    pub(crate) fn ops(&self) -> &'v [Op] {
+        self.verifier.scan.ops()
+    }
+
     /// Where its jumps lead, ascending, each offset once.
     pub fn targets(&self) -> &'v [Target] {
         &self.verifier.scan.targets
@@ -368,6 +377,13 @@ impl<'v> Facts<'v, '_> {
         };
         let (_, [left, right]) = *compared.get(place)?;
         Some([self.kind(left)?, self.kind(right)?])
+    }
+
+    /// Which of the two values are floats that the instruction at `at` compares; `None` when neither is.
+    /// All kinds are to be known.
+    pub(crate) fn compared_floats(&self, at: u32) -> Option<[bool; 2]> {
+        let floats = self.compared(at)?.map(|kind| kind == Kind::F64);
+        floats.contains(&true).then_some(floats)
     }
 
     fn kind(&self, ty: Type) -> Option<Kind> {

@@ -82,6 +82,13 @@ impl Loader {
         (output.status.success(), text(&output.stdout), text(&output.stderr))
     }
 
+    /// What it says about something that it does not do.
+    pub(crate) fn refuses(&self, arguments: &[&str]) -> String {
+        let (done, _, errors) = self.says(arguments);
+        assert!(!done, "{arguments:?}: {errors}");
+        errors
+    }
+
     /// What a function of a module returns.
     pub(crate) fn call(
         &self,

@@ -16,7 +16,7 @@ use smf_core::jit::typed::text::{ParsedTemplate, parse};
 use smf_core::jit::typed::{Argument, Arguments, Body, Scalar, VerifiedTemplate, lower};
 use smf_core::link::landing::call_landing;
 
-use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared};
+use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared, write_old};
 
 const MAKE: &str =
     "instantiate a typed template of 50 operations, metadata loaded, note not written";
@@ -83,7 +83,7 @@ pub(crate) fn measure(bench: &mut Bench) {
 fn measure_first(bench: &mut Bench, module: &[u8]) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("typed.smf");
-    std::fs::write(&path, module).unwrap();
+    write_old(&path, module);
     let measure = Measure {
         name: FIRST,
         batches: 60,

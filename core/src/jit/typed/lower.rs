@@ -41,8 +41,8 @@ use super::opcode::{Condition, Opcode, Unary};
 use super::types::Scalar;
 use super::verify::Instance;
 use crate::jit::x64::{
-    AssembleError, Assembler, Cond, Float, Gpr, GprOrMem, Growing, Label, Mem, Rip, W8, W16, W32,
-    W64, Xmm, XmmOrMem,
+    AssembleError, Assembler, Cond, Float, Gpr, GprOperand, GprOrStack, Growing, Label, Mem, Rip, Source, W8, W16,
+    W32, W64, Xmm, XmmOrMem,
 };
 use places::{Place, Places};
 
@@ -166,7 +166,7 @@ struct Lowering<'c, 'i> {
 /// A second value of an integer operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Right {
-    Operand(GprOrMem),
+    Operand(GprOrStack),
     Number(i32),
 }
 
@@ -286,7 +286,7 @@ impl Lowering<'_, '_> {
         match self.place(local) {
             Place::Gpr(register) => register,
             Place::Home(offset) => {
-                self.fill(scratch, scalar, Mem::at(Gpr::Rsp, offset));
+                self.fill(scratch, scalar, GprOrStack::stack(offset));
                 scratch
             }
             _ => scratch,
@@ -337,9 +337,9 @@ impl Lowering<'_, '_> {
     }
 
     /// Where `local` can be read by an instruction that takes memory as well.
-    fn operand(&mut self, local: u16, scalar: Scalar, scratch: Gpr) -> GprOrMem {
+    fn operand(&mut self, local: u16, scalar: Scalar, scratch: Gpr) -> GprOrStack {
         match self.place(local) {
-            Place::Home(offset) if scalar.bits() >= 32 => Mem::at(Gpr::Rsp, offset).into(),
+            Place::Home(offset) if scalar.bits() >= 32 => GprOrStack::stack(offset),
             _ => self.gpr(local, scalar, scratch).into(),
         }
     }
@@ -353,8 +353,7 @@ impl Lowering<'_, '_> {
     }
 
     /// The value in memory or in another register, in the form that a local has.
-    fn fill(&mut self, to: Gpr, scalar: Scalar, from: impl Into<GprOrMem>) {
-        let from = from.into();
+    fn fill(&mut self, to: Gpr, scalar: Scalar, from: impl GprOperand + Source<Gpr>) {
         match scalar {
             Scalar::I8 => self.asm.movsx(W32, to, W8, from),
             Scalar::I16 => self.asm.movsx(W32, to, W16, from),
