@@ -98,8 +98,8 @@ pub use exec::{
 pub use jit::{
     SmfJitInstance, SmfJitOptions, SmfJitStatistics, smf_jit_can_instantiate, smf_jit_close,
     smf_jit_emit, smf_jit_fail, smf_jit_instantiate, smf_jit_load, smf_jit_load_archived,
-    smf_jit_load_bytes, smf_jit_open, smf_jit_register, smf_jit_relocate, smf_jit_resolve, smf_jit_set_compiler,
-    smf_jit_statistics, smf_jit_update, smf_loader_set_jit,
+    smf_jit_load_bytes, smf_jit_open, smf_jit_register, smf_jit_relocate, smf_jit_resolve,
+    smf_jit_set_compiler, smf_jit_statistics, smf_jit_update, smf_loader_set_jit,
 };
 pub use jits::{SmfCompiler, SmfTemplate};
 pub use loader::{
