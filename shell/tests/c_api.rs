@@ -35,15 +35,15 @@ fn libraries(features: &str) -> &'static Path {
         let target = Path::new(SCRATCH).join("libraries").join(name);
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--lib", "--no-default-features", "--features", features]);
-        build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        build.args(["build", "--quiet", "--no-default-features", "--features", features]);
+        build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/capi/Cargo.toml"));
         build.arg("--target-dir").arg(&target);
         succeed(&mut build);
         target.join("debug")
     })
 }
 
-const C: &str = "c-api,gdb";
+const C: &str = "gdb";
 const TAGGED: &str = "tagged";
 
 #[derive(Clone, Copy, Debug)]
