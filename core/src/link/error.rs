@@ -28,7 +28,8 @@ impl ShortName {
             if short.len() + ELLIPSIS.len() <= short.capacity() {
                 cut = short.len();
             }
-            if fmt::Write::write_fmt(&mut short, format_args!("{}", byte.escape_ascii())).is_err() {
+            // Without the machinery of formatting, which is more code than all of this.
+            if byte.escape_ascii().try_for_each(|c| short.try_push(char::from(c))).is_err() {
                 short.truncate(cut);
                 short.push_str(ELLIPSIS);
                 break;
