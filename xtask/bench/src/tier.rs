@@ -149,13 +149,21 @@ struct Case {
 }
 
 const CASES: [Case; 4] = [
-    Case { name: "sum", arguments: [1_000_000_000, 1_000_000, 100_000], instructions: |n| 12 * n as u64 },
+    Case {
+        name: "sum",
+        arguments: [1_000_000_000, 1_000_000, 100_000],
+        instructions: |n| 12 * n as u64,
+    },
     Case {
         name: "nested",
         arguments: [20_000, 1_000, 300],
         instructions: |n| (14 * n * n + 10 * n) as u64,
     },
-    Case { name: "primes", arguments: [200_000, 20_000, 2_000], instructions: instructions_of_primes },
+    Case {
+        name: "primes",
+        arguments: [200_000, 20_000, 2_000],
+        instructions: instructions_of_primes,
+    },
     Case { name: "fib", arguments: [35, 25, 18], instructions: instructions_of_fib },
 ];
 
@@ -194,7 +202,9 @@ const COMPILE: &str = "bytecode: compile an instruction, verify included";
 pub(crate) fn measure(bench: &mut Bench) {
     let names: Vec<String> = CASES
         .iter()
-        .flat_map(|case| ["none", "speed", "interpreted", "by the interpreter"].map(|peer| row(case.name, peer)))
+        .flat_map(|case| {
+            ["none", "speed", "interpreted", "by the interpreter"].map(|peer| row(case.name, peer))
+        })
         .chain([COMPILE, "bytecode: host call", "bytecode: bytes"].map(str::to_owned))
         .collect();
     if !bench.wants(&names.iter().map(String::as_str).collect::<Vec<_>>()) {
