@@ -176,11 +176,13 @@ fn architectures() -> Result<Outcome, Error> {
 }
 
 fn aarch64() -> Result<Outcome, Error> {
-    emulated("aarch64-unknown-linux-gnu", "aarch64", &["format", "link", "cache", "memory::icache"])
+    let filters = ["format", "link", "cache", "memory::icache", "tier", "loader::bytecode"];
+    emulated("aarch64-unknown-linux-gnu", "aarch64", &filters)
 }
 
 fn riscv64() -> Result<Outcome, Error> {
-    emulated("riscv64gc-unknown-linux-gnu", "riscv64", &["format", "cache", "memory::icache"])
+    let filters = ["format", "cache", "memory::icache", "tier", "loader::bytecode"];
+    emulated("riscv64gc-unknown-linux-gnu", "riscv64", &filters)
 }
 
 /// Tests of the core for another machine, in an emulator. What runs code in memory that is mapped at two

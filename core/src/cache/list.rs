@@ -109,7 +109,7 @@ impl List {
             neighbour.behind.store(behind, Relaxed);
         }
         // That a link leads nowhere is found out here, because it hardly ever does.
-        match slots.get(behind) {
+        match slots.neighbour(behind) {
             Some(neighbour) => neighbour.before.store(before, Relaxed),
             None => self.last = before,
         }

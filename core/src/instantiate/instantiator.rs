@@ -7,17 +7,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hint;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
 use super::compiler::{
-    CompileError, Compiler, Environment, ReadyMade, Request, Target, TypedBodies,
+    CompileError, Compiled, Compiler, Environment, ReadyMade, Request, Target, TypedBodies,
 };
 use super::error::{InstantiateError, MetadataError, UpdateError};
+use super::kept::{self, Keep, Name};
 use super::made::{Instance, Made};
-use super::module::Module;
+use super::module::{Home, Module};
 use super::publish::publish;
-use super::state::{Entry, Job, State, Symbol, Turn};
+use super::state::{Entry, Job, State, Symbol, Told, Turn};
 use super::types::{MAX_ARGUMENTS, Type, mangle, mangle_plain};
 use crate::link::{Resolve, ShortName, host_arch};
 use crate::memory::exec::CodeMemory;
@@ -35,12 +36,15 @@ pub struct JitConfig {
     pub enabled: bool,
     /// Whether the [`Observer`] is told what happens, in words.
     pub verbose: bool,
+    /// Whether code that a module's file keeps is used, and what is compiled is kept there when the module
+    /// is told.
+    pub keep_code: bool,
 }
 
 impl Default for JitConfig {
-    /// Modules are told, 50 instances deep, switched on, and silent.
+    /// Modules are told, 50 instances deep, switched on, silent, and no code is kept.
     fn default() -> Self {
-        Self { update_smf: true, max_depth: 50, enabled: true, verbose: false }
+        Self { update_smf: true, max_depth: 50, enabled: true, verbose: false, keep_code: false }
     }
 }
 
@@ -167,6 +171,11 @@ pub struct JitStats {
     pub loaded_smf_count: usize,
     /// Symbols that are remembered as not to be made.
     pub failed_count: usize,
+    /// Instances whose code was kept in a file, and was taken from there.
+    pub kept_count: usize,
+    /// Instances that were compiled although a file kept code for them: it was made of another template, by
+    /// another compiler, for another processor, or what it calls is no longer what it was.
+    pub stale_count: usize,
 }
 
 /// What a module says of a symbol that it may become.
@@ -205,21 +214,30 @@ pub struct JitInstantiator {
     observer: Option<Arc<dyn Observer>>,
     state: Lock<State>,
     made: Made,
+    /// Instances taken from files, and those that were passed over there.
+    kept: AtomicUsize,
+    stale: AtomicUsize,
     /// Dropped after the code in it.
     memory: CodeMemory,
 }
 
 impl JitInstantiator {
-    /// An instantiator without modules, whose compilers are [`ReadyMade`] and [`TypedBodies`], with memory for
-    /// code of its own.
+    /// An instantiator without modules, whose compilers are [`ReadyMade`] and, but with the feature `small`,
+    /// [`TypedBodies`], with memory for code of its own.
     pub fn new(config: JitConfig) -> Self {
+        let mut compilers = Vec::from([Arc::new(ReadyMade) as Arc<dyn Compiler>]);
+        if !cfg!(feature = "small") {
+            compilers.push(Arc::new(TypedBodies::new()));
+        }
         Self {
             config,
-            compilers: Vec::from([Arc::new(ReadyMade) as _, Arc::new(TypedBodies::new()) as _]),
+            compilers,
             symbols: None,
             observer: None,
             state: Lock::new(State::default()),
             made: Made::new(),
+            kept: AtomicUsize::new(0),
+            stale: AtomicUsize::new(0),
             memory: CodeMemory::default(),
         }
     }
@@ -270,8 +288,18 @@ impl JitInstantiator {
     /// # Errors
     /// [`MetadataError`]; everything is then as it was.
     pub fn load_smf_metadata(&self, path: &[u8]) -> Result<(), MetadataError> {
-        let module = Module::read(path)?;
+        let module = Module::read(path, self.config.keep_code)?;
         self.enter(module)
+    }
+
+    /// As [`load_smf_metadata`](Self::load_smf_metadata), of the module called `module` in the archive at
+    /// `path`, which is known as `path(module)` from then on. When it is told of its instances, the archive
+    /// is replaced as a whole, and its other modules are what they were.
+    ///
+    /// # Errors
+    /// As there; [`MetadataError::NoModule`].
+    pub fn load_archived_metadata(&self, path: &[u8], module: &str) -> Result<(), MetadataError> {
+        self.enter(Module::read_archived(path, module, self.config.keep_code)?)
     }
 
     /// As [`load_smf_metadata`](Self::load_smf_metadata), of a module whose bytes are given; it is told
@@ -280,7 +308,7 @@ impl JitInstantiator {
     /// # Errors
     /// As there.
     pub fn load_smf_bytes(&self, name: &[u8], bytes: &[u8]) -> Result<(), MetadataError> {
-        self.enter(Module::parse(name, false, bytes)?)
+        self.enter(Module::parse(name, Home::Memory, self.config.keep_code, bytes)?)
     }
 
     fn enter(&self, module: Module) -> Result<(), MetadataError> {
@@ -320,6 +348,8 @@ impl JitInstantiator {
             cached_count: self.made.count(),
             loaded_smf_count: state.modules().len(),
             failed_count: state.failed(),
+            kept_count: self.kept.load(Ordering::Relaxed),
+            stale_count: self.stale.load(Ordering::Relaxed),
         }
     }
 
@@ -332,6 +362,12 @@ impl JitInstantiator {
     /// The instance of this symbol, if it has been made.
     pub fn instance(&self, symbol: &[u8]) -> Option<Instance> {
         self.made.find(symbol)
+    }
+
+    /// The instance in whose code an address is: that of a [`Trap`](crate::link::landing::Trap), say. Looks
+    /// through all of them.
+    pub fn instance_at(&self, address: u64) -> Option<Instance> {
+        self.made.at(address)
     }
 
     /// The instance of this symbol, made now if it is not there yet, together with the instances that it
@@ -371,7 +407,7 @@ impl JitInstantiator {
                 if let Some(instance) = self.made.find(symbol) {
                     return JitResult::Success(instance);
                 }
-                let entry = state.find_possible(symbol);
+                let entry = state.find(symbol);
                 if entry.is_none() && given.is_none() {
                     return JitResult::NotFound { symbol: symbol.into() };
                 }
@@ -384,7 +420,15 @@ impl JitInstantiator {
                     self.state().end_wait(thread);
                 }
                 Turn::Make(symbol, job) => {
-                    let making = Making { jit: self, thread, symbol, job, entry, ended: false };
+                    let making = Making {
+                        jit: self,
+                        thread,
+                        symbol,
+                        job,
+                        entry,
+                        keeper: None,
+                        ended: false,
+                    };
                     return making.run(given);
                 }
             }
@@ -396,20 +440,21 @@ impl JitInstantiator {
     }
 
     /// Tells modules of what was made of them; the first error.
-    fn tell(&self, made: &[(Arc<Module>, Symbol)]) -> Result<(), UpdateError> {
-        for (module, symbol) in made {
+    fn tell(&self, made: &[Told]) -> Result<(), UpdateError> {
+        let symbols = || made.iter().filter_map(|told| Some((&told.module, told.symbol.as_ref()?)));
+        for (module, symbol) in symbols() {
             module.add_pending(symbol);
         }
         if !self.config.update_smf {
             return Ok(());
         }
         let mut state = self.state();
-        for (module, symbol) in made {
+        for (module, symbol) in symbols() {
             state.forget_made(module, symbol);
         }
         drop(state);
         let mut told = Ok(());
-        for (module, _) in made {
+        for Told { module, .. } in made {
             // Each module is written once: it has nothing pending afterwards.
             let update = module.write_pending();
             if let Err(error) = update {
@@ -457,6 +502,8 @@ struct Making<'j> {
     symbol: Symbol,
     job: Arc<Job>,
     entry: Option<Entry>,
+    /// The module that keeps its code from now on.
+    keeper: Option<Arc<Module>>,
     ended: bool,
 }
 
@@ -481,22 +528,30 @@ impl Making<'_> {
     }
 
     fn failure(&self, error: InstantiateError) -> JitResult {
-        let symbol = self.symbol.clone();
-        JitResult::CompilationError(Failure { symbol, needed: None, error }.into())
+        failure(&self.symbol, error)
     }
 
     /// Lets those who wait go on. When this thread makes nothing any more, modules are told.
     fn end(&mut self, failure: Option<&JitResult>) -> Result<(), UpdateError> {
         self.ended = true;
-        let told = failure.is_none();
-        let made_for = self.entry.as_ref().map(|entry| &entry.module).filter(|_| told);
-        let made = self.jit.state().finish(self.thread, &self.symbol, failure, made_for);
+        let told = if failure.is_none() { self.told() } else { Vec::new() };
+        let made = self.jit.state().finish(self.thread, &self.symbol, failure, told);
         self.job.done.store(true, Ordering::Release);
         self.jit.tell(&made)
     }
 
-    fn compile(&self, given: Option<&Given<'_>>) -> Result<Instance, JitResult> {
-        let fail = |error| self.failure(error);
+    /// Who is to be told that it was made.
+    fn told(&mut self) -> Vec<Told> {
+        let row = self.entry.as_ref().filter(|entry| !entry.row.is_told);
+        let row = row
+            .map(|entry| Told { module: entry.module.clone(), symbol: Some(self.symbol.clone()) });
+        let keeper = self.keeper.take().map(|module| Told { module, symbol: None });
+        row.into_iter().chain(keeper).collect()
+    }
+
+    fn compile(&mut self, given: Option<&Given<'_>>) -> Result<Instance, JitResult> {
+        let symbol = self.symbol.clone();
+        let fail = |error| failure(&symbol, error);
         let parsed;
         let (template, arguments): (&[u8], &[Type]) = match (&self.entry, given) {
             (Some(Entry { module, row }), _) => {
@@ -531,14 +586,68 @@ impl Making<'_> {
             arguments,
             arch: host_arch(),
         };
+        let keep = compiler.keeps().filter(|_| self.jit.config.keep_code);
+        if let Some(kept) = keep.and_then(|keep| self.take(&module, &request, keep)) {
+            return kept;
+        }
         let mut needs = Needs::of(self);
         let compiled = match compiler.compile(&request, &mut needs) {
             Ok(compiled) => compiled,
             Err(error) => return Err(needs.failure_of(error)),
         };
-        let (memory, arch) = (&self.jit.memory, request.arch);
-        let block =
-            publish(memory, arch, &compiled, |target| needs.address(target)).map_err(fail)?;
+        let record = keep.and_then(|keep| needs.record(&request, &compiled, keep));
+        let instance = self.publish(&compiled, needs).map_err(fail)?;
+        if record.is_some_and(|record| module.add_record(record)) {
+            self.keeper = Some(module);
+        }
+        Ok(instance)
+    }
+
+    /// The instance with the code that the file of the template's module keeps, if it keeps any that is
+    /// what would be compiled now. An error is of something that it needs, which compiling would need as
+    /// well.
+    fn take(
+        &self,
+        module: &Module,
+        request: &Request<'_>,
+        keep: Keep,
+    ) -> Option<Result<Instance, JitResult>> {
+        let JitInstantiator { kept, stale, .. } = self.jit;
+        let mut any = false;
+        for code in module.kept(request.symbol) {
+            any = true;
+            if !kept::fits(&code, request, keep) {
+                continue;
+            }
+            let mut needs = Needs::of(self);
+            match kept::link(&code, &mut needs) {
+                Ok(compiled) => {
+                    if let Ok(instance) = self.publish(&compiled, needs) {
+                        kept.fetch_add(1, Ordering::Relaxed);
+                        self.jit.say(|| format!("{} was kept", request.symbol.escape_ascii()));
+                        return Some(Ok(instance));
+                    }
+                }
+                Err(CompileError::Needs) => {
+                    return Some(Err(needs.failure_of(CompileError::Needs)));
+                }
+                Err(_) => {}
+            }
+        }
+        if any {
+            stale.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    }
+
+    /// Has code run.
+    fn publish(
+        &self,
+        compiled: &Compiled,
+        needs: Needs<'_, '_>,
+    ) -> Result<Instance, InstantiateError> {
+        let memory = &self.jit.memory;
+        let block = publish(memory, host_arch(), compiled, |target| needs.address(target))?;
         let code = block.address()..block.address() + block.len();
         let observer = self.jit.observer.as_ref();
         let attached = observer.and_then(|observer| observer.made(&self.symbol, code));
@@ -566,6 +675,10 @@ impl Drop for Making<'_> {
     }
 }
 
+fn failure(symbol: &Symbol, error: InstantiateError) -> JitResult {
+    JitResult::CompilationError(Failure { symbol: symbol.clone(), needed: None, error }.into())
+}
+
 fn check_count(template: &[u8], parameters: u8, arguments: usize) -> Result<(), InstantiateError> {
     let name = || ShortName::new(template);
     if usize::from(parameters) > MAX_ARGUMENTS {
@@ -591,6 +704,8 @@ struct Needs<'m, 'j> {
 struct Known {
     address: u64,
     instance: Option<Instance>,
+    /// What another process finds it by; only where code is kept.
+    name: Option<Name>,
 }
 
 impl<'m, 'j> Needs<'m, 'j> {
@@ -599,7 +714,32 @@ impl<'m, 'j> Needs<'m, 'j> {
     }
 
     fn add_instance(&mut self, instance: Instance) -> Result<Target, CompileError> {
-        self.add(Known { address: instance.address(), instance: Some(instance) })
+        self.add(Known { address: instance.address(), instance: Some(instance), name: None })
+    }
+
+    /// Notes what a target is called, if somebody will ask.
+    fn call_it(
+        &mut self,
+        target: Result<Target, CompileError>,
+        name: impl FnOnce() -> Option<Name>,
+    ) -> Result<Target, CompileError> {
+        if let (true, Ok(Target(number))) = (self.making.jit.config.keep_code, target) {
+            let number = usize::try_from(number).unwrap_or(usize::MAX);
+            let known = self.targets.get_mut(number).filter(|known| known.name.is_none());
+            if let Some(known) = known {
+                known.name = name();
+            }
+        }
+        target
+    }
+
+    /// The record that a file may keep of the code.
+    fn record(&self, request: &Request<'_>, compiled: &Compiled, keep: Keep) -> Option<Vec<u8>> {
+        kept::record(request, compiled, keep, &self.interface, |target| {
+            let known = self.known(target)?;
+            let interface = known.instance.as_ref().map_or(&[][..], Instance::interface);
+            Some((known.name.as_ref()?, interface))
+        })
     }
 
     fn add(&mut self, target: Known) -> Result<Target, CompileError> {
@@ -661,6 +801,37 @@ impl<'m, 'j> Needs<'m, 'j> {
 
 impl Environment for Needs<'_, '_> {
     fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
+        let target = self.instance_of(template, arguments);
+        self.call_it(target, || Some(Name::of_instance(template, arguments)))
+    }
+
+    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
+        let target = self.target_of(symbol);
+        self.call_it(target, || Some(Name::Symbol(symbol.to_vec())))
+    }
+
+    fn fixed(&mut self, address: u64) -> Result<Target, CompileError> {
+        let target = self.add(Known { address, instance: None, name: None });
+        self.call_it(target, || Name::of_fixed(address))
+    }
+
+    fn address(&self, target: Target) -> Option<u64> {
+        self.known(target).map(|known| known.address)
+    }
+
+    fn promise(&mut self, interface: Box<[u8]>) {
+        self.interface = interface;
+    }
+
+    fn promised(&self, target: Target) -> Option<&[u8]> {
+        let instance = self.known(target)?.instance.as_ref()?;
+        Some(instance.interface()).filter(|interface| !interface.is_empty())
+    }
+}
+
+impl Needs<'_, '_> {
+    /// Another instance, or the one that is being made.
+    fn instance_of(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
         let missing = CompileError::Missing(ShortName::new(template));
         if arguments.is_empty() {
             // No row can speak of it: rows have arguments.
@@ -686,31 +857,15 @@ impl Environment for Needs<'_, '_> {
         self.made(symbol.as_bytes(), Some(&given)).unwrap_or(Err(missing))
     }
 
-    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
+    /// What has this symbol.
+    fn target_of(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
         if let Some(made) = self.made(symbol, None) {
             return made;
         }
         let symbols = self.making.jit.symbols.as_ref();
         match symbols.and_then(|symbols| symbols.resolve(symbol)) {
-            Some(address) => self.fixed(address),
+            Some(address) => self.add(Known { address, instance: None, name: None }),
             None => Err(CompileError::Missing(ShortName::new(symbol))),
         }
-    }
-
-    fn fixed(&mut self, address: u64) -> Result<Target, CompileError> {
-        self.add(Known { address, instance: None })
-    }
-
-    fn address(&self, target: Target) -> Option<u64> {
-        self.known(target).map(|known| known.address)
-    }
-
-    fn promise(&mut self, interface: Box<[u8]>) {
-        self.interface = interface;
-    }
-
-    fn promised(&self, target: Target) -> Option<&[u8]> {
-        let instance = self.known(target)?.instance.as_ref()?;
-        Some(instance.interface()).filter(|interface| !interface.is_empty())
     }
 }

@@ -181,3 +181,8 @@ mod model {
         });
     }
 }
+
+#[cfg(test)]
+#[cfg(loom)]
+#[path = "tests/eras_model.rs"]
+mod table_model;
