@@ -60,6 +60,9 @@ pub const PROBES: usize = 8;
 /// takes about as long as finding the index, which would be a tenth of the file and more.
 pub const WORTHWHILE: usize = 8;
 
+/// The name of the section of kept code, which [`super::kept`] reads.
+pub(super) const CODE: &[u8] = b".smf.code";
+
 const MAGIC: &[u8; 4] = b"HASH";
 const VERSION: u32 = 1;
 const HEADER: usize = 20;
@@ -302,6 +305,13 @@ impl<'d> SymbolIndex<'d> {
     }
 }
 
+/// Whether a note of this name is one of this project's that the native layout files under debugging
+/// information: the index, or code that was kept.
+#[cfg_attr(not(feature = "small"), inline(always))]
+pub(super) fn is_own_note(name: &[u8]) -> bool {
+    name == NAME || name == CODE
+}
+
 /// Whether a section is an index that a reader may look at.
 fn is_index(section: &Section<'_>) -> bool {
     section.kind == SectionKind::Note && section.name == NAME
@@ -350,6 +360,10 @@ struct Name {
     weak: bool,
 }
 
+/// The most names a bucket, on average.
+#[cfg(feature = "alloc")]
+const MOST_NAMES: usize = 5;
+
 /// How often the buckets are doubled when a name finds no place.
 #[cfg(feature = "alloc")]
 const DOUBLINGS: u32 = 2;
@@ -361,8 +375,9 @@ const DOUBLINGS: u32 = 2;
 pub fn encode(symbols: &[NewSymbol<'_>]) -> Option<Vec<u8>> {
     let count = u32::try_from(symbols.len()).ok()?;
     let names = names_of(symbols);
-    // At most half of the slots are taken, so that few buckets are full.
-    let buckets = names.len().div_ceil(SLOTS / 2).checked_next_power_of_two()?;
+    // At most five names a bucket, so that few of them are full: of eight at the most one. To go
+    // by fewer would nearly double the index of some files, which each load reads.
+    let buckets = names.len().div_ceil(MOST_NAMES).checked_next_power_of_two()?;
     (0..=DOUBLINGS).find_map(|doublings| {
         let buckets = buckets.checked_shl(doublings)?;
         let mut payload = Vec::new();
@@ -564,7 +579,7 @@ mod tests {
                     .map(|name| NewSymbol { name: name.as_bytes(), ..NewSymbol::default() })
                     .collect();
                 let payload = encode(&symbols).unwrap();
-                let buckets = count.div_ceil(4).next_power_of_two();
+                let buckets = count.div_ceil(MOST_NAMES).next_power_of_two();
                 assert_eq!(payload.len(), HEADER + BUCKET * buckets, "{count} of {}", names[1]);
             }
         }

@@ -183,6 +183,22 @@ impl<'d> RelocTable<'d> {
         self.section.data.as_chunks::<RELOC>().0.iter().map(RelocEntry)
     }
 
+    /// The number of the first relocation from the one with number `from` on whose kind has another
+    /// [number](RelocEntry::number). Looks at four of them at a time, because most tables are all of one kind.
+    pub fn first_other(&self, number: u8, from: usize) -> Option<usize> {
+        let entries = self.section.data.as_chunks::<RELOC>().0.get(from..)?;
+        let differs = |entry: &[u8; RELOC]| RelocEntry(entry).number() ^ number;
+        let same = |four: &&[_; 4]| four.iter().fold(0, |all, entry| all | differs(entry)) == 0;
+        let passed = 4 * entries.as_chunks::<4>().0.iter().take_while(same).count();
+        let rest = entries.get(passed..)?;
+        rest.iter().position(|entry| differs(entry) != 0).map(|at| from + passed + at)
+    }
+
+    /// The relocation with this number.
+    pub fn get(&self, index: usize) -> Option<Reloc> {
+        self.section.data.as_chunks().0.get(index).map(|bytes| self.decode(RelocEntry(bytes)))
+    }
+
     /// What an entry says.
     #[inline]
     pub fn decode(&self, entry: RelocEntry<'_>) -> Reloc {
@@ -235,6 +251,46 @@ mod tests {
             assert_eq!(Reloc::decode(entry, layout.reloc_kinds()), reloc);
             assert_eq!((entry.offset(), entry.symbol()), (reloc.offset, reloc.symbol));
             assert_eq!((entry.number(), entry.addend()), (number, reloc.addend));
+        }
+    }
+
+    #[test]
+    fn the_first_of_another_kind_is_what_a_walk_finds() {
+        use super::super::write::{Module, NewSection, NewSymbol, Payload, Place};
+        use super::super::{Header, SectionFlags, SectionKind, Smf};
+        for (len, other) in (0..12).flat_map(|len| (0..=len).map(move |other| (len, other))) {
+            let relocs: std::vec::Vec<_> = (0..len)
+                .map(|number| {
+                    let is_other = number == other || number == other + 3;
+                    let kind = if is_other { RelocKind::Pc32 } else { RelocKind::Abs64 };
+                    Reloc { offset: number, symbol: 0, kind, addend: 0 }
+                })
+                .collect();
+            let code = NewSection {
+                kind: SectionKind::Code,
+                name: b".text",
+                flags: SectionFlags(SectionFlags::READ),
+                alignment: 1,
+                virtual_size: None,
+                payload: Payload::Bytes(&[0; 24]),
+            };
+            let (kind, payload) = (SectionKind::Reloc, Payload::Relocs(&relocs));
+            let sections = [code, NewSection { kind, name: b".rela", payload, ..code }];
+            let (layout, header) = (Layout::Packed, Header::default());
+            let place = Place::Section(0);
+            let symbol = NewSymbol { name: b"code", place, ..NewSymbol::default() };
+            let module =
+                Module { layout, header, stub: &[], sections: &sections, symbols: &[symbol] };
+            let file = module.to_vec().unwrap();
+            let table = Smf::parse(&file).unwrap().reloc_tables().next().unwrap().unwrap();
+            let number = table.number(RelocKind::Abs64).unwrap();
+            for from in 0..=relocs.len() + 1 {
+                let mut rest = relocs.iter().enumerate().skip(from);
+                let walked = rest.find(|(_, reloc)| reloc.kind != RelocKind::Abs64);
+                let found = table.first_other(number, from);
+                assert_eq!(found, walked.map(|(at, _)| at), "{other} of {len} from {from}");
+                assert_eq!(found.and_then(|at| table.get(at)), walked.map(|(_, reloc)| *reloc));
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use super::landing::Trap;
 use crate::format::{Arch, FormatError, Platform, RelocKind};
 use crate::jit;
 use crate::memory::MemoryError;
+use crate::owned::NoMemory;
 
 /// A symbol's name inside an error, which must be `Copy`: escaped, and cut where it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +173,12 @@ impl fmt::Display for LinkError {
 }
 
 impl core::error::Error for LinkError {}
+
+impl From<NoMemory> for LinkError {
+    fn from(_: NoMemory) -> Self {
+        LinkError::OutOfMemory
+    }
+}
 
 impl From<FormatError> for LinkError {
     fn from(error: FormatError) -> Self {

@@ -74,7 +74,7 @@ impl<'d> Image<'d> {
             None => WritablePages::allocate(size, Placement::Anywhere)?,
         };
         copy_sections(&linked, &plan, &mut pages)?;
-        let exports = Exports::new(linked.symbols(), addresses(&plan, &pages)?);
+        let exports = Exports::new(linked.symbols(), addresses(&plan, &pages)?)?;
         Ok(Image { smf: *smf, linked, plan, pages, exports, pool: pool.cloned() })
     }
 
@@ -88,8 +88,9 @@ impl<'d> Image<'d> {
         }
         let kept = keep::find(&self.linked, data)?;
         keep::apply(&self.linked, &mut self.plan, &kept)?;
+        let addresses = addresses(&self.plan, &self.pages)?;
         self.exports =
-            Exports::with_kept(self.linked.symbols(), addresses(&self.plan, &self.pages)?, kept);
+            Exports::with_kept(self.linked.symbols(), addresses, kept).map_err(LinkError::from)?;
         Ok(())
     }
 

@@ -11,9 +11,7 @@ use super::error::{LinkError, ShortName};
 use super::machine::{Machine, Need, VENEER, for_machine};
 use super::target::Target;
 use crate::format::image::{self, ImagePlan};
-use crate::format::{
-    Reloc, RelocEntry, RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace,
-};
+use crate::format::{Reloc, RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
 use crate::memory::Protection;
 
 /// Bytes of a GOT slot.
@@ -108,7 +106,9 @@ impl<'d> Plan<'d> {
         Ok(plan)
     }
 
-    /// Finds out where each symbol lies, and checks that it lies inside its section.
+    /// Finds out where each symbol lies, and checks that it lies inside its section. Never a part of its
+    /// caller, which would leave its loop no registers.
+    #[inline(never)]
     fn find_targets(&mut self, smf: &Smf<'_>) -> Result<(), LinkError> {
         let symbols = smf.symbols();
         u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
@@ -120,9 +120,8 @@ impl<'d> Plan<'d> {
             // Of what is not loaded, no symbol is found quickly.
             *room = if section.kind.is_loaded() { Target::LAST.min(*size) } else { 0 };
         }
-        let mut places = targets.iter_mut();
-        symbols.try_for_each_place(|index, place| {
-            let target = match place {
+        symbols.try_for_each_place(&mut targets, |index, place, target| {
+            *target = match place {
                 SymbolPlace::Nowhere => Target::NOWHERE,
                 SymbolPlace::Import { .. } => self.next_import(),
                 SymbolPlace::Section { section, value, size } => {
@@ -132,9 +131,6 @@ impl<'d> Plan<'d> {
                     }
                 }
             };
-            if let Some(place) = places.next() {
-                *place = target;
-            }
             Ok::<(), LinkError>(())
         })?;
         self.targets = targets;
@@ -214,9 +210,9 @@ impl<'d> Plan<'d> {
     ) -> Result<(), LinkError> {
         let mut is_verified = false;
         let room = table.target.memory_size();
-        let mut entries = (0u32..).zip(table.entries());
-        while let Some((index, entry)) = next_special(table, &mut entries) {
-            let reloc = table.decode(entry);
+        let mut behind = 0;
+        while let Some((index, reloc)) = next_special(table, behind) {
+            behind = index + 1;
             if is_plain(&self.targets, room, &reloc, is_long) {
                 continue;
             }
@@ -224,6 +220,7 @@ impl<'d> Plan<'d> {
                 smf.verify_relocs(table)?;
                 is_verified = true;
             }
+            let index = u32::try_from(index).map_err(|_| LinkError::TooLarge)?;
             self.give_slot::<M>(smf, table, (index, &reloc), is_long, demand)?;
         }
         Ok(())
@@ -361,14 +358,13 @@ impl<'d> Plan<'d> {
     }
 }
 
-/// The first of the relocations of `table` that is no address of 64 bits. Nearly all that are left to the
-/// loader are; they ask for nothing, and are checked when they are applied.
-fn next_special<'d>(
-    table: &RelocTable<'d>,
-    entries: &mut impl Iterator<Item = (u32, RelocEntry<'d>)>,
-) -> Option<(u32, RelocEntry<'d>)> {
-    let Some(number) = table.number(RelocKind::Abs64) else { return entries.next() };
-    entries.find(|(_, entry)| entry.number() != number)
+/// The first of the relocations of `table`, from the one with number `from` on, that is no address of
+/// 64 bits, and its number. Nearly all that are left to the loader are; they ask for nothing, and are
+/// checked when they are applied.
+fn next_special(table: &RelocTable<'_>, from: usize) -> Option<(usize, Reloc)> {
+    let number = table.number(RelocKind::Abs64);
+    let index = number.map_or(Some(from), |number| table.first_other(number, from))?;
+    Some((index, table.get(index)?))
 }
 
 /// Whether a relocation is sound and asks for nothing beside its place, in a section of `room` bytes.
@@ -459,11 +455,11 @@ mod tests {
                 let mut import = imports.iter();
                 for (place, target) in places.into_iter().zip(&plan.targets) {
                     let expected = match place {
-                        SymbolPlace::Nowhere => 0,
-                        SymbolPlace::Import { .. } => *import.next().unwrap(),
+                        SymbolPlace::Nowhere => None,
+                        SymbolPlace::Import { .. } => import.next().copied(),
                         SymbolPlace::Section { section, value, .. } => {
                             let loaded = smf.section(section).unwrap().kind.is_loaded();
-                            begins[to_usize(section)] + if loaded { value } else { 0 }
+                            Some(begins[to_usize(section)] + if loaded { value } else { 0 })
                         }
                     };
                     assert_eq!(target.address(&begins, &imports), expected);

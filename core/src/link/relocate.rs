@@ -37,17 +37,34 @@ pub(super) fn relocate_at<'d>(
     imports: &dyn Resolve,
 ) -> Result<(), LinkError> {
     let imports = resolve_imports(smf, plan, base, imports)?;
-    let mut sections = filled(plan.sections.len(), 0u64)?;
+    let symbols = symbol_addresses(plan, base, &imports)?;
+    let mut relocator = Relocator { smf, plan, base, symbols, memory };
+    for_machine!(smf.header().arch, relocator.apply_all())
+}
+
+/// The address of every symbol, or [`NO_ADDRESS`]. That takes less than to work them out for each
+/// relocation, of which there are more.
+fn symbol_addresses(
+    plan: &Plan<'_>,
+    base: u64,
+    imports: &[u64],
+) -> Result<alloc::vec::Vec<u64>, LinkError> {
+    let mut sections = filled(plan.sections.len() + plan.kept.len(), 0u64)?;
     for (address, section) in sections.iter_mut().zip(&plan.sections) {
         *address = section.map_or(0, |at| base + at);
     }
-    if !plan.kept.is_empty() {
-        sections.try_reserve_exact(plan.kept.len()).map_err(|_| LinkError::OutOfMemory)?;
-        sections.extend_from_slice(&plan.kept);
+    for (address, kept) in sections.iter_mut().skip(plan.sections.len()).zip(&plan.kept) {
+        *address = *kept;
     }
-    let mut relocator = Relocator { smf, plan, base, sections, imports, memory };
-    for_machine!(smf.header().arch, relocator.apply_all())
+    let mut addresses = filled(plan.targets.len(), NO_ADDRESS)?;
+    for (address, target) in addresses.iter_mut().zip(&plan.targets) {
+        *address = target.address(&sections, imports).unwrap_or(NO_ADDRESS);
+    }
+    Ok(addresses)
 }
+
+/// Of a symbol that is [nowhere](Target::NOWHERE), and of no other unless a resolver says so.
+const NO_ADDRESS: u64 = u64::MAX;
 
 /// The address of every import, in the order of the table; 0 for a weak one that nobody provides.
 fn resolve_imports(
@@ -89,9 +106,8 @@ struct Relocator<'a, 'd> {
     smf: &'a Smf<'d>,
     plan: &'a Plan<'d>,
     base: u64,
-    /// The address of each section, 0 for what is not loaded; then of data that is elsewhere.
-    sections: alloc::vec::Vec<u64>,
-    imports: alloc::vec::Vec<u64>,
+    /// The address of each symbol.
+    symbols: alloc::vec::Vec<u64>,
     memory: &'a mut [u8],
 }
 
@@ -120,9 +136,8 @@ impl Relocator<'_, '_> {
 
     /// Writes every GOT slot and every veneer.
     fn fill_slots<M: Machine>(&mut self) -> Result<(), LinkError> {
-        let slots = self.plan.slots.iter().zip(&self.plan.targets);
-        for (&Slots { got, veneer }, target) in slots {
-            let target = target.address(&self.sections, &self.imports);
+        let slots = self.plan.slots.iter().zip(&self.symbols);
+        for (&Slots { got, veneer }, &target) in slots {
             let slot = self.plan.got + u64::from(got.saturating_sub(1)) * SLOT;
             if got != 0 {
                 put(self.memory, slot, target.to_le_bytes())?;
@@ -155,18 +170,22 @@ impl Relocator<'_, '_> {
         entries: &mut impl Iterator<Item = RelocEntry<'t>>,
     ) -> Result<Option<RelocEntry<'t>>, LinkError> {
         let Some(number) = table.number(RelocKind::Abs64) else { return Ok(entries.next()) };
-        let Self { plan, sections, imports, memory, .. } = self;
-        let (targets, sections, imports) = (plan.targets.as_slice(), &**sections, &**imports);
+        let Self { plan, symbols, memory, .. } = self;
         let section = part(memory, start, table.target.memory_size())?;
+        let is_nowhere = |symbol| plan.targets.get(symbol).is_none_or(|t| *t == Target::NOWHERE);
         for entry in entries {
             if entry.number() != number {
                 return Ok(Some(entry));
             }
-            let target = targets.get(to_usize(entry.symbol()));
-            let symbol = target.and_then(|target| target.find(sections, imports));
-            let (Some(symbol), Some(word)) = (symbol, word_at(section, entry.offset())) else {
+            let number = to_usize(entry.symbol());
+            let (Some(&symbol), Some(word)) =
+                (symbols.get(number), word_at(section, entry.offset()))
+            else {
                 return Err(self.refusal(table));
             };
+            if symbol == NO_ADDRESS && is_nowhere(number) {
+                return Err(self.refusal(table));
+            }
             *word = symbol.wrapping_add_signed(entry.addend()).to_le_bytes();
         }
         Ok(None)
@@ -192,8 +211,7 @@ impl Relocator<'_, '_> {
     /// The address of the symbol of a relocation.
     #[cfg_attr(not(feature = "small"), inline(always))]
     fn address(&self, reloc: &Reloc) -> u64 {
-        let target = self.plan.targets.get(to_usize(reloc.symbol)).copied();
-        target.unwrap_or(Target::NOWHERE).address(&self.sections, &self.imports)
+        self.symbols.get(to_usize(reloc.symbol)).copied().unwrap_or(NO_ADDRESS)
     }
 
     fn apply<M: Machine>(&mut self, start: u64, reloc: &Reloc) -> Result<(), LinkError> {

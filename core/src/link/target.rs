@@ -53,16 +53,10 @@ impl Target {
         (section, self.0 & Self::LAST)
     }
 
-    /// Its address, where `sections` has those of the sections and `imports` those of the imports; 0 when
-    /// it has none.
-    #[cfg_attr(not(feature = "small"), inline(always))]
-    pub(super) fn address(self, sections: &[u64], imports: &[u64]) -> u64 {
-        self.find(sections, imports).unwrap_or(0)
-    }
-
-    /// As [`Target::address`]; `None` when it has none.
+    /// Its address, where `sections` has those of the sections and `imports` those of the imports; `None`
+    /// when it has none.
     #[inline(always)]
-    pub(super) fn find(self, sections: &[u64], imports: &[u64]) -> Option<u64> {
+    pub(super) fn address(self, sections: &[u64], imports: &[u64]) -> Option<u64> {
         let (section, value) = self.split();
         match sections.get(section) {
             Some(begin) => Some(begin.wrapping_add(value)),
@@ -83,15 +77,15 @@ mod tests {
             for value in [0, 1, Target::LAST] {
                 let target = Target::in_section(section, value).unwrap();
                 assert!(!target.is_import() && target != Target::NOWHERE);
-                assert_eq!(address(target), begin + value);
+                assert_eq!(address(target), Some(begin + value));
             }
         }
         for (number, there) in (0u32..).zip(imports) {
             assert!(Target::import(number).is_import());
-            assert_eq!(address(Target::import(number)), there);
+            assert_eq!(address(Target::import(number)), Some(there));
         }
         for nobody in [Target::import(2), Target::NOWHERE] {
-            assert_eq!((address(nobody), nobody.find(&sections, &imports)), (0, None));
+            assert_eq!(address(nobody), None);
         }
         assert!(!Target::NOWHERE.is_import() && Target::import(u32::MAX).is_import());
         let behind =

@@ -95,7 +95,9 @@ impl FileRange {
 }
 
 /// Where a copy of a file goes.
+// Of 32 bits, so that what it stands in has no gap, beside which its parts would be moved one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum CopyTo {
     /// The allocator's memory.
     Allocator,

@@ -109,6 +109,46 @@ fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
 }
 
 #[test]
+fn data_is_imported_for_the_first_time_from_a_module_that_never_rests() {
+    const ROUNDS: usize = 200;
+    let loader = &ModuleLoader::default();
+    // The more there is to be resolved, the more often the module is another by then.
+    let data: Vec<&'static str> = (0..64).map(|n| &*format!("d{n}").leak()).collect();
+    let version = |value: i32| {
+        let spec = Spec::new().reloadable().function("f", Does::Returns(value));
+        data.iter().fold(spec, |spec, name| spec.data(name, 7))
+    };
+    let versions = [version(1).bytes(), version(2).bytes()];
+    let module = loader.load(b"m", versions[0].clone()).unwrap();
+    let done = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        for version in &versions {
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    match loader.reload(module, version.clone(), OldData::Move, &mut |_| {}) {
+                        // The other one was faster.
+                        Ok(_) | Err(LoadError::Changed { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+        for _ in 0..ROUNDS {
+            let read = |spec: Spec, name: &&'static str| {
+                spec.function(&format!("read {name}"), Does::Reads(name))
+            };
+            let user = data.iter().fold(Spec::new(), read);
+            let user = loader.load(b"user", user.bytes()).unwrap();
+            assert_eq!(call(loader, user, "read d63", &[]), 7);
+            loader.unload(user).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    loader.collect();
+    assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 1));
+}
+
+#[test]
 fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
     let loader = &ModuleLoader::default();
     let version = |value| {

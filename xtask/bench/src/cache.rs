@@ -5,7 +5,6 @@
 //! get.
 #![allow(unsafe_code)]
 
-use std::fs::{self, File};
 use std::hint::black_box;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use quick_cache::sync::Cache as QuickCache;
@@ -21,7 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use smf_core::cache::{Bucket, Capacity, FileCache, Handle, Options, Policy, Reader, Slot};
 
-use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat};
+use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat, write_old};
 
 const HIT: &str = "cache hit by path, one thread, exact LRU";
 const HIT_SIEVE: &str = "cache hit by path, one thread, SIEVE";
@@ -85,12 +84,6 @@ impl Files {
         paths.iter().for_each(|path| write_old(Path::new(path), &vec![1; size]));
         Files { paths, _directory: directory }
     }
-}
-
-fn write_old(path: &Path, bytes: &[u8]) {
-    fs::write(path, bytes).unwrap();
-    let time = SystemTime::now() - Duration::from_secs(3600);
-    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
 fn cache(files: usize, policy: Policy) -> FileCache {

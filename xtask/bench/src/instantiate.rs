@@ -17,7 +17,7 @@ use smf_core::instantiate::{
     JitConfig, JitInstantiator, JitSymbolResolver, MetadataError, Variant, write_ready,
 };
 
-use crate::measure::{Bench, Measure, Target, repeat};
+use crate::measure::{Bench, Measure, Target, repeat, write_old};
 
 const MAKE: &str = "instantiate a template whose code is ready, metadata loaded, note not written";
 const FIND: &str = "resolve an instance made before";
@@ -85,7 +85,7 @@ pub(crate) fn measure(bench: &mut Bench) {
 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("small.smf");
-    std::fs::write(&path, module(&rows[..100])).unwrap();
+    write_old(&path, &module(&rows[..100]));
     let path = path.into_os_string().into_encoded_bytes();
     let first = || {
         let jit = JitInstantiator::new(JitConfig { update_smf: false, ..JitConfig::default() });

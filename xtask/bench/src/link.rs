@@ -24,7 +24,7 @@ use smf_core::loader::{ModuleBytes, ModuleLoader, OldData};
 use smf_core::memory::{FileBytes, PagePool};
 use smf_loader::pack::{Input, Options, pack};
 
-use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared};
+use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared, write_old};
 use crate::object_to_smf;
 
 const LOAD_PACKED: &str = "load 1,000 functions, as packed";
@@ -140,10 +140,10 @@ impl Files {
         let all_relocs = object_to_smf::convert(&object);
         let relocs = relocs(functions);
         assert_eq!(relocs_in(&all_relocs), relocs);
-        fs::write(path("packed.smf"), &packed).unwrap();
-        fs::write(path("all.smf"), &all_relocs).unwrap();
+        write_old(&path("packed.smf"), &packed);
+        write_old(&path("all.smf"), &all_relocs);
         let reloadable = Options { reloadable: true, ..Options::default() };
-        fs::write(path("reload.smf"), pack(&[input], &reloadable).unwrap().bytes).unwrap();
+        write_old(&path("reload.smf"), &pack(&[input], &reloadable).unwrap().bytes);
         eprintln!(
             "relocations left to the loader: {} as packed, {relocs} with all",
             relocs_in(&packed)

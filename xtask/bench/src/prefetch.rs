@@ -5,15 +5,14 @@
 //! the end, and nobody is timed while giving them back.
 
 use std::cell::RefCell;
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 use smf_core::cache::{Capacity, FileCache};
 use smf_loader::prefetch::{self, Options};
 use tempfile::TempDir;
 
-use crate::measure::{Bench, Contender, Measure, Target, repeat_prepared};
+use crate::measure::{Bench, Contender, Measure, Target, repeat_prepared, write_old};
 
 const TOGETHER: &str = "prefetch of 2,000 files of 16 KiB on two threads";
 const ALONE: &str = "prefetch of 2,000 files of 16 KiB on one thread";
@@ -38,9 +37,7 @@ pub(crate) fn measure(bench: &mut Bench) {
 
 fn file(directory: &TempDir, number: usize) -> PathBuf {
     let path = directory.path().join(format!("{number}.smf"));
-    fs::write(&path, vec![number as u8; SIZE]).unwrap();
-    let long_ago = SystemTime::now() - Duration::from_secs(3600);
-    File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    write_old(&path, &vec![number as u8; SIZE]);
     path
 }
 

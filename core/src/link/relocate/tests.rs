@@ -343,6 +343,15 @@ fn words_of_data_agree_with_an_oracle() {
 }
 
 #[test]
+fn what_lies_at_the_last_address_has_one() {
+    let mut module = Builder::new(Arch::X86_64, Layout::Packed);
+    let symbol = module.symbol("last", Place::Import, 0);
+    module.relocs[1] = vec![Reloc { offset: 0, symbol, kind: RelocKind::Abs64, addend: -1 }];
+    let linked = module.link(u64::MAX).unwrap();
+    assert_eq!([linked.word(DATA, 0), linked.word(DATA, 1)], [u32::MAX - 1, u32::MAX]);
+}
+
+#[test]
 fn a_branch_out_of_reach_goes_through_a_veneer() {
     let mut module = Builder::arm();
     let far = module.symbol("far", Place::Import, 0);
