@@ -16,10 +16,8 @@ use super::symbol::unended;
 
 /// The module in `data`, wherever its header stands.
 pub(super) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
-    match usual(data, limits) {
-        Some(smf) if !cfg!(feature = "small") => Ok(smf),
-        _ => search(data, limits),
-    }
+    let usual = if cfg!(feature = "small") { None } else { usual(data, limits) };
+    usual.map_or_else(|| search(data, limits), Ok)
 }
 
 /// What nearly every file is: a packed module with its header at the end and the rest where that says. The
@@ -54,17 +52,6 @@ fn search(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
         },
         None => None,
     };
-    find_elsewhere(data, limits, trailer)
-}
-
-/// The same where no module begins with the trailer, which `trailer` says why. Apart, so that the layout
-/// that is found at once takes little code.
-#[inline(never)]
-fn find_elsewhere(
-    data: &[u8],
-    limits: Limits,
-    trailer: Option<FormatError>,
-) -> Result<Smf<'_>, FormatError> {
     let leading = if data.starts_with(&MAGIC) { Some(leading_header(data, limits)) } else { None };
     let native = magic_before_end(data, NATIVE_HEADER)
         .filter(|&at| at != 0)
