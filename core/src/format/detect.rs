@@ -16,6 +16,34 @@ use super::symbol::unended;
 
 /// The module in `data`, wherever its header stands.
 pub(super) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
+    match usual(data, limits) {
+        Some(smf) if !cfg!(feature = "small") => Ok(smf),
+        _ => search(data, limits),
+    }
+}
+
+/// What nearly every file is: a packed module with its header at the end and the rest where that says. The
+/// same as [`search`] finds, without a step between that would hand on the view by value.
+#[cfg_attr(not(feature = "small"), inline(always))]
+fn usual(data: &[u8], limits: Limits) -> Option<Smf<'_>> {
+    let at = magic_before_end(data, PACKED_HEADER)?;
+    let header = header_at(data, Layout::Packed, at)?;
+    if is_dynlib(header) {
+        return None;
+    }
+    let declared = u64::from(Header::decode(header, Layout::Packed).data_offset);
+    let smf = Smf::open_as(data, Layout::Packed, header, at, declared, limits).ok()?;
+    is_plausible(&smf).then_some(smf)
+}
+
+/// Whether a packed header says that it ends a shared object.
+fn is_dynlib(header: &[u8]) -> bool {
+    u8_at(header, 60) == Some(2) && u32_at(header, 16) == Some(0)
+}
+
+/// [`find`] for every file.
+#[inline(never)]
+fn search(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
     if data.is_empty() {
         return Err(FormatError::Empty);
     }
@@ -74,7 +102,7 @@ fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<&[u8; NATIVE_HEADER
 fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
     let start = usize::try_from(at).unwrap_or(usize::MAX);
     let header = data.get(start..).unwrap_or(&[]);
-    if u8_at(header, 60) != Some(2) || u32_at(header, 16) != Some(0) {
+    if !is_dynlib(header) {
         return with_stub(data, Layout::Packed, at, limits);
     }
     if at == 0 || !data.starts_with(b"\x7fELF") {
@@ -104,14 +132,20 @@ fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf
 
 /// Whether the tables are real: not zeroes of a stub that happen to be no impossible sections, and
 /// not absent because this header counts its sections elsewhere.
-#[inline]
+#[cfg_attr(not(feature = "small"), inline(always))]
 fn is_plausible(smf: &Smf<'_>) -> bool {
+    match smf.sections().table.first() {
+        Some(1..) => true,
+        _ => is_plausible_still(*smf),
+    }
+}
+
+#[cold]
+fn is_plausible_still(smf: Smf<'_>) -> bool {
     if smf.sections().is_empty() {
         return !is_legacy(smf.file(), smf.header_offset());
     }
-    let first_is_real = smf.sections().table.first() != Some(&0);
-    first_is_real
-        || smf.sections().iter().any(|s| s.kind != SectionKind::Unknown(0) || !s.name.is_empty())
+    smf.sections().iter().any(|s| s.kind != SectionKind::Unknown(0) || !s.name.is_empty())
 }
 
 /// Whether the header may be of an age when `section_count` stood at 12. Byte 12 is the compression
@@ -321,5 +355,54 @@ impl<'d> BaseSearch<'d> {
             self.spend((SYMBOL + symbol.name().len()) as u64)?;
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::super::section::Section;
+    use super::*;
+
+    const SAMPLES: [&[u8]; 6] = [
+        include_bytes!("../../../tests/samples/packed.smf"),
+        include_bytes!("../../../tests/samples/app.smf"),
+        include_bytes!("../../../tests/samples/lib.smf"),
+        include_bytes!("../../../tests/samples/stub-declared.smf"),
+        include_bytes!("../../../tests/samples/dynlib.smf"),
+        include_bytes!("../../../tests/samples/compressed-lz4.smf"),
+    ];
+
+    type Seen = (Layout, u64, u64, Vec<(SectionKind, u64, u64, u64)>, usize);
+
+    fn seen(smf: &Smf<'_>) -> Seen {
+        let section = |s: Section<'_>| (s.kind, s.offset, s.size, s.memory_size());
+        let sections = smf.sections().iter().map(section).collect();
+        (smf.layout(), smf.header_offset(), smf.base(), sections, smf.symbols().len())
+    }
+
+    #[test]
+    fn what_is_found_at_once_is_what_a_search_finds_in_every_damaged_file() {
+        let (mut at_once, mut searched) = (0, 0);
+        for sample in SAMPLES {
+            for at in 0..sample.len() {
+                for value in [0, 1, 2, 5, 0x53, 0x7f, 0xff] {
+                    let mut file = sample.to_vec();
+                    file[at] = value;
+                    let found = search(&file, Limits::default());
+                    match usual(&file, Limits::default()) {
+                        Some(smf) => {
+                            assert_eq!(Ok(seen(&smf)), found.as_ref().map(seen));
+                            at_once += 1;
+                        }
+                        None => searched += 1,
+                    }
+                    let all = find(&file, Limits::default());
+                    assert_eq!(all.as_ref().map(seen), found.as_ref().map(seen));
+                }
+            }
+        }
+        assert!(searched > 1000 && at_once > 1000, "{at_once} {searched}");
     }
 }

@@ -16,7 +16,7 @@ use super::index::SymbolIndex;
 use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
-use super::section::{Section, SectionFlags, SectionKind, Sections};
+use super::section::{Section, SectionFlags, SectionKind, Sections, entry_at};
 use super::symbol::{SymbolKind, Symbols};
 use super::template::{TemplateMeta, Templates};
 
@@ -66,8 +66,20 @@ impl<'d> Smf<'d> {
     }
 
     /// Reads the module with its header at `at` in `layout` and its offsets counting from `base`.
-    #[inline]
     pub(super) fn open(
+        data: &'d [u8],
+        layout: Layout,
+        bytes: &'d [u8; NATIVE_HEADER],
+        at: u64,
+        base: u64,
+        limits: Limits,
+    ) -> Result<Self, FormatError> {
+        Self::open_as(data, layout, bytes, at, base, limits)
+    }
+
+    /// As [`Smf::open`], compiled where it is called, for one layout where that is known.
+    #[cfg_attr(not(feature = "small"), inline(always))]
+    pub(super) fn open_as(
         data: &'d [u8],
         layout: Layout,
         bytes: &'d [u8; NATIVE_HEADER],
@@ -82,17 +94,19 @@ impl<'d> Smf<'d> {
         }
         let sections = section_table(data, layout, &header, at, base)?;
         if header.section_count > limits.sections {
-            return Err(too_many_sections(layout, &header, at, limits));
+            return Err(too_many_sections(layout, header.section_count, at, limits));
         }
+        let (len, limit) = (data.len() as u64, limits.virtual_size);
+        let (compression, flags) = (header.compression, header.flags);
+        let bounds = |layout| Bounds { len, base, limit, layout, compression, flags };
         let found = match layout {
-            Layout::Native => check_sections(&sections, Layout::Native, &header, limits)?,
-            Layout::Compact => check_sections(&sections, Layout::Compact, &header, limits)?,
-            _ => check_sections(&sections, Layout::Packed, &header, limits)?,
+            Layout::Native => check_sections(&sections, bounds(Layout::Native))?,
+            Layout::Compact => check_sections(&sections, bounds(Layout::Compact))?,
+            _ => check_sections(&sections, bounds(Layout::Packed))?,
         };
         let (table, table_offset) = symbol_table(data, layout, &header, at, base)?;
-        let strtab = found.strtab.and_then(|index| sections.get(usize::try_from(index).ok()?));
-        let strings = match strtab {
-            Some(section) => section.data,
+        let strings = match found.strtab.and_then(|index| contents(sections, index)) {
+            Some(strings) => strings,
             None => implied_strings(data, table, table_offset, at),
         };
         let defaults = (found.code, found.data);
@@ -440,9 +454,9 @@ pub(super) fn section_table<'d>(
 }
 
 #[cold]
-fn too_many_sections(layout: Layout, header: &Header, at: u64, limits: Limits) -> FormatError {
+fn too_many_sections(layout: Layout, count: u32, at: u64, limits: Limits) -> FormatError {
     let at = at + layout.header_fields().section_count as u64;
-    FormatError::TooManySections { count: header.section_count, limit: limits.sections, at }
+    FormatError::TooManySections { count, limit: limits.sections, at }
 }
 
 /// The symbol table and where it begins. Offset 0 means that there is none, whatever the count says:
@@ -482,6 +496,11 @@ fn implied_strings<'d>(data: &'d [u8], table: &[u8], table_offset: u64, header: 
     end.checked_sub(start).and_then(|len| slice(data, start, len)).unwrap_or(&[])
 }
 
+/// The bytes of a section.
+fn contents(sections: Sections<'_>, index: u32) -> Option<&[u8]> {
+    sections.get(usize::try_from(index).ok()?).map(|section| section.data)
+}
+
 /// The first sections of the kinds that others refer to.
 #[derive(Default)]
 struct Found {
@@ -490,29 +509,32 @@ struct Found {
     strtab: Option<u32>,
 }
 
-/// Checks every section entry. Compiled once for each layout.
-#[cfg_attr(not(feature = "small"), inline(always))]
-fn check_sections(
-    sections: &Sections<'_>,
+/// What section entries are compared with.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Bytes of the file.
+    len: u64,
+    /// What its offsets count from.
+    base: u64,
+    /// The most that all sections may take in memory.
+    limit: u64,
     layout: Layout,
-    header: &Header,
-    limits: Limits,
-) -> Result<Found, FormatError> {
-    let (len, base) = (sections.data.len() as u64, sections.base);
+    compression: Compression,
+    flags: Flags,
+}
+
+/// Checks every section entry. Compiled once for each layout. Opening a file is all in this loop: what it
+/// handed on by reference would lie in memory from then on, and take half of the time.
+#[cfg_attr(not(feature = "small"), inline(always))]
+fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found, FormatError> {
+    let Bounds { len, base, limit, layout, .. } = bounds;
     let mut total = 0u64;
     let mut found = Found::default();
-    for (index, at, entry) in sections.entries(layout) {
-        if !entry.fits(len, base) {
-            return Err(entry.complaint(len, base, index, at));
-        }
-        total = total.saturating_add(entry.memory_size());
-        if total > limits.virtual_size {
-            return Err(FormatError::VirtualSize { total, limit: limits.virtual_size, at });
-        }
-        if entry.flags & SectionFlags::COMPRESSED != 0 {
-            let named = (header.compression, header.flags);
-            check_compression(named, (entry.kind(), entry.name()), index, at)?;
-        }
+    for (index, _, entry) in sections.entries(layout) {
+        total = match entry.plain_size(len, base) {
+            Some(size) if size <= limit.saturating_sub(total) => total + size,
+            _ => check_odd(sections.table, sections.table_offset, index, bounds, total)?,
+        };
         match entry.referred_kind() {
             Some(SectionKind::Code) => found.code = found.code.or(Some(index)),
             Some(SectionKind::Data) => found.data = found.data.or(Some(index)),
@@ -521,6 +543,32 @@ fn check_sections(
         }
     }
     Ok(found)
+}
+
+/// Checks the entry of a section that is not plain, with `total` bytes of memory in those before it; returns
+/// what there are with it.
+#[cold]
+#[inline(never)]
+fn check_odd(
+    table: &[u8],
+    table_offset: u64,
+    index: u32,
+    bounds: Bounds,
+    total: u64,
+) -> Result<u64, FormatError> {
+    let Bounds { len, base, limit, layout, compression, flags } = bounds;
+    let Some((at, entry)) = entry_at(table, table_offset, index, layout) else { return Ok(total) };
+    if !entry.fits(len, base) {
+        return Err(entry.complaint(len, base, index, at));
+    }
+    let total = total.saturating_add(entry.memory_size());
+    if total > limit {
+        return Err(FormatError::VirtualSize { total, limit, at });
+    }
+    if entry.flags & SectionFlags::COMPRESSED != 0 {
+        check_compression((compression, flags), (entry.kind(), entry.name()), index, at)?;
+    }
+    Ok(total)
 }
 
 /// What is marked compressed must be so in a known way, and not be read where it stands. Code that

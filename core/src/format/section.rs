@@ -333,6 +333,21 @@ impl<'d> Entry<'d> {
         aligned && (inside || self.is_bss())
     }
 
+    /// Bytes in memory of a section that [fits](Entry::fits), is no Bss, is not compressed, and is written as
+    /// nearly all are. `None` for every other.
+    #[cfg_attr(not(feature = "small"), inline(always))]
+    pub(super) fn plain_size(&self, len: u64, base: u64) -> Option<u64> {
+        let aligned =
+            self.alignment & self.alignment.wrapping_sub(1) == 0 && self.alignment <= MAX_ALIGNMENT;
+        let end = base.checked_add(self.offset)?.checked_add(self.size)?;
+        let is_plain = self.numbered != SectionKind::Bss
+            && self.flags & SectionFlags::COMPRESSED == 0
+            && aligned
+            && end <= len
+            && self.size <= self.virtual_size;
+        is_plain.then_some(self.virtual_size)
+    }
+
     /// Why [`Entry::fits`] says no, as the sentence for entry `index`, which stands at `at`. A payload
     /// that is not even in the file is a clearer complaint than its size.
     #[cold]
@@ -369,6 +384,19 @@ impl<'d> Entry<'d> {
             entry_offset,
         }
     }
+}
+
+/// Where the entry with number `index` stands in a table that begins at `table_offset`, and what it says.
+#[cfg_attr(not(feature = "small"), inline(always))]
+pub(super) fn entry_at(
+    table: &[u8],
+    table_offset: u64,
+    index: u32,
+    layout: Layout,
+) -> Option<(u64, Entry<'_>)> {
+    let start = usize::try_from(index).ok()?.checked_mul(layout.section_stride())?;
+    let entry = Entry::decode(table.get(start..)?, layout)?;
+    Some((table_offset.wrapping_add(start as u64), entry))
 }
 
 /// The section table of a file whose entries have all been checked.
@@ -415,10 +443,9 @@ impl<'d> Sections<'d> {
 
     #[cfg_attr(not(feature = "small"), inline(always))]
     fn get_as(&self, index: usize, layout: Layout) -> Option<Section<'d>> {
-        let start = index.checked_mul(layout.section_stride())?;
-        let entry = Entry::decode(self.table.get(start..)?, layout)?;
-        let at = self.table_offset.wrapping_add(start as u64);
-        Some(entry.place(self.data, self.base, u32::try_from(index).ok()?, at))
+        let index = u32::try_from(index).ok()?;
+        let (at, entry) = entry_at(self.table, self.table_offset, index, layout)?;
+        Some(entry.place(self.data, self.base, index, at))
     }
 
     /// All sections in the order of the table.
@@ -530,6 +557,35 @@ mod tests {
         assert!(entry.fits(0, 0));
         // In the native layout the same bytes are an alignment, and an impossible one.
         assert!(!Entry::decode(&bytes, Layout::Native).unwrap().fits(0, 0));
+    }
+
+    #[test]
+    fn a_plain_entry_is_one_that_fits_and_needs_no_more() {
+        let mut plain = [0; 2];
+        for number in 0..1 << 14 {
+            let pick = |at: u32, from: [u64; 4]| from[number >> (2 * at) & 3];
+            let mut bytes = [0u8; NATIVE_SECTION];
+            bytes[0] = pick(0, [1, 3, 4, 200]) as u8;
+            bytes[4] = pick(1, [0, 8, 1, 9]) as u8;
+            bytes[8..16].copy_from_slice(&pick(2, [0, 60, 100, u64::MAX]).to_le_bytes());
+            bytes[16..24].copy_from_slice(&pick(3, [0, 40, 41, u64::MAX]).to_le_bytes());
+            bytes[24..32].copy_from_slice(&pick(4, [0, 40, 41, 1 << 40]).to_le_bytes());
+            bytes[32..36].copy_from_slice(&(pick(5, [0, 16, 12, 8192]) as u32).to_le_bytes());
+            bytes[36] = pick(6, [0, 0, 0x2e, 1]) as u8;
+            bytes[40..45].copy_from_slice(b".name");
+            for layout in [Layout::Native, Layout::Packed] {
+                let entry = Entry::decode(&bytes, layout).unwrap();
+                let is_compressed = entry.flags & SectionFlags::COMPRESSED != 0;
+                let is_odd = entry.numbered == SectionKind::Bss
+                    || is_compressed
+                    || (layout == Layout::Packed && bytes[36] != 0);
+                let expected = (entry.fits(100, 3) && !is_odd).then(|| entry.memory_size());
+                let found = entry.plain_size(100, 3);
+                assert_eq!(found, expected, "{layout:?} {bytes:?}");
+                plain[usize::from(found.is_some())] += 1;
+            }
+        }
+        assert!(plain.iter().all(|count| *count > 500), "{plain:?}");
     }
 
     #[test]

@@ -433,6 +433,19 @@ fn native_section(bytes: &[u8; SYMBOL], code: Option<u32>, data: Option<u32>) ->
     (visibility != 0 && binding <= Binding::Weak.number()).then_some(section)
 }
 
+#[cfg_attr(not(feature = "small"), inline(always))]
+fn entries(table: &[u8], layout: Layout) -> impl Iterator<Item = Entry> {
+    table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
+}
+
+/// Whether there are bytes in the section of the code. Takes the sections by value: who opens a file has them
+/// in no one place.
+#[cold]
+fn has_code(sections: Sections<'_>, code: Option<u32>) -> bool {
+    let code = code.and_then(|index| sections.get(usize::try_from(index).ok()?));
+    code.is_some_and(|section| section.size != 0)
+}
+
 /// The symbol table of a file and what is needed to understand it.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbols<'d> {
@@ -455,7 +468,7 @@ pub struct Symbols<'d> {
 
 impl<'d> Symbols<'d> {
     /// A table over `table`, whose entries name themselves in `strings`.
-    #[inline]
+    #[cfg_attr(not(feature = "small"), inline(always))]
     pub(super) fn new(
         table: &'d [u8],
         table_offset: u64,
@@ -464,23 +477,14 @@ impl<'d> Symbols<'d> {
         (code, data): (Option<u32>, Option<u32>),
     ) -> Self {
         let strings = strings.get(..strings.len() - unended(strings)).unwrap_or(strings);
-        let mut symbols =
-            Self { table, table_offset, strings, sections, code, data, lone_main: false };
-        if !table.is_empty() {
-            let nothing = !symbols.entries().any(|entry| entry.is_defined());
-            symbols.lone_main = nothing && symbols.has_code();
-        }
-        symbols
-    }
-
-    fn has_code(&self) -> bool {
-        let code = self.code.and_then(|index| self.sections.get(usize::try_from(index).ok()?));
-        code.is_some_and(|section| section.size != 0)
+        let lone_main = !table.is_empty()
+            && !entries(table, sections.layout).any(|entry| entry.is_defined())
+            && has_code(sections, code);
+        Self { table, table_offset, strings, sections, code, data, lone_main }
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> + use<'d> {
-        let layout = self.sections.layout;
-        self.table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
+        entries(self.table, self.sections.layout)
     }
 
     /// How many symbols there are.

@@ -5,25 +5,30 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 use core::fmt;
 use core::hint;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
 use super::compiler::{
-    CompileError, Compiled, Compiler, Environment, ReadyMade, Request, Target, TypedBodies,
+    CompileError, Compiled, Compiler, Environment, ReadyMade, Request, TypedBodies,
 };
 use super::error::{InstantiateError, MetadataError, UpdateError};
-use super::kept::{self, Keep, Name};
+use super::kept::{self, Keep};
 use super::made::{Instance, Made};
 use super::module::{Home, Module};
 use super::publish::publish;
 use super::state::{Entry, Job, State, Symbol, Told, Turn};
-use super::types::{MAX_ARGUMENTS, Type, mangle, mangle_plain};
+use super::types::{MAX_ARGUMENTS, Type};
 use crate::link::{Resolve, ShortName, host_arch};
 use crate::memory::exec::CodeMemory;
 use crate::memory::lock::{Guard, Lock};
 use crate::memory::{sleep, thread_id, yield_now};
+
+mod needs;
+
+use needs::Needs;
 
 /// How an instantiator works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -426,7 +431,7 @@ impl JitInstantiator {
                         symbol,
                         job,
                         entry,
-                        keeper: None,
+                        keeper: OnceCell::new(),
                         ended: false,
                     };
                     return making.run(given);
@@ -503,7 +508,7 @@ struct Making<'j> {
     job: Arc<Job>,
     entry: Option<Entry>,
     /// The module that keeps its code from now on.
-    keeper: Option<Arc<Module>>,
+    keeper: OnceCell<Arc<Module>>,
     ended: bool,
 }
 
@@ -528,7 +533,8 @@ impl Making<'_> {
     }
 
     fn failure(&self, error: InstantiateError) -> JitResult {
-        failure(&self.symbol, error)
+        let symbol = self.symbol.clone();
+        JitResult::CompilationError(Failure { symbol, needed: None, error }.into())
     }
 
     /// Lets those who wait go on. When this thread makes nothing any more, modules are told.
@@ -549,25 +555,26 @@ impl Making<'_> {
         row.into_iter().chain(keeper).collect()
     }
 
-    fn compile(&mut self, given: Option<&Given<'_>>) -> Result<Instance, JitResult> {
-        let symbol = self.symbol.clone();
-        let fail = |error| failure(&symbol, error);
-        let parsed;
-        let (template, arguments): (&[u8], &[Type]) = match (&self.entry, given) {
+    fn compile(&self, given: Option<&Given<'_>>) -> Result<Instance, JitResult> {
+        let fail = |error| self.failure(error);
+        match (&self.entry, given) {
             (Some(Entry { module, row }), _) => {
                 if row.clash != 0 {
                     let (line, other) = (row.line, row.clash);
                     return Err(fail(InstantiateError::Ambiguous { line, other }));
                 }
-                parsed = Type::parse_arguments(module.row_arguments(row));
-                let arguments = parsed.as_ref();
+                let arguments = Type::parse_arguments(module.row_arguments(row));
                 let arguments =
-                    arguments.map_err(|error| fail(InstantiateError::Arguments(*error)))?;
-                (module.row_template(row).as_bytes(), arguments)
+                    arguments.map_err(|error| fail(InstantiateError::Arguments(error)))?;
+                self.compile_with(module.row_template(row).as_bytes(), &arguments)
             }
-            (None, Some(given)) => (given.template, given.arguments),
-            (None, None) => return Err(JitResult::NotFound { symbol: self.symbol.clone() }),
-        };
+            (None, Some(given)) => self.compile_with(given.template, given.arguments),
+            (None, None) => Err(JitResult::NotFound { symbol: self.symbol.clone() }),
+        }
+    }
+
+    fn compile_with(&self, template: &[u8], arguments: &[Type]) -> Result<Instance, JitResult> {
+        let fail = |error| self.failure(error);
         let name = || ShortName::new(template);
         let none = || fail(InstantiateError::NoTemplate { template: name() });
         let module = self.module_of(template).ok_or_else(none)?;
@@ -598,7 +605,8 @@ impl Making<'_> {
         let record = keep.and_then(|keep| needs.record(&request, &compiled, keep));
         let instance = self.publish(&compiled, needs).map_err(fail)?;
         if record.is_some_and(|record| module.add_record(record)) {
-            self.keeper = Some(module);
+            // It is compiled once.
+            let _ = self.keeper.set(module);
         }
         Ok(instance)
     }
@@ -675,10 +683,6 @@ impl Drop for Making<'_> {
     }
 }
 
-fn failure(symbol: &Symbol, error: InstantiateError) -> JitResult {
-    JitResult::CompilationError(Failure { symbol: symbol.clone(), needed: None, error }.into())
-}
-
 fn check_count(template: &[u8], parameters: u8, arguments: usize) -> Result<(), InstantiateError> {
     let name = || ShortName::new(template);
     if usize::from(parameters) > MAX_ARGUMENTS {
@@ -688,184 +692,4 @@ fn check_count(template: &[u8], parameters: u8, arguments: usize) -> Result<(), 
         return Err(InstantiateError::Parameters { template: name(), parameters, arguments });
     }
     Ok(())
-}
-
-/// What an instance in the making needs.
-struct Needs<'m, 'j> {
-    making: &'m Making<'j>,
-    targets: Vec<Known>,
-    /// What the compiler promised of the code.
-    interface: Box<[u8]>,
-    /// Why the last thing that was asked for cannot be had.
-    failure: Option<JitResult>,
-}
-
-/// Where a target is, and which instance, if it is one.
-struct Known {
-    address: u64,
-    instance: Option<Instance>,
-    /// What another process finds it by; only where code is kept.
-    name: Option<Name>,
-}
-
-impl<'m, 'j> Needs<'m, 'j> {
-    fn of(making: &'m Making<'j>) -> Self {
-        Self { making, targets: Vec::new(), interface: Box::default(), failure: None }
-    }
-
-    fn add_instance(&mut self, instance: Instance) -> Result<Target, CompileError> {
-        self.add(Known { address: instance.address(), instance: Some(instance), name: None })
-    }
-
-    /// Notes what a target is called, if somebody will ask.
-    fn call_it(
-        &mut self,
-        target: Result<Target, CompileError>,
-        name: impl FnOnce() -> Option<Name>,
-    ) -> Result<Target, CompileError> {
-        if let (true, Ok(Target(number))) = (self.making.jit.config.keep_code, target) {
-            let number = usize::try_from(number).unwrap_or(usize::MAX);
-            let known = self.targets.get_mut(number).filter(|known| known.name.is_none());
-            if let Some(known) = known {
-                known.name = name();
-            }
-        }
-        target
-    }
-
-    /// The record that a file may keep of the code.
-    fn record(&self, request: &Request<'_>, compiled: &Compiled, keep: Keep) -> Option<Vec<u8>> {
-        kept::record(request, compiled, keep, &self.interface, |target| {
-            let known = self.known(target)?;
-            let interface = known.instance.as_ref().map_or(&[][..], Instance::interface);
-            Some((known.name.as_ref()?, interface))
-        })
-    }
-
-    fn add(&mut self, target: Known) -> Result<Target, CompileError> {
-        let known = self.targets.iter().rposition(|known| known.address == target.address);
-        let number = known.unwrap_or_else(|| {
-            self.targets.push(target);
-            self.targets.len() - 1
-        });
-        let number = u32::try_from(number).ok().filter(|number| Target(*number) != Target::OWN);
-        number.map(Target).ok_or(CompileError::because("more addresses than can be counted"))
-    }
-
-    /// Makes an instance, whose address the code may then have; `None` when nobody knows of it.
-    fn made(
-        &mut self,
-        symbol: &[u8],
-        given: Option<&Given<'_>>,
-    ) -> Option<Result<Target, CompileError>> {
-        if *symbol == *self.making.symbol {
-            return Some(Ok(Target::OWN));
-        }
-        let jit = self.making.jit;
-        if let Some(instance) = jit.made.find(symbol) {
-            return Some(self.add_instance(instance));
-        }
-        match jit.make(symbol, given) {
-            JitResult::NotFound { .. } => None,
-            JitResult::Success(instance) | JitResult::UpdateFailed { instance, .. } => {
-                Some(self.add_instance(instance))
-            }
-            failure => {
-                self.failure = Some(failure);
-                Some(Err(CompileError::Needs))
-            }
-        }
-    }
-
-    fn known(&self, target: Target) -> Option<&Known> {
-        self.targets.get(usize::try_from(target.0).ok()?)
-    }
-
-    /// What to say when the compiler gives up.
-    fn failure_of(self, error: CompileError) -> JitResult {
-        let symbol = self.making.symbol.clone();
-        let error = match (error, self.failure) {
-            (CompileError::Needs, Some(JitResult::CompilationError(inner))) => {
-                let needed = inner.needed.unwrap_or_else(|| ShortName::new(&inner.symbol));
-                let (needed, error) = (Some(needed), inner.error);
-                return JitResult::CompilationError(Failure { symbol, needed, error }.into());
-            }
-            (CompileError::Needs, Some(failure)) => return failure,
-            (CompileError::Needs, None) => InstantiateError::Abandoned,
-            (CompileError::Missing(symbol), _) => InstantiateError::Missing { symbol },
-            (CompileError::Because(reason), _) => InstantiateError::Compile(reason),
-        };
-        JitResult::CompilationError(Failure { symbol, needed: None, error }.into())
-    }
-}
-
-impl Environment for Needs<'_, '_> {
-    fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
-        let target = self.instance_of(template, arguments);
-        self.call_it(target, || Some(Name::of_instance(template, arguments)))
-    }
-
-    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
-        let target = self.target_of(symbol);
-        self.call_it(target, || Some(Name::Symbol(symbol.to_vec())))
-    }
-
-    fn fixed(&mut self, address: u64) -> Result<Target, CompileError> {
-        let target = self.add(Known { address, instance: None, name: None });
-        self.call_it(target, || Name::of_fixed(address))
-    }
-
-    fn address(&self, target: Target) -> Option<u64> {
-        self.known(target).map(|known| known.address)
-    }
-
-    fn promise(&mut self, interface: Box<[u8]>) {
-        self.interface = interface;
-    }
-
-    fn promised(&self, target: Target) -> Option<&[u8]> {
-        let instance = self.known(target)?.instance.as_ref()?;
-        Some(instance.interface()).filter(|interface| !interface.is_empty())
-    }
-}
-
-impl Needs<'_, '_> {
-    /// Another instance, or the one that is being made.
-    fn instance_of(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
-        let missing = CompileError::Missing(ShortName::new(template));
-        if arguments.is_empty() {
-            // No row can speak of it: rows have arguments.
-            return self
-                .made(template, Some(&Given { template, arguments }))
-                .unwrap_or(Err(missing));
-        }
-        let name = core::str::from_utf8(template).map_err(|_| missing)?;
-        let symbol = mangle(name, arguments).ok_or(missing)?;
-        // As the notes in the field may spell it.
-        let plain = mangle_plain(name, arguments).filter(|plain| *plain != symbol);
-        let spelled = [Some(symbol.clone()), plain].into_iter().flatten();
-        let spelled = spelled.flat_map(|symbol| [format!("fn${symbol}"), symbol]);
-        for symbol in spelled {
-            if let Some(made) = self.made(symbol.as_bytes(), None) {
-                return made;
-            }
-        }
-        // No row speaks of it, but where there is a template it can be made.
-        let is_function = self.making.symbol.starts_with(b"fn$");
-        let symbol = if is_function { format!("fn${symbol}") } else { symbol };
-        let given = Given { template, arguments };
-        self.made(symbol.as_bytes(), Some(&given)).unwrap_or(Err(missing))
-    }
-
-    /// What has this symbol.
-    fn target_of(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
-        if let Some(made) = self.made(symbol, None) {
-            return made;
-        }
-        let symbols = self.making.jit.symbols.as_ref();
-        match symbols.and_then(|symbols| symbols.resolve(symbol)) {
-            Some(address) => self.add(Known { address, instance: None, name: None }),
-            None => Err(CompileError::Missing(ShortName::new(symbol))),
-        }
-    }
 }

@@ -338,6 +338,9 @@ impl Module {
     }
 }
 
+/// A file that is another one now, if it is, and what could not be said in it.
+type Put = (Option<Vec<u8>>, Result<(), UpdateError>);
+
 /// What a file is to be told.
 struct Pending<'p> {
     path: &'p str,
@@ -346,11 +349,8 @@ struct Pending<'p> {
 }
 
 impl Pending<'_> {
-    /// The file that knows it, if it is another one, and what could not be said in it.
-    fn put_into(
-        &self,
-        old: &[u8],
-    ) -> Result<(Option<Vec<u8>>, Result<(), UpdateError>), UpdateError> {
+    /// The file that knows it.
+    fn put_into(&self, old: &[u8]) -> Result<Put, UpdateError> {
         let (noted, known) = self.with_note(old)?;
         let kept = self.with_records(noted.as_deref().unwrap_or(old));
         let (file, kept) = match kept {

@@ -26,6 +26,7 @@ const LARGE: usize = CHUNK / 2;
 
 /// The record of a hole, which stands in it.
 #[derive(Clone, Copy)]
+#[repr(C)]
 struct Hole {
     size: usize,
     next: *mut Hole,

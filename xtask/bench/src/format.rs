@@ -1,4 +1,10 @@
 //! Reading: how long until a file is understood, and until it is known to be sound.
+//!
+//! Both sides open a file and read every field of its eight sections. They do not promise the same of what they
+//! have opened: `object` has found the tables of symbols and of names, and compares a section with the file when
+//! it is asked for its bytes; smf has checked the alignment, the place in the file, the sizes and the
+//! compression of each section, which its readers count on, and that they do not take too much memory together.
+//! What opening costs the peer without that is the row of its lowest level.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -14,8 +14,24 @@ use smf_core::tier::{Engine, Tiers};
 
 use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat};
 
+/// A loop counts on in a local and goes round.
+macro_rules! next_round {
+    ($local:literal, $head:literal) => {
+        concat!(
+            "    LOAD_PUSH ",
+            $local,
+            "\n    CONST_I64_PUSH 1\n    ADD_I64\n    POP_STORE ",
+            $local,
+            "\n    JMP ",
+            $head,
+            "\n"
+        )
+    };
+}
+
 /// The programs, each with one function that its name says.
-const SOURCE: &str = "
+const SOURCE: &str = concat!(
+    "
 function sum, 1, 3 ; local 1: i, local 2: the sum
     CONST_I64_PUSH 0
     POP_STORE 1
@@ -29,12 +45,9 @@ again:
     LOAD_PUSH 1
     ADD_I64
     POP_STORE 2
-    LOAD_PUSH 1
-    CONST_I64_PUSH 1
-    ADD_I64
-    POP_STORE 1
-    JMP again
-done:
+",
+    next_round!(1, "again"),
+    "done:
     LOAD 0, 2
     RET 0
 function nested, 1, 4 ; local 1: i, 2: j, 3: the sum
@@ -58,18 +71,12 @@ inner:
     MUL_I64
     ADD_I64
     POP_STORE 3
-    LOAD_PUSH 2
-    CONST_I64_PUSH 1
-    ADD_I64
-    POP_STORE 2
-    JMP inner
-next:
-    LOAD_PUSH 1
-    CONST_I64_PUSH 1
-    ADD_I64
-    POP_STORE 1
-    JMP outer
-done:
+",
+    next_round!(2, "inner"),
+    "next:
+",
+    next_round!(1, "outer"),
+    "done:
     LOAD 0, 3
     RET 0
 function primes, 1, 4 ; local 1: candidate, 2: divisor, 3: how many are prime
@@ -96,23 +103,17 @@ inner:
     CONST_I64_PUSH 0
     EQ
     JMP_IF next
-    LOAD_PUSH 2
-    CONST_I64_PUSH 1
-    ADD_I64
-    POP_STORE 2
-    JMP inner
-prime:
+",
+    next_round!(2, "inner"),
+    "prime:
     LOAD_PUSH 3
     CONST_I64_PUSH 1
     ADD_I64
     POP_STORE 3
 next:
-    LOAD_PUSH 1
-    CONST_I64_PUSH 1
-    ADD_I64
-    POP_STORE 1
-    JMP outer
-done:
+",
+    next_round!(1, "outer"),
+    "done:
     LOAD 0, 3
     RET 0
 function fib, 1, 1
@@ -137,7 +138,8 @@ function add, 2, 2
     LOAD_PUSH 1
     ADD_I64
     RET 0
-";
+"
+);
 
 /// A program and what one turn of it is.
 struct Case {
@@ -149,13 +151,21 @@ struct Case {
 }
 
 const CASES: [Case; 4] = [
-    Case { name: "sum", arguments: [1_000_000_000, 1_000_000, 100_000], instructions: |n| 12 * n as u64 },
+    Case {
+        name: "sum",
+        arguments: [1_000_000_000, 1_000_000, 100_000],
+        instructions: |n| 12 * n as u64,
+    },
     Case {
         name: "nested",
         arguments: [20_000, 1_000, 300],
         instructions: |n| (14 * n * n + 10 * n) as u64,
     },
-    Case { name: "primes", arguments: [200_000, 20_000, 2_000], instructions: instructions_of_primes },
+    Case {
+        name: "primes",
+        arguments: [200_000, 20_000, 2_000],
+        instructions: instructions_of_primes,
+    },
     Case { name: "fib", arguments: [35, 25, 18], instructions: instructions_of_fib },
 ];
 
@@ -194,7 +204,9 @@ const COMPILE: &str = "bytecode: compile an instruction, verify included";
 pub(crate) fn measure(bench: &mut Bench) {
     let names: Vec<String> = CASES
         .iter()
-        .flat_map(|case| ["none", "speed", "interpreted", "by the interpreter"].map(|peer| row(case.name, peer)))
+        .flat_map(|case| {
+            ["none", "speed", "interpreted", "by the interpreter"].map(|peer| row(case.name, peer))
+        })
         .chain([COMPILE, "bytecode: host call", "bytecode: bytes"].map(str::to_owned))
         .collect();
     if !bench.wants(&names.iter().map(String::as_str).collect::<Vec<_>>()) {

@@ -32,7 +32,11 @@ pub(in super::super) struct Room<'s> {
 impl<'s> Room<'s> {
     /// Puts in an entry, whose handle is another than that of the one that goes for it.
     #[inline(always)]
-    pub(in super::super) fn fill(mut self, entry: Entry, garbage: &mut Garbage) -> Closed<'s, Entry> {
+    pub(in super::super) fn fill(
+        mut self,
+        entry: Entry,
+        garbage: &mut Garbage,
+    ) -> Closed<'s, Entry> {
         replace(self.slot, &mut self.closed, entry, garbage);
         self.closed
     }

@@ -188,8 +188,8 @@ impl Ops {
 
 fn translate(instruction: Instruction, to: u32, floats: Option<[bool; 2]>) -> Op {
     use Instruction as I;
-    let floats = floats
-        .map(|[left_is_float, right_is_float]| Floats { left_is_float, right_is_float });
+    let floats =
+        floats.map(|[left_is_float, right_is_float]| Floats { left_is_float, right_is_float });
     let compare = |test| match floats {
         Some(floats) => Op::CompareFloats { test, floats },
         None => Op::Compare { test },

@@ -4,7 +4,7 @@ use super::Body;
 use super::variable::Value;
 use crate::jit::bytecode::Opcode;
 use crate::jit::relation::Relation;
-use crate::jit::x64::{Cond, Label, GprOrStack, W8, W32, W64};
+use crate::jit::x64::{Cond, GprOrStack, Label, W8, W32, W64};
 
 /// After a comparison of integers.
 fn signed(relation: Relation) -> Cond {
@@ -109,7 +109,8 @@ impl Body<'_, '_> {
 
     /// A jump back looks whether it may go on.
     fn look_before_jumping(&mut self, target: u32) {
-        let target = usize::try_from(target).ok().and_then(|number| self.facts.targets().get(number));
+        let target =
+            usize::try_from(target).ok().and_then(|number| self.facts.targets().get(number));
         if target.is_some_and(|target| target.offset <= self.at) {
             self.look_for_interrupt();
         }

@@ -1,8 +1,8 @@
 //! Division: never by zero, and the lowest integer by -1 wraps, where the processor would fault.
 
+use super::Body;
 use super::abi::TrapKind;
 use super::variable::{TEMPORARIES, Value};
-use super::Body;
 use crate::jit::x64::{Cond, Gpr, GprOrStack, W64};
 
 /// Which result of a division is wanted.

@@ -8,8 +8,7 @@ use crate::jit::verify::Facts;
 use crate::jit::x64::Gpr;
 
 /// Registers for variables that calls do not keep.
-pub(super) const VOLATILE: [Gpr; 6] =
-    [Gpr::Rdi, Gpr::Rsi, Gpr::R8, Gpr::R9, Gpr::R10, Gpr::R11];
+pub(super) const VOLATILE: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::R8, Gpr::R9, Gpr::R10, Gpr::R11];
 
 /// Registers for variables that calls keep, and whoever uses them for its caller.
 pub(super) const KEPT: [Gpr; 4] = [Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];

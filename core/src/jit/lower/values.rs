@@ -120,6 +120,7 @@ impl Body<'_, '_> {
     #[inline(always)]
     pub(super) fn push(&mut self, value: Value) {
         let position = self.l.values.length;
+        debug_assert!(self.l.values.entry(position).is_some(), "longer than the vector ever is");
         self.write(Variable::slot(position));
         self.l.values.length = position + 1;
         if value != Value::slot(position) {

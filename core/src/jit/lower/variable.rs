@@ -22,7 +22,7 @@ impl Variable {
 
     #[inline(always)]
     pub(super) fn is_local(self) -> bool {
-        self.0 % 2 == 0
+        self.0.is_multiple_of(2)
     }
 
     /// The local, if it is one.

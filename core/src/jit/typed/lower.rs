@@ -41,8 +41,8 @@ use super::opcode::{Condition, Opcode, Unary};
 use super::types::Scalar;
 use super::verify::Instance;
 use crate::jit::x64::{
-    AssembleError, Assembler, Cond, Float, Gpr, GprOperand, GprOrStack, Growing, Label, Mem, Rip, Source, W8, W16,
-    W32, W64, Xmm, XmmOrMem,
+    AssembleError, Assembler, Cond, Float, Gpr, GprOperand, GprOrStack, Growing, Label, Mem, Rip,
+    Source, W8, W16, W32, W64, Xmm, XmmOrMem,
 };
 use places::{Place, Places};
 
