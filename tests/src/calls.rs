@@ -482,7 +482,7 @@ pub fn called(data: &[u8]) {
     }
     model.check_all();
     model.end();
-    if data.len() / 4 % 16 == 0 {
+    if (data.len() / 4).is_multiple_of(16) {
         expect(rt_free_exec_memory(*ballast, PAGE), true);
         *ballast = 0;
         assert_eq!((rt_exec_memory_count(), rt_exec_memory_total()), (0, 0));

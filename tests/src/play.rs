@@ -161,7 +161,7 @@ std::thread_local! {
 /// # Panics
 /// When blocks overlap, change, or are miscounted.
 pub fn coded(data: &[u8]) {
-    if data.len() / 4 % 16 == 0 {
+    if (data.len() / 4).is_multiple_of(16) {
         CODE.set(code_memory());
     }
     CODE.with_borrow(|memory| coded_in(memory, data));

@@ -42,10 +42,9 @@ pub(crate) fn sanitize(name: &str) -> Result<(), Error> {
 
 /// What of the rooms that need a kernel goes without one: cells, lists, seats and their like, which are
 /// where the unsafe code of these rooms is, and the cache with bytes that it is given.
-const WITHOUT_KERNEL: [&str; 10] = [
+const WITHOUT_KERNEL: [&str; 9] = [
     "owned::",
     "cache::exclusive",
-    "cache::hash",
     "cache::index",
     "cache::ledger",
     "cache::list",
