@@ -825,20 +825,13 @@ mod tests {
     use std::vec::Vec;
 
     use super::super::write::{Module, NewSection, NewSymbol, Payload, Place};
-    use super::super::{Header, SectionFlags, SectionKind, Smf};
+    use super::super::{Header, SectionKind, Smf};
     use super::*;
 
     const SYMBOLS: u64 = 40;
 
     fn file(layout: Layout) -> Vec<u8> {
-        let section = |kind, name| NewSection {
-            kind,
-            name,
-            flags: SectionFlags(SectionFlags::READ),
-            alignment: 1,
-            virtual_size: None,
-            payload: Payload::Bytes(&[0; 64]),
-        };
+        let section = |kind, name| NewSection::new(kind, name, Payload::Bytes(&[0; 64]));
         let sections = [section(SectionKind::Code, b".text"), section(SectionKind::Data, b".data")];
         let names: Vec<_> = (0..SYMBOLS).map(|number| format!("name{number}")).collect();
         let symbols = names.iter().zip(0..).map(|(name, value)| NewSymbol {
