@@ -36,5 +36,10 @@ pub mod link;
 pub mod loader;
 #[cfg(feature = "kernel")]
 pub mod memory;
+#[cfg(all(test, loom))]
+#[path = "tests/models.rs"]
+mod model;
+#[cfg(feature = "kernel")]
+mod owned;
 #[cfg(feature = "kernel")]
 pub mod tier;

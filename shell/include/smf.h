@@ -761,7 +761,8 @@ typedef struct SmfJitOptions {
 enum {
     SMF_JIT_SILENT = 1,   /* modules are told of what is made of them by smf_jit_update alone */
     SMF_JIT_DISABLED = 2, /* nothing is made */
-    SMF_JIT_VERBOSE = 4   /* what happens is told on standard error */
+    SMF_JIT_VERBOSE = 4,  /* what happens is told on standard error */
+    SMF_JIT_KEEP_CODE = 8 /* code is kept in the file with the note, and taken from there where it still fits */
 };
 
 /* An instance. Later versions will have more fields, at the end. */
@@ -777,6 +778,8 @@ typedef struct SmfJitStatistics {
     int64_t cached;  /* instances that were made */
     int64_t modules; /* whose note was loaded */
     int64_t failed;  /* symbols that are not tried again before a module is loaded */
+    int64_t kept;    /* instances whose code was taken from a file */
+    int64_t stale;   /* instances that were compiled although a file kept code for them, which does not fit */
 } SmfJitStatistics;
 
 /* Opens an instantiator; null for the options that stand there. Returns its number; 0 on failure. */
@@ -789,11 +792,13 @@ uint64_t smf_jit_open(const SmfJitOptions *options);
 bool smf_jit_close(uint64_t jit);
 
 /*
- * Loads the note and the templates of the module at a path, or of one in `length` bytes, which are copied
- * and told of their instances in memory alone. One of the same path or name that was loaded before is
- * forgotten; what was made of it stays.
+ * Loads the note and the templates of the module at a path, of one in an archive, or of one in `length` bytes,
+ * which are copied and told of their instances in memory alone. One of the same path or name that was loaded
+ * before is forgotten; what was made of it stays. An archive is replaced as a whole, and its other modules are
+ * what they were.
  */
 bool smf_jit_load(uint64_t jit, const char *path);
+bool smf_jit_load_archived(uint64_t jit, const char *path, const char *module);
 bool smf_jit_load_bytes(uint64_t jit, const char *name, const uint8_t *bytes, int64_t length);
 
 /* Whether a loaded module says how to make a symbol. */
@@ -862,19 +867,30 @@ bool smf_jit_fail(uint64_t unit, const char *why);
 /* Makes an instantiator the one that a loader asks for what nobody else knows; 0 for none. */
 bool smf_loader_set_jit(uint64_t loader, uint64_t jit);
 
-#ifndef SMF_TAGGED
-
 /*
  * The border between a runtime and a compiler, in JSON. Types are objects such as {"kind": "int", "bits": 64,
  * "signed": true}; the kinds are int, float (bits), bool, string, pointer, named (name, args), generic (name),
  * array (elem), simd (lanes, elem), tuple (args) and function (args, elem).
  *
- * Every text that comes back belongs to the caller, who frees it with smf_string_free. What fails is
- * {"success": false, "error": "..."}, with "Invalid context handle" for a handle of nothing.
+ * Every text that comes back belongs to the caller, who frees it with smf_string_free; in the tagged convention
+ * it is text of the runtime, or NIL where that has no memory. What fails is {"success": false, "error": "..."},
+ * with "Invalid context handle" for a handle of nothing.
  */
+#ifndef SMF_TAGGED
+
+/* JSON as an argument: bytes up to the NUL. */
+typedef const char *SmfJson;
+
+/* A text as a result, to be freed by smf_string_free. */
+typedef char *SmfAnswer;
 
 /* Frees a text. False for one that was freed before, and for any other address. */
-bool smf_string_free(char *text);
+bool smf_string_free(SmfAnswer text);
+
+#else
+typedef int64_t SmfJson;
+typedef int64_t SmfAnswer;
+#endif
 
 /* Makes a context. Returns its handle, greater than 0. */
 int64_t compiler_create_context(void);
@@ -885,19 +901,29 @@ bool compiler_destroy_context(int64_t context);
  * "param_types": [...], "return_type": ...}, the last two of which may be missing; the hints are a list of
  * {"source", "param_index", "ty"} with the sources call_site, return, assignment and constraint.
  */
-char *compiler_infer_types(int64_t context, const char *template_json, const char *hints_json);
+SmfAnswer compiler_infer_types(int64_t context, SmfJson template_json, SmfJson hints_json);
 
 /*
  * The code of a template {"name", "type_params", "body": [bytes]} made with a list of types: {"success": true,
- * "symbol", "code": [bytes], "relocations": [{"offset", "kind", "addend"}]}, those against the code itself.
+ * "symbol", "code": [bytes], "relocations": [{"offset", "kind", "addend"}]}, with the kinds of the native layout.
+ * A relocation is against the code itself, unless it has a "symbol", one of the host, or, with "template" and
+ * "types" beside it, that of another instance, which the caller makes in the same way; or an "address", of a
+ * function of this process: the one that traps go to. Bodies are typed bytecode, machine code that was made ready,
+ * or whatever a callback takes.
  */
-char *compiler_instantiate_template(int64_t context, const char *template_json, const char *types_json);
+SmfAnswer compiler_instantiate_template(int64_t context, SmfJson template_json, SmfJson types_json);
+
+/*
+ * Sets who compiles the bodies of a context that the library has no compiler for, null for nobody: as with
+ * smf_jit_set_compiler. It may call every function of the library.
+ */
+bool compiler_set_callback(int64_t context, SmfCompiler compiler, void *user);
 
 /* Whether a template can be made with a list of types: {"success": true, "symbol"}. */
-char *compiler_check_types(int64_t context, const char *template_json, const char *types_json);
+SmfAnswer compiler_check_types(int64_t context, SmfJson template_json, SmfJson types_json);
 
 /* {"type_inferences", "template_instantiations", "cache_hits", "cache_misses"} */
-char *compiler_get_stats(int64_t context);
+SmfAnswer compiler_get_stats(int64_t context);
 
 /* Makes a unifier. Returns its handle, greater than 0. */
 int64_t type_unifier_create(void);
@@ -907,9 +933,7 @@ bool type_unifier_destroy(int64_t unifier);
  * Makes two types the same: {"success": true, "type"}. What variables were found to be stays for later calls.
  * Types that are different come back as "left" and "right" beside the error, and change nothing.
  */
-char *type_unifier_unify(int64_t unifier, const char *one_json, const char *other_json);
-
-#endif
+SmfAnswer type_unifier_unify(int64_t unifier, SmfJson one_json, SmfJson other_json);
 
 /* ---- Executable memory -------------------------------------------------------------------------- */
 

@@ -3,7 +3,8 @@
 //! A call through a bare address asks here first, so asking is three loads and never waits: a tree
 //! over the page numbers of an address space, 12 bits a level, with a bit for each page at the bottom.
 //! Its nodes are made when a page below them is first entered and stay for good; one for 16 MiB of
-//! addresses takes 512 bytes, one for 64 GiB takes 32 KiB.
+//! addresses takes 512 bytes, one for 64 GiB takes 32 KiB, of which the first ones, in memory that the
+//! system brings in when it is touched, take a page or two.
 //!
 //! Stubs share their pages with other code, so that each has a bit of its own for the address at which it
 //! begins, two levels below: 32 KiB more for 16 MiB with stubs in them, and 32 bytes for each page.
@@ -11,7 +12,7 @@
 
 use std::ops::Range;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// What one bit stands for: the smallest page that any supported machine has.
 const PAGE: usize = 4096;
@@ -34,6 +35,29 @@ struct Steps([AtomicU64; PAGE / STEP / 64]);
 struct Middle([AtomicPtr<Leaf>; FAN]);
 
 static TOP: [AtomicPtr<Middle>; FAN] = [const { AtomicPtr::new(ptr::null_mut()) }; FAN];
+
+/// The first nodes of the middle level: an allocator would clear the whole of each. What a process maps
+/// is nearly always within 64 GiB, or on both sides of one of their borders.
+static FIRST: [Middle; 2] = [const { Middle([const { AtomicPtr::new(ptr::null_mut()) }; FAN]) }; 2];
+/// How many of them are taken.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// A table of the tree.
+trait Node: Default + 'static {
+    /// An empty one that nobody has, for which no memory has to be asked.
+    fn spare() -> Option<&'static Self> {
+        None
+    }
+}
+
+impl Node for Leaf {}
+impl Node for Stubs {}
+impl Node for Steps {}
+impl Node for Middle {
+    fn spare() -> Option<&'static Self> {
+        FIRST.get(TAKEN.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 impl Default for Leaf {
     fn default() -> Self {
@@ -62,17 +86,20 @@ fn node<T>(slot: &'static AtomicPtr<T>) -> Option<&'static T> {
     unsafe { slot.load(Ordering::Acquire).as_ref() }
 }
 
-fn node_or_new<T: Default>(slot: &'static AtomicPtr<T>) -> &'static T {
+fn node_or_new<T: Node>(slot: &'static AtomicPtr<T>) -> &'static T {
     if let Some(node) = node(slot) {
         return node;
     }
-    let new = Box::into_raw(Box::<T>::default());
+    let spare = T::spare().map(ptr::from_ref);
+    let new = spare.map_or_else(|| Box::into_raw(Box::<T>::default()), <*const T>::cast_mut);
     match slot.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: just leaked, and never freed now that others may see it.
+        // SAFETY: static or just leaked, and never freed now that others may see it.
         Ok(_) => unsafe { &*new },
         Err(theirs) => {
-            // SAFETY: nobody has seen the box, so it is taken back as it was given.
-            drop(unsafe { Box::from_raw(new) });
+            if spare.is_none() {
+                // SAFETY: nobody has seen the box, so it is taken back as it was given.
+                drop(unsafe { Box::from_raw(new) });
+            }
             // SAFETY: as in `node`; the exchange failed because the slot is not null.
             unsafe { &*theirs }
         }

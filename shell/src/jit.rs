@@ -1,27 +1,82 @@
-//! Instances of templates, as the process knows them: where their code may be called, and what tools are
-//! told of it.
+//! Instances of templates, as the process knows them: where their code may be called, what tools are told of
+//! it, and what they are called when one of them traps.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use smf_core::instantiate::Observer;
+use smf_core::link::LinkError;
 
 #[cfg(feature = "c-api")]
 use crate::code_ranges::StubEntry;
-use crate::tools::{self, Function};
+use crate::tools::{self, Announced, Function};
+
+/// The symbols of instances, by where they begin.
+static SYMBOLS: Mutex<BTreeMap<u64, Box<[u8]>>> = Mutex::new(BTreeMap::new());
+
+fn symbols() -> std::sync::MutexGuard<'static, BTreeMap<u64, Box<[u8]>>> {
+    // Nothing panics while it holds the lock.
+    SYMBOLS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A symbol that is known as long as its code is there.
+struct Known(u64);
+
+impl Known {
+    fn enter(start: u64, symbol: &[u8]) -> Self {
+        symbols().insert(start, symbol.into());
+        Self(start)
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        symbols().remove(&self.0);
+    }
+}
+
+/// An error of a call, with the name of the instance in which it happened, where that is known and another
+/// one than `called`, which who reads it knows.
+#[derive(Clone, Copy, Debug)]
+pub struct InCall<'c> {
+    /// What was called; empty for something without a name.
+    pub called: &'c [u8],
+    /// What came of it.
+    pub error: LinkError,
+}
+
+impl fmt::Display for InCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let LinkError::Trap(trap) = self.error {
+            let symbol = symbols().get(&trap.function).cloned();
+            if let Some(symbol) = symbol.filter(|symbol| **symbol != *self.called) {
+                write!(f, "in `{}`: ", symbol.escape_ascii())?;
+            }
+        }
+        self.error.fmt(f)
+    }
+}
 
 /// Tells the process of every instance, and standard error of what happens if that is wanted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Announce;
 
+/// Tells the tools that are on of one function; what comes back is dropped before the code goes.
+pub(crate) fn name_code(name: &[u8], code: &Range<usize>) -> Option<Announced> {
+    if !tools::is_on() {
+        return None;
+    }
+    let range = code.start as u64..code.end as u64;
+    let function = Function { address: range.start, size: range.end - range.start, name };
+    // Code without a name is no reason not to run it.
+    tools::announce(&[function], &[range]).inspect_err(tools::report).ok()
+}
+
 impl Observer for Announce {
     fn made(&self, symbol: &[u8], code: Range<usize>) -> Option<Box<dyn Send + Sync>> {
-        let range = code.start as u64..code.end as u64;
-        let names = tools::is_on().then(|| {
-            let (address, size) = (range.start, range.end - range.start);
-            let function = Function { address, size, name: symbol };
-            // Code without a name is no reason not to run it.
-            tools::announce(&[function], &[range]).inspect_err(tools::report).ok()
-        });
+        let names = (Known::enter(code.start as u64, symbol), name_code(symbol, &code));
         #[cfg(feature = "c-api")]
         let names = (StubEntry::enter(code.start), names);
         Some(Box::new(names))

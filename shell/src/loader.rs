@@ -6,7 +6,6 @@
 //! and whoever profiles or debugs the process is told of every module. Errors name modules in full.
 
 use std::fmt;
-#[cfg(feature = "c-api")]
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +23,7 @@ use smf_core::memory;
 #[cfg(feature = "c-api")]
 use crate::code_ranges::StubEntry;
 use crate::files::{self, ReadError};
+use crate::jit::name_code;
 use crate::loaded::Known;
 #[cfg(feature = "host")]
 use crate::shared_object::{SharedObject, SharedObjectError};
@@ -162,7 +162,8 @@ fn wanted_soon<'p, P: AsRef<Path>>(program: &[u8], with: &'p [P]) -> &'p [P] {
     soon.split_first().map_or(&[], |(_, behind)| behind)
 }
 
-/// Tells the process of every module.
+/// Tells the process of every module, and of what bytecode becomes: `module:function`, and behind that `:entry`
+/// for the piece that machine code calls it by.
 struct Announce;
 
 impl Attach for Announce {
@@ -170,14 +171,26 @@ impl Attach for Announce {
         Some(Box::new(Known::of(module)))
     }
 
-    #[cfg(feature = "c-api")]
-    fn attach_bytecode(
+    fn attach_compiled(
         &self,
-        _: &[u8],
-        entries: &mut dyn Iterator<Item = u64>,
+        module: &[u8],
+        function: &[u8],
+        code: Range<usize>,
     ) -> Option<Box<dyn Send + Sync>> {
-        let entries = entries.filter_map(|entry| usize::try_from(entry).ok());
-        Some(Box::new(entries.map(StubEntry::enter).collect::<Vec<_>>()))
+        let names = name_code(&[module, b":", function].concat(), &code)?;
+        Some(Box::new(names))
+    }
+
+    fn attach_entry(
+        &self,
+        module: &[u8],
+        function: &[u8],
+        code: Range<usize>,
+    ) -> Option<Box<dyn Send + Sync>> {
+        let names = name_code(&[module, b":", function, b":entry"].concat(), &code);
+        #[cfg(feature = "c-api")]
+        let names = (StubEntry::enter(code.start), names);
+        Some(Box::new(names))
     }
 
     #[cfg(feature = "c-api")]
@@ -364,13 +377,19 @@ impl Loader {
         name: &[u8],
         bytes: &ModuleBytes,
     ) -> Result<Option<ModuleHandle>, LoadError> {
-        let Some(object) = shared_object_in(bytes) else { return Ok(None) };
+        let object = shared_object_in(bytes);
+        object.map(|object| self.adopt_shared_object(name, object)).transpose()
+    }
+
+    #[cfg(feature = "host")]
+    #[cold]
+    #[inline(never)]
+    fn adopt_shared_object(&self, name: &[u8], object: &[u8]) -> Result<ModuleHandle, LoadError> {
         let object = SharedObject::open(object).map_err(|error| {
             let module = String::from_utf8_lossy(name).into_owned();
             LoadError::SharedObject { module, error }
         })?;
-        let adopted = self.modules.adopt(name, Box::new(object));
-        adopted.map(Some).map_err(|error| self.refused(error))
+        self.modules.adopt(name, Box::new(object)).map_err(|error| self.refused(error))
     }
 
     /// Without the system's loader the core says what a dynlib is.

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use smf_core::format::bytecode::{NewFunction, write_functions};
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
-use smf_core::format::{Header, Layout, SectionKind, index};
-use smf_core::jit::text::assemble;
+use smf_core::format::{Flags, Header, Layout, SectionKind, index};
+use smf_core::jit::host::{HostFunction, HostTable};
+use smf_core::jit::text::{assemble, write_module};
 use smf_core::jit::typed::text::parse;
-use smf_core::loader::ModuleBytes;
+use smf_core::loader::{LoaderOptions, ModuleBytes};
+use smf_core::tier::Tiers;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, pack};
@@ -35,15 +36,15 @@ fn libraries(features: &str) -> &'static Path {
         let target = Path::new(SCRATCH).join("libraries").join(name);
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--lib", "--no-default-features", "--features", features]);
-        build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        build.args(["build", "--quiet", "--no-default-features", "--features", features]);
+        build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/capi/Cargo.toml"));
         build.arg("--target-dir").arg(&target);
         succeed(&mut build);
         target.join("debug")
     })
 }
 
-const C: &str = "c-api,gdb";
+const C: &str = "gdb";
 const TAGGED: &str = "tagged";
 
 #[derive(Clone, Copy, Debug)]
@@ -213,17 +214,7 @@ fn make_modules(directory: &Path) {
         fs::write(&smf, packed.bytes).unwrap();
     }
     for (name, source) in BYTECODE {
-        let functions = assemble(source).unwrap();
-        let functions: Vec<_> = functions
-            .iter()
-            .map(|f| NewFunction {
-                name: &f.name,
-                params: f.params,
-                locals: f.locals,
-                code: &f.code,
-            })
-            .collect();
-        let module = write_functions(&functions).unwrap();
+        let module = write_module(&assemble(source).unwrap(), Flags(0)).unwrap();
         fs::write(directory.join(name).with_extension("smf"), module).unwrap();
     }
 }
@@ -276,7 +267,16 @@ fn make_templates(directory: &Path) {
     ];
     let (layout, header) = (Layout::Packed, Header::default());
     let module = NewModule { layout, header, stub: &[], sections: &sections, symbols: &[] };
-    fs::write(directory.join("templates.smf"), module.to_vec().unwrap()).unwrap();
+    for name in ["templates.smf", "kept.smf"] {
+        fs::write(directory.join(name), module.to_vec().unwrap()).unwrap();
+    }
+    let quarter = "template quarter<T>(a: T, b: T) -> T\n call a = half<T>(a, b)\n \
+                   call_host twice(a)\n call a = quarter<T>(a, b)\n return T a\nend\n";
+    let quarter = parse(quarter).unwrap().remove(0).body;
+    for (name, body) in [("half", &half), ("quarter", &quarter)] {
+        let json = format!("{{\"name\":\"{name}\",\"type_params\":[\"T\"],\"body\":{body:?}}}");
+        fs::write(directory.join(name).with_extension("json"), json).unwrap();
+    }
     let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join("user").with_extension(end));
     fs::write(&c, "long later(void) __asm__(\"later$i64\"); long main(void) { return later(); }")
         .unwrap();
@@ -602,17 +602,79 @@ fn a_module_calls_back() {
     assert_eq!(ffi::rt_call_function_3(outer, inner, last, 41), 42);
 }
 
+/// By itself a test like others, as the one above.
 #[test]
-fn the_functions_of_a_module_are_named_without_a_call() {
-    let alone = ["--exact", "a_module_calls_back", "--test-threads=1"];
-    let this = std::env::current_exe().unwrap();
-    let mut child = Command::new(&this);
-    child.args(alone).env("SMF_PERF_MAP", "1").stdout(std::process::Stdio::null());
+fn bytecode_calls_back() {
+    let source = "function outer, 1, 1\nLOAD_PUSH 0\nCALL inner, 1\nRET 0\n\
+        function inner, 1, 1\nLOAD_PUSH 0\nCALL_SFFI 3, 1\nCONST_I64_PUSH 1\nADD_I64\nRET 0\n";
+    let file = write_module(&assemble(source).unwrap(), Flags(0)).unwrap();
+    let mut host_functions = HostTable::new();
+    host_functions.set(3, HostFunction::Args1(stop_in_this_test));
+    let tiers = Tiers::Compile { threshold: 0 };
+    let loader = Loader::new(LoaderOptions { host_functions, tiers, ..LoaderOptions::default() });
+    let handle = loader.place("made.smf", ModuleBytes::new(file)).unwrap().link().unwrap();
+    let module = loader.modules().get(handle).unwrap();
+    let outer = module.function(b"outer").unwrap().cast_signed();
+    assert_eq!(ffi::rt_call_function_1(outer, 40), 42);
+    drop(module);
+    loader.modules().unload(handle).unwrap();
+    assert_eq!((ffi::rt_call_function_1(outer, 40), ffi::smf_last_error().code), (0, 5));
+    all_is_gone();
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn all_is_gone() {
+    std::hint::black_box(());
+}
+
+#[test]
+fn the_code_of_bytecode_is_named_while_it_is_there() {
+    let alone = ["--exact", "bytecode_calls_back", "--test-threads=1"];
+    let map = perf_map(&alone);
+    let names: Vec<&str> = map.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert_eq!(names, ["made.smf:outer:entry", "made.smf:outer", "made.smf:inner"]);
+
+    if !has("gdb") {
+        return;
+    }
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-ex", "break stop_in_this_test", "-ex", "break all_is_gone"]);
+    for command in ["run", "backtrace", "continue", "echo after\\n", "info functions made.smf"] {
+        gdb.args(["-ex", command]);
+    }
+    gdb.arg("--args").arg(std::env::current_exe().unwrap()).args(alone);
+    let said = succeed(gdb.env("SMF_GDB", "1").env_remove("DEBUGINFOD_URLS"));
+    let frames = [
+        "#0 ",
+        "stop_in_this_test",
+        " made.smf:inner ",
+        " made.smf:outer ",
+        " made.smf:outer:entry ",
+        "rt_call_function_1",
+        "bytecode_calls_back",
+    ];
+    in_order(&said, &frames);
+    let (_, after) = said.rsplit_once("after\n").unwrap();
+    assert!(!after.contains("made.smf:"), "{said}");
+}
+
+/// What the perf map says of tests of this program.
+fn perf_map(tests: &[&str]) -> String {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(tests).env("SMF_PERF_MAP", "1").stdout(std::process::Stdio::null());
     let mut child = child.spawn().unwrap();
     let map = format!("/tmp/perf-{}.map", child.id());
     assert!(child.wait().unwrap().success());
     let names = fs::read_to_string(&map).unwrap();
     fs::remove_file(map).unwrap();
+    names
+}
+
+#[test]
+fn the_functions_of_a_module_are_named_without_a_call() {
+    let alone = ["--exact", "a_module_calls_back", "--test-threads=1"];
+    let names = perf_map(&alone);
     let lines: Vec<Vec<&str>> = names.lines().map(|line| line.split(' ').collect()).collect();
     assert_eq!(
         (lines.len(), &lines[0][1..], &lines[1][1..]),
@@ -624,7 +686,11 @@ fn the_functions_of_a_module_are_named_without_a_call() {
     }
     let mut gdb = Command::new("gdb");
     gdb.args(["-nx", "-batch", "-ex", "break stop_in_this_test", "-ex", "run", "-ex", "backtrace"]);
-    gdb.arg("--args").arg(this).args(alone).env("SMF_GDB", "1").env_remove("DEBUGINFOD_URLS");
+    gdb.arg("--args")
+        .arg(std::env::current_exe().unwrap())
+        .args(alone)
+        .env("SMF_GDB", "1")
+        .env_remove("DEBUGINFOD_URLS");
     let said = succeed(&mut gdb);
     in_order(
         &said,

@@ -3,12 +3,14 @@
 //! run as well.
 //!
 //! * What the model says can be done is done; everything else fails, and says why.
-//! * After each call the library counts what the model counts, so that a failure has changed nothing.
+//! * After each call the library counts what the model counts of what was called, and of everything
+//!   after every sixteenth, so that a failure has changed nothing.
 //!
 //! Panics when a promise is broken. Blocks and mappings are counted for the whole process: calls are made
 //! by one thread at a time.
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::ffi::{CString, c_char};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
@@ -36,13 +38,36 @@ const MOST: usize = 6;
 
 const PAGE: i64 = 4096;
 
-/// So that tests beside each other do not count each other's blocks.
-static ALONE: Mutex<()> = Mutex::new(());
+/// A block that lives from one input to the next, or 0. Without it the last block of each input would take
+/// its arena along, and the next one spend its time mapping another.
+///
+/// Locked for as long as calls are made, so that tests beside each other do not count each other's blocks.
+static BALLAST: Mutex<i64> = Mutex::new(0);
 
 struct Cache {
     number: u64,
+    /// The most files in it, those that are held included.
+    most: usize,
     /// Each time that a file was got, and is held.
     held: Vec<u64>,
+    /// Of those that are held, the number of its path; none when it was thrown out since.
+    paths: HashMap<u64, Option<usize>>,
+}
+
+impl Cache {
+    /// Whether there is a place for a file, or the file has one.
+    fn has_room(&self, path: usize) -> bool {
+        self.paths.len() < self.most || self.paths.values().any(|&held| held == Some(path))
+    }
+
+    /// Gives up one time that a file is held.
+    fn release(&mut self, at: usize) -> u64 {
+        let file = self.held.swap_remove(at);
+        if !self.held.contains(&file) {
+            self.paths.remove(&file);
+        }
+        file
+    }
 }
 
 struct Loader {
@@ -59,6 +84,8 @@ struct Model {
     mappings: Vec<(i64, i64)>,
     /// Byte arrays, and their lengths.
     values: Vec<(*mut RuntimeValue, i64)>,
+    /// Blocks that are no input's, and their bytes.
+    ballast: (i64, i64),
     /// Every number that ever meant something, so that it is tried again when it does no more.
     seen: Vec<u64>,
 }
@@ -94,7 +121,18 @@ impl Model {
             6 => self.mapping(call),
             _ => self.value(call),
         }
-        self.check();
+    }
+
+    /// What a call of this kind can have changed is what the model says.
+    fn check(&self, kind: u8) {
+        match kind % 8 {
+            0 => self.check_all(),
+            1 | 2 => self.check_caches(),
+            3 | 4 => self.check_loaders(),
+            5 => self.check_blocks(),
+            6 => {}
+            _ => self.check_values(),
+        }
     }
 
     /// A number that means nothing where it is used: given back, of another kind, or made up.
@@ -120,7 +158,13 @@ impl Model {
                 expect(number != 0, files > 0 && options.policy < 2);
                 if number != 0 {
                     self.seen.push(number);
-                    self.caches.push(Cache { number, held: Vec::new() });
+                    let most = usize::try_from(files).unwrap();
+                    self.caches.push(Cache {
+                        number,
+                        most,
+                        held: Vec::new(),
+                        paths: HashMap::new(),
+                    });
                 }
             }
             1 if self.loaders.len() < MOST => {
@@ -162,16 +206,17 @@ impl Model {
             return expect(smf_cache_release(stray, stray), false);
         };
         let which = usize::from(call.number >> 4);
-        let path = path(which);
+        let (path, file) = (path(which), which % FILES.len());
         match call.number % 8 {
             0 | 1 => {
                 // SAFETY: the path ends with a NUL.
                 let got = unsafe { smf_cache_get(cache.number, path.as_ptr()) };
-                expect(got.file != 0, which % FILES.len() != 3);
+                expect(got.file != 0, file != 3 && cache.has_room(file));
                 if got.file != 0 {
                     assert!(got.length > 0 && !got.bytes.is_null());
                     self.seen.push(got.file);
                     cache.held.push(got.file);
+                    cache.paths.insert(got.file, Some(file));
                 }
             }
             2 if !cache.held.is_empty() => {
@@ -180,12 +225,16 @@ impl Model {
                 cache.held.push(file);
             }
             3 | 4 if !cache.held.is_empty() => {
-                let file = cache.held.swap_remove(which % cache.held.len());
+                let file = cache.release(which % cache.held.len());
                 expect(smf_cache_release(cache.number, file), true);
             }
             5 => {
                 // SAFETY: the path ends with a NUL.
-                assert!(unsafe { smf_cache_evict(cache.number, path.as_ptr()) } >= 0);
+                let was_there = unsafe { smf_cache_evict(cache.number, path.as_ptr()) };
+                let held = cache.paths.values_mut().find(|held| **held == Some(file));
+                assert!(was_there == 1 || was_there == 0 && held.is_none());
+                // Whoever holds it keeps it, and its place.
+                held.into_iter().for_each(|held| *held = None);
             }
             6 => {
                 // SAFETY: null is a path that is refused.
@@ -347,7 +396,14 @@ impl Model {
     }
 
     /// The library counts what the model counts.
-    fn check(&self) {
+    fn check_all(&self) {
+        self.check_caches();
+        self.check_loaders();
+        self.check_blocks();
+        self.check_values();
+    }
+
+    fn check_caches(&self) {
         for cache in &self.caches {
             let mut now = SmfCacheStatistics {
                 size: size_of::<SmfCacheStatistics>() as i64,
@@ -358,6 +414,9 @@ impl Model {
             assert!(unsafe { smf_cache_statistics(cache.number, &raw mut now) });
             assert_eq!(now.held, cache.held.len() as i64);
         }
+    }
+
+    fn check_loaders(&self) {
         for loader in &self.loaders {
             let mut now = SmfLoaderStatistics {
                 size: size_of::<SmfLoaderStatistics>() as i64,
@@ -370,9 +429,16 @@ impl Model {
             assert!(unsafe { smf_loader_statistics(loader.number, &raw mut now) });
             assert_eq!((now.modules, now.held), (loader.modules.len() as i64, 0));
         }
+    }
+
+    fn check_blocks(&self) {
+        let (blocks, bytes) = self.ballast;
         let total: i64 = self.blocks.iter().map(|(_, size)| size).sum();
         let counted = (rt_exec_memory_count(), rt_exec_memory_total());
-        assert_eq!(counted, (self.blocks.len() as i64, total));
+        assert_eq!(counted, (blocks + self.blocks.len() as i64, bytes + total));
+    }
+
+    fn check_values(&self) {
         for &(value, length) in &self.values {
             // SAFETY: it is alive.
             assert_eq!(unsafe { smf_bytes_length(value) }, length);
@@ -393,22 +459,34 @@ impl Model {
             // SAFETY: it is alive, and afterwards nobody's.
             expect(unsafe { smf_value_free(value) }, true);
         }
-        assert_eq!((rt_exec_memory_count(), rt_exec_memory_total()), (0, 0));
+        assert_eq!((rt_exec_memory_count(), rt_exec_memory_total()), self.ballast);
     }
 }
 
-/// Makes the calls that `data` stands for, four bytes each, and gives everything back.
+/// Makes the calls that `data` stands for, four bytes each, and gives everything back: one input in 16
+/// also the memory that blocks come from.
 ///
 /// # Panics
 /// When a call does something else than the model.
 pub fn called(data: &[u8]) {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut model = Model::default();
-    for call in data.chunks_exact(4).take(200) {
+    let mut ballast = BALLAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if *ballast == 0 {
+        *ballast = rt_alloc_exec_memory(PAGE);
+    }
+    let mut model = Model { ballast: (1, PAGE), ..Model::default() };
+    for (count, call) in data.chunks_exact(4).take(200).enumerate() {
         let number = u16::from_le_bytes([call[2], call[3]]);
         model.call(Call { kind: call[0], which: usize::from(call[1]), number });
+        // All of it now and then: a call may have changed what it should not touch.
+        model.check(if count % 16 == 15 { 0 } else { call[0] });
     }
+    model.check_all();
     model.end();
+    if data.len() / 4 % 16 == 0 {
+        expect(rt_free_exec_memory(*ballast, PAGE), true);
+        *ballast = 0;
+        assert_eq!((rt_exec_memory_count(), rt_exec_memory_total()), (0, 0));
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
-//! The smallest module with something of everything: code, data and a relocation between them, for each
-//! instruction set that the loader runs on. Written by hand, so that no compiler for them is needed.
+//! The smallest module with something of everything: code, data, a relocation between them, and a template
+//! with what it may become, for each instruction set that the loader runs on. Written by hand, so that no compiler for them is needed.
 
+use smf_core::format::template::{Container, NewTemplate, NewTemplates};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place, WriteError};
 use smf_core::format::{
     Arch, Binding, Flags, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, SymbolKind,
 };
+
+/// What the template `same` may become.
+const NOTE: &[u8] = b"possible |template, type_args, mangled_name|\n    same, i64, same$i64\n";
 
 /// `answer() = 42` and, eight bytes behind it, `add(a, b) = a + b`.
 fn code(arch: Arch) -> [u8; 16] {
@@ -20,13 +24,43 @@ fn code(arch: Arch) -> [u8; 16] {
     both.to_le_bytes()
 }
 
+/// `same(a) = a`, ready-made for any types: the body of a template as `instantiate` describes it, with
+/// one variant.
+fn same(arch: Arch) -> Vec<u8> {
+    let code: [u8; 4] = match arch {
+        // mov rax, rdi; ret.
+        Arch::X86_64 => [0x48, 0x89, 0xf8, 0xc3],
+        // ret: result and argument are in one register.
+        Arch::AARCH64 => 0xd65f_03c0_u32.to_le_bytes(),
+        _ => 0x0000_8067_u32.to_le_bytes(),
+    };
+    let body: [&[u8]; 7] = [
+        // 32 bytes in all, version 1, one variant of 20 bytes.
+        &[b'M', b'A', b'C', b'H', 32, 0, 0, 0, 1, 0, 1, 0],
+        &[20, 0, 0, 0],
+        &[arch.0, 0],
+        // No types.
+        &[0, 0],
+        &[4, 0, 0, 0],
+        // No relocations.
+        &[0; 4],
+        &code,
+    ];
+    body.concat()
+}
+
 /// A packed module for `arch` that exports `answer`, `add`, and `pointer`, which holds the address of
-/// `answer`; with `more` zeroes behind it.
+/// `answer`; with `more` zeroes behind it. Its template `same` may become `same$i64`.
 ///
 /// # Errors
 /// None that the writer knows of.
 pub fn module(arch: Arch, more: usize) -> Result<Vec<u8>, WriteError> {
     let (code, data) = (code(arch), vec![0; 8 + more]);
+    let body = &same(arch)[..];
+    let (kind, params, constraints) = (None, 0, Default::default());
+    let templates = &[NewTemplate { name: b"same", kind, params, constraints, body }];
+    let templates = NewTemplates { container: Container::Counted, templates }.to_vec();
+    let templates = templates.unwrap_or_default();
     let relocs = [Reloc { offset: 0, symbol: 0, kind: RelocKind::Abs64, addend: 0 }];
     let section = |kind, name: &'static [u8], flags, payload| NewSection {
         kind,
@@ -40,6 +74,8 @@ pub fn module(arch: Arch, more: usize) -> Result<Vec<u8>, WriteError> {
         section(SectionKind::Code, b".text", SectionFlags::EXECUTE, Payload::Bytes(&code)),
         section(SectionKind::Data, b".data", SectionFlags::WRITE, Payload::Bytes(&data)),
         section(SectionKind::Reloc, b".rela.data", 0, Payload::Relocs(&relocs)),
+        section(SectionKind::TemplateCode, b".templates", 0, Payload::Bytes(&templates)),
+        section(SectionKind::Note, b"note.sdn", 0, Payload::Bytes(NOTE)),
     ];
     let symbol = |name: &'static [u8], kind, section, value| NewSymbol {
         name,

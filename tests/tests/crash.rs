@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 
 use smf_core::format::template::{Container, NewTemplate, NewTemplates};
 use smf_core::format::write::{Module, NewSection};
-use smf_core::format::{Arch, Header, Layout, SectionKind, index};
+use smf_core::format::{Arch, Header, Layout, SectionKind, index, library};
 use smf_core::instantiate::{Variant, write_ready};
+use smf_core::jit::typed::text::parse;
 use smf_core::link::host_arch;
 use smf_tests::compile::{Compiler, scratch, smf_binary};
 use smf_tests::trace::killed_at;
@@ -139,8 +140,17 @@ fn whoever_is_killed_leaves_the_old_file_or_the_new_one() {
     ];
     let mut kills: usize = cases.iter().map(kill_everywhere).sum();
     if host_arch() == Arch::X86_64 {
-        kills +=
-            kill_everywhere(&case(&["jit", OUT, "same$i64", "42", "--update"], Some(template())));
+        let jit = |more: &[&str], old| {
+            kill_everywhere(&case(
+                &[&["jit", OUT, "same$i64", "42", "--update"], more].concat(),
+                old,
+            ))
+        };
+        kills += jit(&[], Some(template(&ready())));
+        // The note and the code, in one replacement; and both inside an archive.
+        let typed = template(&typed());
+        kills += jit(&["--keep-code"], Some(typed));
+        kills += jit(&["--keep-code", "--module", "m"], Some(archive(typed)));
     }
     if let Some(object) = object(scratch.path()) {
         kills += kill_everywhere(&case(&["pack", object.to_str().unwrap()], Some(b"old")));
@@ -148,8 +158,24 @@ fn whoever_is_killed_leaves_the_old_file_or_the_new_one() {
     println!("killed at {kills} places in all");
 }
 
-/// A module whose note says that its template may become an instance.
-fn template() -> &'static [u8] {
+/// An archive with a module, and others around it.
+fn archive(module: &[u8]) -> &'static [u8] {
+    let others =
+        [sample("app.smf"), sample("lib.smf")].map(|other| fs::read(other.path()).unwrap());
+    let modules = [("a", &others[0][..]), ("m", module), ("z", &others[1])];
+    let mut archive = vec![0; library::length(&modules).unwrap()];
+    library::write(&modules, &mut archive).unwrap();
+    archive.leak()
+}
+
+/// A body of typed bytecode that returns what it is given.
+fn typed() -> Vec<u8> {
+    let text = "template same<T>(a: T) -> T\nreturn T a\nend\n";
+    parse(text).unwrap().remove(0).body
+}
+
+/// The same as machine code.
+fn ready() -> Vec<u8> {
     // mov rax, rdi; ret
     let variant = Variant {
         arch: Arch::X86_64,
@@ -157,7 +183,11 @@ fn template() -> &'static [u8] {
         code: &[0x48, 0x89, 0xf8, 0xc3],
         relocations: &[],
     };
-    let body = &write_ready(&[variant]).unwrap()[..];
+    write_ready(&[variant]).unwrap()
+}
+
+/// A module whose note says that its template may become an instance.
+fn template(body: &[u8]) -> &'static [u8] {
     let (kind, params, constraints) = (None, 0, Default::default());
     let templates = &[NewTemplate { name: b"same", kind, params, constraints, body }];
     let list = NewTemplates { container: Container::Counted, templates }.to_vec().unwrap();

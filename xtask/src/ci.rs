@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::shell::{Command, cargo, command, root, target};
-use crate::{freestanding, fuzz, hold_header, samples, tidy};
+use crate::{freestanding, fuzz, hold_header, samples, tidy, watch};
 
 /// How a step came out.
 enum Outcome {
@@ -20,7 +20,7 @@ enum Outcome {
 
 type Step = (&'static str, fn() -> Result<Outcome, Error>);
 
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     ("tidy", || tidy::run().map(|()| Outcome::Passed(1))),
     ("header", || hold_header().map(|()| Outcome::Passed(1))),
     ("format", format),
@@ -28,6 +28,7 @@ const STEPS: [Step; 15] = [
     ("test", test),
     ("alone", alone),
     ("models", models),
+    ("miri", miri),
     ("docs", docs),
     ("samples", || samples::run().map(|()| Outcome::Passed(1))),
     ("readme", readme),
@@ -117,7 +118,17 @@ fn alone() -> Result<Outcome, Error> {
 fn models() -> Result<Outcome, Error> {
     let directory = target().join("models");
     let tests = cargo("test --package smf-core --lib --release --target-dir").args([directory]);
-    count_tests(tests.args(["--", "model::"]).env("RUSTFLAGS", "--cfg loom"))
+    let tests = tests.args(["--", "model::"]).env("RUSTFLAGS", "--cfg loom");
+    // The models take seconds; optimising what is shipped takes minutes.
+    count_tests(tests.env("CARGO_PROFILE_RELEASE_LTO", "off"))
+}
+
+/// Unsafe code that needs no kernel, in an interpreter that knows every byte.
+fn miri() -> Result<Outcome, Error> {
+    if !cargo("+nightly miri --version").succeeds() {
+        return Ok(Outcome::Skipped("no nightly toolchain, or no miri".to_owned()));
+    }
+    watch::miri_quickly().map(|()| Outcome::Passed(1))
 }
 
 /// What the README tells to run, and as many checks as it has tests.
@@ -176,11 +187,13 @@ fn architectures() -> Result<Outcome, Error> {
 }
 
 fn aarch64() -> Result<Outcome, Error> {
-    emulated("aarch64-unknown-linux-gnu", "aarch64", &["format", "link", "cache", "memory::icache"])
+    let filters = ["format", "link", "cache", "memory::icache", "tier", "loader::bytecode"];
+    emulated("aarch64-unknown-linux-gnu", "aarch64", &filters)
 }
 
 fn riscv64() -> Result<Outcome, Error> {
-    emulated("riscv64gc-unknown-linux-gnu", "riscv64", &["format", "cache", "memory::icache"])
+    let filters = ["format", "cache", "memory::icache", "tier", "loader::bytecode"];
+    emulated("riscv64gc-unknown-linux-gnu", "riscv64", &filters)
 }
 
 /// Tests of the core for another machine, in an emulator. What runs code in memory that is mapped at two

@@ -12,7 +12,7 @@ const RUNS: usize = 11;
 
 pub(crate) fn run() -> Result<(), Error> {
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
-    cargo("build --quiet --release --package smf-loader --lib --no-default-features --features c-api,gdb").run()?;
+    cargo("build --quiet --release --package smf-capi").run()?;
     let release = target().join("release");
     let stripped = target().join("libsmf_loader.stripped.so");
     command("strip --strip-unneeded -o")

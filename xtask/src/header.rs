@@ -17,7 +17,7 @@ pub(crate) const HEADER: &str = "shell/include/smf.h";
 const EXPORTS: &str = "shell/src/ffi";
 
 /// The types that cross the border.
-const TYPES: [(&str, &str); 47] = [
+const TYPES: [(&str, &str); 49] = [
     ("()", "void"),
     ("bool", "bool"),
     ("u64", "uint64_t"),
@@ -65,6 +65,8 @@ const TYPES: [(&str, &str); 47] = [
     ("*mut SmfJitStatistics", "SmfJitStatistics *"),
     ("*const SmfTemplate", "const SmfTemplate *"),
     ("SmfCompiler", "SmfCompiler"),
+    ("Json", "SmfJson"),
+    ("Answer", "SmfAnswer"),
 ];
 
 /// The structures that cross it.

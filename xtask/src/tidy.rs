@@ -18,6 +18,7 @@ const MAX_LINES: usize = 1000;
 /// calls into machine code. Tests and benchmarks, which call machine code too, need not be listed.
 const UNSAFE: &[&str] = &[
     "core/src/cache/exclusive.rs",
+    "core/src/cache/hash/sse2.rs",
     "core/src/cache/index/sse2.rs",
     "core/src/cache/ledger.rs",
     "core/src/cache/ledger/room.rs",
@@ -45,6 +46,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/region.rs",
     "core/src/memory/sys.rs",
     "core/src/memory/testing.rs",
+    "core/src/owned.rs",
     "core/src/tier/native/block.rs",
     "core/src/tier/native/enter.rs",
     "shell/src/bin/smf/jit.rs",
@@ -59,6 +61,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/ffi/cache_statistics.rs",
     "shell/src/ffi/call.rs",
     "shell/src/ffi/compiler.rs",
+    "shell/src/ffi/compiling.rs",
     "shell/src/ffi/error.rs",
     "shell/src/ffi/exec.rs",
     "shell/src/ffi/jit.rs",
@@ -73,6 +76,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/ffi/seats.rs",
     "shell/src/ffi/sized.rs",
     "shell/src/ffi/strings.rs",
+    "shell/src/ffi/strings_tagged.rs",
     "shell/src/ffi/tagged.rs",
     "shell/src/ffi/take.rs",
     "shell/src/ffi/values.rs",

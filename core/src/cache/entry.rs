@@ -97,13 +97,19 @@ impl CachedFile {
 
     /// What the file was when it was read; `None` for bytes that came from no file.
     pub(super) fn stamp(&self) -> Option<FileStamp> {
-        Some(self.bytes.stamp()).filter(|stamp| *stamp != NO_FILE)
+        Some(self.bytes.stamp()).filter(|stamp| !is_no_file(stamp))
     }
 }
 
 /// The stamp of bytes that came from no file: no file has this size.
 pub(super) const NO_FILE: FileStamp =
     FileStamp { size: u64::MAX, modified: 0, device: 0, inode: 0 };
+
+/// Whether that is what a stamp is.
+#[inline(always)]
+pub(super) fn is_no_file(stamp: &FileStamp) -> bool {
+    stamp.size == NO_FILE.size
+}
 
 /// Another path of a file in the cache, or a module in an archive in the cache.
 pub(super) struct Link {

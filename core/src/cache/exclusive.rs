@@ -3,8 +3,7 @@
 
 use super::entry::{CachedFile, Entry, Key, Link};
 use super::files::{FileCache, mark};
-use super::hash::is_same;
-use super::index::Index;
+use super::hash::{KeyHasher, ShortPath};
 use super::ledger::{Garbage, Ledger, handle_of};
 use super::list::Place;
 use super::load::{Put, ReadyFile};
@@ -16,24 +15,36 @@ impl<S: Storage> FileCache<S> {
     /// has the cache for himself. Counts as a hit. Files on disk are not looked at.
     #[inline]
     pub fn get_exclusive(&mut self, path: &[u8]) -> Option<&[u8]> {
-        let key = Key { path, module: None };
-        let hash = self.hash(&key);
+        match ShortPath::of(path) {
+            Some(short) => self.hit_exclusive(short, path),
+            None => self.find_exclusive(path),
+        }
+    }
+
+    /// Most of all hits: a file by its first path, at the place where it is looked for first.
+    #[inline(always)]
+    fn hit_exclusive(&mut self, short: ShortPath<'_>, path: &[u8]) -> Option<&[u8]> {
         let (storage, ledger) = (&self.storage, self.ledger.get_mut());
         let slots = Slots::of(storage);
-        let first = Index::new(storage.buckets()).first(hash).and_then(|at| {
+        let hit = storage.keys().first(self.hasher.hash_short(short)).and_then(|at| {
             let slot = slots.get(at)?;
             // SAFETY: entries are changed by methods of the cache alone, and as long as the reference
             // lives it borrows the cache mutably.
             let file = unsafe { slot.cell.get_unpinned() }.file()?;
-            is_same(file.key(), path).then_some((at, slot, file))
+            short.is(file.key()).then_some((at, slot, file))
         });
-        match first {
+        match hit {
             Some((at, slot, file)) => {
                 count(ledger, &slots, at, slot);
                 Some(&file.bytes)
             }
-            None => find(ledger, storage, hash, &key),
+            None => find(ledger, storage, &self.hasher, path),
         }
+    }
+
+    #[inline(never)]
+    fn find_exclusive(&mut self, path: &[u8]) -> Option<&[u8]> {
+        find(self.ledger.get_mut(), &self.storage, &self.hasher, path)
     }
 
     /// As [`insert`](Self::insert), without a pin and without a lock, for a caller who has the cache
@@ -41,6 +52,8 @@ impl<S: Storage> FileCache<S> {
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
+    // In a caller the file would be moved field by field, and then be waited for as a whole.
+    #[inline(never)]
     pub fn insert_exclusive(&mut self, file: ReadyFile) -> Result<&[u8], CacheError> {
         let hash = self.hash_if_fits(&file)?;
         let mut garbage = Garbage::new();
@@ -67,11 +80,11 @@ impl<S: Storage> FileCache<S> {
 fn find<'s, S: Storage>(
     ledger: &mut Ledger,
     storage: &'s S,
-    hash: u32,
-    key: &Key<'_>,
+    hasher: &KeyHasher,
+    path: &[u8],
 ) -> Option<&'s [u8]> {
-    let slots = Slots::of(storage);
-    let (at, slot, entry) = Index::new(storage.buckets()).find(hash, |at| {
+    let (slots, key) = (Slots::of(storage), Key { path, module: None });
+    let (at, slot, entry) = storage.keys().find(hasher.hash(&key), |at| {
         let slot = slots.get(at)?;
         // SAFETY: as above; the caller keeps the cache borrowed.
         let entry = unsafe { slot.cell.get_unpinned() };

@@ -10,7 +10,6 @@ use spin::{Mutex, MutexGuard};
 
 use super::entry::{Entry, Handle, Key, Link};
 use super::hash::KeyHasher;
-use super::index::Index;
 use super::ledger::{Ledger, handle_of};
 use super::list::Place;
 use super::options::{Capacity, Freshness, Options, Policy, Prefetched};
@@ -33,7 +32,7 @@ use crate::memory::{read_ahead, stamp_of, yield_now};
 /// ```
 pub struct FileCache<S: Storage = GrowingStorage> {
     pub(super) storage: S,
-    hasher: KeyHasher,
+    pub(super) hasher: KeyHasher,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) capacity: Capacity,
     pub(super) options: Options,
@@ -67,12 +66,11 @@ impl<S: Storage> FileCache<S> {
     /// # Errors
     /// [`CacheError::NoCapacity`].
     pub fn with_storage(
-        storage: S,
+        mut storage: S,
         capacity: Capacity,
         options: Options,
     ) -> Result<Self, CacheError> {
-        let has_slot = storage.slot_count() != 0 || storage.grow(|_| [None; 2]);
-        if capacity.files == 0 || capacity.bytes == 0 || !has_slot {
+        if capacity.files == 0 || capacity.bytes == 0 || !storage.begin() {
             return Err(CacheError::NoCapacity);
         }
         let hasher = DefaultHashBuilder::default();
@@ -178,10 +176,10 @@ impl<S: Storage> FileCache<S> {
         mut pin: impl FnMut(u32, &'p Slot, bool) -> Option<P>,
     ) -> Option<Held<P>> {
         match wanted {
-            Wanted::Key(hash, key) => {
-                let index = Index::new(self.storage.buckets());
-                index.find(*hash, |at| self.look(at, &mut pin, |_, entry| key.is_of(entry)))
-            }
+            Wanted::Key(hash, key) => self
+                .storage
+                .keys()
+                .find(*hash, |at| self.look(at, &mut pin, |_, entry| key.is_of(entry))),
             Wanted::Handle(handle) => {
                 self.look(handle.slot, &mut pin, |slot, _| is_of(slot, *handle))
             }

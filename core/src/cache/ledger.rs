@@ -14,8 +14,7 @@ use hashbrown::DefaultHashBuilder;
 
 use self::room::Room;
 use super::CacheError;
-use super::entry::{CachedFile, Entry, Handle, Key, Link};
-use super::index::Index;
+use super::entry::{Entry, Handle, Key, Link, is_no_file};
 use super::list::{List, Place};
 use super::options::{Capacity, Policy};
 use super::pin::{Closed, Pin};
@@ -158,7 +157,7 @@ impl Ledger {
     /// The entry of a slot, without a pin: it is changed under the lock alone.
     fn entry<'l>(&'l self, slot: &'l Slot) -> &'l Entry {
         // SAFETY: a `Closed` is only made by methods that borrow the ledger mutably. Those that hand
-        // one on (`make_room`, `insert_file`) do so to callers that use it up before anything else.
+        // one on (`make_room`, `insert_link`) do so to callers that use it up before anything else.
         unsafe { slot.cell.get_unpinned() }
     }
 
@@ -176,8 +175,7 @@ impl Ledger {
 
     /// The slot with the file that `stamp` is of, in whatever state it was.
     pub(super) fn find_file<S: Storage>(&self, storage: &S, stamp: &FileStamp) -> Option<u32> {
-        let index = Index::new(storage.buckets());
-        index.find(self.hash_of(stamp), |at| {
+        storage.files().find(self.hash_of(stamp), |at| {
             let found = self.entry(storage.slot(at)?).file()?.stamp()?;
             let same = (found.device, found.inode) == (stamp.device, stamp.inode);
             same.then_some(at)
@@ -205,7 +203,7 @@ impl Ledger {
         garbage: &mut Garbage,
     ) -> Option<bool> {
         // What is put in is not there as a rule.
-        if !Index::new(storage.buckets()).may_have(hash) {
+        if !storage.keys().may_have(hash) {
             return None;
         }
         self.search_and_remove(storage, hash, key, garbage)
@@ -220,7 +218,7 @@ impl Ledger {
         garbage: &mut Garbage,
     ) -> Option<bool> {
         let slots = Slots::of(storage);
-        let (at, is_file) = slots.index().find(hash, |at| {
+        let (at, is_file) = storage.keys().find(hash, |at| {
             let entry = self.entry(slots.get(at)?);
             key.is_of(entry).then(|| (at, entry.file().is_some()))
         })?;
@@ -263,47 +261,47 @@ impl Ledger {
             self.hand = slot.before.load(Relaxed);
         }
         self.used.unlink(slots, slot);
-        let index = slots.index();
-        index.remove(slot.hash.load(Relaxed), at);
+        let storage = slots.storage();
+        storage.keys().remove(slot.hash.load(Relaxed), at);
         let Some(file) = self.entry(slot).file() else {
             self.links -= 1;
             return None;
         };
         let (bytes, stamp) = (file.size(), file.stamp());
         if let Some(stamp) = stamp {
-            index.remove(self.hash_of(&stamp), at);
+            storage.files().remove(self.hash_of(&stamp), at);
         }
         self.in_use.remove(bytes);
         Some(bytes)
     }
 
-    /// Puts in a file. What was known under its key or of the same file must have been removed. Nobody
-    /// has it before the caller opens its slot.
+    /// A slot for a file of this size, to be [filled](Room::fill) and [entered](Self::enter_file).
     #[inline(always)]
-    pub(super) fn insert_file<'s, S: Storage>(
+    pub(super) fn room_for_file<'s, S: Storage>(
         &mut self,
-        storage: &'s S,
-        hash: u32,
-        file: CachedFile,
+        slots: &Slots<'s, S>,
+        size: u64,
         garbage: &mut Garbage,
-    ) -> Result<(u32, Closed<'s, Entry>), CacheError> {
-        let (size, stamp) = (file.size(), file.stamp());
-        let slots = Slots::of(storage);
-        let Room { at, slot, mut closed } = match self.make_room(&slots, Some(size), garbage) {
-            Ok(room) => room,
-            Err(error) => {
-                let _ = garbage.try_push(Entry::File(file));
-                return Err(error);
-            }
-        };
-        *closed = Entry::File(file);
+    ) -> Result<Room<'s>, CacheError> {
+        self.make_room(slots, Some(size), garbage)
+    }
+
+    /// Enters a file that a slot was filled with. What was known under its key or of the same file must
+    /// have been removed. Nobody has it before the caller opens its slot.
+    #[inline(always)]
+    pub(super) fn enter_file<S: Storage>(
+        &mut self,
+        slots: &Slots<'_, S>,
+        hash: u32,
+        (at, slot): (u32, &Slot),
+        (size, stamp): (u64, &FileStamp),
+    ) {
         self.in_use.add(size);
         self.peak_bytes = self.peak_bytes.max(self.all_bytes());
-        self.enter(&slots, hash, at, slot);
-        if let Some(stamp) = stamp {
-            slots.index().insert(self.hash_of(&stamp), at);
+        self.enter(slots, hash, at, slot);
+        if !is_no_file(stamp) {
+            slots.storage().files().insert(self.hash_of(stamp), at);
         }
-        Ok((at, closed))
     }
 
     /// Puts in a link. What was known under its key must have been removed. As with a file.
@@ -315,14 +313,15 @@ impl Ledger {
         garbage: &mut Garbage,
     ) -> Result<(u32, Closed<'s, Entry>), CacheError> {
         let slots = Slots::of(storage);
-        let Room { at, slot, mut closed } = if link.module().is_some() {
+        let room = if link.module().is_some() {
             self.make_room(&slots, None, garbage)?
         } else {
             // A second path is a convenience, for which nothing is thrown out.
             let (files, bytes) = (self.in_use.files, self.in_use.bytes);
             self.take_free(&slots).ok_or(CacheError::AllInUse { files, bytes })?
         };
-        *closed = Entry::Link(link);
+        let (at, slot) = (room.at, room.slot);
+        let closed = room.fill(Entry::Link(link), garbage);
         self.links += 1;
         self.enter(&slots, hash, at, slot);
         Ok((at, closed))
@@ -335,8 +334,8 @@ impl Ledger {
             self.ghost(slots, hash).is_some_and(|(ghost, print)| ghost.load(Relaxed) == print);
         slot.visited.store(is_back, Relaxed);
         self.used.push(slots, at, slot);
-        // Two entries for each slot are always there.
-        slots.index().insert(hash, at);
+        // An entry for each slot is always there.
+        slots.storage().keys().insert(hash, at);
     }
 
     /// The slots that can be found, the most recently used (or, with SIEVE, put in) first.

@@ -6,7 +6,7 @@
 use core::fmt;
 use core::ops::{Deref, Range};
 
-use super::entry::{CachedFile, Entry, Handle, Key, Link, NO_FILE, Parts, WHOLE};
+use super::entry::{CachedFile, Entry, Handle, Key, Link, NO_FILE, Parts, WHOLE, is_no_file};
 use super::files::FileCache;
 use super::ledger::{Garbage, Ledger, handle_of};
 use super::pin::{Closed, Pin};
@@ -164,6 +164,7 @@ impl<S: Storage> FileCache<S> {
         known.map(|known| self.pinned(known))
     }
 
+    #[inline(never)]
     fn insert_hashed(&self, hash: u32, ready: ReadyFile) -> Result<Pinned<'_>, CacheError> {
         let mut garbage = Garbage::new();
         let mut ledger = self.lock();
@@ -209,7 +210,7 @@ pub(super) enum Put<'c> {
 }
 
 impl ReadyFile {
-    #[inline]
+    #[inline(always)]
     pub(super) fn put<'c, S: Storage>(
         self,
         ledger: &mut Ledger,
@@ -218,34 +219,46 @@ impl ReadyFile {
         garbage: &mut Garbage,
     ) -> Result<Put<'c>, CacheError> {
         let key = Key { path: self.path(), module: None };
-        let known = match self.bytes.stamp() {
-            NO_FILE => None,
-            stamp => make_way(ledger, storage, hash, &key, &stamp, garbage),
-        };
-        let read = self.read;
-        let put = match known {
-            Some(known) => Put::Known(known),
-            None => {
-                if ledger.remove(storage, hash, &key, garbage) == Some(true) {
-                    ledger.count_replacement();
-                }
-                let file = CachedFile {
-                    bytes: self.bytes,
-                    parts: Parts::default(),
-                    sections: Sections::default(),
-                };
-                let (at, closed) = ledger.insert_file(storage, hash, file, garbage)?;
-                Put::New(at, closed)
+        let (stamp, size, read) = (self.bytes.stamp(), self.bytes.len() as u64, self.read);
+        if !is_no_file(&stamp)
+            && let Some(known) = make_way(ledger, storage, hash, &key, &stamp, garbage)
+        {
+            count_load(ledger, read);
+            return Ok(Put::Known(known));
+        }
+        if ledger.remove(storage, hash, &key, garbage) == Some(true) {
+            ledger.count_replacement();
+        }
+        let slots = Slots::of(storage);
+        let room = match ledger.room_for_file(&slots, size, garbage) {
+            Ok(room) => room,
+            Err(error) => {
+                let _ = garbage.try_push(self.into_entry());
+                return Err(error);
             }
         };
-        if let Some((begin, end)) = read {
-            ledger.count_load(begin, end);
-        }
-        Ok(put)
+        let (at, slot) = (room.at, room.slot);
+        let closed = room.fill(self.into_entry(), garbage);
+        ledger.enter_file(&slots, hash, (at, slot), (size, &stamp));
+        count_load(ledger, read);
+        Ok(Put::New(at, closed))
+    }
+
+    #[inline(always)]
+    fn into_entry(self) -> Entry {
+        let (parts, sections) = (Parts::default(), Sections::default());
+        Entry::File(CachedFile { bytes: self.bytes, parts, sections })
+    }
+}
+
+fn count_load(ledger: &mut Ledger, read: Option<(Nanoseconds, Nanoseconds)>) {
+    if let Some((begin, end)) = read {
+        ledger.count_load(begin, end);
     }
 }
 
 /// The view of the file with this stamp, if another thread was faster; an older state of it goes.
+#[inline(never)]
 fn make_way<'c, S: Storage>(
     ledger: &mut Ledger,
     storage: &'c S,

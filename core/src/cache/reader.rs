@@ -5,8 +5,7 @@ use core::fmt;
 
 use super::entry::{CachedFile, Handle, Key};
 use super::files::{FileCache, Wanted, is_fresh, is_of, mark};
-use super::hash::is_same;
-use super::index::Index;
+use super::hash::ShortPath;
 use super::ledger::handle_of;
 use super::pin::Cancel;
 use super::pinned::{Held, View};
@@ -65,16 +64,14 @@ impl<S: Storage> Reader<'_, S> {
     ///
     /// # Errors
     /// As [`FileCache::get`].
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, path: &[u8]) -> Result<View<'_>, CacheError> {
-        let key = Key { path, module: None };
-        let hash = self.cache.hash(&key);
-        if self.cache.options.freshness == Freshness::OnRequest
-            && let Some(hit) = self.hit_by_path(hash, &key)
+        if let Some(short) = ShortPath::of(path)
+            && let Some(hit) = self.hit_by_path(short)
         {
             return Ok(hit);
         }
-        self.get_key(hash, key)
+        self.get_key(Key { path, module: None })
     }
 
     /// As [`FileCache::get_module`].
@@ -82,8 +79,7 @@ impl<S: Storage> Reader<'_, S> {
     /// # Errors
     /// As [`FileCache::get_module`].
     pub fn get_module(&self, path: &[u8], module: &[u8]) -> Result<View<'_>, CacheError> {
-        let key = Key { path, module: Some(module) };
-        self.get_key(self.cache.hash(&key), key)
+        self.get_key(Key { path, module: Some(module) })
     }
 
     /// As [`FileCache::get_by_handle`].
@@ -97,7 +93,7 @@ impl<S: Storage> Reader<'_, S> {
         let hit = self.hit(&slots, handle.slot, |slot, _| is_of(slot, handle));
         match hit {
             Some((slot, view)) => {
-                self.touch(&slots, handle.slot, slot);
+                self.touch(handle.slot, slot);
                 Ok(view)
             }
             None => self.get_rarely(handle),
@@ -139,36 +135,39 @@ impl<S: Storage> Reader<'_, S> {
 
     /// As `hit`, by path, and marked as used.
     #[inline(always)]
-    fn hit_by_path(&self, hash: u32, key: &Key<'_>) -> Option<View<'_>> {
+    fn hit_by_path(&self, path: ShortPath<'_>) -> Option<View<'_>> {
         let cache = self.cache;
-        let (index, slots) = (Index::new(cache.storage.buckets()), Slots::of(&cache.storage));
-        let at = index.first(hash)?;
-        let (slot, view) =
-            self.hit(&slots, at, |_, file| key.module.is_none() && is_same(file.key(), key.path))?;
-        self.touch(&slots, at, slot);
+        if cache.options.freshness != Freshness::OnRequest {
+            return None;
+        }
+        let slots = Slots::of(&cache.storage);
+        let at = cache.storage.keys().first(cache.hasher.hash_short(path))?;
+        let (slot, view) = self.hit(&slots, at, |_, file| path.is(file.key()))?;
+        self.touch(at, slot);
         Some(view)
     }
 
     #[inline(always)]
-    fn touch(&self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+    fn touch(&self, at: u32, slot: &Slot) {
         match self.cache.options.policy {
             Policy::Sieve => mark(slot),
-            Policy::Lru => self.touch_under_lock(slots, at, slot),
+            Policy::Lru => self.touch_under_lock(at, slot),
         }
     }
 
     /// Not part of a hit that takes no lock, so that such a one is small enough to become part of its
     /// caller, where most of the view never comes to be.
     #[inline(never)]
-    fn touch_under_lock(&self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
-        self.cache.lock().touch(slots, at, slot);
+    fn touch_under_lock(&self, at: u32, slot: &Slot) {
+        let slots = Slots::of(&self.cache.storage);
+        self.cache.lock().touch(&slots, at, slot);
     }
 
     /// What is no simple hit, or none.
     #[cold]
     #[inline(never)]
-    fn get_key(&self, hash: u32, key: Key<'_>) -> Result<View<'_>, CacheError> {
-        let cache = self.cache;
+    fn get_key(&self, key: Key<'_>) -> Result<View<'_>, CacheError> {
+        let (cache, hash) = (self.cache, self.cache.hash(&key));
         let asks = cache.options.freshness == Freshness::EachGet;
         if let Some(found) = self.find(&Wanted::Key(hash, key), !asks) {
             if !asks {

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize
 use spin::Once;
 
 use super::entry::Entry;
-use super::index::{Bucket, ENTRIES, Index};
+use super::index::{Bucket, ENTRIES, Index, buckets_for_keys};
 use super::pin::PinCell;
 use super::seat::Seats;
 use crate::memory::CopyTo;
@@ -82,15 +82,24 @@ pub trait Storage: sealed::Sealed + Send + Sync {
     fn slot(&self, at: u32) -> Option<&Slot>;
     /// Those that [`Slots`] looks for first.
     #[doc(hidden)]
-    fn first_slots(&self) -> Option<&[Slot]>;
+    fn first_slots(&self) -> &[Slot];
     #[doc(hidden)]
     fn slot_count(&self) -> u32;
+    /// What leads to slots by the hashes of keys.
     #[doc(hidden)]
-    fn buckets(&self) -> &[Bucket];
+    fn keys(&self) -> Index<'_>;
+    /// What leads to slots by the hashes of stamps; perhaps the same.
+    #[doc(hidden)]
+    fn files(&self) -> Index<'_>;
     #[doc(hidden)]
     fn seats(&self) -> &Seats;
+    /// Makes the first slots, before there is a cache; whether there are any.
+    #[doc(hidden)]
+    fn begin(&mut self) -> bool {
+        self.slot_count() != 0
+    }
     /// Adds slots; false when there can be no more. One thread at a time. `hashes` are those under
-    /// which a slot is entered in the index.
+    /// which a slot is entered, in the index of keys and in that of files.
     #[doc(hidden)]
     fn grow(&self, hashes: impl Fn(&Slot) -> [Option<u32>; 2]) -> bool;
     /// Where the bytes of files go.
@@ -104,7 +113,7 @@ mod sealed {
 
 /// The slots of a storage for whoever needs several: where the first ones are is asked once.
 pub(super) struct Slots<'s, S> {
-    first: Option<&'s [Slot]>,
+    first: &'s [Slot],
     storage: &'s S,
 }
 
@@ -119,15 +128,9 @@ impl<'s, S: Storage> Slots<'s, S> {
         self.storage
     }
 
-    /// The index of these slots, as it is now.
-    #[inline(always)]
-    pub(super) fn index(&self) -> Index<'s> {
-        Index::new(self.storage.buckets())
-    }
-
     #[inline(always)]
     pub(super) fn get(&self, at: u32) -> Option<&'s Slot> {
-        match self.first.and_then(|first| first.get(at as usize)) {
+        match self.first.get(at as usize) {
             Some(slot) => Some(slot),
             None => self.storage.slot(at),
         }
@@ -150,6 +153,8 @@ pub struct FixedStorage<const SLOTS: usize, const BUCKETS: usize> {
 }
 
 impl<const SLOTS: usize, const BUCKETS: usize> FixedStorage<SLOTS, BUCKETS> {
+    const FOR_KEYS: Option<usize> = buckets_for_keys(BUCKETS, SLOTS);
+
     /// Empty.
     pub const fn new() -> Self {
         const { assert!(BUCKETS * ENTRIES >= 2 * SLOTS && SLOTS < NOWHERE as usize) };
@@ -178,8 +183,8 @@ impl<const SLOTS: usize, const BUCKETS: usize> Storage for FixedStorage<SLOTS, B
     }
 
     #[inline(always)]
-    fn first_slots(&self) -> Option<&[Slot]> {
-        Some(&self.slots)
+    fn first_slots(&self) -> &[Slot] {
+        &self.slots
     }
 
     fn slot_count(&self) -> u32 {
@@ -187,9 +192,14 @@ impl<const SLOTS: usize, const BUCKETS: usize> Storage for FixedStorage<SLOTS, B
         SLOTS as u32
     }
 
+    #[inline(always)]
+    fn keys(&self) -> Index<'_> {
+        Index::before(&self.buckets, Self::FOR_KEYS)
+    }
+
     #[inline]
-    fn buckets(&self) -> &[Bucket] {
-        &self.buckets
+    fn files(&self) -> Index<'_> {
+        Index::behind(&self.buckets, Self::FOR_KEYS)
     }
 
     fn seats(&self) -> &Seats {
@@ -208,6 +218,7 @@ pub struct SliceStorage<'s> {
     seats: Seats,
     slots: &'s mut [Slot],
     buckets: &'s mut [Bucket],
+    for_keys: Option<usize>,
 }
 
 impl<'s> SliceStorage<'s> {
@@ -219,7 +230,8 @@ impl<'s> SliceStorage<'s> {
         let (slots, _) = slots.split_at_mut_checked(used).unwrap_or_default();
         slots.fill_with(Slot::new);
         buckets.fill_with(Bucket::new);
-        Self { seats: Seats::new(), slots, buckets }
+        let for_keys = buckets_for_keys(buckets.len(), slots.len());
+        Self { seats: Seats::new(), slots, buckets, for_keys }
     }
 }
 
@@ -234,8 +246,8 @@ impl Storage for SliceStorage<'_> {
     }
 
     #[inline(always)]
-    fn first_slots(&self) -> Option<&[Slot]> {
-        Some(self.slots)
+    fn first_slots(&self) -> &[Slot] {
+        self.slots
     }
 
     fn slot_count(&self) -> u32 {
@@ -243,9 +255,14 @@ impl Storage for SliceStorage<'_> {
         self.slots.len() as u32
     }
 
+    #[inline(always)]
+    fn keys(&self) -> Index<'_> {
+        Index::before(self.buckets, self.for_keys)
+    }
+
     #[inline]
-    fn buckets(&self) -> &[Bucket] {
-        self.buckets
+    fn files(&self) -> Index<'_> {
+        Index::behind(self.buckets, self.for_keys)
     }
 
     fn seats(&self) -> &Seats {
@@ -257,8 +274,8 @@ impl Storage for SliceStorage<'_> {
     }
 }
 
-/// Enough blocks for more slots than there are numbers.
-const BLOCKS: usize = 26;
+/// Enough blocks behind the first for more slots than there are numbers.
+const BLOCKS: usize = 25;
 
 /// The least and the most slots of the first block, as powers of two. A slot of the first block is
 /// found 3 ns sooner than one of the others.
@@ -273,13 +290,17 @@ const SLOTS: usize = 4;
 /// many as all before it, and one first block more.
 pub struct GrowingStorage {
     seats: Seats,
-    /// The slots of the first block, as a power of two.
+    /// How many slots the first block has, as a power of two.
     first: u32,
-    blocks: [Once<Vec<Slot>>; BLOCKS],
-    /// An index for each number of blocks. Readers may still look at an older one, so all are kept:
-    /// together the older ones are as large as the last.
-    indices: [Once<Vec<Bucket>>; BLOCKS],
-    used: AtomicUsize,
+    /// The first block and its index, which are there before anybody looks.
+    first_slots: Vec<Slot>,
+    first_indices: Indices,
+    later_blocks: [Once<Vec<Slot>>; BLOCKS],
+    /// Those for each number of blocks. Readers may still look at older ones, so all are kept: together
+    /// the older ones are as large as the last.
+    later_indices: [Once<Indices>; BLOCKS],
+    /// How many of the later blocks there are.
+    later: AtomicUsize,
 }
 
 impl GrowingStorage {
@@ -289,24 +310,68 @@ impl GrowingStorage {
         Self {
             seats: Seats::new(),
             first: wanted.clamp(*FIRST.start(), *FIRST.end()),
-            blocks: [const { Once::new() }; BLOCKS],
-            indices: [const { Once::new() }; BLOCKS],
-            used: AtomicUsize::new(0),
+            first_slots: Vec::new(),
+            first_indices: Indices::default(),
+            later_blocks: [const { Once::new() }; BLOCKS],
+            later_indices: [const { Once::new() }; BLOCKS],
+            later: AtomicUsize::new(0),
         }
     }
 
-    /// How many slots `blocks` blocks have.
+    /// How many slots so many blocks have.
     fn slots_in(&self, blocks: usize) -> u64 {
         ((1 << blocks) - 1) << self.first
     }
 
     /// A slot behind the first block.
+    #[cold]
     #[inline(never)]
     fn later_slot(&self, at: u32) -> Option<&Slot> {
         let number = (u64::from(at) >> self.first) + 1;
         let block = number.ilog2() as usize;
         let offset = u64::from(at) - self.slots_in(block);
-        self.blocks.get(block)?.get()?.get(usize::try_from(offset).ok()?)
+        let slots = self.later_blocks.get(block.checked_sub(1)?)?.get()?;
+        slots.get(usize::try_from(offset).ok()?)
+    }
+
+    #[inline(always)]
+    fn indices(&self) -> &Indices {
+        match self.later.load(Ordering::Acquire) {
+            // A branch that is foreseen costs less than an address that is not.
+            0 => &self.first_indices,
+            later => self.later_indices(later),
+        }
+    }
+
+    /// Those of so many later blocks, which are there.
+    #[cold]
+    #[inline(never)]
+    fn later_indices(&self, later: usize) -> &Indices {
+        let indices = self.later_indices.get(later.wrapping_sub(1)).and_then(Once::get);
+        indices.unwrap_or(&self.first_indices)
+    }
+}
+
+/// The index of keys and that of files.
+#[derive(Default)]
+struct Indices {
+    keys: Vec<Bucket>,
+    files: Vec<Bucket>,
+}
+
+impl Indices {
+    /// For so many slots, if there is memory.
+    fn of(slots: usize) -> Option<Self> {
+        let all = slots / SLOTS;
+        let keys = buckets_for_keys(all, slots)?;
+        Some(Self { keys: filled(keys, Bucket::new)?, files: filled(all - keys, Bucket::new)? })
+    }
+
+    /// Enters a slot; false when there is no room.
+    fn insert(&self, [key, file]: [Option<u32>; 2], at: u32) -> bool {
+        let insert = |buckets, hash| Index::new(buckets).insert(hash, at);
+        key.is_none_or(|hash| insert(&self.keys, hash))
+            && file.is_none_or(|hash| insert(&self.files, hash))
     }
 }
 
@@ -331,55 +396,56 @@ impl Storage for GrowingStorage {
 
     #[inline]
     fn slot(&self, at: u32) -> Option<&Slot> {
-        let first = self.first_slots()?;
-        first.get(at as usize).or_else(|| self.later_slot(at))
+        self.first_slots().get(at as usize).or_else(|| self.later_slot(at))
     }
 
     #[inline(always)]
-    fn first_slots(&self) -> Option<&[Slot]> {
-        let [first, ..] = &self.blocks;
-        first.get().map(Vec::as_slice)
+    fn first_slots(&self) -> &[Slot] {
+        &self.first_slots
     }
 
     fn slot_count(&self) -> u32 {
-        u32::try_from(self.slots_in(self.used.load(Ordering::Relaxed))).unwrap_or(NOWHERE)
+        let later = self.later.load(Ordering::Relaxed);
+        let blocks = if self.first_slots.is_empty() { 0 } else { later + 1 };
+        u32::try_from(self.slots_in(blocks)).unwrap_or(NOWHERE)
+    }
+
+    #[inline(always)]
+    fn keys(&self) -> Index<'_> {
+        Index::new(&self.indices().keys)
     }
 
     #[inline]
-    fn buckets(&self) -> &[Bucket] {
-        let [first, ..] = &self.indices;
-        let index = match self.used.load(Ordering::Acquire) {
-            // A branch that is foreseen costs less than an address that is not.
-            0 | 1 => first.get(),
-            used => self.indices.get(used - 1).and_then(Once::get),
-        };
-        index.map_or(&[], Vec::as_slice)
+    fn files(&self) -> Index<'_> {
+        Index::new(&self.indices().files)
     }
 
     fn seats(&self) -> &Seats {
         &self.seats
     }
 
+    fn begin(&mut self) -> bool {
+        let count = 1 << self.first;
+        let made = filled(count, Slot::new).zip(Indices::of(count));
+        made.map(|made| (self.first_slots, self.first_indices) = made).is_some()
+    }
+
     fn grow(&self, hashes: impl Fn(&Slot) -> [Option<u32>; 2]) -> bool {
-        let used = self.used.load(Ordering::Relaxed);
-        let (Some(block), Some(index)) = (self.blocks.get(used), self.indices.get(used)) else {
-            return false;
-        };
-        let (old, new) = (self.slots_in(used), self.slots_in(used + 1));
+        let later = self.later.load(Ordering::Relaxed);
+        let places = self.later_blocks.get(later).zip(self.later_indices.get(later));
+        let Some((block, indices)) = places else { return false };
+        let (old, new) = (self.slots_in(later + 1), self.slots_in(later + 2));
         let (Ok(slots), Ok(all)) = (usize::try_from(new - old), usize::try_from(new)) else {
             return false;
         };
-        let made = filled(slots, Slot::new).zip(filled(all / SLOTS, Bucket::new));
-        let Some((slots, buckets)) = made else { return false };
-        let larger = Index::new(&buckets);
-        let earlier = (0..self.slot_count()).filter_map(|at| Some((at, self.slot(at)?)));
-        let moved = earlier
-            .flat_map(|(at, slot)| hashes(slot).into_iter().flatten().map(move |hash| (hash, at)))
-            .all(|(hash, at)| larger.insert(hash, at));
+        let made = filled(slots, Slot::new).zip(Indices::of(all));
+        let Some((slots, larger)) = made else { return false };
+        let mut earlier = (0..self.slot_count()).filter_map(|at| Some((at, self.slot(at)?)));
+        let moved = earlier.all(|(at, slot)| larger.insert(hashes(slot), at));
         if moved && new < u64::from(NOWHERE) {
             block.call_once(|| slots);
-            index.call_once(|| buckets);
-            self.used.store(used + 1, Ordering::Release);
+            indices.call_once(|| larger);
+            self.later.store(later + 1, Ordering::Release);
         }
         moved && new < u64::from(NOWHERE)
     }
@@ -393,23 +459,29 @@ mod tests {
     #[test]
     fn growing_keeps_what_was_entered_and_gives_every_slot_once() {
         for (files, first) in [(0, 64), (1, 64), (65, 128), (128, 128), (u32::MAX, 1024)] {
-            check_growing(&GrowingStorage::new(files), first);
+            let mut storage = GrowingStorage::new(files);
+            assert!(storage.slot(0).is_none() && !storage.keys().insert(0, 0));
+            assert!(storage.slot_count() == 0 && storage.begin());
+            check_growing(&storage, first);
         }
     }
 
     fn check_growing(storage: &GrowingStorage, first: u32) {
-        assert!(storage.slot(0).is_none() && storage.buckets().is_empty());
         for round in 0..4 {
             // Entered so far: the slot `n` under the hash `77 n`.
             let hash = |slot: &Slot| storage_hash(storage, round, slot);
-            assert!(storage.grow(|slot| [hash(slot), None]));
+            assert!(round == 0 || storage.grow(|slot| [hash(slot); 2]));
             let count = storage.slot_count();
             assert_eq!(count, (first << (round + 1)) - first);
             assert!(storage.slot(count - 1).is_some() && storage.slot(count).is_none());
-            assert!(Index::new(storage.buckets()).insert(round * 77, round));
+            assert!(
+                [storage.keys(), storage.files()].map(|index| index.insert(round * 77, round))
+                    == [true; 2]
+            );
             for earlier in 0..=round {
-                let found = Index::new(storage.buckets()).find(earlier * 77, Some);
-                assert_eq!(found, Some(earlier));
+                let found =
+                    [storage.keys(), storage.files()].map(|index| index.find(earlier * 77, Some));
+                assert_eq!(found, [Some(earlier); 2]);
             }
         }
         for at in 0..storage.slot_count() {

@@ -22,13 +22,16 @@ pub struct NewFunction<'a> {
     pub code: &'a [u8],
 }
 
-/// A native module of these functions. Where it begins to run is the function called `main`, if there
-/// is one: the entry point is where its code begins.
+/// A native module of these functions, with `flags` besides the one of everything that can be run. Where it
+/// begins to run is the function called `main`, if there is one: the entry point is where its code begins.
+///
+/// The header names no platform, and an architecture only because it has to name one: bytecode is the same
+/// everywhere.
 ///
 /// # Errors
 /// [`WriteError::TooLarge`] for more functions, code or names than 32 bits can place;
 /// [`WriteError::SymbolName`] for a name with a NUL.
-pub fn write_functions(functions: &[NewFunction<'_>]) -> Result<Vec<u8>, WriteError> {
+pub fn write_functions(functions: &[NewFunction<'_>], flags: Flags) -> Result<Vec<u8>, WriteError> {
     let count = u32::try_from(functions.len()).map_err(|_| WriteError::TooLarge)?;
     let (mut code, mut names) = (Vec::new(), Vec::new());
     code.extend(MAGIC);
@@ -56,10 +59,17 @@ pub fn write_functions(functions: &[NewFunction<'_>]) -> Result<Vec<u8>, WriteEr
         next += own.len();
     }
     functions.iter().for_each(|function| code.extend(function.code));
-    module(count, entry_point, &code, &names)
+    let header = Header {
+        version: (0, 1),
+        flags: Flags(Flags::EXECUTABLE | flags.0),
+        symbol_count: count,
+        entry_point,
+        ..Header::default()
+    };
+    module(header, &code, &names)
 }
 
-fn module(count: u32, entry_point: u64, code: &[u8], names: &[u8]) -> Result<Vec<u8>, WriteError> {
+fn module(header: Header, code: &[u8], names: &[u8]) -> Result<Vec<u8>, WriteError> {
     let code = NewSection {
         kind: SectionKind::Code,
         name: b".code",
@@ -72,13 +82,6 @@ fn module(count: u32, entry_point: u64, code: &[u8], names: &[u8]) -> Result<Vec
     let payload = Payload::Bytes(names);
     let names = NewSection { kind: SectionKind::StrTab, name: b".strtab", flags, payload, ..code };
     let sections = [code, NewSection { alignment: 1, ..names }];
-    let header = Header {
-        version: (0, 1),
-        flags: Flags(Flags::EXECUTABLE),
-        symbol_count: count,
-        entry_point,
-        ..Header::default()
-    };
     let module =
         Module { layout: Layout::Native, header, stub: &[], sections: &sections, symbols: &[] };
     module.to_vec()
@@ -99,7 +102,7 @@ mod tests {
             NewFunction { name: b"", params: 0, locals: 0, code: &[] },
             NewFunction { name: b"main", params: 0, locals: 65535, code: &long },
         ];
-        let file = write_functions(&functions).unwrap();
+        let file = write_functions(&functions, Flags(Flags::RELOADABLE)).unwrap();
         let smf = Smf::parse(&file).unwrap();
         smf.verify().unwrap();
         assert_eq!((smf.layout(), smf.header().symbol_count), (Layout::Native, 3));
@@ -110,9 +113,9 @@ mod tests {
             assert_eq!((found.params, found.locals), (written.params, written.locals));
         }
         assert_eq!(smf.header().entry_point, u64::from(found[2].code_offset));
-        let none = write_functions(&[]).unwrap();
+        let none = write_functions(&[], Flags(0)).unwrap();
         assert!(Smf::parse(&none).unwrap().functions().unwrap().unwrap().is_empty());
         let name = NewFunction { name: b"a\0b", ..functions[0] };
-        assert_eq!(write_functions(&[name]), Err(WriteError::SymbolName(0)));
+        assert_eq!(write_functions(&[name], Flags(0)), Err(WriteError::SymbolName(0)));
     }
 }

@@ -53,6 +53,17 @@ fn search(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
         },
         None => None,
     };
+    find_elsewhere(data, limits, trailer)
+}
+
+/// The same where no module begins with the trailer, which `trailer` says why. Apart, so that the layout
+/// that is found at once takes little code.
+#[inline(never)]
+fn find_elsewhere(
+    data: &[u8],
+    limits: Limits,
+    trailer: Option<FormatError>,
+) -> Result<Smf<'_>, FormatError> {
     let leading = if data.starts_with(&MAGIC) { Some(leading_header(data, limits)) } else { None };
     let native = magic_before_end(data, NATIVE_HEADER)
         .filter(|&at| at != 0)

@@ -252,6 +252,18 @@ impl Walk {
     }
 }
 
+/// The payload of a file that has one section more, the last one, which is not loaded; `None` for a
+/// payload that cannot be read.
+#[cfg(feature = "alloc")]
+pub(super) fn with_section(payload: &[u8]) -> Option<alloc::vec::Vec<u8>> {
+    let plan = ImagePlan::split(payload, 0)?;
+    let sections = u32::try_from(plan.offsets.len()).ok()?.checked_add(1)?;
+    let (before, behind) = payload.split_at_checked(HEADER + plan.offsets.len() * OFFSET)?;
+    let mut new = [before, &NOT_LOADED.to_le_bytes(), behind].concat();
+    new.get_mut(8..HEADER)?.copy_from_slice(&sections.to_le_bytes());
+    Some(new)
+}
+
 /// The payload of the section: where each section of the file begins, `None` for not loaded, and
 /// the settled relocation sections, ascending. `None` when a count does not fit its field.
 #[cfg(feature = "alloc")]

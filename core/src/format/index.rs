@@ -60,6 +60,9 @@ pub const PROBES: usize = 8;
 /// takes about as long as finding the index, which would be a tenth of the file and more.
 pub const WORTHWHILE: usize = 8;
 
+/// The name of the section of kept code, which [`super::kept`] reads.
+pub(super) const CODE: &[u8] = b".smf.code";
+
 const MAGIC: &[u8; 4] = b"HASH";
 const VERSION: u32 = 1;
 const HEADER: usize = 20;
@@ -300,6 +303,13 @@ impl<'d> SymbolIndex<'d> {
             _ => Err(FormatError::IndexSymbol { index: symbol.index, at: symbol.entry_offset }),
         }
     }
+}
+
+/// Whether a note of this name is one of this project's that the native layout files under debugging
+/// information: the index, or code that was kept.
+#[cfg_attr(not(feature = "small"), inline(always))]
+pub(super) fn is_own_note(name: &[u8]) -> bool {
+    name == NAME || name == CODE
 }
 
 /// Whether a section is an index that a reader may look at.

@@ -15,8 +15,12 @@
 use super::bytes::{array, fnv1a_64, fnv1a_64_more, slice, u8_at, u32_at, u64_at, until_nul};
 use super::error::{FormatError, Table};
 
+#[cfg(feature = "alloc")]
+mod replace;
 mod write;
 
+#[cfg(feature = "alloc")]
+pub use replace::{LibraryReplaceError, with_module};
 pub use write::{LibraryWriteError, NamedModule, length, write};
 
 /// The first bytes of an archive.

@@ -1,12 +1,17 @@
-//! A module with another note.sdn: the same file, byte by byte, but for the note and its entry in the
-//! section table.
+//! A module with another note.sdn, or other [kept code](super::kept): the same file, byte by byte, but for
+//! that section and its entry in the section table.
 //!
-//! Nothing that another part of the file refers to moves. A note that ends where the file ends, or where
-//! a trailer begins, is replaced there; any other one is put there, and what it was is filled with
-//! zeroes, so that a note moves once and the file does not grow by more than its note does. A note whose
-//! size is stated as 0 keeps saying so, as long as its end can be found that way.
+//! Nothing that another part of the file refers to moves. A section that ends where the file ends, or
+//! where a trailer begins, is replaced there; any other one is put there, and what it was is filled with
+//! zeroes, so that a section moves once and the file does not grow by more than the section does. A note
+//! whose size is stated as 0 keeps saying so, as long as its end can be found that way.
 //!
-//! The new file is read again before it is handed out, and is refused if anything but the note differs.
+//! Where there is no section for kept code yet, there is room for one more entry where the section table
+//! is, or the table moves to the end of the file; in the compact layout, whose table stands behind the
+//! header, what stands behind the table moves instead. A `.smf.image` learns that the new section is not
+//! loaded.
+//!
+//! The new file is read again before it is handed out, and is refused if anything else differs.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -15,11 +20,14 @@ use core::ops::Range;
 use super::bytes::{offset_in, slice};
 use super::error::FormatError;
 use super::file::Smf;
+use super::kept;
 use super::layout::{Layout, SYMBOL};
 use super::sdn::{NOTE_CAP, find_end};
 use super::section::{Section, SectionFlags};
 
-/// Why a module cannot be given another note.
+mod room;
+
+/// Why a module cannot be given another note, or code that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RenoteError {
@@ -29,6 +37,10 @@ pub enum RenoteError {
     NoNote,
     /// A file of 4 GiB and more, where the layout counts no further.
     TooLarge,
+    /// The layout has no room for a section more.
+    NoRoom,
+    /// Code is kept there in a form that this writer does not know.
+    Foreign,
     /// The module that would come out does not read as the same one.
     Differs,
 }
@@ -39,8 +51,12 @@ impl fmt::Display for RenoteError {
             RenoteError::Format(error) => error.fmt(f),
             RenoteError::NoNote => f.write_str("the module has no note.sdn"),
             RenoteError::TooLarge => f.write_str("the file would be too large for its tables"),
+            RenoteError::NoRoom => f.write_str("the file has no room for one more section"),
+            RenoteError::Foreign => {
+                f.write_str("the file holds compiled code of another version, which is left alone")
+            }
             RenoteError::Differs => f.write_str(
-                "the module cannot be given another note.sdn: its parts overlap, and others would change",
+                "the module cannot be given another section: its parts overlap, and others would change",
             ),
         }
     }
@@ -60,41 +76,107 @@ impl From<FormatError> for RenoteError {
 /// [`RenoteError`].
 pub fn with_note(smf: &Smf<'_>, note: &[u8]) -> Result<Vec<u8>, RenoteError> {
     let section = smf.note_section().ok_or(RenoteError::NoNote)?;
+    let openended = section.size == 0 && find_end(note, NOTE_CAP) == Some(note.len());
+    let new = with_payload(smf, &section, note, openended)?;
+    let read = Smf::parse(&new)?;
+    if read.note_bytes()?.map(|(bytes, _)| bytes) != Some(note) {
+        return Err(RenoteError::Differs);
+    }
+    check_same(smf, &read, &Change::of(&section))?;
+    Ok(new)
+}
+
+/// The file of `smf` with `payload` for the code that is kept in it.
+///
+/// # Errors
+/// [`RenoteError`].
+pub fn with_kept(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, RenoteError> {
+    if kept::payload_of(smf).is_some_and(kept::is_foreign) {
+        return Err(RenoteError::Foreign);
+    }
+    let prepared;
+    let (roomy, mut change) = match smf.sections().named(kept::NAME) {
+        Some(section) => (*smf, Change::of(&section)),
+        None => {
+            let (file, change) = room::with_entry(smf)?;
+            prepared = file;
+            (Smf::parse(&prepared)?, change)
+        }
+    };
+    let section = roomy.sections().named(kept::NAME).ok_or(RenoteError::Differs)?;
+    change.rewritten.push(section.index);
+    let new = with_payload(&roomy, &section, payload, false)?;
+    let read = Smf::parse(&new)?;
+    if kept::payload_of(&read) != Some(payload) {
+        return Err(RenoteError::Differs);
+    }
+    check_same(smf, &read, &change)?;
+    Ok(new)
+}
+
+/// What may differ between an old file and the new one.
+#[derive(Debug, Default)]
+struct Change {
+    /// Sections that hold something else now.
+    rewritten: Vec<u32>,
+    /// Sections that were put somewhere else.
+    moved: Vec<u32>,
+    /// The section that the old one does not have.
+    added: bool,
+}
+
+impl Change {
+    fn of(section: &Section<'_>) -> Self {
+        Self { rewritten: Vec::from([section.index]), ..Self::default() }
+    }
+}
+
+/// The file with other bytes for a section; `openended` for a size that is stated as 0.
+fn with_payload(
+    smf: &Smf<'_>,
+    section: &Section<'_>,
+    payload: &[u8],
+    openended: bool,
+) -> Result<Vec<u8>, RenoteError> {
     let file = smf.file();
-    let old = place_of(smf, &section)?;
+    let old = place_of(smf, section)?;
     let tail = tail_of(smf);
     let body = file.get(..file.len() - tail.len()).ok_or(RenoteError::Differs)?;
-    let stays = old.end == body.len() && !overlaps(smf, &section, &old);
+    let shared = overlaps(smf, Owner::Section(section.index), &old);
+    let stays = old.end == body.len() && !shared;
     let mut new = Vec::new();
-    let room = file.len().checked_add(note.len()).and_then(|len| len.checked_add(8));
+    let room = file.len().checked_add(payload.len()).and_then(|len| len.checked_add(8));
     new.try_reserve_exact(room.ok_or(RenoteError::TooLarge)?).map_err(|_| RenoteError::TooLarge)?;
     new.extend_from_slice(body);
     if stays {
         new.truncate(old.start);
     } else {
         // What only fills in may not be what somebody else reads.
-        if !overlaps(smf, &section, &old) {
+        if !shared {
             new.get_mut(old).unwrap_or(&mut []).fill(0);
         }
-        let base = smf.base();
-        while !(new.len() as u64).wrapping_sub(base).is_multiple_of(8) {
-            new.push(0);
-        }
+        pad(&mut new, smf.base());
     }
     let at = new.len() as u64;
-    new.extend_from_slice(note);
-    let openended = section.size == 0 && find_end(note, NOTE_CAP) == Some(note.len());
+    new.extend_from_slice(payload);
     new.extend_from_slice(tail);
-    let size = if openended { 0 } else { note.len() as u64 };
-    put_entry(smf, &section, &mut new, at, size)?;
-    check_same(smf, &new, note)?;
+    let size = if openended { 0 } else { payload.len() as u64 };
+    put_entry(smf, section, &mut new, at, size)?;
     Ok(new)
 }
 
-/// The bytes of the file that are the note.
+/// Fills a file up to where a payload may begin.
+fn pad(file: &mut Vec<u8>, base: u64) {
+    while !(file.len() as u64).wrapping_sub(base).is_multiple_of(8) {
+        file.push(0);
+    }
+}
+
+/// The bytes of the file that are a section.
 fn place_of(smf: &Smf<'_>, section: &Section<'_>) -> Result<Range<usize>, RenoteError> {
     let at = usize::try_from(section.offset).map_err(|_| RenoteError::TooLarge)?;
-    let len = if section.is_compressed() || section.size != 0 {
+    let is_note = smf.note_section().is_some_and(|note| note.index == section.index);
+    let len = if section.is_compressed() || section.size != 0 || !is_note {
         section.data.len()
     } else {
         smf.note_bytes()?.map_or(0, |(bytes, _)| bytes.len())
@@ -111,16 +193,26 @@ fn tail_of<'d>(smf: &Smf<'d>) -> &'d [u8] {
     if is_trailer { slice(file, from, header).unwrap_or(&[]) } else { &[] }
 }
 
-/// Whether anything but the note lies where the note is.
-fn overlaps(smf: &Smf<'_>, note: &Section<'_>, place: &Range<usize>) -> bool {
+/// Whose bytes they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// Those of the section with this number.
+    Section(u32),
+    /// Those of the section table.
+    Table,
+}
+
+/// Whether anything but their owner has some of these bytes.
+fn overlaps(smf: &Smf<'_>, owner: Owner, place: &Range<usize>) -> bool {
     let hits = |at: u64, len: u64| {
         let (start, end) = (place.start as u64, place.end as u64);
         len != 0 && at < end && start < at.saturating_add(len)
     };
     let layout = smf.layout();
-    let mut sections = smf.sections().iter().filter(|section| section.index != note.index);
+    let mut sections =
+        smf.sections().iter().filter(|section| Owner::Section(section.index) != owner);
     let stride = layout.section_stride() as u64;
-    let mut entries = smf.sections().iter();
+    let mut entries = smf.sections().iter().filter(|_| owner != Owner::Table);
     let symbols = smf.symbols();
     hits(smf.header_offset(), layout.header_len() as u64)
         || sections.any(|section| hits(section.offset, section.data.len() as u64))
@@ -132,7 +224,7 @@ fn overlaps(smf: &Smf<'_>, note: &Section<'_>, place: &Range<usize>) -> bool {
         })
 }
 
-/// Writes where the note is into its entry of the section table.
+/// Writes where a section is into its entry of the section table.
 fn put_entry(
     smf: &Smf<'_>,
     section: &Section<'_>,
@@ -161,24 +253,29 @@ fn put_entry(
     done.ok_or(RenoteError::Differs)
 }
 
-/// Reads the new file, and compares everything but the note.
-fn check_same(old: &Smf<'_>, file: &[u8], note: &[u8]) -> Result<(), RenoteError> {
-    let new = Smf::parse(file)?;
+/// Compares everything but what may differ.
+fn check_same(old: &Smf<'_>, new: &Smf<'_>, change: &Change) -> Result<(), RenoteError> {
     let differs = RenoteError::Differs;
+    let added = u32::from(change.added);
+    let mut header = old.header();
+    header.section_count = header.section_count.saturating_add(added);
+    if change.added {
+        header.section_table = new.header().section_table;
+    }
     let same_file = new.layout() == old.layout()
-        && new.header() == old.header()
+        && new.header() == header
         && new.base() == old.base()
-        && new.sections().len() == old.sections().len()
+        && new.sections().len() as u64 == old.sections().len() as u64 + u64::from(added)
         && new.symbols().len() == old.symbols().len();
-    if !same_file || new.note_bytes()?.map(|(bytes, _)| bytes) != Some(note) {
+    if !same_file {
         return Err(differs);
     }
-    let is_note = old.note_section().map(|section| section.index);
     for (a, b) in old.sections().iter().zip(new.sections().iter()) {
         let same = (a.name, a.kind) == (b.name, b.kind)
-            && (Some(a.index) == is_note
-                || (a.flags, a.offset, a.virtual_size, a.alignment, a.data)
-                    == (b.flags, b.offset, b.virtual_size, b.alignment, b.data));
+            && (change.rewritten.contains(&a.index)
+                || (a.flags, a.virtual_size, a.alignment, a.data)
+                    == (b.flags, b.virtual_size, b.alignment, b.data)
+                    && (a.offset == b.offset || change.moved.contains(&a.index)));
         if !same {
             return Err(differs);
         }
@@ -277,6 +374,48 @@ mod tests {
         }
     }
 
+    /// Kept code comes and goes in every layout, and nothing else changes.
+    #[test]
+    fn every_layout_takes_code() {
+        let record = |len| {
+            let code = vec![0xc3; len];
+            let code = kept::KeptCode::new(crate::format::Arch::X86_64, b"f", 1, &code);
+            kept::encode([&code.encode(&[]).unwrap()[..]].into_iter())
+        };
+        let packed = include_bytes!("../../../tests/samples/packed.smf");
+        let stubbed = include_bytes!("../../../tests/samples/stub-declared.smf");
+        let others = [&packed[..], &stubbed[..]].map(<[u8]>::to_vec);
+        for file in SAMPLES.into_iter().map(<[u8]>::to_vec).chain(made()).chain(others) {
+            let smf = Smf::parse(&file).unwrap();
+            let once = with_kept(&smf, &record(40)).unwrap();
+            let read = Smf::parse(&once).unwrap();
+            read.verify().unwrap();
+            assert_eq!(kept::payload_of(&read), Some(&record(40)[..]));
+            for (a, b) in smf.sections().iter().zip(read.sections().iter()) {
+                assert_eq!((a.name, a.data), (b.name, b.data));
+            }
+            // It is there from now on, and takes as many bytes as it has.
+            let longer = with_kept(&read, &record(400)).unwrap();
+            assert_eq!(longer.len(), once.len() + 360);
+            let again = with_kept(&Smf::parse(&longer).unwrap(), &record(40)).unwrap();
+            assert_eq!(again, once);
+            // Both in one go, as a loader does it.
+            if let Ok(noted) = with_note(&read, &note(7)) {
+                let noted = Smf::parse(&noted).unwrap();
+                assert_eq!(kept::payload_of(&noted), Some(&record(40)[..]));
+                assert_eq!(noted.note().unwrap().unwrap().possible().count(), 7);
+            }
+        }
+    }
+
+    #[test]
+    fn code_of_another_version_is_left_alone() {
+        let smf = Smf::parse(SAMPLES[1]).unwrap();
+        let newer = with_kept(&smf, b"CODE\x02\0\0\0whatever").unwrap();
+        let newer = Smf::parse(&newer).unwrap();
+        assert_eq!(with_kept(&newer, b""), Err(RenoteError::Foreign));
+    }
+
     #[test]
     fn what_has_no_note_is_refused() {
         let file = include_bytes!("../../../tests/samples/packed.smf");
@@ -290,6 +429,10 @@ mod tests {
                 let mut damaged = file.to_vec();
                 damaged[bit / 8] ^= 1 << (bit % 8);
                 let Ok(smf) = Smf::parse(&damaged) else { continue };
+                if let Ok(new) = with_kept(&smf, b"CODE\x01\0\0\0") {
+                    let new = Smf::parse(&new).unwrap();
+                    assert_eq!(new.code().map(|code| code.data), smf.code().map(|code| code.data));
+                }
                 let Ok(new) = with_note(&smf, &note(2)) else { continue };
                 let new = Smf::parse(&new).unwrap();
                 assert_eq!(new.note_bytes().unwrap().unwrap().0, note(2));

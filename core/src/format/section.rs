@@ -251,11 +251,12 @@ impl<'d> Entry<'d> {
     }
 
     /// What the section holds. Names win over types: one writer files note.sdn under template
-    /// metadata, and the native layout has no number for the note that is the symbol index.
+    /// metadata, and the native layout has no number for the notes that are the symbol index and kept code.
     #[cfg_attr(not(feature = "small"), inline(always))]
     pub(super) fn kind(&self) -> SectionKind {
         let is_note = self.name().starts_with(b"note.sdn\0")
-            || (self.numbered == SectionKind::Debug && padded_name(self.name()) == index::NAME);
+            || (self.numbered == SectionKind::Debug
+                && index::is_own_note(padded_name(self.name())));
         if is_note { SectionKind::Note } else { self.numbered }
     }
 

@@ -141,13 +141,13 @@ pub enum Place {
     Unstated,
 }
 
-/// The type byte of a section; `None` when the layout has none. note.sdn and the symbol index are told
-/// by their names, and the native layout, having no notes, files them under template metadata and
-/// debugging information.
+/// The type byte of a section; `None` when the layout has none. note.sdn, the symbol index and kept
+/// code are told by their names, and the native layout, having no notes, files them under template
+/// metadata and debugging information.
 pub(super) fn section_number(layout: Layout, kind: SectionKind, name: &[u8]) -> Option<u8> {
     let kind = match (layout, kind) {
         (Layout::Native, SectionKind::Note) if name == b"note.sdn" => SectionKind::TemplateMeta,
-        (Layout::Native, SectionKind::Note) if name == index::NAME => SectionKind::Debug,
+        (Layout::Native, SectionKind::Note) if index::is_own_note(name) => SectionKind::Debug,
         (_, kind) => kind,
     };
     layout.section_number(kind)

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::error::Reason;
+use super::kept::Keep;
 use super::types::Type;
 use crate::format::template::TemplateKind;
 use crate::format::{Arch, RelocKind};
@@ -52,6 +53,16 @@ pub struct Target(pub(super) u32);
 impl Target {
     /// The code itself, from its first byte.
     pub const OWN: Self = Self(u32::MAX);
+
+    /// The target that an [`Environment`] knows by this number; `None` for the one that is [`Target::OWN`].
+    pub const fn of(number: u32) -> Option<Self> {
+        if number == u32::MAX { None } else { Some(Self(number)) }
+    }
+
+    /// Its number; `None` for the code itself.
+    pub const fn number(self) -> Option<u32> {
+        if self.0 == u32::MAX { None } else { Some(self.0) }
+    }
 }
 
 /// What a compiler may ask while it compiles.
@@ -144,6 +155,12 @@ pub trait Compiler: Send + Sync {
     /// Whether it takes bodies of this form. The first compiler that does gets the template.
     fn recognizes(&self, body: &[u8]) -> bool;
 
+    /// Whether its code may be kept in the module's file for other processes, and what such a process must
+    /// know of it; `None` where it may not.
+    fn keeps(&self) -> Option<Keep> {
+        None
+    }
+
     /// The code of an instance.
     ///
     /// No lock is held meanwhile: it may call the instantiator that calls it, in the thread in which it
@@ -160,7 +177,10 @@ pub trait Compiler: Send + Sync {
 
 /// A closure that compiles whatever nobody else takes.
 #[derive(Clone, Copy, Debug)]
-pub struct Callback<F>(F);
+pub struct Callback<F> {
+    function: F,
+    keep: Option<Keep>,
+}
 
 impl<F> Callback<F>
 where
@@ -168,7 +188,13 @@ where
 {
     /// A compiler that does what `function` does.
     pub fn new(function: F) -> Self {
-        Self(function)
+        Self { function, keep: None }
+    }
+
+    /// One whose code may be kept.
+    #[must_use]
+    pub fn keeping(self, keep: Keep) -> Self {
+        Self { keep: Some(keep), ..self }
     }
 }
 
@@ -180,11 +206,15 @@ where
         true
     }
 
+    fn keeps(&self) -> Option<Keep> {
+        self.keep
+    }
+
     fn compile(
         &self,
         request: &Request<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
-        (self.0)(request, environment)
+        (self.function)(request, environment)
     }
 }

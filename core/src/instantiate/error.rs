@@ -5,6 +5,7 @@ use core::fmt;
 use arrayvec::ArrayString;
 
 use super::types::{MAX_ARGUMENTS, TypeError};
+use crate::format::library::LibraryReplaceError;
 use crate::format::renote::RenoteError;
 use crate::format::{FormatError, RelocKind};
 use crate::link::ShortName;
@@ -142,8 +143,10 @@ pub enum MetadataError {
     Read(MemoryError),
     /// It is no sound module.
     Format(FormatError),
-    /// It is an archive: a module of it can be loaded from its bytes.
+    /// It is an archive: a module of it can be loaded by its name.
     Archive,
+    /// The archive has no module of the name.
+    NoModule,
     /// More of it than can be counted, or no memory for it.
     TooLarge,
 }
@@ -154,6 +157,7 @@ impl fmt::Display for MetadataError {
             Self::Read(error) => error.fmt(f),
             Self::Format(error) => error.fmt(f),
             Self::Archive => f.write_str("a library archive, where one module is wanted"),
+            Self::NoModule => f.write_str("the archive has no module of this name"),
             Self::TooLarge => f.write_str("there is no memory for its note and its templates"),
         }
     }
@@ -183,6 +187,10 @@ pub enum UpdateError {
     Format(FormatError),
     /// The module cannot be given another note.
     Renote(RenoteError),
+    /// The note says it, and the code was not kept.
+    Keep(RenoteError),
+    /// The archive that the module is in cannot have another one in its place.
+    Library(LibraryReplaceError),
     /// Its note does not speak of the instance any more: it is another module by now.
     Changed,
 }
@@ -193,6 +201,8 @@ impl fmt::Display for UpdateError {
             Self::Replace(error) => error.fmt(f),
             Self::Format(error) => error.fmt(f),
             Self::Renote(error) => error.fmt(f),
+            Self::Library(error) => error.fmt(f),
+            Self::Keep(error) => write!(f, "its code was not kept: {error}"),
             Self::Changed => {
                 f.write_str("the file has changed, and its note does not list it any more")
             }
@@ -211,6 +221,12 @@ impl From<ReplaceError> for UpdateError {
 impl From<FormatError> for UpdateError {
     fn from(error: FormatError) -> Self {
         Self::Format(error)
+    }
+}
+
+impl From<LibraryReplaceError> for UpdateError {
+    fn from(error: LibraryReplaceError) -> Self {
+        Self::Library(error)
     }
 }
 

@@ -5,24 +5,30 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 use core::fmt;
 use core::hint;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
 use super::compiler::{
-    CompileError, Compiler, Environment, ReadyMade, Request, Target, TypedBodies,
+    CompileError, Compiled, Compiler, Environment, ReadyMade, Request, TypedBodies,
 };
 use super::error::{InstantiateError, MetadataError, UpdateError};
+use super::kept::{self, Keep};
 use super::made::{Instance, Made};
-use super::module::Module;
+use super::module::{Home, Module};
 use super::publish::publish;
-use super::state::{Entry, Job, State, Symbol, Turn};
-use super::types::{MAX_ARGUMENTS, Type, mangle, mangle_plain};
+use super::state::{Entry, Job, State, Symbol, Told, Turn};
+use super::types::{MAX_ARGUMENTS, Type};
 use crate::link::{Resolve, ShortName, host_arch};
 use crate::memory::exec::CodeMemory;
 use crate::memory::lock::{Guard, Lock};
 use crate::memory::{sleep, thread_id, yield_now};
+
+mod needs;
+
+use needs::Needs;
 
 /// How an instantiator works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +41,15 @@ pub struct JitConfig {
     pub enabled: bool,
     /// Whether the [`Observer`] is told what happens, in words.
     pub verbose: bool,
+    /// Whether code that a module's file keeps is used, and what is compiled is kept there when the module
+    /// is told.
+    pub keep_code: bool,
 }
 
 impl Default for JitConfig {
-    /// Modules are told, 50 instances deep, switched on, and silent.
+    /// Modules are told, 50 instances deep, switched on, silent, and no code is kept.
     fn default() -> Self {
-        Self { update_smf: true, max_depth: 50, enabled: true, verbose: false }
+        Self { update_smf: true, max_depth: 50, enabled: true, verbose: false, keep_code: false }
     }
 }
 
@@ -167,6 +176,11 @@ pub struct JitStats {
     pub loaded_smf_count: usize,
     /// Symbols that are remembered as not to be made.
     pub failed_count: usize,
+    /// Instances whose code was kept in a file, and was taken from there.
+    pub kept_count: usize,
+    /// Instances that were compiled although a file kept code for them: it was made of another template, by
+    /// another compiler, for another processor, or what it calls is no longer what it was.
+    pub stale_count: usize,
 }
 
 /// What a module says of a symbol that it may become.
@@ -205,21 +219,30 @@ pub struct JitInstantiator {
     observer: Option<Arc<dyn Observer>>,
     state: Lock<State>,
     made: Made,
+    /// Instances taken from files, and those that were passed over there.
+    kept: AtomicUsize,
+    stale: AtomicUsize,
     /// Dropped after the code in it.
     memory: CodeMemory,
 }
 
 impl JitInstantiator {
-    /// An instantiator without modules, whose compilers are [`ReadyMade`] and [`TypedBodies`], with memory for
-    /// code of its own.
+    /// An instantiator without modules, whose compilers are [`ReadyMade`] and, but with the feature `small`,
+    /// [`TypedBodies`], with memory for code of its own.
     pub fn new(config: JitConfig) -> Self {
+        let mut compilers = Vec::from([Arc::new(ReadyMade) as Arc<dyn Compiler>]);
+        if !cfg!(feature = "small") {
+            compilers.push(Arc::new(TypedBodies::new()));
+        }
         Self {
             config,
-            compilers: Vec::from([Arc::new(ReadyMade) as _, Arc::new(TypedBodies::new()) as _]),
+            compilers,
             symbols: None,
             observer: None,
             state: Lock::new(State::default()),
             made: Made::new(),
+            kept: AtomicUsize::new(0),
+            stale: AtomicUsize::new(0),
             memory: CodeMemory::default(),
         }
     }
@@ -270,8 +293,18 @@ impl JitInstantiator {
     /// # Errors
     /// [`MetadataError`]; everything is then as it was.
     pub fn load_smf_metadata(&self, path: &[u8]) -> Result<(), MetadataError> {
-        let module = Module::read(path)?;
+        let module = Module::read(path, self.config.keep_code)?;
         self.enter(module)
+    }
+
+    /// As [`load_smf_metadata`](Self::load_smf_metadata), of the module called `module` in the archive at
+    /// `path`, which is known as `path(module)` from then on. When it is told of its instances, the archive
+    /// is replaced as a whole, and its other modules are what they were.
+    ///
+    /// # Errors
+    /// As there; [`MetadataError::NoModule`].
+    pub fn load_archived_metadata(&self, path: &[u8], module: &str) -> Result<(), MetadataError> {
+        self.enter(Module::read_archived(path, module, self.config.keep_code)?)
     }
 
     /// As [`load_smf_metadata`](Self::load_smf_metadata), of a module whose bytes are given; it is told
@@ -280,7 +313,7 @@ impl JitInstantiator {
     /// # Errors
     /// As there.
     pub fn load_smf_bytes(&self, name: &[u8], bytes: &[u8]) -> Result<(), MetadataError> {
-        self.enter(Module::parse(name, false, bytes)?)
+        self.enter(Module::parse(name, Home::Memory, self.config.keep_code, bytes)?)
     }
 
     fn enter(&self, module: Module) -> Result<(), MetadataError> {
@@ -320,6 +353,8 @@ impl JitInstantiator {
             cached_count: self.made.count(),
             loaded_smf_count: state.modules().len(),
             failed_count: state.failed(),
+            kept_count: self.kept.load(Ordering::Relaxed),
+            stale_count: self.stale.load(Ordering::Relaxed),
         }
     }
 
@@ -332,6 +367,12 @@ impl JitInstantiator {
     /// The instance of this symbol, if it has been made.
     pub fn instance(&self, symbol: &[u8]) -> Option<Instance> {
         self.made.find(symbol)
+    }
+
+    /// The instance in whose code an address is: that of a [`Trap`](crate::link::landing::Trap), say. Looks
+    /// through all of them.
+    pub fn instance_at(&self, address: u64) -> Option<Instance> {
+        self.made.at(address)
     }
 
     /// The instance of this symbol, made now if it is not there yet, together with the instances that it
@@ -371,7 +412,7 @@ impl JitInstantiator {
                 if let Some(instance) = self.made.find(symbol) {
                     return JitResult::Success(instance);
                 }
-                let entry = state.find_possible(symbol);
+                let entry = state.find(symbol);
                 if entry.is_none() && given.is_none() {
                     return JitResult::NotFound { symbol: symbol.into() };
                 }
@@ -384,7 +425,15 @@ impl JitInstantiator {
                     self.state().end_wait(thread);
                 }
                 Turn::Make(symbol, job) => {
-                    let making = Making { jit: self, thread, symbol, job, entry, ended: false };
+                    let making = Making {
+                        jit: self,
+                        thread,
+                        symbol,
+                        job,
+                        entry,
+                        keeper: OnceCell::new(),
+                        ended: false,
+                    };
                     return making.run(given);
                 }
             }
@@ -396,20 +445,21 @@ impl JitInstantiator {
     }
 
     /// Tells modules of what was made of them; the first error.
-    fn tell(&self, made: &[(Arc<Module>, Symbol)]) -> Result<(), UpdateError> {
-        for (module, symbol) in made {
+    fn tell(&self, made: &[Told]) -> Result<(), UpdateError> {
+        let symbols = || made.iter().filter_map(|told| Some((&told.module, told.symbol.as_ref()?)));
+        for (module, symbol) in symbols() {
             module.add_pending(symbol);
         }
         if !self.config.update_smf {
             return Ok(());
         }
         let mut state = self.state();
-        for (module, symbol) in made {
+        for (module, symbol) in symbols() {
             state.forget_made(module, symbol);
         }
         drop(state);
         let mut told = Ok(());
-        for (module, _) in made {
+        for Told { module, .. } in made {
             // Each module is written once: it has nothing pending afterwards.
             let update = module.write_pending();
             if let Err(error) = update {
@@ -457,6 +507,8 @@ struct Making<'j> {
     symbol: Symbol,
     job: Arc<Job>,
     entry: Option<Entry>,
+    /// The module that keeps its code from now on.
+    keeper: OnceCell<Arc<Module>>,
     ended: bool,
 }
 
@@ -488,31 +540,41 @@ impl Making<'_> {
     /// Lets those who wait go on. When this thread makes nothing any more, modules are told.
     fn end(&mut self, failure: Option<&JitResult>) -> Result<(), UpdateError> {
         self.ended = true;
-        let told = failure.is_none();
-        let made_for = self.entry.as_ref().map(|entry| &entry.module).filter(|_| told);
-        let made = self.jit.state().finish(self.thread, &self.symbol, failure, made_for);
+        let told = if failure.is_none() { self.told() } else { Vec::new() };
+        let made = self.jit.state().finish(self.thread, &self.symbol, failure, told);
         self.job.done.store(true, Ordering::Release);
         self.jit.tell(&made)
     }
 
+    /// Who is to be told that it was made.
+    fn told(&mut self) -> Vec<Told> {
+        let row = self.entry.as_ref().filter(|entry| !entry.row.is_told);
+        let row = row
+            .map(|entry| Told { module: entry.module.clone(), symbol: Some(self.symbol.clone()) });
+        let keeper = self.keeper.take().map(|module| Told { module, symbol: None });
+        row.into_iter().chain(keeper).collect()
+    }
+
     fn compile(&self, given: Option<&Given<'_>>) -> Result<Instance, JitResult> {
         let fail = |error| self.failure(error);
-        let parsed;
-        let (template, arguments): (&[u8], &[Type]) = match (&self.entry, given) {
+        match (&self.entry, given) {
             (Some(Entry { module, row }), _) => {
                 if row.clash != 0 {
                     let (line, other) = (row.line, row.clash);
                     return Err(fail(InstantiateError::Ambiguous { line, other }));
                 }
-                parsed = Type::parse_arguments(module.row_arguments(row));
-                let arguments = parsed.as_ref();
+                let arguments = Type::parse_arguments(module.row_arguments(row));
                 let arguments =
-                    arguments.map_err(|error| fail(InstantiateError::Arguments(*error)))?;
-                (module.row_template(row).as_bytes(), arguments)
+                    arguments.map_err(|error| fail(InstantiateError::Arguments(error)))?;
+                self.compile_with(module.row_template(row).as_bytes(), &arguments)
             }
-            (None, Some(given)) => (given.template, given.arguments),
-            (None, None) => return Err(JitResult::NotFound { symbol: self.symbol.clone() }),
-        };
+            (None, Some(given)) => self.compile_with(given.template, given.arguments),
+            (None, None) => Err(JitResult::NotFound { symbol: self.symbol.clone() }),
+        }
+    }
+
+    fn compile_with(&self, template: &[u8], arguments: &[Type]) -> Result<Instance, JitResult> {
+        let fail = |error| self.failure(error);
         let name = || ShortName::new(template);
         let none = || fail(InstantiateError::NoTemplate { template: name() });
         let module = self.module_of(template).ok_or_else(none)?;
@@ -531,14 +593,69 @@ impl Making<'_> {
             arguments,
             arch: host_arch(),
         };
+        let keep = compiler.keeps().filter(|_| self.jit.config.keep_code);
+        if let Some(kept) = keep.and_then(|keep| self.take(&module, &request, keep)) {
+            return kept;
+        }
         let mut needs = Needs::of(self);
         let compiled = match compiler.compile(&request, &mut needs) {
             Ok(compiled) => compiled,
             Err(error) => return Err(needs.failure_of(error)),
         };
-        let (memory, arch) = (&self.jit.memory, request.arch);
-        let block =
-            publish(memory, arch, &compiled, |target| needs.address(target)).map_err(fail)?;
+        let record = keep.and_then(|keep| needs.record(&request, &compiled, keep));
+        let instance = self.publish(&compiled, needs).map_err(fail)?;
+        if record.is_some_and(|record| module.add_record(record)) {
+            // It is compiled once.
+            let _ = self.keeper.set(module);
+        }
+        Ok(instance)
+    }
+
+    /// The instance with the code that the file of the template's module keeps, if it keeps any that is
+    /// what would be compiled now. An error is of something that it needs, which compiling would need as
+    /// well.
+    fn take(
+        &self,
+        module: &Module,
+        request: &Request<'_>,
+        keep: Keep,
+    ) -> Option<Result<Instance, JitResult>> {
+        let JitInstantiator { kept, stale, .. } = self.jit;
+        let mut any = false;
+        for code in module.kept(request.symbol) {
+            any = true;
+            if !kept::fits(&code, request, keep) {
+                continue;
+            }
+            let mut needs = Needs::of(self);
+            match kept::link(&code, &mut needs) {
+                Ok(compiled) => {
+                    if let Ok(instance) = self.publish(&compiled, needs) {
+                        kept.fetch_add(1, Ordering::Relaxed);
+                        self.jit.say(|| format!("{} was kept", request.symbol.escape_ascii()));
+                        return Some(Ok(instance));
+                    }
+                }
+                Err(CompileError::Needs) => {
+                    return Some(Err(needs.failure_of(CompileError::Needs)));
+                }
+                Err(_) => {}
+            }
+        }
+        if any {
+            stale.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    }
+
+    /// Has code run.
+    fn publish(
+        &self,
+        compiled: &Compiled,
+        needs: Needs<'_, '_>,
+    ) -> Result<Instance, InstantiateError> {
+        let memory = &self.jit.memory;
+        let block = publish(memory, host_arch(), compiled, |target| needs.address(target))?;
         let code = block.address()..block.address() + block.len();
         let observer = self.jit.observer.as_ref();
         let attached = observer.and_then(|observer| observer.made(&self.symbol, code));
@@ -575,142 +692,4 @@ fn check_count(template: &[u8], parameters: u8, arguments: usize) -> Result<(), 
         return Err(InstantiateError::Parameters { template: name(), parameters, arguments });
     }
     Ok(())
-}
-
-/// What an instance in the making needs.
-struct Needs<'m, 'j> {
-    making: &'m Making<'j>,
-    targets: Vec<Known>,
-    /// What the compiler promised of the code.
-    interface: Box<[u8]>,
-    /// Why the last thing that was asked for cannot be had.
-    failure: Option<JitResult>,
-}
-
-/// Where a target is, and which instance, if it is one.
-struct Known {
-    address: u64,
-    instance: Option<Instance>,
-}
-
-impl<'m, 'j> Needs<'m, 'j> {
-    fn of(making: &'m Making<'j>) -> Self {
-        Self { making, targets: Vec::new(), interface: Box::default(), failure: None }
-    }
-
-    fn add_instance(&mut self, instance: Instance) -> Result<Target, CompileError> {
-        self.add(Known { address: instance.address(), instance: Some(instance) })
-    }
-
-    fn add(&mut self, target: Known) -> Result<Target, CompileError> {
-        let known = self.targets.iter().rposition(|known| known.address == target.address);
-        let number = known.unwrap_or_else(|| {
-            self.targets.push(target);
-            self.targets.len() - 1
-        });
-        let number = u32::try_from(number).ok().filter(|number| Target(*number) != Target::OWN);
-        number.map(Target).ok_or(CompileError::because("more addresses than can be counted"))
-    }
-
-    /// Makes an instance, whose address the code may then have; `None` when nobody knows of it.
-    fn made(
-        &mut self,
-        symbol: &[u8],
-        given: Option<&Given<'_>>,
-    ) -> Option<Result<Target, CompileError>> {
-        if *symbol == *self.making.symbol {
-            return Some(Ok(Target::OWN));
-        }
-        let jit = self.making.jit;
-        if let Some(instance) = jit.made.find(symbol) {
-            return Some(self.add_instance(instance));
-        }
-        match jit.make(symbol, given) {
-            JitResult::NotFound { .. } => None,
-            JitResult::Success(instance) | JitResult::UpdateFailed { instance, .. } => {
-                Some(self.add_instance(instance))
-            }
-            failure => {
-                self.failure = Some(failure);
-                Some(Err(CompileError::Needs))
-            }
-        }
-    }
-
-    fn known(&self, target: Target) -> Option<&Known> {
-        self.targets.get(usize::try_from(target.0).ok()?)
-    }
-
-    /// What to say when the compiler gives up.
-    fn failure_of(self, error: CompileError) -> JitResult {
-        let symbol = self.making.symbol.clone();
-        let error = match (error, self.failure) {
-            (CompileError::Needs, Some(JitResult::CompilationError(inner))) => {
-                let needed = inner.needed.unwrap_or_else(|| ShortName::new(&inner.symbol));
-                let (needed, error) = (Some(needed), inner.error);
-                return JitResult::CompilationError(Failure { symbol, needed, error }.into());
-            }
-            (CompileError::Needs, Some(failure)) => return failure,
-            (CompileError::Needs, None) => InstantiateError::Abandoned,
-            (CompileError::Missing(symbol), _) => InstantiateError::Missing { symbol },
-            (CompileError::Because(reason), _) => InstantiateError::Compile(reason),
-        };
-        JitResult::CompilationError(Failure { symbol, needed: None, error }.into())
-    }
-}
-
-impl Environment for Needs<'_, '_> {
-    fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
-        let missing = CompileError::Missing(ShortName::new(template));
-        if arguments.is_empty() {
-            // No row can speak of it: rows have arguments.
-            return self
-                .made(template, Some(&Given { template, arguments }))
-                .unwrap_or(Err(missing));
-        }
-        let name = core::str::from_utf8(template).map_err(|_| missing)?;
-        let symbol = mangle(name, arguments).ok_or(missing)?;
-        // As the notes in the field may spell it.
-        let plain = mangle_plain(name, arguments).filter(|plain| *plain != symbol);
-        let spelled = [Some(symbol.clone()), plain].into_iter().flatten();
-        let spelled = spelled.flat_map(|symbol| [format!("fn${symbol}"), symbol]);
-        for symbol in spelled {
-            if let Some(made) = self.made(symbol.as_bytes(), None) {
-                return made;
-            }
-        }
-        // No row speaks of it, but where there is a template it can be made.
-        let is_function = self.making.symbol.starts_with(b"fn$");
-        let symbol = if is_function { format!("fn${symbol}") } else { symbol };
-        let given = Given { template, arguments };
-        self.made(symbol.as_bytes(), Some(&given)).unwrap_or(Err(missing))
-    }
-
-    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
-        if let Some(made) = self.made(symbol, None) {
-            return made;
-        }
-        let symbols = self.making.jit.symbols.as_ref();
-        match symbols.and_then(|symbols| symbols.resolve(symbol)) {
-            Some(address) => self.fixed(address),
-            None => Err(CompileError::Missing(ShortName::new(symbol))),
-        }
-    }
-
-    fn fixed(&mut self, address: u64) -> Result<Target, CompileError> {
-        self.add(Known { address, instance: None })
-    }
-
-    fn address(&self, target: Target) -> Option<u64> {
-        self.known(target).map(|known| known.address)
-    }
-
-    fn promise(&mut self, interface: Box<[u8]>) {
-        self.interface = interface;
-    }
-
-    fn promised(&self, target: Target) -> Option<&[u8]> {
-        let instance = self.known(target)?.instance.as_ref()?;
-        Some(instance.interface()).filter(|interface| !interface.is_empty())
-    }
 }

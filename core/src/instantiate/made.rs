@@ -149,6 +149,14 @@ impl Made {
         self.find_entry(symbol).map(|entry| entry.address)
     }
 
+    /// The instance in whose code an address is. Looks through all of them.
+    pub(super) fn at(&self, address: u64) -> Option<Instance> {
+        let table = self.tables.get(self.present.load(Ordering::Acquire))?.get()?;
+        let address = usize::try_from(address).ok()?;
+        let mut all = table.iter().filter_map(Once::get).map(|entry| &entry.instance);
+        all.find(|instance| instance.range().contains(&address)).cloned()
+    }
+
     /// Adds an instance, whose symbol none has yet; false when there is no memory for it.
     pub(super) fn add(&self, instance: Instance) -> bool {
         let mut count = self.count.lock();

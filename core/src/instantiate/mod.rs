@@ -39,16 +39,27 @@
 //!   Finding it again takes no lock.
 //! * Instances that it calls are made first; a circle of them is an error that names every one of it, and
 //!   so is a chain longer than [`JitConfig::max_depth`]. To call itself is no circle.
+//! * With [`JitConfig::keep_code`] the code is kept in the module's file as well ([`format::kept`]), and
+//!   another process takes it from there instead of compiling: if the body of the template, the compiler
+//!   and the processor are those that it was made for, and whatever it calls is called as it was then.
+//!   Anything else that stands there, damage included, is passed over and counted.
 //! * What cannot be made leaves nothing behind, and is not tried again before a module is loaded.
 //! * A file is replaced as a whole, and two processes that make instances of one module lose neither's
 //!   rows. When it cannot be, the code can be used all the same ([`JitResult::UpdateFailed`]).
 //! * No lock is held while a compiler runs, which may ask for more.
 //!
-//! Machine code that a compiler gives is trusted, as that of modules is.
+//! A row that has moved to `instantiations` with the status `jit_compiled` speaks of code that was in the
+//! memory of the process that made it. Another process makes the instance again when it is asked for.
+//!
+//! Machine code that a compiler gives is trusted, as that of modules is, and so is what a module's file
+//! keeps: who can write it there can write the module's own code.
+//!
+//! [`format::kept`]: crate::format::kept
 
 mod compiler;
 mod error;
 mod instantiator;
+mod kept;
 mod made;
 mod module;
 mod publish;
@@ -64,6 +75,7 @@ pub use error::{InstantiateError, MetadataError, Reason, UpdateError};
 pub use instantiator::{
     Failure, JitConfig, JitInstantiator, JitResult, JitStats, Observer, PossibleEntry,
 };
+pub use kept::{CpuFeatures, Keep};
 pub use made::Instance;
 pub use resolver::JitSymbolResolver;
 pub use types::{

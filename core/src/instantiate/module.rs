@@ -1,7 +1,7 @@
 //! What one module says of its templates: which there are, and what they may become.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
@@ -11,15 +11,17 @@ use core::ops::Range;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::error::{MetadataError, UpdateError};
+use super::kept::{Kept, with_records};
 use super::state::Symbol;
 use crate::format::bytes::offset_in;
-use crate::format::library::is_library;
-use crate::format::note::Note;
-use crate::format::note::edit::with_made;
-use crate::format::renote::with_note;
+use crate::format::kept::{self, KeptCode};
+use crate::format::library::{Library, is_library, with_module};
+use crate::format::note::edit::{JIT_MEMORY, with_made};
+use crate::format::note::{Note, Status};
+use crate::format::renote::{RenoteError, with_kept, with_note};
 use crate::format::sdn::Cell;
 use crate::format::template::{TemplateKind, Templates};
-use crate::format::{SectionKind, Smf};
+use crate::format::{FormatError, SectionKind, Smf};
 use crate::memory::lock::Lock;
 use crate::memory::{FileBytes, replace_file};
 
@@ -33,6 +35,8 @@ pub(super) struct Row {
     pub(super) line: u32,
     /// The line of another row that means something else by the same symbol; 0 for none.
     pub(super) clash: u32,
+    /// Whether the file says already that it was made.
+    pub(super) is_told: bool,
 }
 
 /// Bytes of [`Module::text`].
@@ -59,53 +63,90 @@ pub(super) struct FoundTemplate<'m> {
     pub(super) parameters: Option<u8>,
 }
 
+/// Where a module is, and so who is told of what is made of it.
+pub(super) enum Home {
+    /// Nowhere but in memory.
+    Memory,
+    /// In the file of its path.
+    File,
+    /// In the archive at `path`, under this name.
+    Archive { path: Box<[u8]>, name: Box<str> },
+}
+
 /// The note and the templates of a module.
 pub(super) struct Module {
     pub(super) path: Box<[u8]>,
-    /// Whether the path is that of its file.
-    on_disk: bool,
+    home: Home,
     templates: Vec<u8>,
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
     entries: Vec<TemplateEntry>,
     pub(super) rows: Vec<Row>,
+    /// Rows of instances that were made in the memory of another process.
+    pub(super) gone: Vec<Row>,
+    /// The code that the file keeps, when that is asked for.
+    kept: Option<Kept>,
     /// The cells of the rows, one after another.
     text: String,
     note: Lock<NoteText>,
 }
 
 /// The note as it is in memory.
+#[derive(Default)]
 struct NoteText {
     bytes: Vec<u8>,
     /// Where it began in the file.
     at: u64,
     /// The symbols that were made and that the file does not know of.
     pending: Vec<Symbol>,
+    /// Records of code that the file does not have.
+    records: Vec<Vec<u8>>,
 }
 
 impl Module {
     /// Reads the module at `path`.
-    pub(super) fn read(path: &[u8]) -> Result<Self, MetadataError> {
+    pub(super) fn read(path: &[u8], keep: bool) -> Result<Self, MetadataError> {
         let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT)?;
-        Self::parse(path, true, &bytes)
+        Self::parse(path, Home::File, keep, &bytes)
     }
 
-    /// The module whose bytes these are.
-    pub(super) fn parse(path: &[u8], on_disk: bool, bytes: &[u8]) -> Result<Self, MetadataError> {
+    /// Reads the module called `name` in the archive at `path`. Its own path is then `path(name)`.
+    pub(super) fn read_archived(
+        path: &[u8],
+        name: &str,
+        keep: bool,
+    ) -> Result<Self, MetadataError> {
+        let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT)?;
+        let module = Library::parse(&bytes)?.find(name).ok_or(MetadataError::NoModule)??;
+        let own = [path, b"(", name.as_bytes(), b")"].concat();
+        let home = Home::Archive { path: path.into(), name: name.into() };
+        Self::parse(&own, home, keep, module.data)
+    }
+
+    /// The module whose bytes these are; `keep` when the code that it keeps is wanted.
+    pub(super) fn parse(
+        path: &[u8],
+        home: Home,
+        keep: bool,
+        bytes: &[u8],
+    ) -> Result<Self, MetadataError> {
         if is_library(bytes) {
             return Err(MetadataError::Archive);
         }
         let smf = Smf::parse(bytes)?;
+        let kept = || Kept::new(kept::payload_of(&smf).unwrap_or(&[]));
         let mut module = Self {
             path: path.into(),
-            on_disk,
+            home,
             templates: Vec::new(),
             hasher: DefaultHashBuilder::default(),
             by_name: HashTable::new(),
             entries: Vec::new(),
             rows: Vec::new(),
+            gone: Vec::new(),
+            kept: keep.then(kept),
             text: String::new(),
-            note: Lock::new(NoteText { bytes: Vec::new(), at: 0, pending: Vec::new() }),
+            note: Lock::new(NoteText::default()),
         };
         if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
             module.templates = smf.contents(&section)?.to_vec();
@@ -114,7 +155,7 @@ impl Module {
         if let Some((note, at)) = smf.note_contents()? {
             let note = note.to_vec();
             module.list_rows(&Note::parse(&note, at)?)?;
-            let note = NoteText { bytes: note, at, pending: Vec::new() };
+            let note = NoteText { bytes: note, at, ..NoteText::default() };
             module.note = Lock::new(note);
         }
         Ok(module)
@@ -150,13 +191,28 @@ impl Module {
         note.check()?;
         for row in note.possible() {
             let row = row?;
-            let symbol = self.keep(row.mangled_name())?;
-            let template = self.keep(row.template())?;
-            let arguments = self.keep(row.type_args())?;
-            self.rows.push(Row { symbol, template, arguments, line: row.row().line(), clash: 0 });
+            let cells = [row.mangled_name(), row.template(), row.type_args()];
+            let row = self.row_of(cells, row.row().line())?;
+            self.rows.push(row);
+        }
+        for row in note.instantiations() {
+            let row = row?;
+            let by_a_loader = matches!(row.status(), Status::JitCompiled);
+            if by_a_loader && row.to_obj().eq_str(JIT_MEMORY) {
+                let cells = [row.mangled_name(), row.template(), row.type_args()];
+                let row = self.row_of(cells, row.row().line())?;
+                self.gone.push(Row { is_told: true, ..row });
+            }
         }
         u32::try_from(self.rows.len()).map_err(|_| MetadataError::TooLarge)?;
         Ok(())
+    }
+
+    fn row_of(&mut self, cells: [Cell<'_>; 3], line: u32) -> Result<Row, MetadataError> {
+        let [symbol, template, arguments] = cells;
+        let symbol = self.keep(symbol)?;
+        let (template, arguments) = (self.keep(template)?, self.keep(arguments)?);
+        Ok(Row { symbol, template, arguments, line, clash: 0, is_told: false })
     }
 
     fn keep(&mut self, cell: Cell<'_>) -> Result<Span, MetadataError> {
@@ -205,52 +261,144 @@ impl Module {
         self.note.lock().bytes.clone()
     }
 
-    /// Remembers that these were made.
+    /// The sound records of code that the file keeps for a symbol; none when that was not asked for.
+    pub(super) fn kept<'k>(&'k self, symbol: &'k [u8]) -> impl Iterator<Item = KeptCode<'k>> {
+        self.kept.iter().flat_map(|kept| kept.find(symbol))
+    }
+
+    /// Remembers that this was made.
     pub(super) fn add_pending(&self, symbol: &Symbol) {
         self.note.lock().pending.push(symbol.clone());
     }
 
-    /// Moves what was made from `possible` to `instantiations`, in memory and in the file.
+    /// Remembers the record of an instance, if there is a file that can keep it; whether there is.
+    pub(super) fn add_record(&self, record: Vec<u8>) -> bool {
+        let wanted = !matches!(self.home, Home::Memory) && self.kept.is_some();
+        if wanted {
+            self.note.lock().records.push(record);
+        }
+        wanted
+    }
+
+    /// Moves what was made from `possible` to `instantiations`, in memory and in the file, and has the file
+    /// keep its code.
     pub(super) fn write_pending(&self) -> Result<(), UpdateError> {
-        let pending = core::mem::take(&mut self.note.lock().pending);
-        if pending.is_empty() {
+        let (pending, records) = {
+            let mut note = self.note.lock();
+            (core::mem::take(&mut note.pending), core::mem::take(&mut note.records))
+        };
+        if pending.is_empty() && records.is_empty() {
             return Ok(());
         }
         // A note is text: what is none stands in no row.
         let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
         let symbols: BTreeSet<&str> = symbols.collect();
         let path = String::from_utf8_lossy(&self.path);
-        let written = self
-            .move_in_memory(&path, &symbols)
-            .and_then(|()| if self.on_disk { self.move_on_disk(&path, &symbols) } else { Ok(()) });
-        if written.is_err() && written != Err(UpdateError::Changed) {
+        let new = Pending { path: &path, symbols: &symbols, records: &records };
+        let written = self.move_in_memory(&new).and_then(|()| self.move_on_disk(&new));
+        if !matches!(written, Ok(()) | Err(UpdateError::Changed | UpdateError::Keep(_))) {
             // Another time, perhaps.
-            self.note.lock().pending.extend(pending);
+            let mut note = self.note.lock();
+            note.pending.extend(pending);
+            note.records.extend(records);
         }
         written
     }
 
-    fn move_in_memory(&self, path: &str, symbols: &BTreeSet<&str>) -> Result<(), UpdateError> {
+    fn move_in_memory(&self, new: &Pending<'_>) -> Result<(), UpdateError> {
         let mut note = self.note.lock();
-        let edited = with_made(&note.bytes, note.at, path, symbols)?;
-        note.bytes = edited.note;
+        if !new.symbols.is_empty() {
+            let edited = with_made(&note.bytes, note.at, new.path, new.symbols)?;
+            note.bytes = edited.note;
+        }
         Ok(())
     }
 
-    fn move_on_disk(&self, path: &str, symbols: &BTreeSet<&str>) -> Result<(), UpdateError> {
-        let mut known = false;
-        replace_file(&self.path, FileBytes::DEFAULT_LIMIT, |old| {
-            let smf = Smf::parse(old)?;
-            let (note, at) = smf.note_contents()?.ok_or(UpdateError::Changed)?;
-            let edited = with_made(&note, at, path, symbols)?;
-            known = symbols.iter().all(|symbol| edited.done.contains(*symbol));
-            if !edited.changed {
-                return Ok(None);
+    fn move_on_disk(&self, new: &Pending<'_>) -> Result<(), UpdateError> {
+        let mut outcome = Ok(());
+        let mut tell = |old: &[u8]| {
+            let (module, told) = new.put_into(old)?;
+            outcome = told;
+            Ok::<_, UpdateError>(module)
+        };
+        match &self.home {
+            Home::Memory => {}
+            Home::File => drop(replace_file(&self.path, FileBytes::DEFAULT_LIMIT, tell)?),
+            Home::Archive { path, name } => {
+                replace_file(path, FileBytes::DEFAULT_LIMIT, |old| {
+                    let library = Library::parse(old)?;
+                    let module = library.find(name).ok_or(UpdateError::Changed)??;
+                    let new = tell(module.data)?;
+                    let new = new.map(|new| with_module(&library, module.index, &new));
+                    Ok::<_, UpdateError>(new.transpose()?)
+                })?;
             }
-            Ok::<_, UpdateError>(Some(with_note(&smf, &edited.note)?))
-        })?;
-        if known { Ok(()) } else { Err(UpdateError::Changed) }
+        }
+        outcome
     }
+}
+
+/// A file that is another one now, if it is, and what could not be said in it.
+type Put = (Option<Vec<u8>>, Result<(), UpdateError>);
+
+/// What a file is to be told.
+struct Pending<'p> {
+    path: &'p str,
+    symbols: &'p BTreeSet<&'p str>,
+    records: &'p [Vec<u8>],
+}
+
+impl Pending<'_> {
+    /// The file that knows it.
+    fn put_into(&self, old: &[u8]) -> Result<Put, UpdateError> {
+        let (noted, known) = self.with_note(old)?;
+        let kept = self.with_records(noted.as_deref().unwrap_or(old));
+        let (file, kept) = match kept {
+            Ok(Some(file)) => (Some(file), Ok(())),
+            Ok(None) => (noted, Ok(())),
+            Err(error) => (noted, Err(UpdateError::Keep(error))),
+        };
+        Ok((file, if known { kept } else { Err(UpdateError::Changed) }))
+    }
+
+    /// With the rows moved, if any is to move; and whether all are where they belong.
+    fn with_note(&self, old: &[u8]) -> Result<(Option<Vec<u8>>, bool), UpdateError> {
+        if self.symbols.is_empty() {
+            return Ok((None, true));
+        }
+        let smf = Smf::parse(old)?;
+        let (note, at) = smf.note_contents()?.ok_or(UpdateError::Changed)?;
+        let edited = with_made(&note, at, self.path, self.symbols)?;
+        let known = self.symbols.iter().all(|symbol| edited.done.contains(*symbol));
+        let new = edited.changed.then(|| with_note(&smf, &edited.note)).transpose()?;
+        Ok((new, known))
+    }
+
+    /// With the code of instances whose templates are still the same.
+    fn with_records(&self, old: &[u8]) -> Result<Option<Vec<u8>>, RenoteError> {
+        if self.records.is_empty() {
+            return Ok(None);
+        }
+        let smf = Smf::parse(old)?;
+        let bodies = bodies_of(&smf)?;
+        let body_of = |template: &[u8]| bodies.get(template).copied();
+        let payload = kept::payload_of(&smf).unwrap_or(&[]);
+        let new = with_records(payload, self.records, body_of);
+        new.map(|payload| with_kept(&smf, &payload)).transpose()
+    }
+}
+
+/// What the bodies of the templates of a module hash to, by the names of the templates.
+fn bodies_of(smf: &Smf<'_>) -> Result<BTreeMap<Vec<u8>, u64>, FormatError> {
+    let mut bodies = BTreeMap::new();
+    if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
+        let payload = smf.contents(&section)?;
+        for template in Templates::parse(&payload, section.offset)?.iter() {
+            let template = template?;
+            bodies.entry(template.name.to_vec()).or_insert_with(|| kept::hash(template.body));
+        }
+    }
+    Ok(bodies)
 }
 
 fn name_of<'m>(entries: &[TemplateEntry], payload: &'m [u8], number: u32) -> &'m [u8] {

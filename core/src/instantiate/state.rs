@@ -55,7 +55,14 @@ struct Activity {
     /// What another thread is making that it waits for.
     waits_for: Option<Symbol>,
     /// What it has made that modules are to be told of.
-    made: Vec<(Arc<Module>, Symbol)>,
+    made: Vec<Told>,
+}
+
+/// What a module is to be told of.
+pub(super) struct Told {
+    pub(super) module: Arc<Module>,
+    /// The symbol that its note lists no longer as possible; `None` where code is kept alone.
+    pub(super) symbol: Option<Symbol>,
 }
 
 /// What a row means.
@@ -81,6 +88,8 @@ pub(super) struct State {
     hasher: DefaultHashBuilder,
     paths: HashTable<u32>,
     index: HashTable<Possible>,
+    /// Rows that say that another process has made an instance, which is gone with it.
+    gone: HashMap<Symbol, (u32, Row)>,
     failed: HashMap<Symbol, JitResult>,
     jobs: HashMap<Symbol, Arc<Job>>,
     threads: Vec<Activity>,
@@ -113,6 +122,10 @@ impl State {
         }
         for row in 0..module.rows.len() {
             self.enter_row(number, &mut module, row);
+        }
+        for row in &module.gone {
+            let symbol = module.text(row.symbol).as_bytes();
+            self.gone.entry(symbol.into()).or_insert((number, *row));
         }
         let module = Arc::new(module);
         match self.modules.get_mut(usize::try_from(number).unwrap_or(usize::MAX)) {
@@ -164,6 +177,7 @@ impl State {
 
     /// Takes the rows of a module out of the index.
     fn forget(&mut self, number: u32) {
+        self.gone.retain(|_, (module, _)| *module != number);
         let Some(module) = self.modules.get(usize::try_from(number).unwrap_or(usize::MAX)) else {
             return;
         };
@@ -211,6 +225,16 @@ impl State {
         let module = self.modules.get(usize::try_from(first.module).ok()?)?.clone();
         let row = module.row(first.row)?;
         Some(Entry { module, row })
+    }
+
+    /// What is to be made of `symbol`: what [`Self::find_possible`] finds, else what another process has
+    /// made before.
+    pub(super) fn find(&self, symbol: &[u8]) -> Option<Entry> {
+        self.find_possible(symbol).or_else(|| {
+            let (number, row) = *self.gone.get(symbol)?;
+            let module = self.modules.get(usize::try_from(number).ok()?)?.clone();
+            Some(Entry { module, row })
+        })
     }
 
     /// The modules, in the order in which they were loaded.
@@ -305,8 +329,8 @@ impl State {
         thread: i32,
         symbol: &Symbol,
         failure: Option<&JitResult>,
-        made_for: Option<&Arc<Module>>,
-    ) -> Vec<(Arc<Module>, Symbol)> {
+        told: Vec<Told>,
+    ) -> Vec<Told> {
         self.jobs.remove(symbol);
         if let Some(failure) = failure.filter(|failure| failure.is_lasting()) {
             self.failed.insert(symbol.clone(), failure.clone());
@@ -316,7 +340,7 @@ impl State {
         };
         let Some(activity) = self.threads.get_mut(at) else { return Vec::new() };
         activity.stack.pop();
-        activity.made.extend(made_for.map(|module| (module.clone(), symbol.clone())));
+        activity.made.extend(told);
         if !activity.stack.is_empty() {
             return Vec::new();
         }

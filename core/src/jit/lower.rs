@@ -29,33 +29,36 @@ mod compare;
 mod division;
 mod floats;
 mod frame;
+mod homes;
+mod image;
 mod integers;
 mod traps;
 mod values;
+mod variable;
 
-pub use frame::{Image, Places, REGISTERS};
+pub use image::{Image, Places, REGISTERS};
 
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::bytecode::{Instruction, target};
+use super::bytecode::Opcode;
 use super::code::Origin;
 use super::machine::Moves;
-use super::verify::Facts;
-use super::x64::{AssembleError, Assembler, Gpr, Growing, Label};
-use frame::{Frame, Homes};
+use super::relation::Relation;
+use super::trap::MAX_VECTOR;
+use super::verify::{Facts, Op, Target};
+use super::x64::{AssembleError, Assembler, Growing, Label, Labels};
+use crate::format::bytes::i64_at;
+use frame::Frame;
+use homes::Homes;
 use traps::Traps;
-use values::{Value, Values, Variable};
+use values::Values;
+use variable::{Value, Variable};
 
 /// Why there is no code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LowerError {
-    /// The function is not the one that was verified.
-    Unverified {
-        /// The offset where that shows.
-        at: u32,
-    },
     /// No memory, or more code than there may be.
     Assemble(AssembleError),
 }
@@ -69,9 +72,6 @@ impl From<AssembleError> for LowerError {
 impl fmt::Display for LowerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LowerError::Unverified { at } => {
-                write!(f, "the code is not what was verified, at offset 0x{at:x}")
-            }
             LowerError::Assemble(error) => error.fmt(f),
         }
     }
@@ -94,7 +94,7 @@ pub struct Lowered<'l> {
 #[derive(Debug)]
 pub struct Lowering {
     asm: Assembler<Growing>,
-    labels: Vec<Label>,
+    frame: Frame,
     homes: Homes,
     values: Values,
     moves: Moves,
@@ -115,7 +115,7 @@ impl Lowering {
     pub fn new() -> Self {
         Self {
             asm: Assembler::growing(),
-            labels: Vec::new(),
+            frame: Frame::default(),
             homes: Homes::default(),
             values: Values::default(),
             moves: Moves::default(),
@@ -137,19 +137,15 @@ impl Lowering {
     /// No memory, or too much code.
     pub fn function(&mut self, facts: &Facts<'_, '_>) -> Result<Lowered<'_>, LowerError> {
         self.asm.clear();
-        self.labels.clear();
-        self.values.clear();
+        self.values.start(facts.longest().min(MAX_VECTOR));
         self.traps.clear();
         self.loop_heads.clear();
         self.origins.clear();
-        let frame = Frame::plan(facts, &mut self.homes);
-        for _ in facts.targets() {
-            let label = self.asm.label();
-            self.labels.push(label);
-        }
+        self.frame.plan(facts, &mut self.homes);
         let entry = self.asm.label();
-        let mut body = Body { l: self, facts, frame, entry, at: 0, next: 0, next_target: 0 };
-        body.compile()?;
+        let labels = self.asm.labels(facts.targets().len());
+        let (at, after, next, next_target) = (0, 0, 0, 0);
+        Body { l: self, facts, entry, labels, at, after, next, next_target }.compile();
         let code = self.asm.code()?;
         let (loop_heads, origins) = (&self.loop_heads, &self.origins);
         Ok(Lowered { bytes: code.bytes, loop_heads, origins })
@@ -158,8 +154,8 @@ impl Lowering {
     /// Where an activation keeps its values at a loop head: what [`abi`]'s way in from the
     /// interpreter fills before it goes there.
     pub fn places(&mut self, facts: &Facts<'_, '_>) -> Places<'_> {
-        let frame = Frame::plan(facts, &mut self.homes);
-        Places { frame, homes: &self.homes }
+        self.frame.plan(facts, &mut self.homes);
+        Places { frame: self.frame, homes: &self.homes }
     }
 }
 
@@ -167,75 +163,69 @@ impl Lowering {
 struct Body<'l, 'f> {
     l: &'l mut Lowering,
     facts: &'f Facts<'f, 'f>,
-    frame: Frame,
-    /// The begin of the code.
+    /// The begin of the code, and where jumps lead.
     entry: Label,
+    labels: Labels,
     /// Where the instruction at hand begins, and the one behind it.
     at: u32,
-    next: u32,
-    /// The offset of the next target of a jump.
-    next_target: u32,
+    after: u32,
+    /// The number of the one behind it.
+    next: usize,
+    /// The number of the instruction that the next target of a jump is.
+    next_target: usize,
 }
 
 impl Body<'_, '_> {
-    fn compile(&mut self) -> Result<(), LowerError> {
+    fn compile(&mut self) {
         self.origin(0);
         self.prologue();
-        if !self.frame.is_too_long {
-            self.run()?;
+        if !self.l.frame.is_too_long {
+            self.run();
         }
         // Where traps go belongs to no instruction.
         self.origin(u32::try_from(self.facts.function.code.len()).unwrap_or(u32::MAX));
         self.put_traps();
-        Ok(())
     }
 
     /// Puts down all that can be reached, in the order of the code.
-    fn run(&mut self) -> Result<(), LowerError> {
-        let code = self.facts.function.code;
-        let end = u32::try_from(code.len()).unwrap_or(u32::MAX);
+    fn run(&mut self) {
+        let (ops, targets) = (self.facts.ops(), self.facts.targets());
+        let op_of = |number| targets.get(number).map_or(usize::MAX, Target::op);
         let (mut passed, mut goes_on) = (0, true);
-        self.next_target = self.target_offset(0);
+        self.next_target = op_of(0);
         loop {
-            if !goes_on {
-                // Nothing leads to what is between here and the next target.
-                self.next = self.next_target;
-            }
-            if self.next == self.next_target {
-                if self.next_target == u32::MAX {
-                    return Ok(());
-                }
-                goes_on = self.arrive(passed, goes_on);
+            if !goes_on || self.next == self.next_target {
+                // Nothing leads to what is between here and there.
+                let Some(target) = targets.get(passed) else { return };
+                (self.next, self.after) = (self.next_target, target.offset);
+                goes_on = self.arrive(passed, target, goes_on);
                 passed += 1;
-                self.next_target = self.target_offset(passed);
+                self.next_target = op_of(passed);
                 if !goes_on {
                     continue;
                 }
             }
-            self.at = self.next;
-            if self.at >= end {
-                self.return_top();
-                return Ok(());
+            self.at = self.after;
+            let Some(&op) = ops.get(self.next) else { return self.return_top() };
+            self.take(op);
+            if self.l.keeps_origins {
+                self.origin(self.at);
             }
-            let at = self.at;
-            let decoded = Instruction::decode(code, at);
-            let instruction = decoded.map_err(|_| LowerError::Unverified { at })?;
-            goes_on = self.next_is(&instruction);
+            goes_on = self.instruction(op);
         }
     }
 
-    fn target_offset(&self, number: usize) -> u32 {
-        self.facts.targets().get(number).map_or(u32::MAX, |target| target.offset)
-    }
-
-    /// Puts the instruction at `at` down; whether the next one is reached from it.
+    /// The instruction behind the one at hand is done with it.
     #[inline(always)]
-    fn next_is(&mut self, instruction: &Instruction) -> bool {
-        self.next = self.at + instruction.size();
-        if self.l.keeps_origins {
-            self.origin(self.at);
-        }
-        self.instruction(instruction)
+    fn take(&mut self, op: Op) {
+        self.next += 1;
+        self.after += op.size();
+    }
+
+    /// The instruction behind the one at hand, if no jump leads to it.
+    #[inline(always)]
+    fn peek(&self) -> Option<Op> {
+        self.facts.ops().get(self.next).copied().filter(|_| self.next != self.next_target)
     }
 
     fn origin(&mut self, instruction: u32) {
@@ -247,127 +237,105 @@ impl Body<'_, '_> {
     }
 
     /// Comes to a target; whether anything leads there.
-    fn arrive(&mut self, number: usize, from_above: bool) -> bool {
+    fn arrive(&mut self, number: usize, target: &Target, from_above: bool) -> bool {
         let Some(length) = self.facts.length_at(number) else { return false };
         if from_above {
             self.flush();
         } else {
             self.l.values.all_home(length);
         }
-        let targets = self.facts.targets();
-        if let (Some(&label), Some(target)) = (self.l.labels.get(number), targets.get(number)) {
+        if let Some(label) = self.labels.get(number) {
             self.l.asm.bind(label);
-            if target.last_back_jump.is_some() {
-                let offset = self.l.asm.offset();
-                self.l.loop_heads.push((target.offset, offset));
-            }
+        }
+        if target.last_back_jump.is_some() {
+            let offset = self.l.asm.offset();
+            self.l.loop_heads.push((target.offset, offset));
         }
         true
+    }
+
+    /// A constant of the instruction at hand, which ends with it.
+    fn constant(&self) -> i64 {
+        let end = usize::try_from(self.after).unwrap_or(0);
+        let start = end.saturating_sub(size_of::<i64>());
+        i64_at(self.facts.function.code, start).unwrap_or(0)
     }
 
     /// Puts an instruction down; whether the next one is reached from it.
     #[inline(always)]
-    fn instruction(&mut self, instruction: &Instruction) -> bool {
-        use Instruction as I;
-        match *instruction {
-            I::ConstI64 { dest, value } => self.set_slot(dest, Value::Int(value)),
-            I::ConstF64 { dest, bits } => self.set_slot(dest, Value::Int(bits.cast_signed())),
-            I::ConstTrue { dest } => self.set_slot(dest, Value::Int(1)),
-            I::ConstFalse { dest } | I::ConstNone { dest } | I::ConstUnit { dest } => {
-                self.set_slot(dest, Value::Int(0));
-            }
-            I::Push { src } => {
-                let value = self.slot(src);
+    fn instruction(&mut self, op: Op) -> bool {
+        use Opcode as O;
+        use integers::Operator;
+        match op.opcode() {
+            O::ConstI64 | O::ConstF64 => self.set_slot(op.a(), Value::Int(self.constant())),
+            O::ConstTrue => self.set_slot(op.a(), Value::Int(1)),
+            O::ConstFalse | O::ConstNone | O::ConstUnit => self.set_slot(op.a(), Value::Int(0)),
+            O::Push => {
+                let value = self.slot(op.a());
                 self.push(value);
             }
-            I::Pop { dest } => {
+            O::Pop => {
                 let value = self.pop();
-                self.set_slot(dest, value);
+                self.set_slot(op.a(), value);
             }
-            I::Dup { src, dest } if src == dest => {}
-            I::Dup { src, dest } => {
-                let value = self.slot(src);
-                self.set_slot(dest, value);
+            O::Dup if op.a() == op.b() => {}
+            O::Dup => {
+                let value = self.slot(op.a());
+                self.set_slot(op.b(), value);
             }
-            I::Swap { a, b } => self.swap(a, b),
-            I::Load { dest, local } => self.set_slot(dest, Value::Copy(Variable::Local(local))),
-            I::LoadPush { local } => self.push(Value::Copy(Variable::Local(local))),
-            I::ConstI64Push { value } => self.push(Value::Int(value)),
-            I::Store { local, src } => {
-                let value = self.slot(src);
-                self.set_local(local, value);
+            O::Swap => self.swap(op.a(), op.b()),
+            O::Load => self.set_slot(op.a(), Value::local(op.b())),
+            O::LoadPush => self.push(Value::local(op.a())),
+            O::ConstI64Push => self.push(Value::Int(self.constant())),
+            O::Store => {
+                let value = self.slot(op.b());
+                self.set_local(op.a(), value);
             }
-            I::PopStore { local } => {
+            O::PopStore => {
                 let value = self.pop();
-                self.set_local(local, value);
+                self.set_local(op.a(), value);
             }
-            _ => return self.operate(instruction),
-        }
-        true
-    }
-
-    #[inline(always)]
-    fn operate(&mut self, instruction: &Instruction) -> bool {
-        use Instruction as I;
-        use integers::Operator as Op;
-        match *instruction {
-            I::AddI64 => self.integers(Op::Add, None),
-            I::SubI64 => self.integers(Op::Sub, None),
-            I::MulI64 => self.integers(Op::Mul, None),
-            I::AddI64Pop { dest } => self.integers(Op::Add, Some(dest)),
-            I::SubI64Pop { dest } => self.integers(Op::Sub, Some(dest)),
-            I::MulI64Pop { dest } => self.integers(Op::Mul, Some(dest)),
-            I::And => self.integers(Op::And, None),
-            I::Or => self.integers(Op::Or, None),
-            I::Not => {
-                self.push(Value::Int(1));
-                self.integers(Op::Xor, None);
-            }
-            I::NegI64 => self.negate(),
-            I::DivI64 => self.divide(division::Wanted::Quotient),
-            I::ModI64 => self.divide(division::Wanted::Rest),
-            I::AddF64 | I::SubF64 | I::MulF64 | I::DivF64 => self.floats(instruction),
-            I::Eq | I::Ne | I::Lt | I::Le | I::Gt | I::Ge => self.compare(instruction),
-            I::LtJmpIfNot { offset } => {
-                return self.compare_and_jump(compare::Relation::Lt, false, self.target(offset));
-            }
-            I::EqJmpIfNot { offset } => {
-                return self.compare_and_jump(compare::Relation::Eq, false, self.target(offset));
-            }
-            I::Jmp { offset } => return self.jump(self.target(offset)),
-            I::JmpIf { offset } => return self.jump_if(true, self.target(offset)),
-            I::JmpIfNot { offset } => return self.jump_if(false, self.target(offset)),
-            I::Call { function, argc } => self.call(function, argc),
-            I::CallSffi { index, argc } => self.call_host(index, argc),
-            I::TailCall { function, argc } => return self.tail_call(function, argc),
-            I::Ret { src } => return self.return_slot(src),
-            I::RetVoid => return self.return_value(Value::Int(0)),
+            O::AddI64 => self.integers(Operator::Add, None),
+            O::SubI64 => self.integers(Operator::Sub, None),
+            O::MulI64 => self.integers(Operator::Mul, None),
+            O::AddI64Pop => self.integers(Operator::Add, Some(op.a())),
+            O::SubI64Pop => self.integers(Operator::Sub, Some(op.a())),
+            O::MulI64Pop => self.integers(Operator::Mul, Some(op.a())),
+            O::And => self.integers(Operator::And, None),
+            O::Or => self.integers(Operator::Or, None),
+            O::Not => self.invert(),
+            O::NegI64 => self.negate(),
+            O::DivI64 => self.divide(division::Wanted::Quotient),
+            O::ModI64 => self.divide(division::Wanted::Rest),
+            O::AddF64 | O::SubF64 | O::MulF64 | O::DivF64 => self.floats(op.opcode()),
+            O::Eq => self.compare(Relation::Eq),
+            O::Ne => self.compare(Relation::Ne),
+            O::Lt => self.compare(Relation::Lt),
+            O::Le => self.compare(Relation::Le),
+            O::Gt => self.compare(Relation::Gt),
+            O::Ge => self.compare(Relation::Ge),
+            O::LtJmpIfNot => return self.compare_and_jump(Relation::Lt, false, op.long()),
+            O::EqJmpIfNot => return self.compare_and_jump(Relation::Eq, false, op.long()),
+            O::Jmp => return self.jump(op.long()),
+            O::JmpIf => return self.jump_if(true, op.long()),
+            O::JmpIfNot => return self.jump_if(false, op.long()),
+            O::Call => self.call(op.long(), op.argc()),
+            O::CallSffi => self.call_host(op.a(), op.b()),
+            O::TailCall => return self.tail_call(op.long(), op.argc()),
+            O::Ret => return self.return_slot(op.a()),
+            O::RetVoid => return self.return_value(Value::Int(0)),
             // The verifier lets nothing else through.
             _ => return false,
         }
         true
     }
 
-    /// Where a jump leads that ends where the next instruction begins.
-    fn target(&self, offset: i32) -> u32 {
-        u32::try_from(target(self.next, 0, offset)).unwrap_or(u32::MAX)
-    }
-
-    /// The label of a target.
-    fn label_at(&self, offset: u32) -> Option<Label> {
-        let number = self.facts.targets().binary_search_by_key(&offset, |target| target.offset);
-        self.l.labels.get(number.ok()?).copied()
-    }
-
     /// Sets a local.
     fn set_local(&mut self, local: u16, value: Value) {
-        let variable = Variable::Local(local);
+        let variable = Variable::local(local);
         if value != Value::Copy(variable) {
             self.write(variable);
             self.store(variable, value);
         }
     }
 }
-
-/// The temporary registers, the first that is free is taken.
-const TEMPORARIES: [Gpr; 3] = [Gpr::Rax, Gpr::Rcx, Gpr::Rdx];

@@ -2,7 +2,7 @@
 
 mod moves;
 
-pub(crate) use moves::{Moves, Source};
+pub(crate) use moves::{Moves, RegisterMoves, Source};
 
 use super::x64::Gpr;
 

@@ -22,7 +22,9 @@ pub mod interpret;
 #[cfg(feature = "alloc")]
 pub mod lower;
 #[cfg(feature = "alloc")]
-mod machine;
+pub(crate) mod machine;
+#[cfg(feature = "alloc")]
+mod relation;
 #[cfg(feature = "alloc")]
 #[cfg(test)]
 pub(crate) mod testing;

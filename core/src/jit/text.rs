@@ -37,6 +37,9 @@ pub use print::{annotate, disassemble};
 
 #[cfg(doc)]
 use super::bytecode::Instruction;
+use crate::format::Flags;
+use crate::format::bytecode::{NewFunction, write_functions};
+use crate::format::write::WriteError;
 
 /// A function of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,20 @@ pub struct Assembled {
     pub locals: u16,
     /// Its code.
     pub code: Vec<u8>,
+}
+
+/// A module of these functions, as [`write_functions`] makes it.
+///
+/// # Errors
+/// As there.
+pub fn write_module(functions: &[Assembled], flags: Flags) -> Result<Vec<u8>, WriteError> {
+    let functions = functions.iter().map(|function| NewFunction {
+        name: &function.name,
+        params: function.params,
+        locals: function.locals,
+        code: &function.code,
+    });
+    write_functions(&functions.collect::<Vec<_>>(), flags)
 }
 
 /// A line that cannot be assembled.

@@ -52,10 +52,10 @@ pub use encode::{Address, GprOperand, Operand, XmmOperand};
 pub use error::AssembleError;
 pub use float::{FloatSource, MovSource};
 pub use integer::{Count, Source};
-pub use label::{Label, LabelState};
+pub use label::{Label, LabelState, Labels};
 pub use operand::{
-    Cl, Cond, Float, Full, Gpr, GprOrMem, Index, Mem, Narrow, Rip, Scale, W8, W16, W32, W64, Wide,
-    Width, Xmm, XmmOrMem,
+    Cl, Cond, Float, Full, Gpr, GprOrStack, Index, Mem, Narrow, Rip, Scale, W8, W16, W32, W64,
+    Wide, Width, Xmm, XmmOrMem,
 };
 #[cfg(feature = "alloc")]
 pub use storage::Growing;

@@ -8,6 +8,7 @@ use super::landing::Trap;
 use crate::format::{Arch, FormatError, Platform, RelocKind};
 use crate::jit;
 use crate::memory::MemoryError;
+use crate::owned::NoMemory;
 
 /// A symbol's name inside an error, which must be `Copy`: escaped, and cut where it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,8 @@ impl ShortName {
             if short.len() + ELLIPSIS.len() <= short.capacity() {
                 cut = short.len();
             }
-            if fmt::Write::write_fmt(&mut short, format_args!("{}", byte.escape_ascii())).is_err() {
+            // Without the machinery of formatting, which is more code than all of this.
+            if byte.escape_ascii().try_for_each(|c| short.try_push(char::from(c))).is_err() {
                 short.truncate(cut);
                 short.push_str(ELLIPSIS);
                 break;
@@ -171,6 +173,12 @@ impl fmt::Display for LinkError {
 }
 
 impl core::error::Error for LinkError {}
+
+impl From<NoMemory> for LinkError {
+    fn from(_: NoMemory) -> Self {
+        LinkError::OutOfMemory
+    }
+}
 
 impl From<FormatError> for LinkError {
     fn from(error: FormatError) -> Self {

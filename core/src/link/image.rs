@@ -74,7 +74,7 @@ impl<'d> Image<'d> {
             None => WritablePages::allocate(size, Placement::Anywhere)?,
         };
         copy_sections(&linked, &plan, &mut pages)?;
-        let exports = Exports::new(linked.symbols(), addresses(&plan, &pages)?);
+        let exports = Exports::new(linked.symbols(), addresses(&plan, &pages)?)?;
         Ok(Image { smf: *smf, linked, plan, pages, exports, pool: pool.cloned() })
     }
 
@@ -88,8 +88,9 @@ impl<'d> Image<'d> {
         }
         let kept = keep::find(&self.linked, data)?;
         keep::apply(&self.linked, &mut self.plan, &kept)?;
+        let addresses = addresses(&self.plan, &self.pages)?;
         self.exports =
-            Exports::with_kept(self.linked.symbols(), addresses(&self.plan, &self.pages)?, kept);
+            Exports::with_kept(self.linked.symbols(), addresses, kept).map_err(LinkError::from)?;
         Ok(())
     }
 
@@ -190,17 +191,25 @@ fn copy_sections(
     let sections = plan.sections.iter().zip(smf.sections().iter());
     let loaded = sections.filter_map(|(at, section)| at.map(|at| (at, section)));
     placed.extend(loaded.filter(|(_, section)| !section.data.is_empty()));
-    placed.sort_unstable_by_key(|(at, _)| *at);
+    // Sorting is a good part of all the code that small programs have.
+    let in_order = !cfg!(feature = "small");
+    if in_order {
+        placed.sort_unstable_by_key(|(at, _)| *at);
+    }
     let usize_of = |number: u64| usize::try_from(number).map_err(|_| LinkError::TooLarge);
 
     let is_used = pages.is_used();
     if !is_used {
         // Zeroes at the end need no memory before somebody touches them.
-        let last = placed.last();
+        let last = if in_order { placed.last() } else { placed.iter().max_by_key(|(at, _)| *at) };
         let end = last.map_or(0, |(at, section)| at.saturating_add(written_size(section)));
         pages.prefault(usize_of(end)?)?;
     }
     let (memory, mut end) = (pages.as_mut_slice(), 0);
+    let fills_gaps = is_used && in_order;
+    if is_used && !in_order {
+        memory.fill(0);
+    }
     for (at, section) in placed {
         let (start, len) = (usize_of(at)?, usize_of(written_size(&section))?);
         let (before, place) = memory.split_at_mut_checked(start).ok_or(LinkError::TooLarge)?;
@@ -210,12 +219,12 @@ fn copy_sections(
         } else {
             place.copy_from_slice(section.data);
         }
-        if is_used {
+        if fills_gaps {
             before.get_mut(end..).unwrap_or(&mut []).fill(0);
         }
         end = start + len;
     }
-    if is_used {
+    if fills_gaps {
         // What is behind the image will be out of reach.
         let size = usize_of(plan.size)?;
         memory.get_mut(end..size).unwrap_or(&mut []).fill(0);

@@ -50,11 +50,15 @@ pub struct Trap {
     pub code: u32,
     /// The instruction, in bytes from the begin of the template's body.
     pub at: u32,
+    /// The address of the function that it happened in: of the instance that was called, or of one that it
+    /// called in turn. What is there,
+    /// [`JitInstantiator::instance_at`](crate::instantiate::JitInstantiator::instance_at) tells.
+    pub function: u64,
 }
 
 impl fmt::Display for Trap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { code, at } = *self;
+        let Self { code, at, .. } = *self;
         match code {
             DIVISION_BY_ZERO => f.write_str("division by zero")?,
             _ => write!(f, "trap {code}")?,
@@ -186,8 +190,8 @@ fn last() -> *mut Frame {
 ///
 /// # Panics
 /// Without unwinding, which ends the process, when that was not through [`call_landing`].
-pub extern "C" fn trap_hook(code: u32, at: u32) -> u64 {
-    let (frame, trap) = (last(), Trap { code, at });
+pub extern "C" fn trap_hook(code: u32, at: u32, function: u64) -> u64 {
+    let (frame, trap) = (last(), Trap { code, at, function });
     assert!(
         !frame.is_null(),
         "{trap}, in code that was not called in a way that can be told of it"
@@ -263,18 +267,21 @@ unsafe fn through(mut frame: Frame) -> Result<Returned, LinkError> {
 mod tests {
     use super::*;
 
+    /// Where code says that it is.
+    const HERE: u64 = 0x1234_5678_9abc_def0;
+
     extern "C" fn divide(a: i64, b: i64) -> i64 {
-        if b == 0 { trap_hook(1, 40).cast_signed() } else { a / b }
+        if b == 0 { trap_hook(1, 40, HERE).cast_signed() } else { a / b }
     }
 
     /// Calls itself through a landing, and then traps with what the inner call got.
     extern "C" fn nest(depth: i64) -> i64 {
         if depth == 0 {
-            return trap_hook(100, 0).cast_signed();
+            return trap_hook(100, 0, HERE).cast_signed();
         }
         // SAFETY: a function of one integer, which holds nothing.
         match unsafe { call_landing(nest as *const () as u64, &[depth - 1]) } {
-            Err(LinkError::Trap(trap)) => trap_hook(trap.code + 1, 7).cast_signed(),
+            Err(LinkError::Trap(trap)) => trap_hook(trap.code + 1, 7, HERE).cast_signed(),
             other => panic!("{other:?}"),
         }
     }
@@ -297,7 +304,7 @@ mod tests {
     }
 
     fn trap(code: u32, at: u32) -> Result<i64, LinkError> {
-        Err(LinkError::Trap(Trap { code, at }))
+        Err(LinkError::Trap(Trap { code, at, function: HERE }))
     }
 
     fn in_all_ways() {
@@ -345,7 +352,7 @@ mod tests {
     #[test]
     fn traps_say_what_they_are() {
         use std::string::ToString;
-        let told = |code| LinkError::Trap(Trap { code, at: 0x54 }).to_string();
+        let told = |code| LinkError::Trap(Trap { code, at: 0x54, function: HERE }).to_string();
         assert_eq!(told(1), "division by zero, at 0x54 of the template's body");
         assert_eq!(told(16), "trap 16, at 0x54 of the template's body");
     }

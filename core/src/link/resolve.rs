@@ -4,7 +4,6 @@
 //! walks the symbol table and builds nothing; the second one builds an index, which then serves every
 //! lookup that follows. Most modules are asked for one name.
 
-use alloc::sync::Arc;
 use core::hash::BuildHasher;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +13,7 @@ use spin::Once;
 use super::error::LinkError;
 use super::keep::{self, Kept};
 use crate::format::{Binding, Found, Smf, Symbol, SymbolIndex, SymbolKind, Symbols, image};
+use crate::owned::{Counted, NoMemory};
 
 /// Something that knows addresses of names.
 pub trait Resolve {
@@ -100,7 +100,7 @@ impl Export {
 
 /// What a placed module exports. Cheap to clone; the addresses are good while the module is loaded.
 #[derive(Clone)]
-pub struct Exports<'d>(Arc<Table<'d>>);
+pub struct Exports<'d>(Counted<Table<'d>>);
 
 struct Table<'d> {
     symbols: Symbols<'d>,
@@ -113,7 +113,10 @@ struct Table<'d> {
 }
 
 impl<'d> Exports<'d> {
-    pub(super) fn new(symbols: Symbols<'d>, sections: alloc::vec::Vec<u64>) -> Self {
+    pub(super) fn new(
+        symbols: Symbols<'d>,
+        sections: alloc::vec::Vec<u64>,
+    ) -> Result<Self, NoMemory> {
         Self::with_kept(symbols, sections, alloc::vec::Vec::new())
     }
 
@@ -122,9 +125,9 @@ impl<'d> Exports<'d> {
         symbols: Symbols<'d>,
         sections: alloc::vec::Vec<u64>,
         kept: alloc::vec::Vec<Kept>,
-    ) -> Self {
+    ) -> Result<Self, NoMemory> {
         let (asked, index) = (AtomicBool::new(false), Once::new());
-        Exports(Arc::new(Table { symbols, sections, kept, asked, index }))
+        Ok(Exports(Counted::new(Table { symbols, sections, kept, asked, index })?))
     }
 
     /// The exported symbol of this name; `None` when there is none, or none with an address. In a file
@@ -190,8 +193,12 @@ impl<'d> Table<'d> {
         if in_file.is_none() && !self.asked.swap(true, Ordering::Relaxed) {
             return None;
         }
-        let index = || in_file.map_or_else(|| Index::Built(Names::new(self)), Index::InFile);
-        Some(self.index.call_once(index))
+        let index = || match in_file {
+            Some(index) => Ok(Index::InFile(index)),
+            None => Names::new(self).map(Index::Built),
+        };
+        // Without memory for one, names are found by walking.
+        self.index.try_call_once(index).ok()
     }
 
     #[cold]
@@ -270,9 +277,10 @@ struct Entry<'d> {
 impl<'d> Names<'d> {
     /// Of two symbols of one name the first global one counts, else the first weak one: what
     /// [`Symbols::find_export`] finds.
-    fn new(module: &Table<'d>) -> Self {
+    fn new(module: &Table<'d>) -> Result<Self, NoMemory> {
         let hasher = DefaultHashBuilder::default();
-        let mut table = HashTable::with_capacity(module.symbols.len());
+        let mut table = HashTable::new();
+        table.try_reserve(module.symbols.len(), |_| 0).map_err(|_| NoMemory)?;
         for symbol in module.symbols.iter().filter_map(Result::ok).filter(Symbol::is_export) {
             let name = symbol.name();
             let address = module.place(&symbol.into()).unwrap_or(0);
@@ -290,7 +298,7 @@ impl<'d> Names<'d> {
                 }
             }
         }
-        Names { hasher, table }
+        Ok(Names { hasher, table })
     }
 
     #[inline]
@@ -314,7 +322,7 @@ mod tests {
     #[test]
     fn the_index_is_built_for_the_second_lookup() {
         let smf = Smf::parse(include_bytes!("../../../tests/samples/packed.smf")).unwrap();
-        let exports = Exports::new(smf.symbols(), alloc::vec![0x1000, 0x2000, 0x3000, 0]);
+        let exports = Exports::new(smf.symbols(), alloc::vec![0x1000, 0x2000, 0x3000, 0]).unwrap();
         for (name, address, built) in [
             (&b"add"[..], Some(0x1010), false),
             (b"add", Some(0x1010), true),
@@ -373,7 +381,7 @@ mod tests {
         for (file, in_file) in [(&indexed, true), (&file(None), false)] {
             let smf = Smf::parse(file).unwrap();
             smf.verify().unwrap();
-            let exports = Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0]);
+            let exports = Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0]).unwrap();
             let export = |address, kind, binding, size| Export { address, kind, binding, size };
             let run = export(0x1020, SymbolKind::Function, Binding::Global, 4);
             let datum = export(0x2008, SymbolKind::Data, Binding::Weak, 8);
@@ -405,7 +413,7 @@ mod tests {
         for payload in [&b"HASH"[..], b"HASH\x01\0\0\0\x06\0\0\0", b"HASH\x02\0\0\0", b""] {
             let file = file(Some(payload));
             let smf = Smf::parse(&file).unwrap();
-            let exports = Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0]);
+            let exports = Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0]).unwrap();
             for built in [false, true] {
                 assert_eq!(exports.resolve(b"run"), Some(0x1020));
                 assert_eq!(exports.has_index(), built);
@@ -418,7 +426,7 @@ mod tests {
         let file = file(index::encode(&symbols()).as_deref());
         let smf = Smf::parse(&file).unwrap();
         for sections in [std::vec![], std::vec![0, 0, 0], std::vec![u64::MAX, 0, 0]] {
-            let exports = Exports::new(smf.symbols(), sections);
+            let exports = Exports::new(smf.symbols(), sections).unwrap();
             assert_eq!((exports.find(b"run"), exports.resolve(b"run")), (None, None));
         }
     }

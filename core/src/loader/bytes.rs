@@ -5,20 +5,22 @@
 //! a view and the owner of its bytes are one value, and no view leaves without a borrow of that value.
 #![allow(unsafe_code)]
 
+use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use core::alloc::Layout;
 use core::ops::Range;
 
-use super::bytecode::{Bytecode, Refused};
+use super::bytecode::{Bytecode, BytecodeError, Refused};
 use super::group::{ReplaceError, link_error};
 use super::modules::{Attach, ModuleLoader};
 use super::{LoadError, LoaderOptions};
 use crate::format::bytes::offset_in;
+use crate::format::functions::Functions;
 use crate::format::{FormatError, Library, Smf, Symbol};
 use crate::link::{
     Export, Exports, Image, KeepError, LinkError, Module, OldData, Resolve, ShortName,
 };
-use crate::tier::Engine;
+use crate::owned::Counted;
 
 /// The bytes of a module or an archive, and their owner. Clones share them.
 ///
@@ -34,21 +36,31 @@ pub struct ModuleBytes {
     /// Borrowed from the owner, whatever the lifetime says: never handed out for longer than that of
     /// a borrow of a value that holds the owner.
     slice: &'static [u8],
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Counted<dyn AsRef<[u8]> + Send + Sync>,
 }
 
 impl ModuleBytes {
     /// Takes the bytes from `owner`, which is asked for them once and dropped with the last module
     /// that refers to them.
-    pub fn new(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(owner);
+    ///
+    /// Without memory for the owner the process ends, as with everything that `alloc` makes;
+    /// [`try_new`](Self::try_new) does not.
+    pub fn new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Self {
+        Self::try_new(owner).unwrap_or_else(|_| handle_alloc_error(Layout::new::<O>()))
+    }
+
+    /// As [`new`](Self::new).
+    ///
+    /// # Errors
+    /// [`LoadError::OutOfMemory`].
+    pub fn try_new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Result<Self, LoadError> {
+        let owner = Counted::new(owner)?.into_bytes();
         let slice: *const [u8] = (*owner).as_ref();
-        // SAFETY: the slice was borrowed from a value that stays where it is, behind an `Arc` that was
-        // made here, of which nobody takes a mutable reference, so the borrow could last as long as
-        // there are clones of the `Arc`. The field is private to this file, where it is kept beside
-        // such a clone, and dropped no later.
+        // SAFETY: the slice was borrowed from a value that stays where it is, which many may own and of
+        // which nobody takes a mutable reference, so the borrow could last as long as it has owners. The
+        // field is private to this file, where it is kept beside such an owner, and dropped no later.
         let slice = unsafe { &*slice };
-        Self { slice, owner }
+        Ok(Self { slice, owner })
     }
 
     /// All of them.
@@ -128,11 +140,11 @@ impl ReadModule {
         if kept.is_empty() {
             return self.place(name, loader).map_err(ReplaceError::Load);
         }
-        if self.bytecode(name, loader.options()).map_err(ReplaceError::Load)?.is_some() {
-            // It has no data.
+        let load = |error| ReplaceError::Load(link_error(name, error));
+        if self.smf.functions().map_err(|error| load(LinkError::Format(error)))?.is_some() {
+            // Bytecode has no data.
             return Err(ReplaceError::Datum(0));
         }
-        let load = |error| ReplaceError::Load(link_error(name, error));
         let mut image = Image::place_in(&self.smf, loader.pool()).map_err(load)?;
         image.keep(kept).map_err(|error| match error {
             KeepError::Datum(datum) => ReplaceError::Datum(datum),
@@ -146,14 +158,28 @@ impl ReadModule {
         &self,
         name: &[u8],
         options: &LoaderOptions,
-    ) -> Result<Option<Arc<Bytecode<'static>>>, LoadError> {
-        let format = |error| link_error(name, LinkError::Format(error));
-        let Some(table) = self.smf.functions().map_err(format)? else { return Ok(None) };
-        let module = Bytecode::new(&table, self.smf.header().entry_point, options);
-        module.map(|module| Some(Arc::new(module))).map_err(|refused| match refused {
-            Refused::Format(error) => format(error),
+    ) -> Result<Option<Counted<Bytecode<'static>>>, LoadError> {
+        let table = self.smf.functions();
+        let table = table.map_err(|error| link_error(name, LinkError::Format(error)))?;
+        table.map(|table| self.read_bytecode(name, &table, options)).transpose()
+    }
+
+    /// The same with its table of functions. Apart, so that it is no part of what loading machine code
+    /// brings into memory.
+    #[cold]
+    #[inline(never)]
+    fn read_bytecode(
+        &self,
+        name: &[u8],
+        table: &Functions<'static>,
+        options: &LoaderOptions,
+    ) -> Result<Counted<Bytecode<'static>>, LoadError> {
+        let module = Bytecode::new(name, table, self.smf.header().entry_point, options);
+        let module = module.map_err(|refused| match refused {
+            Refused::Format(error) => link_error(name, LinkError::Format(error)),
             Refused::Bytecode(error) => LoadError::Bytecode { module: ShortName::new(name), error },
-        })
+        })?;
+        Ok(Counted::new(module)?)
     }
 
     fn placed(&self, module: Linkable) -> PlacedModule {
@@ -170,7 +196,7 @@ impl ReadModule {
 #[expect(clippy::large_enum_variant, reason = "nearly all are images, and none stays one for long")]
 enum Linkable {
     Image(Image<'static>),
-    Bytecode(Arc<Bytecode<'static>>),
+    Bytecode(Counted<Bytecode<'static>>),
 }
 
 /// A module that has its memory.
@@ -204,7 +230,7 @@ pub(super) struct OwnedExports {
 #[derive(Clone)]
 enum Names {
     Image(Exports<'static>),
-    Bytecode(Arc<Bytecode<'static>>),
+    Bytecode(Counted<Bytecode<'static>>),
 }
 
 impl OwnedExports {
@@ -213,6 +239,14 @@ impl OwnedExports {
         match &self.names {
             Names::Image(exports) => exports.find(name),
             Names::Bytecode(module) => module.find(name),
+        }
+    }
+
+    /// Why a function of bytecode has no address; `None` when it has one, and for everything else.
+    pub(super) fn refusal(&self, name: &[u8]) -> Option<BytecodeError> {
+        match &self.names {
+            Names::Image(_) => None,
+            Names::Bytecode(module) => module.refusal(name),
         }
     }
 }
@@ -226,7 +260,7 @@ pub(super) struct LinkedModule {
 
 enum Linked {
     Native(Module<'static>),
-    Bytecode { module: Arc<Bytecode<'static>>, smf: Smf<'static> },
+    Bytecode { module: Counted<Bytecode<'static>>, smf: Smf<'static> },
 }
 
 impl LinkedModule {
@@ -258,21 +292,23 @@ impl LinkedModule {
     pub(super) fn function(&self, name: &[u8]) -> Option<u64> {
         match &self.module {
             Linked::Native(module) => module.function(name),
-            Linked::Bytecode { module, .. } => module.find(name).map(|export| export.address),
+            Linked::Bytecode { module, .. } => {
+                module.find(name).map(|export| export.address).filter(|&address| address != 0)
+            }
         }
     }
 
-    /// What runs it, if it is bytecode.
-    pub(super) fn engine(&self) -> Option<&Engine<'_>> {
-        self.bytecode().map(Bytecode::engine)
+    /// As [`OwnedExports::refusal`].
+    pub(super) fn refusal(&self, name: &[u8]) -> Option<BytecodeError> {
+        self.bytecode()?.refusal(name)
     }
 
-    /// The functions of bytecode, which no table of symbols has.
-    pub(super) fn bytecode_exports(&self) -> impl Iterator<Item = (&[u8], Export)> {
-        self.bytecode().into_iter().flat_map(Bytecode::exports)
+    /// All functions of bytecode, with their indices.
+    pub(super) fn bytecode_functions(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        self.bytecode().into_iter().flat_map(Bytecode::functions)
     }
 
-    fn bytecode(&self) -> Option<&Bytecode<'_>> {
+    pub(super) fn bytecode(&self) -> Option<&Bytecode<'_>> {
         match &self.module {
             Linked::Native(_) => None,
             Linked::Bytecode { module, .. } => Some(module),
@@ -284,10 +320,8 @@ impl LinkedModule {
         // Good for a module of any lifetime, so it can keep nothing of this one.
         match &self.module {
             Linked::Native(module) => to.attach(name, module),
-            Linked::Bytecode { module, .. } => {
-                let entries = &mut module.exports().map(|(_, export)| export.address);
-                to.attach_bytecode(name, entries)
-            }
+            // Its code is told of when there is any.
+            Linked::Bytecode { .. } => None,
         }
     }
 

@@ -3,7 +3,6 @@
 //! A candidate that nobody asks for costs its bytes and an entry a name. The index over the names is
 //! made when the first import asks; of two candidates with one name, the first counts.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 
@@ -17,11 +16,12 @@ use crate::format::functions::Functions;
 use crate::format::library::is_library;
 use crate::format::{Binding, FormatError, Library};
 use crate::link::ShortName;
+use crate::owned::{CountedBytes, NoMemory, joined, push};
 
 /// A module that may be loaded.
 #[derive(Clone)]
 pub(super) struct Candidate {
-    pub(super) name: Box<[u8]>,
+    pub(super) name: CountedBytes,
     pub(super) read: ReadModule,
 }
 
@@ -47,38 +47,27 @@ struct Provider {
 impl Candidates {
     /// Adds a module, or every module of an archive, under the names `archive(module)`.
     pub(super) fn add(&mut self, name: &[u8], bytes: ModuleBytes) -> Result<(), LoadError> {
-        let format = |name: &[u8], error| {
-            let module = ShortName::new(name);
-            LoadError::Format { module, error }
-        };
         if !is_library(bytes.as_slice()) {
-            let read = ReadModule::parse(bytes).map_err(|error| format(name, error))?;
-            self.all.push(Candidate { name: name.into(), read });
-            return Ok(());
+            let read = ReadModule::parse(bytes).map_err(|error| broken(name, error))?;
+            return Ok(push(
+                &mut self.all,
+                Candidate { name: CountedBytes::copy_of(name)?, read },
+            )?);
         }
         let before = self.all.len();
         let added = self.add_archive(name, &bytes);
-        added.map_err(|(name, error)| {
-            self.all.truncate(before);
-            format(&name, error)
-        })
+        added.inspect_err(|_| self.all.truncate(before))
     }
 
-    fn add_archive(
-        &mut self,
-        name: &[u8],
-        bytes: &ModuleBytes,
-    ) -> Result<(), (Box<[u8]>, FormatError)> {
-        let whole = |error| (name.into(), error);
+    fn add_archive(&mut self, name: &[u8], bytes: &ModuleBytes) -> Result<(), LoadError> {
+        let whole = |error| broken(name, error);
         let library = Library::parse(bytes.as_slice()).map_err(whole)?;
         for module in library.modules() {
             let module = module.map_err(whole)?;
-            let name = [name, b"(", module.name.as_bytes(), b")"].concat().into_boxed_slice();
+            let name = joined(&[name, b"(", module.name.as_bytes(), b")"])?;
             let Some(part) = bytes.part_of(module.data) else { continue };
-            match ReadModule::parse(part) {
-                Ok(read) => self.all.push(Candidate { name, read }),
-                Err(error) => return Err((name, error)),
-            }
+            let read = ReadModule::parse(part).map_err(|error| broken(&name, error))?;
+            push(&mut self.all, Candidate { name: CountedBytes::new(name)?, read })?;
         }
         Ok(())
     }
@@ -90,7 +79,7 @@ impl Candidates {
     /// The first candidate that exports `name`, and its number.
     ///
     /// # Errors
-    /// A candidate with a broken symbol table.
+    /// A candidate with a broken symbol table; no memory for the index.
     pub(super) fn find(&mut self, name: &[u8]) -> Result<Option<(usize, Candidate)>, LoadError> {
         while self.indexed < self.all.len() {
             self.index(self.indexed)?;
@@ -107,12 +96,13 @@ impl Candidates {
         let Self { all, hasher, providers, .. } = self;
         let Some(Candidate { name, read }) = all.get(candidate) else { return Ok(()) };
         let smf = read.smf();
-        let broken = |error| LoadError::Format { module: ShortName::new(name), error };
-        let mut add = |name: &[u8], weak: bool| {
+        let broken = |error| broken(name, error);
+        let mut add = |name: &[u8], weak: bool| -> Result<(), NoMemory> {
             let start = usize::try_from(offset_in(smf.file(), name)).unwrap_or(0);
             let new = Provider { candidate, start, len: name.len(), weak };
             let is_it = |old: &Provider| old.name(all) == name;
             let rehash = |old: &Provider| hasher.hash_one(old.name(all));
+            providers.try_reserve(1, rehash).map_err(|_| NoMemory)?;
             match providers.entry(hasher.hash_one(name), is_it, rehash) {
                 Entry::Occupied(mut old) if old.get().weak && !weak => *old.get_mut() = new,
                 Entry::Occupied(_) => {}
@@ -120,19 +110,25 @@ impl Candidates {
                     place.insert(new);
                 }
             }
+            Ok(())
         };
         for symbol in read.linked().map_err(broken)?.symbols().iter() {
             let symbol = symbol.map_err(broken)?;
             if symbol.is_export() && symbol.kind.has_address() {
-                add(symbol.name(), symbol.binding == Binding::Weak);
+                add(symbol.name(), symbol.binding == Binding::Weak)?;
             }
         }
         let functions = smf.functions().ok().flatten();
         for function in functions.iter().flat_map(Functions::iter).flatten() {
-            add(function.name(), false);
+            add(function.name(), false)?;
         }
         Ok(())
     }
+}
+
+fn broken(name: &[u8], error: FormatError) -> LoadError {
+    let module = ShortName::new(name);
+    LoadError::Format { module, error }
 }
 
 impl Provider {

@@ -21,6 +21,7 @@ use super::{LoadError, stub};
 use crate::link::ShortName;
 use crate::memory::exec::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Guard, Lock};
+use crate::owned::{NoMemory, boxed, bytes};
 
 /// The addresses that stubs jump to.
 pub(super) type Table = Box<[AtomicU64]>;
@@ -65,7 +66,10 @@ struct Entry {
 
 impl Entries {
     /// A table without entries, whose stubs come out of `memory` and of which `attach` is told.
-    pub(super) fn new(memory: CodeMemory, attach: Option<Arc<dyn Attach>>) -> Self {
+    pub(super) fn new(
+        memory: CodeMemory,
+        attach: Option<Arc<dyn Attach>>,
+    ) -> Result<Self, NoMemory> {
         let names = Names {
             version: 0,
             hasher: DefaultHashBuilder::default(),
@@ -74,7 +78,8 @@ impl Entries {
             table: Box::default(),
             outgrown: Vec::new(),
         };
-        Self { root: Box::default(), memory, attach, names: Lock::new(names) }
+        let root = boxed(AtomicPtr::default())?;
+        Ok(Self { root, memory, attach, names: Lock::new(names) })
     }
 
     /// The address of the stub for `name`. When there is none yet, `find` is asked where the function is
@@ -114,6 +119,15 @@ impl Entries {
         if number == names.table.len() {
             self.grow(names)?;
         }
+        let Names { hasher, numbers, entries, .. } = names;
+        let rehash = |entries: &[Entry], number: u32| {
+            let entry = usize::try_from(number).ok().and_then(|number| entries.get(number));
+            entry.map_or(0, |entry| hasher.hash_one(&*entry.name))
+        };
+        let reserved = numbers.try_reserve(1, |number| rehash(entries, *number));
+        reserved.map_err(|_| ExecError::NoRoomForRecords)?;
+        entries.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
+        let name = bytes(name)?;
         let stub = self.new_stub(number)?;
         let address = stub.address() as u64;
         // The stub is unknown yet, so nobody reads the entry.
@@ -122,14 +136,9 @@ impl Entries {
         }
         let code = stub.address()..stub.address() + stub.len();
         let _attached = self.attach.as_ref().and_then(|attach| attach.attach_stub(code));
-        names.entries.push(Entry { name: name.into(), _attached, stub });
-        let Names { hasher, numbers, entries, .. } = names;
-        let rehash = |number: &u32| {
-            let entry = usize::try_from(*number).ok().and_then(|number| entries.get(number));
-            entry.map_or(0, |entry| hasher.hash_one(&*entry.name))
-        };
+        entries.push(Entry { name, _attached, stub });
         // Below `MOST`.
-        numbers.insert_unique(hash, number as u32, rehash);
+        numbers.insert_unique(hash, number as u32, |number| rehash(entries, *number));
         Ok(address)
     }
 
@@ -139,6 +148,7 @@ impl Entries {
             return Err(ExecError::NoRoomForRecords);
         }
         let mut table = new_table(len)?;
+        names.outgrown.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
         for (new, old) in table.iter_mut().zip(&names.table) {
             *new.get_mut() = old.load(Ordering::Relaxed);
         }
@@ -173,8 +183,11 @@ impl Entries {
         &'e self,
         find: impl Fn(&[u8]) -> Option<u64>,
     ) -> Result<Redirection<'e>, Refusal> {
-        let names = self.names.lock();
+        let mut names = self.names.lock();
         let mut table = new_table(names.table.len()).map_err(Refusal::Memory)?;
+        // The table before joins those that were outgrown.
+        let reserved = names.outgrown.try_reserve(1);
+        reserved.map_err(|_| Refusal::Memory(ExecError::NoRoomForRecords))?;
         for ((word, old), entry) in table.iter_mut().zip(&names.table).zip(&names.entries) {
             *word.get_mut() = match find(&entry.name) {
                 Some(target) => target,

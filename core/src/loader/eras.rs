@@ -120,7 +120,7 @@ mod tests {
         let mut inside: std::vec::Vec<(u32, Entered)> = std::vec::Vec::new();
         let mut retired: std::vec::Vec<(Retirement, std::vec::Vec<u32>)> = std::vec::Vec::new();
         let mut seed = 1u32;
-        for step in 0..20_000 {
+        for step in 0..if cfg!(miri) { 500 } else { 20_000 } {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             match seed >> 29 {
                 0..=2 if inside.len() < 6 => inside.push((step, eras.enter())),
@@ -181,3 +181,8 @@ mod model {
         });
     }
 }
+
+#[cfg(test)]
+#[cfg(loom)]
+#[path = "tests/eras_model.rs"]
+mod table_model;

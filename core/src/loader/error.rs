@@ -6,6 +6,7 @@ use super::{BytecodeError, ModuleHandle};
 use crate::format::FormatError;
 use crate::link::{LinkError, ShortName};
 use crate::memory::exec::ExecError;
+use crate::owned::NoMemory;
 
 /// Why the loader does not do what it was asked for. Everything is as it was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub enum LoadError {
     Archive { module: ShortName },
     /// A sound module that cannot be placed or linked.
     Link { module: ShortName, error: LinkError },
-    /// A module of bytecode that cannot be called.
+    /// A module of bytecode that cannot run, or a function of one that cannot be called by address.
     Bytecode { module: ShortName, error: BytecodeError },
     /// No executable memory for the table of entry points.
     Entries { module: ShortName, error: ExecError },
@@ -49,6 +50,12 @@ impl LoadError {
     /// name.
     pub(super) fn is_passing(&self, name: &[u8]) -> bool {
         matches!(self, LoadError::Changed { module } if *module != ShortName::new(name))
+    }
+}
+
+impl From<NoMemory> for LoadError {
+    fn from(_: NoMemory) -> Self {
+        LoadError::OutOfMemory
     }
 }
 

@@ -3,8 +3,6 @@
 //! All are placed before any is linked, so that they may import from each other in circles. Until the
 //! last is linked nobody else knows of them; when one cannot be linked, all of them are gone.
 
-use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
@@ -15,13 +13,14 @@ use super::entries::Entries;
 use super::modules::ModuleLoader;
 use super::state::Scope;
 use super::version::{Attached, Datum, EntryPoints, Need, Version};
-use super::{LoadError, ModuleHandle};
+use super::{BytecodeError, LoadError, ModuleHandle};
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
 use crate::link::{Export, LinkError, OldData, Resolve, ShortName, missing_imports};
+use crate::owned::{Counted, CountedBytes, collect, push};
 
 /// A module that has been placed.
 struct Member {
-    name: Arc<[u8]>,
+    name: CountedBytes,
     /// The candidate it was made of; `None` for the one that was asked for.
     candidate: Option<usize>,
     exports: OwnedExports,
@@ -33,14 +32,17 @@ struct Member {
 #[derive(Clone)]
 enum MemberEntries {
     /// Through stubs of its own.
-    New(Arc<Entries>),
+    New(Counted<Entries>),
     /// Through those of the version that it replaces.
-    Inherited(Arc<Entries>),
+    Inherited(Counted<Entries>),
 }
 
 impl Member {
     /// The address under which other members use what it exports as `name`.
     fn address_for_others(&self, name: &[u8], export: &Export) -> Result<u64, LoadError> {
+        if export.address == 0 {
+            refuse(&self.name, self.exports.refusal(name))?;
+        }
         let stub = match &self.entries {
             Some(MemberEntries::New(entries)) if export.kind == SymbolKind::Function => {
                 // Nobody else knows of it yet.
@@ -57,7 +59,7 @@ impl Member {
 
 /// A module that has been linked, and what it refers to.
 pub(super) struct LinkedMember {
-    pub(super) name: Arc<[u8]>,
+    pub(super) name: CountedBytes,
     /// Dropped before the module.
     pub(super) attached: Attached,
     pub(super) module: LinkedModule,
@@ -65,7 +67,7 @@ pub(super) struct LinkedMember {
     pub(super) entries: Option<EntryPoints>,
     pub(super) needs: Vec<GroupNeed>,
     /// Older versions of it that have data of it.
-    pub(super) keeps: Vec<Arc<Version>>,
+    pub(super) keeps: Vec<Counted<Version>>,
 }
 
 /// Another module, loaded before or a member of the same group.
@@ -113,7 +115,7 @@ impl<'l> Group<'l> {
     }
 
     /// Places a module and every candidate that it or one of those needs.
-    pub(super) fn place(&mut self, name: Arc<[u8]>, read: ReadModule) -> Result<(), LoadError> {
+    pub(super) fn place(&mut self, name: CountedBytes, read: ReadModule) -> Result<(), LoadError> {
         self.place_one(name, None, read)?;
         self.place_needed()
     }
@@ -122,13 +124,14 @@ impl<'l> Group<'l> {
     /// where the old version has it.
     pub(super) fn place_version(
         &mut self,
-        name: Arc<[u8]>,
+        name: CountedBytes,
         read: ReadModule,
-        entries: Arc<Entries>,
+        entries: Counted<Entries>,
         kept: &[OldData<'_>],
     ) -> Result<(), ReplaceError> {
         let image = read.place_keeping(&name, self.loader, kept)?;
-        self.add(name, None, read, image, Some(MemberEntries::Inherited(entries)));
+        let entries = Some(MemberEntries::Inherited(entries));
+        self.add(name, None, read, image, entries).map_err(ReplaceError::Load)?;
         self.place_needed().map_err(ReplaceError::Load)
     }
 
@@ -146,32 +149,32 @@ impl<'l> Group<'l> {
 
     fn place_one(
         &mut self,
-        name: Arc<[u8]>,
+        name: CountedBytes,
         candidate: Option<usize>,
         read: ReadModule,
     ) -> Result<(), LoadError> {
         let image = read.place(&name, self.loader)?;
         let may_be_replaced = self.loader.options().reload_unmarked
             || read.smf().header().flags.has(Flags::RELOADABLE);
-        let entries = may_be_replaced.then(|| MemberEntries::New(self.loader.new_entries()));
-        self.add(name, candidate, read, image, entries);
-        Ok(())
+        let entries = may_be_replaced.then(|| self.loader.new_entries()).transpose()?;
+        self.add(name, candidate, read, image, entries.map(MemberEntries::New))
     }
 
     fn add(
         &mut self,
-        name: Arc<[u8]>,
+        name: CountedBytes,
         candidate: Option<usize>,
         read: ReadModule,
         image: PlacedModule,
         entries: Option<MemberEntries>,
-    ) {
+    ) -> Result<(), LoadError> {
         let exports = image.exports();
-        self.members.push(Member { name, candidate, exports, entries, read });
-        self.images.push(image);
+        push(&mut self.members, Member { name, candidate, exports, entries, read })?;
+        Ok(push(&mut self.images, image)?)
     }
 
     /// Places the candidates that export what a member imports.
+    #[inline(never)]
     fn place_providers(&mut self, member: usize) -> Result<(), LoadError> {
         let Some(read) = self.members.get(member).map(|member| member.read.clone()) else {
             return Ok(());
@@ -186,15 +189,15 @@ impl<'l> Group<'l> {
             let Some(found) = self.loader.candidates().find(import.name())? else { continue };
             // Imports of one module often stand together.
             if wanted.last().is_none_or(|last| last.0 != found.0) {
-                wanted.push(found);
+                push(&mut wanted, found)?;
             }
         }
         for (number, candidate) in wanted {
             if self.members.iter().all(|member| member.candidate != Some(number)) {
-                if self.members.iter().any(|member| *member.name == *candidate.name) {
+                if self.members.iter().any(|member| member.name == candidate.name) {
                     return Err(LoadError::NameTaken { module: ShortName::new(&candidate.name) });
                 }
-                self.place_one(candidate.name.into(), Some(number), candidate.read)?;
+                self.place_one(candidate.name, Some(number), candidate.read)?;
             }
         }
         Ok(())
@@ -202,7 +205,7 @@ impl<'l> Group<'l> {
 
     /// The module that provides a name among those that were there: the first that exports it for
     /// certain, else the first that does weakly.
-    fn find_loaded(&self, name: &[u8]) -> Option<(&Arc<Version>, Export)> {
+    fn find_loaded(&self, name: &[u8]) -> Option<(&Counted<Version>, Export)> {
         self.scope.find_except(name, self.replaced)
     }
 
@@ -282,6 +285,12 @@ pub(super) enum ReplaceError {
     Load(LoadError),
 }
 
+/// The error of a function of `module` that has no address for this reason, if there is one.
+pub(super) fn refuse(module: &[u8], refusal: Option<BytecodeError>) -> Result<(), LoadError> {
+    let module = ShortName::new(module);
+    refusal.map_or(Ok(()), |error| Err(LoadError::Bytecode { module, error }))
+}
+
 pub(super) fn link_error(module: &[u8], error: LinkError) -> LoadError {
     let module = ShortName::new(module);
     match error {
@@ -316,30 +325,32 @@ impl Imports<'_, '_, '_> {
             member.filter(|(_, export)| loaded.is_none() || export.binding != Binding::Weak);
         if let Some((place, export)) = member {
             check_kind(import, is_called, &export)?;
-            self.need(Provider::Member(place), name, &export);
+            self.need(Provider::Member(place), name, &export)?;
             let Some(provider) = self.group.members.get(place) else { return Ok(None) };
             return Ok(Some(provider.address_for_others(name, &export)?));
         }
         if let Some((version, export)) = loaded {
             check_kind(import, is_called, &export)?;
-            self.need(Provider::Loaded(version.handle), name, &export);
+            self.need(Provider::Loaded(version.handle), name, &export)?;
             return Ok(Some(version.address_for_others(self.group.loader, name, &export)?));
         }
         Ok(self.group.loader.resolve_outside(name))
     }
 
-    fn need(&self, provider: Provider, name: &[u8], export: &Export) {
+    fn need(&self, provider: Provider, name: &[u8], export: &Export) -> Result<(), LoadError> {
         if provider == Provider::Member(self.me) {
-            return;
+            return Ok(());
         }
         let is_data = !matches!(export.kind, SymbolKind::Function | SymbolKind::None);
-        let data = is_data.then(|| Datum { name: name.into(), address: export.address });
+        let name = is_data.then(|| CountedBytes::copy_of(name)).transpose()?;
+        let datum = name.map(|name| Datum { name, address: export.address });
         let mut needs = self.needs.borrow_mut();
         // Imports of one module often stand together.
         match needs.iter_mut().rev().find(|need| need.provider == provider) {
-            Some(need) => need.data.extend(data),
-            None => needs.push(GroupNeed { provider, data: data.into_iter().collect() }),
+            Some(need) => datum.map_or(Ok(()), |datum| push(&mut need.data, datum))?,
+            None => push(&mut needs, GroupNeed { provider, data: collect(datum.into_iter())? })?,
         }
+        Ok(())
     }
 }
 
@@ -390,9 +401,4 @@ impl Resolve for Imports<'_, '_, '_> {
             }
         }
     }
-}
-
-/// A name as modules keep it.
-pub(super) fn shared_name(name: &[u8]) -> Arc<[u8]> {
-    Box::<[u8]>::from(name).into()
 }

@@ -1,28 +1,29 @@
 //! A module that is held.
 
-use alloc::sync::Arc;
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use super::ModuleHandle;
+use super::bytecode::Bytecode;
 use super::eras::{Entered, Eras};
 use super::version::{Body, Version};
+use super::{LoadError, ModuleHandle};
 use crate::format::{Smf, Symbol};
 use crate::link::Export;
+use crate::owned::Counted;
 use crate::tier::Engine;
 
 /// One version of a module. As long as it is held, that version stays where it is, whether it is
 /// replaced or not, and so does every module that its code can get to.
 pub struct Loaded<'l> {
     eras: &'l Eras,
-    version: Arc<Version>,
+    version: Counted<Version>,
     entered: Entered,
 }
 
 impl<'l> Loaded<'l> {
     /// With the lock of the loader held, so that the version is not taken away meanwhile.
-    pub(super) fn new(eras: &'l Eras, version: Arc<Version>) -> Self {
+    pub(super) fn new(eras: &'l Eras, version: Counted<Version>) -> Self {
         version.pins.fetch_add(1, Ordering::Relaxed);
         Self { eras, version, entered: eras.enter() }
     }
@@ -50,7 +51,14 @@ impl<'l> Loaded<'l> {
     /// What it exports under a name, at its address in this version.
     #[inline]
     pub fn export(&self, name: &[u8]) -> Option<Export> {
-        self.version.body.find(name)
+        // Bytecode may have functions without addresses.
+        self.version.body.find(name).filter(|export| export.address != 0)
+    }
+
+    /// Why a function of bytecode has no address; `None` when it has one, and for everything else.
+    pub fn refusal(&self, name: &[u8]) -> Option<LoadError> {
+        let error = self.bytecode()?.refusal(name)?;
+        Some(LoadError::Bytecode { module: self.version.short_name(), error })
     }
 
     /// The address of an exported function in this version.
@@ -64,20 +72,36 @@ impl<'l> Loaded<'l> {
     /// What runs the module, if it is bytecode: it calls functions of any number of parameters, tells what
     /// stopped them, and can be interrupted.
     pub fn engine(&self) -> Option<&Engine<'_>> {
-        match &self.version.body {
-            Body::Linked(module) => module.engine(),
-            Body::Foreign(_) => None,
-        }
+        self.bytecode().map(Bytecode::engine)
+    }
+
+    /// The index of a function of bytecode, for its [engine](Self::engine).
+    pub fn bytecode_function(&self, name: &[u8]) -> Option<u32> {
+        self.bytecode()?.index_of(name)
+    }
+
+    /// The index of the function of bytecode where running begins.
+    pub fn bytecode_begin(&self) -> Option<u32> {
+        self.bytecode()?.begin()
+    }
+
+    /// The functions of a module of bytecode, with their indices, in the order of their names.
+    pub fn bytecode_functions(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        self.bytecode().into_iter().flat_map(Bytecode::functions)
     }
 
     /// The functions of a module of bytecode that can be called by address, in the order of their names; no
-    /// table of symbols has them.
+    /// table of symbols has them. Each is given its address; those that [cannot have one](Self::refusal) are
+    /// left out.
     pub fn bytecode_exports(&self) -> impl Iterator<Item = (&[u8], Export)> {
-        let linked = match &self.version.body {
-            Body::Linked(module) => Some(module.bytecode_exports()),
+        self.bytecode().into_iter().flat_map(Bytecode::exports)
+    }
+
+    fn bytecode(&self) -> Option<&Bytecode<'_>> {
+        match &self.version.body {
+            Body::Linked(module) => module.bytecode(),
             Body::Foreign(_) => None,
-        };
-        linked.into_iter().flatten()
+        }
     }
 
     /// Where running begins, as [`Module::entry_point`](crate::link::Module::entry_point).
@@ -96,7 +120,7 @@ impl<'l> Loaded<'l> {
         }
     }
 
-    /// Whether an address lies in its memory.
+    /// Whether an address lies in its memory; of bytecode, whether a function was given this address.
     pub fn contains(&self, address: u64) -> bool {
         match &self.version.body {
             Body::Linked(module) => module.contains(address),
@@ -113,7 +137,7 @@ impl<'l> Loaded<'l> {
         linked.into_iter().flatten()
     }
 
-    pub(super) fn version(&self) -> &Arc<Version> {
+    pub(super) fn version(&self) -> &Counted<Version> {
         &self.version
     }
 }

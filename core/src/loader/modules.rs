@@ -10,16 +10,17 @@ use super::bytes::{ModuleBytes, ReadModule};
 use super::candidates::Candidates;
 use super::entries::Entries;
 use super::eras::Eras;
-use super::group::{Group, LinkedMember, Provider, shared_name};
+use super::group::{Group, LinkedMember, Provider};
 use super::loaded::Loaded;
-use super::state::{HostResolver, Scope, State};
-use super::version::{Body, Datum, Version};
+use super::state::{Entering, HostResolver, Scope, State};
+use super::version::{Body, Datum, Need, Version};
 use super::{Clash, LoadError, LoaderOptions, LoaderStatistics, Missing, ModuleHandle, Resolved};
 use crate::format::library::is_library;
 use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Module, Resolve, ShortName};
 use crate::memory::PagePool;
 use crate::memory::lock::{Guard, Lock};
+use crate::owned::{Counted, CountedBytes, NoMemory, with_capacity};
 
 /// What is asked when a module has been linked, before anybody can find it.
 pub trait Attach: Send + Sync {
@@ -27,13 +28,27 @@ pub trait Attach: Send + Sync {
     /// of what a debugger knows.
     fn attach(&self, name: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>>;
 
-    /// The same for a module of bytecode, with the addresses at which its functions are called.
-    fn attach_bytecode(
+    /// The same for a function of a module of bytecode when it has become machine code, which is while the
+    /// program runs, on the thread that wants the code. Must not use the loader.
+    fn attach_compiled(
         &self,
-        name: &[u8],
-        entries: &mut dyn Iterator<Item = u64>,
+        module: &[u8],
+        function: &[u8],
+        code: Range<usize>,
     ) -> Option<Box<dyn Send + Sync>> {
-        let _ = (name, entries);
+        let _ = (module, function, code);
+        None
+    }
+
+    /// The same for the piece of code by which machine code calls a function of bytecode, when somebody has
+    /// asked for its address, which is where the piece begins. Must not use the loader.
+    fn attach_entry(
+        &self,
+        module: &[u8],
+        function: &[u8],
+        code: Range<usize>,
+    ) -> Option<Box<dyn Send + Sync>> {
+        let _ = (module, function, code);
         None
     }
 
@@ -47,7 +62,7 @@ pub trait Attach: Send + Sync {
 /// Modules that have their memory, and in which none knows an address of another yet.
 pub struct Placed<'l> {
     loader: &'l ModuleLoader,
-    name: Arc<[u8]>,
+    name: CountedBytes,
     read: ReadModule,
     group: Group<'l>,
 }
@@ -111,7 +126,7 @@ impl Claim<'_> {
         }
         let needs = members.iter().flat_map(|member| &member.needs);
         let needs = needs.filter_map(|need| match need.provider {
-            Provider::Loaded(handle) => Some((handle, need.data.iter().map(|datum| &*datum.name))),
+            Provider::Loaded(handle) => Some((handle, need.data.iter().map(|datum| &datum.name))),
             Provider::Member(_) => None,
         });
         let by = members.first().map_or(&[][..], |member| &member.name);
@@ -146,7 +161,7 @@ impl ModuleLoader {
     /// A loader without modules.
     pub fn new(options: LoaderOptions) -> Self {
         let pool = Arc::new(PagePool::new(options.kept_bytes));
-        let (candidates, state) = (Lock::new(Candidates::default()), Lock::new(State::default()));
+        let (candidates, state) = (Lock::new(Candidates::default()), Lock::new(State::new()));
         Self { options, pool, candidates, state, eras: Eras::new() }
     }
 
@@ -179,12 +194,12 @@ impl ModuleLoader {
     /// # Errors
     /// As [`load`](Self::load), but for imports that nobody provides.
     pub fn place(&self, name: &[u8], bytes: ModuleBytes) -> Result<Placed<'_>, LoadError> {
-        let (name, read) = (shared_name(name), read(name, bytes)?);
+        let (name, read) = (CountedBytes::copy_of(name)?, read(name, bytes)?);
         let group = self.place_group(&name, &read)?;
         Ok(Placed { loader: self, name, read, group })
     }
 
-    fn place_group(&self, name: &Arc<[u8]>, read: &ReadModule) -> Result<Group<'_>, LoadError> {
+    fn place_group(&self, name: &CountedBytes, read: &ReadModule) -> Result<Group<'_>, LoadError> {
         let scope = self.scope_for(name)?;
         let mut group = Group::new(self, scope, None);
         group.place(name.clone(), read.clone())?;
@@ -210,13 +225,15 @@ impl ModuleLoader {
         name: &[u8],
         symbols: Box<dyn Resolve + Send + Sync>,
     ) -> Result<ModuleHandle, LoadError> {
+        let own_name = CountedBytes::copy_of(name)?;
         let mut state = self.state();
         if state.by_name(name).is_some() {
             return Err(LoadError::NameTaken { module: ShortName::new(name) });
         }
+        let mut entering = state.prepare(1)?;
         let handle = state.take_slot()?;
-        state.enter(Version {
-            name: shared_name(name),
+        let version = Version {
+            name: own_name,
             handle,
             _attached: None,
             body: Body::Foreign(symbols),
@@ -224,7 +241,9 @@ impl ModuleLoader {
             entries: None,
             keeps: Default::default(),
             pins: Default::default(),
-        });
+        };
+        state.enter(&mut entering, version);
+        state.show(entering);
         Ok(handle)
     }
 
@@ -308,10 +327,10 @@ impl ModuleLoader {
     }
 
     /// The view of this very version, if it is still the present one.
-    fn pin(&self, version: &Arc<Version>) -> Option<Loaded<'_>> {
+    fn pin(&self, version: &Counted<Version>) -> Option<Loaded<'_>> {
         let state = self.state();
         let now = state.version(version.handle).ok()?;
-        Arc::ptr_eq(now, version).then(|| Loaded::new(&self.eras, now.clone()))
+        now.is(version).then(|| Loaded::new(&self.eras, now.clone()))
     }
 
     /// The module that a handle is of, held as long as the view is.
@@ -337,7 +356,7 @@ impl ModuleLoader {
     /// Calls `visit` with each module, in the order in which they were loaded.
     pub fn for_each(&self, mut visit: impl FnMut(&[u8], ModuleHandle)) {
         let scope = self.state().scope();
-        scope.0.iter().for_each(|version| visit(&version.name, version.handle));
+        scope.versions().iter().for_each(|version| visit(&version.name, version.handle));
     }
 
     /// Takes a module away. Its memory is given back at once, or when the last thread has left code
@@ -379,7 +398,7 @@ impl ModuleLoader {
     pub fn statistics(&self) -> LoaderStatistics {
         let state = self.state();
         LoaderStatistics {
-            modules: state.scope().0.len(),
+            modules: state.scope().versions().len(),
             retired: state.retired(),
             kept_bytes: self.pool.held(),
         }
@@ -405,9 +424,9 @@ impl ModuleLoader {
         &self.eras
     }
 
-    pub(super) fn new_entries(&self) -> Arc<Entries> {
+    pub(super) fn new_entries(&self) -> Result<Counted<Entries>, NoMemory> {
         let LoaderOptions { code_memory, attach, .. } = &self.options;
-        Arc::new(Entries::new(code_memory.clone(), attach.clone()))
+        Counted::new(Entries::new(code_memory.clone(), attach.clone())?)
     }
 
     /// Refuses members that export what another module exports, when that is the rule.
@@ -417,9 +436,18 @@ impl ModuleLoader {
         members: &[LinkedMember],
         replaced: Option<ModuleHandle>,
     ) -> Result<(), LoadError> {
-        if self.options.clash == Clash::FirstWins {
-            return Ok(());
+        match self.options.clash {
+            Clash::FirstWins => Ok(()),
+            _ => Self::refuse_clashes(scope, members, replaced),
         }
+    }
+
+    #[inline(never)]
+    fn refuse_clashes(
+        scope: &Scope,
+        members: &[LinkedMember],
+        replaced: Option<ModuleHandle>,
+    ) -> Result<(), LoadError> {
         for (number, member) in members.iter().enumerate() {
             let exports = member.module.linked().symbols();
             let strong = exports
@@ -427,7 +455,7 @@ impl ModuleLoader {
                 .map_while(Result::ok)
                 .filter(|s| s.is_export() && s.binding != Binding::Weak)
                 .map(|symbol| symbol.name());
-            for name in strong.chain(member.module.bytecode_exports().map(|(name, _)| name)) {
+            for name in strong.chain(member.module.bytecode_functions().map(|(name, _)| name)) {
                 let loaded = scope.find_except(name, replaced);
                 let loaded = loaded.filter(|(_, export)| export.is_strong());
                 let mut earlier = members.iter().take(number);
@@ -456,9 +484,10 @@ impl ModuleLoader {
         let mut state = self.state();
         let checked = self.check_commit(&state, scope, &members, None);
         checked.inspect_err(|_| claim.renew(&mut state, &members))?;
-        let handles = take_slots(&mut state, members.len())?;
-        let first = handles.first().copied().ok_or(LoadError::OutOfMemory)?;
-        enter_members(&mut state, &handles, members);
+        let mut entering = Members::prepare(&mut state, &members)?;
+        entering.take_slots(&mut state, None)?;
+        let first = entering.handles.first().copied().ok_or(LoadError::OutOfMemory)?;
+        entering.enter(&mut state, members);
         Ok(first)
     }
 
@@ -476,7 +505,7 @@ impl ModuleLoader {
         let mut new = members.iter().enumerate().skip(usize::from(replaced.is_some()));
         if let Some((number, member)) = new.find(|(_, m)| state.by_name(&m.name).is_some()) {
             let module = ShortName::new(&member.name);
-            let was_free = scope.0.iter().all(|version| version.name != member.name);
+            let was_free = scope.versions().iter().all(|version| version.name != member.name);
             return Err(match number {
                 1.. if was_free => LoadError::Changed { module },
                 _ => LoadError::NameTaken { module },
@@ -487,7 +516,8 @@ impl ModuleLoader {
         }
         for need in members.iter().flat_map(|member| &member.needs) {
             let Provider::Loaded(handle) = need.provider else { continue };
-            let Some(then) = scope.0.iter().find(|version| version.handle == handle) else {
+            let Some(then) = scope.versions().iter().find(|version| version.handle == handle)
+            else {
                 continue;
             };
             // A function of a new version is found through the same stub; data is not, unless others
@@ -496,7 +526,7 @@ impl ModuleLoader {
                 let there = |datum: &Datum| {
                     now.body.find(&datum.name).map(|export| export.address) == Some(datum.address)
                 };
-                Arc::ptr_eq(now, then) || need.data.iter().all(there)
+                now.is(then) || need.data.iter().all(there)
             });
             if !same {
                 return Err(LoadError::Changed { module: then.short_name() });
@@ -509,44 +539,68 @@ impl ModuleLoader {
     }
 }
 
-/// Slots for so many modules, or none of them.
-pub(super) fn take_slots(state: &mut State, count: usize) -> Result<Vec<ModuleHandle>, LoadError> {
-    let mut handles = Vec::new();
-    handles.try_reserve_exact(count).map_err(|_| LoadError::OutOfMemory)?;
-    for _ in 0..count {
-        match state.take_slot() {
-            Ok(handle) => handles.push(handle),
-            Err(error) => {
-                handles.into_iter().for_each(|handle| state.give_back(handle));
-                return Err(error);
-            }
-        }
-    }
-    Ok(handles)
+/// Linked modules on the way to be known.
+pub(super) struct Members {
+    entering: Entering,
+    /// Of each member.
+    handles: Vec<ModuleHandle>,
+    needs: Vec<Vec<Need>>,
 }
 
-/// Enters members under the handles of their numbers. Returns the version that the first replaced.
-pub(super) fn enter_members(
-    state: &mut State,
-    handles: &[ModuleHandle],
-    members: Vec<LinkedMember>,
-) -> Option<Arc<Version>> {
-    let mut replaced = None;
-    for (member, &handle) in members.into_iter().zip(handles) {
-        let needs = member.needs.into_iter().filter_map(|need| need.resolved(handles));
-        let old = state.enter(Version {
-            name: member.name,
-            handle,
-            _attached: member.attached,
-            body: Body::Linked(member.module),
-            needs: needs.collect(),
-            entries: member.entries,
-            keeps: Lock::new(member.keeps),
-            pins: Default::default(),
-        });
-        replaced = replaced.or(old);
+impl Members {
+    /// Everything that may be refused on the way, but for [slots](Self::take_slots).
+    pub(super) fn prepare(state: &mut State, members: &[LinkedMember]) -> Result<Self, LoadError> {
+        let mut needs = with_capacity(members.len())?;
+        for member in members {
+            needs.push(with_capacity(member.needs.len())?);
+        }
+        let handles = with_capacity(members.len())?;
+        Ok(Self { entering: state.prepare(members.len())?, handles, needs })
     }
-    replaced
+
+    /// Takes a slot for each of them, or none; the first takes the place of `replaced`.
+    pub(super) fn take_slots(
+        &mut self,
+        state: &mut State,
+        replaced: Option<ModuleHandle>,
+    ) -> Result<(), LoadError> {
+        self.handles.extend(replaced);
+        while self.handles.len() < self.needs.len() {
+            match state.take_slot() {
+                Ok(handle) => self.handles.push(handle),
+                Err(error) => {
+                    let taken = self.handles.drain(..).skip(usize::from(replaced.is_some()));
+                    taken.for_each(|handle| state.give_back(handle));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes them known. Returns the version that the first replaced.
+    pub(super) fn enter(
+        self,
+        state: &mut State,
+        members: Vec<LinkedMember>,
+    ) -> Option<Counted<Version>> {
+        let Self { mut entering, handles, needs } = self;
+        for ((member, &handle), mut needs) in members.into_iter().zip(&handles).zip(needs) {
+            needs.extend(member.needs.into_iter().filter_map(|need| need.resolved(&handles)));
+            let version = Version {
+                name: member.name,
+                handle,
+                _attached: member.attached,
+                body: Body::Linked(member.module),
+                needs,
+                entries: member.entries,
+                keeps: Lock::new(member.keeps),
+                pins: Default::default(),
+            };
+            state.enter(&mut entering, version);
+        }
+        state.show(entering)
+    }
 }
 
 pub(super) fn read(name: &[u8], bytes: ModuleBytes) -> Result<ReadModule, LoadError> {

@@ -13,6 +13,7 @@ use super::LoadError;
 use super::bytes::LinkedModule;
 use crate::format::{SectionKind, Smf, Symbol, SymbolPlace};
 use crate::link::ShortName;
+use crate::owned::{NoMemory, collect};
 
 /// How much was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,8 +78,7 @@ struct Data<'d> {
 impl<'d> Data<'d> {
     fn of(smf: &Smf<'d>) -> Result<Self, LoadError> {
         let is_data = |kind| matches!(kind, SectionKind::Data | SectionKind::Bss);
-        let sections: Vec<bool> =
-            smf.sections().iter().map(|section| is_data(section.kind)).collect();
+        let sections = collect(smf.sections().iter().map(|section| is_data(section.kind)))?;
         let all = smf.symbols();
         // Most symbols are functions, and a place is found at a fraction of the cost of a symbol.
         let is_writable = |index: &u32| match all.place(*index) {
@@ -89,29 +89,32 @@ impl<'d> Data<'d> {
             _ => false,
         };
         let numbers = 0..u32::try_from(all.len()).unwrap_or(u32::MAX);
-        let symbols = numbers.filter(is_writable).map_while(|index| all.get(index).ok()).collect();
+        let symbols = numbers.filter(is_writable).map_while(|index| all.get(index).ok());
+        let symbols = collect(symbols)?;
         let hasher = DefaultHashBuilder::default();
         let (numbers, linked) = (HashTable::new(), Vec::new());
         let mut data = Self { symbols, hasher, numbers, linked };
-        data.enter_names();
+        data.enter_names()?;
         if !data.symbols.is_empty() {
             data.find_linked(smf)?;
         }
         Ok(data)
     }
 
-    fn enter_names(&mut self) {
+    fn enter_names(&mut self) -> Result<(), NoMemory> {
         let Self { symbols, hasher, numbers, .. } = self;
         let name = |number: usize| symbols.get(number).map_or(&[][..], Symbol::name);
+        let rehash = |other: &(usize, bool)| hasher.hash_one(name(other.0));
+        numbers.try_reserve(symbols.len(), rehash).map_err(|_| NoMemory)?;
         for (number, symbol) in symbols.iter().enumerate() {
             let is_it = |other: &(usize, bool)| name(other.0) == symbol.name();
-            let rehash = |other: &(usize, bool)| hasher.hash_one(name(other.0));
             let hash = hasher.hash_one(symbol.name());
             numbers
                 .entry(hash, is_it, rehash)
                 .and_modify(|entry| entry.1 = true)
                 .or_insert((number, false));
         }
+        Ok(())
     }
 
     fn find_linked(&mut self, smf: &Smf<'d>) -> Result<(), LoadError> {

@@ -34,7 +34,8 @@ pub struct LoaderOptions {
     pub code_memory: CodeMemory,
     /// Who is told of every module that is linked.
     pub attach: Option<Arc<dyn Attach>>,
-    /// How modules of bytecode run. Those that are interpreted alone have no addresses and are refused.
+    /// How modules of bytecode run. The functions of those that are [interpreted alone](Tiers::Interpret) have
+    /// no addresses, so that machine code cannot import them.
     pub tiers: Tiers,
     /// The functions of the host that modules of bytecode call by number.
     pub host_functions: HostTable,

@@ -4,21 +4,22 @@
 //! only then becomes what others reach, by one store to the root of the table of entry points. Until
 //! that store, whatever fails leaves the old version as it was.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use super::Missing;
 use super::bytes::{ModuleBytes, ReadModule};
 use super::entries::{Entries, Redirection};
-use super::group::{Group, LinkedMember, ReplaceError};
+use super::group::{Group, LinkedMember, ReplaceError, refuse};
 use super::loaded::Loaded;
-use super::modules::{Claim, ModuleLoader, enter_members, read, retry, take_slots};
+use super::modules::{Claim, Members, ModuleLoader, read, retry};
 use super::moving::{self, Moved};
 use super::state::{Scope, State};
 use super::version::{Body, Datum, EntryPoints, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::SymbolKind;
 use crate::link::{OldData as OldDatum, ShortName};
+use crate::owned::{Counted, NoMemory, collect, push};
 
 /// What becomes of the data of the old version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,11 +102,18 @@ impl ModuleLoader {
             (Body::Linked(from), OldData::Move) => moving::move_data(from, &new.module)?,
             _ => Moved::default(),
         };
-        let function = |name: &[u8]| {
-            let export = new.module.find(name)?;
+        let no_address = Cell::new(None);
+        let function = |symbol: &[u8]| {
+            let export = new.module.find(symbol)?;
+            if export.address == 0 {
+                no_address.set(new.module.refusal(symbol));
+                return None;
+            }
             (export.kind == SymbolKind::Function).then_some(export.address)
         };
-        let step = entries.prepare(function).map_err(|refusal| refusal.of(name))?;
+        let step = entries.prepare(function);
+        refuse(name, no_address.get())?;
+        let step = step.map_err(|refusal| refusal.of(name))?;
         let version = step.version();
         new.entries = Some(EntryPoints { entries: entries.clone(), version });
         new.keeps = in_use.owners(old.version())?;
@@ -115,8 +123,8 @@ impl ModuleLoader {
     }
 
     /// The data of a version that others refer to, unless that is to be left behind.
-    fn data_in_use(&self, old: &Arc<Version>, old_data: OldData) -> Result<InUse, LoadError> {
-        let in_use = InUse::of(&self.state(), old.handle);
+    fn data_in_use(&self, old: &Counted<Version>, old_data: OldData) -> Result<InUse, LoadError> {
+        let in_use = InUse::of(&self.state(), old.handle)?;
         match (in_use.0.first(), old_data) {
             (Some(first), OldData::Leave) => Err(first.error(old)),
             _ => Ok(in_use),
@@ -126,7 +134,7 @@ impl ModuleLoader {
     /// Takes the step to a new version, if nothing has come in between.
     fn replace(
         &self,
-        old: &Arc<Version>,
+        old: &Counted<Version>,
         scope: &Scope,
         members: Vec<LinkedMember>,
         (step, in_use): (Redirection<'_>, &InUse),
@@ -142,10 +150,10 @@ impl ModuleLoader {
             return Err(LoadError::Changed { module });
         }
         state.reserve_retired()?;
-        let mut handles = take_slots(&mut state, members.len().saturating_sub(1))?;
-        handles.insert(0, handle);
+        let mut entering = Members::prepare(&mut state, &members)?;
+        entering.take_slots(&mut state, Some(handle))?;
         let tables = step.commit();
-        if let Some(replaced) = enter_members(&mut state, &handles, members) {
+        if let Some(replaced) = entering.enter(&mut state, members) {
             state.retire(replaced, tables, self.eras());
         }
         Ok(())
@@ -169,12 +177,12 @@ impl UsedDatum {
 }
 
 impl InUse {
-    fn of(state: &State, handle: ModuleHandle) -> Self {
+    fn of(state: &State, handle: ModuleHandle) -> Result<Self, NoMemory> {
         let data = state.data_in_use(handle).map(|(d, by)| UsedDatum { datum: d.clone(), by });
-        let mut data: Vec<_> = data.collect();
+        let mut data = collect(data)?;
         data.sort_unstable_by(|one, two| one.datum.name.cmp(&two.datum.name));
         data.dedup_by(|one, two| one.datum == two.datum);
-        Self(data)
+        Ok(Self(data))
     }
 
     /// Places a new version that leaves the data where it is.
@@ -183,7 +191,7 @@ impl InUse {
         group: &mut Group<'_>,
         old: &Version,
         read: &ReadModule,
-        entries: &Arc<Entries>,
+        entries: &Counted<Entries>,
     ) -> Result<(), LoadError> {
         let from = old.linked().ok_or(LoadError::Stale { handle: old.handle })?;
         let kept = self.0.iter().map(|UsedDatum { datum: Datum { name, address }, .. }| OldDatum {
@@ -191,7 +199,7 @@ impl InUse {
             address: *address,
             from,
         });
-        let kept: Vec<_> = kept.collect();
+        let kept = collect(kept)?;
         let placed = group.place_version(old.name.clone(), read.clone(), entries.clone(), &kept);
         placed.map_err(|error| match error {
             ReplaceError::Datum(number) => match self.0.get(number) {
@@ -203,12 +211,13 @@ impl InUse {
     }
 
     /// The versions in whose memory the data is.
-    fn owners(&self, old: &Arc<Version>) -> Result<Vec<Arc<Version>>, LoadError> {
-        let mut owners: Vec<Arc<Version>> = Vec::new();
+    fn owners(&self, old: &Counted<Version>) -> Result<Vec<Counted<Version>>, LoadError> {
+        let mut owners: Vec<Counted<Version>> = Vec::new();
         for used in &self.0 {
-            let owner = old.owner_of(used.datum.address).ok_or_else(|| used.error(old))?;
-            if owners.iter().all(|other| !Arc::ptr_eq(other, &owner)) {
-                owners.push(owner);
+            let owner =
+                Version::owner_of(old, used.datum.address).ok_or_else(|| used.error(old))?;
+            if owners.iter().all(|other| !other.is(&owner)) {
+                push(&mut owners, owner)?;
             }
         }
         Ok(owners)
@@ -223,11 +232,11 @@ impl InUse {
 }
 
 fn check_unchanged(
-    now: Result<&Arc<Version>, LoadError>,
-    then: &Arc<Version>,
+    now: Result<&Counted<Version>, LoadError>,
+    then: &Counted<Version>,
 ) -> Result<(), LoadError> {
     match now {
-        Ok(now) if Arc::ptr_eq(now, then) => Ok(()),
+        Ok(now) if now.is(then) => Ok(()),
         _ => Err(LoadError::Changed { module: then.short_name() }),
     }
 }

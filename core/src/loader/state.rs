@@ -15,20 +15,51 @@ use super::version::{Datum, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
+use crate::owned::{Counted, CountedBytes, NoMemory, Room, with_capacity};
 
-/// Every module that is loaded, in the order in which they were: a moment's picture, cheap to take.
+/// Modules in the order in which they were loaded.
+type Order = Vec<Counted<Version>>;
+
+/// Every module that is loaded: a moment's picture, cheap to take.
 #[derive(Clone, Default)]
-pub(super) struct Scope(pub(super) Arc<Vec<Arc<Version>>>);
+pub(super) struct Scope(Option<Counted<Order>>);
 
 impl Scope {
+    /// The modules, in the order in which they were loaded.
+    pub(super) fn versions(&self) -> &[Counted<Version>] {
+        self.0.as_ref().map_or(&[], |order| order)
+    }
+
+    /// A picture of its own, with room for so many modules more.
+    fn copy(&self, more: usize) -> Result<Order, NoMemory> {
+        let mut order = with_capacity(self.versions().len().saturating_add(more))?;
+        order.extend_from_slice(self.versions());
+        Ok(order)
+    }
+
+    /// Makes this a picture that nobody else has, which can be changed.
+    fn separate(&mut self) -> Result<(), NoMemory> {
+        if self.0.as_mut().is_some_and(|order| order.get_mut().is_none()) {
+            self.0 = Some(Counted::new(self.copy(0)?)?);
+        }
+        Ok(())
+    }
+
+    /// Takes a module out of a picture that is [separate](Self::separate).
+    fn remove(&mut self, handle: ModuleHandle) {
+        if let Some(order) = self.0.as_mut().and_then(Counted::get_mut) {
+            order.retain(|version| version.handle != handle);
+        }
+    }
+
     /// The first module that exports `name` for certain, else the first that does weakly.
     pub(super) fn find_except(
         &self,
         name: &[u8],
         except: Option<ModuleHandle>,
-    ) -> Option<(&Arc<Version>, Export)> {
+    ) -> Option<(&Counted<Version>, Export)> {
         let mut weak = None;
-        for version in self.0.iter().filter(|version| Some(version.handle) != except) {
+        for version in self.versions().iter().filter(|version| Some(version.handle) != except) {
             match version.body.find(name) {
                 Some(export) if export.binding == Binding::Weak => {
                     weak = weak.or(Some((version, export)));
@@ -41,7 +72,10 @@ impl Scope {
     }
 
     pub(super) fn is(&self, other: &Scope) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => one.is(other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
     }
 }
 
@@ -49,7 +83,7 @@ impl Scope {
 #[derive(Default)]
 struct Slot {
     generation: u32,
-    version: Option<Arc<Version>>,
+    version: Option<Counted<Version>>,
     /// How many modules import from it, retired ones included.
     needed: u32,
     /// How many of those refer to its data.
@@ -58,7 +92,7 @@ struct Slot {
 
 /// A version that nobody finds any more, kept until nobody can be inside.
 pub(super) struct Retired {
-    pub(super) version: Arc<Version>,
+    pub(super) version: Counted<Version>,
     /// Tables that led to it.
     _tables: Vec<Table>,
     since: Retirement,
@@ -81,6 +115,14 @@ struct HostSymbol {
 /// A resolver of the host.
 pub(super) type HostResolver = Arc<dyn Resolve + Send + Sync>;
 
+/// Versions on the way to be known.
+pub(super) struct Entering {
+    rooms: Vec<Room<Version>>,
+    order: Order,
+    scope: Room<Order>,
+    replaced: Option<Counted<Version>>,
+}
+
 #[derive(Default)]
 pub(super) struct State {
     slots: Vec<Slot>,
@@ -100,6 +142,12 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Without modules. The names have room for a few: what makes more is not small, and most processes
+    /// never need it.
+    pub(super) fn new() -> Self {
+        Self { names: HashTable::with_capacity(1), ..Self::default() }
+    }
+
     pub(super) fn scope(&self) -> Scope {
         self.scope.clone()
     }
@@ -116,13 +164,13 @@ impl State {
         (slot.generation == handle.generation).then_some(slot)
     }
 
-    pub(super) fn version(&self, handle: ModuleHandle) -> Result<&Arc<Version>, LoadError> {
+    pub(super) fn version(&self, handle: ModuleHandle) -> Result<&Counted<Version>, LoadError> {
         self.slot(handle)?.version.as_ref().ok_or(LoadError::Stale { handle })
     }
 
     pub(super) fn by_name(&self, name: &[u8]) -> Option<ModuleHandle> {
         let version = |slot: u32| self.slots.get(usize::try_from(slot).ok()?)?.version.as_ref();
-        let is_it = |slot: &u32| version(*slot).is_some_and(|version| *version.name == *name);
+        let is_it = |slot: &u32| version(*slot).is_some_and(|version| **version.name == *name);
         let slot = self.names.find(self.hasher.hash_one(name), is_it)?;
         version(*slot).map(|version| version.handle)
     }
@@ -157,6 +205,9 @@ impl State {
         }
         let slot = u32::try_from(self.slots.len()).map_err(|_| LoadError::OutOfMemory)?;
         self.slots.try_reserve(1).map_err(|_| LoadError::OutOfMemory)?;
+        // Every slot may be given back.
+        let all = self.slots.len().saturating_add(1);
+        self.free.try_reserve(all - self.free.len()).map_err(|_| LoadError::OutOfMemory)?;
         // So that no handle is 0.
         self.slots.push(Slot { generation: 1, ..Slot::default() });
         Ok(ModuleHandle { slot, generation: 1 })
@@ -166,14 +217,27 @@ impl State {
         self.free.push(handle.slot);
     }
 
-    /// Makes a version known: in a slot that was taken, or in place of the one that is there, which is
-    /// returned.
-    pub(super) fn enter(&mut self, version: Version) -> Option<Arc<Version>> {
-        let version = Arc::new(version);
+    /// Everything that it takes to make so many versions known, so that nothing can fail afterwards as
+    /// long as the lock is held.
+    pub(super) fn prepare(&mut self, count: usize) -> Result<Entering, NoMemory> {
+        let Self { slots, hasher, names, scope, .. } = self;
+        let rehash = |slot: &u32| name_hash(slots, hasher, *slot);
+        names.try_reserve(count, rehash).map_err(|_| NoMemory)?;
+        let mut rooms = with_capacity(count)?;
+        for _ in 0..count {
+            rooms.push(Room::new()?);
+        }
+        Ok(Entering { rooms, order: scope.copy(count)?, scope: Room::new()?, replaced: None })
+    }
+
+    /// Makes a version known: in a slot that was taken, or in place of the one that is there.
+    pub(super) fn enter(&mut self, entering: &mut Entering, version: Version) {
+        let Some(room) = entering.rooms.pop() else { return };
+        let version = room.fill(version);
         self.count_needs(&version, 1);
         let handle = version.handle;
         let old = self.slot_mut(handle).and_then(|slot| slot.version.replace(version.clone()));
-        let order = Arc::make_mut(&mut self.scope.0);
+        let order = &mut entering.order;
         let place = old.as_ref().and_then(|_| order.iter_mut().find(|v| v.handle == handle));
         match place {
             Some(place) => *place = version,
@@ -182,16 +246,21 @@ impl State {
                 self.enter_name(&version);
             }
         }
-        old
+        if entering.replaced.is_none() {
+            entering.replaced = old;
+        }
+    }
+
+    /// Lets everybody find the versions that were entered. Returns the one in whose place the first is.
+    pub(super) fn show(&mut self, entered: Entering) -> Option<Counted<Version>> {
+        let Entering { order, scope, replaced, .. } = entered;
+        self.scope = Scope(Some(scope.fill(order)));
+        replaced
     }
 
     fn enter_name(&mut self, version: &Version) {
         let Self { slots, hasher, names, .. } = self;
-        let rehash = |slot: &u32| {
-            let slot = usize::try_from(*slot).ok().and_then(|slot| slots.get(slot));
-            let version = slot.and_then(|slot| slot.version.as_ref());
-            version.map_or(0, |version| hasher.hash_one(&*version.name))
-        };
+        let rehash = |slot: &u32| name_hash(slots, hasher, *slot);
         names.insert_unique(hasher.hash_one(&*version.name), version.handle.slot, rehash);
     }
 
@@ -223,7 +292,7 @@ impl State {
     /// memory for one.
     pub(super) fn claim<'n>(
         &mut self,
-        needs: impl Iterator<Item = (ModuleHandle, impl Iterator<Item = &'n [u8]>)>,
+        needs: impl Iterator<Item = (ModuleHandle, impl Iterator<Item = &'n CountedBytes>)>,
         by: ShortName,
     ) -> Option<u64> {
         let number = self.claims;
@@ -240,7 +309,7 @@ impl State {
                     self.release(number);
                     return None;
                 }
-                let datum = Datum { name: name.into(), address: export.address };
+                let datum = Datum { name: name.clone(), address: export.address };
                 self.claimed.push(Claimed { number, handle, datum, by });
             }
         }
@@ -255,7 +324,7 @@ impl State {
     /// Who imports from a module, retired ones included, and what data.
     fn users_of(&self, handle: ModuleHandle) -> impl Iterator<Item = (&Version, &[Datum])> {
         let retired = self.retired.iter().map(|retired| &retired.version);
-        self.scope.0.iter().chain(retired).filter_map(move |version| {
+        self.scope.versions().iter().chain(retired).filter_map(move |version| {
             let need = version.needs.iter().find(|need| need.handle == handle)?;
             Some((&**version, &*need.data))
         })
@@ -283,7 +352,7 @@ impl State {
             }
         }
         self.retired.try_reserve(handles.len()).map_err(|_| LoadError::OutOfMemory)?;
-        self.free.try_reserve(handles.len()).map_err(|_| LoadError::OutOfMemory)?;
+        self.scope.separate()?;
         for handle in handles {
             self.remove_one(*handle, eras);
         }
@@ -301,7 +370,7 @@ impl State {
         if let Ok(Ok(entry)) = hash.map(|h| self.names.find_entry(h, |slot| *slot == handle.slot)) {
             entry.remove();
         }
-        Arc::make_mut(&mut self.scope.0).retain(|version| version.handle != handle);
+        self.scope.remove(handle);
         let Some(slot) = self.slot_mut(handle) else { return };
         let version = slot.version.take();
         (slot.needed, slot.data_needed) = (0, 0);
@@ -321,7 +390,7 @@ impl State {
     }
 
     /// Keeps a version that nobody finds any more until nobody can be inside.
-    pub(super) fn retire(&mut self, version: Arc<Version>, tables: Vec<Table>, eras: &Eras) {
+    pub(super) fn retire(&mut self, version: Counted<Version>, tables: Vec<Table>, eras: &Eras) {
         self.retired.push(Retired { version, _tables: tables, since: eras.retire() });
     }
 
@@ -335,7 +404,9 @@ impl State {
         let has_passed = |retired: &mut Retired| {
             retired.version.pins.load(Relaxed) == 0 && eras.has_passed(retired.since)
         };
-        let passed: Vec<Retired> = self.retired.extract_if(.., has_passed).collect();
+        // What there is no list for stays until the next time.
+        let Ok(mut passed) = with_capacity(self.retired.len()) else { return Vec::new() };
+        passed.extend(self.retired.extract_if(.., has_passed));
         for retired in &passed {
             self.count_needs(&retired.version, -1);
         }
@@ -346,4 +417,11 @@ impl State {
     pub(super) fn retired(&self) -> usize {
         self.retired.len()
     }
+}
+
+/// The hash of the name of the module in a slot.
+fn name_hash(slots: &[Slot], hasher: &DefaultHashBuilder, slot: u32) -> u64 {
+    let slot = usize::try_from(slot).ok().and_then(|slot| slots.get(slot));
+    let version = slot.and_then(|slot| slot.version.as_ref());
+    version.map_or(0, |version| hasher.hash_one(&*version.name))
 }

@@ -1,17 +1,18 @@
 //! One version of a module: what was loaded, and what it refers to.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU32;
 
 use super::bytes::LinkedModule;
 use super::entries::Entries;
+use super::group::refuse;
 use super::modules::ModuleLoader;
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, Smf, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
 use crate::memory::lock::Lock;
+use crate::owned::{Counted, CountedBytes};
 
 /// What a module is made of. Nearly all are linked, and a version has an allocation of its own.
 #[expect(clippy::large_enum_variant, reason = "a box would only be one more step to each symbol")]
@@ -50,12 +51,12 @@ pub(super) struct Need {
 /// Data of another module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Datum {
-    pub(super) name: Box<[u8]>,
+    pub(super) name: CountedBytes,
     pub(super) address: u64,
 }
 
 pub(super) struct Version {
-    pub(super) name: Arc<[u8]>,
+    pub(super) name: CountedBytes,
     pub(super) handle: ModuleHandle,
     /// Dropped before the body.
     pub(super) _attached: Attached,
@@ -65,7 +66,7 @@ pub(super) struct Version {
     /// Of a module that may be replaced.
     pub(super) entries: Option<EntryPoints>,
     /// Older versions that have data of it; none any more once nobody can be inside of it.
-    pub(super) keeps: Lock<Vec<Arc<Version>>>,
+    pub(super) keeps: Lock<Vec<Counted<Version>>>,
     /// How many hold it.
     pub(super) pins: AtomicU32,
 }
@@ -90,11 +91,11 @@ impl Version {
     }
 
     /// The version, this or an older one, in whose memory an address of this one lies.
-    pub(super) fn owner_of(self: &Arc<Self>, address: u64) -> Option<Arc<Version>> {
-        if self.contains(address) {
-            return Some(self.clone());
+    pub(super) fn owner_of(this: &Counted<Self>, address: u64) -> Option<Counted<Version>> {
+        if this.contains(address) {
+            return Some(this.clone());
         }
-        self.keeps.lock().iter().find(|older| older.contains(address)).cloned()
+        this.keeps.lock().iter().find(|older| older.contains(address)).cloned()
     }
 
     fn contains(&self, address: u64) -> bool {
@@ -105,13 +106,19 @@ impl Version {
     /// every version: when this one has been replaced meanwhile, the present one says where it is now.
     ///
     /// # Errors
-    /// [`LoadError::Changed`] when that does not have it; [`LoadError::Entries`].
+    /// [`LoadError::Changed`] when that does not have it; [`LoadError::Entries`]; [`LoadError::Bytecode`] for
+    /// a function of bytecode that has no address.
     pub(super) fn address_for_others(
         &self,
         loader: &ModuleLoader,
         name: &[u8],
         export: &Export,
     ) -> Result<u64, LoadError> {
+        if export.address == 0
+            && let Body::Linked(module) = &self.body
+        {
+            refuse(&self.name, module.refusal(name))?;
+        }
         let Some(EntryPoints { entries, version }) = self.entry_points_of(export) else {
             return Ok(export.address);
         };
@@ -121,7 +128,7 @@ impl Version {
             }
             // Whoever replaces a module takes these two locks in the same order.
             let now = loader.state().version(self.handle).ok()?.clone();
-            let export = now.body.find(name)?;
+            let export = now.body.find(name).filter(|export| export.address != 0)?;
             now.entry_points_of(&export).filter(|points| points.version == present)?;
             Some(export.address)
         };
@@ -137,7 +144,7 @@ impl Version {
 /// How others call a module that may be replaced.
 #[derive(Clone)]
 pub(super) struct EntryPoints {
-    pub(super) entries: Arc<Entries>,
+    pub(super) entries: Counted<Entries>,
     /// Which version it is.
     pub(super) version: u32,
 }

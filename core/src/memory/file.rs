@@ -95,7 +95,9 @@ impl FileRange {
 }
 
 /// Where a copy of a file goes.
+// Of 32 bits, so that what it stands in has no gap, beside which its parts would be moved one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum CopyTo {
     /// The allocator's memory.
     Allocator,
@@ -361,13 +363,21 @@ pub(super) fn with_path<T>(
     path: &[u8],
     call: impl FnOnce(&CStr) -> Result<T, MemoryError>,
 ) -> Result<T, MemoryError> {
+    let mut room = Terminated::new();
+    call(terminated(path, &mut room)?)
+}
+
+/// Room for a path and the NUL behind it.
+type Terminated = ArrayVec<u8, { PATH_LIMIT + 1 }>;
+
+/// Puts `path` into `room`, and a NUL behind it. Once for all who call something with a path.
+#[inline(never)]
+fn terminated<'r>(path: &[u8], room: &'r mut Terminated) -> Result<&'r CStr, MemoryError> {
     let too_long = MemoryError::PathTooLong { len: path.len(), limit: PATH_LIMIT };
-    let mut terminated = ArrayVec::<u8, { PATH_LIMIT + 1 }>::new();
-    terminated.try_extend_from_slice(path).map_err(|_| too_long)?;
-    terminated.try_push(0).map_err(|_| too_long)?;
-    let first_nul = CStr::from_bytes_until_nul(&terminated);
-    match first_nul {
-        Ok(whole) if whole.count_bytes() == path.len() => call(whole),
+    room.try_extend_from_slice(path).map_err(|_| too_long)?;
+    room.try_push(0).map_err(|_| too_long)?;
+    match CStr::from_bytes_until_nul(room) {
+        Ok(whole) if whole.count_bytes() == path.len() => Ok(whole),
         Ok(part) => Err(MemoryError::PathNul { at: part.count_bytes() }),
         Err(_) => Err(too_long),
     }

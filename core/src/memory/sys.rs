@@ -453,14 +453,14 @@ pub(super) fn process_id() -> i32 {
 pub(super) fn synchronize_cores() -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::SynchronizeCores)?;
-    Ok(membarrier(MembarrierCommand::PrivateExpeditedSyncCore)?)
+    barrier(MembarrierCommand::PrivateExpeditedSyncCore)
 }
 
 /// `membarrier(2)`: announces that the process is going to call [`synchronize_cores`].
 pub(super) fn register_synchronize_cores() -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::RegisterSynchronizeCores)?;
-    Ok(membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?)
+    barrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)
 }
 
 /// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED` (Linux 4.14): every other thread of the
@@ -468,14 +468,22 @@ pub(super) fn register_synchronize_cores() -> Result<(), Errno> {
 pub(super) fn barrier_in_all_threads() -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::Barrier)?;
-    Ok(membarrier(MembarrierCommand::PrivateExpedited)?)
+    barrier(MembarrierCommand::PrivateExpedited)
 }
 
 /// `membarrier(2)`: announces that the process is going to call [`barrier_in_all_threads`].
 pub(super) fn register_barrier_in_all_threads() -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::RegisterBarrier)?;
-    Ok(membarrier(MembarrierCommand::RegisterPrivateExpedited)?)
+    barrier(MembarrierCommand::RegisterPrivateExpedited)
+}
+
+/// `membarrier(2)`. The interpreter that checks memory accesses does not know it, as old kernels do not.
+fn barrier(command: MembarrierCommand) -> Result<(), Errno> {
+    if cfg!(miri) {
+        return Err(io::Errno::NOSYS.into());
+    }
+    Ok(membarrier(command)?)
 }
 
 /// `riscv_flush_icache(2)` for all threads of the process: the harts they run on, or will run on,

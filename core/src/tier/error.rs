@@ -61,9 +61,11 @@ impl fmt::Display for CodeError {
             }
             CodeError::Lower(error) => error.fmt(f),
             CodeError::Exec(error) => error.fmt(f),
-            CodeError::Interpreted => f.write_str("the engine interprets and has no machine code"),
+            CodeError::Interpreted => f.write_str(
+                "the engine interprets bytecode alone, so that its functions have neither machine code nor addresses",
+            ),
             CodeError::NoCompiler => f.write_str(
-                "bytecode is compiled for x86-64 alone, and interpreted on this machine",
+                "there is no compiler of bytecode for this machine, so that its functions have neither machine code nor addresses",
             ),
             CodeError::NoMemory => f.write_str("no memory for the tables of compiled functions"),
         }

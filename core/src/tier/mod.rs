@@ -3,7 +3,8 @@
 //! An [`Engine`] owns a verified program, the host functions that it calls and what it needs to run. It
 //! promises that whatever the program does, the host gets a result or a [`CallError`]: no native stack
 //! overflows while 2 MiB of it are left, and what never ends can be stopped from another thread with
-//! [`Signals::interrupt`].
+//! [`Signals::interrupt`]. A function of the host that calls back into a program begins a call of its own, with
+//! room of its own: how deep such calls nest is for the host to limit.
 //!
 //! Whether functions are interpreted or compiled, and when, [`Tiers`] says. Results and errors are the
 //! same in all tiers. A call goes on in compiled code as soon as the function that is called is
@@ -15,9 +16,9 @@ mod idle;
 #[cfg(target_arch = "x86_64")]
 mod native;
 
-#[cfg(target_arch = "x86_64")]
 use alloc::boxed::Box;
 use core::fmt;
+use core::ops::Range;
 
 pub use error::CodeError;
 
@@ -39,16 +40,29 @@ pub enum Tiers {
     /// The interpreter alone.
     Interpret,
     /// The interpreter, until a function has been called and its loops gone round so many times; then
-    /// compiled code. At 0, a function is compiled before it first runs.
+    /// compiled code. At 0, a function is compiled before it first runs; at [`NEVER`], it never is, and has
+    /// an [address](Engine::address) all the same.
     Compile {
         /// The number of times.
         threshold: u32,
     },
 }
 
+/// The threshold that nothing is hot enough for.
+pub const NEVER: u32 = u32::MAX;
+
 /// The threshold for who has no other wish: compiling costs about as much as interpreting a function so
 /// often.
 pub const DEFAULT_THRESHOLD: u32 = 200;
+
+impl Tiers {
+    /// The interpreter alone, but with addresses of functions wherever there can be any.
+    pub const UNCOMPILED: Tiers = if cfg!(target_arch = "x86_64") {
+        Tiers::Compile { threshold: NEVER }
+    } else {
+        Tiers::Interpret
+    };
+}
 
 impl Default for Tiers {
     /// Both tiers where there is a compiler, and the interpreter elsewhere.
@@ -63,6 +77,19 @@ impl Default for Tiers {
 
 /// A function that is told of what stopped a call through an [address](Engine::address).
 pub type TrapHook = fn(Trap);
+
+/// What an observer wants to have kept as long as the code that it was told of; dropped before that goes.
+pub type Told = Option<Box<dyn Send + Sync>>;
+
+/// Who is told of machine code as an engine makes it, for profilers, debuggers, and whoever decides what may
+/// be called. Told on the thread that wants the code, with no lock held. It must not call the engine.
+pub trait CodeObserver: Send + Sync {
+    /// A function was compiled, to code that no caller has found yet.
+    fn compiled(&self, function: u32, code: Range<usize>) -> Told;
+
+    /// A function has been given its [address](Engine::address), where `code` begins.
+    fn entered(&self, function: u32, code: Range<usize>) -> Told;
+}
 
 /// Why a call from the host did not return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +235,15 @@ impl<'c> Engine<'c> {
         }
     }
 
+    /// Has `observer` told of all code that is made from now on. One that interprets alone makes none.
+    pub fn observe(&mut self, observer: Box<dyn CodeObserver + 'c>) {
+        match &mut self.inner {
+            Inner::Interpreted(_) => drop(observer),
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.observe(observer),
+        }
+    }
+
     /// Sets how many bytes the large activations of a [call](Self::call) may take together
     /// ([`activation_charge`](crate::jit::trap::activation_charge)); before, 1 MiB.
     pub fn set_budget(&mut self, bytes: u64) {
@@ -293,9 +329,21 @@ impl<'c> Engine<'c> {
     }
 
     fn interpreted<T>(&self, function: u32) -> Result<T, CodeError> {
-        match self.program().function(function) {
-            None => Err(CodeError::NoFunction { index: function }),
-            Some(_) => Err(CodeError::Interpreted),
+        Err(match self.program().function(function) {
+            None => CodeError::NoFunction { index: function },
+            Some(_) if cfg!(target_arch = "x86_64") => CodeError::Interpreted,
+            Some(_) => CodeError::NoCompiler,
+        })
+    }
+
+    /// Whether this is the address that one of the functions was [given](Self::address). Takes time in
+    /// proportion to how many were.
+    pub fn has_address(&self, address: usize) -> bool {
+        let _ = address;
+        match &self.inner {
+            Inner::Interpreted(_) => false,
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.has_address(address),
         }
     }
 

@@ -10,6 +10,8 @@ mod enter;
 mod stubs;
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -17,7 +19,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use spin::Mutex;
 
-use super::{CodeError, Idle, TrapHook};
+use super::{CodeError, CodeObserver, Idle, NEVER, Told, TrapHook};
 use crate::jit::host::{HostTable, Signals};
 use crate::jit::interpret::{Environment, LoopHead, Room, Tier};
 use crate::jit::lower::{Image, Lowering};
@@ -31,7 +33,6 @@ use stubs::{Resume, STAND_IN, Stubs};
 /// Code of a function.
 #[derive(Debug)]
 struct Compiled {
-    function: u32,
     block: ExecutableBlock,
     /// Where loop heads are, in bytes from the begin of the function and of its code.
     loop_heads: Box<[(u32, u32)]>,
@@ -50,13 +51,19 @@ struct Compiler {
     verifier: Verifier,
     lowering: Lowering,
     /// By index.
-    compiled: Vec<Compiled>,
-    ways_in: Vec<(u32, ExecutableBlock)>,
+    compiled: BTreeMap<u32, Compiled>,
     image: Image,
 }
 
+/// By index: how the host calls functions, once it has asked.
+type WaysIn = BTreeMap<u32, (Told, ExecutableBlock)>;
+
 /// A program and its compiled code. It stays where it is.
 pub(super) struct Native<'c> {
+    /// What the observer wants kept; dropped before the code.
+    told: Mutex<Vec<Told>>,
+    ways_in: Mutex<WaysIn>,
+    observer: Option<Box<dyn CodeObserver + 'c>>,
     program: Program<'c>,
     hosts: HostTable,
     block: Block,
@@ -108,6 +115,9 @@ impl<'c> Native<'c> {
             }
         }
         let mut native = Box::new(Self {
+            told: Mutex::default(),
+            ways_in: Mutex::default(),
+            observer: None,
             program,
             hosts,
             block,
@@ -159,6 +169,11 @@ impl<'c> Native<'c> {
     /// Changes how hot a function must be to be compiled.
     pub(super) fn set_threshold(&self, threshold: u32) {
         self.threshold.store(threshold, Ordering::Relaxed);
+    }
+
+    /// Has `observer` told of code that is made from now on.
+    pub(super) fn observe(&mut self, observer: Box<dyn CodeObserver + 'c>) {
+        self.observer = Some(observer);
     }
 
     /// Has `hook` called when a call through an [address](Native::address) is stopped.
@@ -221,7 +236,7 @@ impl<'c> Native<'c> {
         // Two threads may count one: nothing depends on the exact number.
         let now = heat.load(Ordering::Relaxed);
         heat.store(now.saturating_add(1), Ordering::Relaxed);
-        now >= threshold
+        now >= threshold && threshold != NEVER
     }
 
     /// Compiles a function, if it is not yet, and gives where its code is: address and bytes.
@@ -232,28 +247,42 @@ impl<'c> Native<'c> {
         let none = CodeError::NoFunction { index: function };
         let index = usize::try_from(function).map_err(|_| none)?;
         let word = self.block.functions().get(index).ok_or(none)?;
+        let (place, is_new) = self.compile_once(function)?;
+        if is_new {
+            // Without the lock: who is told may take his time.
+            let (address, size) = place;
+            let told =
+                self.observer.as_ref().and_then(|o| o.compiled(function, address..address + size));
+            if told.is_some() {
+                self.told.lock().push(told);
+            }
+            word.store(address, Ordering::Release);
+        }
+        Ok(place)
+    }
+
+    /// Compiles a function, if it is not yet: where its code is, and whether it is new.
+    fn compile_once(&self, function: u32) -> Result<((usize, usize), bool), CodeError> {
         let mut compiler = self.compiler.lock();
         let Compiler { verifier, lowering, compiled, .. } = &mut *compiler;
-        let at = match compiled.binary_search_by_key(&function, |found| found.function) {
-            Ok(at) => return compiled.get(at).map(Compiled::place).ok_or(none),
-            Err(at) => at,
+        let entry = match compiled.entry(function) {
+            Entry::Occupied(found) => return Ok((found.get().place(), false)),
+            Entry::Vacant(entry) => entry,
         };
+        let none = CodeError::NoFunction { index: function };
         let facts = verifier.facts(&self.program, function).ok_or(none)?;
         let lowered = lowering.function(&facts)?;
         let request = Request::new(lowered.bytes.len()).aligned_to(16);
         let mut code = self.memory.allocate_with(request)?;
         code.as_mut_slice().copy_from_slice(lowered.bytes);
         let loop_heads = lowered.loop_heads.into();
-        let found = Compiled { function, block: code.publish()?, loop_heads };
-        let place = found.place();
-        compiled.insert(at, found);
-        word.store(place.0, Ordering::Release);
-        Ok(place)
+        let found = entry.insert(Compiled { block: code.publish()?, loop_heads });
+        Ok((found.place(), true))
     }
 
     /// The address and length of the code of each function that is compiled.
     pub(super) fn for_each_code(&self, mut each: impl FnMut(u32, usize, usize)) {
-        for Compiled { function, block, .. } in &self.compiler.lock().compiled {
+        for (function, Compiled { block, .. }) in &self.compiler.lock().compiled {
             each(*function, block.address(), block.len());
         }
     }
@@ -271,16 +300,25 @@ impl<'c> Native<'c> {
         if found.params > 8 {
             return Err(CodeError::Parameters { index: function, params: found.params });
         }
-        let mut compiler = self.compiler.lock();
-        let at = match compiler.ways_in.binary_search_by_key(&function, |(index, _)| *index) {
-            Ok(at) => return Ok(compiler.ways_in.get(at).map_or(0, |(_, block)| block.address())),
-            Err(at) => at,
-        };
+        if let Some((_, block)) = self.ways_in.lock().get(&function) {
+            return Ok(block.address());
+        }
+        let block = self.way_in(function, found.params)?;
+        let code = block.address()..block.address() + block.len();
+        // Before anybody has the address, and without the lock.
+        let told = self.observer.as_ref().and_then(|observer| observer.entered(function, code));
+        let mut ways_in = self.ways_in.lock();
+        // Another thread may have been faster.
+        let (_, block) = ways_in.entry(function).or_insert((told, block));
+        Ok(block.address())
+    }
+
+    fn way_in(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {
         let trapped = enter::trapped as *const () as usize;
         let depth = i32::try_from(MAX_DEPTH - 1).unwrap_or(0);
         let code = stubs::assemble_way_in(
             function,
-            found.params,
+            params,
             self.block.address(),
             depth,
             DEFAULT_BUDGET,
@@ -289,10 +327,12 @@ impl<'c> Native<'c> {
         let request = Request::new(code.bytes.len()).aligned_to(16);
         let mut block = self.memory.allocate_with(request)?;
         block.as_mut_slice().copy_from_slice(&code.bytes);
-        let block = block.publish()?;
-        let address = block.address();
-        compiler.ways_in.insert(at, (function, block));
-        Ok(address)
+        Ok(block.publish()?)
+    }
+
+    /// Whether one of the addresses that were given out is this one.
+    pub(super) fn has_address(&self, address: usize) -> bool {
+        self.ways_in.lock().values().any(|(_, block)| block.address() == address)
     }
 
     /// Interprets a call. What it calls may be compiled.
@@ -319,8 +359,7 @@ impl<'c> Native<'c> {
         let code = {
             let mut compiler = self.compiler.lock();
             let Compiler { verifier, lowering, compiled, image: spare, .. } = &mut *compiler;
-            let found = compiled.binary_search_by_key(&function, |found| found.function).ok()?;
-            let Compiled { block, loop_heads, .. } = compiled.get(found)?;
+            let Compiled { block, loop_heads } = compiled.get(&function)?;
             let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
             let (_, offset) = *loop_heads.get(head)?;
             core::mem::swap(&mut image, spare);

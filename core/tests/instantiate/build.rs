@@ -208,4 +208,4 @@ pub(crate) fn loaded(config: JitConfig, modules: &[Spec]) -> (JitInstantiator, A
 
 /// An instantiator that tells nobody.
 pub(crate) const SILENT: JitConfig =
-    JitConfig { update_smf: false, max_depth: 50, enabled: true, verbose: false };
+    JitConfig { update_smf: false, max_depth: 50, enabled: true, verbose: false, keep_code: false };

@@ -6,6 +6,7 @@
 mod behaviours;
 mod build;
 mod hostile;
+mod kept;
 mod linked;
 mod processes;
 mod threads;

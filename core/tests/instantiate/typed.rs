@@ -35,8 +35,8 @@ fn values_at(address: u64, args: &[Word]) -> Result<Returned, LinkError> {
     unsafe { call_values(address, args) }
 }
 
-fn trap(code: u32, at: u32) -> LinkError {
-    LinkError::Trap(Trap { code, at })
+fn trap(code: u32, at: u32, function: u64) -> LinkError {
+    LinkError::Trap(Trap { code, at, function })
 }
 
 /// All the programs, which may be made for some types.
@@ -115,7 +115,7 @@ fn a_trap_is_an_error_of_the_call_and_of_no_other() {
                 for _ in 0..100 {
                     assert_eq!(land_at(divide, &[42, 5]), Ok(8));
                     assert_eq!(land_at(divide, &[i64::MIN, -1]), Ok(i64::MIN));
-                    assert_eq!(land_at(divide, &[42, 0]), Err(trap(1, 40)));
+                    assert_eq!(land_at(divide, &[42, 0]), Err(trap(1, 40, divide)));
                 }
             });
         }
@@ -152,6 +152,26 @@ fn modules_load_that_miss_instances_of_typed_templates() {
         .map(|symbol| resolver.instantiator().instance(symbol).is_some())
         .to_vec();
     assert_eq!(made, [true; 3]);
+}
+
+/// The function in which it happened, and not the one that was called.
+#[test]
+fn a_trap_says_in_which_instance_it_happened() {
+    let text = "template outer<T>(a: T, b: T) -> T\ncall a = inner<T>(a, b)\nreturn T a\nend\n\
+                template inner<T>(a: T, b: T) -> T\ndiv T a, a, b\nreturn T a\nend";
+    let mut module = Spec::new().possible("outer", "i64", "fn$outer$i64");
+    for template in parse(text).unwrap() {
+        module = module.template(&template.name, &template.body);
+    }
+    let jit = JitInstantiator::new(SILENT);
+    jit.load_smf_bytes(b"m", &module.file()).unwrap();
+    let outer = jit.try_jit_instantiate(b"fn$outer$i64").instance().unwrap().clone();
+    let Err(LinkError::Trap(trap)) = land_at(outer.address(), &[1, 0]) else { panic!() };
+    let inner = jit.instance_at(trap.function).unwrap();
+    assert_eq!((inner.symbol(), inner.address()), (&b"fn$inner$i64"[..], trap.function));
+    assert_eq!((trap.code, trap.at), (1, 40));
+    assert_eq!(jit.instance_at(outer.address()).unwrap().symbol(), outer.symbol());
+    assert!(jit.instance_at(0).is_none());
 }
 
 /// What the symbol is refused for, of a module with these templates and one row.

@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use smf_core::format::note::{Note, Status};
-use smf_core::format::{Layout, Smf};
-use smf_core::instantiate::{JitConfig, JitResult, UpdateError};
+use smf_core::format::{Layout, Library, Smf, library};
+use smf_core::instantiate::{JitConfig, JitResult, MetadataError, UpdateError};
 use smf_core::memory::ReplaceError;
 
 use crate::build::{Directory, SILENT, Spec, instantiator, loaded};
@@ -136,6 +136,54 @@ fn instances_that_were_needed_are_told_as_well() {
     let result = jit.try_jit_instantiate(b"f$i64");
     assert_eq!(call_at(result.instance().unwrap().address(), &[]), 4);
     assert_eq!((on_disk(&one).1.len(), on_disk(&other).1.len()), (1, 2));
+}
+
+/// An archive of these modules.
+pub(crate) fn archive(modules: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = vec![0; library::length(modules).unwrap()];
+    library::write(modules, &mut archive).unwrap();
+    archive
+}
+
+/// The module is replaced inside the archive, whose other modules and hashes stay true.
+#[test]
+fn a_module_in_an_archive_is_told_there() {
+    let (directory, (jit, _)) = (Directory::new("archive"), instantiator(JitConfig::default()));
+    let module = two().file();
+    let path =
+        directory.file("a.lsm", &archive(&[("x", b"first"), ("m", &module), ("y", b"last")]));
+    assert!(jit.load_smf_metadata(&path).is_err());
+    assert_eq!(jit.load_archived_metadata(&path, "none"), Err(MetadataError::NoModule));
+    assert!(jit.load_archived_metadata(&directory.file("m.smf", &module), "m").is_err());
+    jit.load_archived_metadata(&path, "m").unwrap();
+    let name = [&path[..], b"(m)"].concat();
+    assert_eq!(jit.find_possible(b"f$i64").unwrap().path[..], name[..]);
+    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
+    let file = fs::read(directory.0.join("a.lsm")).unwrap();
+    let library = Library::parse(&file).unwrap();
+    library.verify().unwrap();
+    let data = |name| library.find(name).unwrap().unwrap().data;
+    assert_eq!((data("x"), data("y")), (&b"first"[..], &b"last"[..]));
+    let told = Smf::parse(data("m")).unwrap();
+    told.verify().unwrap();
+    let (possible, made) = rows(told.note_bytes().unwrap().unwrap().0);
+    assert_eq!((possible, made.len()), (vec!["g$i64".to_owned()], 1));
+    assert_eq!(made[0][1], format!("{}:0:0:jit", String::from_utf8_lossy(&name)));
+    assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 2);
+    // What cannot be said is told: a damaged archive is left as it is.
+    let mut damaged = archive(&[("m", &module), ("y", b"last")]);
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    directory.file("a.lsm", &damaged);
+    let result = jit.try_jit_instantiate(b"g$i64");
+    assert!(
+        matches!(result, JitResult::UpdateFailed { error: UpdateError::Library(_), .. }),
+        "{result}"
+    );
+    assert_eq!(fs::read(directory.0.join("a.lsm")).unwrap(), damaged);
+    // And so is one without the module.
+    directory.file("a.lsm", &archive(&[("y", b"last")]));
+    assert_eq!(jit.update(), Err(UpdateError::Changed));
 }
 
 #[test]

@@ -1,15 +1,20 @@
 //! Modules of bytecode: called by name and by other modules, replaced, refused, and gone.
 
-use smf_core::format::bytecode::{NewFunction, write_functions};
+use smf_core::format::Flags;
+use std::ops::Range;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
 use smf_core::jit::host::{HostFunction, HostTable};
-use smf_core::jit::text::assemble;
+use smf_core::jit::text::{assemble, write_module};
 use smf_core::jit::trap::{Cause, Trap};
+use smf_core::link::Module;
 use smf_core::link::{LinkError, landing};
 use smf_core::loader::{
-    Clash, LoadError, LoaderOptions, ModuleBytes, ModuleLoader, OldData, Resolved,
+    Attach, Clash, LoadError, LoaderOptions, ModuleBytes, ModuleLoader, OldData, Resolved,
 };
 use smf_core::memory::exec::CodeMemory;
-use smf_core::tier::{CallError, Tiers};
+use smf_core::tier::{CallError, NEVER, Tiers};
 
 use crate::build::{Does, Spec};
 use crate::{call, call_at};
@@ -17,12 +22,7 @@ use crate::{call, call_at};
 const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
 
 fn module(source: &str) -> ModuleBytes {
-    let functions = assemble(source).unwrap();
-    let functions: Vec<_> = functions
-        .iter()
-        .map(|f| NewFunction { name: &f.name, params: f.params, locals: f.locals, code: &f.code })
-        .collect();
-    ModuleBytes::new(write_functions(&functions).unwrap())
+    ModuleBytes::new(write_module(&assemble(source).unwrap(), Flags(0)).unwrap())
 }
 
 /// A quotient.
@@ -43,7 +43,7 @@ fn is_by_zero(result: Result<i64, LinkError>) -> bool {
 
 #[test]
 fn its_functions_are_called_like_any_others() {
-    for threshold in [0, 3, u32::MAX] {
+    for threshold in [0, 3, NEVER] {
         let tiers = Tiers::Compile { threshold };
         let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
         let user = Spec::new().function("through", Does::Calls("sum"));
@@ -158,9 +158,6 @@ fn what_cannot_be_called_is_refused() {
     let calls_host = "function f, 0, 0\nCALL_SFFI 3, 0\nRET 0\n";
     let nobody = error(&loader, module(calls_host));
     assert!(nobody.starts_with("m: function 0: CALL_SFFI calls host function 3"), "{nobody}");
-    let interpreting = LoaderOptions { tiers: Tiers::Interpret, ..LoaderOptions::default() };
-    let interpreted = error(&ModuleLoader::new(interpreting), ModuleBytes::new(SAMPLE));
-    assert_eq!(interpreted, "m: the engine interprets and has no machine code");
     for len in 0..SAMPLE.len() {
         assert!(loader.load(b"m", ModuleBytes::new(&SAMPLE[..len])).is_err(), "{len}");
     }
@@ -190,4 +187,303 @@ fn a_function_of_nine_parameters_has_no_address() {
     assert!(m.function(b"nine").is_none());
     assert_eq!(m.engine().unwrap().call(0, &[1, 2, 3, 4, 5, 6, 7, 8, 9]), Ok(9));
     assert_eq!(call_at(m.entry_point().unwrap(), &[]), 3);
+}
+
+#[test]
+fn machine_code_cannot_import_what_is_interpreted_alone() {
+    let tiers = Tiers::Interpret;
+    let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
+    let user = Spec::new().function("through", Does::Calls("sum"));
+    loader.provide(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+    // Needed and not there yet, and there already.
+    for _ in 0..2 {
+        let refused = loader.load(b"user", user.bytes()).unwrap_err();
+        assert!(matches!(refused, LoadError::Bytecode { .. }), "{refused}");
+        let because = "bcod: the engine interprets bytecode alone";
+        assert!(refused.to_string().starts_with(because), "{refused}");
+        assert!(loader.find(b"user").is_none());
+        if loader.find(b"bcod").is_none() {
+            loader.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+        }
+    }
+    let weak = Spec::new().function("through", Does::Calls("nobody"));
+    assert!(matches!(loader.load(b"other", weak.bytes()), Err(LoadError::Link { .. })));
+}
+
+#[test]
+fn what_others_call_cannot_become_bytecode_without_addresses() {
+    let options = LoaderOptions {
+        reload_unmarked: true,
+        tiers: Tiers::Interpret,
+        ..LoaderOptions::default()
+    };
+    let loader = ModuleLoader::new(options);
+    let version = Spec::new().function("v", Does::Returns(4)).bytes();
+    let handle = loader.load(b"m", version).unwrap();
+    let user = Spec::new().function("u", Does::Calls("v"));
+    let user = loader.load(b"user", user.bytes()).unwrap();
+    let bytecode = module("function v, 0, 0\nCONST_I64 0, 5\nRET 0\n");
+    let refused = loader.reload(handle, bytecode, OldData::Move, &mut |_| {});
+    assert!(matches!(refused, Err(LoadError::Bytecode { .. })), "{refused:?}");
+    assert_eq!(call(&loader, user, "u", &[]), 4);
+}
+
+/// Remembers what it is told of code, until that goes.
+#[derive(Clone, Default)]
+struct Ear(Arc<Mutex<Vec<Heard>>>);
+
+/// A name and its code.
+type Heard = (String, Range<usize>);
+
+impl Ear {
+    fn hear(&self, names: &[&[u8]], code: Range<usize>) -> Option<Box<dyn Send + Sync>> {
+        let name = String::from_utf8(names.concat()).unwrap();
+        self.0.lock().unwrap().push((name, code.clone()));
+        Some(Box::new(Going(self.clone(), code)))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|(name, _)| name.clone()).collect()
+    }
+}
+
+struct Going(Ear, Range<usize>);
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap().retain(|(_, code)| *code != self.1);
+    }
+}
+
+impl Attach for Ear {
+    fn attach(&self, _: &[u8], _: &Module<'_>) -> Option<Box<dyn Send + Sync>> {
+        None
+    }
+
+    fn attach_compiled(
+        &self,
+        module: &[u8],
+        function: &[u8],
+        code: Range<usize>,
+    ) -> Option<Box<dyn Send + Sync>> {
+        self.hear(&[module, b":", function], code)
+    }
+
+    fn attach_entry(
+        &self,
+        module: &[u8],
+        function: &[u8],
+        code: Range<usize>,
+    ) -> Option<Box<dyn Send + Sync>> {
+        self.hear(&[b"entry ", module, b":", function], code)
+    }
+}
+
+fn heard_by(ear: &Ear, threshold: u32) -> ModuleLoader {
+    let (attach, tiers) = (Some(Arc::new(ear.clone()) as Arc<_>), Tiers::Compile { threshold });
+    ModuleLoader::new(LoaderOptions { attach, tiers, ..LoaderOptions::default() })
+}
+
+#[test]
+fn who_is_attached_hears_of_code_when_it_comes_and_when_it_goes() {
+    let ear = Ear::default();
+    let loader = heard_by(&ear, 3);
+    let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+    assert_eq!(ear.names(), [""; 0]);
+    let address = loader.get(bcod).unwrap().function(b"answer").unwrap();
+    assert_eq!(ear.names(), ["entry bcod:answer"]);
+    assert_eq!(ear.0.lock().unwrap()[0].1.start as u64, address);
+    assert_eq!(call_at(address, &[]), 42);
+    assert_eq!(ear.names(), ["entry bcod:answer"]);
+    (0..9).for_each(|_| assert_eq!(call_at(address, &[]), 42));
+    assert_eq!(call(&loader, bcod, "sum", &[1_000]), 500_500);
+    let expected = ["entry bcod:answer", "bcod:answer", "entry bcod:sum", "bcod:sum"];
+    assert_eq!(ear.names(), expected);
+    {
+        let bcod = loader.get(bcod).unwrap();
+        let mut places = Vec::new();
+        bcod.engine()
+            .unwrap()
+            .for_each_code(|_, address, size| places.push(address..address + size));
+        let told = ear.0.lock().unwrap();
+        assert_eq!(places, [told[1].1.clone(), told[3].1.clone()]);
+    }
+    loader.unload(bcod).unwrap();
+    assert_eq!(ear.names(), [""; 0]);
+    // Of what is never compiled, only how it is called.
+    let never = heard_by(&ear, NEVER);
+    let bcod = never.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+    assert_eq!(call(&never, bcod, "sum", &[100_000]), 5_000_050_000);
+    assert_eq!(ear.names(), ["entry bcod:sum"]);
+}
+
+#[test]
+fn threads_that_want_one_address_get_one() {
+    let ear = Ear::default();
+    for _ in 0..20 {
+        let loader = heard_by(&ear, 0);
+        let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+        let bcod = loader.get(bcod).unwrap();
+        let addresses: Vec<u64> = std::thread::scope(|scope| {
+            let ask = || {
+                let address = bcod.function(b"sum").unwrap();
+                assert!(bcod.contains(address) && call_at(address, &[4]) == 10);
+                address
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(addresses.iter().all(|address| *address == addresses[0]));
+        let mut names = ear.names();
+        names.sort();
+        assert_eq!(names, ["bcod:sum", "entry bcod:sum"]);
+        drop(bcod);
+    }
+    assert_eq!(ear.names(), [""; 0]);
+}
+
+#[test]
+fn a_hundred_thousand_functions_cost_no_code_before_they_are_called() {
+    let body = "LOAD_PUSH 0\nCONST_I64_PUSH 1\nADD_I64\nRET 0\n";
+    let source: String = (0..100_000).map(|n| format!("function f{n}, 1, 1\n{body}")).collect();
+    let code_memory = CodeMemory::default();
+    let options = LoaderOptions { code_memory: code_memory.clone(), ..LoaderOptions::default() };
+    let loader = ModuleLoader::new(options);
+    let m = loader.load(b"m", module(&source)).unwrap();
+    let blocks = || code_memory.statistics().live_blocks;
+    assert_eq!(blocks(), 1);
+    for n in [0, 77, 99_999] {
+        assert_eq!(call(&loader, m, &format!("f{n}"), &[n]), n + 1);
+    }
+    assert_eq!(blocks(), 4);
+    // In an order that is none.
+    let m = loader.get(m).unwrap();
+    for n in 0..100_000u64 {
+        let name = format!("f{}", n * 7919 % 100_000);
+        assert!(m.function(name.as_bytes()).is_some_and(|address| address != 0));
+    }
+    assert_eq!(m.bytecode_exports().count(), 100_000);
+    assert_eq!(blocks(), 100_001);
+    assert_eq!(m.bytecode_function(b"f100000"), None);
+}
+
+#[test]
+fn what_never_ends_is_stopped_from_another_thread_wherever_it_was_called_from() {
+    let forever = "function forever, 1, 1\nagain:\nLOAD_PUSH 0\nPOP_STORE 0\nJMP again\n";
+    for threshold in [0, 3, NEVER] {
+        let tiers = Tiers::Compile { threshold };
+        let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
+        let m = loader.load(b"m", module(forever)).unwrap();
+        let user = Spec::new().function("through", Does::Calls("forever"));
+        let user = loader.load(b"user", user.bytes()).unwrap();
+        let (m, user) = (loader.get(m).unwrap(), loader.get(user).unwrap());
+        let through = user.function(b"through").unwrap();
+        let engine = m.engine().unwrap();
+        for _ in 0..2 {
+            std::thread::scope(|scope| {
+                // SAFETY: a function of one integer, in a module that is held.
+                let by_address = || unsafe { landing::call_landing(through, &[1]) };
+                let stopped = scope.spawn(by_address);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                engine.signals().interrupt();
+                let stopped = stopped.join().unwrap();
+                let interrupted = |trap: Trap| trap.cause == Cause::Interrupted;
+                assert!(matches!(stopped, Err(LinkError::Stopped(trap)) if interrupted(trap)));
+                let again = engine.call(0, &[1]);
+                assert!(matches!(again, Err(CallError::Trap(trap)) if interrupted(trap)));
+            });
+            engine.signals().resume();
+        }
+    }
+}
+
+/// Where machine code is that bytecode calls.
+static THROUGH: AtomicU64 = AtomicU64::new(0);
+/// How many calls of it there are at present, and how many there may be.
+static DEPTH: AtomicUsize = AtomicUsize::new(0);
+const MOST: usize = 500;
+const TOO_DEEP: u32 = 99;
+static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+static DOWN_TO: AtomicI64 = AtomicI64::new(0);
+
+/// What the host gives to bytecode: a function of another module, as deep as the host likes.
+extern "C" fn go_through(n: i64) -> i64 {
+    let deep = DEPTH.fetch_add(1, Ordering::Relaxed);
+    DOWN_TO.fetch_min(n, Ordering::Relaxed);
+    let result = if deep < MOST {
+        call_at(THROUGH.load(Ordering::Relaxed), &[n])
+    } else {
+        let signals = SIGNALS.load(Ordering::Relaxed) as *const smf_core::jit::host::Signals;
+        // SAFETY: those of the engine that calls this, which is held by the test.
+        unsafe { &*signals }.report(TOO_DEEP);
+        0
+    };
+    DEPTH.fetch_sub(1, Ordering::Relaxed);
+    result
+}
+
+#[test]
+fn recursion_through_both_worlds_is_as_deep_as_the_host_allows() {
+    // The host answers for the stack that it takes.
+    let thread = std::thread::Builder::new().stack_size(16 << 20);
+    thread.spawn(go_through_both_worlds).unwrap().join().unwrap();
+}
+
+fn go_through_both_worlds() {
+    // Calls itself through machine code until the argument is 0: one more each time.
+    let down = "function down, 1, 1\nLOAD_PUSH 0\nCONST_I64_PUSH 0\nEQ_JMP_IF_NOT on\nLOAD 0, 0\nRET 0\non:\n\
+        LOAD_PUSH 0\nCONST_I64_PUSH 1\nSUB_I64\nCALL_SFFI 5, 1\nCONST_I64_PUSH 1\nADD_I64\nRET 0\n";
+    for threshold in [0, 3, NEVER] {
+        let mut host_functions = HostTable::new();
+        host_functions.set(5, HostFunction::Args1(go_through));
+        let tiers = Tiers::Compile { threshold };
+        let loader =
+            ModuleLoader::new(LoaderOptions { tiers, host_functions, ..LoaderOptions::default() });
+        let m = loader.load(b"m", module(down)).unwrap();
+        let user = Spec::new().function("through", Does::Calls("down"));
+        let user = loader.load(b"user", user.bytes()).unwrap();
+        let (m, user) = (loader.get(m).unwrap(), loader.get(user).unwrap());
+        let engine = m.engine().unwrap();
+        THROUGH.store(user.function(b"through").unwrap(), Ordering::Relaxed);
+        SIGNALS.store(std::ptr::from_ref(engine.signals()).expose_provenance(), Ordering::Relaxed);
+        for n in [0, 1, 10, MOST as i64] {
+            assert_eq!(engine.call(0, &[n]), Ok(n), "{threshold}");
+        }
+        // What never ends is ended by the host, whose error stops the innermost call; those around it get
+        // 0 of it, because nobody landed between them.
+        DOWN_TO.store(0, Ordering::Relaxed);
+        assert_eq!(engine.call(0, &[-1]), Ok(MOST as i64), "{threshold}");
+        assert_eq!(DOWN_TO.load(Ordering::Relaxed), -2 - MOST as i64);
+        assert_eq!(DEPTH.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[test]
+fn programs_of_any_size_are_run_or_stopped() {
+    // As many slots as an index can name, which is more than a vector may have.
+    let slots = "function main, 0, 0\nCONST_I64 65534, 1\nRET 65534\n";
+    // 10 MB of straight code: adds 1 to 9 over and over.
+    let adds =
+        |n: i64| format!("LOAD_PUSH 0\nCONST_I64_PUSH {}\nADD_I64\nPOP_STORE 0\n", n % 9 + 1);
+    let count = 10_000_000 / 20;
+    let long: String = (0..count).map(adds).collect();
+    let long = format!("function main, 1, 1\n{long}LOAD 0, 0\nRET 0\n");
+    let sum: i64 = (0..count).map(|n| n % 9 + 1).sum();
+    for threshold in [0, NEVER] {
+        let tiers = Tiers::Compile { threshold };
+        let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
+        let large = loader.load(b"slots", module(slots)).unwrap();
+        let large = loader.get(large).unwrap();
+        let stopped = large.engine().unwrap().call(0, &[]);
+        let trap = Trap { cause: Cause::StackLimit, function: 0, at: 0 };
+        assert_eq!(stopped, Err(CallError::Trap(trap)));
+        let main = large.entry_point().unwrap();
+        // SAFETY: a function without arguments, in a module that is held.
+        let by_address = unsafe { landing::call_landing(main, &[]) };
+        assert_eq!(by_address, Err(LinkError::Stopped(trap)));
+        let file = module(&long);
+        assert!(file.as_slice().len() > 10_000_000);
+        let long = loader.load(b"long", file).unwrap();
+        assert_eq!(call(&loader, long, "main", &[5]), sum + 5, "{threshold}");
+    }
 }

@@ -330,9 +330,7 @@ fn memory_that_has_shared_data_is_not_handed_on_for_ever() {
             before = footprint();
         }
     }
-    let after = footprint();
-    assert_eq!((after.0, after.1), (before.0, before.1), "mappings, open files");
-    assert!(after.2 <= before.2 + 16, "{} pages, and {} before", after.2, before.2);
+    assert_flat(before, footprint(), 900);
 }
 
 #[test]
@@ -434,6 +432,20 @@ fn footprint() -> (usize, usize, u64) {
     (maps, files, pages.split(' ').nth(1).unwrap().parse().unwrap())
 }
 
+/// What so many rounds have left behind is nothing. A sanitizer (`SMF_TEST_SANITIZER` is set) has memory
+/// of its own, which grows: then it is less than a mapping or a page in every second round.
+fn assert_flat(before: (usize, usize, u64), after: (usize, usize, u64), rounds: usize) {
+    assert_eq!(after.1, before.1, "open files");
+    if env::var_os("SMF_TEST_SANITIZER").is_some() {
+        assert!(after.0 < before.0 + rounds / 2, "{} mappings, and {} before", after.0, before.0);
+        let pages = before.2 + rounds as u64 / 2;
+        assert!(after.2 < pages, "{} pages, and {} before", after.2, before.2);
+    } else {
+        assert_eq!(after.0, before.0, "mappings");
+        assert!(after.2 <= before.2 + 16, "{} pages, and {} before", after.2, before.2);
+    }
+}
+
 #[test]
 fn ten_thousand_reloads_take_no_more_memory_than_a_hundred() {
     if !alone("reloading::ten_thousand_reloads_take_no_more_memory_than_a_hundred") {
@@ -451,8 +463,6 @@ fn ten_thousand_reloads_take_no_more_memory_than_a_hundred() {
             before = footprint();
         }
     }
-    let after = footprint();
-    assert_eq!((after.0, after.1), (before.0, before.1), "mappings, open files");
-    assert!(after.2 <= before.2 + 16, "{} pages, and {} before", after.2, before.2);
+    assert_flat(before, footprint(), 9_900);
     assert_eq!(call(&loader, module, "add", &[1]), 6);
 }

@@ -1,23 +1,24 @@
 //! `compiler_*` and `type_unifier_*`: the border between a runtime and a compiler, in JSON.
 //!
-//! Every result is a text that the caller frees with `smf_string_free`. What fails is an object with
-//! `"success": false` and an `"error"` in words.
+//! Every result is a text that the caller frees with `smf_string_free`; in the tagged convention it is text of
+//! the runtime, and so are the arguments. What fails is an object with `"success": false` and an `"error"` in
+//! words.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
-use std::ffi::c_char;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::ffi::c_void;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use smf_core::format::Layout;
 use smf_core::instantiate::{
-    CompileError, Compiler, Conflict, Environment, Hint, HintSource, MAX_ARGUMENTS, ReadyMade,
-    Request, Signature, Target, Type, TypeId, Unifier, UnifyError, infer, mangle,
+    Conflict, Hint, HintSource, MAX_ARGUMENTS, Signature, Type, TypeId, Unifier, UnifyError, infer,
+    mangle,
 };
-use smf_core::link::{ShortName, host_arch};
 
-use super::names::text;
-use super::strings;
+use super::compiling::Context;
+use super::jits::SmfCompiler;
+use super::strings::{self, Answer, Json};
 use crate::types_json::{type_from_json, type_to_json};
 
 /// What is known by numbers that count from 1 and never come again.
@@ -42,7 +43,7 @@ impl<T: Default> Numbered<T> {
 
 type All<T> = LazyLock<Mutex<Numbered<T>>>;
 
-static CONTEXTS: All<Context> = LazyLock::new(Mutex::default);
+static CONTEXTS: All<Arc<Context>> = LazyLock::new(Mutex::default);
 static UNIFIERS: All<OpenUnifier> = LazyLock::new(Mutex::default);
 
 /// Does something with one of them, for as long as nobody else does anything with any.
@@ -50,17 +51,6 @@ fn with<T, R>(all: &All<T>, number: i64, act: impl FnOnce(&mut T) -> R) -> Optio
     // Nothing panics while it holds the lock.
     let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
     all.values.get_mut(&number).map(act)
-}
-
-/// What a context has done, and what it has compiled.
-#[derive(Default)]
-struct Context {
-    inferences: u64,
-    instantiations: u64,
-    hits: u64,
-    misses: u64,
-    /// By template, body and types.
-    compiled: HashMap<(String, Vec<u8>, String), Value>,
 }
 
 #[derive(Default)]
@@ -73,31 +63,38 @@ fn failed(why: impl std::fmt::Display) -> Value {
     json!({"success": false, "error": why.to_string()})
 }
 
-/// The answer of a context to some texts of JSON.
+/// The context of a handle, which is there as long as anybody uses it.
+fn context_of(handle: i64) -> Result<Arc<Context>, String> {
+    let invalid = || "Invalid context handle".to_owned();
+    with(&CONTEXTS, handle, |context| context.clone()).ok_or_else(invalid)
+}
+
+/// The answer of a context to some texts of JSON. No lock is held meanwhile: a compiler of the caller may
+/// call whatever it likes.
 ///
 /// # Safety
-/// The texts are null or point to bytes that end with a NUL.
+/// The texts are null or point to bytes that end with a NUL; in the tagged convention they are words of
+/// the runtime. Their bytes stay until this returns.
 unsafe fn answer(
     context: i64,
-    texts: [*const c_char; 2],
-    act: impl FnOnce(&mut Context, [Value; 2]) -> Result<Value, String>,
-) -> *mut c_char {
+    texts: [Json; 2],
+    act: impl FnOnce(&Context, [Value; 2]) -> Result<Value, String>,
+) -> Answer {
     // SAFETY: passed on to the caller.
     let texts = texts.map(|text| unsafe { parse(text) });
-    let answer = with(&CONTEXTS, context, |context| {
+    let answer = context_of(context).and_then(|context| {
         let [one, other] = texts;
-        act(context, [one?, other?])
+        act(&context, [one?, other?])
     });
-    let answer = answer.unwrap_or_else(|| Err("Invalid context handle".to_owned()));
     strings::give(answer.unwrap_or_else(failed).to_string())
 }
 
 /// # Safety
-/// The text is null or points to bytes that end with a NUL.
-unsafe fn parse(json: *const c_char) -> Result<Value, String> {
+/// As [`answer`].
+unsafe fn parse(json: Json) -> Result<Value, String> {
     // SAFETY: passed on to the caller.
-    let text = unsafe { text("the JSON", json) }.map_err(|error| error.to_string())?;
-    serde_json::from_slice(text.to_bytes()).map_err(|error| format!("Invalid JSON: {error}"))
+    let text = unsafe { strings::bytes(json) }.map_err(|error| error.to_string())?;
+    serde_json::from_slice(text).map_err(|error| format!("Invalid JSON: {error}"))
 }
 
 /// Makes a context. Returns its handle, which is greater than 0.
@@ -116,15 +113,11 @@ pub extern "C" fn compiler_destroy_context(context: i64) -> bool {
 /// What the parameters of a template are, so that all hints are true: a list of types.
 ///
 /// # Safety
-/// Both are null or point to bytes that end with a NUL.
+/// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn compiler_infer_types(
-    context: i64,
-    template: *const c_char,
-    hints: *const c_char,
-) -> *mut c_char {
-    let act = |context: &mut Context, [template, hints]: [Value; 2]| {
-        context.inferences += 1;
+pub unsafe extern "C" fn compiler_infer_types(context: i64, template: Json, hints: Json) -> Answer {
+    let act = |context: &Context, [template, hints]: [Value; 2]| {
+        context.counts.inferences.fetch_add(1, Ordering::Relaxed);
         let signature = signature(&template)?;
         let hints = list(&hints, "hints")?.iter().map(hint).collect::<Result<Vec<_>, _>>()?;
         let types = infer(&signature, &hints).map_err(|error| error.to_string())?;
@@ -137,25 +130,17 @@ pub unsafe extern "C" fn compiler_infer_types(
 /// The code of a template made with types.
 ///
 /// # Safety
-/// Both are null or point to bytes that end with a NUL.
+/// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn compiler_instantiate_template(
     context: i64,
-    template: *const c_char,
-    types: *const c_char,
-) -> *mut c_char {
-    let act = |context: &mut Context, [template, types]: [Value; 2]| {
-        context.instantiations += 1;
+    template: Json,
+    types: Json,
+) -> Answer {
+    let act = |context: &Context, [template, types]: [Value; 2]| {
+        context.counts.instantiations.fetch_add(1, Ordering::Relaxed);
         let (name, arguments, body) = checked(&template, &types)?;
-        let key = (name.to_owned(), body, types.to_string());
-        if let Some(known) = context.compiled.get(&key) {
-            context.hits += 1;
-            return Ok(known.clone());
-        }
-        context.misses += 1;
-        let made = instantiate(name, &arguments, &key.1)?;
-        context.compiled.insert(key, made.clone());
-        Ok(made)
+        context.instantiate(name, &arguments, body)
     };
     // SAFETY: passed on to the caller.
     unsafe { answer(context, [template, types], act) }
@@ -164,14 +149,10 @@ pub unsafe extern "C" fn compiler_instantiate_template(
 /// Whether a template can be made with types.
 ///
 /// # Safety
-/// Both are null or point to bytes that end with a NUL.
+/// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn compiler_check_types(
-    context: i64,
-    template: *const c_char,
-    types: *const c_char,
-) -> *mut c_char {
-    let act = |_: &mut Context, [template, types]: [Value; 2]| {
+pub unsafe extern "C" fn compiler_check_types(context: i64, template: Json, types: Json) -> Answer {
+    let act = |_: &Context, [template, types]: [Value; 2]| {
         let (name, arguments, _) = checked(&template, &types)?;
         Ok(json!({"success": true, "symbol": mangle(name, &arguments)}))
     };
@@ -179,18 +160,29 @@ pub unsafe extern "C" fn compiler_check_types(
     unsafe { answer(context, [template, types], act) }
 }
 
+/// Sets who compiles the templates of a context that the library has no compiler for; null for nobody.
+/// False when there is no context of the handle.
+///
+/// # Safety
+/// `compiler` is null, or may be called as `smf.h` says, from any thread, as long as the context is there,
+/// and does not unwind.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn compiler_set_callback(
+    context: i64,
+    compiler: SmfCompiler,
+    user: *mut c_void,
+) -> bool {
+    let Ok(context) = context_of(context) else { return false };
+    // SAFETY: passed on to the caller.
+    unsafe { context.set_callback(compiler, user) };
+    true
+}
+
 /// What a context has done.
 #[unsafe(no_mangle)]
-pub extern "C" fn compiler_get_stats(context: i64) -> *mut c_char {
-    let stats = with(&CONTEXTS, context, |context| {
-        json!({
-            "type_inferences": context.inferences,
-            "template_instantiations": context.instantiations,
-            "cache_hits": context.hits,
-            "cache_misses": context.misses,
-        })
-    });
-    strings::give(stats.unwrap_or_else(|| failed("Invalid context handle")).to_string())
+pub extern "C" fn compiler_get_stats(context: i64) -> Answer {
+    let stats = context_of(context).map(|context| context.counts.to_json());
+    strings::give(stats.unwrap_or_else(failed).to_string())
 }
 
 fn list<'v>(value: &'v Value, what: &str) -> Result<&'v [Value], String> {
@@ -273,31 +265,6 @@ fn checked<'v>(
     Ok((name, arguments, body))
 }
 
-fn instantiate(name: &str, arguments: &[Type], body: &[u8]) -> Result<Value, String> {
-    let symbol = mangle(name, arguments).ok_or_else(|| "the template has no symbol".to_owned())?;
-    if !ReadyMade.recognizes(body) {
-        return Err(format!("no compiler takes the body of the template `{name}`"));
-    }
-    let request = Request {
-        symbol: symbol.as_bytes(),
-        template: name.as_bytes(),
-        kind: None,
-        parameters: None,
-        body,
-        arguments,
-        arch: host_arch(),
-    };
-    let compiled = ReadyMade.compile(&request, &mut Alone).map_err(|error| error.to_string())?;
-    let relocations = compiled.relocations.iter().map(|reloc| {
-        debug_assert_eq!(reloc.target, Target::OWN, "nothing else is to be had");
-        let kind = Layout::Native.reloc_number(reloc.kind);
-        json!({"offset": reloc.offset, "kind": kind, "addend": reloc.addend})
-    });
-    let relocations: Vec<_> = relocations.collect();
-    let code = compiled.code;
-    Ok(json!({"success": true, "symbol": symbol, "code": code, "relocations": relocations}))
-}
-
 /// Makes a unifier. Returns its handle, which is greater than 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn type_unifier_create() -> i64 {
@@ -314,13 +281,9 @@ pub extern "C" fn type_unifier_destroy(unifier: i64) -> bool {
 /// Makes two types the same. Variables of one name are one, in every call.
 ///
 /// # Safety
-/// Both are null or point to bytes that end with a NUL.
+/// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn type_unifier_unify(
-    unifier: i64,
-    one: *const c_char,
-    other: *const c_char,
-) -> *mut c_char {
+pub unsafe extern "C" fn type_unifier_unify(unifier: i64, one: Json, other: Json) -> Answer {
     // SAFETY: passed on to the caller.
     let types = [one, other].map(|text| unsafe { parse(text) });
     let unified = with(&UNIFIERS, unifier, |open| {
@@ -356,31 +319,4 @@ fn conflict(error: &UnifyError) -> Value {
         answer.insert("right".to_owned(), type_to_json(right));
     }
     answer
-}
-
-/// What the code of a context may refer to: itself, and nothing else.
-struct Alone;
-
-impl Environment for Alone {
-    fn instance(&mut self, template: &[u8], _: &[Type]) -> Result<Target, CompileError> {
-        Err(CompileError::Missing(ShortName::new(template)))
-    }
-
-    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
-        Err(CompileError::Missing(ShortName::new(symbol)))
-    }
-
-    fn fixed(&mut self, _: u64) -> Result<Target, CompileError> {
-        Err(CompileError::because("it needs a function of the host, for traps"))
-    }
-
-    fn address(&self, _: Target) -> Option<u64> {
-        None
-    }
-
-    fn promise(&mut self, _: Box<[u8]>) {}
-
-    fn promised(&self, _: Target) -> Option<&[u8]> {
-        None
-    }
 }

@@ -18,6 +18,7 @@ use smf_core::memory::MemoryError;
 use smf_core::memory::exec::{ExecError, Reason};
 use smf_core::tier::{CodeError, EngineError};
 
+use crate::jit::InCall;
 use crate::loader;
 use crate::tools::ToolError;
 
@@ -548,7 +549,7 @@ impl fmt::Display for ApiError {
             Self::TooManyArguments { count } => {
                 write!(f, "{count} arguments are more than the {MAX_ARGS} that can be passed")
             }
-            Self::Call(error) => error.fmt(f),
+            Self::Call(error) => InCall { called: &[], error }.fmt(f),
             Self::ValuesInUse => f.write_str(
                 "the functions for values were installed before, or values have been made",
             ),

@@ -4,7 +4,9 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult, JitSymbolResolver};
+use smf_core::instantiate::{
+    JitConfig, JitInstantiator, JitResult, JitSymbolResolver, MetadataError,
+};
 use smf_core::link::{Resolve, ShortName};
 
 use super::error::{ApiError, Phrase, or};
@@ -23,8 +25,8 @@ pub struct SmfJitOptions {
     pub size: i64,
     /// How many instances may be in the making at once, each for the one before it.
     pub max_depth: i32,
-    /// A sum of 1, modules are not told of what is made of them, 2, nothing is made, and 4, what happens is
-    /// told on standard error.
+    /// A sum of 1, modules are not told of what is made of them, 2, nothing is made, 4, what happens is
+    /// told on standard error, and 8, code is kept in the files of modules and taken from there.
     pub flags: i32,
 }
 
@@ -56,13 +58,18 @@ pub struct SmfJitStatistics {
     pub modules: i64,
     /// Symbols that are remembered as not to be made.
     pub failed: i64,
+    /// Instances whose code was taken from a file.
+    pub kept: i64,
+    /// Instances that were compiled although a file kept code for them.
+    pub stale: i64,
 }
 
-sized!(SmfJitStatistics, 32);
+sized!(SmfJitStatistics, 32, 48);
 
 const SILENT: i32 = 1;
 const DISABLED: i32 = 2;
 const VERBOSE: i32 = 4;
+const KEEP_CODE: i32 = 8;
 
 const DEFAULT: SmfJitOptions = SmfJitOptions { size: 0, max_depth: 50, flags: 0 };
 
@@ -80,7 +87,7 @@ pub unsafe extern "C" fn smf_jit_open(options: *const SmfJitOptions) -> u64 {
 fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
     let SmfJitOptions { max_depth, flags, .. } = options;
     let unknown = |what, value: i32| ApiError::Unknown { what, value: i64::from(value) };
-    if flags & !(SILENT | DISABLED | VERBOSE) != 0 {
+    if flags & !(SILENT | DISABLED | VERBOSE | KEEP_CODE) != 0 {
         return Err(unknown("sum of flags of an instantiator", flags));
     }
     let config = JitConfig {
@@ -88,6 +95,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         max_depth: u32::try_from(max_depth).map_err(|_| unknown("depth", max_depth))?,
         enabled: flags & DISABLED == 0,
         verbose: flags & VERBOSE != 0,
+        keep_code: flags & KEEP_CODE != 0,
     };
     let memory = blocks::with(|blocks| blocks.lend());
     let compiler = Arc::new(FromC::default());
@@ -127,6 +135,29 @@ pub unsafe extern "C" fn smf_jit_load(jit: u64, path: *const c_char) -> bool {
         let short = ShortName::new(path);
         let loaded = jit.jit().load_smf_metadata(path);
         loaded.map_err(|error| ApiError::Metadata { module: short, error })
+    });
+    or(false, loaded.map(|()| true))
+}
+
+/// The same of a module in the archive at `path`, which is told of its instances there.
+///
+/// # Safety
+/// Both are null or point to bytes that end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_jit_load_archived(
+    jit: u64,
+    path: *const c_char,
+    module: *const c_char,
+) -> bool {
+    // SAFETY: passed on to the caller.
+    let path = unsafe { text("the path", path) };
+    // SAFETY: as above.
+    let module = unsafe { text("the name of the module", module) };
+    let loaded = enter(jit).and_then(|jit| {
+        let (path, module) = (path?.to_bytes(), module?.to_bytes());
+        let refused = |error| ApiError::Metadata { module: ShortName::new(path), error };
+        let name = std::str::from_utf8(module).map_err(|_| refused(MetadataError::NoModule))?;
+        jit.jit().load_archived_metadata(path, name).map_err(refused)
     });
     or(false, loaded.map(|()| true))
 }
@@ -343,6 +374,8 @@ pub unsafe extern "C" fn smf_jit_statistics(jit: u64, statistics: *mut SmfJitSta
             cached: count(stats.cached_count),
             modules: count(stats.loaded_smf_count),
             failed: count(stats.failed_count),
+            kept: count(stats.kept_count),
+            stale: count(stats.stale_count),
         };
         // SAFETY: passed on to the caller.
         unsafe { sized::write(statistics, filled) }.map(|()| true)

@@ -4,7 +4,9 @@
 use std::ffi::{c_char, c_void};
 
 use smf_core::format::{Binding, SymbolKind};
-use smf_core::link::{Export, MAX_ARGS, ShortName};
+use smf_core::link::{Export, LinkError, MAX_ARGS, ShortName};
+use smf_core::loader::Loaded;
+use smf_core::tier::CallError;
 
 use super::error::{ApiError, or};
 use super::loaders::{self, Use};
@@ -161,7 +163,7 @@ pub unsafe extern "C" fn smf_loader_symbol(
 ) -> i64 {
     let find = |loader: &Use, name: &[u8]| {
         let version = loader.version(module)?;
-        let export = version.export(name).ok_or_else(|| no_symbol(name, version.name()))?;
+        let export = version.export(name).ok_or_else(|| not_found(&version, name))?;
         let number = loader.number_of(version.handle())?;
         Ok(SmfSymbol::new(number, export.address, export.size, export.kind, export.binding))
     };
@@ -169,9 +171,12 @@ pub unsafe extern "C" fn smf_loader_symbol(
     unsafe { tell(loader, name, symbol, find) }
 }
 
+/// Why a version has no address for a name.
 #[cold]
-fn no_symbol(symbol: &[u8], module: &[u8]) -> ApiError {
-    ApiError::NoSymbol { symbol: ShortName::new(symbol), module: ShortName::new(module) }
+fn not_found(version: &Loaded<'_>, symbol: &[u8]) -> ApiError {
+    let (symbol_name, module) = (ShortName::new(symbol), ShortName::new(version.name()));
+    let none = ApiError::NoSymbol { symbol: symbol_name, module };
+    version.refusal(symbol).map_or(none, ApiError::Load)
 }
 
 /// Where running a module, or a version that is held, begins; 0 on failure.
@@ -212,7 +217,10 @@ pub unsafe extern "C" fn smf_loader_call(
         let export = version.export(name).filter(|e| e.kind == SymbolKind::Function);
         // Of a dynlib nobody knows what is a function.
         let function = export.map(|e| e.address).or_else(|| version.function(name));
-        let function = function.ok_or_else(|| no_symbol(name, version.name()))?;
+        let Some(function) = function else {
+            let interpreted = call_interpreted(&version, name, arguments);
+            return interpreted.unwrap_or_else(|| Err(not_found(&version, name)));
+        };
         // SAFETY: a function of a module that is held; that it takes as many arguments is the caller's
         // business: machine code is trusted.
         let returned = unsafe { calls::call(function, arguments) };
@@ -226,6 +234,25 @@ pub unsafe extern "C" fn smf_loader_call(
         true
     });
     or(false, returned)
+}
+
+/// Calls a function of bytecode that has no address because nothing is compiled here; `None` for any other. As
+/// by an address, arguments that it does not take are ignored, and those that are not given are anything: 0.
+#[cold]
+fn call_interpreted(
+    version: &Loaded<'_>,
+    name: &[u8],
+    arguments: &[i64],
+) -> Option<Result<i64, ApiError>> {
+    let (engine, index) = (version.engine()?, version.bytecode_function(name)?);
+    let params = usize::from(engine.program().function(index)?.params);
+    let mut words = [0; MAX_ARGS];
+    words.get_mut(..arguments.len())?.copy_from_slice(arguments);
+    match engine.call(index, words.get(..params)?) {
+        Ok(result) => Some(Ok(result)),
+        Err(CallError::Trap(trap)) => Some(Err(ApiError::Call(LinkError::Stopped(trap)))),
+        Err(_) => None,
+    }
 }
 
 /// Who is shown each module: its number, its name with a NUL behind it, the name's bytes, and what was
@@ -315,4 +342,33 @@ fn symbols(
 /// A name as C wants it, and its bytes without the NUL.
 fn named(name: &[u8]) -> (Vec<u8>, i64) {
     (with_nul(name), i64::try_from(name.len()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};
+    use smf_core::tier::Tiers;
+
+    #[test]
+    fn what_is_interpreted_alone_is_called_by_name_all_the_same() {
+        let tiers = Tiers::Interpret;
+        let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
+        let file = include_bytes!("../../../tests/samples/bcod.smf");
+        let handle = loader.load(b"bcod", ModuleBytes::new(file.to_vec())).unwrap();
+        let version = loader.get(handle).unwrap();
+        let call = |name: &[u8], arguments: &[i64]| {
+            call_interpreted(&version, name, arguments).map(|called| called.map_err(|e| e.code()))
+        };
+        assert_eq!(call(b"answer", &[]), Some(Ok(42)));
+        assert_eq!(call(b"answer", &[1; MAX_ARGS]), Some(Ok(42)));
+        assert_eq!(call(b"sum", &[100, 7]), Some(Ok(5050)));
+        assert_eq!(call(b"sum", &[]), Some(Ok(0)));
+        assert_eq!(call(b"sum", &[1; MAX_ARGS + 1]), None);
+        assert_eq!(call(b"nobody", &[]), None);
+        version.engine().unwrap().signals().interrupt();
+        assert_eq!(call(b"sum", &[100]), Some(Err(super::super::error::Code::Trap)));
+        assert!(matches!(not_found(&version, b"sum"), ApiError::Load(LoadError::Bytecode { .. })));
+        assert!(matches!(not_found(&version, b"nobody"), ApiError::NoSymbol { .. }));
+    }
 }

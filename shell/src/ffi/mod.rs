@@ -22,7 +22,7 @@
 //! | `take` | functions and templates taken out of modules |
 //! | `call` | calls through a bare address |
 //! | `values` | byte arrays, text and pairs of a runtime or of the `builtin` set; or `tagged` |
-//! | `jit` | templates made into code, `jits` has the instantiators; `compiler` the same in JSON, whose texts `strings` keeps |
+//! | `jit` | templates made into code, `jits` has the instantiators; `compiler` the same in JSON, which `compiling` does and whose texts `strings` keeps |
 //! | `names` | names for code, perf map, jitdump, debuggers |
 //! | `error` | the last error, the version |
 //!
@@ -41,8 +41,8 @@ mod cache;
 mod cache_statistics;
 mod caches;
 mod call;
-#[cfg(not(feature = "tagged"))]
 mod compiler;
+mod compiling;
 mod error;
 mod exec;
 mod jit;
@@ -58,6 +58,9 @@ mod prefetch;
 mod seats;
 mod sized;
 #[cfg(not(feature = "tagged"))]
+mod strings;
+#[cfg(feature = "tagged")]
+#[path = "strings_tagged.rs"]
 mod strings;
 mod take;
 #[cfg(not(feature = "tagged"))]
@@ -80,11 +83,10 @@ pub use call::{
     rt_call_function_4, rt_call_function_5, rt_call_function_6, rt_call_function_7,
     rt_call_function_8,
 };
-#[cfg(not(feature = "tagged"))]
 pub use compiler::{
     compiler_check_types, compiler_create_context, compiler_destroy_context, compiler_get_stats,
-    compiler_infer_types, compiler_instantiate_template, type_unifier_create, type_unifier_destroy,
-    type_unifier_unify,
+    compiler_infer_types, compiler_instantiate_template, compiler_set_callback,
+    type_unifier_create, type_unifier_destroy, type_unifier_unify,
 };
 pub use error::{SmfError, smf_clear_error, smf_last_error, smf_version};
 pub use exec::{
@@ -95,9 +97,9 @@ pub use exec::{
 };
 pub use jit::{
     SmfJitInstance, SmfJitOptions, SmfJitStatistics, smf_jit_can_instantiate, smf_jit_close,
-    smf_jit_emit, smf_jit_fail, smf_jit_instantiate, smf_jit_load, smf_jit_load_bytes,
-    smf_jit_open, smf_jit_register, smf_jit_relocate, smf_jit_resolve, smf_jit_set_compiler,
-    smf_jit_statistics, smf_jit_update, smf_loader_set_jit,
+    smf_jit_emit, smf_jit_fail, smf_jit_instantiate, smf_jit_load, smf_jit_load_archived,
+    smf_jit_load_bytes, smf_jit_open, smf_jit_register, smf_jit_relocate, smf_jit_resolve,
+    smf_jit_set_compiler, smf_jit_statistics, smf_jit_update, smf_loader_set_jit,
 };
 pub use jits::{SmfCompiler, SmfTemplate};
 pub use loader::{

@@ -112,9 +112,12 @@ pub(super) unsafe fn write<S: Structure>(into: *mut S, value: S) -> Result<(), A
     Ok(())
 }
 
-/// Makes a structure one that has a size.
+/// Makes a structure one that has a size: that of its first version, and that of this one where it has grown.
 macro_rules! sized {
     ($name:ident, $first:expr) => {
+        sized!($name, $first, $first);
+    };
+    ($name:ident, $first:expr, $now:expr) => {
         // SAFETY: `repr(C)`, of numbers and pointers alone, without padding; the first is the size.
         unsafe impl crate::ffi::sized::Structure for $name {
             const NAME: &'static str = stringify!($name);
@@ -125,8 +128,8 @@ macro_rules! sized {
             }
         }
 
-        // The first version is what C knows by that name.
-        const _: () = assert!(size_of::<$name>() == $first);
+        // What C knows by that name.
+        const _: () = assert!(size_of::<$name>() == $now && $first <= $now);
     };
 }
 pub(super) use sized;

@@ -7,12 +7,28 @@ use std::ptr;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use super::error::{ApiError, or};
+use super::names::text;
+
+/// JSON as an argument.
+pub(super) type Json = *const c_char;
+
+/// A text as a result.
+pub(super) type Answer = *mut c_char;
+
+/// The bytes of an argument.
+///
+/// # Safety
+/// `json` is null or points to bytes that end with a NUL, and that stay while the result is used.
+pub(super) unsafe fn bytes<'j>(json: Json) -> Result<&'j [u8], ApiError> {
+    // SAFETY: passed on to the caller.
+    unsafe { text("the JSON", json) }.map(|text| text.to_bytes())
+}
 
 /// Those that C has, by their addresses: none is followed that is not here.
 static STRINGS: LazyLock<Mutex<HashMap<usize, CString>>> = LazyLock::new(Mutex::default);
 
 /// Gives a text to C. A NUL ends it early.
-pub(super) fn give(text: String) -> *mut c_char {
+pub(super) fn give(text: String) -> Answer {
     let mut bytes = text.into_bytes();
     bytes.retain(|byte| *byte != 0);
     let Ok(text) = CString::new(bytes) else { return ptr::null_mut() };
@@ -26,7 +42,7 @@ pub(super) fn give(text: String) -> *mut c_char {
 /// Frees a text that a function of this library has given away to be freed. False for any other address,
 /// and for one that was freed before; null is freed as it is.
 #[unsafe(no_mangle)]
-pub extern "C" fn smf_string_free(text: *mut c_char) -> bool {
+pub extern "C" fn smf_string_free(text: Answer) -> bool {
     if text.is_null() {
         return true;
     }

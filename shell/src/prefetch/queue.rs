@@ -93,7 +93,10 @@ impl Queue {
         while let Some(index) = self.take() {
             let ahead = self.to_announce(index, pace.reads_ahead());
             let read = catch_unwind(AssertUnwindSafe(|| {
-                ahead.for_each(|index| job.announce(index));
+                if !ahead.is_empty() {
+                    ahead.for_each(|index| job.announce(index));
+                    pace.pause();
+                }
                 pace.time(|| job.read(index))
             }));
             match read {
@@ -192,11 +195,13 @@ struct Pace {
     patience: usize,
     /// Whether the last file was slow. One alone may be an interrupt, or the cache growing.
     was_slow: bool,
+    /// When the last file was read, unless there was something else since: to ask once a file is enough.
+    end: Option<Instant>,
 }
 
 impl Pace {
     fn new(read_ahead: ReadAhead) -> Self {
-        Self { read_ahead, patience: 0, was_slow: false }
+        Self { read_ahead, patience: 0, was_slow: false, end: None }
     }
 
     fn reads_ahead(&mut self) -> bool {
@@ -211,13 +216,20 @@ impl Pace {
         }
     }
 
+    /// Something else was done than reading files.
+    fn pause(&mut self) {
+        self.end = None;
+    }
+
     fn time(&mut self, read: impl FnOnce() -> Result<u64, CacheError>) -> Result<u64, CacheError> {
         if self.read_ahead != ReadAhead::WhenSlow {
             return read();
         }
-        let begin = Instant::now();
+        let begin = self.end.take().unwrap_or_else(Instant::now);
         let result = read();
-        let is_slow = result.is_ok_and(|size| begin.elapsed() > usual(size));
+        let end = Instant::now();
+        let is_slow = result.is_ok_and(|size| end.duration_since(begin) > usual(size));
+        self.end = Some(end);
         if is_slow && (self.was_slow || self.patience != 0) {
             self.patience = PATIENCE;
         }

@@ -84,6 +84,10 @@ impl Frame {
                 let [_, kept, ..] = self.kept;
                 next.frame = to.filter(|_| to == kept);
             }
+            Effect::Store(register, base, distance) => {
+                let base = if base == RSP { self.stack } else { self.frame };
+                next.keep_at(register, base.and_then(|base| base.checked_sub(distance)));
+            }
             Effect::Leave => {
                 next.stack = self.frame;
                 next.give_back(RBP);
@@ -106,11 +110,15 @@ impl Frame {
             .find_map(|(&kept, place)| (kept == register).then_some(place))
     }
 
-    /// A register was pushed: for the first time, that is to keep it.
+    /// A register was pushed.
     fn keep(&mut self, register: u8) {
-        let stack = self.stack;
+        self.keep_at(register, self.stack);
+    }
+
+    /// A register was put into the frame: for the first time, that is to keep it.
+    fn keep_at(&mut self, register: u8, at: Option<i64>) {
         if let Some(place @ None) = self.place(register) {
-            *place = stack;
+            *place = at.filter(|at| *at > 0);
         }
     }
 
@@ -556,5 +564,20 @@ mod tests {
         ]
         .concat();
         assert_eq!(entry[24..24 + expected.len()], expected);
+    }
+
+    #[test]
+    fn registers_are_kept_by_moves_as_well() {
+        // sub rsp, 32; mov [rsp + 16], rbp; mov [rsp], r12; mov [rsp + 8], rax; mov [rsp], rbp;
+        // mov rbp, [rsp + 16]; add rsp, 32; ret
+        let code = b"\x48\x83\xec\x20\x48\x89\x6c\x24\x10\x4c\x89\x24\x24\x48\x89\x44\x24\x08\
+            \x48\x89\x2c\x24\x48\x8b\x6c\x24\x10\x48\x83\xc4\x20\xc3";
+        let rows = rows(code).unwrap();
+        let kept = |at| rows.iter().rev().find(|row| row.at <= at).unwrap().frame.kept;
+        assert_eq!(kept(4), [None; 6]);
+        assert_eq!(kept(9), [None, Some(24), None, None, None, None]);
+        assert_eq!(kept(13), [None, Some(24), Some(40), None, None, None]);
+        assert_eq!(kept(31), kept(13));
+        assert_eq!(shown(&rows.last().unwrap().frame), "rsp+8");
     }
 }

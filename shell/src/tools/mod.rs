@@ -239,7 +239,21 @@ pub fn announce(
     code: &[std::ops::Range<u64>],
 ) -> Result<Announced, ToolError> {
     read_environment();
-    let on = ON.load(Ordering::Relaxed);
+    match ON.load(Ordering::Relaxed) {
+        0 => Ok(Announced(None)),
+        on => announce_to(on, functions, code),
+    }
+}
+
+/// Tells those that are on. Apart, so that it is no part of what loading brings into memory when nobody
+/// watches.
+#[cold]
+#[inline(never)]
+fn announce_to(
+    on: u8,
+    functions: &[Function<'_>],
+    code: &[std::ops::Range<u64>],
+) -> Result<Announced, ToolError> {
     let mut outcome = Ok(());
     if on & PERF_MAP != 0 {
         outcome = tell(&THE_PERF_MAP, |map| map.append(functions));

@@ -28,6 +28,8 @@ pub(super) enum Effect {
     StackFromFrame(i64),
     /// `rbp = rsp + distance`.
     FrameFromStack(i64),
+    /// Stores the first register whole at a distance from the second, which is `rsp` or `rbp`.
+    Store(u8, u8, i64),
     /// `rsp = rbp; pop rbp`.
     Leave,
     /// Makes something of `rsp` that is not known.
@@ -246,6 +248,7 @@ fn effect(opcode: u8, rest: &[u8], prefixes: Prefixes) -> Effect {
             _ => Effect::None,
         },
         0x81 | 0x83 if modrm >= 0xc0 => arithmetic(modrm, rest.get(1..).unwrap_or(&[]), prefixes),
+        0x89 if modrm < 0xc0 => store(rest, prefixes),
         0x89 if modrm >= 0xc0 => copy(prefixes.rm(modrm), prefixes.reg(modrm), prefixes),
         0x8b if modrm >= 0xc0 => copy(prefixes.reg(modrm), prefixes.rm(modrm), prefixes),
         0x8d => address(rest, prefixes),
@@ -308,27 +311,40 @@ fn arithmetic(modrm: u8, immediate: &[u8], prefixes: Prefixes) -> Effect {
 
 /// `lea`.
 fn address(rest: &[u8], prefixes: Prefixes) -> Effect {
-    let Some((&modrm, rest)) = rest.split_first() else { return Effect::None };
-    let to = prefixes.reg(modrm);
+    let to = prefixes.reg(rest.first().copied().unwrap_or(0));
+    match (to, place(rest, prefixes)) {
+        (RSP, Some((RSP, distance))) => Effect::Move(distance),
+        (RSP, Some((RBP, distance))) => Effect::StackFromFrame(distance),
+        (RBP, Some((RSP, distance))) => Effect::FrameFromStack(distance),
+        _ => lose(to),
+    }
+}
+
+/// `mov` to memory.
+fn store(rest: &[u8], prefixes: Prefixes) -> Effect {
+    let register = prefixes.reg(rest.first().copied().unwrap_or(0));
+    match place(rest, prefixes) {
+        Some((base @ (RSP | RBP), distance)) => Effect::Store(register, base, distance),
+        _ => Effect::None,
+    }
+}
+
+/// The register and the distance of an operand in memory that has nothing else, in an instruction on 64 bits.
+fn place(rest: &[u8], prefixes: Prefixes) -> Option<(u8, i64)> {
+    let (&modrm, rest) = rest.split_first()?;
     let (mode, rm) = (modrm >> 6, modrm & 7);
     // Without an index, and without a base where there is none.
     let (from, displacement) = match (rm, rest.split_first()) {
         (4, Some((&sib, rest))) if sib & 0x38 == 0x20 && prefixes.rex & 2 == 0 => {
             ((sib & 7) | (prefixes.rex & 1) << 3, rest)
         }
-        (4, _) => return lose(to),
+        (4, _) => return None,
         _ => (prefixes.rm(modrm), rest),
     };
     if mode == 0 && from & 7 == 5 || !prefixes.wide() {
-        return lose(to);
+        return None;
     }
-    let distance = if mode == 0 { 0 } else { signed(displacement) };
-    match (to, from) {
-        (RSP, RSP) => Effect::Move(distance),
-        (RSP, RBP) => Effect::StackFromFrame(distance),
-        (RBP, RSP) => Effect::FrameFromStack(distance),
-        _ => lose(to),
-    }
+    Some((from, if mode == 0 { 0 } else { signed(displacement) }))
 }
 
 /// A signed number of 1 or 4 bytes.

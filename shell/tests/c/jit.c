@@ -87,6 +87,24 @@ static void instances(void) {
     CHECK(smf_jit_close(jit));
 }
 
+/* Code is kept in the file, and the next instantiator compiles nothing. */
+static void kept(void) {
+    for (int64_t taken = 0; taken < 3; taken++) {
+        uint64_t jit = open_jit(50, SMF_JIT_KEEP_CODE);
+        CHECK(smf_jit_load(jit, made("kept.smf")));
+        int64_t half = smf_jit_resolve(jit, "half$i64");
+        CHECK(half && rt_call_function_2(half, 84, 2) == 42);
+        REFUSED(rt_call_function_2(half, 84, 0) == 0, SMF_ERROR_TRAP);
+        SmfJitStatistics statistics = {.size = sizeof statistics};
+        CHECK(smf_jit_statistics(jit, &statistics) && statistics.size == sizeof statistics);
+        CHECK(statistics.cached == 1 && statistics.kept == (taken > 0) && statistics.stale == 0);
+        /* As the first version knew it. */
+        statistics = (SmfJitStatistics){.size = 32, .kept = 7};
+        CHECK(smf_jit_statistics(jit, &statistics) && statistics.size == 32 && statistics.kept == 7);
+        CHECK(smf_jit_close(jit));
+    }
+}
+
 static void *resolve(void *jit) {
     return (void *)(intptr_t)smf_jit_resolve(*(uint64_t *)jit, "slow$i64");
 }
@@ -156,8 +174,76 @@ static void expect(char *text, const char *expected) {
     CHECK(smf_string_free(text) && !smf_string_free(text));
 }
 
+/* The text has all of these in it, and is freed. */
+static void holds(char *text, const char *const *parts, int count) {
+    for (int i = 0; i < count; i++) {
+        if (!text || !strstr(text, parts[i])) {
+            fprintf(stderr, "expected %s\nin       %s\n", parts[i], text ? text : "nothing");
+            exit(1);
+        }
+    }
+    CHECK(smf_string_free(text));
+}
+#define HOLDS(text, ...) \
+    do { \
+        const char *const parts[] = {__VA_ARGS__}; \
+        holds(text, parts, (int)(sizeof parts / sizeof *parts)); \
+    } while (0)
+
+/* A file of the test. */
+static const char *read_file(const char *name) {
+    static char bytes[8192];
+    FILE *file = fopen(made(name), "r");
+    CHECK(file);
+    size_t length = fread(bytes, 1, sizeof bytes - 1, file);
+    CHECK(length > 0 && length < sizeof bytes - 1 && fclose(file) == 0);
+    bytes[length] = 0;
+    return bytes;
+}
+
 #define I64 "{\"kind\":\"int\",\"bits\":64,\"signed\":true}"
 #define SHOWN "{\"bits\":64,\"kind\":\"int\",\"signed\":true}"
+
+static int64_t inner;
+
+/* It may call every function of the library, the one that it is called by as well. */
+static bool compile_again(uint64_t unit, const SmfTemplate *source, void *user) {
+    HOLDS(compiler_get_stats(inner), "cache_hits");
+    const char *broken = "{\"name\":\"none\",\"type_params\":[\"T\"]}";
+    if (source->body_length > 0) {
+        HOLDS(compiler_instantiate_template(inner, broken, "[" I64 "]"), "gives no reason");
+    }
+    return source->body_length > 0 && compile(unit, source, user);
+}
+
+static void bodies(void) {
+    int64_t context = compiler_create_context();
+    const char *types = "[" I64 "]";
+    /* Typed bodies: what the code leads to is told by name. */
+    HOLDS(compiler_instantiate_template(context, read_file("half.json"), types), "\"success\":true",
+          "\"symbol\":\"half$i64\"", "\"kind\":3", "\"address\":");
+    HOLDS(compiler_instantiate_template(context, read_file("half.json"), "[{\"kind\":\"bool\"}]"), "\"success\":false",
+          "div has no meaning for bool");
+    HOLDS(compiler_instantiate_template(context, read_file("quarter.json"), types), "\"success\":true",
+          "\"template\":\"half\"", "\"symbol\":\"half$i64\"", "\"types\":[" SHOWN "]", "\"symbol\":\"twice\"",
+          "\"symbol\":\"quarter$i64\"");
+    /* Others are for a callback. */
+    const char *one = "{\"name\":\"one\",\"type_params\":[\"T\"],\"body\":[49,49,49]}";
+    const char *calls = "{\"name\":\"calls\",\"type_params\":[\"T\"],\"body\":[62,112,117,116,115]}";
+    const char *fails = "{\"name\":\"fails\",\"type_params\":[\"T\"],\"body\":[33,119,104,121]}";
+    HOLDS(compiler_instantiate_template(context, one, types), "no compiler takes");
+    CHECK(compiler_set_callback(context, compile, (void *)42));
+    HOLDS(compiler_instantiate_template(context, one, types), "\"code\":[184,111,0,0,0,195]", "\"relocations\":[]");
+    HOLDS(compiler_instantiate_template(context, calls, types), "\"code\":[233,0,0,0,0]",
+          "{\"addend\":-4,\"kind\":3,\"offset\":1,\"symbol\":\"puts\"}");
+    HOLDS(compiler_instantiate_template(context, fails, types), "{\"error\":\"why\",\"success\":false}");
+    inner = context;
+    CHECK(compiler_set_callback(context, compile_again, (void *)42));
+    HOLDS(compiler_instantiate_template(context, one, types), "\"code\":[184,111,0,0,0,195]");
+    CHECK(compiler_set_callback(context, NULL, NULL));
+    HOLDS(compiler_instantiate_template(context, one, types), "no compiler takes");
+    CHECK(compiler_destroy_context(context) && !compiler_set_callback(context, compile, NULL));
+}
 
 static void json(void) {
     int64_t context = compiler_create_context();
@@ -210,7 +296,9 @@ int main(int count, char **arguments) {
     refusals();
     instances();
     linked();
+    kept();
     json();
+    bodies();
     CHECK(rt_exec_memory_count() == 0);
     watch();
     puts("ok");

@@ -14,7 +14,7 @@ struct object {
     int64_t kind; /* 1 text, 2 byte array, 3 tuple */
     int64_t length;
     int64_t words[4];
-    uint8_t bytes[64];
+    uint8_t bytes[1024];
 };
 
 static int64_t tag(struct object *object) { return ADDRESS(object) | 1; }
@@ -121,6 +121,37 @@ static void modules(void) {
     CHECK(smf_loader_close(loader));
 }
 
+/* Texts are words in both directions, handles are not tagged. */
+static void compilers(void) {
+    int64_t context = compiler_create_context(), unifier = type_unifier_create();
+    int64_t i64 = text("{\"kind\":\"int\",\"bits\":64,\"signed\":true}");
+    int64_t types = text("[{\"kind\":\"int\",\"bits\":64,\"signed\":true}]");
+    int64_t identity = text("{\"name\":\"id\",\"type_params\":[\"T\"]}");
+    int64_t hints = text("[{\"source\":\"return\",\"ty\":{\"kind\":\"bool\"}}]");
+    int64_t returns = text("{\"name\":\"id\",\"type_params\":[\"T\"],\"return_type\":{\"kind\":\"generic\",\"name\":\"T\"}}");
+    int64_t ready = text("{\"name\":\"id\",\"type_params\":[\"T\"],\"body\":[77,65,67,72,29,0,0,0,1,0,1,0,"
+                         "17,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,195]}");
+    CHECK(context > 0 && unifier > 0);
+    CHECK(says(compiler_check_types(context, identity, types), "{\"success\":true,\"symbol\":\"id$i64\"}"));
+    CHECK(says(compiler_infer_types(context, returns, hints), "[{\"kind\":\"bool\"}]"));
+    CHECK(says(compiler_instantiate_template(context, ready, types),
+               "{\"code\":[195],\"relocations\":[],\"success\":true,\"symbol\":\"id$i64\"}"));
+    CHECK(says(compiler_get_stats(context), "{\"cache_hits\":0,\"cache_misses\":1,\"template_instantiations\":1,"
+                                            "\"type_inferences\":1}"));
+    CHECK(says(type_unifier_unify(unifier, i64, i64),
+               "{\"success\":true,\"type\":{\"bits\":64,\"kind\":\"int\",\"signed\":true}}"));
+    const int64_t no_texts[] = {0, TRUE_VALUE, ERROR_VALUE, rt_value_int(6), rt_byte_array_new(2), NIL};
+    for (size_t i = 0; i < sizeof no_texts / sizeof *no_texts; i++) {
+        struct object *answer = object(compiler_check_types(context, no_texts[i], types), 1);
+        CHECK(answer && strstr((char *)answer->bytes, "\"success\":false"));
+        answer = object(type_unifier_unify(unifier, i64, no_texts[i]), 1);
+        CHECK(answer && strstr((char *)answer->bytes, "\"success\":false"));
+    }
+    CHECK(compiler_destroy_context(context) && type_unifier_destroy(unifier));
+    const char *invalid = "{\"error\":\"Invalid context handle\",\"success\":false}";
+    CHECK(says(compiler_get_stats(context), invalid) && says(compiler_check_types(context, identity, types), invalid));
+}
+
 int main(void) {
     const uint8_t seven[] = RETURNS(7);
     int64_t code = rt_byte_array_new(sizeof seven);
@@ -148,6 +179,7 @@ int main(void) {
     CHECK(watch() == 0);
     files();
     modules();
+    compilers();
     puts("ok");
     return 0;
 }

@@ -1,20 +1,48 @@
 //! The commands for bytecode.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use super::{contains, fails, ok, scratch};
+use super::{contains, fails, fed, ok, sample, scratch, smf, text};
+
+/// A directory for sources and modules.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(test: &str) -> Self {
+        Self(scratch(test))
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Assembles a module; its path.
+    #[track_caller]
+    fn module(&self, name: &str, source: &str) -> String {
+        self.module_with(name, source, &[])
+    }
+
+    #[track_caller]
+    fn module_with(&self, name: &str, source: &str, options: &[&str]) -> String {
+        let (text, module) = (self.path("source.sbc"), self.path(name));
+        fs::write(&text, source).unwrap();
+        assert_eq!(ok(&[&["asm", &text, "-o", &module], options].concat()), "");
+        module
+    }
+}
 
 #[test]
 fn bytecode_is_assembled_listed_and_run() {
     assert_eq!(ok(&["run", "bcod.smf", "answer"]), "42\n");
     assert_eq!(ok(&["run", "--interpret", "bcod.smf", "sum", "100"]), "5050\n");
-    let directory = scratch("bytecode");
-    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-    let (source, module, again) = (path("a.sbc"), path("a.smf"), path("b.smf"));
+    let place = Place::new("bytecode");
+    let (source, again) = (place.path("source.sbc"), place.path("b.smf"));
     let program = "function half, 0, 0\nCONST_F64 0, 0.5\nRET 0\n\
         function main, 0, 0 ; the entry point\nCONST_I64_PUSH 1\nCONST_I64_PUSH 0\nDIV_I64\nRET 0\n";
-    fs::write(&source, program).unwrap();
-    assert_eq!(ok(&["asm", &source, "-o", &module]), "");
+    let module = place.module("a.smf", program);
     assert_eq!(ok(&["verify", &module]), format!("{module}: ok\n"));
     assert_eq!(ok(&["run", &module, "half"]), "0.5\n");
     contains(&fails(&["run", &module]), &["division by zero", "function 1", "offset 0x14"]);
@@ -26,7 +54,229 @@ fn bytecode_is_assembled_listed_and_run() {
     contains(&fails(&["disasm", "packed.smf"]), &["no bytecode"]);
     fs::write(&source, "function f, 0, 0\nADD_I64\nPUSH\n").unwrap();
     contains(&fails(&["asm", &source, "-o", &again]), &["line 3", "1"]);
-    fs::write(&source, "function main, 0, 0\nADD_I64\nRET 0\n").unwrap();
-    ok(&["asm", &source, "-o", &again]);
-    contains(&fails(&["run", &again]), &["function 0: ADD_I64 pops 2", "offset 0x0"]);
+}
+
+#[test]
+fn machine_code_is_listed_in_comments() {
+    let listed = ok(&["disasm", "--native", "bcod.smf", "answer"]);
+    contains(
+        &listed,
+        &["CONST_I64 0, 42\n", "        ; 0000: ", "  mov ", "0x2a\n", " c3 ", "  ret\n"],
+    );
+    // Every byte once: the offsets follow each other.
+    let listed = ok(&["disasm", "--native", "bcod.smf", "sum"]);
+    let mut next = 0;
+    for line in listed.lines().filter_map(|line| line.strip_prefix("        ; ")) {
+        let (offset, rest) = line.split_once(": ").unwrap();
+        assert_eq!(usize::from_str_radix(offset, 16).unwrap(), next, "{listed}");
+        let bytes = rest.split("  ").next().unwrap().split(' ');
+        next += bytes.inspect(|byte| assert_eq!(byte.len(), 2, "{line}")).count();
+        let (_, instruction) = rest.rsplit_once("  ").unwrap();
+        assert!(!instruction.is_empty() && !instruction.starts_with("(bad)"), "{line}");
+    }
+    assert!(next > 20);
+    let place = Place::new("listing");
+    let module = place.module("again.smf", &listed);
+    assert_eq!(ok(&["run", &module, "sum", "100"]), "5050\n");
+}
+
+const WAYS: [&[&str]; 3] = [&[], &["--interpret"], &["--compile"]];
+
+#[test]
+fn bytecode_comes_by_standard_input_as_well() {
+    let bcod = fs::read(sample("bcod.smf")).unwrap();
+    for way in WAYS {
+        if way == ["--compile"] && !cfg!(target_arch = "x86_64") {
+            continue;
+        }
+        let output = fed(&[&["run", "-", "sum", "9"], way].concat(), &bcod);
+        assert_eq!((text(&output.stdout), text(&output.stderr)), ("45\n".into(), String::new()));
+    }
+    let output = fed(&["run", "-", "sum", "9", "--time", "--exit"], &bcod);
+    assert_eq!((text(&output.stdout), output.status.code()), ("45\n".into(), Some(45)));
+    contains(&text(&output.stderr), &["load ", "link ", "call ", " us"]);
+    assert!(!text(&output.stderr).contains("compile"));
+    if cfg!(target_arch = "x86_64") {
+        let output = fed(&["run", "-", "sum", "9", "--time", "--compile"], &bcod);
+        contains(&text(&output.stderr), &["load ", "link ", "compile ", "call "]);
+    }
+    contains(&text(&fed(&["run", "-"], &bcod).stderr), &["no entry point", "answer, sum"]);
+}
+
+/// Three times its argument, and nothing for 13.
+const SCALE: &str = "function scale, 1, 1\nLOAD_PUSH 0\nCONST_I64_PUSH 13\nEQ_JMP_IF_NOT on\n\
+    LOAD_PUSH 0\nCONST_I64_PUSH 0\nDIV_I64\nRET 0\non:\nLOAD_PUSH 0\nCONST_I64_PUSH 3\nMUL_I64\nRET 0\n";
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn machine_code_imports_bytecode_in_every_tier() {
+    let place = Place::new("imports");
+    let scale = place.module("scale.smf", SCALE);
+    let archive = place.path("scale.lsm");
+    ok(&["lib", "create", "-o", &archive, &format!("std/scale={scale}")]);
+    for way in WAYS {
+        for with in [&scale, &archive] {
+            for function in ["direct", "through_got"] {
+                let run = |n| [&["run", "app.smf", function, n, "--with", with], way].concat();
+                assert_eq!(ok(&run("7")), "21\n");
+                let stopped = fails(&run("13"));
+                contains(&stopped, &["division by zero", "function 0 at offset 0x"]);
+            }
+        }
+        // What bytecode needs nobody for does not have to be there twice: machine code comes along.
+        assert_eq!(ok(&[&["run", "bcod.smf", "answer", "--with", &scale], way].concat()), "42\n");
+    }
+    contains(&fails(&["run", "bcod.smf", "answer", "--with", "absent.smf"]), &["absent.smf"]);
+}
+
+#[test]
+fn what_is_not_sound_is_refused_with_function_and_offset() {
+    let place = Place::new("unsound");
+    for (source, words) in [
+        ("ADD_I64\nRET 0", &["function 1: ADD_I64 pops 2", "offset 0x0"][..]),
+        ("BYTES 1 0 0", &["function 1", "offset 0x0"]),
+        ("BYTES 0xff 0xff", &["function 1", "0xffff", "offset 0x0"]),
+        ("CONST_I64 0, 1\nJMP -7", &["function 1", "offset 0xc"]),
+        ("CONST_I64 0, 1\nJMP +100", &["function 1", "offset 0xc"]),
+        ("PUSH 3\nRET 0", &["function 1", "offset 0x0"]),
+        ("LOAD 0, 1\nRET 0", &["function 1", "offset 0x0"]),
+        ("POP_STORE 65535\nRET 0", &["function 1", "offset 0x0"]),
+        // Two lengths, then two kinds where paths meet.
+        ("CONST_TRUE 0\nJMP_IF on\nCONST_I64_PUSH 1\non:\nRET 0", &["function 1", "offset 0x"]),
+        (
+            "CONST_TRUE 0\nJMP_IF on\nCONST_I64_PUSH 1\nJMP off\non:\nCONST_F64 0, 1.5\noff:\nPUSH 0\n\
+             ADD_I64\nRET 0",
+            &["function 1", "offset 0x"],
+        ),
+        ("CALL first, 3\nRET 0", &["function 1", "offset 0x0"]),
+        ("CALL #77, 0\nRET 0", &["function 1", "77", "offset 0x0"]),
+        // GC_ALLOC, and what writes to memory: there is no way to code from there.
+        ("BYTES 0x63 0 0 0 0 0 0 0 0 0\nRET 0", &["function 1", "GC_ALLOC", "offset 0x0"]),
+        ("BYTES 0x65 0 0 0 0 0 0 0 0 0\nRET 0", &["function 1", "STORE_HEAP", "offset 0x0"]),
+        ("BYTES 0x90 0 0 0 0 0\nRET 0", &["function 1", "AWAIT", "offset 0x0"]),
+    ] {
+        let source = format!("function first, 0, 0\nRET_VOID\nfunction main, 0, 1\n{source}\n");
+        let module = place.module("m.smf", &source);
+        let refused = fails(&["verify", &module]);
+        contains(&refused, words);
+        for way in WAYS {
+            let run = fails(&[&["run", &module], way].concat());
+            if way != ["--compile"] || cfg!(target_arch = "x86_64") {
+                assert_eq!(run, refused);
+            }
+        }
+    }
+    let host = place.module("m.smf", "function main, 0, 0\nCALL_SFFI 0, 0\nRET 0\n");
+    assert_eq!(ok(&["verify", &host]), format!("{host}: ok\n"));
+    contains(&fails(&["run", &host]), &["host function 0", "every call between functions"]);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn what_has_no_bounds_is_stopped_and_what_is_large_runs() {
+    let place = Place::new("bounds");
+    let slots = place.module("slots.smf", "function main, 0, 0\nCONST_I64 65534, 1\nRET 65534\n");
+    let forever =
+        place.module("forever.smf", "function main, 1, 1\nLOAD_PUSH 0\nCALL main, 1\nRET 0\n");
+    let many: String =
+        (0..100_000).map(|n| format!("function f{n}, 0, 0\nCONST_I64 0, {n}\nRET 0\n")).collect();
+    let many = place.module("many.smf", &many);
+    let adds = "LOAD_PUSH 0\nCONST_I64_PUSH 1\nADD_I64\nPOP_STORE 0\n".repeat(500_000);
+    let large =
+        place.module("large.smf", &format!("function main, 1, 1\n{adds}LOAD 0, 0\nRET 0\n"));
+    assert!(fs::metadata(&large).unwrap().len() > 10_000_000);
+    for way in WAYS {
+        let run =
+            |module, name, args: &'static [&str]| [&["run", module, name], args, way].concat();
+        contains(&fails(&run(&slots, "main", &[])), &["function 0 at offset 0x0"]);
+        contains(&fails(&run(&forever, "main", &["1"])), &["function 0 at offset 0x0"]);
+        assert_eq!(ok(&run(&many, "f99999", &[])), "99999\n");
+        assert_eq!(ok(&run(&large, "main", &["-1"])), "499999\n");
+    }
+}
+
+/// A command that goes on until it is killed, and what it prints.
+struct Running(Child, BufReader<ChildStdout>);
+
+impl Running {
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.1.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_new_version_is_run_when_the_file_changes() {
+    let place = Place::new("watch");
+    let version = |name: &str, number: i32, options: &[&str]| {
+        let source = format!("function main, 0, 0\nCONST_I64 0, {number}\nRET 0\n");
+        place.module_with(name, &source, options)
+    };
+    let fixed = version("fixed.smf", 1, &[]);
+    contains(
+        &fails(&["run", "--watch", &fixed]),
+        &["not marked as reloadable", "smf asm --reloadable"],
+    );
+    let module = version("m.smf", 1, &["--reloadable"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+    let command =
+        command.args(["run", "--watch", &module]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let mut running = Running(child, out);
+    assert_eq!(running.line(), "1\n");
+    for number in [2, 30] {
+        let next = version("next.smf", number, &["--reloadable"]);
+        fs::rename(next, &module).unwrap();
+        assert_eq!(running.line(), format!("{number}\n"));
+    }
+}
+
+/// What a tool was told while a function ran in every way in which it becomes known.
+#[cfg(target_arch = "x86_64")]
+fn told(module: &Path, way: &str, tool: (&str, &str)) -> (u32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+    command.args(["run", way, "app.smf", "direct", "7", "--with"]).arg(module);
+    let child = command.current_dir(sample(".")).env(tool.0, tool.1).stdout(Stdio::piped()).spawn();
+    let child = child.unwrap();
+    let process = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stdout), "21\n");
+    (process, text(&output.stderr))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn profilers_know_the_code_of_bytecode_by_module_and_function() {
+    let place = Place::new("named");
+    let module = place.module("scale.smf", SCALE);
+    for (way, compiled) in [("--compile", true), ("--interpret", false)] {
+        let (process, said) = told(Path::new(&module), way, ("SMF_PERF_MAP", "1"));
+        assert_eq!(said, "");
+        let map = format!("/tmp/perf-{process}.map");
+        let names = fs::read_to_string(&map).unwrap();
+        fs::remove_file(map).unwrap();
+        let has =
+            |name: &str| names.lines().any(|line| line.ends_with(&format!(" {module}:{name}")));
+        assert!(has("scale:entry"), "{names}");
+        assert_eq!(has("scale"), compiled, "{names}");
+    }
+    let dumps = place.path("dumps");
+    fs::create_dir(&dumps).unwrap();
+    told(Path::new(&module), "--compile", ("SMF_JITDUMP", &dumps));
+    let dump = fs::read_dir(&dumps).unwrap().next().unwrap().unwrap().path();
+    let dump = fs::read(dump).unwrap();
+    let name = format!("{module}:scale\0");
+    assert!(dump.starts_with(b"DTiJ"));
+    assert!(dump.windows(name.len()).any(|bytes| bytes == name.as_bytes()));
+    // Whoever has no tool on hears nothing.
+    assert!(smf(&["run", "bcod.smf", "answer"]).stderr.is_empty());
 }

@@ -79,6 +79,51 @@ fn jit_makes_an_instance_and_calls_it() {
     assert_eq!(smf(&["jit", "absent.smf", "x"]).status.code(), Some(1));
 }
 
+/// Code is kept in the file, in an archive as well; and a trap is told where it happened.
+#[test]
+fn code_is_kept_and_traps_are_named() {
+    let place = scratch("templates-kept");
+    let source = place.join("q.smt");
+    let programs = "template quotient<T>(a: T, b: T) -> T\ncall a = inner<T>(a, b)\nreturn T a\nend\n\
+                template inner<T>(a: T, b: T) -> T\ndiv T a, a, b\nreturn T a\nend\n\
+                possible quotient<i64>, quotient<u8>\n";
+    fs::write(&source, programs).unwrap();
+    let [module, archive] = ["q.smf", "q.lsm"].map(|name| place.join(name));
+    let [source, module, archive] = [&source, &module, &archive].map(|path| path.to_str().unwrap());
+    assert!(smf(&["asm", source, "-o", module]).status.success());
+    let lib = smf(&["lib", "create", "-o", archive, "a=app.smf", &format!("m={module}")]);
+    assert!(lib.status.success(), "{lib:?}");
+    for more in [&[module][..], &[archive, "--module", "m"]] {
+        let run = |symbol: &str, args: &[&str]| {
+            let all = [&["jit"], &more[..1], &[symbol], args, &more[1..], &["--verbose"]].concat();
+            let output = smf(&[&all[..], &["--update", "--keep-code"]].concat());
+            (text(&output.stdout), text(&output.stderr))
+        };
+        let (first, told) = run("fn$quotient$i64", &["84", "2"]);
+        assert!(first == "42\n" && !told.contains("was kept"), "{first} {told}");
+        let (second, told) = run("fn$quotient$i64", &["84", "2"]);
+        assert_eq!(second, "42\n");
+        for symbol in ["fn$quotient$i64", "fn$inner$i64"] {
+            assert!(told.contains(&format!("[jit] {symbol} was kept")), "{told}");
+        }
+        let (_, told) = run("fn$quotient$i64", &["84", "0"]);
+        let expected = "`fn$quotient$i64`: in `fn$inner$i64`: division by zero, at 0x28 of";
+        assert!(told.contains(expected), "{told}");
+    }
+    assert!(smf(&["verify", module, archive]).status.success());
+    let shown = text(&smf(&["inspect", module]).stdout);
+    assert!(shown.contains(".smf.code"), "{shown}");
+    // In another layout it is kept along.
+    let native = place.join("native.smf");
+    let native = native.to_str().unwrap();
+    assert!(smf(&["convert", module, "-o", native, "--layout", "native"]).status.success());
+    let told =
+        smf(&["jit", native, "fn$quotient$i64", "84", "2", "--keep-code", "--verbose"]).stderr;
+    assert!(text(&told).contains("[jit] fn$quotient$i64 was kept"));
+    let told = smf(&["jit", module, "fn$quotient$u8", "--module", "m"]).stderr;
+    assert!(text(&told).starts_with("error: "));
+}
+
 #[test]
 fn templates_are_shown() {
     let file = &templates(&scratch("templates-shown"));

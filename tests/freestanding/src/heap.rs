@@ -2,9 +2,10 @@
 //!
 //! Free memory is a list of holes in the order of their addresses; who wants a block gets the begin of
 //! the first hole that is large enough, and what is freed joins the holes beside it. That is slow with
-//! thousands of blocks, small, and wastes little: right for a program with some dozens. All memory
-//! comes from [`WritablePages`], so that the allocator has no system call of its own, and what the
-//! kernel refuses is an allocation that fails and not the end of the program.
+//! thousands of blocks, small, and wastes little: right for a program with some dozens. The first chunk is
+//! what the program's variables leave of their last page; all others come from [`WritablePages`], so that
+//! the allocator has no system call of its own, and what the kernel refuses is an allocation that fails
+//! and not the end of the program.
 //!
 //! The program has one thread and no signal handlers, so that nobody comes in while somebody is inside.
 #![allow(unsafe_code)]
@@ -25,21 +26,30 @@ const LARGE: usize = CHUNK / 2;
 
 /// The record of a hole, which stands in it.
 #[derive(Clone, Copy)]
+#[repr(C)]
 struct Hole {
     size: usize,
     next: *mut Hole,
 }
 
+unsafe extern "C" {
+    /// Where the page of variables has nothing more, and its end: `link.ld`.
+    static mut heap_start: Hole;
+    static heap_end: Hole;
+}
+
 /// Memory for `alloc`.
 pub(crate) struct Heap {
     first: Cell<*mut Hole>,
+    /// Whether it has had its first chunk.
+    has_grown: Cell<bool>,
 }
 
 // SAFETY: there is one thread.
 unsafe impl Sync for Heap {}
 
 #[global_allocator]
-static HEAP: Heap = Heap { first: Cell::new(ptr::null_mut()) };
+static HEAP: Heap = Heap { first: Cell::new(ptr::null_mut()), has_grown: Cell::new(false) };
 
 // SAFETY: a block is cut out of the holes, or has pages of its own, until it is freed, so that no two
 // overlap; its size is rounded up and its address aligned as asked for.
@@ -49,7 +59,14 @@ unsafe impl GlobalAlloc for Heap {
             return large(layout).unwrap_or(ptr::null_mut());
         }
         let size = rounded(layout);
-        self.take(size).or_else(|| self.grow().and_then(|()| self.take(size))).unwrap_or_default()
+        loop {
+            match self.take(size) {
+                Some(block) => return block,
+                // The first chunk may be too small.
+                None if self.grow().is_none() => return ptr::null_mut(),
+                None => {}
+            }
+        }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -128,6 +145,11 @@ impl Heap {
 
     /// One chunk more.
     fn grow(&self) -> Option<()> {
+        if !self.has_grown.replace(true) {
+            let (start, end) = (&raw mut heap_start, &raw const heap_end);
+            self.give(start, end.addr() - start.addr());
+            return Some(());
+        }
         let mut pages = pages(CHUNK)?;
         let size = pages.size().bytes();
         let start = pages.as_mut_slice().as_mut_ptr();

@@ -1,13 +1,18 @@
 //! A loader without libc and without std: the core, an allocator on its pages, and a way in.
 //!
 //! `freestanding [MODULE FUNCTION [INTEGER...]]` loads a module, links it, calls a function of it and
-//! prints what that returns; without arguments the module that the program carries, and its `answer`.
+//! prints what that returns; a function that the module does not have is made of its templates. Without
+//! arguments it is the module that the program carries, and what an instance of its template makes of its
+//! `answer`.
 //! It ends with 0, with 1 when the module is refused, with 2 when the arguments are, with 3 when the
 //! result could not be printed, and with 4 when `exit_group` was refused. What is wrong is said on
 //! standard error.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
+
+#[cfg(feature = "templates")]
+extern crate alloc;
 
 mod bytes;
 mod heap;
@@ -87,6 +92,16 @@ fn complain(failure: &Failure) {
 #[cfg(not(feature = "texts"))]
 fn complain(_: &Failure) {
     write_all(ERRORS, b"error\n");
+}
+
+/// What the libraries of the compiler call when they are done with a frame that is left by a panic: they
+/// were compiled for programs that unwind, which this one does not.
+#[cfg(feature = "templates")]
+#[allow(unsafe_code, reason = "the name is the compiler's")]
+// SAFETY: nobody else has the name.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    exit(101)
 }
 
 /// The core does not panic, and the program has nothing that could.

@@ -75,6 +75,20 @@ impl Loader {
         command.args(arguments).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
+    /// What `smf` says with these arguments: whether it succeeds, and both its outputs.
+    pub(crate) fn says(&self, arguments: &[&str]) -> (bool, String, String) {
+        let output = self.output(arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// What it says about something that it does not do.
+    pub(crate) fn refuses(&self, arguments: &[&str]) -> String {
+        let (done, _, errors) = self.says(arguments);
+        assert!(!done, "{arguments:?}: {errors}");
+        errors
+    }
+
     /// What a function of a module returns.
     pub(crate) fn call(
         &self,

@@ -31,7 +31,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if std::env::args().nth(1).is_some_and(|option| option == typed::FIRST_OPTION) {
-        typed::first_instance(&std::env::args().nth(2).unwrap_or_default());
+        let module = std::env::args().nth(2).unwrap_or_default();
+        typed::first_instance(&module, std::env::args().nth(3).is_some());
         return ExitCode::SUCCESS;
     }
     let (options, filters): (Vec<_>, Vec<_>) =

@@ -131,6 +131,11 @@ impl Bench {
         Bench { filter: filter.to_owned(), quick, rows: Vec::new() }
     }
 
+    /// Whether few batches of little work are taken.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.quick
+    }
+
     /// Whether any of these measures is wanted; asked before something costly is prepared.
     pub(crate) fn wants(&self, names: &[&str]) -> bool {
         names.iter().any(|name| name.contains(&self.filter))

@@ -14,8 +14,24 @@ use smf_core::tier::{Engine, Tiers};
 
 use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat};
 
+/// A loop counts on in a local and goes round.
+macro_rules! next_round {
+    ($local:literal, $head:literal) => {
+        concat!(
+            "    LOAD_PUSH ",
+            $local,
+            "\n    CONST_I64_PUSH 1\n    ADD_I64\n    POP_STORE ",
+            $local,
+            "\n    JMP ",
+            $head,
+            "\n"
+        )
+    };
+}
+
 /// The programs, each with one function that its name says.
-const SOURCE: &str = "
+const SOURCE: &str = concat!(
+    "
 function sum, 1, 3 ; local 1: i, local 2: the sum
     CONST_I64_PUSH 0
     POP_STORE 1
@@ -29,12 +45,9 @@ again:
     LOAD_PUSH 1
     ADD_I64
     POP_STORE 2
-    LOAD_PUSH 1
-    CONST_I64_PUSH 1
-    ADD_I64
-    POP_STORE 1
-    JMP again
-done:
+",
+    next_round!(1, "again"),
+    "done:
     LOAD 0, 2
     RET 0
 function nested, 1, 4 ; local 1: i, 2: j, 3: the sum
@@ -58,18 +71,12 @@ inner:
     MUL_I64
     ADD_I64
     POP_STORE 3
-    LOAD_PUSH 2
-    CONST_I64_PUSH 1
-    ADD_I64
-    POP_STORE 2
-    JMP inner
-next:
-    LOAD_PUSH 1
-    CONST_I64_PUSH 1
-    ADD_I64
-    POP_STORE 1
-    JMP outer
-done:
+",
+    next_round!(2, "inner"),
+    "next:
+",
+    next_round!(1, "outer"),
+    "done:
     LOAD 0, 3
     RET 0
 function primes, 1, 4 ; local 1: candidate, 2: divisor, 3: how many are prime
@@ -96,23 +103,17 @@ inner:
     CONST_I64_PUSH 0
     EQ
     JMP_IF next
-    LOAD_PUSH 2
-    CONST_I64_PUSH 1
-    ADD_I64
-    POP_STORE 2
-    JMP inner
-prime:
+",
+    next_round!(2, "inner"),
+    "prime:
     LOAD_PUSH 3
     CONST_I64_PUSH 1
     ADD_I64
     POP_STORE 3
 next:
-    LOAD_PUSH 1
-    CONST_I64_PUSH 1
-    ADD_I64
-    POP_STORE 1
-    JMP outer
-done:
+",
+    next_round!(1, "outer"),
+    "done:
     LOAD 0, 3
     RET 0
 function fib, 1, 1
@@ -137,26 +138,35 @@ function add, 2, 2
     LOAD_PUSH 1
     ADD_I64
     RET 0
-";
+"
+);
 
 /// A program and what one turn of it is.
 struct Case {
     name: &'static str,
-    /// For the compilers, and for the interpreter, which is slow.
-    arguments: [i64; 2],
+    /// For the compilers; when it has to be quick; and for the interpreter, which is slow.
+    arguments: [i64; 3],
     /// How many instructions of bytecode run for an argument.
     instructions: fn(i64) -> u64,
 }
 
 const CASES: [Case; 4] = [
-    Case { name: "sum", arguments: [1_000_000, 100_000], instructions: |n| 12 * n as u64 },
+    Case {
+        name: "sum",
+        arguments: [1_000_000_000, 1_000_000, 100_000],
+        instructions: |n| 12 * n as u64,
+    },
     Case {
         name: "nested",
-        arguments: [1_000, 300],
+        arguments: [20_000, 1_000, 300],
         instructions: |n| (14 * n * n + 10 * n) as u64,
     },
-    Case { name: "primes", arguments: [20_000, 2_000], instructions: instructions_of_primes },
-    Case { name: "fib", arguments: [25, 18], instructions: instructions_of_fib },
+    Case {
+        name: "primes",
+        arguments: [200_000, 20_000, 2_000],
+        instructions: instructions_of_primes,
+    },
+    Case { name: "fib", arguments: [35, 25, 18], instructions: instructions_of_fib },
 ];
 
 fn instructions_of_primes(end: i64) -> u64 {
@@ -194,7 +204,9 @@ const COMPILE: &str = "bytecode: compile an instruction, verify included";
 pub(crate) fn measure(bench: &mut Bench) {
     let names: Vec<String> = CASES
         .iter()
-        .flat_map(|case| ["none", "speed", "interpreted"].map(|peer| row(case.name, peer)))
+        .flat_map(|case| {
+            ["none", "speed", "interpreted", "by the interpreter"].map(|peer| row(case.name, peer))
+        })
         .chain([COMPILE, "bytecode: host call", "bytecode: bytes"].map(str::to_owned))
         .collect();
     if !bench.wants(&names.iter().map(String::as_str).collect::<Vec<_>>()) {
@@ -268,7 +280,8 @@ fn running(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
     let interpreter = Engine::new(verified(functions), HostTable::new()).unwrap();
     let [none, speed] = ["none", "speed"].map(clif::Compiled::new);
     for (case, index) in CASES.iter().zip(0..) {
-        let [argument, few] = case.arguments;
+        let [all, some, few] = case.arguments;
+        let (argument, batches) = if bench.is_quick() { (some, 30) } else { (all, 9) };
         let run = |engine: &Engine<'_>, argument| engine.call(index, &[argument]).unwrap();
         assert_eq!(run(engine, few), run(&interpreter, few), "{}", case.name);
         assert_eq!(run(engine, argument), none.call(index, argument), "{}", case.name);
@@ -278,14 +291,8 @@ fn running(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
             // 1,500 million a second.
             let target = Target { ratio: Some(ratio), nanoseconds: Some(1.0 / 1.5) };
             let peer = format!("cranelift, {peer}");
-            let measure = Measure {
-                name: &name,
-                peer: &peer,
-                per,
-                batches: 30,
-                target,
-                ..Measure::default()
-            };
+            let measure =
+                Measure { name: &name, peer: &peer, per, batches, target, ..Measure::default() };
             let theirs = calls(argument, |argument| code.call(index, argument));
             bench.take(&measure, calls(argument, |argument| run(engine, argument)), Some(theirs));
         }
@@ -301,6 +308,11 @@ fn running(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
         };
         let theirs = calls(few, |argument| run(&interpreter, argument));
         bench.take(&measure, calls(few, |argument| run(engine, argument)), Some(theirs));
+        let name = row(case.name, "by the interpreter");
+        // 250 million a second.
+        let target = Target::nanoseconds(4.0);
+        let measure = Measure { name: &name, per, batches: 30, target, ..Measure::default() };
+        bench.take(&measure, calls(few, |argument| run(&interpreter, argument)), None);
     }
 }
 

@@ -23,6 +23,8 @@ const MAKE: &str =
 const COMPILE: &str = "compile a typed template of 50 operations";
 const FIND: &str = "resolve an instance of a typed template made before";
 const FIRST: &str = "first instance of a typed template in a fresh process";
+const KEPT: &str =
+    "first instance of a typed template in a fresh process, its code kept in the file";
 const SORT: &str = "generic sort of 10^6 i64, made of a typed template, an element";
 
 /// How this program is told to be the fresh process.
@@ -35,7 +37,7 @@ const MANY: usize = 10_000;
 const ELEMENTS: usize = 1_000_000;
 
 pub(crate) fn measure(bench: &mut Bench) {
-    if !bench.wants(&[MAKE, COMPILE, FIND, FIRST, SORT]) {
+    if !bench.wants(&[MAKE, COMPILE, FIND, FIRST, KEPT, SORT]) {
         return;
     }
     let work = work();
@@ -88,25 +90,54 @@ fn measure_first(bench: &mut Bench, module: &[u8]) {
         target: Target::nanoseconds(300e3),
         ..Measure::default()
     };
-    let first = |times| (0..times).map(|_| in_fresh_process(&path)).sum();
-    bench.take(&measure, Box::new(first), None);
+    let first = |keep| {
+        let path = path.clone();
+        move |times| (0..times).map(|_| in_fresh_process(&path, keep)).sum()
+    };
+    bench.take(&measure, Box::new(first(false)), None);
+    keep_code(&path);
+    let measure = Measure {
+        name: KEPT,
+        peer: "compiling it there",
+        batches: 60,
+        target: Target::ratio(1.0),
+        ..Measure::default()
+    };
+    bench.take(&measure, Box::new(first(true)), Some(Box::new(first(false))));
+}
+
+/// Has the file keep the code of the instance, and sees that it is taken from there.
+fn keep_code(path: &Path) {
+    let symbol = first_row();
+    for kept in [0, 1] {
+        let jit = JitInstantiator::new(JitConfig { keep_code: true, ..JitConfig::default() });
+        jit.load_smf_metadata(path.as_os_str().as_encoded_bytes()).unwrap();
+        assert!(jit.try_jit_instantiate(symbol.as_bytes()).is_success());
+        assert_eq!(jit.stats().kept_count, kept);
+    }
+}
+
+fn first_row() -> String {
+    let [_, _, symbol] = row("work", "i64, T50");
+    symbol
 }
 
 /// The time that a process of its own takes from nothing to the return of an instance, as it says itself.
-fn in_fresh_process(module: &Path) -> Duration {
+fn in_fresh_process(module: &Path, keep: bool) -> Duration {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.arg(FIRST_OPTION).arg(module).output().unwrap();
+    command.arg(FIRST_OPTION).arg(module).args(keep.then_some("keep"));
+    let output = command.output().unwrap();
     let nanoseconds = String::from_utf8(output.stdout).unwrap();
     Duration::from_nanos(nanoseconds.trim().parse().unwrap())
 }
 
 /// The fresh process.
-pub(crate) fn first_instance(module: &str) {
+pub(crate) fn first_instance(module: &str, keep_code: bool) {
     let start = Instant::now();
-    let jit = JitInstantiator::new(JitConfig { update_smf: false, ..JitConfig::default() });
+    let config = JitConfig { update_smf: false, keep_code, ..JitConfig::default() };
+    let jit = JitInstantiator::new(config);
     jit.load_smf_metadata(module.as_bytes()).unwrap();
-    let [_, _, symbol] = row("work", "i64, T50");
-    let made = jit.try_jit_instantiate(symbol.as_bytes());
+    let made = jit.try_jit_instantiate(first_row().as_bytes());
     // SAFETY: `work` takes two integers, an address that it leaves alone when the last one is 0, and that.
     let called = unsafe { call_landing(made.instance().unwrap().address(), &[40, 2, 0, 0]) };
     let elapsed = start.elapsed();

@@ -3,9 +3,7 @@
 
 use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
 
-use super::ENTRIES;
-
-/// The entries whose tag is `tag`, a bit for each, in a bucket with these words of tags.
+/// The bytes that are `tag`, a bit for each: of the tags, and of what stands behind them.
 #[inline(always)]
 pub(super) fn tagged(words: [u64; 2], tag: u8) -> u32 {
     // SAFETY: this file is only there when all that is compiled may use SSE2.
@@ -17,5 +15,5 @@ pub(super) fn tagged(words: [u64; 2], tag: u8) -> u32 {
 fn compare(words: [u64; 2], tag: u8) -> u32 {
     let [first, second] = words.map(u64::cast_signed);
     let same = _mm_cmpeq_epi8(_mm_set_epi64x(second, first), _mm_set1_epi8(tag.cast_signed()));
-    _mm_movemask_epi8(same).cast_unsigned() & ((1 << ENTRIES) - 1)
+    _mm_movemask_epi8(same).cast_unsigned()
 }

@@ -1,15 +1,13 @@
 //! Any processor: eight tags in a word.
 
-use super::ENTRIES;
-
 /// The highest bit of each lane.
 const LANES: u64 = 0x8080_8080_8080_8080;
 
-/// The entries whose tag is `tag`, a bit for each, in a bucket with these words of tags.
+/// The bytes that are `tag`, a bit for each: of the tags, and of what stands behind them.
 #[inline(always)]
 pub(super) fn tagged(words: [u64; 2], tag: u8) -> u32 {
     let [first, second] = words.map(|word| bits(lanes(word, tag)));
-    (first | second << 8) & ((1 << ENTRIES) - 1)
+    first | second << 8
 }
 
 /// The lanes of `word` that are `tag`, each by its highest bit, and no others.

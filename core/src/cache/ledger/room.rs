@@ -22,11 +22,24 @@ const SWEEP: u32 = 16;
 /// Of fewer slots too few are left to remember what was thrown out.
 const GHOSTS_FROM: u32 = 64;
 
-/// A slot and its number, closed.
-pub(super) struct Room<'s> {
-    pub(super) at: u32,
-    pub(super) slot: &'s Slot,
-    pub(super) closed: Closed<'s, Entry>,
+/// A slot and its number, closed, to be [filled](Room::fill).
+pub(in super::super) struct Room<'s> {
+    pub(in super::super) at: u32,
+    pub(in super::super) slot: &'s Slot,
+    pub(in super::super) closed: Closed<'s, Entry>,
+}
+
+impl<'s> Room<'s> {
+    /// Puts in an entry, whose handle is another than that of the one that goes for it.
+    #[inline(always)]
+    pub(in super::super) fn fill(
+        mut self,
+        entry: Entry,
+        garbage: &mut Garbage,
+    ) -> Closed<'s, Entry> {
+        replace(self.slot, &mut self.closed, entry, garbage);
+        self.closed
+    }
 }
 
 impl Ledger {
@@ -83,7 +96,7 @@ impl Ledger {
         mut closed: Closed<'_, Entry>,
         garbage: &mut Garbage,
     ) {
-        empty(slot, &mut closed, garbage);
+        replace(slot, &mut closed, Entry::Vacant, garbage);
         closed.leave();
         self.free.push(slots, at, slot);
     }
@@ -115,14 +128,11 @@ impl Ledger {
         freed
     }
 
-    /// Throws out the entry whose turn it is, and gives its slot; `None` when all are in use.
+    /// Throws out the entry whose turn it is, and gives its slot, where it lies until that is filled or
+    /// freed; `None` when all are in use.
     #[inline(always)]
-    fn evict<'s, S: Storage>(
-        &mut self,
-        slots: &Slots<'s, S>,
-        garbage: &mut Garbage,
-    ) -> Option<Room<'s>> {
-        let mut room = match self.policy {
+    fn evict<'s, S: Storage>(&mut self, slots: &Slots<'s, S>) -> Option<Room<'s>> {
+        let room = match self.policy {
             Policy::Lru => self.least_recent(slots),
             Policy::Sieve => self.sieve(slots),
         }?;
@@ -131,7 +141,6 @@ impl Ledger {
         if let Some((ghost, print)) = self.ghost(slots, room.slot.hash.load(Relaxed)) {
             ghost.store(print, Relaxed);
         }
-        empty(room.slot, &mut room.closed, garbage);
         Some(room)
     }
 
@@ -184,7 +193,7 @@ impl Ledger {
         None
     }
 
-    /// An empty slot, to be filled, with room for a file of this size; `None` for a link, which counts
+    /// A slot to be filled, with room for a file of this size; `None` for a link, which counts
     /// as no file.
     #[inline(always)]
     pub(super) fn make_room<'s, S: Storage>(
@@ -201,14 +210,11 @@ impl Ledger {
             if self.sweep(slots.storage(), garbage) {
                 continue;
             }
-            let Some(room) = self.evict(slots, garbage) else {
-                return Err(self.all_in_use());
-            };
+            let room = self.evict(slots).ok_or_else(|| self.all_in_use())?;
             if fits(self) {
                 return Ok(room);
             }
-            room.closed.leave();
-            self.free.push(slots, room.at, room.slot);
+            self.free(slots, room.at, room.slot, room.closed, garbage);
         }
     }
 
@@ -225,9 +231,8 @@ impl Ledger {
             if self.sweep(storage, garbage) {
                 continue;
             }
-            let room = self.evict(&slots, garbage).ok_or_else(|| self.all_in_use())?;
-            room.closed.leave();
-            self.free.push(&slots, room.at, room.slot);
+            let room = self.evict(&slots).ok_or_else(|| self.all_in_use())?;
+            self.free(&slots, room.at, room.slot, room.closed, garbage);
         }
         self.reserved += size;
         self.peak_bytes = self.peak_bytes.max(self.all_bytes());
@@ -302,12 +307,26 @@ impl Ledger {
     }
 }
 
-/// Takes the entry out of a slot, whose next one has another handle.
+/// Puts an entry in the place of another, which its handle is not of any more.
 #[inline(always)]
-fn empty(slot: &Slot, closed: &mut Closed<'_, Entry>, garbage: &mut Garbage) {
-    let old = core::mem::replace(&mut **closed, Entry::Vacant);
+fn replace(slot: &Slot, closed: &mut Closed<'_, Entry>, entry: Entry, garbage: &mut Garbage) {
+    // Asked before it is moved, so that it is moved as a whole.
+    let was_vacant = matches!(**closed, Entry::Vacant);
+    let old = core::mem::replace(&mut **closed, entry);
+    if was_vacant {
+        // There is nothing to drop.
+        return core::mem::forget(old);
+    }
     let next = slot.generation.load(Relaxed).wrapping_add(1).max(1);
     slot.generation.store(next, Relaxed);
-    // The one that finds no place is dropped here.
-    let _ = garbage.try_push(old);
+    if garbage.is_full() {
+        drop_at_once(old);
+    } else {
+        garbage.push(old);
+    }
 }
+
+/// What finds no place among the garbage.
+#[cold]
+#[inline(never)]
+fn drop_at_once(_: Entry) {}

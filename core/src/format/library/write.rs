@@ -113,7 +113,7 @@ fn index_end(count: usize) -> Option<usize> {
 }
 
 /// Copies `bytes` to a place of a header or an entry, which has room for them.
-fn put(target: &mut [u8; 128], at: usize, bytes: &[u8]) {
+pub(super) fn put(target: &mut [u8; 128], at: usize, bytes: &[u8]) {
     for (to, from) in target.iter_mut().skip(at).zip(bytes) {
         *to = *from;
     }

@@ -21,6 +21,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::{CodeReloc, CompileError, Compiled, Compiler, Environment, Request, Target};
 use crate::format::Arch;
+use crate::instantiate::kept::{CpuFeatures, Keep};
 use crate::instantiate::made::Instance as Made;
 use crate::instantiate::types::{MAX_DEPTH, MAX_NODES, Type};
 use crate::jit::code::Relocation;
@@ -37,6 +38,10 @@ const MARK: &[u8; 4] = b"SMTB";
 
 /// The most bodies that are kept; beyond that all are forgotten.
 const MAX_KEPT: usize = 1 << 12;
+
+/// Which code comes out, for code that is kept: another number with every change that makes other code of
+/// the same body. A hash of the code of known bodies, which a test compares with this and tells the new one.
+const RULES: u32 = 0x063814fe;
 
 /// The most compilers that wait for work: as many as threads compile at once, usually.
 const MAX_IDLE: usize = 4;
@@ -87,6 +92,10 @@ impl TypedBodies {
 impl Compiler for TypedBodies {
     fn recognizes(&self, body: &[u8]) -> bool {
         is_body(body)
+    }
+
+    fn keeps(&self) -> Option<Keep> {
+        Some(Keep { compiler: RULES, features: CpuFeatures::NONE })
     }
 
     fn compile(
@@ -391,6 +400,38 @@ mod tests {
         let text = "template t<A>(a: i64)\ncall t<A>()\nreturn_none\nend";
         let error = compile(text, &[Type::I64], &mut Asked::default()).unwrap_err();
         assert!(std::format!("{error}").contains("`t` with other types"), "{error}");
+    }
+
+    /// Whoever changes what comes out changes [`RULES`] with it: code that files keep is then compiled anew.
+    #[test]
+    fn code_that_is_kept_is_what_would_be_compiled() {
+        use crate::format::index::hash;
+        let programs = parse(include_str!("../../jit/typed/tests/programs.smt")).unwrap();
+        let typed = TypedBodies::new();
+        let mut all = Vec::new();
+        for template in &programs {
+            for argument in [Type::I64, Type::F64, type_of(Scalar::U8)] {
+                let arguments = &std::vec![argument; usize::from(template.type_params)][..];
+                let request = Request {
+                    symbol: b"s",
+                    template: template.name.as_bytes(),
+                    kind: None,
+                    parameters: None,
+                    body: &template.body,
+                    arguments,
+                    arch: Arch::X86_64,
+                };
+                // Not all are for all types.
+                if let Ok(code) = typed.compile(&request, &mut Asked::default()) {
+                    all.extend(code.code);
+                    all.extend(
+                        code.relocations.iter().flat_map(|reloc| reloc.offset.to_le_bytes()),
+                    );
+                }
+            }
+        }
+        let now = (hash(&all) & u64::from(u32::MAX)) as u32;
+        assert_eq!(RULES, now, "other code comes out: RULES must be 0x{now:08x}");
     }
 
     #[test]

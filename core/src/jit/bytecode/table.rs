@@ -124,6 +124,16 @@ macro_rules! instructions {
             )+
         }
 
+        /// An opcode in a byte: none is larger.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) struct Opcode(pub(crate) u8);
+
+        #[expect(dead_code, reason = "what is not supported is looked at by nobody")]
+        #[expect(non_upper_case_globals, reason = "they are named as the instructions are")]
+        impl Opcode {
+            $( pub(crate) const $variant: Self = Self($opcode); )+
+        }
+
         impl Instruction {
             /// Every opcode, ascending.
             pub const OPCODES: &'static [u16] = &[$($opcode),+];

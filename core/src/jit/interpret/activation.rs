@@ -175,12 +175,12 @@ impl<'a> Activation<'a> {
             }
             Op::Compare { test } => {
                 let (left, right) = self.pop_two();
-                self.push(test.of(left.cast_signed(), right.cast_signed()).into());
+                self.push(test.holds(left.cast_signed(), right.cast_signed()).into());
             }
             Op::CompareFloats { test, floats } => {
                 let (left, right) = self.pop_two();
                 let (left, right) = floats.of(left, right);
-                self.push(test.of(left, right).into());
+                self.push(test.holds(left, right).into());
             }
             Op::And => {
                 let (left, right) = self.pop_two();
@@ -228,7 +228,7 @@ impl<'a> Activation<'a> {
             Op::FloatsJmpIfNot { test, floats, to } => {
                 let (left, right) = self.pop_two();
                 let (left, right) = floats.of(left, right);
-                (!test.of(left, right), to)
+                (!test.holds(left, right), to)
             }
             Op::Call { function, argc } => {
                 return Some(Event::Call { function, argc: self.drop_arguments(argc) });

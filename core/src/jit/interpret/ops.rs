@@ -4,33 +4,9 @@
 use alloc::vec::Vec;
 
 use crate::jit::bytecode::{Instruction, Instructions, target};
+use crate::jit::relation::Relation;
 use crate::jit::trap::activation_charge;
-use crate::jit::verify::{Facts, Kind};
-
-/// How two values are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Test {
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-}
-
-impl Test {
-    #[inline(always)]
-    pub(super) fn of<T: PartialOrd>(self, left: T, right: T) -> bool {
-        match self {
-            Test::Eq => left == right,
-            Test::Ne => left != right,
-            Test::Lt => left < right,
-            Test::Le => left <= right,
-            Test::Gt => left > right,
-            Test::Ge => left >= right,
-        }
-    }
-}
+use crate::jit::verify::Facts;
 
 /// Two values of which at least one is a float.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +61,10 @@ pub(super) enum Op {
     Neg,
     /// Compares two values that are no floats.
     Compare {
-        test: Test,
+        test: Relation,
     },
     CompareFloats {
-        test: Test,
+        test: Relation,
         floats: Floats,
     },
     Jmp {
@@ -107,7 +83,7 @@ pub(super) enum Op {
         to: u32,
     },
     FloatsJmpIfNot {
-        test: Test,
+        test: Relation,
         floats: Floats,
         to: u32,
     },
@@ -190,7 +166,7 @@ impl Ops {
         let op = |(at, instruction): (u32, Instruction)| {
             let to = instruction.jump_offset();
             let to = to.map_or(0, |offset| number(target(at, instruction.size(), offset)));
-            translate(instruction, to, facts.compared(at).unwrap_or([Kind::I64; 2]))
+            translate(instruction, to, facts.compared_floats(at))
         };
         let ops = instructions().map(op).chain([Op::RetTop]).collect();
         let longest = facts.longest();
@@ -210,21 +186,15 @@ impl Ops {
     }
 }
 
-fn compare(test: Test, [left, right]: [Kind; 2]) -> Op {
-    match floats(left, right) {
+fn translate(instruction: Instruction, to: u32, floats: Option<[bool; 2]>) -> Op {
+    use Instruction as I;
+    let floats =
+        floats.map(|[left_is_float, right_is_float]| Floats { left_is_float, right_is_float });
+    let compare = |test| match floats {
         Some(floats) => Op::CompareFloats { test, floats },
         None => Op::Compare { test },
-    }
-}
-
-fn floats(left: Kind, right: Kind) -> Option<Floats> {
-    let [left_is_float, right_is_float] = [left, right].map(|kind| kind == Kind::F64);
-    (left_is_float || right_is_float).then_some(Floats { left_is_float, right_is_float })
-}
-
-fn translate(instruction: Instruction, to: u32, kinds: [Kind; 2]) -> Op {
-    use Instruction as I;
-    let jump_if_not = |test, ints| match floats(kinds[0], kinds[1]) {
+    };
+    let jump_if_not = |test, ints| match floats {
         Some(floats) => Op::FloatsJmpIfNot { test, floats, to },
         None => ints,
     };
@@ -249,17 +219,17 @@ fn translate(instruction: Instruction, to: u32, kinds: [Kind; 2]) -> Op {
         I::MulF64 => Op::MulFloat,
         I::DivF64 => Op::DivFloat,
         I::NegI64 => Op::Neg,
-        I::Eq => compare(Test::Eq, kinds),
-        I::Ne => compare(Test::Ne, kinds),
-        I::Lt => compare(Test::Lt, kinds),
-        I::Le => compare(Test::Le, kinds),
-        I::Gt => compare(Test::Gt, kinds),
-        I::Ge => compare(Test::Ge, kinds),
+        I::Eq => compare(Relation::Eq),
+        I::Ne => compare(Relation::Ne),
+        I::Lt => compare(Relation::Lt),
+        I::Le => compare(Relation::Le),
+        I::Gt => compare(Relation::Gt),
+        I::Ge => compare(Relation::Ge),
         I::Jmp { .. } => Op::Jmp { to },
         I::JmpIf { .. } => Op::JmpIf { to },
         I::JmpIfNot { .. } => Op::JmpIfNot { to },
-        I::LtJmpIfNot { .. } => jump_if_not(Test::Lt, Op::LtJmpIfNot { to }),
-        I::EqJmpIfNot { .. } => jump_if_not(Test::Eq, Op::EqJmpIfNot { to }),
+        I::LtJmpIfNot { .. } => jump_if_not(Relation::Lt, Op::LtJmpIfNot { to }),
+        I::EqJmpIfNot { .. } => jump_if_not(Relation::Eq, Op::EqJmpIfNot { to }),
         I::Call { function, argc } => Op::Call { function, argc },
         I::TailCall { function, argc } => Op::TailCall { function, argc },
         I::CallSffi { index, argc } => Op::Host { index, argc },

@@ -17,7 +17,7 @@
 //! context and gives that back.
 //!
 //! A trap leaves everything as it is: the offset of the instruction is pushed, the function's index put
-//! into `eax`, and the handler of its kind jumped to, which finds the stack of the host in the context.
+//! into `eax`, and the handler of its kind jumped to, which finds the way out in the context.
 
 /// What the processor cannot jump over: pages of the stack are touched one after another.
 pub const STACK_PAGE: u32 = 4096;
@@ -50,15 +50,15 @@ pub struct Context;
 impl Context {
     /// i64: how many bytes large activations may still cost.
     pub const BUDGET: i32 = 0;
-    /// Where the stack was when the host called.
+    /// Where the stack was when the host called, for whom it calls through alone.
     pub const STACK: i32 = 8;
-    /// u32: the kind of the trap plus 1, 0 for none.
+    /// u32: the kind of the trap plus 1, 0 for none. Set by traps and when something was interpreted.
     pub const TRAP_KIND: i32 = 16;
     /// u32: the function that trapped.
     pub const TRAP_FUNCTION: i32 = 20;
     /// i64: the offset of the instruction.
     pub const TRAP_OFFSET: i32 = 24;
-    /// Where to go on after a trap.
+    /// Where to go on after a trap, with the address of the context in `rdx`.
     pub const EXIT: i32 = 32;
     /// i64: what an interpreted function has returned.
     pub const RESULT: i32 = 40;

@@ -3,9 +3,10 @@
 use super::Body;
 use super::abi::Shared;
 use super::frame::{signed, stack_bytes};
-use super::values::{SCRATCH, Value};
+use super::values::SCRATCH;
+use super::variable::Value;
 use crate::jit::machine::ARGUMENTS;
-use crate::jit::x64::{Cond, Gpr, Index, Mem, Scale, W16, W32, W64};
+use crate::jit::x64::{Cond, Gpr, GprOrStack, Index, Mem, Scale, W16, W32, W64};
 
 /// Arguments that come in registers.
 const IN_REGISTERS: u32 = 6;
@@ -24,7 +25,7 @@ impl Body<'_, '_> {
         }
         self.l.asm.inc(W16, Gpr::Rbp);
         self.restore_after_call();
-        self.push(Value::Temporary(Gpr::Rax));
+        self.push(Value::gpr(Gpr::Rax));
     }
 
     /// Pops the arguments, calls a function of the host and pushes its result.
@@ -41,22 +42,22 @@ impl Body<'_, '_> {
         self.l.asm.cmp(W32, Mem::at(Gpr::Rbx, Shared::HOST_ERROR), 0);
         self.host_trap_if(Cond::Ne);
         self.restore_after_call();
-        self.push(Value::Temporary(Gpr::Rax));
+        self.push(Value::gpr(Gpr::Rax));
     }
 
     /// Brings what a call does not keep to words of the frame, but for the arguments.
     fn save_for_call(&mut self, argc: u16) {
         let length = self.l.values.length();
         self.flush_registers(length.saturating_sub(argc.into()));
-        for (variable, register) in self.l.homes.volatile() {
-            let word = self.frame.word(variable);
+        for &(variable, register) in &self.l.homes.volatile {
+            let word = self.l.frame.word(variable);
             self.l.asm.mov(W64, word, register);
         }
     }
 
     fn restore_after_call(&mut self) {
-        for (variable, register) in self.l.homes.volatile() {
-            let word = self.frame.word(variable);
+        for &(variable, register) in &self.l.homes.volatile {
+            let word = self.l.frame.word(variable);
             self.l.asm.mov(W64, register, word);
         }
     }
@@ -67,16 +68,16 @@ impl Body<'_, '_> {
         let bytes = signed(stack_bytes(argc));
         if bytes != 0 {
             self.l.asm.sub(W64, Gpr::Rsp, bytes);
-            self.frame.moved = bytes;
+            self.l.frame.moved = bytes;
         }
         for number in (IN_REGISTERS..u32::from(argc)).rev() {
             let value = self.pop();
-            let place = Mem::at(Gpr::Rsp, 8 * signed(number - IN_REGISTERS));
+            let place = GprOrStack::stack(8 * signed(number - IN_REGISTERS));
             self.store_word(place, value);
             self.release(value);
         }
         self.pop_into_registers(argc);
-        self.frame.moved = 0;
+        self.l.frame.moved = 0;
     }
 
     /// Pops the arguments that are passed in registers, and moves them there.
@@ -93,7 +94,7 @@ impl Body<'_, '_> {
 
     /// Pops the arguments and goes on in the function, which returns to this function's caller.
     pub(super) fn tail_call(&mut self, function: u32, argc: u16) -> bool {
-        if stack_bytes(argc) == 0 && self.frame.incoming_bytes() == 0 {
+        if stack_bytes(argc) == 0 && self.l.frame.incoming_bytes() == 0 {
             self.pop_into_registers(argc);
             self.epilogue(Gpr::Rax);
         } else {
@@ -113,7 +114,7 @@ impl Body<'_, '_> {
     /// function end, with its return address in front, and `rsp` to that. All registers of arguments
     /// stay.
     fn replace_frame(&mut self, argc: u16) {
-        let (bytes, frame) = (stack_bytes(argc), self.frame);
+        let (bytes, frame) = (stack_bytes(argc), self.l.frame);
         let moved = signed(bytes);
         let end = moved + frame.return_address() + 8 + signed(frame.incoming_bytes());
         let asm = &mut self.l.asm;

@@ -1,55 +1,20 @@
 //! Comparisons, and the jumps that depend on them.
 
 use super::Body;
-use super::values::Value;
-use crate::jit::bytecode::{Instruction, target};
-use crate::jit::verify::Kind;
-use crate::jit::x64::{Cond, GprOrMem, W8, W32, W64};
+use super::variable::Value;
+use crate::jit::bytecode::Opcode;
+use crate::jit::relation::Relation;
+use crate::jit::x64::{Cond, GprOrStack, Label, W8, W32, W64};
 
-/// How two values are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relation {
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-}
-
-impl Relation {
-    fn of(instruction: &Instruction) -> Self {
-        match instruction {
-            Instruction::Eq => Relation::Eq,
-            Instruction::Ne => Relation::Ne,
-            Instruction::Lt => Relation::Lt,
-            Instruction::Le => Relation::Le,
-            Instruction::Gt => Relation::Gt,
-            _ => Relation::Ge,
-        }
-    }
-
-    /// After a comparison of integers.
-    fn signed(self) -> Cond {
-        match self {
-            Relation::Eq => Cond::E,
-            Relation::Ne => Cond::Ne,
-            Relation::Lt => Cond::L,
-            Relation::Le => Cond::Le,
-            Relation::Gt => Cond::G,
-            Relation::Ge => Cond::Ge,
-        }
-    }
-
-    /// The one that holds when the operands change places.
-    pub(super) fn swapped(self) -> Self {
-        match self {
-            Relation::Lt => Relation::Gt,
-            Relation::Gt => Relation::Lt,
-            Relation::Le => Relation::Ge,
-            Relation::Ge => Relation::Le,
-            same => same,
-        }
+/// After a comparison of integers.
+fn signed(relation: Relation) -> Cond {
+    match relation {
+        Relation::Eq => Cond::E,
+        Relation::Ne => Cond::Ne,
+        Relation::Lt => Cond::L,
+        Relation::Le => Cond::Le,
+        Relation::Gt => Cond::G,
+        Relation::Ge => Cond::Ge,
     }
 }
 
@@ -81,20 +46,11 @@ impl Body<'_, '_> {
         [self.pop(), right]
     }
 
-    /// Whether the operands of the comparison at hand are floats; `None` when neither is.
-    fn compares_floats(&self) -> Option<[bool; 2]> {
-        // After verification all kinds are known.
-        let kinds = self.facts.compared(self.at).unwrap_or([Kind::I64; 2]);
-        let floats = kinds.map(|kind| kind == Kind::F64);
-        floats.contains(&true).then_some(floats)
-    }
-
     /// A comparison whose result is pushed, unless the next instructions only jump by it.
-    pub(super) fn compare(&mut self, instruction: &Instruction) {
-        let relation = Relation::of(instruction);
-        if let Some((when, offset)) = self.next_jumps_by_it() {
+    pub(super) fn compare(&mut self, relation: Relation) {
+        if let Some((when, target)) = self.next_jumps_by_it() {
             // What follows is reached from here in any case.
-            self.compare_and_jump(relation, when, offset);
+            self.compare_and_jump(relation, when, target);
             return;
         }
         let operands = self.pop_operands();
@@ -122,47 +78,51 @@ impl Body<'_, '_> {
                     asm.or(W32, register, other);
                 }
                 asm.movzx(register, W8, register);
-                self.release(Value::Temporary(other));
+                self.release(Value::gpr(other));
             }
         }
-        self.push(Value::Temporary(register));
+        self.push(Value::gpr(register));
     }
 
     /// Whether the next instruction is a jump by the popped result, which no other jump leads to: when,
-    /// and where to. It is done then.
+    /// and to which target. It is done then.
     fn next_jumps_by_it(&mut self) -> Option<(bool, u32)> {
-        if self.next == self.next_target {
-            return None;
-        }
-        let next = Instruction::decode(self.facts.function.code, self.next).ok()?;
-        let (when, offset) = match next {
-            Instruction::JmpIf { offset } => (true, offset),
-            Instruction::JmpIfNot { offset } => (false, offset),
+        let next = self.peek()?;
+        let when = match next.opcode() {
+            Opcode::JmpIf => true,
+            Opcode::JmpIfNot => false,
             _ => return None,
         };
-        self.next += next.size();
-        Some((when, u32::try_from(target(self.next, 0, offset)).ok()?))
+        self.take(next);
+        Some((when, next.long()))
     }
 
     /// Compares and jumps when the result is `when`; the next instruction may be reached.
-    pub(super) fn compare_and_jump(&mut self, relation: Relation, when: bool, offset: u32) -> bool {
+    pub(super) fn compare_and_jump(&mut self, relation: Relation, when: bool, target: u32) -> bool {
         let operands = self.pop_operands();
         self.flush();
-        self.look_before_jumping(offset);
+        self.look_before_jumping(target);
         let outcome = self.put_comparison(relation, operands);
-        self.jump_by(if when { outcome } else { outcome.inverted() }, offset);
+        self.jump_by(if when { outcome } else { outcome.inverted() }, target);
         true
     }
 
     /// A jump back looks whether it may go on.
-    fn look_before_jumping(&mut self, offset: u32) {
-        if offset <= self.at {
+    fn look_before_jumping(&mut self, target: u32) {
+        let target =
+            usize::try_from(target).ok().and_then(|number| self.facts.targets().get(number));
+        if target.is_some_and(|target| target.offset <= self.at) {
             self.look_for_interrupt();
         }
     }
 
-    fn jump_by(&mut self, outcome: Outcome, offset: u32) {
-        let Some(label) = self.label_at(offset) else { return };
+    /// The label of a target.
+    fn label_of(&self, target: u32) -> Option<Label> {
+        self.labels.get(usize::try_from(target).ok()?)
+    }
+
+    fn jump_by(&mut self, outcome: Outcome, target: u32) {
+        let Some(label) = self.label_of(target) else { return };
         let asm = &mut self.l.asm;
         match outcome {
             Outcome::When(cond) => asm.jcc(cond, label),
@@ -180,41 +140,41 @@ impl Body<'_, '_> {
     }
 
     /// Jumps in any case.
-    pub(super) fn jump(&mut self, offset: u32) -> bool {
+    pub(super) fn jump(&mut self, target: u32) -> bool {
         self.flush();
-        self.look_before_jumping(offset);
-        if let Some(label) = self.label_at(offset) {
+        self.look_before_jumping(target);
+        if let Some(label) = self.label_of(target) {
             self.l.asm.jmp(label);
         }
         false
     }
 
     /// Jumps when the popped bool is `when`; whether the next instruction may be reached.
-    pub(super) fn jump_if(&mut self, when: bool, offset: u32) -> bool {
+    pub(super) fn jump_if(&mut self, when: bool, target: u32) -> bool {
         let value = self.pop();
         if let Value::Int(bits) = value {
             // The verifier takes both ways to be possible.
-            return (bits != 0) != when || self.jump(offset);
+            return (bits != 0) != when || self.jump(target);
         }
         self.flush();
-        self.look_before_jumping(offset);
-        let asm_place = self.place(value);
-        let asm = &mut self.l.asm;
-        match asm_place {
-            Some(GprOrMem::Gpr(register)) => asm.test(W32, register, register),
-            Some(memory) => asm.cmp(W32, memory, 0),
-            None => {}
+        self.look_before_jumping(target);
+        if let Some(place) = self.place(value) {
+            let asm = &mut self.l.asm;
+            match place.register() {
+                Some(register) => asm.test(W32, register, register),
+                None => asm.cmp(W32, place, 0),
+            }
         }
         self.release(value);
         let cond = if when { Cond::Ne } else { Cond::E };
-        self.jump_by(Outcome::When(cond), offset);
+        self.jump_by(Outcome::When(cond), target);
         true
     }
 
     /// Sets the flags by two operands, which are released.
     fn put_comparison(&mut self, relation: Relation, operands: [Value; 2]) -> Outcome {
         let [left, right] = operands;
-        if let Some([left_float, right_float]) = self.compares_floats() {
+        if let Some([left_float, right_float]) = self.facts.compared_floats(self.at) {
             return self.compare_floats(relation, [(left, left_float), (right, right_float)]);
         }
         let (relation, left, right) = match (left, right) {
@@ -223,7 +183,7 @@ impl Body<'_, '_> {
             _ => (relation, left, right),
         };
         self.compare_integers(left, right);
-        Outcome::When(relation.signed())
+        Outcome::When(signed(relation))
     }
 
     /// A constant is on the right, if only one operand is constant.
@@ -233,10 +193,7 @@ impl Body<'_, '_> {
             _ => None,
         };
         if let (Some(place), Some(small)) = (self.place(left), small) {
-            match place {
-                GprOrMem::Gpr(register) if small == 0 => self.l.asm.test(W64, register, register),
-                place => self.compare_place(place, small),
-            }
+            self.compare_place(place, small);
             return self.release(left);
         }
         let (left_register, left) = self.in_register(left);
@@ -252,7 +209,11 @@ impl Body<'_, '_> {
         self.release(right);
     }
 
-    fn compare_place(&mut self, place: GprOrMem, small: i32) {
-        self.l.asm.cmp(W64, place, small);
+    /// Compares with a constant.
+    pub(super) fn compare_place(&mut self, place: GprOrStack, small: i32) {
+        match place.register().filter(|_| small == 0) {
+            Some(register) => self.l.asm.test(W64, register, register),
+            None => self.l.asm.cmp(W64, place, small),
+        }
     }
 }

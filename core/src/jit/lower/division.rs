@@ -1,9 +1,9 @@
 //! Division: never by zero, and the lowest integer by -1 wraps, where the processor would fault.
 
+use super::Body;
 use super::abi::TrapKind;
-use super::values::Value;
-use super::{Body, TEMPORARIES};
-use crate::jit::x64::{Cond, Gpr, GprOrMem, W64};
+use super::variable::{TEMPORARIES, Value};
+use crate::jit::x64::{Cond, Gpr, GprOrStack, W64};
 
 /// Which result of a division is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Body<'_, '_> {
             }
             asm.sub(W64, to.register, bias);
         }
-        self.release(Value::Temporary(bias));
+        self.release(Value::gpr(bias));
         self.deliver(to);
     }
 
@@ -78,12 +78,12 @@ impl Body<'_, '_> {
         let source = self.source(left);
         self.l.moves.add(Gpr::Rax, source);
         let divisor = match self.place(right) {
-            Some(place) if !matches!(place, GprOrMem::Gpr(Gpr::Rax | Gpr::Rdx)) => place,
+            Some(place) if !matches!(place.register(), Some(Gpr::Rax | Gpr::Rdx)) => place,
             _ => {
                 self.claim(Gpr::Rcx);
                 let source = self.source(right);
                 self.l.moves.add(Gpr::Rcx, source);
-                GprOrMem::Gpr(Gpr::Rcx)
+                Gpr::Rcx.into()
             }
         };
         self.l.moves.emit(&mut self.l.asm);
@@ -93,19 +93,16 @@ impl Body<'_, '_> {
         } else {
             self.divide_with_care(wanted, divisor);
         }
-        for register in TEMPORARIES {
+        for &register in &TEMPORARIES {
             self.release_if_at_hand(register);
         }
         let result = if wanted == Wanted::Quotient { Gpr::Rax } else { Gpr::Rdx };
-        self.push(Value::Temporary(result));
+        self.push(Value::gpr(result));
     }
 
     /// Divides RAX by what is not known to be neither 0 nor -1.
-    fn divide_with_care(&mut self, wanted: Wanted, divisor: GprOrMem) {
-        match divisor {
-            GprOrMem::Gpr(register) => self.l.asm.test(W64, register, register),
-            memory => self.l.asm.cmp(W64, memory, 0),
-        }
+    fn divide_with_care(&mut self, wanted: Wanted, divisor: GprOrStack) {
+        self.compare_place(divisor, 0);
         self.trap_if(Cond::E, TrapKind::DivisionByZero);
         let asm = &mut self.l.asm;
         let [divides, done] = [asm.label(), asm.label()];

@@ -5,18 +5,19 @@
 //! Source: Intel SDM volume 2, "UCOMISD".
 
 use super::Body;
-use super::compare::{Outcome, Relation};
-use super::values::Value;
-use crate::jit::bytecode::Instruction;
-use crate::jit::x64::{Cond, Float, GprOrMem, Scalar, W64, Xmm, XmmOrMem};
+use super::compare::Outcome;
+use super::variable::Value;
+use crate::jit::bytecode::Opcode;
+use crate::jit::relation::Relation;
+use crate::jit::x64::{Cond, Float, Scalar, W64, Xmm, XmmOrMem};
 
 impl Body<'_, '_> {
     /// Pops two floats and pushes what the instruction makes of them.
-    pub(super) fn floats(&mut self, instruction: &Instruction) {
-        let row = match instruction {
-            Instruction::AddF64 => Scalar::ADD,
-            Instruction::SubF64 => Scalar::SUB,
-            Instruction::MulF64 => Scalar::MUL,
+    pub(super) fn floats(&mut self, opcode: Opcode) {
+        let row = match opcode {
+            Opcode::AddF64 => Scalar::ADD,
+            Opcode::SubF64 => Scalar::SUB,
+            Opcode::MulF64 => Scalar::MUL,
             _ => Scalar::DIV,
         };
         let right = self.pop();
@@ -25,19 +26,19 @@ impl Body<'_, '_> {
         let from = self.float_operand(right, true);
         self.l.asm.scalar(row, Float::F64, to, from);
         self.release_float(from);
-        self.push(Value::Float(to));
+        self.push(Value::xmm(to));
     }
 
     fn release_float(&mut self, operand: XmmOrMem) {
         if let XmmOrMem::Xmm(register) = operand {
-            self.release(Value::Float(register));
+            self.release(Value::xmm(register));
         }
     }
 
     /// The operand in a register of its own.
     fn float_to_change(&mut self, value: Value) -> Xmm {
-        if let Value::Float(register) = value {
-            return register;
+        if let Value::Float(number) = value {
+            return number.xmm();
         }
         let to = self.float_temporary();
         self.load_float(to, value);
@@ -48,8 +49,8 @@ impl Body<'_, '_> {
     /// The operand where an instruction takes it from. An integer is converted.
     fn float_operand(&mut self, value: Value, is_float: bool) -> XmmOrMem {
         match (value, self.place(value)) {
-            (Value::Float(register), _) => XmmOrMem::Xmm(register),
-            (_, Some(GprOrMem::Mem(place))) if is_float => XmmOrMem::Mem(place),
+            (Value::Float(number), _) => XmmOrMem::Xmm(number.xmm()),
+            (_, Some(place)) if is_float && place.register().is_none() => place.memory().into(),
             _ if is_float => XmmOrMem::Xmm(self.float_to_change(value)),
             _ => XmmOrMem::Xmm(self.converted(value)),
         }
@@ -62,10 +63,12 @@ impl Body<'_, '_> {
                 let register = self.temporary();
                 self.load(register, value);
                 self.l.asm.movq(to, register);
-                self.release(Value::Temporary(register));
+                self.release(Value::gpr(register));
             }
-            (_, Some(GprOrMem::Gpr(register))) => self.l.asm.movq(to, register),
-            (_, Some(GprOrMem::Mem(place))) => self.l.asm.movsd(to, place),
+            (_, Some(place)) => match place.register() {
+                Some(register) => self.l.asm.movq(to, register),
+                None => self.l.asm.movsd(to, place.memory()),
+            },
             (_, None) => {}
         }
     }
@@ -112,7 +115,7 @@ impl Body<'_, '_> {
         };
         let second = self.float_operand(second.0, second.1);
         self.l.asm.ucomisd(first, second);
-        self.release(Value::Float(first));
+        self.release(Value::xmm(first));
         self.release_float(second);
         outcome
     }

@@ -1,13 +1,9 @@
 //! Arithmetic on integers and logic on bools, in the fewest instructions for where the operands are.
 
 use super::Body;
-use super::values::{Value, Variable};
-use crate::jit::bytecode::Instruction;
-use crate::jit::x64::{Alu, Gpr, GprOrMem, Mem, Scale, W64};
-
-/// The low bytes of two opcodes, to look ahead without decoding.
-const POP_STORE: u8 = Instruction::PopStore { local: 0 }.opcode() as u8;
-const POP: u8 = Instruction::Pop { dest: 0 }.opcode() as u8;
+use super::variable::{Value, Variable};
+use crate::jit::bytecode::Opcode;
+use crate::jit::x64::{Alu, Gpr, GprOrStack, Mem, Scale, W64};
 
 /// An operator on two integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +45,7 @@ impl Operator {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operand {
     Int(i64),
-    In(GprOrMem),
+    In(GprOrStack),
 }
 
 /// Where a result goes.
@@ -62,9 +58,21 @@ pub(super) struct Destination {
 
 impl Body<'_, '_> {
     /// Pops two operands and pushes what the operator makes of them, or writes it to a slot.
+    #[inline]
     pub(super) fn integers(&mut self, operator: Operator, dest: Option<u16>) {
         let right = self.pop();
         let left = self.pop();
+        self.apply(operator, [left, right], dest);
+    }
+
+    /// The other one of a popped bool.
+    pub(super) fn invert(&mut self) {
+        let value = self.pop();
+        self.apply(Operator::Xor, [value, Value::Int(1)], None);
+    }
+
+    /// Pushes what the operator makes of two operands, or writes it to a slot.
+    fn apply(&mut self, operator: Operator, [left, right]: [Value; 2], dest: Option<u16>) {
         if let (Value::Int(left), Value::Int(right)) = (left, right) {
             let value = Value::Int(operator.fold(left, right));
             return match dest {
@@ -81,14 +89,14 @@ impl Body<'_, '_> {
         self.release_but(right, to.register);
         match dest {
             Some(dest) if to.variable.is_none() => {
-                self.set_slot(dest, Value::Temporary(to.register));
+                self.set_slot(dest, Value::gpr(to.register));
             }
             _ => self.deliver(to),
         }
     }
 
     pub(super) fn release_but(&mut self, value: Value, kept: Gpr) {
-        if value != Value::Temporary(kept) {
+        if value != Value::gpr(kept) {
             self.release(value);
         }
     }
@@ -120,19 +128,19 @@ impl Body<'_, '_> {
             None => self.next_stores_to(),
         };
         if let Some(variable) = variable
-            && let GprOrMem::Gpr(register) = self.home(variable)
+            && let Some(register) = self.home(variable).register()
         {
             self.write(variable);
-            if let Variable::Slot(slot) = variable {
+            if let Some(slot) = variable.as_slot() {
                 self.drop_value(slot);
             }
-            if dest.is_none() {
-                self.next += 4;
+            if let (None, Some(next)) = (dest, self.peek()) {
+                self.take(next);
             }
             return Destination { register, variable: Some(variable) };
         }
         let register = match (left, right) {
-            (Value::Temporary(register), _) | (_, Value::Temporary(register)) => register,
+            (Value::Temporary(number), _) | (_, Value::Temporary(number)) => number.gpr(),
             _ => self.temporary(),
         };
         Destination { register, variable: None }
@@ -140,31 +148,24 @@ impl Body<'_, '_> {
 
     fn slot_that_exists(&self, slot: u16) -> Option<Variable> {
         let slot = u32::from(slot);
-        (slot < self.l.values.length()).then_some(Variable::Slot(slot))
+        (slot < self.l.values.length()).then_some(Variable::slot(slot))
     }
 
     /// The variable in a register into which the next instruction pops, if no jump leads to that.
     fn next_stores_to(&self) -> Option<Variable> {
-        if self.next == self.next_target {
-            return None;
-        }
-        let next = usize::try_from(self.next).ok()?;
-        let &[opcode, 0, low, high] = self.facts.function.code.get(next..)?.first_chunk()? else {
-            return None;
-        };
-        let number = u16::from_le_bytes([low, high]);
-        let variable = match opcode {
-            POP_STORE => Variable::Local(number),
-            POP => self.slot_that_exists(number)?,
+        let next = self.peek()?;
+        let variable = match next.opcode() {
+            Opcode::PopStore => Variable::local(next.a()),
+            Opcode::Pop => self.slot_that_exists(next.a())?,
             _ => return None,
         };
-        matches!(self.home(variable), GprOrMem::Gpr(_)).then_some(variable)
+        self.home(variable).register().map(|_| variable)
     }
 
     /// The result is in its register.
     pub(super) fn deliver(&mut self, to: Destination) {
         if to.variable.is_none() {
-            self.push(Value::Temporary(to.register));
+            self.push(Value::gpr(to.register));
         }
     }
 
@@ -190,7 +191,7 @@ impl Body<'_, '_> {
         }
     }
 
-    fn combine_with(&mut self, operator: Operator, to: Gpr, left: GprOrMem, right: i64) {
+    fn combine_with(&mut self, operator: Operator, to: Gpr, left: GprOrStack, right: i64) {
         let Ok(small) = i32::try_from(right) else {
             return self.combine_with_long(operator, to, left, right);
         };
@@ -215,36 +216,33 @@ impl Body<'_, '_> {
         }
     }
 
-    fn add_constant(&mut self, to: Gpr, left: GprOrMem, right: i32) {
+    fn add_constant(&mut self, to: Gpr, left: GprOrStack, right: i32) {
         let asm = &mut self.l.asm;
-        match left {
-            GprOrMem::Gpr(left) if left != to => asm.lea(W64, to, Mem::at(left, right)),
-            left => {
-                if left != GprOrMem::Gpr(to) {
-                    asm.mov(W64, to, left);
-                }
-                match right {
-                    1 => asm.inc(W64, to),
-                    -1 => asm.dec(W64, to),
-                    // One byte is enough for -128, but not for 128.
-                    128 => asm.sub(W64, to, -128),
-                    right => asm.add(W64, to, right),
-                }
-            }
+        if let Some(left) = left.register().filter(|left| *left != to) {
+            return asm.lea(W64, to, Mem::at(left, right));
+        }
+        self.move_to(to, left);
+        let asm = &mut self.l.asm;
+        match right {
+            1 => asm.inc(W64, to),
+            -1 => asm.dec(W64, to),
+            // One byte is enough for -128, but not for 128.
+            128 => asm.sub(W64, to, -128),
+            right => asm.add(W64, to, right),
         }
     }
 
     /// With a constant that is no immediate.
-    fn combine_with_long(&mut self, operator: Operator, to: Gpr, left: GprOrMem, right: i64) {
+    fn combine_with_long(&mut self, operator: Operator, to: Gpr, left: GprOrStack, right: i64) {
         let register = self.temporary();
         self.l.asm.mov_imm(register, right.cast_unsigned());
-        self.combine_both(operator, to, left, GprOrMem::Gpr(register));
-        self.release_but(Value::Temporary(register), to);
+        self.combine_both(operator, to, left, register.into());
+        self.release_but(Value::gpr(register), to);
     }
 
     /// `to` = `left` - `right`.
-    fn subtract_from(&mut self, to: Gpr, left: i64, right: GprOrMem) {
-        if right != GprOrMem::Gpr(to) {
+    fn subtract_from(&mut self, to: Gpr, left: i64, right: GprOrStack) {
+        if right != to.into() {
             self.l.asm.mov_imm(to, left.cast_unsigned());
             return self.l.asm.sub(W64, to, right);
         }
@@ -256,18 +254,18 @@ impl Body<'_, '_> {
         }
     }
 
-    fn combine_both(&mut self, operator: Operator, to: Gpr, left: GprOrMem, right: GprOrMem) {
-        let (left, right) = match right {
-            GprOrMem::Gpr(register) if register == to && left != right => {
-                if operator == Operator::Sub {
-                    self.l.asm.neg(W64, to);
-                    return self.l.asm.add(W64, to, left);
-                }
-                (right, left)
+    fn combine_both(&mut self, operator: Operator, to: Gpr, left: GprOrStack, right: GprOrStack) {
+        let (left, right) = if right == to.into() && left != right {
+            if operator == Operator::Sub {
+                self.l.asm.neg(W64, to);
+                return self.l.asm.add(W64, to, left);
             }
-            _ => (left, right),
+            (right, left)
+        } else {
+            (left, right)
         };
-        if let (Operator::Add, GprOrMem::Gpr(left), GprOrMem::Gpr(right)) = (operator, left, right)
+        if operator == Operator::Add
+            && let (Some(left), Some(right)) = (left.register(), right.register())
             && left != to
             && let Some(index) = right.index()
         {
@@ -277,12 +275,6 @@ impl Body<'_, '_> {
         match operator.alu() {
             Some(row) => self.l.asm.alu(row, W64, to, right),
             None => self.l.asm.imul(W64, to, right),
-        }
-    }
-
-    fn move_to(&mut self, to: Gpr, from: GprOrMem) {
-        if from != GprOrMem::Gpr(to) {
-            self.l.asm.mov(W64, to, from);
         }
     }
 }

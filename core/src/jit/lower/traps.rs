@@ -15,17 +15,22 @@ struct Site {
     label: Label,
     /// The offset of the instruction.
     at: u32,
+    /// The handler, by its place in [`HANDLERS`].
+    handler: usize,
 }
 
-/// The places of a function, by the handler's offset in the shared block.
+/// The places of a function.
 #[derive(Debug, Default)]
 pub(super) struct Traps {
-    sites: [Vec<Site>; HANDLERS.len()],
+    sites: Vec<Site>,
+    /// How many of them there are for each handler.
+    counts: [u32; HANDLERS.len()],
     /// Where a function cannot be called because there are too many activations; it traps there, at
     /// its begin.
     too_deep: Vec<(Label, u32)>,
 }
 
+/// The handlers' offsets in the shared block.
 const HANDLERS: [i32; 5] = [
     TrapKind::DivisionByZero.handler(),
     TrapKind::CallDepth.handler(), // of which there is never one here
@@ -36,7 +41,8 @@ const HANDLERS: [i32; 5] = [
 
 impl Traps {
     pub(super) fn clear(&mut self) {
-        self.sites.iter_mut().for_each(Vec::clear);
+        self.sites.clear();
+        self.counts = [0; HANDLERS.len()];
         self.too_deep.clear();
     }
 }
@@ -75,8 +81,10 @@ impl Body<'_, '_> {
 
     fn trap_site(&mut self, handler: usize) -> Label {
         let label = self.l.asm.label();
-        if let Some(sites) = self.l.traps.sites.get_mut(handler) {
-            sites.push(Site { label, at: self.at });
+        let traps = &mut self.l.traps;
+        if let Some(count) = traps.counts.get_mut(handler) {
+            *count += 1;
+            traps.sites.push(Site { label, at: self.at, handler });
         }
         label
     }
@@ -100,27 +108,28 @@ impl Body<'_, '_> {
             self.l.asm.push_imm(0);
             self.put_handler(TrapKind::CallDepth.handler(), function);
         }
-        for (number, handler) in HANDLERS.into_iter().enumerate() {
-            let sites = self.l.traps.sites.get_mut(number).map(core::mem::take).unwrap_or_default();
-            if let Some((last, others)) = sites.split_last() {
-                let common = self.l.asm.label();
-                for site in others {
-                    self.put_site(site);
-                    self.l.asm.jmp(common);
-                }
-                self.put_site(last);
-                self.l.asm.bind(common);
-                self.put_handler(handler, self.facts.index);
-            }
-            if let Some(place) = self.l.traps.sites.get_mut(number) {
-                *place = sites;
-            }
+        let counts = self.l.traps.counts;
+        for (number, &count) in counts.iter().enumerate().filter(|(_, count)| **count != 0) {
+            self.put_sites(number, count);
         }
     }
 
-    fn put_site(&mut self, site: &Site) {
-        self.l.asm.bind(site.label);
-        // The code of a function is shorter than 2^31 bytes.
-        self.l.asm.push_imm(site.at.cast_signed());
+    /// Puts down where the places for one handler go; there are `left` of them.
+    fn put_sites(&mut self, handler: usize, mut left: u32) {
+        let common = self.l.asm.label();
+        for number in 0..self.l.traps.sites.len() {
+            let Some(&site) = self.l.traps.sites.get(number) else { return };
+            if site.handler == handler {
+                self.l.asm.bind(site.label);
+                // The code of a function is shorter than 2^31 bytes.
+                self.l.asm.push_imm(site.at.cast_signed());
+                left -= 1;
+                if left != 0 {
+                    self.l.asm.jmp(common);
+                }
+            }
+        }
+        self.l.asm.bind(common);
+        self.put_handler(HANDLERS.get(handler).copied().unwrap_or(0), self.facts.index);
     }
 }

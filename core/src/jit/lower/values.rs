@@ -6,115 +6,67 @@ use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
 
-use super::{Body, TEMPORARIES};
+use super::Body;
+use super::variable::{FLOATS, Registers, TEMPORARIES, Value, Variable};
 use crate::jit::machine::Source;
-use crate::jit::x64::{Cond, Float, Gpr, GprOrMem, Mem, Scale, W32, W64, Xmm};
+use crate::jit::x64::{Cond, Float, Gpr, GprOrStack, Scale, W32, W64, Xmm};
 
 /// The most values that are not in their homes at a time.
 pub(super) const MOST_AWAY: usize = 64;
 
-/// Float registers for values; the last one of the processor is for moves from memory to memory.
-const FLOATS: [Xmm; 8] =
-    [Xmm::Xmm0, Xmm::Xmm1, Xmm::Xmm2, Xmm::Xmm3, Xmm::Xmm4, Xmm::Xmm5, Xmm::Xmm6, Xmm::Xmm7];
-
 /// For moves from memory to memory.
 pub(super) const SCRATCH: Xmm = Xmm::Xmm15;
-
-/// What has a home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Variable {
-    /// A local.
-    Local(u16),
-    /// A position of the vector.
-    Slot(u32),
-}
-
-impl Variable {
-    /// One of 64 sets of variables that may have copies.
-    #[inline(always)]
-    fn bit(self) -> u64 {
-        1 << match self {
-            Variable::Local(local) => u32::from(local) * 2 % 64,
-            Variable::Slot(slot) => slot.wrapping_mul(2).wrapping_add(1) % 64,
-        }
-    }
-}
-
-/// Where a value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    /// In the home of its position. An operand is never this: it is a copy of its position.
-    Home,
-    /// Nowhere: its bits.
-    Int(i64),
-    /// In a temporary register.
-    Temporary(Gpr),
-    /// In a float register.
-    Float(Xmm),
-    /// In the home of a variable.
-    Copy(Variable),
-}
-
-/// To whom a register belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    Nobody,
-    /// The instruction at hand.
-    Instruction,
-    Position(u32),
-}
 
 /// The values of the vector, and who has which register.
 #[derive(Debug)]
 pub(super) struct Values {
+    /// As many as the vector ever has, and more; all are at home but those in `away`.
     entries: Vec<Value>,
+    length: u32,
     /// The positions whose values are not at home, and maybe some others.
     away: ArrayVec<u32, MOST_AWAY>,
     /// The variables that may have copies.
     copied: u64,
-    temporaries: [Owner; TEMPORARIES.len()],
-    floats: [Owner; FLOATS.len()],
+    pub(super) registers: Registers,
 }
 
 impl Default for Values {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
+            length: 0,
             away: ArrayVec::new(),
             copied: 0,
-            temporaries: [Owner::Nobody; TEMPORARIES.len()],
-            floats: [Owner::Nobody; FLOATS.len()],
+            registers: Registers::FREE,
         }
     }
 }
 
 impl Values {
-    /// An empty vector.
-    pub(super) fn clear(&mut self) {
+    /// An empty vector, which will have at most `longest` values.
+    pub(super) fn start(&mut self, longest: u32) {
         self.all_home(0);
+        let longest = usize::try_from(longest).unwrap_or(0);
+        if self.entries.len() < longest {
+            self.entries.resize(longest, Value::Home);
+        }
     }
 
-    /// A vector of this length with all values at home.
+    /// A vector of this length with all values at home, and no register in use.
     pub(super) fn all_home(&mut self, length: u32) {
         while let Some(position) = self.away.pop() {
             if let Some(entry) = self.entry(position) {
                 *entry = Value::Home;
             }
         }
-        self.entries.resize(usize::try_from(length).unwrap_or(0), Value::Home);
-        self.settle();
-    }
-
-    /// Forgets who had which register, and all copies.
-    fn settle(&mut self) {
+        self.length = length;
         self.copied = 0;
-        self.temporaries = [Owner::Nobody; TEMPORARIES.len()];
-        self.floats = [Owner::Nobody; FLOATS.len()];
+        self.registers.free_all();
     }
 
     #[inline(always)]
     pub(super) fn length(&self) -> u32 {
-        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+        self.length
     }
 
     #[inline(always)]
@@ -122,47 +74,28 @@ impl Values {
         self.entries.get_mut(usize::try_from(position).ok()?)
     }
 
-    /// The register's place among the temporaries, and who has it.
+    /// The value of a position, which is at home from now on; `None` of what is not in the vector.
     #[inline(always)]
-    fn owner(&mut self, register: Gpr) -> Option<&mut Owner> {
-        let number = match register {
-            Gpr::Rax => 0,
-            Gpr::Rcx => 1,
-            Gpr::Rdx => 2,
-            _ => return None,
-        };
-        self.temporaries.get_mut(number)
-    }
-
-    #[inline(always)]
-    fn give(&mut self, value: Value, owner: Owner) {
-        match value {
-            Value::Temporary(register) => {
-                if let Some(place) = self.owner(register) {
-                    *place = owner;
-                }
-            }
-            Value::Float(register) => {
-                if let Some(place) = self.floats.get_mut(usize::from(register.number())) {
-                    *place = owner;
-                }
-            }
-            _ => {}
-        }
+    fn take(&mut self, position: u32) -> Option<Value> {
+        let entry = self.entry(position)?;
+        let value = *entry;
+        *entry = Value::Home;
+        Some(value)
     }
 
     /// Takes the last value off the vector. A register that it is in belongs to the instruction at hand.
     #[inline(always)]
     fn pop(&mut self) -> Value {
-        let Some(value) = self.entries.pop() else { return Value::Int(0) };
-        let position = self.length();
+        let position = self.length.saturating_sub(1);
+        self.length = position;
+        let Some(value) = self.take(position) else { return Value::Int(0) };
         if value == Value::Home {
-            return Value::Copy(Variable::Slot(position));
+            return Value::slot(position);
         }
         if self.away.last() == Some(&position) {
             self.away.pop();
         }
-        self.give(value, Owner::Instruction);
+        self.registers.hold(value);
         value
     }
 }
@@ -170,14 +103,10 @@ impl Values {
 impl Body<'_, '_> {
     /// The home of a variable.
     #[inline(always)]
-    pub(super) fn home(&self, variable: Variable) -> GprOrMem {
-        let register = match variable {
-            Variable::Local(local) => self.l.homes.local(local),
-            Variable::Slot(slot) => self.l.homes.slot(slot),
-        };
-        match register {
-            Some(register) => GprOrMem::Gpr(register),
-            None => GprOrMem::Mem(self.frame.word(variable)),
+    pub(super) fn home(&self, variable: Variable) -> GprOrStack {
+        match self.l.homes.register(variable) {
+            Some(register) => register.into(),
+            None => self.l.frame.word(variable),
         }
     }
 
@@ -190,12 +119,13 @@ impl Body<'_, '_> {
     /// Appends a value. A register that it is in belongs to its position from now on.
     #[inline(always)]
     pub(super) fn push(&mut self, value: Value) {
-        let position = self.l.values.length();
-        self.write(Variable::Slot(position));
-        self.l.values.entries.push(Value::Home);
-        let itself = value == Value::Copy(Variable::Slot(position));
-        let value = if itself { Value::Home } else { value };
-        self.keep(position, value);
+        let position = self.l.values.length;
+        debug_assert!(self.l.values.entry(position).is_some(), "longer than the vector ever is");
+        self.write(Variable::slot(position));
+        self.l.values.length = position + 1;
+        if value != Value::slot(position) {
+            self.keep(position, value);
+        }
     }
 
     /// The position has the value `value`, of which its home may know nothing.
@@ -212,7 +142,7 @@ impl Body<'_, '_> {
             Value::Home => return,
             Value::Copy(variable) => values.copied |= variable.bit(),
             Value::Int(_) => {}
-            _ => values.give(value, Owner::Position(position)),
+            _ => values.registers.give(value, position),
         }
         // There is room.
         let _ = values.away.try_push(position);
@@ -225,9 +155,9 @@ impl Body<'_, '_> {
             Some(value @ (Value::Int(_) | Value::Copy(_))) => value,
             Some(Value::Temporary(_) | Value::Float(_)) => {
                 self.bring_home(position);
-                Value::Copy(Variable::Slot(position))
+                Value::slot(position)
             }
-            Some(Value::Home) => Value::Copy(Variable::Slot(position)),
+            Some(Value::Home) => Value::slot(position),
             None => Value::Int(0),
         }
     }
@@ -236,7 +166,7 @@ impl Body<'_, '_> {
     pub(super) fn slot_once(&mut self, slot: u16) -> Value {
         let position = u32::from(slot);
         match self.l.values.entry(position).copied() {
-            Some(Value::Home) => Value::Copy(Variable::Slot(position)),
+            Some(Value::Home) => Value::slot(position),
             found => found.unwrap_or(Value::Int(0)),
         }
     }
@@ -250,18 +180,18 @@ impl Body<'_, '_> {
             self.extend(position);
             return self.push(value);
         }
-        let variable = Variable::Slot(position);
+        let variable = Variable::slot(position);
         if value == Value::Copy(variable) {
             // What was popped or read is what is there already.
             return;
         }
         self.write(variable);
         self.drop_value(position);
-        match (value, self.home(variable)) {
-            (Value::Temporary(_) | Value::Float(_), GprOrMem::Gpr(_)) => {
-                self.store(variable, value);
-            }
-            _ => self.keep(position, value),
+        let is_in_register = matches!(value, Value::Temporary(_) | Value::Float(_));
+        if is_in_register && self.home(variable).register().is_some() {
+            self.store(variable, value);
+        } else {
+            self.keep(position, value);
         }
     }
 
@@ -269,10 +199,12 @@ impl Body<'_, '_> {
     /// Where it stays valid while nil is appended up to `position`, which it is for.
     fn keep_behind(&mut self, length: u32, position: u32, value: Value) -> Value {
         match value {
-            Value::Copy(Variable::Slot(slot)) if slot >= length && position > length => {
+            Value::Copy(variable)
+                if position > length && variable.as_slot().is_some_and(|slot| slot >= length) =>
+            {
                 let register = self.temporary();
                 self.load(register, value);
-                Value::Temporary(register)
+                Value::gpr(register)
             }
             value => value,
         }
@@ -281,9 +213,8 @@ impl Body<'_, '_> {
     /// The value of a position is not needed any more; its home is what counts.
     pub(super) fn drop_value(&mut self, position: u32) {
         let values = &mut self.l.values;
-        if let Some(entry) = values.entry(position) {
-            let value = core::mem::replace(entry, Value::Home);
-            values.give(value, Owner::Nobody);
+        if let Some(value) = values.take(position) {
+            values.registers.release(value);
         }
     }
 
@@ -299,26 +230,25 @@ impl Body<'_, '_> {
             return;
         }
         self.flush();
-        let (words, length_wanted) = (length - from, usize::try_from(length).unwrap_or(0));
-        self.l.values.entries.resize(length_wanted, Value::Home);
-        for (slot, register) in self.l.homes.slots_in_registers() {
-            if (from..length).contains(&slot) {
+        self.l.values.length = length;
+        for &(variable, register) in &self.l.homes.chosen {
+            if variable.as_slot().is_some_and(|slot| (from..length).contains(&slot)) {
                 self.l.asm.mov(W64, register, 0);
             }
         }
         let counter = self.temporary();
-        self.clear_words(counter, words, self.frame.word(Variable::Slot(from)));
-        self.release(Value::Temporary(counter));
+        self.clear_words(counter, length - from, self.l.frame.word(Variable::slot(from)));
+        self.release(Value::gpr(counter));
     }
 
     /// Fills `words` words of the frame with 0, from `first` on.
-    pub(super) fn clear_words(&mut self, counter: Gpr, words: u32, first: Mem) {
+    pub(super) fn clear_words(&mut self, counter: Gpr, words: u32, first: GprOrStack) {
         let Some(index) = counter.index() else { return };
         let asm = &mut self.l.asm;
         asm.mov_imm(counter, words.into());
         let again = asm.label();
         asm.bind(again);
-        asm.mov(W64, first.plus(-8).indexed(index, Scale::By8), 0);
+        asm.mov(W64, first.memory().plus(-8).indexed(index, Scale::By8), 0);
         asm.dec(W32, counter);
         asm.jcc(Cond::Ne, again);
     }
@@ -337,16 +267,15 @@ impl Body<'_, '_> {
     /// The value of a slot, which is left without one and whose home may be written.
     fn take_slot(&mut self, slot: u16) -> Value {
         let position = u32::from(slot);
-        let variable = Variable::Slot(position);
+        let variable = Variable::slot(position);
         self.write(variable);
-        let Some(entry) = self.l.values.entry(position) else { return Value::Int(0) };
-        let value = core::mem::replace(entry, Value::Home);
+        let Some(value) = self.l.values.take(position) else { return Value::Int(0) };
         if value == Value::Home {
             let register = self.temporary();
             self.load(register, Value::Copy(variable));
-            return Value::Temporary(register);
+            return Value::gpr(register);
         }
-        self.l.values.give(value, Owner::Instruction);
+        self.l.values.registers.hold(value);
         value
     }
 
@@ -375,13 +304,13 @@ impl Body<'_, '_> {
     }
 
     fn move_copy(&mut self, position: u32, copy: Value) {
-        if !self.l.values.temporaries.contains(&Owner::Nobody) {
+        if !self.l.values.registers.temporaries.has_free() {
             return self.bring_home(position);
         }
         let register = self.temporary();
         self.load(register, copy);
-        let value = Value::Temporary(register);
-        self.l.values.give(value, Owner::Position(position));
+        let value = Value::gpr(register);
+        self.l.values.registers.give(value, position);
         if let Some(entry) = self.l.values.entry(position) {
             *entry = value;
         }
@@ -389,10 +318,8 @@ impl Body<'_, '_> {
 
     /// Brings the value of a position to its home.
     fn bring_home(&mut self, position: u32) {
-        let Some(entry) = self.l.values.entry(position) else { return };
-        let value = core::mem::replace(entry, Value::Home);
-        if value != Value::Home {
-            self.store(Variable::Slot(position), value);
+        if let Some(value) = self.l.values.take(position).filter(|value| *value != Value::Home) {
+            self.store(Variable::slot(position), value);
         }
     }
 
@@ -420,12 +347,9 @@ impl Body<'_, '_> {
     /// A temporary register for the instruction at hand.
     #[inline(always)]
     pub(super) fn temporary(&mut self) -> Gpr {
-        let free = self.l.values.temporaries.iter().position(|owner| *owner == Owner::Nobody);
+        let free = self.l.values.registers.temporaries.take();
         match free.and_then(|free| TEMPORARIES.get(free)) {
-            Some(&register) => {
-                self.l.values.give(Value::Temporary(register), Owner::Instruction);
-                register
-            }
+            Some(&register) => register,
             None => self.spill(),
         }
     }
@@ -433,61 +357,48 @@ impl Body<'_, '_> {
     /// Takes the temporary register of the position that was pushed first.
     #[cold]
     fn spill(&mut self) -> Gpr {
-        let owners = TEMPORARIES.iter().zip(&self.l.values.temporaries);
-        let positions = owners.filter_map(|(&register, owner)| match owner {
-            Owner::Position(position) => Some((*position, register)),
-            _ => None,
-        });
         // An instruction has no more than two for itself.
-        let Some((position, register)) = positions.min_by_key(|(position, _)| *position) else {
-            return Gpr::Rax;
-        };
+        let lowest = self.l.values.registers.temporaries.lowest();
+        let Some((number, position)) = lowest else { return Gpr::Rax };
         self.bring_home(position);
-        self.l.values.give(Value::Temporary(register), Owner::Instruction);
+        let register = TEMPORARIES.get(number).copied().unwrap_or(Gpr::Rax);
+        self.l.values.registers.hold(Value::gpr(register));
         register
     }
 
     /// Makes a certain temporary register free for the instruction at hand: who has it goes elsewhere.
     pub(super) fn claim(&mut self, register: Gpr) {
-        let owner = self.l.values.owner(register).map_or(Owner::Nobody, |owner| *owner);
-        if let Owner::Position(position) = owner {
+        let owners = &self.l.values.registers.temporaries;
+        if let Some(position) = owners.position(register.number().into()) {
             self.bring_home(position);
         }
-        self.l.values.give(Value::Temporary(register), Owner::Instruction);
+        self.l.values.registers.hold(Value::gpr(register));
     }
 
     /// A float register for the instruction at hand.
     pub(super) fn float_temporary(&mut self) -> Xmm {
-        let owners = FLOATS.iter().zip(&self.l.values.floats);
-        let free = owners.clone().find(|(_, owner)| **owner == Owner::Nobody);
-        if let Some((&register, _)) = free {
-            self.l.values.give(Value::Float(register), Owner::Instruction);
-            return register;
+        let floats = &mut self.l.values.registers.floats;
+        if let Some(&free) = floats.take().and_then(|free| FLOATS.get(free)) {
+            return free;
         }
-        let first = owners.filter_map(|(&register, owner)| match owner {
-            Owner::Position(position) => Some((*position, register)),
-            _ => None,
-        });
-        let Some((position, register)) = first.min_by_key(|(position, _)| *position) else {
-            return Xmm::Xmm0;
-        };
+        let Some((number, position)) = floats.lowest() else { return Xmm::Xmm0 };
         self.bring_home(position);
-        self.l.values.give(Value::Float(register), Owner::Instruction);
+        let register = FLOATS.get(number).copied().unwrap_or(Xmm::Xmm0);
+        self.l.values.registers.hold(Value::xmm(register));
         register
     }
 
     /// The instruction at hand needs the register of this value no more.
     #[inline(always)]
     pub(super) fn release(&mut self, value: Value) {
-        self.l.values.give(value, Owner::Nobody);
+        self.l.values.registers.release(value);
     }
 
     /// The register is free unless it belongs to a position.
     pub(super) fn release_if_at_hand(&mut self, register: Gpr) {
-        if let Some(owner) = self.l.values.owner(register)
-            && *owner == Owner::Instruction
-        {
-            *owner = Owner::Nobody;
+        let owners = &self.l.values.registers.temporaries;
+        if owners.position(register.number().into()).is_none() {
+            self.release(Value::gpr(register));
         }
     }
 
@@ -504,15 +415,15 @@ impl Body<'_, '_> {
     #[inline(always)]
     pub(super) fn store(&mut self, variable: Variable, value: Value) {
         let home = self.home(variable);
-        match home {
-            GprOrMem::Gpr(register) => self.load(register, value),
-            GprOrMem::Mem(place) => self.store_word(place, value),
+        match home.register() {
+            Some(register) => self.load(register, value),
+            None => self.store_word(home, value),
         }
         self.release(value);
     }
 
     /// Moves a value to memory. Changes no flag and no register.
-    pub(super) fn store_word(&mut self, place: Mem, value: Value) {
+    pub(super) fn store_word(&mut self, place: GprOrStack, value: Value) {
         let source = self.place(value);
         let asm = &mut self.l.asm;
         match (value, source) {
@@ -521,15 +432,18 @@ impl Body<'_, '_> {
                 Err(_) => {
                     let [low, high] = [bits, bits >> 32].map(|half| half as i32);
                     asm.mov(W32, place, low);
-                    asm.mov(W32, place.plus(4), high);
+                    asm.mov(W32, place.moved(4), high);
                 }
             },
-            (Value::Float(register), _) => asm.mov_scalar(Float::F64, place, register),
-            (_, Some(GprOrMem::Gpr(register))) => asm.mov(W64, place, register),
-            (_, Some(GprOrMem::Mem(from))) if from != place => {
-                asm.movq(SCRATCH, from);
-                asm.movq(place, SCRATCH);
-            }
+            (Value::Float(number), _) => asm.mov_scalar(Float::F64, place.memory(), number.xmm()),
+            (_, Some(from)) => match from.register() {
+                Some(register) => asm.mov(W64, place, register),
+                None if from != place => {
+                    asm.movq(SCRATCH, from.memory());
+                    asm.movq(place.memory(), SCRATCH);
+                }
+                None => {}
+            },
             _ => {}
         }
     }
@@ -537,22 +451,28 @@ impl Body<'_, '_> {
     /// Moves a value into a register. Changes no flag.
     #[inline(always)]
     pub(super) fn load(&mut self, register: Gpr, value: Value) {
-        let source = self.place(value);
-        let asm = &mut self.l.asm;
-        match (value, source) {
-            (Value::Int(bits), _) => asm.mov_imm(register, bits.cast_unsigned()),
-            (Value::Float(float), _) => asm.movq(register, float),
-            (_, Some(GprOrMem::Gpr(from))) if from != register => asm.mov(W64, register, from),
-            (_, Some(GprOrMem::Mem(from))) => asm.mov(W64, register, from),
-            _ => {}
+        match value {
+            Value::Int(bits) => self.l.asm.mov_imm(register, bits.cast_unsigned()),
+            Value::Float(number) => self.l.asm.movq(register, number.xmm()),
+            Value::Temporary(number) => self.move_to(register, number.gpr().into()),
+            Value::Copy(variable) => self.move_to(register, self.home(variable)),
+            Value::Home => {}
+        }
+    }
+
+    /// Moves what is in a register or in memory into a register, unless it is there.
+    #[inline(always)]
+    pub(super) fn move_to(&mut self, register: Gpr, from: GprOrStack) {
+        if from != register.into() {
+            self.l.asm.mov(W64, register, from);
         }
     }
 
     /// Where an operand is that is in a general register or in memory.
     #[inline(always)]
-    pub(super) fn place(&self, value: Value) -> Option<GprOrMem> {
+    pub(super) fn place(&self, value: Value) -> Option<GprOrStack> {
         match value {
-            Value::Temporary(register) => Some(GprOrMem::Gpr(register)),
+            Value::Temporary(number) => Some(number.gpr().into()),
             Value::Copy(variable) => Some(self.home(variable)),
             _ => None,
         }
@@ -561,12 +481,12 @@ impl Body<'_, '_> {
     /// The operand in a general register, which may be the home of a variable and is not to be changed.
     /// What is returned second is to be released instead of the operand.
     pub(super) fn in_register(&mut self, value: Value) -> (Gpr, Value) {
-        if let Some(GprOrMem::Gpr(register)) = self.place(value) {
+        if let Some(register) = self.place(value).and_then(GprOrStack::register) {
             return (register, value);
         }
         let register = self.temporary();
         self.load(register, value);
         self.release(value);
-        (register, Value::Temporary(register))
+        (register, Value::gpr(register))
     }
 }

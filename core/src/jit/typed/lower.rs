@@ -8,8 +8,8 @@
 //!
 //! **Traps.** A function has no way to return an error, and whoever called it (machine code of a
 //! module, perhaps) none to look at one. So a trap leaves the function by a jump to the *trap hook*,
-//! `extern "C" fn(code: u32, at: u32) -> u64`, by a relocation with the target [`TRAP_HOOK`]. The stack
-//! is as it was when the function was entered. The hook either does not return (it goes back to where the
+//! `extern "C" fn(code: u32, at: u32, function: u64) -> u64`, by a relocation with the target
+//! [`TRAP_HOOK`]; `function` is the address of the function's first byte. The stack is as it was when the function was entered. The hook either does not return (it goes back to where the
 //! host entered machine code, or ends the process), or it notes the error and returns 0: then that is
 //! what the function gives (an undefined number where it gives a float), its caller goes on, and the
 //! host finds the note when the call is over.
@@ -41,8 +41,8 @@ use super::opcode::{Condition, Opcode, Unary};
 use super::types::Scalar;
 use super::verify::Instance;
 use crate::jit::x64::{
-    AssembleError, Assembler, Cond, Float, Gpr, GprOrMem, Growing, Label, Mem, W8, W16, W32, W64,
-    Xmm, XmmOrMem,
+    AssembleError, Assembler, Cond, Float, Gpr, GprOperand, GprOrStack, Growing, Label, Mem, Rip,
+    Source, W8, W16, W32, W64, Xmm, XmmOrMem,
 };
 use places::{Place, Places};
 
@@ -132,11 +132,13 @@ impl Compiler {
         let asm = &mut self.asm;
         let targets = instance.facts.usage.is_target.iter();
         self.labels.extend(targets.map(|&is_target| is_target.then(|| asm.label())));
+        let start = asm.label();
         let mut lowering = Lowering {
             asm,
             places: &self.places,
             labels: &self.labels,
             traps: &mut self.traps,
+            start,
             instance,
             error: None,
         };
@@ -154,6 +156,8 @@ struct Lowering<'c, 'i> {
     places: &'c Places,
     labels: &'c [Option<Label>],
     traps: &'c mut Vec<TrapSite>,
+    /// The first byte.
+    start: Label,
     instance: &'c Instance<'i, 'i>,
     /// The first one, kept aside so that no instruction hands one on.
     error: Option<TypedError>,
@@ -162,14 +166,15 @@ struct Lowering<'c, 'i> {
 /// A second value of an integer operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Right {
-    Operand(GprOrMem),
+    Operand(GprOrStack),
     Number(i32),
 }
 
 impl Lowering<'_, '_> {
     fn function(&mut self) {
-        self.prologue();
         let body = *self.instance.body();
+        self.asm.bind(self.start);
+        self.prologue();
         for (index, bytes) in body.instructions.iter().enumerate() {
             if let Some(label) = self.labels.get(index).copied().flatten() {
                 self.asm.bind(label);
@@ -265,6 +270,7 @@ impl Lowering<'_, '_> {
             self.asm.bind(site.label);
             self.asm.mov_imm(Gpr::Rdi, site.code.into());
             self.asm.mov_imm(Gpr::Rsi, site.at.into());
+            self.asm.lea(W64, Gpr::Rdx, Rip::Label(self.start));
             self.take_down();
             self.asm.jmp_symbol(TRAP_HOOK);
         }
@@ -280,7 +286,7 @@ impl Lowering<'_, '_> {
         match self.place(local) {
             Place::Gpr(register) => register,
             Place::Home(offset) => {
-                self.fill(scratch, scalar, Mem::at(Gpr::Rsp, offset));
+                self.fill(scratch, scalar, GprOrStack::stack(offset));
                 scratch
             }
             _ => scratch,
@@ -331,9 +337,9 @@ impl Lowering<'_, '_> {
     }
 
     /// Where `local` can be read by an instruction that takes memory as well.
-    fn operand(&mut self, local: u16, scalar: Scalar, scratch: Gpr) -> GprOrMem {
+    fn operand(&mut self, local: u16, scalar: Scalar, scratch: Gpr) -> GprOrStack {
         match self.place(local) {
-            Place::Home(offset) if scalar.bits() >= 32 => Mem::at(Gpr::Rsp, offset).into(),
+            Place::Home(offset) if scalar.bits() >= 32 => GprOrStack::stack(offset),
             _ => self.gpr(local, scalar, scratch).into(),
         }
     }
@@ -347,8 +353,7 @@ impl Lowering<'_, '_> {
     }
 
     /// The value in memory or in another register, in the form that a local has.
-    fn fill(&mut self, to: Gpr, scalar: Scalar, from: impl Into<GprOrMem>) {
-        let from = from.into();
+    fn fill(&mut self, to: Gpr, scalar: Scalar, from: impl GprOperand + Source<Gpr>) {
         match scalar {
             Scalar::I8 => self.asm.movsx(W32, to, W8, from),
             Scalar::I16 => self.asm.movsx(W32, to, W16, from),

@@ -4,10 +4,11 @@ use super::error::{Fault, keep};
 use super::frame::{At, Frame, State};
 use super::joins::{Effort, Joins, Meeting, Met};
 use super::kind::{KindSet, Results, Type};
+use super::op::Op;
 use super::scan::{Scan, Target};
 use super::uses::Uses;
 use super::{FunctionCode, Kind};
-use crate::jit::bytecode::{Instruction, target};
+use crate::jit::bytecode::Opcode;
 
 /// A function on its way through the verifier.
 pub(super) struct Flow<'v, 'c> {
@@ -28,19 +29,18 @@ pub(super) struct Flow<'v, 'c> {
     pub(super) fault: Option<Fault>,
 }
 
-/// In place of an offset: the instruction after this one does not run next.
-const ENDS: u32 = u32::MAX - 1;
+/// What comes after an instruction. One number, because it is made in so many places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The next one.
+    Follows,
+    /// Not the next one.
+    Ends,
+    /// Nothing: it is refused.
+    Refused,
+}
 
-/// In place of an offset: the instruction is refused.
-const REFUSED: u32 = u32::MAX;
-
-/// The sizes of an instruction of no operands, of one slot, and of a jump: what several opcodes share
-/// says its size once, or it would be looked up.
-const OPERATOR: u32 = Instruction::AddI64.size();
-const ONE_SLOT: u32 = Instruction::Pop { dest: 0 }.size();
-const JUMP: u32 = Instruction::Jmp { offset: 0 }.size();
-
-impl Flow<'_, '_> {
+impl<'v> Flow<'v, '_> {
     /// Follows every path. On an error, the offset of the instruction comes with it.
     ///
     /// Most values that are nil before a loop are something else after one round of it, and not read
@@ -61,9 +61,10 @@ impl Flow<'_, '_> {
         self.joins.start(targets, self.function.code.len());
         self.uses.start(self.scan.locals_named);
         let mut state = frame.start(self.function.params, self.scan.locals_set);
-        let (mut at, mut passed) = (0, 0);
+        let mut passed = 0;
+        let (mut at, mut op) = (0, 0);
         loop {
-            self.path(&mut state, at, passed)?;
+            self.path(&mut state, at, op, passed)?;
             let next = self.joins.next(self.effort).map_err(|fault| (at, fault))?;
             let Some((target, next)) =
                 next.and_then(|next| Some((self.scan.targets.get(next)?, next)))
@@ -72,7 +73,7 @@ impl Flow<'_, '_> {
             };
             self.load(&mut state, next);
             self.uses.enter(target);
-            (at, passed) = (target.offset, next + 1);
+            (at, op, passed) = (target.offset, target.op, next + 1);
         }
         self.uses.finish(frame.longest());
         Ok(())
@@ -82,50 +83,50 @@ impl Flow<'_, '_> {
         u32::try_from(self.function.code.len()).unwrap_or(u32::MAX >> 1)
     }
 
-    /// Follows the code from `begin` on, until it ends or nothing new is learnt. So many targets have
-    /// been passed.
+    /// Follows the code from `begin` on, where instruction number `first` is, until it ends or nothing
+    /// new is learnt. So many targets have been passed.
     #[inline(always)]
     fn path(
         &mut self,
         state: &mut State<'_>,
         begin: u32,
+        first: u32,
         mut passed: usize,
     ) -> Result<(), (u32, Fault)> {
-        let (mut at, end) = (begin, self.end());
-        // Before this offset there is nothing to be seen to but the instruction.
-        let mut plain_until = begin;
-        loop {
-            if at >= plain_until {
-                let target = self.target_offset(passed);
-                if at == target {
-                    if !self.arrive(state, passed, at).map_err(|fault| (at, fault))? {
-                        break;
-                    }
-                    passed += 1;
-                }
-                if at >= end {
-                    self.finish_at_end(state).map_err(|fault| (at, fault))?;
+        let scan: &'v Scan = self.scan;
+        let start = usize::try_from(first).unwrap_or(usize::MAX);
+        let mut ops = scan.ops().get(start..).unwrap_or(&[]).iter();
+        let (mut at, mut number) = (begin, first);
+        'blocks: loop {
+            let target = scan.targets.get(passed);
+            if let Some(target) = target.filter(|target| target.op == number) {
+                if !self.arrive(state, passed, target).map_err(|fault| (at, fault))? {
                     break;
                 }
-                self.uses.advance(at);
-                plain_until = self.target_offset(passed).min(end).min(self.uses.same_until());
+                passed += 1;
             }
-            let next = self.instruction(state, at);
-            if next >= ENDS {
-                match self.fault {
-                    Some(fault) => return Err((at, fault)),
-                    None => break,
+            if ops.as_slice().is_empty() {
+                self.finish_at_end(state).map_err(|fault| (at, fault))?;
+                break;
+            }
+            self.uses.advance(number);
+            // Before this instruction there is nothing to be seen to but the instructions.
+            let target = scan.targets.get(passed).map_or(u32::MAX, |target| target.op);
+            let plain_until = target.min(self.uses.same_until());
+            let count = usize::try_from(plain_until - number).unwrap_or(usize::MAX);
+            let (plain, rest) = ops.as_slice().split_at(count.min(ops.as_slice().len()));
+            for &op in plain {
+                match self.instruction(state, op, at) {
+                    Next::Follows => at += op.size(),
+                    Next::Ends => break 'blocks,
+                    Next::Refused => return Err((at, self.fault.unwrap_or(Fault::Unsupported))),
                 }
             }
-            at = next;
+            number = plain_until;
+            ops = rest.iter();
         }
         let looked_at = usize::try_from(at - begin).unwrap_or(usize::MAX);
         self.effort.spend(looked_at).map_err(|fault| (at, fault))
-    }
-
-    #[inline(always)]
-    fn target_offset(&self, number: usize) -> u32 {
-        self.scan.targets.get(number).map_or(u32::MAX, |target| target.offset)
     }
 
     #[inline(always)]
@@ -137,8 +138,13 @@ impl Flow<'_, '_> {
 
     /// Comes to a target from above; whether to go on.
     #[inline(always)]
-    fn arrive(&mut self, state: &mut State<'_>, number: usize, at: u32) -> Result<bool, Fault> {
-        let met = self.meet(number, at, state.types(), state.length())?;
+    fn arrive(
+        &mut self,
+        state: &mut State<'_>,
+        number: usize,
+        target: &Target,
+    ) -> Result<bool, Fault> {
+        let met = self.meet(number, state.types(), state.length())?;
         let waited = self.joins.take(number);
         if met == Met::Same && !waited {
             return Ok(false);
@@ -146,36 +152,32 @@ impl Flow<'_, '_> {
         if met != Met::First {
             self.load(state, number);
         }
-        if let Some(target) = self.scan.targets.get(number) {
-            self.uses.enter(target);
-        }
+        self.uses.enter(target);
         Ok(true)
     }
 
     #[inline(never)]
-    fn meet(
-        &mut self,
-        number: usize,
-        target: u32,
-        types: &[Type],
-        here: u32,
-    ) -> Result<Met, Fault> {
-        let Self { joins, results, effort, .. } = self;
-        let is_head = |head: &Target| head.last_back_jump.is_some();
-        let guesses = self.guesses && self.scan.targets.get(number).is_some_and(is_head);
+    fn meet(&mut self, number: usize, types: &[Type], here: u32) -> Result<Met, Fault> {
+        let Self { joins, results, effort, scan, .. } = self;
+        let target = scan.targets.get(number);
+        let is_head = target.is_some_and(|target| target.last_back_jump.is_some());
+        let guesses = self.guesses && is_head;
         joins.meet(number, types, here, guesses, results, effort).map_err(|meeting| match meeting {
-            Meeting::Length(there) => Fault::Length { target, there, here },
+            Meeting::Length(there) => {
+                let target = target.map_or(u32::MAX, |target| target.offset);
+                Fault::Length { target, there, here }
+            }
             Meeting::Fault(fault) => fault,
         })
     }
 
-    /// A jump from `at` to `target`, which the scan has checked.
+    /// A jump from `at` to a target.
     #[inline(always)]
-    fn jump(&mut self, state: &State<'_>, at: u32, target: i64) -> Result<(), Fault> {
-        let target = u32::try_from(target).unwrap_or(u32::MAX);
-        let number = self.scan.target_number(target);
-        if self.meet(number, target, state.types(), state.length())? != Met::Same {
-            self.joins.wait(number, target > at);
+    fn jump(&mut self, state: &State<'_>, at: u32, number: u32) -> Result<(), Fault> {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        if self.meet(number, state.types(), state.length())? != Met::Same {
+            let target = self.scan.targets.get(number);
+            self.joins.wait(number, target.is_some_and(|target| target.offset > at));
         }
         Ok(())
     }
@@ -208,182 +210,138 @@ impl Flow<'_, '_> {
         }
     }
 
-    /// The instruction at `at`: where the one after it begins, [`ENDS`] when that does not run next, or
-    /// [`REFUSED`]. One number, because it is made in so many places.
     #[inline(always)]
-    fn instruction(&mut self, state: &mut State<'_>, at: u32) -> u32 {
-        // The scan has decoded it.
-        let Ok(instruction) = Instruction::decode(self.function.code, at) else { return ENDS };
-        self.step(state, &instruction, (self.index, at)).unwrap_or_else(|fault| {
+    fn instruction(&mut self, state: &mut State<'_>, op: Op, at: u32) -> Next {
+        self.step(state, op, (self.index, at)).unwrap_or_else(|fault| {
             keep(&mut self.fault, fault);
-            REFUSED
+            Next::Refused
         })
     }
 
     #[inline(always)]
-    fn step(
-        &mut self,
-        state: &mut State<'_>,
-        instruction: &Instruction,
-        at: At,
-    ) -> Result<u32, Fault> {
-        use Instruction as I;
-        let offset = at.1;
+    fn step(&mut self, state: &mut State<'_>, op: Op, at: At) -> Result<Next, Fault> {
+        use Opcode as O;
         let Self { results, uses, .. } = self;
-        match *instruction {
-            I::ConstI64 { dest, .. } => state.write(uses.slot(dest), Type::I64),
-            I::ConstF64 { dest, .. } => state.write(uses.slot(dest), Type::F64),
-            I::ConstTrue { dest } | I::ConstFalse { dest } => {
-                state.write(uses.slot(dest), Type::BOOL);
-                return Ok(offset + ONE_SLOT);
-            }
-            I::ConstNone { dest } | I::ConstUnit { dest } => {
-                state.write(uses.slot(dest), Type::NIL);
-                return Ok(offset + ONE_SLOT);
-            }
-            I::Push { src } => {
-                let ty = state.read(uses.slot(src), results, at)?;
+        match op.opcode() {
+            O::ConstI64 => state.write(uses.slot(op.a()), Type::I64),
+            O::ConstF64 => state.write(uses.slot(op.a()), Type::F64),
+            O::ConstTrue | O::ConstFalse => state.write(uses.slot(op.a()), Type::BOOL),
+            O::ConstNone | O::ConstUnit => state.write(uses.slot(op.a()), Type::NIL),
+            O::Push => {
+                let ty = state.read(uses.slot(op.a()), results, at)?;
                 state.push(ty);
             }
-            I::Pop { dest } => {
+            O::Pop => {
                 let ty = state.pop(KindSet::ANY, results, at)?;
-                state.write(uses.slot(dest), ty);
+                state.write(uses.slot(op.a()), ty);
             }
-            I::Dup { src, dest } => {
-                let ty = state.read(uses.slot(src), results, at)?;
-                state.write(uses.slot(dest), ty);
+            O::Dup => {
+                let ty = state.read(uses.slot(op.a()), results, at)?;
+                state.write(uses.slot(op.b()), ty);
             }
-            I::Swap { a, b } => {
-                let (left, right) = (
-                    state.read(uses.slot(a), results, at)?,
-                    state.read(uses.slot(b), results, at)?,
-                );
+            O::Swap => {
+                let (a, b) = (op.a(), op.b());
+                let left = state.read(uses.slot(a), results, at)?;
+                let right = state.read(uses.slot(b), results, at)?;
                 state.write(a, right);
                 state.write(b, left);
             }
-            I::AddI64 | I::SubI64 | I::MulI64 | I::DivI64 | I::ModI64 => {
+            O::AddI64 | O::SubI64 | O::MulI64 | O::DivI64 | O::ModI64 => {
                 state.pop_two(KindSet::I64, results, at)?;
                 state.push(Type::I64);
-                return Ok(offset + OPERATOR);
             }
-            I::AddF64 | I::SubF64 | I::MulF64 | I::DivF64 => {
+            O::AddF64 | O::SubF64 | O::MulF64 | O::DivF64 => {
                 state.pop_two(KindSet::F64, results, at)?;
                 state.push(Type::F64);
-                return Ok(offset + OPERATOR);
             }
-            I::NegI64 => {
+            O::NegI64 => {
                 state.pop(KindSet::I64, results, at)?;
                 state.push(Type::I64);
-                return Ok(offset + OPERATOR);
             }
-            I::Eq | I::Ne => {
+            O::Eq | O::Ne => {
                 state.pop_equal(results, at)?;
                 state.push(Type::BOOL);
-                return Ok(offset + OPERATOR);
             }
-            I::Lt | I::Le | I::Gt | I::Ge => {
+            O::Lt | O::Le | O::Gt | O::Ge => {
                 state.pop_ordered(results, at)?;
                 state.push(Type::BOOL);
-                return Ok(offset + OPERATOR);
             }
-            I::And | I::Or => {
+            O::And | O::Or => {
                 state.pop_two(KindSet::BOOL, results, at)?;
                 state.push(Type::BOOL);
-                return Ok(offset + OPERATOR);
             }
-            I::Not => {
+            O::Not => {
                 state.pop(KindSet::BOOL, results, at)?;
                 state.push(Type::BOOL);
-                return Ok(offset + OPERATOR);
             }
-            I::Load { dest, local } => {
-                let ty = state.local(local, uses, results, at)?;
-                state.write(uses.slot(dest), ty);
+            O::Load => {
+                let ty = state.local(op.b(), uses, results, at)?;
+                state.write(uses.slot(op.a()), ty);
             }
-            I::Store { local, src } => {
-                let ty = state.read(uses.slot(src), results, at)?;
-                state.set_local(uses.local(local), ty);
+            O::Store => {
+                let ty = state.read(uses.slot(op.b()), results, at)?;
+                state.set_local(uses.local(op.a()), ty);
             }
-            I::ConstI64Push { .. } => state.push(Type::I64),
-            I::LoadPush { local } => {
-                let ty = state.local(local, uses, results, at)?;
+            O::ConstI64Push => state.push(Type::I64),
+            O::LoadPush => {
+                let ty = state.local(op.a(), uses, results, at)?;
                 state.push(ty);
             }
-            I::PopStore { local } => {
+            O::PopStore => {
                 let ty = state.pop(KindSet::ANY, results, at)?;
-                state.set_local(uses.local(local), ty);
+                state.set_local(uses.local(op.a()), ty);
             }
-            I::AddI64Pop { dest } | I::SubI64Pop { dest } | I::MulI64Pop { dest } => {
+            O::AddI64Pop | O::SubI64Pop | O::MulI64Pop => {
                 state.pop_two(KindSet::I64, results, at)?;
-                state.write(uses.slot(dest), Type::I64);
-                return Ok(offset + ONE_SLOT);
+                state.write(uses.slot(op.a()), Type::I64);
             }
-            _ => return self.transfer(state, *instruction, at),
-        }
-        Ok(offset + instruction.size())
-    }
-
-    /// What leaves the instruction after it aside, or may do so.
-    #[inline(always)]
-    fn transfer(
-        &mut self,
-        state: &mut State<'_>,
-        instruction: Instruction,
-        at: At,
-    ) -> Result<u32, Fault> {
-        use Instruction as I;
-        let (Self { results, uses, .. }, (_, offset)) = (&mut *self, at);
-        let to = |distance| target(offset, JUMP, distance);
-        match instruction {
-            I::Jmp { offset: distance } => {
-                self.jump(state, offset, to(distance))?;
-                return Ok(ENDS);
+            O::Jmp => {
+                self.jump(state, at.1, op.long())?;
+                return Ok(Next::Ends);
             }
-            I::JmpIf { offset: distance } | I::JmpIfNot { offset: distance } => {
+            O::JmpIf | O::JmpIfNot => {
                 state.pop(KindSet::BOOL, results, at)?;
-                self.jump(state, offset, to(distance))?;
-                return Ok(offset + JUMP);
+                self.jump(state, at.1, op.long())?;
             }
-            I::LtJmpIfNot { offset: distance } => {
+            O::LtJmpIfNot => {
                 state.pop_ordered(results, at)?;
-                self.jump(state, offset, to(distance))?;
-                return Ok(offset + JUMP);
+                self.jump(state, at.1, op.long())?;
             }
-            I::EqJmpIfNot { offset: distance } => {
+            O::EqJmpIfNot => {
                 state.pop_equal(results, at)?;
-                self.jump(state, offset, to(distance))?;
-                return Ok(offset + JUMP);
+                self.jump(state, at.1, op.long())?;
             }
-            I::Call { function, argc } => {
+            O::Call => {
                 uses.call();
-                pop_arguments(state, argc, results, at)?;
-                let result = self.result_of(function);
+                pop_arguments(state, op.argc(), results, at)?;
+                let result = self.result_of(op.long());
                 state.push(result);
             }
-            I::TailCall { function, argc } => {
+            O::TailCall => {
                 uses.tail_calls = true;
-                pop_arguments(state, argc, results, at)?;
-                let result = self.result_of(function);
+                pop_arguments(state, op.argc(), results, at)?;
+                let result = self.result_of(op.long());
                 self.returns(result, at)?;
-                return Ok(ENDS);
+                return Ok(Next::Ends);
             }
-            I::CallSffi { argc, .. } => {
+            O::CallSffi => {
                 uses.call();
-                pop_arguments(state, argc, results, at)?;
+                pop_arguments(state, op.b(), results, at)?;
                 state.push(Type::I64);
             }
-            I::Ret { src } => {
-                let ty = state.read(uses.slot(src), results, at)?;
+            O::Ret => {
+                let ty = state.read(uses.slot(op.a()), results, at)?;
                 self.returns(ty, at)?;
-                return Ok(ENDS);
+                return Ok(Next::Ends);
             }
-            I::RetVoid => {
+            O::RetVoid => {
                 self.returns(Type::NIL, at)?;
-                return Ok(ENDS);
+                return Ok(Next::Ends);
             }
+            // The scan lets nothing else through.
             _ => return Err(Fault::Unsupported),
         }
-        Ok(offset + instruction.size())
+        Ok(Next::Follows)
     }
 }
 

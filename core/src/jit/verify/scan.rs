@@ -6,52 +6,11 @@
 
 use alloc::vec::Vec;
 
-use super::error::{Fault, keep};
+use super::error::Fault;
+use super::offsets::{BYTES_PER_WORD, Offsets};
+use super::op::Op;
 use super::{FunctionCode, HostCalls};
-use crate::format::bytes::u16_at;
-use crate::jit::bytecode::{Instruction, Instructions, Role, target};
-
-/// A set of even offsets.
-#[derive(Debug, Default)]
-struct Offsets {
-    words: Vec<u64>,
-}
-
-/// Bytes of code that a word stands for.
-const BYTES_PER_WORD: u32 = 128;
-
-impl Offsets {
-    /// The empty set of offsets up to and including `last`.
-    fn reset(&mut self, last: u32) {
-        let words = usize::try_from(last / BYTES_PER_WORD).unwrap_or(usize::MAX);
-        self.words.clear();
-        self.words.resize(words.saturating_add(1), 0);
-    }
-
-    #[inline(always)]
-    fn insert(&mut self, offset: u32) {
-        let word = usize::try_from(offset / BYTES_PER_WORD).unwrap_or(usize::MAX);
-        if let Some(word) = self.words.get_mut(word) {
-            *word |= 1 << (offset / 2 % 64);
-        }
-    }
-
-    /// Adds the offsets that `bits` stands for in the word with this number.
-    fn add(&mut self, word: u32, bits: u64) {
-        let word = usize::try_from(word).unwrap_or(usize::MAX);
-        if let Some(word) = self.words.get_mut(word) {
-            *word |= bits;
-        }
-    }
-
-    /// An offset that is in `self` and not in `other`, the lowest one.
-    fn first_outside(&self, other: &Self) -> Option<u32> {
-        let words = self.words.iter().zip(&other.words).zip(0u32..);
-        let mut outside = words.map(|((&own, &other), number)| (own & !other, number));
-        let (word, number) = outside.find(|&(word, _)| word != 0)?;
-        Some(number * BYTES_PER_WORD + 2 * word.trailing_zeros())
-    }
-}
+use crate::jit::bytecode::{Instruction, Instructions, OPCODE_SIZE, Role, target};
 
 /// An offset where a jump leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,19 +19,42 @@ pub struct Target {
     pub offset: u32,
     /// Where the last instruction begins that jumps back to it; `None` when it is no loop head.
     pub last_back_jump: Option<u32>,
+    /// How many instructions come before it.
+    pub(super) op: u32,
+    /// How many come before the one at `last_back_jump`.
+    pub(super) last_back_op: u32,
+}
+
+impl Target {
+    /// How many instructions come before it.
+    #[inline(always)]
+    pub(crate) fn op(&self) -> usize {
+        usize::try_from(self.op).unwrap_or(usize::MAX)
+    }
+}
+
+/// A jump that the scan came across.
+#[derive(Clone, Copy, Debug)]
+struct Jump {
+    /// Its number among the instructions, where it begins, and where it leads.
+    op: u32,
+    at: u32,
+    target: u32,
 }
 
 /// What [`Scan::function`] finds, and its memory.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    boundaries: Offsets,
     jumped_to: Offsets,
     /// For every two bytes of code the number of the target there; stale where there is none.
     numbers: Vec<u32>,
-    /// Targets and sources of backward jumps, in the order of their sources.
-    back_jumps: Vec<(u32, u32)>,
+    /// In the order in which they stand.
+    jumps: Vec<Jump>,
     /// Why an instruction was refused.
     fault: Option<Fault>,
+    /// The instructions, and how many there are; others are stale.
+    ops: Vec<Op>,
+    count: usize,
     /// Ascending.
     pub(super) targets: Vec<Target>,
     /// One more than the last local that is ever set; the parameters count.
@@ -94,149 +76,186 @@ impl Scan {
         if params > locals {
             return Err((0, Fault::Locals { params, locals }));
         }
-        self.boundaries.reset(end);
         self.jumped_to.reset(end);
-        self.back_jumps.clear();
+        self.jumps.clear();
         self.fault = None;
-        let mut seen = Locals { count: locals, set: params, named: 0 };
-        self.boundaries.insert(end);
-        let mut at = 0;
-        let (mut word, mut begins) = (0, 0u64);
-        while at < end {
-            if at / BYTES_PER_WORD != word {
-                self.boundaries.add(word, begins);
-                (word, begins) = (at / BYTES_PER_WORD, 0);
+        // One that the code ends inside of is looked at as well.
+        let most = usize::try_from(end.div_ceil(OPCODE_SIZE)).unwrap_or(usize::MAX);
+        if self.numbers.len() <= most {
+            self.numbers.resize(most.saturating_add(1), 0);
+        }
+        let mut ops = core::mem::take(&mut self.ops);
+        if ops.len() < most {
+            ops.resize(most, Op::NONE);
+        }
+        let decoded = self.decode(code, end, &mut ops, Locals::new(params, locals), calls);
+        self.ops = ops;
+        decoded.map_err(|at| (at, self.fault.unwrap_or_else(|| refusal(code, at))))?;
+        let inside = |target| (source(code, target), Fault::JumpInside { target });
+        self.find_targets().map_err(inside)
+    }
+
+    /// The instructions.
+    #[inline(always)]
+    pub(super) fn ops(&self) -> &[Op] {
+        self.ops.get(..self.count).unwrap_or(&self.ops)
+    }
+
+    /// Decodes all of the code. An error is the offset of an instruction that is refused.
+    fn decode(
+        &mut self,
+        code: &[u8],
+        end: u32,
+        ops: &mut [Op],
+        mut seen: Locals,
+        calls: &mut impl Calls,
+    ) -> Result<(), u32> {
+        let (mut at, mut number) = (0, 0);
+        for op in ops {
+            let rest = usize::try_from(at).ok().and_then(|at| code.get(at..)).unwrap_or(&[]);
+            if rest.is_empty() {
+                break;
             }
-            begins |= 1 << (at / 2 % 64);
-            let size = match usize::try_from(at).ok().and_then(|at| code.get(at..)) {
-                Some(rest) => self.instruction(rest, at, end, &mut seen, calls),
-                None => REFUSED,
-            };
+            let size = self.instruction(rest, (number, at, end), op, &mut seen, calls);
             if size == REFUSED {
-                return Err((at, self.fault.unwrap_or_else(|| refusal(code, at))));
+                return Err(at);
             }
+            number += 1;
             at += size;
         }
-        (self.locals_set, self.locals_named) = (seen.set, seen.named);
-        self.boundaries.add(word, begins);
-        if let Some(target) = self.jumped_to.first_outside(&self.boundaries) {
-            return Err((source(code, target), Fault::JumpInside { target }));
-        }
-        self.find_targets(end);
+        self.count = usize::try_from(number).unwrap_or(usize::MAX);
+        let count = |locals| u16::try_from(locals).unwrap_or(u16::MAX);
+        (self.locals_set, self.locals_named) = (count(seen.set), count(seen.named));
         Ok(())
     }
 
-    /// The size of the instruction that `rest` begins with, or [`REFUSED`]: then `fault` says why, or
-    /// else [`refusal`]. One number, because it is made in so many places.
+    /// Decodes the instruction that `rest` begins with, whose number and offset are given with the end
+    /// of the code. Gives its size, or [`REFUSED`]: then `fault` says why, or else [`refusal`]. One
+    /// number, because it is made in so many places.
     #[inline(always)]
     fn instruction(
         &mut self,
         rest: &[u8],
-        at: u32,
-        end: u32,
+        (number, at, end): (u32, u32, u32),
+        op: &mut Op,
         locals: &mut Locals,
         calls: &mut impl Calls,
     ) -> u32 {
-        let checked = match Shape::of(rest) {
-            Shape::Two => return size_if_whole::<2>(rest),
-            Shape::Four => return size_if_whole::<4>(rest),
-            Shape::Six => return size_if_whole::<6>(rest),
-            Shape::Ten => return size_if_whole::<10>(rest),
-            Shape::Twelve => return size_if_whole::<12>(rest),
-            Shape::LoadPush => {
-                let Some([_, _, low, high]) = rest.first_chunk() else { return REFUSED };
-                locals.name(u16::from_le_bytes([*low, *high])).map(|()| 4)
+        let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(rest));
+        let opcode = usize::from(first_short(bytes));
+        let decoded = Op::new(bytes);
+        match SHAPES.get(opcode).copied().unwrap_or(Shape::Refused) {
+            // Said one by one, so that the next instruction can begin before the size of this one has
+            // been looked up.
+            Shape::Two => return put::<2>(op, decoded, rest),
+            Shape::Four => return put::<4>(op, decoded, rest),
+            Shape::Six => return put::<6>(op, decoded, rest),
+            Shape::Ten => return put::<10>(op, decoded, rest),
+            Shape::Twelve => return put::<12>(op, decoded, rest),
+            Shape::LoadPush if locals.name(decoded.a()) => return put::<4>(op, decoded, rest),
+            Shape::PopStore if locals.set(decoded.a()) => return put::<4>(op, decoded, rest),
+            Shape::Load if locals.name(decoded.b()) => return put::<6>(op, decoded, rest),
+            Shape::Store if locals.set(decoded.a()) => return put::<6>(op, decoded, rest),
+            Shape::Jump if rest.len() >= 6 => {
+                put::<6>(op, decoded, rest);
+                return self.jump(number, at, decoded.long().cast_signed(), end);
             }
-            Shape::Load => {
-                let Some([_, _, _, _, low, high]) = rest.first_chunk() else { return REFUSED };
-                locals.name(u16::from_le_bytes([*low, *high])).map(|()| 6)
+            Shape::Call if rest.len() >= 8 => {
+                if let Err(fault) = calls.function(decoded.long(), decoded.argc()) {
+                    return self.refuse(fault);
+                }
+                return put::<8>(op, decoded, rest);
             }
-            Shape::PopStore => {
-                let Some([_, _, low, high]) = rest.first_chunk() else { return REFUSED };
-                locals.set(u16::from_le_bytes([*low, *high])).map(|()| 4)
+            Shape::Host if rest.len() >= 6 => {
+                if let Err(fault) = calls.host(decoded.a(), decoded.b(), at) {
+                    return self.refuse(fault);
+                }
+                return put::<6>(op, decoded, rest);
             }
-            Shape::Store => {
-                let Some([_, _, low, high, _, _]) = rest.first_chunk() else { return REFUSED };
-                locals.set(u16::from_le_bytes([*low, *high])).map(|()| 6)
-            }
-            Shape::Jump => {
-                let Some([_, _, to @ ..]) = rest.first_chunk::<6>() else { return REFUSED };
-                self.jump(at, target(at, 6, i32::from_le_bytes(*to)), end).map(|()| 6)
-            }
-            Shape::Call => {
-                let Some([_, _, callee @ .., low, high]) = rest.first_chunk::<8>() else {
-                    return REFUSED;
-                };
-                let argc = u16::from_le_bytes([*low, *high]);
-                calls.function(u32::from_le_bytes(*callee), argc).map(|()| 8)
-            }
-            Shape::Host => {
-                let Some([_, _, a, b, low, high]) = rest.first_chunk() else { return REFUSED };
-                let argc = u16::from_le_bytes([*low, *high]);
-                calls.host(u16::from_le_bytes([*a, *b]), argc, at).map(|()| 6)
-            }
-            Shape::Refused => return REFUSED,
-        };
-        match checked {
-            Ok(size) => size,
-            Err(fault) => {
-                keep(&mut self.fault, fault);
-                REFUSED
-            }
+            _ => {}
         }
+        self.refuse_operand(rest, locals)
     }
 
     #[inline(always)]
-    fn jump(&mut self, at: u32, target: i64, end: u32) -> Result<(), Fault> {
+    fn jump(&mut self, number: u32, at: u32, distance: i32, end: u32) -> u32 {
+        const SIZE: u32 = Instruction::Jmp { offset: 0 }.size();
+        let target = target(at, SIZE, distance);
         // What is negative is too large.
         if target.cast_unsigned() > u64::from(end) {
-            return Err(Fault::JumpOutside { target });
+            return self.refuse(Fault::JumpOutside { target });
         }
-        let offset = u32::try_from(target).unwrap_or(u32::MAX);
-        if offset % 2 != 0 {
-            return Err(Fault::JumpInside { target: offset });
+        let target = u32::try_from(target).unwrap_or(u32::MAX);
+        if target % 2 != 0 {
+            return self.refuse(Fault::JumpInside { target });
         }
-        self.jumped_to.insert(offset);
-        if offset <= at {
-            self.back_jumps.push((offset, at));
-        }
-        Ok(())
+        self.jumped_to.insert(target);
+        self.jumps.push(Jump { op: number, at, target });
+        SIZE
     }
 
-    /// The number of the target at `offset`, which is one.
-    #[inline(always)]
-    pub(super) fn target_number(&self, offset: u32) -> usize {
-        let number = usize::try_from(offset / 2).ok().and_then(|place| self.numbers.get(place));
-        number.and_then(|&number| usize::try_from(number).ok()).unwrap_or(usize::MAX)
+    /// Refuses the instruction that `rest` begins with, for a local that does not exist if it is whole.
+    #[cold]
+    fn refuse_operand(&mut self, rest: &[u8], locals: &Locals) -> u32 {
+        let local = match Instruction::decode(rest, 0) {
+            Ok(
+                Instruction::Load { local, .. }
+                | Instruction::LoadPush { local }
+                | Instruction::Store { local, .. }
+                | Instruction::PopStore { local },
+            ) => local,
+            _ => return REFUSED,
+        };
+        self.refuse(Fault::NoLocal { local, locals: locals.count })
     }
 
-    /// The targets of a function that ends at `end`.
-    fn find_targets(&mut self, end: u32) {
-        let Self { targets, numbers, jumped_to, .. } = self;
-        let places = usize::try_from(end / 2).unwrap_or(usize::MAX).saturating_add(1);
-        if numbers.len() < places {
-            numbers.resize(places, 0);
-        }
+    #[cold]
+    fn refuse(&mut self, fault: Fault) -> u32 {
+        self.fault = Some(fault);
+        REFUSED
+    }
+
+    /// The targets of the function, whose jumps get their numbers. An error is a target where no
+    /// instruction begins.
+    fn find_targets(&mut self) -> Result<(), u32> {
+        let Self { targets, numbers, jumped_to, jumps, ops, .. } = self;
         targets.clear();
-        for (&word, begin) in jumped_to.words.iter().zip((0..).step_by(BYTES_PER_WORD as usize)) {
+        let (mut begin, mut at, mut number) = (0, 0, 0);
+        let mut instructions = ops.iter();
+        for &word in &jumped_to.words {
             let mut rest = word;
             while rest != 0 {
-                let offset: u32 = begin + 2 * rest.trailing_zeros();
-                let number = usize::try_from(offset / 2).ok().and_then(|at| numbers.get_mut(at));
-                if let Some(number) = number {
-                    *number = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+                let offset = begin + 2 * rest.trailing_zeros();
+                while at < offset {
+                    at += instructions.next().map_or(offset, |op| op.size());
+                    number += 1;
                 }
-                targets.push(Target { offset, last_back_jump: None });
+                if at != offset {
+                    return Err(offset);
+                }
+                let place = usize::try_from(offset / 2).ok().and_then(|at| numbers.get_mut(at));
+                if let Some(place) = place {
+                    *place = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+                }
+                let (op, last_back_op) = (number, u32::MAX);
+                targets.push(Target { offset, last_back_jump: None, op, last_back_op });
                 rest &= rest - 1;
             }
+            begin += BYTES_PER_WORD;
         }
-        // The last one of each target counts.
-        for &(target, source) in &self.back_jumps {
-            let number = self.target_number(target);
-            if let Some(target) = self.targets.get_mut(number) {
-                target.last_back_jump = Some(source);
+        for &Jump { op, at, target } in jumps.iter() {
+            let number = usize::try_from(target / 2).ok().and_then(|place| numbers.get(place));
+            let number = number.copied().unwrap_or(u32::MAX);
+            if let Some(op) = usize::try_from(op).ok().and_then(|op| ops.get_mut(op)) {
+                op.set_long(number);
+            }
+            let target = usize::try_from(number).ok().and_then(|number| targets.get_mut(number));
+            // The last one of each target counts.
+            if let Some(target) = target.filter(|target| target.offset <= at) {
+                (target.last_back_jump, target.last_back_op) = (Some(at), op);
             }
         }
+        Ok(())
     }
 }
 
@@ -273,13 +292,6 @@ const SHAPES: [Shape; 256] = {
 };
 
 impl Shape {
-    /// That of the instruction that `rest` begins with.
-    #[inline(always)]
-    fn of(rest: &[u8]) -> Self {
-        let shape = u16_at(rest, 0).and_then(|opcode| SHAPES.get(usize::from(opcode)));
-        shape.copied().unwrap_or(Shape::Refused)
-    }
-
     const fn of_opcode(opcode: u16) -> Self {
         let Some(roles) = Instruction::roles_of(opcode) else { return Shape::Refused };
         if !Instruction::supports(opcode) {
@@ -304,41 +316,61 @@ impl Shape {
     }
 }
 
+/// Puts an instruction of this size down, when the code does not end inside it.
+#[inline(always)]
+fn put<const SIZE: u8>(op: &mut Op, decoded: Op, rest: &[u8]) -> u32 {
+    if rest.len() < usize::from(SIZE) {
+        return REFUSED;
+    }
+    *op = decoded.sized::<SIZE>();
+    SIZE.into()
+}
+
+/// The first eight bytes of code that ends before.
+#[cold]
+fn padded(rest: &[u8]) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    bytes
+}
+
+#[inline(always)]
+fn first_short([low, high, ..]: [u8; 8]) -> u16 {
+    u16::from_le_bytes([low, high])
+}
+
 /// In place of a size: the instruction is refused.
 const REFUSED: u32 = 0;
-
-/// The size of an instruction, when the code does not end inside it.
-#[inline(always)]
-fn size_if_whole<const SIZE: u32>(rest: &[u8]) -> u32 {
-    if rest.len() >= const { SIZE as usize } { SIZE } else { REFUSED }
-}
 
 /// The locals of a function.
 struct Locals {
     /// How many there are.
     count: u16,
     /// One more than the last one that is set.
-    set: u16,
+    set: u32,
     /// One more than the last one that is named.
-    named: u16,
+    named: u32,
 }
 
 impl Locals {
+    fn new(params: u16, count: u16) -> Self {
+        Self { count, set: params.into(), named: 0 }
+    }
+
+    /// Whether there is such a local.
     #[inline(always)]
-    fn name(&mut self, local: u16) -> Result<(), Fault> {
-        let locals = self.count;
-        if local >= locals {
-            return Err(Fault::NoLocal { local, locals });
+    fn name(&mut self, local: u16) -> bool {
+        if local >= self.count {
+            return false;
         }
-        self.named = self.named.max(local + 1);
-        Ok(())
+        self.named = self.named.max(u32::from(local) + 1);
+        true
     }
 
     #[inline(always)]
-    fn set(&mut self, local: u16) -> Result<(), Fault> {
-        self.name(local)?;
-        self.set = self.set.max(local + 1);
-        Ok(())
+    fn set(&mut self, local: u16) -> bool {
+        self.set = self.set.max(u32::from(local) + 1);
+        self.name(local)
     }
 }
 

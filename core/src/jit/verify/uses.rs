@@ -20,7 +20,7 @@ pub(super) struct Uses {
     pub(super) slots: [u32; COUNTED],
     /// How many of both may be other than 0.
     counted: [usize; 2],
-    /// Where each loop begins and where its last jump back stands, the innermost last.
+    /// The first instruction of each loop and its last jump back, by their numbers, the innermost last.
     loops: Vec<(u32, u32)>,
     /// That of the innermost loop.
     loop_end: u32,
@@ -75,20 +75,22 @@ impl Uses {
 
     /// Comes to a target, which may be the head of a loop.
     pub(super) fn enter(&mut self, target: &Target) {
-        let Some(end) = target.last_back_jump else { return };
-        let at = target.offset;
+        if target.last_back_jump.is_none() {
+            return;
+        }
+        let (at, end) = (target.op, target.last_back_op);
         while self.loops.pop_if(|(head, end)| at <= *head || at > *end).is_some() {}
         self.loops.push((at, end));
         self.settle();
     }
 
-    /// Up to here nothing changes, unless a target comes first.
+    /// Up to the instruction with this number nothing changes, unless a target comes first.
     #[inline(always)]
     pub(super) fn same_until(&self) -> u32 {
         self.loop_end.saturating_add(1)
     }
 
-    /// Comes to an instruction.
+    /// Comes to the instruction with this number.
     #[inline(always)]
     pub(super) fn advance(&mut self, at: u32) {
         if at > self.loop_end {

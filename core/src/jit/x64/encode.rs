@@ -8,7 +8,7 @@
 //! Facts: Intel SDM volume 2, chapter 2.1 (instruction format) and 2.2.1 (REX prefixes).
 
 use super::label::{MOST, NOWHERE};
-use super::operand::{Gpr, GprOrMem, Mem, Rip, Scale, Width, Xmm, XmmOrMem, sealed::Sealed};
+use super::operand::{Gpr, GprOrStack, Mem, Rip, Scale, Width, Xmm, XmmOrMem, sealed::Sealed};
 use super::storage::Storage;
 use super::{AssembleError, Assembler};
 use crate::format::RelocKind;
@@ -142,7 +142,7 @@ pub trait Operand: Sealed + Copy {
     }
 }
 
-/// A general register or memory: [`Gpr`], [`Mem`], [`Rip`] or [`GprOrMem`].
+/// A general register or memory: [`Gpr`], [`Mem`], [`Rip`] or [`GprOrStack`].
 pub trait GprOperand: Operand {}
 
 /// An SSE register or memory: [`Xmm`], [`Mem`], [`Rip`] or [`XmmOrMem`].
@@ -253,7 +253,26 @@ macro_rules! either {
         impl $kind for $name {}
     };
 }
-either!(GprOrMem, Gpr, GprOperand);
+
+impl Sealed for GprOrStack {}
+impl Operand for GprOrStack {
+    const IN_MEMORY: bool = true;
+
+    #[inline(always)]
+    fn parts(self) -> Parts {
+        match self.register() {
+            Some(register) => register.parts(),
+            None => Mem::at(Gpr::Rsp, self.displacement).parts(),
+        }
+    }
+
+    #[inline(always)]
+    fn needs_rex(self) -> bool {
+        self.register().is_some_and(Gpr::needs_rex)
+    }
+}
+impl GprOperand for GprOrStack {}
+
 either!(XmmOrMem, Xmm, XmmOperand);
 
 /// An immediate of 0, 1, 2 or 4 bytes.

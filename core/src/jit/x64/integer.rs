@@ -6,7 +6,7 @@ use super::Assembler;
 use super::encode::{Address, GprOperand, Imm, Opcode, Operand};
 use super::label::NOWHERE;
 use super::operand::{
-    Cl, Cond, Full, Gpr, GprOrMem, Mem, Narrow, Rip, W32, W64, Wide, Width, sealed::Sealed,
+    Cl, Cond, Full, Gpr, GprOrStack, Mem, Narrow, Rip, W32, W64, Wide, Width, sealed::Sealed,
 };
 use super::storage::Storage;
 use super::table::{Alu, Shift, Unary};
@@ -85,10 +85,10 @@ sources! {
     Gpr to Gpr: register operand => register operand, store;
     Mem to Gpr: operand register => register operand, load;
     Rip to Gpr: operand register => register operand, load;
-    GprOrMem to Gpr: operand register => register operand, load;
+    GprOrStack to Gpr: operand register => register operand, load;
     Gpr to Mem: register operand => register operand, store;
     Gpr to Rip: register operand => register operand, store;
-    Gpr to GprOrMem: register operand => register operand, store;
+    Gpr to GprOrStack: register operand => register operand, store;
 }
 
 impl<D: Destination> Source<D> for i32 {
@@ -105,7 +105,7 @@ impl<D: Destination> Source<D> for i32 {
     }
 }
 
-/// What an immediate can be moved to: [`Gpr`], [`Mem`], [`Rip`] or [`GprOrMem`].
+/// What an immediate can be moved to: [`Gpr`], [`Mem`], [`Rip`] or [`GprOrStack`].
 pub trait Destination: GprOperand {
     /// Moves it.
     #[inline(always)]
@@ -132,12 +132,12 @@ impl Destination for Gpr {
     }
 }
 
-impl Destination for GprOrMem {
+impl Destination for GprOrStack {
     #[inline(always)]
     fn fill<S: Storage, W: Width>(self, asm: &mut Assembler<S>, width: W, value: i32) {
-        match self {
-            GprOrMem::Gpr(register) => register.fill(asm, width, value),
-            GprOrMem::Mem(place) => place.fill(asm, width, value),
+        match self.register() {
+            Some(register) => register.fill(asm, width, value),
+            None => self.memory().fill(asm, width, value),
         }
     }
 }

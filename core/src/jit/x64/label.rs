@@ -28,6 +28,22 @@ use super::storage::Storage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Label(pub(super) u32);
 
+/// Labels that were made together.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels {
+    first: u32,
+    count: u32,
+}
+
+impl Labels {
+    /// The label with this number among them, if there are so many.
+    #[inline]
+    pub fn get(self, number: usize) -> Option<Label> {
+        let number = u32::try_from(number).ok().filter(|number| *number < self.count)?;
+        Some(Label(self.first + number))
+    }
+}
+
 /// What is known of a label: an entry of the room that the caller gives for labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelState {
@@ -74,6 +90,21 @@ impl<S: Storage> Assembler<S> {
         }
         self.labels = number.saturating_add(1);
         Label(number)
+    }
+
+    /// As many labels that are not bound.
+    pub fn labels(&mut self, count: usize) -> Labels {
+        let first = self.labels;
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(u32::MAX - first);
+        let (start, end) = (first as usize, (first + count) as usize);
+        if self.storage.labels().len() < end {
+            let grown = self.storage.grow_labels(end);
+            self.keep(grown);
+        }
+        let end = end.min(self.storage.labels().len());
+        self.storage.labels().get_mut(start..end).unwrap_or_default().fill(LabelState::UNUSED);
+        self.labels = first + count;
+        Labels { first, count }
     }
 
     #[cold]

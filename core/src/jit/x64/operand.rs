@@ -136,23 +136,52 @@ pub enum Rip {
     },
 }
 
-/// A general register or a place in memory, where only the program that compiles knows which.
+/// A general register, or the place in memory that lies so many bytes from where the stack pointer
+/// leads, where only the program that compiles knows which: where it keeps its variables. It travels in
+/// two registers. The stack pointer itself is none of the registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say all")]
-pub enum GprOrMem {
-    Gpr(Gpr),
-    Mem(Mem),
+pub struct GprOrStack {
+    pub(super) base: Gpr,
+    pub(super) displacement: i32,
 }
 
-impl From<Gpr> for GprOrMem {
-    fn from(register: Gpr) -> Self {
-        GprOrMem::Gpr(register)
+impl GprOrStack {
+    /// `[rsp + displacement]`.
+    #[inline(always)]
+    pub const fn stack(displacement: i32) -> Self {
+        Self { base: Gpr::Rsp, displacement }
+    }
+
+    /// The register, or of the stack pointer what it leads to.
+    #[inline(always)]
+    pub const fn gpr(register: Gpr) -> Self {
+        Self { base: register, displacement: 0 }
+    }
+
+    /// The register, if it is one.
+    #[inline(always)]
+    pub fn register(self) -> Option<Gpr> {
+        (self.base != Gpr::Rsp).then_some(self.base)
+    }
+
+    /// Of what is on the stack, the same `bytes` further on; modulo 2^32. A register stays what it is.
+    #[inline(always)]
+    pub const fn moved(self, bytes: i32) -> Self {
+        let bytes = if matches!(self.base, Gpr::Rsp) { bytes } else { 0 };
+        Self { displacement: self.displacement.wrapping_add(bytes), ..self }
+    }
+
+    /// The place in memory; of a register, that to which it leads.
+    #[inline(always)]
+    pub const fn memory(self) -> Mem {
+        Mem::at(self.base, self.displacement)
     }
 }
 
-impl From<Mem> for GprOrMem {
-    fn from(place: Mem) -> Self {
-        GprOrMem::Mem(place)
+impl From<Gpr> for GprOrStack {
+    #[inline(always)]
+    fn from(register: Gpr) -> Self {
+        GprOrStack::gpr(register)
     }
 }
 

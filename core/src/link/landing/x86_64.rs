@@ -85,7 +85,7 @@ impl Frame {
             kept: 0,
             integer: 0,
             float: 0,
-            ended: Ended::Template(Trap { code: 0, at: 0 }),
+            ended: Ended::Template(Trap { code: 0, at: 0, function: 0 }),
         }
     }
 }

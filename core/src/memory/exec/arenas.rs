@@ -1,6 +1,5 @@
 //! All arenas of one allocator: where chunks come from.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,6 +11,7 @@ use super::error::ExecError;
 use super::lane::CHUNK;
 use super::mark::Mark;
 use super::source::{Backing, ORDER, Source};
+use crate::owned::{Counted, Room};
 
 /// The smallest arena that is tried when addresses are scarce.
 const SMALLEST: usize = 4 * CHUNK;
@@ -27,7 +27,7 @@ const PRIVATE: usize = ORDER.len() - 1;
 
 /// The arenas, and what was found out about the system on the way.
 pub(super) struct Arenas {
-    list: Lock<Vec<Arc<Arena>>>,
+    list: Lock<Vec<Counted<Arena>>>,
     /// The place in [`ORDER`] of what the system allows.
     source: AtomicUsize,
     /// The address near which there was no room when it was last tried.
@@ -103,7 +103,7 @@ impl Arenas {
         owner: Owner,
         kind: Kind,
         wanted: Placement,
-    ) -> Result<(Arc<Arena>, usize, usize), ExecError> {
+    ) -> Result<(Counted<Arena>, usize, usize), ExecError> {
         let window = placement::window(wanted);
         let mut list = self.list.lock();
         for arena in list.iter().filter(|arena| arena.kind() == kind) {
@@ -112,7 +112,7 @@ impl Arenas {
                 && code.end <= window.end
                 && let Some((address, warm)) = arena.take(bytes, owner)?
             {
-                return Ok((Arc::clone(arena), address, warm));
+                return Ok((arena.clone(), address, warm));
             }
         }
         let arena = self.add(&mut list, kind, self.or_usual(wanted), bytes)?;
@@ -124,12 +124,13 @@ impl Arenas {
     /// Maps an arena with room for `bytes`, smaller than usual if there is no room for a usual one.
     fn add(
         &self,
-        list: &mut Vec<Arc<Arena>>,
+        list: &mut Vec<Counted<Arena>>,
         kind: Kind,
         placement: Placement,
         bytes: usize,
-    ) -> Result<Arc<Arena>, ExecError> {
+    ) -> Result<Counted<Arena>, ExecError> {
         list.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
+        let room = Room::new()?;
         self.mark.set()?;
         let mut size = self.size.max(bytes);
         let arena = loop {
@@ -140,8 +141,8 @@ impl Arenas {
                 result => break result?,
             }
         };
-        let arena = Arc::new(arena);
-        list.push(Arc::clone(&arena));
+        let arena = room.fill(arena);
+        list.push(arena.clone());
         Ok(arena)
     }
 
@@ -182,16 +183,16 @@ impl Arenas {
     }
 
     /// Gives back what `take` gave; the first `warm` bytes have memory and hold traps.
-    pub(super) fn give_back(&self, arena: Arc<Arena>, address: usize, warm: usize) {
+    pub(super) fn give_back(&self, arena: Counted<Arena>, address: usize, warm: usize) {
         let mut list = self.list.lock();
         if !arena.give_back(address, warm) {
             return;
         }
         // One of a kind stays, so that a program which frees everything and goes on does not map it
         // again each time.
-        let spare = |other: &&Arc<Arena>| other.kind() == arena.kind() && other.is_empty();
+        let spare = |other: &&Counted<Arena>| other.kind() == arena.kind() && other.is_empty();
         if list.iter().filter(spare).count() > 1 {
-            list.retain(|other| !Arc::ptr_eq(other, &arena));
+            list.retain(|other| !other.is(&arena));
         }
     }
 

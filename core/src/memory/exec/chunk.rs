@@ -1,7 +1,6 @@
 //! What blocks are cut from, and what is said of a place in it.
 #![allow(unsafe_code)]
 
-use alloc::sync::Arc;
 use core::num::NonZeroUsize;
 use core::ops::Range;
 
@@ -12,6 +11,7 @@ use super::error::ExecError;
 use super::hints::Spot;
 use super::ready::SMALL;
 use super::runs::RunMap;
+use crate::owned::Counted;
 
 /// Blocks above this size have a chunk of their own.
 const LARGEST_SHARED: usize = 32 << 10;
@@ -22,7 +22,7 @@ const MOST_WARMED: usize = 128 << 10;
 
 /// A stretch of an arena that blocks are cut from.
 pub(super) struct Chunk {
-    pub(super) arena: Arc<Arena>,
+    pub(super) arena: Counted<Arena>,
     /// The first address.
     pub(super) address: usize,
     pub(super) bytes: usize,

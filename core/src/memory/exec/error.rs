@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::super::{Errno, MemoryError};
+use crate::owned::NoMemory;
 
 /// Why memory for code was not given, changed or taken back. Sizes are bytes.
 ///
@@ -92,6 +93,12 @@ pub enum Reason {
     WriteAndExecute,
     /// Not published, freed, or not executable at present.
     NotExecutable,
+}
+
+impl From<NoMemory> for ExecError {
+    fn from(_: NoMemory) -> Self {
+        Self::NoRoomForRecords
+    }
 }
 
 impl From<MemoryError> for ExecError {

@@ -8,7 +8,6 @@
 //! then all cores are brought in step, once for all. So no core can hold an instruction of what was
 //! there before, which the architectures ask for, and once for 2,048 blocks it costs next to nothing. After that a small block is ready for the next one of its size. Ready blocks join what
 //! is free, and free neighbours each other, when there are many of them or no other room is left.
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::super::{icache, sys};
@@ -20,6 +19,7 @@ use super::error::ExecError;
 use super::hints::{Hints, Spot};
 use super::ready::{Ready, SMALL};
 use super::runs::RunMap;
+use crate::owned::Counted;
 
 /// Bytes of a chunk: large enough that what is lost at its end does not count, small enough that a
 /// lane which needs little does not hold much.
@@ -360,9 +360,9 @@ impl Lane {
     }
 
     /// The arena of the block at `spot`.
-    pub(super) fn arena(&self, spot: Spot) -> Option<Arc<Arena>> {
+    pub(super) fn arena(&self, spot: Spot) -> Option<Counted<Arena>> {
         let chunk = self.chunks.get(usize::from(spot.slot)).and_then(Option::as_ref);
-        chunk.map(|chunk| Arc::clone(&chunk.arena))
+        chunk.map(|chunk| chunk.arena.clone())
     }
 
     /// What is at `address`, if it is in the chunk of this slot.

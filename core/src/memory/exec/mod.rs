@@ -53,13 +53,16 @@ mod source;
 mod tests;
 mod trap;
 
-use alloc::sync::Arc;
+use alloc::alloc::handle_alloc_error;
+use core::alloc::Layout;
 use core::fmt;
 
 use super::{MemoryError, Placement};
 use arena::Kind;
 use block::Block;
 use shared::Shared;
+
+use crate::owned::Counted;
 
 pub use audit::{Action, Event, Statistics};
 pub use block::{ExecutableBlock, WritableBlock};
@@ -143,13 +146,26 @@ impl Request {
 /// [`trim`](Self::trim).
 #[derive(Clone)]
 pub struct CodeMemory {
-    shared: Arc<Shared>,
+    shared: Counted<Shared>,
 }
 
 impl CodeMemory {
     /// An allocator that has nothing yet. The first block makes the first arena.
+    ///
+    /// Without memory for its records the process ends, as with everything that `alloc` makes;
+    /// [`try_new`](Self::try_new) does not.
     pub fn new(options: CodeMemoryOptions) -> Self {
-        Self { shared: Arc::new(Shared::new(options)) }
+        let made = Self::try_new(options);
+        made.unwrap_or_else(|_| handle_alloc_error(Layout::new::<Shared>()))
+    }
+
+    /// As [`new`](Self::new).
+    ///
+    /// # Errors
+    ///
+    /// [`ExecError::NoRoomForRecords`].
+    pub fn try_new(options: CodeMemoryOptions) -> Result<Self, ExecError> {
+        Ok(Self { shared: Counted::new(Shared::new(options))? })
     }
 
     /// A block of `size` bytes that begins at a multiple of 8, filled with trapping instructions.

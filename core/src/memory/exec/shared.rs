@@ -3,7 +3,6 @@
 //! Locks are taken in the order: pages by address, ceiling, lanes (upwards), arenas, pages of one.
 #![allow(unsafe_code)]
 
-use alloc::sync::Arc;
 use core::array;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -23,6 +22,7 @@ use super::error::ExecError;
 use super::hints::Spot;
 use super::lane::Lane;
 use super::{CodeMemoryOptions, Request};
+use crate::owned::Counted;
 
 /// Lanes for blocks of bytes. More cores than that share them.
 const LANES: u16 = 16;
@@ -38,7 +38,7 @@ const ALL_LANES: usize = LANES as usize + 2;
 /// A lane, and what keeps everything alive while it has live blocks.
 pub(super) struct Kept {
     lane: Lane,
-    keep: Option<Arc<Shared>>,
+    keep: Option<Counted<Shared>>,
 }
 
 impl Deref for Kept {
@@ -198,24 +198,6 @@ impl Shared {
         self.arenas.forked()
     }
 
-    /// Takes a block out of a lane.
-    #[inline(always)]
-    pub(super) fn allocate(
-        self: &Arc<Self>,
-        number: u16,
-        wanted: Kind,
-        request: Request,
-    ) -> Result<Block, ExecError> {
-        let (found, number) = match self.take_quickly(number, wanted, request) {
-            Some(found) => (found, number),
-            None => self.take(number, wanted, request)?,
-        };
-        // The size is at most LARGEST, which fits.
-        // SAFETY: just taken and counted; the lane filled the bytes with traps, through the view in
-        // which they are writable.
-        Ok(unsafe { Block::new(self, found, request.size as u32, number) })
-    }
-
     /// What `take` does when nothing is in its way. Nothing is done when it returns `None`.
     #[inline(never)]
     fn take_quickly(&self, number: u16, wanted: Kind, request: Request) -> Option<Found> {
@@ -234,66 +216,6 @@ impl Shared {
         let found = lane.take_quickly(&need)?;
         self.note_allocation(&mut lane, found, request.size);
         Some(found)
-    }
-
-    /// Takes a place for a block, in this lane or in another one, which it returns.
-    #[cold]
-    fn take(
-        self: &Arc<Self>,
-        number: u16,
-        wanted: Kind,
-        request: Request,
-    ) -> Result<(Found, u16), ExecError> {
-        let result = self.try_take(number, wanted, request);
-        result.inspect_err(|&error| self.refuse(number, error, 0, request.size as u64))
-    }
-
-    fn try_take(
-        self: &Arc<Self>,
-        number: u16,
-        wanted: Kind,
-        request: Request,
-    ) -> Result<(Found, u16), ExecError> {
-        let need = self.need(wanted, request)?;
-        let number = self.settled(number);
-        let here = |lane: &mut Lane| lane.take_here(&need, &self.arenas);
-        if let Some(found) = self.take_from(number, request.size, here)? {
-            return Ok((found, number));
-        }
-        // A thread that moves from core to core must not leave holes behind and grow everywhere.
-        if need.shares()
-            && let Some(other) = self.spacious(number)
-            && let Some(found) = self.take_from(other, request.size, here)?
-        {
-            self.move_to(other);
-            return Ok((found, other));
-        }
-        let take = |lane: &mut Lane| lane.take(&need, &self.arenas).map(Some);
-        let found = self.take_from(number, request.size, take)?;
-        Ok((found.ok_or(ExecError::NoRoomForRecords)?, number))
-    }
-
-    /// Has `take` find a place in a lane, and counts the block.
-    fn take_from(
-        self: &Arc<Self>,
-        number: u16,
-        len: usize,
-        take: impl Fn(&mut Lane) -> Result<Option<Found>, ExecError>,
-    ) -> Result<Option<Found>, ExecError> {
-        let mut lane = self.lock(number)?;
-        if !lane.ledger.has_leave(len as u64) {
-            drop(lane);
-            lane = self.lock_with_leave(number, len)?;
-        }
-        let found = take(&mut lane);
-        if let Ok(Some(found)) = found {
-            self.note_allocation(&mut lane, found, len);
-            lane.keep.get_or_insert_with(|| Arc::clone(self));
-        }
-        if let Some(Padded { spare, .. }) = self.lanes.get(usize::from(number)) {
-            spare.store(lane.spare(), Ordering::Relaxed);
-        }
-        found
     }
 
     #[inline(always)]
@@ -396,7 +318,7 @@ impl Shared {
         &self,
         place: &Place,
         erase: impl FnOnce() -> bool,
-    ) -> Option<Arc<Self>> {
+    ) -> Option<Counted<Self>> {
         let Padded { lock, spare } = self.lanes.get(usize::from(place.lane()))?;
         let mut lane = self.wait(lock).ok()?;
         if self.records(place.lane()) {
@@ -423,7 +345,7 @@ impl Shared {
     }
 
     /// The arena of a live block.
-    pub(super) fn arena(&self, number: u16, spot: Spot) -> Result<Arc<Arena>, ExecError> {
+    pub(super) fn arena(&self, number: u16, spot: Spot) -> Result<Counted<Arena>, ExecError> {
         self.lock(number)?.arena(spot).ok_or(ExecError::NoRoomForRecords)
     }
 
@@ -485,5 +407,81 @@ impl Shared {
         lanes.iter_mut().for_each(|lane| lane.trim(&self.arenas));
         self.arenas.trim();
         Ok(())
+    }
+}
+
+/// What keeps all of it while a lane has live blocks.
+impl Counted<Shared> {
+    /// Takes a block out of a lane.
+    #[inline(always)]
+    pub(super) fn allocate(
+        &self,
+        number: u16,
+        wanted: Kind,
+        request: Request,
+    ) -> Result<Block, ExecError> {
+        let (found, number) = match self.take_quickly(number, wanted, request) {
+            Some(found) => (found, number),
+            None => self.take(number, wanted, request)?,
+        };
+        // The size is at most LARGEST, which fits.
+        // SAFETY: just taken and counted; the lane filled the bytes with traps, through the view in
+        // which they are writable.
+        Ok(unsafe { Block::new(self, found, request.size as u32, number) })
+    }
+
+    /// Takes a place for a block, in this lane or in another one, which it returns.
+    #[cold]
+    fn take(&self, number: u16, wanted: Kind, request: Request) -> Result<(Found, u16), ExecError> {
+        let result = self.try_take(number, wanted, request);
+        result.inspect_err(|&error| self.refuse(number, error, 0, request.size as u64))
+    }
+
+    fn try_take(
+        &self,
+        number: u16,
+        wanted: Kind,
+        request: Request,
+    ) -> Result<(Found, u16), ExecError> {
+        let need = self.need(wanted, request)?;
+        let number = self.settled(number);
+        let here = |lane: &mut Lane| lane.take_here(&need, &self.arenas);
+        if let Some(found) = self.take_from(number, request.size, here)? {
+            return Ok((found, number));
+        }
+        // A thread that moves from core to core must not leave holes behind and grow everywhere.
+        if need.shares()
+            && let Some(other) = self.spacious(number)
+            && let Some(found) = self.take_from(other, request.size, here)?
+        {
+            self.move_to(other);
+            return Ok((found, other));
+        }
+        let take = |lane: &mut Lane| lane.take(&need, &self.arenas).map(Some);
+        let found = self.take_from(number, request.size, take)?;
+        Ok((found.ok_or(ExecError::NoRoomForRecords)?, number))
+    }
+
+    /// Has `take` find a place in a lane, and counts the block.
+    fn take_from(
+        &self,
+        number: u16,
+        len: usize,
+        take: impl Fn(&mut Lane) -> Result<Option<Found>, ExecError>,
+    ) -> Result<Option<Found>, ExecError> {
+        let mut lane = self.lock(number)?;
+        if !lane.ledger.has_leave(len as u64) {
+            drop(lane);
+            lane = self.lock_with_leave(number, len)?;
+        }
+        let found = take(&mut lane);
+        if let Ok(Some(found)) = found {
+            self.note_allocation(&mut lane, found, len);
+            lane.keep.get_or_insert_with(|| self.clone());
+        }
+        if let Some(Padded { spare, .. }) = self.lanes.get(usize::from(number)) {
+            spare.store(lane.spare(), Ordering::Relaxed);
+        }
+        found
     }
 }

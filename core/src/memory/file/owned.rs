@@ -85,9 +85,10 @@ impl OwnedBytes {
     /// What stands behind the bytes.
     #[cfg_attr(not(feature = "small"), inline(always))]
     pub(crate) fn tail(&self) -> &[u8] {
-        let start = self.start.as_ptr().wrapping_add(self.len);
+        // SAFETY: the tail begins where the bytes end.
+        let start = unsafe { self.start.add(self.len) };
         // SAFETY: as above, of the same memory.
-        unsafe { slice::from_raw_parts(start, self.tail as usize) }
+        unsafe { slice::from_raw_parts(start.as_ptr(), self.tail as usize) }
     }
 }
 

@@ -166,7 +166,7 @@ pub(super) unsafe extern "C" fn interpret(
     let result = native.interpret(function, first, rest, Room { depth, budget });
     context.arguments = (8 * params.saturating_sub(6)).next_multiple_of(16) as u64;
     match result {
-        Ok(value) => context.result = value,
+        Ok(value) => (context.result, context.trap_kind) = (value, 0),
         Err(trap) => context.set(trap),
     }
     0

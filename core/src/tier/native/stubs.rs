@@ -7,6 +7,7 @@
 use crate::jit::code::CodeBuffer;
 use crate::jit::lower::REGISTERS;
 use crate::jit::lower::abi::{Context, Shared, TrapKind};
+use crate::jit::machine::ARGUMENTS;
 use crate::jit::x64::{
     AssembleError, Assembler, Cond, Gpr, Growing, Index, Label, Mem, Rip, Scale, W16, W32, W64,
 };
@@ -16,9 +17,6 @@ pub(super) const STAND_IN: usize = 10;
 
 /// The registers that C keeps, but for the stack pointer.
 const KEPT: [Gpr; 6] = [Gpr::Rbx, Gpr::Rbp, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
-
-/// The registers of arguments, in their order.
-const ARGUMENTS: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
 
 /// Offsets in [`Resume`], in bytes.
 const RESUME_CODE: i32 = 0;
@@ -66,12 +64,14 @@ pub(super) struct Stubs {
 pub(super) fn assemble(interpret: usize) -> Result<(CodeBuffer, Stubs), AssembleError> {
     let mut asm = Assembler::growing();
     let mut stubs = Stubs::default();
-    let exit = asm.label();
-    let unwind = asm.label();
+    let [exit, trapped, unwind] = [asm.label(), asm.label(), asm.label()];
     stubs.call = here(&mut asm);
-    put_call(&mut asm, exit);
+    put_call(&mut asm, exit, trapped);
     stubs.resume = here(&mut asm);
-    put_resume(&mut asm, exit);
+    put_resume(&mut asm, trapped);
+    asm.align(16);
+    asm.bind(trapped);
+    asm.mov(W64, Gpr::Rsp, Mem::at(Gpr::Rdx, Context::STACK));
     stubs.resumed = here(&mut asm);
     asm.bind(exit);
     put_exit(&mut asm);
@@ -95,12 +95,13 @@ fn here(asm: &mut Assembler<Growing>) -> usize {
     usize::try_from(asm.offset()).unwrap_or(usize::MAX)
 }
 
-/// Saves what C keeps; the stack is at a multiple of 16 then, and the context knows it and the way out.
-fn put_entry(asm: &mut Assembler<Growing>, exit: Label) {
+/// Saves what C keeps; the stack is at a multiple of 16 then, and the context knows it and where to go
+/// when it has trapped.
+fn put_entry(asm: &mut Assembler<Growing>, trapped: Label) {
     KEPT.into_iter().for_each(|register| asm.push(register));
     asm.sub(W64, Gpr::Rsp, 8);
     asm.mov(W64, Mem::at(Gpr::Rdi, Context::STACK), Gpr::Rsp);
-    asm.lea(W64, Gpr::Rax, Rip::Label(exit));
+    asm.lea(W64, Gpr::Rax, Rip::Label(trapped));
     asm.mov(W64, Mem::at(Gpr::Rdi, Context::EXIT), Gpr::Rax);
     asm.mov(W64, Gpr::Rbx, Gpr::Rsi);
     asm.mov(W64, Gpr::Rbp, Gpr::Rdi);
@@ -113,8 +114,8 @@ fn put_exit(asm: &mut Assembler<Growing>) {
     asm.ret();
 }
 
-fn put_call(asm: &mut Assembler<Growing>, exit: Label) {
-    put_entry(asm, exit);
+fn put_call(asm: &mut Assembler<Growing>, exit: Label, trapped: Label) {
+    put_entry(asm, trapped);
     asm.or(W64, Gpr::Rbp, Gpr::R9);
     asm.mov(W64, Gpr::Rax, Gpr::Rdx);
     asm.mov(W64, Gpr::R10, Gpr::Rcx);
@@ -139,8 +140,8 @@ fn put_call(asm: &mut Assembler<Growing>, exit: Label) {
     asm.jmp(exit);
 }
 
-fn put_resume(asm: &mut Assembler<Growing>, exit: Label) {
-    put_entry(asm, exit);
+fn put_resume(asm: &mut Assembler<Growing>, trapped: Label) {
+    put_entry(asm, trapped);
     asm.mov(W64, Gpr::Rax, Gpr::Rdx);
     asm.or(W64, Gpr::Rbp, Mem::at(Gpr::Rax, RESUME_DEPTH));
     asm.mov(W64, Gpr::Rdx, Mem::at(Gpr::Rax, RESUME_WORDS));
@@ -168,9 +169,9 @@ fn put_trap(asm: &mut Assembler<Growing>, unwind: Label) {
     asm.jmp(unwind);
 }
 
-/// Leaves all activations of the host call, whose context is in `rdx`.
+/// Leaves all activations of the host call, whose context is in `rdx`. Where that goes on finds its stack
+/// by itself.
 fn put_unwind(asm: &mut Assembler<Growing>) {
-    asm.mov(W64, Gpr::Rsp, Mem::at(Gpr::Rdx, Context::STACK));
     asm.zero(Gpr::Rax);
     asm.jmp_to(Mem::at(Gpr::Rdx, Context::EXIT));
 }
@@ -240,7 +241,6 @@ pub(super) fn assemble_way_in(
     asm.mov_imm(Gpr::Rbx, shared as u64);
     asm.lea(W64, Gpr::Rax, Rip::Label(trap));
     asm.mov(W64, Mem::at(Gpr::Rsp, Context::EXIT), Gpr::Rax);
-    asm.mov(W64, Mem::at(Gpr::Rsp, Context::STACK), Gpr::Rsp);
     match i32::try_from(budget) {
         Ok(budget) => asm.mov(W64, Mem::at(Gpr::Rsp, Context::BUDGET), budget),
         Err(_) => {
@@ -248,7 +248,6 @@ pub(super) fn assemble_way_in(
             asm.mov(W64, Mem::at(Gpr::Rsp, Context::BUDGET), Gpr::Rax);
         }
     }
-    asm.mov(W32, Mem::at(Gpr::Rsp, Context::TRAP_KIND), 0);
     asm.mov(W64, Gpr::Rbp, Gpr::Rsp);
     asm.shl(W64, Gpr::Rbp, 16);
     asm.add(W64, Gpr::Rbp, depth);
@@ -267,6 +266,8 @@ pub(super) fn assemble_way_in(
     asm.add(W64, Gpr::Rsp, size);
     asm.ret();
     asm.bind(trap);
+    // The context is where the stack was.
+    asm.mov(W64, Gpr::Rsp, Gpr::Rdx);
     for (register, number) in KEPT.into_iter().zip(0..).skip(2) {
         asm.mov(W64, register, Mem::at(Gpr::Rsp, SAVED + 8 * number));
     }

@@ -1,5 +1,6 @@
 //! Compiled code against the interpreter, on programs made at random.
 
+use std::io::Write;
 use std::vec;
 use std::vec::Vec;
 
@@ -7,7 +8,7 @@ use super::*;
 use crate::jit::bytecode::Instruction as I;
 use crate::jit::host::HostFunction;
 use crate::jit::interpret::{Alone, Interpreter};
-use crate::jit::testing::Random;
+use crate::jit::testing::{Random, code, function};
 use crate::jit::verify::{FunctionCode, Kind};
 
 const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET };
@@ -438,10 +439,20 @@ fn check(seed: u64, memory: &CodeMemory) {
 }
 
 #[test]
+fn a_bool_is_inverted_where_the_vector_is_longest() {
+    let code = code(&[I::ConstTrue { dest: 0 }, I::Push { src: 0 }, I::Not, I::Ret { src: 1 }]);
+    let program = Verifier::new().verify(std::vec![function(&code, 0, 0)]).unwrap();
+    let native = Native::new(program, hosts(), CodeMemory::default(), 0).unwrap();
+    assert_eq!(native.call(0, &[], ROOM), Ok(0));
+}
+
+#[test]
 fn does_what_the_interpreter_does() {
     let memory = CodeMemory::default();
     let count = if std::env::var_os("CI").is_some() { 1_000_000 } else { 2_000 };
     for seed in 0..count {
         check(seed * 7919 + 12345, &memory);
     }
+    // Not through a macro, whose output tests keep to themselves.
+    writeln!(std::io::stderr(), "{count} programs ran alike, interpreted and compiled").unwrap();
 }

@@ -6,13 +6,20 @@ use crate::build::{SILENT, Spec, instantiator, loaded};
 
 #[test]
 fn the_default_configuration() {
-    let JitConfig { update_smf, max_depth, enabled, verbose } = JitConfig::default();
+    let JitConfig { update_smf, max_depth, enabled, verbose, keep_code } = JitConfig::default();
     assert_eq!((update_smf, max_depth, enabled, verbose), (true, 50, true, false));
+    assert!(!keep_code);
 }
 
 #[test]
 fn a_configuration_of_ones_own() {
-    let config = JitConfig { update_smf: false, max_depth: 100, enabled: false, verbose: true };
+    let config = JitConfig {
+        update_smf: false,
+        max_depth: 100,
+        enabled: false,
+        verbose: true,
+        keep_code: true,
+    };
     assert_eq!(*JitInstantiator::new(config).config(), config);
 }
 

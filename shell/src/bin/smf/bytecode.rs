@@ -1,20 +1,17 @@
-//! `smf asm` and `smf disasm`, and what `smf run` does with modules of bytecode.
+//! `smf asm` and `smf disasm`, and how `smf run` calls functions of bytecode.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use smf_core::format::Smf;
-use smf_core::format::bytecode::{NewFunction, write_functions};
+use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 use smf_core::format::functions::{Function, Functions};
-use smf_core::jit::host::HostTable;
+use smf_core::format::{Flags, Smf};
 use smf_core::jit::lower::{Lowered, Lowering};
-use smf_core::jit::text::{annotate, assemble};
+use smf_core::jit::text::{annotate, assemble, write_module};
 use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, functions_of};
-use smf_core::memory::exec::CodeMemory;
-use smf_core::tier::{Engine, Tiers};
-use smf_loader::tools;
+use smf_core::loader::Loaded;
+use smf_core::tier::Engine;
 
 use crate::generic;
 use crate::output::{self, Failure};
@@ -22,10 +19,13 @@ use crate::output::{self, Failure};
 /// How many functions an error suggests.
 const SUGGESTED: usize = 8;
 
+/// Behind so many bytes of an instruction its text begins; few have more.
+const BYTES_IN_A_LINE: usize = 10;
+
 /// Assembles bytecode, or templates of typed bytecode, into a module
 ///
-/// The source is what `smf disasm` writes: functions, labels and instructions, which are not checked
-/// before `smf run` does. Or it is templates, from a line such as `template max<T>(a: T, b: T) -> T` to
+/// The source is what `smf disasm` writes: functions, labels and instructions, which `smf verify` and
+/// `smf run` check. Or it is templates, from a line such as `template max<T>(a: T, b: T) -> T` to
 /// `end`, which are checked here; between them a line such as `possible max<i64>, max<f64>` says what they
 /// may become, as `fn$max$i64` unless `as SYMBOL` follows. `smf jit` makes that and calls it.
 #[derive(clap::Args)]
@@ -36,6 +36,9 @@ pub(crate) struct AsmArgs {
     /// The module to write
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
+    /// Mark the module of bytecode as one that may be replaced while it runs
+    #[arg(long)]
+    reloadable: bool,
 }
 
 pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
@@ -47,16 +50,9 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
         return output::write(&args.output, &module, None);
     }
     let functions = assemble(source).map_err(|error| Failure::of(&args.file, error))?;
-    let functions: Vec<_> = functions
-        .iter()
-        .map(|function| NewFunction {
-            name: &function.name,
-            params: function.params,
-            locals: function.locals,
-            code: &function.code,
-        })
-        .collect();
-    let module = write_functions(&functions).map_err(|error| Failure::of(&args.file, error))?;
+    let flags = Flags(if args.reloadable { Flags::RELOADABLE } else { 0 });
+    let module = write_module(&functions, flags);
+    let module = module.map_err(|error| Failure::of(&args.file, error))?;
     output::write(&args.output, &module, None)
 }
 
@@ -69,10 +65,10 @@ pub(crate) struct DisasmArgs {
     file: PathBuf,
     /// The function or the template [default: all of them]
     name: Option<String>,
-    /// Show the bytes of machine code that each instruction is compiled to
+    /// Show the machine code for x86-64 that each instruction is compiled to
     ///
-    /// In comments behind it, at their offset in the function; those behind the last one are for what
-    /// stops a program.
+    /// In comments behind it: offsets in the function, bytes, instructions. What stands behind the last one is
+    /// for what stops a program.
     #[arg(long)]
     native: bool,
 }
@@ -106,7 +102,7 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
             };
             let lowered = native.as_mut().and_then(|native| native.function(function.index));
             let mut note = |out: &mut dyn fmt::Write, at| match &lowered {
-                Some(lowered) => write_bytes(out, lowered, at),
+                Some(lowered) => write_code(out, lowered, at),
                 None => Ok(()),
             };
             if annotate(&mut text, function.name(), code, &callee, &mut note).is_err() {
@@ -140,19 +136,41 @@ impl<'d> Native<'d> {
     }
 }
 
-/// The bytes that the instruction at `at` became.
-fn write_bytes(out: &mut dyn fmt::Write, lowered: &Lowered<'_>, at: u32) -> fmt::Result {
+/// The machine code that the instruction at `at` became.
+fn write_code(out: &mut dyn fmt::Write, lowered: &Lowered<'_>, at: u32) -> fmt::Result {
     let origins = lowered.origins;
     let first = origins.partition_point(|origin| origin.instruction < at);
     let own = origins.iter().skip(first).zip(first + 1..);
     for (origin, next) in own.take_while(|(origin, _)| origin.instruction == at) {
         let end = origins.get(next).map(|next| next.offset as usize);
         let bytes = lowered.bytes.get(origin.offset as usize..end.unwrap_or(lowered.bytes.len()));
-        for (line, bytes) in bytes.unwrap_or(&[]).chunks(16).enumerate() {
-            write!(out, "        ; {:04x}:", origin.offset as usize + 16 * line)?;
-            bytes.iter().try_for_each(|byte| write!(out, " {byte:02x}"))?;
-            out.write_char('\n')?;
-        }
+        write_instructions(out, bytes.unwrap_or(&[]), origin.offset.into())?;
+    }
+    Ok(())
+}
+
+/// A line for each instruction of machine code: where it is, its bytes, and what it does.
+fn write_instructions(out: &mut dyn fmt::Write, code: &[u8], offset: u64) -> fmt::Result {
+    let mut formatter = NasmFormatter::new();
+    let options = formatter.options_mut();
+    options.set_hex_prefix("0x");
+    options.set_hex_suffix("");
+    options.set_uppercase_hex(false);
+    options.set_branch_leading_zeros(false);
+    options.set_show_branch_size(false);
+    options.set_space_after_operand_separator(true);
+    let mut decoder = Decoder::with_ip(64, code, offset, DecoderOptions::NONE);
+    let mut text = String::new();
+    while decoder.can_decode() {
+        let start = decoder.position();
+        let instruction = decoder.decode();
+        let bytes = code.get(start..decoder.position()).unwrap_or(&[]);
+        write!(out, "        ; {:04x}:", instruction.ip())?;
+        bytes.iter().try_for_each(|byte| write!(out, " {byte:02x}"))?;
+        text.clear();
+        formatter.format(&instruction, &mut text);
+        let width = 3 * BYTES_IN_A_LINE.saturating_sub(bytes.len());
+        writeln!(out, "{:width$}  {text}", "")?;
     }
     Ok(())
 }
@@ -186,103 +204,53 @@ fn find<'f, 'd>(
     name: &[u8],
 ) -> Result<&'f Function<'d>, Failure> {
     functions.iter().find(|function| function.name() == name).ok_or_else(|| {
-        let what = format!("no function `{}`", String::from_utf8_lossy(name));
-        Failure::of(path, what + &suggestions(functions))
+        let names = functions.iter().map(Function::name);
+        Failure::of(path, no_function(name) + &suggestions(names))
     })
 }
 
-fn suggestions(functions: &[Function<'_>]) -> String {
-    let names = functions.iter().take(SUGGESTED).map(|f| String::from_utf8_lossy(f.name()));
-    let names: Vec<_> = names.collect();
-    let more = if functions.len() > SUGGESTED { ", ..." } else { "" };
-    match names.is_empty() {
+fn no_function(name: &[u8]) -> String {
+    format!("no function `{}`", String::from_utf8_lossy(name))
+}
+
+fn suggestions<'n>(mut names: impl Iterator<Item = &'n [u8]>) -> String {
+    let some: Vec<_> = names.by_ref().take(SUGGESTED).map(String::from_utf8_lossy).collect();
+    let more = if names.next().is_some() { ", ..." } else { "" };
+    match some.is_empty() {
         true => "; it has no functions".to_owned(),
-        false => format!("; it has {}{more}", names.join(", ")),
+        false => format!("; it has {}{more}", some.join(", ")),
     }
 }
 
-/// What a call gave, and how long its parts took.
-pub(crate) struct Called {
-    pub(crate) result: i64,
-    pub(crate) shown: String,
-    pub(crate) parts: Vec<(&'static str, Duration)>,
+/// Compiles every function of a module of bytecode.
+pub(crate) fn compile(path: &Path, engine: &Engine<'_>) -> Result<(), Failure> {
+    let mut indices = (0..).zip(engine.program().functions());
+    let compiled = indices.try_for_each(|(index, _)| engine.compile(index).map(drop));
+    compiled.map_err(|error| Failure::of(path, error))
 }
 
-/// Runs a function of a module of bytecode; `None` when `path` is none.
-pub(crate) fn run(
+/// Calls a function of a module of bytecode, or the one where it begins: its result, and how that is shown.
+pub(crate) fn call(
     path: &Path,
+    module: &Loaded<'_>,
+    engine: &Engine<'_>,
     name: Option<&[u8]>,
     args: &[i64],
-    tiers: Tiers,
-) -> Result<Option<Called>, Failure> {
-    let mut last = Instant::now();
-    let mut parts = Vec::new();
-    let mut ends = |what| {
-        parts.push((what, last.elapsed()));
-        last = Instant::now();
+) -> Result<(i64, String), Failure> {
+    let found = match name {
+        Some(name) => module.bytecode_function(name),
+        None => module.bytecode_begin(),
     };
-    let data = output::read(path)?;
-    // What is wrong with a file that is no module is for others to say.
-    let Ok(smf) = Smf::parse(&data) else { return Ok(None) };
-    let Ok(Some(table)) = smf.functions() else { return Ok(None) };
-    let functions = all(path, &table)?;
-    let function = match name {
-        Some(name) => find(path, &functions, name)?,
-        None => entry_point(path, &smf, &functions)?,
-    };
-    let codes = functions_of(&table).map_err(|error| Failure::of(path, error))?;
-    ends("load");
-    let program = Verifier::new().verify(codes).map_err(|error| Failure::of(path, error))?;
-    let kind = program.summary(function.index).map_or(Kind::Nil, |summary| summary.result);
-    ends("verify");
-    let engine = Engine::with_tiers(program, HostTable::new(), tiers, &CodeMemory::default());
-    let engine = engine.map_err(|error| Failure::of(path, error))?;
-    ends("link");
-    let all_at_once = tiers == Tiers::Compile { threshold: 0 };
-    if all_at_once || tools::is_on() && tiers != Tiers::Interpret {
-        for function in &functions {
-            engine.compile(function.index).map_err(|error| Failure::of(path, error))?;
-        }
-        ends("compile");
-    }
-    let _names = announce(&engine, &functions);
-    let result = engine.call(function.index, args).map_err(|error| Failure::of(path, error))?;
-    ends("call");
+    let index = found.ok_or_else(|| {
+        let why = name.map_or("no entry point and no function `main`".to_owned(), no_function);
+        let names = module.bytecode_functions().map(|(name, _)| name);
+        Failure::of(path, why + &suggestions(names))
+    })?;
+    let result = engine.call(index, args).map_err(|error| Failure::of(path, error))?;
+    let kind = engine.program().summary(index).map_or(Kind::Nil, |summary| summary.result);
     let shown = match kind {
         Kind::F64 => format!("{:?}", f64::from_bits(result.cast_unsigned())),
         Kind::I64 | Kind::Bool | Kind::Nil => result.to_string(),
     };
-    Ok(Some(Called { result, shown, parts }))
-}
-
-/// Tells profilers and debuggers the names of compiled functions, if one is on.
-fn announce(engine: &Engine<'_>, functions: &[Function<'_>]) -> Option<tools::Announced> {
-    if !tools::is_on() {
-        return None;
-    }
-    let (mut named, mut ranges) = (Vec::new(), Vec::new());
-    engine.for_each_code(|index, address, size| {
-        let (address, size) = (address as u64, size as u64);
-        let function = functions.iter().find(|function| function.index == index);
-        let name = function.map_or(&b""[..], Function::name);
-        named.push(tools::Function { address, size, name });
-        ranges.push(address..address + size);
-    });
-    named.sort_by_key(|function| function.address);
-    let announced = tools::announce(&named, &ranges);
-    announced.map_err(|error| output::report("warning", &error.to_string())).ok()
-}
-
-fn entry_point<'f, 'd>(
-    path: &Path,
-    smf: &Smf<'_>,
-    functions: &'f [Function<'d>],
-) -> Result<&'f Function<'d>, Failure> {
-    let entry = smf.header().entry_point;
-    let begins = |function: &&Function<'_>| u64::from(function.code_offset) == entry;
-    let main = || functions.iter().find(|function| function.name() == b"main");
-    functions.iter().find(begins).or_else(main).ok_or_else(|| {
-        let what = "no entry point and no function `main`".to_owned();
-        Failure::of(path, what + &suggestions(functions))
-    })
+    Ok((result, shown))
 }

@@ -14,7 +14,7 @@ use smf_core::jit::typed::Scalar;
 use smf_core::link::MAX_ARGS;
 use smf_core::loader::LoaderOptions;
 use smf_loader::calls;
-use smf_loader::jit::Announce;
+use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::Loader;
 
 use crate::output::{self, Failure};
@@ -27,7 +27,7 @@ use crate::values::{Array, Shown, word};
 /// run a program.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The module
+    /// The module, or an archive
     file: PathBuf,
     /// The symbol of the instance, such as `fn$Vec$i64`
     symbol: OsString,
@@ -38,31 +38,51 @@ pub(crate) struct Args {
     /// changed it.
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     args: Vec<String>,
+    /// The module of the archive
+    #[arg(long, value_name = "NAME")]
+    module: Option<String>,
     /// Tell the file what was made of it
     ///
     /// The rows move from `possible` to `instantiations`. The file is replaced as a whole.
     #[arg(long)]
     update: bool,
+    /// Take compiled code from the file if it keeps any that fits, and with --update have it keep what is made
+    ///
+    /// Code counts only for the very template, compiler and kind of processor that it was made for. It is
+    /// trusted, as all code in the file is.
+    #[arg(long)]
+    keep_code: bool,
     /// Say on standard error what happens
     #[arg(long)]
     verbose: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let config =
-        JitConfig { update_smf: args.update, verbose: args.verbose, ..JitConfig::default() };
+    let config = JitConfig {
+        update_smf: args.update,
+        verbose: args.verbose,
+        keep_code: args.keep_code,
+        ..JitConfig::default()
+    };
     // Its exit handlers and threads may still need the code when this process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())));
     let symbols = |name: &[u8]| Some(loader.modules().resolve(name).ok()??.address);
     let jit = JitInstantiator::new(config)
         .with_observer(Arc::new(Announce))
         .with_symbols(Arc::new(symbols));
-    let loaded = jit.load_smf_metadata(args.file.as_os_str().as_bytes());
+    let path = args.file.as_os_str().as_bytes();
+    let loaded = match &args.module {
+        Some(name) => jit.load_archived_metadata(path, name),
+        None => jit.load_smf_metadata(path),
+    };
     loaded.map_err(|error| Failure::of(&args.file, error))?;
     let resolver: &'static _ = Box::leak(Box::new(Arc::new(JitSymbolResolver::of(Arc::new(jit)))));
     loader.modules().set_fallback(Some(resolver.clone()));
     // A module without code of its own has templates all the same; what is missing is told when it is needed.
-    let module = loader.load_file(&args.file);
+    let module = match &args.module {
+        Some(name) => loader.load_archived(&args.file, name),
+        None => loader.load_file(&args.file),
+    };
     let result = resolver.instantiator().try_jit_instantiate(args.symbol.as_bytes());
     let because = |why: String| match &module {
         Err(error) if matches!(result, JitResult::CompilationError(_)) => Failure::of(
@@ -102,8 +122,10 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     // that a function of these arguments is there: machine code is trusted. The arrays outlive the call,
     // and between here and a trap there is generated code alone, and that of modules.
     let returned = unsafe { calls::call_values(instance.address(), &words) };
-    let returned =
-        returned.map_err(|error| Failure::of(file, format_args!("`{symbol}`: {error}")))?;
+    let returned = returned.map_err(|error| {
+        let error = InCall { called: instance.symbol(), error };
+        Failure::of(file, format_args!("`{symbol}`: {error}"))
+    })?;
     output::to_stdout(|out| {
         if let Some(scalar) = result {
             writeln!(out, "{}", Shown::returned(scalar, returned))?;

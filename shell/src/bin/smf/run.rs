@@ -13,9 +13,9 @@ use smf_core::format::{Smf, Symbol, SymbolKind};
 use smf_core::link::MAX_ARGS;
 use smf_core::loader::{Loaded, LoaderOptions, ModuleHandle};
 use smf_core::tier::Tiers;
+use smf_loader::calls;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadError, Loader};
-use smf_loader::{calls, files};
 
 use crate::args::integer;
 use crate::bytecode;
@@ -81,15 +81,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    if let Some(status) = run_bytecode(args)? {
-        return Ok(status);
-    }
     let host = host(args)?;
     let uses_host = !host.is_empty();
     let start = Instant::now();
     let because = |error: LoadError| Failure::Because(error.to_string());
+    let options = LoaderOptions { tiers: tiers(args), ..LoaderOptions::default() };
     // Its exit handlers and threads may still need the code when this process ends.
-    let loader: &'static Loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())));
+    let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)));
     loader.modules().set_process(Some(Arc::new(host)));
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let before = args.watch.then(|| Before::new(files));
@@ -98,17 +96,22 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let module = placed.link().map_err(because)?;
     let linked = Instant::now();
     let watch = before.map(|before| before.watch(loader)).transpose()?;
-    let result = call(args, loader, module)?;
+    let is_compiled = args.compile && compile(args, loader, module)?;
+    let compiled = Instant::now();
+    let (result, shown) = call(args, loader, module)?;
     let called = Instant::now();
-    print(result, uses_host)?;
+    print(&shown, uses_host)?;
     if args.time {
-        report_times([start, loaded, linked, called]);
+        let mut parts = vec![("load", loaded - start), ("link", linked - loaded)];
+        parts.extend(is_compiled.then(|| ("compile", compiled - linked)));
+        parts.push(("call", called - compiled));
+        report_parts(&parts);
     }
     if let Some(mut watch) = watch {
         loop {
             watch.wait();
             match call(args, loader, module) {
-                Ok(result) => print(result, uses_host)?,
+                Ok((_, shown)) => print(&shown, uses_host)?,
                 Err(Failure::Because(why)) => output::report("error", &why),
                 Err(other) => return Err(other),
             }
@@ -117,25 +120,22 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(status(args, result))
 }
 
-/// Runs a module of bytecode; `None` when the file is none, or standard input, which can be read once
-/// only.
-fn run_bytecode(args: &Args) -> Result<Option<ExitCode>, Failure> {
-    if files::is_standard_stream(&args.file) {
-        return Ok(None);
-    }
-    let name = args.name.as_ref().map(|name| name.as_bytes());
-    let tiers = match (args.interpret, args.compile) {
-        (true, _) => Tiers::Interpret,
+/// How bytecode is to be run.
+fn tiers(args: &Args) -> Tiers {
+    match (args.interpret, args.compile) {
+        // Machine code may import it all the same.
+        (true, _) => Tiers::UNCOMPILED,
         (false, true) => Tiers::Compile { threshold: 0 },
         (false, false) => Tiers::default(),
-    };
-    let called = bytecode::run(&args.file, name, &args.args, tiers)?;
-    let Some(called) = called else { return Ok(None) };
-    output::to_stdout(|out| writeln!(out, "{}", called.shown))?;
-    if args.time {
-        report_parts(&called.parts);
     }
-    Ok(Some(status(args, called.result)))
+}
+
+/// Compiles the module, if it is bytecode; whether it is.
+fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, Failure> {
+    let module = loader.modules().get(module).map_err(|error| Failure::of(&args.file, error))?;
+    let Some(engine) = module.engine() else { return Ok(false) };
+    bytecode::compile(&args.file, engine)?;
+    Ok(true)
 }
 
 fn status(args: &Args, result: i64) -> ExitCode {
@@ -143,18 +143,12 @@ fn status(args: &Args, result: i64) -> ExitCode {
     if args.exit { ExitCode::from(status) } else { ExitCode::SUCCESS }
 }
 
-/// Says how long it took from each moment to the next.
-fn report_times([start, loaded, linked, called]: [Instant; 4]) {
-    let (load, link, call) = (loaded - start, linked - loaded, called - linked);
-    report_parts(&[("load", load), ("link", link), ("call", call)]);
-}
-
 fn report_parts(parts: &[(&str, Duration)]) {
     let text: Vec<_> = parts.iter().copied().map(in_words).collect();
     output::report("time", &text.join(", "));
 }
 
-fn print(result: i64, uses_host: bool) -> Result<(), Failure> {
+fn print(result: &str, uses_host: bool) -> Result<(), Failure> {
     if uses_host {
         host_symbols::flush_stdio();
     }
@@ -177,8 +171,13 @@ fn host(args: &Args) -> Result<HostSymbols, Failure> {
     Ok(host)
 }
 
-fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<i64, Failure> {
+/// Calls the function that is wanted: its result, and how that is shown.
+fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, String), Failure> {
     let module = &loader.modules().get(module).map_err(|error| Failure::of(&args.file, error))?;
+    if let Some(engine) = module.engine() {
+        let name = args.name.as_ref().map(|name| name.as_bytes());
+        return bytecode::call(&args.file, module, engine, name, &args.args);
+    }
     let address = match &args.name {
         Some(name) => module.function(name.as_bytes()),
         None => module.entry_point(),
@@ -196,7 +195,8 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<i64, Failu
     // says that a function is there: machine code is trusted. A function of the C convention that
     // takes fewer integers than it is passed ignores the others, so that any number may be passed.
     let result = unsafe { calls::call(address, &passed) };
-    result.map_err(|error| Failure::of(&args.file, error))
+    let result = result.map_err(|error| Failure::of(&args.file, error))?;
+    Ok((result, result.to_string()))
 }
 
 /// Why there is nothing to call, and what could be called.

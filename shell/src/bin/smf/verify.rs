@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use smf_core::format::{FormatError, Library, Smf};
+use smf_core::jit::verify::{Verifier, functions_of};
 use smf_loader::files;
 use smf_loader::inspect::Subject;
 
@@ -12,7 +13,7 @@ use crate::output::{self, Failure};
 /// Checks everything that can be checked without running
 ///
 /// Prints `FILE: ok` for each sound file and `error: FILE: what, at offset 0x..` on standard error for
-/// the others. Compressed sections are decompressed. Of an archive, the index, every hash and every
+/// the others. Compressed sections are decompressed, and bytecode is verified. Of an archive, the index, every hash and every
 /// module are checked.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -49,23 +50,27 @@ fn tell_ok(path: &Path) -> io::Result<()> {
 fn verify(path: &Path) -> Result<(), String> {
     let data = files::read(path).map_err(|error| error.to_string())?;
     match Subject::open(&data) {
-        Ok(Subject::Module(smf)) => verify_module(&smf).map_err(|error| error.to_string()),
+        Ok(Subject::Module(smf)) => verify_module(&smf),
         Ok(Subject::Library { library, .. }) => verify_library(&library),
         Err(error) => Err(error.to_string()),
     }
 }
 
-fn verify_module(smf: &Smf<'_>) -> Result<(), FormatError> {
-    smf.verify()?;
-    smf.verify_compressed()
+fn verify_module(smf: &Smf<'_>) -> Result<(), String> {
+    let format = |error: FormatError| error.to_string();
+    smf.verify().map_err(format)?;
+    smf.verify_compressed().map_err(format)?;
+    let Some(functions) = smf.functions().map_err(format)? else { return Ok(()) };
+    let functions = functions_of(&functions).map_err(format)?;
+    Verifier::new().verify(functions).map(drop).map_err(|error| error.to_string())
 }
 
 fn verify_library(library: &Library<'_>) -> Result<(), String> {
     library.verify().map_err(|error| error.to_string())?;
     for module in library.modules() {
         let module = module.map_err(|error| error.to_string())?;
-        let verified = Smf::parse(module.data).and_then(|smf| verify_module(&smf));
-        verified.map_err(|error| {
+        let parsed = Smf::parse(module.data).map_err(|error| error.to_string());
+        parsed.and_then(|smf| verify_module(&smf)).map_err(|error| {
             format!("module `{}` (at 0x{:x}): {error} of the module", module.name, module.offset)
         })?;
     }

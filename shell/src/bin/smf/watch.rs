@@ -49,7 +49,7 @@ impl<'a> Before<'a> {
             }
             _ => Err(Failure::of(
                 main,
-                "not marked as reloadable, so nothing may replace it; `smf pack --reloadable` marks it",
+                "not marked as reloadable, so nothing may replace it; `smf pack --reloadable` or `smf asm --reloadable` marks it",
             )),
         }
     }

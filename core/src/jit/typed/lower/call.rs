@@ -1,7 +1,4 @@
 //! Entering and leaving a function, and calling others.
-//!
-//! Values that change places all at once are moved one after another, each when nobody needs what is
-//! in the way; where they go in a circle, one of them waits in a register that is free.
 
 use super::super::body::{Callee, CalleeKind};
 use super::super::error::{Part, TypedError};
@@ -9,55 +6,8 @@ use super::super::instruction::{Instruction, NONE};
 use super::super::types::Scalar;
 use super::places::{Handover, Handovers, Place};
 use super::{Lowering, float_of};
+use crate::jit::machine::RegisterMoves;
 use crate::jit::x64::{Gpr, Mem, W64, Xmm};
-
-/// Moves that happen at once: by number of the target, the source, or `None`.
-struct Moves<R> {
-    sources: [Option<R>; 16],
-    /// The register that nothing comes from or goes to.
-    spare: R,
-    is_empty: bool,
-}
-
-impl<R: Copy + PartialEq> Moves<R> {
-    fn new(spare: R) -> Self {
-        Self { sources: [None; 16], spare, is_empty: true }
-    }
-
-    /// Adds a move to the register `to`, whose number is `number`.
-    fn add(&mut self, number: u8, to: R, from: R) {
-        if to == from {
-            return;
-        }
-        self.is_empty = false;
-        let place = self.sources.get_mut(usize::from(number));
-        place.into_iter().for_each(|place| *place = Some(from));
-    }
-
-    /// Hands the moves to `emit` in an order that loses nothing.
-    fn run(mut self, all: &[R], mut emit: impl FnMut(R, R)) {
-        if self.is_empty {
-            return;
-        }
-        while let Some(blocked) = self.sources.iter().position(Option::is_some) {
-            let mut moved = false;
-            for (number, &to) in all.iter().enumerate() {
-                let Some(from) = self.sources.get(number).copied().flatten() else { continue };
-                if self.sources.contains(&Some(to)) {
-                    continue;
-                }
-                emit(to, from);
-                self.sources.get_mut(number).into_iter().for_each(|place| *place = None);
-                moved = true;
-            }
-            let Some(&in_the_way) = all.get(blocked).filter(|_| !moved) else { continue };
-            // All that are left go in circles: whoever needs this register finds it in the spare one.
-            emit(self.spare, in_the_way);
-            let (spare, sources) = (self.spare, self.sources.iter_mut());
-            sources.filter(|source| **source == Some(in_the_way)).for_each(|s| *s = Some(spare));
-        }
-    }
-}
 
 impl Lowering<'_, '_> {
     pub(super) fn prologue(&mut self) {
@@ -90,19 +40,19 @@ impl Lowering<'_, '_> {
     /// Brings the parameters from where the caller put them to where they live.
     fn take_arguments(&mut self) {
         let places = self.places;
-        let mut integers = Moves::new(Gpr::Rax);
-        let mut floats = Moves::new(Xmm::Xmm15);
+        let mut integers = RegisterMoves::default();
+        let mut floats = RegisterMoves::default();
         for &(local, _, handover) in &places.entered {
             match (places.of(local), handover) {
-                (Place::Gpr(to), Handover::Gpr(from)) => integers.add(to.number(), to, from),
-                (Place::Xmm(to), Handover::Xmm(from)) => floats.add(to.number(), to, from),
+                (Place::Gpr(to), Handover::Gpr(from)) => integers.add(to, from),
+                (Place::Xmm(to), Handover::Xmm(from)) => floats.add(to, from),
                 (Place::Home(_), Handover::Gpr(from)) => self.set(local, from),
                 (Place::Home(_), Handover::Xmm(from)) => self.set_xmm(local, from),
                 _ => {}
             }
         }
-        integers.run(Gpr::ALL, |to, from| self.asm.mov(W64, to, from));
-        floats.run(Xmm::ALL, |to, from| self.asm.movaps(to, from));
+        integers.emit(self.asm);
+        floats.emit(self.asm);
         for &(local, scalar, handover) in &places.entered {
             if let Handover::Stack(offset) = handover {
                 self.take_from_stack(local, scalar, offset);
@@ -161,16 +111,16 @@ impl Lowering<'_, '_> {
         operands: impl Iterator<Item = u16> + Clone,
         callee: &Callee<'_>,
     ) -> u8 {
-        let mut integers = Moves::new(Gpr::Rax);
-        let mut floats = Moves::new(Xmm::Xmm15);
+        let mut integers = RegisterMoves::default();
+        let mut floats = RegisterMoves::default();
         let codes = callee.signature.params.iter();
         let scalars = codes.map(|&code| self.instance.scalar(code).unwrap_or(Scalar::I64));
         let arguments = operands.zip(scalars);
         let mut handovers = Handovers::default();
         for (local, scalar) in arguments.clone() {
             match (handovers.next(scalar), self.places.of(local)) {
-                (Handover::Gpr(to), Place::Gpr(from)) => integers.add(to.number(), to, from),
-                (Handover::Xmm(to), Place::Xmm(from)) => floats.add(to.number(), to, from),
+                (Handover::Gpr(to), Place::Gpr(from)) => integers.add(to, from),
+                (Handover::Xmm(to), Place::Xmm(from)) => floats.add(to, from),
                 _ => {}
             }
         }
@@ -182,8 +132,8 @@ impl Lowering<'_, '_> {
                 self.hand_over_on_stack(local, scalar, offset);
             }
         }
-        integers.run(Gpr::ALL, |to, from| self.asm.mov(W64, to, from));
-        floats.run(Xmm::ALL, |to, from| self.asm.movaps(to, from));
+        integers.emit(self.asm);
+        floats.emit(self.asm);
         let mut handovers = Handovers::default();
         for (local, scalar) in arguments {
             let handover = handovers.next(scalar);

@@ -5,7 +5,7 @@ use super::super::interpret::{DIVISION_BY_ZERO, number};
 use super::super::opcode::Binary;
 use super::super::types::Scalar;
 use super::{Lowering, Right, is_wide};
-use crate::jit::x64::{Alu, Cl, Cond, Gpr, GprOrMem, Mem, Scale, Shift, W32, W64};
+use crate::jit::x64::{Alu, Cl, Cond, Gpr, Mem, Scale, Shift, W32, W64};
 
 /// The number as an instruction of 32 or 64 bits carries it, in the form of a local.
 fn immediate(value: i32, scalar: Scalar) -> i32 {
@@ -69,7 +69,7 @@ impl Lowering<'_, '_> {
         let mut right = self.right(i, i.c, scalar, Gpr::Rcx);
         let to = self.destination(i.a, Gpr::Rax);
         let mut left = self.gpr(i.b, scalar, Gpr::Rax);
-        let own = Right::Operand(GprOrMem::Gpr(to));
+        let own = Right::Operand(to.into());
         if right == own && left != to && binary.is_commutative() {
             right = Right::Operand(left.into());
             left = to;
@@ -115,7 +115,7 @@ impl Lowering<'_, '_> {
             (Binary::Subtract, Right::Number(number)) if number != i32::MIN => {
                 Mem::at(left, -number)
             }
-            (Binary::Add, Right::Operand(GprOrMem::Gpr(right))) => match right.index() {
+            (Binary::Add, Right::Operand(right)) => match right.register().and_then(Gpr::index) {
                 Some(index) => Mem::at(left, 0).indexed(index, Scale::By1),
                 None => return false,
             },

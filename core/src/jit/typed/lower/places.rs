@@ -10,11 +10,8 @@ use super::super::body::Callee;
 use super::super::error::TypedError;
 use super::super::types::Scalar;
 use super::super::verify::Instance;
+use crate::jit::machine::ARGUMENTS;
 use crate::jit::x64::{Gpr, Xmm};
-
-/// Where the convention puts the first integers of a call.
-pub(super) const INTEGER_ARGUMENTS: [Gpr; 6] =
-    [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
 
 /// How many floats of a call are in `xmm0` and so on.
 pub(super) const FLOAT_ARGUMENTS: usize = 8;
@@ -71,7 +68,7 @@ impl Handovers {
                 self.floats += 1;
                 return Handover::Xmm(register);
             }
-        } else if let Some(&register) = INTEGER_ARGUMENTS.get(self.integers) {
+        } else if let Some(&register) = ARGUMENTS.get(self.integers) {
             self.integers += 1;
             return Handover::Gpr(register);
         }

@@ -14,7 +14,7 @@ std::thread_local! {
     static TRAP: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
 }
 
-extern "C" fn trap_hook(code: u32, at: u32) -> u64 {
+extern "C" fn trap_hook(code: u32, at: u32, _function: u64) -> u64 {
     TRAP.set(Some((code, at)));
     0
 }

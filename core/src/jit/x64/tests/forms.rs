@@ -192,18 +192,19 @@ impl Sample for Rip {
     }
 }
 
-impl Sample for GprOrMem {
+impl Sample for GprOrStack {
     fn sample(trial: &mut Trial) -> Self {
+        let (register, place) = (trial.any(), trial.any::<Mem>());
         match trial.random.next() & 1 {
-            0 => GprOrMem::Gpr(trial.any()),
-            _ => GprOrMem::Mem(trial.any()),
+            0 if register != Gpr::Rsp => GprOrStack::gpr(register),
+            _ => GprOrStack::stack(place.displacement),
         }
     }
 
     fn meant(self, trial: &Trial, bits: u32) -> Meant {
-        match self {
-            GprOrMem::Gpr(register) => register.meant(trial, bits),
-            GprOrMem::Mem(place) => place.meant(trial, bits),
+        match self.register() {
+            Some(register) => register.meant(trial, bits),
+            None => self.memory().meant(trial, bits),
         }
     }
 }
@@ -284,7 +285,7 @@ fn test<W: AnyWidth, D: Sample, T: Sample + Source<D>>(trial: &mut Trial) {
     trial.asm.test(W::HERE, one, other);
     let (one, other) = (one.meant(trial, W::BITS), other.meant(trial, W::BITS));
     // There is one form for both orders, in which what can be memory comes first.
-    let swapped = [TypeId::of::<Mem>(), TypeId::of::<Rip>(), TypeId::of::<GprOrMem>()]
+    let swapped = [TypeId::of::<Mem>(), TypeId::of::<Rip>(), TypeId::of::<GprOrStack>()]
         .contains(&TypeId::of::<T>());
     trial.means(Mnemonic::Test, if swapped { [other, one] } else { [one, other] });
 }
@@ -634,34 +635,34 @@ fn all_forms() -> Vec<Form> {
         movq_low,
     ]);
     forms! { forms:
-        alu [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Gpr i32) (Mem Gpr)
-            (Mem i32) (Rip Gpr) (Rip i32) (GprOrMem Gpr) (GprOrMem i32)];
-        test [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Gpr i32) (Mem Gpr)
-            (Mem i32) (Rip Gpr) (Rip i32) (GprOrMem Gpr) (GprOrMem i32)];
-        mov [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrMem) (Mem Gpr) (Mem i32)
-            (Rip Gpr) (Rip i32) (GprOrMem Gpr)];
-        mov [W8 W16 W32] [(GprOrMem i32)];
+        alu [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrStack) (Gpr i32) (Mem Gpr)
+            (Mem i32) (Rip Gpr) (Rip i32) (GprOrStack Gpr) (GprOrStack i32)];
+        test [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrStack) (Gpr i32) (Mem Gpr)
+            (Mem i32) (Rip Gpr) (Rip i32) (GprOrStack Gpr) (GprOrStack i32)];
+        mov [W8 W16 W32 W64] [(Gpr Gpr) (Gpr Mem) (Gpr Rip) (Gpr GprOrStack) (Mem Gpr) (Mem i32)
+            (Rip Gpr) (Rip i32) (GprOrStack Gpr)];
+        mov [W8 W16 W32] [(GprOrStack i32)];
         mov_immediate [W8 W16 W32 W64] [()];
-        movzx [W8 W16] [(Gpr) (Mem) (Rip) (GprOrMem)];
-        movsx [W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        movzx [W8 W16] [(Gpr) (Mem) (Rip) (GprOrStack)];
+        movsx [W32 W64] [(Gpr) (Mem) (Rip) (GprOrStack)];
         lea [W32 W64] [(Mem) (Rip)];
-        unary [W8 W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
-        shift [W8 W16 W32 W64] [(Gpr u8) (Mem u8) (Rip u8) (GprOrMem u8) (Gpr Cl) (Mem Cl)
+        unary [W8 W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrStack)];
+        shift [W8 W16 W32 W64] [(Gpr u8) (Mem u8) (Rip u8) (GprOrStack u8) (Gpr Cl) (Mem Cl)
             (Rip Cl)];
-        imul [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
-        imul_imm [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
-        cmovcc [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
-        xchg [W8 W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        imul [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrStack)];
+        imul_imm [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrStack)];
+        cmovcc [W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrStack)];
+        xchg [W8 W16 W32 W64] [(Gpr) (Mem) (Rip) (GprOrStack)];
         bswap [W32 W64] [()];
-        popcnt [W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
-        from_integer [W32 W64] [(Gpr) (Mem) (Rip) (GprOrMem)];
+        popcnt [W32 W64] [(Gpr) (Mem) (Rip) (GprOrStack)];
+        from_integer [W32 W64] [(Gpr) (Mem) (Rip) (GprOrStack)];
         to_integer [W32 W64] [(Xmm) (Mem) (Rip) (XmmOrMem)];
     }
     forms.extend(plain_forms! {
-        movsxd [(Gpr) (Mem) (Rip) (GprOrMem)];
+        movsxd [(Gpr) (Mem) (Rip) (GprOrStack)];
         push_pop_mem [(Mem) (Rip)];
-        setcc [(Gpr) (Mem) (Rip) (GprOrMem)];
-        jump_to [(Gpr) (Mem) (Rip) (GprOrMem)];
+        setcc [(Gpr) (Mem) (Rip) (GprOrStack)];
+        jump_to [(Gpr) (Mem) (Rip) (GprOrStack)];
         scalar [(Xmm) (Mem) (Rip) (XmmOrMem)];
         bitwise [(Xmm) (Mem) (Rip) (XmmOrMem)];
         mov_scalar [(Xmm Xmm) (Xmm Mem) (Xmm Rip) (Xmm XmmOrMem) (Mem Xmm) (Rip Xmm)

@@ -14,6 +14,14 @@ use crate::jit::typed::types::{Scalar, Type};
 /// How deep the arguments of a type may nest in a text.
 const MAX_NESTING: u32 = 64;
 
+/// What most statements begin with: an opcode, its type and the first local.
+#[derive(Clone, Copy)]
+struct Head {
+    opcode: Opcode,
+    ty: Type,
+    first: Local,
+}
+
 impl<'t> Template<'t> {
     pub(super) fn instruction(
         &mut self,
@@ -40,21 +48,15 @@ impl<'t> Template<'t> {
             _ => {
                 let ty = self.ty(words)?;
                 let first = self.local(words)?;
-                self.typed(opcode, ty, first, words, line)?;
+                self.typed(Head { opcode, ty, first }, words, line)?;
             }
         }
         Ok(())
     }
 
     /// What begins with a type and a local.
-    fn typed(
-        &mut self,
-        opcode: Opcode,
-        ty: Type,
-        first: Local,
-        words: &mut Words<'t>,
-        line: u32,
-    ) -> Result<(), TextFault> {
+    fn typed(&mut self, head: Head, words: &mut Words<'t>, line: u32) -> Result<(), TextFault> {
+        let Head { opcode, ty, first } = head;
         match opcode {
             Opcode::SizeOf => {
                 self.builder.size_of(ty, first);
@@ -83,11 +85,11 @@ impl<'t> Template<'t> {
                 let target = self.target(words, line)?;
                 self.builder.branch(condition, ty, first, right, target);
             }
-            Opcode::Load | Opcode::Store => return self.memory(opcode, ty, first, words),
+            Opcode::Load | Opcode::Store => return self.memory(head, words),
             Opcode::LoadElement | Opcode::StoreElement | Opcode::Element => {
-                return self.element(opcode, ty, first, words);
+                return self.element(head, words);
             }
-            _ => return self.two(opcode, ty, first, words),
+            _ => return self.two(head, words),
         }
         Ok(())
     }
@@ -95,9 +97,7 @@ impl<'t> Template<'t> {
     /// `p + N`
     fn memory(
         &mut self,
-        opcode: Opcode,
-        ty: Type,
-        first: Local,
+        Head { opcode, ty, first }: Head,
         words: &mut Words<'t>,
     ) -> Result<(), TextFault> {
         let base = self.local(words)?;
@@ -111,9 +111,7 @@ impl<'t> Template<'t> {
 
     fn two(
         &mut self,
-        opcode: Opcode,
-        ty: Type,
-        to: Local,
+        Head { opcode, ty, first: to }: Head,
         words: &mut Words<'t>,
     ) -> Result<(), TextFault> {
         let left = self.local(words)?;
@@ -130,9 +128,7 @@ impl<'t> Template<'t> {
     /// `p[i + N]`, `p[i]` or `p[N]`
     fn element(
         &mut self,
-        opcode: Opcode,
-        ty: Type,
-        first: Local,
+        Head { opcode, ty, first }: Head,
         words: &mut Words<'t>,
     ) -> Result<(), TextFault> {
         let array = self.local(words)?;

@@ -1,0 +1,262 @@
+//! Compiled instances that a module's file keeps: found by symbol, held against what would be compiled, and
+//! gathered to be written.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+use core::ops::Range;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use spin::Once;
+
+use super::compiler::{CodeReloc, CompileError, Compiled, Environment, Request, Target};
+use super::types::{Spelled, Type};
+use crate::format::kept::{KeptCode, KeptReloc, KeptTarget, encode, hash, records};
+use crate::link::landing::trap_hook;
+
+/// The records of one symbol that are looked at.
+const MOST: usize = 64;
+
+/// What a compiler says of code that other processes may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Who compiles, and by which rules: another number whenever the same template may become other code,
+    /// or code that is to be called or linked in another way.
+    pub compiler: u32,
+    /// What its code asks of the processor beside what every one of its instruction set has.
+    pub features: CpuFeatures,
+}
+
+/// Abilities of a processor, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuFeatures(pub u64);
+
+impl CpuFeatures {
+    /// Nothing that not every processor of the instruction set has.
+    pub const NONE: Self = Self(0);
+    /// SSE 3 of x86-64.
+    pub const SSE3: Self = Self(1);
+    /// Its supplement.
+    pub const SSSE3: Self = Self(1 << 1);
+    /// SSE 4.1.
+    pub const SSE4_1: Self = Self(1 << 2);
+    /// SSE 4.2.
+    pub const SSE4_2: Self = Self(1 << 3);
+    /// `popcnt`.
+    pub const POPCNT: Self = Self(1 << 4);
+    /// `lzcnt`.
+    pub const LZCNT: Self = Self(1 << 5);
+    /// The first set of bit manipulation.
+    pub const BMI1: Self = Self(1 << 6);
+    /// The second.
+    pub const BMI2: Self = Self(1 << 7);
+
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether this processor has all of them. A bit without a meaning here is one that it does not have.
+    pub fn are_here(self) -> bool {
+        // Asking a processor may take microseconds where it is a virtual one.
+        static HERE: Once<u64> = Once::new();
+        self == Self::NONE || self.0 & !*HERE.call_once(here) == 0
+    }
+}
+
+/// What this processor has (Intel's manual, volume 2, CPUID; AMD's for leaf 0x8000_0001).
+#[cfg(target_arch = "x86_64")]
+fn here() -> u64 {
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
+    let has = |word: u32, bit: u32, feature: CpuFeatures| {
+        if word & (1 << bit) != 0 { feature.0 } else { 0 }
+    };
+    let (leaves, extended) = (__cpuid(0).eax, __cpuid(0x8000_0000).eax);
+    let first = __cpuid(1).ecx;
+    let seventh = if leaves >= 7 { __cpuid_count(7, 0).ebx } else { 0 };
+    let amd = if extended >= 0x8000_0001 { __cpuid(0x8000_0001).ecx } else { 0 };
+    has(first, 0, CpuFeatures::SSE3)
+        | has(first, 9, CpuFeatures::SSSE3)
+        | has(first, 19, CpuFeatures::SSE4_1)
+        | has(first, 20, CpuFeatures::SSE4_2)
+        | has(first, 23, CpuFeatures::POPCNT)
+        | has(amd, 5, CpuFeatures::LZCNT)
+        | has(seventh, 3, CpuFeatures::BMI1)
+        | has(seventh, 8, CpuFeatures::BMI2)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn here() -> u64 {
+    0
+}
+
+/// What a target of code is called, so that another process finds it.
+#[derive(Clone, Debug)]
+pub(super) enum Name {
+    Symbol(Vec<u8>),
+    Instance(Vec<u8>, Vec<u8>),
+    TrapHook,
+}
+
+impl Name {
+    pub(super) fn of_instance(template: &[u8], arguments: &[Type]) -> Self {
+        Self::Instance(template.to_vec(), Spelled(arguments).to_string().into_bytes())
+    }
+
+    /// Of a place that a compiler knows itself; `None` for one that nobody finds again.
+    pub(super) fn of_fixed(address: u64) -> Option<Self> {
+        (address == trap_hook as *const () as usize as u64).then_some(Self::TrapHook)
+    }
+
+    fn target(&self) -> KeptTarget<'_> {
+        match self {
+            Self::Symbol(symbol) => KeptTarget::Symbol(symbol),
+            Self::Instance(template, arguments) => KeptTarget::Instance(template, arguments),
+            Self::TrapHook => KeptTarget::TrapHook,
+        }
+    }
+}
+
+/// The code that a file keeps.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    payload: Vec<u8>,
+    index: Once<Index>,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    hasher: DefaultHashBuilder,
+    /// Where the records are, by the hashes of their symbols.
+    places: HashTable<(u64, Range<usize>)>,
+}
+
+impl Kept {
+    /// Of this payload, into which nobody looks before somebody asks.
+    pub(super) fn new(payload: &[u8]) -> Self {
+        Self { payload: payload.to_vec(), index: Once::new() }
+    }
+
+    /// The sound records of a symbol.
+    pub(super) fn find<'k>(&'k self, symbol: &'k [u8]) -> impl Iterator<Item = KeptCode<'k>> {
+        let index = self.index.call_once(|| Index::of(&self.payload));
+        let hash = index.hasher.hash_one(symbol);
+        let places = index.places.iter_hash(hash).filter(move |place| place.0 == hash);
+        let read = places.filter_map(|place| KeptCode::read(self.payload.get(place.1.clone())?));
+        // One for each instruction set is what a writer leaves.
+        read.filter(move |code| code.symbol == symbol).take(MOST)
+    }
+}
+
+impl Index {
+    fn of(payload: &[u8]) -> Self {
+        let mut index = Self::default();
+        for (at, record) in records(payload) {
+            let Some(code) = KeptCode::read(record) else { continue };
+            let hash = index.hasher.hash_one(code.symbol);
+            let place = (hash, at..at.saturating_add(record.len()));
+            index.places.insert_unique(hash, place, |place| place.0);
+        }
+        index
+    }
+}
+
+/// Whether code is what a compiler would make of a request, and can run here.
+pub(super) fn fits(code: &KeptCode<'_>, request: &Request<'_>, keep: Keep) -> bool {
+    code.arch == request.arch
+        && code.compiler == keep.compiler
+        && code.body_hash == hash(request.body)
+        && code.template == request.template
+        && code.arguments == Spelled(request.arguments).to_string().as_bytes()
+        && CpuFeatures(code.features).are_here()
+}
+
+/// The code with what it leads to, as if it had been compiled.
+///
+/// # Errors
+/// [`CompileError`] for what cannot be had, or is not called as it was when the code was made.
+pub(super) fn link(
+    code: &KeptCode<'_>,
+    environment: &mut dyn Environment,
+) -> Result<Compiled, CompileError> {
+    let mut relocations = Vec::new();
+    for reloc in code.relocations() {
+        let damaged = CompileError::because("a relocation of kept code is none");
+        let KeptReloc { offset, kind, target, interface, addend } = reloc.ok_or(damaged)?;
+        let target = match target {
+            KeptTarget::Own => Target::OWN,
+            KeptTarget::Symbol(symbol) => environment.symbol(symbol)?,
+            KeptTarget::TrapHook => environment.fixed(trap_hook as *const () as usize as u64)?,
+            KeptTarget::Instance(template, arguments) => {
+                let text = core::str::from_utf8(arguments).map_err(|_| damaged)?;
+                let types = if text.is_empty() {
+                    Vec::new()
+                } else {
+                    Type::parse_arguments(text).map_err(|_| damaged)?
+                };
+                environment.instance(template, &types)?
+            }
+        };
+        if target != Target::OWN && environment.promised(target).unwrap_or(&[]) != interface {
+            return Err(CompileError::because("what kept code calls is called otherwise now"));
+        }
+        relocations.push(CodeReloc { offset, kind, target, addend });
+    }
+    environment.promise(code.interface.into());
+    Ok(Compiled { code: code.code.to_vec(), relocations })
+}
+
+/// The record of an instance that was compiled; `None` when something of it has no name that another
+/// process would know, or more bytes than there is room for.
+pub(super) fn record<'n>(
+    request: &Request<'_>,
+    compiled: &Compiled,
+    keep: Keep,
+    interface: &[u8],
+    name_of: impl Fn(Target) -> Option<(&'n Name, &'n [u8])>,
+) -> Option<Vec<u8>> {
+    let mut relocations = Vec::new();
+    for &CodeReloc { offset, kind, target, addend } in &compiled.relocations {
+        let (target, interface) = match target {
+            Target::OWN => (KeptTarget::Own, &[][..]),
+            target => name_of(target).map(|(name, interface)| (name.target(), interface))?,
+        };
+        relocations.push(KeptReloc { offset, kind, target, interface, addend });
+    }
+    let arguments = Spelled(request.arguments).to_string();
+    let mut code = KeptCode::new(request.arch, request.symbol, hash(request.body), &compiled.code);
+    (code.compiler, code.features) = (keep.compiler, keep.features.0);
+    (code.template, code.arguments) = (request.template, arguments.as_bytes());
+    code.interface = interface;
+    code.encode(&relocations)
+}
+
+/// A payload with new records. Those of `old` stay that are sound, for other symbols or other instruction
+/// sets, and of templates that the module still has; `None` when nothing is new.
+pub(super) fn with_records(
+    old: &[u8],
+    new: &[Vec<u8>],
+    body_of: impl Fn(&[u8]) -> Option<u64>,
+) -> Option<Vec<u8>> {
+    let key = |code: &KeptCode<'_>| (code.symbol.to_vec(), code.arch.0);
+    let known: BTreeSet<_> = records(old).map(|(_, record)| record).collect();
+    if new.iter().all(|record| known.contains(&record[..])) {
+        return None;
+    }
+    // The file may hold another template by now than the one that was compiled.
+    let is_current = |code: &KeptCode<'_>| body_of(code.template) == Some(code.body_hash);
+    let mut fresh = BTreeMap::new();
+    for record in new {
+        if let Some(code) = KeptCode::read(record).filter(is_current) {
+            fresh.insert(key(&code), &record[..]);
+        }
+    }
+    let stays = |record: &&[u8]| {
+        let code = KeptCode::read(record).filter(is_current);
+        code.is_some_and(|code| !fresh.contains_key(&key(&code)))
+    };
+    let old = records(old).map(|(_, record)| record).filter(stays);
+    Some(encode(old.chain(fresh.values().copied())))
+}

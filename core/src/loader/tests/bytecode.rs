@@ -1,0 +1,111 @@
+//! What holds on every machine, whether there is a compiler for it or not.
+
+use std::format;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use super::*;
+use crate::format::bytecode::{NewFunction, write_functions};
+use crate::format::{Flags, Smf};
+use crate::jit::text::{assemble, write_module};
+use crate::loader::{LoadError, ModuleBytes, ModuleLoader};
+use crate::tier::{CallError, Tiers};
+
+const SAMPLE: &[u8] = include_bytes!("../../../../tests/samples/bcod.smf");
+
+fn module(source: &str) -> Vec<u8> {
+    write_module(&assemble(source).unwrap(), Flags(0)).unwrap()
+}
+
+fn interpreting() -> ModuleLoader {
+    ModuleLoader::new(LoaderOptions { tiers: Tiers::Interpret, ..LoaderOptions::default() })
+}
+
+#[test]
+fn every_machine_runs_bytecode() {
+    for loader in [ModuleLoader::default(), interpreting()] {
+        let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+        let bcod = loader.get(bcod).unwrap();
+        let (engine, sum) = (bcod.engine().unwrap(), bcod.bytecode_function(b"sum").unwrap());
+        for n in 0..300 {
+            assert_eq!(engine.call(sum, &[n]), Ok(n * (n + 1) / 2));
+        }
+        let given = 0;
+        let arguments = CallError::Arguments { function: sum, given, params: 1 };
+        assert_eq!(engine.call(sum, &[]), Err(arguments));
+        let names: Vec<_> = bcod.bytecode_functions().collect();
+        assert_eq!(names, [(&b"answer"[..], 0), (b"sum", 1)]);
+        assert_eq!((bcod.bytecode_function(b"nobody"), bcod.bytecode_begin()), (None, None));
+    }
+}
+
+#[test]
+fn what_is_interpreted_alone_has_no_addresses_and_says_so() {
+    let loader = interpreting();
+    let source = "function main, 0, 0\nCONST_I64 0, 7\nRET 0\n";
+    let m = loader.load(b"m", ModuleBytes::new(module(source))).unwrap();
+    {
+        let m = loader.get(m).unwrap();
+        assert_eq!(m.engine().unwrap().call(m.bytecode_begin().unwrap(), &[]), Ok(7));
+        assert_eq!((m.function(b"main"), m.entry_point()), (None, None));
+        assert!(m.export(b"main").is_none() && !m.contains(0));
+        assert_eq!((m.bytecode_exports().count(), m.bytecode_functions().count()), (0, 1));
+        assert!(m.refusal(b"main").is_some() && m.refusal(b"nobody").is_none());
+    }
+    let why = if cfg!(target_arch = "x86_64") {
+        "m: the engine interprets bytecode alone, so that its functions have neither machine code nor addresses"
+    } else {
+        "m: there is no compiler of bytecode for this machine, so that its functions have neither machine code nor addresses"
+    };
+    let refused = loader.resolve(b"main").unwrap_err();
+    assert!(matches!(refused, LoadError::Bytecode { .. }));
+    assert_eq!(refused.to_string(), why);
+    assert!(loader.resolve(b"nobody").unwrap().is_none());
+    loader.unload(m).unwrap();
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[test]
+fn compiling_is_refused_where_there_is_no_compiler() {
+    let tiers = Tiers::Compile { threshold: 0 };
+    let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
+    let refused = loader.load(b"m", ModuleBytes::new(SAMPLE)).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("m: there is no compiler of bytecode for this machine"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn the_machine_and_the_system_in_the_header_mean_nothing() {
+    let loader = ModuleLoader::default();
+    for number in 0..=u8::MAX {
+        let mut file = SAMPLE.to_vec();
+        // Platform and architecture of the native layout.
+        (file[6], file[7]) = (number, number.wrapping_mul(7));
+        let header = Smf::parse(&file).unwrap().header();
+        assert_eq!((header.platform.0, header.arch.0), (file[6], file[7]));
+        let handle = loader.load(b"m", ModuleBytes::new(file)).unwrap();
+        assert_eq!(loader.get(handle).unwrap().engine().unwrap().call(0, &[]), Ok(42));
+        loader.unload(handle).unwrap();
+    }
+}
+
+#[test]
+fn a_name_means_the_first_function_that_has_it() {
+    for count in [0, 1, 2, 7, 300] {
+        let names: Vec<String> = (0..count).map(|n| format!("f{}", n * 7919 % 97)).collect();
+        let new = |name: &'_ String| (name.clone().into_bytes(), [0x45, 0]);
+        let made: Vec<_> = names.iter().map(new).collect();
+        let made = made.iter().map(|(name, code)| NewFunction { name, params: 0, locals: 0, code });
+        let file = write_functions(&made.collect::<Vec<_>>(), Flags(0)).unwrap();
+        let smf = Smf::parse(&file).unwrap();
+        let functions = smf.functions().unwrap().unwrap();
+        let table = Names::of(&functions);
+        for wanted in (0..100).map(|n| format!("f{n}")).chain(["".into(), "f".into(), "g1".into()])
+        {
+            let first = names.iter().position(|name| *name == wanted).map(|index| index as u32);
+            assert_eq!(table.find(&functions, wanted.as_bytes()), first, "{wanted} of {count}");
+        }
+    }
+}

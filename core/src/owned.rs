@@ -1,0 +1,335 @@
+//! Memory that may be refused: boxes, copies, and values with many owners.
+//!
+//! `Box` and `Arc` of a stable compiler can only be made in ways that end the process when there is no
+//! memory. What is made here is an error then, [`NoMemory`], and nothing has happened. [`Counted`] is
+//! `Arc` without its weak half. [`Room`] is memory that is there already, for steps that may not fail
+//! half-way.
+//!
+//! Sources: the contract of `Box::from_raw`, and of `alloc::sync::Arc` for the order in which owners see
+//! each other's writes.
+#![allow(unsafe_code)]
+
+use alloc::alloc::alloc;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::alloc::Layout;
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::ops::Deref;
+use core::ptr::NonNull;
+
+#[cfg(not(all(test, loom)))]
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+#[cfg(all(test, loom))]
+use loom::sync::atomic::AtomicUsize;
+
+/// The allocator refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoMemory;
+
+/// A box for a value to come.
+pub(crate) fn empty_box<T>() -> Result<Box<MaybeUninit<T>>, NoMemory> {
+    let layout = Layout::new::<T>();
+    let start = if layout.size() == 0 {
+        NonNull::dangling()
+    } else {
+        // SAFETY: the size is not 0.
+        let start = unsafe { alloc(layout) };
+        NonNull::new(start.cast()).ok_or(NoMemory)?
+    };
+    // SAFETY: memory of the global allocator with the layout of the value, which is that of the value that
+    // may be missing, or none for none; nobody else knows of it.
+    Ok(unsafe { Box::from_raw(start.as_ptr()) })
+}
+
+/// `Box::new`.
+pub(crate) fn boxed<T>(value: T) -> Result<Box<T>, NoMemory> {
+    Ok(Box::write(empty_box()?, value))
+}
+
+/// A copy of these bytes.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<Box<[u8]>, NoMemory> {
+    joined(&[bytes])
+}
+
+/// These bytes one after the other.
+pub(crate) fn joined(parts: &[&[u8]]) -> Result<Box<[u8]>, NoMemory> {
+    let mut copy = with_capacity(parts.iter().map(|part| part.len()).sum())?;
+    parts.iter().for_each(|part| copy.extend_from_slice(part));
+    // As long as its capacity, so that nothing is asked for.
+    Ok(copy.into_boxed_slice())
+}
+
+/// `Vec::with_capacity`.
+pub(crate) fn with_capacity<T>(capacity: usize) -> Result<Vec<T>, NoMemory> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(capacity).map_err(|_| NoMemory)?;
+    Ok(list)
+}
+
+/// `Vec::push`.
+pub(crate) fn push<T>(list: &mut Vec<T>, value: T) -> Result<(), NoMemory> {
+    list.try_reserve(1).map_err(|_| NoMemory)?;
+    list.push(value);
+    Ok(())
+}
+
+/// `Iterator::collect`.
+pub(crate) fn collect<T>(values: impl Iterator<Item = T>) -> Result<Vec<T>, NoMemory> {
+    let mut list = with_capacity(values.size_hint().0)?;
+    for value in values {
+        push(&mut list, value)?;
+    }
+    Ok(list)
+}
+
+/// A value that lives as long as somebody has it. Clones are the same one.
+pub(crate) struct Counted<T: ?Sized> {
+    inner: NonNull<Inner<T>>,
+    owns: PhantomData<Inner<T>>,
+}
+
+struct Inner<T: ?Sized> {
+    owners: AtomicUsize,
+    value: T,
+}
+
+/// A name or a text that many know.
+pub(crate) type CountedBytes = Counted<Box<[u8]>>;
+
+/// Memory for a [`Counted`] value.
+pub(crate) struct Room<T>(Box<MaybeUninit<Inner<T>>>);
+
+impl<T> Room<T> {
+    pub(crate) fn new() -> Result<Self, NoMemory> {
+        empty_box().map(Self)
+    }
+
+    pub(crate) fn fill(self, value: T) -> Counted<T> {
+        let inner = Box::write(self.0, Inner { owners: AtomicUsize::new(1), value });
+        Counted { inner: NonNull::from(Box::leak(inner)), owns: PhantomData }
+    }
+}
+
+impl<T> Counted<T> {
+    pub(crate) fn new(value: T) -> Result<Self, NoMemory> {
+        Ok(Room::new()?.fill(value))
+    }
+}
+
+impl Counted<Box<[u8]>> {
+    /// A copy of these bytes.
+    pub(crate) fn copy_of(name: &[u8]) -> Result<Self, NoMemory> {
+        Self::new(bytes(name)?)
+    }
+}
+
+impl<T: AsRef<[u8]> + Send + Sync + 'static> Counted<T> {
+    /// The same, of which only the bytes are known.
+    pub(crate) fn into_bytes(self) -> Counted<dyn AsRef<[u8]> + Send + Sync> {
+        let inner: NonNull<Inner<dyn AsRef<[u8]> + Send + Sync>> = ManuallyDrop::new(self).inner;
+        Counted { inner, owns: PhantomData }
+    }
+}
+
+impl<T: ?Sized> Counted<T> {
+    #[inline]
+    fn inner(&self) -> &Inner<T> {
+        // SAFETY: made by `Room::fill` out of a box, which the last owner takes back; this is one.
+        unsafe { self.inner.as_ref() }
+    }
+
+    /// Whether both are the same value.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        core::ptr::addr_eq(self.inner.as_ptr(), other.inner.as_ptr())
+    }
+
+    /// The value, when nobody else has it.
+    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+        // What others did before they gave it up has been done.
+        if self.inner().owners.load(Acquire) != 1 {
+            return None;
+        }
+        // SAFETY: as in `inner`; and this is the only owner, borrowed mutably, so that there is no other
+        // reference and no way to another owner.
+        Some(unsafe { &mut self.inner.as_mut().value })
+    }
+}
+
+impl<T: ?Sized> Clone for Counted<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        let owners = &self.inner().owners;
+        // Owners that were forgotten one after the other could bring the count round to 0. From half of
+        // its range on it is put back so far that the value stays for ever.
+        if owners.fetch_add(1, Relaxed) > usize::MAX / 2 {
+            owners.store(usize::MAX / 4 * 3, Relaxed);
+        }
+        Self { inner: self.inner, owns: PhantomData }
+    }
+}
+
+impl<T: ?Sized> Drop for Counted<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // Who gives it up last has to see what the others did with it.
+        if self.inner().owners.fetch_sub(1, AcqRel) == 1 {
+            // SAFETY: as in `inner`, and nobody else is left.
+            drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
+        }
+    }
+}
+
+impl<T: ?Sized> Deref for Counted<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.inner().value
+    }
+}
+
+impl<T: ?Sized + PartialEq> PartialEq for Counted<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: ?Sized + Eq> Eq for Counted<T> {}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for Counted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+// SAFETY: owners share the value, which may be dropped by any of them; the count is atomic.
+unsafe impl<T: ?Sized + Send + Sync> Send for Counted<T> {}
+
+// SAFETY: as above; a reference to an owner is a way to another owner.
+unsafe impl<T: ?Sized + Send + Sync> Sync for Counted<T> {}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+    use std::sync::atomic::AtomicU32;
+
+    /// Counts how often it is dropped.
+    struct Witness<'w>(&'w Cell<u32>);
+
+    impl Drop for Witness<'_> {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    #[test]
+    fn the_last_owner_drops_the_value_and_nobody_else() {
+        let drops = Cell::new(0);
+        let mut first = Counted::new(Witness(&drops)).unwrap();
+        assert!(first.get_mut().is_some());
+        let second = first.clone();
+        assert!(first.get_mut().is_none() && first.is(&second));
+        drop(first);
+        assert_eq!(drops.get(), 0);
+        drop(second);
+        assert_eq!(drops.get(), 1);
+        drop(Room::<Witness<'_>>::new().unwrap());
+        drop(boxed(Witness(&drops)).unwrap());
+        assert_eq!(drops.get(), 2);
+    }
+
+    #[test]
+    fn what_takes_no_room_is_counted_as_well() {
+        assert_eq!(*boxed(()).unwrap(), ());
+        let unit = Counted::new(()).unwrap();
+        assert_eq!(*unit.clone(), ());
+    }
+
+    #[test]
+    fn a_count_that_is_full_keeps_the_value_for_ever() {
+        let drops = Cell::new(0);
+        let value = Counted::new(Witness(&drops)).unwrap();
+        value.inner().owners.store(usize::MAX - 1, Relaxed);
+        (0..10).for_each(|_| drop(value.clone()));
+        assert!(value.inner().owners.load(Relaxed) > usize::MAX / 2);
+        value.inner().owners.store(1, Relaxed);
+        drop(value);
+        assert_eq!(drops.get(), 1);
+    }
+
+    #[test]
+    fn bytes_are_copied_and_known_without_their_type() {
+        let name = CountedBytes::copy_of(b"name").unwrap();
+        assert_eq!(
+            (&**name, &*joined(&[b"na", b"", b"me"]).unwrap()),
+            (&b"name"[..], &b"name"[..])
+        );
+        assert_eq!(name, CountedBytes::copy_of(b"name").unwrap());
+        let owner = Counted::new(std::vec![1u8, 2]).unwrap().into_bytes();
+        assert_eq!((*owner.clone()).as_ref(), [1, 2]);
+        assert_eq!(collect((0..5).filter(|n| n % 2 == 0)), Ok(std::vec![0, 2, 4]));
+        assert_eq!(with_capacity::<u64>(usize::MAX), Err(NoMemory));
+    }
+
+    #[test]
+    fn threads_share_it() {
+        let value = Counted::new(AtomicU32::new(0)).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let value = value.clone();
+                scope.spawn(move || {
+                    (0..100).for_each(|_| _ = value.clone().fetch_add(1, Relaxed));
+                });
+            }
+        });
+        assert_eq!(value.load(Relaxed), 400);
+    }
+}
+
+#[cfg(test)]
+#[cfg(loom)]
+mod model {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::thread;
+
+    /// What an owner wrote is seen by the one who drops it, and by one who finds himself alone.
+    #[test]
+    fn the_last_owner_sees_what_the_others_did() {
+        struct Value(UnsafeCell<u32>);
+        // SAFETY: the model itself refuses accesses that nothing orders.
+        unsafe impl Sync for Value {}
+        impl Drop for Value {
+            fn drop(&mut self) {
+                self.0.with(|value| {
+                    // SAFETY: as above.
+                    assert!(unsafe { *value } <= 1);
+                });
+            }
+        }
+        loom::model(|| {
+            let mut mine = Counted::new(Value(UnsafeCell::new(0))).unwrap();
+            let other = mine.clone();
+            let thread = thread::spawn(move || {
+                other.0.with_mut(|value| {
+                    // SAFETY: nobody else touches it before this owner is gone.
+                    unsafe { *value = 1 };
+                });
+                drop(other);
+            });
+            if let Some(value) = mine.get_mut() {
+                value.0.with(|value| {
+                    // SAFETY: alone.
+                    assert_eq!(unsafe { *value }, 1);
+                });
+            }
+            drop(mine);
+            thread.join().unwrap();
+        });
+    }
+}
