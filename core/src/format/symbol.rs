@@ -580,6 +580,7 @@ impl<'d> Symbols<'d> {
     /// Symbols come in runs that differ in nothing but names and places, so that nearly always the section
     /// is that of the symbol before.
     #[cfg_attr(not(feature = "small"), inline(always))]
+    #[expect(clippy::explicit_counter_loop, reason = "a zipped range would be asked in each turn")]
     fn walk_places<T, E: From<FormatError>>(
         &self,
         layout: Layout,
@@ -590,7 +591,6 @@ impl<'d> Symbols<'d> {
         let names = self.strings.len() as u64;
         // At first, words that no symbol has.
         let (mut known, mut section) = (u64::MAX, 0);
-        // A zipped range would be looked at twice in each turn.
         let mut index = 0;
         for (bytes, out) in self.table.as_chunks::<SYMBOL>().0.iter().zip(out) {
             let words = section_words(bytes, layout);
