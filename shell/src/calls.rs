@@ -2,19 +2,49 @@
 //! variable of the thread in the place of its table.
 #![allow(unsafe_code)]
 
+#[cfg(not(target_arch = "x86_64"))]
 use std::ptr;
 
 use smf_core::link::LinkError;
 use smf_core::link::landing::{self, Returned, ThreadHead, Word};
 
-std::thread_local! {
-    static HEAD: ThreadHead = const { ThreadHead::new() };
+/// Where the head of this thread is.
+#[cfg(not(target_arch = "x86_64"))]
+fn head() -> *const ThreadHead {
+    std::thread_local! {
+        static HEAD: ThreadHead = const { ThreadHead::new() };
+    }
+    HEAD.with(ptr::from_ref)
 }
 
+/// Where the head of this thread is: 8 bytes that every thread has from its begin, all of them 0, at a
+/// distance from the thread's pointer that is known once the library is loaded. What the compiler makes
+/// of a `thread_local!` in a shared library asks the dynamic linker at every call instead (U. Drepper,
+/// ELF Handling For Thread-Local Storage, 4.4.6: the initial exec model).
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+extern "C" fn head() -> *const ThreadHead {
+    core::arch::naked_asm!(
+        ".pushsection .tbss.smf_thread_head, \"awT\", @nobits",
+        ".balign 8",
+        ".type smf_thread_head, @object",
+        ".size smf_thread_head, 8",
+        "smf_thread_head:",
+        ".zero 8",
+        ".popsection",
+        "mov rax, [rip + smf_thread_head@GOTTPOFF]",
+        "add rax, fs:[0]",
+        "ret",
+    )
+}
+
+/// The head of this thread, which the core knows how to find from now on.
 #[inline]
-fn keep_heads() {
+fn kept_head<'t>() -> &'t ThreadHead {
     // SAFETY: a variable of the thread, which nothing drops before the thread is gone.
-    unsafe { landing::set_thread_heads(|| HEAD.with(ptr::from_ref)) };
+    unsafe { landing::set_thread_heads(|| head()) };
+    // SAFETY: as above, and no caller keeps it beyond a call that the thread makes.
+    unsafe { &*head() }
 }
 
 /// As [`landing::call_landing`].
@@ -26,9 +56,8 @@ fn keep_heads() {
 /// As there.
 #[inline]
 pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, LinkError> {
-    keep_heads();
     // SAFETY: passed on to the caller.
-    unsafe { landing::call_landing(address, args) }
+    unsafe { landing::call_landing_at(kept_head(), address, args) }
 }
 
 /// As [`landing::call_values`].
@@ -39,7 +68,7 @@ pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, LinkError> {
 /// # Safety
 /// As there.
 pub unsafe fn call_values(address: u64, args: &[Word]) -> Result<Returned, LinkError> {
-    keep_heads();
+    kept_head();
     // SAFETY: passed on to the caller.
     unsafe { landing::call_values(address, args) }
 }

@@ -38,7 +38,7 @@ use crate::memory::thread_id;
 #[cfg_attr(not(target_arch = "x86_64"), path = "landing/generic.rs")]
 mod machine;
 
-use machine::Frame;
+use machine::{Frame, Landing};
 
 /// The code of the trap that an integer division by zero is.
 const DIVISION_BY_ZERO: u32 = 1;
@@ -103,12 +103,22 @@ pub struct Returned {
 
 /// The last call of a thread that has not ended: what [`set_thread_heads`] is given the place of.
 #[derive(Debug, Default)]
-pub struct ThreadHead(AtomicPtr<Frame>);
+#[repr(transparent)]
+pub struct ThreadHead(AtomicPtr<Landing>);
 
 impl ThreadHead {
-    /// Of a thread that is in no call.
+    /// Of a thread that is in no call: a null pointer, all of whose bits are 0.
     pub const fn new() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// Makes `landing` the last call of this thread; returns the one before.
+    #[inline]
+    fn swap(&self, landing: *mut Landing) -> *mut Landing {
+        // Nobody else looks at it, so there is nothing to keep together.
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(landing, Ordering::Relaxed);
+        before
     }
 }
 
@@ -120,10 +130,10 @@ static HEADS: Once<HeadOfThread> = Once::new();
 /// The last calls of threads, by their numbers, where nobody has said anything better.
 static TABLE: Lock<Vec<(i32, Address)>> = Lock::new(Vec::new());
 
-/// A frame of some thread.
-struct Address(*mut Frame);
+/// A landing of some thread.
+struct Address(*mut Landing);
 
-// SAFETY: what it leads to is touched by the thread alone whose frame it is.
+// SAFETY: what it leads to is touched by the thread alone whose landing it is.
 unsafe impl Send for Address {}
 
 /// Has the heads of threads kept where `head` says. The first one counts: calls after it change nothing.
@@ -142,31 +152,34 @@ fn head<'h>() -> Option<&'h ThreadHead> {
     HEADS.get().and_then(|head| unsafe { head().as_ref() })
 }
 
-/// Makes `frame` the last call of this thread; returns the one before.
+/// Does `call` while `landing` is the last call of this thread, whose head the host keeps at `head`.
 #[inline]
-fn enter(frame: *mut Frame) -> *mut Frame {
-    match head() {
-        Some(head) => {
-            let before = head.0.load(Ordering::Relaxed);
-            head.0.store(frame, Ordering::Relaxed);
-            before
-        }
-        None => enter_table(frame),
-    }
+fn during<T>(head: Option<&ThreadHead>, landing: *mut Landing, call: impl FnOnce() -> T) -> T {
+    let Some(head) = head else {
+        let before = swap_in_table(landing);
+        let result = call();
+        swap_in_table(before);
+        return result;
+    };
+    let before = head.swap(landing);
+    let result = call();
+    head.swap(before);
+    result
 }
 
+/// The same for a thread whose head nobody keeps.
 #[cold]
-fn enter_table(frame: *mut Frame) -> *mut Frame {
+fn swap_in_table(landing: *mut Landing) -> *mut Landing {
     let thread = thread_id();
     let mut table = TABLE.lock();
     match table.iter().position(|(known, _)| *known == thread) {
-        Some(at) if frame.is_null() => table.swap_remove(at).1.0,
-        Some(at) => table
-            .get_mut(at)
-            .map_or(ptr::null_mut(), |(_, address)| core::mem::replace(address, Address(frame)).0),
+        Some(at) if landing.is_null() => table.swap_remove(at).1.0,
+        Some(at) => table.get_mut(at).map_or(ptr::null_mut(), |(_, address)| {
+            core::mem::replace(address, Address(landing)).0
+        }),
         None => {
-            if !frame.is_null() {
-                table.push((thread, Address(frame)));
+            if !landing.is_null() {
+                table.push((thread, Address(landing)));
             }
             ptr::null_mut()
         }
@@ -174,7 +187,7 @@ fn enter_table(frame: *mut Frame) -> *mut Frame {
 }
 
 /// The last call of this thread.
-fn last() -> *mut Frame {
+fn last() -> *mut Landing {
     let kept = head().map_or(ptr::null_mut(), |head| head.0.load(Ordering::Relaxed));
     if !kept.is_null() {
         return kept;
@@ -191,24 +204,24 @@ fn last() -> *mut Frame {
 /// # Panics
 /// Without unwinding, which ends the process, when that was not through [`call_landing`].
 pub extern "C" fn trap_hook(code: u32, at: u32, function: u64) -> u64 {
-    let (frame, trap) = (last(), Trap { code, at, function });
+    let (landing, trap) = (last(), Trap { code, at, function });
     assert!(
-        !frame.is_null(),
+        !landing.is_null(),
         "{trap}, in code that was not called in a way that can be told of it"
     );
-    // SAFETY: a call of this thread that has not ended: its frame is there, and the stack above it as it
+    // SAFETY: a call of this thread that has not ended: its landing is there, and the stack above it as it
     // was. All that was called since is code that asked for this.
-    unsafe { machine::land(frame, Ended::Template(trap)) }
+    unsafe { machine::land(landing, Ended::Template(trap)) }
 }
 
 /// What the engine of a module of bytecode tells when a function that was called by its address is stopped:
 /// goes back to where its thread entered machine code, as [`trap_hook`] does. Where that was not through
 /// [`call_landing`] this returns, and then the function returns 0.
 pub(crate) fn stop_call(trap: jit::trap::Trap) {
-    let frame = last();
-    if !frame.is_null() {
+    let landing = last();
+    if !landing.is_null() {
         // SAFETY: as in `trap_hook`; the engine holds nothing when it tells of a trap.
-        unsafe { machine::land(frame, Ended::Bytecode(trap)) }
+        unsafe { machine::land(landing, Ended::Bytecode(trap)) }
     }
 }
 
@@ -224,15 +237,46 @@ pub(crate) fn stop_call(trap: jit::trap::Trap) {
 /// back. The code does not leave this call in any other way.
 #[inline]
 pub unsafe fn call_landing(address: u64, args: &[i64]) -> Result<i64, LinkError> {
+    // SAFETY: passed on to the caller.
+    unsafe { call_integers(head(), address, args) }
+}
+
+/// The same for a host that has the head of this thread at hand, which is faster than asking for it.
+///
+/// # Errors
+/// As [`call_landing`].
+///
+/// # Safety
+/// As [`call_landing`]; and `head` is what the function of [`set_thread_heads`] gives in this thread.
+#[inline]
+pub unsafe fn call_landing_at(
+    head: &ThreadHead,
+    address: u64,
+    args: &[i64],
+) -> Result<i64, LinkError> {
+    // SAFETY: passed on to the caller.
+    unsafe { call_integers(Some(head), address, args) }
+}
+
+/// # Safety
+/// As [`call_landing_at`].
+#[inline]
+unsafe fn call_integers(
+    head: Option<&ThreadHead>,
+    address: u64,
+    args: &[i64],
+) -> Result<i64, LinkError> {
     let mut words = [0; MAX_ARGS];
     let too_many = LinkError::TooManyArguments { given: args.len() };
     let given = words.get_mut(..args.len()).ok_or(too_many)?;
     for (word, arg) in given.iter_mut().zip(args) {
         *word = arg.cast_unsigned();
     }
-    // SAFETY: passed on to the caller.
-    let returned = unsafe { through(Frame::of_integers(address, &words, args.len())?) }?;
-    Ok(returned.integer.cast_signed())
+    let mut landing = Landing::new();
+    let place = &raw mut landing;
+    // SAFETY: the caller says that what is called may be; the landing is there until the call is over.
+    let call = || unsafe { machine::run_integers(place, address, &words, args.len()) };
+    during(head, place, call).map(u64::cast_signed)
 }
 
 /// The same for a function of any number of integers and floats.
@@ -245,21 +289,11 @@ pub unsafe fn call_landing(address: u64, args: &[i64]) -> Result<i64, LinkError>
 /// As [`call_landing`], with these arguments.
 pub unsafe fn call_values(address: u64, args: &[Word]) -> Result<Returned, LinkError> {
     let mut stack = Vec::new();
-    let frame = Frame::of_words(address, args, &mut stack)?;
-    // SAFETY: passed on to the caller; `stack` outlives the call.
-    unsafe { through(frame) }
-}
-
-/// # Safety
-/// As [`call_landing`], for what the frame says.
-#[inline]
-unsafe fn through(mut frame: Frame) -> Result<Returned, LinkError> {
+    let mut frame = Frame::of_words(address, args, &mut stack)?;
     let place = &raw mut frame;
-    let before = enter(place);
-    // SAFETY: the caller says that what is called may be; the frame is there until this returns.
-    let result = unsafe { machine::run(place) };
-    enter(before);
-    result
+    // SAFETY: the caller says that what is called may be; frame and stack are there until the call is over.
+    let call = || unsafe { machine::run(place) };
+    during(head(), place.cast(), call)
 }
 
 #[cfg(test)]

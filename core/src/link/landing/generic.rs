@@ -7,6 +7,16 @@ use super::{Ended, Returned, Word};
 use crate::link::LinkError;
 use crate::link::call::{MAX_ARGS, call};
 
+/// Where a trap would go.
+#[derive(Debug)]
+pub(super) struct Landing;
+
+impl Landing {
+    pub(super) const fn new() -> Self {
+        Self
+    }
+}
+
 /// A call.
 #[derive(Debug)]
 pub(super) struct Frame {
@@ -16,14 +26,6 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    pub(super) fn of_integers(
-        function: u64,
-        words: &[u64; MAX_ARGS],
-        len: usize,
-    ) -> Result<Self, LinkError> {
-        Ok(Self { function, words: words.map(u64::cast_signed), len })
-    }
-
     pub(super) fn of_words(
         function: u64,
         words: &[Word],
@@ -38,6 +40,22 @@ impl Frame {
         }
         Ok(frame)
     }
+}
+
+/// Calls a function of integers.
+///
+/// # Safety
+/// As [`call`].
+pub(super) unsafe fn run_integers(
+    _: *mut Landing,
+    function: u64,
+    words: &[u64; MAX_ARGS],
+    len: usize,
+) -> Result<u64, LinkError> {
+    let words = words.map(u64::cast_signed);
+    // SAFETY: passed on to the caller.
+    let returned = unsafe { call(function, words.get(..len).unwrap_or(&words)) };
+    returned.map(i64::cast_unsigned)
 }
 
 /// Calls what the frame says.
@@ -56,6 +74,6 @@ pub(super) unsafe fn run(frame: *mut Frame) -> Result<Returned, LinkError> {
 ///
 /// # Safety
 /// None.
-pub(super) unsafe fn land(_: *mut Frame, ended: Ended) -> ! {
+pub(super) unsafe fn land(_: *mut Landing, ended: Ended) -> ! {
     unreachable!("{}, on a machine that no code is made for", LinkError::from(ended))
 }

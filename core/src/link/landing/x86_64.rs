@@ -6,10 +6,10 @@
 
 use alloc::vec::Vec;
 use core::arch::naked_asm;
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
 
-use super::{Ended, Returned, Trap, Word};
+use super::{Ended, Returned, Word};
 use crate::link::LinkError;
 use crate::link::call::MAX_ARGS;
 
@@ -19,45 +19,53 @@ const INTEGERS: usize = 6;
 /// Floats that are.
 const FLOATS: usize = 8;
 
-/// A call: what goes in, what comes out, and where the stack was.
+/// A call that has begun: where its trap goes.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Landing {
+    /// Where the stack was when the function was called.
+    kept: usize,
+    /// Written when it traps.
+    ended: MaybeUninit<Ended>,
+}
+
+impl Landing {
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Self { kept: 0, ended: MaybeUninit::uninit() }
+    }
+}
+
+/// A call with arguments of any kind and number: what goes in, what comes out.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Frame {
+    /// The first field, so that both have one address.
+    landing: Landing,
     integers: [u64; INTEGERS],
     floats: [u64; FLOATS],
     function: u64,
     /// The arguments that go on the stack.
     stack: *const u64,
     stack_len: usize,
-    /// Those of a call with integers alone.
-    few: [u64; MAX_ARGS - INTEGERS],
-    /// Where the stack was when the function was called.
-    kept: usize,
-    integer: u64,
     float: u64,
-    ended: Ended,
 }
 
 impl Frame {
-    #[inline]
-    pub(super) fn of_integers(
-        function: u64,
-        words: &[u64; MAX_ARGS],
-        len: usize,
-    ) -> Result<Self, LinkError> {
-        let [a, b, c, d, e, f, few @ ..] = *words;
-        let mut frame = Self::new(function);
-        (frame.integers, frame.few) = ([a, b, c, d, e, f], few);
-        frame.stack_len = len.saturating_sub(INTEGERS);
-        Ok(frame)
-    }
-
     pub(super) fn of_words(
         function: u64,
         words: &[Word],
         stack: &mut Vec<u64>,
     ) -> Result<Self, LinkError> {
-        let mut frame = Self::new(function);
+        let mut frame = Self {
+            landing: Landing::new(),
+            integers: [0; INTEGERS],
+            floats: [0; FLOATS],
+            function,
+            stack: ptr::null(),
+            stack_len: 0,
+            float: 0,
+        };
         let (mut integers, mut floats) = (frame.integers.iter_mut(), frame.floats.iter_mut());
         for word in words {
             let (bits, register) = match *word {
@@ -72,85 +80,169 @@ impl Frame {
         (frame.stack, frame.stack_len) = (stack.as_ptr(), stack.len());
         Ok(frame)
     }
+}
 
+/// What a call comes back with, in rax and rdx.
+#[repr(C)]
+struct Came {
+    integer: u64,
+    /// 0 when the function has returned, 1 when it has trapped.
+    trapped: u64,
+}
+
+impl Came {
+    /// The integer that was returned.
+    ///
+    /// # Safety
+    /// This came of a call with `landing`, which nobody else looks at any more.
     #[inline]
-    fn new(function: u64) -> Self {
-        Self {
-            integers: [0; INTEGERS],
-            floats: [0; FLOATS],
-            function,
-            stack: ptr::null(),
-            stack_len: 0,
-            few: [0; MAX_ARGS - INTEGERS],
-            kept: 0,
-            integer: 0,
-            float: 0,
-            ended: Ended::Template(Trap { code: 0, at: 0, function: 0 }),
+    unsafe fn integer(self, landing: *const Landing) -> Result<u64, LinkError> {
+        if self.trapped == 0 {
+            return Ok(self.integer);
         }
+        // SAFETY: the caller's landing, at which `land` has written before it let the call trap.
+        Err(unsafe { (*landing).ended.assume_init() }.into())
     }
+}
+
+/// Calls a function with at most [`MAX_ARGS`] integers.
+///
+/// # Safety
+/// As [`call_landing`](super::call_landing); nobody else looks at the landing meanwhile but [`land`].
+#[inline]
+pub(super) unsafe fn run_integers(
+    landing: *mut Landing,
+    function: u64,
+    words: &[u64; MAX_ARGS],
+    len: usize,
+) -> Result<u64, LinkError> {
+    let &[a, b, c, d, e, f, g, h] = words;
+    let came = if len <= INTEGERS {
+        // SAFETY: the caller's.
+        unsafe { enter_few(a, b, c, d, e, f, function, landing) }
+    } else {
+        // SAFETY: the caller's.
+        unsafe { enter_all(a, b, c, d, e, f, function, landing, g, h) }
+    };
+    // SAFETY: it came of this call.
+    unsafe { came.integer(landing) }
 }
 
 /// Calls what the frame says.
 ///
 /// # Safety
 /// As [`call_landing`](super::call_landing); nobody else looks at the frame meanwhile but [`land`].
-#[inline]
 pub(super) unsafe fn run(frame: *mut Frame) -> Result<Returned, LinkError> {
     // SAFETY: the caller's.
-    let trapped = unsafe { enter(frame) };
+    let came = unsafe { enter(frame) };
+    // SAFETY: it came of this call; the frame begins with its landing.
+    let integer = unsafe { came.integer(frame.cast()) }?;
     // SAFETY: the caller's frame, which nobody else looks at any more.
-    let frame = unsafe { &*frame };
-    match trapped {
-        0 => Ok(Returned { integer: frame.integer, float: frame.float }),
-        _ => Err(frame.ended.into()),
-    }
+    Ok(Returned { integer, float: unsafe { (*frame).float } })
 }
 
-/// Goes back to where `frame` was entered.
+/// Goes back to where the call of `landing` was entered.
 ///
 /// # Safety
-/// [`run`] of this frame has been called in this thread and has not returned, and all that was called
-/// since may be left.
-pub(super) unsafe fn land(frame: *mut Frame, ended: Ended) -> ! {
-    // SAFETY: the frame is there, says the caller.
-    let place = unsafe { &raw mut (*frame).ended };
+/// [`run`] or [`run_integers`] with this landing has been called in this thread and has not returned, and
+/// all that was called since may be left.
+pub(super) unsafe fn land(landing: *mut Landing, ended: Ended) -> ! {
+    // SAFETY: the landing is there, says the caller.
+    let place = unsafe { &raw mut (*landing).ended };
     // SAFETY: nobody else looks at it while what it has called runs.
-    unsafe { place.write(ended) };
+    unsafe { place.write(MaybeUninit::new(ended)) };
     // SAFETY: passed on to the caller.
-    unsafe { leave(frame) }
+    unsafe { leave(landing) }
 }
 
-/// Gives back the registers that [`enter`] has kept, which stand at the top of its stack.
+/// Keeps what [`leave`] gives back at the top of the stack.
+macro_rules! keep_registers {
+    () => {
+        // Debuggers find their way from the called function through here by the frame pointer.
+        "push rbp\n.cfi_def_cfa_offset 16\n.cfi_offset rbp, -16\n\
+         mov rbp, rsp\n.cfi_def_cfa_register rbp\n\
+         push rbx\n.cfi_offset rbx, -24\npush r12\n.cfi_offset r12, -32\n\
+         push r13\n.cfi_offset r13, -40\npush r14\n.cfi_offset r14, -48\n\
+         push r15\n.cfi_offset r15, -56\n\
+         sub rsp, 8\nstmxcsr [rsp]\nfnstcw [rsp + 4]"
+    };
+}
+
+/// Returns what the function did; it has preserved all registers that were kept.
+macro_rules! return_from_call {
+    () => {
+        "xor edx, edx\nleave\n.cfi_def_cfa rsp, 8\nret"
+    };
+}
+
+/// Gives back the registers that were kept, which stand at the top of the stack.
 macro_rules! restore_registers {
     () => {
         "add rsp, 8\npop r15\npop r14\npop r13\npop r12\npop rbx\npop rbp"
     };
 }
 
-/// Keeps the stack and calls; 0 when the function has returned, 1 when it has trapped.
+/// Calls a function of up to six integers, which are where it wants them.
 #[unsafe(naked)]
-unsafe extern "C" fn enter(frame: *mut Frame) -> u32 {
+unsafe extern "C" fn enter_few(
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    e: u64,
+    f: u64,
+    function: u64,
+    landing: *mut Landing,
+) -> Came {
     naked_asm!(
-        // Debuggers find their way from the called function through here by the frame pointer.
         ".cfi_startproc",
-        "push rbp",
-        ".cfi_def_cfa_offset 16",
-        ".cfi_offset rbp, -16",
-        "mov rbp, rsp",
-        ".cfi_def_cfa_register rbp",
-        "push rbx",
-        ".cfi_offset rbx, -24",
-        "push r12",
-        ".cfi_offset r12, -32",
-        "push r13",
-        ".cfi_offset r13, -40",
-        "push r14",
-        ".cfi_offset r14, -48",
-        "push r15",
-        ".cfi_offset r15, -56",
-        "sub rsp, 8",
-        "stmxcsr [rsp]",
-        "fnstcw [rsp + 4]",
+        keep_registers!(),
+        "mov rax, [rbp + 24]",
+        "mov [rax + {kept}], rsp",
+        // No floats, for a function that takes any number of arguments.
+        "xor eax, eax",
+        "call [rbp + 16]",
+        return_from_call!(),
+        ".cfi_endproc",
+        kept = const offset_of!(Landing, kept),
+    )
+}
+
+/// The same with two more, which go on the stack.
+#[unsafe(naked)]
+unsafe extern "C" fn enter_all(
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    e: u64,
+    f: u64,
+    function: u64,
+    landing: *mut Landing,
+    g: u64,
+    h: u64,
+) -> Came {
+    naked_asm!(
+        ".cfi_startproc",
+        keep_registers!(),
+        "mov rax, [rbp + 24]",
+        "mov [rax + {kept}], rsp",
+        "push qword ptr [rbp + 40]",
+        "push qword ptr [rbp + 32]",
+        "xor eax, eax",
+        "call [rbp + 16]",
+        return_from_call!(),
+        ".cfi_endproc",
+        kept = const offset_of!(Landing, kept),
+    )
+}
+
+/// Calls what the frame says.
+#[unsafe(naked)]
+unsafe extern "C" fn enter(frame: *mut Frame) -> Came {
+    naked_asm!(
+        ".cfi_startproc",
+        keep_registers!(),
         "mov [rdi + {kept}], rsp",
         "mov rbx, rdi",
         // Arguments on the stack, which is aligned to 16 bytes where the function is called.
@@ -158,9 +250,6 @@ unsafe extern "C" fn enter(frame: *mut Frame) -> u32 {
         "test rcx, rcx",
         "jz 4f",
         "mov rsi, [rbx + {stack}]",
-        "lea rax, [rbx + {few}]",
-        "test rsi, rsi",
-        "cmovz rsi, rax",
         "test cl, 1",
         "jz 3f",
         "sub rsp, 8",
@@ -183,37 +272,31 @@ unsafe extern "C" fn enter(frame: *mut Frame) -> u32 {
         "mov r9, [rbx + {integers} + 40]",
         "mov eax, 8",
         "call [rbx + {function}]",
-        "mov [rbx + {integer}], rax",
         "movsd qword ptr [rbx + {float}], xmm0",
-        "mov rsp, [rbx + {kept}]",
-        "xor eax, eax",
-        restore_registers!(),
-        ".cfi_def_cfa rsp, 8",
-        "ret",
+        "mov rbx, [rbp - 8]",
+        return_from_call!(),
         ".cfi_endproc",
-        kept = const offset_of!(Frame, kept),
+        kept = const offset_of!(Frame, landing) + offset_of!(Landing, kept),
         stack = const offset_of!(Frame, stack),
         stack_len = const offset_of!(Frame, stack_len),
-        few = const offset_of!(Frame, few),
         floats = const offset_of!(Frame, floats),
         integers = const offset_of!(Frame, integers),
         function = const offset_of!(Frame, function),
-        integer = const offset_of!(Frame, integer),
         float = const offset_of!(Frame, float),
     )
 }
 
-/// Takes the stack of [`enter`] up again, and returns 1 from it.
+/// Takes the stack of a call up again, and returns from it as from one that has trapped.
 #[unsafe(naked)]
-unsafe extern "C" fn leave(frame: *mut Frame) -> ! {
+unsafe extern "C" fn leave(landing: *mut Landing) -> ! {
     naked_asm!(
         "mov rsp, [rdi + {kept}]",
         "ldmxcsr [rsp]",
         "fldcw [rsp + 4]",
         "cld",
-        "mov eax, 1",
+        "mov edx, 1",
         restore_registers!(),
         "ret",
-        kept = const offset_of!(Frame, kept),
+        kept = const offset_of!(Landing, kept),
     )
 }
