@@ -408,6 +408,29 @@ mod tests {
         }
     }
 
+    /// The plan of an image counts the sections, and stays true.
+    #[test]
+    fn an_image_learns_of_the_section() {
+        use crate::format::image::{self, ImagePlan};
+        let plan = image::encode(&[Some(0), None, None], &[]).unwrap();
+        let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+        let sections = [
+            section(SectionKind::Code, &b".text"[..], &[0xc3; 16][..]),
+            section(SectionKind::Note, image::NAME, &plan),
+            section(SectionKind::Note, b"note.sdn", b"possible |template|\n"),
+        ];
+        let (layout, header) = (Layout::Packed, Header::default());
+        let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+        let file = module.to_vec().unwrap();
+        let smf = Smf::parse(&file).unwrap();
+        assert!(ImagePlan::of(&smf).unwrap().is_some());
+        let new = with_kept(&smf, b"CODE\x01\0\0\0").unwrap();
+        let new = Smf::parse(&new).unwrap();
+        let plan = ImagePlan::of(&new).unwrap().unwrap();
+        let places: Vec<_> = (0..4).map(|index| plan.section_offset(index)).collect();
+        assert_eq!(places, [Some(0), None, None, None]);
+    }
+
     #[test]
     fn code_of_another_version_is_left_alone() {
         let smf = Smf::parse(SAMPLES[1]).unwrap();
