@@ -39,7 +39,12 @@ const BUILDS: [Build; 2] = [
         code: 60 << 10,
         memory: 20 << 10,
     },
-    Build { name: "with templates and sentences", features: "", code: 240 << 10, memory: 112 << 10 },
+    Build {
+        name: "with templates and sentences",
+        features: "",
+        code: 240 << 10,
+        memory: 112 << 10,
+    },
 ];
 
 /// How often its memory is measured. The kernel lets the stack begin anywhere in two pages.
