@@ -42,7 +42,7 @@ const BUILDS: [Build; 2] = [
     Build {
         name: "with templates and sentences",
         features: "",
-        code: 240 << 10,
+        code: 272 << 10,
         memory: 112 << 10,
     },
 ];
