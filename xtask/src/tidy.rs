@@ -53,6 +53,7 @@ const UNSAFE: &[&str] = &[
     "core/src/tier/native/block.rs",
     "core/src/tier/native/enter.rs",
     "shell/src/bin/smf/run.rs",
+    "shell/capi/src/lib.rs",
     "shell/src/calls.rs",
     "shell/src/code_ranges.rs",
     "shell/src/ffi/blocks.rs",

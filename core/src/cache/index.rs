@@ -8,11 +8,11 @@
 //! has the larger share of the buckets: the fewer entries stand together, the more often the first one with
 //! the right tag is the right one.
 //!
-//! A bucket is a cache line of 12 entries, each a tag of 8 bits from the hash and the number of a slot. The tags are compared together and without a branch, because a search of varying length
-//! is foreseen wrongly every other time (5 ns a hit with probing one by one). An entry stands in the
-//! bucket that its hash says, or when that is full in one of those behind. Each bucket counts the
-//! entries that had to go further because of it, so that a search knows where to end; entries never
-//! move.
+//! A bucket is a cache line of 12 entries, each a tag of 8 bits from the hash and the number of a slot.
+//! The tags are compared together and without a branch, because a search of varying length is foreseen
+//! wrongly every other time (5 ns a hit with probing one by one). An entry stands in the bucket that
+//! its hash says, or when that is full in one of those behind. Each bucket counts the entries that had
+//! to go further because of it, so that a search knows where to end; entries never move.
 
 #[cfg(target_feature = "sse2")]
 mod sse2;

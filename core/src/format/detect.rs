@@ -8,7 +8,7 @@
 
 use super::bytes::{array, is_printable, slice, u8_at, u16_at, u32_at, u64_at};
 use super::error::FormatError;
-use super::file::{Limits, Smf, section_table};
+use super::file::{Head, Limits, Smf, section_table};
 use super::header::Header;
 use super::layout::{Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
 use super::section::SectionKind;
@@ -16,10 +16,8 @@ use super::symbol::unended;
 
 /// The module in `data`, wherever its header stands.
 pub(super) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
-    match usual(data, limits) {
-        Some(smf) if !cfg!(feature = "small") => Ok(smf),
-        _ => search(data, limits),
-    }
+    let usual = if cfg!(feature = "small") { None } else { usual(data, limits) };
+    usual.map_or_else(|| search(data, limits), Ok)
 }
 
 /// What nearly every file is: a packed module with its header at the end and the rest where that says. The
@@ -27,12 +25,11 @@ pub(super) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> 
 #[cfg_attr(not(feature = "small"), inline(always))]
 fn usual(data: &[u8], limits: Limits) -> Option<Smf<'_>> {
     let at = magic_before_end(data, PACKED_HEADER)?;
-    let header = header_at(data, Layout::Packed, at)?;
-    if is_dynlib(header) {
+    let head = header_at(data, Layout::Packed, at)?;
+    if is_dynlib(head.bytes) {
         return None;
     }
-    let declared = u64::from(Header::decode(header, Layout::Packed).data_offset);
-    let smf = Smf::open_as(data, Layout::Packed, header, at, declared, limits).ok()?;
+    let smf = Smf::open_as(head, declared_base(head), limits).ok()?;
     is_plausible(&smf).then_some(smf)
 }
 
@@ -54,17 +51,6 @@ fn search(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
         },
         None => None,
     };
-    find_elsewhere(data, limits, trailer)
-}
-
-/// The same where no module begins with the trailer, which `trailer` says why. Apart, so that the layout
-/// that is found at once takes little code.
-#[inline(never)]
-fn find_elsewhere(
-    data: &[u8],
-    limits: Limits,
-    trailer: Option<FormatError>,
-) -> Result<Smf<'_>, FormatError> {
     let leading = if data.starts_with(&MAGIC) { Some(leading_header(data, limits)) } else { None };
     let native = magic_before_end(data, NATIVE_HEADER)
         .filter(|&at| at != 0)
@@ -91,10 +77,16 @@ fn magic_before_end(data: &[u8], len: usize) -> Option<u64> {
 }
 
 #[inline]
-fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<&[u8; NATIVE_HEADER]> {
-    let at = usize::try_from(at).ok()?;
-    data.get(..at.checked_add(layout.header_len())?)?;
-    array(data, at)
+fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<Head<'_>> {
+    let start = usize::try_from(at).ok()?;
+    data.get(..start.checked_add(layout.header_len())?)?;
+    Some(Head { data, layout, bytes: array(data, start)?, at })
+}
+
+/// What the offsets in a file count from, as its header says.
+#[inline]
+fn declared_base(head: Head<'_>) -> u64 {
+    Header::decode(head.bytes, head.layout).data_offset.into()
 }
 
 /// A packed header at the end: a module, or the shared object of a dynlib before it.
@@ -108,21 +100,20 @@ fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, Forma
     if at == 0 || !data.starts_with(b"\x7fELF") {
         return Err(FormatError::DynlibImage { at });
     }
-    let header = header_at(data, Layout::Packed, at).ok_or(FormatError::NoLayout { at })?;
-    Smf::open(data, Layout::Dynlib, header, at, 0, limits)
+    let head = header_at(data, Layout::Packed, at).ok_or(FormatError::NoLayout { at })?;
+    Smf::open(Head { layout: Layout::Dynlib, ..head }, 0, limits)
 }
 
 /// A header that may have a stub in front of the module: declared, or to be found.
 #[inline]
 fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
-    let header = header_at(data, layout, at).ok_or(FormatError::NoLayout { at })?;
-    let declared = u64::from(Header::decode(header, layout).data_offset);
-    let here = Smf::open(data, layout, header, at, declared, limits);
+    let head = header_at(data, layout, at).ok_or(FormatError::NoLayout { at })?;
+    let here = Smf::open(head, declared_base(head), limits);
     match here {
         Ok(smf) if is_plausible(&smf) => Ok(smf),
         Ok(_) if is_legacy(data, at) => Err(FormatError::LegacyHeader { at }),
-        here => match find_base(data, layout, header, at, limits) {
-            Ok(Some(base)) => Smf::open(data, layout, header, at, base, limits),
+        here => match find_base(head, limits) {
+            Ok(Some(base)) => Smf::open(head, base, limits),
             Err(error) => Err(error),
             // Nothing better: what the header says stands, and so does what is wrong with it.
             Ok(None) => here.map_err(|error| legacy_or(data, at, error)),
@@ -168,13 +159,11 @@ fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
 /// A header at offset 0: the layouts are told apart by which section table fits.
 fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
     let open = |layout| {
-        let header = header_at(data, layout, 0).ok_or(FormatError::NoLayout { at: 0 })?;
-        let declared = u64::from(Header::decode(header, layout).data_offset);
-        let at_declared = Smf::open(data, layout, header, 0, declared, limits);
+        let head = header_at(data, layout, 0).ok_or(FormatError::NoLayout { at: 0 })?;
+        let declared = declared_base(head);
+        let at_declared = Smf::open(head, declared, limits);
         match at_declared {
-            Err(_) if declared != 0 => {
-                Smf::open(data, layout, header, 0, 0, limits).or(at_declared)
-            }
+            Err(_) if declared != 0 => Smf::open(head, 0, limits).or(at_declared),
             opened => opened,
         }
     };
@@ -234,16 +223,10 @@ fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> For
 /// What was put in front usually says where it ends: a base inside of it is looked at only when there
 /// is none behind. Every place is tried, since two that fit are an error. A place costs a look at five
 /// bytes; the work behind that is bounded by the length of the file.
-fn find_base(
-    data: &[u8],
-    layout: Layout,
-    header: &[u8; NATIVE_HEADER],
-    at: u64,
-    limits: Limits,
-) -> Result<Option<u64>, FormatError> {
-    let stub = stub_len(data).unwrap_or(1).clamp(1, at.max(1));
-    let mut search = BaseSearch::new(data, layout, header, at, limits);
-    match search.between(stub, at)? {
+fn find_base(head: Head<'_>, limits: Limits) -> Result<Option<u64>, FormatError> {
+    let stub = stub_len(head.data).unwrap_or(1).clamp(1, head.at.max(1));
+    let mut search = BaseSearch::new(head, limits);
+    match search.between(stub, head.at)? {
         None if stub > 1 => search.between(1, stub),
         found => Ok(found),
     }
@@ -280,11 +263,8 @@ fn looks_like_entry(entry: &[u8]) -> bool {
 
 /// The search for a base, and how much more of it the file justifies.
 struct BaseSearch<'d> {
-    data: &'d [u8],
-    layout: Layout,
-    bytes: &'d [u8; NATIVE_HEADER],
+    head: Head<'d>,
     header: Header,
-    at: u64,
     limits: Limits,
     /// Bytes that may still be looked at beyond the first look.
     left: u64,
@@ -293,30 +273,25 @@ struct BaseSearch<'d> {
 }
 
 impl<'d> BaseSearch<'d> {
-    fn new(
-        data: &'d [u8],
-        layout: Layout,
-        bytes: &'d [u8; NATIVE_HEADER],
-        at: u64,
-        limits: Limits,
-    ) -> Self {
+    fn new(head: Head<'d>, limits: Limits) -> Self {
+        let Head { data, layout, bytes, at } = head;
         let header = Header::decode(bytes, layout);
         let left = 4 * data.len() as u64 + 65_536;
         let before = usize::try_from(at).ok().and_then(|at| data.get(..at)).unwrap_or(&[]);
         let unended = unended(before) as u64;
-        BaseSearch { data, layout, bytes, header, at, limits, left, unended }
+        BaseSearch { head, header, limits, left, unended }
     }
 
     /// The one base in `first..end`.
     fn between(&mut self, first: u64, end: u64) -> Result<Option<u64>, FormatError> {
-        let stride = self.layout.section_stride();
+        let stride = self.head.layout.section_stride();
         let table = u64::from(self.header.section_count) * stride as u64;
         let behind = self.header.section_table.checked_add(table);
-        let last = behind.and_then(|behind| self.at.checked_sub(behind));
+        let last = behind.and_then(|behind| self.head.at.checked_sub(behind));
         let Some(last) = last.filter(|_| table != 0) else { return Ok(None) };
         let Some(len) = end.min(last + 1).checked_sub(first) else { return Ok(None) };
         let entries = first.checked_add(self.header.section_table);
-        let entries = entries.and_then(|at| slice(self.data, at, len + stride as u64 - 1));
+        let entries = entries.and_then(|at| slice(self.head.data, at, len + stride as u64 - 1));
         let mut found = None;
         for (base, entry) in (first..).zip(entries.unwrap_or(&[]).windows(stride)) {
             if !looks_like_entry(entry) || !self.fits(base)? {
@@ -331,14 +306,15 @@ impl<'d> BaseSearch<'d> {
     }
 
     fn spend(&mut self, work: u64) -> Result<(), FormatError> {
-        let too_long = FormatError::BaseSearchTooLong { at: self.at };
+        let too_long = FormatError::BaseSearchTooLong { at: self.head.at };
         self.left = self.left.checked_sub(work).ok_or(too_long)?;
         Ok(())
     }
 
     /// Whether everything fits at `base`.
     fn fits(&mut self, base: u64) -> Result<bool, FormatError> {
-        let Self { data, layout, bytes, header, at, limits, .. } = *self;
+        let Self { head, header, limits, .. } = *self;
+        let Head { data, layout, at, .. } = head;
         let Ok(table) = section_table(data, layout, &header, at, base) else { return Ok(false) };
         for (_, _, entry) in table.entries(layout) {
             self.spend(layout.section_stride() as u64)?;
@@ -349,7 +325,7 @@ impl<'d> BaseSearch<'d> {
         }
         self.spend(table.table.len() as u64 + self.unended)?;
         self.spend(u64::from(header.symbol_count) * SYMBOL as u64)?;
-        let Ok(smf) = Smf::open(data, layout, bytes, at, base, limits) else { return Ok(false) };
+        let Ok(smf) = Smf::open(head, base, limits) else { return Ok(false) };
         for symbol in smf.symbols().iter() {
             let Ok(symbol) = symbol else { return Ok(false) };
             self.spend((SYMBOL + symbol.name().len()) as u64)?;

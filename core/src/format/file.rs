@@ -37,6 +37,17 @@ impl Default for Limits {
     }
 }
 
+/// A header in a file, and the layout that it is read in.
+#[derive(Clone, Copy)]
+pub(super) struct Head<'d> {
+    /// The whole file.
+    pub(super) data: &'d [u8],
+    pub(super) layout: Layout,
+    pub(super) bytes: &'d [u8; NATIVE_HEADER],
+    /// Where it stands.
+    pub(super) at: u64,
+}
+
 /// A module in its file. A view: it borrows the bytes and owns nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Smf<'d> {
@@ -65,28 +76,15 @@ impl<'d> Smf<'d> {
         detect::find(data, limits)
     }
 
-    /// Reads the module with its header at `at` in `layout` and its offsets counting from `base`.
-    pub(super) fn open(
-        data: &'d [u8],
-        layout: Layout,
-        bytes: &'d [u8; NATIVE_HEADER],
-        at: u64,
-        base: u64,
-        limits: Limits,
-    ) -> Result<Self, FormatError> {
-        Self::open_as(data, layout, bytes, at, base, limits)
+    /// Reads the module with this header and its offsets counting from `base`.
+    pub(super) fn open(head: Head<'d>, base: u64, limits: Limits) -> Result<Self, FormatError> {
+        Self::open_as(head, base, limits)
     }
 
     /// As [`Smf::open`], compiled where it is called, for one layout where that is known.
     #[cfg_attr(not(feature = "small"), inline(always))]
-    pub(super) fn open_as(
-        data: &'d [u8],
-        layout: Layout,
-        bytes: &'d [u8; NATIVE_HEADER],
-        at: u64,
-        base: u64,
-        limits: Limits,
-    ) -> Result<Self, FormatError> {
+    pub(super) fn open_as(head: Head<'d>, base: u64, limits: Limits) -> Result<Self, FormatError> {
+        let Head { data, layout, bytes, at } = head;
         let header = Header::decode(bytes, layout);
         if base > data.len() as u64 {
             let at = at + layout.header_fields().data_offset as u64;

@@ -290,14 +290,12 @@ mod tests {
     use std::{format, vec};
 
     use super::super::layout::Layout;
-    use super::super::section::SectionFlags;
     use super::super::symbol::{Binding, SymbolKind};
     use super::super::write::{Module, NewSection, NewSymbol, Payload, Place};
     use super::*;
 
     fn section<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> NewSection<'a> {
-        let (flags, virtual_size) = (SectionFlags(SectionFlags::READ), None);
-        NewSection { kind, name, flags, alignment: 16, virtual_size, payload }
+        NewSection::new(kind, name, payload)
     }
 
     fn file(sections: &[NewSection<'_>], symbols: &[NewSymbol<'_>]) -> Vec<u8> {

@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn the_first_of_another_kind_is_what_a_walk_finds() {
         use super::super::write::{Module, NewSection, NewSymbol, Payload, Place};
-        use super::super::{Header, SectionFlags, SectionKind, Smf};
+        use super::super::{Header, SectionKind, Smf};
         for (len, other) in (0..12).flat_map(|len| (0..=len).map(move |other| (len, other))) {
             let relocs: std::vec::Vec<_> = (0..len)
                 .map(|number| {
@@ -266,16 +266,8 @@ mod tests {
                     Reloc { offset: number, symbol: 0, kind, addend: 0 }
                 })
                 .collect();
-            let code = NewSection {
-                kind: SectionKind::Code,
-                name: b".text",
-                flags: SectionFlags(SectionFlags::READ),
-                alignment: 1,
-                virtual_size: None,
-                payload: Payload::Bytes(&[0; 24]),
-            };
-            let (kind, payload) = (SectionKind::Reloc, Payload::Relocs(&relocs));
-            let sections = [code, NewSection { kind, name: b".rela", payload, ..code }];
+            let table = NewSection::new(SectionKind::Reloc, b".rela", Payload::Relocs(&relocs));
+            let sections = [NewSection::code(&[0; 24]), table];
             let (layout, header) = (Layout::Packed, Header::default());
             let place = Place::Section(0);
             let symbol = NewSymbol { name: b"code", place, ..NewSymbol::default() };

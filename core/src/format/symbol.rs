@@ -580,6 +580,7 @@ impl<'d> Symbols<'d> {
     /// Symbols come in runs that differ in nothing but names and places, so that nearly always the section
     /// is that of the symbol before.
     #[cfg_attr(not(feature = "small"), inline(always))]
+    #[expect(clippy::explicit_counter_loop, reason = "a zipped range would be asked in each turn")]
     fn walk_places<T, E: From<FormatError>>(
         &self,
         layout: Layout,
@@ -590,7 +591,6 @@ impl<'d> Symbols<'d> {
         let names = self.strings.len() as u64;
         // At first, words that no symbol has.
         let (mut known, mut section) = (u64::MAX, 0);
-        // A zipped range would be looked at twice in each turn.
         let mut index = 0;
         for (bytes, out) in self.table.as_chunks::<SYMBOL>().0.iter().zip(out) {
             let words = section_words(bytes, layout);
@@ -825,20 +825,13 @@ mod tests {
     use std::vec::Vec;
 
     use super::super::write::{Module, NewSection, NewSymbol, Payload, Place};
-    use super::super::{Header, SectionFlags, SectionKind, Smf};
+    use super::super::{Header, SectionKind, Smf};
     use super::*;
 
     const SYMBOLS: u64 = 40;
 
     fn file(layout: Layout) -> Vec<u8> {
-        let section = |kind, name| NewSection {
-            kind,
-            name,
-            flags: SectionFlags(SectionFlags::READ),
-            alignment: 1,
-            virtual_size: None,
-            payload: Payload::Bytes(&[0; 64]),
-        };
+        let section = |kind, name| NewSection::new(kind, name, Payload::Bytes(&[0; 64]));
         let sections = [section(SectionKind::Code, b".text"), section(SectionKind::Data, b".data")];
         let names: Vec<_> = (0..SYMBOLS).map(|number| format!("name{number}")).collect();
         let symbols = names.iter().zip(0..).map(|(name, value)| NewSymbol {

@@ -59,14 +59,14 @@ pub struct NewSection<'a> {
 impl<'a> NewSection<'a> {
     /// A section of machine code that may be read and run: `.text`, at a multiple of 16 bytes.
     pub fn code(bytes: &'a [u8]) -> Self {
-        Self {
-            kind: SectionKind::Code,
-            name: b".text",
-            flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
-            alignment: 16,
-            virtual_size: None,
-            payload: Payload::Bytes(bytes),
-        }
+        let flags = SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE);
+        Self { flags, ..Self::new(SectionKind::Code, b".text", Payload::Bytes(bytes)) }
+    }
+
+    /// A section that may be read: at a multiple of 16 bytes, in memory as long as in the file.
+    pub fn new(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> Self {
+        let flags = SectionFlags(SectionFlags::READ);
+        Self { kind, name, flags, alignment: 16, virtual_size: None, payload }
     }
 }
 

@@ -286,26 +286,18 @@ mod tests {
 
     use super::*;
     use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
-    use crate::format::{Header, Layout, SectionFlags};
+    use crate::format::{Header, Layout};
 
     /// A module with sixteen bytes of data, of which the middle eight are `shared`, and one relocation in
     /// code behind these bytes: against the section, which `addend` counts from.
     fn file(code: &[u8], addend: i64) -> Vec<u8> {
-        let section = |kind, name, payload| NewSection {
-            kind,
-            name,
-            flags: SectionFlags(SectionFlags::READ),
-            alignment: 16,
-            virtual_size: None,
-            payload,
-        };
         let code = [code, &[0; 12]].concat();
         let offset = code.len() as u64 - 12;
         let relocs = [Reloc { offset, symbol: 1, kind: RelocKind::Pc32, addend }];
         let sections = [
-            section(SectionKind::Code, b".text", Payload::Bytes(&code)),
-            section(SectionKind::Data, b".data", Payload::Bytes(&[0; 24])),
-            section(SectionKind::Reloc, b".rela", Payload::Relocs(&relocs)),
+            NewSection::new(SectionKind::Code, b".text", Payload::Bytes(&code)),
+            NewSection::new(SectionKind::Data, b".data", Payload::Bytes(&[0; 24])),
+            NewSection::new(SectionKind::Reloc, b".rela", Payload::Relocs(&relocs)),
         ];
         let symbol = |name, kind, section, value, size, binding| NewSymbol {
             name,

@@ -317,7 +317,7 @@ impl<'d> Names<'d> {
 mod tests {
     use super::*;
     use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
-    use crate::format::{Header, Layout, SectionFlags, SectionKind, index};
+    use crate::format::{Header, Layout, SectionKind, index};
 
     #[test]
     fn the_index_is_built_for_the_second_lookup() {
@@ -340,14 +340,7 @@ mod tests {
     /// A file with exports of each binding, among them a type that hides a weak function of its name, and with
     /// this index.
     fn file(payload: Option<&[u8]>) -> alloc::vec::Vec<u8> {
-        let section = |kind, name, payload| NewSection {
-            kind,
-            name,
-            flags: SectionFlags(SectionFlags::READ),
-            alignment: 16,
-            virtual_size: None,
-            payload: Payload::Bytes(payload),
-        };
+        let section = |kind, name, payload| NewSection::new(kind, name, Payload::Bytes(payload));
         let mut sections = std::vec![
             section(SectionKind::Code, b".text", &[0xc3; 64]),
             section(SectionKind::Data, b".data", &[0; 64]),

@@ -11,7 +11,6 @@ mod stubs;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -30,39 +29,46 @@ use block::Block;
 use enter::gather;
 use stubs::{Resume, STAND_IN, Stubs};
 
-/// Code of a function.
-#[derive(Debug)]
-struct Compiled {
+/// Code of a function, or the way in by which the host calls one.
+struct Code {
+    /// What the observer wants kept; dropped before the code.
+    told: Told,
     block: ExecutableBlock,
-    /// Where loop heads are, in bytes from the begin of the function and of its code.
+    /// Where loop heads are, in bytes from the begin of the function and of its code; none in a way in.
     loop_heads: Box<[(u32, u32)]>,
 }
 
-impl Compiled {
+/// By index of the function.
+type Codes = BTreeMap<u32, Code>;
+
+impl Code {
     /// Address and bytes.
     fn place(&self) -> (usize, usize) {
         (self.block.address(), self.block.len())
     }
+
+    fn range(&self) -> Range<usize> {
+        self.block.address()..self.block.address() + self.block.len()
+    }
+}
+
+/// Enters what is new, or leaves what is there: where that is.
+fn enter_code(codes: &mut Codes, function: u32, code: Code) -> (usize, usize) {
+    codes.entry(function).or_insert(code).place()
 }
 
 /// What compiling needs, one thread at a time.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Compiler {
     verifier: Verifier,
     lowering: Lowering,
-    /// By index.
-    compiled: BTreeMap<u32, Compiled>,
+    compiled: Codes,
     image: Image,
 }
 
-/// By index: how the host calls functions, once it has asked.
-type WaysIn = BTreeMap<u32, (Told, ExecutableBlock)>;
-
 /// A program and its compiled code. It stays where it is.
 pub(super) struct Native<'c> {
-    /// What the observer wants kept; dropped before the code.
-    told: Mutex<Vec<Told>>,
-    ways_in: Mutex<WaysIn>,
+    ways_in: Mutex<Codes>,
     observer: Option<Box<dyn CodeObserver + 'c>>,
     program: Program<'c>,
     hosts: HostTable,
@@ -115,7 +121,6 @@ impl<'c> Native<'c> {
             }
         }
         let mut native = Box::new(Self {
-            told: Mutex::default(),
             ways_in: Mutex::default(),
             observer: None,
             program,
@@ -253,8 +258,10 @@ impl<'c> Native<'c> {
             let (address, size) = place;
             let told =
                 self.observer.as_ref().and_then(|o| o.compiled(function, address..address + size));
-            if told.is_some() {
-                self.told.lock().push(told);
+            if told.is_some()
+                && let Some(code) = self.compiler.lock().compiled.get_mut(&function)
+            {
+                code.told = told;
             }
             word.store(address, Ordering::Release);
         }
@@ -265,10 +272,9 @@ impl<'c> Native<'c> {
     fn compile_once(&self, function: u32) -> Result<((usize, usize), bool), CodeError> {
         let mut compiler = self.compiler.lock();
         let Compiler { verifier, lowering, compiled, .. } = &mut *compiler;
-        let entry = match compiled.entry(function) {
-            Entry::Occupied(found) => return Ok((found.get().place(), false)),
-            Entry::Vacant(entry) => entry,
-        };
+        if let Some(code) = compiled.get(&function) {
+            return Ok((code.place(), false));
+        }
         let none = CodeError::NoFunction { index: function };
         let facts = verifier.facts(&self.program, function).ok_or(none)?;
         let lowered = lowering.function(&facts)?;
@@ -276,13 +282,13 @@ impl<'c> Native<'c> {
         let mut code = self.memory.allocate_with(request)?;
         code.as_mut_slice().copy_from_slice(lowered.bytes);
         let loop_heads = lowered.loop_heads.into();
-        let found = entry.insert(Compiled { block: code.publish()?, loop_heads });
-        Ok((found.place(), true))
+        let code = Code { told: None, block: code.publish()?, loop_heads };
+        Ok((enter_code(compiled, function, code), true))
     }
 
     /// The address and length of the code of each function that is compiled.
     pub(super) fn for_each_code(&self, mut each: impl FnMut(u32, usize, usize)) {
-        for (function, Compiled { block, .. }) in &self.compiler.lock().compiled {
+        for (function, Code { block, .. }) in &self.compiler.lock().compiled {
             each(*function, block.address(), block.len());
         }
     }
@@ -300,17 +306,15 @@ impl<'c> Native<'c> {
         if found.params > 8 {
             return Err(CodeError::Parameters { index: function, params: found.params });
         }
-        if let Some((_, block)) = self.ways_in.lock().get(&function) {
-            return Ok(block.address());
+        if let Some(code) = self.ways_in.lock().get(&function) {
+            return Ok(code.block.address());
         }
         let block = self.way_in(function, found.params)?;
-        let code = block.address()..block.address() + block.len();
+        let mut code = Code { told: None, block, loop_heads: Box::default() };
         // Before anybody has the address, and without the lock.
-        let told = self.observer.as_ref().and_then(|observer| observer.entered(function, code));
-        let mut ways_in = self.ways_in.lock();
+        code.told = self.observer.as_ref().and_then(|o| o.entered(function, code.range()));
         // Another thread may have been faster.
-        let (_, block) = ways_in.entry(function).or_insert((told, block));
-        Ok(block.address())
+        Ok(enter_code(&mut self.ways_in.lock(), function, code).0)
     }
 
     fn way_in(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {
@@ -332,7 +336,7 @@ impl<'c> Native<'c> {
 
     /// Whether one of the addresses that were given out is this one.
     pub(super) fn has_address(&self, address: usize) -> bool {
-        self.ways_in.lock().values().any(|(_, block)| block.address() == address)
+        self.ways_in.lock().values().any(|code| code.block.address() == address)
     }
 
     /// Interprets a call. What it calls may be compiled.
@@ -359,7 +363,7 @@ impl<'c> Native<'c> {
         let code = {
             let mut compiler = self.compiler.lock();
             let Compiler { verifier, lowering, compiled, image: spare, .. } = &mut *compiler;
-            let Compiled { block, loop_heads } = compiled.get(&function)?;
+            let Code { block, loop_heads, .. } = compiled.get(&function)?;
             let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
             let (_, offset) = *loop_heads.get(head)?;
             core::mem::swap(&mut image, spare);

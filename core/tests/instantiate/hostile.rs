@@ -6,8 +6,8 @@ use std::sync::{OnceLock, Weak};
 
 use smf_core::format::{Arch, RelocKind};
 use smf_core::instantiate::{
-    Callback, CodeReloc, Compiled, Environment, JitInstantiator, JitResult, ReadyReloc, Request,
-    Target, Variant, write_ready,
+    Callback, CodeReloc, Compiled, Environment, JitConfig, JitInstantiator, JitResult, ReadyReloc,
+    Request, Target, Variant, write_ready,
 };
 
 use crate::build::{SILENT, Spec, loaded, returns};
@@ -179,6 +179,23 @@ fn a_note_of_size_0_needs_an_end() {
     endless[end + 2] = b'x';
     let error = jit.load_smf_bytes(b"b", &endless).unwrap_err().to_string();
     assert!(error.contains("no line `# END_NOTE`"), "{error}");
+}
+
+/// As long as a note may be whose size is not stated: 1 MiB, the terminator included.
+#[test]
+fn a_note_of_a_mebibyte_is_read_and_updated() {
+    let spec = Spec::new().both("f", "ret 1").both("g", "ret 2");
+    let text = spec.note_text();
+    let (rows, end) = text.split_at(text.rfind("# END_NOTE").unwrap());
+    let room = (1 << 20) - rows.len() - end.len() - 3;
+    let note = format!("{rows}# {}\n{end}", "x".repeat(room));
+    assert_eq!(note.len(), 1 << 20);
+    let module = spec.note(note.as_bytes());
+    let (jit, _) = loaded(JitConfig::default(), &[module]);
+    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
+    assert!(!jit.can_jit_instantiate(b"f$i64") && jit.can_jit_instantiate(b"g$i64"));
+    let updated = String::from_utf8(jit.note(b"m0").unwrap()).unwrap();
+    assert!(updated.contains("\"jit_compiled\"") && updated.len() > 1 << 20);
 }
 
 #[test]

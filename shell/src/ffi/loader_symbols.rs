@@ -4,8 +4,11 @@
 use std::ffi::{c_char, c_void};
 
 use smf_core::format::{Binding, SymbolKind};
-use smf_core::link::{Export, LinkError, MAX_ARGS, ShortName};
+#[cfg(any(test, not(target_arch = "x86_64")))]
+use smf_core::link::LinkError;
+use smf_core::link::{Export, MAX_ARGS, ShortName};
 use smf_core::loader::Loaded;
+#[cfg(any(test, not(target_arch = "x86_64")))]
 use smf_core::tier::CallError;
 
 use super::error::{ApiError, or};
@@ -218,8 +221,11 @@ pub unsafe extern "C" fn smf_loader_call(
         // Of a dynlib nobody knows what is a function.
         let function = export.map(|e| e.address).or_else(|| version.function(name));
         let Some(function) = function else {
-            let interpreted = call_interpreted(&version, name, arguments);
-            return interpreted.unwrap_or_else(|| Err(not_found(&version, name)));
+            #[cfg(not(target_arch = "x86_64"))]
+            if let Some(called) = call_interpreted(&version, name, arguments) {
+                return called;
+            }
+            return Err(not_found(&version, name));
         };
         // SAFETY: a function of a module that is held; that it takes as many arguments is the caller's
         // business: machine code is trusted.
@@ -238,7 +244,7 @@ pub unsafe extern "C" fn smf_loader_call(
 
 /// Calls a function of bytecode that has no address because nothing is compiled here; `None` for any other. As
 /// by an address, arguments that it does not take are ignored, and those that are not given are anything: 0.
-#[cold]
+#[cfg(any(test, not(target_arch = "x86_64")))]
 fn call_interpreted(
     version: &Loaded<'_>,
     name: &[u8],

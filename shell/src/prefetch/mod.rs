@@ -36,6 +36,13 @@
 //! queue is what counts, telling the kernel of [the next files](ReadAhead) fills it as well as a ring
 //! does, to within 11 % at best and with nothing to set up. And many sandboxes forbid io_uring.
 //!
+//! In time of a processor, which other programs disturb less, cached files, one thread, the median of 100
+//! rounds in turns: `fs::read` of each 8.2 us, [`FileCache::get`] of each 8.6 us, the same five system calls
+//! into fresh memory and nothing else 8.1 us, into one buffer 4.4 us. So a cache is 5 % above
+//! `fs::read`: 0.3 us to look for the file, by path and by inode, and to put it in, 0.15 us for the clocks
+//! of its statistics. On two threads the sum is 10.1 us, which is 1.7 times as fast at best: what comes on
+//! top is the kernel's, for memory that both ask for.
+//!
 //! What a cache of all the files costs more is fresh memory: the kernel takes 1.6 us to give a page and
 //! 0.4 us to take it back, and for two threads a little longer. To ask for the pages of a file at once
 //! (`MADV_POPULATE_WRITE`) is 8 % slower than to let `read` find them missing, one by one, and files side

@@ -94,16 +94,6 @@ fn complain(_: &Failure) {
     write_all(ERRORS, b"error\n");
 }
 
-/// What the libraries of the compiler call when they are done with a frame that is left by a panic: they
-/// were compiled for programs that unwind, which this one does not.
-#[cfg(feature = "templates")]
-#[allow(unsafe_code, reason = "the name is the compiler's")]
-// SAFETY: nobody else has the name.
-#[unsafe(no_mangle)]
-extern "C" fn _Unwind_Resume() -> ! {
-    exit(101)
-}
-
 /// The core does not panic, and the program has nothing that could.
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {

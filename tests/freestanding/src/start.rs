@@ -80,6 +80,15 @@ pub(crate) fn exit(status: u8) -> ! {
     }
 }
 
+/// What the libraries of the compiler call when they are done with a frame that is left by a panic: they
+/// were compiled for programs that unwind, which this one does not.
+#[cfg(feature = "templates")]
+// SAFETY: nobody else has the name.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    exit(101)
+}
+
 /// Writes to an open file as many bytes as it takes; `None` when it takes none.
 pub(crate) fn write(file: usize, bytes: &[u8]) -> Option<usize> {
     const AGAIN: isize = -4;

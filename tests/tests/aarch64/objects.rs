@@ -7,8 +7,8 @@ use smf_core::format::{Layout, Smf};
 use smf_tests::compile::{scratch, succeed};
 use smf_tests::wrap::wrap;
 
-use crate::run::{C_WAYS, PROGRAMS, calls};
-use crate::tools::{File, Loader, TOOLS, program};
+use crate::run::{C_WAYS, calls, programs};
+use crate::tools::{File, Loader, TOOLS};
 
 /// One object of several, as the linker of GNU joins them.
 fn joined(objects: &[Vec<u8>]) -> Vec<u8> {
@@ -30,10 +30,7 @@ fn joined(objects: &[Vec<u8>]) -> Vec<u8> {
 fn programs_in_c_compute_what_they_should() {
     let Some(loader) = Loader::get() else { return };
     for way in C_WAYS {
-        let names = PROGRAMS.into_iter().chain(["libc.c"]);
-        let Some(objects) = names.map(|name| program(name, way)).collect::<Option<Vec<_>>>() else {
-            return;
-        };
+        let Some(objects) = programs(way) else { return };
         let module = wrap(&joined(&objects), Layout::Native, 0, &[]);
         let smf = Smf::parse(&module).unwrap();
         assert_eq!(smf.object().unwrap().unwrap().layout(), Layout::ElfAarch64);

@@ -36,7 +36,7 @@ pub(crate) fn calls() -> Vec<(&'static str, Vec<i64>, i64)> {
     ]
 }
 
-pub(crate) const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 9] = [
     "crc32.c",
     "jump_table.c",
     "floats.c",
@@ -48,14 +48,16 @@ pub(crate) const PROGRAMS: [&str; 9] = [
     "callee.c",
 ];
 
+/// The objects of all programs, compiled in this way; `None` without a compiler.
+pub(crate) fn programs(way: &[&str]) -> Option<Vec<Vec<u8>>> {
+    PROGRAMS.into_iter().chain(["libc.c"]).map(|name| program(name, way)).collect()
+}
+
 #[test]
 fn programs_in_c_compute_what_they_should() {
     let Some(loader) = Loader::get() else { return };
     for way in C_WAYS {
-        let names = PROGRAMS.into_iter().chain(["libc.c"]);
-        let Some(objects) = names.map(|name| program(name, way)).collect::<Option<Vec<_>>>() else {
-            return;
-        };
+        let Some(objects) = programs(way) else { return };
         let objects: Vec<&[u8]> = objects.iter().map(Vec::as_slice).collect();
         for layout in LAYOUTS {
             let file = File::packed(&objects, layout);

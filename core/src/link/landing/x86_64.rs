@@ -120,6 +120,13 @@ pub(super) unsafe fn land(frame: *mut Frame, ended: Ended) -> ! {
     unsafe { leave(frame) }
 }
 
+/// Gives back the registers that [`enter`] has kept, which stand at the top of its stack.
+macro_rules! restore_registers {
+    () => {
+        "add rsp, 8\npop r15\npop r14\npop r13\npop r12\npop rbx\npop rbp"
+    };
+}
+
 /// Keeps the stack and calls; 0 when the function has returned, 1 when it has trapped.
 #[unsafe(naked)]
 unsafe extern "C" fn enter(frame: *mut Frame) -> u32 {
@@ -180,13 +187,7 @@ unsafe extern "C" fn enter(frame: *mut Frame) -> u32 {
         "movsd qword ptr [rbx + {float}], xmm0",
         "mov rsp, [rbx + {kept}]",
         "xor eax, eax",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
+        restore_registers!(),
         ".cfi_def_cfa rsp, 8",
         "ret",
         ".cfi_endproc",
@@ -211,13 +212,7 @@ unsafe extern "C" fn leave(frame: *mut Frame) -> ! {
         "fldcw [rsp + 4]",
         "cld",
         "mov eax, 1",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
+        restore_registers!(),
         "ret",
         kept = const offset_of!(Frame, kept),
     )

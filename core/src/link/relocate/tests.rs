@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
-use crate::format::{Arch, Binding, Header, Layout, SectionFlags, SectionKind, SymbolKind};
+use crate::format::{Arch, Binding, Header, Layout, SectionKind, SymbolKind};
 
 const BASE: u64 = 0x7f12_3456_7000;
 const CODE: u16 = 0;
@@ -86,28 +86,20 @@ impl Builder {
     fn file_with(&self, note: &[u8]) -> Vec<u8> {
         let bytes = |words: &[u32]| words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
         let (code, later) = (bytes(&self.code), bytes(&self.later_code));
-        let section = |kind, name, payload| NewSection {
-            kind,
-            name,
-            flags: SectionFlags(SectionFlags::READ),
-            alignment: 16,
-            virtual_size: None,
-            payload,
-        };
         let mut sections = vec![
-            section(SectionKind::Code, &b".text"[..], Payload::Bytes(&code)),
-            section(SectionKind::RoData, b".rodata", Payload::Bytes(&[0; 32])),
-            section(SectionKind::Data, b".data", Payload::Bytes(&self.data)),
-            section(SectionKind::Code, b".later", Payload::Bytes(&later)),
+            NewSection::new(SectionKind::Code, b".text", Payload::Bytes(&code)),
+            NewSection::new(SectionKind::RoData, b".rodata", Payload::Bytes(&[0; 32])),
+            NewSection::new(SectionKind::Data, b".data", Payload::Bytes(&self.data)),
+            NewSection::new(SectionKind::Code, b".later", Payload::Bytes(&later)),
         ];
         sections[usize::from(CODE)].virtual_size = self.room;
         for (name, relocs) in TABLES.into_iter().zip(&self.relocs) {
             if !relocs.is_empty() {
-                sections.push(section(SectionKind::Reloc, name, Payload::Relocs(relocs)));
+                sections.push(NewSection::new(SectionKind::Reloc, name, Payload::Relocs(relocs)));
             }
         }
         if !note.is_empty() {
-            sections.push(section(SectionKind::Note, image::NAME, Payload::Bytes(note)));
+            sections.push(NewSection::new(SectionKind::Note, image::NAME, Payload::Bytes(note)));
         }
         let header = Header { arch: self.arch, ..Header::default() };
         let module = Module {
