@@ -2,7 +2,7 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
@@ -420,8 +420,8 @@ fn alignment_is_honoured_in_memory() {
 #[test]
 fn lookups_agree_with_a_walk_of_the_table() {
     let _alone = alone();
-    let names: Vec<String> = (0..1000).map(|i| format!("name_{i}${}", i % 7)).collect();
-    let names: &'static [String] = names.leak();
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    let names = NAMES.get_or_init(|| (0..1000).map(|i| format!("name_{i}${}", i % 7)).collect());
     let mut module = Builder::default();
     for name in names {
         module.function(name, &[0xc3]);

@@ -458,7 +458,8 @@ mod tests {
 
     #[test]
     fn growing_keeps_what_was_entered_and_gives_every_slot_once() {
-        for (files, first) in [(0, 64), (1, 64), (65, 128), (128, 128), (u32::MAX, 1024)] {
+        let all = [(0, 64), (1, 64), (65, 128), (128, 128), (u32::MAX, 1024)];
+        for (files, first) in all.into_iter().take(if cfg!(miri) { 1 } else { all.len() }) {
             let mut storage = GrowingStorage::new(files);
             assert!(storage.slot(0).is_none() && !storage.keys().insert(0, 0));
             assert!(storage.slot_count() == 0 && storage.begin());

@@ -1,5 +1,6 @@
 //! Calls and lookups while others load, replace and unload.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -7,6 +8,14 @@ use smf_core::loader::{LoadError, ModuleLoader, OldData};
 
 use crate::build::{Does, Spec};
 use crate::{call, call_at};
+
+/// A name that is never given back, and that whoever looks for leaks finds still in use.
+fn for_ever(name: &str) -> &'static str {
+    static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+    let name: &'static str = name.to_owned().leak();
+    NAMES.lock().unwrap().push(name);
+    name
+}
 
 #[test]
 fn callers_see_versions_in_order_while_modules_come_and_go() {
@@ -88,7 +97,7 @@ fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
         });
         for number in 0..FUNCTIONS {
             let name = format!("f{number}");
-            let user = Spec::new().function("u", Does::Calls(name.clone().leak())).bytes();
+            let user = Spec::new().function("u", Does::Calls(for_ever(&name))).bytes();
             // Not before there is another version.
             let before = reloads.load(Ordering::Relaxed);
             while reloads.load(Ordering::Relaxed) == before {
@@ -113,7 +122,7 @@ fn data_is_imported_for_the_first_time_from_a_module_that_never_rests() {
     const ROUNDS: usize = 200;
     let loader = &ModuleLoader::default();
     // The more there is to be resolved, the more often the module is another by then.
-    let data: Vec<&'static str> = (0..64).map(|n| &*format!("d{n}").leak()).collect();
+    let data: Vec<&'static str> = (0..64).map(|n| for_ever(&format!("d{n}"))).collect();
     let version = |value: i32| {
         let spec = Spec::new().reloadable().function("f", Does::Returns(value));
         data.iter().fold(spec, |spec, name| spec.data(name, 7))
