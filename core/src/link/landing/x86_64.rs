@@ -100,8 +100,10 @@ impl Came {
         if self.trapped == 0 {
             return Ok(self.integer);
         }
-        // SAFETY: the caller's landing, at which `land` has written before it let the call trap.
-        Err(unsafe { (*landing).ended.assume_init() }.into())
+        // SAFETY: the caller's landing, which nobody else looks at.
+        let landing = unsafe { &*landing };
+        // SAFETY: `land` has written it before it let the call trap.
+        Err(unsafe { landing.ended.assume_init() }.into())
     }
 }
 
