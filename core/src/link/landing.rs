@@ -337,6 +337,13 @@ mod tests {
         sum as f64 + x + f64::from(y)
     }
 
+    extern "C" fn eight(a: i64, b: i64, c: i64, d: i64, e: i64, f: i64, g: i64, h: i64) -> i64 {
+        if h < 0 {
+            return trap_hook(9, 0, HERE).cast_signed();
+        }
+        [a, b, c, d, e, f, g, h].iter().fold(0, |sum, next| sum * 10 + next)
+    }
+
     fn trap(code: u32, at: u32) -> Result<i64, LinkError> {
         Err(LinkError::Trap(Trap { code, at, function: HERE }))
     }
@@ -350,6 +357,9 @@ mod tests {
             assert_eq!(call(divide, &[42, 0]), trap(1, 40));
         }
         assert_eq!(call(nest as *const () as u64, &[20]), trap(120, 7));
+        let eight = eight as *const () as u64;
+        assert_eq!(call(eight, &[1, 2, 3, 4, 5, 6, 7, 8]), Ok(12_345_678));
+        assert_eq!(call(eight, &[1, 2, 3, 4, 5, 6, 7, -1]), trap(9, 0));
         assert_eq!(call(divide, &[1; 9]), Err(LinkError::TooManyArguments { given: 9 }));
         let int = Word::Integer;
         let mut args = [int(1), Word::Float(0.5f64.to_bits()), int(2), Word::Float(0)].to_vec();

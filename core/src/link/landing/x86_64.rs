@@ -184,60 +184,41 @@ macro_rules! restore_registers {
     };
 }
 
-/// Calls a function of up to six integers, which are where it wants them.
-#[unsafe(naked)]
-unsafe extern "C" fn enter_few(
-    a: u64,
-    b: u64,
-    c: u64,
-    d: u64,
-    e: u64,
-    f: u64,
-    function: u64,
-    landing: *mut Landing,
-) -> Came {
-    naked_asm!(
-        ".cfi_startproc",
-        keep_registers!(),
-        "mov rax, [rbp + 24]",
-        "mov [rax + {kept}], rsp",
-        // No floats, for a function that takes any number of arguments.
-        "xor eax, eax",
-        "call [rbp + 16]",
-        return_from_call!(),
-        ".cfi_endproc",
-        kept = const offset_of!(Landing, kept),
-    )
+/// Defines a function that calls one of integers. The first six are where it wants them; what else it takes
+/// goes on the stack.
+macro_rules! enter_integers {
+    ($name:ident($($more:ident),*), $($push:literal),*) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(
+            a: u64,
+            b: u64,
+            c: u64,
+            d: u64,
+            e: u64,
+            f: u64,
+            function: u64,
+            landing: *mut Landing,
+            $($more: u64),*
+        ) -> Came {
+            naked_asm!(
+                ".cfi_startproc",
+                keep_registers!(),
+                "mov rax, [rbp + 24]",
+                "mov [rax + {kept}], rsp",
+                $($push,)*
+                // No floats, for a function that takes any number of arguments.
+                "xor eax, eax",
+                "call [rbp + 16]",
+                return_from_call!(),
+                ".cfi_endproc",
+                kept = const offset_of!(Landing, kept),
+            )
+        }
+    };
 }
 
-/// The same with two more, which go on the stack.
-#[unsafe(naked)]
-unsafe extern "C" fn enter_all(
-    a: u64,
-    b: u64,
-    c: u64,
-    d: u64,
-    e: u64,
-    f: u64,
-    function: u64,
-    landing: *mut Landing,
-    g: u64,
-    h: u64,
-) -> Came {
-    naked_asm!(
-        ".cfi_startproc",
-        keep_registers!(),
-        "mov rax, [rbp + 24]",
-        "mov [rax + {kept}], rsp",
-        "push qword ptr [rbp + 40]",
-        "push qword ptr [rbp + 32]",
-        "xor eax, eax",
-        "call [rbp + 16]",
-        return_from_call!(),
-        ".cfi_endproc",
-        kept = const offset_of!(Landing, kept),
-    )
-}
+enter_integers!(enter_few(),);
+enter_integers!(enter_all(g, h), "push qword ptr [rbp + 40]", "push qword ptr [rbp + 32]");
 
 /// Calls what the frame says.
 #[unsafe(naked)]
