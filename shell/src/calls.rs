@@ -17,32 +17,46 @@ fn head() -> *const ThreadHead {
     HEAD.with(ptr::from_ref)
 }
 
-/// Where the head of this thread is: 8 bytes that every thread has from its begin, all of them 0, at a
-/// distance from the thread's pointer that is known once the library is loaded. What the compiler makes
-/// of a `thread_local!` in a shared library asks the dynamic linker at every call instead (U. Drepper,
-/// ELF Handling For Thread-Local Storage, 4.4.6: the initial exec model).
+// The head of each thread: 8 bytes that it has from its begin, all of them 0.
 #[cfg(target_arch = "x86_64")]
-#[unsafe(naked)]
-extern "C" fn head() -> *const ThreadHead {
-    core::arch::naked_asm!(
-        ".pushsection .tbss.smf_thread_head, \"awT\", @nobits",
-        ".balign 8",
-        ".type smf_thread_head, @object",
-        ".size smf_thread_head, 8",
-        "smf_thread_head:",
-        ".zero 8",
-        ".popsection",
-        "mov rax, [rip + smf_thread_head@GOTTPOFF]",
-        "add rax, fs:[0]",
-        "ret",
-    )
+core::arch::global_asm!(
+    ".pushsection .tbss.smf_thread_head, \"awT\", @nobits",
+    ".globl smf_thread_head",
+    ".hidden smf_thread_head",
+    ".type smf_thread_head, @object",
+    ".size smf_thread_head, 8",
+    ".balign 8",
+    "smf_thread_head:",
+    ".zero 8",
+    ".popsection",
+);
+
+/// Where the head of this thread is: at a distance from the thread's pointer that is known once the library
+/// is loaded. What the compiler makes of a `thread_local!` in a shared library asks the dynamic linker at
+/// every call instead (U. Drepper, ELF Handling For Thread-Local Storage, 4.3 and 4.4.6: the initial exec
+/// model).
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn head() -> *const ThreadHead {
+    let head;
+    // SAFETY: reads a word of the table of offsets and the first word of the thread's own block, which is
+    // its address.
+    unsafe {
+        core::arch::asm!(
+            "mov {head}, [rip + smf_thread_head@GOTTPOFF]",
+            "add {head}, fs:[0]",
+            head = out(reg) head,
+            options(pure, readonly, nostack),
+        );
+    }
+    head
 }
 
 /// The head of this thread, which the core knows how to find from now on.
 #[inline]
 fn kept_head<'t>() -> &'t ThreadHead {
     // SAFETY: a variable of the thread, which nothing drops before the thread is gone.
-    unsafe { landing::set_thread_heads(|| head()) };
+    unsafe { landing::set_thread_heads(head) };
     // SAFETY: as above, and no caller keeps it beyond a call that the thread makes.
     unsafe { &*head() }
 }
@@ -54,7 +68,7 @@ fn kept_head<'t>() -> &'t ThreadHead {
 ///
 /// # Safety
 /// As there.
-#[inline]
+#[inline(always)]
 pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, LinkError> {
     // SAFETY: passed on to the caller.
     unsafe { landing::call_landing_at(kept_head(), address, args) }

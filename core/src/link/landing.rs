@@ -234,7 +234,7 @@ pub(crate) fn stop_call(trap: jit::trap::Trap) {
 /// # Safety
 /// As [`call`](super::call()). Besides, everything between this call and a trap is such that it may be
 /// left without being told: generated code, or a function of the host that holds nothing while it calls
-/// back. The code does not leave this call in any other way.
+/// back, and has not changed how floats are rounded. The code does not leave this call in any other way.
 #[inline]
 pub unsafe fn call_landing(address: u64, args: &[i64]) -> Result<i64, LinkError> {
     // SAFETY: passed on to the caller.
@@ -248,7 +248,7 @@ pub unsafe fn call_landing(address: u64, args: &[i64]) -> Result<i64, LinkError>
 ///
 /// # Safety
 /// As [`call_landing`]; and `head` is what the function of [`set_thread_heads`] gives in this thread.
-#[inline]
+#[inline(always)]
 pub unsafe fn call_landing_at(
     head: &ThreadHead,
     address: u64,
@@ -258,9 +258,12 @@ pub unsafe fn call_landing_at(
     unsafe { call_integers(Some(head), address, args) }
 }
 
+/// Becomes part of its callers, most of which know the number of the arguments: each then goes from where
+/// it is to where it is wanted, and not through memory.
+///
 /// # Safety
 /// As [`call_landing_at`].
-#[inline]
+#[inline(always)]
 unsafe fn call_integers(
     head: Option<&ThreadHead>,
     address: u64,

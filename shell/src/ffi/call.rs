@@ -28,12 +28,12 @@ fn look_closer(function: i64) -> Option<usize> {
     or(None, found.map(Some))
 }
 
-#[inline]
-fn call(function: i64, arguments: &[i64]) -> i64 {
+#[inline(always)]
+fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
     let Some(address) = callable(function).or_else(|| look_closer(function)) else { return 0 };
     // SAFETY: the address lies in code of this library that may run, which the caller promises to keep
     // during the call and to have written for as many arguments: machine code is trusted.
-    match unsafe { calls::call(address as u64, arguments) } {
+    match unsafe { calls::call(address as u64, &arguments) } {
         Ok(0) => {
             smf_clear_error();
             0
@@ -51,7 +51,7 @@ macro_rules! export {
         /// trapped or bytecode was stopped. When the function itself returned 0, there is no last error.
         #[unsafe(no_mangle)]
         pub extern "C" fn $name(function: i64, $($argument: i64),*) -> i64 {
-            call(function, &[$($argument),*])
+            call(function, [$($argument),*])
         }
     )*};
 }
