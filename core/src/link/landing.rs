@@ -28,7 +28,6 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use spin::Once;
 
-use super::call::MAX_ARGS;
 use super::error::LinkError;
 use crate::jit;
 use crate::memory::lock::Lock;
@@ -111,15 +110,6 @@ impl ThreadHead {
     pub const fn new() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
-
-    /// Makes `landing` the last call of this thread; returns the one before.
-    #[inline]
-    fn swap(&self, landing: *mut Landing) -> *mut Landing {
-        // Nobody else looks at it, so there is nothing to keep together.
-        let before = self.0.load(Ordering::Relaxed);
-        self.0.store(landing, Ordering::Relaxed);
-        before
-    }
 }
 
 /// Tells where a thread's head is.
@@ -161,9 +151,11 @@ fn during<T>(head: Option<&ThreadHead>, landing: *mut Landing, call: impl FnOnce
         swap_in_table(before);
         return result;
     };
-    let before = head.swap(landing);
+    // Nobody else looks at it, so there is nothing to keep together.
+    let before = head.0.load(Ordering::Relaxed);
+    head.0.store(landing, Ordering::Relaxed);
     let result = call();
-    head.swap(before);
+    head.0.store(before, Ordering::Relaxed);
     result
 }
 
@@ -269,16 +261,10 @@ unsafe fn call_integers(
     address: u64,
     args: &[i64],
 ) -> Result<i64, LinkError> {
-    let mut words = [0; MAX_ARGS];
-    let too_many = LinkError::TooManyArguments { given: args.len() };
-    let given = words.get_mut(..args.len()).ok_or(too_many)?;
-    for (word, arg) in given.iter_mut().zip(args) {
-        *word = arg.cast_unsigned();
-    }
     let mut landing = Landing::new();
     let place = &raw mut landing;
     // SAFETY: the caller says that what is called may be; the landing is there until the call is over.
-    let call = || unsafe { machine::run_integers(place, address, &words, args.len()) };
+    let call = || unsafe { machine::run_integers(place, address, args) };
     during(head, place, call).map(u64::cast_signed)
 }
 

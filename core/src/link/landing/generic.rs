@@ -49,12 +49,10 @@ impl Frame {
 pub(super) unsafe fn run_integers(
     _: *mut Landing,
     function: u64,
-    words: &[u64; MAX_ARGS],
-    len: usize,
+    args: &[i64],
 ) -> Result<u64, LinkError> {
-    let words = words.map(u64::cast_signed);
     // SAFETY: passed on to the caller.
-    let returned = unsafe { call(function, words.get(..len).unwrap_or(&words)) };
+    let returned = unsafe { call(function, args) };
     returned.map(i64::cast_unsigned)
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A callee preserves rbx, rbp, r12 to r15, the stack pointer, and the control words of SSE and of the
 //! x87 (System V ABI, 3.2.1). So these are what a way back that skips callees has to bring along, but for the
-//! control words, which stay as the trap finds them: to ask for both at every call takes 5 ns, ten times
-//! what the rest does. The `longjmp` of glibc leaves them as well.
+//! control words, which stay as the trap finds them: to ask for both at every call takes longer than all the
+//! rest of the call. The `longjmp` of glibc leaves them as well.
 #![allow(unsafe_code)]
 
 use alloc::vec::Vec;
@@ -26,7 +26,7 @@ const FLOATS: usize = 8;
 #[repr(C)]
 pub(super) struct Landing {
     /// Where the stack was when the function was called.
-    kept: usize,
+    kept: MaybeUninit<usize>,
     /// Written when it traps.
     ended: MaybeUninit<Ended>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Landing {
 impl Landing {
     #[inline]
     pub(super) const fn new() -> Self {
-        Self { kept: 0, ended: MaybeUninit::uninit() }
+        Self { kept: MaybeUninit::uninit(), ended: MaybeUninit::uninit() }
     }
 }
 
@@ -113,15 +113,21 @@ impl Came {
 ///
 /// # Safety
 /// As [`call_landing`](super::call_landing); nobody else looks at the landing meanwhile but [`land`].
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn run_integers(
     landing: *mut Landing,
     function: u64,
-    words: &[u64; MAX_ARGS],
-    len: usize,
+    args: &[i64],
 ) -> Result<u64, LinkError> {
-    let &[a, b, c, d, e, f, g, h] = words;
-    let came = if len <= INTEGERS {
+    // Those that are not given stay as they are: a register that nobody sets costs nothing.
+    let mut words = [MaybeUninit::uninit(); MAX_ARGS];
+    let too_many = LinkError::TooManyArguments { given: args.len() };
+    let given = words.get_mut(..args.len()).ok_or(too_many)?;
+    for (word, arg) in given.iter_mut().zip(args) {
+        word.write(arg.cast_unsigned());
+    }
+    let [a, b, c, d, e, f, g, h] = words;
+    let came = if args.len() <= INTEGERS {
         // SAFETY: the caller's.
         unsafe { enter_few(a, b, c, d, e, f, function, landing) }
     } else {
@@ -192,15 +198,15 @@ macro_rules! enter_integers {
     ($name:ident($($more:ident),*), $($push:literal),*) => {
         #[unsafe(naked)]
         unsafe extern "C" fn $name(
-            a: u64,
-            b: u64,
-            c: u64,
-            d: u64,
-            e: u64,
-            f: u64,
+            a: MaybeUninit<u64>,
+            b: MaybeUninit<u64>,
+            c: MaybeUninit<u64>,
+            d: MaybeUninit<u64>,
+            e: MaybeUninit<u64>,
+            f: MaybeUninit<u64>,
             function: u64,
             landing: *mut Landing,
-            $($more: u64),*
+            $($more: MaybeUninit<u64>),*
         ) -> Came {
             naked_asm!(
                 ".cfi_startproc",
