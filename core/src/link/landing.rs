@@ -221,7 +221,8 @@ pub(crate) fn stop_call(trap: jit::trap::Trap) {
 /// an error.
 ///
 /// # Errors
-/// [`LinkError::Trap`]; [`LinkError::Stopped`], of bytecode; [`LinkError::TooManyArguments`] above [`MAX_ARGS`].
+/// [`LinkError::Trap`]; [`LinkError::Stopped`], of bytecode; [`LinkError::TooManyArguments`] above
+/// [`MAX_ARGS`](super::MAX_ARGS).
 ///
 /// # Safety
 /// As [`call`](super::call()). Besides, everything between this call and a trap is such that it may be
