@@ -45,7 +45,6 @@ use super::bytecode::Opcode;
 use super::code::Origin;
 use super::machine::Moves;
 use super::relation::Relation;
-use super::trap::MAX_VECTOR;
 use super::verify::{Facts, Op, Target};
 use super::x64::{AssembleError, Assembler, Growing, Label, Labels};
 use crate::format::bytes::i64_at;
@@ -137,15 +136,14 @@ impl Lowering {
     /// No memory, or too much code.
     pub fn function(&mut self, facts: &Facts<'_, '_>) -> Result<Lowered<'_>, LowerError> {
         self.asm.clear();
-        self.values.start(facts.longest().min(MAX_VECTOR));
+        self.values.all_home(0);
         self.traps.clear();
         self.loop_heads.clear();
         self.origins.clear();
         self.frame.plan(facts, &mut self.homes);
         let entry = self.asm.label();
         let labels = self.asm.labels(facts.targets().len());
-        let (at, after, next, next_target) = (0, 0, 0, 0);
-        Body { l: self, facts, entry, labels, at, after, next, next_target }.compile();
+        Body { l: self, facts, entry, labels, here: 0, next: 0, next_target: 0 }.compile();
         let code = self.asm.code()?;
         let (loop_heads, origins) = (&self.loop_heads, &self.origins);
         Ok(Lowered { bytes: code.bytes, loop_heads, origins })
@@ -166,10 +164,8 @@ struct Body<'l, 'f> {
     /// The begin of the code, and where jumps lead.
     entry: Label,
     labels: Labels,
-    /// Where the instruction at hand begins, and the one behind it.
-    at: u32,
-    after: u32,
-    /// The number of the one behind it.
+    /// The number of the instruction at hand, and of the one behind it.
+    here: usize,
     next: usize,
     /// The number of the instruction that the next target of a jump is.
     next_target: usize,
@@ -197,7 +193,7 @@ impl Body<'_, '_> {
             if !goes_on || self.next == self.next_target {
                 // Nothing leads to what is between here and there.
                 let Some(target) = targets.get(passed) else { return };
-                (self.next, self.after) = (self.next_target, target.offset);
+                self.next = self.next_target;
                 goes_on = self.arrive(passed, target, goes_on);
                 passed += 1;
                 self.next_target = op_of(passed);
@@ -205,21 +201,19 @@ impl Body<'_, '_> {
                     continue;
                 }
             }
-            self.at = self.after;
-            let Some(&op) = ops.get(self.next) else { return self.return_top() };
-            self.take(op);
+            self.here = self.next;
+            let Some(&op) = ops.get(self.here) else { return self.return_top() };
+            self.next += 1;
             if self.l.keeps_origins {
-                self.origin(self.at);
+                self.origin(self.at());
             }
             goes_on = self.instruction(op);
         }
     }
 
-    /// The instruction behind the one at hand is done with it.
-    #[inline(always)]
-    fn take(&mut self, op: Op) {
-        self.next += 1;
-        self.after += op.size();
+    /// Where the instruction at hand begins.
+    fn at(&self) -> u32 {
+        self.facts.offset_of(self.here)
     }
 
     /// The instruction behind the one at hand, if no jump leads to it.
@@ -256,7 +250,7 @@ impl Body<'_, '_> {
 
     /// A constant of the instruction at hand, which ends with it.
     fn constant(&self) -> i64 {
-        let end = usize::try_from(self.after).unwrap_or(0);
+        let end = usize::try_from(self.facts.offset_of(self.here + 1)).unwrap_or(0);
         let start = end.saturating_sub(size_of::<i64>());
         i64_at(self.facts.function.code, start).unwrap_or(0)
     }

@@ -14,7 +14,7 @@ pub(super) const VOLATILE: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::R8, Gpr::R9, Gpr
 pub(super) const KEPT: [Gpr; 4] = [Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
 
 /// From this weight on a variable is worth a register that has to be saved and restored.
-const WORTH_KEEPING: u32 = 3;
+const WORTH_KEEPING: u64 = 3;
 
 /// The most variables in registers.
 const MOST: usize = VOLATILE.len() + KEPT.len();
@@ -62,7 +62,7 @@ impl Homes {
     }
 
     /// Chooses the variables that are worth a register.
-    pub(super) fn choose(&mut self, facts: &Facts<'_, '_>, calls: u32) {
+    pub(super) fn choose(&mut self, facts: &Facts<'_, '_>, calls: u64) {
         self.chosen.clear();
         self.volatile.clear();
         self.kept = 0;
@@ -128,7 +128,7 @@ impl Homes {
 
     /// Something is called: registers that calls keep first, then others to variables that are used
     /// more often than they have to be saved and restored.
-    fn give_around_calls(&mut self, wanted: &[u64], calls: u32) {
+    fn give_around_calls(&mut self, wanted: &[u64], calls: u64) {
         self.give_kept(wanted);
         let cost = calls.saturating_mul(2);
         let rest = wanted.iter().skip(KEPT.len()).take_while(|key| weight_of(**key) > cost);
@@ -158,13 +158,13 @@ const IS_VOLATILE: u16 = {
 };
 
 /// How often those locals are named that may be.
-pub(super) fn counted_locals<'f>(facts: &Facts<'f, '_>) -> &'f [u32] {
+pub(super) fn counted_locals<'f>(facts: &Facts<'f, '_>) -> &'f [u64] {
     let uses = facts.local_uses();
     uses.get(..usize::from(facts.locals_named())).unwrap_or(uses)
 }
 
 /// How often those positions are named that may be.
-fn counted_slots<'f>(facts: &Facts<'f, '_>) -> &'f [u32] {
+fn counted_slots<'f>(facts: &Facts<'f, '_>) -> &'f [u64] {
     let uses = facts.slot_uses();
     usize::try_from(facts.longest()).ok().and_then(|longest| uses.get(..longest)).unwrap_or(uses)
 }
@@ -183,11 +183,11 @@ impl Wanted {
 
     /// Adds what weighs something and more than one of so many.
     #[inline(always)]
-    fn insert(&mut self, weight: u32, number: u64) {
-        let mut key = u64::from(weight) << 32 | number;
+    fn insert(&mut self, weight: u64, number: u64) {
         if weight == 0 {
             return;
         }
+        let mut key = weight.min(u32::MAX.into()) << 32 | number;
         for place in self.keys.iter_mut().take(self.count) {
             // The lightest one falls out.
             if *place < key {
@@ -204,9 +204,8 @@ impl Wanted {
 /// What is added to the numbers of slots, to tell them from locals.
 const SLOTS: u64 = 1 << 16;
 
-fn weight_of(key: u64) -> u32 {
-    // The upper half.
-    (key >> 32) as u32
+fn weight_of(key: u64) -> u64 {
+    key >> 32
 }
 
 fn variable_of(key: u64) -> Variable {

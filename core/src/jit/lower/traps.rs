@@ -80,11 +80,11 @@ impl Body<'_, '_> {
     }
 
     fn trap_site(&mut self, handler: usize) -> Label {
-        let label = self.l.asm.label();
+        let (label, at) = (self.l.asm.label(), self.at());
         let traps = &mut self.l.traps;
         if let Some(count) = traps.counts.get_mut(handler) {
             *count += 1;
-            traps.sites.push(Site { label, at: self.at, handler });
+            traps.sites.push(Site { label, at, handler });
         }
         label
     }

@@ -16,17 +16,17 @@ const WEIGHT_SHIFT: u32 = 3;
 /// The counts of a function, and the loops around the instruction that is looked at.
 #[derive(Debug)]
 pub(super) struct Uses {
-    pub(super) locals: [u32; COUNTED],
-    pub(super) slots: [u32; COUNTED],
+    pub(super) locals: [u64; COUNTED],
+    pub(super) slots: [u64; COUNTED],
     /// How many of both may be other than 0.
     counted: [usize; 2],
     /// The first instruction of each loop and its last jump back, by their numbers, the innermost last.
     loops: Vec<(u32, u32)>,
     /// That of the innermost loop.
     loop_end: u32,
-    weight: u32,
+    weight: u64,
     /// The weights of all calls together.
-    pub(super) calls: u32,
+    pub(super) calls: u64,
     /// Whether another function may take this one's place.
     pub(super) tail_calls: bool,
     /// Whether a local may be read that is nil.
@@ -70,7 +70,7 @@ impl Uses {
 
     /// Counts a call.
     pub(super) fn call(&mut self) {
-        self.calls = self.calls.saturating_add(self.weight);
+        self.calls = self.calls.wrapping_add(self.weight);
     }
 
     /// Comes to a target, which may be the head of a loop.
@@ -126,8 +126,9 @@ impl Uses {
 }
 
 #[inline(always)]
-fn add(counts: &mut [u32; COUNTED], index: u16, weight: u32) {
+fn add(counts: &mut [u64; COUNTED], index: u16, weight: u64) {
     if let Some(count) = counts.get_mut(usize::from(index)) {
-        *count = count.saturating_add(weight);
+        // Fewer than 2^40 instructions are looked at, and no weight is more than 2^18.
+        *count = count.wrapping_add(weight);
     }
 }
