@@ -143,7 +143,7 @@ impl Lowering {
         self.frame.plan(facts, &mut self.homes);
         let entry = self.asm.label();
         let labels = self.asm.labels(facts.targets().len());
-        Body { l: self, facts, entry, labels, here: 0, next: 0, next_target: 0 }.compile();
+        Body { l: self, facts, entry, labels, here: 0, next: 0, block: &[] }.compile();
         let code = self.asm.code()?;
         let (loop_heads, origins) = (&self.loop_heads, &self.origins);
         Ok(Lowered { bytes: code.bytes, loop_heads, origins })
@@ -167,8 +167,8 @@ struct Body<'l, 'f> {
     /// The number of the instruction at hand, and of the one behind it.
     here: usize,
     next: usize,
-    /// The number of the instruction that the next target of a jump is.
-    next_target: usize,
+    /// The instructions before the next target of a jump.
+    block: &'f [Op],
 }
 
 impl Body<'_, '_> {
@@ -185,30 +185,35 @@ impl Body<'_, '_> {
 
     /// Puts down all that can be reached, in the order of the code.
     fn run(&mut self) {
-        let (ops, targets) = (self.facts.ops(), self.facts.targets());
-        let op_of = |number| targets.get(number).map_or(usize::MAX, Target::op);
-        let (mut passed, mut goes_on) = (0, true);
-        self.next_target = op_of(0);
-        loop {
-            if !goes_on || self.next == self.next_target {
-                // Nothing leads to what is between here and there.
-                let Some(target) = targets.get(passed) else { return };
-                self.next = self.next_target;
-                goes_on = self.arrive(passed, target, goes_on);
-                passed += 1;
-                self.next_target = op_of(passed);
-                if !goes_on {
-                    continue;
-                }
-            }
+        let ops = self.facts.ops();
+        let mut goes_on = true;
+        for (target, number) in self.facts.targets().iter().zip(0..) {
+            self.block = ops.get(..target.op()).unwrap_or(ops);
+            goes_on = goes_on && self.block();
+            goes_on = self.arrive(number, target, goes_on);
+            // If nothing led to what is between here and there, that is left out.
+            self.next = target.op();
+        }
+        self.block = ops;
+        if goes_on && self.block() {
+            self.here = ops.len();
+            self.return_top();
+        }
+    }
+
+    /// Puts down the rest of a block; whether what follows it is reached from there.
+    fn block(&mut self) -> bool {
+        while let Some(op) = self.peek() {
             self.here = self.next;
-            let Some(&op) = ops.get(self.here) else { return self.return_top() };
             self.next += 1;
             if self.l.keeps_origins {
                 self.origin(self.at());
             }
-            goes_on = self.instruction(op);
+            if !self.instruction(op) {
+                return false;
+            }
         }
+        true
     }
 
     /// Where the instruction at hand begins.
@@ -219,7 +224,7 @@ impl Body<'_, '_> {
     /// The instruction behind the one at hand, if no jump leads to it.
     #[inline(always)]
     fn peek(&self) -> Option<Op> {
-        self.facts.ops().get(self.next).copied().filter(|_| self.next != self.next_target)
+        self.block.get(self.next).copied()
     }
 
     fn origin(&mut self, instruction: u32) {
@@ -248,11 +253,11 @@ impl Body<'_, '_> {
         true
     }
 
-    /// A constant of the instruction at hand, which ends with it.
-    fn constant(&self) -> i64 {
-        let end = usize::try_from(self.facts.offset_of(self.here + 1)).unwrap_or(0);
-        let start = end.saturating_sub(size_of::<i64>());
-        i64_at(self.facts.function.code, start).unwrap_or(0)
+    /// The constant of the instruction at hand, `start` bytes from its begin.
+    #[inline(always)]
+    fn constant(&self, start: u32) -> i64 {
+        let at = usize::try_from(self.at() + start).unwrap_or(usize::MAX);
+        i64_at(self.facts.function.code, at).unwrap_or(0)
     }
 
     /// Puts an instruction down; whether the next one is reached from it.
@@ -261,7 +266,7 @@ impl Body<'_, '_> {
         use Opcode as O;
         use integers::Operator;
         match op.opcode() {
-            O::ConstI64 | O::ConstF64 => self.set_slot(op.a(), Value::Int(self.constant())),
+            O::ConstI64 | O::ConstF64 => self.set_slot(op.a(), Value::Int(self.constant(4))),
             O::ConstTrue => self.set_slot(op.a(), Value::Int(1)),
             O::ConstFalse | O::ConstNone | O::ConstUnit => self.set_slot(op.a(), Value::Int(0)),
             O::Push => {
@@ -280,7 +285,7 @@ impl Body<'_, '_> {
             O::Swap => self.swap(op.a(), op.b()),
             O::Load => self.set_slot(op.a(), Value::local(op.b())),
             O::LoadPush => self.push(Value::local(op.a())),
-            O::ConstI64Push => self.push(Value::Int(self.constant())),
+            O::ConstI64Push => self.push(Value::Int(self.constant(2))),
             O::Store => {
                 let value = self.slot(op.b());
                 self.set_local(op.a(), value);

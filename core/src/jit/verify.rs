@@ -199,12 +199,9 @@ impl Verifier {
         let mut longest = Vec::with_capacity(functions.len());
         let mut runs_off = Vec::new();
         for (&function, index) in functions.iter().zip(0..) {
-            let mut hosts = core::mem::take(&mut self.hosts);
-            let called = &mut self.called;
-            let mut calls =
-                Callees { functions: &functions, called, hosts: &mut hosts, caller: index };
-            let scanned = self.scan.function(&function, &mut calls);
-            self.hosts = hosts;
+            let Self { scan, called, hosts, .. } = self;
+            let mut calls = Callees { functions: &functions, called, hosts, caller: index };
+            let scanned = scan.function(&function, &mut calls);
             let error = |(at, fault)| VerifyError::new(index, function.code, at, fault);
             scanned.map_err(error)?;
             let facts = self.walk(function, index, None).map_err(error)?;

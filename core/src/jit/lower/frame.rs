@@ -125,7 +125,7 @@ impl Frame {
 /// in registers that calls do not keep are among them.
 fn locals_in_words(facts: &Facts<'_, '_>, homes: &Homes, calls: bool) -> (u16, u16) {
     let uses = counted_locals(facts);
-    if homes.all_locals && usize::from(facts.locals_named()) == uses.len() {
+    if homes.nothing_in_words && usize::from(facts.locals_named()) == uses.len() {
         return (0, 0);
     }
     let counted = u16::try_from(uses.len()).unwrap_or(u16::MAX);
@@ -234,7 +234,7 @@ impl Body<'_, '_> {
     }
 
     fn take_parameters_from_stack(&mut self) {
-        for &(variable, register) in &self.l.homes.chosen {
+        for (variable, register) in self.l.homes.chosen() {
             if variable.as_local().is_some_and(|local| local >= 6 && local < self.l.frame.params) {
                 self.l.moves.add(register, self.l.frame.word(variable).into());
             }
@@ -248,7 +248,7 @@ impl Body<'_, '_> {
             return;
         }
         let Frame { params, first_local, locals_end, .. } = self.l.frame;
-        for &(variable, register) in &self.l.homes.chosen {
+        for (variable, register) in self.l.homes.chosen() {
             if variable.as_local().is_some_and(|local| local >= params) {
                 self.l.asm.zero(register);
             }

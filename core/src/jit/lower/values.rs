@@ -253,7 +253,7 @@ impl Body<'_, '_> {
         }
         self.flush();
         self.l.values.length = length;
-        for &(variable, register) in &self.l.homes.chosen {
+        for (variable, register) in self.l.homes.chosen() {
             if variable.as_slot().is_some_and(|slot| (from..length).contains(&slot)) {
                 self.l.asm.mov(W64, register, 0);
             }

@@ -63,8 +63,11 @@ impl<'v> Flow<'v, '_> {
         let mut state = frame.start(self.function.params, self.scan.locals_set, self.scan);
         let (mut op, mut passed) = (0, 0);
         loop {
-            self.path(&mut state, op, passed).map_err(|(op, fault)| (self.offset_of(op), fault))?;
-            let next = self.joins.next(self.effort).map_err(|fault| (self.offset_of(op), fault))?;
+            passed = self
+                .path(&mut state, op, passed)
+                .map_err(|(op, fault)| (self.offset_of(op), fault))?;
+            let next = self.joins.next(passed, self.effort);
+            let next = next.map_err(|fault| (self.offset_of(op), fault))?;
             let Some((target, next)) =
                 next.and_then(|next| Some((self.scan.targets.get(next)?, next)))
             else {
@@ -84,14 +87,14 @@ impl<'v> Flow<'v, '_> {
     }
 
     /// Follows the code from instruction number `begin` on until it ends or nothing new is learnt. So
-    /// many targets have been passed. An error comes with the number of the instruction.
+    /// many targets have been passed, and then. An error comes with the number of the instruction.
     #[inline(always)]
     fn path(
         &mut self,
         state: &mut State<'_>,
         begin: u32,
         mut passed: usize,
-    ) -> Result<(), (u32, Fault)> {
+    ) -> Result<usize, (u32, Fault)> {
         let scan: &'v Scan = self.scan;
         let end = u32::try_from(scan.ops().len()).unwrap_or(u32::MAX);
         let mut number = begin;
@@ -121,10 +124,9 @@ impl<'v> Flow<'v, '_> {
                 }
             }
         }
-        let looked_at = self.offset_of(number).saturating_sub(self.offset_of(begin));
-        self.effort
-            .spend(usize::try_from(looked_at).unwrap_or(usize::MAX))
-            .map_err(|fault| (number, fault))
+        let looked_at = usize::try_from(number - begin).unwrap_or(usize::MAX);
+        self.effort.spend(looked_at.saturating_mul(4)).map_err(|fault| (number, fault))?;
+        Ok(passed)
     }
 
     #[inline(always)]
@@ -169,13 +171,12 @@ impl<'v> Flow<'v, '_> {
         })
     }
 
-    /// The instruction with number `from` jumps to a target.
+    /// A jump to a target.
     #[inline(always)]
-    fn jump(&mut self, state: &State<'_>, from: u32, number: u32) -> Result<(), Fault> {
+    fn jump(&mut self, state: &State<'_>, number: u32) -> Result<(), Fault> {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
         if self.meet(number, state.types(), state.length())? != Met::Same {
-            let target = self.scan.targets.get(number);
-            self.joins.wait(number, target.is_some_and(|target| target.op > from));
+            self.joins.wait(number);
         }
         Ok(())
     }
@@ -300,20 +301,20 @@ impl<'v> Flow<'v, '_> {
                 state.write(uses.slot(op.a()), Type::I64);
             }
             O::Jmp => {
-                self.jump(state, at.op, op.long())?;
+                self.jump(state, op.long())?;
                 return Ok(Next::Ends);
             }
             O::JmpIf | O::JmpIfNot => {
                 state.pop(KindSet::BOOL, results, at)?;
-                self.jump(state, at.op, op.long())?;
+                self.jump(state, op.long())?;
             }
             O::LtJmpIfNot => {
                 state.pop_ordered(results, at)?;
-                self.jump(state, at.op, op.long())?;
+                self.jump(state, op.long())?;
             }
             O::EqJmpIfNot => {
                 state.pop_equal(results, at)?;
-                self.jump(state, at.op, op.long())?;
+                self.jump(state, op.long())?;
             }
             O::Call => {
                 uses.call();

@@ -135,12 +135,13 @@ impl Scan {
         calls: &mut impl Calls,
     ) -> Result<(), u32> {
         let Self { found, numbers, ops, offsets, .. } = self;
+        let numbers = numbers.as_mut_slice();
         let (mut rest, mut number) = (code, 0);
         for (op, offset) in ops.iter_mut().zip(offsets) {
             // No larger than `end`.
             let at = end.wrapping_sub(rest.len() as u32);
             *offset = at;
-            if let Some(place) = usize::try_from(at / 2).ok().and_then(|at| numbers.get_mut(at)) {
+            if let Some(place) = numbers.get_mut(usize::try_from(at / 2).unwrap_or(usize::MAX)) {
                 *place = number;
             }
             if rest.is_empty() {
