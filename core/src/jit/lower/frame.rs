@@ -163,7 +163,7 @@ impl Body<'_, '_> {
         let Frame { charge, looks_for_interrupts, size, .. } = self.l.frame;
         self.l.asm.bind(self.entry);
         if self.l.frame.is_too_long {
-            return self.trap_at_once(TrapKind::StackLimit);
+            return self.trap_always(TrapKind::StackLimit);
         }
         if charge != 0 {
             let asm = &mut self.l.asm;
