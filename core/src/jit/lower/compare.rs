@@ -41,6 +41,7 @@ impl Outcome {
 }
 
 impl Body<'_, '_> {
+    #[inline(always)]
     fn pop_operands(&mut self) -> [Value; 2] {
         let right = self.pop();
         [self.pop(), right]

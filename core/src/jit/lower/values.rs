@@ -112,7 +112,8 @@ impl Values {
     /// Takes the last value off the vector. A register that it is in belongs to the instruction at hand.
     #[inline(always)]
     fn pop(&mut self) -> Value {
-        self.length = self.length.saturating_sub(1);
+        // The verifier has seen that there is one.
+        self.length = self.length.wrapping_sub(1);
         match self.take(self.length) {
             Value::Home => Value::slot(self.length),
             value => {
@@ -305,7 +306,8 @@ impl Body<'_, '_> {
     /// elsewhere.
     #[inline(always)]
     pub(super) fn write(&mut self, variable: Variable) {
-        if self.l.values.copied & variable.bit() != 0 {
+        let values = &self.l.values;
+        if values.copied & variable.bit() != 0 && values.away != 0 {
             self.move_copies(variable);
         }
     }

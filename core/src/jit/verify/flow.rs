@@ -100,21 +100,9 @@ impl<'v> Flow<'v, '_> {
         let mut number = begin;
         'blocks: loop {
             let target = scan.targets.get(passed);
-            if let Some(target) = target.filter(|target| target.op == number) {
-                if !self.arrive(state, passed, target).map_err(|fault| (number, fault))? {
-                    break;
-                }
-                passed += 1;
-            }
-            if number == end {
-                self.finish_at_end(state, end).map_err(|fault| (end, fault))?;
-                break;
-            }
-            self.uses.advance(number);
-            // Before this instruction there is nothing to be seen to but the instructions.
-            let target = scan.targets.get(passed).map_or(end, |target| target.op);
-            let plain_until = target.min(self.uses.same_until()).min(end);
-            for &op in scan.ops_between(number, plain_until) {
+            // Before that there is nothing to be seen to but the instructions.
+            let until = target.map_or(end, |target| target.op);
+            for &op in scan.ops_between(number, until) {
                 match self.instruction(state, op, number) {
                     Next::Follows => number += 1,
                     Next::Ends => break 'blocks,
@@ -123,6 +111,14 @@ impl<'v> Flow<'v, '_> {
                     }
                 }
             }
+            let Some(target) = target else {
+                self.finish_at_end(state, end).map_err(|fault| (end, fault))?;
+                break;
+            };
+            if !self.arrive(state, passed, target).map_err(|fault| (number, fault))? {
+                break;
+            }
+            passed += 1;
         }
         let looked_at = usize::try_from(number - begin).unwrap_or(usize::MAX);
         self.effort.spend(looked_at.saturating_mul(4)).map_err(|fault| (number, fault))?;
@@ -171,12 +167,15 @@ impl<'v> Flow<'v, '_> {
         })
     }
 
-    /// A jump to a target.
+    /// The instruction with number `from` jumps to a target.
     #[inline(always)]
-    fn jump(&mut self, state: &State<'_>, number: u32) -> Result<(), Fault> {
+    fn jump(&mut self, state: &State<'_>, from: u32, number: u32) -> Result<(), Fault> {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
         if self.meet(number, state.types(), state.length())? != Met::Same {
             self.joins.wait(number);
+        }
+        if self.scan.targets.get(number).is_some_and(|target| target.op <= from) {
+            self.uses.leave(from + 1);
         }
         Ok(())
     }
@@ -301,20 +300,20 @@ impl<'v> Flow<'v, '_> {
                 state.write(uses.slot(op.a()), Type::I64);
             }
             O::Jmp => {
-                self.jump(state, op.long())?;
+                self.jump(state, at.op, op.long())?;
                 return Ok(Next::Ends);
             }
             O::JmpIf | O::JmpIfNot => {
                 state.pop(KindSet::BOOL, results, at)?;
-                self.jump(state, op.long())?;
+                self.jump(state, at.op, op.long())?;
             }
             O::LtJmpIfNot => {
                 state.pop_ordered(results, at)?;
-                self.jump(state, op.long())?;
+                self.jump(state, at.op, op.long())?;
             }
             O::EqJmpIfNot => {
                 state.pop_equal(results, at)?;
-                self.jump(state, op.long())?;
+                self.jump(state, at.op, op.long())?;
             }
             O::Call => {
                 uses.call();

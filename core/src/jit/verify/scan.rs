@@ -147,7 +147,7 @@ impl Scan {
             if rest.is_empty() {
                 break;
             }
-            let behind = found.instruction(rest, (number, at, end), op, &mut seen, calls);
+            let behind = found.instruction((code, rest), (number, at, end), op, &mut seen, calls);
             rest = behind.ok_or(at)?;
             number += 1;
         }
@@ -198,19 +198,19 @@ impl Scan {
 }
 
 impl Found {
-    /// Decodes the instruction that `rest` begins with, whose number and offset are given with the end
-    /// of the code. Gives what follows it; of an instruction that is refused `fault` says why, or else
+    /// Decodes the instruction that `rest`, the end of `code`, begins with, whose number and offset are
+    /// given with the end of the code. Gives what follows it; of an instruction that is refused `fault` says why, or else
     /// [`refusal`].
     #[inline(always)]
     fn instruction<'c>(
         &mut self,
-        rest: &'c [u8],
+        (code, rest): (&'c [u8], &'c [u8]),
         (number, at, end): (u32, u32, u32),
         op: &mut Op,
         locals: &mut Locals,
         calls: &mut impl Calls,
     ) -> Option<&'c [u8]> {
-        let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(rest));
+        let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(code, rest));
         *op = Op::new(bytes);
         let shape = SHAPES.get(usize::from(first_short(bytes))).copied().unwrap_or(Shape::Refused);
         // Sizes are said one by one, so that the next instruction can begin before the size of this one
@@ -342,12 +342,16 @@ impl Shape {
     }
 }
 
-/// The first eight bytes of code that ends before.
-#[cold]
-fn padded(rest: &[u8]) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    bytes
+/// The first eight bytes of `rest`, the end of `code`, which has fewer.
+#[inline(always)]
+fn padded(code: &[u8], rest: &[u8]) -> [u8; 8] {
+    let Some(last) = code.last_chunk() else {
+        let byte = |word: u64, byte: &u8| word << 8 | u64::from(*byte);
+        return rest.iter().rev().fold(0, byte).to_le_bytes();
+    };
+    // What is before `rest` is shifted out.
+    let others = size_of::<u64>().saturating_sub(rest.len());
+    (u64::from_le_bytes(*last) >> (8 * others % 64)).to_le_bytes()
 }
 
 #[inline(always)]

@@ -22,8 +22,6 @@ pub(super) struct Uses {
     counted: [usize; 2],
     /// The first instruction of each loop and its last jump back, by their numbers, the innermost last.
     loops: Vec<(u32, u32)>,
-    /// That of the innermost loop.
-    loop_end: u32,
     weight: u64,
     /// The weights of all calls together.
     pub(super) calls: u64,
@@ -41,7 +39,6 @@ impl Default for Uses {
             slots: none,
             counted: [0; 2],
             loops: Vec::new(),
-            loop_end: u32::MAX,
             weight: 1,
             calls: 0,
             tail_calls: false,
@@ -58,7 +55,7 @@ impl Uses {
         self.slots.get_mut(..old_slots).unwrap_or_default().fill(0);
         self.counted = [COUNTED.min(locals.into()), COUNTED];
         self.loops.clear();
-        (self.loop_end, self.weight) = (u32::MAX, 1);
+        self.weight = 1;
         (self.calls, self.tail_calls, self.nil_locals) = (0, false, false);
     }
 
@@ -84,28 +81,13 @@ impl Uses {
         self.settle();
     }
 
-    /// Up to the instruction with this number nothing changes, unless a target comes first.
-    #[inline(always)]
-    pub(super) fn same_until(&self) -> u32 {
-        self.loop_end.saturating_add(1)
-    }
-
-    /// Comes to the instruction with this number.
-    #[inline(always)]
-    pub(super) fn advance(&mut self, at: u32) {
-        if at > self.loop_end {
-            self.leave(at);
-        }
-    }
-
-    #[cold]
-    fn leave(&mut self, at: u32) {
+    /// Comes to the instruction with this number behind a jump back, with which a loop may end.
+    pub(super) fn leave(&mut self, at: u32) {
         while self.loops.pop_if(|(_, end)| at > *end).is_some() {}
         self.settle();
     }
 
     fn settle(&mut self) {
-        self.loop_end = self.loops.last().map_or(u32::MAX, |&(_, end)| end);
         let depth = u32::try_from(self.loops.len()).unwrap_or(u32::MAX).min(DEEPEST);
         self.weight = 1 << (WEIGHT_SHIFT * depth);
     }

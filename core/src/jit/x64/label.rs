@@ -165,7 +165,9 @@ impl<S: Storage> Assembler<S> {
         let used = self.storage.labels().iter().zip(0..self.labels);
         let mut unbound =
             used.filter(|(state, _)| state.short != BOUND && **state != LabelState::UNUSED);
-        unbound.next().map_or(Err(AssembleError::Unlanded), |(_, label)| Err(AssembleError::Unbound { label }))
+        unbound.next().map_or(Err(AssembleError::Unlanded), |(_, label)| {
+            Err(AssembleError::Unbound { label })
+        })
     }
 
     /// What to write at `site`, four bytes before the last `trailing` ones of an instruction, to
