@@ -175,7 +175,9 @@ impl Body<'_, '_> {
     /// Sets the flags by two operands, which are released.
     fn put_comparison(&mut self, relation: Relation, operands: [Value; 2]) -> Outcome {
         let [left, right] = operands;
-        if let Some([left_float, right_float]) = self.facts.compared_floats(self.at()) {
+        if !self.facts.compares_integers_alone()
+            && let Some([left_float, right_float]) = self.facts.compared_floats(self.at())
+        {
             return self.compare_floats(relation, [(left, left_float), (right, right_float)]);
         }
         let (relation, left, right) = match (left, right) {

@@ -108,7 +108,8 @@ impl Body<'_, '_> {
     /// Puts down where the places for one handler go.
     #[inline(always)]
     fn put_sites(&mut self, number: usize, handler: i32) {
-        let Some(place) = self.l.traps.sites.get_mut(number).filter(|sites| !sites.is_empty()) else {
+        let Some(place) = self.l.traps.sites.get_mut(number).filter(|sites| !sites.is_empty())
+        else {
             return;
         };
         let mut sites = core::mem::take(place);

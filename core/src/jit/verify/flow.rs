@@ -1,7 +1,7 @@
 //! The walk over a function's code: what each instruction does to kinds, and where it goes on.
 
 use super::error::{Fault, keep};
-use super::frame::{At, Frame, State};
+use super::frame::{At, Code, Frame, State};
 use super::joins::{Effort, Joins, Meeting, Met};
 use super::kind::{KindSet, Results, Type};
 use super::op::Op;
@@ -60,7 +60,7 @@ impl<'v> Flow<'v, '_> {
         let targets = self.scan.targets.len();
         self.joins.start(targets, self.function.code.len());
         self.uses.start(self.scan.locals_named);
-        let mut state = frame.start(self.function.params, self.scan.locals_set, self.scan);
+        let mut state = frame.start(self.function.params, self.scan.locals_set, self.code());
         let (mut op, mut passed) = (0, 0);
         loop {
             passed = self
@@ -183,13 +183,12 @@ impl<'v> Flow<'v, '_> {
     /// The code ends and the activation with it: the top of the vector is the result.
     #[inline(always)]
     fn finish_at_end(&mut self, state: &mut State<'_>, end: u32) -> Result<(), Fault> {
-        let at = self.at(end);
         if state.length() == 0 {
             return Err(Fault::NothingReturned);
         }
         self.runs_off = true;
-        let result = state.pop(KindSet::ANY, self.results, at)?;
-        self.returns(result, at)
+        let result = state.pop(KindSet::ANY, self.results, end)?;
+        self.returns(result, end)
     }
 
     /// The function returns a value of this type.
@@ -197,7 +196,7 @@ impl<'v> Flow<'v, '_> {
         if self.known.is_some() {
             return Ok(());
         }
-        self.results.returns(self.index, ty, at.place(self.scan)).map_err(Fault::from)
+        self.results.returns(self.index, ty, self.code().place(at)).map_err(Fault::from)
     }
 
     fn result_of(&mut self, callee: u32) -> Type {
@@ -208,15 +207,13 @@ impl<'v> Flow<'v, '_> {
         }
     }
 
-    /// The place of the instruction with this number.
-    #[inline(always)]
-    fn at(&self, op: u32) -> At {
-        At { function: self.index, op }
+    fn code(&self) -> Code<'v> {
+        Code { index: self.index, scan: self.scan }
     }
 
     #[inline(always)]
-    fn instruction(&mut self, state: &mut State<'_>, op: Op, number: u32) -> Next {
-        self.step(state, op, self.at(number)).unwrap_or_else(|fault| {
+    fn instruction(&mut self, state: &mut State<'_>, op: Op, at: At) -> Next {
+        self.step(state, op, at).unwrap_or_else(|fault| {
             keep(&mut self.fault, fault);
             Next::Refused
         })
@@ -300,20 +297,20 @@ impl<'v> Flow<'v, '_> {
                 state.write(uses.slot(op.a()), Type::I64);
             }
             O::Jmp => {
-                self.jump(state, at.op, op.long())?;
+                self.jump(state, at, op.long())?;
                 return Ok(Next::Ends);
             }
             O::JmpIf | O::JmpIfNot => {
                 state.pop(KindSet::BOOL, results, at)?;
-                self.jump(state, at.op, op.long())?;
+                self.jump(state, at, op.long())?;
             }
             O::LtJmpIfNot => {
                 state.pop_ordered(results, at)?;
-                self.jump(state, at.op, op.long())?;
+                self.jump(state, at, op.long())?;
             }
             O::EqJmpIfNot => {
                 state.pop_equal(results, at)?;
-                self.jump(state, at.op, op.long())?;
+                self.jump(state, at, op.long())?;
             }
             O::Call => {
                 uses.call();

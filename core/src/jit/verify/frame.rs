@@ -21,14 +21,14 @@ pub(super) struct Frame {
 impl Frame {
     /// The begin of a function with `params` parameters that sets `locals` locals, the parameters
     /// among them.
-    pub(super) fn start<'f>(&'f mut self, params: u16, locals: u16, scan: &'f Scan) -> State<'f> {
+    pub(super) fn start<'f>(&'f mut self, params: u16, locals: u16, code: Code<'f>) -> State<'f> {
         self.types.clear();
         self.types.resize(params.into(), Type::I64);
         self.types.resize(locals.into(), Type::NIL);
         self.locals = locals.into();
         self.compared.clear();
         let Self { types, locals, compared } = self;
-        State { types, locals: *locals, top: *locals, compared, scan }
+        State { types, locals: *locals, top: *locals, compared, code }
     }
 
     /// The greatest length that the vector had.
@@ -55,21 +55,24 @@ pub(super) struct State<'f> {
     /// Where the vector ends in `types`.
     top: usize,
     compared: &'f mut Vec<(u32, [Type; 2])>,
-    scan: &'f Scan,
+    code: Code<'f>,
 }
 
-/// Where an instruction stands: its function, and its number in that. Most have nothing to say, so that
-/// the offset is looked up when it is asked for.
+/// The number of an instruction in its function. Most instructions have nothing to say, so that where
+/// they stand is looked up when it is asked for.
+pub(super) type At = u32;
+
+/// The function whose instructions are looked at.
 #[derive(Clone, Copy)]
-pub(super) struct At {
-    pub(super) function: u32,
-    pub(super) op: u32,
+pub(super) struct Code<'s> {
+    pub(super) index: u32,
+    pub(super) scan: &'s Scan,
 }
 
-impl At {
-    /// Function and offset.
-    pub(super) fn place(self, scan: &Scan) -> (u32, u32) {
-        (self.function, scan.offset_of(usize::try_from(self.op).unwrap_or(usize::MAX)))
+impl Code<'_> {
+    /// The function, and the offset of an instruction.
+    pub(super) fn place(self, at: At) -> (u32, u32) {
+        (self.index, self.scan.offset_of(usize::try_from(at).unwrap_or(usize::MAX)))
     }
 }
 
@@ -147,7 +150,7 @@ impl State<'_> {
         if ty.is_one_of(needed) {
             return Ok(ty);
         }
-        demand(ty, needed, Place::Slot(self.length()), results, (at, self.scan))
+        demand(ty, needed, Place::Slot(self.length()), results, (at, self.code))
     }
 
     /// Reads a slot, whose value is of any kind.
@@ -161,7 +164,7 @@ impl State<'_> {
         if ty.is_one_of(KindSet::ANY) {
             return Ok(ty);
         }
-        demand(ty, KindSet::ANY, Place::Slot(slot.into()), results, (at, self.scan))
+        demand(ty, KindSet::ANY, Place::Slot(slot.into()), results, (at, self.code))
     }
 
     /// Reads a local, which the function has.
@@ -179,7 +182,7 @@ impl State<'_> {
             return Ok(ty);
         }
         uses.nil_locals = true;
-        demand(ty, KindSet::ANY, Place::Local(local), results, (at, self.scan))
+        demand(ty, KindSet::ANY, Place::Local(local), results, (at, self.code))
     }
 
     /// Sets a local, which the scan has seen to be set.
@@ -214,7 +217,7 @@ impl State<'_> {
             return Ok(());
         }
         let needed = needed.kind().unwrap_or(KindSet::ANY);
-        demand_two(types, needed, self.length(), results, (at, self.scan)).map(drop)
+        demand_two(types, needed, self.length(), results, (at, self.code)).map(drop)
     }
 
     /// Pops two numbers that are compared.
@@ -224,7 +227,7 @@ impl State<'_> {
         if types == [Type::I64; 2] {
             return Ok(());
         }
-        let at = (at, self.scan);
+        let at = (at, self.code);
         let types = demand_two(types, KindSet::NUMBER, self.length(), results, at)?;
         keep_compared(self.compared, types, at);
         Ok(())
@@ -237,15 +240,15 @@ impl State<'_> {
         if types == [Type::I64; 2] {
             return Ok(());
         }
-        let at = (at, self.scan);
+        let at = (at, self.code);
         let types = demand_two(types, KindSet::ANY, self.length(), results, at)?;
         keep_compared(self.compared, types, at);
         equal(types, self.length(), results, at)
     }
 }
 
-/// An instruction that has something to say, and the scan that knows its offset.
-type Where<'s> = (At, &'s Scan);
+/// An instruction that has something to say, and its function.
+type Where<'s> = (At, Code<'s>);
 
 /// Puts other types at the begin.
 #[inline(never)]
@@ -270,9 +273,9 @@ fn extend(types: &mut Vec<Type>, from: usize, to: usize) {
 
 /// Remembers a comparison of other values than two i64.
 #[cold]
-fn keep_compared(compared: &mut Vec<(u32, [Type; 2])>, types: [Type; 2], (at, scan): Where<'_>) {
+fn keep_compared(compared: &mut Vec<(u32, [Type; 2])>, types: [Type; 2], (at, code): Where<'_>) {
     if types != [Type::I64; 2] {
-        let (_, offset) = at.place(scan);
+        let (_, offset) = code.place(at);
         compared.push((offset, types));
     }
 }
@@ -283,14 +286,14 @@ fn equal(
     types: [Type; 2],
     position: u32,
     results: &mut Results,
-    (at, scan): Where<'_>,
+    (at, code): Where<'_>,
 ) -> Result<(), Fault> {
     if types == [Type::I64; 2] {
         return Ok(());
     }
     let [left, right] = types;
     let place = Place::Slot(position + u32::from(left.kind().is_some()));
-    let compared = results.compare(left, right, at.place(scan));
+    let compared = results.compare(left, right, code.place(at));
     let needed = left.kind().or(right.kind()).map_or(KindSet::ANY, KindSet::comparable);
     compared.map_err(|unequal| fault(unequal, needed, place))
 }
@@ -315,9 +318,9 @@ fn demand(
     needed: KindSet,
     place: Place,
     results: &mut Results,
-    (at, scan): Where<'_>,
+    (at, code): Where<'_>,
 ) -> Result<Type, Fault> {
-    results.demand(ty, needed, at.place(scan)).map_err(|unequal| fault(unequal, needed, place))
+    results.demand(ty, needed, code.place(at)).map_err(|unequal| fault(unequal, needed, place))
 }
 
 fn fault(unequal: Unequal, needed: KindSet, place: Place) -> Fault {
