@@ -207,7 +207,7 @@ impl Body<'_, '_> {
             self.here = self.next;
             self.next += 1;
             if self.l.keeps_origins {
-                self.origin(self.at());
+                self.keep_origin(self.at());
             }
             if !self.instruction(op) {
                 return false;
@@ -227,12 +227,18 @@ impl Body<'_, '_> {
         self.block.get(self.next).copied()
     }
 
+    #[inline(always)]
     fn origin(&mut self, instruction: u32) {
         if self.l.keeps_origins {
-            let origin =
-                Origin { offset: self.l.asm.offset(), function: self.facts.index, instruction };
-            self.l.origins.push(origin);
+            self.keep_origin(instruction);
         }
+    }
+
+    #[cold]
+    fn keep_origin(&mut self, instruction: u32) {
+        let origin =
+            Origin { offset: self.l.asm.offset(), function: self.facts.index, instruction };
+        self.l.origins.push(origin);
     }
 
     /// Comes to a target; whether anything leads there.
