@@ -91,7 +91,9 @@ impl Scan {
         self.decode(code, end, Locals::new(params, locals), calls)
             .map_err(|at| (at, self.found.fault.unwrap_or_else(|| refusal(code, at))))?;
         let inside = |target| (source(code, target), Fault::JumpInside { target });
-        self.find_targets().map_err(inside)
+        self.find_targets().map_err(inside)?;
+        self.number_jumps();
+        Ok(())
     }
 
     /// Room for as many instructions as so many bytes may have, and for the end.
@@ -157,10 +159,9 @@ impl Scan {
         Ok(())
     }
 
-    /// The targets of the function, whose jumps get their numbers. An error is a target where no
-    /// instruction begins.
+    /// The targets of the function. An error is one where no instruction begins.
     fn find_targets(&mut self) -> Result<(), u32> {
-        let Self { targets, numbers, found, ops, offsets, count, .. } = self;
+        let Self { targets, numbers, found, offsets, count, .. } = self;
         targets.clear();
         let mut begin = 0;
         for &word in &found.jumped_to.words {
@@ -180,6 +181,12 @@ impl Scan {
             }
             begin += BYTES_PER_WORD;
         }
+        Ok(())
+    }
+
+    /// Tells jumps the numbers of their targets, and targets their last jump back.
+    fn number_jumps(&mut self) {
+        let Self { targets, numbers, found, ops, offsets, .. } = self;
         for &Jump { op, target } in &found.jumps {
             let number = usize::try_from(target / 2).ok().and_then(|place| numbers.get(place));
             let number = number.copied().unwrap_or(u32::MAX);
@@ -193,14 +200,13 @@ impl Scan {
                 (target.last_back_jump, target.last_back_op) = (offsets.get(place).copied(), op);
             }
         }
-        Ok(())
     }
 }
 
 impl Found {
     /// Decodes the instruction that `rest`, the end of `code`, begins with, whose number and offset are
-    /// given with the end of the code. Gives what follows it; of an instruction that is refused `fault` says why, or else
-    /// [`refusal`].
+    /// given with the end of the code. Gives what follows it; of an instruction that is refused `fault`
+    /// says why, or else [`refusal`].
     #[inline(always)]
     fn instruction<'c>(
         &mut self,
@@ -215,7 +221,7 @@ impl Found {
         let shape = SHAPES.get(usize::from(first_short(bytes))).copied().unwrap_or(Shape::Refused);
         // Sizes are said one by one, so that the next instruction can begin before the size of this one
         // has been looked up.
-        let behind = match shape {
+        match shape {
             Shape::Two => rest.get(2..),
             Shape::Four => rest.get(4..),
             Shape::Six => rest.get(6..),
@@ -237,9 +243,8 @@ impl Found {
                 self.accept(calls.host(op.a(), op.b(), at))?;
                 rest.get(6..)
             }
-            _ => return self.refuse_operand(rest, locals),
-        };
-        behind
+            _ => self.refuse_operand(rest, locals),
+        }
     }
 
     /// Keeps a jump.
