@@ -169,6 +169,7 @@ fn a_hole_is_filled_before_memory_grows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "chooses the core it runs on")]
 fn a_thread_that_moves_from_core_to_core_leaves_no_holes_behind() {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let allowed = sched_getaffinity(None).unwrap();
@@ -315,6 +316,7 @@ fn where_nothing_is_free_near_is_an_error_and_prefer_is_elsewhere() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "forks")]
 fn the_views_are_two_and_have_nothing_around_them() {
     if !alone("memory::exec::tests::blocks::the_views_are_two_and_have_nothing_around_them") {
         return;
@@ -348,6 +350,7 @@ fn the_views_are_two_and_have_nothing_around_them() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "asks the kernel for its rules")]
 fn the_kernel_itself_refuses_to_make_code_writable() {
     let memory = CodeMemory::default();
     let block = publish(&memory, &returning(1));
@@ -430,6 +433,7 @@ fn an_unpublished_block_is_no_entry_point() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "forks")]
 fn a_child_process_runs_the_code_and_cannot_change_it() {
     let memory = CodeMemory::default();
     let mut block = Some(publish(&memory, &returning(321)));

@@ -53,6 +53,7 @@ fn call_a_function(memory: &CodeMemory) -> i32 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "limits the process")]
 fn without_room_for_a_large_arena_a_small_one_is_taken() {
     if !alone("memory::exec::tests::failures::without_room_for_a_large_arena_a_small_one_is_taken")
     {
