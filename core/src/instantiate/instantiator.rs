@@ -227,11 +227,11 @@ pub struct JitInstantiator {
 }
 
 impl JitInstantiator {
-    /// An instantiator without modules, whose compilers are [`ReadyMade`] and, but with the feature `small`,
+    /// An instantiator without modules, whose compilers are [`ReadyMade`] and, with the feature `full`,
     /// [`TypedBodies`], with memory for code of its own.
     pub fn new(config: JitConfig) -> Self {
         let mut compilers = Vec::from([Arc::new(ReadyMade) as Arc<dyn Compiler>]);
-        if !cfg!(feature = "small") {
+        if cfg!(feature = "full") {
             compilers.push(Arc::new(TypedBodies::new()));
         }
         Self {
