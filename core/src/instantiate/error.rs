@@ -11,6 +11,7 @@ use crate::format::{FormatError, RelocKind};
 use crate::link::ShortName;
 use crate::memory::exec::ExecError;
 use crate::memory::{MemoryError, ReplaceError};
+use crate::owned::NoMemory;
 
 /// What a compiler says, inside an error, which must be `Copy`: cut where it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +169,12 @@ impl core::error::Error for MetadataError {}
 impl From<FormatError> for MetadataError {
     fn from(error: FormatError) -> Self {
         Self::Format(error)
+    }
+}
+
+impl From<NoMemory> for MetadataError {
+    fn from(_: NoMemory) -> Self {
+        Self::TooLarge
     }
 }
 

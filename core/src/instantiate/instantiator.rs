@@ -25,6 +25,7 @@ use crate::link::{Resolve, ShortName, host_arch};
 use crate::memory::exec::CodeMemory;
 use crate::memory::lock::{Guard, Lock};
 use crate::memory::{sleep, thread_id, yield_now};
+use crate::owned::Counted;
 
 mod needs;
 
@@ -317,9 +318,10 @@ impl JitInstantiator {
     }
 
     fn enter(&self, module: Module) -> Result<(), MetadataError> {
-        let (path, rows) = (module.path.clone(), module.rows.len());
-        self.state().enter(module)?;
-        self.say(|| format!("{}: {rows} possible instances", path.escape_ascii()));
+        let module = self.state().enter(module)?;
+        self.say(|| {
+            format!("{}: {} possible instances", module.path.escape_ascii(), module.rows.len())
+        });
         Ok(())
     }
 
@@ -508,7 +510,7 @@ struct Making<'j> {
     job: Arc<Job>,
     entry: Option<Entry>,
     /// The module that keeps its code from now on.
-    keeper: OnceCell<Arc<Module>>,
+    keeper: OnceCell<Counted<Module>>,
     ended: bool,
 }
 
@@ -664,9 +666,9 @@ impl Making<'_> {
     }
 
     /// The module that has the template: that of the row if it does, else the first.
-    fn module_of(&self, template: &[u8]) -> Option<Arc<Module>> {
+    fn module_of(&self, template: &[u8]) -> Option<Counted<Module>> {
         let own = self.entry.as_ref().map(|entry| entry.module.clone());
-        let has = |module: &&Arc<Module>| module.template(template).is_some();
+        let has = |module: &&Counted<Module>| module.template(template).is_some();
         own.filter(|module| has(&module))
             .or_else(|| self.jit.state().modules().iter().find(has).cloned())
     }

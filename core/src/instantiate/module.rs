@@ -24,6 +24,7 @@ use crate::format::template::{TemplateKind, Templates};
 use crate::format::{FormatError, SectionKind, Smf};
 use crate::memory::lock::Lock;
 use crate::memory::{FileBytes, replace_file};
+use crate::owned::{NoMemory, Written, bytes as copy_of, joined, push, push_text, text};
 
 /// A row of `possible`.
 #[derive(Clone, Copy, Debug)]
@@ -70,14 +71,14 @@ pub(super) enum Home {
     /// In the file of its path.
     File,
     /// In the archive at `path`, under this name.
-    Archive { path: Box<[u8]>, name: Box<str> },
+    Archive { path: Box<[u8]>, name: String },
 }
 
 /// The note and the templates of a module.
 pub(super) struct Module {
     pub(super) path: Box<[u8]>,
     home: Home,
-    templates: Vec<u8>,
+    templates: Box<[u8]>,
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
     entries: Vec<TemplateEntry>,
@@ -118,8 +119,8 @@ impl Module {
     ) -> Result<Self, MetadataError> {
         let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT)?;
         let module = Library::parse(&bytes)?.find(name).ok_or(MetadataError::NoModule)??;
-        let own = [path, b"(", name.as_bytes(), b")"].concat();
-        let home = Home::Archive { path: path.into(), name: name.into() };
+        let own = joined(&[path, b"(", name.as_bytes(), b")"])?;
+        let home = Home::Archive { path: copy_of(path)?, name: text(name)? };
         Self::parse(&own, home, keep, module.data)
     }
 
@@ -136,24 +137,24 @@ impl Module {
         let smf = Smf::parse(bytes)?;
         let kept = || Kept::new(kept::payload_of(&smf).unwrap_or(&[]));
         let mut module = Self {
-            path: path.into(),
+            path: copy_of(path)?,
             home,
-            templates: Vec::new(),
+            templates: Box::default(),
             hasher: DefaultHashBuilder::default(),
             by_name: HashTable::new(),
             entries: Vec::new(),
             rows: Vec::new(),
             gone: Vec::new(),
-            kept: keep.then(kept),
+            kept: keep.then(kept).transpose()?,
             text: String::new(),
             note: Lock::new(NoteText::default()),
         };
         if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
-            module.templates = smf.contents(&section)?.to_vec();
+            module.templates = copy_of(&smf.contents(&section)?)?;
             module.list_templates(section.offset)?;
         }
         if let Some((note, at)) = smf.note_contents()? {
-            let note = note.to_vec();
+            let note = copy_of(&note)?.into_vec();
             module.list_rows(&Note::parse(&note, at)?)?;
             let note = NoteText { bytes: note, at, ..NoteText::default() };
             module.note = Lock::new(note);
@@ -174,6 +175,7 @@ impl Module {
             let hash_of = |number: &u32| hasher.hash_one(name_of(entries, payload, *number));
             let same = |number: &u32| name_of(entries, payload, *number) == template.name;
             let hash = hasher.hash_one(template.name);
+            self.by_name.try_reserve(1, hash_of).map_err(|_| NoMemory)?;
             // Of two templates of one name the first counts.
             if let hashbrown::hash_table::Entry::Vacant(free) =
                 self.by_name.entry(hash, same, hash_of)
@@ -182,7 +184,7 @@ impl Module {
             }
             let (name, body) = (place(template.name), place(template.body));
             let (kind, params) = (template.kind, template.params);
-            self.entries.push(TemplateEntry { name, body, kind, params });
+            push(&mut self.entries, TemplateEntry { name, body, kind, params })?;
         }
         Ok(())
     }
@@ -193,7 +195,7 @@ impl Module {
             let row = row?;
             let cells = [row.mangled_name(), row.template(), row.type_args()];
             let row = self.row_of(cells, row.row().line())?;
-            self.rows.push(row);
+            push(&mut self.rows, row)?;
         }
         for row in note.instantiations() {
             let row = row?;
@@ -201,7 +203,7 @@ impl Module {
             if by_a_loader && row.to_obj().eq_str(JIT_MEMORY) {
                 let cells = [row.mangled_name(), row.template(), row.type_args()];
                 let row = self.row_of(cells, row.row().line())?;
-                self.gone.push(Row { is_told: true, ..row });
+                push(&mut self.gone, Row { is_told: true, ..row })?;
             }
         }
         u32::try_from(self.rows.len()).map_err(|_| MetadataError::TooLarge)?;
@@ -218,9 +220,8 @@ impl Module {
     fn keep(&mut self, cell: Cell<'_>) -> Result<Span, MetadataError> {
         let start = self.text.len();
         match cell.as_plain() {
-            Some(plain) => self.text.push_str(plain),
-            // Writing to a string cannot fail.
-            None => write!(self.text, "{cell}").map_err(|_| MetadataError::TooLarge)?,
+            Some(plain) => push_text(&mut self.text, plain)?,
+            None => write!(Written(&mut self.text), "{cell}").map_err(|_| NoMemory)?,
         }
         let number = |len: usize| u32::try_from(len).map_err(|_| MetadataError::TooLarge);
         Ok(Span { start: number(start)?, len: number(self.text.len() - start)? })

@@ -1,6 +1,7 @@
 //! What is behind the lock of an instantiator: the modules, the index of what may be made, and which
 //! thread is making what.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -11,6 +12,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use super::error::MetadataError;
 use super::instantiator::{Failure, JitResult};
 use super::module::{Module, Row};
+use crate::owned::{Counted, NoMemory, Room, bytes, with_capacity};
 
 /// A symbol.
 pub(super) type Symbol = Arc<[u8]>;
@@ -60,7 +62,7 @@ struct Activity {
 
 /// What a module is to be told of.
 pub(super) struct Told {
-    pub(super) module: Arc<Module>,
+    pub(super) module: Counted<Module>,
     /// The symbol that its note lists no longer as possible; `None` where code is kept alone.
     pub(super) symbol: Option<Symbol>,
 }
@@ -68,7 +70,7 @@ pub(super) struct Told {
 /// What a row means.
 #[derive(Clone)]
 pub(super) struct Entry {
-    pub(super) module: Arc<Module>,
+    pub(super) module: Counted<Module>,
     pub(super) row: Row,
 }
 
@@ -82,14 +84,21 @@ pub(super) enum Turn {
     Is(JitResult),
 }
 
+/// Memory for what a module that is entered takes.
+struct Entering {
+    module: Room<Module>,
+    /// The symbols of its rows that are gone.
+    gone: Vec<Box<[u8]>>,
+}
+
 #[derive(Default)]
 pub(super) struct State {
-    modules: Vec<Arc<Module>>,
+    modules: Vec<Counted<Module>>,
     hasher: DefaultHashBuilder,
     paths: HashTable<u32>,
     index: HashTable<Possible>,
     /// Rows that say that another process has made an instance, which is gone with it.
-    gone: HashMap<Symbol, (u32, Row)>,
+    gone: HashMap<Box<[u8]>, (u32, Row)>,
     failed: HashMap<Symbol, JitResult>,
     jobs: HashMap<Symbol, Arc<Job>>,
     threads: Vec<Activity>,
@@ -98,7 +107,7 @@ pub(super) struct State {
 impl State {
     /// Adds a module, or puts it in the place of the one of the same path. What failed may be tried
     /// again.
-    pub(super) fn enter(&mut self, mut module: Module) -> Result<(), MetadataError> {
+    pub(super) fn enter(&mut self, mut module: Module) -> Result<Counted<Module>, MetadataError> {
         self.failed.clear();
         let hash = self.hasher.hash_one(&module.path);
         let modules = &self.modules;
@@ -109,37 +118,48 @@ impl State {
             Some(number) => number,
             None => u32::try_from(modules.len()).map_err(|_| MetadataError::TooLarge)?,
         };
-        self.index
-            .try_reserve(module.rows.len(), |possible| {
-                let module = at(&possible.module);
-                let symbol =
-                    module.zip(row_of(modules, possible)).map_or("", |(m, row)| m.text(row.symbol));
-                self.hasher.hash_one(symbol.as_bytes())
-            })
-            .map_err(|_| MetadataError::TooLarge)?;
+        let room = self.make_room(&module)?;
         if known.is_some() {
             self.forget(number);
         }
         for row in 0..module.rows.len() {
             self.enter_row(number, &mut module, row);
         }
-        for row in &module.gone {
-            let symbol = module.text(row.symbol).as_bytes();
-            self.gone.entry(symbol.into()).or_insert((number, *row));
+        for (symbol, row) in room.gone.into_iter().zip(&module.gone) {
+            self.gone.entry(symbol).or_insert((number, *row));
         }
-        let module = Arc::new(module);
+        let module = room.module.fill(module);
         match self.modules.get_mut(usize::try_from(number).unwrap_or(usize::MAX)) {
-            Some(place) => *place = module,
+            Some(place) => *place = module.clone(),
             None => {
-                self.modules.push(module);
-                let (hasher, modules) = (&self.hasher, &self.modules);
-                self.paths.insert_unique(hash, number, |number| {
-                    let module = usize::try_from(*number).ok().and_then(|at| modules.get(at));
-                    module.map_or(0, |module| hasher.hash_one(&module.path))
-                });
+                self.modules.push(module.clone());
+                // Never called: room was made before.
+                self.paths.insert_unique(hash, number, |_| 0);
             }
         }
-        Ok(())
+        Ok(module)
+    }
+
+    /// Makes room for all that entering a module takes, so that it cannot fail half-way.
+    fn make_room(&mut self, module: &Module) -> Result<Entering, NoMemory> {
+        let Self { modules, hasher, paths, index, gone, .. } = self;
+        let at = |number: u32| usize::try_from(number).ok().and_then(|at| modules.get(at));
+        let rehash = |possible: &Possible| {
+            let module = at(possible.module);
+            let symbol =
+                module.zip(row_of(modules, possible)).map_or("", |(m, row)| m.text(row.symbol));
+            hasher.hash_one(symbol.as_bytes())
+        };
+        index.try_reserve(module.rows.len(), rehash).map_err(|_| NoMemory)?;
+        let rehash = |number: &u32| at(*number).map_or(0, |module| hasher.hash_one(&module.path));
+        paths.try_reserve(1, rehash).map_err(|_| NoMemory)?;
+        gone.try_reserve(module.gone.len()).map_err(|_| NoMemory)?;
+        modules.try_reserve(1).map_err(|_| NoMemory)?;
+        let mut symbols = with_capacity(module.gone.len())?;
+        for row in &module.gone {
+            symbols.push(bytes(module.text(row.symbol).as_bytes())?);
+        }
+        Ok(Entering { module: Room::new()?, gone: symbols })
     }
 
     /// Enters a row of a module that is not among the others yet. There is room for it.
@@ -196,12 +216,12 @@ impl State {
     }
 
     /// Takes one row out of the index, which has been made.
-    pub(super) fn forget_made(&mut self, module: &Arc<Module>, symbol: &[u8]) {
+    pub(super) fn forget_made(&mut self, module: &Counted<Module>, symbol: &[u8]) {
         let hash = self.hasher.hash_one(symbol);
         let Self { modules, index, .. } = self;
         let is_it = |possible: &Possible| {
             let of = usize::try_from(possible.module).ok().and_then(|at| modules.get(at));
-            of.is_some_and(|of| Arc::ptr_eq(of, module))
+            of.is_some_and(|of| of.is(module))
                 && is_symbol(modules, possible, hash, symbol)
         };
         if let Ok(found) = index.find_entry(hash, is_it) {
@@ -238,12 +258,12 @@ impl State {
     }
 
     /// The modules, in the order in which they were loaded.
-    pub(super) fn modules(&self) -> &[Arc<Module>] {
+    pub(super) fn modules(&self) -> &[Counted<Module>] {
         &self.modules
     }
 
     /// The module of this path.
-    pub(super) fn module(&self, path: &[u8]) -> Option<Arc<Module>> {
+    pub(super) fn module(&self, path: &[u8]) -> Option<Counted<Module>> {
         let at = |number: &u32| usize::try_from(*number).ok().and_then(|at| self.modules.get(at));
         let same = |number: &u32| at(number).is_some_and(|module| *module.path == *path);
         let number = self.paths.find(self.hasher.hash_one(path), same)?;
@@ -348,12 +368,12 @@ impl State {
     }
 }
 
-fn row_of(modules: &[Arc<Module>], possible: &Possible) -> Option<Row> {
+fn row_of(modules: &[Counted<Module>], possible: &Possible) -> Option<Row> {
     modules.get(usize::try_from(possible.module).ok()?)?.row(possible.row)
 }
 
 #[inline]
-fn is_symbol(modules: &[Arc<Module>], possible: &Possible, hash: u64, symbol: &[u8]) -> bool {
+fn is_symbol(modules: &[Counted<Module>], possible: &Possible, hash: u64, symbol: &[u8]) -> bool {
     if possible.hash != (hash >> 32) as u32 || u64::from(possible.len) != symbol.len() as u64 {
         return false;
     }
