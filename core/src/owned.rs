@@ -58,7 +58,8 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<Box<[u8]>, NoMemory> {
 /// A copy of this text.
 pub(crate) fn text(text: &str) -> Result<String, NoMemory> {
     let mut copy = String::new();
-    push_text(&mut copy, text)?;
+    copy.try_reserve_exact(text.len()).map_err(|_| NoMemory)?;
+    copy.push_str(text);
     Ok(copy)
 }
 

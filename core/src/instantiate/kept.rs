@@ -171,7 +171,7 @@ pub(super) fn fits(code: &KeptCode<'_>, request: &Request<'_>, keep: Keep) -> bo
         && code.compiler == keep.compiler
         && code.body_hash == hash(request.body)
         && code.template == request.template
-        && code.arguments == Spelled(request.arguments).to_string().as_bytes()
+        && Spelled(request.arguments).is(code.arguments)
         && CpuFeatures(code.features).are_here()
 }
 

@@ -1,10 +1,10 @@
 //! What one module says of its templates: which there are, and what they may become.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use core::hash::BuildHasher;
 use core::ops::Range;
 
@@ -24,7 +24,7 @@ use crate::format::template::{TemplateKind, Templates};
 use crate::format::{FormatError, SectionKind, Smf};
 use crate::memory::lock::Lock;
 use crate::memory::{FileBytes, replace_file};
-use crate::owned::{NoMemory, Written, bytes as copy_of, joined, push, push_text, text};
+use crate::owned::{NoMemory, Written, bytes as copy_of, collect, joined, push, push_text, text};
 
 /// A row of `possible`.
 #[derive(Clone, Copy, Debug)]
@@ -268,17 +268,15 @@ impl Module {
     }
 
     /// Remembers that this was made.
-    pub(super) fn add_pending(&self, symbol: &Symbol) {
-        self.note.lock().pending.push(symbol.clone());
+    pub(super) fn add_pending(&self, symbol: &Symbol) -> Result<(), NoMemory> {
+        push(&mut self.note.lock().pending, symbol.clone())
     }
 
     /// Remembers the record of an instance, if there is a file that can keep it; whether there is.
     pub(super) fn add_record(&self, record: Vec<u8>) -> bool {
         let wanted = !matches!(self.home, Home::Memory) && self.kept.is_some();
-        if wanted {
-            self.note.lock().records.push(record);
-        }
-        wanted
+        // Without memory for it, it is compiled again another time.
+        wanted && push(&mut self.note.lock().records, record).is_ok()
     }
 
     /// Moves what was made from `possible` to `instantiations`, in memory and in the file, and has the file
@@ -291,25 +289,30 @@ impl Module {
         if pending.is_empty() && records.is_empty() {
             return Ok(());
         }
-        // A note is text: what is none stands in no row.
-        let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
-        let symbols: BTreeSet<&str> = symbols.collect();
-        let path = String::from_utf8_lossy(&self.path);
-        let new = Pending { path: &path, symbols: &symbols, records: &records };
-        let written = self.move_in_memory(&new).and_then(|()| self.move_on_disk(&new));
+        let written = self.tell(&pending, &records);
         if !matches!(written, Ok(()) | Err(UpdateError::Changed | UpdateError::Keep(_))) {
             // Another time, perhaps.
             let mut note = self.note.lock();
-            note.pending.extend(pending);
-            note.records.extend(records);
+            put_back(&mut note.pending, pending);
+            put_back(&mut note.records, records);
         }
         written
+    }
+
+    fn tell(&self, pending: &[Symbol], records: &[Vec<u8>]) -> Result<(), UpdateError> {
+        // A note is text: what is none stands in no row.
+        let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
+        let mut symbols = collect(symbols)?;
+        symbols.sort_unstable();
+        symbols.dedup();
+        let new = Pending { path: Lossy(&self.path), symbols: &symbols, records };
+        self.move_in_memory(&new).and_then(|()| self.move_on_disk(&new))
     }
 
     fn move_in_memory(&self, new: &Pending<'_>) -> Result<(), UpdateError> {
         let mut note = self.note.lock();
         if !new.symbols.is_empty() {
-            let edited = with_made(&note.bytes, note.at, new.path, new.symbols)?;
+            let edited = with_made(&note.bytes, note.at, &new.path, new.symbols)?;
             note.bytes = edited.note;
         }
         Ok(())
@@ -342,10 +345,35 @@ impl Module {
 /// A file that is another one now, if it is, and what could not be said in it.
 type Put = (Option<Vec<u8>>, Result<(), UpdateError>);
 
+/// Puts what was taken out of a list before what has come since. Without memory for both, what was taken
+/// stays.
+fn put_back<T>(list: &mut Vec<T>, mut taken: Vec<T>) {
+    if taken.try_reserve(list.len()).is_ok() {
+        taken.append(list);
+    }
+    *list = taken;
+}
+
+/// Bytes as text, with a sign for what is none.
+struct Lossy<'p>(&'p [u8]);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            if !chunk.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What a file is to be told.
 struct Pending<'p> {
-    path: &'p str,
-    symbols: &'p BTreeSet<&'p str>,
+    path: Lossy<'p>,
+    /// In ascending order.
+    symbols: &'p [&'p str],
     records: &'p [Vec<u8>],
 }
 
@@ -369,8 +397,8 @@ impl Pending<'_> {
         }
         let smf = Smf::parse(old)?;
         let (note, at) = smf.note_contents()?.ok_or(UpdateError::Changed)?;
-        let edited = with_made(&note, at, self.path, self.symbols)?;
-        let known = self.symbols.iter().all(|symbol| edited.done.contains(*symbol));
+        let edited = with_made(&note, at, &self.path, self.symbols)?;
+        let known = edited.done.iter().all(|done| *done);
         let new = edited.changed.then(|| with_note(&smf, &edited.note)).transpose()?;
         Ok((new, known))
     }

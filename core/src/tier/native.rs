@@ -39,7 +39,7 @@ struct Code {
     loop_heads: Box<[(u32, u32)]>,
 }
 
-/// By index of the function.
+/// By index of the function; in a table that can be refused memory.
 type Codes = HashMap<u32, Code>;
 
 impl Code {
@@ -295,8 +295,12 @@ impl<'c> Native<'c> {
 
     /// The address and length of the code of each function that is compiled.
     pub(super) fn for_each_code(&self, mut each: impl FnMut(u32, usize, usize)) {
-        for (function, Code { block, .. }) in &self.compiler.lock().compiled {
-            each(*function, block.address(), block.len());
+        let compiler = self.compiler.lock();
+        // In the order of the functions.
+        for (function, _) in (0..).zip(&self.heat) {
+            if let Some(Code { block, .. }) = compiler.compiled.get(&function) {
+                each(function, block.address(), block.len());
+            }
         }
     }
 

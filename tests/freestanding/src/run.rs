@@ -142,7 +142,9 @@ fn instance(file: &[u8], name: &[u8]) -> Result<u64, Failure> {
         JitResult::UpdateFailed { instance, .. } => instance.address(),
         JitResult::NotFound { .. } => return Err(Failure::NoFunction),
         JitResult::CompilationError(failure) => return Err(Failure::Instance(Some(failure))),
-        JitResult::CircularDependency { .. } => return Err(Failure::Instance(None)),
+        JitResult::CircularDependency { .. } | JitResult::NoMemory => {
+            return Err(Failure::Instance(None));
+        }
     };
     mem::forget(instantiator);
     Ok(address)
