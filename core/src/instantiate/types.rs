@@ -284,7 +284,7 @@ pub(super) mod tests {
                 0 => Type::int(INT_BITS[self.below(5) as usize], self.below(2) == 0),
                 1 => Type::Float { bits: FLOAT_BITS[self.below(4) as usize] },
                 2 => [Type::Bool, Type::Text, Type::Pointer][self.below(3) as usize].clone(),
-                3 => Type::vector(["i8x16", "f32x4", "boolx8"][self.below(3) as usize]).unwrap(),
+                3 => Type::of_word(["i8x16", "f32x4", "boolx8"][self.below(3) as usize]),
                 4 if variables => Type::Variable(["T", "U", "V"][self.below(3) as usize].into()),
                 4 | 5 => Type::Named { name: self.name(), args: vec![] },
                 6 | 7 => Type::Named { name: self.name(), args: few(self) },

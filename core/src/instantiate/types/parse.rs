@@ -247,6 +247,7 @@ impl<'t> Parser<'t> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::boxed::Box;
     use std::string::{String, ToString};
     use std::vec;
 
