@@ -232,7 +232,9 @@ impl fmt::Display for FormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use FormatError as E;
         match *self {
-            E::OutOfMemory => f.write_str("the allocator has no memory for what is made of the file"),
+            E::OutOfMemory => {
+                f.write_str("the allocator has no memory for what is made of the file")
+            }
             E::Empty => write!(f, "the file is empty, at offset 0x0"),
             E::NoMagic { len } => write!(
                 f,

@@ -12,8 +12,8 @@ use core::sync::atomic::AtomicBool;
 use arrayvec::ArrayVec;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use super::error::MetadataError;
 use super::error::InstantiateError;
+use super::error::MetadataError;
 use super::instantiator::JitResult;
 use super::module::{Module, Row};
 use crate::owned::{Counted, CountedBytes, NoMemory, Room, bytes, push, with_capacity};
@@ -278,8 +278,7 @@ impl State {
         let Self { modules, index, .. } = self;
         let is_it = |possible: &Possible| {
             let of = usize::try_from(possible.module).ok().and_then(|at| modules.get(at));
-            of.is_some_and(|of| of.is(module))
-                && is_symbol(modules, possible, hash, symbol)
+            of.is_some_and(|of| of.is(module)) && is_symbol(modules, possible, hash, symbol)
         };
         if let Ok(found) = index.find_entry(hash, is_it) {
             found.remove();

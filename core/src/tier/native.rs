@@ -54,11 +54,7 @@ impl Code {
 }
 
 /// Enters what is new, or leaves what is there: where that is.
-fn enter_code(
-    codes: &mut Codes,
-    function: u32,
-    code: Code,
-) -> Result<(usize, usize), NoMemory> {
+fn enter_code(codes: &mut Codes, function: u32, code: Code) -> Result<(usize, usize), NoMemory> {
     codes.try_reserve(1).map_err(|_| NoMemory)?;
     Ok(codes.entry(function).or_insert(code).place())
 }

@@ -343,16 +343,15 @@ impl<W: Write> Write for Escaped<'_, W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
     use crate::format::note::Note;
     use crate::format::sdn::{NOTE_CAP, find_end};
+    use alloc::string::ToString;
 
     const NATIVE: &[u8] = include_bytes!("../../../../tests/samples/note-zero-size.smf");
     const DRIVER: &[u8] = include_bytes!("../../../../tests/samples/driver.smf");
 
     fn made(text: &str, symbols: &[&str]) -> String {
-        let edited =
-            with_made(text.as_bytes(), 0, &"a.smf", symbols).unwrap();
+        let edited = with_made(text.as_bytes(), 0, &"a.smf", symbols).unwrap();
         let text = String::from_utf8(edited.note).unwrap();
         Note::parse(text.as_bytes(), 0).unwrap().check().unwrap();
         text

@@ -248,7 +248,8 @@ impl Compiler for ReadyMade {
         let mut variants = read(request.body).map_err(CompileError::because)?;
         while let Some(variant) = variants.next() {
             let variant = variant.map_err(CompileError::because)?;
-            let fits = variant.arguments.is_empty() || Spelled(request.arguments).is(variant.arguments);
+            let fits =
+                variant.arguments.is_empty() || Spelled(request.arguments).is(variant.arguments);
             if variant.arch == request.arch && fits {
                 return variant.link(environment);
             }
