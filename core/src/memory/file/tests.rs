@@ -226,7 +226,6 @@ fn the_longest_path_is_read() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "gives files permissions")]
 fn permission_is_the_kernels_word() {
     let directory = Directory::new();
     let file = directory.file(b"secret");
