@@ -66,18 +66,48 @@ unsafe fn end(start: *mut c_void, run: &Run) {
     }
 }
 
-/// Enters a run that holds `bytes` into a mapping.
-fn enter(
-    runs: &mut Vec<Run>,
-    range: Range<usize>,
-    rights: ProtFlags,
-    held: Vec<u8>,
-    file: Option<Part>,
-) {
+/// A run that holds `bytes`.
+fn run(range: Range<usize>, rights: ProtFlags, bytes: Vec<u8>, file: Option<Part>) -> Run {
     let both = ProtFlags::WRITE | ProtFlags::EXEC;
     assert!(!rights.contains(both), "{range:x?} writable and executable");
-    let held = if rights.contains(ProtFlags::WRITE) { Vec::new() } else { held };
-    runs.push(Run { range, rights, held, file });
+    let held = if rights.contains(ProtFlags::WRITE) { Vec::new() } else { bytes };
+    Run { range, rights, held, file }
+}
+
+/// Fills a range with what is mapped there from now on.
+///
+/// # Safety
+///
+/// `start` may be used for the whole of the range, to which no reference is alive.
+unsafe fn map_run(
+    start: *mut c_void,
+    range: Range<usize>,
+    rights: ProtFlags,
+    file: Option<Part>,
+) -> Run {
+    let bytes = content(range.len(), file.as_ref());
+    let at = start.cast::<u8>().with_addr(range.start);
+    // SAFETY: as many bytes, which are the caller's.
+    unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    run(range, rights, bytes, file)
+}
+
+/// Ends what is mapped from `start` on, run by run, and enters what `next` makes of each.
+///
+/// # Safety
+///
+/// As for [`held`], and the range lies in one mapping.
+unsafe fn renew(start: *mut c_void, len: usize, mut next: impl FnMut(Run) -> Run) -> Result<()> {
+    let range = range_of(start, len)?;
+    let mut books = books();
+    // Where nothing is, the kernel maps; but every caller means what is its own.
+    let runs = around(&mut books, &range).ok_or(Errno::NOMEM)?;
+    for old in cut(runs, &range) {
+        // SAFETY: passed on to the caller.
+        unsafe { end(start, &old) };
+        runs.push(next(old));
+    }
+    Ok(())
 }
 
 fn part(file: &OwnedFd, offset: u64, flags: MapFlags) -> Result<Part> {
@@ -112,12 +142,9 @@ unsafe fn map(
     if start.is_null() {
         return Err(Errno::NOMEM);
     }
-    let bytes = content(len, file.as_ref());
     // SAFETY: as many bytes, just allocated.
-    unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), len) };
-    let mut runs = Vec::new();
-    enter(&mut runs, start.addr()..start.addr() + len, rights, bytes, file);
-    books().insert(start.addr(), runs);
+    let run = unsafe { map_run(start.cast(), start.addr()..start.addr() + len, rights, file) };
+    books().insert(start.addr(), Vec::from([run]));
     Ok(start.cast())
 }
 
@@ -130,19 +157,14 @@ unsafe fn map_over(
     rights: ProtFlags,
     file: Option<Part>,
 ) -> Result<()> {
-    let range = range_of(start, len)?;
-    let mut books = books();
-    // The kernel would map it; every caller means to replace what is its own.
-    let runs = around(&mut books, &range).ok_or(Errno::NOMEM)?;
-    for old in cut(runs, &range) {
-        // SAFETY: passed on to the caller.
-        unsafe { end(start, &old) };
-    }
-    let bytes = content(range.len(), file.as_ref());
-    // SAFETY: inside one mapping, and not referred to, says the caller.
-    unsafe { start.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-    enter(runs, range, rights, bytes, file);
-    Ok(())
+    let next = |old: Run| {
+        let skipped = (old.range.start - start.addr()) as u64;
+        let file = file.clone().map(|part| Part { offset: part.offset + skipped, ..part });
+        // SAFETY: inside one mapping, and not referred to, says the caller.
+        unsafe { map_run(start, old.range, rights, file) }
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { renew(start, len, next) }
 }
 
 pub(in super::super) unsafe fn mmap_anonymous(
@@ -208,18 +230,14 @@ pub(in super::super) unsafe fn mprotect(
     len: usize,
     rights: MprotectFlags,
 ) -> Result<()> {
-    let range = range_of(start, len)?;
     let rights = ProtFlags::from_bits_retain(rights.bits());
-    let mut books = books();
-    let runs = around(&mut books, &range).ok_or(Errno::NOMEM)?;
-    for old in cut(runs, &range) {
+    let next = |old: Run| {
         // SAFETY: nobody may use what the new protection forbids, says the caller; nor write meanwhile.
-        unsafe { end(start, &old) };
-        // SAFETY: as above.
         let bytes = unsafe { held(start, &old.range) };
-        enter(runs, old.range, rights, bytes, old.file);
-    }
-    Ok(())
+        run(old.range, rights, bytes, old.file)
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { renew(start, len, next) }
 }
 
 /// Brings bytes of a file that cannot be written here up to what was stored through a mapping of it where
@@ -257,22 +275,13 @@ pub(in super::super) unsafe fn madvise(
     len: usize,
     advice: Advice,
 ) -> Result<()> {
-    let range = range_of(start, len)?;
     if advice != Advice::LinuxDontNeed {
         return look_up(start, len);
     }
-    let mut books = books();
-    let runs = around(&mut books, &range).ok_or(Errno::NOMEM)?;
-    for old in cut(runs, &range) {
-        // SAFETY: the bytes are the caller's to lose.
-        unsafe { end(start, &old) };
-        let bytes = content(old.range.len(), old.file.as_ref());
-        let at = start.cast::<u8>().with_addr(old.range.start);
-        // SAFETY: inside the caller's mapping.
-        unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        enter(runs, old.range, old.rights, bytes, old.file);
-    }
-    Ok(())
+    // SAFETY: the bytes are the caller's to lose.
+    let next = |old: Run| unsafe { map_run(start, old.range, old.rights, old.file) };
+    // SAFETY: as above.
+    unsafe { renew(start, len, next) }
 }
 
 pub(in super::super) unsafe fn mlock(start: *mut c_void, len: usize) -> Result<()> {
@@ -288,13 +297,6 @@ pub(in super::super) unsafe fn msync(
     len: usize,
     _flags: MsyncFlags,
 ) -> Result<()> {
-    let range = range_of(start, len)?;
-    let mut books = books();
-    let runs = around(&mut books, &range).ok_or(Errno::NOMEM)?;
-    for old in cut(runs, &range) {
-        // SAFETY: nobody writes meanwhile who wants the file to hold it.
-        unsafe { end(start, &old) };
-        runs.push(old);
-    }
-    Ok(())
+    // SAFETY: nobody writes meanwhile who wants the file to hold it.
+    unsafe { renew(start, len, |old| old) }
 }
