@@ -32,7 +32,7 @@ usage: cargo xtask CHORE
                              every fuzz target in turn, or these
   soak [--minutes N]         everything at once, with memory flat in the end
   tsan, asan                 tests of the core under a sanitizer (nightly)
-  miri                       the rooms that need no kernel, in the interpreter (nightly)
+  miri                       unsafe code in the interpreter, with a shim for a kernel (nightly)
   freestanding               the loader without libc, and without a kernel: built, measured, run
 ";
 

@@ -16,13 +16,13 @@ use super::symbol::unended;
 
 /// The module in `data`, wherever its header stands.
 pub(super) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
-    let usual = if cfg!(feature = "small") { None } else { usual(data, limits) };
+    let usual = if cfg!(feature = "full") { usual(data, limits) } else { None };
     usual.map_or_else(|| search(data, limits), Ok)
 }
 
 /// What nearly every file is: a packed module with its header at the end and the rest where that says. The
 /// same as [`search`] finds, without a step between that would hand on the view by value.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn usual(data: &[u8], limits: Limits) -> Option<Smf<'_>> {
     let at = magic_before_end(data, PACKED_HEADER)?;
     let head = header_at(data, Layout::Packed, at)?;
@@ -123,7 +123,7 @@ fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf
 
 /// Whether the tables are real: not zeroes of a stub that happen to be no impossible sections, and
 /// not absent because this header counts its sections elsewhere.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn is_plausible(smf: &Smf<'_>) -> bool {
     match smf.sections().table.first() {
         Some(1..) => true,
@@ -253,7 +253,7 @@ fn stub_len(data: &[u8]) -> Option<u64> {
 }
 
 /// A type that has a number, and flags of which only the low four bits can be set.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn looks_like_entry(entry: &[u8]) -> bool {
     match entry {
         [kind, _, _, _, flags, 0, 0, 0, ..] => *kind != 0 && *flags <= 0xf,

@@ -68,7 +68,7 @@ impl Layout {
     }
 
     /// Whether this is how an ELF object lies in a code section.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub const fn is_object(self) -> bool {
         matches!(self, Layout::ElfX86_64 | Layout::ElfAarch64)
     }
@@ -172,7 +172,7 @@ pub(super) const PACKED_ADDRESSED: u32 = {
 };
 
 /// What relocation type `value` means, where `kinds` says what the types mean.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 pub(super) fn reloc_kind(kinds: &[RelocKind], value: u8) -> RelocKind {
     kinds.get(usize::from(value)).copied().unwrap_or(RelocKind::Unknown(value))
 }

@@ -94,5 +94,5 @@ pub(super) use for_machine;
 /// machine, whose code alone can run here, so that the others are compiled away.
 #[inline]
 pub(super) fn known(arch: Arch) -> Arch {
-    if cfg!(feature = "small") { host_arch() } else { arch }
+    if cfg!(feature = "full") { arch } else { host_arch() }
 }

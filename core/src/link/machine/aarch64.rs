@@ -168,7 +168,7 @@ impl Machine for Aarch64 {
     /// Half of what B and BL reach, for the gaps between sections to be of no account.
     const BRANCH_REACH: u64 = 1 << 26;
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn need(kind: RelocKind) -> Option<Need> {
         match kind {
             RelocKind::Arm64Branch26 => Some(Need::Veneer),

@@ -13,7 +13,7 @@ impl Machine for X86_64 {
     /// A module that is larger has distances that no relocation can hold.
     const BRANCH_REACH: u64 = u64::MAX;
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn need(kind: RelocKind) -> Option<Need> {
         common_need(kind)
     }
