@@ -10,7 +10,7 @@ use super::bytes::{array, is_printable, slice, u8_at, u16_at, u32_at, u64_at};
 use super::error::FormatError;
 use super::file::{Head, Limits, Smf, section_table};
 use super::header::Header;
-use super::layout::{Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
+use super::layout::{ALL_FILES, Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
 use super::section::SectionKind;
 use super::symbol::unended;
 
@@ -222,8 +222,12 @@ fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> For
 ///
 /// What was put in front usually says where it ends: a base inside of it is looked at only when there
 /// is none behind. Every place is tried, since two that fit are an error. A place costs a look at five
-/// bytes; the work behind that is bounded by the length of the file.
+/// bytes; the work behind that is bounded by the length of the file. Where it is compiled
+/// away, a stub must be declared.
 fn find_base(head: Head<'_>, limits: Limits) -> Result<Option<u64>, FormatError> {
+    if !ALL_FILES {
+        return Ok(None);
+    }
     let stub = stub_len(head.data).unwrap_or(1).clamp(1, head.at.max(1));
     let mut search = BaseSearch::new(head, limits);
     match search.between(stub, head.at)? {

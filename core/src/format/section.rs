@@ -420,7 +420,7 @@ impl<'d> Sections<'d> {
     /// How many sections there are.
     pub fn len(&self) -> usize {
         match self.layout {
-            Layout::ElfX86_64 | Layout::ElfAarch64 => elf::section_count(self),
+            layout if layout.is_object() => elf::section_count(self),
             layout => self.table.len() / layout.section_stride(),
         }
     }
@@ -436,7 +436,7 @@ impl<'d> Sections<'d> {
         match self.layout {
             Layout::Native => self.get_as(index, Layout::Native),
             Layout::Compact => self.get_as(index, Layout::Compact),
-            Layout::ElfX86_64 | Layout::ElfAarch64 => elf::section(self, index),
+            layout if layout.is_object() => elf::section(self, index),
             _ => self.get_as(index, Layout::Packed),
         }
     }

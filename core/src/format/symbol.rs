@@ -490,7 +490,7 @@ impl<'d> Symbols<'d> {
     /// How many symbols there are.
     pub fn len(&self) -> usize {
         match self.table.len() / SYMBOL {
-            0 => elf::symbol::count(&self.sections),
+            0 if self.sections.layout.is_object() => elf::symbol::count(&self.sections),
             count => count,
         }
     }
@@ -678,6 +678,9 @@ impl<'d> Symbols<'d> {
     fn of_object(&self, index: u32) -> Result<(ElfSymbol, u64), FormatError> {
         let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let missing = FormatError::NoSuchSymbol { index, count };
+        if !self.sections.layout.is_object() {
+            return Err(missing);
+        }
         let (symbol, at) = elf::symbol::get(&self.sections, index).ok_or(missing)?;
         let fault = |fault| FormatError::Elf { part: ElfPart::Symbol(index), fault, at };
         let mut symbol = symbol.map_err(fault)?;
