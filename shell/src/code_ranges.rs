@@ -9,7 +9,6 @@
 //! begins, two levels below: 32 KiB more for 16 MiB with stubs in them, and 32 bytes for each page.
 #![allow(unsafe_code)]
 
-use std::hint;
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -111,16 +110,16 @@ fn zeroed<T: Node>() -> Box<T> {
     unsafe { Box::new_zeroed().assume_init() }
 }
 
-/// Whether `address` lies in a page that somebody holds a [`CodeRange`] for, or a stub begins there that
-/// somebody holds a [`StubEntry`] for.
+/// Whether `address` lies in a page that somebody holds a [`CodeRange`] for.
+#[inline(always)]
+pub(crate) fn is_code(address: usize) -> bool {
+    leaf(address).is_some_and(|(leaf, page)| leaf.has(page))
+}
+
+/// Whether a stub begins at `address` that somebody holds a [`StubEntry`] for.
 #[inline]
-pub(crate) fn may_be_called(address: usize) -> bool {
-    leaf(address).is_some_and(|(leaf, page)| {
-        leaf.has(page) || {
-            hint::cold_path();
-            leaf.begins_stub(page, address)
-        }
-    })
+pub(crate) fn begins_stub(address: usize) -> bool {
+    leaf(address).is_some_and(|(leaf, page)| leaf.begins_stub(page, address))
 }
 
 /// The number of the leaf of an address, and that of its page there.
@@ -142,7 +141,7 @@ impl Leaf {
         self.pages.get(page).is_some_and(|held| held.load(Ordering::Acquire) != 0)
     }
 
-    #[inline(always)]
+    #[inline]
     fn begins_stub(&'static self, page: usize, address: usize) -> bool {
         let stubs = self.stubs.get(page / STUBS).and_then(node);
         let steps = stubs.and_then(|stubs| stubs.0.get(page % STUBS)).and_then(node);
@@ -226,16 +225,6 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn contains(address: usize) -> bool {
-        let found = leaf(address).is_some_and(|(leaf, page)| leaf.has(page));
-        assert_eq!(may_be_called(address), found || begins_stub(address));
-        found
-    }
-
-    fn begins_stub(address: usize) -> bool {
-        leaf(address).is_some_and(|(leaf, page)| leaf.begins_stub(page, address))
-    }
-
     /// Addresses that no memory of this process has, so that tests beside this one do not meet it.
     const BASE: usize = 0x6000_0000_0000;
 
@@ -249,10 +238,10 @@ mod tests {
             (range.end - 1, true),
             (range.end, false),
         ] {
-            assert_eq!(contains(address), inside, "{address:#x}");
+            assert_eq!(is_code(address), inside, "{address:#x}");
         }
         drop(held);
-        assert!(!contains(range.start));
+        assert!(!is_code(range.start));
     }
 
     #[test]
@@ -284,7 +273,7 @@ mod tests {
                 held.push(CodeRange::enter(range));
             }
             let probe = base + (borders[random(4)] + random(400) - 200) * PAGE;
-            assert_eq!(contains(probe + random(PAGE)), pages.contains(&probe));
+            assert_eq!(is_code(probe + random(PAGE)), pages.contains(&probe));
         }
         assert!(held.len() > 8);
     }
@@ -305,7 +294,7 @@ mod tests {
             let probe = base + STUBS * PAGE - PAGE + (seed >> 20) % (2 * PAGE);
             let begins = held.iter().any(|(stub, _)| *stub == probe);
             assert_eq!(begins_stub(probe), begins, "{probe:#x}");
-            assert!(!contains(probe) && !begins_stub(address + 1));
+            assert!(!is_code(probe) && !begins_stub(address + 1));
         }
         assert!(held.len() > 64);
         held.clear();
@@ -317,13 +306,13 @@ mod tests {
     #[test]
     fn any_address_may_be_asked_for() {
         for address in [0, 1, LIMIT - 1, LIMIT, usize::MAX / 2, usize::MAX] {
-            assert!(!contains(address), "{address:#x}");
+            assert!(!is_code(address), "{address:#x}");
         }
         let held = CodeRange::enter(LIMIT - PAGE..usize::MAX);
-        assert!(contains(LIMIT - 1) && !contains(LIMIT));
+        assert!(is_code(LIMIT - 1) && !is_code(LIMIT));
         drop(held);
         drop(CodeRange::enter(usize::MAX - 1..usize::MAX));
-        assert!(!contains(LIMIT - 1));
+        assert!(!is_code(LIMIT - 1));
     }
 
     #[test]
@@ -335,13 +324,13 @@ mod tests {
                     for round in 0..500 {
                         let start = base + (round * 8 + thread) * PAGE;
                         let held = CodeRange::enter(start..start + PAGE);
-                        assert!(contains(start));
+                        assert!(is_code(start));
                         drop(held);
-                        assert!(!contains(start));
+                        assert!(!is_code(start));
                     }
                 });
             }
         });
-        assert!((0..4096).all(|page| !contains(base + page * PAGE)));
+        assert!((0..4096).all(|page| !is_code(base + page * PAGE)));
     }
 }

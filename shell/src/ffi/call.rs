@@ -8,16 +8,27 @@ use super::error::{ApiError, or, smf_clear_error};
 use super::{args, blocks};
 use crate::{calls, code_ranges};
 
-/// Calls a function that is known to be code, as nearly all are.
+/// Calls a function that lies in code of a module, as nearly all do.
 #[inline(always)]
 fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
     let address = function.cast_unsigned();
-    if !usize::try_from(address).is_ok_and(code_ranges::may_be_called) {
-        return look_closer(function, &arguments);
+    if !usize::try_from(address).is_ok_and(code_ranges::is_code) {
+        return call_elsewhere(function, arguments);
     }
     // SAFETY: the address lies in code of this library that may run, which the caller promises to keep
     // during the call and to have written for as many arguments: machine code is trusted. Whoever enters
     // a range of code has the heads of threads kept first.
+    finish(unsafe { calls::call_with_heads(address, &arguments) })
+}
+
+/// Calls a function by way of a stub, or one that nobody has entered.
+#[inline(never)]
+fn call_elsewhere<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
+    let address = function.cast_unsigned();
+    if !usize::try_from(address).is_ok_and(code_ranges::begins_stub) {
+        return look_closer(function, &arguments);
+    }
+    // SAFETY: as in `call`: stubs lead to functions of a module.
     finish(unsafe { calls::call_with_heads(address, &arguments) })
 }
 
@@ -41,6 +52,8 @@ fn look_closer(function: i64, arguments: &[i64]) -> i64 {
 /// The result, or 0 for an error, which is kept. A function that returns 0 itself leaves none.
 #[inline(always)]
 fn finish(called: Result<i64, Failed<'_>>) -> i64 {
+    // Not rare, but then the clearing takes longer than the way to it.
+    #[cold]
     #[inline(never)]
     fn zero() -> i64 {
         smf_clear_error();

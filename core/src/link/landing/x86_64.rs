@@ -165,7 +165,8 @@ pub(super) unsafe fn land(head: &ThreadHead) -> ! {
 }
 
 /// Keeps what a function may not change; at the top of the stack then is a [`Landing`]. The head, which has
-/// come in r10, is in rbx until the call is over.
+/// come in r10, is in rbx until the call is over, and the landing of the call before in r12: what one call
+/// has read of the stack the next one need not wait for.
 macro_rules! keep_registers {
     () => {
         // Debuggers find their way from the called function through here by the frame pointer.
@@ -175,35 +176,37 @@ macro_rules! keep_registers {
          push r13\n.cfi_offset r13, -40\npush r14\n.cfi_offset r14, -48\n\
          push r15\n.cfi_offset r15, -56\n\
          mov rbx, r10\n\
-         push qword ptr [rbx + {last}]\n\
+         mov r12, [rbx + {last}]\n\
+         push r12\n\
          mov [rbx + {last}], rsp"
     };
 }
 
-/// Returns what the function did, with the stack as [`keep_registers`] has left it: the function has
-/// preserved what was kept, but for the register that the head is in.
+/// Returns what the function did: it has preserved what was kept, but for the two registers that were used.
 macro_rules! return_from_call {
     () => {
-        "pop qword ptr [rbx + {last}]\n\
+        "mov [rbx + {last}], r12\n\
+         mov r12, [rbp - 16]\n\
          mov rbx, [rbp - 8]\n\
          xor r11d, r11d\nleave\n.cfi_def_cfa rsp, 8\nret"
     };
 }
 
 /// Defines a function that calls the one in r11, of integers. The first six are where it wants them; what
-/// else it takes goes on the stack, and from it.
+/// else it takes goes on the stack.
 macro_rules! enter_integers {
-    ($name:ident, $push:literal, $pop:literal) => {
+    ($name:ident, $push:literal) => {
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
             naked_asm!(
+                // A line of the cache: the function begins its section, so that nothing comes before it.
+                ".p2align 6",
                 ".cfi_startproc",
                 keep_registers!(),
                 $push,
                 // No floats, for a function that takes any number of arguments.
                 "xor eax, eax",
                 "call r11",
-                $pop,
                 return_from_call!(),
                 ".cfi_endproc",
                 last = const offset_of!(ThreadHead, last),
@@ -212,9 +215,9 @@ macro_rules! enter_integers {
     };
 }
 
-enter_integers!(enter_few, "", "");
+enter_integers!(enter_few, "");
 // The two that rax leads to.
-enter_integers!(enter_all, "push qword ptr [rax + 8]\npush qword ptr [rax]", "add rsp, 16");
+enter_integers!(enter_all, "push qword ptr [rax + 8]\npush qword ptr [rax]");
 
 /// Calls what the frame in rdi says.
 #[unsafe(naked)]
@@ -222,37 +225,36 @@ unsafe extern "C" fn enter() {
     naked_asm!(
         ".cfi_startproc",
         keep_registers!(),
-        "mov r12, rdi",
+        "mov r13, rdi",
         // Arguments on the stack, which is aligned to 16 bytes where the function is called.
-        "mov rcx, [r12 + {stack_len}]",
+        "mov rcx, [r13 + {stack_len}]",
         "test rcx, rcx",
         "jz 4f",
-        "mov rsi, [r12 + {stack}]",
+        "mov rsi, [r13 + {stack}]",
         "test cl, 1",
         "jz 3f",
         "sub rsp, 8",
         "3: push qword ptr [rsi + 8 * rcx - 8]",
         "dec rcx",
         "jnz 3b",
-        "4: movsd xmm0, qword ptr [r12 + {floats}]",
-        "movsd xmm1, qword ptr [r12 + {floats} + 8]",
-        "movsd xmm2, qword ptr [r12 + {floats} + 16]",
-        "movsd xmm3, qword ptr [r12 + {floats} + 24]",
-        "movsd xmm4, qword ptr [r12 + {floats} + 32]",
-        "movsd xmm5, qword ptr [r12 + {floats} + 40]",
-        "movsd xmm6, qword ptr [r12 + {floats} + 48]",
-        "movsd xmm7, qword ptr [r12 + {floats} + 56]",
-        "mov rdi, [r12 + {integers}]",
-        "mov rsi, [r12 + {integers} + 8]",
-        "mov rdx, [r12 + {integers} + 16]",
-        "mov rcx, [r12 + {integers} + 24]",
-        "mov r8, [r12 + {integers} + 32]",
-        "mov r9, [r12 + {integers} + 40]",
+        "4: movsd xmm0, qword ptr [r13 + {floats}]",
+        "movsd xmm1, qword ptr [r13 + {floats} + 8]",
+        "movsd xmm2, qword ptr [r13 + {floats} + 16]",
+        "movsd xmm3, qword ptr [r13 + {floats} + 24]",
+        "movsd xmm4, qword ptr [r13 + {floats} + 32]",
+        "movsd xmm5, qword ptr [r13 + {floats} + 40]",
+        "movsd xmm6, qword ptr [r13 + {floats} + 48]",
+        "movsd xmm7, qword ptr [r13 + {floats} + 56]",
+        "mov rdi, [r13 + {integers}]",
+        "mov rsi, [r13 + {integers} + 8]",
+        "mov rdx, [r13 + {integers} + 16]",
+        "mov rcx, [r13 + {integers} + 24]",
+        "mov r8, [r13 + {integers} + 32]",
+        "mov r9, [r13 + {integers} + 40]",
         "mov eax, 8",
-        "call [r12 + {function}]",
-        "movsd qword ptr [r12 + {float}], xmm0",
-        "mov r12, [rbp - 16]",
-        "mov rsp, [rbx + {last}]",
+        "call [r13 + {function}]",
+        "movsd qword ptr [r13 + {float}], xmm0",
+        "mov r13, [rbp - 24]",
         return_from_call!(),
         ".cfi_endproc",
         last = const offset_of!(ThreadHead, last),
