@@ -23,7 +23,7 @@ impl<S: Storage> FileCache<S> {
 
     /// Most of all hits: a file by its first path, at the place where it is looked for first.
     #[inline(always)]
-    fn hit_exclusive(&mut self, short: ShortPath<'_>, path: &[u8]) -> Option<&[u8]> {
+    fn hit_exclusive(&mut self, short: ShortPath, path: &[u8]) -> Option<&[u8]> {
         let (storage, ledger) = (&self.storage, self.ledger.get_mut());
         let slots = Slots::of(storage);
         let hit = storage.keys().first(self.hasher.hash_short(short)).and_then(|at| {
@@ -31,12 +31,12 @@ impl<S: Storage> FileCache<S> {
             // SAFETY: entries are changed by methods of the cache alone, and as long as the reference
             // lives it borrows the cache mutably.
             let file = unsafe { slot.cell.get_unpinned() }.file()?;
-            short.is(file.key()).then_some((at, slot, file))
+            short.is(file.key()).then_some((at, slot, &*file.bytes))
         });
         match hit {
-            Some((at, slot, file)) => {
+            Some((at, slot, bytes)) => {
                 count(ledger, &slots, at, slot);
-                Some(&file.bytes)
+                Some(bytes)
             }
             None => find(ledger, storage, &self.hasher, path),
         }

@@ -21,9 +21,9 @@ use core::hash::{BuildHasher, Hasher};
 use hashbrown::DefaultHashBuilder;
 
 #[cfg(target_feature = "sse2")]
-use self::sse2::sum_of_products;
+use self::sse2::Words;
 #[cfg(not(target_feature = "sse2"))]
-use self::words::sum_of_products;
+use self::words::Words;
 use super::entry::Key;
 
 /// Half of the longest path that is taken as two blocks, and the shortest such path.
@@ -33,20 +33,20 @@ type Block = [u8; BLOCK];
 
 /// A path that is taken as two blocks.
 #[derive(Clone, Copy)]
-pub(super) struct ShortPath<'k> {
+pub(super) struct ShortPath {
     len: usize,
-    /// Those at both ends, which cover it.
-    blocks: [&'k Block; 2],
+    /// Those at both ends, which cover it: read once, to be hashed and then compared.
+    words: Words,
 }
 
-impl<'k> ShortPath<'k> {
+impl ShortPath {
     /// `None` for one that is too short or too long.
     #[inline(always)]
-    pub(super) fn of(path: &'k [u8]) -> Option<Self> {
+    pub(super) fn of(path: &[u8]) -> Option<Self> {
         if path.len() > 2 * BLOCK {
             return None;
         }
-        Some(Self { len: path.len(), blocks: [path.first_chunk()?, path.last_chunk()?] })
+        Some(Self { len: path.len(), words: Words::of([path.first_chunk()?, path.last_chunk()?]) })
     }
 
     /// Whether `other` is the same path.
@@ -56,10 +56,8 @@ impl<'k> ShortPath<'k> {
             return false;
         }
         // From here on the compiler knows it too.
-        let Some(other) = other.get(..self.len).and_then(ShortPath::of) else { return false };
-        let ([head, tail], [other_head, other_tail]) = (self.blocks, other.blocks);
-        // Both are compared, for one branch costs more than half a comparison.
-        (head == other_head) & (tail == other_tail)
+        let other = other.get(..self.len).and_then(Self::of);
+        other.is_some_and(|other| self.words.are(other.words))
     }
 }
 
@@ -107,13 +105,14 @@ impl KeyHasher {
 
     /// That of a path without a module.
     #[inline(always)]
-    pub(super) fn hash_short(&self, ShortPath { len, blocks }: ShortPath<'_>) -> u32 {
-        // Blocks that overlap are equal in paths of several lengths.
-        let sum = sum_of_products(blocks, &self.numbers).wrapping_add(len as u64);
-        // The sums of names that count up are equally far apart. What is multiplied depends on the sum on
-        // both sides, or so would be the hashes.
+    pub(super) fn hash_short(&self, ShortPath { len, words }: ShortPath) -> u32 {
+        let sum = words.sum_of_products(&self.numbers);
         let [one, other] = self.last;
-        lower_half(folded_product(sum ^ one, sum.rotate_right(32) ^ other))
+        // The sums of names that count up are equally far apart. What is multiplied depends on the sum on
+        // both sides, or so would be the hashes; and on the length, for blocks that overlap are equal in
+        // paths of several lengths.
+        let other = sum.rotate_right(32) ^ other.wrapping_add(len as u64);
+        upper_half((sum ^ one).wrapping_mul(other))
     }
 
     #[inline(never)]
@@ -123,21 +122,14 @@ impl KeyHasher {
         if let Some(module) = key.module {
             hasher.write(module);
         }
-        lower_half(hasher.finish())
+        upper_half(hasher.finish())
     }
 }
 
-/// Which is as good as the upper one.
+/// Which in a product depends on all of what was multiplied.
 #[inline(always)]
-fn lower_half(hash: u64) -> u32 {
-    hash as u32
-}
-
-/// Both halves of a product, without carry added.
-#[inline(always)]
-fn folded_product(one: u64, other: u64) -> u64 {
-    let product = u128::from(one) * u128::from(other);
-    product as u64 ^ (product >> 64) as u64
+fn upper_half(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 #[cfg(test)]
@@ -156,6 +148,12 @@ mod tests {
                 other[at] ^= 0x10;
                 assert!(!is_same(&path, &other), "{at} of {len}");
                 assert!(!is_same(&path, &path[..at]) && !is_same(&path[..at], &path));
+                let [one, two] = [&path, &other]
+                    .map(|path| Some(words::Words::of([path.first_chunk()?, path.last_chunk()?])));
+                if let Some((one, two)) = one.zip(two) {
+                    let is_within = (BLOCK..len as usize - BLOCK).contains(&at);
+                    assert!(one.are(one) && one.are(two) == is_within, "{at} of {len}");
+                }
             }
         }
     }
@@ -179,9 +177,11 @@ mod tests {
             let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
             let path = ShortPath::of(&bytes).unwrap();
             let rows = numbers.as_chunks().0.try_into().unwrap();
-            let found = [sum_of_products, words::sum_of_products]
-                .map(|sum| sum(path.blocks, &Numbers(rows)));
-            assert_eq!(found, [expected; 2]);
+            let numbers = Numbers(rows);
+            let one_by_one =
+                words::Words::of([bytes.first_chunk().unwrap(), bytes.last_chunk().unwrap()]);
+            let found = path.words.sum_of_products(&numbers);
+            assert_eq!([found, one_by_one.sum_of_products(&numbers)], [expected; 2]);
         }
     }
 

@@ -14,31 +14,33 @@
 //! its hash says, or when that is full in one of those behind. Each bucket counts the entries that had
 //! to go further because of it, so that a search knows where to end; entries never move.
 
-#[cfg(target_feature = "sse2")]
+#[cfg(all(target_feature = "sse2", not(miri)))]
 mod sse2;
-#[cfg(any(test, not(target_feature = "sse2")))]
+#[cfg(any(test, not(target_feature = "sse2"), miri))]
 mod words;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-#[cfg(target_feature = "sse2")]
-use self::sse2 as tags;
-#[cfg(not(target_feature = "sse2"))]
-use self::words as tags;
+#[cfg(all(target_feature = "sse2", not(miri)))]
+use self::sse2::tagged;
+#[cfg(any(not(target_feature = "sse2"), miri))]
+use self::words::tagged;
 use super::storage::NOWHERE;
 
 /// A part of the index of a cache: 12 entries, of which each file needs two, in a cache line.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Bucket {
-    /// The tags of the first 8 entries; of one that is empty, 0.
-    tags: AtomicU64,
-    /// Those of the others, and above them how many entries went further.
-    tags_behind: AtomicU64,
+    tags: Tags,
     /// [`NOWHERE`] for an entry that is empty.
     slots: [AtomicU32; ENTRIES],
 }
+
+/// The tags of the entries of a bucket, of one that is empty 0, and above them how many entries went further.
+#[derive(Debug)]
+#[repr(align(16))]
+struct Tags([AtomicU64; 2]);
 
 impl Default for Bucket {
     fn default() -> Self {
@@ -50,28 +52,22 @@ impl Bucket {
     /// One without entries.
     pub const fn new() -> Self {
         Self {
-            tags: AtomicU64::new(0),
-            tags_behind: AtomicU64::new(0),
+            tags: Tags([const { AtomicU64::new(0) }; 2]),
             slots: [const { AtomicU32::new(NOWHERE) }; ENTRIES],
         }
-    }
-
-    #[inline(always)]
-    fn words(&self) -> [u64; 2] {
-        [self.tags.load(Acquire), self.tags_behind.load(Acquire)]
     }
 
     /// The entries with this tag; the empty ones are among those with the tag 0.
     #[inline(always)]
     fn tagged(&self, tag: u8) -> Entries {
-        Entries(tags::tagged(self.words(), tag) & ((1 << ENTRIES) - 1))
+        Entries(tagged(&self.tags, tag) & ((1 << ENTRIES) - 1))
     }
 
     /// The first entry with this tag, if there is one.
     #[inline(always)]
     fn first_tagged(&self, tag: u8) -> Option<u32> {
         // What comes from behind the last tag is no entry.
-        self.slot(tags::tagged(self.words(), tag).trailing_zeros() as usize)
+        self.slot(tagged(&self.tags, tag).trailing_zeros() as usize)
     }
 
     #[inline(always)]
@@ -90,7 +86,8 @@ impl Bucket {
         if let Some(place) = self.slots.get(entry) {
             place.store(slot, Relaxed);
         }
-        let word = if entry < FIRST { &self.tags } else { &self.tags_behind };
+        let Tags([first, second]) = &self.tags;
+        let word = if entry < FIRST { first } else { second };
         let shift = entry % FIRST * 8;
         update(word, |word| word & !(0xff << shift) | u64::from(tag) << shift);
     }
@@ -98,7 +95,7 @@ impl Bucket {
     /// How many entries went further.
     #[inline(always)]
     fn further(&self) -> u64 {
-        self.tags_behind.load(Acquire) / FURTHER
+        self.tags.0[1].load(Acquire) / FURTHER
     }
 }
 
@@ -260,7 +257,7 @@ impl<'i> Index<'i> {
     fn count_further(self, home: usize, end: usize, change: impl Fn(u64) -> u64) {
         let mut at = home;
         while let Some(bucket) = self.buckets.get(at).filter(|_| at != end) {
-            update(&bucket.tags_behind, &change);
+            update(&bucket.tags.0[1], &change);
             at = self.next(at);
         }
     }
@@ -346,10 +343,11 @@ mod tests {
                 (seed >> 11) & 0x0103_0103_8103_0180
             });
             let tags: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+            let words = Tags(words.map(AtomicU64::new));
             for tag in [0, 1, 2, 3, 0x80, 0x81] {
                 let same = (0..ENTRIES).filter(|entry| tags[*entry] == tag);
                 let expected = same.fold(0, |mask, entry| mask | 1 << entry);
-                for found in [super::tags::tagged(words, tag), words::tagged(words, tag)] {
+                for found in [super::tagged(&words, tag), words::tagged(&words, tag)] {
                     assert_eq!(found & ((1 << ENTRIES) - 1), expected);
                 }
             }

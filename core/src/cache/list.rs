@@ -57,14 +57,8 @@ impl List {
     /// Puts `slot`, the one at `at`, which is in no list, in front of all others.
     #[inline(always)]
     pub(super) fn push<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
-        slot.before.store(NOWHERE, Relaxed);
-        slot.behind.store(self.first, Relaxed);
+        self.link(slots, at, slot);
         slot.list.store(self.place as u8, Relaxed);
-        match slots.neighbour(self.first) {
-            Some(first) => first.before.store(at, Relaxed),
-            None => self.last = at,
-        }
-        self.first = at;
         self.len += 1;
     }
 
@@ -74,6 +68,26 @@ impl List {
         if !self.place.is_of(slot) {
             return;
         }
+        self.skip(slots, slot);
+        slot.list.store(Place::Nowhere as u8, Relaxed);
+        self.len -= 1;
+    }
+
+    /// Lets the list begin with `slot`.
+    #[inline(always)]
+    fn link<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
+        slot.before.store(NOWHERE, Relaxed);
+        slot.behind.store(self.first, Relaxed);
+        match slots.neighbour(self.first) {
+            Some(first) => first.before.store(at, Relaxed),
+            None => self.last = at,
+        }
+        self.first = at;
+    }
+
+    /// Lets the list lead past `slot`.
+    #[inline(always)]
+    fn skip<S: Storage>(&mut self, slots: &Slots<'_, S>, slot: &Slot) {
         let (before, behind) = (slot.before.load(Relaxed), slot.behind.load(Relaxed));
         match slots.neighbour(before) {
             Some(neighbour) => neighbour.behind.store(behind, Relaxed),
@@ -83,8 +97,6 @@ impl List {
             Some(neighbour) => neighbour.before.store(before, Relaxed),
             None => self.last = before,
         }
-        slot.list.store(Place::Nowhere as u8, Relaxed);
-        self.len -= 1;
     }
 
     /// Moves `slot`, the one at `at`, to the front, if it is in this list.
@@ -95,27 +107,24 @@ impl List {
         }
     }
 
-    /// As [`renew`](Self::renew), of a slot that is in this list. What every hit does, hence not the two
-    /// above.
+    /// As [`renew`](Self::renew), of a slot that is in this list. A reader may ask meanwhile in which list it
+    /// is, so that stays.
     #[inline(always)]
     pub(super) fn renew_known<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
         let first = self.first;
         if first == at {
             return;
         }
+        // What every hit does, hence without a question for each link when all lead to the first slots.
         let (before, behind) = (slot.before.load(Relaxed), slot.behind.load(Relaxed));
-        // It is not the first, so there is one before it.
-        if let Some(neighbour) = slots.get(before) {
-            neighbour.behind.store(behind, Relaxed);
-        }
-        // That a link leads nowhere is found out here, because it hardly ever does.
-        match slots.neighbour(behind) {
-            Some(neighbour) => neighbour.before.store(before, Relaxed),
-            None => self.last = before,
-        }
-        if let Some(first) = slots.get(first) {
-            first.before.store(at, Relaxed);
-        }
+        let neighbours = [before, behind, first].map(|link| slots.first(link));
+        let [Some(one_before), Some(one_behind), Some(old_first)] = neighbours else {
+            self.skip(slots, slot);
+            return self.link(slots, at, slot);
+        };
+        one_before.behind.store(behind, Relaxed);
+        one_behind.before.store(before, Relaxed);
+        old_first.before.store(at, Relaxed);
         slot.before.store(NOWHERE, Relaxed);
         slot.behind.store(first, Relaxed);
         self.first = at;

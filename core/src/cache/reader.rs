@@ -135,7 +135,7 @@ impl<S: Storage> Reader<'_, S> {
 
     /// As `hit`, by path, and marked as used.
     #[inline(always)]
-    fn hit_by_path(&self, path: ShortPath<'_>) -> Option<View<'_>> {
+    fn hit_by_path(&self, path: ShortPath) -> Option<View<'_>> {
         let cache = self.cache;
         if cache.options.freshness != Freshness::OnRequest {
             return None;

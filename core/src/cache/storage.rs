@@ -79,10 +79,18 @@ impl core::fmt::Debug for Slot {
 /// Sealed: a cache relies on slots that never move and that no other cache has.
 pub trait Storage: sealed::Sealed + Send + Sync {
     #[doc(hidden)]
-    fn slot(&self, at: u32) -> Option<&Slot>;
-    /// Those that [`Slots`] looks for first.
+    #[inline]
+    fn slot(&self, at: u32) -> Option<&Slot> {
+        Slots::of(self).get(at)
+    }
+    /// Those that a slot is looked for among first.
     #[doc(hidden)]
     fn first_slots(&self) -> &[Slot];
+    /// A slot that is not among the first.
+    #[doc(hidden)]
+    fn later_slot(&self, _: u32) -> Option<&Slot> {
+        None
+    }
     #[doc(hidden)]
     fn slot_count(&self) -> u32;
     /// What leads to slots by the hashes of keys.
@@ -112,12 +120,12 @@ mod sealed {
 }
 
 /// The slots of a storage for whoever needs several: where the first ones are is asked once.
-pub(super) struct Slots<'s, S> {
+pub(super) struct Slots<'s, S: ?Sized> {
     first: &'s [Slot],
     storage: &'s S,
 }
 
-impl<'s, S: Storage> Slots<'s, S> {
+impl<'s, S: Storage + ?Sized> Slots<'s, S> {
     #[inline(always)]
     pub(super) fn of(storage: &'s S) -> Self {
         Self { first: storage.first_slots(), storage }
@@ -128,11 +136,17 @@ impl<'s, S: Storage> Slots<'s, S> {
         self.storage
     }
 
+    /// One of the first.
+    #[inline(always)]
+    pub(super) fn first(&self, at: u32) -> Option<&'s Slot> {
+        self.first.get(at as usize)
+    }
+
     #[inline(always)]
     pub(super) fn get(&self, at: u32) -> Option<&'s Slot> {
-        match self.first.get(at as usize) {
+        match self.first(at) {
             Some(slot) => Some(slot),
-            None => self.storage.slot(at),
+            None => self.storage.later_slot(at),
         }
     }
 
@@ -176,11 +190,6 @@ impl<const SLOTS: usize, const BUCKETS: usize> sealed::Sealed for FixedStorage<S
 
 impl<const SLOTS: usize, const BUCKETS: usize> Storage for FixedStorage<SLOTS, BUCKETS> {
     const COPY_TO: CopyTo = CopyTo::Pages;
-
-    #[inline]
-    fn slot(&self, at: u32) -> Option<&Slot> {
-        self.slots.get(at as usize)
-    }
 
     #[inline(always)]
     fn first_slots(&self) -> &[Slot] {
@@ -239,11 +248,6 @@ impl sealed::Sealed for SliceStorage<'_> {}
 
 impl Storage for SliceStorage<'_> {
     const COPY_TO: CopyTo = CopyTo::Pages;
-
-    #[inline]
-    fn slot(&self, at: u32) -> Option<&Slot> {
-        self.slots.get(at as usize)
-    }
 
     #[inline(always)]
     fn first_slots(&self) -> &[Slot] {
@@ -323,17 +327,6 @@ impl GrowingStorage {
         ((1 << blocks) - 1) << self.first
     }
 
-    /// A slot behind the first block.
-    #[cold]
-    #[inline(never)]
-    fn later_slot(&self, at: u32) -> Option<&Slot> {
-        let number = (u64::from(at) >> self.first) + 1;
-        let block = number.ilog2() as usize;
-        let offset = u64::from(at) - self.slots_in(block);
-        let slots = self.later_blocks.get(block.checked_sub(1)?)?.get()?;
-        slots.get(usize::try_from(offset).ok()?)
-    }
-
     #[inline(always)]
     fn indices(&self) -> &Indices {
         match self.later.load(Ordering::Acquire) {
@@ -394,14 +387,19 @@ impl sealed::Sealed for GrowingStorage {}
 impl Storage for GrowingStorage {
     const COPY_TO: CopyTo = CopyTo::Allocator;
 
-    #[inline]
-    fn slot(&self, at: u32) -> Option<&Slot> {
-        self.first_slots().get(at as usize).or_else(|| self.later_slot(at))
-    }
-
     #[inline(always)]
     fn first_slots(&self) -> &[Slot] {
         &self.first_slots
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn later_slot(&self, at: u32) -> Option<&Slot> {
+        let number = (u64::from(at) >> self.first) + 1;
+        let block = number.ilog2() as usize;
+        let offset = u64::from(at) - self.slots_in(block);
+        let slots = self.later_blocks.get(block.checked_sub(1)?)?.get()?;
+        slots.get(usize::try_from(offset).ok()?)
     }
 
     fn slot_count(&self) -> u32 {

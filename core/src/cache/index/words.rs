@@ -1,12 +1,16 @@
 //! Any processor: eight tags in a word.
 
+use core::sync::atomic::Ordering::Acquire;
+
+use super::Tags;
+
 /// The highest bit of each lane.
 const LANES: u64 = 0x8080_8080_8080_8080;
 
 /// The bytes that are `tag`, a bit for each: of the tags, and of what stands behind them.
 #[inline(always)]
-pub(super) fn tagged(words: [u64; 2], tag: u8) -> u32 {
-    let [first, second] = words.map(|word| bits(lanes(word, tag)));
+pub(super) fn tagged(tags: &Tags, tag: u8) -> u32 {
+    let [first, second] = tags.0.each_ref().map(|word| bits(lanes(word.load(Acquire), tag)));
     first | second << 8
 }
 

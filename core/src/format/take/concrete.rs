@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::TakeError;
-use super::settled::Recovered;
+use super::settled::{Recovered, sort_by_place};
 use crate::format::Arch;
 use crate::format::bytes::{fnv1a_64, slice};
 use crate::format::error::FormatError;
@@ -130,8 +130,7 @@ impl<'d> Concretes<'d> {
         all.functions.sort_unstable();
         all.names.sort_unstable();
         all.begins.sort_unstable();
-        // Tables stand in order nearly always, and are then only walked over.
-        all.relocs.sort_by_key(|(section, reloc)| (*section, reloc.offset));
+        sort_by_place(&mut all.relocs);
         all.marks.sort_unstable();
         if is_read(smf.header().arch) {
             let recovered = Recovered::of(&all, plan.is_some())?;

@@ -59,7 +59,6 @@ impl Recovered {
 
     /// The relocations of the file with what was found put in.
     pub(super) fn merge_into(&self, relocs: &mut Vec<(u32, Reloc)>) {
-        let place = |(section, reloc): &(u32, Reloc)| (*section, reloc.offset);
         let old = relocs.len();
         for new in &self.relocs {
             let at =
@@ -69,10 +68,20 @@ impl Recovered {
                 None => relocs.push(*new),
             }
         }
-        relocs.sort_by_key(place);
+        sort_by_place(relocs);
         // Functions with two names were read twice.
         relocs.dedup_by_key(|reloc| place(reloc));
     }
+}
+
+/// Where a relocation of a section applies.
+fn place((section, reloc): &(u32, Reloc)) -> Spot {
+    (*section, reloc.offset)
+}
+
+/// Tables stand in order nearly always, and are then only walked over.
+pub(super) fn sort_by_place(relocs: &mut [(u32, Reloc)]) {
+    relocs.sort_by_key(place);
 }
 
 struct Function<'c, 'd> {
