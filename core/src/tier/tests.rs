@@ -197,7 +197,7 @@ fn values_are_followed_wherever_in_the_vector_they_are() {
             1 => (format!("CONST_I64_PUSH {number}"), number),
             _ => (String::from("LOAD_PUSH 1"), -5),
         };
-        (source += &line, source += "\n");
+        source += &format!("{line}\n");
         vector.push(value);
     }
     for (a, b) in [(2, 66), (64, 63), (149, 0), (127, 129)] {
@@ -209,7 +209,7 @@ fn values_are_followed_wherever_in_the_vector_they_are() {
     vector.push(1000);
     while let [.., left, right] = vector[..] {
         vector.truncate(vector.len() - 2);
-        let subtracts = vector.len() % 2 == 0;
+        let subtracts = vector.len().is_multiple_of(2);
         source += if subtracts { "SUB_I64\n" } else { "ADD_I64\n" };
         vector.push(if subtracts { left - right } else { left + right });
     }

@@ -220,30 +220,38 @@ impl State<'_> {
         demand_two(types, needed, self.length(), results, (at, self.code)).map(drop)
     }
 
+    /// Pops two values that are compared, each of one of the kinds `needed`; gives their types unless
+    /// both are i64.
+    #[inline(always)]
+    fn pop_compared(
+        &mut self,
+        needed: KindSet,
+        results: &mut Results,
+        at: At,
+    ) -> Result<Option<[Type; 2]>, Fault> {
+        let types = self.take_two()?;
+        if types == [Type::I64; 2] {
+            return Ok(None);
+        }
+        let place = (at, self.code);
+        let types = demand_two(types, needed, self.length(), results, place)?;
+        keep_compared(self.compared, types, place);
+        Ok(Some(types))
+    }
+
     /// Pops two numbers that are compared.
     #[inline(always)]
     pub(super) fn pop_ordered(&mut self, results: &mut Results, at: At) -> Result<(), Fault> {
-        let types = self.take_two()?;
-        if types == [Type::I64; 2] {
-            return Ok(());
-        }
-        let at = (at, self.code);
-        let types = demand_two(types, KindSet::NUMBER, self.length(), results, at)?;
-        keep_compared(self.compared, types, at);
-        Ok(())
+        self.pop_compared(KindSet::NUMBER, results, at).map(drop)
     }
 
     /// Pops two values that are compared for equality.
     #[inline(always)]
     pub(super) fn pop_equal(&mut self, results: &mut Results, at: At) -> Result<(), Fault> {
-        let types = self.take_two()?;
-        if types == [Type::I64; 2] {
-            return Ok(());
+        match self.pop_compared(KindSet::ANY, results, at)? {
+            Some(types) => equal(types, self.length(), results, (at, self.code)),
+            None => Ok(()),
         }
-        let at = (at, self.code);
-        let types = demand_two(types, KindSet::ANY, self.length(), results, at)?;
-        keep_compared(self.compared, types, at);
-        equal(types, self.length(), results, at)
     }
 }
 
