@@ -17,7 +17,7 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, miri))]
 extern crate std;
 
 #[cfg(feature = "kernel")]

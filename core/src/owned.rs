@@ -11,6 +11,7 @@
 
 use alloc::alloc::alloc;
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::fmt;
@@ -52,6 +53,30 @@ pub(crate) fn boxed<T>(value: T) -> Result<Box<T>, NoMemory> {
 /// A copy of these bytes.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<Box<[u8]>, NoMemory> {
     joined(&[bytes])
+}
+
+/// A copy of this text.
+pub(crate) fn text(text: &str) -> Result<String, NoMemory> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len()).map_err(|_| NoMemory)?;
+    copy.push_str(text);
+    Ok(copy)
+}
+
+/// `String::push_str`.
+pub(crate) fn push_text(list: &mut String, text: &str) -> Result<(), NoMemory> {
+    list.try_reserve(text.len()).map_err(|_| NoMemory)?;
+    list.push_str(text);
+    Ok(())
+}
+
+/// A text to which anything can be written; that there is no memory is its only error.
+pub(crate) struct Written<'t>(pub(crate) &'t mut String);
+
+impl fmt::Write for Written<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        push_text(self.0, text).map_err(|NoMemory| fmt::Error)
+    }
 }
 
 /// These bytes one after the other.

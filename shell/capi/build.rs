@@ -5,12 +5,15 @@ use std::env;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=order.ld");
+    println!("cargo::rerun-if-changed=load.ld");
     println!("cargo::rerun-if-changed=unwind.ld");
-    if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+    let is = |variable: &str, value: &str| env::var(variable).is_ok_and(|found| found == value);
+    if is("CARGO_CFG_TARGET_OS", "linux") {
         let directory = env!("CARGO_MANIFEST_DIR");
         println!("cargo::rustc-cdylib-link-arg=-Wl,-T,{directory}/order.ld");
-        // What is built for release aborts where it would unwind.
-        if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-T,{directory}/load.ld");
+        // What is built for release aborts where it would unwind; a script for building is not told so.
+        if is("PROFILE", "release") {
             println!("cargo::rustc-cdylib-link-arg=-Wl,-T,{directory}/unwind.ld");
         }
     }

@@ -6,7 +6,7 @@
 use std::ptr;
 
 use smf_core::link::LinkError;
-use smf_core::link::landing::{self, Returned, ThreadHead, Word};
+use smf_core::link::landing::{self, Failed, Returned, ThreadHead, Word};
 
 /// Where the head of this thread is.
 #[cfg(not(target_arch = "x86_64"))]
@@ -17,18 +17,20 @@ fn head() -> *const ThreadHead {
     HEAD.with(ptr::from_ref)
 }
 
-// The head of each thread: 8 bytes that it has from its begin, all of them 0.
+// The head of each thread: bytes that it has from its begin, all of them 0.
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".pushsection .tbss.smf_thread_head, \"awT\", @nobits",
     ".globl smf_thread_head",
     ".hidden smf_thread_head",
     ".type smf_thread_head, @object",
-    ".size smf_thread_head, 8",
-    ".balign 8",
+    ".size smf_thread_head, {size}",
+    ".balign {align}",
     "smf_thread_head:",
-    ".zero 8",
+    ".zero {size}",
     ".popsection",
+    size = const size_of::<ThreadHead>(),
+    align = const align_of::<ThreadHead>(),
 );
 
 /// Where the head of this thread is: at a distance from the thread's pointer that is known once the library
@@ -52,13 +54,10 @@ fn head() -> *const ThreadHead {
     head
 }
 
-/// The head of this thread, which the core knows how to find from now on.
-#[inline]
-fn kept_head<'t>() -> &'t ThreadHead {
+/// Has the core find the heads of threads here. Whoever lets code be called that may trap does this first.
+pub fn keep_heads() {
     // SAFETY: a variable of the thread, which nothing drops before the thread is gone.
     unsafe { landing::set_thread_heads(head) };
-    // SAFETY: as above, and no caller keeps it beyond a call that the thread makes.
-    unsafe { &*head() }
 }
 
 /// As [`landing::call_landing`].
@@ -68,10 +67,25 @@ fn kept_head<'t>() -> &'t ThreadHead {
 ///
 /// # Safety
 /// As there.
-#[inline(always)]
 pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, LinkError> {
+    keep_heads();
     // SAFETY: passed on to the caller.
-    unsafe { landing::call_landing_at(kept_head(), address, args) }
+    unsafe { call_with_heads(address, args) }.map_err(LinkError::from)
+}
+
+/// The same after [`keep_heads`].
+///
+/// # Errors
+/// What becomes those of [`call`], before another call.
+///
+/// # Safety
+/// As [`call`].
+#[inline(always)]
+pub unsafe fn call_with_heads<'t>(address: u64, args: &[i64]) -> Result<i64, Failed<'t>> {
+    // SAFETY: a variable of the thread, which it has as long as it runs.
+    let head = unsafe { &*head() };
+    // SAFETY: passed on to the caller.
+    unsafe { landing::call_landing_at(head, address, args) }
 }
 
 /// As [`landing::call_values`].
@@ -82,7 +96,7 @@ pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, LinkError> {
 /// # Safety
 /// As there.
 pub unsafe fn call_values(address: u64, args: &[Word]) -> Result<Returned, LinkError> {
-    kept_head();
+    keep_heads();
     // SAFETY: passed on to the caller.
     unsafe { landing::call_values(address, args) }
 }

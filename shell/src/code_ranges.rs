@@ -1,80 +1,79 @@
 //! Which pages of the process hold the code of a loaded module.
 //!
-//! A call through a bare address asks here first, so asking is three loads and never waits: a tree
-//! over the page numbers of an address space, 12 bits a level, with a bit for each page at the bottom.
-//! Its nodes are made when a page below them is first entered and stay for good; one for 16 MiB of
-//! addresses takes 512 bytes, one for 64 GiB takes 32 KiB, of which the first ones, in memory that the
-//! system brings in when it is touched, take a page or two.
+//! A call through a bare address asks here first, so asking is two loads and never waits: a table of the
+//! GiB of an address space, and for each in which a page was ever entered a leaf, which stays for good,
+//! with a byte for each page. Both are far larger than what is touched of them: memory that the system
+//! brings in by the page, so that a process with all its code within 16 MiB has one page of each.
 //!
 //! Stubs share their pages with other code, so that each has a bit of its own for the address at which it
 //! begins, two levels below: 32 KiB more for 16 MiB with stubs in them, and 32 bytes for each page.
 #![allow(unsafe_code)]
 
+use std::hint;
 use std::ops::Range;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-/// What one bit stands for: the smallest page that any supported machine has.
+use crate::calls;
+
+/// What one byte stands for: the smallest page that any supported machine has.
 const PAGE: usize = 4096;
 /// Addresses from here on belong to no program: 47 bits on x86-64, 48 on aarch64 and riscv64 unless a
 /// program asks for more, and nobody here does.
 const LIMIT: usize = 1 << 48;
-/// Children of a node, and pages of a leaf.
-const FAN: usize = 1 << 12;
+/// Pages of a leaf: those of a GiB.
+const LEAF: usize = 1 << 18;
+/// Pages that a table of stubs is for: those of 16 MiB.
+const STUBS: usize = 1 << 12;
 
 /// Where a stub may begin in a page: at its multiples.
 const STEP: usize = 16;
 
 struct Leaf {
-    pages: [AtomicU64; FAN / 64],
-    stubs: AtomicPtr<Stubs>,
+    /// 1 for each page that somebody holds, else 0.
+    pages: [AtomicU8; LEAF],
+    stubs: [AtomicPtr<Stubs>; LEAF / STUBS],
 }
-struct Stubs([AtomicPtr<Steps>; FAN]);
-#[derive(Default)]
+struct Stubs([AtomicPtr<Steps>; STUBS]);
 struct Steps([AtomicU64; PAGE / STEP / 64]);
-struct Middle([AtomicPtr<Leaf>; FAN]);
 
-static TOP: [AtomicPtr<Middle>; FAN] = [const { AtomicPtr::new(ptr::null_mut()) }; FAN];
+static TOP: [AtomicPtr<Leaf>; LIMIT / PAGE / LEAF] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; LIMIT / PAGE / LEAF];
 
-/// The first nodes of the middle level: an allocator would clear the whole of each. What a process maps
-/// is nearly always within 64 GiB, or on both sides of one of their borders.
-static FIRST: [Middle; 2] = [const { Middle([const { AtomicPtr::new(ptr::null_mut()) }; FAN]) }; 2];
+/// The first leaves: an allocator would be asked for much that is never touched. What a process maps is
+/// nearly always within a GiB, or on both sides of the border of two.
+static FIRST: [Leaf; 2] = [const { Leaf::new() }; 2];
 /// How many of them are taken.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
+impl Leaf {
+    const fn new() -> Self {
+        Self {
+            pages: [const { AtomicU8::new(0) }; LEAF],
+            stubs: [const { AtomicPtr::new(ptr::null_mut()) }; LEAF / STUBS],
+        }
+    }
+}
+
 /// A table of the tree.
-trait Node: Default + 'static {
+///
+/// # Safety
+/// One all of whose bits are 0 is an empty one.
+unsafe trait Node: Sized + 'static {
     /// An empty one that nobody has, for which no memory has to be asked.
     fn spare() -> Option<&'static Self> {
         None
     }
 }
 
-impl Node for Leaf {}
-impl Node for Stubs {}
-impl Node for Steps {}
-impl Node for Middle {
+// SAFETY: null pointers.
+unsafe impl Node for Stubs {}
+// SAFETY: integers.
+unsafe impl Node for Steps {}
+// SAFETY: integers and null pointers.
+unsafe impl Node for Leaf {
     fn spare() -> Option<&'static Self> {
         FIRST.get(TAKEN.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl Default for Leaf {
-    fn default() -> Self {
-        let pages = [const { AtomicU64::new(0) }; FAN / 64];
-        Self { pages, stubs: AtomicPtr::default() }
-    }
-}
-
-impl Default for Stubs {
-    fn default() -> Self {
-        Self([const { AtomicPtr::new(ptr::null_mut()) }; FAN])
-    }
-}
-
-impl Default for Middle {
-    fn default() -> Self {
-        Self([const { AtomicPtr::new(ptr::null_mut()) }; FAN])
     }
 }
 
@@ -91,7 +90,7 @@ fn node_or_new<T: Node>(slot: &'static AtomicPtr<T>) -> &'static T {
         return node;
     }
     let spare = T::spare().map(ptr::from_ref);
-    let new = spare.map_or_else(|| Box::into_raw(Box::<T>::default()), <*const T>::cast_mut);
+    let new = spare.map_or_else(|| Box::into_raw(zeroed()), <*const T>::cast_mut);
     match slot.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
         // SAFETY: static or just leaked, and never freed now that others may see it.
         Ok(_) => unsafe { &*new },
@@ -106,38 +105,47 @@ fn node_or_new<T: Node>(slot: &'static AtomicPtr<T>) -> &'static T {
     }
 }
 
-/// The positions of a page on the three levels.
-#[inline]
-fn path(address: usize) -> (usize, usize, usize) {
-    let page = address / PAGE;
-    (page / (FAN * FAN), page / FAN % FAN, page % FAN)
+/// A node on the heap, of which nothing is touched yet.
+fn zeroed<T: Node>() -> Box<T> {
+    // SAFETY: so promises the trait.
+    unsafe { Box::new_zeroed().assume_init() }
 }
 
 /// Whether `address` lies in a page that somebody holds a [`CodeRange`] for, or a stub begins there that
 /// somebody holds a [`StubEntry`] for.
 #[inline]
 pub(crate) fn may_be_called(address: usize) -> bool {
-    leaf(address).is_some_and(|(leaf, page)| leaf.has(page) || leaf.begins_stub(page, address))
+    leaf(address).is_some_and(|(leaf, page)| {
+        leaf.has(page) || {
+            hint::cold_path();
+            leaf.begins_stub(page, address)
+        }
+    })
 }
 
-/// The leaf of an address, and the number of its page there.
+/// The number of the leaf of an address, and that of its page there.
+#[inline]
+fn path(address: usize) -> (usize, usize) {
+    let page = address / PAGE;
+    (page / LEAF, page % LEAF)
+}
+
 #[inline]
 fn leaf(address: usize) -> Option<(&'static Leaf, usize)> {
-    let (top, middle, page) = path(address);
-    let leaf = TOP.get(top).and_then(node).and_then(|m| m.0.get(middle)).and_then(node);
-    Some((leaf?, page))
+    let (top, page) = path(address);
+    Some((TOP.get(top).and_then(node)?, page))
 }
 
 impl Leaf {
     #[inline]
     fn has(&self, page: usize) -> bool {
-        let word = self.pages.get(page / 64);
-        word.is_some_and(|word| word.load(Ordering::Acquire) >> (page % 64) & 1 != 0)
+        self.pages.get(page).is_some_and(|held| held.load(Ordering::Acquire) != 0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn begins_stub(&'static self, page: usize, address: usize) -> bool {
-        let steps = node(&self.stubs).and_then(|stubs| stubs.0.get(page)).and_then(node);
+        let stubs = self.stubs.get(page / STUBS).and_then(node);
+        let steps = stubs.and_then(|stubs| stubs.0.get(page % STUBS)).and_then(node);
         let (word, mask) = step(address);
         let word = steps.and_then(|steps| steps.0.get(word));
         word.is_some_and(|word| word.load(Ordering::Acquire) & mask != 0)
@@ -158,6 +166,7 @@ pub(crate) struct StubEntry(usize);
 impl StubEntry {
     /// Enters the stub that begins at a multiple of 16, below 2^48; another one is never called.
     pub(crate) fn enter(address: usize) -> Self {
+        calls::keep_heads();
         if let Some((word, mask)) = step_word(address) {
             word.fetch_or(mask, Ordering::AcqRel);
         }
@@ -175,9 +184,9 @@ impl Drop for StubEntry {
 
 /// The word that has the bit of an address, and that bit.
 fn step_word(address: usize) -> Option<(&'static AtomicU64, u64)> {
-    let (top, middle, page) = path(address);
-    let leaf = node_or_new(node_or_new(TOP.get(top)?).0.get(middle)?);
-    let steps = node_or_new(node_or_new(&leaf.stubs).0.get(page)?);
+    let (top, page) = path(address);
+    let stubs = node_or_new(node_or_new(TOP.get(top)?).stubs.get(page / STUBS)?);
+    let steps = node_or_new(stubs.0.get(page % STUBS)?);
     let (word, mask) = step(address);
     Some((steps.0.get(word)?, mask))
 }
@@ -189,35 +198,26 @@ pub(crate) struct CodeRange(Range<usize>);
 impl CodeRange {
     /// Enters the pages of a range; those at and above 2^48 cannot be, and are never called.
     pub(crate) fn enter(range: Range<usize>) -> Self {
+        calls::keep_heads();
         let range = range.start.min(LIMIT)..range.end.min(LIMIT);
-        for_each_word(&range, |word, mask| {
-            word.fetch_or(mask, Ordering::AcqRel);
-        });
+        set(&range, 1);
         Self(range)
     }
 }
 
 impl Drop for CodeRange {
     fn drop(&mut self) {
-        for_each_word(&self.0, |word, mask| {
-            word.fetch_and(!mask, Ordering::AcqRel);
-        });
+        set(&self.0, 0);
     }
 }
 
-/// Hands out each word that has bits for pages of `range`, with those bits.
-fn for_each_word(range: &Range<usize>, mut each: impl FnMut(&AtomicU64, u64)) {
-    let pages = range.start / PAGE..range.end.div_ceil(PAGE);
-    let mut page = pages.start;
-    while page < pages.end {
-        let next = (page / 64 * 64 + 64).min(pages.end);
-        let mask = (u64::MAX >> (64 - (next - page))) << (page % 64);
-        let (top, middle, bit) = path(page * PAGE);
-        let slot = TOP.get(top).map(node_or_new).and_then(|m| m.0.get(middle));
-        if let Some(word) = slot.map(node_or_new).and_then(|leaf| leaf.pages.get(bit / 64)) {
-            each(word, mask);
+/// Writes the byte of each page of `range`.
+fn set(range: &Range<usize>, held: u8) {
+    for page in range.start / PAGE..range.end.div_ceil(PAGE) {
+        let leaf = TOP.get(page / LEAF).map(node_or_new);
+        if let Some(byte) = leaf.and_then(|leaf| leaf.pages.get(page % LEAF)) {
+            byte.store(held, Ordering::Release);
         }
-        page = next;
     }
 }
 
@@ -263,8 +263,8 @@ mod tests {
             usize::try_from(seed >> 33).unwrap() % limit
         };
         let base = BASE + (1 << 36);
-        // Around the borders of words, of leaves and of the nodes above them.
-        let borders = [640, FAN, 3 * FAN + 64, FAN * FAN];
+        // Within leaves and around their borders.
+        let borders = [640, LEAF, 3 * LEAF + 64, 5 * LEAF];
         let mut held: Vec<CodeRange> = Vec::new();
         let mut pages: HashSet<usize> = HashSet::new();
         for _ in 0..2000 {
@@ -296,20 +296,20 @@ mod tests {
         let mut seed = 3usize;
         for _ in 0..3000 {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            // Around the border of two leaves.
-            let address = base + FAN * PAGE - PAGE + (seed >> 40) % 512 * STEP;
+            // Around the border of two tables.
+            let address = base + STUBS * PAGE - PAGE + (seed >> 40) % 512 * STEP;
             match held.iter().position(|(stub, _)| *stub == address) {
                 Some(place) => drop(held.swap_remove(place)),
                 None => held.push((address, StubEntry::enter(address))),
             }
-            let probe = base + FAN * PAGE - PAGE + (seed >> 20) % (2 * PAGE);
+            let probe = base + STUBS * PAGE - PAGE + (seed >> 20) % (2 * PAGE);
             let begins = held.iter().any(|(stub, _)| *stub == probe);
             assert_eq!(begins_stub(probe), begins, "{probe:#x}");
             assert!(!contains(probe) && !begins_stub(address + 1));
         }
         assert!(held.len() > 64);
         held.clear();
-        assert!((base..base + 2 * FAN * PAGE).step_by(STEP).all(|address| !begins_stub(address)));
+        assert!((base..base + 2 * STUBS * PAGE).step_by(STEP).all(|address| !begins_stub(address)));
         drop(StubEntry::enter(usize::MAX - 15));
         assert!(!begins_stub(usize::MAX - 15) && !begins_stub(LIMIT) && !begins_stub(0));
     }
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_share_words_do_not_lose_bits() {
+    fn threads_that_share_a_leaf_do_not_meet() {
         let base = BASE + (8 << 36);
         std::thread::scope(|scope| {
             for thread in 0..8usize {

@@ -37,7 +37,7 @@ fn libraries(features: &str) -> &'static Path {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--no-default-features", "--features", features]);
-        build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/capi/Cargo.toml"));
+        build.args(["--package", "smf-capi", "--package", "smf-capi-static"]);
         build.arg("--target-dir").arg(&target);
         succeed(&mut build);
         target.join("debug")

@@ -5,19 +5,21 @@
 //! cannot be refused, and ends the process: there is none of those.
 
 use std::cell::Cell;
-use std::env;
 use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio, exit};
+use std::{env, fs};
 
 use smf_core::cache::{Capacity, FileCache, Options};
 use smf_core::format::Smf;
-use smf_core::link::{Image, NoImports};
+use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult};
+use smf_core::link::{Image, NoImports, host_arch};
 use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader, OldData};
 use smf_core::memory::FileBytes;
 use smf_core::memory::exec::{CodeMemory, CodeMemoryOptions};
 use smf_tests::allocator::{Watched, refusing};
-use smf_tests::sample;
+use smf_tests::{sample, tiny};
 
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
@@ -47,10 +49,16 @@ fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: im
     end
 }
 
+/// Makes the one instance that there is; what it is not the first time, it is the second.
+fn instantiate(jit: &JitInstantiator) -> Result<(), JitResult> {
+    let made = jit.try_jit_instantiate(b"same$i64");
+    if made.is_success() { Ok(()) } else { Err(made) }
+}
+
 /// Its name, and what runs it with so many requests granted.
 type Scenario = (&'static str, fn(usize) -> i32);
 
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 12] = [
     ("read a file", |granted| {
         let path = sample("packed.smf").path();
         let path = path.to_str().unwrap().as_bytes();
@@ -106,6 +114,30 @@ const SCENARIOS: [Scenario; 9] = [
         let reload =
             || loader.reload(module, ModuleBytes::try_new(bytes)?, OldData::Move, &mut |_| {});
         judge(granted, reload, drop)
+    }),
+    ("read what templates may become", |granted| {
+        let module = tiny::module(host_arch(), 0).unwrap();
+        let jit = JitInstantiator::new(JitConfig::default());
+        judge(granted, || jit.load_smf_bytes(b"tiny", &module), drop)
+    }),
+    ("instantiate", |granted| {
+        let jit = JitInstantiator::new(JitConfig::default());
+        jit.load_smf_bytes(b"tiny", &tiny::module(host_arch(), 0).unwrap()).unwrap();
+        judge(granted, || instantiate(&jit), drop)
+    }),
+    ("instantiate and tell the file", |granted| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tiny.smf");
+        fs::write(&path, tiny::module(host_arch(), 0).unwrap()).unwrap();
+        let jit = JitInstantiator::new(JitConfig::default());
+        jit.load_smf_metadata(path.as_os_str().as_bytes()).unwrap();
+        let made = judge(granted, || instantiate(&jit), drop);
+        // Also when the instance was there and the file could not be told.
+        jit.update().unwrap();
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        let file = fs::read(&path).unwrap();
+        Smf::parse(&file).unwrap().verify().unwrap();
+        made
     }),
     ("allocate and publish code", |granted| {
         judge(

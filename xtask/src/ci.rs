@@ -123,7 +123,7 @@ fn models() -> Result<Outcome, Error> {
     count_tests(tests.env("CARGO_PROFILE_RELEASE_LTO", "off"))
 }
 
-/// Unsafe code that needs no kernel, in an interpreter that knows every byte.
+/// Unsafe code of the cache and of memory, in an interpreter that knows every byte.
 fn miri() -> Result<Outcome, Error> {
     if !cargo("+nightly miri --version").succeeds() {
         return Ok(Outcome::Skipped("no nightly toolchain, or no miri".to_owned()));

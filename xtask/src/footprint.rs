@@ -1,25 +1,34 @@
 //! The sizes of what is shipped, built as it is shipped, and the memory that it takes.
 
+mod order;
+
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::freestanding;
 use crate::shell::{cargo, command, root, target};
 
-/// How often resident memory is measured.
-const RUNS: usize = 11;
+/// How often resident memory is measured. Pages come in by sixteens, which addresses that differ from run
+/// to run cut differently: a few runs are 50 KiB off.
+const RUNS: usize = 301;
 
-pub(crate) fn run() -> Result<(), Error> {
-    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
+pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     cargo("build --quiet --release --package smf-capi").run()?;
     let release = target().join("release");
+    if arguments == ["--order"] {
+        return order::write(&Program::compile("-DLOAD", &release)?);
+    }
+    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
     let stripped = target().join("libsmf_loader.stripped.so");
     command("strip --strip-unneeded -o")
         .args([stripped.as_path(), &release.join("libsmf_loader.so")])
         .run()?;
 
-    let resident = [resident("", &release)?, resident("-DLOAD", &release)?];
+    let without = Program::compile("", &release)?.resident()?;
+    let loading = Program::compile("-DLOAD", &release)?;
+    let more = loading.resident()?.saturating_sub(without);
+    let strewn = order::strewn(&loading)?;
 
     let format = core_text("--no-default-features")?;
     let core = core_text("")?;
@@ -32,33 +41,61 @@ pub(crate) fn run() -> Result<(), Error> {
     print_size("smf", size(&release.join("smf"))?);
     print_size("smf-core, text, format alone", format);
     print_size("smf-core, text", core);
-    print_size("resident, without the library", resident[0]);
-    let more = resident[1].saturating_sub(resident[0]);
+    print_size("resident, without the library", without);
     print_asked("resident, a module loaded: more", more, 400);
     print_asked("freestanding, code", code, 32);
     print_asked("freestanding, writable memory", memory, 16);
+    if strewn > MOST_STREWN {
+        println!("loading runs {strewn} functions that are strewn over the library");
+        println!("`cargo xtask footprint --order` lays them out anew");
+    }
     Ok(())
 }
 
-/// Resident memory of a C program that loads one small module, or does not: the median of runs.
-fn resident(define: &str, libraries: &Path) -> Result<u64, Error> {
-    let program = target().join(format!("resident{define}"));
-    command(&format!("gcc -O2 {define} -Ishell/include xtask/src/resident.c -o"))
-        .args([program.as_path()])
-        .args(if define.is_empty() { vec![] } else { vec!["-lsmf_loader", "-rdynamic"] })
-        .args([format!("-L{}", libraries.display())])
-        // Cargo's LD_LIBRARY_PATH has another build, and only the old kind of run path comes before it.
-        .args([format!("-Wl,--disable-new-dtags,-rpath,{}", libraries.display())])
-        .run()?;
-    let mut runs = Vec::new();
-    for _ in 0..RUNS {
-        let module = root().join("tests/samples/packed.smf");
-        let found = command(&program.display().to_string()).args([module]).output()?;
-        let kilobytes = found.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
-        runs.push(kilobytes.ok_or_else(|| Error::Missing("number", program.clone()))? << 10);
+/// How many functions may be run from where others are before it is said: a compiler that decides anew
+/// on a few is no reason to lay out anything.
+const MOST_STREWN: usize = 8;
+
+/// A C program that loads one small module, or does not.
+struct Program {
+    path: PathBuf,
+    libraries: PathBuf,
+}
+
+impl Program {
+    fn compile(define: &str, libraries: &Path) -> Result<Self, Error> {
+        let path = target().join(format!("resident{define}"));
+        command(&format!("gcc -O2 {define} -Ishell/include xtask/src/footprint/resident.c -o"))
+            .args([path.as_path()])
+            .args(if define.is_empty() { vec![] } else { vec!["-lsmf_loader", "-rdynamic"] })
+            .args([format!("-L{}", libraries.display())])
+            // Cargo's LD_LIBRARY_PATH has another build, and only the old kind of run path comes before it.
+            .args([format!("-Wl,--disable-new-dtags,-rpath,{}", libraries.display())])
+            .run()?;
+        Ok(Program { path, libraries: libraries.to_owned() })
     }
-    runs.sort_unstable();
-    runs.get(RUNS / 2).copied().ok_or(Error::Missing("run", program))
+
+    fn library(&self) -> PathBuf {
+        self.libraries.join("libsmf_loader.so")
+    }
+
+    /// What it loads.
+    fn module(&self) -> PathBuf {
+        root().join("tests/samples/packed.smf")
+    }
+
+    /// Its resident memory: the median of runs.
+    fn resident(&self) -> Result<u64, Error> {
+        let mut runs = Vec::new();
+        for _ in 0..RUNS {
+            let found = command(&self.path.display().to_string()).args([self.module()]).output()?;
+            let kilobytes =
+                found.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
+            runs.push(kilobytes.ok_or_else(|| Error::Missing("number", self.path.clone()))? << 10);
+        }
+        runs.sort_unstable();
+        runs.get(RUNS / 2).copied().ok_or_else(|| Error::Missing("run", self.path.clone()))
+    }
 }
 
 /// Code and read-only data of the core with these features.

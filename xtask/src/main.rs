@@ -27,12 +27,12 @@ usage: cargo xtask CHORE
   samples                    holds tests/samples against its list and against the `smf` binary
   bench [FILTER] [--quick]   measures smf against its peers
   header                     holds smf.h against the exports of the library
-  footprint                  the sizes of what is shipped
+  footprint [--order]        the sizes of what is shipped; or lays out what loading a module runs
   fuzz [--seconds N] [TARGET...]
                              every fuzz target in turn, or these
   soak [--minutes N]         everything at once, with memory flat in the end
   tsan, asan                 tests of the core under a sanitizer (nightly)
-  miri                       the rooms that need no kernel, in the interpreter (nightly)
+  miri                       unsafe code in the interpreter, with a shim for a kernel (nightly)
   freestanding               the loader without libc, and without a kernel: built, measured, run
 ";
 
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         "samples" => samples::run(),
         "bench" => bench(arguments),
         "header" => hold_header(),
-        "footprint" => footprint::run(),
+        "footprint" => footprint::run(arguments),
         "soak" => watch::soak(arguments),
         "tsan" => watch::sanitize("thread"),
         "asan" => watch::sanitize("address"),

@@ -45,6 +45,8 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/pages.rs",
     "core/src/memory/region.rs",
     "core/src/memory/sys.rs",
+    "core/src/memory/sys/shim/fs.rs",
+    "core/src/memory/sys/shim/mm.rs",
     "core/src/memory/testing.rs",
     "core/src/owned.rs",
     "core/src/tier/native/block.rs",

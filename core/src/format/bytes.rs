@@ -58,20 +58,20 @@ pub fn until_nul(data: &[u8]) -> &[u8] {
 pub(crate) const LOW: u64 = 0x0101_0101_0101_0101;
 
 /// The highest bit of each byte of `word` that is 0, and of no other.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 pub(crate) const fn zero_bytes(word: u64) -> u64 {
     const REST: u64 = !(LOW << 7);
     !(((word & REST) + REST) | word | REST)
 }
 
 /// Whether one of the bytes of `word` is 0.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 pub(crate) const fn has_zero(word: u64) -> bool {
     word.wrapping_sub(LOW) & !word & (LOW << 7) != 0
 }
 
 /// A name in a field of 16 bytes, up to its first NUL. The bytes are looked at eight at a time.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 pub fn padded_name(field: &[u8; 16]) -> &[u8] {
     // The lowest bit set marks the first zero byte; those above it may lie.
     let zeroes = |half: u64| half.wrapping_sub(LOW) & !half & (LOW << 7);

@@ -192,7 +192,7 @@ impl<'d> Smf<'d> {
                 settled.push(table);
             }
         }
-        settled.sort_by_key(|table| table.target.index);
+        settled.sort_unstable_by_key(|table| (table.target.index, table.section.index));
         Ok(settled)
     }
 }

@@ -10,19 +10,19 @@ use super::bytes::{array, is_printable, slice, u8_at, u16_at, u32_at, u64_at};
 use super::error::FormatError;
 use super::file::{Head, Limits, Smf, section_table};
 use super::header::Header;
-use super::layout::{Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
+use super::layout::{ALL_FILES, Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
 use super::section::SectionKind;
 use super::symbol::unended;
 
 /// The module in `data`, wherever its header stands.
 pub(super) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
-    let usual = if cfg!(feature = "small") { None } else { usual(data, limits) };
+    let usual = if cfg!(feature = "full") { usual(data, limits) } else { None };
     usual.map_or_else(|| search(data, limits), Ok)
 }
 
 /// What nearly every file is: a packed module with its header at the end and the rest where that says. The
 /// same as [`search`] finds, without a step between that would hand on the view by value.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn usual(data: &[u8], limits: Limits) -> Option<Smf<'_>> {
     let at = magic_before_end(data, PACKED_HEADER)?;
     let head = header_at(data, Layout::Packed, at)?;
@@ -123,7 +123,7 @@ fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf
 
 /// Whether the tables are real: not zeroes of a stub that happen to be no impossible sections, and
 /// not absent because this header counts its sections elsewhere.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn is_plausible(smf: &Smf<'_>) -> bool {
     match smf.sections().table.first() {
         Some(1..) => true,
@@ -222,8 +222,12 @@ fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> For
 ///
 /// What was put in front usually says where it ends: a base inside of it is looked at only when there
 /// is none behind. Every place is tried, since two that fit are an error. A place costs a look at five
-/// bytes; the work behind that is bounded by the length of the file.
+/// bytes; the work behind that is bounded by the length of the file. Where it is compiled
+/// away, a stub must be declared.
 fn find_base(head: Head<'_>, limits: Limits) -> Result<Option<u64>, FormatError> {
+    if !ALL_FILES {
+        return Ok(None);
+    }
     let stub = stub_len(head.data).unwrap_or(1).clamp(1, head.at.max(1));
     let mut search = BaseSearch::new(head, limits);
     match search.between(stub, head.at)? {
@@ -253,7 +257,7 @@ fn stub_len(data: &[u8]) -> Option<u64> {
 }
 
 /// A type that has a number, and flags of which only the low four bits can be set.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn looks_like_entry(entry: &[u8]) -> bool {
     match entry {
         [kind, _, _, _, flags, 0, 0, 0, ..] => *kind != 0 && *flags <= 0xf,

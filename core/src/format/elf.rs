@@ -17,7 +17,7 @@ use super::bytes::{array, slice, u16_at, u32_at, u64_at};
 use super::error::FormatError;
 use super::file::Smf;
 use super::header::Arch;
-use super::layout::{ELF_HEADER, ELF_SECTION, Layout};
+use super::layout::{ALL_FILES, ELF_HEADER, ELF_SECTION, Layout};
 use super::section::{Section, SectionFlags, SectionKind, Sections};
 use super::symbol::{Symbols, name_at};
 
@@ -237,6 +237,10 @@ pub(super) fn reloc_target<'d>(sections: &Sections<'d>, index: u32) -> Option<Se
 /// # Errors
 /// Why it is none that can be linked; what else of the module would have to be loaded beside it.
 pub(super) fn open<'d>(smf: &Smf<'d>, code: &Section<'d>) -> Result<Smf<'d>, FormatError> {
+    if !ALL_FILES {
+        let (part, fault, at) = (ElfPart::Object, ElfFault::NotBuilt, code.offset);
+        return Err(FormatError::Elf { part, fault, at });
+    }
     check_beside(smf, code)?;
     let mut sections = section_table(smf, code)?;
     let found = Walk::new(&sections, code).check_all()?;

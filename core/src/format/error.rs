@@ -97,6 +97,8 @@ impl fmt::Display for CompressionFault {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
 pub enum FormatError {
+    /// No memory for what is made of the file.
+    OutOfMemory,
     /// The file has no bytes.
     Empty,
     /// No `SMF\0` where a header may begin. Holds the file's length.
@@ -230,6 +232,9 @@ impl fmt::Display for FormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use FormatError as E;
         match *self {
+            E::OutOfMemory => {
+                f.write_str("the allocator has no memory for what is made of the file")
+            }
             E::Empty => write!(f, "the file is empty, at offset 0x0"),
             E::NoMagic { len } => write!(
                 f,

@@ -82,7 +82,7 @@ impl<'d> Smf<'d> {
     }
 
     /// As [`Smf::open`], compiled where it is called, for one layout where that is known.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn open_as(head: Head<'d>, base: u64, limits: Limits) -> Result<Self, FormatError> {
         let Head { data, layout, bytes, at } = head;
         let header = Header::decode(bytes, layout);
@@ -523,7 +523,7 @@ struct Bounds {
 
 /// Checks every section entry. Compiled once for each layout. Opening a file is all in this loop: what it
 /// handed on by reference would lie in memory from then on, and take half of the time.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found, FormatError> {
     let Bounds { len, base, limit, layout, .. } = bounds;
     let mut total = 0u64;

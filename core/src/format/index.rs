@@ -96,19 +96,19 @@ pub fn hash(name: &[u8]) -> u64 {
     fold(step(state, a, b), PI[2])
 }
 
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn step(state: u64, a: u64, b: u64) -> u64 {
     fold(a ^ state, b ^ PI[1])
 }
 
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn fold(x: u64, y: u64) -> u64 {
     let (low, high) = x.carrying_mul(y, 0);
     low ^ high
 }
 
 /// At most 16 bytes as two numbers.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn ends(rest: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
         return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
@@ -125,7 +125,7 @@ fn ends(rest: &[u8]) -> (u64, u64) {
 }
 
 /// The tag of a name with this hash.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 const fn tag(hash: u64) -> u8 {
     let [.., top] = hash.to_le_bytes();
     if top == 0 { 1 } else { top }
@@ -241,7 +241,7 @@ impl<'d> SymbolIndex<'d> {
         None
     }
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn first_bucket(&self, hash: u64) -> usize {
         first_bucket(hash, self.buckets.len())
     }
@@ -307,7 +307,7 @@ impl<'d> SymbolIndex<'d> {
 
 /// Whether a note of this name is one of this project's that the native layout files under debugging
 /// information: the index, or code that was kept.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 pub(super) fn is_own_note(name: &[u8]) -> bool {
     name == NAME || name == CODE
 }
@@ -318,7 +318,7 @@ fn is_index(section: &Section<'_>) -> bool {
 }
 
 /// The bucket that a name with this hash begins at, of `buckets`, a power of two.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn first_bucket(hash: u64, buckets: usize) -> usize {
     usize::try_from(hash & (buckets as u64).wrapping_sub(1)).unwrap_or(0)
 }
@@ -328,26 +328,26 @@ fn next_bucket(at: usize, buckets: usize) -> usize {
 }
 
 /// The highest bit of each byte of `tags` that is the tag of a name with this hash.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn slots_with(tags: u64, hash: u64) -> u64 {
     zero_bytes(tags ^ (u64::from(tag(hash)) * LOW))
 }
 
 /// The symbol in the first slot of `matches`, in which there is one.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn symbol_in(bucket: &[u8; BUCKET], matches: u64) -> u32 {
     let slot = usize::try_from(matches.trailing_zeros() / 8).unwrap_or(0);
     symbol_at(bucket, slot)
 }
 
 /// The number in a slot, which is one of the eight.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn symbol_at(bucket: &[u8; BUCKET], slot: usize) -> u32 {
     u32_at(bucket, SLOTS + slot * 4).unwrap_or(0)
 }
 
 /// Whether a bucket with these tags has a slot left, so that no name had to go on to the next.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn is_open(tags: u64) -> bool {
     tags >> 56 == 0
 }

@@ -35,6 +35,10 @@ pub const SECTION_NAME: usize = 16;
 /// The greatest alignment a section may ask for, in bytes.
 pub const MAX_ALIGNMENT: u64 = 4096;
 
+/// Whether every file that is a module is read: where size matters most, none whose code is an ELF object, and
+/// none behind a stub that it does not declare.
+pub(super) const ALL_FILES: bool = cfg!(feature = "all-files");
+
 /// How a module lies in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -67,10 +71,11 @@ impl Layout {
         }
     }
 
-    /// Whether this is how an ELF object lies in a code section.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    /// Whether this is how an ELF object lies in a code section; where none is ever opened, what reads them
+    /// is compiled away.
+    #[cfg_attr(feature = "full", inline(always))]
     pub const fn is_object(self) -> bool {
-        matches!(self, Layout::ElfX86_64 | Layout::ElfAarch64)
+        ALL_FILES && matches!(self, Layout::ElfX86_64 | Layout::ElfAarch64)
     }
 
     /// Bytes from one section entry to the next.
@@ -172,7 +177,7 @@ pub(super) const PACKED_ADDRESSED: u32 = {
 };
 
 /// What relocation type `value` means, where `kinds` says what the types mean.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 pub(super) fn reloc_kind(kinds: &[RelocKind], value: u8) -> RelocKind {
     kinds.get(usize::from(value)).copied().unwrap_or(RelocKind::Unknown(value))
 }

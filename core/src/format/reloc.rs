@@ -87,7 +87,7 @@ pub struct Reloc {
 }
 
 impl Reloc {
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn decode(entry: RelocEntry<'_>, kinds: &[RelocKind]) -> Self {
         Reloc {
             offset: entry.offset(),
@@ -117,25 +117,25 @@ pub struct RelocEntry<'d>(&'d [u8; RELOC]);
 
 impl RelocEntry<'_> {
     /// As [`Reloc::offset`].
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub fn offset(&self) -> u64 {
         u64_at(self.0, 0).unwrap_or(0)
     }
 
     /// As [`Reloc::symbol`].
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub fn symbol(&self) -> u32 {
         u32_at(self.0, 8).unwrap_or(0)
     }
 
     /// The number of its kind in the layout of its file.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub fn number(&self) -> u8 {
         u8_at(self.0, 12).unwrap_or(0)
     }
 
     /// As [`Reloc::addend`].
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub fn addend(&self) -> i64 {
         i64_at(self.0, 16).unwrap_or(0)
     }

@@ -82,7 +82,7 @@ pub fn with_note(smf: &Smf<'_>, note: &[u8]) -> Result<Vec<u8>, RenoteError> {
     if read.note_bytes()?.map(|(bytes, _)| bytes) != Some(note) {
         return Err(RenoteError::Differs);
     }
-    check_same(smf, &read, &Change::of(&section))?;
+    check_same(smf, &read, &Change::of(&section)?)?;
     Ok(new)
 }
 
@@ -96,7 +96,7 @@ pub fn with_kept(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, RenoteError> 
     }
     let prepared;
     let (roomy, mut change) = match smf.sections().named(kept::NAME) {
-        Some(section) => (*smf, Change::of(&section)),
+        Some(section) => (*smf, Change::of(&section)?),
         None => {
             let (file, change) = room::with_entry(smf)?;
             prepared = file;
@@ -126,8 +126,12 @@ struct Change {
 }
 
 impl Change {
-    fn of(section: &Section<'_>) -> Self {
-        Self { rewritten: Vec::from([section.index]), ..Self::default() }
+    fn of(section: &Section<'_>) -> Result<Self, RenoteError> {
+        let mut rewritten = Vec::new();
+        // One more may join it.
+        rewritten.try_reserve_exact(2).map_err(|_| FormatError::OutOfMemory)?;
+        rewritten.push(section.index);
+        Ok(Self { rewritten, ..Self::default() })
     }
 }
 
@@ -146,7 +150,8 @@ fn with_payload(
     let stays = old.end == body.len() && !shared;
     let mut new = Vec::new();
     let room = file.len().checked_add(payload.len()).and_then(|len| len.checked_add(8));
-    new.try_reserve_exact(room.ok_or(RenoteError::TooLarge)?).map_err(|_| RenoteError::TooLarge)?;
+    let room = room.ok_or(RenoteError::TooLarge)?;
+    new.try_reserve_exact(room).map_err(|_| FormatError::OutOfMemory)?;
     new.extend_from_slice(body);
     if stays {
         new.truncate(old.start);

@@ -215,7 +215,7 @@ pub(super) struct Entry<'d> {
 
 impl<'d> Entry<'d> {
     /// Reads an entry of the native or packed layout; both place everything in their first 56 bytes.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn decode_wide(bytes: &'d [u8; NATIVE_SECTION], layout: Layout) -> Option<Self> {
         Some(Entry {
             numbered: layout.section_kind(u8_at(bytes, 0)?),
@@ -230,18 +230,18 @@ impl<'d> Entry<'d> {
     }
 
     /// The early name, when it is one.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn early_name(&self) -> Option<&'d [u8; SECTION_NAME]> {
         self.early_name.filter(|name| name.first().is_some_and(u8::is_ascii_graphic))
     }
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn name(&self) -> &'d [u8; SECTION_NAME] {
         self.early_name().unwrap_or(self.name)
     }
 
     /// The alignment; one that is not given is 1.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn alignment(&self) -> u64 {
         let stated = match self.early_name() {
             Some(_) => self.alignment & 0xffff_ffff,
@@ -252,7 +252,7 @@ impl<'d> Entry<'d> {
 
     /// What the section holds. Names win over types: one writer files note.sdn under template
     /// metadata, and the native layout has no number for the notes that are the symbol index and kept code.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn kind(&self) -> SectionKind {
         let is_note = self.name().starts_with(b"note.sdn\0")
             || (self.numbered == SectionKind::Debug
@@ -261,7 +261,7 @@ impl<'d> Entry<'d> {
     }
 
     /// What the section holds, when it is one of those that others refer to.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn referred_kind(&self) -> Option<SectionKind> {
         let referred =
             matches!(self.numbered, SectionKind::Code | SectionKind::Data | SectionKind::StrTab);
@@ -269,7 +269,7 @@ impl<'d> Entry<'d> {
     }
 
     /// Whether it has no bytes in the file.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn is_bss(&self) -> bool {
         self.numbered == SectionKind::Bss && self.kind() == SectionKind::Bss
     }
@@ -297,7 +297,7 @@ impl<'d> Entry<'d> {
     }
 
     /// Reads the entry at the begin of `bytes`; `None` when they are too few.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn decode(bytes: &'d [u8], layout: Layout) -> Option<Self> {
         match layout {
             Layout::Compact => Self::decode_compact(bytes.first_chunk()?),
@@ -314,7 +314,7 @@ impl<'d> Entry<'d> {
     }
 
     /// Bytes that the section takes in memory.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn memory_size(&self) -> u64 {
         let lost = if self.is_bss() { self.size } else { 0 };
         self.virtual_size.max(lost)
@@ -322,7 +322,7 @@ impl<'d> Entry<'d> {
 
     /// Whether the section can be one of a file of `len` bytes whose offsets count from `base`: an
     /// alignment that is one, no more bytes in the file than in memory, and all of them there.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn fits(&self, len: u64, base: u64) -> bool {
         let is_alignment =
             |bytes: u64| bytes & bytes.wrapping_sub(1) == 0 && bytes <= MAX_ALIGNMENT;
@@ -335,7 +335,7 @@ impl<'d> Entry<'d> {
 
     /// Bytes in memory of a section that [fits](Entry::fits), is no Bss, is not compressed, and is written as
     /// nearly all are. `None` for every other.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn plain_size(&self, len: u64, base: u64) -> Option<u64> {
         let aligned =
             self.alignment & self.alignment.wrapping_sub(1) == 0 && self.alignment <= MAX_ALIGNMENT;
@@ -365,7 +365,7 @@ impl<'d> Entry<'d> {
     }
 
     /// The entry as a section of `data`; what does not fit has no bytes.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn place(self, data: &'d [u8], base: u64, index: u32, entry_offset: u64) -> Section<'d> {
         let Entry { flags, size, virtual_size, .. } = self;
         let kind = self.kind();
@@ -387,7 +387,7 @@ impl<'d> Entry<'d> {
 }
 
 /// Where the entry with number `index` stands in a table that begins at `table_offset`, and what it says.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 pub(super) fn entry_at(
     table: &[u8],
     table_offset: u64,
@@ -420,7 +420,7 @@ impl<'d> Sections<'d> {
     /// How many sections there are.
     pub fn len(&self) -> usize {
         match self.layout {
-            Layout::ElfX86_64 | Layout::ElfAarch64 => elf::section_count(self),
+            layout if layout.is_object() => elf::section_count(self),
             layout => self.table.len() / layout.section_stride(),
         }
     }
@@ -436,12 +436,12 @@ impl<'d> Sections<'d> {
         match self.layout {
             Layout::Native => self.get_as(index, Layout::Native),
             Layout::Compact => self.get_as(index, Layout::Compact),
-            Layout::ElfX86_64 | Layout::ElfAarch64 => elf::section(self, index),
+            layout if layout.is_object() => elf::section(self, index),
             _ => self.get_as(index, Layout::Packed),
         }
     }
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn get_as(&self, index: usize, layout: Layout) -> Option<Section<'d>> {
         let index = u32::try_from(index).ok()?;
         let (at, entry) = entry_at(self.table, self.table_offset, index, layout)?;
@@ -455,7 +455,7 @@ impl<'d> Sections<'d> {
     }
 
     /// The entries as they stand.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn entries(&self, layout: Layout) -> Entries<'d> {
         Entries { rest: self.table, at: self.table_offset, index: 0, layout }
     }
@@ -484,7 +484,7 @@ pub(super) struct Entries<'d> {
 impl<'d> Iterator for Entries<'d> {
     type Item = (u32, u64, Entry<'d>);
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn next(&mut self) -> Option<Self::Item> {
         let entry = Entry::decode(self.rest, self.layout)?;
         let stride = self.layout.section_stride();
@@ -516,7 +516,7 @@ impl<'d> SectionIter<'d> {
 impl<'d> Iterator for SectionIter<'d> {
     type Item = Section<'d>;
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn next(&mut self) -> Option<Self::Item> {
         if self.entries.layout.is_object() {
             return self.next_of_object();

@@ -298,14 +298,14 @@ impl From<Symbol<'_>> for Found {
 }
 
 /// Whether `strings` begins with `name` and its NUL.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn starts_with_name(strings: &[u8], name: &[u8]) -> bool {
     strings.get(name.len()) == Some(&0) && strings.starts_with(name)
 }
 
 /// Whether the first name of `strings` is `name`. The bytes are compared eight at a time: names are
 /// short, and a call takes as long as comparing them.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn is_first_name(strings: &[u8], name: &[u8]) -> bool {
     let Some((first, [0, ..])) = strings.split_at_checked(name.len()) else { return false };
     match (name.first_chunk(), name.last_chunk(), first.first_chunk(), first.last_chunk()) {
@@ -327,7 +327,7 @@ fn is_same_long(name: &[u8], first: &[u8]) -> bool {
 }
 
 /// Whether two words are the same and hold no NUL.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn same_text(a: &[u8; 8], b: &[u8; 8]) -> bool {
     let (a, b) = (u64::from_le_bytes(*a), u64::from_le_bytes(*b));
     a == b && !has_zero(a)
@@ -345,7 +345,7 @@ pub(super) fn name_at(strings: &[u8], offset: u32) -> Option<&[u8]> {
 }
 
 /// The name that `strings` begins with; `None` when it has no end, or a late one.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn first_name(strings: &[u8]) -> Option<&[u8]> {
     let longest = strings.get(..=MAX_NAME).unwrap_or(strings);
     CStr::from_bytes_until_nul(longest).ok().map(CStr::to_bytes)
@@ -370,7 +370,7 @@ pub(super) const IMPORT_SECTION: u16 = 0xffff;
 pub(super) const SECTION_MARKER: u8 = 0x53;
 
 impl Entry {
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn decode(bytes: &[u8; SYMBOL], layout: Layout) -> Self {
         let marked = layout == Layout::Packed && u8_at(bytes, 43) == Some(SECTION_MARKER);
         Entry {
@@ -385,7 +385,7 @@ impl Entry {
     }
 
     /// What the entry alone says about being defined.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn is_defined(&self) -> bool {
         match self.section {
             Some(section) => section != IMPORT_SECTION,
@@ -401,7 +401,7 @@ impl Entry {
 
 /// All that the section of a symbol hangs on, in one word: its kind, its binding, its visibility, and in the
 /// packed layout the section that it states. Fewer than 2^56.
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn section_words(bytes: &[u8; SYMBOL], layout: Layout) -> u64 {
     let kind = u64::from(u32_at(bytes, 8).unwrap_or(0) & 0xff_ffff);
     match layout {
@@ -433,7 +433,7 @@ fn native_section(bytes: &[u8; SYMBOL], code: Option<u32>, data: Option<u32>) ->
     (visibility != 0 && binding <= Binding::Weak.number()).then_some(section)
 }
 
-#[cfg_attr(not(feature = "small"), inline(always))]
+#[cfg_attr(feature = "full", inline(always))]
 fn entries(table: &[u8], layout: Layout) -> impl Iterator<Item = Entry> {
     table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
 }
@@ -468,7 +468,7 @@ pub struct Symbols<'d> {
 
 impl<'d> Symbols<'d> {
     /// A table over `table`, whose entries name themselves in `strings`.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn new(
         table: &'d [u8],
         table_offset: u64,
@@ -490,7 +490,7 @@ impl<'d> Symbols<'d> {
     /// How many symbols there are.
     pub fn len(&self) -> usize {
         match self.table.len() / SYMBOL {
-            0 => elf::symbol::count(&self.sections),
+            0 if self.sections.layout.is_object() => elf::symbol::count(&self.sections),
             count => count,
         }
     }
@@ -579,7 +579,7 @@ impl<'d> Symbols<'d> {
 
     /// Symbols come in runs that differ in nothing but names and places, so that nearly always the section
     /// is that of the symbol before.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     #[expect(clippy::explicit_counter_loop, reason = "a zipped range would be asked in each turn")]
     fn walk_places<T, E: From<FormatError>>(
         &self,
@@ -632,7 +632,7 @@ impl<'d> Symbols<'d> {
 
     /// What the symbol with this number is, when it is an export and has this name: a fraction of the
     /// work of [`Symbols::get`].
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn export(&self, index: u32, name: &[u8]) -> Option<Found> {
         // Compiled once for each layout.
         match self.sections.layout {
@@ -641,7 +641,7 @@ impl<'d> Symbols<'d> {
         }
     }
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn export_in(&self, layout: Layout, index: u32, name: &[u8]) -> Option<Found> {
         let bytes = self.entry_bytes(index)?;
         let offset = usize::try_from(u32_at(bytes, 0)?).ok()?;
@@ -659,14 +659,14 @@ impl<'d> Symbols<'d> {
         Some(Found { index, kind, binding, section, value: entry.value, size: entry.size })
     }
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn entry_bytes(&self, index: u32) -> Option<&'d [u8; SYMBOL]> {
         let start = usize::try_from(index).ok()?.checked_mul(SYMBOL)?;
         array(self.table, start)
     }
 
     /// The entry with this number, its bytes, and where they stand in the file.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn entry(&self, index: u32) -> Option<(Entry, &'d [u8; SYMBOL], u64)> {
         let start = usize::try_from(index).ok()?.checked_mul(SYMBOL)?;
         let bytes = array(self.table, start)?;
@@ -678,6 +678,9 @@ impl<'d> Symbols<'d> {
     fn of_object(&self, index: u32) -> Result<(ElfSymbol, u64), FormatError> {
         let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let missing = FormatError::NoSuchSymbol { index, count };
+        if !self.sections.layout.is_object() {
+            return Err(missing);
+        }
         let (symbol, at) = elf::symbol::get(&self.sections, index).ok_or(missing)?;
         let fault = |fault| FormatError::Elf { part: ElfPart::Symbol(index), fault, at };
         let mut symbol = symbol.map_err(fault)?;
@@ -726,20 +729,20 @@ impl<'d> Symbols<'d> {
         })
     }
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn is_defined(&self, entry: &Entry) -> bool {
         let is_main = || self.strings_of(entry).is_some_and(|s| starts_with_name(s, b"main"));
         entry.is_defined() || (self.lone_main && is_main())
     }
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn strings_of(&self, entry: &Entry) -> Option<&'d [u8]> {
         self.strings.get(usize::try_from(entry.name_offset).ok()?..)
     }
 
     /// The packed numbering has one number for types and for sections; a local symbol that states
     /// its section is the latter.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn kind(
         &self,
         entry: &Entry,
@@ -760,7 +763,7 @@ impl<'d> Symbols<'d> {
 
     /// The section a defined symbol lies in: the stated one, else the code section for functions and
     /// the data section for data.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn section(
         &self,
         entry: &Entry,

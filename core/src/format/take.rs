@@ -6,11 +6,12 @@
 //!
 //! A function can stand alone only if every address in it is left to the linker. That is so where a
 //! compiler gave each function a section of its own, or names everything by relocations. Writers that
-//! settle distances within a section leave no trace of them but the instructions. So code of x86-64 is
-//! read, instruction by instruction: a distance that leads to another symbol becomes a relocation, and a
-//! function with one that leads to nothing that has a name is refused. Of a module whose writer says that it
-//! has settled distances, by a placement (`.smf.image`), a function with an instruction that is not known is
-//! refused as well, and all of those for other machines.
+//! settle distances within a section leave no trace of them but the instruction. So code of x86-64 and
+//! aarch64 is read, instruction by instruction: a distance that leads to another symbol becomes a relocation,
+//! and a function with one that leads to nothing that has a name is refused. Of a module whose writer says
+//! that it has settled distances, by a placement (`.smf.image`), a function with an instruction that is not
+//! known is refused as well, and all of those for other machines. On aarch64 one is not known that leaves the
+//! page of something in a register for more than the next instruction.
 //! Of a module whose code is an ELF object, the functions are those of the object.
 
 use core::fmt;
@@ -19,6 +20,8 @@ use super::error::FormatError;
 use super::file::Smf;
 use super::template::{Container, NewTemplate, Template};
 
+#[cfg(feature = "alloc")]
+mod aarch64;
 #[cfg(feature = "alloc")]
 mod concrete;
 #[cfg(feature = "alloc")]

@@ -20,6 +20,7 @@ use super::types::Type;
 use crate::format::template::TemplateKind;
 use crate::format::{Arch, RelocKind};
 use crate::link::ShortName;
+use crate::owned::NoMemory;
 
 mod ready;
 mod typed;
@@ -104,6 +105,8 @@ pub enum CompileError {
     Needs,
     /// The symbol is needed and nobody has it.
     Missing(ShortName),
+    /// No memory to compile with.
+    OutOfMemory,
     /// Anything else.
     Because(Reason),
 }
@@ -115,11 +118,18 @@ impl CompileError {
     }
 }
 
+impl From<NoMemory> for CompileError {
+    fn from(_: NoMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Needs => f.write_str("something that it needs cannot be had"),
             Self::Missing(symbol) => write!(f, "nobody provides `{symbol}`"),
+            Self::OutOfMemory => f.write_str("the allocator has no memory left"),
             Self::Because(reason) => reason.fmt(f),
         }
     }

@@ -11,6 +11,7 @@ use crate::format::{FormatError, RelocKind};
 use crate::link::ShortName;
 use crate::memory::exec::ExecError;
 use crate::memory::{MemoryError, ReplaceError};
+use crate::owned::NoMemory;
 
 /// What a compiler says, inside an error, which must be `Copy`: cut where it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +172,12 @@ impl From<FormatError> for MetadataError {
     }
 }
 
+impl From<NoMemory> for MetadataError {
+    fn from(_: NoMemory) -> Self {
+        Self::TooLarge
+    }
+}
+
 impl From<MemoryError> for MetadataError {
     fn from(error: MemoryError) -> Self {
         Self::Read(error)
@@ -193,6 +200,8 @@ pub enum UpdateError {
     Library(LibraryReplaceError),
     /// Its note does not speak of the instance any more: it is another module by now.
     Changed,
+    /// There is no memory to tell it with.
+    OutOfMemory,
 }
 
 impl fmt::Display for UpdateError {
@@ -203,6 +212,7 @@ impl fmt::Display for UpdateError {
             Self::Renote(error) => error.fmt(f),
             Self::Library(error) => error.fmt(f),
             Self::Keep(error) => write!(f, "its code was not kept: {error}"),
+            Self::OutOfMemory => f.write_str("the allocator has no memory left"),
             Self::Changed => {
                 f.write_str("the file has changed, and its note does not list it any more")
             }
@@ -211,6 +221,18 @@ impl fmt::Display for UpdateError {
 }
 
 impl core::error::Error for UpdateError {}
+
+impl From<NoMemory> for UpdateError {
+    fn from(_: NoMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<NoMemory> for InstantiateError {
+    fn from(_: NoMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
 
 impl From<ReplaceError> for UpdateError {
     fn from(error: ReplaceError) -> Self {

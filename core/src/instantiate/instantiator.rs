@@ -19,12 +19,13 @@ use super::kept::{self, Keep};
 use super::made::{Instance, Made};
 use super::module::{Home, Module};
 use super::publish::publish;
-use super::state::{Entry, Job, State, Symbol, Told, Turn};
-use super::types::{MAX_ARGUMENTS, Type};
+use super::state::{Entry, Job, News, State, Symbol, Told, Turn};
+use super::types::{MAX_ARGUMENTS, Type, TypeError};
 use crate::link::{Resolve, ShortName, host_arch};
 use crate::memory::exec::CodeMemory;
 use crate::memory::lock::{Guard, Lock};
 use crate::memory::{sleep, thread_id, yield_now};
+use crate::owned::{Counted, NoMemory, boxed, collect};
 
 mod needs;
 
@@ -57,17 +58,11 @@ impl Default for JitConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The symbol that was asked for.
-    pub symbol: Arc<[u8]>,
+    pub symbol: Symbol,
     /// The instance that it needs and that is where it failed; `None` when that is itself.
     pub needed: Option<ShortName>,
     /// Why.
     pub error: InstantiateError,
-}
-
-impl Failure {
-    pub(super) fn depth(symbol: &[u8], limit: u32) -> Self {
-        Self { symbol: symbol.into(), needed: None, error: InstantiateError::Depth { limit } }
-    }
 }
 
 impl fmt::Display for Failure {
@@ -88,16 +83,19 @@ pub enum JitResult {
     /// No loaded module says how to make it.
     NotFound {
         /// What was asked for.
-        symbol: Arc<[u8]>,
+        symbol: Symbol,
     },
     /// It needs itself before it is there.
     CircularDependency {
         /// The instances of the circle in the order in which each needs the next, the first one again
         /// at the end.
-        cycle: Vec<Arc<[u8]>>,
+        cycle: Vec<Symbol>,
     },
     /// It could not be made.
     CompilationError(Box<Failure>),
+    /// The allocator has refused memory before anything was begun, or for saying what failed. It may be
+    /// tried again.
+    NoMemory,
     /// It is there and can be used, but its module was not told.
     UpdateFailed {
         /// The instance.
@@ -108,6 +106,34 @@ pub enum JitResult {
 }
 
 impl JitResult {
+    /// That a symbol cannot be made.
+    pub(super) fn failed(
+        symbol: Symbol,
+        needed: Option<ShortName>,
+        error: InstantiateError,
+    ) -> Self {
+        boxed(Failure { symbol, needed, error }).map_or(Self::NoMemory, Self::CompilationError)
+    }
+
+    /// That nobody knows of a symbol.
+    fn not_found(symbol: &[u8]) -> Self {
+        Symbol::of(symbol).map_or(Self::NoMemory, |symbol| Self::NotFound { symbol })
+    }
+
+    /// A failure once more.
+    pub(super) fn copy(&self) -> Result<Self, NoMemory> {
+        Ok(match self {
+            Self::CompilationError(failure) => {
+                Self::CompilationError(boxed(Failure::clone(failure))?)
+            }
+            Self::CircularDependency { cycle } => {
+                Self::CircularDependency { cycle: collect(cycle.iter().cloned())? }
+            }
+            // Nothing to be copied but owners.
+            other => other.clone(),
+        })
+    }
+
     /// Whether it is there, and its module was told if it was to be.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Success(_))
@@ -160,6 +186,7 @@ impl fmt::Display for JitResult {
                 Ok(())
             }
             Self::CompilationError(failure) => failure.fmt(f),
+            Self::NoMemory => f.write_str("the allocator has no memory left"),
             Self::UpdateFailed { instance, error } => {
                 write!(f, "{instance:?}, but its module was not told: {error}")
             }
@@ -227,11 +254,11 @@ pub struct JitInstantiator {
 }
 
 impl JitInstantiator {
-    /// An instantiator without modules, whose compilers are [`ReadyMade`] and, but with the feature `small`,
+    /// An instantiator without modules, whose compilers are [`ReadyMade`] and, with the feature `full`,
     /// [`TypedBodies`], with memory for code of its own.
     pub fn new(config: JitConfig) -> Self {
         let mut compilers = Vec::from([Arc::new(ReadyMade) as Arc<dyn Compiler>]);
-        if !cfg!(feature = "small") {
+        if cfg!(feature = "full") {
             compilers.push(Arc::new(TypedBodies::new()));
         }
         Self {
@@ -317,9 +344,10 @@ impl JitInstantiator {
     }
 
     fn enter(&self, module: Module) -> Result<(), MetadataError> {
-        let (path, rows) = (module.path.clone(), module.rows.len());
-        self.state().enter(module)?;
-        self.say(|| format!("{}: {rows} possible instances", path.escape_ascii()));
+        let module = self.state().enter(module)?;
+        self.say(|| {
+            format!("{}: {} possible instances", module.path.escape_ascii(), module.rows.len())
+        });
         Ok(())
     }
 
@@ -378,9 +406,8 @@ impl JitInstantiator {
     /// The instance of this symbol, made now if it is not there yet, together with the instances that it
     /// calls. Waits for another thread that is making it.
     pub fn try_jit_instantiate(&self, symbol: &[u8]) -> JitResult {
-        let not_found = || JitResult::NotFound { symbol: symbol.into() };
         if !self.config.enabled {
-            return not_found();
+            return JitResult::not_found(symbol);
         }
         if let Some(instance) = self.made.find(symbol) {
             return JitResult::Success(instance);
@@ -394,7 +421,7 @@ impl JitInstantiator {
     /// # Errors
     /// The first one; the other modules are told all the same.
     pub fn update(&self) -> Result<(), UpdateError> {
-        let modules = self.state().modules().to_vec();
+        let modules = collect(self.state().modules().iter().cloned())?;
         let mut told = Ok(());
         for module in &modules {
             told = told.and(module.write_pending());
@@ -414,10 +441,11 @@ impl JitInstantiator {
                 }
                 let entry = state.find(symbol);
                 if entry.is_none() && given.is_none() {
-                    return JitResult::NotFound { symbol: symbol.into() };
+                    return JitResult::not_found(symbol);
                 }
                 (state.turn(thread, symbol, self.config.max_depth), entry)
             };
+            let Ok(turn) = turn else { return JitResult::NoMemory };
             match turn {
                 Turn::Is(result) => return result,
                 Turn::Wait(job) => {
@@ -447,18 +475,19 @@ impl JitInstantiator {
     /// Tells modules of what was made of them; the first error.
     fn tell(&self, made: &[Told]) -> Result<(), UpdateError> {
         let symbols = || made.iter().filter_map(|told| Some((&told.module, told.symbol.as_ref()?)));
+        let mut told = Ok(());
         for (module, symbol) in symbols() {
-            module.add_pending(symbol);
+            told = told.and(module.add_pending(symbol));
         }
         if !self.config.update_smf {
-            return Ok(());
+            return Ok(told?);
         }
         let mut state = self.state();
         for (module, symbol) in symbols() {
             state.forget_made(module, symbol);
         }
         drop(state);
-        let mut told = Ok(());
+        let mut told = told.map_err(UpdateError::from);
         for Told { module, .. } in made {
             // Each module is written once: it has nothing pending afterwards.
             let update = module.write_pending();
@@ -505,10 +534,10 @@ struct Making<'j> {
     jit: &'j JitInstantiator,
     thread: i32,
     symbol: Symbol,
-    job: Arc<Job>,
+    job: Counted<Job>,
     entry: Option<Entry>,
     /// The module that keeps its code from now on.
-    keeper: OnceCell<Arc<Module>>,
+    keeper: OnceCell<Counted<Module>>,
     ended: bool,
 }
 
@@ -534,20 +563,20 @@ impl Making<'_> {
 
     fn failure(&self, error: InstantiateError) -> JitResult {
         let symbol = self.symbol.clone();
-        JitResult::CompilationError(Failure { symbol, needed: None, error }.into())
+        JitResult::failed(symbol, None, error)
     }
 
     /// Lets those who wait go on. When this thread makes nothing any more, modules are told.
     fn end(&mut self, failure: Option<&JitResult>) -> Result<(), UpdateError> {
         self.ended = true;
-        let told = if failure.is_none() { self.told() } else { Vec::new() };
+        let told = if failure.is_none() { self.told() } else { News::new() };
         let made = self.jit.state().finish(self.thread, &self.symbol, failure, told);
         self.job.done.store(true, Ordering::Release);
         self.jit.tell(&made)
     }
 
     /// Who is to be told that it was made.
-    fn told(&mut self) -> Vec<Told> {
+    fn told(&mut self) -> News {
         let row = self.entry.as_ref().filter(|entry| !entry.row.is_told);
         let row = row
             .map(|entry| Told { module: entry.module.clone(), symbol: Some(self.symbol.clone()) });
@@ -564,8 +593,10 @@ impl Making<'_> {
                     return Err(fail(InstantiateError::Ambiguous { line, other }));
                 }
                 let arguments = Type::parse_arguments(module.row_arguments(row));
-                let arguments =
-                    arguments.map_err(|error| fail(InstantiateError::Arguments(error)))?;
+                let arguments = arguments.map_err(|error| match error {
+                    TypeError::OutOfMemory => fail(InstantiateError::OutOfMemory),
+                    error => fail(InstantiateError::Arguments(error)),
+                })?;
                 self.compile_with(module.row_template(row).as_bytes(), &arguments)
             }
             (None, Some(given)) => self.compile_with(given.template, given.arguments),
@@ -660,13 +691,13 @@ impl Making<'_> {
         let observer = self.jit.observer.as_ref();
         let attached = observer.and_then(|observer| observer.made(&self.symbol, code));
         let (symbol, interface) = (self.symbol.clone(), needs.interface);
-        Ok(Instance::new(symbol, block, compiled.code.len(), interface, attached))
+        Ok(Instance::new(symbol, block, compiled.code.len(), interface, attached)?)
     }
 
     /// The module that has the template: that of the row if it does, else the first.
-    fn module_of(&self, template: &[u8]) -> Option<Arc<Module>> {
+    fn module_of(&self, template: &[u8]) -> Option<Counted<Module>> {
         let own = self.entry.as_ref().map(|entry| entry.module.clone());
-        let has = |module: &&Arc<Module>| module.template(template).is_some();
+        let has = |module: &&Counted<Module>| module.template(template).is_some();
         own.filter(|module| has(&module))
             .or_else(|| self.jit.state().modules().iter().find(has).cloned())
     }

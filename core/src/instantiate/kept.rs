@@ -1,6 +1,7 @@
 //! Compiled instances that a module's file keeps: found by symbol, held against what would be compiled, and
 //! gathered to be written.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -14,6 +15,7 @@ use super::compiler::{CodeReloc, CompileError, Compiled, Environment, Request, T
 use super::types::{Spelled, Type};
 use crate::format::kept::{KeptCode, KeptReloc, KeptTarget, encode, hash, records};
 use crate::link::landing::trap_hook;
+use crate::owned::{NoMemory, bytes};
 
 /// The records of one symbol that are looked at.
 const MOST: usize = 64;
@@ -122,7 +124,7 @@ impl Name {
 /// The code that a file keeps.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    payload: Vec<u8>,
+    payload: Box<[u8]>,
     index: Once<Index>,
 }
 
@@ -135,8 +137,8 @@ struct Index {
 
 impl Kept {
     /// Of this payload, into which nobody looks before somebody asks.
-    pub(super) fn new(payload: &[u8]) -> Self {
-        Self { payload: payload.to_vec(), index: Once::new() }
+    pub(super) fn new(payload: &[u8]) -> Result<Self, NoMemory> {
+        Ok(Self { payload: bytes(payload)?, index: Once::new() })
     }
 
     /// The sound records of a symbol.
@@ -169,7 +171,7 @@ pub(super) fn fits(code: &KeptCode<'_>, request: &Request<'_>, keep: Keep) -> bo
         && code.compiler == keep.compiler
         && code.body_hash == hash(request.body)
         && code.template == request.template
-        && code.arguments == Spelled(request.arguments).to_string().as_bytes()
+        && Spelled(request.arguments).is(code.arguments)
         && CpuFeatures(code.features).are_here()
 }
 

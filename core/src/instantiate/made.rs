@@ -5,7 +5,6 @@
 //! stays for those who are still looking: all old ones together are no larger than the present one.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::BuildHasher;
@@ -14,16 +13,19 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::DefaultHashBuilder;
 use spin::Once;
 
+use super::state::Symbol;
+
 use crate::memory::exec::ExecutableBlock;
 use crate::memory::lock::Lock;
+use crate::owned::{Counted, NoMemory};
 
 /// Code that was made of a template. Clones are the same one; its memory is given back with the last of
 /// them and the instantiator that made it.
 #[derive(Clone)]
-pub struct Instance(Arc<Inner>);
+pub struct Instance(Counted<Inner>);
 
 struct Inner {
-    symbol: Arc<[u8]>,
+    symbol: Symbol,
     /// Dropped before the code.
     _attached: Option<Box<dyn Send + Sync>>,
     block: ExecutableBlock,
@@ -35,13 +37,14 @@ struct Inner {
 
 impl Instance {
     pub(super) fn new(
-        symbol: Arc<[u8]>,
+        symbol: Symbol,
         block: ExecutableBlock,
         code_len: usize,
         interface: Box<[u8]>,
         attached: Option<Box<dyn Send + Sync>>,
-    ) -> Self {
-        Self(Arc::new(Inner { symbol, _attached: attached, block, code_len, interface }))
+    ) -> Result<Self, NoMemory> {
+        let inner = Inner { symbol, _attached: attached, block, code_len, interface };
+        Counted::new(inner).map(Self)
     }
 
     /// What its compiler [promised](super::Environment::promise) of how it is called; empty where that said
@@ -209,7 +212,8 @@ mod tests {
 
     fn instance(memory: &CodeMemory, symbol: &str) -> Instance {
         let block = memory.allocate(4).unwrap().publish().unwrap();
-        Instance::new(symbol.as_bytes().into(), block, 4, Box::default(), None)
+        let symbol = Symbol::of(symbol.as_bytes()).unwrap();
+        Instance::new(symbol, block, 4, Box::default(), None).unwrap()
     }
 
     #[test]

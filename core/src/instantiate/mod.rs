@@ -78,6 +78,7 @@ pub use instantiator::{
 pub use kept::{CpuFeatures, Keep};
 pub use made::Instance;
 pub use resolver::JitSymbolResolver;
+pub use state::Symbol;
 pub use types::{
     Conflict, Hint, HintSource, InferError, MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES,
     Mangled, Signature, Spelled, Type, TypeError, TypeId, Unifier, UnifyError, infer, mangle,

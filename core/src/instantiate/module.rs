@@ -1,10 +1,10 @@
 //! What one module says of its templates: which there are, and what they may become.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use core::hash::BuildHasher;
 use core::ops::Range;
 
@@ -24,6 +24,7 @@ use crate::format::template::{TemplateKind, Templates};
 use crate::format::{FormatError, SectionKind, Smf};
 use crate::memory::lock::Lock;
 use crate::memory::{FileBytes, replace_file};
+use crate::owned::{NoMemory, Written, bytes as copy_of, collect, joined, push, push_text, text};
 
 /// A row of `possible`.
 #[derive(Clone, Copy, Debug)]
@@ -70,14 +71,14 @@ pub(super) enum Home {
     /// In the file of its path.
     File,
     /// In the archive at `path`, under this name.
-    Archive { path: Box<[u8]>, name: Box<str> },
+    Archive { path: Box<[u8]>, name: String },
 }
 
 /// The note and the templates of a module.
 pub(super) struct Module {
     pub(super) path: Box<[u8]>,
     home: Home,
-    templates: Vec<u8>,
+    templates: Box<[u8]>,
     hasher: DefaultHashBuilder,
     by_name: HashTable<u32>,
     entries: Vec<TemplateEntry>,
@@ -118,8 +119,8 @@ impl Module {
     ) -> Result<Self, MetadataError> {
         let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT)?;
         let module = Library::parse(&bytes)?.find(name).ok_or(MetadataError::NoModule)??;
-        let own = [path, b"(", name.as_bytes(), b")"].concat();
-        let home = Home::Archive { path: path.into(), name: name.into() };
+        let own = joined(&[path, b"(", name.as_bytes(), b")"])?;
+        let home = Home::Archive { path: copy_of(path)?, name: text(name)? };
         Self::parse(&own, home, keep, module.data)
     }
 
@@ -136,24 +137,24 @@ impl Module {
         let smf = Smf::parse(bytes)?;
         let kept = || Kept::new(kept::payload_of(&smf).unwrap_or(&[]));
         let mut module = Self {
-            path: path.into(),
+            path: copy_of(path)?,
             home,
-            templates: Vec::new(),
+            templates: Box::default(),
             hasher: DefaultHashBuilder::default(),
             by_name: HashTable::new(),
             entries: Vec::new(),
             rows: Vec::new(),
             gone: Vec::new(),
-            kept: keep.then(kept),
+            kept: keep.then(kept).transpose()?,
             text: String::new(),
             note: Lock::new(NoteText::default()),
         };
         if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
-            module.templates = smf.contents(&section)?.to_vec();
+            module.templates = copy_of(&smf.contents(&section)?)?;
             module.list_templates(section.offset)?;
         }
         if let Some((note, at)) = smf.note_contents()? {
-            let note = note.to_vec();
+            let note = copy_of(&note)?.into_vec();
             module.list_rows(&Note::parse(&note, at)?)?;
             let note = NoteText { bytes: note, at, ..NoteText::default() };
             module.note = Lock::new(note);
@@ -174,6 +175,7 @@ impl Module {
             let hash_of = |number: &u32| hasher.hash_one(name_of(entries, payload, *number));
             let same = |number: &u32| name_of(entries, payload, *number) == template.name;
             let hash = hasher.hash_one(template.name);
+            self.by_name.try_reserve(1, hash_of).map_err(|_| NoMemory)?;
             // Of two templates of one name the first counts.
             if let hashbrown::hash_table::Entry::Vacant(free) =
                 self.by_name.entry(hash, same, hash_of)
@@ -182,7 +184,7 @@ impl Module {
             }
             let (name, body) = (place(template.name), place(template.body));
             let (kind, params) = (template.kind, template.params);
-            self.entries.push(TemplateEntry { name, body, kind, params });
+            push(&mut self.entries, TemplateEntry { name, body, kind, params })?;
         }
         Ok(())
     }
@@ -193,7 +195,7 @@ impl Module {
             let row = row?;
             let cells = [row.mangled_name(), row.template(), row.type_args()];
             let row = self.row_of(cells, row.row().line())?;
-            self.rows.push(row);
+            push(&mut self.rows, row)?;
         }
         for row in note.instantiations() {
             let row = row?;
@@ -201,7 +203,7 @@ impl Module {
             if by_a_loader && row.to_obj().eq_str(JIT_MEMORY) {
                 let cells = [row.mangled_name(), row.template(), row.type_args()];
                 let row = self.row_of(cells, row.row().line())?;
-                self.gone.push(Row { is_told: true, ..row });
+                push(&mut self.gone, Row { is_told: true, ..row })?;
             }
         }
         u32::try_from(self.rows.len()).map_err(|_| MetadataError::TooLarge)?;
@@ -218,9 +220,8 @@ impl Module {
     fn keep(&mut self, cell: Cell<'_>) -> Result<Span, MetadataError> {
         let start = self.text.len();
         match cell.as_plain() {
-            Some(plain) => self.text.push_str(plain),
-            // Writing to a string cannot fail.
-            None => write!(self.text, "{cell}").map_err(|_| MetadataError::TooLarge)?,
+            Some(plain) => push_text(&mut self.text, plain)?,
+            None => write!(Written(&mut self.text), "{cell}").map_err(|_| NoMemory)?,
         }
         let number = |len: usize| u32::try_from(len).map_err(|_| MetadataError::TooLarge);
         Ok(Span { start: number(start)?, len: number(self.text.len() - start)? })
@@ -267,17 +268,15 @@ impl Module {
     }
 
     /// Remembers that this was made.
-    pub(super) fn add_pending(&self, symbol: &Symbol) {
-        self.note.lock().pending.push(symbol.clone());
+    pub(super) fn add_pending(&self, symbol: &Symbol) -> Result<(), NoMemory> {
+        push(&mut self.note.lock().pending, symbol.clone())
     }
 
     /// Remembers the record of an instance, if there is a file that can keep it; whether there is.
     pub(super) fn add_record(&self, record: Vec<u8>) -> bool {
         let wanted = !matches!(self.home, Home::Memory) && self.kept.is_some();
-        if wanted {
-            self.note.lock().records.push(record);
-        }
-        wanted
+        // Without memory for it, it is compiled again another time.
+        wanted && push(&mut self.note.lock().records, record).is_ok()
     }
 
     /// Moves what was made from `possible` to `instantiations`, in memory and in the file, and has the file
@@ -290,25 +289,30 @@ impl Module {
         if pending.is_empty() && records.is_empty() {
             return Ok(());
         }
-        // A note is text: what is none stands in no row.
-        let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
-        let symbols: BTreeSet<&str> = symbols.collect();
-        let path = String::from_utf8_lossy(&self.path);
-        let new = Pending { path: &path, symbols: &symbols, records: &records };
-        let written = self.move_in_memory(&new).and_then(|()| self.move_on_disk(&new));
+        let written = self.tell(&pending, &records);
         if !matches!(written, Ok(()) | Err(UpdateError::Changed | UpdateError::Keep(_))) {
             // Another time, perhaps.
             let mut note = self.note.lock();
-            note.pending.extend(pending);
-            note.records.extend(records);
+            put_back(&mut note.pending, pending);
+            put_back(&mut note.records, records);
         }
         written
+    }
+
+    fn tell(&self, pending: &[Symbol], records: &[Vec<u8>]) -> Result<(), UpdateError> {
+        // A note is text: what is none stands in no row.
+        let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
+        let mut symbols = collect(symbols)?;
+        symbols.sort_unstable();
+        symbols.dedup();
+        let new = Pending { path: Lossy(&self.path), symbols: &symbols, records };
+        self.move_in_memory(&new).and_then(|()| self.move_on_disk(&new))
     }
 
     fn move_in_memory(&self, new: &Pending<'_>) -> Result<(), UpdateError> {
         let mut note = self.note.lock();
         if !new.symbols.is_empty() {
-            let edited = with_made(&note.bytes, note.at, new.path, new.symbols)?;
+            let edited = with_made(&note.bytes, note.at, &new.path, new.symbols)?;
             note.bytes = edited.note;
         }
         Ok(())
@@ -341,10 +345,35 @@ impl Module {
 /// A file that is another one now, if it is, and what could not be said in it.
 type Put = (Option<Vec<u8>>, Result<(), UpdateError>);
 
+/// Puts what was taken out of a list before what has come since. Without memory for both, what was taken
+/// stays.
+fn put_back<T>(list: &mut Vec<T>, mut taken: Vec<T>) {
+    if taken.try_reserve(list.len()).is_ok() {
+        taken.append(list);
+    }
+    *list = taken;
+}
+
+/// Bytes as text, with a sign for what is none.
+struct Lossy<'p>(&'p [u8]);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            if !chunk.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What a file is to be told.
 struct Pending<'p> {
-    path: &'p str,
-    symbols: &'p BTreeSet<&'p str>,
+    path: Lossy<'p>,
+    /// In ascending order.
+    symbols: &'p [&'p str],
     records: &'p [Vec<u8>],
 }
 
@@ -368,8 +397,8 @@ impl Pending<'_> {
         }
         let smf = Smf::parse(old)?;
         let (note, at) = smf.note_contents()?.ok_or(UpdateError::Changed)?;
-        let edited = with_made(&note, at, self.path, self.symbols)?;
-        let known = self.symbols.iter().all(|symbol| edited.done.contains(*symbol));
+        let edited = with_made(&note, at, &self.path, self.symbols)?;
+        let known = edited.done.iter().all(|done| *done);
         let new = edited.changed.then(|| with_note(&smf, &edited.note)).transpose()?;
         Ok((new, known))
     }

@@ -59,5 +59,6 @@ fn fault_of(compiled: &Compiled, index: usize, fault: CodeFault) -> InstantiateE
         CodeFault::Kind => InstantiateError::RelocKind { index, kind },
         CodeFault::Place => InstantiateError::RelocPlace { index, offset: reloc.offset },
         CodeFault::Overflow { place, target } => InstantiateError::Overflow { kind, place, target },
+        CodeFault::NoMemory => InstantiateError::OutOfMemory,
     }
 }

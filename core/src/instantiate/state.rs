@@ -1,19 +1,63 @@
 //! What is behind the lock of an instantiator: the modules, the index of what may be made, and which
 //! thread is making what.
 
-use alloc::sync::Arc;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
+use core::borrow::Borrow;
+use core::fmt;
+use core::hash::{BuildHasher, Hash, Hasher};
+use core::ops::Deref;
 use core::sync::atomic::AtomicBool;
 
+use arrayvec::ArrayVec;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
+use super::error::InstantiateError;
 use super::error::MetadataError;
-use super::instantiator::{Failure, JitResult};
+use super::instantiator::JitResult;
 use super::module::{Module, Row};
+use crate::owned::{Counted, CountedBytes, NoMemory, Room, bytes, push, with_capacity};
 
-/// A symbol.
-pub(super) type Symbol = Arc<[u8]>;
+/// A symbol; its copies are one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Symbol(CountedBytes);
+
+impl Symbol {
+    pub(super) fn of(symbol: &[u8]) -> Result<Self, NoMemory> {
+        CountedBytes::copy_of(symbol).map(Self)
+    }
+}
+
+impl Deref for Symbol {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Borrow<[u8]> for Symbol {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Hash for Symbol {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl fmt::Debug for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.escape_ascii())
+    }
+}
+
+/// What modules are told of one instance: its row, and its code.
+pub(super) type News = ArrayVec<Told, NEWS>;
+
+const NEWS: usize = 2;
 
 /// Something that may be made: a row of a module's note.
 #[derive(Clone, Copy)]
@@ -58,9 +102,24 @@ struct Activity {
     made: Vec<Told>,
 }
 
+impl Activity {
+    /// Begins to make a symbol; false when too many wait for it already.
+    fn begin(&mut self, symbol: &Symbol, limit: usize) -> Result<bool, NoMemory> {
+        if self.stack.len() >= limit {
+            return Ok(false);
+        }
+        self.stack.try_reserve(1).map_err(|_| NoMemory)?;
+        // For what is told when all of it has been made, which must not fail.
+        let news = (self.stack.len() + 1).saturating_mul(NEWS);
+        self.made.try_reserve(news).map_err(|_| NoMemory)?;
+        self.stack.push(symbol.clone());
+        Ok(true)
+    }
+}
+
 /// What a module is to be told of.
 pub(super) struct Told {
-    pub(super) module: Arc<Module>,
+    pub(super) module: Counted<Module>,
     /// The symbol that its note lists no longer as possible; `None` where code is kept alone.
     pub(super) symbol: Option<Symbol>,
 }
@@ -68,37 +127,44 @@ pub(super) struct Told {
 /// What a row means.
 #[derive(Clone)]
 pub(super) struct Entry {
-    pub(super) module: Arc<Module>,
+    pub(super) module: Counted<Module>,
     pub(super) row: Row,
 }
 
 /// What a thread that wants an instance is to do.
 pub(super) enum Turn {
     /// To make it.
-    Make(Symbol, Arc<Job>),
+    Make(Symbol, Counted<Job>),
     /// To wait for another one that makes it.
-    Wait(Arc<Job>),
+    Wait(Counted<Job>),
     /// To be content with that.
     Is(JitResult),
 }
 
+/// Memory for what a module that is entered takes.
+struct Entering {
+    module: Room<Module>,
+    /// The symbols of its rows that are gone.
+    gone: Vec<Box<[u8]>>,
+}
+
 #[derive(Default)]
 pub(super) struct State {
-    modules: Vec<Arc<Module>>,
+    modules: Vec<Counted<Module>>,
     hasher: DefaultHashBuilder,
     paths: HashTable<u32>,
     index: HashTable<Possible>,
     /// Rows that say that another process has made an instance, which is gone with it.
-    gone: HashMap<Symbol, (u32, Row)>,
+    gone: HashMap<Box<[u8]>, (u32, Row)>,
     failed: HashMap<Symbol, JitResult>,
-    jobs: HashMap<Symbol, Arc<Job>>,
+    jobs: HashMap<Symbol, Counted<Job>>,
     threads: Vec<Activity>,
 }
 
 impl State {
     /// Adds a module, or puts it in the place of the one of the same path. What failed may be tried
     /// again.
-    pub(super) fn enter(&mut self, mut module: Module) -> Result<(), MetadataError> {
+    pub(super) fn enter(&mut self, mut module: Module) -> Result<Counted<Module>, MetadataError> {
         self.failed.clear();
         let hash = self.hasher.hash_one(&module.path);
         let modules = &self.modules;
@@ -109,37 +175,48 @@ impl State {
             Some(number) => number,
             None => u32::try_from(modules.len()).map_err(|_| MetadataError::TooLarge)?,
         };
-        self.index
-            .try_reserve(module.rows.len(), |possible| {
-                let module = at(&possible.module);
-                let symbol =
-                    module.zip(row_of(modules, possible)).map_or("", |(m, row)| m.text(row.symbol));
-                self.hasher.hash_one(symbol.as_bytes())
-            })
-            .map_err(|_| MetadataError::TooLarge)?;
+        let room = self.make_room(&module)?;
         if known.is_some() {
             self.forget(number);
         }
         for row in 0..module.rows.len() {
             self.enter_row(number, &mut module, row);
         }
-        for row in &module.gone {
-            let symbol = module.text(row.symbol).as_bytes();
-            self.gone.entry(symbol.into()).or_insert((number, *row));
+        for (symbol, row) in room.gone.into_iter().zip(&module.gone) {
+            self.gone.entry(symbol).or_insert((number, *row));
         }
-        let module = Arc::new(module);
+        let module = room.module.fill(module);
         match self.modules.get_mut(usize::try_from(number).unwrap_or(usize::MAX)) {
-            Some(place) => *place = module,
+            Some(place) => *place = module.clone(),
             None => {
-                self.modules.push(module);
-                let (hasher, modules) = (&self.hasher, &self.modules);
-                self.paths.insert_unique(hash, number, |number| {
-                    let module = usize::try_from(*number).ok().and_then(|at| modules.get(at));
-                    module.map_or(0, |module| hasher.hash_one(&module.path))
-                });
+                self.modules.push(module.clone());
+                // Never called: room was made before.
+                self.paths.insert_unique(hash, number, |_| 0);
             }
         }
-        Ok(())
+        Ok(module)
+    }
+
+    /// Makes room for all that entering a module takes, so that it cannot fail half-way.
+    fn make_room(&mut self, module: &Module) -> Result<Entering, NoMemory> {
+        let Self { modules, hasher, paths, index, gone, .. } = self;
+        let at = |number: u32| usize::try_from(number).ok().and_then(|at| modules.get(at));
+        let rehash = |possible: &Possible| {
+            let module = at(possible.module);
+            let symbol =
+                module.zip(row_of(modules, possible)).map_or("", |(m, row)| m.text(row.symbol));
+            hasher.hash_one(symbol.as_bytes())
+        };
+        index.try_reserve(module.rows.len(), rehash).map_err(|_| NoMemory)?;
+        let rehash = |number: &u32| at(*number).map_or(0, |module| hasher.hash_one(&module.path));
+        paths.try_reserve(1, rehash).map_err(|_| NoMemory)?;
+        gone.try_reserve(module.gone.len()).map_err(|_| NoMemory)?;
+        modules.try_reserve(1).map_err(|_| NoMemory)?;
+        let mut symbols = with_capacity(module.gone.len())?;
+        for row in &module.gone {
+            symbols.push(bytes(module.text(row.symbol).as_bytes())?);
+        }
+        Ok(Entering { module: Room::new()?, gone: symbols })
     }
 
     /// Enters a row of a module that is not among the others yet. There is room for it.
@@ -196,13 +273,12 @@ impl State {
     }
 
     /// Takes one row out of the index, which has been made.
-    pub(super) fn forget_made(&mut self, module: &Arc<Module>, symbol: &[u8]) {
+    pub(super) fn forget_made(&mut self, module: &Counted<Module>, symbol: &[u8]) {
         let hash = self.hasher.hash_one(symbol);
         let Self { modules, index, .. } = self;
         let is_it = |possible: &Possible| {
             let of = usize::try_from(possible.module).ok().and_then(|at| modules.get(at));
-            of.is_some_and(|of| Arc::ptr_eq(of, module))
-                && is_symbol(modules, possible, hash, symbol)
+            of.is_some_and(|of| of.is(module)) && is_symbol(modules, possible, hash, symbol)
         };
         if let Ok(found) = index.find_entry(hash, is_it) {
             found.remove();
@@ -238,12 +314,12 @@ impl State {
     }
 
     /// The modules, in the order in which they were loaded.
-    pub(super) fn modules(&self) -> &[Arc<Module>] {
+    pub(super) fn modules(&self) -> &[Counted<Module>] {
         &self.modules
     }
 
     /// The module of this path.
-    pub(super) fn module(&self, path: &[u8]) -> Option<Arc<Module>> {
+    pub(super) fn module(&self, path: &[u8]) -> Option<Counted<Module>> {
         let at = |number: &u32| usize::try_from(*number).ok().and_then(|at| self.modules.get(at));
         let same = |number: &u32| at(number).is_some_and(|module| *module.path == *path);
         let number = self.paths.find(self.hasher.hash_one(path), same)?;
@@ -255,43 +331,49 @@ impl State {
         self.failed.len()
     }
 
-    /// Whose turn it is to make `symbol`. Which there is has been looked at before.
-    pub(super) fn turn(&mut self, thread: i32, symbol: &[u8], max_depth: u32) -> Turn {
+    /// Whose turn it is to make `symbol`. Which there is has been looked at before. Where memory is refused
+    /// nothing has changed.
+    pub(super) fn turn(
+        &mut self,
+        thread: i32,
+        symbol: &[u8],
+        max_depth: u32,
+    ) -> Result<Turn, NoMemory> {
         if let Some(failure) = self.failed.get(symbol) {
-            return Turn::Is(failure.clone());
+            return Ok(Turn::Is(failure.copy()?));
         }
         if let Some((name, job)) = self.jobs.get_key_value(symbol) {
             let (name, job) = (name.clone(), job.clone());
-            if let Some(cycle) = self.cycle(thread, &name) {
-                return Turn::Is(JitResult::CircularDependency { cycle });
+            if let Some(cycle) = self.cycle(thread, &name)? {
+                return Ok(Turn::Is(JitResult::CircularDependency { cycle }));
             }
-            if let Some(activity) = self.activity(thread) {
-                activity.waits_for = Some(name);
-            }
-            return Turn::Wait(job);
+            self.activity(thread)?.waits_for = Some(name);
+            return Ok(Turn::Wait(job));
         }
-        let name: Symbol = symbol.into();
+        let (name, room) = (Symbol::of(symbol)?, Room::new()?);
+        self.jobs.try_reserve(1).map_err(|_| NoMemory)?;
         let limit = usize::try_from(max_depth).unwrap_or(usize::MAX);
-        match self.activity(thread) {
-            Some(activity) if activity.stack.len() < limit => activity.stack.push(name.clone()),
-            _ => {
-                self.end_wait(thread);
-                let failure = Failure::depth(symbol, max_depth);
-                return Turn::Is(JitResult::CompilationError(failure.into()));
-            }
+        let begun = self.activity(thread)?.begin(&name, limit);
+        if !matches!(begun, Ok(true)) {
+            self.end_wait(thread);
+            begun?;
+            let error = InstantiateError::Depth { limit: max_depth };
+            return Ok(Turn::Is(JitResult::failed(name, None, error)));
         }
-        let job = Arc::new(Job { thread, done: AtomicBool::new(false) });
+        let job = room.fill(Job { thread, done: AtomicBool::new(false) });
         self.jobs.insert(name.clone(), job.clone());
-        Turn::Make(name, job)
+        Ok(Turn::Make(name, job))
     }
 
-    /// What a thread is at; there is always an answer.
-    fn activity(&mut self, thread: i32) -> Option<&mut Activity> {
-        if self.threads.iter().all(|activity| activity.thread != thread) {
+    /// What a thread is at.
+    fn activity(&mut self, thread: i32) -> Result<&mut Activity, NoMemory> {
+        let known = self.threads.iter().position(|activity| activity.thread == thread);
+        let at = known.unwrap_or(self.threads.len());
+        if known.is_none() {
             let (stack, made) = (Vec::new(), Vec::new());
-            self.threads.push(Activity { thread, stack, waits_for: None, made });
+            push(&mut self.threads, Activity { thread, stack, waits_for: None, made })?;
         }
-        self.threads.iter_mut().find(|activity| activity.thread == thread)
+        self.threads.get_mut(at).ok_or(NoMemory)
     }
 
     /// Ends the waiting of a thread.
@@ -305,21 +387,30 @@ impl State {
     }
 
     /// The circle that would close if `thread` waited for `symbol`: from that on, and closed by it.
-    fn cycle(&self, thread: i32, symbol: &Symbol) -> Option<Vec<Symbol>> {
+    fn cycle(&self, thread: i32, symbol: &Symbol) -> Result<Option<Vec<Symbol>>, NoMemory> {
         let mut cycle = Vec::new();
         let mut next = symbol;
         for _ in 0..=self.threads.len() {
-            let owner = self.jobs.get(next)?.thread;
-            let activity = self.threads.iter().find(|activity| activity.thread == owner)?;
-            let from = activity.stack.iter().position(|made| made == next)?;
-            cycle.extend(activity.stack.iter().skip(from).cloned());
-            if owner == thread {
-                cycle.push(symbol.clone());
-                return Some(cycle);
+            let Some((owner, waits_for, made)) = self.made_for(next) else { break };
+            for symbol in made {
+                push(&mut cycle, symbol.clone())?;
             }
-            next = activity.waits_for.as_ref()?;
+            if owner == thread {
+                push(&mut cycle, symbol.clone())?;
+                return Ok(Some(cycle));
+            }
+            let Some(waited) = waits_for else { break };
+            next = waited;
         }
-        None
+        Ok(None)
+    }
+
+    /// Who is making a symbol, what that thread waits for, and what it makes from that symbol on.
+    fn made_for(&self, symbol: &Symbol) -> Option<(i32, Option<&Symbol>, &[Symbol])> {
+        let owner = self.jobs.get(symbol)?.thread;
+        let activity = self.threads.iter().find(|activity| activity.thread == owner)?;
+        let from = activity.stack.iter().position(|made| made == symbol)?;
+        Some((owner, activity.waits_for.as_ref(), activity.stack.get(from..)?))
     }
 
     /// Ends the making of what a thread has begun last. Returns what modules are to be told of, when the
@@ -329,17 +420,22 @@ impl State {
         thread: i32,
         symbol: &Symbol,
         failure: Option<&JitResult>,
-        told: Vec<Told>,
+        told: News,
     ) -> Vec<Told> {
         self.jobs.remove(symbol);
-        if let Some(failure) = failure.filter(|failure| failure.is_lasting()) {
-            self.failed.insert(symbol.clone(), failure.clone());
+        // Without memory for it, it is found out again.
+        if let Some(failure) = failure.filter(|failure| failure.is_lasting())
+            && self.failed.try_reserve(1).is_ok()
+            && let Ok(failure) = failure.copy()
+        {
+            self.failed.insert(symbol.clone(), failure);
         }
         let Some(at) = self.threads.iter().position(|a| a.thread == thread) else {
             return Vec::new();
         };
         let Some(activity) = self.threads.get_mut(at) else { return Vec::new() };
         activity.stack.pop();
+        // There is room: it was made when this began.
         activity.made.extend(told);
         if !activity.stack.is_empty() {
             return Vec::new();
@@ -348,12 +444,12 @@ impl State {
     }
 }
 
-fn row_of(modules: &[Arc<Module>], possible: &Possible) -> Option<Row> {
+fn row_of(modules: &[Counted<Module>], possible: &Possible) -> Option<Row> {
     modules.get(usize::try_from(possible.module).ok()?)?.row(possible.row)
 }
 
 #[inline]
-fn is_symbol(modules: &[Arc<Module>], possible: &Possible, hash: u64, symbol: &[u8]) -> bool {
+fn is_symbol(modules: &[Counted<Module>], possible: &Possible, hash: u64, symbol: &[u8]) -> bool {
     if possible.hash != (hash >> 32) as u32 || u64::from(possible.len) != symbol.len() as u64 {
         return false;
     }

@@ -23,6 +23,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::owned::{NoMemory, boxed, text};
+
 mod infer;
 mod mangle;
 mod parse;
@@ -115,9 +117,25 @@ impl Type {
     /// The type that a word alone spells: a number, `bool`, `text`, `ptr`, a vector of numbers, or a named
     /// type.
     pub fn of_word(word: &str) -> Self {
-        Self::primitive(word)
-            .or_else(|| Self::vector(word))
-            .unwrap_or_else(|| Self::Named { name: word.into(), args: Vec::new() })
+        match Self::known_word(word) {
+            Word::Known(known) => known,
+            Word::Vector(elem, lanes) => Self::Simd { lanes, elem: Box::new(elem) },
+            Word::Name => Self::Named { name: word.into(), args: Vec::new() },
+        }
+    }
+
+    /// The same, where memory may be refused.
+    fn try_of_word(word: &str) -> Result<Self, NoMemory> {
+        Ok(match Self::known_word(word) {
+            Word::Known(known) => known,
+            Word::Vector(elem, lanes) => Self::Simd { lanes, elem: boxed(elem)? },
+            Word::Name => Self::Named { name: text(word)?.into_boxed_str(), args: Vec::new() },
+        })
+    }
+
+    fn known_word(word: &str) -> Word {
+        let vector = || Self::vector(word).map(|(elem, lanes)| Word::Vector(elem, lanes));
+        Self::primitive(word).map(Word::Known).or_else(vector).unwrap_or(Word::Name)
     }
 
     fn primitive(word: &str) -> Option<Self> {
@@ -138,11 +156,10 @@ impl Type {
     }
 
     /// `f32x4`: lanes of a number or a truth value.
-    fn vector(word: &str) -> Option<Self> {
+    fn vector(word: &str) -> Option<(Self, u32)> {
         let (elem, lanes) = word.rsplit_once('x')?;
         let lanes = number(lanes).filter(|lanes| (1..=MAX_LANES).contains(lanes))?;
-        let elem = Box::new(Self::primitive(elem).filter(Self::is_lane)?);
-        Some(Self::Simd { lanes, elem })
+        Some((Self::primitive(elem).filter(Self::is_lane)?, lanes))
     }
 
     /// Whether a vector of it is spelled in a word.
@@ -184,6 +201,32 @@ fn number(digits: &str) -> Option<u32> {
 
 /// Types with commas between them, as the column `type_args` has them.
 pub struct Spelled<'t>(pub &'t [Type]);
+
+/// What a word means as a type.
+enum Word {
+    /// A type without parts.
+    Known(Type),
+    /// So many lanes of a type.
+    Vector(Type, u32),
+    /// Nothing of its own.
+    Name,
+}
+
+impl Spelled<'_> {
+    /// Whether this is how they are spelled.
+    pub(super) fn is(&self, text: &[u8]) -> bool {
+        /// What of the text has not been written yet.
+        struct Rest<'t>(&'t [u8]);
+        impl fmt::Write for Rest<'_> {
+            fn write_str(&mut self, part: &str) -> fmt::Result {
+                self.0 = self.0.strip_prefix(part.as_bytes()).ok_or(fmt::Error)?;
+                Ok(())
+            }
+        }
+        let mut rest = Rest(text);
+        fmt::Write::write_fmt(&mut rest, format_args!("{self}")).is_ok() && rest.0.is_empty()
+    }
+}
 
 impl fmt::Display for Spelled<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -241,7 +284,7 @@ pub(super) mod tests {
                 0 => Type::int(INT_BITS[self.below(5) as usize], self.below(2) == 0),
                 1 => Type::Float { bits: FLOAT_BITS[self.below(4) as usize] },
                 2 => [Type::Bool, Type::Text, Type::Pointer][self.below(3) as usize].clone(),
-                3 => Type::vector(["i8x16", "f32x4", "boolx8"][self.below(3) as usize]).unwrap(),
+                3 => Type::of_word(["i8x16", "f32x4", "boolx8"][self.below(3) as usize]),
                 4 if variables => Type::Variable(["T", "U", "V"][self.below(3) as usize].into()),
                 4 | 5 => Type::Named { name: self.name(), args: vec![] },
                 6 | 7 => Type::Named { name: self.name(), args: few(self) },

@@ -12,8 +12,8 @@
 //! 3. A value that says *copy of v* equals what is in the home of *v*: before a home is written, or a
 //!    position gets a value that is not in its home, all copies of it are taken elsewhere
 //!    (`Body::write`). So values that are brought home never overwrite one that is still to be read.
-//! 4. Positions that are not in their homes are listed, at most `MOST_AWAY` of them, so that
-//!    bringing all home costs what they cost to make.
+//! 4. Positions that are not in their homes lie in a window of 64 of them, which has a bit for each, so
+//!    that bringing all home costs what they cost to make.
 //! 5. A temporary register belongs to one position, or to the instruction at hand, which takes at most
 //!    two operands. There are three, so that one can always be had.
 //!
@@ -45,7 +45,6 @@ use super::bytecode::Opcode;
 use super::code::Origin;
 use super::machine::Moves;
 use super::relation::Relation;
-use super::trap::MAX_VECTOR;
 use super::verify::{Facts, Op, Target};
 use super::x64::{AssembleError, Assembler, Growing, Label, Labels};
 use crate::format::bytes::i64_at;
@@ -137,15 +136,14 @@ impl Lowering {
     /// No memory, or too much code.
     pub fn function(&mut self, facts: &Facts<'_, '_>) -> Result<Lowered<'_>, LowerError> {
         self.asm.clear();
-        self.values.start(facts.longest().min(MAX_VECTOR));
+        self.values.all_home(0);
         self.traps.clear();
         self.loop_heads.clear();
         self.origins.clear();
         self.frame.plan(facts, &mut self.homes);
         let entry = self.asm.label();
         let labels = self.asm.labels(facts.targets().len());
-        let (at, after, next, next_target) = (0, 0, 0, 0);
-        Body { l: self, facts, entry, labels, at, after, next, next_target }.compile();
+        Body { l: self, facts, entry, labels, here: 0, next: 0, block: &[] }.compile();
         let code = self.asm.code()?;
         let (loop_heads, origins) = (&self.loop_heads, &self.origins);
         Ok(Lowered { bytes: code.bytes, loop_heads, origins })
@@ -166,13 +164,11 @@ struct Body<'l, 'f> {
     /// The begin of the code, and where jumps lead.
     entry: Label,
     labels: Labels,
-    /// Where the instruction at hand begins, and the one behind it.
-    at: u32,
-    after: u32,
-    /// The number of the one behind it.
+    /// The number of the instruction at hand, and of the one behind it.
+    here: usize,
     next: usize,
-    /// The number of the instruction that the next target of a jump is.
-    next_target: usize,
+    /// The instructions before the next target of a jump.
+    block: &'f [Op],
 }
 
 impl Body<'_, '_> {
@@ -189,51 +185,60 @@ impl Body<'_, '_> {
 
     /// Puts down all that can be reached, in the order of the code.
     fn run(&mut self) {
-        let (ops, targets) = (self.facts.ops(), self.facts.targets());
-        let op_of = |number| targets.get(number).map_or(usize::MAX, Target::op);
-        let (mut passed, mut goes_on) = (0, true);
-        self.next_target = op_of(0);
-        loop {
-            if !goes_on || self.next == self.next_target {
-                // Nothing leads to what is between here and there.
-                let Some(target) = targets.get(passed) else { return };
-                (self.next, self.after) = (self.next_target, target.offset);
-                goes_on = self.arrive(passed, target, goes_on);
-                passed += 1;
-                self.next_target = op_of(passed);
-                if !goes_on {
-                    continue;
-                }
-            }
-            self.at = self.after;
-            let Some(&op) = ops.get(self.next) else { return self.return_top() };
-            self.take(op);
-            if self.l.keeps_origins {
-                self.origin(self.at);
-            }
-            goes_on = self.instruction(op);
+        let ops = self.facts.ops();
+        let mut goes_on = true;
+        for (target, number) in self.facts.targets().iter().zip(0..) {
+            self.block = ops.get(..target.op()).unwrap_or(ops);
+            goes_on = goes_on && self.block();
+            goes_on = self.arrive(number, target, goes_on);
+            // If nothing led to what is between here and there, that is left out.
+            self.next = target.op();
+        }
+        self.block = ops;
+        if goes_on && self.block() {
+            self.here = ops.len();
+            self.return_top();
         }
     }
 
-    /// The instruction behind the one at hand is done with it.
-    #[inline(always)]
-    fn take(&mut self, op: Op) {
-        self.next += 1;
-        self.after += op.size();
+    /// Puts down the rest of a block; whether what follows it is reached from there.
+    fn block(&mut self) -> bool {
+        while let Some(op) = self.peek() {
+            self.here = self.next;
+            self.next += 1;
+            if self.l.keeps_origins {
+                self.keep_origin(self.at());
+            }
+            if !self.instruction(op) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Where the instruction at hand begins.
+    fn at(&self) -> u32 {
+        self.facts.offset_of(self.here)
     }
 
     /// The instruction behind the one at hand, if no jump leads to it.
     #[inline(always)]
     fn peek(&self) -> Option<Op> {
-        self.facts.ops().get(self.next).copied().filter(|_| self.next != self.next_target)
+        self.block.get(self.next).copied()
     }
 
+    #[inline(always)]
     fn origin(&mut self, instruction: u32) {
         if self.l.keeps_origins {
-            let origin =
-                Origin { offset: self.l.asm.offset(), function: self.facts.index, instruction };
-            self.l.origins.push(origin);
+            self.keep_origin(instruction);
         }
+    }
+
+    #[cold]
+    fn keep_origin(&mut self, instruction: u32) {
+        let origin =
+            Origin { offset: self.l.asm.offset(), function: self.facts.index, instruction };
+        self.l.origins.push(origin);
     }
 
     /// Comes to a target; whether anything leads there.
@@ -254,11 +259,11 @@ impl Body<'_, '_> {
         true
     }
 
-    /// A constant of the instruction at hand, which ends with it.
-    fn constant(&self) -> i64 {
-        let end = usize::try_from(self.after).unwrap_or(0);
-        let start = end.saturating_sub(size_of::<i64>());
-        i64_at(self.facts.function.code, start).unwrap_or(0)
+    /// The constant of the instruction at hand, `start` bytes from its begin.
+    #[inline(always)]
+    fn constant(&self, start: u32) -> i64 {
+        let at = usize::try_from(self.at() + start).unwrap_or(usize::MAX);
+        i64_at(self.facts.function.code, at).unwrap_or(0)
     }
 
     /// Puts an instruction down; whether the next one is reached from it.
@@ -267,7 +272,7 @@ impl Body<'_, '_> {
         use Opcode as O;
         use integers::Operator;
         match op.opcode() {
-            O::ConstI64 | O::ConstF64 => self.set_slot(op.a(), Value::Int(self.constant())),
+            O::ConstI64 | O::ConstF64 => self.set_slot(op.a(), Value::Int(self.constant(4))),
             O::ConstTrue => self.set_slot(op.a(), Value::Int(1)),
             O::ConstFalse | O::ConstNone | O::ConstUnit => self.set_slot(op.a(), Value::Int(0)),
             O::Push => {
@@ -286,7 +291,7 @@ impl Body<'_, '_> {
             O::Swap => self.swap(op.a(), op.b()),
             O::Load => self.set_slot(op.a(), Value::local(op.b())),
             O::LoadPush => self.push(Value::local(op.a())),
-            O::ConstI64Push => self.push(Value::Int(self.constant())),
+            O::ConstI64Push => self.push(Value::Int(self.constant(2))),
             O::Store => {
                 let value = self.slot(op.b());
                 self.set_local(op.a(), value);

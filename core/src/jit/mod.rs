@@ -11,6 +11,13 @@
 //! The room turns bytecode into a buffer of bytes plus relocations and knows nothing of where code
 //! will live, who calls it or where it came from: [`crate::format::functions`] reads the table of a
 //! file, and what runs programs stands above. No file in here has unsafe code.
+//!
+//! What compiling costs, measured with the four functions of the benchmark, 25 instructions each: 361
+//! instructions of the processor for one of bytecode, verification included, five a cycle. 57 of them
+//! decode and find targets, 101 follow kinds and count uses, half of these where paths meet, and 203
+//! choose registers and put down four bytes of code. Of the 17.6 ns that this takes at 4.2 GHz, two are
+//! lost because 37 KB of machine code run for each turn, and the processor has 32 KB at hand. In 10 ns
+//! it gets through 210 instructions: as many as the last part alone has.
 
 #[cfg(feature = "alloc")]
 pub mod bytecode;

@@ -20,7 +20,7 @@
 //! Bounds: time is linear in the code, as long as paths meet with few values. What is compared where
 //! they meet counts, and so does code that is walked again: 128 units a byte of the program, and
 //! 8,388,608; more is [`Fault::Joins`]. Memory beside the code: 24 bytes a function; for the function
-//! that is looked at, 6.1 bytes a byte of code, 12 bytes a jump, 44 bytes and the kinds of locals and
+//! that is looked at, 8.1 bytes a byte of code, 8 bytes a jump, 44 bytes and the kinds of locals and
 //! vector for each target of one (4 bytes a value, no more values than 4 a byte of code and 262,144, else
 //! [`Fault::Joins`]), and the vector itself. It is reused from one function to the next.
 
@@ -199,12 +199,9 @@ impl Verifier {
         let mut longest = Vec::with_capacity(functions.len());
         let mut runs_off = Vec::new();
         for (&function, index) in functions.iter().zip(0..) {
-            let mut hosts = core::mem::take(&mut self.hosts);
-            let called = &mut self.called;
-            let mut calls =
-                Callees { functions: &functions, called, hosts: &mut hosts, caller: index };
-            let scanned = self.scan.function(&function, &mut calls);
-            self.hosts = hosts;
+            let Self { scan, called, hosts, .. } = self;
+            let mut calls = Callees { functions: &functions, called, hosts, caller: index };
+            let scanned = scan.function(&function, &mut calls);
             let error = |(at, fault)| VerifyError::new(index, function.code, at, fault);
             scanned.map_err(error)?;
             let facts = self.walk(function, index, None).map_err(error)?;
@@ -340,6 +337,12 @@ impl<'v> Facts<'v, '_> {
         self.verifier.scan.ops()
     }
 
+    /// Where the instruction with this number begins; the end of the code for the number of all.
+    #[inline(always)]
+    pub(crate) fn offset_of(&self, op: usize) -> u32 {
+        self.verifier.scan.offset_of(op)
+    }
+
     /// Where its jumps lead, ascending, each offset once.
     pub fn targets(&self) -> &'v [Target] {
         &self.verifier.scan.targets
@@ -380,6 +383,12 @@ impl<'v> Facts<'v, '_> {
         Some([self.kind(left)?, self.kind(right)?])
     }
 
+    /// Whether all comparisons are of two i64.
+    #[inline(always)]
+    pub(crate) fn compares_integers_alone(&self) -> bool {
+        self.verifier.frame.compared.is_empty()
+    }
+
     /// Which of the two values are floats that the instruction at `at` compares; `None` when neither is.
     /// All kinds are to be known.
     pub(crate) fn compared_floats(&self, at: u32) -> Option<[bool; 2]> {
@@ -393,7 +402,7 @@ impl<'v> Facts<'v, '_> {
 
     /// For each local the instructions that name it, each weighted by 8 for each loop that it is in.
     /// Those after the first 256 are not counted.
-    pub fn local_uses(&self) -> &'v [u32] {
+    pub fn local_uses(&self) -> &'v [u64] {
         &self.verifier.uses.locals
     }
 
@@ -408,7 +417,7 @@ impl<'v> Facts<'v, '_> {
     }
 
     /// The calls of functions and of the host, each weighted as [`Facts::local_uses`].
-    pub fn call_weight(&self) -> u32 {
+    pub fn call_weight(&self) -> u64 {
         self.verifier.uses.calls
     }
 
@@ -418,7 +427,7 @@ impl<'v> Facts<'v, '_> {
     }
 
     /// As [`Facts::local_uses`], for positions of the vector that are named as slots.
-    pub fn slot_uses(&self) -> &'v [u32] {
+    pub fn slot_uses(&self) -> &'v [u64] {
         &self.verifier.uses.slots
     }
 }

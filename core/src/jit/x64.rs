@@ -52,7 +52,7 @@ pub use encode::{Address, GprOperand, Operand, XmmOperand};
 pub use error::AssembleError;
 pub use float::{FloatSource, MovSource};
 pub use integer::{Count, Source};
-pub use label::{Label, LabelState, Labels};
+pub use label::{Label, LabelState, Labels, OpenJump};
 pub use operand::{
     Cl, Cond, Float, Full, Gpr, GprOrStack, Index, Mem, Narrow, Rip, Scale, W8, W16, W32, W64,
     Wide, Width, Xmm, XmmOrMem,

@@ -3,7 +3,7 @@
 //! What a relocation of code may need lies behind the code: slots that hold an address, and veneers for
 //! what is out of reach. One of each serves every relocation against the same target.
 
-use alloc::collections::BTreeMap;
+use hashbrown::HashMap;
 
 use super::machine::aarch64::Misfit;
 use super::machine::{Jump, Machine, Need, VENEER, for_machine};
@@ -30,6 +30,8 @@ pub(crate) enum CodeFault {
     Place,
     /// Out of reach.
     Overflow { place: u64, target: u64 },
+    /// No memory to plan with.
+    NoMemory,
 }
 
 /// What lies behind the code for one target: bytes from the begin of the code.
@@ -42,7 +44,7 @@ struct Extra {
 /// What lies behind the code.
 #[derive(Debug, Default)]
 pub(crate) struct CodePlan {
-    extras: BTreeMap<Option<u64>, Extra>,
+    extras: HashMap<Option<u64>, Extra>,
     /// Bytes of the code and of all that is behind it.
     pub(crate) size: usize,
     /// Bytes of the code.
@@ -78,6 +80,7 @@ impl CodePlan {
         let end = usize::try_from(fix.offset).ok().and_then(|at| at.checked_add(width));
         end.filter(|end| *end <= self.code).ok_or(CodeFault::Place)?;
         let Self { extras, size, .. } = self;
+        extras.try_reserve(1).map_err(|_| CodeFault::NoMemory)?;
         let mut place = |bytes: usize| {
             let at = size.next_multiple_of(bytes);
             *size = at + bytes;

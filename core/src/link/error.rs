@@ -15,8 +15,9 @@ use crate::owned::NoMemory;
 pub struct ShortName(ArrayString<{ ShortName::CAPACITY }>);
 
 impl ShortName {
-    /// Names of so many printable bytes are kept whole.
-    pub const CAPACITY: usize = 48;
+    /// Names of so many printable bytes are kept whole; fewer where size matters most, because every error
+    /// that is handed on is copied.
+    pub const CAPACITY: usize = if cfg!(feature = "full") { 48 } else { 12 };
 
     /// The first bytes of `name`, printable.
     pub fn new(name: &[u8]) -> Self {

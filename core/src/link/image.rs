@@ -192,7 +192,7 @@ fn copy_sections(
     let loaded = sections.filter_map(|(at, section)| at.map(|at| (at, section)));
     placed.extend(loaded.filter(|(_, section)| !section.data.is_empty()));
     // Sorting is a good part of all the code that small programs have.
-    let in_order = !cfg!(feature = "small");
+    let in_order = cfg!(feature = "full");
     if in_order {
         placed.sort_unstable_by_key(|(at, _)| *at);
     }

@@ -22,9 +22,10 @@
 #![allow(unsafe_code)]
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt;
+use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
 
 use spin::Once;
 
@@ -100,15 +101,61 @@ pub struct Returned {
     pub float: u64,
 }
 
-/// The last call of a thread that has not ended: what [`set_thread_heads`] is given the place of.
-#[derive(Debug, Default)]
-#[repr(transparent)]
-pub struct ThreadHead(AtomicPtr<Landing>);
+/// The calls of a thread that have not ended: what [`set_thread_heads`] is given the place of.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ThreadHead {
+    /// The landing of the last one, on its stack; null when the thread is in none.
+    last: Cell<*mut Landing>,
+    /// Written when that one ends before it returns, and read where it was called.
+    ended: Cell<MaybeUninit<Ended>>,
+}
 
 impl ThreadHead {
-    /// Of a thread that is in no call: a null pointer, all of whose bits are 0.
+    /// Of a thread that is in no call. Nothing in it needs a bit that is 1.
     pub const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
+        Self { last: Cell::new(ptr::null_mut()), ended: Cell::new(MaybeUninit::uninit()) }
+    }
+}
+
+impl Default for ThreadHead {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why a call through [`call_landing_at`] has no result.
+#[derive(Clone, Copy, Debug)]
+pub enum Failed<'h> {
+    /// It was not made: there are more arguments than [`MAX_ARGS`](super::MAX_ARGS).
+    TooManyArguments {
+        /// How many.
+        given: usize,
+    },
+    /// It was ended, as the head of its thread tells until the thread makes another one.
+    Ended(Ending<'h>),
+}
+
+/// How a call was ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'h>(&'h ThreadHead);
+
+impl<'h> Ending<'h> {
+    /// # Safety
+    /// A call with this head has been ended.
+    unsafe fn of(head: &'h ThreadHead) -> Self {
+        Self(head)
+    }
+}
+
+impl From<Failed<'_>> for LinkError {
+    #[cold]
+    fn from(failed: Failed<'_>) -> Self {
+        match failed {
+            Failed::TooManyArguments { given } => LinkError::TooManyArguments { given },
+            // SAFETY: whoever ends a call writes it first.
+            Failed::Ended(Ending(head)) => unsafe { head.ended.get().assume_init() }.into(),
+        }
     }
 }
 
@@ -117,13 +164,14 @@ pub type HeadOfThread = fn() -> *const ThreadHead;
 
 static HEADS: Once<HeadOfThread> = Once::new();
 
-/// The last calls of threads, by their numbers, where nobody has said anything better.
+/// The heads of threads that are in a call, by their numbers, where nobody has said anything better.
 static TABLE: Lock<Vec<(i32, Address)>> = Lock::new(Vec::new());
 
-/// A landing of some thread.
-struct Address(*mut Landing);
+/// Where the head of some thread is.
+#[derive(Clone, Copy)]
+struct Address(*const ThreadHead);
 
-// SAFETY: what it leads to is touched by the thread alone whose landing it is.
+// SAFETY: what it leads to is touched by the thread alone whose head it is.
 unsafe impl Send for Address {}
 
 /// Has the heads of threads kept where `head` says. The first one counts: calls after it change nothing.
@@ -137,84 +185,86 @@ pub unsafe fn set_thread_heads(head: HeadOfThread) {
 
 /// The head of this thread, if the host keeps it.
 #[inline]
-fn head<'h>() -> Option<&'h ThreadHead> {
+fn kept_head<'h>() -> Option<&'h ThreadHead> {
     // SAFETY: what the host promised; it is used by this thread alone.
     HEADS.get().and_then(|head| unsafe { head().as_ref() })
 }
 
-/// Does `call` while `landing` is the last call of this thread, whose head the host keeps at `head`.
+/// The head of this thread, if it is in a call that has found nobody who keeps one.
+fn head_in_table<'h>(thread: i32) -> Option<&'h ThreadHead> {
+    let table = TABLE.lock();
+    let (_, address) = table.iter().find(|(known, _)| *known == thread)?;
+    // SAFETY: the head is on the stack of a call that has not ended, which takes it out when it ends; it is
+    // used by this thread alone.
+    unsafe { address.0.as_ref() }
+}
+
+/// Does `call` with the head of this thread.
 #[inline]
-fn during<T>(head: Option<&ThreadHead>, landing: *mut Landing, call: impl FnOnce() -> T) -> T {
-    let Some(head) = head else {
-        let before = swap_in_table(landing);
-        let result = call();
-        swap_in_table(before);
-        return result;
-    };
-    // Nobody else looks at it, so there is nothing to keep together.
-    let before = head.0.load(Ordering::Relaxed);
-    head.0.store(landing, Ordering::Relaxed);
-    let result = call();
-    head.0.store(before, Ordering::Relaxed);
+fn with_head<T>(call: impl FnOnce(&ThreadHead) -> Result<T, Failed<'_>>) -> Result<T, LinkError> {
+    match kept_head() {
+        Some(head) => call(head).map_err(LinkError::from),
+        None => with_head_in_table(call),
+    }
+}
+
+/// The same for a thread whose head nobody keeps: its first call does.
+#[cold]
+fn with_head_in_table<T>(
+    call: impl FnOnce(&ThreadHead) -> Result<T, Failed<'_>>,
+) -> Result<T, LinkError> {
+    let thread = thread_id();
+    if let Some(head) = head_in_table(thread) {
+        return call(head).map_err(LinkError::from);
+    }
+    let head = ThreadHead::new();
+    {
+        let mut table = TABLE.lock();
+        table.try_reserve(1).map_err(|_| LinkError::OutOfMemory)?;
+        table.push((thread, Address(&raw const head)));
+    }
+    let result = call(&head).map_err(LinkError::from);
+    TABLE.lock().retain(|(known, _)| *known != thread);
     result
 }
 
-/// The same for a thread whose head nobody keeps.
-#[cold]
-fn swap_in_table(landing: *mut Landing) -> *mut Landing {
-    let thread = thread_id();
-    let mut table = TABLE.lock();
-    match table.iter().position(|(known, _)| *known == thread) {
-        Some(at) if landing.is_null() => table.swap_remove(at).1.0,
-        Some(at) => table.get_mut(at).map_or(ptr::null_mut(), |(_, address)| {
-            core::mem::replace(address, Address(landing)).0
-        }),
-        None => {
-            if !landing.is_null() {
-                table.push((thread, Address(landing)));
-            }
-            ptr::null_mut()
-        }
-    }
+/// The head of this thread, when it is in a call.
+fn head_in_call<'h>() -> Option<&'h ThreadHead> {
+    let in_call = |head: &&ThreadHead| !head.last.get().is_null();
+    kept_head().filter(in_call).or_else(|| head_in_table(thread_id()).filter(in_call))
 }
 
-/// The last call of this thread.
-fn last() -> *mut Landing {
-    let kept = head().map_or(ptr::null_mut(), |head| head.0.load(Ordering::Relaxed));
-    if !kept.is_null() {
-        return kept;
-    }
-    let thread = thread_id();
-    let table = TABLE.lock();
-    let found = table.iter().find(|(known, _)| *known == thread);
-    found.map_or(ptr::null_mut(), |(_, address)| address.0)
+/// Ends the last call of this thread, and then does not return; false when the thread is in none.
+///
+/// # Safety
+/// All that was called since that call was entered may be left.
+unsafe fn end_call(ended: Ended) -> bool {
+    let Some(head) = head_in_call() else { return false };
+    head.ended.set(MaybeUninit::new(ended));
+    // SAFETY: the call has not ended: its landing is there, and the stack above it as it was. For the rest
+    // the caller answers.
+    unsafe { machine::land(head) }
 }
 
-/// What code jumps to that traps, as [`jit::typed::lower`] says: back to where
-/// its thread entered machine code.
+/// What code jumps to that traps, as [`jit::typed::lower`] says: back to where its thread entered machine
+/// code.
 ///
 /// # Panics
 /// Without unwinding, which ends the process, when that was not through [`call_landing`].
 pub extern "C" fn trap_hook(code: u32, at: u32, function: u64) -> u64 {
-    let (landing, trap) = (last(), Trap { code, at, function });
-    assert!(
-        !landing.is_null(),
-        "{trap}, in code that was not called in a way that can be told of it"
-    );
-    // SAFETY: a call of this thread that has not ended: its landing is there, and the stack above it as it
-    // was. All that was called since is code that asked for this.
-    unsafe { machine::land(landing, Ended::Template(trap)) }
+    let trap = Trap { code, at, function };
+    // SAFETY: all that was called since is code that asked for this.
+    let told = unsafe { end_call(Ended::Template(trap)) };
+    assert!(told, "{trap}, in code that was not called in a way that can be told of it");
+    0
 }
 
 /// What the engine of a module of bytecode tells when a function that was called by its address is stopped:
 /// goes back to where its thread entered machine code, as [`trap_hook`] does. Where that was not through
 /// [`call_landing`] this returns, and then the function returns 0.
 pub(crate) fn stop_call(trap: jit::trap::Trap) {
-    let landing = last();
-    if !landing.is_null() {
-        // SAFETY: as in `trap_hook`; the engine holds nothing when it tells of a trap.
-        unsafe { machine::land(landing, Ended::Bytecode(trap)) }
-    }
+    // SAFETY: as in `trap_hook`; the engine holds nothing when it tells of a trap.
+    unsafe { end_call(Ended::Bytecode(trap)) };
 }
 
 /// Calls the function at `address` as [`call`](super::call()) does; a trap of it, or of what it calls, is
@@ -231,42 +281,28 @@ pub(crate) fn stop_call(trap: jit::trap::Trap) {
 #[inline]
 pub unsafe fn call_landing(address: u64, args: &[i64]) -> Result<i64, LinkError> {
     // SAFETY: passed on to the caller.
-    unsafe { call_integers(head(), address, args) }
+    with_head(|head| unsafe { call_landing_at(head, address, args) })
 }
 
 /// The same for a host that has the head of this thread at hand, which is faster than asking for it.
 ///
+/// Becomes part of its callers, most of which know the number of the arguments: each then goes from where
+/// it is to where it is wanted, and not through memory.
+///
 /// # Errors
-/// As [`call_landing`].
+/// What becomes those of [`call_landing`].
 ///
 /// # Safety
 /// As [`call_landing`]; and `head` is what the function of [`set_thread_heads`] gives in this thread.
 #[inline(always)]
-pub unsafe fn call_landing_at(
-    head: &ThreadHead,
+pub unsafe fn call_landing_at<'h>(
+    head: &'h ThreadHead,
     address: u64,
     args: &[i64],
-) -> Result<i64, LinkError> {
-    // SAFETY: passed on to the caller.
-    unsafe { call_integers(Some(head), address, args) }
-}
-
-/// Becomes part of its callers, most of which know the number of the arguments: each then goes from where
-/// it is to where it is wanted, and not through memory.
-///
-/// # Safety
-/// As [`call_landing_at`].
-#[inline(always)]
-unsafe fn call_integers(
-    head: Option<&ThreadHead>,
-    address: u64,
-    args: &[i64],
-) -> Result<i64, LinkError> {
-    let mut landing = Landing::new();
-    let place = &raw mut landing;
-    // SAFETY: the caller says that what is called may be; the landing is there until the call is over.
-    let call = || unsafe { machine::run_integers(place, address, args) };
-    during(head, place, call).map(u64::cast_signed)
+) -> Result<i64, Failed<'h>> {
+    // SAFETY: the caller says that what is called may be.
+    let integer = unsafe { machine::run_integers(head, address, args) };
+    integer.map(u64::cast_signed)
 }
 
 /// The same for a function of any number of integers and floats.
@@ -280,10 +316,8 @@ unsafe fn call_integers(
 pub unsafe fn call_values(address: u64, args: &[Word]) -> Result<Returned, LinkError> {
     let mut stack = Vec::new();
     let mut frame = Frame::of_words(address, args, &mut stack)?;
-    let place = &raw mut frame;
     // SAFETY: the caller says that what is called may be; frame and stack are there until the call is over.
-    let call = || unsafe { machine::run(place) };
-    during(head(), place.cast(), call)
+    with_head(|head| unsafe { machine::run(head, &mut frame) })
 }
 
 #[cfg(test)]
@@ -358,7 +392,7 @@ mod tests {
         // SAFETY: as above.
         let returned = unsafe { call_values(many as *const () as u64, &args) }.unwrap();
         assert_eq!(f64::from_bits(returned.float), 123_456_789.75);
-        assert!(last().is_null());
+        assert!(head_in_call().is_none());
     }
 
     #[test]

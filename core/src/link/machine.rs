@@ -47,6 +47,8 @@ pub(super) trait Machine {
     const JUMPS_THROUGH_GOT: bool;
     /// Bytes of code within which every branch reaches every other place.
     const BRANCH_REACH: u64;
+    /// Whether its code runs on this machine.
+    const IS_HOST: bool;
 
     /// What a relocation asks for; `None` for one of another instruction set.
     fn need(kind: RelocKind) -> Option<Need>;
@@ -78,15 +80,28 @@ fn common_need(kind: RelocKind) -> Option<Need> {
     }
 }
 
+/// Does something for an instruction set. What it does for code of others than this machine's is kept
+/// away from what loading runs, which it would double.
+#[inline]
+pub(super) fn on<M: Machine, T>(act: impl FnOnce() -> T) -> T {
+    #[cold]
+    #[inline(never)]
+    fn elsewhere<T>(act: impl FnOnce() -> T) -> T {
+        act()
+    }
+    if M::IS_HOST { act() } else { elsewhere(act) }
+}
+
 /// Does something for the instruction set `arch`: calls `$function::<M>($args)` with its `M`.
 macro_rules! for_machine {
-    ($arch:expr, $($function:ident).+ ($($arg:expr),*)) => {
-        match $crate::link::machine::known($arch) {
-            $crate::format::Arch::X86_64 => $($function).+::<$crate::link::machine::X86_64>($($arg),*),
-            $crate::format::Arch::AARCH64 => $($function).+::<$crate::link::machine::Aarch64>($($arg),*),
-            _ => $($function).+::<$crate::link::machine::Generic>($($arg),*),
+    ($arch:expr, $($function:ident).+ ($($arg:expr),*)) => {{
+        use $crate::link::machine::{Aarch64, Generic, X86_64, known, on};
+        match known($arch) {
+            $crate::format::Arch::X86_64 => on::<X86_64, _>(|| $($function).+::<X86_64>($($arg),*)),
+            $crate::format::Arch::AARCH64 => on::<Aarch64, _>(|| $($function).+::<Aarch64>($($arg),*)),
+            _ => on::<Generic, _>(|| $($function).+::<Generic>($($arg),*)),
         }
-    };
+    }};
 }
 pub(super) use for_machine;
 
@@ -94,5 +109,5 @@ pub(super) use for_machine;
 /// machine, whose code alone can run here, so that the others are compiled away.
 #[inline]
 pub(super) fn known(arch: Arch) -> Arch {
-    if cfg!(feature = "small") { host_arch() } else { arch }
+    if cfg!(feature = "full") { arch } else { host_arch() }
 }

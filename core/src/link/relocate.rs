@@ -209,7 +209,7 @@ impl Relocator<'_, '_> {
     }
 
     /// The address of the symbol of a relocation.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn address(&self, reloc: &Reloc) -> u64 {
         self.symbols.get(to_usize(reloc.symbol)).copied().unwrap_or(NO_ADDRESS)
     }

@@ -178,7 +178,7 @@ impl<'d> Table<'d> {
     /// What leads to the names, if there is something better than to walk, which is little code.
     #[inline]
     fn index(&self) -> Option<&Index<'d>> {
-        if cfg!(feature = "small") {
+        if !cfg!(feature = "full") {
             return None;
         }
         self.index.get().or_else(|| self.first_index())

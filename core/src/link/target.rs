@@ -26,7 +26,7 @@ impl Target {
     }
 
     /// As [`Target::in_section`], for fewer than [`Target::SECTIONS`] and [`Target::LAST`] bytes at most.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn within(section: u32, value: u64) -> Self {
         Target(u64::from(section) << VALUE_BITS | value)
     }
@@ -36,7 +36,7 @@ impl Target {
         Target(u64::from(IMPORT) << VALUE_BITS | u64::from(number))
     }
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn is_import(self) -> bool {
         self.0 >> VALUE_BITS == u64::from(IMPORT) && self != Self::NOWHERE
     }
@@ -47,7 +47,7 @@ impl Target {
     }
 
     /// The number of its section, or of an import, and bytes from the begin of the section.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn split(self) -> (usize, u64) {
         let section = usize::try_from(self.0 >> VALUE_BITS).unwrap_or(usize::MAX);
         (section, self.0 & Self::LAST)

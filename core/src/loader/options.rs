@@ -41,19 +41,26 @@ pub struct LoaderOptions {
     pub host_functions: HostTable,
 }
 
-impl Default for LoaderOptions {
-    /// The first definition wins, what is not marked stays, 4 MiB are kept, code memory of its own, and
-    /// no host functions for bytecode.
-    fn default() -> Self {
+impl LoaderOptions {
+    /// The first definition wins, what is not marked stays, 4 MiB are kept, and there are no host functions
+    /// for bytecode.
+    pub fn new(code_memory: CodeMemory) -> Self {
         Self {
             clash: Clash::default(),
             reload_unmarked: false,
             kept_bytes: 4 << 20,
-            code_memory: CodeMemory::default(),
+            code_memory,
             attach: None,
             tiers: Tiers::default(),
             host_functions: HostTable::new(),
         }
+    }
+}
+
+impl Default for LoaderOptions {
+    /// The same, with code memory of its own.
+    fn default() -> Self {
+        Self::new(CodeMemory::default())
     }
 }
 

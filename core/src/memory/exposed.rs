@@ -406,6 +406,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "reads a file behind what was stored and not synchronised")]
     fn what_is_stored_is_read_and_synchronised() {
         let (path, _) = file("store", 5000);
         let shared = share(&path, 0, Protection::ReadWrite);

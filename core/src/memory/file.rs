@@ -68,7 +68,7 @@ impl FileStamp {
     /// Whether nobody may have it in hands any more; never known where the code that asks a clock is too
     /// much, and a second look at the file takes its place.
     fn is_settled(&self) -> bool {
-        !cfg!(feature = "small") && self.modified.saturating_add(SETTLING) < sys::wall_clock()
+        cfg!(feature = "full") && self.modified.saturating_add(SETTLING) < sys::wall_clock()
     }
 }
 
@@ -173,7 +173,7 @@ impl FileBytes {
     }
 
     /// What was put behind the bytes.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(crate) fn tail(&self) -> &[u8] {
         self.bytes.tail()
     }
@@ -188,7 +188,7 @@ impl AsRef<[u8]> for FileBytes {
 impl Deref for FileBytes {
     type Target = [u8];
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn deref(&self) -> &[u8] {
         self.bytes.as_slice()
     }

@@ -365,6 +365,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "runs machine code")]
     fn code_runs_once_it_is_published() {
         #[cfg(target_arch = "x86_64")]
         let code = [0xb8, 42, 0, 0, 0, 0xc3]; // mov eax, 42; ret

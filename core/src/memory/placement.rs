@@ -162,6 +162,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "asks for places, which the allocator does not give")]
     fn near_memory_is_within_a_signed_displacement() {
         let far = Place::Exactly(0x10_0000_0000);
         let far = Region::map(far, size(), Protection::Read).unwrap();

@@ -15,9 +15,10 @@
 
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use core::fmt;
+use core::fmt::{self, Write};
 use core::time::Duration;
 
+use arrayvec::ArrayString;
 use rustix::fd::OwnedFd;
 use rustix::fs::Mode;
 
@@ -176,9 +177,10 @@ fn put(path: &[u8], old: &OpenFile, bytes: &[u8]) -> Result<bool, ReplaceError> 
     let directory = path.get(..directory_len(path)).unwrap_or(&[]);
     let mut beside = PathBytes::new();
     let name = path.get(directory.len()..).unwrap_or(&[]);
-    let name = alloc::format!(".smf-{:016x}.tmp", fnv1a_64(name));
-    let fits = beside.try_extend_from_slice(directory).is_ok()
-        && beside.try_extend_from_slice(name.as_bytes()).is_ok();
+    let mut hidden = ArrayString::<32>::new();
+    let fits = write!(hidden, ".smf-{:016x}.tmp", fnv1a_64(name)).is_ok()
+        && beside.try_extend_from_slice(directory).is_ok()
+        && beside.try_extend_from_slice(hidden.as_bytes()).is_ok();
     if !fits {
         return Err(MemoryError::PathTooLong { len: path.len(), limit: PATH_LIMIT }.into());
     }

@@ -2,10 +2,10 @@
 #![allow(unsafe_code)]
 
 use core::ops::Range;
+use std::env;
 use std::process::Command;
 use std::string::{String, ToString};
 use std::vec::Vec;
-use std::{env, fs};
 
 /// One line of `/proc/self/maps`.
 pub(crate) struct Line {
@@ -16,8 +16,16 @@ pub(crate) struct Line {
 
 /// Every mapping of this process.
 pub(crate) fn maps() -> Vec<Line> {
-    fs::read_to_string("/proc/self/maps").unwrap().lines().map(line).collect()
+    list().lines().map(line).collect()
 }
+
+#[cfg(not(miri))]
+fn list() -> String {
+    std::fs::read_to_string("/proc/self/maps").unwrap()
+}
+
+#[cfg(miri)]
+use super::sys::shim::list;
 
 fn line(text: &str) -> Line {
     let (addresses, rest) = text.split_once(' ').unwrap();
@@ -29,10 +37,11 @@ fn line(text: &str) -> Line {
 /// Whether the test runs by itself in a process. If not, runs the test of this name, as
 /// `cargo test` lists it, in a process of its own and fails if it fails there.
 ///
-/// For tests that count what belongs to the whole process.
+/// For tests that count what belongs to the whole process. The interpreter can start none, and runs one
+/// test at a time.
 pub(crate) fn alone(test: &str) -> bool {
     const MARK: &str = "SMF_TEST_ALONE";
-    if env::var_os(MARK).is_some() {
+    if cfg!(miri) || env::var_os(MARK).is_some() {
         return true;
     }
     let output = Command::new(env::current_exe().unwrap())

@@ -5,6 +5,7 @@ use core::fmt;
 use crate::jit::lower::LowerError;
 use crate::jit::x64::AssembleError;
 use crate::memory::exec::ExecError;
+use crate::owned::NoMemory;
 
 /// Why there is no compiled code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,12 @@ pub enum CodeError {
 impl From<ExecError> for CodeError {
     fn from(error: ExecError) -> Self {
         CodeError::Exec(error)
+    }
+}
+
+impl From<NoMemory> for CodeError {
+    fn from(_: NoMemory) -> Self {
+        CodeError::NoMemory
     }
 }
 

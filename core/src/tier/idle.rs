@@ -6,6 +6,7 @@ use spin::Mutex;
 
 use crate::jit::interpret::{Environment, Interpreter, Room, Tier};
 use crate::jit::trap::Trap;
+use crate::owned::push;
 
 /// The interpreters of one program: as many as there ever were calls at once.
 #[derive(Debug, Default)]
@@ -26,7 +27,8 @@ impl Idle {
         let idle = self.interpreters.lock().pop();
         let mut interpreter = idle.unwrap_or_default();
         let result = interpreter.call(environment, tier, function, args, room);
-        self.interpreters.lock().push(interpreter);
+        // Without room to keep it, the next call translates anew.
+        let _ = push(&mut self.interpreters.lock(), interpreter);
         result
     }
 }

@@ -10,12 +10,12 @@ mod enter;
 mod stubs;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use hashbrown::HashMap;
 use spin::Mutex;
 
 use super::{CodeError, CodeObserver, Idle, NEVER, Told, TrapHook};
@@ -25,6 +25,7 @@ use crate::jit::lower::{Image, Lowering};
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::{Program, Verifier};
 use crate::memory::exec::{CodeMemory, ExecutableBlock, Request};
+use crate::owned::{NoMemory, boxed, collect, with_capacity};
 use block::Block;
 use enter::gather;
 use stubs::{Resume, STAND_IN, Stubs};
@@ -38,8 +39,8 @@ struct Code {
     loop_heads: Box<[(u32, u32)]>,
 }
 
-/// By index of the function.
-type Codes = BTreeMap<u32, Code>;
+/// By index of the function; in a table that can be refused memory.
+type Codes = HashMap<u32, Code>;
 
 impl Code {
     /// Address and bytes.
@@ -53,8 +54,9 @@ impl Code {
 }
 
 /// Enters what is new, or leaves what is there: where that is.
-fn enter_code(codes: &mut Codes, function: u32, code: Code) -> (usize, usize) {
-    codes.entry(function).or_insert(code).place()
+fn enter_code(codes: &mut Codes, function: u32, code: Code) -> Result<(usize, usize), NoMemory> {
+    codes.try_reserve(1).map_err(|_| NoMemory)?;
+    Ok(codes.entry(function).or_insert(code).place())
 }
 
 /// What compiling needs, one thread at a time.
@@ -113,14 +115,15 @@ impl<'c> Native<'c> {
         let first = stub_block.address() + at;
         let stand_ins = first..first + count * STAND_IN;
         let last = program.host_calls().last().map_or(0, |call| usize::from(call.index) + 1);
-        let mut host_addresses = alloc::vec![0; last];
+        let mut host_addresses = with_capacity(last)?;
+        host_addresses.resize(last, 0);
         for call in program.host_calls() {
             let place = host_addresses.get_mut(usize::from(call.index));
             if let (Some(place), Some(function)) = (place, hosts.get(call.index)) {
                 *place = function.address();
             }
         }
-        let mut native = Box::new(Self {
+        let mut native = boxed(Self {
             ways_in: Mutex::default(),
             observer: None,
             program,
@@ -132,11 +135,11 @@ impl<'c> Native<'c> {
             stub_block,
             stand_ins,
             compiler: Mutex::default(),
-            heat: core::iter::repeat_with(AtomicU32::default).take(count).collect(),
+            heat: collect(core::iter::repeat_with(AtomicU32::default).take(count))?,
             threshold: AtomicU32::new(threshold),
             idle: Idle::default(),
             hook: Mutex::new(None),
-        });
+        })?;
         native.fill_block();
         Ok(native)
     }
@@ -281,15 +284,19 @@ impl<'c> Native<'c> {
         let request = Request::new(lowered.bytes.len()).aligned_to(16);
         let mut code = self.memory.allocate_with(request)?;
         code.as_mut_slice().copy_from_slice(lowered.bytes);
-        let loop_heads = lowered.loop_heads.into();
+        let loop_heads = collect(lowered.loop_heads.iter().copied())?.into_boxed_slice();
         let code = Code { told: None, block: code.publish()?, loop_heads };
-        Ok((enter_code(compiled, function, code), true))
+        Ok((enter_code(compiled, function, code)?, true))
     }
 
     /// The address and length of the code of each function that is compiled.
     pub(super) fn for_each_code(&self, mut each: impl FnMut(u32, usize, usize)) {
-        for (function, Code { block, .. }) in &self.compiler.lock().compiled {
-            each(*function, block.address(), block.len());
+        let compiler = self.compiler.lock();
+        // In the order of the functions.
+        for (function, _) in (0..).zip(&self.heat) {
+            if let Some(Code { block, .. }) = compiler.compiled.get(&function) {
+                each(function, block.address(), block.len());
+            }
         }
     }
 
@@ -314,7 +321,7 @@ impl<'c> Native<'c> {
         // Before anybody has the address, and without the lock.
         code.told = self.observer.as_ref().and_then(|o| o.entered(function, code.range()));
         // Another thread may have been faster.
-        Ok(enter_code(&mut self.ways_in.lock(), function, code).0)
+        Ok(enter_code(&mut self.ways_in.lock(), function, code)?.0)
     }
 
     fn way_in(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {

@@ -186,6 +186,38 @@ fn long_vectors_and_large_frames_are_limited() {
 }
 
 #[test]
+fn values_are_followed_wherever_in_the_vector_they_are() {
+    // Constants and copies of locals on both sides of 64 values, which change places, and whose local is
+    // set while they are there.
+    let mut source = String::from("function f, 2, 2\n");
+    let mut vector: Vec<i64> = Vec::new();
+    for number in 0..150 {
+        let (line, value) = match number % 3 {
+            0 => (String::from("LOAD_PUSH 0"), 11),
+            1 => (format!("CONST_I64_PUSH {number}"), number),
+            _ => (String::from("LOAD_PUSH 1"), -5),
+        };
+        (source += &line, source += "\n");
+        vector.push(value);
+    }
+    for (a, b) in [(2, 66), (64, 63), (149, 0), (127, 129)] {
+        source += &format!("SWAP {a}, {b}\n");
+        vector.swap(a, b);
+    }
+    source += "CONST_I64_PUSH 1000\nPOP_STORE 0\nPUSH 65\nPOP 70\nLOAD_PUSH 0\n";
+    vector[70] = vector[65];
+    vector.push(1000);
+    while let [.., left, right] = vector[..] {
+        vector.truncate(vector.len() - 2);
+        let subtracts = vector.len() % 2 == 0;
+        source += if subtracts { "SUB_I64\n" } else { "ADD_I64\n" };
+        vector.push(if subtracts { left - right } else { left + right });
+    }
+    source += "RET 0";
+    assert_eq!(everywhere(&source, &[11, -5]), Ok(vector[0]));
+}
+
+#[test]
 fn what_never_ends_can_be_stopped_from_another_thread() {
     let sources = [
         "function f, 1, 1\nagain:\nJMP again",

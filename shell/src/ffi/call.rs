@@ -1,22 +1,29 @@
 //! `rt_call_function_0` to `_8`: calls through a bare address, which must be code of ours.
 #![allow(unsafe_code)]
 
+use smf_core::link::landing::Failed;
 use smf_core::memory::exec::ExecError;
 
 use super::error::{ApiError, or, smf_clear_error};
 use super::{args, blocks};
 use crate::{calls, code_ranges};
 
-/// The address as one that may be called, if somebody has entered it.
-#[inline]
-fn callable(function: i64) -> Option<usize> {
-    let address = usize::try_from(function).ok()?;
-    code_ranges::may_be_called(address).then_some(address)
+/// Calls a function that is known to be code, as nearly all are.
+#[inline(always)]
+fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
+    let address = function.cast_unsigned();
+    if !usize::try_from(address).is_ok_and(code_ranges::may_be_called) {
+        return look_closer(function, &arguments);
+    }
+    // SAFETY: the address lies in code of this library that may run, which the caller promises to keep
+    // during the call and to have written for as many arguments: machine code is trusted. Whoever enters
+    // a range of code has the heads of threads kept first.
+    finish(unsafe { calls::call_with_heads(address, &arguments) })
 }
 
-/// The same for one that nobody has; `None` when it may not be called, and the reason is kept.
+/// Calls a function that nobody has entered, if it begins a block of executable memory; else keeps why not.
 #[cold]
-fn look_closer(function: i64) -> Option<usize> {
+fn look_closer(function: i64, arguments: &[i64]) -> i64 {
     let address = args::address("the function", function);
     let found =
         address.and_then(|address| match blocks::with(|blocks| blocks.entry_point(address)) {
@@ -25,21 +32,29 @@ fn look_closer(function: i64) -> Option<usize> {
             }
             found => found,
         });
-    or(None, found.map(Some))
+    let Some(address) = or(None, found.map(Some)) else { return 0 };
+    calls::keep_heads();
+    // SAFETY: as in `call`.
+    finish(unsafe { calls::call_with_heads(address as u64, arguments) })
 }
 
+/// The result, or 0 for an error, which is kept. A function that returns 0 itself leaves none.
 #[inline(always)]
-fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
-    let Some(address) = callable(function).or_else(|| look_closer(function)) else { return 0 };
-    // SAFETY: the address lies in code of this library that may run, which the caller promises to keep
-    // during the call and to have written for as many arguments: machine code is trusted.
-    match unsafe { calls::call(address as u64, &arguments) } {
-        Ok(0) => {
-            smf_clear_error();
-            0
-        }
+fn finish(called: Result<i64, Failed<'_>>) -> i64 {
+    #[inline(never)]
+    fn zero() -> i64 {
+        smf_clear_error();
+        0
+    }
+    #[cold]
+    #[inline(never)]
+    fn fail(failed: Failed<'_>) -> i64 {
+        or(0, Err(ApiError::Call(failed.into())))
+    }
+    match called {
+        Ok(0) => zero(),
         Ok(result) => result,
-        Err(error) => or(0, Err(ApiError::Call(error))),
+        Err(failed) => fail(failed),
     }
 }
 

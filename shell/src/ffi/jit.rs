@@ -235,7 +235,7 @@ pub unsafe extern "C" fn smf_jit_instantiate(
         JitResult::Success(_) => return 0,
         JitResult::NotFound { .. } => 1,
         JitResult::CircularDependency { .. } => 2,
-        JitResult::CompilationError(_) => 3,
+        JitResult::CompilationError(_) | JitResult::NoMemory => 3,
         JitResult::UpdateFailed { .. } => 4,
     };
     or(outcome, Err(ApiError::Instantiate { outcome, reason: Phrase::of(&made) }))

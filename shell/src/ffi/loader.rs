@@ -99,7 +99,10 @@ fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
     let kept = args::length("the number of bytes kept", options.kept_bytes)?;
     let kept_bytes = usize::try_from(kept).unwrap_or(usize::MAX);
     let reload_unmarked = options.flags & RELOAD_ALL != 0;
-    let core = LoaderOptions { clash, reload_unmarked, kept_bytes, ..LoaderOptions::default() };
+    let core = |code_memory| {
+        let rest = LoaderOptions::new(code_memory);
+        LoaderOptions { clash, reload_unmarked, kept_bytes, ..rest }
+    };
     loaders::open(core, |modules| {
         if options.flags & PROCESS_SYMBOLS != 0 {
             let mut process = HostSymbols::new();

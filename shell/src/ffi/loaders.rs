@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smf_core::loader::{Loaded, LoaderOptions, ModuleHandle, ModuleLoader};
+use smf_core::memory::exec::CodeMemory;
 
 use super::blocks::{self, Lent};
 use super::error::ApiError;
@@ -105,11 +106,11 @@ impl Holds {
 /// # Errors
 /// [`ApiError::TooManyLoaders`].
 pub(super) fn open(
-    options: LoaderOptions,
+    options: impl FnOnce(CodeMemory) -> LoaderOptions,
     prepare: impl FnOnce(&ModuleLoader),
 ) -> Result<u64, ApiError> {
     let memory = blocks::with(|blocks| blocks.lend());
-    let loader = Loader::new(LoaderOptions { code_memory: memory.memory.clone(), ..options });
+    let loader = Loader::new(options(memory.memory.clone()));
     prepare(loader.modules());
     let open = OpenLoader { holds: Mutex::default(), loader, _memory: memory };
     LOADERS.open(open).ok_or(ApiError::TooManyLoaders { limit: SEATS })
@@ -260,7 +261,7 @@ mod tests {
     use smf_core::loader::ModuleBytes;
 
     fn new() -> u64 {
-        open(LoaderOptions::default(), |_| {}).unwrap()
+        open(LoaderOptions::new, |_| {}).unwrap()
     }
 
     fn load(loader: &Use) -> u64 {

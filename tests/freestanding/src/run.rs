@@ -37,6 +37,8 @@ pub(crate) enum Failure {
     Templates(MetadataError),
     #[cfg(feature = "templates")]
     Instance(Option<Box<instantiate::Failure>>),
+    #[cfg(feature = "templates")]
+    NoMemory,
 }
 
 #[cfg(feature = "texts")]
@@ -53,6 +55,8 @@ impl fmt::Display for Failure {
             Failure::Instance(Some(error)) => error.fmt(f),
             #[cfg(feature = "templates")]
             Failure::Instance(None) => f.write_str("the instance needs itself before it is there"),
+            #[cfg(feature = "templates")]
+            Failure::NoMemory => f.write_str("there is no memory for the instance"),
         }
     }
 }
@@ -143,6 +147,7 @@ fn instance(file: &[u8], name: &[u8]) -> Result<u64, Failure> {
         JitResult::NotFound { .. } => return Err(Failure::NoFunction),
         JitResult::CompilationError(failure) => return Err(Failure::Instance(Some(failure))),
         JitResult::CircularDependency { .. } => return Err(Failure::Instance(None)),
+        JitResult::NoMemory => return Err(Failure::NoMemory),
     };
     mem::forget(instantiator);
     Ok(address)

@@ -8,5 +8,6 @@ mod objects;
 mod operands;
 mod pack;
 mod run;
+mod take;
 mod templates;
 mod tools;

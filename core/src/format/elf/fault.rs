@@ -28,6 +28,8 @@ impl fmt::Display for ElfPart {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
 pub enum ElfFault {
+    /// Any object, where size matters more than that they can be linked.
+    NotBuilt,
     /// Shorter than its header.
     CutOff,
     /// Of 32 bits, big-endian, or of another version.
@@ -75,6 +77,9 @@ pub enum ElfFault {
 impl fmt::Display for ElfFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match *self {
+            ElfFault::NotBuilt => {
+                "cannot be linked, because this loader is built without the feature `all-files` of smf-core"
+            }
             ElfFault::CutOff => "is shorter than its header",
             ElfFault::Ident => "is not of 64 bits, little-endian and of version 1",
             ElfFault::Type { value } => {

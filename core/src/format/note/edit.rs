@@ -5,10 +5,10 @@
 //! its indent, its line endings, its way to write numbers. What a column of the new row has no value
 //! for comes from the column of that name in the old row, else it is the empty string.
 
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::{String, ToString};
+use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{self, Display, Write};
 use core::ops::Range;
 
 use super::{Column, Entry, Instantiation, Places, Possible, Status};
@@ -23,26 +23,27 @@ pub const JIT_MEMORY: &str = "jit_memory";
 pub struct Edited {
     /// The note, with its terminator if it had one.
     pub note: Vec<u8>,
-    /// The symbols that moved, and those that were among the instantiations already.
-    pub done: BTreeSet<String>,
+    /// Which of the symbols moved, or were among the instantiations already.
+    pub done: Box<[bool]>,
     /// Whether any moved; the note is as it was when not.
     pub changed: bool,
 }
 
 /// The note in `data`, which begins at offset `at` of its file, after the loader of the module at `path`
-/// has made `symbols`.
+/// has made `symbols`, which are in ascending order.
 ///
 /// # Errors
-/// What is wrong with the note.
+/// What is wrong with the note, and [`FormatError::OutOfMemory`].
 pub fn with_made(
     data: &[u8],
     at: u64,
-    path: &str,
-    symbols: &BTreeSet<&str>,
+    path: &dyn Display,
+    symbols: &[&str],
 ) -> Result<Edited, FormatError> {
     let document = Document::parse(data, at)?;
-    let mut edit =
-        Edit { text: document.text(), symbols, taken: Vec::new(), known: BTreeSet::new() };
+    let mut done = with_capacity(symbols.len())?;
+    done.resize(symbols.len(), false);
+    let mut edit = Edit { text: document.text(), symbols, taken: Vec::new(), done };
     let mut home = None;
     for table in document.tables() {
         let table = table?;
@@ -55,16 +56,25 @@ pub fn with_made(
     edit.write(home, data, path)
 }
 
+/// A list with room for so many.
+fn with_capacity<T>(capacity: usize) -> Result<Vec<T>, FormatError> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(capacity).map_err(|_| FormatError::OutOfMemory)?;
+    Ok(list)
+}
+
 /// A row of `possible` that moves.
 struct Taken<'d> {
     table: Table<'d>,
     row: Row<'d>,
-    symbol: String,
+    /// The number of its symbol.
+    symbol: usize,
 }
 
 /// Where new rows go, and what they look like.
 struct Home<'d> {
-    columns: Vec<&'d str>,
+    /// Whose rows they are; `None` for a table that the note does not have yet.
+    table: Option<Table<'d>>,
     /// Bytes of the text before the new rows.
     at: usize,
     indent: &'d str,
@@ -74,10 +84,10 @@ struct Home<'d> {
 
 struct Edit<'e, 'd> {
     text: &'d str,
-    symbols: &'e BTreeSet<&'e str>,
+    symbols: &'e [&'e str],
     taken: Vec<Taken<'d>>,
-    /// Those that are among the instantiations.
-    known: BTreeSet<String>,
+    /// Which symbols are among the instantiations.
+    done: Vec<bool>,
 }
 
 /// The cell of the column that an entry reads as its symbol.
@@ -90,13 +100,19 @@ fn symbol_place<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<u32, FormatError>
 }
 
 impl<'d> Edit<'_, 'd> {
+    /// The number of the symbol that a cell has.
+    fn symbol(&self, cell: Option<Cell<'d>>) -> Option<usize> {
+        let cell = cell.unwrap_or_default();
+        self.symbols.binary_search_by(|symbol| symbol.chars().cmp(cell.chars())).ok()
+    }
+
     /// Finds the rows that move.
     fn take_rows(&mut self, table: &Table<'d>) -> Result<(), FormatError> {
         let place = symbol_place::<Possible<'_>>(table)?;
         for row in table.rows() {
             let row = row?;
-            let symbol = row.cell(place).unwrap_or_default().to_string();
-            if self.symbols.contains(&*symbol) {
+            if let Some(symbol) = self.symbol(row.cell(place)) {
+                self.taken.try_reserve(1).map_err(|_| FormatError::OutOfMemory)?;
                 self.taken.push(Taken { table: *table, row, symbol });
             }
         }
@@ -111,7 +127,7 @@ impl<'d> Edit<'_, 'd> {
     ) -> Result<(), FormatError> {
         let place = symbol_place::<Instantiation<'_>>(table)?;
         let mut new = Home {
-            columns: table.columns().collect(),
+            table: Some(*table),
             at: table.header_span().end,
             indent: "    ",
             quoted_id: false,
@@ -129,10 +145,8 @@ impl<'d> Edit<'_, 'd> {
                 let next = cell.raw().parse().map_or(0, |id: u64| id.saturating_add(1));
                 new.next_id = new.next_id.max(next);
             }
-            let symbol = row.cell(place).unwrap_or_default().to_string();
-            if self.symbols.contains(&*symbol) {
-                self.known.insert(symbol);
-            }
+            let known = self.symbol(row.cell(place)).and_then(|symbol| self.done.get_mut(symbol));
+            known.into_iter().for_each(|done| *done = true);
         }
         home.get_or_insert(new);
         Ok(())
@@ -148,45 +162,55 @@ impl<'d> Edit<'_, 'd> {
         mut self,
         home: Option<Home<'d>>,
         data: &[u8],
-        path: &str,
+        path: &dyn Display,
     ) -> Result<Edited, FormatError> {
-        let mut done = core::mem::take(&mut self.known);
         let Some(first) = self.taken.first() else {
-            return Ok(Edited { note: data.to_vec(), done, changed: false });
+            let mut note = with_capacity(data.len())?;
+            note.extend_from_slice(data);
+            return Ok(Edited { note, done: self.done.into_boxed_slice(), changed: false });
         };
         let ending = self.ending();
-        let mut rows = String::new();
-        let mut home = home.unwrap_or_else(|| new_table(&first.table, ending, &mut rows));
+        let mut rows = Rows(String::new());
+        let home = home.map_or_else(|| new_table(&first.table, ending, &mut rows), Ok);
+        let mut home = home.map_err(no_memory)?;
         for taken in &self.taken {
             // What is there already, or comes twice, gets no second row.
-            if done.insert(taken.symbol.clone()) {
-                rows.push_str(&new_row(&mut home, taken, path));
-                rows.push_str(ending);
+            let done = self.done.get_mut(taken.symbol);
+            if done.is_some_and(|done| !core::mem::replace(done, true)) {
+                put_row(&mut rows, &mut home, taken, path)
+                    .and_then(|()| rows.write_str(ending))
+                    .map_err(no_memory)?;
             }
         }
-        let note = self.put_together(&home, &rows, ending, data);
-        Ok(Edited { note, done, changed: true })
+        let note = self.put_together(&home, &rows.0, ending, data)?;
+        Ok(Edited { note, done: self.done.into_boxed_slice(), changed: true })
     }
 
     /// The text without the rows that move, and with the new ones.
-    fn put_together(&self, home: &Home<'_>, rows: &str, ending: &str, data: &[u8]) -> Vec<u8> {
+    fn put_together(
+        &self,
+        home: &Home<'_>,
+        rows: &str,
+        ending: &str,
+        data: &[u8],
+    ) -> Result<Vec<u8>, FormatError> {
         let lines = |span: Range<usize>| {
             let behind = self.text.get(span.end..).unwrap_or("");
             let rest = behind.find('\n').map_or(behind.len(), |at| at + 1);
             span.start..span.end + rest
         };
-        let mut edits: BTreeMap<usize, usize> = self
-            .taken
-            .iter()
-            .map(|taken| lines(taken.row.span()))
-            .map(|r| (r.start, r.end))
-            .collect();
+        // In ascending order, as the rows were found.
+        let mut edits = with_capacity(self.taken.len() + 1)?;
+        edits.extend(self.taken.iter().map(|taken| lines(taken.row.span())));
         // A new table goes before the line at which it was found to be missing.
         let at = if home.is_new() { home.at } else { lines(home.at..home.at).end };
-        edits.entry(at).or_insert(at);
-        let mut note = Vec::with_capacity(data.len() + rows.len());
+        let place = edits.partition_point(|edit| edit.start < at);
+        if edits.get(place).is_none_or(|edit| edit.start != at) {
+            edits.insert(place, at..at);
+        }
+        let mut note = with_capacity(data.len() + rows.len() + ending.len())?;
         let mut from = 0;
-        for (start, end) in edits {
+        for Range { start, end } in edits {
             note.extend_from_slice(self.text.as_bytes().get(from..start).unwrap_or(&[]));
             if start == at {
                 if !matches!(note.last(), None | Some(b'\n')) {
@@ -199,30 +223,47 @@ impl<'d> Edit<'_, 'd> {
         note.extend_from_slice(self.text.as_bytes().get(from..).unwrap_or(&[]));
         // The terminator, and whatever stands behind it.
         note.extend_from_slice(data.get(self.text.len()..).unwrap_or(&[]));
-        note
+        Ok(note)
     }
+}
+
+/// Text that grows while there is memory for it; that there is none is its only error.
+struct Rows(String);
+
+impl Write for Rows {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+fn no_memory(_: fmt::Error) -> FormatError {
+    FormatError::OutOfMemory
 }
 
 impl Home<'_> {
     /// Whether it is of a table that the note does not have yet.
     fn is_new(&self) -> bool {
-        self.indent.is_empty() && self.columns.is_empty()
+        self.table.is_none()
     }
 }
 
 /// The header of a table of instantiations, in the dialect of the table of `possible` in front of which it
 /// goes.
-fn new_table<'d>(possible: &Table<'d>, ending: &str, rows: &mut String) -> Home<'d> {
-    let header = if possible.column("id").is_some() { WITH_ID } else { WITHOUT_ID };
-    rows.push_str(header);
-    rows.push_str(ending);
-    Home {
-        columns: Vec::new(),
-        at: possible.header_span().start,
-        indent: "",
-        quoted_id: false,
-        next_id: 0,
-    }
+fn new_table<'d>(
+    possible: &Table<'d>,
+    ending: &str,
+    rows: &mut Rows,
+) -> Result<Home<'d>, fmt::Error> {
+    write!(rows, "{}{ending}", new_header(possible))?;
+    let at = possible.header_span().start;
+    Ok(Home { table: None, at, indent: "    ", quoted_id: false, next_id: 0 })
+}
+
+/// What it says.
+fn new_header(possible: &Table<'_>) -> &'static str {
+    if possible.column("id").is_some() { WITH_ID } else { WITHOUT_ID }
 }
 
 const WITH_ID: &str =
@@ -231,61 +272,72 @@ const WITHOUT_ID: &str =
     "instantiations |template, type_args, mangled_name, from_file, from_loc, output_file, status|";
 
 /// The columns of a header.
-fn columns_of(header: &'static str) -> Vec<&'static str> {
+fn columns_of(header: &str) -> impl Iterator<Item = &str> {
     let (_, columns) = header.trim_end_matches('|').split_once('|').unwrap_or_default();
-    columns.split(", ").collect()
+    columns.split(", ")
 }
 
-fn new_row(home: &mut Home<'_>, taken: &Taken<'_>, path: &str) -> String {
-    let is_new = home.is_new();
-    let header = if taken.table.column("id").is_some() { WITH_ID } else { WITHOUT_ID };
-    let columns = if is_new { columns_of(header) } else { home.columns.clone() };
-    let mut row = String::from(if is_new { "    " } else { home.indent });
+fn put_row(
+    rows: &mut Rows,
+    home: &mut Home<'_>,
+    taken: &Taken<'_>,
+    path: &dyn Display,
+) -> fmt::Result {
+    let new = home.is_new().then(|| columns_of(new_header(&taken.table)));
+    let table = home.table;
+    let columns = table.iter().flat_map(|table| table.columns()).chain(new.into_iter().flatten());
     let old = |name: &str| taken.table.column(name).and_then(|place| taken.row.cell(place));
-    for (index, column) in columns.iter().enumerate() {
-        row.push_str(if index == 0 { "" } else { ", " });
-        match *column {
+    rows.write_str(home.indent)?;
+    for (index, column) in columns.enumerate() {
+        rows.write_str(if index == 0 { "" } else { ", " })?;
+        match column {
             "id" => {
                 let quote = if home.quoted_id { "\"" } else { "" };
-                // Writing to a string cannot fail.
-                let _ = write!(row, "{quote}{}{quote}", home.next_id);
+                write!(rows, "{quote}{}{quote}", home.next_id)?;
                 home.next_id = home.next_id.saturating_add(1);
             }
-            "from_file" => put_text(&mut row, path),
-            "from_loc" => put_text(&mut row, &alloc::format!("{path}:0:0:jit")),
-            "to_obj" | "output_file" => put_text(&mut row, JIT_MEMORY),
-            "status" => put_text(&mut row, &Status::JitCompiled.to_string()),
+            "from_file" => put_text(rows, path)?,
+            "from_loc" => put_text(rows, format_args!("{path}:0:0:jit"))?,
+            "to_obj" | "output_file" => put_text(rows, JIT_MEMORY)?,
+            "status" => put_text(rows, Status::JitCompiled)?,
             "template" | "type_args" | "mangled_name" => {
-                put_text(&mut row, &old(column).unwrap_or_default().to_string());
+                put_text(rows, old(column).unwrap_or_default())?;
             }
-            other => put_cell(&mut row, &old(other).unwrap_or_default()),
+            other => put_cell(rows, &old(other).unwrap_or_default())?,
         }
     }
-    row
+    Ok(())
 }
 
 /// A cell as it stood.
-fn put_cell(row: &mut String, cell: &Cell<'_>) {
+fn put_cell(row: &mut impl Write, cell: &Cell<'_>) -> fmt::Result {
     if cell.is_quoted() || cell.is_empty() {
-        put_text(row, &cell.to_string());
+        put_text(row, cell)
     } else {
-        row.push_str(cell.raw());
+        row.write_str(cell.raw())
     }
 }
 
 /// A cell in quotes, with escapes where it needs them.
-pub(super) fn put_text(row: &mut String, text: &str) {
-    row.push('"');
-    for c in text.chars() {
-        match c {
-            '\n' => row.push_str("\\n"),
-            '\t' => row.push_str("\\t"),
-            '\r' => row.push_str("\\r"),
-            '\\' | '"' => row.extend(['\\', c]),
-            c => row.push(c),
-        }
+pub(super) fn put_text(row: &mut impl Write, text: impl Display) -> fmt::Result {
+    row.write_char('"')?;
+    write!(Escaped(&mut *row), "{text}")?;
+    row.write_char('"')
+}
+
+/// What stands between quotes.
+struct Escaped<'r, W>(&'r mut W);
+
+impl<W: Write> Write for Escaped<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| match c {
+            '\n' => self.0.write_str("\\n"),
+            '\t' => self.0.write_str("\\t"),
+            '\r' => self.0.write_str("\\r"),
+            '\\' | '"' => self.0.write_char('\\').and_then(|()| self.0.write_char(c)),
+            c => self.0.write_char(c),
+        })
     }
-    row.push('"');
 }
 
 #[cfg(test)]
@@ -293,13 +345,13 @@ mod tests {
     use super::*;
     use crate::format::note::Note;
     use crate::format::sdn::{NOTE_CAP, find_end};
+    use alloc::string::ToString;
 
     const NATIVE: &[u8] = include_bytes!("../../../../tests/samples/note-zero-size.smf");
     const DRIVER: &[u8] = include_bytes!("../../../../tests/samples/driver.smf");
 
     fn made(text: &str, symbols: &[&str]) -> String {
-        let edited =
-            with_made(text.as_bytes(), 0, "a.smf", &symbols.iter().copied().collect()).unwrap();
+        let edited = with_made(text.as_bytes(), 0, &"a.smf", symbols).unwrap();
         let text = String::from_utf8(edited.note).unwrap();
         Note::parse(text.as_bytes(), 0).unwrap().check().unwrap();
         text
@@ -359,8 +411,9 @@ mod tests {
             let names: Vec<_> =
                 note.possible().map(|entry| entry.unwrap().mangled_name().to_string()).collect();
             let before = note.instantiations().count();
-            let symbols: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-            let edited = with_made(data, 0, "dir/\"x\".smf", &symbols).unwrap();
+            let mut symbols: Vec<&str> = names.iter().map(String::as_str).collect();
+            symbols.sort_unstable();
+            let edited = with_made(data, 0, &"dir/\"x\".smf", &symbols).unwrap();
             assert!(edited.changed && edited.note.ends_with(b"# END_NOTE\n"));
             let note = Note::parse(&edited.note, 0).unwrap();
             note.check().unwrap();

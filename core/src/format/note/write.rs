@@ -28,7 +28,7 @@ pub fn write_possible(rows: &[NewPossible<'_>]) -> String {
         let _ = write!(text, "    {id}");
         for cell in [row.template, row.type_args, row.mangled_name, ""] {
             text.push_str(", ");
-            put_text(&mut text, cell);
+            let _ = put_text(&mut text, cell);
         }
         text.push_str(", true\n");
     }

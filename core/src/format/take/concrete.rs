@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::TakeError;
-use super::settled::Recovered;
+use super::settled::{Recovered, sort_by_place};
 use crate::format::Arch;
 use crate::format::bytes::{fnv1a_64, slice};
 use crate::format::error::FormatError;
@@ -13,16 +13,21 @@ use crate::format::reloc::{Reloc, RelocKind};
 use crate::format::section::{Section, SectionKind};
 use crate::format::symbol::{Binding, Symbol, SymbolKind};
 
-/// Refuses modules whose functions cannot be told apart from what surrounds them. Whether distances in the
-/// code are settled, and have to be read.
-fn check_parts(smf: &Smf<'_>) -> Result<bool, TakeError<'static>> {
+/// Refuses modules whose functions cannot be told apart from what surrounds them. The placement under which
+/// distances in the code are settled, and have to be read.
+fn check_parts<'d>(smf: &Smf<'d>) -> Result<Option<ImagePlan<'d>>, TakeError<'static>> {
     if smf.functions()?.is_some() {
         return Err(TakeError::Bytecode);
     }
     match ImagePlan::of(smf)? {
-        Some(_) if smf.header().arch != Arch::X86_64 => Err(TakeError::Settled),
-        found => Ok(found.is_some()),
+        Some(_) if !is_read(smf.header().arch) => Err(TakeError::Settled),
+        found => Ok(found),
     }
+}
+
+/// Whether distances in instructions of a machine can be read.
+fn is_read(arch: Arch) -> bool {
+    matches!(arch, Arch::X86_64 | Arch::AARCH64)
 }
 
 /// A place in a section: its number, and bytes from its begin.
@@ -40,6 +45,11 @@ pub struct Concretes<'d> {
     begins: Vec<Spot>,
     /// In the order of their places.
     relocs: Vec<(u32, Reloc)>,
+    /// Where each section begins in the image that the file was linked for, and its number, in rising order;
+    /// nothing when it was linked for none.
+    pub(super) image: Vec<(u64, u32)>,
+    /// Sections and the symbols that mark where they begin, in rising order.
+    pub(super) marks: Vec<(u32, u32)>,
     /// Where functions begin that cannot be followed, and the instruction that is why; in rising order.
     refused: Vec<(Spot, u64)>,
 }
@@ -92,7 +102,7 @@ impl<'d> Concretes<'d> {
     /// A module that is not sound; one whose functions cannot be parted, as [`TakeError::Settled`] and
     /// [`TakeError::Bytecode`] say.
     pub fn of(smf: &Smf<'d>) -> Result<Self, TakeError<'static>> {
-        let is_settled = check_parts(smf)?;
+        let plan = check_parts(smf)?;
         let smf = smf.linked()?;
         let mut all = Concretes {
             smf,
@@ -100,8 +110,15 @@ impl<'d> Concretes<'d> {
             names: Vec::with_capacity(smf.symbols().len()),
             begins: Vec::new(),
             relocs: Vec::new(),
+            image: Vec::new(),
+            marks: Vec::new(),
             refused: Vec::new(),
         };
+        if let Some(plan) = &plan {
+            let place =
+                |section: Section<'_>| Some((plan.section_offset(section.index)?, section.index));
+            all.image.extend(smf.sections().iter().filter_map(place));
+        }
         for symbol in smf.symbols().iter() {
             all.enter(&symbol?);
         }
@@ -113,10 +130,10 @@ impl<'d> Concretes<'d> {
         all.functions.sort_unstable();
         all.names.sort_unstable();
         all.begins.sort_unstable();
-        // Tables stand in order nearly always, and are then only walked over.
-        all.relocs.sort_by_key(|(section, reloc)| (*section, reloc.offset));
-        if smf.header().arch == Arch::X86_64 {
-            let recovered = Recovered::of(&all, is_settled)?;
+        sort_by_place(&mut all.relocs);
+        all.marks.sort_unstable();
+        if is_read(smf.header().arch) {
+            let recovered = Recovered::of(&all, plan.is_some())?;
             recovered.merge_into(&mut all.relocs);
             all.refused = recovered.refused;
         }
@@ -131,11 +148,10 @@ impl<'d> Concretes<'d> {
             self.begins.push(begin);
         }
         // The packer of this project marks the begin of each section.
-        let is_mark = || {
-            let section = self.smf.section(section).ok();
-            symbol.size == 0 && section.is_some_and(|section| section.name == symbol.name())
-        };
-        if symbol.kind == SymbolKind::Function && !is_mark() {
+        let name = self.smf.section(section).ok().map(|section| section.name);
+        if symbol.size == 0 && name == Some(symbol.name()) {
+            self.marks.push((section, symbol.index));
+        } else if symbol.kind == SymbolKind::Function {
             self.functions.push((begin, symbol.index));
         }
     }

@@ -9,11 +9,14 @@ use alloc::vec::Vec;
 
 use super::concrete::{Concretes, Spot};
 use super::x86_64::{Distance, To, instructions};
+use crate::format::Arch;
 use crate::format::bytes::{slice, u8_at, u32_at};
 use crate::format::error::FormatError;
 use crate::format::reloc::{Reloc, RelocKind};
 use crate::format::section::{Section, SectionKind};
 use crate::format::symbol::Symbol;
+
+mod words;
 
 /// What was found in the code of all functions.
 #[derive(Default)]
@@ -56,7 +59,6 @@ impl Recovered {
 
     /// The relocations of the file with what was found put in.
     pub(super) fn merge_into(&self, relocs: &mut Vec<(u32, Reloc)>) {
-        let place = |(section, reloc): &(u32, Reloc)| (*section, reloc.offset);
         let old = relocs.len();
         for new in &self.relocs {
             let at =
@@ -66,10 +68,20 @@ impl Recovered {
                 None => relocs.push(*new),
             }
         }
-        relocs.sort_by_key(place);
+        sort_by_place(relocs);
         // Functions with two names were read twice.
         relocs.dedup_by_key(|reloc| place(reloc));
     }
+}
+
+/// Where a relocation of a section applies.
+fn place((section, reloc): &(u32, Reloc)) -> Spot {
+    (*section, reloc.offset)
+}
+
+/// Tables stand in order nearly always, and are then only walked over.
+pub(super) fn sort_by_place(relocs: &mut [(u32, Reloc)]) {
+    relocs.sort_by_key(place);
 }
 
 struct Function<'c, 'd> {
@@ -84,18 +96,30 @@ impl Function<'_, '_> {
     /// Adds what its code says.
     fn read(&self, relocs: &mut Vec<(u32, Reloc)>) -> Result<(), Stop> {
         let before = relocs.len();
-        let read = instructions(self.bytes).try_for_each(|found| {
-            let offset = |at: usize| self.begin.saturating_add(at as u64);
-            let (at, distance) = found.map_err(|at| Stop::Unknown(offset(at)))?;
-            let Some(distance) = distance else { return Ok(()) };
-            let reloc = self.reloc(&distance).map_err(|()| Stop::Nowhere(offset(at)))?;
-            relocs.extend(reloc.map(|reloc| (self.section.index, reloc)));
-            Ok(())
-        });
+        let read = match self.all.smf.header().arch {
+            Arch::AARCH64 => self.read_words(relocs),
+            _ => self.read_instructions(relocs),
+        };
         if read.is_err() {
             relocs.truncate(before);
         }
         read
+    }
+
+    /// The same for x86-64.
+    fn read_instructions(&self, relocs: &mut Vec<(u32, Reloc)>) -> Result<(), Stop> {
+        instructions(self.bytes).try_for_each(|found| {
+            let (at, distance) = found.map_err(|at| Stop::Unknown(self.offset(at)))?;
+            let Some(distance) = distance else { return Ok(()) };
+            let reloc = self.reloc(&distance).map_err(|()| Stop::Nowhere(self.offset(at)))?;
+            relocs.extend(reloc.map(|reloc| (self.section.index, reloc)));
+            Ok(())
+        })
+    }
+
+    /// Bytes from the begin of the section to a place in the function.
+    fn offset(&self, at: usize) -> u64 {
+        self.begin.saturating_add(at as u64)
     }
 
     /// The relocation for a distance, unless what there is will do.
@@ -137,11 +161,19 @@ impl Function<'_, '_> {
         let from = target.checked_sub(begin.1).filter(|_| begin.0 == index);
         match from {
             Some(from) if from < found.size.max(1) => Some((*symbol, from)),
-            _ => self.behind_stub(target).map(|symbol| (symbol, 0)),
+            _ => self.behind_any_stub(target).map(|symbol| (symbol, 0)),
         }
     }
 
-    /// The import that a stub at an offset of the section jumps to.
+    /// The import that a stub at an offset of the section leads to.
+    fn behind_any_stub(&self, at: u64) -> Option<u32> {
+        match self.all.smf.header().arch {
+            Arch::AARCH64 => self.behind_stub_of_words(at),
+            _ => self.behind_stub(at),
+        }
+    }
+
+    /// The same for x86-64.
     fn behind_stub(&self, at: u64) -> Option<u32> {
         if slice(self.section.data, at, 2)? != [0xff, 0x25] {
             return None;
@@ -156,12 +188,17 @@ impl Function<'_, '_> {
         let base =
             symbols.get(distance.symbol).ok().filter(|_| distance.kind == RelocKind::Pc32)?;
         let Symbol { section: Some(section), value, .. } = base else { return None };
-        // What can be written to is no slot.
-        let is_constant = self.all.smf.section(section).ok()?.kind == SectionKind::RoData;
         let at = value.checked_add_signed(distance.addend.checked_add(beyond)?)?;
-        let slot = self.all.reloc_at((section, at)).filter(|_| is_constant)?;
-        let is_address = slot.kind == RelocKind::Abs64 && slot.addend == 0;
-        let import = symbols.get(slot.symbol).ok().filter(|symbol| symbol.is_import());
-        import.filter(|_| is_address).map(|_| slot.symbol)
+        self.import_in((section, at))
+    }
+
+    /// The import whose address is in a slot.
+    fn import_in(&self, slot: Spot) -> Option<u32> {
+        // What can be written to is no slot.
+        let is_constant = self.all.smf.section(slot.0).ok()?.kind == SectionKind::RoData;
+        let told = self.all.reloc_at(slot).filter(|_| is_constant)?;
+        let is_address = told.kind == RelocKind::Abs64 && told.addend == 0;
+        let import = self.all.smf.symbols().get(told.symbol).ok();
+        import.filter(|symbol| is_address && symbol.is_import()).map(|_| told.symbol)
     }
 }

@@ -37,6 +37,7 @@ use super::{CodeReloc, CompileError, Compiled, Compiler, Environment, Request, T
 use crate::format::bytes::Cursor;
 use crate::format::{Arch, Layout, RelocKind};
 use crate::instantiate::types::{Spelled, Type};
+use crate::owned::{bytes, push};
 
 const MAGIC: &[u8; 4] = b"MACH";
 const VERSION: u16 = 1;
@@ -228,9 +229,9 @@ impl<'b> Read<'b> {
                 [] => Target::OWN,
                 symbol => environment.symbol(symbol)?,
             };
-            relocations.push(CodeReloc { offset, kind, target, addend });
+            push(&mut relocations, CodeReloc { offset, kind, target, addend })?;
         }
-        Ok(Compiled { code: self.code.to_vec(), relocations })
+        Ok(Compiled { code: bytes(self.code)?.into_vec(), relocations })
     }
 }
 
@@ -244,11 +245,11 @@ impl Compiler for ReadyMade {
         request: &Request<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
-        let wanted = Spelled(request.arguments).to_string();
         let mut variants = read(request.body).map_err(CompileError::because)?;
         while let Some(variant) = variants.next() {
             let variant = variant.map_err(CompileError::because)?;
-            let fits = variant.arguments.is_empty() || variant.arguments == wanted.as_bytes();
+            let fits =
+                variant.arguments.is_empty() || Spelled(request.arguments).is(variant.arguments);
             if variant.arch == request.arch && fits {
                 return variant.link(environment);
             }

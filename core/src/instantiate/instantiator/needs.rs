@@ -4,13 +4,14 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::{Failure, Given, JitResult, Making};
+use super::{Given, JitResult, Making};
 use crate::instantiate::compiler::{CompileError, Compiled, Environment, Request, Target};
 use crate::instantiate::error::InstantiateError;
 use crate::instantiate::kept::{self, Keep, Name};
 use crate::instantiate::made::Instance;
 use crate::instantiate::types::{Type, mangle, mangle_plain};
 use crate::link::ShortName;
+use crate::owned::push;
 
 /// What an instance in the making needs.
 pub(super) struct Needs<'m, 'j> {
@@ -71,10 +72,10 @@ impl<'m, 'j> Needs<'m, 'j> {
 
     fn add(&mut self, target: Known) -> Result<Target, CompileError> {
         let known = self.targets.iter().rposition(|known| known.address == target.address);
-        let number = known.unwrap_or_else(|| {
-            self.targets.push(target);
-            self.targets.len() - 1
-        });
+        let number = known.unwrap_or(self.targets.len());
+        if known.is_none() {
+            push(&mut self.targets, target)?;
+        }
         let number = u32::try_from(number).ok().filter(|number| Target(*number) != Target::OWN);
         number.map(Target).ok_or(CompileError::because("more addresses than can be counted"))
     }
@@ -114,15 +115,15 @@ impl<'m, 'j> Needs<'m, 'j> {
         let error = match (error, self.failure) {
             (CompileError::Needs, Some(JitResult::CompilationError(inner))) => {
                 let needed = inner.needed.unwrap_or_else(|| ShortName::new(&inner.symbol));
-                let (needed, error) = (Some(needed), inner.error);
-                return JitResult::CompilationError(Failure { symbol, needed, error }.into());
+                return JitResult::failed(symbol, Some(needed), inner.error);
             }
             (CompileError::Needs, Some(failure)) => return failure,
             (CompileError::Needs, None) => InstantiateError::Abandoned,
+            (CompileError::OutOfMemory, _) => InstantiateError::OutOfMemory,
             (CompileError::Missing(symbol), _) => InstantiateError::Missing { symbol },
             (CompileError::Because(reason), _) => InstantiateError::Compile(reason),
         };
-        JitResult::CompilationError(Failure { symbol, needed: None, error }.into())
+        JitResult::failed(symbol, None, error)
     }
 }
 

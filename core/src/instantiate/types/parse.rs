@@ -1,10 +1,10 @@
 //! Types read from text.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
 use super::{MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES, Type, number};
+use crate::owned::{NoMemory, boxed, push, text};
 
 /// Why text is no type. Places count bytes from the begin of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum TypeError {
     None,
     /// A type that is not known where a known one is needed.
     Variable { at: usize },
+    /// No memory for the types.
+    OutOfMemory,
 }
 
 impl fmt::Display for TypeError {
@@ -42,11 +44,18 @@ impl fmt::Display for TypeError {
             TypeError::Variable { at } => {
                 write!(f, "a type variable among the type arguments, at byte {at}")
             }
+            TypeError::OutOfMemory => f.write_str("the allocator has no memory for the types"),
         }
     }
 }
 
 impl core::error::Error for TypeError {}
+
+impl From<NoMemory> for TypeError {
+    fn from(_: NoMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
 
 impl Type {
     /// The type that `text` spells.
@@ -81,7 +90,7 @@ impl Type {
             if !ty.is_concrete() {
                 return Err(TypeError::Variable { at });
             }
-            arguments.push(ty);
+            push(&mut arguments, ty)?;
             if !parser.takes(',') {
                 parser.end()?;
                 return Ok(arguments);
@@ -164,7 +173,7 @@ impl<'t> Parser<'t> {
             return Err(TypeError::TooLarge { at });
         }
         if self.takes('[') {
-            let elem = Box::new(self.ty(depth + 1)?);
+            let elem = boxed(self.ty(depth + 1)?)?;
             self.expect(']')?;
             return Ok(Type::Array(elem));
         }
@@ -176,7 +185,7 @@ impl<'t> Parser<'t> {
             return if name.is_empty() {
                 Err(self.broken())
             } else {
-                Ok(Type::Variable(name.into()))
+                Ok(Type::Variable(text(name)?.into_boxed_str()))
             };
         }
         self.named(depth)
@@ -191,14 +200,14 @@ impl<'t> Parser<'t> {
             Some('<') if word == "simd" => return self.vector(depth),
             Some('<') => '>',
             Some('[') => ']',
-            _ => return Ok(Type::of_word(word)),
+            _ => return Ok(Type::try_of_word(word)?),
         };
         self.at += 1;
         let args = self.list(close, depth)?;
         if args.is_empty() {
             Err(self.broken())
         } else {
-            Ok(Type::Named { name: word.into(), args })
+            Ok(Type::Named { name: text(word)?.into_boxed_str(), args })
         }
     }
 
@@ -207,12 +216,12 @@ impl<'t> Parser<'t> {
         let args = self.list(')', depth)?;
         self.blanks();
         self.at += if self.rest().starts_with("->") { 2 } else { return Err(self.broken()) };
-        Ok(Type::Function { args, result: Box::new(self.ty(depth + 1)?) })
+        Ok(Type::Function { args, result: boxed(self.ty(depth + 1)?)? })
     }
 
     fn vector(&mut self, depth: usize) -> Result<Type, TypeError> {
         self.expect('<')?;
-        let elem = Box::new(self.ty(depth + 1)?);
+        let elem = boxed(self.ty(depth + 1)?)?;
         self.expect(',')?;
         let lanes = number(self.word()).filter(|lanes| (1..=MAX_LANES).contains(lanes));
         let lanes = lanes.ok_or(self.broken())?;
@@ -227,7 +236,7 @@ impl<'t> Parser<'t> {
             return Ok(list);
         }
         loop {
-            list.push(self.ty(depth + 1)?);
+            push(&mut list, self.ty(depth + 1)?)?;
             if !self.takes(',') {
                 self.expect(close)?;
                 return Ok(list);
@@ -238,6 +247,7 @@ impl<'t> Parser<'t> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::boxed::Box;
     use std::string::{String, ToString};
     use std::vec;
 

@@ -49,14 +49,14 @@ impl Body<'_, '_> {
     fn save_for_call(&mut self, argc: u16) {
         let length = self.l.values.length();
         self.flush_registers(length.saturating_sub(argc.into()));
-        for &(variable, register) in &self.l.homes.volatile {
+        for (variable, register) in self.l.homes.volatile() {
             let word = self.l.frame.word(variable);
             self.l.asm.mov(W64, word, register);
         }
     }
 
     fn restore_after_call(&mut self) {
-        for &(variable, register) in &self.l.homes.volatile {
+        for (variable, register) in self.l.homes.volatile() {
             let word = self.l.frame.word(variable);
             self.l.asm.mov(W64, register, word);
         }

@@ -41,6 +41,7 @@ impl Outcome {
 }
 
 impl Body<'_, '_> {
+    #[inline(always)]
     fn pop_operands(&mut self) -> [Value; 2] {
         let right = self.pop();
         [self.pop(), right]
@@ -93,7 +94,7 @@ impl Body<'_, '_> {
             Opcode::JmpIfNot => false,
             _ => return None,
         };
-        self.take(next);
+        self.next += 1;
         Some((when, next.long()))
     }
 
@@ -111,7 +112,7 @@ impl Body<'_, '_> {
     fn look_before_jumping(&mut self, target: u32) {
         let target =
             usize::try_from(target).ok().and_then(|number| self.facts.targets().get(number));
-        if target.is_some_and(|target| target.offset <= self.at) {
+        if target.is_some_and(|target| target.op() <= self.here) {
             self.look_for_interrupt();
         }
     }
@@ -174,7 +175,9 @@ impl Body<'_, '_> {
     /// Sets the flags by two operands, which are released.
     fn put_comparison(&mut self, relation: Relation, operands: [Value; 2]) -> Outcome {
         let [left, right] = operands;
-        if let Some([left_float, right_float]) = self.facts.compared_floats(self.at) {
+        if !self.facts.compares_integers_alone()
+            && let Some([left_float, right_float]) = self.facts.compared_floats(self.at())
+        {
             return self.compare_floats(relation, [(left, left_float), (right, right_float)]);
         }
         let (relation, left, right) = match (left, right) {

@@ -123,9 +123,10 @@ impl Frame {
 
 /// The locals that may need a word in the frame: from the first to behind the last. With `calls`, those
 /// in registers that calls do not keep are among them.
+#[inline(never)]
 fn locals_in_words(facts: &Facts<'_, '_>, homes: &Homes, calls: bool) -> (u16, u16) {
     let uses = counted_locals(facts);
-    if homes.all_locals && usize::from(facts.locals_named()) == uses.len() {
+    if homes.nothing_in_words && usize::from(facts.locals_named()) == uses.len() {
         return (0, 0);
     }
     let counted = u16::try_from(uses.len()).unwrap_or(u16::MAX);
@@ -163,13 +164,10 @@ impl Body<'_, '_> {
         let Frame { charge, looks_for_interrupts, size, .. } = self.l.frame;
         self.l.asm.bind(self.entry);
         if self.l.frame.is_too_long {
-            return self.trap_at_once(TrapKind::StackLimit);
+            return self.trap_always(TrapKind::StackLimit);
         }
         if charge != 0 {
-            let asm = &mut self.l.asm;
-            load_context(asm, Gpr::Rax);
-            asm.sub(W64, Mem::at(Gpr::Rax, Context::BUDGET), signed(charge));
-            self.trap_if(Cond::S, TrapKind::StackLimit);
+            self.take_from_budget(charge);
         }
         if looks_for_interrupts {
             self.look_for_interrupt();
@@ -179,7 +177,31 @@ impl Body<'_, '_> {
         }
         self.reserve(size);
         self.take_parameters();
-        self.start_locals();
+        if self.facts.reads_nil_locals() {
+            self.start_locals();
+        }
+    }
+
+    // What few functions need is out of the way of what all do.
+
+    #[cold]
+    fn take_from_budget(&mut self, charge: u32) {
+        let asm = &mut self.l.asm;
+        load_context(asm, Gpr::Rax);
+        asm.sub(W64, Mem::at(Gpr::Rax, Context::BUDGET), signed(charge));
+        self.trap_if(Cond::S, TrapKind::StackLimit);
+    }
+
+    #[cold]
+    fn touch_pages(&mut self, count: u32) {
+        let asm = &mut self.l.asm;
+        asm.mov_imm(Gpr::Rax, u64::from(count));
+        let again = asm.label();
+        asm.bind(again);
+        asm.sub(W64, Gpr::Rsp, signed(STACK_PAGE));
+        asm.mov(W32, Mem::at(Gpr::Rsp, 0), Gpr::Rax);
+        asm.dec(W32, Gpr::Rax);
+        asm.jcc(Cond::Ne, again);
     }
 
     /// Traps when the host wants everything to stop. Changes the flags.
@@ -195,21 +217,14 @@ impl Body<'_, '_> {
 
     /// Moves `rsp` down, touching each page of a large frame.
     fn reserve(&mut self, size: u32) {
-        let asm = &mut self.l.asm;
         if size == 0 {
             return;
         }
         if size >= STACK_PAGE {
-            asm.mov_imm(Gpr::Rax, u64::from(size / STACK_PAGE));
-            let again = asm.label();
-            asm.bind(again);
-            asm.sub(W64, Gpr::Rsp, signed(STACK_PAGE));
-            asm.mov(W32, Mem::at(Gpr::Rsp, 0), Gpr::Rax);
-            asm.dec(W32, Gpr::Rax);
-            asm.jcc(Cond::Ne, again);
+            self.touch_pages(size / STACK_PAGE);
         }
         if !size.is_multiple_of(STACK_PAGE) {
-            asm.sub(W64, Gpr::Rsp, signed(size % STACK_PAGE));
+            self.l.asm.sub(W64, Gpr::Rsp, signed(size % STACK_PAGE));
         }
     }
 
@@ -233,22 +248,20 @@ impl Body<'_, '_> {
         self.l.moves.emit(&mut self.l.asm);
     }
 
+    #[cold]
     fn take_parameters_from_stack(&mut self) {
-        for &(variable, register) in &self.l.homes.chosen {
+        for (variable, register) in self.l.homes.chosen() {
             if variable.as_local().is_some_and(|local| local >= 6 && local < self.l.frame.params) {
                 self.l.moves.add(register, self.l.frame.word(variable).into());
             }
         }
     }
 
-    /// Nil in all other locals, if anything reads nil.
+    /// Nil in all other locals.
+    #[cold]
     fn start_locals(&mut self) {
-        let facts = self.facts;
-        if !facts.reads_nil_locals() {
-            return;
-        }
         let Frame { params, first_local, locals_end, .. } = self.l.frame;
-        for &(variable, register) in &self.l.homes.chosen {
+        for (variable, register) in self.l.homes.chosen() {
             if variable.as_local().is_some_and(|local| local >= params) {
                 self.l.asm.zero(register);
             }
@@ -272,13 +285,18 @@ impl Body<'_, '_> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn release_budget(&mut self, scratch: Gpr) {
-        let charge = self.l.frame.charge;
-        if charge != 0 {
-            let asm = &mut self.l.asm;
-            load_context(asm, scratch);
-            asm.add(W64, Mem::at(scratch, Context::BUDGET), signed(charge));
+        if self.l.frame.charge != 0 {
+            self.give_to_budget(scratch);
         }
+    }
+
+    #[cold]
+    fn give_to_budget(&mut self, scratch: Gpr) {
+        let charge = signed(self.l.frame.charge);
+        load_context(&mut self.l.asm, scratch);
+        self.l.asm.add(W64, Mem::at(scratch, Context::BUDGET), charge);
     }
 
     /// Restores the saved registers from where they are, with `rsp` so many bytes lower.
@@ -314,10 +332,16 @@ impl Body<'_, '_> {
 
     /// Returns, and takes the arguments off the stack.
     fn leave(&mut self) {
-        let bytes = self.l.frame.incoming_bytes();
+        match self.l.frame.incoming_bytes() {
+            0 => self.l.asm.ret(),
+            bytes => self.leave_with_arguments(bytes),
+        }
+    }
+
+    #[cold]
+    fn leave_with_arguments(&mut self, bytes: u32) {
         let asm = &mut self.l.asm;
         match u16::try_from(bytes) {
-            Ok(0) => asm.ret(),
             Ok(bytes) => {
                 let [low, high] = bytes.to_le_bytes();
                 // RET imm16. Source: Intel SDM volume 2, "RET—Return From Procedure".

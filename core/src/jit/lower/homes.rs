@@ -1,7 +1,5 @@
 //! Which variables live in registers: those that are named most often.
 
-use arrayvec::ArrayVec;
-
 use super::variable::Variable;
 use crate::jit::machine::ARGUMENTS;
 use crate::jit::verify::Facts;
@@ -14,7 +12,7 @@ pub(super) const VOLATILE: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::R8, Gpr::R9, Gpr
 pub(super) const KEPT: [Gpr; 4] = [Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
 
 /// From this weight on a variable is worth a register that has to be saved and restored.
-const WORTH_KEEPING: u32 = 3;
+const WORTH_KEEPING: u64 = 3;
 
 /// The most variables in registers.
 const MOST: usize = VOLATILE.len() + KEPT.len();
@@ -26,125 +24,133 @@ const TABLE: usize = 512;
 const NONE: Gpr = Gpr::Rsp;
 
 /// Where variables live.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Homes {
-    /// By [`Variable::index`], of what the function at hand names or ever has; stale for others.
-    registers: [Gpr; TABLE],
-    /// Variables in registers, the most used first.
-    pub(super) chosen: ArrayVec<(Variable, Gpr), MOST>,
-    /// Those of them whose registers calls do not keep.
-    pub(super) volatile: ArrayVec<(Variable, Gpr), { VOLATILE.len() }>,
+    registers: Registers,
+    /// The variables that were considered.
+    wanted: Wanted,
     /// How many registers of [`KEPT`] are in use, the first ones.
     pub(super) kept: u32,
-    /// Whether every local that is used has a register and no need of a word.
-    pub(super) all_locals: bool,
+    /// Whether there are calls, which do not keep all registers.
+    calls: bool,
+    /// Whether everything that is named has a register and no need of a word.
+    pub(super) nothing_in_words: bool,
 }
 
-impl Default for Homes {
+/// The registers of variables, by [`Variable::index`].
+#[derive(Debug)]
+struct Registers([Gpr; TABLE]);
+
+impl Default for Registers {
     fn default() -> Self {
-        let registers = [NONE; TABLE];
-        let (chosen, volatile) = (ArrayVec::new(), ArrayVec::new());
-        Self { registers, chosen, volatile, kept: 0, all_locals: false }
+        Self([NONE; TABLE])
     }
 }
 
 impl Homes {
-    /// The register of a variable that the function names or has, if it lives in one.
+    /// The register of a variable, if it lives in one.
     #[inline(always)]
     pub(super) fn register(&self, variable: Variable) -> Option<Gpr> {
-        self.registers.get(variable.index()).copied().filter(|register| *register != NONE)
+        self.registers.get(variable)
     }
 
-    /// The register of any variable that lives in one.
-    pub(super) fn find(&self, variable: Variable) -> Option<Gpr> {
-        let chosen = self.chosen.iter().find(|&&(chosen, _)| chosen == variable);
-        chosen.map(|&(_, register)| register)
+    /// The variables that live in registers, the most used first.
+    pub(super) fn chosen(&self) -> impl Iterator<Item = (Variable, Gpr)> {
+        let variables = self.wanted.keys().iter().map(|&key| variable_of(key));
+        variables.filter_map(|variable| Some((variable, self.register(variable)?)))
+    }
+
+    /// Those of them that have to be saved around calls.
+    pub(super) fn volatile(&self) -> impl Iterator<Item = (Variable, Gpr)> {
+        let kept = if self.calls { KEPT.len() } else { usize::MAX };
+        self.chosen().skip(kept)
     }
 
     /// Chooses the variables that are worth a register.
-    pub(super) fn choose(&mut self, facts: &Facts<'_, '_>, calls: u32) {
-        self.chosen.clear();
-        self.volatile.clear();
-        self.kept = 0;
-        let (locals, slots) = (counted_locals(facts), counted_slots(facts));
-        let named = 2 * locals.len().max(slots.len());
-        self.registers.get_mut(..named).unwrap_or_default().fill(NONE);
-        let mut wanted = Wanted::default();
-        let mut used = 0;
-        for (&weight, number) in locals.iter().zip(0u64..) {
-            used += usize::from(weight != 0);
+    pub(super) fn choose(&mut self, facts: &Facts<'_, '_>, calls: u64) {
+        let Self { registers, wanted, .. } = self;
+        for &key in wanted.keys() {
+            registers.set(variable_of(key), NONE);
+        }
+        (wanted.count, wanted.seen) = (0, 0);
+        for (&weight, number) in counted_locals(facts).iter().zip(0u64..) {
             wanted.insert(weight, number);
         }
-        for (&weight, number) in slots.iter().zip(SLOTS..) {
+        for (&weight, number) in counted_slots(facts).iter().zip(SLOTS..) {
             wanted.insert(weight, number);
         }
-        if calls == 0 {
-            self.give_volatile(wanted.keys(), facts.function.params);
+        let (kept, free) = if calls == 0 {
+            registers.give_volatile(wanted.keys(), facts.function.params)
         } else {
-            self.give_around_calls(wanted.keys(), calls);
+            (registers.give_around_calls(wanted.keys(), calls), 0)
+        };
+        self.kept = u32::try_from(kept).unwrap_or(0);
+        self.calls = calls != 0;
+        self.nothing_in_words = kept + free == self.wanted.seen;
+    }
+}
+
+impl Registers {
+    #[inline(always)]
+    fn get(&self, variable: Variable) -> Option<Gpr> {
+        self.0.get(variable.index()).copied().filter(|register| *register != NONE)
+    }
+
+    #[inline(always)]
+    fn set(&mut self, variable: Variable, register: Gpr) {
+        if let Some(place) = self.0.get_mut(variable.index()) {
+            *place = register;
         }
-        let locals = self.chosen.iter().filter(|(variable, _)| variable.is_local()).count();
-        let are_kept = calls == 0 || self.volatile.is_empty();
-        self.all_locals = used == locals && are_kept;
     }
 
     /// Nothing is called: registers that need not be saved first, to parameters the one they come in.
-    fn give_volatile(&mut self, wanted: &[u64], params: u16) {
+    /// Says how many it gave that have to be saved, and that have not.
+    fn give_volatile(&mut self, wanted: &[u64], params: u16) -> (usize, usize) {
         let (first, rest) = wanted.split_at_checked(VOLATILE.len()).unwrap_or((wanted, &[]));
         let bit = |register: Gpr| 1u16 << register.number();
         let mut free = IS_VOLATILE;
-        let mut given = 0u32;
-        for (&key, number) in first.iter().zip(0..) {
+        for &key in first {
             if let Some(local) = variable_of(key).as_local()
                 && local < params
                 && let Some(&register) = ARGUMENTS.get(usize::from(local))
                 && free & bit(register) != 0
             {
                 free &= !bit(register);
-                given |= 1 << number;
-                self.set(Variable::local(local), register);
+                self.set(variable_of(key), register);
             }
         }
-        for (&key, number) in first.iter().zip(0..) {
+        for &key in first {
             let lowest = usize::try_from(free.trailing_zeros()).ok();
-            if given >> number & 1 == 0
+            if self.get(variable_of(key)).is_none()
                 && let Some(&register) = lowest.and_then(|number| Gpr::ALL.get(number))
             {
                 free &= !bit(register);
                 self.set(variable_of(key), register);
             }
         }
-        self.give_kept(rest);
+        (self.give_kept(rest), first.len())
     }
 
-    /// Gives registers that have to be saved, as many as are worth that.
-    fn give_kept(&mut self, wanted: &[u64]) {
+    /// Gives registers that have to be saved, as many as are worth that, and says how many.
+    fn give_kept(&mut self, wanted: &[u64]) -> usize {
         let worth = wanted.iter().take_while(|key| weight_of(**key) >= WORTH_KEEPING);
+        let mut kept = 0;
         for (&key, &register) in worth.zip(&KEPT) {
             self.set(variable_of(key), register);
-            self.kept += 1;
+            kept += 1;
         }
+        kept
     }
 
     /// Something is called: registers that calls keep first, then others to variables that are used
-    /// more often than they have to be saved and restored.
-    fn give_around_calls(&mut self, wanted: &[u64], calls: u32) {
-        self.give_kept(wanted);
+    /// more often than they have to be saved and restored. Says how many of the first it gave.
+    fn give_around_calls(&mut self, wanted: &[u64], calls: u64) -> usize {
         let cost = calls.saturating_mul(2);
         let rest = wanted.iter().skip(KEPT.len()).take_while(|key| weight_of(**key) > cost);
         for (&key, &register) in rest.zip(&VOLATILE) {
             self.set(variable_of(key), register);
         }
-    }
-
-    fn set(&mut self, variable: Variable, register: Gpr) {
-        if let Some(place) = self.registers.get_mut(variable.index()) {
-            *place = register;
-            let _ = self.chosen.try_push((variable, register));
-            if IS_VOLATILE >> register.number() & 1 != 0 {
-                let _ = self.volatile.try_push((variable, register));
-            }
-        }
+        self.give_kept(wanted)
     }
 }
 
@@ -158,13 +164,13 @@ const IS_VOLATILE: u16 = {
 };
 
 /// How often those locals are named that may be.
-pub(super) fn counted_locals<'f>(facts: &Facts<'f, '_>) -> &'f [u32] {
+pub(super) fn counted_locals<'f>(facts: &Facts<'f, '_>) -> &'f [u64] {
     let uses = facts.local_uses();
     uses.get(..usize::from(facts.locals_named())).unwrap_or(uses)
 }
 
 /// How often those positions are named that may be.
-fn counted_slots<'f>(facts: &Facts<'f, '_>) -> &'f [u32] {
+fn counted_slots<'f>(facts: &Facts<'f, '_>) -> &'f [u64] {
     let uses = facts.slot_uses();
     usize::try_from(facts.longest()).ok().and_then(|longest| uses.get(..longest)).unwrap_or(uses)
 }
@@ -174,6 +180,8 @@ fn counted_slots<'f>(facts: &Facts<'f, '_>) -> &'f [u32] {
 struct Wanted {
     keys: [u64; MOST],
     count: usize,
+    /// How many there would be with those that fell out.
+    seen: usize,
 }
 
 impl Wanted {
@@ -183,11 +191,12 @@ impl Wanted {
 
     /// Adds what weighs something and more than one of so many.
     #[inline(always)]
-    fn insert(&mut self, weight: u32, number: u64) {
-        let mut key = u64::from(weight) << 32 | number;
+    fn insert(&mut self, weight: u64, number: u64) {
         if weight == 0 {
             return;
         }
+        self.seen += 1;
+        let mut key = weight.min(u32::MAX.into()) << 32 | number;
         for place in self.keys.iter_mut().take(self.count) {
             // The lightest one falls out.
             if *place < key {
@@ -204,9 +213,8 @@ impl Wanted {
 /// What is added to the numbers of slots, to tell them from locals.
 const SLOTS: u64 = 1 << 16;
 
-fn weight_of(key: u64) -> u32 {
-    // The upper half.
-    (key >> 32) as u32
+fn weight_of(key: u64) -> u64 {
+    key >> 32
 }
 
 fn variable_of(key: u64) -> Variable {

@@ -63,7 +63,7 @@ impl Places<'_> {
 
     /// Puts a value into its home, if it has one: what nobody names has none.
     fn put(&self, image: &mut Image, variable: Variable, value: u64) {
-        let place = match self.homes.find(variable) {
+        let place = match self.homes.register(variable) {
             Some(register) => {
                 let number = REGISTERS.iter().position(|&found| found == register);
                 number.and_then(|number| image.registers.get_mut(number))

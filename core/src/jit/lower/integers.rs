@@ -41,13 +41,6 @@ impl Operator {
     }
 }
 
-/// An operand where it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operand {
-    Int(i64),
-    In(GprOrStack),
-}
-
 /// Where a result goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Destination {
@@ -58,7 +51,7 @@ pub(super) struct Destination {
 
 impl Body<'_, '_> {
     /// Pops two operands and pushes what the operator makes of them, or writes it to a slot.
-    #[inline]
+    #[inline(never)]
     pub(super) fn integers(&mut self, operator: Operator, dest: Option<u16>) {
         let right = self.pop();
         let left = self.pop();
@@ -66,25 +59,33 @@ impl Body<'_, '_> {
     }
 
     /// The other one of a popped bool.
+    #[inline(never)]
     pub(super) fn invert(&mut self) {
         let value = self.pop();
         self.apply(Operator::Xor, [value, Value::Int(1)], None);
     }
 
     /// Pushes what the operator makes of two operands, or writes it to a slot.
+    #[inline(always)]
     fn apply(&mut self, operator: Operator, [left, right]: [Value; 2], dest: Option<u16>) {
-        if let (Value::Int(left), Value::Int(right)) = (left, right) {
-            let value = Value::Int(operator.fold(left, right));
-            return match dest {
-                Some(dest) => self.set_slot(dest, value),
-                None => self.push(value),
-            };
-        }
         // A constant on the left is one on the right, but for subtraction.
         let swaps = matches!(left, Value::Int(_)) && operator != Operator::Sub;
         let (left, right) = if swaps { (right, left) } else { (left, right) };
+        if let (Value::Int(left), Value::Int(right)) = (left, right) {
+            return self.deliver_constant(operator.fold(left, right), dest);
+        }
         let to = self.destination(left, right, dest);
-        self.combine(operator, to.register, left, right);
+        match (self.place(left), self.place(right), left, right) {
+            (Some(left), _, _, Value::Int(right)) => {
+                self.combine_with(operator, to.register, left, right)
+            }
+            (Some(left), Some(right), ..) => self.combine_both(operator, to.register, left, right),
+            (None, Some(right), Value::Int(left), _) => {
+                self.subtract_from(to.register, left, right)
+            }
+            // Floats are no operands of these.
+            _ => {}
+        }
         self.release_but(left, to.register);
         self.release_but(right, to.register);
         match dest {
@@ -95,6 +96,15 @@ impl Body<'_, '_> {
         }
     }
 
+    #[cold]
+    fn deliver_constant(&mut self, value: i64, dest: Option<u16>) {
+        match dest {
+            Some(dest) => self.set_slot(dest, Value::Int(value)),
+            None => self.push(Value::Int(value)),
+        }
+    }
+
+    #[inline(always)]
     pub(super) fn release_but(&mut self, value: Value, kept: Gpr) {
         if value != Value::gpr(kept) {
             self.release(value);
@@ -117,6 +127,7 @@ impl Body<'_, '_> {
     /// A register for the result of an instruction on two operands: the home of the variable that the
     /// next instruction would put it into, which is then done; or that of an operand which nobody needs
     /// any more.
+    #[inline(always)]
     pub(super) fn destination(
         &mut self,
         left: Value,
@@ -134,8 +145,8 @@ impl Body<'_, '_> {
             if let Some(slot) = variable.as_slot() {
                 self.drop_value(slot);
             }
-            if let (None, Some(next)) = (dest, self.peek()) {
-                self.take(next);
+            if dest.is_none() {
+                self.next += 1;
             }
             return Destination { register, variable: Some(variable) };
         }
@@ -146,12 +157,14 @@ impl Body<'_, '_> {
         Destination { register, variable: None }
     }
 
+    #[inline(always)]
     fn slot_that_exists(&self, slot: u16) -> Option<Variable> {
         let slot = u32::from(slot);
         (slot < self.l.values.length()).then_some(Variable::slot(slot))
     }
 
     /// The variable in a register into which the next instruction pops, if no jump leads to that.
+    #[inline(always)]
     fn next_stores_to(&self) -> Option<Variable> {
         let next = self.peek()?;
         let variable = match next.opcode() {
@@ -163,31 +176,10 @@ impl Body<'_, '_> {
     }
 
     /// The result is in its register.
+    #[inline(always)]
     pub(super) fn deliver(&mut self, to: Destination) {
         if to.variable.is_none() {
             self.push(Value::gpr(to.register));
-        }
-    }
-
-    fn operand(&self, value: Value) -> Operand {
-        match (value, self.place(value)) {
-            (_, Some(place)) => Operand::In(place),
-            (Value::Int(value), None) => Operand::Int(value),
-            // Floats are no operands of these.
-            (_, None) => Operand::Int(0),
-        }
-    }
-
-    /// `to` becomes left and right combined. A constant is on the right, or on the left of a
-    /// subtraction.
-    fn combine(&mut self, operator: Operator, to: Gpr, left: Value, right: Value) {
-        match (self.operand(left), self.operand(right)) {
-            (Operand::In(left), Operand::Int(right)) => {
-                self.combine_with(operator, to, left, right)
-            }
-            (Operand::Int(left), Operand::In(right)) => self.subtract_from(to, left, right),
-            (Operand::In(left), Operand::In(right)) => self.combine_both(operator, to, left, right),
-            (Operand::Int(_), Operand::Int(_)) => {}
         }
     }
 

@@ -7,24 +7,21 @@ use alloc::vec::Vec;
 
 use super::Body;
 use super::abi::{Shared, TrapKind};
-use crate::jit::x64::{Cond, Gpr, Label, Mem};
+use crate::jit::x64::{Cond, Gpr, Label, Mem, OpenJump};
 
 /// A place where a trap is jumped to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Site {
-    label: Label,
+    jump: OpenJump,
     /// The offset of the instruction.
     at: u32,
-    /// The handler, by its place in [`HANDLERS`].
-    handler: usize,
 }
 
 /// The places of a function.
 #[derive(Debug, Default)]
 pub(super) struct Traps {
-    sites: Vec<Site>,
-    /// How many of them there are for each handler.
-    counts: [u32; HANDLERS.len()],
+    /// For each of [`HANDLERS`].
+    sites: [Vec<Site>; HANDLERS.len()],
     /// Where a function cannot be called because there are too many activations; it traps there, at
     /// its begin.
     too_deep: Vec<(Label, u32)>,
@@ -41,8 +38,7 @@ const HANDLERS: [i32; 5] = [
 
 impl Traps {
     pub(super) fn clear(&mut self) {
-        self.sites.clear();
-        self.counts = [0; HANDLERS.len()];
+        self.sites.iter_mut().for_each(Vec::clear);
         self.too_deep.clear();
     }
 }
@@ -50,8 +46,7 @@ impl Traps {
 impl Body<'_, '_> {
     /// Traps where the condition holds.
     pub(super) fn trap_if(&mut self, cond: Cond, kind: TrapKind) {
-        let label = self.trap_site(kind as usize);
-        self.l.asm.jcc(cond, label);
+        self.trap_by(cond, kind as usize);
     }
 
     /// Traps at the begin of a function that is about to be called, where the condition holds.
@@ -69,30 +64,27 @@ impl Body<'_, '_> {
 
     /// Traps because a host function failed, where the condition holds.
     pub(super) fn host_trap_if(&mut self, cond: Cond) {
-        let label = self.trap_site(HANDLERS.len() - 1);
-        self.l.asm.jcc(cond, label);
+        self.trap_by(cond, HANDLERS.len() - 1);
+    }
+
+    #[inline]
+    fn trap_by(&mut self, cond: Cond, handler: usize) {
+        let (jump, at) = (self.l.asm.jcc_open(cond), self.at());
+        if let Some(sites) = self.l.traps.sites.get_mut(handler) {
+            sites.push(Site { jump, at });
+        }
     }
 
     /// Traps in any case.
     pub(super) fn trap_always(&mut self, kind: TrapKind) {
-        let label = self.trap_site(kind as usize);
-        self.l.asm.jmp(label);
-    }
-
-    fn trap_site(&mut self, handler: usize) -> Label {
-        let label = self.l.asm.label();
-        let traps = &mut self.l.traps;
-        if let Some(count) = traps.counts.get_mut(handler) {
-            *count += 1;
-            traps.sites.push(Site { label, at: self.at, handler });
-        }
-        label
-    }
-
-    /// Traps when the function is entered.
-    pub(super) fn trap_at_once(&mut self, kind: TrapKind) {
-        self.l.asm.push_imm(0);
+        self.put_place(self.at());
         self.put_handler(kind.handler(), self.facts.index);
+    }
+
+    /// Tells the handler the instruction.
+    fn put_place(&mut self, at: u32) {
+        // The code of a function is shorter than 2^31 bytes.
+        self.l.asm.push_imm(at.cast_signed());
     }
 
     fn put_handler(&mut self, handler: i32, function: u32) {
@@ -108,28 +100,32 @@ impl Body<'_, '_> {
             self.l.asm.push_imm(0);
             self.put_handler(TrapKind::CallDepth.handler(), function);
         }
-        let counts = self.l.traps.counts;
-        for (number, &count) in counts.iter().enumerate().filter(|(_, count)| **count != 0) {
-            self.put_sites(number, count);
+        for (number, &handler) in HANDLERS.iter().enumerate() {
+            self.put_sites(number, handler);
         }
     }
 
-    /// Puts down where the places for one handler go; there are `left` of them.
-    fn put_sites(&mut self, handler: usize, mut left: u32) {
-        let common = self.l.asm.label();
-        for number in 0..self.l.traps.sites.len() {
-            let Some(&site) = self.l.traps.sites.get(number) else { return };
-            if site.handler == handler {
-                self.l.asm.bind(site.label);
-                // The code of a function is shorter than 2^31 bytes.
-                self.l.asm.push_imm(site.at.cast_signed());
-                left -= 1;
-                if left != 0 {
-                    self.l.asm.jmp(common);
-                }
+    /// Puts down where the places for one handler go.
+    #[inline(always)]
+    fn put_sites(&mut self, number: usize, handler: i32) {
+        let Some(place) = self.l.traps.sites.get_mut(number).filter(|sites| !sites.is_empty())
+        else {
+            return;
+        };
+        let mut sites = core::mem::take(place);
+        let (mut left, common) = (sites.len(), self.l.asm.label());
+        for Site { jump, at } in sites.drain(..) {
+            self.l.asm.land(jump);
+            self.put_place(at);
+            left -= 1;
+            if left != 0 {
+                self.l.asm.jmp(common);
             }
         }
         self.l.asm.bind(common);
-        self.put_handler(HANDLERS.get(handler).copied().unwrap_or(0), self.facts.index);
+        self.put_handler(handler, self.facts.index);
+        if let Some(place) = self.l.traps.sites.get_mut(number) {
+            *place = sites;
+        }
     }
 }

@@ -2,17 +2,13 @@
 //!
 //! The invariants are those of the room: [`super`].
 
-use alloc::vec::Vec;
-
-use arrayvec::ArrayVec;
-
 use super::Body;
 use super::variable::{FLOATS, Registers, TEMPORARIES, Value, Variable};
 use crate::jit::machine::Source;
 use crate::jit::x64::{Cond, Float, Gpr, GprOrStack, Scale, W32, W64, Xmm};
 
-/// The most values that are not in their homes at a time.
-pub(super) const MOST_AWAY: usize = 64;
+/// How many positions there are among which are those whose values are not at home.
+const WINDOW: u32 = 64;
 
 /// For moves from memory to memory.
 pub(super) const SCRATCH: Xmm = Xmm::Xmm15;
@@ -20,11 +16,13 @@ pub(super) const SCRATCH: Xmm = Xmm::Xmm15;
 /// The values of the vector, and who has which register.
 #[derive(Debug)]
 pub(super) struct Values {
-    /// As many as the vector ever has, and more; all are at home but those in `away`.
-    entries: Vec<Value>,
+    /// The values that are not at home, each where its position modulo [`WINDOW`] says.
+    entries: [Value; WINDOW as usize],
+    /// A bit for each of the positions of the window: whether its value is not at home.
+    away: u64,
+    /// Where the window begins, a multiple of [`WINDOW`].
+    window: u32,
     length: u32,
-    /// The positions whose values are not at home, and maybe some others.
-    away: ArrayVec<u32, MOST_AWAY>,
     /// The variables that may have copies.
     copied: u64,
     pub(super) registers: Registers,
@@ -33,9 +31,10 @@ pub(super) struct Values {
 impl Default for Values {
     fn default() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: [Value::Home; WINDOW as usize],
+            away: 0,
+            window: 0,
             length: 0,
-            away: ArrayVec::new(),
             copied: 0,
             registers: Registers::FREE,
         }
@@ -43,24 +42,10 @@ impl Default for Values {
 }
 
 impl Values {
-    /// An empty vector, which will have at most `longest` values.
-    pub(super) fn start(&mut self, longest: u32) {
-        self.all_home(0);
-        let longest = usize::try_from(longest).unwrap_or(0);
-        if self.entries.len() < longest {
-            self.entries.resize(longest, Value::Home);
-        }
-    }
-
     /// A vector of this length with all values at home, and no register in use.
+    #[inline(always)]
     pub(super) fn all_home(&mut self, length: u32) {
-        while let Some(position) = self.away.pop() {
-            if let Some(entry) = self.entry(position) {
-                *entry = Value::Home;
-            }
-        }
-        self.length = length;
-        self.copied = 0;
+        (self.length, self.away, self.copied) = (length, 0, 0);
         self.registers.free_all();
     }
 
@@ -69,34 +54,73 @@ impl Values {
         self.length
     }
 
+    /// The bit of a position in `away`, none outside of the window.
     #[inline(always)]
-    fn entry(&mut self, position: u32) -> Option<&mut Value> {
-        self.entries.get_mut(usize::try_from(position).ok()?)
+    fn bit(&self, position: u32) -> u64 {
+        u64::from((position ^ self.window) < WINDOW) << (position % WINDOW)
     }
 
-    /// The value of a position, which is at home from now on; `None` of what is not in the vector.
+    /// Where the value of a position is that is not at home.
     #[inline(always)]
-    fn take(&mut self, position: u32) -> Option<Value> {
-        let entry = self.entry(position)?;
-        let value = *entry;
-        *entry = Value::Home;
-        Some(value)
+    fn entry(&mut self, position: u32) -> Option<&mut Value> {
+        self.entries.get_mut(usize::try_from(position % WINDOW).ok()?)
+    }
+
+    #[inline(always)]
+    fn read(&mut self, position: u32) -> Value {
+        self.entry(position).map_or(Value::Home, |value| *value)
+    }
+
+    /// The value of a position.
+    #[inline(always)]
+    fn get(&mut self, position: u32) -> Value {
+        if self.away & self.bit(position) == 0 { Value::Home } else { self.read(position) }
+    }
+
+    /// The value of a position, which is at home from now on.
+    #[inline(always)]
+    fn take(&mut self, position: u32) -> Value {
+        let bit = self.bit(position);
+        if self.away & bit == 0 {
+            return Value::Home;
+        }
+        self.away ^= bit;
+        self.read(position)
+    }
+
+    /// The position has a value that its home may know nothing of. It is in the window.
+    #[inline(always)]
+    fn put(&mut self, position: u32, value: Value) {
+        self.away |= self.bit(position);
+        if let Some(entry) = self.entry(position) {
+            *entry = value;
+        }
+    }
+
+    /// The positions whose values are not at home, ascending.
+    #[inline(always)]
+    fn positions_away(&self) -> impl Iterator<Item = u32> + use<> {
+        let (mut left, window) = (self.away, self.window);
+        core::iter::from_fn(move || {
+            let position = window + left.trailing_zeros();
+            let any = left != 0;
+            left &= left.wrapping_sub(1);
+            any.then_some(position)
+        })
     }
 
     /// Takes the last value off the vector. A register that it is in belongs to the instruction at hand.
     #[inline(always)]
     fn pop(&mut self) -> Value {
-        let position = self.length.saturating_sub(1);
-        self.length = position;
-        let Some(value) = self.take(position) else { return Value::Int(0) };
-        if value == Value::Home {
-            return Value::slot(position);
+        // The verifier has seen that there is one.
+        self.length = self.length.wrapping_sub(1);
+        match self.take(self.length) {
+            Value::Home => Value::slot(self.length),
+            value => {
+                self.registers.hold(value);
+                value
+            }
         }
-        if self.away.last() == Some(&position) {
-            self.away.pop();
-        }
-        self.registers.hold(value);
-        value
     }
 }
 
@@ -120,7 +144,7 @@ impl Body<'_, '_> {
     #[inline(always)]
     pub(super) fn push(&mut self, value: Value) {
         let position = self.l.values.length;
-        debug_assert!(self.l.values.entry(position).is_some(), "longer than the vector ever is");
+        debug_assert!(position < self.facts.longest(), "longer than the vector ever is");
         self.write(Variable::slot(position));
         self.l.values.length = position + 1;
         if value != Value::slot(position) {
@@ -131,43 +155,43 @@ impl Body<'_, '_> {
     /// The position has the value `value`, of which its home may know nothing.
     #[inline(always)]
     fn keep(&mut self, position: u32, value: Value) {
-        if self.l.values.away.is_full() {
-            self.flush();
+        if self.l.values.bit(position) == 0 {
+            self.move_window(position);
         }
         let values = &mut self.l.values;
-        if let Some(entry) = values.entry(position) {
-            *entry = value;
-        }
+        values.put(position, value);
         match value {
-            Value::Home => return,
             Value::Copy(variable) => values.copied |= variable.bit(),
-            Value::Int(_) => {}
+            Value::Int(_) | Value::Home => {}
             _ => values.registers.give(value, position),
         }
-        // There is room.
-        let _ = values.away.try_push(position);
+    }
+
+    /// Moves the window to where a position is in it.
+    #[cold]
+    #[inline(never)]
+    fn move_window(&mut self, position: u32) {
+        self.flush();
+        self.l.values.window = position - position % WINDOW;
     }
 
     /// A value that is read where it is: what can be said of it without holding a register.
     pub(super) fn slot(&mut self, slot: u16) -> Value {
         let position = u32::from(slot);
-        match self.l.values.entry(position).copied() {
-            Some(value @ (Value::Int(_) | Value::Copy(_))) => value,
-            Some(Value::Temporary(_) | Value::Float(_)) => {
-                self.bring_home(position);
-                Value::slot(position)
-            }
-            Some(Value::Home) => Value::slot(position),
-            None => Value::Int(0),
+        match self.l.values.get(position) {
+            value @ (Value::Int(_) | Value::Copy(_)) => return value,
+            Value::Temporary(_) | Value::Float(_) => self.bring_home(position),
+            Value::Home => {}
         }
+        Value::slot(position)
     }
 
     /// A value that is read the last time before the activation ends.
     pub(super) fn slot_once(&mut self, slot: u16) -> Value {
         let position = u32::from(slot);
-        match self.l.values.entry(position).copied() {
-            Some(Value::Home) => Value::slot(position),
-            found => found.unwrap_or(Value::Int(0)),
+        match self.l.values.get(position) {
+            Value::Home => Value::slot(position),
+            found => found,
         }
     }
 
@@ -213,9 +237,8 @@ impl Body<'_, '_> {
     /// The value of a position is not needed any more; its home is what counts.
     pub(super) fn drop_value(&mut self, position: u32) {
         let values = &mut self.l.values;
-        if let Some(value) = values.take(position) {
-            values.registers.release(value);
-        }
+        let value = values.take(position);
+        values.registers.release(value);
     }
 
     /// Appends nil up to a length.
@@ -231,7 +254,7 @@ impl Body<'_, '_> {
         }
         self.flush();
         self.l.values.length = length;
-        for &(variable, register) in &self.l.homes.chosen {
+        for (variable, register) in self.l.homes.chosen() {
             if variable.as_slot().is_some_and(|slot| (from..length).contains(&slot)) {
                 self.l.asm.mov(W64, register, 0);
             }
@@ -269,7 +292,7 @@ impl Body<'_, '_> {
         let position = u32::from(slot);
         let variable = Variable::slot(position);
         self.write(variable);
-        let Some(value) = self.l.values.take(position) else { return Value::Int(0) };
+        let value = self.l.values.take(position);
         if value == Value::Home {
             let register = self.temporary();
             self.load(register, Value::Copy(variable));
@@ -283,7 +306,8 @@ impl Body<'_, '_> {
     /// elsewhere.
     #[inline(always)]
     pub(super) fn write(&mut self, variable: Variable) {
-        if self.l.values.copied & variable.bit() != 0 {
+        let values = &self.l.values;
+        if values.copied & variable.bit() != 0 && values.away != 0 {
             self.move_copies(variable);
         }
     }
@@ -291,13 +315,10 @@ impl Body<'_, '_> {
     #[cold]
     fn move_copies(&mut self, variable: Variable) {
         self.l.values.copied = 0;
-        for number in 0..self.l.values.away.len() {
-            let position = self.l.values.away.get(number).copied().unwrap_or(u32::MAX);
-            match self.l.values.entry(position).copied() {
-                Some(copy @ Value::Copy(copied)) if copied == variable => {
-                    self.move_copy(position, copy);
-                }
-                Some(Value::Copy(other)) => self.l.values.copied |= other.bit(),
+        for position in self.l.values.positions_away() {
+            match self.l.values.get(position) {
+                copy @ Value::Copy(copied) if copied == variable => self.move_copy(position, copy),
+                Value::Copy(other) => self.l.values.copied |= other.bit(),
                 _ => {}
             }
         }
@@ -311,34 +332,38 @@ impl Body<'_, '_> {
         self.load(register, copy);
         let value = Value::gpr(register);
         self.l.values.registers.give(value, position);
-        if let Some(entry) = self.l.values.entry(position) {
-            *entry = value;
-        }
+        self.l.values.put(position, value);
     }
 
     /// Brings the value of a position to its home.
     fn bring_home(&mut self, position: u32) {
-        if let Some(value) = self.l.values.take(position).filter(|value| *value != Value::Home) {
+        let value = self.l.values.take(position);
+        if value != Value::Home {
             self.store(Variable::slot(position), value);
         }
     }
 
     /// Brings every value to its home. Changes no flag.
+    #[inline(always)]
     pub(super) fn flush(&mut self) {
-        for number in 0..self.l.values.away.len() {
-            let position = self.l.values.away.get(number).copied().unwrap_or(u32::MAX);
+        if self.l.values.away != 0 {
+            self.bring_all_home();
+        }
+        self.l.values.copied = 0;
+    }
+
+    #[inline(never)]
+    fn bring_all_home(&mut self) {
+        for position in self.l.values.positions_away() {
             self.bring_home(position);
         }
-        self.l.values.away.clear();
-        self.l.values.copied = 0;
     }
 
     /// Brings home what the positions before `end` have in registers that a call does not keep.
     pub(super) fn flush_registers(&mut self, end: u32) {
-        for number in 0..self.l.values.away.len() {
-            let position = self.l.values.away.get(number).copied().unwrap_or(u32::MAX);
-            let value = self.l.values.entry(position).copied();
-            if position < end && matches!(value, Some(Value::Temporary(_) | Value::Float(_))) {
+        for position in self.l.values.positions_away() {
+            let value = self.l.values.get(position);
+            if position < end && matches!(value, Value::Temporary(_) | Value::Float(_)) {
                 self.bring_home(position);
             }
         }

@@ -211,7 +211,8 @@ impl Registers {
         }
     }
 
-    /// The register of the value, if it is in one, belongs to the instruction at hand.
+    /// The register of the value, if it is in one, which belonged to a position, belongs to the
+    /// instruction at hand.
     #[inline(always)]
     pub(super) fn hold(&mut self, value: Value) {
         self.give(value, AT_HAND);

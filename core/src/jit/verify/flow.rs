@@ -1,7 +1,7 @@
 //! The walk over a function's code: what each instruction does to kinds, and where it goes on.
 
 use super::error::{Fault, keep};
-use super::frame::{At, Frame, State};
+use super::frame::{At, Code, Frame, State};
 use super::joins::{Effort, Joins, Meeting, Met};
 use super::kind::{KindSet, Results, Type};
 use super::op::Op;
@@ -60,12 +60,14 @@ impl<'v> Flow<'v, '_> {
         let targets = self.scan.targets.len();
         self.joins.start(targets, self.function.code.len());
         self.uses.start(self.scan.locals_named);
-        let mut state = frame.start(self.function.params, self.scan.locals_set);
-        let mut passed = 0;
-        let (mut at, mut op) = (0, 0);
+        let mut state = frame.start(self.function.params, self.scan.locals_set, self.code());
+        let (mut op, mut passed) = (0, 0);
         loop {
-            self.path(&mut state, at, op, passed)?;
-            let next = self.joins.next(self.effort).map_err(|fault| (at, fault))?;
+            passed = self
+                .path(&mut state, op, passed)
+                .map_err(|(op, fault)| (self.offset_of(op), fault))?;
+            let next = self.joins.next(passed, self.effort);
+            let next = next.map_err(|fault| (self.offset_of(op), fault))?;
             let Some((target, next)) =
                 next.and_then(|next| Some((self.scan.targets.get(next)?, next)))
             else {
@@ -73,60 +75,54 @@ impl<'v> Flow<'v, '_> {
             };
             self.load(&mut state, next);
             self.uses.enter(target);
-            (at, op, passed) = (target.offset, target.op, next + 1);
+            (op, passed) = (target.op, next + 1);
         }
         self.uses.finish(frame.longest());
         Ok(())
     }
 
-    fn end(&self) -> u32 {
-        u32::try_from(self.function.code.len()).unwrap_or(u32::MAX >> 1)
+    /// Where the instruction with this number begins.
+    fn offset_of(&self, op: u32) -> u32 {
+        self.scan.offset_of(usize::try_from(op).unwrap_or(usize::MAX))
     }
 
-    /// Follows the code from `begin` on, where instruction number `first` is, until it ends or nothing
-    /// new is learnt. So many targets have been passed.
+    /// Follows the code from instruction number `begin` on until it ends or nothing new is learnt. So
+    /// many targets have been passed, and then. An error comes with the number of the instruction.
     #[inline(always)]
     fn path(
         &mut self,
         state: &mut State<'_>,
         begin: u32,
-        first: u32,
         mut passed: usize,
-    ) -> Result<(), (u32, Fault)> {
+    ) -> Result<usize, (u32, Fault)> {
         let scan: &'v Scan = self.scan;
-        let start = usize::try_from(first).unwrap_or(usize::MAX);
-        let mut ops = scan.ops().get(start..).unwrap_or(&[]).iter();
-        let (mut at, mut number) = (begin, first);
+        let end = u32::try_from(scan.ops().len()).unwrap_or(u32::MAX);
+        let mut number = begin;
         'blocks: loop {
             let target = scan.targets.get(passed);
-            if let Some(target) = target.filter(|target| target.op == number) {
-                if !self.arrive(state, passed, target).map_err(|fault| (at, fault))? {
-                    break;
+            // Before that there is nothing to be seen to but the instructions.
+            let until = target.map_or(end, |target| target.op);
+            for &op in scan.ops_between(number, until) {
+                match self.instruction(state, op, number) {
+                    Next::Follows => number += 1,
+                    Next::Ends => break 'blocks,
+                    Next::Refused => {
+                        return Err((number, self.fault.unwrap_or(Fault::Unsupported)));
+                    }
                 }
-                passed += 1;
             }
-            if ops.as_slice().is_empty() {
-                self.finish_at_end(state).map_err(|fault| (at, fault))?;
+            let Some(target) = target else {
+                self.finish_at_end(state, end).map_err(|fault| (end, fault))?;
+                break;
+            };
+            if !self.arrive(state, passed, target).map_err(|fault| (number, fault))? {
                 break;
             }
-            self.uses.advance(number);
-            // Before this instruction there is nothing to be seen to but the instructions.
-            let target = scan.targets.get(passed).map_or(u32::MAX, |target| target.op);
-            let plain_until = target.min(self.uses.same_until());
-            let count = usize::try_from(plain_until - number).unwrap_or(usize::MAX);
-            let (plain, rest) = ops.as_slice().split_at(count.min(ops.as_slice().len()));
-            for &op in plain {
-                match self.instruction(state, op, at) {
-                    Next::Follows => at += op.size(),
-                    Next::Ends => break 'blocks,
-                    Next::Refused => return Err((at, self.fault.unwrap_or(Fault::Unsupported))),
-                }
-            }
-            number = plain_until;
-            ops = rest.iter();
+            passed += 1;
         }
-        let looked_at = usize::try_from(at - begin).unwrap_or(usize::MAX);
-        self.effort.spend(looked_at).map_err(|fault| (at, fault))
+        let looked_at = usize::try_from(number - begin).unwrap_or(usize::MAX);
+        self.effort.spend(looked_at.saturating_mul(4)).map_err(|fault| (number, fault))?;
+        Ok(passed)
     }
 
     #[inline(always)]
@@ -171,27 +167,28 @@ impl<'v> Flow<'v, '_> {
         })
     }
 
-    /// A jump from `at` to a target.
+    /// The instruction with number `from` jumps to a target.
     #[inline(always)]
-    fn jump(&mut self, state: &State<'_>, at: u32, number: u32) -> Result<(), Fault> {
+    fn jump(&mut self, state: &State<'_>, from: u32, number: u32) -> Result<(), Fault> {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
         if self.meet(number, state.types(), state.length())? != Met::Same {
-            let target = self.scan.targets.get(number);
-            self.joins.wait(number, target.is_some_and(|target| target.offset > at));
+            self.joins.wait(number);
+        }
+        if self.scan.targets.get(number).is_some_and(|target| target.op <= from) {
+            self.uses.leave(from + 1);
         }
         Ok(())
     }
 
     /// The code ends and the activation with it: the top of the vector is the result.
     #[inline(always)]
-    fn finish_at_end(&mut self, state: &mut State<'_>) -> Result<(), Fault> {
-        let at = (self.index, self.end());
+    fn finish_at_end(&mut self, state: &mut State<'_>, end: u32) -> Result<(), Fault> {
         if state.length() == 0 {
             return Err(Fault::NothingReturned);
         }
         self.runs_off = true;
-        let result = state.pop(KindSet::ANY, self.results, at)?;
-        self.returns(result, at)
+        let result = state.pop(KindSet::ANY, self.results, end)?;
+        self.returns(result, end)
     }
 
     /// The function returns a value of this type.
@@ -199,7 +196,7 @@ impl<'v> Flow<'v, '_> {
         if self.known.is_some() {
             return Ok(());
         }
-        self.results.returns(self.index, ty, at).map_err(Fault::from)
+        self.results.returns(self.index, ty, self.code().place(at)).map_err(Fault::from)
     }
 
     fn result_of(&mut self, callee: u32) -> Type {
@@ -210,9 +207,13 @@ impl<'v> Flow<'v, '_> {
         }
     }
 
+    fn code(&self) -> Code<'v> {
+        Code { index: self.index, scan: self.scan }
+    }
+
     #[inline(always)]
-    fn instruction(&mut self, state: &mut State<'_>, op: Op, at: u32) -> Next {
-        self.step(state, op, (self.index, at)).unwrap_or_else(|fault| {
+    fn instruction(&mut self, state: &mut State<'_>, op: Op, at: At) -> Next {
+        self.step(state, op, at).unwrap_or_else(|fault| {
             keep(&mut self.fault, fault);
             Next::Refused
         })
@@ -247,11 +248,11 @@ impl<'v> Flow<'v, '_> {
                 state.write(b, left);
             }
             O::AddI64 | O::SubI64 | O::MulI64 | O::DivI64 | O::ModI64 => {
-                state.pop_two(KindSet::I64, results, at)?;
+                state.pop_two(Type::I64, results, at)?;
                 state.push(Type::I64);
             }
             O::AddF64 | O::SubF64 | O::MulF64 | O::DivF64 => {
-                state.pop_two(KindSet::F64, results, at)?;
+                state.pop_two(Type::F64, results, at)?;
                 state.push(Type::F64);
             }
             O::NegI64 => {
@@ -267,7 +268,7 @@ impl<'v> Flow<'v, '_> {
                 state.push(Type::BOOL);
             }
             O::And | O::Or => {
-                state.pop_two(KindSet::BOOL, results, at)?;
+                state.pop_two(Type::BOOL, results, at)?;
                 state.push(Type::BOOL);
             }
             O::Not => {
@@ -292,24 +293,24 @@ impl<'v> Flow<'v, '_> {
                 state.set_local(uses.local(op.a()), ty);
             }
             O::AddI64Pop | O::SubI64Pop | O::MulI64Pop => {
-                state.pop_two(KindSet::I64, results, at)?;
+                state.pop_two(Type::I64, results, at)?;
                 state.write(uses.slot(op.a()), Type::I64);
             }
             O::Jmp => {
-                self.jump(state, at.1, op.long())?;
+                self.jump(state, at, op.long())?;
                 return Ok(Next::Ends);
             }
             O::JmpIf | O::JmpIfNot => {
                 state.pop(KindSet::BOOL, results, at)?;
-                self.jump(state, at.1, op.long())?;
+                self.jump(state, at, op.long())?;
             }
             O::LtJmpIfNot => {
                 state.pop_ordered(results, at)?;
-                self.jump(state, at.1, op.long())?;
+                self.jump(state, at, op.long())?;
             }
             O::EqJmpIfNot => {
                 state.pop_equal(results, at)?;
-                self.jump(state, at.1, op.long())?;
+                self.jump(state, at, op.long())?;
             }
             O::Call => {
                 uses.call();

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::error::{Fault, Place};
 use super::kind::{KindSet, Results, Type, Unequal};
+use super::scan::Scan;
 use super::uses::Uses;
 
 /// The memory for the types of a function, and what is found on the way.
@@ -20,14 +21,14 @@ pub(super) struct Frame {
 impl Frame {
     /// The begin of a function with `params` parameters that sets `locals` locals, the parameters
     /// among them.
-    pub(super) fn start(&mut self, params: u16, locals: u16) -> State<'_> {
+    pub(super) fn start<'f>(&'f mut self, params: u16, locals: u16, code: Code<'f>) -> State<'f> {
         self.types.clear();
         self.types.resize(params.into(), Type::I64);
         self.types.resize(locals.into(), Type::NIL);
         self.locals = locals.into();
         self.compared.clear();
-        let Self { types, locals, compared, .. } = self;
-        State { types, locals: *locals, top: *locals, compared }
+        let Self { types, locals, compared } = self;
+        State { types, locals: *locals, top: *locals, compared, code }
     }
 
     /// The greatest length that the vector had.
@@ -46,17 +47,34 @@ impl Frame {
 
 /// The types of locals and vector at one place in the code.
 ///
-/// Locals that the function never sets are not kept: what they are is known.
+/// Locals that the function never sets are not kept: what they are is known. No function that is not
+/// copied to where it is called gets the state itself, so that it stays in registers.
 pub(super) struct State<'f> {
     types: &'f mut Vec<Type>,
     locals: usize,
     /// Where the vector ends in `types`.
     top: usize,
     compared: &'f mut Vec<(u32, [Type; 2])>,
+    code: Code<'f>,
 }
 
-/// Where an instruction stands: function and offset.
-pub(super) type At = (u32, u32);
+/// The number of an instruction in its function. Most instructions have nothing to say, so that where
+/// they stand is looked up when it is asked for.
+pub(super) type At = u32;
+
+/// The function whose instructions are looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Code<'s> {
+    pub(super) index: u32,
+    pub(super) scan: &'s Scan,
+}
+
+impl Code<'_> {
+    /// The function, and the offset of an instruction.
+    pub(super) fn place(self, at: At) -> (u32, u32) {
+        (self.index, self.scan.offset_of(usize::try_from(at).unwrap_or(usize::MAX)))
+    }
+}
 
 impl State<'_> {
     /// Locals and vector.
@@ -68,24 +86,14 @@ impl State<'_> {
     /// The length of the vector.
     #[inline(always)]
     pub(super) fn length(&self) -> u32 {
-        self.position(self.top)
-    }
-
-    /// The position of the vector that lies at `index` in `types`.
-    #[inline(always)]
-    fn position(&self, index: usize) -> u32 {
-        u32::try_from(index - self.locals).unwrap_or(u32::MAX)
+        u32::try_from(self.top - self.locals).unwrap_or(u32::MAX)
     }
 
     /// Takes over what is known at a target.
+    #[inline(always)]
     pub(super) fn load(&mut self, types: &[Type]) {
         self.top = types.len();
-        let known = self.types.len().min(types.len());
-        let (same, more) = types.split_at_checked(known).unwrap_or((types, &[]));
-        if let Some(place) = self.types.get_mut(..known) {
-            place.copy_from_slice(same);
-        }
-        self.types.extend_from_slice(more);
+        replace(self.types, types);
     }
 
     /// A type in the vector or a local.
@@ -107,7 +115,10 @@ impl State<'_> {
     #[inline(always)]
     pub(super) fn write(&mut self, slot: u16, ty: Type) {
         let index = self.locals + usize::from(slot);
-        if index >= self.top {
+        if index == self.top {
+            return self.push(ty);
+        }
+        if index > self.top {
             extend(self.types, self.top, index + 1);
             self.top = index + 1;
         }
@@ -139,7 +150,7 @@ impl State<'_> {
         if ty.is_one_of(needed) {
             return Ok(ty);
         }
-        demand(ty, needed, Place::Slot(self.length()), results, at)
+        demand(ty, needed, Place::Slot(self.length()), results, (at, self.code))
     }
 
     /// Reads a slot, whose value is of any kind.
@@ -153,7 +164,7 @@ impl State<'_> {
         if ty.is_one_of(KindSet::ANY) {
             return Ok(ty);
         }
-        demand(ty, KindSet::ANY, Place::Slot(slot.into()), results, at)
+        demand(ty, KindSet::ANY, Place::Slot(slot.into()), results, (at, self.code))
     }
 
     /// Reads a local, which the function has.
@@ -171,7 +182,7 @@ impl State<'_> {
             return Ok(ty);
         }
         uses.nil_locals = true;
-        demand(ty, KindSet::ANY, Place::Local(local), results, at)
+        demand(ty, KindSet::ANY, Place::Local(local), results, (at, self.code))
     }
 
     /// Sets a local, which the scan has seen to be set.
@@ -182,44 +193,72 @@ impl State<'_> {
         }
     }
 
-    /// Pops two values; where the result goes is for the caller to say.
+    /// Pops two values of any type: left and right.
+    #[inline(always)]
+    fn take_two(&mut self) -> Result<[Type; 2], Fault> {
+        let vector = self.types.get(self.locals..self.top).unwrap_or(&[]);
+        let &[.., left, right] = vector else {
+            return Err(Fault::Underflow { needed: 2, length: self.length() });
+        };
+        self.top -= 2;
+        Ok([left, right])
+    }
+
+    /// Pops two values of the kind `needed`; where the result goes is for the caller to say.
     #[inline(always)]
     pub(super) fn pop_two(
         &mut self,
-        needed: KindSet,
+        needed: Type,
         results: &mut Results,
         at: At,
     ) -> Result<(), Fault> {
-        self.require(2)?;
-        self.pop(needed, results, at)?;
-        self.pop(needed, results, at)?;
-        Ok(())
+        let types = self.take_two()?;
+        if types == [needed; 2] {
+            return Ok(());
+        }
+        let needed = needed.kind().unwrap_or(KindSet::ANY);
+        demand_two(types, needed, self.length(), results, (at, self.code)).map(drop)
     }
 
     /// Pops two numbers that are compared.
     #[inline(always)]
     pub(super) fn pop_ordered(&mut self, results: &mut Results, at: At) -> Result<(), Fault> {
-        self.require(2)?;
-        let right = self.pop(KindSet::NUMBER, results, at)?;
-        let left = self.pop(KindSet::NUMBER, results, at)?;
-        if (left, right) != (Type::I64, Type::I64) {
-            self.compared.push((at.1, [left, right]));
+        let types = self.take_two()?;
+        if types == [Type::I64; 2] {
+            return Ok(());
         }
+        let at = (at, self.code);
+        let types = demand_two(types, KindSet::NUMBER, self.length(), results, at)?;
+        keep_compared(self.compared, types, at);
         Ok(())
     }
 
     /// Pops two values that are compared for equality.
     #[inline(always)]
     pub(super) fn pop_equal(&mut self, results: &mut Results, at: At) -> Result<(), Fault> {
-        self.require(2)?;
-        let right = self.pop(KindSet::ANY, results, at)?;
-        let left = self.pop(KindSet::ANY, results, at)?;
-        if (left, right) == (Type::I64, Type::I64) {
+        let types = self.take_two()?;
+        if types == [Type::I64; 2] {
             return Ok(());
         }
-        self.compared.push((at.1, [left, right]));
-        equal([left, right], self.length(), results, at)
+        let at = (at, self.code);
+        let types = demand_two(types, KindSet::ANY, self.length(), results, at)?;
+        keep_compared(self.compared, types, at);
+        equal(types, self.length(), results, at)
     }
+}
+
+/// An instruction that has something to say, and its function.
+type Where<'s> = (At, Code<'s>);
+
+/// Puts other types at the begin.
+#[inline(never)]
+fn replace(types: &mut Vec<Type>, begin: &[Type]) {
+    let known = types.len().min(begin.len());
+    let (same, more) = begin.split_at_checked(known).unwrap_or((begin, &[]));
+    if let Some(place) = types.get_mut(..known) {
+        place.copy_from_slice(same);
+    }
+    types.extend_from_slice(more);
 }
 
 /// Extends the vector, which ends at `from`, with nil up to `to`.
@@ -232,14 +271,45 @@ fn extend(types: &mut Vec<Type>, from: usize, to: usize) {
     }
 }
 
+/// Remembers a comparison of other values than two i64.
+#[cold]
+fn keep_compared(compared: &mut Vec<(u32, [Type; 2])>, types: [Type; 2], (at, code): Where<'_>) {
+    if types != [Type::I64; 2] {
+        let (_, offset) = code.place(at);
+        compared.push((offset, types));
+    }
+}
+
 /// Compares what has been popped from the positions `left` and the one above.
 #[cold]
-fn equal(types: [Type; 2], position: u32, results: &mut Results, at: At) -> Result<(), Fault> {
+fn equal(
+    types: [Type; 2],
+    position: u32,
+    results: &mut Results,
+    (at, code): Where<'_>,
+) -> Result<(), Fault> {
+    if types == [Type::I64; 2] {
+        return Ok(());
+    }
     let [left, right] = types;
     let place = Place::Slot(position + u32::from(left.kind().is_some()));
-    let compared = results.compare(left, right, at);
+    let compared = results.compare(left, right, code.place(at));
     let needed = left.kind().or(right.kind()).map_or(KindSet::ANY, KindSet::comparable);
     compared.map_err(|unequal| fault(unequal, needed, place))
+}
+
+/// As [`demand`], of two values in the positions `left` and the one above.
+#[cold]
+fn demand_two(
+    types: [Type; 2],
+    needed: KindSet,
+    left: u32,
+    results: &mut Results,
+    at: Where<'_>,
+) -> Result<[Type; 2], Fault> {
+    let [one, two] = types;
+    let two = demand(two, needed, Place::Slot(left + 1), results, at)?;
+    Ok([demand(one, needed, Place::Slot(left), results, at)?, two])
 }
 
 #[cold]
@@ -248,9 +318,9 @@ fn demand(
     needed: KindSet,
     place: Place,
     results: &mut Results,
-    at: At,
+    (at, code): Where<'_>,
 ) -> Result<Type, Fault> {
-    results.demand(ty, needed, at).map_err(|unequal| fault(unequal, needed, place))
+    results.demand(ty, needed, code.place(at)).map_err(|unequal| fault(unequal, needed, place))
 }
 
 fn fault(unequal: Unequal, needed: KindSet, place: Place) -> Fault {

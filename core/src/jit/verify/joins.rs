@@ -23,8 +23,8 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// For a program of `bytes` of code: one unit is one value compared or one byte of code looked at
-    /// again. There is enough for walks that guess and for those that do not.
+    /// For a program of `bytes` of code: one unit is one value compared or a quarter of an instruction
+    /// looked at. There is enough for walks that guess and for those that do not.
     pub(super) const fn for_code(bytes: u64) -> Self {
         Self { left: bytes.saturating_mul(128).saturating_add(1 << 23) }
     }
@@ -55,12 +55,8 @@ pub(super) struct Joins {
     known: Vec<Known>,
     arena: Vec<Type>,
     most: usize,
-    /// Targets to be followed in this sweep over the code, a bit each, and in the next one.
-    now: Vec<u64>,
-    later: Vec<u64>,
-    /// The word of `now` before which there are none, and whether `later` has any.
-    word: usize,
-    goes_on: bool,
+    /// Targets to be followed, a bit each.
+    waiting: Vec<u64>,
 }
 
 /// How a state differs from what was known at a target.
@@ -82,11 +78,8 @@ impl Joins {
         self.known.resize(targets, Known::default());
         self.arena.clear();
         self.most = code.saturating_mul(VALUES_PER_BYTE).saturating_add(FREE_VALUES);
-        for waiting in [&mut self.now, &mut self.later] {
-            waiting.clear();
-            waiting.resize(targets / 64 + 1, 0);
-        }
-        (self.word, self.goes_on) = (0, false);
+        self.waiting.clear();
+        self.waiting.resize(targets / 64 + 1, 0);
     }
 
     /// What is known at a target, and its types.
@@ -141,13 +134,10 @@ impl Joins {
         Ok(met)
     }
 
-    /// Lets a target wait until it is followed: in this sweep over the code when it lies `ahead`, else
-    /// in the next one. It may wait for both.
+    /// Lets a target wait until it is followed.
     #[inline(always)]
-    pub(super) fn wait(&mut self, number: usize, ahead: bool) {
-        self.goes_on |= !ahead;
-        let waiting = if ahead { &mut self.now } else { &mut self.later };
-        if let Some(word) = waiting.get_mut(number / 64) {
+    pub(super) fn wait(&mut self, number: usize) {
+        if let Some(word) = self.waiting.get_mut(number / 64) {
             *word |= 1 << (number % 64);
         }
     }
@@ -155,35 +145,41 @@ impl Joins {
     /// Whether the target was waiting; it no longer is.
     #[inline(always)]
     pub(super) fn take(&mut self, number: usize) -> bool {
+        let Some(word) = self.waiting.get_mut(number / 64) else { return false };
         let bit = 1 << (number % 64);
-        let mut waited = false;
-        for waiting in [&mut self.now, &mut self.later] {
-            if let Some(word) = waiting.get_mut(number / 64) {
-                waited |= *word & bit != 0;
-                *word &= !bit;
-            }
-        }
+        let waited = *word & bit != 0;
+        *word &= !bit;
         waited
     }
 
-    /// The next target to be followed.
-    pub(super) fn next(&mut self, effort: &mut Effort) -> Result<Option<usize>, Fault> {
-        loop {
-            while let Some(word) = self.now.get_mut(self.word) {
-                if *word != 0 {
-                    let bit = word.trailing_zeros();
-                    *word &= *word - 1;
-                    return Ok(usize::try_from(bit).ok().map(|bit| self.word * 64 + bit));
-                }
-                self.word += 1;
-            }
-            if !core::mem::take(&mut self.goes_on) {
-                return Ok(None);
-            }
-            effort.spend(self.now.len())?;
-            core::mem::swap(&mut self.now, &mut self.later);
-            self.word = 0;
+    /// The next target to be followed, in the order of the code: the first from `passed` on, and when
+    /// there is none the first of all. It no longer waits.
+    #[inline(always)]
+    pub(super) fn next(
+        &mut self,
+        passed: usize,
+        effort: &mut Effort,
+    ) -> Result<Option<usize>, Fault> {
+        if let Some(next) = self.first_from(passed) {
+            return Ok(Some(next));
         }
+        effort.spend(self.waiting.len())?;
+        Ok(self.first_from(0))
+    }
+
+    #[inline(always)]
+    fn first_from(&mut self, passed: usize) -> Option<usize> {
+        let mut mask = u64::MAX << (passed % 64);
+        for (word, number) in self.waiting.iter_mut().zip(0..).skip(passed / 64) {
+            let rest = *word & mask;
+            if rest != 0 {
+                let bit = rest.trailing_zeros();
+                *word ^= 1 << bit;
+                return Some(number * 64 + usize::try_from(bit).unwrap_or(0));
+            }
+            mask = u64::MAX;
+        }
+        None
     }
 }
 

@@ -2,10 +2,9 @@
 
 use crate::jit::bytecode::Opcode;
 
-/// A supported instruction as all that come after the scan look at it, in eight bytes: its first eight,
-/// whose second one tells its size instead of half an opcode. In place of a jump's distance stands the
-/// number of its target. A constant is left in the code, and so is whatever lies behind a short
-/// instruction.
+/// A supported instruction as all that come after the scan look at it: its first eight bytes. In place
+/// of a jump's distance stands the number of its target. A constant is left in the code; behind a short
+/// instruction is whatever follows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Op(u64);
 
@@ -16,27 +15,15 @@ impl Op {
     /// What room for instructions is filled with.
     pub(super) const NONE: Self = Self(0);
 
-    /// The instruction that begins with these bytes, whose opcode is less than 256. Its size is not
-    /// known yet.
+    /// The instruction that begins with these bytes, whose opcode is less than 256.
     #[inline(always)]
     pub(super) fn new(bytes: [u8; 8]) -> Self {
         Self(u64::from_le_bytes(bytes))
     }
 
     #[inline(always)]
-    pub(super) fn sized<const SIZE: u8>(self) -> Self {
-        Self(self.0 | const { (SIZE as u64) << 8 })
-    }
-
-    #[inline(always)]
     pub(crate) fn opcode(self) -> Opcode {
         Opcode(self.0 as u8)
-    }
-
-    /// Bytes of the instruction.
-    #[inline(always)]
-    pub(crate) fn size(self) -> u32 {
-        u32::from((self.0 >> 8) as u8)
     }
 
     /// The first operand, of 16 bits.
@@ -74,11 +61,11 @@ mod tests {
 
     #[test]
     fn operands_are_where_the_instruction_has_them() {
-        let mut op = Op::new([0x43, 0, 1, 2, 3, 4, 5, 6]).sized::<8>();
-        assert_eq!((op.opcode(), op.size()), (Opcode::Call, 8));
+        let mut op = Op::new([0x43, 0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(op.opcode(), Opcode::Call);
         assert_eq!((op.long(), op.argc()), (0x0403_0201, 0x0605));
         assert_eq!((op.a(), op.b()), (0x0201, 0x0403));
         op.set_long(0xfedc_ba98);
-        assert_eq!((op.long(), op.argc(), op.size()), (0xfedc_ba98, 0x0605, 8));
+        assert_eq!((op.long(), op.argc()), (0xfedc_ba98, 0x0605));
     }
 }

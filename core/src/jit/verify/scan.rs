@@ -36,25 +36,33 @@ impl Target {
 /// A jump that the scan came across.
 #[derive(Clone, Copy, Debug)]
 struct Jump {
-    /// Its number among the instructions, where it begins, and where it leads.
+    /// Its number among the instructions, and the offset that it leads to.
     op: u32,
-    at: u32,
     target: u32,
+}
+
+/// The jumps of a function, and why an instruction was refused.
+#[derive(Debug, Default)]
+struct Found {
+    jumped_to: Offsets,
+    /// In the order in which they stand.
+    jumps: Vec<Jump>,
+    fault: Option<Fault>,
 }
 
 /// What [`Scan::function`] finds, and its memory.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    jumped_to: Offsets,
-    /// For every two bytes of code the number of the target there; stale where there is none.
+    found: Found,
+    /// For every two bytes of code the number of the instruction that begins there, and once targets
+    /// are known that of the target. Where none begins it is stale: the other way round, [`Self::offsets`]
+    /// tells.
     numbers: Vec<u32>,
-    /// In the order in which they stand.
-    jumps: Vec<Jump>,
-    /// Why an instruction was refused.
-    fault: Option<Fault>,
     /// The instructions, and how many there are; others are stale.
     ops: Vec<Op>,
     count: usize,
+    /// Where they begin, and behind the last one the end of the code.
+    offsets: Vec<u32>,
     /// Ascending.
     pub(super) targets: Vec<Target>,
     /// One more than the last local that is ever set; the parameters count.
@@ -76,23 +84,29 @@ impl Scan {
         if params > locals {
             return Err((0, Fault::Locals { params, locals }));
         }
-        self.jumped_to.reset(end);
-        self.jumps.clear();
-        self.fault = None;
+        self.found.jumped_to.reset(end);
+        self.found.jumps.clear();
+        self.found.fault = None;
+        self.make_room(end);
+        self.decode(code, end, Locals::new(params, locals), calls)
+            .map_err(|at| (at, self.found.fault.unwrap_or_else(|| refusal(code, at))))?;
+        let inside = |target| (source(code, target), Fault::JumpInside { target });
+        self.find_targets().map_err(inside)?;
+        self.number_jumps();
+        Ok(())
+    }
+
+    /// Room for as many instructions as so many bytes may have, and for the end.
+    #[inline(always)]
+    fn make_room(&mut self, end: u32) {
         // One that the code ends inside of is looked at as well.
         let most = usize::try_from(end.div_ceil(OPCODE_SIZE)).unwrap_or(usize::MAX);
-        if self.numbers.len() <= most {
-            self.numbers.resize(most.saturating_add(1), 0);
+        if self.ops.len() <= most {
+            let room = most.saturating_add(1);
+            self.ops.resize(room, Op::NONE);
+            self.offsets.resize(room, 0);
+            self.numbers.resize(room, 0);
         }
-        let mut ops = core::mem::take(&mut self.ops);
-        if ops.len() < most {
-            ops.resize(most, Op::NONE);
-        }
-        let decoded = self.decode(code, end, &mut ops, Locals::new(params, locals), calls);
-        self.ops = ops;
-        decoded.map_err(|at| (at, self.fault.unwrap_or_else(|| refusal(code, at))))?;
-        let inside = |target| (source(code, target), Fault::JumpInside { target });
-        self.find_targets().map_err(inside)
     }
 
     /// The instructions.
@@ -101,27 +115,43 @@ impl Scan {
         self.ops.get(..self.count).unwrap_or(&self.ops)
     }
 
+    /// The instructions from number `from` on, those from `to` on not among them.
+    #[inline(always)]
+    pub(super) fn ops_between(&self, from: u32, to: u32) -> &[Op] {
+        let [from, to] = [from, to].map(|op| usize::try_from(op).unwrap_or(usize::MAX));
+        self.ops.get(from..to).unwrap_or(&[])
+    }
+
+    /// Where the instruction with this number begins; the end of the code for the number of all.
+    #[inline(always)]
+    pub(super) fn offset_of(&self, op: usize) -> u32 {
+        self.offsets.get(op).copied().unwrap_or(u32::MAX >> 1)
+    }
+
     /// Decodes all of the code. An error is the offset of an instruction that is refused.
     fn decode(
         &mut self,
         code: &[u8],
         end: u32,
-        ops: &mut [Op],
         mut seen: Locals,
         calls: &mut impl Calls,
     ) -> Result<(), u32> {
-        let (mut at, mut number) = (0, 0);
-        for op in ops {
-            let rest = usize::try_from(at).ok().and_then(|at| code.get(at..)).unwrap_or(&[]);
+        let Self { found, numbers, ops, offsets, .. } = self;
+        let numbers = numbers.as_mut_slice();
+        let (mut rest, mut number) = (code, 0);
+        for (op, offset) in ops.iter_mut().zip(offsets) {
+            // No larger than `end`.
+            let at = end.wrapping_sub(rest.len() as u32);
+            *offset = at;
+            if let Some(place) = numbers.get_mut(usize::try_from(at / 2).unwrap_or(usize::MAX)) {
+                *place = number;
+            }
             if rest.is_empty() {
                 break;
             }
-            let size = self.instruction(rest, (number, at, end), op, &mut seen, calls);
-            if size == REFUSED {
-                return Err(at);
-            }
+            let behind = found.instruction((code, rest), (number, at, end), op, &mut seen, calls);
+            rest = behind.ok_or(at)?;
             number += 1;
-            at += size;
         }
         self.count = usize::try_from(number).unwrap_or(usize::MAX);
         let count = |locals| u16::try_from(locals).unwrap_or(u16::MAX);
@@ -129,56 +159,97 @@ impl Scan {
         Ok(())
     }
 
-    /// Decodes the instruction that `rest` begins with, whose number and offset are given with the end
-    /// of the code. Gives its size, or [`REFUSED`]: then `fault` says why, or else [`refusal`]. One
-    /// number, because it is made in so many places.
+    /// The targets of the function. An error is one where no instruction begins.
+    fn find_targets(&mut self) -> Result<(), u32> {
+        let Self { targets, numbers, found, offsets, count, .. } = self;
+        targets.clear();
+        let mut begin = 0;
+        for &word in &found.jumped_to.words {
+            let mut rest = word;
+            while rest != 0 {
+                let offset = begin + 2 * rest.trailing_zeros();
+                let place = usize::try_from(offset / 2).ok().and_then(|at| numbers.get_mut(at));
+                let place = place.ok_or(offset)?;
+                let (op, last_back_op) = (*place, u32::MAX);
+                let number = usize::try_from(op).ok().filter(|number| number <= count);
+                if number.and_then(|number| offsets.get(number)) != Some(&offset) {
+                    return Err(offset);
+                }
+                *place = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+                targets.push(Target { offset, last_back_jump: None, op, last_back_op });
+                rest &= rest - 1;
+            }
+            begin += BYTES_PER_WORD;
+        }
+        Ok(())
+    }
+
+    /// Tells jumps the numbers of their targets, and targets their last jump back.
+    fn number_jumps(&mut self) {
+        let Self { targets, numbers, found, ops, offsets, .. } = self;
+        for &Jump { op, target } in &found.jumps {
+            let number = usize::try_from(target / 2).ok().and_then(|place| numbers.get(place));
+            let number = number.copied().unwrap_or(u32::MAX);
+            let place = usize::try_from(op).unwrap_or(usize::MAX);
+            if let Some(op) = ops.get_mut(place) {
+                op.set_long(number);
+            }
+            let target = usize::try_from(number).ok().and_then(|number| targets.get_mut(number));
+            // The last one of each target counts.
+            if let Some(target) = target.filter(|target| target.op <= op) {
+                (target.last_back_jump, target.last_back_op) = (offsets.get(place).copied(), op);
+            }
+        }
+    }
+}
+
+impl Found {
+    /// Decodes the instruction that `rest`, the end of `code`, begins with, whose number and offset are
+    /// given with the end of the code. Gives what follows it; of an instruction that is refused `fault`
+    /// says why, or else [`refusal`].
     #[inline(always)]
-    fn instruction(
+    fn instruction<'c>(
         &mut self,
-        rest: &[u8],
+        (code, rest): (&'c [u8], &'c [u8]),
         (number, at, end): (u32, u32, u32),
         op: &mut Op,
         locals: &mut Locals,
         calls: &mut impl Calls,
-    ) -> u32 {
-        let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(rest));
-        let opcode = usize::from(first_short(bytes));
-        let decoded = Op::new(bytes);
-        match SHAPES.get(opcode).copied().unwrap_or(Shape::Refused) {
-            // Said one by one, so that the next instruction can begin before the size of this one has
-            // been looked up.
-            Shape::Two => return put::<2>(op, decoded, rest),
-            Shape::Four => return put::<4>(op, decoded, rest),
-            Shape::Six => return put::<6>(op, decoded, rest),
-            Shape::Ten => return put::<10>(op, decoded, rest),
-            Shape::Twelve => return put::<12>(op, decoded, rest),
-            Shape::LoadPush if locals.name(decoded.a()) => return put::<4>(op, decoded, rest),
-            Shape::PopStore if locals.set(decoded.a()) => return put::<4>(op, decoded, rest),
-            Shape::Load if locals.name(decoded.b()) => return put::<6>(op, decoded, rest),
-            Shape::Store if locals.set(decoded.a()) => return put::<6>(op, decoded, rest),
+    ) -> Option<&'c [u8]> {
+        let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(code, rest));
+        *op = Op::new(bytes);
+        let shape = SHAPES.get(usize::from(first_short(bytes))).copied().unwrap_or(Shape::Refused);
+        // Sizes are said one by one, so that the next instruction can begin before the size of this one
+        // has been looked up.
+        match shape {
+            Shape::Two => rest.get(2..),
+            Shape::Four => rest.get(4..),
+            Shape::Six => rest.get(6..),
+            Shape::Ten => rest.get(10..),
+            Shape::Twelve => rest.get(12..),
+            Shape::LoadPush if locals.name(op.a()) => rest.get(4..),
+            Shape::PopStore if locals.set(op.a()) => rest.get(4..),
+            Shape::Load if locals.name(op.b()) => rest.get(6..),
+            Shape::Store if locals.set(op.a()) => rest.get(6..),
             Shape::Jump if rest.len() >= 6 => {
-                put::<6>(op, decoded, rest);
-                return self.jump(number, at, decoded.long().cast_signed(), end);
+                self.jump(number, at, op.long().cast_signed(), end)?;
+                rest.get(6..)
             }
             Shape::Call if rest.len() >= 8 => {
-                if let Err(fault) = calls.function(decoded.long(), decoded.argc()) {
-                    return self.refuse(fault);
-                }
-                return put::<8>(op, decoded, rest);
+                self.accept(calls.function(op.long(), op.argc()))?;
+                rest.get(8..)
             }
             Shape::Host if rest.len() >= 6 => {
-                if let Err(fault) = calls.host(decoded.a(), decoded.b(), at) {
-                    return self.refuse(fault);
-                }
-                return put::<6>(op, decoded, rest);
+                self.accept(calls.host(op.a(), op.b(), at))?;
+                rest.get(6..)
             }
-            _ => {}
+            _ => self.refuse_operand(rest, locals),
         }
-        self.refuse_operand(rest, locals)
     }
 
+    /// Keeps a jump.
     #[inline(always)]
-    fn jump(&mut self, number: u32, at: u32, distance: i32, end: u32) -> u32 {
+    fn jump(&mut self, number: u32, at: u32, distance: i32, end: u32) -> Option<()> {
         const SIZE: u32 = Instruction::Jmp { offset: 0 }.size();
         let target = target(at, SIZE, distance);
         // What is negative is too large.
@@ -190,72 +261,32 @@ impl Scan {
             return self.refuse(Fault::JumpInside { target });
         }
         self.jumped_to.insert(target);
-        self.jumps.push(Jump { op: number, at, target });
-        SIZE
+        self.jumps.push(Jump { op: number, target });
+        Some(())
+    }
+
+    fn accept(&mut self, called: Result<(), Fault>) -> Option<()> {
+        called.map_or_else(|fault| self.refuse(fault), Some)
     }
 
     /// Refuses the instruction that `rest` begins with, for a local that does not exist if it is whole.
     #[cold]
-    fn refuse_operand(&mut self, rest: &[u8], locals: &Locals) -> u32 {
-        let local = match Instruction::decode(rest, 0) {
+    fn refuse_operand<T>(&mut self, rest: &[u8], locals: &Locals) -> Option<T> {
+        match Instruction::decode(rest, 0) {
             Ok(
                 Instruction::Load { local, .. }
                 | Instruction::LoadPush { local }
                 | Instruction::Store { local, .. }
                 | Instruction::PopStore { local },
-            ) => local,
-            _ => return REFUSED,
-        };
-        self.refuse(Fault::NoLocal { local, locals: locals.count })
+            ) => self.refuse(Fault::NoLocal { local, locals: locals.count }),
+            _ => None,
+        }
     }
 
     #[cold]
-    fn refuse(&mut self, fault: Fault) -> u32 {
+    fn refuse<T>(&mut self, fault: Fault) -> Option<T> {
         self.fault = Some(fault);
-        REFUSED
-    }
-
-    /// The targets of the function, whose jumps get their numbers. An error is a target where no
-    /// instruction begins.
-    fn find_targets(&mut self) -> Result<(), u32> {
-        let Self { targets, numbers, jumped_to, jumps, ops, .. } = self;
-        targets.clear();
-        let (mut begin, mut at, mut number) = (0, 0, 0);
-        let mut instructions = ops.iter();
-        for &word in &jumped_to.words {
-            let mut rest = word;
-            while rest != 0 {
-                let offset = begin + 2 * rest.trailing_zeros();
-                while at < offset {
-                    at += instructions.next().map_or(offset, |op| op.size());
-                    number += 1;
-                }
-                if at != offset {
-                    return Err(offset);
-                }
-                let place = usize::try_from(offset / 2).ok().and_then(|at| numbers.get_mut(at));
-                if let Some(place) = place {
-                    *place = u32::try_from(targets.len()).unwrap_or(u32::MAX);
-                }
-                let (op, last_back_op) = (number, u32::MAX);
-                targets.push(Target { offset, last_back_jump: None, op, last_back_op });
-                rest &= rest - 1;
-            }
-            begin += BYTES_PER_WORD;
-        }
-        for &Jump { op, at, target } in jumps.iter() {
-            let number = usize::try_from(target / 2).ok().and_then(|place| numbers.get(place));
-            let number = number.copied().unwrap_or(u32::MAX);
-            if let Some(op) = usize::try_from(op).ok().and_then(|op| ops.get_mut(op)) {
-                op.set_long(number);
-            }
-            let target = usize::try_from(number).ok().and_then(|number| targets.get_mut(number));
-            // The last one of each target counts.
-            if let Some(target) = target.filter(|target| target.offset <= at) {
-                (target.last_back_jump, target.last_back_op) = (Some(at), op);
-            }
-        }
-        Ok(())
+        None
     }
 }
 
@@ -316,31 +347,22 @@ impl Shape {
     }
 }
 
-/// Puts an instruction of this size down, when the code does not end inside it.
+/// The first eight bytes of `rest`, the end of `code`, which has fewer.
 #[inline(always)]
-fn put<const SIZE: u8>(op: &mut Op, decoded: Op, rest: &[u8]) -> u32 {
-    if rest.len() < usize::from(SIZE) {
-        return REFUSED;
-    }
-    *op = decoded.sized::<SIZE>();
-    SIZE.into()
-}
-
-/// The first eight bytes of code that ends before.
-#[cold]
-fn padded(rest: &[u8]) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    bytes
+fn padded(code: &[u8], rest: &[u8]) -> [u8; 8] {
+    let Some(last) = code.last_chunk() else {
+        let byte = |word: u64, byte: &u8| word << 8 | u64::from(*byte);
+        return rest.iter().rev().fold(0, byte).to_le_bytes();
+    };
+    // What is before `rest` is shifted out.
+    let others = size_of::<u64>().saturating_sub(rest.len());
+    (u64::from_le_bytes(*last) >> (8 * others % 64)).to_le_bytes()
 }
 
 #[inline(always)]
 fn first_short([low, high, ..]: [u8; 8]) -> u16 {
     u16::from_le_bytes([low, high])
 }
-
-/// In place of a size: the instruction is refused.
-const REFUSED: u32 = 0;
 
 /// The locals of a function.
 struct Locals {

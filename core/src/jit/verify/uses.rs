@@ -16,17 +16,15 @@ const WEIGHT_SHIFT: u32 = 3;
 /// The counts of a function, and the loops around the instruction that is looked at.
 #[derive(Debug)]
 pub(super) struct Uses {
-    pub(super) locals: [u32; COUNTED],
-    pub(super) slots: [u32; COUNTED],
+    pub(super) locals: [u64; COUNTED],
+    pub(super) slots: [u64; COUNTED],
     /// How many of both may be other than 0.
     counted: [usize; 2],
     /// The first instruction of each loop and its last jump back, by their numbers, the innermost last.
     loops: Vec<(u32, u32)>,
-    /// That of the innermost loop.
-    loop_end: u32,
-    weight: u32,
+    weight: u64,
     /// The weights of all calls together.
-    pub(super) calls: u32,
+    pub(super) calls: u64,
     /// Whether another function may take this one's place.
     pub(super) tail_calls: bool,
     /// Whether a local may be read that is nil.
@@ -41,7 +39,6 @@ impl Default for Uses {
             slots: none,
             counted: [0; 2],
             loops: Vec::new(),
-            loop_end: u32::MAX,
             weight: 1,
             calls: 0,
             tail_calls: false,
@@ -58,7 +55,7 @@ impl Uses {
         self.slots.get_mut(..old_slots).unwrap_or_default().fill(0);
         self.counted = [COUNTED.min(locals.into()), COUNTED];
         self.loops.clear();
-        (self.loop_end, self.weight) = (u32::MAX, 1);
+        self.weight = 1;
         (self.calls, self.tail_calls, self.nil_locals) = (0, false, false);
     }
 
@@ -70,7 +67,7 @@ impl Uses {
 
     /// Counts a call.
     pub(super) fn call(&mut self) {
-        self.calls = self.calls.saturating_add(self.weight);
+        self.calls = self.calls.wrapping_add(self.weight);
     }
 
     /// Comes to a target, which may be the head of a loop.
@@ -84,28 +81,13 @@ impl Uses {
         self.settle();
     }
 
-    /// Up to the instruction with this number nothing changes, unless a target comes first.
-    #[inline(always)]
-    pub(super) fn same_until(&self) -> u32 {
-        self.loop_end.saturating_add(1)
-    }
-
-    /// Comes to the instruction with this number.
-    #[inline(always)]
-    pub(super) fn advance(&mut self, at: u32) {
-        if at > self.loop_end {
-            self.leave(at);
-        }
-    }
-
-    #[cold]
-    fn leave(&mut self, at: u32) {
+    /// Comes to the instruction with this number behind a jump back, with which a loop may end.
+    pub(super) fn leave(&mut self, at: u32) {
         while self.loops.pop_if(|(_, end)| at > *end).is_some() {}
         self.settle();
     }
 
     fn settle(&mut self) {
-        self.loop_end = self.loops.last().map_or(u32::MAX, |&(_, end)| end);
         let depth = u32::try_from(self.loops.len()).unwrap_or(u32::MAX).min(DEEPEST);
         self.weight = 1 << (WEIGHT_SHIFT * depth);
     }
@@ -126,8 +108,9 @@ impl Uses {
 }
 
 #[inline(always)]
-fn add(counts: &mut [u32; COUNTED], index: u16, weight: u32) {
+fn add(counts: &mut [u64; COUNTED], index: u16, weight: u64) {
     if let Some(count) = counts.get_mut(usize::from(index)) {
-        *count = count.saturating_add(weight);
+        // Fewer than 2^40 instructions are looked at, and no weight is more than 2^18.
+        *count = count.wrapping_add(weight);
     }
 }

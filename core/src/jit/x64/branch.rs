@@ -4,7 +4,7 @@
 
 use super::Assembler;
 use super::encode::{GprOperand, Imm, Opcode};
-use super::label::{Label, NOWHERE};
+use super::label::{Label, NOWHERE, OpenJump};
 use super::operand::Cond;
 use super::storage::Storage;
 use crate::format::RelocKind;
@@ -51,6 +51,12 @@ impl<S: Storage> Assembler<S> {
     #[inline]
     pub fn jcc_short(&mut self, cond: Cond, label: Label) {
         self.jump_short(0x70 | cond.number(), label);
+    }
+
+    /// As [`jcc`](Self::jcc), in six bytes, to where it will [`land`](Self::land).
+    #[inline]
+    pub fn jcc_open(&mut self, cond: Cond) -> OpenJump {
+        self.jump_open(u64::from(0x80 | cond.number()) << 8 | 0x0f)
     }
 
     /// Jumps to the address in a register or in memory. Source: "JMP—Jump".

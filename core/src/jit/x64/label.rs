@@ -9,7 +9,8 @@
 //!
 //! 1. The place of a distance in a chain lies in front of the one that leads to it, which ends
 //!    every walk.
-//! 2. `open` is the number of distances in all chains, so that none of them is forgotten.
+//! 2. `open` is the number of distances in all chains and of those of [`OpenJump`]s, so that none of
+//!    them is forgotten.
 //! 3. `last_jump` is a near jump behind which nothing was put down that depends on where it is: no
 //!    label, no jump, no address, no relocation, and nobody asked for the offset. The code between
 //!    it and the end of code may therefore be moved.
@@ -42,6 +43,14 @@ impl Labels {
         let number = u32::try_from(number).ok().filter(|number| *number < self.count)?;
         Some(Label(self.first + number))
     }
+}
+
+/// A jump whose place to lead to is given later: a label that is used once, without an entry anywhere.
+#[derive(Debug)]
+#[must_use = "there is no code until it has landed"]
+pub struct OpenJump {
+    /// Where its distance is.
+    site: u32,
 }
 
 /// What is known of a label: an entry of the room that the caller gives for labels.
@@ -149,13 +158,16 @@ impl<S: Storage> Assembler<S> {
         }
     }
 
-    /// The first label that something leads to and that is not bound.
+    /// The first label that something leads to and that is not bound; without one it is a jump that has
+    /// not landed.
     #[cold]
     pub(super) fn unbound(&mut self) -> Result<(), AssembleError> {
         let used = self.storage.labels().iter().zip(0..self.labels);
         let mut unbound =
             used.filter(|(state, _)| state.short != BOUND && **state != LabelState::UNUSED);
-        unbound.next().map_or(Ok(()), |(_, label)| Err(AssembleError::Unbound { label }))
+        unbound.next().map_or(Err(AssembleError::Unlanded), |(_, label)| {
+            Err(AssembleError::Unbound { label })
+        })
     }
 
     /// What to write at `site`, four bytes before the last `trailing` ones of an instruction, to
@@ -235,6 +247,27 @@ impl<S: Storage> Assembler<S> {
         }
         self.keep(Err(AssembleError::NotShort { offset: site, distance }));
         0
+    }
+
+    /// A jump with an opcode of two bytes for a distance of 32 bits.
+    #[inline(always)]
+    pub(super) fn jump_open(&mut self, opcode: u64) -> OpenJump {
+        let site = self.at + 2;
+        self.last_jump = NOWHERE;
+        self.open += 1;
+        self.put_short(opcode, 6);
+        OpenJump { site }
+    }
+
+    /// Lets a jump lead to the end of the code so far: to what is put down next.
+    #[inline]
+    pub fn land(&mut self, jump: OpenJump) {
+        let distance = self.at.wrapping_sub(jump.site + 4);
+        self.last_jump = NOWHERE;
+        self.open = self.open.wrapping_sub(1);
+        if let Some(place) = self.word_at(jump.site) {
+            *place = distance.to_le_bytes();
+        }
     }
 
     /// Binds `label` to the end of the code so far: what is put down next is what it leads to.

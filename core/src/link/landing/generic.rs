@@ -3,19 +3,13 @@
 
 use alloc::vec::Vec;
 
-use super::{Ended, Returned, Word};
+use super::{Ending, Failed, Returned, ThreadHead, Word};
 use crate::link::LinkError;
 use crate::link::call::{MAX_ARGS, call};
 
 /// Where a trap would go.
 #[derive(Debug)]
 pub(super) struct Landing;
-
-impl Landing {
-    pub(super) const fn new() -> Self {
-        Self
-    }
-}
 
 /// A call.
 #[derive(Debug)]
@@ -46,32 +40,37 @@ impl Frame {
 ///
 /// # Safety
 /// As [`call`].
-pub(super) unsafe fn run_integers(
-    _: *mut Landing,
+pub(super) unsafe fn run_integers<'h>(
+    _: &'h ThreadHead,
     function: u64,
     args: &[i64],
-) -> Result<u64, LinkError> {
+) -> Result<u64, Failed<'h>> {
     // SAFETY: passed on to the caller.
     let returned = unsafe { call(function, args) };
-    returned.map(i64::cast_unsigned)
+    // Nothing else that it refuses.
+    returned.map(i64::cast_unsigned).map_err(|_| Failed::TooManyArguments { given: args.len() })
 }
 
 /// Calls what the frame says.
 ///
 /// # Safety
 /// As [`call`].
-pub(super) unsafe fn run(frame: *mut Frame) -> Result<Returned, LinkError> {
-    // SAFETY: the caller's frame, which nobody else looks at.
-    let Frame { function, words, len } = unsafe { &*frame };
+pub(super) unsafe fn run<'h>(
+    head: &'h ThreadHead,
+    frame: &mut Frame,
+) -> Result<Returned, Failed<'h>> {
+    let Frame { function, words, len } = frame;
     // SAFETY: passed on to the caller.
-    let integer = unsafe { call(*function, words.get(..*len).unwrap_or(words)) }?;
-    Ok(Returned { integer: integer.cast_unsigned(), float: 0 })
+    let integer = unsafe { run_integers(head, *function, words.get(..*len).unwrap_or(words)) }?;
+    Ok(Returned { integer, float: 0 })
 }
 
 /// Never reached: no code of this machine leads to the hook.
 ///
 /// # Safety
-/// None.
-pub(super) unsafe fn land(_: *mut Landing, ended: Ended) -> ! {
-    unreachable!("{}, on a machine that no code is made for", LinkError::from(ended))
+/// As [`Ending::of`].
+pub(super) unsafe fn land(head: &ThreadHead) -> ! {
+    // SAFETY: passed on to the caller.
+    let error = LinkError::from(Failed::Ended(unsafe { Ending::of(head) }));
+    unreachable!("{error}, on a machine that no code is made for")
 }

@@ -7,11 +7,11 @@
 #![allow(unsafe_code)]
 
 use alloc::vec::Vec;
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
 
-use super::{Ended, Returned, Word};
+use super::{Ending, Failed, Returned, ThreadHead, Word};
 use crate::link::LinkError;
 use crate::link::call::MAX_ARGS;
 
@@ -21,29 +21,15 @@ const INTEGERS: usize = 6;
 /// Floats that are.
 const FLOATS: usize = 8;
 
-/// A call that has begun: where its trap goes.
+/// What stands on the stack where a function is called: the landing of the call before, and then the
+/// registers that were kept.
 #[derive(Debug)]
-#[repr(C)]
-pub(super) struct Landing {
-    /// Where the stack was when the function was called.
-    kept: MaybeUninit<usize>,
-    /// Written when it traps.
-    ended: MaybeUninit<Ended>,
-}
-
-impl Landing {
-    #[inline]
-    pub(super) const fn new() -> Self {
-        Self { kept: MaybeUninit::uninit(), ended: MaybeUninit::uninit() }
-    }
-}
+pub(super) struct Landing;
 
 /// A call with arguments of any kind and number: what goes in, what comes out.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Frame {
-    /// The first field, so that both have one address.
-    landing: Landing,
     integers: [u64; INTEGERS],
     floats: [u64; FLOATS],
     function: u64,
@@ -60,7 +46,6 @@ impl Frame {
         stack: &mut Vec<u64>,
     ) -> Result<Self, LinkError> {
         let mut frame = Self {
-            landing: Landing::new(),
             integers: [0; INTEGERS],
             floats: [0; FLOATS],
             function,
@@ -84,88 +69,103 @@ impl Frame {
     }
 }
 
-/// What a call comes back with, in rax and rdx.
-#[repr(C)]
-struct Came {
-    integer: u64,
-    /// 0 when the function has returned, 1 when it has trapped.
-    trapped: u64,
-}
-
-impl Came {
-    /// The integer that was returned.
-    ///
-    /// # Safety
-    /// This came of a call with `landing`, which nobody else looks at any more.
-    #[inline]
-    unsafe fn integer(self, landing: *const Landing) -> Result<u64, LinkError> {
-        if self.trapped == 0 {
-            return Ok(self.integer);
-        }
-        // SAFETY: the caller's landing, which nobody else looks at.
-        let landing = unsafe { &*landing };
-        // SAFETY: `land` has written it before it let the call trap.
-        Err(unsafe { landing.ended.assume_init() }.into())
-    }
-}
-
 /// Calls a function with at most [`MAX_ARGS`] integers.
 ///
 /// # Safety
-/// As [`call_landing`](super::call_landing); nobody else looks at the landing meanwhile but [`land`].
+/// As [`call_landing_at`](super::call_landing_at).
 #[inline(always)]
-pub(super) unsafe fn run_integers(
-    landing: *mut Landing,
+pub(super) unsafe fn run_integers<'h>(
+    head: &'h ThreadHead,
     function: u64,
     args: &[i64],
-) -> Result<u64, LinkError> {
+) -> Result<u64, Failed<'h>> {
     // Those that are not given stay as they are: a register that nobody sets costs nothing.
     let mut words = [MaybeUninit::uninit(); MAX_ARGS];
-    let too_many = LinkError::TooManyArguments { given: args.len() };
+    let too_many = Failed::TooManyArguments { given: args.len() };
     let given = words.get_mut(..args.len()).ok_or(too_many)?;
     for (word, arg) in given.iter_mut().zip(args) {
         word.write(arg.cast_unsigned());
     }
-    let [a, b, c, d, e, f, g, h] = words;
-    let came = if args.len() <= INTEGERS {
-        // SAFETY: the caller's.
-        unsafe { enter_few(a, b, c, d, e, f, function, landing) }
+    let [a, b, c, d, e, f, on_stack @ ..] = words;
+    let (integer, ended): (u64, *const ThreadHead);
+    macro_rules! enter {
+        ($enter:ident $(, $($more:tt)*)?) => {
+            // SAFETY: the caller's function, with its arguments where it looks for them; what it may change
+            // is said to be changed.
+            unsafe {
+                asm!(
+                    "call {enter}",
+                    enter = sym $enter,
+                    in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, in("r8") e, in("r9") f,
+                    in("r10") head,
+                    inlateout("r11") function => ended,
+                    $($($more)*)?
+                    lateout("rax") integer,
+                    clobber_abi("sysv64"),
+                )
+            }
+        };
+    }
+    if args.len() <= INTEGERS {
+        enter!(enter_few);
     } else {
-        // SAFETY: the caller's.
-        unsafe { enter_all(a, b, c, d, e, f, function, landing, g, h) }
-    };
-    // SAFETY: it came of this call.
-    unsafe { came.integer(landing) }
+        enter!(enter_all, in("rax") &on_stack,);
+    }
+    // SAFETY: this call's.
+    unsafe { outcome(integer, ended) }
 }
 
 /// Calls what the frame says.
 ///
 /// # Safety
-/// As [`call_landing`](super::call_landing); nobody else looks at the frame meanwhile but [`land`].
-pub(super) unsafe fn run(frame: *mut Frame) -> Result<Returned, LinkError> {
-    // SAFETY: the caller's.
-    let came = unsafe { enter(frame) };
-    // SAFETY: it came of this call; the frame begins with its landing.
-    let integer = unsafe { came.integer(frame.cast()) }?;
-    // SAFETY: the caller's frame, which nobody else looks at any more.
-    Ok(Returned { integer, float: unsafe { (*frame).float } })
+/// As [`call_landing_at`](super::call_landing_at).
+pub(super) unsafe fn run<'h>(
+    head: &'h ThreadHead,
+    frame: &mut Frame,
+) -> Result<Returned, Failed<'h>> {
+    let (integer, ended): (u64, *const ThreadHead);
+    // SAFETY: as in `run_integers`.
+    unsafe {
+        asm!(
+            "call {enter}",
+            enter = sym enter,
+            in("rdi") &raw mut *frame,
+            in("r10") head,
+            lateout("r11") ended,
+            lateout("rax") integer,
+            clobber_abi("sysv64"),
+        )
+    }
+    // SAFETY: this call's.
+    let integer = unsafe { outcome(integer, ended) }?;
+    Ok(Returned { integer, float: frame.float })
 }
 
-/// Goes back to where the call of `landing` was entered.
+/// What a call did that has come back with these, in rax and r11: the second is null when it has returned.
 ///
 /// # Safety
-/// [`run`] or [`run_integers`] with this landing has been called in this thread and has not returned, and
-/// all that was called since may be left.
-pub(super) unsafe fn land(landing: *mut Landing, ended: Ended) -> ! {
-    // SAFETY: the landing is there, says the caller.
-    let place = unsafe { &raw mut (*landing).ended };
-    // SAFETY: nobody else looks at it while what it has called runs.
-    unsafe { place.write(MaybeUninit::new(ended)) };
-    // SAFETY: passed on to the caller.
-    unsafe { leave(landing) }
+/// It has come back with these, and its head is there for `'h`.
+#[inline(always)]
+unsafe fn outcome<'h>(integer: u64, ended: *const ThreadHead) -> Result<u64, Failed<'h>> {
+    // SAFETY: what the call was given, which the caller has for longer.
+    match unsafe { ended.as_ref() } {
+        None => Ok(integer),
+        // SAFETY: it was ended.
+        Some(head) => Err(Failed::Ended(unsafe { Ending::of(head) })),
+    }
 }
 
-/// Keeps what [`leave`] gives back at the top of the stack.
+/// Goes back to where the last call of this thread was entered.
+///
+/// # Safety
+/// `head` is this thread's, which is in a call, and all that was called since that was entered may be left.
+pub(super) unsafe fn land(head: &ThreadHead) -> ! {
+    // SAFETY: passed on to the caller.
+    unsafe { leave(head) }
+}
+
+/// Keeps what a function may not change; at the top of the stack then is a [`Landing`]. The head, which has
+/// come in r10, is in rbx until the call is over.
 macro_rules! keep_registers {
     () => {
         // Debuggers find their way from the called function through here by the frame pointer.
@@ -174,100 +174,88 @@ macro_rules! keep_registers {
          push rbx\n.cfi_offset rbx, -24\npush r12\n.cfi_offset r12, -32\n\
          push r13\n.cfi_offset r13, -40\npush r14\n.cfi_offset r14, -48\n\
          push r15\n.cfi_offset r15, -56\n\
-         sub rsp, 8"
+         mov rbx, r10\n\
+         push qword ptr [rbx + {last}]\n\
+         mov [rbx + {last}], rsp"
     };
 }
 
-/// Returns what the function did; it has preserved all registers that were kept.
+/// Returns what the function did, with the stack as [`keep_registers`] has left it: the function has
+/// preserved what was kept, but for the register that the head is in.
 macro_rules! return_from_call {
     () => {
-        "xor edx, edx\nleave\n.cfi_def_cfa rsp, 8\nret"
+        "pop qword ptr [rbx + {last}]\n\
+         mov rbx, [rbp - 8]\n\
+         xor r11d, r11d\nleave\n.cfi_def_cfa rsp, 8\nret"
     };
 }
 
-/// Gives back the registers that were kept, which stand at the top of the stack.
-macro_rules! restore_registers {
-    () => {
-        "add rsp, 8\npop r15\npop r14\npop r13\npop r12\npop rbx\npop rbp"
-    };
-}
-
-/// Defines a function that calls one of integers. The first six are where it wants them; what else it takes
-/// goes on the stack.
+/// Defines a function that calls the one in r11, of integers. The first six are where it wants them; what
+/// else it takes goes on the stack, and from it.
 macro_rules! enter_integers {
-    ($name:ident($($more:ident),*), $($push:literal),*) => {
+    ($name:ident, $push:literal, $pop:literal) => {
         #[unsafe(naked)]
-        unsafe extern "C" fn $name(
-            a: MaybeUninit<u64>,
-            b: MaybeUninit<u64>,
-            c: MaybeUninit<u64>,
-            d: MaybeUninit<u64>,
-            e: MaybeUninit<u64>,
-            f: MaybeUninit<u64>,
-            function: u64,
-            landing: *mut Landing,
-            $($more: MaybeUninit<u64>),*
-        ) -> Came {
+        unsafe extern "C" fn $name() {
             naked_asm!(
                 ".cfi_startproc",
                 keep_registers!(),
-                "mov rax, [rbp + 24]",
-                "mov [rax + {kept}], rsp",
-                $($push,)*
+                $push,
                 // No floats, for a function that takes any number of arguments.
                 "xor eax, eax",
-                "call [rbp + 16]",
+                "call r11",
+                $pop,
                 return_from_call!(),
                 ".cfi_endproc",
-                kept = const offset_of!(Landing, kept),
+                last = const offset_of!(ThreadHead, last),
             )
         }
     };
 }
 
-enter_integers!(enter_few(),);
-enter_integers!(enter_all(g, h), "push qword ptr [rbp + 40]", "push qword ptr [rbp + 32]");
+enter_integers!(enter_few, "", "");
+// The two that rax leads to.
+enter_integers!(enter_all, "push qword ptr [rax + 8]\npush qword ptr [rax]", "add rsp, 16");
 
-/// Calls what the frame says.
+/// Calls what the frame in rdi says.
 #[unsafe(naked)]
-unsafe extern "C" fn enter(frame: *mut Frame) -> Came {
+unsafe extern "C" fn enter() {
     naked_asm!(
         ".cfi_startproc",
         keep_registers!(),
-        "mov [rdi + {kept}], rsp",
-        "mov rbx, rdi",
+        "mov r12, rdi",
         // Arguments on the stack, which is aligned to 16 bytes where the function is called.
-        "mov rcx, [rbx + {stack_len}]",
+        "mov rcx, [r12 + {stack_len}]",
         "test rcx, rcx",
         "jz 4f",
-        "mov rsi, [rbx + {stack}]",
+        "mov rsi, [r12 + {stack}]",
         "test cl, 1",
         "jz 3f",
         "sub rsp, 8",
         "3: push qword ptr [rsi + 8 * rcx - 8]",
         "dec rcx",
         "jnz 3b",
-        "4: movsd xmm0, qword ptr [rbx + {floats}]",
-        "movsd xmm1, qword ptr [rbx + {floats} + 8]",
-        "movsd xmm2, qword ptr [rbx + {floats} + 16]",
-        "movsd xmm3, qword ptr [rbx + {floats} + 24]",
-        "movsd xmm4, qword ptr [rbx + {floats} + 32]",
-        "movsd xmm5, qword ptr [rbx + {floats} + 40]",
-        "movsd xmm6, qword ptr [rbx + {floats} + 48]",
-        "movsd xmm7, qword ptr [rbx + {floats} + 56]",
-        "mov rdi, [rbx + {integers}]",
-        "mov rsi, [rbx + {integers} + 8]",
-        "mov rdx, [rbx + {integers} + 16]",
-        "mov rcx, [rbx + {integers} + 24]",
-        "mov r8, [rbx + {integers} + 32]",
-        "mov r9, [rbx + {integers} + 40]",
+        "4: movsd xmm0, qword ptr [r12 + {floats}]",
+        "movsd xmm1, qword ptr [r12 + {floats} + 8]",
+        "movsd xmm2, qword ptr [r12 + {floats} + 16]",
+        "movsd xmm3, qword ptr [r12 + {floats} + 24]",
+        "movsd xmm4, qword ptr [r12 + {floats} + 32]",
+        "movsd xmm5, qword ptr [r12 + {floats} + 40]",
+        "movsd xmm6, qword ptr [r12 + {floats} + 48]",
+        "movsd xmm7, qword ptr [r12 + {floats} + 56]",
+        "mov rdi, [r12 + {integers}]",
+        "mov rsi, [r12 + {integers} + 8]",
+        "mov rdx, [r12 + {integers} + 16]",
+        "mov rcx, [r12 + {integers} + 24]",
+        "mov r8, [r12 + {integers} + 32]",
+        "mov r9, [r12 + {integers} + 40]",
         "mov eax, 8",
-        "call [rbx + {function}]",
-        "movsd qword ptr [rbx + {float}], xmm0",
-        "mov rbx, [rbp - 8]",
+        "call [r12 + {function}]",
+        "movsd qword ptr [r12 + {float}], xmm0",
+        "mov r12, [rbp - 16]",
+        "mov rsp, [rbx + {last}]",
         return_from_call!(),
         ".cfi_endproc",
-        kept = const offset_of!(Frame, landing) + offset_of!(Landing, kept),
+        last = const offset_of!(ThreadHead, last),
         stack = const offset_of!(Frame, stack),
         stack_len = const offset_of!(Frame, stack_len),
         floats = const offset_of!(Frame, floats),
@@ -277,15 +265,16 @@ unsafe extern "C" fn enter(frame: *mut Frame) -> Came {
     )
 }
 
-/// Takes the stack of a call up again, and returns from it as from one that has trapped.
+/// Takes the stack of a call up again at its landing, and returns from it with the head.
 #[unsafe(naked)]
-unsafe extern "C" fn leave(landing: *mut Landing) -> ! {
+unsafe extern "C" fn leave(head: *const ThreadHead) -> ! {
     naked_asm!(
-        "mov rsp, [rdi + {kept}]",
+        "mov rsp, [rdi + {last}]",
+        "pop qword ptr [rdi + {last}]",
         "cld",
-        "mov edx, 1",
-        restore_registers!(),
+        "mov r11, rdi",
+        "pop r15\npop r14\npop r13\npop r12\npop rbx\npop rbp",
         "ret",
-        kept = const offset_of!(Landing, kept),
+        last = const offset_of!(ThreadHead, last),
     )
 }

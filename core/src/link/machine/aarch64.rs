@@ -167,8 +167,9 @@ impl Machine for Aarch64 {
     const JUMPS_THROUGH_GOT: bool = true;
     /// Half of what B and BL reach, for the gaps between sections to be of no account.
     const BRANCH_REACH: u64 = 1 << 26;
+    const IS_HOST: bool = cfg!(target_arch = "aarch64");
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn need(kind: RelocKind) -> Option<Need> {
         match kind {
             RelocKind::Arm64Branch26 => Some(Need::Veneer),

@@ -1,6 +1,6 @@
 //! Any other instruction set: relocations of data, and calls of what is in reach.
 
-use super::{Jump, Machine, Need, VENEER, common_need};
+use super::{Aarch64, Jump, Machine, Need, VENEER, X86_64, common_need};
 use crate::format::RelocKind;
 
 pub(in super::super) struct Generic;
@@ -8,6 +8,7 @@ pub(in super::super) struct Generic;
 impl Machine for Generic {
     const JUMPS_THROUGH_GOT: bool = false;
     const BRANCH_REACH: u64 = u64::MAX;
+    const IS_HOST: bool = !X86_64::IS_HOST && !Aarch64::IS_HOST;
 
     fn need(kind: RelocKind) -> Option<Need> {
         match common_need(kind) {

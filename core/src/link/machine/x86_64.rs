@@ -12,8 +12,9 @@ impl Machine for X86_64 {
     const JUMPS_THROUGH_GOT: bool = false;
     /// A module that is larger has distances that no relocation can hold.
     const BRANCH_REACH: u64 = u64::MAX;
+    const IS_HOST: bool = cfg!(target_arch = "x86_64");
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     fn need(kind: RelocKind) -> Option<Need> {
         common_need(kind)
     }

@@ -375,6 +375,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "reads code where it is not written")]
     fn code_that_perf_takes_for_anonymous_is_mapped_as_ever() {
         let options = CodeMemoryOptions { perf_map: true, ..CodeMemoryOptions::default() };
         for refused in [None, Some(Call::MapOver), Some(Call::CopyMapping)] {

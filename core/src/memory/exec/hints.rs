@@ -196,6 +196,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
     fn lists_are_in_the_order_of_lengths() {
         let mut last = 0;
         for len in 1..1_000_000 {
@@ -228,6 +229,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
     fn every_hint_comes_back_once_and_too_many_are_dropped() {
         let mut hints = Hints::new(100);
         for round in 0..3 {
@@ -245,6 +247,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
     fn all_lists_together_have_a_limit_too() {
         let mut hints = Hints::new(u16::MAX);
         let kept = (0..30_000u32).filter(|&u| hints.push(1 + u as usize % 80, spot(u))).count();

@@ -76,14 +76,14 @@ impl OwnedBytes {
         Ok(Self { start, len: filled - tail as usize, tail, kind: CopyTo::Pages })
     }
 
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: so many initialised bytes that nobody else has; they are never written again.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
     /// What stands behind the bytes.
-    #[cfg_attr(not(feature = "small"), inline(always))]
+    #[cfg_attr(feature = "full", inline(always))]
     pub(crate) fn tail(&self) -> &[u8] {
         // SAFETY: the tail begins where the bytes end.
         let start = unsafe { self.start.add(self.len) };

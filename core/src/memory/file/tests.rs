@@ -86,6 +86,7 @@ fn a_part_at_any_offset_is_read_with_its_tail() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "gives files times")]
 fn a_second_look_finds_what_changed() {
     let directory = Directory::new();
     let file = directory.file(&pattern(10_000));
@@ -102,6 +103,7 @@ fn a_second_look_finds_what_changed() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn a_file_overwritten_in_place_is_never_a_mixture() {
     let directory = Directory::new();
     const LEN: usize = 40_000;
@@ -150,6 +152,7 @@ fn the_copy_does_not_change_with_the_file() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "makes a named pipe")]
 fn what_is_no_regular_file_is_refused_and_never_waited_for() {
     let directory = Directory::new();
     let fifo = directory.0.join("fifo");
@@ -269,6 +272,7 @@ fn a_size_that_is_no_longer_true_is_an_upper_bound() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn a_file_that_another_thread_truncates_is_read_without_a_fault() {
     let directory = Directory::new();
     let file = directory.file(&[0xff; 300_000]);
@@ -293,6 +297,7 @@ fn a_file_that_another_thread_truncates_is_read_without_a_fault() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "gives files times")]
 fn every_call_that_fails_is_named() {
     let directory = Directory::new();
     let file = directory.file(&pattern(1000));

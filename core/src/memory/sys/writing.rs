@@ -13,7 +13,7 @@ use rustix::io::{self, retry_on_intr};
 use super::super::Errno;
 #[cfg(test)]
 use super::super::faults::{self, Call};
-use super::PATH_LIMIT;
+use super::{PATH_LIMIT, fs, thread};
 
 /// A path without its NUL.
 pub(crate) type PathBytes = ArrayVec<u8, PATH_LIMIT>;
@@ -31,7 +31,7 @@ pub(crate) struct Rights {
 pub(crate) fn rights(file: &OwnedFd) -> Result<Rights, Errno> {
     #[cfg(test)]
     faults::check(Call::Status)?;
-    let status = rustix::fs::fstat(file)?;
+    let status = fs::fstat(file)?;
     Ok(Rights {
         mode: Mode::from_raw_mode(status.st_mode),
         owner: Uid::from_raw(status.st_uid),
@@ -43,7 +43,7 @@ pub(crate) fn rights(file: &OwnedFd) -> Result<Rights, Errno> {
 pub(crate) fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
     #[cfg(test)]
     faults::check(Call::LockFile)?;
-    match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
+    match retry_on_intr(|| fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => Ok(true),
         Err(io::Errno::WOULDBLOCK) => Ok(false),
         Err(errno) => Err(errno.into()),
@@ -57,7 +57,7 @@ pub(crate) fn sleep(time: Duration) {
         tv_nsec: i64::from(time.subsec_nanos()),
     };
     // Who waits looks again in any case.
-    let _ = rustix::thread::nanosleep(&time);
+    let _ = thread::nanosleep(&time);
 }
 
 /// `access(2)`: whether this process may write to a file. That it is running as a program does not
@@ -65,7 +65,7 @@ pub(crate) fn sleep(time: Duration) {
 pub(crate) fn may_write(path: &CStr) -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::Access)?;
-    match rustix::fs::access(path, Access::WRITE_OK) {
+    match fs::access(path, Access::WRITE_OK) {
         Err(io::Errno::TXTBSY) | Ok(()) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
@@ -76,7 +76,7 @@ pub(crate) fn read_link(path: &CStr) -> Result<Option<PathBytes>, Errno> {
     #[cfg(test)]
     faults::check(Call::ReadLink)?;
     let mut buffer = [0; PATH_LIMIT + 1];
-    let read = rustix::fs::readlinkat_raw(rustix::fs::CWD, path, &mut buffer);
+    let read = fs::readlinkat_raw(fs::CWD, path, &mut buffer);
     match read.map(|len| buffer.get(..len).and_then(|target| PathBytes::try_from(target).ok())) {
         Ok(Some(target)) => Ok(Some(target)),
         Ok(None) => Err(io::Errno::NAMETOOLONG.into()),
@@ -90,21 +90,21 @@ pub(crate) fn create_new(path: &CStr) -> Result<OwnedFd, Errno> {
     #[cfg(test)]
     faults::check(Call::Create)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(retry_on_intr(|| rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR))?)
+    Ok(retry_on_intr(|| fs::open(path, flags, Mode::RUSR | Mode::WUSR))?)
 }
 
 /// `fchown(2)`.
 pub(crate) fn set_owner(file: &OwnedFd, rights: &Rights) -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::SetOwner)?;
-    Ok(rustix::fs::fchown(file, Some(rights.owner), Some(rights.group))?)
+    Ok(fs::fchown(file, Some(rights.owner), Some(rights.group))?)
 }
 
 /// `fchmod(2)`.
 pub(crate) fn set_mode(file: &OwnedFd, rights: &Rights) -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::SetMode)?;
-    Ok(rustix::fs::fchmod(file, rights.mode)?)
+    Ok(fs::fchmod(file, rights.mode)?)
 }
 
 /// One `write(2)`; returns how many bytes were taken.
@@ -118,21 +118,21 @@ pub(crate) fn write(file: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
 pub(crate) fn sync_to_disk(file: &OwnedFd) -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::SyncToDisk)?;
-    Ok(retry_on_intr(|| rustix::fs::fsync(file))?)
+    Ok(retry_on_intr(|| fs::fsync(file))?)
 }
 
 /// `rename(2)`: `to` is the old file at one moment and the new one at the next.
 pub(crate) fn rename(from: &CStr, to: &CStr) -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::Rename)?;
-    Ok(rustix::fs::rename(from, to)?)
+    Ok(fs::rename(from, to)?)
 }
 
 /// `unlink(2)`; that there is nothing is none of its errors.
 pub(crate) fn remove(path: &CStr) -> Result<(), Errno> {
     #[cfg(test)]
     faults::check(Call::Remove)?;
-    match rustix::fs::unlink(path) {
+    match fs::unlink(path) {
         Err(io::Errno::NOENT) | Ok(()) => Ok(()),
         Err(errno) => Err(errno.into()),
     }

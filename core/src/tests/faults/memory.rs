@@ -18,6 +18,7 @@ fn pages(count: usize) -> Result<PageCount, MemoryError> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn whatever_call_fails_files_and_pages_are_given_back() {
     if !alone("faults::memory::whatever_call_fails_files_and_pages_are_given_back") {
         return;

@@ -43,6 +43,27 @@ fn forms_are_the_shortest_ones() {
 }
 
 #[test]
+fn a_jump_that_is_open_lands_or_there_is_no_code() {
+    let (bytes, _) = assembled(|asm| {
+        let (label, first) = (asm.label(), asm.jcc_open(Cond::E));
+        // Is not made short: there is a jump between it and its label.
+        asm.jmp(label);
+        let second = asm.jcc_open(Cond::Ne);
+        asm.ret();
+        asm.land(first);
+        asm.bind(label);
+        asm.ret();
+        asm.land(second);
+        asm.ret();
+    });
+    let jumps = [&[0x0f, 0x84, 12, 0, 0, 0][..], &[0xe9, 7, 0, 0, 0], &[0x0f, 0x85, 2, 0, 0, 0]];
+    assert_eq!(bytes, [&jumps.concat()[..], &[0xc3; 3]].concat());
+    let mut asm = Assembler::growing();
+    let _forgotten = asm.jcc_open(Cond::E);
+    assert_eq!(asm.finish(), Err(AssembleError::Unlanded));
+}
+
+#[test]
 fn relocations_count_from_the_end_of_their_instruction() {
     let place = Rip::Symbol { target: 3, addend: 16 };
     let one = |put: &dyn Fn(&mut Assembler<Growing>)| {

@@ -9,7 +9,7 @@ use std::vec;
 #[test]
 fn code_runs_where_it_was_told_to() {
     let memory = CodeMemory::default();
-    for number in 0..2000 {
+    for number in (0..).take(rounds(2000)) {
         let code = returning(number);
         let mut block = memory.allocate(code.len()).unwrap();
         let address = block.address();
@@ -24,7 +24,8 @@ fn code_runs_where_it_was_told_to() {
 fn a_new_block_holds_traps_and_so_does_a_freed_one() {
     let memory = CodeMemory::default();
     let _keep = memory.allocate(1).unwrap();
-    for size in [1, 8, 15, 16, 17, 100, 1024, 1025, 5000, 40_000, 300_000] {
+    let sizes = [1, 8, 15, 16, 17, 100, 1024, 1025, 5000, 40_000, 300_000];
+    for size in sizes.into_iter().take(if cfg!(miri) { 6 } else { sizes.len() }) {
         let mut block = memory.allocate(size).unwrap();
         assert!(trap::is_filled(block.as_slice()), "{size} bytes, new");
         block.as_mut_slice().fill(0x5a);
@@ -125,6 +126,7 @@ fn against_a_naive_allocator(options: CodeMemoryOptions, seed: u64, steps: usize
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn does_what_a_naive_allocator_does() {
     against_a_naive_allocator(CodeMemoryOptions::default(), 1, 30_000);
     let small = CodeMemoryOptions { arena_bytes: 1 << 20, audit: true, ..Default::default() };
@@ -132,6 +134,7 @@ fn does_what_a_naive_allocator_does() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn freed_neighbours_become_one_again() {
     let options = CodeMemoryOptions { arena_bytes: 1 << 20, ..Default::default() };
     let memory = CodeMemory::new(options);
@@ -151,6 +154,7 @@ fn freed_neighbours_become_one_again() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn a_hole_is_filled_before_memory_grows() {
     let memory = CodeMemory::default();
     let mut blocks: Vec<_> = (0..40_000).map(|_| memory.allocate(100).unwrap()).collect();
@@ -169,6 +173,7 @@ fn a_hole_is_filled_before_memory_grows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "chooses the core it runs on")]
 fn a_thread_that_moves_from_core_to_core_leaves_no_holes_behind() {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let allowed = sched_getaffinity(None).unwrap();
@@ -193,6 +198,7 @@ fn a_thread_that_moves_from_core_to_core_leaves_no_holes_behind() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn a_large_block_is_given_back_whole() {
     let memory = CodeMemory::default();
     let large: Vec<_> = (0..200).map(|_| memory.allocate(40_000).unwrap()).collect();
@@ -204,6 +210,7 @@ fn a_large_block_is_given_back_whole() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn a_small_function_takes_a_tenth_more_than_its_bytes() {
     let memory = CodeMemory::default();
     let request = Request::new(100).aligned_to(8);
@@ -241,6 +248,7 @@ fn wishes_that_cannot_be_met_change_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn the_ceiling_is_exact_and_nothing_is_lost_at_it() {
     let options = CodeMemoryOptions { ceiling_bytes: 100_000, ..Default::default() };
     let memory = CodeMemory::new(options);
@@ -275,6 +283,7 @@ fn the_ceiling_is_exact_and_nothing_is_lost_at_it() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn blocks_of_one_arena_reach_each_other_and_near_ones_their_target() {
     let memory = CodeMemory::default();
     let here = returning as fn(u16) -> _ as usize;
@@ -303,6 +312,7 @@ fn blocks_of_one_arena_reach_each_other_and_near_ones_their_target() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "asks for places, which the allocator does not give")]
 fn where_nothing_is_free_near_is_an_error_and_prefer_is_elsewhere() {
     let memory = CodeMemory::default();
     let beyond = usize::MAX - (1 << 20);
@@ -315,6 +325,7 @@ fn where_nothing_is_free_near_is_an_error_and_prefer_is_elsewhere() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "forks")]
 fn the_views_are_two_and_have_nothing_around_them() {
     if !alone("memory::exec::tests::blocks::the_views_are_two_and_have_nothing_around_them") {
         return;
@@ -348,6 +359,7 @@ fn the_views_are_two_and_have_nothing_around_them() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "asks the kernel for its rules")]
 fn the_kernel_itself_refuses_to_make_code_writable() {
     let memory = CodeMemory::default();
     let block = publish(&memory, &returning(1));
@@ -360,6 +372,7 @@ fn the_kernel_itself_refuses_to_make_code_writable() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "counts what the kernel has mapped")]
 fn four_mappings_hold_64_mebibytes_and_none_is_left() {
     if !alone("memory::exec::tests::blocks::four_mappings_hold_64_mebibytes_and_none_is_left") {
         return;
@@ -430,6 +443,7 @@ fn an_unpublished_block_is_no_entry_point() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "forks")]
 fn a_child_process_runs_the_code_and_cannot_change_it() {
     let memory = CodeMemory::default();
     let mut block = Some(publish(&memory, &returning(321)));

@@ -10,6 +10,7 @@ fn nothing_is_left(before: usize) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn a_call_that_fails_is_an_error_and_leaves_nothing() {
     if !alone("memory::exec::tests::failures::a_call_that_fails_is_an_error_and_leaves_nothing") {
         return;
@@ -53,6 +54,7 @@ fn call_a_function(memory: &CodeMemory) -> i32 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "limits the process")]
 fn without_room_for_a_large_arena_a_small_one_is_taken() {
     if !alone("memory::exec::tests::failures::without_room_for_a_large_arena_a_small_one_is_taken")
     {
@@ -92,6 +94,7 @@ fn pages_that_cannot_change_stay_as_they_were() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn cores_that_cannot_be_brought_in_step_keep_freed_memory_from_use() {
     let memory = CodeMemory::default();
     let _fault = inject(Call::SynchronizeCores, 0, Errno::NOMEM);

@@ -9,6 +9,7 @@ fn page() -> usize {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn code_pages_are_zero_and_run_as_soon_as_they_are_written() {
     let memory = CodeMemory::default();
     for number in 0..200u16 {
@@ -58,6 +59,7 @@ fn data_pages_become_code_at_their_address_and_data_again() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "writes one memory at two addresses")]
 fn code_pages_may_lose_the_right_to_run_for_that_to_write() {
     let memory = CodeMemory::default();
     let address = memory.allocate_pages(3000, Code).unwrap();
@@ -88,6 +90,7 @@ fn code_pages_may_lose_the_right_to_run_for_that_to_write() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn what_is_no_block_is_refused_and_changes_nothing() {
     let memory = CodeMemory::default();
     let len = page() + 10;
@@ -161,6 +164,7 @@ fn what_is_no_block_is_refused_and_changes_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn nothing_is_left_when_all_pages_are_freed_and_trimmed() {
     if !alone("memory::exec::tests::pages::nothing_is_left_when_all_pages_are_freed_and_trimmed") {
         return;

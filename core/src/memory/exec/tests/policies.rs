@@ -74,6 +74,7 @@ fn works(memory: &CodeMemory) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes rights away from the process")]
 fn under_mdwe_memory_is_mapped_twice_and_data_does_not_become_code() {
     if !alone(
         "memory::exec::tests::policies::under_mdwe_memory_is_mapped_twice_and_data_does_not_become_code",
@@ -92,6 +93,7 @@ fn under_mdwe_memory_is_mapped_twice_and_data_does_not_become_code() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes rights away from the process")]
 fn without_memory_files_there_is_a_temporary_one() {
     if !alone("memory::exec::tests::policies::without_memory_files_there_is_a_temporary_one") {
         return;
@@ -106,6 +108,7 @@ fn without_memory_files_there_is_a_temporary_one() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes rights away from the process")]
 fn without_any_file_pages_change() {
     if !alone("memory::exec::tests::policies::without_any_file_pages_change") {
         return;
@@ -118,6 +121,7 @@ fn without_any_file_pages_change() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes rights away from the process")]
 fn files_that_may_not_be_executable_are_passed_over() {
     if !alone("memory::exec::tests::policies::files_that_may_not_be_executable_are_passed_over") {
         return;
@@ -131,6 +135,7 @@ fn files_that_may_not_be_executable_are_passed_over() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes rights away from the process")]
 fn where_everything_is_forbidden_the_error_names_it() {
     if !alone("memory::exec::tests::policies::where_everything_is_forbidden_the_error_names_it")
         || !forbid_gaining_the_right_to_run()
@@ -154,6 +159,7 @@ fn where_everything_is_forbidden_the_error_names_it() {
 
 /// `vm.memfd_noexec` belongs to the namespace of processes, and a new one takes the superuser.
 #[test]
+#[cfg_attr(miri, ignore = "starts a program")]
 fn under_every_memfd_noexec_memory_is_mapped_twice() {
     const MARK: &str = "SMF_TEST_NOEXEC";
     const NAME: &str =

@@ -82,6 +82,7 @@ fn pages(memory: &CodeMemory, seed: u64, steps: usize, known: &[AtomicUsize]) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn eight_threads_do_everything_at_once() {
     if !alone("memory::exec::tests::threads::eight_threads_do_everything_at_once") {
         return;
@@ -125,6 +126,7 @@ fn live_pages(memory: &CodeMemory) -> Vec<(usize, u64)> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn the_ceiling_holds_against_all_threads() {
     let options = CodeMemoryOptions { ceiling_blocks: 1000, ..Default::default() };
     let memory = CodeMemory::new(options);
@@ -167,7 +169,7 @@ fn a_block_freed_by_another_thread_is_used_again() {
     let (sender, receiver) = std::sync::mpsc::sync_channel::<ExecutableBlock>(64);
     thread::scope(|scope| {
         scope.spawn(|| receiver.into_iter().for_each(drop));
-        for _ in 0..200_000 {
+        for _ in 0..rounds(200_000) {
             sender.send(publish(&memory, &returning(3))).unwrap();
         }
         drop(sender);

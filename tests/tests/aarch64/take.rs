@@ -1,0 +1,146 @@
+//! Functions taken out of packed modules, whose distances come back as relocations.
+
+use smf_core::format::take::{Concretes, TakeError};
+use smf_core::format::{Layout, RelocKind, Smf};
+
+use crate::tools::{assembled, compiled, try_pack};
+use smf_tests::compile::scratch;
+use std::fs;
+
+/// Functions that lead to each other, to data and to imports, in every way that comes back, and in some
+/// that do not.
+const TEXT: &str = "
+    .macro function name
+    .globl \\name
+    .type \\name, %function
+\\name:
+    .endm
+    .macro end name
+    .size \\name, . - \\name
+    .endm
+    .text
+    function calls
+        bl other
+        bl far
+        cbz x0, 1f
+        b calls
+    1:  ret
+    end calls
+    function other
+        adrp x0, calls
+        add x0, x0, :lo12:calls
+        ret
+    end other
+    function reads
+        adrp x1, second
+        ldr x1, [x1, :lo12:second]
+        adrp x0, :got:far_data
+        ldr x0, [x0, :got_lo12:far_data]
+        ret
+    end reads
+    function keeps
+        adrp x1, second
+        ldr x0, [x1, :lo12:second]
+        ret
+    end keeps
+    function jumps
+        cbz x0, other
+        ret
+    end jumps
+    .data
+    .quad 1
+    .globl second
+    second: .quad 2
+";
+
+/// What has to be done to a function: where, how, the addend, and against what.
+type Told = Vec<(u64, RelocKind, i64, String)>;
+
+fn taken(all: &Concretes<'_>, name: &str) -> Result<Told, String> {
+    let function = all.concrete(name.as_bytes()).map_err(|error| match error {
+        TakeError::Instruction { offset, .. } => format!("instruction at {offset}"),
+        other => other.to_string(),
+    })?;
+    let told = function.relocations().map(Result::unwrap).map(|reloc| {
+        let name = String::from_utf8_lossy(reloc.symbol.name()).into_owned();
+        (reloc.offset, reloc.kind, reloc.addend, name)
+    });
+    Ok(told.collect())
+}
+
+fn told(all: &[(u64, RelocKind, i64, &str)]) -> Result<Told, String> {
+    Ok(all
+        .iter()
+        .map(|(at, kind, addend, name)| (*at, *kind, *addend, (*name).to_owned()))
+        .collect())
+}
+
+#[test]
+fn distances_come_back_as_relocations_that_name_what_is_meant() {
+    use RelocKind::{Arm64Branch26, Arm64Page21, Arm64PageOff12};
+    use RelocKind::{Arm64GotLoadPage21, Arm64GotLoadPageOff12};
+    let Some(object) = assembled(TEXT) else { return };
+    let module = try_pack(&[&object], Layout::Packed).unwrap();
+    let smf = Smf::parse(&module.bytes).unwrap();
+    let all = Concretes::of(&smf).unwrap();
+    let calls = [(0, Arm64Branch26, 0, "other"), (4, Arm64Branch26, 0, "far")];
+    assert_eq!(taken(&all, "calls"), told(&calls));
+    let other = [(0, Arm64Page21, 0, "calls"), (4, Arm64PageOff12, 0, "calls")];
+    assert_eq!(taken(&all, "other"), told(&other));
+    let reads = [
+        (0, Arm64Page21, 8, ".data"),
+        (4, Arm64PageOff12, 8, ".data"),
+        (8, Arm64GotLoadPage21, 0, "far_data"),
+        (12, Arm64GotLoadPageOff12, 0, "far_data"),
+    ];
+    assert_eq!(taken(&all, "reads"), told(&reads));
+    // The page stays in a register; and no relocation is for a conditional branch.
+    let begin = |name: &[u8]| smf.symbols().find_export(name).unwrap().value;
+    for name in ["keeps", "jumps"] {
+        let refused = format!("instruction at {}", begin(name.as_bytes()));
+        assert_eq!(taken(&all, name), Err(refused));
+    }
+}
+
+#[test]
+fn without_a_placement_distances_in_the_code_come_back_too() {
+    let text = TEXT.split("    function reads").next().unwrap().replace("bl far", "nop");
+    let Some(object) = assembled(&text) else { return };
+    let module = try_pack(&[&object], Layout::Packed).unwrap();
+    let smf = Smf::parse(&module.bytes).unwrap();
+    assert_eq!(smf.sections().iter().filter(|section| section.kind.is_loaded()).count(), 1);
+    let all = Concretes::of(&smf).unwrap();
+    assert_eq!(taken(&all, "calls"), told(&[(0, RelocKind::Arm64Branch26, 0, "other")]));
+    let other =
+        [(0, RelocKind::Arm64Page21, 0, "calls"), (4, RelocKind::Arm64PageOff12, 0, "calls")];
+    assert_eq!(taken(&all, "other"), told(&other));
+}
+
+#[test]
+fn what_compilers_write_is_taken_or_refused_and_never_left_with_a_distance() {
+    let source = "extern long outer(long); long counter = 5;
+        __attribute__((noinline)) long twice(long x) { return 2 * x; }
+        long calls(long x) { return twice(x) + twice(x + 1); }
+        long tail(long x) { return outer(x + 1); }
+        long *taken(void) { return &counter; }
+        long adds(long x) { return counter += x; }";
+    let directory = scratch();
+    let file = directory.path().join("take.c");
+    fs::write(&file, source).unwrap();
+    for flags in [&["-O1", "-fPIC"][..], &["-O2", "-fPIC"], &["-Os"]] {
+        let Some(object) = compiled(&file, flags) else { return };
+        let module = try_pack(&[&object], Layout::Packed).unwrap();
+        let smf = Smf::parse(&module.bytes).unwrap();
+        let all = Concretes::of(&smf).unwrap();
+        let names = |name: &str| -> Vec<String> {
+            taken(&all, name).unwrap().into_iter().map(|(.., name)| name).collect()
+        };
+        assert_eq!(names("calls")[0], "twice", "{flags:?}");
+        assert_eq!(names("tail"), ["outer"], "{flags:?}");
+        assert_eq!(names("twice"), [""; 0], "{flags:?}");
+        assert_eq!(names("taken").len(), 2, "{flags:?}");
+        // Without a slot it reads and writes what is behind one page.
+        let has_slot = flags.contains(&"-fPIC");
+        assert_eq!(taken(&all, "adds").is_ok(), has_slot, "{flags:?}");
+    }
+}
