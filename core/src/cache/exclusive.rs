@@ -56,7 +56,7 @@ impl<S: Storage> FileCache<S> {
     #[inline(never)]
     pub fn insert_exclusive(&mut self, file: ReadyFile) -> Result<&[u8], CacheError> {
         let hash = self.hash_if_fits(&file)?;
-        let mut garbage = Garbage::new();
+        let mut garbage = Garbage::without_lock();
         let ledger = self.ledger.get_mut();
         ledger.is_alone = true;
         let put = file.put(ledger, &self.storage, hash, &mut garbage);

@@ -24,7 +24,37 @@ use super::storage::{NOWHERE, Slot, Slots, Storage};
 use crate::memory::{FileStamp, Nanoseconds, monotonic};
 
 /// Entries to be dropped when the lock is not held any more; a few, and the rest is dropped at once.
-pub(super) type Garbage = ArrayVec<Entry, 4>;
+pub(super) struct Garbage {
+    entries: ArrayVec<Entry, 4>,
+    has_lock: bool,
+}
+
+impl Garbage {
+    pub(super) const fn new() -> Self {
+        Self { entries: ArrayVec::new_const(), has_lock: true }
+    }
+
+    /// That of who has no lock to give back, so that nothing has to be moved here first.
+    pub(super) const fn without_lock() -> Self {
+        Self { entries: ArrayVec::new_const(), has_lock: false }
+    }
+
+    #[inline(always)]
+    pub(super) fn take(&mut self, entry: Entry) {
+        if !self.has_lock {
+            drop(entry);
+        } else if self.entries.is_full() {
+            drop_at_once(entry);
+        } else {
+            self.entries.push(entry);
+        }
+    }
+}
+
+/// What finds no place among the garbage.
+#[cold]
+#[inline(never)]
+fn drop_at_once(_: Entry) {}
 
 /// A number of files and their bytes.
 #[derive(Debug, Default)]

@@ -233,7 +233,7 @@ impl ReadyFile {
         let room = match ledger.room_for_file(&slots, size, garbage) {
             Ok(room) => room,
             Err(error) => {
-                let _ = garbage.try_push(self.into_entry());
+                garbage.take(self.into_entry());
                 return Err(error);
             }
         };

@@ -178,15 +178,14 @@ macro_rules! impl_view {
 impl_view!(Pinned);
 impl_view!(View);
 
-impl<'r> From<Pinned<'r>> for View<'r> {
-    fn from(Pinned { held, cache }: Pinned<'r>) -> Self {
-        let held = Held {
+impl<'r> From<Held<Pin<'r, Entry>>> for Held<SeatPin<'r>> {
+    fn from(held: Held<Pin<'r, Entry>>) -> Self {
+        Self {
             file: held.file.into(),
             link: held.link.map(SeatPin::from),
             range: held.range,
             handle: held.handle,
             file_handle: held.file_handle,
-        };
-        Self::new(held, cache)
+        }
     }
 }

@@ -71,7 +71,8 @@ impl<S: Storage> Reader<'_, S> {
         {
             return Ok(hit);
         }
-        self.get_key(Key { path, module: None })
+        // The view is made here: if one could come from there, in memory, every hit would be written there.
+        self.get_key(Key { path, module: None }).map(|held| View::new(held, self.cache))
     }
 
     /// As [`FileCache::get_module`].
@@ -79,7 +80,7 @@ impl<S: Storage> Reader<'_, S> {
     /// # Errors
     /// As [`FileCache::get_module`].
     pub fn get_module(&self, path: &[u8], module: &[u8]) -> Result<View<'_>, CacheError> {
-        self.get_key(Key { path, module: Some(module) })
+        self.get_key(Key { path, module: Some(module) }).map(|held| View::new(held, self.cache))
     }
 
     /// As [`FileCache::get_by_handle`].
@@ -166,20 +167,20 @@ impl<S: Storage> Reader<'_, S> {
     /// What is no simple hit, or none.
     #[cold]
     #[inline(never)]
-    fn get_key(&self, key: Key<'_>) -> Result<View<'_>, CacheError> {
+    fn get_key(&self, key: Key<'_>) -> Result<Held<SeatPin<'_>>, CacheError> {
         let (cache, hash) = (self.cache, self.cache.hash(&key));
         let asks = cache.options.freshness == Freshness::EachGet;
         if let Some(found) = self.find(&Wanted::Key(hash, key), !asks) {
             if !asks {
-                return Ok(View::new(found, cache));
+                return Ok(found);
             }
             if is_fresh(&found, key.path) {
                 cache.touch(&found);
-                return Ok(View::new(found, cache));
+                return Ok(found);
             }
             found.cancel();
         }
-        cache.load(hash, key).map(View::from)
+        cache.load(hash, key).map(|loaded| loaded.held.into())
     }
 
     /// What is wanted, as a hit, and with `touches` as used.

@@ -2,8 +2,9 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m128i, _mm_add_epi32, _mm_add_epi64, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64,
-    _mm_loadu_si128, _mm_movemask_epi8, _mm_mul_epu32, _mm_shuffle_epi32, _mm_unpackhi_epi64,
+    __m128i, _mm_add_epi32, _mm_add_epi64, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_loadu_si128,
+    _mm_movemask_epi8, _mm_mul_epu32, _mm_or_si128, _mm_setzero_si128, _mm_shuffle_epi32,
+    _mm_unpackhi_epi64, _mm_xor_si128,
 };
 
 use super::{Block, Numbers};
@@ -77,7 +78,8 @@ fn products(words: __m128i, numbers: &[u32; 4]) -> __m128i {
 fn same(one: [__m128i; 4], other: [__m128i; 4]) -> bool {
     let [a, b, c, d] = one;
     let [e, f, g, h] = other;
-    let front = _mm_and_si128(_mm_cmpeq_epi8(a, e), _mm_cmpeq_epi8(b, f));
-    let back = _mm_and_si128(_mm_cmpeq_epi8(c, g), _mm_cmpeq_epi8(d, h));
-    _mm_movemask_epi8(_mm_and_si128(front, back)) == 0xffff
+    let front = _mm_or_si128(_mm_xor_si128(a, e), _mm_xor_si128(b, f));
+    let back = _mm_or_si128(_mm_xor_si128(c, g), _mm_xor_si128(d, h));
+    let differing = _mm_or_si128(front, back);
+    _mm_movemask_epi8(_mm_cmpeq_epi8(differing, _mm_setzero_si128())) == 0xffff
 }

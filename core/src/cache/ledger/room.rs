@@ -319,14 +319,5 @@ fn replace(slot: &Slot, closed: &mut Closed<'_, Entry>, entry: Entry, garbage: &
     }
     let next = slot.generation.load(Relaxed).wrapping_add(1).max(1);
     slot.generation.store(next, Relaxed);
-    if garbage.is_full() {
-        drop_at_once(old);
-    } else {
-        garbage.push(old);
-    }
+    garbage.take(old);
 }
-
-/// What finds no place among the garbage.
-#[cold]
-#[inline(never)]
-fn drop_at_once(_: Entry) {}
