@@ -36,7 +36,7 @@ const BUILDS: [Build; 2] = [
     Build {
         name: "load, link, call",
         features: "--no-default-features",
-        code: 47 << 10,
+        code: 45 << 10,
         memory: 20 << 10,
     },
     Build {

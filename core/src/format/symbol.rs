@@ -559,13 +559,14 @@ impl<'d> Symbols<'d> {
         out: &mut [T],
         mut visit: impl FnMut(u32, SymbolPlace, &mut T) -> Result<(), E>,
     ) -> Result<(), E> {
+        let in_runs = !cfg!(feature = "small");
         match self.sections.layout {
-            Layout::Native => {
+            Layout::Native if in_runs => {
                 let (code, data) = (self.code, self.data);
                 let section = |bytes: &[u8; SYMBOL]| native_section(bytes, code, data);
                 self.walk_places(Layout::Native, section, out, visit)
             }
-            Layout::Packed => {
+            Layout::Packed if in_runs => {
                 let sections = u32::try_from(self.sections.len()).unwrap_or(u32::MAX);
                 let section = |bytes: &[u8; SYMBOL]| packed_section(bytes, sections);
                 self.walk_places(Layout::Packed, section, out, visit)

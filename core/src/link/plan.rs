@@ -362,9 +362,15 @@ impl<'d> Plan<'d> {
 /// 64 bits, and its number. Nearly all that are left to the loader are; they ask for nothing, and are
 /// checked when they are applied.
 fn next_special(table: &RelocTable<'_>, from: usize) -> Option<(usize, Reloc)> {
-    let number = table.number(RelocKind::Abs64);
+    let number = number_of_words(table);
     let index = number.map_or(Some(from), |number| table.first_other(number, from))?;
     Some((index, table.get(index)?))
+}
+
+/// What the addresses of 64 bits in `table` are called there, which are applied in runs and checked then;
+/// where size matters most, they are relocations as all others.
+pub(super) fn number_of_words(table: &RelocTable<'_>) -> Option<u8> {
+    if cfg!(feature = "small") { None } else { table.number(RelocKind::Abs64) }
 }
 
 /// Whether a relocation is sound and asks for nothing beside its place, in a section of `room` bytes.

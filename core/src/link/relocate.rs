@@ -10,7 +10,7 @@ use super::error::{LinkError, ShortName};
 use super::keep;
 use super::machine::aarch64::Misfit;
 use super::machine::{Jump, Machine, VENEER, for_machine};
-use super::plan::{Plan, SLOT, Slots, filled, to_usize};
+use super::plan::{Plan, SLOT, Slots, filled, number_of_words, to_usize};
 use super::resolve::Resolve;
 use super::target::Target;
 use crate::format::bytes::u32_at;
@@ -169,7 +169,7 @@ impl Relocator<'_, '_> {
         table: &RelocTable<'t>,
         entries: &mut impl Iterator<Item = RelocEntry<'t>>,
     ) -> Result<Option<RelocEntry<'t>>, LinkError> {
-        let Some(number) = table.number(RelocKind::Abs64) else { return Ok(entries.next()) };
+        let Some(number) = number_of_words(table) else { return Ok(entries.next()) };
         let Self { plan, symbols, memory, .. } = self;
         let section = part(memory, start, table.target.memory_size())?;
         let is_nowhere = |symbol| plan.targets.get(symbol).is_none_or(|t| *t == Target::NOWHERE);
