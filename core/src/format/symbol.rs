@@ -559,7 +559,7 @@ impl<'d> Symbols<'d> {
         out: &mut [T],
         mut visit: impl FnMut(u32, SymbolPlace, &mut T) -> Result<(), E>,
     ) -> Result<(), E> {
-        let in_runs = !cfg!(feature = "small");
+        let in_runs = cfg!(feature = "full");
         match self.sections.layout {
             Layout::Native if in_runs => {
                 let (code, data) = (self.code, self.data);

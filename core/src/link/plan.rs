@@ -370,7 +370,7 @@ fn next_special(table: &RelocTable<'_>, from: usize) -> Option<(usize, Reloc)> {
 /// What the addresses of 64 bits in `table` are called there, which are applied in runs and checked then;
 /// where size matters most, they are relocations as all others.
 pub(super) fn number_of_words(table: &RelocTable<'_>) -> Option<u8> {
-    if cfg!(feature = "small") { None } else { table.number(RelocKind::Abs64) }
+    if cfg!(feature = "full") { table.number(RelocKind::Abs64) } else { None }
 }
 
 /// Whether a relocation is sound and asks for nothing beside its place, in a section of `room` bytes.
