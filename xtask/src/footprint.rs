@@ -14,7 +14,7 @@ use crate::shell::{cargo, command, root, target};
 const RUNS: usize = 301;
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
-    cargo("build --quiet --release --package smf-capi").run()?;
+    cargo("build --quiet --release --package smf-capi --package smf-capi-static").run()?;
     let release = target().join("release");
     if arguments == ["--order"] {
         return order::write(&Program::compile("-DLOAD", &release)?);
