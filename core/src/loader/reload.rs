@@ -124,7 +124,10 @@ impl ModuleLoader {
 
     /// The data of a version that others refer to, unless that is to be left behind.
     fn data_in_use(&self, old: &Counted<Version>, old_data: OldData) -> Result<InUse, LoadError> {
-        let in_use = InUse::of(&self.state(), old.handle)?;
+        let state = self.state();
+        // What others refer to by now may lie in a version after this one.
+        check_unchanged(state.version(old.handle), old)?;
+        let in_use = InUse::of(&state, old.handle)?;
         match (in_use.0.first(), old_data) {
             (Some(first), OldData::Leave) => Err(first.error(old)),
             _ => Ok(in_use),

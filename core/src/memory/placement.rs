@@ -155,6 +155,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "asks for places, which the allocator does not give")]
     fn low_memory_is_below_two_gibibytes() {
         let regions: Vec<Region> =
             (0..20).map(|_| place(size(), Placement::Low2GiB).unwrap()).collect();
