@@ -23,7 +23,7 @@ mod table;
 
 use core::fmt;
 
-pub(crate) use table::Opcode;
+pub(crate) use table::{Opcode, bytes_of};
 pub use table::{Instruction, Role};
 
 use crate::format::bytes::u16_at;

@@ -45,7 +45,7 @@ use super::bytecode::Opcode;
 use super::code::Origin;
 use super::machine::Moves;
 use super::relation::Relation;
-use super::verify::{Facts, Op, Target};
+use super::verify::{At, Facts, Op, Target, offset};
 use super::x64::{AssembleError, Assembler, Growing, Label, Labels};
 use crate::format::bytes::i64_at;
 use frame::Frame;
@@ -164,9 +164,9 @@ struct Body<'l, 'f> {
     /// The begin of the code, and where jumps lead.
     entry: Label,
     labels: Labels,
-    /// The number of the instruction at hand, and of the one behind it.
-    here: usize,
-    next: usize,
+    /// The instruction at hand, and the one behind it.
+    here: At,
+    next: At,
     /// The instructions before the next target of a jump.
     block: &'f [Op],
 }
@@ -188,11 +188,11 @@ impl Body<'_, '_> {
         let ops = self.facts.ops();
         let mut goes_on = true;
         for (target, number) in self.facts.targets().iter().zip(0..) {
-            self.block = ops.get(..target.op()).unwrap_or(ops);
+            self.block = ops.get(..target.at()).unwrap_or(ops);
             goes_on = goes_on && self.block();
             goes_on = self.arrive(number, target, goes_on);
             // If nothing led to what is between here and there, that is left out.
-            self.next = target.op();
+            self.next = target.at();
         }
         self.block = ops;
         if goes_on && self.block() {
@@ -205,7 +205,7 @@ impl Body<'_, '_> {
     fn block(&mut self) -> bool {
         while let Some(op) = self.peek() {
             self.here = self.next;
-            self.next += 1;
+            self.next = op.behind(self.here);
             if self.l.keeps_origins {
                 self.keep_origin(self.at());
             }
@@ -218,7 +218,7 @@ impl Body<'_, '_> {
 
     /// Where the instruction at hand begins.
     fn at(&self) -> u32 {
-        self.facts.offset_of(self.here)
+        offset(self.here)
     }
 
     /// The instruction behind the one at hand, if no jump leads to it.

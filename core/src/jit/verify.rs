@@ -39,7 +39,7 @@ use alloc::vec::Vec;
 
 pub use error::{Fault, Place, VerifyError};
 pub use kind::{Kind, KindSet};
-pub(crate) use op::Op;
+pub(crate) use op::{At, Op, offset};
 pub use scan::Target;
 
 use crate::format::error::FormatError;
@@ -331,16 +331,10 @@ impl<'v> Facts<'v, '_> {
         self.verifier.scan.locals_set
     }
 
-    /// Its instructions.
+    /// Its instructions, each at its pair of bytes.
     #[inline(always)]
     pub(crate) fn ops(&self) -> &'v [Op] {
         self.verifier.scan.ops()
-    }
-
-    /// Where the instruction with this number begins; the end of the code for the number of all.
-    #[inline(always)]
-    pub(crate) fn offset_of(&self, op: usize) -> u32 {
-        self.verifier.scan.offset_of(op)
     }
 
     /// Where its jumps lead, ascending, each offset once.

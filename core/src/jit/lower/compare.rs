@@ -94,7 +94,7 @@ impl Body<'_, '_> {
             Opcode::JmpIfNot => false,
             _ => return None,
         };
-        self.next += 1;
+        self.next = next.behind(self.next);
         Some((when, next.long()))
     }
 
@@ -112,7 +112,7 @@ impl Body<'_, '_> {
     fn look_before_jumping(&mut self, target: u32) {
         let target =
             usize::try_from(target).ok().and_then(|number| self.facts.targets().get(number));
-        if target.is_some_and(|target| target.op() <= self.here) {
+        if target.is_some_and(|target| target.at() <= self.here) {
             self.look_for_interrupt();
         }
     }

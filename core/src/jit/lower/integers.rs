@@ -145,8 +145,10 @@ impl Body<'_, '_> {
             if let Some(slot) = variable.as_slot() {
                 self.drop_value(slot);
             }
-            if dest.is_none() {
-                self.next += 1;
+            if dest.is_none()
+                && let Some(store) = self.peek()
+            {
+                self.next = store.behind(self.next);
             }
             return Destination { register, variable: Some(variable) };
         }

@@ -1,10 +1,10 @@
 //! The walk over a function's code: what each instruction does to kinds, and where it goes on.
 
 use super::error::{Fault, keep};
-use super::frame::{At, Code, Frame, State};
+use super::frame::{Frame, State};
 use super::joins::{Effort, Joins, Meeting, Met};
 use super::kind::{KindSet, Results, Type};
-use super::op::Op;
+use super::op::{At, Op, offset};
 use super::scan::{Scan, Target};
 use super::uses::Uses;
 use super::{FunctionCode, Kind};
@@ -60,14 +60,15 @@ impl<'v> Flow<'v, '_> {
         let targets = self.scan.targets.len();
         self.joins.start(targets, self.function.code.len());
         self.uses.start(self.scan.locals_named);
-        let mut state = frame.start(self.function.params, self.scan.locals_set, self.code());
-        let (mut op, mut passed) = (0, 0);
+        let (params, locals) = (self.function.params, self.scan.locals_set);
+        let mut state = frame.start(params, locals, self.index);
+        let (mut at, mut passed) = (0, 0);
         loop {
             passed = self
-                .path(&mut state, op, passed)
-                .map_err(|(op, fault)| (self.offset_of(op), fault))?;
+                .path(&mut state, at, passed)
+                .map_err(|(at, fault)| (offset(at), fault))?;
             let next = self.joins.next(passed, self.effort);
-            let next = next.map_err(|fault| (self.offset_of(op), fault))?;
+            let next = next.map_err(|fault| (offset(at), fault))?;
             let Some((target, next)) =
                 next.and_then(|next| Some((self.scan.targets.get(next)?, next)))
             else {
@@ -75,53 +76,47 @@ impl<'v> Flow<'v, '_> {
             };
             self.load(&mut state, next);
             self.uses.enter(target);
-            (op, passed) = (target.op, next + 1);
+            (at, passed) = (target.at(), next + 1);
         }
         self.uses.finish(frame.longest());
         Ok(())
     }
 
-    /// Where the instruction with this number begins.
-    fn offset_of(&self, op: u32) -> u32 {
-        self.scan.offset_of(usize::try_from(op).unwrap_or(usize::MAX))
-    }
-
-    /// Follows the code from instruction number `begin` on until it ends or nothing new is learnt. So
-    /// many targets have been passed, and then. An error comes with the number of the instruction.
+    /// Follows the code from `begin` on until it ends or nothing new is learnt. So many targets have
+    /// been passed, and then. An error comes with its place.
     #[inline(always)]
     fn path(
         &mut self,
         state: &mut State<'_>,
-        begin: u32,
+        begin: At,
         mut passed: usize,
-    ) -> Result<usize, (u32, Fault)> {
+    ) -> Result<usize, (At, Fault)> {
         let scan: &'v Scan = self.scan;
-        let end = u32::try_from(scan.ops().len()).unwrap_or(u32::MAX);
-        let mut number = begin;
+        let ops = scan.ops();
+        let mut at = begin;
         'blocks: loop {
             let target = scan.targets.get(passed);
             // Before that there is nothing to be seen to but the instructions.
-            let until = target.map_or(end, |target| target.op);
-            for &op in scan.ops_between(number, until) {
-                match self.instruction(state, op, number) {
-                    Next::Follows => number += 1,
+            let block = target.and_then(|target| ops.get(..target.at())).unwrap_or(ops);
+            while let Some(&op) = block.get(at) {
+                match self.instruction(state, op, at) {
+                    Next::Follows => at = op.behind(at),
                     Next::Ends => break 'blocks,
                     Next::Refused => {
-                        return Err((number, self.fault.unwrap_or(Fault::Unsupported)));
+                        return Err((at, self.fault.unwrap_or(Fault::Unsupported)));
                     }
                 }
             }
             let Some(target) = target else {
-                self.finish_at_end(state, end).map_err(|fault| (end, fault))?;
+                self.finish_at_end(state, at).map_err(|fault| (at, fault))?;
                 break;
             };
-            if !self.arrive(state, passed, target).map_err(|fault| (number, fault))? {
+            if !self.arrive(state, passed, target).map_err(|fault| (at, fault))? {
                 break;
             }
             passed += 1;
         }
-        let looked_at = usize::try_from(number - begin).unwrap_or(usize::MAX);
-        self.effort.spend(looked_at.saturating_mul(4)).map_err(|fault| (number, fault))?;
+        self.effort.spend(2 * (at - begin)).map_err(|fault| (at, fault))?;
         Ok(passed)
     }
 
@@ -167,22 +162,22 @@ impl<'v> Flow<'v, '_> {
         })
     }
 
-    /// The instruction with number `from` jumps to a target.
+    /// The jump at `from` leads to a target.
     #[inline(always)]
-    fn jump(&mut self, state: &State<'_>, from: u32, number: u32) -> Result<(), Fault> {
+    fn jump(&mut self, state: &State<'_>, from: At, number: u32) -> Result<(), Fault> {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
         if self.meet(number, state.types(), state.length())? != Met::Same {
             self.joins.wait(number);
         }
-        if self.scan.targets.get(number).is_some_and(|target| target.op <= from) {
-            self.uses.leave(from + 1);
+        if self.scan.targets.get(number).is_some_and(|target| target.at() <= from) {
+            self.uses.leave(offset(from + 1));
         }
         Ok(())
     }
 
     /// The code ends and the activation with it: the top of the vector is the result.
     #[inline(always)]
-    fn finish_at_end(&mut self, state: &mut State<'_>, end: u32) -> Result<(), Fault> {
+    fn finish_at_end(&mut self, state: &mut State<'_>, end: At) -> Result<(), Fault> {
         if state.length() == 0 {
             return Err(Fault::NothingReturned);
         }
@@ -196,7 +191,7 @@ impl<'v> Flow<'v, '_> {
         if self.known.is_some() {
             return Ok(());
         }
-        self.results.returns(self.index, ty, self.code().place(at)).map_err(Fault::from)
+        self.results.returns(self.index, ty, (self.index, offset(at))).map_err(Fault::from)
     }
 
     fn result_of(&mut self, callee: u32) -> Type {
@@ -205,10 +200,6 @@ impl<'v> Flow<'v, '_> {
             Some(&kind) => Type::of(kind.into()),
             None => self.results.of(callee),
         }
-    }
-
-    fn code(&self) -> Code<'v> {
-        Code { index: self.index, scan: self.scan }
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::error::{Fault, Place};
 use super::kind::{KindSet, Results, Type, Unequal};
-use super::scan::Scan;
+use super::op::{At, offset};
 use super::uses::Uses;
 
 /// The memory for the types of a function, and what is found on the way.
@@ -21,14 +21,14 @@ pub(super) struct Frame {
 impl Frame {
     /// The begin of a function with `params` parameters that sets `locals` locals, the parameters
     /// among them.
-    pub(super) fn start<'f>(&'f mut self, params: u16, locals: u16, code: Code<'f>) -> State<'f> {
+    pub(super) fn start(&mut self, params: u16, locals: u16, function: u32) -> State<'_> {
         self.types.clear();
         self.types.resize(params.into(), Type::I64);
         self.types.resize(locals.into(), Type::NIL);
         self.locals = locals.into();
         self.compared.clear();
         let Self { types, locals, compared } = self;
-        State { types, locals: *locals, top: *locals, compared, code }
+        State { types, locals: *locals, top: *locals, compared, function }
     }
 
     /// The greatest length that the vector had.
@@ -55,25 +55,8 @@ pub(super) struct State<'f> {
     /// Where the vector ends in `types`.
     top: usize,
     compared: &'f mut Vec<(u32, [Type; 2])>,
-    code: Code<'f>,
-}
-
-/// The number of an instruction in its function. Most instructions have nothing to say, so that where
-/// they stand is looked up when it is asked for.
-pub(super) type At = u32;
-
-/// The function whose instructions are looked at.
-#[derive(Clone, Copy)]
-pub(super) struct Code<'s> {
-    pub(super) index: u32,
-    pub(super) scan: &'s Scan,
-}
-
-impl Code<'_> {
-    /// The function, and the offset of an instruction.
-    pub(super) fn place(self, at: At) -> (u32, u32) {
-        (self.index, self.scan.offset_of(usize::try_from(at).unwrap_or(usize::MAX)))
-    }
+    /// The function that they belong to.
+    function: u32,
 }
 
 impl State<'_> {
@@ -150,7 +133,7 @@ impl State<'_> {
         if ty.is_one_of(needed) {
             return Ok(ty);
         }
-        demand(ty, needed, Place::Slot(self.length()), results, (at, self.code))
+        demand(ty, needed, Place::Slot(self.length()), results, (self.function, at))
     }
 
     /// Reads a slot, whose value is of any kind.
@@ -164,7 +147,7 @@ impl State<'_> {
         if ty.is_one_of(KindSet::ANY) {
             return Ok(ty);
         }
-        demand(ty, KindSet::ANY, Place::Slot(slot.into()), results, (at, self.code))
+        demand(ty, KindSet::ANY, Place::Slot(slot.into()), results, (self.function, at))
     }
 
     /// Reads a local, which the function has.
@@ -182,7 +165,7 @@ impl State<'_> {
             return Ok(ty);
         }
         uses.nil_locals = true;
-        demand(ty, KindSet::ANY, Place::Local(local), results, (at, self.code))
+        demand(ty, KindSet::ANY, Place::Local(local), results, (self.function, at))
     }
 
     /// Sets a local, which the scan has seen to be set.
@@ -217,7 +200,7 @@ impl State<'_> {
             return Ok(());
         }
         let needed = needed.kind().unwrap_or(KindSet::ANY);
-        demand_two(types, needed, self.length(), results, (at, self.code)).map(drop)
+        demand_two(types, needed, self.length(), results, (self.function, at)).map(drop)
     }
 
     /// Pops two values that are compared, each of one of the kinds `needed`; gives their types unless
@@ -233,7 +216,7 @@ impl State<'_> {
         if types == [Type::I64; 2] {
             return Ok(None);
         }
-        let place = (at, self.code);
+        let place = (self.function, at);
         let types = demand_two(types, needed, self.length(), results, place)?;
         keep_compared(self.compared, types, place);
         Ok(Some(types))
@@ -249,14 +232,18 @@ impl State<'_> {
     #[inline(always)]
     pub(super) fn pop_equal(&mut self, results: &mut Results, at: At) -> Result<(), Fault> {
         match self.pop_compared(KindSet::ANY, results, at)? {
-            Some(types) => equal(types, self.length(), results, (at, self.code)),
+            Some(types) => equal(types, self.length(), results, (self.function, at)),
             None => Ok(()),
         }
     }
 }
 
-/// An instruction that has something to say, and its function.
-type Where<'s> = (At, Code<'s>);
+/// A function and an instruction in it that has something to say.
+type Where = (u32, At);
+
+fn place((function, at): Where) -> (u32, u32) {
+    (function, offset(at))
+}
 
 /// Puts other types at the begin.
 #[inline(never)]
@@ -281,10 +268,10 @@ fn extend(types: &mut Vec<Type>, from: usize, to: usize) {
 
 /// Remembers a comparison of other values than two i64.
 #[cold]
-fn keep_compared(compared: &mut Vec<(u32, [Type; 2])>, types: [Type; 2], (at, code): Where<'_>) {
+fn keep_compared(compared: &mut Vec<(u32, [Type; 2])>, types: [Type; 2], at: Where) {
     if types != [Type::I64; 2] {
-        let (_, offset) = code.place(at);
-        compared.push((offset, types));
+        let (_, at) = place(at);
+        compared.push((at, types));
     }
 }
 
@@ -294,14 +281,14 @@ fn equal(
     types: [Type; 2],
     position: u32,
     results: &mut Results,
-    (at, code): Where<'_>,
+    at: Where,
 ) -> Result<(), Fault> {
     if types == [Type::I64; 2] {
         return Ok(());
     }
     let [left, right] = types;
+    let compared = results.compare(left, right, place(at));
     let place = Place::Slot(position + u32::from(left.kind().is_some()));
-    let compared = results.compare(left, right, code.place(at));
     let needed = left.kind().or(right.kind()).map_or(KindSet::ANY, KindSet::comparable);
     compared.map_err(|unequal| fault(unequal, needed, place))
 }
@@ -313,7 +300,7 @@ fn demand_two(
     needed: KindSet,
     left: u32,
     results: &mut Results,
-    at: Where<'_>,
+    at: Where,
 ) -> Result<[Type; 2], Fault> {
     let [one, two] = types;
     let two = demand(two, needed, Place::Slot(left + 1), results, at)?;
@@ -324,11 +311,11 @@ fn demand_two(
 fn demand(
     ty: Type,
     needed: KindSet,
-    place: Place,
+    found: Place,
     results: &mut Results,
-    (at, code): Where<'_>,
+    at: Where,
 ) -> Result<Type, Fault> {
-    results.demand(ty, needed, code.place(at)).map_err(|unequal| fault(unequal, needed, place))
+    results.demand(ty, needed, place(at)).map_err(|unequal| fault(unequal, needed, found))
 }
 
 fn fault(unequal: Unequal, needed: KindSet, place: Place) -> Fault {

@@ -20,7 +20,7 @@ pub(super) struct Uses {
     pub(super) slots: [u64; COUNTED],
     /// How many of both may be other than 0.
     counted: [usize; 2],
-    /// The first instruction of each loop and its last jump back, by their numbers, the innermost last.
+    /// Where each loop begins and its last jump back, the innermost last.
     loops: Vec<(u32, u32)>,
     weight: u64,
     /// The weights of all calls together.
@@ -72,16 +72,14 @@ impl Uses {
 
     /// Comes to a target, which may be the head of a loop.
     pub(super) fn enter(&mut self, target: &Target) {
-        if target.last_back_jump.is_none() {
-            return;
-        }
-        let (at, end) = (target.op, target.last_back_op);
+        let Some(end) = target.last_back_jump else { return };
+        let at = target.offset;
         while self.loops.pop_if(|(head, end)| at <= *head || at > *end).is_some() {}
         self.loops.push((at, end));
         self.settle();
     }
 
-    /// Comes to the instruction with this number behind a jump back, with which a loop may end.
+    /// Comes to what stands behind a jump back, with which a loop may end.
     pub(super) fn leave(&mut self, at: u32) {
         while self.loops.pop_if(|(_, end)| at > *end).is_some() {}
         self.settle();
