@@ -12,8 +12,8 @@
 //! 3. A value that says *copy of v* equals what is in the home of *v*: before a home is written, or a
 //!    position gets a value that is not in its home, all copies of it are taken elsewhere
 //!    (`Body::write`). So values that are brought home never overwrite one that is still to be read.
-//! 4. Positions that are not in their homes lie in a window of 64 of them, which has a bit for each, so
-//!    that bringing all home costs what they cost to make.
+//! 4. Positions that are not in their homes are among the last 64; what comes before the first of them
+//!    is not looked at.
 //! 5. A temporary register belongs to one position, or to the instruction at hand, which takes at most
 //!    two operands. There are three, so that one can always be had.
 //!

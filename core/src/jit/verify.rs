@@ -345,23 +345,22 @@ impl<'v> Facts<'v, '_> {
     /// The length of the vector at target number `target` of [`Facts::targets`]; `None` when no path
     /// leads there.
     pub fn length_at(&self, target: usize) -> Option<u32> {
-        let (known, _) = self.verifier.joins.get(target)?;
-        known.reached.then_some(known.length)
+        self.verifier.joins.length_at(target)
     }
 
     /// The kind of a local at a target; `None` when no path leads there, when nothing reads it before
     /// it is set, or when it depends on functions that have not been looked at.
     pub fn local(&self, target: usize, local: u16) -> Option<Kind> {
-        let (known, types) = self.verifier.joins.get(target)?;
+        let types = self.verifier.joins.get(target)?;
         if local >= self.locals_set() {
-            return known.reached.then_some(Kind::Nil);
+            return Some(Kind::Nil);
         }
         self.kind(types.get(usize::from(local)).copied()?)
     }
 
     /// The kind of a position of the vector at a target, as [`Facts::local`].
     pub fn slot(&self, target: usize, position: u32) -> Option<Kind> {
-        let (_, types) = self.verifier.joins.get(target)?;
+        let types = self.verifier.joins.get(target)?;
         let vector = types.get(usize::from(self.locals_set())..)?;
         self.kind(vector.get(usize::try_from(position).ok()?).copied()?)
     }

@@ -125,14 +125,22 @@ macro_rules! instructions {
             )+
         }
 
-        /// An opcode in a byte: none is larger.
+        /// An opcode in a byte: none is larger. Of an enum the compiler knows all values, so that what
+        /// is chosen by one is looked up without a test.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) struct Opcode(pub(crate) u8);
+        #[repr(u8)]
+        pub(crate) enum Opcode {
+            $( $variant = $opcode, )+
+        }
 
-        #[expect(dead_code, reason = "what is not supported is looked at by nobody")]
-        #[expect(non_upper_case_globals, reason = "they are named as the instructions are")]
         impl Opcode {
-            $( pub(crate) const $variant: Self = Self($opcode); )+
+            /// The one with this number, if there is one.
+            pub(crate) const fn of(opcode: u16) -> Option<Self> {
+                match opcode {
+                    $( $opcode => Some(Opcode::$variant), )+
+                    _ => None,
+                }
+            }
         }
 
         impl Instruction {

@@ -3,6 +3,7 @@
 use super::Body;
 use super::variable::{Value, Variable};
 use crate::jit::bytecode::Opcode;
+use crate::jit::verify::At;
 use crate::jit::x64::{Alu, Gpr, GprOrStack, Mem, Scale, W64};
 
 /// An operator on two integers.
@@ -59,6 +60,7 @@ impl Body<'_, '_> {
     }
 
     /// The other one of a popped bool.
+    #[cold]
     #[inline(never)]
     pub(super) fn invert(&mut self) {
         let value = self.pop();
@@ -134,22 +136,18 @@ impl Body<'_, '_> {
         right: Value,
         dest: Option<u16>,
     ) -> Destination {
-        let variable = match dest {
-            Some(dest) => self.slot_that_exists(dest),
+        let (variable, behind) = match dest {
+            Some(dest) => (self.slot_that_exists(dest), self.next),
             None => self.next_stores_to(),
         };
         if let Some(variable) = variable
-            && let Some(register) = self.home(variable).register()
+            && let Some(register) = self.l.homes.register(variable)
         {
             self.write(variable);
             if let Some(slot) = variable.as_slot() {
                 self.drop_value(slot);
             }
-            if dest.is_none()
-                && let Some(store) = self.peek()
-            {
-                self.next = store.behind(self.next);
-            }
+            self.next = behind;
             return Destination { register, variable: Some(variable) };
         }
         let register = match (left, right) {
@@ -165,16 +163,16 @@ impl Body<'_, '_> {
         (slot < self.l.values.length()).then_some(Variable::slot(slot))
     }
 
-    /// The variable in a register into which the next instruction pops, if no jump leads to that.
+    /// The variable into which the next instruction pops, if no jump leads to that, and what follows.
     #[inline(always)]
-    fn next_stores_to(&self) -> Option<Variable> {
-        let next = self.peek()?;
+    fn next_stores_to(&self) -> (Option<Variable>, At) {
+        let Some(next) = self.peek() else { return (None, self.next) };
         let variable = match next.opcode() {
-            Opcode::PopStore => Variable::local(next.a()),
-            Opcode::Pop => self.slot_that_exists(next.a())?,
-            _ => return None,
+            Opcode::PopStore => Some(Variable::local(next.a())),
+            Opcode::Pop => self.slot_that_exists(next.a()),
+            _ => None,
         };
-        self.home(variable).register().map(|_| variable)
+        (variable, next.behind(self.next))
     }
 
     /// The result is in its register.
@@ -185,6 +183,7 @@ impl Body<'_, '_> {
         }
     }
 
+    #[inline(always)]
     fn combine_with(&mut self, operator: Operator, to: Gpr, left: GprOrStack, right: i64) {
         let Ok(small) = i32::try_from(right) else {
             return self.combine_with_long(operator, to, left, right);
@@ -227,6 +226,7 @@ impl Body<'_, '_> {
     }
 
     /// With a constant that is no immediate.
+    #[cold]
     fn combine_with_long(&mut self, operator: Operator, to: Gpr, left: GprOrStack, right: i64) {
         let register = self.temporary();
         self.l.asm.mov_imm(register, right.cast_unsigned());
@@ -235,6 +235,7 @@ impl Body<'_, '_> {
     }
 
     /// `to` = `left` - `right`.
+    #[cold]
     fn subtract_from(&mut self, to: Gpr, left: i64, right: GprOrStack) {
         if right != to.into() {
             self.l.asm.mov_imm(to, left.cast_unsigned());

@@ -22,6 +22,8 @@ struct Site {
 pub(super) struct Traps {
     /// For each of [`HANDLERS`].
     sites: [Vec<Site>; HANDLERS.len()],
+    /// Those of them that have any, a bit each.
+    used: u32,
     /// Where a function cannot be called because there are too many activations; it traps there, at
     /// its begin.
     too_deep: Vec<(Label, u32)>,
@@ -38,7 +40,10 @@ const HANDLERS: [i32; 5] = [
 
 impl Traps {
     pub(super) fn clear(&mut self) {
-        self.sites.iter_mut().for_each(Vec::clear);
+        if self.used != 0 {
+            self.sites.iter_mut().for_each(Vec::clear);
+        }
+        self.used = 0;
         self.too_deep.clear();
     }
 }
@@ -72,6 +77,7 @@ impl Body<'_, '_> {
         let (jump, at) = (self.l.asm.jcc_open(cond), self.at());
         if let Some(sites) = self.l.traps.sites.get_mut(handler) {
             sites.push(Site { jump, at });
+            self.l.traps.used |= 1 << handler;
         }
     }
 
@@ -100,32 +106,33 @@ impl Body<'_, '_> {
             self.l.asm.push_imm(0);
             self.put_handler(TrapKind::CallDepth.handler(), function);
         }
-        for (number, &handler) in HANDLERS.iter().enumerate() {
-            self.put_sites(number, handler);
+        while self.l.traps.used != 0 {
+            let number = usize::try_from(self.l.traps.used.trailing_zeros()).unwrap_or(0);
+            self.l.traps.used &= self.l.traps.used - 1;
+            self.put_sites(number, HANDLERS.get(number).copied().unwrap_or(0));
         }
     }
 
     /// Puts down where the places for one handler go.
-    #[inline(always)]
     fn put_sites(&mut self, number: usize, handler: i32) {
-        let Some(place) = self.l.traps.sites.get_mut(number).filter(|sites| !sites.is_empty())
-        else {
-            return;
-        };
-        let mut sites = core::mem::take(place);
-        let (mut left, common) = (sites.len(), self.l.asm.label());
-        for Site { jump, at } in sites.drain(..) {
-            self.l.asm.land(jump);
-            self.put_place(at);
-            left -= 1;
-            if left != 0 {
-                self.l.asm.jmp(common);
-            }
+        let Some(mut site) = self.next_site(number) else { return };
+        let mut common = None;
+        loop {
+            self.l.asm.land(site.jump);
+            self.put_place(site.at);
+            let Some(next) = self.next_site(number) else { break };
+            site = next;
+            let label = *common.get_or_insert_with(|| self.l.asm.label());
+            self.l.asm.jmp(label);
         }
-        self.l.asm.bind(common);
+        if let Some(label) = common {
+            self.l.asm.bind(label);
+        }
         self.put_handler(handler, self.facts.index);
-        if let Some(place) = self.l.traps.sites.get_mut(number) {
-            *place = sites;
-        }
+    }
+
+    /// One of the places for a handler that is still to be put down.
+    fn next_site(&mut self, number: usize) -> Option<Site> {
+        self.l.traps.sites.get_mut(number)?.pop()
     }
 }

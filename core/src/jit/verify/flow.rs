@@ -2,7 +2,7 @@
 
 use super::error::{Fault, keep};
 use super::frame::{Frame, State};
-use super::joins::{Effort, Joins, Meeting, Met};
+use super::joins::{Effort, Joins, Met};
 use super::kind::{KindSet, Results, Type};
 use super::op::{At, Op, offset};
 use super::scan::{Scan, Target};
@@ -58,7 +58,7 @@ impl<'v> Flow<'v, '_> {
     #[inline(never)]
     fn walk(&mut self, frame: &mut Frame) -> Result<(), (u32, Fault)> {
         let targets = self.scan.targets.len();
-        self.joins.start(targets, self.function.code.len());
+        self.joins.start(targets, self.function.code.len(), self.scan.locals_set);
         self.uses.start(self.scan.locals_named);
         let (params, locals) = (self.function.params, self.scan.locals_set);
         let mut state = frame.start(params, locals, self.index);
@@ -103,7 +103,7 @@ impl<'v> Flow<'v, '_> {
                     Next::Follows => at = op.behind(at),
                     Next::Ends => break 'blocks,
                     Next::Refused => {
-                        return Err((at, self.fault.unwrap_or(Fault::Unsupported)));
+                        return Err((at, self.refused()));
                     }
                 }
             }
@@ -122,7 +122,7 @@ impl<'v> Flow<'v, '_> {
 
     #[inline(always)]
     fn load(&self, state: &mut State<'_>, number: usize) {
-        if let Some((_, types)) = self.joins.get(number) {
+        if let Some(types) = self.joins.get(number) {
             state.load(types);
         }
     }
@@ -135,7 +135,7 @@ impl<'v> Flow<'v, '_> {
         number: usize,
         target: &Target,
     ) -> Result<bool, Fault> {
-        let met = self.meet(number, state.types(), state.length())?;
+        let met = self.meet(number, target, state.types()).ok_or_else(|| self.refused())?;
         let waited = self.joins.take(number);
         if met == Met::Same && !waited {
             return Ok(false);
@@ -147,29 +147,37 @@ impl<'v> Flow<'v, '_> {
         Ok(true)
     }
 
+    /// Why the last instruction was refused.
+    #[cold]
+    fn refused(&self) -> Fault {
+        self.fault.unwrap_or(Fault::Unsupported)
+    }
+
+    /// A path comes to a target with these types; `None` when it may not, and `fault` says why.
     #[inline(never)]
-    fn meet(&mut self, number: usize, types: &[Type], here: u32) -> Result<Met, Fault> {
-        let Self { joins, results, effort, scan, .. } = self;
-        let target = scan.targets.get(number);
-        let is_head = target.is_some_and(|target| target.last_back_jump.is_some());
-        let guesses = self.guesses && is_head;
-        joins.meet(number, types, here, guesses, results, effort).map_err(|meeting| match meeting {
-            Meeting::Length(there) => {
-                let target = target.map_or(u32::MAX, |target| target.offset);
-                Fault::Length { target, there, here }
-            }
-            Meeting::Fault(fault) => fault,
+    fn meet(&mut self, number: usize, target: &Target, types: &[Type]) -> Option<Met> {
+        let Self { joins, results, effort, fault, .. } = self;
+        let guesses = self.guesses && target.last_back_jump.is_some();
+        let met = joins.meet(number, types, guesses, results, effort);
+        met.map_err(|meeting| {
+            let locals = usize::from(self.scan.locals_set);
+            let here = u32::try_from(types.len() - locals).unwrap_or(u32::MAX);
+            keep(fault, meeting.fault(target.offset, here));
         })
+        .ok()
     }
 
     /// The jump at `from` leads to a target.
     #[inline(always)]
     fn jump(&mut self, state: &State<'_>, from: At, number: u32) -> Result<(), Fault> {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
-        if self.meet(number, state.types(), state.length())? != Met::Same {
+        let scan: &'v Scan = self.scan;
+        let Some(target) = scan.targets.get(number) else { return Ok(()) };
+        let met = self.meet(number, target, state.types());
+        if met.ok_or_else(|| self.refused())? != Met::Same {
             self.joins.wait(number);
         }
-        if self.scan.targets.get(number).is_some_and(|target| target.at() <= from) {
+        if target.at() <= from {
             self.uses.leave(offset(from + 1));
         }
         Ok(())

@@ -11,63 +11,81 @@ pub(crate) fn offset(at: At) -> u32 {
     (at as u32).wrapping_mul(OPCODE_SIZE)
 }
 
-/// A supported instruction as all that come after the scan look at it: its first eight bytes. The upper
-/// byte of its opcode, which is 0, gives way to its length, and the distance of a jump to the number of
-/// its target. A constant is left in the code; behind a short instruction is whatever follows it.
+/// A supported instruction as all that come after the scan look at it: its opcode, its length and its
+/// first operands. In place of a jump's distance stands the number of its target. A constant is left in
+/// the code; behind a short instruction is whatever follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Op(u64);
-
-/// The bits of an operand.
-const LONG: u64 = 0xffff_ffff;
+#[repr(C, align(8))]
+pub(crate) struct Op {
+    opcode: Opcode,
+    /// In pairs of bytes; 0 where no instruction begins.
+    length: u8,
+    operands: [u16; 3],
+}
 
 impl Op {
     /// Where no instruction begins.
-    pub(super) const NONE: Self = Self(0);
+    pub(super) const NONE: Self = Self::with_length(Opcode::RetVoid, 0);
 
-    /// The instruction that begins with these bytes, whose opcode is less than 256, and is so many pairs
-    /// of bytes long.
+    /// An instruction of so many bytes, at most 14.
+    pub(super) const fn with_length(opcode: Opcode, bytes: u32) -> Self {
+        Self { opcode, length: (bytes / OPCODE_SIZE) as u8, operands: [0; 3] }
+    }
+
+    /// The same with the operands that stand behind the opcode in these bytes.
     #[inline(always)]
-    pub(super) fn new(bytes: [u8; 8], pairs: u8) -> Self {
-        Self(u64::from_le_bytes(bytes) | u64::from(pairs) << 8)
+    pub(super) fn with_operands(self, [_, _, a, b, c, d, e, f]: [u8; 8]) -> Self {
+        let operands = [[a, b], [c, d], [e, f]].map(u16::from_le_bytes);
+        Self { operands, ..self }
+    }
+
+    /// Whether an instruction begins here.
+    pub(super) fn is_some(self) -> bool {
+        self.length != 0
     }
 
     /// The place behind the instruction, which stands at `at`.
     #[inline(always)]
     pub(crate) fn behind(self, at: At) -> At {
-        at + usize::from((self.0 >> 8) as u8)
+        at + usize::from(self.length)
     }
 
     #[inline(always)]
     pub(crate) fn opcode(self) -> Opcode {
-        Opcode(self.0 as u8)
+        self.opcode
     }
 
     /// The first operand, of 16 bits.
     #[inline(always)]
     pub(crate) fn a(self) -> u16 {
-        (self.0 >> 16) as u16
+        let [a, ..] = self.operands;
+        a
     }
 
     /// The second operand of two, each of 16 bits.
     #[inline(always)]
     pub(crate) fn b(self) -> u16 {
-        (self.0 >> 32) as u16
+        let [_, b, _] = self.operands;
+        b
     }
 
     /// The function that is called, or the number of the target that is jumped to.
     #[inline(always)]
     pub(crate) fn long(self) -> u32 {
-        (self.0 >> 16) as u32
+        let [low, high, _] = self.operands;
+        u32::from(high) << 16 | u32::from(low)
     }
 
     /// The number of arguments of a call of a function.
     #[inline(always)]
     pub(crate) fn argc(self) -> u16 {
-        (self.0 >> 48) as u16
+        let [.., argc] = self.operands;
+        argc
     }
 
     pub(super) fn set_long(&mut self, long: u32) {
-        self.0 = self.0 & !(LONG << 16) | u64::from(long) << 16;
+        let [low, high, _] = &mut self.operands;
+        (*low, *high) = (long as u16, (long >> 16) as u16);
     }
 }
 
@@ -77,7 +95,8 @@ mod tests {
 
     #[test]
     fn operands_are_where_the_instruction_has_them() {
-        let mut op = Op::new([0x43, 0, 1, 2, 3, 4, 5, 6], 4);
+        let call = Op::with_length(Opcode::Call, 8);
+        let mut op = call.with_operands([0x43, 0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(op.opcode(), Opcode::Call);
         assert_eq!((op.long(), op.argc()), (0x0403_0201, 0x0605));
         assert_eq!((op.a(), op.b()), (0x0201, 0x0403));

@@ -11,7 +11,7 @@ use super::error::Fault;
 use super::offsets::Offsets;
 use super::op::{At, Op, offset};
 use super::{FunctionCode, HostCalls};
-use crate::jit::bytecode::{Instruction, Instructions, OPCODE_SIZE, Role, bytes_of, target};
+use crate::jit::bytecode::{Instruction, Instructions, OPCODE_SIZE, Opcode, Role, bytes_of, target};
 
 /// An offset where a jump leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,23 +111,22 @@ impl Scan {
         while let Some(place) = ops.get_mut(at) {
             let rest = pairs.get(at..)?.as_flattened();
             let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(code, rest));
-            let Shape(shape) = *SHAPES.get(usize::from(first_short(bytes)))?;
-            let (class, pairs_long) = (shape & !Shape::PAIRS, shape & Shape::PAIRS);
-            let (op, behind) = (Op::new(bytes, pairs_long), at + usize::from(pairs_long));
+            let Shape { op, class } = *SHAPES.get(usize::from(first_short(bytes)))?;
+            let (op, behind) = (op.with_operands(bytes), op.behind(at));
             *place = op;
             match class {
-                Shape::PLAIN => {}
-                Shape::NAMES => locals.name(op.a())?,
-                Shape::NAMES_SECOND => locals.name(op.b())?,
-                Shape::SETS => locals.set(op.a())?,
-                Shape::JUMPS => {
+                Class::Plain => {}
+                Class::Names => locals.name(op.a())?,
+                Class::NamesSecond => locals.name(op.b())?,
+                Class::Sets => locals.set(op.a())?,
+                Class::Jumps => {
                     let target = landing(behind, op.long().cast_signed(), pairs.len())?;
                     jumped_to.insert(target);
                     jumps.push(Jump { at, target });
                 }
-                Shape::CALLS => calls.function(op.long(), op.argc()).ok()?,
-                Shape::CALLS_HOST => calls.host(op.a(), op.b(), offset(at)).ok()?,
-                _ => return None,
+                Class::Calls => calls.function(op.long(), op.argc()).ok()?,
+                Class::CallsHost => calls.host(op.a(), op.b(), offset(at)).ok()?,
+                Class::Refused => return None,
             }
             at = behind;
         }
@@ -142,7 +141,7 @@ impl Scan {
         targets.clear();
         for at in jumped_to.iter() {
             let offset = offset(at);
-            if ops.get(at).is_some_and(|op| *op == Op::NONE) {
+            if ops.get(at).is_some_and(|op| !op.is_some()) {
                 return Err(offset);
             }
             if let Some(number) = numbers.get_mut(at) {
@@ -183,13 +182,34 @@ fn landing(behind: At, distance: i32, pairs: usize) -> Option<At> {
     (target <= pairs).then_some(target)
 }
 
-/// How long an instruction is, in pairs of bytes, and above what the scan wants to know of it.
+/// What the scan wants to know of an instruction.
 #[derive(Clone, Copy)]
-struct Shape(u8);
+enum Class {
+    /// Nothing but its length.
+    Plain,
+    /// It names a local, first or second.
+    Names,
+    NamesSecond,
+    /// It names a local first, and sets it.
+    Sets,
+    Jumps,
+    Calls,
+    CallsHost,
+    /// Unknown or not supported.
+    Refused,
+}
+
+/// What an opcode says of an instruction.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// The instruction without operands.
+    op: Op,
+    class: Class,
+}
 
 /// The shape of each opcode. The others are unknown.
 const SHAPES: [Shape; 256] = {
-    let mut shapes = [Shape(Shape::REFUSED); 256];
+    let mut shapes = [Shape::REFUSED; 256];
     let (mut opcode, mut rest) = (0, shapes.as_mut_slice());
     while let Some((shape, others)) = rest.split_first_mut() {
         *shape = Shape::of_opcode(opcode);
@@ -199,35 +219,23 @@ const SHAPES: [Shape; 256] = {
 };
 
 impl Shape {
-    /// The bits of the length.
-    const PAIRS: u8 = 7;
-    /// Nothing more.
-    const PLAIN: u8 = 0;
-    /// It names a local, first or second.
-    const NAMES: u8 = 1 << 3;
-    const NAMES_SECOND: u8 = 2 << 3;
-    /// It names one first, and sets it.
-    const SETS: u8 = 3 << 3;
-    const JUMPS: u8 = 4 << 3;
-    const CALLS: u8 = 5 << 3;
-    const CALLS_HOST: u8 = 6 << 3;
-    /// Unknown or not supported.
-    const REFUSED: u8 = 7 << 3;
+    const REFUSED: Self = Self { op: Op::NONE, class: Class::Refused };
 
     const fn of_opcode(opcode: u16) -> Self {
-        let Some(roles) = Instruction::roles_of(opcode) else { return Shape(Shape::REFUSED) };
-        let class = match roles {
-            _ if !Instruction::supports(opcode) => Shape::REFUSED,
-            [Role::Local, ..] if Instruction::sets_local(opcode) => Shape::SETS,
-            [Role::Local, ..] => Shape::NAMES,
-            [_, Role::Local] => Shape::NAMES_SECOND,
-            [Role::Offset] => Shape::JUMPS,
-            [Role::Function, ..] => Shape::CALLS,
-            [Role::Host, ..] => Shape::CALLS_HOST,
-            _ => Shape::PLAIN,
+        let (Some(known), Some(roles)) = (Opcode::of(opcode), Instruction::roles_of(opcode)) else {
+            return Self::REFUSED;
         };
-        // At most 14 bytes.
-        Shape(class | (bytes_of(roles) / OPCODE_SIZE) as u8)
+        let class = match roles {
+            _ if !Instruction::supports(opcode) => return Self::REFUSED,
+            [Role::Local, ..] if Instruction::sets_local(opcode) => Class::Sets,
+            [Role::Local, ..] => Class::Names,
+            [_, Role::Local] => Class::NamesSecond,
+            [Role::Offset] => Class::Jumps,
+            [Role::Function, ..] => Class::Calls,
+            [Role::Host, ..] => Class::CallsHost,
+            _ => Class::Plain,
+        };
+        Self { op: Op::with_length(known, bytes_of(roles)), class }
     }
 }
 

@@ -8,10 +8,10 @@ use super::scan::Target;
 const COUNTED: usize = 256;
 
 /// The number of loops inside each other from which on depth does not matter.
-const DEEPEST: u32 = 6;
+const DEEPEST: usize = 6;
 
 /// What being in a loop multiplies a use with, as a shift.
-const WEIGHT_SHIFT: u32 = 3;
+const WEIGHT_SHIFT: usize = 3;
 
 /// The counts of a function, and the loops around the instruction that is looked at.
 #[derive(Debug)]
@@ -86,8 +86,7 @@ impl Uses {
     }
 
     fn settle(&mut self) {
-        let depth = u32::try_from(self.loops.len()).unwrap_or(u32::MAX).min(DEEPEST);
-        self.weight = 1 << (WEIGHT_SHIFT * depth);
+        self.weight = 1 << (WEIGHT_SHIFT * self.loops.len().min(DEEPEST));
     }
 
     /// Counts a use of a local, and gives it back.
