@@ -125,22 +125,14 @@ macro_rules! instructions {
             )+
         }
 
-        /// An opcode in a byte: none is larger. Of an enum the compiler knows all values, so that what
-        /// is chosen by one is looked up without a test.
+        /// An opcode in a byte: none is larger.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
-        pub(crate) enum Opcode {
-            $( $variant = $opcode, )+
-        }
+        pub(crate) struct Opcode(pub(crate) u8);
 
+        #[expect(dead_code, reason = "what is not supported is looked at by nobody")]
+        #[expect(non_upper_case_globals, reason = "they are named as the instructions are")]
         impl Opcode {
-            /// The one with this number, if there is one.
-            pub(crate) const fn of(opcode: u16) -> Option<Self> {
-                match opcode {
-                    $( $opcode => Some(Opcode::$variant), )+
-                    _ => None,
-                }
-            }
+            $( pub(crate) const $variant: Self = Self($opcode); )+
         }
 
         impl Instruction {

@@ -11,81 +11,68 @@ pub(crate) fn offset(at: At) -> u32 {
     (at as u32).wrapping_mul(OPCODE_SIZE)
 }
 
-/// A supported instruction as all that come after the scan look at it: its opcode, its length and its
-/// first operands. In place of a jump's distance stands the number of its target. A constant is left in
-/// the code; behind a short instruction is whatever follows it.
+/// A supported instruction as all that come after the scan look at it: its first eight bytes. The upper
+/// byte of its opcode, which is 0, gives way to its length, and the distance of a jump to the number of
+/// its target. A constant is left in the code; behind a short instruction is whatever follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(8))]
-pub(crate) struct Op {
-    opcode: Opcode,
-    /// In pairs of bytes; 0 where no instruction begins.
-    length: u8,
-    operands: [u16; 3],
-}
+pub(crate) struct Op(u64);
+
+/// The bits of an operand.
+const LONG: u64 = 0xffff_ffff;
 
 impl Op {
     /// Where no instruction begins.
-    pub(super) const NONE: Self = Self::with_length(Opcode::RetVoid, 0);
+    pub(super) const NONE: Self = Self(0);
 
-    /// An instruction of so many bytes, at most 14.
-    pub(super) const fn with_length(opcode: Opcode, bytes: u32) -> Self {
-        Self { opcode, length: (bytes / OPCODE_SIZE) as u8, operands: [0; 3] }
-    }
-
-    /// The same with the operands that stand behind the opcode in these bytes.
+    /// The instruction that begins with these bytes, whose opcode is less than 256, and has the length
+    /// of which these are the [bits](Self::bits_of_length).
     #[inline(always)]
-    pub(super) fn with_operands(self, [_, _, a, b, c, d, e, f]: [u8; 8]) -> Self {
-        let operands = [[a, b], [c, d], [e, f]].map(u16::from_le_bytes);
-        Self { operands, ..self }
+    pub(super) fn new(bytes: [u8; 8], length: u16) -> Self {
+        Self(u64::from_le_bytes(bytes) | u64::from(length))
     }
 
-    /// Whether an instruction begins here.
-    pub(super) fn is_some(self) -> bool {
-        self.length != 0
+    /// What says of an instruction that it is so many bytes long, which are at most 14.
+    pub(super) const fn bits_of_length(bytes: u32) -> u16 {
+        ((bytes / OPCODE_SIZE) << 8) as u16
     }
 
     /// The place behind the instruction, which stands at `at`.
     #[inline(always)]
     pub(crate) fn behind(self, at: At) -> At {
-        at + usize::from(self.length)
+        at + usize::from((self.0 >> 8) as u8)
     }
 
     #[inline(always)]
     pub(crate) fn opcode(self) -> Opcode {
-        self.opcode
+        Opcode(self.0 as u8)
     }
 
     /// The first operand, of 16 bits.
     #[inline(always)]
     pub(crate) fn a(self) -> u16 {
-        let [a, ..] = self.operands;
-        a
+        (self.0 >> 16) as u16
     }
 
     /// The second operand of two, each of 16 bits.
     #[inline(always)]
     pub(crate) fn b(self) -> u16 {
-        let [_, b, _] = self.operands;
-        b
+        (self.0 >> 32) as u16
     }
 
     /// The function that is called, or the number of the target that is jumped to.
     #[inline(always)]
     pub(crate) fn long(self) -> u32 {
-        let [low, high, _] = self.operands;
-        u32::from(high) << 16 | u32::from(low)
+        (self.0 >> 16) as u32
     }
 
     /// The number of arguments of a call of a function.
     #[inline(always)]
     pub(crate) fn argc(self) -> u16 {
-        let [.., argc] = self.operands;
-        argc
+        (self.0 >> 48) as u16
     }
 
     pub(super) fn set_long(&mut self, long: u32) {
-        let [low, high, _] = &mut self.operands;
-        (*low, *high) = (long as u16, (long >> 16) as u16);
+        self.0 = self.0 & !(LONG << 16) | u64::from(long) << 16;
     }
 }
 
@@ -95,8 +82,7 @@ mod tests {
 
     #[test]
     fn operands_are_where_the_instruction_has_them() {
-        let call = Op::with_length(Opcode::Call, 8);
-        let mut op = call.with_operands([0x43, 0, 1, 2, 3, 4, 5, 6]);
+        let mut op = Op::new([0x43, 0, 1, 2, 3, 4, 5, 6], Op::bits_of_length(8));
         assert_eq!(op.opcode(), Opcode::Call);
         assert_eq!((op.long(), op.argc()), (0x0403_0201, 0x0605));
         assert_eq!((op.a(), op.b()), (0x0201, 0x0403));

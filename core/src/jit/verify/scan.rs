@@ -11,7 +11,7 @@ use super::error::Fault;
 use super::offsets::Offsets;
 use super::op::{At, Op, offset};
 use super::{FunctionCode, HostCalls};
-use crate::jit::bytecode::{Instruction, Instructions, OPCODE_SIZE, Opcode, Role, bytes_of, target};
+use crate::jit::bytecode::{Instruction, Instructions, OPCODE_SIZE, Role, bytes_of, target};
 
 /// An offset where a jump leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +111,9 @@ impl Scan {
         while let Some(place) = ops.get_mut(at) {
             let rest = pairs.get(at..)?.as_flattened();
             let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(code, rest));
-            let Shape { op, class } = *SHAPES.get(usize::from(first_short(bytes)))?;
-            let (op, behind) = (op.with_operands(bytes), op.behind(at));
+            let Shape { length, class } = *SHAPES.get(usize::from(first_short(bytes)))?;
+            let op = Op::new(bytes, length);
+            let behind = op.behind(at);
             *place = op;
             match class {
                 Class::Plain => {}
@@ -141,7 +142,7 @@ impl Scan {
         targets.clear();
         for at in jumped_to.iter() {
             let offset = offset(at);
-            if ops.get(at).is_some_and(|op| !op.is_some()) {
+            if ops.get(at).is_some_and(|op| *op == Op::NONE) {
                 return Err(offset);
             }
             if let Some(number) = numbers.get_mut(at) {
@@ -202,8 +203,8 @@ enum Class {
 /// What an opcode says of an instruction.
 #[derive(Clone, Copy)]
 struct Shape {
-    /// The instruction without operands.
-    op: Op,
+    /// The bits of its length.
+    length: u16,
     class: Class,
 }
 
@@ -219,12 +220,10 @@ const SHAPES: [Shape; 256] = {
 };
 
 impl Shape {
-    const REFUSED: Self = Self { op: Op::NONE, class: Class::Refused };
+    const REFUSED: Self = Self { length: 0, class: Class::Refused };
 
     const fn of_opcode(opcode: u16) -> Self {
-        let (Some(known), Some(roles)) = (Opcode::of(opcode), Instruction::roles_of(opcode)) else {
-            return Self::REFUSED;
-        };
+        let Some(roles) = Instruction::roles_of(opcode) else { return Self::REFUSED };
         let class = match roles {
             _ if !Instruction::supports(opcode) => return Self::REFUSED,
             [Role::Local, ..] if Instruction::sets_local(opcode) => Class::Sets,
@@ -235,7 +234,7 @@ impl Shape {
             [Role::Host, ..] => Class::CallsHost,
             _ => Class::Plain,
         };
-        Self { op: Op::with_length(known, bytes_of(roles)), class }
+        Self { length: Op::bits_of_length(bytes_of(roles)), class }
     }
 }
 
