@@ -9,6 +9,7 @@ use super::scan::{Scan, Target};
 use super::uses::Uses;
 use super::{FunctionCode, Kind};
 use crate::jit::bytecode::Opcode;
+use crate::owned::NoMemory;
 
 /// A function on its way through the verifier.
 pub(super) struct Flow<'v, 'c> {
@@ -48,7 +49,10 @@ impl<'v> Flow<'v, '_> {
     /// walk; where one is read, everything is done again without such guesses.
     pub(super) fn run(&mut self, frame: &mut Frame) -> Result<(), (u32, Fault)> {
         self.guesses = true;
-        self.walk(frame).or_else(|_| {
+        self.walk(frame).or_else(|(at, fault)| {
+            if fault == Fault::OutOfMemory {
+                return Err((at, fault));
+            }
             (self.guesses, self.fault, self.runs_off) = (false, None, false);
             self.walk(frame)
         })
@@ -58,14 +62,16 @@ impl<'v> Flow<'v, '_> {
     #[inline(never)]
     fn walk(&mut self, frame: &mut Frame) -> Result<(), (u32, Fault)> {
         let targets = self.scan.targets.len();
-        self.joins.start(targets, self.function.code.len());
-        self.uses.start(self.scan.locals_named);
-        let mut state = frame.start(self.function.params, self.scan.locals_set, self.code());
+        let none = |none: NoMemory| (0, none.into());
+        self.joins.start(targets, self.function.code.len()).map_err(none)?;
+        self.uses.start(self.scan.locals_named, targets).map_err(none)?;
+        let state = frame.start(self.function.params, self.scan.locals_set, self.code());
+        let mut state = state.map_err(none)?;
         let (mut op, mut passed) = (0, 0);
         loop {
-            passed = self
-                .path(&mut state, op, passed)
-                .map_err(|(op, fault)| (self.offset_of(op), fault))?;
+            let path = self.path(&mut state, op, passed);
+            let path = if state.is_short { Err((op, Fault::OutOfMemory)) } else { path };
+            passed = path.map_err(|(op, fault)| (self.offset_of(op), fault))?;
             let next = self.joins.next(passed, self.effort);
             let next = next.map_err(|fault| (self.offset_of(op), fault))?;
             let Some((target, next)) =

@@ -3,6 +3,8 @@
 
 use alloc::vec::Vec;
 
+use crate::owned::{NoMemory, resize};
+
 /// A set of even offsets.
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
@@ -14,10 +16,10 @@ pub(super) const BYTES_PER_WORD: u32 = 128;
 
 impl Offsets {
     /// The empty set of offsets up to and including `last`.
-    pub(super) fn reset(&mut self, last: u32) {
+    pub(super) fn reset(&mut self, last: u32) -> Result<(), NoMemory> {
         let words = usize::try_from(last / BYTES_PER_WORD).unwrap_or(usize::MAX);
         self.words.clear();
-        self.words.resize(words.saturating_add(1), 0);
+        resize(&mut self.words, words.saturating_add(1), 0)
     }
 
     #[inline(always)]

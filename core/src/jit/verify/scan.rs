@@ -11,6 +11,7 @@ use super::offsets::{BYTES_PER_WORD, Offsets};
 use super::op::Op;
 use super::{FunctionCode, HostCalls};
 use crate::jit::bytecode::{Instruction, Instructions, OPCODE_SIZE, Role, target};
+use crate::owned::{NoMemory, reserve, resize};
 
 /// An offset where a jump leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,9 @@ impl Target {
         usize::try_from(self.op).unwrap_or(usize::MAX)
     }
 }
+
+/// Bytes of the shortest jump.
+const JUMP_SIZE: u32 = Instruction::Jmp { offset: 0 }.size();
 
 /// A jump that the scan came across.
 #[derive(Clone, Copy, Debug)]
@@ -84,29 +88,34 @@ impl Scan {
         if params > locals {
             return Err((0, Fault::Locals { params, locals }));
         }
-        self.found.jumped_to.reset(end);
-        self.found.jumps.clear();
         self.found.fault = None;
-        self.make_room(end);
+        self.make_room(end).map_err(|none| (0, none.into()))?;
         self.decode(code, end, Locals::new(params, locals), calls)
             .map_err(|at| (at, self.found.fault.unwrap_or_else(|| refusal(code, at))))?;
         let inside = |target| (source(code, target), Fault::JumpInside { target });
+        self.targets.clear();
+        reserve(&mut self.targets, self.found.jumps.len()).map_err(|none| (0, none.into()))?;
         self.find_targets().map_err(inside)?;
         self.number_jumps();
         Ok(())
     }
 
-    /// Room for as many instructions as so many bytes may have, and for the end.
+    /// Room for as many instructions and jumps as so many bytes may have, and for the end.
     #[inline(always)]
-    fn make_room(&mut self, end: u32) {
+    fn make_room(&mut self, end: u32) -> Result<(), NoMemory> {
+        self.found.jumped_to.reset(end)?;
+        self.found.jumps.clear();
+        reserve(&mut self.found.jumps, usize::try_from(end / JUMP_SIZE).unwrap_or(usize::MAX))?;
         // One that the code ends inside of is looked at as well.
         let most = usize::try_from(end.div_ceil(OPCODE_SIZE)).unwrap_or(usize::MAX);
         if self.ops.len() <= most {
             let room = most.saturating_add(1);
-            self.ops.resize(room, Op::NONE);
-            self.offsets.resize(room, 0);
-            self.numbers.resize(room, 0);
+            resize(&mut self.offsets, room, 0)?;
+            resize(&mut self.numbers, room, 0)?;
+            // Last, because its length tells that there is room in all.
+            resize(&mut self.ops, room, Op::NONE)?;
         }
+        Ok(())
     }
 
     /// The instructions.
@@ -159,10 +168,9 @@ impl Scan {
         Ok(())
     }
 
-    /// The targets of the function. An error is one where no instruction begins.
+    /// The targets of the function, for which there is room. An error is one where no instruction begins.
     fn find_targets(&mut self) -> Result<(), u32> {
         let Self { targets, numbers, found, offsets, count, .. } = self;
-        targets.clear();
         let mut begin = 0;
         for &word in &found.jumped_to.words {
             let mut rest = word;
@@ -250,8 +258,7 @@ impl Found {
     /// Keeps a jump.
     #[inline(always)]
     fn jump(&mut self, number: u32, at: u32, distance: i32, end: u32) -> Option<()> {
-        const SIZE: u32 = Instruction::Jmp { offset: 0 }.size();
-        let target = target(at, SIZE, distance);
+        let target = target(at, JUMP_SIZE, distance);
         // What is negative is too large.
         if target.cast_unsigned() > u64::from(end) {
             return self.refuse(Fault::JumpOutside { target });
