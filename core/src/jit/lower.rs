@@ -48,6 +48,7 @@ use super::relation::Relation;
 use super::verify::{At, Facts, Op, Target, offset};
 use super::x64::{AssembleError, Assembler, Growing, Label, Labels};
 use crate::format::bytes::i64_at;
+use crate::owned::{NoMemory, push, reserve};
 use frame::Frame;
 use homes::Homes;
 use traps::Traps;
@@ -60,6 +61,8 @@ use variable::{Value, Variable};
 pub enum LowerError {
     /// No memory, or more code than there may be.
     Assemble(AssembleError),
+    /// No memory for what is kept beside the code.
+    OutOfMemory,
 }
 
 impl From<AssembleError> for LowerError {
@@ -68,10 +71,17 @@ impl From<AssembleError> for LowerError {
     }
 }
 
+impl From<NoMemory> for LowerError {
+    fn from(_: NoMemory) -> Self {
+        LowerError::OutOfMemory
+    }
+}
+
 impl fmt::Display for LowerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LowerError::Assemble(error) => error.fmt(f),
+            LowerError::OutOfMemory => f.write_str("no memory for what is kept beside the code"),
         }
     }
 }
@@ -140,6 +150,7 @@ impl Lowering {
         self.traps.clear();
         self.loop_heads.clear();
         self.origins.clear();
+        reserve(&mut self.loop_heads, facts.targets().len())?;
         self.frame.plan(facts, &mut self.homes);
         let entry = self.asm.label();
         let labels = self.asm.labels(facts.targets().len());
@@ -238,7 +249,14 @@ impl Body<'_, '_> {
     fn keep_origin(&mut self, instruction: u32) {
         let origin =
             Origin { offset: self.l.asm.offset(), function: self.facts.index, instruction };
-        self.l.origins.push(origin);
+        if push(&mut self.l.origins, origin).is_err() {
+            self.no_memory();
+        }
+    }
+
+    /// No memory: there will be no code.
+    fn no_memory(&mut self) {
+        self.l.asm.keep(Err(AssembleError::NoMemory { bytes: size_of::<Origin>() }));
     }
 
     /// Comes to a target; whether anything leads there.

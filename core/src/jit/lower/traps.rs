@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::Body;
 use super::abi::{Shared, TrapKind};
 use crate::jit::x64::{Cond, Gpr, Label, Mem, OpenJump};
+use crate::owned::push;
 
 /// A place where a trap is jumped to.
 #[derive(Debug)]
@@ -60,7 +61,9 @@ impl Body<'_, '_> {
             Some(&(label, last)) if last == function => label,
             _ => {
                 let label = self.l.asm.label();
-                self.l.traps.too_deep.push((label, function));
+                if push(&mut self.l.traps.too_deep, (label, function)).is_err() {
+                    self.no_memory();
+                }
                 label
             }
         };
@@ -76,7 +79,9 @@ impl Body<'_, '_> {
     fn trap_by(&mut self, cond: Cond, handler: usize) {
         let (jump, at) = (self.l.asm.jcc_open(cond), self.at());
         if let Some(sites) = self.l.traps.sites.get_mut(handler) {
-            sites.push(Site { jump, at });
+            if push(sites, Site { jump, at }).is_err() {
+                return self.no_memory();
+            }
             self.l.traps.used |= 1 << handler;
         }
     }

@@ -9,6 +9,7 @@ use super::scan::{Scan, Target};
 use super::uses::Uses;
 use super::{FunctionCode, Kind};
 use crate::jit::bytecode::Opcode;
+use crate::owned::NoMemory;
 
 /// A function on its way through the verifier.
 pub(super) struct Flow<'v, 'c> {
@@ -48,7 +49,10 @@ impl<'v> Flow<'v, '_> {
     /// walk; where one is read, everything is done again without such guesses.
     pub(super) fn run(&mut self, frame: &mut Frame) -> Result<(), (u32, Fault)> {
         self.guesses = true;
-        self.walk(frame).or_else(|_| {
+        self.walk(frame).or_else(|(at, fault)| {
+            if fault == Fault::OutOfMemory {
+                return Err((at, fault));
+            }
             (self.guesses, self.fault, self.runs_off) = (false, None, false);
             self.walk(frame)
         })
@@ -58,15 +62,16 @@ impl<'v> Flow<'v, '_> {
     #[inline(never)]
     fn walk(&mut self, frame: &mut Frame) -> Result<(), (u32, Fault)> {
         let targets = self.scan.targets.len();
-        self.joins.start(targets, self.function.code.len(), self.scan.locals_set);
-        self.uses.start(self.scan.locals_named);
+        let none = |none: NoMemory| (0, none.into());
         let (params, locals) = (self.function.params, self.scan.locals_set);
-        let mut state = frame.start(params, locals, self.index);
+        self.joins.start(targets, self.function.code.len(), locals).map_err(none)?;
+        self.uses.start(self.scan.locals_named, targets).map_err(none)?;
+        let mut state = frame.start(params, locals, self.index).map_err(none)?;
         let (mut at, mut passed) = (0, 0);
         loop {
-            passed = self
-                .path(&mut state, at, passed)
-                .map_err(|(at, fault)| (offset(at), fault))?;
+            let path = self.path(&mut state, at, passed);
+            let path = if state.is_short { Err((at, Fault::OutOfMemory)) } else { path };
+            passed = path.map_err(|(at, fault)| (offset(at), fault))?;
             let next = self.joins.next(passed, self.effort);
             let next = next.map_err(|fault| (offset(at), fault))?;
             let Some((target, next)) =

@@ -6,6 +6,7 @@ use super::error::{Fault, Place};
 use super::kind::{KindSet, Results, Type, Unequal};
 use super::op::{At, offset};
 use super::uses::Uses;
+use crate::owned::{NoMemory, push, reserve, resize};
 
 /// The memory for the types of a function, and what is found on the way.
 #[derive(Debug, Default)]
@@ -21,14 +22,19 @@ pub(super) struct Frame {
 impl Frame {
     /// The begin of a function with `params` parameters that sets `locals` locals, the parameters
     /// among them.
-    pub(super) fn start(&mut self, params: u16, locals: u16, function: u32) -> State<'_> {
+    pub(super) fn start(
+        &mut self,
+        params: u16,
+        locals: u16,
+        function: u32,
+    ) -> Result<State<'_>, NoMemory> {
         self.types.clear();
-        self.types.resize(params.into(), Type::I64);
-        self.types.resize(locals.into(), Type::NIL);
+        resize(&mut self.types, params.into(), Type::I64)?;
+        resize(&mut self.types, locals.into(), Type::NIL)?;
         self.locals = locals.into();
         self.compared.clear();
         let Self { types, locals, compared } = self;
-        State { types, locals: *locals, top: *locals, compared, function }
+        Ok(State { types, locals: *locals, top: *locals, is_short: false, compared, function })
     }
 
     /// The greatest length that the vector had.
@@ -54,6 +60,8 @@ pub(super) struct State<'f> {
     locals: usize,
     /// Where the vector ends in `types`.
     top: usize,
+    /// Whether `types` ends before that, because there was no memory: what comes of it is an error.
+    pub(super) is_short: bool,
     compared: &'f mut Vec<(u32, [Type; 2])>,
     /// The function that they belong to.
     function: u32,
@@ -76,7 +84,7 @@ impl State<'_> {
     #[inline(always)]
     pub(super) fn load(&mut self, types: &[Type]) {
         self.top = types.len();
-        replace(self.types, types);
+        self.is_short |= replace(self.types, types).is_err();
     }
 
     /// A type in the vector or a local.
@@ -89,7 +97,7 @@ impl State<'_> {
     pub(super) fn push(&mut self, ty: Type) {
         match self.types.get_mut(self.top) {
             Some(place) => *place = ty,
-            None => self.types.push(ty),
+            None => self.is_short |= push(self.types, ty).is_err(),
         }
         self.top += 1;
     }
@@ -102,7 +110,7 @@ impl State<'_> {
             return self.push(ty);
         }
         if index > self.top {
-            extend(self.types, self.top, index + 1);
+            self.is_short |= extend(self.types, self.top, index + 1).is_err();
             self.top = index + 1;
         }
         if let Some(place) = self.types.get_mut(index) {
@@ -218,7 +226,7 @@ impl State<'_> {
         }
         let place = (self.function, at);
         let types = demand_two(types, needed, self.length(), results, place)?;
-        keep_compared(self.compared, types, place);
+        keep_compared(self.compared, types, place)?;
         Ok(Some(types))
     }
 
@@ -247,32 +255,37 @@ fn place((function, at): Where) -> (u32, u32) {
 
 /// Puts other types at the begin.
 #[inline(never)]
-fn replace(types: &mut Vec<Type>, begin: &[Type]) {
+fn replace(types: &mut Vec<Type>, begin: &[Type]) -> Result<(), NoMemory> {
     let known = types.len().min(begin.len());
     let (same, more) = begin.split_at_checked(known).unwrap_or((begin, &[]));
     if let Some(place) = types.get_mut(..known) {
         place.copy_from_slice(same);
     }
+    reserve(types, more.len())?;
     types.extend_from_slice(more);
+    Ok(())
 }
 
 /// Extends the vector, which ends at `from`, with nil up to `to`.
 #[cold]
-fn extend(types: &mut Vec<Type>, from: usize, to: usize) {
+fn extend(types: &mut Vec<Type>, from: usize, to: usize) -> Result<(), NoMemory> {
     let stale = types.len().min(to);
     types.get_mut(from..stale).unwrap_or_default().fill(Type::NIL);
-    if types.len() < to {
-        types.resize(to, Type::NIL);
-    }
+    if types.len() < to { resize(types, to, Type::NIL) } else { Ok(()) }
 }
 
 /// Remembers a comparison of other values than two i64.
 #[cold]
-fn keep_compared(compared: &mut Vec<(u32, [Type; 2])>, types: [Type; 2], at: Where) {
+fn keep_compared(
+    compared: &mut Vec<(u32, [Type; 2])>,
+    types: [Type; 2],
+    at: Where,
+) -> Result<(), NoMemory> {
     if types != [Type::I64; 2] {
         let (_, at) = place(at);
-        compared.push((at, types));
+        push(compared, (at, types))?;
     }
+    Ok(())
 }
 
 /// Compares what has been popped from the positions `left` and the one above.
@@ -323,5 +336,6 @@ fn fault(unequal: Unequal, needed: KindSet, place: Place) -> Fault {
         Unequal::Mixed => Fault::Mixed { place },
         Unequal::Kind(found) => Fault::Kind { place, needed, found },
         Unequal::Clash(clash) => clash.into(),
+        Unequal::NoMemory => Fault::OutOfMemory,
     }
 }

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use super::error::Fault;
 use super::kind::{Results, Type};
+use crate::owned::{NoMemory, reserve, resize};
 
 /// Values that a function of no length may remember.
 const FREE_VALUES: usize = 1 << 18;
@@ -72,14 +73,19 @@ pub(super) enum Met {
 impl Joins {
     /// Starts with a function of `targets` targets and `code` bytes that sets `locals` locals. No more
     /// values are remembered than 4 a byte and 262,144, of 4 bytes each.
-    pub(super) fn start(&mut self, targets: usize, code: usize, locals: u16) {
+    pub(super) fn start(
+        &mut self,
+        targets: usize,
+        code: usize,
+        locals: u16,
+    ) -> Result<(), NoMemory> {
         self.known.clear();
-        self.known.resize(targets, Known::default());
+        resize(&mut self.known, targets, Known::default())?;
         self.arena.clear();
         self.most = code.saturating_mul(VALUES_PER_BYTE).saturating_add(FREE_VALUES);
         self.locals = locals.into();
         self.waiting.clear();
-        self.waiting.resize(targets / 64 + 1, 0);
+        resize(&mut self.waiting, targets / 64 + 1, 0)
     }
 
     /// The types at a target; `None` when no path leads there.
@@ -115,6 +121,7 @@ impl Joins {
             if start + types.len() > self.most {
                 return Err(Fault::Joins.into());
             }
+            reserve(&mut self.arena, types.len()).map_err(Fault::from)?;
             *known = Known { start, count, reached: true };
             self.arena.extend_from_slice(types);
             let added = self.arena.get_mut(start..).unwrap_or_default();
@@ -193,7 +200,7 @@ fn join(
         if *old == new || *old == Type::MIXED {
             continue;
         }
-        let (joined, looked_at) = results.join(*old, new);
+        let (joined, looked_at) = results.join(*old, new).map_err(Fault::from)?;
         effort.spend(looked_at)?;
         if joined != *old {
             (*old, met) = (joined, Met::Changed);

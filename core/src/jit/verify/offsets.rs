@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::op::At;
+use crate::owned::{NoMemory, resize};
 
 /// A set of places.
 #[derive(Debug, Default)]
@@ -15,9 +16,9 @@ const BITS: usize = 64;
 
 impl Offsets {
     /// The empty set of places up to and including `last`.
-    pub(super) fn reset(&mut self, last: At) {
+    pub(super) fn reset(&mut self, last: At) -> Result<(), NoMemory> {
         self.words.clear();
-        self.words.resize(last / BITS + 1, 0);
+        resize(&mut self.words, last / BITS + 1, 0)
     }
 
     #[inline(always)]

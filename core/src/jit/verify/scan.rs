@@ -12,6 +12,7 @@ use super::offsets::Offsets;
 use super::op::{At, Op, offset};
 use super::{FunctionCode, HostCalls};
 use crate::jit::bytecode::{Instruction, Instructions, OPCODE_SIZE, Role, bytes_of, target};
+use crate::owned::{NoMemory, reserve, resize};
 
 /// An offset where a jump leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,9 @@ impl Target {
         usize::try_from(self.offset / OPCODE_SIZE).unwrap_or(usize::MAX)
     }
 }
+
+/// Pairs of bytes of a jump.
+const JUMP_PAIRS: usize = (Instruction::Jmp { offset: 0 }.size() / OPCODE_SIZE) as usize;
 
 /// A jump that the scan came across, and where it leads.
 #[derive(Clone, Copy, Debug)]
@@ -70,26 +74,29 @@ impl Scan {
             return Err((0, Fault::Locals { params, locals }));
         }
         let (pairs, last) = code.as_chunks();
-        self.make_room(pairs.len());
+        self.make_room(pairs.len()).map_err(|none| (0, none.into()))?;
         self.decode(pairs, Locals::new(params, locals), calls)
             .filter(|()| last.is_empty())
             .ok_or_else(|| refusal(function, calls))?;
         let inside = |target| (source(code, target), Fault::JumpInside { target });
+        self.targets.clear();
+        reserve(&mut self.targets, self.jumps.len()).map_err(|none| (0, none.into()))?;
         self.find_targets().map_err(inside)?;
         self.number_jumps();
         Ok(())
     }
 
-    /// Room for code of so many pairs of bytes, and for its end.
+    /// Room for code of so many pairs of bytes, for all the jumps that it may have, and for its end.
     #[inline(always)]
-    fn make_room(&mut self, pairs: usize) {
+    fn make_room(&mut self, pairs: usize) -> Result<(), NoMemory> {
         self.ops.clear();
-        self.ops.resize(pairs, Op::NONE);
-        self.jumped_to.reset(pairs);
+        resize(&mut self.ops, pairs, Op::NONE)?;
         self.jumps.clear();
+        reserve(&mut self.jumps, pairs / JUMP_PAIRS)?;
         if self.numbers.len() <= pairs {
-            self.numbers.resize(pairs.saturating_add(1), 0);
+            resize(&mut self.numbers, pairs + 1, 0)?;
         }
+        self.jumped_to.reset(pairs)
     }
 
     /// The instructions, each at its pair of bytes.
@@ -136,10 +143,9 @@ impl Scan {
         (at == pairs.len()).then_some(())
     }
 
-    /// The targets of the function. An error is one where no instruction begins.
+    /// The targets of the function, for which there is room. An error is one where no instruction begins.
     fn find_targets(&mut self) -> Result<(), u32> {
         let Self { targets, numbers, jumped_to, ops, .. } = self;
-        targets.clear();
         for at in jumped_to.iter() {
             let offset = offset(at);
             if ops.get(at).is_some_and(|op| *op == Op::NONE) {
@@ -299,8 +305,8 @@ fn refusal(function: &FunctionCode<'_>, calls: &mut impl Calls) -> (u32, Fault) 
             return refused;
         }
     }
-    // Never: what all instructions may do, the code may.
-    (0, Fault::Unsupported)
+    // What was refused once was memory for a call.
+    (0, Fault::OutOfMemory)
 }
 
 /// Whether an instruction may stand where it does; asks about calls as often as it is asked.

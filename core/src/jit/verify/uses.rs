@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::scan::Target;
+use crate::owned::{NoMemory, reserve};
 
 /// Locals and slots from this number on are not counted.
 const COUNTED: usize = 256;
@@ -48,8 +49,8 @@ impl Default for Uses {
 }
 
 impl Uses {
-    /// Starts with a function that names so many locals.
-    pub(super) fn start(&mut self, locals: u16) {
+    /// Starts with a function that names so many locals and has so many targets.
+    pub(super) fn start(&mut self, locals: u16, targets: usize) -> Result<(), NoMemory> {
         let [old_locals, old_slots] = self.counted;
         self.locals.get_mut(..old_locals).unwrap_or_default().fill(0);
         self.slots.get_mut(..old_slots).unwrap_or_default().fill(0);
@@ -57,6 +58,7 @@ impl Uses {
         self.loops.clear();
         self.weight = 1;
         (self.calls, self.tail_calls, self.nil_locals) = (0, false, false);
+        reserve(&mut self.loops, targets)
     }
 
     /// The vector of the function had at most so many values.

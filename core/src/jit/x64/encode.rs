@@ -453,7 +453,7 @@ impl<S: Storage> Assembler<S> {
     /// Keeps the first error.
     #[cold]
     #[inline(never)]
-    pub(super) fn keep(&mut self, result: Result<(), AssembleError>) {
+    pub(crate) fn keep(&mut self, result: Result<(), AssembleError>) {
         self.error = self.error.or(result.err());
     }
 }
