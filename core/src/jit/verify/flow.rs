@@ -252,12 +252,10 @@ impl<'v> Flow<'v, '_> {
                 state.write(b, left);
             }
             O::AddI64 | O::SubI64 | O::MulI64 | O::DivI64 | O::ModI64 => {
-                state.pop_two(Type::I64, results, at)?;
-                state.push(Type::I64);
+                state.combine_two(Type::I64, results, at)?
             }
             O::AddF64 | O::SubF64 | O::MulF64 | O::DivF64 => {
-                state.pop_two(Type::F64, results, at)?;
-                state.push(Type::F64);
+                state.combine_two(Type::F64, results, at)?
             }
             O::NegI64 => {
                 state.pop(KindSet::I64, results, at)?;
@@ -271,10 +269,7 @@ impl<'v> Flow<'v, '_> {
                 state.pop_ordered(results, at)?;
                 state.push(Type::BOOL);
             }
-            O::And | O::Or => {
-                state.pop_two(Type::BOOL, results, at)?;
-                state.push(Type::BOOL);
-            }
+            O::And | O::Or => state.combine_two(Type::BOOL, results, at)?,
             O::Not => {
                 state.pop(KindSet::BOOL, results, at)?;
                 state.push(Type::BOOL);

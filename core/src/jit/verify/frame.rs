@@ -29,8 +29,9 @@ impl Frame {
         function: u32,
     ) -> Result<State<'_>, NoMemory> {
         self.types.clear();
-        resize(&mut self.types, params.into(), Type::I64)?;
-        resize(&mut self.types, locals.into(), Type::NIL)?;
+        reserve(&mut self.types, locals.into())?;
+        self.types.resize(params.into(), Type::I64);
+        self.types.resize(locals.into(), Type::NIL);
         self.locals = locals.into();
         self.compared.clear();
         let Self { types, locals, compared } = self;
@@ -77,14 +78,17 @@ impl State<'_> {
     /// The length of the vector.
     #[inline(always)]
     pub(super) fn length(&self) -> u32 {
-        u32::try_from(self.top - self.locals).unwrap_or(u32::MAX)
+        length(self.top, self.locals)
     }
 
     /// Takes over what is known at a target.
     #[inline(always)]
     pub(super) fn load(&mut self, types: &[Type]) {
         self.top = types.len();
-        self.is_short |= replace(self.types, types).is_err();
+        match self.types.get_mut(..types.len()) {
+            Some(place) => place.copy_from_slice(types),
+            None => self.is_short |= replace(self.types, types).is_err(),
+        }
     }
 
     /// A type in the vector or a local.
@@ -184,15 +188,23 @@ impl State<'_> {
         }
     }
 
+    /// The last two values, left and right.
+    #[inline(always)]
+    fn last_two(&mut self) -> Result<&mut [Type; 2], Fault> {
+        let left = self.top.wrapping_sub(2);
+        let vector = self.types.get_mut(left..self.top).and_then(|two| two.first_chunk_mut());
+        match vector {
+            Some(two) if left >= self.locals => Ok(two),
+            _ => Err(Fault::Underflow { needed: 2, length: length(self.top, self.locals) }),
+        }
+    }
+
     /// Pops two values of any type: left and right.
     #[inline(always)]
     fn take_two(&mut self) -> Result<[Type; 2], Fault> {
-        let vector = self.types.get(self.locals..self.top).unwrap_or(&[]);
-        let &[.., left, right] = vector else {
-            return Err(Fault::Underflow { needed: 2, length: self.length() });
-        };
+        let types = *self.last_two()?;
         self.top -= 2;
-        Ok([left, right])
+        Ok(types)
     }
 
     /// Pops two values of the kind `needed`; where the result goes is for the caller to say.
@@ -209,6 +221,24 @@ impl State<'_> {
         }
         let needed = needed.kind().unwrap_or(KindSet::ANY);
         demand_two(types, needed, self.length(), results, (self.function, at)).map(drop)
+    }
+
+    /// Puts one value of the kind in place of two.
+    #[inline(always)]
+    pub(super) fn combine_two(
+        &mut self,
+        kind: Type,
+        results: &mut Results,
+        at: At,
+    ) -> Result<(), Fault> {
+        let two = self.last_two()?;
+        let types = core::mem::replace(two, [kind; 2]);
+        self.top -= 1;
+        if types == [kind; 2] {
+            return Ok(());
+        }
+        let needed = kind.kind().unwrap_or(KindSet::ANY);
+        demand_two(types, needed, self.length() - 1, results, (self.function, at)).map(drop)
     }
 
     /// Pops two values that are compared, each of one of the kinds `needed`; gives their types unless
@@ -246,6 +276,12 @@ impl State<'_> {
     }
 }
 
+/// The length of the vector behind so many locals.
+#[inline(always)]
+fn length(top: usize, locals: usize) -> u32 {
+    u32::try_from(top - locals).unwrap_or(u32::MAX)
+}
+
 /// A function and an instruction in it that has something to say.
 type Where = (u32, At);
 
@@ -253,16 +289,12 @@ fn place((function, at): Where) -> (u32, u32) {
     (function, offset(at))
 }
 
-/// Puts other types at the begin.
-#[inline(never)]
-fn replace(types: &mut Vec<Type>, begin: &[Type]) -> Result<(), NoMemory> {
-    let known = types.len().min(begin.len());
-    let (same, more) = begin.split_at_checked(known).unwrap_or((begin, &[]));
-    if let Some(place) = types.get_mut(..known) {
-        place.copy_from_slice(same);
-    }
-    reserve(types, more.len())?;
-    types.extend_from_slice(more);
+/// Puts others, which are more, in place of all types.
+#[cold]
+fn replace(types: &mut Vec<Type>, others: &[Type]) -> Result<(), NoMemory> {
+    types.clear();
+    reserve(types, others.len())?;
+    types.extend_from_slice(others);
     Ok(())
 }
 
@@ -290,12 +322,7 @@ fn keep_compared(
 
 /// Compares what has been popped from the positions `left` and the one above.
 #[cold]
-fn equal(
-    types: [Type; 2],
-    position: u32,
-    results: &mut Results,
-    at: Where,
-) -> Result<(), Fault> {
+fn equal(types: [Type; 2], position: u32, results: &mut Results, at: Where) -> Result<(), Fault> {
     if types == [Type::I64; 2] {
         return Ok(());
     }
