@@ -163,13 +163,13 @@ impl<'v> Flow<'v, '_> {
     fn meet(&mut self, number: usize, target: &Target, types: &[Type]) -> Option<Met> {
         let Self { joins, results, effort, fault, .. } = self;
         let guesses = self.guesses && target.last_back_jump.is_some();
-        let met = joins.meet(number, types, guesses, results, effort);
-        met.map_err(|meeting| {
-            let locals = usize::from(self.scan.locals_set);
-            let here = u32::try_from(types.len() - locals).unwrap_or(u32::MAX);
-            keep(fault, meeting.fault(target.offset, here));
-        })
-        .ok()
+        match joins.meet(number, types, guesses, results, effort) {
+            Ok(met) => Some(met),
+            Err(meeting) => {
+                keep(fault, meeting.fault(target.offset, types.len(), self.scan.locals_set));
+                None
+            }
+        }
     }
 
     /// The jump at `from` leads to a target.

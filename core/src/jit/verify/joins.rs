@@ -228,11 +228,14 @@ pub(super) enum Meeting {
 }
 
 impl Meeting {
-    /// The same as a fault of what jumps to `target` with a vector of another length.
+    /// The same as a fault of what comes to `target` with so many types, the first of them of locals.
     #[cold]
-    pub(super) fn fault(self, target: u32, here: u32) -> Fault {
+    pub(super) fn fault(self, target: u32, types: usize, locals: u16) -> Fault {
         match self {
-            Meeting::Length(there) => Fault::Length { target, there, here },
+            Meeting::Length(there) => {
+                let here = u32::try_from(types - usize::from(locals)).unwrap_or(u32::MAX);
+                Fault::Length { target, there, here }
+            }
             Meeting::Fault(fault) => fault,
         }
     }

@@ -117,12 +117,8 @@ impl Type {
     /// Whether two lists of the same length are the same.
     #[inline(always)]
     pub(super) fn all_equal(left: &[Self], right: &[Self]) -> bool {
-        // Four at once, because most lists are short.
-        let ((left, left_rest), (right, right_rest)) =
-            (left.as_chunks::<4>(), right.as_chunks::<4>());
-        left.iter().zip(right).all(|(left, right)| {
-            left.iter().zip(right).fold(0, |differ, (left, right)| differ | (left.0 ^ right.0)) == 0
-        }) && left_rest.iter().zip(right_rest).all(|(left, right)| left.0 == right.0)
+        // One by one, because most lists are short.
+        left.iter().zip(right).all(|(left, right)| left.0 == right.0)
     }
 
     pub(super) const fn of(set: KindSet) -> Self {

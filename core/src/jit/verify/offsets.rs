@@ -28,17 +28,20 @@ impl Offsets {
         }
     }
 
-    /// The places, ascending.
+    /// Calls `each` with the places, ascending, until one is an error.
     #[inline(always)]
-    pub(super) fn iter(&self) -> impl Iterator<Item = At> {
-        self.words.iter().zip(0..).flat_map(|(&word, number)| {
+    pub(super) fn try_for_each<E>(
+        &self,
+        mut each: impl FnMut(At) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (&word, number) in self.words.iter().zip(0..) {
             let mut rest = word;
-            core::iter::from_fn(move || {
-                let bit = usize::try_from(rest.trailing_zeros()).unwrap_or(BITS);
-                let any = rest != 0;
-                rest &= rest.wrapping_sub(1);
-                any.then_some(number * BITS + bit)
-            })
-        })
+            while rest != 0 {
+                let bit = usize::try_from(rest.trailing_zeros()).unwrap_or(0);
+                each(number * BITS + bit)?;
+                rest &= rest - 1;
+            }
+        }
+        Ok(())
     }
 }

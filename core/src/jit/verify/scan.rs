@@ -146,7 +146,7 @@ impl Scan {
     /// The targets of the function, for which there is room. An error is one where no instruction begins.
     fn find_targets(&mut self) -> Result<(), u32> {
         let Self { targets, numbers, jumped_to, ops, .. } = self;
-        for at in jumped_to.iter() {
+        jumped_to.try_for_each(|at| {
             let offset = offset(at);
             if ops.get(at).is_some_and(|op| *op == Op::NONE) {
                 return Err(offset);
@@ -155,8 +155,8 @@ impl Scan {
                 *number = u32::try_from(targets.len()).unwrap_or(u32::MAX);
             }
             targets.push(Target { offset, last_back_jump: None });
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Tells jumps the numbers of their targets, and targets their last jump back.
