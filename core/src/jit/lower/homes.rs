@@ -69,10 +69,8 @@ impl Homes {
     /// Chooses the variables that are worth a register.
     pub(super) fn choose(&mut self, facts: &Facts<'_, '_>, calls: u64) {
         let Self { registers, wanted, .. } = self;
-        for &key in wanted.keys() {
-            registers.set(variable_of(key), NONE);
-        }
-        (wanted.count, wanted.seen) = (0, 0);
+        *registers = Registers::default();
+        (wanted.count, wanted.fell_out) = (0, false);
         for (&weight, local) in counted_locals(facts).iter().zip(0..) {
             wanted.insert(weight, Variable::local(local));
         }
@@ -90,7 +88,7 @@ impl Homes {
         };
         self.kept = u32::try_from(kept).unwrap_or(0);
         self.calls = calls != 0;
-        self.nothing_in_words = kept + free == self.wanted.seen;
+        self.nothing_in_words = kept + free == self.wanted.count && !self.wanted.fell_out;
     }
 }
 
@@ -187,8 +185,8 @@ fn counted_slots<'f>(facts: &Facts<'f, '_>) -> &'f [u64] {
 struct Wanted {
     keys: [u64; MOST],
     count: usize,
-    /// How many there would be with those that fell out.
-    seen: usize,
+    /// Whether there would be more.
+    fell_out: bool,
 }
 
 impl Wanted {
@@ -202,7 +200,6 @@ impl Wanted {
         if weight == 0 {
             return;
         }
-        self.seen += 1;
         let key = weight.min(u32::MAX.into()) << 32 | variable.index() as u64;
         match self.keys.get_mut(self.count) {
             Some(place) => {
@@ -216,6 +213,7 @@ impl Wanted {
     /// There is no more room: the lightest one falls out.
     #[cold]
     fn replace_lightest(&mut self, key: u64) {
+        self.fell_out = true;
         if let Some(lightest) = self.keys.iter_mut().min() {
             *lightest = key.max(*lightest);
         }

@@ -35,7 +35,11 @@ pub(super) struct Flow<'v, 'c> {
 enum Next {
     /// The next one.
     Follows,
-    /// Not the next one.
+    /// The next one, or where it jumps.
+    MayJump,
+    /// Where it jumps.
+    Jumps,
+    /// Nothing of this function.
     Ends,
     /// Nothing: it is refused.
     Refused,
@@ -104,13 +108,19 @@ impl<'v> Flow<'v, '_> {
             // Before that there is nothing to be seen to but the instructions.
             let block = target.and_then(|target| ops.get(..target.at())).unwrap_or(ops);
             while let Some(&op) = block.get(at) {
-                match self.instruction(state, op, at) {
-                    Next::Follows => at = op.behind(at),
-                    Next::Ends => break 'blocks,
-                    Next::Refused => {
-                        return Err((at, self.refused()));
+                let next = self.instruction(state, op, at);
+                match next {
+                    Next::Follows => {}
+                    Next::MayJump | Next::Jumps => {
+                        self.jump(state, at, op.long()).map_err(|fault| (at, fault))?;
+                        if next == Next::Jumps {
+                            break 'blocks;
+                        }
                     }
+                    Next::Ends => break 'blocks,
+                    Next::Refused => return Err((at, self.refused())),
                 }
+                at = op.behind(at);
             }
             let Some(target) = target else {
                 self.finish_at_end(state, at).map_err(|fault| (at, fault))?;
@@ -295,21 +305,18 @@ impl<'v> Flow<'v, '_> {
                 state.pop_two(Type::I64, results, at)?;
                 state.write(uses.slot(op.a()), Type::I64);
             }
-            O::Jmp => {
-                self.jump(state, at, op.long())?;
-                return Ok(Next::Ends);
-            }
+            O::Jmp => return Ok(Next::Jumps),
             O::JmpIf | O::JmpIfNot => {
                 state.pop(KindSet::BOOL, results, at)?;
-                self.jump(state, at, op.long())?;
+                return Ok(Next::MayJump);
             }
             O::LtJmpIfNot => {
                 state.pop_ordered(results, at)?;
-                self.jump(state, at, op.long())?;
+                return Ok(Next::MayJump);
             }
             O::EqJmpIfNot => {
                 state.pop_equal(results, at)?;
-                self.jump(state, at, op.long())?;
+                return Ok(Next::MayJump);
             }
             O::Call => {
                 uses.call();
