@@ -233,7 +233,7 @@ impl Meeting {
     pub(super) fn fault(self, target: u32, types: usize, locals: u16) -> Fault {
         match self {
             Meeting::Length(there) => {
-                let here = u32::try_from(types - usize::from(locals)).unwrap_or(u32::MAX);
+                let here = u32::try_from(types.saturating_sub(locals.into())).unwrap_or(u32::MAX);
                 Fault::Length { target, there, here }
             }
             Meeting::Fault(fault) => fault,
