@@ -95,6 +95,22 @@ pub(crate) fn with_capacity<T>(capacity: usize) -> Result<Vec<T>, NoMemory> {
     Ok(list)
 }
 
+/// `vec![fill; len]`.
+pub(crate) fn filled<T: Clone>(len: usize, fill: T) -> Result<Vec<T>, NoMemory> {
+    let mut list = Vec::new();
+    resize(&mut list, len, fill)?;
+    Ok(list)
+}
+
+/// `ToString::to_string`, of what cannot fail but for want of memory.
+#[cfg(feature = "kernel")]
+pub(crate) fn written(value: impl fmt::Display) -> Result<String, NoMemory> {
+    let mut text = String::new();
+    fmt::Write::write_fmt(&mut Written(&mut text), format_args!("{value}"))
+        .map_err(|_| NoMemory)?;
+    Ok(text)
+}
+
 /// `Vec::reserve`.
 pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
     list.try_reserve(more).map_err(|_| NoMemory)
