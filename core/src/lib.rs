@@ -39,7 +39,7 @@ pub mod memory;
 #[cfg(all(test, loom))]
 #[path = "tests/models.rs"]
 mod model;
-#[cfg(feature = "kernel")]
+#[cfg(feature = "alloc")]
 mod owned;
 #[cfg(feature = "kernel")]
 pub mod tier;

@@ -8,6 +8,7 @@
 //! Sources: the contract of `Box::from_raw`, and of `alloc::sync::Arc` for the order in which owners see
 //! each other's writes.
 #![allow(unsafe_code)]
+#![cfg_attr(not(feature = "kernel"), allow(dead_code, reason = "rooms without a kernel use less"))]
 
 use alloc::alloc::alloc;
 use alloc::boxed::Box;
@@ -94,9 +95,37 @@ pub(crate) fn with_capacity<T>(capacity: usize) -> Result<Vec<T>, NoMemory> {
     Ok(list)
 }
 
+/// `vec![fill; len]`.
+pub(crate) fn filled<T: Clone>(len: usize, fill: T) -> Result<Vec<T>, NoMemory> {
+    let mut list = Vec::new();
+    resize(&mut list, len, fill)?;
+    Ok(list)
+}
+
+/// `ToString::to_string`, of what cannot fail but for want of memory.
+#[cfg(feature = "kernel")]
+pub(crate) fn written(value: impl fmt::Display) -> Result<String, NoMemory> {
+    let mut text = String::new();
+    fmt::Write::write_fmt(&mut Written(&mut text), format_args!("{value}"))
+        .map_err(|_| NoMemory)?;
+    Ok(text)
+}
+
+/// `Vec::reserve`.
+pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
+    list.try_reserve(more).map_err(|_| NoMemory)
+}
+
+/// `Vec::resize`.
+pub(crate) fn resize<T: Clone>(list: &mut Vec<T>, len: usize, fill: T) -> Result<(), NoMemory> {
+    reserve(list, len.saturating_sub(list.len()))?;
+    list.resize(len, fill);
+    Ok(())
+}
+
 /// `Vec::push`.
 pub(crate) fn push<T>(list: &mut Vec<T>, value: T) -> Result<(), NoMemory> {
-    list.try_reserve(1).map_err(|_| NoMemory)?;
+    reserve(list, 1)?;
     list.push(value);
     Ok(())
 }
