@@ -71,7 +71,7 @@ pub unsafe extern "C" fn rt_mmap_file(
         // SAFETY: passed on to the caller.
         let path = unsafe { values::path(path) }?;
         let pages = map(path, &request)?;
-        if pages.is_empty() { Err(ApiError::NothingToMap) } else { Ok(mappings::keep(pages)) }
+        if pages.is_empty() { Err(ApiError::NothingToMap) } else { Ok(mappings::keep(pages)?) }
     });
     let Range { start, end } = or(0..0, mapped);
     // Addresses of programs are below the half of the address space.

@@ -73,10 +73,10 @@ impl Body<'_, '_> {
     #[inline]
     fn trap_by(&mut self, cond: Cond, handler: usize) {
         let (jump, at) = (self.l.asm.jcc_open(cond), self.at());
-        if let Some(sites) = self.l.traps.sites.get_mut(handler) {
-            if push(sites, Site { jump, at }).is_err() {
-                self.no_memory();
-            }
+        if let Some(sites) = self.l.traps.sites.get_mut(handler)
+            && push(sites, Site { jump, at }).is_err()
+        {
+            self.no_memory();
         }
     }
 
