@@ -205,7 +205,7 @@ impl Use {
             Version::Held(held) => held,
             Version::Present(loaded) => {
                 // SAFETY: only the lifetime is another. It is that of a reference to the loader, which
-                // is behind an `Arc` that it never leaves, and where the holds are dropped first;
+                // is behind a `Counted` that it never leaves, and where the holds are dropped first;
                 // `Version` hands them out for no longer than the use of the loader.
                 Counted::new(unsafe { transmute::<Loaded<'_>, Loaded<'static>>(loaded) })?
             }

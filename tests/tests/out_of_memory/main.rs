@@ -1,8 +1,8 @@
 //! Every request for memory refused in turn: what is promised there, and how much.
 //!
 //! The first, second, ... request of a scenario is refused, each in a process of its own. It ends with a
-//! typed error, after which the same operation succeeds; or does without. Nothing is lost: at the end there
-//! is as much memory as without a refusal. `alloc` itself has requests that cannot be refused, and ends the
+//! typed error, after which the same operation succeeds; or does without. Nothing is lost: repeated, it takes
+//! no more memory than without a refusal. `alloc` itself has requests that cannot be refused, and ends the
 //! process: there is none of those.
 
 mod bytecode;
