@@ -62,23 +62,9 @@ impl<S: Storage> FileCache<S> {
     /// [`CacheError::File`] as [`FileBytes::read`]; [`CacheError::TooLarge`].
     pub fn read(&self, path: &[u8]) -> Result<ReadyFile, CacheError> {
         let begin = monotonic();
-        self.read_open(begin, &OpenFile::open(path)?, path)
-    }
-
-    fn read_open(
-        &self,
-        begin: Nanoseconds,
-        file: &OpenFile,
-        path: &[u8],
-    ) -> Result<ReadyFile, CacheError> {
+        let file = OpenFile::open(path)?;
         let bytes = file.copy(FileRange::WHOLE, self.capacity.bytes, path, S::COPY_TO);
-        let bytes = bytes.map_err(|error| match error {
-            MemoryError::FileTooLarge { size, limit } => {
-                CacheError::TooLarge { size, capacity: limit }
-            }
-            other => other.into(),
-        })?;
-        Ok(ReadyFile { bytes, read: Some((begin, monotonic())) })
+        ready(begin, bytes).map(|(ready, _)| ready)
     }
 
     /// A copy of bytes that come from elsewhere (a program that carries its modules, a network), to be
@@ -128,31 +114,18 @@ impl<S: Storage> FileCache<S> {
     #[cold]
     pub(super) fn load(&self, hash: u32, key: Key<'_>) -> Result<Pinned<'_>, CacheError> {
         match key.module {
-            None => self.load_file(hash, key).inspect_err(|_| {
-                let mut garbage = Garbage::new();
-                let mut ledger = self.lock();
-                ledger.count_failure();
-                // What can no longer be read should not be found.
-                ledger.remove(&self.storage, hash, &key, &mut garbage);
-                drop(ledger);
-            }),
+            None => self.filler().load(hash, key),
             Some(module) => self.load_module(hash, key, module),
         }
     }
 
-    fn load_file(&self, hash: u32, key: Key<'_>) -> Result<Pinned<'_>, CacheError> {
-        let begin = monotonic();
-        let file = OpenFile::open(key.path)?;
-        if let Some(known) = self.known_file(hash, &key, &file.stamp()) {
-            return Ok(known);
-        }
-        let ready = self.read_open(begin, &file, key.path)?;
-        drop(file);
-        self.insert_hashed(hash, ready)
-    }
-
     /// The file with this stamp, if it is in the cache; `key` leads to it from now on.
-    fn known_file(&self, hash: u32, key: &Key<'_>, stamp: &FileStamp) -> Option<Pinned<'_>> {
+    pub(super) fn known_file(
+        &self,
+        hash: u32,
+        key: &Key<'_>,
+        stamp: &FileStamp,
+    ) -> Option<Pinned<'_>> {
         let mut garbage = Garbage::new();
         let mut ledger = self.lock();
         let at = ledger.find_file(&self.storage, stamp)?;
@@ -165,7 +138,11 @@ impl<S: Storage> FileCache<S> {
     }
 
     #[inline(never)]
-    fn insert_hashed(&self, hash: u32, ready: ReadyFile) -> Result<Pinned<'_>, CacheError> {
+    pub(super) fn insert_hashed(
+        &self,
+        hash: u32,
+        ready: ReadyFile,
+    ) -> Result<Pinned<'_>, CacheError> {
         let mut garbage = Garbage::new();
         let mut ledger = self.lock();
         let inserted = match ready.put(&mut ledger, &self.storage, hash, &mut garbage)? {
@@ -199,6 +176,19 @@ impl<S: Storage> FileCache<S> {
         let file = archive.held.file;
         Ok(self.pinned(Held { file, link: Some(link), range, handle, file_handle }))
     }
+}
+
+/// What was copied from a file since `begin`, and when that ended.
+pub(super) fn ready(
+    begin: Nanoseconds,
+    bytes: Result<FileBytes, MemoryError>,
+) -> Result<(ReadyFile, Nanoseconds), CacheError> {
+    let bytes = bytes.map_err(|error| match error {
+        MemoryError::FileTooLarge { size, limit } => CacheError::TooLarge { size, capacity: limit },
+        other => other.into(),
+    })?;
+    let end = monotonic();
+    Ok((ReadyFile { bytes, read: Some((begin, end)) }, end))
 }
 
 /// What came of putting in a file.

@@ -256,8 +256,13 @@ impl Ledger {
     }
 
     fn has_room(&self, size: u64) -> bool {
-        let files = self.in_use.files + self.kept_for_pins.files;
-        files < self.capacity.files && self.has_bytes(size)
+        self.has_room_for(1, size)
+    }
+
+    /// Whether so many more files fit in, and so many bytes, with nothing thrown out.
+    pub(in super::super) fn has_room_for(&self, files: u32, bytes: u64) -> bool {
+        let all = self.in_use.files + self.kept_for_pins.files;
+        all.saturating_add(files) <= self.capacity.files && self.has_bytes(bytes)
     }
 
     fn has_bytes(&self, size: u64) -> bool {
