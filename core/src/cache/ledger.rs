@@ -39,6 +39,12 @@ impl Garbage {
         Self { entries: ArrayVec::new_const(), has_lock: false }
     }
 
+    /// Whether it is dropped later than it is taken.
+    #[inline(always)]
+    fn is_kept(&self) -> bool {
+        self.has_lock
+    }
+
     #[inline(always)]
     pub(super) fn take(&mut self, entry: Entry) {
         if !self.has_lock {

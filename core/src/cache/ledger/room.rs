@@ -315,14 +315,16 @@ impl Ledger {
 /// Puts an entry in the place of another, which its handle is not of any more.
 #[inline(always)]
 fn replace(slot: &Slot, closed: &mut Closed<'_, Entry>, entry: Entry, garbage: &mut Garbage) {
-    // Asked before it is moved, so that it is moved as a whole.
-    let was_vacant = matches!(**closed, Entry::Vacant);
-    let old = core::mem::replace(&mut **closed, entry);
-    if was_vacant {
+    if matches!(**closed, Entry::Vacant) {
         // There is nothing to drop.
-        return core::mem::forget(old);
+        **closed = entry;
+        return;
     }
     let next = slot.generation.load(Relaxed).wrapping_add(1).max(1);
     slot.generation.store(next, Relaxed);
-    garbage.take(old);
+    match garbage.is_kept() {
+        true => garbage.take(core::mem::replace(&mut **closed, entry)),
+        // Dropped where it lies, and moved nowhere.
+        false => **closed = entry,
+    }
 }
