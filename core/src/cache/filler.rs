@@ -93,7 +93,7 @@ impl<'c, S: Storage> Filler<'c, S> {
             let mut ledger = self.cache.lock();
             ledger.count_failure();
             // What can no longer be read should not be found.
-            ledger.remove(&self.cache.storage, hash, &key, &mut garbage);
+            ledger.remove(&self.cache.storage, hash, key, &mut garbage);
             drop(ledger);
         })
     }

@@ -132,7 +132,7 @@ impl<S: Storage> FileCache<S> {
         let found =
             ledger.pin(self.storage.slot(at)?, false).filter(|pin| has_stamp(pin, stamp))?;
         ledger.count_hit();
-        let known = known(&mut ledger, &self.storage, hash, key, (at, found), &mut garbage);
+        let known = known(&mut ledger, &self.storage, hash, *key, (at, found), &mut garbage);
         drop(ledger);
         known.map(|known| self.pinned(known))
     }
@@ -167,9 +167,9 @@ impl<S: Storage> FileCache<S> {
         let range = start..start + found.data.len();
         let (file_handle, mut garbage) = (archive.held.file_handle, Garbage::new());
         let mut ledger = self.lock();
-        ledger.remove(&self.storage, hash, &key, &mut garbage);
+        ledger.remove(&self.storage, hash, key, &mut garbage);
         let meant = (file_handle, range.clone());
-        let link = link(&mut ledger, &self.storage, hash, &key, meant, &mut garbage);
+        let link = link(&mut ledger, &self.storage, hash, key, meant, &mut garbage);
         drop(ledger);
         let (at, link) = link?;
         let handle = handle_of(self.storage.slot(at).ok_or(CacheError::NoCapacity)?, at);
@@ -209,38 +209,39 @@ impl ReadyFile {
         garbage: &mut Garbage,
     ) -> Result<Put<'c>, CacheError> {
         let key = Key { path: self.path(), module: None };
-        let (stamp, size, read) = (self.bytes.stamp(), self.bytes.len() as u64, self.read);
-        if !is_no_file(&stamp)
-            && let Some(known) = make_way(ledger, storage, hash, &key, &stamp, garbage)
+        let size = self.bytes.len() as u64;
+        if !is_no_file(&self.bytes.stamp())
+            && let Some(known) = make_way(ledger, storage, hash, key, &self.bytes.stamp(), garbage)
         {
-            count_load(ledger, read);
+            count_load(ledger, self.read);
             return Ok(Put::Known(known));
         }
-        if ledger.remove(storage, hash, &key, garbage) == Some(true) {
+        if ledger.remove(storage, hash, key, garbage) == Some(true) {
             ledger.count_replacement();
         }
         let slots = Slots::of(storage);
         let room = match ledger.room_for_file(&slots, size, garbage) {
             Ok(room) => room,
             Err(error) => {
-                garbage.take(self.into_entry());
+                garbage.take(entry_of(self.bytes));
                 return Err(error);
             }
         };
         let (at, slot) = (room.at, room.slot);
-        let closed = room.fill(self.into_entry(), garbage);
-        ledger.enter_file(&slots, hash, (at, slot), (size, &stamp));
-        count_load(ledger, read);
+        let closed = room.fill(entry_of(self.bytes), garbage);
+        ledger.enter_file(&slots, hash, (at, slot), (&closed, size));
+        count_load(ledger, self.read);
         Ok(Put::New(at, closed))
-    }
-
-    #[inline(always)]
-    fn into_entry(self) -> Entry {
-        let (parts, sections) = (Parts::default(), Sections::default());
-        Entry::File(CachedFile { bytes: self.bytes, parts, sections })
     }
 }
 
+#[inline(always)]
+fn entry_of(bytes: FileBytes) -> Entry {
+    let (parts, sections) = (Parts::default(), Sections::default());
+    Entry::File(CachedFile { bytes, parts, sections })
+}
+
+#[inline(always)]
 fn count_load(ledger: &mut Ledger, read: Option<(Nanoseconds, Nanoseconds)>) {
     if let Some((begin, end)) = read {
         ledger.count_load(begin, end);
@@ -253,7 +254,7 @@ fn make_way<'c, S: Storage>(
     ledger: &mut Ledger,
     storage: &'c S,
     hash: u32,
-    key: &Key<'_>,
+    key: Key<'_>,
     stamp: &FileStamp,
     garbage: &mut Garbage,
 ) -> Option<PinnedFile<'c>> {
@@ -273,7 +274,7 @@ fn known<'c, S: Storage>(
     ledger: &mut Ledger,
     storage: &'c S,
     hash: u32,
-    key: &Key<'_>,
+    key: Key<'_>,
     found: Found<'c>,
     garbage: &mut Garbage,
 ) -> Option<PinnedFile<'c>> {
@@ -303,7 +304,7 @@ fn link<'c, S: Storage>(
     ledger: &mut Ledger,
     storage: &'c S,
     hash: u32,
-    key: &Key<'_>,
+    key: Key<'_>,
     (target, range): (Handle, Range<usize>),
     garbage: &mut Garbage,
 ) -> Result<Found<'c>, CacheError> {
