@@ -102,14 +102,22 @@ impl<S: Storage> FileCache<S> {
     #[inline]
     fn get_key(&self, key: Key<'_>) -> Result<Pinned<'_>, CacheError> {
         let hash = self.hash(&key);
-        if let Some(found) = self.find(&Wanted::Key(hash, key)) {
-            if self.options.freshness == Freshness::OnRequest || is_fresh(&found, key.path) {
-                self.touch(&found);
-                return Ok(self.pinned(found));
-            }
-            found.cancel();
+        match self.find_fresh(hash, &key) {
+            Some(found) => Ok(self.pinned(found)),
+            None => self.load(hash, key),
         }
-        self.load(hash, key)
+    }
+
+    /// What is kept under a key of this hash, as a hit, unless it has to be read again.
+    #[inline]
+    pub(super) fn find_fresh(&self, hash: u32, key: &Key<'_>) -> Option<Held<Pin<'_, Entry>>> {
+        let found = self.find(&Wanted::Key(hash, *key))?;
+        if self.options.freshness == Freshness::OnRequest || is_fresh(&found, key.path) {
+            self.touch(&found);
+            return Some(found);
+        }
+        found.cancel();
+        None
     }
 
     #[inline(always)]
@@ -307,10 +315,12 @@ impl<S: Storage> FileCache<S> {
             let _ = read_ahead(path.as_ref());
         };
         announced.by_ref().take(ahead).for_each(announce);
-        let mut done = Prefetched::default();
+        let (mut done, mut filler) = (Prefetched::default(), self.filler());
         for path in paths {
             announced.by_ref().take(1).for_each(announce);
-            let result = self.get(path.as_ref()).map(drop);
+            // Whatever else was done since the last file.
+            filler.pause();
+            let result = filler.get(path.as_ref()).map(drop);
             let count = if result.is_ok() { &mut done.ready } else { &mut done.failed };
             *count += 1;
             report(path, result);

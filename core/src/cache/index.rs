@@ -256,7 +256,8 @@ impl<'i> Index<'i> {
     #[inline]
     fn count_further(self, home: usize, end: usize, change: impl Fn(u64) -> u64) {
         let mut at = home;
-        while let Some(bucket) = self.buckets.get(at).filter(|_| at != end) {
+        while at != end {
+            let Some(bucket) = self.buckets.get(at) else { return };
             update(&bucket.tags.0[1], &change);
             at = self.next(at);
         }

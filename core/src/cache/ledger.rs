@@ -14,7 +14,7 @@ use hashbrown::DefaultHashBuilder;
 
 use self::room::Room;
 use super::CacheError;
-use super::entry::{Entry, Handle, Key, Link, is_no_file};
+use super::entry::{CachedFile, Entry, Handle, Key, Link};
 use super::list::{List, Place};
 use super::options::{Capacity, Policy};
 use super::pin::{Closed, Pin};
@@ -37,6 +37,12 @@ impl Garbage {
     /// That of who has no lock to give back, so that nothing has to be moved here first.
     pub(super) const fn without_lock() -> Self {
         Self { entries: ArrayVec::new_const(), has_lock: false }
+    }
+
+    /// Whether what is taken need not be kept until a lock is given back.
+    #[inline(always)]
+    fn drops_at_once(&self) -> bool {
+        !self.has_lock
     }
 
     #[inline(always)]
@@ -160,6 +166,7 @@ impl Ledger {
     }
 
     /// Counts a file that was read from `begin` to `end`.
+    #[inline(never)]
     pub(super) fn count_load(&mut self, begin: Nanoseconds, end: Nanoseconds) {
         self.misses += 1;
         self.load_times.record(end.saturating_sub(begin));
@@ -229,7 +236,7 @@ impl Ledger {
         &mut self,
         storage: &S,
         hash: u32,
-        key: &Key<'_>,
+        key: Key<'_>,
         garbage: &mut Garbage,
     ) -> Option<bool> {
         // What is put in is not there as a rule.
@@ -244,7 +251,7 @@ impl Ledger {
         &mut self,
         storage: &S,
         hash: u32,
-        key: &Key<'_>,
+        key: Key<'_>,
         garbage: &mut Garbage,
     ) -> Option<bool> {
         let slots = Slots::of(storage);
@@ -316,7 +323,7 @@ impl Ledger {
         self.make_room(slots, Some(size), garbage)
     }
 
-    /// Enters a file that a slot was filled with. What was known under its key or of the same file must
+    /// Enters a file of this size that a slot was filled with. What was known under its key or of the same file must
     /// have been removed. Nobody has it before the caller opens its slot.
     #[inline(always)]
     pub(super) fn enter_file<S: Storage>(
@@ -324,13 +331,13 @@ impl Ledger {
         slots: &Slots<'_, S>,
         hash: u32,
         (at, slot): (u32, &Slot),
-        (size, stamp): (u64, &FileStamp),
+        (entry, size): (&Entry, u64),
     ) {
         self.in_use.add(size);
         self.peak_bytes = self.peak_bytes.max(self.all_bytes());
         self.enter(slots, hash, at, slot);
-        if !is_no_file(stamp) {
-            slots.storage().files().insert(self.hash_of(stamp), at);
+        if let Some(stamp) = entry.file().and_then(CachedFile::stamp) {
+            slots.storage().files().insert(self.hash_of(&stamp), at);
         }
     }
 
@@ -348,7 +355,7 @@ impl Ledger {
         } else {
             // A second path is a convenience, for which nothing is thrown out.
             let (files, bytes) = (self.in_use.files, self.in_use.bytes);
-            self.take_free(&slots).ok_or(CacheError::AllInUse { files, bytes })?
+            self.take_free(storage).ok_or(CacheError::AllInUse { files, bytes })?
         };
         let (at, slot) = (room.at, room.slot);
         let closed = room.fill(Entry::Link(link), garbage);

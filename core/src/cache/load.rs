@@ -62,23 +62,9 @@ impl<S: Storage> FileCache<S> {
     /// [`CacheError::File`] as [`FileBytes::read`]; [`CacheError::TooLarge`].
     pub fn read(&self, path: &[u8]) -> Result<ReadyFile, CacheError> {
         let begin = monotonic();
-        self.read_open(begin, &OpenFile::open(path)?, path)
-    }
-
-    fn read_open(
-        &self,
-        begin: Nanoseconds,
-        file: &OpenFile,
-        path: &[u8],
-    ) -> Result<ReadyFile, CacheError> {
+        let file = OpenFile::open(path)?;
         let bytes = file.copy(FileRange::WHOLE, self.capacity.bytes, path, S::COPY_TO);
-        let bytes = bytes.map_err(|error| match error {
-            MemoryError::FileTooLarge { size, limit } => {
-                CacheError::TooLarge { size, capacity: limit }
-            }
-            other => other.into(),
-        })?;
-        Ok(ReadyFile { bytes, read: Some((begin, monotonic())) })
+        ready(begin, bytes).map(|(ready, _)| ready)
     }
 
     /// A copy of bytes that come from elsewhere (a program that carries its modules, a network), to be
@@ -128,44 +114,35 @@ impl<S: Storage> FileCache<S> {
     #[cold]
     pub(super) fn load(&self, hash: u32, key: Key<'_>) -> Result<Pinned<'_>, CacheError> {
         match key.module {
-            None => self.load_file(hash, key).inspect_err(|_| {
-                let mut garbage = Garbage::new();
-                let mut ledger = self.lock();
-                ledger.count_failure();
-                // What can no longer be read should not be found.
-                ledger.remove(&self.storage, hash, &key, &mut garbage);
-                drop(ledger);
-            }),
+            None => self.filler().load(hash, key),
             Some(module) => self.load_module(hash, key, module),
         }
     }
 
-    fn load_file(&self, hash: u32, key: Key<'_>) -> Result<Pinned<'_>, CacheError> {
-        let begin = monotonic();
-        let file = OpenFile::open(key.path)?;
-        if let Some(known) = self.known_file(hash, &key, &file.stamp()) {
-            return Ok(known);
-        }
-        let ready = self.read_open(begin, &file, key.path)?;
-        drop(file);
-        self.insert_hashed(hash, ready)
-    }
-
     /// The file with this stamp, if it is in the cache; `key` leads to it from now on.
-    fn known_file(&self, hash: u32, key: &Key<'_>, stamp: &FileStamp) -> Option<Pinned<'_>> {
+    pub(super) fn known_file(
+        &self,
+        hash: u32,
+        key: &Key<'_>,
+        stamp: &FileStamp,
+    ) -> Option<Pinned<'_>> {
         let mut garbage = Garbage::new();
         let mut ledger = self.lock();
         let at = ledger.find_file(&self.storage, stamp)?;
         let found =
             ledger.pin(self.storage.slot(at)?, false).filter(|pin| has_stamp(pin, stamp))?;
         ledger.count_hit();
-        let known = known(&mut ledger, &self.storage, hash, key, (at, found), &mut garbage);
+        let known = known(&mut ledger, &self.storage, hash, *key, (at, found), &mut garbage);
         drop(ledger);
         known.map(|known| self.pinned(known))
     }
 
     #[inline(never)]
-    fn insert_hashed(&self, hash: u32, ready: ReadyFile) -> Result<Pinned<'_>, CacheError> {
+    pub(super) fn insert_hashed(
+        &self,
+        hash: u32,
+        ready: ReadyFile,
+    ) -> Result<Pinned<'_>, CacheError> {
         let mut garbage = Garbage::new();
         let mut ledger = self.lock();
         let inserted = match ready.put(&mut ledger, &self.storage, hash, &mut garbage)? {
@@ -190,15 +167,28 @@ impl<S: Storage> FileCache<S> {
         let range = start..start + found.data.len();
         let (file_handle, mut garbage) = (archive.held.file_handle, Garbage::new());
         let mut ledger = self.lock();
-        ledger.remove(&self.storage, hash, &key, &mut garbage);
+        ledger.remove(&self.storage, hash, key, &mut garbage);
         let meant = (file_handle, range.clone());
-        let link = link(&mut ledger, &self.storage, hash, &key, meant, &mut garbage);
+        let link = link(&mut ledger, &self.storage, hash, key, meant, &mut garbage);
         drop(ledger);
         let (at, link) = link?;
         let handle = handle_of(self.storage.slot(at).ok_or(CacheError::NoCapacity)?, at);
         let file = archive.held.file;
         Ok(self.pinned(Held { file, link: Some(link), range, handle, file_handle }))
     }
+}
+
+/// What was copied from a file since `begin`, and when that ended.
+pub(super) fn ready(
+    begin: Nanoseconds,
+    bytes: Result<FileBytes, MemoryError>,
+) -> Result<(ReadyFile, Nanoseconds), CacheError> {
+    let bytes = bytes.map_err(|error| match error {
+        MemoryError::FileTooLarge { size, limit } => CacheError::TooLarge { size, capacity: limit },
+        other => other.into(),
+    })?;
+    let end = monotonic();
+    Ok((ReadyFile { bytes, read: Some((begin, end)) }, end))
 }
 
 /// What came of putting in a file.
@@ -219,38 +209,39 @@ impl ReadyFile {
         garbage: &mut Garbage,
     ) -> Result<Put<'c>, CacheError> {
         let key = Key { path: self.path(), module: None };
-        let (stamp, size, read) = (self.bytes.stamp(), self.bytes.len() as u64, self.read);
-        if !is_no_file(&stamp)
-            && let Some(known) = make_way(ledger, storage, hash, &key, &stamp, garbage)
+        let size = self.bytes.len() as u64;
+        if !is_no_file(&self.bytes.stamp())
+            && let Some(known) = make_way(ledger, storage, hash, key, &self.bytes.stamp(), garbage)
         {
-            count_load(ledger, read);
+            count_load(ledger, self.read);
             return Ok(Put::Known(known));
         }
-        if ledger.remove(storage, hash, &key, garbage) == Some(true) {
+        if ledger.remove(storage, hash, key, garbage) == Some(true) {
             ledger.count_replacement();
         }
         let slots = Slots::of(storage);
         let room = match ledger.room_for_file(&slots, size, garbage) {
             Ok(room) => room,
             Err(error) => {
-                garbage.take(self.into_entry());
+                garbage.take(entry_of(self.bytes));
                 return Err(error);
             }
         };
         let (at, slot) = (room.at, room.slot);
-        let closed = room.fill(self.into_entry(), garbage);
-        ledger.enter_file(&slots, hash, (at, slot), (size, &stamp));
-        count_load(ledger, read);
+        let closed = room.fill(entry_of(self.bytes), garbage);
+        ledger.enter_file(&slots, hash, (at, slot), (&closed, size));
+        count_load(ledger, self.read);
         Ok(Put::New(at, closed))
-    }
-
-    #[inline(always)]
-    fn into_entry(self) -> Entry {
-        let (parts, sections) = (Parts::default(), Sections::default());
-        Entry::File(CachedFile { bytes: self.bytes, parts, sections })
     }
 }
 
+#[inline(always)]
+fn entry_of(bytes: FileBytes) -> Entry {
+    let (parts, sections) = (Parts::default(), Sections::default());
+    Entry::File(CachedFile { bytes, parts, sections })
+}
+
+#[inline(always)]
 fn count_load(ledger: &mut Ledger, read: Option<(Nanoseconds, Nanoseconds)>) {
     if let Some((begin, end)) = read {
         ledger.count_load(begin, end);
@@ -263,7 +254,7 @@ fn make_way<'c, S: Storage>(
     ledger: &mut Ledger,
     storage: &'c S,
     hash: u32,
-    key: &Key<'_>,
+    key: Key<'_>,
     stamp: &FileStamp,
     garbage: &mut Garbage,
 ) -> Option<PinnedFile<'c>> {
@@ -283,7 +274,7 @@ fn known<'c, S: Storage>(
     ledger: &mut Ledger,
     storage: &'c S,
     hash: u32,
-    key: &Key<'_>,
+    key: Key<'_>,
     found: Found<'c>,
     garbage: &mut Garbage,
 ) -> Option<PinnedFile<'c>> {
@@ -313,7 +304,7 @@ fn link<'c, S: Storage>(
     ledger: &mut Ledger,
     storage: &'c S,
     hash: u32,
-    key: &Key<'_>,
+    key: Key<'_>,
     (target, range): (Handle, Range<usize>),
     garbage: &mut Garbage,
 ) -> Result<Found<'c>, CacheError> {

@@ -59,7 +59,7 @@ impl<S: Storage> FileCache<S> {
         let hash = self.hash(&key);
         let mut garbage = Garbage::new();
         let mut ledger = self.lock();
-        let found = ledger.remove(&self.storage, hash, &key, &mut garbage).is_some();
+        let found = ledger.remove(&self.storage, hash, key, &mut garbage).is_some();
         drop(ledger);
         found
     }

@@ -8,7 +8,7 @@
 //! Measured (median of 2,000: open, fstat, get memory, read, look at every line, give back), for
 //! 4 KiB, 64 KiB and 1 MiB: 3.5, 4.7 and 32 us so; 9.7, 33 and 454 us with an anonymous mapping for
 //! each file, of which the kernel has to zero every page. The first file of 1 MiB costs about the
-//! same either way.
+//! same either way. Whoever reads many small files in a row puts them into `Blocks`, which many share.
 //!
 //! # A file that changes while it is copied
 //!
@@ -23,6 +23,7 @@
 //! is a program that stores through a shared mapping of its own: it changes the stamp at its first
 //! store into a page, and not at those that follow.
 
+mod block;
 mod buffer;
 mod owned;
 
@@ -33,6 +34,7 @@ use core::ops::Deref;
 use arrayvec::ArrayVec;
 use rustix::fd::OwnedFd;
 
+pub(crate) use self::block::{BLOCK, Blocks, LARGEST};
 use self::buffer::Buffer;
 pub(crate) use self::owned::OwnedBytes;
 use super::sys::{self, PATH_LIMIT};
@@ -254,7 +256,27 @@ impl OpenFile {
         tail: &[u8],
         to: CopyTo,
     ) -> Result<FileBytes, MemoryError> {
-        let (buffer, stamp) = self.copy_to_buffer(range, limit, tail.len(), to)?;
+        let room = |size| Buffer::with_room(size, tail.len(), to);
+        let (buffer, stamp) = self.copy_to_buffer(range, limit, room)?;
+        Ok(FileBytes { bytes: buffer.finish_with(tail)?, stamp })
+    }
+
+    /// As [`copy`](Self::copy), of the whole file and into `blocks`, or where there is no room in them into
+    /// the allocator's memory.
+    pub(crate) fn copy_to_blocks(
+        &self,
+        limit: u64,
+        tail: &[u8],
+        blocks: &mut Blocks,
+    ) -> Result<FileBytes, MemoryError> {
+        let room = |size: u64| {
+            let whole = usize::try_from(size).ok().and_then(|size| size.checked_add(tail.len()));
+            match whole.and_then(|whole| blocks.room(whole)) {
+                Some(room) => Ok(Buffer::Shared(room)),
+                None => Buffer::with_room(size, tail.len(), CopyTo::Allocator),
+            }
+        };
+        let (buffer, stamp) = self.copy_to_buffer(FileRange::WHOLE, limit, room)?;
         Ok(FileBytes { bytes: buffer.finish_with(tail)?, stamp })
     }
 
@@ -265,20 +287,19 @@ impl OpenFile {
         range: FileRange,
         limit: u64,
     ) -> Result<(WritablePages, usize), MemoryError> {
-        match self.copy_to_buffer(range, limit, 0, CopyTo::Pages)? {
+        match self.copy_to_buffer(range, limit, |size| Buffer::with_room(size, 0, CopyTo::Pages))? {
             (Buffer::Pages { pages, len }, _) => Ok((pages, len)),
             // Pages were asked for.
-            (Buffer::Allocated(_), stamp) => Err(MemoryError::NoRoomForFile { size: stamp.size }),
+            (_, stamp) => Err(MemoryError::NoRoomForFile { size: stamp.size }),
         }
     }
 
-    /// A copy with room for a tail behind it, and what the file was.
+    /// A copy in what `room` gives for so many bytes, and what the file was.
     fn copy_to_buffer(
         &self,
         range: FileRange,
         limit: u64,
-        tail: usize,
-        to: CopyTo,
+        mut room: impl FnMut(u64) -> Result<Buffer, MemoryError>,
     ) -> Result<(Buffer, FileStamp), MemoryError> {
         let mut before = self.stamp;
         for _ in 0..ATTEMPTS {
@@ -286,7 +307,7 @@ impl OpenFile {
             if size > limit {
                 return Err(MemoryError::FileTooLarge { size, limit });
             }
-            let mut buffer = Buffer::with_room(size, tail, to)?;
+            let mut buffer = room(size)?;
             let settled = before.is_settled();
             if !settled || before.size >= LARGE {
                 sys::wait_for_writes(&self.file);

@@ -55,7 +55,7 @@ pub use errno::Errno;
 pub use error::{FileKind, MemoryError};
 pub use exposed::ExposedPages;
 pub use file::{CopyTo, FileBytes, FileRange, FileStamp, Nanoseconds, read_ahead, stamp_of};
-pub(crate) use file::{OpenFile, OwnedBytes};
+pub(crate) use file::{BLOCK, Blocks, LARGEST, OpenFile, OwnedBytes};
 pub use icache::synchronize;
 pub use mapping::{Advice, FileAccess, Mapping};
 pub use page_count::PageCount;

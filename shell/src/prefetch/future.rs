@@ -224,6 +224,7 @@ impl fmt::Debug for Prefetch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::queue::Read;
     use super::*;
     use smf_core::cache::{CacheError, Capacity};
 
@@ -245,8 +246,10 @@ mod tests {
     fn a_file_that_always_panics_is_told_to_the_one_who_waits() {
         struct Broken;
         impl Job for Broken {
-            fn announce(&self, _: usize) {}
-            fn read(&self, _: usize) -> Result<u64, CacheError> {
+            type Hand = ();
+            fn hand(&self) {}
+            fn announce(&self, (): &mut (), _: usize) {}
+            fn read(&self, (): &mut (), _: usize) -> Result<Read, CacheError> {
                 resume_unwind(Box::new("broken"))
             }
         }

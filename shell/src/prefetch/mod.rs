@@ -57,12 +57,13 @@ mod watch;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread::{self, Builder};
+use std::time::Duration;
 
-use smf_core::cache::{CacheError, FileCache, Storage};
+use smf_core::cache::{CacheError, FileCache, Filler, Storage};
 use smf_core::memory::read_ahead;
 
 pub use future::{Prefetch, start};
-use queue::{Job, Queue, Results};
+use queue::{Job, Queue, Read, Results};
 pub use watch::{Progress, Watch};
 
 /// The most threads there are, however many are asked for.
@@ -215,14 +216,23 @@ impl<S: Storage, P: AsRef<Path>> Files<'_, S, P> {
     }
 }
 
-impl<S: Storage, P: AsRef<Path> + Sync> Job for Files<'_, S, P> {
-    fn announce(&self, index: usize) {
-        // Why it cannot be opened is found out when it is its turn.
-        let _ = read_ahead(self.path(index));
+impl<'f, S: Storage, P: AsRef<Path> + Sync> Job for Files<'f, S, P> {
+    type Hand = Filler<'f, S>;
+
+    fn hand(&self) -> Filler<'f, S> {
+        self.cache.filler()
     }
 
-    fn read(&self, index: usize) -> Result<u64, CacheError> {
-        self.cache.get(self.path(index)).map(|bytes| bytes.len() as u64)
+    fn announce(&self, filler: &mut Filler<'f, S>, index: usize) {
+        // Why it cannot be opened is found out when it is its turn.
+        let _ = read_ahead(self.path(index));
+        filler.pause();
+    }
+
+    fn read(&self, filler: &mut Filler<'f, S>, index: usize) -> Result<Read, CacheError> {
+        let bytes = filler.get(self.path(index))?.len() as u64;
+        let time = filler.read_time().and_then(|time| u64::try_from(time).ok()).unwrap_or(0);
+        Ok(Read { bytes, time: Duration::from_nanos(time) })
     }
 }
 
@@ -244,9 +254,11 @@ mod tests {
     fn the_caller_does_it_alone_when_there_are_no_threads() {
         struct Nothing;
         impl Job for Nothing {
-            fn announce(&self, _: usize) {}
-            fn read(&self, _: usize) -> Result<u64, CacheError> {
-                Ok(2)
+            type Hand = ();
+            fn hand(&self) {}
+            fn announce(&self, (): &mut (), _: usize) {}
+            fn read(&self, (): &mut (), _: usize) -> Result<Read, CacheError> {
+                Ok(Read { bytes: 2, time: Duration::ZERO })
             }
         }
         let (queue, watch) = (Queue::new(100, 8, ReadAhead::Never), Watch::new());

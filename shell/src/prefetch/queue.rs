@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use smf_core::cache::CacheError;
@@ -30,10 +30,21 @@ const PATIENCE: usize = 4 * AHEAD;
 
 /// What is done with each file. Files are numbers here.
 pub(super) trait Job: Sync {
+    /// What a thread has at hand from one file to the next. After a panic it gets another.
+    type Hand;
+    fn hand(&self) -> Self::Hand;
     /// Tells the kernel that a file will be read.
-    fn announce(&self, index: usize);
-    /// Reads a file; how many bytes it has.
-    fn read(&self, index: usize) -> Result<u64, CacheError>;
+    fn announce(&self, hand: &mut Self::Hand, index: usize);
+    /// Reads a file.
+    fn read(&self, hand: &mut Self::Hand, index: usize) -> Result<Read, CacheError>;
+}
+
+/// A file that is ready.
+#[derive(Clone, Copy)]
+pub(super) struct Read {
+    pub(super) bytes: u64,
+    /// How long it took to read it, if it was not there already.
+    pub(super) time: Duration,
 }
 
 pub(super) struct Queue {
@@ -88,22 +99,20 @@ impl Queue {
     /// threads than the system or the cache has room for.
     pub(super) fn work(&self, job: &impl Job, watch: &Watch) {
         let (mut ready, mut bytes) = (0, 0);
-        let mut pace = Pace::new(self.read_ahead);
+        let (mut pace, mut hand) = (Pace::new(self.read_ahead), job.hand());
         self.working.fetch_add(1, Relaxed);
         while let Some(index) = self.take() {
             let ahead = self.to_announce(index, pace.reads_ahead());
             let read = catch_unwind(AssertUnwindSafe(|| {
-                if !ahead.is_empty() {
-                    ahead.for_each(|index| job.announce(index));
-                    pace.pause();
-                }
-                pace.time(|| job.read(index))
+                ahead.for_each(|index| job.announce(&mut hand, index));
+                job.read(&mut hand, index)
             }));
             match read {
-                Ok(Ok(size)) => {
+                Ok(Ok(read)) => {
+                    pace.keep(read);
                     ready += 1;
-                    bytes += size;
-                    watch.count_ready(size);
+                    bytes += read.bytes;
+                    watch.count_ready(read.bytes);
                 }
                 Ok(Err(error)) if !(self.crew > 1 && may_be_for_others(&error)) => {
                     self.results().failures.push((index, error));
@@ -115,7 +124,10 @@ impl Queue {
                         break;
                     }
                 }
-                Err(_panic) => self.results().set_aside.push(index),
+                Err(_panic) => {
+                    hand = job.hand();
+                    self.results().set_aside.push(index);
+                }
             }
         }
         let mut results = self.results();
@@ -129,12 +141,13 @@ impl Queue {
         let mut results = std::mem::take(&mut *self.results());
         let mut again = std::mem::take(&mut results.set_aside);
         again.sort_unstable();
+        let mut hand = job.hand();
         for index in again.into_iter().take_while(|_| !self.is_stopped()) {
-            match job.read(index) {
-                Ok(size) => {
+            match job.read(&mut hand, index) {
+                Ok(read) => {
                     results.ready += 1;
-                    results.bytes += size;
-                    watch.count_ready(size);
+                    results.bytes += read.bytes;
+                    watch.count_ready(read.bytes);
                 }
                 Err(error) => {
                     results.failures.push((index, error));
@@ -195,13 +208,11 @@ struct Pace {
     patience: usize,
     /// Whether the last file was slow. One alone may be an interrupt, or the cache growing.
     was_slow: bool,
-    /// When the last file was read, unless there was something else since: to ask once a file is enough.
-    end: Option<Instant>,
 }
 
 impl Pace {
     fn new(read_ahead: ReadAhead) -> Self {
-        Self { read_ahead, patience: 0, was_slow: false, end: None }
+        Self { read_ahead, patience: 0, was_slow: false }
     }
 
     fn reads_ahead(&mut self) -> bool {
@@ -216,25 +227,13 @@ impl Pace {
         }
     }
 
-    /// Something else was done than reading files.
-    fn pause(&mut self) {
-        self.end = None;
-    }
-
-    fn time(&mut self, read: impl FnOnce() -> Result<u64, CacheError>) -> Result<u64, CacheError> {
-        if self.read_ahead != ReadAhead::WhenSlow {
-            return read();
-        }
-        let begin = self.end.take().unwrap_or_else(Instant::now);
-        let result = read();
-        let end = Instant::now();
-        let is_slow = result.is_ok_and(|size| end.duration_since(begin) > usual(size));
-        self.end = Some(end);
+    /// Learns how long a file took.
+    fn keep(&mut self, read: Read) {
+        let is_slow = read.time > usual(read.bytes);
         if is_slow && (self.was_slow || self.patience != 0) {
             self.patience = PATIENCE;
         }
         self.was_slow = is_slow;
-        result
     }
 }
 
@@ -250,6 +249,7 @@ mod tests {
     use smf_core::format::FormatError;
     use std::sync::atomic::AtomicU32;
     use std::thread;
+    use std::time::Instant;
 
     const FAILURE: CacheError = CacheError::NoSuchModule;
     const CROWDED: CacheError = CacheError::AllInUse { files: 1, bytes: 1 };
@@ -286,12 +286,18 @@ mod tests {
     }
 
     impl<F: Fn(usize, u32) -> Result<u64, CacheError> + Sync> Job for Script<F> {
-        fn announce(&self, index: usize) {
+        type Hand = ();
+
+        fn hand(&self) {}
+
+        fn announce(&self, (): &mut (), index: usize) {
             self.announced[index].fetch_add(1, Relaxed);
         }
 
-        fn read(&self, index: usize) -> Result<u64, CacheError> {
-            (self.at)(index, self.reads[index].fetch_add(1, Relaxed))
+        fn read(&self, (): &mut (), index: usize) -> Result<Read, CacheError> {
+            let begin = Instant::now();
+            let bytes = (self.at)(index, self.reads[index].fetch_add(1, Relaxed))?;
+            Ok(Read { bytes, time: begin.elapsed() })
         }
     }
 

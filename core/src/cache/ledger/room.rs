@@ -55,11 +55,11 @@ impl Ledger {
         if slot.held.load(Relaxed) != 0 || self.is_noted(storage, at) {
             return None;
         }
-        let closed = match self.is_alone {
+        if self.is_alone {
             // SAFETY: nobody else has the cache, and what is closed here is opened before others do.
-            true => unsafe { slot.cell.close_alone() },
-            false => slot.cell.close(),
-        }?;
+            return unsafe { slot.cell.close_alone() };
+        }
+        let closed = slot.cell.close()?;
         // Only who has a pin can retain, and in the word of the slot there is none any more. Who has
         // one in a seat has retained before he gives it back, so the seats are asked first. Those who
         // have released have read what they wanted to.
@@ -204,7 +204,7 @@ impl Ledger {
     ) -> Result<Room<'s>, CacheError> {
         let fits = |ledger: &Self| size.is_none_or(|size| ledger.has_room(size));
         loop {
-            if let Some(free) = fits(self).then(|| self.take_free(slots)).flatten() {
+            if let Some(free) = fits(self).then(|| self.take_free(slots.storage())).flatten() {
                 return Ok(free);
             }
             if self.sweep(slots.storage(), garbage) {
@@ -256,8 +256,17 @@ impl Ledger {
     }
 
     fn has_room(&self, size: u64) -> bool {
-        let files = self.in_use.files + self.kept_for_pins.files;
-        files < self.capacity.files && self.has_bytes(size)
+        self.all_files() < self.capacity.files && self.has_bytes(size)
+    }
+
+    /// Whether so many more files fit in, and so many bytes, with nothing thrown out.
+    pub(in super::super) fn has_room_for(&self, files: u32, bytes: u64) -> bool {
+        self.all_files().saturating_add(files) <= self.capacity.files && self.has_bytes(bytes)
+    }
+
+    /// All that count.
+    fn all_files(&self) -> u32 {
+        self.in_use.files + self.kept_for_pins.files
     }
 
     fn has_bytes(&self, size: u64) -> bool {
@@ -270,16 +279,16 @@ impl Ledger {
     }
 
     fn all_in_use(&self) -> CacheError {
-        let files = self.in_use.files + self.kept_for_pins.files;
-        CacheError::AllInUse { files, bytes: self.all_bytes() }
+        CacheError::AllInUse { files: self.all_files(), bytes: self.all_bytes() }
     }
 
     #[inline(never)]
-    pub(super) fn take_free<'s, S: Storage>(&mut self, slots: &Slots<'s, S>) -> Option<Room<'s>> {
+    pub(super) fn take_free<'s, S: Storage>(&mut self, storage: &'s S) -> Option<Room<'s>> {
         let free = self.free.first();
-        let at = if free == NOWHERE { self.take_untouched(slots.storage())? } else { free };
+        let at = if free == NOWHERE { self.take_untouched(storage)? } else { free };
+        let slots = Slots::of(storage);
         let slot = slots.get(at)?;
-        self.free.unlink(slots, slot);
+        self.free.unlink(&slots, slot);
         // SAFETY: it was left closed, or is new and closed, and was given to nobody since; in no list
         // and not in the index, it is nothing that `entry` is asked for.
         Some(Room { at, slot, closed: unsafe { slot.cell.reclaim() } })
@@ -310,14 +319,14 @@ impl Ledger {
 /// Puts an entry in the place of another, which its handle is not of any more.
 #[inline(always)]
 fn replace(slot: &Slot, closed: &mut Closed<'_, Entry>, entry: Entry, garbage: &mut Garbage) {
-    // Asked before it is moved, so that it is moved as a whole.
     let was_vacant = matches!(**closed, Entry::Vacant);
-    let old = core::mem::replace(&mut **closed, entry);
-    if was_vacant {
-        // There is nothing to drop.
-        return core::mem::forget(old);
+    if !was_vacant {
+        let next = slot.generation.load(Relaxed).wrapping_add(1).max(1);
+        slot.generation.store(next, Relaxed);
     }
-    let next = slot.generation.load(Relaxed).wrapping_add(1).max(1);
-    slot.generation.store(next, Relaxed);
-    garbage.take(old);
+    match was_vacant || garbage.drops_at_once() {
+        // Dropped where it lies, and moved nowhere.
+        true => **closed = entry,
+        false => garbage.take(core::mem::replace(&mut **closed, entry)),
+    }
 }

@@ -5,12 +5,14 @@ use alloc::vec::Vec;
 use rustix::fd::OwnedFd;
 
 use super::super::sys;
+use super::block::Room;
 use super::{CopyTo, Errno, MemoryError, OwnedBytes, PageCount, Placement, WritablePages};
 
 /// Memory that is being filled.
 pub(super) enum Buffer {
     Allocated(Vec<u8>),
     Pages { pages: WritablePages, len: usize },
+    Shared(Room),
 }
 
 impl Buffer {
@@ -62,6 +64,13 @@ impl Buffer {
                 *len += count;
                 Ok(count)
             }
+            Buffer::Shared(room) => {
+                let rest = room.rest();
+                let limit = missing.min(rest.len());
+                let count = sys::read_at(file, at, rest.get_mut(..limit).unwrap_or(&mut []))?;
+                room.fill(count);
+                Ok(count)
+            }
         }
     }
 
@@ -69,6 +78,7 @@ impl Buffer {
         match self {
             Buffer::Allocated(bytes) => bytes,
             Buffer::Pages { pages, len } => pages.as_slice().get(..*len).unwrap_or(&[]),
+            Buffer::Shared(room) => room.as_slice(),
         }
     }
 
@@ -81,6 +91,12 @@ impl Buffer {
                 if let Some(room) = room.and_then(|room| room.get_mut(..more.len())) {
                     room.copy_from_slice(more);
                     *len += more.len();
+                }
+            }
+            Buffer::Shared(room) => {
+                if let Some(rest) = room.rest().get_mut(..more.len()) {
+                    rest.copy_from_slice(more);
+                    room.fill(more.len());
                 }
             }
         }
@@ -97,6 +113,7 @@ impl Buffer {
         match self {
             Buffer::Allocated(bytes) => Ok(OwnedBytes::allocated(bytes, tail_len)),
             Buffer::Pages { pages, len } => OwnedBytes::in_pages(pages, len, tail_len),
+            Buffer::Shared(room) => Ok(OwnedBytes::in_block(room, tail_len)),
         }
     }
 }

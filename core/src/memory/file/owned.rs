@@ -1,7 +1,7 @@
 //! Memory of this process alone, filled once and from then on only read.
 //!
 //! Where the bytes are and how many they are is what every user of a cached file needs first, so it
-//! stands here ready, the same for both kinds of memory; which kind it is matters at the end alone.
+//! stands here ready, the same for all kinds of memory; which kind it is matters at the end alone.
 #![allow(unsafe_code)]
 
 use alloc::boxed::Box;
@@ -11,18 +11,31 @@ use core::ptr::{self, NonNull};
 use core::slice;
 
 use super::super::sys;
+use super::block::{Room, Share};
 use super::buffer::Buffer;
 use super::{CopyTo, MemoryError, PageCount, Placement, WritablePages};
 
 /// Bytes with a tail behind them.
 pub(crate) struct OwnedBytes {
-    /// Of `len + tail` initialised bytes. Those of [`CopyTo::Allocator`] were a `Box<[u8]>`; those of
-    /// [`CopyTo::Pages`] lie at the beginning of one mapping, the smallest that they fit into, or
-    /// dangle when there are none.
+    /// Of `len + tail` initialised bytes.
     start: NonNull<u8>,
     len: usize,
     tail: u32,
-    kind: CopyTo,
+    kind: Kind,
+}
+
+/// Whose memory the bytes are.
+// Of 32 bits, as `CopyTo`.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+enum Kind {
+    /// The allocator's: they were a `Box<[u8]>`.
+    Allocated,
+    /// Theirs: they lie at the beginning of one mapping, the smallest that they fit into, or dangle when
+    /// there are none.
+    Pages,
+    /// That of a block, of which they are a share.
+    Shared,
 }
 
 // SAFETY: it owns the bytes as a box would, and shows them only to be read.
@@ -46,7 +59,7 @@ impl OwnedBytes {
         let bytes = Box::leak(bytes.into_boxed_slice());
         let tail = tail.min(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         let len = bytes.len() - tail as usize;
-        Self { start: NonNull::from(bytes).cast(), len, tail, kind: CopyTo::Allocator }
+        Self { start: NonNull::from(bytes).cast(), len, tail, kind: Kind::Allocated }
     }
 
     /// The first `filled` bytes of `pages`, of which the last `tail` are the tail.
@@ -73,7 +86,14 @@ impl OwnedBytes {
         // `drop` below gives them back.
         mem::forget(pages);
         let tail = tail.min(u32::try_from(filled).unwrap_or(u32::MAX));
-        Ok(Self { start, len: filled - tail as usize, tail, kind: CopyTo::Pages })
+        Ok(Self { start, len: filled - tail as usize, tail, kind: Kind::Pages })
+    }
+
+    /// What `room` was filled with, of which the last `tail` bytes are the tail.
+    pub(super) fn in_block(room: Room, tail: u32) -> Self {
+        let (start, filled) = room.finish();
+        let tail = tail.min(u32::try_from(filled).unwrap_or(u32::MAX));
+        Self { start, len: filled - tail as usize, tail, kind: Kind::Shared }
     }
 
     #[cfg_attr(feature = "full", inline(always))]
@@ -96,12 +116,12 @@ impl Drop for OwnedBytes {
     fn drop(&mut self) {
         let all = self.len + self.tail as usize;
         match self.kind {
-            CopyTo::Allocator => {
+            Kind::Allocated => {
                 let bytes = ptr::slice_from_raw_parts_mut(self.start.as_ptr(), all);
                 // SAFETY: it was a box of so many bytes, and nothing refers to them any more.
                 drop(unsafe { Box::from_raw(bytes) });
             }
-            CopyTo::Pages => {
+            Kind::Pages => {
                 // It could be counted when they were mapped.
                 let size = PageCount::covering(all as u64).unwrap_or_default().bytes();
                 if size != 0 {
@@ -109,6 +129,8 @@ impl Drop for OwnedBytes {
                     unsafe { sys::unmap(self.start, size) };
                 }
             }
+            // SAFETY: what `in_block` was given, and nothing refers to it any more.
+            Kind::Shared => drop(unsafe { Share::from_start(self.start, all) }),
         }
     }
 }

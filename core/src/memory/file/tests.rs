@@ -69,6 +69,11 @@ fn a_part_at_any_offset_is_read_with_its_tail() {
             assert!(*part == *expected && part.tail() == b"tail");
             assert_eq!(part.stamp().size, 10_000);
         }
+        let mut blocks = Blocks::new();
+        for _ in 0..2 {
+            let whole = open.copy_to_blocks(10_000, b"tail", &mut blocks).unwrap();
+            assert!(*whole == *pattern(10_000) && whole.tail() == b"tail");
+        }
         let rest = FileRange { offset: 9_000, length: None };
         assert_eq!(open.copy(rest, 1000, b"", to).unwrap().len(), 1000);
         let too_large = MemoryError::FileTooLarge { size: 1000, limit: 999 };
