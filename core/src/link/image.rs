@@ -3,14 +3,15 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::error::LinkError;
+use super::error::{LinkError, Refusal};
 use super::keep::{self, KeepError, OldData};
 use super::module::Module;
-use super::plan::{Plan, Region};
+use super::plan::{Plan, Region, too_large};
 use super::relocate;
 use super::resolve::{Exports, Resolve};
 use crate::format::{Arch, Layout, Platform, Section, SectionKind, Smf, functions};
 use crate::memory::{PageCount, PagePool, Placement, Segment, WritablePages};
+use crate::owned;
 
 /// The system this loader runs on.
 const HOST_PLATFORM: Platform = Platform::LINUX;
@@ -49,7 +50,7 @@ impl<'d> Image<'d> {
     /// A module for another machine or system, or of a kind that cannot run; a file that is not
     /// sound; a relocation that this machine does not have; memory that cannot be had.
     pub fn place(smf: &Smf<'d>) -> Result<Self, LinkError> {
-        Self::place_from(smf, None)
+        Ok(Self::place_from(smf, None)?)
     }
 
     /// As [`Image::place`], with pages from a pool that gets them back when the module is unloaded. For
@@ -58,10 +59,11 @@ impl<'d> Image<'d> {
     /// # Errors
     /// As [`Image::place`].
     pub fn place_in(smf: &Smf<'d>, pool: &Arc<PagePool>) -> Result<Self, LinkError> {
-        Self::place_from(smf, Some(pool))
+        Ok(Self::place_from(smf, Some(pool))?)
     }
 
-    fn place_from(smf: &Smf<'d>, pool: Option<&Arc<PagePool>>) -> Result<Self, LinkError> {
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn place_from(smf: &Smf<'d>, pool: Option<&Arc<PagePool>>) -> Result<Self, Refusal> {
         check_host(smf)?;
         let linked = contents(smf)?;
         let page = PageCount::one().bytes() as u64;
@@ -104,11 +106,15 @@ impl<'d> Image<'d> {
     /// # Errors
     /// An import that is not weak and that nobody provides; a relocation that does not fit, or that is
     /// not sound and was not checked before; pages that the kernel will not protect. The image is gone then, and its memory given back.
-    pub fn link(mut self, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
+    pub fn link(self, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
+        Ok(self.relocate_and_publish(imports)?)
+    }
+
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn relocate_and_publish(mut self, imports: &dyn Resolve) -> Result<Module<'d>, Refusal> {
         relocate::relocate(&self.linked, &self.plan, &mut self.pages, imports)?;
-        let mut segments = Vec::new();
         let regions = &self.plan.regions;
-        segments.try_reserve_exact(regions.len()).map_err(|_| LinkError::OutOfMemory)?;
+        let mut segments = owned::with_capacity(regions.len())?;
         for region in regions {
             segments.push(segment(region)?);
         }
@@ -118,15 +124,15 @@ impl<'d> Image<'d> {
 }
 
 /// Where each section is; 0 for what is not loaded.
-fn addresses(plan: &Plan<'_>, pages: &WritablePages) -> Result<Vec<u64>, LinkError> {
+#[cfg_attr(not(feature = "full"), inline(never))]
+fn addresses(plan: &Plan<'_>, pages: &WritablePages) -> Result<Vec<u64>, Refusal> {
     let base = pages.address() as u64;
-    let mut addresses = Vec::new();
-    addresses.try_reserve_exact(plan.sections.len()).map_err(|_| LinkError::OutOfMemory)?;
+    let mut addresses = owned::with_capacity(plan.sections.len())?;
     addresses.extend(plan.sections.iter().map(|at| at.map_or(0, |at| base + at)));
     Ok(addresses)
 }
 
-fn segment(region: &Region) -> Result<Segment, LinkError> {
+fn segment(region: &Region) -> Result<Segment, Refusal> {
     Ok(Segment {
         offset: PageCount::exact(region.start)?,
         size: PageCount::exact(region.end - region.start)?,
@@ -134,31 +140,32 @@ fn segment(region: &Region) -> Result<Segment, LinkError> {
     })
 }
 
-fn check_host(smf: &Smf<'_>) -> Result<(), LinkError> {
+fn check_host(smf: &Smf<'_>) -> Result<(), Refusal> {
     let (module, host) = (smf.header().arch, host_arch());
     if module != host {
-        return Err(LinkError::Arch { module, host });
+        return Err(LinkError::Arch { module, host }.into());
     }
     match smf.header().platform {
         Platform::ANY | HOST_PLATFORM => Ok(()),
-        module => Err(LinkError::Platform { module, host: HOST_PLATFORM }),
+        module => Err(LinkError::Platform { module, host: HOST_PLATFORM }.into()),
     }
 }
 
 /// What is linked of a module: itself, or the ELF object that its code is.
-fn contents<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, LinkError> {
+#[cfg_attr(not(feature = "full"), inline(never))]
+fn contents<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, Refusal> {
     if smf.layout() == Layout::Dynlib {
-        return Err(LinkError::Dynlib);
+        return Err(LinkError::Dynlib.into());
     }
     let (mut has_code, mut has_object) = (false, false);
     for section in smf.sections().iter().filter(|section| section.kind.is_loaded()) {
         let index = section.index;
         if section.kind == SectionKind::Code {
             if section.is_compressed() {
-                return Err(LinkError::CompressedCode { section: index });
+                return Err(LinkError::CompressedCode { section: index }.into());
             }
             if functions::is_bytecode(section.data) {
-                return Err(LinkError::Bytecode);
+                return Err(LinkError::Bytecode.into());
             }
             has_object |= section.holds_object();
             has_code |= section.size != 0;
@@ -169,25 +176,25 @@ fn contents<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, LinkError> {
     if has_object {
         return object(smf);
     }
-    if has_code { Ok(*smf) } else { Err(LinkError::NoCode) }
+    if has_code { Ok(*smf) } else { Err(LinkError::NoCode.into()) }
 }
 
 #[cold]
-fn object<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, LinkError> {
+fn object<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, Refusal> {
     let object = smf.linked()?;
     let is_code = |section: Section<'_>| section.kind == SectionKind::Code && section.size != 0;
-    if object.sections().iter().any(is_code) { Ok(object) } else { Err(LinkError::NoCode) }
+    if object.sections().iter().any(is_code) { Ok(object) } else { Err(LinkError::NoCode.into()) }
 }
 
 /// Copies every section to its place, in the order of the image, and makes sure of the zeroes between
 /// them: the code comes first, and with it what a program needs to begin.
+#[cfg_attr(not(feature = "full"), inline(never))]
 fn copy_sections(
     smf: &Smf<'_>,
     plan: &Plan<'_>,
     pages: &mut WritablePages,
-) -> Result<(), LinkError> {
-    let mut placed = Vec::new();
-    placed.try_reserve_exact(plan.sections.len()).map_err(|_| LinkError::OutOfMemory)?;
+) -> Result<(), Refusal> {
+    let mut placed = owned::with_capacity(plan.sections.len())?;
     let sections = plan.sections.iter().zip(smf.sections().iter());
     let loaded = sections.filter_map(|(at, section)| at.map(|at| (at, section)));
     placed.extend(loaded.filter(|(_, section)| !section.data.is_empty()));
@@ -196,7 +203,7 @@ fn copy_sections(
     if in_order {
         placed.sort_unstable_by_key(|(at, _)| *at);
     }
-    let usize_of = |number: u64| usize::try_from(number).map_err(|_| LinkError::TooLarge);
+    let usize_of = |number: u64| usize::try_from(number).map_err(|_| too_large());
 
     let is_used = pages.is_used();
     if !is_used {
@@ -212,8 +219,8 @@ fn copy_sections(
     }
     for (at, section) in placed {
         let (start, len) = (usize_of(at)?, usize_of(written_size(&section))?);
-        let (before, place) = memory.split_at_mut_checked(start).ok_or(LinkError::TooLarge)?;
-        let place = place.get_mut(..len).ok_or(LinkError::TooLarge)?;
+        let (before, place) = memory.split_at_mut_checked(start).ok_or_else(too_large)?;
+        let place = place.get_mut(..len).ok_or_else(too_large)?;
         if section.is_compressed() {
             smf.decompress_into(&section, place)?;
         } else {

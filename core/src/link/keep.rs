@@ -19,7 +19,7 @@ use core::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::error::LinkError;
+use super::error::{LinkError, Refusal};
 use super::plan::{Plan, filled, to_usize};
 use super::target::Target;
 use crate::format::bytes::slice;
@@ -49,6 +49,12 @@ pub(crate) enum KeepError {
 impl From<LinkError> for KeepError {
     fn from(error: LinkError) -> Self {
         KeepError::Link(error)
+    }
+}
+
+impl From<Refusal> for KeepError {
+    fn from(refusal: Refusal) -> Self {
+        KeepError::Link(refusal.into())
     }
 }
 

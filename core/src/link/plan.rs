@@ -7,12 +7,13 @@
 
 use alloc::vec::Vec;
 
-use super::error::{LinkError, ShortName};
+use super::error::{LinkError, Refusal, ShortName};
 use super::machine::{Machine, Need, VENEER, for_machine};
 use super::target::Target;
 use crate::format::image::{self, ImagePlan};
 use crate::format::{Reloc, RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
 use crate::memory::Protection;
+use crate::owned;
 
 /// Bytes of a GOT slot.
 pub(super) const SLOT: u64 = 8;
@@ -59,9 +60,8 @@ pub(super) struct Plan<'d> {
 }
 
 /// A vector of `len` copies, or an error when there is no memory for it.
-pub(super) fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>, LinkError> {
-    let mut vector = Vec::new();
-    vector.try_reserve_exact(len).map_err(|_| LinkError::OutOfMemory)?;
+pub(super) fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>, Refusal> {
+    let mut vector = owned::with_capacity(len)?;
     vector.resize(len, value);
     Ok(vector)
 }
@@ -77,7 +77,8 @@ struct Demand {
 impl<'d> Plan<'d> {
     /// Plans the image of `smf`, checking on the way every symbol, and every relocation but addresses of
     /// 64 bits.
-    pub(super) fn new(smf: &Smf<'d>, page: u64) -> Result<Self, LinkError> {
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    pub(super) fn new(smf: &Smf<'d>, page: u64) -> Result<Self, Refusal> {
         let count = smf.sections().len();
         // Larger pages would put two protections on one.
         let image = ImagePlan::of(smf)?.filter(|_| page <= image::PAGE);
@@ -109,9 +110,9 @@ impl<'d> Plan<'d> {
     /// Finds out where each symbol lies, and checks that it lies inside its section. Never a part of its
     /// caller, which would leave its loop no registers.
     #[inline(never)]
-    fn find_targets(&mut self, smf: &Smf<'_>) -> Result<(), LinkError> {
+    fn find_targets(&mut self, smf: &Smf<'_>) -> Result<(), Refusal> {
         let symbols = smf.symbols();
-        u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
+        u32::try_from(symbols.len()).map_err(|_| too_large())?;
         let mut targets = filled(symbols.len(), Target::NOWHERE)?;
         let sections = self.sizes.len().min(to_usize(Target::SECTIONS));
         let mut rooms = filled(sections, 0u64)?;
@@ -131,7 +132,7 @@ impl<'d> Plan<'d> {
                     }
                 }
             };
-            Ok::<(), LinkError>(())
+            Ok::<(), Refusal>(())
         })?;
         self.targets = targets;
         Ok(())
@@ -146,12 +147,13 @@ impl<'d> Plan<'d> {
     /// The target of a symbol that does not lie inside the room of a loaded section: the section is not
     /// loaded, or has lost its size and grows, or the symbol is an error.
     #[cold]
+    #[cfg_attr(not(feature = "full"), inline(never))]
     fn find_slowly(
         &mut self,
         smf: &Smf<'_>,
         index: u32,
         rooms: &mut [u64],
-    ) -> Result<Target, LinkError> {
+    ) -> Result<Target, Refusal> {
         let symbol = smf.symbols().get(index)?;
         let section = smf.section(symbol.section.unwrap_or(u32::MAX))?;
         let number = to_usize(section.index);
@@ -160,10 +162,10 @@ impl<'d> Plan<'d> {
         }
         if !section.kind.is_loaded() {
             // What is not in memory is at the address 0 of no section.
-            return Target::in_section(section.index, 0).ok_or(LinkError::TooLarge);
+            return Target::in_section(section.index, 0).ok_or_else(too_large);
         }
         symbol.check_place(u64::MAX)?;
-        let target = Target::in_section(section.index, symbol.value).ok_or(LinkError::TooLarge)?;
+        let target = Target::in_section(section.index, symbol.value).ok_or_else(too_large)?;
         let end = symbol.value.saturating_add(symbol.size);
         if let Some((room, size)) = rooms.get_mut(number).zip(self.sizes.get_mut(number)) {
             // A section whose size was lost is as long as the symbols in it ask for.
@@ -175,7 +177,8 @@ impl<'d> Plan<'d> {
 
     /// Checks the relocations that will be applied, but for those that [`next_special`] passes over, and
     /// gives out GOT slots and veneers.
-    fn check_relocs<M: Machine>(&mut self, smf: &Smf<'_>) -> Result<Demand, LinkError> {
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn check_relocs<M: Machine>(&mut self, smf: &Smf<'_>) -> Result<Demand, Refusal> {
         let mut demand = Demand::default();
         let is_long = self.code_bytes(smf) > M::BRANCH_REACH;
         for table in smf.reloc_tables() {
@@ -185,7 +188,7 @@ impl<'d> Plan<'d> {
             }
             if !table.is_empty() && !table.target.kind.is_loaded() {
                 smf.verify_relocs(&table)?;
-                return Err(LinkError::NotLoaded { section: table.section.index });
+                return Err(LinkError::NotLoaded { section: table.section.index }.into());
             }
             self.give_slots::<M>(smf, &table, is_long, &mut demand)?;
         }
@@ -193,6 +196,7 @@ impl<'d> Plan<'d> {
     }
 
     /// Bytes of code, which branches may have to cross.
+    #[cfg_attr(not(feature = "full"), inline(never))]
     fn code_bytes(&self, smf: &Smf<'_>) -> u64 {
         let sections = smf.sections().iter().zip(&self.sizes);
         let code = sections.filter(|(section, _)| section.kind == SectionKind::Code);
@@ -207,7 +211,7 @@ impl<'d> Plan<'d> {
         table: &RelocTable<'_>,
         is_long: bool,
         demand: &mut Demand,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), Refusal> {
         let mut is_verified = false;
         let room = table.target.memory_size();
         let mut behind = 0;
@@ -220,7 +224,7 @@ impl<'d> Plan<'d> {
                 smf.verify_relocs(table)?;
                 is_verified = true;
             }
-            let index = u32::try_from(index).map_err(|_| LinkError::TooLarge)?;
+            let index = u32::try_from(index).map_err(|_| too_large())?;
             self.give_slot::<M>(smf, table, (index, &reloc), is_long, demand)?;
         }
         Ok(())
@@ -234,13 +238,13 @@ impl<'d> Plan<'d> {
         (index, reloc): (u32, &Reloc),
         is_long: bool,
         demand: &mut Demand,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), Refusal> {
         let symbol = to_usize(reloc.symbol);
         let target = self.targets.get(symbol).copied().unwrap_or(Target::NOWHERE);
         let section = table.section.index;
         if target == Target::NOWHERE && reloc.kind != RelocKind::None {
             let symbol = ShortName::new(smf.symbols().get(reloc.symbol)?.name());
-            return Err(LinkError::NoAddress { section, index, symbol });
+            return Err(LinkError::NoAddress { section, index, symbol }.into());
         }
         let is_far = is_long || target.is_import();
         let kind = reloc.kind;
@@ -270,16 +274,16 @@ impl<'d> Plan<'d> {
         self.image.is_some_and(|image| image.is_settled(table.section.index))
     }
 
-    fn slot(&mut self, symbol: usize) -> Result<&mut Slots, LinkError> {
+    fn slot(&mut self, symbol: usize) -> Result<&mut Slots, Refusal> {
         if self.slots.is_empty() {
             self.slots = filled(self.targets.len(), Slots::default())?;
         }
-        self.slots.get_mut(symbol).ok_or(LinkError::TooLarge)
+        self.slots.get_mut(symbol).ok_or_else(too_large)
     }
 
-    fn place(&mut self, smf: &Smf<'_>, demand: &Demand, page: u64) -> Result<(), LinkError> {
+    fn place(&mut self, smf: &Smf<'_>, demand: &Demand, page: u64) -> Result<(), Refusal> {
         let most = if self.image.is_some() { smf.sections().len() + 2 } else { 3 };
-        self.regions.try_reserve_exact(most).map_err(|_| LinkError::OutOfMemory)?;
+        self.regions = owned::with_capacity(most)?;
         self.got_count = demand.got;
         match self.image {
             Some(image) => self.keep(smf, &image, demand, page),
@@ -288,7 +292,8 @@ impl<'d> Plan<'d> {
     }
 
     /// Places every section by kind, veneers behind the code and the GOT behind the constants.
-    fn arrange(&mut self, smf: &Smf<'_>, demand: &Demand, page: u64) -> Result<(), LinkError> {
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn arrange(&mut self, smf: &Smf<'_>, demand: &Demand, page: u64) -> Result<(), Refusal> {
         self.place_kinds(smf, &[SectionKind::Code])?;
         self.veneers = self.reserve(u64::from(demand.veneers) * VENEER, VENEER)?;
         self.end_region(Protection::ReadExecute, page)?;
@@ -301,19 +306,20 @@ impl<'d> Plan<'d> {
     }
 
     /// Places every section where the file's own plan, which has been checked, says.
+    #[cfg_attr(not(feature = "full"), inline(never))]
     fn keep(
         &mut self,
         smf: &Smf<'_>,
         image: &ImagePlan<'_>,
         demand: &Demand,
         page: u64,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), Refusal> {
         for section in smf.sections().iter() {
             let Some(start) = image.section_offset(section.index) else { continue };
             if let Some(place) = self.sections.get_mut(to_usize(section.index)) {
                 *place = Some(start);
             }
-            let end = start.checked_add(section.memory_size()).ok_or(LinkError::TooLarge)?;
+            let end = start.checked_add(section.memory_size()).ok_or_else(too_large)?;
             self.size = self.size.max(end);
             self.end_region(protection(section.kind), page)?;
         }
@@ -323,7 +329,7 @@ impl<'d> Plan<'d> {
         self.end_region(Protection::Read, page)
     }
 
-    fn place_kinds(&mut self, smf: &Smf<'_>, kinds: &[SectionKind]) -> Result<(), LinkError> {
+    fn place_kinds(&mut self, smf: &Smf<'_>, kinds: &[SectionKind]) -> Result<(), Refusal> {
         for section in smf.sections().iter().filter(|section| kinds.contains(&section.kind)) {
             let Section { index, alignment, .. } = section;
             let size = self.sizes.get(to_usize(index)).copied().unwrap_or(0);
@@ -336,18 +342,18 @@ impl<'d> Plan<'d> {
     }
 
     /// Takes `size` bytes at the next multiple of `alignment` and returns where they begin.
-    fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64, LinkError> {
-        let start = self.size.checked_next_multiple_of(alignment).ok_or(LinkError::TooLarge)?;
+    fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64, Refusal> {
+        let start = self.size.checked_next_multiple_of(alignment).ok_or_else(too_large)?;
         if size != 0 {
-            self.size = start.checked_add(size).ok_or(LinkError::TooLarge)?;
+            self.size = start.checked_add(size).ok_or_else(too_large)?;
         }
         Ok(start)
     }
 
     /// Rounds up to whole pages what came since the last region.
-    fn end_region(&mut self, protection: Protection, page: u64) -> Result<(), LinkError> {
+    fn end_region(&mut self, protection: Protection, page: u64) -> Result<(), Refusal> {
         let start = self.regions.last().map_or(0, |region| region.end);
-        let end = self.size.checked_next_multiple_of(page).ok_or(LinkError::TooLarge)?;
+        let end = self.size.checked_next_multiple_of(page).ok_or_else(too_large)?;
         self.size = end;
         match self.regions.last_mut() {
             Some(last) if last.protection == protection => last.end = end,
@@ -401,6 +407,13 @@ fn give(slot: &mut u32, given: &mut u32) {
     }
 }
 
+/// That the module does not fit the address space.
+#[cold]
+#[inline(never)]
+pub(super) fn too_large() -> Refusal {
+    LinkError::TooLarge.into()
+}
+
 /// An index of a file, which is never wider than the machine that holds the file.
 pub(super) fn to_usize(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
@@ -444,14 +457,14 @@ mod tests {
     fn when_applied(smf: &Smf<'_>, plan: &Plan<'_>) -> LinkError {
         let mut memory = std::vec![0; usize::try_from(plan.size).unwrap()];
         let imports = |_: &[u8]| Some(0x1000);
-        relocate_at(smf, plan, 0x1_0000, &mut memory, &imports).unwrap_err()
+        relocate_at(smf, plan, 0x1_0000, &mut memory, &imports).unwrap_err().into()
     }
 
     fn compare(file: &[u8]) {
         let Ok(smf) = Smf::parse(file).and_then(|smf| smf.linked()) else { return };
         match (slowly(&smf), Plan::new(&smf, 4096)) {
             (Err(error), plan) => {
-                let found = plan.map_or_else(|error| error, |plan| when_applied(&smf, &plan));
+                let found = plan.map_or_else(LinkError::from, |plan| when_applied(&smf, &plan));
                 assert_eq!(found, LinkError::Format(error));
             }
             (Ok(places), Ok(plan)) => {
@@ -473,7 +486,10 @@ mod tests {
                 }
             }
             // What is sound may still be impossible to link here.
-            (Ok(_), Err(error)) => assert!(!matches!(error, LinkError::Format(_)), "{error}"),
+            (Ok(_), Err(error)) => {
+                let error = LinkError::from(error);
+                assert!(!matches!(error, LinkError::Format(_)), "{error}");
+            }
         }
     }
 
