@@ -145,8 +145,8 @@ impl ReadModule {
             // Bytecode has no data.
             return Err(ReplaceError::Datum(0));
         }
-        let mut image = Image::place_in(&self.smf, loader.pool()).map_err(load)?;
-        image.keep(kept).map_err(|error| match error {
+        let image = Image::place_keeping(&self.smf, loader.pool(), kept);
+        let image = image.map_err(|error| match error {
             KeepError::Datum(datum) => ReplaceError::Datum(datum),
             KeepError::Link(error) => load(error),
         })?;
