@@ -40,6 +40,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/exec/shared.rs",
     "core/src/memory/exposed.rs",
     "core/src/memory/file/owned.rs",
+    "core/src/memory/file/path.rs",
     "core/src/memory/icache/aarch64.rs",
     "core/src/memory/mapping.rs",
     "core/src/memory/pages.rs",

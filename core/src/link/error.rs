@@ -185,6 +185,7 @@ pub(super) struct Refusal(Option<Box<LinkError>>);
 
 impl From<Refusal> for LinkError {
     #[cold]
+    #[inline(never)]
     fn from(refusal: Refusal) -> Self {
         refusal.0.map_or(LinkError::OutOfMemory, |error| *error)
     }
@@ -251,5 +252,18 @@ mod tests {
         assert!(long.len() <= 48 && long.ends_with("x..."), "{long}");
         let escaped = ShortName::new(&[0xff; 5000]).to_string();
         assert!(escaped.len() <= 48 && escaped.ends_with("\\xff..."), "{escaped}");
+    }
+
+    #[test]
+    fn a_refusal_gives_back_what_was_wrong() {
+        let format = LinkError::Format(FormatError::Empty);
+        for error in [LinkError::TooLarge, LinkError::OutOfMemory, format] {
+            assert_eq!(LinkError::from(Refusal::from(error)), error);
+        }
+        assert_eq!(LinkError::from(Refusal::from(FormatError::Empty)), format);
+        let shared = MemoryError::SharedCode;
+        assert_eq!(LinkError::from(Refusal::from(shared)), LinkError::Memory(shared));
+        assert_eq!(LinkError::from(Refusal::from(NoMemory)), LinkError::OutOfMemory);
+        assert_eq!(size_of::<Refusal>(), size_of::<usize>());
     }
 }

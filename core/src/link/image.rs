@@ -1,5 +1,6 @@
 //! A module placed in memory: every section has its address and its bytes, and nothing can run yet.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -30,9 +31,9 @@ pub const fn host_arch() -> Arch {
 /// A module whose addresses are fixed and whose pages are still writable.
 pub struct Image<'d> {
     smf: Smf<'d>,
-    /// What is linked of it.
-    linked: Smf<'d>,
-    plan: Plan<'d>,
+    /// What is linked of it, unless that is itself.
+    object: Option<Box<Smf<'d>>>,
+    plan: Box<Plan<'d>>,
     pages: WritablePages,
     exports: Exports<'d>,
     pool: Option<Arc<PagePool>>,
@@ -50,7 +51,7 @@ impl<'d> Image<'d> {
     /// A module for another machine or system, or of a kind that cannot run; a file that is not
     /// sound; a relocation that this machine does not have; memory that cannot be had.
     pub fn place(smf: &Smf<'d>) -> Result<Self, LinkError> {
-        Ok(Self::place_from(smf, None, Placement::Anywhere)?)
+        Self::place_from(smf, None, Placement::Anywhere)
     }
 
     /// As [`Image::place`], with pages from a pool that gets them back when the module is unloaded. For
@@ -59,7 +60,7 @@ impl<'d> Image<'d> {
     /// # Errors
     /// As [`Image::place`].
     pub fn place_in(smf: &Smf<'d>, pool: &Arc<PagePool>) -> Result<Self, LinkError> {
-        Ok(Self::place_from(smf, Some(pool), Placement::Anywhere)?)
+        Self::place_from(smf, Some(pool), Placement::Anywhere)
     }
 
     /// As [`Image::place_in`], with data left where an older version of the module has it, and the rest
@@ -86,21 +87,22 @@ impl<'d> Image<'d> {
         smf: &Smf<'d>,
         pool: Option<&Arc<PagePool>>,
         placement: Placement,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, LinkError> {
         check_host(smf)?;
-        let linked = contents(smf)?;
+        let object = contents(smf)?;
+        let linked = object.as_deref().unwrap_or(smf);
         let page = PageCount::one().bytes() as u64;
-        let plan = Plan::new(&linked, page)?;
+        let plan = Plan::new(linked, page)?;
         let size = PageCount::covering(plan.size)?;
-        let pool = pool.filter(|_| !plan.low);
+        let (pool, placement) =
+            if plan.low { (None, Placement::Low2GiB) } else { (pool, placement) };
         let mut pages = match pool {
-            _ if plan.low => WritablePages::allocate(size, Placement::Low2GiB)?,
             Some(pool) => pool.take_used(size, placement)?,
             None => WritablePages::allocate(size, placement)?,
         };
-        copy_sections(&linked, &plan, &mut pages)?;
+        copy_sections(linked, &plan, &mut pages)?;
         let exports = Exports::new(linked.symbols(), addresses(&plan, &pages)?)?;
-        Ok(Image { smf: *smf, linked, plan, pages, exports, pool: pool.cloned() })
+        Ok(Image { smf: *smf, object, plan, pages, exports, pool: pool.cloned() })
     }
 
     /// Leaves data where an older version of the module has it.
@@ -108,11 +110,12 @@ impl<'d> Image<'d> {
     /// # Errors
     /// [`KeepError`]; the image is of no use then.
     fn keep(&mut self, data: &[OldData<'_>]) -> Result<(), KeepError> {
-        let kept = keep::find(&self.linked, data)?;
-        keep::apply(&self.linked, &mut self.plan, &kept)?;
+        let linked = self.object.as_deref().unwrap_or(&self.smf);
+        let kept = keep::find(linked, data)?;
+        keep::apply(linked, &mut self.plan, &kept)?;
         let addresses = addresses(&self.plan, &self.pages)?;
         self.exports =
-            Exports::with_kept(self.linked.symbols(), addresses, kept).map_err(LinkError::from)?;
+            Exports::with_kept(linked.symbols(), addresses, kept).map_err(LinkError::from)?;
         Ok(())
     }
 
@@ -126,20 +129,17 @@ impl<'d> Image<'d> {
     /// # Errors
     /// An import that is not weak and that nobody provides; a relocation that does not fit, or that is
     /// not sound and was not checked before; pages that the kernel will not protect. The image is gone then, and its memory given back.
-    pub fn link(self, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
-        Ok(self.relocate_and_publish(imports)?)
-    }
-
     #[cfg_attr(not(feature = "full"), inline(never))]
-    fn relocate_and_publish(mut self, imports: &dyn Resolve) -> Result<Module<'d>, Refusal> {
-        relocate::relocate(&self.linked, &self.plan, &mut self.pages, imports)?;
+    pub fn link(mut self, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
+        let linked = self.object.as_deref().unwrap_or(&self.smf);
+        relocate::relocate(linked, &self.plan, &mut self.pages, imports)?;
         let regions = &self.plan.regions;
         let mut segments = owned::with_capacity(regions.len())?;
         for region in regions {
             segments.push(segment(region)?);
         }
         let pages = self.pages.publish(&segments)?;
-        Ok(Module::new(self.smf, self.linked, pages, segments, self.exports, self.pool))
+        Ok(Module::new(self.smf, self.object, pages, segments, self.exports, self.pool))
     }
 }
 
@@ -147,8 +147,8 @@ impl<'d> Image<'d> {
 #[cfg_attr(not(feature = "full"), inline(never))]
 fn addresses(plan: &Plan<'_>, pages: &WritablePages) -> Result<Vec<u64>, Refusal> {
     let base = pages.address() as u64;
-    let mut addresses = owned::with_capacity(plan.sections.len())?;
-    addresses.extend(plan.sections.iter().map(|at| at.map_or(0, |at| base + at)));
+    let mut addresses = owned::with_capacity(plan.sections().len())?;
+    addresses.extend(plan.sections().map(|at| at.map_or(0, |at| base + at)));
     Ok(addresses)
 }
 
@@ -171,13 +171,13 @@ fn check_host(smf: &Smf<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// What is linked of a module: itself, or the ELF object that its code is.
+/// What is linked of a module: `None` for itself, or the ELF object that its code is.
 #[cfg_attr(not(feature = "full"), inline(never))]
-fn contents<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, Refusal> {
+fn contents<'d>(smf: &Smf<'d>) -> Result<Option<Box<Smf<'d>>>, Refusal> {
     if smf.layout() == Layout::Dynlib {
         return Err(LinkError::Dynlib.into());
     }
-    let (mut has_code, mut has_object) = (false, false);
+    let (mut has_code, mut object) = (false, None);
     for section in smf.sections().iter().filter(|section| section.kind.is_loaded()) {
         let index = section.index;
         if section.kind == SectionKind::Code {
@@ -187,21 +187,21 @@ fn contents<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, Refusal> {
             if functions::is_bytecode(section.data) {
                 return Err(LinkError::Bytecode.into());
             }
-            has_object |= section.holds_object();
+            object = object.or_else(|| Some(section).filter(Section::holds_object));
             has_code |= section.size != 0;
         }
         // Before any memory is asked for.
         smf.check_compressed(&section)?;
     }
-    if has_object {
-        return object(smf);
+    if let Some(code) = object {
+        return open_object(smf, &code).map(Some);
     }
-    if has_code { Ok(*smf) } else { Err(LinkError::NoCode.into()) }
+    if has_code { Ok(None) } else { Err(LinkError::NoCode.into()) }
 }
 
 #[cold]
-fn object<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, Refusal> {
-    let object = smf.linked()?;
+fn open_object<'d>(smf: &Smf<'d>, code: &Section<'d>) -> Result<Box<Smf<'d>>, Refusal> {
+    let object = owned::boxed(smf.object_in(code)?)?;
     let is_code = |section: Section<'_>| section.kind == SectionKind::Code && section.size != 0;
     if object.sections().iter().any(is_code) { Ok(object) } else { Err(LinkError::NoCode.into()) }
 }
@@ -209,15 +209,15 @@ fn object<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, Refusal> {
 /// Copies every section to its place, in the order of the image, and makes sure of the zeroes between
 /// them: the code comes first, and with it what a program needs to begin.
 #[cfg_attr(not(feature = "full"), inline(never))]
-fn copy_sections(
-    smf: &Smf<'_>,
-    plan: &Plan<'_>,
-    pages: &mut WritablePages,
-) -> Result<(), Refusal> {
-    let mut placed = owned::with_capacity(plan.sections.len())?;
-    let sections = plan.sections.iter().zip(smf.sections().iter());
-    let loaded = sections.filter_map(|(at, section)| at.map(|at| (at, section)));
-    placed.extend(loaded.filter(|(_, section)| !section.data.is_empty()));
+fn copy_sections(smf: &Smf<'_>, plan: &Plan<'_>, pages: &mut WritablePages) -> Result<(), Refusal> {
+    let mut placed = owned::with_capacity(plan.sections().len())?;
+    for (at, section) in plan.sections().zip(smf.sections().iter()) {
+        if let Some(at) = at
+            && !section.data.is_empty()
+        {
+            placed.push((at, section));
+        }
+    }
     // Sorting is a good part of all the code that small programs have.
     let in_order = cfg!(feature = "full");
     if in_order {

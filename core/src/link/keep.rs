@@ -142,7 +142,7 @@ fn find_parts<'d>(smf: &Smf<'d>, data: &[OldData<'_>]) -> Result<Vec<Option<Part
     for datum in 0..data.len() {
         names.insert_unique(rehash(&datum), datum, rehash);
     }
-    let mut parts = filled(data.len(), None::<Part<'d>>)?;
+    let mut parts = filled(data.len(), &None::<Part<'d>>)?;
     for symbol in smf.symbols().iter() {
         let symbol = symbol?;
         let hash = hasher.hash_one(symbol.name());
@@ -221,7 +221,7 @@ pub(super) fn holding(kept: &[Kept], section: u32, at: u64) -> Option<(usize, &K
 /// [`KeepError::Datum`] for one that is reached in another way as well; what is wrong with the file.
 pub(super) fn apply(smf: &Smf<'_>, plan: &mut Plan<'_>, kept: &[Kept]) -> Result<(), KeepError> {
     check_references(smf, kept)?;
-    let first = u32::try_from(plan.sections.len()).map_err(|_| LinkError::TooLarge)?;
+    let first = u32::try_from(plan.sections().len()).map_err(|_| LinkError::TooLarge)?;
     smf.symbols().try_for_each_place(&mut plan.targets, |_, place, target| {
         let SymbolPlace::Section { section, value, size } = place else { return Ok(()) };
         let Some((number, kept)) = holding(kept, section, value) else { return Ok(()) };
@@ -283,7 +283,7 @@ fn points(smf: &Smf<'_>, table: &RelocTable<'_>, reloc: &Reloc) -> &'static [u8]
 /// Whether a symbol is data that is not in the image.
 pub(super) fn is_kept(plan: &Plan<'_>, symbol: u32) -> bool {
     let target = plan.targets.get(to_usize(symbol));
-    target.is_some_and(|target| target.is_behind(plan.sections.len()))
+    target.is_some_and(|target| target.is_behind(plan.sections().len()))
 }
 
 #[cfg(test)]

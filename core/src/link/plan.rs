@@ -5,6 +5,7 @@
 //! (`.smf.image`), under which its writer has already settled what code says about distances; it is
 //! then kept, and veneers and GOT follow behind.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::error::{LinkError, Refusal, ShortName};
@@ -19,11 +20,16 @@ use crate::owned;
 pub(super) const SLOT: u64 = 8;
 
 /// A symbol's place in the GOT and among the veneers; counts from 1, 0 for none.
+// Aligned as a target is, so that lists of either are made by one function.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(align(8))]
 pub(super) struct Slots {
     pub(super) got: u32,
     pub(super) veneer: u32,
 }
+
+/// In the place of where a section begins: no image ends so late.
+const NOT_LOADED: u64 = u64::MAX;
 
 /// A run of pages of one protection, in bytes from the begin of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +41,10 @@ pub(super) struct Region {
 
 /// The plan of one image.
 pub(super) struct Plan<'d> {
-    /// The placement that the file brings, when it can be kept.
-    image: Option<ImagePlan<'d>>,
-    /// Where each section begins, from the begin of the image; `None` when it is not loaded.
-    pub(super) sections: Vec<Option<u64>>,
+    /// The placement that the file brings: see [`Plan::image`].
+    own_image: Option<ImagePlan<'d>>,
+    /// Where each section begins, from the begin of the image; [`NOT_LOADED`] when it is not loaded.
+    sections: Vec<u64>,
     /// Bytes that each section takes in memory.
     pub(super) sizes: Vec<u64>,
     /// Where each symbol is.
@@ -59,10 +65,13 @@ pub(super) struct Plan<'d> {
     pub(super) kept: Vec<u64>,
 }
 
-/// A vector of `len` copies, or an error when there is no memory for it.
-pub(super) fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>, Refusal> {
+/// A vector of `len` copies, or an error when there is no memory for it. The value comes by reference so that
+/// one function serves all types of one size and alignment.
+#[cfg_attr(feature = "full", inline(always))]
+#[cfg_attr(not(feature = "full"), inline(never))]
+pub(super) fn filled<T: Clone>(len: usize, value: &T) -> Result<Vec<T>, Refusal> {
     let mut vector = owned::with_capacity(len)?;
-    vector.resize(len, value);
+    vector.resize(len, value.clone());
     Ok(vector)
 }
 
@@ -78,25 +87,10 @@ impl<'d> Plan<'d> {
     /// Plans the image of `smf`, checking on the way every symbol, and every relocation but addresses of
     /// 64 bits.
     #[cfg_attr(not(feature = "full"), inline(never))]
-    pub(super) fn new(smf: &Smf<'d>, page: u64) -> Result<Self, Refusal> {
-        let count = smf.sections().len();
+    pub(super) fn new(smf: &Smf<'d>, page: u64) -> Result<Box<Self>, Refusal> {
         // Larger pages would put two protections on one.
         let image = ImagePlan::of(smf)?.filter(|_| page <= image::PAGE);
-        let mut plan = Plan {
-            image,
-            sections: filled(count, None)?,
-            sizes: filled(count, 0)?,
-            targets: Vec::new(),
-            imports: 0,
-            slots: Vec::new(),
-            veneers: 0,
-            got: 0,
-            got_count: 0,
-            regions: Vec::new(),
-            size: 0,
-            low: false,
-            kept: Vec::new(),
-        };
+        let mut plan = Self::empty(image, smf.sections().len())?;
         for (size, section) in plan.sizes.iter_mut().zip(smf.sections().iter()) {
             *size = section.memory_size();
         }
@@ -107,15 +101,35 @@ impl<'d> Plan<'d> {
         Ok(plan)
     }
 
+    /// A plan with room for so many sections. It is handed on twice, and a box is shorter.
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn empty(own_image: Option<ImagePlan<'d>>, count: usize) -> Result<Box<Self>, Refusal> {
+        Ok(owned::boxed(Plan {
+            own_image,
+            sections: filled(count, &NOT_LOADED)?,
+            sizes: filled(count, &0)?,
+            targets: Vec::new(),
+            imports: 0,
+            slots: Vec::new(),
+            veneers: 0,
+            got: 0,
+            got_count: 0,
+            regions: Vec::new(),
+            size: 0,
+            low: false,
+            kept: Vec::new(),
+        })?)
+    }
+
     /// Finds out where each symbol lies, and checks that it lies inside its section. Never a part of its
     /// caller, which would leave its loop no registers.
     #[inline(never)]
     fn find_targets(&mut self, smf: &Smf<'_>) -> Result<(), Refusal> {
         let symbols = smf.symbols();
         u32::try_from(symbols.len()).map_err(|_| too_large())?;
-        let mut targets = filled(symbols.len(), Target::NOWHERE)?;
+        let mut targets = filled(symbols.len(), &Target::NOWHERE)?;
         let sections = self.sizes.len().min(to_usize(Target::SECTIONS));
-        let mut rooms = filled(sections, 0u64)?;
+        let mut rooms = filled(sections, &0u64)?;
         let sizes = smf.sections().iter().zip(&self.sizes);
         for (room, (section, size)) in rooms.iter_mut().zip(sizes) {
             // Of what is not loaded, no symbol is found quickly.
@@ -181,17 +195,16 @@ impl<'d> Plan<'d> {
     fn check_relocs<M: Machine>(&mut self, smf: &Smf<'_>) -> Result<Demand, Refusal> {
         let mut demand = Demand::default();
         let is_long = self.code_bytes(smf) > M::BRANCH_REACH;
-        for table in smf.reloc_tables() {
-            let table = table?;
-            if self.is_settled(&table) {
-                continue;
+        for_each_table(smf, &mut |table| {
+            if self.is_settled(table) {
+                return Ok(());
             }
             if !table.is_empty() && !table.target.kind.is_loaded() {
-                smf.verify_relocs(&table)?;
+                smf.verify_relocs(table)?;
                 return Err(LinkError::NotLoaded { section: table.section.index }.into());
             }
-            self.give_slots::<M>(smf, &table, is_long, &mut demand)?;
-        }
+            self.give_slots::<M>(smf, table, is_long, &mut demand)
+        })?;
         Ok(demand)
     }
 
@@ -264,28 +277,44 @@ impl<'d> Plan<'d> {
         Ok(())
     }
 
+    /// Where each section begins, from the begin of the image; `None` for what is not loaded.
+    pub(super) fn sections(&self) -> impl ExactSizeIterator<Item = Option<u64>> {
+        self.sections.iter().map(|at| loaded(*at))
+    }
+
+    /// Where one of them begins.
+    pub(super) fn section(&self, index: u32) -> Option<u64> {
+        self.sections.get(to_usize(index)).and_then(|at| loaded(*at))
+    }
+
+    /// The placement that the file brings, when it can be kept; where it is never looked for, what would
+    /// keep it is compiled away.
+    fn image(&self) -> Option<&ImagePlan<'d>> {
+        self.own_image.as_ref().filter(|_| cfg!(feature = "all-files"))
+    }
+
     /// Whether the placement is that of the file's writer.
     pub(super) fn keeps_image(&self) -> bool {
-        self.image.is_some()
+        self.image().is_some()
     }
 
     /// Whether the file's writer has applied a table under the placement that is kept.
     pub(super) fn is_settled(&self, table: &RelocTable<'_>) -> bool {
-        self.image.is_some_and(|image| image.is_settled(table.section.index))
+        self.image().is_some_and(|image| image.is_settled(table.section.index))
     }
 
     fn slot(&mut self, symbol: usize) -> Result<&mut Slots, Refusal> {
         if self.slots.is_empty() {
-            self.slots = filled(self.targets.len(), Slots::default())?;
+            self.slots = filled(self.targets.len(), &Slots::default())?;
         }
         self.slots.get_mut(symbol).ok_or_else(too_large)
     }
 
     fn place(&mut self, smf: &Smf<'_>, demand: &Demand, page: u64) -> Result<(), Refusal> {
-        let most = if self.image.is_some() { smf.sections().len() + 2 } else { 3 };
+        let most = if self.keeps_image() { smf.sections().len() + 2 } else { 3 };
         self.regions = owned::with_capacity(most)?;
         self.got_count = demand.got;
-        match self.image {
+        match self.image().copied() {
             Some(image) => self.keep(smf, &image, demand, page),
             None => self.arrange(smf, demand, page),
         }
@@ -317,7 +346,7 @@ impl<'d> Plan<'d> {
         for section in smf.sections().iter() {
             let Some(start) = image.section_offset(section.index) else { continue };
             if let Some(place) = self.sections.get_mut(to_usize(section.index)) {
-                *place = Some(start);
+                *place = start;
             }
             let end = start.checked_add(section.memory_size()).ok_or_else(too_large)?;
             self.size = self.size.max(end);
@@ -335,7 +364,7 @@ impl<'d> Plan<'d> {
             let size = self.sizes.get(to_usize(index)).copied().unwrap_or(0);
             let start = self.reserve(size, alignment)?;
             if let Some(place) = self.sections.get_mut(to_usize(index)) {
-                *place = Some(start);
+                *place = start;
             }
         }
         Ok(())
@@ -364,6 +393,23 @@ impl<'d> Plan<'d> {
     }
 }
 
+/// Hands one relocation section after another to `visit`. By reference, because they are large, and compiled
+/// once, because finding out what they apply to is long.
+#[cfg_attr(not(feature = "full"), inline(never))]
+pub(super) fn for_each_table<'d>(
+    smf: &Smf<'d>,
+    visit: &mut dyn FnMut(&RelocTable<'d>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    for section in smf.sections().iter().filter(|section| section.kind == SectionKind::Reloc) {
+        // Not handed on by `?`, which would make room for two more.
+        match smf.reloc_table(&section) {
+            Ok(ref table) => visit(table)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// The first of the relocations of `table`, from the one with number `from` on, that is no address of
 /// 64 bits, and its number. Nearly all that are left to the loader are; they ask for nothing, and are
 /// checked when they are applied.
@@ -377,6 +423,11 @@ fn next_special(table: &RelocTable<'_>, from: usize) -> Option<(usize, Reloc)> {
 /// where size matters most, they are relocations as all others.
 pub(super) fn number_of_words(table: &RelocTable<'_>) -> Option<u8> {
     if cfg!(feature = "full") { table.number(RelocKind::Abs64) } else { None }
+}
+
+/// Where a section begins, if it is loaded.
+fn loaded(at: u64) -> Option<u64> {
+    if at == NOT_LOADED { None } else { Some(at) }
 }
 
 /// Whether a relocation is sound and asks for nothing beside its place, in a section of `room` bytes.
@@ -468,7 +519,7 @@ mod tests {
                 assert_eq!(found, LinkError::Format(error));
             }
             (Ok(places), Ok(plan)) => {
-                let begins: Vec<_> = (0..plan.sections.len() as u64).map(|n| n << 32).collect();
+                let begins: Vec<_> = (0..plan.sections().len() as u64).map(|n| n << 32).collect();
                 let imports: Vec<_> = (0..u64::from(plan.imports)).map(|n| n << 16).collect();
                 assert_eq!(places.len(), plan.targets.len());
                 let mut import = imports.iter();

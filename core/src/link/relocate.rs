@@ -10,7 +10,9 @@ use super::error::{LinkError, Refusal, ShortName};
 use super::keep;
 use super::machine::aarch64::Misfit;
 use super::machine::{Jump, Machine, VENEER, for_machine};
-use super::plan::{Plan, SLOT, Slots, filled, number_of_words, to_usize, too_large};
+use super::plan::{
+    Plan, SLOT, Slots, filled, for_each_table, number_of_words, to_usize, too_large,
+};
 use super::resolve::Resolve;
 use super::target::Target;
 use crate::format::bytes::u32_at;
@@ -51,14 +53,14 @@ fn symbol_addresses(
     base: u64,
     imports: &[u64],
 ) -> Result<alloc::vec::Vec<u64>, Refusal> {
-    let mut sections = filled(plan.sections.len() + plan.kept.len(), 0u64)?;
-    for (address, section) in sections.iter_mut().zip(&plan.sections) {
+    let mut sections = filled(plan.sections().len() + plan.kept.len(), &0u64)?;
+    for (address, section) in sections.iter_mut().zip(plan.sections()) {
         *address = section.map_or(0, |at| base + at);
     }
-    for (address, kept) in sections.iter_mut().skip(plan.sections.len()).zip(&plan.kept) {
+    for (address, kept) in sections.iter_mut().skip(plan.sections().len()).zip(&plan.kept) {
         *address = *kept;
     }
-    let mut addresses = filled(plan.targets.len(), NO_ADDRESS)?;
+    let mut addresses = filled(plan.targets.len(), &NO_ADDRESS)?;
     for (address, target) in addresses.iter_mut().zip(&plan.targets) {
         *address = target.address(&sections, imports).unwrap_or(NO_ADDRESS);
     }
@@ -76,7 +78,7 @@ fn resolve_imports(
     base: u64,
     imports: &dyn Resolve,
 ) -> Result<alloc::vec::Vec<u64>, Refusal> {
-    let mut values = filled(to_usize(plan.imports), 0u64)?;
+    let mut values = filled(to_usize(plan.imports), &0u64)?;
     let mut missing = 0u32;
     let mut first = None;
     let numbers = (0u32..).zip(&plan.targets).filter(|(_, target)| target.is_import());
@@ -118,21 +120,20 @@ impl Relocator<'_, '_> {
     #[cfg_attr(not(feature = "full"), inline(never))]
     fn apply_all<M: Machine>(&mut self) -> Result<(), Refusal> {
         self.fill_slots::<M>()?;
-        for table in self.smf.reloc_tables() {
-            let table = table?;
-            if !self.plan.is_settled(&table) {
-                self.apply_table::<M>(&table)?;
+        for_each_table(self.smf, &mut |table| {
+            if !self.plan.is_settled(table) {
+                self.apply_table::<M>(table)
             } else if !self.plan.kept.is_empty() {
-                self.apply_kept::<M>(&table)?;
+                self.apply_kept::<M>(table)
+            } else {
+                Ok(())
             }
-        }
-        Ok(())
+        })
     }
 
     /// Applies those of a settled table that lead to data which is not where its writer had it.
     fn apply_kept<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), Refusal> {
-        let target = self.plan.sections.get(to_usize(table.target.index)).copied().flatten();
-        let Some(start) = target else { return Ok(()) };
+        let Some(start) = self.plan.section(table.target.index) else { return Ok(()) };
         let plan = self.plan;
         let mut kept = table.iter().filter(|reloc| keep::is_kept(plan, reloc.symbol));
         kept.try_for_each(|reloc| self.apply::<M>(start, &reloc))
@@ -156,8 +157,7 @@ impl Relocator<'_, '_> {
     }
 
     fn apply_table<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), Refusal> {
-        let target = self.plan.sections.get(to_usize(table.target.index)).copied().flatten();
-        let Some(start) = target else { return Ok(()) };
+        let Some(start) = self.plan.section(table.target.index) else { return Ok(()) };
         let mut entries = table.entries();
         while let Some(entry) = self.apply_words(start, table, &mut entries)? {
             self.apply::<M>(start, &table.decode(entry))?;

@@ -142,7 +142,7 @@ impl Linked {
         let plan = Plan::new(smf, 4096)?;
         // The code comes first and is all that is looked at, with what stands near it.
         let mut memory = vec![0; usize::try_from(plan.size).unwrap()];
-        let sections: Vec<u64> = plan.sections.iter().map(|at| at.unwrap_or(0)).collect();
+        let sections: Vec<u64> = plan.sections().map(|at| at.unwrap_or(0)).collect();
         for (at, section) in sections.iter().zip(smf.sections().iter()) {
             if section.kind.is_loaded() {
                 let at = usize::try_from(*at).unwrap();
