@@ -109,6 +109,7 @@ pub fn joined(parts: &[&[u8]]) -> Result<Box<[u8]>, NoMemory> {
 }
 
 /// `Vec::with_capacity`.
+#[cfg_attr(not(feature = "full"), inline(never))]
 pub(crate) fn with_capacity<T>(capacity: usize) -> Result<Vec<T>, NoMemory> {
     let mut list = Vec::new();
     list.try_reserve_exact(capacity).map_err(|_| NoMemory)?;

@@ -29,7 +29,7 @@
 use super::bytes::{array, u32_at};
 use super::error::FormatError;
 use super::file::Smf;
-use super::layout::{MAX_ALIGNMENT, SECTION_NAME};
+use super::layout::{ALL_FILES, MAX_ALIGNMENT, SECTION_NAME};
 use super::reloc::{Reloc, RelocKind, RelocTable};
 use super::section::{Section, SectionKind, Sections};
 use super::symbol::Symbol;
@@ -61,11 +61,15 @@ pub struct ImagePlan<'d> {
 }
 
 impl<'d> ImagePlan<'d> {
-    /// The plan of `smf`, checked against its sections; `None` when it brings none.
+    /// The plan of `smf`, checked against its sections; `None` when it brings none, or nobody here looks
+    /// for one: its relocations are all applied then.
     ///
     /// # Errors
     /// As [`ImagePlan::parse`] and [`ImagePlan::check`].
     pub fn of(smf: &Smf<'d>) -> Result<Option<Self>, FormatError> {
+        if !ALL_FILES {
+            return Ok(None);
+        }
         let note = |s: &Section<'_>| s.kind == SectionKind::Note && s.name == NAME;
         let Some(section) = smf.sections().iter().find(note) else { return Ok(None) };
         let plan = Self::parse(section.data, section.offset)?;

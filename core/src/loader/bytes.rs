@@ -192,7 +192,6 @@ impl ReadModule {
 }
 
 /// What a module is before it is linked.
-#[expect(clippy::large_enum_variant, reason = "nearly all are images, and none stays one for long")]
 enum Linkable {
     Image(Image<'static>),
     Bytecode(Counted<Bytecode<'static>>),
