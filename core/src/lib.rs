@@ -41,5 +41,6 @@ pub mod memory;
 mod model;
 #[cfg(feature = "kernel")]
 mod owned;
+pub mod sort;
 #[cfg(feature = "kernel")]
 pub mod tier;

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use smf_core::format::SymbolKind;
 use smf_core::link::Module;
+use smf_core::sort::sort_by_key;
 
 #[cfg(feature = "c-api")]
 use crate::code_ranges::CodeRange;
@@ -50,7 +51,7 @@ fn functions<'d>(module: &Module<'d>, code: &[Range<u64>]) -> Vec<Function<'d>> 
         })
         .filter(|function| code.iter().any(|range| range.contains(&function.address)))
         .collect();
-    functions.sort_by_key(|function| function.address);
+    sort_by_key(&mut functions, |function| (function.address, function.name));
     let (mut here, mut next) = (u64::MAX, u64::MAX);
     for function in functions.iter_mut().rev() {
         // Several symbols may be at one address.

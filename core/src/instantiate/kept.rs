@@ -2,7 +2,7 @@
 //! gathered to be written.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -16,6 +16,7 @@ use super::types::{Spelled, Type};
 use crate::format::kept::{KeptCode, KeptReloc, KeptTarget, encode, hash, records};
 use crate::link::landing::trap_hook;
 use crate::owned::{NoMemory, bytes};
+use crate::sort::sort;
 
 /// The records of one symbol that are looked at.
 const MOST: usize = 64;
@@ -243,8 +244,9 @@ pub(super) fn with_records(
     body_of: impl Fn(&[u8]) -> Option<u64>,
 ) -> Option<Vec<u8>> {
     let key = |code: &KeptCode<'_>| (code.symbol.to_vec(), code.arch.0);
-    let known: BTreeSet<_> = records(old).map(|(_, record)| record).collect();
-    if new.iter().all(|record| known.contains(&record[..])) {
+    let mut known: Vec<_> = records(old).map(|(_, record)| record).collect();
+    sort(&mut known);
+    if new.iter().all(|record| known.binary_search(&&record[..]).is_ok()) {
         return None;
     }
     // The file may hold another template by now than the one that was compiled.

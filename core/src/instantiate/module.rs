@@ -22,6 +22,7 @@ use crate::format::renote::{RenoteError, with_kept, with_note};
 use crate::format::sdn::Cell;
 use crate::format::template::{TemplateKind, Templates};
 use crate::format::{FormatError, SectionKind, Smf};
+use crate::sort::sort;
 use crate::memory::lock::Lock;
 use crate::memory::{FileBytes, replace_file};
 use crate::owned::{NoMemory, Written, bytes as copy_of, collect, joined, push, push_text, text};
@@ -303,7 +304,7 @@ impl Module {
         // A note is text: what is none stands in no row.
         let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
         let mut symbols = collect(symbols)?;
-        symbols.sort_unstable();
+        sort(&mut symbols);
         symbols.dedup();
         let new = Pending { path: Lossy(&self.path), symbols: &symbols, records };
         self.move_in_memory(&new).and_then(|()| self.move_on_disk(&new))

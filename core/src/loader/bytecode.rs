@@ -28,6 +28,7 @@ use crate::format::functions::{Function, Functions};
 use crate::format::{Binding, FormatError, SymbolKind};
 use crate::jit::verify::{Verifier, VerifyError, functions_of};
 use crate::link::{Export, landing};
+use crate::sort::sort;
 use crate::tier::{CodeError, CodeObserver, Engine, EngineError, Told};
 
 /// The most parameters of a function that has an address.
@@ -163,7 +164,7 @@ impl<'d> Bytecode<'d> {
     pub(super) fn functions(&self) -> impl Iterator<Item = (&'d [u8], u32)> + use<'d> {
         let functions = self.names.numbers.iter().filter_map(|&index| self.named(index));
         let mut functions: Vec<_> = functions.map(|f| (f.name(), f.index)).collect();
-        functions.sort_unstable();
+        sort(&mut functions);
         functions.into_iter()
     }
 

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use smf_core::cache::CacheError;
 use smf_core::memory::MemoryError;
+use smf_core::sort::{sort, sort_by_key};
 
 use super::{ReadAhead, Watch};
 
@@ -128,7 +129,7 @@ impl Queue {
     pub(super) fn finish(&self, job: &impl Job, watch: &Watch) -> Results {
         let mut results = std::mem::take(&mut *self.results());
         let mut again = std::mem::take(&mut results.set_aside);
-        again.sort_unstable();
+        sort(&mut again);
         for index in again.into_iter().take_while(|_| !self.is_stopped()) {
             match job.read(index) {
                 Ok(size) => {
@@ -142,7 +143,7 @@ impl Queue {
                 }
             }
         }
-        results.failures.sort_unstable_by_key(|(index, _)| *index);
+        sort_by_key(&mut results.failures, |(index, _)| *index);
         results
     }
 
