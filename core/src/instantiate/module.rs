@@ -22,10 +22,12 @@ use crate::format::renote::{RenoteError, with_kept, with_note};
 use crate::format::sdn::Cell;
 use crate::format::template::{TemplateKind, Templates};
 use crate::format::{FormatError, SectionKind, Smf};
-use crate::sort::sort;
 use crate::memory::lock::Lock;
 use crate::memory::{FileBytes, replace_file};
-use crate::owned::{NoMemory, Written, bytes as copy_of, collect, joined, push, push_text, text};
+use crate::owned::{
+    NoMemory, Rehash, Written, bytes as copy_of, collect, joined, push, push_text, text,
+};
+use crate::sort::sort;
 
 /// A row of `possible`.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +175,8 @@ impl Module {
             let template = template?;
             let number = u32::try_from(self.entries.len()).map_err(|_| MetadataError::TooLarge)?;
             let (hasher, entries) = (&self.hasher, &self.entries);
-            let hash_of = |number: &u32| hasher.hash_one(name_of(entries, payload, *number));
+            let hash_of: Rehash<'_, u32> =
+                &|number| hasher.hash_one(name_of(entries, payload, *number));
             let same = |number: &u32| name_of(entries, payload, *number) == template.name;
             let hash = hasher.hash_one(template.name);
             self.by_name.try_reserve(1, hash_of).map_err(|_| NoMemory)?;

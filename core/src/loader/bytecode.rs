@@ -28,6 +28,7 @@ use crate::format::functions::{Function, Functions};
 use crate::format::{Binding, FormatError, SymbolKind};
 use crate::jit::verify::{Verifier, VerifyError, functions_of};
 use crate::link::{Export, landing};
+use crate::owned::Rehash;
 use crate::sort::sort;
 use crate::tier::{CodeError, CodeObserver, Engine, EngineError, Told};
 
@@ -144,6 +145,7 @@ impl<'d> Bytecode<'d> {
     }
 
     /// A function that can be called by address. Where it [has none](Bytecode::refusal) that is 0.
+    #[inline(never)]
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
         let function = self.functions.get(self.index_of(name)?)?.ok()?;
         has_address(&function).then(|| self.export(function.index, function.length))
@@ -206,7 +208,7 @@ impl Names {
         let mut numbers = HashTable::with_capacity(functions.len());
         for function in functions.iter().flatten() {
             let is_it = |other: &u32| has_name(functions, *other, function.name());
-            let rehash = |other: &u32| {
+            let rehash: Rehash<'_, u32> = &|other| {
                 let other = functions.get(*other).and_then(Result::ok);
                 other.map_or(0, |other| hasher.hash_one(other.name()))
             };

@@ -174,6 +174,8 @@ struct UsedDatum {
 
 impl UsedDatum {
     /// That it cannot stay where it is.
+    #[cold]
+    #[inline(never)]
     fn error(&self, module: &Version) -> LoadError {
         let symbol = ShortName::new(&self.datum.name);
         LoadError::DataInUse { module: module.short_name(), symbol, by: self.by }
