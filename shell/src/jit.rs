@@ -1,8 +1,9 @@
 //! Instances of templates, as the process knows them: where their code may be called, what tools are told of
 //! it, and what they are called when one of them traps.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -14,9 +15,11 @@ use crate::code_ranges::StubEntry;
 use crate::tools::{self, Announced, Function};
 
 /// The symbols of instances, by where they begin.
-static SYMBOLS: Mutex<BTreeMap<u64, Box<[u8]>>> = Mutex::new(BTreeMap::new());
+static SYMBOLS: Mutex<Symbols> = Mutex::new(HashMap::with_hasher(BuildHasherDefault::new()));
 
-fn symbols() -> std::sync::MutexGuard<'static, BTreeMap<u64, Box<[u8]>>> {
+type Symbols = HashMap<u64, Box<[u8]>, BuildHasherDefault<DefaultHasher>>;
+
+fn symbols() -> std::sync::MutexGuard<'static, Symbols> {
     // Nothing panics while it holds the lock.
     SYMBOLS.lock().unwrap_or_else(PoisonError::into_inner)
 }

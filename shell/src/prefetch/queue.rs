@@ -171,6 +171,7 @@ impl Queue {
         self.working.fetch_update(Relaxed, Relaxed, others).is_ok()
     }
 
+    #[inline(never)]
     fn results(&self) -> MutexGuard<'_, Results> {
         self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
