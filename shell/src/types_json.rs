@@ -99,9 +99,7 @@ fn write_json(to: &mut String, value: &Value) -> fmt::Result {
             _ => to.write_str("null"),
         },
         Value::String(text) => write_text(to, text),
-        Value::Array(values) => {
-            write_all(to, ['[', ']'], values, |to, value| write_json(to, value))
-        }
+        Value::Array(values) => write_all(to, ['[', ']'], values, write_json),
         Value::Object(object) => write_all(to, ['{', '}'], object, |to, (key, value)| {
             write_text(to, key)?;
             to.write_char(':')?;
