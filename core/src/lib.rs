@@ -41,5 +41,6 @@ pub mod memory;
 mod model;
 #[cfg(feature = "alloc")]
 pub mod owned;
+pub mod sort;
 #[cfg(feature = "kernel")]
 pub mod tier;

@@ -8,6 +8,7 @@ use smf_core::link::Module;
 #[cfg(feature = "c-api")]
 use smf_core::owned::push;
 use smf_core::owned::{NoMemory, collect};
+use smf_core::sort::sort_by_key;
 
 #[cfg(feature = "c-api")]
 use crate::code_ranges::CodeRange;
@@ -66,7 +67,7 @@ fn functions<'d>(module: &Module<'d>, code: &[Range<u64>]) -> Result<Vec<Functio
         })
         .filter(|function| code.iter().any(|range| range.contains(&function.address)));
     let mut functions = collect(functions)?;
-    functions.sort_unstable_by_key(|function| function.address);
+    sort_by_key(&mut functions, |function| (function.address, function.name));
     let (mut here, mut next) = (u64::MAX, u64::MAX);
     for function in functions.iter_mut().rev() {
         // Several symbols may be at one address.

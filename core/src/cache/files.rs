@@ -143,6 +143,7 @@ impl<S: Storage> FileCache<S> {
     /// often want it again while the list is still in his core's cache. Who does not get it soon waits for
     /// a thread that was interrupted while it had it, and had better let that run.
     #[cold]
+    #[inline(never)]
     fn wait_for_lock(&self) -> MutexGuard<'_, Ledger> {
         let mut pauses = 1;
         loop {

@@ -97,6 +97,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// [`FormatError::Decompress`].
+    #[inline(never)]
     pub fn check_compressed(&self, section: &Section<'_>) -> Result<(), FormatError> {
         if !section.is_compressed() {
             return Ok(());

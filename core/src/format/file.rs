@@ -252,6 +252,7 @@ impl<'d> Smf<'d> {
     /// # Errors
     /// [`FormatError::NoteUnterminated`]; [`FormatError::StillCompressed`] for a note that
     /// [`Smf::note_contents`] decompresses.
+    #[inline(never)]
     pub fn note_bytes(&self) -> Result<Option<(&'d [u8], u64)>, FormatError> {
         let Some(section) = self.note_section() else { return Ok(None) };
         refuse_compressed(&section)?;

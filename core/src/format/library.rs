@@ -225,6 +225,7 @@ impl<'d> Library<'d> {
         self.index_offset.saturating_add(u64::from(index).saturating_mul(ENTRY as u64))
     }
 
+    #[inline(never)]
     fn read(&self, index: u32, entry: &'d [u8; ENTRY]) -> Result<Module<'d>, FormatError> {
         let at = self.entry_offset(index);
         let name = core::str::from_utf8(name_of(entry)).unwrap_or("");

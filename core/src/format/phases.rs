@@ -12,6 +12,7 @@ use super::error::FormatError;
 use super::file::Smf;
 use super::image::{ImagePlan, PAGE};
 use super::symbol::{Binding, Phase, Symbol, SymbolKind};
+use crate::sort::sort;
 
 /// What the functions of one phase take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ fn place(symbol: &Symbol<'_>, plan: Option<&ImagePlan<'_>>) -> Option<Place> {
 
 /// What functions at these places take. Sorts them.
 fn span(phase: Phase, places: &mut [Place]) -> PhaseSpan {
-    places.sort_unstable();
+    sort(places);
     let (mut bytes, mut pages) = (0u64, 0u64);
     // The first byte and the first page that are not counted yet.
     let (mut space, mut next_byte, mut next_page) = (0, 0, 0);

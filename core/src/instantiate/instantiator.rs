@@ -107,6 +107,8 @@ pub enum JitResult {
 
 impl JitResult {
     /// That a symbol cannot be made.
+    #[cold]
+    #[inline(never)]
     pub(super) fn failed(
         symbol: Symbol,
         needed: Option<ShortName>,

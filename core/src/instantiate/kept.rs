@@ -16,6 +16,7 @@ use crate::format::FormatError;
 use crate::format::kept::{KeptCode, KeptReloc, KeptTarget, encode, hash, records};
 use crate::link::landing::trap_hook;
 use crate::owned::{NoMemory, bytes, collect, push, written};
+use crate::sort::sort;
 
 /// The records of one symbol that are looked at.
 const MOST: usize = 64;
@@ -256,7 +257,7 @@ pub(super) fn with_records(
 ) -> Result<Option<Vec<u8>>, FormatError> {
     let none = |NoMemory| FormatError::OutOfMemory;
     let mut known = collect(records(old).map(|(_, record)| record)).map_err(none)?;
-    known.sort_unstable();
+    sort(&mut known);
     if new.iter().all(|record| known.binary_search(&&record[..]).is_ok()) {
         return Ok(None);
     }

@@ -23,7 +23,10 @@ use crate::format::template::{TemplateKind, Templates};
 use crate::format::{FormatError, SectionKind, Smf};
 use crate::memory::lock::Lock;
 use crate::memory::{FileBytes, replace_file};
-use crate::owned::{NoMemory, Written, bytes as copy_of, collect, joined, push, push_text, text};
+use crate::owned::{
+    NoMemory, Rehash, Written, bytes as copy_of, collect, joined, push, push_text, text,
+};
+use crate::sort::sort;
 
 /// A row of `possible`.
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +174,8 @@ impl Module {
             let template = template?;
             let number = u32::try_from(self.entries.len()).map_err(|_| MetadataError::TooLarge)?;
             let (hasher, entries) = (&self.hasher, &self.entries);
-            let hash_of = |number: &u32| hasher.hash_one(name_of(entries, payload, *number));
+            let hash_of: Rehash<'_, u32> =
+                &|number| hasher.hash_one(name_of(entries, payload, *number));
             let same = |number: &u32| name_of(entries, payload, *number) == template.name;
             let hash = hasher.hash_one(template.name);
             self.by_name.try_reserve(1, hash_of).map_err(|_| NoMemory)?;
@@ -302,7 +306,7 @@ impl Module {
         // A note is text: what is none stands in no row.
         let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
         let mut symbols = collect(symbols)?;
-        symbols.sort_unstable();
+        sort(&mut symbols);
         symbols.dedup();
         let new = Pending { path: Lossy(&self.path), symbols: &symbols, records };
         self.move_in_memory(&new).and_then(|()| self.move_on_disk(&new))

@@ -16,7 +16,9 @@ use super::error::InstantiateError;
 use super::error::MetadataError;
 use super::instantiator::JitResult;
 use super::module::{Module, Row};
-use crate::owned::{Counted, CountedBytes, NoMemory, Room, bytes, push, with_capacity};
+use crate::owned::{
+    Counted, CountedBytes, NoMemory, Rehash, Room, bytes, insert, push, with_capacity,
+};
 
 /// A symbol; its copies are one.
 #[derive(Clone, PartialEq, Eq)]
@@ -190,8 +192,7 @@ impl State {
             Some(place) => *place = module.clone(),
             None => {
                 self.modules.push(module.clone());
-                // Never called: room was made before.
-                self.paths.insert_unique(hash, number, |_| 0);
+                insert(&mut self.paths, hash, number);
             }
         }
         Ok(module)
@@ -201,14 +202,15 @@ impl State {
     fn make_room(&mut self, module: &Module) -> Result<Entering, NoMemory> {
         let Self { modules, hasher, paths, index, gone, .. } = self;
         let at = |number: u32| usize::try_from(number).ok().and_then(|at| modules.get(at));
-        let rehash = |possible: &Possible| {
+        let rehash: Rehash<'_, Possible> = &|possible| {
             let module = at(possible.module);
             let symbol =
                 module.zip(row_of(modules, possible)).map_or("", |(m, row)| m.text(row.symbol));
             hasher.hash_one(symbol.as_bytes())
         };
         index.try_reserve(module.rows.len(), rehash).map_err(|_| NoMemory)?;
-        let rehash = |number: &u32| at(*number).map_or(0, |module| hasher.hash_one(&module.path));
+        let rehash: Rehash<'_, u32> =
+            &|number| at(*number).map_or(0, |module| hasher.hash_one(&module.path));
         paths.try_reserve(1, rehash).map_err(|_| NoMemory)?;
         gone.try_reserve(module.gone.len()).map_err(|_| NoMemory)?;
         modules.try_reserve(1).map_err(|_| NoMemory)?;
@@ -248,8 +250,7 @@ impl State {
             len: new.symbol.len,
             short: short(symbol.as_bytes()),
         };
-        // Never called: room was made before.
-        self.index.insert_unique(hash, possible, |_| 0);
+        insert(&mut self.index, hash, possible);
     }
 
     /// Takes the rows of a module out of the index.

@@ -13,6 +13,7 @@ use super::resolve::{Exports, Resolve};
 use crate::format::{Arch, Layout, Platform, Section, SectionKind, Smf, functions};
 use crate::memory::{PageCount, PagePool, Placement, Segment, WritablePages};
 use crate::owned;
+use crate::sort::sort_by_key;
 
 /// The system this loader runs on.
 const HOST_PLATFORM: Platform = Platform::LINUX;
@@ -221,7 +222,7 @@ fn copy_sections(smf: &Smf<'_>, plan: &Plan<'_>, pages: &mut WritablePages) -> R
     // Sorting is a good part of all the code that small programs have.
     let in_order = cfg!(feature = "full");
     if in_order {
-        placed.sort_unstable_by_key(|(at, _)| *at);
+        sort_by_key(&mut placed, |(at, _)| *at);
     }
     let usize_of = |number: u64| usize::try_from(number).map_err(|_| too_large());
 

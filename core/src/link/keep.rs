@@ -27,6 +27,7 @@ use crate::format::{
     Arch, Binding, FormatError, Reloc, RelocKind, RelocTable, SectionKind, Smf, Symbol, SymbolKind,
     SymbolPlace, image,
 };
+use crate::sort::{sort, sort_by_key};
 
 /// Data of an older version of a module.
 #[derive(Clone, Copy)]
@@ -111,7 +112,7 @@ pub(super) fn find(smf: &Smf<'_>, data: &[OldData<'_>]) -> Result<Vec<Kept>, Kee
         let Part { section, value, size, .. } = same;
         found.push(Kept { section, value, size, address: old.address, datum });
     }
-    found.sort_unstable_by_key(|kept| (kept.section, kept.value));
+    sort_by_key(&mut found, |kept| (kept.section, kept.value));
     // Two names of one datum are one.
     found.dedup_by_key(|kept| (kept.section, kept.value, kept.size, kept.address));
     let over = found.windows(2).find_map(|pair| match pair {
@@ -203,7 +204,7 @@ fn written_places(smf: &Smf<'_>) -> Result<Vec<(u32, u64)>, KeepError> {
             places.extend(table.iter().map(|reloc| (table.target.index, reloc.offset)));
         }
     }
-    places.sort_unstable();
+    sort(&mut places);
     Ok(places)
 }
 

@@ -280,13 +280,13 @@ impl<'d> Names<'d> {
     fn new(module: &Table<'d>) -> Result<Self, NoMemory> {
         let hasher = DefaultHashBuilder::default();
         let mut table = HashTable::new();
-        table.try_reserve(module.symbols.len(), |_| 0).map_err(|_| NoMemory)?;
+        let rehash = |entry: &Entry<'_>| hasher.hash_one(entry.name);
+        table.try_reserve(module.symbols.len(), rehash).map_err(|_| NoMemory)?;
         for symbol in module.symbols.iter().filter_map(Result::ok).filter(Symbol::is_export) {
             let name = symbol.name();
             let address = module.place(&symbol.into()).unwrap_or(0);
             let weak = symbol.binding == Binding::Weak;
             let new = Entry { name, address, symbol: symbol.index, weak };
-            let rehash = |entry: &Entry<'_>| hasher.hash_one(entry.name);
             match table.entry(hasher.hash_one(name), |entry| entry.name == name, rehash) {
                 hashbrown::hash_table::Entry::Vacant(place) => {
                     place.insert(new);

@@ -28,7 +28,8 @@ use crate::format::functions::{Function, Functions};
 use crate::format::{Binding, FormatError, SymbolKind};
 use crate::jit::verify::{Verifier, VerifyError, functions_of};
 use crate::link::{Export, landing};
-use crate::owned::{AttachResult, NoMemory, boxed, bytes};
+use crate::owned::{AttachResult, NoMemory, Rehash, boxed, bytes};
+use crate::sort::sort;
 use crate::tier::{CodeError, CodeObserver, Engine, EngineError, Told};
 
 /// The most parameters of a function that has an address.
@@ -150,6 +151,7 @@ impl<'d> Bytecode<'d> {
     }
 
     /// A function that can be called by address. Where it [has none](Bytecode::refusal) that is 0.
+    #[inline(never)]
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
         let function = self.functions.get(self.index_of(name)?)?.ok()?;
         has_address(&function).then(|| self.export(function.index, function.length))
@@ -170,7 +172,7 @@ impl<'d> Bytecode<'d> {
     pub(super) fn functions(&self) -> impl Iterator<Item = (&'d [u8], u32)> + use<'d> {
         let functions = self.names.numbers.iter().filter_map(|&index| self.named(index));
         let mut functions: Vec<_> = functions.map(|f| (f.name(), f.index)).collect();
-        functions.sort_unstable();
+        sort(&mut functions);
         functions.into_iter()
     }
 
@@ -213,7 +215,7 @@ impl Names {
         numbers.try_reserve(functions.len(), |_| 0).map_err(|_| NoMemory)?;
         for function in functions.iter().flatten() {
             let is_it = |other: &u32| has_name(functions, *other, function.name());
-            let rehash = |other: &u32| {
+            let rehash: Rehash<'_, u32> = &|other| {
                 let other = functions.get(*other).and_then(Result::ok);
                 other.map_or(0, |other| hasher.hash_one(other.name()))
             };

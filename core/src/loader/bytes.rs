@@ -103,6 +103,7 @@ pub(super) struct ReadModule {
 }
 
 impl ReadModule {
+    #[inline(never)]
     pub(super) fn parse(bytes: ModuleBytes) -> Result<Self, FormatError> {
         Ok(Self { smf: Smf::parse(bytes.slice)?, bytes })
     }
@@ -181,6 +182,7 @@ impl ReadModule {
         Ok(Counted::new(module)?)
     }
 
+    #[inline(never)]
     fn placed(&self, module: Linkable) -> PlacedModule {
         let names = match &module {
             Linkable::Image(image) => Names::Image(image.exports()),

@@ -21,7 +21,7 @@ use super::{LoadError, stub};
 use crate::link::ShortName;
 use crate::memory::exec::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Guard, Lock};
-use crate::owned::{NoMemory, boxed, bytes};
+use crate::owned::{NoMemory, Rehash, boxed, bytes, insert};
 
 /// The addresses that stubs jump to.
 pub(super) type Table = Box<[AtomicU64]>;
@@ -120,11 +120,11 @@ impl Entries {
             self.grow(names)?;
         }
         let Names { hasher, numbers, entries, .. } = names;
-        let rehash = |entries: &[Entry], number: u32| {
-            let entry = usize::try_from(number).ok().and_then(|number| entries.get(number));
+        let rehash: Rehash<'_, u32> = &|number| {
+            let entry = usize::try_from(*number).ok().and_then(|number| entries.get(number));
             entry.map_or(0, |entry| hasher.hash_one(&*entry.name))
         };
-        let reserved = numbers.try_reserve(1, |number| rehash(entries, *number));
+        let reserved = numbers.try_reserve(1, rehash);
         reserved.map_err(|_| ExecError::NoRoomForRecords)?;
         entries.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
         let name = bytes(name)?;
@@ -140,7 +140,7 @@ impl Entries {
         let _attached = _attached.map_err(|NoMemory| ExecError::NoRoomForRecords)?;
         entries.push(Entry { name, _attached, stub });
         // Below `MOST`.
-        numbers.insert_unique(hash, number as u32, |number| rehash(entries, *number));
+        insert(numbers, hash, number as u32);
         Ok(address)
     }
 
@@ -202,6 +202,8 @@ impl Entries {
     }
 }
 
+#[cold]
+#[inline(never)]
 fn new_table(len: usize) -> Result<Table, ExecError> {
     let mut table = Vec::new();
     table.try_reserve_exact(len).map_err(|_| ExecError::NoRoomForRecords)?;
@@ -238,6 +240,8 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// The error of the module of this name.
+    #[cold]
+    #[inline(never)]
     pub(super) fn of(self, module: &[u8]) -> LoadError {
         let module = ShortName::new(module);
         match self {

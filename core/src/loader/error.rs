@@ -48,6 +48,8 @@ pub enum LoadError {
 impl LoadError {
     /// Whether it is worth another try: another module was replaced meanwhile than the one of this
     /// name.
+    #[cold]
+    #[inline(never)]
     pub(super) fn is_passing(&self, name: &[u8]) -> bool {
         matches!(self, LoadError::Changed { module } if *module != ShortName::new(name))
     }

@@ -296,6 +296,8 @@ pub(super) fn refuse(module: &[u8], refusal: Option<BytecodeError>) -> Result<()
     refusal.map_or(Ok(()), |error| Err(LoadError::Bytecode { module, error }))
 }
 
+#[cold]
+#[inline(never)]
 pub(super) fn link_error(module: &[u8], error: LinkError) -> LoadError {
     let module = ShortName::new(module);
     match error {

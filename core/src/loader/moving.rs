@@ -14,6 +14,7 @@ use super::bytes::LinkedModule;
 use crate::format::{SectionKind, Smf, Symbol, SymbolPlace};
 use crate::link::ShortName;
 use crate::owned::{NoMemory, collect};
+use crate::sort::sort;
 
 /// How much was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,7 +130,7 @@ impl<'d> Data<'d> {
                 self.linked.extend(table.iter().map(|reloc| (section, reloc.offset)));
             }
         }
-        self.linked.sort_unstable();
+        sort(&mut self.linked);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use super::{LoadError, ModuleHandle};
 use crate::format::SymbolKind;
 use crate::link::{OldData as OldDatum, ShortName};
 use crate::owned::{Counted, NoMemory, collect, push};
+use crate::sort::sort_by;
 
 /// What becomes of the data of the old version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,6 +174,8 @@ struct UsedDatum {
 
 impl UsedDatum {
     /// That it cannot stay where it is.
+    #[cold]
+    #[inline(never)]
     fn error(&self, module: &Version) -> LoadError {
         let symbol = ShortName::new(&self.datum.name);
         LoadError::DataInUse { module: module.short_name(), symbol, by: self.by }
@@ -183,7 +186,7 @@ impl InUse {
     fn of(state: &State, handle: ModuleHandle) -> Result<Self, NoMemory> {
         let data = state.data_in_use(handle).map(|(d, by)| UsedDatum { datum: d.clone(), by });
         let mut data = collect(data)?;
-        data.sort_unstable_by(|one, two| one.datum.name.cmp(&two.datum.name));
+        sort_by(&mut data, |one, two| *one.datum.name < *two.datum.name);
         data.dedup_by(|one, two| one.datum == two.datum);
         Ok(Self(data))
     }

@@ -15,7 +15,7 @@ use super::version::{Datum, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
-use crate::owned::{Counted, CountedBytes, NoMemory, Room, bytes, with_capacity};
+use crate::owned::{Counted, CountedBytes, NoMemory, Rehash, Room, bytes, with_capacity};
 
 /// Modules in the order in which they were loaded.
 type Order = Vec<Counted<Version>>;
@@ -31,6 +31,7 @@ impl Scope {
     }
 
     /// A picture of its own, with room for so many modules more.
+    #[inline(never)]
     fn copy(&self, more: usize) -> Result<Order, NoMemory> {
         let mut order = with_capacity(self.versions().len().saturating_add(more))?;
         order.extend_from_slice(self.versions());
@@ -222,7 +223,7 @@ impl State {
     /// long as the lock is held.
     pub(super) fn prepare(&mut self, count: usize) -> Result<Entering, NoMemory> {
         let Self { slots, hasher, names, scope, .. } = self;
-        let rehash = |slot: &u32| name_hash(slots, hasher, *slot);
+        let rehash: Rehash<'_, u32> = &|slot| name_hash(slots, hasher, *slot);
         names.try_reserve(count, rehash).map_err(|_| NoMemory)?;
         let mut rooms = with_capacity(count)?;
         for _ in 0..count {
@@ -261,7 +262,7 @@ impl State {
 
     fn enter_name(&mut self, version: &Version) {
         let Self { slots, hasher, names, .. } = self;
-        let rehash = |slot: &u32| name_hash(slots, hasher, *slot);
+        let rehash: Rehash<'_, u32> = &|slot| name_hash(slots, hasher, *slot);
         names.insert_unique(hasher.hash_one(&*version.name), version.handle.slot, rehash);
     }
 

@@ -249,6 +249,7 @@ impl OpenFile {
     }
 
     /// Copies a part of the file as [`FileBytes::read_range`] says, with `tail` behind it.
+    #[inline(never)]
     pub(crate) fn copy(
         &self,
         range: FileRange,

@@ -61,6 +61,7 @@ fn options() -> CodeMemoryOptions {
 }
 
 /// All blocks, for as long as the guard lives.
+#[inline(never)]
 fn lock() -> MutexGuard<'static, Option<Blocks>> {
     // Nothing panics while it holds the lock, and every step leaves the blocks whole.
     BLOCKS.lock().unwrap_or_else(PoisonError::into_inner)

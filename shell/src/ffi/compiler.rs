@@ -19,7 +19,7 @@ use smf_core::instantiate::{
 use super::compiling::Context;
 use super::jits::SmfCompiler;
 use super::strings::{self, Answer, Json};
-use crate::types_json::{type_from_json, type_to_json};
+use crate::types_json::{json_to_text, type_from_json, type_to_json};
 
 /// What is known by numbers that count from 1 and never come again.
 struct Numbered<T> {
@@ -59,6 +59,10 @@ struct OpenUnifier {
     variables: Vec<(Box<str>, TypeId)>,
 }
 
+fn give(answer: &Value) -> Answer {
+    strings::give(json_to_text(answer))
+}
+
 fn failed(why: impl std::fmt::Display) -> Value {
     json!({"success": false, "error": why.to_string()})
 }
@@ -86,7 +90,7 @@ unsafe fn answer(
         let [one, other] = texts;
         act(&context, [one?, other?])
     });
-    strings::give(answer.unwrap_or_else(failed).to_string())
+    give(&answer.unwrap_or_else(failed))
 }
 
 /// # Safety
@@ -182,7 +186,7 @@ pub unsafe extern "C" fn compiler_set_callback(
 #[unsafe(no_mangle)]
 pub extern "C" fn compiler_get_stats(context: i64) -> Answer {
     let stats = context_of(context).map(|context| context.counts.to_json());
-    strings::give(stats.unwrap_or_else(failed).to_string())
+    give(&stats.unwrap_or_else(failed))
 }
 
 fn list<'v>(value: &'v Value, what: &str) -> Result<&'v [Value], String> {
@@ -297,7 +301,7 @@ pub unsafe extern "C" fn type_unifier_unify(unifier: i64, one: Json, other: Json
         Ok(ty) => json!({"success": true, "type": type_to_json(&ty)}),
         Err(answer) => answer,
     };
-    strings::give(answer.to_string())
+    give(&answer)
 }
 
 impl OpenUnifier {

@@ -598,6 +598,7 @@ pub(super) fn or<T>(failure: T, result: Result<T, ApiError>) -> T {
 }
 
 #[cold]
+#[inline(never)]
 pub(super) fn keep(error: ApiError) {
     LAST.set(Some(error));
 }

@@ -1,8 +1,9 @@
 //! `smf_cache_prefetch*`: files into a cache before they are needed, at once or in the background.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ffi::{CStr, OsStr, c_char};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -11,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
+
+use smf_core::sort::sort_by_key;
 
 use super::args;
 use super::caches::{self, Lease};
@@ -74,31 +77,35 @@ impl<'l> List<'l> {
 
 /// What came of each path.
 struct Outcome {
-    failures: BTreeMap<usize, ApiError>,
+    /// In the order of their places.
+    failures: Vec<(usize, ApiError)>,
     total: usize,
 }
 
 impl Outcome {
     fn new(report: &Report, places: &[usize], total: usize) -> Self {
-        let mut failures = BTreeMap::new();
+        let mut failures = Vec::new();
         for failure in &report.failures {
             // A failure of the list that the places are of.
             if let Some(place) = places.get(failure.index) {
-                failures.insert(*place, ApiError::Cache(failure.error));
+                failures.push((*place, ApiError::Cache(failure.error)));
             }
         }
         // Those that were null have no place.
         let mut named = places.iter().peekable();
         for place in 0..total {
             if named.next_if_eq(&&place).is_none() {
-                failures.insert(place, ApiError::Null { what: "the path" });
+                failures.push((place, ApiError::Null { what: "the path" }));
             }
         }
+        sort_by_key(&mut failures, |(place, _)| *place);
         Self { failures, total }
     }
 
     fn result(&self, place: usize) -> Result<(), ApiError> {
-        self.failures.get(&place).map_or(Ok(()), |error| Err(*error))
+        let found = self.failures.binary_search_by_key(&place, |(place, _)| *place);
+        let failure = found.ok().and_then(|index| self.failures.get(index));
+        failure.map_or(Ok(()), |(_, error)| Err(*error))
     }
 }
 
@@ -175,7 +182,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// By their numbers, none of which is ever given twice.
-static JOBS: Mutex<BTreeMap<u64, Arc<Job>>> = Mutex::new(BTreeMap::new());
+static JOBS: Mutex<HashMap<u64, Arc<Job>, BuildHasherDefault<DefaultHasher>>> =
+    Mutex::new(HashMap::with_hasher(BuildHasherDefault::new()));
 
 /// A lower half that no cache and no file has.
 const MARK: u64 = 1 << 30;

@@ -181,18 +181,23 @@ impl<T> Seat<T> {
 
 /// The lane of this thread, the same for everything.
 fn lane() -> usize {
+    match LANE.get() {
+        usize::MAX => choose_lane(),
+        lane => lane,
+    }
+}
+
+thread_local! {
+    static LANE: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+#[cold]
+#[inline(never)]
+fn choose_lane() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    match MINE.get() {
-        usize::MAX => {
-            let mine = NEXT.fetch_add(1, Relaxed) % LANES;
-            MINE.set(mine);
-            mine
-        }
-        mine => mine,
-    }
+    let lane = NEXT.fetch_add(1, Relaxed) % LANES;
+    LANE.set(lane);
+    lane
 }
 
 /// Something that is not closed as long as this lives. For moments: who closes it waits.

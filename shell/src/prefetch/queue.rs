@@ -18,6 +18,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use smf_core::cache::CacheError;
 use smf_core::memory::MemoryError;
+use smf_core::sort::{sort, sort_by_key};
 
 use super::{ReadAhead, Watch};
 
@@ -140,7 +141,7 @@ impl Queue {
     pub(super) fn finish(&self, job: &impl Job, watch: &Watch) -> Results {
         let mut results = std::mem::take(&mut *self.results());
         let mut again = std::mem::take(&mut results.set_aside);
-        again.sort_unstable();
+        sort(&mut again);
         let mut hand = job.hand();
         for index in again.into_iter().take_while(|_| !self.is_stopped()) {
             match job.read(&mut hand, index) {
@@ -155,7 +156,7 @@ impl Queue {
                 }
             }
         }
-        results.failures.sort_unstable_by_key(|(index, _)| *index);
+        sort_by_key(&mut results.failures, |(index, _)| *index);
         results
     }
 
@@ -183,6 +184,7 @@ impl Queue {
         self.working.fetch_update(Relaxed, Relaxed, others).is_ok()
     }
 
+    #[inline(never)]
     fn results(&self) -> MutexGuard<'_, Results> {
         self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }

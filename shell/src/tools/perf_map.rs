@@ -79,10 +79,17 @@ fn process_age() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is a name in parentheses, which may hold anything, further parentheses too.
     let (_, fields) = stat.rsplit_once(") ")?;
-    let began: f64 = fields.split(' ').nth(22 - 3)?.parse().ok()?;
-    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
-    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
-    Duration::try_from_secs_f64(uptime - began / 100.0).ok()
+    let began: u64 = fields.split(' ').nth(22 - 3)?.parse().ok()?;
+    let uptime = hundredths(&std::fs::read_to_string("/proc/uptime").ok()?)?;
+    Some(Duration::from_millis(uptime.checked_sub(began)?.checked_mul(10)?))
+}
+
+/// The first number of a text that gives it with two digits behind the point. Fractions are read as whole
+/// numbers: what reads any is 16 KB, and nothing else of the library needs it.
+fn hundredths(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split(' ').next()?.split_once('.')?;
+    let fraction: u64 = fraction.parse().ok().filter(|_| fraction.len() == 2)?;
+    whole.parse::<u64>().ok()?.checked_mul(100)?.checked_add(fraction)
 }
 
 #[cfg(test)]
@@ -117,6 +124,14 @@ mod tests {
         let error = PerfMap::open().unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("the perf map: cannot open its file in /tmp"), "{error}");
+    }
+
+    #[test]
+    fn a_time_is_read_with_two_digits_behind_the_point() {
+        assert_eq!(hundredths("350735.47 234388.90\n"), Some(35_073_547));
+        for text in ["", "1", "1.5 2", "1.234 2", "-1.00 2", "1.-5 2", "x.00 2"] {
+            assert_eq!(hundredths(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(super) fn distances(code: &[u8]) -> impl Iterator<Item = Distance> + '_ {
 }
 
 /// The distance in a word with another one behind it.
+#[inline(never)]
 fn distance(word: u32, next: Option<u32>) -> Option<To> {
     // Which of the bits say what the instruction is.
     let is = |mask: u32, value: u32| word & mask == value;

@@ -12,6 +12,7 @@ use crate::format::image::ImagePlan;
 use crate::format::reloc::{Reloc, RelocKind};
 use crate::format::section::{Section, SectionKind};
 use crate::format::symbol::{Binding, Symbol, SymbolKind};
+use crate::sort::sort;
 
 /// Refuses modules whose functions cannot be told apart from what surrounds them. The placement under which
 /// distances in the code are settled, and have to be read.
@@ -127,11 +128,11 @@ impl<'d> Concretes<'d> {
             smf.verify_relocs(&table)?;
             all.relocs.extend(table.iter().map(|reloc| (table.target.index, reloc)));
         }
-        all.functions.sort_unstable();
-        all.names.sort_unstable();
-        all.begins.sort_unstable();
+        sort(&mut all.functions);
+        sort(&mut all.names);
+        sort(&mut all.begins);
         sort_by_place(&mut all.relocs);
-        all.marks.sort_unstable();
+        sort(&mut all.marks);
         if is_read(smf.header().arch) {
             let recovered = Recovered::of(&all, plan.is_some())?;
             recovered.merge_into(&mut all.relocs);

@@ -15,6 +15,7 @@ use crate::format::error::FormatError;
 use crate::format::reloc::{Reloc, RelocKind};
 use crate::format::section::{Section, SectionKind};
 use crate::format::symbol::Symbol;
+use crate::sort::sort_by_key;
 
 mod words;
 
@@ -79,9 +80,14 @@ fn place((section, reloc): &(u32, Reloc)) -> Spot {
     (*section, reloc.offset)
 }
 
-/// Tables stand in order nearly always, and are then only walked over.
+/// Those of one place stay in the order in which they were. Tables stand in order nearly always, and are
+/// then only walked over.
 pub(super) fn sort_by_place(relocs: &mut [(u32, Reloc)]) {
-    relocs.sort_by_key(place);
+    if !relocs.is_sorted_by_key(place) {
+        let mut numbered: Vec<_> = relocs.iter().copied().enumerate().collect();
+        sort_by_key(&mut numbered, |(number, reloc)| (place(reloc), *number));
+        relocs.iter_mut().zip(numbered).for_each(|(reloc, (_, next))| *reloc = next);
+    }
 }
 
 struct Function<'c, 'd> {

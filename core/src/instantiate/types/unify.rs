@@ -206,6 +206,7 @@ impl Unifier {
     }
 
     /// The node that says what the class of `id` is.
+    #[inline(never)]
     fn schema(&self, id: TypeId) -> TypeId {
         let root = self.find(id);
         self.node(root).map_or(root, |node| node.schema)

@@ -7,6 +7,7 @@ use super::kind::{KindSet, Results, Type, Unequal};
 use super::op::{At, offset};
 use super::uses::Uses;
 use crate::owned::{NoMemory, push, reserve, resize};
+use crate::sort::sort_by_key;
 
 /// The memory for the types of a function, and what is found on the way.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ impl Frame {
     /// Puts the comparisons in the order of their offsets, each once.
     pub(super) fn sort_compared(&mut self) {
         if self.compared.len() > 1 {
-            self.compared.sort_unstable_by_key(|&(at, _)| at);
+            sort_by_key(&mut self.compared, |&(at, _)| at);
             self.compared.dedup_by_key(|&mut (at, _)| at);
         }
     }

@@ -89,6 +89,7 @@ impl RunMap {
     }
 
     /// The first run behind `after`, or the first of all.
+    #[inline(never)]
     fn run_after(&self, after: Option<&Run>) -> Option<Run> {
         self.run_at(after.map_or(0, |run| run.units.end))
     }

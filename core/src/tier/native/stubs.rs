@@ -71,17 +71,17 @@ pub(super) fn assemble(interpret: usize) -> Result<(CodeBuffer, Stubs), Assemble
     put_resume(&mut asm, trapped);
     asm.align(16);
     asm.bind(trapped);
-    asm.mov(W64, Gpr::Rsp, Mem::at(Gpr::Rdx, Context::STACK));
+    load(&mut asm, Gpr::Rsp, Mem::at(Gpr::Rdx, Context::STACK));
     stubs.resumed = here(&mut asm);
     asm.bind(exit);
     put_exit(&mut asm);
     for (kind, place) in TrapKind::ALL.into_iter().zip(&mut stubs.traps) {
         *place = here(&mut asm);
-        asm.mov_imm(Gpr::Rcx, 1 + kind as u64);
+        constant(&mut asm, Gpr::Rcx, 1 + kind as u64);
         put_trap(&mut asm, unwind);
     }
     stubs.host_trap = here(&mut asm);
-    asm.mov_imm(Gpr::Rcx, 1 + TrapKind::ALL.len() as u64);
+    constant(&mut asm, Gpr::Rcx, 1 + TrapKind::ALL.len() as u64);
     put_trap(&mut asm, unwind);
     asm.bind(unwind);
     put_unwind(&mut asm);
@@ -95,16 +95,38 @@ fn here(asm: &mut Assembler<Growing>) -> usize {
     usize::try_from(asm.offset()).unwrap_or(usize::MAX)
 }
 
+/// Instructions that the pieces have many of. The assembler copies itself into its callers, most of whom
+/// are in a hurry; here that would be 10 KB for what is done once.
+#[inline(never)]
+fn load(asm: &mut Assembler<Growing>, to: Gpr, from: Mem) {
+    asm.mov(W64, to, from);
+}
+
+#[inline(never)]
+fn store(asm: &mut Assembler<Growing>, to: Mem, from: Gpr) {
+    asm.mov(W64, to, from);
+}
+
+#[inline(never)]
+fn copy(asm: &mut Assembler<Growing>, to: Gpr, from: Gpr) {
+    asm.mov(W64, to, from);
+}
+
+#[inline(never)]
+fn constant(asm: &mut Assembler<Growing>, to: Gpr, value: u64) {
+    asm.mov_imm(to, value);
+}
+
 /// Saves what C keeps; the stack is at a multiple of 16 then, and the context knows it and where to go
 /// when it has trapped.
 fn put_entry(asm: &mut Assembler<Growing>, trapped: Label) {
     KEPT.into_iter().for_each(|register| asm.push(register));
     asm.sub(W64, Gpr::Rsp, 8);
-    asm.mov(W64, Mem::at(Gpr::Rdi, Context::STACK), Gpr::Rsp);
+    store(asm, Mem::at(Gpr::Rdi, Context::STACK), Gpr::Rsp);
     asm.lea(W64, Gpr::Rax, Rip::Label(trapped));
-    asm.mov(W64, Mem::at(Gpr::Rdi, Context::EXIT), Gpr::Rax);
-    asm.mov(W64, Gpr::Rbx, Gpr::Rsi);
-    asm.mov(W64, Gpr::Rbp, Gpr::Rdi);
+    store(asm, Mem::at(Gpr::Rdi, Context::EXIT), Gpr::Rax);
+    copy(asm, Gpr::Rbx, Gpr::Rsi);
+    copy(asm, Gpr::Rbp, Gpr::Rdi);
     asm.shl(W64, Gpr::Rbp, 16);
 }
 
@@ -117,11 +139,11 @@ fn put_exit(asm: &mut Assembler<Growing>) {
 fn put_call(asm: &mut Assembler<Growing>, exit: Label, trapped: Label) {
     put_entry(asm, trapped);
     asm.or(W64, Gpr::Rbp, Gpr::R9);
-    asm.mov(W64, Gpr::Rax, Gpr::Rdx);
-    asm.mov(W64, Gpr::R10, Gpr::Rcx);
+    copy(asm, Gpr::Rax, Gpr::Rdx);
+    copy(asm, Gpr::R10, Gpr::Rcx);
     let [again, done] = [asm.label(), asm.label()];
     // From the last argument down to the seventh, with a word more if they are odd.
-    asm.mov(W64, Gpr::R11, Gpr::R8);
+    copy(asm, Gpr::R11, Gpr::R8);
     asm.sub(W64, Gpr::R11, 6);
     asm.jcc(Cond::Le, done);
     asm.and(W32, Gpr::R11, 1);
@@ -134,7 +156,7 @@ fn put_call(asm: &mut Assembler<Growing>, exit: Label, trapped: Label) {
     asm.jcc(Cond::A, again);
     asm.bind(done);
     for (register, number) in ARGUMENTS.into_iter().zip(0..) {
-        asm.mov(W64, register, Mem::at(Gpr::R10, 8 * number));
+        load(asm, register, Mem::at(Gpr::R10, 8 * number));
     }
     asm.call_to(Gpr::Rax);
     asm.jmp(exit);
@@ -142,10 +164,10 @@ fn put_call(asm: &mut Assembler<Growing>, exit: Label, trapped: Label) {
 
 fn put_resume(asm: &mut Assembler<Growing>, trapped: Label) {
     put_entry(asm, trapped);
-    asm.mov(W64, Gpr::Rax, Gpr::Rdx);
+    copy(asm, Gpr::Rax, Gpr::Rdx);
     asm.or(W64, Gpr::Rbp, Mem::at(Gpr::Rax, RESUME_DEPTH));
-    asm.mov(W64, Gpr::Rdx, Mem::at(Gpr::Rax, RESUME_WORDS));
-    asm.mov(W64, Gpr::Rcx, Mem::at(Gpr::Rax, RESUME_COUNT));
+    load(asm, Gpr::Rdx, Mem::at(Gpr::Rax, RESUME_WORDS));
+    load(asm, Gpr::Rcx, Mem::at(Gpr::Rax, RESUME_COUNT));
     let again = asm.label();
     // The last word first: page after page is touched. There is a return address at least.
     asm.bind(again);
@@ -154,14 +176,14 @@ fn put_resume(asm: &mut Assembler<Growing>, trapped: Label) {
     asm.jcc(Cond::Ne, again);
     asm.add(W64, Gpr::Rsp, Mem::at(Gpr::Rax, RESUME_BELOW));
     for (register, number) in REGISTERS.into_iter().zip(0..) {
-        asm.mov(W64, register, Mem::at(Gpr::Rax, RESUME_REGISTERS + 8 * number));
+        load(asm, register, Mem::at(Gpr::Rax, RESUME_REGISTERS + 8 * number));
     }
     asm.jmp_to(Mem::at(Gpr::Rax, RESUME_CODE));
 }
 
 /// A handler: the number of the trap is in `ecx`, the function's in `eax`, and the offset on the stack.
 fn put_trap(asm: &mut Assembler<Growing>, unwind: Label) {
-    asm.mov(W64, Gpr::Rdx, Gpr::Rbp);
+    copy(asm, Gpr::Rdx, Gpr::Rbp);
     asm.shr(W64, Gpr::Rdx, 16);
     asm.mov(W32, Mem::at(Gpr::Rdx, Context::TRAP_KIND), Gpr::Rcx);
     asm.mov(W32, Mem::at(Gpr::Rdx, Context::TRAP_FUNCTION), Gpr::Rax);
@@ -180,14 +202,14 @@ fn put_unwind(asm: &mut Assembler<Growing>) {
 fn put_interpret(asm: &mut Assembler<Growing>, interpret: usize, unwind: Label) {
     ARGUMENTS.into_iter().rev().for_each(|register| asm.push(register));
     asm.push(Gpr::Rax);
-    asm.mov(W64, Gpr::Rdi, Gpr::Rbp);
+    copy(asm, Gpr::Rdi, Gpr::Rbp);
     asm.shr(W64, Gpr::Rdi, 16);
-    asm.mov(W64, Gpr::Rsi, Mem::at(Gpr::Rbx, Shared::ENGINE));
+    load(asm, Gpr::Rsi, Mem::at(Gpr::Rbx, Shared::ENGINE));
     asm.mov(W32, Gpr::Rdx, Gpr::Rax);
     asm.lea(W64, Gpr::Rcx, Mem::at(Gpr::Rsp, 8));
     asm.lea(W64, Gpr::R8, Mem::at(Gpr::Rsp, 8 * 8));
     asm.movzx(Gpr::R9, W16, Gpr::Rbp);
-    asm.mov_imm(Gpr::Rax, interpret as u64);
+    constant(asm, Gpr::Rax, interpret as u64);
     asm.call_to(Gpr::Rax);
     let done = asm.label();
     asm.test(W64, Gpr::Rax, Gpr::Rax);
@@ -196,11 +218,11 @@ fn put_interpret(asm: &mut Assembler<Growing>, interpret: usize, unwind: Label) 
     ARGUMENTS.into_iter().for_each(|register| asm.pop(register));
     asm.jmp_to(Gpr::Rax);
     asm.bind(done);
-    asm.mov(W64, Gpr::Rdx, Gpr::Rbp);
+    copy(asm, Gpr::Rdx, Gpr::Rbp);
     asm.shr(W64, Gpr::Rdx, 16);
     asm.cmp(W32, Mem::at(Gpr::Rdx, Context::TRAP_KIND), 0);
     asm.jcc(Cond::Ne, unwind);
-    asm.mov(W64, Gpr::Rax, Mem::at(Gpr::Rdx, Context::RESULT));
+    load(asm, Gpr::Rax, Mem::at(Gpr::Rdx, Context::RESULT));
     asm.add(W64, Gpr::Rsp, 7 * 8);
     asm.pop(Gpr::Rcx);
     asm.add(W64, Gpr::Rsp, Mem::at(Gpr::Rdx, Context::ARGUMENTS));
@@ -236,19 +258,19 @@ pub(super) fn assemble_way_in(
     let [exit, trap] = [asm.label(), asm.label()];
     asm.sub(W64, Gpr::Rsp, size);
     for (register, number) in KEPT.into_iter().zip(0..) {
-        asm.mov(W64, Mem::at(Gpr::Rsp, SAVED + 8 * number), register);
+        store(&mut asm, Mem::at(Gpr::Rsp, SAVED + 8 * number), register);
     }
-    asm.mov_imm(Gpr::Rbx, shared as u64);
+    constant(&mut asm, Gpr::Rbx, shared as u64);
     asm.lea(W64, Gpr::Rax, Rip::Label(trap));
-    asm.mov(W64, Mem::at(Gpr::Rsp, Context::EXIT), Gpr::Rax);
+    store(&mut asm, Mem::at(Gpr::Rsp, Context::EXIT), Gpr::Rax);
     match i32::try_from(budget) {
         Ok(budget) => asm.mov(W64, Mem::at(Gpr::Rsp, Context::BUDGET), budget),
         Err(_) => {
-            asm.mov_imm(Gpr::Rax, budget);
-            asm.mov(W64, Mem::at(Gpr::Rsp, Context::BUDGET), Gpr::Rax);
+            constant(&mut asm, Gpr::Rax, budget);
+            store(&mut asm, Mem::at(Gpr::Rsp, Context::BUDGET), Gpr::Rax);
         }
     }
-    asm.mov(W64, Gpr::Rbp, Gpr::Rsp);
+    copy(&mut asm, Gpr::Rbp, Gpr::Rsp);
     asm.shl(W64, Gpr::Rbp, 16);
     asm.add(W64, Gpr::Rbp, depth);
     if params > 6 {
@@ -261,19 +283,19 @@ pub(super) fn assemble_way_in(
     asm.call_to(Mem::at(Gpr::Rbx, Shared::FUNCTIONS + 8 * index));
     asm.bind(exit);
     for (register, number) in [Gpr::Rbx, Gpr::Rbp].into_iter().zip(0..) {
-        asm.mov(W64, register, Mem::at(Gpr::Rsp, SAVED + 8 * number));
+        load(&mut asm, register, Mem::at(Gpr::Rsp, SAVED + 8 * number));
     }
     asm.add(W64, Gpr::Rsp, size);
     asm.ret();
     asm.bind(trap);
     // The context is where the stack was.
-    asm.mov(W64, Gpr::Rsp, Gpr::Rdx);
+    copy(&mut asm, Gpr::Rsp, Gpr::Rdx);
     for (register, number) in KEPT.into_iter().zip(0..).skip(2) {
-        asm.mov(W64, register, Mem::at(Gpr::Rsp, SAVED + 8 * number));
+        load(&mut asm, register, Mem::at(Gpr::Rsp, SAVED + 8 * number));
     }
-    asm.mov(W64, Gpr::Rdi, Gpr::Rsp);
-    asm.mov(W64, Gpr::Rsi, Mem::at(Gpr::Rbx, Shared::ENGINE));
-    asm.mov_imm(Gpr::Rax, trapped as u64);
+    copy(&mut asm, Gpr::Rdi, Gpr::Rsp);
+    load(&mut asm, Gpr::Rsi, Mem::at(Gpr::Rbx, Shared::ENGINE));
+    constant(&mut asm, Gpr::Rax, trapped as u64);
     asm.call_to(Gpr::Rax);
     asm.zero(Gpr::Rax);
     asm.jmp(exit);
