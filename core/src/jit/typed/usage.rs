@@ -4,12 +4,10 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use super::body::{Body, Operands};
 use super::instruction::Instruction;
 use super::opcode::Opcode;
-use crate::sort::sort_by_key;
 
 /// How a body uses its locals.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +102,7 @@ impl Usage {
     fn rank(&mut self) {
         let used = (0u16..).zip(&self.weights).filter(|(_, weight)| **weight > 0);
         let mut ranked: Vec<(u32, u16)> = used.map(|(local, weight)| (*weight, local)).collect();
-        sort_by_key(&mut ranked, |&(weight, local)| (Reverse(weight), local));
+        ranked.sort_unstable_by_key(|&(weight, local)| (core::cmp::Reverse(weight), local));
         self.order = ranked.into_iter().map(|(_, local)| local).collect();
     }
 }
