@@ -3,13 +3,11 @@
 //! What is found here decides where locals live in machine code, never what an instance computes.
 
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use super::body::{Body, Operands};
 use super::instruction::Instruction;
 use super::opcode::Opcode;
 use crate::owned::{NoMemory, filled, with_capacity};
-use crate::sort::sort_by_key;
 
 /// How a body uses its locals.
 #[derive(Clone, Debug, Default)]
@@ -105,7 +103,7 @@ impl Usage {
         let used = (0u16..).zip(&self.weights).filter(|(_, weight)| **weight > 0);
         let mut ranked = with_capacity(self.weights.len())?;
         ranked.extend(used.map(|(local, weight)| (*weight, local)));
-        sort_by_key(&mut ranked, |&(weight, local)| (Reverse(weight), local));
+        ranked.sort_unstable_by_key(|&(weight, local)| (core::cmp::Reverse(weight), local));
         self.order = with_capacity(ranked.len())?;
         self.order.extend(ranked.into_iter().map(|(_, local): (u32, u16)| local));
         Ok(())
