@@ -40,6 +40,6 @@ pub mod memory;
 #[path = "tests/models.rs"]
 mod model;
 #[cfg(feature = "alloc")]
-mod owned;
+pub mod owned;
 #[cfg(feature = "kernel")]
 pub mod tier;

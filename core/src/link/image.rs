@@ -49,7 +49,7 @@ impl<'d> Image<'d> {
     /// A module for another machine or system, or of a kind that cannot run; a file that is not
     /// sound; a relocation that this machine does not have; memory that cannot be had.
     pub fn place(smf: &Smf<'d>) -> Result<Self, LinkError> {
-        Self::place_from(smf, None)
+        Self::place_from(smf, None, Placement::Anywhere)
     }
 
     /// As [`Image::place`], with pages from a pool that gets them back when the module is unloaded. For
@@ -58,10 +58,33 @@ impl<'d> Image<'d> {
     /// # Errors
     /// As [`Image::place`].
     pub fn place_in(smf: &Smf<'d>, pool: &Arc<PagePool>) -> Result<Self, LinkError> {
-        Self::place_from(smf, Some(pool))
+        Self::place_from(smf, Some(pool), Placement::Anywhere)
     }
 
-    fn place_from(smf: &Smf<'d>, pool: Option<&Arc<PagePool>>) -> Result<Self, LinkError> {
+    /// As [`Image::place_in`], with data left where an older version of the module has it, and the rest
+    /// within reach of that if there is room.
+    ///
+    /// # Errors
+    /// [`KeepError`]; as [`Image::place_in`].
+    pub(crate) fn place_keeping(
+        smf: &Smf<'d>,
+        pool: &Arc<PagePool>,
+        data: &[OldData<'_>],
+    ) -> Result<Self, KeepError> {
+        let first = data.first().and_then(|datum| usize::try_from(datum.address).ok());
+        let placement = first.map_or(Placement::Anywhere, Placement::PreferNear);
+        let mut image = Self::place_from(smf, Some(pool), placement)?;
+        if !data.is_empty() {
+            image.keep(data)?;
+        }
+        Ok(image)
+    }
+
+    fn place_from(
+        smf: &Smf<'d>,
+        pool: Option<&Arc<PagePool>>,
+        placement: Placement,
+    ) -> Result<Self, LinkError> {
         check_host(smf)?;
         let linked = contents(smf)?;
         let page = PageCount::one().bytes() as u64;
@@ -70,8 +93,8 @@ impl<'d> Image<'d> {
         let pool = pool.filter(|_| !plan.low);
         let mut pages = match pool {
             _ if plan.low => WritablePages::allocate(size, Placement::Low2GiB)?,
-            Some(pool) => pool.take_used(size)?,
-            None => WritablePages::allocate(size, Placement::Anywhere)?,
+            Some(pool) => pool.take_used(size, placement)?,
+            None => WritablePages::allocate(size, placement)?,
         };
         copy_sections(&linked, &plan, &mut pages)?;
         let exports = Exports::new(linked.symbols(), addresses(&plan, &pages)?)?;
@@ -82,10 +105,7 @@ impl<'d> Image<'d> {
     ///
     /// # Errors
     /// [`KeepError`]; the image is of no use then.
-    pub(crate) fn keep(&mut self, data: &[OldData<'_>]) -> Result<(), KeepError> {
-        if data.is_empty() {
-            return Ok(());
-        }
+    fn keep(&mut self, data: &[OldData<'_>]) -> Result<(), KeepError> {
         let kept = keep::find(&self.linked, data)?;
         keep::apply(&self.linked, &mut self.plan, &kept)?;
         let addresses = addresses(&self.plan, &self.pages)?;

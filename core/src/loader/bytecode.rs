@@ -28,7 +28,7 @@ use crate::format::functions::{Function, Functions};
 use crate::format::{Binding, FormatError, SymbolKind};
 use crate::jit::verify::{Verifier, VerifyError, functions_of};
 use crate::link::{Export, landing};
-use crate::owned::{NoMemory, boxed, bytes};
+use crate::owned::{AttachResult, NoMemory, boxed, bytes};
 use crate::tier::{CodeError, CodeObserver, Engine, EngineError, Told};
 
 /// The most parameters of a function that has an address.
@@ -255,7 +255,7 @@ impl CodeObserver for Announcer<'_> {
         self.attach.attach_compiled(&self.module, self.name(function), code)
     }
 
-    fn entered(&self, function: u32, code: Range<usize>) -> Told {
+    fn entered(&self, function: u32, code: Range<usize>) -> AttachResult {
         self.attach.attach_entry(&self.module, self.name(function), code)
     }
 }

@@ -107,7 +107,7 @@ fn search(
 }
 
 /// Whether `size` bytes from `start` all have their addresses in `window`.
-fn lies_within(start: usize, size: PageCount, window: &Range<usize>) -> bool {
+pub(super) fn lies_within(start: usize, size: PageCount, window: &Range<usize>) -> bool {
     window.start <= start && start.checked_add(size.bytes()).is_some_and(|end| end <= window.end)
 }
 

