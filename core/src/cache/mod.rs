@@ -6,8 +6,9 @@
 //! [`Capacity`].
 //!
 //! A thread that hits often has a [`Reader`], with which no hit stores what another thread reads; who has
-//! the cache for himself needs no pin at all ([`FileCache::get_exclusive`]). Bytes that come from no file
-//! are put in with [`FileCache::prepare`] and [`FileCache::insert`].
+//! the cache for himself needs no pin at all ([`FileCache::get_exclusive`]). Who reads many files in a row
+//! has a [`Filler`], with which small files share memory. Bytes that come from no file are put in with
+//! [`FileCache::prepare`] and [`FileCache::insert`].
 //!
 //! Promises:
 //!
@@ -18,8 +19,8 @@
 //! * With [`FixedStorage`] and [`SliceStorage`] no allocator is asked, before or afterwards.
 //! * What a compressed section holds is decompressed once, and stays as long as its file; it counts like
 //!   bytes of the file, and a file that does not fit in with it is not decompressed.
-//! * No lock is held during a system call on a file, or while something is decompressed. Finding a file costs no system call, with
-//!   [`Policy::Sieve`] no lock either.
+//! * No lock is held during a system call on a file, or while something is decompressed. Finding a file costs
+//!   no system call, with [`Policy::Sieve`] no lock either.
 //!
 //! Exact LRU needs the lock at each hit, to move the file to the front of its list; the lists are
 //! links inside the slots. SIEVE (Zhang et al., "SIEVE is Simpler than LRU", NSDI 2024) only marks the

@@ -132,7 +132,7 @@ impl Drop for Hold {
         #[cfg(test)]
         tests::UNMAPPED.set(tests::UNMAPPED.get() + 1);
         // SAFETY: nobody else is left, so it can be moved out of what it unmaps.
-        drop(unsafe { ptr::read(&raw const (*self.0.as_ptr()).mapping) });
+        drop(unsafe { ptr::read(&raw const self.header().mapping) });
     }
 }
 
@@ -359,8 +359,10 @@ mod tests {
 
         /// What is in the middle, though it may be nobody's any more.
         fn middle(&self) -> u8 {
+            // SAFETY: inside the share that it had.
+            let middle = unsafe { self.start.add(self.size / 2) };
             // SAFETY: as the test knows, other files keep the block mapped.
-            unsafe { self.start.add(self.size / 2).read_volatile() }
+            unsafe { middle.read_volatile() }
         }
 
         fn leave(&self) {
