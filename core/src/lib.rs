@@ -39,7 +39,7 @@ pub mod memory;
 #[cfg(all(test, loom))]
 #[path = "tests/models.rs"]
 mod model;
-#[cfg(feature = "kernel")]
-mod owned;
+#[cfg(feature = "alloc")]
+pub mod owned;
 #[cfg(feature = "kernel")]
 pub mod tier;

@@ -8,6 +8,7 @@
 //! Sources: the contract of `Box::from_raw`, and of `alloc::sync::Arc` for the order in which owners see
 //! each other's writes.
 #![allow(unsafe_code)]
+#![cfg_attr(not(feature = "kernel"), allow(dead_code, reason = "rooms without a kernel use less"))]
 
 use alloc::alloc::alloc;
 use alloc::boxed::Box;
@@ -28,7 +29,18 @@ use loom::sync::atomic::AtomicUsize;
 
 /// The allocator refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoMemory;
+pub struct NoMemory;
+
+impl fmt::Display for NoMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the allocator has no memory left")
+    }
+}
+
+impl core::error::Error for NoMemory {}
+
+/// What somebody who is told of code wants to have kept as long as that is there, if anything.
+pub type AttachResult = Result<Option<Box<dyn Send + Sync>>, NoMemory>;
 
 /// A box for a value to come.
 pub(crate) fn empty_box<T>() -> Result<Box<MaybeUninit<T>>, NoMemory> {
@@ -46,12 +58,18 @@ pub(crate) fn empty_box<T>() -> Result<Box<MaybeUninit<T>>, NoMemory> {
 }
 
 /// `Box::new`.
-pub(crate) fn boxed<T>(value: T) -> Result<Box<T>, NoMemory> {
+///
+/// # Errors
+/// [`NoMemory`].
+pub fn boxed<T>(value: T) -> Result<Box<T>, NoMemory> {
     Ok(Box::write(empty_box()?, value))
 }
 
 /// A copy of these bytes.
-pub(crate) fn bytes(bytes: &[u8]) -> Result<Box<[u8]>, NoMemory> {
+///
+/// # Errors
+/// [`NoMemory`].
+pub fn bytes(bytes: &[u8]) -> Result<Box<[u8]>, NoMemory> {
     joined(&[bytes])
 }
 
@@ -80,7 +98,10 @@ impl fmt::Write for Written<'_> {
 }
 
 /// These bytes one after the other.
-pub(crate) fn joined(parts: &[&[u8]]) -> Result<Box<[u8]>, NoMemory> {
+///
+/// # Errors
+/// [`NoMemory`].
+pub fn joined(parts: &[&[u8]]) -> Result<Box<[u8]>, NoMemory> {
     let mut copy = with_capacity(parts.iter().map(|part| part.len()).sum())?;
     parts.iter().for_each(|part| copy.extend_from_slice(part));
     // As long as its capacity, so that nothing is asked for.
@@ -88,21 +109,56 @@ pub(crate) fn joined(parts: &[&[u8]]) -> Result<Box<[u8]>, NoMemory> {
 }
 
 /// `Vec::with_capacity`.
+#[cfg_attr(not(feature = "full"), inline(never))]
 pub(crate) fn with_capacity<T>(capacity: usize) -> Result<Vec<T>, NoMemory> {
     let mut list = Vec::new();
     list.try_reserve_exact(capacity).map_err(|_| NoMemory)?;
     Ok(list)
 }
 
+/// `vec![fill; len]`.
+pub(crate) fn filled<T: Clone>(len: usize, fill: T) -> Result<Vec<T>, NoMemory> {
+    let mut list = Vec::new();
+    resize(&mut list, len, fill)?;
+    Ok(list)
+}
+
+/// `ToString::to_string`, of what cannot fail but for want of memory.
+#[cfg(feature = "kernel")]
+pub(crate) fn written(value: impl fmt::Display) -> Result<String, NoMemory> {
+    let mut text = String::new();
+    fmt::Write::write_fmt(&mut Written(&mut text), format_args!("{value}"))
+        .map_err(|_| NoMemory)?;
+    Ok(text)
+}
+
+/// `Vec::reserve`.
+pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
+    list.try_reserve(more).map_err(|_| NoMemory)
+}
+
+/// `Vec::resize`.
+pub(crate) fn resize<T: Clone>(list: &mut Vec<T>, len: usize, fill: T) -> Result<(), NoMemory> {
+    reserve(list, len.saturating_sub(list.len()))?;
+    list.resize(len, fill);
+    Ok(())
+}
+
 /// `Vec::push`.
-pub(crate) fn push<T>(list: &mut Vec<T>, value: T) -> Result<(), NoMemory> {
-    list.try_reserve(1).map_err(|_| NoMemory)?;
+///
+/// # Errors
+/// [`NoMemory`].
+pub fn push<T>(list: &mut Vec<T>, value: T) -> Result<(), NoMemory> {
+    reserve(list, 1)?;
     list.push(value);
     Ok(())
 }
 
 /// `Iterator::collect`.
-pub(crate) fn collect<T>(values: impl Iterator<Item = T>) -> Result<Vec<T>, NoMemory> {
+///
+/// # Errors
+/// [`NoMemory`].
+pub fn collect<T>(values: impl Iterator<Item = T>) -> Result<Vec<T>, NoMemory> {
     let mut list = with_capacity(values.size_hint().0)?;
     for value in values {
         push(&mut list, value)?;
@@ -111,7 +167,7 @@ pub(crate) fn collect<T>(values: impl Iterator<Item = T>) -> Result<Vec<T>, NoMe
 }
 
 /// A value that lives as long as somebody has it. Clones are the same one.
-pub(crate) struct Counted<T: ?Sized> {
+pub struct Counted<T: ?Sized> {
     inner: NonNull<Inner<T>>,
     owns: PhantomData<Inner<T>>,
 }
@@ -139,7 +195,11 @@ impl<T> Room<T> {
 }
 
 impl<T> Counted<T> {
-    pub(crate) fn new(value: T) -> Result<Self, NoMemory> {
+    /// `Arc::new`.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn new(value: T) -> Result<Self, NoMemory> {
         Ok(Room::new()?.fill(value))
     }
 }
@@ -172,7 +232,7 @@ impl<T: ?Sized> Counted<T> {
     }
 
     /// The value, when nobody else has it.
-    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+    pub fn get_mut(&mut self) -> Option<&mut T> {
         // What others did before they gave it up has been done.
         if self.inner().owners.load(Acquire) != 1 {
             return None;

@@ -17,5 +17,5 @@ fuzz_target!(|data: &[u8]| {
             record
         })
         .collect();
-    walk_kept(&encode(repaired.iter().map(Vec::as_slice)));
+    walk_kept(&encode(repaired.iter().map(Vec::as_slice)).unwrap());
 });

@@ -9,9 +9,12 @@
 //! begins, two levels below: 32 KiB more for 16 MiB with stubs in them, and 32 bytes for each page.
 #![allow(unsafe_code)]
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use smf_core::owned::NoMemory;
 
 use crate::calls;
 
@@ -84,13 +87,16 @@ fn node<T>(slot: &'static AtomicPtr<T>) -> Option<&'static T> {
     unsafe { slot.load(Ordering::Acquire).as_ref() }
 }
 
-fn node_or_new<T: Node>(slot: &'static AtomicPtr<T>) -> &'static T {
+fn node_or_new<T: Node>(slot: &'static AtomicPtr<T>) -> Result<&'static T, NoMemory> {
     if let Some(node) = node(slot) {
-        return node;
+        return Ok(node);
     }
     let spare = T::spare().map(ptr::from_ref);
-    let new = spare.map_or_else(|| Box::into_raw(zeroed()), <*const T>::cast_mut);
-    match slot.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+    let new = match spare {
+        Some(spare) => spare.cast_mut(),
+        None => Box::into_raw(zeroed()?),
+    };
+    Ok(match slot.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
         // SAFETY: static or just leaked, and never freed now that others may see it.
         Ok(_) => unsafe { &*new },
         Err(theirs) => {
@@ -101,13 +107,17 @@ fn node_or_new<T: Node>(slot: &'static AtomicPtr<T>) -> &'static T {
             // SAFETY: as in `node`; the exchange failed because the slot is not null.
             unsafe { &*theirs }
         }
-    }
+    })
 }
 
 /// A node on the heap, of which nothing is touched yet.
-fn zeroed<T: Node>() -> Box<T> {
-    // SAFETY: so promises the trait.
-    unsafe { Box::new_zeroed().assume_init() }
+fn zeroed<T: Node>() -> Result<Box<T>, NoMemory> {
+    // SAFETY: no node is of size 0.
+    let start = unsafe { alloc_zeroed(Layout::new::<T>()) };
+    let start = ptr::NonNull::new(start.cast()).ok_or(NoMemory)?;
+    // SAFETY: memory of the global allocator for such a value, of which zeroes are one, so promises the
+    // trait; nobody else knows of it.
+    Ok(unsafe { Box::from_raw(start.as_ptr()) })
 }
 
 /// Whether `address` lies in a page that somebody holds a [`CodeRange`] for.
@@ -164,30 +174,34 @@ pub(crate) struct StubEntry(usize);
 
 impl StubEntry {
     /// Enters the stub that begins at a multiple of 16, below 2^48; another one is never called.
-    pub(crate) fn enter(address: usize) -> Self {
+    /// # Errors
+    /// [`NoMemory`].
+    pub(crate) fn enter(address: usize) -> Result<Self, NoMemory> {
         calls::keep_heads();
-        if let Some((word, mask)) = step_word(address) {
+        if let Some((word, mask)) = step_word(address)? {
             word.fetch_or(mask, Ordering::AcqRel);
         }
-        Self(address)
+        Ok(Self(address))
     }
 }
 
 impl Drop for StubEntry {
     fn drop(&mut self) {
-        if let Some((word, mask)) = step_word(self.0) {
+        // What it was entered in stays.
+        if let Ok(Some((word, mask))) = step_word(self.0) {
             word.fetch_and(!mask, Ordering::AcqRel);
         }
     }
 }
 
 /// The word that has the bit of an address, and that bit.
-fn step_word(address: usize) -> Option<(&'static AtomicU64, u64)> {
+fn step_word(address: usize) -> Result<Option<(&'static AtomicU64, u64)>, NoMemory> {
     let (top, page) = path(address);
-    let stubs = node_or_new(node_or_new(TOP.get(top)?).stubs.get(page / STUBS)?);
-    let steps = node_or_new(stubs.0.get(page % STUBS)?);
+    let Some(leaf) = TOP.get(top).map(node_or_new).transpose()? else { return Ok(None) };
+    let stubs = leaf.stubs.get(page / STUBS).map(node_or_new).transpose()?;
+    let steps = stubs.and_then(|stubs| stubs.0.get(page % STUBS)).map(node_or_new).transpose()?;
     let (word, mask) = step(address);
-    Some((steps.0.get(word)?, mask))
+    Ok(steps.and_then(|steps| steps.0.get(word)).map(|word| (word, mask)))
 }
 
 /// Pages that may be called as long as it lives.
@@ -196,11 +210,17 @@ pub(crate) struct CodeRange(Range<usize>);
 
 impl CodeRange {
     /// Enters the pages of a range; those at and above 2^48 cannot be, and are never called.
-    pub(crate) fn enter(range: Range<usize>) -> Self {
+    /// # Errors
+    /// [`NoMemory`].
+    pub(crate) fn enter(range: Range<usize>) -> Result<Self, NoMemory> {
         calls::keep_heads();
         let range = range.start.min(LIMIT)..range.end.min(LIMIT);
+        let leaves = range.start / PAGE / LEAF..range.end.div_ceil(PAGE).div_ceil(LEAF);
+        for leaf in TOP.get(leaves).unwrap_or_default() {
+            node_or_new(leaf)?;
+        }
         set(&range, 1);
-        Self(range)
+        Ok(Self(range))
     }
 }
 
@@ -213,7 +233,7 @@ impl Drop for CodeRange {
 /// Writes the byte of each page of `range`.
 fn set(range: &Range<usize>, held: u8) {
     for page in range.start / PAGE..range.end.div_ceil(PAGE) {
-        let leaf = TOP.get(page / LEAF).map(node_or_new);
+        let leaf = TOP.get(page / LEAF).and_then(node);
         if let Some(byte) = leaf.and_then(|leaf| leaf.pages.get(page % LEAF)) {
             byte.store(held, Ordering::Release);
         }
@@ -231,7 +251,7 @@ mod tests {
     #[test]
     fn pages_are_callable_while_they_are_held() {
         let range = BASE + 5 * PAGE..BASE + 7 * PAGE;
-        let held = CodeRange::enter(range.clone());
+        let held = CodeRange::enter(range.clone()).unwrap();
         for (address, inside) in [
             (range.start - 1, false),
             (range.start, true),
@@ -270,7 +290,7 @@ mod tests {
             // Memory has one owner.
             if new.iter().all(|page| !pages.contains(page)) {
                 pages.extend(new);
-                held.push(CodeRange::enter(range));
+                held.push(CodeRange::enter(range).unwrap());
             }
             let probe = base + (borders[random(4)] + random(400) - 200) * PAGE;
             assert_eq!(is_code(probe + random(PAGE)), pages.contains(&probe));
@@ -289,7 +309,7 @@ mod tests {
             let address = base + STUBS * PAGE - PAGE + (seed >> 40) % 512 * STEP;
             match held.iter().position(|(stub, _)| *stub == address) {
                 Some(place) => drop(held.swap_remove(place)),
-                None => held.push((address, StubEntry::enter(address))),
+                None => held.push((address, StubEntry::enter(address).unwrap())),
             }
             let probe = base + STUBS * PAGE - PAGE + (seed >> 20) % (2 * PAGE);
             let begins = held.iter().any(|(stub, _)| *stub == probe);
@@ -299,7 +319,7 @@ mod tests {
         assert!(held.len() > 64);
         held.clear();
         assert!((base..base + 2 * STUBS * PAGE).step_by(STEP).all(|address| !begins_stub(address)));
-        drop(StubEntry::enter(usize::MAX - 15));
+        drop(StubEntry::enter(usize::MAX - 15).unwrap());
         assert!(!begins_stub(usize::MAX - 15) && !begins_stub(LIMIT) && !begins_stub(0));
     }
 
@@ -308,10 +328,10 @@ mod tests {
         for address in [0, 1, LIMIT - 1, LIMIT, usize::MAX / 2, usize::MAX] {
             assert!(!is_code(address), "{address:#x}");
         }
-        let held = CodeRange::enter(LIMIT - PAGE..usize::MAX);
+        let held = CodeRange::enter(LIMIT - PAGE..usize::MAX).unwrap();
         assert!(is_code(LIMIT - 1) && !is_code(LIMIT));
         drop(held);
-        drop(CodeRange::enter(usize::MAX - 1..usize::MAX));
+        drop(CodeRange::enter(usize::MAX - 1..usize::MAX).unwrap());
         assert!(!is_code(LIMIT - 1));
     }
 
@@ -323,7 +343,7 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..500 {
                         let start = base + (round * 8 + thread) * PAGE;
-                        let held = CodeRange::enter(start..start + PAGE);
+                        let held = CodeRange::enter(start..start + PAGE).unwrap();
                         assert!(is_code(start));
                         drop(held);
                         assert!(!is_code(start));

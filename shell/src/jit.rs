@@ -1,22 +1,26 @@
 //! Instances of templates, as the process knows them: where their code may be called, what tools are told of
 //! it, and what they are called when one of them traps.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use smf_core::instantiate::Observer;
 use smf_core::link::LinkError;
+use smf_core::owned::{AttachResult, NoMemory, boxed, bytes};
 
 #[cfg(feature = "c-api")]
 use crate::code_ranges::StubEntry;
 use crate::tools::{self, Announced, Function};
 
 /// The symbols of instances, by where they begin.
-static SYMBOLS: Mutex<BTreeMap<u64, Box<[u8]>>> = Mutex::new(BTreeMap::new());
+static SYMBOLS: Mutex<Symbols> = Mutex::new(HashMap::with_hasher(BuildHasherDefault::new()));
 
-fn symbols() -> std::sync::MutexGuard<'static, BTreeMap<u64, Box<[u8]>>> {
+type Symbols = HashMap<u64, Box<[u8]>, BuildHasherDefault<DefaultHasher>>;
+
+fn symbols() -> std::sync::MutexGuard<'static, Symbols> {
     // Nothing panics while it holds the lock.
     SYMBOLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -25,9 +29,12 @@ fn symbols() -> std::sync::MutexGuard<'static, BTreeMap<u64, Box<[u8]>>> {
 struct Known(u64);
 
 impl Known {
-    fn enter(start: u64, symbol: &[u8]) -> Self {
-        symbols().insert(start, symbol.into());
-        Self(start)
+    fn enter(start: u64, symbol: &[u8]) -> Result<Self, NoMemory> {
+        let symbol = bytes(symbol)?;
+        let mut symbols = symbols();
+        symbols.try_reserve(1).map_err(|_| NoMemory)?;
+        symbols.insert(start, symbol);
+        Ok(Self(start))
     }
 }
 
@@ -75,11 +82,11 @@ pub(crate) fn name_code(name: &[u8], code: &Range<usize>) -> Option<Announced> {
 }
 
 impl Observer for Announce {
-    fn made(&self, symbol: &[u8], code: Range<usize>) -> Option<Box<dyn Send + Sync>> {
-        let names = (Known::enter(code.start as u64, symbol), name_code(symbol, &code));
+    fn made(&self, symbol: &[u8], code: Range<usize>) -> AttachResult {
+        let names = (Known::enter(code.start as u64, symbol)?, name_code(symbol, &code));
         #[cfg(feature = "c-api")]
-        let names = (StubEntry::enter(code.start), names);
-        Some(Box::new(names))
+        let names = (StubEntry::enter(code.start)?, names);
+        Ok(Some(boxed(names)?))
     }
 
     fn say(&self, what: &str) {

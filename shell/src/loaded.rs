@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use smf_core::format::SymbolKind;
 use smf_core::link::Module;
+#[cfg(feature = "c-api")]
+use smf_core::owned::push;
+use smf_core::owned::{NoMemory, collect};
 
 #[cfg(feature = "c-api")]
 use crate::code_ranges::CodeRange;
@@ -18,20 +21,33 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(crate) fn of(module: &Module<'_>) -> Self {
+    /// # Errors
+    /// [`NoMemory`]: it could not be called.
+    pub(crate) fn of(module: &Module<'_>) -> Result<Self, NoMemory> {
         let names = if tools::is_on() { announce(module) } else { Announced::default() };
-        Self {
+        #[cfg(feature = "c-api")]
+        let code = {
+            let mut code = Vec::new();
+            for range in module.code() {
+                push(&mut code, CodeRange::enter(range)?)?;
+            }
+            code
+        };
+        Ok(Self {
             #[cfg(feature = "c-api")]
-            _code: module.code().map(CodeRange::enter).collect(),
+            _code: code,
             _names: names,
-        }
+        })
     }
 }
 
 /// A profile without names is no reason not to load a module, so that a failure is only reported.
 fn announce(module: &Module<'_>) -> Announced {
-    let code: Vec<_> = module.code().map(|range| range.start as u64..range.end as u64).collect();
-    tools::announce(&functions(module, &code), &code).unwrap_or_else(|error| {
+    let code = collect(module.code().map(|range| range.start as u64..range.end as u64));
+    let functions = code.and_then(|code| Ok((functions(module, &code)?, code)));
+    // Without memory for the names it goes without them.
+    let Ok((functions, code)) = functions else { return Announced::default() };
+    tools::announce(&functions, &code).unwrap_or_else(|error| {
         tools::report(&error);
         Announced::default()
     })
@@ -39,18 +55,18 @@ fn announce(module: &Module<'_>) -> Announced {
 
 /// Every function of a module, local ones too, by address. A function whose symbol has no size reaches
 /// to the next one.
-fn functions<'d>(module: &Module<'d>, code: &[Range<u64>]) -> Vec<Function<'d>> {
+fn functions<'d>(module: &Module<'d>, code: &[Range<u64>]) -> Result<Vec<Function<'d>>, NoMemory> {
     let exports = module.exports();
     let symbols = module.linked().symbols().iter().filter_map(Result::ok);
-    let mut functions: Vec<Function<'d>> = symbols
+    let functions = symbols
         .filter(|symbol| symbol.kind == SymbolKind::Function && !symbol.is_import())
         .filter_map(|symbol| {
             let address = exports.address(&symbol)?;
             Some(Function { address, size: symbol.size, name: symbol.name() })
         })
-        .filter(|function| code.iter().any(|range| range.contains(&function.address)))
-        .collect();
-    functions.sort_by_key(|function| function.address);
+        .filter(|function| code.iter().any(|range| range.contains(&function.address)));
+    let mut functions = collect(functions)?;
+    functions.sort_unstable_by_key(|function| function.address);
     let (mut here, mut next) = (u64::MAX, u64::MAX);
     for function in functions.iter_mut().rev() {
         // Several symbols may be at one address.
@@ -62,7 +78,7 @@ fn functions<'d>(module: &Module<'d>, code: &[Range<u64>]) -> Vec<Function<'d>> 
         let size = if function.size == 0 { next.min(end) - here } else { function.size };
         function.size = size.min(end - here);
     }
-    functions
+    Ok(functions)
 }
 
 #[cfg(test)]
@@ -99,8 +115,11 @@ mod tests {
         let code: Vec<_> = module.code().map(|r| r.start as u64..r.end as u64).collect();
         assert_eq!(code.len(), 1);
         let base = code[0].start;
-        let mut found: Vec<_> =
-            functions(&module, &code).iter().map(|f| (f.address - base, f.size, f.name)).collect();
+        let mut found: Vec<_> = functions(&module, &code)
+            .unwrap()
+            .iter()
+            .map(|f| (f.address - base, f.size, f.name))
+            .collect();
         found.sort_unstable();
         let page = code[0].end - base;
         let expected: [(u64, u64, &[u8]); 4] = [

@@ -19,6 +19,7 @@ use smf_core::loader::{
     ModuleLoader, OldData, Placed, Reloaded,
 };
 use smf_core::memory;
+use smf_core::owned::{AttachResult, boxed, joined};
 
 #[cfg(feature = "c-api")]
 use crate::code_ranges::StubEntry;
@@ -167,8 +168,8 @@ fn wanted_soon<'p, P: AsRef<Path>>(program: &[u8], with: &'p [P]) -> &'p [P] {
 struct Announce;
 
 impl Attach for Announce {
-    fn attach(&self, _: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>> {
-        Some(Box::new(Known::of(module)))
+    fn attach(&self, _: &[u8], module: &Module<'_>) -> AttachResult {
+        Ok(Some(boxed(Known::of(module)?)?))
     }
 
     fn attach_compiled(
@@ -177,25 +178,21 @@ impl Attach for Announce {
         function: &[u8],
         code: Range<usize>,
     ) -> Option<Box<dyn Send + Sync>> {
-        let names = name_code(&[module, b":", function].concat(), &code)?;
-        Some(Box::new(names))
+        // What tools are told is done without where there is no memory.
+        let names = name_code(&joined(&[module, b":", function]).ok()?, &code)?;
+        Some(boxed(names).ok()?)
     }
 
-    fn attach_entry(
-        &self,
-        module: &[u8],
-        function: &[u8],
-        code: Range<usize>,
-    ) -> Option<Box<dyn Send + Sync>> {
-        let names = name_code(&[module, b":", function, b":entry"].concat(), &code);
+    fn attach_entry(&self, module: &[u8], function: &[u8], code: Range<usize>) -> AttachResult {
+        let names = name_code(&joined(&[module, b":", function, b":entry"])?, &code);
         #[cfg(feature = "c-api")]
-        let names = (StubEntry::enter(code.start), names);
-        Some(Box::new(names))
+        let names = (StubEntry::enter(code.start)?, names);
+        Ok(Some(boxed(names)?))
     }
 
     #[cfg(feature = "c-api")]
-    fn attach_stub(&self, code: Range<usize>) -> Option<Box<dyn Send + Sync>> {
-        Some(Box::new(StubEntry::enter(code.start)))
+    fn attach_stub(&self, code: Range<usize>) -> AttachResult {
+        Ok(Some(boxed(StubEntry::enter(code.start)?)?))
     }
 }
 

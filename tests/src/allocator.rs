@@ -10,6 +10,8 @@ use std::cell::Cell;
 thread_local! {
     static REQUESTS: Cell<usize> = const { Cell::new(0) };
     static LARGEST: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that it was given and has not given back.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
     /// How many more requests are granted; `None` for all.
     static GRANTED: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -35,6 +37,12 @@ fn ask(size: usize) -> bool {
     }
 }
 
+/// Notes that `more` bytes were given, and `less` given back.
+fn keep(more: usize, less: usize) {
+    // No size is more than `isize::MAX`.
+    LIVE.set(LIVE.get() + more.cast_signed() - less.cast_signed());
+}
+
 // SAFETY: every call goes to the system's allocator unchanged, or returns null; counting allocates
 // nothing.
 unsafe impl GlobalAlloc for Watched {
@@ -42,6 +50,7 @@ unsafe impl GlobalAlloc for Watched {
         if !ask(layout.size()) {
             return std::ptr::null_mut();
         }
+        keep(layout.size(), 0);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
@@ -50,6 +59,7 @@ unsafe impl GlobalAlloc for Watched {
         if !ask(layout.size()) {
             return std::ptr::null_mut();
         }
+        keep(layout.size(), 0);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
@@ -58,11 +68,13 @@ unsafe impl GlobalAlloc for Watched {
         if !ask(size) {
             return std::ptr::null_mut();
         }
+        keep(size, layout.size());
         // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(old, layout, size) }
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        keep(0, layout.size());
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(old, layout) }
     }
@@ -74,6 +86,11 @@ pub fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
     LARGEST.set(0);
     let result = work();
     (result, REQUESTS.get(), LARGEST.get())
+}
+
+/// How many bytes the thread has been given more than it has given back.
+pub fn live() -> isize {
+    LIVE.get()
 }
 
 /// What `work` returns when so many requests are granted and the next one is not, and whether there was

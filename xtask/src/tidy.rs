@@ -41,6 +41,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/exposed.rs",
     "core/src/memory/file/block.rs",
     "core/src/memory/file/owned.rs",
+    "core/src/memory/file/path.rs",
     "core/src/memory/icache/aarch64.rs",
     "core/src/memory/mapping.rs",
     "core/src/memory/pages.rs",

@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn zero_bytes_are_found_and_no_others() {
-        for number in 0..1u64 << 16 {
+        for number in (0..1u64 << 16).step_by(if cfg!(miri) { 251 } else { 1 }) {
             // Bytes from a few that make differences, in every order.
             let bytes: [u8; 8] =
                 core::array::from_fn(|at| [0, 1, 0x7f, 0x80][(number >> (2 * at)) as usize & 3]);

@@ -178,11 +178,9 @@ fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
         },
         (Ok(smf), Err(_)) | (Err(_), Ok(smf)) => Ok(smf),
         (Err(native), Err(packed)) => {
-            let compact = open(Layout::Compact);
-            match compact.and_then(check_compact) {
-                Ok(smf) => Ok(smf),
-                Err(_) => Err(likeliest_error(data, native, packed)),
-            }
+            let compact = || open(Layout::Compact).and_then(check_compact).ok();
+            let compact = if ALL_FILES { compact() } else { None };
+            compact.ok_or_else(|| likeliest_error(data, native, packed))
         }
     }
 }

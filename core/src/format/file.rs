@@ -168,7 +168,12 @@ impl<'d> Smf<'d> {
             return Ok(None);
         }
         let code = self.sections().iter().find(Section::holds_object);
-        code.map(|code| elf::open(self, &code)).transpose()
+        code.map(|code| self.object_in(&code)).transpose()
+    }
+
+    /// The object that a section [holds](Section::holds_object).
+    pub(crate) fn object_in(&self, code: &Section<'d>) -> Result<Smf<'d>, FormatError> {
+        elf::open(self, code)
     }
 
     /// What a linker works on: the [object](Smf::object) in the code section if there is one, else the
@@ -206,17 +211,19 @@ impl<'d> Smf<'d> {
     ) -> impl Iterator<Item = Result<RelocTable<'d>, FormatError>> + use<'d> {
         let smf = *self;
         let tables = self.sections().iter().filter(|section| section.kind == SectionKind::Reloc);
-        tables.map(move |section| smf.reloc_table(section))
+        tables.map(move |section| smf.reloc_table(&section))
     }
 
-    fn reloc_table(&self, section: Section<'d>) -> Result<RelocTable<'d>, FormatError> {
-        let Section { index, size, offset: at, .. } = section;
+    /// A relocation section with what it applies to.
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    pub(crate) fn reloc_table(&self, section: &Section<'d>) -> Result<RelocTable<'d>, FormatError> {
+        let Section { index, size, offset: at, .. } = *section;
         if !section.data.len().is_multiple_of(super::layout::RELOC) {
             return Err(FormatError::RelocTableSize { section: index, size, at });
         }
         let missing = FormatError::RelocNoTarget { section: index, at: section.entry_offset };
-        let target = self.reloc_target(&section).ok_or(missing)?;
-        Ok(RelocTable { section, target, layout: self.layout() })
+        let target = self.reloc_target(section).ok_or(missing)?;
+        Ok(RelocTable { section: *section, target, layout: self.layout() })
     }
 
     /// `.rela.NAME` applies to the section `NAME`, or `.NAME` as ELF has it; every other name, and a
@@ -227,10 +234,10 @@ impl<'d> Smf<'d> {
         }
         let Some(name) = section.name.strip_prefix(b".rela.") else { return self.code() };
         let dotted = section.name.strip_prefix(b".rela")?;
-        let other = |s: &Section<'d>| s.kind != SectionKind::Reloc;
-        let exact = self.sections().iter().filter(other).find(|s| s.name == name);
-        let named =
-            exact.or_else(|| self.sections().iter().filter(other).find(|s| s.name == dotted));
+        let other_named = |name: &[u8]| {
+            self.sections().iter().find(|s| s.kind != SectionKind::Reloc && s.name == name)
+        };
+        let named = other_named(name).or_else(|| other_named(dotted));
         named.or_else(|| if name == b"text" { self.code() } else { None })
     }
 
@@ -529,7 +536,9 @@ fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found, Form
     let mut total = 0u64;
     let mut found = Found::default();
     for (index, _, entry) in sections.entries(layout) {
-        total = match entry.plain_size(len, base) {
+        // A look at what is written as nearly all are is a matter of speed alone.
+        let plain = if cfg!(feature = "full") { entry.plain_size(len, base) } else { None };
+        total = match plain {
             Some(size) if size <= limit.saturating_sub(total) => total + size,
             _ => check_odd(sections.table, sections.table_offset, index, bounds, total)?,
         };

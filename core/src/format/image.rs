@@ -29,10 +29,12 @@
 use super::bytes::{array, u32_at};
 use super::error::FormatError;
 use super::file::Smf;
-use super::layout::{MAX_ALIGNMENT, SECTION_NAME};
+use super::layout::{ALL_FILES, MAX_ALIGNMENT, SECTION_NAME};
 use super::reloc::{Reloc, RelocKind, RelocTable};
 use super::section::{Section, SectionKind, Sections};
 use super::symbol::Symbol;
+#[cfg(feature = "alloc")]
+use crate::owned::{NoMemory, joined};
 
 /// The name of the section.
 pub const NAME: &[u8] = b".smf.image";
@@ -59,11 +61,15 @@ pub struct ImagePlan<'d> {
 }
 
 impl<'d> ImagePlan<'d> {
-    /// The plan of `smf`, checked against its sections; `None` when it brings none.
+    /// The plan of `smf`, checked against its sections; `None` when it brings none, or nobody here looks
+    /// for one: its relocations are all applied then.
     ///
     /// # Errors
     /// As [`ImagePlan::parse`] and [`ImagePlan::check`].
     pub fn of(smf: &Smf<'d>) -> Result<Option<Self>, FormatError> {
+        if !ALL_FILES {
+            return Ok(None);
+        }
         let note = |s: &Section<'_>| s.kind == SectionKind::Note && s.name == NAME;
         let Some(section) = smf.sections().iter().find(note) else { return Ok(None) };
         let plan = Self::parse(section.data, section.offset)?;
@@ -255,13 +261,12 @@ impl Walk {
 /// The payload of a file that has one section more, the last one, which is not loaded; `None` for a
 /// payload that cannot be read.
 #[cfg(feature = "alloc")]
-pub(super) fn with_section(payload: &[u8]) -> Option<alloc::vec::Vec<u8>> {
+pub(super) fn with_section(payload: &[u8]) -> Option<Result<alloc::boxed::Box<[u8]>, NoMemory>> {
     let plan = ImagePlan::split(payload, 0)?;
-    let sections = u32::try_from(plan.offsets.len()).ok()?.checked_add(1)?;
+    let sections = u32::try_from(plan.offsets.len()).ok()?.checked_add(1)?.to_le_bytes();
     let (before, behind) = payload.split_at_checked(HEADER + plan.offsets.len() * OFFSET)?;
-    let mut new = [before, &NOT_LOADED.to_le_bytes(), behind].concat();
-    new.get_mut(8..HEADER)?.copy_from_slice(&sections.to_le_bytes());
-    Some(new)
+    let (head, offsets) = (before.get(..8)?, before.get(HEADER..)?);
+    Some(joined(&[head, &sections, offsets, &NOT_LOADED.to_le_bytes(), behind]))
 }
 
 /// The payload of the section: where each section of the file begins, `None` for not loaded, and

@@ -51,7 +51,8 @@ use super::bytes::{Cursor, u32_at};
 pub use super::index::hash;
 use super::layout::Layout;
 use super::reloc::RelocKind;
-use super::{Arch, SectionKind, Smf};
+use super::{Arch, FormatError, SectionKind, Smf};
+use crate::owned::with_capacity;
 
 /// The name of the section.
 pub const NAME: &[u8] = super::index::CODE;
@@ -62,6 +63,9 @@ const VERSION: u32 = 1;
 const HEADER: usize = 8;
 /// Length and hash of a record.
 const RECORD: usize = 12;
+/// What else stands in front of the texts of a record, and in front of those of a relocation.
+const FIXED: usize = 36;
+const FIXED_RELOC: usize = 20;
 
 /// What a relocation of kept code leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +135,7 @@ pub fn is_foreign(payload: &[u8]) -> bool {
 }
 
 /// The records of a payload as they stand, each with where it begins; up to one whose length cannot be.
-pub fn records(payload: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+pub fn records(payload: &[u8]) -> impl Iterator<Item = (usize, &[u8])> + Clone {
     let known = payload.starts_with(MAGIC) && u32_at(payload, 4) == Some(VERSION);
     let mut at = if known { HEADER } else { payload.len() };
     core::iter::from_fn(move || {
@@ -143,11 +147,16 @@ pub fn records(payload: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 /// A payload of these records.
-pub fn encode<'r>(records: impl Iterator<Item = &'r [u8]>) -> Vec<u8> {
-    let mut payload = MAGIC.to_vec();
+///
+/// # Errors
+/// [`FormatError::OutOfMemory`] alone.
+pub fn encode<'r>(records: impl Iterator<Item = &'r [u8]> + Clone) -> Result<Vec<u8>, FormatError> {
+    let len = records.clone().map(<[u8]>::len).fold(HEADER, usize::saturating_add);
+    let mut payload = with_capacity(len).map_err(|_| FormatError::OutOfMemory)?;
+    payload.extend_from_slice(MAGIC);
     payload.extend(VERSION.to_le_bytes());
     records.for_each(|record| payload.extend_from_slice(record));
-    payload
+    Ok(payload)
 }
 
 impl<'d> KeptCode<'d> {
@@ -201,9 +210,13 @@ impl<'d> KeptCode<'d> {
     }
 
     /// The record, with these relocations in the place of its own; `None` for more of something than its
-    /// field can count, and for a kind of relocation without a number.
+    /// field can count, for a kind of relocation without a number, and without memory.
     pub fn encode(&self, relocations: &[KeptReloc<'_>]) -> Option<Vec<u8>> {
-        let mut record = Vec::from([0; RECORD]);
+        let texts = [self.symbol, self.template, self.arguments, self.interface, self.code];
+        let len = texts.iter().fold(RECORD + FIXED, |len, text| len.saturating_add(text.len()));
+        let len = relocations.iter().fold(len, |len, reloc| len.saturating_add(reloc.len()));
+        let mut record = with_capacity(len).ok()?;
+        record.extend([0; RECORD]);
         let small = |bytes: &[u8]| u16::try_from(bytes.len()).ok().map(u16::to_le_bytes);
         record.extend([self.arch.0, 0]);
         record.extend(small(self.symbol)?);
@@ -215,9 +228,7 @@ impl<'d> KeptCode<'d> {
         }
         record.extend([0, 0]);
         record.extend(u32::try_from(self.code.len()).ok()?.to_le_bytes());
-        for bytes in [self.symbol, self.template, self.arguments, self.interface, self.code] {
-            record.extend_from_slice(bytes);
-        }
+        texts.iter().for_each(|text| record.extend_from_slice(text));
         for reloc in relocations {
             let (target, name, arguments) = reloc.target.parts();
             record.extend(reloc.offset.to_le_bytes());
@@ -250,6 +261,15 @@ impl<'d> KeptCode<'d> {
             code,
             relocations: &[],
         }
+    }
+}
+
+impl KeptReloc<'_> {
+    /// Bytes that it takes in a record.
+    fn len(&self) -> usize {
+        let (_, name, arguments) = self.target.parts();
+        let texts = [name, arguments, self.interface];
+        texts.iter().fold(FIXED_RELOC, |len, text| len.saturating_add(text.len()))
     }
 }
 
@@ -319,13 +339,15 @@ mod tests {
         assert_eq!(read.code, b"machine code");
         assert!(read.relocations().eq(relocs().map(Some)));
         assert_eq!(read.encode(&relocs()).unwrap(), record);
+        // Asked for at once.
+        assert_eq!(record.capacity(), record.len());
     }
 
     #[test]
     fn records_stand_one_behind_another() {
         let (record, other) = (record(), KeptCode::new(Arch::AARCH64, b"g", 1, b"x"));
         let other = other.encode(&[]).unwrap();
-        let payload = encode([&record[..], &other].into_iter());
+        let payload = encode([&record[..], &other].into_iter()).unwrap();
         let found: Vec<_> = records(&payload).collect();
         assert_eq!(found, [(HEADER, &record[..]), (HEADER + record.len(), &other[..])]);
         let mut newer = payload.clone();

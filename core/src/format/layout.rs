@@ -35,8 +35,9 @@ pub const SECTION_NAME: usize = 16;
 /// The greatest alignment a section may ask for, in bytes.
 pub const MAX_ALIGNMENT: u64 = 4096;
 
-/// Whether every file that is a module is read: where size matters most, none whose code is an ELF object, and
-/// none behind a stub that it does not declare.
+/// Whether every file that is a module is read: where size matters most, none whose code is an ELF object, none
+/// behind a stub that it does not declare, none of the compact layout, which has no symbols to call, and none
+/// that counts on the placement it brings.
 pub(super) const ALL_FILES: bool = cfg!(feature = "all-files");
 
 /// How a module lies in its file.
@@ -76,6 +77,12 @@ impl Layout {
     #[cfg_attr(feature = "full", inline(always))]
     pub const fn is_object(self) -> bool {
         ALL_FILES && matches!(self, Layout::ElfX86_64 | Layout::ElfAarch64)
+    }
+
+    /// Whether it is the compact one; compiled away in the same way.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(super) const fn is_compact(self) -> bool {
+        ALL_FILES && matches!(self, Layout::Compact)
     }
 
     /// Bytes from one section entry to the next.

@@ -24,6 +24,7 @@ use super::kept;
 use super::layout::{Layout, SYMBOL};
 use super::sdn::{NOTE_CAP, find_end};
 use super::section::{Section, SectionFlags};
+use crate::owned::{NoMemory, push};
 
 mod room;
 
@@ -43,6 +44,12 @@ pub enum RenoteError {
     Foreign,
     /// The module that would come out does not read as the same one.
     Differs,
+}
+
+impl From<NoMemory> for RenoteError {
+    fn from(_: NoMemory) -> Self {
+        RenoteError::Format(FormatError::OutOfMemory)
+    }
 }
 
 impl fmt::Display for RenoteError {
@@ -104,7 +111,7 @@ pub fn with_kept(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, RenoteError> 
         }
     };
     let section = roomy.sections().named(kept::NAME).ok_or(RenoteError::Differs)?;
-    change.rewritten.push(section.index);
+    push(&mut change.rewritten, section.index)?;
     let new = with_payload(&roomy, &section, payload, false)?;
     let read = Smf::parse(&new)?;
     if kept::payload_of(&read) != Some(payload) {
@@ -385,7 +392,7 @@ mod tests {
         let record = |len| {
             let code = vec![0xc3; len];
             let code = kept::KeptCode::new(crate::format::Arch::X86_64, b"f", 1, &code);
-            kept::encode([&code.encode(&[]).unwrap()[..]].into_iter())
+            kept::encode([&code.encode(&[]).unwrap()[..]].into_iter()).unwrap()
         };
         let packed = include_bytes!("../../../tests/samples/packed.smf");
         let stubbed = include_bytes!("../../../tests/samples/stub-declared.smf");

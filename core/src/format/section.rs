@@ -300,7 +300,7 @@ impl<'d> Entry<'d> {
     #[cfg_attr(feature = "full", inline(always))]
     pub(super) fn decode(bytes: &'d [u8], layout: Layout) -> Option<Self> {
         match layout {
-            Layout::Compact => Self::decode_compact(bytes.first_chunk()?),
+            layout if layout.is_compact() => Self::decode_compact(bytes.first_chunk()?),
             Layout::Native => Self::decode_wide(bytes.first_chunk()?, Layout::Native),
             _ => Self::decode_wide(bytes.first_chunk()?, Layout::Packed),
         }
@@ -449,7 +449,8 @@ impl<'d> Sections<'d> {
     }
 
     /// All sections in the order of the table.
-    #[inline]
+    #[cfg_attr(feature = "full", inline)]
+    #[cfg_attr(not(feature = "full"), inline(never))]
     pub fn iter(&self) -> SectionIter<'d> {
         SectionIter { entries: self.entries(self.layout), sections: *self }
     }

@@ -348,7 +348,10 @@ pub(super) fn name_at(strings: &[u8], offset: u32) -> Option<&[u8]> {
 #[cfg_attr(feature = "full", inline(always))]
 fn first_name(strings: &[u8]) -> Option<&[u8]> {
     let longest = strings.get(..=MAX_NAME).unwrap_or(strings);
-    CStr::from_bytes_until_nul(longest).ok().map(CStr::to_bytes)
+    if cfg!(feature = "full") {
+        return CStr::from_bytes_until_nul(longest).ok().map(CStr::to_bytes);
+    }
+    longest.iter().position(|byte| *byte == 0).and_then(|end| longest.get(..end))
 }
 
 /// The fields of an entry that need neither strings nor sections.
@@ -613,6 +616,7 @@ impl<'d> Symbols<'d> {
         Ok(())
     }
 
+    #[cfg_attr(not(feature = "full"), inline(never))]
     fn place_in(&self, index: u32, bytes: &[u8; SYMBOL]) -> Result<SymbolPlace, FormatError> {
         let entry = Entry::decode(bytes, self.sections.layout);
         let at = self.table_offset + u64::from(index) * SYMBOL as u64;
@@ -803,13 +807,16 @@ impl<'d> Symbols<'d> {
             }
             // A name that is asked for may hold a NUL; that of a symbol ends there.
             let whole = |symbol: &Symbol<'_>| symbol.is_export() && symbol.name() == name;
-            let symbol = self.get(index).ok().filter(whole);
-            match symbol {
+            match self.get(index).ok().filter(whole) {
                 Some(symbol) if symbol.binding == Binding::Global => return Some(symbol),
-                _ => weak = weak.or(symbol),
+                Some(_) => weak = weak.or(Some(index)),
+                None => {}
             }
         }
-        weak.or_else(|| self.find_export_elsewhere(name))
+        match weak {
+            Some(index) => self.get(index).ok(),
+            None => self.find_export_elsewhere(name),
+        }
     }
 
     /// As [`Symbols::find_export`], in an ELF object; it has one symbol of a name that others can see.

@@ -25,7 +25,7 @@ use crate::link::{Resolve, ShortName, host_arch};
 use crate::memory::exec::CodeMemory;
 use crate::memory::lock::{Guard, Lock};
 use crate::memory::{sleep, thread_id, yield_now};
-use crate::owned::{Counted, NoMemory, boxed, collect};
+use crate::owned::{AttachResult, Counted, NoMemory, boxed, collect};
 
 mod needs;
 
@@ -226,9 +226,12 @@ pub struct PossibleEntry {
 /// Who is told of what an instantiator does.
 pub trait Observer: Send + Sync {
     /// Code was made, and nobody can find it yet. What is returned is dropped before the code is.
-    fn made(&self, symbol: &[u8], code: core::ops::Range<usize>) -> Option<Box<dyn Send + Sync>> {
+    ///
+    /// # Errors
+    /// No memory; there is no instance then.
+    fn made(&self, symbol: &[u8], code: core::ops::Range<usize>) -> AttachResult {
         let _ = (symbol, code);
-        None
+        Ok(None)
     }
 
     /// Something happened, in words; only when [`JitConfig::verbose`].
@@ -689,7 +692,7 @@ impl Making<'_> {
         let block = publish(memory, host_arch(), compiled, |target| needs.address(target))?;
         let code = block.address()..block.address() + block.len();
         let observer = self.jit.observer.as_ref();
-        let attached = observer.and_then(|observer| observer.made(&self.symbol, code));
+        let attached = observer.map_or(Ok(None), |observer| observer.made(&self.symbol, code))?;
         let (symbol, interface) = (self.symbol.clone(), needs.interface);
         Ok(Instance::new(symbol, block, compiled.code.len(), interface, attached)?)
     }

@@ -2,8 +2,7 @@
 //! gathered to be written.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::ToString;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::ops::Range;
@@ -12,10 +11,11 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use spin::Once;
 
 use super::compiler::{CodeReloc, CompileError, Compiled, Environment, Request, Target};
-use super::types::{Spelled, Type};
+use super::types::{Spelled, Type, TypeError};
+use crate::format::FormatError;
 use crate::format::kept::{KeptCode, KeptReloc, KeptTarget, encode, hash, records};
 use crate::link::landing::trap_hook;
-use crate::owned::{NoMemory, bytes};
+use crate::owned::{NoMemory, bytes, collect, push, written};
 
 /// The records of one symbol that are looked at.
 const MOST: usize = 64;
@@ -97,14 +97,18 @@ fn here() -> u64 {
 /// What a target of code is called, so that another process finds it.
 #[derive(Clone, Debug)]
 pub(super) enum Name {
-    Symbol(Vec<u8>),
-    Instance(Vec<u8>, Vec<u8>),
+    Symbol(Box<[u8]>),
+    Instance(Box<[u8]>, String),
     TrapHook,
 }
 
 impl Name {
-    pub(super) fn of_instance(template: &[u8], arguments: &[Type]) -> Self {
-        Self::Instance(template.to_vec(), Spelled(arguments).to_string().into_bytes())
+    pub(super) fn of_symbol(symbol: &[u8]) -> Result<Self, NoMemory> {
+        bytes(symbol).map(Self::Symbol)
+    }
+
+    pub(super) fn of_instance(template: &[u8], arguments: &[Type]) -> Result<Self, NoMemory> {
+        Ok(Self::Instance(bytes(template)?, written(Spelled(arguments))?))
     }
 
     /// Of a place that a compiler knows itself; `None` for one that nobody finds again.
@@ -115,7 +119,9 @@ impl Name {
     fn target(&self) -> KeptTarget<'_> {
         match self {
             Self::Symbol(symbol) => KeptTarget::Symbol(symbol),
-            Self::Instance(template, arguments) => KeptTarget::Instance(template, arguments),
+            Self::Instance(template, arguments) => {
+                KeptTarget::Instance(template, arguments.as_bytes())
+            }
             Self::TrapHook => KeptTarget::TrapHook,
         }
     }
@@ -141,11 +147,13 @@ impl Kept {
         Ok(Self { payload: bytes(payload)?, index: Once::new() })
     }
 
-    /// The sound records of a symbol.
+    /// The sound records of a symbol; none without memory for the index of them.
     pub(super) fn find<'k>(&'k self, symbol: &'k [u8]) -> impl Iterator<Item = KeptCode<'k>> {
-        let index = self.index.call_once(|| Index::of(&self.payload));
-        let hash = index.hasher.hash_one(symbol);
-        let places = index.places.iter_hash(hash).filter(move |place| place.0 == hash);
+        let index = self.index.try_call_once(|| Index::of(&self.payload)).ok();
+        let places = index.into_iter().flat_map(move |index| {
+            let hash = index.hasher.hash_one(symbol);
+            index.places.iter_hash(hash).filter(move |place| place.0 == hash)
+        });
         let read = places.filter_map(|place| KeptCode::read(self.payload.get(place.1.clone())?));
         // One for each instruction set is what a writer leaves.
         read.filter(move |code| code.symbol == symbol).take(MOST)
@@ -153,15 +161,16 @@ impl Kept {
 }
 
 impl Index {
-    fn of(payload: &[u8]) -> Self {
+    fn of(payload: &[u8]) -> Result<Self, NoMemory> {
         let mut index = Self::default();
         for (at, record) in records(payload) {
             let Some(code) = KeptCode::read(record) else { continue };
             let hash = index.hasher.hash_one(code.symbol);
             let place = (hash, at..at.saturating_add(record.len()));
+            index.places.try_reserve(1, |place| place.0).map_err(|_| NoMemory)?;
             index.places.insert_unique(hash, place, |place| place.0);
         }
-        index
+        Ok(index)
     }
 }
 
@@ -196,7 +205,10 @@ pub(super) fn link(
                 let types = if text.is_empty() {
                     Vec::new()
                 } else {
-                    Type::parse_arguments(text).map_err(|_| damaged)?
+                    Type::parse_arguments(text).map_err(|error| match error {
+                        TypeError::OutOfMemory => CompileError::OutOfMemory,
+                        _ => damaged,
+                    })?
                 };
                 environment.instance(template, &types)?
             }
@@ -204,14 +216,14 @@ pub(super) fn link(
         if target != Target::OWN && environment.promised(target).unwrap_or(&[]) != interface {
             return Err(CompileError::because("what kept code calls is called otherwise now"));
         }
-        relocations.push(CodeReloc { offset, kind, target, addend });
+        push(&mut relocations, CodeReloc { offset, kind, target, addend })?;
     }
-    environment.promise(code.interface.into());
-    Ok(Compiled { code: code.code.to_vec(), relocations })
+    environment.promise(bytes(code.interface)?);
+    Ok(Compiled { code: bytes(code.code)?.into_vec(), relocations })
 }
 
 /// The record of an instance that was compiled; `None` when something of it has no name that another
-/// process would know, or more bytes than there is room for.
+/// process would know, or more bytes than there is room or memory for.
 pub(super) fn record<'n>(
     request: &Request<'_>,
     compiled: &Compiled,
@@ -225,9 +237,9 @@ pub(super) fn record<'n>(
             Target::OWN => (KeptTarget::Own, &[][..]),
             target => name_of(target).map(|(name, interface)| (name.target(), interface))?,
         };
-        relocations.push(KeptReloc { offset, kind, target, interface, addend });
+        push(&mut relocations, KeptReloc { offset, kind, target, interface, addend }).ok()?;
     }
-    let arguments = Spelled(request.arguments).to_string();
+    let arguments = written(Spelled(request.arguments)).ok()?;
     let mut code = KeptCode::new(request.arch, request.symbol, hash(request.body), &compiled.code);
     (code.compiler, code.features) = (keep.compiler, keep.features.0);
     (code.template, code.arguments) = (request.template, arguments.as_bytes());
@@ -241,24 +253,34 @@ pub(super) fn with_records(
     old: &[u8],
     new: &[Vec<u8>],
     body_of: impl Fn(&[u8]) -> Option<u64>,
-) -> Option<Vec<u8>> {
-    let key = |code: &KeptCode<'_>| (code.symbol.to_vec(), code.arch.0);
-    let known: BTreeSet<_> = records(old).map(|(_, record)| record).collect();
-    if new.iter().all(|record| known.contains(&record[..])) {
-        return None;
+) -> Result<Option<Vec<u8>>, FormatError> {
+    let none = |NoMemory| FormatError::OutOfMemory;
+    let mut known = collect(records(old).map(|(_, record)| record)).map_err(none)?;
+    known.sort_unstable();
+    if new.iter().all(|record| known.binary_search(&&record[..]).is_ok()) {
+        return Ok(None);
     }
     // The file may hold another template by now than the one that was compiled.
     let is_current = |code: &KeptCode<'_>| body_of(code.template) == Some(code.body_hash);
-    let mut fresh = BTreeMap::new();
-    for record in new {
-        if let Some(code) = KeptCode::read(record).filter(is_current) {
-            fresh.insert(key(&code), &record[..]);
-        }
-    }
+    // Of several for one instance the last one counts.
+    let fresh = new.iter().rev().filter_map(|record| {
+        let code = KeptCode::read(record).filter(is_current)?;
+        Some((key(&code), &record[..]))
+    });
+    let mut fresh = collect(fresh.zip(0..)).map_err(none)?;
+    fresh.sort_unstable_by_key(|&((key, _), age)| (key, age));
+    fresh.dedup_by_key(|&mut ((key, _), _)| key);
     let stays = |record: &&[u8]| {
         let code = KeptCode::read(record).filter(is_current);
-        code.is_some_and(|code| !fresh.contains_key(&key(&code)))
+        code.is_some_and(|code| {
+            fresh.binary_search_by(|&((fresh, _), _)| fresh.cmp(&key(&code))).is_err()
+        })
     };
     let old = records(old).map(|(_, record)| record).filter(stays);
-    Some(encode(old.chain(fresh.values().copied())))
+    encode(old.chain(fresh.iter().map(|&((_, record), _)| record))).map(Some)
+}
+
+/// Which instance it is of, for which instruction set.
+fn key<'d>(code: &KeptCode<'d>) -> (&'d [u8], u8) {
+    (code.symbol, code.arch.0)
 }

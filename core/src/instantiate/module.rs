@@ -1,14 +1,13 @@
 //! What one module says of its templates: which there are, and what they may become.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::hash::BuildHasher;
 use core::ops::Range;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::error::{MetadataError, UpdateError};
 use super::kept::{Kept, with_records};
@@ -385,6 +384,10 @@ impl Pending<'_> {
         let (file, kept) = match kept {
             Ok(Some(file)) => (Some(file), Ok(())),
             Ok(None) => (noted, Ok(())),
+            // Another time, perhaps.
+            Err(RenoteError::Format(FormatError::OutOfMemory)) => {
+                return Err(UpdateError::OutOfMemory);
+            }
             Err(error) => (noted, Err(UpdateError::Keep(error))),
         };
         Ok((file, if known { kept } else { Err(UpdateError::Changed) }))
@@ -412,19 +415,21 @@ impl Pending<'_> {
         let bodies = bodies_of(&smf)?;
         let body_of = |template: &[u8]| bodies.get(template).copied();
         let payload = kept::payload_of(&smf).unwrap_or(&[]);
-        let new = with_records(payload, self.records, body_of);
+        let new = with_records(payload, self.records, body_of)?;
         new.map(|payload| with_kept(&smf, &payload)).transpose()
     }
 }
 
 /// What the bodies of the templates of a module hash to, by the names of the templates.
-fn bodies_of(smf: &Smf<'_>) -> Result<BTreeMap<Vec<u8>, u64>, FormatError> {
-    let mut bodies = BTreeMap::new();
+fn bodies_of(smf: &Smf<'_>) -> Result<HashMap<Box<[u8]>, u64>, FormatError> {
+    let mut bodies = HashMap::new();
     if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
         let payload = smf.contents(&section)?;
         for template in Templates::parse(&payload, section.offset)?.iter() {
             let template = template?;
-            bodies.entry(template.name.to_vec()).or_insert_with(|| kept::hash(template.body));
+            bodies.try_reserve(1).map_err(|_| FormatError::OutOfMemory)?;
+            let name = copy_of(template.name).map_err(|NoMemory| FormatError::OutOfMemory)?;
+            bodies.entry(name).or_insert_with(|| kept::hash(template.body));
         }
     }
     Ok(bodies)

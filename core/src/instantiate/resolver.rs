@@ -1,7 +1,9 @@
 //! Names that mean addresses: those that were given, and behind them whatever can be made.
 
+use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::alloc::Layout;
 use core::fmt;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
@@ -10,6 +12,7 @@ use super::error::MetadataError;
 use super::instantiator::{JitConfig, JitInstantiator};
 use crate::link::Resolve;
 use crate::memory::lock::Lock;
+use crate::owned::{NoMemory, bytes};
 
 /// A table of symbols that grows when somebody asks for an instance.
 ///
@@ -36,9 +39,21 @@ impl JitSymbolResolver {
         &self.jit
     }
 
-    /// Gives a name an address; returns the one that it had.
+    /// Gives a name an address; returns the one that it had. Ends the process when there is no memory, which
+    /// [`try_register`](Self::try_register) does not.
     pub fn register(&self, name: &[u8], address: u64) -> Option<u64> {
-        self.symbols.lock().insert(name.into(), address)
+        let registered = self.try_register(name, address);
+        registered.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::for_value(name)))
+    }
+
+    /// As [`register`](Self::register).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_register(&self, name: &[u8], address: u64) -> Result<Option<u64>, NoMemory> {
+        let mut symbols = self.symbols.lock();
+        symbols.try_reserve(1).map_err(|_| NoMemory)?;
+        Ok(symbols.insert(bytes(name)?, address))
     }
 
     /// The address of `name`: the one that it was given, else that of the instance of this symbol, which
@@ -52,8 +67,11 @@ impl JitSymbolResolver {
     #[cold]
     fn instantiate(&self, name: &[u8]) -> Option<u64> {
         let address = self.jit.try_jit_instantiate(name).instance()?.address();
+        let mut symbols = self.symbols.lock();
+        // Without memory to keep it, it is found again another time.
+        let name = bytes(name).ok().filter(|_| symbols.try_reserve(1).is_ok());
         // Who has given it an address meanwhile is right.
-        Some(*self.symbols.lock().entry(name.into()).or_insert(address))
+        Some(name.map_or(address, |name| *symbols.entry(name).or_insert(address)))
     }
 
     /// Loads the note and the templates of the module at `path`.

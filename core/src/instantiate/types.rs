@@ -20,10 +20,11 @@
 //! arguments. So walking a type that was read, which recurses, ends soon.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::owned::{NoMemory, boxed, text};
+use crate::owned::{NoMemory, boxed, text, with_capacity};
 
 mod infer;
 mod mangle;
@@ -32,6 +33,7 @@ mod unify;
 
 pub use infer::{Hint, HintSource, InferError, Signature, infer};
 pub use mangle::{Mangled, mangle, mangle_plain, unmangle};
+pub(super) use mangle::{try_mangle, try_mangle_plain};
 pub use parse::TypeError;
 pub use unify::{Conflict, TypeId, Unifier, UnifyError};
 
@@ -125,7 +127,7 @@ impl Type {
     }
 
     /// The same, where memory may be refused.
-    fn try_of_word(word: &str) -> Result<Self, NoMemory> {
+    pub(super) fn try_of_word(word: &str) -> Result<Self, NoMemory> {
         Ok(match Self::known_word(word) {
             Word::Known(known) => known,
             Word::Vector(elem, lanes) => Self::Simd { lanes, elem: boxed(elem)? },
@@ -165,6 +167,35 @@ impl Type {
     /// Whether a vector of it is spelled in a word.
     fn is_lane(&self) -> bool {
         matches!(self, Self::Int { .. } | Self::Float { .. } | Self::Bool)
+    }
+
+    /// A copy.
+    pub(super) fn try_clone(&self) -> Result<Self, NoMemory> {
+        let all = |types: &[Self]| -> Result<Vec<Self>, NoMemory> {
+            let mut copies = with_capacity(types.len())?;
+            for ty in types {
+                copies.push(ty.try_clone()?);
+            }
+            Ok(copies)
+        };
+        let name_of = |name: &str| text(name).map(String::into_boxed_str);
+        Ok(match self {
+            &Self::Int { bits, signed } => Self::Int { bits, signed },
+            &Self::Float { bits } => Self::Float { bits },
+            Self::Bool => Self::Bool,
+            Self::Text => Self::Text,
+            Self::Pointer => Self::Pointer,
+            Self::Named { name, args } => Self::Named { name: name_of(name)?, args: all(args)? },
+            Self::Array(elem) => Self::Array(boxed(elem.try_clone()?)?),
+            Self::Simd { lanes, elem } => {
+                Self::Simd { lanes: *lanes, elem: boxed(elem.try_clone()?)? }
+            }
+            Self::Tuple(parts) => Self::Tuple(all(parts)?),
+            Self::Function { args, result } => {
+                Self::Function { args: all(args)?, result: boxed(result.try_clone()?)? }
+            }
+            Self::Variable(name) => Self::Variable(name_of(name)?),
+        })
     }
 
     /// The types that it is made of, in order.

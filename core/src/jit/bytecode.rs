@@ -23,8 +23,8 @@ mod table;
 
 use core::fmt;
 
-pub(crate) use table::Opcode;
 pub use table::{Instruction, Role};
+pub(crate) use table::{Opcode, bytes_of};
 
 use crate::format::bytes::u16_at;
 

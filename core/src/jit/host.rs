@@ -1,10 +1,12 @@
 //! Functions of the host that bytecode calls by index, and what the host tells a running program.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::verify::{HostCall, Program};
+#[cfg(feature = "kernel")]
+use crate::owned::{NoMemory, collect};
 
 /// A function of the host: up to eight integers in, one out.
 ///
@@ -81,7 +83,8 @@ impl HostFunction {
 /// The host functions that a program may call.
 #[derive(Clone, Debug, Default)]
 pub struct HostTable {
-    functions: BTreeMap<u16, HostFunction>,
+    /// By index.
+    functions: Vec<(u16, HostFunction)>,
 }
 
 impl HostTable {
@@ -92,12 +95,30 @@ impl HostTable {
 
     /// Registers a function under an index, in place of the one that was there.
     pub fn set(&mut self, index: u16, function: HostFunction) {
-        self.functions.insert(index, function);
+        match self.place(index) {
+            Ok(place) => {
+                if let Some((_, old)) = self.functions.get_mut(place) {
+                    *old = function;
+                }
+            }
+            Err(place) => self.functions.insert(place, (index, function)),
+        }
     }
 
     /// The function with this index.
     pub fn get(&self, index: u16) -> Option<HostFunction> {
-        self.functions.get(&index).copied()
+        let (_, function) = self.functions.get(self.place(index).ok()?)?;
+        Some(*function)
+    }
+
+    fn place(&self, index: u16) -> Result<usize, usize> {
+        self.functions.binary_search_by_key(&index, |&(index, _)| index)
+    }
+
+    /// `clone`, which may be refused memory.
+    #[cfg(feature = "kernel")]
+    pub(crate) fn try_clone(&self) -> Result<Self, NoMemory> {
+        Ok(Self { functions: collect(self.functions.iter().copied())? })
     }
 
     /// Whether everything that a program calls is there.

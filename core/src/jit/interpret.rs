@@ -16,7 +16,8 @@ use alloc::vec::Vec;
 
 use super::host::{HostTable, Signals};
 use super::trap::{Cause, MAX_VECTOR, Trap};
-use super::verify::{Program, Verifier};
+use super::verify::{Fault, Program, Verifier};
+use crate::owned::{boxed, push, reserve, resize};
 use activation::{Activation, Event};
 use ops::Ops;
 
@@ -146,6 +147,8 @@ impl Interpreter {
     ) -> Result<u64, Trap> {
         self.frames.clear();
         self.values.clear();
+        let none = |cause| Trap { cause: Cause::from(cause), function, at: 0 };
+        reserve(&mut self.values, args.len()).map_err(none)?;
         self.values.extend_from_slice(args);
         let mut run = Run { interpreter: self, environment, tier, room };
         match run.enter(function, Arguments { begin: 0, count: args.len() }, 0)? {
@@ -154,17 +157,25 @@ impl Interpreter {
         }
     }
 
-    fn ops(&mut self, program: &Program<'_>, function: u32) -> Option<&Ops> {
-        let index = usize::try_from(function).ok()?;
-        if self.functions.len() <= index {
-            self.functions.resize_with(program.functions().len(), || None);
+    /// The operations of a function; `None` when there is no such function.
+    fn ops(&mut self, program: &Program<'_>, function: u32) -> Result<Option<&Ops>, Cause> {
+        let index = usize::try_from(function).unwrap_or(usize::MAX);
+        if self.functions.is_empty() {
+            let count = program.functions().len();
+            reserve(&mut self.functions, count)?;
+            self.functions.resize_with(count, || None);
         }
-        let place = self.functions.get_mut(index)?;
+        let Some(place) = self.functions.get_mut(index) else { return Ok(None) };
         if place.is_none() {
-            let facts = self.verifier.facts(program, function)?;
-            *place = Some(Box::new(Ops::new(&facts)));
+            let facts = match self.verifier.facts(program, function) {
+                Ok(facts) => facts,
+                Err(Fault::OutOfMemory) => return Err(Cause::OutOfMemory),
+                // It has been verified.
+                Err(_) => return Ok(None),
+            };
+            *place = Some(boxed(Ops::new(&facts)?)?);
         }
-        place.as_deref()
+        Ok(place.as_deref())
     }
 }
 
@@ -190,7 +201,7 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         self.room.depth = self.room.depth.checked_sub(1).ok_or(trap(Cause::CallDepth))?;
         let ops = self.interpreter.ops(self.environment.program, function);
         // The verifier has seen every call.
-        let Some(ops) = ops else { return Ok(Some(0)) };
+        let Some(ops) = ops.map_err(trap)? else { return Ok(Some(0)) };
         if ops.longest > MAX_VECTOR {
             return Err(trap(Cause::StackLimit));
         }
@@ -202,7 +213,7 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         }
         let Interpreter { values, frames, .. } = &mut *self.interpreter;
         if values.len() < end {
-            values.resize(end, 0);
+            resize(values, end, 0).map_err(|none| trap(none.into()))?;
         }
         let given = count.min(params);
         // One after another, because they are few: those of a tail call lie behind where they go.
@@ -215,7 +226,9 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         if base + given < vector {
             values.get_mut(base + given..vector).unwrap_or_default().fill(0);
         }
-        frames.push(Frame { function, next: 0, length: 0, base, vector, end, charge });
+        let frame = Frame { function, next: 0, length: 0, base, vector, end, charge };
+        // Those that are pushed again after they were popped find their room.
+        push(frames, frame).map_err(|none| trap(none.into()))?;
         Ok(None)
     }
 

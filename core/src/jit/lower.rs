@@ -12,8 +12,8 @@
 //! 3. A value that says *copy of v* equals what is in the home of *v*: before a home is written, or a
 //!    position gets a value that is not in its home, all copies of it are taken elsewhere
 //!    (`Body::write`). So values that are brought home never overwrite one that is still to be read.
-//! 4. Positions that are not in their homes lie in a window of 64 of them, which has a bit for each, so
-//!    that bringing all home costs what they cost to make.
+//! 4. Positions that are not in their homes are among the last 64; what comes before the first of them
+//!    is not looked at.
 //! 5. A temporary register belongs to one position, or to the instruction at hand, which takes at most
 //!    two operands. There are three, so that one can always be had.
 //!
@@ -45,9 +45,10 @@ use super::bytecode::Opcode;
 use super::code::Origin;
 use super::machine::Moves;
 use super::relation::Relation;
-use super::verify::{Facts, Op, Target};
+use super::verify::{At, Facts, Op, Target, offset};
 use super::x64::{AssembleError, Assembler, Growing, Label, Labels};
 use crate::format::bytes::i64_at;
+use crate::owned::{NoMemory, push, reserve};
 use frame::Frame;
 use homes::Homes;
 use traps::Traps;
@@ -60,6 +61,8 @@ use variable::{Value, Variable};
 pub enum LowerError {
     /// No memory, or more code than there may be.
     Assemble(AssembleError),
+    /// No memory for what is kept beside the code.
+    OutOfMemory,
 }
 
 impl From<AssembleError> for LowerError {
@@ -68,10 +71,17 @@ impl From<AssembleError> for LowerError {
     }
 }
 
+impl From<NoMemory> for LowerError {
+    fn from(_: NoMemory) -> Self {
+        LowerError::OutOfMemory
+    }
+}
+
 impl fmt::Display for LowerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LowerError::Assemble(error) => error.fmt(f),
+            LowerError::OutOfMemory => f.write_str("no memory for what is kept beside the code"),
         }
     }
 }
@@ -140,6 +150,7 @@ impl Lowering {
         self.traps.clear();
         self.loop_heads.clear();
         self.origins.clear();
+        reserve(&mut self.loop_heads, facts.targets().len())?;
         self.frame.plan(facts, &mut self.homes);
         let entry = self.asm.label();
         let labels = self.asm.labels(facts.targets().len());
@@ -164,9 +175,9 @@ struct Body<'l, 'f> {
     /// The begin of the code, and where jumps lead.
     entry: Label,
     labels: Labels,
-    /// The number of the instruction at hand, and of the one behind it.
-    here: usize,
-    next: usize,
+    /// The instruction at hand, and the one behind it.
+    here: At,
+    next: At,
     /// The instructions before the next target of a jump.
     block: &'f [Op],
 }
@@ -188,11 +199,11 @@ impl Body<'_, '_> {
         let ops = self.facts.ops();
         let mut goes_on = true;
         for (target, number) in self.facts.targets().iter().zip(0..) {
-            self.block = ops.get(..target.op()).unwrap_or(ops);
+            self.block = ops.get(..target.at()).unwrap_or(ops);
             goes_on = goes_on && self.block();
             goes_on = self.arrive(number, target, goes_on);
             // If nothing led to what is between here and there, that is left out.
-            self.next = target.op();
+            self.next = target.at();
         }
         self.block = ops;
         if goes_on && self.block() {
@@ -205,7 +216,7 @@ impl Body<'_, '_> {
     fn block(&mut self) -> bool {
         while let Some(op) = self.peek() {
             self.here = self.next;
-            self.next += 1;
+            self.next = op.behind(self.here);
             if self.l.keeps_origins {
                 self.keep_origin(self.at());
             }
@@ -218,7 +229,7 @@ impl Body<'_, '_> {
 
     /// Where the instruction at hand begins.
     fn at(&self) -> u32 {
-        self.facts.offset_of(self.here)
+        offset(self.here)
     }
 
     /// The instruction behind the one at hand, if no jump leads to it.
@@ -238,7 +249,14 @@ impl Body<'_, '_> {
     fn keep_origin(&mut self, instruction: u32) {
         let origin =
             Origin { offset: self.l.asm.offset(), function: self.facts.index, instruction };
-        self.l.origins.push(origin);
+        if push(&mut self.l.origins, origin).is_err() {
+            self.no_memory();
+        }
+    }
+
+    /// No memory: there will be no code.
+    fn no_memory(&mut self) {
+        self.l.asm.keep(Err(AssembleError::NoMemory { bytes: size_of::<Origin>() }));
     }
 
     /// Comes to a target; whether anything leads there.

@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use crate::owned::NoMemory;
+
 /// The most values that a vector may hold. A function whose vector may hold more cannot be entered.
 pub const MAX_VECTOR: u32 = 10_000;
 
@@ -41,6 +43,14 @@ pub enum Cause {
     Interrupted,
     /// A host function has reported this error, which is not 0.
     Host(u32),
+    /// No memory to interpret it.
+    OutOfMemory,
+}
+
+impl From<NoMemory> for Cause {
+    fn from(_: NoMemory) -> Self {
+        Cause::OutOfMemory
+    }
 }
 
 /// A program that stopped before it returned.
@@ -61,6 +71,7 @@ impl fmt::Display for Cause {
             Cause::CallDepth => write!(f, "more than {MAX_DEPTH} calls inside each other"),
             Cause::StackLimit => f.write_str("more values than the stack may hold"),
             Cause::Interrupted => f.write_str("interrupted"),
+            Cause::OutOfMemory => f.write_str("no memory to interpret it"),
             Cause::Host(code) => write!(f, "the host function reports error {code}"),
         }
     }

@@ -20,13 +20,14 @@
 //! Bounds: time is linear in the code, as long as paths meet with few values. What is compared where
 //! they meet counts, and so does code that is walked again: 128 units a byte of the program, and
 //! 8,388,608; more is [`Fault::Joins`]. Memory beside the code: 24 bytes a function; for the function
-//! that is looked at, 8.1 bytes a byte of code, 8 bytes a jump, 44 bytes and the kinds of locals and
+//! that is looked at, 8.8 bytes a byte of code, 12 bytes a jump, 25 bytes and the kinds of locals and
 //! vector for each target of one (4 bytes a value, no more values than 4 a byte of code and 262,144, else
 //! [`Fault::Joins`]), and the vector itself. It is reused from one function to the next.
 
 mod error;
 mod flow;
 mod frame;
+mod hosts;
 mod joins;
 mod kind;
 mod offsets;
@@ -34,18 +35,19 @@ mod op;
 mod scan;
 mod uses;
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 pub use error::{Fault, Place, VerifyError};
 pub use kind::{Kind, KindSet};
-pub(crate) use op::Op;
+pub(crate) use op::{At, Op, offset};
 pub use scan::Target;
 
 use crate::format::error::FormatError;
 use crate::format::functions::Functions;
+use crate::owned::{NoMemory, collect, push, resize, with_capacity};
 use flow::Flow;
 use frame::Frame;
+use hosts::HostCalls;
 use joins::{Effort, Joins};
 use kind::{MAX_FUNCTIONS, Results, Type};
 use scan::{Callees, Scan};
@@ -65,14 +67,16 @@ pub struct FunctionCode<'c> {
 /// The functions of a bytecode section, in the order in which calls number them.
 ///
 /// # Errors
-/// The first function whose entry in the table is broken.
+/// The first function whose entry in the table is broken, or no memory.
 pub fn functions_of<'c>(table: &Functions<'c>) -> Result<Vec<FunctionCode<'c>>, FormatError> {
-    let functions = table.iter().map(|function| {
+    let mut functions = with_capacity(table.len()).map_err(|_| FormatError::OutOfMemory)?;
+    for function in table.iter() {
         let function = function?;
         let (params, locals) = (function.params, function.locals);
-        Ok(FunctionCode { code: function.code, params, locals })
-    });
-    functions.collect()
+        let function = FunctionCode { code: function.code, params, locals };
+        push(&mut functions, function).map_err(|_| FormatError::OutOfMemory)?;
+    }
+    Ok(functions)
 }
 
 /// What is known of a function of a verified program.
@@ -97,35 +101,13 @@ pub struct HostCall {
     pub at: u32,
 }
 
-/// The host functions that a program calls, by index.
-#[derive(Clone, Debug, Default)]
-struct HostCalls {
-    calls: BTreeMap<u16, HostCall>,
-    last: Option<(u16, u16)>,
-}
-
-impl HostCalls {
-    fn add(&mut self, index: u16, argc: u16, function: u32, at: u32) -> Result<(), Fault> {
-        if self.last == Some((index, argc)) {
-            return Ok(());
-        }
-        let call = self.calls.entry(index).or_insert(HostCall { index, argc, function, at });
-        if call.argc != argc {
-            let HostCall { argc: other, function, at, .. } = *call;
-            return Err(Fault::HostArguments { index, argc, other, function, at });
-        }
-        self.last = Some((index, argc));
-        Ok(())
-    }
-}
-
 /// A program that has been verified.
 #[derive(Clone, Debug)]
 pub struct Program<'c> {
     functions: Vec<FunctionCode<'c>>,
     longest: Vec<u32>,
     results: Vec<Kind>,
-    hosts: BTreeMap<u16, HostCall>,
+    hosts: Vec<HostCall>,
 }
 
 impl<'c> Program<'c> {
@@ -147,7 +129,7 @@ impl<'c> Program<'c> {
 
     /// The host functions that it calls, by index, each once.
     pub fn host_calls(&self) -> impl Iterator<Item = HostCall> + '_ {
-        self.hosts.values().copied()
+        self.hosts.iter().copied()
     }
 }
 
@@ -173,7 +155,7 @@ impl Verifier {
     /// Checks every function.
     ///
     /// # Errors
-    /// The first thing that is wrong, with function and offset.
+    /// The first thing that is wrong, with function and offset, or no memory.
     pub fn verify<'c>(
         &mut self,
         functions: Vec<FunctionCode<'c>>,
@@ -186,17 +168,16 @@ impl Verifier {
     /// functions are not known yet ([`Facts::local`], [`Facts::slot`]).
     ///
     /// # Errors
-    /// The first thing that is wrong, with function and offset.
+    /// The first thing that is wrong, with function and offset, or no memory.
     pub fn verify_each<'c>(
         &mut self,
         functions: Vec<FunctionCode<'c>>,
         mut each: impl FnMut(Facts<'_, 'c>),
     ) -> Result<Program<'c>, VerifyError> {
         let count = u32::try_from(functions.len()).ok().filter(|&count| count < MAX_FUNCTIONS);
-        let too_large = VerifyError { function: 0, at: 0, opcode: 0, fault: Fault::TooLarge };
-        let count = count.ok_or(too_large)?;
-        self.start(&functions, count);
-        let mut longest = Vec::with_capacity(functions.len());
+        let count = count.ok_or(Fault::TooLarge)?;
+        self.start(&functions, count)?;
+        let mut longest = with_capacity(functions.len())?;
         let mut runs_off = Vec::new();
         for (&function, index) in functions.iter().zip(0..) {
             let Self { scan, called, hosts, .. } = self;
@@ -207,20 +188,21 @@ impl Verifier {
             let facts = self.walk(function, index, None).map_err(error)?;
             longest.push(facts.longest());
             if facts.runs_off {
-                runs_off.push(index);
+                push(&mut runs_off, index)?;
             }
             each(facts);
         }
         self.finish(functions, longest, &runs_off)
     }
 
-    fn start(&mut self, functions: &[FunctionCode<'_>], count: u32) {
-        self.results.reset(count);
+    fn start(&mut self, functions: &[FunctionCode<'_>], count: u32) -> Result<(), NoMemory> {
+        self.results.reset(count)?;
         self.called.clear();
-        self.called.resize(functions.len(), false);
+        resize(&mut self.called, functions.len(), false)?;
         self.hosts = HostCalls::default();
         let bytes = functions.iter().map(|function| function.code.len() as u64).sum();
         self.effort = Effort::for_code(bytes);
+        Ok(())
     }
 
     fn finish<'c>(
@@ -244,18 +226,23 @@ impl Verifier {
             VerifyError::new(index, code(index), at, clash.into())
         })?;
         let count = u32::try_from(functions.len()).unwrap_or(u32::MAX);
-        let results = (0..count).map(|index| self.results.resolve(index)).collect();
-        let hosts = core::mem::take(&mut self.hosts).calls;
+        let results = collect((0..count).map(|index| self.results.resolve(index)))?;
+        let hosts = core::mem::take(&mut self.hosts).into_calls()?;
         Ok(Program { functions, longest, results, hosts })
     }
 
-    /// The facts of one function of a program; `None` when it has no such function.
-    pub fn facts<'c>(&mut self, program: &Program<'c>, index: u32) -> Option<Facts<'_, 'c>> {
-        let function = program.function(index)?;
-        self.results.reset(0);
+    /// The facts of one function of a program.
+    ///
+    /// # Errors
+    /// [`Fault::NoFunction`] when it has no such function; no memory.
+    pub fn facts<'c>(&mut self, program: &Program<'c>, index: u32) -> Result<Facts<'_, 'c>, Fault> {
+        let count = u32::try_from(program.functions.len()).unwrap_or(u32::MAX);
+        let none = Fault::NoFunction { callee: index, count };
+        let function = program.function(index).ok_or(none)?;
+        self.results.reset(0)?;
         self.effort = Effort::for_code(u64::MAX);
-        self.scan.function(&function, &mut Accepted).ok()?;
-        self.walk(function, index, Some(&program.results)).ok()
+        self.scan.function(&function, &mut Accepted).map_err(|(_, fault)| fault)?;
+        self.walk(function, index, Some(&program.results)).map_err(|(_, fault)| fault)
     }
 
     /// Walks over a function that has been scanned.
@@ -300,6 +287,19 @@ impl scan::Calls for Accepted {
     }
 }
 
+/// What belongs to no instruction.
+impl From<Fault> for VerifyError {
+    fn from(fault: Fault) -> Self {
+        VerifyError { function: 0, at: 0, opcode: 0, fault }
+    }
+}
+
+impl From<NoMemory> for VerifyError {
+    fn from(none: NoMemory) -> Self {
+        Fault::from(none).into()
+    }
+}
+
 impl VerifyError {
     fn new(function: u32, code: &[u8], at: u32, fault: Fault) -> Self {
         let start = usize::try_from(at).unwrap_or(usize::MAX);
@@ -331,16 +331,10 @@ impl<'v> Facts<'v, '_> {
         self.verifier.scan.locals_set
     }
 
-    /// Its instructions.
+    /// Its instructions, each at its pair of bytes.
     #[inline(always)]
     pub(crate) fn ops(&self) -> &'v [Op] {
         self.verifier.scan.ops()
-    }
-
-    /// Where the instruction with this number begins; the end of the code for the number of all.
-    #[inline(always)]
-    pub(crate) fn offset_of(&self, op: usize) -> u32 {
-        self.verifier.scan.offset_of(op)
     }
 
     /// Where its jumps lead, ascending, each offset once.
@@ -351,23 +345,22 @@ impl<'v> Facts<'v, '_> {
     /// The length of the vector at target number `target` of [`Facts::targets`]; `None` when no path
     /// leads there.
     pub fn length_at(&self, target: usize) -> Option<u32> {
-        let (known, _) = self.verifier.joins.get(target)?;
-        known.reached.then_some(known.length)
+        self.verifier.joins.length_at(target)
     }
 
     /// The kind of a local at a target; `None` when no path leads there, when nothing reads it before
     /// it is set, or when it depends on functions that have not been looked at.
     pub fn local(&self, target: usize, local: u16) -> Option<Kind> {
-        let (known, types) = self.verifier.joins.get(target)?;
+        let types = self.verifier.joins.get(target)?;
         if local >= self.locals_set() {
-            return known.reached.then_some(Kind::Nil);
+            return Some(Kind::Nil);
         }
         self.kind(types.get(usize::from(local)).copied()?)
     }
 
     /// The kind of a position of the vector at a target, as [`Facts::local`].
     pub fn slot(&self, target: usize, position: u32) -> Option<Kind> {
-        let (_, types) = self.verifier.joins.get(target)?;
+        let types = self.verifier.joins.get(target)?;
         let vector = types.get(usize::from(self.locals_set())..)?;
         self.kind(vector.get(usize::try_from(position).ok()?).copied()?)
     }

@@ -1,5 +1,6 @@
 //! Every way in which a sound file can fail to become callable.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use arrayvec::ArrayString;
@@ -8,7 +9,7 @@ use super::landing::Trap;
 use crate::format::{Arch, FormatError, Platform, RelocKind};
 use crate::jit;
 use crate::memory::MemoryError;
-use crate::owned::NoMemory;
+use crate::owned::{self, NoMemory};
 
 /// A symbol's name inside an error, which must be `Copy`: escaped, and cut where it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +176,51 @@ impl fmt::Display for LinkError {
 
 impl core::error::Error for LinkError {}
 
+/// A [`LinkError`] on its way out of this room, in one register: every function between the place where
+/// something is refused and whoever asked for it hands it on, and would copy some sixty bytes.
+///
+/// Nothing is inside when there is no memory: that is the error, or there was none to keep another one.
+#[derive(Debug, PartialEq)]
+pub(super) struct Refusal(Option<Box<LinkError>>);
+
+impl From<Refusal> for LinkError {
+    #[cold]
+    #[inline(never)]
+    fn from(refusal: Refusal) -> Self {
+        refusal.0.map_or(LinkError::OutOfMemory, |error| *error)
+    }
+}
+
+impl From<NoMemory> for Refusal {
+    fn from(_: NoMemory) -> Self {
+        Refusal(None)
+    }
+}
+
+impl From<LinkError> for Refusal {
+    #[cold]
+    #[inline(never)]
+    fn from(error: LinkError) -> Self {
+        Refusal(owned::boxed(error).ok())
+    }
+}
+
+impl From<FormatError> for Refusal {
+    #[cold]
+    #[inline(never)]
+    fn from(error: FormatError) -> Self {
+        LinkError::Format(error).into()
+    }
+}
+
+impl From<MemoryError> for Refusal {
+    #[cold]
+    #[inline(never)]
+    fn from(error: MemoryError) -> Self {
+        LinkError::Memory(error).into()
+    }
+}
+
 impl From<NoMemory> for LinkError {
     fn from(_: NoMemory) -> Self {
         LinkError::OutOfMemory
@@ -206,5 +252,18 @@ mod tests {
         assert!(long.len() <= 48 && long.ends_with("x..."), "{long}");
         let escaped = ShortName::new(&[0xff; 5000]).to_string();
         assert!(escaped.len() <= 48 && escaped.ends_with("\\xff..."), "{escaped}");
+    }
+
+    #[test]
+    fn a_refusal_gives_back_what_was_wrong() {
+        let format = LinkError::Format(FormatError::Empty);
+        for error in [LinkError::TooLarge, LinkError::OutOfMemory, format] {
+            assert_eq!(LinkError::from(Refusal::from(error)), error);
+        }
+        assert_eq!(LinkError::from(Refusal::from(FormatError::Empty)), format);
+        let shared = MemoryError::SharedCode;
+        assert_eq!(LinkError::from(Refusal::from(shared)), LinkError::Memory(shared));
+        assert_eq!(LinkError::from(Refusal::from(NoMemory)), LinkError::OutOfMemory);
+        assert_eq!(size_of::<Refusal>(), size_of::<usize>());
     }
 }

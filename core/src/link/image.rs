@@ -1,16 +1,18 @@
 //! A module placed in memory: every section has its address and its bytes, and nothing can run yet.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::error::LinkError;
+use super::error::{LinkError, Refusal};
 use super::keep::{self, KeepError, OldData};
 use super::module::Module;
-use super::plan::{Plan, Region};
+use super::plan::{Plan, Region, too_large};
 use super::relocate;
 use super::resolve::{Exports, Resolve};
 use crate::format::{Arch, Layout, Platform, Section, SectionKind, Smf, functions};
 use crate::memory::{PageCount, PagePool, Placement, Segment, WritablePages};
+use crate::owned;
 
 /// The system this loader runs on.
 const HOST_PLATFORM: Platform = Platform::LINUX;
@@ -29,9 +31,9 @@ pub const fn host_arch() -> Arch {
 /// A module whose addresses are fixed and whose pages are still writable.
 pub struct Image<'d> {
     smf: Smf<'d>,
-    /// What is linked of it.
-    linked: Smf<'d>,
-    plan: Plan<'d>,
+    /// What is linked of it, unless that is itself.
+    object: Option<Box<Smf<'d>>>,
+    plan: Box<Plan<'d>>,
     pages: WritablePages,
     exports: Exports<'d>,
     pool: Option<Arc<PagePool>>,
@@ -49,7 +51,7 @@ impl<'d> Image<'d> {
     /// A module for another machine or system, or of a kind that cannot run; a file that is not
     /// sound; a relocation that this machine does not have; memory that cannot be had.
     pub fn place(smf: &Smf<'d>) -> Result<Self, LinkError> {
-        Self::place_from(smf, None)
+        Self::place_from(smf, None, Placement::Anywhere)
     }
 
     /// As [`Image::place`], with pages from a pool that gets them back when the module is unloaded. For
@@ -58,39 +60,62 @@ impl<'d> Image<'d> {
     /// # Errors
     /// As [`Image::place`].
     pub fn place_in(smf: &Smf<'d>, pool: &Arc<PagePool>) -> Result<Self, LinkError> {
-        Self::place_from(smf, Some(pool))
+        Self::place_from(smf, Some(pool), Placement::Anywhere)
     }
 
-    fn place_from(smf: &Smf<'d>, pool: Option<&Arc<PagePool>>) -> Result<Self, LinkError> {
+    /// As [`Image::place_in`], with data left where an older version of the module has it, and the rest
+    /// within reach of that if there is room.
+    ///
+    /// # Errors
+    /// [`KeepError`]; as [`Image::place_in`].
+    pub(crate) fn place_keeping(
+        smf: &Smf<'d>,
+        pool: &Arc<PagePool>,
+        data: &[OldData<'_>],
+    ) -> Result<Self, KeepError> {
+        let first = data.first().and_then(|datum| usize::try_from(datum.address).ok());
+        let placement = first.map_or(Placement::Anywhere, Placement::PreferNear);
+        let mut image = Self::place_from(smf, Some(pool), placement)?;
+        if !data.is_empty() {
+            image.keep(data)?;
+        }
+        Ok(image)
+    }
+
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn place_from(
+        smf: &Smf<'d>,
+        pool: Option<&Arc<PagePool>>,
+        placement: Placement,
+    ) -> Result<Self, LinkError> {
         check_host(smf)?;
-        let linked = contents(smf)?;
+        let object = contents(smf)?;
+        let linked = object.as_deref().unwrap_or(smf);
         let page = PageCount::one().bytes() as u64;
-        let plan = Plan::new(&linked, page)?;
+        let plan = Plan::new(linked, page)?;
         let size = PageCount::covering(plan.size)?;
-        let pool = pool.filter(|_| !plan.low);
+        let (pool, placement) =
+            if plan.low { (None, Placement::Low2GiB) } else { (pool, placement) };
         let mut pages = match pool {
-            _ if plan.low => WritablePages::allocate(size, Placement::Low2GiB)?,
-            Some(pool) => pool.take_used(size)?,
-            None => WritablePages::allocate(size, Placement::Anywhere)?,
+            Some(pool) => pool.take_used(size, placement)?,
+            None => WritablePages::allocate(size, placement)?,
         };
-        copy_sections(&linked, &plan, &mut pages)?;
+        copy_sections(linked, &plan, &mut pages)?;
         let exports = Exports::new(linked.symbols(), addresses(&plan, &pages)?)?;
-        Ok(Image { smf: *smf, linked, plan, pages, exports, pool: pool.cloned() })
+        Ok(Image { smf: *smf, object, plan, pages, exports, pool: pool.cloned() })
     }
 
     /// Leaves data where an older version of the module has it.
     ///
     /// # Errors
     /// [`KeepError`]; the image is of no use then.
-    pub(crate) fn keep(&mut self, data: &[OldData<'_>]) -> Result<(), KeepError> {
-        if data.is_empty() {
-            return Ok(());
-        }
-        let kept = keep::find(&self.linked, data)?;
-        keep::apply(&self.linked, &mut self.plan, &kept)?;
+    fn keep(&mut self, data: &[OldData<'_>]) -> Result<(), KeepError> {
+        let linked = self.object.as_deref().unwrap_or(&self.smf);
+        let kept = keep::find(linked, data)?;
+        keep::apply(linked, &mut self.plan, &kept)?;
         let addresses = addresses(&self.plan, &self.pages)?;
         self.exports =
-            Exports::with_kept(self.linked.symbols(), addresses, kept).map_err(LinkError::from)?;
+            Exports::with_kept(linked.symbols(), addresses, kept).map_err(LinkError::from)?;
         Ok(())
     }
 
@@ -104,29 +129,30 @@ impl<'d> Image<'d> {
     /// # Errors
     /// An import that is not weak and that nobody provides; a relocation that does not fit, or that is
     /// not sound and was not checked before; pages that the kernel will not protect. The image is gone then, and its memory given back.
+    #[cfg_attr(not(feature = "full"), inline(never))]
     pub fn link(mut self, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
-        relocate::relocate(&self.linked, &self.plan, &mut self.pages, imports)?;
-        let mut segments = Vec::new();
+        let linked = self.object.as_deref().unwrap_or(&self.smf);
+        relocate::relocate(linked, &self.plan, &mut self.pages, imports)?;
         let regions = &self.plan.regions;
-        segments.try_reserve_exact(regions.len()).map_err(|_| LinkError::OutOfMemory)?;
+        let mut segments = owned::with_capacity(regions.len())?;
         for region in regions {
             segments.push(segment(region)?);
         }
         let pages = self.pages.publish(&segments)?;
-        Ok(Module::new(self.smf, self.linked, pages, segments, self.exports, self.pool))
+        Ok(Module::new(self.smf, self.object, pages, segments, self.exports, self.pool))
     }
 }
 
 /// Where each section is; 0 for what is not loaded.
-fn addresses(plan: &Plan<'_>, pages: &WritablePages) -> Result<Vec<u64>, LinkError> {
+#[cfg_attr(not(feature = "full"), inline(never))]
+fn addresses(plan: &Plan<'_>, pages: &WritablePages) -> Result<Vec<u64>, Refusal> {
     let base = pages.address() as u64;
-    let mut addresses = Vec::new();
-    addresses.try_reserve_exact(plan.sections.len()).map_err(|_| LinkError::OutOfMemory)?;
-    addresses.extend(plan.sections.iter().map(|at| at.map_or(0, |at| base + at)));
+    let mut addresses = owned::with_capacity(plan.sections().len())?;
+    addresses.extend(plan.sections().map(|at| at.map_or(0, |at| base + at)));
     Ok(addresses)
 }
 
-fn segment(region: &Region) -> Result<Segment, LinkError> {
+fn segment(region: &Region) -> Result<Segment, Refusal> {
     Ok(Segment {
         offset: PageCount::exact(region.start)?,
         size: PageCount::exact(region.end - region.start)?,
@@ -134,69 +160,70 @@ fn segment(region: &Region) -> Result<Segment, LinkError> {
     })
 }
 
-fn check_host(smf: &Smf<'_>) -> Result<(), LinkError> {
+fn check_host(smf: &Smf<'_>) -> Result<(), Refusal> {
     let (module, host) = (smf.header().arch, host_arch());
     if module != host {
-        return Err(LinkError::Arch { module, host });
+        return Err(LinkError::Arch { module, host }.into());
     }
     match smf.header().platform {
         Platform::ANY | HOST_PLATFORM => Ok(()),
-        module => Err(LinkError::Platform { module, host: HOST_PLATFORM }),
+        module => Err(LinkError::Platform { module, host: HOST_PLATFORM }.into()),
     }
 }
 
-/// What is linked of a module: itself, or the ELF object that its code is.
-fn contents<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, LinkError> {
+/// What is linked of a module: `None` for itself, or the ELF object that its code is.
+#[cfg_attr(not(feature = "full"), inline(never))]
+fn contents<'d>(smf: &Smf<'d>) -> Result<Option<Box<Smf<'d>>>, Refusal> {
     if smf.layout() == Layout::Dynlib {
-        return Err(LinkError::Dynlib);
+        return Err(LinkError::Dynlib.into());
     }
-    let (mut has_code, mut has_object) = (false, false);
+    let (mut has_code, mut object) = (false, None);
     for section in smf.sections().iter().filter(|section| section.kind.is_loaded()) {
         let index = section.index;
         if section.kind == SectionKind::Code {
             if section.is_compressed() {
-                return Err(LinkError::CompressedCode { section: index });
+                return Err(LinkError::CompressedCode { section: index }.into());
             }
             if functions::is_bytecode(section.data) {
-                return Err(LinkError::Bytecode);
+                return Err(LinkError::Bytecode.into());
             }
-            has_object |= section.holds_object();
+            object = object.or_else(|| Some(section).filter(Section::holds_object));
             has_code |= section.size != 0;
         }
         // Before any memory is asked for.
         smf.check_compressed(&section)?;
     }
-    if has_object {
-        return object(smf);
+    if let Some(code) = object {
+        return open_object(smf, &code).map(Some);
     }
-    if has_code { Ok(*smf) } else { Err(LinkError::NoCode) }
+    if has_code { Ok(None) } else { Err(LinkError::NoCode.into()) }
 }
 
 #[cold]
-fn object<'d>(smf: &Smf<'d>) -> Result<Smf<'d>, LinkError> {
-    let object = smf.linked()?;
+fn open_object<'d>(smf: &Smf<'d>, code: &Section<'d>) -> Result<Box<Smf<'d>>, Refusal> {
+    let object = owned::boxed(smf.object_in(code)?)?;
     let is_code = |section: Section<'_>| section.kind == SectionKind::Code && section.size != 0;
-    if object.sections().iter().any(is_code) { Ok(object) } else { Err(LinkError::NoCode) }
+    if object.sections().iter().any(is_code) { Ok(object) } else { Err(LinkError::NoCode.into()) }
 }
 
 /// Copies every section to its place, in the order of the image, and makes sure of the zeroes between
 /// them: the code comes first, and with it what a program needs to begin.
-fn copy_sections(
-    smf: &Smf<'_>,
-    plan: &Plan<'_>,
-    pages: &mut WritablePages,
-) -> Result<(), LinkError> {
-    let mut placed = Vec::new();
-    placed.try_reserve_exact(plan.sections.len()).map_err(|_| LinkError::OutOfMemory)?;
-    let sections = plan.sections.iter().zip(smf.sections().iter());
-    let loaded = sections.filter_map(|(at, section)| at.map(|at| (at, section)));
-    placed.extend(loaded.filter(|(_, section)| !section.data.is_empty()));
+#[cfg_attr(not(feature = "full"), inline(never))]
+fn copy_sections(smf: &Smf<'_>, plan: &Plan<'_>, pages: &mut WritablePages) -> Result<(), Refusal> {
+    let mut placed = owned::with_capacity(plan.sections().len())?;
+    for (at, section) in plan.sections().zip(smf.sections().iter()) {
+        if let Some(at) = at
+            && !section.data.is_empty()
+        {
+            placed.push((at, section));
+        }
+    }
     // Sorting is a good part of all the code that small programs have.
     let in_order = cfg!(feature = "full");
     if in_order {
         placed.sort_unstable_by_key(|(at, _)| *at);
     }
-    let usize_of = |number: u64| usize::try_from(number).map_err(|_| LinkError::TooLarge);
+    let usize_of = |number: u64| usize::try_from(number).map_err(|_| too_large());
 
     let is_used = pages.is_used();
     if !is_used {
@@ -212,8 +239,8 @@ fn copy_sections(
     }
     for (at, section) in placed {
         let (start, len) = (usize_of(at)?, usize_of(written_size(&section))?);
-        let (before, place) = memory.split_at_mut_checked(start).ok_or(LinkError::TooLarge)?;
-        let place = place.get_mut(..len).ok_or(LinkError::TooLarge)?;
+        let (before, place) = memory.split_at_mut_checked(start).ok_or_else(too_large)?;
+        let place = place.get_mut(..len).ok_or_else(too_large)?;
         if section.is_compressed() {
             smf.decompress_into(&section, place)?;
         } else {

@@ -19,7 +19,7 @@ use core::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::error::LinkError;
+use super::error::{LinkError, Refusal};
 use super::plan::{Plan, filled, to_usize};
 use super::target::Target;
 use crate::format::bytes::slice;
@@ -49,6 +49,12 @@ pub(crate) enum KeepError {
 impl From<LinkError> for KeepError {
     fn from(error: LinkError) -> Self {
         KeepError::Link(error)
+    }
+}
+
+impl From<Refusal> for KeepError {
+    fn from(refusal: Refusal) -> Self {
+        KeepError::Link(refusal.into())
     }
 }
 
@@ -136,7 +142,7 @@ fn find_parts<'d>(smf: &Smf<'d>, data: &[OldData<'_>]) -> Result<Vec<Option<Part
     for datum in 0..data.len() {
         names.insert_unique(rehash(&datum), datum, rehash);
     }
-    let mut parts = filled(data.len(), None::<Part<'d>>)?;
+    let mut parts = filled(data.len(), &None::<Part<'d>>)?;
     for symbol in smf.symbols().iter() {
         let symbol = symbol?;
         let hash = hasher.hash_one(symbol.name());
@@ -215,7 +221,7 @@ pub(super) fn holding(kept: &[Kept], section: u32, at: u64) -> Option<(usize, &K
 /// [`KeepError::Datum`] for one that is reached in another way as well; what is wrong with the file.
 pub(super) fn apply(smf: &Smf<'_>, plan: &mut Plan<'_>, kept: &[Kept]) -> Result<(), KeepError> {
     check_references(smf, kept)?;
-    let first = u32::try_from(plan.sections.len()).map_err(|_| LinkError::TooLarge)?;
+    let first = u32::try_from(plan.sections().len()).map_err(|_| LinkError::TooLarge)?;
     smf.symbols().try_for_each_place(&mut plan.targets, |_, place, target| {
         let SymbolPlace::Section { section, value, size } = place else { return Ok(()) };
         let Some((number, kept)) = holding(kept, section, value) else { return Ok(()) };
@@ -277,7 +283,7 @@ fn points(smf: &Smf<'_>, table: &RelocTable<'_>, reloc: &Reloc) -> &'static [u8]
 /// Whether a symbol is data that is not in the image.
 pub(super) fn is_kept(plan: &Plan<'_>, symbol: u32) -> bool {
     let target = plan.targets.get(to_usize(symbol));
-    target.is_some_and(|target| target.is_behind(plan.sections.len()))
+    target.is_some_and(|target| target.is_behind(plan.sections().len()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A module that can be called, until it is dropped.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -11,8 +12,8 @@ use crate::memory::{PagePool, Protection, PublishedPages, Segment};
 /// A linked module. Dropping it unmaps its code and data: no address of it may be used after that.
 pub struct Module<'d> {
     smf: Smf<'d>,
-    /// What was linked of it.
-    linked: Smf<'d>,
+    /// What was linked of it, unless that is itself.
+    object: Option<Box<Smf<'d>>>,
     pages: Pages,
     /// How the pages are protected.
     segments: Vec<Segment>,
@@ -37,13 +38,13 @@ impl Drop for Pages {
 impl<'d> Module<'d> {
     pub(super) fn new(
         smf: Smf<'d>,
-        linked: Smf<'d>,
+        object: Option<Box<Smf<'d>>>,
         pages: PublishedPages,
         segments: Vec<Segment>,
         exports: Exports<'d>,
         pool: Option<Arc<PagePool>>,
     ) -> Self {
-        Module { smf, linked, pages: Pages { pages: Some(pages), pool }, segments, exports }
+        Module { smf, object, pages: Pages { pages: Some(pages), pool }, segments, exports }
     }
 
     /// The file it was made from.
@@ -54,7 +55,7 @@ impl<'d> Module<'d> {
     /// What was linked of the file: itself, or the [object](Smf::object) in its code section. The
     /// symbols that have addresses are those of this.
     pub fn linked(&self) -> &Smf<'d> {
-        &self.linked
+        self.object.as_deref().unwrap_or(&self.smf)
     }
 
     /// What it exports.
@@ -92,12 +93,13 @@ impl<'d> Module<'d> {
     /// then, and means nothing now.
     pub fn entry_point(&self) -> Option<u64> {
         let header = self.smf.header();
-        let code = self.linked.code()?.index;
-        if header.entry_point != 0 && !self.linked.layout().is_object() {
+        let linked = self.linked();
+        let code = linked.code()?.index;
+        if header.entry_point != 0 && !linked.layout().is_object() {
             return self.exports.section(code)?.checked_add(header.entry_point);
         }
         self.function(b"main").or_else(|| {
-            let first = self.linked.symbols().iter().filter_map(Result::ok).find(|symbol| {
+            let first = linked.symbols().iter().filter_map(Result::ok).find(|symbol| {
                 let function = symbol.kind == SymbolKind::Function && symbol.is_export();
                 function && symbol.value == 0 && symbol.section == Some(code)
             });

@@ -5,24 +5,31 @@
 //! (`.smf.image`), under which its writer has already settled what code says about distances; it is
 //! then kept, and veneers and GOT follow behind.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::error::{LinkError, ShortName};
+use super::error::{LinkError, Refusal, ShortName};
 use super::machine::{Machine, Need, VENEER, for_machine};
 use super::target::Target;
 use crate::format::image::{self, ImagePlan};
 use crate::format::{Reloc, RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
 use crate::memory::Protection;
+use crate::owned;
 
 /// Bytes of a GOT slot.
 pub(super) const SLOT: u64 = 8;
 
 /// A symbol's place in the GOT and among the veneers; counts from 1, 0 for none.
+// Aligned as a target is, so that lists of either are made by one function.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(align(8))]
 pub(super) struct Slots {
     pub(super) got: u32,
     pub(super) veneer: u32,
 }
+
+/// In the place of where a section begins: no image ends so late.
+const NOT_LOADED: u64 = u64::MAX;
 
 /// A run of pages of one protection, in bytes from the begin of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +41,10 @@ pub(super) struct Region {
 
 /// The plan of one image.
 pub(super) struct Plan<'d> {
-    /// The placement that the file brings, when it can be kept.
-    image: Option<ImagePlan<'d>>,
-    /// Where each section begins, from the begin of the image; `None` when it is not loaded.
-    pub(super) sections: Vec<Option<u64>>,
+    /// The placement that the file brings: see [`Plan::image`].
+    own_image: Option<ImagePlan<'d>>,
+    /// Where each section begins, from the begin of the image; [`NOT_LOADED`] when it is not loaded.
+    sections: Vec<u64>,
     /// Bytes that each section takes in memory.
     pub(super) sizes: Vec<u64>,
     /// Where each symbol is.
@@ -58,11 +65,13 @@ pub(super) struct Plan<'d> {
     pub(super) kept: Vec<u64>,
 }
 
-/// A vector of `len` copies, or an error when there is no memory for it.
-pub(super) fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>, LinkError> {
-    let mut vector = Vec::new();
-    vector.try_reserve_exact(len).map_err(|_| LinkError::OutOfMemory)?;
-    vector.resize(len, value);
+/// A vector of `len` copies, or an error when there is no memory for it. The value comes by reference so that
+/// one function serves all types of one size and alignment.
+#[cfg_attr(feature = "full", inline(always))]
+#[cfg_attr(not(feature = "full"), inline(never))]
+pub(super) fn filled<T: Clone>(len: usize, value: &T) -> Result<Vec<T>, Refusal> {
+    let mut vector = owned::with_capacity(len)?;
+    vector.resize(len, value.clone());
     Ok(vector)
 }
 
@@ -77,25 +86,11 @@ struct Demand {
 impl<'d> Plan<'d> {
     /// Plans the image of `smf`, checking on the way every symbol, and every relocation but addresses of
     /// 64 bits.
-    pub(super) fn new(smf: &Smf<'d>, page: u64) -> Result<Self, LinkError> {
-        let count = smf.sections().len();
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    pub(super) fn new(smf: &Smf<'d>, page: u64) -> Result<Box<Self>, Refusal> {
         // Larger pages would put two protections on one.
         let image = ImagePlan::of(smf)?.filter(|_| page <= image::PAGE);
-        let mut plan = Plan {
-            image,
-            sections: filled(count, None)?,
-            sizes: filled(count, 0)?,
-            targets: Vec::new(),
-            imports: 0,
-            slots: Vec::new(),
-            veneers: 0,
-            got: 0,
-            got_count: 0,
-            regions: Vec::new(),
-            size: 0,
-            low: false,
-            kept: Vec::new(),
-        };
+        let mut plan = Self::empty(image, smf.sections().len())?;
         for (size, section) in plan.sizes.iter_mut().zip(smf.sections().iter()) {
             *size = section.memory_size();
         }
@@ -106,15 +101,35 @@ impl<'d> Plan<'d> {
         Ok(plan)
     }
 
+    /// A plan with room for so many sections. It is handed on twice, and a box is shorter.
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn empty(own_image: Option<ImagePlan<'d>>, count: usize) -> Result<Box<Self>, Refusal> {
+        Ok(owned::boxed(Plan {
+            own_image,
+            sections: filled(count, &NOT_LOADED)?,
+            sizes: filled(count, &0)?,
+            targets: Vec::new(),
+            imports: 0,
+            slots: Vec::new(),
+            veneers: 0,
+            got: 0,
+            got_count: 0,
+            regions: Vec::new(),
+            size: 0,
+            low: false,
+            kept: Vec::new(),
+        })?)
+    }
+
     /// Finds out where each symbol lies, and checks that it lies inside its section. Never a part of its
     /// caller, which would leave its loop no registers.
     #[inline(never)]
-    fn find_targets(&mut self, smf: &Smf<'_>) -> Result<(), LinkError> {
+    fn find_targets(&mut self, smf: &Smf<'_>) -> Result<(), Refusal> {
         let symbols = smf.symbols();
-        u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
-        let mut targets = filled(symbols.len(), Target::NOWHERE)?;
+        u32::try_from(symbols.len()).map_err(|_| too_large())?;
+        let mut targets = filled(symbols.len(), &Target::NOWHERE)?;
         let sections = self.sizes.len().min(to_usize(Target::SECTIONS));
-        let mut rooms = filled(sections, 0u64)?;
+        let mut rooms = filled(sections, &0u64)?;
         let sizes = smf.sections().iter().zip(&self.sizes);
         for (room, (section, size)) in rooms.iter_mut().zip(sizes) {
             // Of what is not loaded, no symbol is found quickly.
@@ -131,7 +146,7 @@ impl<'d> Plan<'d> {
                     }
                 }
             };
-            Ok::<(), LinkError>(())
+            Ok::<(), Refusal>(())
         })?;
         self.targets = targets;
         Ok(())
@@ -146,12 +161,13 @@ impl<'d> Plan<'d> {
     /// The target of a symbol that does not lie inside the room of a loaded section: the section is not
     /// loaded, or has lost its size and grows, or the symbol is an error.
     #[cold]
+    #[cfg_attr(not(feature = "full"), inline(never))]
     fn find_slowly(
         &mut self,
         smf: &Smf<'_>,
         index: u32,
         rooms: &mut [u64],
-    ) -> Result<Target, LinkError> {
+    ) -> Result<Target, Refusal> {
         let symbol = smf.symbols().get(index)?;
         let section = smf.section(symbol.section.unwrap_or(u32::MAX))?;
         let number = to_usize(section.index);
@@ -160,10 +176,10 @@ impl<'d> Plan<'d> {
         }
         if !section.kind.is_loaded() {
             // What is not in memory is at the address 0 of no section.
-            return Target::in_section(section.index, 0).ok_or(LinkError::TooLarge);
+            return Target::in_section(section.index, 0).ok_or_else(too_large);
         }
         symbol.check_place(u64::MAX)?;
-        let target = Target::in_section(section.index, symbol.value).ok_or(LinkError::TooLarge)?;
+        let target = Target::in_section(section.index, symbol.value).ok_or_else(too_large)?;
         let end = symbol.value.saturating_add(symbol.size);
         if let Some((room, size)) = rooms.get_mut(number).zip(self.sizes.get_mut(number)) {
             // A section whose size was lost is as long as the symbols in it ask for.
@@ -175,24 +191,25 @@ impl<'d> Plan<'d> {
 
     /// Checks the relocations that will be applied, but for those that [`next_special`] passes over, and
     /// gives out GOT slots and veneers.
-    fn check_relocs<M: Machine>(&mut self, smf: &Smf<'_>) -> Result<Demand, LinkError> {
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn check_relocs<M: Machine>(&mut self, smf: &Smf<'_>) -> Result<Demand, Refusal> {
         let mut demand = Demand::default();
         let is_long = self.code_bytes(smf) > M::BRANCH_REACH;
-        for table in smf.reloc_tables() {
-            let table = table?;
-            if self.is_settled(&table) {
-                continue;
+        for_each_table(smf, &mut |table| {
+            if self.is_settled(table) {
+                return Ok(());
             }
             if !table.is_empty() && !table.target.kind.is_loaded() {
-                smf.verify_relocs(&table)?;
-                return Err(LinkError::NotLoaded { section: table.section.index });
+                smf.verify_relocs(table)?;
+                return Err(LinkError::NotLoaded { section: table.section.index }.into());
             }
-            self.give_slots::<M>(smf, &table, is_long, &mut demand)?;
-        }
+            self.give_slots::<M>(smf, table, is_long, &mut demand)
+        })?;
         Ok(demand)
     }
 
     /// Bytes of code, which branches may have to cross.
+    #[cfg_attr(not(feature = "full"), inline(never))]
     fn code_bytes(&self, smf: &Smf<'_>) -> u64 {
         let sections = smf.sections().iter().zip(&self.sizes);
         let code = sections.filter(|(section, _)| section.kind == SectionKind::Code);
@@ -207,7 +224,7 @@ impl<'d> Plan<'d> {
         table: &RelocTable<'_>,
         is_long: bool,
         demand: &mut Demand,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), Refusal> {
         let mut is_verified = false;
         let room = table.target.memory_size();
         let mut behind = 0;
@@ -220,7 +237,7 @@ impl<'d> Plan<'d> {
                 smf.verify_relocs(table)?;
                 is_verified = true;
             }
-            let index = u32::try_from(index).map_err(|_| LinkError::TooLarge)?;
+            let index = u32::try_from(index).map_err(|_| too_large())?;
             self.give_slot::<M>(smf, table, (index, &reloc), is_long, demand)?;
         }
         Ok(())
@@ -234,13 +251,13 @@ impl<'d> Plan<'d> {
         (index, reloc): (u32, &Reloc),
         is_long: bool,
         demand: &mut Demand,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), Refusal> {
         let symbol = to_usize(reloc.symbol);
         let target = self.targets.get(symbol).copied().unwrap_or(Target::NOWHERE);
         let section = table.section.index;
         if target == Target::NOWHERE && reloc.kind != RelocKind::None {
             let symbol = ShortName::new(smf.symbols().get(reloc.symbol)?.name());
-            return Err(LinkError::NoAddress { section, index, symbol });
+            return Err(LinkError::NoAddress { section, index, symbol }.into());
         }
         let is_far = is_long || target.is_import();
         let kind = reloc.kind;
@@ -260,35 +277,52 @@ impl<'d> Plan<'d> {
         Ok(())
     }
 
+    /// Where each section begins, from the begin of the image; `None` for what is not loaded.
+    pub(super) fn sections(&self) -> impl ExactSizeIterator<Item = Option<u64>> {
+        self.sections.iter().map(|at| loaded(*at))
+    }
+
+    /// Where one of them begins.
+    pub(super) fn section(&self, index: u32) -> Option<u64> {
+        self.sections.get(to_usize(index)).and_then(|at| loaded(*at))
+    }
+
+    /// The placement that the file brings, when it can be kept; where it is never looked for, what would
+    /// keep it is compiled away.
+    fn image(&self) -> Option<&ImagePlan<'d>> {
+        self.own_image.as_ref().filter(|_| cfg!(feature = "all-files"))
+    }
+
     /// Whether the placement is that of the file's writer.
     pub(super) fn keeps_image(&self) -> bool {
-        self.image.is_some()
+        self.image().is_some()
     }
 
     /// Whether the file's writer has applied a table under the placement that is kept.
     pub(super) fn is_settled(&self, table: &RelocTable<'_>) -> bool {
-        self.image.is_some_and(|image| image.is_settled(table.section.index))
+        self.image().is_some_and(|image| image.is_settled(table.section.index))
     }
 
-    fn slot(&mut self, symbol: usize) -> Result<&mut Slots, LinkError> {
+    fn slot(&mut self, symbol: usize) -> Result<&mut Slots, Refusal> {
         if self.slots.is_empty() {
-            self.slots = filled(self.targets.len(), Slots::default())?;
+            self.slots = filled(self.targets.len(), &Slots::default())?;
         }
-        self.slots.get_mut(symbol).ok_or(LinkError::TooLarge)
+        self.slots.get_mut(symbol).ok_or_else(too_large)
     }
 
-    fn place(&mut self, smf: &Smf<'_>, demand: &Demand, page: u64) -> Result<(), LinkError> {
-        let most = if self.image.is_some() { smf.sections().len() + 2 } else { 3 };
-        self.regions.try_reserve_exact(most).map_err(|_| LinkError::OutOfMemory)?;
+    fn place(&mut self, smf: &Smf<'_>, demand: &Demand, page: u64) -> Result<(), Refusal> {
+        let most = if self.keeps_image() { smf.sections().len() + 2 } else { 3 };
+        self.regions = owned::with_capacity(most)?;
         self.got_count = demand.got;
-        match self.image {
+        match self.image().copied() {
             Some(image) => self.keep(smf, &image, demand, page),
             None => self.arrange(smf, demand, page),
         }
     }
 
     /// Places every section by kind, veneers behind the code and the GOT behind the constants.
-    fn arrange(&mut self, smf: &Smf<'_>, demand: &Demand, page: u64) -> Result<(), LinkError> {
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn arrange(&mut self, smf: &Smf<'_>, demand: &Demand, page: u64) -> Result<(), Refusal> {
         self.place_kinds(smf, &[SectionKind::Code])?;
         self.veneers = self.reserve(u64::from(demand.veneers) * VENEER, VENEER)?;
         self.end_region(Protection::ReadExecute, page)?;
@@ -301,19 +335,20 @@ impl<'d> Plan<'d> {
     }
 
     /// Places every section where the file's own plan, which has been checked, says.
+    #[cfg_attr(not(feature = "full"), inline(never))]
     fn keep(
         &mut self,
         smf: &Smf<'_>,
         image: &ImagePlan<'_>,
         demand: &Demand,
         page: u64,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), Refusal> {
         for section in smf.sections().iter() {
             let Some(start) = image.section_offset(section.index) else { continue };
             if let Some(place) = self.sections.get_mut(to_usize(section.index)) {
-                *place = Some(start);
+                *place = start;
             }
-            let end = start.checked_add(section.memory_size()).ok_or(LinkError::TooLarge)?;
+            let end = start.checked_add(section.memory_size()).ok_or_else(too_large)?;
             self.size = self.size.max(end);
             self.end_region(protection(section.kind), page)?;
         }
@@ -323,31 +358,31 @@ impl<'d> Plan<'d> {
         self.end_region(Protection::Read, page)
     }
 
-    fn place_kinds(&mut self, smf: &Smf<'_>, kinds: &[SectionKind]) -> Result<(), LinkError> {
+    fn place_kinds(&mut self, smf: &Smf<'_>, kinds: &[SectionKind]) -> Result<(), Refusal> {
         for section in smf.sections().iter().filter(|section| kinds.contains(&section.kind)) {
             let Section { index, alignment, .. } = section;
             let size = self.sizes.get(to_usize(index)).copied().unwrap_or(0);
             let start = self.reserve(size, alignment)?;
             if let Some(place) = self.sections.get_mut(to_usize(index)) {
-                *place = Some(start);
+                *place = start;
             }
         }
         Ok(())
     }
 
     /// Takes `size` bytes at the next multiple of `alignment` and returns where they begin.
-    fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64, LinkError> {
-        let start = self.size.checked_next_multiple_of(alignment).ok_or(LinkError::TooLarge)?;
+    fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64, Refusal> {
+        let start = self.size.checked_next_multiple_of(alignment).ok_or_else(too_large)?;
         if size != 0 {
-            self.size = start.checked_add(size).ok_or(LinkError::TooLarge)?;
+            self.size = start.checked_add(size).ok_or_else(too_large)?;
         }
         Ok(start)
     }
 
     /// Rounds up to whole pages what came since the last region.
-    fn end_region(&mut self, protection: Protection, page: u64) -> Result<(), LinkError> {
+    fn end_region(&mut self, protection: Protection, page: u64) -> Result<(), Refusal> {
         let start = self.regions.last().map_or(0, |region| region.end);
-        let end = self.size.checked_next_multiple_of(page).ok_or(LinkError::TooLarge)?;
+        let end = self.size.checked_next_multiple_of(page).ok_or_else(too_large)?;
         self.size = end;
         match self.regions.last_mut() {
             Some(last) if last.protection == protection => last.end = end,
@@ -356,6 +391,23 @@ impl<'d> Plan<'d> {
         }
         Ok(())
     }
+}
+
+/// Hands one relocation section after another to `visit`. By reference, because they are large, and compiled
+/// once, because finding out what they apply to is long.
+#[cfg_attr(not(feature = "full"), inline(never))]
+pub(super) fn for_each_table<'d>(
+    smf: &Smf<'d>,
+    visit: &mut dyn FnMut(&RelocTable<'d>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    for section in smf.sections().iter().filter(|section| section.kind == SectionKind::Reloc) {
+        // Not handed on by `?`, which would make room for two more.
+        match smf.reloc_table(&section) {
+            Ok(ref table) => visit(table)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// The first of the relocations of `table`, from the one with number `from` on, that is no address of
@@ -371,6 +423,11 @@ fn next_special(table: &RelocTable<'_>, from: usize) -> Option<(usize, Reloc)> {
 /// where size matters most, they are relocations as all others.
 pub(super) fn number_of_words(table: &RelocTable<'_>) -> Option<u8> {
     if cfg!(feature = "full") { table.number(RelocKind::Abs64) } else { None }
+}
+
+/// Where a section begins, if it is loaded.
+fn loaded(at: u64) -> Option<u64> {
+    if at == NOT_LOADED { None } else { Some(at) }
 }
 
 /// Whether a relocation is sound and asks for nothing beside its place, in a section of `room` bytes.
@@ -399,6 +456,13 @@ fn give(slot: &mut u32, given: &mut u32) {
         *given += 1;
         *slot = *given;
     }
+}
+
+/// That the module does not fit the address space.
+#[cold]
+#[inline(never)]
+pub(super) fn too_large() -> Refusal {
+    LinkError::TooLarge.into()
 }
 
 /// An index of a file, which is never wider than the machine that holds the file.
@@ -444,18 +508,18 @@ mod tests {
     fn when_applied(smf: &Smf<'_>, plan: &Plan<'_>) -> LinkError {
         let mut memory = std::vec![0; usize::try_from(plan.size).unwrap()];
         let imports = |_: &[u8]| Some(0x1000);
-        relocate_at(smf, plan, 0x1_0000, &mut memory, &imports).unwrap_err()
+        relocate_at(smf, plan, 0x1_0000, &mut memory, &imports).unwrap_err().into()
     }
 
     fn compare(file: &[u8]) {
         let Ok(smf) = Smf::parse(file).and_then(|smf| smf.linked()) else { return };
         match (slowly(&smf), Plan::new(&smf, 4096)) {
             (Err(error), plan) => {
-                let found = plan.map_or_else(|error| error, |plan| when_applied(&smf, &plan));
+                let found = plan.map_or_else(LinkError::from, |plan| when_applied(&smf, &plan));
                 assert_eq!(found, LinkError::Format(error));
             }
             (Ok(places), Ok(plan)) => {
-                let begins: Vec<_> = (0..plan.sections.len() as u64).map(|n| n << 32).collect();
+                let begins: Vec<_> = (0..plan.sections().len() as u64).map(|n| n << 32).collect();
                 let imports: Vec<_> = (0..u64::from(plan.imports)).map(|n| n << 16).collect();
                 assert_eq!(places.len(), plan.targets.len());
                 let mut import = imports.iter();
@@ -473,7 +537,10 @@ mod tests {
                 }
             }
             // What is sound may still be impossible to link here.
-            (Ok(_), Err(error)) => assert!(!matches!(error, LinkError::Format(_)), "{error}"),
+            (Ok(_), Err(error)) => {
+                let error = LinkError::from(error);
+                assert!(!matches!(error, LinkError::Format(_)), "{error}");
+            }
         }
     }
 

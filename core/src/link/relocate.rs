@@ -6,11 +6,13 @@
 //! code. What words of data get is the same for every instruction set; what instructions get, and
 //! what a veneer is, says [`Machine`].
 
-use super::error::{LinkError, ShortName};
+use super::error::{LinkError, Refusal, ShortName};
 use super::keep;
 use super::machine::aarch64::Misfit;
 use super::machine::{Jump, Machine, VENEER, for_machine};
-use super::plan::{Plan, SLOT, Slots, filled, number_of_words, to_usize};
+use super::plan::{
+    Plan, SLOT, Slots, filled, for_each_table, number_of_words, to_usize, too_large,
+};
 use super::resolve::Resolve;
 use super::target::Target;
 use crate::format::bytes::u32_at;
@@ -18,12 +20,13 @@ use crate::format::{Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf, imag
 use crate::memory::WritablePages;
 
 /// Applies every relocation of `smf` to its image.
+#[cfg_attr(not(feature = "full"), inline(never))]
 pub(super) fn relocate<'d>(
     smf: &Smf<'d>,
     plan: &Plan<'d>,
     pages: &mut WritablePages,
     imports: &dyn Resolve,
-) -> Result<(), LinkError> {
+) -> Result<(), Refusal> {
     let base = pages.address() as u64;
     relocate_at(smf, plan, base, pages.as_mut_slice(), imports)
 }
@@ -35,7 +38,7 @@ pub(super) fn relocate_at<'d>(
     base: u64,
     memory: &mut [u8],
     imports: &dyn Resolve,
-) -> Result<(), LinkError> {
+) -> Result<(), Refusal> {
     let imports = resolve_imports(smf, plan, base, imports)?;
     let symbols = symbol_addresses(plan, base, &imports)?;
     let mut relocator = Relocator { smf, plan, base, symbols, memory };
@@ -44,19 +47,20 @@ pub(super) fn relocate_at<'d>(
 
 /// The address of every symbol, or [`NO_ADDRESS`]. That takes less than to work them out for each
 /// relocation, of which there are more.
+#[cfg_attr(not(feature = "full"), inline(never))]
 fn symbol_addresses(
     plan: &Plan<'_>,
     base: u64,
     imports: &[u64],
-) -> Result<alloc::vec::Vec<u64>, LinkError> {
-    let mut sections = filled(plan.sections.len() + plan.kept.len(), 0u64)?;
-    for (address, section) in sections.iter_mut().zip(&plan.sections) {
+) -> Result<alloc::vec::Vec<u64>, Refusal> {
+    let mut sections = filled(plan.sections().len() + plan.kept.len(), &0u64)?;
+    for (address, section) in sections.iter_mut().zip(plan.sections()) {
         *address = section.map_or(0, |at| base + at);
     }
-    for (address, kept) in sections.iter_mut().skip(plan.sections.len()).zip(&plan.kept) {
+    for (address, kept) in sections.iter_mut().skip(plan.sections().len()).zip(&plan.kept) {
         *address = *kept;
     }
-    let mut addresses = filled(plan.targets.len(), NO_ADDRESS)?;
+    let mut addresses = filled(plan.targets.len(), &NO_ADDRESS)?;
     for (address, target) in addresses.iter_mut().zip(&plan.targets) {
         *address = target.address(&sections, imports).unwrap_or(NO_ADDRESS);
     }
@@ -67,13 +71,14 @@ fn symbol_addresses(
 const NO_ADDRESS: u64 = u64::MAX;
 
 /// The address of every import, in the order of the table; 0 for a weak one that nobody provides.
+#[cfg_attr(not(feature = "full"), inline(never))]
 fn resolve_imports(
     smf: &Smf<'_>,
     plan: &Plan<'_>,
     base: u64,
     imports: &dyn Resolve,
-) -> Result<alloc::vec::Vec<u64>, LinkError> {
-    let mut values = filled(to_usize(plan.imports), 0u64)?;
+) -> Result<alloc::vec::Vec<u64>, Refusal> {
+    let mut values = filled(to_usize(plan.imports), &0u64)?;
     let mut missing = 0u32;
     let mut first = None;
     let numbers = (0u32..).zip(&plan.targets).filter(|(_, target)| target.is_import());
@@ -81,7 +86,7 @@ fn resolve_imports(
         let symbol = smf.symbols().get(index)?;
         if symbol.name() == image::NAME {
             if !plan.keeps_image() {
-                return Err(LinkError::Image);
+                return Err(LinkError::Image.into());
             }
             *value = base;
             continue;
@@ -97,7 +102,7 @@ fn resolve_imports(
         }
     }
     match first {
-        Some(first) => Err(LinkError::MissingImports { count: missing, first }),
+        Some(first) => Err(LinkError::MissingImports { count: missing, first }.into()),
         None => Ok(values),
     }
 }
@@ -112,30 +117,30 @@ struct Relocator<'a, 'd> {
 }
 
 impl Relocator<'_, '_> {
-    fn apply_all<M: Machine>(&mut self) -> Result<(), LinkError> {
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn apply_all<M: Machine>(&mut self) -> Result<(), Refusal> {
         self.fill_slots::<M>()?;
-        for table in self.smf.reloc_tables() {
-            let table = table?;
-            if !self.plan.is_settled(&table) {
-                self.apply_table::<M>(&table)?;
+        for_each_table(self.smf, &mut |table| {
+            if !self.plan.is_settled(table) {
+                self.apply_table::<M>(table)
             } else if !self.plan.kept.is_empty() {
-                self.apply_kept::<M>(&table)?;
+                self.apply_kept::<M>(table)
+            } else {
+                Ok(())
             }
-        }
-        Ok(())
+        })
     }
 
     /// Applies those of a settled table that lead to data which is not where its writer had it.
-    fn apply_kept<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
-        let target = self.plan.sections.get(to_usize(table.target.index)).copied().flatten();
-        let Some(start) = target else { return Ok(()) };
+    fn apply_kept<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), Refusal> {
+        let Some(start) = self.plan.section(table.target.index) else { return Ok(()) };
         let plan = self.plan;
         let mut kept = table.iter().filter(|reloc| keep::is_kept(plan, reloc.symbol));
         kept.try_for_each(|reloc| self.apply::<M>(start, &reloc))
     }
 
     /// Writes every GOT slot and every veneer.
-    fn fill_slots<M: Machine>(&mut self) -> Result<(), LinkError> {
+    fn fill_slots<M: Machine>(&mut self) -> Result<(), Refusal> {
         let slots = self.plan.slots.iter().zip(&self.symbols);
         for (&Slots { got, veneer }, &target) in slots {
             let slot = self.plan.got + u64::from(got.saturating_sub(1)) * SLOT;
@@ -145,15 +150,14 @@ impl Relocator<'_, '_> {
             if veneer != 0 {
                 let at = self.plan.veneers + u64::from(veneer - 1) * VENEER;
                 let jump = Jump { place: self.base + at, slot: self.base + slot, target };
-                put(self.memory, at, M::veneer(jump).ok_or(LinkError::TooLarge)?)?;
+                put(self.memory, at, M::veneer(jump).ok_or_else(too_large)?)?;
             }
         }
         Ok(())
     }
 
-    fn apply_table<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
-        let target = self.plan.sections.get(to_usize(table.target.index)).copied().flatten();
-        let Some(start) = target else { return Ok(()) };
+    fn apply_table<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), Refusal> {
+        let Some(start) = self.plan.section(table.target.index) else { return Ok(()) };
         let mut entries = table.entries();
         while let Some(entry) = self.apply_words(start, table, &mut entries)? {
             self.apply::<M>(start, &table.decode(entry))?;
@@ -168,7 +172,7 @@ impl Relocator<'_, '_> {
         start: u64,
         table: &RelocTable<'t>,
         entries: &mut impl Iterator<Item = RelocEntry<'t>>,
-    ) -> Result<Option<RelocEntry<'t>>, LinkError> {
+    ) -> Result<Option<RelocEntry<'t>>, Refusal> {
         let Some(number) = number_of_words(table) else { return Ok(entries.next()) };
         let Self { plan, symbols, memory, .. } = self;
         let section = part(memory, start, table.target.memory_size())?;
@@ -193,7 +197,7 @@ impl Relocator<'_, '_> {
 
     /// Why one of the addresses in a table cannot be applied.
     #[cold]
-    fn refusal(&self, table: &RelocTable<'_>) -> LinkError {
+    fn refusal(&self, table: &RelocTable<'_>) -> Refusal {
         if let Err(error) = self.smf.verify_relocs(table) {
             return error.into();
         }
@@ -201,10 +205,9 @@ impl Relocator<'_, '_> {
         let is_nowhere =
             |reloc: &Reloc| targets.get(to_usize(reloc.symbol)) == Some(&Target::NOWHERE);
         let found = (0u32..).zip(table.iter()).find(|(_, reloc)| is_nowhere(reloc));
-        found.map_or(LinkError::TooLarge, |(index, reloc)| LinkError::NoAddress {
-            section: table.section.index,
-            index,
-            symbol: self.name(&reloc),
+        found.map_or_else(too_large, |(index, reloc)| {
+            LinkError::NoAddress { section: table.section.index, index, symbol: self.name(&reloc) }
+                .into()
         })
     }
 
@@ -214,7 +217,7 @@ impl Relocator<'_, '_> {
         self.symbols.get(to_usize(reloc.symbol)).copied().unwrap_or(NO_ADDRESS)
     }
 
-    fn apply<M: Machine>(&mut self, start: u64, reloc: &Reloc) -> Result<(), LinkError> {
+    fn apply<M: Machine>(&mut self, start: u64, reloc: &Reloc) -> Result<(), Refusal> {
         // Both were bounded when the image was planned.
         let at = start.wrapping_add(reloc.offset);
         let place = self.base.wrapping_add(at);
@@ -267,9 +270,9 @@ impl Relocator<'_, '_> {
         place: u64,
         target: u64,
         reloc: &Reloc,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), Refusal> {
         let word = usize::try_from(at).ok().and_then(|at| u32_at(self.memory, at));
-        let word = word.ok_or(LinkError::TooLarge)?;
+        let word = word.ok_or_else(too_large)?;
         let sum = i128::from(target) + i128::from(reloc.addend);
         let mut patched = M::patch(reloc.kind, word, place, sum);
         let branches = reloc.kind == RelocKind::Arm64Branch26 && reloc.addend == 0;
@@ -305,7 +308,7 @@ impl Relocator<'_, '_> {
         place: u64,
         target: u64,
         reloc: &Reloc,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), Refusal> {
         let distance = i128::from(target) + i128::from(reloc.addend) - i128::from(place);
         match i32::try_from(distance) {
             Ok(distance) => put(self.memory, at, distance.to_le_bytes()),
@@ -314,27 +317,20 @@ impl Relocator<'_, '_> {
     }
 
     #[cold]
-    fn overflow(&self, reloc: &Reloc, place: u64, symbol: u64) -> LinkError {
+    fn overflow(&self, reloc: &Reloc, place: u64, symbol: u64) -> Refusal {
         let target = symbol.wrapping_add_signed(reloc.addend);
-        LinkError::Overflow { kind: reloc.kind, symbol: self.name(reloc), place, target }
+        LinkError::Overflow { kind: reloc.kind, symbol: self.name(reloc), place, target }.into()
     }
 
     #[cold]
-    fn misfit(
-        &self,
-        reloc: &Reloc,
-        place: u64,
-        target: u64,
-        word: u32,
-        misfit: Misfit,
-    ) -> LinkError {
+    fn misfit(&self, reloc: &Reloc, place: u64, target: u64, word: u32, misfit: Misfit) -> Refusal {
         let (kind, symbol) = (reloc.kind, self.name(reloc));
         match misfit {
             Misfit::Range => self.overflow(reloc, place, target),
-            Misfit::Instruction => LinkError::Instruction { kind, symbol, place, word },
+            Misfit::Instruction => LinkError::Instruction { kind, symbol, place, word }.into(),
             Misfit::Alignment(unit) => {
                 let target = target.wrapping_add_signed(reloc.addend);
-                LinkError::Unaligned { kind, symbol, place, target, unit }
+                LinkError::Unaligned { kind, symbol, place, target, unit }.into()
             }
         }
     }
@@ -346,11 +342,11 @@ impl Relocator<'_, '_> {
 }
 
 /// `size` bytes of the image from `start`.
-fn part(memory: &mut [u8], start: u64, size: u64) -> Result<&mut [u8], LinkError> {
+fn part(memory: &mut [u8], start: u64, size: u64) -> Result<&mut [u8], Refusal> {
     let [start, size] = [start, size].map(usize::try_from);
-    let (Ok(start), Ok(size)) = (start, size) else { return Err(LinkError::TooLarge) };
+    let (Ok(start), Ok(size)) = (start, size) else { return Err(too_large()) };
     let part = memory.get_mut(start..).and_then(|rest| rest.get_mut(..size));
-    part.ok_or(LinkError::TooLarge)
+    part.ok_or_else(too_large)
 }
 
 #[inline(always)]
@@ -359,10 +355,10 @@ fn word_at(section: &mut [u8], offset: u64) -> Option<&mut [u8; 8]> {
 }
 
 #[inline]
-fn put<const N: usize>(memory: &mut [u8], at: u64, bytes: [u8; N]) -> Result<(), LinkError> {
-    let at = usize::try_from(at).map_err(|_| LinkError::TooLarge)?;
+fn put<const N: usize>(memory: &mut [u8], at: u64, bytes: [u8; N]) -> Result<(), Refusal> {
+    let at = usize::try_from(at).map_err(|_| too_large())?;
     let place = memory.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>());
-    *place.ok_or(LinkError::TooLarge)? = bytes;
+    *place.ok_or_else(too_large)? = bytes;
     Ok(())
 }
 

@@ -28,6 +28,7 @@ use crate::format::functions::{Function, Functions};
 use crate::format::{Binding, FormatError, SymbolKind};
 use crate::jit::verify::{Verifier, VerifyError, functions_of};
 use crate::link::{Export, landing};
+use crate::owned::{AttachResult, NoMemory, boxed, bytes};
 use crate::tier::{CodeError, CodeObserver, Engine, EngineError, Told};
 
 /// The most parameters of a function that has an address.
@@ -62,6 +63,12 @@ impl From<VerifyError> for BytecodeError {
 impl From<EngineError> for BytecodeError {
     fn from(error: EngineError) -> Self {
         BytecodeError::Engine(error)
+    }
+}
+
+impl From<NoMemory> for BytecodeError {
+    fn from(none: NoMemory) -> Self {
+        CodeError::from(none).into()
     }
 }
 
@@ -109,14 +116,14 @@ impl<'d> Bytecode<'d> {
         options: &LoaderOptions,
     ) -> Result<Self, Refused> {
         let program = Verifier::new().verify(functions_of(functions)?)?;
-        let (hosts, memory) = (options.host_functions.clone(), &options.code_memory);
+        let (hosts, memory) = (options.host_functions.try_clone()?, &options.code_memory);
         let mut engine = Engine::with_tiers(program, hosts, options.tiers, memory)?;
         engine.on_trap(Some(landing::stop_call));
         if let Some(attach) = &options.attach {
-            let (attach, module) = (attach.clone(), name.into());
-            engine.observe(Box::new(Announcer { attach, module, functions: *functions }));
+            let (attach, module) = (attach.clone(), bytes(name)?);
+            engine.observe(boxed(Announcer { attach, module, functions: *functions })?);
         }
-        let names = Names::of(functions);
+        let names = Names::of(functions)?;
         let mut all = functions.iter().flatten();
         let begins = all.find(|function| u64::from(function.code_offset) == entry_point);
         let begin = begins.map(|function| function.index);
@@ -200,9 +207,10 @@ struct Names {
 }
 
 impl Names {
-    fn of(functions: &Functions<'_>) -> Self {
+    fn of(functions: &Functions<'_>) -> Result<Self, NoMemory> {
         let hasher = DefaultHashBuilder::default();
-        let mut numbers = HashTable::with_capacity(functions.len());
+        let mut numbers = HashTable::new();
+        numbers.try_reserve(functions.len(), |_| 0).map_err(|_| NoMemory)?;
         for function in functions.iter().flatten() {
             let is_it = |other: &u32| has_name(functions, *other, function.name());
             let rehash = |other: &u32| {
@@ -215,7 +223,7 @@ impl Names {
                 place.insert(function.index);
             }
         }
-        Self { hasher, numbers }
+        Ok(Self { hasher, numbers })
     }
 
     fn find(&self, functions: &Functions<'_>, name: &[u8]) -> Option<u32> {
@@ -247,7 +255,7 @@ impl CodeObserver for Announcer<'_> {
         self.attach.attach_compiled(&self.module, self.name(function), code)
     }
 
-    fn entered(&self, function: u32, code: Range<usize>) -> Told {
+    fn entered(&self, function: u32, code: Range<usize>) -> AttachResult {
         self.attach.attach_entry(&self.module, self.name(function), code)
     }
 }

@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 use alloc::alloc::handle_alloc_error;
-use alloc::boxed::Box;
 use core::alloc::Layout;
 use core::ops::Range;
 
@@ -20,7 +19,7 @@ use crate::format::{FormatError, Library, Smf, Symbol};
 use crate::link::{
     Export, Exports, Image, KeepError, LinkError, Module, OldData, Resolve, ShortName,
 };
-use crate::owned::Counted;
+use crate::owned::{AttachResult, Counted};
 
 /// The bytes of a module or an archive, and their owner. Clones share them.
 ///
@@ -145,8 +144,8 @@ impl ReadModule {
             // Bytecode has no data.
             return Err(ReplaceError::Datum(0));
         }
-        let mut image = Image::place_in(&self.smf, loader.pool()).map_err(load)?;
-        image.keep(kept).map_err(|error| match error {
+        let image = Image::place_keeping(&self.smf, loader.pool(), kept);
+        let image = image.map_err(|error| match error {
             KeepError::Datum(datum) => ReplaceError::Datum(datum),
             KeepError::Link(error) => load(error),
         })?;
@@ -193,7 +192,6 @@ impl ReadModule {
 }
 
 /// What a module is before it is linked.
-#[expect(clippy::large_enum_variant, reason = "nearly all are images, and none stays one for long")]
 enum Linkable {
     Image(Image<'static>),
     Bytecode(Counted<Bytecode<'static>>),
@@ -316,12 +314,12 @@ impl LinkedModule {
     }
 
     /// What is to be kept as long as the module.
-    pub(super) fn attach(&self, name: &[u8], to: &dyn Attach) -> Option<Box<dyn Send + Sync>> {
+    pub(super) fn attach(&self, name: &[u8], to: &dyn Attach) -> AttachResult {
         // Good for a module of any lifetime, so it can keep nothing of this one.
         match &self.module {
             Linked::Native(module) => to.attach(name, module),
             // Its code is told of when there is any.
-            Linked::Bytecode { .. } => None,
+            Linked::Bytecode { .. } => Ok(None),
         }
     }
 

@@ -135,7 +135,9 @@ impl Entries {
             entry.store(target, Ordering::Release);
         }
         let code = stub.address()..stub.address() + stub.len();
-        let _attached = self.attach.as_ref().and_then(|attach| attach.attach_stub(code));
+        let attach = self.attach.as_ref();
+        let _attached = attach.map_or(Ok(None), |attach| attach.attach_stub(code));
+        let _attached = _attached.map_err(|NoMemory| ExecError::NoRoomForRecords)?;
         entries.push(Entry { name, _attached, stub });
         // Below `MOST`.
         numbers.insert_unique(hash, number as u32, |number| rehash(entries, *number));

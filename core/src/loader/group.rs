@@ -16,7 +16,7 @@ use super::version::{Attached, Datum, EntryPoints, Need, Version};
 use super::{BytecodeError, LoadError, ModuleHandle};
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
 use crate::link::{Export, LinkError, OldData, Resolve, ShortName, missing_imports};
-use crate::owned::{Counted, CountedBytes, collect, push};
+use crate::owned::{Counted, CountedBytes, NoMemory, collect, push};
 
 /// A module that has been placed.
 struct Member {
@@ -249,7 +249,7 @@ impl<'l> Group<'l> {
             let (needs, refusal) = (imports.needs.into_inner(), imports.refusal.get());
             match (result, refusal) {
                 (_, Some(refusal)) => return Err(refusal),
-                (Ok(module), None) => linked.push(self.finish(member, module, needs)),
+                (Ok(module), None) => linked.push(self.finish(member, module, needs)?),
                 // Those of the others are wanted as well.
                 (Err(error @ LinkError::MissingImports { .. }), None) => {
                     lacks = lacks.or(Some(link_error(&member.name, error)));
@@ -263,17 +263,22 @@ impl<'l> Group<'l> {
         }
     }
 
-    fn finish(&self, member: &Member, module: LinkedModule, needs: Vec<GroupNeed>) -> LinkedMember {
+    fn finish(
+        &self,
+        member: &Member,
+        module: LinkedModule,
+        needs: Vec<GroupNeed>,
+    ) -> Result<LinkedMember, NoMemory> {
         let name = member.name.clone();
         let attach = self.loader.options().attach.as_deref();
-        let attached = attach.and_then(|attach| module.attach(&name, attach));
+        let attached = attach.map_or(Ok(None), |attach| module.attach(&name, attach))?;
         let entries = match &member.entries {
             Some(MemberEntries::New(entries)) => {
                 Some(EntryPoints { entries: entries.clone(), version: 0 })
             }
             _ => None,
         };
-        LinkedMember { name, attached, module, entries, needs, keeps: Vec::new() }
+        Ok(LinkedMember { name, attached, module, entries, needs, keeps: Vec::new() })
     }
 }
 

@@ -1,8 +1,10 @@
 //! The loader: modules by name and by handle.
 
+use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::alloc::Layout;
 use core::fmt;
 use core::ops::Range;
 
@@ -20,13 +22,16 @@ use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Module, Resolve, ShortName};
 use crate::memory::PagePool;
 use crate::memory::lock::{Guard, Lock};
-use crate::owned::{Counted, CountedBytes, NoMemory, with_capacity};
+use crate::owned::{AttachResult, Counted, CountedBytes, NoMemory, with_capacity};
 
 /// What is asked when a module has been linked, before anybody can find it.
 pub trait Attach: Send + Sync {
     /// Something to be dropped before the module's memory is given back, such as an entry in the list
     /// of what a debugger knows.
-    fn attach(&self, name: &[u8], module: &Module<'_>) -> Option<Box<dyn Send + Sync>>;
+    ///
+    /// # Errors
+    /// No memory; the module is not loaded then.
+    fn attach(&self, name: &[u8], module: &Module<'_>) -> AttachResult;
 
     /// The same for a function of a module of bytecode when it has become machine code, which is while the
     /// program runs, on the thread that wants the code. Must not use the loader.
@@ -42,20 +47,21 @@ pub trait Attach: Send + Sync {
 
     /// The same for the piece of code by which machine code calls a function of bytecode, when somebody has
     /// asked for its address, which is where the piece begins. Must not use the loader.
-    fn attach_entry(
-        &self,
-        module: &[u8],
-        function: &[u8],
-        code: Range<usize>,
-    ) -> Option<Box<dyn Send + Sync>> {
+    ///
+    /// # Errors
+    /// No memory; there is no address then.
+    fn attach_entry(&self, module: &[u8], function: &[u8], code: Range<usize>) -> AttachResult {
         let _ = (module, function, code);
-        None
+        Ok(None)
     }
 
     /// The same for each stub by which others call a function of a module that may be replaced.
-    fn attach_stub(&self, code: Range<usize>) -> Option<Box<dyn Send + Sync>> {
+    ///
+    /// # Errors
+    /// No memory; there is no stub then.
+    fn attach_stub(&self, code: Range<usize>) -> AttachResult {
         let _ = code;
-        None
+        Ok(None)
     }
 }
 
@@ -258,8 +264,18 @@ impl ModuleLoader {
 
     /// Gives a name of the host an address; returns the one it had. Modules that are loaded keep what
     /// they were linked with.
+    /// Ends the process when there is no memory, which [`try_define`](Self::try_define) does not.
     pub fn define(&self, name: &[u8], address: u64) -> Option<u64> {
-        self.state().define(name, address)
+        let defined = self.try_define(name, address);
+        defined.unwrap_or_else(|_| handle_alloc_error(Layout::for_value(name)))
+    }
+
+    /// As [`define`](Self::define).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_define(&self, name: &[u8], address: u64) -> Result<Option<u64>, LoadError> {
+        Ok(self.state().define(name, address)?)
     }
 
     /// Sets who is asked for names that neither a module nor [`define`](Self::define) knows: usually

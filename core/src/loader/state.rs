@@ -15,7 +15,7 @@ use super::version::{Datum, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
-use crate::owned::{Counted, CountedBytes, NoMemory, Room, with_capacity};
+use crate::owned::{Counted, CountedBytes, NoMemory, Room, bytes, with_capacity};
 
 /// Modules in the order in which they were loaded.
 type Order = Vec<Counted<Version>>;
@@ -181,17 +181,18 @@ impl State {
     }
 
     /// Sets a symbol of the host; returns the address it had.
-    pub(super) fn define(&mut self, name: &[u8], address: u64) -> Option<u64> {
+    pub(super) fn define(&mut self, name: &[u8], address: u64) -> Result<Option<u64>, NoMemory> {
         let hasher = &self.hasher;
         let rehash = |symbol: &HostSymbol| hasher.hash_one(&*symbol.name);
         let is_it = |symbol: &HostSymbol| *symbol.name == *name;
+        self.host.try_reserve(1, rehash).map_err(|_| NoMemory)?;
         match self.host.entry(hasher.hash_one(name), is_it, rehash) {
             Entry::Occupied(mut old) => {
-                Some(core::mem::replace(&mut old.get_mut().address, address))
+                Ok(Some(core::mem::replace(&mut old.get_mut().address, address)))
             }
             Entry::Vacant(place) => {
-                place.insert(HostSymbol { name: name.into(), address });
-                None
+                place.insert(HostSymbol { name: bytes(name)?, address });
+                Ok(None)
             }
         }
     }

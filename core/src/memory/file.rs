@@ -26,18 +26,18 @@
 mod block;
 mod buffer;
 mod owned;
+mod path;
 
-use core::ffi::CStr;
 use core::fmt;
 use core::ops::Deref;
 
-use arrayvec::ArrayVec;
 use rustix::fd::OwnedFd;
 
 pub(crate) use self::block::{BLOCK, Blocks, LARGEST};
 use self::buffer::Buffer;
 pub(crate) use self::owned::OwnedBytes;
-use super::sys::{self, PATH_LIMIT};
+pub(super) use self::path::with_path;
+use super::sys;
 use super::{Errno, FileKind, MemoryError, PageCount, Placement, WritablePages};
 
 /// A time, or a distance between two, in nanoseconds. Times of files count from 1970, as far as
@@ -374,33 +374,6 @@ fn regular(status: Result<sys::FileStatus, Errno>) -> Result<FileStamp, MemoryEr
     match status.kind {
         FileKind::Regular => Ok(status.stamp),
         kind => Err(MemoryError::NotRegular { kind }),
-    }
-}
-
-/// Hands on `path` with a NUL behind it. Never a part of its caller, whose stack would have the room
-/// for the longest path as long as it runs.
-#[inline(never)]
-pub(super) fn with_path<T>(
-    path: &[u8],
-    call: impl FnOnce(&CStr) -> Result<T, MemoryError>,
-) -> Result<T, MemoryError> {
-    let mut room = Terminated::new();
-    call(terminated(path, &mut room)?)
-}
-
-/// Room for a path and the NUL behind it.
-type Terminated = ArrayVec<u8, { PATH_LIMIT + 1 }>;
-
-/// Puts `path` into `room`, and a NUL behind it. Once for all who call something with a path.
-#[inline(never)]
-fn terminated<'r>(path: &[u8], room: &'r mut Terminated) -> Result<&'r CStr, MemoryError> {
-    let too_long = MemoryError::PathTooLong { len: path.len(), limit: PATH_LIMIT };
-    room.try_extend_from_slice(path).map_err(|_| too_long)?;
-    room.try_push(0).map_err(|_| too_long)?;
-    match CStr::from_bytes_until_nul(room) {
-        Ok(whole) if whole.count_bytes() == path.len() => Ok(whole),
-        Ok(part) => Err(MemoryError::PathNul { at: part.count_bytes() }),
-        Err(_) => Err(too_long),
     }
 }
 

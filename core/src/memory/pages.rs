@@ -149,6 +149,7 @@ impl WritablePages {
     /// The pages are unmapped and the error says why: [`MemoryError::SegmentOrder`] and
     /// [`MemoryError::SegmentOutside`] before anything is changed, [`MemoryError::Protect`] and
     /// [`MemoryError::Synchronize`] when the kernel refuses.
+    #[cfg_attr(not(feature = "full"), inline(never))]
     pub fn publish(self, segments: &[Segment]) -> Result<PublishedPages, MemoryError> {
         self.check(segments)?;
         for segment in segments.iter().filter(|s| s.protection == Protection::ReadExecute) {

@@ -3,7 +3,6 @@
 //! Linux itself searches for a free place anywhere and, on x86-64, for one below 2 GiB. For the
 //! rest it is asked about one place after another: 0.2 us for each that turns out to be taken.
 
-use core::iter;
 use core::ops::Range;
 
 use super::pages::Protection;
@@ -39,7 +38,10 @@ const LOWEST: usize = 64 << 10;
 const COARSE: usize = 32 << 20;
 
 /// How often that distance is halved before the search is given up: down to 1 MiB.
-const HALVINGS: usize = 5;
+const HALVINGS: u32 = 5;
+
+/// How many distances that makes.
+const DISTANCES: usize = TWO_GIB / (COARSE >> HALVINGS);
 
 /// Maps `size` bytes as `placement` asks, with `protection` at first.
 ///
@@ -96,10 +98,12 @@ fn search(
     middle: usize,
     map: impl Fn(Place) -> Result<Region, MemoryError>,
 ) -> Option<Region> {
-    let downwards = distances().filter_map(|distance| below(middle, distance, size));
-    let upwards = distances().filter_map(|distance| above(middle, distance));
-    downwards
-        .chain(upwards)
+    let start = |question| match question {
+        0..DISTANCES => below(middle, distance(question), size),
+        _ => above(middle, distance(question - DISTANCES)),
+    };
+    (0..2 * DISTANCES)
+        .filter_map(start)
         .filter(|&start| lies_within(start, size, window))
         .filter_map(|start| map(Place::Exactly(start)).ok())
         // A kernel before 4.17 takes the address as a hint.
@@ -107,15 +111,21 @@ fn search(
 }
 
 /// Whether `size` bytes from `start` all have their addresses in `window`.
-fn lies_within(start: usize, size: PageCount, window: &Range<usize>) -> bool {
+pub(super) fn lies_within(start: usize, size: PageCount, window: &Range<usize>) -> bool {
     window.start <= start && start.checked_add(size.bytes()).is_some_and(|end| end <= window.end)
 }
 
-/// Multiples of 32 MiB up to 2 GiB, then those of 16 MiB between them, and so on down to 1 MiB.
-fn distances() -> impl Iterator<Item = usize> {
-    let halves = iter::successors(Some(COARSE / 2), |step| Some(step / 2)).take(HALVINGS);
-    let between = halves.flat_map(|step| (step..TWO_GIB).step_by(2 * step));
-    (0..TWO_GIB).step_by(COARSE).chain(between)
+/// The distances in the order in which they are tried, of which there are [`DISTANCES`]: multiples of 32 MiB
+/// up to 2 GiB, then those of 16 MiB between them, as many, and with each halving twice as many, down to 1 MiB.
+fn distance(number: usize) -> usize {
+    let halvings = (number / (TWO_GIB / COARSE)).checked_ilog2().map_or(0, |power| power + 1);
+    if halvings == 0 {
+        return number * COARSE;
+    }
+    let step = COARSE >> halvings;
+    // As many were tried as are to come now: those that are multiples of twice the step.
+    let tried = TWO_GIB / (2 * step);
+    step + (number - tried) * 2 * step
 }
 
 /// The addresses less than [`REACH`] away from `address`.
@@ -207,11 +217,14 @@ mod tests {
 
     #[test]
     fn the_search_asks_for_every_mebibyte_once_and_the_near_ones_first() {
-        let all: Vec<usize> = distances().collect();
+        let all: Vec<usize> = (0..DISTANCES).map(distance).collect();
         let unique: BTreeSet<usize> = all.iter().copied().collect();
         assert_eq!((all.len(), unique.len()), (2048, 2048));
         assert!(unique.iter().copied().eq((0..TWO_GIB).step_by(1 << 20)));
         assert_eq!(all.first_chunk(), Some(&[0, COARSE, 2 * COARSE]));
+        let mebibytes: Vec<usize> = all[62..68].iter().map(|distance| distance >> 20).collect();
+        assert_eq!(mebibytes, [62 * 32, 63 * 32, 16, 48, 80, 112]);
+        assert_eq!(all[2047], TWO_GIB - (1 << 20));
     }
 
     #[test]
@@ -220,7 +233,7 @@ mod tests {
         for middle in [0, 1, LOWEST, 1 << 30, usize::MAX - 1, usize::MAX] {
             let window = around(middle);
             assert!(window.start >= LOWEST);
-            for distance in distances() {
+            for distance in (0..DISTANCES).map(distance) {
                 if let Some(start) = below(middle, distance, size) {
                     assert!(start + size.bytes() <= middle - distance);
                 }

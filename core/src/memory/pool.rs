@@ -6,9 +6,12 @@
 //! next, which overwrites what they held. What it keeps is bounded; what it does not keep is unmapped at
 //! once.
 
+use core::ops::Range;
+
 use arrayvec::ArrayVec;
 use spin::Mutex;
 
+use super::placement::{lies_within, window};
 use super::{MemoryError, PageCount, Placement, PublishedPages, WritablePages};
 
 /// The greatest number of mappings a pool keeps.
@@ -34,7 +37,7 @@ impl PagePool {
     ///
     /// As [`WritablePages::allocate`].
     pub fn take(&self, size: PageCount) -> Result<WritablePages, MemoryError> {
-        let mut pages = self.take_used(size)?;
+        let mut pages = self.take_used(size, Placement::Anywhere)?;
         if pages.is_used() {
             pages.as_mut_slice().fill(0);
         }
@@ -42,21 +45,27 @@ impl PagePool {
     }
 
     /// As [`take`](Self::take), for who overwrites all that will be looked at: kept pages still hold what
-    /// they held, and [say so](WritablePages::is_used).
+    /// they held, and [say so](WritablePages::is_used); and where `placement` asks, or would rather have
+    /// them.
     ///
     /// # Errors
     ///
     /// As [`WritablePages::allocate`].
-    pub fn take_used(&self, size: PageCount) -> Result<WritablePages, MemoryError> {
-        self.take_kept(size).map_or_else(|| WritablePages::allocate(size, Placement::Anywhere), Ok)
+    pub fn take_used(
+        &self,
+        size: PageCount,
+        placement: Placement,
+    ) -> Result<WritablePages, MemoryError> {
+        let kept = self.take_kept(size, &window(placement));
+        kept.map_or_else(|| WritablePages::allocate(size, placement), Ok)
     }
 
-    fn take_kept(&self, size: PageCount) -> Option<WritablePages> {
+    fn take_kept(&self, size: PageCount, window: &Range<usize>) -> Option<WritablePages> {
         let most = size.bytes().saturating_mul(2);
         let mut kept = self.kept.lock();
         let fitting = kept.iter().enumerate().filter(|(_, pages)| {
             let bytes = pages.size().bytes();
-            size.bytes() <= bytes && bytes < most
+            size.bytes() <= bytes && bytes < most && lies_within(pages.address(), size, window)
         });
         let (best, _) = fitting.min_by_key(|(_, pages)| pages.size().bytes())?;
         kept.swap_pop(best)
@@ -133,12 +142,27 @@ mod tests {
     #[test]
     fn pages_for_who_overwrites_them_say_whether_they_have_been_used() {
         let pool = PagePool::new(64 << 10);
-        let fresh = pool.take_used(pages(2)).unwrap();
+        let fresh = pool.take_used(pages(2), Placement::Anywhere).unwrap();
         assert!(!fresh.is_used() && fresh.as_slice().iter().all(|byte| *byte == 0));
         pool.keep(used(&pool, 2));
-        let mut kept = pool.take_used(pages(2)).unwrap();
+        let mut kept = pool.take_used(pages(2), Placement::Anywhere).unwrap();
         assert!(kept.is_used() && kept.as_slice().iter().all(|byte| *byte == 0xcc));
         kept.as_mut_slice().fill(1);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks for places, which the allocator does not give")]
+    fn pages_that_lie_elsewhere_than_they_are_wanted_stay() {
+        let pool = PagePool::new(64 << 10);
+        let first = used(&pool, 2);
+        let here = first.address();
+        pool.keep(first);
+        let far = here - (16 << 30);
+        let fresh = pool.take_used(pages(2), Placement::PreferNear(far)).unwrap();
+        assert!(!fresh.is_used() && fresh.address().abs_diff(far) < 2 << 30);
+        assert_eq!(pool.held(), pages(2).bytes());
+        let kept = pool.take_used(pages(2), Placement::PreferNear(here)).unwrap();
+        assert_eq!((kept.address(), pool.held()), (here, 0));
     }
 
     #[test]

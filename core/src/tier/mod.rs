@@ -24,9 +24,10 @@ pub use error::CodeError;
 
 use crate::jit::host::{HostLinkError, HostTable, Signals};
 use crate::jit::interpret::{Alone, Environment, Room};
-use crate::jit::trap::{DEFAULT_BUDGET, MAX_DEPTH, Trap};
+use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::Program;
 use crate::memory::exec::CodeMemory;
+use crate::owned::{AttachResult, collect};
 use idle::Idle;
 #[cfg(target_arch = "x86_64")]
 use native::Native;
@@ -88,7 +89,10 @@ pub trait CodeObserver: Send + Sync {
     fn compiled(&self, function: u32, code: Range<usize>) -> Told;
 
     /// A function has been given its [address](Engine::address), where `code` begins.
-    fn entered(&self, function: u32, code: Range<usize>) -> Told;
+    ///
+    /// # Errors
+    /// No memory; it has no address then.
+    fn entered(&self, function: u32, code: Range<usize>) -> AttachResult;
 }
 
 /// Why a call from the host did not return.
@@ -282,8 +286,9 @@ impl<'c> Engine<'c> {
                 self.run(function, place)
             }
             None => {
-                let all: alloc::vec::Vec<_> = args.iter().map(|arg| arg.cast_unsigned()).collect();
-                self.run(function, &all)
+                let all = collect(args.iter().map(|arg| arg.cast_unsigned()));
+                let none = |none| Trap { cause: Cause::from(none), function, at: 0 };
+                all.map_err(none).and_then(|all| self.run(function, &all))
             }
         };
         result.map(u64::cast_signed).map_err(CallError::Trap)

@@ -23,7 +23,7 @@ use crate::jit::host::{HostTable, Signals};
 use crate::jit::interpret::{Environment, LoopHead, Room, Tier};
 use crate::jit::lower::{Image, Lowering};
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
-use crate::jit::verify::{Program, Verifier};
+use crate::jit::verify::{Fault, Program, Verifier};
 use crate::memory::exec::{CodeMemory, ExecutableBlock, Request};
 use crate::owned::{NoMemory, boxed, collect, with_capacity};
 use block::Block;
@@ -278,8 +278,10 @@ impl<'c> Native<'c> {
         if let Some(code) = compiled.get(&function) {
             return Ok((code.place(), false));
         }
-        let none = CodeError::NoFunction { index: function };
-        let facts = verifier.facts(&self.program, function).ok_or(none)?;
+        let facts = verifier.facts(&self.program, function).map_err(|fault| match fault {
+            Fault::OutOfMemory => CodeError::NoMemory,
+            _ => CodeError::NoFunction { index: function },
+        })?;
         let lowered = lowering.function(&facts)?;
         let request = Request::new(lowered.bytes.len()).aligned_to(16);
         let mut code = self.memory.allocate_with(request)?;
@@ -319,7 +321,8 @@ impl<'c> Native<'c> {
         let block = self.way_in(function, found.params)?;
         let mut code = Code { told: None, block, loop_heads: Box::default() };
         // Before anybody has the address, and without the lock.
-        code.told = self.observer.as_ref().and_then(|o| o.entered(function, code.range()));
+        let observer = self.observer.as_ref();
+        code.told = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
         // Another thread may have been faster.
         Ok(enter_code(&mut self.ways_in.lock(), function, code)?.0)
     }
@@ -357,9 +360,10 @@ impl<'c> Native<'c> {
         let environment =
             Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() };
         let mut tier = Watch { native: self };
-        gather(first, rest, self.params(function), |args| {
+        let called = gather(first, rest, self.params(function), |args| {
             self.idle.call(environment, &mut tier, function, args, room)
-        })
+        });
+        called.unwrap_or_else(|none| Err(Trap { cause: none.into(), function, at: 0 }))
     }
 
     /// Goes on with a loop in compiled code, if its function is compiled or hot enough to be.
@@ -374,8 +378,8 @@ impl<'c> Native<'c> {
             let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
             let (_, offset) = *loop_heads.get(head)?;
             core::mem::swap(&mut image, spare);
-            let facts = verifier.facts(&self.program, function)?;
-            lowering.places(&facts).fill(&mut image, locals, vector);
+            let facts = verifier.facts(&self.program, function).ok()?;
+            lowering.places(&facts).fill(&mut image, locals, vector).ok()?;
             block.address() + usize::try_from(offset).ok()?
         };
         if let Some(place) = image.words.get_mut(image.return_address) {

@@ -199,7 +199,7 @@ fn with_record(path: &[u8], change: impl FnOnce(&mut KeptCode<'static>)) {
     (record.template, record.arguments, record.compiler) = (b"f", b"i64", COMPILER.compiler);
     change(&mut record);
     let record = record.encode(&[] as &[KeptReloc<'_>]).unwrap();
-    put(path, &encode([&record[..]].into_iter()));
+    put(path, &encode([&record[..]].into_iter()).unwrap());
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn hostile_records_do_no_harm() {
             (record.template, record.arguments) = (b"f", b"i64");
             record.compiler = COMPILER.compiler;
             let record = record.encode(&[reloc]).unwrap();
-            put(&path, &encode([&record[..]].into_iter()));
+            put(&path, &encode([&record[..]].into_iter()).unwrap());
             let (jit, _) = process(silent, COMPILER);
             jit.load_smf_metadata(&path).unwrap();
             match jit.try_jit_instantiate(b"f$i64") {

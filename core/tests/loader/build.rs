@@ -21,6 +21,8 @@ pub(crate) enum Does {
     AddsThere(&'static str),
     /// As `Adds`, but the relocations name the section.
     AddsBySection(&'static str),
+    /// As `Adds`, by addresses of 32 bits, so that the module must lie below 2 GiB.
+    AddsLow(&'static str),
 }
 
 /// A module to be made.
@@ -202,6 +204,15 @@ impl Made {
                 let data = self.symbol(".data", Binding::Local, SymbolKind::Data, at, 0, 0);
                 self.with_distance_beyond(&[0x48, 0x01, 0x3d], data, RelocKind::Pc32, beyond);
                 self.with_distance_beyond(&[0x48, 0x8b, 0x05], data, RelocKind::Pc32, beyond);
+                self.code.push(0xc3);
+            }
+            Does::AddsLow(name) => {
+                let symbol = self.number_of(name);
+                // lock add [name], rdi; mov rax, [name]; ret
+                let code = [0xf0, 0x48, 0x01, 0x3c, 0x25];
+                self.with_distance_beyond(&code, symbol, RelocKind::Abs32, 4);
+                let code = [0x48, 0x8b, 0x04, 0x25];
+                self.with_distance_beyond(&code, symbol, RelocKind::Abs32, 4);
                 self.code.push(0xc3);
             }
             Does::AddsThere(name) => {

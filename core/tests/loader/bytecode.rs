@@ -14,6 +14,7 @@ use smf_core::loader::{
     Attach, Clash, LoadError, LoaderOptions, ModuleBytes, ModuleLoader, OldData, Resolved,
 };
 use smf_core::memory::exec::CodeMemory;
+use smf_core::owned::AttachResult;
 use smf_core::tier::{CallError, NEVER, Tiers};
 
 use crate::build::{Does, Spec};
@@ -256,8 +257,8 @@ impl Drop for Going {
 }
 
 impl Attach for Ear {
-    fn attach(&self, _: &[u8], _: &Module<'_>) -> Option<Box<dyn Send + Sync>> {
-        None
+    fn attach(&self, _: &[u8], _: &Module<'_>) -> AttachResult {
+        Ok(None)
     }
 
     fn attach_compiled(
@@ -269,13 +270,8 @@ impl Attach for Ear {
         self.hear(&[module, b":", function], code)
     }
 
-    fn attach_entry(
-        &self,
-        module: &[u8],
-        function: &[u8],
-        code: Range<usize>,
-    ) -> Option<Box<dyn Send + Sync>> {
-        self.hear(&[b"entry ", module, b":", function], code)
+    fn attach_entry(&self, module: &[u8], function: &[u8], code: Range<usize>) -> AttachResult {
+        Ok(self.hear(&[b"entry ", module, b":", function], code))
     }
 }
 

@@ -200,6 +200,28 @@ fn data_that_another_module_refers_to_stays_where_it_is() {
     assert_eq!(loader.statistics().retired, 0);
 }
 
+/// Code that reaches its data by 32-bit distances must follow data which lies below 2 GiB.
+#[test]
+fn a_new_version_comes_to_lie_near_the_data_that_stays() {
+    let loader = ModuleLoader::default();
+    let low = version(1).data("d", 100).function("add", Does::AddsLow("d"));
+    let module = loader.load(b"m", low.bytes()).unwrap();
+    let user = Spec::new().function("read", Does::Reads("d"));
+    let user = loader.load(b"user", user.bytes()).unwrap();
+    assert!(address(&loader, "d").is_some_and(|address| address < 2 << 30));
+    // Pages that the second of them could have, and that lie elsewhere.
+    let elsewhere = loader.load(b"elsewhere", with_datum(1).bytes()).unwrap();
+    loader.unload(elsewhere).unwrap();
+    for round in 1..=3 {
+        let new = with_datum(round + 1).bytes();
+        let done = loader.reload(module, new, OldData::Move, &mut |_| {}).unwrap();
+        assert_eq!(done.kept, 1);
+        let sum = 100 + i64::from(round);
+        assert_eq!(call(&loader, module, "add", &[1]), sum);
+        assert_eq!(call(&loader, user, "read", &[]), sum);
+    }
+}
+
 #[test]
 fn data_that_cannot_stay_where_others_refer_to_it_keeps_the_old_version() {
     let shared = Shared::new();

@@ -13,14 +13,15 @@
 //! it allocates comes from an allocator of its own.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use smf_core::memory::exec::{CodeMemory, CodeMemoryOptions, ExecError, PageUse, Statistics};
 use smf_core::memory::{self, PageCount, Protection};
+use smf_core::owned::{Counted, push};
 
+use super::by_address::ByAddress;
 use super::error::ApiError;
 use crate::code_ranges::CodeRange;
 use crate::tools::Announced;
@@ -32,24 +33,24 @@ struct Block {
     /// Held while its code may be called.
     code: Option<CodeRange>,
     /// What debuggers were told, by the address that was named.
-    names: BTreeMap<usize, Announced>,
+    names: ByAddress<Announced>,
 }
 
 pub(super) struct Blocks {
     memory: CodeMemory,
     options: CodeMemoryOptions,
-    live: BTreeMap<usize, Block>,
+    live: ByAddress<Block>,
     /// Those of the parent process.
-    inherited: BTreeMap<usize, Block>,
+    inherited: Vec<ByAddress<Block>>,
     /// Shared with everybody whom the allocator was lent to.
-    lent: Arc<()>,
+    lent: Counted<()>,
     pace: Pace,
 }
 
 /// The allocator, for others who make code in it.
 pub(super) struct Lent {
     pub(super) memory: CodeMemory,
-    _shared: Arc<()>,
+    _shared: Counted<()>,
 }
 
 static BLOCKS: Mutex<Option<Blocks>> = Mutex::new(None);
@@ -66,15 +67,35 @@ fn lock() -> MutexGuard<'static, Option<Blocks>> {
 }
 
 /// Does something with all blocks.
-pub(super) fn with<T>(act: impl FnOnce(&mut Blocks) -> T) -> T {
-    act(lock().get_or_insert_with(|| Blocks::new(options())))
+///
+/// # Errors
+/// What `act` says, and no memory for the first of them.
+pub(super) fn with<T>(act: impl FnOnce(&mut Blocks) -> Result<T, ApiError>) -> Result<T, ApiError> {
+    let place = &mut *lock();
+    let blocks = match place {
+        Some(blocks) => blocks,
+        None => place.insert(Blocks::new(options())?),
+    };
+    act(blocks)
+}
+
+/// As [`Blocks::give_back`].
+pub(super) fn give_back() {
+    if let Some(blocks) = lock().as_mut() {
+        blocks.give_back();
+    }
+}
+
+/// What the allocator counts.
+pub(super) fn statistics() -> Statistics {
+    lock().as_ref().map_or_else(Statistics::default, |blocks| blocks.memory.statistics())
 }
 
 impl Blocks {
-    fn new(options: CodeMemoryOptions) -> Self {
-        let (live, inherited) = (BTreeMap::new(), BTreeMap::new());
-        let (memory, lent) = (CodeMemory::new(options), Arc::default());
-        Self { memory, options, live, inherited, lent, pace: Pace::new() }
+    fn new(options: CodeMemoryOptions) -> Result<Self, ApiError> {
+        let (live, inherited) = (ByAddress::new(), Vec::new());
+        let (memory, lent) = (CodeMemory::try_new(options)?, Counted::new(())?);
+        Ok(Self { memory, options, live, inherited, lent, pace: Pace::new() })
     }
 
     /// Lends the allocator to somebody, until whose end it is not replaced.
@@ -84,38 +105,46 @@ impl Blocks {
 
     /// Takes another allocator, with these ceilings, unless blocks are live or it is lent.
     pub(super) fn limit(&mut self, bytes: u64, blocks: u64) -> Result<(), ApiError> {
-        if !self.live.is_empty() || Arc::strong_count(&self.lent) > 1 {
+        if !self.live.is_empty() || self.lent.get_mut().is_none() {
             return Err(ApiError::BlocksLive);
         }
         (self.options.ceiling_bytes, self.options.ceiling_blocks) = (bytes, blocks);
-        self.memory = CodeMemory::new(self.options);
+        self.memory = CodeMemory::try_new(self.options)?;
         Ok(())
     }
 
     /// Takes an allocator for this process, a child. The one of its parent is kept for ever, because
     /// its code may run.
-    fn begin_anew(&mut self) {
-        let memory = CodeMemory::new(self.options);
+    fn begin_anew(&mut self) -> Result<(), ApiError> {
+        let memory = CodeMemory::try_new(self.options)?;
+        push(&mut self.inherited, ByAddress::new())?;
+        if let Some(inherited) = self.inherited.last_mut() {
+            std::mem::swap(inherited, &mut self.live);
+        }
         std::mem::forget(std::mem::replace(&mut self.memory, memory));
-        self.inherited.append(&mut self.live);
+        Ok(())
     }
 
     pub(super) fn allocate(&mut self, size: u64, usage: PageUse) -> Result<usize, ApiError> {
         let address = match self.memory.allocate_pages(size, usage) {
             Err(ExecError::Forked) => {
-                self.begin_anew();
+                self.begin_anew()?;
                 self.memory.allocate_pages(size, usage)?
             }
             result => result?,
         };
         let capacity = PageCount::covering(size).map_or(0, PageCount::bytes);
-        self.live.insert(address, Block { capacity, code: None, names: BTreeMap::new() });
+        let block = Block { capacity, code: None, names: ByAddress::new() };
+        if let Err(none) = self.live.insert(address, block) {
+            self.memory.free_pages(address, size)?;
+            return Err(none.into());
+        }
         Ok(address)
     }
 
     pub(super) fn free(&mut self, address: usize, size: u64) -> Result<(), ApiError> {
         self.change(address, |memory| memory.free_pages(address, size))?;
-        self.live.remove(&address);
+        self.live.remove(address);
         self.give_back();
         Ok(())
     }
@@ -157,17 +186,18 @@ impl Blocks {
         address: usize,
         act: impl FnOnce(&CodeMemory) -> Result<T, ExecError>,
     ) -> Result<T, ApiError> {
-        if self.inherited.contains_key(&address) {
+        if self.inherited.iter().any(|blocks| blocks.get(address).is_some()) {
             return Err(ExecError::Forked.into());
         }
         let result = act(&self.memory);
         // In a child the allocator of the parent answers nothing, and code may run as before.
         let forked = matches!(result, Err(ExecError::Forked));
-        if let Some(block) = self.live.get_mut(&address).filter(|_| !forked) {
+        if let Some(block) = self.live.get_mut(address).filter(|_| !forked) {
             let runs = self.memory.entry_point(address).is_ok();
             if runs != block.code.is_some() {
                 let range = address..address.saturating_add(block.capacity);
-                block.code = runs.then(|| CodeRange::enter(range));
+                let code = runs.then(|| CodeRange::enter(range)).transpose();
+                block.code = code.map_err(|_| ApiError::NoRoom { bytes: size_of::<usize>() })?;
             }
         }
         Ok(result?)
@@ -187,8 +217,8 @@ impl Blocks {
 
     /// The block that has the byte at `address`.
     fn around(&self, address: usize) -> Option<(usize, &Block)> {
-        [&self.live, &self.inherited].into_iter().find_map(|blocks| {
-            let (&start, block) = blocks.range(..=address).next_back()?;
+        [&self.live].into_iter().chain(&self.inherited).find_map(|blocks| {
+            let (start, block) = blocks.before(address)?;
             (address - start < block.capacity).then_some((start, block))
         })
     }
@@ -225,15 +255,14 @@ impl Blocks {
     }
 
     /// Keeps what debuggers were told of the code at `address` for as long as its block lives.
-    pub(super) fn keep_name(&mut self, address: usize, name: Announced) {
-        let block = self.live.range_mut(..=address).next_back();
-        if let Some((_, block)) = block {
-            block.names.insert(address, name);
+    ///
+    /// # Errors
+    /// No memory; it is taken back.
+    pub(super) fn keep_name(&mut self, address: usize, name: Announced) -> Result<(), ApiError> {
+        match self.live.before_mut(address) {
+            Some((_, block)) => Ok(block.names.insert(address, name)?),
+            None => Ok(()),
         }
-    }
-
-    pub(super) fn statistics(&self) -> Statistics {
-        self.memory.statistics()
     }
 }
 

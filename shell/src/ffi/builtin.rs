@@ -9,7 +9,9 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use smf_core::owned::Counted;
 
 use super::error::ApiError;
 
@@ -63,8 +65,8 @@ impl Drop for Buffer {
 }
 
 enum Value {
-    Text(Arc<Buffer>),
-    Bytes(Arc<Buffer>),
+    Text(Counted<Buffer>),
+    Bytes(Counted<Buffer>),
     Pair(i64, i64),
 }
 
@@ -132,13 +134,13 @@ fn keep(value: Value, bytes: usize) -> Result<usize, ApiError> {
 ///
 /// # Safety
 /// `bytes` is null or points to as many.
-unsafe fn copy(bytes: *const u8, len: usize) -> Result<Arc<Buffer>, ApiError> {
+unsafe fn copy(bytes: *const u8, len: usize) -> Result<Counted<Buffer>, ApiError> {
     let buffer = Buffer::new(len).ok_or(ApiError::NoRoom { bytes: len })?;
     if !bytes.is_null() {
         // SAFETY: as many bytes, says the caller; the buffer is new.
         unsafe { buffer.data().copy_from_nonoverlapping(bytes, len) };
     }
-    Ok(Arc::new(buffer))
+    Counted::new(buffer).map_err(|_| ApiError::NoRoom { bytes: len })
 }
 
 /// # Safety
@@ -160,17 +162,17 @@ pub(super) fn new_pair(first: i64, second: i64) -> Result<usize, ApiError> {
 }
 
 /// The bytes of a live byte array.
-pub(super) fn bytes(token: usize) -> Option<Arc<Buffer>> {
+pub(super) fn bytes(token: usize) -> Option<Counted<Buffer>> {
     match lock().slot(token)?.1.value.as_ref()? {
-        Value::Bytes(buffer) => Some(Arc::clone(buffer)),
+        Value::Bytes(buffer) => Some(buffer.clone()),
         _ => None,
     }
 }
 
 /// The bytes of live text.
-pub(super) fn text(token: usize) -> Option<Arc<Buffer>> {
+pub(super) fn text(token: usize) -> Option<Counted<Buffer>> {
     match lock().slot(token)?.1.value.as_ref()? {
-        Value::Text(buffer) => Some(Arc::clone(buffer)),
+        Value::Text(buffer) => Some(buffer.clone()),
         _ => None,
     }
 }

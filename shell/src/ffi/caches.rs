@@ -1,8 +1,7 @@
 //! The caches that C has opened, and the numbers of their files.
 
-use std::sync::Arc;
-
 use smf_core::cache::{CacheError, FileCache, Handle};
+use smf_core::owned::Counted;
 
 use super::error::ApiError;
 use super::seats::{self, Part, SEATS, SLOT_BITS, Seats, Table};
@@ -54,8 +53,8 @@ impl Entered {
 
 impl Lease {
     /// The cache for those who need it for longer than a borrow.
-    pub(super) fn cache(&self) -> Arc<FileCache> {
-        Arc::clone(self)
+    pub(super) fn cache(&self) -> Counted<FileCache> {
+        (**self).clone()
     }
 }
 
@@ -64,7 +63,7 @@ impl Lease {
 /// # Errors
 /// [`ApiError::TooManyCaches`].
 pub(super) fn open(cache: FileCache) -> Result<u64, ApiError> {
-    CACHES.open(cache).ok_or(ApiError::TooManyCaches { limit: SEATS })
+    CACHES.open(cache)?.ok_or(ApiError::TooManyCaches { limit: SEATS })
 }
 
 /// Closes a cache, which must not be in use; waits for those who are at it in other threads.

@@ -16,6 +16,7 @@ use smf_core::link::{LinkError, MAX_ARGS, ShortName};
 use smf_core::loader::{BytecodeError, LoadError};
 use smf_core::memory::MemoryError;
 use smf_core::memory::exec::{ExecError, Reason};
+use smf_core::owned::NoMemory;
 use smf_core::tier::{CodeError, EngineError};
 
 use crate::jit::InCall;
@@ -171,6 +172,12 @@ impl From<CacheError> for ApiError {
 impl From<FormatError> for ApiError {
     fn from(error: FormatError) -> Self {
         Self::Format(error)
+    }
+}
+
+impl From<NoMemory> for ApiError {
+    fn from(_: NoMemory) -> Self {
+        Self::Load(LoadError::OutOfMemory)
     }
 }
 

@@ -157,21 +157,21 @@ fn kernel_protection(address: i64) -> Result<i32, ApiError> {
 /// The bytes of all live blocks, as they were asked for.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_exec_memory_total() -> i64 {
-    let bytes = blocks::with(|blocks| blocks.statistics()).live_bytes;
+    let bytes = blocks::statistics().live_bytes;
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// How many blocks are live.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_exec_memory_count() -> i64 {
-    let count = blocks::with(|blocks| blocks.statistics()).live_blocks;
+    let count = blocks::statistics().live_blocks;
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Writes to standard error how much executable memory there is and was.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_exec_memory_dump_stats() {
-    let s = blocks::with(|blocks| blocks.statistics());
+    let s = blocks::statistics();
     let text = format!(
         "executable memory: {} bytes in {} blocks live, {} bytes in {} blocks at most\n\
          \x20 {} allocations, {} publications, {} frees, {} refusals\n\

@@ -97,7 +97,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         verbose: flags & VERBOSE != 0,
         keep_code: flags & KEEP_CODE != 0,
     };
-    let memory = blocks::with(|blocks| blocks.lend());
+    let memory = blocks::with(|blocks| Ok(blocks.lend()))?;
     let compiler = Arc::new(FromC::default());
     let jit = JitInstantiator::new(config)
         .with_compiler(compiler.clone())
@@ -105,7 +105,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         .with_memory(memory.memory.clone());
     let resolver = Arc::new(JitSymbolResolver::of(Arc::new(jit)));
     let open = OpenJit { resolver, compiler, _memory: memory };
-    JITS.open(open).ok_or(ApiError::TooManyJits { limit: SEATS })
+    JITS.open(open)?.ok_or(ApiError::TooManyJits { limit: SEATS })
 }
 
 /// Closes an instantiator. Its code goes with it, unless loaders that it was set for are still open.
@@ -113,7 +113,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
 pub extern "C" fn smf_jit_close(jit: u64) -> bool {
     let closed = JITS.close(jit, |_, uses| (uses != 0).then_some(ApiError::JitBusy { uses }));
     if closed.is_ok() {
-        blocks::with(|blocks| blocks.give_back());
+        blocks::give_back();
     }
     or(false, closed.map(|()| true))
 }
@@ -267,7 +267,7 @@ pub unsafe extern "C" fn smf_jit_register(jit: u64, symbol: *const c_char, addre
     let symbol = unsafe { text("the symbol", symbol) };
     let registered = enter(jit).and_then(|jit| {
         let address = args::address("the address", address)?;
-        jit.resolver.register(symbol?.to_bytes(), address as u64);
+        jit.resolver.try_register(symbol?.to_bytes(), address as u64)?;
         Ok(true)
     });
     or(false, registered)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use smf_core::link::{Resolve, ShortName};
 use smf_core::loader::{Clash, LoaderOptions, Missing, ModuleBytes, OldData, Reloaded};
 use smf_core::memory::FileBytes;
+use smf_core::owned::{bytes as copy_of, joined, push};
 
 use super::args;
 use super::error::{ApiError, or};
@@ -129,7 +130,7 @@ pub unsafe extern "C" fn smf_loader_load(loader: u64, path: *const c_char) -> u6
     let path = unsafe { text("the path", path) };
     load(loader, |_| {
         let path = path?.to_bytes();
-        Ok((path.to_vec(), read(path)?))
+        Ok((copy_of(path)?, read(path)?))
     })
 }
 
@@ -156,7 +157,7 @@ pub unsafe extern "C" fn smf_loader_load_archived(
             Ok(module) => read(path)?.module(module)?,
             Err(_) => None,
         };
-        let name = [path, b"(", module, b")"].concat();
+        let name = joined(&[path, b"(", module, b")"])?;
         Ok((name, found.ok_or(none)?))
     })
 }
@@ -176,11 +177,11 @@ pub unsafe extern "C" fn smf_loader_load_bytes(
     let name = unsafe { text("the name", name) };
     // SAFETY: as above.
     let bytes = unsafe { slice("the bytes of the module", bytes, length) };
-    load(loader, |_| Ok((name?.to_bytes().to_vec(), copy(bytes?)?)))
+    load(loader, |_| Ok((copy_of(name?.to_bytes())?, copy(bytes?)?)))
 }
 
 /// Loads what `find` gives a name and bytes.
-fn load(loader: u64, find: impl FnOnce(&Use) -> Result<(Vec<u8>, ModuleBytes), ApiError>) -> u64 {
+fn load(loader: u64, find: impl FnOnce(&Use) -> Result<(Box<[u8]>, ModuleBytes), ApiError>) -> u64 {
     missing::forget();
     let loaded = loaders::enter(loader).and_then(|loader| {
         let (name, bytes) = find(&loader)?;
@@ -207,15 +208,12 @@ fn load(loader: u64, find: impl FnOnce(&Use) -> Result<(Vec<u8>, ModuleBytes), A
 fn read(path: &[u8]) -> Result<ModuleBytes, ApiError> {
     let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT);
     let named = |error| ApiError::File { path: ShortName::new(path), error };
-    bytes.map(|bytes| ModuleBytes::new(Input::File(bytes))).map_err(named)
+    Ok(ModuleBytes::try_new(Input::File(bytes.map_err(named)?))?)
 }
 
 fn copy(bytes: &[u8]) -> Result<ModuleBytes, ApiError> {
-    let mut copy = Vec::new();
-    let no_room = |_| ApiError::NoRoom { bytes: bytes.len() };
-    copy.try_reserve_exact(bytes.len()).map_err(no_room)?;
-    copy.extend_from_slice(bytes);
-    Ok(ModuleBytes::new(copy))
+    let copy = copy_of(bytes).map_err(|_| ApiError::NoRoom { bytes: bytes.len() })?;
+    Ok(ModuleBytes::try_new(copy)?)
 }
 
 /// Adds the module or the archive at `path` to those that are loaded when somebody imports from them.
@@ -357,8 +355,10 @@ pub unsafe extern "C" fn smf_loader_unload_all(
     // SAFETY: passed on to the caller.
     let modules = unsafe { slice("the list of modules", modules, count) };
     let unloaded = loaders::enter(loader).and_then(|loader| {
-        let handles = modules?.iter().map(|module| loader.handle_of(*module));
-        let handles: Vec<_> = handles.collect::<Result<_, _>>()?;
+        let mut handles = Vec::new();
+        for module in modules? {
+            push(&mut handles, loader.handle_of(*module)?)?;
+        }
         Ok(loader.modules().unload_all(&handles)?)
     });
     or(false, unloaded.map(|()| true))
@@ -374,7 +374,7 @@ pub unsafe extern "C" fn smf_loader_define(loader: u64, name: *const c_char, add
     let name = unsafe { text("the name", name) };
     let defined = loaders::enter(loader).and_then(|loader| {
         let address = args::address("the address", address)?;
-        loader.modules().define(name?.to_bytes(), address as u64);
+        loader.modules().try_define(name?.to_bytes(), address as u64)?;
         Ok(true)
     });
     or(false, defined)
@@ -401,7 +401,7 @@ struct Callback {
 
 impl Resolve for Callback {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
-        let text = with_nul(name);
+        let text = with_nul(name).ok()?;
         let length = i64::try_from(name.len()).ok()?;
         // SAFETY: whoever has set the resolver promises that it may be called with any name, from any
         // thread, and does not unwind.

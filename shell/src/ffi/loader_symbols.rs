@@ -8,6 +8,7 @@ use smf_core::format::{Binding, SymbolKind};
 use smf_core::link::LinkError;
 use smf_core::link::{Export, MAX_ARGS, ShortName};
 use smf_core::loader::Loaded;
+use smf_core::owned::NoMemory;
 #[cfg(any(test, not(target_arch = "x86_64")))]
 use smf_core::tier::CallError;
 
@@ -282,16 +283,22 @@ pub unsafe extern "C" fn smf_loader_modules(
 ) -> i64 {
     let shown = loaders::enter(loader).and_then(|loader| {
         let visit = visit.ok_or(ApiError::Null { what: "the visitor" })?;
-        let (mut shown, mut goes_on) = (0, true);
+        let (mut shown, mut goes_on, mut refused) = (0, true, Ok(()));
         loader.modules().for_each(|name, handle| {
             let Ok(number) = loader.number_of(handle) else { return };
-            if goes_on {
-                let (text, length) = named(name);
-                // SAFETY: passed on to the caller.
-                goes_on = unsafe { visit(number, text.as_ptr().cast(), length, user) };
-                shown += 1;
+            if !goes_on {
+                return;
+            }
+            match named(name) {
+                Ok((text, length)) => {
+                    // SAFETY: passed on to the caller.
+                    goes_on = unsafe { visit(number, text.as_ptr().cast(), length, user) };
+                    shown += 1;
+                }
+                Err(none) => (goes_on, refused) = (false, Err(none)),
             }
         });
+        refused?;
         Ok(shown)
     });
     or(-1, shown)
@@ -312,9 +319,9 @@ pub unsafe extern "C" fn smf_loader_symbols(
     let shown = loaders::enter(loader).and_then(|loader| {
         let visit = visit.ok_or(ApiError::Null { what: "the visitor" })?;
         symbols(&loader, module, |symbol, name| {
-            let (text, length) = named(name);
+            let (text, length) = named(name)?;
             // SAFETY: passed on to the caller.
-            unsafe { visit(symbol, text.as_ptr().cast(), length, user) }
+            Ok(unsafe { visit(symbol, text.as_ptr().cast(), length, user) })
         })
     });
     or(-1, shown)
@@ -323,7 +330,7 @@ pub unsafe extern "C" fn smf_loader_symbols(
 fn symbols(
     loader: &Use,
     module: u64,
-    mut visit: impl FnMut(&SmfSymbol, &[u8]) -> bool,
+    mut visit: impl FnMut(&SmfSymbol, &[u8]) -> Result<bool, NoMemory>,
 ) -> Result<i64, ApiError> {
     let version = loader.version(module)?;
     let number = loader.number_of(version.handle())?;
@@ -338,7 +345,7 @@ fn symbols(
     for (name, Export { address, kind, binding, size }) in table.chain(version.bytecode_exports()) {
         let told = SmfSymbol::new(number, address, size, kind, binding);
         shown += 1;
-        if !visit(&SmfSymbol { size: size_of::<SmfSymbol>() as i64, ..told }, name) {
+        if !visit(&SmfSymbol { size: size_of::<SmfSymbol>() as i64, ..told }, name)? {
             break;
         }
     }
@@ -346,8 +353,8 @@ fn symbols(
 }
 
 /// A name as C wants it, and its bytes without the NUL.
-fn named(name: &[u8]) -> (Vec<u8>, i64) {
-    (with_nul(name), i64::try_from(name.len()).unwrap_or(i64::MAX))
+fn named(name: &[u8]) -> Result<(Box<[u8]>, i64), NoMemory> {
+    Ok((with_nul(name)?, i64::try_from(name.len()).unwrap_or(i64::MAX)))
 }
 
 #[cfg(test)]

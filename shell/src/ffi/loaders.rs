@@ -3,10 +3,11 @@
 
 use std::mem::transmute;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::loader::{Loaded, LoaderOptions, ModuleHandle, ModuleLoader};
 use smf_core::memory::exec::CodeMemory;
+use smf_core::owned::Counted;
 
 use super::blocks::{self, Lent};
 use super::error::ApiError;
@@ -43,7 +44,7 @@ struct Hold {
 }
 
 /// One version. The lifetime is that of the loader, whatever it says.
-pub(super) type Held = Arc<Loaded<'static>>;
+pub(super) type Held = Counted<Loaded<'static>>;
 
 impl Deref for OpenLoader {
     type Target = Loader;
@@ -109,11 +110,11 @@ pub(super) fn open(
     options: impl FnOnce(CodeMemory) -> LoaderOptions,
     prepare: impl FnOnce(&ModuleLoader),
 ) -> Result<u64, ApiError> {
-    let memory = blocks::with(|blocks| blocks.lend());
+    let memory = blocks::with(|blocks| Ok(blocks.lend()))?;
     let loader = Loader::new(options(memory.memory.clone()));
     prepare(loader.modules());
     let open = OpenLoader { holds: Mutex::default(), loader, _memory: memory };
-    LOADERS.open(open).ok_or(ApiError::TooManyLoaders { limit: SEATS })
+    LOADERS.open(open)?.ok_or(ApiError::TooManyLoaders { limit: SEATS })
 }
 
 /// Closes a loader, and unloads every module.
@@ -127,7 +128,7 @@ pub(super) fn close(loader: u64) -> Result<(), ApiError> {
         (holds, _) => Some(ApiError::LoaderHeld { holds }),
     })?;
     // The stubs were the last of the code, perhaps.
-    blocks::with(|blocks| blocks.give_back());
+    blocks::give_back();
     Ok(())
 }
 
@@ -204,9 +205,9 @@ impl Use {
             Version::Held(held) => held,
             Version::Present(loaded) => {
                 // SAFETY: only the lifetime is another. It is that of a reference to the loader, which
-                // is behind an `Arc` that it never leaves, and where the holds are dropped first;
+                // is behind a `Counted` that it never leaves, and where the holds are dropped first;
                 // `Version` hands them out for no longer than the use of the loader.
-                Arc::new(unsafe { transmute::<Loaded<'_>, Loaded<'static>>(loaded) })
+                Counted::new(unsafe { transmute::<Loaded<'_>, Loaded<'static>>(loaded) })?
             }
         };
         let mut holds = self.holds();

@@ -4,27 +4,28 @@
 //! mapping that is given back at that moment cannot be found any more, and its addresses are free for
 //! others when the last reader is done.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use smf_core::memory::{ExposedPages, Protection};
+use smf_core::owned::{Counted, NoMemory};
 
+use super::by_address::ByAddress;
 use super::error::ApiError;
 use crate::code_ranges::CodeRange;
 
 struct Live {
     /// Held while its code may be called.
     code: Option<CodeRange>,
-    pages: Arc<ExposedPages>,
+    pages: Counted<ExposedPages>,
 }
 
 /// By the address of the first byte.
-static LIVE: RwLock<BTreeMap<usize, Live>> = RwLock::new(BTreeMap::new());
+static LIVE: RwLock<ByAddress<Live>> = RwLock::new(ByAddress::new());
 
 /// A place in a mapping.
 pub(super) struct Found {
-    pub(super) pages: Arc<ExposedPages>,
+    pub(super) pages: Counted<ExposedPages>,
     /// Bytes from the first one.
     pub(super) offset: usize,
 }
@@ -44,14 +45,17 @@ impl Found {
 }
 
 /// Gives a mapping away; it is found by its address from now on.
-pub(super) fn keep(pages: ExposedPages) -> Range<usize> {
+///
+/// # Errors
+/// [`NoMemory`].
+pub(super) fn keep(pages: ExposedPages) -> Result<Range<usize>, NoMemory> {
     let range = pages.address()..pages.address().saturating_add(pages.len());
     let code = pages.protection() == Protection::ReadExecute;
-    let code = code.then(|| CodeRange::enter(range.clone()));
-    let live = Live { code, pages: Arc::new(pages) };
+    let code = code.then(|| CodeRange::enter(range.clone())).transpose()?;
+    let live = Live { code, pages: Counted::new(pages)? };
     // Nothing panics while it holds the lock.
-    LIVE.write().unwrap_or_else(PoisonError::into_inner).insert(range.start, live);
-    range
+    LIVE.write().unwrap_or_else(PoisonError::into_inner).insert(range.start, live)?;
+    Ok(range)
 }
 
 /// The byte `offset` bytes behind `address`, both in one mapping, or the end of that.
@@ -60,11 +64,11 @@ pub(super) fn keep(pages: ExposedPages) -> Range<usize> {
 /// [`ApiError::NotMapped`], [`ApiError::OutsideMapping`].
 pub(super) fn find(address: usize, offset: u64) -> Result<Found, ApiError> {
     let live = LIVE.read().unwrap_or_else(PoisonError::into_inner);
-    let nearest = live.range(..=address).next_back();
-    let around = nearest.filter(|(start, live)| address - **start < live.pages.len());
+    let nearest = live.before(address);
+    let around = nearest.filter(|(start, live)| address - start < live.pages.len());
     let (start, pages) =
-        around.map(|(start, live)| (*start, &live.pages)).ok_or(ApiError::NotMapped { address })?;
-    let found = Found { pages: Arc::clone(pages), offset: address - start };
+        around.map(|(start, live)| (start, &live.pages)).ok_or(ApiError::NotMapped { address })?;
+    let found = Found { pages: pages.clone(), offset: address - start };
     Ok(Found { offset: found.range(offset)?.end, pages: found.pages })
 }
 
@@ -74,7 +78,7 @@ pub(super) fn find(address: usize, offset: u64) -> Result<Found, ApiError> {
 /// [`ApiError::NotMapped`], [`ApiError::MappingSize`].
 pub(super) fn remove(address: usize, size: u64) -> Result<(), ApiError> {
     let mut all = LIVE.write().unwrap_or_else(PoisonError::into_inner);
-    let len = all.get(&address).map(|live| live.pages.len());
+    let len = all.get(address).map(|live| live.pages.len());
     match len {
         None => return Err(ApiError::NotMapped { address }),
         Some(len) if len as u64 != size => {
@@ -82,7 +86,7 @@ pub(super) fn remove(address: usize, size: u64) -> Result<(), ApiError> {
         }
         Some(_) => {}
     }
-    let removed = all.remove(&address);
+    let removed = all.remove(address);
     drop(all);
     if let Some(Live { code, pages }) = removed {
         // No longer callable before it is no longer there.
@@ -106,7 +110,7 @@ mod tests {
     fn only_what_is_live_is_found_and_only_inside() {
         let page = PageCount::one().bytes();
         let pages = ExposedPages::zeroed(page as u64 + 10, Protection::ReadWrite).unwrap();
-        let range = keep(pages);
+        let range = keep(pages).unwrap();
         assert_eq!(range.len(), page + 10);
         for (at, offset, expected) in [(0, 0, 0), (0, 10, 10), (page, 10, page + 10), (5, 6, 11)] {
             let found = find(range.start + at, offset).unwrap();

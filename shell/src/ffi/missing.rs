@@ -7,6 +7,7 @@ use std::ptr;
 
 use smf_core::link::{LinkError, ShortName};
 use smf_core::loader::{LoadError, Missing};
+use smf_core::owned::{NoMemory, joined, push};
 
 use super::args;
 use super::error::{ApiError, or};
@@ -30,8 +31,8 @@ const NOTHING: SmfMissing =
 
 /// A symbol and the module that wants it, each with a NUL behind it.
 struct Import {
-    symbol: Vec<u8>,
-    module: Vec<u8>,
+    symbol: Box<[u8]>,
+    module: Box<[u8]>,
 }
 
 thread_local! {
@@ -40,11 +41,18 @@ thread_local! {
 
 /// What a load lacks, as the loader tells of it.
 #[derive(Default)]
-pub(super) struct Collector(Vec<Import>);
+pub(super) struct Collector {
+    imports: Vec<Import>,
+    /// Whether there was no memory for one of them.
+    is_short: bool,
+}
 
 /// The bytes of a name with a NUL behind them.
-pub(super) fn with_nul(name: &[u8]) -> Vec<u8> {
-    [name, b"\0"].concat()
+///
+/// # Errors
+/// [`NoMemory`].
+pub(super) fn with_nul(name: &[u8]) -> Result<Box<[u8]>, NoMemory> {
+    joined(&[name, b"\0"])
 }
 
 /// Forgets what an earlier load lacked.
@@ -59,8 +67,12 @@ fn replace(list: Vec<Import>) {
 
 impl Collector {
     pub(super) fn add(&mut self, import: &Missing<'_>) {
-        let (symbol, module) = (with_nul(import.symbol), with_nul(import.module));
-        self.0.push(Import { symbol, module });
+        self.is_short |= self.try_add(import).is_err();
+    }
+
+    fn try_add(&mut self, import: &Missing<'_>) -> Result<(), NoMemory> {
+        let (symbol, module) = (with_nul(import.symbol)?, with_nul(import.module)?);
+        push(&mut self.imports, Import { symbol, module })
     }
 
     /// Keeps the list for the thread, and tells of it when it is why loading failed.
@@ -74,13 +86,16 @@ impl Collector {
         };
         let lacks =
             matches!(error, LoadError::Link { error: LinkError::MissingImports { .. }, .. });
-        let first = self.0.first().filter(|_| lacks).map(|first| ApiError::Missing {
-            count: self.0.len(),
+        if lacks && self.is_short {
+            return Err(LoadError::OutOfMemory.into());
+        }
+        let first = self.imports.first().filter(|_| lacks).map(|first| ApiError::Missing {
+            count: self.imports.len(),
             symbol: short(&first.symbol),
             module: short(&first.module),
         });
         if lacks {
-            replace(self.0);
+            replace(self.imports);
         }
         Err(first.unwrap_or(ApiError::Load(error)))
     }
@@ -105,7 +120,7 @@ pub extern "C" fn smf_loader_missing(index: i64) -> SmfMissing {
         let found = LAST.try_with(|last| {
             let last = last.borrow();
             let import = usize::try_from(index).ok().and_then(|index| last.get(index))?;
-            let length = |name: &Vec<u8>| i64::try_from(name.len() - 1).unwrap_or(i64::MAX);
+            let length = |name: &[u8]| i64::try_from(name.len() - 1).unwrap_or(i64::MAX);
             Some(SmfMissing {
                 symbol: import.symbol.as_ptr().cast(),
                 symbol_length: length(&import.symbol),

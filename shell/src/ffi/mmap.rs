@@ -71,7 +71,7 @@ pub unsafe extern "C" fn rt_mmap_file(
         // SAFETY: passed on to the caller.
         let path = unsafe { values::path(path) }?;
         let pages = map(path, &request)?;
-        if pages.is_empty() { Err(ApiError::NothingToMap) } else { Ok(mappings::keep(pages)) }
+        if pages.is_empty() { Err(ApiError::NothingToMap) } else { Ok(mappings::keep(pages)?) }
     });
     let Range { start, end } = or(0..0, mapped);
     // Addresses of programs are below the half of the address space.
@@ -288,6 +288,8 @@ pub extern "C" fn smf_mmap_allow_exec(allow: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use smf_core::owned::Counted;
+
     use super::*;
 
     #[test]
@@ -308,7 +310,7 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             let name = path.to_str().unwrap().as_bytes();
             let pages = ExposedPages::share(name, FileRange::WHOLE, Protection::Read).unwrap();
-            let found = Found { pages: pages.into(), offset: 0 };
+            let found = Found { pages: Counted::new(pages).unwrap(), offset: 0 };
             for most in [0, 1, 256, 70_000] {
                 let text = read_until_nul(&found, most).unwrap();
                 assert_eq!(text.len(), nul.min(most));

@@ -37,6 +37,7 @@ mod args;
 mod blocks;
 #[cfg(not(feature = "tagged"))]
 mod builtin;
+mod by_address;
 mod cache;
 mod cache_statistics;
 mod caches;

@@ -37,7 +37,7 @@ fn name_code(address: i64, size: i64, name: &CStr) -> Result<bool, ApiError> {
         let size = range.len() as u64;
         let function = Function { address: code.start, size, name: name.to_bytes() };
         let announced = tools::announce(&[function], &[code])?;
-        blocks.keep_name(range.start, announced);
+        blocks.keep_name(range.start, announced)?;
         Ok(true)
     })
 }

@@ -13,11 +13,12 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::thread;
 use std::time::Duration;
+
+use smf_core::owned::{Counted, NoMemory};
 
 use super::error::ApiError;
 
@@ -50,7 +51,7 @@ struct Seat<T> {
     /// How often it was taken, and below that one of the phases.
     state: AtomicU64,
     /// There is one while the phase is `OPEN` or `CLOSING`.
-    value: UnsafeCell<Option<Arc<T>>>,
+    value: UnsafeCell<Option<Counted<T>>>,
     leases: AtomicU32,
     lanes: [Lane; LANES],
 }
@@ -147,7 +148,7 @@ impl<T> Seat<T> {
     /// # Safety
     /// The caller is counted in a lane or by a lease, and the seat was found open after that.
     #[inline]
-    unsafe fn value(&self) -> &Arc<T> {
+    unsafe fn value(&self) -> &Counted<T> {
         // SAFETY: it was put in before the seat was open, and is taken out only when nobody is counted
         // any more.
         let value = unsafe { &*self.value.get() };
@@ -209,10 +210,10 @@ impl<T> Drop for Entered<T> {
 }
 
 impl<T> Deref for Entered<T> {
-    type Target = Arc<T>;
+    type Target = Counted<T>;
 
     #[inline]
-    fn deref(&self) -> &Arc<T> {
+    fn deref(&self) -> &Counted<T> {
         // SAFETY: this user is counted, and has found the seat open after that.
         unsafe { self.seat.value() }
     }
@@ -246,10 +247,10 @@ impl<T> Drop for Lease<T> {
 }
 
 impl<T> Deref for Lease<T> {
-    type Target = Arc<T>;
+    type Target = Counted<T>;
 
     #[inline]
-    fn deref(&self) -> &Arc<T> {
+    fn deref(&self) -> &Counted<T> {
         // SAFETY: the lease was taken by a user who was counted, and is counted itself.
         unsafe { self.seat.value() }
     }
@@ -308,8 +309,8 @@ impl<T: Send + Sync> Seats<T> {
     }
 
     /// Gives something a seat and a number; `None` when all seats are taken.
-    pub(super) fn open(&'static self, value: T) -> Option<u64> {
-        let shared = Arc::new(value);
+    pub(super) fn open(&'static self, value: T) -> Result<Option<u64>, NoMemory> {
+        let shared = Counted::new(value)?;
         for (place, seat) in self.seats.iter().enumerate() {
             let vacant = seat.state.load(Relaxed);
             let generation = ((vacant >> PHASE_BITS) as u32).wrapping_add(1);
@@ -323,9 +324,9 @@ impl<T: Send + Sync> Seats<T> {
             // SAFETY: the seat was vacant and is this thread's; nobody looks at it before it is open.
             unsafe { *seat.value.get() = Some(shared) };
             seat.state.store(number.state(OPEN), SeqCst);
-            return Some(number.to_raw(self.mark));
+            return Ok(Some(number.to_raw(self.mark)));
         }
-        None
+        Ok(None)
     }
 
     /// Closes something, unless `refuse` knows why not: it is told how many leases there are, of which

@@ -6,8 +6,8 @@
 use alloc::boxed::Box;
 #[cfg(feature = "texts")]
 use core::fmt;
-#[cfg(feature = "templates")]
-use core::mem;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 
 use smf_core::format::{FormatError, Smf};
 #[cfg(feature = "templates")]
@@ -23,22 +23,43 @@ const CARRIED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/module.smf"));
 /// The most bytes that a module may have.
 const LIMIT: u64 = 64 << 20;
 
-/// The most arguments that a function is given.
+/// The most arguments that a function is given. It is given as many always, which takes one way to call
+/// instead of nine: what it does not take it does not look at, as the calling convention has it.
 const MOST: usize = 4;
 
 /// Why there is no result.
-#[cfg_attr(not(feature = "texts"), expect(dead_code, reason = "nobody says what it was"))]
 pub(crate) enum Failure {
     Usage,
-    File(MemoryError),
-    Link(LinkError),
+    File(Reason<MemoryError>),
+    Link(Reason<LinkError>),
     NoFunction,
     #[cfg(feature = "templates")]
-    Templates(MetadataError),
+    Templates(Reason<MetadataError>),
     #[cfg(feature = "templates")]
-    Instance(Option<Box<instantiate::Failure>>),
+    Instance(Option<Reason<Box<instantiate::Failure>>>),
     #[cfg(feature = "templates")]
     NoMemory,
+}
+
+/// An error, kept for who says what it was, and by nobody else.
+pub(crate) struct Reason<E> {
+    #[cfg(feature = "texts")]
+    error: E,
+    kind: PhantomData<E>,
+}
+
+impl<E> Reason<E> {
+    #[cfg_attr(
+        not(feature = "texts"),
+        expect(unused_variables, reason = "nobody says what it was")
+    )]
+    fn new(error: E) -> Self {
+        Self {
+            #[cfg(feature = "texts")]
+            error,
+            kind: PhantomData,
+        }
+    }
 }
 
 #[cfg(feature = "texts")]
@@ -46,13 +67,13 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Usage => f.write_str("usage: freestanding [MODULE FUNCTION [INTEGER...]]"),
-            Failure::File(error) => error.fmt(f),
-            Failure::Link(error) => error.fmt(f),
+            Failure::File(reason) => reason.error.fmt(f),
+            Failure::Link(reason) => reason.error.fmt(f),
             Failure::NoFunction => f.write_str("the module exports no such function"),
             #[cfg(feature = "templates")]
-            Failure::Templates(error) => error.fmt(f),
+            Failure::Templates(reason) => reason.error.fmt(f),
             #[cfg(feature = "templates")]
-            Failure::Instance(Some(error)) => error.fmt(f),
+            Failure::Instance(Some(reason)) => reason.error.fmt(f),
             #[cfg(feature = "templates")]
             Failure::Instance(None) => f.write_str("the instance needs itself before it is there"),
             #[cfg(feature = "templates")]
@@ -63,41 +84,48 @@ impl fmt::Display for Failure {
 
 impl From<MemoryError> for Failure {
     fn from(error: MemoryError) -> Self {
-        Failure::File(error)
+        Failure::File(Reason::new(error))
     }
 }
 
 impl From<FormatError> for Failure {
     fn from(error: FormatError) -> Self {
-        Failure::Link(LinkError::Format(error))
+        LinkError::Format(error).into()
     }
 }
 
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
-        Failure::Link(error)
+        Failure::Link(Reason::new(error))
     }
 }
 
 /// Does what the arguments say, and returns what the function returns.
 pub(crate) fn run(arguments: Arguments) -> Result<i64, Failure> {
-    let Some(path) = arguments.get(1) else { return carried() };
+    match arguments.get(1) {
+        Some(path) => given(path, arguments),
+        None => carried(),
+    }
+}
+
+/// What the function returns that the arguments name, of the module at `path`. Never a part of its caller,
+/// whose stack would have room for what reading a file takes.
+#[inline(never)]
+fn given(path: &[u8], arguments: Arguments) -> Result<i64, Failure> {
     let name = arguments.get(2).ok_or(Failure::Usage)?;
     let mut values = [0; MOST];
-    let mut count = 0;
-    for text in arguments.from(3) {
-        *values.get_mut(count).ok_or(Failure::Usage)? = integer(text).ok_or(Failure::Usage)?;
-        count += 1;
+    for (index, text) in arguments.from(3).enumerate() {
+        *values.get_mut(index).ok_or(Failure::Usage)? = integer(text).ok_or(Failure::Usage)?;
     }
     let file = FileBytes::read(path, LIMIT)?;
-    load_and_call(&file, name, values.get(..count).unwrap_or(&[]))
+    load_and_call(&file, name, &values)
 }
 
 /// What the functions of the module say that the program carries.
 fn carried() -> Result<i64, Failure> {
-    let answer = load_and_call(CARRIED, b"answer", &[])?;
+    let answer = load_and_call(CARRIED, b"answer", &[0; MOST])?;
     if cfg!(feature = "templates") {
-        return load_and_call(CARRIED, b"same$i64", &[answer]);
+        return load_and_call(CARRIED, b"same$i64", &[answer, 0, 0, 0]);
     }
     Ok(answer)
 }
@@ -119,19 +147,27 @@ fn integer(text: &[u8]) -> Option<i64> {
     })
 }
 
-fn load_and_call(file: &[u8], name: &[u8], values: &[i64]) -> Result<i64, Failure> {
-    // Placing checks what it uses.
-    let smf = Smf::parse(file)?;
-    let module = Image::place(&smf)?.link(&NoImports)?;
-    let function = match module.function(name) {
+fn load_and_call(file: &[u8], name: &[u8], values: &[i64; MOST]) -> Result<i64, Failure> {
+    let function = match function(file, name)? {
         Some(function) => function,
         None => instance(file, name)?,
     };
     // SAFETY: who runs the program answers for the module, as the core says; it stays loaded.
-    let result = unsafe { call(function, values) }?;
-    // The program ends with it, and the kernel takes its memory back faster.
-    core::mem::forget(module);
-    Ok(result)
+    Ok(unsafe { call(function, values) }?)
+}
+
+/// The function of this name in a module that stays loaded as long as the program runs.
+#[inline(never)]
+fn function(file: &[u8], name: &[u8]) -> Result<Option<u64>, Failure> {
+    // Placing checks what it uses.
+    let smf = Smf::parse(file)?;
+    // The kernel takes its memory back faster.
+    let module = ManuallyDrop::new(Image::place(&smf)?.link(&NoImports));
+    // By reference, which takes less stack.
+    match &*module {
+        Ok(module) => Ok(module.function(name)),
+        Err(error) => Err((*error).into()),
+    }
 }
 
 /// The function that the module's templates make under this name. It stays as long as the program runs.
@@ -140,16 +176,20 @@ fn instance(file: &[u8], name: &[u8]) -> Result<u64, Failure> {
     // Nobody tells the file.
     let config = JitConfig { update_smf: false, ..JitConfig::default() };
     let instantiator = JitInstantiator::new(config);
-    instantiator.load_smf_bytes(b"module", file).map_err(Failure::Templates)?;
+    instantiator
+        .load_smf_bytes(b"module", file)
+        .map_err(|error| Failure::Templates(Reason::new(error)))?;
     let address = match instantiator.try_jit_instantiate(name) {
         JitResult::Success(instance) => instance.address(),
         JitResult::UpdateFailed { instance, .. } => instance.address(),
         JitResult::NotFound { .. } => return Err(Failure::NoFunction),
-        JitResult::CompilationError(failure) => return Err(Failure::Instance(Some(failure))),
+        JitResult::CompilationError(failure) => {
+            return Err(Failure::Instance(Some(Reason::new(failure))));
+        }
         JitResult::CircularDependency { .. } => return Err(Failure::Instance(None)),
         JitResult::NoMemory => return Err(Failure::NoMemory),
     };
-    mem::forget(instantiator);
+    core::mem::forget(instantiator);
     Ok(address)
 }
 

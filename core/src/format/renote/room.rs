@@ -11,6 +11,7 @@ use crate::format::layout::{COMPACT_SECTION, Layout, PACKED_SECTION, SECTION_NAM
 use crate::format::section::{SectionFlags, SectionKind};
 use crate::format::write::section_number;
 use crate::format::{Header, image, kept};
+use crate::owned::{push, reserve, with_capacity};
 
 /// The file with an entry for a section of kept code, which has no bytes yet.
 pub(super) fn with_entry(smf: &Smf<'_>) -> Result<(Vec<u8>, Change), RenoteError> {
@@ -31,7 +32,10 @@ fn at_end(smf: &Smf<'_>) -> Result<Vec<u8>, RenoteError> {
     let count = smf.sections().len();
     let old = place_of_table(smf)?;
     let table = file.get(old.clone()).ok_or(RenoteError::Differs)?;
-    let mut new = file.get(..file.len() - tail.len()).ok_or(RenoteError::Differs)?.to_vec();
+    // With what fills in, and the new entry.
+    let room = [file.len(), table.len(), 8, stride].into_iter().try_fold(0, usize::checked_add);
+    let mut new = with_capacity(room.ok_or(RenoteError::TooLarge)?)?;
+    new.extend_from_slice(file.get(..file.len() - tail.len()).ok_or(RenoteError::Differs)?);
     if !overlaps(smf, Owner::Table, &old) {
         new.get_mut(old).unwrap_or(&mut []).fill(0);
     }
@@ -81,7 +85,8 @@ fn put_header(smf: &Smf<'_>, file: &mut [u8], at: u64, table: u64) -> Result<(),
 /// The compact table, one entry longer: what stands in its way goes to the end of the file.
 fn behind_header(smf: &Smf<'_>, change: &mut Change) -> Result<Vec<u8>, RenoteError> {
     let place = place_of_compact_entry(smf)?;
-    let mut file = smf.file().to_vec();
+    let mut file = with_capacity(smf.file().len().max(place.end))?;
+    file.extend_from_slice(smf.file());
     file.resize(file.len().max(place.end), 0);
     for section in smf.sections().iter() {
         let own = place_of(smf, &section)?;
@@ -91,7 +96,9 @@ fn behind_header(smf: &Smf<'_>, change: &mut Change) -> Result<Vec<u8>, RenoteEr
         if overlaps(smf, Owner::Section(section.index), &own) {
             return Err(RenoteError::NoRoom);
         }
-        change.moved.push(section.index);
+        push(&mut change.moved, section.index)?;
+        // With what fills in.
+        reserve(&mut file, own.len().saturating_add(8))?;
         pad(&mut file, smf.base());
         let at = file.len() as u64;
         file.extend_from_slice(smf.file().get(own.clone()).unwrap_or(&[]));
@@ -126,7 +133,7 @@ fn image_of(file: &[u8], change: &mut Change) -> Result<Option<Vec<u8>>, RenoteE
     let smf = Smf::parse(file)?;
     let plan = smf.sections().iter().find(|s| s.kind == SectionKind::Note && s.name == image::NAME);
     let Some(section) = plan else { return Ok(None) };
-    let payload = image::with_section(section.data).ok_or(RenoteError::Differs)?;
-    change.rewritten.push(section.index);
+    let payload = image::with_section(section.data).ok_or(RenoteError::Differs)??;
+    push(&mut change.rewritten, section.index)?;
     with_payload(&smf, &section, &payload, false).map(Some)
 }

@@ -14,7 +14,6 @@
 //! them as errors.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
@@ -30,8 +29,10 @@ use crate::jit::typed::{
     Argument, Arguments, Callee, CalleeKind, Instance, Scalar, Signature, Type as BodyType,
     TypeEntry, TypedError, VerifiedTemplate, is_body,
 };
+use crate::jit::x64::AssembleError;
 use crate::link::landing::trap_hook;
 use crate::memory::lock::Lock;
+use crate::owned::{Counted, NoMemory, bytes as copy_of, collect, push, text, with_capacity};
 
 /// What the interface of an instance of a typed body begins with.
 const MARK: &[u8; 4] = b"SMTB";
@@ -49,7 +50,7 @@ const MAX_IDLE: usize = 4;
 /// Takes bodies of [typed bytecode](crate::jit::typed), and makes code of them for x86-64.
 #[derive(Debug, Default)]
 pub struct TypedBodies {
-    verified: Lock<HashMap<Box<[u8]>, Arc<VerifiedTemplate>, DefaultHashBuilder>>,
+    verified: Lock<HashMap<Box<[u8]>, Counted<VerifiedTemplate>, DefaultHashBuilder>>,
     idle: Lock<Vec<lower::Compiler>>,
 }
 
@@ -67,24 +68,30 @@ impl TypedBodies {
     }
 
     /// The body, verified now or before.
-    fn verified(&self, request: &Request<'_>) -> Result<Arc<VerifiedTemplate>, TypedError> {
+    fn verified(&self, request: &Request<'_>) -> Result<Counted<VerifiedTemplate>, TypedError> {
         let known = self.verified.lock().get(request.template).cloned();
         if let Some(known) = known.filter(|known| known.bytes() == request.body) {
             return Ok(known);
         }
-        let verified = Arc::new(VerifiedTemplate::new(request.body)?);
+        let verified = Counted::new(VerifiedTemplate::new(request.body)?)?;
         let mut kept = self.verified.lock();
         if kept.len() >= MAX_KEPT {
             kept.clear();
         }
-        kept.insert(request.template.into(), verified.clone());
+        // Without memory to keep it, it is verified again another time.
+        if kept.try_reserve(1).is_ok()
+            && let Ok(name) = copy_of(request.template)
+        {
+            kept.insert(name, verified.clone());
+        }
         Ok(verified)
     }
 
     fn give_back(&self, lowering: lower::Compiler) {
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {
-            idle.push(lowering);
+            // Without room for it, another one is made next time.
+            let _ = push(&mut idle, lowering);
         }
     }
 }
@@ -109,18 +116,36 @@ impl Compiler for TypedBodies {
                 "typed bytecode is compiled for x86_64 alone, and this machine is {arch}"
             )));
         }
-        let template = self.verified(request).map_err(CompileError::because)?;
-        let arguments = arguments_of(request.arguments).map_err(CompileError::because)?;
-        let instance = template.instance(arguments).map_err(CompileError::because)?;
-        environment.promise(interface(&instance, &instance.body().signature()));
+        let template = self.verified(request)?;
+        let instance = template.instance(arguments_of(request.arguments)?)?;
+        environment.promise(interface(&instance, &instance.body().signature())?);
         let mut lowering = self.idle.lock().pop().unwrap_or_default();
         let compiled = match lowering.compile(&instance) {
             Ok(code) => Link { request, instance: &instance, environment, targets: Vec::new() }
                 .compiled(code.bytes, code.relocations),
-            Err(error) => Err(CompileError::because(error)),
+            Err(error) => Err(error.into()),
         };
         self.give_back(lowering);
         compiled
+    }
+}
+
+impl From<TypedError> for CompileError {
+    fn from(error: TypedError) -> Self {
+        match error {
+            TypedError::OutOfMemory => Self::OutOfMemory,
+            error => Self::because(error),
+        }
+    }
+}
+
+impl From<lower::LowerError> for CompileError {
+    fn from(error: lower::LowerError) -> Self {
+        match error {
+            lower::LowerError::Typed(error) => error.into(),
+            lower::LowerError::Assemble(AssembleError::NoMemory { .. }) => Self::OutOfMemory,
+            error => Self::because(error),
+        }
     }
 }
 
@@ -167,10 +192,13 @@ fn type_of(scalar: Scalar) -> Type {
 
 /// How a function with this signature is called, in terms of an instance: the mark, the codes of its
 /// parameters' types, and of its result's; 0 where that is none.
-fn interface(instance: &Instance<'_, '_>, signature: &Signature<'_>) -> Box<[u8]> {
+fn interface(
+    instance: &Instance<'_, '_>,
+    signature: &Signature<'_>,
+) -> Result<Box<[u8]>, NoMemory> {
     let code = |code: u8| instance.scalar(code).map_or(0, Scalar::code);
     let codes = signature.params.iter().chain([&signature.result]).map(|&of| code(of));
-    MARK.iter().copied().chain(codes).collect()
+    Ok(collect(MARK.iter().copied().chain(codes))?.into_boxed_slice())
 }
 
 /// Code whose callees are to be found.
@@ -188,11 +216,11 @@ impl Link<'_> {
         bytes: &[u8],
         relocations: &[Relocation],
     ) -> Result<Compiled, CompileError> {
-        let mut found = Vec::with_capacity(relocations.len());
+        let mut found = with_capacity(relocations.len())?;
         for &Relocation { offset, kind, target, addend } in relocations {
             found.push(CodeReloc { offset, kind, target: self.target(target)?, addend });
         }
-        Ok(Compiled { code: bytes.to_vec(), relocations: found })
+        Ok(Compiled { code: copy_of(bytes)?.into_vec(), relocations: found })
     }
 
     fn target(&mut self, number: u32) -> Result<Target, CompileError> {
@@ -204,13 +232,13 @@ impl Link<'_> {
             TRAP_HOOK => self.environment.fixed(trap_hook as *const () as usize as u64)?,
             _ => self.callee(number)?,
         };
-        self.targets.push((number, target));
+        push(&mut self.targets, (number, target))?;
         Ok(target)
     }
 
     fn callee(&mut self, number: u32) -> Result<Target, CompileError> {
         let number = u16::try_from(number).unwrap_or(u16::MAX);
-        let callee = self.instance.body().callee(number).map_err(CompileError::because)?;
+        let callee = self.instance.body().callee(number)?;
         let target = match callee.kind {
             CalleeKind::Host => self.environment.symbol(callee.name.as_bytes())?,
             CalleeKind::Instance => {
@@ -218,11 +246,11 @@ impl Link<'_> {
                 self.environment.instance(callee.name.as_bytes(), &arguments)?
             }
         };
-        let expected = interface(self.instance, &callee.signature);
+        let expected = interface(self.instance, &callee.signature)?;
         let own;
         let promised = match target {
             Target::OWN => {
-                own = interface(self.instance, &self.instance.body().signature());
+                own = interface(self.instance, &self.instance.body().signature())?;
                 Some(&*own)
             }
             target => self.environment.promised(target),
@@ -242,13 +270,14 @@ impl Link<'_> {
         let mut types = Vec::new();
         for _ in 0..callee.arity {
             let mut room = MAX_NODES;
-            let ty = self.next_type(&mut entries, &mut room, MAX_DEPTH);
-            types.push(ty.ok_or_else(|| {
+            let ty = self.next_type(&mut entries, &mut room, MAX_DEPTH)?;
+            let ty = ty.ok_or_else(|| {
                 CompileError::because(format_args!(
                     "the type arguments of `{}`, which it calls, are larger than types may be",
                     callee.name
                 ))
-            })?);
+            })?;
+            push(&mut types, ty)?;
         }
         Ok(types)
     }
@@ -259,30 +288,34 @@ impl Link<'_> {
         entries: &mut impl Iterator<Item = TypeEntry<'d>>,
         room: &mut usize,
         depth: usize,
-    ) -> Option<Type> {
-        let (name, arity) = match entries.next()? {
-            TypeEntry::Type(BodyType::Scalar(scalar)) => {
-                *room = room.checked_sub(1)?;
-                return (depth > 0).then(|| type_of(scalar));
-            }
+    ) -> Result<Option<Type>, NoMemory> {
+        let Some(entry) = entries.next() else { return Ok(None) };
+        let given = match entry {
             TypeEntry::Type(BodyType::Parameter(index)) => {
-                let ty = self.request.arguments.get(usize::from(index))?;
-                let (nodes, levels) = ty.size();
-                *room = room.checked_sub(nodes)?;
-                return (levels <= depth).then(|| ty.clone());
+                self.request.arguments.get(usize::from(index))
             }
-            TypeEntry::Named { name, arity } => (name, arity),
+            _ => None,
         };
-        *room = room.checked_sub(1)?;
-        let depth = depth.checked_sub(1)?;
-        if arity == 0 {
-            return Some(Type::of_word(name));
+        let (nodes, levels) = given.map_or((1, 1), Type::size);
+        let Some(left) = room.checked_sub(nodes).filter(|_| levels <= depth) else {
+            return Ok(None);
+        };
+        *room = left;
+        match entry {
+            TypeEntry::Type(BodyType::Scalar(scalar)) => Ok(Some(type_of(scalar))),
+            TypeEntry::Type(BodyType::Parameter(_)) => given.map(Type::try_clone).transpose(),
+            TypeEntry::Named { name, arity: 0 } => Type::try_of_word(name).map(Some),
+            TypeEntry::Named { name, arity } => {
+                let mut args = with_capacity(usize::from(arity))?;
+                for _ in 0..arity {
+                    let Some(ty) = self.next_type(entries, room, depth - 1)? else {
+                        return Ok(None);
+                    };
+                    args.push(ty);
+                }
+                Ok(Some(Type::Named { name: text(name)?.into_boxed_str(), args }))
+            }
         }
-        let mut args = Vec::new();
-        for _ in 0..arity {
-            args.push(self.next_type(entries, room, depth)?);
-        }
-        Some(Type::Named { name: name.into(), args })
     }
 }
 

@@ -1,7 +1,6 @@
 //! What an instance in the making needs, and how it is told apart for another process.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::vec::Vec;
 
 use super::{Given, JitResult, Making};
@@ -9,9 +8,12 @@ use crate::instantiate::compiler::{CompileError, Compiled, Environment, Request,
 use crate::instantiate::error::InstantiateError;
 use crate::instantiate::kept::{self, Keep, Name};
 use crate::instantiate::made::Instance;
-use crate::instantiate::types::{Type, mangle, mangle_plain};
+use crate::instantiate::types::{Type, try_mangle, try_mangle_plain};
 use crate::link::ShortName;
-use crate::owned::push;
+use crate::owned::{joined, push};
+
+/// What symbols of functions begin with.
+const FUNCTION: &[u8] = b"fn$";
 
 /// What an instance in the making needs.
 pub(super) struct Needs<'m, 'j> {
@@ -130,12 +132,12 @@ impl<'m, 'j> Needs<'m, 'j> {
 impl Environment for Needs<'_, '_> {
     fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
         let target = self.instance_of(template, arguments);
-        self.call_it(target, || Some(Name::of_instance(template, arguments)))
+        self.call_it(target, || Name::of_instance(template, arguments).ok())
     }
 
     fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
         let target = self.target_of(symbol);
-        self.call_it(target, || Some(Name::Symbol(symbol.to_vec())))
+        self.call_it(target, || Name::of_symbol(symbol).ok())
     }
 
     fn fixed(&mut self, address: u64) -> Result<Target, CompileError> {
@@ -168,21 +170,21 @@ impl Needs<'_, '_> {
                 .unwrap_or(Err(missing));
         }
         let name = core::str::from_utf8(template).map_err(|_| missing)?;
-        let symbol = mangle(name, arguments).ok_or(missing)?;
+        let symbol = try_mangle(name, arguments)?.ok_or(missing)?;
         // As the notes in the field may spell it.
-        let plain = mangle_plain(name, arguments).filter(|plain| *plain != symbol);
-        let spelled = [Some(symbol.clone()), plain].into_iter().flatten();
-        let spelled = spelled.flat_map(|symbol| [format!("fn${symbol}"), symbol]);
-        for symbol in spelled {
-            if let Some(made) = self.made(symbol.as_bytes(), None) {
-                return made;
+        let plain = try_mangle_plain(name, arguments)?.filter(|plain| *plain != symbol);
+        for spelled in [Some(&symbol), plain.as_ref()].into_iter().flatten() {
+            for prefix in [FUNCTION, b""] {
+                if let Some(made) = self.made(&joined(&[prefix, spelled.as_bytes()])?, None) {
+                    return made;
+                }
             }
         }
         // No row speaks of it, but where there is a template it can be made.
-        let is_function = self.making.symbol.starts_with(b"fn$");
-        let symbol = if is_function { format!("fn${symbol}") } else { symbol };
+        let is_function = self.making.symbol.starts_with(FUNCTION);
+        let symbol = joined(&[if is_function { FUNCTION } else { b"" }, symbol.as_bytes()])?;
         let given = Given { template, arguments };
-        self.made(symbol.as_bytes(), Some(&given)).unwrap_or(Err(missing))
+        self.made(&symbol, Some(&given)).unwrap_or(Err(missing))
     }
 
     /// What has this symbol.

@@ -22,9 +22,10 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 
-use super::{MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES, Type, number};
+use super::{MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES, Type, Word, number};
+use crate::owned::{NoMemory, Written};
 
 /// What a symbol says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,61 +41,109 @@ pub struct Mangled {
 /// The symbol of `template` made with `arguments`, without `fn$` in front; `None` when there are no
 /// arguments, a name is empty, or a type is not known.
 pub fn mangle(template: &str, arguments: &[Type]) -> Option<String> {
-    let known = arguments.iter().all(|ty| ty.is_concrete());
-    if template.is_empty() || arguments.is_empty() || !known {
-        return None;
-    }
     let mut symbol = String::new();
-    put_template(&mut symbol, template);
-    symbol.push('$');
-    put_list(&mut symbol, arguments)?;
+    put_symbol(&mut symbol, template, arguments)?;
     Some(symbol)
 }
 
 /// As [`mangle`], in the words of writers that know no nesting: every argument as text spells it, with
 /// underscores between them.
 pub fn mangle_plain(template: &str, arguments: &[Type]) -> Option<String> {
-    if template.is_empty() || arguments.is_empty() {
-        return None;
-    }
-    let mut symbol = String::from(template);
-    for (index, ty) in arguments.iter().enumerate() {
-        write!(symbol, "{}{ty}", if index == 0 { '$' } else { '_' }).ok()?;
-    }
+    let mut symbol = String::new();
+    put_plain(&mut symbol, template, arguments)?;
     Some(symbol)
 }
 
-fn put_template(symbol: &mut String, template: &str) {
-    let mut chars = template.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '$' => symbol.push_str(".S"),
-            '.' if matches!(chars.peek(), None | Some('S' | '.' | '$')) => symbol.push_str(".."),
-            c => symbol.push(c),
-        }
+/// As [`mangle`], where memory may be refused.
+pub(in crate::instantiate) fn try_mangle(
+    template: &str,
+    arguments: &[Type],
+) -> Result<Option<String>, NoMemory> {
+    tried(|symbol| put_symbol(symbol, template, arguments))
+}
+
+/// As [`mangle_plain`], where memory may be refused.
+pub(in crate::instantiate) fn try_mangle_plain(
+    template: &str,
+    arguments: &[Type],
+) -> Result<Option<String>, NoMemory> {
+    tried(|symbol| put_plain(symbol, template, arguments))
+}
+
+fn tried(put: impl Fn(&mut dyn Write) -> Option<()>) -> Result<Option<String>, NoMemory> {
+    // Where that goes well there is no other reason than memory.
+    if put(&mut Nowhere).is_none() {
+        return Ok(None);
+    }
+    let mut symbol = String::new();
+    put(&mut Written(&mut symbol)).ok_or(NoMemory)?;
+    Ok(Some(symbol))
+}
+
+/// Takes any text.
+struct Nowhere;
+
+impl Write for Nowhere {
+    fn write_str(&mut self, _: &str) -> fmt::Result {
+        Ok(())
     }
 }
 
-fn put_list(symbol: &mut String, types: &[Type]) -> Option<()> {
+fn put_symbol(symbol: &mut dyn Write, template: &str, arguments: &[Type]) -> Option<()> {
+    let known = arguments.iter().all(|ty| ty.is_concrete());
+    if template.is_empty() || arguments.is_empty() || !known {
+        return None;
+    }
+    put_template(symbol, template)?;
+    symbol.write_char('$').ok()?;
+    put_list(symbol, arguments)
+}
+
+fn put_plain(symbol: &mut dyn Write, template: &str, arguments: &[Type]) -> Option<()> {
+    if template.is_empty() || arguments.is_empty() {
+        return None;
+    }
+    symbol.write_str(template).ok()?;
+    for (index, ty) in arguments.iter().enumerate() {
+        write!(symbol, "{}{ty}", if index == 0 { '$' } else { '_' }).ok()?;
+    }
+    Some(())
+}
+
+fn put_template(symbol: &mut dyn Write, template: &str) -> Option<()> {
+    let mut chars = template.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '$' => symbol.write_str(".S").ok()?,
+            '.' if matches!(chars.peek(), None | Some('S' | '.' | '$')) => {
+                symbol.write_str("..").ok()?
+            }
+            c => symbol.write_char(c).ok()?,
+        }
+    }
+    Some(())
+}
+
+fn put_list(symbol: &mut dyn Write, types: &[Type]) -> Option<()> {
     for (index, ty) in types.iter().enumerate() {
-        symbol.push_str(if index == 0 { "" } else { "_" });
+        symbol.write_str(if index == 0 { "" } else { "_" }).ok()?;
         put_type(symbol, ty)?;
     }
     Some(())
 }
 
-fn put_type(symbol: &mut String, ty: &Type) -> Option<()> {
+fn put_type(symbol: &mut dyn Write, ty: &Type) -> Option<()> {
     match ty {
         Type::Named { name, args } => {
             put_name(symbol, name, args.is_empty())?;
             if !args.is_empty() {
-                symbol.push_str(".l");
+                symbol.write_str(".l").ok()?;
                 put_list(symbol, args)?;
-                symbol.push_str(".g");
+                symbol.write_str(".g").ok()?;
             }
         }
         Type::Array(elem) => {
-            symbol.push_str(".a");
+            symbol.write_str(".a").ok()?;
             put_type(symbol, elem)?;
         }
         Type::Simd { lanes, elem } if !elem.is_lane() => {
@@ -102,14 +151,14 @@ fn put_type(symbol: &mut String, ty: &Type) -> Option<()> {
             put_type(symbol, elem)?;
         }
         Type::Tuple(parts) => {
-            symbol.push_str(".t");
+            symbol.write_str(".t").ok()?;
             put_list(symbol, parts)?;
-            symbol.push_str(".g");
+            symbol.write_str(".g").ok()?;
         }
         Type::Function { args, result } => {
-            symbol.push_str(".f");
+            symbol.write_str(".f").ok()?;
             put_list(symbol, args)?;
-            symbol.push_str(".r");
+            symbol.write_str(".r").ok()?;
             put_type(symbol, result)?;
         }
         Type::Variable(_) => return None,
@@ -119,17 +168,17 @@ fn put_type(symbol: &mut String, ty: &Type) -> Option<()> {
     Some(())
 }
 
-fn put_name(symbol: &mut String, name: &str, alone: bool) -> Option<()> {
+fn put_name(symbol: &mut dyn Write, name: &str, alone: bool) -> Option<()> {
     if name.is_empty() {
         return None;
     }
-    if alone && !matches!(Type::of_word(name), Type::Named { .. }) {
-        symbol.push_str(".n");
+    if alone && !matches!(Type::known_word(name), Word::Name) {
+        symbol.write_str(".n").ok()?;
     }
     for byte in name.bytes() {
         match byte {
-            b'_' => symbol.push_str("._"),
-            b if b.is_ascii_alphanumeric() => symbol.push(char::from(b)),
+            b'_' => symbol.write_str("._").ok()?,
+            b if b.is_ascii_alphanumeric() => symbol.write_char(char::from(b)).ok()?,
             b => write!(symbol, ".x{b:02x}").ok()?,
         }
     }

@@ -40,7 +40,8 @@ impl Role {
     }
 }
 
-const fn size_of(mut roles: &[Role]) -> u32 {
+/// Bytes of an instruction with such operands.
+pub(crate) const fn bytes_of(mut roles: &[Role]) -> u32 {
     let mut size = OPCODE_SIZE;
     while let Some((role, rest)) = roles.split_first() {
         size += role.size();
@@ -151,7 +152,7 @@ macro_rules! instructions {
             pub const fn size(&self) -> u32 {
                 match self {
                     $( Instruction::$variant $( { $($field: _),+ } )? => {
-                        const { size_of(&[$( $(Role::$role),+ )?]) }
+                        const { bytes_of(&[$( $(Role::$role),+ )?]) }
                     } )+
                 }
             }
@@ -182,7 +183,7 @@ macro_rules! instructions {
             ) -> Result<Self, DecodeError> {
                 match opcode {
                     $( $opcode => {
-                        const SIZE: u32 = size_of(&[$( $(Role::$role),+ )?]);
+                        const SIZE: u32 = bytes_of(&[$( $(Role::$role),+ )?]);
                         // The length is known from here on, so that no operand is checked again.
                         let found = rest.first_chunk::<{ SIZE as usize }>().and_then(|bytes| {
                             let mut bytes = bytes.get(OPCODE_SIZE as usize..)?;

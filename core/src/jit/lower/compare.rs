@@ -94,7 +94,7 @@ impl Body<'_, '_> {
             Opcode::JmpIfNot => false,
             _ => return None,
         };
-        self.next += 1;
+        self.next = next.behind(self.next);
         Some((when, next.long()))
     }
 
@@ -112,7 +112,7 @@ impl Body<'_, '_> {
     fn look_before_jumping(&mut self, target: u32) {
         let target =
             usize::try_from(target).ok().and_then(|number| self.facts.targets().get(number));
-        if target.is_some_and(|target| target.op() <= self.here) {
+        if target.is_some_and(|target| target.at() <= self.here) {
             self.look_for_interrupt();
         }
     }
@@ -122,8 +122,17 @@ impl Body<'_, '_> {
         self.labels.get(usize::try_from(target).ok()?)
     }
 
+    #[inline(always)]
     fn jump_by(&mut self, outcome: Outcome, target: u32) {
         let Some(label) = self.label_of(target) else { return };
+        match outcome {
+            Outcome::When(cond) => self.l.asm.jcc(cond, label),
+            floats => self.jump_by_floats(floats, label),
+        }
+    }
+
+    #[cold]
+    fn jump_by_floats(&mut self, outcome: Outcome, label: Label) {
         let asm = &mut self.l.asm;
         match outcome {
             Outcome::When(cond) => asm.jcc(cond, label),
@@ -190,6 +199,7 @@ impl Body<'_, '_> {
     }
 
     /// A constant is on the right, if only one operand is constant.
+    #[inline(always)]
     fn compare_integers(&mut self, left: Value, right: Value) {
         let small = match right {
             Value::Int(right) => i32::try_from(right).ok(),

@@ -104,9 +104,9 @@ impl Body<'_, '_> {
     fn divide_with_care(&mut self, wanted: Wanted, divisor: GprOrStack) {
         self.compare_place(divisor, 0);
         self.trap_if(Cond::E, TrapKind::DivisionByZero);
+        self.compare_place(divisor, -1);
         let asm = &mut self.l.asm;
         let [divides, done] = [asm.label(), asm.label()];
-        asm.cmp(W64, divisor, -1);
         asm.jcc_short(Cond::Ne, divides);
         if wanted == Wanted::Quotient {
             asm.neg(W64, Gpr::Rax);

@@ -54,7 +54,7 @@ impl Homes {
         self.registers.get(variable)
     }
 
-    /// The variables that live in registers, the most used first.
+    /// The variables that live in registers, with calls the most used first.
     pub(super) fn chosen(&self) -> impl Iterator<Item = (Variable, Gpr)> {
         let variables = self.wanted.keys().iter().map(|&key| variable_of(key));
         variables.filter_map(|variable| Some((variable, self.register(variable)?)))
@@ -69,15 +69,17 @@ impl Homes {
     /// Chooses the variables that are worth a register.
     pub(super) fn choose(&mut self, facts: &Facts<'_, '_>, calls: u64) {
         let Self { registers, wanted, .. } = self;
-        for &key in wanted.keys() {
-            registers.set(variable_of(key), NONE);
+        *registers = Registers::default();
+        (wanted.count, wanted.fell_out) = (0, false);
+        for (&weight, local) in counted_locals(facts).iter().zip(0..) {
+            wanted.insert(weight, Variable::local(local));
         }
-        (wanted.count, wanted.seen) = (0, 0);
-        for (&weight, number) in counted_locals(facts).iter().zip(0u64..) {
-            wanted.insert(weight, number);
+        for (&weight, position) in counted_slots(facts).iter().zip(0..) {
+            wanted.insert(weight, Variable::slot(position));
         }
-        for (&weight, number) in counted_slots(facts).iter().zip(SLOTS..) {
-            wanted.insert(weight, number);
+        // When each gets one that need not be saved, the order does not matter.
+        if calls != 0 || wanted.count > VOLATILE.len() {
+            wanted.sort();
         }
         let (kept, free) = if calls == 0 {
             registers.give_volatile(wanted.keys(), facts.function.params)
@@ -86,7 +88,7 @@ impl Homes {
         };
         self.kept = u32::try_from(kept).unwrap_or(0);
         self.calls = calls != 0;
-        self.nothing_in_words = kept + free == self.wanted.seen;
+        self.nothing_in_words = kept + free == self.wanted.count && !self.wanted.fell_out;
     }
 }
 
@@ -109,22 +111,25 @@ impl Registers {
         let (first, rest) = wanted.split_at_checked(VOLATILE.len()).unwrap_or((wanted, &[]));
         let bit = |register: Gpr| 1u16 << register.number();
         let mut free = IS_VOLATILE;
-        for &key in first {
-            if let Some(local) = variable_of(key).as_local()
-                && local < params
-                && let Some(&register) = ARGUMENTS.get(usize::from(local))
-                && free & bit(register) != 0
-            {
-                free &= !bit(register);
-                self.set(variable_of(key), register);
+        let mut others = 0u32;
+        for (&key, number) in first.iter().zip(0..) {
+            let variable = variable_of(key);
+            let local = variable.as_local().filter(|local| *local < params);
+            let comes_in = local.and_then(|local| ARGUMENTS.get(usize::from(local)));
+            match comes_in.filter(|register| free & bit(**register) != 0) {
+                Some(&register) => {
+                    free ^= bit(register);
+                    self.set(variable, register);
+                }
+                None => others |= 1 << number,
             }
         }
-        for &key in first {
+        for (&key, number) in first.iter().zip(0..) {
             let lowest = usize::try_from(free.trailing_zeros()).ok();
-            if self.get(variable_of(key)).is_none()
+            if others >> number & 1 != 0
                 && let Some(&register) = lowest.and_then(|number| Gpr::ALL.get(number))
             {
-                free &= !bit(register);
+                free ^= bit(register);
                 self.set(variable_of(key), register);
             }
         }
@@ -175,13 +180,13 @@ fn counted_slots<'f>(facts: &Facts<'f, '_>) -> &'f [u64] {
     usize::try_from(facts.longest()).ok().and_then(|longest| uses.get(..longest)).unwrap_or(uses)
 }
 
-/// Variables as keys, the heaviest first: their weight, and below it what tells them apart.
+/// Variables as keys: their weight, and below it what tells them apart.
 #[derive(Debug, Default)]
 struct Wanted {
     keys: [u64; MOST],
     count: usize,
-    /// How many there would be with those that fell out.
-    seen: usize,
+    /// Whether there would be more.
+    fell_out: bool,
 }
 
 impl Wanted {
@@ -189,36 +194,42 @@ impl Wanted {
         self.keys.get(..self.count).unwrap_or(&self.keys)
     }
 
-    /// Adds what weighs something and more than one of so many.
+    /// Adds what weighs something.
     #[inline(always)]
-    fn insert(&mut self, weight: u64, number: u64) {
+    fn insert(&mut self, weight: u64, variable: Variable) {
         if weight == 0 {
             return;
         }
-        self.seen += 1;
-        let mut key = weight.min(u32::MAX.into()) << 32 | number;
-        for place in self.keys.iter_mut().take(self.count) {
-            // The lightest one falls out.
-            if *place < key {
-                core::mem::swap(place, &mut key);
+        let key = weight.min(u32::MAX.into()) << 32 | variable.index() as u64;
+        match self.keys.get_mut(self.count) {
+            Some(place) => {
+                *place = key;
+                self.count += 1;
             }
-        }
-        if let Some(place) = self.keys.get_mut(self.count) {
-            *place = key;
-            self.count += 1;
+            None => self.replace_lightest(key),
         }
     }
-}
 
-/// What is added to the numbers of slots, to tell them from locals.
-const SLOTS: u64 = 1 << 16;
+    /// There is no more room: the lightest one falls out.
+    #[cold]
+    fn replace_lightest(&mut self, key: u64) {
+        self.fell_out = true;
+        if let Some(lightest) = self.keys.iter_mut().min() {
+            *lightest = key.max(*lightest);
+        }
+    }
+
+    /// Puts the heaviest first.
+    #[cold]
+    fn sort(&mut self) {
+        self.keys.get_mut(..self.count).unwrap_or_default().sort_unstable_by(|a, b| b.cmp(a));
+    }
+}
 
 fn weight_of(key: u64) -> u64 {
     key >> 32
 }
 
 fn variable_of(key: u64) -> Variable {
-    // 16 bits.
-    let number = (key & 0xffff) as u16;
-    if key & SLOTS == 0 { Variable::local(number) } else { Variable::slot(number.into()) }
+    Variable::of_index(key & u64::from(u32::MAX))
 }

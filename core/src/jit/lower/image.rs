@@ -2,10 +2,12 @@
 
 use alloc::vec::Vec;
 
+use super::LowerError;
 use super::frame::{Frame, signed};
 use super::homes::Homes;
 use super::variable::Variable;
 use crate::jit::x64::Gpr;
+use crate::owned::resize;
 
 /// Where the values of an activation are at a loop head.
 #[derive(Debug)]
@@ -44,7 +46,15 @@ pub struct Image {
 
 impl Places<'_> {
     /// Fills an image with the values of an activation.
-    pub fn fill(&self, image: &mut Image, locals: &[u64], vector: &[u64]) {
+    ///
+    /// # Errors
+    /// No memory for its words.
+    pub fn fill(
+        &self,
+        image: &mut Image,
+        locals: &[u64],
+        vector: &[u64],
+    ) -> Result<(), LowerError> {
         let words = |bytes: i32| usize::try_from(bytes / 8).unwrap_or(0);
         let (below, incoming) = (words(-self.frame.slots), words(self.frame.incoming));
         let arguments = words(signed(self.frame.incoming_bytes()));
@@ -52,13 +62,14 @@ impl Places<'_> {
         image.below = below;
         image.return_address = (below + incoming).saturating_sub(1);
         image.words.clear();
-        image.words.resize(below + incoming + arguments, 0);
+        resize(&mut image.words, below + incoming + arguments, 0)?;
         for (local, &value) in (0..).zip(locals) {
             self.put(image, Variable::local(local), value);
         }
         for (slot, &value) in (0..).zip(vector) {
             self.put(image, Variable::slot(slot), value);
         }
+        Ok(())
     }
 
     /// Puts a value into its home, if it has one: what nobody names has none.

@@ -3,6 +3,7 @@
 use super::Body;
 use super::variable::{Value, Variable};
 use crate::jit::bytecode::Opcode;
+use crate::jit::verify::At;
 use crate::jit::x64::{Alu, Gpr, GprOrStack, Mem, Scale, W64};
 
 /// An operator on two integers.
@@ -59,6 +60,7 @@ impl Body<'_, '_> {
     }
 
     /// The other one of a popped bool.
+    #[cold]
     #[inline(never)]
     pub(super) fn invert(&mut self) {
         let value = self.pop();
@@ -74,17 +76,27 @@ impl Body<'_, '_> {
         if let (Value::Int(left), Value::Int(right)) = (left, right) {
             return self.deliver_constant(operator.fold(left, right), dest);
         }
+        let right = self.short_constant(right);
         let to = self.destination(left, right, dest);
-        match (self.place(left), self.place(right), left, right) {
-            (Some(left), _, _, Value::Int(right)) => {
-                self.combine_with(operator, to.register, left, right)
+        // Floats are no operands of these.
+        match (left, right) {
+            (_, Value::Int(right)) => {
+                // A longer one is in a register.
+                let right = i32::try_from(right).unwrap_or(0);
+                if let Some(left) = self.place(left) {
+                    self.combine_with(operator, to.register, left, right);
+                }
             }
-            (Some(left), Some(right), ..) => self.combine_both(operator, to.register, left, right),
-            (None, Some(right), Value::Int(left), _) => {
-                self.subtract_from(to.register, left, right)
+            (Value::Int(left), _) => {
+                if let Some(right) = self.place(right) {
+                    self.subtract_from(to.register, left, right);
+                }
             }
-            // Floats are no operands of these.
-            _ => {}
+            _ => {
+                if let (Some(left), Some(right)) = (self.place(left), self.place(right)) {
+                    self.combine_both(operator, to.register, left, right);
+                }
+            }
         }
         self.release_but(left, to.register);
         self.release_but(right, to.register);
@@ -93,6 +105,15 @@ impl Body<'_, '_> {
                 self.set_slot(dest, Value::gpr(to.register));
             }
             _ => self.deliver(to),
+        }
+    }
+
+    /// An operand that is no constant, or one that is an immediate.
+    #[inline(always)]
+    fn short_constant(&mut self, value: Value) -> Value {
+        match value {
+            Value::Int(bits) if i32::try_from(bits).is_err() => self.in_register(value).1,
+            value => value,
         }
     }
 
@@ -134,20 +155,18 @@ impl Body<'_, '_> {
         right: Value,
         dest: Option<u16>,
     ) -> Destination {
-        let variable = match dest {
-            Some(dest) => self.slot_that_exists(dest),
+        let (variable, behind) = match dest {
+            Some(dest) => (self.slot_that_exists(dest), self.next),
             None => self.next_stores_to(),
         };
         if let Some(variable) = variable
-            && let Some(register) = self.home(variable).register()
+            && let Some(register) = self.l.homes.register(variable)
         {
             self.write(variable);
             if let Some(slot) = variable.as_slot() {
                 self.drop_value(slot);
             }
-            if dest.is_none() {
-                self.next += 1;
-            }
+            self.next = behind;
             return Destination { register, variable: Some(variable) };
         }
         let register = match (left, right) {
@@ -163,16 +182,16 @@ impl Body<'_, '_> {
         (slot < self.l.values.length()).then_some(Variable::slot(slot))
     }
 
-    /// The variable in a register into which the next instruction pops, if no jump leads to that.
+    /// The variable into which the next instruction pops, if no jump leads to that, and what follows.
     #[inline(always)]
-    fn next_stores_to(&self) -> Option<Variable> {
-        let next = self.peek()?;
+    fn next_stores_to(&self) -> (Option<Variable>, At) {
+        let Some(next) = self.peek() else { return (None, self.next) };
         let variable = match next.opcode() {
-            Opcode::PopStore => Variable::local(next.a()),
-            Opcode::Pop => self.slot_that_exists(next.a())?,
-            _ => return None,
+            Opcode::PopStore => Some(Variable::local(next.a())),
+            Opcode::Pop => self.slot_that_exists(next.a()),
+            _ => None,
         };
-        self.home(variable).register().map(|_| variable)
+        (variable, next.behind(self.next))
     }
 
     /// The result is in its register.
@@ -183,10 +202,8 @@ impl Body<'_, '_> {
         }
     }
 
-    fn combine_with(&mut self, operator: Operator, to: Gpr, left: GprOrStack, right: i64) {
-        let Ok(small) = i32::try_from(right) else {
-            return self.combine_with_long(operator, to, left, right);
-        };
+    #[inline(always)]
+    fn combine_with(&mut self, operator: Operator, to: Gpr, left: GprOrStack, small: i32) {
         match operator {
             Operator::Add => self.add_constant(to, left, small),
             Operator::Sub if small != i32::MIN => self.add_constant(to, left, -small),
@@ -224,15 +241,8 @@ impl Body<'_, '_> {
         }
     }
 
-    /// With a constant that is no immediate.
-    fn combine_with_long(&mut self, operator: Operator, to: Gpr, left: GprOrStack, right: i64) {
-        let register = self.temporary();
-        self.l.asm.mov_imm(register, right.cast_unsigned());
-        self.combine_both(operator, to, left, register.into());
-        self.release_but(Value::gpr(register), to);
-    }
-
     /// `to` = `left` - `right`.
+    #[cold]
     fn subtract_from(&mut self, to: Gpr, left: i64, right: GprOrStack) {
         if right != to.into() {
             self.l.asm.mov_imm(to, left.cast_unsigned());
@@ -242,10 +252,15 @@ impl Body<'_, '_> {
         match i32::try_from(left) {
             Ok(0) => {}
             Ok(left) => self.add_constant(to, right, left),
-            Err(_) => self.combine_with_long(Operator::Add, to, right, left),
+            Err(_) => {
+                let (register, left) = self.in_register(Value::Int(left));
+                self.l.asm.add(W64, to, register);
+                self.release(left);
+            }
         }
     }
 
+    #[inline(always)]
     fn combine_both(&mut self, operator: Operator, to: Gpr, left: GprOrStack, right: GprOrStack) {
         let (left, right) = if right == to.into() && left != right {
             if operator == Operator::Sub {

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::Body;
 use super::abi::{Shared, TrapKind};
 use crate::jit::x64::{Cond, Gpr, Label, Mem, OpenJump};
+use crate::owned::push;
 
 /// A place where a trap is jumped to.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ struct Site {
 pub(super) struct Traps {
     /// For each of [`HANDLERS`].
     sites: [Vec<Site>; HANDLERS.len()],
+    /// Those of them that have any, a bit each.
+    used: u32,
     /// Where a function cannot be called because there are too many activations; it traps there, at
     /// its begin.
     too_deep: Vec<(Label, u32)>,
@@ -38,7 +41,10 @@ const HANDLERS: [i32; 5] = [
 
 impl Traps {
     pub(super) fn clear(&mut self) {
-        self.sites.iter_mut().for_each(Vec::clear);
+        if self.used != 0 {
+            self.sites.iter_mut().for_each(Vec::clear);
+        }
+        self.used = 0;
         self.too_deep.clear();
     }
 }
@@ -55,7 +61,9 @@ impl Body<'_, '_> {
             Some(&(label, last)) if last == function => label,
             _ => {
                 let label = self.l.asm.label();
-                self.l.traps.too_deep.push((label, function));
+                if push(&mut self.l.traps.too_deep, (label, function)).is_err() {
+                    self.no_memory();
+                }
                 label
             }
         };
@@ -71,7 +79,10 @@ impl Body<'_, '_> {
     fn trap_by(&mut self, cond: Cond, handler: usize) {
         let (jump, at) = (self.l.asm.jcc_open(cond), self.at());
         if let Some(sites) = self.l.traps.sites.get_mut(handler) {
-            sites.push(Site { jump, at });
+            if push(sites, Site { jump, at }).is_err() {
+                return self.no_memory();
+            }
+            self.l.traps.used |= 1 << handler;
         }
     }
 
@@ -100,32 +111,33 @@ impl Body<'_, '_> {
             self.l.asm.push_imm(0);
             self.put_handler(TrapKind::CallDepth.handler(), function);
         }
-        for (number, &handler) in HANDLERS.iter().enumerate() {
-            self.put_sites(number, handler);
+        while self.l.traps.used != 0 {
+            let number = usize::try_from(self.l.traps.used.trailing_zeros()).unwrap_or(0);
+            self.l.traps.used &= self.l.traps.used - 1;
+            self.put_sites(number, HANDLERS.get(number).copied().unwrap_or(0));
         }
     }
 
     /// Puts down where the places for one handler go.
-    #[inline(always)]
     fn put_sites(&mut self, number: usize, handler: i32) {
-        let Some(place) = self.l.traps.sites.get_mut(number).filter(|sites| !sites.is_empty())
-        else {
-            return;
-        };
-        let mut sites = core::mem::take(place);
-        let (mut left, common) = (sites.len(), self.l.asm.label());
-        for Site { jump, at } in sites.drain(..) {
-            self.l.asm.land(jump);
-            self.put_place(at);
-            left -= 1;
-            if left != 0 {
-                self.l.asm.jmp(common);
-            }
+        let Some(mut site) = self.next_site(number) else { return };
+        let mut common = None;
+        loop {
+            self.l.asm.land(site.jump);
+            self.put_place(site.at);
+            let Some(next) = self.next_site(number) else { break };
+            site = next;
+            let label = *common.get_or_insert_with(|| self.l.asm.label());
+            self.l.asm.jmp(label);
         }
-        self.l.asm.bind(common);
+        if let Some(label) = common {
+            self.l.asm.bind(label);
+        }
         self.put_handler(handler, self.facts.index);
-        if let Some(place) = self.l.traps.sites.get_mut(number) {
-            *place = sites;
-        }
+    }
+
+    /// One of the places for a handler that is still to be put down.
+    fn next_site(&mut self, number: usize) -> Option<Site> {
+        self.l.traps.sites.get_mut(number)?.pop()
     }
 }

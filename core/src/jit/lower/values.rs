@@ -7,7 +7,7 @@ use super::variable::{FLOATS, Registers, TEMPORARIES, Value, Variable};
 use crate::jit::machine::Source;
 use crate::jit::x64::{Cond, Float, Gpr, GprOrStack, Scale, W32, W64, Xmm};
 
-/// How many positions there are among which are those whose values are not at home.
+/// How many positions may have values that are not at home: those before them all have.
 const WINDOW: u32 = 64;
 
 /// For moves from memory to memory.
@@ -16,15 +16,13 @@ pub(super) const SCRATCH: Xmm = Xmm::Xmm15;
 /// The values of the vector, and who has which register.
 #[derive(Debug)]
 pub(super) struct Values {
-    /// The values that are not at home, each where its position modulo [`WINDOW`] says.
+    /// The values of the positions from `kept` on, each where its position modulo [`WINDOW`] says.
     entries: [Value; WINDOW as usize],
-    /// A bit for each of the positions of the window: whether its value is not at home.
-    away: u64,
-    /// Where the window begins, a multiple of [`WINDOW`].
-    window: u32,
+    /// No value before this position is kept track of: they are at home.
+    kept: u32,
     length: u32,
-    /// The variables that may have copies.
-    copied: u64,
+    /// Whether there may be copies of positions.
+    copies_slots: bool,
     pub(super) registers: Registers,
 }
 
@@ -32,10 +30,9 @@ impl Default for Values {
     fn default() -> Self {
         Self {
             entries: [Value::Home; WINDOW as usize],
-            away: 0,
-            window: 0,
+            kept: 0,
             length: 0,
-            copied: 0,
+            copies_slots: false,
             registers: Registers::FREE,
         }
     }
@@ -45,7 +42,7 @@ impl Values {
     /// A vector of this length with all values at home, and no register in use.
     #[inline(always)]
     pub(super) fn all_home(&mut self, length: u32) {
-        (self.length, self.away, self.copied) = (length, 0, 0);
+        (self.length, self.kept, self.copies_slots) = (length, length, false);
         self.registers.free_all();
     }
 
@@ -54,69 +51,72 @@ impl Values {
         self.length
     }
 
-    /// The bit of a position in `away`, none outside of the window.
-    #[inline(always)]
-    fn bit(&self, position: u32) -> u64 {
-        u64::from((position ^ self.window) < WINDOW) << (position % WINDOW)
-    }
-
-    /// Where the value of a position is that is not at home.
+    /// Of a position that is kept track of, its value.
     #[inline(always)]
     fn entry(&mut self, position: u32) -> Option<&mut Value> {
         self.entries.get_mut(usize::try_from(position % WINDOW).ok()?)
     }
 
-    #[inline(always)]
-    fn read(&mut self, position: u32) -> Value {
-        self.entry(position).map_or(Value::Home, |value| *value)
-    }
-
     /// The value of a position.
     #[inline(always)]
     fn get(&mut self, position: u32) -> Value {
-        if self.away & self.bit(position) == 0 { Value::Home } else { self.read(position) }
+        if position < self.kept {
+            return Value::Home;
+        }
+        self.entry(position).map_or(Value::Home, |value| *value)
     }
 
     /// The value of a position, which is at home from now on.
     #[inline(always)]
     fn take(&mut self, position: u32) -> Value {
-        let bit = self.bit(position);
-        if self.away & bit == 0 {
+        if position < self.kept {
             return Value::Home;
         }
-        self.away ^= bit;
-        self.read(position)
+        self.entry(position).map_or(Value::Home, |value| core::mem::replace(value, Value::Home))
     }
 
-    /// The position has a value that its home may know nothing of. It is in the window.
+    /// The value of a position that is kept track of. Its home may know nothing of it.
     #[inline(always)]
     fn put(&mut self, position: u32, value: Value) {
-        self.away |= self.bit(position);
         if let Some(entry) = self.entry(position) {
             *entry = value;
         }
     }
 
-    /// The positions whose values are not at home, ascending.
+    /// Keeps track of a position of the vector, at home so far, and of those behind it, if they are
+    /// few enough; whether they are.
+    #[cold]
+    fn keep_track(&mut self, position: u32) -> bool {
+        if self.length - position > WINDOW {
+            return false;
+        }
+        for position in position..self.kept {
+            self.put(position, Value::Home);
+        }
+        self.kept = position;
+        true
+    }
+
+    /// The positions that are kept track of, ascending.
     #[inline(always)]
-    fn positions_away(&self) -> impl Iterator<Item = u32> + use<> {
-        let (mut left, window) = (self.away, self.window);
-        core::iter::from_fn(move || {
-            let position = window + left.trailing_zeros();
-            let any = left != 0;
-            left &= left.wrapping_sub(1);
-            any.then_some(position)
-        })
+    fn tracked(&self) -> core::ops::Range<u32> {
+        self.kept..self.length
     }
 
     /// Takes the last value off the vector. A register that it is in belongs to the instruction at hand.
     #[inline(always)]
     fn pop(&mut self) -> Value {
         // The verifier has seen that there is one.
-        self.length = self.length.wrapping_sub(1);
-        match self.take(self.length) {
-            Value::Home => Value::slot(self.length),
-            value => {
+        let last = self.length.wrapping_sub(1);
+        self.length = last;
+        if last < self.kept {
+            self.kept = last;
+            return Value::slot(last);
+        }
+        match self.entry(last) {
+            Some(Value::Home) | None => Value::slot(last),
+            Some(value) => {
+                let value = *value;
                 self.registers.hold(value);
                 value
             }
@@ -145,34 +145,42 @@ impl Body<'_, '_> {
     pub(super) fn push(&mut self, value: Value) {
         let position = self.l.values.length;
         debug_assert!(position < self.facts.longest(), "longer than the vector ever is");
-        self.write(Variable::slot(position));
-        self.l.values.length = position + 1;
-        if value != Value::slot(position) {
-            self.keep(position, value);
+        if self.l.values.copies_slots {
+            self.move_copies(Variable::slot(position));
         }
+        if position - self.l.values.kept >= WINDOW {
+            self.flush_window();
+        }
+        self.l.values.length = position + 1;
+        self.put(position, if value == Value::slot(position) { Value::Home } else { value });
     }
 
-    /// The position has the value `value`, of which its home may know nothing.
+    #[cold]
+    #[inline(never)]
+    fn flush_window(&mut self) {
+        self.flush();
+    }
+
+    /// The position, which is kept track of, has the value `value`, of which its home may know nothing.
     #[inline(always)]
-    fn keep(&mut self, position: u32, value: Value) {
-        if self.l.values.bit(position) == 0 {
-            self.move_window(position);
-        }
+    fn put(&mut self, position: u32, value: Value) {
         let values = &mut self.l.values;
         values.put(position, value);
         match value {
-            Value::Copy(variable) => values.copied |= variable.bit(),
+            Value::Copy(variable) => values.copies_slots |= !variable.is_local(),
             Value::Int(_) | Value::Home => {}
             _ => values.registers.give(value, position),
         }
     }
 
-    /// Moves the window to where a position is in it.
-    #[cold]
-    #[inline(never)]
-    fn move_window(&mut self, position: u32) {
-        self.flush();
-        self.l.values.window = position - position % WINDOW;
+    /// The position has the value `value`, which is brought home if so many positions cannot be kept
+    /// track of.
+    fn keep(&mut self, position: u32, value: Value) {
+        if position >= self.l.values.kept || self.l.values.keep_track(position) {
+            self.put(position, value);
+        } else {
+            self.store(Variable::slot(position), value);
+        }
     }
 
     /// A value that is read where it is: what can be said of it without holding a register.
@@ -253,7 +261,7 @@ impl Body<'_, '_> {
             return;
         }
         self.flush();
-        self.l.values.length = length;
+        (self.l.values.length, self.l.values.kept) = (length, length);
         for (variable, register) in self.l.homes.chosen() {
             if variable.as_slot().is_some_and(|slot| (from..length).contains(&slot)) {
                 self.l.asm.mov(W64, register, 0);
@@ -306,33 +314,29 @@ impl Body<'_, '_> {
     /// elsewhere.
     #[inline(always)]
     pub(super) fn write(&mut self, variable: Variable) {
-        let values = &self.l.values;
-        if values.copied & variable.bit() != 0 && values.away != 0 {
+        if !self.l.values.tracked().is_empty() {
             self.move_copies(variable);
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn move_copies(&mut self, variable: Variable) {
-        self.l.values.copied = 0;
-        for position in self.l.values.positions_away() {
-            match self.l.values.get(position) {
-                copy @ Value::Copy(copied) if copied == variable => self.move_copy(position, copy),
-                Value::Copy(other) => self.l.values.copied |= other.bit(),
-                _ => {}
+        let copy = Value::Copy(variable);
+        for position in self.l.values.tracked() {
+            if self.l.values.get(position) == copy {
+                self.move_copy(position, copy);
             }
         }
     }
 
+    #[cold]
     fn move_copy(&mut self, position: u32, copy: Value) {
         if !self.l.values.registers.temporaries.has_free() {
             return self.bring_home(position);
         }
         let register = self.temporary();
         self.load(register, copy);
-        let value = Value::gpr(register);
-        self.l.values.registers.give(value, position);
-        self.l.values.put(position, value);
+        self.put(position, Value::gpr(register));
     }
 
     /// Brings the value of a position to its home.
@@ -346,24 +350,24 @@ impl Body<'_, '_> {
     /// Brings every value to its home. Changes no flag.
     #[inline(always)]
     pub(super) fn flush(&mut self) {
-        if self.l.values.away != 0 {
+        if !self.l.values.tracked().is_empty() {
             self.bring_all_home();
         }
-        self.l.values.copied = 0;
+        self.l.values.copies_slots = false;
     }
 
     #[inline(never)]
     fn bring_all_home(&mut self) {
-        for position in self.l.values.positions_away() {
+        for position in self.l.values.tracked() {
             self.bring_home(position);
         }
+        self.l.values.kept = self.l.values.length;
     }
 
     /// Brings home what the positions before `end` have in registers that a call does not keep.
     pub(super) fn flush_registers(&mut self, end: u32) {
-        for position in self.l.values.positions_away() {
-            let value = self.l.values.get(position);
-            if position < end && matches!(value, Value::Temporary(_) | Value::Float(_)) {
+        for position in self.l.values.kept..end {
+            if matches!(self.l.values.get(position), Value::Temporary(_) | Value::Float(_)) {
                 self.bring_home(position);
             }
         }

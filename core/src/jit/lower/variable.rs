@@ -37,16 +37,16 @@ impl Variable {
         if self.is_local() { None } else { u32::try_from(self.0 / 2).ok() }
     }
 
+    /// The one with this [`index`](Self::index).
+    #[inline(always)]
+    pub(super) fn of_index(index: u64) -> Self {
+        Self(index)
+    }
+
     /// Its place in a table of both.
     #[inline(always)]
     pub(super) fn index(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-
-    /// One of 64 sets of variables that may have copies.
-    #[inline(always)]
-    pub(super) fn bit(self) -> u64 {
-        1 << (self.0 % 64)
     }
 }
 

@@ -141,6 +141,9 @@ impl Moves {
     #[inline]
     pub(crate) fn emit<S: Storage>(&mut self, asm: &mut Assembler<S>) {
         self.registers.emit(asm);
+        if self.rest.is_empty() {
+            return;
+        }
         for (to, from) in self.rest.drain(..) {
             match from {
                 Source::Gpr(from) => asm.mov(W64, to, from),

@@ -6,6 +6,7 @@ use core::fmt;
 
 use super::opcode::Opcode;
 use super::types::{Argument, Type};
+use crate::owned::NoMemory;
 
 /// What an index in a body refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,14 @@ pub enum TypedError {
     Name { at: u32 },
     /// An instance that has an operation, or a local, without meaning for an argument.
     Argument { at: u32, opcode: Option<Opcode>, parameter: u8, argument: Argument },
+    /// No memory to check or to compile it.
+    OutOfMemory,
+}
+
+impl From<NoMemory> for TypedError {
+    fn from(_: NoMemory) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 impl fmt::Display for TypedError {
@@ -118,6 +127,7 @@ impl fmt::Display for TypedError {
             Self::Arguments { given, expected } => {
                 write!(f, "{given} type arguments for a template with {expected} type parameters")
             }
+            Self::OutOfMemory => f.write_str("no memory for a typed body"),
             _ => self.fmt_place(f),
         }
     }

@@ -2,12 +2,12 @@
 //!
 //! What is found here decides where locals live in machine code, never what an instance computes.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use super::body::{Body, Operands};
 use super::instruction::Instruction;
 use super::opcode::Opcode;
+use crate::owned::{NoMemory, filled, with_capacity};
 
 /// How a body uses its locals.
 #[derive(Clone, Debug, Default)]
@@ -26,15 +26,15 @@ pub(super) struct Usage {
 
 impl Usage {
     /// How `body`, which has been checked, uses its locals.
-    pub(super) fn of(body: &Body<'_>) -> Self {
+    pub(super) fn of(body: &Body<'_>) -> Result<Self, NoMemory> {
         let mut usage = Self {
-            weights: vec![0; usize::from(body.locals)],
-            starts_as_zero: vec![false; usize::from(body.locals)],
-            is_target: vec![false; body.len()],
+            weights: filled(usize::from(body.locals), 0)?,
+            starts_as_zero: filled(usize::from(body.locals), false)?,
+            is_target: filled(body.len(), false)?,
             order: Vec::new(),
             calls: 0,
         };
-        let depths = usage.loops(body);
+        let depths = usage.loops(body)?;
         let mut furthest = 0;
         let mut depth = 0i32;
         for ((index, instruction), change) in (0u32..).zip(body.instructions()).zip(depths) {
@@ -46,14 +46,14 @@ impl Usage {
         }
         // Parameters are set by the caller.
         usage.starts_as_zero.iter_mut().take(usize::from(body.params)).for_each(|s| *s = false);
-        usage.rank();
-        usage
+        usage.rank()?;
+        Ok(usage)
     }
 
     /// Marks the targets. By how much each instruction lies deeper than the one before it: a jump
     /// backwards makes a loop of what is between.
-    fn loops(&mut self, body: &Body<'_>) -> Vec<i32> {
-        let mut changes = vec![0i32; body.len().saturating_add(1)];
+    fn loops(&mut self, body: &Body<'_>) -> Result<Vec<i32>, NoMemory> {
+        let mut changes = filled(body.len().saturating_add(1), 0i32)?;
         for (index, instruction) in body.instructions().enumerate() {
             let Some(target) = instruction.and_then(|instruction| instruction.target()) else {
                 continue;
@@ -67,7 +67,7 @@ impl Usage {
                 changes.get_mut(index + 1).into_iter().for_each(|change| *change -= 1);
             }
         }
-        changes
+        Ok(changes)
     }
 
     /// Counts the locals of one instruction. `skippable` says that a jump from further up may have
@@ -99,11 +99,14 @@ impl Usage {
         *uses = uses.saturating_add(weight);
     }
 
-    fn rank(&mut self) {
+    fn rank(&mut self) -> Result<(), NoMemory> {
         let used = (0u16..).zip(&self.weights).filter(|(_, weight)| **weight > 0);
-        let mut ranked: Vec<(u32, u16)> = used.map(|(local, weight)| (*weight, local)).collect();
+        let mut ranked = with_capacity(self.weights.len())?;
+        ranked.extend(used.map(|(local, weight)| (*weight, local)));
         ranked.sort_unstable_by_key(|&(weight, local)| (core::cmp::Reverse(weight), local));
-        self.order = ranked.into_iter().map(|(_, local)| local).collect();
+        self.order = with_capacity(ranked.len())?;
+        self.order.extend(ranked.into_iter().map(|(_, local): (u32, u16)| local));
+        Ok(())
     }
 }
 
@@ -119,7 +122,7 @@ mod tests {
                     br_lt i64 hot, n, inner\nbr_eq i64 n, 3, over\nconst i64 maybe, 5\nover:\n\
                     br_lt i64 maybe, n, outer\nreturn i64 cold\nend";
         let templates = parse(text).unwrap();
-        let usage = Usage::of(&Body::parse(&templates[0].body).unwrap());
+        let usage = Usage::of(&Body::parse(&templates[0].body).unwrap()).unwrap();
         assert_eq!(usage.starts_as_zero, [false, false, false, true]);
         assert_eq!(usage.order, [2, 0, 3, 1]);
         assert_eq!(usage.weights, [64 + 8 + 8, 2, 8 + 3 * 64, 16]);

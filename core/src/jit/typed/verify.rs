@@ -16,6 +16,7 @@ use super::error::TypedError;
 use super::instruction::Instruction;
 use super::types::{Argument, Arguments, Scalar, Type, TypeSet};
 use super::usage::Usage;
+use crate::owned::bytes as copy_of;
 
 mod check;
 
@@ -58,7 +59,7 @@ impl<'d> Verified<'d> {
     /// The first thing that is wrong, in the order of the tables that are walked: types of locals,
     /// callees, instructions.
     pub fn new(body: Body<'d>) -> Result<Self, TypedError> {
-        let mut check = Check::new(body);
+        let mut check = Check::new(body)?;
         check.declarations()?;
         for (index, bytes) in body.instructions.iter().enumerate() {
             let at = body.offset(index);
@@ -72,7 +73,7 @@ impl<'d> Verified<'d> {
         if !ends {
             return Err(TypedError::FallsOff { at: body.offset(last) });
         }
-        let facts = Facts { allowed: check.allowed, usage: Usage::of(&body) };
+        let facts = Facts { allowed: check.allowed, usage: Usage::of(&body)? };
         Ok(Self { body, facts })
     }
 
@@ -103,7 +104,7 @@ impl VerifiedTemplate {
     /// Those of [`Body::parse`] and [`Verified::new`].
     pub fn new(bytes: &[u8]) -> Result<Self, TypedError> {
         let Verified { facts, .. } = Verified::new(Body::parse(bytes)?)?;
-        Ok(Self { bytes: bytes.into(), facts })
+        Ok(Self { bytes: copy_of(bytes)?, facts })
     }
 
     /// The bytes that were checked: who is given others has to check them anew.

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::kind::{Kind, KindSet};
 use crate::jit::bytecode::{DecodeError, Instruction};
+use crate::owned::NoMemory;
 
 /// Why a program is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,14 @@ pub enum Fault {
     NothingReturned,
     /// More to remember or to compare where paths meet than the length of the code explains.
     Joins,
+    /// No memory for what the verifier has to remember.
+    OutOfMemory,
+}
+
+impl From<NoMemory> for Fault {
+    fn from(_: NoMemory) -> Self {
+        Fault::OutOfMemory
+    }
 }
 
 /// Keeps why an instruction is refused, out of the way of those that are not.
@@ -164,6 +173,7 @@ impl fmt::Display for Fault {
             Fault::Joins => f.write_str(
                 "meets other paths with more values than the length of the code allows to compare",
             ),
+            Fault::OutOfMemory => f.write_str("cannot be checked: no memory"),
         }
     }
 }

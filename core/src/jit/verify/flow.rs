@@ -1,14 +1,15 @@
 //! The walk over a function's code: what each instruction does to kinds, and where it goes on.
 
 use super::error::{Fault, keep};
-use super::frame::{At, Code, Frame, State};
-use super::joins::{Effort, Joins, Meeting, Met};
+use super::frame::{Frame, State};
+use super::joins::{Effort, Joins, Met};
 use super::kind::{KindSet, Results, Type};
-use super::op::Op;
+use super::op::{At, Op, offset};
 use super::scan::{Scan, Target};
 use super::uses::Uses;
 use super::{FunctionCode, Kind};
 use crate::jit::bytecode::Opcode;
+use crate::owned::NoMemory;
 
 /// A function on its way through the verifier.
 pub(super) struct Flow<'v, 'c> {
@@ -34,7 +35,11 @@ pub(super) struct Flow<'v, 'c> {
 enum Next {
     /// The next one.
     Follows,
-    /// Not the next one.
+    /// The next one, or where it jumps.
+    MayJump,
+    /// Where it jumps.
+    Jumps,
+    /// Nothing of this function.
     Ends,
     /// Nothing: it is refused.
     Refused,
@@ -48,7 +53,10 @@ impl<'v> Flow<'v, '_> {
     /// walk; where one is read, everything is done again without such guesses.
     pub(super) fn run(&mut self, frame: &mut Frame) -> Result<(), (u32, Fault)> {
         self.guesses = true;
-        self.walk(frame).or_else(|_| {
+        self.walk(frame).or_else(|(at, fault)| {
+            if fault == Fault::OutOfMemory {
+                return Err((at, fault));
+            }
             (self.guesses, self.fault, self.runs_off) = (false, None, false);
             self.walk(frame)
         })
@@ -58,16 +66,18 @@ impl<'v> Flow<'v, '_> {
     #[inline(never)]
     fn walk(&mut self, frame: &mut Frame) -> Result<(), (u32, Fault)> {
         let targets = self.scan.targets.len();
-        self.joins.start(targets, self.function.code.len());
-        self.uses.start(self.scan.locals_named);
-        let mut state = frame.start(self.function.params, self.scan.locals_set, self.code());
-        let (mut op, mut passed) = (0, 0);
+        let none = |none: NoMemory| (0, none.into());
+        let (params, locals) = (self.function.params, self.scan.locals_set);
+        self.joins.start(targets, self.function.code.len(), locals).map_err(none)?;
+        self.uses.start(self.scan.locals_named, targets).map_err(none)?;
+        let mut state = frame.start(params, locals, self.index).map_err(none)?;
+        let (mut at, mut passed) = (0, 0);
         loop {
-            passed = self
-                .path(&mut state, op, passed)
-                .map_err(|(op, fault)| (self.offset_of(op), fault))?;
+            let path = self.path(&mut state, at, passed);
+            let path = if state.is_short { Err((at, Fault::OutOfMemory)) } else { path };
+            passed = path.map_err(|(at, fault)| (offset(at), fault))?;
             let next = self.joins.next(passed, self.effort);
-            let next = next.map_err(|fault| (self.offset_of(op), fault))?;
+            let next = next.map_err(|fault| (offset(at), fault))?;
             let Some((target, next)) =
                 next.and_then(|next| Some((self.scan.targets.get(next)?, next)))
             else {
@@ -75,59 +85,59 @@ impl<'v> Flow<'v, '_> {
             };
             self.load(&mut state, next);
             self.uses.enter(target);
-            (op, passed) = (target.op, next + 1);
+            (at, passed) = (target.at(), next + 1);
         }
         self.uses.finish(frame.longest());
         Ok(())
     }
 
-    /// Where the instruction with this number begins.
-    fn offset_of(&self, op: u32) -> u32 {
-        self.scan.offset_of(usize::try_from(op).unwrap_or(usize::MAX))
-    }
-
-    /// Follows the code from instruction number `begin` on until it ends or nothing new is learnt. So
-    /// many targets have been passed, and then. An error comes with the number of the instruction.
+    /// Follows the code from `begin` on until it ends or nothing new is learnt. So many targets have
+    /// been passed, and then. An error comes with its place.
     #[inline(always)]
     fn path(
         &mut self,
         state: &mut State<'_>,
-        begin: u32,
+        begin: At,
         mut passed: usize,
-    ) -> Result<usize, (u32, Fault)> {
+    ) -> Result<usize, (At, Fault)> {
         let scan: &'v Scan = self.scan;
-        let end = u32::try_from(scan.ops().len()).unwrap_or(u32::MAX);
-        let mut number = begin;
+        let ops = scan.ops();
+        let mut at = begin;
         'blocks: loop {
             let target = scan.targets.get(passed);
             // Before that there is nothing to be seen to but the instructions.
-            let until = target.map_or(end, |target| target.op);
-            for &op in scan.ops_between(number, until) {
-                match self.instruction(state, op, number) {
-                    Next::Follows => number += 1,
-                    Next::Ends => break 'blocks,
-                    Next::Refused => {
-                        return Err((number, self.fault.unwrap_or(Fault::Unsupported)));
+            let block = target.and_then(|target| ops.get(..target.at())).unwrap_or(ops);
+            while let Some(&op) = block.get(at) {
+                let next = self.instruction(state, op, at);
+                match next {
+                    Next::Follows => {}
+                    Next::MayJump | Next::Jumps => {
+                        self.jump(state, at, op.long()).map_err(|fault| (at, fault))?;
+                        if next == Next::Jumps {
+                            break 'blocks;
+                        }
                     }
+                    Next::Ends => break 'blocks,
+                    Next::Refused => return Err((at, self.refused())),
                 }
+                at = op.behind(at);
             }
             let Some(target) = target else {
-                self.finish_at_end(state, end).map_err(|fault| (end, fault))?;
+                self.finish_at_end(state, at).map_err(|fault| (at, fault))?;
                 break;
             };
-            if !self.arrive(state, passed, target).map_err(|fault| (number, fault))? {
+            if !self.arrive(state, passed, target).map_err(|fault| (at, fault))? {
                 break;
             }
             passed += 1;
         }
-        let looked_at = usize::try_from(number - begin).unwrap_or(usize::MAX);
-        self.effort.spend(looked_at.saturating_mul(4)).map_err(|fault| (number, fault))?;
+        self.effort.spend(2 * (at - begin)).map_err(|fault| (at, fault))?;
         Ok(passed)
     }
 
     #[inline(always)]
     fn load(&self, state: &mut State<'_>, number: usize) {
-        if let Some((_, types)) = self.joins.get(number) {
+        if let Some(types) = self.joins.get(number) {
             state.load(types);
         }
     }
@@ -140,7 +150,7 @@ impl<'v> Flow<'v, '_> {
         number: usize,
         target: &Target,
     ) -> Result<bool, Fault> {
-        let met = self.meet(number, state.types(), state.length())?;
+        let met = self.meet(number, target, state.types()).ok_or_else(|| self.refused())?;
         let waited = self.joins.take(number);
         if met == Met::Same && !waited {
             return Ok(false);
@@ -152,37 +162,45 @@ impl<'v> Flow<'v, '_> {
         Ok(true)
     }
 
-    #[inline(never)]
-    fn meet(&mut self, number: usize, types: &[Type], here: u32) -> Result<Met, Fault> {
-        let Self { joins, results, effort, scan, .. } = self;
-        let target = scan.targets.get(number);
-        let is_head = target.is_some_and(|target| target.last_back_jump.is_some());
-        let guesses = self.guesses && is_head;
-        joins.meet(number, types, here, guesses, results, effort).map_err(|meeting| match meeting {
-            Meeting::Length(there) => {
-                let target = target.map_or(u32::MAX, |target| target.offset);
-                Fault::Length { target, there, here }
-            }
-            Meeting::Fault(fault) => fault,
-        })
+    /// Why the last instruction was refused.
+    #[cold]
+    fn refused(&self) -> Fault {
+        self.fault.unwrap_or(Fault::Unsupported)
     }
 
-    /// The instruction with number `from` jumps to a target.
+    /// A path comes to a target with these types; `None` when it may not, and `fault` says why.
+    #[inline(never)]
+    fn meet(&mut self, number: usize, target: &Target, types: &[Type]) -> Option<Met> {
+        let Self { joins, results, effort, fault, .. } = self;
+        let guesses = self.guesses && target.last_back_jump.is_some();
+        match joins.meet(number, types, guesses, results, effort) {
+            Ok(met) => Some(met),
+            Err(meeting) => {
+                keep(fault, meeting.fault(target.offset, types.len(), self.scan.locals_set));
+                None
+            }
+        }
+    }
+
+    /// The jump at `from` leads to a target.
     #[inline(always)]
-    fn jump(&mut self, state: &State<'_>, from: u32, number: u32) -> Result<(), Fault> {
+    fn jump(&mut self, state: &State<'_>, from: At, number: u32) -> Result<(), Fault> {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
-        if self.meet(number, state.types(), state.length())? != Met::Same {
+        let scan: &'v Scan = self.scan;
+        let Some(target) = scan.targets.get(number) else { return Ok(()) };
+        let met = self.meet(number, target, state.types());
+        if met.ok_or_else(|| self.refused())? != Met::Same {
             self.joins.wait(number);
         }
-        if self.scan.targets.get(number).is_some_and(|target| target.op <= from) {
-            self.uses.leave(from + 1);
+        if target.at() <= from {
+            self.uses.leave(offset(from + 1));
         }
         Ok(())
     }
 
     /// The code ends and the activation with it: the top of the vector is the result.
     #[inline(always)]
-    fn finish_at_end(&mut self, state: &mut State<'_>, end: u32) -> Result<(), Fault> {
+    fn finish_at_end(&mut self, state: &mut State<'_>, end: At) -> Result<(), Fault> {
         if state.length() == 0 {
             return Err(Fault::NothingReturned);
         }
@@ -196,7 +214,7 @@ impl<'v> Flow<'v, '_> {
         if self.known.is_some() {
             return Ok(());
         }
-        self.results.returns(self.index, ty, self.code().place(at)).map_err(Fault::from)
+        self.results.returns(self.index, ty, (self.index, offset(at))).map_err(Fault::from)
     }
 
     fn result_of(&mut self, callee: u32) -> Type {
@@ -205,10 +223,6 @@ impl<'v> Flow<'v, '_> {
             Some(&kind) => Type::of(kind.into()),
             None => self.results.of(callee),
         }
-    }
-
-    fn code(&self) -> Code<'v> {
-        Code { index: self.index, scan: self.scan }
     }
 
     #[inline(always)]
@@ -248,12 +262,10 @@ impl<'v> Flow<'v, '_> {
                 state.write(b, left);
             }
             O::AddI64 | O::SubI64 | O::MulI64 | O::DivI64 | O::ModI64 => {
-                state.pop_two(Type::I64, results, at)?;
-                state.push(Type::I64);
+                state.combine_two(Type::I64, results, at)?
             }
             O::AddF64 | O::SubF64 | O::MulF64 | O::DivF64 => {
-                state.pop_two(Type::F64, results, at)?;
-                state.push(Type::F64);
+                state.combine_two(Type::F64, results, at)?
             }
             O::NegI64 => {
                 state.pop(KindSet::I64, results, at)?;
@@ -267,10 +279,7 @@ impl<'v> Flow<'v, '_> {
                 state.pop_ordered(results, at)?;
                 state.push(Type::BOOL);
             }
-            O::And | O::Or => {
-                state.pop_two(Type::BOOL, results, at)?;
-                state.push(Type::BOOL);
-            }
+            O::And | O::Or => state.combine_two(Type::BOOL, results, at)?,
             O::Not => {
                 state.pop(KindSet::BOOL, results, at)?;
                 state.push(Type::BOOL);
@@ -296,21 +305,18 @@ impl<'v> Flow<'v, '_> {
                 state.pop_two(Type::I64, results, at)?;
                 state.write(uses.slot(op.a()), Type::I64);
             }
-            O::Jmp => {
-                self.jump(state, at, op.long())?;
-                return Ok(Next::Ends);
-            }
+            O::Jmp => return Ok(Next::Jumps),
             O::JmpIf | O::JmpIfNot => {
                 state.pop(KindSet::BOOL, results, at)?;
-                self.jump(state, at, op.long())?;
+                return Ok(Next::MayJump);
             }
             O::LtJmpIfNot => {
                 state.pop_ordered(results, at)?;
-                self.jump(state, at, op.long())?;
+                return Ok(Next::MayJump);
             }
             O::EqJmpIfNot => {
                 state.pop_equal(results, at)?;
-                self.jump(state, at, op.long())?;
+                return Ok(Next::MayJump);
             }
             O::Call => {
                 uses.call();

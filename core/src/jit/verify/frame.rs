@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use super::error::{Fault, Place};
 use super::kind::{KindSet, Results, Type, Unequal};
-use super::scan::Scan;
+use super::op::{At, offset};
 use super::uses::Uses;
+use crate::owned::{NoMemory, push, reserve, resize};
 
 /// The memory for the types of a function, and what is found on the way.
 #[derive(Debug, Default)]
@@ -21,14 +22,20 @@ pub(super) struct Frame {
 impl Frame {
     /// The begin of a function with `params` parameters that sets `locals` locals, the parameters
     /// among them.
-    pub(super) fn start<'f>(&'f mut self, params: u16, locals: u16, code: Code<'f>) -> State<'f> {
+    pub(super) fn start(
+        &mut self,
+        params: u16,
+        locals: u16,
+        function: u32,
+    ) -> Result<State<'_>, NoMemory> {
         self.types.clear();
+        reserve(&mut self.types, locals.into())?;
         self.types.resize(params.into(), Type::I64);
         self.types.resize(locals.into(), Type::NIL);
         self.locals = locals.into();
         self.compared.clear();
         let Self { types, locals, compared } = self;
-        State { types, locals: *locals, top: *locals, compared, code }
+        Ok(State { types, locals: *locals, top: *locals, is_short: false, compared, function })
     }
 
     /// The greatest length that the vector had.
@@ -54,26 +61,11 @@ pub(super) struct State<'f> {
     locals: usize,
     /// Where the vector ends in `types`.
     top: usize,
+    /// Whether `types` ends before that, because there was no memory: what comes of it is an error.
+    pub(super) is_short: bool,
     compared: &'f mut Vec<(u32, [Type; 2])>,
-    code: Code<'f>,
-}
-
-/// The number of an instruction in its function. Most instructions have nothing to say, so that where
-/// they stand is looked up when it is asked for.
-pub(super) type At = u32;
-
-/// The function whose instructions are looked at.
-#[derive(Clone, Copy)]
-pub(super) struct Code<'s> {
-    pub(super) index: u32,
-    pub(super) scan: &'s Scan,
-}
-
-impl Code<'_> {
-    /// The function, and the offset of an instruction.
-    pub(super) fn place(self, at: At) -> (u32, u32) {
-        (self.index, self.scan.offset_of(usize::try_from(at).unwrap_or(usize::MAX)))
-    }
+    /// The function that they belong to.
+    function: u32,
 }
 
 impl State<'_> {
@@ -86,14 +78,17 @@ impl State<'_> {
     /// The length of the vector.
     #[inline(always)]
     pub(super) fn length(&self) -> u32 {
-        u32::try_from(self.top - self.locals).unwrap_or(u32::MAX)
+        length(self.top, self.locals)
     }
 
     /// Takes over what is known at a target.
     #[inline(always)]
     pub(super) fn load(&mut self, types: &[Type]) {
         self.top = types.len();
-        replace(self.types, types);
+        match self.types.get_mut(..types.len()) {
+            Some(place) => place.copy_from_slice(types),
+            None => self.is_short |= replace(self.types, types).is_err(),
+        }
     }
 
     /// A type in the vector or a local.
@@ -106,7 +101,7 @@ impl State<'_> {
     pub(super) fn push(&mut self, ty: Type) {
         match self.types.get_mut(self.top) {
             Some(place) => *place = ty,
-            None => self.types.push(ty),
+            None => self.is_short |= push(self.types, ty).is_err(),
         }
         self.top += 1;
     }
@@ -119,7 +114,7 @@ impl State<'_> {
             return self.push(ty);
         }
         if index > self.top {
-            extend(self.types, self.top, index + 1);
+            self.is_short |= extend(self.types, self.top, index + 1).is_err();
             self.top = index + 1;
         }
         if let Some(place) = self.types.get_mut(index) {
@@ -150,7 +145,7 @@ impl State<'_> {
         if ty.is_one_of(needed) {
             return Ok(ty);
         }
-        demand(ty, needed, Place::Slot(self.length()), results, (at, self.code))
+        demand(ty, needed, Place::Slot(self.length()), results, (self.function, at))
     }
 
     /// Reads a slot, whose value is of any kind.
@@ -164,7 +159,7 @@ impl State<'_> {
         if ty.is_one_of(KindSet::ANY) {
             return Ok(ty);
         }
-        demand(ty, KindSet::ANY, Place::Slot(slot.into()), results, (at, self.code))
+        demand(ty, KindSet::ANY, Place::Slot(slot.into()), results, (self.function, at))
     }
 
     /// Reads a local, which the function has.
@@ -182,7 +177,7 @@ impl State<'_> {
             return Ok(ty);
         }
         uses.nil_locals = true;
-        demand(ty, KindSet::ANY, Place::Local(local), results, (at, self.code))
+        demand(ty, KindSet::ANY, Place::Local(local), results, (self.function, at))
     }
 
     /// Sets a local, which the scan has seen to be set.
@@ -193,15 +188,23 @@ impl State<'_> {
         }
     }
 
+    /// The last two values, left and right.
+    #[inline(always)]
+    fn last_two(&mut self) -> Result<&mut [Type; 2], Fault> {
+        let left = self.top.wrapping_sub(2);
+        let vector = self.types.get_mut(left..self.top).and_then(|two| two.first_chunk_mut());
+        match vector {
+            Some(two) if left >= self.locals => Ok(two),
+            _ => Err(Fault::Underflow { needed: 2, length: length(self.top, self.locals) }),
+        }
+    }
+
     /// Pops two values of any type: left and right.
     #[inline(always)]
     fn take_two(&mut self) -> Result<[Type; 2], Fault> {
-        let vector = self.types.get(self.locals..self.top).unwrap_or(&[]);
-        let &[.., left, right] = vector else {
-            return Err(Fault::Underflow { needed: 2, length: self.length() });
-        };
+        let types = *self.last_two()?;
         self.top -= 2;
-        Ok([left, right])
+        Ok(types)
     }
 
     /// Pops two values of the kind `needed`; where the result goes is for the caller to say.
@@ -217,7 +220,25 @@ impl State<'_> {
             return Ok(());
         }
         let needed = needed.kind().unwrap_or(KindSet::ANY);
-        demand_two(types, needed, self.length(), results, (at, self.code)).map(drop)
+        demand_two(types, needed, self.length(), results, (self.function, at)).map(drop)
+    }
+
+    /// Puts one value of the kind in place of two.
+    #[inline(always)]
+    pub(super) fn combine_two(
+        &mut self,
+        kind: Type,
+        results: &mut Results,
+        at: At,
+    ) -> Result<(), Fault> {
+        let two = self.last_two()?;
+        let types = core::mem::replace(two, [kind; 2]);
+        self.top -= 1;
+        if types == [kind; 2] {
+            return Ok(());
+        }
+        let needed = kind.kind().unwrap_or(KindSet::ANY);
+        demand_two(types, needed, self.length() - 1, results, (self.function, at)).map(drop)
     }
 
     /// Pops two values that are compared, each of one of the kinds `needed`; gives their types unless
@@ -233,9 +254,9 @@ impl State<'_> {
         if types == [Type::I64; 2] {
             return Ok(None);
         }
-        let place = (at, self.code);
+        let place = (self.function, at);
         let types = demand_two(types, needed, self.length(), results, place)?;
-        keep_compared(self.compared, types, place);
+        keep_compared(self.compared, types, place)?;
         Ok(Some(types))
     }
 
@@ -249,59 +270,65 @@ impl State<'_> {
     #[inline(always)]
     pub(super) fn pop_equal(&mut self, results: &mut Results, at: At) -> Result<(), Fault> {
         match self.pop_compared(KindSet::ANY, results, at)? {
-            Some(types) => equal(types, self.length(), results, (at, self.code)),
+            Some(types) => equal(types, self.length(), results, (self.function, at)),
             None => Ok(()),
         }
     }
 }
 
-/// An instruction that has something to say, and its function.
-type Where<'s> = (At, Code<'s>);
+/// The length of the vector behind so many locals.
+#[inline(always)]
+fn length(top: usize, locals: usize) -> u32 {
+    u32::try_from(top - locals).unwrap_or(u32::MAX)
+}
 
-/// Puts other types at the begin.
-#[inline(never)]
-fn replace(types: &mut Vec<Type>, begin: &[Type]) {
-    let known = types.len().min(begin.len());
-    let (same, more) = begin.split_at_checked(known).unwrap_or((begin, &[]));
-    if let Some(place) = types.get_mut(..known) {
-        place.copy_from_slice(same);
-    }
-    types.extend_from_slice(more);
+/// A function and an instruction in it that has something to say.
+type Where = (u32, At);
+
+fn place((function, at): Where) -> (u32, u32) {
+    (function, offset(at))
+}
+
+/// Puts others, which are more, in place of all types.
+#[cold]
+fn replace(types: &mut Vec<Type>, others: &[Type]) -> Result<(), NoMemory> {
+    types.clear();
+    reserve(types, others.len())?;
+    types.extend_from_slice(others);
+    Ok(())
 }
 
 /// Extends the vector, which ends at `from`, with nil up to `to`.
 #[cold]
-fn extend(types: &mut Vec<Type>, from: usize, to: usize) {
+fn extend(types: &mut Vec<Type>, from: usize, to: usize) -> Result<(), NoMemory> {
     let stale = types.len().min(to);
     types.get_mut(from..stale).unwrap_or_default().fill(Type::NIL);
-    if types.len() < to {
-        types.resize(to, Type::NIL);
-    }
+    if types.len() < to { resize(types, to, Type::NIL) } else { Ok(()) }
 }
 
 /// Remembers a comparison of other values than two i64.
 #[cold]
-fn keep_compared(compared: &mut Vec<(u32, [Type; 2])>, types: [Type; 2], (at, code): Where<'_>) {
+fn keep_compared(
+    compared: &mut Vec<(u32, [Type; 2])>,
+    types: [Type; 2],
+    at: Where,
+) -> Result<(), NoMemory> {
     if types != [Type::I64; 2] {
-        let (_, offset) = code.place(at);
-        compared.push((offset, types));
+        let (_, at) = place(at);
+        push(compared, (at, types))?;
     }
+    Ok(())
 }
 
 /// Compares what has been popped from the positions `left` and the one above.
 #[cold]
-fn equal(
-    types: [Type; 2],
-    position: u32,
-    results: &mut Results,
-    (at, code): Where<'_>,
-) -> Result<(), Fault> {
+fn equal(types: [Type; 2], position: u32, results: &mut Results, at: Where) -> Result<(), Fault> {
     if types == [Type::I64; 2] {
         return Ok(());
     }
     let [left, right] = types;
+    let compared = results.compare(left, right, place(at));
     let place = Place::Slot(position + u32::from(left.kind().is_some()));
-    let compared = results.compare(left, right, code.place(at));
     let needed = left.kind().or(right.kind()).map_or(KindSet::ANY, KindSet::comparable);
     compared.map_err(|unequal| fault(unequal, needed, place))
 }
@@ -313,7 +340,7 @@ fn demand_two(
     needed: KindSet,
     left: u32,
     results: &mut Results,
-    at: Where<'_>,
+    at: Where,
 ) -> Result<[Type; 2], Fault> {
     let [one, two] = types;
     let two = demand(two, needed, Place::Slot(left + 1), results, at)?;
@@ -324,11 +351,11 @@ fn demand_two(
 fn demand(
     ty: Type,
     needed: KindSet,
-    place: Place,
+    found: Place,
     results: &mut Results,
-    (at, code): Where<'_>,
+    at: Where,
 ) -> Result<Type, Fault> {
-    results.demand(ty, needed, code.place(at)).map_err(|unequal| fault(unequal, needed, place))
+    results.demand(ty, needed, place(at)).map_err(|unequal| fault(unequal, needed, found))
 }
 
 fn fault(unequal: Unequal, needed: KindSet, place: Place) -> Fault {
@@ -336,5 +363,6 @@ fn fault(unequal: Unequal, needed: KindSet, place: Place) -> Fault {
         Unequal::Mixed => Fault::Mixed { place },
         Unequal::Kind(found) => Fault::Kind { place, needed, found },
         Unequal::Clash(clash) => clash.into(),
+        Unequal::NoMemory => Fault::OutOfMemory,
     }
 }

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use super::error::Fault;
 use super::kind::{Results, Type};
+use crate::owned::{NoMemory, reserve, resize};
 
 /// Values that a function of no length may remember.
 const FREE_VALUES: usize = 1 << 18;
@@ -23,8 +24,7 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// For a program of `bytes` of code: one unit is one value compared or a quarter of an instruction
-    /// looked at. There is enough for walks that guess and for those that do not.
+    /// For a program of `bytes` of code: one unit is one value compared or a byte of code looked at. There is enough for walks that guess and for those that do not.
     pub(super) const fn for_code(bytes: u64) -> Self {
         Self { left: bytes.saturating_mul(128).saturating_add(1 << 23) }
     }
@@ -38,15 +38,13 @@ impl Effort {
 
 /// What is known at a target.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Known {
+struct Known {
     /// Where its types begin in the arena: locals, then the vector.
     start: usize,
     /// How many there are.
-    count: usize,
-    /// The length of the vector.
-    pub(super) length: u32,
+    count: u32,
     /// Whether a path leads here.
-    pub(super) reached: bool,
+    reached: bool,
 }
 
 /// What is known at all targets of a function.
@@ -55,6 +53,8 @@ pub(super) struct Joins {
     known: Vec<Known>,
     arena: Vec<Type>,
     most: usize,
+    /// How many of the types at each target are those of locals.
+    locals: u32,
     /// Targets to be followed, a bit each.
     waiting: Vec<u64>,
 }
@@ -71,67 +71,71 @@ pub(super) enum Met {
 }
 
 impl Joins {
-    /// Starts with a function of `targets` targets and `code` bytes. No more values are remembered
-    /// than 4 a byte and 262,144, of 4 bytes each.
-    pub(super) fn start(&mut self, targets: usize, code: usize) {
+    /// Starts with a function of `targets` targets and `code` bytes that sets `locals` locals. No more
+    /// values are remembered than 4 a byte and 262,144, of 4 bytes each.
+    pub(super) fn start(
+        &mut self,
+        targets: usize,
+        code: usize,
+        locals: u16,
+    ) -> Result<(), NoMemory> {
         self.known.clear();
-        self.known.resize(targets, Known::default());
+        resize(&mut self.known, targets, Known::default())?;
         self.arena.clear();
         self.most = code.saturating_mul(VALUES_PER_BYTE).saturating_add(FREE_VALUES);
+        self.locals = locals.into();
         self.waiting.clear();
-        self.waiting.resize(targets / 64 + 1, 0);
+        resize(&mut self.waiting, targets / 64 + 1, 0)
     }
 
-    /// What is known at a target, and its types.
-    pub(super) fn get(&self, number: usize) -> Option<(Known, &[Type])> {
-        let known = *self.known.get(number)?;
-        let end = known.start.checked_add(known.count)?;
-        Some((known, self.arena.get(known.start..end)?))
+    /// The types at a target; `None` when no path leads there.
+    #[inline(always)]
+    pub(super) fn get(&self, number: usize) -> Option<&[Type]> {
+        let known = self.known.get(number).filter(|known| known.reached)?;
+        self.arena.get(known.start..)?.get(..usize::try_from(known.count).ok()?)
     }
 
-    /// A path arrives at a target with a vector of `length` values; `types` are locals and vector. The
-    /// first one that comes with a nil leaves it mixed when it `guesses`.
+    /// The length of the vector at a target; `None` when no path leads there.
+    #[inline(always)]
+    pub(super) fn length_at(&self, number: usize) -> Option<u32> {
+        let known = self.known.get(number)?;
+        known.reached.then(|| known.count.saturating_sub(self.locals))
+    }
+
+    /// A path arrives at a target; `types` are locals and vector. The first one that comes with a nil
+    /// leaves it mixed when it `guesses`.
+    #[inline(always)]
     pub(super) fn meet(
         &mut self,
         number: usize,
         types: &[Type],
-        length: u32,
         guesses: bool,
         results: &mut Results,
         effort: &mut Effort,
     ) -> Result<Met, Meeting> {
         effort.spend(types.len() + 1)?;
         let Some(known) = self.known.get_mut(number) else { return Ok(Met::Same) };
+        let count = u32::try_from(types.len()).unwrap_or(u32::MAX);
         if !known.reached {
             let start = self.arena.len();
             if start + types.len() > self.most {
                 return Err(Fault::Joins.into());
             }
+            reserve(&mut self.arena, types.len()).map_err(Fault::from)?;
+            *known = Known { start, count, reached: true };
             self.arena.extend_from_slice(types);
-            *known = Known { start, count: types.len(), length, reached: true };
             let added = self.arena.get_mut(start..).unwrap_or_default();
             return Ok(if guesses && guess(added) { Met::Changed } else { Met::First });
         }
-        if known.length != length {
-            return Err(Meeting::Length(known.length));
+        if known.count != count {
+            return Err(Meeting::Length(known.count.saturating_sub(self.locals)));
         }
-        let end = known.start + known.count;
-        let old = self.arena.get_mut(known.start..end).unwrap_or_default();
+        let old = self.arena.get_mut(known.start..).and_then(|old| old.get_mut(..types.len()));
+        let old = old.unwrap_or_default();
         if Type::all_equal(old, types) {
             return Ok(Met::Same);
         }
-        let mut met = Met::Same;
-        for (old, &new) in old.iter_mut().zip(types) {
-            if *old == new || *old == Type::MIXED {
-                continue;
-            }
-            let (joined, looked_at) = results.join(*old, new);
-            effort.spend(looked_at)?;
-            if joined != *old {
-                (*old, met) = (joined, Met::Changed);
-            }
-        }
-        Ok(met)
+        join(old, types, results, effort).map_err(Meeting::Fault)
     }
 
     /// Lets a target wait until it is followed.
@@ -169,18 +173,40 @@ impl Joins {
 
     #[inline(always)]
     fn first_from(&mut self, passed: usize) -> Option<usize> {
-        let mut mask = u64::MAX << (passed % 64);
-        for (word, number) in self.waiting.iter_mut().zip(0..).skip(passed / 64) {
+        let (mut place, mut mask) = (passed / 64, u64::MAX << (passed % 64));
+        while let Some(word) = self.waiting.get_mut(place) {
             let rest = *word & mask;
             if rest != 0 {
                 let bit = rest.trailing_zeros();
                 *word ^= 1 << bit;
-                return Some(number * 64 + usize::try_from(bit).unwrap_or(0));
+                return Some(place * 64 + usize::try_from(bit).unwrap_or(0));
             }
-            mask = u64::MAX;
+            (place, mask) = (place + 1, u64::MAX);
         }
         None
     }
+}
+
+/// What all paths have in common when one comes with other types.
+#[inline(never)]
+fn join(
+    known: &mut [Type],
+    types: &[Type],
+    results: &mut Results,
+    effort: &mut Effort,
+) -> Result<Met, Fault> {
+    let mut met = Met::Same;
+    for (old, &new) in known.iter_mut().zip(types) {
+        if *old == new || *old == Type::MIXED {
+            continue;
+        }
+        let (joined, looked_at) = results.join(*old, new).map_err(Fault::from)?;
+        effort.spend(looked_at)?;
+        if joined != *old {
+            (*old, met) = (joined, Met::Changed);
+        }
+    }
+    Ok(met)
 }
 
 /// Takes what is nil for mixed; whether there was any.
@@ -199,6 +225,20 @@ pub(super) enum Meeting {
     Length(u32),
     /// Too much.
     Fault(Fault),
+}
+
+impl Meeting {
+    /// The same as a fault of what comes to `target` with so many types, the first of them of locals.
+    #[cold]
+    pub(super) fn fault(self, target: u32, types: usize, locals: u16) -> Fault {
+        match self {
+            Meeting::Length(there) => {
+                let here = u32::try_from(types.saturating_sub(locals.into())).unwrap_or(u32::MAX);
+                Fault::Length { target, there, here }
+            }
+            Meeting::Fault(fault) => fault,
+        }
+    }
 }
 
 impl From<Fault> for Meeting {

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::error::Fault;
+use crate::owned::{NoMemory, push, reserve};
 
 /// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,12 +117,8 @@ impl Type {
     /// Whether two lists of the same length are the same.
     #[inline(always)]
     pub(super) fn all_equal(left: &[Self], right: &[Self]) -> bool {
-        // Four at once, because most lists are short.
-        let ((left, left_rest), (right, right_rest)) =
-            (left.as_chunks::<4>(), right.as_chunks::<4>());
-        left.iter().zip(right).all(|(left, right)| {
-            left.iter().zip(right).fold(0, |differ, (left, right)| differ | (left.0 ^ right.0)) == 0
-        }) && left_rest.iter().zip(right_rest).all(|(left, right)| left.0 == right.0)
+        // One by one, because most lists are short.
+        left.iter().zip(right).all(|(left, right)| left.0 == right.0)
     }
 
     pub(super) const fn of(set: KindSet) -> Self {
@@ -193,12 +190,14 @@ pub(super) struct Results {
 
 impl Results {
     /// Forgets everything and starts with `count` functions.
-    pub(super) fn reset(&mut self, count: u32) {
+    pub(super) fn reset(&mut self, count: u32) -> Result<(), NoMemory> {
         self.classes.clear();
         self.eithers.clear();
         self.compared.clear();
         let class = |parent| Class { parent, kinds: KindSet::ANY, place: (parent, 0) };
+        reserve(&mut self.classes, usize::try_from(count).unwrap_or(usize::MAX))?;
         self.classes.extend((0..count).map(class));
+        Ok(())
     }
 
     /// Forgets what either of two types is; no state may refer to it any more.
@@ -358,44 +357,44 @@ impl Results {
     }
 
     /// What a position is where two paths meet. The number says how many types were looked at.
-    pub(super) fn join(&mut self, old: Type, new: Type) -> (Type, usize) {
+    pub(super) fn join(&mut self, old: Type, new: Type) -> Result<(Type, usize), NoMemory> {
         let (mut joined, mut rest, mut looked_at) = (old, new, 1);
         loop {
             if joined == rest || joined == Type::MIXED {
-                return (joined, looked_at);
+                return Ok((joined, looked_at));
             }
             let (older, last) = self.split(rest);
             let last = self.settle(last);
-            joined = self.add(joined, last, &mut looked_at);
+            joined = self.add(joined, last, &mut looked_at)?;
             match older {
                 Some(older) => rest = older,
-                None => return (joined, looked_at),
+                None => return Ok((joined, looked_at)),
             }
         }
     }
 
     /// `types`, which may be pairs, with one that is none.
-    fn add(&mut self, types: Type, new: Type, looked_at: &mut usize) -> Type {
+    fn add(&mut self, types: Type, new: Type, looked_at: &mut usize) -> Result<Type, NoMemory> {
         let mut rest = Some(types);
         while let Some(ty) = rest {
             *looked_at += 1;
             let (older, last) = self.split(ty);
             let last = self.settle(last);
             if last == new {
-                return types;
+                return Ok(types);
             }
             let differ = last.kind().is_some() && new.kind().is_some();
             if differ || last == Type::MIXED || new == Type::MIXED {
-                return Type::MIXED;
+                return Ok(Type::MIXED);
             }
             rest = older;
         }
         let number = u32::try_from(self.eithers.len()).unwrap_or(u32::MAX);
         if number >= MAX_FUNCTIONS {
-            return Type::MIXED;
+            return Ok(Type::MIXED);
         }
-        self.eithers.push((types, new));
-        Type(SYMBOLS + (number << 1) + 1)
+        push(&mut self.eithers, (types, new))?;
+        Ok(Type(SYMBOLS + (number << 1) + 1))
     }
 
     /// Compares two values for equality.
@@ -410,7 +409,8 @@ impl Results {
             (_, Some(kind)) => self.demand(left, KindSet::comparable(kind), place).map(drop),
             _ => {
                 if let (Some(left), Some(right)) = (left.function(), right.function()) {
-                    self.compared.push(Compared { left, right, place });
+                    let compared = push(&mut self.compared, Compared { left, right, place });
+                    compared.map_err(|NoMemory| Unequal::NoMemory)?;
                 }
                 Ok(())
             }
@@ -452,4 +452,6 @@ pub(super) enum Unequal {
     Kind(KindSet),
     /// It is the result of a function whose result is of another kind.
     Clash(Clash),
+    /// There is no memory to remember that it must be.
+    NoMemory,
 }

@@ -1,30 +1,47 @@
-//! Sets of offsets in a function's code. Instructions are of even length, so that one bit stands for two
-//! bytes.
+//! Sets of places in a function's code.
 
 use alloc::vec::Vec;
 
-/// A set of even offsets.
+use super::op::At;
+use crate::owned::{NoMemory, resize};
+
+/// A set of places.
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
-    pub(super) words: Vec<u64>,
+    /// A bit for each.
+    words: Vec<u64>,
 }
 
-/// Bytes of code that a word stands for.
-pub(super) const BYTES_PER_WORD: u32 = 128;
+const BITS: usize = 64;
 
 impl Offsets {
-    /// The empty set of offsets up to and including `last`.
-    pub(super) fn reset(&mut self, last: u32) {
-        let words = usize::try_from(last / BYTES_PER_WORD).unwrap_or(usize::MAX);
+    /// The empty set of places up to and including `last`.
+    pub(super) fn reset(&mut self, last: At) -> Result<(), NoMemory> {
         self.words.clear();
-        self.words.resize(words.saturating_add(1), 0);
+        resize(&mut self.words, last / BITS + 1, 0)
     }
 
     #[inline(always)]
-    pub(super) fn insert(&mut self, offset: u32) {
-        let word = usize::try_from(offset / BYTES_PER_WORD).unwrap_or(usize::MAX);
-        if let Some(word) = self.words.get_mut(word) {
-            *word |= 1 << (offset / 2 % 64);
+    pub(super) fn insert(&mut self, at: At) {
+        if let Some(word) = self.words.get_mut(at / BITS) {
+            *word |= 1 << (at % BITS);
         }
+    }
+
+    /// Calls `each` with the places, ascending, until one is an error.
+    #[inline(always)]
+    pub(super) fn try_for_each<E>(
+        &self,
+        mut each: impl FnMut(At) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (&word, number) in self.words.iter().zip(0..) {
+            let mut rest = word;
+            while rest != 0 {
+                let bit = usize::try_from(rest.trailing_zeros()).unwrap_or(0);
+                each(number * BITS + bit)?;
+                rest &= rest - 1;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,24 +1,45 @@
 //! Instructions as they are after the scan, which decodes them once for all that come after it.
 
-use crate::jit::bytecode::Opcode;
+use crate::jit::bytecode::{OPCODE_SIZE, Opcode};
 
-/// A supported instruction as all that come after the scan look at it: its first eight bytes. In place
-/// of a jump's distance stands the number of its target. A constant is left in the code; behind a short
-/// instruction is whatever follows it.
-#[derive(Clone, Copy, Debug)]
+/// A place in the code of a function, in pairs of bytes from its begin: instructions are of even length.
+pub(crate) type At = usize;
+
+/// A place in bytes. No function has 2^31 of them.
+#[inline(always)]
+pub(crate) fn offset(at: At) -> u32 {
+    (at as u32).wrapping_mul(OPCODE_SIZE)
+}
+
+/// A supported instruction as all that come after the scan look at it: its first eight bytes. The upper
+/// byte of its opcode, which is 0, gives way to its length, and the distance of a jump to the number of
+/// its target. A constant is left in the code; behind a short instruction is whatever follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Op(u64);
 
 /// The bits of an operand.
 const LONG: u64 = 0xffff_ffff;
 
 impl Op {
-    /// What room for instructions is filled with.
+    /// Where no instruction begins.
     pub(super) const NONE: Self = Self(0);
 
-    /// The instruction that begins with these bytes, whose opcode is less than 256.
+    /// The instruction that begins with these bytes, whose opcode is less than 256, and has the length
+    /// of which these are the [bits](Self::bits_of_length).
     #[inline(always)]
-    pub(super) fn new(bytes: [u8; 8]) -> Self {
-        Self(u64::from_le_bytes(bytes))
+    pub(super) fn new(bytes: [u8; 8], length: u16) -> Self {
+        Self(u64::from_le_bytes(bytes) | u64::from(length))
+    }
+
+    /// What says of an instruction that it is so many bytes long, which are at most 14.
+    pub(super) const fn bits_of_length(bytes: u32) -> u16 {
+        ((bytes / OPCODE_SIZE) << 8) as u16
+    }
+
+    /// The place behind the instruction, which stands at `at`.
+    #[inline(always)]
+    pub(crate) fn behind(self, at: At) -> At {
+        at + usize::from((self.0 >> 8) as u8)
     }
 
     #[inline(always)]
@@ -61,11 +82,12 @@ mod tests {
 
     #[test]
     fn operands_are_where_the_instruction_has_them() {
-        let mut op = Op::new([0x43, 0, 1, 2, 3, 4, 5, 6]);
+        let mut op = Op::new([0x43, 0, 1, 2, 3, 4, 5, 6], Op::bits_of_length(8));
         assert_eq!(op.opcode(), Opcode::Call);
         assert_eq!((op.long(), op.argc()), (0x0403_0201, 0x0605));
         assert_eq!((op.a(), op.b()), (0x0201, 0x0403));
         op.set_long(0xfedc_ba98);
         assert_eq!((op.long(), op.argc()), (0xfedc_ba98, 0x0605));
+        assert_eq!((op.opcode(), op.behind(3)), (Opcode::Call, 7));
     }
 }

@@ -2,15 +2,17 @@
 //! where its jumps lead, which locals it sets, and whom it calls.
 //!
 //! Everything in the code is looked at, whether it can be reached or not. Instructions are of even
-//! length, so that one bit stands for two bytes of code.
+//! length, so that everything is numbered by pairs of bytes ([`At`]): an instruction is kept under the
+//! number of its first pair, from which its offset follows, and under which a jump finds it.
 
 use alloc::vec::Vec;
 
 use super::error::Fault;
-use super::offsets::{BYTES_PER_WORD, Offsets};
-use super::op::Op;
+use super::offsets::Offsets;
+use super::op::{At, Op, offset};
 use super::{FunctionCode, HostCalls};
-use crate::jit::bytecode::{Instruction, Instructions, OPCODE_SIZE, Role, target};
+use crate::jit::bytecode::{Instruction, Instructions, OPCODE_SIZE, Role, bytes_of, target};
+use crate::owned::{NoMemory, reserve, resize};
 
 /// An offset where a jump leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,50 +21,36 @@ pub struct Target {
     pub offset: u32,
     /// Where the last instruction begins that jumps back to it; `None` when it is no loop head.
     pub last_back_jump: Option<u32>,
-    /// How many instructions come before it.
-    pub(super) op: u32,
-    /// How many come before the one at `last_back_jump`.
-    pub(super) last_back_op: u32,
 }
 
 impl Target {
-    /// How many instructions come before it.
+    /// The pair of bytes at its offset.
     #[inline(always)]
-    pub(crate) fn op(&self) -> usize {
-        usize::try_from(self.op).unwrap_or(usize::MAX)
+    pub(crate) fn at(&self) -> At {
+        usize::try_from(self.offset / OPCODE_SIZE).unwrap_or(usize::MAX)
     }
 }
 
-/// A jump that the scan came across.
+/// Pairs of bytes of a jump.
+const JUMP_PAIRS: usize = (Instruction::Jmp { offset: 0 }.size() / OPCODE_SIZE) as usize;
+
+/// A jump that the scan came across, and where it leads.
 #[derive(Clone, Copy, Debug)]
 struct Jump {
-    /// Its number among the instructions, and the offset that it leads to.
-    op: u32,
-    target: u32,
-}
-
-/// The jumps of a function, and why an instruction was refused.
-#[derive(Debug, Default)]
-struct Found {
-    jumped_to: Offsets,
-    /// In the order in which they stand.
-    jumps: Vec<Jump>,
-    fault: Option<Fault>,
+    at: At,
+    target: At,
 }
 
 /// What [`Scan::function`] finds, and its memory.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    found: Found,
-    /// For every two bytes of code the number of the instruction that begins there, and once targets
-    /// are known that of the target. Where none begins it is stale: the other way round, [`Self::offsets`]
-    /// tells.
-    numbers: Vec<u32>,
-    /// The instructions, and how many there are; others are stale.
+    /// For every pair of bytes the instruction that begins there, [`Op::NONE`] where none does.
     ops: Vec<Op>,
-    count: usize,
-    /// Where they begin, and behind the last one the end of the code.
-    offsets: Vec<u32>,
+    jumped_to: Offsets,
+    /// In the order in which they stand.
+    jumps: Vec<Jump>,
+    /// For the pairs of bytes that jumps lead to the numbers of the targets; others are stale.
+    numbers: Vec<u32>,
     /// Ascending.
     pub(super) targets: Vec<Target>,
     /// One more than the last local that is ever set; the parameters count.
@@ -79,241 +67,156 @@ impl Scan {
         calls: &mut impl Calls,
     ) -> Result<(), (u32, Fault)> {
         let FunctionCode { code, params, locals } = *function;
-        let end = u32::try_from(code.len()).ok().filter(|&end| end < 1 << 31);
-        let end = end.ok_or((0, Fault::TooLarge))?;
+        if code.len() >= 1 << 31 {
+            return Err((0, Fault::TooLarge));
+        }
         if params > locals {
             return Err((0, Fault::Locals { params, locals }));
         }
-        self.found.jumped_to.reset(end);
-        self.found.jumps.clear();
-        self.found.fault = None;
-        self.make_room(end);
-        self.decode(code, end, Locals::new(params, locals), calls)
-            .map_err(|at| (at, self.found.fault.unwrap_or_else(|| refusal(code, at))))?;
+        let (pairs, last) = code.as_chunks();
+        self.make_room(pairs.len()).map_err(|none| (0, none.into()))?;
+        self.decode(pairs, Locals::new(params, locals), calls)
+            .filter(|()| last.is_empty())
+            .ok_or_else(|| refusal(function, calls))?;
         let inside = |target| (source(code, target), Fault::JumpInside { target });
+        self.targets.clear();
+        reserve(&mut self.targets, self.jumps.len()).map_err(|none| (0, none.into()))?;
         self.find_targets().map_err(inside)?;
         self.number_jumps();
         Ok(())
     }
 
-    /// Room for as many instructions as so many bytes may have, and for the end.
+    /// Room for code of so many pairs of bytes, for all the jumps that it may have, and for its end.
     #[inline(always)]
-    fn make_room(&mut self, end: u32) {
-        // One that the code ends inside of is looked at as well.
-        let most = usize::try_from(end.div_ceil(OPCODE_SIZE)).unwrap_or(usize::MAX);
-        if self.ops.len() <= most {
-            let room = most.saturating_add(1);
-            self.ops.resize(room, Op::NONE);
-            self.offsets.resize(room, 0);
-            self.numbers.resize(room, 0);
+    fn make_room(&mut self, pairs: usize) -> Result<(), NoMemory> {
+        self.ops.clear();
+        resize(&mut self.ops, pairs, Op::NONE)?;
+        self.jumps.clear();
+        reserve(&mut self.jumps, pairs / JUMP_PAIRS)?;
+        if self.numbers.len() <= pairs {
+            resize(&mut self.numbers, pairs + 1, 0)?;
         }
+        self.jumped_to.reset(pairs)
     }
 
-    /// The instructions.
+    /// The instructions, each at its pair of bytes.
     #[inline(always)]
     pub(super) fn ops(&self) -> &[Op] {
-        self.ops.get(..self.count).unwrap_or(&self.ops)
+        &self.ops
     }
 
-    /// The instructions from number `from` on, those from `to` on not among them.
-    #[inline(always)]
-    pub(super) fn ops_between(&self, from: u32, to: u32) -> &[Op] {
-        let [from, to] = [from, to].map(|op| usize::try_from(op).unwrap_or(usize::MAX));
-        self.ops.get(from..to).unwrap_or(&[])
-    }
-
-    /// Where the instruction with this number begins; the end of the code for the number of all.
-    #[inline(always)]
-    pub(super) fn offset_of(&self, op: usize) -> u32 {
-        self.offsets.get(op).copied().unwrap_or(u32::MAX >> 1)
-    }
-
-    /// Decodes all of the code. An error is the offset of an instruction that is refused.
+    /// Decodes all of the code; `None` when something is refused, of which [`refusal`] tells more.
     fn decode(
         &mut self,
-        code: &[u8],
-        end: u32,
-        mut seen: Locals,
+        pairs: &[[u8; 2]],
+        mut locals: Locals,
         calls: &mut impl Calls,
-    ) -> Result<(), u32> {
-        let Self { found, numbers, ops, offsets, .. } = self;
-        let numbers = numbers.as_mut_slice();
-        let (mut rest, mut number) = (code, 0);
-        for (op, offset) in ops.iter_mut().zip(offsets) {
-            // No larger than `end`.
-            let at = end.wrapping_sub(rest.len() as u32);
-            *offset = at;
-            if let Some(place) = numbers.get_mut(usize::try_from(at / 2).unwrap_or(usize::MAX)) {
-                *place = number;
+    ) -> Option<()> {
+        let Self { ops, jumped_to, jumps, .. } = self;
+        let (ops, code) = (ops.get_mut(..pairs.len())?, pairs.as_flattened());
+        let mut at = 0;
+        while let Some(place) = ops.get_mut(at) {
+            let rest = pairs.get(at..)?.as_flattened();
+            let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(code, rest));
+            let Shape { length, class } = *SHAPES.get(usize::from(first_short(bytes)))?;
+            let op = Op::new(bytes, length);
+            let behind = op.behind(at);
+            *place = op;
+            match class {
+                Class::Plain => {}
+                Class::Names => locals.name(op.a())?,
+                Class::NamesSecond => locals.name(op.b())?,
+                Class::Sets => locals.set(op.a())?,
+                Class::Jumps => {
+                    let target = landing(behind, op.long().cast_signed(), pairs.len())?;
+                    jumped_to.insert(target);
+                    jumps.push(Jump { at, target });
+                }
+                Class::Calls => calls.function(op.long(), op.argc()).ok()?,
+                Class::CallsHost => calls.host(op.a(), op.b(), offset(at)).ok()?,
+                Class::Refused => return None,
             }
-            if rest.is_empty() {
-                break;
-            }
-            let behind = found.instruction((code, rest), (number, at, end), op, &mut seen, calls);
-            rest = behind.ok_or(at)?;
-            number += 1;
+            at = behind;
         }
-        self.count = usize::try_from(number).unwrap_or(usize::MAX);
         let count = |locals| u16::try_from(locals).unwrap_or(u16::MAX);
-        (self.locals_set, self.locals_named) = (count(seen.set), count(seen.named));
-        Ok(())
+        (self.locals_set, self.locals_named) = (count(locals.set), count(locals.named));
+        (at == pairs.len()).then_some(())
     }
 
-    /// The targets of the function. An error is one where no instruction begins.
+    /// The targets of the function, for which there is room. An error is one where no instruction begins.
     fn find_targets(&mut self) -> Result<(), u32> {
-        let Self { targets, numbers, found, offsets, count, .. } = self;
-        targets.clear();
-        let mut begin = 0;
-        for &word in &found.jumped_to.words {
-            let mut rest = word;
-            while rest != 0 {
-                let offset = begin + 2 * rest.trailing_zeros();
-                let place = usize::try_from(offset / 2).ok().and_then(|at| numbers.get_mut(at));
-                let place = place.ok_or(offset)?;
-                let (op, last_back_op) = (*place, u32::MAX);
-                let number = usize::try_from(op).ok().filter(|number| number <= count);
-                if number.and_then(|number| offsets.get(number)) != Some(&offset) {
-                    return Err(offset);
-                }
-                *place = u32::try_from(targets.len()).unwrap_or(u32::MAX);
-                targets.push(Target { offset, last_back_jump: None, op, last_back_op });
-                rest &= rest - 1;
+        let Self { targets, numbers, jumped_to, ops, .. } = self;
+        jumped_to.try_for_each(|at| {
+            let offset = offset(at);
+            if ops.get(at).is_some_and(|op| *op == Op::NONE) {
+                return Err(offset);
             }
-            begin += BYTES_PER_WORD;
-        }
-        Ok(())
+            if let Some(number) = numbers.get_mut(at) {
+                *number = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+            }
+            targets.push(Target { offset, last_back_jump: None });
+            Ok(())
+        })
     }
 
     /// Tells jumps the numbers of their targets, and targets their last jump back.
     fn number_jumps(&mut self) {
-        let Self { targets, numbers, found, ops, offsets, .. } = self;
-        for &Jump { op, target } in &found.jumps {
-            let number = usize::try_from(target / 2).ok().and_then(|place| numbers.get(place));
-            let number = number.copied().unwrap_or(u32::MAX);
-            let place = usize::try_from(op).unwrap_or(usize::MAX);
-            if let Some(op) = ops.get_mut(place) {
+        let Self { targets, numbers, jumps, ops, .. } = self;
+        for &Jump { at, target } in &*jumps {
+            let number = numbers.get(target).copied().unwrap_or(u32::MAX);
+            if let Some(op) = ops.get_mut(at) {
                 op.set_long(number);
             }
-            let target = usize::try_from(number).ok().and_then(|number| targets.get_mut(number));
-            // The last one of each target counts.
-            if let Some(target) = target.filter(|target| target.op <= op) {
-                (target.last_back_jump, target.last_back_op) = (offsets.get(place).copied(), op);
+            if target <= at
+                && let Some(target) =
+                    usize::try_from(number).ok().and_then(|number| targets.get_mut(number))
+            {
+                // The last one of each target counts.
+                target.last_back_jump = Some(offset(at));
             }
         }
     }
 }
 
-impl Found {
-    /// Decodes the instruction that `rest`, the end of `code`, begins with, whose number and offset are
-    /// given with the end of the code. Gives what follows it; of an instruction that is refused `fault`
-    /// says why, or else [`refusal`].
-    #[inline(always)]
-    fn instruction<'c>(
-        &mut self,
-        (code, rest): (&'c [u8], &'c [u8]),
-        (number, at, end): (u32, u32, u32),
-        op: &mut Op,
-        locals: &mut Locals,
-        calls: &mut impl Calls,
-    ) -> Option<&'c [u8]> {
-        let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(code, rest));
-        *op = Op::new(bytes);
-        let shape = SHAPES.get(usize::from(first_short(bytes))).copied().unwrap_or(Shape::Refused);
-        // Sizes are said one by one, so that the next instruction can begin before the size of this one
-        // has been looked up.
-        match shape {
-            Shape::Two => rest.get(2..),
-            Shape::Four => rest.get(4..),
-            Shape::Six => rest.get(6..),
-            Shape::Ten => rest.get(10..),
-            Shape::Twelve => rest.get(12..),
-            Shape::LoadPush if locals.name(op.a()) => rest.get(4..),
-            Shape::PopStore if locals.set(op.a()) => rest.get(4..),
-            Shape::Load if locals.name(op.b()) => rest.get(6..),
-            Shape::Store if locals.set(op.a()) => rest.get(6..),
-            Shape::Jump if rest.len() >= 6 => {
-                self.jump(number, at, op.long().cast_signed(), end)?;
-                rest.get(6..)
-            }
-            Shape::Call if rest.len() >= 8 => {
-                self.accept(calls.function(op.long(), op.argc()))?;
-                rest.get(8..)
-            }
-            Shape::Host if rest.len() >= 6 => {
-                self.accept(calls.host(op.a(), op.b(), at))?;
-                rest.get(6..)
-            }
-            _ => self.refuse_operand(rest, locals),
-        }
+/// Where a jump leads, `distance` bytes from the pair `behind` it, in code of so many pairs; `None` when
+/// no instruction can begin there.
+#[inline(always)]
+fn landing(behind: At, distance: i32, pairs: usize) -> Option<At> {
+    if distance % 2 != 0 {
+        return None;
     }
-
-    /// Keeps a jump.
-    #[inline(always)]
-    fn jump(&mut self, number: u32, at: u32, distance: i32, end: u32) -> Option<()> {
-        const SIZE: u32 = Instruction::Jmp { offset: 0 }.size();
-        let target = target(at, SIZE, distance);
-        // What is negative is too large.
-        if target.cast_unsigned() > u64::from(end) {
-            return self.refuse(Fault::JumpOutside { target });
-        }
-        let target = u32::try_from(target).unwrap_or(u32::MAX);
-        if target % 2 != 0 {
-            return self.refuse(Fault::JumpInside { target });
-        }
-        self.jumped_to.insert(target);
-        self.jumps.push(Jump { op: number, target });
-        Some(())
-    }
-
-    fn accept(&mut self, called: Result<(), Fault>) -> Option<()> {
-        called.map_or_else(|fault| self.refuse(fault), Some)
-    }
-
-    /// Refuses the instruction that `rest` begins with, for a local that does not exist if it is whole.
-    #[cold]
-    fn refuse_operand<T>(&mut self, rest: &[u8], locals: &Locals) -> Option<T> {
-        match Instruction::decode(rest, 0) {
-            Ok(
-                Instruction::Load { local, .. }
-                | Instruction::LoadPush { local }
-                | Instruction::Store { local, .. }
-                | Instruction::PopStore { local },
-            ) => self.refuse(Fault::NoLocal { local, locals: locals.count }),
-            _ => None,
-        }
-    }
-
-    #[cold]
-    fn refuse<T>(&mut self, fault: Fault) -> Option<T> {
-        self.fault = Some(fault);
-        None
-    }
+    let target = behind.wrapping_add_signed(isize::try_from(distance / 2).ok()?);
+    (target <= pairs).then_some(target)
 }
 
-/// How long an instruction is, and what the scan wants to know of it.
+/// What the scan wants to know of an instruction.
 #[derive(Clone, Copy)]
-enum Shape {
-    /// Nothing, of so many bytes.
-    Two,
-    Four,
-    Six,
-    Ten,
-    Twelve,
-    /// A local, where it stands and whether it is set.
-    LoadPush,
-    Load,
-    PopStore,
-    Store,
-    Jump,
-    Call,
-    Host,
+enum Class {
+    /// Nothing but its length.
+    Plain,
+    /// It names a local, first or second.
+    Names,
+    NamesSecond,
+    /// It names a local first, and sets it.
+    Sets,
+    Jumps,
+    Calls,
+    CallsHost,
     /// Unknown or not supported.
     Refused,
 }
 
+/// What an opcode says of an instruction.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// The bits of its length.
+    length: u16,
+    class: Class,
+}
+
 /// The shape of each opcode. The others are unknown.
 const SHAPES: [Shape; 256] = {
-    let mut shapes = [Shape::Refused; 256];
+    let mut shapes = [Shape::REFUSED; 256];
     let (mut opcode, mut rest) = (0, shapes.as_mut_slice());
     while let Some((shape, others)) = rest.split_first_mut() {
         *shape = Shape::of_opcode(opcode);
@@ -323,27 +226,21 @@ const SHAPES: [Shape; 256] = {
 };
 
 impl Shape {
+    const REFUSED: Self = Self { length: 0, class: Class::Refused };
+
     const fn of_opcode(opcode: u16) -> Self {
-        let Some(roles) = Instruction::roles_of(opcode) else { return Shape::Refused };
-        if !Instruction::supports(opcode) {
-            return Shape::Refused;
-        }
-        match (Instruction::sets_local(opcode), roles) {
-            (_, []) => Shape::Two,
-            (_, [Role::Slot]) => Shape::Four,
-            (_, [Role::Slot, Role::Slot]) => Shape::Six,
-            (_, [Role::Integer]) => Shape::Ten,
-            (_, [Role::Slot, Role::Integer | Role::Float]) => Shape::Twelve,
-            (false, [Role::Local]) => Shape::LoadPush,
-            (true, [Role::Local]) => Shape::PopStore,
-            (_, [Role::Slot, Role::Local]) => Shape::Load,
-            (_, [Role::Local, Role::Slot]) => Shape::Store,
-            (_, [Role::Offset]) => Shape::Jump,
-            (_, [Role::Function, Role::Short]) => Shape::Call,
-            (_, [Role::Host, Role::Short]) => Shape::Host,
-            // Nothing that is supported looks like this.
-            _ => Shape::Refused,
-        }
+        let Some(roles) = Instruction::roles_of(opcode) else { return Self::REFUSED };
+        let class = match roles {
+            _ if !Instruction::supports(opcode) => return Self::REFUSED,
+            [Role::Local, ..] if Instruction::sets_local(opcode) => Class::Sets,
+            [Role::Local, ..] => Class::Names,
+            [_, Role::Local] => Class::NamesSecond,
+            [Role::Offset] => Class::Jumps,
+            [Role::Function, ..] => Class::Calls,
+            [Role::Host, ..] => Class::CallsHost,
+            _ => Class::Plain,
+        };
+        Self { length: Op::bits_of_length(bytes_of(roles)), class }
     }
 }
 
@@ -379,27 +276,71 @@ impl Locals {
         Self { count, set: params.into(), named: 0 }
     }
 
-    /// Whether there is such a local.
+    /// Names a local; `None` when there is none.
     #[inline(always)]
-    fn name(&mut self, local: u16) -> bool {
-        if local >= self.count {
-            return false;
-        }
+    fn name(&mut self, local: u16) -> Option<()> {
         self.named = self.named.max(u32::from(local) + 1);
-        true
+        (local < self.count).then_some(())
     }
 
+    /// Names a local that is set.
     #[inline(always)]
-    fn set(&mut self, local: u16) -> bool {
+    fn set(&mut self, local: u16) -> Option<()> {
         self.set = self.set.max(u32::from(local) + 1);
         self.name(local)
     }
 }
 
-/// Why there is no instruction at `at` that could be run.
+/// The first instruction that is refused, and why.
 #[cold]
-fn refusal(code: &[u8], at: u32) -> Fault {
-    Instruction::decode(code, at).map_or_else(Fault::Decode, |_| Fault::Unsupported)
+fn refusal(function: &FunctionCode<'_>, calls: &mut impl Calls) -> (u32, Fault) {
+    for found in Instructions::new(function.code) {
+        let refused = match found {
+            Ok((at, instruction)) => {
+                accept(function, (at, instruction), calls).map_err(|fault| (at, fault))
+            }
+            Err(error) => Err((error.at(), Fault::Decode(error))),
+        };
+        if let Err(refused) = refused {
+            return refused;
+        }
+    }
+    // What was refused once was memory for a call.
+    (0, Fault::OutOfMemory)
+}
+
+/// Whether an instruction may stand where it does; asks about calls as often as it is asked.
+fn accept(
+    function: &FunctionCode<'_>,
+    (at, instruction): (u32, Instruction),
+    calls: &mut impl Calls,
+) -> Result<(), Fault> {
+    let locals = function.locals;
+    match instruction {
+        _ if !instruction.is_supported() => Err(Fault::Unsupported),
+        Instruction::Load { local, .. }
+        | Instruction::LoadPush { local }
+        | Instruction::Store { local, .. }
+        | Instruction::PopStore { local }
+            if local >= locals =>
+        {
+            Err(Fault::NoLocal { local, locals })
+        }
+        Instruction::Call { function, argc } | Instruction::TailCall { function, argc } => {
+            calls.function(function, argc)
+        }
+        Instruction::CallSffi { index, argc } => calls.host(index, argc, at),
+        _ => instruction.jump_offset().map_or(Ok(()), |distance| {
+            let target = target(at, instruction.size(), distance);
+            match usize::try_from(target).ok().filter(|target| *target <= function.code.len()) {
+                None => Err(Fault::JumpOutside { target }),
+                Some(_) if target % 2 == 0 => Ok(()),
+                Some(_) => {
+                    Err(Fault::JumpInside { target: u32::try_from(target).unwrap_or(u32::MAX) })
+                }
+            }
+        }),
+    }
 }
 
 /// Where the first jump stands that leads to `wanted`; only errors ask.

@@ -3,15 +3,16 @@
 use alloc::vec::Vec;
 
 use super::scan::Target;
+use crate::owned::{NoMemory, reserve};
 
 /// Locals and slots from this number on are not counted.
 const COUNTED: usize = 256;
 
 /// The number of loops inside each other from which on depth does not matter.
-const DEEPEST: u32 = 6;
+const DEEPEST: usize = 6;
 
 /// What being in a loop multiplies a use with, as a shift.
-const WEIGHT_SHIFT: u32 = 3;
+const WEIGHT_SHIFT: usize = 3;
 
 /// The counts of a function, and the loops around the instruction that is looked at.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(super) struct Uses {
     pub(super) slots: [u64; COUNTED],
     /// How many of both may be other than 0.
     counted: [usize; 2],
-    /// The first instruction of each loop and its last jump back, by their numbers, the innermost last.
+    /// Where each loop begins and its last jump back, the innermost last.
     loops: Vec<(u32, u32)>,
     weight: u64,
     /// The weights of all calls together.
@@ -48,8 +49,8 @@ impl Default for Uses {
 }
 
 impl Uses {
-    /// Starts with a function that names so many locals.
-    pub(super) fn start(&mut self, locals: u16) {
+    /// Starts with a function that names so many locals and has so many targets.
+    pub(super) fn start(&mut self, locals: u16, targets: usize) -> Result<(), NoMemory> {
         let [old_locals, old_slots] = self.counted;
         self.locals.get_mut(..old_locals).unwrap_or_default().fill(0);
         self.slots.get_mut(..old_slots).unwrap_or_default().fill(0);
@@ -57,6 +58,7 @@ impl Uses {
         self.loops.clear();
         self.weight = 1;
         (self.calls, self.tail_calls, self.nil_locals) = (0, false, false);
+        reserve(&mut self.loops, targets)
     }
 
     /// The vector of the function had at most so many values.
@@ -72,24 +74,21 @@ impl Uses {
 
     /// Comes to a target, which may be the head of a loop.
     pub(super) fn enter(&mut self, target: &Target) {
-        if target.last_back_jump.is_none() {
-            return;
-        }
-        let (at, end) = (target.op, target.last_back_op);
+        let Some(end) = target.last_back_jump else { return };
+        let at = target.offset;
         while self.loops.pop_if(|(head, end)| at <= *head || at > *end).is_some() {}
         self.loops.push((at, end));
         self.settle();
     }
 
-    /// Comes to the instruction with this number behind a jump back, with which a loop may end.
+    /// Comes to what stands behind a jump back, with which a loop may end.
     pub(super) fn leave(&mut self, at: u32) {
         while self.loops.pop_if(|(_, end)| at > *end).is_some() {}
         self.settle();
     }
 
     fn settle(&mut self) {
-        let depth = u32::try_from(self.loops.len()).unwrap_or(u32::MAX).min(DEEPEST);
-        self.weight = 1 << (WEIGHT_SHIFT * depth);
+        self.weight = 1 << (WEIGHT_SHIFT * self.loops.len().min(DEEPEST));
     }
 
     /// Counts a use of a local, and gives it back.

@@ -123,6 +123,12 @@ pub trait Operand: Sealed + Copy {
     /// What to write.
     fn parts(self) -> Parts;
 
+    /// Itself, if only the program that compiles knows whether it is a register.
+    #[inline(always)]
+    fn gpr_or_stack(self) -> Option<GprOrStack> {
+        None
+    }
+
     /// Whether it is a register whose low byte needs a REX to be named.
     #[inline(always)]
     fn needs_rex(self) -> bool {
@@ -262,8 +268,13 @@ impl Operand for GprOrStack {
     fn parts(self) -> Parts {
         match self.register() {
             Some(register) => register.parts(),
-            None => Mem::at(Gpr::Rsp, self.displacement).parts(),
+            None => self.memory().parts(),
         }
+    }
+
+    #[inline(always)]
+    fn gpr_or_stack(self) -> Option<GprOrStack> {
+        Some(self)
     }
 
     #[inline(always)]
@@ -348,6 +359,12 @@ impl<S: Storage> Assembler<S> {
         imm: Imm,
         low_byte: bool,
     ) {
+        if let Some(operand) = operand.gpr_or_stack() {
+            return match operand.register() {
+                Some(operand) => self.emit(opcode, register, operand, imm, low_byte),
+                None => self.emit_stack(opcode, register, operand.memory(), imm, low_byte),
+            };
+        }
         let parts = operand.parts();
         let register = u32::from(register);
         let rex = u32::from(opcode.wide) << 3 | (register >> 3) << 2 | parts.rex;
@@ -358,6 +375,13 @@ impl<S: Storage> Assembler<S> {
         let displacement = operand.displacement(self, &parts, self.at + head_len, imm.len);
         let displacement = O::IN_MEMORY.then_some(displacement);
         self.put(&Pieces { head, head_len, displacement, displacement_len, imm });
+    }
+
+    /// As [`emit`](Self::emit), once for all that may be on the stack: so that what is put down for
+    /// registers stays small.
+    #[inline(never)]
+    fn emit_stack(&mut self, opcode: Opcode, register: u8, place: Mem, imm: Imm, low_byte: bool) {
+        self.emit(opcode, register, place, imm, low_byte);
     }
 
     /// An instruction without a register, or with one that its opcode implies.
@@ -453,7 +477,7 @@ impl<S: Storage> Assembler<S> {
     /// Keeps the first error.
     #[cold]
     #[inline(never)]
-    pub(super) fn keep(&mut self, result: Result<(), AssembleError>) {
+    pub(crate) fn keep(&mut self, result: Result<(), AssembleError>) {
         self.error = self.error.or(result.err());
     }
 }

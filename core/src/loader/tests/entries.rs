@@ -93,14 +93,14 @@ impl Drop for OneStub {
 }
 
 impl Attach for Stubs {
-    fn attach(&self, _: &[u8], _: &crate::link::Module<'_>) -> Attached {
-        None
+    fn attach(&self, _: &[u8], _: &crate::link::Module<'_>) -> crate::owned::AttachResult {
+        Ok(None)
     }
 
-    fn attach_stub(&self, code: core::ops::Range<usize>) -> Attached {
+    fn attach_stub(&self, code: core::ops::Range<usize>) -> crate::owned::AttachResult {
         assert_eq!((code.start % 16, code.len()), (0, stub::LEN));
         self.0.fetch_add(1, Ordering::Relaxed);
-        Some(Box::new(OneStub(self.0.clone())))
+        Ok(Some(Box::new(OneStub(self.0.clone()))))
     }
 }
 

@@ -11,6 +11,7 @@ use super::stubs::Resume;
 use crate::jit::interpret::Room;
 use crate::jit::lower::abi;
 use crate::jit::trap::{Cause, Trap};
+use crate::owned::{NoMemory, collect};
 
 /// What compiled code knows of the host call that it runs in.
 #[derive(Debug)]
@@ -43,6 +44,9 @@ const _: () = {
 /// The number of a trap that a host function reported; those of [`abi::TrapKind`] come before.
 const HOST: u32 = 5;
 
+/// The number of a trap for want of memory, which the interpreter alone runs into.
+const OUT_OF_MEMORY: u32 = 6;
+
 impl Context {
     fn new(budget: u64) -> Self {
         Self {
@@ -66,6 +70,7 @@ impl Context {
             Cause::StackLimit => (3, 0),
             Cause::Interrupted => (4, 0),
             Cause::Host(error) => (HOST, error),
+            Cause::OutOfMemory => (OUT_OF_MEMORY, 0),
         };
         self.trap_function = trap.function;
         self.trap_offset = trap.at.into();
@@ -79,6 +84,7 @@ impl Context {
             2 => Cause::CallDepth,
             3 => Cause::StackLimit,
             4 => Cause::Interrupted,
+            OUT_OF_MEMORY => Cause::OutOfMemory,
             _ if self.host_error != 0 => Cause::Host(self.host_error),
             _ => Cause::Host(native.signals().take_error().unwrap_or(1)),
         };
@@ -192,14 +198,13 @@ pub(super) fn gather<R>(
     rest: &[u64],
     params: usize,
     run: impl FnOnce(&[u64]) -> R,
-) -> R {
+) -> Result<R, NoMemory> {
     if rest.is_empty() {
-        return run(first.get(..params).unwrap_or(first));
+        return Ok(run(first.get(..params).unwrap_or(first)));
     }
     if params <= 32 {
         let all: ArrayVec<u64, 38> = first.iter().chain(rest).copied().collect();
-        return run(&all);
+        return Ok(run(&all));
     }
-    let all: alloc::vec::Vec<u64> = first.iter().chain(rest).copied().collect();
-    run(&all)
+    Ok(run(&collect(first.iter().chain(rest).copied())?))
 }

@@ -131,7 +131,7 @@ impl<'d> Native<'d> {
     }
 
     fn function(&mut self, index: u32) -> Option<Lowered<'_>> {
-        let facts = self.verifier.facts(&self.program, index)?;
+        let facts = self.verifier.facts(&self.program, index).ok()?;
         self.lowering.function(&facts).ok()
     }
 }

@@ -1,6 +1,5 @@
 //! The walk over a body: what it declares, then each instruction and its fields.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::jit::typed::body::{Body, CALLEE, Operands, TypeEntry};
@@ -8,6 +7,7 @@ use crate::jit::typed::error::{Part, TypedError};
 use crate::jit::typed::instruction::{Instruction, NONE};
 use crate::jit::typed::opcode::{Opcode, Unary};
 use crate::jit::typed::types::{Scalar, Type, TypeSet};
+use crate::owned::{NoMemory, filled};
 
 /// The walk over a body.
 pub(super) struct Check<'d> {
@@ -19,9 +19,9 @@ pub(super) struct Check<'d> {
 }
 
 impl<'d> Check<'d> {
-    pub(super) fn new(body: Body<'d>) -> Self {
-        let allowed = vec![TypeSet::ANY; usize::from(body.type_params)];
-        Self { body, allowed, next_type: 0 }
+    pub(super) fn new(body: Body<'d>) -> Result<Self, NoMemory> {
+        let allowed = filled(usize::from(body.type_params), TypeSet::ANY)?;
+        Ok(Self { body, allowed, next_type: 0 })
     }
 
     /// What stands in front of the instructions: types of locals, of the result, and callees.

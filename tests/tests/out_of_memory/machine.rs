@@ -1,15 +1,8 @@
-//! Every request for memory refused in turn: what is promised there, and how much.
-//!
-//! The first, second, ... request of a scenario is refused, each in a process of its own. It ends with a
-//! typed error, after which the same operation succeeds; or does without. `alloc` itself has requests that
-//! cannot be refused, and ends the process: there is none of those.
+//! Files, modules of machine code, instances of templates of machine code, and code memory.
 
 use std::cell::Cell;
-use std::fmt::Display;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio, exit};
-use std::{env, fs};
 
 use smf_core::cache::{Capacity, FileCache, Options};
 use smf_core::format::Smf;
@@ -18,36 +11,9 @@ use smf_core::link::{Image, NoImports, host_arch};
 use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader, OldData};
 use smf_core::memory::FileBytes;
 use smf_core::memory::exec::{CodeMemory, CodeMemoryOptions};
-use smf_tests::allocator::{Watched, refusing};
 use smf_tests::{sample, tiny};
 
-#[global_allocator]
-static ALLOCATOR: Watched = Watched;
-
-/// Set to the number of a scenario and that of the request that is refused.
-const REFUSED: &str = "SMF_TEST_REFUSES";
-
-/// How a process ends: nothing was left to be refused; there was an error, and none afterwards; it did
-/// without.
-const DONE: i32 = 20;
-const ERROR: i32 = 21;
-const WITHOUT: i32 = 22;
-
-fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: impl Fn(T)) -> i32 {
-    let (result, was_refused) = refusing(granted, &act);
-    let end = match result {
-        Ok(value) => {
-            undo(value);
-            if was_refused { WITHOUT } else { DONE }
-        }
-        Err(error) => {
-            assert!(was_refused && !error.to_string().is_empty(), "{error}");
-            ERROR
-        }
-    };
-    undo(act().unwrap_or_else(|error| panic!("not again: {error}")));
-    end
-}
+use super::{Scenario, judge};
 
 /// Makes the one instance that there is; what it is not the first time, it is the second.
 fn instantiate(jit: &JitInstantiator) -> Result<(), JitResult> {
@@ -55,10 +21,7 @@ fn instantiate(jit: &JitInstantiator) -> Result<(), JitResult> {
     if made.is_success() { Ok(()) } else { Err(made) }
 }
 
-/// Its name, and what runs it with so many requests granted.
-type Scenario = (&'static str, fn(usize) -> i32);
-
-const SCENARIOS: [Scenario; 12] = [
+pub(super) const SCENARIOS: &[Scenario] = &[
     ("read a file", |granted| {
         let path = sample("packed.smf").path();
         let path = path.to_str().unwrap().as_bytes();
@@ -147,49 +110,3 @@ const SCENARIOS: [Scenario; 12] = [
         )
     }),
 ];
-
-/// Runs a scenario with one refusal in a process of its own; how it ends, `None` when the process does not
-/// come to its end.
-fn apart(scenario: usize, granted: usize) -> Option<i32> {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", TEST, "--nocapture", "--test-threads=1"]);
-    command.env(REFUSED, format!("{scenario} {granted}"));
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let code = output.status.code();
-    let said = String::from_utf8_lossy(&output.stderr);
-    // Refused memory that `alloc` cannot do without is SIGABRT; a crash would be another signal.
-    let is_clean =
-        matches!(code, Some(DONE | ERROR | WITHOUT)) || output.status.signal() == Some(6);
-    assert!(is_clean, "{}: {said}", output.status);
-    code
-}
-
-const TEST: &str = "memory_that_is_refused_is_an_error";
-
-#[test]
-fn memory_that_is_refused_is_an_error() {
-    if let Ok(refused) = env::var(REFUSED) {
-        let (scenario, granted) = refused.split_once(' ').unwrap();
-        let (_, run) = SCENARIOS[scenario.parse::<usize>().unwrap()];
-        exit(run(granted.parse().unwrap()));
-    }
-    let mut points = 0;
-    for (number, (name, _)) in SCENARIOS.iter().enumerate() {
-        let (mut errors, mut without, mut ends) = (0, 0, Vec::new());
-        for granted in 0.. {
-            match apart(number, granted) {
-                Some(DONE) => break,
-                Some(ERROR) => errors += 1,
-                Some(_) => without += 1,
-                None => ends.push(granted),
-            }
-            points += 1;
-        }
-        let all = errors + without + ends.len();
-        println!(
-            "{name}: {all} requests, {errors} errors, {without} done without, the process ended at {ends:?}"
-        );
-        assert!(all > 0 && ends.is_empty(), "{name}");
-    }
-    println!("{points} refusals");
-}

@@ -1,0 +1,134 @@
+//! Instances of templates with typed bodies, and their code as files keep it.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use smf_core::format::Smf;
+use smf_core::format::kept::{payload_of, records};
+use smf_core::format::note::NewPossible;
+use smf_core::format::template::{
+    Constraints, Container, NewTemplate, NewTemplates, write_templates,
+};
+use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult};
+use smf_core::jit::typed::text::parse;
+
+use super::{Scenario, judge};
+
+/// An instance that needs others: of types that have names and parts, and of the host.
+const SOURCE: &str = r#"
+template main<T>(a: T, n: i64) -> T
+    local b: T
+    local c: i64
+    call b = half<T>(a)
+    call c = count<"Pair"<T, f32x4, "Set"<T>>>(n)
+    call_host n = same(c)
+    add T b, b, b
+    return T b
+end
+template half<T>(a: T) -> T
+    local two: T
+    const T two, 2
+    div T a, a, two
+    return T a
+end
+template count<T>(n: i64) -> i64
+    local i: i64
+    const i64 i, 0
+more:
+    add i64 i, i, 1
+    br_lt i64 i, n, more
+    return i64 i
+end
+"#;
+
+/// The instance that is asked for; two more are made for it.
+const SYMBOL: &[u8] = b"fn$main$i64";
+const MADE: usize = 3;
+
+extern "C" fn same(value: i64) -> i64 {
+    value
+}
+
+fn host(name: &[u8]) -> Option<u64> {
+    (name == b"same").then_some(same as *const () as u64)
+}
+
+fn module() -> Vec<u8> {
+    let templates = parse(SOURCE).unwrap();
+    let new = |(name, body)| {
+        let constraints = Constraints::default();
+        NewTemplate { name, kind: None, params: 0, constraints, body }
+    };
+    let all = templates.iter().map(|template| (template.name.as_bytes(), &template.body[..]));
+    let all: Vec<_> = all.map(new).collect();
+    let templates = NewTemplates { container: Container::Counted, templates: &all };
+    let row = NewPossible { template: "main", type_args: "i64", mangled_name: "fn$main$i64" };
+    write_templates(&templates, &[row]).unwrap()
+}
+
+fn instantiator(keep_code: bool) -> JitInstantiator {
+    let config = JitConfig { keep_code, ..JitConfig::default() };
+    JitInstantiator::new(config).with_symbols(Arc::new(host))
+}
+
+/// Makes the instance; when it is there already, that is enough.
+fn instantiate(jit: &JitInstantiator) -> Result<(), JitResult> {
+    let made = jit.try_jit_instantiate(SYMBOL);
+    if made.is_success() { Ok(()) } else { Err(made) }
+}
+
+/// As another process has it, with the code that the file keeps.
+fn taken(path: &Path) -> JitInstantiator {
+    let jit = instantiator(true);
+    jit.load_smf_metadata(path.as_os_str().as_bytes()).unwrap();
+    jit
+}
+
+/// A file that keeps the code of all instances.
+fn keeping(directory: &Path) -> std::path::PathBuf {
+    let path = directory.join("typed.smf");
+    fs::write(&path, module()).unwrap();
+    instantiate(&taken(&path)).unwrap();
+    path
+}
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    ("make typed instances", |granted| {
+        let jit = instantiator(false);
+        jit.load_smf_bytes(b"typed", &module()).unwrap();
+        judge(granted, || instantiate(&jit), drop)
+    }),
+    ("make typed instances and keep their code", |granted| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("typed.smf");
+        fs::write(&path, module()).unwrap();
+        let jit = taken(&path);
+        let made = judge(granted, || instantiate(&jit), drop);
+        // Also when the instance was there and the file could not be told.
+        jit.update().unwrap();
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        let file = fs::read(&path).unwrap();
+        let smf = Smf::parse(&file).unwrap();
+        smf.verify().unwrap();
+        let kept = records(payload_of(&smf).unwrap_or(&[])).count();
+        // What could not be said is compiled again another time.
+        assert!(kept <= MADE && (granted != usize::MAX || kept == MADE), "{kept}");
+        instantiate(&taken(&path)).unwrap();
+        made
+    }),
+    ("read a file that keeps code", |granted| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = keeping(directory.path());
+        let jit = instantiator(true);
+        judge(granted, || jit.load_smf_metadata(path.as_os_str().as_bytes()), drop)
+    }),
+    ("take code that a file keeps", |granted| {
+        let directory = tempfile::tempdir().unwrap();
+        let jit = taken(&keeping(directory.path()));
+        let made = judge(granted, || instantiate(&jit), drop);
+        assert!(granted != usize::MAX || jit.stats().kept_count == MADE);
+        made
+    }),
+];
