@@ -15,9 +15,28 @@
 //!
 //! # Measured
 //!
-//! 2,000 files of 16 KiB on two cores and a virtual disk, microseconds a file, the least of many
-//! rounds. The page cache has all of them, or it has none (`POSIX_FADV_DONTNEED`) and only knows where
-//! they are.
+//! 2,000 files of 16 KiB on two cores, in microseconds of processor time a file, which other programs disturb
+//! less than the time on the wall. The page cache has all of them. Least of 60 rounds in turns, by a program
+//! of its own; `cargo xtask bench prefetch` has the same on the wall.
+//!
+//! | | us |
+//! |---|---|
+//! | `fs::read` of each, all of them kept | 9.2 |
+//! | [`FileCache::get`] of each | 9.7 |
+//! | [`warm`], one thread | 6.6 |
+//! | [`warm`], two threads, their sum | 6.9 |
+//! | open, fstat, pread, fstat, close into large pages, and nothing else: one thread; two | 6.2; 6.3 |
+//! | the same into one buffer that is used again | 5.1 |
+//!
+//! Of what `fs::read` takes 4 us are for memory, though half of its pages the allocator has from the round
+//! before; a fresh one takes 1.7 us. [A filler](Filler) has a large page for a hundred files, which is 1 us for
+//! each. To ask for the pages of a file at once (`MADV_POPULATE_WRITE`) is
+//! 12 % slower than to let `read` find them missing. The other 0.4 us are one look at the clock for the
+//! statistics, and to look for the file, by path and by inode, and to put it in. To give all files back takes
+//! 0.39 us each, with `get` 0.52.
+//!
+//! On the wall, the least of many rounds, and before there were large pages; on disk means that the page cache
+//! has none of them (`POSIX_FADV_DONTNEED`) and only knows where they are:
 //!
 //! | | cached | on disk |
 //! |---|---|---|
@@ -28,27 +47,10 @@
 //! | the same with io_uring, 256 files at a time | 4.6 | 19 |
 //! | [`warm`] through a cache of 64 files, one thread | 5.0 | 21 |
 //! | the same, two threads | 2.7 | 21 |
-//! | the same into a cache of all of them, one thread | 12.9 | 29 |
-//! | the same, two threads | 7.4 | 24 |
-//! | `fs::read` of each, all of them kept, one thread | 12.3 | 73 |
 //!
 //! So there is no io_uring here. With cached files two threads are twice as fast; on disk, where the
 //! queue is what counts, telling the kernel of [the next files](ReadAhead) fills it as well as a ring
 //! does, to within 11 % at best and with nothing to set up. And many sandboxes forbid io_uring.
-//!
-//! In time of a processor, which other programs disturb less, cached files, one thread, the median of 100
-//! rounds in turns: `fs::read` of each 8.2 us, [`FileCache::get`] of each 8.6 us, the same five system calls
-//! into fresh memory and nothing else 8.1 us, into one buffer 4.4 us. So a cache is 5 % above
-//! `fs::read`: 0.3 us to look for the file, by path and by inode, and to put it in, 0.15 us for the clocks
-//! of its statistics. On two threads the sum is 10.1 us, which is 1.7 times as fast at best: what comes on
-//! top is the kernel's, for memory that both ask for.
-//!
-//! What a cache of all the files costs more is fresh memory: the kernel takes 1.6 us to give a page and
-//! 0.4 us to take it back, and for two threads a little longer. To ask for the pages of a file at once
-//! (`MADV_POPULATE_WRITE`) is 8 % slower than to let `read` find them missing, one by one, and files side
-//! by side in mappings of 2 MiB are a third slower than in the allocator's memory. In huge pages they take a
-//! third less time; but such a page comes back when the last file in it is evicted, or in pieces, with a
-//! system call for each file and no reuse of what the allocator has at hand.
 
 mod future;
 mod queue;
