@@ -21,6 +21,7 @@ use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ops::Deref;
 use core::ptr::NonNull;
 
+#[cfg(feature = "kernel")]
 use hashbrown::HashTable;
 
 #[cfg(not(all(test, loom)))]
@@ -170,9 +171,11 @@ pub fn collect<T>(values: impl Iterator<Item = T>) -> Result<Vec<T>, NoMemory> {
 
 /// How a hash table finds the hash of what it holds when it grows. As one type for all, growing is compiled
 /// once for each type that is held; as a closure, 1.2 KB for each way to hash it.
+#[cfg(feature = "kernel")]
 pub(crate) type Rehash<'r, T> = &'r dyn Fn(&T) -> u64;
 
 /// Puts something into a table that has room for it.
+#[cfg(feature = "kernel")]
 pub(crate) fn insert<T>(table: &mut HashTable<T>, hash: u64, value: T) {
     let never_asked: Rehash<'_, T> = &|_| 0;
     table.insert_unique(hash, value, never_asked);
