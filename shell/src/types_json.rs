@@ -14,7 +14,7 @@
 //!
 //! Keys that are not listed are ignored. What is read is bounded as types are everywhere.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use serde_json::{Map, Value, json};
 use smf_core::instantiate::{MAX_DEPTH, MAX_LANES, MAX_NODES, Type};
@@ -76,65 +76,6 @@ pub fn type_to_json(ty: &Type) -> Value {
         }
         Type::Variable(name) => json!({"kind": "generic", "name": name}),
     }
-}
-
-/// The text of JSON without fractions, of which there are none in what the library says: each is `null`,
-/// as a number is that JSON cannot express. Sources: RFC 8259.
-///
-/// `Value` would write them as well, and brings 20 KB of tables and code to do so.
-pub fn json_to_text(value: &Value) -> String {
-    let mut text = String::new();
-    // A string takes whatever is written.
-    let _ = write_json(&mut text, value);
-    text
-}
-
-fn write_json(to: &mut String, value: &Value) -> fmt::Result {
-    match value {
-        Value::Null => to.write_str("null"),
-        Value::Bool(value) => to.write_str(if *value { "true" } else { "false" }),
-        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
-            (Some(number), _) => write!(to, "{number}"),
-            (_, Some(number)) => write!(to, "{number}"),
-            _ => to.write_str("null"),
-        },
-        Value::String(text) => write_text(to, text),
-        Value::Array(values) => write_all(to, ['[', ']'], values, write_json),
-        Value::Object(object) => write_all(to, ['{', '}'], object, |to, (key, value)| {
-            write_text(to, key)?;
-            to.write_char(':')?;
-            write_json(to, value)
-        }),
-    }
-}
-
-/// What is in a list or an object, between its brackets.
-fn write_all<T>(
-    to: &mut String,
-    [open, close]: [char; 2],
-    values: impl IntoIterator<Item = T>,
-    write: impl Fn(&mut String, T) -> fmt::Result,
-) -> fmt::Result {
-    to.write_char(open)?;
-    for (index, value) in values.into_iter().enumerate() {
-        if index > 0 {
-            to.write_char(',')?;
-        }
-        write(to, value)?;
-    }
-    to.write_char(close)
-}
-
-fn write_text(to: &mut String, text: &str) -> fmt::Result {
-    to.write_char('"')?;
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => write!(to, "\\{letter}")?,
-            '\0'..='\x1f' => write!(to, "\\u{:04x}", u32::from(letter))?,
-            _ => to.write_char(letter)?,
-        }
-    }
-    to.write_char('"')
 }
 
 /// The type that JSON describes.
@@ -261,19 +202,6 @@ mod tests {
         assert_eq!(from(vec), Ok(Type::parse("Vec<i32>").unwrap()));
         let int = type_to_json(&Type::I64);
         assert_eq!(int.to_string(), r#"{"bits":64,"kind":"int","signed":true}"#);
-    }
-
-    #[test]
-    fn what_is_written_is_read_as_the_same() {
-        let letters: String =
-            ('\0'..='\u{a0}').chain("\u{2028}\u{1f600}\u{ffff}".chars()).collect();
-        let all = json!({
-            "a \"key\"\n": [null, true, false, 0, u64::MAX, i64::MIN, -1, "", letters, [], {}],
-            "": {"nested": [[[]]], "type": type_to_json(&Type::parse("fn(Vec<i32>) -> ?T").unwrap())},
-        });
-        assert_eq!(serde_json::from_str::<Value>(&json_to_text(&all)).unwrap(), all);
-        assert_eq!(json_to_text(&json!({"b": [1, -2], "a": "x"})), r#"{"a":"x","b":[1,-2]}"#);
-        assert_eq!(json_to_text(&json!(1.5)), "null");
     }
 
     #[test]

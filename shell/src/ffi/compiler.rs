@@ -19,7 +19,7 @@ use smf_core::instantiate::{
 use super::compiling::Context;
 use super::jits::SmfCompiler;
 use super::strings::{self, Answer, Json};
-use crate::types_json::{json_to_text, type_from_json, type_to_json};
+use crate::types_json::{type_from_json, type_to_json};
 
 /// What is known by numbers that count from 1 and never come again.
 struct Numbered<T> {
@@ -60,7 +60,7 @@ struct OpenUnifier {
 }
 
 fn give(answer: &Value) -> Answer {
-    strings::give(json_to_text(answer))
+    strings::give(answer.to_string())
 }
 
 fn failed(why: impl std::fmt::Display) -> Value {

@@ -15,7 +15,7 @@ use super::blocks::Lent;
 use super::error::ApiError;
 use super::loader::UserData;
 use super::seats::{self, Seats, Table};
-use crate::types_json::{json_to_text, type_to_json};
+use crate::types_json::type_to_json;
 
 /// Tells the numbers of instantiators from those of caches and loaders.
 const MARK: u32 = 1 << 28;
@@ -124,7 +124,7 @@ impl Compiler for FromC {
             CString::new(bytes).map_err(|_| CompileError::because("a NUL inside of a name"))
         };
         let types: Vec<_> = request.arguments.iter().map(type_to_json).collect();
-        let types = text(json_to_text(&types.into()).as_bytes())?;
+        let types = text(serde_json::Value::from(types).to_string().as_bytes())?;
         let (symbol, name) = (text(request.symbol)?, text(request.template)?);
         let template = SmfTemplate {
             size: size_of::<SmfTemplate>() as i64,
