@@ -3,6 +3,11 @@
 //! The files are small, in the page cache, and were last modified long ago, so that what is measured
 //! is system calls, memory and what threads wait for in each other. Everybody keeps all the bytes to
 //! the end, and nobody is timed while giving them back.
+//!
+//! What the allocator has of memory that earlier measures used goes back to the kernel before each turn, so
+//! that both sides begin as a program does that has just been started. One row is measured without that as
+//! well: whoever reads into memory that has been used has half of the work done.
+#![allow(unsafe_code)]
 
 use std::cell::RefCell;
 use std::fs;
@@ -17,22 +22,57 @@ use crate::measure::{Bench, Contender, Measure, Target, repeat_prepared, write_o
 const TOGETHER: &str = "prefetch of 2,000 files of 16 KiB on two threads";
 const ALONE: &str = "prefetch of 2,000 files of 16 KiB on one thread";
 
+const ALONE_USED: &str = "prefetch of 2,000 files of 16 KiB on one thread, used memory";
+
 const FILES: usize = 2000;
 const SIZE: usize = 16 << 10;
 
 pub(crate) fn measure(bench: &mut Bench) {
-    if !bench.wants(&[TOGETHER, ALONE]) {
+    if !bench.wants(&[TOGETHER, ALONE, ALONE_USED]) {
         return;
     }
     let directory = TempDir::new().unwrap();
     let files: Vec<_> = (0..FILES).map(|number| file(&directory, number)).collect();
-    let take = |bench: &mut Bench, name, peer, most, ours, theirs| {
-        let target = Target::ratio(most);
+    let take = |bench: &mut Bench, name, peer, target, ours, theirs| {
         let measure = Measure { name, peer, batches: 60, target, ..Measure::default() };
         bench.take(&measure, ours, Some(theirs));
     };
-    take(bench, TOGETHER, "one thread", 0.59, on(&files, 2), on(&files, 1));
-    take(bench, ALONE, "fs::read of each", 1.0, on(&files, 1), read_each(&files));
+    let (ours, theirs) = (on(&files, 2, Memory::Fresh), on(&files, 1, Memory::Fresh));
+    take(bench, TOGETHER, "one thread", Target::ratio(0.59), ours, theirs);
+    let (ours, theirs) = (on(&files, 1, Memory::Fresh), read_each(&files, Memory::Fresh));
+    take(bench, ALONE, "fs::read of each", Target::ratio(1.0), ours, theirs);
+    let (ours, theirs) = (on(&files, 1, Memory::Used), read_each(&files, Memory::Used));
+    take(bench, ALONE_USED, "fs::read of each", Target::NONE, ours, theirs);
+}
+
+/// What the allocator has for a turn.
+#[derive(Clone, Copy)]
+enum Memory {
+    /// What the kernel gives it meanwhile.
+    Fresh,
+    /// What was given back to it, if it keeps that.
+    Used,
+}
+
+impl Memory {
+    fn prepare(self) {
+        /// How much free memory at its end the heap keeps: malloc.h.
+        const M_TRIM_THRESHOLD: i32 = -1;
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> i32;
+            fn mallopt(parameter: i32, value: i32) -> i32;
+        }
+        match self {
+            // SAFETY: frees nothing that is in use: malloc_trim(3).
+            Memory::Fresh => _ = unsafe { malloc_trim(0) },
+            Memory::Used => {
+                // SAFETY: says when memory is given back, nothing else: mallopt(3).
+                unsafe { mallopt(M_TRIM_THRESHOLD, i32::MAX) };
+                // Somewhat more than a turn takes.
+                drop((0..FILES + FILES / 4).map(|_| vec![1u8; SIZE]).collect::<Vec<_>>());
+            }
+        }
+    }
 }
 
 fn file(directory: &TempDir, number: usize) -> PathBuf {
@@ -41,8 +81,9 @@ fn file(directory: &TempDir, number: usize) -> PathBuf {
     path
 }
 
-fn on(files: &[PathBuf], threads: usize) -> Contender<'_> {
-    let prepare = || {
+fn on(files: &[PathBuf], threads: usize, memory: Memory) -> Contender<'_> {
+    let prepare = move || {
+        memory.prepare();
         let capacity = Capacity { files: 1 << 16, bytes: 1 << 30 };
         FileCache::new(capacity, Default::default()).unwrap()
     };
@@ -53,8 +94,11 @@ fn on(files: &[PathBuf], threads: usize) -> Contender<'_> {
     })
 }
 
-fn read_each(files: &[PathBuf]) -> Contender<'_> {
-    let prepare = || RefCell::new(Vec::with_capacity(FILES));
+fn read_each(files: &[PathBuf], memory: Memory) -> Contender<'_> {
+    let prepare = move || {
+        memory.prepare();
+        RefCell::new(Vec::with_capacity(FILES))
+    };
     repeat_prepared(prepare, move |kept: &RefCell<Vec<_>>| {
         kept.borrow_mut().extend(files.iter().map(|path| fs::read(path).unwrap()));
     })
