@@ -2,7 +2,7 @@
 //!
 //! `Box` and `Arc` of a stable compiler can only be made in ways that end the process when there is no
 //! memory. What is made here is an error then, [`NoMemory`], and nothing has happened. [`Counted`] is
-//! `Arc` without its weak half. [`Room`] is memory that is there already, for steps that may not fail
+//! `Arc` without its weak half. `Room` is memory that is there already, for steps that may not fail
 //! half-way.
 //!
 //! Sources: the contract of `Box::from_raw`, and of `alloc::sync::Arc` for the order in which owners see
