@@ -1,190 +1,21 @@
 //! Symbols: who is defined where, in both numberings.
 //!
-//! Names end within [`MAX_NAME`] bytes, so that a table whose symbols all share one enormous name
-//! cannot make walking it quadratic. The stored hash is a hint that one writer gets wrong, and is
-//! shown but never believed.
+//! The stored hash of a name is a hint that one writer gets wrong, and is shown but never believed.
 
-use core::ffi::CStr;
-use core::fmt;
+mod attribute;
+mod name;
 
-use super::bytes::{array, has_zero, u8_at, u16_at, u32_at, u64_at};
+pub use attribute::{Binding, Phase, SymbolFlags, SymbolKind};
+pub use name::MAX_NAME;
+use name::{first_name, is_first_name, starts_with_name};
+pub(super) use name::{name_at, unended};
+
+use super::bytes::{array, u8_at, u16_at, u32_at, u64_at};
 use super::elf::symbol::ElfSymbol;
 use super::elf::{self, ElfPart};
 use super::error::FormatError;
 use super::layout::{Layout, PACKED_ADDRESSED, SYMBOL};
 use super::section::Sections;
-
-/// The greatest length of a symbol's name, in bytes.
-pub const MAX_NAME: usize = 16_383;
-
-/// What a symbol names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SymbolKind {
-    /// Nothing (native layout only).
-    None,
-    /// Code.
-    Function,
-    /// Data that may change.
-    Data,
-    /// A type.
-    Type,
-    /// A trait.
-    Trait,
-    /// An actor.
-    Actor,
-    /// Data that does not change.
-    Constant,
-    /// A section itself (packed layout only).
-    Section,
-}
-
-impl SymbolKind {
-    /// Whether the symbol has an address when its module is loaded.
-    pub const fn has_address(self) -> bool {
-        matches!(
-            self,
-            SymbolKind::Function | SymbolKind::Data | SymbolKind::Constant | SymbolKind::Section
-        )
-    }
-}
-
-impl fmt::Display for SymbolKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            SymbolKind::None => "none",
-            SymbolKind::Function => "function",
-            SymbolKind::Data => "data",
-            SymbolKind::Type => "type",
-            SymbolKind::Trait => "trait",
-            SymbolKind::Actor => "actor",
-            SymbolKind::Constant => "constant",
-            SymbolKind::Section => "section",
-        })
-    }
-}
-
-/// Who can see a symbol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binding {
-    /// Its own module.
-    Local,
-    /// Every module.
-    Global,
-    /// Every module, unless another defines it strongly; as an import, it may stay missing.
-    Weak,
-}
-
-impl Binding {
-    const ALL: [Binding; 3] = [Binding::Local, Binding::Global, Binding::Weak];
-
-    /// The number on the wire, the same in all layouts.
-    pub const fn number(self) -> u8 {
-        match self {
-            Binding::Local => 0,
-            Binding::Global => 1,
-            Binding::Weak => 2,
-        }
-    }
-}
-
-impl fmt::Display for Binding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Binding::Local => "local",
-            Binding::Global => "global",
-            Binding::Weak => "weak",
-        })
-    }
-}
-
-/// When a function runs, so that those that run together can lie together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// From the begin of the process to its main loop.
-    Startup,
-    /// From there to the first frame that is shown.
-    FirstFrame,
-    /// From then on.
-    Steady,
-    /// Hardly ever.
-    Cold,
-}
-
-impl Phase {
-    /// All of them, in the order of their numbers and of the time.
-    pub const ALL: [Phase; 4] = [Phase::Startup, Phase::FirstFrame, Phase::Steady, Phase::Cold];
-
-    /// The number on the wire, the same in all layouts.
-    pub const fn number(self) -> u8 {
-        match self {
-            Phase::Startup => 0,
-            Phase::FirstFrame => 1,
-            Phase::Steady => 2,
-            Phase::Cold => 3,
-        }
-    }
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Phase::Startup => "startup",
-            Phase::FirstFrame => "first_frame",
-            Phase::Steady => "steady",
-            Phase::Cold => "cold",
-        }
-    }
-
-    /// The phase of this name.
-    pub fn from_name(name: &[u8]) -> Option<Self> {
-        Self::ALL.into_iter().find(|phase| phase.name().as_bytes() == name)
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// The flags of a symbol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SymbolFlags(pub u8);
-
-impl SymbolFlags {
-    /// The bits of the layout phase.
-    pub const PHASE: u8 = 0x03;
-    /// The event loop stands here.
-    pub const EVENT_LOOP_ANCHOR: u8 = 0x04;
-    /// Must stay where it is.
-    pub const PINNED: u8 = 0x08;
-    /// A generic template.
-    pub const GENERIC: u8 = 0x10;
-    /// An instance of a template.
-    pub const SPECIALISED: u8 = 0x20;
-
-    /// When the symbol is needed. A writer that says nothing says startup.
-    pub const fn phase(self) -> Phase {
-        match self.0 & Self::PHASE {
-            0 => Phase::Startup,
-            1 => Phase::FirstFrame,
-            2 => Phase::Steady,
-            _ => Phase::Cold,
-        }
-    }
-
-    /// The names of what is set; the phase `startup`, which is 0, is not among them.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let phase = (self.0 & Self::PHASE != 0).then(|| self.phase().name());
-        const NAMES: [(u8, &str); 4] = [
-            (SymbolFlags::EVENT_LOOP_ANCHOR, "event_loop_anchor"),
-            (SymbolFlags::PINNED, "pinned"),
-            (SymbolFlags::GENERIC, "generic"),
-            (SymbolFlags::SPECIALISED, "specialised"),
-        ];
-        let bits = NAMES.into_iter().filter(move |(bit, _)| self.0 & bit != 0);
-        phase.into_iter().chain(bits.map(|(_, name)| name))
-    }
-}
 
 /// Where a symbol lies, as far as its own file knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,63 +126,6 @@ impl From<Symbol<'_>> for Found {
         let Symbol { index, kind, binding, section, value, size, .. } = symbol;
         Found { index, kind, binding, section, value, size }
     }
-}
-
-/// Whether `strings` begins with `name` and its NUL.
-#[cfg_attr(feature = "full", inline(always))]
-fn starts_with_name(strings: &[u8], name: &[u8]) -> bool {
-    strings.get(name.len()) == Some(&0) && strings.starts_with(name)
-}
-
-/// Whether the first name of `strings` is `name`. The bytes are compared eight at a time: names are
-/// short, and a call takes as long as comparing them.
-#[cfg_attr(feature = "full", inline(always))]
-fn is_first_name(strings: &[u8], name: &[u8]) -> bool {
-    let Some((first, [0, ..])) = strings.split_at_checked(name.len()) else { return false };
-    match (name.first_chunk(), name.last_chunk(), first.first_chunk(), first.last_chunk()) {
-        (Some(begin), Some(end), Some(other_begin), Some(other_end)) => {
-            same_text(begin, other_begin)
-                && same_text(end, other_end)
-                && (name.len() <= 16 || is_same_long(name, first))
-        }
-        _ => is_same_short(name, first),
-    }
-}
-
-fn is_same_short(name: &[u8], first: &[u8]) -> bool {
-    name.iter().zip(first).fold(true, |same, (a, b)| same & (a == b) & (*a != 0))
-}
-
-fn is_same_long(name: &[u8], first: &[u8]) -> bool {
-    name.len() <= MAX_NAME && name == first && !name.contains(&0)
-}
-
-/// Whether two words are the same and hold no NUL.
-#[cfg_attr(feature = "full", inline(always))]
-fn same_text(a: &[u8; 8], b: &[u8; 8]) -> bool {
-    let (a, b) = (u64::from_le_bytes(*a), u64::from_le_bytes(*b));
-    a == b && !has_zero(a)
-}
-
-/// How many bytes of `strings` follow its last NUL, as far as a name may be long.
-pub(super) fn unended(strings: &[u8]) -> usize {
-    let unended = strings.iter().rev().take(MAX_NAME + 1).take_while(|byte| **byte != 0);
-    unended.count()
-}
-
-/// The name that begins `offset` bytes into `strings`; `None` when it has no end, or a late one.
-pub(super) fn name_at(strings: &[u8], offset: u32) -> Option<&[u8]> {
-    strings.get(usize::try_from(offset).ok()?..).and_then(first_name)
-}
-
-/// The name that `strings` begins with; `None` when it has no end, or a late one.
-#[cfg_attr(feature = "full", inline(always))]
-fn first_name(strings: &[u8]) -> Option<&[u8]> {
-    let longest = strings.get(..=MAX_NAME).unwrap_or(strings);
-    if cfg!(feature = "full") {
-        return CStr::from_bytes_until_nul(longest).ok().map(CStr::to_bytes);
-    }
-    longest.iter().position(|byte| *byte == 0).and_then(|end| longest.get(..end))
 }
 
 /// The fields of an entry that need neither strings nor sections.
