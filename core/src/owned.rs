@@ -119,10 +119,13 @@ pub(crate) fn with_capacity<T>(capacity: usize) -> Result<Vec<T>, NoMemory> {
     Ok(list)
 }
 
-/// `vec![fill; len]`.
-pub(crate) fn filled<T: Clone>(len: usize, fill: T) -> Result<Vec<T>, NoMemory> {
-    let mut list = Vec::new();
-    resize(&mut list, len, fill)?;
+/// `vec![fill; len]`. The value comes by reference so that one function serves all types of one size and
+/// alignment.
+#[cfg_attr(feature = "full", inline(always))]
+#[cfg_attr(not(feature = "full"), inline(never))]
+pub(crate) fn filled<T: Clone>(len: usize, fill: &T) -> Result<Vec<T>, NoMemory> {
+    let mut list = with_capacity(len)?;
+    list.resize(len, fill.clone());
     Ok(list)
 }
 

@@ -20,13 +20,14 @@ use core::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::error::{LinkError, Refusal};
-use super::plan::{Plan, filled, to_usize};
+use super::plan::{Plan, to_usize};
 use super::target::Target;
 use crate::format::bytes::slice;
 use crate::format::{
     Arch, Binding, FormatError, Reloc, RelocKind, RelocTable, SectionKind, Smf, Symbol, SymbolKind,
     SymbolPlace, image,
 };
+use crate::owned::filled;
 use crate::sort::{sort, sort_by_key};
 
 /// Data of an older version of a module.
@@ -143,7 +144,7 @@ fn find_parts<'d>(smf: &Smf<'d>, data: &[OldData<'_>]) -> Result<Vec<Option<Part
     for datum in 0..data.len() {
         names.insert_unique(rehash(&datum), datum, rehash);
     }
-    let mut parts = filled(data.len(), &None::<Part<'d>>)?;
+    let mut parts = filled(data.len(), &None::<Part<'d>>).map_err(Refusal::from)?;
     for symbol in smf.symbols().iter() {
         let symbol = symbol?;
         let hash = hasher.hash_one(symbol.name());

@@ -14,7 +14,7 @@ use super::target::Target;
 use crate::format::image::{self, ImagePlan};
 use crate::format::{Reloc, RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
 use crate::memory::Protection;
-use crate::owned;
+use crate::owned::{self, filled};
 
 /// Bytes of a GOT slot.
 pub(super) const SLOT: u64 = 8;
@@ -63,16 +63,6 @@ pub(super) struct Plan<'d> {
     pub(super) low: bool,
     /// Where data is that is not in the image; targets have it behind the sections.
     pub(super) kept: Vec<u64>,
-}
-
-/// A vector of `len` copies, or an error when there is no memory for it. The value comes by reference so that
-/// one function serves all types of one size and alignment.
-#[cfg_attr(feature = "full", inline(always))]
-#[cfg_attr(not(feature = "full"), inline(never))]
-pub(super) fn filled<T: Clone>(len: usize, value: &T) -> Result<Vec<T>, Refusal> {
-    let mut vector = owned::with_capacity(len)?;
-    vector.resize(len, value.clone());
-    Ok(vector)
 }
 
 /// What the relocations of a module ask for.

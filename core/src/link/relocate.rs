@@ -10,14 +10,13 @@ use super::error::{LinkError, Refusal, ShortName};
 use super::keep;
 use super::machine::aarch64::Misfit;
 use super::machine::{Jump, Machine, VENEER, for_machine};
-use super::plan::{
-    Plan, SLOT, Slots, filled, for_each_table, number_of_words, to_usize, too_large,
-};
+use super::plan::{Plan, SLOT, Slots, for_each_table, number_of_words, to_usize, too_large};
 use super::resolve::Resolve;
 use super::target::Target;
 use crate::format::bytes::u32_at;
 use crate::format::{Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf, image};
 use crate::memory::WritablePages;
+use crate::owned::filled;
 
 /// Applies every relocation of `smf` to its image.
 #[cfg_attr(not(feature = "full"), inline(never))]

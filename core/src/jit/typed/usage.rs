@@ -28,9 +28,9 @@ impl Usage {
     /// How `body`, which has been checked, uses its locals.
     pub(super) fn of(body: &Body<'_>) -> Result<Self, NoMemory> {
         let mut usage = Self {
-            weights: filled(usize::from(body.locals), 0)?,
-            starts_as_zero: filled(usize::from(body.locals), false)?,
-            is_target: filled(body.len(), false)?,
+            weights: filled(usize::from(body.locals), &0)?,
+            starts_as_zero: filled(usize::from(body.locals), &false)?,
+            is_target: filled(body.len(), &false)?,
             order: Vec::new(),
             calls: 0,
         };
@@ -53,7 +53,7 @@ impl Usage {
     /// Marks the targets. By how much each instruction lies deeper than the one before it: a jump
     /// backwards makes a loop of what is between.
     fn loops(&mut self, body: &Body<'_>) -> Result<Vec<i32>, NoMemory> {
-        let mut changes = filled(body.len().saturating_add(1), 0i32)?;
+        let mut changes = filled(body.len().saturating_add(1), &0i32)?;
         for (index, instruction) in body.instructions().enumerate() {
             let Some(target) = instruction.and_then(|instruction| instruction.target()) else {
                 continue;

@@ -20,7 +20,7 @@ pub(super) struct Check<'d> {
 
 impl<'d> Check<'d> {
     pub(super) fn new(body: Body<'d>) -> Result<Self, NoMemory> {
-        let allowed = filled(usize::from(body.type_params), TypeSet::ANY)?;
+        let allowed = filled(usize::from(body.type_params), &TypeSet::ANY)?;
         Ok(Self { body, allowed, next_type: 0 })
     }
 
