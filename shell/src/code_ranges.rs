@@ -174,6 +174,7 @@ pub(crate) struct StubEntry(usize);
 
 impl StubEntry {
     /// Enters the stub that begins at a multiple of 16, below 2^48; another one is never called.
+    ///
     /// # Errors
     /// [`NoMemory`].
     pub(crate) fn enter(address: usize) -> Result<Self, NoMemory> {
@@ -210,6 +211,7 @@ pub(crate) struct CodeRange(Range<usize>);
 
 impl CodeRange {
     /// Enters the pages of a range; those at and above 2^48 cannot be, and are never called.
+    ///
     /// # Errors
     /// [`NoMemory`].
     pub(crate) fn enter(range: Range<usize>) -> Result<Self, NoMemory> {

@@ -265,6 +265,7 @@ impl ModuleLoader {
 
     /// Gives a name of the host an address; returns the one it had. Modules that are loaded keep what
     /// they were linked with.
+    ///
     /// Ends the process when there is no memory, which [`try_define`](Self::try_define) does not.
     pub fn define(&self, name: &[u8], address: u64) -> Option<u64> {
         let defined = self.try_define(name, address);

@@ -29,11 +29,14 @@
 //! | the same into one buffer that is used again | 5.1 |
 //!
 //! Of what `fs::read` takes 4 us are for memory, though half of its pages the allocator has from the round
-//! before; a fresh one takes 1.7 us. [A filler](Filler) has a large page for a hundred files, which is 1 us for
+//! before; a fresh one takes 1.4 us. [A filler](Filler) has a large page for a hundred files, which is 1 us for
 //! each. To ask for the pages of a file at once (`MADV_POPULATE_WRITE`) is
 //! 12 % slower than to let `read` find them missing. The other 0.4 us are one look at the clock for the
 //! statistics, and to look for the file, by path and by inode, and to put it in. To give all files back takes
 //! 0.39 us each, with `get` 0.52.
+//!
+//! Where the allocator has all the memory from before, `fs::read` of each takes 5.1 us on the wall and [`warm`] 6,
+//! instead of 12 and 6 (`cargo xtask bench "on one thread"`).
 //!
 //! On the wall, the least of many rounds, and before there were large pages; on disk means that the page cache
 //! has none of them (`POSIX_FADV_DONTNEED`) and only knows where they are:
