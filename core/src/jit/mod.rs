@@ -26,6 +26,8 @@
 pub mod bytecode;
 pub mod code;
 #[cfg(feature = "alloc")]
+pub mod compile;
+#[cfg(feature = "alloc")]
 pub mod host;
 #[cfg(feature = "alloc")]
 pub mod interpret;

@@ -9,7 +9,7 @@ use crate::jit::bytecode::Instruction as I;
 use crate::jit::host::HostFunction;
 use crate::jit::interpret::{Alone, Interpreter};
 use crate::jit::testing::{Random, code, function};
-use crate::jit::verify::{FunctionCode, Kind};
+use crate::jit::verify::{FunctionCode, Kind, Verifier};
 
 const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET };
 

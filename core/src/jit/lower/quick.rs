@@ -1,0 +1,404 @@
+//! The quick way: one walk over the code of a simple function, which checks it and compiles it at once.
+//!
+//! Nothing is known of the code when the walk begins, so that a function is simple when nothing has to
+//! be: its locals are few and live where their numbers say; wherever a jump leads, the vector is empty;
+//! a local is of one kind throughout, and set on all paths to where it is read; all code is reached in
+//! its order; it returns values of one kind. Integers and bools are all that it computes with.
+//! Everything else, and everything that is wrong, makes the walk give up, for whatever reason. Then the
+//! verifier looks at the function as if nothing had been, finds what is wrong with it, if anything is,
+//! and the code is made from its facts. So the quick way never has the last word on what is refused,
+//! and what it accepts the verifier accepts: it asks for more.
+//!
+//! For each pair of bytes at which an instruction begins with an empty vector, the walk remembers the
+//! offset of its code and which locals are set there. A jump back finds both; so loops need not be known
+//! before they are entered. A jump forward leaves there the locals that are set where it stands.
+//!
+//! Where values are is tracked as in [`values`](super::values), but that a value of the vector is never in the home
+//! of its position: it is a constant, in the home of a local, in a temporary register, or, when those
+//! are too few or something is called, in a word of the frame that its position has. What instructions
+//! become is what [`super`] puts down for them.
+
+mod operators;
+mod vector;
+
+use alloc::vec::Vec;
+
+use super::compare::signed;
+use super::division::Wanted;
+use super::integers::Operator;
+use super::{Lowering, Places};
+use crate::format::bytes::i64_at;
+use crate::jit::bytecode::{Instruction, Opcode, bytes_of};
+use crate::jit::machine::ARGUMENTS;
+use crate::jit::relation::Relation;
+use crate::jit::verify::{Calls, FunctionCode, Kind};
+use crate::jit::x64::{Cond, Gpr, GprOrStack, Label, Labels, W64};
+use crate::owned::{push, resize};
+use crate::sort::sort_by_key;
+pub(super) use vector::MOST;
+use vector::{Place, Value, Vector};
+
+/// The most locals.
+pub(super) const MOST_LOCALS: u16 = 14;
+
+/// Locals, a bit each.
+type Set = u16;
+
+/// A path has come here: a bit that no local has.
+const REACHED: Set = 1 << 15;
+
+/// No path has come here, or one with values in the vector.
+const NOWHERE: Set = 0;
+
+/// What the walk keeps, and its memory.
+#[derive(Debug)]
+pub(super) struct Quick {
+    vector: Vector,
+    /// Where the locals live.
+    homes: [GprOrStack; MOST_LOCALS as usize],
+    /// For each pair of bytes, what may not be set there, and [`REACHED`].
+    met: Vec<Set>,
+    /// And where its code begins, if that is known.
+    offsets: Vec<u32>,
+    /// The functions whose results were taken for integers.
+    taken: Vec<u32>,
+}
+
+impl Default for Quick {
+    fn default() -> Self {
+        Self {
+            vector: Vector::default(),
+            homes: [Gpr::Rax.into(); MOST_LOCALS as usize],
+            met: Vec::new(),
+            offsets: Vec::new(),
+            taken: Vec::new(),
+        }
+    }
+}
+
+/// A function that is being compiled.
+struct Walk<'l, 'p, 'c> {
+    l: &'l mut Lowering,
+    calls: &'p mut (dyn Calls + 'c),
+    code: &'p [u8],
+    labels: Labels,
+    /// Which instruction is behind the one at hand, in bytes.
+    next: usize,
+    locals: u16,
+    /// The locals that may not be set, and [`REACHED`].
+    unset: Set,
+    /// The locals whose kind is known, and those of them that are bools.
+    known: Set,
+    bools: Set,
+    result: Option<Kind>,
+}
+
+impl Lowering {
+    /// Checks and compiles a simple function, which is [there](Self::lowered) then; `None` when it is
+    /// none. Gives the most values that its vector ever holds, and the kind of what it returns.
+    pub(crate) fn quick(
+        &mut self,
+        function: FunctionCode<'_>,
+        index: u32,
+        calls: &mut dyn Calls,
+    ) -> Option<(u32, Kind)> {
+        let FunctionCode { code, params, locals } = function;
+        if locals > MOST_LOCALS || params > locals || usize::from(params) > ARGUMENTS.len() {
+            return None;
+        }
+        let (pairs, []) = code.as_chunks() else { return None };
+        self.quick.homes = self.frame.plan_simple(params, locals, may_call(pairs));
+        self.start(index);
+        self.quick.vector.start();
+        self.quick.taken.clear();
+        if self.quick.met.len() < pairs.len() {
+            resize(&mut self.quick.met, pairs.len(), NOWHERE).ok()?;
+            resize(&mut self.quick.offsets, pairs.len(), 0).ok()?;
+        }
+        self.quick.met.get_mut(..pairs.len())?.fill(NOWHERE);
+        let labels = self.asm.labels(pairs.len());
+        let known = (1 << params) - 1;
+        let (unset, bools, result, next) = (REACHED | !known, 0, None, 0);
+        let mut walk =
+            Walk { l: self, calls, code, labels, next, locals, unset, known, bools, result };
+        walk.prologue(params);
+        walk.run()?;
+        let result = walk.result?;
+        let longest = u32::try_from(self.quick.vector.longest).ok()?;
+        self.put_traps();
+        if self.loop_heads.len() > 1 {
+            sort_by_key(&mut self.loop_heads, |&(head, _)| head);
+            self.loop_heads.dedup();
+        }
+        // What jumps lead to and no instruction begins with is no label that was bound.
+        self.asm.code().ok()?;
+        Some((longest, result))
+    }
+
+    /// The functions that the function calls that went the quick way last, and whose results it took
+    /// for integers because nothing was known of them.
+    pub(crate) fn taken_for_integers(&self) -> &[u32] {
+        &self.quick.taken
+    }
+
+    /// As [`places`](Self::places), of the function that went the quick way last.
+    pub(crate) fn simple_places(&mut self) -> Places<'_> {
+        self.homes.set(&self.quick.homes);
+        Places { frame: self.frame, homes: &self.homes }
+    }
+}
+
+/// Whether there may be calls: whether two bytes are such an opcode, which may be those of an operand.
+fn may_call(pairs: &[[u8; 2]]) -> bool {
+    const CALLS: [u16; 2] = [Opcode::Call.0 as u16, Opcode::CallSffi.0 as u16];
+    // All of them are looked at, so that many are at once.
+    let [call, host] = CALLS;
+    let is_call = |opcode| u16::from(opcode == call) | u16::from(opcode == host);
+    pairs.iter().fold(0, |found, pair| found | is_call(u16::from_le_bytes(*pair))) != 0
+}
+
+/// The first eight bytes of an instruction.
+#[derive(Clone, Copy)]
+struct Bytes(u64);
+
+impl Bytes {
+    /// Those at `at`; those behind the code are 0. `None` at its end.
+    #[inline(always)]
+    fn of(code: &[u8], at: usize) -> Option<Self> {
+        let rest = code.get(at..)?;
+        match rest.first_chunk() {
+            Some(bytes) => Some(Self(u64::from_le_bytes(*bytes))),
+            None => Self::of_few(rest),
+        }
+    }
+
+    #[cold]
+    fn of_few(rest: &[u8]) -> Option<Self> {
+        let word = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        (!rest.is_empty()).then_some(Self(word))
+    }
+
+    #[inline(always)]
+    fn opcode(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline(always)]
+    fn a(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    #[inline(always)]
+    fn b(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    #[inline(always)]
+    fn long(self) -> u32 {
+        (self.0 >> 16) as u32
+    }
+
+    #[inline(always)]
+    fn argc(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+}
+
+/// The bytes of the instruction with each opcode; 0 for none.
+const SIZES: [u8; 256] = {
+    let mut sizes = [0; 256];
+    let (mut opcode, mut rest) = (0, sizes.as_mut_slice());
+    while let Some((size, others)) = rest.split_first_mut() {
+        if let Some(roles) = Instruction::roles_of(opcode) {
+            // At most 14.
+            *size = bytes_of(roles) as u8;
+        }
+        (opcode, rest) = (opcode + 1, others);
+    }
+    sizes
+};
+
+impl Walk<'_, '_, '_> {
+    /// Everything before the first instruction.
+    fn prologue(&mut self, params: u16) {
+        self.l.enter();
+        for (&home, &register) in self.l.quick.homes.iter().zip(&ARGUMENTS).take(params.into()) {
+            if home != register.into() {
+                self.l.asm.mov(W64, home, register);
+            }
+        }
+    }
+
+    /// Follows the code to its end, which is never reached by running.
+    fn run(&mut self) -> Option<()> {
+        let mut goes_on = true;
+        while let Some(bytes) = Bytes::of(self.code, self.next) {
+            let at = self.next;
+            self.l.here = at / 2;
+            self.begin(at / 2, goes_on)?;
+            self.next = at + usize::from(*SIZES.get(usize::from(bytes.opcode()))?);
+            goes_on = self.instruction(bytes)?;
+        }
+        (!goes_on && self.next == self.code.len()).then_some(())
+    }
+
+    /// Comes to an instruction: from above, or by jumps forward alone.
+    #[inline(always)]
+    fn begin(&mut self, pair: usize, from_above: bool) -> Option<()> {
+        let offset = self.l.asm.offset();
+        if self.l.keeps_origins {
+            self.l.keep_origin(self.l.at());
+        }
+        let quick = &mut self.l.quick;
+        *quick.offsets.get_mut(pair)? = offset;
+        let met = quick.met.get_mut(pair)?;
+        if *met != NOWHERE {
+            if !from_above {
+                quick.vector.empty();
+            } else if quick.vector.length() == 0 {
+                *met |= self.unset;
+            } else {
+                return None;
+            }
+            self.unset = *met;
+            let label = self.labels.get(pair)?;
+            self.l.asm.bind(label);
+            return Some(());
+        }
+        if quick.vector.length() == 0 {
+            *met = self.unset;
+        }
+        from_above.then_some(())
+    }
+
+    /// Where a jump leads, to which it brings what is there now; `None` unless the vector is empty. A
+    /// jump back looks whether it may go on, and changes the flags.
+    #[inline(always)]
+    fn lead(&mut self, bytes: Bytes) -> Option<Label> {
+        let distance = isize::try_from(bytes.long().cast_signed()).ok()?;
+        let target = self.next.checked_add_signed(distance).filter(|target| target % 2 == 0)? / 2;
+        let quick = &mut self.l.quick;
+        if quick.vector.length() != 0 {
+            return None;
+        }
+        let met = quick.met.get_mut(target)?;
+        let label = self.labels.get(target)?;
+        if target > self.l.here {
+            *met |= self.unset;
+            return Some(label);
+        }
+        // What is read behind there must be set here as well.
+        if *met == NOWHERE || self.unset & !*met != 0 {
+            return None;
+        }
+        self.close_loop(target, label)?;
+        Some(label)
+    }
+
+    /// A jump back to `target`.
+    fn close_loop(&mut self, target: usize, label: Label) -> Option<()> {
+        let offset = *self.l.quick.offsets.get(target)?;
+        if self.l.asm.offset_of(label).is_none() {
+            self.l.asm.bind_at(label, offset);
+        }
+        push(&mut self.l.loop_heads, (super::offset(target), offset)).ok()?;
+        self.l.look_for_interrupt();
+        Some(())
+    }
+
+    /// Puts an instruction down; whether the next one is reached from it.
+    #[inline(always)]
+    fn instruction(&mut self, bytes: Bytes) -> Option<bool> {
+        use Opcode as O;
+        match Opcode(u8::try_from(bytes.opcode()).ok()?) {
+            O::ConstI64 => self.set_slot(bytes.a(), Value::integer(self.constant(4)?))?,
+            O::ConstTrue => self.set_slot(bytes.a(), Value::TRUE)?,
+            O::ConstFalse => self.set_slot(bytes.a(), Value::FALSE)?,
+            O::ConstI64Push => {
+                let value = Value::integer(self.constant(2)?);
+                self.push(value)?;
+            }
+            O::Load => {
+                let value = self.local(bytes.b())?;
+                self.set_slot(bytes.a(), value)?;
+            }
+            O::LoadPush => {
+                let value = self.local(bytes.a())?;
+                self.push(value)?;
+            }
+            O::PopStore => {
+                let value = self.pop()?;
+                self.set_local(bytes.a(), value)?;
+            }
+            O::Pop => {
+                let value = self.pop()?;
+                self.set_slot(bytes.a(), value)?;
+            }
+            O::AddI64 => self.combine(Operator::Add, false, None)?,
+            O::SubI64 => self.combine(Operator::Sub, false, None)?,
+            O::MulI64 => self.combine(Operator::Mul, false, None)?,
+            O::AddI64Pop => self.combine(Operator::Add, false, Some(bytes.a()))?,
+            O::SubI64Pop => self.combine(Operator::Sub, false, Some(bytes.a()))?,
+            O::MulI64Pop => self.combine(Operator::Mul, false, Some(bytes.a()))?,
+            O::And => self.combine(Operator::And, true, None)?,
+            O::Or => self.combine(Operator::Or, true, None)?,
+            O::Not => self.invert()?,
+            O::DivI64 => self.divide(Wanted::Quotient)?,
+            O::ModI64 => self.divide(Wanted::Rest)?,
+            O::Eq => self.compare(Relation::Eq)?,
+            O::Ne => self.compare(Relation::Ne)?,
+            O::Lt => self.compare(Relation::Lt)?,
+            O::Le => self.compare(Relation::Le)?,
+            O::Gt => self.compare(Relation::Gt)?,
+            O::Ge => self.compare(Relation::Ge)?,
+            O::LtJmpIfNot => self.compare_and_jump(Relation::Lt, false, bytes)?,
+            O::EqJmpIfNot => self.compare_and_jump(Relation::Eq, false, bytes)?,
+            O::JmpIf => self.jump_if(Cond::Ne, bytes)?,
+            O::JmpIfNot => self.jump_if(Cond::E, bytes)?,
+            O::Jmp => {
+                let label = self.lead(bytes)?;
+                self.l.asm.jmp(label);
+                return Some(false);
+            }
+            O::Call => self.call(bytes.long(), bytes.argc())?,
+            O::CallSffi => self.call_host(bytes.a(), bytes.b())?,
+            O::Ret => {
+                let value = self.l.quick.vector.get(bytes.a())?;
+                return self.return_value(value.kind(), value.place);
+            }
+            O::RetVoid => return self.return_value(Kind::Nil, Place::Constant(0)),
+            _ => return None,
+        }
+        Some(true)
+    }
+
+    /// The constant of the instruction at hand, `start` bytes from its begin.
+    #[inline(always)]
+    fn constant(&self, start: usize) -> Option<i64> {
+        i64_at(self.code, 2 * self.l.here + start)
+    }
+
+    fn return_value(&mut self, kind: Kind, place: Place) -> Option<bool> {
+        if *self.result.get_or_insert(kind) != kind {
+            return None;
+        }
+        if place == Place::Constant(0) {
+            self.l.asm.zero(Gpr::Rax);
+        } else {
+            self.load(Gpr::Rax, place);
+        }
+        self.l.epilogue(Gpr::Rcx);
+        self.l.leave();
+        Some(false)
+    }
+
+    /// The next instruction, if no jump forward leads there, and what is behind it. No jump back does
+    /// either when it is passed over, because nothing is known at its place then.
+    #[inline(always)]
+    fn peek(&self) -> Option<(Bytes, Opcode)> {
+        let bytes = Bytes::of(self.code, self.next)?;
+        let met = *self.l.quick.met.get(self.next / 2)?;
+        let opcode = u8::try_from(bytes.opcode()).ok().filter(|_| met == NOWHERE)?;
+        Some((bytes, Opcode(opcode)))
+    }
+}
