@@ -188,3 +188,6 @@ impl<'c, F: FnMut(u32, Lowered<'_>)> Visitor<'c> for Pass<'_, F> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

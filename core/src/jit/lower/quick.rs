@@ -36,7 +36,7 @@ use crate::jit::x64::{Cond, Gpr, GprOrStack, Label, Labels, W64};
 use crate::owned::{push, resize};
 use crate::sort::sort_by_key;
 pub(super) use vector::MOST;
-use vector::{Place, Value, Vector};
+use vector::{Place, Sort, Value, Vector};
 
 /// The most locals.
 pub(super) const MOST_LOCALS: u16 = 14;
@@ -91,6 +91,10 @@ struct Walk<'l, 'p, 'c> {
     known: Set,
     bools: Set,
     result: Option<Kind>,
+    /// Whether an integer was returned that is one, whatever other functions return.
+    returns_integer: bool,
+    /// Whether a local was set to what only may be an integer.
+    keeps_taken: bool,
 }
 
 impl Lowering {
@@ -118,12 +122,26 @@ impl Lowering {
         self.quick.met.get_mut(..pairs.len())?.fill(NOWHERE);
         let labels = self.asm.labels(pairs.len());
         let known = (1 << params) - 1;
-        let (unset, bools, result, next) = (REACHED | !known, 0, None, 0);
-        let mut walk =
-            Walk { l: self, calls, code, labels, next, locals, unset, known, bools, result };
+        let mut walk = Walk {
+            l: self,
+            calls,
+            code,
+            labels,
+            next: 0,
+            locals,
+            unset: REACHED | !known,
+            known,
+            bools: 0,
+            result: None,
+            returns_integer: false,
+            keeps_taken: false,
+        };
         walk.prologue(params);
         walk.run()?;
         let result = walk.result?;
+        if result == Kind::I64 && !walk.returns_integer {
+            return None;
+        }
         let longest = u32::try_from(self.quick.vector.longest).ok()?;
         self.put_traps();
         if self.loop_heads.len() > 1 {
@@ -328,7 +346,11 @@ impl Walk<'_, '_, '_> {
             }
             O::PopStore => {
                 let value = self.pop()?;
-                self.set_local(bytes.a(), value)?;
+                self.set_local(bytes.a(), value, true)?;
+            }
+            O::Store => {
+                let value = self.l.quick.vector.get(bytes.b())?;
+                self.set_local(bytes.a(), value, false)?;
             }
             O::Pop => {
                 let value = self.pop()?;
@@ -364,7 +386,9 @@ impl Walk<'_, '_, '_> {
             O::CallSffi => self.call_host(bytes.a(), bytes.b())?,
             O::Ret => {
                 let value = self.l.quick.vector.get(bytes.a())?;
-                return self.return_value(value.kind(), value.place);
+                let kind = if value.is_bool() { Kind::Bool } else { Kind::I64 };
+                self.returns_integer |= value.sort == Sort::Integer;
+                return self.return_value(kind, value.place);
             }
             O::RetVoid => return self.return_value(Kind::Nil, Place::Constant(0)),
             _ => return None,

@@ -1,5 +1,6 @@
 //! What the quick way does with the last values of the vector.
 
+use super::vector::Sort;
 use super::{Bytes, Place, Value, Walk, signed};
 use crate::jit::bytecode::Opcode;
 use crate::jit::lower::division::Wanted;
@@ -37,7 +38,7 @@ impl Walk<'_, '_, '_> {
     /// Puts the other one in place of a bool.
     #[cold]
     pub(super) fn invert(&mut self) -> Option<()> {
-        let Value { is_bool: true, place } = self.pop()? else { return None };
+        let Value { sort: Sort::Bool, place } = self.pop()? else { return None };
         self.apply(Operator::Xor, true, [place, Place::Constant(1)], None)
     }
 
@@ -53,8 +54,9 @@ impl Walk<'_, '_, '_> {
         let swaps = matches!(left, Place::Constant(_)) && operator != Operator::Sub;
         let (left, right) = if swaps { (right, left) } else { (left, right) };
         if let (Place::Constant(left), Place::Constant(right)) = (left, right) {
-            let place = Place::Constant(operator.fold(left, right));
-            return self.deliver(Value { is_bool, place }, slot);
+            let bits = operator.fold(left, right);
+            let sort = if is_bool { Sort::Bool } else { Sort::Integer };
+            return self.deliver(Value { sort, place: Place::Constant(bits) }, slot);
         }
         let stores_to = if slot.is_none() { self.next_stores_to(is_bool)? } else { None };
         let to = match stores_to {
@@ -78,7 +80,7 @@ impl Walk<'_, '_, '_> {
             return Some(());
         }
         self.take(to);
-        self.deliver(Value { is_bool, place: Place::At(to.into()) }, slot)
+        self.deliver(Value::at(to, is_bool), slot)
     }
 
     #[inline(always)]
@@ -136,7 +138,7 @@ impl Walk<'_, '_, '_> {
                 let bias = self.temporary()?;
                 self.l.divide_by_power(wanted, right, to, bias);
                 self.release(Place::At(bias.into()));
-                return self.push(Value { is_bool: false, place: Place::At(to.into()) });
+                return self.push(Value::at(to, false));
             }
         }
         self.spill();
@@ -154,7 +156,7 @@ impl Walk<'_, '_, '_> {
         self.release(left);
         self.release(right);
         self.take(result);
-        self.push(Value { is_bool: false, place: Place::At(result.into()) })
+        self.push(Value::at(result, false))
     }
 
     /// Puts the bool that a comparison gives in place of two values, unless the next instruction only
@@ -175,7 +177,7 @@ impl Walk<'_, '_, '_> {
         let to = self.temporary()?;
         self.l.asm.setcc(cond, to);
         self.l.asm.movzx(to, W8, to);
-        self.push(Value { is_bool: true, place: Place::At(to.into()) })
+        self.push(Value::at(to, true))
     }
 
     /// Sets the flags by two values, integers unless they are only tested for equality.
@@ -226,7 +228,9 @@ impl Walk<'_, '_, '_> {
 
     /// Jumps when a popped bool is true, or false.
     pub(super) fn jump_if(&mut self, cond: Cond, bytes: Bytes) -> Option<()> {
-        let Value { is_bool: true, place: Place::At(place) } = self.pop()? else { return None };
+        let Value { sort: Sort::Bool, place: Place::At(place) } = self.pop()? else {
+            return None;
+        };
         let label = self.lead(bytes)?;
         match place.register() {
             Some(register) => self.l.asm.test(W32, register, register),
@@ -243,17 +247,17 @@ impl Walk<'_, '_, '_> {
         self.calls.function(function, argc).ok()?;
         self.pass(argc)?;
         self.l.put_call(function);
-        let is_bool = match self.calls.result(function) {
-            Some(Kind::I64) => false,
-            Some(Kind::Bool) => true,
+        let sort = match self.calls.result(function) {
+            Some(Kind::I64) => Sort::Integer,
+            Some(Kind::Bool) => Sort::Bool,
             Some(Kind::F64 | Kind::Nil) => return None,
             None => {
                 push(&mut self.l.quick.taken, function).ok()?;
-                false
+                Sort::Taken
             }
         };
         self.take(Gpr::Rax);
-        self.push(Value { is_bool, place: Place::At(Gpr::Rax.into()) })
+        self.push(Value { sort, place: Place::At(Gpr::Rax.into()) })
     }
 
     /// Passes integers and calls a function of the host.
@@ -263,7 +267,7 @@ impl Walk<'_, '_, '_> {
         self.pass(argc)?;
         self.l.put_host_call(index, argc);
         self.take(Gpr::Rax);
-        self.push(Value { is_bool: false, place: Place::At(Gpr::Rax.into()) })
+        self.push(Value::at(Gpr::Rax, false))
     }
 
     /// Pops integers into the registers of arguments. What stays is where a call leaves it.

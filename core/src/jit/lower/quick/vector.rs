@@ -3,17 +3,25 @@
 use super::Walk;
 use crate::jit::lower::Lowering;
 use crate::jit::lower::variable::{TEMPORARIES, Variable};
-use crate::jit::verify::Kind;
 use crate::jit::x64::{Gpr, GprOrStack, W64};
 
 /// The most values of a vector, and the words that it has in the frame.
 pub(in crate::jit::lower) const MOST: u32 = 12;
 
-/// A value of the vector, an integer or a bool.
+/// A value of the vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Value {
-    pub(super) is_bool: bool,
+    pub(super) sort: Sort,
     pub(super) place: Place,
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    Integer,
+    Bool,
+    /// What a function returned of which nothing is known; taken for an integer.
+    Taken,
 }
 
 /// Where a value is.
@@ -43,16 +51,24 @@ fn bit_of(register: Gpr) -> u32 {
 }
 
 impl Value {
-    pub(super) const FALSE: Self = Self { is_bool: true, place: Place::Constant(0) };
-    pub(super) const TRUE: Self = Self { is_bool: true, place: Place::Constant(1) };
+    pub(super) const FALSE: Self = Self { sort: Sort::Bool, place: Place::Constant(0) };
+    pub(super) const TRUE: Self = Self { sort: Sort::Bool, place: Place::Constant(1) };
 
     #[inline(always)]
     pub(super) fn integer(value: i64) -> Self {
-        Self { is_bool: false, place: Place::Constant(value) }
+        Self { sort: Sort::Integer, place: Place::Constant(value) }
     }
 
-    pub(super) fn kind(self) -> Kind {
-        if self.is_bool { Kind::Bool } else { Kind::I64 }
+    /// An integer or a bool.
+    #[inline(always)]
+    pub(super) fn at(register: Gpr, is_bool: bool) -> Self {
+        let sort = if is_bool { Sort::Bool } else { Sort::Integer };
+        Self { sort, place: Place::At(register.into()) }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_bool(self) -> bool {
+        self.sort == Sort::Bool
     }
 }
 
@@ -98,7 +114,7 @@ impl Vector {
     pub(super) fn ends_with_integers(&self, count: usize) -> bool {
         let there = self.values.get(..self.length).unwrap_or_default();
         let last = there.len().checked_sub(count).and_then(|first| there.get(first..));
-        last.is_some_and(|last| last.iter().all(|value| !value.is_bool))
+        last.is_some_and(|last| last.iter().all(|value| !value.is_bool()))
     }
 
     /// The value of a slot, which stays there.
@@ -131,7 +147,7 @@ impl Walk<'_, '_, '_> {
     pub(super) fn pop_two(&mut self) -> Option<(bool, [Place; 2])> {
         let right = self.pop()?;
         let left = self.pop()?;
-        (left.is_bool == right.is_bool).then_some((left.is_bool, [left.place, right.place]))
+        (left.is_bool() == right.is_bool()).then_some((left.is_bool(), [left.place, right.place]))
     }
 
     /// Writes a slot. One behind the end of the vector would need nil.
@@ -162,7 +178,13 @@ impl Walk<'_, '_, '_> {
         if self.unset & bit != 0 {
             return None;
         }
-        Some(Value { is_bool: self.bools & bit != 0, place: Place::At(home) })
+        let sort = match self.bools & bit != 0 {
+            true => Sort::Bool,
+            // It may be this one.
+            false if self.keeps_taken => Sort::Taken,
+            false => Sort::Integer,
+        };
+        Some(Value { sort, place: Place::At(home) })
     }
 
     /// The home of a local that is being set to a value of its kind, and of which there are no copies.
@@ -204,19 +226,24 @@ impl Walk<'_, '_, '_> {
         Some(())
     }
 
-    /// Sets a local to a value that was popped.
+    /// Sets a local to a value, which was popped or stays.
     #[inline(always)]
-    pub(super) fn set_local(&mut self, local: u16, value: Value) -> Option<()> {
-        let home = self.home_to_set(local, value.is_bool)?;
+    pub(super) fn set_local(&mut self, local: u16, value: Value, popped: bool) -> Option<()> {
+        let home = self.home_to_set(local, value.is_bool())?;
+        self.keeps_taken |= value.sort == Sort::Taken;
         match home.register() {
             Some(register) => self.load(register, value.place),
             None => {
                 let register = self.in_register(value.place)?;
                 self.l.asm.mov(W64, home, register);
-                self.release(Place::At(register.into()));
+                if value.place != Place::At(register.into()) {
+                    self.release(Place::At(register.into()));
+                }
             }
         }
-        self.release(value.place);
+        if popped {
+            self.release(value.place);
+        }
         Some(())
     }
 
