@@ -1,4 +1,8 @@
-//! Verified bytecode to x86-64 code, one function at a time and in one pass over its instructions.
+//! Bytecode to x86-64 code, one function at a time and in one pass over its instructions.
+//!
+//! What follows is about verified functions. Those that are simple need not be: [`quick`] checks and
+//! compiles them in one walk, with its own account of where values are, and puts down what this room puts
+//! down. [`compile`](super::compile) chooses.
 //!
 //! Every *variable*, a local or a position of the vector, has a *home* for the whole function: a
 //! register for those that are named most often, weighted by the depth of loops, and otherwise a word
@@ -207,6 +211,14 @@ impl Lowering {
         offset(self.here)
     }
 
+    /// Says that what comes next belongs to an instruction.
+    #[inline(always)]
+    fn origin(&mut self, instruction: u32) {
+        if self.keeps_origins {
+            self.keep_origin(instruction);
+        }
+    }
+
     #[cold]
     fn keep_origin(&mut self, instruction: u32) {
         let origin = Origin { offset: self.asm.offset(), function: self.index, instruction };
@@ -235,13 +247,13 @@ struct Body<'l, 'f> {
 
 impl Body<'_, '_> {
     fn compile(&mut self, shape: &Shape<'_>) {
-        self.origin(0);
+        self.l.origin(0);
         self.l.prologue(shape);
         if !self.l.frame.is_too_long {
             self.run();
         }
         // Where traps go belongs to no instruction.
-        self.origin(u32::try_from(self.facts.function.code.len()).unwrap_or(u32::MAX));
+        self.l.origin(u32::try_from(self.facts.function.code.len()).unwrap_or(u32::MAX));
         self.l.put_traps();
     }
 
@@ -268,9 +280,7 @@ impl Body<'_, '_> {
         while let Some(op) = self.peek() {
             self.l.here = self.next;
             self.next = op.behind(self.l.here);
-            if self.l.keeps_origins {
-                self.l.keep_origin(self.l.at());
-            }
+            self.l.origin(self.l.at());
             if !self.instruction(op) {
                 return false;
             }
@@ -282,13 +292,6 @@ impl Body<'_, '_> {
     #[inline(always)]
     fn peek(&self) -> Option<Op> {
         self.block.get(self.next).copied()
-    }
-
-    #[inline(always)]
-    fn origin(&mut self, instruction: u32) {
-        if self.l.keeps_origins {
-            self.l.keep_origin(instruction);
-        }
     }
 
     /// Comes to a target; whether anything leads there.

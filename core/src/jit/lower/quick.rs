@@ -1,22 +1,33 @@
 //! The quick way: one walk over the code of a simple function, which checks it and compiles it at once.
 //!
-//! Nothing is known of the code when the walk begins, so that a function is simple when nothing has to
-//! be: its locals are few and live where their numbers say; wherever a jump leads, the vector is empty;
-//! a local is of one kind throughout, and set on all paths to where it is read; all code is reached in
-//! its order; it returns values of one kind. Integers and bools are all that it computes with.
-//! Everything else, and everything that is wrong, makes the walk give up, for whatever reason. Then the
-//! verifier looks at the function as if nothing had been, finds what is wrong with it, if anything is,
-//! and the code is made from its facts. So the quick way never has the last word on what is refused,
-//! and what it accepts the verifier accepts: it asks for more.
+//! Nothing is known of the code when the walk begins. So a function is simple when nothing has to be:
+//!
+//! * It has at most 14 locals, whose numbers say where they live, and at most six parameters.
+//! * Its vector has at most twelve values, and none wherever a jump leads or comes from.
+//! * It computes with integers and bools. Each local is of one of these kinds throughout, and set on all
+//!   paths to where it is read.
+//! * All of its code is reached in the order of the code, and ends with a return.
+//! * What it returns is of one kind, and when that is an integer, one return at least gives what is one
+//!   whatever other functions return: of functions that only return each other's results the verifier
+//!   says that they return nil.
+//!
+//! Everything else makes the walk give up, and so does everything that is wrong; the verifier then looks
+//! at the function as if nothing had been. So the quick way is never the one that refuses, and what it
+//! accepts the verifier accepts as well, with the same summary: each rule asks for more than the
+//! verifier's, which `compile::tests` and the oracle of the verifier's tests compare.
 //!
 //! For each pair of bytes at which an instruction begins with an empty vector, the walk remembers the
-//! offset of its code and which locals are set there. A jump back finds both; so loops need not be known
-//! before they are entered. A jump forward leaves there the locals that are set where it stands.
+//! offset of its code and which locals may not be set there. A jump back finds both, so that loops need
+//! not be known before they are entered: it is refused when a local may not be set that was there. A
+//! jump forward leaves there the locals that may not be set where it stands; a label that is never bound
+//! because it is inside an instruction is no code.
 //!
-//! Where values are is tracked as in [`values`](super::values), but that a value of the vector is never in the home
-//! of its position: it is a constant, in the home of a local, in a temporary register, or, when those
-//! are too few or something is called, in a word of the frame that its position has. What instructions
-//! become is what [`super`] puts down for them.
+//! A value of the vector is a constant, in the home of a local, in a temporary register, or, when
+//! something is called or divided above it, in a word of the frame that its position has. Such a word
+//! belongs to that position alone. What a register or a word is called, how activations begin and end, and
+//! the instructions that operators, comparisons and calls become are those of [`super`].
+//!
+//! Memory beside the code: 7 bytes a byte of the function's bytecode, reused from one to the next.
 
 mod operators;
 mod vector;
@@ -40,6 +51,9 @@ use vector::{Place, Sort, Value, Vector};
 
 /// The most locals.
 pub(super) const MOST_LOCALS: u16 = 14;
+
+/// The most bytes of bytecode.
+const MOST_CODE: usize = 1 << 24;
 
 /// Locals, a bit each.
 type Set = u16;
@@ -107,7 +121,8 @@ impl Lowering {
         calls: &mut dyn Calls,
     ) -> Option<(u32, Kind)> {
         let FunctionCode { code, params, locals } = function;
-        if locals > MOST_LOCALS || params > locals || usize::from(params) > ARGUMENTS.len() {
+        let is_large = locals > MOST_LOCALS || code.len() > MOST_CODE;
+        if is_large || params > locals || usize::from(params) > ARGUMENTS.len() {
             return None;
         }
         let (pairs, []) = code.as_chunks() else { return None };
@@ -136,8 +151,10 @@ impl Lowering {
             returns_integer: false,
             keeps_taken: false,
         };
+        walk.l.origin(0);
         walk.prologue(params);
         walk.run()?;
+        walk.l.origin(u32::try_from(code.len()).ok()?);
         let result = walk.result?;
         if result == Kind::I64 && !walk.returns_integer {
             return None;
@@ -264,9 +281,7 @@ impl Walk<'_, '_, '_> {
     #[inline(always)]
     fn begin(&mut self, pair: usize, from_above: bool) -> Option<()> {
         let offset = self.l.asm.offset();
-        if self.l.keeps_origins {
-            self.l.keep_origin(self.l.at());
-        }
+        self.l.origin(self.l.at());
         let quick = &mut self.l.quick;
         *quick.offsets.get_mut(pair)? = offset;
         let met = quick.met.get_mut(pair)?;

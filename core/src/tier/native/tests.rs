@@ -415,8 +415,11 @@ fn hosts() -> HostTable {
 fn check(seed: u64, memory: &CodeMemory) {
     let mut random = Random(seed | 1);
     (0..4).for_each(|_| assert_ne!(random.next(), 0));
-    let functions =
-        if seed % 2 == 0 { program(&mut random) } else { mostly_simple(&mut random, false) };
+    let functions = if seed.is_multiple_of(2) {
+        program(&mut random)
+    } else {
+        mostly_simple(&mut random, false)
+    };
     let verified = Verifier::new().verify(view(&functions));
     let verified = verified.unwrap_or_else(|error| panic!("{seed}: {error}"));
     let args: Vec<u64> = (0..functions[0].1).map(|_| random.below(50)).collect();
