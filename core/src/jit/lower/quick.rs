@@ -27,7 +27,7 @@
 //! belongs to that position alone. What a register or a word is called, how activations begin and end, and
 //! the instructions that operators, comparisons and calls become are those of [`super`].
 //!
-//! Memory beside the code: 7 bytes a byte of the function's bytecode, reused from one to the next.
+//! Memory beside the code: 8 bytes a byte of the function's bytecode, reused from one to the next.
 
 mod operators;
 mod vector;
@@ -44,8 +44,7 @@ use crate::jit::machine::ARGUMENTS;
 use crate::jit::relation::Relation;
 use crate::jit::verify::{Calls, FunctionCode, Kind};
 use crate::jit::x64::{Cond, Gpr, GprOrStack, Label, Labels, W64};
-use crate::owned::{push, resize};
-use crate::sort::sort_by_key;
+use crate::owned::{reserve, resize};
 pub(super) use vector::MOST;
 use vector::{Place, Sort, Value, Vector};
 
@@ -56,13 +55,22 @@ pub(super) const MOST_LOCALS: u16 = 14;
 const MOST_CODE: usize = 1 << 24;
 
 /// Locals, a bit each.
-type Set = u16;
+type Set = u32;
 
 /// A path has come here: a bit that no local has.
-const REACHED: Set = 1 << 15;
+const REACHED: Set = 1 << 31;
 
 /// No path has come here, or one with values in the vector.
 const NOWHERE: Set = 0;
+
+/// What is known of a place where an instruction may begin.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    /// The locals that may not be set there and [`REACHED`], or [`NOWHERE`].
+    unset: Set,
+    /// Where its code begins, once the walk has come there.
+    offset: u32,
+}
 
 /// What the walk keeps, and its memory.
 #[derive(Debug)]
@@ -70,10 +78,8 @@ pub(super) struct Quick {
     vector: Vector,
     /// Where the locals live.
     homes: [GprOrStack; MOST_LOCALS as usize],
-    /// For each pair of bytes, what may not be set there, and [`REACHED`].
-    met: Vec<Set>,
-    /// And where its code begins, if that is known.
-    offsets: Vec<u32>,
+    /// For each pair of bytes; what follows the code is stale.
+    spots: Vec<Spot>,
     /// The functions whose results were taken for integers.
     taken: Vec<u32>,
 }
@@ -83,8 +89,7 @@ impl Default for Quick {
         Self {
             vector: Vector::default(),
             homes: [Gpr::Rax.into(); MOST_LOCALS as usize],
-            met: Vec::new(),
-            offsets: Vec::new(),
+            spots: Vec::new(),
             taken: Vec::new(),
         }
     }
@@ -98,6 +103,8 @@ struct Walk<'l, 'p, 'c> {
     labels: Labels,
     /// Which instruction is behind the one at hand, in bytes.
     next: usize,
+    /// Where the code ends that is reached from above, once that is known.
+    end: usize,
     locals: u16,
     /// The locals that may not be set, and [`REACHED`].
     unset: Set,
@@ -130,11 +137,11 @@ impl Lowering {
         self.start(index);
         self.quick.vector.start();
         self.quick.taken.clear();
-        if self.quick.met.len() < pairs.len() {
-            resize(&mut self.quick.met, pairs.len(), NOWHERE).ok()?;
-            resize(&mut self.quick.offsets, pairs.len(), 0).ok()?;
+        let nothing = Spot { unset: NOWHERE, offset: 0 };
+        if self.quick.spots.len() < pairs.len() {
+            resize(&mut self.quick.spots, pairs.len(), nothing).ok()?;
         }
-        self.quick.met.get_mut(..pairs.len())?.fill(NOWHERE);
+        self.quick.spots.get_mut(..pairs.len())?.fill(nothing);
         let labels = self.asm.labels(pairs.len());
         let known = (1 << params) - 1;
         let mut walk = Walk {
@@ -143,6 +150,7 @@ impl Lowering {
             code,
             labels,
             next: 0,
+            end: 0,
             locals,
             unset: REACHED | !known,
             known,
@@ -161,10 +169,6 @@ impl Lowering {
         }
         let longest = u32::try_from(self.quick.vector.longest).ok()?;
         self.put_traps();
-        if self.loop_heads.len() > 1 {
-            sort_by_key(&mut self.loop_heads, |&(head, _)| head);
-            self.loop_heads.dedup();
-        }
         // What jumps lead to and no instruction begins with is no label that was bound.
         self.asm.code().ok()?;
         Some((longest, result))
@@ -264,44 +268,50 @@ impl Walk<'_, '_, '_> {
         }
     }
 
-    /// Follows the code to its end, which is never reached by running.
+    /// Follows the code to its end, which is never reached from above.
     fn run(&mut self) -> Option<()> {
-        let mut goes_on = true;
         while let Some(bytes) = Bytes::of(self.code, self.next) {
             let at = self.next;
             self.l.here = at / 2;
-            self.begin(at / 2, goes_on)?;
             self.next = at + usize::from(*SIZES.get(usize::from(bytes.opcode()))?);
-            goes_on = self.instruction(bytes)?;
+            self.begin()?;
+            self.instruction(bytes)?;
         }
-        (!goes_on && self.next == self.code.len()).then_some(())
+        (self.end == self.code.len()).then_some(())
     }
 
-    /// Comes to an instruction: from above, or by jumps forward alone.
+    /// Comes to the instruction at hand.
     #[inline(always)]
-    fn begin(&mut self, pair: usize, from_above: bool) -> Option<()> {
+    fn begin(&mut self) -> Option<()> {
         let offset = self.l.asm.offset();
         self.l.origin(self.l.at());
         let quick = &mut self.l.quick;
-        *quick.offsets.get_mut(pair)? = offset;
-        let met = quick.met.get_mut(pair)?;
-        if *met != NOWHERE {
-            if !from_above {
-                quick.vector.empty();
-            } else if quick.vector.length() == 0 {
-                *met |= self.unset;
-            } else {
-                return None;
+        let is_empty = quick.vector.length() == 0;
+        let spot = quick.spots.get_mut(self.l.here)?;
+        spot.offset = offset;
+        if spot.unset == NOWHERE {
+            if is_empty {
+                spot.unset = self.unset;
             }
-            self.unset = *met;
-            let label = self.labels.get(pair)?;
-            self.l.asm.bind(label);
             return Some(());
         }
-        if quick.vector.length() == 0 {
-            *met = self.unset;
+        spot.unset |= self.unset;
+        self.unset = spot.unset;
+        let label = self.labels.get(self.l.here).filter(|_| is_empty)?;
+        self.l.asm.bind(label);
+        Some(())
+    }
+
+    /// The next instruction is not reached from here: it is from elsewhere, or there is none.
+    #[inline(always)]
+    fn leave(&mut self) -> Option<()> {
+        self.l.quick.vector.empty();
+        if self.next >= self.code.len() {
+            self.end = self.next;
+            return Some(());
         }
-        from_above.then_some(())
+        self.unset = self.l.quick.spots.get(self.next / 2)?.unset;
+        (self.unset != NOWHERE).then_some(())
     }
 
     /// Where a jump leads, to which it brings what is there now; `None` unless the vector is empty. A
@@ -314,101 +324,104 @@ impl Walk<'_, '_, '_> {
         if quick.vector.length() != 0 {
             return None;
         }
-        let met = quick.met.get_mut(target)?;
+        let spot = quick.spots.get_mut(target)?;
         let label = self.labels.get(target)?;
         if target > self.l.here {
-            *met |= self.unset;
+            spot.unset |= self.unset;
             return Some(label);
         }
         // What is read behind there must be set here as well.
-        if *met == NOWHERE || self.unset & !*met != 0 {
+        if spot.unset == NOWHERE || self.unset & !spot.unset != 0 {
             return None;
         }
-        self.close_loop(target, label)?;
+        let offset = spot.offset;
+        self.close_loop(target, label, offset)?;
         Some(label)
     }
 
-    /// A jump back to `target`.
-    fn close_loop(&mut self, target: usize, label: Label) -> Option<()> {
-        let offset = *self.l.quick.offsets.get(target)?;
+    /// A jump back to `target`, whose code begins at `offset`.
+    fn close_loop(&mut self, target: usize, label: Label, offset: u32) -> Option<()> {
         if self.l.asm.offset_of(label).is_none() {
             self.l.asm.bind_at(label, offset);
         }
-        push(&mut self.l.loop_heads, (super::offset(target), offset)).ok()?;
+        let (heads, head) = (&mut self.l.loop_heads, super::offset(target));
+        if let Err(place) = heads.binary_search_by_key(&head, |&(head, _)| head) {
+            reserve(heads, 1).ok()?;
+            heads.insert(place, (head, offset));
+        }
         self.l.look_for_interrupt();
         Some(())
     }
 
-    /// Puts an instruction down; whether the next one is reached from it.
+    /// Puts an instruction down.
     #[inline(always)]
-    fn instruction(&mut self, bytes: Bytes) -> Option<bool> {
+    fn instruction(&mut self, bytes: Bytes) -> Option<()> {
         use Opcode as O;
         match Opcode(u8::try_from(bytes.opcode()).ok()?) {
-            O::ConstI64 => self.set_slot(bytes.a(), Value::integer(self.constant(4)?))?,
-            O::ConstTrue => self.set_slot(bytes.a(), Value::TRUE)?,
-            O::ConstFalse => self.set_slot(bytes.a(), Value::FALSE)?,
+            O::ConstI64 => self.set_slot(bytes.a(), Value::integer(self.constant(4)?)),
+            O::ConstTrue => self.set_slot(bytes.a(), Value::TRUE),
+            O::ConstFalse => self.set_slot(bytes.a(), Value::FALSE),
             O::ConstI64Push => {
                 let value = Value::integer(self.constant(2)?);
-                self.push(value)?;
+                self.push(value)
             }
             O::Load => {
                 let value = self.local(bytes.b())?;
-                self.set_slot(bytes.a(), value)?;
+                self.set_slot(bytes.a(), value)
             }
             O::LoadPush => {
                 let value = self.local(bytes.a())?;
-                self.push(value)?;
+                self.push(value)
             }
             O::PopStore => {
                 let value = self.pop()?;
-                self.set_local(bytes.a(), value, true)?;
+                self.set_local(bytes.a(), value, true)
             }
             O::Store => {
                 let value = self.l.quick.vector.get(bytes.b())?;
-                self.set_local(bytes.a(), value, false)?;
+                self.set_local(bytes.a(), value, false)
             }
             O::Pop => {
                 let value = self.pop()?;
-                self.set_slot(bytes.a(), value)?;
+                self.set_slot(bytes.a(), value)
             }
-            O::AddI64 => self.combine(Operator::Add, false, None)?,
-            O::SubI64 => self.combine(Operator::Sub, false, None)?,
-            O::MulI64 => self.combine(Operator::Mul, false, None)?,
-            O::AddI64Pop => self.combine(Operator::Add, false, Some(bytes.a()))?,
-            O::SubI64Pop => self.combine(Operator::Sub, false, Some(bytes.a()))?,
-            O::MulI64Pop => self.combine(Operator::Mul, false, Some(bytes.a()))?,
-            O::And => self.combine(Operator::And, true, None)?,
-            O::Or => self.combine(Operator::Or, true, None)?,
-            O::Not => self.invert()?,
-            O::DivI64 => self.divide(Wanted::Quotient)?,
-            O::ModI64 => self.divide(Wanted::Rest)?,
-            O::Eq => self.compare(Relation::Eq)?,
-            O::Ne => self.compare(Relation::Ne)?,
-            O::Lt => self.compare(Relation::Lt)?,
-            O::Le => self.compare(Relation::Le)?,
-            O::Gt => self.compare(Relation::Gt)?,
-            O::Ge => self.compare(Relation::Ge)?,
-            O::LtJmpIfNot => self.compare_and_jump(Relation::Lt, false, bytes)?,
-            O::EqJmpIfNot => self.compare_and_jump(Relation::Eq, false, bytes)?,
-            O::JmpIf => self.jump_if(Cond::Ne, bytes)?,
-            O::JmpIfNot => self.jump_if(Cond::E, bytes)?,
+            O::AddI64 => self.combine(Operator::Add, false, None),
+            O::SubI64 => self.combine(Operator::Sub, false, None),
+            O::MulI64 => self.combine(Operator::Mul, false, None),
+            O::AddI64Pop => self.combine(Operator::Add, false, Some(bytes.a())),
+            O::SubI64Pop => self.combine(Operator::Sub, false, Some(bytes.a())),
+            O::MulI64Pop => self.combine(Operator::Mul, false, Some(bytes.a())),
+            O::And => self.combine(Operator::And, true, None),
+            O::Or => self.combine(Operator::Or, true, None),
+            O::Not => self.invert(),
+            O::DivI64 => self.divide(Wanted::Quotient),
+            O::ModI64 => self.divide(Wanted::Rest),
+            O::Eq => self.compare(Relation::Eq),
+            O::Ne => self.compare(Relation::Ne),
+            O::Lt => self.compare(Relation::Lt),
+            O::Le => self.compare(Relation::Le),
+            O::Gt => self.compare(Relation::Gt),
+            O::Ge => self.compare(Relation::Ge),
+            O::LtJmpIfNot => self.compare_and_jump(Relation::Lt, false, bytes),
+            O::EqJmpIfNot => self.compare_and_jump(Relation::Eq, false, bytes),
+            O::JmpIf => self.jump_if(Cond::Ne, bytes),
+            O::JmpIfNot => self.jump_if(Cond::E, bytes),
             O::Jmp => {
                 let label = self.lead(bytes)?;
                 self.l.asm.jmp(label);
-                return Some(false);
+                self.leave()
             }
-            O::Call => self.call(bytes.long(), bytes.argc())?,
-            O::CallSffi => self.call_host(bytes.a(), bytes.b())?,
+            O::Call => self.call(bytes.long(), bytes.argc()),
+            O::CallSffi => self.call_host(bytes.a(), bytes.b()),
             O::Ret => {
                 let value = self.l.quick.vector.get(bytes.a())?;
                 let kind = if value.is_bool() { Kind::Bool } else { Kind::I64 };
                 self.returns_integer |= value.sort == Sort::Integer;
-                return self.return_value(kind, value.place);
+                self.return_value(kind, value.place)
             }
-            O::RetVoid => return self.return_value(Kind::Nil, Place::Constant(0)),
-            _ => return None,
+            O::RetVoid => self.return_value(Kind::Nil, Place::Constant(0)),
+            _ => None,
         }
-        Some(true)
     }
 
     /// The constant of the instruction at hand, `start` bytes from its begin.
@@ -417,7 +430,7 @@ impl Walk<'_, '_, '_> {
         i64_at(self.code, 2 * self.l.here + start)
     }
 
-    fn return_value(&mut self, kind: Kind, place: Place) -> Option<bool> {
+    fn return_value(&mut self, kind: Kind, place: Place) -> Option<()> {
         if *self.result.get_or_insert(kind) != kind {
             return None;
         }
@@ -428,7 +441,7 @@ impl Walk<'_, '_, '_> {
         }
         self.l.epilogue(Gpr::Rcx);
         self.l.leave();
-        Some(false)
+        self.leave()
     }
 
     /// The next instruction, if no jump forward leads there, and what is behind it. No jump back does
@@ -436,8 +449,8 @@ impl Walk<'_, '_, '_> {
     #[inline(always)]
     fn peek(&self) -> Option<(Bytes, Opcode)> {
         let bytes = Bytes::of(self.code, self.next)?;
-        let met = *self.l.quick.met.get(self.next / 2)?;
-        let opcode = u8::try_from(bytes.opcode()).ok().filter(|_| met == NOWHERE)?;
+        let spot = self.l.quick.spots.get(self.next / 2)?;
+        let opcode = u8::try_from(bytes.opcode()).ok().filter(|_| spot.unset == NOWHERE)?;
         Some((bytes, Opcode(opcode)))
     }
 }
