@@ -30,6 +30,12 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 #[cfg(all(test, loom))]
 use loom::sync::atomic::AtomicUsize;
 
+#[cfg(feature = "kernel")]
+mod shared;
+
+#[cfg(feature = "kernel")]
+pub(crate) use shared::Shared;
+
 /// The allocator refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;

@@ -2,18 +2,21 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
-use std::ffi::{CString, c_char, c_void};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ffi::{OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Mutex, PoisonError};
 
 use smf_core::format::{Layout, RelocKind};
 use smf_core::instantiate::{
     CodeReloc, CompileError, Compiled, Compiler, Environment, JitInstantiator, JitSymbolResolver,
     Request, Target,
 };
+use smf_core::owned::{Counted, bytes, push};
 
 use super::blocks::Lent;
 use super::error::ApiError;
 use super::loader::UserData;
+use super::missing::with_nul;
 use super::seats::{self, Seats, Table};
 use crate::types_json::type_to_json;
 
@@ -25,8 +28,8 @@ pub(super) static JITS: Seats<OpenJit> = Seats::new(&TABLE, MARK, |jit| ApiError
 
 /// An instantiator as C has it.
 pub(super) struct OpenJit {
-    pub(super) resolver: Arc<JitSymbolResolver>,
-    pub(super) compiler: Arc<FromC>,
+    pub(super) resolver: Counted<JitSymbolResolver>,
+    pub(super) compiler: Counted<FromC>,
     pub(super) _memory: Lent,
 }
 
@@ -77,13 +80,13 @@ struct Unit {
     number: u64,
     code: Vec<u8>,
     relocations: Vec<Wanted>,
-    failure: Option<String>,
+    failure: Option<CompileError>,
 }
 
 struct Wanted {
     offset: u32,
     kind: RelocKind,
-    symbol: Vec<u8>,
+    symbol: Box<[u8]>,
     addend: i64,
 }
 
@@ -120,25 +123,25 @@ impl Compiler for FromC {
     ) -> Result<Compiled, CompileError> {
         let none = CompileError::because("the compiler was taken away");
         let Callback { function, user } = self.get().ok_or(none)?;
-        let text = |bytes: &[u8]| {
-            CString::new(bytes).map_err(|_| CompileError::because("a NUL inside of a name"))
+        let text = |bytes: &[u8]| match bytes.contains(&0) {
+            true => Err(CompileError::because("a NUL inside of a name")),
+            false => Ok(with_nul(bytes)?),
         };
         let types: Vec<_> = request.arguments.iter().map(type_to_json).collect();
         let types = text(serde_json::Value::from(types).to_string().as_bytes())?;
         let (symbol, name) = (text(request.symbol)?, text(request.template)?);
         let template = SmfTemplate {
             size: size_of::<SmfTemplate>() as i64,
-            symbol: symbol.as_ptr(),
-            name: name.as_ptr(),
+            symbol: symbol.as_ptr().cast(),
+            name: name.as_ptr().cast(),
             body: request.body.as_ptr(),
             body_length: i64::try_from(request.body.len()).unwrap_or(i64::MAX),
-            types: types.as_ptr(),
+            types: types.as_ptr().cast(),
         };
         let number = UNITS.with_borrow_mut(|units| {
             let number = units.len() as u64 + 1;
-            units.push(Unit { number, ..Unit::default() });
-            number
-        });
+            push(units, Unit { number, ..Unit::default() }).map(|()| number)
+        })?;
         // SAFETY: whoever has set the compiler promises that it may be called so and does not unwind; the
         // template and all that it leads to stay until it returns.
         let done = unsafe { function(number, &raw const template, user.0) };
@@ -154,7 +157,7 @@ impl Unit {
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
         if let Some(failure) = self.failure {
-            return Err(CompileError::because(failure));
+            return Err(failure);
         }
         if !done {
             return Err(CompileError::because("the compiler gives no reason"));
@@ -165,7 +168,7 @@ impl Unit {
                 [] => Target::OWN,
                 symbol => environment.symbol(symbol)?,
             };
-            relocations.push(CodeReloc { offset, kind, target, addend });
+            push(&mut relocations, CodeReloc { offset, kind, target, addend })?;
         }
         Ok(Compiled { code: self.code, relocations })
     }
@@ -207,14 +210,14 @@ pub(super) fn relocate(
     let known = code.filter(|kind| !matches!(kind, RelocKind::Unknown(_) | RelocKind::None));
     let kind = known.ok_or(unknown("kind of relocation", i64::from(kind)))?;
     with_unit(number, |unit| {
-        unit.relocations.push(Wanted { offset: place, kind, symbol: symbol.to_vec(), addend });
-        Ok(())
+        let wanted = Wanted { offset: place, kind, symbol: bytes(symbol)?, addend };
+        Ok(push(&mut unit.relocations, wanted)?)
     })
 }
 
 pub(super) fn fail(number: u64, why: &[u8]) -> Result<(), ApiError> {
     with_unit(number, |unit| {
-        unit.failure = Some(String::from_utf8_lossy(why).into_owned());
+        unit.failure = Some(CompileError::because(OsStr::from_bytes(why).display()));
         Ok(())
     })
 }

@@ -8,6 +8,7 @@
 mod bytecode;
 mod c;
 mod machine;
+mod made;
 mod typed;
 
 use std::env;
@@ -49,8 +50,8 @@ fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: im
 type Scenario = (&'static str, fn(usize) -> i32);
 
 /// All of them.
-const SCENARIOS: [&[Scenario]; 4] =
-    [machine::SCENARIOS, bytecode::SCENARIOS, typed::SCENARIOS, c::SCENARIOS];
+const SCENARIOS: [&[Scenario]; 5] =
+    [machine::SCENARIOS, bytecode::SCENARIOS, typed::SCENARIOS, made::SCENARIOS, c::SCENARIOS];
 
 /// How many bytes of the allocator the thread has more of after `work` than before.
 fn growth(work: impl FnOnce()) -> isize {
