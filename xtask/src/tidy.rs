@@ -67,7 +67,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/ffi/call.rs",
     "shell/src/ffi/compiler.rs",
     "shell/src/ffi/compiling.rs",
-    "shell/src/ffi/error.rs",
+    "shell/src/ffi/error/last.rs",
     "shell/src/ffi/exec.rs",
     "shell/src/ffi/jit.rs",
     "shell/src/ffi/jits.rs",

@@ -26,7 +26,9 @@ use crate::link::{Resolve, ShortName, host_arch};
 use crate::memory::exec::CodeMemory;
 use crate::memory::lock::{Guard, Lock};
 use crate::memory::{sleep, thread_id, yield_now};
-use crate::owned::{AttachResult, Counted, NoMemory, Shared, boxed, collect, push, written};
+use crate::owned::{
+    AttachResult, Counted, NoMemory, Shared, boxed, bytes, collect, push, text, written,
+};
 
 mod needs;
 
@@ -392,21 +394,43 @@ impl JitInstantiator {
         self.config.enabled && self.state().is_possible(symbol)
     }
 
-    /// What the first module that says how to make `symbol` says.
+    /// What the first module that says how to make `symbol` says. Ends the process when there is no memory,
+    /// which [`try_find_possible`](Self::try_find_possible) does not.
     pub fn find_possible(&self, symbol: &[u8]) -> Option<PossibleEntry> {
-        let Entry { module, row } = self.state().find_possible(symbol)?;
-        Some(PossibleEntry {
-            path: module.path.clone(),
-            template: module.row_template(&row).into(),
-            type_args: module.row_arguments(&row).into(),
-            mangled_name: module.text(row.symbol).into(),
-        })
+        let found = self.try_find_possible(symbol);
+        found.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::for_value(symbol)))
     }
 
-    /// The note of a loaded module as it is in memory.
+    /// As [`find_possible`](Self::find_possible).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_find_possible(&self, symbol: &[u8]) -> Result<Option<PossibleEntry>, NoMemory> {
+        let Some(Entry { module, row }) = self.state().find_possible(symbol) else {
+            return Ok(None);
+        };
+        Ok(Some(PossibleEntry {
+            path: bytes(&module.path)?,
+            template: text(module.row_template(&row))?,
+            type_args: text(module.row_arguments(&row))?,
+            mangled_name: text(module.text(row.symbol))?,
+        }))
+    }
+
+    /// The note of a loaded module as it is in memory. Ends the process when there is no memory, which
+    /// [`try_note`](Self::try_note) does not.
     pub fn note(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let module = self.state().module(path)?;
-        Some(module.note())
+        let note = self.try_note(path);
+        note.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::for_value(path)))
+    }
+
+    /// As [`note`](Self::note).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_note(&self, path: &[u8]) -> Result<Option<Vec<u8>>, NoMemory> {
+        let module = self.state().module(path);
+        module.map(|module| module.note()).transpose()
     }
 
     /// How much there is.
