@@ -6,6 +6,7 @@
 //! process: there is none of those.
 #![allow(unsafe_code)]
 
+mod ahead;
 mod bytecode;
 mod c;
 mod machine;
@@ -50,12 +51,13 @@ fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: im
 type Scenario = (&'static str, fn(usize) -> i32);
 
 /// All of them.
-const SCENARIOS: [&[Scenario]; 6] = [
+const SCENARIOS: [&[Scenario]; 7] = [
     machine::SCENARIOS,
     bytecode::SCENARIOS,
     typed::SCENARIOS,
     made::SCENARIOS,
     taken::SCENARIOS,
+    ahead::SCENARIOS,
     c::SCENARIOS,
 ];
 
@@ -65,7 +67,7 @@ fn directory() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
 }
 
-/// How many bytes of the allocator the thread has more of after `work` than before.
+/// How many bytes of the allocator the process has more of after `work` than before.
 fn growth(work: impl FnOnce()) -> isize {
     let before = live();
     work();
