@@ -11,14 +11,14 @@ use smf_core::instantiate::{
     CodeReloc, CompileError, Compiled, Compiler, Environment, JitInstantiator, JitSymbolResolver,
     Request, Target,
 };
-use smf_core::owned::{Counted, bytes, push};
+use smf_core::owned::{Counted, NoMemory, bytes, push};
 
 use super::blocks::Lent;
 use super::error::ApiError;
 use super::loader::UserData;
 use super::missing::with_nul;
 use super::seats::{self, Seats, Table};
-use crate::types_json::type_to_json;
+use crate::types_json::types_to_text;
 
 /// Tells the numbers of instantiators from those of caches and loaders.
 const MARK: u32 = 1 << 28;
@@ -81,6 +81,8 @@ struct Unit {
     code: Vec<u8>,
     relocations: Vec<Wanted>,
     failure: Option<CompileError>,
+    /// Whether there was no memory for something that the compiler has said.
+    is_short: bool,
 }
 
 struct Wanted {
@@ -127,8 +129,7 @@ impl Compiler for FromC {
             true => Err(CompileError::because("a NUL inside of a name")),
             false => Ok(with_nul(bytes)?),
         };
-        let types: Vec<_> = request.arguments.iter().map(type_to_json).collect();
-        let types = text(serde_json::Value::from(types).to_string().as_bytes())?;
+        let types = text(&types_to_text(request.arguments)?)?;
         let (symbol, name) = (text(request.symbol)?, text(request.template)?);
         let template = SmfTemplate {
             size: size_of::<SmfTemplate>() as i64,
@@ -156,6 +157,10 @@ impl Unit {
         done: bool,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
+        // Whatever else it says comes of that; and it may be tried again.
+        if self.is_short {
+            return Err(CompileError::OutOfMemory);
+        }
         if let Some(failure) = self.failure {
             return Err(failure);
         }
@@ -189,7 +194,11 @@ pub(super) fn emit(number: u64, code: &[u8]) -> Result<(), ApiError> {
     with_unit(number, |unit| {
         let room = MOST.saturating_sub(unit.code.len());
         let no_room = ApiError::NoRoom { bytes: code.len() };
-        if code.len() > room || unit.code.try_reserve(code.len()).is_err() {
+        if code.len() > room {
+            return Err(no_room);
+        }
+        unit.is_short |= unit.code.try_reserve(code.len()).is_err();
+        if unit.is_short {
             return Err(no_room);
         }
         unit.code.extend_from_slice(code);
@@ -210,8 +219,10 @@ pub(super) fn relocate(
     let known = code.filter(|kind| !matches!(kind, RelocKind::Unknown(_) | RelocKind::None));
     let kind = known.ok_or(unknown("kind of relocation", i64::from(kind)))?;
     with_unit(number, |unit| {
-        let wanted = Wanted { offset: place, kind, symbol: bytes(symbol)?, addend };
-        Ok(push(&mut unit.relocations, wanted)?)
+        let added = bytes(symbol).and_then(|symbol| {
+            push(&mut unit.relocations, Wanted { offset: place, kind, symbol, addend })
+        });
+        Ok(added.inspect_err(|NoMemory| unit.is_short = true)?)
     })
 }
 

@@ -4,6 +4,10 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 
+#[cfg(target_arch = "x86_64")]
+use smf_core::format::note::NewPossible;
+#[cfg(target_arch = "x86_64")]
+use smf_core::format::template::{Container, NewTemplate, NewTemplates, write_templates};
 use smf_core::instantiate::{JitConfig, JitInstantiator, JitSymbolResolver, ReadyMade};
 use smf_core::link::host_arch;
 use smf_core::loader::{LoaderOptions, ModuleLoader};
@@ -12,6 +16,10 @@ use smf_core::owned::{Counted, boxed};
 use smf_loader::ffi::{
     SmfJitOptions, SmfLoaderOptions, smf_jit_close, smf_jit_open, smf_loader_close,
     smf_loader_open, smf_loader_resolve, smf_loader_set_jit, smf_loader_set_resolver,
+};
+#[cfg(target_arch = "x86_64")]
+use smf_loader::ffi::{
+    SmfTemplate, smf_jit_emit, smf_jit_instantiate, smf_jit_relocate, smf_jit_set_compiler,
 };
 use smf_loader::loader::Loader;
 use smf_tests::tiny;
@@ -27,6 +35,36 @@ fn options() -> Result<LoaderOptions, String> {
 extern "C" fn knows(_: *const c_char, _: i64, _: *mut c_void) -> i64 {
     4096
 }
+
+/// A module with a template that nobody here compiles.
+#[cfg(target_arch = "x86_64")]
+fn foreign() -> Vec<u8> {
+    let (kind, params, constraints) = (None, 0, Default::default());
+    let template = NewTemplate { name: b"of", kind, params, constraints, body: b"foreign" };
+    let templates = &[template];
+    let row = NewPossible { template: "of", type_args: "(Vec<i64>, T)", mangled_name: "of$it" };
+    write_templates(&NewTemplates { container: Container::Counted, templates }, &[row]).unwrap()
+}
+
+/// Compiles anything to a call of itself, once it was told what with.
+#[cfg(target_arch = "x86_64")]
+extern "C" fn compile(unit: u64, template: *const SmfTemplate, _: *mut c_void) -> bool {
+    // SAFETY: good until this returns.
+    let types = unsafe { (*template).types };
+    // SAFETY: as above, with a NUL behind it.
+    let types = unsafe { CStr::from_ptr(types) };
+    assert!(types.to_bytes().starts_with(br#"[{"args":[{"args":[{"bits":64,"#));
+    let code = [0xe8, 0, 0, 0, 0, 0xc3];
+    // SAFETY: bytes with their number.
+    let emitted = unsafe { smf_jit_emit(unit, code.as_ptr(), code.len() as i64) };
+    let call = RELOC_PLT32;
+    // SAFETY: no symbol is the code itself.
+    emitted && unsafe { smf_jit_relocate(unit, 1, call, ptr::null(), -4) }
+}
+
+/// `SMF_RELOC_PLT32`.
+#[cfg(target_arch = "x86_64")]
+const RELOC_PLT32: i32 = 3;
 
 fn find(loader: u64, name: &CStr) -> i64 {
     // SAFETY: a name; nobody wants to be told more.
@@ -113,6 +151,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         // SAFETY: options with their size.
         let open = || unless(0, unsafe { smf_jit_open(&raw const options) });
         judge(granted, open, |jit| assert!(smf_jit_close(jit)))
+    }),
+    #[cfg(target_arch = "x86_64")]
+    ("C: make an instance by a compiler of the caller", |granted| {
+        let jit = open_jit();
+        assert!(load_jit(jit, &foreign()));
+        let make = || {
+            // SAFETY: a compiler that uses nothing but what it is given, and a symbol.
+            unless(false, unsafe { smf_jit_set_compiler(jit, Some(compile), ptr::null_mut()) })?;
+            // SAFETY: a symbol; nobody wants to be told more.
+            let made = unsafe { smf_jit_instantiate(jit, c"of$it".as_ptr(), ptr::null_mut()) };
+            unless(false, made == 0)
+        };
+        let end = judge(granted, make, |_| ());
+        assert!(smf_jit_close(jit));
+        end
     }),
     ("C: give a loader an instantiator", |granted| {
         let (loader, jit) = (open_loader(), open_jit());
