@@ -14,12 +14,14 @@
 //!
 //! Keys that are not listed are ignored. What is read is bounded as types are everywhere.
 
-use std::{fmt, io};
+use std::fmt;
 
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 use smf_core::instantiate::{MAX_DEPTH, MAX_LANES, MAX_NODES, Type};
 use smf_core::owned::NoMemory;
+
+use crate::growing::Growing;
 
 /// Why JSON is no type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,30 +71,10 @@ pub fn type_to_json(ty: &Type) -> Value {
 /// No memory.
 #[cfg_attr(not(feature = "c-api"), expect(dead_code, reason = "compilers of C are told of it"))]
 pub(crate) fn types_to_text(types: &[Type]) -> Result<Vec<u8>, NoMemory> {
-    let mut text = Text { bytes: Vec::new(), is_short: false };
+    let mut text = Growing::default();
     // Writing to it is no error.
     let _ = serde_json::to_writer(&mut text, &List(types));
-    if text.is_short { Err(NoMemory) } else { Ok(text.bytes) }
-}
-
-/// Text that notes that there was no memory for all of it: an error of its own would ask for some.
-struct Text {
-    bytes: Vec<u8>,
-    is_short: bool,
-}
-
-impl io::Write for Text {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.is_short |= self.bytes.try_reserve(bytes.len()).is_err();
-        if !self.is_short {
-            self.bytes.extend_from_slice(bytes);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    text.finish()
 }
 
 struct List<'t>(&'t [Type]);

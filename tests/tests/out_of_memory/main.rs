@@ -12,6 +12,7 @@ mod c;
 mod machine;
 mod made;
 mod taken;
+mod tools;
 mod typed;
 
 use std::fmt::Display;
@@ -51,13 +52,14 @@ fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: im
 type Scenario = (&'static str, fn(usize) -> i32);
 
 /// All of them.
-const SCENARIOS: [&[Scenario]; 7] = [
+const SCENARIOS: [&[Scenario]; 8] = [
     machine::SCENARIOS,
     bytecode::SCENARIOS,
     typed::SCENARIOS,
     made::SCENARIOS,
     taken::SCENARIOS,
     ahead::SCENARIOS,
+    tools::SCENARIOS,
     c::SCENARIOS,
 ];
 

@@ -12,6 +12,7 @@ use smf_core::memory::exec::Reason;
 use smf_core::tier::{CodeError, EngineError};
 
 use super::ApiError;
+use crate::tools::ToolError;
 
 /// The numbers of `SmfErrorCode` in `smf.h`. They never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,7 @@ impl ApiError {
             Self::Exec(_) | Self::Memory(_) if self.is_policy() => Code::Policy,
             Self::Exec(error) => code_of(error.reason()),
             Self::Memory(error) => code_of_memory(error),
+            Self::Tool(ToolError::NoMemory { .. }) => Code::NoMemory,
             Self::Tool(_) => Code::System,
             Self::NothingToMap | Self::OutsideMapping { .. } => Code::OutOfRange,
             Self::NotMapped { .. } => Code::UnknownAddress,
