@@ -202,17 +202,17 @@ fn start(cache: &Entered, list: List<'_>, options: Options) -> Result<u64, ApiEr
 /// How far a prefetch is.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_prefetch_progress(prefetch: u64) -> SmfPrefetchProgress {
-    let progress = job(prefetch).and_then(|job| {
+    let progress = job(prefetch).map(|job| {
         let now = job.state.progress();
         // The nulls were dealt with before it began.
         let nulls = job.total - job.places.len();
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        Ok(SmfPrefetchProgress {
+        SmfPrefetchProgress {
             total: count(job.total),
             done: count(now.done + nulls),
             failed: count(now.failed + nulls),
             bytes: i64::try_from(now.bytes).unwrap_or(i64::MAX),
-        })
+        }
     });
     or(NO_PROGRESS, progress)
 }
