@@ -20,6 +20,7 @@ mod code_ranges;
 #[cfg(feature = "c-api")]
 pub mod ffi;
 pub mod files;
+mod growing;
 #[cfg(feature = "host")]
 pub mod host_symbols;
 #[cfg(feature = "cli")]

@@ -22,7 +22,7 @@ mod write;
 pub use entries::{Column, Entries, Entry};
 use entries::{MAX_COLUMNS, Places, sealed};
 #[cfg(feature = "alloc")]
-pub use write::{NewPossible, write_possible};
+pub use write::{NewPossible, try_write_possible, write_possible};
 
 /// The note of one module.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use super::*;
 use crate::format::bytecode::{NewFunction, write_functions};
 use crate::format::{Flags, Smf};
 use crate::jit::text::{assemble, write_module};
-use crate::loader::{LoadError, ModuleBytes, ModuleLoader};
+use crate::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};
 use crate::tier::{CallError, Tiers};
 
 const SAMPLE: &[u8] = include_bytes!("../../../../tests/samples/bcod.smf");

@@ -3,6 +3,7 @@
 
 use super::*;
 use std::format;
+use std::sync::Arc;
 
 /// A function that returns `value`: `mov eax, value; ret`.
 fn function(memory: &CodeMemory, value: u32) -> ExecutableBlock {
@@ -107,7 +108,8 @@ impl Attach for Stubs {
 #[test]
 fn the_host_is_told_of_each_stub_as_long_as_it_is_there() {
     let (memory, count) = (CodeMemory::default(), Arc::new(AtomicU64::new(0)));
-    let entries = Entries::new(memory.clone(), Some(Arc::new(Stubs(count.clone())))).unwrap();
+    let entries =
+        Entries::new(memory.clone(), Some(Shared::Arc(Arc::new(Stubs(count.clone()))))).unwrap();
     let target = function(&memory, 1);
     for name in [b"a", b"b", b"a"] {
         entries.stub(name, |_| Some(target.address() as u64)).unwrap();
