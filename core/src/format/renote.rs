@@ -312,6 +312,7 @@ mod tests {
     use super::*;
     use crate::format::write::{Module, NewSection, NewSymbol, Place};
     use crate::format::{Header, SectionKind, index};
+    use crate::testing::flipped;
 
     const SAMPLES: [&[u8]; 3] = [
         include_bytes!("../../../tests/samples/note-zero-size.smf"),
@@ -461,9 +462,7 @@ mod tests {
     #[test]
     fn no_damage_makes_anything_but_the_note_change() {
         for file in [SAMPLES[0], SAMPLES[2], &made()[4]] {
-            for bit in 0..file.len() * 8 {
-                let mut damaged = file.to_vec();
-                damaged[bit / 8] ^= 1 << (bit % 8);
+            for (_, damaged) in flipped(file) {
                 let Ok(smf) = Smf::parse(&damaged) else { continue };
                 if let Ok(new) = with_kept(&smf, b"CODE\x01\0\0\0") {
                     let new = Smf::parse(&new).unwrap();

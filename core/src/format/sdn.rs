@@ -214,6 +214,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::testing::{cut, flipped};
 
     const NATIVE: &[u8] = include_bytes!("../../../tests/samples/note-zero-size.smf");
     const DRIVER: &[u8] = include_bytes!("../../../tests/samples/driver.smf");
@@ -389,13 +390,11 @@ mod tests {
     #[test]
     fn no_damage_makes_it_panic() {
         for (note, _) in notes() {
-            for len in 0..note.len() {
-                walk(&note[..len]);
-                let _ = find_end(&note[..len], NOTE_CAP);
+            for short in cut(note) {
+                walk(short);
+                let _ = find_end(short, NOTE_CAP);
             }
-            for bit in 0..note.len() * 8 {
-                let mut damaged = note.to_vec();
-                damaged[bit / 8] ^= 1 << (bit % 8);
+            for (_, damaged) in flipped(note) {
                 walk(&damaged);
                 let _ = find_end(&damaged, NOTE_CAP);
             }
