@@ -212,7 +212,7 @@ mod tests {
         let library = Library::parse(SAMPLE).unwrap();
         for index in 0..3 {
             let old = library.module(index).unwrap().unwrap();
-            for len in [0, 1, old.data.len(), old.data.len() + 1, 5000] {
+            for len in [0, 1, old.data.len(), old.data.len() + 1, SAMPLE.len() + 1] {
                 let new = with_module(&library, index, &vec![7; len]).unwrap();
                 assert_eq!(new.len(), SAMPLE.len() - old.data.len() + len);
                 let back = Library::parse(&new).unwrap();

@@ -253,6 +253,7 @@ mod tests {
 
     use super::super::tests::Numbers;
     use super::*;
+    use crate::testing::some;
 
     fn named(name: &str, args: Vec<Type>) -> Type {
         Type::Named { name: name.into(), args }
@@ -326,7 +327,7 @@ mod tests {
     #[test]
     fn what_is_spelled_is_read_back() {
         let mut numbers = Numbers(7);
-        for _ in 0..20_000 {
+        for _ in some(0..20_000, 40) {
             let ty = numbers.ty(5, true);
             let text = ty.to_string();
             let read = Type::parse(&text).unwrap();
@@ -339,7 +340,7 @@ mod tests {
     fn no_text_makes_it_panic() {
         const SIGNS: [char; 12] = ['i', '8', ',', '<', '>', '[', ']', '(', ')', '?', ' ', 'ü'];
         let mut numbers = Numbers(3);
-        for _ in 0..50_000 {
+        for _ in some(0..50_000, 200) {
             let len = numbers.below(12);
             let text: String = (0..len).map(|_| SIGNS[numbers.below(12) as usize]).collect();
             if let Ok(types) = Type::parse_arguments(&text) {

@@ -383,6 +383,7 @@ mod tests {
 
     use super::super::tests::Numbers;
     use super::*;
+    use crate::testing::some;
 
     type Substitution = BTreeMap<Box<str>, Type>;
 
@@ -500,8 +501,9 @@ mod tests {
     #[test]
     fn agrees_with_the_algorithm_of_the_books() {
         let mut numbers = Numbers(5);
-        let mut unified = 0;
-        for _ in 0..40_000 {
+        let (mut unified, mut rounds) = (0, 0);
+        for _ in some(0..40_000, 60) {
+            rounds += 1;
             let types = [numbers.ty(3, true), numbers.ty(3, true)];
             // Two of one shape are more likely to be the same.
             let types = if numbers.below(2) == 0 {
@@ -526,7 +528,7 @@ mod tests {
                 (ours, naive) => panic!("{} {}: {ours:?} {naive:?}", types[0], types[1]),
             }
         }
-        assert!(unified > 1000, "{unified}");
+        assert!(unified > rounds / 40, "{unified} of {rounds}");
     }
 
     /// (x1, x2, ...) with ((x0, x0), (x1, x1), ...): a type of 2^n nodes, made in linear time.
@@ -551,12 +553,12 @@ mod tests {
     fn a_long_chain_of_variables_is_one_class() {
         let mut unifier = Unifier::new();
         let all: Vec<_> =
-            (0..10_000).map(|i| unifier.variable(&format!("v{i}")).unwrap()).collect();
+            (0..if cfg!(miri) { 100 } else { 10_000 }).map(|i| unifier.variable(&format!("v{i}")).unwrap()).collect();
         for pair in all.windows(2) {
             unifier.unify(pair[0], pair[1]).unwrap();
         }
         let known = unifier.enter(&Type::I64, &mut Vec::new()).unwrap();
-        unifier.unify(all[5000], known).unwrap();
+        unifier.unify(all[all.len() / 2], known).unwrap();
         assert!(all.iter().all(|id| unifier.resolve(*id) == Ok(Type::I64)));
         assert!(unifier.nodes.iter().all(|node| node.rank < 16));
     }

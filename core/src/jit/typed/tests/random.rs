@@ -9,6 +9,7 @@ use std::vec::Vec;
 use super::super::text;
 use super::super::*;
 use super::machine::Machine;
+use crate::testing::some;
 
 /// Bodies in a run of all tests.
 const BODIES: u64 = 100_000;
@@ -456,8 +457,8 @@ fn machine_code_does_what_the_interpreter_does() {
 
 #[test]
 fn text_leads_back_to_the_same_body() {
-    for seed in 0..2_000 {
-        let mut random = Random(seed);
+    for seed in some(0..2_000, 10) {
+        let mut random = Random(seed as u64);
         let case = Generator::new(&mut random).finish();
         let body = Body::parse(&case.body).unwrap();
         let mut listing = String::new();

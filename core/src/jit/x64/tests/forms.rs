@@ -9,7 +9,7 @@ use super::super::*;
 use super::reader::{Meant, Place, Random, general, read, sse};
 
 /// How often each form is tried.
-const TIMES: usize = 6000;
+const TIMES: usize = if cfg!(miri) { 1 } else { 6000 };
 
 const ALU: [Mnemonic; 8] = {
     use Mnemonic::*;
@@ -686,7 +686,7 @@ fn try_all(times: usize, seed: u64) {
 
 #[test]
 fn a_decoder_reads_what_was_meant() {
-    assert!(all_forms().len() * TIMES >= 1_000_000);
+    assert!(cfg!(miri) || all_forms().len() * TIMES >= 1_000_000);
     try_all(TIMES, 1);
 }
 
