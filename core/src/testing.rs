@@ -14,7 +14,7 @@ pub(crate) fn some(all: Range<usize>, few: usize) -> impl Iterator<Item = usize>
 }
 
 /// How many flipped bits and how many lengths of one file the interpreter goes through.
-const FEW: usize = 64;
+const FEW: usize = 16;
 
 /// Copies of `bytes` in which one bit is another, and which one.
 pub(crate) fn flipped(bytes: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>)> {

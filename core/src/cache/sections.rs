@@ -221,6 +221,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "asks for more memory than there is")]
     fn what_no_memory_can_hold_is_an_error() {
         for to in [CopyTo::Allocator, CopyTo::Pages] {
             for len in [usize::MAX, usize::MAX / 2, 1 << 60] {

@@ -445,6 +445,7 @@ fn check(case: &Case, random: &mut Random) -> bool {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn machine_code_does_what_the_interpreter_does() {
     let mut ended = 0;
     for seed in 0..BODIES {
