@@ -252,7 +252,7 @@ fn accepts_what_the_plain_verifier_accepts() {
     let mut verifier = Verifier::new();
     let mut counts = [0; 2];
     let rounds = if cfg!(debug_assertions) { 60_000 } else { 2_000_000 };
-    for round in some(0..rounds, 60) {
+    for round in some(0..rounds, 12) {
         let count = 1 + random.below(3);
         let programs: Vec<(Vec<I>, u16)> = (0..count)
             .map(|_| {
