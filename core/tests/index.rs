@@ -210,11 +210,12 @@ fn some_symbols() -> Vec<NewSymbol<'static>> {
 fn a_flipped_bit_makes_a_lookup_miss_and_never_find_another_symbol() {
     let symbols = some_symbols();
     let mut names: Vec<_> = symbols.iter().map(|symbol| symbol.name.to_vec()).collect();
-    names.extend(symbols.iter().flat_map(|symbol| neighbours(symbol.name)));
+    let near = symbols.iter().flat_map(|symbol| neighbours(symbol.name));
+    names.extend(near.step_by(if cfg!(miri) { 10 } else { 1 }));
     for layout in [Layout::Packed, Layout::Native] {
         let sound = indexed(layout, &symbols);
         let (mut lost, mut refused, mut passed) = (0, 0, 0);
-        for bit in (0..sound.len() * 8).step_by(if cfg!(miri) { 601 } else { 1 }) {
+        for bit in (0..sound.len() * 8).step_by(if cfg!(miri) { 1601 } else { 1 }) {
             let mut file = sound.clone();
             file[bit / 8] ^= 1 << (bit % 8);
             let Ok(smf) = Smf::parse(&file) else { continue };

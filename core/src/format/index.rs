@@ -466,7 +466,6 @@ mod tests {
     use std::vec;
 
     use super::*;
-    use crate::testing::some;
 
     /// The hash as its documentation tells it, with nothing read twice or at once.
     fn hash_as_told(name: &[u8]) -> u64 {
@@ -556,9 +555,10 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a statistic of a hundred thousand names")]
     fn every_bit_of_a_name_changes_every_bit_of_the_hash_half_of_the_time() {
         for len in [1usize, 3, 4, 7, 8, 12, 16, 17, 33] {
-            for bit in some(0..len * 8, 3) {
+            for bit in 0..len * 8 {
                 let mut flips = [0u32; 64];
                 for seed in 0..256u64 {
                     let bytes = [fold(seed, PI[0]), fold(seed, PI[1]), seed, !seed, seed << 7];

@@ -502,7 +502,7 @@ mod tests {
     fn agrees_with_the_algorithm_of_the_books() {
         let mut numbers = Numbers(5);
         let (mut unified, mut rounds) = (0, 0);
-        for _ in some(0..40_000, 60) {
+        for _ in some(0..40_000, 20) {
             rounds += 1;
             let types = [numbers.ty(3, true), numbers.ty(3, true)];
             // Two of one shape are more likely to be the same.

@@ -96,7 +96,7 @@ fn says_which_line_is_wrong() {
 #[test]
 fn whatever_is_disassembled_assembles_to_the_same_bytes() {
     let mut random = Random(77);
-    for _ in some(0..3000, 20) {
+    for _ in some(0..3000, 6) {
         let count = 1 + random.below(3);
         let functions: Vec<_> = (0..count)
             .map(|number| {
