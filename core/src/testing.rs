@@ -9,7 +9,7 @@ use std::vec::Vec;
 /// Every number of `all`; in the interpreter about `few` of them.
 pub(crate) fn some(all: Range<usize>, few: usize) -> impl Iterator<Item = usize> + Clone {
     // Odd, so that of the bits of many bytes each of the eight has its turn.
-    let step = if cfg!(miri) { all.len() / few | 1 } else { 1 };
+    let step = if cfg!(miri) { (all.len() / few) | 1 } else { 1 };
     all.step_by(step)
 }
 

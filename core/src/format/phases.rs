@@ -190,11 +190,12 @@ mod tests {
             state ^= state << 17;
             state % below
         };
+        let longest = if cfg!(miri) { 300 } else { 9000 };
         for round in some(0..60, 6) {
-            let functions: Vec<_> = (0..draw(if cfg!(miri) { 6 } else { 40 }))
+            let functions: Vec<_> = (0..draw(if cfg!(miri) { 10 } else { 40 }))
                 .map(|_| {
                     let value = draw(CODE as u64);
-                    let most = (CODE as u64 - value).min([1, 64, 9000][round % 3]);
+                    let most = (CODE as u64 - value).min([1, 64, longest][round % 3]);
                     (draw(2) as u16, value, draw(most + 1), draw(16) as u8)
                 })
                 .collect();
