@@ -315,7 +315,10 @@ mod tests {
         let nest = |depth: usize| "[".repeat(depth - 1) + "i64" + &"]".repeat(depth - 1);
         assert_eq!(Type::parse(&nest(MAX_DEPTH)).unwrap().size().1, MAX_DEPTH);
         assert_eq!(Type::parse(&nest(MAX_DEPTH + 1)), Err(TypeError::TooDeep { at: MAX_DEPTH }));
-        assert!(matches!(Type::parse(&"[".repeat(if cfg!(miri) { 1 << 10 } else { 1 << 20 })), Err(TypeError::TooDeep { .. })));
+        assert!(matches!(
+            Type::parse(&"[".repeat(if cfg!(miri) { 1 << 10 } else { 1 << 20 })),
+            Err(TypeError::TooDeep { .. })
+        ));
         let wide = |count: usize| std::format!("({})", vec!["i8"; count].join(","));
         assert!(Type::parse(&wide(MAX_NODES - 1)).is_ok());
         assert!(matches!(Type::parse(&wide(MAX_NODES)), Err(TypeError::TooLarge { .. })));
