@@ -393,7 +393,6 @@ fn with_templates(payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "runs machine code")]
 fn templates_are_taken_as_they_stand() {
     for (smf, names) in [
         (sample!("note-zero-size.smf"), &["identity", "Pair", "max"][..]),
@@ -422,7 +421,6 @@ fn templates_are_taken_as_they_stand() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "runs machine code")]
 fn a_template_is_read_again_from_the_module_that_it_was_put_into() {
     let gtpl = sample!("note-zero-size.smf");
     let counted = sample!("compact.smf");
@@ -449,7 +447,6 @@ fn a_template_is_read_again_from_the_module_that_it_was_put_into() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "runs machine code")]
 fn templates_that_nobody_can_tell_apart_are_errors() {
     let twice = b"\x02\0\0\0\x01\0\0\0T\0\0\0\0\x01\0\0\0T\0\0\0\0";
     let file = with_templates(twice);
