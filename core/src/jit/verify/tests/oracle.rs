@@ -7,7 +7,6 @@ use std::vec::Vec;
 use super::super::{FunctionCode, Kind, Verifier};
 use crate::jit::bytecode::Instruction as I;
 use crate::jit::testing::{Random, code, function};
-use crate::testing::some;
 
 /// A kind, or none where paths left different ones.
 type Value = Option<Kind>;
@@ -247,12 +246,13 @@ fn follow(vector: &mut Vec<Kind>, instruction: I) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn accepts_what_the_plain_verifier_accepts() {
     let mut random = Random(0x5eed);
     let mut verifier = Verifier::new();
     let mut counts = [0; 2];
     let rounds = if cfg!(debug_assertions) { 60_000 } else { 2_000_000 };
-    for round in some(0..rounds, 12) {
+    for round in 0..rounds {
         let count = 1 + random.below(3);
         let programs: Vec<(Vec<I>, u16)> = (0..count)
             .map(|_| {
@@ -305,5 +305,5 @@ fn accepts_what_the_plain_verifier_accepts() {
             assert_eq!(facts.longest(), program.summary(index).unwrap().longest);
         }
     }
-    assert!(counts.iter().all(|&count| count > (counts[0] + counts[1]) / 10), "{counts:?}");
+    assert!(counts.iter().all(|&count| count > rounds / 10), "{counts:?}");
 }
