@@ -331,8 +331,8 @@ fn words_of_data_agree_with_an_oracle() {
         assert_eq!(found, expected, "{kind} {import:#x} {addend}");
         *(if found.is_some() { &mut written } else { &mut refused }) += 1;
     }
-    let tenth = (written + refused) / 10;
-    assert!(written > 4 * tenth && refused > tenth, "{written} {refused}");
+    let enough = written > 40_000 && refused > 10_000;
+    assert!(cfg!(miri) || enough, "{written} {refused}");
 }
 
 #[test]
