@@ -32,7 +32,7 @@ usage: cargo xtask CHORE
                              every fuzz target, or these, as many at once as there are cores
   soak [--minutes N]         everything at once, with memory flat in the end
   tsan, asan                 tests of the core under a sanitizer (nightly)
-  miri                       unsafe code in the interpreter, with a shim for a kernel (nightly)
+  miri                       tests of the core in the interpreter, with a shim for a kernel (nightly)
   freestanding               the loader without libc, and without a kernel: built, measured, run
 ";
 
