@@ -21,6 +21,7 @@ fn call(address: u64) -> i64 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn stubs_follow_the_table_in_one_step() {
     let memory = CodeMemory::default();
     let entries = Entries::new(memory.clone(), None).unwrap();
@@ -53,6 +54,7 @@ fn stubs_follow_the_table_in_one_step() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn a_function_that_is_gone_changes_nothing() {
     let memory = CodeMemory::default();
     let entries = Entries::new(memory.clone(), None).unwrap();
@@ -66,6 +68,7 @@ fn a_function_that_is_gone_changes_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn a_stub_of_a_version_to_come_leads_there_and_is_forgotten_otherwise() {
     let memory = CodeMemory::default();
     let entries = Entries::new(memory.clone(), None).unwrap();
