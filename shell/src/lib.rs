@@ -34,7 +34,7 @@ pub mod prefetch;
 #[cfg(feature = "host")]
 mod shared_object;
 pub mod tools;
-#[cfg(any(feature = "c-api", feature = "cli"))]
+#[cfg(any(feature = "jit", feature = "cli"))]
 pub mod types_json;
 
 #[cfg(feature = "host")]

@@ -77,6 +77,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/ffi/missing.rs",
     "shell/src/ffi/mmap.rs",
     "shell/src/ffi/names.rs",
+    "shell/src/ffi/pointed.rs",
     "shell/src/ffi/prefetch.rs",
     "shell/src/ffi/seats.rs",
     "shell/src/ffi/sized.rs",

@@ -41,6 +41,8 @@ pub enum BytecodeError {
     Verify(VerifyError),
     /// It cannot be run.
     Engine(EngineError),
+    /// This loader is built without the feature `bytecode` of smf-core.
+    LeftOut,
 }
 
 impl fmt::Display for BytecodeError {
@@ -48,6 +50,9 @@ impl fmt::Display for BytecodeError {
         match self {
             BytecodeError::Verify(error) => error.fmt(f),
             BytecodeError::Engine(error) => error.fmt(f),
+            BytecodeError::LeftOut => f.write_str(
+                "bytecode cannot be loaded, because this loader is built without the feature `bytecode` of smf-core",
+            ),
         }
     }
 }

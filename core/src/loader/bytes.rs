@@ -161,7 +161,11 @@ impl ReadModule {
     ) -> Result<Option<Counted<Bytecode<'static>>>, LoadError> {
         let table = self.smf.functions();
         let table = table.map_err(|error| link_error(name, LinkError::Format(error)))?;
-        table.map(|table| self.read_bytecode(name, &table, loader)).transpose()
+        let Some(table) = table else { return Ok(None) };
+        if cfg!(feature = "bytecode") {
+            return self.read_bytecode(name, &table, loader).map(Some);
+        }
+        Err(LoadError::Bytecode { module: ShortName::new(name), error: BytecodeError::LeftOut })
     }
 
     /// The same with its table of functions. Apart, so that it is no part of what loading machine code

@@ -11,7 +11,7 @@ use smf_core::owned::{Counted, boxed};
 
 use super::error::{ApiError, Phrase, or};
 use super::jits::{self, FromC, JITS, OpenJit, SmfCompiler, Use};
-use super::names::{slice, text};
+use super::pointed::{slice, text};
 use super::seats::SEATS;
 use super::sized::{self, sized};
 use super::{args, blocks, loaders};

@@ -13,7 +13,7 @@ use super::args;
 use super::error::{ApiError, or};
 use super::loaders::{self, Use};
 use super::missing::{self, Collector, with_nul};
-use super::names::{slice, text};
+use super::pointed::{slice, text};
 use super::sized::{self, sized};
 use crate::files::Input;
 use crate::host_symbols::HostSymbols;

@@ -19,7 +19,7 @@ use smf_core::owned::push;
 
 use super::error::{ApiError, Code, or};
 use super::loader_symbols::{binding_code, kind_code};
-use super::names::{slice_mut, text};
+use super::pointed::{slice_mut, text};
 use super::sized::{self, sized};
 use super::{caches, loaders};
 
