@@ -31,8 +31,8 @@ const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 /// Where `libsmf_loader.a` and `libsmf_loader.so` with these features are.
 fn libraries(features: &str) -> &'static Path {
     static ALL: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
-    let number = [C, JIT, TAGGED].iter().position(|known| *known == features).unwrap();
-    ALL[number].get_or_init(|| {
+    let known = [C, JIT, TAGGED].iter().zip(&ALL).find(|(known, _)| **known == features);
+    known.unwrap().1.get_or_init(|| {
         let target = Path::new(SCRATCH).join("libraries").join(features.replace(',', "-"));
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
