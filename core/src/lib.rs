@@ -42,5 +42,7 @@ mod model;
 #[cfg(feature = "alloc")]
 pub mod owned;
 pub mod sort;
+#[cfg(test)]
+mod testing;
 #[cfg(feature = "kernel")]
 pub mod tier;

@@ -2,7 +2,7 @@
 //!
 //! `Box` and `Arc` of a stable compiler can only be made in ways that end the process when there is no
 //! memory. What is made here is an error then, [`NoMemory`], and nothing has happened. [`Counted`] is
-//! `Arc` without its weak half. `Room` is memory that is there already, for steps that may not fail
+//! `Arc` without its weak half. [`Room`] is memory that is there already, for steps that may not fail
 //! half-way.
 //!
 //! Sources: the contract of `Box::from_raw`, and of `alloc::sync::Arc` for the order in which owners see
@@ -29,6 +29,12 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 #[cfg(all(test, loom))]
 use loom::sync::atomic::AtomicUsize;
+
+#[cfg(feature = "kernel")]
+mod shared;
+
+#[cfg(feature = "kernel")]
+pub(crate) use shared::Shared;
 
 /// The allocator refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,17 +204,28 @@ struct Inner<T: ?Sized> {
 /// A name or a text that many know.
 pub(crate) type CountedBytes = Counted<Box<[u8]>>;
 
-/// Memory for a [`Counted`] value.
-pub(crate) struct Room<T>(Box<MaybeUninit<Inner<T>>>);
+/// Memory for a [`Counted`] value, to be there before steps that may not fail half-way.
+pub struct Room<T>(Box<MaybeUninit<Inner<T>>>);
 
 impl<T> Room<T> {
-    pub(crate) fn new() -> Result<Self, NoMemory> {
+    /// Room for one value.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn new() -> Result<Self, NoMemory> {
         empty_box().map(Self)
     }
 
-    pub(crate) fn fill(self, value: T) -> Counted<T> {
+    /// Puts the value there.
+    pub fn fill(self, value: T) -> Counted<T> {
         let inner = Box::write(self.0, Inner { owners: AtomicUsize::new(1), value });
         Counted { inner: NonNull::from(Box::leak(inner)), owns: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Room<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Room")
     }
 }
 

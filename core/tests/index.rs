@@ -114,8 +114,9 @@ fn an_index_of_every_sample_finds_what_a_walk_finds() {
 #[test]
 fn random_symbols_are_found_as_a_walk_finds_them() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for (round, count) in [0, 1, 2, 3, 7, 8, 9, 31, 32, 33, 100, 1000, 3000].into_iter().enumerate()
-    {
+    let counts = [0, 1, 2, 3, 7, 8, 9, 31, 32, 33, 100, 1000, 3000];
+    let most = if cfg!(miri) { 33 } else { 3000 };
+    for (round, count) in counts.into_iter().filter(|&count| count <= most).enumerate() {
         let names: Vec<_> = (0..count).map(|_| random.name()).collect();
         let bindings = [Binding::Global, Binding::Weak, Binding::Weak, Binding::Local];
         let places = [Place::Unstated, Place::Unstated, Place::Unstated, Place::Import];
@@ -209,11 +210,12 @@ fn some_symbols() -> Vec<NewSymbol<'static>> {
 fn a_flipped_bit_makes_a_lookup_miss_and_never_find_another_symbol() {
     let symbols = some_symbols();
     let mut names: Vec<_> = symbols.iter().map(|symbol| symbol.name.to_vec()).collect();
-    names.extend(symbols.iter().flat_map(|symbol| neighbours(symbol.name)));
+    let near = symbols.iter().flat_map(|symbol| neighbours(symbol.name));
+    names.extend(near.step_by(if cfg!(miri) { 10 } else { 1 }));
     for layout in [Layout::Packed, Layout::Native] {
         let sound = indexed(layout, &symbols);
         let (mut lost, mut refused, mut passed) = (0, 0, 0);
-        for bit in 0..sound.len() * 8 {
+        for bit in (0..sound.len() * 8).step_by(if cfg!(miri) { 1601 } else { 1 }) {
             let mut file = sound.clone();
             file[bit / 8] ^= 1 << (bit % 8);
             let Ok(smf) = Smf::parse(&file) else { continue };
@@ -237,7 +239,8 @@ fn a_flipped_bit_makes_a_lookup_miss_and_never_find_another_symbol() {
                 assert!(walked.is_some(), "bit {bit}");
             }
         }
-        assert!(lost > 100 && refused > 1000 && passed > 1000, "{lost} {refused} {passed}");
+        let seen = refused + passed;
+        assert!(lost > 0 && refused > seen / 10 && passed > seen / 10, "{lost} {refused} {seen}");
     }
 }
 
@@ -333,6 +336,7 @@ fn an_index_of_a_later_version_or_of_other_symbols_is_passed_over() {
 
 /// One bucket whose slots all have the tag of the name: the work has an end all the same.
 #[test]
+#[cfg_attr(miri, ignore = "looks among twenty thousand names")]
 fn a_lookup_gives_up_where_tags_are_all_alike() {
     let names: Vec<_> = (0..20_000).map(|number| format!("n{number}")).collect();
     let tag = |name: &str| index::hash(name.as_bytes()) >> 56;

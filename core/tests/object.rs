@@ -320,6 +320,7 @@ mod linked {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "runs machine code")]
     fn the_sample_runs() {
         let module = load(SAMPLE, &NoImports).unwrap();
         assert_eq!((run(&module, "answer", &[]), run(&module, "add", &[3, -5])), (42, -2));
@@ -363,6 +364,7 @@ mod linked {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "runs machine code")]
     fn imports_of_an_object_are_wanted_by_name() {
         // `add` becomes an import, then a weak one, which may stay away.
         let add = SYMBOLS + 6 * 24;
@@ -390,6 +392,7 @@ mod linked {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "asks for places, which the allocator does not give")]
     fn relocations_of_elf_alone_are_applied_and_checked() {
         // `lea names(%rip)` takes 32 bits; they become those of an address, with and without a sign.
         for (kind, wanted) in [(10u8, true), (11, true), (24, false)] {

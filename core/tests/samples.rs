@@ -116,6 +116,7 @@ fn two_possible_bases_are_an_error_that_names_both() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn a_search_for_a_base_that_looks_possible_everywhere_is_given_up() {
     // A table of section entries all of which could be real, ended by one that is not.
     let mut entry = [0u8; 64];

@@ -260,7 +260,7 @@ fn many_functions_and_relocations_in_any_order_agree_with_a_naive_search() {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 33) % below
     };
-    for round in 0..60 {
+    for round in 0..if cfg!(miri) { 4 } else { 60 } {
         let names: Vec<String> = (0..random(40)).map(|number| format!("f{number}")).collect();
         let mut made = Made::new();
         // `push` and `pop`, which lead nowhere.
@@ -331,6 +331,7 @@ mod put_elsewhere {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "runs machine code")]
     fn a_function_works_in_another_module() {
         for smf in [sample!("packed.smf"), sample!("native.smf")] {
             let all = Concretes::of(&smf).unwrap();
@@ -344,6 +345,7 @@ mod put_elsewhere {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "runs machine code")]
     fn functions_of_two_modules_are_linked_into_one() {
         let (app, lib) = (sample!("app.smf"), sample!("lib.smf"));
         let (app, lib) = (Concretes::of(&app).unwrap(), Concretes::of(&lib).unwrap());
@@ -357,6 +359,7 @@ mod put_elsewhere {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "runs machine code")]
     fn a_function_leaves_an_elf_object() {
         let smf = sample!("elf-object.smf");
         let all = Concretes::of(&smf).unwrap();

@@ -15,6 +15,7 @@
  *
  * With SMF_TAGGED defined, the header declares the build of the library in the tagged convention, in
  * which text, a byte array and a tuple are each one word of the runtime that the library is linked with.
+ * With SMF_NO_JIT defined, it declares nothing that a library without the feature `jit` does not have.
  */
 #ifndef SMF_H
 #define SMF_H
@@ -630,6 +631,8 @@ typedef struct SmfLoaderStatistics {
 
 bool smf_loader_statistics(uint64_t loader, SmfLoaderStatistics *statistics);
 
+#ifndef SMF_NO_JIT /* What only a library has that is built with the feature `jit`. */
+
 /* ---- Parts of modules ------------------------------------------------------------------------------ */
 
 /*
@@ -934,6 +937,8 @@ bool type_unifier_destroy(int64_t unifier);
  * Types that are different come back as "left" and "right" beside the error, and change nothing.
  */
 SmfAnswer type_unifier_unify(int64_t unifier, SmfJson one_json, SmfJson other_json);
+
+#endif /* SMF_NO_JIT */
 
 /* ---- Executable memory -------------------------------------------------------------------------- */
 

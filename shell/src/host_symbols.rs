@@ -4,12 +4,12 @@
 //! addresses into it, and nothing could tell when the last of them is gone.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
-use std::mem::ManuallyDrop;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use smf_core::link::Resolve;
+use smf_core::owned::{NoMemory, joined, push};
 
 /// The highest number that is tried behind `libNAME.so.`; the newest comes first.
 const NEWEST_VERSION: u32 = 20;
@@ -17,8 +17,16 @@ const NEWEST_VERSION: u32 = 20;
 /// Symbols of the host, looked for in the order in which their sources were added.
 #[derive(Default)]
 pub struct HostSymbols {
-    sources: Vec<ManuallyDrop<Library>>,
+    sources: Vec<Source>,
 }
+
+/// What dlopen(3) has given, never closed.
+struct Source(*mut c_void);
+
+// SAFETY: dlsym(3) may be called with any handle from any thread.
+unsafe impl Send for Source {}
+// SAFETY: as above.
+unsafe impl Sync for Source {}
 
 /// A shared library that could not be opened.
 #[derive(Debug)]
@@ -56,9 +64,19 @@ impl HostSymbols {
         self.sources.is_empty()
     }
 
+    /// Those of the [process](Self::add_process).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn of_process() -> Result<Self, NoMemory> {
+        let mut sources = Vec::new();
+        push(&mut sources, Source(Library::this().into_raw()))?;
+        Ok(Self { sources })
+    }
+
     /// Adds the program, the libraries it was started with, and those it has opened since for all.
     pub fn add_process(&mut self) {
-        self.sources.push(ManuallyDrop::new(Library::this()));
+        self.sources.push(Source(Library::this().into_raw()));
     }
 
     /// Opens the shared library `name` and adds it: as given, which is a path when it holds a slash,
@@ -74,7 +92,7 @@ impl HostSymbols {
             let found = if name.contains('/') { None } else { open_by_short_name(name) };
             found.ok_or_else(|| HostLibraryError { name: name.into(), error })
         })?;
-        self.sources.push(ManuallyDrop::new(library));
+        self.sources.push(Source(library.into_raw()));
         Ok(())
     }
 }
@@ -93,11 +111,16 @@ fn open(name: &str) -> Result<Library, libloading::Error> {
 
 impl Resolve for HostSymbols {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
-        self.sources.iter().find_map(|library| {
-            // SAFETY: any symbol is a place in memory, and the pointer is only taken as a number.
-            let symbol = unsafe { library.get::<*mut c_void>(name) }.ok()?;
-            let address = symbol.as_raw_ptr().addr() as u64;
-            (address != 0).then_some(address)
+        unsafe extern "C" {
+            fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
+        }
+        // What there is no memory to ask for is not found.
+        let text = joined(&[name, b"\0"]).ok()?;
+        let text = CStr::from_bytes_with_nul(&text).ok()?;
+        self.sources.iter().find_map(|Source(handle)| {
+            // SAFETY: a handle that dlopen(3) has given and nobody closes, and a name with a NUL behind it.
+            let symbol = unsafe { dlsym(*handle, text.as_ptr()) };
+            (!symbol.is_null()).then_some(symbol.addr() as u64)
         })
     }
 }

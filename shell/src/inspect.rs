@@ -114,7 +114,8 @@ struct Parts<'d> {
 impl<'d> Parts<'d> {
     fn of(smf: &Smf<'d>) -> Result<Self, FormatError> {
         let templates = smf.sections().of_kind(SectionKind::TemplateCode);
-        let templates = templates.map(|section| Ok((smf.contents(&section)?, section.offset)));
+        let templates = templates
+            .map(|section| smf.contents(&section).map(|contents| (contents, section.offset)));
         Ok(Parts { templates: templates.transpose()?, note: smf.note_contents()? })
     }
 

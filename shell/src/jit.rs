@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use smf_core::instantiate::Observer;
 use smf_core::link::LinkError;
-use smf_core::owned::{AttachResult, NoMemory, boxed, bytes};
+use smf_core::owned::{AttachResult, NoMemory, boxed, bytes, joined};
 
 #[cfg(feature = "c-api")]
 use crate::code_ranges::StubEntry;
@@ -91,7 +91,7 @@ impl Observer for Announce {
 
     fn say(&self, what: &str) {
         // What cannot be told there cannot be told at all.
-        let _ =
-            std::io::Write::write_all(&mut std::io::stderr(), format!("[jit] {what}\n").as_bytes());
+        let line = joined(&[b"[jit] ", what.as_bytes(), b"\n"]);
+        let _ = line.map(|line| std::io::Write::write_all(&mut std::io::stderr(), &line));
     }
 }

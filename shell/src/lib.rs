@@ -20,6 +20,7 @@ mod code_ranges;
 #[cfg(feature = "c-api")]
 pub mod ffi;
 pub mod files;
+mod growing;
 #[cfg(feature = "host")]
 pub mod host_symbols;
 #[cfg(feature = "cli")]
@@ -33,7 +34,7 @@ pub mod prefetch;
 #[cfg(feature = "host")]
 mod shared_object;
 pub mod tools;
-#[cfg(any(feature = "c-api", feature = "cli"))]
+#[cfg(any(feature = "jit", feature = "cli"))]
 pub mod types_json;
 
 #[cfg(feature = "host")]

@@ -5,11 +5,12 @@
 //! is a shared object of the system with a trailer, is given to the system's loader out of such a copy;
 //! and whoever profiles or debugs the process is told of every module. Errors name modules in full.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use smf_core::format::library::is_library;
 use smf_core::format::{Library, Smf};
@@ -19,7 +20,7 @@ use smf_core::loader::{
     ModuleLoader, OldData, Placed, Reloaded,
 };
 use smf_core::memory;
-use smf_core::owned::{AttachResult, boxed, joined};
+use smf_core::owned::{AttachResult, NoMemory, boxed, joined};
 
 #[cfg(feature = "c-api")]
 use crate::code_ranges::StubEntry;
@@ -204,11 +205,20 @@ impl Default for Loader {
 
 impl Loader {
     /// A loader without modules. Whatever `options` attach to is replaced by what tells tools and the
-    /// C API of the modules.
+    /// C API of the modules. Ends the process when there is no memory, which [`try_new`](Self::try_new) does
+    /// not.
     pub fn new(options: LoaderOptions) -> Self {
-        let attach: Option<Arc<dyn Attach>> = Some(Arc::new(Announce));
-        let modules = ModuleLoader::new(LoaderOptions { attach, ..options });
-        Self { modules, names: Mutex::default() }
+        let made = Self::try_new(options);
+        made.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::new::<Self>()))
+    }
+
+    /// As [`new`](Self::new).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_new(options: LoaderOptions) -> Result<Self, NoMemory> {
+        let modules = ModuleLoader::try_new(options)?.try_attaching(boxed(Announce)?)?;
+        Ok(Self { modules, names: Mutex::default() })
     }
 
     /// The modules themselves.

@@ -16,8 +16,12 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value, json};
+use serde_core::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
 use smf_core::instantiate::{MAX_DEPTH, MAX_LANES, MAX_NODES, Type};
+use smf_core::owned::NoMemory;
+
+use crate::growing::Growing;
 
 /// Why JSON is no type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,24 +61,78 @@ impl std::error::Error for TypeJsonError {}
 
 /// The JSON of a type.
 pub fn type_to_json(ty: &Type) -> Value {
-    let all = |types: &[Type]| types.iter().map(type_to_json).collect::<Vec<_>>();
+    // Everything that is written is a value.
+    serde_json::to_value(Json(ty)).unwrap_or_default()
+}
+
+/// The JSON of a list of types, as text.
+///
+/// # Errors
+/// No memory.
+#[cfg_attr(not(feature = "c-api"), expect(dead_code, reason = "compilers of C are told of it"))]
+pub(crate) fn types_to_text(types: &[Type]) -> Result<Vec<u8>, NoMemory> {
+    let mut text = Growing::default();
+    // Writing to it is no error.
+    let _ = serde_json::to_writer(&mut text, &List(types));
+    text.finish()
+}
+
+struct List<'t>(&'t [Type]);
+
+impl Serialize for List<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().map(Json))
+    }
+}
+
+struct Json<'t>(&'t Type);
+
+impl Serialize for Json<'_> {
+    /// The keys in their order.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self(ty) = *self;
+        let mut object = to.serialize_map(None)?;
+        match ty {
+            Type::Named { args, .. } if args.is_empty() => {}
+            Type::Named { args, .. } | Type::Tuple(args) | Type::Function { args, .. } => {
+                object.serialize_entry("args", &List(args))?;
+            }
+            Type::Int { bits, .. } | Type::Float { bits } => {
+                object.serialize_entry("bits", bits)?
+            }
+            _ => {}
+        }
+        if let Type::Array(elem) | Type::Simd { elem, .. } | Type::Function { result: elem, .. } =
+            ty
+        {
+            object.serialize_entry("elem", &Json(elem))?;
+        }
+        object.serialize_entry("kind", kind_of(ty))?;
+        match ty {
+            Type::Simd { lanes, .. } => object.serialize_entry("lanes", lanes)?,
+            Type::Named { name, .. } | Type::Variable(name) => {
+                object.serialize_entry("name", &**name)?;
+            }
+            Type::Int { signed, .. } => object.serialize_entry("signed", signed)?,
+            _ => {}
+        }
+        object.end()
+    }
+}
+
+fn kind_of(ty: &Type) -> &'static str {
     match ty {
-        Type::Int { bits, signed } => json!({"kind": "int", "bits": bits, "signed": signed}),
-        Type::Float { bits } => json!({"kind": "float", "bits": bits}),
-        Type::Bool => json!({"kind": "bool"}),
-        Type::Text => json!({"kind": "string"}),
-        Type::Pointer => json!({"kind": "pointer"}),
-        Type::Named { name, args } if args.is_empty() => json!({"kind": "named", "name": name}),
-        Type::Named { name, args } => json!({"kind": "named", "name": name, "args": all(args)}),
-        Type::Array(elem) => json!({"kind": "array", "elem": type_to_json(elem)}),
-        Type::Simd { lanes, elem } => {
-            json!({"kind": "simd", "lanes": lanes, "elem": type_to_json(elem)})
-        }
-        Type::Tuple(parts) => json!({"kind": "tuple", "args": all(parts)}),
-        Type::Function { args, result } => {
-            json!({"kind": "function", "args": all(args), "elem": type_to_json(result)})
-        }
-        Type::Variable(name) => json!({"kind": "generic", "name": name}),
+        Type::Int { .. } => "int",
+        Type::Float { .. } => "float",
+        Type::Bool => "bool",
+        Type::Text => "string",
+        Type::Pointer => "pointer",
+        Type::Named { .. } => "named",
+        Type::Array(_) => "array",
+        Type::Simd { .. } => "simd",
+        Type::Tuple(_) => "tuple",
+        Type::Function { .. } => "function",
+        Type::Variable(_) => "generic",
     }
 }
 
@@ -195,7 +253,10 @@ mod tests {
             "fn() -> [?T]",
         ] {
             let ty = Type::parse(text).unwrap();
-            assert_eq!(type_from_json(&type_to_json(&ty)), Ok(ty), "{text}");
+            let (json, written) = (type_to_json(&ty), types_to_text(&[ty.clone(), ty.clone()]));
+            let list = Value::from(vec![json.clone(), json.clone()]);
+            assert_eq!(String::from_utf8(written.unwrap()), Ok(list.to_string()), "{text}");
+            assert_eq!(type_from_json(&json), Ok(ty), "{text}");
         }
         let vec = r#"{"kind": "named", "name": "Vec", "args": [
             {"kind": "int", "bits": 32, "signed": true, "comment": 1}]}"#;

@@ -28,12 +28,12 @@ const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c");
 const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// Where `libsmf_loader.a` and `libsmf_loader.so` of one convention are.
+/// Where `libsmf_loader.a` and `libsmf_loader.so` with these features are.
 fn libraries(features: &str) -> &'static Path {
-    static BOTH: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
-    let (which, name) = if features == TAGGED { (&BOTH[1], "tagged") } else { (&BOTH[0], "c") };
-    which.get_or_init(|| {
-        let target = Path::new(SCRATCH).join("libraries").join(name);
+    static ALL: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
+    let known = [C, JIT, TAGGED].iter().zip(&ALL).find(|(known, _)| **known == features);
+    known.unwrap().1.get_or_init(|| {
+        let target = Path::new(SCRATCH).join("libraries").join(features.replace(',', "-"));
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--no-default-features", "--features", features]);
@@ -44,8 +44,10 @@ fn libraries(features: &str) -> &'static Path {
     })
 }
 
+/// The features that the libraries have when nothing is said.
 const C: &str = "gdb";
-const TAGGED: &str = "tagged";
+const JIT: &str = "gdb,jit";
+const TAGGED: &str = "tagged,jit";
 
 #[derive(Clone, Copy, Debug)]
 enum Linking {
@@ -79,12 +81,14 @@ fn has(program: &str) -> bool {
 /// Compiles one of the C programs and links it.
 fn compile(name: &str, features: &str, linking: Linking) -> PathBuf {
     let libraries = libraries(features);
-    let program = Path::new(SCRATCH).join(format!("{name}-{linking:?}"));
+    let program = format!("{name}-{}-{linking:?}", features.replace(',', "-"));
+    let program = Path::new(SCRATCH).join(program);
     let mut gcc = Command::new("gcc");
     gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread"]);
     // Functions from headers that this program does not need.
     gcc.args(["-Wno-unused-function", "-I", INCLUDE, "-o"]).arg(&program);
     gcc.arg(Path::new(SOURCES).join(name).with_extension("c"));
+    gcc.args((features == C).then_some("-DSMF_NO_JIT"));
     match linking {
         Linking::Static => gcc.arg(libraries.join("libsmf_loader.a")).arg("-lm"),
         Linking::Shared => {
@@ -221,7 +225,7 @@ fn make_modules(directory: &Path) {
 
 #[test]
 fn parts_of_modules() {
-    run("take", C);
+    run("take", JIT);
 }
 
 #[test]
@@ -229,6 +233,7 @@ fn loaders_of_modules() {
     let directory = Path::new(SCRATCH).join("modules");
     make_modules(&directory);
     run_with("loader", C, &[&directory]);
+    run_with("loader", JIT, &[&directory, "bytecode".as_ref()]);
 }
 
 /// Bodies of templates as the compiler in `jit.c` reads them.
@@ -289,7 +294,8 @@ fn make_templates(directory: &Path) {
 
 #[test]
 fn templates_become_code() {
-    for (linking, program) in [Linking::Static, Linking::Shared].map(|l| (l, compile("jit", C, l)))
+    for (linking, program) in
+        [Linking::Static, Linking::Shared].map(|l| (l, compile("jit", JIT, l)))
     {
         // The file is told of what is made of it.
         let directory = Path::new(SCRATCH).join(format!("templates-{linking:?}"));
@@ -358,7 +364,7 @@ fn the_header_says_what_is_exported() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     assert_eq!(header::check(&root), Ok(()));
     let declared = header::declared(&fs::read_to_string(root.join(header::HEADER)).unwrap());
-    for (features, tagged) in [(C, false), (TAGGED, true)] {
+    for (features, tagged) in [(C, false), (JIT, false), (TAGGED, true)] {
         let library = libraries(features).join("libsmf_loader.so");
         let table = succeed(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
         let mut exported: Vec<&str> =
@@ -366,6 +372,7 @@ fn the_header_says_what_is_exported() {
         exported.retain(|name| !name.starts_with("__jit_debug_"));
         exported.sort_unstable();
         let declared = declared.iter().filter(|d| d.in_tagged || !tagged);
+        let declared = declared.filter(|d| !d.needs_jit || features != C);
         let mut declared: Vec<&str> = declared.map(|d| &*d.function.name).collect();
         declared.sort_unstable();
         assert_eq!(exported, declared, "{features}");

@@ -1,20 +1,23 @@
 //! An allocator that can be watched, and made to fail: `#[global_allocator] static A: Watched = Watched;`.
 //!
-//! What it counts and when it fails belongs to one thread, so that tests that run beside each other do
-//! not meet.
+//! The requests that it counts, and when it fails, belong to one thread, so that tests that run beside each other
+//! do not meet.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::AtomicIsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 thread_local! {
     static REQUESTS: Cell<usize> = const { Cell::new(0) };
     static LARGEST: Cell<usize> = const { Cell::new(0) };
-    /// Bytes that it was given and has not given back.
-    static LIVE: Cell<isize> = const { Cell::new(0) };
     /// How many more requests are granted; `None` for all.
     static GRANTED: Cell<Option<usize>> = const { Cell::new(None) };
 }
+
+/// Bytes that the process was given and has not given back.
+static LIVE: AtomicIsize = AtomicIsize::new(0);
 
 /// The system's allocator, counting what each thread asks for.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ fn ask(size: usize) -> bool {
 /// Notes that `more` bytes were given, and `less` given back.
 fn keep(more: usize, less: usize) {
     // No size is more than `isize::MAX`.
-    LIVE.set(LIVE.get() + more.cast_signed() - less.cast_signed());
+    LIVE.fetch_add(more.cast_signed() - less.cast_signed(), Relaxed);
 }
 
 // SAFETY: every call goes to the system's allocator unchanged, or returns null; counting allocates
@@ -88,9 +91,10 @@ pub fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
     (result, REQUESTS.get(), LARGEST.get())
 }
 
-/// How many bytes the thread has been given more than it has given back.
+/// How many bytes the process has been given more than it has given back, by whatever thread: of use where no
+/// other test runs beside.
 pub fn live() -> isize {
-    LIVE.get()
+    LIVE.load(Relaxed)
 }
 
 /// What `work` returns when so many requests are granted and the next one is not, and whether there was

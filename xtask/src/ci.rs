@@ -99,12 +99,14 @@ fn format() -> Result<Outcome, Error> {
 
 fn clippy() -> Result<Outcome, Error> {
     let alone = "--package smf-loader --no-default-features";
-    let tagged = format!("{alone} --features tagged");
+    // What the libraries for C are built of, in either convention.
+    let c = format!("{alone} --features c-api,gdb");
+    let tagged = format!("{alone} --features tagged,jit");
     // Alone, the core has no decoders.
-    for features in ["--workspace", alone, &tagged, "--package smf-core"] {
+    for features in ["--workspace", alone, &c, &tagged, "--package smf-core"] {
         cargo(&format!("clippy {features} --all-targets --quiet -- -D warnings")).run()?;
     }
-    Ok(Outcome::Passed(4))
+    Ok(Outcome::Passed(5))
 }
 
 /// The core without its decoders, which the tests of everything together have: what is compressed is

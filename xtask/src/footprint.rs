@@ -20,15 +20,18 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
         return order::write(&Program::compile("-DLOAD", &release)?);
     }
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
-    let stripped = target().join("libsmf_loader.stripped.so");
-    command("strip --strip-unneeded -o")
-        .args([stripped.as_path(), &release.join("libsmf_loader.so")])
-        .run()?;
-
+    let library = stripped(&release)?;
     let without = Program::compile("", &release)?.resident()?;
     let loading = Program::compile("-DLOAD", &release)?;
     let more = loading.resident()?.saturating_sub(without);
     let strewn = order::strewn(&loading)?;
+
+    // In a place of its own: what is measured above stays there for whoever looks at it.
+    let all = target().join("footprint");
+    cargo("build --quiet --release --package smf-capi --features jit --target-dir")
+        .args([all.as_path()])
+        .run()?;
+    let library_with_jit = stripped(&all.join("release"))?;
 
     let format = core_text("--no-default-features")?;
     let core = core_text("")?;
@@ -36,7 +39,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     let [code, memory] = freestanding::sizes()?;
 
     println!();
-    print_asked("libsmf_loader.so, stripped", size(&stripped)?, 700);
+    print_asked("libsmf_loader.so, stripped", library, 700);
+    print_size("the same with the feature jit", library_with_jit);
     print_size("libsmf_loader.a", size(&release.join("libsmf_loader.a"))?);
     print_size("smf", size(&release.join("smf"))?);
     print_size("smf-core, text, format alone", format);
@@ -50,6 +54,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
         println!("`cargo xtask footprint --order` lays them out anew");
     }
     Ok(())
+}
+
+/// The size of the shared library in a directory without what only linkers of static ones want.
+fn stripped(directory: &Path) -> Result<u64, Error> {
+    let stripped = target().join("libsmf_loader.stripped.so");
+    command("strip --strip-unneeded -o")
+        .args([stripped.as_path(), &directory.join("libsmf_loader.so")])
+        .run()?;
+    size(&stripped)
 }
 
 /// How many functions may be run from where others are before it is said: a compiler that decides anew

@@ -1,4 +1,4 @@
-//! Every fuzz target in turn, and what came of it: how many executions, how fast, how much was covered.
+//! Every fuzz target, and what came of it: how many executions, how fast, how much was covered.
 //!
 //! Targets of rooms that hold no unsafe code run without a sanitizer, which would find nothing there that
 //! a panic does not show, and costs most of the speed. Arithmetic that overflows panics in all of them.
@@ -6,8 +6,10 @@
 //! A target begins with the files of `fuzz/seeds/TARGET`, or with the samples where there are none, and
 //! with what earlier runs on this machine have found.
 
-use std::fs;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::{fs, thread};
 
 use crate::error::Error;
 use crate::shell::{cargo, root, target};
@@ -59,19 +61,31 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     each(seconds, wanted).map(drop)
 }
 
-/// Runs all targets, or these, so many seconds each; how many there were.
+/// Runs all targets, or these, so many seconds each, as many at once as there are cores; how many there were.
 pub(crate) fn each(seconds: u32, wanted: &[String]) -> Result<u64, Error> {
     let targets = cargo("+nightly fuzz list").output()?;
     let is_wanted = |name: &&str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let targets: Vec<&str> = targets.lines().filter(is_wanted).collect();
     let mut summary = Vec::new();
-    for name in targets.lines().filter(is_wanted) {
-        let figures = one(name, seconds)?;
-        let Figures { executions, per_second, covered } = figures;
-        summary.push(format!("{name:12} {executions:>12} {per_second:>12} {covered:>9}"));
+    for names in targets.chunks(thread::available_parallelism().map_or(1, NonZero::get)) {
+        for (name, figures) in names.iter().zip(at_once(names, seconds)) {
+            let Figures { executions, per_second, covered } = figures?;
+            summary.push(format!("{name:12} {executions:>12} {per_second:>12} {covered:>9}"));
+        }
     }
     println!("{:12} {:>12} {:>12} {:>9}", "target", "executions", "per second", "covered");
     summary.iter().for_each(|line| println!("{line}"));
     Ok(summary.len() as u64)
+}
+
+/// Runs these targets beside each other.
+fn at_once(names: &[&str], seconds: u32) -> Vec<Result<Figures, Error>> {
+    thread::scope(|scope| {
+        let running: Vec<_> =
+            names.iter().map(|&name| scope.spawn(move || one(name, seconds))).collect();
+        let ended = running.into_iter().map(|run| run.join().unwrap_or_else(|p| resume_unwind(p)));
+        ended.collect()
+    })
 }
 
 fn one(name: &str, seconds: u32) -> Result<Figures, Error> {
@@ -92,7 +106,7 @@ fn one(name: &str, seconds: u32) -> Result<Figures, Error> {
             figures.read(line);
             // The rest is one line for each input that covers more.
             if !line.starts_with(['#', '\t']) || line.contains("DONE") {
-                eprintln!("{line}");
+                eprintln!("{name}: {line}");
             }
         })?;
     Ok(figures)

@@ -112,6 +112,8 @@ pub(crate) struct Declared {
     pub(crate) function: Function,
     /// Whether the tagged convention has it too.
     pub(crate) in_tagged: bool,
+    /// Whether only libraries with the feature `jit` have it.
+    pub(crate) needs_jit: bool,
 }
 
 /// Holds the header against the exports.
@@ -121,11 +123,15 @@ pub(crate) struct Declared {
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let header = read(&root.join(HEADER))?;
     let (mut exported, mut rust) = (Vec::new(), String::new());
-    let directory = root.join(EXPORTS);
-    let files = fs::read_dir(&directory).map_err(|error| told(&directory, &error))?;
-    for file in files {
-        let path = file.map_err(|error| told(&directory, &error))?.path();
-        let text = read(&path)?;
+    let mut places = vec![root.join(EXPORTS)];
+    while let Some(place) = places.pop() {
+        if place.is_dir() {
+            let files = fs::read_dir(&place).map_err(|error| told(&place, &error))?;
+            let paths = files.map(|file| Ok(file?.path())).collect::<Result<Vec<_>, _>>();
+            places.extend(paths.map_err(|error| told(&place, &error))?);
+            continue;
+        }
+        let text = read(&place)?;
         exported.extend(exports(&text));
         rust.push_str(&text);
     }
@@ -225,13 +231,18 @@ fn type_in_c(rust: &str) -> String {
 /// The functions of a header.
 pub(crate) fn declared(header: &str) -> Vec<Declared> {
     let mut found = Vec::new();
-    let (mut depth, mut in_tagged, mut statement) = (0usize, true, String::new());
+    let (mut depth, mut statement) = (0usize, String::new());
+    let mut conditions: Vec<String> = Vec::new();
     for line in without_comments(header).lines() {
-        match line.trim() {
-            "#ifndef SMF_TAGGED" => in_tagged = false,
-            "#else" | "#endif" => in_tagged = true,
+        match line.split_whitespace().next() {
+            Some("#endif") => drop(conditions.pop()),
+            Some("#else") => conditions.last_mut().into_iter().for_each(String::clear),
+            Some(word) if word.starts_with("#if") => conditions.push(line.trim().to_owned()),
             _ => {}
         }
+        let only_if = |condition| conditions.iter().any(|known| known == condition);
+        let in_tagged = !only_if("#ifndef SMF_TAGGED");
+        let needs_jit = only_if("#ifndef SMF_NO_JIT");
         // The braces around everything are for C++.
         if line.starts_with('#') || line.starts_with("extern \"C\" {") || line == "}" {
             continue;
@@ -242,9 +253,11 @@ pub(crate) fn declared(header: &str) -> Vec<Declared> {
                 '}' => depth = depth.saturating_sub(1),
                 ';' if depth == 0 => {
                     let whole = std::mem::take(&mut statement);
-                    found.extend(
-                        declaration(&whole).map(|function| Declared { function, in_tagged }),
-                    );
+                    found.extend(declaration(&whole).map(|function| Declared {
+                        function,
+                        in_tagged,
+                        needs_jit,
+                    }));
                 }
                 letter => statement.push(letter),
             }
@@ -389,10 +402,13 @@ extern \"C\" {
 typedef struct S { int (*f)(int); } S;
 bool one(int64_t a,
          const char *b);
+#ifndef SMF_NO_JIT
 #ifndef SMF_TAGGED
 void two(void);
+#else
 #endif
 int64_t three_0(int64_t f);
+#endif
 int64_t three_2(int64_t f, int64_t a, int64_t b);
 #ifdef __cplusplus
 }
@@ -405,6 +421,8 @@ int64_t three_2(int64_t f, int64_t a, int64_t b);
         assert_eq!(compare(&exports(RUST), &declared), [""; 0]);
         let in_tagged: Vec<bool> = declared.iter().map(|d| d.in_tagged).collect();
         assert_eq!(in_tagged, [true, false, true, true]);
+        let needs_jit: Vec<bool> = declared.iter().map(|d| d.needs_jit).collect();
+        assert_eq!(needs_jit, [false, true, true, false]);
     }
 
     #[test]

@@ -29,10 +29,10 @@ usage: cargo xtask CHORE
   header                     holds smf.h against the exports of the library
   footprint [--order]        the sizes of what is shipped; or lays out what loading a module runs
   fuzz [--seconds N] [TARGET...]
-                             every fuzz target in turn, or these
+                             every fuzz target, or these, as many at once as there are cores
   soak [--minutes N]         everything at once, with memory flat in the end
   tsan, asan                 tests of the core under a sanitizer (nightly)
-  miri                       unsafe code in the interpreter, with a shim for a kernel (nightly)
+  miri                       tests of the core in the interpreter, with a shim for a kernel (nightly)
   freestanding               the loader without libc, and without a kernel: built, measured, run
 ";
 

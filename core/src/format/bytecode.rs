@@ -8,6 +8,7 @@ use super::header::{Flags, Header};
 use super::layout::Layout;
 use super::section::{SectionFlags, SectionKind};
 use super::write::{Module, NewSection, Payload, WriteError};
+use crate::owned::with_capacity;
 
 /// A function to be written.
 #[derive(Clone, Copy, Debug)]
@@ -30,15 +31,20 @@ pub struct NewFunction<'a> {
 ///
 /// # Errors
 /// [`WriteError::TooLarge`] for more functions, code or names than 32 bits can place;
-/// [`WriteError::SymbolName`] for a name with a NUL.
+/// [`WriteError::SymbolName`] for a name with a NUL; [`WriteError::OutOfMemory`].
 pub fn write_functions(functions: &[NewFunction<'_>], flags: Flags) -> Result<Vec<u8>, WriteError> {
     let count = u32::try_from(functions.len()).map_err(|_| WriteError::TooLarge)?;
-    let (mut code, mut names) = (Vec::new(), Vec::new());
+    let lengths = functions.iter().map(|function| (function.code.len(), function.name.len() + 1));
+    let (codes, texts) = lengths.fold((0usize, 0usize), |(codes, texts), (code, name)| {
+        (codes.saturating_add(code), texts.saturating_add(name))
+    });
+    let mut next = HEADER + ENTRY * functions.len();
+    let mut code = with_capacity(next.saturating_add(codes))?;
+    let mut names = with_capacity(texts)?;
     code.extend(MAGIC);
     code.extend(VERSION.to_le_bytes());
     code.extend(count.to_le_bytes());
     let mut entry_point = 0;
-    let mut next = HEADER + ENTRY * functions.len();
     for (function, index) in functions.iter().zip(0..) {
         let NewFunction { name, params, locals, code: own } = *function;
         if name.contains(&0) {

@@ -41,6 +41,8 @@ use super::reloc::RelocTable;
 use super::section::{Section, SectionKind};
 #[cfg(feature = "alloc")]
 use super::template::{TemplateMeta, Templates};
+#[cfg(feature = "alloc")]
+use crate::owned::push;
 
 /// What a section holds: bytes of the file, or what they decompress to.
 #[cfg(feature = "alloc")]
@@ -190,7 +192,7 @@ impl<'d> Smf<'d> {
         for table in self.reloc_tables() {
             let table = table?;
             if plan.is_settled(table.section.index) && table.target.is_compressed() {
-                settled.push(table);
+                push(&mut settled, table)?;
             }
         }
         settled.sort_unstable_by_key(|table| (table.target.index, table.section.index));

@@ -342,6 +342,7 @@ mod tests {
 
     use super::super::section::Section;
     use super::*;
+    use crate::testing::some;
 
     const SAMPLES: [&[u8]; 6] = [
         include_bytes!("../../../tests/samples/packed.smf"),
@@ -364,7 +365,7 @@ mod tests {
     fn what_is_found_at_once_is_what_a_search_finds_in_every_damaged_file() {
         let (mut at_once, mut searched) = (0, 0);
         for sample in SAMPLES {
-            for at in 0..sample.len() {
+            for at in some(0..sample.len(), 3) {
                 for value in [0, 1, 2, 5, 0x53, 0x7f, 0xff] {
                     let mut file = sample.to_vec();
                     file[at] = value;
@@ -381,6 +382,7 @@ mod tests {
                 }
             }
         }
-        assert!(searched > 1000 && at_once > 1000, "{at_once} {searched}");
+        let tenth = (at_once + searched) / 10;
+        assert!(searched > tenth && at_once > tenth, "{at_once} {searched}");
     }
 }

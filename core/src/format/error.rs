@@ -9,6 +9,8 @@ use super::elf::reloc::ElfReloc;
 use super::elf::{ElfFault, ElfPart};
 use super::header::Compression;
 use super::section::SectionKind;
+#[cfg(feature = "alloc")]
+use crate::owned::NoMemory;
 
 /// The table a count or an offset of the header speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +228,13 @@ pub enum FormatError {
     ElfReloc { section: u32, index: u32, kind: ElfReloc, at: u64 },
     /// A section that would be loaded or applied beside an ELF object in the code.
     ElfBeside { section: u32, at: u64 },
+}
+
+#[cfg(feature = "alloc")]
+impl From<NoMemory> for FormatError {
+    fn from(_: NoMemory) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 impl fmt::Display for FormatError {

@@ -158,6 +158,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::testing::{cut, flipped};
 
     const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
 
@@ -227,12 +228,8 @@ mod tests {
                 assert_eq!(function.code.len(), function.length as usize);
             }
         };
-        for len in 0..code().len() {
-            walk(&code()[..len], strings());
-            walk(code(), &strings()[..len.min(strings().len())]);
-        }
-        for bit in 0..code().len() * 8 {
-            walk(&patched(bit / 8, &[code()[bit / 8] ^ 1 << (bit % 8)]), strings());
-        }
+        cut(code()).for_each(|short| walk(short, strings()));
+        cut(strings()).for_each(|short| walk(code(), short));
+        flipped(code()).for_each(|(_, damaged)| walk(&damaged, strings()));
     }
 }

@@ -270,6 +270,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::testing::{cut, flipped};
 
     const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/library.lsm");
     const MODULES: [NamedModule<'static>; 3] = [
@@ -382,10 +383,9 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_index_and_data_is_noticed() {
-        for bit in HEADER * 8..SAMPLE.len() * 8 {
-            let found = fault(&patched(bit / 8, &[SAMPLE[bit / 8] ^ 1 << (bit % 8)]));
-            let at = header::INDEX_HASH as u64;
-            match found.unwrap() {
+        let at = header::INDEX_HASH as u64;
+        for (bit, damaged) in flipped(SAMPLE).filter(|(bit, _)| bit / 8 >= HEADER) {
+            match fault(&damaged).unwrap() {
                 FormatError::LibraryHash { at: place, .. } => assert!(place == at && bit < 0x1000),
                 FormatError::ModuleHash { index, at, .. } => {
                     assert_eq!(at, 0x80 + u64::from(index) * 128 + 96);
@@ -456,11 +456,7 @@ mod tests {
             assert!(library.find("app/main").is_none_or(|m| m.is_err() || library.len() > 1));
             let _ = library.verify();
         };
-        for len in 0..SAMPLE.len() {
-            walk(&SAMPLE[..len]);
-        }
-        for bit in 0..HEADER * 8 {
-            walk(&patched(bit / 8, &[SAMPLE[bit / 8] ^ 1 << (bit % 8)]));
-        }
+        cut(SAMPLE).for_each(walk);
+        flipped(SAMPLE).for_each(|(_, damaged)| walk(&damaged));
     }
 }

@@ -22,7 +22,7 @@ mod write;
 pub use entries::{Column, Entries, Entry};
 use entries::{MAX_COLUMNS, Places, sealed};
 #[cfg(feature = "alloc")]
-pub use write::{NewPossible, write_possible};
+pub use write::{NewPossible, try_write_possible, write_possible};
 
 /// The note of one module.
 #[derive(Clone, Copy, Debug)]
@@ -303,6 +303,7 @@ mod tests {
 
     use super::super::sdn::{NOTE_CAP, find_end};
     use super::*;
+    use crate::testing::flipped;
 
     const NATIVE: &[u8] = include_bytes!("../../../tests/samples/note-zero-size.smf");
     const DRIVER: &[u8] = include_bytes!("../../../tests/samples/driver.smf");
@@ -398,10 +399,7 @@ mod tests {
 
     #[test]
     fn no_damage_makes_it_panic() {
-        let sample = bytes(NATIVE, 0x187);
-        for bit in 0..sample.len() * 8 {
-            let mut damaged = sample.to_vec();
-            damaged[bit / 8] ^= 1 << (bit % 8);
+        for (_, damaged) in flipped(bytes(NATIVE, 0x187)) {
             let Ok(note) = Note::parse(&damaged, 0x187) else { continue };
             let failures = note.instantiations().filter(Result::is_err).count()
                 + note.possible().filter(Result::is_err).count()

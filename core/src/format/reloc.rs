@@ -258,7 +258,8 @@ mod tests {
     fn the_first_of_another_kind_is_what_a_walk_finds() {
         use super::super::write::{Module, NewSection, NewSymbol, Payload, Place};
         use super::super::{Header, SectionKind, Smf};
-        for (len, other) in (0..12).flat_map(|len| (0..=len).map(move |other| (len, other))) {
+        let lengths = 0..if cfg!(miri) { 6 } else { 12 };
+        for (len, other) in lengths.flat_map(|len| (0..=len).map(move |other| (len, other))) {
             let relocs: std::vec::Vec<_> = (0..len)
                 .map(|number| {
                     let is_other = number == other || number == other + 3;

@@ -530,6 +530,7 @@ impl<'d> Iterator for SectionIter<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::some;
 
     #[test]
     fn compact_names_say_the_kind() {
@@ -563,7 +564,7 @@ mod tests {
     #[test]
     fn a_plain_entry_is_one_that_fits_and_needs_no_more() {
         let mut plain = [0; 2];
-        for number in 0..1 << 14 {
+        for number in some(0..1 << 14, 200) {
             let pick = |at: u32, from: [u64; 4]| from[number >> (2 * at) & 3];
             let mut bytes = [0u8; NATIVE_SECTION];
             bytes[0] = pick(0, [1, 3, 4, 200]) as u8;
@@ -586,7 +587,8 @@ mod tests {
                 plain[usize::from(found.is_some())] += 1;
             }
         }
-        assert!(plain.iter().all(|count| *count > 500), "{plain:?}");
+        let all = plain[0] + plain[1];
+        assert!(plain.iter().all(|count| *count > all / 70), "{plain:?}");
     }
 
     #[test]

@@ -612,6 +612,7 @@ mod tests {
     use super::super::write::{Module, NewSection, NewSymbol, Payload, Place};
     use super::super::{Header, SectionKind, Smf};
     use super::*;
+    use crate::testing::some;
 
     const SYMBOLS: u64 = 40;
 
@@ -644,7 +645,7 @@ mod tests {
         for layout in [Layout::Native, Layout::Packed] {
             let file = file(layout);
             let table = Smf::parse(&file).unwrap().symbols().table_offset;
-            for _ in 0..4000 {
+            for _ in some(0..4000, 10) {
                 let mut file = file.clone();
                 for _ in 0..random(8) {
                     // Mostly what means something, in a few symbols one after another.
@@ -680,6 +681,7 @@ mod tests {
                 broken += u32::from(asked.len() < symbols.len());
             }
         }
-        assert!(whole > 1000 && broken > 1000, "{whole} {broken}");
+        let eighth = (whole + broken) / 8;
+        assert!(whole > eighth && broken > eighth, "{whole} {broken}");
     }
 }

@@ -19,6 +19,8 @@ use core::fmt;
 use super::error::FormatError;
 use super::file::Smf;
 use super::template::{Container, NewTemplate, Template};
+#[cfg(feature = "alloc")]
+use crate::owned::NoMemory;
 
 #[cfg(feature = "alloc")]
 mod aarch64;
@@ -60,6 +62,13 @@ pub enum TakeError<'n> {
     NoBytes { name: &'n [u8] },
     /// A template whose end nobody can find.
     Endless { name: &'n [u8] },
+}
+
+#[cfg(feature = "alloc")]
+impl From<NoMemory> for TakeError<'_> {
+    fn from(none: NoMemory) -> Self {
+        TakeError::Format(none.into())
+    }
 }
 
 impl<'n> TakeError<'n> {

@@ -351,6 +351,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::testing::{cut, flipped};
 
     const NATIVE: &[u8] = include_bytes!("../../../tests/samples/note-zero-size.smf");
     const COMPACT: &[u8] = include_bytes!("../../../tests/samples/compact.smf");
@@ -514,14 +515,8 @@ mod tests {
         let constrained = container([1, 1], 1, &[b"\x01\x01\0\0\0P\x02", b"\x01\0\0\0\0\0\x07\0"]);
         let bodies = [gtpl(), b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd"].concat();
         for payload in [gtpl(), counted(), &constrained, &bodies] {
-            for len in 0..payload.len() {
-                walk(&payload[..len]);
-            }
-            for bit in 0..payload.len() * 8 {
-                let mut damaged = payload.to_vec();
-                damaged[bit / 8] ^= 1 << (bit % 8);
-                walk(&damaged);
-            }
+            cut(payload).for_each(walk);
+            flipped(payload).for_each(|(_, damaged)| walk(&damaged));
         }
     }
 }

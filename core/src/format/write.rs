@@ -17,6 +17,8 @@ use super::layout::{
 use super::reloc::Reloc;
 use super::section::{SectionFlags, SectionKind};
 use super::symbol::{Binding, IMPORT_SECTION, SymbolFlags, SymbolKind};
+#[cfg(feature = "alloc")]
+use crate::owned;
 
 mod error;
 mod put;
@@ -193,10 +195,10 @@ impl<'a> Module<'a> {
     /// The file, in a vector of its own.
     ///
     /// # Errors
-    /// What the layout cannot say.
+    /// What the layout cannot say, and no memory.
     #[cfg(feature = "alloc")]
     pub fn to_vec(&self) -> Result<alloc::vec::Vec<u8>, WriteError> {
-        let mut file = alloc::vec![0; self.file_len()?];
+        let mut file = owned::filled(self.file_len()?, &0)?;
         self.write(&mut file)?;
         Ok(file)
     }

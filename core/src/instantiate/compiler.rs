@@ -20,7 +20,7 @@ use super::types::Type;
 use crate::format::template::TemplateKind;
 use crate::format::{Arch, RelocKind};
 use crate::link::ShortName;
-use crate::owned::NoMemory;
+use crate::owned::{Counted, NoMemory};
 
 mod ready;
 mod typed;
@@ -183,6 +183,24 @@ pub trait Compiler: Send + Sync {
         request: &Request<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError>;
+}
+
+impl<C: Compiler + ?Sized> Compiler for Counted<C> {
+    fn recognizes(&self, body: &[u8]) -> bool {
+        (**self).recognizes(body)
+    }
+
+    fn keeps(&self) -> Option<Keep> {
+        (**self).keeps()
+    }
+
+    fn compile(
+        &self,
+        request: &Request<'_>,
+        environment: &mut dyn Environment,
+    ) -> Result<Compiled, CompileError> {
+        (**self).compile(request, environment)
+    }
 }
 
 /// A closure that compiles whatever nobody else takes.

@@ -1,10 +1,11 @@
 //! The instantiator: who is asked for a symbol that nobody has.
 
+use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::alloc::Layout;
 use core::cell::OnceCell;
 use core::fmt;
 use core::hint;
@@ -25,7 +26,9 @@ use crate::link::{Resolve, ShortName, host_arch};
 use crate::memory::exec::CodeMemory;
 use crate::memory::lock::{Guard, Lock};
 use crate::memory::{sleep, thread_id, yield_now};
-use crate::owned::{AttachResult, Counted, NoMemory, boxed, collect};
+use crate::owned::{
+    AttachResult, Counted, NoMemory, Shared, boxed, bytes, collect, push, text, written,
+};
 
 mod needs;
 
@@ -246,9 +249,9 @@ pub trait Observer: Send + Sync {
 /// [the room](super) says what it promises.
 pub struct JitInstantiator {
     config: JitConfig,
-    compilers: Vec<Arc<dyn Compiler>>,
-    symbols: Option<Arc<dyn Resolve + Send + Sync>>,
-    observer: Option<Arc<dyn Observer>>,
+    compilers: Vec<Shared<dyn Compiler>>,
+    symbols: Option<Shared<dyn Resolve + Send + Sync>>,
+    observer: Option<Shared<dyn Observer>>,
     state: Lock<State>,
     made: Made,
     /// Instances taken from files, and those that were passed over there.
@@ -260,42 +263,70 @@ pub struct JitInstantiator {
 
 impl JitInstantiator {
     /// An instantiator without modules, whose compilers are [`ReadyMade`] and, with the feature `full`,
-    /// [`TypedBodies`], with memory for code of its own.
+    /// [`TypedBodies`], with memory for code of its own. Ends the process when there is no memory, which
+    /// [`try_new`](Self::try_new) does not.
     pub fn new(config: JitConfig) -> Self {
-        let mut compilers = Vec::from([Arc::new(ReadyMade) as Arc<dyn Compiler>]);
-        if cfg!(feature = "full") {
-            compilers.push(Arc::new(TypedBodies::new()));
-        }
-        Self {
+        let made = Self::try_new(config, CodeMemory::default());
+        made.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::new::<Self>()))
+    }
+
+    /// As [`new`](Self::new), with this memory for code.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_new(config: JitConfig, memory: CodeMemory) -> Result<Self, NoMemory> {
+        let jit = Self {
             config,
-            compilers,
+            compilers: Vec::new(),
             symbols: None,
             observer: None,
             state: Lock::new(State::default()),
             made: Made::new(),
             kept: AtomicUsize::new(0),
             stale: AtomicUsize::new(0),
-            memory: CodeMemory::default(),
+            memory,
+        };
+        let jit = jit.try_with_compiler(boxed(ReadyMade)?)?;
+        if cfg!(feature = "full") {
+            return jit.try_with_compiler(boxed(TypedBodies::new())?);
         }
+        Ok(jit)
     }
 
     /// With one more compiler, which is asked after the others whether it takes a body.
     #[must_use]
     pub fn with_compiler(mut self, compiler: Arc<dyn Compiler>) -> Self {
-        self.compilers.push(compiler);
+        self.compilers.push(Shared::Arc(compiler));
         self
+    }
+
+    /// As [`with_compiler`](Self::with_compiler), for who has no memory for an `Arc`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_with_compiler(mut self, compiler: Box<dyn Compiler>) -> Result<Self, NoMemory> {
+        push(&mut self.compilers, Shared::of(compiler)?)?;
+        Ok(self)
     }
 
     /// With somebody who knows the symbols that code needs and that are no instances.
     #[must_use]
     pub fn with_symbols(self, symbols: Arc<dyn Resolve + Send + Sync>) -> Self {
-        Self { symbols: Some(symbols), ..self }
+        Self { symbols: Some(Shared::Arc(symbols)), ..self }
     }
 
     /// With somebody who is told.
     #[must_use]
     pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
-        Self { observer: Some(observer), ..self }
+        Self { observer: Some(Shared::Arc(observer)), ..self }
+    }
+
+    /// As [`with_observer`](Self::with_observer), for who has no memory for an `Arc`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_with_observer(self, observer: Box<dyn Observer>) -> Result<Self, NoMemory> {
+        Ok(Self { observer: Some(Shared::of(observer)?), ..self })
     }
 
     /// With this memory for code.
@@ -313,9 +344,11 @@ impl JitInstantiator {
         self.state.lock()
     }
 
-    fn say(&self, what: impl FnOnce() -> String) {
-        if let Some(observer) = self.observer.as_ref().filter(|_| self.config.verbose) {
-            observer.say(&what());
+    /// Says it to who is to hear it. What there is no memory for is not said.
+    fn say(&self, what: fmt::Arguments<'_>) {
+        let told = self.observer.as_ref().filter(|_| self.config.verbose);
+        if let Some((observer, what)) = told.and_then(|told| Some((told, written(what).ok()?))) {
+            observer.say(&what);
         }
     }
 
@@ -350,9 +383,8 @@ impl JitInstantiator {
 
     fn enter(&self, module: Module) -> Result<(), MetadataError> {
         let module = self.state().enter(module)?;
-        self.say(|| {
-            format!("{}: {} possible instances", module.path.escape_ascii(), module.rows.len())
-        });
+        let (path, rows) = (module.path.escape_ascii(), module.rows.len());
+        self.say(format_args!("{path}: {rows} possible instances"));
         Ok(())
     }
 
@@ -362,21 +394,43 @@ impl JitInstantiator {
         self.config.enabled && self.state().is_possible(symbol)
     }
 
-    /// What the first module that says how to make `symbol` says.
+    /// What the first module that says how to make `symbol` says. Ends the process when there is no memory,
+    /// which [`try_find_possible`](Self::try_find_possible) does not.
     pub fn find_possible(&self, symbol: &[u8]) -> Option<PossibleEntry> {
-        let Entry { module, row } = self.state().find_possible(symbol)?;
-        Some(PossibleEntry {
-            path: module.path.clone(),
-            template: module.row_template(&row).into(),
-            type_args: module.row_arguments(&row).into(),
-            mangled_name: module.text(row.symbol).into(),
-        })
+        let found = self.try_find_possible(symbol);
+        found.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::for_value(symbol)))
     }
 
-    /// The note of a loaded module as it is in memory.
+    /// As [`find_possible`](Self::find_possible).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_find_possible(&self, symbol: &[u8]) -> Result<Option<PossibleEntry>, NoMemory> {
+        let Some(Entry { module, row }) = self.state().find_possible(symbol) else {
+            return Ok(None);
+        };
+        Ok(Some(PossibleEntry {
+            path: bytes(&module.path)?,
+            template: text(module.row_template(&row))?,
+            type_args: text(module.row_arguments(&row))?,
+            mangled_name: text(module.text(row.symbol))?,
+        }))
+    }
+
+    /// The note of a loaded module as it is in memory. Ends the process when there is no memory, which
+    /// [`try_note`](Self::try_note) does not.
     pub fn note(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let module = self.state().module(path)?;
-        Some(module.note())
+        let note = self.try_note(path);
+        note.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::for_value(path)))
+    }
+
+    /// As [`note`](Self::note).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_note(&self, path: &[u8]) -> Result<Option<Vec<u8>>, NoMemory> {
+        let module = self.state().module(path);
+        module.map(|module| module.note()).transpose()
     }
 
     /// How much there is.
@@ -473,7 +527,7 @@ impl JitInstantiator {
         }
     }
 
-    fn compiler(&self, body: &[u8]) -> Option<&Arc<dyn Compiler>> {
+    fn compiler(&self, body: &[u8]) -> Option<&Shared<dyn Compiler>> {
         self.compilers.iter().find(|compiler| compiler.recognizes(body))
     }
 
@@ -497,7 +551,7 @@ impl JitInstantiator {
             // Each module is written once: it has nothing pending afterwards.
             let update = module.write_pending();
             if let Err(error) = update {
-                self.say(|| format!("{}: {error}", module.path.escape_ascii()));
+                self.say(format_args!("{}: {error}", module.path.escape_ascii()));
             }
             told = told.and(update);
         }
@@ -548,16 +602,16 @@ struct Making<'j> {
 
 impl Making<'_> {
     fn run(mut self, given: Option<&Given<'_>>) -> JitResult {
-        self.jit.say(|| format!("making {}", self.symbol.escape_ascii()));
+        self.jit.say(format_args!("making {}", self.symbol.escape_ascii()));
         let made = match self.compile(given) {
             Ok(instance) if self.jit.made.add(instance.clone()) => Ok(instance),
             Ok(_) => Err(self.failure(InstantiateError::OutOfMemory)),
             Err(failure) => Err(failure),
         };
-        self.jit.say(|| match &made {
-            Ok(instance) => format!("made {instance:?}"),
-            Err(failure) => failure.to_string(),
-        });
+        match &made {
+            Ok(instance) => self.jit.say(format_args!("made {instance:?}")),
+            Err(failure) => self.jit.say(format_args!("{failure}")),
+        }
         let told = self.end(made.as_ref().err());
         match (made, told) {
             (Ok(instance), Ok(())) => JitResult::Success(instance),
@@ -668,7 +722,7 @@ impl Making<'_> {
                 Ok(compiled) => {
                     if let Ok(instance) = self.publish(&compiled, needs) {
                         kept.fetch_add(1, Ordering::Relaxed);
-                        self.jit.say(|| format!("{} was kept", request.symbol.escape_ascii()));
+                        self.jit.say(format_args!("{} was kept", request.symbol.escape_ascii()));
                         return Some(Ok(instance));
                     }
                 }

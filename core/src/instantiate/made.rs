@@ -210,6 +210,9 @@ mod tests {
     use super::*;
     use crate::memory::exec::CodeMemory;
 
+    /// How many instances each of three threads makes.
+    const EACH: usize = if cfg!(miri) { 20 } else { 500 };
+
     fn instance(memory: &CodeMemory, symbol: &str) -> Instance {
         let block = memory.allocate(4).unwrap().publish().unwrap();
         let symbol = Symbol::of(symbol.as_bytes()).unwrap();
@@ -224,7 +227,7 @@ mod tests {
             for thread in 0..3 {
                 let (made, memory) = (&made, &memory);
                 scope.spawn(move || {
-                    for number in 0..500 {
+                    for number in 0..EACH {
                         let symbol = format!("f{thread}-{number}");
                         let new = instance(memory, &symbol);
                         let address = new.address();
@@ -234,9 +237,9 @@ mod tests {
                 });
             }
         });
-        assert_eq!(made.count(), 1500);
+        assert_eq!(made.count(), 3 * EACH);
         for thread in 0..3 {
-            for number in 0..500 {
+            for number in 0..EACH {
                 let symbol = format!("f{thread}-{number}");
                 let found = made.find(symbol.as_bytes()).unwrap();
                 assert_eq!(found.symbol(), symbol.as_bytes());

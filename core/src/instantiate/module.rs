@@ -261,8 +261,8 @@ impl Module {
     }
 
     /// The note as it is in memory.
-    pub(super) fn note(&self) -> Vec<u8> {
-        self.note.lock().bytes.clone()
+    pub(super) fn note(&self) -> Result<Vec<u8>, NoMemory> {
+        copy_of(&self.note.lock().bytes).map(Vec::from)
     }
 
     /// The sound records of code that the file keeps for a symbol; none when that was not asked for.

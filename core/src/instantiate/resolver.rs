@@ -12,14 +12,14 @@ use super::error::MetadataError;
 use super::instantiator::{JitConfig, JitInstantiator};
 use crate::link::Resolve;
 use crate::memory::lock::Lock;
-use crate::owned::{NoMemory, bytes};
+use crate::owned::{NoMemory, Shared, boxed, bytes};
 
 /// A table of symbols that grows when somebody asks for an instance.
 ///
 /// As the fallback of a [`ModuleLoader`](crate::loader::ModuleLoader) it lets modules load whose
 /// relocations name instances that are not there yet. The code is there as long as the resolver is.
 pub struct JitSymbolResolver {
-    jit: Arc<JitInstantiator>,
+    jit: Shared<JitInstantiator>,
     symbols: Lock<HashMap<Box<[u8]>, u64, DefaultHashBuilder>>,
 }
 
@@ -31,11 +31,20 @@ impl JitSymbolResolver {
 
     /// A table without symbols in front of an instantiator.
     pub fn of(jit: Arc<JitInstantiator>) -> Self {
-        Self { jit, symbols: Lock::new(HashMap::default()) }
+        Self { jit: Shared::Arc(jit), symbols: Lock::new(HashMap::default()) }
+    }
+
+    /// As [`of`](Self::of), for who has no memory for an `Arc`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_of(jit: JitInstantiator) -> Result<Self, NoMemory> {
+        let jit = Shared::of(boxed(jit)?)?;
+        Ok(Self { jit, symbols: Lock::new(HashMap::default()) })
     }
 
     /// The instantiator.
-    pub fn instantiator(&self) -> &Arc<JitInstantiator> {
+    pub fn instantiator(&self) -> &JitInstantiator {
         &self.jit
     }
 
@@ -94,7 +103,7 @@ impl fmt::Debug for JitSymbolResolver {
         let symbols = self.symbols.lock().len();
         f.debug_struct("JitSymbolResolver")
             .field("symbols", &symbols)
-            .field("jit", &self.jit)
+            .field("jit", &*self.jit)
             .finish()
     }
 }

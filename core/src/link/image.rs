@@ -12,7 +12,7 @@ use super::relocate;
 use super::resolve::{Exports, Resolve};
 use crate::format::{Arch, Layout, Platform, Section, SectionKind, Smf, functions};
 use crate::memory::{PageCount, PagePool, Placement, Segment, WritablePages};
-use crate::owned;
+use crate::owned::{self, Shared};
 use crate::sort::sort_by_key;
 
 /// The system this loader runs on.
@@ -37,7 +37,7 @@ pub struct Image<'d> {
     plan: Box<Plan<'d>>,
     pages: WritablePages,
     exports: Exports<'d>,
-    pool: Option<Arc<PagePool>>,
+    pool: Option<Shared<PagePool>>,
 }
 
 impl<'d> Image<'d> {
@@ -61,6 +61,11 @@ impl<'d> Image<'d> {
     /// # Errors
     /// As [`Image::place`].
     pub fn place_in(smf: &Smf<'d>, pool: &Arc<PagePool>) -> Result<Self, LinkError> {
+        Self::place_shared(smf, &Shared::Arc(pool.clone()))
+    }
+
+    /// As [`Image::place_in`], with a pool that need not be in an `Arc`.
+    pub(crate) fn place_shared(smf: &Smf<'d>, pool: &Shared<PagePool>) -> Result<Self, LinkError> {
         Self::place_from(smf, Some(pool), Placement::Anywhere)
     }
 
@@ -71,7 +76,7 @@ impl<'d> Image<'d> {
     /// [`KeepError`]; as [`Image::place_in`].
     pub(crate) fn place_keeping(
         smf: &Smf<'d>,
-        pool: &Arc<PagePool>,
+        pool: &Shared<PagePool>,
         data: &[OldData<'_>],
     ) -> Result<Self, KeepError> {
         let first = data.first().and_then(|datum| usize::try_from(datum.address).ok());
@@ -86,7 +91,7 @@ impl<'d> Image<'d> {
     #[cfg_attr(not(feature = "full"), inline(never))]
     fn place_from(
         smf: &Smf<'d>,
-        pool: Option<&Arc<PagePool>>,
+        pool: Option<&Shared<PagePool>>,
         placement: Placement,
     ) -> Result<Self, LinkError> {
         check_host(smf)?;

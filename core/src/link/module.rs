@@ -1,13 +1,13 @@
 //! A module that can be called, until it is dropped.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::resolve::{Export, Exports, Resolve};
 use crate::format::{Flags, Smf, Symbol, SymbolKind};
 use crate::memory::{PagePool, Protection, PublishedPages, Segment};
+use crate::owned::Shared;
 
 /// A linked module. Dropping it unmaps its code and data: no address of it may be used after that.
 pub struct Module<'d> {
@@ -24,7 +24,7 @@ pub struct Module<'d> {
 struct Pages {
     /// There until the value is dropped.
     pages: Option<PublishedPages>,
-    pool: Option<Arc<PagePool>>,
+    pool: Option<Shared<PagePool>>,
 }
 
 impl Drop for Pages {
@@ -42,7 +42,7 @@ impl<'d> Module<'d> {
         pages: PublishedPages,
         segments: Vec<Segment>,
         exports: Exports<'d>,
-        pool: Option<Arc<PagePool>>,
+        pool: Option<Shared<PagePool>>,
     ) -> Self {
         Module { smf, object, pages: Pages { pages: Some(pages), pool }, segments, exports }
     }

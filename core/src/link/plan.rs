@@ -467,6 +467,7 @@ mod tests {
     use super::super::relocate::relocate_at;
     use super::*;
     use crate::format::FormatError;
+    use crate::testing::some;
 
     const SAMPLES: [&[u8]; 5] = [
         include_bytes!("../../../tests/samples/packed.smf"),
@@ -538,7 +539,7 @@ mod tests {
     fn a_plan_finds_what_the_slow_ways_find_in_every_damaged_file() {
         for sample in SAMPLES {
             compare(sample);
-            for at in 0..sample.len() {
+            for at in some(0..sample.len(), 2) {
                 for value in [0, 1, 2, 5, 0x53, 0x7f, 0xff] {
                     let mut file = sample.to_vec();
                     file[at] = value;

@@ -42,6 +42,13 @@ impl<F: Fn(&[u8]) -> Option<u64>> Resolve for F {
     }
 }
 
+#[cfg(feature = "kernel")]
+impl<R: Resolve + ?Sized> Resolve for Counted<R> {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        (**self).resolve(name)
+    }
+}
+
 /// Knows no names: for modules without imports.
 #[derive(Clone, Copy, Debug)]
 pub struct NoImports;

@@ -13,7 +13,6 @@
 //! code, as a trap of a template does. Entered in another way, the function returns 0.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::BuildHasher;
@@ -23,12 +22,12 @@ use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::modules::Attach;
-use super::options::LoaderOptions;
+use super::modules::ModuleLoader;
 use crate::format::functions::{Function, Functions};
 use crate::format::{Binding, FormatError, SymbolKind};
 use crate::jit::verify::{Verifier, VerifyError, functions_of};
 use crate::link::{Export, landing};
-use crate::owned::{AttachResult, NoMemory, Rehash, boxed, bytes};
+use crate::owned::{AttachResult, NoMemory, Rehash, Shared, boxed, bytes};
 use crate::sort::sort;
 use crate::tier::{CodeError, CodeObserver, Engine, EngineError, Told};
 
@@ -42,6 +41,8 @@ pub enum BytecodeError {
     Verify(VerifyError),
     /// It cannot be run.
     Engine(EngineError),
+    /// This loader is built without the feature `bytecode` of smf-core.
+    LeftOut,
 }
 
 impl fmt::Display for BytecodeError {
@@ -49,6 +50,9 @@ impl fmt::Display for BytecodeError {
         match self {
             BytecodeError::Verify(error) => error.fmt(f),
             BytecodeError::Engine(error) => error.fmt(f),
+            BytecodeError::LeftOut => f.write_str(
+                "bytecode cannot be loaded, because this loader is built without the feature `bytecode` of smf-core",
+            ),
         }
     }
 }
@@ -114,13 +118,14 @@ impl<'d> Bytecode<'d> {
         name: &[u8],
         functions: &Functions<'d>,
         entry_point: u64,
-        options: &LoaderOptions,
+        loader: &ModuleLoader,
     ) -> Result<Self, Refused> {
         let program = Verifier::new().verify(functions_of(functions)?)?;
+        let options = loader.options();
         let (hosts, memory) = (options.host_functions.try_clone()?, &options.code_memory);
         let mut engine = Engine::with_tiers(program, hosts, options.tiers, memory)?;
         engine.on_trap(Some(landing::stop_call));
-        if let Some(attach) = &options.attach {
+        if let Some(attach) = loader.attach() {
             let (attach, module) = (attach.clone(), bytes(name)?);
             engine.observe(boxed(Announcer { attach, module, functions: *functions })?);
         }
@@ -240,7 +245,7 @@ fn has_name(functions: &Functions<'_>, index: u32, name: &[u8]) -> bool {
 
 /// Tells who is attached to a loader of the code that a program becomes.
 struct Announcer<'d> {
-    attach: Arc<dyn Attach>,
+    attach: Shared<dyn Attach>,
     module: Box<[u8]>,
     functions: Functions<'d>,
 }

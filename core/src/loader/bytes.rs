@@ -9,10 +9,10 @@ use alloc::alloc::handle_alloc_error;
 use core::alloc::Layout;
 use core::ops::Range;
 
+use super::LoadError;
 use super::bytecode::{Bytecode, BytecodeError, Refused};
 use super::group::{ReplaceError, link_error};
 use super::modules::{Attach, ModuleLoader};
-use super::{LoadError, LoaderOptions};
 use crate::format::bytes::offset_in;
 use crate::format::functions::Functions;
 use crate::format::{FormatError, Library, Smf, Symbol};
@@ -123,10 +123,10 @@ impl ReadModule {
         name: &[u8],
         loader: &ModuleLoader,
     ) -> Result<PlacedModule, LoadError> {
-        if let Some(module) = self.bytecode(name, loader.options())? {
+        if let Some(module) = self.bytecode(name, loader)? {
             return Ok(self.placed(Linkable::Bytecode(module)));
         }
-        let image = Image::place_in(&self.smf, loader.pool());
+        let image = Image::place_shared(&self.smf, loader.pool());
         Ok(self.placed(Linkable::Image(image.map_err(|error| link_error(name, error))?)))
     }
 
@@ -157,11 +157,15 @@ impl ReadModule {
     fn bytecode(
         &self,
         name: &[u8],
-        options: &LoaderOptions,
+        loader: &ModuleLoader,
     ) -> Result<Option<Counted<Bytecode<'static>>>, LoadError> {
         let table = self.smf.functions();
         let table = table.map_err(|error| link_error(name, LinkError::Format(error)))?;
-        table.map(|table| self.read_bytecode(name, &table, options)).transpose()
+        let Some(table) = table else { return Ok(None) };
+        if cfg!(feature = "bytecode") {
+            return self.read_bytecode(name, &table, loader).map(Some);
+        }
+        Err(LoadError::Bytecode { module: ShortName::new(name), error: BytecodeError::LeftOut })
     }
 
     /// The same with its table of functions. Apart, so that it is no part of what loading machine code
@@ -172,9 +176,9 @@ impl ReadModule {
         &self,
         name: &[u8],
         table: &Functions<'static>,
-        options: &LoaderOptions,
+        loader: &ModuleLoader,
     ) -> Result<Counted<Bytecode<'static>>, LoadError> {
-        let module = Bytecode::new(name, table, self.smf.header().entry_point, options);
+        let module = Bytecode::new(name, table, self.smf.header().entry_point, loader);
         let module = module.map_err(|refused| match refused {
             Refused::Format(error) => link_error(name, LinkError::Format(error)),
             Refused::Bytecode(error) => LoadError::Bytecode { module: ShortName::new(name), error },

@@ -8,7 +8,6 @@
 //! An entry is made when somebody first asks for its function: most exports are called by nobody.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -21,7 +20,7 @@ use super::{LoadError, stub};
 use crate::link::ShortName;
 use crate::memory::exec::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Guard, Lock};
-use crate::owned::{NoMemory, Rehash, boxed, bytes, insert};
+use crate::owned::{NoMemory, Rehash, Shared, boxed, bytes, insert};
 
 /// The addresses that stubs jump to.
 pub(super) type Table = Box<[AtomicU64]>;
@@ -40,7 +39,7 @@ pub(super) struct Entries {
     /// Read by the stubs. In a box, because they know its address.
     root: Box<AtomicPtr<AtomicU64>>,
     memory: CodeMemory,
-    attach: Option<Arc<dyn Attach>>,
+    attach: Option<Shared<dyn Attach>>,
     names: Lock<Names>,
 }
 
@@ -68,7 +67,7 @@ impl Entries {
     /// A table without entries, whose stubs come out of `memory` and of which `attach` is told.
     pub(super) fn new(
         memory: CodeMemory,
-        attach: Option<Arc<dyn Attach>>,
+        attach: Option<Shared<dyn Attach>>,
     ) -> Result<Self, NoMemory> {
         let names = Names {
             version: 0,

@@ -270,8 +270,8 @@ impl<'l> Group<'l> {
         needs: Vec<GroupNeed>,
     ) -> Result<LinkedMember, NoMemory> {
         let name = member.name.clone();
-        let attach = self.loader.options().attach.as_deref();
-        let attached = attach.map_or(Ok(None), |attach| module.attach(&name, attach))?;
+        let attach = self.loader.attach();
+        let attached = attach.map_or(Ok(None), |attach| module.attach(&name, &**attach))?;
         let entries = match &member.entries {
             Some(MemberEntries::New(entries)) => {
                 Some(EntryPoints { entries: entries.clone(), version: 0 })

@@ -22,7 +22,7 @@ use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Module, Resolve, ShortName};
 use crate::memory::PagePool;
 use crate::memory::lock::{Guard, Lock};
-use crate::owned::{AttachResult, Counted, CountedBytes, NoMemory, with_capacity};
+use crate::owned::{AttachResult, Counted, CountedBytes, NoMemory, Shared, boxed, with_capacity};
 
 /// What is asked when a module has been linked, before anybody can find it.
 pub trait Attach: Send + Sync {
@@ -158,18 +158,40 @@ impl fmt::Debug for Placed<'_> {
 /// Many modules, used by reference from any thread. [The room](super) says what it promises.
 pub struct ModuleLoader {
     options: LoaderOptions,
-    pool: Arc<PagePool>,
+    /// Who is told of every module that is linked.
+    attach: Option<Shared<dyn Attach>>,
+    pool: Shared<PagePool>,
     candidates: Lock<Candidates>,
     state: Lock<State>,
     eras: Eras,
 }
 
 impl ModuleLoader {
-    /// A loader without modules.
+    /// A loader without modules. Ends the process when there is no memory, which [`try_new`](Self::try_new)
+    /// does not.
     pub fn new(options: LoaderOptions) -> Self {
-        let pool = Arc::new(PagePool::new(options.kept_bytes));
-        let (candidates, state) = (Lock::new(Candidates::default()), Lock::new(State::new()));
-        Self { options, pool, candidates, state, eras: Eras::new() }
+        let made = Self::try_new(options);
+        made.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::new::<Self>()))
+    }
+
+    /// As [`new`](Self::new).
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_new(mut options: LoaderOptions) -> Result<Self, NoMemory> {
+        let attach = options.attach.take().map(Shared::Arc);
+        let pool = Shared::of(boxed(PagePool::new(options.kept_bytes))?)?;
+        let (candidates, state) = (Lock::new(Candidates::default()), Lock::new(State::new()?));
+        Ok(Self { options, attach, pool, candidates, state, eras: Eras::new() })
+    }
+
+    /// With somebody who is told of every module that is linked, in place of whom the
+    /// [options](LoaderOptions::attach) name.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_attaching(self, attach: Box<dyn Attach>) -> Result<Self, NoMemory> {
+        Ok(Self { attach: Some(Shared::of(attach)?), ..self })
     }
 
     /// Loads a module under `name`, together with every [provided](Self::provide) module that it
@@ -282,13 +304,45 @@ impl ModuleLoader {
 
     /// Sets who is asked for names that neither a module nor [`define`](Self::define) knows: usually
     /// the process, by dlsym(3).
-    pub fn set_process(&self, process: Option<HostResolver>) {
+    pub fn set_process(&self, process: Option<Arc<dyn Resolve + Send + Sync>>) {
+        self.ask_process(process.map(Shared::Arc));
+    }
+
+    /// As [`set_process`](Self::set_process), for who has no memory for an `Arc`.
+    ///
+    /// # Errors
+    /// No memory; who was asked before is asked.
+    pub fn try_set_process(
+        &self,
+        process: Option<Box<dyn Resolve + Send + Sync>>,
+    ) -> Result<(), NoMemory> {
+        self.ask_process(process.map(Shared::of).transpose()?);
+        Ok(())
+    }
+
+    fn ask_process(&self, process: Option<HostResolver>) {
         // The old one is dropped outside of the lock.
         let _old = core::mem::replace(&mut self.state().process, process);
     }
 
     /// Sets who is asked when everybody else has been. It may load modules with this loader.
-    pub fn set_fallback(&self, fallback: Option<HostResolver>) {
+    pub fn set_fallback(&self, fallback: Option<Arc<dyn Resolve + Send + Sync>>) {
+        self.ask_at_last(fallback.map(Shared::Arc));
+    }
+
+    /// As [`set_fallback`](Self::set_fallback), for who has no memory for an `Arc`.
+    ///
+    /// # Errors
+    /// No memory; who was asked before is asked.
+    pub fn try_set_fallback(
+        &self,
+        fallback: Option<Box<dyn Resolve + Send + Sync>>,
+    ) -> Result<(), NoMemory> {
+        self.ask_at_last(fallback.map(Shared::of).transpose()?);
+        Ok(())
+    }
+
+    fn ask_at_last(&self, fallback: Option<HostResolver>) {
         let _old = core::mem::replace(&mut self.state().fallback, fallback);
     }
 
@@ -430,8 +484,12 @@ impl ModuleLoader {
         self.candidates.lock()
     }
 
-    pub(super) fn pool(&self) -> &Arc<PagePool> {
+    pub(super) fn pool(&self) -> &Shared<PagePool> {
         &self.pool
+    }
+
+    pub(super) fn attach(&self) -> Option<&Shared<dyn Attach>> {
+        self.attach.as_ref()
     }
 
     pub(super) fn options(&self) -> &LoaderOptions {
@@ -443,8 +501,7 @@ impl ModuleLoader {
     }
 
     pub(super) fn new_entries(&self) -> Result<Counted<Entries>, NoMemory> {
-        let LoaderOptions { code_memory, attach, .. } = &self.options;
-        Counted::new(Entries::new(code_memory.clone(), attach.clone())?)
+        Counted::new(Entries::new(self.options.code_memory.clone(), self.attach.clone())?)
     }
 
     /// Refuses members that export what another module exports, when that is the rule.

@@ -1,7 +1,6 @@
 //! What is behind the lock of a loader: which modules there are, in which order, and who needs whom.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::sync::atomic::Ordering::Relaxed;
@@ -15,7 +14,7 @@ use super::version::{Datum, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
-use crate::owned::{Counted, CountedBytes, NoMemory, Rehash, Room, bytes, with_capacity};
+use crate::owned::{Counted, CountedBytes, NoMemory, Rehash, Room, Shared, bytes, with_capacity};
 
 /// Modules in the order in which they were loaded.
 type Order = Vec<Counted<Version>>;
@@ -114,7 +113,7 @@ struct HostSymbol {
 }
 
 /// A resolver of the host.
-pub(super) type HostResolver = Arc<dyn Resolve + Send + Sync>;
+pub(super) type HostResolver = Shared<dyn Resolve + Send + Sync>;
 
 /// Versions on the way to be known.
 pub(super) struct Entering {
@@ -145,8 +144,11 @@ pub(super) struct State {
 impl State {
     /// Without modules. The names have room for a few: what makes more is not small, and most processes
     /// never need it.
-    pub(super) fn new() -> Self {
-        Self { names: HashTable::with_capacity(1), ..Self::default() }
+    pub(super) fn new() -> Result<Self, NoMemory> {
+        let mut state = Self::default();
+        let never_asked: Rehash<'_, u32> = &|_| 0;
+        state.names.try_reserve(1, never_asked).map_err(|_| NoMemory)?;
+        Ok(state)
     }
 
     pub(super) fn scope(&self) -> Scope {

@@ -17,6 +17,7 @@ use crate::jit::verify::{FunctionCode, Verifier, functions_of};
 const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn calls_the_functions_of_the_sample() {
     let table = Functions::parse(&SAMPLE[0xd0..0x16a], &SAMPLE[0x16a..0x175], 0xd0).unwrap();
     let program = Verifier::new().verify(functions_of(&table).unwrap()).unwrap();
@@ -106,6 +107,7 @@ fn trap(cause: Cause, function: u32, at: u32) -> Result<i64, Trap> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn division_traps_where_it_stands() {
     let divide = |operator: &str, left: i64, right: i64| {
         let source = format!("function f, 2, 2\nLOAD_PUSH 0\nLOAD_PUSH 1\n{operator}\nRET 0");
@@ -120,6 +122,7 @@ fn division_traps_where_it_stands() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn division_by_what_is_known_rounds_towards_zero() {
     for right in [1, -1, 2, -2, 3, 7, -7, 8, 1 << 31, 1 << 40, 1 << 62, i64::MIN, i64::MAX] {
         for left in [0, 1, -1, 6, -6, 7, -8, 9, i64::MAX, i64::MIN, i64::MIN + 1, 1 << 40] {
@@ -138,6 +141,7 @@ fn division_by_what_is_known_rounds_towards_zero() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn recursion_without_end_stops_at_the_same_depth() {
     let forever = "function f, 1, 1\nLOAD_PUSH 0\nCALL f, 1\nRET 0";
     assert_eq!(everywhere(forever, &[1]), trap(Cause::CallDepth, 0, 0));
@@ -149,6 +153,7 @@ fn recursion_without_end_stops_at_the_same_depth() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn calls_in_place_of_the_caller_need_no_depth() {
     // Nine parameters count down and travel through registers and stack.
     let pushes = (1..9).map(|local| format!("LOAD_PUSH {local}\n")).collect::<String>();
@@ -163,6 +168,7 @@ fn calls_in_place_of_the_caller_need_no_depth() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn long_vectors_and_large_frames_are_limited() {
     let pushes = |count: usize| {
         let source = format!("function f, 0, 0\n{}RET 3", "CONST_I64_PUSH 7\n".repeat(count));
@@ -186,6 +192,7 @@ fn long_vectors_and_large_frames_are_limited() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn values_are_followed_wherever_in_the_vector_they_are() {
     // Constants and copies of locals on both sides of 64 values, which change places, and whose local is
     // set while they are there.
@@ -218,6 +225,7 @@ fn values_are_followed_wherever_in_the_vector_they_are() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn what_never_ends_can_be_stopped_from_another_thread() {
     let sources = [
         "function f, 1, 1\nagain:\nJMP again",
@@ -240,6 +248,7 @@ fn what_never_ends_can_be_stopped_from_another_thread() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn threads_that_want_one_function_get_one() {
     let [_, tiers, always] = engines(
         "function f, 1, 3\nCONST_I64_PUSH 0\nPOP_STORE 1\nCONST_I64_PUSH 0\nPOP_STORE 2\nagain:\nLOAD_PUSH 1\nLOAD_PUSH 0\nLT_JMP_IF_NOT done\nLOAD_PUSH 2\nLOAD_PUSH 1\nADD_I64\nPOP_STORE 2\nLOAD_PUSH 1\nCONST_I64_PUSH 1\nADD_I64\nPOP_STORE 1\nJMP again\ndone:\nLOAD_PUSH 2\nRET 0",
@@ -258,6 +267,7 @@ fn threads_that_want_one_function_get_one() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn the_host_calls_by_address() {
     use std::sync::atomic::{AtomicU32, Ordering};
     static TOLD: AtomicU32 = AtomicU32::new(0);

@@ -9,7 +9,7 @@ use smf_core::cache::{CacheError, Capacity, FileCache, Freshness, Options, Pinne
 use super::args;
 use super::caches::{self, Entered};
 use super::error::{ApiError, or};
-use super::names::text;
+use super::pointed::text;
 use super::sized::{self, sized};
 
 /// What a cache is opened with.

@@ -2,16 +2,16 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
-use std::sync::Arc;
 
 use smf_core::instantiate::{
     JitConfig, JitInstantiator, JitResult, JitSymbolResolver, MetadataError,
 };
 use smf_core::link::{Resolve, ShortName};
+use smf_core::owned::{Counted, boxed};
 
 use super::error::{ApiError, Phrase, or};
 use super::jits::{self, FromC, JITS, OpenJit, SmfCompiler, Use};
-use super::names::{slice, text};
+use super::pointed::{slice, text};
 use super::seats::SEATS;
 use super::sized::{self, sized};
 use super::{args, blocks, loaders};
@@ -98,12 +98,11 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         keep_code: flags & KEEP_CODE != 0,
     };
     let memory = blocks::with(|blocks| Ok(blocks.lend()))?;
-    let compiler = Arc::new(FromC::default());
-    let jit = JitInstantiator::new(config)
-        .with_compiler(compiler.clone())
-        .with_observer(Arc::new(Announce))
-        .with_memory(memory.memory.clone());
-    let resolver = Arc::new(JitSymbolResolver::of(Arc::new(jit)));
+    let compiler = Counted::new(FromC::default())?;
+    let jit = JitInstantiator::try_new(config, memory.memory.clone())?
+        .try_with_compiler(boxed(compiler.clone())?)?
+        .try_with_observer(boxed(Announce)?)?;
+    let resolver = Counted::new(JitSymbolResolver::try_of(jit)?)?;
     let open = OpenJit { resolver, compiler, _memory: memory };
     JITS.open(open)?.ok_or(ApiError::TooManyJits { limit: SEATS })
 }
@@ -352,10 +351,9 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
     let set = loaders::enter(loader).and_then(|loader| {
         let fallback = match jit {
             0 => None,
-            jit => Some(enter(jit)?.resolver.clone() as Arc<dyn Resolve + Send + Sync>),
+            jit => Some(boxed(enter(jit)?.resolver.clone())? as Box<dyn Resolve + Send + Sync>),
         };
-        loader.modules().set_fallback(fallback);
-        Ok(true)
+        Ok(loader.modules().try_set_fallback(fallback).map(|()| true)?)
     });
     or(false, set)
 }

@@ -2,20 +2,23 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
-use std::ffi::{CString, c_char, c_void};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ffi::{OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Mutex, PoisonError};
 
 use smf_core::format::{Layout, RelocKind};
 use smf_core::instantiate::{
     CodeReloc, CompileError, Compiled, Compiler, Environment, JitInstantiator, JitSymbolResolver,
     Request, Target,
 };
+use smf_core::owned::{Counted, NoMemory, bytes, push};
 
 use super::blocks::Lent;
 use super::error::ApiError;
 use super::loader::UserData;
+use super::missing::with_nul;
 use super::seats::{self, Seats, Table};
-use crate::types_json::type_to_json;
+use crate::types_json::types_to_text;
 
 /// Tells the numbers of instantiators from those of caches and loaders.
 const MARK: u32 = 1 << 28;
@@ -25,8 +28,8 @@ pub(super) static JITS: Seats<OpenJit> = Seats::new(&TABLE, MARK, |jit| ApiError
 
 /// An instantiator as C has it.
 pub(super) struct OpenJit {
-    pub(super) resolver: Arc<JitSymbolResolver>,
-    pub(super) compiler: Arc<FromC>,
+    pub(super) resolver: Counted<JitSymbolResolver>,
+    pub(super) compiler: Counted<FromC>,
     pub(super) _memory: Lent,
 }
 
@@ -77,13 +80,15 @@ struct Unit {
     number: u64,
     code: Vec<u8>,
     relocations: Vec<Wanted>,
-    failure: Option<String>,
+    failure: Option<CompileError>,
+    /// Whether there was no memory for something that the compiler has said.
+    is_short: bool,
 }
 
 struct Wanted {
     offset: u32,
     kind: RelocKind,
-    symbol: Vec<u8>,
+    symbol: Box<[u8]>,
     addend: i64,
 }
 
@@ -120,25 +125,24 @@ impl Compiler for FromC {
     ) -> Result<Compiled, CompileError> {
         let none = CompileError::because("the compiler was taken away");
         let Callback { function, user } = self.get().ok_or(none)?;
-        let text = |bytes: &[u8]| {
-            CString::new(bytes).map_err(|_| CompileError::because("a NUL inside of a name"))
+        let text = |bytes: &[u8]| match bytes.contains(&0) {
+            true => Err(CompileError::because("a NUL inside of a name")),
+            false => Ok(with_nul(bytes)?),
         };
-        let types: Vec<_> = request.arguments.iter().map(type_to_json).collect();
-        let types = text(serde_json::Value::from(types).to_string().as_bytes())?;
+        let types = text(&types_to_text(request.arguments)?)?;
         let (symbol, name) = (text(request.symbol)?, text(request.template)?);
         let template = SmfTemplate {
             size: size_of::<SmfTemplate>() as i64,
-            symbol: symbol.as_ptr(),
-            name: name.as_ptr(),
+            symbol: symbol.as_ptr().cast(),
+            name: name.as_ptr().cast(),
             body: request.body.as_ptr(),
             body_length: i64::try_from(request.body.len()).unwrap_or(i64::MAX),
-            types: types.as_ptr(),
+            types: types.as_ptr().cast(),
         };
         let number = UNITS.with_borrow_mut(|units| {
             let number = units.len() as u64 + 1;
-            units.push(Unit { number, ..Unit::default() });
-            number
-        });
+            push(units, Unit { number, ..Unit::default() }).map(|()| number)
+        })?;
         // SAFETY: whoever has set the compiler promises that it may be called so and does not unwind; the
         // template and all that it leads to stay until it returns.
         let done = unsafe { function(number, &raw const template, user.0) };
@@ -153,8 +157,12 @@ impl Unit {
         done: bool,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
+        // Whatever else it says comes of that; and it may be tried again.
+        if self.is_short {
+            return Err(CompileError::OutOfMemory);
+        }
         if let Some(failure) = self.failure {
-            return Err(CompileError::because(failure));
+            return Err(failure);
         }
         if !done {
             return Err(CompileError::because("the compiler gives no reason"));
@@ -165,7 +173,7 @@ impl Unit {
                 [] => Target::OWN,
                 symbol => environment.symbol(symbol)?,
             };
-            relocations.push(CodeReloc { offset, kind, target, addend });
+            push(&mut relocations, CodeReloc { offset, kind, target, addend })?;
         }
         Ok(Compiled { code: self.code, relocations })
     }
@@ -186,7 +194,11 @@ pub(super) fn emit(number: u64, code: &[u8]) -> Result<(), ApiError> {
     with_unit(number, |unit| {
         let room = MOST.saturating_sub(unit.code.len());
         let no_room = ApiError::NoRoom { bytes: code.len() };
-        if code.len() > room || unit.code.try_reserve(code.len()).is_err() {
+        if code.len() > room {
+            return Err(no_room);
+        }
+        unit.is_short |= unit.code.try_reserve(code.len()).is_err();
+        if unit.is_short {
             return Err(no_room);
         }
         unit.code.extend_from_slice(code);
@@ -207,14 +219,16 @@ pub(super) fn relocate(
     let known = code.filter(|kind| !matches!(kind, RelocKind::Unknown(_) | RelocKind::None));
     let kind = known.ok_or(unknown("kind of relocation", i64::from(kind)))?;
     with_unit(number, |unit| {
-        unit.relocations.push(Wanted { offset: place, kind, symbol: symbol.to_vec(), addend });
-        Ok(())
+        let added = bytes(symbol).and_then(|symbol| {
+            push(&mut unit.relocations, Wanted { offset: place, kind, symbol, addend })
+        });
+        Ok(added.inspect_err(|NoMemory| unit.is_short = true)?)
     })
 }
 
 pub(super) fn fail(number: u64, why: &[u8]) -> Result<(), ApiError> {
     with_unit(number, |unit| {
-        unit.failure = Some(String::from_utf8_lossy(why).into_owned());
+        unit.failure = Some(CompileError::because(OsStr::from_bytes(why).display()));
         Ok(())
     })
 }

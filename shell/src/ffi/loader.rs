@@ -3,18 +3,17 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
-use std::sync::Arc;
 
 use smf_core::link::{Resolve, ShortName};
 use smf_core::loader::{Clash, LoaderOptions, Missing, ModuleBytes, OldData, Reloaded};
 use smf_core::memory::FileBytes;
-use smf_core::owned::{bytes as copy_of, joined, push};
+use smf_core::owned::{boxed, bytes as copy_of, joined, push};
 
 use super::args;
 use super::error::{ApiError, or};
 use super::loaders::{self, Use};
 use super::missing::{self, Collector, with_nul};
-use super::names::{slice, text};
+use super::pointed::{slice, text};
 use super::sized::{self, sized};
 use crate::files::Input;
 use crate::host_symbols::HostSymbols;
@@ -105,11 +104,10 @@ fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
         LoaderOptions { clash, reload_unmarked, kept_bytes, ..rest }
     };
     loaders::open(core, |modules| {
-        if options.flags & PROCESS_SYMBOLS != 0 {
-            let mut process = HostSymbols::new();
-            process.add_process();
-            modules.set_process(Some(Arc::new(process)));
+        if options.flags & PROCESS_SYMBOLS == 0 {
+            return Ok(());
         }
+        modules.try_set_process(Some(boxed(HostSymbols::of_process()?)?))
     })
 }
 
@@ -421,11 +419,10 @@ pub unsafe extern "C" fn smf_loader_set_resolver(
     resolver: SmfResolver,
     user: *mut c_void,
 ) -> bool {
-    let set = loaders::enter(loader).map(|loader| {
-        let callback = resolver.map(|function| Callback { function, user: UserData(user) });
-        let fallback = callback.map(|callback| Arc::new(callback) as Arc<_>);
-        loader.modules().set_fallback(fallback);
-        true
+    let set = loaders::enter(loader).and_then(|loader| {
+        let callback = resolver.map(|function| boxed(Callback { function, user: UserData(user) }));
+        let fallback = callback.transpose()?.map(|callback| callback as Box<_>);
+        Ok(loader.modules().try_set_fallback(fallback).map(|()| true)?)
     });
     or(false, set)
 }

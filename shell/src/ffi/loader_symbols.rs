@@ -15,7 +15,7 @@ use smf_core::tier::CallError;
 use super::error::{ApiError, or};
 use super::loaders::{self, Use};
 use super::missing::with_nul;
-use super::names::{slice, text};
+use super::pointed::{slice, text};
 use super::sized::{self, sized};
 use crate::calls;
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::loader::{Loaded, LoaderOptions, ModuleHandle, ModuleLoader};
 use smf_core::memory::exec::CodeMemory;
-use smf_core::owned::Counted;
+use smf_core::owned::{Counted, NoMemory};
 
 use super::blocks::{self, Lent};
 use super::error::ApiError;
@@ -105,14 +105,14 @@ impl Holds {
 /// Opens a loader. Its stubs come out of the memory that C allocates code from.
 ///
 /// # Errors
-/// [`ApiError::TooManyLoaders`].
+/// [`ApiError::TooManyLoaders`]; no memory.
 pub(super) fn open(
     options: impl FnOnce(CodeMemory) -> LoaderOptions,
-    prepare: impl FnOnce(&ModuleLoader),
+    prepare: impl FnOnce(&ModuleLoader) -> Result<(), NoMemory>,
 ) -> Result<u64, ApiError> {
     let memory = blocks::with(|blocks| Ok(blocks.lend()))?;
-    let loader = Loader::new(options(memory.memory.clone()));
-    prepare(loader.modules());
+    let loader = Loader::try_new(options(memory.memory.clone()))?;
+    prepare(loader.modules())?;
     let open = OpenLoader { holds: Mutex::default(), loader, _memory: memory };
     LOADERS.open(open)?.ok_or(ApiError::TooManyLoaders { limit: SEATS })
 }
@@ -262,7 +262,7 @@ mod tests {
     use smf_core::loader::ModuleBytes;
 
     fn new() -> u64 {
-        open(LoaderOptions::new, |_| {}).unwrap()
+        open(LoaderOptions::new, |_| Ok(())).unwrap()
     }
 
     fn load(loader: &Use) -> u64 {

@@ -26,12 +26,17 @@
 //! | `names` | names for code, perf map, jitdump, debuggers |
 //! | `error` | the last error, the version |
 //!
-//! Caches and loaders have their numbers from `seats`; structures that may grow cross in `sized`.
+//! Without the feature `jit` there are no `take`, `jit` and `compiler`, with what they alone use.
+//!
+//! Caches and loaders have their numbers from `seats`; structures that may grow cross in `sized`,
+//! and what C points to in `pointed`.
 //!
 //! The feature `tagged` builds the same exports in the other convention of the field: text, a byte array
 //! and a tuple are each one word, and the runtime that the library is linked with must have the
 //! functions that make and read them (`tagged.rs` names them). Which convention it is can be seen when the library is built and never
 //! guessed when it runs.
+// What they alone use of other files costs nothing.
+#![cfg_attr(not(feature = "jit"), allow(dead_code))]
 
 mod args;
 mod blocks;
@@ -42,11 +47,15 @@ mod cache;
 mod cache_statistics;
 mod caches;
 mod call;
+#[cfg(feature = "jit")]
 mod compiler;
+#[cfg(feature = "jit")]
 mod compiling;
 mod error;
 mod exec;
+#[cfg(feature = "jit")]
 mod jit;
+#[cfg(feature = "jit")]
 mod jits;
 mod loader;
 mod loader_symbols;
@@ -55,14 +64,16 @@ mod mappings;
 mod missing;
 mod mmap;
 mod names;
+mod pointed;
 mod prefetch;
 mod seats;
 mod sized;
-#[cfg(not(feature = "tagged"))]
+#[cfg(all(feature = "jit", not(feature = "tagged")))]
 mod strings;
-#[cfg(feature = "tagged")]
+#[cfg(all(feature = "jit", feature = "tagged"))]
 #[path = "strings_tagged.rs"]
 mod strings;
+#[cfg(feature = "jit")]
 mod take;
 #[cfg(not(feature = "tagged"))]
 mod values;
@@ -84,6 +95,7 @@ pub use call::{
     rt_call_function_4, rt_call_function_5, rt_call_function_6, rt_call_function_7,
     rt_call_function_8,
 };
+#[cfg(feature = "jit")]
 pub use compiler::{
     compiler_check_types, compiler_create_context, compiler_destroy_context, compiler_get_stats,
     compiler_infer_types, compiler_instantiate_template, compiler_set_callback,
@@ -96,12 +108,14 @@ pub use exec::{
     rt_get_protection, rt_is_executable, rt_make_executable, rt_make_writable, rt_set_protection,
     rt_write_exec_memory, smf_exec_limit, smf_exec_trim,
 };
+#[cfg(feature = "jit")]
 pub use jit::{
     SmfJitInstance, SmfJitOptions, SmfJitStatistics, smf_jit_can_instantiate, smf_jit_close,
     smf_jit_emit, smf_jit_fail, smf_jit_instantiate, smf_jit_load, smf_jit_load_archived,
     smf_jit_load_bytes, smf_jit_open, smf_jit_register, smf_jit_relocate, smf_jit_resolve,
     smf_jit_set_compiler, smf_jit_statistics, smf_jit_update, smf_loader_set_jit,
 };
+#[cfg(feature = "jit")]
 pub use jits::{SmfCompiler, SmfTemplate};
 pub use loader::{
     SmfLoaderOptions, SmfLoaderStatistics, SmfReloaded, SmfResolver, smf_loader_close,
@@ -125,8 +139,9 @@ pub use prefetch::{
     SmfPrefetchProgress, smf_cache_prefetch, smf_cache_prefetch_start, smf_prefetch_free,
     smf_prefetch_progress, smf_prefetch_result, smf_prefetch_wait,
 };
-#[cfg(not(feature = "tagged"))]
+#[cfg(all(feature = "jit", not(feature = "tagged")))]
 pub use strings::smf_string_free;
+#[cfg(feature = "jit")]
 pub use take::{
     SmfConcrete, SmfConcreteVisitor, SmfDeferred, SmfDeferredVisitor, SmfTakenReloc,
     smf_take_all_deferred, smf_take_concrete, smf_take_concretes, smf_take_deferred,

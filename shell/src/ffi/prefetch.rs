@@ -2,23 +2,21 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
-use std::ffi::{CStr, OsStr, c_char};
+use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::pin::Pin;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use smf_core::sort::sort_by_key;
+use smf_core::owned::{Counted, NoMemory, Room, bytes as copy_of, push};
 
 use super::args;
-use super::caches::{self, Lease};
+use super::caches::{self, Entered, Lease};
 use super::error::{ApiError, keep, or};
-use crate::prefetch::{self, Options, Prefetch, Report};
+use crate::prefetch::{self, Options, Outcome, Prefetch, State, Watch};
 
 /// How far a prefetch is.
 #[repr(C)]
@@ -68,45 +66,30 @@ impl<'l> List<'l> {
         for (place, &pointer) in pointers.iter().enumerate().filter(|(_, path)| !path.is_null()) {
             // SAFETY: not null, so that it ends with a NUL, says the caller.
             let path = unsafe { CStr::from_ptr(pointer) };
-            paths.push(Path::new(OsStr::from_bytes(path.to_bytes())));
-            places.push(place);
+            push(&mut paths, Path::new(OsStr::from_bytes(path.to_bytes())))?;
+            push(&mut places, place)?;
         }
         Ok(Self { paths, places, total })
     }
+
+    /// Copies of the paths.
+    fn owned(&self) -> Result<Vec<PathBuf>, NoMemory> {
+        let mut owned = Vec::new();
+        for path in &self.paths {
+            let bytes = copy_of(path.as_os_str().as_bytes())?.into_vec();
+            push(&mut owned, OsString::from_vec(bytes).into())?;
+        }
+        Ok(owned)
+    }
 }
 
-/// What came of each path.
-struct Outcome {
-    /// In the order of their places.
-    failures: Vec<(usize, ApiError)>,
-    total: usize,
-}
-
-impl Outcome {
-    fn new(report: &Report, places: &[usize], total: usize) -> Self {
-        let mut failures = Vec::new();
-        for failure in &report.failures {
-            // A failure of the list that the places are of.
-            if let Some(place) = places.get(failure.index) {
-                failures.push((*place, ApiError::Cache(failure.error)));
-            }
-        }
-        // Those that were null have no place.
-        let mut named = places.iter().peekable();
-        for place in 0..total {
-            if named.next_if_eq(&&place).is_none() {
-                failures.push((place, ApiError::Null { what: "the path" }));
-            }
-        }
-        sort_by_key(&mut failures, |(place, _)| *place);
-        Self { failures, total }
-    }
-
-    fn result(&self, place: usize) -> Result<(), ApiError> {
-        let found = self.failures.binary_search_by_key(&place, |(place, _)| *place);
-        let failure = found.ok().and_then(|index| self.failures.get(index));
-        failure.map_or(Ok(()), |(_, error)| Err(*error))
-    }
+/// What came of the path at a place of a list whose paths stand at `places`: the others are null.
+fn result_of(outcome: &Outcome, places: &[usize], place: usize) -> Result<(), ApiError> {
+    let index = places.binary_search(&place);
+    let index = index.map_err(|_| ApiError::Null { what: "the path" })?;
+    let found = outcome.failures.binary_search_by_key(&index, |(index, _)| *index);
+    let failure = found.ok().and_then(|found| outcome.failures.get(found));
+    failure.map_or(Ok(()), |(_, error)| Err(ApiError::Cache(*error)))
 }
 
 fn options(threads: i32) -> Result<Options, ApiError> {
@@ -132,17 +115,17 @@ pub unsafe extern "C" fn smf_cache_prefetch(
     let ready = caches::enter(cache).and_then(|cache| {
         // SAFETY: passed on to the caller.
         let list = unsafe { List::new(paths, count) }?;
-        let report = prefetch::warm(&cache, &list.paths, options(threads)?);
-        let outcome = Outcome::new(&report, &list.places, list.total);
+        let watch = Watch::new();
+        let outcome = prefetch::try_warm(&cache, &list.paths, options(threads)?, &watch)?;
         if !results.is_null() {
             let room = results.cast::<MaybeUninit<i32>>();
             // SAFETY: room for as many, says the caller; whatever is in it need not be initialised.
             let room = unsafe { std::slice::from_raw_parts_mut(room, list.total) };
             for (place, result) in room.iter_mut().enumerate() {
-                result.write(code(&outcome.result(place)));
+                result.write(code(&result_of(&outcome, &list.places, place)));
             }
         }
-        Ok(i64::try_from(report.ready).unwrap_or(i64::MAX))
+        Ok(i64::try_from(outcome.ready).unwrap_or(i64::MAX))
     });
     or(-1, ready)
 }
@@ -156,24 +139,9 @@ fn code(result: &Result<(), ApiError>) -> i32 {
 struct Job {
     /// With what keeps the cache open until all threads have ended; `None` once it is being freed.
     running: Mutex<Option<(Prefetch, Lease)>>,
-    outcome: OnceLock<Outcome>,
+    state: State,
     places: Vec<usize>,
     total: usize,
-    changed: Arc<Changed>,
-}
-
-/// Wakes those who wait for a prefetch.
-#[derive(Default)]
-struct Changed {
-    times: Mutex<u64>,
-    condition: Condvar,
-}
-
-impl Wake for Changed {
-    fn wake(self: Arc<Self>) {
-        *lock(&self.times) += 1;
-        self.condition.notify_all();
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -181,15 +149,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// By their numbers, none of which is ever given twice.
-static JOBS: Mutex<HashMap<u64, Arc<Job>, BuildHasherDefault<DefaultHasher>>> =
-    Mutex::new(HashMap::with_hasher(BuildHasherDefault::new()));
+/// By their numbers, none of which is ever given twice; `None` for one that is being started.
+static JOBS: Mutex<Jobs> = Mutex::new(HashMap::with_hasher(BuildHasherDefault::new()));
+
+type Jobs = HashMap<u64, Option<Counted<Job>>, BuildHasherDefault<DefaultHasher>>;
 
 /// A lower half that no cache and no file has.
 const MARK: u64 = 1 << 30;
 
-fn job(prefetch: u64) -> Result<Arc<Job>, ApiError> {
-    lock(&JOBS).get(&prefetch).map(Arc::clone).ok_or(ApiError::NoPrefetch { prefetch })
+fn job(prefetch: u64) -> Result<Counted<Job>, ApiError> {
+    lock(&JOBS).get(&prefetch).cloned().flatten().ok_or(ApiError::NoPrefetch { prefetch })
 }
 
 /// Begins to read files into the cache and comes back at once. Returns the number of the prefetch; 0 on
@@ -207,38 +176,43 @@ pub unsafe extern "C" fn smf_cache_prefetch_start(
     let started = caches::enter(cache).and_then(|cache| {
         // SAFETY: passed on to the caller.
         let list = unsafe { List::new(paths, count) }?;
-        let (options, lease) = (options(threads)?, cache.lease());
-        let prefetch = prefetch::start(lease.cache(), list.paths, options);
-        let job = Job {
-            running: Mutex::new(Some((prefetch, lease))),
-            outcome: OnceLock::new(),
-            places: list.places,
-            total: list.total,
-            changed: Arc::default(),
-        };
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed) << 32 | MARK;
-        lock(&JOBS).insert(number, Arc::new(job));
-        Ok(number)
+        start(&cache, list, options(threads)?)
     });
     or(0, started)
+}
+
+fn start(cache: &Entered, list: List<'_>, options: Options) -> Result<u64, ApiError> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) << 32 | MARK;
+    let (job, paths) = (Room::new()?, list.owned()?);
+    let mut jobs = lock(&JOBS);
+    jobs.try_reserve(1).map_err(|_| NoMemory)?;
+    jobs.insert(number, None);
+    drop(jobs);
+    let lease = cache.lease();
+    let started = prefetch::try_start(lease.cache(), paths, options);
+    let started = started.inspect_err(|NoMemory| _ = lock(&JOBS).remove(&number))?;
+    let (state, running) = (started.state(), Mutex::new(Some((started, lease))));
+    let List { places, total, .. } = list;
+    let job = job.fill(Job { running, state, places, total });
+    lock(&JOBS).insert(number, Some(job));
+    Ok(number)
 }
 
 /// How far a prefetch is.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_prefetch_progress(prefetch: u64) -> SmfPrefetchProgress {
-    let progress = job(prefetch).and_then(|job| {
-        let now = lock(&job.running).as_ref().map(|(running, _)| running.progress());
-        let now = now.ok_or(ApiError::NoPrefetch { prefetch })?;
+    let progress = job(prefetch).map(|job| {
+        let now = job.state.progress();
         // The nulls were dealt with before it began.
         let nulls = job.total - job.places.len();
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        Ok(SmfPrefetchProgress {
+        SmfPrefetchProgress {
             total: count(job.total),
             done: count(now.done + nulls),
             failed: count(now.failed + nulls),
             bytes: i64::try_from(now.bytes).unwrap_or(i64::MAX),
-        })
+        }
     });
     or(NO_PROGRESS, progress)
 }
@@ -256,42 +230,10 @@ pub extern "C" fn smf_prefetch_wait(prefetch: u64, milliseconds: i64) -> i32 {
 impl Job {
     /// Whether it has finished before `end`.
     fn wait(&self, number: u64, end: Option<Instant>) -> Result<bool, ApiError> {
-        loop {
-            let seen = *lock(&self.changed.times);
-            if self.poll(number)? {
-                return Ok(true);
-            }
-            let mut times = lock(&self.changed.times);
-            while *times == seen {
-                let rest = end.map(|end| end.saturating_duration_since(Instant::now()));
-                times = match rest {
-                    Some(Duration::ZERO) => return Ok(false),
-                    Some(rest) => {
-                        let woken = self.changed.condition.wait_timeout(times, rest);
-                        woken.unwrap_or_else(PoisonError::into_inner).0
-                    }
-                    None => {
-                        let woken = self.changed.condition.wait(times);
-                        woken.unwrap_or_else(PoisonError::into_inner)
-                    }
-                };
-            }
-        }
-    }
-
-    /// Whether it has finished; if not, `changed` hears of it.
-    fn poll(&self, number: u64) -> Result<bool, ApiError> {
-        let waker = Waker::from(Arc::clone(&self.changed));
-        let mut running = lock(&self.running);
-        if self.outcome.get().is_some() {
-            return Ok(true);
-        }
-        let none = ApiError::NoPrefetch { prefetch: number };
-        let (prefetch, _) = running.as_mut().ok_or(none)?;
-        let polled = Pin::new(prefetch).poll(&mut Context::from_waker(&waker));
-        let Poll::Ready(report) = polled else { return Ok(false) };
-        let outcome = Outcome::new(&report, &self.places, self.total);
-        Ok(self.outcome.set(outcome).is_ok())
+        let is_finished = self.state.wait_until(end);
+        // Whoever waits for one that is freed meanwhile learns that it is gone.
+        let is_there = lock(&self.running).is_some();
+        is_there.then_some(is_finished).ok_or(ApiError::NoPrefetch { prefetch: number })
     }
 }
 
@@ -301,13 +243,10 @@ impl Job {
 pub extern "C" fn smf_prefetch_result(prefetch: u64, index: i64) -> i32 {
     let result = job(prefetch).and_then(|job| {
         let place = usize::try_from(args::length("the index", index)?).ok();
-        if !job.poll(prefetch)? {
-            return Err(ApiError::Unfinished);
-        }
-        let outcome = job.outcome.get().ok_or(ApiError::Unfinished)?;
-        let place = place.filter(|&place| place < outcome.total);
         let unknown = ApiError::Unknown { what: "index in the list", value: index };
-        Ok(outcome.result(place.ok_or(unknown)?))
+        let place = place.filter(|&place| place < job.total).ok_or(unknown);
+        let result = |outcome: &Outcome| Ok(result_of(outcome, &job.places, place?));
+        job.state.outcome(result).unwrap_or(Err(ApiError::Unfinished))
     });
     let result = or(None, result.map(Some));
     if let Some(Err(error)) = result {
@@ -321,7 +260,7 @@ pub extern "C" fn smf_prefetch_result(prefetch: u64, index: i64) -> i32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_prefetch_free(prefetch: u64) -> bool {
     let removed = lock(&JOBS).remove(&prefetch).ok_or(ApiError::NoPrefetch { prefetch });
-    or(false, removed.map(|job| job.end()).map(|()| true))
+    or(false, removed.map(|job| _ = job.map(|job| job.end())).map(|()| true))
 }
 
 impl Job {
@@ -330,9 +269,7 @@ impl Job {
         let running = lock(&self.running).take();
         if let Some((prefetch, lease)) = running {
             prefetch.cancel();
-            // Whoever waits for it learns that it is gone.
-            Wake::wake(Arc::clone(&self.changed));
-            drop(prefetch.wait());
+            prefetch.join();
             drop(lease);
         }
     }

@@ -7,7 +7,7 @@ use std::ptr;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use super::error::{ApiError, or};
-use super::names::text;
+use super::pointed::text;
 
 /// JSON as an argument.
 pub(super) type Json = *const c_char;

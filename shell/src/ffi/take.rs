@@ -15,10 +15,11 @@ use smf_core::format::take::{
 };
 use smf_core::format::template::Container;
 use smf_core::format::{RelocKind, Smf};
+use smf_core::owned::push;
 
 use super::error::{ApiError, Code, or};
 use super::loader_symbols::{binding_code, kind_code};
-use super::names::{slice_mut, text};
+use super::pointed::{slice_mut, text};
 use super::sized::{self, sized};
 use super::{caches, loaders};
 
@@ -251,7 +252,7 @@ impl Gathered {
             let concrete = match found {
                 Ok(found) => {
                     for reloc in found.relocations() {
-                        gathered.relocs.push(SmfTakenReloc::of(&reloc?));
+                        push(&mut gathered.relocs, SmfTakenReloc::of(&reloc?))?;
                     }
                     SmfConcrete::of(&found)
                 }
@@ -261,7 +262,7 @@ impl Gathered {
                     SmfConcrete { error: code(&error), ..nothing }
                 }
             };
-            gathered.functions.push((concrete, first..gathered.relocs.len()));
+            push(&mut gathered.functions, (concrete, first..gathered.relocs.len()))?;
         }
         Ok(gathered)
     }
@@ -270,14 +271,15 @@ impl Gathered {
 fn templates(smf: &Smf<'_>) -> Result<Vec<SmfDeferred>, ApiError> {
     let mut found = Vec::new();
     for item in all_deferred(smf)? {
-        found.push(match item {
+        let deferred = match item {
             Ok(deferred) => SmfDeferred::of(&deferred),
             Err(TakeError::Format(error)) => return Err(error.into()),
             Err(error) => {
                 let nothing = SmfDeferred::named(error.name().unwrap_or_default());
                 SmfDeferred { error: code(&error), ..nothing }
             }
-        });
+        };
+        push(&mut found, deferred)?;
     }
     Ok(found)
 }

@@ -1,5 +1,6 @@
 //! A prefetch that goes on by itself.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
@@ -8,15 +9,18 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::thread::JoinHandle;
+#[cfg(feature = "c-api")]
+use std::time::{Duration, Instant};
 
 use smf_core::cache::{FileCache, Storage};
+use smf_core::owned::{Counted, NoMemory};
 
 use super::queue::{Job, Queue};
+use super::thread::Thread;
 use super::watch::{Progress, Watch};
-use super::{Files, Options, Report, STACK, report, thread_of};
+use super::{Files, Options, Outcome, Report, STACK};
 
 /// Begins to read the files at `paths` into `cache` on threads of its own and comes back at once. If
 /// the system gives not a single thread, the files are read before this comes back.
@@ -43,39 +47,63 @@ where
     C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
     S: Storage + 'static,
 {
-    start_on(cache, paths.into_iter().map(Into::into).collect(), options, STACK)
+    let started = try_start(cache, paths.into_iter().map(Into::into).collect(), options);
+    started.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::new::<Shared>()))
 }
 
-fn start_on<C, S>(cache: C, paths: Vec<PathBuf>, options: Options, stack: usize) -> Prefetch
+/// As [`start`].
+///
+/// # Errors
+/// No memory; nothing was read.
+pub fn try_start<C, S>(
+    cache: C,
+    paths: Vec<PathBuf>,
+    options: Options,
+) -> Result<Prefetch, NoMemory>
+where
+    C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
+    S: Storage + 'static,
+{
+    start_on(cache, paths, options, STACK)
+}
+
+fn start_on<C, S>(
+    cache: C,
+    paths: Vec<PathBuf>,
+    options: Options,
+    stack: usize,
+) -> Result<Prefetch, NoMemory>
 where
     C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
     S: Storage + 'static,
 {
     let wanted = options.threads_for(paths.len());
-    let shared = Arc::new(Shared::new(paths, wanted, options));
+    let shared = Counted::new(Shared::new(paths, wanted, options)?)?;
     let spawn = |_| {
-        let (in_thread, cache) = (Arc::clone(&shared), cache.clone());
+        let (in_thread, cache) = (shared.clone(), cache.clone());
         shared.at_work.fetch_add(1, Relaxed);
-        let spawned = thread_of(stack).spawn(move || {
+        let spawned = Thread::spawn(stack, move || {
             let job = Files { cache: &cache, paths: &in_thread.paths };
             in_thread.queue.work(&job, &in_thread.watch);
             in_thread.leave(&job);
         });
-        if spawned.is_err() {
+        if spawned.is_none() {
             // Whoever starts the threads has not left, so this is not the last one.
             shared.at_work.fetch_sub(1, Relaxed);
         }
-        spawned.ok()
+        spawned
     };
     let wanted = if shared.paths.is_empty() { 0 } else { wanted };
-    let threads: Vec<_> = (0..wanted).map_while(spawn).collect();
+    let mut threads = Vec::new();
+    threads.try_reserve_exact(wanted).map_err(|_| NoMemory)?;
+    threads.extend((0..wanted).map_while(spawn));
     let job = Files { cache: &cache, paths: &shared.paths };
     if threads.is_empty() {
         shared.queue.work(&job, &shared.watch);
     }
     shared.threads.store(threads.len().max(1), Relaxed);
     shared.leave(&job);
-    Prefetch { shared, threads }
+    Ok(Prefetch { shared, threads })
 }
 
 /// A prefetch on threads of its own: see [`start`].
@@ -85,8 +113,8 @@ where
 /// stops after the file that it is at, nobody waits for that, and the cache keeps what it has got.
 #[must_use = "dropping it cancels it"]
 pub struct Prefetch {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    shared: Counted<Shared>,
+    threads: Vec<Thread>,
 }
 
 struct Shared {
@@ -97,27 +125,29 @@ struct Shared {
     /// Threads that have not left, and whoever has not yet started them all.
     at_work: AtomicUsize,
     end: Mutex<End>,
+    ended: Condvar,
 }
 
 /// What the last thread leaves, and who is told.
 #[derive(Default)]
 struct End {
-    outcome: Option<Outcome>,
+    last: Option<Last>,
     waker: Option<Waker>,
 }
 
-enum Outcome {
-    Reported(Report),
+enum Last {
+    Finished(Outcome),
     Panicked(Box<dyn Any + Send>),
 }
 
 impl Shared {
-    fn new(paths: Vec<PathBuf>, crew: usize, options: Options) -> Self {
-        let queue = Queue::new(paths.len(), crew, options.read_ahead);
+    fn new(paths: Vec<PathBuf>, crew: usize, options: Options) -> Result<Self, NoMemory> {
+        let queue = Queue::new(paths.len(), crew, options.read_ahead)?;
         let watch = Watch::new();
         watch.begin(paths.len());
         let (threads, at_work) = (AtomicUsize::new(0), AtomicUsize::new(1));
-        Self { paths, queue, watch, threads, at_work, end: Mutex::default() }
+        let (end, ended) = (Mutex::default(), Condvar::new());
+        Ok(Self { paths, queue, watch, threads, at_work, end, ended })
     }
 
     /// The last one finishes and tells who waits.
@@ -126,16 +156,15 @@ impl Shared {
             return;
         }
         let finish = || self.queue.finish(job, &self.watch);
-        let outcome = match catch_unwind(AssertUnwindSafe(finish)) {
-            Ok(results) => {
-                Outcome::Reported(report(results, &self.paths, self.threads.load(Relaxed)))
-            }
-            Err(payload) => Outcome::Panicked(payload),
+        let last = match catch_unwind(AssertUnwindSafe(finish)) {
+            Ok(results) => Last::Finished(results.outcome(self.threads.load(Relaxed))),
+            Err(payload) => Last::Panicked(payload),
         };
         let mut end = self.end();
-        end.outcome = Some(outcome);
+        end.last = Some(last);
         let waker = end.waker.take();
         drop(end);
+        self.ended.notify_all();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -145,20 +174,19 @@ impl Shared {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The report, once the last thread has left it; `keep` for whoever may ask again.
-    fn report(&self, keep: bool) -> Option<Report> {
+    /// The report, once the last thread has left what it is made of.
+    fn report(&self) -> Option<Report> {
         let mut end = self.end();
-        match &end.outcome {
+        match &end.last {
             None => return None,
-            Some(Outcome::Reported(report)) if keep => return Some(report.clone()),
-            Some(_) => {}
+            Some(Last::Finished(outcome)) => return Some(outcome.report(&self.paths)),
+            Some(Last::Panicked(_)) => {}
         }
-        let outcome = end.outcome.replace(Outcome::Reported(Report::default()));
+        let last = end.last.replace(Last::Finished(Outcome::default()));
         drop(end);
-        match outcome {
-            Some(Outcome::Panicked(payload)) => resume_unwind(payload),
-            Some(Outcome::Reported(report)) => Some(report),
-            None => None,
+        match last {
+            Some(Last::Panicked(payload)) => resume_unwind(payload),
+            _ => None,
         }
     }
 }
@@ -171,7 +199,7 @@ impl Prefetch {
 
     /// Whether the report is there, so that [`wait`](Self::wait) would not.
     pub fn is_finished(&self) -> bool {
-        self.shared.end().outcome.is_some()
+        self.shared.end().last.is_some()
     }
 
     /// Cancels it as dropping it does, for those who want to wait for the threads nevertheless.
@@ -184,11 +212,56 @@ impl Prefetch {
     /// # Panics
     /// When reading a file panicked twice, with the payload of the second time.
     pub fn wait(mut self) -> Report {
-        for thread in std::mem::take(&mut self.threads) {
-            // It has nothing to say that the report does not.
-            let _ = thread.join();
+        self.threads.drain(..).for_each(Thread::join);
+        self.shared.report().unwrap_or_default()
+    }
+
+    /// Waits until the threads have ended, and asks for no report.
+    #[cfg(feature = "c-api")]
+    pub(crate) fn join(mut self) {
+        self.threads.drain(..).for_each(Thread::join);
+    }
+
+    /// What there is to be known of it, also when it has been dropped.
+    #[cfg(feature = "c-api")]
+    pub(crate) fn state(&self) -> State {
+        State(self.shared.clone())
+    }
+}
+
+/// How a prefetch stands, for who asks for no memory.
+#[cfg(feature = "c-api")]
+pub(crate) struct State(Counted<Shared>);
+
+#[cfg(feature = "c-api")]
+impl State {
+    pub(crate) fn progress(&self) -> Progress {
+        self.0.watch.progress()
+    }
+
+    /// Waits until every file has been read or cannot be, but not after `end`; whether they have been.
+    pub(crate) fn wait_until(&self, end: Option<Instant>) -> bool {
+        let mut state = self.0.end();
+        while state.last.is_none() {
+            let rest = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let ended = &self.0.ended;
+            state = match rest {
+                Some(Duration::ZERO) => return false,
+                Some(rest) => {
+                    ended.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => ended.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
-        self.shared.report(false).unwrap_or_default()
+        true
+    }
+
+    /// What `look` makes of the outcome; `None` while there is none, and after a panic.
+    pub(crate) fn outcome<T>(&self, look: impl FnOnce(&Outcome) -> T) -> Option<T> {
+        match &self.0.end().last {
+            Some(Last::Finished(outcome)) => Some(look(outcome)),
+            _ => None,
+        }
     }
 }
 
@@ -203,9 +276,9 @@ impl Future for Prefetch {
         // A waker is foreign code, also when it is cloned or dropped: never under the lock.
         let waker = context.waker().clone();
         let mut end = self.shared.end();
-        let _replaced = if end.outcome.is_none() { end.waker.replace(waker) } else { Some(waker) };
+        let _replaced = if end.last.is_none() { end.waker.replace(waker) } else { Some(waker) };
         drop(end);
-        self.shared.report(true).map_or(Poll::Pending, Poll::Ready)
+        self.shared.report().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -227,6 +300,7 @@ mod tests {
     use super::super::queue::Read;
     use super::*;
     use smf_core::cache::{CacheError, Capacity};
+    use std::sync::Arc;
 
     #[test]
     fn what_no_thread_can_be_had_for_is_done_before_it_comes_back() {
@@ -234,7 +308,7 @@ mod tests {
         let cache = Arc::new(FileCache::new(capacity, Default::default()).unwrap());
         let paths = ["Cargo.toml", "absent", "src/lib.rs"].map(PathBuf::from).to_vec();
         // No address space has room for such a stack.
-        let prefetch = start_on(Arc::clone(&cache), paths, Options::default(), 1 << 60);
+        let prefetch = start_on(Arc::clone(&cache), paths, Options::default(), 1 << 60).unwrap();
         assert!(prefetch.is_finished() && prefetch.progress().is_complete());
         let report = prefetch.wait();
         assert_eq!((report.ready, report.threads, report.failures.len()), (2, 1, 1));
@@ -253,10 +327,10 @@ mod tests {
                 resume_unwind(Box::new("broken"))
             }
         }
-        let shared = Shared::new(vec!["one".into()], 1, Options::default());
+        let shared = Shared::new(vec!["one".into()], 1, Options::default()).unwrap();
         shared.queue.work(&Broken, &shared.watch);
         shared.leave(&Broken);
-        let mut prefetch = Prefetch { shared: Arc::new(shared), threads: Vec::new() };
+        let mut prefetch = Prefetch { shared: Counted::new(shared).unwrap(), threads: Vec::new() };
         let mut context = Context::from_waker(Waker::noop());
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut prefetch).poll(&mut context)));
         assert_eq!(polled.unwrap_err().downcast_ref(), Some(&"broken"));

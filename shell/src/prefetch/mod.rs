@@ -9,7 +9,9 @@
 //! * A file that there was no room or no descriptor for while others were being read is tried once
 //!   more, alone, before it counts as failed; a thread that met with that leaves the rest to the
 //!   others. So any number of threads works with any limit and with a cache of a single file.
-//! * A thread that the system does not give is done without; so is every one of them.
+//! * A thread that the system or the allocator does not give is done without; so is every one of them.
+//! * What else there must be memory for is there before the first file is read: [`try_warm`] and [`try_start`]
+//!   return an error otherwise, where [`warm`] and [`start`] end the process.
 //! * The list may be longer than the cache has room for: the first files are thrown out again, and
 //!   are in the kernel's page cache all the same.
 //!
@@ -57,18 +59,22 @@
 
 mod future;
 mod queue;
+mod thread;
 mod watch;
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::thread::{self, Builder};
 use std::time::Duration;
 
 use smf_core::cache::{CacheError, FileCache, Filler, Storage};
 use smf_core::memory::read_ahead;
+use smf_core::owned::{NoMemory, collect};
 
-pub use future::{Prefetch, start};
-use queue::{Job, Queue, Read, Results};
+#[cfg(feature = "c-api")]
+pub(crate) use future::State;
+pub use future::{Prefetch, start, try_start};
+use queue::{Job, Queue, Read};
 pub use watch::{Progress, Watch};
 
 /// The most threads there are, however many are asked for.
@@ -114,6 +120,19 @@ pub struct Report {
     pub failures: Vec<Failure>,
 }
 
+/// How a prefetch went, in numbers.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Files that were read, or were in the cache already.
+    pub ready: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many threads took part.
+    pub threads: usize,
+    /// Which paths of the list, from 0, could not be read, in their order, and why.
+    pub failures: Vec<(usize, CacheError)>,
+}
+
 /// A file that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -153,13 +172,28 @@ pub fn warm_watched<S: Storage, P: AsRef<Path>>(
     options: Options,
     watch: &Watch,
 ) -> Report {
-    let paths: Vec<&Path> = paths.iter().map(AsRef::as_ref).collect();
+    let outcome = try_warm(cache, paths, options, watch);
+    let outcome = outcome.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::for_value(paths)));
+    outcome.report(paths)
+}
+
+/// As [`warm_watched`]. What comes back names the files by their numbers.
+///
+/// # Errors
+/// No memory; nothing was read.
+pub fn try_warm<S: Storage, P: AsRef<Path>>(
+    cache: &FileCache<S>,
+    paths: &[P],
+    options: Options,
+    watch: &Watch,
+) -> Result<Outcome, NoMemory> {
+    let paths = collect(paths.iter().map(AsRef::as_ref))?;
     let threads = options.threads_for(paths.len());
-    let queue = Queue::new(paths.len(), threads, options.read_ahead);
+    let queue = Queue::new(paths.len(), threads, options.read_ahead)?;
     watch.begin(paths.len());
     let job = Files { cache, paths: &paths };
     let started = work_together(&queue, &job, watch, threads, STACK);
-    report(queue.finish(&job, watch), &paths, started)
+    Ok(queue.finish(&job, watch).outcome(started))
 }
 
 /// Runs `threads` threads, or as many as there can be; how many that were.
@@ -170,39 +204,26 @@ fn work_together(
     threads: usize,
     stack: usize,
 ) -> usize {
-    let work = || queue.work(job, watch);
-    thread::scope(|scope| {
-        let spawn = |_| thread_of(stack).spawn_scoped(scope, work).ok();
-        let started: Vec<_> = (1..threads).map_while(spawn).collect();
-        work();
-        // The scope would wait until they have nothing left to do, not until they are gone; and what
-        // could panic has been caught.
-        let count = 1 + started.len();
-        for thread in started {
-            let _ = thread.join();
-        }
-        count
-    })
+    thread::run_on_many(threads.saturating_sub(1), stack, &|| queue.work(job, watch))
 }
 
-fn thread_of(stack: usize) -> Builder {
-    Builder::new().name("smf-prefetch".to_owned()).stack_size(stack)
-}
-
-fn report(results: Results, paths: &[impl AsRef<Path>], threads: usize) -> Report {
-    let failure = |(index, error)| {
-        let path = paths.get(index).map(AsRef::as_ref).unwrap_or(Path::new(""));
-        Failure { index, path: path.to_owned(), error }
-    };
-    let failures = results.failures.into_iter().map(failure).collect();
-    Report { ready: results.ready, bytes: results.bytes, threads, failures }
+impl Outcome {
+    /// The same with the names of the files that could not be read.
+    fn report(&self, paths: &[impl AsRef<Path>]) -> Report {
+        let failure = |&(index, error): &(usize, CacheError)| {
+            let path = paths.get(index).map(AsRef::as_ref).unwrap_or(Path::new(""));
+            Failure { index, path: path.to_owned(), error }
+        };
+        let failures = self.failures.iter().map(failure).collect();
+        Report { ready: self.ready, bytes: self.bytes, threads: self.threads, failures }
+    }
 }
 
 impl Options {
     /// At least one.
     fn threads_for(self, files: usize) -> usize {
         let wanted = match self.threads {
-            0 => thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads,
         };
         wanted.min(MAX_THREADS).min(files).max(1)
@@ -248,7 +269,7 @@ mod tests {
     #[test]
     fn there_is_one_thread_at_least_and_never_more_than_files() {
         let threads = |threads, files| Options { threads, ..Options::default() }.threads_for(files);
-        let cores = thread::available_parallelism().unwrap().get();
+        let cores = std::thread::available_parallelism().unwrap().get();
         assert_eq!(threads(0, 1 << 20), cores.min(MAX_THREADS));
         assert_eq!([threads(0, 0), threads(7, 0), threads(7, 1)], [1; 3]);
         assert_eq!((threads(7, 5), threads(7, 9)), (5, 7));
@@ -266,7 +287,7 @@ mod tests {
                 Ok(Read { bytes: 2, time: Duration::ZERO })
             }
         }
-        let (queue, watch) = (Queue::new(100, 8, ReadAhead::Never), Watch::new());
+        let (queue, watch) = (Queue::new(100, 8, ReadAhead::Never).unwrap(), Watch::new());
         // No address space has room for such a stack.
         assert_eq!(work_together(&queue, &Nothing, &watch, 8, 1 << 60), 1);
         let results = queue.finish(&Nothing, &watch);

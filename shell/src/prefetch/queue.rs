@@ -18,9 +18,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 use smf_core::cache::CacheError;
 use smf_core::memory::MemoryError;
+use smf_core::owned::NoMemory;
 use smf_core::sort::{sort, sort_by_key};
 
-use super::{ReadAhead, Watch};
+use super::{Outcome, ReadAhead, Watch};
 
 /// How many files before its turn the kernel is told of one.
 const AHEAD: usize = 32;
@@ -73,9 +74,21 @@ pub(super) struct Results {
     set_aside: Vec<usize>,
 }
 
+impl Results {
+    pub(super) fn outcome(self, threads: usize) -> Outcome {
+        let Self { ready, bytes, failures, .. } = self;
+        Outcome { ready, bytes, threads, failures }
+    }
+}
+
 impl Queue {
-    pub(super) fn new(total: usize, crew: usize, read_ahead: ReadAhead) -> Self {
-        Self {
+    /// With room for everything that may come of it, so that no thread has to ask for any.
+    pub(super) fn new(total: usize, crew: usize, read_ahead: ReadAhead) -> Result<Self, NoMemory> {
+        let mut results = Results::default();
+        results.failures.try_reserve_exact(total).map_err(|_| NoMemory)?;
+        // A thread alone sets aside what it panics at.
+        results.set_aside.try_reserve_exact(total).map_err(|_| NoMemory)?;
+        Ok(Self {
             total,
             read_ahead,
             crew,
@@ -83,8 +96,8 @@ impl Queue {
             next: AtomicUsize::new(0),
             announced: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
-            results: Mutex::default(),
-        }
+            results: Mutex::new(results),
+        })
     }
 
     /// Lets every thread end after the file that it is at.
@@ -271,7 +284,7 @@ mod tests {
         }
 
         fn run(&self, crew: usize, read_ahead: ReadAhead) -> (Results, super::super::Progress) {
-            let queue = Queue::new(self.reads.len(), crew, read_ahead);
+            let queue = Queue::new(self.reads.len(), crew, read_ahead).unwrap();
             let watch = Watch::new();
             watch.begin(self.reads.len());
             thread::scope(|scope| {
@@ -362,7 +375,7 @@ mod tests {
 
     #[test]
     fn one_thread_stays_when_all_would_leave() {
-        let queue = Queue::new(9, 3, ReadAhead::Never);
+        let queue = Queue::new(9, 3, ReadAhead::Never).unwrap();
         queue.working.store(3, Relaxed);
         assert!(queue.leave_early() && queue.leave_early());
         assert!(!queue.leave_early() && !queue.leave_early());
@@ -370,7 +383,7 @@ mod tests {
 
     #[test]
     fn the_only_thread_that_could_be_started_leaves_nothing_to_the_others() {
-        let queue = Queue::new(50, 8, ReadAhead::Never);
+        let queue = Queue::new(50, 8, ReadAhead::Never).unwrap();
         let script = Script::new(50, |_, before| if before == 0 { Err(CROWDED) } else { Ok(1) });
         let watch = Watch::new();
         queue.work(&script, &watch);
@@ -418,7 +431,7 @@ mod tests {
 
     #[test]
     fn nothing_more_is_taken_once_it_is_stopped() {
-        let queue = Queue::new(10, 1, ReadAhead::Never);
+        let queue = Queue::new(10, 1, ReadAhead::Never).unwrap();
         let script = Script::new(10, |index, _| {
             if index == 3 {
                 queue.stop();

@@ -9,7 +9,10 @@
 
 use std::ops::Range;
 
+use smf_core::owned::NoMemory;
+
 use super::Function;
+use crate::growing::Growing;
 
 /// `e_machine` of this machine.
 #[cfg(target_arch = "x86_64")]
@@ -42,19 +45,28 @@ const OTHERS: usize = 5;
 const MOST_RANGES: usize = 0xff00 - OTHERS;
 
 /// `.text` at each range of `code`, a symbol for each function, and `frames` as `.debug_frame`.
-pub(super) fn object(functions: &[Function<'_>], code: &[Range<u64>], frames: &[u8]) -> Vec<u8> {
+///
+/// # Errors
+/// No memory.
+pub(super) fn object(
+    functions: &[Function<'_>],
+    code: &[Range<u64>],
+    frames: &[u8],
+) -> Result<Vec<u8>, NoMemory> {
     let code = code.get(..MOST_RANGES).unwrap_or(code);
-    let mut strings = Strings(vec![0]);
-    let mut symbols = vec![0; SYMBOL];
+    let (mut strings, mut symbols) = (Strings::new(), Growing::default());
+    symbols.put(&[0; SYMBOL]);
     for function in functions {
         put_symbol(&mut symbols, strings.add(function.name), function, code);
     }
-    let mut names = Strings(vec![0]);
+    let (symbols, strings) = (symbols.finish()?, strings.0.finish()?);
+    let mut names = Strings::new();
     let text = names.add(b".text");
     let [symtab, strtab, shstrtab, debug_frame] =
         [&b".symtab"[..], b".strtab", b".shstrtab", b".debug_frame"].map(|name| names.add(name));
 
-    let mut sections = vec![0; SECTION];
+    let (names, mut sections) = (names.0.finish()?, Growing::default());
+    sections.put(&[0; SECTION]);
     for range in code {
         let size = range.end.saturating_sub(range.start);
         let (address, alignment) = (range.start, 16);
@@ -66,9 +78,9 @@ pub(super) fn object(functions: &[Function<'_>], code: &[Range<u64>], frames: &[
     let string_section = u32::try_from(code.len() + 2).unwrap_or(0);
     for (name, kind, bytes) in [
         (symtab, SHT_SYMTAB, &*symbols),
-        (strtab, SHT_STRTAB, &strings.0),
+        (strtab, SHT_STRTAB, &strings),
         (debug_frame, SHT_PROGBITS, frames),
-        (shstrtab, SHT_STRTAB, &names.0),
+        (shstrtab, SHT_STRTAB, &names),
     ] {
         let mut section =
             Section { name, kind, offset, size: bytes.len() as u64, ..Section::default() };
@@ -82,16 +94,17 @@ pub(super) fn object(functions: &[Function<'_>], code: &[Range<u64>], frames: &[
     }
 
     let mut object = header(offset, code.len() + OTHERS);
-    for part in [&*symbols, &strings.0, frames, &names.0, &sections] {
-        object.extend_from_slice(part);
+    for part in [&*symbols, &strings, frames, &names, &sections.finish()?] {
+        object.put(part);
     }
-    object
+    object.finish()
 }
 
-fn header(section_table: u64, sections: usize) -> Vec<u8> {
+fn header(section_table: u64, sections: usize) -> Growing {
     let sections = u16::try_from(sections).unwrap_or(0);
     // 64-bit, little-endian, version 1.
-    let mut header = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let mut header = Growing::default();
+    header.put(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     put16(&mut header, &[ET_EXEC, MACHINE]);
     put32(&mut header, &[1]);
     // No entry point and no program headers.
@@ -102,11 +115,11 @@ fn header(section_table: u64, sections: usize) -> Vec<u8> {
     header
 }
 
-fn put_symbol(out: &mut Vec<u8>, name: u32, function: &Function<'_>, code: &[Range<u64>]) {
+fn put_symbol(out: &mut Growing, name: u32, function: &Function<'_>, code: &[Range<u64>]) {
     let within = code.iter().position(|range| range.contains(&function.address));
     let section = within.and_then(|at| u16::try_from(at + 1).ok()).unwrap_or(SHN_ABS);
     put32(out, &[name]);
-    out.extend([GLOBAL_FUNCTION, 0]);
+    out.put(&[GLOBAL_FUNCTION, 0]);
     put16(out, &[section]);
     put64(out, &[function.address, function.size]);
 }
@@ -127,7 +140,7 @@ struct Section {
 }
 
 impl Section {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Growing) {
         put32(out, &[self.name, self.kind]);
         put64(out, &[self.flags, self.address, self.offset, self.size]);
         put32(out, &[self.link, self.info]);
@@ -136,30 +149,36 @@ impl Section {
 }
 
 /// A string table.
-struct Strings(Vec<u8>);
+struct Strings(Growing);
 
 impl Strings {
+    fn new() -> Self {
+        let mut strings = Growing::default();
+        strings.put(&[0]);
+        Self(strings)
+    }
+
     /// Where the string begins, which is cut at its first NUL; 0, the empty one, when the table is full.
     fn add(&mut self, string: &[u8]) -> u32 {
         let at = u32::try_from(self.0.len()).unwrap_or(0);
         if at != 0 {
-            self.0.extend(string.iter().take_while(|&&byte| byte != 0));
-            self.0.push(0);
+            self.0.put(string.split(|&byte| byte == 0).next().unwrap_or_default());
+            self.0.put(&[0]);
         }
         at
     }
 }
 
-fn put16(out: &mut Vec<u8>, values: &[u16]) {
-    values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+fn put16(out: &mut Growing, values: &[u16]) {
+    values.iter().for_each(|value| out.put(&value.to_le_bytes()));
 }
 
-fn put32(out: &mut Vec<u8>, values: &[u32]) {
-    values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+fn put32(out: &mut Growing, values: &[u32]) {
+    values.iter().for_each(|value| out.put(&value.to_le_bytes()));
 }
 
-fn put64(out: &mut Vec<u8>, values: &[u64]) {
-    values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+fn put64(out: &mut Growing, values: &[u64]) {
+    values.iter().for_each(|value| out.put(&value.to_le_bytes()));
 }
 
 #[cfg(all(test, feature = "pack"))]
@@ -172,7 +191,7 @@ mod tests {
         let named = |name, address| Function { address, size: 5, name };
         let functions =
             [named(&b"first"[..], 0x1000), named(b"second\0cut", 0x5010), named(b"", 9)];
-        let bytes = object(&functions, &[0x1000..0x2000, 0x5000..0x5800], b"frames");
+        let bytes = object(&functions, &[0x1000..0x2000, 0x5000..0x5800], b"frames").unwrap();
         let file = ::object::File::parse(&*bytes).unwrap();
         let sections: Vec<_> = file.sections().filter(|s| s.name() == Ok(".text")).collect();
         let places =
@@ -198,7 +217,7 @@ mod tests {
 
     #[test]
     fn nothing_makes_an_object_too() {
-        let bytes = object(&[], &[], &[]);
+        let bytes = object(&[], &[], &[]).unwrap();
         assert_eq!(::object::File::parse(&*bytes).unwrap().symbols().count(), 0);
     }
 }

@@ -18,7 +18,10 @@
 
 use std::collections::HashMap;
 
+use smf_core::owned::{NoMemory, push};
+
 use super::x86_64::{Effect, RBP, RSP, decode};
+use crate::growing::Growing;
 
 /// Registers that a function keeps for its caller, by their numbers in instructions: rbx, rbp, r12-r15.
 const KEPT: [u8; 6] = [3, 5, 12, 13, 14, 15];
@@ -138,15 +141,15 @@ impl Frame {
 const READINGS: usize = 8;
 
 /// The frames of a function, from its beginning on, each where it begins to hold, and how many bytes of the
-/// function they are of.
+/// function they are of; `None` also when there is no memory for them.
 ///
 /// A place that is reached by a branch from further on, behind a call that does not return, is known only
 /// when the function is read again.
 fn rows(code: &[u8]) -> Option<(Vec<Row>, usize)> {
-    let mut reading = Reading::new(code, HashMap::new());
+    let mut reading = Reading::new(code, HashMap::new())?;
     reading.run()?;
     for _ in 1..READINGS {
-        let mut again = Reading::new(code, reading.branches);
+        let mut again = Reading::new(code, reading.branches)?;
         again.run()?;
         let settled = again.rows == reading.rows;
         reading = again;
@@ -174,17 +177,18 @@ struct Reading<'c> {
 }
 
 impl<'c> Reading<'c> {
-    fn new(code: &'c [u8], last: HashMap<usize, Frame>) -> Self {
+    fn new(code: &'c [u8], last: HashMap<usize, Frame>) -> Option<Self> {
         let (frame, body) = (Frame::FIRST, Frame::FIRST);
-        let rows = vec![Row { at: 0, frame }];
+        let mut rows = Vec::new();
+        push(&mut rows, Row { at: 0, frame }).ok()?;
         let (branches, described) = (HashMap::new(), 0);
-        Self { code, frame, body, leaving: false, branches, last, rows, described }
+        Some(Self { code, frame, body, leaving: false, branches, last, rows, described })
     }
 
     fn run(&mut self) -> Option<()> {
         let mut at = 0;
         while let Some(rest @ [_, ..]) = self.code.get(at..) {
-            self.arrive(at);
+            self.arrive(at)?;
             let Some(end) = self.step(rest, at) else { return self.cut() };
             at = end;
         }
@@ -211,13 +215,14 @@ impl<'c> Reading<'c> {
     }
 
     /// What a branch to here has is surer than what lies in front.
-    fn arrive(&mut self, at: usize) {
+    fn arrive(&mut self, at: usize) -> Option<()> {
         if let Some(frame) = self.branches.get(&at).or(self.last.get(&at)) {
             self.frame = *frame;
         }
         if self.rows.last().is_some_and(|row| row.frame != self.frame) {
-            self.rows.push(Row { at, frame: self.frame });
+            push(&mut self.rows, Row { at, frame: self.frame }).ok()?;
         }
+        Some(())
     }
 
     /// Goes past an instruction that ends at `end`.
@@ -225,11 +230,11 @@ impl<'c> Reading<'c> {
         let goes_on = match effect {
             Effect::End => false,
             Effect::Branch(distance) => {
-                self.branch(end, distance);
+                self.branch(end, distance)?;
                 true
             }
             // Another function is jumped to behind an epilogue.
-            Effect::Jump(distance) => self.branch(end, distance),
+            Effect::Jump(distance) => self.branch(end, distance)?,
             _ => true,
         };
         self.frame = if goes_on { self.frame.after(effect)? } else { self.body };
@@ -244,16 +249,19 @@ impl<'c> Reading<'c> {
     }
 
     /// Notes the frame that a branch takes along; `false` when it leaves the function.
-    fn branch(&mut self, end: usize, distance: i64) -> bool {
+    fn branch(&mut self, end: usize, distance: i64) -> Option<bool> {
         let target = i64::try_from(end).ok().and_then(|end| end.checked_add(distance));
         let target = target.and_then(|target| usize::try_from(target).ok());
-        let Some(target) = target.filter(|&target| target < self.code.len()) else { return false };
+        let Some(target) = target.filter(|&target| target < self.code.len()) else {
+            return Some(false);
+        };
+        self.branches.try_reserve(1).ok()?;
         let known = self.branches.entry(target).or_insert(self.frame);
         // Two that differ are of one who reads on behind a call that does not return, arguments and all.
         if self.frame.stack < known.stack {
             *known = self.frame;
         }
-        true
+        Some(true)
     }
 }
 
@@ -275,36 +283,46 @@ const RETURN_ADDRESS: u8 = 16;
 
 /// `.debug_frame` for functions, each given by its address and its code; those that cannot be read are
 /// left out.
-pub(super) fn debug_frame(functions: impl Iterator<Item = (u64, Vec<u8>)>) -> Vec<u8> {
-    let mut section = Vec::new();
+///
+/// # Errors
+/// No memory.
+pub(super) fn debug_frame(
+    functions: impl Iterator<Item = (u64, Vec<u8>)>,
+) -> Result<Vec<u8>, NoMemory> {
+    let mut section = Growing::default();
     // One common entry: no augmentation, instructions of 1 byte, registers at multiples of -8; at first
     // the caller's frame is 8 bytes from the stack pointer, with the return address below it.
-    let mut common = u32::MAX.to_le_bytes().to_vec();
-    common.extend([1, 0, 1, 0x78, RETURN_ADDRESS]);
+    let mut common = Growing::default();
+    common.put(&u32::MAX.to_le_bytes());
+    common.put(&[1, 0, 1, 0x78, RETURN_ADDRESS]);
     define_frame(&mut common, RSP, 8);
-    common.extend([OFFSET | RETURN_ADDRESS, 1]);
-    put_entry(&mut section, common);
+    common.put(&[OFFSET | RETURN_ADDRESS, 1]);
+    put_entry(&mut section, common)?;
     for (address, code) in functions {
         if let Some((rows, described)) = rows(&code) {
-            let mut entry = 0u32.to_le_bytes().to_vec();
-            entry.extend(address.to_le_bytes());
-            entry.extend((described as u64).to_le_bytes());
+            let mut entry = Growing::default();
+            entry.put(&0u32.to_le_bytes());
+            entry.put(&address.to_le_bytes());
+            entry.put(&(described as u64).to_le_bytes());
             put_rows(&mut entry, &rows);
-            put_entry(&mut section, entry);
+            put_entry(&mut section, entry)?;
         }
     }
-    section
+    section.finish()
 }
 
 /// An entry with its length, which is a multiple of 8 in all.
-fn put_entry(section: &mut Vec<u8>, mut entry: Vec<u8>) {
+fn put_entry(section: &mut Growing, entry: Growing) -> Result<(), NoMemory> {
+    let entry = entry.finish()?;
+    let len = (entry.len() + 4).next_multiple_of(8) - 4;
+    section.put(&u32::try_from(len).unwrap_or(0).to_le_bytes());
+    section.put(&entry);
     // Filled with instructions that do nothing.
-    entry.resize((entry.len() + 4).next_multiple_of(8) - 4, 0);
-    section.extend(u32::try_from(entry.len()).unwrap_or(0).to_le_bytes());
-    section.extend(entry);
+    section.put([0; 8].get(..len - entry.len()).unwrap_or_default());
+    Ok(())
 }
 
-fn put_rows(entry: &mut Vec<u8>, rows: &[Row]) {
+fn put_rows(entry: &mut Growing, rows: &[Row]) {
     for pair in rows.windows(2) {
         let [before, row] = pair else { continue };
         put_advance(entry, row.at - before.at);
@@ -318,37 +336,37 @@ fn put_rows(entry: &mut Vec<u8>, rows: &[Row]) {
             match is {
                 _ if was == is => {}
                 Some(distance) => {
-                    entry.push(OFFSET | number);
+                    entry.put(&[OFFSET | number]);
                     put_leb(entry, distance.unsigned_abs() / 8);
                 }
-                None => entry.push(RESTORE | number),
+                None => entry.put(&[RESTORE | number]),
             }
         }
     }
 }
 
-fn put_advance(entry: &mut Vec<u8>, bytes: usize) {
+fn put_advance(entry: &mut Growing, bytes: usize) {
     match u8::try_from(bytes) {
-        Ok(few @ 0..0x40) => entry.push(ADVANCE | few),
+        Ok(few @ 0..0x40) => entry.put(&[ADVANCE | few]),
         _ => {
-            entry.push(ADVANCE_4);
-            entry.extend(u32::try_from(bytes).unwrap_or(0).to_le_bytes());
+            entry.put(&[ADVANCE_4]);
+            entry.put(&u32::try_from(bytes).unwrap_or(0).to_le_bytes());
         }
     }
 }
 
-fn define_frame(entry: &mut Vec<u8>, register: u8, distance: u64) {
-    entry.extend([DEFINE_FRAME, DWARF.get(usize::from(register)).copied().unwrap_or(0)]);
+fn define_frame(entry: &mut Growing, register: u8, distance: u64) {
+    entry.put(&[DEFINE_FRAME, DWARF.get(usize::from(register)).copied().unwrap_or(0)]);
     put_leb(entry, distance);
 }
 
 /// A number in 7 bits a byte.
-fn put_leb(entry: &mut Vec<u8>, mut number: u64) {
+fn put_leb(entry: &mut Growing, mut number: u64) {
     while number >= 0x80 {
-        entry.push((number & 0x7f) as u8 | 0x80);
+        entry.put(&[(number & 0x7f) as u8 | 0x80]);
         number >>= 7;
     }
-    entry.push((number & 0x7f) as u8);
+    entry.put(&[(number & 0x7f) as u8]);
 }
 
 #[cfg(test)]
@@ -569,7 +587,8 @@ mod tests {
     fn an_entry_says_what_the_rows_say() {
         // push rbp; mov rbp, rsp; push rbx; pop rbx; leave; ret
         let section =
-            debug_frame([(0x1122, b"\x55\x48\x89\xe5\x53\x5b\xc9\xc3".to_vec())].into_iter());
+            debug_frame([(0x1122, b"\x55\x48\x89\xe5\x53\x5b\xc9\xc3".to_vec())].into_iter())
+                .unwrap();
         let common = [
             20, 0, 0, 0, 255, 255, 255, 255, 1, 0, 1, 0x78, 16, 0x0c, 7, 8, 0x90, 1, 0, 0, 0, 0, 0,
             0,

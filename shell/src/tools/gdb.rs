@@ -6,8 +6,11 @@
 //! out of one of the two.
 #![allow(unsafe_code)]
 
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use smf_core::owned::{NoMemory, boxed, bytes as copy_of};
 
 use super::ToolError;
 
@@ -71,22 +74,26 @@ unsafe impl Sync for Object {}
 
 impl Object {
     /// Tells debuggers about an ELF object.
-    pub(super) fn register(symfile: Vec<u8>) -> Self {
-        let symfile = symfile.into_boxed_slice();
+    ///
+    /// # Errors
+    /// No memory.
+    pub(super) fn register(symfile: Vec<u8>) -> Result<Self, NoMemory> {
+        let symfile = copy_of(&symfile)?;
+        let place = boxed(MaybeUninit::<Entry>::uninit())?;
         let (first, size) = (symfile.as_ptr(), symfile.len() as u64);
         let list = lock();
         // SAFETY: a copy out of the static, which only holders of the lock change.
         let next = unsafe { __jit_debug_descriptor.first };
         let prev = ptr::null_mut();
-        let entry =
-            Box::into_raw(Box::new(Entry { next, prev, symfile: first, symfile_size: size }));
+        let entry = Entry { next, prev, symfile: first, symfile_size: size };
+        let entry = Box::into_raw(Box::write(place, entry));
         // SAFETY: an entry in the list is alive, and this thread holds the lock.
         if let Some(next) = unsafe { next.as_mut() } {
             next.prev = entry;
         }
         set_first(&list, entry);
         tell(&list, REGISTER, entry);
-        Self { entry, _symfile: symfile }
+        Ok(Self { entry, _symfile: symfile })
     }
 }
 
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn objects_come_and_go_in_any_order() {
-        let object = |number: u8| Object::register(vec![0xee, number]);
+        let object = |number: u8| Object::register(vec![0xee, number]).unwrap();
         let ours = || listed().into_iter().filter(|o| o.first() == Some(&0xee)).map(|o| o[1]);
         let (one, two, three) = (object(1), object(2), object(3));
         assert!(ours().eq([3, 2, 1]));

@@ -8,8 +8,10 @@
 //! hence `perf record -k 1`.
 #![allow(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -17,7 +19,10 @@ use std::ptr;
 use rustix::fs::OFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
+use smf_core::owned::{NoMemory, bytes as copy_of};
+
 use super::{Function, Tool, ToolError, elf};
+use crate::growing::Growing;
 
 /// "JiTD" in the byte order of a little-endian machine.
 const MAGIC: u32 = 0x4a69_5444;
@@ -44,7 +49,14 @@ impl Jitdump {
     pub(super) fn open(directory: &Path) -> Result<Self, ToolError> {
         let process = std::process::id();
         let error = |doing| ToolError::system(Tool::Jitdump, doing);
-        let path = directory.join(format!("jit-{process}.dump"));
+        let none = ToolError::no_memory(Tool::Jitdump);
+        let mut path = Growing::default();
+        path.put(directory.as_os_str().as_bytes());
+        // Writing to it is no error.
+        let _ = write!(path, "/jit-{process}.dump");
+        let path = OsString::from_vec(path.finish().map_err(none)?);
+        let own = copy_of(directory.as_os_str().as_bytes()).map_err(none)?;
+        let header = header(process).map_err(none)?;
         let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let mut file = OpenOptions::new()
             .read(true)
@@ -55,9 +67,10 @@ impl Jitdump {
             .custom_flags(no_follow)
             .open(path)
             .map_err(error("create its file"))?;
-        file.write_all(&header(process)).map_err(error("write to its file"))?;
+        file.write_all(&header).map_err(error("write to its file"))?;
         show_to_perf(&file).map_err(error("map its file so that perf sees it"))?;
-        Ok(Self { file, directory: directory.to_owned(), process, next: 0 })
+        let directory = OsString::from_vec(own.into_vec()).into();
+        Ok(Self { file, directory, process, next: 0 })
     }
 
     /// Adds a record for each function.
@@ -68,7 +81,8 @@ impl Jitdump {
         for function in functions {
             let code =
                 function.code().map_err(ToolError::system(Tool::Jitdump, "read the code"))?;
-            let record = record(self.process, self.next, function, &code);
+            let record = record(self.process, self.next, function, &code)
+                .map_err(ToolError::no_memory(Tool::Jitdump))?;
             let written = self.file.write_all(&record);
             written.map_err(ToolError::system(Tool::Jitdump, "write to its file"))?;
             self.next += 1;
@@ -86,37 +100,42 @@ fn show_to_perf(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-fn header(process: u32) -> Vec<u8> {
-    let mut header = Vec::new();
+fn header(process: u32) -> Result<Vec<u8>, NoMemory> {
+    let mut header = Growing::default();
     for field in [MAGIC, VERSION, HEADER, u32::from(elf::MACHINE), 0, process] {
-        header.extend(field.to_ne_bytes());
+        header.put(&field.to_ne_bytes());
     }
     // No flags.
     for field in [now(), 0] {
-        header.extend(field.to_ne_bytes());
+        header.put(&field.to_ne_bytes());
     }
-    header
+    header.finish()
 }
 
-fn record(process: u32, index: u64, function: &Function<'_>, code: &[u8]) -> Vec<u8> {
+fn record(
+    process: u32,
+    index: u64,
+    function: &Function<'_>,
+    code: &[u8],
+) -> Result<Vec<u8>, NoMemory> {
     let name = function.name.split(|&byte| byte == 0).next().unwrap_or_default();
     let size = CODE_LOAD_HEADER + name.len() + 1 + code.len();
-    let mut record = Vec::with_capacity(size);
+    let mut record = Growing::default();
     for field in [CODE_LOAD, u32::try_from(size).unwrap_or(u32::MAX)] {
-        record.extend(field.to_ne_bytes());
+        record.put(&field.to_ne_bytes());
     }
-    record.extend(now().to_ne_bytes());
+    record.put(&now().to_ne_bytes());
     let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
     for field in [process, thread] {
-        record.extend(field.to_ne_bytes());
+        record.put(&field.to_ne_bytes());
     }
     for field in [function.address, function.address, code.len() as u64, index] {
-        record.extend(field.to_ne_bytes());
+        record.put(&field.to_ne_bytes());
     }
-    record.extend_from_slice(name);
-    record.push(0);
-    record.extend_from_slice(code);
-    record
+    for part in [name, &[0], code] {
+        record.put(part);
+    }
+    record.finish()
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.
@@ -133,7 +152,7 @@ mod tests {
     #[test]
     fn a_record_is_laid_out_as_the_specification_says() {
         let function = Function { address: 0x1122_3344, size: 3, name: b"f\0g" };
-        let record = record(7, 9, &function, &[1, 2, 3]);
+        let record = record(7, 9, &function, &[1, 2, 3]).unwrap();
         let u32_at = |at: usize| u32::from_ne_bytes(record[at..at + 4].try_into().unwrap());
         let u64_at = |at: usize| u64::from_ne_bytes(record[at..at + 8].try_into().unwrap());
         assert_eq!((u32_at(0), u32_at(4), record.len()), (0, 61, 61));
@@ -144,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_header_has_its_forty_bytes() {
-        let header = header(1);
+        let header = header(1).unwrap();
         assert_eq!((header.len(), &header[..4]), (40, &0x4a69_5444u32.to_ne_bytes()[..]));
     }
 

@@ -38,6 +38,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
+use smf_core::owned::NoMemory;
+
 use jitdump::Jitdump;
 use perf_map::PerfMap;
 
@@ -55,7 +57,10 @@ pub struct Function<'n> {
 impl Function<'_> {
     /// Its bytes, read through the kernel, for which memory that is not there is an error.
     fn code(&self) -> io::Result<Vec<u8>> {
-        let mut code = vec![0; usize::try_from(self.size).unwrap_or(0)];
+        let mut code = Vec::new();
+        let size = usize::try_from(self.size).unwrap_or(0);
+        code.try_reserve_exact(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        code.resize(size, 0);
         File::open("/proc/self/mem")?.read_exact_at(&mut code, self.address)?;
         Ok(code)
     }
@@ -100,6 +105,11 @@ pub enum ToolError {
         /// The tool.
         tool: Tool,
     },
+    /// There is no memory for what it is to be told.
+    NoMemory {
+        /// The tool.
+        tool: Tool,
+    },
     /// It was left out when the library was built.
     LeftOut {
         /// The tool.
@@ -109,7 +119,14 @@ pub enum ToolError {
 
 impl ToolError {
     fn system(tool: Tool, doing: &'static str) -> impl Fn(io::Error) -> Self {
-        move |error| Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) }
+        move |error| match error.kind() {
+            io::ErrorKind::OutOfMemory => Self::NoMemory { tool },
+            _ => Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) },
+        }
+    }
+
+    fn no_memory(tool: Tool) -> impl Fn(NoMemory) -> Self + Copy {
+        move |NoMemory| Self::NoMemory { tool }
     }
 }
 
@@ -122,6 +139,7 @@ impl fmt::Display for ToolError {
             Self::NotOurs { tool } => {
                 write!(f, "{tool}: its file exists and is no regular file of this user")
             }
+            Self::NoMemory { tool } => write!(f, "{tool}: no memory for what it is to be told"),
             Self::LeftOut { tool } => write!(f, "{tool} was left out when the library was built"),
         }
     }
@@ -261,24 +279,27 @@ fn announce_to(
     if on & JITDUMP != 0 {
         outcome = outcome.and(tell(&THE_JITDUMP, |dump| dump.append(functions)));
     }
-    let object = (on & GDB != 0).then(|| {
-        let frames = debug_frame(functions);
-        gdb::Object::register(elf::object(functions, code, &frames))
-    });
-    outcome.map(|()| Announced(object))
+    if on & GDB == 0 {
+        return outcome.map(|()| Announced(None));
+    }
+    // Without memory for the frames debuggers look for frame pointers by themselves.
+    let frames = debug_frame(functions).unwrap_or_default();
+    let object = elf::object(functions, code, &frames).and_then(gdb::Object::register);
+    let object = object.map_err(ToolError::no_memory(Tool::Gdb));
+    outcome.and(object.map(|object| Announced(Some(object))))
 }
 
 /// How to walk the stack through the functions; nothing where that cannot be found out.
 #[cfg(target_arch = "x86_64")]
-fn debug_frame(functions: &[Function<'_>]) -> Vec<u8> {
+fn debug_frame(functions: &[Function<'_>]) -> Result<Vec<u8>, NoMemory> {
     let read = functions.iter().filter_map(|f| Some((f.address, f.code().ok()?)));
     frames::debug_frame(read)
 }
 
 /// Debuggers then look for frame pointers by themselves.
 #[cfg(not(target_arch = "x86_64"))]
-fn debug_frame(_: &[Function<'_>]) -> Vec<u8> {
-    Vec::new()
+fn debug_frame(_: &[Function<'_>]) -> Result<Vec<u8>, NoMemory> {
+    Ok(Vec::new())
 }
 
 fn tell<T>(

@@ -1,5 +1,7 @@
 //! GDB's JIT interface, left out: its two symbols may be in a program once only.
 
+use smf_core::owned::NoMemory;
+
 use super::{Tool, ToolError};
 
 /// What would be registered.
@@ -7,8 +9,8 @@ use super::{Tool, ToolError};
 pub(super) struct Object;
 
 impl Object {
-    pub(super) fn register(_: Vec<u8>) -> Self {
-        Self
+    pub(super) fn register(_: Vec<u8>) -> Result<Self, NoMemory> {
+        Ok(Self)
     }
 }
 

@@ -8,12 +8,15 @@
 //! root or to whoever runs it, hence the check; a file that a dead process with the same number left
 //! behind, as containers often have it, is emptied.
 
+use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::{Duration, SystemTime};
 
 use super::{Function, Tool, ToolError};
+use crate::growing::Growing;
 
 /// The map of one process.
 #[derive(Debug)]
@@ -27,14 +30,17 @@ impl PerfMap {
     /// Opens the map of this process.
     pub(super) fn open() -> Result<Self, ToolError> {
         let process = std::process::id();
-        let path = format!("/tmp/perf-{process}.map");
+        let mut path = Growing::default();
+        // Writing to it is no error.
+        let _ = write!(path, "/tmp/perf-{process}.map");
+        let path = path.finish().map_err(ToolError::no_memory(Tool::PerfMap))?;
         let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let file = OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o600)
             .custom_flags(no_follow)
-            .open(path)
+            .open(OsStr::from_bytes(&path))
             .map_err(ToolError::system(Tool::PerfMap, "open its file in /tmp"))?;
         let status =
             file.metadata().map_err(ToolError::system(Tool::PerfMap, "inspect its file"))?;
@@ -52,19 +58,23 @@ impl PerfMap {
         if self.process != std::process::id() {
             *self = Self::open()?;
         }
-        let mut lines = Vec::new();
+        let mut lines = Growing::default();
         for function in functions {
             write_line(&mut lines, function);
         }
+        let lines = lines.finish().map_err(ToolError::no_memory(Tool::PerfMap))?;
         self.file.write_all(&lines).map_err(ToolError::system(Tool::PerfMap, "write to its file"))
     }
 }
 
-fn write_line(lines: &mut Vec<u8>, function: &Function<'_>) {
-    lines.extend_from_slice(format!("{:x} {:x} ", function.address, function.size).as_bytes());
-    let visible = |&byte: &u8| if byte.is_ascii_control() { b'?' } else { byte };
-    lines.extend(function.name.iter().map(visible));
-    lines.push(b'\n');
+fn write_line(lines: &mut Growing, function: &Function<'_>) {
+    // Writing to it is no error.
+    let _ = write!(lines, "{:x} {:x} ", function.address, function.size);
+    for (index, visible) in function.name.split(u8::is_ascii_control).enumerate() {
+        lines.put(if index == 0 { b"" } else { b"?" });
+        lines.put(visible);
+    }
+    lines.put(b"\n");
 }
 
 /// Whether a file was last written before this process began; no, when the system does not say.
@@ -76,12 +86,20 @@ fn is_older_than_this_process(file: &Metadata) -> bool {
 /// How long ago this process began: proc_pid_stat(5), field 22, in hundredths of a second after the
 /// start of the system; proc_uptime(5).
 fn process_age() -> Option<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (mut stat, mut uptime) = ([0; 1024], [0; 64]);
+    let stat = read_begin("/proc/self/stat", &mut stat)?;
     // The second field is a name in parentheses, which may hold anything, further parentheses too.
     let (_, fields) = stat.rsplit_once(") ")?;
     let began: u64 = fields.split(' ').nth(22 - 3)?.parse().ok()?;
-    let uptime = hundredths(&std::fs::read_to_string("/proc/uptime").ok()?)?;
+    let uptime = hundredths(read_begin("/proc/uptime", &mut uptime)?)?;
     Some(Duration::from_millis(uptime.checked_sub(began)?.checked_mul(10)?))
+}
+
+/// The begin of a file of the kernel, up to what is no UTF-8. The standard library asks for memory in ways that
+/// end the process.
+fn read_begin<'r>(path: &str, room: &'r mut [u8]) -> Option<&'r str> {
+    let len = File::open(path).ok()?.read(room).ok()?;
+    Some(room.get(..len)?.utf8_chunks().next()?.valid())
 }
 
 /// The first number of a text that gives it with two digits behind the point. Fractions are read as whole
@@ -98,11 +116,14 @@ mod tests {
 
     #[test]
     fn a_line_has_two_numbers_and_a_name_on_it_alone() {
-        let mut lines = Vec::new();
+        let mut lines = Growing::default();
         let function = |name| Function { address: 0x7f00_1000, size: 26, name };
         write_line(&mut lines, &function(b"fn$Vec$i64"));
         write_line(&mut lines, &function(b"two\nlines\tand\0more"));
-        assert_eq!(lines, b"7f001000 1a fn$Vec$i64\n7f001000 1a two?lines?and?more\n");
+        assert_eq!(
+            lines.finish().unwrap(),
+            b"7f001000 1a fn$Vec$i64\n7f001000 1a two?lines?and?more\n"
+        );
     }
 
     #[test]

@@ -624,7 +624,15 @@ static void threads(void) {
     CHECK(s.modules == 0 && s.retired == 0 && s.held == 0 && smf_loader_close(loader));
 }
 
-static void everything(void) {
+/* What a library says of bytecode that was built without the feature `jit`. */
+static void no_bytecode(void) {
+    uint64_t loader = open_loader(0, 0);
+    REFUSED(!smf_loader_load(loader, SAMPLES "bcod.smf"), SMF_ERROR_LINK);
+    CHECK(says("built without the feature `bytecode`"));
+    CHECK(statistics(loader).modules == 0 && smf_loader_close(loader));
+}
+
+static void everything(void (*with_bytecode)(void)) {
     options();
     life();
     bytes();
@@ -632,24 +640,25 @@ static void everything(void) {
     missing();
     reload();
     held();
-    bytecode();
+    with_bytecode();
     numbers();
     threads();
     CHECK(rt_exec_memory_count() == 0 && rt_exec_memory_total() == 0 && smf_exec_trim());
 }
 
 int main(int count, char **arguments) {
-    CHECK(count == 2);
+    CHECK(count == 2 || (count == 3 && !strcmp(arguments[2], "bytecode")));
     directory = arguments[1];
+    void (*with_bytecode)(void) = count == 2 ? no_bytecode : bytecode;
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
     /* Tables reach their size, at the latest in the second round. */
-    everything();
-    everything();
+    everything(with_bytecode);
+    everything(with_bytecode);
     char *before = mappings();
     int open_before = descriptors();
     size_t memory = mallinfo2().uordblks;
-    everything();
+    everything(with_bytecode);
     int64_t grown = (int64_t)mallinfo2().uordblks - (int64_t)memory;
     char *after = mappings();
     if (strcmp(before, after)) {

@@ -24,7 +24,7 @@ use super::{Scenario, judge};
 /// A function has failed. Why is asked for when somebody wants to know it: a copy would need memory, which
 /// may be refused.
 #[derive(Debug)]
-struct Failed;
+pub(super) struct Failed;
 
 impl Failed {
     /// What it says, which is forgotten then.
@@ -45,7 +45,7 @@ impl fmt::Display for Failed {
 }
 
 /// What a function has returned, unless that is what it returns when it fails.
-fn unless<T: PartialEq>(failed: T, returned: T) -> Result<T, Failed> {
+pub(super) fn unless<T: PartialEq>(failed: T, returned: T) -> Result<T, Failed> {
     if returned == failed { Err(Failed) } else { Ok(returned) }
 }
 
@@ -58,33 +58,33 @@ fn free(value: *mut RuntimeValue) {
     assert!(unsafe { smf_value_free(value) });
 }
 
-fn path(name: &str) -> CString {
+pub(super) fn path(name: &str) -> CString {
     CString::new(sample(name).path().into_os_string().into_encoded_bytes()).unwrap()
 }
 
-fn open_loader() -> u64 {
+pub(super) fn open_loader() -> u64 {
     // SAFETY: null is no options.
     unsafe { smf_loader_open(ptr::null()) }
 }
 
-fn load(loader: u64, name: &CStr, bytes: &[u8]) -> u64 {
+pub(super) fn load(loader: u64, name: &CStr, bytes: &[u8]) -> u64 {
     // SAFETY: a name, and bytes with their number.
     unsafe { smf_loader_load_bytes(loader, name.as_ptr(), bytes.as_ptr(), bytes.len() as i64) }
 }
 
-fn open_cache() -> u64 {
+pub(super) fn open_cache() -> u64 {
     let size = size_of::<SmfCacheOptions>() as i64;
     let options = SmfCacheOptions { size, files: 8, bytes: 1 << 20, policy: 0, freshness: 0 };
     // SAFETY: options with their size.
     unsafe { smf_cache_open(&raw const options) }
 }
 
-fn open_jit() -> u64 {
+pub(super) fn open_jit() -> u64 {
     // SAFETY: null is no options.
     unsafe { smf_jit_open(ptr::null()) }
 }
 
-fn load_jit(jit: u64, bytes: &[u8]) -> bool {
+pub(super) fn load_jit(jit: u64, bytes: &[u8]) -> bool {
     // SAFETY: a name, and bytes with their number.
     unsafe { smf_jit_load_bytes(jit, c"tiny".as_ptr(), bytes.as_ptr(), bytes.len() as i64) }
 }

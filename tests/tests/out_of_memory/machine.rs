@@ -13,7 +13,7 @@ use smf_core::memory::FileBytes;
 use smf_core::memory::exec::{CodeMemory, CodeMemoryOptions};
 use smf_tests::{sample, tiny};
 
-use super::{Scenario, judge};
+use super::{Scenario, directory, judge};
 
 /// Makes the one instance that there is; what it is not the first time, it is the second.
 fn instantiate(jit: &JitInstantiator) -> Result<(), JitResult> {
@@ -89,7 +89,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         judge(granted, || instantiate(&jit), drop)
     }),
     ("instantiate and tell the file", |granted| {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let path = directory.path().join("tiny.smf");
         fs::write(&path, tiny::module(host_arch(), 0).unwrap()).unwrap();
         let jit = JitInstantiator::new(JitConfig::default());

@@ -4,24 +4,27 @@
 //! typed error, after which the same operation succeeds; or does without. Nothing is lost: repeated, it takes
 //! no more memory than without a refusal. `alloc` itself has requests that cannot be refused, and ends the
 //! process: there is none of those.
+#![allow(unsafe_code)]
 
+mod ahead;
 mod bytecode;
 mod c;
 mod machine;
+mod made;
+mod taken;
+mod tools;
 mod typed;
 
-use std::env;
 use std::fmt::Display;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio, exit};
+use std::process::{ExitStatus, exit};
 
 use smf_tests::allocator::{Watched, live, refusing};
+use tempfile::TempDir;
 
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
-
-/// Set to the number of a scenario and that of the request that is refused.
-const REFUSED: &str = "SMF_TEST_REFUSES";
 
 /// How a process ends: nothing was left to be refused; there was an error, and none afterwards; it did
 /// without.
@@ -49,10 +52,24 @@ fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: im
 type Scenario = (&'static str, fn(usize) -> i32);
 
 /// All of them.
-const SCENARIOS: [&[Scenario]; 4] =
-    [machine::SCENARIOS, bytecode::SCENARIOS, typed::SCENARIOS, c::SCENARIOS];
+const SCENARIOS: [&[Scenario]; 8] = [
+    machine::SCENARIOS,
+    bytecode::SCENARIOS,
+    typed::SCENARIOS,
+    made::SCENARIOS,
+    taken::SCENARIOS,
+    ahead::SCENARIOS,
+    tools::SCENARIOS,
+    c::SCENARIOS,
+];
 
-/// How many bytes of the allocator the thread has more of after `work` than before.
+/// A directory in memory where there is one: a disk is waited for whenever a file takes the place of another,
+/// which takes ten times as long as everything else here.
+fn directory() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
+}
+
+/// How many bytes of the allocator the process has more of after `work` than before.
 fn growth(work: impl FnOnce()) -> isize {
     let before = live();
     work();
@@ -71,37 +88,42 @@ fn refuse(run: fn(usize) -> i32, granted: usize) -> ! {
     exit(end)
 }
 
-/// Runs a scenario with one refusal in a process of its own; how it ends, `None` when the process does not
-/// come to its end.
-fn apart(scenario: usize, granted: usize) -> Option<i32> {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", TEST, "--nocapture", "--test-threads=1"]);
-    command.env(REFUSED, format!("{scenario} {granted}"));
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let code = output.status.code();
-    let said = String::from_utf8_lossy(&output.stderr);
-    // Refused memory that `alloc` cannot do without is SIGABRT; a crash would be another signal.
-    let is_clean =
-        matches!(code, Some(DONE | ERROR | WITHOUT)) || output.status.signal() == Some(6);
-    assert!(is_clean, "scenario {scenario}, {granted} granted: {}: {said}", output.status);
-    code
+unsafe extern "C" {
+    safe fn fork() -> i32;
+    /// The place is null, or room for a number.
+    fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
 }
 
-const TEST: &str = "memory_that_is_refused_is_an_error";
+/// Runs a scenario with one refusal in a process of its own; how it ends, `None` when the process does not
+/// come to its end. The process is a copy of this one, in which nothing was run, and which has but the one thread
+/// that makes it: of what the others hold it uses nothing.
+fn apart(name: &str, run: fn(usize) -> i32, granted: usize) -> Option<i32> {
+    let child = fork();
+    if child == 0 {
+        // What fails is told at once, and nothing unwinds into the harness, whose other threads are not here.
+        std::panic::set_hook(Box::new(|panic| _ = writeln!(std::io::stderr(), "{panic}")));
+        let failed = std::panic::catch_unwind(|| refuse(run, granted)).is_err();
+        exit(i32::from(failed));
+    }
+    assert!(child > 0, "no process");
+    let mut status = 0;
+    // SAFETY: room for a number.
+    assert_eq!(unsafe { waitpid(child, &raw mut status, 0) }, child);
+    let status = ExitStatus::from_raw(status);
+    // Refused memory that `alloc` cannot do without is SIGABRT; a crash would be another signal.
+    let is_clean =
+        matches!(status.code(), Some(DONE | ERROR | WITHOUT)) || status.signal() == Some(6);
+    assert!(is_clean, "{name}, {granted} granted: {status}");
+    status.code()
+}
 
 #[test]
 fn memory_that_is_refused_is_an_error() {
-    if let Ok(refused) = env::var(REFUSED) {
-        let (scenario, granted) = refused.split_once(' ').unwrap();
-        let mut scenarios = SCENARIOS.iter().flat_map(|some| some.iter());
-        let (_, run) = scenarios.nth(scenario.parse().unwrap()).unwrap();
-        refuse(*run, granted.parse().unwrap());
-    }
     let (mut points, mut is_whole) = (0, true);
-    for (number, (name, _)) in SCENARIOS.iter().flat_map(|some| some.iter()).enumerate() {
+    for (name, run) in SCENARIOS.iter().flat_map(|some| some.iter()) {
         let (mut errors, mut without, mut ends) = (0, 0, Vec::new());
         for granted in 0.. {
-            match apart(number, granted) {
+            match apart(name, *run, granted) {
                 Some(DONE) => break,
                 Some(ERROR) => errors += 1,
                 Some(_) => without += 1,

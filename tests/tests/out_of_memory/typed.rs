@@ -14,7 +14,7 @@ use smf_core::format::template::{
 use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult};
 use smf_core::jit::typed::text::parse;
 
-use super::{Scenario, judge};
+use super::{Scenario, directory, judge};
 
 /// An instance that needs others: of types that have names and parts, and of the host.
 const SOURCE: &str = r#"
@@ -101,7 +101,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         judge(granted, || instantiate(&jit), drop)
     }),
     ("make typed instances and keep their code", |granted| {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let path = directory.path().join("typed.smf");
         fs::write(&path, module()).unwrap();
         let jit = taken(&path);
@@ -119,13 +119,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         made
     }),
     ("read a file that keeps code", |granted| {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let path = keeping(directory.path());
         let jit = instantiator(true);
         judge(granted, || jit.load_smf_metadata(path.as_os_str().as_bytes()), drop)
     }),
     ("take code that a file keeps", |granted| {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         let jit = taken(&keeping(directory.path()));
         let made = judge(granted, || instantiate(&jit), drop);
         assert!(granted != usize::MAX || jit.stats().kept_count == MADE);

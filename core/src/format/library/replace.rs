@@ -203,6 +203,7 @@ mod tests {
 
     use super::*;
     use crate::format::library::{length, write};
+    use crate::testing::flipped;
 
     const SAMPLE: &[u8] = include_bytes!("../../../../tests/samples/library.lsm");
 
@@ -211,7 +212,7 @@ mod tests {
         let library = Library::parse(SAMPLE).unwrap();
         for index in 0..3 {
             let old = library.module(index).unwrap().unwrap();
-            for len in [0, 1, old.data.len(), old.data.len() + 1, 5000] {
+            for len in [0, 1, old.data.len(), old.data.len() + 1, SAMPLE.len() + 1] {
                 let new = with_module(&library, index, &vec![7; len]).unwrap();
                 assert_eq!(new.len(), SAMPLE.len() - old.data.len() + len);
                 let back = Library::parse(&new).unwrap();
@@ -259,9 +260,7 @@ mod tests {
         let modules = [("a", &b"first"[..]), ("b", b"second"), ("c", b"third")];
         let mut sound = vec![0; length(&modules).unwrap()];
         write(&modules, &mut sound).unwrap();
-        for bit in 0..sound.len() * 8 {
-            let mut damaged = sound.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
+        for (_, damaged) in flipped(&sound) {
             let Ok(library) = Library::parse(&damaged) else { continue };
             let Ok(new) = with_module(&library, 1, b"else") else { continue };
             let new = Library::parse(&new).unwrap();

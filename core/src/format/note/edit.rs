@@ -14,6 +14,7 @@ use core::ops::Range;
 use super::{Column, Entry, Instantiation, Places, Possible, Status};
 use crate::format::error::FormatError;
 use crate::format::sdn::{Cell, Document, Row, Table};
+use crate::owned::{push, with_capacity};
 
 /// Where code that a loader made is said to be.
 pub const JIT_MEMORY: &str = "jit_memory";
@@ -54,13 +55,6 @@ pub fn with_made(
         }
     }
     edit.write(home, data, path)
-}
-
-/// A list with room for so many.
-fn with_capacity<T>(capacity: usize) -> Result<Vec<T>, FormatError> {
-    let mut list = Vec::new();
-    list.try_reserve_exact(capacity).map_err(|_| FormatError::OutOfMemory)?;
-    Ok(list)
 }
 
 /// A row of `possible` that moves.
@@ -112,8 +106,7 @@ impl<'d> Edit<'_, 'd> {
         for row in table.rows() {
             let row = row?;
             if let Some(symbol) = self.symbol(row.cell(place)) {
-                self.taken.try_reserve(1).map_err(|_| FormatError::OutOfMemory)?;
-                self.taken.push(Taken { table: *table, row, symbol });
+                push(&mut self.taken, Taken { table: *table, row, symbol })?;
             }
         }
         Ok(())

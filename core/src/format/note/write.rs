@@ -1,9 +1,12 @@
 //! A note of its own for a module that is made: what its templates may become.
 
+use alloc::alloc::handle_alloc_error;
 use alloc::string::String;
+use core::alloc::Layout;
 use core::fmt::Write;
 
 use super::edit::put_text;
+use crate::owned::{NoMemory, Written};
 
 /// A row of `possible` to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,23 +20,37 @@ pub struct NewPossible<'a> {
 }
 
 /// The text of a note with these rows, none of which has been made: its tables as the field has them, and
-/// the line that ends it.
+/// the line that ends it. Ends the process when there is no memory, which [`try_write_possible`] does not.
 pub fn write_possible(rows: &[NewPossible<'_>]) -> String {
-    let mut text = String::from(
+    let written = try_write_possible(rows);
+    written.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::for_value(rows)))
+}
+
+/// As [`write_possible`].
+///
+/// # Errors
+/// No memory.
+pub fn try_write_possible(rows: &[NewPossible<'_>]) -> Result<String, NoMemory> {
+    let mut text = String::new();
+    // Writing fails for want of memory alone.
+    write_rows(&mut Written(&mut text), rows).map_err(|_| NoMemory)?;
+    Ok(text)
+}
+
+fn write_rows(text: &mut Written<'_>, rows: &[NewPossible<'_>]) -> core::fmt::Result {
+    text.write_str(
         "instantiations |id, template, type_args, mangled_name, from_file, from_loc, to_obj, status|\n\
          possible |id, template, type_args, mangled_name, required_by, can_defer|\n",
-    );
+    )?;
     for (id, row) in rows.iter().enumerate() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "    {id}");
+        write!(text, "    {id}")?;
         for cell in [row.template, row.type_args, row.mangled_name, ""] {
-            text.push_str(", ");
-            let _ = put_text(&mut text, cell);
+            text.write_str(", ")?;
+            put_text(text, cell)?;
         }
-        text.push_str(", true\n");
+        text.write_str(", true\n")?;
     }
-    text.push_str("# END_NOTE\n");
-    text
+    text.write_str("# END_NOTE\n")
 }
 
 #[cfg(test)]

@@ -313,11 +313,12 @@ mod tests {
         }
     }
 
-    /// Every line of up to six signs of an alphabet that has one of each kind.
+    /// Every line of up to six signs, in the interpreter two, of an alphabet that has one of each kind.
     #[test]
     fn agrees_with_the_naive_reader_on_all_short_lines() {
+        const LONGEST: u32 = if cfg!(miri) { 2 } else { 6 };
         const SIGNS: [char; 8] = ['a', ' ', ',', '"', '\\', 'n', '#', 'ü'];
-        for len in 0..=6u32 {
+        for len in 0..=LONGEST {
             for number in 0..8usize.pow(len) {
                 let line: String = (0..len).map(|i| SIGNS[number >> (3 * i) & 7]).collect();
                 let (found, sound) = cells(&line);

@@ -12,6 +12,7 @@ use crate::format::image::ImagePlan;
 use crate::format::reloc::{Reloc, RelocKind};
 use crate::format::section::{Section, SectionKind};
 use crate::format::symbol::{Binding, Symbol, SymbolKind};
+use crate::owned::{NoMemory, collect, push, reserve, with_capacity};
 use crate::sort::sort;
 
 /// Refuses modules whose functions cannot be told apart from what surrounds them. The placement under which
@@ -101,14 +102,14 @@ impl<'d> Concretes<'d> {
     ///
     /// # Errors
     /// A module that is not sound; one whose functions cannot be parted, as [`TakeError::Settled`] and
-    /// [`TakeError::Bytecode`] say.
+    /// [`TakeError::Bytecode`] say; no memory.
     pub fn of(smf: &Smf<'d>) -> Result<Self, TakeError<'static>> {
         let plan = check_parts(smf)?;
         let smf = smf.linked()?;
         let mut all = Concretes {
             smf,
             functions: Vec::new(),
-            names: Vec::with_capacity(smf.symbols().len()),
+            names: with_capacity(smf.symbols().len())?,
             begins: Vec::new(),
             relocs: Vec::new(),
             image: Vec::new(),
@@ -118,43 +119,47 @@ impl<'d> Concretes<'d> {
         if let Some(plan) = &plan {
             let place =
                 |section: Section<'_>| Some((plan.section_offset(section.index)?, section.index));
-            all.image.extend(smf.sections().iter().filter_map(place));
+            all.image = collect(smf.sections().iter().filter_map(place))?;
         }
         for symbol in smf.symbols().iter() {
-            all.enter(&symbol?);
+            all.enter(&symbol?)?;
         }
         for table in smf.reloc_tables() {
             let table = table?;
             smf.verify_relocs(&table)?;
+            reserve(&mut all.relocs, table.iter().len())?;
             all.relocs.extend(table.iter().map(|reloc| (table.target.index, reloc)));
         }
         sort(&mut all.functions);
         sort(&mut all.names);
         sort(&mut all.begins);
-        sort_by_place(&mut all.relocs);
+        sort_by_place(&mut all.relocs)?;
         sort(&mut all.marks);
         if is_read(smf.header().arch) {
             let recovered = Recovered::of(&all, plan.is_some())?;
-            recovered.merge_into(&mut all.relocs);
+            recovered.merge_into(&mut all.relocs)?;
             all.refused = recovered.refused;
         }
         Ok(all)
     }
 
-    fn enter(&mut self, symbol: &Symbol<'d>) {
-        self.names.push((fnv1a_64(symbol.name()), symbol.index));
-        let Some(section) = symbol.section.filter(|_| symbol.kind.has_address()) else { return };
+    fn enter(&mut self, symbol: &Symbol<'d>) -> Result<(), NoMemory> {
+        push(&mut self.names, (fnv1a_64(symbol.name()), symbol.index))?;
+        let Some(section) = symbol.section.filter(|_| symbol.kind.has_address()) else {
+            return Ok(());
+        };
         let begin = (section, symbol.value);
         if symbol.kind != SymbolKind::Section {
-            self.begins.push(begin);
+            push(&mut self.begins, begin)?;
         }
         // The packer of this project marks the begin of each section.
         let name = self.smf.section(section).ok().map(|section| section.name);
         if symbol.size == 0 && name == Some(symbol.name()) {
-            self.marks.push((section, symbol.index));
+            push(&mut self.marks, (section, symbol.index))?;
         } else if symbol.kind == SymbolKind::Function {
-            self.functions.push((begin, symbol.index));
+            push(&mut self.functions, (begin, symbol.index))?;
         }
+        Ok(())
     }
 
     /// How many functions there are.

@@ -15,6 +15,7 @@ use crate::format::error::FormatError;
 use crate::format::reloc::{Reloc, RelocKind};
 use crate::format::section::{Section, SectionKind};
 use crate::format::symbol::Symbol;
+use crate::owned::{NoMemory, collect, push};
 use crate::sort::sort_by_key;
 
 mod words;
@@ -34,6 +35,14 @@ enum Stop {
     Unknown(u64),
     /// It leads out of the function, to nothing that has a name.
     Nowhere(u64),
+    /// There is no memory to follow it with.
+    NoMemory,
+}
+
+impl From<NoMemory> for Stop {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
 }
 
 impl Recovered {
@@ -41,7 +50,7 @@ impl Recovered {
     /// may be one of them; elsewhere the relocations are believed to tell of it.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// What is wrong with the file, and no memory.
     pub(super) fn of(all: &Concretes<'_>, is_settled: bool) -> Result<Self, FormatError> {
         let mut found = Self::default();
         for (begin, symbol) in &all.functions {
@@ -50,8 +59,11 @@ impl Recovered {
             let Some((bytes, ..)) = all.bytes_of(&symbol, &section) else { continue };
             let function = Function { all, section: &section, begin: begin.1, bytes };
             match function.read(&mut found.relocs) {
-                Err(Stop::Unknown(offset)) if is_settled => found.refused.push((*begin, offset)),
-                Err(Stop::Nowhere(offset)) => found.refused.push((*begin, offset)),
+                Err(Stop::Unknown(offset)) if is_settled => {
+                    push(&mut found.refused, (*begin, offset))?;
+                }
+                Err(Stop::Nowhere(offset)) => push(&mut found.refused, (*begin, offset))?,
+                Err(Stop::NoMemory) => return Err(FormatError::OutOfMemory),
                 Ok(()) | Err(Stop::Unknown(_)) => {}
             }
         }
@@ -59,19 +71,20 @@ impl Recovered {
     }
 
     /// The relocations of the file with what was found put in.
-    pub(super) fn merge_into(&self, relocs: &mut Vec<(u32, Reloc)>) {
+    pub(super) fn merge_into(&self, relocs: &mut Vec<(u32, Reloc)>) -> Result<(), NoMemory> {
         let old = relocs.len();
         for new in &self.relocs {
             let at =
                 relocs.get(..old).map(|relocs| relocs.binary_search_by_key(&place(new), place));
             match at.and_then(|at| relocs.get_mut(at.ok()?)) {
                 Some(there) => *there = *new,
-                None => relocs.push(*new),
+                None => push(relocs, *new)?,
             }
         }
-        sort_by_place(relocs);
+        sort_by_place(relocs)?;
         // Functions with two names were read twice.
         relocs.dedup_by_key(|reloc| place(reloc));
+        Ok(())
     }
 }
 
@@ -82,12 +95,13 @@ fn place((section, reloc): &(u32, Reloc)) -> Spot {
 
 /// Those of one place stay in the order in which they were. Tables stand in order nearly always, and are
 /// then only walked over.
-pub(super) fn sort_by_place(relocs: &mut [(u32, Reloc)]) {
+pub(super) fn sort_by_place(relocs: &mut [(u32, Reloc)]) -> Result<(), NoMemory> {
     if !relocs.is_sorted_by_key(place) {
-        let mut numbered: Vec<_> = relocs.iter().copied().enumerate().collect();
+        let mut numbered = collect(relocs.iter().copied().enumerate())?;
         sort_by_key(&mut numbered, |(number, reloc)| (place(reloc), *number));
         relocs.iter_mut().zip(numbered).for_each(|(reloc, (_, next))| *reloc = next);
     }
+    Ok(())
 }
 
 struct Function<'c, 'd> {
@@ -118,8 +132,10 @@ impl Function<'_, '_> {
             let (at, distance) = found.map_err(|at| Stop::Unknown(self.offset(at)))?;
             let Some(distance) = distance else { return Ok(()) };
             let reloc = self.reloc(&distance).map_err(|()| Stop::Nowhere(self.offset(at)))?;
-            relocs.extend(reloc.map(|reloc| (self.section.index, reloc)));
-            Ok(())
+            match reloc {
+                Some(reloc) => Ok(push(relocs, (self.section.index, reloc))?),
+                None => Ok(()),
+            }
         })
     }
 

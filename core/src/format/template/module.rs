@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{NewTemplates, TemplateWriteError};
-use crate::format::note::{NewPossible, write_possible};
+use crate::format::note::{NewPossible, try_write_possible};
 use crate::format::write::{Module, NewSection, WriteError};
 use crate::format::{Header, Layout, SectionKind, index};
 
@@ -38,7 +38,7 @@ pub fn write_templates(
     rows: &[NewPossible<'_>],
 ) -> Result<Vec<u8>, TemplateModuleError> {
     let templates = templates.to_vec().map_err(TemplateModuleError::Templates)?;
-    let note = write_possible(rows);
+    let note = try_write_possible(rows).map_err(|none| TemplateModuleError::Module(none.into()))?;
     let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
     let sections = [
         section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),

@@ -9,6 +9,8 @@ use core::fmt;
 use super::{
     BODIES, BODIES_HEADER, Constraints, Container, MAGIC, Template, TemplateKind, TemplateMeta,
 };
+#[cfg(feature = "alloc")]
+use crate::owned::{self, NoMemory};
 
 /// A template to be written.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,8 @@ pub enum TemplateWriteError {
     NoName(u32),
     /// A name, a body, or a number of templates of 2^32 and more.
     TooLarge(u32),
+    /// No memory for the section.
+    OutOfMemory,
     /// A buffer that is shorter than the section.
     Buffer {
         /// Bytes of the section.
@@ -73,6 +77,7 @@ impl fmt::Display for TemplateWriteError {
             E::Constraints(index) => {
                 write!(f, "template {index}: GTPL of version 1.0 cannot state its constraints")
             }
+            E::OutOfMemory => f.write_str("no memory for the section of the templates"),
             E::TooLarge(index) => {
                 write!(f, "template {index}: lengths and counts of 2^32 and more cannot be written")
             }
@@ -132,10 +137,11 @@ impl NewTemplates<'_> {
     /// The payload, in a vector of its own.
     ///
     /// # Errors
-    /// What the container cannot say.
+    /// What the container cannot say, and no memory.
     #[cfg(feature = "alloc")]
     pub fn to_vec(&self) -> Result<alloc::vec::Vec<u8>, TemplateWriteError> {
-        let mut payload = alloc::vec![0; self.len()?];
+        let payload = owned::filled(self.len()?, &0);
+        let mut payload = payload.map_err(|NoMemory| TemplateWriteError::OutOfMemory)?;
         self.write(&mut payload)?;
         Ok(payload)
     }

@@ -6,6 +6,8 @@ use crate::format::layout::Layout;
 use crate::format::reloc::RelocKind;
 use crate::format::section::SectionKind;
 use crate::format::symbol::SymbolKind;
+#[cfg(feature = "alloc")]
+use crate::owned::NoMemory;
 
 /// Why a module cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub enum WriteError {
     RelocKind(u32, u32, RelocKind),
     /// A relocation against a symbol that is not there: section, number in it, symbol.
     RelocSymbol(u32, u32, u32),
+    /// No memory for the file.
+    OutOfMemory,
     /// A buffer that is shorter than the file.
     Buffer {
         /// Bytes of the file.
@@ -80,6 +84,7 @@ impl fmt::Display for WriteError {
             WriteError::RelocSymbol(section, index, symbol) => {
                 write!(f, "relocation {index} of section {section}: there is no symbol {symbol}")
             }
+            WriteError::OutOfMemory => f.write_str("no memory for the file"),
             WriteError::Buffer { needed, given } => {
                 write!(f, "the file takes {needed} bytes and the buffer has {given}")
             }
@@ -88,3 +93,10 @@ impl fmt::Display for WriteError {
 }
 
 impl core::error::Error for WriteError {}
+
+#[cfg(feature = "alloc")]
+impl From<NoMemory> for WriteError {
+    fn from(_: NoMemory) -> Self {
+        Self::OutOfMemory
+    }
+}

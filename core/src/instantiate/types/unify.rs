@@ -383,6 +383,7 @@ mod tests {
 
     use super::super::tests::Numbers;
     use super::*;
+    use crate::testing::some;
 
     type Substitution = BTreeMap<Box<str>, Type>;
 
@@ -500,8 +501,9 @@ mod tests {
     #[test]
     fn agrees_with_the_algorithm_of_the_books() {
         let mut numbers = Numbers(5);
-        let mut unified = 0;
-        for _ in 0..40_000 {
+        let (mut unified, mut rounds) = (0, 0);
+        for _ in some(0..40_000, 20) {
+            rounds += 1;
             let types = [numbers.ty(3, true), numbers.ty(3, true)];
             // Two of one shape are more likely to be the same.
             let types = if numbers.below(2) == 0 {
@@ -526,7 +528,7 @@ mod tests {
                 (ours, naive) => panic!("{} {}: {ours:?} {naive:?}", types[0], types[1]),
             }
         }
-        assert!(unified > 1000, "{unified}");
+        assert!(unified > rounds / 40, "{unified} of {rounds}");
     }
 
     /// (x1, x2, ...) with ((x0, x0), (x1, x1), ...): a type of 2^n nodes, made in linear time.
@@ -534,8 +536,10 @@ mod tests {
     fn a_type_that_grows_exponentially_takes_linear_time_and_is_refused() {
         let (mut unifier, mut variables) = (Unifier::new(), Vec::new());
         let variable = |i: usize| Type::Variable(format!("x{i}").into());
-        let left: Vec<_> = (1..400).map(variable).collect();
-        let right: Vec<_> = (0..399).map(|i| Type::Tuple(vec![variable(i), variable(i)])).collect();
+        let count = if cfg!(miri) { 40 } else { 400 };
+        let left: Vec<_> = (1..count).map(variable).collect();
+        let right: Vec<_> =
+            (0..count - 1).map(|i| Type::Tuple(vec![variable(i), variable(i)])).collect();
         let mut last = None;
         for (left, right) in left.iter().zip(&right) {
             let [left, right] = [left, right].map(|ty| unifier.enter(ty, &mut variables).unwrap());
@@ -550,13 +554,14 @@ mod tests {
     #[test]
     fn a_long_chain_of_variables_is_one_class() {
         let mut unifier = Unifier::new();
-        let all: Vec<_> =
-            (0..10_000).map(|i| unifier.variable(&format!("v{i}")).unwrap()).collect();
+        let all: Vec<_> = (0..if cfg!(miri) { 100 } else { 10_000 })
+            .map(|i| unifier.variable(&format!("v{i}")).unwrap())
+            .collect();
         for pair in all.windows(2) {
             unifier.unify(pair[0], pair[1]).unwrap();
         }
         let known = unifier.enter(&Type::I64, &mut Vec::new()).unwrap();
-        unifier.unify(all[5000], known).unwrap();
+        unifier.unify(all[all.len() / 2], known).unwrap();
         assert!(all.iter().all(|id| unifier.resolve(*id) == Ok(Type::I64)));
         assert!(unifier.nodes.iter().all(|node| node.rank < 16));
     }

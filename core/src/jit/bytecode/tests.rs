@@ -5,6 +5,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use super::*;
+use crate::testing::some;
 
 /// Opcode and length in bytes as BYTECODE.md tells them, by hand.
 const LENGTHS: &[(&str, &[(u16, u32)])] = &[
@@ -69,7 +70,8 @@ fn code_that_ends_too_soon_is_refused_at_every_byte() {
 #[test]
 fn every_other_opcode_is_unknown() {
     let lengths = lengths();
-    for opcode in 0..=u16::MAX {
+    for opcode in some(0..1 << 16, 1000) {
+        let opcode = u16::try_from(opcode).unwrap();
         let bytes = bytes_of(opcode, MAX_SIZE);
         let known = lengths.contains_key(&opcode);
         let unknown = Err(DecodeError::UnknownOpcode { opcode, at: 0 });

@@ -159,6 +159,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::testing::some;
 
     /// What the registers hold afterwards, by running `mov` and `xchg` between registers.
     fn run(code: &[u8]) -> [u8; 16] {
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn all_read_before_any_writes() {
         // Every way to fill five registers from five.
-        for number in 0..5usize.pow(5) {
+        for number in some(0..5usize.pow(5), 50) {
             let sources: Vec<usize> = (0..5).map(|place| number / 5usize.pow(place) % 5).collect();
             let mut asm = Assembler::growing();
             let mut moves = Moves::default();

@@ -7,6 +7,7 @@ use super::*;
 use crate::jit::bytecode::Instruction;
 use crate::jit::testing::Random;
 use crate::jit::verify::FunctionCode;
+use crate::testing::some;
 
 fn text(functions: &[Assembled]) -> String {
     let mut text = String::new();
@@ -95,7 +96,7 @@ fn says_which_line_is_wrong() {
 #[test]
 fn whatever_is_disassembled_assembles_to_the_same_bytes() {
     let mut random = Random(77);
-    for _ in 0..3000 {
+    for _ in some(0..3000, 6) {
         let count = 1 + random.below(3);
         let functions: Vec<_> = (0..count)
             .map(|number| {
@@ -129,7 +130,7 @@ fn whatever_is_disassembled_assembles_to_the_same_bytes() {
 
 #[test]
 fn no_text_makes_it_panic() {
-    for cut in 0..SOURCE.len() {
+    for cut in some(0..SOURCE.len(), 6) {
         if let Some(text) = SOURCE.get(cut..) {
             let _ = assemble(text);
         }

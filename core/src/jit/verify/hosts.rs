@@ -67,6 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
     fn calls_are_kept_once_and_given_by_index() {
         let mut calls = HostCalls::default();
         // 7 is prime to 65,536: every index comes, in no order, and each twice.

@@ -369,6 +369,7 @@ fn loops_entered_in_the_middle_are_followed() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn large_programs_take_memory_and_time_that_their_length_explains() {
     // 65,535 slots, with paths that meet.
     let wide = code(&[

@@ -306,7 +306,7 @@ fn words_of_data_agree_with_an_oracle() {
     module.code = vec![0xd65f_03c0];
     let kinds = [RelocKind::Abs64, RelocKind::Pc32, RelocKind::Abs32];
     let (mut state, mut written, mut refused) = (1u64, 0, 0);
-    for case in 0..100_000i64 {
+    for case in 0..if cfg!(miri) { 20 } else { 100_000i64 } {
         // Addresses of every magnitude, and distances about the limits.
         state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
         let kind = kinds[usize::try_from(case % 3).unwrap()];
@@ -331,7 +331,8 @@ fn words_of_data_agree_with_an_oracle() {
         assert_eq!(found, expected, "{kind} {import:#x} {addend}");
         *(if found.is_some() { &mut written } else { &mut refused }) += 1;
     }
-    assert!(written > 40_000 && refused > 10_000, "{written} {refused}");
+    let enough = written > 40_000 && refused > 10_000;
+    assert!(cfg!(miri) || enough, "{written} {refused}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use super::*;
 use std::format;
+use std::sync::Arc;
 
 /// A function that returns `value`: `mov eax, value; ret`.
 fn function(memory: &CodeMemory, value: u32) -> ExecutableBlock {
@@ -20,6 +21,7 @@ fn call(address: u64) -> i64 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn stubs_follow_the_table_in_one_step() {
     let memory = CodeMemory::default();
     let entries = Entries::new(memory.clone(), None).unwrap();
@@ -52,6 +54,7 @@ fn stubs_follow_the_table_in_one_step() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn a_function_that_is_gone_changes_nothing() {
     let memory = CodeMemory::default();
     let entries = Entries::new(memory.clone(), None).unwrap();
@@ -65,6 +68,7 @@ fn a_function_that_is_gone_changes_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn a_stub_of_a_version_to_come_leads_there_and_is_forgotten_otherwise() {
     let memory = CodeMemory::default();
     let entries = Entries::new(memory.clone(), None).unwrap();
@@ -107,7 +111,8 @@ impl Attach for Stubs {
 #[test]
 fn the_host_is_told_of_each_stub_as_long_as_it_is_there() {
     let (memory, count) = (CodeMemory::default(), Arc::new(AtomicU64::new(0)));
-    let entries = Entries::new(memory.clone(), Some(Arc::new(Stubs(count.clone())))).unwrap();
+    let entries =
+        Entries::new(memory.clone(), Some(Shared::Arc(Arc::new(Stubs(count.clone()))))).unwrap();
     let target = function(&memory, 1);
     for name in [b"a", b"b", b"a"] {
         entries.stub(name, |_| Some(target.address() as u64)).unwrap();

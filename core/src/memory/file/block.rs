@@ -377,6 +377,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
     fn files_lie_side_by_side_and_in_the_next_block_when_one_is_full() {
         let mut blocks = Blocks::new();
         assert!(blocks.room(0).is_none() && blocks.room(LARGEST + 1).is_none());
@@ -457,7 +458,7 @@ mod tests {
     #[test]
     fn files_may_leave_on_several_threads_at_once() {
         let mut blocks = Blocks::new();
-        let mut files: Vec<File> = (0..if cfg!(miri) { 8 } else { 100 })
+        let mut files: Vec<File> = (0..if cfg!(miri) { 4 } else { 100 })
             .map(|at| File::put(&mut blocks, 20_000, at + 1))
             .collect();
         drop(blocks);

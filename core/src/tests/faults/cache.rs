@@ -95,6 +95,7 @@ fn scenarios<S: Storage>(name: &str, cache: &FileCache<S>, files: &Files) -> u32
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn whatever_call_fails_the_cache_is_as_it_was() {
     if !alone("faults::cache::whatever_call_fails_the_cache_is_as_it_was") {
         return;

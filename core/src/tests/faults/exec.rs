@@ -15,6 +15,7 @@ fn is_empty(memory: &CodeMemory) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn whatever_call_fails_code_memory_is_as_it_was() {
     if !alone("faults::exec::whatever_call_fails_code_memory_is_as_it_was") {
         return;

@@ -86,6 +86,7 @@ fn call(jit: &JitInstantiator) -> i64 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn whatever_call_fails_a_file_is_replaced_or_left_alone() {
     if !alone("faults::instantiate::whatever_call_fails_a_file_is_replaced_or_left_alone") {
         return;
@@ -99,6 +100,7 @@ fn whatever_call_fails_a_file_is_replaced_or_left_alone() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn whatever_call_fails_an_instance_is_made_or_is_an_error() {
     if !alone("faults::instantiate::whatever_call_fails_an_instance_is_made_or_is_an_error") {
         return;

@@ -21,6 +21,7 @@ fn call(loader: &ModuleLoader, module: ModuleHandle, name: &[u8], argument: i64)
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
     let test = "faults::loader::whatever_call_fails_everything_is_as_it_was_and_works_afterwards";
     if !alone(test) {

@@ -14,6 +14,7 @@ const TWO: &str =
     "function f, 1, 1\nLOAD_PUSH 0\nCALL g, 1\nRET 0\nfunction g, 1, 1\nLOAD_PUSH 0\nRET 0";
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn whatever_call_fails_bytecode_runs_or_is_an_error() {
     if !alone("faults::tier::whatever_call_fails_bytecode_runs_or_is_an_error") {
         return;

@@ -439,6 +439,7 @@ fn check(seed: u64, memory: &CodeMemory) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn a_bool_is_inverted_where_the_vector_is_longest() {
     let code = code(&[I::ConstTrue { dest: 0 }, I::Push { src: 0 }, I::Not, I::Ret { src: 1 }]);
     let program = Verifier::new().verify(std::vec![function(&code, 0, 0)]).unwrap();
@@ -447,6 +448,7 @@ fn a_bool_is_inverted_where_the_vector_is_longest() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn does_what_the_interpreter_does() {
     let memory = CodeMemory::default();
     let count = if std::env::var_os("CI").is_some() { 1_000_000 } else { 2_000 };

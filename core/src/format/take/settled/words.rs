@@ -8,6 +8,7 @@ use crate::format::image::PAGE;
 use crate::format::reloc::{Reloc, RelocKind};
 use crate::format::take::aarch64::{Distance, To, distances};
 use crate::format::take::concrete::Spot;
+use crate::owned::push;
 
 /// `br x16`, the last instruction of a stub.
 const JUMP: u32 = 0xd61f_0200;
@@ -17,8 +18,8 @@ impl Function<'_, '_> {
     pub(super) fn read_words(&self, relocs: &mut Vec<(u32, Reloc)>) -> Result<(), Stop> {
         distances(self.bytes).try_for_each(|distance| {
             let found = self.relocs_of(&distance).ok_or(Stop::Nowhere(self.offset(distance.at)))?;
-            relocs.extend(found.into_iter().flatten().map(|reloc| (self.section.index, reloc)));
-            Ok(())
+            let mut found = found.into_iter().flatten();
+            Ok(found.try_for_each(|reloc| push(relocs, (self.section.index, reloc)))?)
         })
     }
 

@@ -46,6 +46,7 @@ fn is_nan(bits: u64, scalar: Scalar) -> bool {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn every_type_becomes_every_other() {
     let text = "template t<A, B>(a: A) -> B\nlocal b: B\nconvert B b, A a\nreturn B b\nend";
     let templates = parse(text).unwrap();
@@ -74,6 +75,7 @@ extern "C" fn stack_pointer() -> u64 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn callees_find_the_stack_aligned() {
     // With more and more locals that are alive across the call, and arguments on the stack.
     for count in 0..12 {
@@ -99,6 +101,7 @@ fn callees_find_the_stack_aligned() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn trap_hooks_find_the_stack_as_the_function_did() {
     // Eight locals in registers that must be saved, and a frame besides.
     let mut body = BodyBuilder::new(0, Some(Scalar::I64.into()));

@@ -56,6 +56,7 @@ fn pack(values: &[u64], scalar: Scalar) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn the_greater_of_two() {
     with_machine(|mut machine| {
         for (scalar, a, b, greater) in [
@@ -75,6 +76,7 @@ fn the_greater_of_two() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn the_sum_of_a_buffer() {
     with_machine(|mut machine| {
         for scalar in INTEGERS {
@@ -94,6 +96,7 @@ fn the_sum_of_a_buffer() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn a_buffer_in_order() {
     with_machine(|mut machine| {
         for scalar in INTEGERS {
@@ -134,6 +137,7 @@ extern "C" fn allocate(bytes: u64) -> u64 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn a_vector_of_four_types() {
     with_machine(|mut machine| {
         machine.host.insert("allocate", allocate as *const () as usize);
@@ -158,6 +162,7 @@ fn a_vector_of_four_types() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn a_function_that_calls_itself() {
     with_machine(|mut machine| {
         let fib = machine.link("fib", &[Scalar::I32]);
@@ -166,6 +171,7 @@ fn a_function_that_calls_itself() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn division_by_zero_is_an_error_and_the_lowest_number_wraps() {
     with_machine(|mut machine| {
         for scalar in INTEGERS {

@@ -247,6 +247,7 @@ fn follow(vector: &mut Vec<Kind>, instruction: I) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn accepts_what_the_plain_verifier_accepts() {
     let mut random = Random(0x5eed);
     let mut verifier = Verifier::new();

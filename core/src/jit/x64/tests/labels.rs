@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use super::super::*;
 use super::reader::Random;
+use crate::testing::some;
 
 /// A line of a program.
 #[derive(Clone, Copy, Debug)]
@@ -266,7 +267,7 @@ fn check(program: &[Line], count: usize, asm: &mut Assembler<impl Storage>) -> u
 fn labels_lead_where_a_naive_assembler_has_them() {
     let mut random = Random(3);
     let mut asm = Assembler::growing();
-    for _ in 0..20_000 {
+    for _ in some(0..20_000, 20) {
         let (program, labels) = program(&mut random);
         asm.clear();
         check(&program, labels, &mut asm);
@@ -277,7 +278,7 @@ fn labels_lead_where_a_naive_assembler_has_them() {
 fn slices_hold_the_same_code_and_say_what_they_lack() {
     let mut random = Random(4);
     let mut asm = Assembler::growing();
-    for _ in 0..2000 {
+    for _ in some(0..2000, 8) {
         let (program, count) = program(&mut random);
         asm.clear();
         let len = check(&program, count, &mut asm);

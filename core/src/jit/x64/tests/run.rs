@@ -35,6 +35,7 @@ fn call(asm: Assembler<Growing>, one: i64, two: i64) -> i64 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn fibonacci_calls_itself() {
     let mut asm = Assembler::growing();
     let [fib, recurse] = [asm.label(), asm.label()];
@@ -61,6 +62,7 @@ fn fibonacci_calls_itself() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn a_table_is_read_by_index() {
     let mut asm = Assembler::growing();
     let table = asm.label();
@@ -76,6 +78,7 @@ fn a_table_is_read_by_index() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn division_has_quotient_and_rest() {
     for (dividend, divisor) in [(17, 5), (-17, 5), (17, -5), (i64::MIN, 3)] {
         let mut asm = Assembler::growing();
@@ -92,6 +95,7 @@ fn division_has_quotient_and_rest() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn floats_are_computed_and_compared() {
     let mut asm = Assembler::growing();
     let unordered = asm.label();
@@ -112,6 +116,7 @@ fn floats_are_computed_and_compared() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn what_is_outside_is_called() {
     let mut asm = Assembler::growing();
     asm.sub(W64, Rsp, 8);
@@ -123,6 +128,7 @@ fn what_is_outside_is_called() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
 fn nops_and_conditions_do_what_they_say() {
     let mut asm = Assembler::growing();
     (0..32).for_each(|len| asm.nops(len));

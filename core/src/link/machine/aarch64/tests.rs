@@ -3,7 +3,7 @@
 use super::*;
 use std::vec::Vec;
 
-const CASES: usize = 100_000;
+const CASES: usize = if cfg!(miri) { 60 } else { 100_000 };
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the same numbers on every run.
 struct Random(u64);

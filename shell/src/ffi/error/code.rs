@@ -1,0 +1,205 @@
+//! The number of each error.
+
+use rustix::io::Errno;
+use smf_core::cache::CacheError;
+use smf_core::format::FormatError;
+use smf_core::format::take::TakeError;
+use smf_core::instantiate::MetadataError;
+use smf_core::link::LinkError;
+use smf_core::loader::{BytecodeError, LoadError};
+use smf_core::memory::MemoryError;
+use smf_core::memory::exec::Reason;
+use smf_core::tier::{CodeError, EngineError};
+
+use super::ApiError;
+use crate::tools::ToolError;
+
+/// The numbers of `SmfErrorCode` in `smf.h`. They never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(in super::super) enum Code {
+    Argument = 1,
+    UnknownAddress = 2,
+    OtherSize = 3,
+    OutOfRange = 4,
+    NotExecutable = 5,
+    WriteAndExecute = 6,
+    Value = 7,
+    NoMemory = 8,
+    Ceiling = 9,
+    Policy = 10,
+    Forked = 11,
+    Unmapped = 12,
+    State = 13,
+    System = 14,
+    File = 15,
+    Access = 16,
+    Handle = 17,
+    InUse = 18,
+    Full = 19,
+    Format = 20,
+    Link = 21,
+    Missing = 22,
+    NameTaken = 23,
+    Reload = 24,
+    NotFound = 25,
+    Take = 26,
+    Instantiate = 27,
+    Update = 28,
+    Trap = 29,
+}
+
+impl Code {
+    pub(in super::super) fn of_take(error: &TakeError<'_>) -> Self {
+        use TakeError as E;
+        match error {
+            E::Format(error) => code_of_format(error),
+            E::Missing { .. } | E::Import { .. } | E::NotAFunction { .. } => Self::NotFound,
+            _ => Self::Take,
+        }
+    }
+}
+
+impl ApiError {
+    pub(in super::super) fn code(&self) -> Code {
+        match self {
+            Self::Null { .. } | Self::Negative { .. } | Self::Zero { .. } => Code::Argument,
+            Self::TooLarge { .. } | Self::Unknown { .. } | Self::Hooks { .. } => Code::Argument,
+            Self::Misaligned { .. } | Self::Flags { .. } => Code::Argument,
+            Self::TooManyFiles { .. } | Self::SmallStruct { .. } => Code::Argument,
+            Self::NoCache { .. } | Self::ForeignFile { .. } | Self::NoPrefetch { .. } => {
+                Code::Handle
+            }
+            Self::NoLoader { .. } | Self::ForeignModule { .. } | Self::NoHold { .. } => {
+                Code::Handle
+            }
+            Self::TooManyArguments { .. } | Self::Unaligned { .. } => Code::Argument,
+            Self::Call(LinkError::Trap(_) | LinkError::Stopped(_)) => Code::Trap,
+            Self::Call(_) => Code::Argument,
+            Self::TooManyLoaders { .. } | Self::TooManyModules => Code::Full,
+            Self::LoaderHeld { .. } | Self::LoaderBusy { .. } => Code::InUse,
+            Self::File { error, .. } => code_of_memory(error),
+            Self::NotInArchive { .. } => Code::File,
+            Self::Load(error) => code_of_load(error),
+            Self::Dynlib { .. } => Code::Link,
+            Self::Missing { .. } => Code::Missing,
+            Self::NoModule { .. } | Self::NoSymbol { .. } => Code::NotFound,
+            Self::Unresolved { .. } | Self::NoEntryPoint { .. } => Code::NotFound,
+            Self::NoSmf { .. } => Code::Take,
+            Self::Take { code, .. } => *code,
+            Self::Unfinished => Code::State,
+            Self::Cache(error) => code_of_cache(error),
+            Self::Format(error) => code_of_format(error),
+            Self::CacheHeld { .. } | Self::Prefetching { .. } => Code::InUse,
+            Self::TooManyCaches { .. } => Code::Full,
+            Self::ExecNotAllowed => Code::Policy,
+            Self::Exec(_) | Self::Memory(_) if self.is_policy() => Code::Policy,
+            Self::Exec(error) => code_of(error.reason()),
+            Self::Memory(error) => code_of_memory(error),
+            Self::Tool(ToolError::NoMemory { .. }) => Code::NoMemory,
+            Self::Tool(_) => Code::System,
+            Self::NothingToMap | Self::OutsideMapping { .. } => Code::OutOfRange,
+            Self::NotMapped { .. } => Code::UnknownAddress,
+            Self::MappingSize { .. } => Code::OtherSize,
+            Self::NotCallable { .. } | Self::NotCode { .. } => Code::NotExecutable,
+            Self::Unmapped { .. } => Code::Unmapped,
+            Self::NotA { .. } => Code::Value,
+            Self::NoRoom { .. } => Code::NoMemory,
+            Self::ValuesInUse | Self::BlocksLive => Code::State,
+            Self::NoJit { .. } | Self::NoUnit { .. } => Code::Handle,
+            Self::TooManyJits { .. } => Code::Full,
+            Self::JitBusy { .. } => Code::InUse,
+            Self::Metadata { error: MetadataError::Read(error), .. } => code_of_memory(error),
+            Self::Metadata { error: MetadataError::Format(error), .. } => code_of_format(error),
+            Self::Metadata { .. } => Code::Format,
+            Self::Instantiate { outcome: 1, .. } => Code::NotFound,
+            Self::Instantiate { outcome: 4, .. } => Code::Update,
+            Self::Instantiate { .. } => Code::Instantiate,
+        }
+    }
+}
+
+fn code_of_format(error: &FormatError) -> Code {
+    if *error == FormatError::OutOfMemory { Code::NoMemory } else { Code::Format }
+}
+
+fn code_of_cache(error: &CacheError) -> Code {
+    use CacheError as E;
+    match error {
+        E::File(error) => code_of_memory(error),
+        E::Format(error) => code_of_format(error),
+        E::NoSuchModule => Code::File,
+        E::ForeignSection { .. } => Code::Argument,
+        E::NoCapacity => Code::NoMemory,
+        E::TooLarge { .. } | E::AllInUse { .. } => Code::Full,
+        E::Stale { .. } | E::NotRetained { .. } => Code::Handle,
+        _ => Code::System,
+    }
+}
+
+fn code_of_load(error: &LoadError) -> Code {
+    use LoadError as E;
+    match error {
+        E::Format { error, .. } => code_of_format(error),
+        E::Archive { .. } => Code::Format,
+        E::Link { error: LinkError::MissingImports { .. }, .. } => Code::Missing,
+        E::Link { error: LinkError::Memory(error), .. } => ApiError::Memory(*error).code(),
+        E::Link { error: LinkError::OutOfMemory, .. } | E::OutOfMemory => Code::NoMemory,
+        E::Link { .. } => Code::Link,
+        E::Entries { error, .. } => ApiError::Exec(*error).code(),
+        E::Bytecode { error, .. } => code_of_bytecode(error),
+        E::NameTaken { .. } | E::Clash { .. } => Code::NameTaken,
+        E::Stale { .. } => Code::Handle,
+        E::Pinned { .. } | E::Needed { .. } | E::DataInUse { .. } => Code::InUse,
+        E::NotReloadable { .. } | E::FunctionGone { .. } => Code::Reload,
+        E::Changed { .. } => Code::State,
+        _ => Code::System,
+    }
+}
+
+fn code_of_bytecode(error: &BytecodeError) -> Code {
+    match error {
+        BytecodeError::Engine(EngineError::Code(CodeError::Exec(error))) => {
+            ApiError::Exec(*error).code()
+        }
+        BytecodeError::Engine(EngineError::Code(CodeError::NoMemory)) => Code::NoMemory,
+        _ => Code::Link,
+    }
+}
+
+fn code_of_memory(error: &MemoryError) -> Code {
+    use MemoryError as E;
+    match error {
+        E::Open { errno } if is_denied(errno) => Code::Access,
+        E::PathNul { .. } | E::PathTooLong { .. } | E::Open { .. } | E::Inspect { .. } => {
+            Code::File
+        }
+        E::NotRegular { .. } | E::FileTooLarge { .. } | E::Read { .. } => Code::File,
+        E::Changing { .. } | E::CutOff { .. } => Code::File,
+        E::RangeOutside { .. } => Code::OutOfRange,
+        E::NotReadable { .. } => Code::Access,
+        E::NoRoomForFile { .. } | E::Prefault { .. } | E::TooManyBytes { .. } => Code::NoMemory,
+        E::Map { errno, .. } | E::Manage { errno, .. } if *errno == Errno::NOMEM => Code::NoMemory,
+        _ => Code::System,
+    }
+}
+
+fn is_denied(errno: &smf_core::memory::Errno) -> bool {
+    [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::TXTBSY].iter().any(|denied| *errno == *denied)
+}
+
+fn code_of(reason: Reason) -> Code {
+    match reason {
+        Reason::Size | Reason::Alignment => Code::Argument,
+        Reason::Ceiling => Code::Ceiling,
+        Reason::NoMemory => Code::NoMemory,
+        Reason::Policy => Code::Policy,
+        Reason::Forked => Code::Forked,
+        Reason::Unknown | Reason::Inside => Code::UnknownAddress,
+        Reason::OtherSize => Code::OtherSize,
+        Reason::Outside => Code::OutOfRange,
+        Reason::WriteAndExecute => Code::WriteAndExecute,
+        Reason::NotExecutable => Code::NotExecutable,
+        _ => Code::System,
+    }
+}
