@@ -15,7 +15,7 @@
 //!
 //! What compiling costs, checks included, counted by `valgrind --tool=callgrind` over the four functions
 //! of the benchmark, 25 instructions each, one after another: the quick way 209 instructions of the
-//! processor for one of bytecode; through verifier and compiler 319, 148 of them for verifying. The
+//! processor for one of bytecode; through verifier and compiler 323, 148 of them for verifying. The
 //! shortest of 400 rounds took 8.8 ns each and 19.6 ns, one after the other on a machine that had other
 //! work. The quick way saves what three ways through the code have in common: an instruction is fetched and
 //! dispatched once, and nothing is kept of it. Of what is left, 40 are at each instruction, 200 at each

@@ -294,7 +294,7 @@ impl Locals {
 
 /// The first instruction that is refused, and why.
 #[cold]
-fn refusal(function: &FunctionCode<'_>, calls: &mut impl Calls) -> (u32, Fault) {
+fn refusal(function: &FunctionCode<'_>, calls: &mut dyn Calls) -> (u32, Fault) {
     for found in Instructions::new(function.code) {
         let refused = match found {
             Ok((at, instruction)) => {
@@ -314,7 +314,7 @@ fn refusal(function: &FunctionCode<'_>, calls: &mut impl Calls) -> (u32, Fault) 
 fn accept(
     function: &FunctionCode<'_>,
     (at, instruction): (u32, Instruction),
-    calls: &mut impl Calls,
+    calls: &mut dyn Calls,
 ) -> Result<(), Fault> {
     let locals = function.locals;
     match instruction {

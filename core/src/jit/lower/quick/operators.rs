@@ -22,6 +22,7 @@ impl From<Place> for Source {
 
 impl Walk<'_, '_, '_> {
     /// Puts what an operator makes of two values of this kind in their place, or writes it to a slot.
+    #[inline(never)]
     pub(super) fn combine(
         &mut self,
         operator: Operator,
@@ -161,7 +162,7 @@ impl Walk<'_, '_, '_> {
 
     /// Puts the bool that a comparison gives in place of two values, unless the next instruction only
     /// jumps by it.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn compare(&mut self, relation: Relation) -> Option<()> {
         if let Some((bytes, opcode @ (Opcode::JmpIf | Opcode::JmpIfNot))) = self.peek() {
             self.next += 6;
@@ -170,6 +171,7 @@ impl Walk<'_, '_, '_> {
         self.put_bool(relation)
     }
 
+    #[cold]
     #[inline(never)]
     fn put_bool(&mut self, relation: Relation) -> Option<()> {
         let operands = self.pop_two()?;
