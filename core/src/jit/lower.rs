@@ -1,4 +1,8 @@
-//! Verified bytecode to x86-64 code, one function at a time and in one pass over its instructions.
+//! Bytecode to x86-64 code, one function at a time and in one pass over its instructions.
+//!
+//! What follows is about verified functions. Those that are simple need not be: [`quick`] checks and
+//! compiles them in one walk, with its own account of where values are, and puts down what this room puts
+//! down. [`compile`](super::compile) chooses.
 //!
 //! Every *variable*, a local or a position of the vector, has a *home* for the whole function: a
 //! register for those that are named most often, weighted by the depth of loops, and otherwise a word
@@ -32,6 +36,8 @@ mod frame;
 mod homes;
 mod image;
 mod integers;
+mod quick;
+mod shape;
 mod traps;
 mod values;
 mod variable;
@@ -46,11 +52,12 @@ use super::code::Origin;
 use super::machine::Moves;
 use super::relation::Relation;
 use super::verify::{At, Facts, Op, Target, offset};
-use super::x64::{AssembleError, Assembler, Growing, Label, Labels};
+use super::x64::{AssembleError, Assembler, GprOrStack, Growing, Label, Labels};
 use crate::format::bytes::i64_at;
 use crate::owned::{NoMemory, push, reserve};
 use frame::Frame;
 use homes::Homes;
+use shape::Shape;
 use traps::Traps;
 use values::Values;
 use variable::{Value, Variable};
@@ -111,6 +118,11 @@ pub struct Lowering {
     loop_heads: Vec<(u32, u32)>,
     origins: Vec<Origin>,
     keeps_origins: bool,
+    quick: quick::Quick,
+    /// The function that is compiled, the begin of its code, and the instruction at hand.
+    index: u32,
+    entry: Label,
+    here: At,
 }
 
 impl Default for Lowering {
@@ -122,8 +134,10 @@ impl Default for Lowering {
 impl Lowering {
     /// One that has no memory yet.
     pub fn new() -> Self {
+        let mut asm = Assembler::growing();
+        let entry = asm.label();
         Self {
-            asm: Assembler::growing(),
+            asm,
             frame: Frame::default(),
             homes: Homes::default(),
             values: Values::default(),
@@ -132,6 +146,10 @@ impl Lowering {
             loop_heads: Vec::new(),
             origins: Vec::new(),
             keeps_origins: false,
+            quick: quick::Quick::default(),
+            index: 0,
+            entry,
+            here: 0,
         }
     }
 
@@ -145,16 +163,18 @@ impl Lowering {
     /// # Errors
     /// No memory, or too much code.
     pub fn function(&mut self, facts: &Facts<'_, '_>) -> Result<Lowered<'_>, LowerError> {
-        self.asm.clear();
         self.values.all_home(0);
-        self.traps.clear();
-        self.loop_heads.clear();
-        self.origins.clear();
         reserve(&mut self.loop_heads, facts.targets().len())?;
-        self.frame.plan(facts, &mut self.homes);
-        let entry = self.asm.label();
+        let shape = Shape::of(facts);
+        self.frame.plan(&shape, &mut self.homes);
+        self.start(facts.index);
         let labels = self.asm.labels(facts.targets().len());
-        Body { l: self, facts, entry, labels, here: 0, next: 0, block: &[] }.compile();
+        Body { l: self, facts, labels, next: 0, block: &[] }.compile(&shape);
+        self.lowered()
+    }
+
+    /// The function that was compiled last.
+    pub(crate) fn lowered(&mut self) -> Result<Lowered<'_>, LowerError> {
         let code = self.asm.code()?;
         let (loop_heads, origins) = (&self.loop_heads, &self.origins);
         Ok(Lowered { bytes: code.bytes, loop_heads, origins })
@@ -163,8 +183,53 @@ impl Lowering {
     /// Where an activation keeps its values at a loop head: what [`abi`]'s way in from the
     /// interpreter fills before it goes there.
     pub fn places(&mut self, facts: &Facts<'_, '_>) -> Places<'_> {
-        self.frame.plan(facts, &mut self.homes);
+        self.frame.plan(&Shape::of(facts), &mut self.homes);
         Places { frame: self.frame, homes: &self.homes }
+    }
+
+    /// Starts with a function.
+    fn start(&mut self, index: u32) {
+        self.asm.clear();
+        self.traps.clear();
+        self.loop_heads.clear();
+        self.origins.clear();
+        self.entry = self.asm.label();
+        (self.index, self.here) = (index, 0);
+    }
+
+    /// The home of a variable.
+    #[inline(always)]
+    fn home(&self, variable: Variable) -> GprOrStack {
+        match self.homes.register(variable) {
+            Some(register) => register.into(),
+            None => self.frame.word(variable),
+        }
+    }
+
+    /// Where the instruction at hand begins.
+    fn at(&self) -> u32 {
+        offset(self.here)
+    }
+
+    /// Says that what comes next belongs to an instruction.
+    #[inline(always)]
+    fn origin(&mut self, instruction: u32) {
+        if self.keeps_origins {
+            self.keep_origin(instruction);
+        }
+    }
+
+    #[cold]
+    fn keep_origin(&mut self, instruction: u32) {
+        let origin = Origin { offset: self.asm.offset(), function: self.index, instruction };
+        if push(&mut self.origins, origin).is_err() {
+            self.no_memory();
+        }
+    }
+
+    /// No memory: there will be no code.
+    fn no_memory(&mut self) {
+        self.asm.keep(Err(AssembleError::NoMemory { bytes: size_of::<Origin>() }));
     }
 }
 
@@ -172,26 +237,24 @@ impl Lowering {
 struct Body<'l, 'f> {
     l: &'l mut Lowering,
     facts: &'f Facts<'f, 'f>,
-    /// The begin of the code, and where jumps lead.
-    entry: Label,
+    /// Where jumps lead.
     labels: Labels,
-    /// The instruction at hand, and the one behind it.
-    here: At,
+    /// The instruction behind the one at hand.
     next: At,
     /// The instructions before the next target of a jump.
     block: &'f [Op],
 }
 
 impl Body<'_, '_> {
-    fn compile(&mut self) {
-        self.origin(0);
-        self.prologue();
+    fn compile(&mut self, shape: &Shape<'_>) {
+        self.l.origin(0);
+        self.l.prologue(shape);
         if !self.l.frame.is_too_long {
             self.run();
         }
         // Where traps go belongs to no instruction.
-        self.origin(u32::try_from(self.facts.function.code.len()).unwrap_or(u32::MAX));
-        self.put_traps();
+        self.l.origin(u32::try_from(self.facts.function.code.len()).unwrap_or(u32::MAX));
+        self.l.put_traps();
     }
 
     /// Puts down all that can be reached, in the order of the code.
@@ -207,7 +270,7 @@ impl Body<'_, '_> {
         }
         self.block = ops;
         if goes_on && self.block() {
-            self.here = ops.len();
+            self.l.here = ops.len();
             self.return_top();
         }
     }
@@ -215,11 +278,9 @@ impl Body<'_, '_> {
     /// Puts down the rest of a block; whether what follows it is reached from there.
     fn block(&mut self) -> bool {
         while let Some(op) = self.peek() {
-            self.here = self.next;
-            self.next = op.behind(self.here);
-            if self.l.keeps_origins {
-                self.keep_origin(self.at());
-            }
+            self.l.here = self.next;
+            self.next = op.behind(self.l.here);
+            self.l.origin(self.l.at());
             if !self.instruction(op) {
                 return false;
             }
@@ -227,36 +288,10 @@ impl Body<'_, '_> {
         true
     }
 
-    /// Where the instruction at hand begins.
-    fn at(&self) -> u32 {
-        offset(self.here)
-    }
-
     /// The instruction behind the one at hand, if no jump leads to it.
     #[inline(always)]
     fn peek(&self) -> Option<Op> {
         self.block.get(self.next).copied()
-    }
-
-    #[inline(always)]
-    fn origin(&mut self, instruction: u32) {
-        if self.l.keeps_origins {
-            self.keep_origin(instruction);
-        }
-    }
-
-    #[cold]
-    fn keep_origin(&mut self, instruction: u32) {
-        let origin =
-            Origin { offset: self.l.asm.offset(), function: self.facts.index, instruction };
-        if push(&mut self.l.origins, origin).is_err() {
-            self.no_memory();
-        }
-    }
-
-    /// No memory: there will be no code.
-    fn no_memory(&mut self) {
-        self.l.asm.keep(Err(AssembleError::NoMemory { bytes: size_of::<Origin>() }));
     }
 
     /// Comes to a target; whether anything leads there.
@@ -280,7 +315,7 @@ impl Body<'_, '_> {
     /// The constant of the instruction at hand, `start` bytes from its begin.
     #[inline(always)]
     fn constant(&self, start: u32) -> i64 {
-        let at = usize::try_from(self.at() + start).unwrap_or(usize::MAX);
+        let at = usize::try_from(self.l.at() + start).unwrap_or(usize::MAX);
         i64_at(self.facts.function.code, at).unwrap_or(0)
     }
 

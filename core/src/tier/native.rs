@@ -19,11 +19,12 @@ use hashbrown::HashMap;
 use spin::Mutex;
 
 use super::{CodeError, CodeObserver, Idle, NEVER, Told, TrapHook};
+use crate::jit::compile::{CompileError, Compiler};
 use crate::jit::host::{HostTable, Signals};
 use crate::jit::interpret::{Environment, LoopHead, Room, Tier};
-use crate::jit::lower::{Image, Lowering};
+use crate::jit::lower::Image;
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
-use crate::jit::verify::{Fault, Program, Verifier};
+use crate::jit::verify::{Fault, Program};
 use crate::memory::exec::{CodeMemory, ExecutableBlock, Request};
 use crate::owned::{NoMemory, boxed, collect, with_capacity};
 use block::Block;
@@ -61,9 +62,8 @@ fn enter_code(codes: &mut Codes, function: u32, code: Code) -> Result<(usize, us
 
 /// What compiling needs, one thread at a time.
 #[derive(Default)]
-struct Compiler {
-    verifier: Verifier,
-    lowering: Lowering,
+struct Compiling {
+    compiler: Compiler,
     compiled: Codes,
     image: Image,
 }
@@ -82,7 +82,7 @@ pub(super) struct Native<'c> {
     stub_block: ExecutableBlock,
     /// Below this address and in `stub_block` are stand-ins.
     stand_ins: Range<usize>,
-    compiler: Mutex<Compiler>,
+    compiling: Mutex<Compiling>,
     /// How often functions were called and their loops gone round, until they were compiled.
     heat: Vec<AtomicU32>,
     threshold: AtomicU32,
@@ -134,7 +134,7 @@ impl<'c> Native<'c> {
             stubs,
             stub_block,
             stand_ins,
-            compiler: Mutex::default(),
+            compiling: Mutex::default(),
             heat: collect(core::iter::repeat_with(AtomicU32::default).take(count))?,
             threshold: AtomicU32::new(threshold),
             idle: Idle::default(),
@@ -262,7 +262,7 @@ impl<'c> Native<'c> {
             let told =
                 self.observer.as_ref().and_then(|o| o.compiled(function, address..address + size));
             if told.is_some()
-                && let Some(code) = self.compiler.lock().compiled.get_mut(&function)
+                && let Some(code) = self.compiling.lock().compiled.get_mut(&function)
             {
                 code.told = told;
             }
@@ -273,16 +273,16 @@ impl<'c> Native<'c> {
 
     /// Compiles a function, if it is not yet: where its code is, and whether it is new.
     fn compile_once(&self, function: u32) -> Result<((usize, usize), bool), CodeError> {
-        let mut compiler = self.compiler.lock();
-        let Compiler { verifier, lowering, compiled, .. } = &mut *compiler;
+        let mut compiling = self.compiling.lock();
+        let Compiling { compiler, compiled, .. } = &mut *compiling;
         if let Some(code) = compiled.get(&function) {
             return Ok((code.place(), false));
         }
-        let facts = verifier.facts(&self.program, function).map_err(|fault| match fault {
-            Fault::OutOfMemory => CodeError::NoMemory,
-            _ => CodeError::NoFunction { index: function },
+        let lowered = compiler.function(&self.program, function).map_err(|error| match error {
+            CompileError::Lower(error) => error.into(),
+            CompileError::Verify(error) if error.fault == Fault::OutOfMemory => CodeError::NoMemory,
+            CompileError::Verify(_) => CodeError::NoFunction { index: function },
         })?;
-        let lowered = lowering.function(&facts)?;
         let request = Request::new(lowered.bytes.len()).aligned_to(16);
         let mut code = self.memory.allocate_with(request)?;
         code.as_mut_slice().copy_from_slice(lowered.bytes);
@@ -293,10 +293,10 @@ impl<'c> Native<'c> {
 
     /// The address and length of the code of each function that is compiled.
     pub(super) fn for_each_code(&self, mut each: impl FnMut(u32, usize, usize)) {
-        let compiler = self.compiler.lock();
+        let compiling = self.compiling.lock();
         // In the order of the functions.
         for (function, _) in (0..).zip(&self.heat) {
-            if let Some(Code { block, .. }) = compiler.compiled.get(&function) {
+            if let Some(Code { block, .. }) = compiling.compiled.get(&function) {
                 each(function, block.address(), block.len());
             }
         }
@@ -372,14 +372,14 @@ impl<'c> Native<'c> {
         self.code_for_call(function)?;
         let mut image = Image::default();
         let code = {
-            let mut compiler = self.compiler.lock();
-            let Compiler { verifier, lowering, compiled, image: spare, .. } = &mut *compiler;
+            let mut compiling = self.compiling.lock();
+            let Compiling { compiler, compiled, image: spare } = &mut *compiling;
             let Code { block, loop_heads, .. } = compiled.get(&function)?;
             let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
             let (_, offset) = *loop_heads.get(head)?;
             core::mem::swap(&mut image, spare);
-            let facts = verifier.facts(&self.program, function).ok()?;
-            lowering.places(&facts).fill(&mut image, locals, vector).ok()?;
+            let places = compiler.places(&self.program, function).ok()?;
+            places.fill(&mut image, locals, vector).ok()?;
             block.address() + usize::try_from(offset).ok()?
         };
         if let Some(place) = image.words.get_mut(image.return_address) {

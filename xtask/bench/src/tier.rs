@@ -5,8 +5,8 @@ mod clif;
 
 use std::time::{Duration, Instant};
 
+use smf_core::jit::compile::Compiler;
 use smf_core::jit::host::HostTable;
-use smf_core::jit::lower::Lowering;
 use smf_core::jit::text::{Assembled, assemble};
 use smf_core::jit::verify::{FunctionCode, Program, Verifier};
 use smf_core::memory::exec::CodeMemory;
@@ -245,12 +245,10 @@ fn compiling(bench: &mut Bench, functions: &[Assembled]) {
             locals: function.locals,
         })
         .collect();
-    let (mut verifier, mut lowering) = (Verifier::new(), Lowering::new());
+    let mut compiler = Compiler::new();
     let ours = repeat(move || {
         let mut bytes = 0;
-        let compiled = verifier.verify_each(codes.clone(), |facts| {
-            bytes += lowering.function(&facts).unwrap().bytes.len();
-        });
+        let compiled = compiler.program(codes.clone(), |_, lowered| bytes += lowered.bytes.len());
         (compiled.unwrap().functions().len(), bytes)
     });
     let per = count_instructions(&many);

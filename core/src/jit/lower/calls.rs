@@ -1,10 +1,10 @@
 //! Calls: of other functions, in place of this one, and of the host.
 
-use super::Body;
 use super::abi::Shared;
 use super::frame::{signed, stack_bytes};
 use super::values::SCRATCH;
 use super::variable::Value;
+use super::{Body, Lowering};
 use crate::jit::machine::ARGUMENTS;
 use crate::jit::x64::{Cond, Gpr, GprOrStack, Index, Mem, Scale, W16, W32, W64};
 
@@ -16,15 +16,8 @@ impl Body<'_, '_> {
     pub(super) fn call(&mut self, function: u32, argc: u16) {
         self.save_for_call(argc);
         self.pass(argc);
-        self.l.asm.dec(W16, Gpr::Rbp);
-        self.trap_too_deep_if(Cond::S, function);
-        if function == self.facts.index {
-            self.l.asm.call(self.entry);
-        } else {
-            self.l.asm.call_to(entry_of(function));
-        }
-        self.l.asm.inc(W16, Gpr::Rbp);
-        self.restore_after_call();
+        self.l.put_call(function);
+        self.l.restore_after_call();
         self.push(Value::gpr(Gpr::Rax));
     }
 
@@ -32,16 +25,8 @@ impl Body<'_, '_> {
     pub(super) fn call_host(&mut self, index: u16, argc: u16) {
         self.save_for_call(argc);
         self.pass(argc);
-        let asm = &mut self.l.asm;
-        asm.mov(W64, Gpr::Rax, Mem::at(Gpr::Rbx, Shared::HOST_FUNCTIONS));
-        asm.call_to(Mem::at(Gpr::Rax, 8 * i32::from(index)));
-        let bytes = stack_bytes(argc);
-        if bytes != 0 {
-            self.l.asm.add(W64, Gpr::Rsp, signed(bytes));
-        }
-        self.l.asm.cmp(W32, Mem::at(Gpr::Rbx, Shared::HOST_ERROR), 0);
-        self.host_trap_if(Cond::Ne);
-        self.restore_after_call();
+        self.l.put_host_call(index, argc);
+        self.l.restore_after_call();
         self.push(Value::gpr(Gpr::Rax));
     }
 
@@ -49,17 +34,7 @@ impl Body<'_, '_> {
     fn save_for_call(&mut self, argc: u16) {
         let length = self.l.values.length();
         self.flush_registers(length.saturating_sub(argc.into()));
-        for (variable, register) in self.l.homes.volatile() {
-            let word = self.l.frame.word(variable);
-            self.l.asm.mov(W64, word, register);
-        }
-    }
-
-    fn restore_after_call(&mut self) {
-        for (variable, register) in self.l.homes.volatile() {
-            let word = self.l.frame.word(variable);
-            self.l.asm.mov(W64, register, word);
-        }
+        self.l.save_homes();
     }
 
     /// Pops the arguments and puts them where the callee looks for them. No other value is in a
@@ -96,13 +71,13 @@ impl Body<'_, '_> {
     pub(super) fn tail_call(&mut self, function: u32, argc: u16) -> bool {
         if stack_bytes(argc) == 0 && self.l.frame.incoming_bytes() == 0 {
             self.pop_into_registers(argc);
-            self.epilogue(Gpr::Rax);
+            self.l.epilogue(Gpr::Rax);
         } else {
             self.pass(argc);
             self.replace_frame(argc);
         }
-        if function == self.facts.index {
-            let entry = self.entry;
+        if function == self.l.index {
+            let entry = self.l.entry;
             self.l.asm.jmp(entry);
         } else {
             self.l.asm.jmp_to(entry_of(function));
@@ -119,7 +94,7 @@ impl Body<'_, '_> {
         let end = moved + frame.return_address() + 8 + signed(frame.incoming_bytes());
         let asm = &mut self.l.asm;
         asm.movq(SCRATCH, Mem::at(Gpr::Rsp, moved + frame.return_address()));
-        self.restore_saved(moved);
+        self.l.restore_saved(moved);
         // From the last one down, so that none is overwritten before it has been read.
         if bytes != 0 {
             let to = end - signed(bytes);
@@ -132,10 +107,53 @@ impl Body<'_, '_> {
             asm.dec(W32, Gpr::R10);
             asm.jcc(Cond::Ne, again);
         }
-        self.release_budget(Gpr::Rax);
+        self.l.release_budget(Gpr::Rax);
         let asm = &mut self.l.asm;
         asm.lea(W64, Gpr::Rsp, Mem::at(Gpr::Rsp, end - signed(bytes) - 8));
         asm.movq(Mem::at(Gpr::Rsp, 0), SCRATCH);
+    }
+}
+
+impl Lowering {
+    /// Calls a function, whose arguments are where it looks for them.
+    pub(super) fn put_call(&mut self, function: u32) {
+        self.asm.dec(W16, Gpr::Rbp);
+        self.trap_too_deep_if(Cond::S, function);
+        if function == self.index {
+            self.asm.call(self.entry);
+        } else {
+            self.asm.call_to(entry_of(function));
+        }
+        self.asm.inc(W16, Gpr::Rbp);
+    }
+
+    /// Calls a function of the host, and takes its arguments off the stack.
+    pub(super) fn put_host_call(&mut self, index: u16, argc: u16) {
+        let asm = &mut self.asm;
+        asm.mov(W64, Gpr::Rax, Mem::at(Gpr::Rbx, Shared::HOST_FUNCTIONS));
+        asm.call_to(Mem::at(Gpr::Rax, 8 * i32::from(index)));
+        let bytes = stack_bytes(argc);
+        if bytes != 0 {
+            self.asm.add(W64, Gpr::Rsp, signed(bytes));
+        }
+        self.asm.cmp(W32, Mem::at(Gpr::Rbx, Shared::HOST_ERROR), 0);
+        self.host_trap_if(Cond::Ne);
+    }
+
+    /// Brings to words of the frame what lives in registers that a call does not keep.
+    fn save_homes(&mut self) {
+        for (variable, register) in self.homes.volatile() {
+            let word = self.frame.word(variable);
+            self.asm.mov(W64, word, register);
+        }
+    }
+
+    /// Brings it back.
+    fn restore_after_call(&mut self) {
+        for (variable, register) in self.homes.volatile() {
+            let word = self.frame.word(variable);
+            self.asm.mov(W64, register, word);
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Comparisons, and the jumps that depend on them.
 
-use super::Body;
 use super::variable::Value;
+use super::{Body, Lowering};
 use crate::jit::bytecode::Opcode;
 use crate::jit::relation::Relation;
 use crate::jit::x64::{Cond, GprOrStack, Label, W8, W32, W64};
 
 /// After a comparison of integers.
-fn signed(relation: Relation) -> Cond {
+pub(super) fn signed(relation: Relation) -> Cond {
     match relation {
         Relation::Eq => Cond::E,
         Relation::Ne => Cond::Ne,
@@ -112,8 +112,8 @@ impl Body<'_, '_> {
     fn look_before_jumping(&mut self, target: u32) {
         let target =
             usize::try_from(target).ok().and_then(|number| self.facts.targets().get(number));
-        if target.is_some_and(|target| target.at() <= self.here) {
-            self.look_for_interrupt();
+        if target.is_some_and(|target| target.at() <= self.l.here) {
+            self.l.look_for_interrupt();
         }
     }
 
@@ -185,7 +185,7 @@ impl Body<'_, '_> {
     fn put_comparison(&mut self, relation: Relation, operands: [Value; 2]) -> Outcome {
         let [left, right] = operands;
         if !self.facts.compares_integers_alone()
-            && let Some([left_float, right_float]) = self.facts.compared_floats(self.at())
+            && let Some([left_float, right_float]) = self.facts.compared_floats(self.l.at())
         {
             return self.compare_floats(relation, [(left, left_float), (right, right_float)]);
         }
@@ -206,7 +206,7 @@ impl Body<'_, '_> {
             _ => None,
         };
         if let (Some(place), Some(small)) = (self.place(left), small) {
-            self.compare_place(place, small);
+            self.l.compare_place(place, small);
             return self.release(left);
         }
         let (left_register, left) = self.in_register(left);
@@ -221,12 +221,14 @@ impl Body<'_, '_> {
         self.release(left);
         self.release(right);
     }
+}
 
+impl Lowering {
     /// Compares with a constant.
     pub(super) fn compare_place(&mut self, place: GprOrStack, small: i32) {
         match place.register().filter(|_| small == 0) {
-            Some(register) => self.l.asm.test(W64, register, register),
-            None => self.l.asm.cmp(W64, place, small),
+            Some(register) => self.asm.test(W64, register, register),
+            None => self.asm.cmp(W64, place, small),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Division: never by zero, and the lowest integer by -1 wraps, where the processor would fault.
 
-use super::Body;
 use super::abi::TrapKind;
 use super::variable::{TEMPORARIES, Value};
+use super::{Body, Lowering};
 use crate::jit::x64::{Cond, Gpr, GprOrStack, W64};
 
 /// Which result of a division is wanted.
@@ -20,7 +20,7 @@ impl Body<'_, '_> {
         match right {
             Value::Int(0) => {
                 self.release(left);
-                self.trap_always(TrapKind::DivisionByZero);
+                self.l.trap_always(TrapKind::DivisionByZero);
                 self.push(Value::Int(0));
             }
             Value::Int(-1) if wanted == Wanted::Quotient => {
@@ -33,40 +33,18 @@ impl Body<'_, '_> {
             }
             Value::Int(1) => self.push(left),
             Value::Int(right) if right > 0 && right.count_ones() == 1 => {
-                self.divide_by_power(wanted, left, right);
+                self.divide_temporary(wanted, left, right);
             }
             _ => self.divide_any(wanted, left, right),
         }
     }
 
-    /// Towards zero by a power of two above 1: `right` - 1 is added to what is negative first.
-    fn divide_by_power(&mut self, wanted: Wanted, left: Value, right: i64) {
-        // At most 62.
-        let count = right.trailing_zeros() as u8;
+    fn divide_temporary(&mut self, wanted: Wanted, left: Value, right: i64) {
         let to = self.destination(left, left, None);
         let bias = self.temporary();
-        self.load(bias, left);
-        self.release_but(left, to.register);
-        let asm = &mut self.l.asm;
-        if count != 1 {
-            asm.sar(W64, bias, 63);
-        }
-        asm.shr(W64, bias, 64 - count);
         self.load(to.register, left);
-        let asm = &mut self.l.asm;
-        asm.add(W64, to.register, bias);
-        if wanted == Wanted::Quotient {
-            asm.sar(W64, to.register, count);
-        } else {
-            match i32::try_from(right - 1) {
-                Ok(mask) => asm.and(W64, to.register, mask),
-                Err(_) => {
-                    asm.shl(W64, to.register, 64 - count);
-                    asm.shr(W64, to.register, 64 - count);
-                }
-            }
-            asm.sub(W64, to.register, bias);
-        }
+        self.release_but(left, to.register);
+        self.l.divide_by_power(wanted, right, to.register, bias);
         self.release(Value::gpr(bias));
         self.deliver(to);
     }
@@ -87,17 +65,49 @@ impl Body<'_, '_> {
             }
         };
         self.l.moves.emit(&mut self.l.asm);
-        if matches!(right, Value::Int(_)) {
-            self.l.asm.cqo();
-            self.l.asm.idiv(W64, divisor);
-        } else {
-            self.divide_with_care(wanted, divisor);
-        }
+        let result = self.l.divide(wanted, divisor, matches!(right, Value::Int(_)));
         for &register in &TEMPORARIES {
             self.release_if_at_hand(register);
         }
-        let result = if wanted == Wanted::Quotient { Gpr::Rax } else { Gpr::Rdx };
         self.push(Value::gpr(result));
+    }
+}
+
+impl Lowering {
+    /// Divides what is in `to` towards zero by a power of two above 1: `right` - 1 is added to what is
+    /// negative first.
+    pub(super) fn divide_by_power(&mut self, wanted: Wanted, right: i64, to: Gpr, bias: Gpr) {
+        // At most 62.
+        let count = right.trailing_zeros() as u8;
+        let asm = &mut self.asm;
+        asm.mov(W64, bias, to);
+        if count != 1 {
+            asm.sar(W64, bias, 63);
+        }
+        asm.shr(W64, bias, 64 - count);
+        asm.add(W64, to, bias);
+        if wanted == Wanted::Quotient {
+            return asm.sar(W64, to, count);
+        }
+        match i32::try_from(right - 1) {
+            Ok(mask) => asm.and(W64, to, mask),
+            Err(_) => {
+                asm.shl(W64, to, 64 - count);
+                asm.shr(W64, to, 64 - count);
+            }
+        }
+        asm.sub(W64, to, bias);
+    }
+
+    /// Divides RAX; says where the result is. A constant is neither 0 nor -1.
+    pub(super) fn divide(&mut self, wanted: Wanted, divisor: GprOrStack, is_constant: bool) -> Gpr {
+        if is_constant {
+            self.asm.cqo();
+            self.asm.idiv(W64, divisor);
+        } else {
+            self.divide_with_care(wanted, divisor);
+        }
+        if wanted == Wanted::Quotient { Gpr::Rax } else { Gpr::Rdx }
     }
 
     /// Divides RAX by what is not known to be neither 0 nor -1.
@@ -105,7 +115,7 @@ impl Body<'_, '_> {
         self.compare_place(divisor, 0);
         self.trap_if(Cond::E, TrapKind::DivisionByZero);
         self.compare_place(divisor, -1);
-        let asm = &mut self.l.asm;
+        let asm = &mut self.asm;
         let [divides, done] = [asm.label(), asm.label()];
         asm.jcc_short(Cond::Ne, divides);
         if wanted == Wanted::Quotient {

@@ -7,17 +7,32 @@
 //! below `rsp` instead of moving it, which signal handlers leave alone (System V ABI, AMD64 supplement,
 //! 3.2.2, "The Stack Frame").
 
-use super::Body;
 use super::abi::{Context, STACK_PAGE, Shared, TrapKind};
-use super::homes::{Homes, KEPT, VOLATILE, counted_locals};
+use super::homes::{Homes, KEPT, VOLATILE};
+use super::quick::{MOST, MOST_LOCALS};
 use super::variable::{Value, Variable};
+use super::{Body, Lowering, Shape};
 use crate::jit::machine::{ARGUMENTS, Source};
 use crate::jit::trap::{MAX_VECTOR, activation_charge};
-use crate::jit::verify::Facts;
 use crate::jit::x64::{Assembler, Cond, Gpr, GprOrStack, Growing, Mem, W32, W64};
 
 /// Bytes below `rsp` that nobody else touches.
 const RED_ZONE: u32 = 128;
+
+/// Where the first locals of a function live that is compiled the quick way and calls nothing: parameters
+/// where they come in, unless that is a temporary register.
+const SIMPLE: [Gpr; 10] = [
+    Gpr::Rdi,
+    Gpr::Rsi,
+    Gpr::R10,
+    Gpr::R11,
+    Gpr::R8,
+    Gpr::R9,
+    Gpr::R12,
+    Gpr::R13,
+    Gpr::R14,
+    Gpr::R15,
+];
 
 /// The shape of an activation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,18 +75,51 @@ pub(super) fn signed(bytes: u32) -> i32 {
 impl Frame {
     /// Plans for a function. Fields are set one by one, where they stay: they are made in pieces, and to
     /// copy them whole would wait for those.
-    pub(super) fn plan(&mut self, facts: &Facts<'_, '_>, homes: &mut Homes) {
-        let calls = facts.call_weight();
-        homes.choose(facts, calls);
-        let (longest, params) = (facts.longest(), facts.function.params);
+    pub(super) fn plan(&mut self, shape: &Shape<'_>, homes: &mut Homes) {
+        homes.choose(shape);
+        let Shape { calls, longest, params, .. } = *shape;
         self.saved = homes.kept;
         self.params = params;
         self.moved = 0;
         self.is_too_long = longest > MAX_VECTOR;
-        let vector = if self.is_too_long { 0 } else { 8 * longest };
-        (self.first_local, self.locals_end) = locals_in_words(facts, homes, calls != 0);
+        (self.first_local, self.locals_end) = locals_in_words(shape, homes, calls != 0);
+        self.looks_for_interrupts = calls != 0 || shape.tail_calls;
+        self.lay_out(if self.is_too_long { 0 } else { 8 * longest });
+        // Positions are limited, and locals are numbered with 16 bits.
+        let charge = activation_charge(shape.locals, longest);
+        self.charge = u32::try_from(charge).unwrap_or(u32::MAX >> 1);
+    }
+
+    /// Plans for a function that is compiled the quick way, whose locals live where their numbers say:
+    /// there. With calls, in registers that these keep.
+    pub(super) fn plan_simple(
+        &mut self,
+        params: u16,
+        locals: u16,
+        calls: bool,
+    ) -> [GprOrStack; MOST_LOCALS as usize] {
+        let registers: &[Gpr] = if calls { &KEPT } else { &SIMPLE };
+        let in_registers = registers.len().min(locals.into());
+        let free = if calls { 0 } else { VOLATILE.len() };
+        self.saved = u32::try_from(in_registers.saturating_sub(free)).unwrap_or(0);
+        (self.params, self.moved, self.is_too_long, self.charge) = (params, 0, false, 0);
+        self.first_local = u16::try_from(in_registers).unwrap_or(0);
+        (self.locals_end, self.looks_for_interrupts) = (locals, calls);
+        self.lay_out(8 * MOST);
+        let mut homes = [GprOrStack::gpr(Gpr::Rax); MOST_LOCALS as usize];
+        for (home, local) in homes.iter_mut().zip(0..locals) {
+            *home = match registers.get(usize::from(local)) {
+                Some(&register) => register.into(),
+                None => self.word(Variable::local(local)),
+            };
+        }
+        homes
+    }
+
+    /// Says where everything is, with so many bytes for the vector.
+    #[inline(always)]
+    fn lay_out(&mut self, vector: u32) {
         let words = vector + 8 * u32::from(self.locals_end.saturating_sub(self.first_local));
-        self.looks_for_interrupts = calls != 0 || facts.has_tail_calls();
         let below = !self.looks_for_interrupts && words <= RED_ZONE;
         // With the return address and what is saved, a multiple of 16.
         let kept = 8 * (self.saved + 1);
@@ -79,9 +127,6 @@ impl Frame {
         self.slots = if below { -signed(words) } else { 0 };
         self.locals = self.slots + signed(vector);
         self.incoming = signed(self.size + kept);
-        // Positions are limited, and locals are numbered with 16 bits.
-        let charge = activation_charge(facts.function.locals, longest);
-        self.charge = u32::try_from(charge).unwrap_or(u32::MAX >> 1);
     }
 
     /// The word of a variable.
@@ -124,13 +169,13 @@ impl Frame {
 /// The locals that may need a word in the frame: from the first to behind the last. With `calls`, those
 /// in registers that calls do not keep are among them.
 #[inline(never)]
-fn locals_in_words(facts: &Facts<'_, '_>, homes: &Homes, calls: bool) -> (u16, u16) {
-    let uses = counted_locals(facts);
-    if homes.nothing_in_words && usize::from(facts.locals_named()) == uses.len() {
+fn locals_in_words(shape: &Shape<'_>, homes: &Homes, calls: bool) -> (u16, u16) {
+    let uses = shape.counted_locals();
+    if homes.nothing_in_words && usize::from(shape.locals_named) == uses.len() {
         return (0, 0);
     }
     let counted = u16::try_from(uses.len()).unwrap_or(u16::MAX);
-    let params = facts.function.params;
+    let params = shape.params;
     let came_on_stack = |local: u16| local < params && local >= 6;
     let needs = |local: &u16| {
         let is_used = uses.get(usize::from(*local)).is_some_and(|&weight| weight != 0);
@@ -142,7 +187,7 @@ fn locals_in_words(facts: &Facts<'_, '_>, homes: &Homes, calls: bool) -> (u16, u
     };
     let (first, last) = ((0..counted).find(needs), (0..counted).rfind(needs));
     // What is not counted may be used.
-    let uncounted = facts.locals_named().max(counted);
+    let uncounted = shape.locals_named.max(counted);
     if uncounted > counted {
         return (first.unwrap_or(counted), uncounted);
     }
@@ -158,14 +203,24 @@ pub(super) fn load_context(asm: &mut Assembler<Growing>, register: Gpr) {
     asm.shr(W64, register, 16);
 }
 
-impl Body<'_, '_> {
+impl Lowering {
     /// Everything before the first instruction.
-    pub(super) fn prologue(&mut self) {
-        let Frame { charge, looks_for_interrupts, size, .. } = self.l.frame;
-        self.l.asm.bind(self.entry);
-        if self.l.frame.is_too_long {
+    pub(super) fn prologue(&mut self, shape: &Shape<'_>) {
+        if self.frame.is_too_long {
+            self.asm.bind(self.entry);
             return self.trap_always(TrapKind::StackLimit);
         }
+        self.enter();
+        self.take_parameters(shape);
+        if shape.reads_nil_locals {
+            self.start_locals();
+        }
+    }
+
+    /// Makes room for an activation, which is looked at first.
+    pub(super) fn enter(&mut self) {
+        let Frame { charge, looks_for_interrupts, size, .. } = self.frame;
+        self.asm.bind(self.entry);
         if charge != 0 {
             self.take_from_budget(charge);
         }
@@ -173,20 +228,16 @@ impl Body<'_, '_> {
             self.look_for_interrupt();
         }
         for register in self.saved_registers() {
-            self.l.asm.push(register);
+            self.asm.push(register);
         }
         self.reserve(size);
-        self.take_parameters();
-        if self.facts.reads_nil_locals() {
-            self.start_locals();
-        }
     }
 
     // What few functions need is out of the way of what all do.
 
     #[cold]
     fn take_from_budget(&mut self, charge: u32) {
-        let asm = &mut self.l.asm;
+        let asm = &mut self.asm;
         load_context(asm, Gpr::Rax);
         asm.sub(W64, Mem::at(Gpr::Rax, Context::BUDGET), signed(charge));
         self.trap_if(Cond::S, TrapKind::StackLimit);
@@ -194,7 +245,7 @@ impl Body<'_, '_> {
 
     #[cold]
     fn touch_pages(&mut self, count: u32) {
-        let asm = &mut self.l.asm;
+        let asm = &mut self.asm;
         asm.mov_imm(Gpr::Rax, u64::from(count));
         let again = asm.label();
         asm.bind(again);
@@ -206,12 +257,12 @@ impl Body<'_, '_> {
 
     /// Traps when the host wants everything to stop. Changes the flags.
     pub(super) fn look_for_interrupt(&mut self) {
-        self.l.asm.cmp(W32, Mem::at(Gpr::Rbx, Shared::INTERRUPT), 0);
+        self.asm.cmp(W32, Mem::at(Gpr::Rbx, Shared::INTERRUPT), 0);
         self.trap_if(Cond::Ne, TrapKind::Interrupted);
     }
 
     fn saved_registers(&self) -> impl DoubleEndedIterator<Item = Gpr> + use<> {
-        let saved = usize::try_from(self.l.frame.saved).unwrap_or(0);
+        let saved = usize::try_from(self.frame.saved).unwrap_or(0);
         KEPT.get(..saved).unwrap_or(&KEPT).iter().copied()
     }
 
@@ -224,35 +275,35 @@ impl Body<'_, '_> {
             self.touch_pages(size / STACK_PAGE);
         }
         if !size.is_multiple_of(STACK_PAGE) {
-            self.l.asm.sub(W64, Gpr::Rsp, signed(size % STACK_PAGE));
+            self.asm.sub(W64, Gpr::Rsp, signed(size % STACK_PAGE));
         }
     }
 
     /// Moves the parameters to their homes.
-    fn take_parameters(&mut self) {
-        let uses = self.facts.local_uses();
+    fn take_parameters(&mut self, shape: &Shape<'_>) {
+        let uses = shape.local_uses;
         let named = |local: u16| uses.get(usize::from(local)).is_none_or(|&weight| weight != 0);
-        for (local, &register) in (0..self.l.frame.params).zip(&ARGUMENTS) {
-            if !named(local) || local >= self.facts.locals_named() {
+        for (local, &register) in (0..self.frame.params).zip(&ARGUMENTS) {
+            if !named(local) || local >= shape.locals_named {
                 continue;
             }
             let home = self.home(Variable::local(local));
             match home.register() {
-                Some(home) => self.l.moves.add(home, Source::Gpr(register)),
-                None => self.l.asm.mov(W64, home, register),
+                Some(home) => self.moves.add(home, Source::Gpr(register)),
+                None => self.asm.mov(W64, home, register),
             }
         }
-        if self.l.frame.params > 6 {
+        if self.frame.params > 6 {
             self.take_parameters_from_stack();
         }
-        self.l.moves.emit(&mut self.l.asm);
+        self.moves.emit(&mut self.asm);
     }
 
     #[cold]
     fn take_parameters_from_stack(&mut self) {
-        for (variable, register) in self.l.homes.chosen() {
-            if variable.as_local().is_some_and(|local| local >= 6 && local < self.l.frame.params) {
-                self.l.moves.add(register, self.l.frame.word(variable).into());
+        for (variable, register) in self.homes.chosen() {
+            if variable.as_local().is_some_and(|local| local >= 6 && local < self.frame.params) {
+                self.moves.add(register, self.frame.word(variable).into());
             }
         }
     }
@@ -260,53 +311,80 @@ impl Body<'_, '_> {
     /// Nil in all other locals.
     #[cold]
     fn start_locals(&mut self) {
-        let Frame { params, first_local, locals_end, .. } = self.l.frame;
-        for (variable, register) in self.l.homes.chosen() {
+        let Frame { params, first_local, locals_end, .. } = self.frame;
+        for (variable, register) in self.homes.chosen() {
             if variable.as_local().is_some_and(|local| local >= params) {
-                self.l.asm.zero(register);
+                self.asm.zero(register);
             }
         }
         let first = first_local.max(params);
         if first < locals_end {
             let words = u32::from(locals_end - first);
-            self.clear_words(Gpr::Rax, words, self.l.frame.word(Variable::local(first)));
+            self.clear_words(Gpr::Rax, words, self.frame.word(Variable::local(first)));
         }
     }
 
     /// Undoes the prologue but for the return address. Changes the flags and `scratch`.
     pub(super) fn epilogue(&mut self, scratch: Gpr) {
         self.release_budget(scratch);
-        let size = self.l.frame.size;
+        let size = self.frame.size;
         if size != 0 {
-            self.l.asm.add(W64, Gpr::Rsp, signed(size));
+            self.asm.add(W64, Gpr::Rsp, signed(size));
         }
         for register in self.saved_registers().rev() {
-            self.l.asm.pop(register);
+            self.asm.pop(register);
         }
     }
 
     #[inline(always)]
     pub(super) fn release_budget(&mut self, scratch: Gpr) {
-        if self.l.frame.charge != 0 {
+        if self.frame.charge != 0 {
             self.give_to_budget(scratch);
         }
     }
 
     #[cold]
     fn give_to_budget(&mut self, scratch: Gpr) {
-        let charge = signed(self.l.frame.charge);
-        load_context(&mut self.l.asm, scratch);
-        self.l.asm.add(W64, Mem::at(scratch, Context::BUDGET), charge);
+        let charge = signed(self.frame.charge);
+        load_context(&mut self.asm, scratch);
+        self.asm.add(W64, Mem::at(scratch, Context::BUDGET), charge);
     }
 
     /// Restores the saved registers from where they are, with `rsp` so many bytes lower.
     pub(super) fn restore_saved(&mut self, moved: i32) {
-        let first = self.l.frame.return_address() + moved;
+        let first = self.frame.return_address() + moved;
         for (register, number) in self.saved_registers().zip(1..) {
-            self.l.asm.mov(W64, register, Mem::at(Gpr::Rsp, first - 8 * number));
+            self.asm.mov(W64, register, Mem::at(Gpr::Rsp, first - 8 * number));
         }
     }
 
+    /// Returns, and takes the arguments off the stack.
+    pub(super) fn leave(&mut self) {
+        match self.frame.incoming_bytes() {
+            0 => self.asm.ret(),
+            bytes => self.leave_with_arguments(bytes),
+        }
+    }
+
+    #[cold]
+    fn leave_with_arguments(&mut self, bytes: u32) {
+        let asm = &mut self.asm;
+        match u16::try_from(bytes) {
+            Ok(bytes) => {
+                let [low, high] = bytes.to_le_bytes();
+                // RET imm16. Source: Intel SDM volume 2, "RET—Return From Procedure".
+                asm.bytes(&[0xc2, low, high]);
+            }
+            Err(_) => {
+                asm.pop(Gpr::Rcx);
+                asm.add(W64, Gpr::Rsp, signed(bytes));
+                asm.jmp_to(Gpr::Rcx);
+            }
+        }
+    }
+}
+
+impl Body<'_, '_> {
     /// Returns a slot.
     pub(super) fn return_slot(&mut self, slot: u16) -> bool {
         let value = self.slot_once(slot);
@@ -325,33 +403,8 @@ impl Body<'_, '_> {
         } else {
             self.load(Gpr::Rax, value);
         }
-        self.epilogue(Gpr::Rcx);
-        self.leave();
+        self.l.epilogue(Gpr::Rcx);
+        self.l.leave();
         false
-    }
-
-    /// Returns, and takes the arguments off the stack.
-    fn leave(&mut self) {
-        match self.l.frame.incoming_bytes() {
-            0 => self.l.asm.ret(),
-            bytes => self.leave_with_arguments(bytes),
-        }
-    }
-
-    #[cold]
-    fn leave_with_arguments(&mut self, bytes: u32) {
-        let asm = &mut self.l.asm;
-        match u16::try_from(bytes) {
-            Ok(bytes) => {
-                let [low, high] = bytes.to_le_bytes();
-                // RET imm16. Source: Intel SDM volume 2, "RET—Return From Procedure".
-                asm.bytes(&[0xc2, low, high]);
-            }
-            Err(_) => {
-                asm.pop(Gpr::Rcx);
-                asm.add(W64, Gpr::Rsp, signed(bytes));
-                asm.jmp_to(Gpr::Rcx);
-            }
-        }
     }
 }

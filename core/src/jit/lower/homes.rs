@@ -1,9 +1,9 @@
 //! Which variables live in registers: those that are named most often.
 
+use super::Shape;
 use super::variable::Variable;
 use crate::jit::machine::ARGUMENTS;
-use crate::jit::verify::Facts;
-use crate::jit::x64::Gpr;
+use crate::jit::x64::{Gpr, GprOrStack};
 
 /// Registers for variables that calls do not keep.
 pub(super) const VOLATILE: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::R8, Gpr::R9, Gpr::R10, Gpr::R11];
@@ -66,15 +66,26 @@ impl Homes {
         self.chosen().skip(kept)
     }
 
+    /// Lets locals live in these places, if they are registers.
+    pub(super) fn set(&mut self, homes: &[GprOrStack]) {
+        self.registers = Registers::default();
+        for (home, local) in homes.iter().zip(0..) {
+            if let Some(register) = home.register() {
+                self.registers.set(Variable::local(local), register);
+            }
+        }
+    }
+
     /// Chooses the variables that are worth a register.
-    pub(super) fn choose(&mut self, facts: &Facts<'_, '_>, calls: u64) {
+    pub(super) fn choose(&mut self, shape: &Shape<'_>) {
+        let calls = shape.calls;
         let Self { registers, wanted, .. } = self;
         *registers = Registers::default();
         (wanted.count, wanted.fell_out) = (0, false);
-        for (&weight, local) in counted_locals(facts).iter().zip(0..) {
+        for (&weight, local) in shape.counted_locals().iter().zip(0..) {
             wanted.insert(weight, Variable::local(local));
         }
-        for (&weight, position) in counted_slots(facts).iter().zip(0..) {
+        for (&weight, position) in shape.counted_slots().iter().zip(0..) {
             wanted.insert(weight, Variable::slot(position));
         }
         // When each gets one that need not be saved, the order does not matter.
@@ -82,7 +93,7 @@ impl Homes {
             wanted.sort();
         }
         let (kept, free) = if calls == 0 {
-            registers.give_volatile(wanted.keys(), facts.function.params)
+            registers.give_volatile(wanted.keys(), shape.params)
         } else {
             (registers.give_around_calls(wanted.keys(), calls), 0)
         };
@@ -167,18 +178,6 @@ const IS_VOLATILE: u16 = {
     }
     bits
 };
-
-/// How often those locals are named that may be.
-pub(super) fn counted_locals<'f>(facts: &Facts<'f, '_>) -> &'f [u64] {
-    let uses = facts.local_uses();
-    uses.get(..usize::from(facts.locals_named())).unwrap_or(uses)
-}
-
-/// How often those positions are named that may be.
-fn counted_slots<'f>(facts: &Facts<'f, '_>) -> &'f [u64] {
-    let uses = facts.slot_uses();
-    usize::try_from(facts.longest()).ok().and_then(|longest| uses.get(..longest)).unwrap_or(uses)
-}
 
 /// Variables as keys: their weight, and below it what tells them apart.
 #[derive(Debug, Default)]

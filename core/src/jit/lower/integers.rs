@@ -1,7 +1,7 @@
 //! Arithmetic on integers and logic on bools, in the fewest instructions for where the operands are.
 
-use super::Body;
 use super::variable::{Value, Variable};
+use super::{Body, Lowering};
 use crate::jit::bytecode::Opcode;
 use crate::jit::verify::At;
 use crate::jit::x64::{Alu, Gpr, GprOrStack, Mem, Scale, W64};
@@ -18,7 +18,7 @@ pub(super) enum Operator {
 }
 
 impl Operator {
-    fn fold(self, left: i64, right: i64) -> i64 {
+    pub(super) fn fold(self, left: i64, right: i64) -> i64 {
         match self {
             Operator::Add => left.wrapping_add(right),
             Operator::Sub => left.wrapping_sub(right),
@@ -84,7 +84,7 @@ impl Body<'_, '_> {
                 // A longer one is in a register.
                 let right = i32::try_from(right).unwrap_or(0);
                 if let Some(left) = self.place(left) {
-                    self.combine_with(operator, to.register, left, right);
+                    self.l.combine_with(operator, to.register, left, right);
                 }
             }
             (Value::Int(left), _) => {
@@ -94,7 +94,7 @@ impl Body<'_, '_> {
             }
             _ => {
                 if let (Some(left), Some(right)) = (self.place(left), self.place(right)) {
-                    self.combine_both(operator, to.register, left, right);
+                    self.l.combine_both(operator, to.register, left, right);
                 }
             }
         }
@@ -202,45 +202,6 @@ impl Body<'_, '_> {
         }
     }
 
-    #[inline(always)]
-    fn combine_with(&mut self, operator: Operator, to: Gpr, left: GprOrStack, small: i32) {
-        match operator {
-            Operator::Add => self.add_constant(to, left, small),
-            Operator::Sub if small != i32::MIN => self.add_constant(to, left, -small),
-            Operator::Mul if small > 0 && small.count_ones() == 1 => {
-                self.move_to(to, left);
-                if small != 1 {
-                    // Less than 32.
-                    let count = small.trailing_zeros() as u8;
-                    self.l.asm.shl(W64, to, count);
-                }
-            }
-            Operator::Mul => self.l.asm.imul_imm(W64, to, left, small),
-            _ => {
-                self.move_to(to, left);
-                if let Some(row) = operator.alu() {
-                    self.l.asm.alu(row, W64, to, small);
-                }
-            }
-        }
-    }
-
-    fn add_constant(&mut self, to: Gpr, left: GprOrStack, right: i32) {
-        let asm = &mut self.l.asm;
-        if let Some(left) = left.register().filter(|left| *left != to) {
-            return asm.lea(W64, to, Mem::at(left, right));
-        }
-        self.move_to(to, left);
-        let asm = &mut self.l.asm;
-        match right {
-            1 => asm.inc(W64, to),
-            -1 => asm.dec(W64, to),
-            // One byte is enough for -128, but not for 128.
-            128 => asm.sub(W64, to, -128),
-            right => asm.add(W64, to, right),
-        }
-    }
-
     /// `to` = `left` - `right`.
     #[cold]
     fn subtract_from(&mut self, to: Gpr, left: i64, right: GprOrStack) {
@@ -251,7 +212,7 @@ impl Body<'_, '_> {
         self.l.asm.neg(W64, to);
         match i32::try_from(left) {
             Ok(0) => {}
-            Ok(left) => self.add_constant(to, right, left),
+            Ok(left) => self.l.add_constant(to, right, left),
             Err(_) => {
                 let (register, left) = self.in_register(Value::Int(left));
                 self.l.asm.add(W64, to, register);
@@ -259,13 +220,67 @@ impl Body<'_, '_> {
             }
         }
     }
+}
+
+impl Lowering {
+    #[inline(always)]
+    pub(super) fn combine_with(
+        &mut self,
+        operator: Operator,
+        to: Gpr,
+        left: GprOrStack,
+        small: i32,
+    ) {
+        match operator {
+            Operator::Add => self.add_constant(to, left, small),
+            Operator::Sub if small != i32::MIN => self.add_constant(to, left, -small),
+            Operator::Mul if small > 0 && small.count_ones() == 1 => {
+                self.move_to(to, left);
+                if small != 1 {
+                    // Less than 32.
+                    let count = small.trailing_zeros() as u8;
+                    self.asm.shl(W64, to, count);
+                }
+            }
+            Operator::Mul => self.asm.imul_imm(W64, to, left, small),
+            _ => {
+                self.move_to(to, left);
+                if let Some(row) = operator.alu() {
+                    self.asm.alu(row, W64, to, small);
+                }
+            }
+        }
+    }
+
+    /// `to` = `left` + `right`.
+    pub(super) fn add_constant(&mut self, to: Gpr, left: GprOrStack, right: i32) {
+        let asm = &mut self.asm;
+        if let Some(left) = left.register().filter(|left| *left != to) {
+            return asm.lea(W64, to, Mem::at(left, right));
+        }
+        self.move_to(to, left);
+        let asm = &mut self.asm;
+        match right {
+            1 => asm.inc(W64, to),
+            -1 => asm.dec(W64, to),
+            // One byte is enough for -128, but not for 128.
+            128 => asm.sub(W64, to, -128),
+            right => asm.add(W64, to, right),
+        }
+    }
 
     #[inline(always)]
-    fn combine_both(&mut self, operator: Operator, to: Gpr, left: GprOrStack, right: GprOrStack) {
+    pub(super) fn combine_both(
+        &mut self,
+        operator: Operator,
+        to: Gpr,
+        left: GprOrStack,
+        right: GprOrStack,
+    ) {
         let (left, right) = if right == to.into() && left != right {
             if operator == Operator::Sub {
-                self.l.asm.neg(W64, to);
-                return self.l.asm.add(W64, to, left);
+                self.asm.neg(W64, to);
+                return self.asm.add(W64, to, left);
             }
             (right, left)
         } else {
@@ -276,12 +291,12 @@ impl Body<'_, '_> {
             && left != to
             && let Some(index) = right.index()
         {
-            return self.l.asm.lea(W64, to, Mem::at(left, 0).indexed(index, Scale::By1));
+            return self.asm.lea(W64, to, Mem::at(left, 0).indexed(index, Scale::By1));
         }
         self.move_to(to, left);
         match operator.alu() {
-            Some(row) => self.l.asm.alu(row, W64, to, right),
-            None => self.l.asm.imul(W64, to, right),
+            Some(row) => self.asm.alu(row, W64, to, right),
+            None => self.asm.imul(W64, to, right),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use super::Body;
+use super::Lowering;
 use super::abi::{Shared, TrapKind};
 use crate::jit::x64::{Cond, Gpr, Label, Mem, OpenJump};
 use crate::owned::push;
@@ -49,7 +49,7 @@ impl Traps {
     }
 }
 
-impl Body<'_, '_> {
+impl Lowering {
     /// Traps where the condition holds.
     pub(super) fn trap_if(&mut self, cond: Cond, kind: TrapKind) {
         self.trap_by(cond, kind as usize);
@@ -57,17 +57,17 @@ impl Body<'_, '_> {
 
     /// Traps at the begin of a function that is about to be called, where the condition holds.
     pub(super) fn trap_too_deep_if(&mut self, cond: Cond, function: u32) {
-        let label = match self.l.traps.too_deep.last() {
+        let label = match self.traps.too_deep.last() {
             Some(&(label, last)) if last == function => label,
             _ => {
-                let label = self.l.asm.label();
-                if push(&mut self.l.traps.too_deep, (label, function)).is_err() {
+                let label = self.asm.label();
+                if push(&mut self.traps.too_deep, (label, function)).is_err() {
                     self.no_memory();
                 }
                 label
             }
         };
-        self.l.asm.jcc(cond, label);
+        self.asm.jcc(cond, label);
     }
 
     /// Traps because a host function failed, where the condition holds.
@@ -77,43 +77,43 @@ impl Body<'_, '_> {
 
     #[inline]
     fn trap_by(&mut self, cond: Cond, handler: usize) {
-        let (jump, at) = (self.l.asm.jcc_open(cond), self.at());
-        if let Some(sites) = self.l.traps.sites.get_mut(handler) {
+        let (jump, at) = (self.asm.jcc_open(cond), self.at());
+        if let Some(sites) = self.traps.sites.get_mut(handler) {
             if push(sites, Site { jump, at }).is_err() {
                 return self.no_memory();
             }
-            self.l.traps.used |= 1 << handler;
+            self.traps.used |= 1 << handler;
         }
     }
 
     /// Traps in any case.
     pub(super) fn trap_always(&mut self, kind: TrapKind) {
         self.put_place(self.at());
-        self.put_handler(kind.handler(), self.facts.index);
+        self.put_handler(kind.handler(), self.index);
     }
 
     /// Tells the handler the instruction.
     fn put_place(&mut self, at: u32) {
         // The code of a function is shorter than 2^31 bytes.
-        self.l.asm.push_imm(at.cast_signed());
+        self.asm.push_imm(at.cast_signed());
     }
 
     fn put_handler(&mut self, handler: i32, function: u32) {
-        self.l.asm.mov_imm(Gpr::Rax, function.into());
-        self.l.asm.jmp_to(Mem::at(Gpr::Rbx, handler));
+        self.asm.mov_imm(Gpr::Rax, function.into());
+        self.asm.jmp_to(Mem::at(Gpr::Rbx, handler));
     }
 
     /// Puts down what all traps of the function jump to.
     pub(super) fn put_traps(&mut self) {
-        for number in 0..self.l.traps.too_deep.len() {
-            let Some(&(label, function)) = self.l.traps.too_deep.get(number) else { continue };
-            self.l.asm.bind(label);
-            self.l.asm.push_imm(0);
+        for number in 0..self.traps.too_deep.len() {
+            let Some(&(label, function)) = self.traps.too_deep.get(number) else { continue };
+            self.asm.bind(label);
+            self.asm.push_imm(0);
             self.put_handler(TrapKind::CallDepth.handler(), function);
         }
-        while self.l.traps.used != 0 {
-            let number = usize::try_from(self.l.traps.used.trailing_zeros()).unwrap_or(0);
-            self.l.traps.used &= self.l.traps.used - 1;
+        while self.traps.used != 0 {
+            let number = usize::try_from(self.traps.used.trailing_zeros()).unwrap_or(0);
+            self.traps.used &= self.traps.used - 1;
             self.put_sites(number, HANDLERS.get(number).copied().unwrap_or(0));
         }
     }
@@ -123,21 +123,21 @@ impl Body<'_, '_> {
         let Some(mut site) = self.next_site(number) else { return };
         let mut common = None;
         loop {
-            self.l.asm.land(site.jump);
+            self.asm.land(site.jump);
             self.put_place(site.at);
             let Some(next) = self.next_site(number) else { break };
             site = next;
-            let label = *common.get_or_insert_with(|| self.l.asm.label());
-            self.l.asm.jmp(label);
+            let label = *common.get_or_insert_with(|| self.asm.label());
+            self.asm.jmp(label);
         }
         if let Some(label) = common {
-            self.l.asm.bind(label);
+            self.asm.bind(label);
         }
-        self.put_handler(handler, self.facts.index);
+        self.put_handler(handler, self.index);
     }
 
     /// One of the places for a handler that is still to be put down.
     fn next_site(&mut self, number: usize) -> Option<Site> {
-        self.l.traps.sites.get_mut(number)?.pop()
+        self.traps.sites.get_mut(number)?.pop()
     }
 }

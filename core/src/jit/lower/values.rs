@@ -2,8 +2,8 @@
 //!
 //! The invariants are those of the room: [`super`].
 
-use super::Body;
 use super::variable::{FLOATS, Registers, TEMPORARIES, Value, Variable};
+use super::{Body, Lowering};
 use crate::jit::machine::Source;
 use crate::jit::x64::{Cond, Float, Gpr, GprOrStack, Scale, W32, W64, Xmm};
 
@@ -128,10 +128,7 @@ impl Body<'_, '_> {
     /// The home of a variable.
     #[inline(always)]
     pub(super) fn home(&self, variable: Variable) -> GprOrStack {
-        match self.l.homes.register(variable) {
-            Some(register) => register.into(),
-            None => self.l.frame.word(variable),
-        }
+        self.l.home(variable)
     }
 
     /// Takes the last value off the vector.
@@ -268,20 +265,8 @@ impl Body<'_, '_> {
             }
         }
         let counter = self.temporary();
-        self.clear_words(counter, length - from, self.l.frame.word(Variable::slot(from)));
+        self.l.clear_words(counter, length - from, self.l.frame.word(Variable::slot(from)));
         self.release(Value::gpr(counter));
-    }
-
-    /// Fills `words` words of the frame with 0, from `first` on.
-    pub(super) fn clear_words(&mut self, counter: Gpr, words: u32, first: GprOrStack) {
-        let Some(index) = counter.index() else { return };
-        let asm = &mut self.l.asm;
-        asm.mov_imm(counter, words.into());
-        let again = asm.label();
-        asm.bind(again);
-        asm.mov(W64, first.memory().plus(-8).indexed(index, Scale::By8), 0);
-        asm.dec(W32, counter);
-        asm.jcc(Cond::Ne, again);
     }
 
     /// Exchanges two slots.
@@ -483,17 +468,9 @@ impl Body<'_, '_> {
         match value {
             Value::Int(bits) => self.l.asm.mov_imm(register, bits.cast_unsigned()),
             Value::Float(number) => self.l.asm.movq(register, number.xmm()),
-            Value::Temporary(number) => self.move_to(register, number.gpr().into()),
-            Value::Copy(variable) => self.move_to(register, self.home(variable)),
+            Value::Temporary(number) => self.l.move_to(register, number.gpr().into()),
+            Value::Copy(variable) => self.l.move_to(register, self.home(variable)),
             Value::Home => {}
-        }
-    }
-
-    /// Moves what is in a register or in memory into a register, unless it is there.
-    #[inline(always)]
-    pub(super) fn move_to(&mut self, register: Gpr, from: GprOrStack) {
-        if from != register.into() {
-            self.l.asm.mov(W64, register, from);
         }
     }
 
@@ -517,5 +494,27 @@ impl Body<'_, '_> {
         self.load(register, value);
         self.release(value);
         (register, Value::gpr(register))
+    }
+}
+
+impl Lowering {
+    /// Fills `words` words of the frame with 0, from `first` on.
+    pub(super) fn clear_words(&mut self, counter: Gpr, words: u32, first: GprOrStack) {
+        let Some(index) = counter.index() else { return };
+        let asm = &mut self.asm;
+        asm.mov_imm(counter, words.into());
+        let again = asm.label();
+        asm.bind(again);
+        asm.mov(W64, first.memory().plus(-8).indexed(index, Scale::By8), 0);
+        asm.dec(W32, counter);
+        asm.jcc(Cond::Ne, again);
+    }
+
+    /// Moves what is in a register or in memory into a register, unless it is there.
+    #[inline(always)]
+    pub(super) fn move_to(&mut self, register: Gpr, from: GprOrStack) {
+        if from != register.into() {
+            self.asm.mov(W64, register, from);
+        }
     }
 }

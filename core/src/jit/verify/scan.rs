@@ -8,6 +8,7 @@
 use alloc::vec::Vec;
 
 use super::error::Fault;
+use super::kind::{Kind, Results};
 use super::offsets::Offsets;
 use super::op::{At, Op, offset};
 use super::{FunctionCode, HostCalls};
@@ -293,7 +294,7 @@ impl Locals {
 
 /// The first instruction that is refused, and why.
 #[cold]
-fn refusal(function: &FunctionCode<'_>, calls: &mut impl Calls) -> (u32, Fault) {
+fn refusal(function: &FunctionCode<'_>, calls: &mut dyn Calls) -> (u32, Fault) {
     for found in Instructions::new(function.code) {
         let refused = match found {
             Ok((at, instruction)) => {
@@ -313,7 +314,7 @@ fn refusal(function: &FunctionCode<'_>, calls: &mut impl Calls) -> (u32, Fault) 
 fn accept(
     function: &FunctionCode<'_>,
     (at, instruction): (u32, Instruction),
-    calls: &mut impl Calls,
+    calls: &mut dyn Calls,
 ) -> Result<(), Fault> {
     let locals = function.locals;
     match instruction {
@@ -353,12 +354,14 @@ fn source(code: &[u8], wanted: u32) -> u32 {
     jumps.next().map_or(0, |(at, _)| at)
 }
 
-/// What the scan asks about the functions that are called.
-pub(super) trait Calls {
+/// What is asked about the functions that are called.
+pub(crate) trait Calls {
     /// A CALL or TAIL_CALL.
     fn function(&mut self, callee: u32, argc: u16) -> Result<(), Fault>;
     /// A CALL_SFFI at offset `at`.
     fn host(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault>;
+    /// The kind of what a function returns, as far as it is known.
+    fn result(&mut self, callee: u32) -> Option<Kind>;
 }
 
 /// The functions of a program, for [`Calls`].
@@ -366,6 +369,7 @@ pub(super) struct Callees<'p, 'c> {
     pub(super) functions: &'p [FunctionCode<'c>],
     pub(super) called: &'p mut [bool],
     pub(super) hosts: &'p mut HostCalls,
+    pub(super) results: &'p mut Results,
     pub(super) caller: u32,
 }
 
@@ -385,5 +389,9 @@ impl Calls for Callees<'_, '_> {
 
     fn host(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault> {
         self.hosts.add(index, argc, self.caller, at)
+    }
+
+    fn result(&mut self, callee: u32) -> Option<Kind> {
+        self.results.kinds(callee).single()
     }
 }

@@ -287,6 +287,21 @@ impl<S: Storage> Assembler<S> {
         }
     }
 
+    /// Binds `label`, to which nothing leads yet, to where the code ended at `offset`, as
+    /// [`offset`](Self::offset) said.
+    #[inline]
+    pub fn bind_at(&mut self, label: Label, offset: u32) {
+        match self.find(label) {
+            Found::Open(LabelState::UNUSED) => {
+                self.set(label, LabelState { near: offset, short: BOUND });
+            }
+            Found::Unknown => {
+                self.unknown(label);
+            }
+            _ => self.bind_again(label),
+        }
+    }
+
     #[inline(never)]
     fn bind_used(&mut self, label: Label, LabelState { mut near, short }: LabelState) {
         if near == self.last_jump && near != NOWHERE {

@@ -8,8 +8,8 @@ use super::*;
 use crate::jit::bytecode::Instruction as I;
 use crate::jit::host::HostFunction;
 use crate::jit::interpret::{Alone, Interpreter};
-use crate::jit::testing::{Random, code, function};
-use crate::jit::verify::{FunctionCode, Kind};
+use crate::jit::testing::{Random, code, function, mostly_simple, view};
+use crate::jit::verify::{Kind, Verifier};
 
 const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET };
 
@@ -415,25 +415,25 @@ fn hosts() -> HostTable {
 fn check(seed: u64, memory: &CodeMemory) {
     let mut random = Random(seed | 1);
     (0..4).for_each(|_| assert_ne!(random.next(), 0));
-    let functions = program(&mut random);
-    let view = || {
-        functions
-            .iter()
-            .map(|(code, params, locals)| FunctionCode { code, params: *params, locals: *locals })
-            .collect::<Vec<_>>()
+    let functions = if seed.is_multiple_of(2) {
+        program(&mut random)
+    } else {
+        mostly_simple(&mut random, false)
     };
-    let verified = Verifier::new().verify(view()).unwrap_or_else(|error| panic!("{seed}: {error}"));
+    let verified = Verifier::new().verify(view(&functions));
+    let verified = verified.unwrap_or_else(|error| panic!("{seed}: {error}"));
     let args: Vec<u64> = (0..functions[0].1).map(|_| random.below(50)).collect();
     let hosts = hosts();
     let signals = Signals::new();
     let environment = Environment { program: &verified, hosts: &hosts, signals: &signals };
     let expected = Interpreter::new().call(environment, &mut Alone, 0, &args, ROOM);
-    for threshold in [0, 3] {
-        let program = Verifier::new().verify(view()).unwrap();
+    for (threshold, thorough) in [(0, false), (3, false), (0, true), (3, true)] {
+        let program = Verifier::new().verify(view(&functions)).unwrap();
         let native = Native::new(program, hosts.clone(), memory.clone(), threshold).unwrap();
+        native.compiling.lock().compiler.be_thorough(thorough);
         for _ in 0..2 {
             let found = native.call(0, &args, ROOM);
-            assert_eq!(found, expected, "seed {seed}, threshold {threshold}");
+            assert_eq!(found, expected, "seed {seed}, threshold {threshold}, {thorough}");
         }
     }
 }

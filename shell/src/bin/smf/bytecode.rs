@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 use smf_core::format::functions::{Function, Functions};
 use smf_core::format::{Flags, Smf};
-use smf_core::jit::lower::{Lowered, Lowering};
+use smf_core::jit::compile::Compiler;
+use smf_core::jit::lower::Lowered;
 use smf_core::jit::text::{annotate, assemble, write_module};
 use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, functions_of};
 use smf_core::loader::Loaded;
@@ -116,23 +117,20 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
 /// What compiles the functions of a module.
 struct Native<'d> {
     program: Program<'d>,
-    verifier: Verifier,
-    lowering: Lowering,
+    compiler: Compiler,
 }
 
 impl<'d> Native<'d> {
     fn of(path: &Path, table: &Functions<'d>) -> Result<Self, Failure> {
         let codes = functions_of(table).map_err(|error| Failure::of(path, error))?;
-        let mut verifier = Verifier::new();
-        let program = verifier.verify(codes).map_err(|error| Failure::of(path, error))?;
-        let mut lowering = Lowering::new();
-        lowering.keep_origins(true);
-        Ok(Self { program, verifier, lowering })
+        let program = Verifier::new().verify(codes).map_err(|error| Failure::of(path, error))?;
+        let mut compiler = Compiler::new();
+        compiler.keep_origins(true);
+        Ok(Self { program, compiler })
     }
 
     fn function(&mut self, index: u32) -> Option<Lowered<'_>> {
-        let facts = self.verifier.facts(&self.program, index).ok()?;
-        self.lowering.function(&facts).ok()
+        self.compiler.function(&self.program, index).ok()
     }
 }
 
