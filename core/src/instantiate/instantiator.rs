@@ -6,33 +6,27 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::alloc::Layout;
-use core::cell::OnceCell;
 use core::fmt;
 use core::hint;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
-use super::compiler::{
-    CompileError, Compiled, Compiler, Environment, ReadyMade, Request, TypedBodies,
-};
-use super::error::{InstantiateError, MetadataError, UpdateError};
-use super::kept::{self, Keep};
+use super::compiler::{Compiler, ReadyMade, TypedBodies};
+use super::error::{MetadataError, UpdateError};
 use super::made::{Instance, Made};
 use super::module::{Home, Module};
-use super::publish::publish;
-use super::state::{Entry, Job, News, State, Symbol, Told, Turn};
-use super::types::{MAX_ARGUMENTS, Type, TypeError};
-use crate::link::{Resolve, ShortName, host_arch};
+use super::state::{Entry, Job, State, Told, Turn};
+use crate::link::Resolve;
 use crate::memory::exec::CodeMemory;
 use crate::memory::lock::{Guard, Lock};
 use crate::memory::{sleep, thread_id, yield_now};
-use crate::owned::{
-    AttachResult, Counted, NoMemory, Shared, boxed, bytes, collect, push, text, written,
-};
+use crate::owned::{AttachResult, NoMemory, Shared, boxed, bytes, collect, push, text, written};
 
-mod needs;
+mod making;
+mod result;
 
-use needs::Needs;
+use making::{Given, Making};
+pub use result::{Failure, JitResult};
 
 /// How an instantiator works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,148 +48,6 @@ impl Default for JitConfig {
     /// Modules are told, 50 instances deep, switched on, silent, and no code is kept.
     fn default() -> Self {
         Self { update_smf: true, max_depth: 50, enabled: true, verbose: false, keep_code: false }
-    }
-}
-
-/// Why an instance was not made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The symbol that was asked for.
-    pub symbol: Symbol,
-    /// The instance that it needs and that is where it failed; `None` when that is itself.
-    pub needed: Option<ShortName>,
-    /// Why.
-    pub error: InstantiateError,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot make `{}`: ", self.symbol.escape_ascii())?;
-        if let Some(needed) = self.needed {
-            write!(f, "`{needed}`, which it needs: ")?;
-        }
-        self.error.fmt(f)
-    }
-}
-
-/// What became of a wish for an instance.
-#[derive(Clone, Debug)]
-pub enum JitResult {
-    /// It is there, made now or before.
-    Success(Instance),
-    /// No loaded module says how to make it.
-    NotFound {
-        /// What was asked for.
-        symbol: Symbol,
-    },
-    /// It needs itself before it is there.
-    CircularDependency {
-        /// The instances of the circle in the order in which each needs the next, the first one again
-        /// at the end.
-        cycle: Vec<Symbol>,
-    },
-    /// It could not be made.
-    CompilationError(Box<Failure>),
-    /// The allocator has refused memory before anything was begun, or for saying what failed. It may be
-    /// tried again.
-    NoMemory,
-    /// It is there and can be used, but its module was not told.
-    UpdateFailed {
-        /// The instance.
-        instance: Instance,
-        /// Why not.
-        error: UpdateError,
-    },
-}
-
-impl JitResult {
-    /// That a symbol cannot be made.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn failed(
-        symbol: Symbol,
-        needed: Option<ShortName>,
-        error: InstantiateError,
-    ) -> Self {
-        boxed(Failure { symbol, needed, error }).map_or(Self::NoMemory, Self::CompilationError)
-    }
-
-    /// That nobody knows of a symbol.
-    fn not_found(symbol: &[u8]) -> Self {
-        Symbol::of(symbol).map_or(Self::NoMemory, |symbol| Self::NotFound { symbol })
-    }
-
-    /// A failure once more.
-    pub(super) fn copy(&self) -> Result<Self, NoMemory> {
-        Ok(match self {
-            Self::CompilationError(failure) => {
-                Self::CompilationError(boxed(Failure::clone(failure))?)
-            }
-            Self::CircularDependency { cycle } => {
-                Self::CircularDependency { cycle: collect(cycle.iter().cloned())? }
-            }
-            // Nothing to be copied but owners.
-            other => other.clone(),
-        })
-    }
-
-    /// Whether it is there, and its module was told if it was to be.
-    pub fn is_success(&self) -> bool {
-        matches!(self, Self::Success(_))
-    }
-
-    /// Whether something went wrong; that nobody knows of it is not that.
-    pub fn is_error(&self) -> bool {
-        !matches!(self, Self::Success(_) | Self::NotFound { .. })
-    }
-
-    /// The instance, if there is one.
-    pub fn instance(&self) -> Option<&Instance> {
-        match self {
-            Self::Success(instance) | Self::UpdateFailed { instance, .. } => Some(instance),
-            _ => None,
-        }
-    }
-
-    /// Whether asking again would end in the same way, as long as the modules stay as they are.
-    pub(super) fn is_lasting(&self) -> bool {
-        use InstantiateError as E;
-        match self {
-            Self::CircularDependency { .. } => true,
-            Self::CompilationError(failure) => !matches!(
-                failure.error,
-                E::Depth { .. } | E::Exec(_) | E::OutOfMemory | E::Abandoned | E::Missing { .. }
-            ),
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for JitResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Success(instance) => write!(f, "{instance:?}"),
-            Self::NotFound { symbol } => {
-                write!(f, "no module says how to make `{}`", symbol.escape_ascii())
-            }
-            Self::CircularDependency { cycle } => {
-                f.write_str("instances need each other in a circle: ")?;
-                for (index, symbol) in cycle.iter().enumerate() {
-                    write!(
-                        f,
-                        "{}`{}`",
-                        if index == 0 { "" } else { " -> " },
-                        symbol.escape_ascii()
-                    )?;
-                }
-                Ok(())
-            }
-            Self::CompilationError(failure) => failure.fmt(f),
-            Self::NoMemory => f.write_str("the allocator has no memory left"),
-            Self::UpdateFailed { instance, error } => {
-                write!(f, "{instance:?}, but its module was not told: {error}")
-            }
-        }
     }
 }
 
@@ -512,16 +364,7 @@ impl JitInstantiator {
                     self.state().end_wait(thread);
                 }
                 Turn::Make(symbol, job) => {
-                    let making = Making {
-                        jit: self,
-                        thread,
-                        symbol,
-                        job,
-                        entry,
-                        keeper: OnceCell::new(),
-                        ended: false,
-                    };
-                    return making.run(given);
+                    return Making::new(self, thread, (symbol, job), entry).run(given);
                 }
             }
         }
@@ -580,206 +423,4 @@ fn wait(job: &Job) {
             _ => sleep(Duration::from_micros(100)),
         }
     }
-}
-
-/// An instance that no row speaks of.
-struct Given<'g> {
-    template: &'g [u8],
-    arguments: &'g [Type],
-}
-
-/// An instance in the making, which this thread makes.
-struct Making<'j> {
-    jit: &'j JitInstantiator,
-    thread: i32,
-    symbol: Symbol,
-    job: Counted<Job>,
-    entry: Option<Entry>,
-    /// The module that keeps its code from now on.
-    keeper: OnceCell<Counted<Module>>,
-    ended: bool,
-}
-
-impl Making<'_> {
-    fn run(mut self, given: Option<&Given<'_>>) -> JitResult {
-        self.jit.say(format_args!("making {}", self.symbol.escape_ascii()));
-        let made = match self.compile(given) {
-            Ok(instance) if self.jit.made.add(instance.clone()) => Ok(instance),
-            Ok(_) => Err(self.failure(InstantiateError::OutOfMemory)),
-            Err(failure) => Err(failure),
-        };
-        match &made {
-            Ok(instance) => self.jit.say(format_args!("made {instance:?}")),
-            Err(failure) => self.jit.say(format_args!("{failure}")),
-        }
-        let told = self.end(made.as_ref().err());
-        match (made, told) {
-            (Ok(instance), Ok(())) => JitResult::Success(instance),
-            (Ok(instance), Err(error)) => JitResult::UpdateFailed { instance, error },
-            (Err(failure), _) => failure,
-        }
-    }
-
-    fn failure(&self, error: InstantiateError) -> JitResult {
-        let symbol = self.symbol.clone();
-        JitResult::failed(symbol, None, error)
-    }
-
-    /// Lets those who wait go on. When this thread makes nothing any more, modules are told.
-    fn end(&mut self, failure: Option<&JitResult>) -> Result<(), UpdateError> {
-        self.ended = true;
-        let told = if failure.is_none() { self.told() } else { News::new() };
-        let made = self.jit.state().finish(self.thread, &self.symbol, failure, told);
-        self.job.done.store(true, Ordering::Release);
-        self.jit.tell(&made)
-    }
-
-    /// Who is to be told that it was made.
-    fn told(&mut self) -> News {
-        let row = self.entry.as_ref().filter(|entry| !entry.row.is_told);
-        let row = row
-            .map(|entry| Told { module: entry.module.clone(), symbol: Some(self.symbol.clone()) });
-        let keeper = self.keeper.take().map(|module| Told { module, symbol: None });
-        row.into_iter().chain(keeper).collect()
-    }
-
-    fn compile(&self, given: Option<&Given<'_>>) -> Result<Instance, JitResult> {
-        let fail = |error| self.failure(error);
-        match (&self.entry, given) {
-            (Some(Entry { module, row }), _) => {
-                if row.clash != 0 {
-                    let (line, other) = (row.line, row.clash);
-                    return Err(fail(InstantiateError::Ambiguous { line, other }));
-                }
-                let arguments = Type::parse_arguments(module.row_arguments(row));
-                let arguments = arguments.map_err(|error| match error {
-                    TypeError::OutOfMemory => fail(InstantiateError::OutOfMemory),
-                    error => fail(InstantiateError::Arguments(error)),
-                })?;
-                self.compile_with(module.row_template(row).as_bytes(), &arguments)
-            }
-            (None, Some(given)) => self.compile_with(given.template, given.arguments),
-            (None, None) => Err(JitResult::NotFound { symbol: self.symbol.clone() }),
-        }
-    }
-
-    fn compile_with(&self, template: &[u8], arguments: &[Type]) -> Result<Instance, JitResult> {
-        let fail = |error| self.failure(error);
-        let name = || ShortName::new(template);
-        let none = || fail(InstantiateError::NoTemplate { template: name() });
-        let module = self.module_of(template).ok_or_else(none)?;
-        let found = module.template(template).ok_or_else(none)?;
-        if let Some(parameters) = found.parameters {
-            check_count(template, parameters, arguments.len()).map_err(fail)?;
-        }
-        let no_compiler = || fail(InstantiateError::NoCompiler { template: name() });
-        let compiler = self.jit.compiler(found.body).ok_or_else(no_compiler)?;
-        let request = Request {
-            symbol: &self.symbol,
-            template,
-            kind: found.kind,
-            parameters: found.parameters,
-            body: found.body,
-            arguments,
-            arch: host_arch(),
-        };
-        let keep = compiler.keeps().filter(|_| self.jit.config.keep_code);
-        if let Some(kept) = keep.and_then(|keep| self.take(&module, &request, keep)) {
-            return kept;
-        }
-        let mut needs = Needs::of(self);
-        let compiled = match compiler.compile(&request, &mut needs) {
-            Ok(compiled) => compiled,
-            Err(error) => return Err(needs.failure_of(error)),
-        };
-        let record = keep.and_then(|keep| needs.record(&request, &compiled, keep));
-        let instance = self.publish(&compiled, needs).map_err(fail)?;
-        if record.is_some_and(|record| module.add_record(record)) {
-            // It is compiled once.
-            let _ = self.keeper.set(module);
-        }
-        Ok(instance)
-    }
-
-    /// The instance with the code that the file of the template's module keeps, if it keeps any that is
-    /// what would be compiled now. An error is of something that it needs, which compiling would need as
-    /// well.
-    fn take(
-        &self,
-        module: &Module,
-        request: &Request<'_>,
-        keep: Keep,
-    ) -> Option<Result<Instance, JitResult>> {
-        let JitInstantiator { kept, stale, .. } = self.jit;
-        let mut any = false;
-        for code in module.kept(request.symbol) {
-            any = true;
-            if !kept::fits(&code, request, keep) {
-                continue;
-            }
-            let mut needs = Needs::of(self);
-            match kept::link(&code, &mut needs) {
-                Ok(compiled) => {
-                    if let Ok(instance) = self.publish(&compiled, needs) {
-                        kept.fetch_add(1, Ordering::Relaxed);
-                        self.jit.say(format_args!("{} was kept", request.symbol.escape_ascii()));
-                        return Some(Ok(instance));
-                    }
-                }
-                Err(CompileError::Needs) => {
-                    return Some(Err(needs.failure_of(CompileError::Needs)));
-                }
-                Err(_) => {}
-            }
-        }
-        if any {
-            stale.fetch_add(1, Ordering::Relaxed);
-        }
-        None
-    }
-
-    /// Has code run.
-    fn publish(
-        &self,
-        compiled: &Compiled,
-        needs: Needs<'_, '_>,
-    ) -> Result<Instance, InstantiateError> {
-        let memory = &self.jit.memory;
-        let block = publish(memory, host_arch(), compiled, |target| needs.address(target))?;
-        let code = block.address()..block.address() + block.len();
-        let observer = self.jit.observer.as_ref();
-        let attached = observer.map_or(Ok(None), |observer| observer.made(&self.symbol, code))?;
-        let (symbol, interface) = (self.symbol.clone(), needs.interface);
-        Ok(Instance::new(symbol, block, compiled.code.len(), interface, attached)?)
-    }
-
-    /// The module that has the template: that of the row if it does, else the first.
-    fn module_of(&self, template: &[u8]) -> Option<Counted<Module>> {
-        let own = self.entry.as_ref().map(|entry| entry.module.clone());
-        let has = |module: &&Counted<Module>| module.template(template).is_some();
-        own.filter(|module| has(&module))
-            .or_else(|| self.jit.state().modules().iter().find(has).cloned())
-    }
-}
-
-impl Drop for Making<'_> {
-    /// A compiler that panics leaves nobody waiting.
-    fn drop(&mut self) {
-        if !self.ended {
-            let abandoned = self.failure(InstantiateError::Abandoned);
-            // Nobody is left to hear of it.
-            let _ = self.end(Some(&abandoned));
-        }
-    }
-}
-
-fn check_count(template: &[u8], parameters: u8, arguments: usize) -> Result<(), InstantiateError> {
-    let name = || ShortName::new(template);
-    if usize::from(parameters) > MAX_ARGUMENTS {
-        return Err(InstantiateError::TooManyParameters { template: name(), parameters });
-    }
-    if usize::from(parameters) != arguments {
-        return Err(InstantiateError::Parameters { template: name(), parameters, arguments });
-    }
-    Ok(())
 }

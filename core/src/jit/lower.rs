@@ -1,6 +1,6 @@
 //! Bytecode to x86-64 code, one function at a time and in one pass over its instructions.
 //!
-//! What follows is about verified functions. Those that are simple need not be: [`quick`] checks and
+//! What follows is about verified functions. Those that are simple need not be: `quick` checks and
 //! compiles them in one walk, with its own account of where values are, and puts down what this room puts
 //! down. [`compile`](super::compile) chooses.
 //!
