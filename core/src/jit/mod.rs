@@ -16,9 +16,10 @@
 //! What compiling costs, checks included, counted by `valgrind --tool=callgrind` over the four functions
 //! of the benchmark, 25 instructions each, one after another: the quick way 208 instructions of the
 //! processor for one of bytecode; through verifier and compiler 323, 148 of them for verifying. The
-//! shortest of 400 rounds took 8.5 ns and 18.4 ns for one, one way after the other. The quick way saves what three ways through the code have in common: an instruction is fetched and
-//! dispatched once, and nothing is kept of it. Of what is left, 40 are at each instruction, 200 at each
-//! operator on integers, and 170 at each comparison that jumps.
+//! shortest of 400 rounds took 8.5 ns and 18.4 ns for one, one way after the other. The quick way saves
+//! what three ways through the code have in common: an instruction is fetched and dispatched once, and
+//! nothing is kept of it. Of what is left, 40 are at each instruction, 200 at each operator on integers,
+//! and 170 at each comparison that jumps.
 
 #[cfg(feature = "alloc")]
 pub mod bytecode;
