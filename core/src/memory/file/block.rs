@@ -400,6 +400,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
     fn pages_that_nobody_lives_on_go_back_whenever_half_of_the_files_are_gone() {
         let page = sys::page_size();
         let mut blocks = Blocks::new();
