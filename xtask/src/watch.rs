@@ -62,8 +62,7 @@ const QUICK: [&str; 8] = [
 
 /// The tests of the core in the interpreter.
 ///
-/// Run in parts, 25 minutes of processor time for the library but the last sixty tests of memory, and 4 for the
-/// tests from outside.
+/// Run in parts, 28 minutes of processor time for the library, and 4 for the tests from outside.
 pub(crate) fn miri() -> Result<(), Error> {
     let start = Instant::now();
     interpreted(INTERPRETED).run()?;
