@@ -124,7 +124,8 @@ impl Compiler {
 
     /// Where an activation keeps its values at the heads of loops, in the code that
     /// [`function`](Self::function) makes: what [`abi`](super::lower::abi)'s way in from the interpreter
-    /// fills before it goes there.
+    /// fills before it goes there. Which way that went is for the caller to say ([`Lowered::is_quick`]): a
+    /// walk that had no memory then may have it now.
     ///
     /// # Errors
     /// As [`function`](Self::function).
@@ -132,10 +133,10 @@ impl Compiler {
         &mut self,
         program: &Program<'_>,
         index: u32,
+        is_quick: bool,
     ) -> Result<Places<'_>, CompileError> {
-        // What has been compiled the quick way goes it again.
-        if self.quick(program, index) {
-            return Ok(self.lowering.simple_places());
+        if let Some(function) = program.function(index).filter(|_| is_quick) {
+            return Ok(self.lowering.simple_places(function));
         }
         let facts = self.verifier.facts(program, index)?;
         Ok(self.lowering.places(&facts))

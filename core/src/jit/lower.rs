@@ -104,6 +104,9 @@ pub struct Lowered<'l> {
     pub loop_heads: &'l [(u32, u32)],
     /// Where the code comes from, by ascending offset; empty unless [asked for](Lowering::keep_origins).
     pub origins: &'l [Origin],
+    /// Whether it was made the quick way, and so where its values are:
+    /// [`Compiler::places`](super::compile::Compiler::places) wants to know.
+    pub is_quick: bool,
 }
 
 /// Compiles functions. Its memory is reused.
@@ -119,8 +122,9 @@ pub struct Lowering {
     origins: Vec<Origin>,
     keeps_origins: bool,
     quick: quick::Quick,
-    /// The function that is compiled, the begin of its code, and the instruction at hand.
+    /// The function that is compiled and which way, the begin of its code, and the instruction at hand.
     index: u32,
+    is_quick: bool,
     entry: Label,
     here: At,
 }
@@ -148,6 +152,7 @@ impl Lowering {
             keeps_origins: false,
             quick: quick::Quick::default(),
             index: 0,
+            is_quick: false,
             entry,
             here: 0,
         }
@@ -167,7 +172,7 @@ impl Lowering {
         reserve(&mut self.loop_heads, facts.targets().len())?;
         let shape = Shape::of(facts);
         self.frame.plan(&shape, &mut self.homes);
-        self.start(facts.index);
+        self.start(facts.index, false);
         let labels = self.asm.labels(facts.targets().len());
         Body { l: self, facts, labels, next: 0, block: &[] }.compile(&shape);
         self.lowered()
@@ -177,7 +182,7 @@ impl Lowering {
     pub(crate) fn lowered(&mut self) -> Result<Lowered<'_>, LowerError> {
         let code = self.asm.code()?;
         let (loop_heads, origins) = (&self.loop_heads, &self.origins);
-        Ok(Lowered { bytes: code.bytes, loop_heads, origins })
+        Ok(Lowered { bytes: code.bytes, loop_heads, origins, is_quick: self.is_quick })
     }
 
     /// Where an activation keeps its values at a loop head: what [`abi`]'s way in from the
@@ -188,13 +193,13 @@ impl Lowering {
     }
 
     /// Starts with a function.
-    fn start(&mut self, index: u32) {
+    fn start(&mut self, index: u32, is_quick: bool) {
         self.asm.clear();
         self.traps.clear();
         self.loop_heads.clear();
         self.origins.clear();
         self.entry = self.asm.label();
-        (self.index, self.here) = (index, 0);
+        (self.index, self.is_quick, self.here) = (index, is_quick, 0);
     }
 
     /// The home of a variable.

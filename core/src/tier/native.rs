@@ -38,6 +38,8 @@ struct Code {
     block: ExecutableBlock,
     /// Where loop heads are, in bytes from the begin of the function and of its code; none in a way in.
     loop_heads: Box<[(u32, u32)]>,
+    /// Which way it was compiled, which says where its values are.
+    is_quick: bool,
 }
 
 /// By index of the function; in a table that can be refused memory.
@@ -287,7 +289,8 @@ impl<'c> Native<'c> {
         let mut code = self.memory.allocate_with(request)?;
         code.as_mut_slice().copy_from_slice(lowered.bytes);
         let loop_heads = collect(lowered.loop_heads.iter().copied())?.into_boxed_slice();
-        let code = Code { told: None, block: code.publish()?, loop_heads };
+        let is_quick = lowered.is_quick;
+        let code = Code { told: None, block: code.publish()?, loop_heads, is_quick };
         Ok((enter_code(compiled, function, code)?, true))
     }
 
@@ -319,7 +322,7 @@ impl<'c> Native<'c> {
             return Ok(code.block.address());
         }
         let block = self.way_in(function, found.params)?;
-        let mut code = Code { told: None, block, loop_heads: Box::default() };
+        let mut code = Code { told: None, block, loop_heads: Box::default(), is_quick: false };
         // Before anybody has the address, and without the lock.
         let observer = self.observer.as_ref();
         code.told = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
@@ -374,11 +377,11 @@ impl<'c> Native<'c> {
         let code = {
             let mut compiling = self.compiling.lock();
             let Compiling { compiler, compiled, image: spare } = &mut *compiling;
-            let Code { block, loop_heads, .. } = compiled.get(&function)?;
+            let Code { block, loop_heads, is_quick, .. } = compiled.get(&function)?;
             let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
             let (_, offset) = *loop_heads.get(head)?;
             core::mem::swap(&mut image, spare);
-            let places = compiler.places(&self.program, function).ok()?;
+            let places = compiler.places(&self.program, function, *is_quick).ok()?;
             places.fill(&mut image, locals, vector).ok()?;
             block.address() + usize::try_from(offset).ok()?
         };

@@ -5,7 +5,9 @@ use std::vec::Vec;
 
 use super::*;
 use crate::jit::bytecode::Instruction as I;
+use crate::jit::lower::Image;
 use crate::jit::testing::{Random, code, function, mostly_simple, view};
+use crate::jit::text::{Assembled, assemble};
 use crate::jit::verify::{HostCall, Summary};
 
 /// What is said of a program.
@@ -227,4 +229,35 @@ fn functions_begin_again_when_a_guess_was_wrong() {
     let mut seen = Vec::new();
     Compiler::new().program(functions.to_vec(), |index, _| seen.push(index)).unwrap();
     assert_eq!(seen, [0, 1, 0, 1]);
+}
+
+/// A function that went one way for want of memory may not be entered as if it had gone the other.
+#[test]
+fn values_are_where_the_way_says_that_the_function_went() {
+    let assembled = assemble(
+        "function f, 1, 3\nCONST_I64_PUSH 0\nPOP_STORE 2\nagain:\nLOAD_PUSH 2\nLOAD_PUSH 0\n\
+         LT_JMP_IF_NOT done\nLOAD_PUSH 2\nLOAD_PUSH 0\nADD_I64\nPOP_STORE 2\nJMP again\n\
+         done:\nLOAD 0, 2\nRET 0\n",
+    );
+    let assembled = assembled.unwrap();
+    let Assembled { code, params, locals, .. } = &assembled[0];
+    let functions = [FunctionCode { code, params: *params, locals: *locals }];
+    let program = Verifier::new().verify(functions.to_vec()).unwrap();
+    let filled = |compiler: &mut Compiler, is_quick| {
+        let mut image = Image::default();
+        let places = compiler.places(&program, 0, is_quick).unwrap();
+        places.fill(&mut image, &[11, 22, 33], &[]).unwrap();
+        (image.registers, image.words, image.below, image.return_address)
+    };
+    let images = [false, true].map(|is_thorough| {
+        let mut compiler = Compiler::new();
+        compiler.be_thorough(is_thorough);
+        let is_quick = compiler.function(&program, 0).unwrap().is_quick;
+        assert_eq!(is_quick, !is_thorough);
+        let image = filled(&mut compiler, is_quick);
+        compiler.be_thorough(!is_thorough);
+        assert_eq!(filled(&mut compiler, is_quick), image);
+        image
+    });
+    assert_ne!(images[0], images[1], "homes by number, and by use");
 }

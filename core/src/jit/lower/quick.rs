@@ -134,7 +134,7 @@ impl Lowering {
         }
         let (pairs, []) = code.as_chunks() else { return None };
         self.quick.homes = self.frame.plan_simple(params, locals, may_call(pairs));
-        self.start(index);
+        self.start(index, true);
         self.quick.vector.start();
         self.quick.taken.clear();
         let nothing = Spot { unset: NOWHERE, offset: 0 };
@@ -180,9 +180,12 @@ impl Lowering {
         &self.quick.taken
     }
 
-    /// As [`places`](Self::places), of the function that went the quick way last.
-    pub(crate) fn simple_places(&mut self) -> Places<'_> {
-        self.homes.set(&self.quick.homes);
+    /// As [`places`](Self::places), of a function that went the quick way.
+    pub(crate) fn simple_places(&mut self, function: FunctionCode<'_>) -> Places<'_> {
+        let FunctionCode { code, params, locals } = function;
+        let (pairs, _) = code.as_chunks();
+        let homes = self.frame.plan_simple(params, locals, may_call(pairs));
+        self.homes.set(&homes);
         Places { frame: self.frame, homes: &self.homes }
     }
 }
