@@ -1,0 +1,276 @@
+//! What profilers and debuggers see: named functions in programs in C, and in tests that they run again.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
+use smf_core::format::{Flags, Header, Layout};
+use smf_core::jit::host::{HostFunction, HostTable};
+use smf_core::jit::text::{assemble, write_module};
+use smf_core::loader::{LoaderOptions, ModuleBytes};
+use smf_core::tier::Tiers;
+use smf_loader::ffi;
+use smf_loader::loader::Loader;
+
+use super::{C, Linking, SCRATCH, both, compile, has, succeed};
+/// A profile, as `perf report` shows it.
+fn report(data: &Path) -> String {
+    succeed(Command::new("perf").args(["report", "--stdio", "-i"]).arg(data))
+}
+
+fn record(data: &Path, program: &Path) -> Command {
+    let mut record = Command::new("perf");
+    record.args(["record", "--quiet", "-k", "1", "-e", "cpu-clock", "-o"]).arg(data).arg(program);
+    record
+}
+
+/// Whether this process may profile its children.
+fn may_profile() -> bool {
+    if !has("perf") {
+        return false;
+    }
+    let data = Path::new(SCRATCH).join("may.data");
+    let may = record(&data, Path::new("true")).output().unwrap();
+    let ci = std::env::var_os("CI").is_some();
+    assert!(may.status.success() || !ci, "perf may not record: {}", both(&may));
+    if !may.status.success() {
+        eprintln!("SKIPPED: perf may not record here: {}", both(&may));
+    }
+    may.status.success()
+}
+
+fn assert_named(report: &str) {
+    for name in ["generated_first", "generated_second", "generated_in_data"] {
+        // 33 % each, as the lines begin.
+        let line = report.lines().find(|line| line.contains(name));
+        let share: f64 = line
+            .and_then(|line| line.trim().split('%').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{name} is not in\n{report}"));
+        assert!(share > 10.0, "{line:?}");
+    }
+}
+
+#[test]
+fn perf_names_generated_functions_by_the_map() {
+    if !may_profile() {
+        return;
+    }
+    for linking in [Linking::Static, Linking::Shared] {
+        let data = Path::new(SCRATCH).join(format!("map-{linking:?}.data"));
+        let program = compile("profiled", C, linking);
+        let said = succeed(record(&data, &program).env("SMF_PERF_MAP", "1"));
+        let report = report(&data);
+        let process = said.lines().find_map(|line| line.strip_prefix("process ")).unwrap();
+        fs::remove_file(format!("/tmp/perf-{process}.map")).unwrap();
+        assert_named(&report);
+    }
+}
+
+#[test]
+fn perf_names_generated_functions_by_the_jitdump() {
+    if !may_profile() {
+        return;
+    }
+    let place = Path::new(SCRATCH).join("jitdump");
+    let _ = fs::remove_dir_all(&place);
+    fs::create_dir_all(&place).unwrap();
+    let (data, injected) = (place.join("perf.data"), place.join("injected.data"));
+    // Switched on by a call, which the argument asks for.
+    let program = compile("profiled", C, Linking::Shared);
+    succeed(record(&data, &program).arg(&place));
+    let mut inject = Command::new("perf");
+    inject.args(["inject", "--jit", "-i"]).arg(&data).arg("-o").arg(&injected);
+    succeed(&mut inject);
+    assert_named(&report(&injected));
+    // And by the environment.
+    let variable = place.join("variable");
+    fs::create_dir_all(&variable).unwrap();
+    succeed(Command::new(&program).env("SMF_JITDUMP", &variable));
+    let dumps: Vec<_> = fs::read_dir(&variable).unwrap().collect();
+    assert_eq!(dumps.len(), 1);
+    let dump = fs::read(dumps[0].as_ref().unwrap().path()).unwrap();
+    assert!(dump.starts_with(b"DTiJ") && dump.windows(17).any(|w| w == b"generated_second\0"));
+}
+
+#[test]
+fn a_tool_that_cannot_be_switched_on_says_so_and_nothing_else_happens() {
+    let program = compile("profiled", C, Linking::Static);
+    let said = succeed(Command::new(program).env("SMF_JITDUMP", "/no/such/directory"));
+    assert!(said.contains("smf: the jitdump: cannot create its file: No such file"), "{said}");
+}
+
+/// The pieces stand in the text in this order, whatever lies between.
+fn in_order(text: &str, pieces: &[&str]) {
+    let mut rest = text;
+    for piece in pieces {
+        let at = rest.find(piece).unwrap_or_else(|| panic!("no {piece} in\n{text}"));
+        rest = &rest[at + piece.len()..];
+    }
+}
+
+#[test]
+fn gdb_shows_a_backtrace_through_generated_functions() {
+    if !has("gdb") {
+        return;
+    }
+    for linking in [Linking::Static, Linking::Shared] {
+        let program = compile("debugged", C, linking);
+        let mut gdb = Command::new("gdb");
+        gdb.args(["-nx", "-batch"]);
+        for command in [
+            "break stop_here",
+            "break gone",
+            "run",
+            "backtrace",
+            "info functions generated_",
+            "continue",
+            "echo after\\n",
+            "info functions generated_",
+        ] {
+            gdb.args(["-ex", command]);
+        }
+        let said = succeed(gdb.arg(program).env_remove("DEBUGINFOD_URLS"));
+        let frames = ["#0 ", " stop_here ", " generated_inner ", " generated_outer ", " main "];
+        in_order(&said, &frames);
+        // Told, and taken back when the block was freed.
+        let (before, after) = said.rsplit_once("after\n").unwrap();
+        assert!(before.contains("generated_outer\n"), "{said}");
+        assert!(!after.contains("generated_outer"), "{said}");
+    }
+}
+
+/// Calls the address in rdi with the other arguments moved up; with a frame pointer, and without one.
+/// `push rbp; mov rbp, rsp; mov rax, rdi; mov rdi, rsi; mov rsi, rdx; call rax; pop rbp; ret`
+const FRAMED: &[u8] = b"\x55\x48\x89\xe5\x48\x89\xf8\x48\x89\xf7\x48\x89\xd6\xff\xd0\x5d\xc3";
+/// `push rbx; sub rsp, 32; mov rax, rdi; mov rdi, rsi; call rax; add rsp, 32; pop rbx; ret`
+const FRAMELESS: &[u8] =
+    b"\x53\x48\x83\xec\x20\x48\x89\xf8\x48\x89\xf7\xff\xd0\x48\x83\xc4\x20\x5b\xc3";
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stop_in_this_test(number: i64) -> i64 {
+    std::hint::black_box(number) + 1
+}
+
+/// By itself a test like others; the next one watches it from outside.
+#[test]
+fn a_module_calls_back() {
+    let code = [FRAMED, FRAMELESS].concat();
+    let code = NewSection::code(&code);
+    let symbol = |name, value: usize, code: &[u8]| NewSymbol {
+        name,
+        place: Place::Section(0),
+        value: value as u64,
+        size: code.len() as u64,
+        ..NewSymbol::default()
+    };
+    let symbols =
+        [symbol(&b"module_outer"[..], 0, FRAMED), symbol(b"module_inner", FRAMED.len(), FRAMELESS)];
+    let (layout, header) = (Layout::Packed, Header::default());
+    let module = NewModule { layout, header, stub: &[], sections: &[code], symbols: &symbols };
+    let file = module.to_vec().unwrap();
+    let loader = Loader::default();
+    let handle = loader.place("made", ModuleBytes::new(file)).unwrap().link().unwrap();
+    let module = loader.modules().get(handle).unwrap();
+    let address = |name: &[u8]| module.function(name).unwrap().cast_signed();
+    let (outer, inner) = (address(b"module_outer"), address(b"module_inner"));
+    let last = (stop_in_this_test as extern "C" fn(i64) -> i64 as usize).cast_signed() as i64;
+    assert_eq!(ffi::rt_call_function_3(outer, inner, last, 41), 42);
+}
+
+/// By itself a test like others, as the one above.
+#[test]
+fn bytecode_calls_back() {
+    let source = "function outer, 1, 1\nLOAD_PUSH 0\nCALL inner, 1\nRET 0\n\
+        function inner, 1, 1\nLOAD_PUSH 0\nCALL_SFFI 3, 1\nCONST_I64_PUSH 1\nADD_I64\nRET 0\n";
+    let file = write_module(&assemble(source).unwrap(), Flags(0)).unwrap();
+    let mut host_functions = HostTable::new();
+    host_functions.set(3, HostFunction::Args1(stop_in_this_test));
+    let tiers = Tiers::Compile { threshold: 0 };
+    let loader = Loader::new(LoaderOptions { host_functions, tiers, ..LoaderOptions::default() });
+    let handle = loader.place("made.smf", ModuleBytes::new(file)).unwrap().link().unwrap();
+    let module = loader.modules().get(handle).unwrap();
+    let outer = module.function(b"outer").unwrap().cast_signed();
+    assert_eq!(ffi::rt_call_function_1(outer, 40), 42);
+    drop(module);
+    loader.modules().unload(handle).unwrap();
+    assert_eq!((ffi::rt_call_function_1(outer, 40), ffi::smf_last_error().code), (0, 5));
+    all_is_gone();
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn all_is_gone() {
+    std::hint::black_box(());
+}
+
+#[test]
+fn the_code_of_bytecode_is_named_while_it_is_there() {
+    let alone = ["--exact", "tools::bytecode_calls_back", "--test-threads=1"];
+    let map = perf_map(&alone);
+    let names: Vec<&str> = map.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert_eq!(names, ["made.smf:outer:entry", "made.smf:outer", "made.smf:inner"]);
+
+    if !has("gdb") {
+        return;
+    }
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-ex", "break stop_in_this_test", "-ex", "break all_is_gone"]);
+    for command in ["run", "backtrace", "continue", "echo after\\n", "info functions made.smf"] {
+        gdb.args(["-ex", command]);
+    }
+    gdb.arg("--args").arg(std::env::current_exe().unwrap()).args(alone);
+    let said = succeed(gdb.env("SMF_GDB", "1").env_remove("DEBUGINFOD_URLS"));
+    let frames = [
+        "#0 ",
+        "stop_in_this_test",
+        " made.smf:inner ",
+        " made.smf:outer ",
+        " made.smf:outer:entry ",
+        "rt_call_function_1",
+        "bytecode_calls_back",
+    ];
+    in_order(&said, &frames);
+    let (_, after) = said.rsplit_once("after\n").unwrap();
+    assert!(!after.contains("made.smf:"), "{said}");
+}
+
+/// What the perf map says of tests of this program.
+fn perf_map(tests: &[&str]) -> String {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(tests).env("SMF_PERF_MAP", "1").stdout(std::process::Stdio::null());
+    let mut child = child.spawn().unwrap();
+    let map = format!("/tmp/perf-{}.map", child.id());
+    assert!(child.wait().unwrap().success());
+    let names = fs::read_to_string(&map).unwrap();
+    fs::remove_file(map).unwrap();
+    names
+}
+
+#[test]
+fn the_functions_of_a_module_are_named_without_a_call() {
+    let alone = ["--exact", "tools::a_module_calls_back", "--test-threads=1"];
+    let names = perf_map(&alone);
+    let lines: Vec<Vec<&str>> = names.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!(
+        (lines.len(), &lines[0][1..], &lines[1][1..]),
+        (2, &["11", "module_outer"][..], &["13", "module_inner"][..])
+    );
+
+    if !has("gdb") {
+        return;
+    }
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-ex", "break stop_in_this_test", "-ex", "run", "-ex", "backtrace"]);
+    gdb.arg("--args")
+        .arg(std::env::current_exe().unwrap())
+        .args(alone)
+        .env("SMF_GDB", "1")
+        .env_remove("DEBUGINFOD_URLS");
+    let said = succeed(&mut gdb);
+    in_order(
+        &said,
+        &["#0 ", "stop_in_this_test", " module_inner ", " module_outer ", "rt_call_function_3"],
+    );
+}
