@@ -52,8 +52,8 @@ pub enum Tiers {
 /// The threshold that nothing is hot enough for.
 pub const NEVER: u32 = u32::MAX;
 
-/// The threshold for who has no other wish: compiling costs about as much as interpreting a function so
-/// often.
+/// The threshold for who has no other wish: what runs less often is interpreted, and takes no memory for
+/// code.
 pub const DEFAULT_THRESHOLD: u32 = 200;
 
 impl Tiers {
