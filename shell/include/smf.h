@@ -45,7 +45,7 @@ typedef enum SmfErrorCode {
     SMF_ERROR_WRITE_AND_EXECUTE = 6, /* both at one address */
     SMF_ERROR_VALUE = 7,             /* not a live value, or of another kind */
     SMF_ERROR_NO_MEMORY = 8,
-    SMF_ERROR_CEILING = 9,           /* smf_exec_limit */
+    SMF_ERROR_CEILING = 9,           /* smf_exec_limit, or the limit of replaced code of a loader */
     SMF_ERROR_POLICY = 10,           /* the system, or smf_mmap_allow_exec, forbids executable memory */
     SMF_ERROR_FORKED = 11,           /* the memory belongs to the parent process */
     SMF_ERROR_UNMAPPED = 12,         /* no memory at the address */
@@ -432,8 +432,9 @@ bool smf_prefetch_free(uint64_t prefetch);
  * number when it is replaced. A child of fork must not use the loaders of its parent.
  *
  * Addresses of functions may be called directly, or through rt_call_function_*, which refuses them when
- * the module is gone. Whoever calls one directly must see to it that the module stays: by a hold, or
- * because nobody unloads it.
+ * the module is gone. The module must stay loaded while a thread is inside a direct call: by a hold, or
+ * because no thread unloads it. smf_loader_collect says what else holds for direct calls of modules that are
+ * replaced.
  */
 
 /* When two modules export the same name, and neither is weak. */
@@ -449,10 +450,12 @@ typedef struct SmfLoaderOptions {
     int64_t kept_bytes; /* of memory of unloaded modules, kept for the next ones */
     int32_t clash;      /* SMF_CLASH_* */
     int32_t flags;      /* a sum of SMF_LOADER_* */
+    int64_t max_replaced_bytes; /* of memory that replaced versions may take; 0 for 64 MiB */
 } SmfLoaderOptions;
 
 /*
- * Opens a loader; up to 64 can be open. With null the first wins, no flag is set, and 4 MiB are kept. The
+ * Opens a loader; up to 64 can be open. With null the first wins, no flag is set, 4 MiB are kept, and replaced
+ * versions may take 64 MiB. The
  * stubs through which modules that may be replaced are called lie in executable memory as of
  * rt_alloc_exec_memory, and count there. Returns its number; 0 on failure.
  */
@@ -599,19 +602,37 @@ typedef struct SmfReloaded {
 } SmfReloaded;
 
 /*
- * Replaces a module by the version that is at a path now, or in `length` bytes, which are copied. Everybody
- * who calls its functions calls the new version from then on, in one step; who is inside of the old one
- * finishes there. With keep_data, writable data of the same name and size is copied from the old version,
+ * Replaces a module by the version that is at a path now, or in `length` bytes, which are copied. All calls of
+ * its functions reach the new version from then on, in one step; a thread that is inside the old version
+ * finishes there: smf_loader_collect says how long that stays in memory. With keep_data, writable data of the same name and size is copied from the old version,
  * as far as the linker has written no address into it; no thread should be writing to it. Data that another
  * module refers to by its address stays there instead, and the new version uses it there. The structure may
  * be null. False on failure, and then the old version is as it was: SMF_ERROR_RELOAD when its file does not
  * allow it, or the new version lacks a function that others call; SMF_ERROR_IN_USE when another module
  * refers to data that cannot stay: without keep_data, or of another size in the new version, or reached there
- * in a way that the file does not tell; SMF_ERROR_STATE when another thread was faster.
+ * in a way that the file does not tell; SMF_ERROR_CEILING when as much replaced code is in memory as the loader
+ * may have; SMF_ERROR_STATE when another thread was faster.
  */
 bool smf_loader_reload(uint64_t loader, uint64_t module, const char *path, bool keep_data, SmfReloaded *reloaded);
 bool smf_loader_reload_bytes(uint64_t loader, uint64_t module, const uint8_t *bytes, int64_t length,
                              bool keep_data, SmfReloaded *reloaded);
+
+/*
+ * States that no thread is inside code of a module of this loader that it entered without the library, and frees
+ * the replaced versions that no thread can reach.
+ *
+ * A call by rt_call_function_* or smf_loader_call, and a hold, are counted: a version that is replaced meanwhile
+ * is freed when they have ended, without a call of this function. A direct call through an address is not
+ * counted, nor is a call from another module. So when the address of a function was handed out by
+ * smf_loader_resolve, or another module imports it, the versions of its module that are replaced stay in
+ * memory, up to max_replaced_bytes, until this function is called or the module is unloaded.
+ *
+ * The statement must be true from the start of this call until it returns. A thread is inside from the
+ * first instruction at the address until it has returned to the host, also while it waits in a function of the
+ * host that the module has called. A host with one thread may call this whenever no module's code is on its stack;
+ * another one where its threads meet, for example between two frames. False for a loader that is not open.
+ */
+bool smf_loader_collect(uint64_t loader);
 
 /*
  * Takes modules away, all of them or none: one, or several that import from each other. Fails with
@@ -624,9 +645,11 @@ bool smf_loader_unload_all(uint64_t loader, const uint64_t *modules, int64_t cou
 typedef struct SmfLoaderStatistics {
     int64_t size;       /* in: sizeof(SmfLoaderStatistics); out: how much of it was filled in */
     int64_t modules;    /* that are loaded */
-    int64_t retired;    /* versions that were replaced or unloaded, and somebody may be inside of */
+    int64_t retired;    /* versions that were replaced or unloaded and are still in memory */
     int64_t kept_bytes; /* of memory that waits for the next modules */
     int64_t held;       /* how often something was held and has not been released */
+    int64_t uncounted;  /* of the retired versions: how many wait for smf_loader_collect */
+    int64_t replaced_bytes; /* of memory that replaced versions take */
 } SmfLoaderStatistics;
 
 bool smf_loader_statistics(uint64_t loader, SmfLoaderStatistics *statistics);

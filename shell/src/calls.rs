@@ -7,6 +7,11 @@ use std::ptr;
 
 use smf_core::link::LinkError;
 use smf_core::link::landing::{self, Failed, Returned, ThreadHead, Word};
+use smf_core::loader::epoch::Epochs;
+
+/// Pinned around each call by address, in whichever [`Loader`](crate::loader::Loader) the code is: a version
+/// that is replaced meanwhile is not freed before the call has returned.
+pub static CALL_EPOCHS: Epochs = Epochs::new();
 
 /// Where the head of this thread is.
 #[cfg(not(target_arch = "x86_64"))]
@@ -69,11 +74,12 @@ pub fn keep_heads() {
 /// As there.
 pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, LinkError> {
     keep_heads();
+    let _pinned = CALL_EPOCHS.pin();
     // SAFETY: passed on to the caller.
     unsafe { call_with_heads(address, args) }.map_err(LinkError::from)
 }
 
-/// The same after [`keep_heads`].
+/// The same after [`keep_heads`], while [`CALL_EPOCHS`] are pinned.
 ///
 /// # Errors
 /// What becomes those of [`call`], before another call.
@@ -97,6 +103,7 @@ pub unsafe fn call_with_heads<'t>(address: u64, args: &[i64]) -> Result<i64, Fai
 /// As there.
 pub unsafe fn call_values(address: u64, args: &[Word]) -> Result<Returned, LinkError> {
     keep_heads();
+    let _pinned = CALL_EPOCHS.pin();
     // SAFETY: passed on to the caller.
     unsafe { landing::call_values(address, args) }
 }

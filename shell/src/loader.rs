@@ -22,6 +22,7 @@ use smf_core::loader::{
 use smf_core::memory;
 use smf_core::owned::{AttachResult, NoMemory, boxed, joined};
 
+use crate::calls::CALL_EPOCHS;
 #[cfg(feature = "c-api")]
 use crate::code_ranges::StubEntry;
 use crate::files::{self, ReadError};
@@ -205,7 +206,7 @@ impl Default for Loader {
 
 impl Loader {
     /// A loader without modules. Whatever `options` attach to is replaced by what tells tools and the
-    /// C API of the modules. Ends the process when there is no memory, which [`try_new`](Self::try_new) does
+    /// C API of the modules, and its epochs of calls by [`CALL_EPOCHS`]. Ends the process when there is no memory, which [`try_new`](Self::try_new) does
     /// not.
     pub fn new(options: LoaderOptions) -> Self {
         let made = Self::try_new(options);
@@ -217,6 +218,7 @@ impl Loader {
     /// # Errors
     /// No memory.
     pub fn try_new(options: LoaderOptions) -> Result<Self, NoMemory> {
+        let options = LoaderOptions { call_epochs: Some(&CALL_EPOCHS), ..options };
         let modules = ModuleLoader::try_new(options)?.try_attaching(boxed(Announce)?)?;
         Ok(Self { modules, names: Mutex::default() })
     }

@@ -116,7 +116,8 @@ fn memory_is_flat_however_long_everything_goes_on() {
         thread::sleep(Duration::from_secs(seconds) / 3);
         footprint()
     });
-    shared.loader.collect();
+    // SAFETY: all threads have ended.
+    unsafe { shared.loader.collect_quiescent() };
     let last = footprint();
     println!("{} steps: warm {warm:?}, in the end {last:?}", shared.steps.into_inner());
     // The allocator of the system keeps some for each thread.

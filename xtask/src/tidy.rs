@@ -32,6 +32,7 @@ const UNSAFE: &[&str] = &[
     "core/src/link/landing/x86_64.rs",
     "core/src/loader/bytes.rs",
     "core/src/loader/moving.rs",
+    "core/src/loader/reclaim.rs",
     "core/src/memory/exec/arena.rs",
     "core/src/memory/exec/block.rs",
     "core/src/memory/exec/by_address.rs",

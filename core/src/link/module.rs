@@ -119,6 +119,11 @@ impl<'d> Module<'d> {
         })
     }
 
+    /// Bytes of its memory, whole pages.
+    pub fn memory_bytes(&self) -> usize {
+        self.pages.pages.as_ref().map_or(0, |pages| pages.size().bytes())
+    }
+
     /// Whether `address` lies in the module's memory.
     pub fn contains(&self, address: u64) -> bool {
         let Ok(address) = usize::try_from(address) else { return false };

@@ -220,7 +220,7 @@ impl PlacedModule {
             Linkable::Image(image) => Linked::Native(image.link(imports)?),
             Linkable::Bytecode(module) => Linked::Bytecode { module, smf: self.read.smf },
         };
-        Ok(LinkedModule { module, _bytes: self.read.bytes })
+        Ok(LinkedModule { module, bytes: self.read.bytes })
     }
 }
 
@@ -259,7 +259,7 @@ impl OwnedExports {
 pub(super) struct LinkedModule {
     /// Dropped before the bytes that it refers to.
     module: Linked,
-    _bytes: ModuleBytes,
+    bytes: ModuleBytes,
 }
 
 enum Linked {
@@ -327,6 +327,23 @@ impl LinkedModule {
             // Its code is told of when there is any.
             Linked::Bytecode { .. } => Ok(None),
         }
+    }
+
+    /// Drops what the host has registered of the functions of bytecode: calls by address do not find them
+    /// any more.
+    pub(super) fn unregister(&self) {
+        if let Some(bytecode) = self.bytecode() {
+            bytecode.engine().unregister();
+        }
+    }
+
+    /// Bytes of memory that its code, its data and its file take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let code = match &self.module {
+            Linked::Native(module) => module.memory_bytes(),
+            Linked::Bytecode { module, .. } => module.engine().code_bytes(),
+        };
+        code.saturating_add(self.bytes.slice.len())
     }
 
     pub(super) fn entry_point(&self) -> Option<u64> {

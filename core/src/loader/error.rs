@@ -39,6 +39,8 @@ pub enum LoadError {
     FunctionGone { module: ShortName, symbol: ShortName },
     /// A module whose data another one refers to by address, and a new version that cannot leave it there.
     DataInUse { module: ShortName, symbol: ShortName, by: ShortName },
+    /// A module that is not replaced because too many bytes of replaced code are still in memory.
+    ReplacedCodeLimit { module: ShortName, bytes: usize, limit: usize },
     /// A module that another thread has replaced or unloaded in the meantime.
     Changed { module: ShortName },
     /// The allocator has no more memory.
@@ -92,6 +94,10 @@ impl fmt::Display for LoadError {
             E::DataInUse { module, symbol, by } => write!(
                 f,
                 "{module} cannot be replaced: {by} refers to its `{symbol}` by address, and the new version cannot leave it there"
+            ),
+            E::ReplacedCodeLimit { module, bytes, limit } => write!(
+                f,
+                "{module} cannot be replaced: {bytes} bytes of replaced code are still in memory, and {limit} bytes are the limit; call smf_loader_collect (collect_quiescent in Rust) when no thread is inside code that it entered without the library"
             ),
             E::Changed { module } => {
                 write!(

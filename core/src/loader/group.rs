@@ -9,9 +9,9 @@ use core::cell::{Cell, RefCell};
 use super::Missing;
 use super::bytes::{LinkedModule, OwnedExports, PlacedModule, ReadModule};
 use super::candidates::Candidate;
-use super::entries::Entries;
 use super::modules::ModuleLoader;
 use super::state::Scope;
+use super::stub_table::StubTable;
 use super::version::{Attached, Datum, EntryPoints, Need, Version};
 use super::{BytecodeError, LoadError, ModuleHandle};
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
@@ -32,9 +32,9 @@ struct Member {
 #[derive(Clone)]
 enum MemberEntries {
     /// Through stubs of its own.
-    New(Counted<Entries>),
+    New(Counted<StubTable>),
     /// Through those of the version that it replaces.
-    Inherited(Counted<Entries>),
+    Inherited(Counted<StubTable>),
 }
 
 impl Member {
@@ -126,7 +126,7 @@ impl<'l> Group<'l> {
         &mut self,
         name: CountedBytes,
         read: ReadModule,
-        entries: Counted<Entries>,
+        entries: Counted<StubTable>,
         kept: &[OldData<'_>],
     ) -> Result<(), ReplaceError> {
         let image = read.place_keeping(&name, self.loader, kept)?;

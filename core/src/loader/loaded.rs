@@ -5,7 +5,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::bytecode::Bytecode;
-use super::eras::{Entered, Eras};
+use super::epoch::{self, Domains};
 use super::version::{Body, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::{Smf, Symbol};
@@ -16,16 +16,15 @@ use crate::tier::Engine;
 /// One version of a module. As long as it is held, that version stays where it is, whether it is
 /// replaced or not, and so does every module that its code can get to.
 pub struct Loaded<'l> {
-    eras: &'l Eras,
     version: Counted<Version>,
-    entered: Entered,
+    _guard: epoch::Guard<'l>,
 }
 
 impl<'l> Loaded<'l> {
     /// With the lock of the loader held, so that the version is not taken away meanwhile.
-    pub(super) fn new(eras: &'l Eras, version: Counted<Version>) -> Self {
+    pub(super) fn new(domains: &'l Domains, version: Counted<Version>) -> Self {
         version.pins.fetch_add(1, Ordering::Relaxed);
-        Self { eras, version, entered: eras.enter() }
+        Self { version, _guard: domains.pin() }
     }
 
     /// The name under which it was loaded.
@@ -144,8 +143,7 @@ impl<'l> Loaded<'l> {
 
 impl Drop for Loaded<'_> {
     fn drop(&mut self) {
-        self.eras.leave(self.entered);
-        // Whoever unloads it has to see what was done while it was held.
+        // Release: a thread that unloads the module observes what was done while it was held.
         self.version.pins.fetch_sub(1, Ordering::Release);
     }
 }

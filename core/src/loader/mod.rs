@@ -34,8 +34,10 @@
 //!
 //! * Whatever is refused leaves every module as it was, and leaks nothing.
 //! * A module that is [held](Loaded), or that another one imports from, is not unloaded. What was
-//!   replaced or unloaded keeps its memory until nobody can be inside: everybody who held any module
-//!   at that moment has let go of it. Who calls an address without holding its module answers for that.
+//!   replaced or unloaded keeps its memory until no thread can be inside: no thread holds a module, or is in a
+//!   call by address that the host [counts](LoaderOptions::call_epochs), that it began before. Of a module
+//!   whose functions threads may call without being counted, replaced versions stay until the host says
+//!   that none is inside ([`ModuleLoader::collect_quiescent`]).
 //! * A module that may be replaced (its file says so) is called by others through a table, so that
 //!   all of them reach a new version in one step. Their addresses of its functions stay good.
 //! * Data that a module refers to by address stays where it is when the module that has it is replaced, and
@@ -47,17 +49,19 @@
 mod bytecode;
 mod bytes;
 mod candidates;
-mod entries;
-mod eras;
+pub mod epoch;
 mod error;
 mod group;
 mod loaded;
 mod modules;
 mod moving;
 mod options;
+mod reclaim;
 mod reload;
+mod retired;
 mod state;
 mod stub;
+mod stub_table;
 mod version;
 
 pub use bytecode::BytecodeError;

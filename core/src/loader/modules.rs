@@ -10,11 +10,11 @@ use core::ops::Range;
 
 use super::bytes::{ModuleBytes, ReadModule};
 use super::candidates::Candidates;
-use super::entries::Entries;
-use super::eras::Eras;
+use super::epoch::Domains;
 use super::group::{Group, LinkedMember, Provider};
 use super::loaded::Loaded;
 use super::state::{Entering, HostResolver, Scope, State};
+use super::stub_table::StubTable;
 use super::version::{Body, Datum, Need, Version};
 use super::{Clash, LoadError, LoaderOptions, LoaderStatistics, Missing, ModuleHandle, Resolved};
 use crate::format::library::is_library;
@@ -163,7 +163,7 @@ pub struct ModuleLoader {
     pool: Shared<PagePool>,
     candidates: Lock<Candidates>,
     state: Lock<State>,
-    eras: Eras,
+    domains: Domains,
 }
 
 impl ModuleLoader {
@@ -182,7 +182,8 @@ impl ModuleLoader {
         let attach = options.attach.take().map(Shared::Arc);
         let pool = Shared::of(boxed(PagePool::new(options.kept_bytes))?)?;
         let (candidates, state) = (Lock::new(Candidates::default()), Lock::new(State::new()?));
-        Ok(Self { options, attach, pool, candidates, state, eras: Eras::new() })
+        let domains = Domains::new(options.call_epochs);
+        Ok(Self { options, attach, pool, candidates, state, domains })
     }
 
     /// With somebody who is told of every module that is linked, in place of whom the
@@ -264,7 +265,7 @@ impl ModuleLoader {
         let version = Version {
             name: own_name,
             handle,
-            _attached: None,
+            registration: Lock::default(),
             body: Body::Foreign(symbols),
             needs: Vec::new(),
             entries: None,
@@ -395,14 +396,14 @@ impl ModuleLoader {
         let state = self.state();
         let scope = state.scope();
         let (version, export) = scope.find_except(name, None)?;
-        Some((Loaded::new(&self.eras, version.clone()), export))
+        Some((Loaded::new(&self.domains, version.clone()), export))
     }
 
     /// The view of this very version, if it is still the present one.
     fn pin(&self, version: &Counted<Version>) -> Option<Loaded<'_>> {
         let state = self.state();
         let now = state.version(version.handle).ok()?;
-        now.is(version).then(|| Loaded::new(&self.eras, now.clone()))
+        now.is(version).then(|| Loaded::new(&self.domains, now.clone()))
     }
 
     /// The module that a handle is of, held as long as the view is.
@@ -412,7 +413,7 @@ impl ModuleLoader {
     pub fn get(&self, handle: ModuleHandle) -> Result<Loaded<'_>, LoadError> {
         let state = self.state();
         let version = state.version(handle)?.clone();
-        Ok(Loaded::new(&self.eras, version))
+        Ok(Loaded::new(&self.domains, version))
     }
 
     /// The module called `name`.
@@ -449,21 +450,9 @@ impl ModuleLoader {
     pub fn unload_all(&self, handles: &[ModuleHandle]) -> Result<(), LoadError> {
         // What was unloaded before, and is left by all by now, needs nothing any more.
         self.collect();
-        self.state().remove(handles, &self.eras)?;
+        self.state().remove(handles, &self.domains)?;
         self.collect();
         Ok(())
-    }
-
-    /// Gives back the memory of what was replaced or unloaded and nobody can be inside of any more.
-    /// Happens by itself whenever something is replaced or unloaded.
-    pub fn collect(&self) {
-        let passed = self.state().take_passed(&self.eras);
-        for retired in &passed {
-            // A newer version may still have data of this one; nobody needs what this one had of others.
-            let kept = core::mem::take(&mut *retired.version.keeps.lock());
-            drop(kept);
-        }
-        drop(passed);
     }
 
     /// How much there is.
@@ -471,7 +460,9 @@ impl ModuleLoader {
         let state = self.state();
         LoaderStatistics {
             modules: state.scope().versions().len(),
-            retired: state.retired(),
+            retired: state.retired.len(),
+            uncounted: state.retired.uncounted(),
+            replaced_bytes: state.retired.replaced_bytes(),
             kept_bytes: self.pool.held(),
         }
     }
@@ -496,12 +487,12 @@ impl ModuleLoader {
         &self.options
     }
 
-    pub(super) fn eras(&self) -> &Eras {
-        &self.eras
+    pub(super) fn domains(&self) -> &Domains {
+        &self.domains
     }
 
-    pub(super) fn new_entries(&self) -> Result<Counted<Entries>, NoMemory> {
-        Counted::new(Entries::new(self.options.code_memory.clone(), self.attach.clone())?)
+    pub(super) fn new_entries(&self) -> Result<Counted<StubTable>, NoMemory> {
+        Counted::new(StubTable::new(self.options.code_memory.clone(), self.attach.clone())?)
     }
 
     /// Refuses members that export what another module exports, when that is the rule.
@@ -665,7 +656,7 @@ impl Members {
             let version = Version {
                 name: member.name,
                 handle,
-                _attached: member.attached,
+                registration: Lock::new(member.attached),
                 body: Body::Linked(member.module),
                 needs,
                 entries: member.entries,

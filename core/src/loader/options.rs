@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 
+use super::epoch::Epochs;
 use super::loaded::Loaded;
 use super::modules::Attach;
 use crate::format::SymbolKind;
@@ -30,6 +31,13 @@ pub struct LoaderOptions {
     pub reload_unmarked: bool,
     /// How many bytes of memory of unloaded modules are kept for the next ones.
     pub kept_bytes: usize,
+    /// How many bytes of memory replaced versions may take as long as threads may be inside; a module is not
+    /// [replaced](super::ModuleLoader::reload) beyond that. One replaced version may always stay.
+    pub max_replaced_bytes: usize,
+    /// Epochs that the host pins around each call that it makes by an address without holding the module:
+    /// a replaced version is not freed while a thread is in such a call that it began before. They may be
+    /// those of several loaders.
+    pub call_epochs: Option<&'static Epochs>,
     /// Where the stubs of modules that may be replaced come from, and compiled bytecode.
     pub code_memory: CodeMemory,
     /// Who is told of every module that is linked.
@@ -42,13 +50,15 @@ pub struct LoaderOptions {
 }
 
 impl LoaderOptions {
-    /// The first definition wins, what is not marked stays, 4 MiB are kept, and there are no host functions
-    /// for bytecode.
+    /// The first definition wins, what is not marked stays, 4 MiB are kept, 64 MiB of replaced code are the
+    /// limit, no calls are counted, and there are no host functions for bytecode.
     pub fn new(code_memory: CodeMemory) -> Self {
         Self {
             clash: Clash::default(),
             reload_unmarked: false,
             kept_bytes: 4 << 20,
+            max_replaced_bytes: 64 << 20,
+            call_epochs: None,
             code_memory,
             attach: None,
             tiers: Tiers::default(),
@@ -90,8 +100,12 @@ pub struct Resolved<'l> {
 pub struct LoaderStatistics {
     /// Modules that are loaded.
     pub modules: usize,
-    /// Versions that were replaced or unloaded and that somebody may still be inside of.
+    /// Versions that were replaced or unloaded and are still in memory.
     pub retired: usize,
+    /// How many of them wait for [`collect_quiescent`](super::ModuleLoader::collect_quiescent).
+    pub uncounted: usize,
+    /// Bytes of memory of replaced versions.
+    pub replaced_bytes: usize,
     /// Bytes of memory that are kept for the next modules.
     pub kept_bytes: usize,
 }

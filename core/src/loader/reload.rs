@@ -9,12 +9,13 @@ use core::cell::Cell;
 
 use super::Missing;
 use super::bytes::{ModuleBytes, ReadModule};
-use super::entries::{Entries, Redirection};
 use super::group::{Group, LinkedMember, ReplaceError, refuse};
 use super::loaded::Loaded;
 use super::modules::{Claim, Members, ModuleLoader, read, retry};
 use super::moving::{self, Moved};
+use super::retired::Cause;
 use super::state::{Scope, State};
+use super::stub_table::{Redirection, StubTable};
 use super::version::{Body, Datum, EntryPoints, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::SymbolKind;
@@ -52,7 +53,8 @@ pub struct Reloaded {
 impl ModuleLoader {
     /// Replaces a module by a new version of it. Others that import functions from it call the new
     /// version from then on, and so does who has [resolved](Self::resolve) one; the handle stays.
-    /// Who is inside of the old version finishes there, and then its memory is given back.
+    /// A thread that is inside the old version finishes there. [`collect`](Self::collect) says when its memory
+    /// is freed.
     ///
     /// No thread should be writing to data that is moved; to what stays where it is, any thread may.
     ///
@@ -60,6 +62,8 @@ impl ModuleLoader {
     /// [`LoadError::NotReloadable`] when its file does not allow it;
     /// [`LoadError::FunctionGone`] when the new version lacks a function that others may call;
     /// [`LoadError::DataInUse`] when another module refers to data that cannot [stay](OldData::Move);
+    /// [`LoadError::ReplacedCodeLimit`] when as much replaced code is in memory as
+    /// [`max_replaced_bytes`](super::LoaderOptions::max_replaced_bytes) allows;
     /// everything that
     /// [`load`](Self::load) may say. The old version is then as it was.
     pub fn reload(
@@ -128,6 +132,7 @@ impl ModuleLoader {
         let state = self.state();
         // What others refer to by now may lie in a version after this one.
         check_unchanged(state.version(old.handle), old)?;
+        self.check_replaced_bytes(&state, old)?;
         let in_use = InUse::of(&state, old.handle)?;
         match (in_use.0.first(), old_data) {
             (Some(first), OldData::Leave) => Err(first.error(old)),
@@ -153,12 +158,23 @@ impl ModuleLoader {
             // Somebody else was faster; the next attempt knows of him.
             return Err(LoadError::Changed { module });
         }
-        state.reserve_retired()?;
+        self.check_replaced_bytes(&state, old)?;
+        state.retired.try_reserve(1)?;
         let mut entering = Members::prepare(&mut state, &members)?;
         entering.take_slots(&mut state, Some(handle))?;
+        let cause = Cause::Replaced { uncounted: step.has_stubs() };
         let tables = step.commit();
         if let Some(replaced) = entering.enter(&mut state, members) {
-            state.retire(replaced, tables, self.eras());
+            state.retired.push(replaced, tables, cause, self.domains());
+        }
+        Ok(())
+    }
+
+    /// Whether one more replaced version may stay in memory. A single one always may.
+    fn check_replaced_bytes(&self, state: &State, old: &Version) -> Result<(), LoadError> {
+        let (bytes, limit) = (state.retired.replaced_bytes(), self.options().max_replaced_bytes);
+        if bytes != 0 && bytes.saturating_add(old.memory_bytes()) > limit {
+            return Err(LoadError::ReplacedCodeLimit { module: old.short_name(), bytes, limit });
         }
         Ok(())
     }
@@ -197,7 +213,7 @@ impl InUse {
         group: &mut Group<'_>,
         old: &Version,
         read: &ReadModule,
-        entries: &Counted<Entries>,
+        entries: &Counted<StubTable>,
     ) -> Result<(), LoadError> {
         let from = old.linked().ok_or(LoadError::Stale { handle: old.handle })?;
         let kept = self.0.iter().map(|UsedDatum { datum: Datum { name, address }, .. }| OldDatum {

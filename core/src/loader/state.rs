@@ -8,8 +8,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::entries::Table;
-use super::eras::{Eras, Retirement};
+use super::epoch::Domains;
+use super::retired::{Cause, Retired, RetiredVersions};
 use super::version::{Datum, Version};
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, SymbolKind};
@@ -90,14 +90,6 @@ struct Slot {
     data_needed: u32,
 }
 
-/// A version that nobody finds any more, kept until nobody can be inside.
-pub(super) struct Retired {
-    pub(super) version: Counted<Version>,
-    /// Tables that led to it.
-    _tables: Vec<Table>,
-    since: Retirement,
-}
-
 /// Data that a module which is being loaded will refer to.
 struct Claimed {
     /// Of the claim.
@@ -134,7 +126,7 @@ pub(super) struct State {
     host: HashTable<HostSymbol>,
     pub(super) process: Option<HostResolver>,
     pub(super) fallback: Option<HostResolver>,
-    retired: Vec<Retired>,
+    pub(super) retired: RetiredVersions,
     /// What is to stay where it is although nobody refers to it yet.
     claimed: Vec<Claimed>,
     /// How many claims there have been.
@@ -327,7 +319,7 @@ impl State {
 
     /// Who imports from a module, retired ones included, and what data.
     fn users_of(&self, handle: ModuleHandle) -> impl Iterator<Item = (&Version, &[Datum])> {
-        let retired = self.retired.iter().map(|retired| &retired.version);
+        let retired = self.retired.versions();
         self.scope.versions().iter().chain(retired).filter_map(move |version| {
             let need = version.needs.iter().find(|need| need.handle == handle)?;
             Some((&**version, &*need.data))
@@ -338,7 +330,7 @@ impl State {
     pub(super) fn remove(
         &mut self,
         handles: &[ModuleHandle],
-        eras: &Eras,
+        domains: &Domains,
     ) -> Result<(), LoadError> {
         for handle in handles {
             let version = self.version(*handle)?;
@@ -348,28 +340,27 @@ impl State {
             }
             if self.slot(*handle)?.needed != 0 {
                 let mut users = self.users_of(*handle);
-                let outside = users.find(|(user, _)| !self.is_one_of(user, handles));
+                let outside = users.find(|(user, _)| !Self::is_one_of(user, handles));
                 if let Some((user, _)) = outside {
                     let (module, by) = (version.short_name(), user.short_name());
                     return Err(LoadError::Needed { module, by });
                 }
             }
         }
-        self.retired.try_reserve(handles.len()).map_err(|_| LoadError::OutOfMemory)?;
+        self.retired.try_reserve(handles.len())?;
         self.scope.separate()?;
         for handle in handles {
-            self.remove_one(*handle, eras);
+            self.remove_one(*handle, domains);
         }
         Ok(())
     }
 
-    /// Whether a version is the present one of one of these modules.
-    fn is_one_of(&self, version: &Version, handles: &[ModuleHandle]) -> bool {
-        let present = self.version(version.handle).is_ok_and(|now| core::ptr::eq(&**now, version));
-        present && handles.contains(&version.handle)
+    /// Whether a version, present or retired, is of one of these modules and is not held.
+    fn is_one_of(user: &Version, handles: &[ModuleHandle]) -> bool {
+        handles.contains(&user.handle) && user.pins.load(Relaxed) == 0
     }
 
-    fn remove_one(&mut self, handle: ModuleHandle, eras: &Eras) {
+    fn remove_one(&mut self, handle: ModuleHandle, domains: &Domains) {
         let hash = self.version(handle).map(|version| self.hasher.hash_one(&*version.name));
         if let Ok(Ok(entry)) = hash.map(|h| self.names.find_entry(h, |slot| *slot == handle.slot)) {
             entry.remove();
@@ -384,42 +375,19 @@ impl State {
             self.free.push(handle.slot);
         }
         if let Some(version) = version {
-            self.retire(version, Vec::new(), eras);
+            self.retired.unload(handle);
+            self.retired.push(version, Vec::new(), Cause::Unloaded, domains);
         }
     }
 
-    /// Room for one more retired version.
-    pub(super) fn reserve_retired(&mut self) -> Result<(), LoadError> {
-        self.retired.try_reserve(1).map_err(|_| LoadError::OutOfMemory)
-    }
-
-    /// Keeps a version that nobody finds any more until nobody can be inside.
-    pub(super) fn retire(&mut self, version: Counted<Version>, tables: Vec<Table>, eras: &Eras) {
-        self.retired.push(Retired { version, _tables: tables, since: eras.retire() });
-    }
-
-    /// Takes out the retired versions that nobody holds and nobody can be inside of. Of one whose data
-    /// a newer version has, the memory stays until that has passed as well.
-    pub(super) fn take_passed(&mut self, eras: &Eras) -> Vec<Retired> {
-        if self.retired.is_empty() {
-            return Vec::new();
+    /// Takes out the retired versions that no thread can reach. What a newer version uses of the memory of
+    /// one stays until that is freed as well.
+    pub(super) fn take_unreachable(&mut self, domains: &Domains) -> Vec<Retired> {
+        let unreachable = self.retired.take_unreachable(domains);
+        for retired in &unreachable {
+            self.count_needs(retired.version(), -1);
         }
-        eras.advance();
-        let has_passed = |retired: &mut Retired| {
-            retired.version.pins.load(Relaxed) == 0 && eras.has_passed(retired.since)
-        };
-        // What there is no list for stays until the next time.
-        let Ok(mut passed) = with_capacity(self.retired.len()) else { return Vec::new() };
-        passed.extend(self.retired.extract_if(.., has_passed));
-        for retired in &passed {
-            self.count_needs(&retired.version, -1);
-        }
-        passed
-    }
-
-    /// How many versions are kept although nobody finds them any more.
-    pub(super) fn retired(&self) -> usize {
-        self.retired.len()
+        unreachable
     }
 }
 

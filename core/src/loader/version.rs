@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use core::sync::atomic::AtomicU32;
 
 use super::bytes::LinkedModule;
-use super::entries::Entries;
 use super::group::refuse;
 use super::modules::ModuleLoader;
+use super::stub_table::StubTable;
 use super::{LoadError, ModuleHandle};
 use crate::format::{Binding, Smf, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
@@ -58,8 +58,9 @@ pub(super) struct Datum {
 pub(super) struct Version {
     pub(super) name: CountedBytes,
     pub(super) handle: ModuleHandle,
-    /// Dropped before the body.
-    pub(super) _attached: Attached,
+    /// What the host has registered of the body: dropped when no thread is inside, a grace period before
+    /// the body.
+    pub(super) registration: Lock<Attached>,
     pub(super) body: Body,
     /// Each module once.
     pub(super) needs: Vec<Need>,
@@ -72,6 +73,27 @@ pub(super) struct Version {
 }
 
 impl Version {
+    /// Drops what the host has registered of it, and `with_stubs` of the stubs that lead to it: calls by
+    /// address find neither any more.
+    pub(super) fn unregister(&self, with_stubs: bool) {
+        let registration = self.registration.lock().take();
+        drop(registration);
+        if let Body::Linked(module) = &self.body {
+            module.unregister();
+        }
+        if let Some(EntryPoints { entries, .. }) = self.entries.as_ref().filter(|_| with_stubs) {
+            entries.unregister();
+        }
+    }
+
+    /// Bytes of memory that its code, its data and its file take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match &self.body {
+            Body::Linked(module) => module.memory_bytes(),
+            Body::Foreign(_) => 0,
+        }
+    }
+
     pub(super) fn short_name(&self) -> ShortName {
         ShortName::new(&self.name)
     }
@@ -144,7 +166,7 @@ impl Version {
 /// How others call a module that may be replaced.
 #[derive(Clone)]
 pub(super) struct EntryPoints {
-    pub(super) entries: Counted<Entries>,
+    pub(super) entries: Counted<StubTable>,
     /// Which version it is.
     pub(super) version: u32,
 }

@@ -248,6 +248,29 @@ impl<'c> Engine<'c> {
         }
     }
 
+    /// Drops what the [observer](Self::observe) has returned for functions that were given an address. They
+    /// can still be called.
+    pub fn unregister(&self) {
+        match &self.inner {
+            Inner::Interpreted(_) => {}
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.unregister(),
+        }
+    }
+
+    /// Bytes of machine code that were made of the program up to now.
+    pub fn code_bytes(&self) -> usize {
+        let mut sum = 0usize;
+        match &self.inner {
+            Inner::Interpreted(_) => {}
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => {
+                native.for_each_code(|_, _, bytes| sum = sum.saturating_add(bytes));
+            }
+        }
+        sum
+    }
+
     /// Sets how many bytes the large activations of a [call](Self::call) may take together
     /// ([`activation_charge`](crate::jit::trap::activation_charge)); before, 1 MiB.
     pub fn set_budget(&mut self, bytes: u64) {

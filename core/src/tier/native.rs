@@ -330,6 +330,13 @@ impl<'c> Native<'c> {
         Ok(enter_code(&mut self.ways_in.lock(), function, code)?.0)
     }
 
+    /// Drops what the observer has returned for functions that have an address.
+    pub(super) fn unregister(&self) {
+        for code in self.ways_in.lock().values_mut() {
+            code.told = None;
+        }
+    }
+
     fn way_in(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {
         let trapped = enter::trapped as *const () as usize;
         let depth = i32::try_from(MAX_DEPTH - 1).unwrap_or(0);

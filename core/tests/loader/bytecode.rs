@@ -18,7 +18,7 @@ use smf_core::owned::AttachResult;
 use smf_core::tier::{CallError, NEVER, Tiers};
 
 use crate::build::{Does, Spec};
-use crate::{call, call_at};
+use crate::{call, call_at, collect};
 
 const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
 
@@ -134,6 +134,7 @@ fn a_new_version_is_reached_through_the_same_address() {
         Err(LoadError::Bytecode { .. })
     ));
     assert_eq!(call(&loader, user, "u", &[]), 5);
+    collect(&loader);
     assert_eq!(loader.statistics().retired, 0);
 }
 

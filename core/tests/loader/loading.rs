@@ -7,7 +7,7 @@ use smf_core::link::LinkError;
 use smf_core::loader::{Clash, LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader};
 
 use crate::build::{Does, Spec};
-use crate::{address, call, call_at};
+use crate::{address, call, call_at, collect};
 
 fn error(loader: &ModuleLoader, name: &str, spec: &Spec) -> String {
     loader.load(name.as_bytes(), spec.bytes()).unwrap_err().to_string()
@@ -186,7 +186,7 @@ fn code_that_somebody_may_be_inside_of_keeps_its_memory() {
     assert_eq!(loader.statistics().retired, 1);
     assert_eq!(call_at(f, &[]), 6);
     drop(inside);
-    loader.collect();
+    collect(&loader);
     assert_eq!(loader.statistics().retired, 0);
 }
 

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::{env, fs};
 
 use smf_core::format::{Binding, SymbolKind};
+use smf_core::loader::epoch::Epochs;
 use smf_core::loader::{
     LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, OldData,
 };
 
 use crate::build::{Does, Spec};
-use crate::{address, call, call_at};
+use crate::{address, call, call_at, collect};
 
 fn version(value: i32) -> Spec {
     Spec::new().reloadable().function("f", Does::Returns(value))
@@ -38,11 +39,112 @@ fn callers_reach_the_new_version_and_holders_keep_the_old_one() {
     assert_eq!(call_at(held.function(b"f").unwrap(), &[]), 1);
     assert_eq!(loader.statistics().retired, 1);
     drop(held);
-    loader.collect();
+    collect(&loader);
     assert_eq!(loader.statistics().retired, 0);
     let mut names = Vec::new();
     loader.for_each(|name, handle| names.push((name.to_vec(), handle)));
     assert_eq!(names, [(b"m".to_vec(), module), (b"user".to_vec(), user)]);
+}
+
+#[test]
+fn replaced_versions_stay_while_threads_may_call_them_uncounted() {
+    let loader = ModuleLoader::default();
+    let module = loader.load(b"m", version(0).bytes()).unwrap();
+    let retired = || {
+        let now = loader.statistics();
+        assert_eq!(now.replaced_bytes == 0, now.retired == 0, "{now:?}");
+        (now.retired, now.uncounted)
+    };
+    // No other module and no host has an address.
+    reload(&loader, module, &version(1)).unwrap();
+    assert_eq!(retired(), (0, 0));
+    // The host has one.
+    let resolved = address(&loader, "f").unwrap();
+    reload(&loader, module, &version(2)).unwrap();
+    reload(&loader, module, &version(3)).unwrap();
+    loader.collect();
+    assert_eq!((retired(), call_at(resolved, &[])), ((2, 2), 3));
+    collect(&loader);
+    assert_eq!(retired(), (0, 0));
+    // What is held, and so counted, stays beyond the host's statement.
+    let held = loader.get(module).unwrap();
+    reload(&loader, module, &version(4)).unwrap();
+    collect(&loader);
+    assert_eq!((retired(), call_at(held.function(b"f").unwrap(), &[])), ((1, 0), 3));
+    drop(held);
+    loader.collect();
+    assert_eq!(retired(), (0, 0));
+    // To unload a module is to state the same of its versions.
+    reload(&loader, module, &version(5)).unwrap();
+    assert_eq!(retired(), (1, 1));
+    loader.unload(module).unwrap();
+    assert_eq!(retired(), (0, 0));
+}
+
+#[test]
+fn a_replaced_version_that_another_module_imports_from_stays() {
+    let loader = ModuleLoader::default();
+    let module = loader.load(b"m", version(1).bytes()).unwrap();
+    let user = loader.load(b"user", Spec::new().function("u", Does::Calls("f")).bytes()).unwrap();
+    reload(&loader, module, &version(2)).unwrap();
+    assert_eq!((loader.statistics().uncounted, call(&loader, user, "u", &[])), (1, 2));
+    // That the importer is gone says nothing of threads that it has let in.
+    loader.unload(user).unwrap();
+    assert_eq!(loader.statistics().uncounted, 1);
+    collect(&loader);
+    assert_eq!(loader.statistics().retired, 0);
+}
+
+#[test]
+fn a_call_that_the_host_counts_keeps_replaced_versions() {
+    static CALLS: Epochs = Epochs::new();
+    let options = LoaderOptions { call_epochs: Some(&CALLS), ..LoaderOptions::default() };
+    let loader = ModuleLoader::new(options);
+    let module = loader.load(b"m", version(1).bytes()).unwrap();
+    let resolved = address(&loader, "f").unwrap();
+    let inside = CALLS.pin();
+    reload(&loader, module, &version(2)).unwrap();
+    collect(&loader);
+    assert_eq!((loader.statistics().retired, loader.statistics().uncounted), (1, 0));
+    drop(inside);
+    loader.collect();
+    assert_eq!((loader.statistics().retired, call_at(resolved, &[])), (0, 2));
+}
+
+#[test]
+fn replaced_versions_take_no_more_memory_than_the_limit() {
+    let with_limit = |max_replaced_bytes| {
+        let options = LoaderOptions { max_replaced_bytes, ..LoaderOptions::default() };
+        let loader = ModuleLoader::new(options);
+        let module = loader.load(b"m", version(0).bytes()).unwrap();
+        let resolved = address(&loader, "f").unwrap();
+        (loader, module, resolved)
+    };
+    let (loader, module, resolved) = with_limit(usize::MAX);
+    reload(&loader, module, &version(1)).unwrap();
+    let one = loader.statistics().replaced_bytes;
+    assert!(one >= 4096, "{one}");
+    assert_eq!(call_at(resolved, &[]), 1);
+
+    for (limit, versions) in [(0, 1), (one, 1), (2 * one - 1, 1), (2 * one, 2), (5 * one, 5)] {
+        let (loader, module, resolved) = with_limit(limit);
+        for round in 0..2 {
+            for number in 1..=versions {
+                reload(&loader, module, &version(number)).unwrap();
+            }
+            let error = reload(&loader, module, &version(77)).unwrap_err();
+            let bytes = versions as usize * one;
+            assert!(
+                matches!(error, LoadError::ReplacedCodeLimit { bytes: found, limit: told, .. }
+                    if (found, told) == (bytes, limit)),
+                "{error}"
+            );
+            assert!(error.to_string().contains("smf_loader_collect"), "{error}");
+            assert_eq!(call_at(resolved, &[]), i64::from(versions), "as it was, in round {round}");
+            collect(&loader);
+            assert_eq!(loader.statistics().retired, 0);
+        }
+    }
 }
 
 #[test]
@@ -197,6 +299,7 @@ fn data_that_another_module_refers_to_stays_where_it_is() {
     assert_eq!(shared.reload(&with_datum(4)), Ok((2, 0)));
     assert!(address(loader, "d") != Some(there));
     assert_eq!(call(loader, *module, "add", &[1]), 145);
+    collect(&loader);
     assert_eq!(loader.statistics().retired, 0);
 }
 
@@ -302,6 +405,7 @@ fn data_is_imported_for_the_first_time_from_a_module_that_is_replaced_meanwhile(
     assert!(matches!(error, LoadError::Link { .. }), "{error}");
     let wide = version(9).function("add", Does::Adds("d")).wide("d", 1);
     assert_eq!((asked.load(Ordering::Relaxed), reload(&loader, module, &wide)), (2, Ok(0)));
+    collect(&loader);
     assert_eq!(loader.statistics().retired, 0);
 }
 
@@ -427,7 +531,7 @@ fn old_needs_end_with_the_old_version() {
     assert!(matches!(loader.unload(library), Err(LoadError::Needed { .. })), "the old one is held");
     assert_eq!(call_at(held.function(b"f").unwrap(), &[]), 1);
     drop(held);
-    loader.collect();
+    collect(&loader);
     loader.unload(library).unwrap();
 }
 
@@ -485,6 +589,7 @@ fn ten_thousand_reloads_take_no_more_memory_than_a_hundred() {
     for value in 1..=10_000 {
         reload(&loader, module, &spec(value)).unwrap();
         assert_eq!(call(&loader, user, "u", &[]), i64::from(value));
+        collect(&loader);
         if value == 100 {
             before = footprint();
         }

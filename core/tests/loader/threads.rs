@@ -7,7 +7,7 @@ use std::thread;
 use smf_core::loader::{LoadError, ModuleLoader, OldData};
 
 use crate::build::{Does, Spec};
-use crate::{call, call_at};
+use crate::{call, call_at, collect};
 
 /// A name that is never given back, and that whoever looks for leaks finds still in use.
 fn for_ever(name: &str) -> &'static str {
@@ -61,6 +61,7 @@ fn callers_see_versions_in_order_while_modules_come_and_go() {
         });
         for value in 1..=VERSIONS {
             loader.reload(module, version(value), OldData::Move, &mut |_| {}).unwrap();
+            collect(loader);
         }
         while calls.load(Ordering::Relaxed) < 1000 {
             thread::yield_now();
@@ -68,8 +69,42 @@ fn callers_see_versions_in_order_while_modules_come_and_go() {
         done.store(true, Ordering::Relaxed);
     });
     assert_eq!(call(loader, user, "u", &[]), i64::from(VERSIONS));
-    loader.collect();
+    collect(loader);
     assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 2));
+}
+
+/// Eight threads that hold what they call, by its stable address and in its version: 10,000 reloads in CI, else
+/// 2,000. shell/tests/c/reload_threads.c has the calls of threads that hold nothing.
+#[test]
+fn code_is_not_freed_while_a_thread_that_holds_it_is_inside() {
+    let loader = &ModuleLoader::default();
+    let version = |value| Spec::new().reloadable().function("f", Does::Returns(value)).bytes();
+    let versions = [version(1), version(2)];
+    let module = loader.load(b"m", versions[0].clone()).unwrap();
+    let done = &AtomicBool::new(false);
+    let reloads = if std::env::var_os("CI").is_some() { 10_000 } else { 2_000 };
+    thread::scope(|scope| {
+        for thread in 0..8 {
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let value = if thread % 2 == 0 {
+                        let resolved = loader.resolve(b"f").unwrap().unwrap();
+                        call_at(resolved.address, &[])
+                    } else {
+                        call(loader, module, "f", &[])
+                    };
+                    assert!(value == 1 || value == 2, "{value}");
+                }
+            });
+        }
+        for next in versions.iter().cycle().skip(1).take(reloads) {
+            loader.reload(module, next.clone(), OldData::Move, &mut |_| {}).unwrap();
+            collect(loader);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    collect(loader);
+    assert_eq!(loader.statistics().retired, 0);
 }
 
 /// A module with this many functions, all of which return `value`.
@@ -92,6 +127,7 @@ fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
                     break;
                 }
                 loader.reload(module, version.clone(), OldData::Move, &mut |_| {}).unwrap();
+                collect(loader);
                 reloads.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -113,7 +149,7 @@ fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    loader.collect();
+    collect(loader);
     assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 1));
 }
 
@@ -136,7 +172,7 @@ fn data_is_imported_for_the_first_time_from_a_module_that_never_rests() {
                 while !done.load(Ordering::Relaxed) {
                     match loader.reload(module, version.clone(), OldData::Move, &mut |_| {}) {
                         // The other one was faster.
-                        Ok(_) | Err(LoadError::Changed { .. }) => {}
+                        Ok(_) | Err(LoadError::Changed { .. }) => collect(loader),
                         Err(error) => panic!("{error}"),
                     }
                 }
@@ -153,7 +189,7 @@ fn data_is_imported_for_the_first_time_from_a_module_that_never_rests() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    loader.collect();
+    collect(loader);
     assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 1));
 }
 
@@ -194,6 +230,7 @@ fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
         for value in 1..=1000 {
             let done = loader.reload(module, version(value), OldData::Move, &mut |_| {}).unwrap();
             assert_eq!((done.moved.symbols, done.kept), (0, 1));
+            collect(loader);
         }
         while added.load(Ordering::Relaxed) < 1000 {
             thread::yield_now();
@@ -203,7 +240,7 @@ fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
     // Nothing that anybody has added is lost.
     let sum = added.load(Ordering::Relaxed) as i64;
     assert_eq!((call(loader, user, "read", &[]), call(loader, module, "add", &[0])), (sum, sum));
-    loader.collect();
+    collect(loader);
     assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 2));
     loader.unload_all(&[user, module]).unwrap();
     assert_eq!(loader.statistics().modules, 0);
@@ -231,7 +268,7 @@ fn one_of_two_who_replace_the_same_version_is_told() {
         }
     });
     assert!(replaced.into_inner() >= 200);
-    loader.collect();
+    collect(loader);
     assert_eq!(loader.statistics().retired, 0);
 }
 

@@ -6,12 +6,15 @@ use smf_core::memory::exec::ExecError;
 
 use super::error::{ApiError, or, smf_clear_error};
 use super::{args, blocks};
-use crate::{calls, code_ranges};
+use crate::calls::{self, CALL_EPOCHS};
+use crate::code_ranges;
 
 /// Calls a function that lies in code of a module, as nearly all do.
 #[inline(always)]
 fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
     let address = function.cast_unsigned();
+    // Before the look-up: code that it finds is not freed before the call has returned.
+    let _pinned = CALL_EPOCHS.pin();
     if !usize::try_from(address).is_ok_and(code_ranges::is_code) {
         return call_elsewhere(function, arguments);
     }

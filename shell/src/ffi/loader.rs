@@ -31,9 +31,11 @@ pub struct SmfLoaderOptions {
     /// A sum of 1, modules may be replaced although their file does not say so, and 2, names that nobody
     /// knows are looked for in the process.
     pub flags: i32,
+    /// How many bytes of memory replaced versions may take as long as threads may be inside; 0 for 64 MiB.
+    pub max_replaced_bytes: i64,
 }
 
-sized!(SmfLoaderOptions, 24);
+sized!(SmfLoaderOptions, 24, 32);
 
 /// What was copied into a new version.
 #[repr(C)]
@@ -59,21 +61,25 @@ pub struct SmfLoaderStatistics {
     pub size: i64,
     /// Modules that are loaded.
     pub modules: i64,
-    /// Versions that were replaced or unloaded and that somebody may still be inside of.
+    /// Versions that were replaced or unloaded and are still in memory.
     pub retired: i64,
     /// Bytes of memory that are kept for the next modules.
     pub kept_bytes: i64,
     /// How often a module was held and has not been released.
     pub held: i64,
+    /// Versions among `retired` that wait for [`smf_loader_collect`].
+    pub uncounted: i64,
+    /// Bytes of memory of replaced versions.
+    pub replaced_bytes: i64,
 }
 
-sized!(SmfLoaderStatistics, 40);
+sized!(SmfLoaderStatistics, 40, 56);
 
 const RELOAD_ALL: i32 = 1;
 const PROCESS_SYMBOLS: i32 = 2;
 
 const DEFAULT: SmfLoaderOptions =
-    SmfLoaderOptions { size: 0, kept_bytes: 4 << 20, clash: 0, flags: 0 };
+    SmfLoaderOptions { size: 0, kept_bytes: 4 << 20, clash: 0, flags: 0, max_replaced_bytes: 0 };
 
 /// Opens a loader. Returns its number; 0 on failure.
 ///
@@ -98,10 +104,13 @@ fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
     }
     let kept = args::length("the number of bytes kept", options.kept_bytes)?;
     let kept_bytes = usize::try_from(kept).unwrap_or(usize::MAX);
+    let replaced = args::length("the limit of replaced code", options.max_replaced_bytes)?;
+    let replaced = usize::try_from(replaced).unwrap_or(usize::MAX);
     let reload_unmarked = options.flags & RELOAD_ALL != 0;
     let core = |code_memory| {
         let rest = LoaderOptions::new(code_memory);
-        LoaderOptions { clash, reload_unmarked, kept_bytes, ..rest }
+        let max_replaced_bytes = if replaced == 0 { rest.max_replaced_bytes } else { replaced };
+        LoaderOptions { clash, reload_unmarked, kept_bytes, max_replaced_bytes, ..rest }
     };
     loaders::open(core, |modules| {
         if options.flags & PROCESS_SYMBOLS == 0 {
@@ -330,6 +339,23 @@ unsafe fn reload(
     or(false, done)
 }
 
+/// Frees the replaced versions of all modules of a loader that no thread can reach, also those that wait for
+/// the host's statement, which this call is: no thread is inside code that it entered without the library.
+///
+/// # Safety
+/// From the start of this call to its end no thread is inside code of a module of this loader that it entered
+/// other than by a function of this library, or while it holds the module.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_collect(loader: u64) -> bool {
+    let collected = loaders::enter(loader).map(|loader| {
+        // SAFETY: passed on to the caller: functions of this library that call code pin the epochs of calls,
+        // or hold the module.
+        unsafe { loader.modules().collect_quiescent() };
+        true
+    });
+    or(false, collected)
+}
+
 /// Takes a module away.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_unload(loader: u64, module: u64) -> bool {
@@ -445,6 +471,8 @@ pub unsafe extern "C" fn smf_loader_statistics(
             retired: count(now.retired),
             kept_bytes: count(now.kept_bytes),
             held: i64::try_from(loader.held()).unwrap_or(i64::MAX),
+            uncounted: count(now.uncounted),
+            replaced_bytes: count(now.replaced_bytes),
         };
         // SAFETY: passed on to the caller.
         unsafe { sized::write(statistics, filled) }

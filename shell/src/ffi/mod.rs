@@ -119,10 +119,10 @@ pub use jit::{
 pub use jits::{SmfCompiler, SmfTemplate};
 pub use loader::{
     SmfLoaderOptions, SmfLoaderStatistics, SmfReloaded, SmfResolver, smf_loader_close,
-    smf_loader_define, smf_loader_load, smf_loader_load_archived, smf_loader_load_bytes,
-    smf_loader_open, smf_loader_provide, smf_loader_provide_bytes, smf_loader_reload,
-    smf_loader_reload_bytes, smf_loader_set_resolver, smf_loader_statistics, smf_loader_unload,
-    smf_loader_unload_all,
+    smf_loader_collect, smf_loader_define, smf_loader_load, smf_loader_load_archived,
+    smf_loader_load_bytes, smf_loader_open, smf_loader_provide, smf_loader_provide_bytes,
+    smf_loader_reload, smf_loader_reload_bytes, smf_loader_set_resolver, smf_loader_statistics,
+    smf_loader_unload, smf_loader_unload_all,
 };
 pub use loader_symbols::{
     SmfModuleVisitor, SmfSymbol, SmfSymbolVisitor, smf_loader_call, smf_loader_entry_point,

@@ -32,7 +32,7 @@ static uint8_t *whole(const char *path, int64_t *length) {
 }
 
 static uint64_t open_loader(int32_t clash, int32_t flags) {
-    SmfLoaderOptions options = {sizeof options, 0, clash, flags};
+    SmfLoaderOptions options = {sizeof options, 0, clash, flags, 0};
     uint64_t loader = smf_loader_open(&options);
     CHECK(loader);
     return loader;
@@ -63,12 +63,14 @@ static void options(void) {
         {0, 0, 0, 0}, {23, 0, 0, 0}, {-1, 0, 0, 0}, {INT64_MIN, 0, 0, 0}, {24, -1, 0, 0}, {24, INT64_MIN, 0, 0},
         {24, 0, 2, 0}, {24, 0, -1, 0}, {24, 0, 0, 4}, {24, 0, 0, -1}, {24, 0, INT32_MIN, INT32_MIN},
     };
+    SmfLoaderOptions negative = {.size = sizeof negative, .max_replaced_bytes = -1};
+    REFUSED(!smf_loader_open(&negative), SMF_ERROR_ARGUMENT);
     for (int64_t i = 0; i < LENGTH(bad); i++) {
-        SmfLoaderOptions o = {bad[i].size, bad[i].kept, bad[i].clash, bad[i].flags};
+        SmfLoaderOptions o = {bad[i].size, bad[i].kept, bad[i].clash, bad[i].flags, 0};
         REFUSED(!smf_loader_open(&o), SMF_ERROR_ARGUMENT);
     }
     /* A program that is newer than the library. */
-    struct { SmfLoaderOptions known; int64_t more; } newer = {{sizeof newer, INT64_MAX, 1, 3}, 7};
+    struct { SmfLoaderOptions known; int64_t more; } newer = {{sizeof newer, INT64_MAX, 1, 3, INT64_MAX}, 7};
     uint64_t loaders[65];
     CHECK((loaders[0] = smf_loader_open(&newer.known)) && smf_loader_close(loaders[0]));
     int open = 0;
@@ -353,7 +355,12 @@ static void reload(void) {
     REFUSED(!smf_loader_release(loader, hold), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_symbol(loader, hold, "version", NULL), SMF_ERROR_HANDLE);
     CHECK(call(loader, twice, "version", 0) == 1 && smf_loader_release(loader, twice));
-    CHECK(statistics(loader).retired == 0 && statistics(loader).held == 0);
+    /* The stable addresses may be in use: that they are not is for the host to say. */
+    SmfLoaderStatistics now = statistics(loader);
+    CHECK(now.retired == 1 && now.uncounted == 1 && now.replaced_bytes > 0 && now.held == 0);
+    CHECK(rt_call_function_0(old) == 1 && smf_loader_collect(loader));
+    now = statistics(loader);
+    CHECK(now.retired == 0 && now.uncounted == 0 && now.replaced_bytes == 0);
     REFUSED(!rt_call_function_0(old), SMF_ERROR_NOT_EXECUTABLE);
 
     /* Without the data, and what is refused. */
@@ -384,6 +391,21 @@ static void reload(void) {
     CHECK(smf_loader_reload_bytes(loader, counter, file, length, true, NULL) && rt_call_function_1(add, 1) == 30);
     free(file);
     CHECK(smf_loader_close(loader));
+
+    /* As much replaced code as the options allow, and one version always. */
+    SmfLoaderOptions little = {.size = sizeof little, .max_replaced_bytes = 1};
+    CHECK((loader = smf_loader_open(&little)) && (counter = load(loader, "counter")));
+    CHECK(smf_loader_reload(loader, counter, made("counter2"), true, NULL) && statistics(loader).retired == 0);
+    CHECK(smf_loader_resolve(loader, "version", NULL));
+    for (int round = 0; round < 3; round++) {
+        CHECK(smf_loader_reload(loader, counter, made("counter"), true, NULL) && statistics(loader).retired == 1);
+        REFUSED(!smf_loader_reload(loader, counter, made("counter2"), true, NULL), SMF_ERROR_CEILING);
+        CHECK(says("smf_loader_collect") && smf_loader_collect(loader) && statistics(loader).retired == 0);
+    }
+    /* Unloading says that nobody is inside, too. */
+    CHECK(smf_loader_reload(loader, counter, made("counter"), true, NULL) && smf_loader_unload(loader, counter));
+    CHECK(statistics(loader).retired == 0 && smf_loader_close(loader));
+    REFUSED(!smf_loader_collect(loader), SMF_ERROR_HANDLE);
 
     /* Modules that are not marked, where all may be replaced. */
     loader = open_loader(SMF_CLASH_FIRST_WINS, SMF_LOADER_RELOAD_ALL);

@@ -203,8 +203,18 @@ const BYTECODE: [(&str, &str); 2] = [
 const SPIN: &str = "long spin(volatile long *flag) { for (*flag = 1; *flag == 1;); return *flag; }";
 
 fn make_modules(directory: &Path) {
+    let modules = MODULES.into_iter().chain([("spin", false, SPIN)]);
+    compile_modules(directory, modules);
+    for (name, source) in BYTECODE {
+        let module = write_module(&assemble(source).unwrap(), Flags(0)).unwrap();
+        fs::write(directory.join(name).with_extension("smf"), module).unwrap();
+    }
+}
+
+/// Compiles and packs modules: a name, whether they may be replaced, and what they are made of.
+fn compile_modules<'m>(directory: &Path, modules: impl Iterator<Item = (&'m str, bool, &'m str)>) {
     fs::create_dir_all(directory).unwrap();
-    for (name, reloadable, source) in MODULES.into_iter().chain([("spin", false, SPIN)]) {
+    for (name, reloadable, source) in modules {
         let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join(name).with_extension(end));
         fs::write(&c, source).unwrap();
         let mut gcc = Command::new("gcc");
@@ -215,10 +225,6 @@ fn make_modules(directory: &Path) {
         let options = Options { reloadable, ..Options::default() };
         let packed = pack(&[Input { name, data: &data }], &options).unwrap();
         fs::write(&smf, packed.bytes).unwrap();
-    }
-    for (name, source) in BYTECODE {
-        let module = write_module(&assemble(source).unwrap(), Flags(0)).unwrap();
-        fs::write(directory.join(name).with_extension("smf"), module).unwrap();
     }
 }
 
@@ -233,6 +239,34 @@ fn loaders_of_modules() {
     make_modules(&directory);
     run_with("loader", C, &[&directory]);
     run_with("loader", JIT, &[&directory, "bytecode".as_ref()]);
+}
+
+/// Eight threads call a function in every way while its module is replaced: 10,000 times in each way in CI,
+/// else 2,000 times.
+#[test]
+fn code_is_not_freed_while_a_thread_is_inside() {
+    let directory = Path::new(SCRATCH).join("replaced");
+    // A function that is not inlined returns into the code that is replaced.
+    let version = |number| {
+        format!(
+            "static __attribute__((noinline)) long slowly(long x) {{
+                 for (volatile int i = 0; i < 100; i++) {{}} return x; }}
+             long version(void) {{ return slowly({number}); }}"
+        )
+    };
+    let importer =
+        "long version(void); long imported(void) { volatile long v = version(); return v; }";
+    let (one, two) = (version(1), version(2));
+    let modules =
+        [("versions", true, &*one), ("versions2", true, &two), ("importer", false, importer)];
+    compile_modules(&directory, modules.into_iter());
+    let reloads = if std::env::var_os("CI").is_some() { "10000" } else { "2000" };
+    let program = compile("reload_threads", C, Linking::Static);
+    for condition in ["shared", "one-core", "busy"] {
+        let mut command = Command::new(&program);
+        let said = succeed(command.arg(&directory).args([reloads, condition]));
+        assert!(said.ends_with("ok\n"), "{said}");
+    }
 }
 
 /// Bodies of templates as the compiler in `jit.c` reads them.

@@ -33,6 +33,8 @@ fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
     loader.provide(b"library", ModuleBytes::new(LIBRARY)).unwrap();
     let resolved = loader.resolve(b"answer").unwrap().unwrap().address;
     let intact = || {
+        // SAFETY: no other thread uses the loader.
+        unsafe { loader.collect_quiescent() };
         assert_eq!(
             (call(&loader, counter, b"bump", 0), call(&loader, counter, b"answer", 0)),
             (100, 42)

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -109,6 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     if let Some(mut watch) = watch {
         loop {
+            collect(loader);
             watch.wait();
             match call(args, loader, module) {
                 Ok((_, shown)) => print(&shown, uses_host)?,
@@ -169,6 +171,15 @@ fn host(args: &Args) -> Result<HostSymbols, Failure> {
         host.add_library(name).map_err(|error| Failure::Because(error.to_string()))?;
     }
     Ok(host)
+}
+
+/// Frees replaced versions, unless a module has started threads, which may be running them.
+fn collect(loader: &Loader) {
+    let threads = fs::read_dir("/proc/self/task").map(Iterator::count);
+    if matches!(threads, Ok(1)) {
+        // SAFETY: the only thread of the process is here, between two calls of the module.
+        unsafe { loader.modules().collect_quiescent() };
+    }
 }
 
 /// Calls the function that is wanted: its result, and how that is shown.

@@ -152,6 +152,7 @@ fn code_of_load(error: &LoadError) -> Code {
         E::Stale { .. } => Code::Handle,
         E::Pinned { .. } | E::Needed { .. } | E::DataInUse { .. } => Code::InUse,
         E::NotReloadable { .. } | E::FunctionGone { .. } => Code::Reload,
+        E::ReplacedCodeLimit { .. } => Code::Ceiling,
         E::Changed { .. } => Code::State,
         _ => Code::System,
     }

@@ -25,7 +25,7 @@ use crate::owned::{NoMemory, Rehash, Shared, boxed, bytes, insert};
 /// The addresses that stubs jump to.
 pub(super) type Table = Box<[AtomicU64]>;
 
-/// Entries of a first table.
+/// StubTable of a first table.
 const FIRST: usize = 16;
 
 /// The target of a function that the present version does not have.
@@ -35,7 +35,7 @@ const UNKNOWN: u64 = 0;
 const MOST: usize = 1 << 24;
 
 /// The entry points of one module, in all its versions.
-pub(super) struct Entries {
+pub(super) struct StubTable {
     /// Read by the stubs. In a box, because they know its address.
     root: Box<AtomicPtr<AtomicU64>>,
     memory: CodeMemory,
@@ -58,12 +58,12 @@ struct Names {
 
 struct Entry {
     name: Box<[u8]>,
-    /// Dropped before the stub.
-    _attached: Attached,
+    /// What the host has registered of the stub: dropped before it.
+    registration: Attached,
     stub: ExecutableBlock,
 }
 
-impl Entries {
+impl StubTable {
     /// A table without entries, whose stubs come out of `memory` and of which `attach` is told.
     pub(super) fn new(
         memory: CodeMemory,
@@ -135,9 +135,9 @@ impl Entries {
         }
         let code = stub.address()..stub.address() + stub.len();
         let attach = self.attach.as_ref();
-        let _attached = attach.map_or(Ok(None), |attach| attach.attach_stub(code));
-        let _attached = _attached.map_err(|NoMemory| ExecError::NoRoomForRecords)?;
-        entries.push(Entry { name, _attached, stub });
+        let registration = attach.map_or(Ok(None), |attach| attach.attach_stub(code));
+        let registration = registration.map_err(|NoMemory| ExecError::NoRoomForRecords)?;
+        entries.push(Entry { name, registration, stub });
         // Below `MOST`.
         insert(numbers, hash, number as u32);
         Ok(address)
@@ -173,6 +173,13 @@ impl Entries {
         first.expose_provenance();
         self.root.store(first.cast_mut(), Ordering::Release);
         core::mem::replace(&mut names.table, table)
+    }
+
+    /// Drops what the host has registered of the stubs: calls by address do not find them any more.
+    pub(super) fn unregister(&self) {
+        for entry in &mut self.names.lock().entries {
+            entry.registration = None;
+        }
     }
 
     /// Readies the step to a new version, in which `find` knows where each function is. No entry is
@@ -253,7 +260,7 @@ impl Refusal {
 
 /// The step to a new version, not yet taken.
 pub(super) struct Redirection<'e> {
-    entries: &'e Entries,
+    entries: &'e StubTable,
     names: Guard<'e, Names>,
     table: Table,
 }
@@ -262,6 +269,11 @@ impl Redirection<'_> {
     /// The number of the new version.
     pub(super) fn version(&self) -> u32 {
         self.names.version.wrapping_add(1)
+    }
+
+    /// Whether there is a stub: others may have its address, and enter the code without the library.
+    pub(super) fn has_stubs(&self) -> bool {
+        !self.names.entries.is_empty()
     }
 
     /// Takes the step. Returns the tables that stubs may still be reading.
@@ -277,5 +289,5 @@ impl Redirection<'_> {
 
 #[cfg(test)]
 #[cfg(target_arch = "x86_64")]
-#[path = "tests/entries.rs"]
+#[path = "tests/stub_table.rs"]
 mod tests;

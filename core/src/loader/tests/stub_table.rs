@@ -24,7 +24,7 @@ fn call(address: u64) -> i64 {
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn stubs_follow_the_table_in_one_step() {
     let memory = CodeMemory::default();
-    let entries = Entries::new(memory.clone(), None).unwrap();
+    let entries = StubTable::new(memory.clone(), None).unwrap();
     let old: Vec<_> = (0..100).map(|value| function(&memory, value)).collect();
     let new: Vec<_> = (0..100).map(|value| function(&memory, 1000 + value)).collect();
     let name = |number: usize| format!("f{number}").into_bytes();
@@ -57,7 +57,7 @@ fn stubs_follow_the_table_in_one_step() {
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn a_function_that_is_gone_changes_nothing() {
     let memory = CodeMemory::default();
-    let entries = Entries::new(memory.clone(), None).unwrap();
+    let entries = StubTable::new(memory.clone(), None).unwrap();
     let (old, new) = (function(&memory, 1), function(&memory, 2));
     let stub = entries.stub(b"stays", |_| Some(old.address() as u64)).unwrap();
     entries.stub(b"goes", |_| Some(old.address() as u64)).unwrap();
@@ -71,7 +71,7 @@ fn a_function_that_is_gone_changes_nothing() {
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn a_stub_of_a_version_to_come_leads_there_and_is_forgotten_otherwise() {
     let memory = CodeMemory::default();
-    let entries = Entries::new(memory.clone(), None).unwrap();
+    let entries = StubTable::new(memory.clone(), None).unwrap();
     let (old, new) = (function(&memory, 1), function(&memory, 2));
     let never_came = entries.coming_stub(b"a").unwrap();
     let found = |name: &[u8]| (name == b"b").then_some(new.address() as u64);
@@ -112,7 +112,7 @@ impl Attach for Stubs {
 fn the_host_is_told_of_each_stub_as_long_as_it_is_there() {
     let (memory, count) = (CodeMemory::default(), Arc::new(AtomicU64::new(0)));
     let entries =
-        Entries::new(memory.clone(), Some(Shared::Arc(Arc::new(Stubs(count.clone()))))).unwrap();
+        StubTable::new(memory.clone(), Some(Shared::Arc(Arc::new(Stubs(count.clone()))))).unwrap();
     let target = function(&memory, 1);
     for name in [b"a", b"b", b"a"] {
         entries.stub(name, |_| Some(target.address() as u64)).unwrap();
