@@ -1,21 +1,21 @@
 //! What a child of `fork(2)` inherits from the threads of its parent.
 //!
 //! A child has one thread, the one that forked, and a copy of everything that the other threads of its parent were
-//! changing at that moment, locked as it was. Nobody will unlock it. There are three kinds of what is locked, and
-//! each has one rule:
+//! changing at that moment, locked as it was. No thread of the child will unlock it. There are three kinds of locks,
+//! and each has one rule:
 //!
-//! | what | rule |
-//! |------|------|
+//! | lock of | rule |
+//! |---------|------|
 //! | tables of the process: mappings, blocks, values, names ... | [`ProcessLock`]: the thread that forks holds all of them, so that they are whole and free in the child |
-//! | objects that C has opened and that have locks of their own: caches, loaders, instantiators, contexts | those that no thread was using work in the child; the others are refused there, for ever. Tables of seats and [`Users`] count who uses what |
-//! | locks that code reaches without an export: executable memory, engines of bytecode | the core takes them with a lock that gives up in a child |
+//! | objects that C has opened and that have locks of their own: caches, loaders, instantiators, contexts | those that no thread was using work in the child; the others are refused there, for ever. The tables of seats and [`Users`] count the threads that use an object |
+//! | what code reaches without an export: executable memory, engines of bytecode | waiting for the lock gives up in a child (`memory::lock` of the core) |
 //!
 //! Only the first could have been done for all with handlers of `pthread_atfork(3)`. But locks of objects are many,
 //! are held while files are read, and work on an object goes on between them while functions of the host run, which
 //! may fork themselves: a handler that waits for that may wait for ever. No lock of the first kind is held while a
 //! function of the host runs, or while another lock is waited for that comes earlier in [the list](handlers).
 //!
-//! Where no handler runs (`_Fork`, `vfork`, `clone(2)`), only the third kind is told, by the number of the process.
+//! Where no handler runs (`_Fork`, `vfork`, `clone(2)`), only the third kind recognises the child, by the process identifier.
 //! `smf.h` says so.
 #![allow(unsafe_code)]
 // Without the exports there is less that needs it.
@@ -52,7 +52,7 @@ pub(crate) trait HeldAtFork: Sync {
 /// The lock of a table of the process. It must be on [the list](handlers).
 pub(crate) struct ProcessLock<T: 'static> {
     mutex: Mutex<T>,
-    /// Of the thread that forks; touched by who has the lock.
+    /// The guard of the thread that forks. Only the holder of the lock touches it.
     held: UnsafeCell<Option<MutexGuard<'static, T>>>,
 }
 
@@ -88,7 +88,7 @@ impl<T: Send> HeldAtFork for ProcessLock<T> {
 /// The same for a table that several threads read at once.
 pub(crate) struct SharedProcessLock<T: 'static> {
     lock: RwLock<T>,
-    /// Of the thread that forks; touched by who may write.
+    /// The guard of the thread that forks. Only the holder of the lock touches it.
     held: UnsafeCell<Option<RwLockWriteGuard<'static, T>>>,
 }
 
@@ -127,11 +127,11 @@ impl<T: Send + Sync> HeldAtFork for SharedProcessLock<T> {
 
 /// Counts the threads that use an object which has locks of its own.
 ///
-/// The upper half of the word is the [generation] in which somebody was counted last, the lower half how many there
-/// are. A child finds an older generation: when somebody is counted, that thread may be one that it does not have.
+/// The upper half of the word is the [generation] in which a thread was counted last, the lower half the number of
+/// threads. A child finds an older generation: a thread that is counted then may be one that the child does not have.
 pub(crate) struct Users(AtomicU64);
 
-/// One of them, until it is dropped.
+/// A thread that is counted, until this is dropped.
 pub(crate) struct User<'u>(&'u Users);
 
 impl Default for Users {
@@ -146,7 +146,7 @@ impl Users {
         self.begin().then(|| User(self))
     }
 
-    /// As [`enter`](Self::enter), for who calls [`end`](Self::end) if the result is true.
+    /// As [`enter`](Self::enter), without a guard: the caller calls [`end`](Self::end) if the result is true.
     pub(crate) fn begin(&self) -> bool {
         handlers::register();
         let present = u64::from(generation());
@@ -161,7 +161,7 @@ impl Users {
         (word & u64::from(u32::MAX) == 0).then_some(generation << 32 | 1)
     }
 
-    /// This thread, which was counted, uses it no longer.
+    /// Counts this thread no longer. It was counted by [`begin`](Self::begin).
     pub(crate) fn end(&self) {
         self.0.fetch_sub(1, Ordering::Release);
     }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-/// Writes a message. Where standard error is closed, nobody reads it.
+/// Writes a message. Errors are ignored: there is no other place to report them.
 pub(crate) fn write(mut message: &[u8]) {
     let file = std::io::stderr();
     while !message.is_empty() {

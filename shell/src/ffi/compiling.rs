@@ -46,7 +46,7 @@ type Key = (String, Vec<u8>, Vec<Type>);
 #[derive(Default)]
 pub(super) struct Context {
     pub(super) counts: Counts,
-    /// Who may have locked what is below.
+    /// The threads that may hold the locks below.
     pub(super) users: Users,
     typed: TypedBodies,
     callback: FromC,

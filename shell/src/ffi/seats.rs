@@ -10,9 +10,9 @@
 //! whether the seat is open; one who closes marks the seat and then counts. Of two who do both at once,
 //! at least one sees the other.
 //!
-//! A child of `fork` has none of the threads that were in a seat, and what they were changing stays locked there. So
-//! a seat in which anybody was is put aside in the child: its number is an error. A seat in which nobody was is as
-//! good as in the parent.
+//! A child of `fork` has none of the threads that were in a seat, and the locks that they held stay locked there. So
+//! a seat that a thread was in is put aside in the child: its number is an error. A seat that was empty is as good
+//! as in the parent.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, UnsafeCell};
@@ -306,9 +306,9 @@ impl<T: Send + Sync> Seats<T> {
     #[inline]
     pub(super) fn enter(&'static self, raw: u64) -> Result<Entered<T>, ApiError> {
         let (seat, number) = self.seat(raw)?;
-        let state = seat.state.load(Relaxed);
+        let state = seat.state.load(SeqCst);
         if state != number.state(OPEN) && state != number.state(CLOSING) {
-            // Nobody is counted in a seat that nobody has.
+            // No thread is counted in a seat that never was open, so that a child need not look there.
             return Err(self.refused(raw, state == number.state(FORKED)));
         }
         // There is one for each number below LANES.

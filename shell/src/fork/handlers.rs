@@ -7,6 +7,7 @@
 //! a program may call this library in its handlers if it registers them later, and must not otherwise.
 //!
 //! Source: pthread_atfork(3p); fork(2); glibc, `nptl/register-atfork.c` (handlers belong to a shared object).
+#![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
