@@ -13,6 +13,24 @@
  *
  * Machine code is trusted: what it does when it is called is up to it.
  *
+ * After fork(2), also of a process with many threads, every function works in the child or fails, with
+ * SMF_ERROR_FORKED where the fork is the reason; none waits for a thread that only the parent has. In the child
+ *
+ *   - mappings, values and texts are as in the parent;
+ *   - inherited code may be called, as long as the parent does not free it, and can neither be changed nor
+ *     freed; memory for code that the child asks for is its own, and not counted with that of its parent;
+ *   - caches, loaders, instantiators and contexts that no thread was using at the fork, the one that forked
+ *     included, are as in the parent, but for what needs executable memory: an inherited loader refuses
+ *     modules of bytecode and those that may be replaced, and an inherited instantiator makes no code
+ *     (SMF_JIT_FAILED);
+ *   - those that a thread was using are refused for ever, with everything in them, and are not closed;
+ *   - prefetches have ended with their threads and are refused; until one is freed, its cache is in use.
+ *
+ * A new cache, loader, instantiator or prefetch of the child is not restricted. The library takes its own locks
+ * around fork by pthread_atfork(3), when it is loaded, so that no fork waits for a function of the host. Children
+ * made by _Fork, vfork or clone(2) know nothing of this and must call no function of this library, nor must
+ * a signal handler fork other than by _Fork.
+ *
  * With SMF_TAGGED defined, the header declares the build of the library in the tagged convention, in
  * which text, a byte array and a tuple are each one word of the runtime that the library is linked with.
  * With SMF_NO_JIT defined, it declares nothing that a library without the feature `jit` does not have.
@@ -47,7 +65,7 @@ typedef enum SmfErrorCode {
     SMF_ERROR_NO_MEMORY = 8,
     SMF_ERROR_CEILING = 9,           /* smf_exec_limit, or the limit of replaced code of a loader */
     SMF_ERROR_POLICY = 10,           /* the system, or smf_mmap_allow_exec, forbids executable memory */
-    SMF_ERROR_FORKED = 11,           /* the memory belongs to the parent process */
+    SMF_ERROR_FORKED = 11,           /* belongs to the parent process, or was in use when it forked */
     SMF_ERROR_UNMAPPED = 12,         /* no memory at the address */
     SMF_ERROR_STATE = 13,            /* too late, or too early */
     SMF_ERROR_SYSTEM = 14,           /* the system refused something else */
@@ -256,8 +274,7 @@ bool smf_mmap_allow_exec(bool allow);
  *
  * Caches, files and prefetches are numbers, never 0, which are looked up and never followed. One that was
  * closed, thrown out, replaced or freed, or belongs to another cache, is SMF_ERROR_HANDLE. No function
- * waits for another thread that uses the cache, but for moments, and for smf_cache_close. A child of
- * fork must not use the caches of its parent.
+ * waits for another thread that uses the cache, but for moments, and for smf_cache_close.
  */
 
 /* Who is thrown out first. */
@@ -429,7 +446,7 @@ bool smf_prefetch_free(uint64_t prefetch);
  *
  * Loaders, modules and holds are numbers, never 0, which are looked up and never followed. One that was
  * closed, unloaded or released, or belongs to another loader, is SMF_ERROR_HANDLE. A module keeps its
- * number when it is replaced. A child of fork must not use the loaders of its parent.
+ * number when it is replaced.
  *
  * Addresses of functions may be called directly, or through rt_call_function_*, which refuses them when
  * the module is gone. The module must stay loaded while a thread is inside a direct call: by a hold, or

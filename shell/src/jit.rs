@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use smf_core::instantiate::Observer;
 use smf_core::link::LinkError;
@@ -13,17 +12,18 @@ use smf_core::owned::{AttachResult, NoMemory, boxed, bytes, joined};
 
 #[cfg(feature = "c-api")]
 use crate::code_ranges::StubEntry;
+use crate::fork::{HeldAtFork, ProcessLock};
+use crate::stderr;
 use crate::tools::{self, Announced, Function};
 
 /// The symbols of instances, by where they begin.
-static SYMBOLS: Mutex<Symbols> = Mutex::new(HashMap::with_hasher(BuildHasherDefault::new()));
+static SYMBOLS: ProcessLock<Symbols> =
+    ProcessLock::new(HashMap::with_hasher(BuildHasherDefault::new()));
+
+/// The locks of this file, for the thread that forks.
+pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[&SYMBOLS];
 
 type Symbols = HashMap<u64, Box<[u8]>, BuildHasherDefault<DefaultHasher>>;
-
-fn symbols() -> std::sync::MutexGuard<'static, Symbols> {
-    // Nothing panics while it holds the lock.
-    SYMBOLS.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A symbol that is known as long as its code is there.
 struct Known(u64);
@@ -31,7 +31,7 @@ struct Known(u64);
 impl Known {
     fn enter(start: u64, symbol: &[u8]) -> Result<Self, NoMemory> {
         let symbol = bytes(symbol)?;
-        let mut symbols = symbols();
+        let mut symbols = SYMBOLS.lock();
         symbols.try_reserve(1).map_err(|_| NoMemory)?;
         symbols.insert(start, symbol);
         Ok(Self(start))
@@ -40,7 +40,7 @@ impl Known {
 
 impl Drop for Known {
     fn drop(&mut self) {
-        symbols().remove(&self.0);
+        SYMBOLS.lock().remove(&self.0);
     }
 }
 
@@ -57,7 +57,7 @@ pub struct InCall<'c> {
 impl fmt::Display for InCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let LinkError::Trap(trap) = self.error {
-            let symbol = symbols().get(&trap.function).cloned();
+            let symbol = SYMBOLS.lock().get(&trap.function).cloned();
             if let Some(symbol) = symbol.filter(|symbol| **symbol != *self.called) {
                 write!(f, "in `{}`: ", symbol.escape_ascii())?;
             }
@@ -91,7 +91,8 @@ impl Observer for Announce {
 
     fn say(&self, what: &str) {
         // What cannot be told there cannot be told at all.
-        let line = joined(&[b"[jit] ", what.as_bytes(), b"\n"]);
-        let _ = line.map(|line| std::io::Write::write_all(&mut std::io::stderr(), &line));
+        if let Ok(line) = joined(&[b"[jit] ", what.as_bytes(), b"\n"]) {
+            stderr::write(&line);
+        }
     }
 }

@@ -11,7 +11,8 @@
 //! * [`prefetch`] reads files into a cache before they are needed, on several threads;
 //! * [`calls`] calls machine code, [`jit`] tells the process of instances of templates, [`types_json`] has their types as JSON;
 //! * [`tools`] tells profilers and debuggers what runs where;
-//! * `ffi` (feature `c-api`) has the exports for C, which `include/smf.h` declares.
+//! * `ffi` (feature `c-api`) has the exports for C, which `include/smf.h` declares;
+//! * `fork` keeps what a child process inherits from waiting for threads that it does not have.
 #![deny(unsafe_code)]
 
 pub mod calls;
@@ -20,6 +21,7 @@ mod code_ranges;
 #[cfg(feature = "c-api")]
 pub mod ffi;
 pub mod files;
+mod fork;
 mod growing;
 #[cfg(feature = "host")]
 pub mod host_symbols;
@@ -33,6 +35,7 @@ pub mod pack;
 pub mod prefetch;
 #[cfg(feature = "host")]
 mod shared_object;
+mod stderr;
 pub mod tools;
 #[cfg(any(feature = "jit", feature = "cli"))]
 pub mod types_json;

@@ -87,6 +87,8 @@ const UNSAFE: &[&str] = &[
     "shell/src/ffi/tagged.rs",
     "shell/src/ffi/take.rs",
     "shell/src/ffi/values.rs",
+    "shell/src/fork.rs",
+    "shell/src/fork/handlers.rs",
     "shell/src/host_symbols.rs",
     "shell/src/prefetch/thread.rs",
     "shell/src/shared_object.rs",

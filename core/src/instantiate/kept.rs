@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use spin::Once;
@@ -64,8 +65,21 @@ impl CpuFeatures {
     /// Whether this processor has all of them. A bit without a meaning here is one that it does not have.
     pub fn are_here(self) -> bool {
         // Asking a processor may take microseconds where it is a virtual one.
-        static HERE: Once<u64> = Once::new();
-        self == Self::NONE || self.0 & !*HERE.call_once(here) == 0
+        // Two threads may ask at once. None waits for another, which a child of fork might not have.
+        static HERE: AtomicU64 = AtomicU64::new(UNKNOWN);
+        const UNKNOWN: u64 = u64::MAX;
+        if self == Self::NONE {
+            return true;
+        }
+        let known = match HERE.load(Ordering::Relaxed) {
+            UNKNOWN => {
+                let found = here();
+                HERE.store(found, Ordering::Relaxed);
+                found
+            }
+            known => known,
+        };
+        self.0 & !known == 0
     }
 }
 

@@ -24,10 +24,9 @@
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
-use core::mem::MaybeUninit;
+use core::mem::{self, MaybeUninit};
 use core::ptr;
-
-use spin::Once;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::error::LinkError;
 use crate::jit;
@@ -162,7 +161,9 @@ impl From<Failed<'_>> for LinkError {
 /// Tells where a thread's head is.
 pub type HeadOfThread = fn() -> *const ThreadHead;
 
-static HEADS: Once<HeadOfThread> = Once::new();
+/// A [`HeadOfThread`], or null. A pointer and no cell that is being filled for a moment: a child that was
+/// forked then would wait for that for ever.
+static HEADS: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
 /// The heads of threads that are in a call, by their numbers, where nobody has said anything better.
 static TABLE: Lock<Vec<(i32, Address)>> = Lock::new(Vec::new());
@@ -180,14 +181,21 @@ unsafe impl Send for Address {}
 /// `head` gives the same place whenever it is called in a thread, another one in every thread, and the
 /// place is there as long as the thread is.
 pub unsafe fn set_thread_heads(head: HeadOfThread) {
-    HEADS.call_once(|| head);
+    if HEADS.load(Ordering::Relaxed).is_null() {
+        let none = ptr::null_mut();
+        // Another one may have been first.
+        let _ = HEADS.compare_exchange(none, head as *mut (), Ordering::Release, Ordering::Relaxed);
+    }
 }
 
 /// The head of this thread, if the host keeps it.
 #[inline]
 fn kept_head<'h>() -> Option<&'h ThreadHead> {
+    let head = HEADS.load(Ordering::Acquire);
+    // SAFETY: null, which is `None`, or the function that `set_thread_heads` has stored.
+    let head = unsafe { mem::transmute::<*mut (), Option<HeadOfThread>>(head) }?;
     // SAFETY: what the host promised; it is used by this thread alone.
-    HEADS.get().and_then(|head| unsafe { head().as_ref() })
+    unsafe { head().as_ref() }
 }
 
 /// The head of this thread, if it is in a call that has found nobody who keeps one.

@@ -58,21 +58,24 @@ pub(crate) fn alone(test: &str) -> bool {
 unsafe extern "C" {
     safe fn fork() -> i32;
     safe fn _exit(status: i32) -> !;
+    safe fn alarm(seconds: u32) -> u32;
     fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
 }
 
 /// How a child process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     Status(i32),
     Signal(i32),
 }
 
-/// Runs `act` in a forked child, which ends with the status that it returns; a panic is status 101.
-pub(super) fn in_child(act: impl FnOnce() -> i32) -> End {
+/// Runs `act` in a forked child, which ends with the status that it returns; a panic is status 101. One that
+/// takes a minute is ended by signal 14.
+pub(crate) fn in_child(act: impl FnOnce() -> i32) -> End {
     let child = fork();
     assert!(child >= 0);
     if child == 0 {
+        alarm(60);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
         _exit(result.unwrap_or(101));
     }

@@ -1,20 +1,33 @@
 //! Interpreters that nobody is using, each with what it has translated.
+//!
+//! Code that a child process inherited may be called there, and a thread of the parent may have held the lock
+//! when the child was forked: then each call takes a new interpreter.
 
 use alloc::vec::Vec;
 
-use spin::Mutex;
-
 use crate::jit::interpret::{Environment, Interpreter, Room, Tier};
 use crate::jit::trap::Trap;
+use crate::memory::lock::{Lock, Process};
 use crate::owned::push;
 
 /// The interpreters of one program: as many as there ever were calls at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Idle {
-    interpreters: Mutex<Vec<Interpreter>>,
+    interpreters: Lock<Vec<Interpreter>>,
+    process: Process,
 }
 
 impl Idle {
+    /// None yet.
+    pub(super) fn new(process: Process) -> Self {
+        Self { interpreters: Lock::new(Vec::new()), process }
+    }
+
+    #[cfg(all(test, target_arch = "x86_64"))]
+    pub(super) fn lock_for_tests(&self) -> crate::memory::lock::Guard<'_, Vec<Interpreter>> {
+        self.interpreters.lock()
+    }
+
     /// Calls a function in an interpreter.
     pub(super) fn call(
         &self,
@@ -24,11 +37,13 @@ impl Idle {
         args: &[u64],
         room: Room,
     ) -> Result<u64, Trap> {
-        let idle = self.interpreters.lock().pop();
+        let idle = self.process.lock(&self.interpreters).and_then(|mut all| all.pop());
         let mut interpreter = idle.unwrap_or_default();
         let result = interpreter.call(environment, tier, function, args, room);
         // Without room to keep it, the next call translates anew.
-        let _ = push(&mut self.interpreters.lock(), interpreter);
+        if let Some(mut all) = self.process.lock(&self.interpreters) {
+            let _ = push(&mut all, interpreter);
+        }
         result
     }
 }

@@ -27,6 +27,7 @@ use crate::jit::interpret::{Alone, Environment, Room};
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::Program;
 use crate::memory::exec::CodeMemory;
+use crate::memory::lock::Process;
 use crate::owned::{AttachResult, collect};
 use idle::Idle;
 #[cfg(target_arch = "x86_64")]
@@ -192,7 +193,7 @@ impl<'c> Engine<'c> {
     /// The first host function that is missing or takes another number of arguments.
     pub fn new(program: Program<'c>, hosts: HostTable) -> Result<Self, HostLinkError> {
         hosts.link(&program)?;
-        let (signals, idle) = (Signals::new(), Idle::default());
+        let (signals, idle) = (Signals::new(), Idle::new(Process::current()));
         let inner = Inner::Interpreted(Interpreted { program, hosts, signals, idle });
         Ok(Self { inner, budget: DEFAULT_BUDGET })
     }

@@ -4,6 +4,10 @@
 //! Each function has a word in the [block](block) that compiled code finds its callees through. At
 //! first it leads to a stand-in, which goes to the interpreter; once the function is compiled, one store
 //! leads all calls to its code. Code and block live as long as the engine.
+//!
+//! A child process may call the code that it inherited. It can neither add code to memory of its parent nor
+//! wait for a thread that the parent alone has, so what needs a lock that is held there for ever is
+//! [`ExecError::Forked`], or is interpreted.
 
 mod block;
 mod enter;
@@ -15,9 +19,6 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use hashbrown::HashMap;
-use spin::Mutex;
-
 use super::{CodeError, CodeObserver, Idle, NEVER, Told, TrapHook};
 use crate::jit::compile::{CompileError, Compiler};
 use crate::jit::host::{HostTable, Signals};
@@ -25,10 +26,12 @@ use crate::jit::interpret::{Environment, LoopHead, Room, Tier};
 use crate::jit::lower::Image;
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::{Fault, Program};
-use crate::memory::exec::{CodeMemory, ExecutableBlock, Request};
+use crate::memory::exec::{CodeMemory, ExecError, ExecutableBlock, Request};
+use crate::memory::lock::{Guard, Lock, Process};
 use crate::owned::{NoMemory, boxed, collect, with_capacity};
 use block::Block;
-use enter::gather;
+use enter::{Hook, gather};
+use hashbrown::HashMap;
 use stubs::{Resume, STAND_IN, Stubs};
 
 /// Code of a function, or the way in by which the host calls one.
@@ -72,7 +75,7 @@ struct Compiling {
 
 /// A program and its compiled code. It stays where it is.
 pub(super) struct Native<'c> {
-    ways_in: Mutex<Codes>,
+    ways_in: Lock<Codes>,
     observer: Option<Box<dyn CodeObserver + 'c>>,
     program: Program<'c>,
     hosts: HostTable,
@@ -84,12 +87,14 @@ pub(super) struct Native<'c> {
     stub_block: ExecutableBlock,
     /// Below this address and in `stub_block` are stand-ins.
     stand_ins: Range<usize>,
-    compiling: Mutex<Compiling>,
+    compiling: Lock<Compiling>,
+    /// The one whose threads take the locks.
+    process: Process,
     /// How often functions were called and their loops gone round, until they were compiled.
     heat: Vec<AtomicU32>,
     threshold: AtomicU32,
     idle: Idle,
-    hook: Mutex<Option<TrapHook>>,
+    hook: Hook,
 }
 
 impl fmt::Debug for Native<'_> {
@@ -125,8 +130,9 @@ impl<'c> Native<'c> {
                 *place = function.address();
             }
         }
+        let process = Process::current();
         let mut native = boxed(Self {
-            ways_in: Mutex::default(),
+            ways_in: Lock::new(Codes::default()),
             observer: None,
             program,
             hosts,
@@ -136,11 +142,12 @@ impl<'c> Native<'c> {
             stubs,
             stub_block,
             stand_ins,
-            compiling: Mutex::default(),
+            compiling: Lock::new(Compiling::default()),
+            process,
             heat: collect(core::iter::repeat_with(AtomicU32::default).take(count))?,
             threshold: AtomicU32::new(threshold),
-            idle: Idle::default(),
-            hook: Mutex::new(None),
+            idle: Idle::new(process),
+            hook: Hook::default(),
         })?;
         native.fill_block();
         Ok(native)
@@ -188,14 +195,25 @@ impl<'c> Native<'c> {
 
     /// Has `hook` called when a call through an [address](Native::address) is stopped.
     pub(super) fn on_trap(&self, hook: Option<TrapHook>) {
-        *self.hook.lock() = hook;
+        self.hook.set(hook);
     }
 
     fn tell(&self, trap: Trap) {
-        let hook = *self.hook.lock();
-        if let Some(hook) = hook {
+        if let Some(hook) = self.hook.get() {
             hook(trap);
         }
+    }
+
+    /// # Errors
+    /// [`ExecError::Forked`].
+    fn compiling(&self) -> Result<Guard<'_, Compiling>, ExecError> {
+        self.process.lock(&self.compiling).ok_or(ExecError::Forked)
+    }
+
+    /// # Errors
+    /// [`ExecError::Forked`].
+    fn ways_in(&self) -> Result<Guard<'_, Codes>, ExecError> {
+        self.process.lock(&self.ways_in).ok_or(ExecError::Forked)
     }
 
     fn params(&self, function: u32) -> usize {
@@ -264,7 +282,8 @@ impl<'c> Native<'c> {
             let told =
                 self.observer.as_ref().and_then(|o| o.compiled(function, address..address + size));
             if told.is_some()
-                && let Some(code) = self.compiling.lock().compiled.get_mut(&function)
+                && let Ok(mut compiling) = self.compiling()
+                && let Some(code) = compiling.compiled.get_mut(&function)
             {
                 code.told = told;
             }
@@ -275,7 +294,11 @@ impl<'c> Native<'c> {
 
     /// Compiles a function, if it is not yet: where its code is, and whether it is new.
     fn compile_once(&self, function: u32) -> Result<((usize, usize), bool), CodeError> {
-        let mut compiling = self.compiling.lock();
+        // Before the work: there is nowhere to put the code.
+        if self.stub_block.is_forked() {
+            return Err(ExecError::Forked.into());
+        }
+        let mut compiling = self.compiling()?;
         let Compiling { compiler, compiled, .. } = &mut *compiling;
         if let Some(code) = compiled.get(&function) {
             return Ok((code.place(), false));
@@ -296,7 +319,7 @@ impl<'c> Native<'c> {
 
     /// The address and length of the code of each function that is compiled.
     pub(super) fn for_each_code(&self, mut each: impl FnMut(u32, usize, usize)) {
-        let compiling = self.compiling.lock();
+        let Ok(compiling) = self.compiling() else { return };
         // In the order of the functions.
         for (function, _) in (0..).zip(&self.heat) {
             if let Some(Code { block, .. }) = compiling.compiled.get(&function) {
@@ -318,7 +341,7 @@ impl<'c> Native<'c> {
         if found.params > 8 {
             return Err(CodeError::Parameters { index: function, params: found.params });
         }
-        if let Some(code) = self.ways_in.lock().get(&function) {
+        if let Some(code) = self.ways_in()?.get(&function) {
             return Ok(code.block.address());
         }
         let block = self.way_in(function, found.params)?;
@@ -327,7 +350,7 @@ impl<'c> Native<'c> {
         let observer = self.observer.as_ref();
         code.told = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
         // Another thread may have been faster.
-        Ok(enter_code(&mut self.ways_in.lock(), function, code)?.0)
+        Ok(enter_code(&mut *self.ways_in()?, function, code)?.0)
     }
 
     /// Drops what the observer has returned for functions that have an address.
@@ -356,7 +379,7 @@ impl<'c> Native<'c> {
 
     /// Whether one of the addresses that were given out is this one.
     pub(super) fn has_address(&self, address: usize) -> bool {
-        self.ways_in.lock().values().any(|code| code.block.address() == address)
+        self.ways_in().is_ok_and(|all| all.values().any(|code| code.block.address() == address))
     }
 
     /// Interprets a call. What it calls may be compiled.
@@ -382,7 +405,7 @@ impl<'c> Native<'c> {
         self.code_for_call(function)?;
         let mut image = Image::default();
         let code = {
-            let mut compiling = self.compiling.lock();
+            let mut compiling = self.compiling().ok()?;
             let Compiling { compiler, compiled, image: spare } = &mut *compiling;
             let Code { block, loop_heads, is_quick, .. } = compiled.get(&function)?;
             let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
@@ -443,5 +466,7 @@ impl Tier for Watch<'_, '_> {
     }
 }
 
+#[cfg(test)]
+mod fork_tests;
 #[cfg(test)]
 mod tests;

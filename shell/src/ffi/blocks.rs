@@ -14,7 +14,7 @@
 #![allow(unsafe_code)]
 
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use smf_core::memory::exec::{CodeMemory, CodeMemoryOptions, ExecError, PageUse, Statistics};
@@ -24,6 +24,7 @@ use smf_core::owned::{Counted, push};
 use super::by_address::ByAddress;
 use super::error::ApiError;
 use crate::code_ranges::CodeRange;
+use crate::fork::{self, ProcessLock};
 use crate::tools::Announced;
 
 /// What is known of a block beside what the allocator knows.
@@ -45,6 +46,8 @@ pub(super) struct Blocks {
     /// Shared with everybody whom the allocator was lent to.
     lent: Counted<()>,
     pace: Pace,
+    /// The [generation](fork::generation) of the process that has the allocator.
+    generation: u32,
 }
 
 /// The allocator, for others who make code in it.
@@ -53,7 +56,7 @@ pub(super) struct Lent {
     _shared: Counted<()>,
 }
 
-static BLOCKS: Mutex<Option<Blocks>> = Mutex::new(None);
+pub(super) static BLOCKS: ProcessLock<Option<Blocks>> = ProcessLock::new(None);
 
 /// Tools may be switched on at any time, and what is mapped by then must have been mapped for them.
 fn options() -> CodeMemoryOptions {
@@ -63,8 +66,7 @@ fn options() -> CodeMemoryOptions {
 /// All blocks, for as long as the guard lives.
 #[inline(never)]
 fn lock() -> MutexGuard<'static, Option<Blocks>> {
-    // Nothing panics while it holds the lock, and every step leaves the blocks whole.
-    BLOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+    BLOCKS.lock()
 }
 
 /// Does something with all blocks.
@@ -96,16 +98,24 @@ impl Blocks {
     fn new(options: CodeMemoryOptions) -> Result<Self, ApiError> {
         let (live, inherited) = (ByAddress::new(), Vec::new());
         let (memory, lent) = (CodeMemory::try_new(options)?, Counted::new(())?);
-        Ok(Self { memory, options, live, inherited, lent, pace: Pace::new() })
+        let generation = fork::generation();
+        Ok(Self { memory, options, live, inherited, lent, pace: Pace::new(), generation })
     }
 
-    /// Lends the allocator to somebody, until whose end it is not replaced.
-    pub(super) fn lend(&self) -> Lent {
-        Lent { memory: self.memory.clone(), _shared: self.lent.clone() }
+    /// Lends the allocator of this process, until the end of the loan it is not replaced.
+    pub(super) fn lend(&mut self) -> Result<Lent, ApiError> {
+        self.leave_parent()?;
+        Ok(Lent { memory: self.memory.clone(), _shared: self.lent.clone() })
+    }
+
+    /// In a child, has an allocator of its own from now on.
+    fn leave_parent(&mut self) -> Result<(), ApiError> {
+        if self.generation == fork::generation() { Ok(()) } else { self.begin_anew() }
     }
 
     /// Takes another allocator, with these ceilings, unless blocks are live or it is lent.
     pub(super) fn limit(&mut self, bytes: u64, blocks: u64) -> Result<(), ApiError> {
+        self.leave_parent()?;
         if !self.live.is_empty() || self.lent.get_mut().is_none() {
             return Err(ApiError::BlocksLive);
         }
@@ -117,17 +127,21 @@ impl Blocks {
     /// Takes an allocator for this process, a child. The one of its parent is kept for ever, because
     /// its code may run.
     fn begin_anew(&mut self) -> Result<(), ApiError> {
-        let memory = CodeMemory::try_new(self.options)?;
+        let (memory, lent) = (CodeMemory::try_new(self.options)?, Counted::new(())?);
         push(&mut self.inherited, ByAddress::new())?;
         if let Some(inherited) = self.inherited.last_mut() {
             std::mem::swap(inherited, &mut self.live);
         }
         std::mem::forget(std::mem::replace(&mut self.memory, memory));
+        self.lent = lent;
+        self.generation = fork::generation();
         Ok(())
     }
 
     pub(super) fn allocate(&mut self, size: u64, usage: PageUse) -> Result<usize, ApiError> {
+        self.leave_parent()?;
         let address = match self.memory.allocate_pages(size, usage) {
+            // A child that no handler has told.
             Err(ExecError::Forked) => {
                 self.begin_anew()?;
                 self.memory.allocate_pages(size, usage)?

@@ -9,11 +9,12 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use smf_core::owned::Counted;
 
 use super::error::ApiError;
+use crate::fork::ProcessLock;
 
 /// Bytes that C may write through a pointer, zero at first, with a zero behind them that belongs to
 /// nobody.
@@ -78,16 +79,16 @@ struct Slot {
 }
 
 #[derive(Default)]
-struct Slots {
+pub(super) struct Slots {
     all: Vec<Slot>,
     free: Vec<usize>,
 }
 
-static SLOTS: Mutex<Slots> = Mutex::new(Slots { all: Vec::new(), free: Vec::new() });
+pub(super) static SLOTS: ProcessLock<Slots> =
+    ProcessLock::new(Slots { all: Vec::new(), free: Vec::new() });
 
 fn lock() -> MutexGuard<'static, Slots> {
-    // Nothing panics while it holds the lock.
-    SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
+    SLOTS.lock()
 }
 
 /// Slots count from 1.

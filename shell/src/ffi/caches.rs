@@ -58,6 +58,11 @@ impl Lease {
     }
 }
 
+/// In a child process: puts aside the caches that a thread was using at the fork.
+pub(super) fn begin_child() {
+    CACHES.begin_child();
+}
+
 /// Gives a cache a seat and a number.
 ///
 /// # Errors
@@ -83,6 +88,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::fork::tests::{in_child, while_held};
     use smf_core::cache::{Capacity, Options};
 
     fn new() -> u64 {
@@ -103,6 +109,43 @@ mod tests {
         for none in [0, 1, u64::MAX, 1 << 32, SEATS as u64 + 1, 1 << 63 | 1, first + (1 << 32)] {
             assert!(enter(none).is_err() && close(none).is_err(), "{none:#x}");
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "forks")]
+    fn cache_in_use_at_fork_is_refused_in_the_child_alone() {
+        let [entered, leased, idle] = [(); 3].map(|()| new());
+        let refused = |number| Err(ApiError::InUseAtFork { number });
+        let is_refused = |number| {
+            (0..2).all(|_| {
+                enter(number).map(|_| ()) == refused(number) && close(number) == refused(number)
+            })
+        };
+        while_held(
+            || (enter(entered).unwrap(), enter(leased).unwrap().lease()),
+            || {
+                assert!(in_child(|| {
+                    let own = new();
+                    let works = enter(idle).is_ok() && enter(own).is_ok();
+                    let again = in_child(|| {
+                        is_refused(entered) && is_refused(leased) && enter(own).is_ok()
+                    });
+                    is_refused(entered)
+                        && is_refused(leased)
+                        && works
+                        && again
+                        && close(own).is_ok()
+                        && close(idle).is_ok()
+                        && enter(idle).is_err()
+                }));
+            },
+        );
+        assert!([entered, leased, idle].into_iter().all(|cache| enter(cache).is_ok()));
+        // The thread that forks is one that uses it, and may go on.
+        let here = enter(entered).unwrap();
+        assert!(in_child(|| is_refused(entered) && here.statistics().files == 0));
+        drop(here);
+        assert!([entered, leased, idle].into_iter().all(|cache| close(cache).is_ok()));
     }
 
     #[test]

@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use smf_core::instantiate::{
@@ -17,19 +18,21 @@ use smf_core::instantiate::{
 };
 
 use super::compiling::Context;
+use super::error::{ApiError, keep};
 use super::jits::SmfCompiler;
 use super::strings::{self, Answer, Json};
+use crate::fork::ProcessLock;
 use crate::types_json::{type_from_json, type_to_json};
 
 /// What is known by numbers that count from 1 and never come again.
-struct Numbered<T> {
+pub(super) struct Numbered<T> {
     last: i64,
-    values: HashMap<i64, T>,
+    values: HashMap<i64, T, BuildHasherDefault<DefaultHasher>>,
 }
 
-impl<T> Default for Numbered<T> {
-    fn default() -> Self {
-        Self { last: 0, values: HashMap::new() }
+impl<T> Numbered<T> {
+    const fn new() -> Self {
+        Self { last: 0, values: HashMap::with_hasher(BuildHasherDefault::new()) }
     }
 }
 
@@ -41,20 +44,19 @@ impl<T: Default> Numbered<T> {
     }
 }
 
-type All<T> = LazyLock<Mutex<Numbered<T>>>;
+type All<T> = ProcessLock<Numbered<T>>;
 
-static CONTEXTS: All<Arc<Context>> = LazyLock::new(Mutex::default);
-static UNIFIERS: All<OpenUnifier> = LazyLock::new(Mutex::default);
+pub(super) static CONTEXTS: All<Arc<Context>> = ProcessLock::new(Numbered::new());
+pub(super) static UNIFIERS: All<OpenUnifier> = ProcessLock::new(Numbered::new());
 
 /// Does something with one of them, for as long as nobody else does anything with any.
-fn with<T, R>(all: &All<T>, number: i64, act: impl FnOnce(&mut T) -> R) -> Option<R> {
-    // Nothing panics while it holds the lock.
-    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+fn with<T, R>(all: &'static All<T>, number: i64, act: impl FnOnce(&mut T) -> R) -> Option<R> {
+    let mut all = all.lock();
     all.values.get_mut(&number).map(act)
 }
 
 #[derive(Default)]
-struct OpenUnifier {
+pub(super) struct OpenUnifier {
     unifier: Unifier,
     variables: Vec<(Box<str>, TypeId)>,
 }
@@ -87,6 +89,9 @@ unsafe fn answer(
     // SAFETY: passed on to the caller.
     let texts = texts.map(|text| unsafe { parse(text) });
     let answer = context_of(context).and_then(|context| {
+        let _user = context.users.enter().ok_or_else(|| {
+            "the context was in use by a thread when this process was forked".to_owned()
+        })?;
         let [one, other] = texts;
         act(&context, [one?, other?])
     });
@@ -104,13 +109,13 @@ unsafe fn parse(json: Json) -> Result<Value, String> {
 /// Makes a context. Returns its handle, which is greater than 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn compiler_create_context() -> i64 {
-    CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner).create()
+    CONTEXTS.lock().create()
 }
 
 /// Ends a context. False when there is none of the handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn compiler_destroy_context(context: i64) -> bool {
-    let mut contexts = CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut contexts = CONTEXTS.lock();
     contexts.values.remove(&context).is_some()
 }
 
@@ -176,7 +181,12 @@ pub unsafe extern "C" fn compiler_set_callback(
     compiler: SmfCompiler,
     user: *mut c_void,
 ) -> bool {
+    let number = context.cast_unsigned();
     let Ok(context) = context_of(context) else { return false };
+    let Some(_user) = context.users.enter() else {
+        keep(ApiError::InUseAtFork { number });
+        return false;
+    };
     // SAFETY: passed on to the caller.
     unsafe { context.set_callback(compiler, user) };
     true
@@ -272,13 +282,13 @@ fn checked<'v>(
 /// Makes a unifier. Returns its handle, which is greater than 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn type_unifier_create() -> i64 {
-    UNIFIERS.lock().unwrap_or_else(PoisonError::into_inner).create()
+    UNIFIERS.lock().create()
 }
 
 /// Ends a unifier. False when there is none of the handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn type_unifier_destroy(unifier: i64) -> bool {
-    let mut unifiers = UNIFIERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut unifiers = UNIFIERS.lock();
     unifiers.values.remove(&unifier).is_some()
 }
 

@@ -15,6 +15,7 @@ use smf_core::instantiate::{
 use smf_core::link::host_arch;
 
 use super::jits::{FromC, SmfCompiler};
+use crate::fork::Users;
 use crate::types_json::type_to_json;
 
 /// How often a context has done what.
@@ -45,6 +46,8 @@ type Key = (String, Vec<u8>, Vec<Type>);
 #[derive(Default)]
 pub(super) struct Context {
     pub(super) counts: Counts,
+    /// The threads that may hold the locks below.
+    pub(super) users: Users,
     typed: TypedBodies,
     callback: FromC,
     compiled: Mutex<HashMap<Key, Value>>,

@@ -149,6 +149,8 @@ pub(super) enum ApiError {
     Metadata { module: ShortName, error: MetadataError },
     /// What `smf_jit_instantiate` returns that is not 0.
     Instantiate { outcome: i32, reason: Phrase<160> },
+    /// A number of what a thread was using when this process was forked, or of a prefetch of the parent.
+    InUseAtFork { number: u64 },
     /// A tool could not be told, or not be switched on.
     Tool(ToolError),
 }

@@ -3,7 +3,6 @@
 //! Little in this file is unsafe but that the names it exports can be in a program once only.
 #![allow(unsafe_code)]
 
-use std::io::Write;
 use std::ops::Range;
 
 use smf_core::memory::exec::{ExecError, PageUse};
@@ -12,6 +11,7 @@ use smf_core::memory::{Protection, access_at};
 use super::error::{ApiError, keep, or};
 use super::values::{self, Bytes};
 use super::{args, blocks, mappings};
+use crate::stderr;
 
 /// The bits of a protection in `smf.h`.
 const READ: i32 = 1;
@@ -189,8 +189,7 @@ pub extern "C" fn rt_exec_memory_dump_stats() {
         s.wasted_bytes,
         s.record_bytes,
     );
-    // Where standard error is closed, nobody reads it.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    stderr::write(text.as_bytes());
 }
 
 /// Sets ceilings for executable memory, in bytes and in blocks, both at least 1. Fails while blocks

@@ -10,7 +10,7 @@ use smf_core::link::{Resolve, ShortName};
 use smf_core::owned::{Counted, boxed};
 
 use super::error::{ApiError, Phrase, or};
-use super::jits::{self, FromC, JITS, OpenJit, SmfCompiler, Use};
+use super::jits::{self, FromC, JITS, OpenJit, SharedJit, SmfCompiler, enter};
 use super::pointed::{slice, text};
 use super::seats::SEATS;
 use super::sized::{self, sized};
@@ -97,13 +97,13 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         verbose: flags & VERBOSE != 0,
         keep_code: flags & KEEP_CODE != 0,
     };
-    let memory = blocks::with(|blocks| Ok(blocks.lend()))?;
+    let memory = blocks::with(|blocks| blocks.lend())?;
     let compiler = Counted::new(FromC::default())?;
     let jit = JitInstantiator::try_new(config, memory.memory.clone())?
         .try_with_compiler(boxed(compiler.clone())?)?
         .try_with_observer(boxed(Announce)?)?;
-    let resolver = Counted::new(JitSymbolResolver::try_of(jit)?)?;
-    let open = OpenJit { resolver, compiler, _memory: memory };
+    let shared = Counted::new(SharedJit::new(JitSymbolResolver::try_of(jit)?))?;
+    let open = OpenJit { shared, compiler, _memory: memory };
     JITS.open(open)?.ok_or(ApiError::TooManyJits { limit: SEATS })
 }
 
@@ -115,10 +115,6 @@ pub extern "C" fn smf_jit_close(jit: u64) -> bool {
         blocks::give_back();
     }
     or(false, closed.map(|()| true))
-}
-
-fn enter(jit: u64) -> Result<Use, ApiError> {
-    JITS.enter(jit).map(|entered| entered.lease())
 }
 
 /// Loads what the module at `path` says of its templates.
@@ -192,7 +188,7 @@ pub unsafe extern "C" fn smf_jit_load_bytes(
 pub unsafe extern "C" fn smf_jit_can_instantiate(jit: u64, symbol: *const c_char) -> bool {
     // SAFETY: passed on to the caller.
     let symbol = unsafe { text("the symbol", symbol) };
-    let can = JITS.enter(jit).and_then(|jit| Ok(jit.jit().can_jit_instantiate(symbol?.to_bytes())));
+    let can = enter(jit).and_then(|jit| Ok(jit.jit().can_jit_instantiate(symbol?.to_bytes())));
     or(false, can)
 }
 
@@ -251,7 +247,7 @@ pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64
     let resolved = enter(jit).and_then(|jit| {
         let symbol = symbol?.to_bytes();
         let unresolved = ApiError::Unresolved { symbol: ShortName::new(symbol) };
-        jit.resolver.resolve(symbol).map(u64::cast_signed).ok_or(unresolved)
+        jit.shared.resolver.resolve(symbol).map(u64::cast_signed).ok_or(unresolved)
     });
     or(0, resolved)
 }
@@ -266,7 +262,7 @@ pub unsafe extern "C" fn smf_jit_register(jit: u64, symbol: *const c_char, addre
     let symbol = unsafe { text("the symbol", symbol) };
     let registered = enter(jit).and_then(|jit| {
         let address = args::address("the address", address)?;
-        jit.resolver.try_register(symbol?.to_bytes(), address as u64)?;
+        jit.shared.resolver.try_register(symbol?.to_bytes(), address as u64)?;
         Ok(true)
     });
     or(false, registered)
@@ -351,7 +347,7 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
     let set = loaders::enter(loader).and_then(|loader| {
         let fallback = match jit {
             0 => None,
-            jit => Some(boxed(enter(jit)?.resolver.clone())? as Box<dyn Resolve + Send + Sync>),
+            jit => Some(boxed(enter(jit)?.shared.clone())? as Box<dyn Resolve + Send + Sync>),
         };
         Ok(loader.modules().try_set_fallback(fallback).map(|()| true)?)
     });

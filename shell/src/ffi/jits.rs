@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{OsStr, c_char, c_void};
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,6 +12,7 @@ use smf_core::instantiate::{
     CodeReloc, CompileError, Compiled, Compiler, Environment, JitInstantiator, JitSymbolResolver,
     Request, Target,
 };
+use smf_core::link::Resolve;
 use smf_core::owned::{Counted, NoMemory, bytes, push};
 
 use super::blocks::Lent;
@@ -18,6 +20,7 @@ use super::error::ApiError;
 use super::loader::UserData;
 use super::missing::with_nul;
 use super::seats::{self, Seats, Table};
+use crate::fork::Users;
 use crate::types_json::types_to_text;
 
 /// Tells the numbers of instantiators from those of caches and loaders.
@@ -28,19 +31,67 @@ pub(super) static JITS: Seats<OpenJit> = Seats::new(&TABLE, MARK, |jit| ApiError
 
 /// An instantiator as C has it.
 pub(super) struct OpenJit {
-    pub(super) resolver: Counted<JitSymbolResolver>,
+    pub(super) shared: Counted<SharedJit>,
     pub(super) compiler: Counted<FromC>,
     pub(super) _memory: Lent,
 }
 
 impl OpenJit {
     pub(super) fn jit(&self) -> &JitInstantiator {
-        self.resolver.instantiator()
+        self.shared.resolver.instantiator()
+    }
+}
+
+/// What an instantiator and the loaders that it was set for have together. Loaders need no seat to use it, so that
+/// their threads are counted here.
+pub(super) struct SharedJit {
+    pub(super) resolver: JitSymbolResolver,
+    users: Users,
+}
+
+impl SharedJit {
+    pub(super) fn new(resolver: JitSymbolResolver) -> Self {
+        Self { resolver, users: Users::default() }
+    }
+}
+
+impl Resolve for SharedJit {
+    /// In a child process, nothing when a thread was using it at the fork.
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        let _user = self.users.enter()?;
+        self.resolver.resolve(name)
     }
 }
 
 /// An instantiator that is not closed as long as this lives.
-pub(super) type Use = seats::Lease<OpenJit>;
+pub(super) struct Use(seats::Lease<OpenJit>);
+
+/// Begins to use an instantiator.
+///
+/// # Errors
+/// [`ApiError::NoJit`], [`ApiError::InUseAtFork`].
+pub(super) fn enter(jit: u64) -> Result<Use, ApiError> {
+    let lease = JITS.enter(jit)?.lease();
+    if lease.shared.users.begin() {
+        Ok(Use(lease))
+    } else {
+        Err(ApiError::InUseAtFork { number: jit })
+    }
+}
+
+impl Deref for Use {
+    type Target = OpenJit;
+
+    fn deref(&self) -> &OpenJit {
+        &self.0
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.0.shared.users.end();
+    }
+}
 
 /// A template that is to be compiled, as C sees it. Everything is good until the compiler returns.
 #[repr(C)]

@@ -110,7 +110,7 @@ pub(super) fn open(
     options: impl FnOnce(CodeMemory) -> LoaderOptions,
     prepare: impl FnOnce(&ModuleLoader) -> Result<(), NoMemory>,
 ) -> Result<u64, ApiError> {
-    let memory = blocks::with(|blocks| Ok(blocks.lend()))?;
+    let memory = blocks::with(|blocks| blocks.lend())?;
     let loader = Loader::try_new(options(memory.memory.clone()))?;
     prepare(loader.modules())?;
     let open = OpenLoader { holds: Mutex::default(), loader, _memory: memory };
@@ -130,6 +130,11 @@ pub(super) fn close(loader: u64) -> Result<(), ApiError> {
     // The stubs were the last of the code, perhaps.
     blocks::give_back();
     Ok(())
+}
+
+/// In a child process: puts aside the loaders that a thread was using at the fork.
+pub(super) fn begin_child() {
+    LOADERS.begin_child();
 }
 
 /// A loader that is not closed as long as this lives.

@@ -5,7 +5,6 @@
 //! others when the last reader is done.
 
 use std::ops::Range;
-use std::sync::{PoisonError, RwLock};
 
 use smf_core::memory::{ExposedPages, Protection};
 use smf_core::owned::{Counted, NoMemory};
@@ -13,15 +12,17 @@ use smf_core::owned::{Counted, NoMemory};
 use super::by_address::ByAddress;
 use super::error::ApiError;
 use crate::code_ranges::CodeRange;
+use crate::fork::SharedProcessLock;
 
-struct Live {
+pub(super) struct Live {
     /// Held while its code may be called.
     code: Option<CodeRange>,
     pages: Counted<ExposedPages>,
 }
 
 /// By the address of the first byte.
-static LIVE: RwLock<ByAddress<Live>> = RwLock::new(ByAddress::new());
+pub(super) static LIVE: SharedProcessLock<ByAddress<Live>> =
+    SharedProcessLock::new(ByAddress::new());
 
 /// A place in a mapping.
 pub(super) struct Found {
@@ -53,8 +54,7 @@ pub(super) fn keep(pages: ExposedPages) -> Result<Range<usize>, NoMemory> {
     let code = pages.protection() == Protection::ReadExecute;
     let code = code.then(|| CodeRange::enter(range.clone())).transpose()?;
     let live = Live { code, pages: Counted::new(pages)? };
-    // Nothing panics while it holds the lock.
-    LIVE.write().unwrap_or_else(PoisonError::into_inner).insert(range.start, live)?;
+    LIVE.write().insert(range.start, live)?;
     Ok(range)
 }
 
@@ -63,7 +63,7 @@ pub(super) fn keep(pages: ExposedPages) -> Result<Range<usize>, NoMemory> {
 /// # Errors
 /// [`ApiError::NotMapped`], [`ApiError::OutsideMapping`].
 pub(super) fn find(address: usize, offset: u64) -> Result<Found, ApiError> {
-    let live = LIVE.read().unwrap_or_else(PoisonError::into_inner);
+    let live = LIVE.read();
     let nearest = live.before(address);
     let around = nearest.filter(|(start, live)| address - start < live.pages.len());
     let (start, pages) =
@@ -77,7 +77,7 @@ pub(super) fn find(address: usize, offset: u64) -> Result<Found, ApiError> {
 /// # Errors
 /// [`ApiError::NotMapped`], [`ApiError::MappingSize`].
 pub(super) fn remove(address: usize, size: u64) -> Result<(), ApiError> {
-    let mut all = LIVE.write().unwrap_or_else(PoisonError::into_inner);
+    let mut all = LIVE.write();
     let len = all.get(address).map(|live| live.pages.len());
     match len {
         None => return Err(ApiError::NotMapped { address }),

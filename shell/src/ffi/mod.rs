@@ -28,7 +28,7 @@
 //!
 //! Without the feature `jit` there are no `take`, `jit` and `compiler`, with what they alone use.
 //!
-//! Caches and loaders have their numbers from `seats`; structures that may grow cross in `sized`,
+//! `fork` lists the locks of all tables, which the thread that forks holds. Caches and loaders have their numbers from `seats`; structures that may grow cross in `sized`,
 //! and what C points to in `pointed`.
 //!
 //! The feature `tagged` builds the same exports in the other convention of the field: text, a byte array
@@ -53,6 +53,7 @@ mod compiler;
 mod compiling;
 mod error;
 mod exec;
+mod fork;
 #[cfg(feature = "jit")]
 mod jit;
 #[cfg(feature = "jit")]
@@ -108,6 +109,7 @@ pub use exec::{
     rt_get_protection, rt_is_executable, rt_make_executable, rt_make_writable, rt_set_protection,
     rt_write_exec_memory, smf_exec_limit, smf_exec_trim,
 };
+pub(crate) use fork::{LOCKS, begin_child};
 #[cfg(feature = "jit")]
 pub use jit::{
     SmfJitInstance, SmfJitOptions, SmfJitStatistics, smf_jit_can_instantiate, smf_jit_close,

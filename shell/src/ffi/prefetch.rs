@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::hash::{BuildHasherDefault, DefaultHasher};
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use smf_core::owned::{Counted, NoMemory, Room, bytes as copy_of, push};
 use super::args;
 use super::caches::{self, Entered, Lease};
 use super::error::{ApiError, keep, or};
+use crate::fork::ProcessLock;
 use crate::prefetch::{self, Options, Outcome, Prefetch, State, Watch};
 
 /// How far a prefetch is.
@@ -136,7 +137,7 @@ fn code(result: &Result<(), ApiError>) -> i32 {
 }
 
 /// A prefetch in the background.
-struct Job {
+pub(super) struct Job {
     /// With what keeps the cache open until all threads have ended; `None` once it is being freed.
     running: Mutex<Option<(Prefetch, Lease)>>,
     state: State,
@@ -145,20 +146,43 @@ struct Job {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds one of these locks.
+    // Nothing panics while it holds the lock.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// By their numbers, none of which is ever given twice; `None` for one that is being started.
-static JOBS: Mutex<Jobs> = Mutex::new(HashMap::with_hasher(BuildHasherDefault::new()));
+pub(super) static JOBS: ProcessLock<Jobs> =
+    ProcessLock::new(HashMap::with_hasher(BuildHasherDefault::new()));
 
-type Jobs = HashMap<u64, Option<Counted<Job>>, BuildHasherDefault<DefaultHasher>>;
+/// The next of these numbers, without the [mark](MARK).
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// The first that was not given by a parent of this process.
+static FIRST: AtomicU64 = AtomicU64::new(1);
+
+pub(super) type Jobs = HashMap<u64, Option<Counted<Job>>, BuildHasherDefault<DefaultHasher>>;
 
 /// A lower half that no cache and no file has.
 const MARK: u64 = 1 << 30;
 
 fn job(prefetch: u64) -> Result<Counted<Job>, ApiError> {
-    lock(&JOBS).get(&prefetch).cloned().flatten().ok_or(ApiError::NoPrefetch { prefetch })
+    JOBS.lock().get(&prefetch).cloned().flatten().ok_or_else(|| no_prefetch(prefetch))
+}
+
+/// The error of a number that is no prefetch of this process.
+fn no_prefetch(prefetch: u64) -> ApiError {
+    let inherited = 1..FIRST.load(Ordering::Relaxed);
+    match prefetch & u64::from(u32::MAX) == MARK && inherited.contains(&(prefetch >> 32)) {
+        true => ApiError::InUseAtFork { number: prefetch },
+        false => ApiError::NoPrefetch { prefetch },
+    }
+}
+
+/// Forgets every prefetch. In a child, which has none of their threads.
+pub(super) fn begin_child() {
+    FIRST.store(NEXT.load(Ordering::Relaxed), Ordering::Relaxed);
+    // What they hold may be locked for ever.
+    mem::forget(mem::take(&mut *JOBS.lock()));
 }
 
 /// Begins to read files into the cache and comes back at once. Returns the number of the prefetch; 0 on
@@ -182,20 +206,19 @@ pub unsafe extern "C" fn smf_cache_prefetch_start(
 }
 
 fn start(cache: &Entered, list: List<'_>, options: Options) -> Result<u64, ApiError> {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed) << 32 | MARK;
     let (job, paths) = (Room::new()?, list.owned()?);
-    let mut jobs = lock(&JOBS);
+    let mut jobs = JOBS.lock();
     jobs.try_reserve(1).map_err(|_| NoMemory)?;
     jobs.insert(number, None);
     drop(jobs);
     let lease = cache.lease();
     let started = prefetch::try_start(lease.cache(), paths, options);
-    let started = started.inspect_err(|NoMemory| _ = lock(&JOBS).remove(&number))?;
+    let started = started.inspect_err(|NoMemory| _ = JOBS.lock().remove(&number))?;
     let (state, running) = (started.state(), Mutex::new(Some((started, lease))));
     let List { places, total, .. } = list;
     let job = job.fill(Job { running, state, places, total });
-    lock(&JOBS).insert(number, Some(job));
+    JOBS.lock().insert(number, Some(job));
     Ok(number)
 }
 
@@ -259,7 +282,7 @@ pub extern "C" fn smf_prefetch_result(prefetch: u64, index: i64) -> i32 {
 /// the end, and no others. The cache keeps what it has got.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_prefetch_free(prefetch: u64) -> bool {
-    let removed = lock(&JOBS).remove(&prefetch).ok_or(ApiError::NoPrefetch { prefetch });
+    let removed = JOBS.lock().remove(&prefetch).ok_or_else(|| no_prefetch(prefetch));
     or(false, removed.map(|job| _ = job.map(|job| job.end())).map(|()| true))
 }
 

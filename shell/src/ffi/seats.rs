@@ -9,6 +9,10 @@
 //! The order is what makes this safe, so it is that of SeqCst: one who enters adds himself and then looks
 //! whether the seat is open; one who closes marks the seat and then counts. Of two who do both at once,
 //! at least one sees the other.
+//!
+//! A child of `fork` has none of the threads that were in a seat, and the locks that they held stay locked there. So
+//! a seat that a thread was in is put aside in the child: its number is an error. A seat that was empty is as good
+//! as in the parent.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, UnsafeCell};
@@ -61,7 +65,10 @@ const VACANT: u64 = 0;
 const OPENING: u64 = 1;
 const OPEN: u64 = 2;
 const CLOSING: u64 = 3;
-const PHASE_BITS: u32 = 2;
+/// In use when the process was forked. The value stays, as the thread that forked may be in it.
+const FORKED: u64 = 4;
+const PHASE_BITS: u32 = 3;
+const PHASES: u64 = (1 << PHASE_BITS) - 1;
 
 // SAFETY: the value itself is for any thread. It is put in and taken out by the one thread that has set
 // the phases `OPENING` and `CLOSING`, the latter once all users have left; others read it only after
@@ -70,18 +77,22 @@ unsafe impl<T: Send + Sync> Sync for Seat<T> {}
 
 /// The seats of one kind. All zeros while nothing was opened, so that they take no room in the file of
 /// the library, and none in memory before they are used; what is not zero stands in [`Seats`].
-pub(super) struct Table<T>([Seat<T>; SEATS]);
+pub(super) struct Table<T> {
+    seats: [Seat<T>; SEATS],
+    /// No seat from this one on was ever taken.
+    used: AtomicUsize,
+}
 
 impl<T> Table<T> {
     /// One in which nothing is open.
     pub(super) const fn new() -> Self {
-        Self([const { Seat::new() }; SEATS])
+        Self { seats: [const { Seat::new() }; SEATS], used: AtomicUsize::new(0) }
     }
 }
 
 /// Everything of one kind that is open.
 pub(super) struct Seats<T: 'static> {
-    seats: &'static [Seat<T>; SEATS],
+    table: &'static Table<T>,
     /// Added to the lower half of the numbers, to tell them from those of other tables.
     mark: u32,
     /// The error of a number that is nothing open.
@@ -275,7 +286,7 @@ impl<T: Send + Sync> Seats<T> {
         mark: u32,
         none: fn(u64) -> ApiError,
     ) -> Self {
-        Self { seats: &table.0, mark, none }
+        Self { table, mark, none }
     }
 
     fn seat(&'static self, number: u64) -> Result<(&'static Seat<T>, Number), ApiError> {
@@ -283,7 +294,7 @@ impl<T: Send + Sync> Seats<T> {
         let place = (number as u32).checked_sub(self.mark).and_then(|low| low.checked_sub(1));
         let place = place.and_then(|place| usize::try_from(place).ok());
         let generation = (number >> 32) as u32;
-        let seat = place.and_then(|place| Some((self.seats.get(place)?, place)));
+        let seat = place.and_then(|place| Some((self.table.seats.get(place)?, place)));
         let (seat, place) = seat.ok_or_else(|| (self.none)(number))?;
         Ok((seat, Number { place, generation }))
     }
@@ -295,6 +306,11 @@ impl<T: Send + Sync> Seats<T> {
     #[inline]
     pub(super) fn enter(&'static self, raw: u64) -> Result<Entered<T>, ApiError> {
         let (seat, number) = self.seat(raw)?;
+        let state = seat.state.load(SeqCst);
+        if state != number.state(OPEN) && state != number.state(CLOSING) {
+            // No thread is counted in a seat that never was open, so that a child need not look there.
+            return Err(self.refused(raw, state == number.state(FORKED)));
+        }
         // There is one for each number below LANES.
         let Some(Lane(lane)) = seat.lanes.get(lane()) else { return Err((self.none)(raw)) };
         loop {
@@ -313,19 +329,40 @@ impl<T: Send + Sync> Seats<T> {
         }
     }
 
+    #[cold]
+    fn refused(&self, raw: u64, is_forked: bool) -> ApiError {
+        if is_forked { ApiError::InUseAtFork { number: raw } } else { (self.none)(raw) }
+    }
+
+    /// Puts aside every seat that a thread was in when the process was forked. In a child, whose only thread calls
+    /// this.
+    pub(super) fn begin_child(&'static self) {
+        for seat in self.table.seats.iter().take(self.table.used.load(Relaxed)) {
+            let state = seat.state.load(Relaxed);
+            let in_lanes = seat.lanes.iter().any(|lane| lane.0.load(Relaxed) != 0);
+            match state & PHASES {
+                // Threads that found it closed, and were about to leave again.
+                VACANT => seat.lanes.iter().for_each(|lane| lane.0.store(0, Relaxed)),
+                OPEN if !in_lanes && seat.leases.load(Relaxed) == 0 => {}
+                _ => seat.state.store(state & !PHASES | FORKED, Relaxed),
+            }
+        }
+    }
+
     /// Gives something a seat and a number; `None` when all seats are taken.
     pub(super) fn open(&'static self, value: T) -> Result<Option<u64>, NoMemory> {
         let shared = Counted::new(value)?;
-        for (place, seat) in self.seats.iter().enumerate() {
+        for (place, seat) in self.table.seats.iter().enumerate() {
             let vacant = seat.state.load(Relaxed);
             let generation = ((vacant >> PHASE_BITS) as u32).wrapping_add(1);
             let number = Number { place, generation };
-            let is_vacant = vacant & ((1 << PHASE_BITS) - 1) == VACANT;
+            let is_vacant = vacant & PHASES == VACANT;
             let opening = number.state(OPENING);
             if !is_vacant || seat.state.compare_exchange(vacant, opening, SeqCst, Relaxed).is_err()
             {
                 continue;
             }
+            self.table.used.fetch_max(place + 1, Relaxed);
             // SAFETY: the seat was vacant and is this thread's; nobody looks at it before it is open.
             unsafe { *seat.value.get() = Some(shared) };
             seat.state.store(number.state(OPEN), SeqCst);
@@ -348,7 +385,7 @@ impl<T: Send + Sync> Seats<T> {
         let (open, closing) = (number.state(OPEN), number.state(CLOSING));
         while let Err(found) = seat.state.compare_exchange(open, closing, SeqCst, SeqCst) {
             if found != closing {
-                return Err((self.none)(raw));
+                return Err(self.refused(raw, found == number.state(FORKED)));
             }
             // Another thread closes it, or finds that it cannot.
             thread::yield_now();

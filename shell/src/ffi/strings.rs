@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_char};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ptr;
-use std::sync::{LazyLock, Mutex, PoisonError};
 
 use super::error::{ApiError, or};
 use super::pointed::text;
+use crate::fork::ProcessLock;
 
 /// JSON as an argument.
 pub(super) type Json = *const c_char;
@@ -25,7 +26,10 @@ pub(super) unsafe fn bytes<'j>(json: Json) -> Result<&'j [u8], ApiError> {
 }
 
 /// Those that C has, by their addresses: none is followed that is not here.
-static STRINGS: LazyLock<Mutex<HashMap<usize, CString>>> = LazyLock::new(Mutex::default);
+pub(super) static STRINGS: ProcessLock<Strings> =
+    ProcessLock::new(HashMap::with_hasher(BuildHasherDefault::new()));
+
+type Strings = HashMap<usize, CString, BuildHasherDefault<DefaultHasher>>;
 
 /// Gives a text to C. A NUL ends it early.
 pub(super) fn give(text: String) -> Answer {
@@ -33,9 +37,7 @@ pub(super) fn give(text: String) -> Answer {
     bytes.retain(|byte| *byte != 0);
     let Ok(text) = CString::new(bytes) else { return ptr::null_mut() };
     let address = text.as_ptr().cast_mut();
-    // Nothing panics while it holds the lock.
-    let mut strings = STRINGS.lock().unwrap_or_else(PoisonError::into_inner);
-    strings.insert(address.addr(), text);
+    STRINGS.lock().insert(address.addr(), text);
     address
 }
 
@@ -46,9 +48,8 @@ pub extern "C" fn smf_string_free(text: Answer) -> bool {
     if text.is_null() {
         return true;
     }
-    let mut strings = STRINGS.lock().unwrap_or_else(PoisonError::into_inner);
     let unknown = ApiError::NotMapped { address: text.addr() };
-    or(false, strings.remove(&text.addr()).map(|_| true).ok_or(unknown))
+    or(false, STRINGS.lock().remove(&text.addr()).map(|_| true).ok_or(unknown))
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
-use std::sync::OnceLock;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use smf_core::owned::boxed;
 
 use super::args;
 use super::builtin;
@@ -103,17 +106,31 @@ impl SmfValueHooks {
     }
 }
 
-/// `None` for the built-in set. The first value, or the installation, decides for good.
-static SET: OnceLock<Option<Hooks>> = OnceLock::new();
+/// Null at first, [`BUILTIN`] for the built-in set, or a box that was leaked. The first value, or the installation,
+/// decides for good. A pointer and no cell that is being filled for a moment: a child that was forked then would
+/// wait for that for ever.
+static SET: AtomicPtr<Hooks> = AtomicPtr::new(ptr::null_mut());
+
+const BUILTIN: *mut Hooks = NonNull::dangling().as_ptr();
 
 /// The runtime's functions, if it installed them; a value is about to be made.
 fn hooks() -> Option<&'static Hooks> {
-    SET.get_or_init(|| None).as_ref()
+    if SET.load(Ordering::Relaxed).is_null() {
+        // Another thread may have been first.
+        let _ =
+            SET.compare_exchange(ptr::null_mut(), BUILTIN, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    hooks_in_use()
 }
 
 /// As above, for a value that somebody has: without a set there is none.
 fn hooks_in_use() -> Option<&'static Hooks> {
-    SET.get().and_then(Option::as_ref)
+    let set = SET.load(Ordering::Acquire);
+    if set == BUILTIN {
+        return None;
+    }
+    // SAFETY: null, or a box that `install` has leaked and nobody changes.
+    unsafe { set.as_ref() }
 }
 
 /// Installs the runtime's functions for values. Possible once, and before the first value is made.
@@ -139,7 +156,14 @@ unsafe fn install(hooks: *const SmfValueHooks) -> Result<(), ApiError> {
     // SAFETY: not null, and as long as its size says.
     let table = unsafe { hooks.read() };
     let whole = table.whole().ok_or(ApiError::Hooks { what: "has a null among them" })?;
-    SET.set(Some(whole)).map_err(|_| ApiError::ValuesInUse)
+    let set = Box::into_raw(boxed(whole)?);
+    let null = ptr::null_mut();
+    if SET.compare_exchange(null, set, Ordering::Release, Ordering::Relaxed).is_err() {
+        // SAFETY: from `Box::into_raw` above, and nobody has seen it.
+        drop(unsafe { Box::from_raw(set) });
+        return Err(ApiError::ValuesInUse);
+    }
+    Ok(())
 }
 
 /// Hands out the bytes of a byte array.

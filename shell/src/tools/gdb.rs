@@ -8,11 +8,12 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use smf_core::owned::{NoMemory, boxed, bytes as copy_of};
 
 use super::ToolError;
+use crate::fork::ProcessLock;
 
 /// `jit_code_entry`.
 #[repr(C)]
@@ -51,7 +52,7 @@ extern "C" fn __jit_debug_register_code() {
 }
 
 /// Whoever holds it may change the list.
-static LIST: Mutex<()> = Mutex::new(());
+pub(super) static LIST: ProcessLock<()> = ProcessLock::new(());
 
 /// The interface is there.
 pub(super) fn available() -> Result<(), ToolError> {
@@ -118,7 +119,7 @@ impl Drop for Object {
 }
 
 fn lock() -> MutexGuard<'static, ()> {
-    LIST.lock().unwrap_or_else(PoisonError::into_inner)
+    LIST.lock()
 }
 
 fn set_first(_: &MutexGuard<'_, ()>, entry: *mut Entry) {

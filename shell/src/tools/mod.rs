@@ -36,10 +36,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
 
 use smf_core::owned::NoMemory;
 
+use crate::fork::{HeldAtFork, ProcessLock};
+use crate::growing::Growing;
+use crate::stderr;
 use jitdump::Jitdump;
 use perf_map::PerfMap;
 
@@ -155,8 +157,19 @@ const GDB: u8 = 4;
 /// The environment has not been asked yet.
 const UNREAD: u8 = 0x80;
 
-static THE_PERF_MAP: Mutex<Option<PerfMap>> = Mutex::new(None);
-static THE_JITDUMP: Mutex<Option<Jitdump>> = Mutex::new(None);
+/// Whether the environment was read.
+static ENVIRONMENT: ProcessLock<bool> = ProcessLock::new(false);
+static THE_PERF_MAP: ProcessLock<Option<PerfMap>> = ProcessLock::new(None);
+static THE_JITDUMP: ProcessLock<Option<Jitdump>> = ProcessLock::new(None);
+
+/// The locks of the tools, for the thread that forks, in the order in which they are taken.
+pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
+    &ENVIRONMENT,
+    &THE_PERF_MAP,
+    &THE_JITDUMP,
+    #[cfg(feature = "gdb")]
+    &gdb::LIST,
+];
 
 /// Whether any tool wants to know about code, or might: before the first question nobody has looked at
 /// the environment.
@@ -199,11 +212,11 @@ fn switch_on_gdb() -> Result<(), ToolError> {
 }
 
 fn enable<T>(
-    place: &Mutex<Option<T>>,
+    place: &'static ProcessLock<Option<T>>,
     bit: u8,
     open: impl FnOnce() -> Result<T, ToolError>,
 ) -> Result<(), ToolError> {
-    let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut place = place.lock();
     if place.is_none() {
         *place = Some(open()?);
         ON.fetch_or(bit, Ordering::Relaxed);
@@ -213,30 +226,34 @@ fn enable<T>(
 
 /// Switches on what the environment asks for, the first time.
 fn read_environment() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        ON.fetch_and(!UNREAD, Ordering::Relaxed);
-        let wanted =
-            |name| std::env::var_os(name).filter(|value| !value.is_empty() && value != "0");
-        let mut outcomes = [Ok(()); 3];
-        if wanted("SMF_PERF_MAP").is_some() {
-            outcomes[0] = enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open);
-        }
-        if let Some(directory) = wanted("SMF_JITDUMP") {
-            outcomes[1] = enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(Path::new(&directory)));
-        }
-        if wanted("SMF_GDB").is_some() {
-            outcomes[2] = switch_on_gdb();
-        }
-        outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).for_each(report);
-    });
+    let mut is_read = ENVIRONMENT.lock();
+    if std::mem::replace(&mut *is_read, true) {
+        return;
+    }
+    ON.fetch_and(!UNREAD, Ordering::Relaxed);
+    let wanted = |name| std::env::var_os(name).filter(|value| !value.is_empty() && value != "0");
+    let mut outcomes = [Ok(()); 3];
+    if wanted("SMF_PERF_MAP").is_some() {
+        outcomes[0] = enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open);
+    }
+    if let Some(directory) = wanted("SMF_JITDUMP") {
+        outcomes[1] = enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(Path::new(&directory)));
+    }
+    if wanted("SMF_GDB").is_some() {
+        outcomes[2] = switch_on_gdb();
+    }
+    outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).for_each(report);
 }
 
 /// For what was wanted by the environment: whoever set it reads standard error, and nobody else can be
 /// told.
 pub(crate) fn report(error: &ToolError) {
-    // Where even that is closed, nothing is left to do.
-    let _ = writeln!(io::stderr(), "smf: {error}");
+    let mut line = Growing::default();
+    // Writing to it is no error.
+    let _ = writeln!(line, "smf: {error}");
+    if let Ok(line) = line.finish() {
+        stderr::write(&line);
+    }
 }
 
 /// What was told about code. Dropping it takes back from the debugger what the debugger has; a profile
@@ -303,8 +320,8 @@ fn debug_frame(_: &[Function<'_>]) -> Result<Vec<u8>, NoMemory> {
 }
 
 fn tell<T>(
-    place: &Mutex<Option<T>>,
+    place: &'static ProcessLock<Option<T>>,
     tell: impl FnOnce(&mut T) -> Result<(), ToolError>,
 ) -> Result<(), ToolError> {
-    place.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map_or(Ok(()), tell)
+    place.lock().as_mut().map_or(Ok(()), tell)
 }

@@ -337,6 +337,31 @@ fn templates_become_code() {
     }
 }
 
+/// Eight threads are inside the library while the process forks, and each child calls every group of exports.
+#[test]
+fn fork_of_busy_process_leaves_every_export_usable() {
+    let directory = Path::new(SCRATCH).join("fork");
+    make_modules(&directory);
+    make_templates(&directory.join("templates"));
+    for (features, linking, forks) in
+        [(JIT, Linking::Shared, "1000"), (JIT, Linking::Static, "100"), (C, Linking::Static, "100")]
+    {
+        let mut program = Command::new(compile("fork", features, linking));
+        let said = succeed(program.arg(&directory).arg(forks));
+        assert!(said.contains("ok"), "{said}");
+    }
+}
+
+#[test]
+fn fork_after_library_was_closed_runs_no_handler() {
+    let program = Path::new(SCRATCH).join("unload");
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]).arg(&program);
+    succeed(gcc.arg(Path::new(SOURCES).join("unload.c")).arg("-ldl"));
+    let said = succeed(Command::new(program).arg(libraries(C).join("libsmf_loader.so")));
+    assert!(said.contains("ok"), "{said}");
+}
+
 /// Every C program in the README compiles as it stands, and says what its comments say.
 #[test]
 fn the_examples_of_the_readme() {

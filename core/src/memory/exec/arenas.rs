@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::lock::Lock;
+use super::super::lock::{Guard, Lock, Process};
 use super::super::placement::{self, Placement};
 use super::super::{Errno, MemoryError};
 use super::arena::{Arena, Kind, NoArena, Owner};
@@ -28,6 +28,7 @@ const PRIVATE: usize = ORDER.len() - 1;
 /// The arenas, and what was found out about the system on the way.
 pub(super) struct Arenas {
     list: Lock<Vec<Counted<Arena>>>,
+    process: Process,
     /// The place in [`ORDER`] of what the system allows.
     source: AtomicUsize,
     /// The address near which there was no room when it was last tried.
@@ -41,10 +42,11 @@ pub(super) struct Arenas {
 }
 
 impl Arenas {
-    pub(super) fn new(size: usize, placement: Placement, perf_map: bool) -> Self {
+    pub(super) fn new(size: usize, placement: Placement, perf_map: bool, process: Process) -> Self {
         let size = size.clamp(SMALLEST, LARGEST).next_multiple_of(CHUNK);
         Self {
             list: Lock::new(Vec::new()),
+            process,
             source: AtomicUsize::new(UNSETTLED),
             crowded: AtomicUsize::new(0),
             mark: Mark::new(),
@@ -58,6 +60,11 @@ impl Arenas {
     #[inline]
     pub(super) fn forked(&self) -> bool {
         self.mark.is_wiped()
+    }
+
+    /// Locks the list. The mark does not tell a child that was forked while the first arena was made.
+    pub(super) fn list(&self) -> Result<Guard<'_, Vec<Counted<Arena>>>, ExecError> {
+        self.process.lock(&self.list).ok_or(ExecError::Forked)
     }
 
     /// How code is backed here; `None` before the first block.
@@ -82,7 +89,7 @@ impl Arenas {
 
     #[cold]
     fn settle(&self, wanted: Kind, placement: Placement) -> Result<(), ExecError> {
-        let mut list = self.list.lock();
+        let mut list = self.list()?;
         // Another thread may have been first.
         if self.source.load(Ordering::Acquire) == UNSETTLED {
             self.add(&mut list, wanted, self.or_usual(placement), CHUNK)?;
@@ -105,7 +112,7 @@ impl Arenas {
         wanted: Placement,
     ) -> Result<(Counted<Arena>, usize, usize), ExecError> {
         let window = placement::window(wanted);
-        let mut list = self.list.lock();
+        let mut list = self.list()?;
         for arena in list.iter().filter(|arena| arena.kind() == kind) {
             let code = arena.code();
             if window.start <= code.start
@@ -184,7 +191,8 @@ impl Arenas {
 
     /// Gives back what `take` gave; the first `warm` bytes have memory and hold traps.
     pub(super) fn give_back(&self, arena: Counted<Arena>, address: usize, warm: usize) {
-        let mut list = self.list.lock();
+        // In a child the memory belongs to the parent.
+        let Ok(mut list) = self.list() else { return };
         if !arena.give_back(address, warm) {
             return;
         }
@@ -197,19 +205,27 @@ impl Arenas {
     }
 
     /// Unmaps every arena without chunks. The caller keeps all lanes from using them.
-    pub(super) fn trim(&self) {
-        let mut list = self.list.lock();
+    ///
+    /// # Errors
+    /// [`ExecError::Forked`].
+    pub(super) fn trim(&self) -> Result<(), ExecError> {
+        let mut list = self.list()?;
         list.retain(|arena| !arena.is_empty());
         if list.is_empty() {
             *list = Vec::new();
             self.mark.clear();
         }
+        Ok(())
     }
 
     /// The arena that has code at `address`, and who owns the page there.
-    pub(super) fn owner(&self, address: usize) -> Option<Owner> {
-        let list = self.list.lock();
-        list.iter().find(|arena| arena.code().contains(&address))?.owner(address)
+    ///
+    /// # Errors
+    /// [`ExecError::Forked`].
+    pub(super) fn owner(&self, address: usize) -> Result<Option<Owner>, ExecError> {
+        let list = self.list()?;
+        let arena = list.iter().find(|arena| arena.code().contains(&address));
+        Ok(arena.and_then(|arena| arena.owner(address)))
     }
 
     /// Whether it was found that there is no room near `address`.
@@ -222,12 +238,15 @@ impl Arenas {
     }
 
     /// Arenas, the bytes of code addresses in them, those given out, and the bytes of the records.
-    pub(super) fn usage(&self) -> [usize; 4] {
-        let list = self.list.lock();
-        list.iter().fold([0; 4], |[arenas, reserved, held, records], arena| {
+    ///
+    /// # Errors
+    /// [`ExecError::Forked`].
+    pub(super) fn usage(&self) -> Result<[usize; 4], ExecError> {
+        let list = self.list()?;
+        Ok(list.iter().fold([0; 4], |[arenas, reserved, held, records], arena| {
             let (taken, own) = arena.usage();
             [arenas + 1, reserved + arena.code().len(), held + taken, records + own]
-        })
+        }))
     }
 }
 

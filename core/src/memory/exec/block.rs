@@ -314,6 +314,12 @@ impl ExecutableBlock {
         self.0.as_slice()
     }
 
+    /// Whether this is a child of the process that made the block, as far as the kernel tells.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.0.shared().is_forked()
+    }
+
     /// The first byte, good for reading and calling as long as the block lives.
     #[inline]
     pub fn as_ptr(&self) -> *const u8 {

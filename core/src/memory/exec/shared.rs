@@ -7,10 +7,7 @@ use core::array;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use arrayvec::ArrayVec;
-use spin::relax::RelaxStrategy;
-
-use super::super::lock::{Guard, Lock, Patience};
+use super::super::lock::{Guard, Lock, Process};
 use super::super::sys;
 use super::arena::{Arena, Kind};
 use super::arenas::{Arenas, LARGEST};
@@ -23,6 +20,7 @@ use super::hints::Spot;
 use super::lane::Lane;
 use super::{CodeMemoryOptions, Request};
 use crate::owned::Counted;
+use arrayvec::ArrayVec;
 
 /// Lanes for blocks of bytes. More cores than that share them.
 const LANES: u16 = 16;
@@ -86,13 +84,14 @@ pub(super) struct Shared {
     peak_blocks: AtomicU64,
     pub(super) pages: Lock<Pages>,
     audit: bool,
-    process: i32,
+    process: Process,
 }
 
 impl Shared {
     pub(super) fn new(options: CodeMemoryOptions) -> Self {
         let CodeMemoryOptions { ceiling_bytes, ceiling_blocks, arena_bytes, .. } = options;
         let CodeMemoryOptions { placement, audit, perf_map, .. } = options;
+        let process = Process::current();
         Self {
             lanes: array::from_fn(|number| {
                 // At most ALL_LANES.
@@ -100,7 +99,7 @@ impl Shared {
                 Padded { lock: Lock::new(lane), spare: AtomicU64::new(0) }
             }),
             homes: array::from_fn(|core| AtomicU16::new(core as u16)),
-            arenas: Arenas::new(arena_bytes, placement, perf_map),
+            arenas: Arenas::new(arena_bytes, placement, perf_map, process),
             left: Lock::new(Left { bytes: ceiling_bytes, blocks: ceiling_blocks }),
             ceiling_bytes,
             ceiling_blocks,
@@ -108,7 +107,7 @@ impl Shared {
             peak_blocks: AtomicU64::new(0),
             pages: Lock::new(Pages::new()),
             audit,
-            process: sys::process_id(),
+            process,
         }
     }
 
@@ -170,26 +169,7 @@ impl Shared {
     /// Takes a lock unless its holder stayed behind in the parent process.
     #[inline]
     pub(super) fn wait<'a, T>(&self, lock: &'a Lock<T>) -> Result<Guard<'a, T>, ExecError> {
-        match lock.try_lock() {
-            Some(guard) => Ok(guard),
-            None => self.wait_longer(lock),
-        }
-    }
-
-    #[cold]
-    fn wait_longer<'a, T>(&self, lock: &'a Lock<T>) -> Result<Guard<'a, T>, ExecError> {
-        for waited in 1u32.. {
-            Patience::relax();
-            if !lock.is_locked()
-                && let Some(guard) = lock.try_lock()
-            {
-                return Ok(guard);
-            }
-            if waited.is_multiple_of(1024) && sys::process_id() != self.process {
-                break;
-            }
-        }
-        Err(ExecError::Forked)
+        self.process.lock(lock).ok_or(ExecError::Forked)
     }
 
     /// Whether this is a child process. The caller has a live block, or a lock that `trim` takes.
@@ -353,7 +333,7 @@ impl Shared {
     pub(super) fn around(&self, address: usize) -> Result<Option<Around>, ExecError> {
         // Fails in a child process, before the lock of the arenas.
         drop(self.lock(CODE_PAGES)?);
-        let Some(owner) = self.arenas.owner(address) else { return Ok(None) };
+        let Some(owner) = self.arenas.owner(address)? else { return Ok(None) };
         // The chunk may have changed hands since; then its lane does not know the address.
         let around = self.lock(owner.lane)?.around(owner.slot, address);
         Ok(around.filter(|around| around.taken && around.range.contains(&address)))
@@ -369,7 +349,9 @@ impl Shared {
             warm += bytes;
             records += own;
         }
-        let [arenas, reserved, held, own] = self.arenas.usage();
+        let Ok([arenas, reserved, held, own]) = self.arenas.usage() else {
+            return Statistics::default();
+        };
         sum.arenas = arenas;
         sum.reserved_bytes = reserved as u64;
         sum.held_bytes = held as u64;
@@ -405,8 +387,7 @@ impl Shared {
             lanes.push(self.lock(number)?);
         }
         lanes.iter_mut().for_each(|lane| lane.trim(&self.arenas));
-        self.arenas.trim();
-        Ok(())
+        self.arenas.trim()
     }
 }
 

@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use core::mem::{offset_of, transmute};
+use core::ptr;
 use core::slice;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use arrayvec::ArrayVec;
 
@@ -12,6 +14,7 @@ use crate::jit::interpret::Room;
 use crate::jit::lower::abi;
 use crate::jit::trap::{Cause, Trap};
 use crate::owned::{NoMemory, collect};
+use crate::tier::TrapHook;
 
 /// What compiled code knows of the host call that it runs in.
 #[derive(Debug)]
@@ -90,6 +93,23 @@ impl Context {
         };
         let at = u32::try_from(self.trap_offset).unwrap_or(0);
         Some(Trap { cause, function: self.trap_function, at })
+    }
+}
+
+/// A function that is told of traps, without a lock that a child process could inherit.
+#[derive(Debug, Default)]
+pub(super) struct Hook(AtomicPtr<()>);
+
+impl Hook {
+    pub(super) fn set(&self, hook: Option<TrapHook>) {
+        let place = hook.map_or(ptr::null_mut(), |hook| hook as *mut ());
+        self.0.store(place, Ordering::Release);
+    }
+
+    pub(super) fn get(&self) -> Option<TrapHook> {
+        let place = self.0.load(Ordering::Acquire);
+        // SAFETY: null, which is `None`, or the function that `set` has stored.
+        unsafe { transmute::<*mut (), Option<TrapHook>>(place) }
     }
 }
 

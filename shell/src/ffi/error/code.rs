@@ -106,6 +106,7 @@ impl ApiError {
             Self::NotA { .. } => Code::Value,
             Self::NoRoom { .. } => Code::NoMemory,
             Self::ValuesInUse | Self::BlocksLive => Code::State,
+            Self::InUseAtFork { .. } => Code::Forked,
             Self::NoJit { .. } | Self::NoUnit { .. } => Code::Handle,
             Self::TooManyJits { .. } => Code::Full,
             Self::JitBusy { .. } => Code::InUse,

@@ -89,6 +89,10 @@ impl fmt::Display for ApiError {
             Self::SmallStruct { what, size } => {
                 write!(f, "the size {size} is less than {what} ever had")
             }
+            Self::InUseAtFork { number } => write!(
+                f,
+                "0x{number:x} was in use by a thread when this process was forked, and cannot be used here"
+            ),
             Self::NoJit { jit } => write!(f, "0x{jit:x} is no open instantiator"),
             Self::TooManyJits { limit } => {
                 write!(f, "{limit} instantiators are open, and there can be no more")

@@ -475,3 +475,21 @@ fn a_child_process_runs_the_code_and_cannot_change_it() {
     assert_eq!(call(block.unwrap().address()), 321);
     memory.free_pages(pages, 10).unwrap();
 }
+
+/// No arena is mapped yet, so that no page tells the child that it is one.
+#[test]
+#[cfg_attr(miri, ignore = "forks")]
+fn child_forked_while_the_first_arena_is_made_is_refused() {
+    let memory = CodeMemory::default();
+    let making = memory.shared.arenas.list().unwrap();
+    let child = in_child(|| {
+        assert_eq!(memory.allocate(1).map(|_| ()), Err(ExecError::Forked));
+        assert_eq!(memory.entry_point(4096), Err(ExecError::Forked));
+        assert_eq!(memory.trim(), Err(ExecError::Forked));
+        assert_eq!(memory.statistics(), Statistics::default());
+        0
+    });
+    assert_eq!(child, End::Status(0));
+    drop(making);
+    assert_eq!(call(publish(&memory, &returning(5)).address()), 5);
+}

@@ -1,0 +1,43 @@
+//! Programs in a child process, whose parent has threads that held the locks of the engine at the fork.
+
+use std::{panic, vec};
+
+use super::*;
+use crate::jit::bytecode::Instruction as I;
+use crate::jit::testing::{code, function};
+use crate::jit::verify::Verifier;
+use crate::memory::testing::{End, in_child};
+
+const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET };
+
+/// Before the locks gave up in a child, each of these calls waited for ever.
+#[test]
+#[cfg_attr(miri, ignore = "forks, runs machine code")]
+fn call_in_child_of_engine_locked_at_fork_returns() {
+    let seven = code(&[I::ConstI64Push { value: 7 }, I::Ret { src: 0 }]);
+    let program = || Verifier::new().verify(vec![function(&seven, 0, 0), function(&seven, 0, 0)]);
+    let native =
+        Native::new(program().unwrap(), HostTable::new(), CodeMemory::default(), 1).unwrap();
+    let address = native.address(0).unwrap();
+    // Neither function is compiled yet.
+    let compiling = native.compiling().unwrap();
+    let ways_in = native.ways_in().unwrap();
+    let idle = native.idle.lock_for_tests();
+    let child = in_child(|| {
+        for _ in 0..5 {
+            assert_eq!((native.call(0, &[], ROOM), native.call(1, &[], ROOM)), (Ok(7), Ok(7)));
+        }
+        let forked = CodeError::Exec(ExecError::Forked);
+        assert_eq!((native.compile(1), native.address(1)), (Err(forked), Err(forked)));
+        assert!(!native.has_address(address));
+        native.for_each_code(|_, _, _| panic!("nothing is compiled"));
+        native.on_trap(None);
+        0
+    });
+    assert_eq!(child, End::Status(0));
+    drop((compiling, ways_in, idle));
+    for _ in 0..5 {
+        assert_eq!(native.call(1, &[], ROOM), Ok(7));
+    }
+    assert!(native.compile(1).is_ok() && native.has_address(address));
+}

@@ -1,0 +1,90 @@
+//! The handlers that run around a fork, and the order in which they take the locks of the process.
+//!
+//! They are registered when the library is loaded, before any other thread can be inside of it; where a program
+//! leaves that out, before the first lock is taken. The C library forgets them when the library is closed.
+//!
+//! Those that a program registers later run before these take the locks, and after these have let go of them. So
+//! a program may call this library in its handlers if it registers them later, and must not otherwise.
+//!
+//! Source: pthread_atfork(3p); fork(2); glibc, `nptl/register-atfork.c` (handlers belong to a shared object).
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{GENERATION, HeldAtFork};
+
+type Handler = extern "C" fn();
+
+unsafe extern "C" {
+    safe fn pthread_atfork(
+        prepare: Option<Handler>,
+        parent: Option<Handler>,
+        child: Option<Handler>,
+    ) -> c_int;
+}
+
+/// Every lock of the process, in the order in which one thread takes several of them: freeing a block of code takes
+/// its name back from debuggers, and reading the environment switches tools on.
+const LISTS: &[&[&dyn HeldAtFork]] = &[
+    #[cfg(feature = "c-api")]
+    crate::ffi::LOCKS,
+    crate::jit::LOCKS,
+    crate::tools::LOCKS,
+];
+
+/// Runs `register` before anything else of the library.
+#[cfg(not(miri))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_START: Handler = at_start;
+
+#[cfg(not(miri))]
+extern "C" fn at_start() {
+    register();
+}
+
+static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+
+/// Has the handlers run from now on.
+#[inline]
+pub(super) fn register() {
+    if !IS_REGISTERED.load(Ordering::Relaxed) {
+        register_now();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn register_now() {
+    if cfg!(miri) || IS_REGISTERED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    if pthread_atfork(Some(prepare), Some(parent), Some(child)) != 0 {
+        // No memory: the next one tries again.
+        IS_REGISTERED.store(false, Ordering::Relaxed);
+    }
+}
+
+extern "C" fn prepare() {
+    LISTS.iter().copied().flatten().for_each(|lock| lock.hold());
+}
+
+fn release() {
+    for lock in LISTS.iter().rev().flat_map(|locks| locks.iter().rev()) {
+        // SAFETY: this thread has held it since `prepare`.
+        unsafe { lock.release() };
+    }
+}
+
+extern "C" fn parent() {
+    release();
+}
+
+/// The thread that runs this is the only one.
+extern "C" fn child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    release();
+    #[cfg(feature = "c-api")]
+    crate::ffi::begin_child();
+}
