@@ -26,7 +26,8 @@
  *   - those that a thread was using are refused for ever, with everything in them, and are not closed;
  *   - prefetches have ended with their threads and are refused; until one is freed, its cache is in use.
  *
- * A new cache, loader, instantiator or prefetch of the child is not restricted. The library takes its own locks
+ * A new cache, loader, instantiator or prefetch of the child is not restricted, but that versions which it replaces
+ * stay in memory, up to max_replaced_bytes, when threads of the parent were inside calls at the fork. The library takes its own locks
  * around fork by pthread_atfork(3), when it is loaded, so that no fork waits for a function of the host. Children
  * made by _Fork, vfork or clone(2) know nothing of this and must call no function of this library, nor must
  * a signal handler fork other than by _Fork.

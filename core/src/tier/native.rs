@@ -355,7 +355,9 @@ impl<'c> Native<'c> {
 
     /// Drops what the observer has returned for functions that have an address.
     pub(super) fn unregister(&self) {
-        for code in self.ways_in.lock().values_mut() {
+        // In a child of fork the lock may be held for ever by a thread of the parent.
+        let Ok(mut ways_in) = self.ways_in() else { return };
+        for code in ways_in.values_mut() {
             code.told = None;
         }
     }
