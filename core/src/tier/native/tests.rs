@@ -451,7 +451,9 @@ fn a_bool_is_inverted_where_the_vector_is_longest() {
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn does_what_the_interpreter_does() {
     let memory = CodeMemory::default();
-    let count = if std::env::var_os("CI").is_some() { 1_000_000 } else { 2_000 };
+    let asked_for = std::env::var("SMF_PROGRAMS").ok().map(|count| count.parse().unwrap());
+    let usual = if std::env::var_os("CI").is_some() { 1_000_000 } else { 2_000 };
+    let count = asked_for.unwrap_or(usual);
     for seed in 0..count {
         check(seed * 7919 + 12345, &memory);
     }
