@@ -104,7 +104,7 @@ pub fn interpret(program: &Program<'_>, args: &[u64], fuel: u32) -> Result<u64, 
     let (signals, hosts) = (Signals::new(), hosts());
     let environment = Environment { program, hosts: &hosts, signals: &signals };
     let mut tier = Fuel { left: fuel, signals: &signals };
-    let room = Room { depth: MAX_DEPTH, budget: BUDGET };
+    let room = Room { depth: MAX_DEPTH, budget: BUDGET, stack_end: 0 };
     Interpreter::new().call(environment, &mut tier, 0, args, room)
 }
 

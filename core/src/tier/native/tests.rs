@@ -11,7 +11,7 @@ use crate::jit::interpret::{Alone, Interpreter};
 use crate::jit::testing::{Random, code, function, mostly_simple, view};
 use crate::jit::verify::{Kind, Verifier};
 
-const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET };
+const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
 /// A function being written: labels are numbers, jumps are patched at the end.
 struct Writer<'r> {
