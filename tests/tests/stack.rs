@@ -212,7 +212,7 @@ fn calls_stop_when_what_they_need_is_not_there() {
         assert_eq!(result, Ok(sum), "{shape:?}");
         assert_eq!(call_with(too_few, address).0, Err(Cause::StackLimit), "{shape:?}");
         while enough - too_few > 16 {
-            let bytes = (too_few + enough) / 2 & !15;
+            let bytes = ((too_few + enough) / 2) & !15;
             match call_with(bytes, address).0 {
                 Ok(result) => (enough, _) = (bytes, assert_eq!(result, sum)),
                 Err(cause) => (too_few, _) = (bytes, assert_eq!(cause, Cause::StackLimit)),
