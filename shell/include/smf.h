@@ -1026,6 +1026,14 @@ int64_t rt_get_function_pointer(int64_t address);
  * SMF_ERROR_TRAP when code that was made of a template has trapped, or bytecode was stopped: then everything
  * that the function has called is left, as by longjmp. When the function itself returned 0, smf_last_error() is
  * SMF_OK. The block must not be freed meanwhile, and nothing may unwind out of it.
+ *
+ * Stack: bytecode is stopped, with SMF_ERROR_TRAP, before it passes the end of the thread's stack, however it
+ * was called. 40 KiB left suffice for a function that calls nothing; 16 KiB of them are left to functions of
+ * the host. Where less than 64 KiB are left nothing is compiled. The bounds of the stack are asked for once a
+ * thread, by pthread_getattr_np of glibc; those of the main thread follow RLIMIT_STACK as it is then. They are
+ * unknown where the stack pointer is outside of them, as in a coroutine or a signal handler with a stack of its
+ * own, and where the C library is another one: then 2 MiB must be left, which suffice for all bytecode. Machine
+ * code, of modules and of templates, is not looked after.
  */
 int64_t rt_call_function_0(int64_t function);
 int64_t rt_call_function_1(int64_t function, int64_t a);

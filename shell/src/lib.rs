@@ -10,6 +10,7 @@
 //! * `pack` (feature `pack`) links relocatable ELF objects into a module;
 //! * [`prefetch`] reads files into a cache before they are needed, on several threads;
 //! * [`calls`] calls machine code, [`jit`] tells the process of instances of templates, [`types_json`] has their types as JSON;
+//! * `stack` (feature `jit`) knows where the stack of a thread ends, which calls into bytecode look at;
 //! * [`tools`] tells profilers and debuggers what runs where;
 //! * `ffi` (feature `c-api`) has the exports for C, which `include/smf.h` declares;
 //! * `fork` keeps what a child process inherits from waiting for threads that it does not have.
@@ -35,6 +36,8 @@ pub mod pack;
 pub mod prefetch;
 #[cfg(feature = "host")]
 mod shared_object;
+#[cfg(feature = "jit")]
+pub mod stack;
 mod stderr;
 pub mod tools;
 #[cfg(any(feature = "jit", feature = "cli"))]

@@ -218,6 +218,8 @@ impl Loader {
     /// # Errors
     /// No memory.
     pub fn try_new(options: LoaderOptions) -> Result<Self, NoMemory> {
+        #[cfg(feature = "jit")]
+        crate::stack::keep_bounds();
         let options = LoaderOptions { call_epochs: Some(&CALL_EPOCHS), ..options };
         let modules = ModuleLoader::try_new(options)?.try_attaching(boxed(Announce)?)?;
         Ok(Self { modules, names: Mutex::default() })

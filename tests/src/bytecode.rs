@@ -1,339 +1,69 @@
-//! Programs of bytecode: the oracle for any bytes, and programs that the verifier accepts, drawn from
-//! any bytes.
-//!
-//! A drawn program has structure: blocks, branches and loops that leave the vector as long as they
-//! found it, in functions that call those after them. Its loops count down, so that it ends, unless it
-//! divides by zero or calls too deep.
+//! Programs of bytecode: the oracle for any bytes and for programs that were [drawn](draw()).
 
-use smf_core::jit::bytecode::{Instruction, OPCODE_SIZE};
+mod draw;
+
+pub use draw::{Drawn, draw, seeded};
+
 use smf_core::jit::compile::{CompileError, Compiler};
-use smf_core::jit::host::{HostTable, Signals};
+use smf_core::jit::host::{HostFunction, HostTable, Signals};
 use smf_core::jit::interpret::{Environment, Interpreter, LoopHead, Room, Tier};
 use smf_core::jit::trap::{Cause, MAX_DEPTH, Trap};
 use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, VerifyError};
 use smf_core::memory::exec::CodeMemory;
 use smf_core::tier::{CallError, Engine, EngineError, Tiers};
 
-use Instruction as I;
-
-/// Slots that a drawn function keeps: integers, floats and bools, in this order.
-const KEPT: [Kind; 6] = [Kind::I64, Kind::I64, Kind::I64, Kind::F64, Kind::F64, Kind::Bool];
-
-/// Locals of a drawn function: two parameters, and one that counts for each loop around.
-const LOCALS: u16 = 6;
-
-/// Loops inside each other, at most.
-const DEEPEST: u16 = LOCALS - 2;
-
-/// Rounds of a loop, at most.
-const ROUNDS: u8 = 5;
-
 /// What large activations of a program may take together.
 const BUDGET: u64 = 1 << 16;
 
-/// A function that was drawn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drawn {
-    /// Its code.
-    pub code: Vec<u8>,
-    /// How many arguments it takes.
-    pub params: u16,
-    /// How many locals it has.
-    pub locals: u16,
+/// A number that each argument and its place among the others change.
+fn mix(args: &[i64]) -> i64 {
+    args.iter().fold(7, |sum, value| sum.wrapping_mul(31).wrapping_add(*value))
 }
 
-impl Drawn {
-    /// As the verifier takes it.
-    pub fn function(&self) -> FunctionCode<'_> {
-        FunctionCode { code: &self.code, params: self.params, locals: self.locals }
+/// Functions of the host for all numbers of arguments that there may be, each under that number.
+pub fn hosts() -> HostTable {
+    use HostFunction as H;
+    extern "C" fn f0() -> i64 {
+        mix(&[])
     }
-}
-
-/// Numbers out of bytes; zeros when they have come to their end.
-struct Source<'d> {
-    data: &'d [u8],
-}
-
-impl Source<'_> {
-    fn byte(&mut self) -> u8 {
-        let (first, rest) = self.data.split_first().unwrap_or((&0, &[]));
-        self.data = rest;
-        *first
+    extern "C" fn f1(a: i64) -> i64 {
+        mix(&[a])
     }
-
-    fn below(&mut self, bound: u8) -> u8 {
-        self.byte() % bound
+    extern "C" fn f2(a: i64, b: i64) -> i64 {
+        mix(&[a, b])
     }
-
-    /// Small numbers and extreme ones.
-    fn integer(&mut self) -> i64 {
-        match self.below(8) {
-            0 => i64::MIN,
-            1 => i64::MAX,
-            2 => i64::from_le_bytes(std::array::from_fn(|_| self.byte())),
-            _ => i64::from(self.byte().cast_signed()),
-        }
+    extern "C" fn f3(a: i64, b: i64, c: i64) -> i64 {
+        mix(&[a, b, c])
     }
-
-    fn float(&mut self) -> u64 {
-        match self.below(8) {
-            0 => f64::NAN.to_bits(),
-            1 => (-0.0f64).to_bits(),
-            2 => u64::from_le_bytes(std::array::from_fn(|_| self.byte())),
-            _ => (f64::from(self.byte().cast_signed()) / 4.0).to_bits(),
-        }
+    extern "C" fn f4(a: i64, b: i64, c: i64, d: i64) -> i64 {
+        mix(&[a, b, c, d])
     }
-}
-
-/// A program of one to four functions that is accepted, whose function 0 takes two integers and returns
-/// one. The same bytes give the same program.
-pub fn draw(data: &[u8]) -> Vec<Drawn> {
-    let mut source = Source { data };
-    let count = 1 + u32::from(source.below(4));
-    (0..count).map(|index| draw_function(&mut source, index, count)).collect()
-}
-
-fn draw_function(source: &mut Source<'_>, index: u32, count: u32) -> Drawn {
-    let mut writer = Writer { code: Vec::new(), index, count, depth: 0, left: 40 };
-    for (slot, kind) in (0..).zip(KEPT) {
-        writer.constant(source, slot, kind);
+    extern "C" fn f5(a: i64, b: i64, c: i64, d: i64, e: i64) -> i64 {
+        mix(&[a, b, c, d, e])
     }
-    writer.block(source);
-    let src = u16::from(source.below(3));
-    writer.put(I::Ret { src });
-    Drawn { code: writer.code, params: 2, locals: LOCALS }
-}
-
-struct Writer {
-    code: Vec<u8>,
-    index: u32,
-    count: u32,
-    /// Loops around.
-    depth: u16,
-    /// Statements that may still be drawn.
-    left: u32,
-}
-
-impl Writer {
-    fn put(&mut self, instruction: I) {
-        let (bytes, size) = instruction.encode();
-        self.code.extend_from_slice(&bytes[..size]);
+    extern "C" fn f6(a: i64, b: i64, c: i64, d: i64, e: i64, f: i64) -> i64 {
+        mix(&[a, b, c, d, e, f])
     }
-
-    fn here(&self) -> i32 {
-        i32::try_from(self.code.len()).unwrap()
+    extern "C" fn f7(a: i64, b: i64, c: i64, d: i64, e: i64, f: i64, g: i64) -> i64 {
+        mix(&[a, b, c, d, e, f, g])
     }
-
-    /// Puts a jump whose distance is not known yet; [`Writer::land`] says where it leads.
-    fn jump(&mut self, instruction: I) -> usize {
-        let at = self.code.len();
-        self.put(instruction);
-        at
+    extern "C" fn f8(a: i64, b: i64, c: i64, d: i64, e: i64, f: i64, g: i64, h: i64) -> i64 {
+        mix(&[a, b, c, d, e, f, g, h])
     }
-
-    fn land(&mut self, jump: usize) {
-        let place = jump + usize::try_from(OPCODE_SIZE).unwrap();
-        let distance = self.here() - i32::try_from(place + 4).unwrap();
-        self.code[place..place + 4].copy_from_slice(&distance.to_le_bytes());
-    }
-
-    fn constant(&mut self, source: &mut Source<'_>, dest: u16, kind: Kind) {
-        self.put(match kind {
-            Kind::I64 => I::ConstI64 { dest, value: source.integer() },
-            Kind::F64 => I::ConstF64 { dest, bits: source.float() },
-            Kind::Bool if source.below(2) == 0 => I::ConstTrue { dest },
-            Kind::Bool => I::ConstFalse { dest },
-            Kind::Nil => I::ConstNone { dest },
-        });
-    }
-
-    /// A slot that is kept, of this kind.
-    fn slot(source: &mut Source<'_>, kind: Kind) -> u16 {
-        let slots: Vec<u16> = (0..).zip(KEPT).filter(|slot| slot.1 == kind).map(|s| s.0).collect();
-        slots[usize::from(source.below(u8::try_from(slots.len()).unwrap()))]
-    }
-
-    fn block(&mut self, source: &mut Source<'_>) {
-        for _ in 0..=source.below(6) {
-            if self.left == 0 {
-                return;
-            }
-            self.left -= 1;
-            self.statement(source);
-        }
-    }
-
-    fn statement(&mut self, source: &mut Source<'_>) {
-        match source.below(12) {
-            0 => self.branch(source),
-            1 if self.depth < DEEPEST => self.repeat(source),
-            2 => {
-                let kind = KEPT[usize::from(source.below(6))];
-                let (src, dest) = (Self::slot(source, kind), Self::slot(source, kind));
-                self.put(if source.below(2) == 0 {
-                    I::Dup { src, dest }
-                } else {
-                    I::Swap { a: src, b: dest }
-                });
-            }
-            3 => {
-                let kind = KEPT[usize::from(source.below(6))];
-                let dest = Self::slot(source, kind);
-                self.constant(source, dest, kind);
-            }
-            4 => {
-                self.value(source, Kind::I64, 2);
-                self.put(I::PopStore { local: u16::from(source.below(2)) });
-            }
-            5 => {
-                let src = Self::slot(source, Kind::I64);
-                self.put(I::Store { local: u16::from(source.below(2)), src });
-            }
-            6 => {
-                self.value(source, Kind::I64, 2);
-                self.value(source, Kind::I64, 2);
-                let dest = Self::slot(source, Kind::I64);
-                self.put(
-                    [I::AddI64Pop { dest }, I::SubI64Pop { dest }, I::MulI64Pop { dest }]
-                        [usize::from(source.below(3))],
-                );
-            }
-            7 => {
-                let dest = Self::slot(source, Kind::I64);
-                self.put(I::Load { dest, local: u16::from(source.below(2)) });
-            }
-            _ => {
-                let kind = KEPT[usize::from(source.below(6))];
-                self.value(source, kind, 3);
-                let dest = Self::slot(source, kind);
-                self.put(I::Pop { dest });
-            }
-        }
-    }
-
-    /// Pushes a value of a kind.
-    fn value(&mut self, source: &mut Source<'_>, kind: Kind, depth: u8) {
-        if depth == 0 || source.below(3) == 0 {
-            let src = Self::slot(source, kind);
-            match (kind, source.below(3)) {
-                (Kind::I64, 0) => self.put(I::ConstI64Push { value: source.integer() }),
-                (Kind::I64, 1) => self.put(I::LoadPush { local: u16::from(source.below(2)) }),
-                _ => self.put(I::Push { src }),
-            }
-            return;
-        }
-        match kind {
-            Kind::I64 => self.integer(source, depth - 1),
-            Kind::F64 => {
-                self.value(source, Kind::F64, depth - 1);
-                self.value(source, Kind::F64, depth - 1);
-                self.put(
-                    [I::AddF64, I::SubF64, I::MulF64, I::DivF64][usize::from(source.below(4))],
-                );
-            }
-            Kind::Bool => self.condition(source, depth - 1),
-            Kind::Nil => self.put(I::Push { src: 0 }),
-        }
-    }
-
-    fn integer(&mut self, source: &mut Source<'_>, depth: u8) {
-        let op = source.below(8);
-        self.value(source, Kind::I64, depth);
-        if op == 0 {
-            return self.put(I::NegI64);
-        }
-        self.value(source, Kind::I64, depth);
-        let later = self.count - self.index - 1;
-        match op {
-            1 if later > 0 => {
-                let function = self.index + 1 + u32::from(source.byte()) % later;
-                self.put(I::Call { function, argc: 2 });
-            }
-            2 => self.put(if source.below(2) == 0 { I::DivI64 } else { I::ModI64 }),
-            3 | 4 => self.put(I::AddI64),
-            5 => self.put(I::SubI64),
-            _ => self.put(I::MulI64),
-        }
-    }
-
-    fn condition(&mut self, source: &mut Source<'_>, depth: u8) {
-        const ORDERED: [I; 6] = [I::Eq, I::Ne, I::Lt, I::Le, I::Gt, I::Ge];
-        let number = |source: &mut Source<'_>| [Kind::I64, Kind::F64][usize::from(source.below(2))];
-        match source.below(4) {
-            0 => {
-                self.value(source, Kind::Bool, depth);
-                self.put(I::Not);
-            }
-            1 => {
-                self.value(source, Kind::Bool, depth);
-                self.value(source, Kind::Bool, depth);
-                self.put([I::And, I::Or, I::Eq, I::Ne][usize::from(source.below(4))]);
-            }
-            _ => {
-                let (left, right) = (number(source), number(source));
-                self.value(source, left, depth);
-                self.value(source, right, depth);
-                self.put(ORDERED[usize::from(source.below(6))]);
-            }
-        }
-    }
-
-    /// A jump that is not taken into the next block, of one of the kinds that there are.
-    fn unless(&mut self, source: &mut Source<'_>) -> usize {
-        match source.below(4) {
-            0 => {
-                self.value(source, Kind::I64, 1);
-                self.value(source, Kind::F64, 1);
-                self.jump(I::LtJmpIfNot { offset: 0 })
-            }
-            1 => {
-                self.value(source, Kind::I64, 1);
-                self.value(source, Kind::I64, 1);
-                self.jump(I::EqJmpIfNot { offset: 0 })
-            }
-            2 => {
-                self.value(source, Kind::Bool, 2);
-                self.jump(I::JmpIf { offset: 0 })
-            }
-            _ => {
-                self.value(source, Kind::Bool, 2);
-                self.jump(I::JmpIfNot { offset: 0 })
-            }
-        }
-    }
-
-    fn branch(&mut self, source: &mut Source<'_>) {
-        let to_other = self.unless(source);
-        self.block(source);
-        if source.below(2) == 0 {
-            return self.land(to_other);
-        }
-        let to_end = self.jump(I::Jmp { offset: 0 });
-        self.land(to_other);
-        self.block(source);
-        self.land(to_end);
-    }
-
-    /// A loop of some rounds, counted in a local of its own.
-    fn repeat(&mut self, source: &mut Source<'_>) {
-        let local = 2 + self.depth;
-        self.depth += 1;
-        self.put(I::ConstI64Push { value: i64::from(source.below(ROUNDS)) });
-        self.put(I::PopStore { local });
-        let head = self.here();
-        self.put(I::ConstI64Push { value: 0 });
-        self.put(I::LoadPush { local });
-        let to_end = self.jump(I::LtJmpIfNot { offset: 0 });
-        self.block(source);
-        self.put(I::LoadPush { local });
-        self.put(I::ConstI64Push { value: 1 });
-        self.put(I::SubI64);
-        self.put(I::PopStore { local });
-        let end = self.here() + 6;
-        self.put(I::Jmp { offset: head - end });
-        self.land(to_end);
-        self.depth -= 1;
-    }
+    let all = [
+        H::Args0(f0),
+        H::Args1(f1),
+        H::Args2(f2),
+        H::Args3(f3),
+        H::Args4(f4),
+        H::Args5(f5),
+        H::Args6(f6),
+        H::Args7(f7),
+        H::Args8(f8),
+    ];
+    let mut hosts = HostTable::new();
+    all.into_iter().for_each(|function| hosts.set(function.argc(), function));
+    hosts
 }
 
 /// Stops a program after so many calls and jumps back.
@@ -371,10 +101,10 @@ impl Tier for Fuel<'_> {
 /// # Errors
 /// What stops it.
 pub fn interpret(program: &Program<'_>, args: &[u64], fuel: u32) -> Result<u64, Trap> {
-    let (signals, hosts) = (Signals::new(), HostTable::new());
+    let (signals, hosts) = (Signals::new(), hosts());
     let environment = Environment { program, hosts: &hosts, signals: &signals };
     let mut tier = Fuel { left: fuel, signals: &signals };
-    let room = Room { depth: MAX_DEPTH, budget: BUDGET };
+    let room = Room { depth: MAX_DEPTH, budget: BUDGET, stack_end: 0 };
     Interpreter::new().call(environment, &mut tier, 0, args, room)
 }
 
@@ -397,8 +127,7 @@ pub fn check_compiled(functions: &[FunctionCode<'_>], args: &[u64], expected: Re
         let calls_host = program.host_calls().next().is_some();
         let is_float = program.summary(0).is_some_and(|summary| summary.result == Kind::F64);
         let tiers = Tiers::Compile { threshold };
-        let engine =
-            MEMORY.with(|memory| Engine::with_tiers(program, HostTable::new(), tiers, memory));
+        let engine = MEMORY.with(|memory| Engine::with_tiers(program, hosts(), tiers, memory));
         let mut engine = match engine {
             Ok(engine) => engine,
             // The interpreter finds out when it calls, the engine before anything runs.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use smf_core::jit::text::{assemble, disassemble};
 use smf_core::jit::trap::Cause;
 use smf_core::jit::verify::{Kind, Verifier};
-use smf_tests::bytecode::{check_any, check_compiled, draw, interpret};
+use smf_tests::bytecode::{check_any, check_compiled, draw, interpret, seeded};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -53,4 +53,37 @@ proptest! {
         code[place] = byte;
         check_any(&[&[2, 6, 0][..], &code].concat());
     }
+}
+
+/// How many programs are compared, unless the environment variable `SMF_PROGRAMS` gives another number.
+const PROGRAMS: u64 = 2000;
+
+/// Calls and jumps back after which a program is given up.
+const FUEL: u32 = 100_000;
+
+/// Programs of the seeds from 0 on, interpreted and compiled. 50,000 of them:
+///
+/// `SMF_PROGRAMS=50000 cargo test -p smf-tests --test bytecode seeded -- --nocapture`
+///
+/// What it has found: the result of a call without arguments was lost when the register that it came in
+/// was taken for a value that had to leave the slot being pushed to (seed 3, the fourth program); the result
+/// of a division in the same way (seed 454, once calls were mended).
+#[test]
+fn seeded_programs_give_the_same_interpreted_and_compiled() {
+    let count = std::env::var("SMF_PROGRAMS").map_or(PROGRAMS, |count| count.parse().unwrap());
+    let mut given_up = 0;
+    for seed in 0..count {
+        let drawn = draw(&seeded(seed));
+        let functions: Vec<_> = drawn.iter().map(|function| function.function()).collect();
+        let program = Verifier::new().verify(functions.clone()).unwrap();
+        let result = interpret(&program, &[7, 3], FUEL);
+        if matches!(result, Err(trap) if trap.cause == Cause::Interrupted) {
+            given_up += 1;
+            continue;
+        }
+        let compared = std::panic::catch_unwind(|| check_compiled(&functions, &[7, 3], result));
+        assert!(compared.is_ok(), "the program of seed {seed}");
+    }
+    assert!(given_up * 10 <= count, "{given_up} of {count} programs were given up");
+    eprintln!("{count} programs, {given_up} of them given up");
 }

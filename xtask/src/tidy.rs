@@ -57,6 +57,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/bin/smf/jit.rs",
     "core/src/tier/native/block.rs",
     "core/src/tier/native/enter.rs",
+    "core/src/tier/stack.rs",
     "shell/src/bin/smf/run.rs",
     "shell/capi/src/lib.rs",
     "shell/src/calls.rs",
@@ -92,6 +93,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/host_symbols.rs",
     "shell/src/prefetch/thread.rs",
     "shell/src/shared_object.rs",
+    "shell/src/stack.rs",
     "shell/src/tools/gdb.rs",
     "shell/src/tools/jitdump.rs",
 ];

@@ -29,6 +29,9 @@ pub struct Room {
     /// How many bytes of activations that are charged
     /// ([`activation_charge`](super::trap::activation_charge)).
     pub budget: u64,
+    /// The lowest address that the native stack of compiled code may come to; 0 when nothing is compared
+    /// with it. The interpreter passes it on.
+    pub stack_end: usize,
 }
 
 /// Who may go on in machine code. What it returns as a value is what the function returns.
@@ -123,7 +126,8 @@ pub struct Interpreter {
     functions: Vec<Option<Box<Ops>>>,
     values: Vec<u64>,
     frames: Vec<Frame>,
-    verifier: Verifier,
+    /// What translates, from the first function on: it is large, and interpreters lie on the stack.
+    verifier: Option<Box<Verifier>>,
 }
 
 impl Interpreter {
@@ -167,15 +171,29 @@ impl Interpreter {
         }
         let Some(place) = self.functions.get_mut(index) else { return Ok(None) };
         if place.is_none() {
-            let facts = match self.verifier.facts(program, function) {
-                Ok(facts) => facts,
-                Err(Fault::OutOfMemory) => return Err(Cause::OutOfMemory),
-                // It has been verified.
-                Err(_) => return Ok(None),
-            };
-            *place = Some(boxed(Ops::new(&facts)?)?);
+            *place = translate(&mut self.verifier, program, function)?;
         }
         Ok(place.as_deref())
+    }
+}
+
+/// The operations of a function that has not been called before.
+#[cold]
+#[inline(never)]
+fn translate(
+    verifier: &mut Option<Box<Verifier>>,
+    program: &Program<'_>,
+    function: u32,
+) -> Result<Option<Box<Ops>>, Cause> {
+    if verifier.is_none() {
+        *verifier = Some(boxed(Verifier::new())?);
+    }
+    let Some(verifier) = verifier else { return Ok(None) };
+    match verifier.facts(program, function) {
+        Ok(facts) => Ok(Some(boxed(Ops::new(&facts)?)?)),
+        Err(Fault::OutOfMemory) => Err(Cause::OutOfMemory),
+        // It has been verified.
+        Err(_) => Ok(None),
     }
 }
 

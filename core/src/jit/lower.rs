@@ -104,6 +104,9 @@ pub struct Lowered<'l> {
     pub loop_heads: &'l [(u32, u32)],
     /// Where the code comes from, by ascending offset; empty unless [asked for](Lowering::keep_origins).
     pub origins: &'l [Origin],
+    /// Bytes of stack that an activation takes at most below its return address, with the arguments that it
+    /// passes and the return address of what it calls.
+    pub stack: u32,
     /// Whether it was made the quick way, and so where its values are:
     /// [`Compiler::places`](super::compile::Compiler::places) wants to know.
     pub is_quick: bool,
@@ -182,7 +185,8 @@ impl Lowering {
     pub(crate) fn lowered(&mut self) -> Result<Lowered<'_>, LowerError> {
         let code = self.asm.code()?;
         let (loop_heads, origins) = (&self.loop_heads, &self.origins);
-        Ok(Lowered { bytes: code.bytes, loop_heads, origins, is_quick: self.is_quick })
+        let (stack, is_quick) = (self.frame.need, self.is_quick);
+        Ok(Lowered { bytes: code.bytes, loop_heads, origins, stack, is_quick })
     }
 
     /// Where an activation keeps its values at a loop head: what [`abi`]'s way in from the

@@ -145,7 +145,7 @@ impl Statements<'_> {
         match self.below(12) {
             0 => self.call(depth),
             1 => {
-                let argc = self.below(3) as u16;
+                let argc = self.below(if depth > 1 { 3 } else { 8 }) as u16;
                 (0..argc).for_each(|_| self.integer(depth - 1));
                 self.put(I::CallSffi { index: argc, argc }, height + 1);
             }
@@ -261,8 +261,12 @@ impl Statements<'_> {
                 self.put(odd, 0);
             }
             5 if self.integers > 0 => {
-                // A value that a call has to keep.
+                // A value that a call has to keep, which may be one that was written below its place.
                 self.integer(2);
+                if self.below(2) == 0 {
+                    self.integer(1);
+                    self.put(I::Pop { dest: 0 }, 1);
+                }
                 self.call(2);
                 let local = self.below(self.integers.into()) as u16;
                 self.put(I::SubI64, 1);

@@ -11,6 +11,10 @@ pub const MAX_VECTOR: u32 = 10_000;
 /// How many activations there may be at once.
 pub const MAX_DEPTH: u32 = 1_000;
 
+/// The bytes that all activations of a call that are not charged take at most together.
+#[cfg(feature = "kernel")]
+pub(crate) const SMALL_ACTIVATIONS: u64 = MAX_DEPTH as u64 * FREE;
+
 /// What an activation costs beside its values, in bytes.
 const ACTIVATION: u64 = 128;
 
@@ -21,10 +25,15 @@ const FREE: u64 = 1024;
 /// The bytes that all activations of a call together may be charged, if nothing else is asked.
 pub const DEFAULT_BUDGET: u64 = 1 << 20;
 
-/// What an activation of a function with `locals` locals and a vector of at most `longest` values is
-/// charged, in bytes; 0 for a small one.
+/// The most bytes of stack that an activation of a function with `locals` locals and a vector of at most
+/// `longest` values takes, with the arguments that it got there and its return address.
+pub const fn activation_cost(locals: u16, longest: u32) -> u64 {
+    8 * (locals as u64 + longest as u64) + ACTIVATION
+}
+
+/// What such an activation is charged, in bytes: its [cost](activation_cost), or 0 for a small one.
 pub const fn activation_charge(locals: u16, longest: u32) -> u64 {
-    let cost = 8 * (locals as u64 + longest as u64) + ACTIVATION;
+    let cost = activation_cost(locals, longest);
     if cost > FREE { cost } else { 0 }
 }
 
@@ -36,8 +45,8 @@ pub enum Cause {
     DivisionByZero,
     /// More than [`MAX_DEPTH`] activations.
     CallDepth,
-    /// A function whose vector may hold more than [`MAX_VECTOR`] values, or activations that exceed
-    /// the budget together.
+    /// A function whose vector may hold more than [`MAX_VECTOR`] values, activations that exceed the
+    /// budget together, or a thread without as much native stack as is needed.
     StackLimit,
     /// The host has asked for it.
     Interrupted,
@@ -69,7 +78,9 @@ impl fmt::Display for Cause {
         match self {
             Cause::DivisionByZero => f.write_str("division by zero"),
             Cause::CallDepth => write!(f, "more than {MAX_DEPTH} calls inside each other"),
-            Cause::StackLimit => f.write_str("more values than the stack may hold"),
+            Cause::StackLimit => {
+                f.write_str("more values than the stack may hold, or than the thread has stack for")
+            }
             Cause::Interrupted => f.write_str("interrupted"),
             Cause::OutOfMemory => f.write_str("no memory to interpret it"),
             Cause::Host(code) => write!(f, "the host function reports error {code}"),

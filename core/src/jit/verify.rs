@@ -509,6 +509,11 @@ impl<'v> Facts<'v, '_> {
         self.verifier.uses.calls
     }
 
+    /// The most arguments that it passes in one call.
+    pub fn most_arguments(&self) -> u16 {
+        self.verifier.uses.most_arguments
+    }
+
     /// Whether another function may take this one's place.
     pub fn has_tail_calls(&self) -> bool {
         self.verifier.uses.tail_calls

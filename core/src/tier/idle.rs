@@ -6,9 +6,11 @@
 use alloc::vec::Vec;
 
 use crate::jit::interpret::{Environment, Interpreter, Room, Tier};
-use crate::jit::trap::Trap;
+use crate::jit::trap::{Cause, Trap};
 use crate::memory::lock::{Lock, Process};
 use crate::owned::push;
+
+use super::stack;
 
 /// The interpreters of one program: as many as there ever were calls at once.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ impl Idle {
         self.interpreters.lock()
     }
 
-    /// Calls a function in an interpreter.
+    /// Calls a function in an interpreter, if there is stack for one.
     pub(super) fn call(
         &self,
         environment: Environment<'_, '_>,
@@ -37,6 +39,9 @@ impl Idle {
         args: &[u64],
         room: Room,
     ) -> Result<u64, Trap> {
+        if !stack::is_left(stack::INTERPRETER_STACK, room.stack_end) {
+            return Err(Trap { cause: Cause::StackLimit, function, at: 0 });
+        }
         let idle = self.process.lock(&self.interpreters).and_then(|mut all| all.pop());
         let mut interpreter = idle.unwrap_or_default();
         let result = interpreter.call(environment, tier, function, args, room);

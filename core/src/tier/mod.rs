@@ -2,9 +2,10 @@
 //!
 //! An [`Engine`] owns a verified program, the host functions that it calls and what it needs to run. It
 //! promises that whatever the program does, the host gets a result or a [`CallError`]: no native stack
-//! overflows while 2 MiB of it are left, and what never ends can be stopped from another thread with
-//! [`Signals::interrupt`]. A function of the host that calls back into a program begins a call of its own, with
-//! room of its own: how deep such calls nest is for the host to limit.
+//! overflows where its [bounds](set_stack_bounds) are known, or while 2 MiB of it are left, and what never
+//! ends can be stopped from another thread with [`Signals::interrupt`]. A function of the host that calls back
+//! into a program begins a call of its own, with limits of its own. Where the bounds are known, that one ends
+//! at the same end of the stack; elsewhere how deep such calls nest is for the host to limit.
 //!
 //! Whether functions are interpreted or compiled, and when, [`Tiers`] says. Results and errors are the
 //! same in all tiers. A call goes on in compiled code as soon as the function that is called is
@@ -15,12 +16,14 @@ mod error;
 mod idle;
 #[cfg(target_arch = "x86_64")]
 mod native;
+mod stack;
 
 use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Range;
 
 pub use error::CodeError;
+pub use stack::{HOST_STACK, StackBounds, set_stack_bounds};
 
 use crate::jit::host::{HostLinkError, HostTable, Signals};
 use crate::jit::interpret::{Alone, Environment, Room};
@@ -319,7 +322,8 @@ impl<'c> Engine<'c> {
     }
 
     fn run(&self, function: u32, args: &[u64]) -> Result<u64, Trap> {
-        let room = Room { depth: MAX_DEPTH, budget: self.budget };
+        let stack_end = stack::stack_end(self.budget);
+        let room = Room { depth: MAX_DEPTH, budget: self.budget, stack_end };
         match &self.inner {
             Inner::Interpreted(Interpreted { program, hosts, signals, idle }) => {
                 let environment = Environment { program, hosts, signals };

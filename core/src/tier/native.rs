@@ -19,7 +19,9 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::{CodeError, CodeObserver, Idle, NEVER, Told, TrapHook};
+use hashbrown::HashMap;
+
+use super::{CodeError, CodeObserver, Idle, NEVER, Told, TrapHook, stack};
 use crate::jit::compile::{CompileError, Compiler};
 use crate::jit::host::{HostTable, Signals};
 use crate::jit::interpret::{Environment, LoopHead, Room, Tier};
@@ -31,8 +33,7 @@ use crate::memory::lock::{Guard, Lock, Process};
 use crate::owned::{NoMemory, boxed, collect, with_capacity};
 use block::Block;
 use enter::{Hook, gather};
-use hashbrown::HashMap;
-use stubs::{Resume, STAND_IN, Stubs};
+use stubs::{Resume, STAND_IN, Stubs, WayIn};
 
 /// Code of a function, or the way in by which the host calls one.
 struct Code {
@@ -43,6 +44,8 @@ struct Code {
     loop_heads: Box<[(u32, u32)]>,
     /// Which way it was compiled, which says where its values are.
     is_quick: bool,
+    /// Bytes of stack that an activation needs below its return address; 0 of a way in.
+    stack: u32,
 }
 
 /// By index of the function; in a table that can be refused memory.
@@ -234,23 +237,28 @@ impl<'c> Native<'c> {
 
     /// Runs the code of a function, if it is compiled or is to be.
     fn run_code(&self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>> {
-        let code = self.code_for_call(function)?;
+        let code = self.code_for_call(function, room.stack_end)?;
+        let trap = |cause| Some(Err(Trap { cause, function, at: 0 }));
         let Some(depth) = room.depth.min(MAX_DEPTH).checked_sub(1) else {
-            return Some(Err(Trap { cause: Cause::CallDepth, function, at: 0 }));
+            return trap(Cause::CallDepth);
         };
-        Some(self.call_code(code, args, depth, room.budget))
+        // The arguments are put there before the function can compare anything.
+        if !stack::is_left(size_of_val(args), room.stack_end) {
+            return trap(Cause::StackLimit);
+        }
+        Some(self.call_code(code, args, Room { depth, ..room }))
     }
 
     /// The code of a function that is being called; `None` when it is not hot enough yet, or cannot be
-    /// compiled.
+    /// compiled, or not on what is left of the stack.
     #[inline]
-    fn code_for_call(&self, function: u32) -> Option<usize> {
+    fn code_for_call(&self, function: u32, stack_end: usize) -> Option<usize> {
         let word = self.block.functions().get(usize::try_from(function).ok()?)?;
         let address = word.load(Ordering::Acquire);
         if !self.stand_ins.contains(&address) {
             return Some(address);
         }
-        if !self.warm(function) {
+        if !self.warm(function) || !stack::is_left_to_compile(stack_end) {
             return None;
         }
         self.compile(function).ok().map(|(address, _)| address)
@@ -312,8 +320,8 @@ impl<'c> Native<'c> {
         let mut code = self.memory.allocate_with(request)?;
         code.as_mut_slice().copy_from_slice(lowered.bytes);
         let loop_heads = collect(lowered.loop_heads.iter().copied())?.into_boxed_slice();
-        let is_quick = lowered.is_quick;
-        let code = Code { told: None, block: code.publish()?, loop_heads, is_quick };
+        let (is_quick, stack) = (lowered.is_quick, lowered.stack);
+        let code = Code { told: None, block: code.publish()?, loop_heads, is_quick, stack };
         Ok((enter_code(compiled, function, code)?, true))
     }
 
@@ -345,7 +353,8 @@ impl<'c> Native<'c> {
             return Ok(code.block.address());
         }
         let block = self.way_in(function, found.params)?;
-        let mut code = Code { told: None, block, loop_heads: Box::default(), is_quick: false };
+        let loop_heads = Box::default();
+        let mut code = Code { told: None, block, loop_heads, is_quick: false, stack: 0 };
         // Before anybody has the address, and without the lock.
         let observer = self.observer.as_ref();
         code.told = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
@@ -363,16 +372,15 @@ impl<'c> Native<'c> {
     }
 
     fn way_in(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {
-        let trapped = enter::trapped as *const () as usize;
-        let depth = i32::try_from(MAX_DEPTH - 1).unwrap_or(0);
-        let code = stubs::assemble_way_in(
+        let code = stubs::assemble_way_in(&WayIn {
             function,
             params,
-            self.block.address(),
-            depth,
-            DEFAULT_BUDGET,
-            trapped,
-        )?;
+            shared: self.block.address(),
+            depth: i32::try_from(MAX_DEPTH - 1).unwrap_or(0),
+            budget: DEFAULT_BUDGET,
+            stack_end: enter::stack_end as *const () as usize,
+            trapped: enter::trapped as *const () as usize,
+        })?;
         let request = Request::new(code.bytes.len()).aligned_to(16);
         let mut block = self.memory.allocate_with(request)?;
         block.as_mut_slice().copy_from_slice(&code.bytes);
@@ -401,15 +409,20 @@ impl<'c> Native<'c> {
         called.unwrap_or_else(|none| Err(Trap { cause: none.into(), function, at: 0 }))
     }
 
-    /// Goes on with a loop in compiled code, if its function is compiled or hot enough to be.
+    /// Goes on with a loop in compiled code, if its function is compiled or hot enough to be, and there is
+    /// stack for the activation.
     fn continue_loop(&self, head: &LoopHead<'_>) -> Option<Result<u64, Trap>> {
         let &LoopHead { function, at, ref locals, ref vector, room } = head;
-        self.code_for_call(function)?;
+        self.code_for_call(function, room.stack_end)?;
         let mut image = Image::default();
         let code = {
             let mut compiling = self.compiling().ok()?;
             let Compiling { compiler, compiled, image: spare } = &mut *compiling;
-            let Code { block, loop_heads, is_quick, .. } = compiled.get(&function)?;
+            let Code { block, loop_heads, is_quick, stack, .. } = compiled.get(&function)?;
+            let need = usize::try_from(*stack).ok()? + size_of::<u64>() * (1 + locals.len());
+            if !stack::is_left(need, room.stack_end) {
+                return None;
+            }
             let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
             let (_, offset) = *loop_heads.get(head)?;
             core::mem::swap(&mut image, spare);
@@ -428,7 +441,7 @@ impl<'c> Native<'c> {
             depth: usize::try_from(room.depth).unwrap_or(0),
             registers: image.registers,
         };
-        Some(self.resume(&resume, room.budget))
+        Some(self.resume(&resume, room))
     }
 }
 

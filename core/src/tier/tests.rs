@@ -80,7 +80,9 @@ fn engines(source: &str) -> [Engine<'static>; 3] {
         });
         let program = Verifier::new().verify(codes.collect()).unwrap();
         let memory = CodeMemory::default();
-        Engine::with_tiers(program, HostTable::new(), tiers, &memory).unwrap()
+        let mut hosts = HostTable::new();
+        hosts.set(0, HostFunction::Args0(forty));
+        Engine::with_tiers(program, hosts, tiers, &memory).unwrap()
     })
 }
 
@@ -138,6 +140,29 @@ fn division_by_what_is_known_rounds_towards_zero() {
             }
         }
     }
+}
+
+/// A value whose slot is popped into another one is taken elsewhere when that slot is pushed to again.
+/// Compiled, it took the register of the result that was being pushed.
+#[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
+fn result_pushed_where_a_copied_slot_was_is_kept() {
+    let popped = |call: &str| {
+        let source = format!(
+            "function f, 1, 1\nLOAD 1, 0\nJMP on\non:\nPOP 0\n{call}\nRET 1\nfunction g, 0, 0\nCONST_I64 0, -128\nRET 0"
+        );
+        everywhere(&source, &[7])
+    };
+    assert_eq!(popped("CALL g, 0"), Ok(-128));
+    assert_eq!(popped("CALL_SFFI 0, 0"), Ok(40));
+    assert_eq!(popped("CALL g, 0\nPUSH 0\nADD_I64"), Ok(-121));
+    let divided = |operator: &str| {
+        let source = format!(
+            "function f, 2, 2\nLOAD 0, 0\nLOAD 1, 0\nJMP on\non:\nDUP 1, 0\nLOAD_PUSH 1\n{operator}\nRET 1"
+        );
+        everywhere(&source, &[70, 8])
+    };
+    assert_eq!((divided("DIV_I64"), divided("MOD_I64")), (Ok(8), Ok(6)));
 }
 
 #[test]

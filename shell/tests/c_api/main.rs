@@ -269,6 +269,18 @@ fn code_is_not_freed_while_a_thread_is_inside() {
     }
 }
 
+/// A function that calls nothing, and one whose activations take 1 KB each and never end.
+const RECURSION: &str = "function leaf, 1, 1\nLOAD_PUSH 0\nRET 0\n\
+    function forever, 1, 100\nLOAD_PUSH 0\nPOP_STORE 99\nLOAD_PUSH 99\nCALL forever, 1\nRET 0\n";
+
+#[test]
+fn bytecode_on_small_stacks_and_in_coroutines() {
+    let module = Path::new(SCRATCH).join("recursion.smf");
+    let bytes = write_module(&assemble(RECURSION).unwrap(), Flags(0)).unwrap();
+    fs::write(&module, bytes).unwrap();
+    run_with("stack", JIT, &[&module]);
+}
+
 /// Bodies of templates as the compiler in `jit.c` reads them.
 const TEMPLATES: [(&str, &str); 8] = [
     ("one", "111"),

@@ -280,3 +280,28 @@ fn profilers_know_the_code_of_bytecode_by_module_and_function() {
     // Whoever has no tool on hears nothing.
     assert!(smf(&["run", "bcod.smf", "answer"]).stderr.is_empty());
 }
+
+/// The main thread, whose stack RLIMIT_STACK limits: 1,000 activations of 1 KB each were a stack overflow.
+#[test]
+fn recursion_past_the_limit_of_the_stack_is_an_error() {
+    let place = Place::new("recursion");
+    let module = place.module(
+        "a.smf",
+        "function leaf, 1, 1\nLOAD_PUSH 0\nRET 0\nfunction forever, 1, 100\nLOAD_PUSH 0\nPOP_STORE 99\n\
+         LOAD_PUSH 99\nCALL forever, 1\nRET 0\n",
+    );
+    let limited = |function: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -s 512 && exec \"$0\" run --compile \"$1\" \"$2\" 7"]);
+        shell.args([env!("CARGO_BIN_EXE_smf"), &module, function]).output().unwrap()
+    };
+    let leaf = limited("leaf");
+    assert_eq!((leaf.status.code(), text(&leaf.stdout)), (Some(0), "7\n".to_owned()));
+    let forever = limited("forever");
+    let said = text(&forever.stderr);
+    assert_eq!(forever.status.code(), Some(1), "{said}");
+    // Elsewhere nothing is compiled, and activations take no stack of the thread.
+    let why =
+        if cfg!(target_arch = "x86_64") { "than the thread has stack for" } else { "1000 calls" };
+    contains(&said, &[why, "in function 1 at offset 0x0"]);
+}

@@ -144,7 +144,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let functions = functions();
         let (program, hosts, signals) = (program(&functions), hosts(), Signals::new());
         let environment = Environment { program: &program, hosts: &hosts, signals: &signals };
-        let room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET };
+        let room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
         let run = || Interpreter::new().call(environment, &mut Alone, 0, &[10], room);
         judge(granted, run, |result| assert_eq!(result, OF_TEN.cast_unsigned()))
     }),

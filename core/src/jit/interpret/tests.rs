@@ -10,7 +10,7 @@ use crate::jit::testing::{code, function};
 use crate::jit::trap::{DEFAULT_BUDGET, MAX_DEPTH};
 use crate::jit::verify::FunctionCode;
 
-const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET };
+const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
 fn run_with<T: Tier>(
     functions: &[(&[I], u16, u16)],

@@ -14,13 +14,18 @@
 //!
 //! The caller counts the activation of its callee: it takes one off `rbp` before the call, which traps
 //! below zero, and adds it again behind. The callee charges a large activation to the budget in the
-//! context and gives that back.
+//! context and gives that back. A callee that calls, or needs more than [`UNCHECKED_STACK`] bytes,
+//! compares what it needs with the end of the stack in the context, and traps when that is too near.
 //!
 //! A trap leaves everything as it is: the offset of the instruction is pushed, the function's index put
 //! into `eax`, and the handler of its kind jumped to, which finds the way out in the context.
 
 /// What the processor cannot jump over: pages of the stack are touched one after another.
 pub const STACK_PAGE: u32 = 4096;
+
+/// A function that calls nothing and needs at most so many bytes of stack below its return address does not
+/// look for the end of the stack: so many bytes are left there at every call.
+pub const UNCHECKED_STACK: u32 = 256;
 
 /// Offsets in the shared block of an engine, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +69,10 @@ impl Context {
     pub const RESULT: i32 = 40;
     /// u64: the bytes of its arguments on the stack.
     pub const ARGUMENTS: i32 = 48;
+    /// The lowest address that the stack pointer of an activation may have.
+    pub const STACK_END: i32 = 64;
     /// Bytes of it all.
-    pub const SIZE: i32 = 64;
+    pub const SIZE: i32 = 80;
 }
 
 /// Why compiled code stops.
@@ -76,7 +83,8 @@ pub enum TrapKind {
     DivisionByZero = 0,
     /// One activation more than there may be.
     CallDepth = 1,
-    /// A vector that is too long, or large activations that cost more than the budget.
+    /// A vector that is too long, large activations that cost more than the budget, or the end of the
+    /// stack.
     StackLimit = 2,
     /// The host wants it.
     Interrupted = 3,

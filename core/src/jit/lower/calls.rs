@@ -3,7 +3,6 @@
 use super::abi::Shared;
 use super::frame::{signed, stack_bytes};
 use super::values::SCRATCH;
-use super::variable::Value;
 use super::{Body, Lowering};
 use crate::jit::machine::ARGUMENTS;
 use crate::jit::x64::{Cond, Gpr, GprOrStack, Index, Mem, Scale, W16, W32, W64};
@@ -18,7 +17,7 @@ impl Body<'_, '_> {
         self.pass(argc);
         self.l.put_call(function);
         self.l.restore_after_call();
-        self.push(Value::gpr(Gpr::Rax));
+        self.push_result(Gpr::Rax);
     }
 
     /// Pops the arguments, calls a function of the host and pushes its result.
@@ -27,7 +26,7 @@ impl Body<'_, '_> {
         self.pass(argc);
         self.l.put_host_call(index, argc);
         self.l.restore_after_call();
-        self.push(Value::gpr(Gpr::Rax));
+        self.push_result(Gpr::Rax);
     }
 
     /// Brings what a call does not keep to words of the frame, but for the arguments.

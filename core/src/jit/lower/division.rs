@@ -69,7 +69,7 @@ impl Body<'_, '_> {
         for &register in &TEMPORARIES {
             self.release_if_at_hand(register);
         }
-        self.push(Value::gpr(result));
+        self.push_result(result);
     }
 }
 

@@ -3,11 +3,12 @@
 //! The frame of an activation, from `rsp` upwards: a word for each position of the vector, then one for
 //! each local that needs it, then the registers that the function keeps for its caller, the return
 //! address, and the arguments that came on the stack, whose words are the homes of those parameters. All
-//! offsets are known before the first instruction. A function that calls nothing uses up to 128 bytes
+//! offsets are known before the first instruction, and so is how much stack an activation takes: one that
+//! takes much, or calls something, begins with a look at where the stack ends. A function that calls nothing uses up to 128 bytes
 //! below `rsp` instead of moving it, which signal handlers leave alone (System V ABI, AMD64 supplement,
 //! 3.2.2, "The Stack Frame").
 
-use super::abi::{Context, STACK_PAGE, Shared, TrapKind};
+use super::abi::{Context, STACK_PAGE, Shared, TrapKind, UNCHECKED_STACK};
 use super::homes::{Homes, KEPT, VOLATILE};
 use super::quick::{MOST, MOST_LOCALS};
 use super::variable::{Value, Variable};
@@ -15,6 +16,9 @@ use super::{Body, Lowering, Shape};
 use crate::jit::machine::{ARGUMENTS, Source};
 use crate::jit::trap::{MAX_VECTOR, activation_charge};
 use crate::jit::x64::{Assembler, Cond, Gpr, GprOrStack, Growing, Mem, W32, W64};
+
+/// Arguments that are passed in registers.
+const IN_REGISTERS: u16 = 6;
 
 /// Bytes below `rsp` that nobody else touches.
 const RED_ZONE: u32 = 128;
@@ -60,11 +64,14 @@ pub(super) struct Frame {
     looks_for_interrupts: bool,
     /// How far `rsp` has been moved for arguments.
     pub(super) moved: i32,
+    /// Bytes of stack that an activation takes at most below its return address, with the arguments that it
+    /// passes and the return address of what it calls.
+    pub(super) need: u32,
 }
 
 /// Bytes of the arguments on the stack of a function with so many parameters: a multiple of 16.
 pub(super) fn stack_bytes(params: u16) -> u32 {
-    (8 * u32::from(params.saturating_sub(6))).next_multiple_of(16)
+    (8 * u32::from(params.saturating_sub(IN_REGISTERS))).next_multiple_of(16)
 }
 
 /// A number of bytes for an instruction: far less than 2 GiB.
@@ -84,7 +91,7 @@ impl Frame {
         self.is_too_long = longest > MAX_VECTOR;
         (self.first_local, self.locals_end) = locals_in_words(shape, homes, calls != 0);
         self.looks_for_interrupts = calls != 0 || shape.tail_calls;
-        self.lay_out(if self.is_too_long { 0 } else { 8 * longest });
+        self.lay_out(if self.is_too_long { 0 } else { 8 * longest }, shape.most_arguments);
         // Positions are limited, and locals are numbered with 16 bits.
         let charge = activation_charge(shape.locals, longest);
         self.charge = u32::try_from(charge).unwrap_or(u32::MAX >> 1);
@@ -105,7 +112,8 @@ impl Frame {
         (self.params, self.moved, self.is_too_long, self.charge) = (params, 0, false, 0);
         self.first_local = u16::try_from(in_registers).unwrap_or(0);
         (self.locals_end, self.looks_for_interrupts) = (locals, calls);
-        self.lay_out(8 * MOST);
+        // All arguments are passed in registers.
+        self.lay_out(8 * MOST, 0);
         let mut homes = [GprOrStack::gpr(Gpr::Rax); MOST_LOCALS as usize];
         for (home, local) in homes.iter_mut().zip(0..locals) {
             *home = match registers.get(usize::from(local)) {
@@ -116,10 +124,12 @@ impl Frame {
         homes
     }
 
-    /// Says where everything is, with so many bytes for the vector.
+    /// Says where everything is, with so many bytes for the vector, and at most so many arguments of a call.
     #[inline(always)]
-    fn lay_out(&mut self, vector: u32) {
-        let words = vector + 8 * u32::from(self.locals_end.saturating_sub(self.first_local));
+    fn lay_out(&mut self, vector: u32, most_arguments: u16) {
+        let locals = self.locals_end.saturating_sub(self.first_local);
+        let words =
+            vector + 8 * u32::from(locals - self.came_on_stack(self.locals_end).min(locals));
         let below = !self.looks_for_interrupts && words <= RED_ZONE;
         // With the return address and what is saved, a multiple of 16.
         let kept = 8 * (self.saved + 1);
@@ -127,6 +137,16 @@ impl Frame {
         self.slots = if below { -signed(words) } else { 0 };
         self.locals = self.slots + signed(vector);
         self.incoming = signed(self.size + kept);
+        let callee = if self.looks_for_interrupts { stack_bytes(most_arguments) } else { 0 };
+        // A trap pushes 8 bytes, as a call does.
+        self.need = 8 * self.saved + if below { words.max(8) } else { self.size + callee + 8 };
+    }
+
+    /// How many of the locals from the first that may have a word of the frame up to `local` are parameters
+    /// that came on the stack, whose words those arguments are.
+    #[inline(always)]
+    fn came_on_stack(&self, local: u16) -> u16 {
+        local.min(self.params).saturating_sub(self.first_local.max(IN_REGISTERS))
     }
 
     /// The word of a variable.
@@ -148,11 +168,14 @@ impl Frame {
         let Some(local) = variable.as_local() else {
             return variable.as_slot().map(|slot| self.slots + 8 * signed(slot));
         };
-        if local < self.params && local >= 6 {
-            return Some(self.incoming + 8 * i32::from(local - 6));
+        if local < self.params && local >= IN_REGISTERS {
+            return Some(self.incoming + 8 * i32::from(local - IN_REGISTERS));
         }
-        let has_word = local >= self.first_local && local < self.locals_end;
-        has_word.then(|| self.locals + 8 * (i32::from(local) - i32::from(self.first_local)))
+        if local < self.first_local || local >= self.locals_end {
+            return None;
+        }
+        let before = local - self.first_local;
+        Some(self.locals + 8 * i32::from(before.saturating_sub(self.came_on_stack(local))))
     }
 
     /// Where the return address is, from `rsp`.
@@ -166,8 +189,9 @@ impl Frame {
     }
 }
 
-/// The locals that may need a word in the frame: from the first to behind the last. With `calls`, those
-/// in registers that calls do not keep are among them.
+/// The locals that may need a word in the frame: from the first to behind the last, but for parameters
+/// between them that came on the stack. With `calls`, those in registers that calls do not keep are among
+/// them.
 #[inline(never)]
 fn locals_in_words(shape: &Shape<'_>, homes: &Homes, calls: bool) -> (u16, u16) {
     let uses = shape.counted_locals();
@@ -176,7 +200,7 @@ fn locals_in_words(shape: &Shape<'_>, homes: &Homes, calls: bool) -> (u16, u16) 
     }
     let counted = u16::try_from(uses.len()).unwrap_or(u16::MAX);
     let params = shape.params;
-    let came_on_stack = |local: u16| local < params && local >= 6;
+    let came_on_stack = |local: u16| local < params && local >= IN_REGISTERS;
     let needs = |local: &u16| {
         let is_used = uses.get(usize::from(*local)).is_some_and(|&weight| weight != 0);
         let has_word = match homes.register(Variable::local(*local)) {
@@ -219,10 +243,13 @@ impl Lowering {
 
     /// Makes room for an activation, which is looked at first.
     pub(super) fn enter(&mut self) {
-        let Frame { charge, looks_for_interrupts, size, .. } = self.frame;
+        let Frame { charge, looks_for_interrupts, size, need, .. } = self.frame;
         self.asm.bind(self.entry);
         if charge != 0 {
             self.take_from_budget(charge);
+        }
+        if looks_for_interrupts || need > UNCHECKED_STACK {
+            self.look_for_stack_end(need);
         }
         if looks_for_interrupts {
             self.look_for_interrupt();
@@ -241,6 +268,15 @@ impl Lowering {
         load_context(asm, Gpr::Rax);
         asm.sub(W64, Mem::at(Gpr::Rax, Context::BUDGET), signed(charge));
         self.trap_if(Cond::S, TrapKind::StackLimit);
+    }
+
+    /// Traps when less than so many bytes of stack are left. Changes the flags, `rax` and `r11`.
+    fn look_for_stack_end(&mut self, need: u32) {
+        let asm = &mut self.asm;
+        load_context(asm, Gpr::Rax);
+        asm.lea(W64, Gpr::R11, Mem::at(Gpr::Rsp, -signed(need)));
+        asm.cmp(W64, Gpr::R11, Mem::at(Gpr::Rax, Context::STACK_END));
+        self.trap_if(Cond::B, TrapKind::StackLimit);
     }
 
     #[cold]

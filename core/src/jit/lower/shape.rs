@@ -18,6 +18,8 @@ pub(super) struct Shape<'f> {
     pub(super) slot_uses: &'f [u64],
     /// The weight of all calls.
     pub(super) calls: u64,
+    /// The most arguments of a call, tail calls included.
+    pub(super) most_arguments: u16,
     /// Whether another function may take this one's place.
     pub(super) tail_calls: bool,
     /// Whether a local may be read that has not been set.
@@ -36,6 +38,7 @@ impl<'f> Shape<'f> {
             locals_named: facts.locals_named(),
             slot_uses: facts.slot_uses(),
             calls: facts.call_weight(),
+            most_arguments: facts.most_arguments(),
             tail_calls: facts.has_tail_calls(),
             reads_nil_locals: facts.reads_nil_locals(),
         }

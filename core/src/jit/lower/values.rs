@@ -152,6 +152,14 @@ impl Body<'_, '_> {
         self.put(position, if value == Value::slot(position) { Value::Home } else { value });
     }
 
+    /// Appends what an instruction has left in a temporary register, whoever had that before. It is held
+    /// first: to append a value may take copies of what was there to free registers.
+    pub(super) fn push_result(&mut self, register: Gpr) {
+        let value = Value::gpr(register);
+        self.l.values.registers.hold(value);
+        self.push(value);
+    }
+
     #[cold]
     #[inline(never)]
     fn flush_window(&mut self) {

@@ -319,20 +319,20 @@ impl<'v> Flow<'v, '_> {
                 return Ok(Next::MayJump);
             }
             O::Call => {
-                uses.call();
+                uses.call(op.argc());
                 pop_arguments(state, op.argc(), results, at)?;
                 let result = self.result_of(op.long());
                 state.push(result);
             }
             O::TailCall => {
-                uses.tail_calls = true;
+                uses.tail_call(op.argc());
                 pop_arguments(state, op.argc(), results, at)?;
                 let result = self.result_of(op.long());
                 self.returns(result, at)?;
                 return Ok(Next::Ends);
             }
             O::CallSffi => {
-                uses.call();
+                uses.call(op.b());
                 pop_arguments(state, op.b(), results, at)?;
                 state.push(Type::I64);
             }

@@ -26,6 +26,8 @@ pub(super) struct Uses {
     weight: u64,
     /// The weights of all calls together.
     pub(super) calls: u64,
+    /// The most arguments of a call, tail calls included.
+    pub(super) most_arguments: u16,
     /// Whether another function may take this one's place.
     pub(super) tail_calls: bool,
     /// Whether a local may be read that is nil.
@@ -42,6 +44,7 @@ impl Default for Uses {
             loops: Vec::new(),
             weight: 1,
             calls: 0,
+            most_arguments: 0,
             tail_calls: false,
             nil_locals: false,
         }
@@ -57,7 +60,8 @@ impl Uses {
         self.counted = [COUNTED.min(locals.into()), COUNTED];
         self.loops.clear();
         self.weight = 1;
-        (self.calls, self.tail_calls, self.nil_locals) = (0, false, false);
+        (self.calls, self.most_arguments) = (0, 0);
+        (self.tail_calls, self.nil_locals) = (false, false);
         reserve(&mut self.loops, targets)
     }
 
@@ -67,9 +71,16 @@ impl Uses {
         *slots = COUNTED.min(usize::try_from(longest).unwrap_or(usize::MAX));
     }
 
-    /// Counts a call.
-    pub(super) fn call(&mut self) {
+    /// Counts a call with so many arguments.
+    pub(super) fn call(&mut self, argc: u16) {
         self.calls = self.calls.wrapping_add(self.weight);
+        self.most_arguments = self.most_arguments.max(argc);
+    }
+
+    /// Notes a call in place of this function with so many arguments.
+    pub(super) fn tail_call(&mut self, argc: u16) {
+        self.tail_calls = true;
+        self.most_arguments = self.most_arguments.max(argc);
     }
 
     /// Comes to a target, which may be the head of a loop.

@@ -14,7 +14,7 @@ use crate::jit::interpret::Room;
 use crate::jit::lower::abi;
 use crate::jit::trap::{Cause, Trap};
 use crate::owned::{NoMemory, collect};
-use crate::tier::TrapHook;
+use crate::tier::{TrapHook, stack};
 
 /// What compiled code knows of the host call that it runs in.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Context {
     arguments: u64,
     host_error: u32,
     unused: u32,
+    stack_end: usize,
+    unused_word: u64,
 }
 
 const _: () = {
@@ -41,6 +43,7 @@ const _: () = {
     assert!(offset_of!(Context, exit) as i32 == abi::Context::EXIT);
     assert!(offset_of!(Context, result) as i32 == abi::Context::RESULT);
     assert!(offset_of!(Context, arguments) as i32 == abi::Context::ARGUMENTS);
+    assert!(offset_of!(Context, stack_end) as i32 == abi::Context::STACK_END);
     assert!(size_of::<Context>() as i32 == abi::Context::SIZE);
 };
 
@@ -51,9 +54,9 @@ const HOST: u32 = 5;
 const OUT_OF_MEMORY: u32 = 6;
 
 impl Context {
-    fn new(budget: u64) -> Self {
+    fn new(room: Room) -> Self {
         Self {
-            budget: i64::try_from(budget).unwrap_or(i64::MAX),
+            budget: i64::try_from(room.budget).unwrap_or(i64::MAX),
             stack: 0,
             trap_kind: 0,
             trap_function: 0,
@@ -63,6 +66,8 @@ impl Context {
             arguments: 0,
             host_error: 0,
             unused: 0,
+            stack_end: room.stack_end,
+            unused_word: 0,
         }
     }
 
@@ -117,16 +122,10 @@ type Call = unsafe extern "C" fn(*mut Context, usize, usize, *const u64, usize, 
 type Continue = unsafe extern "C" fn(*mut Context, usize, *const Resume) -> u64;
 
 impl Native<'_> {
-    /// Calls the code at `code`, that of a function of this engine, with its arguments. `depth` more
-    /// activations may be below it.
-    pub(super) fn call_code(
-        &self,
-        code: usize,
-        args: &[u64],
-        depth: u32,
-        budget: u64,
-    ) -> Result<u64, Trap> {
-        let mut context = Context::new(budget);
+    /// Calls the code at `code`, that of a function of this engine, with its arguments. Below its
+    /// activation there may be what `room` says.
+    pub(super) fn call_code(&self, code: usize, args: &[u64], room: Room) -> Result<u64, Trap> {
+        let mut context = Context::new(room);
         // Six are read in any case.
         let mut few = [0; 6];
         let args = match few.get_mut(..args.len()) {
@@ -142,14 +141,15 @@ impl Native<'_> {
         let (shared, count) = (self.block.address(), args.len());
         // SAFETY: the code is that of a verified function, which keeps to what stub and block say; the
         // arguments are as many as it takes, and six at least. The block and the engine outlive it.
-        let result =
-            unsafe { call(&raw mut context, shared, code, args.as_ptr(), count, depth.into()) };
+        let result = unsafe {
+            call(&raw mut context, shared, code, args.as_ptr(), count, room.depth.into())
+        };
         context.trap(self).map_or(Ok(result), Err)
     }
 
     /// Goes on with an activation in compiled code. What it returns is the activation's result.
-    pub(super) fn resume(&self, resume: &Resume, budget: u64) -> Result<u64, Trap> {
-        let mut context = Context::new(budget);
+    pub(super) fn resume(&self, resume: &Resume, room: Room) -> Result<u64, Trap> {
+        let mut context = Context::new(room);
         let stub = self.stub(self.stubs.resume);
         // SAFETY: the stub is such a function, published and kept as long as the engine.
         let continues = unsafe { transmute::<usize, Continue>(stub) };
@@ -177,7 +177,9 @@ pub(super) unsafe extern "C" fn interpret(
 ) -> usize {
     // SAFETY: the engine outlives what it runs.
     let native = unsafe { &*native };
-    if let Some(code) = native.code_for_call(function) {
+    // SAFETY: the context of the host call, which nobody else has while this runs.
+    let context = unsafe { &mut *context };
+    if let Some(code) = native.code_for_call(function, context.stack_end) {
         return code;
     }
     let params = native.params(function);
@@ -185,17 +187,21 @@ pub(super) unsafe extern "C" fn interpret(
     let first = unsafe { slice::from_raw_parts(registers, 6) };
     // SAFETY: as many as there are arguments beyond those.
     let rest = unsafe { slice::from_raw_parts(stack, params.saturating_sub(6)) };
-    // SAFETY: the context of the host call, which nobody else has while this runs.
-    let context = unsafe { &mut *context };
     let budget = u64::try_from(context.budget).unwrap_or(0);
     let depth = u32::try_from(depth).unwrap_or(0).saturating_add(1);
-    let result = native.interpret(function, first, rest, Room { depth, budget });
+    let room = Room { depth, budget, stack_end: context.stack_end };
+    let result = native.interpret(function, first, rest, room);
     context.arguments = (8 * params.saturating_sub(6)).next_multiple_of(16) as u64;
     match result {
         Ok(value) => (context.result, context.trap_kind) = (value, 0),
         Err(trap) => context.set(trap),
     }
     0
+}
+
+/// The end of the stack for a call through a way in, which goes down from here.
+pub(super) extern "C" fn stack_end(budget: u64) -> usize {
+    stack::stack_end(budget)
 }
 
 /// A call from the host through a way in has trapped.

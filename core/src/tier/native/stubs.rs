@@ -241,16 +241,26 @@ pub(super) fn stand_in(function: u32, at: usize, interpret: isize) -> [u8; STAND
     [0xb8, a, b, c, d, 0xe9, e, f, g, h]
 }
 
-/// The way in for the host: a function of the C convention with `params` parameters, at most eight,
-/// that calls function `function` and, when that traps, `trapped(context, engine)`.
-pub(super) fn assemble_way_in(
-    function: u32,
-    params: u16,
-    shared: usize,
-    depth: i32,
-    budget: u64,
-    trapped: usize,
-) -> Result<CodeBuffer, AssembleError> {
+/// What a way in for the host is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WayIn {
+    /// The function that it calls, and how many parameters that has, at most eight.
+    pub(super) function: u32,
+    pub(super) params: u16,
+    /// The address of the shared block.
+    pub(super) shared: usize,
+    /// How many more activations there may be.
+    pub(super) depth: i32,
+    pub(super) budget: u64,
+    /// The address of `extern "C" fn(budget) -> stack_end`.
+    pub(super) stack_end: usize,
+    /// The address of `extern "C" fn(context, engine)`, which is called when the function has trapped.
+    pub(super) trapped: usize,
+}
+
+/// The way in for the host: a function of the C convention.
+pub(super) fn assemble_way_in(way: &WayIn) -> Result<CodeBuffer, AssembleError> {
+    let WayIn { function, params, shared, depth, budget, .. } = *way;
     /// Behind the context: the saved registers, and the return address.
     const SAVED: i32 = Context::SIZE;
     let size = Context::SIZE + 8 * KEPT.len() as i32 + 8;
@@ -271,6 +281,7 @@ pub(super) fn assemble_way_in(
         }
     }
     copy(&mut asm, Gpr::Rbp, Gpr::Rsp);
+    put_stack_end(&mut asm, budget, way.stack_end);
     asm.shl(W64, Gpr::Rbp, 16);
     asm.add(W64, Gpr::Rbp, depth);
     if params > 6 {
@@ -295,9 +306,20 @@ pub(super) fn assemble_way_in(
     }
     copy(&mut asm, Gpr::Rdi, Gpr::Rsp);
     load(&mut asm, Gpr::Rsi, Mem::at(Gpr::Rbx, Shared::ENGINE));
-    constant(&mut asm, Gpr::Rax, trapped as u64);
+    constant(&mut asm, Gpr::Rax, way.trapped as u64);
     asm.call_to(Gpr::Rax);
     asm.zero(Gpr::Rax);
     asm.jmp(exit);
     asm.finish()
+}
+
+/// Asks for the end of the stack and puts it into the context, whose address is in `rbp`. The stack is at a
+/// multiple of 16, and the registers of arguments stay.
+fn put_stack_end(asm: &mut Assembler<Growing>, budget: u64, stack_end: usize) {
+    ARGUMENTS.into_iter().rev().for_each(|register| asm.push(register));
+    constant(asm, Gpr::Rdi, budget);
+    constant(asm, Gpr::Rax, stack_end as u64);
+    asm.call_to(Gpr::Rax);
+    store(asm, Mem::at(Gpr::Rbp, Context::STACK_END), Gpr::Rax);
+    ARGUMENTS.into_iter().for_each(|register| asm.pop(register));
 }

@@ -11,7 +11,7 @@ use crate::jit::interpret::{Alone, Interpreter};
 use crate::jit::testing::{Random, code, function, mostly_simple, view};
 use crate::jit::verify::{Kind, Verifier};
 
-const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET };
+const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
 /// A function being written: labels are numbers, jumps are patched at the end.
 struct Writer<'r> {
@@ -451,7 +451,9 @@ fn a_bool_is_inverted_where_the_vector_is_longest() {
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn does_what_the_interpreter_does() {
     let memory = CodeMemory::default();
-    let count = if std::env::var_os("CI").is_some() { 1_000_000 } else { 2_000 };
+    let asked_for = std::env::var("SMF_PROGRAMS").ok().map(|count| count.parse().unwrap());
+    let usual = if std::env::var_os("CI").is_some() { 1_000_000 } else { 2_000 };
+    let count = asked_for.unwrap_or(usual);
     for seed in 0..count {
         check(seed * 7919 + 12345, &memory);
     }

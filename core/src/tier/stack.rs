@@ -1,0 +1,99 @@
+//! How far a call may go down the native stack of its thread.
+//!
+//! What activations of bytecode may take together is limited by their number and a budget. That is more
+//! than a small thread has. So each call also has an end of the stack: compiled functions compare it with
+//! what they need ([`abi`](crate::jit::lower::abi)), and the interpreter does where it is entered; a call
+//! that would pass it stops with [`Cause::StackLimit`](crate::jit::trap::Cause::StackLimit).
+//!
+//! **Where the stack ends** only the host knows ([`set_stack_bounds`]). When it does not, or the stack
+//! pointer is outside the bounds, as in a coroutine or a signal handler with a stack of its own, the call
+//! takes no more than the limits of activations allow together: 2 MiB, with the budget that a call usually
+//! has, suffice then.
+#![allow(unsafe_code)]
+
+use core::ops::Range;
+
+use spin::Once;
+
+use crate::jit::trap::SMALL_ACTIVATIONS;
+
+/// Bytes of stack that a function of the host is left at least, where the end of the stack is known.
+pub const HOST_STACK: usize = 16 << 10;
+
+/// Bytes of stack that the interpreter takes at most, however many activations it has, before it calls
+/// compiled code or a function of the host.
+pub(super) const INTERPRETER_STACK: usize = 16 << 10;
+
+/// Bytes of stack that compiling a function takes at most, with what an observer does. Where less is left,
+/// the function is interpreted on.
+#[cfg(target_arch = "x86_64")]
+pub(super) const COMPILER_STACK: usize = 64 << 10;
+
+/// Gives the stack of the calling thread: its addresses, from the lowest that can be written to.
+/// `None` when that is not known.
+pub type StackBounds = fn() -> Option<Range<usize>>;
+
+static BOUNDS: Once<StackBounds> = Once::new();
+
+/// Has calls into bytecode compare the stack pointer with what `bounds` gives, which is called at every call
+/// from the host, on its thread. The first one counts: calls after it change nothing.
+pub fn set_stack_bounds(bounds: StackBounds) {
+    BOUNDS.call_once(|| bounds);
+}
+
+/// The lowest address that the stack pointer of an activation may have in a call that begins here, when its
+/// large activations may take `budget` bytes together.
+pub(super) fn stack_end(budget: u64) -> usize {
+    if cfg!(miri) {
+        return 0;
+    }
+    let here = stack_pointer();
+    let known = BOUNDS.get().and_then(|bounds| bounds());
+    match known.filter(|bounds| bounds.contains(&here)) {
+        Some(bounds) => bounds.start.saturating_add(HOST_STACK),
+        None => {
+            let most = SMALL_ACTIVATIONS.saturating_add(budget);
+            here.saturating_sub(usize::try_from(most).unwrap_or(usize::MAX))
+        }
+    }
+}
+
+/// Whether so many bytes of stack are left above `end`.
+pub(super) fn is_left(bytes: usize, end: usize) -> bool {
+    end == 0 || stack_pointer().checked_sub(bytes).is_some_and(|lowest| lowest >= end)
+}
+
+/// Whether enough stack is left to compile, which calls nothing of the program.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn is_left_to_compile(end: usize) -> bool {
+    is_left(COMPILER_STACK, end.saturating_sub(HOST_STACK))
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline(always)]
+fn stack_pointer() -> usize {
+    let here;
+    // SAFETY: copies a register.
+    unsafe {
+        core::arch::asm!("mov {here}, rsp", here = out(reg) here, options(nomem, nostack, preserves_flags));
+    }
+    here
+}
+
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+#[inline(always)]
+fn stack_pointer() -> usize {
+    let here;
+    // SAFETY: copies a register.
+    unsafe {
+        core::arch::asm!("mov {here}, sp", here = out(reg) here, options(nomem, nostack, preserves_flags));
+    }
+    here
+}
+
+/// About: a variable of this function.
+#[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
+fn stack_pointer() -> usize {
+    let here = 0_u8;
+    (&raw const here).addr()
+}

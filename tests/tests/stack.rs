@@ -1,0 +1,356 @@
+//! How much native stack a call of bytecode takes, on stacks that are painted first: what a function is
+//! charged is what it needs at most; a call that has too little stops; and nothing is written below the end.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#![allow(unsafe_code)]
+
+use core::arch::asm;
+use std::cell::{Cell, RefCell};
+use std::fmt::Write;
+use std::hint::black_box;
+use std::ops::Range;
+use std::thread;
+
+use smf_core::jit::host::{HostFunction, HostTable};
+use smf_core::jit::text::{Assembled, assemble};
+use smf_core::jit::trap::{Cause, Trap, activation_cost};
+use smf_core::jit::verify::{FunctionCode, Verifier};
+use smf_core::memory::exec::CodeMemory;
+use smf_core::tier::{CallError, Engine, HOST_STACK, NEVER, Tiers, set_stack_bounds};
+
+/// What a word of a stack holds that nothing has written to.
+const PAINT: u64 = 0x5afe_57ac_5afe_57ac;
+
+/// Bytes that the way into compiled code takes on top of the activations: registers that are saved, and what
+/// looks for the end of the stack.
+const ENTRY: u64 = 1024;
+
+/// A stack of its own.
+struct Stack {
+    words: Box<[u64]>,
+}
+
+impl Stack {
+    /// A painted one, of a multiple of 16 bytes.
+    fn new(bytes: usize) -> Self {
+        Self { words: vec![PAINT; bytes / 16 * 2].into_boxed_slice() }
+    }
+
+    /// Calls a function of the C convention without parameters with the stack pointer at the end.
+    fn call(&mut self, address: usize) -> i64 {
+        let end = self.words.as_mut_ptr_range().end;
+        // Words of the allocator are not aligned to more than 16.
+        assert!(end.addr().is_multiple_of(16));
+        let result: i64;
+        // SAFETY: the stack pointer is put back; the function has been given out by an engine, and returns.
+        // What is written to the words is written behind the back of the compiler, which `words` is borrowed
+        // from exclusively for.
+        unsafe {
+            asm!(
+                "mov r12, rsp",
+                "mov rsp, {end}",
+                "call {address}",
+                "mov rsp, r12",
+                end = in(reg) end,
+                address = in(reg) address,
+                out("r12") _,
+                lateout("rax") result,
+                clobber_abi("C"),
+            );
+        }
+        result
+    }
+
+    /// Bytes from the end down to the lowest word that was written.
+    fn used(&self) -> u64 {
+        let clean = self.words.iter().take_while(|word| **word == PAINT).count();
+        8 * (self.words.len() - clean) as u64
+    }
+}
+
+std::thread_local! {
+    /// The stack that the next call goes to, if it is one of these.
+    static BOUNDS: RefCell<Option<Range<usize>>> = const { RefCell::new(None) };
+    /// What has stopped the last call through an address.
+    static TRAP: Cell<Option<Trap>> = const { Cell::new(None) };
+}
+
+const COMPILED: Tiers = Tiers::Compile { threshold: 0 };
+
+/// The bounds of the thread's own stack, unless another one has been said.
+fn bounds() -> Option<Range<usize>> {
+    BOUNDS.with_borrow(Option::clone).or_else(smf_loader::stack::bounds)
+}
+
+/// A function of the host that uses most of what it is left.
+extern "C" fn use_stack() -> i64 {
+    let mut bytes = [1_u8; HOST_STACK - (1 << 10)];
+    i64::from(black_box(&mut bytes)[7])
+}
+
+/// Calls an address on a stack that has so many bytes: what it returns, or what has stopped it, and how many
+/// were used. What lies below them stays as it was.
+fn call_with(bytes: usize, address: usize) -> (Result<i64, Cause>, u64) {
+    set_stack_bounds(bounds);
+    let mut stack = Stack::new(bytes + (64 << 10));
+    let end = stack.words.as_ptr_range().end.addr();
+    BOUNDS.set(Some(end - bytes..end));
+    TRAP.set(None);
+    let result = stack.call(address);
+    BOUNDS.set(None);
+    assert!(stack.used() <= bytes as u64, "{} of {bytes} bytes were used", stack.used());
+    (TRAP.get().map_or(Ok(result), |trap| Err(trap.cause)), stack.used())
+}
+
+/// What an activation looks like.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    params: u16,
+    /// Locals behind the parameters.
+    more: u16,
+    /// Values on the vector when it calls.
+    pushed: u16,
+    /// Arguments of what it calls.
+    passed: u16,
+    calls: bool,
+}
+
+/// A function of this shape, and `f`, which calls it with arguments that all are 1. It adds up some of its
+/// parameters, and its other locals, which are 2 each; what it returns is the sum.
+fn program_of(shape: Shape) -> (String, i64) {
+    let Shape { params, more, pushed, passed, calls } = shape;
+    let ones = |count: u16| "CONST_I64_PUSH 1\n".repeat(count.into());
+    let mut source = format!("function f, 0, 0\n{}CALL g, {params}\nRET 0\n", ones(params));
+    writeln!(source, "function g, {params}, {}", params + more).unwrap();
+    let named: Vec<u16> =
+        (0..params.min(9)).chain(params.max(1) - 1..params).chain(params..params + more).collect();
+    for local in params..params + more {
+        writeln!(source, "CONST_I64_PUSH 2\nPOP_STORE {local}").unwrap();
+    }
+    source += &ones(pushed);
+    if calls {
+        writeln!(source, "{}CALL h, {passed}\nPOP_STORE {}", ones(passed), params + more - 1)
+            .unwrap();
+    }
+    source += "CONST_I64_PUSH 0\n";
+    for local in &named {
+        writeln!(source, "LOAD_PUSH {local}\nADD_I64").unwrap();
+    }
+    writeln!(source, "RET {pushed}\nfunction h, {passed}, {passed}\nCONST_I64 0, 2\nRET 0")
+        .unwrap();
+    let sum = named.iter().map(|local| if *local < params { 1 } else { 2 }).sum();
+    (source, sum)
+}
+
+/// Bytes that the activations of `f`, `g` and `h` may take, as they are charged.
+fn cost_of(shape: Shape) -> u64 {
+    let Shape { params, more, pushed, passed, .. } = shape;
+    let longest = u32::from(pushed) + u32::from(passed).max(2);
+    activation_cost(0, params.max(1).into())
+        + activation_cost(params + more, longest)
+        + activation_cost(passed, 1)
+}
+
+fn shapes() -> impl Iterator<Item = Shape> {
+    const COUNTS: [u16; 9] = [0, 1, 6, 7, 8, 20, 300, 1000, 9000];
+    let few = [1, 5, 12, 400];
+    COUNTS.into_iter().flat_map(move |params| {
+        few.into_iter().flat_map(move |more| {
+            [(0, 0), (30, 3), (0, 9), (200, 40), (0, 3000)].into_iter().flat_map(
+                move |(pushed, passed)| {
+                    [false, true].map(|calls| Shape { params, more, pushed, passed, calls })
+                },
+            )
+        })
+    })
+}
+
+/// An engine whose programs may call `use_stack` as host function 0.
+fn engine_of<'c>(functions: &'c [Assembled], tiers: Tiers, memory: &CodeMemory) -> Engine<'c> {
+    let codes = functions.iter().map(|function| FunctionCode {
+        code: &function.code,
+        params: function.params,
+        locals: function.locals,
+    });
+    let program = Verifier::new().verify(codes.collect()).unwrap();
+    let mut hosts = HostTable::new();
+    hosts.set(0, HostFunction::Args0(use_stack));
+    let engine = Engine::with_tiers(program, hosts, tiers, memory).unwrap();
+    engine.on_trap(Some(|trap| TRAP.set(Some(trap))));
+    engine
+}
+
+/// What parameters on the stack had words of the frame besides, which nothing was charged for: an
+/// activation with 1,000 parameters took 8 KB more than was accounted for.
+#[test]
+fn activations_take_no_more_stack_than_they_are_charged() {
+    let memory = CodeMemory::default();
+    for shape in shapes() {
+        let (source, sum) = program_of(shape);
+        let functions = assemble(&source).unwrap();
+        let engine = engine_of(&functions, COMPILED, &memory);
+        (0..3).for_each(|function| assert!(engine.compile(function).is_ok()));
+        let address = engine.address(0).unwrap();
+        let mut stack = Stack::new(1 << 20);
+        assert_eq!(stack.call(address), sum, "{shape:?}");
+        let (used, allowed) = (stack.used(), cost_of(shape) + ENTRY);
+        assert!(used <= allowed, "{shape:?}: {used} bytes, of {allowed}");
+    }
+}
+
+/// The least stack with which a call returns is what it uses, and what functions of the host are left.
+#[test]
+fn calls_stop_when_what_they_need_is_not_there() {
+    let memory = CodeMemory::default();
+    for shape in shapes().filter(|shape| shape.calls) {
+        let (source, sum) = program_of(shape);
+        let functions = assemble(&source).unwrap();
+        let engine = engine_of(&functions, COMPILED, &memory);
+        (0..3).for_each(|function| assert!(engine.compile(function).is_ok()));
+        let address = engine.address(0).unwrap();
+        let (mut too_few, mut enough) = (HOST_STACK, 1 << 20);
+        let (result, used) = call_with(enough, address);
+        assert_eq!(result, Ok(sum), "{shape:?}");
+        assert_eq!(call_with(too_few, address).0, Err(Cause::StackLimit), "{shape:?}");
+        while enough - too_few > 16 {
+            let bytes = ((too_few + enough) / 2) & !15;
+            match call_with(bytes, address).0 {
+                Ok(result) => (enough, _) = (bytes, assert_eq!(result, sum)),
+                Err(cause) => (too_few, _) = (bytes, assert_eq!(cause, Cause::StackLimit)),
+            }
+        }
+        // The last function calls nothing and does not look; small ones use less than what looks.
+        let needed = (enough - HOST_STACK) as u64;
+        let least = if used < ENTRY { 0 } else { used - 256 };
+        assert!((least..=used + 64).contains(&needed), "{shape:?}: {needed}, {used}");
+    }
+}
+
+/// `f` counts down from its argument by way of `g`, and each calls the host.
+fn countdown(from: u32) -> String {
+    let step = |callee| {
+        format!(
+            "1, 1\nLOAD_PUSH 0\nCONST_I64_PUSH 0\nEQ_JMP_IF_NOT on\nCALL_SFFI 0, 0\nRET 0\non:\n\
+             LOAD_PUSH 0\nCONST_I64_PUSH 1\nSUB_I64\nCALL {callee}, 1\nCALL_SFFI 0, 0\nADD_I64\nRET 0\n"
+        )
+    };
+    format!(
+        "function start, 0, 0\nCONST_I64_PUSH {from}\nCALL f, 1\nRET 0\nfunction f, {}function g, {}",
+        step("g"),
+        step("f")
+    )
+}
+
+/// Calls of which some are compiled and some are not, on stacks from 8 KiB on: nothing below the end is
+/// written, whatever runs, and a larger stack is enough where a smaller one is.
+#[test]
+fn nothing_is_written_below_the_end_of_a_stack() {
+    let memory = CodeMemory::default();
+    let compiled: [&[u32]; 4] = [&[0, 1, 2], &[], &[1], &[0, 2]];
+    let most = |compiled: &[u32], from: u32| {
+        let functions = assemble(&countdown(from)).unwrap();
+        let mut least = None;
+        for bytes in (8 << 10..=256 << 10).step_by(if from < 10 { 1 << 10 } else { 7 << 10 }) {
+            // A new one each time: what is called first is translated.
+            let tiers = Tiers::Compile { threshold: NEVER };
+            let engine = engine_of(&functions, tiers, &memory);
+            compiled.iter().for_each(|function| assert!(engine.compile(*function).is_ok()));
+            match call_with(bytes, engine.address(0).unwrap()).0 {
+                Ok(result) => {
+                    assert_eq!(result, i64::from(from) + 1);
+                    least.get_or_insert(bytes);
+                }
+                Err(cause) => {
+                    assert_eq!((cause, least), (Cause::StackLimit, None), "{bytes} bytes");
+                }
+            }
+        }
+        least
+    };
+    for compiled in compiled {
+        assert!(most(compiled, 1).is_some_and(|bytes| bytes <= 48 << 10), "{compiled:?}");
+    }
+    // What is all compiled or all interpreted goes deep on little.
+    assert!(most(&[0, 1, 2], 900).is_some_and(|bytes| bytes <= 192 << 10));
+    assert!(most(&[], 900).is_some_and(|bytes| bytes <= 48 << 10));
+    // Each way between the two takes stack of its own.
+    assert_eq!(most(&[1], 900), None);
+}
+
+/// What is compiled on the way, in functions and in loops, where there is enough stack for that.
+#[test]
+fn functions_and_loops_are_compiled_where_there_is_stack_for_it() {
+    let memory = CodeMemory::default();
+    let loops = "function start, 0, 3000\nCONST_I64_PUSH 500\nPOP_STORE 2999\nCONST_I64_PUSH 0\nPOP_STORE 1\n\
+        again:\nLOAD_PUSH 1\nLOAD_PUSH 2999\nADD_I64\nPOP_STORE 1\nLOAD_PUSH 2999\nCONST_I64_PUSH 1\nSUB_I64\n\
+        POP_STORE 2999\nCONST_I64_PUSH 0\nLOAD_PUSH 2999\nLT\nJMP_IF again\nLOAD_PUSH 1\nRET 0";
+    for (source, expected) in [(countdown(40), 41), (loops.to_owned(), 125_250)] {
+        let functions = assemble(&source).unwrap();
+        for (threshold, bytes) in [0, 3].into_iter().flat_map(|threshold| {
+            (16 << 10..=192 << 10).step_by(4 << 10).map(move |bytes| (threshold, bytes))
+        }) {
+            let engine = engine_of(&functions, Tiers::Compile { threshold }, &memory);
+            let (result, _) = call_with(bytes, engine.address(0).unwrap());
+            let mut count = 0;
+            engine.for_each_code(|_, _, _| count += 1);
+            match result {
+                Ok(result) => assert_eq!(result, expected, "{bytes} bytes"),
+                Err(cause) => assert_eq!(cause, Cause::StackLimit),
+            }
+            assert!(bytes < 160 << 10 || (result.is_ok() && count > 0), "{bytes}, {count}");
+        }
+    }
+}
+
+/// Threads with stacks from 64 KiB on: a leaf runs, what would go on for ever stops.
+#[test]
+fn calls_on_small_threads_stop_before_the_end_of_their_stack() {
+    set_stack_bounds(bounds);
+    let large = "function start, 0, 0\nCONST_I64_PUSH 0\nCALL f, 1\nRET 0\nfunction f, 1, 100\nLOAD_PUSH 0\n\
+        POP_STORE 99\nLOAD_PUSH 99\nCALL f, 1\nRET 0\nfunction leaf, 0, 0\nCONST_I64 0, 42\nRET 0";
+    for (bytes, tiers) in [64, 256, 2 << 10, 8 << 10].into_iter().flat_map(|size| {
+        [(size << 10, COMPILED), (size << 10, Tiers::Interpret), (size << 10, Tiers::default())]
+    }) {
+        let run = move || {
+            let (memory, functions) = (CodeMemory::default(), assemble(large).unwrap());
+            let engine = engine_of(&functions, tiers, &memory);
+            for _ in 0..250 {
+                assert_eq!(engine.call(2, &[]), Ok(42));
+            }
+            let error = engine.call(0, &[]).unwrap_err();
+            let CallError::Trap(Trap { cause, .. }) = error else { panic!("{error}") };
+            let is_deep = bytes > 1 << 20 || tiers == Tiers::Interpret;
+            let expected = if is_deep { Cause::CallDepth } else { Cause::StackLimit };
+            assert!(
+                cause == expected || (!is_deep && cause == Cause::CallDepth),
+                "{bytes}: {cause}"
+            );
+        };
+        thread::Builder::new().stack_size(bytes).spawn(run).unwrap().join().unwrap();
+    }
+}
+
+/// A stack that nobody knows: what there is must be what all activations may take together, 2 MiB.
+#[test]
+fn unknown_stack_of_two_mebibytes_is_enough() {
+    let memory = CodeMemory::default();
+    let parameters = "LOAD_PUSH 0\n".repeat(50);
+    let deep = format!(
+        "function start, 0, 0\n{}CALL f, 50\nRET 0\nfunction f, 50, 52\nCONST_I64_PUSH 1\nPOP_STORE 51\n\
+         LOAD_PUSH 1\nPOP_STORE 2\nLOAD_PUSH 3\nPOP_STORE 4\nLOAD_PUSH 51\nPOP_STORE 5\n{parameters}CALL f, 50\n\
+         LOAD_PUSH 0\nLOAD_PUSH 51\nADD_I64\nRET 0",
+        "CONST_I64_PUSH 1\n".repeat(50)
+    );
+    for (source, limit) in [(deep, Cause::CallDepth), (countdown(2000), Cause::CallDepth)] {
+        let functions = assemble(&source).unwrap();
+        let engine = engine_of(&functions, COMPILED, &memory);
+        (0..2).for_each(|function| assert!(engine.compile(function).is_ok()));
+        // Outside of the bounds of the thread that calls, as in a coroutine.
+        set_stack_bounds(bounds);
+        let mut stack = Stack::new((2 << 20) + (64 << 10));
+        TRAP.set(None);
+        stack.call(engine.address(0).unwrap());
+        assert!(stack.used() <= 2 << 20, "{} bytes", stack.used());
+        let cause = TRAP.get().map(|trap| trap.cause);
+        assert_eq!(cause, Some(limit));
+    }
+}
