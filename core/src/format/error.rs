@@ -197,6 +197,11 @@ pub enum FormatError {
     ImageSettled { index: u32, at: u64 },
     /// A settled relocation whose place in the file does not hold its value.
     ImageBytes { section: u32, index: u32, at: u64 },
+    /// `.smf.code` without its magic.
+    KeptHeader { at: u64 },
+    /// A record of `.smf.code` that does not have the hash that it states, whose relocations cannot be read, or whose
+    /// length cannot be.
+    KeptRecord { index: u32, at: u64 },
     /// `.smf.hash` without its magic, or shorter than it counts.
     IndexHeader { at: u64 },
     /// `.smf.hash` with another number of names than it counts.
@@ -425,6 +430,13 @@ impl fmt::Display for FormatError {
             E::ImageBytes { section, index, at } => write!(
                 f,
                 "relocation {index} of section {section} is said to be settled, but its place does not hold its value, at offset 0x{at:x}"
+            ),
+            E::KeptHeader { at } => {
+                write!(f, ".smf.code does not begin with its magic, at offset 0x{at:x}")
+            }
+            E::KeptRecord { index, at } => write!(
+                f,
+                "record {index} of .smf.code is damaged: its length, its hash or its relocations are not what it states, at offset 0x{at:x}"
             ),
             E::IndexHeader { at } => write!(
                 f,

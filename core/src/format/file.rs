@@ -13,6 +13,7 @@ use super::functions::{self, Functions};
 use super::header::{Compression, Flags, Header};
 use super::image::ImagePlan;
 use super::index::SymbolIndex;
+use super::kept;
 use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
@@ -325,7 +326,8 @@ impl<'d> Smf<'d> {
     }
 
     /// Checks everything that can be checked without running: every symbol, relocation, template,
-    /// bytecode function and note row, the placement, the symbol index and the ELF object in the code.
+    /// bytecode function and note row, the placement, the symbol index, every record of kept code and the ELF object
+    /// in the code.
     /// Time is linear in the file. Nothing is decompressed: what compressed sections hold is for
     /// [`Smf::verify_compressed`] to check.
     ///
@@ -359,6 +361,7 @@ impl<'d> Smf<'d> {
         if let Some(index) = SymbolIndex::of(self.symbols)? {
             index.verify()?;
         }
+        kept::check(self)?;
         if let Some(plan) = ImagePlan::of(self)? {
             plan.verify_settled(self)?;
         }

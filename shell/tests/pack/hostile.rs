@@ -45,8 +45,8 @@ fn assert_sound(module: &[u8], options: &Options<'_>) {
 }
 
 fn refused(data: &[u8]) -> String {
-    let refused = pack(&[Input { name: "a.o", data }], &Options::default());
-    refused.err().expect("the object is packed").to_string()
+    let made = pack(&[Input { name: "a.o", data }], &Options::default());
+    made.expect_err("the object is packed").to_string()
 }
 
 #[test]
