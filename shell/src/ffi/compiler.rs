@@ -12,8 +12,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use smf_core::instantiate::{
-    Conflict, Hint, HintSource, MAX_ARGUMENTS, Signature, Type, TypeId, Unifier, UnifyError, infer,
-    mangle,
+    Conflict, Hint, HintSource, MAX_ARGUMENTS, Signature, Type, Unifier, UnifyError, Variables,
+    infer, mangle,
 };
 
 use super::compiling::Context;
@@ -56,7 +56,7 @@ fn with<T, R>(all: &All<T>, number: i64, act: impl FnOnce(&mut T) -> R) -> Optio
 #[derive(Default)]
 struct OpenUnifier {
     unifier: Unifier,
-    variables: Vec<(Box<str>, TypeId)>,
+    variables: Variables,
 }
 
 fn give(answer: &Value) -> Answer {
