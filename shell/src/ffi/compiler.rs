@@ -10,6 +10,7 @@ use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 use smf_core::instantiate::{
     Conflict, Hint, HintSource, MAX_ARGUMENTS, Signature, Type, Unifier, UnifyError, Variables,
@@ -19,7 +20,7 @@ use smf_core::instantiate::{
 use super::compiling::Context;
 use super::jits::SmfCompiler;
 use super::strings::{self, Answer, Json};
-use crate::types_json::{type_from_json, type_to_json};
+use crate::types_json::{TypeJson, type_from_json, type_to_json};
 
 /// What is known by numbers that count from 1 and never come again.
 struct Numbered<T> {
@@ -297,11 +298,23 @@ pub unsafe extern "C" fn type_unifier_unify(unifier: i64, one: Json, other: Json
         open.unify(&one, &other).map_err(|error| conflict(&error))
     });
     let unified = unified.unwrap_or_else(|| Err(failed("Invalid unifier handle")));
-    let answer = match unified {
-        Ok(ty) => json!({"success": true, "type": type_to_json(&ty)}),
-        Err(answer) => answer,
-    };
-    give(&answer)
+    match unified {
+        // Written as it stands: this is called for each of many types.
+        Ok(ty) => strings::give(serde_json::to_string(&Unified(&ty)).unwrap_or_default()),
+        Err(answer) => give(&answer),
+    }
+}
+
+/// What two types have become.
+struct Unified<'t>(&'t Type);
+
+impl Serialize for Unified<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut object = to.serialize_map(None)?;
+        object.serialize_entry("success", &true)?;
+        object.serialize_entry("type", &TypeJson(self.0))?;
+        object.end()
+    }
 }
 
 impl OpenUnifier {
