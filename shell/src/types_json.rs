@@ -62,7 +62,7 @@ impl std::error::Error for TypeJsonError {}
 /// The JSON of a type.
 pub fn type_to_json(ty: &Type) -> Value {
     // Everything that is written is a value.
-    serde_json::to_value(Json(ty)).unwrap_or_default()
+    serde_json::to_value(TypeJson(ty)).unwrap_or_default()
 }
 
 /// The JSON of a list of types, as text.
@@ -81,13 +81,14 @@ struct List<'t>(&'t [Type]);
 
 impl Serialize for List<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.0.iter().map(Json))
+        to.collect_seq(self.0.iter().map(TypeJson))
     }
 }
 
-struct Json<'t>(&'t Type);
+/// A type that serializes as its JSON.
+pub(crate) struct TypeJson<'t>(pub(crate) &'t Type);
 
-impl Serialize for Json<'_> {
+impl Serialize for TypeJson<'_> {
     /// The keys in their order.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let Self(ty) = *self;
@@ -105,7 +106,7 @@ impl Serialize for Json<'_> {
         if let Type::Array(elem) | Type::Simd { elem, .. } | Type::Function { result: elem, .. } =
             ty
         {
-            object.serialize_entry("elem", &Json(elem))?;
+            object.serialize_entry("elem", &TypeJson(elem))?;
         }
         object.serialize_entry("kind", kind_of(ty))?;
         match ty {

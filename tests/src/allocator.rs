@@ -12,6 +12,9 @@ use std::sync::atomic::Ordering::Relaxed;
 thread_local! {
     static REQUESTS: Cell<usize> = const { Cell::new(0) };
     static LARGEST: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that this thread has allocated and not freed, and the most there were.
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
     /// How many more requests are granted; `None` for all.
     static GRANTED: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -43,7 +46,10 @@ fn ask(size: usize) -> bool {
 /// Notes that `more` bytes were given, and `less` given back.
 fn keep(more: usize, less: usize) {
     // No size is more than `isize::MAX`.
-    LIVE.fetch_add(more.cast_signed() - less.cast_signed(), Relaxed);
+    let change = more.cast_signed() - less.cast_signed();
+    LIVE.fetch_add(change, Relaxed);
+    HELD.set(HELD.get() + change);
+    PEAK.set(PEAK.get().max(HELD.get()));
 }
 
 // SAFETY: every call goes to the system's allocator unchanged, or returns null; counting allocates
@@ -89,6 +95,14 @@ pub fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
     LARGEST.set(0);
     let result = work();
     (result, REQUESTS.get(), LARGEST.get())
+}
+
+/// What `work` returns, and the most bytes that this thread held at once in addition to those that it held before.
+pub fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.get();
+    PEAK.set(before);
+    let result = work();
+    (result, usize::try_from(PEAK.get() - before).unwrap_or(0))
 }
 
 /// How many bytes the process has been given more than it has given back, by whatever thread: of use where no

@@ -18,7 +18,7 @@ use smf_tests::walk::{Census, walk, walk_library};
 use smf_tests::{Sample, samples};
 
 /// The memory that one file may ask for, so that the run is quick.
-const LIMITS: Limits = Limits { virtual_size: 16 << 20, sections: 4096 };
+const LIMITS: Limits = Limits { virtual_size: 16 << 20, sections: 4096, compression_ratio: 200 };
 
 /// How long one file may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(20);

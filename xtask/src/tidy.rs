@@ -54,6 +54,7 @@ const UNSAFE: &[&str] = &[
     "core/src/owned.rs",
     "core/src/tier/native/block.rs",
     "core/src/tier/native/enter.rs",
+    "shell/src/bin/smf/allocator.rs",
     "shell/src/bin/smf/jit.rs",
     "core/src/tier/native/block.rs",
     "core/src/tier/native/enter.rs",

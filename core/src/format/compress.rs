@@ -5,7 +5,7 @@
 //! nothing else in this room decompresses, and [`Section::data`] is always what stands in the file.
 //!
 //! * Zstandard: frames, one after another. Dictionaries are refused, and so is a window of more than
-//!   8 MiB that is larger than the section rounded up to a power of two.
+//!   8 MiB that is larger than the section rounded up to a power of two, or larger than 128 MiB.
 //! * LZ4: frames, one after another, as the `lz4` tool writes them. Blocks without a frame are
 //!   refused: they state neither a length nor a checksum, and no writer of modules emits any.
 //!
@@ -14,13 +14,19 @@
 //!
 //! Promises: a section that decompresses to more or less than its `virtual_size` is an error. A claim
 //! that the compressed bytes cannot keep, whatever they decompress to, is refused before any memory is
-//! asked for. LZ4 takes no memory besides the output; Zstandard takes a window, which is 8 MiB or the
-//! output rounded up to a power of two at the most, and tables of less than 2 MiB.
+//! asked for. LZ4 takes no memory besides the output; Zstandard takes a window, which is the output rounded up
+//! to a power of two at the most, never above 128 MiB, and tables of less than 2 MiB. How much a section may
+//! claim for its length in the file, [`Limits`](super::Limits) says, and opening the file checks.
+//! [`Smf::verify_compressed`] looks at the output as it comes, and holds a window or a block of it.
 
 #[cfg(feature = "compress")]
 mod frames;
 #[cfg(feature = "compress")]
 mod lz4;
+#[cfg(feature = "compress")]
+mod output;
+#[cfg(feature = "alloc")]
+mod words;
 #[cfg(feature = "compress")]
 mod xxhash;
 #[cfg(feature = "compress")]
@@ -43,6 +49,8 @@ use super::section::{Section, SectionKind};
 use super::template::{TemplateMeta, Templates};
 #[cfg(feature = "alloc")]
 use crate::owned::push;
+#[cfg(feature = "alloc")]
+use words::Words;
 
 /// What a section holds: bytes of the file, or what they decompress to.
 #[cfg(feature = "alloc")]
@@ -64,6 +72,16 @@ mod frames {
         compression: Compression,
         _: &[u8],
         _: &mut [u8],
+    ) -> Result<(), Failure> {
+        Err((Fault::NotBuilt { compression }, 0))
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(super) fn observe(
+        compression: Compression,
+        _: &[u8],
+        _: u64,
+        _: &mut dyn FnMut(&[u8]),
     ) -> Result<(), Failure> {
         Err((Fault::NotBuilt { compression }, 0))
     }
@@ -159,7 +177,8 @@ impl<'d> Smf<'d> {
 
     /// Checks what [`Smf::verify`] leaves out because it does not decompress: that every compressed
     /// section decompresses to its `virtual_size`, and what there is to check about notes, templates
-    /// and settled relocations in them. One section is in memory at a time.
+    /// and settled relocations in them. Notes and templates are in memory one at a time; of every other
+    /// section there is no more in memory than the decoder refers back to.
     ///
     /// # Errors
     /// The first thing that is wrong. Offsets inside a section count as if it were not compressed.
@@ -168,13 +187,26 @@ impl<'d> Smf<'d> {
         let plan = ImagePlan::of(self)?;
         let settled = self.settled_in_compressed(plan.as_ref())?;
         for section in self.sections().iter().filter(Section::is_compressed) {
-            let contents = self.contents(&section)?;
-            check_contents(&section, &contents)?;
-            let first = settled.partition_point(|table| table.target.index < section.index);
-            let tables = settled.get(first..).unwrap_or(&[]).iter();
-            for table in tables.take_while(|table| table.target.index == section.index) {
+            let of = |table: &RelocTable<'_>| table.target.index.cmp(&section.index);
+            let first = settled.partition_point(|table| of(table).is_lt());
+            let end = settled.partition_point(|table| of(table).is_le());
+            let tables = settled.get(first..end).unwrap_or(&[]);
+            let mut words = Words::of(tables)?;
+            if is_parsed(&section) {
+                let contents = self.contents(&section)?;
+                check_contents(&section, &contents)?;
+                words.observe(&contents);
+            } else {
+                self.check_compressed(&section)?;
+                let compression = self.header().compression;
+                frames::observe(compression, section.data, section.virtual_size, &mut |bytes| {
+                    words.observe(bytes);
+                })
+                .map_err(|failure| failed(&section, failure))?;
+            }
+            for table in tables {
                 if let Some(plan) = &plan {
-                    plan.verify_table(self, table, &contents)?;
+                    plan.verify_table(self, table, &|offset| words.get(offset))?;
                 }
             }
         }
@@ -197,6 +229,16 @@ impl<'d> Smf<'d> {
         }
         settled.sort_unstable_by_key(|table| (table.target.index, table.section.index));
         Ok(settled)
+    }
+}
+
+/// Whether [`check_contents`] has anything to look at, for which it needs all of the section.
+#[cfg(feature = "alloc")]
+fn is_parsed(section: &Section<'_>) -> bool {
+    match section.kind {
+        SectionKind::TemplateCode | SectionKind::TemplateMeta => true,
+        SectionKind::Note => section.name == b"note.sdn",
+        _ => false,
     }
 }
 

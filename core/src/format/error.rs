@@ -129,6 +129,9 @@ pub enum FormatError {
     SectionAlignment { index: u32, alignment: u64, at: u64 },
     /// Sections that together want more memory than the limit.
     VirtualSize { total: u64, limit: u64, at: u64 },
+    /// A compressed section that claims more memory than [`Limits`](super::Limits) allows for its `size` in the
+    /// file, by itself or together with those before it; the sizes are then those of all of them.
+    CompressionRatio { index: u32, size: u64, virtual_size: u64, limit: u64, at: u64 },
     /// A compressed section in a file that names no algorithm, or one that nobody knows.
     SectionCompression { index: u32, compression: Compression, at: u64 },
     /// A compressed section of a kind that never is: code of an executable file, tables that are
@@ -194,6 +197,11 @@ pub enum FormatError {
     ImageSettled { index: u32, at: u64 },
     /// A settled relocation whose place in the file does not hold its value.
     ImageBytes { section: u32, index: u32, at: u64 },
+    /// `.smf.code` without its magic.
+    KeptHeader { at: u64 },
+    /// A record of `.smf.code` that does not have the hash that it states, whose relocations cannot be read, or whose
+    /// length cannot be.
+    KeptRecord { index: u32, at: u64 },
     /// `.smf.hash` without its magic, or shorter than it counts.
     IndexHeader { at: u64 },
     /// `.smf.hash` with another number of names than it counts.
@@ -293,6 +301,10 @@ impl fmt::Display for FormatError {
             E::VirtualSize { total, limit, at } => write!(
                 f,
                 "the sections want 0x{total:x} bytes of memory, more than the limit of 0x{limit:x}, at offset 0x{at:x}"
+            ),
+            E::CompressionRatio { index, size, virtual_size, limit, at } => write!(
+                f,
+                "section {index}: 0x{size:x} compressed bytes claim to decompress to 0x{virtual_size:x}, and the limit for so few is 0x{limit:x}, at offset 0x{at:x}"
             ),
             E::SectionCompression { index, compression: Compression::NONE, at } => write!(
                 f,
@@ -418,6 +430,13 @@ impl fmt::Display for FormatError {
             E::ImageBytes { section, index, at } => write!(
                 f,
                 "relocation {index} of section {section} is said to be settled, but its place does not hold its value, at offset 0x{at:x}"
+            ),
+            E::KeptHeader { at } => {
+                write!(f, ".smf.code does not begin with its magic, at offset 0x{at:x}")
+            }
+            E::KeptRecord { index, at } => write!(
+                f,
+                "record {index} of .smf.code is damaged: its length, its hash or its relocations are not what it states, at offset 0x{at:x}"
             ),
             E::IndexHeader { at } => write!(
                 f,

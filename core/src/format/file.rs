@@ -13,6 +13,7 @@ use super::functions::{self, Functions};
 use super::header::{Compression, Flags, Header};
 use super::image::ImagePlan;
 use super::index::SymbolIndex;
+use super::kept;
 use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
@@ -28,12 +29,26 @@ pub struct Limits {
     /// Entries of the section table. Sections are looked for by name, so that their number counts
     /// twice; real files have a few dozen.
     pub sections: u32,
+    /// Bytes of memory, beyond the first MiB, that each compressed byte in the file may claim: for a section by
+    /// itself, and for all compressed sections of the file together.
+    pub compression_ratio: u64,
 }
 
 impl Default for Limits {
-    /// 4 GiB of memory, 4,096 sections.
+    /// 4 GiB of memory, 4,096 sections, 200 bytes of memory for each compressed byte.
     fn default() -> Self {
-        Limits { virtual_size: 4 << 30, sections: 4096 }
+        Limits { virtual_size: 4 << 30, sections: 4096, compression_ratio: 200 }
+    }
+}
+
+impl Limits {
+    /// What a compressed section may decompress to however short it is in the file, in bytes.
+    pub const FREE_VIRTUAL_SIZE: u64 = 1 << 20;
+
+    /// The most bytes that `compressed` bytes of a file may decompress to.
+    pub fn max_decompressed(&self, compressed: u64) -> u64 {
+        let explained = compressed.saturating_mul(self.compression_ratio);
+        explained.saturating_add(Self::FREE_VIRTUAL_SIZE)
     }
 }
 
@@ -102,6 +117,9 @@ impl<'d> Smf<'d> {
             Layout::Compact => check_sections(&sections, bounds(Layout::Compact))?,
             _ => check_sections(&sections, bounds(Layout::Packed))?,
         };
+        if compression != Compression::NONE {
+            check_ratio(&sections, limits)?;
+        }
         let (table, table_offset) = symbol_table(data, layout, &header, at, base)?;
         let strings = match found.strtab.and_then(|index| contents(sections, index)) {
             Some(strings) => strings,
@@ -308,7 +326,8 @@ impl<'d> Smf<'d> {
     }
 
     /// Checks everything that can be checked without running: every symbol, relocation, template,
-    /// bytecode function and note row, the placement, the symbol index and the ELF object in the code.
+    /// bytecode function and note row, the placement, the symbol index, every record of kept code and the ELF object
+    /// in the code.
     /// Time is linear in the file. Nothing is decompressed: what compressed sections hold is for
     /// [`Smf::verify_compressed`] to check.
     ///
@@ -342,6 +361,7 @@ impl<'d> Smf<'d> {
         if let Some(index) = SymbolIndex::of(self.symbols)? {
             index.verify()?;
         }
+        kept::check(self)?;
         if let Some(plan) = ImagePlan::of(self)? {
             plan.verify_settled(self)?;
         }
@@ -597,6 +617,27 @@ fn check_compression(
         _ => kind.is_compressible(padded_name(name)),
     };
     if is_let_be { Ok(()) } else { Err(FormatError::CompressedKind { index, kind, at }) }
+}
+
+/// Checks what compressed sections claim to decompress to against what they are in the file: each by itself, and
+/// all of them together, with bytes that several of them share counted once.
+#[cold]
+#[inline(never)]
+fn check_ratio(sections: &Sections<'_>, limits: Limits) -> Result<(), FormatError> {
+    let len = sections.data.len() as u64;
+    let (mut stored, mut claimed) = (0u64, 0u64);
+    for section in sections.iter().filter(Section::is_compressed) {
+        stored = stored.saturating_add(section.size).min(len);
+        claimed = claimed.saturating_add(section.virtual_size);
+        for (size, virtual_size) in [(section.size, section.virtual_size), (stored, claimed)] {
+            let limit = limits.max_decompressed(size);
+            if virtual_size > limit {
+                let (index, at) = (section.index, section.entry_offset);
+                return Err(FormatError::CompressionRatio { index, size, virtual_size, limit, at });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to read what must be decompressed before.

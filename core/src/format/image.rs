@@ -174,21 +174,23 @@ impl<'d> ImagePlan<'d> {
             if !self.is_settled(table.section.index) || table.target.is_compressed() {
                 continue;
             }
-            self.verify_table(smf, &table, table.target.data)?;
+            let word = |offset| u32_at(table.target.data, usize::try_from(offset).ok()?);
+            self.verify_table(smf, &table, &word)?;
         }
         Ok(())
     }
 
-    /// As [`ImagePlan::verify_settled`], for one table and what the section holds that it applies to.
+    /// As [`ImagePlan::verify_settled`], for one table; `word` gives the four bytes at an offset of the section
+    /// that the table applies to.
     pub(super) fn verify_table(
         &self,
         smf: &Smf<'d>,
         table: &RelocTable<'d>,
-        contents: &[u8],
+        word: &dyn Fn(u64) -> Option<u32>,
     ) -> Result<(), FormatError> {
         for (index, reloc) in (0u32..).zip(table.iter()) {
             let symbol = smf.symbols().get(reloc.symbol)?;
-            if self.settles(table, contents, &reloc, &symbol) != Some(true) {
+            if self.settles(table, word, &reloc, &symbol) != Some(true) {
                 let at = table.target.offset.saturating_add(reloc.offset);
                 let section = table.section.index;
                 return Err(FormatError::ImageBytes { section, index, at });
@@ -200,7 +202,7 @@ impl<'d> ImagePlan<'d> {
     fn settles(
         &self,
         table: &RelocTable<'_>,
-        contents: &[u8],
+        word: &dyn Fn(u64) -> Option<u32>,
         reloc: &Reloc,
         symbol: &Symbol<'_>,
     ) -> Option<bool> {
@@ -211,7 +213,7 @@ impl<'d> ImagePlan<'d> {
         let target = self.section_offset(symbol.section?)?.checked_add(symbol.value)?;
         let place = i64::try_from(place).ok()?;
         let value = i64::try_from(target).ok()?.checked_add(reloc.addend)?.checked_sub(place)?;
-        let bytes = u32_at(contents, usize::try_from(reloc.offset).ok()?)?;
+        let bytes = word(reloc.offset)?;
         Some(i64::from(bytes.cast_signed()) == value)
     }
 }

@@ -45,13 +45,15 @@
 //! 2 an instance of a template, 3 the hook that traps go to; then u16 length of the name, of the type
 //! arguments and of the interface that the target had when the code was made, and these three.
 
+#[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
 use super::bytes::{Cursor, u32_at};
 pub use super::index::hash;
 use super::layout::Layout;
 use super::reloc::RelocKind;
-use super::{Arch, FormatError, SectionKind, Smf};
+use super::{Arch, FormatError, Section, SectionKind, Smf};
+#[cfg(feature = "alloc")]
 use crate::owned::with_capacity;
 
 /// The name of the section.
@@ -64,7 +66,9 @@ const HEADER: usize = 8;
 /// Length and hash of a record.
 const RECORD: usize = 12;
 /// What else stands in front of the texts of a record, and in front of those of a relocation.
+#[cfg(feature = "alloc")]
 const FIXED: usize = 36;
+#[cfg(feature = "alloc")]
 const FIXED_RELOC: usize = 20;
 
 /// What a relocation of kept code leads to.
@@ -121,12 +125,44 @@ pub struct KeptCode<'d> {
 
 /// The payload that `smf` brings; `None` when it brings none that this reader knows.
 pub fn payload_of<'d>(smf: &Smf<'d>) -> Option<&'d [u8]> {
-    let is_it = |section: &super::Section<'_>| {
+    section_of(smf).map(|section| section.data)
+}
+
+fn section_of<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
+    let is_it = |section: &Section<'_>| {
         section.name == NAME
             && !section.is_compressed()
             && matches!(section.kind, SectionKind::Note | SectionKind::Unknown(0))
     };
-    smf.sections().iter().find(is_it).map(|section| section.data)
+    smf.sections().iter().find(is_it)
+}
+
+/// Checks what [`Smf::verify`] checks: that the payload of `smf`, if it is of this version, is records to its last
+/// byte, each with the hash and the relocations that it states. Readers pass over a record that is not.
+///
+/// # Errors
+/// [`FormatError::KeptHeader`], [`FormatError::KeptRecord`].
+pub(super) fn check(smf: &Smf<'_>) -> Result<(), FormatError> {
+    let Some(section) = section_of(smf) else { return Ok(()) };
+    let (payload, at) = (section.data, section.offset);
+    if is_foreign(payload) {
+        return Ok(());
+    }
+    if !payload.starts_with(MAGIC) {
+        return Err(FormatError::KeptHeader { at });
+    }
+    let (mut index, mut end) = (0, HEADER);
+    let broken = |index, start: usize| {
+        Err(FormatError::KeptRecord { index, at: at.saturating_add(start as u64) })
+    };
+    for (start, record) in records(payload) {
+        let code = KeptCode::read(record);
+        if !code.is_some_and(|code| code.relocations().all(|reloc| reloc.is_some())) {
+            return broken(index, start);
+        }
+        (index, end) = (index + 1, start.saturating_add(record.len()));
+    }
+    if end == payload.len() { Ok(()) } else { broken(index, end) }
 }
 
 /// Whether a payload is of another version, which is not for this writer to change.
@@ -150,6 +186,7 @@ pub fn records(payload: &[u8]) -> impl Iterator<Item = (usize, &[u8])> + Clone {
 ///
 /// # Errors
 /// [`FormatError::OutOfMemory`] alone.
+#[cfg(feature = "alloc")]
 pub fn encode<'r>(records: impl Iterator<Item = &'r [u8]> + Clone) -> Result<Vec<u8>, FormatError> {
     let len = records.clone().map(<[u8]>::len).fold(HEADER, usize::saturating_add);
     let mut payload = with_capacity(len).map_err(|_| FormatError::OutOfMemory)?;
@@ -211,6 +248,7 @@ impl<'d> KeptCode<'d> {
 
     /// The record, with these relocations in the place of its own; `None` for more of something than its
     /// field can count, for a kind of relocation without a number, and without memory.
+    #[cfg(feature = "alloc")]
     pub fn encode(&self, relocations: &[KeptReloc<'_>]) -> Option<Vec<u8>> {
         let texts = [self.symbol, self.template, self.arguments, self.interface, self.code];
         let len = texts.iter().fold(RECORD + FIXED, |len, text| len.saturating_add(text.len()));
@@ -264,6 +302,7 @@ impl<'d> KeptCode<'d> {
     }
 }
 
+#[cfg(feature = "alloc")]
 impl KeptReloc<'_> {
     /// Bytes that it takes in a record.
     fn len(&self) -> usize {
@@ -273,6 +312,7 @@ impl KeptReloc<'_> {
     }
 }
 
+#[cfg(feature = "alloc")]
 impl<'d> KeptTarget<'d> {
     /// Its number, a name and type arguments.
     fn parts(self) -> (u8, &'d [u8], &'d [u8]) {
@@ -371,6 +411,54 @@ mod tests {
         for (bit, damaged) in flipped(&record) {
             assert_eq!(KeptCode::read(&damaged), None, "{bit}");
         }
+    }
+
+    /// Whichever bit of the section is flipped, but for those of the version. Before `verify` looked at records, it
+    /// accepted all of these files.
+    #[test]
+    fn verify_refuses_every_damaged_record() {
+        use super::super::write::{Module, NewSection, Payload};
+        let (record, other) = (record(), KeptCode::new(Arch::AARCH64, b"g", 1, b"x"));
+        let other = other.encode(&[]).unwrap();
+        let payload = encode([&record[..], &other].into_iter()).unwrap();
+        let verify = |payload: &[u8]| {
+            let code = NewSection::code(&[0xc3]);
+            let note = NewSection::new(SectionKind::Note, NAME, Payload::Bytes(payload));
+            let sections = [code, note];
+            let (layout, header) = (Layout::Packed, Default::default());
+            let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+            let file = module.to_vec().unwrap();
+            let smf = Smf::parse(&file).unwrap();
+            let at = smf.sections().named(NAME).unwrap().offset;
+            (smf.verify(), at)
+        };
+        assert_eq!(verify(&payload).0, Ok(()));
+        for (bit, damaged) in flipped(&payload) {
+            let (verified, at) = verify(&damaged);
+            let second = HEADER + record.len();
+            let expected = match bit / 8 {
+                0..4 => Err(FormatError::KeptHeader { at }),
+                4..8 => Ok(()),
+                byte if byte < second => {
+                    Err(FormatError::KeptRecord { index: 0, at: at + HEADER as u64 })
+                }
+                _ => Err(FormatError::KeptRecord { index: 1, at: at + second as u64 }),
+            };
+            assert_eq!(verified, expected, "bit {bit}");
+        }
+        for len in HEADER..payload.len() {
+            let is_whole = len == HEADER || len == HEADER + record.len();
+            assert_eq!(verify(&payload[..len]).0.is_ok(), is_whole, "{len} bytes");
+        }
+        // The hash is true, and the relocations are none.
+        let mut record = record.clone();
+        let target = record.len() - 7;
+        record[target] = 0xff;
+        let sum = hash(&record[RECORD..]);
+        record[4..RECORD].copy_from_slice(&sum.to_le_bytes());
+        assert!(KeptCode::read(&record).is_some());
+        let payload = encode([&record[..]].into_iter()).unwrap();
+        assert!(matches!(verify(&payload).0, Err(FormatError::KeptRecord { index: 0, .. })));
     }
 
     #[test]

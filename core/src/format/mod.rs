@@ -22,7 +22,6 @@ pub mod functions;
 pub mod header;
 pub mod image;
 pub mod index;
-#[cfg(feature = "alloc")]
 pub mod kept;
 pub mod layout;
 pub mod library;

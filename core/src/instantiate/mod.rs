@@ -81,6 +81,6 @@ pub use resolver::JitSymbolResolver;
 pub use state::Symbol;
 pub use types::{
     Conflict, Hint, HintSource, InferError, MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES,
-    Mangled, Signature, Spelled, Type, TypeError, TypeId, Unifier, UnifyError, infer, mangle,
-    mangle_plain, unmangle,
+    Mangled, Signature, Spelled, Type, TypeError, TypeId, Unifier, UnifyError, Variables, infer,
+    mangle, mangle_plain, unmangle,
 };

@@ -35,7 +35,7 @@ pub use infer::{Hint, HintSource, InferError, Signature, infer};
 pub use mangle::{Mangled, mangle, mangle_plain, unmangle};
 pub(super) use mangle::{try_mangle, try_mangle_plain};
 pub use parse::TypeError;
-pub use unify::{Conflict, TypeId, Unifier, UnifyError};
+pub use unify::{Conflict, TypeId, Unifier, UnifyError, Variables};
 
 /// The most levels of a type: `Vec<i64>` has two.
 pub const MAX_DEPTH: usize = 32;

@@ -15,6 +15,9 @@
 //! told. A wrong number is no answer, so the hook panics, in a function that cannot unwind: a message and
 //! the end of the process.
 //!
+//! **Unwinding.** A panic, an exception or the end of the thread that would unwind through such a call ends the
+//! process with a message: the chain of the thread would still hold the call.
+//!
 //! Bytecode that is stopped ends a call in the same way. Where there is none to end, it returns 0.
 //!
 //! Only where this library makes machine code, on x86-64, is there anything that traps; elsewhere

@@ -11,10 +11,11 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 use smf_core::instantiate::{
-    Conflict, Hint, HintSource, MAX_ARGUMENTS, Signature, Type, TypeId, Unifier, UnifyError, infer,
-    mangle,
+    Conflict, Hint, HintSource, MAX_ARGUMENTS, Signature, Type, Unifier, UnifyError, Variables,
+    infer, mangle,
 };
 
 use super::compiling::Context;
@@ -22,7 +23,7 @@ use super::error::{ApiError, keep};
 use super::jits::SmfCompiler;
 use super::strings::{self, Answer, Json};
 use crate::fork::ProcessLock;
-use crate::types_json::{type_from_json, type_to_json};
+use crate::types_json::{TypeJson, type_from_json, type_to_json};
 
 /// What is known by numbers that count from 1 and never come again.
 pub(super) struct Numbered<T> {
@@ -58,7 +59,7 @@ fn with<T, R>(all: &'static All<T>, number: i64, act: impl FnOnce(&mut T) -> R) 
 #[derive(Default)]
 pub(super) struct OpenUnifier {
     unifier: Unifier,
-    variables: Vec<(Box<str>, TypeId)>,
+    variables: Variables,
 }
 
 fn give(answer: &Value) -> Answer {
@@ -307,11 +308,23 @@ pub unsafe extern "C" fn type_unifier_unify(unifier: i64, one: Json, other: Json
         open.unify(&one, &other).map_err(|error| conflict(&error))
     });
     let unified = unified.unwrap_or_else(|| Err(failed("Invalid unifier handle")));
-    let answer = match unified {
-        Ok(ty) => json!({"success": true, "type": type_to_json(&ty)}),
-        Err(answer) => answer,
-    };
-    give(&answer)
+    match unified {
+        // Written as it stands: this is called for each of many types.
+        Ok(ty) => strings::give(serde_json::to_string(&Unified(&ty)).unwrap_or_default()),
+        Err(answer) => give(&answer),
+    }
+}
+
+/// What two types have become.
+struct Unified<'t>(&'t Type);
+
+impl Serialize for Unified<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut object = to.serialize_map(None)?;
+        object.serialize_entry("success", &true)?;
+        object.serialize_entry("type", &TypeJson(self.0))?;
+        object.end()
+    }
 }
 
 impl OpenUnifier {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use smf_core::format::{Layout, Reloc, RelocKind, SectionKind};
 use smf_core::link::aarch64;
 
+use super::check::check_code;
 use super::error::{PackError, PackWarning, RelocType};
 use super::fixes::{Fix, Fixes, Form, Rewrite, To};
 use super::machine::{Machine, Stub};
@@ -81,6 +82,7 @@ pub(super) fn apply(
         body.open.sort_by_key(|reloc| reloc.offset);
     }
     let Writer { bodies, low_addresses, needs_image, .. } = writer;
+    check_code(work, &bodies)?;
     Ok(Applied { bodies, has_low_addresses: low_addresses != 0, needs_image })
 }
 

@@ -3,13 +3,13 @@
 //! What the loader reads in place stays as it is, code above all (see
 //! [`SectionKind::is_compressible`](smf_core::format::SectionKind::is_compressible)). Every frame has a
 //! checksum, and is decompressed once before it is trusted: an encoder that errs costs nothing but
-//! what it would have saved.
+//! what it would have saved. A section that became so small that a reader would take it for a bomb stays as it is.
 
 use std::borrow::Cow;
 use std::io::Write;
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
-use smf_core::format::{Compression, Header, decompress};
+use smf_core::format::{Compression, Header, Limits, decompress};
 use structured_zstd::encoding::{CompressionLevel, FrameCompressor};
 
 use super::place::Home;
@@ -44,9 +44,25 @@ impl Algorithm {
         };
     }
 
-    /// The bytes to store for a section of the module that holds `bytes`; `None` when they are best
-    /// stored as they are.
-    pub(super) fn compress(self, home: &Home, bytes: &[u8]) -> Option<Vec<u8>> {
+    /// The bytes to store for each section of the module, which holds `bodies`; `None` for a section that is
+    /// best stored as it is.
+    pub(super) fn compress_all<'b>(
+        self,
+        homes: &[Home],
+        bodies: impl Iterator<Item = &'b [u8]>,
+    ) -> Vec<Option<Vec<u8>>> {
+        let mut claims = Claims::default();
+        let sections = homes.iter().zip(bodies);
+        sections
+            .map(|(home, bytes)| {
+                let frame = self.compress(home, bytes)?;
+                claims.accept(frame.len(), home.size).then_some(frame)
+            })
+            .collect()
+    }
+
+    /// The frame to store for a section that holds `bytes`; `None` when it is best stored as it is.
+    fn compress(self, home: &Home, bytes: &[u8]) -> Option<Vec<u8>> {
         if !home.kind.is_compressible(home.name) {
             return None;
         }
@@ -59,6 +75,30 @@ impl Algorithm {
         let mut again = vec![0; contents.len()];
         decompress(self.compression(), &frame, &mut again).ok()?;
         (again == *contents).then_some(frame)
+    }
+}
+
+/// What the compressed sections of a module claim to decompress to, against what a reader with the default
+/// [`Limits`] lets them claim.
+#[derive(Default)]
+struct Claims {
+    stored: u64,
+    decompressed: u64,
+}
+
+impl Claims {
+    /// Adds a section, unless a reader would refuse it for its own size or for that of all of them.
+    fn accept(&mut self, stored: usize, decompressed: u64) -> bool {
+        let limits = Limits::default();
+        let stored = stored as u64;
+        let all_stored = self.stored.saturating_add(stored);
+        let all = self.decompressed.saturating_add(decompressed);
+        let fits = decompressed <= limits.max_decompressed(stored)
+            && all <= limits.max_decompressed(all_stored);
+        if fits {
+            (self.stored, self.decompressed) = (all_stored, all);
+        }
+        fits
     }
 }
 

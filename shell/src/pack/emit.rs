@@ -65,8 +65,10 @@ fn write(
     symbols: &[NewSymbol<'_>],
 ) -> Result<Vec<u8>, PackError> {
     let names: Vec<_> = homes.iter().map(|home| table_names(home, options.layout)).collect();
-    let compress = |(home, body): (&Home, &Body)| options.compress?.compress(home, &body.bytes);
-    let stored: Vec<_> = homes.iter().zip(bodies).map(compress).collect();
+    let stored = match options.compress {
+        Some(algorithm) => algorithm.compress_all(homes, bodies.iter().map(|body| &*body.bytes)),
+        None => vec![None; bodies.len()],
+    };
     let bodies_stored = bodies.iter().zip(&stored);
     let mut sections: Vec<_> = homes
         .iter()

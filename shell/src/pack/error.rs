@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use smf_core::format::FormatError;
 use smf_core::format::write::WriteError;
 
 use super::machine::Machine;
@@ -70,6 +71,10 @@ pub enum PackError {
     },
     /// A relocation whose value does not fit its place.
     RelocRange { object: String, section: String, kind: RelocType, symbol: String, offset: u64 },
+    /// Two relocations that change the same bytes; where the second one is.
+    RelocOverlap { object: String, section: String, offset: u64 },
+    /// Code that begins like another format that a code section may hold.
+    CodeMagic { object: String, section: String, offset: u64, format: &'static str },
     /// A relocation against something that is not part of the module.
     RelocTarget { object: String, section: String, symbol: String, why: &'static str },
     /// A section that wants to be aligned to more than a page.
@@ -86,6 +91,10 @@ pub enum PackError {
     TooLarge,
     /// The layout cannot say what the module is.
     Write(WriteError),
+    /// The finished module does not pass what `smf verify` checks.
+    Unsound(FormatError),
+    /// Readers would not find the module where it is, because what stands before it looks like a part of one.
+    ReadDifferently,
 }
 
 impl fmt::Display for PackError {
@@ -143,6 +152,14 @@ impl fmt::Display for PackError {
                 f,
                 "{object}, section `{section}`: {kind} against `{symbol}` at 0x{offset:x} does not fit its place"
             ),
+            E::RelocOverlap { object, section, offset } => write!(
+                f,
+                "{object}, section `{section}`: two relocations overlap at 0x{offset:x}"
+            ),
+            E::CodeMagic { object, section, offset, format } => write!(
+                f,
+                "{object}, section `{section}`: its code begins at 0x{offset:x} with the bytes that mark {format}, which readers would take it for"
+            ),
             E::RelocTarget { object, section, symbol, why } => {
                 write!(f, "{object}, section `{section}`: refers to `{symbol}`, which {why}")
             }
@@ -164,6 +181,10 @@ impl fmt::Display for PackError {
                 f.write_str("the module would take 2 GiB or more, out of the reach of its own code")
             }
             E::Write(error) => error.fmt(f),
+            E::Unsound(error) => write!(f, "the module would not be sound: {error} of the module"),
+            E::ReadDifferently => f.write_str(
+                "readers would take the stub for a part of the module: it holds a header of one",
+            ),
         }
     }
 }
@@ -172,6 +193,7 @@ impl std::error::Error for PackError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             PackError::Write(error) => Some(error),
+            PackError::Unsound(error) => Some(error),
             _ => None,
         }
     }

@@ -154,25 +154,49 @@ pub(super) fn scan(
                 Machine::Aarch64 => scan.aarch64(entry)?,
             }
         }
-        if overlap(fixes.list.get(first..).unwrap_or(&[])) {
+        if let Some(offset) = overlap(fixes.list.get(first..).unwrap_or(&[])) {
             let (object, section) = program.titles(id);
-            let reason = "two relocations apply to one place";
-            return Err(PackError::BrokenSection { object, section, reason });
+            return Err(PackError::RelocOverlap { object, section, offset });
         }
     }
     Ok(fixes)
 }
 
-/// Whether two of the places in one section share a byte.
-fn overlap(fixes: &[Fix]) -> bool {
-    let apart = |spans: &[(u64, u64)]| spans.is_sorted_by(|a, b| a.0 + a.1 <= b.0);
-    let mut spans: Vec<_> = fixes.iter().map(|fix| (fix.offset, fix.form.bytes())).collect();
-    if apart(&spans) {
-        return false;
-    }
+/// Where a relocation of one section changes a byte that another one changes as well.
+fn overlap(fixes: &[Fix]) -> Option<u64> {
+    let first = |spans: &[Span]| {
+        let mut pairs = spans.iter().zip(spans.get(1..)?);
+        pairs.find(|(one, next)| one.end > next.start).map(|(_, next)| next.offset)
+    };
+    let mut spans: Vec<_> = fixes.iter().map(Span::of).collect();
+    first(&spans)?;
     // Compilers do write them out of order.
     spans.sort_unstable();
-    !apart(&spans)
+    first(&spans)
+}
+
+/// The bytes of a section that a fix changes: the operand, and what else of the instruction.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Span {
+    start: u64,
+    end: u64,
+    /// Where the object has the relocation.
+    offset: u64,
+}
+
+impl Span {
+    fn of(fix: &Fix) -> Span {
+        let (before, behind) = match fix.rewrite {
+            // Opcode and ModRM.
+            Some(Rewrite::MovToLea | Rewrite::LeaToMov | Rewrite::Call) => (2, 0),
+            // The operand has moved to the place of the ModRM, and a `nop` stands behind it.
+            Some(Rewrite::Jump) => (1, 1),
+            Some(Rewrite::LoadToAdd | Rewrite::AddToLoad) | None => (0, 0),
+        };
+        let end = fix.offset.saturating_add(fix.form.bytes()).saturating_add(behind);
+        let offset = fix.offset.saturating_add(behind);
+        Span { start: fix.offset.saturating_sub(before), end, offset }
+    }
 }
 
 /// A relocation, decoded.

@@ -12,6 +12,7 @@
 //! apply, operands     the bytes, and the relocations that are left
 //! compress            those bytes that become fewer
 //! emit                the module
+//! check               whether readers accept it
 //! ```
 //!
 //! The module is made so that loading it touches few pages: distances inside the module are settled
@@ -27,6 +28,7 @@
 mod aarch64;
 mod apply;
 mod archive;
+mod check;
 mod compress;
 mod emit;
 mod error;
@@ -133,5 +135,6 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
         warnings.push(PackWarning::ReadOnlyDataWritable { bytes });
     }
     let bytes = emit::emit(&program, &fixes, &placement, options, entry, &mut warnings)?;
+    check::check(&bytes, options)?;
     Ok(Packed { bytes, warnings })
 }

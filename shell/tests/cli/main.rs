@@ -21,6 +21,7 @@ mod generic;
 mod host;
 mod inspect;
 mod library;
+mod memory;
 mod note;
 #[cfg(target_arch = "x86_64")]
 mod pack;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{contains, fails, inspected, ok, scratch, smf, text};
 
 /// An object of this C source, and the path that a module may have beside it.
-fn object(test: &str, source: &str) -> (String, String) {
+pub(crate) fn object(test: &str, source: &str) -> (String, String) {
     compiled(test, source, &["-O2"])
 }
 

@@ -14,7 +14,7 @@ use smf_core::link::host_arch;
 use super::{scratch, smf, text};
 
 /// A module with ready-made templates, under `directory`.
-fn templates(directory: &Path) -> String {
+pub(crate) fn templates(directory: &Path) -> String {
     // x86-64: lea rax, [rdi + rsi]; ret - and a call of that with what it was called with.
     let variant =
         |code, relocations| Variant { arch: host_arch(), arguments: &[], code, relocations };

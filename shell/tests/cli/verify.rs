@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{Compression, Header, Layout, SectionFlags, SectionKind, SymbolKind};
+use smf_core::link::host_arch;
+
 use super::{contains, fails, ok, sample, scratch, smf, text};
 
 #[test]
@@ -33,4 +37,53 @@ fn verify_looks_into_archives() {
     let member = format!("broken={}", bad.display());
     ok(&["lib", "create", "-o", path_text, "good=packed.smf", &member]);
     contains(&fails(&["verify", path_text]), &["module `broken`", "type 99", "offset 0x70"]);
+}
+
+/// 16.7 KB that claim 517 MiB: every command that reads modules refuses the file. Before there was a limit,
+/// `verify` decompressed it, and the others opened it.
+#[test]
+fn a_compression_bomb_is_refused_by_every_command() {
+    const BLOCK: u64 = 128 << 10;
+    let blocks = 4_136u32;
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58];
+    for number in 1..=blocks {
+        let header = u32::from(number == blocks) | 1 << 1 | (128 << 10) << 3;
+        frame.extend_from_slice(&header.to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    let data = NewSection {
+        kind: SectionKind::Data,
+        name: b".data",
+        flags: SectionFlags(SectionFlags::READ | SectionFlags::COMPRESSED),
+        alignment: 16,
+        virtual_size: Some(u64::from(blocks) * BLOCK),
+        payload: Payload::Bytes(&frame),
+    };
+    let header = Header { compression: Compression::ZSTD, arch: host_arch(), ..Header::default() };
+    let sections = [NewSection::code(&[0xc3]), data];
+    let main = NewSymbol {
+        name: b"main",
+        kind: SymbolKind::Function,
+        place: Place::Section(0),
+        ..NewSymbol::default()
+    };
+    let module =
+        Module { layout: Layout::Packed, header, stub: &[], sections: &sections, symbols: &[main] };
+    let directory = scratch("bomb");
+    let (path, out) = (directory.join("bomb.smf"), directory.join("out.smf"));
+    fs::write(&path, module.to_vec().unwrap()).unwrap();
+    let (path, out) = (path.to_str().unwrap(), out.to_str().unwrap());
+    for args in [
+        &["verify", path][..],
+        &["inspect", path],
+        &["run", path, "main"],
+        &["convert", path, "--layout", "native", "-o", out],
+        &["templates", path],
+        &["note", path],
+        &["strip-stub", path, "-o", out],
+        &["jit", path, "f", "i64"],
+    ] {
+        contains(&fails(args), &["section 1", "compressed bytes claim", "offset 0x"]);
+        assert!(!fs::exists(out).unwrap(), "{args:?}");
+    }
 }

@@ -172,3 +172,23 @@ fn compressed_sections_are_carried_along() {
         }
     }
 }
+
+/// Sections that would decompress to more than a reader believes of so few bytes: by themselves, and
+/// together. Before there was a limit, both were compressed, and the file was refused once there was.
+#[test]
+fn sections_beyond_the_ratio_of_a_reader_are_stored_as_they_are() {
+    let large = "const char zeroes[16 << 20] = {0}; long datum = 1;";
+    let two = "const char zeroes[1000 << 10] = {0}; char data[1000 << 10] = {1};";
+    // LZ4 makes of zeroes no less than a 255th, which is enough for both of the two.
+    for (source, expected) in [(large, [0, 0]), (two, [1, 2])] {
+        let object = c(source, &["-O2", "-fno-zero-initialized-in-bss"]);
+        for ((algorithm, _), expected) in BOTH.into_iter().zip(expected) {
+            let options = Options { compress: Some(algorithm), ..Options::default() };
+            let made = try_pack(&[("a.o", &object)], &options).unwrap();
+            let smf = made.smf();
+            smf.verify_compressed().unwrap();
+            let compressed = smf.sections().iter().filter(|section| section.is_compressed());
+            assert_eq!(compressed.count(), expected, "{algorithm:?} {source}");
+        }
+    }
+}

@@ -1,8 +1,10 @@
-//! Broken objects are errors, whatever is broken; nothing panics and nothing takes for ever.
+//! Broken objects are errors, whatever is broken; nothing panics and nothing takes for ever. What is packed
+//! passes `smf verify`.
 
-use smf_loader::pack::{Input, Options, pack};
+use smf_core::format::{Layout, Smf};
+use smf_loader::pack::{Algorithm, Input, Options, PackError, pack};
 
-use crate::made::{ar, c};
+use crate::made::{ar, asm, c};
 
 const SOURCE: &str = r#"
     extern int far(int); int common[4]; int data = 3; const char *name = "name";
@@ -12,10 +14,39 @@ const SOURCE: &str = r#"
         case 3: return data; case 4: return table[x & 1](x); } return common[x & 3] + name[0]; }
 "#;
 
+/// Packs an object in several ways. A module that comes out passes what `smf verify` checks, and an object
+/// that cannot become one is refused by name, not by looking at the finished module.
 fn try_all(name: &str, data: &[u8]) {
-    for options in [Options::default(), Options { entry: Some("go"), ..Options::default() }] {
-        let _ = pack(&[Input { name, data }], &options);
+    let plain = Options::default();
+    for options in [
+        plain,
+        Options { entry: Some("go"), reloadable: true, ..plain },
+        Options { layout: Layout::Native, compress: Some(Algorithm::Lz4), ..plain },
+    ] {
+        match pack(&[Input { name, data }], &options) {
+            Ok(packed) => assert_sound(&packed.bytes, &options),
+            Err(PackError::Unsound(error)) => panic!("{options:?}: {error}"),
+            Err(_) => {}
+        }
     }
+}
+
+/// What `smf verify` checks.
+fn assert_sound(module: &[u8], options: &Options<'_>) {
+    let smf = Smf::parse(module).unwrap_or_else(|error| panic!("{options:?}: {error}"));
+    let verified = smf.verify().and_then(|()| smf.verify_compressed());
+    let verified = verified.and_then(|()| smf.functions());
+    match verified {
+        Ok(functions) => {
+            assert!(functions.is_none(), "{options:?}: machine code is read as bytecode")
+        }
+        Err(error) => panic!("{options:?}: packed, and not sound: {error}"),
+    }
+}
+
+fn refused(data: &[u8]) -> String {
+    let made = pack(&[Input { name: "a.o", data }], &Options::default());
+    made.expect_err("the object is packed").to_string()
 }
 
 #[test]
@@ -61,6 +92,68 @@ fn many_changes_at_once() {
     }
 }
 
+/// The relocations of an object: where each stands in its bytes, and the size of the section that it applies to.
+fn relocs(object: &[u8]) -> Vec<(usize, u64)> {
+    let number = |at: usize| u64::from_le_bytes(object[at..at + 8].try_into().unwrap());
+    let half = |at: usize| u32::from_le_bytes(object[at..at + 4].try_into().unwrap());
+    let at = |number: u64| usize::try_from(number).unwrap();
+    let table = at(number(40));
+    let headers = usize::from(u16::from_le_bytes([object[60], object[61]]));
+    let mut found = Vec::new();
+    for header in (0..headers).map(|index| table + index * 64) {
+        let is_rela = half(header + 4) == 4;
+        let target = table + at(half(header + 44).into()) * 64;
+        if is_rela {
+            let (start, size) = (at(number(header + 24)), at(number(header + 32)));
+            found.extend((0..size / 24).map(|n| (start + n * 24, number(target + 32))));
+        }
+    }
+    found
+}
+
+/// Relocations of any type and addend, against any symbol, at any place of their section. Before the bytes of
+/// rewritten opcodes counted as changed, some of these objects became modules that `verify` refused.
+#[test]
+fn relocations_may_be_anything() {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut next = |bound: u64| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) % bound
+    };
+    for flags in
+        [&["-O2", "-fPIC", "-fno-plt"][..], &["-O1"], &["-O2", "-ffunction-sections", "-fPIC"]]
+    {
+        let object = c(SOURCE, flags);
+        let relocs = relocs(&object);
+        assert!(relocs.len() > 10);
+        for _ in 0..3000 {
+            let mut mutant = object.clone();
+            for _ in 0..=next(2) {
+                let (at, size) = relocs[usize::try_from(next(relocs.len() as u64)).unwrap()];
+                let mut put = |offset: usize, bytes: &[u8]| {
+                    mutant[at + offset..at + offset + bytes.len()].copy_from_slice(bytes);
+                };
+                match next(5) {
+                    0 => put(0, &next(size).to_le_bytes()),
+                    1 => put(8, &u32::try_from(next(46)).unwrap().to_le_bytes()),
+                    // The types that change the instruction, near the place of another relocation.
+                    2 => {
+                        let (other, _) =
+                            relocs[usize::try_from(next(relocs.len() as u64)).unwrap()];
+                        let place =
+                            u64::from_le_bytes(object[other..other + 8].try_into().unwrap());
+                        put(0, &(place + next(13)).saturating_sub(6).to_le_bytes());
+                        put(8, &[9u32, 41, 42, 2][usize::try_from(next(4)).unwrap()].to_le_bytes());
+                    }
+                    3 => put(12, &u32::try_from(next(20)).unwrap().to_le_bytes()),
+                    _ => put(16, &(next(64).cast_signed() - 32).to_le_bytes()),
+                }
+            }
+            try_all("a.o", &mutant);
+        }
+    }
+}
+
 /// Many sections that all claim the same bytes would ask for far more memory than the file has.
 #[test]
 fn sections_that_overlap_are_refused() {
@@ -86,5 +179,83 @@ fn more_zeroes_than_an_image_can_have_are_refused() {
         let error =
             pack(&[Input { name: "a.o", data: &object }], &Options::default()).err().unwrap();
         assert!(error.to_string().starts_with("the module would take 2 GiB or more"), "{error}");
+    }
+}
+
+/// Readers take a code section that begins with the magic of ELF for an object, and one that begins with that
+/// of bytecode for bytecode. Before pack refused such code, it exited with 0 on a module that `verify`
+/// refused, or that was loaded as bytecode.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn code_that_begins_like_another_format_is_refused() {
+    for (magic, format) in
+        [("0x7f, 0x45, 0x4c, 0x46", "an ELF object"), ("0x42, 0x43, 0x4f, 0x44", "bytecode")]
+    {
+        for data in ["", ".data\n.globl d\nd: .quad 7\n"] {
+            let code = format!(".text\n.globl f\nf: .byte {magic}\n ret\n{data}");
+            let why = refused(&asm(&code));
+            assert_eq!(
+                why,
+                format!(
+                    "a.o, section `.text`: its code begins at 0x0 with the bytes that mark {format}, which readers would take it for"
+                )
+            );
+        }
+        // Somewhere else in the code they mean nothing.
+        let code = format!(".text\n.globl f\nf: nop\n .byte {magic}\n ret\n");
+        let object = asm(&code);
+        let options = Options::default();
+        let packed = pack(&[Input { name: "a.o", data: &object }], &options).unwrap();
+        assert_sound(&packed.bytes, &options);
+    }
+    // A relocation can write them as well.
+    let code = ".text\n.globl f\nf: .long 0\n ret\n.reloc 0, R_X86_64_PC32, f + 0x464c457f\n";
+    assert!(refused(&asm(code)).contains("the bytes that mark an ELF object"));
+}
+
+/// A stub that holds a module is found in the place of the module that it stands before, or it is not.
+#[test]
+fn stubs_that_look_like_modules_are_refused_or_skipped() {
+    let object = c(SOURCE, &["-O1", "-fPIC"]);
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples");
+    let (mut packed, mut tried) = (0, 0);
+    for entry in std::fs::read_dir(samples).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_file() {
+            continue;
+        }
+        let stub = std::fs::read(&path).unwrap();
+        tried += 1;
+        let options = Options { stub: &stub, ..Options::default() };
+        if let Ok(made) = pack(&[Input { name: "a.o", data: &object }], &options) {
+            packed += 1;
+            assert_sound(&made.bytes, &options);
+            let smf = Smf::parse(&made.bytes).unwrap();
+            assert_eq!(smf.base(), stub.len() as u64, "{}", path.display());
+        }
+    }
+    assert!(tried > 10 && packed > 0, "{packed} of {tried}");
+}
+
+/// Two relocations that change instructions. Before the bytes of rewritten opcodes counted as changed, objects
+/// with some of them were packed into modules whose settled distances were not what they are said to be.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn relocations_that_overlap_are_refused() {
+    let text = |relocs: &str| {
+        asm(&format!(
+            ".text\n.globl f\nf: nop\n nop\n nop\n nop\nmov d@GOTPCREL(%rip), %rax\n ret\n nop\n nop\n{relocs}
+             .data\n.globl d\nd: .quad 7\n"
+        ))
+    };
+    let gotpcrelx = |at: u32| format!(".reloc {at}, R_X86_64_REX_GOTPCRELX, d - 4\n");
+    assert!(pack(&[Input { name: "a.o", data: &text("") }], &Options::default()).is_ok());
+    // The operand stands at 7, and the opcode at 5. Those at 2 and 3 were packed.
+    for at in [2, 3, 4, 5, 6, 8, 9, 10] {
+        let error = refused(&text(&gotpcrelx(at)));
+        assert!(
+            error.starts_with("a.o, section `.text`: two relocations overlap at 0x"),
+            "{error}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::bytes::Cursor;
 use super::super::header::Compression;
+use super::output::{Observer, Output};
 use super::{Failure, Fault, lz4, zstd};
 
 /// The magic of a frame to be skipped, but for its last four bits. Both algorithms have the same.
@@ -100,17 +101,30 @@ pub(super) fn decompress(
     data: &[u8],
     out: &mut [u8],
 ) -> Result<(), Failure> {
-    let virtual_size = out.len() as u64;
-    let mut filled = 0;
+    decode(compression, data, &mut Output::whole(out))
+}
+
+/// Shows `observer` the `virtual_size` bytes that `data` decompresses to, in order, without holding them all.
+pub(super) fn observe(
+    compression: Compression,
+    data: &[u8],
+    virtual_size: u64,
+    observer: Observer<'_>,
+) -> Result<(), Failure> {
+    decode(compression, data, &mut Output::observed(virtual_size, observer))
+}
+
+fn decode(compression: Compression, data: &[u8], output: &mut Output<'_>) -> Result<(), Failure> {
+    let virtual_size = output.virtual_size();
     for found in Frames::new(compression, data, virtual_size) {
         let (frame, bytes, at) = found?;
-        let rest = out.get_mut(filled..).unwrap_or(&mut []);
-        let written = match compression {
-            Compression::ZSTD => zstd::decode(bytes, &frame, rest, virtual_size),
-            _ => lz4::decode(bytes, rest, virtual_size),
+        output.begin_frame();
+        let decoded = match compression {
+            Compression::ZSTD => zstd::decode(bytes, &frame, output),
+            _ => lz4::decode(bytes, output),
         };
-        filled += written.map_err(|fault| (fault, at))?;
+        decoded.map_err(|fault| (fault, at))?;
     }
-    let most = filled as u64;
+    let most = output.written();
     if most < virtual_size { Err((Fault::Short { most, virtual_size }, 0)) } else { Ok(()) }
 }

@@ -1,4 +1,5 @@
-//! LZ4 frames: walked here, their blocks decoded by lz4_flex straight into the output.
+//! LZ4 frames: walked here, their blocks decoded by lz4_flex straight into the output, or into a
+//! buffer of a block and the 64 KiB before it that a match reaches back to.
 //!
 //! Blocks without a frame are refused: they state neither a length nor a checksum, and no writer of
 //! modules emits any. Facts: the LZ4 frame format 1.6.4.
@@ -9,11 +10,10 @@ use super::super::bytes::{Cursor, u32_at};
 use super::super::header::Compression;
 use super::Fault;
 use super::frames::Frame;
-use super::xxhash::xxh32;
+use super::output::Output;
+use super::xxhash::{Xxh32, xxh32};
 
 const MAGIC: u32 = 0x184d_2204;
-/// How far back a match reaches.
-const WINDOW: usize = 64 << 10;
 /// The most bytes that come out of one byte of a block.
 const RATIO: u64 = 255;
 /// The bit of a block's length that says that it is stored as it is.
@@ -121,50 +121,51 @@ impl Header {
     }
 }
 
-/// Decodes the frame that is `data` to the begin of `out`, which is what is left of `virtual_size`
-/// bytes; how many bytes it wrote.
-pub(super) fn decode(data: &[u8], out: &mut [u8], virtual_size: u64) -> Result<usize, Fault> {
+/// Decodes the frame that is `data` to `output`.
+pub(super) fn decode(data: &[u8], output: &mut Output<'_>) -> Result<(), Fault> {
     let mut cursor = Cursor::new(data);
     let header = Header::read(&mut cursor)?;
-    let mut filled = 0;
+    let (start, virtual_size) = (output.written(), output.virtual_size());
+    let mut hash = Xxh32::new();
     while let Some(block) = header.block(&mut cursor)? {
         if block.checksum.is_some_and(|checksum| checksum != xxh32(block.data)) {
             return Err(Fault::Checksum);
         }
-        let (before, rest) = out.split_at_mut_checked(filled).ok_or(Fault::Broken)?;
-        let from =
-            if header.is_linked { before.len().saturating_sub(WINDOW) } else { before.len() };
-        filled += header
-            .decode_block(&block, before.get(from..).unwrap_or(&[]), rest)
+        let (window, place) = output.place(header.block_size)?;
+        let window = if header.is_linked { window } else { &[] };
+        let len = header
+            .decode_block(&block, window, place)
             .map_err(|fault| fault.unwrap_or(Fault::Long { virtual_size }))?;
+        output.advance(len, |bytes| {
+            if header.has_checksum {
+                hash.update(bytes)
+            }
+        });
     }
-    let written = out.get(..filled).unwrap_or(&[]);
-    if header.has_checksum && cursor.u32() != Some(xxh32(written)) {
+    if header.has_checksum && cursor.u32() != Some(hash.finish()) {
         return Err(Fault::Checksum);
     }
     match header.content {
-        Some(content) if content != filled as u64 => Err(Fault::Broken),
-        _ => Ok(filled),
+        Some(content) if content != output.written() - start => Err(Fault::Broken),
+        _ => Ok(()),
     }
 }
 
 impl Header {
-    /// Decodes a block to the begin of `out`, with `window` before it; `None` as an error when `out` is
-    /// too short for what it holds.
+    /// Decodes a block to the begin of `place`, with `window` before it; `None` as an error when `place` is
+    /// too short for the block.
     fn decode_block(
         &self,
         block: &Block<'_>,
         window: &[u8],
-        out: &mut [u8],
+        place: &mut [u8],
     ) -> Result<usize, Option<Fault>> {
         if block.is_stored {
             let len = block.data.len();
-            out.get_mut(..len).ok_or(None)?.copy_from_slice(block.data);
+            place.get_mut(..len).ok_or(None)?.copy_from_slice(block.data);
             return Ok(len);
         }
-        let room = out.len().min(self.block_size);
-        let is_whole = room == self.block_size;
-        let place = out.get_mut(..room).unwrap_or(&mut []);
+        let is_whole = place.len() == self.block_size;
         decompress_into_with_dict(block.data, place, window).map_err(|error| match error {
             DecompressError::OutputTooSmall { .. } if !is_whole => None,
             _ => Some(Fault::Broken),

@@ -1,19 +1,20 @@
 //! Zstandard frames (RFC 8878): walked here, decoded by ruzstd.
 //!
 //! The walk reads frame and block headers alone. It knows where a frame ends, how much it can hold
-//! and how large a window it asks for before the decoder sees any of it. The decoder keeps a window of
-//! its own, at most as large as what comes out or 8 MiB, and copies from there.
+//! and how large a window it asks for before the decoder sees any of it. The decoder holds a window of
+//! its own, at most as large as what comes out and 128 MiB, and copies from there.
 
 use alloc::vec::Vec;
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
-use ruzstd::io::Read;
+use ruzstd::io::{Error, Write};
 
 use super::super::bytes::{Cursor, u32_at};
 use super::super::header::Compression;
 use super::Fault;
 use super::frames::Frame;
-use super::xxhash::{low_half, xxh64};
+use super::output::Output;
+use super::xxhash::{Xxh64, low_half};
 
 const MAGIC: u32 = 0xfd2f_b528;
 /// The most that a block holds, whatever the window.
@@ -21,6 +22,9 @@ const BLOCK: u64 = 128 << 10;
 /// The window that every decoder should support, which writers that stream ask for however little
 /// there is to come.
 const MIN_LIMIT: u64 = 8 << 20;
+/// The largest window, whatever the size of the section: that of level 22 of the reference tool, which
+/// refuses larger ones as well unless told otherwise.
+const MAX_LIMIT: u64 = 128 << 20;
 
 /// The frame at the begin of `data`, which is to become part of a section of `virtual_size` bytes.
 pub(super) fn frame(data: &[u8], virtual_size: u64) -> Result<Frame, Fault> {
@@ -35,7 +39,8 @@ pub(super) fn frame(data: &[u8], virtual_size: u64) -> Result<Frame, Fault> {
     if header.dictionary != 0 {
         return Err(Fault::Dictionary);
     }
-    let limit = virtual_size.checked_next_power_of_two().unwrap_or(u64::MAX).max(MIN_LIMIT);
+    let limit = virtual_size.checked_next_power_of_two().unwrap_or(u64::MAX);
+    let limit = limit.clamp(MIN_LIMIT, MAX_LIMIT);
     if header.window > limit {
         return Err(Fault::Window { size: header.window, limit });
     }
@@ -120,20 +125,14 @@ fn blocks(cursor: &mut Cursor<'_>, most: u64) -> Result<u64, Fault> {
     }
 }
 
-/// Decodes the frame that is `data` to the begin of `out`, which is what is left of `virtual_size`
-/// bytes; how many bytes it wrote.
-pub(super) fn decode(
-    data: &[u8],
-    frame: &Frame,
-    out: &mut [u8],
-    virtual_size: u64,
-) -> Result<usize, Fault> {
-    let long = Fault::Long { virtual_size };
-    if frame.content.is_some_and(|content| content > out.len() as u64) {
+/// Decodes the frame that is `data` to `output`.
+pub(super) fn decode(data: &[u8], frame: &Frame, output: &mut Output<'_>) -> Result<(), Fault> {
+    let long = Fault::Long { virtual_size: output.virtual_size() };
+    if frame.content.is_some_and(|content| content > output.left()) {
         return Err(long);
     }
     // What a frame cannot fill it does not get, or small frames would take long.
-    let most = frame.most.min(out.len() as u64);
+    let most = frame.most.min(output.left());
     ask_for_memory(frame.window.min(most))?;
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(frame.window);
@@ -147,24 +146,44 @@ pub(super) fn decode(
         // it has at each: that would take as long again.
         input = start()?;
     }
-    let mut filled = 0;
+    let begin = output.written();
+    let mut written = Written { output, hash: Xxh64::new() };
     while !decoder.is_finished() {
         let decoded = decoder.decode_blocks(&mut input, BlockDecodingStrategy::UptoBlocks(1));
         decoded.map_err(|_| Fault::Broken)?;
-        let rest = out.get_mut(filled..).unwrap_or(&mut []);
-        filled += decoder.read(rest).map_err(|_| Fault::Broken)?;
+        decoder.collect_to_writer(&mut written).map_err(|_| Fault::Broken)?;
         if decoder.can_collect() != 0 {
             return Err(long);
         }
     }
-    let written = out.get(..filled).unwrap_or(&[]);
     let checksum = decoder.get_checksum_from_data();
-    if checksum.is_some_and(|checksum| checksum != low_half(xxh64(written))) {
+    if checksum.is_some_and(|checksum| checksum != low_half(written.hash.finish())) {
         return Err(Fault::Checksum);
     }
     match frame.content {
-        Some(content) if content != filled as u64 => Err(Fault::Broken),
-        _ => Ok(filled),
+        Some(content) if content != written.output.written() - begin => Err(Fault::Broken),
+        _ => Ok(()),
+    }
+}
+
+/// Receives the bytes of a frame as they leave the window of the decoder.
+struct Written<'w, 'o> {
+    output: &'w mut Output<'o>,
+    hash: Xxh64,
+}
+
+impl Write for Written<'_, '_> {
+    /// Writes all of `bytes`, or none when the section cannot hold them.
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        if !self.output.append(bytes) {
+            return Ok(0);
+        }
+        self.hash.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{MAX_ARGUMENTS, Type, TypeId, Unifier, UnifyError};
+use super::{MAX_ARGUMENTS, Type, TypeId, Unifier, UnifyError, Variables};
 
 /// What is known of a template: its parameters, and the types of what it takes and returns, in which
 /// parameters are variables.
@@ -107,11 +107,11 @@ pub fn infer(signature: &Signature, hints: &[Hint]) -> Result<Vec<Type>, InferEr
     if count > MAX_ARGUMENTS {
         return Err(InferError::TooManyParameters(count));
     }
-    let (mut unifier, mut variables) = (Unifier::new(), Vec::new());
+    let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
     let mut parameters = Vec::new();
     for name in &signature.parameters {
         let id = unifier.variable(name).map_err(|_| InferError::TooLarge)?;
-        variables.push((name.clone(), id));
+        variables.entry(name.clone()).or_insert(id);
         parameters.push(id);
     }
     let mut enter = |unifier: &mut Unifier, ty: &Type| {

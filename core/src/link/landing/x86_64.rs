@@ -164,6 +164,40 @@ pub(super) unsafe fn land(head: &ThreadHead) -> ! {
     unsafe { leave(head) }
 }
 
+/// The personality routine of the frames below. The unwinder calls it when a panic, an exception, `pthread_exit` or
+/// `pthread_cancel` is about to unwind through one. The chain of the thread holds the frame and would point at it
+/// afterwards, so the process is aborted.
+#[inline(never)]
+#[expect(
+    clippy::panic,
+    reason = "a function that cannot unwind: this is a message and the end of the process"
+)]
+extern "C" fn refuse_unwinding() -> i32 {
+    panic!("unwinding reached a call into machine code, which it may not leave");
+}
+
+/// The label of the personality routine of a frame: a jump behind the code of the frame, because the distance to a
+/// symbol that another module might replace cannot stand among the tables of the unwinder.
+macro_rules! personality {
+    ($name:expr) => {
+        concat!(".Lsmf_refuse_unwinding_", stringify!($name))
+    };
+}
+
+/// Has the unwinder ask [`refuse_unwinding`]. The encoding is that of a distance of 32 bits (Linux Standard Base
+/// Core 5.0, 10.5.1).
+macro_rules! begin_frame {
+    ($name:ident) => {
+        concat!(".cfi_startproc\n.cfi_personality 0x1b, ", personality!($name))
+    };
+}
+
+macro_rules! end_frame {
+    ($name:ident) => {
+        concat!(".cfi_endproc\n", personality!($name), ": jmp {refuse}")
+    };
+}
+
 /// Keeps what a function may not change; at the top of the stack then is a [`Landing`]. The head, which has
 /// come in r10, is in rbx until the call is over, and the landing of the call before in r12: what one call
 /// has read of the stack the next one need not wait for.
@@ -201,14 +235,15 @@ macro_rules! enter_integers {
             naked_asm!(
                 // A line of the cache: the function begins its section, so that nothing comes before it.
                 ".p2align 6",
-                ".cfi_startproc",
+                begin_frame!($name),
                 keep_registers!(),
                 $push,
                 // No floats, for a function that takes any number of arguments.
                 "xor eax, eax",
                 "call r11",
                 return_from_call!(),
-                ".cfi_endproc",
+                end_frame!($name),
+                refuse = sym refuse_unwinding,
                 last = const offset_of!(ThreadHead, last),
             )
         }
@@ -223,7 +258,7 @@ enter_integers!(enter_all, "push qword ptr [rax + 8]\npush qword ptr [rax]");
 #[unsafe(naked)]
 unsafe extern "C" fn enter() {
     naked_asm!(
-        ".cfi_startproc",
+        begin_frame!(enter),
         keep_registers!(),
         "mov r13, rdi",
         // Arguments on the stack, which is aligned to 16 bytes where the function is called.
@@ -256,7 +291,8 @@ unsafe extern "C" fn enter() {
         "movsd qword ptr [r13 + {float}], xmm0",
         "mov r13, [rbp - 24]",
         return_from_call!(),
-        ".cfi_endproc",
+        end_frame!(enter),
+        refuse = sym refuse_unwinding,
         last = const offset_of!(ThreadHead, last),
         stack = const offset_of!(Frame, stack),
         stack_len = const offset_of!(Frame, stack_len),

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod allocator;
 mod args;
 mod bytecode;
 mod convert;
@@ -30,6 +31,9 @@ mod watch;
 
 use args::{Cli, Command};
 use output::Failure;
+
+#[global_allocator]
+static ALLOCATOR: allocator::OrExit = allocator::OrExit;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(args::with_decimal_negatives(std::env::args_os()));

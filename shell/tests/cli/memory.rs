@@ -1,0 +1,98 @@
+//! Every command under a limit of its address space: it succeeds, or fails with an error and status 1.
+
+use std::fs;
+use std::process::{Command, Output};
+
+#[cfg(target_arch = "x86_64")]
+use super::pack::object;
+use super::templates::templates;
+use super::{sample, scratch, text};
+
+/// Runs the command among the samples with at most `kib` KiB of address space.
+fn limited(kib: u64, args: &[&str]) -> Output {
+    let script = format!("ulimit -v {kib} && exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_smf")]).args(args);
+    command.current_dir(sample(".")).output().unwrap()
+}
+
+/// The address space that the process needs before it looks at its arguments, in KiB: from there on, asking for
+/// the version succeeds. Where the system puts the stack makes a difference of a few KiB from run to run.
+fn bare() -> u64 {
+    let starts = |kib: u64| (0..6).all(|_| limited(kib, &["--version"]).status.code() == Some(0));
+    let (mut low, mut high) = (1 << 10, 1 << 20);
+    assert!(starts(high), "1 GiB is not enough");
+    while high - low > 16 {
+        let middle = low.midpoint(high);
+        if starts(middle) { high = middle } else { low = middle }
+    }
+    high + 16
+}
+
+/// Before an allocation that fails was reported, most of these commands were ended by SIGABRT within the first
+/// hundreds of KiB above the limit at which the process starts.
+#[test]
+fn commands_report_that_memory_has_run_out() {
+    let directory = scratch("memory");
+    let out = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (module, archive, code) = (out("out.smf"), out("out.lsm"), out("out.bc"));
+    fs::write(out("in.s"), "function f, 1, 1\n    LOAD 1, 0\n    RET 1\n").unwrap();
+    let source = out("in.s");
+    let bare = bare();
+    let templates = templates(&directory);
+    #[cfg(target_arch = "x86_64")]
+    let (object, _) = object(
+        "memory-pack",
+        "long table[4000] = {1, 2, 3}; long get(long n) { return table[n]; }",
+    );
+    let commands: &[&[&str]] = &[
+        &[
+            "verify",
+            "packed.smf",
+            "native.smf",
+            "library.lsm",
+            "compressed-zstd.smf",
+            "compressed-lz4.smf",
+        ],
+        &["inspect", "packed.smf"],
+        &["inspect", "--json", "library.lsm"],
+        &["run", "packed.smf", "add", "1", "2"],
+        &["run", "compressed-zstd.smf", "at", "1"],
+        &["run", "bcod.smf", "answer"],
+        &["convert", "packed.smf", "--layout", "native", "-o", &module],
+        &["lib", "create", "-o", &archive, "a=packed.smf", "b=native.smf"],
+        &["note", "note-zero-size.smf"],
+        &["templates", "app.smf"],
+        &["jit", &templates, "fn$tail$i64", "40", "0x2"],
+        #[cfg(target_arch = "x86_64")]
+        &["pack", &object, "-o", &module, "--compress", "zstd"],
+        &["prefetch", "packed.smf", "native.smf", "library.lsm"],
+        &["asm", &source, "-o", &code],
+        &["disasm", "bcod.smf"],
+        &["completions", "bash"],
+        &["man"],
+    ];
+    let mut refused = 0;
+    for args in commands {
+        let (mut failed, mut done) = (0, 0);
+        for step in 0..160u64 {
+            // Fine steps first, then coarser ones, up to 20 MiB.
+            let more = if step < 96 { step * 16 } else { 1536 + (step - 96) * 296 };
+            let output = limited(bare + more, args);
+            let (status, told) = (output.status, text(&output.stderr));
+            match status.code() {
+                Some(0) => done += 1,
+                Some(1) => {
+                    failed += 1;
+                    let says = told.lines().any(|line| line.starts_with("error: "));
+                    assert!(says, "{args:?} with {more} KiB more: {told}");
+                }
+                _ => panic!("{args:?} with {more} KiB more: {status}: {told}"),
+            }
+        }
+        println!("{args:?}: {failed} failed, {done} succeeded");
+        assert!(done > 0, "{args:?} never succeeds");
+        refused += failed;
+    }
+    assert!(refused > 100, "memory was refused only {refused} times");
+}
