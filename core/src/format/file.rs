@@ -17,6 +17,7 @@ use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
 use super::section::{Section, SectionFlags, SectionKind, Sections, entry_at};
+use super::shared_object;
 use super::symbol::{SymbolKind, Symbols};
 use super::template::{TemplateMeta, Templates};
 
@@ -308,7 +309,8 @@ impl<'d> Smf<'d> {
     }
 
     /// Checks everything that can be checked without running: every symbol, relocation, template,
-    /// bytecode function and note row, the placement, the symbol index and the ELF object in the code.
+    /// bytecode function and note row, the placement, the symbol index, the ELF object in the code, and the
+    /// tables of the shared object of a dynlib.
     /// Time is linear in the file. Nothing is decompressed: what compressed sections hold is for
     /// [`Smf::verify_compressed`] to check.
     ///
@@ -344,6 +346,9 @@ impl<'d> Smf<'d> {
         }
         if let Some(plan) = ImagePlan::of(self)? {
             plan.verify_settled(self)?;
+        }
+        if let Some(object) = self.shared_object() {
+            shared_object::check(object, shared_object::MIN_PAGE_SIZE)?;
         }
         match self.object()? {
             Some(object) => object.verify_tables(),
