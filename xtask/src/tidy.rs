@@ -87,6 +87,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/ffi/take.rs",
     "shell/src/ffi/values.rs",
     "shell/src/host_symbols.rs",
+    "shell/src/loader.rs",
     "shell/src/prefetch/thread.rs",
     "shell/src/shared_object.rs",
     "shell/src/tools/gdb.rs",
