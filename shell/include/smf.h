@@ -489,8 +489,12 @@ bool smf_loader_close(uint64_t loader);
 /*
  * Loads the module at a path under the path as its name, or the one called `module` in the archive at a
  * path under the name `path(module)`, or the one in `length` bytes, which are copied. What it needs of
- * what was provided is loaded with it. A dynlib goes to the system's loader. Returns its number; 0 on
- * failure, and then nothing was loaded: SMF_ERROR_MISSING when it imports what nobody has.
+ * what was provided is loaded with it. Returns its number; 0 on failure, and then nothing was loaded:
+ * SMF_ERROR_MISSING when it imports what nobody has.
+ *
+ * A dynlib is checked, and then opened by the system's loader. Its code is trusted from that moment: the
+ * system runs its initialisers, and those of the libraries that it names, before this returns. A damaged
+ * dynlib is SMF_ERROR_LINK, with an offset, and none of its code runs.
  */
 uint64_t smf_loader_load(uint64_t loader, const char *path);
 uint64_t smf_loader_load_archived(uint64_t loader, const char *path, const char *module);
@@ -498,7 +502,8 @@ uint64_t smf_loader_load_bytes(uint64_t loader, const char *name, const uint8_t 
 
 /*
  * Adds a module, or every module of an archive, to those that are loaded when one is loaded that imports
- * from them; the first that was added wins. A dynlib, which does not say what it exports, is loaded now.
+ * from them; the first that was added wins. A dynlib, which does not say what it exports, is loaded now, and
+ * trusted from now on as by smf_loader_load.
  */
 bool smf_loader_provide(uint64_t loader, const char *path);
 bool smf_loader_provide_bytes(uint64_t loader, const char *name, const uint8_t *bytes, int64_t length);

@@ -83,13 +83,21 @@ impl HostSymbols {
     /// else as the system searches for it; then as `libNAME.so` and `libNAME.so.20` down to `.0`,
     /// because the unnumbered name is often a linker script or not installed.
     ///
-    /// Opening a library runs its initialisers: it is trusted as a program that is started is.
+    /// The system's loader finds the library and reads it; nothing checks it before, as for a program that is
+    /// started.
     ///
     /// # Errors
     /// What the system says of the name as given.
-    pub fn add_library(&mut self, name: &str) -> Result<(), HostLibraryError> {
-        let library = open(name).or_else(|error| {
-            let found = if name.contains('/') { None } else { open_by_short_name(name) };
+    ///
+    /// # Safety
+    /// The caller trusts the library that the system finds: its tables, its code and its initialisers, which
+    /// run before this returns.
+    pub unsafe fn add_library(&mut self, name: &str) -> Result<(), HostLibraryError> {
+        // SAFETY: passed on to the caller.
+        let library = unsafe { open(name) }.or_else(|error| {
+            // SAFETY: as above.
+            let by_short_name = || unsafe { open_by_short_name(name) };
+            let found = if name.contains('/') { None } else { by_short_name() };
             found.ok_or_else(|| HostLibraryError { name: name.into(), error })
         })?;
         self.sources.push(Source(library.into_raw()));
@@ -97,15 +105,20 @@ impl HostSymbols {
     }
 }
 
-fn open_by_short_name(name: &str) -> Option<Library> {
+/// # Safety
+/// As [`HostSymbols::add_library`].
+unsafe fn open_by_short_name(name: &str) -> Option<Library> {
     let numbered = (0..=NEWEST_VERSION).rev().map(|number| format!("lib{name}.so.{number}"));
     let mut patterns = std::iter::once(format!("lib{name}.so")).chain(numbered);
-    patterns.find_map(|pattern| open(&pattern).ok())
+    // SAFETY: passed on to the caller.
+    patterns.find_map(|pattern| unsafe { open(&pattern) }.ok())
 }
 
-fn open(name: &str) -> Result<Library, libloading::Error> {
-    // SAFETY: the caller has named the library in order to have its code in this process, so its
-    // initialisers are as trusted as the program; it is never closed, so no terminators run early.
+/// # Safety
+/// As [`HostSymbols::add_library`].
+unsafe fn open(name: &str) -> Result<Library, libloading::Error> {
+    // SAFETY: the caller trusts the library and its initialisers; it is never closed, so that no terminators
+    // run early.
     unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }
 }
 
@@ -153,14 +166,18 @@ mod tests {
     #[test]
     fn a_library_is_found_by_its_short_name() {
         let mut host = HostSymbols::new();
-        host.add_library("m").unwrap();
+        // SAFETY: the system's library of mathematics.
+        unsafe { host.add_library("m") }.unwrap();
         assert!(host.resolve(b"cos").is_some());
     }
 
     #[test]
     fn a_library_that_is_not_there_is_named() {
-        let error = HostSymbols::new().add_library("no-such-library").unwrap_err().to_string();
+        // SAFETY: nothing is opened, because no such library is there.
+        let added = unsafe { HostSymbols::new().add_library("no-such-library") };
+        let error = added.unwrap_err().to_string();
         assert!(error.contains("no-such-library"), "{error}");
-        assert!(HostSymbols::new().add_library("./m").is_err());
+        // SAFETY: as above.
+        assert!(unsafe { HostSymbols::new().add_library("./m") }.is_err());
     }
 }

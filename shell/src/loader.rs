@@ -4,6 +4,10 @@
 //! as private copies, so that nothing another process does to them matters afterwards; a dynlib, which
 //! is a shared object of the system with a trailer, is given to the system's loader out of such a copy;
 //! and whoever profiles or debugs the process is told of every module. Errors name modules in full.
+//!
+//! Opening a dynlib runs its initialisers, so that the functions that may open one are unsafe.
+//! [`Loader::load_module`] and [`Loader::place_module`] refuse dynlibs.
+#![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
@@ -65,7 +69,7 @@ pub enum LoadError {
     },
     /// Imports that nobody provides: all of them, in the order in which they appear.
     MissingImports(Vec<MissingImport>),
-    /// A dynlib that the system's loader does not take.
+    /// A dynlib that is damaged, or that the system's loader does not take.
     #[cfg(feature = "host")]
     SharedObject {
         /// The dynlib.
@@ -235,16 +239,41 @@ impl Loader {
     ///
     /// # Errors
     /// [`LoadError`]; nothing is loaded then.
-    pub fn load_file(&self, path: &Path) -> Result<ModuleHandle, LoadError> {
-        self.place_file(path)?.link()
+    ///
+    /// # Safety
+    /// As [`place`](Self::place).
+    pub unsafe fn load_file(&self, path: &Path) -> Result<ModuleHandle, LoadError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.place_file(path) }?.link()
+    }
+
+    /// Loads the module at `path`, or the one called `member` of the archive there. A dynlib is refused, and
+    /// not opened.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing is loaded then.
+    pub fn load_module(
+        &self,
+        path: &Path,
+        member: Option<&str>,
+    ) -> Result<ModuleHandle, LoadError> {
+        let (name, bytes) = match member {
+            Some(member) => self.archived(path, member)?,
+            None => (path.to_string_lossy().into_owned(), read(path)?),
+        };
+        self.place_module(&name, bytes)?.link()
     }
 
     /// The first half of [`load_file`](Self::load_file).
     ///
     /// # Errors
     /// As there, but for imports that nobody provides.
-    pub fn place_file(&self, path: &Path) -> Result<PlacedFile<'_>, LoadError> {
-        self.place(&path.to_string_lossy(), read(path)?)
+    ///
+    /// # Safety
+    /// As [`place`](Self::place).
+    pub unsafe fn place_file(&self, path: &Path) -> Result<PlacedFile<'_>, LoadError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.place(&path.to_string_lossy(), read(path)?) }
     }
 
     /// Provides the files of `with`, in their order, and places the program at `path`. When its header says
@@ -253,7 +282,10 @@ impl Loader {
     ///
     /// # Errors
     /// As [`place_file`](Self::place_file) and [`provide_file`](Self::provide_file).
-    pub fn place_program<P: AsRef<Path>>(
+    ///
+    /// # Safety
+    /// As [`place`](Self::place).
+    pub unsafe fn place_program<P: AsRef<Path>>(
         &self,
         path: &Path,
         with: &[P],
@@ -263,15 +295,33 @@ impl Loader {
             // Whether it can be read is found out when it is.
             let _ = memory::read_ahead(soon.as_ref().as_os_str().as_bytes());
         }
-        with.iter().try_for_each(|path| self.provide_file(path.as_ref()))?;
-        self.place(&path.to_string_lossy(), program)
+        for path in with {
+            // SAFETY: passed on to the caller.
+            unsafe { self.provide_file(path.as_ref()) }?;
+        }
+        // SAFETY: as above.
+        unsafe { self.place(&path.to_string_lossy(), program) }
     }
 
     /// Loads the module called `module` out of the archive at `path`, under the name `path(module)`.
     ///
     /// # Errors
     /// [`LoadError`]; nothing is loaded then.
-    pub fn load_archived(&self, path: &Path, module: &str) -> Result<ModuleHandle, LoadError> {
+    ///
+    /// # Safety
+    /// As [`place`](Self::place).
+    pub unsafe fn load_archived(
+        &self,
+        path: &Path,
+        module: &str,
+    ) -> Result<ModuleHandle, LoadError> {
+        let (name, bytes) = self.archived(path, module)?;
+        // SAFETY: passed on to the caller.
+        unsafe { self.place(&name, bytes) }?.link()
+    }
+
+    /// A module of an archive, and the name that it is loaded under.
+    fn archived(&self, path: &Path, module: &str) -> Result<(String, ModuleBytes), LoadError> {
         let archive = path.to_string_lossy().into_owned();
         let name = format!("{archive}({module})");
         let refused = |error| {
@@ -279,7 +329,7 @@ impl Loader {
             self.refused(CoreError::Format { module: short, error })
         };
         match read(path)?.module(module).map_err(refused)? {
-            Some(bytes) => self.place(&name, bytes)?.link(),
+            Some(bytes) => Ok((name, bytes)),
             None => Err(LoadError::NoSuchModule { archive, module: module.to_owned() }),
         }
     }
@@ -288,9 +338,38 @@ impl Loader {
     ///
     /// # Errors
     /// [`LoadError`], but for imports that nobody provides.
-    pub fn place(&self, name: &str, bytes: ModuleBytes) -> Result<PlacedFile<'_>, LoadError> {
+    ///
+    /// # Safety
+    /// A dynlib is opened, here or by the system's loader when the module is unloaded, as
+    /// [`SharedObject::open`](crate::SharedObject::open) does: the caller trusts its code and initialisers, and
+    /// those of the libraries that it names.
+    pub unsafe fn place(
+        &self,
+        name: &str,
+        bytes: ModuleBytes,
+    ) -> Result<PlacedFile<'_>, LoadError> {
+        if !is_library(bytes.as_slice()) {
+            // SAFETY: passed on to the caller.
+            let dynlib = unsafe { self.load_dynlib(name.as_bytes(), &bytes) }?;
+            if let Some(handle) = dynlib {
+                self.remember(name.to_owned());
+                let (name, state) = (name.to_owned(), State::Loaded(handle));
+                return Ok(PlacedFile { loader: self, name, state });
+            }
+        }
+        self.place_module(name, bytes)
+    }
+
+    /// As [`place`](Self::place), but a dynlib is refused, and not opened.
+    ///
+    /// # Errors
+    /// [`LoadError`], but for imports that nobody provides.
+    pub fn place_module(
+        &self,
+        name: &str,
+        bytes: ModuleBytes,
+    ) -> Result<PlacedFile<'_>, LoadError> {
         self.remember(name.to_owned());
-        let placed = |state| Ok(PlacedFile { loader: self, name: name.to_owned(), state });
         if is_library(bytes.as_slice()) {
             let modules = Library::parse(bytes.as_slice()).map(|library| library.len());
             let module = name.to_owned();
@@ -302,11 +381,11 @@ impl Loader {
                 }
             });
         }
-        if let Some(handle) = self.load_dynlib(name.as_bytes(), &bytes)? {
-            return placed(State::Loaded(handle));
-        }
         match self.modules.place(name.as_bytes(), bytes) {
-            Ok(modules) => placed(State::Placed(Box::new(modules))),
+            Ok(placed) => {
+                let (name, state) = (name.to_owned(), State::Placed(Box::new(placed)));
+                Ok(PlacedFile { loader: self, name, state })
+            }
             Err(error) => Err(self.refused(error)),
         }
     }
@@ -316,13 +395,20 @@ impl Loader {
     ///
     /// # Errors
     /// [`LoadError`].
-    pub fn provide_file(&self, path: &Path) -> Result<(), LoadError> {
+    ///
+    /// # Safety
+    /// As [`place`](Self::place).
+    pub unsafe fn provide_file(&self, path: &Path) -> Result<(), LoadError> {
         let name = path.to_string_lossy().into_owned();
         let bytes = read(path)?;
         self.remember_archive(&name, bytes.as_slice());
         self.remember(name.clone());
-        if !is_library(bytes.as_slice()) && self.load_dynlib(name.as_bytes(), &bytes)?.is_some() {
-            return Ok(());
+        if !is_library(bytes.as_slice()) {
+            // SAFETY: passed on to the caller.
+            let dynlib = unsafe { self.load_dynlib(name.as_bytes(), &bytes) }?;
+            if dynlib.is_some() {
+                return Ok(());
+            }
         }
         self.modules.provide(name.as_bytes(), bytes).map_err(|error| self.refused(error))
     }
@@ -382,21 +468,32 @@ impl Loader {
     }
 
     /// Gives a dynlib to the system's loader; `None` when it is another kind of a module.
+    ///
+    /// # Safety
+    /// As [`place`](Self::place).
     #[cfg(feature = "host")]
-    pub(crate) fn load_dynlib(
+    pub(crate) unsafe fn load_dynlib(
         &self,
         name: &[u8],
         bytes: &ModuleBytes,
     ) -> Result<Option<ModuleHandle>, LoadError> {
-        let object = shared_object_in(bytes);
-        object.map(|object| self.adopt_shared_object(name, object)).transpose()
+        let Some(object) = shared_object_in(bytes) else { return Ok(None) };
+        // SAFETY: passed on to the caller.
+        unsafe { self.adopt_shared_object(name, object) }.map(Some)
     }
 
+    /// # Safety
+    /// As [`place`](Self::place).
     #[cfg(feature = "host")]
     #[cold]
     #[inline(never)]
-    fn adopt_shared_object(&self, name: &[u8], object: &[u8]) -> Result<ModuleHandle, LoadError> {
-        let object = SharedObject::open(object).map_err(|error| {
+    unsafe fn adopt_shared_object(
+        &self,
+        name: &[u8],
+        object: &[u8],
+    ) -> Result<ModuleHandle, LoadError> {
+        // SAFETY: passed on to the caller.
+        let object = unsafe { SharedObject::open(object) }.map_err(|error| {
             let module = String::from_utf8_lossy(name).into_owned();
             LoadError::SharedObject { module, error }
         })?;
@@ -404,8 +501,15 @@ impl Loader {
     }
 
     /// Without the system's loader the core says what a dynlib is.
+    ///
+    /// # Safety
+    /// Nothing is opened.
     #[cfg(not(feature = "host"))]
-    fn load_dynlib(&self, _: &[u8], _: &ModuleBytes) -> Result<Option<ModuleHandle>, LoadError> {
+    unsafe fn load_dynlib(
+        &self,
+        _: &[u8],
+        _: &ModuleBytes,
+    ) -> Result<Option<ModuleHandle>, LoadError> {
         Ok(None)
     }
 }
@@ -478,7 +582,7 @@ mod tests {
     }
 
     fn load(loader: &Loader, name: &str, bytes: ModuleBytes) -> Result<ModuleHandle, LoadError> {
-        loader.place(name, bytes)?.link()
+        loader.place_module(name, bytes)?.link()
     }
 
     #[test]
@@ -512,9 +616,10 @@ mod tests {
     fn a_file_that_is_not_there_is_named() {
         let loader = Loader::default();
         let absent = Path::new("no/such/file.smf");
-        let error = loader.load_file(absent).unwrap_err().to_string();
+        let error = loader.load_module(absent, None).unwrap_err().to_string();
         assert!(error.starts_with("no/such/file.smf: ") && error.contains("no such"), "{error}");
-        assert!(loader.provide_file(absent).is_err());
+        // SAFETY: nothing is opened, because no file is there.
+        assert!(unsafe { loader.provide_file(absent) }.is_err());
     }
 
     #[test]
@@ -523,15 +628,18 @@ mod tests {
         let samples = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples"));
         let archive = samples.join("library.lsm");
         let loader = Loader::default();
-        let scale = loader.load_archived(&archive, "std/math/scale").unwrap();
+        let scale = loader.load_module(&archive, Some("std/math/scale")).unwrap();
         assert!(loader.modules().get(scale).unwrap().function(b"scale").is_some());
-        let error = loader.load_archived(&archive, "nothing").unwrap_err().to_string();
+        let error = loader.load_module(&archive, Some("nothing")).unwrap_err().to_string();
         assert!(
             error.ends_with("library.lsm: no module called nothing in this archive"),
             "{error}"
         );
-        assert!(matches!(loader.load_file(&archive), Err(LoadError::Archive { modules: 3, .. })));
-        let app = loader.load_file(&samples.join("app.smf")).unwrap();
+        assert!(matches!(
+            loader.load_module(&archive, None),
+            Err(LoadError::Archive { modules: 3, .. })
+        ));
+        let app = loader.load_module(&samples.join("app.smf"), None).unwrap();
         assert!(loader.modules().unload(scale).is_err());
         loader.modules().unload_all(&[app, scale]).unwrap();
     }
@@ -541,12 +649,26 @@ mod tests {
     fn a_dynlib_is_loaded_by_the_system_and_provides_its_symbols() {
         let samples = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples"));
         let loader = Loader::default();
-        loader.provide_file(&samples.join("dynlib.smf")).unwrap();
+        // SAFETY: the sample has no initialisers and needs no libraries.
+        unsafe { loader.provide_file(&samples.join("dynlib.smf")) }.unwrap();
         let user = load(&loader, "user", here(&["user"], &["plugin"])).unwrap();
         let plugin = loader.modules().resolve(b"plugin").unwrap().unwrap();
         let dynlib = plugin.module.unwrap().handle();
         assert!(loader.modules().unload(dynlib).is_err());
         loader.modules().unload_all(&[user, dynlib]).unwrap();
+    }
+
+    #[test]
+    #[cfg(all(target_arch = "x86_64", feature = "host"))]
+    fn load_module_refuses_a_dynlib_without_opening_it() {
+        let samples = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples"));
+        let loader = Loader::default();
+        let error = loader.load_module(&samples.join("dynlib.smf"), None).unwrap_err();
+        let LoadError::Refused { error: CoreError::Link { error, .. }, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(error, smf_core::link::LinkError::Dynlib);
+        assert!(loader.modules().resolve(b"plugin").unwrap().is_none());
     }
 
     #[test]

@@ -424,6 +424,8 @@ impl Model {
                 retired: 0,
                 kept_bytes: 0,
                 held: 0,
+                uncounted: 0,
+                replaced_bytes: 0,
             };
             // SAFETY: as above.
             assert!(unsafe { smf_loader_statistics(loader.number, &raw mut now) });

@@ -92,6 +92,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/fork.rs",
     "shell/src/fork/handlers.rs",
     "shell/src/host_symbols.rs",
+    "shell/src/loader.rs",
     "shell/src/prefetch/thread.rs",
     "shell/src/shared_object.rs",
     "shell/src/stack.rs",

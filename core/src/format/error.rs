@@ -9,6 +9,7 @@ use super::elf::reloc::ElfReloc;
 use super::elf::{ElfFault, ElfPart};
 use super::header::Compression;
 use super::section::SectionKind;
+use super::shared_object::{SharedObjectErrorKind, SharedObjectPart};
 #[cfg(feature = "alloc")]
 use crate::owned::NoMemory;
 
@@ -230,6 +231,8 @@ pub enum FormatError {
     BytecodeFunction { index: u32, at: u64 },
     /// The shared object of a dynlib is not one.
     DynlibImage { at: u64 },
+    /// A shared object that the system's loader would not survive.
+    SharedObject { part: SharedObjectPart, kind: SharedObjectErrorKind, at: u64 },
     /// An ELF object in the code that is not one that can be linked.
     Elf { part: ElfPart, fault: ElfFault, at: u64 },
     /// A relocation of an ELF object that cannot be applied here.
@@ -492,6 +495,7 @@ impl fmt::Display for FormatError {
                 f,
                 "a dynlib trailer, but no ELF shared object before it, at offset 0x{at:x}"
             ),
+            E::SharedObject { part, kind, at } => write!(f, "{part} {kind}, at offset 0x{at:x}"),
             E::Elf { part, fault, at } => write!(f, "{part} {fault}, at offset 0x{at:x}"),
             E::ElfReloc { section, index, kind, at } => write!(
                 f,

@@ -18,6 +18,7 @@ use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
 use super::section::{Section, SectionFlags, SectionKind, Sections, entry_at};
+use super::shared_object;
 use super::symbol::{SymbolKind, Symbols};
 use super::template::{TemplateMeta, Templates};
 
@@ -326,8 +327,8 @@ impl<'d> Smf<'d> {
     }
 
     /// Checks everything that can be checked without running: every symbol, relocation, template,
-    /// bytecode function and note row, the placement, the symbol index, every record of kept code and the ELF object
-    /// in the code.
+    /// bytecode function and note row, the placement, the symbol index, every record of kept code, the ELF object
+    /// in the code, and the tables of the shared object of a dynlib.
     /// Time is linear in the file. Nothing is decompressed: what compressed sections hold is for
     /// [`Smf::verify_compressed`] to check.
     ///
@@ -364,6 +365,9 @@ impl<'d> Smf<'d> {
         kept::check(self)?;
         if let Some(plan) = ImagePlan::of(self)? {
             plan.verify_settled(self)?;
+        }
+        if let Some(object) = self.shared_object() {
+            shared_object::check(object, shared_object::MIN_PAGE_SIZE)?;
         }
         match self.object()? {
             Some(object) => object.verify_tables(),

@@ -33,6 +33,7 @@ pub mod reloc;
 pub mod renote;
 pub mod sdn;
 pub mod section;
+pub mod shared_object;
 pub mod symbol;
 pub mod take;
 pub mod template;

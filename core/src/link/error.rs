@@ -114,7 +114,7 @@ impl fmt::Display for LinkError {
                 write!(f, "the module is for {module} and this system is {host}")
             }
             LinkError::Dynlib => f.write_str(
-                "the file is a dynlib, an ELF shared object with a trailer, and cannot be run yet",
+                "the file is a dynlib, an ELF shared object with a trailer, which only the system's loader can open",
             ),
             LinkError::Bytecode => {
                 f.write_str("the code is bytecode (BCOD), which a loader runs, and no linker")

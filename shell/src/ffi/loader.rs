@@ -130,21 +130,24 @@ pub extern "C" fn smf_loader_close(loader: u64) -> bool {
 /// Loads the module at `path`, and what it needs of what was provided. Returns its number; 0 on failure.
 ///
 /// # Safety
-/// `path` is null or points to bytes that end with a NUL.
+/// `path` is null or points to bytes that end with a NUL. The caller trusts a dynlib that is opened, as
+/// `SharedObject::open` says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_load(loader: u64, path: *const c_char) -> u64 {
     // SAFETY: passed on to the caller.
     let path = unsafe { text("the path", path) };
-    load(loader, |_| {
+    let find = |_: &Use| {
         let path = path?.to_bytes();
         Ok((copy_of(path)?, read(path)?))
-    })
+    };
+    // SAFETY: as above.
+    unsafe { load(loader, find) }
 }
 
 /// Loads the module called `module` in the archive at `path`, under the name `path(module)`.
 ///
 /// # Safety
-/// Both are null or point to bytes that end with a NUL.
+/// Both are null or point to bytes that end with a NUL. A dynlib as in [`smf_loader_load`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_load_archived(
     loader: u64,
@@ -155,7 +158,7 @@ pub unsafe extern "C" fn smf_loader_load_archived(
     let path = unsafe { text("the path", path) };
     // SAFETY: as above.
     let module = unsafe { text("the name of the module", module) };
-    load(loader, |_| {
+    let find = |_: &Use| {
         let (path, module) = (path?.to_bytes(), module?.to_bytes());
         let archive = ShortName::new(path);
         let none = ApiError::NotInArchive { archive, module: ShortName::new(module) };
@@ -166,13 +169,16 @@ pub unsafe extern "C" fn smf_loader_load_archived(
         };
         let name = joined(&[path, b"(", module, b")"])?;
         Ok((name, found.ok_or(none)?))
-    })
+    };
+    // SAFETY: as above.
+    unsafe { load(loader, find) }
 }
 
 /// Loads a module from a copy of its bytes. Returns its number; 0 on failure.
 ///
 /// # Safety
-/// `name` is null or points to bytes that end with a NUL; `bytes` is null or points to as many.
+/// `name` is null or points to bytes that end with a NUL; `bytes` is null or points to as many. A dynlib as in
+/// [`smf_loader_load`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_load_bytes(
     loader: u64,
@@ -184,15 +190,25 @@ pub unsafe extern "C" fn smf_loader_load_bytes(
     let name = unsafe { text("the name", name) };
     // SAFETY: as above.
     let bytes = unsafe { slice("the bytes of the module", bytes, length) };
-    load(loader, |_| Ok((copy_of(name?.to_bytes())?, copy(bytes?)?)))
+    let find = |_: &Use| Ok((copy_of(name?.to_bytes())?, copy(bytes?)?));
+    // SAFETY: as above.
+    unsafe { load(loader, find) }
 }
 
-/// Loads what `find` gives a name and bytes.
-fn load(loader: u64, find: impl FnOnce(&Use) -> Result<(Box<[u8]>, ModuleBytes), ApiError>) -> u64 {
+/// Loads the bytes that `find` returns with their name.
+///
+/// # Safety
+/// As [`Loader::place`](crate::loader::Loader::place).
+unsafe fn load(
+    loader: u64,
+    find: impl FnOnce(&Use) -> Result<(Box<[u8]>, ModuleBytes), ApiError>,
+) -> u64 {
     missing::forget();
     let loaded = loaders::enter(loader).and_then(|loader| {
         let (name, bytes) = find(&loader)?;
-        let handle = match loader.load_dynlib(&name, &bytes)? {
+        // SAFETY: passed on to the caller.
+        let dynlib = unsafe { loader.load_dynlib(&name, &bytes) }?;
+        let handle = match dynlib {
             Some(handle) => handle,
             None => {
                 let mut lacks = Collector::default();
@@ -226,15 +242,17 @@ fn copy(bytes: &[u8]) -> Result<ModuleBytes, ApiError> {
 /// Adds the module or the archive at `path` to those that are loaded when somebody imports from them.
 ///
 /// # Safety
-/// `path` is null or points to bytes that end with a NUL.
+/// `path` is null or points to bytes that end with a NUL. A dynlib as in [`smf_loader_load`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_provide(loader: u64, path: *const c_char) -> bool {
     // SAFETY: passed on to the caller.
     let path = unsafe { text("the path", path) };
-    provide(loader, || {
+    let find = || {
         let path = path?.to_bytes();
         Ok((path, read(path)?))
-    })
+    };
+    // SAFETY: as above.
+    unsafe { provide(loader, find) }
 }
 
 /// The same with a copy of bytes.
@@ -252,17 +270,22 @@ pub unsafe extern "C" fn smf_loader_provide_bytes(
     let name = unsafe { text("the name", name) };
     // SAFETY: as above.
     let bytes = unsafe { slice("the bytes of the module", bytes, length) };
-    provide(loader, || Ok((name?.to_bytes(), copy(bytes?)?)))
+    // SAFETY: as above.
+    unsafe { provide(loader, || Ok((name?.to_bytes(), copy(bytes?)?))) }
 }
 
-fn provide<'n>(
+/// # Safety
+/// As [`Loader::place`](crate::loader::Loader::place).
+unsafe fn provide<'n>(
     loader: u64,
     find: impl FnOnce() -> Result<(&'n [u8], ModuleBytes), ApiError>,
 ) -> bool {
     let provided = loaders::enter(loader).and_then(|loader| {
         let (name, bytes) = find()?;
         // A dynlib does not say what it exports.
-        if loader.load_dynlib(name, &bytes)?.is_none() {
+        // SAFETY: passed on to the caller.
+        let dynlib = unsafe { loader.load_dynlib(name, &bytes) }?;
+        if dynlib.is_none() {
             loader.modules().provide(name, bytes)?;
         }
         Ok(true)

@@ -494,7 +494,7 @@ fn a_program_is_built_with_pkg_config() {
 fn functions_of_loaded_modules_may_be_called() {
     let loader = Loader::default();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
-    let handle = loader.load_file(Path::new(file)).unwrap();
+    let handle = loader.load_module(Path::new(file), None).unwrap();
     let module = loader.modules().get(handle).unwrap();
     let address = |name: &[u8]| module.export(name).unwrap().address.cast_signed();
     let (answer, add) = (address(b"answer"), address(b"add"));

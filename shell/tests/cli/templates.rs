@@ -141,3 +141,22 @@ fn templates_are_shown() {
     // A module without any is none that fails.
     assert_eq!(smf(&["templates", "packed.smf"]).status.code(), Some(0));
 }
+
+/// Found: the dynlib was opened, and a damaged one killed the process.
+#[test]
+fn jit_refuses_a_dynlib_without_opening_it() {
+    let why = &["dynlib.smf: a dynlib has no templates", "smf run"];
+    let file = super::sample("dynlib.smf");
+    let output = smf(&["jit", file.to_str().unwrap(), "fn$f$i64"]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    super::contains(&told, why);
+    // It is not even checked.
+    let path = scratch("jit-dynlib").join("dynlib.smf");
+    let mut damaged = fs::read(&file).unwrap();
+    damaged[0x2f6b] ^= 0x10;
+    fs::write(&path, damaged).unwrap();
+    let output = smf(&["jit", path.to_str().unwrap(), "fn$f$i64"]);
+    assert_eq!(output.status.code(), Some(1));
+    super::contains(&text(&output.stderr), why);
+}

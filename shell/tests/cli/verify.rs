@@ -87,3 +87,34 @@ fn a_compression_bomb_is_refused_by_every_command() {
         assert!(!fs::exists(out).unwrap(), "{args:?}");
     }
 }
+
+/// Found: SIGSEGV inside the system's loader, and `ok` from `verify`.
+#[test]
+fn a_damaged_dynlib_is_refused_by_every_command_that_would_open_it() {
+    let directory = scratch("damaged-dynlib");
+    let path = directory.join("damaged.smf");
+    let path_text = path.to_str().unwrap();
+    let mut damaged = fs::read(sample("dynlib.smf")).unwrap();
+    // A bit of the address of the string table, in the dynamic section.
+    damaged[0x2f6b] ^= 0x10;
+    fs::write(&path, &damaged).unwrap();
+    let why = &["DT_STRTAB of the shared object", "offset 0x2f60"];
+    contains(&fails(&["verify", path_text]), why);
+    contains(&fails(&["run", path_text, "plugin", "37"]), why);
+    contains(&fails(&["run", "packed.smf", "--with", path_text]), why);
+}
+
+#[test]
+fn a_dynlib_for_another_machine_verifies_and_does_not_run() {
+    let directory = scratch("foreign-dynlib");
+    let path = directory.join("foreign.smf");
+    let path_text = path.to_str().unwrap();
+    let mut foreign = fs::read(sample("dynlib.smf")).unwrap();
+    foreign[18] = 243;
+    fs::write(&path, &foreign).unwrap();
+    contains(&ok(&["verify", path_text]), &[": ok"]);
+    contains(&fails(&["run", path_text, "plugin"]), &["built for machine 243", "this process is"]);
+    foreign[0x2f6b] ^= 0x10;
+    fs::write(&path, &foreign).unwrap();
+    contains(&fails(&["verify", path_text]), &["DT_STRTAB"]);
+}

@@ -200,6 +200,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             kept_bytes: 1 << 20,
             clash: 0,
             flags: 1,
+            max_replaced_bytes: 0,
         };
         assert!(smf_loader_close(loader));
         // SAFETY: options with their size.

@@ -111,6 +111,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             kept_bytes: 1 << 20,
             clash: 0,
             flags: 3,
+            max_replaced_bytes: 0,
         };
         // SAFETY: options with their size.
         let open = || unless(0, unsafe { smf_loader_open(&raw const options) });
@@ -122,6 +123,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             kept_bytes: 0,
             clash: 0,
             flags: 2,
+            max_replaced_bytes: 0,
         };
         // SAFETY: options with their size.
         let loader = unsafe { smf_loader_open(&raw const options) };

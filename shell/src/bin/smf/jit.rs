@@ -11,11 +11,11 @@ use smf_core::instantiate::{
     Instance, JitConfig, JitInstantiator, JitResult, JitSymbolResolver, TypedBodies,
 };
 use smf_core::jit::typed::Scalar;
-use smf_core::link::MAX_ARGS;
-use smf_core::loader::LoaderOptions;
+use smf_core::link::{LinkError, MAX_ARGS};
+use smf_core::loader::{LoadError as CoreError, LoaderOptions};
 use smf_loader::calls;
 use smf_loader::jit::{Announce, InCall};
-use smf_loader::loader::Loader;
+use smf_loader::loader::{LoadError, Loader};
 
 use crate::output::{self, Failure};
 use crate::values::{Array, Shown, word};
@@ -79,10 +79,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let resolver: &'static _ = Box::leak(Box::new(Arc::new(JitSymbolResolver::of(Arc::new(jit)))));
     loader.modules().set_fallback(Some(resolver.clone()));
     // A module without code of its own has templates all the same; what is missing is told when it is needed.
-    let module = match &args.module {
-        Some(name) => loader.load_archived(&args.file, name),
-        None => loader.load_file(&args.file),
-    };
+    let module = loader.load_module(&args.file, args.module.as_deref());
+    if module.as_ref().is_err_and(is_dynlib) {
+        let why = "a dynlib has no templates; `smf run` calls its functions";
+        return Err(Failure::of(&args.file, why));
+    }
     let result = resolver.instantiator().try_jit_instantiate(args.symbol.as_bytes());
     let because = |why: String| match &module {
         Err(error) if matches!(result, JitResult::CompilationError(_)) => Failure::of(
@@ -96,6 +97,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         other => return Err(because(other.to_string())),
     };
     call(&args.file, instance, &args.args)
+}
+
+/// Whether a module was refused because it is a dynlib.
+fn is_dynlib(error: &LoadError) -> bool {
+    let LoadError::Refused { error: CoreError::Link { error, .. }, .. } = error else {
+        return false;
+    };
+    *error == LinkError::Dynlib
 }
 
 /// Calls an instance, and shows what it returns and which arrays it has changed.

@@ -28,7 +28,8 @@ const SUGGESTED: usize = 8;
 
 /// Loads and links a module, calls one of its functions and prints the result
 ///
-/// Machine code is trusted: to run a module is to run a program.
+/// Machine code is trusted: to run a module is to run a program. A dynlib is trusted from the moment it is
+/// opened, because the system runs its initialisers then.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The module
@@ -92,7 +93,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     loader.modules().set_process(Some(Arc::new(host)));
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let before = args.watch.then(|| Before::new(files));
-    let placed = loader.place_program(&args.file, &args.with).map_err(because)?;
+    // SAFETY: a dynlib is opened in order to be run, and its code is trusted as a program is.
+    let placed = unsafe { loader.place_program(&args.file, &args.with) }.map_err(because)?;
     let loaded = Instant::now();
     let module = placed.link().map_err(because)?;
     let linked = Instant::now();
@@ -168,7 +170,9 @@ fn host(args: &Args) -> Result<HostSymbols, Failure> {
         host.add_process();
     }
     for name in &args.host_library {
-        host.add_library(name).map_err(|error| Failure::Because(error.to_string()))?;
+        // SAFETY: the user has named the library, and trusts it as a program that is started.
+        let added = unsafe { host.add_library(name) };
+        added.map_err(|error| Failure::Because(error.to_string()))?;
     }
     Ok(host)
 }

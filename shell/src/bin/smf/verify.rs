@@ -13,8 +13,8 @@ use crate::output::{self, Failure};
 /// Checks everything that can be checked without running
 ///
 /// Prints `FILE: ok` for each sound file and `error: FILE: what, at offset 0x..` on standard error for
-/// the others. Compressed sections are decompressed, and bytecode is verified. Of an archive, the index, every hash and every
-/// module are checked.
+/// the others. Compressed sections are decompressed, bytecode is verified, and so are the tables of the shared
+/// object of a dynlib, which is not opened. Of an archive, the index, every hash and every module are checked.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The modules and archives

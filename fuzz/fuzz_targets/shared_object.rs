@@ -1,0 +1,16 @@
+//! Any bytes are an error with an offset in them, or a shared object that is told what it is for.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use smf_core::format::FormatError;
+use smf_core::format::shared_object::{MIN_PAGE_SIZE, check};
+
+fuzz_target!(|data: &[u8]| {
+    for page_size in [MIN_PAGE_SIZE, 1 << 16] {
+        match check(data, page_size) {
+            Ok(target) => assert!(data.len() >= 52 && !target.to_string().is_empty()),
+            Err(FormatError::SharedObject { at, .. }) => assert!(at <= data.len() as u64),
+            Err(other) => panic!("{other}"),
+        }
+    }
+});
