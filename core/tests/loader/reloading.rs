@@ -299,7 +299,7 @@ fn data_that_another_module_refers_to_stays_where_it_is() {
     assert_eq!(shared.reload(&with_datum(4)), Ok((2, 0)));
     assert!(address(loader, "d") != Some(there));
     assert_eq!(call(loader, *module, "add", &[1]), 145);
-    collect(&loader);
+    collect(loader);
     assert_eq!(loader.statistics().retired, 0);
 }
 

@@ -8,7 +8,7 @@ use crate::jit::testing::{code, function};
 use crate::jit::verify::Verifier;
 use crate::memory::testing::{End, in_child};
 
-const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET };
+const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
 /// Before the locks gave up in a child, each of these calls waited for ever.
 #[test]
