@@ -1,4 +1,4 @@
-//! Any bytes are an error with an offset in them, or a shared object that is told what it is for.
+//! Any bytes are refused with an offset, or accepted as a shared object for a named machine.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

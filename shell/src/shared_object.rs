@@ -109,7 +109,7 @@ impl SharedObject {
     }
 }
 
-/// A memory file with `bytes`, which nobody can change any more.
+/// A memory file with `bytes`, sealed against every change.
 fn memory_file(bytes: &[u8]) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut file = File::from(memfd_create("smf-dynlib", flags)?);

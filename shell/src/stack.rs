@@ -10,7 +10,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-/// What is known of a stack.
+/// The bounds of a thread's stack.
 #[derive(Clone, Copy, Debug)]
 enum Bounds {
     NotAsked,
@@ -84,7 +84,7 @@ mod system {
         // SAFETY: attributes that are there, and places for two words.
         let failed =
             unsafe { pthread_attr_getstack(attributes.as_ptr(), &raw mut start, &raw mut bytes) };
-        // SAFETY: attributes that are there, which nobody uses any more.
+        // SAFETY: initialised attributes, which are not used after this.
         unsafe { pthread_attr_destroy(attributes.as_mut_ptr()) };
         let end = start.addr().checked_add(bytes)?;
         (failed == 0 && !start.is_null()).then_some(start.addr()..end)
@@ -93,7 +93,7 @@ mod system {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 mod system {
-    /// Nobody is asked.
+    /// Always unknown.
     pub(super) fn ask() -> Option<std::ops::Range<usize>> {
         None
     }

@@ -329,7 +329,7 @@ fn calls_on_small_threads_stop_before_the_end_of_their_stack() {
     }
 }
 
-/// A stack that nobody knows: what there is must be what all activations may take together, 2 MiB.
+/// A stack with unknown bounds must have as much as all activations may take together, 2 MiB.
 #[test]
 fn unknown_stack_of_two_mebibytes_is_enough() {
     let memory = CodeMemory::default();

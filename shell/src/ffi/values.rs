@@ -129,7 +129,7 @@ fn hooks_in_use() -> Option<&'static Hooks> {
     if set == BUILTIN {
         return None;
     }
-    // SAFETY: null, or a box that `install` has leaked and nobody changes.
+    // SAFETY: null, or a box that `install` has leaked and that does not change.
     unsafe { set.as_ref() }
 }
 
@@ -159,7 +159,7 @@ unsafe fn install(hooks: *const SmfValueHooks) -> Result<(), ApiError> {
     let set = Box::into_raw(boxed(whole)?);
     let null = ptr::null_mut();
     if SET.compare_exchange(null, set, Ordering::Release, Ordering::Relaxed).is_err() {
-        // SAFETY: from `Box::into_raw` above, and nobody has seen it.
+        // SAFETY: from `Box::into_raw` above, and no other thread has seen it.
         drop(unsafe { Box::from_raw(set) });
         return Err(ApiError::ValuesInUse);
     }

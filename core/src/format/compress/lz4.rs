@@ -152,7 +152,7 @@ pub(super) fn decode(data: &[u8], output: &mut Output<'_>) -> Result<(), Fault> 
 }
 
 impl Header {
-    /// Decodes a block to the begin of `place`, with `window` before it; `None` as an error when `place` is
+    /// Decodes a block to the start of `place`, with `window` before it; `None` as an error when `place` is
     /// too short for the block.
     fn decode_block(
         &self,

@@ -20,7 +20,7 @@ pub(super) struct Output<'o> {
     filled: usize,
     /// Where the current frame begins in the buffer.
     frame: usize,
-    /// Bytes written since the begin of the section.
+    /// Bytes written since the start of the section.
     written: u64,
     virtual_size: u64,
 }

@@ -38,7 +38,7 @@ pub(super) fn xxh32(data: &[u8]) -> u32 {
 
 /// Bytes on their way into a hash, which takes them in stripes of `N`.
 struct Stripes<const N: usize> {
-    /// The begin of the next stripe.
+    /// The start of the next stripe.
     tail: [u8; N],
     tail_len: usize,
     /// Bytes of everything.

@@ -152,8 +152,8 @@ impl Body<'_, '_> {
         self.put(position, if value == Value::slot(position) { Value::Home } else { value });
     }
 
-    /// Appends what an instruction has left in a temporary register, whoever had that before. It is held
-    /// first: to append a value may take copies of what was there to free registers.
+    /// Appends the result that an instruction has left in a temporary register. The register is held
+    /// first: to append a value may copy older values to free registers.
     pub(super) fn push_result(&mut self, register: Gpr) {
         let value = Value::gpr(register);
         self.l.values.registers.hold(value);

@@ -101,7 +101,7 @@ impl Context {
     }
 }
 
-/// A function that is told of traps, without a lock that a child process could inherit.
+/// The trap hook, without a lock that a child process could inherit held.
 #[derive(Debug, Default)]
 pub(super) struct Hook(AtomicPtr<()>);
 
@@ -177,7 +177,7 @@ pub(super) unsafe extern "C" fn interpret(
 ) -> usize {
     // SAFETY: the engine outlives what it runs.
     let native = unsafe { &*native };
-    // SAFETY: the context of the host call, which nobody else has while this runs.
+    // SAFETY: the context of the host call, which nothing else accesses while this runs.
     let context = unsafe { &mut *context };
     if let Some(code) = native.code_for_call(function, context.stack_end) {
         return code;
