@@ -388,16 +388,24 @@ impl Unifier {
     /// for a type that no memory holds.
     pub fn resolve(&self, id: TypeId) -> Result<Type, UnifyError> {
         let mut left = MAX_NODES;
-        self.resolve_part(id, 1, &mut left)
+        self.check_size(id, 1, &mut left)?;
+        self.resolve_part(id)
     }
 
-    fn resolve_part(&self, id: TypeId, depth: usize, left: &mut usize) -> Result<Type, UnifyError> {
-        *left = left.checked_sub(1).ok_or(UnifyError::TooLarge)?;
+    /// Counts the nodes and the levels of a type before anything is allocated for it.
+    fn check_size(&self, id: TypeId, depth: usize, left: &mut usize) -> Result<(), UnifyError> {
+        *left = left.checked_sub(1).filter(|_| depth <= MAX_DEPTH).ok_or(UnifyError::TooLarge)?;
+        let parts = self.parts(self.schema(id)).iter();
+        parts.copied().try_for_each(|part| self.check_size(part, depth + 1, left))
+    }
+
+    /// A type of a size that was checked.
+    fn resolve_part(&self, id: TypeId) -> Result<Type, UnifyError> {
         let schema = self.schema(id);
-        let node = self.node(schema).filter(|_| depth <= MAX_DEPTH).ok_or(UnifyError::TooLarge)?;
+        let node = self.node(schema).ok_or(UnifyError::TooLarge)?;
         let mut parts = Vec::new();
         for part in self.parts(schema) {
-            parts.push(self.resolve_part(*part, depth + 1, left)?);
+            parts.push(self.resolve_part(*part)?);
         }
         let single = |parts: Vec<Type>| parts.into_iter().next().map(Box::new);
         let ty = match &node.head {
