@@ -32,9 +32,10 @@ fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
     let counter = loader.load(b"packed", ModuleBytes::new(PACKED)).unwrap();
     loader.provide(b"library", ModuleBytes::new(LIBRARY)).unwrap();
     let resolved = loader.resolve(b"answer").unwrap().unwrap().address;
+    // SAFETY: no other thread uses the loader.
+    let collect = || unsafe { loader.collect_quiescent() };
     let intact = || {
-        // SAFETY: no other thread uses the loader.
-        unsafe { loader.collect_quiescent() };
+        collect();
         assert_eq!(
             (call(&loader, counter, b"bump", 0), call(&loader, counter, b"answer", 0)),
             (100, 42)
@@ -58,7 +59,7 @@ fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
         let bytes = ModuleBytes::new(PACKED);
         loader.reload(counter, bytes, OldData::Move, &mut |_| {})
     };
-    let reloads = fail_each("reload", reload, intact, |_| {});
+    let reloads = fail_each("reload", reload, intact, |_| collect());
 
     let unloads: Vec<u32> = [Errno::NOMEM, Errno::PERM]
         .map(|errno| {
