@@ -115,8 +115,9 @@ mod tests {
                 let found = bounds().unwrap();
                 assert!(found.contains(&here), "{here:x} of {found:x?}");
                 assert_eq!(bounds(), Some(found.clone()));
-                // Guard pages and the thread's own variables count as the library likes.
-                assert!((bytes / 2..=bytes + (64 << 10)).contains(&found.len()), "{found:x?}");
+                // Guard pages and thread-local variables may be counted or not, and glibc reuses the stack of an
+                // ended thread if it is at most four times as large (nptl/allocatestack.c).
+                assert!((bytes / 2..=4 * bytes + (64 << 10)).contains(&found.len()), "{found:x?}");
                 found
             });
             let other = other.unwrap().join().unwrap();
