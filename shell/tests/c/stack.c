@@ -74,7 +74,7 @@ static void *in_coroutine(void *stack) {
 
 int main(int count, char **arguments) {
     CHECK(count == 2);
-    SmfLoaderOptions options = {sizeof options, 0, SMF_CLASH_FIRST_WINS, 0};
+    SmfLoaderOptions options = {.size = sizeof options};
     loader = smf_loader_open(&options);
     module = smf_loader_load(loader, arguments[1]);
     CHECK(loader && module);
