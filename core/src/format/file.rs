@@ -118,7 +118,8 @@ impl<'d> Smf<'d> {
             Layout::Compact => check_sections(&sections, bounds(Layout::Compact))?,
             _ => check_sections(&sections, bounds(Layout::Packed))?,
         };
-        if compression != Compression::NONE {
+        // Without decoders nothing is decompressed.
+        if cfg!(feature = "compress") && compression != Compression::NONE {
             check_ratio(&sections, limits)?;
         }
         let (table, table_offset) = symbol_table(data, layout, &header, at, base)?;
