@@ -267,7 +267,7 @@ impl Loader {
     /// The first half of [`load_file`](Self::load_file).
     ///
     /// # Errors
-    /// As there, but for imports that nobody provides.
+    /// As there, except unresolved imports.
     ///
     /// # Safety
     /// As [`place`](Self::place).
@@ -337,7 +337,7 @@ impl Loader {
     /// The first half of loading a module under `name`.
     ///
     /// # Errors
-    /// [`LoadError`], but for imports that nobody provides.
+    /// [`LoadError`], except unresolved imports.
     ///
     /// # Safety
     /// A dynlib is opened, here or by the system's loader when the module is unloaded, as
@@ -363,7 +363,7 @@ impl Loader {
     /// As [`place`](Self::place), but a dynlib is refused, and not opened.
     ///
     /// # Errors
-    /// [`LoadError`], but for imports that nobody provides.
+    /// [`LoadError`], except unresolved imports.
     pub fn place_module(
         &self,
         name: &str,
