@@ -282,8 +282,12 @@ fn bombs_take_no_room_and_broken_sections_give_it_back() {
     // A checksum that is none.
     broken[4] |= 4;
     broken.extend_from_slice(b"none");
-    let bytes =
-        module_of(&[(frame(1, 100 << 20), 5000), (frame(2, 10_000), 100 << 20), (broken, 5000)]);
+    let bytes = module_of(&[
+        (frame(1, 100 << 20), 5000),
+        (frame(2, 10_000), 1 << 20),
+        (broken, 5000),
+        (frame(3, 10_000), 100 << 20),
+    ]);
     let path = directory.file("module", &bytes);
     let other = directory.file("other", &[1; 3000]);
     let capacity = bytes.len() as u64 + 6000;
@@ -294,6 +298,10 @@ fn bombs_take_no_room_and_broken_sections_give_it_back() {
         Err(CacheError::Format(FormatError::Decompress { fault, .. })) => fault,
         other => panic!("{:?}", other.map(<[u8]>::len)),
     };
+    assert!(matches!(
+        section(&file, 3).map(<[u8]>::len),
+        Err(CacheError::Format(FormatError::CompressionRatio { virtual_size: 0x640_0000, .. }))
+    ));
     assert!(matches!(fault(1), Fault::Short { .. }));
     let statistics = cache.statistics();
     assert_eq!((statistics.files, statistics.bytes), (2, capacity - 3000));
