@@ -20,15 +20,16 @@ extern crate alloc;
 #[cfg(any(test, miri))]
 extern crate std;
 
+#[cfg(feature = "alloc")]
+pub mod alloc_util;
 #[cfg(feature = "kernel")]
 pub mod cache;
+pub mod extract;
 #[cfg(test)]
 #[cfg(feature = "kernel")]
 #[path = "tests/faults/mod.rs"]
 mod faults;
 pub mod format;
-#[cfg(feature = "kernel")]
-pub mod instantiate;
 pub mod jit;
 #[cfg(feature = "kernel")]
 pub mod link;
@@ -39,10 +40,13 @@ pub mod memory;
 #[cfg(all(test, loom))]
 #[path = "tests/models.rs"]
 mod model;
-#[cfg(feature = "alloc")]
-pub mod owned;
-pub mod sort;
+#[cfg(feature = "kernel")]
+pub mod templates;
 #[cfg(test)]
 mod testing;
 #[cfg(feature = "kernel")]
-pub mod tier;
+pub mod trap;
+#[cfg(feature = "kernel")]
+pub mod types;
+#[cfg(feature = "kernel")]
+pub mod vm;

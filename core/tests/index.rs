@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use smf_core::format::convert::convert;
-use smf_core::format::index::{self, PROBES};
+use smf_core::format::ext::hash_index::{self, PROBES};
 use smf_core::format::symbol::MAX_NAME;
 use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
 use smf_core::format::{
@@ -50,13 +50,13 @@ fn symbol(name: &[u8], binding: Binding, place: Place) -> NewSymbol<'_> {
 /// A file with these symbols and, as a section behind the code, this index.
 fn file(layout: Layout, symbols: &[NewSymbol<'_>], payload: Option<&[u8]>) -> Vec<u8> {
     let code = NewSection::code(&CODE);
-    let sections: Vec<_> = [code].into_iter().chain(payload.map(index::section)).collect();
+    let sections: Vec<_> = [code].into_iter().chain(payload.map(hash_index::section)).collect();
     let header = Header::default();
     Module { layout, header, stub: &[], sections: &sections, symbols }.to_vec().unwrap()
 }
 
 fn indexed(layout: Layout, symbols: &[NewSymbol<'_>]) -> Vec<u8> {
-    file(layout, symbols, Some(&index::encode(symbols).unwrap()))
+    file(layout, symbols, Some(&hash_index::encode(symbols).unwrap()))
 }
 
 fn of<'d>(smf: &Smf<'d>) -> SymbolIndex<'d> {
@@ -98,7 +98,7 @@ fn an_index_of_every_sample_finds_what_a_walk_finds() {
         let symbols = symbols_of(&smf);
         let place = |s: &Symbol<'_>| if s.defined { Place::Unstated } else { Place::Import };
         let new: Vec<_> = symbols.iter().map(|s| symbol(s.name(), s.binding, place(s))).collect();
-        let payload = index::encode(&new).unwrap();
+        let payload = hash_index::encode(&new).unwrap();
         let index = SymbolIndex::parse(&payload, 0, smf.symbols()).unwrap().unwrap();
         index.verify().unwrap();
         for name in symbols.iter().map(Symbol::name).chain([&b"main"[..], b"", b"nobody"]) {
@@ -247,7 +247,7 @@ fn a_flipped_bit_makes_a_lookup_miss_and_never_find_another_symbol() {
 /// The payload of the index of a file of the symbols above, with a change.
 fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let symbols = some_symbols();
-    let mut payload = index::encode(&symbols).unwrap();
+    let mut payload = hash_index::encode(&symbols).unwrap();
     change(&mut payload);
     file(Layout::Packed, &symbols, Some(&payload))
 }
@@ -312,7 +312,7 @@ fn an_index_that_leaves_out_or_prefers_the_wrong_one_is_refused() {
     {
         let mut others = all.clone();
         others[number].binding = binding;
-        let file = file(Layout::Packed, &all, Some(&index::encode(&others).unwrap()));
+        let file = file(Layout::Packed, &all, Some(&hash_index::encode(&others).unwrap()));
         let smf = Smf::parse(&file).unwrap();
         let error = smf.verify().unwrap_err();
         assert!(
@@ -339,12 +339,12 @@ fn an_index_of_a_later_version_or_of_other_symbols_is_passed_over() {
 #[cfg_attr(miri, ignore = "looks among twenty thousand names")]
 fn a_lookup_gives_up_where_tags_are_all_alike() {
     let names: Vec<_> = (0..20_000).map(|number| format!("n{number}")).collect();
-    let tag = |name: &str| index::hash(name.as_bytes()) >> 56;
+    let tag = |name: &str| hash_index::hash(name.as_bytes()) >> 56;
     let alike: Vec<_> = names.iter().filter(|name| tag(name) == 7).collect();
     let new = alike.iter().map(|name| symbol(name.as_bytes(), Binding::Global, Place::Unstated));
     let symbols: Vec<_> = new.take(8 * PROBES).collect();
     assert_eq!(symbols.len(), 8 * PROBES);
-    let mut payload = index::encode(&symbols[..1]).unwrap();
+    let mut payload = hash_index::encode(&symbols[..1]).unwrap();
     payload[8] = u8::try_from(symbols.len()).unwrap();
     for slot in 0..8 {
         payload[HEADER + slot] = 7;
@@ -364,9 +364,9 @@ fn names_that_all_collide_get_no_index() {
     let names: Vec<_> = (0..9u8).map(|n| [&[b'a' + n; 8], &end[..]].concat()).collect();
     let symbols: Vec<_> =
         names.iter().map(|name| symbol(name, Binding::Global, Place::Unstated)).collect();
-    assert_eq!(index::hash(&names[0]), index::hash(&names[1]));
-    assert!(index::encode(&symbols[..4]).is_some());
-    assert!(index::encode(&symbols[..5]).is_none());
+    assert_eq!(hash_index::hash(&names[0]), hash_index::hash(&names[1]));
+    assert!(hash_index::encode(&symbols[..4]).is_some());
+    assert!(hash_index::encode(&symbols[..5]).is_none());
     // Nor does a conversion make one up: the section stays, empty, and is said to be lost.
     let file = file(Layout::Packed, &symbols, Some(b"HASH\x02\0\0\0"));
     let smf = Smf::parse(&file).unwrap();
@@ -397,5 +397,5 @@ fn a_conversion_indexes_the_symbols_as_they_are_numbered_then() {
     let back = convert(&smf, Layout::Packed).unwrap();
     let smf = Smf::parse(&back.bytes).unwrap();
     smf.verify().unwrap();
-    assert_eq!(smf.section(1).unwrap().data, index::encode(&symbols).unwrap());
+    assert_eq!(smf.section(1).unwrap().data, hash_index::encode(&symbols).unwrap());
 }

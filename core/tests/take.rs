@@ -1,7 +1,7 @@
 //! Functions and templates taken out of modules, and put into others.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
-use smf_core::format::take::{Concretes, TakeError, TakenReloc, all_deferred, deferred};
+use smf_core::extract::{Concretes, ExtractError, ExtractedReloc, all_deferred, deferred};
 use smf_core::format::template::{Container, NewTemplate, NewTemplates, TemplateKind};
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
@@ -58,7 +58,7 @@ fn taken(all: &Concretes<'_>) -> Vec<Parts> {
         .map(|concrete| {
             let concrete = concrete.unwrap();
             let relocs = concrete.relocations().map(|reloc| {
-                let TakenReloc { offset, kind, addend, symbol } = reloc.unwrap();
+                let ExtractedReloc { offset, kind, addend, symbol } = reloc.unwrap();
                 (offset, kind, addend, symbol.index)
             });
             (concrete.symbol.name().to_vec(), concrete.bytes.to_vec(), relocs.collect())
@@ -127,7 +127,7 @@ impl<'a> Made<'a> {
     }
 
     /// Puts a function that was taken behind those that are there, with imports for what it uses.
-    fn put(&mut self, function: &smf_core::format::take::Concrete<'_, 'a>) {
+    fn put(&mut self, function: &smf_core::extract::FunctionBody<'_, 'a>) {
         self.code.resize(self.code.len().next_multiple_of(16), 0x90);
         let begin = self.code.len() as u64;
         self.code.extend_from_slice(function.bytes);
@@ -144,7 +144,7 @@ impl<'a> Made<'a> {
             None => self.symbols.push(new),
         }
         for reloc in function.relocations() {
-            let TakenReloc { offset, kind, addend, symbol } = reloc.unwrap();
+            let ExtractedReloc { offset, kind, addend, symbol } = reloc.unwrap();
             let index = match self.symbols.iter().position(|s| s.name == symbol.name()) {
                 Some(index) => index,
                 None => {
@@ -219,12 +219,12 @@ fn names_that_say_nothing_or_too_much_are_errors_with_the_name() {
     assert_eq!((at(b"one"), at(b"weak")), (4, 32));
     let fault = |name| all.concrete(name).map(|found| found.symbol.value).unwrap_err();
     for (name, error) in [
-        (&b"two"[..], TakeError::Ambiguous { name: b"two" }),
-        (b"local", TakeError::Ambiguous { name: b"local" }),
-        (b"datum", TakeError::NotAFunction { name: b"datum" }),
-        (b"import", TakeError::Import { name: b"import" }),
-        (b"nobody", TakeError::Missing { name: b"nobody" }),
-        (b"", TakeError::Missing { name: b"" }),
+        (&b"two"[..], ExtractError::Ambiguous { name: b"two" }),
+        (b"local", ExtractError::Ambiguous { name: b"local" }),
+        (b"datum", ExtractError::NotAFunction { name: b"datum" }),
+        (b"import", ExtractError::Import { name: b"import" }),
+        (b"nobody", ExtractError::Missing { name: b"nobody" }),
+        (b"", ExtractError::Missing { name: b"" }),
     ] {
         assert_eq!(fault(name), error);
         assert!(error.to_string().contains(std::str::from_utf8(name).unwrap()), "{error}");
@@ -244,7 +244,7 @@ fn a_relocation_on_the_edge_of_a_function_is_an_error() {
     let all = Concretes::of(&Smf::parse(&file).unwrap()).map(|all| {
         for name in [&b"before"[..], b"after"] {
             let error = all.concrete(name).map(|found| found.bytes.len()).unwrap_err();
-            assert_eq!(error, TakeError::Edge { name, offset: 14 });
+            assert_eq!(error, ExtractError::Edge { name, offset: 14 });
         }
         assert_eq!(all.concrete(b"far").unwrap().relocations().len(), 0);
         all.iter().filter(Result::is_err).count()
@@ -294,8 +294,8 @@ fn many_functions_and_relocations_in_any_order_agree_with_a_naive_search() {
 #[test]
 fn modules_whose_functions_cannot_be_parted_are_refused() {
     let refused = |smf: Smf<'_>| Concretes::of(&smf).err().unwrap();
-    assert_eq!(refused(sample!("bcod.smf")), TakeError::Bytecode);
-    assert!(matches!(refused(sample!("bad/reloc-symbol.smf")), TakeError::Format(_)));
+    assert_eq!(refused(sample!("bcod.smf")), ExtractError::Bytecode);
+    assert!(matches!(refused(sample!("bad/reloc-symbol.smf")), ExtractError::Format(_)));
     assert!(Concretes::of(&sample!("compact.smf")).unwrap().is_empty());
 
     // One that was linked under a placement of its own: two sections, the second one not loaded.
@@ -312,7 +312,7 @@ fn modules_whose_functions_cannot_be_parted_are_refused() {
         let smf = Smf::parse(&module).unwrap();
         smf.verify().unwrap();
         let error = Concretes::of(&smf).err();
-        assert_eq!(error, (!is_read).then_some(TakeError::Settled));
+        assert_eq!(error, (!is_read).then_some(ExtractError::Settled));
     }
 }
 
@@ -412,11 +412,11 @@ fn templates_are_taken_as_they_stand() {
             assert_eq!(one.template.name, name.as_bytes());
         }
         let missing = deferred(&smf, b"nobody").err();
-        assert_eq!(missing, Some(TakeError::Missing { name: b"nobody" }));
+        assert_eq!(missing, Some(ExtractError::Missing { name: b"nobody" }));
     }
     assert_eq!(
         deferred(&sample!("packed.smf"), b"x").err(),
-        Some(TakeError::Missing { name: b"x" })
+        Some(ExtractError::Missing { name: b"x" })
     );
 }
 
@@ -451,7 +451,7 @@ fn templates_that_nobody_can_tell_apart_are_errors() {
     let twice = b"\x02\0\0\0\x01\0\0\0T\0\0\0\0\x01\0\0\0T\0\0\0\0";
     let file = with_templates(twice);
     let smf = Smf::parse(&file).unwrap();
-    assert_eq!(deferred(&smf, b"T").err(), Some(TakeError::Ambiguous { name: b"T" }));
+    assert_eq!(deferred(&smf, b"T").err(), Some(ExtractError::Ambiguous { name: b"T" }));
     // Two with bodies that have no lengths; one alone ends with the section.
     let header = b"\x04\x01\0\0\0T\x02";
     for (count, endless) in [(2u8, true), (1, false)] {
@@ -460,7 +460,9 @@ fn templates_that_nobody_can_tell_apart_are_errors() {
         let file = with_templates(&payload);
         let smf = Smf::parse(&file).unwrap();
         match deferred(&smf, b"T") {
-            Err(error) => assert_eq!((error, endless), (TakeError::Endless { name: b"T" }, true)),
+            Err(error) => {
+                assert_eq!((error, endless), (ExtractError::Endless { name: b"T" }, true))
+            }
             Ok(one) => {
                 assert_eq!((one.entry, one.template.body), (&payload[10..], &b"body"[..]));
                 assert!(!endless);

@@ -14,7 +14,7 @@ use std::process::{Command, exit};
 use std::ptr::{null, null_mut};
 use std::thread;
 
-use smf_core::link::landing::{Word, call_landing, call_values, trap_hook};
+use smf_core::trap::{Word, call_catching, call_values, trap_hook};
 
 const HOW: &str = "SMF_TEST_UNWINDING";
 const MESSAGE: &str = "unwinding reached a call into machine code";
@@ -70,7 +70,7 @@ fn call(frame: &str, function: extern "C-unwind" fn(i64) -> i64) {
     let address = function as *const () as u64;
     let returned = if frame == "integers" {
         // SAFETY: a function of one integer.
-        unsafe { call_landing(address, &[1]) }.map(drop)
+        unsafe { call_catching(address, &[1]) }.map(drop)
     } else {
         // SAFETY: the same.
         unsafe { call_values(address, &[Word::Integer(1)]) }.map(drop)
@@ -83,7 +83,7 @@ fn call(frame: &str, function: extern "C-unwind" fn(i64) -> i64) {
 fn left() -> ! {
     eprintln!("the frame was left");
     // SAFETY: a function of one integer that holds nothing.
-    let after = unsafe { call_landing(traps as *const () as u64, &[1]) };
+    let after = unsafe { call_catching(traps as *const () as u64, &[1]) };
     eprintln!("the next trap of the thread: {after:?}");
     exit(0);
 }

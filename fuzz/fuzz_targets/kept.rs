@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use smf_core::format::kept::{encode, hash, records};
+use smf_core::format::ext::cached_code::{encode, hash, records};
 use smf_tests::walk::walk_kept;
 
 fuzz_target!(|data: &[u8]| {

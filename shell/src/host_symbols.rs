@@ -8,8 +8,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use smf_core::alloc_util::{AllocError, try_concat, try_push};
 use smf_core::link::Resolve;
-use smf_core::owned::{NoMemory, joined, push};
 
 /// The highest number that is tried behind `libNAME.so.`; the newest comes first.
 const NEWEST_VERSION: u32 = 20;
@@ -68,9 +68,9 @@ impl HostSymbols {
     ///
     /// # Errors
     /// No memory.
-    pub fn of_process() -> Result<Self, NoMemory> {
+    pub fn of_process() -> Result<Self, AllocError> {
         let mut sources = Vec::new();
-        push(&mut sources, Source(Library::this().into_raw()))?;
+        try_push(&mut sources, Source(Library::this().into_raw()))?;
         Ok(Self { sources })
     }
 
@@ -128,7 +128,7 @@ impl Resolve for HostSymbols {
             fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
         }
         // What there is no memory to ask for is not found.
-        let text = joined(&[name, b"\0"]).ok()?;
+        let text = try_concat(&[name, b"\0"]).ok()?;
         let text = CStr::from_bytes_with_nul(&text).ok()?;
         self.sources.iter().find_map(|Source(handle)| {
             // SAFETY: a handle that dlopen(3) has given and nobody closes, and a name with a NUL behind it.

@@ -136,8 +136,9 @@ impl<'d> Parts<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smf_core::format::ext::hash_index;
     use smf_core::format::write::{Module, NewSection, NewSymbol};
-    use smf_core::format::{Header, Layout, SectionKind, SymbolFlags, index};
+    use smf_core::format::{Header, Layout, SectionKind, SymbolFlags};
 
     const PACKED: &[u8] = include_bytes!("../../tests/samples/packed.smf");
     const NOTE: &[u8] = include_bytes!("../../tests/samples/note-zero-size.smf");
@@ -249,10 +250,10 @@ mod tests {
     #[test]
     fn text_tells_of_the_index_of_names() {
         let symbols = [NewSymbol { name: b"answer", ..NewSymbol::default() }];
-        let payload = index::encode(&symbols).unwrap();
+        let payload = hash_index::encode(&symbols).unwrap();
         let sections = [
-            NewSection { kind: SectionKind::Code, name: b".text", ..index::section(&[0xc3]) },
-            index::section(&payload),
+            NewSection { kind: SectionKind::Code, name: b".text", ..hash_index::section(&[0xc3]) },
+            hash_index::section(&payload),
         ];
         let (layout, header) = (Layout::Native, Header::default());
         let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
@@ -275,7 +276,7 @@ mod tests {
             ..NewSymbol::default()
         };
         let symbols = [function(0, 0), function(5000, 0), function(10000, 0), function(200, 3)];
-        let section = index::section(&code);
+        let section = hash_index::section(&code);
         let sections = [NewSection { kind: SectionKind::Code, name: b".text", ..section }];
         let (layout, header) = (Layout::Packed, Header::default());
         let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };

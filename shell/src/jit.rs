@@ -6,12 +6,12 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Range;
 
-use smf_core::instantiate::Observer;
+use smf_core::alloc_util::{AllocError, AttachResult, try_box, try_concat, try_copy_bytes};
 use smf_core::link::LinkError;
-use smf_core::owned::{AttachResult, NoMemory, boxed, bytes, joined};
+use smf_core::templates::Observer;
 
 #[cfg(feature = "c-api")]
-use crate::code_ranges::StubEntry;
+use crate::code_map::StubEntry;
 use crate::fork::{HeldAtFork, ProcessLock};
 use crate::stderr;
 use crate::tools::{self, Announced, Function};
@@ -29,10 +29,10 @@ type Symbols = HashMap<u64, Box<[u8]>, BuildHasherDefault<DefaultHasher>>;
 struct Known(u64);
 
 impl Known {
-    fn enter(start: u64, symbol: &[u8]) -> Result<Self, NoMemory> {
-        let symbol = bytes(symbol)?;
+    fn enter(start: u64, symbol: &[u8]) -> Result<Self, AllocError> {
+        let symbol = try_copy_bytes(symbol)?;
         let mut symbols = SYMBOLS.lock();
-        symbols.try_reserve(1).map_err(|_| NoMemory)?;
+        symbols.try_reserve(1).map_err(|_| AllocError)?;
         symbols.insert(start, symbol);
         Ok(Self(start))
     }
@@ -86,12 +86,12 @@ impl Observer for Announce {
         let names = (Known::enter(code.start as u64, symbol)?, name_code(symbol, &code));
         #[cfg(feature = "c-api")]
         let names = (StubEntry::enter(code.start)?, names);
-        Ok(Some(boxed(names)?))
+        Ok(Some(try_box(names)?))
     }
 
     fn say(&self, what: &str) {
         // What cannot be told there cannot be told at all.
-        if let Ok(line) = joined(&[b"[jit] ", what.as_bytes(), b"\n"]) {
+        if let Ok(line) = try_concat(&[b"[jit] ", what.as_bytes(), b"\n"]) {
             stderr::write(&line);
         }
     }

@@ -16,24 +16,24 @@
 //! * `fork` keeps what a child process inherits from waiting for threads that it does not have.
 #![deny(unsafe_code)]
 
-pub mod calls;
+pub mod call;
 #[cfg(feature = "c-api")]
-mod code_ranges;
+mod code_map;
+mod fallible_buf;
 #[cfg(feature = "c-api")]
 pub mod ffi;
 pub mod files;
 mod fork;
-mod growing;
 #[cfg(feature = "host")]
 pub mod host_symbols;
 #[cfg(feature = "cli")]
 pub mod inspect;
 pub mod jit;
-mod loaded;
 pub mod loader;
 #[cfg(feature = "pack")]
 pub mod pack;
 pub mod prefetch;
+mod registration;
 #[cfg(feature = "host")]
 mod shared_object;
 #[cfg(feature = "jit")]

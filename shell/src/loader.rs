@@ -6,7 +6,7 @@
 //! and whoever profiles or debugs the process is told of every module. Errors name modules in full.
 //!
 //! Opening a dynlib runs its initialisers, so that the functions that may open one are unsafe.
-//! [`Loader::load_module`] and [`Loader::place_module`] refuse dynlibs.
+//! [`Loader::load_module`] and [`Loader::map_module`] refuse dynlibs.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
@@ -16,22 +16,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use smf_core::alloc_util::{AllocError, AttachResult, try_box, try_concat};
 use smf_core::format::library::is_library;
 use smf_core::format::{Library, Smf};
 use smf_core::link::{Module, ShortName};
 use smf_core::loader::{
-    Attach, LoadError as CoreError, LoaderOptions, Missing, ModuleBytes, ModuleHandle,
-    ModuleLoader, OldData, Placed, Reloaded,
+    LoadError as CoreError, LoadObserver, LoaderOptions, Missing, ModuleBytes, ModuleHandle,
+    ModuleLoader, Placed, Reloaded, StateMigration,
 };
 use smf_core::memory;
-use smf_core::owned::{AttachResult, NoMemory, boxed, joined};
 
-use crate::calls::CALL_EPOCHS;
+use crate::call::CALL_EPOCHS;
 #[cfg(feature = "c-api")]
-use crate::code_ranges::StubEntry;
+use crate::code_map::StubEntry;
 use crate::files::{self, ReadError};
 use crate::jit::name_code;
-use crate::loaded::Known;
+use crate::registration::Known;
 #[cfg(feature = "host")]
 use crate::shared_object::{SharedObject, SharedObjectError};
 
@@ -158,7 +158,7 @@ pub struct PlacedFile<'l> {
 enum State<'l> {
     Placed(Box<Placed<'l>>),
     /// A dynlib, which the system's loader links at once.
-    Loaded(ModuleHandle),
+    ModuleRef(ModuleHandle),
 }
 
 /// Those of the files that a program is started with that its header says to read ahead: behind the first,
@@ -173,9 +173,9 @@ fn wanted_soon<'p, P: AsRef<Path>>(program: &[u8], with: &'p [P]) -> &'p [P] {
 /// for the piece that machine code calls it by.
 struct Announce;
 
-impl Attach for Announce {
+impl LoadObserver for Announce {
     fn attach(&self, _: &[u8], module: &Module<'_>) -> AttachResult {
-        Ok(Some(boxed(Known::of(module)?)?))
+        Ok(Some(try_box(Known::of(module)?)?))
     }
 
     fn attach_compiled(
@@ -185,20 +185,20 @@ impl Attach for Announce {
         code: Range<usize>,
     ) -> Option<Box<dyn Send + Sync>> {
         // What tools are told is done without where there is no memory.
-        let names = name_code(&joined(&[module, b":", function]).ok()?, &code)?;
-        Some(boxed(names).ok()?)
+        let names = name_code(&try_concat(&[module, b":", function]).ok()?, &code)?;
+        Some(try_box(names).ok()?)
     }
 
     fn attach_entry(&self, module: &[u8], function: &[u8], code: Range<usize>) -> AttachResult {
-        let names = name_code(&joined(&[module, b":", function, b":entry"])?, &code);
+        let names = name_code(&try_concat(&[module, b":", function, b":entry"])?, &code);
         #[cfg(feature = "c-api")]
         let names = (StubEntry::enter(code.start)?, names);
-        Ok(Some(boxed(names)?))
+        Ok(Some(try_box(names)?))
     }
 
     #[cfg(feature = "c-api")]
     fn attach_stub(&self, code: Range<usize>) -> AttachResult {
-        Ok(Some(boxed(StubEntry::enter(code.start)?)?))
+        Ok(Some(try_box(StubEntry::enter(code.start)?)?))
     }
 }
 
@@ -214,18 +214,18 @@ impl Loader {
     /// not.
     pub fn new(options: LoaderOptions) -> Self {
         let made = Self::try_new(options);
-        made.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::new::<Self>()))
+        made.unwrap_or_else(|AllocError| handle_alloc_error(Layout::new::<Self>()))
     }
 
     /// As [`new`](Self::new).
     ///
     /// # Errors
     /// No memory.
-    pub fn try_new(options: LoaderOptions) -> Result<Self, NoMemory> {
+    pub fn try_new(options: LoaderOptions) -> Result<Self, AllocError> {
         #[cfg(feature = "jit")]
         crate::stack::keep_bounds();
         let options = LoaderOptions { call_epochs: Some(&CALL_EPOCHS), ..options };
-        let modules = ModuleLoader::try_new(options)?.try_attaching(boxed(Announce)?)?;
+        let modules = ModuleLoader::try_new(options)?.try_attaching(try_box(Announce)?)?;
         Ok(Self { modules, names: Mutex::default() })
     }
 
@@ -241,10 +241,10 @@ impl Loader {
     /// [`LoadError`]; nothing is loaded then.
     ///
     /// # Safety
-    /// As [`place`](Self::place).
+    /// As [`map`](Self::map).
     pub unsafe fn load_file(&self, path: &Path) -> Result<ModuleHandle, LoadError> {
         // SAFETY: passed on to the caller.
-        unsafe { self.place_file(path) }?.link()
+        unsafe { self.map_file(path) }?.link()
     }
 
     /// Loads the module at `path`, or the one called `member` of the archive there. A dynlib is refused, and
@@ -261,7 +261,7 @@ impl Loader {
             Some(member) => self.archived(path, member)?,
             None => (path.to_string_lossy().into_owned(), read(path)?),
         };
-        self.place_module(&name, bytes)?.link()
+        self.map_module(&name, bytes)?.link()
     }
 
     /// The first half of [`load_file`](Self::load_file).
@@ -270,10 +270,10 @@ impl Loader {
     /// As there, except unresolved imports.
     ///
     /// # Safety
-    /// As [`place`](Self::place).
-    pub unsafe fn place_file(&self, path: &Path) -> Result<PlacedFile<'_>, LoadError> {
+    /// As [`map`](Self::map).
+    pub unsafe fn map_file(&self, path: &Path) -> Result<PlacedFile<'_>, LoadError> {
         // SAFETY: passed on to the caller.
-        unsafe { self.place(&path.to_string_lossy(), read(path)?) }
+        unsafe { self.map(&path.to_string_lossy(), read(path)?) }
     }
 
     /// Provides the files of `with`, in their order, and places the program at `path`. When its header says
@@ -281,11 +281,11 @@ impl Loader {
     /// waited for.
     ///
     /// # Errors
-    /// As [`place_file`](Self::place_file) and [`provide_file`](Self::provide_file).
+    /// As [`map_file`](Self::map_file) and [`provide_file`](Self::provide_file).
     ///
     /// # Safety
-    /// As [`place`](Self::place).
-    pub unsafe fn place_program<P: AsRef<Path>>(
+    /// As [`map`](Self::map).
+    pub unsafe fn map_program<P: AsRef<Path>>(
         &self,
         path: &Path,
         with: &[P],
@@ -300,7 +300,7 @@ impl Loader {
             unsafe { self.provide_file(path.as_ref()) }?;
         }
         // SAFETY: as above.
-        unsafe { self.place(&path.to_string_lossy(), program) }
+        unsafe { self.map(&path.to_string_lossy(), program) }
     }
 
     /// Loads the module called `module` out of the archive at `path`, under the name `path(module)`.
@@ -309,7 +309,7 @@ impl Loader {
     /// [`LoadError`]; nothing is loaded then.
     ///
     /// # Safety
-    /// As [`place`](Self::place).
+    /// As [`map`](Self::map).
     pub unsafe fn load_archived(
         &self,
         path: &Path,
@@ -317,7 +317,7 @@ impl Loader {
     ) -> Result<ModuleHandle, LoadError> {
         let (name, bytes) = self.archived(path, module)?;
         // SAFETY: passed on to the caller.
-        unsafe { self.place(&name, bytes) }?.link()
+        unsafe { self.map(&name, bytes) }?.link()
     }
 
     /// A module of an archive, and the name that it is loaded under.
@@ -343,32 +343,24 @@ impl Loader {
     /// A dynlib is opened, here or by the system's loader when the module is unloaded, as
     /// [`SharedObject::open`](crate::SharedObject::open) does: the caller trusts its code and initialisers, and
     /// those of the libraries that it names.
-    pub unsafe fn place(
-        &self,
-        name: &str,
-        bytes: ModuleBytes,
-    ) -> Result<PlacedFile<'_>, LoadError> {
+    pub unsafe fn map(&self, name: &str, bytes: ModuleBytes) -> Result<PlacedFile<'_>, LoadError> {
         if !is_library(bytes.as_slice()) {
             // SAFETY: passed on to the caller.
             let dynlib = unsafe { self.load_dynlib(name.as_bytes(), &bytes) }?;
             if let Some(handle) = dynlib {
                 self.remember(name.to_owned());
-                let (name, state) = (name.to_owned(), State::Loaded(handle));
+                let (name, state) = (name.to_owned(), State::ModuleRef(handle));
                 return Ok(PlacedFile { loader: self, name, state });
             }
         }
-        self.place_module(name, bytes)
+        self.map_module(name, bytes)
     }
 
-    /// As [`place`](Self::place), but a dynlib is refused, and not opened.
+    /// As [`map`](Self::map), but a dynlib is refused, and not opened.
     ///
     /// # Errors
     /// [`LoadError`], except unresolved imports.
-    pub fn place_module(
-        &self,
-        name: &str,
-        bytes: ModuleBytes,
-    ) -> Result<PlacedFile<'_>, LoadError> {
+    pub fn map_module(&self, name: &str, bytes: ModuleBytes) -> Result<PlacedFile<'_>, LoadError> {
         self.remember(name.to_owned());
         if is_library(bytes.as_slice()) {
             let modules = Library::parse(bytes.as_slice()).map(|library| library.len());
@@ -381,7 +373,7 @@ impl Loader {
                 }
             });
         }
-        match self.modules.place(name.as_bytes(), bytes) {
+        match self.modules.map(name.as_bytes(), bytes) {
             Ok(placed) => {
                 let (name, state) = (name.to_owned(), State::Placed(Box::new(placed)));
                 Ok(PlacedFile { loader: self, name, state })
@@ -397,7 +389,7 @@ impl Loader {
     /// [`LoadError`].
     ///
     /// # Safety
-    /// As [`place`](Self::place).
+    /// As [`map`](Self::map).
     pub unsafe fn provide_file(&self, path: &Path) -> Result<(), LoadError> {
         let name = path.to_string_lossy().into_owned();
         let bytes = read(path)?;
@@ -410,7 +402,7 @@ impl Loader {
                 return Ok(());
             }
         }
-        self.modules.provide(name.as_bytes(), bytes).map_err(|error| self.refused(error))
+        self.modules.register_provider(name.as_bytes(), bytes).map_err(|error| self.refused(error))
     }
 
     /// Replaces a module by the version that is now at `path`.
@@ -421,7 +413,7 @@ impl Loader {
         &self,
         module: ModuleHandle,
         path: &Path,
-        old_data: OldData,
+        old_data: StateMigration,
     ) -> Result<Reloaded, LoadError> {
         let bytes = read(path)?;
         let mut missing = Vec::new();
@@ -470,7 +462,7 @@ impl Loader {
     /// Gives a dynlib to the system's loader; `None` when it is another kind of a module.
     ///
     /// # Safety
-    /// As [`place`](Self::place).
+    /// As [`map`](Self::map).
     #[cfg(feature = "host")]
     pub(crate) unsafe fn load_dynlib(
         &self,
@@ -479,15 +471,15 @@ impl Loader {
     ) -> Result<Option<ModuleHandle>, LoadError> {
         let Some(object) = shared_object_in(bytes) else { return Ok(None) };
         // SAFETY: passed on to the caller.
-        unsafe { self.adopt_shared_object(name, object) }.map(Some)
+        unsafe { self.insert_shared_object(name, object) }.map(Some)
     }
 
     /// # Safety
-    /// As [`place`](Self::place).
+    /// As [`map`](Self::map).
     #[cfg(feature = "host")]
     #[cold]
     #[inline(never)]
-    unsafe fn adopt_shared_object(
+    unsafe fn insert_shared_object(
         &self,
         name: &[u8],
         object: &[u8],
@@ -497,7 +489,7 @@ impl Loader {
             let module = String::from_utf8_lossy(name).into_owned();
             LoadError::SharedObject { module, error }
         })?;
-        self.modules.adopt(name, Box::new(object)).map_err(|error| self.refused(error))
+        self.modules.insert_foreign(name, Box::new(object)).map_err(|error| self.refused(error))
     }
 
     /// Without the system's loader the core says what a dynlib is.
@@ -530,7 +522,7 @@ impl PlacedFile<'_> {
     pub fn link(self) -> Result<ModuleHandle, LoadError> {
         let placed = match self.state {
             State::Placed(placed) => placed,
-            State::Loaded(handle) => return Ok(handle),
+            State::ModuleRef(handle) => return Ok(handle),
         };
         let mut missing = Vec::new();
         let mut add = |import: &Missing<'_>| missing.push(MissingImport::of(import));
@@ -582,13 +574,13 @@ mod tests {
     }
 
     fn load(loader: &Loader, name: &str, bytes: ModuleBytes) -> Result<ModuleHandle, LoadError> {
-        loader.place_module(name, bytes)?.link()
+        loader.map_module(name, bytes)?.link()
     }
 
     #[test]
     fn every_missing_name_is_listed_with_who_wants_it() {
         let loader = Loader::default();
-        loader.modules().provide(b"a", here(&["a"], &["x", "z"])).unwrap();
+        loader.modules().register_provider(b"a", here(&["a"], &["x", "z"])).unwrap();
         let result = load(&loader, "main", here(&["main"], &["x", "a", "y"]));
         let expected = "nobody provides the imports `x` (wanted by main), `y` (wanted by main), \
                         `x` (wanted by a), `z` (wanted by a)";
@@ -598,7 +590,7 @@ mod tests {
     #[test]
     fn a_module_for_another_machine_matters_only_when_it_is_wanted() {
         let loader = Loader::default();
-        loader.modules().provide(b"foreign", module(Arch::WASM64, &["a"], &[])).unwrap();
+        loader.modules().register_provider(b"foreign", module(Arch::WASM64, &["a"], &[])).unwrap();
         let error = load(&loader, "main", here(&["main"], &["a"])).unwrap_err().to_string();
         assert!(error.starts_with("foreign: ") && error.contains("wasm64"), "{error}");
         load(&loader, "other", here(&["other"], &[])).unwrap();

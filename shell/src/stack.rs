@@ -46,7 +46,7 @@ fn ask_once() -> Option<Range<usize>> {
 
 /// Has engines of bytecode ask for [`bounds`].
 pub fn keep_bounds() {
-    smf_core::tier::set_stack_bounds(bounds);
+    smf_core::vm::set_stack_bounds(bounds);
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -18,10 +18,10 @@ use std::fmt;
 
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
-use smf_core::instantiate::{MAX_DEPTH, MAX_LANES, MAX_NODES, Type};
-use smf_core::owned::NoMemory;
+use smf_core::alloc_util::AllocError;
+use smf_core::templates::{MAX_DEPTH, MAX_LANES, MAX_NODES, Type};
 
-use crate::growing::Growing;
+use crate::fallible_buf::FallibleBuf;
 
 /// Why JSON is no type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +70,8 @@ pub fn type_to_json(ty: &Type) -> Value {
 /// # Errors
 /// No memory.
 #[cfg_attr(not(feature = "c-api"), expect(dead_code, reason = "compilers of C are told of it"))]
-pub(crate) fn types_to_text(types: &[Type]) -> Result<Vec<u8>, NoMemory> {
-    let mut text = Growing::default();
+pub(crate) fn types_to_text(types: &[Type]) -> Result<Vec<u8>, AllocError> {
+    let mut text = FallibleBuf::default();
     // Writing to it is no error.
     let _ = serde_json::to_writer(&mut text, &List(types));
     text.finish()

@@ -6,11 +6,11 @@ pub use draw::{Drawn, draw, seeded};
 
 use smf_core::jit::compile::{CompileError, Compiler};
 use smf_core::jit::host::{HostFunction, HostTable, Signals};
-use smf_core::jit::interpret::{Environment, Interpreter, LoopHead, Room, Tier};
+use smf_core::jit::interpret::{Environment, Interpreter, LoopHead, Room, TierUp};
 use smf_core::jit::trap::{Cause, MAX_DEPTH, Trap};
 use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, VerifyError};
-use smf_core::memory::exec::CodeMemory;
-use smf_core::tier::{CallError, Engine, EngineError, Tiers};
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::vm::{CallError, Engine, EngineError, Tiers};
 
 /// What large activations of a program may take together.
 const BUDGET: u64 = 1 << 16;
@@ -84,13 +84,13 @@ impl Fuel<'_> {
     }
 }
 
-impl Tier for Fuel<'_> {
+impl TierUp for Fuel<'_> {
     fn enter(&mut self, _: u32, _: &[u64], _: Room) -> Option<Result<u64, Trap>> {
         self.burn();
         None
     }
 
-    fn loop_head(&mut self, _: LoopHead<'_>) -> Option<Result<u64, Trap>> {
+    fn on_back_edge(&mut self, _: LoopHead<'_>) -> Option<Result<u64, Trap>> {
         self.burn();
         None
     }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use smf_core::cache::{CacheError, Capacity, FileCache, Options, Policy};
 use smf_core::format::{Limits, Smf};
 use smf_core::link::{Image, Resolve};
-use smf_core::memory::exec::{
+use smf_core::memory::code_alloc::{
     CodeMemory, CodeMemoryOptions, ExecutableBlock, Request, WritableBlock,
 };
 

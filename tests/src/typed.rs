@@ -6,14 +6,14 @@ use smf_core::format::note::NewPossible;
 use smf_core::format::template::{
     Constraints, Container, NewTemplate, NewTemplates, write_templates,
 };
-use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult};
 use smf_core::jit::typed::text::print;
 use smf_core::jit::typed::{
     Argument, Arguments, Body, Instance, Memory, Opcode, Scalar, Stop, Verified, body_of,
     interpret, is_body, lower,
 };
 use smf_core::link::LinkError;
-use smf_core::link::landing::{Returned, Word, call_values};
+use smf_core::templates::{JitConfig, JitInstantiator, JitResult};
+use smf_core::trap::{Returned, Word, call_values};
 
 /// Steps that a body is interpreted for. One that takes more is not run as machine code either.
 const STEPS: u64 = 2_000;
@@ -166,7 +166,7 @@ fn made(body: &Body<'_>, types: &[Scalar]) -> JitInstantiator {
         constraints: Constraints::default(),
         body: body.bytes(),
     };
-    let templates = NewTemplates { container: Container::Counted, templates: &[template] };
+    let templates = NewTemplates { container: Container::TryArc, templates: &[template] };
     let names: Vec<&str> = types.iter().map(|scalar| scalar.name()).collect();
     let types = names.join(", ");
     let row = NewPossible { template: "t", type_args: &types, mangled_name: "fn$t" };

@@ -7,7 +7,7 @@
 //!
 //! Panics when a promise is broken. Used by the tests and by the fuzz targets alike.
 
-use smf_core::format::kept::{self, KeptCode};
+use smf_core::format::ext::cached_code::{self, CachedCode};
 use smf_core::format::note::{Entries, Entry, Note};
 use smf_core::format::template::Templates;
 use smf_core::format::{
@@ -41,7 +41,7 @@ pub struct Census {
 pub fn walk(smf: &Smf<'_>) -> Census {
     let sound = smf.verify().is_ok();
     let walk = Walk { smf: *smf, file: smf.file(), sound };
-    kept::payload_of(smf).map(walk_kept);
+    cached_code::payload_of(smf).map(walk_kept);
     let object = sound_item(smf.object(), sound).flatten();
     Census {
         object: object.map_or([0; 3], |object| walk_object(&object, smf, sound)),
@@ -89,9 +89,9 @@ pub fn walk_library(library: &Library<'_>, file: &[u8]) -> usize {
 /// When the format room breaks a promise.
 pub fn walk_kept(payload: &[u8]) -> usize {
     let mut sound = 0;
-    for (at, record) in kept::records(payload) {
+    for (at, record) in cached_code::records(payload) {
         assert_eq!(payload.get(at..at + record.len()), Some(record));
-        let Some(code) = KeptCode::read(record) else { continue };
+        let Some(code) = CachedCode::read(record) else { continue };
         sound += 1;
         let texts = [code.symbol, code.template, code.arguments, code.interface, code.code];
         assert!(texts.iter().map(|text| text.len()).sum::<usize>() < record.len());
@@ -101,7 +101,7 @@ pub fn walk_kept(payload: &[u8]) -> usize {
         if let Some(relocs) = relocs.into_iter().collect::<Option<Vec<_>>>()
             && let Some(again) = code.encode(&relocs)
         {
-            let again = KeptCode::read(&again).unwrap();
+            let again = CachedCode::read(&again).unwrap();
             assert_eq!((again.symbol, again.code), (code.symbol, code.code));
             assert!(again.relocations().eq(relocs.into_iter().map(Some)));
         }

@@ -9,12 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use smf_core::format::ext::hash_index;
 use smf_core::format::template::{Container, NewTemplate, NewTemplates};
 use smf_core::format::write::{Module, NewSection};
-use smf_core::format::{Arch, Header, Layout, SectionKind, index, library};
-use smf_core::instantiate::{Variant, write_ready};
+use smf_core::format::{Arch, Header, Layout, SectionKind, library};
 use smf_core::jit::typed::text::parse;
 use smf_core::link::host_arch;
+use smf_core::templates::{Variant, encode_precompiled};
 use smf_tests::compile::{Compiler, scratch, smf_binary};
 use smf_tests::trace::killed_at;
 use smf_tests::{directory, sample};
@@ -183,16 +184,16 @@ fn ready() -> Vec<u8> {
         code: &[0x48, 0x89, 0xf8, 0xc3],
         relocations: &[],
     };
-    write_ready(&[variant]).unwrap()
+    encode_precompiled(&[variant]).unwrap()
 }
 
 /// A module whose note says that its template may become an instance.
 fn template(body: &[u8]) -> &'static [u8] {
     let (kind, params, constraints) = (None, 0, Default::default());
     let templates = &[NewTemplate { name: b"same", kind, params, constraints, body }];
-    let list = NewTemplates { container: Container::Counted, templates }.to_vec().unwrap();
+    let list = NewTemplates { container: Container::TryArc, templates }.to_vec().unwrap();
     let note = b"possible |template, type_args, mangled_name|\n    same, i64, same$i64\n";
-    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = &[
         section(SectionKind::TemplateCode, &b".templates"[..], &list[..]),
         section(SectionKind::Note, b"note.sdn", note),

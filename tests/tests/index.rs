@@ -3,7 +3,8 @@
 use std::fs;
 
 use smf_core::format::convert::convert;
-use smf_core::format::{Layout, Library, Smf, Symbol, SymbolIndex, index};
+use smf_core::format::ext::hash_index;
+use smf_core::format::{Layout, Library, Smf, Symbol, SymbolIndex};
 use smf_core::link::{Image, NoImports, Resolve};
 use smf_loader::pack::{Input, Options, pack};
 use smf_tests::compile::{Compiler, scratch, smf};
@@ -62,12 +63,14 @@ fn a_packed_module_brings_an_index_in_either_layout() {
 
 #[test]
 fn a_module_of_few_names_has_no_index() {
-    for (functions, indexed) in [(index::WORTHWHILE - 2, false), (index::WORTHWHILE - 1, true)] {
+    for (functions, indexed) in
+        [(hash_index::WORTHWHILE - 2, false), (hash_index::WORTHWHILE - 1, true)]
+    {
         let Some(object) = object(functions) else { return };
         let file = packed(&object, Layout::Packed);
         let smf = Smf::parse(&file).unwrap();
         assert_eq!(SymbolIndex::of(smf.symbols()).unwrap().is_some(), indexed);
-        assert_eq!(smf.sections().named(index::NAME).is_some(), indexed);
+        assert_eq!(smf.sections().named(hash_index::NAME).is_some(), indexed);
     }
 }
 
@@ -112,7 +115,7 @@ fn an_index_that_lies_does_not_verify() {
     let Some(object) = object(20) else { return };
     let directory = scratch();
     let mut file = packed(&object, Layout::Packed);
-    let section = Smf::parse(&file).unwrap().sections().named(index::NAME).unwrap().offset;
+    let section = Smf::parse(&file).unwrap().sections().named(hash_index::NAME).unwrap().offset;
     // The number of names.
     file[usize::try_from(section).unwrap() + 12] += 1;
     let path = directory.path().join("lies");

@@ -12,7 +12,7 @@ use smf_core::format::{
     Flags, FormatError, Header, Layout, Reloc, RelocKind, SectionKind, Smf, SymbolKind,
 };
 use smf_core::link::{Image, LinkError, Module, NoImports, Resolve, call, missing_imports};
-use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleLoader, OldData};
+use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
 use smf_loader::pack::{Input, Options, pack};
 use smf_tests::compile::{Compiler, scratch};
 use smf_tests::wrap::wrap;
@@ -70,7 +70,7 @@ fn an_object_imports_from_objects_and_from_ordinary_modules() {
     let Some(callee) = gcc(&program("callee.c"), &["-fPIC"]) else { return };
     for callee in [plain(&callee), packed(&callee)] {
         let loader = ModuleLoader::default();
-        loader.provide(b"callee", ModuleBytes::new(callee)).unwrap();
+        loader.register_provider(b"callee", ModuleBytes::new(callee)).unwrap();
         let module = loader.load(b"caller", ModuleBytes::new(plain(&caller))).unwrap();
         let run = |name: &str, arguments: &[i64]| run_in(&loader, module, name, arguments);
         assert_eq!(run("scaled_sum", &[4, 5]), 27);
@@ -114,7 +114,7 @@ fn ordinary_modules_import_functions_and_data_from_an_object() {
     let Some(caller) = gcc(source, &["-fPIC"]) else { return };
     let Some(callee) = gcc(&program("callee.c"), &["-fPIC"]) else { return };
     let loader = ModuleLoader::default();
-    loader.provide(b"callee", ModuleBytes::new(plain(&callee))).unwrap();
+    loader.register_provider(b"callee", ModuleBytes::new(plain(&callee))).unwrap();
     let module = loader.load(b"caller", ModuleBytes::new(packed(&caller))).unwrap();
     assert_eq!(run_in(&loader, module, "twice", &[7]), 42);
     if cfg!(target_arch = "x86_64") {
@@ -130,7 +130,7 @@ fn objects_import_from_each_other_in_circles() {
     let flags = ["-fPIC", "-fno-optimize-sibling-calls"];
     let (Some(even), Some(odd)) = (gcc(even, &flags), gcc(odd, &flags)) else { return };
     let loader = ModuleLoader::default();
-    loader.provide(b"odd", ModuleBytes::new(plain(&odd))).unwrap();
+    loader.register_provider(b"odd", ModuleBytes::new(plain(&odd))).unwrap();
     let module = loader.load(b"even", ModuleBytes::new(plain(&even))).unwrap();
     assert_eq!([10, 7].map(|n| run_in(&loader, module, "even", &[n])), [1, 0]);
 }
@@ -259,7 +259,8 @@ fn an_object_is_replaced_and_keeps_its_data() {
     assert_eq!(run_in(&loader, user, "bump_twice", &[1]), 102);
     assert_eq!(run_in(&loader, module, "record", &[7, 70]), 0);
 
-    let reloaded = loader.reload(module, reloadable(&second), OldData::Move, &mut |_| {}).unwrap();
+    let reloaded =
+        loader.reload(module, reloadable(&second), StateMigration::Copy, &mut |_| {}).unwrap();
     // counter, records, exported, exported_zero.
     assert_eq!((reloaded.moved.symbols, reloaded.moved.bytes), (4, 8024));
     assert_eq!(run_in(&loader, module, "record", &[7, 0]), 70);
@@ -268,7 +269,7 @@ fn an_object_is_replaced_and_keeps_its_data() {
     let options = Options { reloadable: true, ..Options::default() };
     let ordinary = pack(&[Input { name: "state.o", data: &first }], &options).unwrap();
     let bytes = ModuleBytes::new(ordinary.bytes);
-    loader.reload(module, bytes, OldData::Leave, &mut |_| {}).unwrap();
+    loader.reload(module, bytes, StateMigration::Reset, &mut |_| {}).unwrap();
     assert_eq!(run_in(&loader, user, "bump_twice", &[1]), 102);
 }
 

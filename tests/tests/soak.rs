@@ -11,8 +11,8 @@ use std::{env, fs, thread};
 
 use smf_core::cache::{Capacity, FileCache, Options, Policy};
 use smf_core::link::call;
-use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, OldData};
-use smf_core::memory::exec::CodeMemory;
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_tests::sample;
 
 const THREADS: u64 = 8;
@@ -48,7 +48,7 @@ impl Shared {
     fn new() -> Self {
         let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
         let loader = ModuleLoader::new(options);
-        loader.provide(b"lib", ModuleBytes::new(sample("lib.smf").bytes)).unwrap();
+        loader.register_provider(b"lib", ModuleBytes::new(sample("lib.smf").bytes)).unwrap();
         let counter =
             loader.load(b"counter", ModuleBytes::new(sample("packed.smf").bytes)).unwrap();
         let capacity = Capacity { files: 6, bytes: 10_000 };
@@ -73,7 +73,7 @@ impl Shared {
             }
             1 if thread == 0 => {
                 let bytes = ModuleBytes::new(sample("packed.smf").bytes);
-                self.loader.reload(self.counter, bytes, OldData::Move, &mut |_| {}).unwrap();
+                self.loader.reload(self.counter, bytes, StateMigration::Copy, &mut |_| {}).unwrap();
             }
             2 => {
                 let names = ["packed", "native", "app", "lib", "compact", "driver", "bcod"];

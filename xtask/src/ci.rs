@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::shell::{Command, cargo, command, root, target};
-use crate::{freestanding, fuzz, hold_header, samples, tidy, watch};
+use crate::{freestanding, fuzz, hold_header, samples, sanitize, tidy};
 
 /// How a step came out.
 enum Outcome {
@@ -130,7 +130,7 @@ fn miri() -> Result<Outcome, Error> {
     if !cargo("+nightly miri --version").succeeds() {
         return Ok(Outcome::Skipped("no nightly toolchain, or no miri".to_owned()));
     }
-    watch::miri_quickly().map(|()| Outcome::Passed(1))
+    sanitize::miri_quickly().map(|()| Outcome::Passed(1))
 }
 
 /// What the README tells to run, and as many checks as it has tests.

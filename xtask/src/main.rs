@@ -10,9 +10,9 @@ mod freestanding;
 mod fuzz;
 mod header;
 mod samples;
+mod sanitize;
 mod shell;
 mod tidy;
-mod watch;
 
 use std::process::ExitCode;
 
@@ -49,10 +49,10 @@ fn main() -> ExitCode {
         "bench" => bench(arguments),
         "header" => hold_header(),
         "footprint" => footprint::run(arguments),
-        "soak" => watch::soak(arguments),
-        "tsan" => watch::sanitize("thread"),
-        "asan" => watch::sanitize("address"),
-        "miri" => watch::miri(),
+        "soak" => sanitize::soak(arguments),
+        "tsan" => sanitize::sanitize("thread"),
+        "asan" => sanitize::sanitize("address"),
+        "miri" => sanitize::miri(),
         "fuzz" => fuzz::run(arguments),
         "freestanding" => freestanding::run().map(drop),
         _ => {

@@ -229,7 +229,7 @@ impl<S: Storage> fmt::Debug for Reader<'_, S> {
 mod tests {
     use super::super::{Capacity, Options};
     use super::*;
-    use crate::memory::faults::{Call, inject};
+    use crate::memory::fault_injection::{Call, inject};
     use rustix::io::Errno;
 
     #[test]

@@ -8,7 +8,7 @@ use super::header::{Flags, Header};
 use super::layout::Layout;
 use super::section::{SectionFlags, SectionKind};
 use super::write::{Module, NewSection, Payload, WriteError};
-use crate::owned::with_capacity;
+use crate::alloc_util::try_with_capacity;
 
 /// A function to be written.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +39,8 @@ pub fn write_functions(functions: &[NewFunction<'_>], flags: Flags) -> Result<Ve
         (codes.saturating_add(code), texts.saturating_add(name))
     });
     let mut next = HEADER + ENTRY * functions.len();
-    let mut code = with_capacity(next.saturating_add(codes))?;
-    let mut names = with_capacity(texts)?;
+    let mut code = try_with_capacity(next.saturating_add(codes))?;
+    let mut names = try_with_capacity(texts)?;
     code.extend(MAGIC);
     code.extend(VERSION.to_le_bytes());
     code.extend(count.to_le_bytes());

@@ -36,10 +36,10 @@ mod zstd;
 use alloc::{borrow::Cow, vec::Vec};
 
 use super::error::{CompressionFault, CompressionFault as Fault, FormatError};
+#[cfg(feature = "alloc")]
+use super::ext::prelink::Prelink;
 use super::file::Smf;
 use super::header::Compression;
-#[cfg(feature = "alloc")]
-use super::image::ImagePlan;
 #[cfg(feature = "alloc")]
 use super::note::Note;
 #[cfg(feature = "alloc")]
@@ -48,7 +48,7 @@ use super::section::{Section, SectionKind};
 #[cfg(feature = "alloc")]
 use super::template::{TemplateMeta, Templates};
 #[cfg(feature = "alloc")]
-use crate::owned::push;
+use crate::alloc_util::try_push;
 #[cfg(feature = "alloc")]
 use words::Words;
 
@@ -184,7 +184,7 @@ impl<'d> Smf<'d> {
     /// The first thing that is wrong. Offsets inside a section count as if it were not compressed.
     #[cfg(feature = "alloc")]
     pub fn verify_compressed(&self) -> Result<(), FormatError> {
-        let plan = ImagePlan::of(self)?;
+        let plan = Prelink::of(self)?;
         let settled = self.settled_in_compressed(plan.as_ref())?;
         for section in self.sections().iter().filter(Section::is_compressed) {
             let of = |table: &RelocTable<'_>| table.target.index.cmp(&section.index);
@@ -217,14 +217,14 @@ impl<'d> Smf<'d> {
     #[cfg(feature = "alloc")]
     fn settled_in_compressed(
         &self,
-        plan: Option<&ImagePlan<'d>>,
+        plan: Option<&Prelink<'d>>,
     ) -> Result<Vec<RelocTable<'d>>, FormatError> {
         let mut settled = Vec::new();
         let Some(plan) = plan else { return Ok(settled) };
         for table in self.reloc_tables() {
             let table = table?;
             if plan.is_settled(table.section.index) && table.target.is_compressed() {
-                push(&mut settled, table)?;
+                try_push(&mut settled, table)?;
             }
         }
         settled.sort_unstable_by_key(|table| (table.target.index, table.section.index));

@@ -10,9 +10,9 @@ use core::fmt;
 
 use super::bytes::slice;
 use super::error::FormatError;
+use super::ext::hash_index;
 use super::file::Smf;
 use super::header::Flags;
-use super::index;
 use super::layout::{Layout, PACKED_HEADER};
 use super::reloc::{Reloc, RelocKind};
 use super::section::{Section, SectionKind};
@@ -352,8 +352,8 @@ impl<'d> Conversion<'d> {
             let payload = match section.kind {
                 SectionKind::Reloc => Payload::Relocs(relocs),
                 SectionKind::StrTab if core::mem::take(&mut names) => Payload::Strings,
-                SectionKind::Note if section.name == index::NAME => {
-                    sections.push(index::section(&index));
+                SectionKind::Note if section.name == hash_index::NAME => {
+                    sections.push(hash_index::section(&index));
                     continue;
                 }
                 _ => Payload::Bytes(self.payload(section)?),
@@ -377,13 +377,13 @@ impl<'d> Conversion<'d> {
 
     /// The index of the symbols as they are numbered now, when there is a section for one.
     fn new_index(&mut self) -> Vec<u8> {
-        let is_index = |s: &&Section<'_>| s.kind == SectionKind::Note && s.name == index::NAME;
+        let is_index = |s: &&Section<'_>| s.kind == SectionKind::Note && s.name == hash_index::NAME;
         let Some(&Section { name, kind, .. }) = self.kept.iter().find(is_index) else {
             return Vec::new();
         };
-        index::encode(&self.symbols).unwrap_or_else(|| {
+        hash_index::encode(&self.symbols).unwrap_or_else(|| {
             self.dropped.push(Dropped::Section { name, kind });
-            index::NO_INDEX.to_vec()
+            hash_index::NO_INDEX.to_vec()
         })
     }
 

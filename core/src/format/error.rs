@@ -11,7 +11,7 @@ use super::header::Compression;
 use super::section::SectionKind;
 use super::shared_object::{SharedObjectErrorKind, SharedObjectPart};
 #[cfg(feature = "alloc")]
-use crate::owned::NoMemory;
+use crate::alloc_util::AllocError;
 
 /// The table a count or an offset of the header speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,8 +242,8 @@ pub enum FormatError {
 }
 
 #[cfg(feature = "alloc")]
-impl From<NoMemory> for FormatError {
-    fn from(_: NoMemory) -> Self {
+impl From<AllocError> for FormatError {
+    fn from(_: AllocError) -> Self {
         Self::OutOfMemory
     }
 }

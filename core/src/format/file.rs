@@ -9,11 +9,11 @@ use super::bytes::{padded_name, slice};
 use super::detect;
 use super::elf::{self, reloc::ElfReloc};
 use super::error::{FormatError, Table};
+use super::ext::cached_code;
+use super::ext::hash_index::SymbolIndex;
+use super::ext::prelink::Prelink;
 use super::functions::{self, Functions};
 use super::header::{Compression, Flags, Header};
-use super::image::ImagePlan;
-use super::index::SymbolIndex;
-use super::kept;
 use super::layout::{Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL};
 use super::note;
 use super::reloc::{RelocKind, RelocTable};
@@ -363,8 +363,8 @@ impl<'d> Smf<'d> {
         if let Some(index) = SymbolIndex::of(self.symbols)? {
             index.verify()?;
         }
-        kept::check(self)?;
-        if let Some(plan) = ImagePlan::of(self)? {
+        cached_code::check(self)?;
+        if let Some(plan) = Prelink::of(self)? {
             plan.verify_settled(self)?;
         }
         if let Some(object) = self.shared_object() {

@@ -17,25 +17,20 @@ pub mod convert;
 mod detect;
 mod elf;
 pub mod error;
+pub mod ext;
 pub mod file;
 pub mod functions;
 pub mod header;
-pub mod image;
-pub mod index;
-pub mod kept;
 pub mod layout;
+#[cfg(feature = "alloc")]
+pub mod layout_phase;
 pub mod library;
 pub mod note;
-#[cfg(feature = "alloc")]
-pub mod phases;
 pub mod reloc;
-#[cfg(feature = "alloc")]
-pub mod renote;
 pub mod sdn;
 pub mod section;
 pub mod shared_object;
 pub mod symbol;
-pub mod take;
 pub mod template;
 pub mod write;
 
@@ -45,9 +40,9 @@ pub use compress::decompress;
 pub use elf::reloc::ElfReloc;
 pub use elf::{ElfFault, ElfPart};
 pub use error::{CompressionFault, FormatError};
+pub use ext::hash_index::SymbolIndex;
 pub use file::{Limits, Smf};
 pub use header::{AppType, Arch, Compression, Flags, Header, Platform};
-pub use index::SymbolIndex;
 pub use layout::Layout;
 pub use library::Library;
 pub use reloc::{Reloc, RelocEntry, RelocKind, RelocTable};

@@ -5,7 +5,7 @@ use core::fmt;
 use super::bytes::{array, is_printable, padded_name, slice, u8_at, u32_at, u64_at};
 use super::elf;
 use super::error::FormatError;
-use super::index;
+use super::ext::hash_index;
 use super::layout::{COMPACT_SECTION, Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME};
 
 /// What a section holds, whichever number its writer gave it.
@@ -256,7 +256,7 @@ impl<'d> Entry<'d> {
     pub(super) fn kind(&self) -> SectionKind {
         let is_note = self.name().starts_with(b"note.sdn\0")
             || (self.numbered == SectionKind::Debug
-                && index::is_own_note(padded_name(self.name())));
+                && hash_index::is_own_note(padded_name(self.name())));
         if is_note { SectionKind::Note } else { self.numbered }
     }
 

@@ -63,7 +63,7 @@ pub enum Container {
         constrained: bool,
     },
     /// Name and code, each with its length.
-    Counted,
+    TryArc,
 }
 
 /// One template.
@@ -173,7 +173,7 @@ impl<'d> Templates<'d> {
             return Err(neither);
         }
         let at = at.saturating_add(4);
-        let container = Container::Counted;
+        let container = Container::TryArc;
         Ok(Self { entries, at, container, count, opaque: false, bodies: None })
     }
 
@@ -208,7 +208,7 @@ impl<'d> Templates<'d> {
     }
 
     /// The templates, each with all its bytes in the container: its header, and its body.
-    pub(super) fn entries(
+    pub(crate) fn entries(
         &self,
     ) -> impl Iterator<Item = Result<(Template<'d>, &'d [u8]), FormatError>> + use<'d> {
         let (mut iter, entries) = (self.iter(), self.entries);
@@ -258,7 +258,7 @@ impl<'d> Templates<'d> {
                 };
                 Ok(Template { body, ..template })
             }
-            Container::Counted => {
+            Container::TryArc => {
                 let cut = self.cut_off(cursor, index);
                 let (name, body) = read_counted(cursor).ok_or(cut)?;
                 let constraints = Constraints::default();
@@ -400,7 +400,7 @@ mod tests {
             [(b"Vec", None, 0, &[1, 2, 3]), (b"List", None, 0, &counted()[30..])];
         assert_eq!(list(counted()), expected);
         assert_eq!(list(counted())[1].3.len(), 6);
-        assert_eq!(Templates::parse(counted(), 0).unwrap().container(), Container::Counted);
+        assert_eq!(Templates::parse(counted(), 0).unwrap().container(), Container::TryArc);
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! header, section table, payloads, symbols, strings. Payloads and tables begin at multiples of 8
 //! from the module's base. This is byte for byte what the packed writer in the field emits.
 
+use super::ext::hash_index;
 use super::header::Header;
-use super::index;
 use super::layout::{
     Layout, MAX_ALIGNMENT, NATIVE_HEADER, NATIVE_SECTION, PACKED_HEADER, PACKED_SECTION, RELOC,
     SECTION_NAME, SYMBOL,
@@ -18,10 +18,12 @@ use super::reloc::Reloc;
 use super::section::{SectionFlags, SectionKind};
 use super::symbol::{Binding, IMPORT_SECTION, SymbolFlags, SymbolKind};
 #[cfg(feature = "alloc")]
-use crate::owned;
+use crate::alloc_util;
 
 mod error;
 mod put;
+#[cfg(feature = "alloc")]
+pub mod rewrite;
 
 pub use error::WriteError;
 
@@ -149,7 +151,7 @@ pub enum Place {
 pub(super) fn section_number(layout: Layout, kind: SectionKind, name: &[u8]) -> Option<u8> {
     let kind = match (layout, kind) {
         (Layout::Native, SectionKind::Note) if name == b"note.sdn" => SectionKind::TemplateMeta,
-        (Layout::Native, SectionKind::Note) if index::is_own_note(name) => SectionKind::Debug,
+        (Layout::Native, SectionKind::Note) if hash_index::is_own_note(name) => SectionKind::Debug,
         (_, kind) => kind,
     };
     layout.section_number(kind)
@@ -198,7 +200,7 @@ impl<'a> Module<'a> {
     /// What the layout cannot say, and no memory.
     #[cfg(feature = "alloc")]
     pub fn to_vec(&self) -> Result<alloc::vec::Vec<u8>, WriteError> {
-        let mut file = owned::filled(self.file_len()?, &0)?;
+        let mut file = alloc_util::try_filled(self.file_len()?, &0)?;
         self.write(&mut file)?;
         Ok(file)
     }

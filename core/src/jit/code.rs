@@ -29,7 +29,7 @@ impl Relocation {
 
 /// From where in a program some code was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct SourceLoc {
     /// The first byte of the code, counted from the begin of all of it.
     pub offset: u32,
     /// The number of the function.
@@ -47,13 +47,13 @@ pub struct CodeBuffer {
     /// What depends on addresses outside, by ascending offset.
     pub relocations: Vec<Relocation>,
     /// Where the code comes from, by ascending offset; empty when nobody kept it.
-    pub origins: Vec<Origin>,
+    pub origins: Vec<SourceLoc>,
 }
 
 #[cfg(feature = "alloc")]
 impl CodeBuffer {
     /// Where the instruction at `offset` comes from: the last origin at or before it.
-    pub fn origin_of(&self, offset: u32) -> Option<Origin> {
+    pub fn source_loc(&self, offset: u32) -> Option<SourceLoc> {
         let after = self.origins.partition_point(|origin| origin.offset <= offset);
         self.origins.get(after.checked_sub(1)?).copied()
     }
@@ -66,12 +66,12 @@ mod tests {
 
     #[test]
     fn an_origin_holds_up_to_the_next_one() {
-        let origin = |offset| Origin { offset, function: 1, instruction: offset * 2 };
+        let origin = |offset| SourceLoc { offset, function: 1, instruction: offset * 2 };
         let origins = [4, 9].map(origin).to_vec();
         let code = CodeBuffer { origins, ..CodeBuffer::default() };
-        assert_eq!(code.origin_of(3), None);
-        assert_eq!(code.origin_of(4), Some(origin(4)));
-        assert_eq!(code.origin_of(8), Some(origin(4)));
-        assert_eq!(code.origin_of(100), Some(origin(9)));
+        assert_eq!(code.source_loc(3), None);
+        assert_eq!(code.source_loc(4), Some(origin(4)));
+        assert_eq!(code.source_loc(8), Some(origin(4)));
+        assert_eq!(code.source_loc(100), Some(origin(9)));
     }
 }

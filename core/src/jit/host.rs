@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::verify::{HostCall, Program};
 #[cfg(feature = "kernel")]
-use crate::owned::{NoMemory, collect};
+use crate::alloc_util::{AllocError, try_collect};
 
 /// A function of the host: up to eight integers in, one out.
 ///
@@ -117,8 +117,8 @@ impl HostTable {
 
     /// `clone`, which may be refused memory.
     #[cfg(feature = "kernel")]
-    pub(crate) fn try_clone(&self) -> Result<Self, NoMemory> {
-        Ok(Self { functions: collect(self.functions.iter().copied())? })
+    pub(crate) fn try_clone(&self) -> Result<Self, AllocError> {
+        Ok(Self { functions: try_collect(self.functions.iter().copied())? })
     }
 
     /// Whether everything that a program calls is there.

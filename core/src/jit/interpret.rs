@@ -6,7 +6,7 @@
 //! calls itself, so that the depth of a program's calls takes no native stack. Both vectors are reused.
 //!
 //! What stops a program, and where, is what [`trap`](super::trap) says. Whoever has machine code for some
-//! of the functions is a [`Tier`]: it is asked at calls and at jumps back, and may take over.
+//! of the functions is a [`TierUp`]: it is asked at calls and at jumps back, and may take over.
 
 mod activation;
 mod ops;
@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use super::host::{HostTable, Signals};
 use super::trap::{Cause, MAX_VECTOR, Trap};
 use super::verify::{Fault, Program, Verifier};
-use crate::owned::{boxed, push, reserve, resize};
+use crate::alloc_util::{try_box, try_push, try_reserve, try_resize};
 use activation::{Activation, Event};
 use ops::Ops;
 
@@ -35,7 +35,7 @@ pub struct Room {
 }
 
 /// Who may go on in machine code. What it returns as a value is what the function returns.
-pub trait Tier {
+pub trait TierUp {
     /// Whether it wants to be asked at all. When it does not, asking costs nothing.
     const WATCHES: bool = true;
 
@@ -45,7 +45,7 @@ pub trait Tier {
 
     /// A function has jumped back. `None` lets it be interpreted on; a result is that of the
     /// activation.
-    fn loop_head(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>>;
+    fn on_back_edge(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>>;
 }
 
 /// An activation that has jumped back.
@@ -67,14 +67,14 @@ pub struct LoopHead<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Alone;
 
-impl Tier for Alone {
+impl TierUp for Alone {
     const WATCHES: bool = false;
 
     fn enter(&mut self, _: u32, _: &[u64], _: Room) -> Option<Result<u64, Trap>> {
         None
     }
 
-    fn loop_head(&mut self, _: LoopHead<'_>) -> Option<Result<u64, Trap>> {
+    fn on_back_edge(&mut self, _: LoopHead<'_>) -> Option<Result<u64, Trap>> {
         None
     }
 }
@@ -141,7 +141,7 @@ impl Interpreter {
     ///
     /// # Errors
     /// What stops the program.
-    pub fn call<T: Tier>(
+    pub fn call<T: TierUp>(
         &mut self,
         environment: Environment<'_, '_>,
         tier: &mut T,
@@ -152,7 +152,7 @@ impl Interpreter {
         self.frames.clear();
         self.values.clear();
         let none = |cause| Trap { cause: Cause::from(cause), function, at: 0 };
-        reserve(&mut self.values, args.len()).map_err(none)?;
+        try_reserve(&mut self.values, args.len()).map_err(none)?;
         self.values.extend_from_slice(args);
         let mut run = Run { interpreter: self, environment, tier, room };
         match run.enter(function, Arguments { begin: 0, count: args.len() }, 0)? {
@@ -166,7 +166,7 @@ impl Interpreter {
         let index = usize::try_from(function).unwrap_or(usize::MAX);
         if self.functions.is_empty() {
             let count = program.functions().len();
-            reserve(&mut self.functions, count)?;
+            try_reserve(&mut self.functions, count)?;
             self.functions.resize_with(count, || None);
         }
         let Some(place) = self.functions.get_mut(index) else { return Ok(None) };
@@ -186,11 +186,11 @@ fn translate(
     function: u32,
 ) -> Result<Option<Box<Ops>>, Cause> {
     if verifier.is_none() {
-        *verifier = Some(boxed(Verifier::new())?);
+        *verifier = Some(try_box(Verifier::new())?);
     }
     let Some(verifier) = verifier else { return Ok(None) };
     match verifier.facts(program, function) {
-        Ok(facts) => Ok(Some(boxed(Ops::new(&facts)?)?)),
+        Ok(facts) => Ok(Some(try_box(Ops::new(&facts)?)?)),
         Err(Fault::OutOfMemory) => Err(Cause::OutOfMemory),
         // It has been verified.
         Err(_) => Ok(None),
@@ -205,7 +205,7 @@ struct Run<'r, 'e, 'c, T> {
     room: Room,
 }
 
-impl<T: Tier> Run<'_, '_, '_, T> {
+impl<T: TierUp> Run<'_, '_, '_, T> {
     /// Begins an activation whose values lie at `base`; a result when the tier has run it already.
     fn enter(&mut self, function: u32, args: Arguments, base: usize) -> Result<Option<u64>, Trap> {
         let Arguments { begin, count } = args;
@@ -231,7 +231,7 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         }
         let Interpreter { values, frames, .. } = &mut *self.interpreter;
         if values.len() < end {
-            resize(values, end, 0).map_err(|none| trap(none.into()))?;
+            try_resize(values, end, 0).map_err(|none| trap(none.into()))?;
         }
         let given = count.min(params);
         // One after another, because they are few: those of a tail call lie behind where they go.
@@ -246,7 +246,7 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         }
         let frame = Frame { function, next: 0, length: 0, base, vector, end, charge };
         // Those that are pushed again after they were popped find their room.
-        push(frames, frame).map_err(|none| trap(none.into()))?;
+        try_push(frames, frame).map_err(|none| trap(none.into()))?;
         Ok(None)
     }
 
@@ -365,7 +365,7 @@ impl<T: Tier> Run<'_, '_, '_, T> {
         let vector = vector.get_mut(..frame.length).unwrap_or_default();
         let at = ops.offset(frame.next);
         let head = LoopHead { function: frame.function, at, locals, vector, room };
-        match self.tier.loop_head(head) {
+        match self.tier.on_back_edge(head) {
             Some(done) => Ok(self.leave(&frame, done?)),
             None => {
                 self.interpreter.frames.push(frame);

@@ -48,13 +48,13 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::bytecode::Opcode;
-use super::code::Origin;
+use super::code::SourceLoc;
 use super::machine::Moves;
 use super::relation::Relation;
 use super::verify::{At, Facts, Op, Target, offset};
 use super::x64::{AssembleError, Assembler, GprOrStack, Growing, Label, Labels};
+use crate::alloc_util::{AllocError, try_push, try_reserve};
 use crate::format::bytes::i64_at;
-use crate::owned::{NoMemory, push, reserve};
 use frame::Frame;
 use homes::Homes;
 use shape::Shape;
@@ -78,8 +78,8 @@ impl From<AssembleError> for LowerError {
     }
 }
 
-impl From<NoMemory> for LowerError {
-    fn from(_: NoMemory) -> Self {
+impl From<AllocError> for LowerError {
+    fn from(_: AllocError) -> Self {
         LowerError::OutOfMemory
     }
 }
@@ -103,7 +103,7 @@ pub struct Lowered<'l> {
     /// Where a running loop can go on: the offset of its head in the bytecode, and in `bytes`.
     pub loop_heads: &'l [(u32, u32)],
     /// Where the code comes from, by ascending offset; empty unless [asked for](Lowering::keep_origins).
-    pub origins: &'l [Origin],
+    pub origins: &'l [SourceLoc],
     /// Bytes of stack that an activation takes at most below its return address, with the arguments that it
     /// passes and the return address of what it calls.
     pub stack: u32,
@@ -122,7 +122,7 @@ pub struct Lowering {
     moves: Moves,
     traps: Traps,
     loop_heads: Vec<(u32, u32)>,
-    origins: Vec<Origin>,
+    origins: Vec<SourceLoc>,
     keeps_origins: bool,
     quick: quick::Quick,
     /// The function that is compiled and which way, the begin of its code, and the instruction at hand.
@@ -172,7 +172,7 @@ impl Lowering {
     /// No memory, or too much code.
     pub fn function(&mut self, facts: &Facts<'_, '_>) -> Result<Lowered<'_>, LowerError> {
         self.values.all_home(0);
-        reserve(&mut self.loop_heads, facts.targets().len())?;
+        try_reserve(&mut self.loop_heads, facts.targets().len())?;
         let shape = Shape::of(facts);
         self.frame.plan(&shape, &mut self.homes);
         self.start(facts.index, false);
@@ -230,15 +230,15 @@ impl Lowering {
 
     #[cold]
     fn keep_origin(&mut self, instruction: u32) {
-        let origin = Origin { offset: self.asm.offset(), function: self.index, instruction };
-        if push(&mut self.origins, origin).is_err() {
+        let origin = SourceLoc { offset: self.asm.offset(), function: self.index, instruction };
+        if try_push(&mut self.origins, origin).is_err() {
             self.no_memory();
         }
     }
 
     /// No memory: there will be no code.
     fn no_memory(&mut self) {
-        self.asm.keep(Err(AssembleError::NoMemory { bytes: size_of::<Origin>() }));
+        self.asm.keep(Err(AssembleError::AllocError { bytes: size_of::<SourceLoc>() }));
     }
 }
 

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::owned::NoMemory;
+use crate::alloc_util::AllocError;
 
 /// The most values that a vector may hold. A function whose vector may hold more cannot be entered.
 pub const MAX_VECTOR: u32 = 10_000;
@@ -56,8 +56,8 @@ pub enum Cause {
     OutOfMemory,
 }
 
-impl From<NoMemory> for Cause {
-    fn from(_: NoMemory) -> Self {
+impl From<AllocError> for Cause {
+    fn from(_: AllocError) -> Self {
         Cause::OutOfMemory
     }
 }

@@ -43,9 +43,9 @@ pub(crate) use op::{At, Op, offset};
 pub(crate) use scan::Calls;
 pub use scan::Target;
 
+use crate::alloc_util::{AllocError, try_collect, try_push, try_resize, try_with_capacity};
 use crate::format::error::FormatError;
 use crate::format::functions::Functions;
-use crate::owned::{NoMemory, collect, push, resize, with_capacity};
 use flow::Flow;
 use frame::Frame;
 use hosts::HostCalls;
@@ -70,12 +70,12 @@ pub struct FunctionCode<'c> {
 /// # Errors
 /// The first function whose entry in the table is broken, or no memory.
 pub fn functions_of<'c>(table: &Functions<'c>) -> Result<Vec<FunctionCode<'c>>, FormatError> {
-    let mut functions = with_capacity(table.len()).map_err(|_| FormatError::OutOfMemory)?;
+    let mut functions = try_with_capacity(table.len()).map_err(|_| FormatError::OutOfMemory)?;
     for function in table.iter() {
         let function = function?;
         let (params, locals) = (function.params, function.locals);
         let function = FunctionCode { code: function.code, params, locals };
-        push(&mut functions, function).map_err(|_| FormatError::OutOfMemory)?;
+        try_push(&mut functions, function).map_err(|_| FormatError::OutOfMemory)?;
     }
     Ok(functions)
 }
@@ -253,7 +253,7 @@ impl Verifier {
         let count = u32::try_from(functions.len()).ok().filter(|&count| count < MAX_FUNCTIONS);
         let count = count.ok_or(Fault::TooLarge)?;
         self.start(functions, count)?;
-        let mut longest = with_capacity(functions.len())?;
+        let mut longest = try_with_capacity(functions.len())?;
         let mut runs_off = Vec::new();
         for (&function, index) in functions.iter().zip(0..) {
             let Self { scan, called, hosts, results, taken, .. } = self;
@@ -261,7 +261,7 @@ impl Verifier {
             if let Some(found) = visitor.take_over(function, index, &mut calls) {
                 longest.push(found.longest);
                 for &callee in found.taken_for_integers {
-                    push(taken, callee)?;
+                    try_push(taken, callee)?;
                 }
                 let ty = Type::of(found.result.into());
                 results.returns(index, ty, (index, 0)).map_err(Fault::from)?;
@@ -273,17 +273,17 @@ impl Verifier {
             let facts = self.walk(function, index, None).map_err(error)?;
             longest.push(facts.longest());
             if facts.runs_off {
-                push(&mut runs_off, index)?;
+                try_push(&mut runs_off, index)?;
             }
             visitor.look(facts);
         }
         self.finish(functions, longest, &runs_off)
     }
 
-    fn start(&mut self, functions: &[FunctionCode<'_>], count: u32) -> Result<(), NoMemory> {
+    fn start(&mut self, functions: &[FunctionCode<'_>], count: u32) -> Result<(), AllocError> {
         self.results.reset(count)?;
         self.called.clear();
-        resize(&mut self.called, functions.len(), false)?;
+        try_resize(&mut self.called, functions.len(), false)?;
         self.taken.clear();
         self.hosts = HostCalls::default();
         let bytes = functions.iter().map(|function| function.code.len() as u64).sum();
@@ -312,7 +312,7 @@ impl Verifier {
             VerifyError::new(index, code(index), at, clash.into())
         })?;
         let count = u32::try_from(functions.len()).unwrap_or(u32::MAX);
-        let results = collect((0..count).map(|index| self.results.resolve(index)))?;
+        let results = try_collect((0..count).map(|index| self.results.resolve(index)))?;
         for &callee in &self.taken {
             if self.results.resolve(callee) != Kind::I64 {
                 return Err(VerifyError::new(callee, code(callee), 0, Fault::Unsupported));
@@ -389,8 +389,8 @@ impl From<Fault> for VerifyError {
     }
 }
 
-impl From<NoMemory> for VerifyError {
-    fn from(none: NoMemory) -> Self {
+impl From<AllocError> for VerifyError {
+    fn from(none: AllocError) -> Self {
         Fault::from(none).into()
     }
 }

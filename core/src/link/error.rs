@@ -5,11 +5,11 @@ use core::fmt;
 
 use arrayvec::ArrayString;
 
-use super::landing::Trap;
+use crate::alloc_util::{self, AllocError};
 use crate::format::{Arch, FormatError, Platform, RelocKind};
 use crate::jit;
 use crate::memory::MemoryError;
-use crate::owned::{self, NoMemory};
+use crate::trap::Trap;
 
 /// A symbol's name inside an error, which must be `Copy`: escaped, and cut where it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,8 +191,8 @@ impl From<Refusal> for LinkError {
     }
 }
 
-impl From<NoMemory> for Refusal {
-    fn from(_: NoMemory) -> Self {
+impl From<AllocError> for Refusal {
+    fn from(_: AllocError) -> Self {
         Refusal(None)
     }
 }
@@ -201,7 +201,7 @@ impl From<LinkError> for Refusal {
     #[cold]
     #[inline(never)]
     fn from(error: LinkError) -> Self {
-        Refusal(owned::boxed(error).ok())
+        Refusal(alloc_util::try_box(error).ok())
     }
 }
 
@@ -221,8 +221,8 @@ impl From<MemoryError> for Refusal {
     }
 }
 
-impl From<NoMemory> for LinkError {
-    fn from(_: NoMemory) -> Self {
+impl From<AllocError> for LinkError {
+    fn from(_: AllocError) -> Self {
         LinkError::OutOfMemory
     }
 }
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(LinkError::from(Refusal::from(FormatError::Empty)), format);
         let shared = MemoryError::SharedCode;
         assert_eq!(LinkError::from(Refusal::from(shared)), LinkError::Memory(shared));
-        assert_eq!(LinkError::from(Refusal::from(NoMemory)), LinkError::OutOfMemory);
+        assert_eq!(LinkError::from(Refusal::from(AllocError)), LinkError::OutOfMemory);
         assert_eq!(size_of::<Refusal>(), size_of::<usize>());
     }
 }

@@ -5,15 +5,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::error::{LinkError, Refusal};
-use super::keep::{self, KeepError, OldData};
+use super::layout::{ImageLayout, Region, too_large};
 use super::module::Module;
-use super::plan::{Plan, Region, too_large};
+use super::preserved_data::{self, PreserveError, StateMigration};
 use super::relocate;
 use super::resolve::{Exports, Resolve};
+use crate::alloc_util::sort::sort_by_key;
+use crate::alloc_util::{self, Shared};
 use crate::format::{Arch, Layout, Platform, Section, SectionKind, Smf, functions};
 use crate::memory::{PageCount, PagePool, Placement, Segment, WritablePages};
-use crate::owned::{self, Shared};
-use crate::sort::sort_by_key;
 
 /// The system this loader runs on.
 const HOST_PLATFORM: Platform = Platform::LINUX;
@@ -34,7 +34,7 @@ pub struct Image<'d> {
     smf: Smf<'d>,
     /// What is linked of it, unless that is itself.
     object: Option<Box<Smf<'d>>>,
-    plan: Box<Plan<'d>>,
+    plan: Box<ImageLayout<'d>>,
     pages: WritablePages,
     exports: Exports<'d>,
     pool: Option<Shared<PagePool>>,
@@ -73,12 +73,12 @@ impl<'d> Image<'d> {
     /// within reach of that if there is room.
     ///
     /// # Errors
-    /// [`KeepError`]; as [`Image::place_in`].
+    /// [`PreserveError`]; as [`Image::place_in`].
     pub(crate) fn place_keeping(
         smf: &Smf<'d>,
         pool: &Shared<PagePool>,
-        data: &[OldData<'_>],
-    ) -> Result<Self, KeepError> {
+        data: &[StateMigration<'_>],
+    ) -> Result<Self, PreserveError> {
         let first = data.first().and_then(|datum| usize::try_from(datum.address).ok());
         let placement = first.map_or(Placement::Anywhere, Placement::PreferNear);
         let mut image = Self::place_from(smf, Some(pool), placement)?;
@@ -98,7 +98,7 @@ impl<'d> Image<'d> {
         let object = contents(smf)?;
         let linked = object.as_deref().unwrap_or(smf);
         let page = PageCount::one().bytes() as u64;
-        let plan = Plan::new(linked, page)?;
+        let plan = ImageLayout::new(linked, page)?;
         let size = PageCount::covering(plan.size)?;
         let (pool, placement) =
             if plan.low { (None, Placement::Low2GiB) } else { (pool, placement) };
@@ -114,11 +114,11 @@ impl<'d> Image<'d> {
     /// Leaves data where an older version of the module has it.
     ///
     /// # Errors
-    /// [`KeepError`]; the image is of no use then.
-    fn keep(&mut self, data: &[OldData<'_>]) -> Result<(), KeepError> {
+    /// [`PreserveError`]; the image is of no use then.
+    fn keep(&mut self, data: &[StateMigration<'_>]) -> Result<(), PreserveError> {
         let linked = self.object.as_deref().unwrap_or(&self.smf);
-        let kept = keep::find(linked, data)?;
-        keep::apply(linked, &mut self.plan, &kept)?;
+        let kept = preserved_data::find(linked, data)?;
+        preserved_data::apply(linked, &mut self.plan, &kept)?;
         let addresses = addresses(&self.plan, &self.pages)?;
         self.exports =
             Exports::with_kept(linked.symbols(), addresses, kept).map_err(LinkError::from)?;
@@ -140,7 +140,7 @@ impl<'d> Image<'d> {
         let linked = self.object.as_deref().unwrap_or(&self.smf);
         relocate::relocate(linked, &self.plan, &mut self.pages, imports)?;
         let regions = &self.plan.regions;
-        let mut segments = owned::with_capacity(regions.len())?;
+        let mut segments = alloc_util::try_with_capacity(regions.len())?;
         for region in regions {
             segments.push(segment(region)?);
         }
@@ -151,9 +151,9 @@ impl<'d> Image<'d> {
 
 /// Where each section is; 0 for what is not loaded.
 #[cfg_attr(not(feature = "full"), inline(never))]
-fn addresses(plan: &Plan<'_>, pages: &WritablePages) -> Result<Vec<u64>, Refusal> {
+fn addresses(plan: &ImageLayout<'_>, pages: &WritablePages) -> Result<Vec<u64>, Refusal> {
     let base = pages.address() as u64;
-    let mut addresses = owned::with_capacity(plan.sections().len())?;
+    let mut addresses = alloc_util::try_with_capacity(plan.sections().len())?;
     addresses.extend(plan.sections().map(|at| at.map_or(0, |at| base + at)));
     Ok(addresses)
 }
@@ -207,7 +207,7 @@ fn contents<'d>(smf: &Smf<'d>) -> Result<Option<Box<Smf<'d>>>, Refusal> {
 
 #[cold]
 fn open_object<'d>(smf: &Smf<'d>, code: &Section<'d>) -> Result<Box<Smf<'d>>, Refusal> {
-    let object = owned::boxed(smf.object_in(code)?)?;
+    let object = alloc_util::try_box(smf.object_in(code)?)?;
     let is_code = |section: Section<'_>| section.kind == SectionKind::Code && section.size != 0;
     if object.sections().iter().any(is_code) { Ok(object) } else { Err(LinkError::NoCode.into()) }
 }
@@ -215,8 +215,12 @@ fn open_object<'d>(smf: &Smf<'d>, code: &Section<'d>) -> Result<Box<Smf<'d>>, Re
 /// Copies every section to its place, in the order of the image, and makes sure of the zeroes between
 /// them: the code comes first, and with it what a program needs to begin.
 #[cfg_attr(not(feature = "full"), inline(never))]
-fn copy_sections(smf: &Smf<'_>, plan: &Plan<'_>, pages: &mut WritablePages) -> Result<(), Refusal> {
-    let mut placed = owned::with_capacity(plan.sections().len())?;
+fn copy_sections(
+    smf: &Smf<'_>,
+    plan: &ImageLayout<'_>,
+    pages: &mut WritablePages,
+) -> Result<(), Refusal> {
+    let mut placed = alloc_util::try_with_capacity(plan.sections().len())?;
     for (at, section) in plan.sections().zip(smf.sections().iter()) {
         if let Some(at) = at
             && !section.data.is_empty()

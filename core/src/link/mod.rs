@@ -29,23 +29,22 @@
 //! # fn main() {}
 //! ```
 
-mod call;
-pub(crate) mod code;
+pub(crate) mod call;
 mod error;
+pub(crate) mod fixup;
 mod image;
-mod keep;
-pub mod landing;
+mod layout;
 mod machine;
 mod module;
-mod plan;
+mod preserved_data;
 mod relocate;
 mod resolve;
-mod target;
+mod symbol_address;
 
 pub use call::{MAX_ARGS, call};
 pub use error::{LinkError, ShortName};
 pub use image::{Image, host_arch};
-pub(crate) use keep::{KeepError, OldData};
 pub use machine::aarch64;
 pub use module::Module;
+pub(crate) use preserved_data::{PreserveError, StateMigration};
 pub use resolve::{Chain, Export, Exports, NoImports, Resolve, missing_imports};

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::resolve::{Export, Exports, Resolve};
+use crate::alloc_util::Shared;
 use crate::format::{Flags, Smf, Symbol, SymbolKind};
 use crate::memory::{PagePool, Protection, PublishedPages, Segment};
-use crate::owned::Shared;
 
 /// A linked module. Dropping it unmaps its code and data: no address of it may be used after that.
 pub struct Module<'d> {

@@ -7,22 +7,25 @@
 //! what a veneer is, says [`Machine`].
 
 use super::error::{LinkError, Refusal, ShortName};
-use super::keep;
+use super::layout::{
+    ImageLayout, SLOT, Slots, for_each_table, number_of_words, to_usize, too_large,
+};
 use super::machine::aarch64::Misfit;
 use super::machine::{Jump, Machine, VENEER, for_machine};
-use super::plan::{Plan, SLOT, Slots, for_each_table, number_of_words, to_usize, too_large};
+use super::preserved_data;
 use super::resolve::Resolve;
-use super::target::Target;
+use super::symbol_address::SymbolAddress;
+use crate::alloc_util::try_filled;
 use crate::format::bytes::u32_at;
-use crate::format::{Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf, image};
+use crate::format::ext::prelink;
+use crate::format::{Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf};
 use crate::memory::WritablePages;
-use crate::owned::filled;
 
 /// Applies every relocation of `smf` to its image.
 #[cfg_attr(not(feature = "full"), inline(never))]
 pub(super) fn relocate<'d>(
     smf: &Smf<'d>,
-    plan: &Plan<'d>,
+    plan: &ImageLayout<'d>,
     pages: &mut WritablePages,
     imports: &dyn Resolve,
 ) -> Result<(), Refusal> {
@@ -33,7 +36,7 @@ pub(super) fn relocate<'d>(
 /// As [`relocate`], for an image in `memory` that will be used at the address `base`.
 pub(super) fn relocate_at<'d>(
     smf: &Smf<'d>,
-    plan: &Plan<'d>,
+    plan: &ImageLayout<'d>,
     base: u64,
     memory: &mut [u8],
     imports: &dyn Resolve,
@@ -48,42 +51,42 @@ pub(super) fn relocate_at<'d>(
 /// relocation, of which there are more.
 #[cfg_attr(not(feature = "full"), inline(never))]
 fn symbol_addresses(
-    plan: &Plan<'_>,
+    plan: &ImageLayout<'_>,
     base: u64,
     imports: &[u64],
 ) -> Result<alloc::vec::Vec<u64>, Refusal> {
-    let mut sections = filled(plan.sections().len() + plan.kept.len(), &0u64)?;
+    let mut sections = try_filled(plan.sections().len() + plan.kept.len(), &0u64)?;
     for (address, section) in sections.iter_mut().zip(plan.sections()) {
         *address = section.map_or(0, |at| base + at);
     }
     for (address, kept) in sections.iter_mut().skip(plan.sections().len()).zip(&plan.kept) {
         *address = *kept;
     }
-    let mut addresses = filled(plan.targets.len(), &NO_ADDRESS)?;
+    let mut addresses = try_filled(plan.targets.len(), &NO_ADDRESS)?;
     for (address, target) in addresses.iter_mut().zip(&plan.targets) {
         *address = target.address(&sections, imports).unwrap_or(NO_ADDRESS);
     }
     Ok(addresses)
 }
 
-/// Of a symbol that is [nowhere](Target::NOWHERE), and of no other unless a resolver says so.
+/// Of a symbol that is [nowhere](SymbolAddress::NOWHERE), and of no other unless a resolver says so.
 const NO_ADDRESS: u64 = u64::MAX;
 
 /// The address of every import, in the order of the table; 0 for a weak one that nobody provides.
 #[cfg_attr(not(feature = "full"), inline(never))]
 fn resolve_imports(
     smf: &Smf<'_>,
-    plan: &Plan<'_>,
+    plan: &ImageLayout<'_>,
     base: u64,
     imports: &dyn Resolve,
 ) -> Result<alloc::vec::Vec<u64>, Refusal> {
-    let mut values = filled(to_usize(plan.imports), &0u64)?;
+    let mut values = try_filled(to_usize(plan.imports), &0u64)?;
     let mut missing = 0u32;
     let mut first = None;
     let numbers = (0u32..).zip(&plan.targets).filter(|(_, target)| target.is_import());
     for ((index, _), value) in numbers.take(values.len()).zip(values.iter_mut()) {
         let symbol = smf.symbols().get(index)?;
-        if symbol.name() == image::NAME {
+        if symbol.name() == prelink::NAME {
             if !plan.keeps_image() {
                 return Err(LinkError::Image.into());
             }
@@ -108,7 +111,7 @@ fn resolve_imports(
 
 struct Relocator<'a, 'd> {
     smf: &'a Smf<'d>,
-    plan: &'a Plan<'d>,
+    plan: &'a ImageLayout<'d>,
     base: u64,
     /// The address of each symbol.
     symbols: alloc::vec::Vec<u64>,
@@ -134,7 +137,7 @@ impl Relocator<'_, '_> {
     fn apply_kept<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), Refusal> {
         let Some(start) = self.plan.section(table.target.index) else { return Ok(()) };
         let plan = self.plan;
-        let mut kept = table.iter().filter(|reloc| keep::is_kept(plan, reloc.symbol));
+        let mut kept = table.iter().filter(|reloc| preserved_data::is_kept(plan, reloc.symbol));
         kept.try_for_each(|reloc| self.apply::<M>(start, &reloc))
     }
 
@@ -175,7 +178,8 @@ impl Relocator<'_, '_> {
         let Some(number) = number_of_words(table) else { return Ok(entries.next()) };
         let Self { plan, symbols, memory, .. } = self;
         let section = part(memory, start, table.target.memory_size())?;
-        let is_nowhere = |symbol| plan.targets.get(symbol).is_none_or(|t| *t == Target::NOWHERE);
+        let is_nowhere =
+            |symbol| plan.targets.get(symbol).is_none_or(|t| *t == SymbolAddress::NOWHERE);
         for entry in entries {
             if entry.number() != number {
                 return Ok(Some(entry));
@@ -202,7 +206,7 @@ impl Relocator<'_, '_> {
         }
         let targets = &self.plan.targets;
         let is_nowhere =
-            |reloc: &Reloc| targets.get(to_usize(reloc.symbol)) == Some(&Target::NOWHERE);
+            |reloc: &Reloc| targets.get(to_usize(reloc.symbol)) == Some(&SymbolAddress::NOWHERE);
         let found = (0u32..).zip(table.iter()).find(|(_, reloc)| is_nowhere(reloc));
         found.map_or_else(too_large, |(index, reloc)| {
             LinkError::NoAddress { section: table.section.index, index, symbol: self.name(&reloc) }

@@ -11,9 +11,10 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use spin::Once;
 
 use super::error::LinkError;
-use super::keep::{self, Kept};
-use crate::format::{Binding, Found, Smf, Symbol, SymbolIndex, SymbolKind, Symbols, image};
-use crate::owned::{Counted, NoMemory};
+use super::preserved_data::{self, PreservedData};
+use crate::alloc_util::{AllocError, TryArc};
+use crate::format::ext::prelink;
+use crate::format::{Binding, Found, Smf, Symbol, SymbolIndex, SymbolKind, Symbols};
 
 /// Something that knows addresses of names.
 pub trait Resolve {
@@ -43,7 +44,7 @@ impl<F: Fn(&[u8]) -> Option<u64>> Resolve for F {
 }
 
 #[cfg(feature = "kernel")]
-impl<R: Resolve + ?Sized> Resolve for Counted<R> {
+impl<R: Resolve + ?Sized> Resolve for TryArc<R> {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         (**self).resolve(name)
     }
@@ -71,7 +72,7 @@ impl Resolve for Chain<'_> {
 
 /// The imports of `smf` that must be provided and that `imports` does not provide, in the order of
 /// the symbol table: of that of the ELF object in its code, if it has one. A broken symbol ends the list,
-/// and a broken object has none. [`image::NAME`] is for nobody to provide and is not
+/// and a broken object has none. [`prelink::NAME`] is for nobody to provide and is not
 /// among them.
 pub fn missing_imports<'d, 'r>(
     smf: &Smf<'d>,
@@ -81,7 +82,7 @@ pub fn missing_imports<'d, 'r>(
     let symbols = linked.flat_map(|linked| linked.symbols().iter().map_while(Result::ok));
     symbols.filter(|symbol| {
         let needed = symbol.is_import() && symbol.binding != Binding::Weak;
-        needed && symbol.name() != image::NAME && imports.resolve(symbol.name()).is_none()
+        needed && symbol.name() != prelink::NAME && imports.resolve(symbol.name()).is_none()
     })
 }
 
@@ -107,14 +108,14 @@ impl Export {
 
 /// What a placed module exports. Cheap to clone; the addresses are good while the module is loaded.
 #[derive(Clone)]
-pub struct Exports<'d>(Counted<Table<'d>>);
+pub struct Exports<'d>(TryArc<Table<'d>>);
 
 struct Table<'d> {
     symbols: Symbols<'d>,
     /// The address of each section; 0 when it is not loaded.
     sections: alloc::vec::Vec<u64>,
     /// Data that is elsewhere.
-    kept: alloc::vec::Vec<Kept>,
+    kept: alloc::vec::Vec<PreservedData>,
     asked: AtomicBool,
     index: Once<Index<'d>>,
 }
@@ -123,7 +124,7 @@ impl<'d> Exports<'d> {
     pub(super) fn new(
         symbols: Symbols<'d>,
         sections: alloc::vec::Vec<u64>,
-    ) -> Result<Self, NoMemory> {
+    ) -> Result<Self, AllocError> {
         Self::with_kept(symbols, sections, alloc::vec::Vec::new())
     }
 
@@ -131,10 +132,10 @@ impl<'d> Exports<'d> {
     pub(super) fn with_kept(
         symbols: Symbols<'d>,
         sections: alloc::vec::Vec<u64>,
-        kept: alloc::vec::Vec<Kept>,
-    ) -> Result<Self, NoMemory> {
+        kept: alloc::vec::Vec<PreservedData>,
+    ) -> Result<Self, AllocError> {
         let (asked, index) = (AtomicBool::new(false), Once::new());
-        Ok(Exports(Counted::new(Table { symbols, sections, kept, asked, index })?))
+        Ok(Exports(TryArc::new(Table { symbols, sections, kept, asked, index })?))
     }
 
     /// The exported symbol of this name; `None` when there is none, or none with an address. In a file
@@ -236,7 +237,7 @@ impl<'d> Table<'d> {
     #[cold]
     fn kept_place(&self, found: &Found) -> Option<u64> {
         let section = found.section?;
-        let (_, kept) = keep::holding(&self.kept, section, found.value)?;
+        let (_, kept) = preserved_data::holding(&self.kept, section, found.value)?;
         kept.place(section, found.value, found.size)
     }
 
@@ -284,11 +285,11 @@ struct Entry<'d> {
 impl<'d> Names<'d> {
     /// Of two symbols of one name the first global one counts, else the first weak one: what
     /// [`Symbols::find_export`] finds.
-    fn new(module: &Table<'d>) -> Result<Self, NoMemory> {
+    fn new(module: &Table<'d>) -> Result<Self, AllocError> {
         let hasher = DefaultHashBuilder::default();
         let mut table = HashTable::new();
         let rehash = |entry: &Entry<'_>| hasher.hash_one(entry.name);
-        table.try_reserve(module.symbols.len(), rehash).map_err(|_| NoMemory)?;
+        table.try_reserve(module.symbols.len(), rehash).map_err(|_| AllocError)?;
         for symbol in module.symbols.iter().filter_map(Result::ok).filter(Symbol::is_export) {
             let name = symbol.name();
             let address = module.place(&symbol.into()).unwrap_or(0);
@@ -323,8 +324,9 @@ impl<'d> Names<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::ext::hash_index;
     use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
-    use crate::format::{Header, Layout, SectionKind, index};
+    use crate::format::{Header, Layout, SectionKind};
 
     #[test]
     fn the_index_is_built_for_the_second_lookup() {
@@ -352,7 +354,7 @@ mod tests {
             section(SectionKind::Code, b".text", &[0xc3; 64]),
             section(SectionKind::Data, b".data", &[0; 64]),
         ];
-        sections.extend(payload.map(index::section));
+        sections.extend(payload.map(hash_index::section));
         let (layout, header) = (Layout::Packed, Header::default());
         let symbols = symbols();
         Module { layout, header, stub: &[], sections: &sections, symbols: &symbols }
@@ -384,7 +386,7 @@ mod tests {
 
     #[test]
     fn whatever_leads_to_a_symbol_says_the_same_of_it() {
-        let indexed = file(index::encode(&symbols()).as_deref());
+        let indexed = file(hash_index::encode(&symbols()).as_deref());
         for (file, in_file) in [(&indexed, true), (&file(None), false)] {
             let smf = Smf::parse(file).unwrap();
             smf.verify().unwrap();
@@ -430,7 +432,7 @@ mod tests {
 
     #[test]
     fn an_export_whose_section_is_not_loaded_has_no_address() {
-        let file = file(index::encode(&symbols()).as_deref());
+        let file = file(hash_index::encode(&symbols()).as_deref());
         let smf = Smf::parse(&file).unwrap();
         for sections in [std::vec![], std::vec![0, 0, 0], std::vec![u64::MAX, 0, 0]] {
             let exports = Exports::new(smf.symbols(), sections).unwrap();

@@ -9,7 +9,7 @@
 //! platform in a module's header, which are those of whoever wrote it, mean nothing and are not looked at.
 //! Where it is only interpreted, its functions are found and run by the engine, and have no addresses.
 //!
-//! A program that is stopped ends the [call](landing::call_landing) by which its thread entered machine
+//! A program that is stopped ends the [call](trap::call_catching) by which its thread entered machine
 //! code, as a trap of a template does. Entered in another way, the function returns 0.
 
 use alloc::boxed::Box;
@@ -21,15 +21,16 @@ use core::ops::Range;
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::modules::Attach;
-use super::modules::ModuleLoader;
+use super::module_loader::LoadObserver;
+use super::module_loader::ModuleLoader;
+use crate::alloc_util::sort::sort;
+use crate::alloc_util::{AllocError, AttachResult, Rehash, Shared, try_box, try_copy_bytes};
 use crate::format::functions::{Function, Functions};
 use crate::format::{Binding, FormatError, SymbolKind};
 use crate::jit::verify::{Verifier, VerifyError, functions_of};
-use crate::link::{Export, landing};
-use crate::owned::{AttachResult, NoMemory, Rehash, Shared, boxed, bytes};
-use crate::sort::sort;
-use crate::tier::{CodeError, CodeObserver, Engine, EngineError, Told};
+use crate::link::Export;
+use crate::trap;
+use crate::vm::{CodeError, CodeObserver, Engine, EngineError, Told};
 
 /// The most parameters of a function that has an address.
 const MAX_PARAMS: u16 = 8;
@@ -71,8 +72,8 @@ impl From<EngineError> for BytecodeError {
     }
 }
 
-impl From<NoMemory> for BytecodeError {
-    fn from(none: NoMemory) -> Self {
+impl From<AllocError> for BytecodeError {
+    fn from(none: AllocError) -> Self {
         CodeError::from(none).into()
     }
 }
@@ -124,10 +125,10 @@ impl<'d> Bytecode<'d> {
         let options = loader.options();
         let (hosts, memory) = (options.host_functions.try_clone()?, &options.code_memory);
         let mut engine = Engine::with_tiers(program, hosts, options.tiers, memory)?;
-        engine.on_trap(Some(landing::stop_call));
+        engine.on_trap(Some(trap::stop_call));
         if let Some(attach) = loader.attach() {
-            let (attach, module) = (attach.clone(), bytes(name)?);
-            engine.observe(boxed(Announcer { attach, module, functions: *functions })?);
+            let (attach, module) = (attach.clone(), try_copy_bytes(name)?);
+            engine.observe(try_box(Announcer { attach, module, functions: *functions })?);
         }
         let names = Names::of(functions)?;
         let mut all = functions.iter().flatten();
@@ -214,10 +215,10 @@ struct Names {
 }
 
 impl Names {
-    fn of(functions: &Functions<'_>) -> Result<Self, NoMemory> {
+    fn of(functions: &Functions<'_>) -> Result<Self, AllocError> {
         let hasher = DefaultHashBuilder::default();
         let mut numbers = HashTable::new();
-        numbers.try_reserve(functions.len(), |_| 0).map_err(|_| NoMemory)?;
+        numbers.try_reserve(functions.len(), |_| 0).map_err(|_| AllocError)?;
         for function in functions.iter().flatten() {
             let is_it = |other: &u32| has_name(functions, *other, function.name());
             let rehash: Rehash<'_, u32> = &|other| {
@@ -245,7 +246,7 @@ fn has_name(functions: &Functions<'_>, index: u32, name: &[u8]) -> bool {
 
 /// Tells who is attached to a loader of the code that a program becomes.
 struct Announcer<'d> {
-    attach: Shared<dyn Attach>,
+    attach: Shared<dyn LoadObserver>,
     module: Box<[u8]>,
     functions: Functions<'d>,
 }

@@ -11,15 +11,15 @@ use core::ops::Range;
 
 use super::LoadError;
 use super::bytecode::{Bytecode, BytecodeError, Refused};
-use super::group::{ReplaceError, link_error};
-use super::modules::{Attach, ModuleLoader};
+use super::load_set::{ReplaceError, link_error};
+use super::module_loader::{LoadObserver, ModuleLoader};
+use crate::alloc_util::{AttachResult, TryArc};
 use crate::format::bytes::offset_in;
 use crate::format::functions::Functions;
 use crate::format::{FormatError, Library, Smf, Symbol};
 use crate::link::{
-    Export, Exports, Image, KeepError, LinkError, Module, OldData, Resolve, ShortName,
+    Export, Exports, Image, LinkError, Module, PreserveError, Resolve, ShortName, StateMigration,
 };
-use crate::owned::{AttachResult, Counted};
 
 /// The bytes of a module or an archive, and their owner. Clones share them.
 ///
@@ -35,7 +35,7 @@ pub struct ModuleBytes {
     /// Borrowed from the owner, whatever the lifetime says: never handed out for longer than that of
     /// a borrow of a value that holds the owner.
     slice: &'static [u8],
-    owner: Counted<dyn AsRef<[u8]> + Send + Sync>,
+    owner: TryArc<dyn AsRef<[u8]> + Send + Sync>,
 }
 
 impl ModuleBytes {
@@ -53,7 +53,7 @@ impl ModuleBytes {
     /// # Errors
     /// [`LoadError::OutOfMemory`].
     pub fn try_new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Result<Self, LoadError> {
-        let owner = Counted::new(owner)?.into_bytes();
+        let owner = TryArc::new(owner)?.into_bytes();
         let slice: *const [u8] = (*owner).as_ref();
         // SAFETY: the slice was borrowed from a value that stays where it is, which many may own and of
         // which nobody takes a mutable reference, so the borrow could last as long as it has owners. The
@@ -135,7 +135,7 @@ impl ReadModule {
         &self,
         name: &[u8],
         loader: &ModuleLoader,
-        kept: &[OldData<'_>],
+        kept: &[StateMigration<'_>],
     ) -> Result<PlacedModule, ReplaceError> {
         if kept.is_empty() {
             return self.place(name, loader).map_err(ReplaceError::Load);
@@ -147,8 +147,8 @@ impl ReadModule {
         }
         let image = Image::place_keeping(&self.smf, loader.pool(), kept);
         let image = image.map_err(|error| match error {
-            KeepError::Datum(datum) => ReplaceError::Datum(datum),
-            KeepError::Link(error) => load(error),
+            PreserveError::Datum(datum) => ReplaceError::Datum(datum),
+            PreserveError::Link(error) => load(error),
         })?;
         Ok(self.placed(Linkable::Image(image)))
     }
@@ -158,7 +158,7 @@ impl ReadModule {
         &self,
         name: &[u8],
         loader: &ModuleLoader,
-    ) -> Result<Option<Counted<Bytecode<'static>>>, LoadError> {
+    ) -> Result<Option<TryArc<Bytecode<'static>>>, LoadError> {
         let table = self.smf.functions();
         let table = table.map_err(|error| link_error(name, LinkError::Format(error)))?;
         let Some(table) = table else { return Ok(None) };
@@ -177,13 +177,13 @@ impl ReadModule {
         name: &[u8],
         table: &Functions<'static>,
         loader: &ModuleLoader,
-    ) -> Result<Counted<Bytecode<'static>>, LoadError> {
+    ) -> Result<TryArc<Bytecode<'static>>, LoadError> {
         let module = Bytecode::new(name, table, self.smf.header().entry_point, loader);
         let module = module.map_err(|refused| match refused {
             Refused::Format(error) => link_error(name, LinkError::Format(error)),
             Refused::Bytecode(error) => LoadError::Bytecode { module: ShortName::new(name), error },
         })?;
-        Ok(Counted::new(module)?)
+        Ok(TryArc::new(module)?)
     }
 
     #[inline(never)]
@@ -200,7 +200,7 @@ impl ReadModule {
 /// What a module is before it is linked.
 enum Linkable {
     Image(Image<'static>),
-    Bytecode(Counted<Bytecode<'static>>),
+    Bytecode(TryArc<Bytecode<'static>>),
 }
 
 /// A module that has its memory.
@@ -234,7 +234,7 @@ pub(super) struct OwnedExports {
 #[derive(Clone)]
 enum Names {
     Image(Exports<'static>),
-    Bytecode(Counted<Bytecode<'static>>),
+    Bytecode(TryArc<Bytecode<'static>>),
 }
 
 impl OwnedExports {
@@ -264,7 +264,7 @@ pub(super) struct LinkedModule {
 
 enum Linked {
     Native(Module<'static>),
-    Bytecode { module: Counted<Bytecode<'static>>, smf: Smf<'static> },
+    Bytecode { module: TryArc<Bytecode<'static>>, smf: Smf<'static> },
 }
 
 impl LinkedModule {
@@ -320,7 +320,7 @@ impl LinkedModule {
     }
 
     /// What is to be kept as long as the module.
-    pub(super) fn attach(&self, name: &[u8], to: &dyn Attach) -> AttachResult {
+    pub(super) fn attach(&self, name: &[u8], to: &dyn LoadObserver) -> AttachResult {
         // Good for a module of any lifetime, so it can keep nothing of this one.
         match &self.module {
             Linked::Native(module) => to.attach(name, module),

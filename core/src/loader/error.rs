@@ -3,10 +3,10 @@
 use core::fmt;
 
 use super::{BytecodeError, ModuleHandle};
+use crate::alloc_util::AllocError;
 use crate::format::FormatError;
 use crate::link::{LinkError, ShortName};
-use crate::memory::exec::ExecError;
-use crate::owned::NoMemory;
+use crate::memory::code_alloc::ExecError;
 
 /// Why the loader does not do what it was asked for. Everything is as it was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +57,8 @@ impl LoadError {
     }
 }
 
-impl From<NoMemory> for LoadError {
-    fn from(_: NoMemory) -> Self {
+impl From<AllocError> for LoadError {
+    fn from(_: AllocError) -> Self {
         LoadError::OutOfMemory
     }
 }

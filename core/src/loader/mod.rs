@@ -1,10 +1,10 @@
 //! Many modules that find each other's symbols, come and go while the program runs.
 //!
 //! [`ModuleLoader::load`] loads a module from its bytes, and with it whatever has been
-//! [provided](ModuleLoader::provide) and is needed. An import means, in this order: the module's own
+//! [provided](ModuleLoader::register_provider) and is needed. An import means, in this order: the module's own
 //! export, that of another module in the order in which they were loaded, a
-//! [defined](ModuleLoader::define) symbol of the host, what the [process](ModuleLoader::set_process)
-//! knows, and what the [fallback](ModuleLoader::set_fallback) makes of it.
+//! [defined](ModuleLoader::define) symbol of the host, what the [process](ModuleLoader::set_host_resolver)
+//! knows, and what the [fallback](ModuleLoader::set_fallback_resolver) makes of it.
 //!
 //! ```
 //! # #[cfg(target_arch = "x86_64")]
@@ -28,12 +28,12 @@
 //! ```
 //!
 //! A module of bytecode is verified when it is loaded, and its functions are found by name as those of machine
-//! code are. [`Loaded::engine`] calls them with any number of arguments, and says what stopped them.
+//! code are. [`ModuleRef::engine`] calls them with any number of arguments, and says what stopped them.
 //!
 //! Promises:
 //!
 //! * Whatever is refused leaves every module as it was, and leaks nothing.
-//! * A module that is [held](Loaded), or that another one imports from, is not unloaded. What was
+//! * A module that is [held](ModuleRef), or that another one imports from, is not unloaded. What was
 //!   replaced or unloaded keeps its memory until no thread can be inside: no thread holds a module, or is in a
 //!   call by address that the host [counts](LoaderOptions::call_epochs), that it began before. Of a module
 //!   whose functions threads may call without being counted, replaced versions stay until the host says
@@ -48,14 +48,14 @@
 
 mod bytecode;
 mod bytes;
-mod candidates;
 pub mod epoch;
 mod error;
-mod group;
-mod loaded;
-mod modules;
-mod moving;
+mod load_set;
+mod migrate;
+mod module_loader;
+mod module_ref;
 mod options;
+mod provider_index;
 mod reclaim;
 mod reload;
 mod retired;
@@ -67,11 +67,11 @@ mod version;
 pub use bytecode::BytecodeError;
 pub use bytes::ModuleBytes;
 pub use error::LoadError;
-pub use loaded::Loaded;
-pub use modules::{Attach, ModuleLoader, Placed};
-pub use moving::Moved;
+pub use migrate::Migrated;
+pub use module_loader::{LoadObserver, ModuleLoader, Placed};
+pub use module_ref::ModuleRef;
 pub use options::{Clash, LoaderOptions, LoaderStatistics, Missing, Resolved};
-pub use reload::{OldData, Reloaded};
+pub use reload::{Reloaded, StateMigration};
 
 /// A loaded module, told apart from those that were there before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

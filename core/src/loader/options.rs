@@ -3,12 +3,12 @@
 use alloc::sync::Arc;
 
 use super::epoch::Epochs;
-use super::loaded::Loaded;
-use super::modules::Attach;
+use super::module_loader::LoadObserver;
+use super::module_ref::ModuleRef;
 use crate::format::SymbolKind;
 use crate::jit::host::HostTable;
-use crate::memory::exec::CodeMemory;
-use crate::tier::Tiers;
+use crate::memory::code_alloc::CodeMemory;
+use crate::vm::Tiers;
 
 /// What happens when two modules export the same name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct LoaderOptions {
     /// Where the stubs of modules that may be replaced come from, and compiled bytecode.
     pub code_memory: CodeMemory,
     /// Who is told of every module that is linked.
-    pub attach: Option<Arc<dyn Attach>>,
+    pub attach: Option<Arc<dyn LoadObserver>>,
     /// How modules of bytecode run. The functions of those that are [interpreted alone](Tiers::Interpret) have
     /// no addresses, so that machine code cannot import them.
     pub tiers: Tiers,
@@ -92,7 +92,7 @@ pub struct Resolved<'l> {
     /// What it is; `SymbolKind::None` for what the host defines.
     pub kind: SymbolKind,
     /// The module that defines it, held as long as this is; `None` for the host.
-    pub module: Option<Loaded<'l>>,
+    pub module: Option<ModuleRef<'l>>,
 }
 
 /// How much there is in a loader.

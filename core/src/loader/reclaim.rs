@@ -4,7 +4,7 @@
 //! because what it frees may be machine code that a thread is running.
 #![allow(unsafe_code)]
 
-use super::modules::ModuleLoader;
+use super::module_loader::ModuleLoader;
 
 impl ModuleLoader {
     /// Frees the versions that were replaced or unloaded and that no thread can reach any more. Happens by

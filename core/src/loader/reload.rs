@@ -9,23 +9,23 @@ use core::cell::Cell;
 
 use super::Missing;
 use super::bytes::{ModuleBytes, ReadModule};
-use super::group::{Group, LinkedMember, ReplaceError, refuse};
-use super::loaded::Loaded;
-use super::modules::{Claim, Members, ModuleLoader, read, retry};
-use super::moving::{self, Moved};
+use super::load_set::{LinkedMember, LoadSet, ReplaceError, refuse};
+use super::migrate::{self, Migrated};
+use super::module_loader::{Claim, Members, ModuleLoader, read, retry};
+use super::module_ref::ModuleRef;
 use super::retired::Cause;
 use super::state::{Scope, State};
 use super::stub_table::{Redirection, StubTable};
 use super::version::{Body, Datum, EntryPoints, Version};
 use super::{LoadError, ModuleHandle};
+use crate::alloc_util::sort::sort_by;
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_push};
 use crate::format::SymbolKind;
-use crate::link::{OldData as OldDatum, ShortName};
-use crate::owned::{Counted, NoMemory, collect, push};
-use crate::sort::sort_by;
+use crate::link::{ShortName, StateMigration as OldDatum};
 
 /// What becomes of the data of the old version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OldData {
+pub enum StateMigration {
     /// Data of one name and one size in both versions is copied into the new one: each symbol in a
     /// writable section whose name is unique in its version and in whose bytes the linker has written
     /// no address. Addresses that the program itself has stored are copied as they are: those of the
@@ -36,16 +36,16 @@ pub enum OldData {
     /// both versions export it with one size, the linker writes no address into it, and the relocations
     /// of the new version that lead to it name it.
     #[default]
-    Move,
+    Copy,
     /// The new version begins with its own. Refused when another module refers to data.
-    Leave,
+    Reset,
 }
 
 /// How a module was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reloaded {
     /// Symbols of data that were copied.
-    pub moved: Moved,
+    pub moved: Migrated,
     /// How many data stay where others refer to them.
     pub kept: u32,
 }
@@ -61,7 +61,7 @@ impl ModuleLoader {
     /// # Errors
     /// [`LoadError::NotReloadable`] when its file does not allow it;
     /// [`LoadError::FunctionGone`] when the new version lacks a function that others may call;
-    /// [`LoadError::DataInUse`] when another module refers to data that cannot [stay](OldData::Move);
+    /// [`LoadError::DataInUse`] when another module refers to data that cannot [stay](StateMigration::Copy);
     /// [`LoadError::ReplacedCodeLimit`] when as much replaced code is in memory as
     /// [`max_replaced_bytes`](super::LoaderOptions::max_replaced_bytes) allows;
     /// everything that
@@ -70,7 +70,7 @@ impl ModuleLoader {
         &self,
         handle: ModuleHandle,
         bytes: ModuleBytes,
-        old_data: OldData,
+        old_data: StateMigration,
         missing: &mut dyn FnMut(&Missing<'_>),
     ) -> Result<Reloaded, LoadError> {
         // What was unloaded before refers to no data any more.
@@ -87,9 +87,9 @@ impl ModuleLoader {
 
     fn reload_once(
         &self,
-        old: &Loaded<'_>,
+        old: &ModuleRef<'_>,
         read: &ReadModule,
-        old_data: OldData,
+        old_data: StateMigration,
         missing: &mut dyn FnMut(&Missing<'_>),
         claim: &mut Claim<'_>,
     ) -> Result<Reloaded, LoadError> {
@@ -98,14 +98,14 @@ impl ModuleLoader {
             return Err(LoadError::NotReloadable { module: old.version().short_name() });
         };
         let in_use = self.data_in_use(old.version(), old_data)?;
-        let mut group = Group::new(self, self.state().scope(), Some(handle));
+        let mut group = LoadSet::new(self, self.state().scope(), Some(handle));
         in_use.place(&mut group, old.version(), read, entries)?;
         let (scope, mut members) = group.link(missing)?;
         self.check_clashes(&scope, &members, Some(handle))?;
         let Some(new) = members.first_mut() else { return Err(LoadError::OutOfMemory) };
         let moved = match (&old.version().body, old_data) {
-            (Body::Linked(from), OldData::Move) => moving::move_data(from, &new.module)?,
-            _ => Moved::default(),
+            (Body::Linked(from), StateMigration::Copy) => migrate::move_data(from, &new.module)?,
+            _ => Migrated::default(),
         };
         let no_address = Cell::new(None);
         let function = |symbol: &[u8]| {
@@ -128,14 +128,18 @@ impl ModuleLoader {
     }
 
     /// The data of a version that others refer to, unless that is to be left behind.
-    fn data_in_use(&self, old: &Counted<Version>, old_data: OldData) -> Result<InUse, LoadError> {
+    fn data_in_use(
+        &self,
+        old: &TryArc<Version>,
+        old_data: StateMigration,
+    ) -> Result<InUse, LoadError> {
         let state = self.state();
         // What others refer to by now may lie in a version after this one.
         check_unchanged(state.version(old.handle), old)?;
         self.check_replaced_bytes(&state, old)?;
         let in_use = InUse::of(&state, old.handle)?;
         match (in_use.0.first(), old_data) {
-            (Some(first), OldData::Leave) => Err(first.error(old)),
+            (Some(first), StateMigration::Reset) => Err(first.error(old)),
             _ => Ok(in_use),
         }
     }
@@ -143,7 +147,7 @@ impl ModuleLoader {
     /// Takes the step to a new version, if nothing has come in between.
     fn replace(
         &self,
-        old: &Counted<Version>,
+        old: &TryArc<Version>,
         scope: &Scope,
         members: Vec<LinkedMember>,
         (step, in_use): (Redirection<'_>, &InUse),
@@ -199,9 +203,9 @@ impl UsedDatum {
 }
 
 impl InUse {
-    fn of(state: &State, handle: ModuleHandle) -> Result<Self, NoMemory> {
+    fn of(state: &State, handle: ModuleHandle) -> Result<Self, AllocError> {
         let data = state.data_in_use(handle).map(|(d, by)| UsedDatum { datum: d.clone(), by });
-        let mut data = collect(data)?;
+        let mut data = try_collect(data)?;
         sort_by(&mut data, |one, two| *one.datum.name < *two.datum.name);
         data.dedup_by(|one, two| one.datum == two.datum);
         Ok(Self(data))
@@ -210,10 +214,10 @@ impl InUse {
     /// Places a new version that leaves the data where it is.
     fn place(
         &self,
-        group: &mut Group<'_>,
+        group: &mut LoadSet<'_>,
         old: &Version,
         read: &ReadModule,
-        entries: &Counted<StubTable>,
+        entries: &TryArc<StubTable>,
     ) -> Result<(), LoadError> {
         let from = old.linked().ok_or(LoadError::Stale { handle: old.handle })?;
         let kept = self.0.iter().map(|UsedDatum { datum: Datum { name, address }, .. }| OldDatum {
@@ -221,7 +225,7 @@ impl InUse {
             address: *address,
             from,
         });
-        let kept = collect(kept)?;
+        let kept = try_collect(kept)?;
         let placed = group.place_version(old.name.clone(), read.clone(), entries.clone(), &kept);
         placed.map_err(|error| match error {
             ReplaceError::Datum(number) => match self.0.get(number) {
@@ -233,13 +237,13 @@ impl InUse {
     }
 
     /// The versions in whose memory the data is.
-    fn owners(&self, old: &Counted<Version>) -> Result<Vec<Counted<Version>>, LoadError> {
-        let mut owners: Vec<Counted<Version>> = Vec::new();
+    fn owners(&self, old: &TryArc<Version>) -> Result<Vec<TryArc<Version>>, LoadError> {
+        let mut owners: Vec<TryArc<Version>> = Vec::new();
         for used in &self.0 {
             let owner =
                 Version::owner_of(old, used.datum.address).ok_or_else(|| used.error(old))?;
             if owners.iter().all(|other| !other.is(&owner)) {
-                push(&mut owners, owner)?;
+                try_push(&mut owners, owner)?;
             }
         }
         Ok(owners)
@@ -254,8 +258,8 @@ impl InUse {
 }
 
 fn check_unchanged(
-    now: Result<&Counted<Version>, LoadError>,
-    then: &Counted<Version>,
+    now: Result<&TryArc<Version>, LoadError>,
+    then: &TryArc<Version>,
 ) -> Result<(), LoadError> {
     match now {
         Ok(now) if now.is(then) => Ok(()),

@@ -18,7 +18,7 @@ use super::ModuleHandle;
 use super::epoch::{Domains, Retirement};
 use super::stub_table::Table;
 use super::version::Version;
-use crate::owned::{Counted, NoMemory, with_capacity};
+use crate::alloc_util::{AllocError, TryArc, try_with_capacity};
 
 /// What a retired version waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(super) enum Cause {
 
 /// A version that no lookup finds any more.
 pub(super) struct Retired {
-    version: Counted<Version>,
+    version: TryArc<Version>,
     /// Tables through which stubs led to it, or to the version before; a stub may be reading one.
     _tables: Vec<Table>,
     retirement: Retirement,
@@ -56,7 +56,7 @@ pub(super) struct Retired {
 }
 
 impl Retired {
-    pub(super) fn version(&self) -> &Counted<Version> {
+    pub(super) fn version(&self) -> &TryArc<Version> {
         &self.version
     }
 
@@ -68,7 +68,7 @@ impl Retired {
 
 /// A version whose code calls by address must not find any more.
 pub(super) struct Unregister {
-    pub(super) version: Counted<Version>,
+    pub(super) version: TryArc<Version>,
     /// Its module was unloaded: nor may they find the stubs.
     pub(super) with_stubs: bool,
 }
@@ -79,14 +79,14 @@ pub(super) struct RetiredVersions(Vec<Retired>);
 
 impl RetiredVersions {
     /// Makes sure that `more` versions can be [added](Self::push).
-    pub(super) fn try_reserve(&mut self, more: usize) -> Result<(), NoMemory> {
-        self.0.try_reserve(more).map_err(|_| NoMemory)
+    pub(super) fn try_reserve(&mut self, more: usize) -> Result<(), AllocError> {
+        self.0.try_reserve(more).map_err(|_| AllocError)
     }
 
     /// Adds a version that lookups and stubs do not lead to any more, and the tables that did.
     pub(super) fn push(
         &mut self,
-        version: Counted<Version>,
+        version: TryArc<Version>,
         tables: Vec<Table>,
         cause: Cause,
         domains: &Domains,
@@ -131,7 +131,7 @@ impl RetiredVersions {
         domains.advance();
         let is_due =
             |retired: &Retired| retired.stage == Stage::Draining && retired.is_left(domains);
-        let Ok(mut due) = with_capacity(self.0.iter().filter(|r| is_due(r)).count()) else {
+        let Ok(mut due) = try_with_capacity(self.0.iter().filter(|r| is_due(r)).count()) else {
             return Vec::new();
         };
         for retired in self.0.iter_mut().filter(|retired| is_due(retired)) {
@@ -165,7 +165,7 @@ impl RetiredVersions {
             return Vec::new();
         }
         domains.advance();
-        let Ok(mut unreachable) = with_capacity(self.0.len()) else { return Vec::new() };
+        let Ok(mut unreachable) = try_with_capacity(self.0.len()) else { return Vec::new() };
         let is_unreachable = |retired: &mut Retired| {
             retired.stage == Stage::Unregistered && retired.is_left(domains)
         };
@@ -173,7 +173,7 @@ impl RetiredVersions {
         unreachable
     }
 
-    pub(super) fn versions(&self) -> impl Iterator<Item = &Counted<Version>> {
+    pub(super) fn versions(&self) -> impl Iterator<Item = &TryArc<Version>> {
         self.0.iter().map(|retired| &retired.version)
     }
 

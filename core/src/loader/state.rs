@@ -12,42 +12,44 @@ use super::epoch::Domains;
 use super::retired::{Cause, Retired, RetiredVersions};
 use super::version::{Datum, Version};
 use super::{LoadError, ModuleHandle};
+use crate::alloc_util::{
+    AllocError, Rehash, Shared, SharedBytes, TryArc, UninitArc, try_copy_bytes, try_with_capacity,
+};
 use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
-use crate::owned::{Counted, CountedBytes, NoMemory, Rehash, Room, Shared, bytes, with_capacity};
 
 /// Modules in the order in which they were loaded.
-type Order = Vec<Counted<Version>>;
+type Order = Vec<TryArc<Version>>;
 
 /// Every module that is loaded: a moment's picture, cheap to take.
 #[derive(Clone, Default)]
-pub(super) struct Scope(Option<Counted<Order>>);
+pub(super) struct Scope(Option<TryArc<Order>>);
 
 impl Scope {
     /// The modules, in the order in which they were loaded.
-    pub(super) fn versions(&self) -> &[Counted<Version>] {
+    pub(super) fn versions(&self) -> &[TryArc<Version>] {
         self.0.as_ref().map_or(&[], |order| order)
     }
 
     /// A picture of its own, with room for so many modules more.
     #[inline(never)]
-    fn copy(&self, more: usize) -> Result<Order, NoMemory> {
-        let mut order = with_capacity(self.versions().len().saturating_add(more))?;
+    fn copy(&self, more: usize) -> Result<Order, AllocError> {
+        let mut order = try_with_capacity(self.versions().len().saturating_add(more))?;
         order.extend_from_slice(self.versions());
         Ok(order)
     }
 
     /// Makes this a picture that nobody else has, which can be changed.
-    fn separate(&mut self) -> Result<(), NoMemory> {
+    fn separate(&mut self) -> Result<(), AllocError> {
         if self.0.as_mut().is_some_and(|order| order.get_mut().is_none()) {
-            self.0 = Some(Counted::new(self.copy(0)?)?);
+            self.0 = Some(TryArc::new(self.copy(0)?)?);
         }
         Ok(())
     }
 
     /// Takes a module out of a picture that is [separate](Self::separate).
     fn remove(&mut self, handle: ModuleHandle) {
-        if let Some(order) = self.0.as_mut().and_then(Counted::get_mut) {
+        if let Some(order) = self.0.as_mut().and_then(TryArc::get_mut) {
             order.retain(|version| version.handle != handle);
         }
     }
@@ -57,7 +59,7 @@ impl Scope {
         &self,
         name: &[u8],
         except: Option<ModuleHandle>,
-    ) -> Option<(&Counted<Version>, Export)> {
+    ) -> Option<(&TryArc<Version>, Export)> {
         let mut weak = None;
         for version in self.versions().iter().filter(|version| Some(version.handle) != except) {
             match version.body.find(name) {
@@ -83,7 +85,7 @@ impl Scope {
 #[derive(Default)]
 struct Slot {
     generation: u32,
-    version: Option<Counted<Version>>,
+    version: Option<TryArc<Version>>,
     /// How many modules import from it, retired ones included.
     needed: u32,
     /// How many of those refer to its data.
@@ -109,10 +111,10 @@ pub(super) type HostResolver = Shared<dyn Resolve + Send + Sync>;
 
 /// Versions on the way to be known.
 pub(super) struct Entering {
-    rooms: Vec<Room<Version>>,
+    rooms: Vec<UninitArc<Version>>,
     order: Order,
-    scope: Room<Order>,
-    replaced: Option<Counted<Version>>,
+    scope: UninitArc<Order>,
+    replaced: Option<TryArc<Version>>,
 }
 
 #[derive(Default)]
@@ -136,10 +138,10 @@ pub(super) struct State {
 impl State {
     /// Without modules. The names have room for a few: what makes more is not small, and most processes
     /// never need it.
-    pub(super) fn new() -> Result<Self, NoMemory> {
+    pub(super) fn new() -> Result<Self, AllocError> {
         let mut state = Self::default();
         let never_asked: Rehash<'_, u32> = &|_| 0;
-        state.names.try_reserve(1, never_asked).map_err(|_| NoMemory)?;
+        state.names.try_reserve(1, never_asked).map_err(|_| AllocError)?;
         Ok(state)
     }
 
@@ -159,7 +161,7 @@ impl State {
         (slot.generation == handle.generation).then_some(slot)
     }
 
-    pub(super) fn version(&self, handle: ModuleHandle) -> Result<&Counted<Version>, LoadError> {
+    pub(super) fn version(&self, handle: ModuleHandle) -> Result<&TryArc<Version>, LoadError> {
         self.slot(handle)?.version.as_ref().ok_or(LoadError::Stale { handle })
     }
 
@@ -176,17 +178,17 @@ impl State {
     }
 
     /// Sets a symbol of the host; returns the address it had.
-    pub(super) fn define(&mut self, name: &[u8], address: u64) -> Result<Option<u64>, NoMemory> {
+    pub(super) fn define(&mut self, name: &[u8], address: u64) -> Result<Option<u64>, AllocError> {
         let hasher = &self.hasher;
         let rehash = |symbol: &HostSymbol| hasher.hash_one(&*symbol.name);
         let is_it = |symbol: &HostSymbol| *symbol.name == *name;
-        self.host.try_reserve(1, rehash).map_err(|_| NoMemory)?;
+        self.host.try_reserve(1, rehash).map_err(|_| AllocError)?;
         match self.host.entry(hasher.hash_one(name), is_it, rehash) {
             Entry::Occupied(mut old) => {
                 Ok(Some(core::mem::replace(&mut old.get_mut().address, address)))
             }
             Entry::Vacant(place) => {
-                place.insert(HostSymbol { name: bytes(name)?, address });
+                place.insert(HostSymbol { name: try_copy_bytes(name)?, address });
                 Ok(None)
             }
         }
@@ -215,15 +217,15 @@ impl State {
 
     /// Everything that it takes to make so many versions known, so that nothing can fail afterwards as
     /// long as the lock is held.
-    pub(super) fn prepare(&mut self, count: usize) -> Result<Entering, NoMemory> {
+    pub(super) fn prepare(&mut self, count: usize) -> Result<Entering, AllocError> {
         let Self { slots, hasher, names, scope, .. } = self;
         let rehash: Rehash<'_, u32> = &|slot| name_hash(slots, hasher, *slot);
-        names.try_reserve(count, rehash).map_err(|_| NoMemory)?;
-        let mut rooms = with_capacity(count)?;
+        names.try_reserve(count, rehash).map_err(|_| AllocError)?;
+        let mut rooms = try_with_capacity(count)?;
         for _ in 0..count {
-            rooms.push(Room::new()?);
+            rooms.push(UninitArc::new()?);
         }
-        Ok(Entering { rooms, order: scope.copy(count)?, scope: Room::new()?, replaced: None })
+        Ok(Entering { rooms, order: scope.copy(count)?, scope: UninitArc::new()?, replaced: None })
     }
 
     /// Makes a version known: in a slot that was taken, or in place of the one that is there.
@@ -248,7 +250,7 @@ impl State {
     }
 
     /// Lets everybody find the versions that were entered. Returns the one in whose place the first is.
-    pub(super) fn show(&mut self, entered: Entering) -> Option<Counted<Version>> {
+    pub(super) fn show(&mut self, entered: Entering) -> Option<TryArc<Version>> {
         let Entering { order, scope, replaced, .. } = entered;
         self.scope = Scope(Some(scope.fill(order)));
         replaced
@@ -288,7 +290,7 @@ impl State {
     /// memory for one.
     pub(super) fn claim<'n>(
         &mut self,
-        needs: impl Iterator<Item = (ModuleHandle, impl Iterator<Item = &'n CountedBytes>)>,
+        needs: impl Iterator<Item = (ModuleHandle, impl Iterator<Item = &'n SharedBytes>)>,
         by: ShortName,
     ) -> Option<u64> {
         let number = self.claims;

@@ -14,13 +14,13 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::modules::Attach;
+use super::module_loader::LoadObserver;
 use super::version::Attached;
 use super::{LoadError, stub};
+use crate::alloc_util::{AllocError, Rehash, Shared, insert, try_box, try_copy_bytes};
 use crate::link::ShortName;
-use crate::memory::exec::{CodeMemory, ExecError, ExecutableBlock, Request};
+use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Guard, Lock};
-use crate::owned::{NoMemory, Rehash, Shared, boxed, bytes, insert};
 
 /// The addresses that stubs jump to.
 pub(super) type Table = Box<[AtomicU64]>;
@@ -39,7 +39,7 @@ pub(super) struct StubTable {
     /// Read by the stubs. In a box, because they know its address.
     root: Box<AtomicPtr<AtomicU64>>,
     memory: CodeMemory,
-    attach: Option<Shared<dyn Attach>>,
+    attach: Option<Shared<dyn LoadObserver>>,
     names: Lock<Names>,
 }
 
@@ -67,8 +67,8 @@ impl StubTable {
     /// A table without entries, whose stubs come out of `memory` and of which `attach` is told.
     pub(super) fn new(
         memory: CodeMemory,
-        attach: Option<Shared<dyn Attach>>,
-    ) -> Result<Self, NoMemory> {
+        attach: Option<Shared<dyn LoadObserver>>,
+    ) -> Result<Self, AllocError> {
         let names = Names {
             version: 0,
             hasher: DefaultHashBuilder::default(),
@@ -77,7 +77,7 @@ impl StubTable {
             table: Box::default(),
             outgrown: Vec::new(),
         };
-        let root = boxed(AtomicPtr::default())?;
+        let root = try_box(AtomicPtr::default())?;
         Ok(Self { root, memory, attach, names: Lock::new(names) })
     }
 
@@ -126,7 +126,7 @@ impl StubTable {
         let reserved = numbers.try_reserve(1, rehash);
         reserved.map_err(|_| ExecError::NoRoomForRecords)?;
         entries.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
-        let name = bytes(name)?;
+        let name = try_copy_bytes(name)?;
         let stub = self.new_stub(number)?;
         let address = stub.address() as u64;
         // The stub is unknown yet, so nobody reads the entry.
@@ -136,7 +136,7 @@ impl StubTable {
         let code = stub.address()..stub.address() + stub.len();
         let attach = self.attach.as_ref();
         let registration = attach.map_or(Ok(None), |attach| attach.attach_stub(code));
-        let registration = registration.map_err(|NoMemory| ExecError::NoRoomForRecords)?;
+        let registration = registration.map_err(|AllocError| ExecError::NoRoomForRecords)?;
         entries.push(Entry { name, registration, stub });
         // Below `MOST`.
         insert(numbers, hash, number as u32);

@@ -5,14 +5,14 @@ use alloc::vec::Vec;
 use core::sync::atomic::AtomicU32;
 
 use super::bytes::LinkedModule;
-use super::group::refuse;
-use super::modules::ModuleLoader;
+use super::load_set::refuse;
+use super::module_loader::ModuleLoader;
 use super::stub_table::StubTable;
 use super::{LoadError, ModuleHandle};
+use crate::alloc_util::{SharedBytes, TryArc};
 use crate::format::{Binding, Smf, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
 use crate::memory::lock::Lock;
-use crate::owned::{Counted, CountedBytes};
 
 /// What a module is made of. Nearly all are linked, and a version has an allocation of its own.
 #[expect(clippy::large_enum_variant, reason = "a box would only be one more step to each symbol")]
@@ -51,12 +51,12 @@ pub(super) struct Need {
 /// Data of another module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Datum {
-    pub(super) name: CountedBytes,
+    pub(super) name: SharedBytes,
     pub(super) address: u64,
 }
 
 pub(super) struct Version {
-    pub(super) name: CountedBytes,
+    pub(super) name: SharedBytes,
     pub(super) handle: ModuleHandle,
     /// What the host has registered of the body: dropped when no thread is inside, a grace period before
     /// the body.
@@ -67,7 +67,7 @@ pub(super) struct Version {
     /// Of a module that may be replaced.
     pub(super) entries: Option<EntryPoints>,
     /// Older versions that have data of it; none any more once nobody can be inside of it.
-    pub(super) keeps: Lock<Vec<Counted<Version>>>,
+    pub(super) keeps: Lock<Vec<TryArc<Version>>>,
     /// How many hold it.
     pub(super) pins: AtomicU32,
 }
@@ -113,7 +113,7 @@ impl Version {
     }
 
     /// The version, this or an older one, in whose memory an address of this one lies.
-    pub(super) fn owner_of(this: &Counted<Self>, address: u64) -> Option<Counted<Version>> {
+    pub(super) fn owner_of(this: &TryArc<Self>, address: u64) -> Option<TryArc<Version>> {
         if this.contains(address) {
             return Some(this.clone());
         }
@@ -166,7 +166,7 @@ impl Version {
 /// How others call a module that may be replaced.
 #[derive(Clone)]
 pub(super) struct EntryPoints {
-    pub(super) entries: Counted<StubTable>,
+    pub(super) entries: TryArc<StubTable>,
     /// Which version it is.
     pub(super) version: u32,
 }

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn cores_are_brought_in_step_or_the_kernel_has_no_means() {
-        use super::super::faults::{Call, inject};
+        use super::super::fault_injection::{Call, inject};
         assert_eq!(empty_pipelines(), Ok(()));
         for (errno, fatal) in
             [(Raw::NOSYS, false), (Raw::INVAL, false), (Raw::PERM, false), (Raw::NOMEM, true)]

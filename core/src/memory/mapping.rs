@@ -307,7 +307,7 @@ impl FilePages {
 
 #[cfg(test)]
 mod tests {
-    use super::super::faults::{self, Call};
+    use super::super::fault_injection::{self, Call};
     use super::super::testing::{alone, maps};
     use super::*;
     use rustix::io::Errno;
@@ -416,7 +416,7 @@ mod tests {
             assert!(!line.access.contains('x'));
         }
         let name = path.as_os_str().as_bytes();
-        let fault = faults::inject(Call::Map, 0, Errno::NOMEM);
+        let fault = fault_injection::inject(Call::Map, 0, Errno::NOMEM);
         // SAFETY: as in `map`.
         let refused = unsafe { Mapping::map(name, FileRange::WHOLE, FileAccess::Read) };
         drop(fault);

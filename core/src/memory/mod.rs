@@ -9,10 +9,10 @@
 //! * [`WritablePages`], zero-filled memory of our own that can be written and never run, and
 //!   [`PublishedPages`], what it becomes when it is published: every page readable, writable or
 //!   executable as asked. The step consumes the writable value and has no way back.
-//! * [`ExposedPages`], pages whose address is given away and whose bytes are read without a fault,
+//! * [`FfiMapping`], pages whose address is given away and whose bytes are read without a fault,
 //!   whatever becomes of the file.
 //! * [`exec`], blocks of code, cut from memory that is mapped twice.
-//! * [`replace_file`], which gives a file new bytes as a whole.
+//! * [`remap_file`], which gives a file new bytes as a whole.
 //! * [`access_at`], what the kernel says may be done with any address.
 //! * [`synchronize`], what an architecture needs between writing code and running it.
 //!
@@ -29,13 +29,13 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("smf-core: the feature `kernel` speaks to 64-bit Linux alone");
 
-mod access;
+mod atomic_replace;
+pub mod code_alloc;
 mod errno;
 mod error;
-pub mod exec;
-mod exposed;
 #[cfg(test)]
-pub(crate) mod faults;
+pub(crate) mod fault_injection;
+mod ffi_mapping;
 mod file;
 mod icache;
 pub(crate) mod lock;
@@ -44,16 +44,16 @@ mod page_count;
 mod pages;
 mod placement;
 mod pool;
+mod proc_maps;
 mod region;
-mod replacing;
 mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use access::{Access, access_at};
+pub use atomic_replace::{ReplaceError, remap_file};
 pub use errno::Errno;
 pub use error::{FileKind, MemoryError};
-pub use exposed::ExposedPages;
+pub use ffi_mapping::FfiMapping;
 pub(crate) use file::{BLOCK, Blocks, LARGEST, OpenFile, OwnedBytes};
 pub use file::{CopyTo, FileBytes, FileRange, FileStamp, Nanoseconds, read_ahead, stamp_of};
 pub use icache::synchronize;
@@ -62,7 +62,7 @@ pub use page_count::PageCount;
 pub use pages::{Protection, PublishedPages, Segment, WritablePages};
 pub use placement::Placement;
 pub use pool::PagePool;
-pub use replacing::{ReplaceError, replace_file};
+pub use proc_maps::{Access, access_at};
 
 /// Nanoseconds on a clock that only moves forwards, from an arbitrary moment.
 pub(crate) fn monotonic() -> Nanoseconds {

@@ -279,7 +279,7 @@ impl PublishedPages {
 
 #[cfg(test)]
 mod tests {
-    use super::super::faults::{self, Call};
+    use super::super::fault_injection::{self, Call};
     use super::super::testing::{Line, alone, maps};
     use super::*;
     use rustix::io::Errno;
@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn no_pages_are_no_system_call() {
-        let _fault = faults::inject(Call::Map, 0, Errno::NOMEM);
+        let _fault = fault_injection::inject(Call::Map, 0, Errno::NOMEM);
         let none = PageCount::ZERO;
         for placement in [Placement::Anywhere, Placement::Low2GiB, Placement::Near(1)] {
             let mut empty = WritablePages::allocate(none, placement).unwrap();
@@ -438,7 +438,7 @@ mod tests {
             segment(3, 1, Read),
             segment(4, 1, ReadWrite),
         ];
-        let _fault = faults::inject(Call::Protect, 2, Errno::NOMEM);
+        let _fault = fault_injection::inject(Call::Protect, 2, Errno::NOMEM);
         assert!(writable(5).publish(&segments).is_ok());
         assert!(writable(5).publish(&segments).is_err(), "the third call");
     }
@@ -451,10 +451,10 @@ mod tests {
             assert_eq!(fresh.prefault(len), Ok(()));
         }
         assert_eq!(fresh.as_slice().iter().position(|&byte| byte != 0), Some(5));
-        let fault = faults::inject(Call::Populate, 0, Errno::INVAL);
+        let fault = fault_injection::inject(Call::Populate, 0, Errno::INVAL);
         assert_eq!(fresh.prefault(usize::MAX), Ok(()), "a kernel before 5.14");
         drop(fault);
-        let _fault = faults::inject(Call::Populate, 0, Errno::NOMEM);
+        let _fault = fault_injection::inject(Call::Populate, 0, Errno::NOMEM);
         let (address, size) = (fresh.address(), fresh.size().bytes());
         assert_eq!(
             fresh.prefault(usize::MAX),
@@ -475,7 +475,7 @@ mod tests {
             drop(writable(4).publish(&parts).unwrap());
             assert!(writable(4).publish(&[segment(3, 2, Read)]).is_err());
             for passes in 0..3 {
-                let _fault = faults::inject(Call::Protect, passes, Errno::NOMEM);
+                let _fault = fault_injection::inject(Call::Protect, passes, Errno::NOMEM);
                 let error = writable(4).publish(&parts).map(|_| ()).unwrap_err();
                 assert!(
                     matches!(error, MemoryError::Protect { errno, .. } if errno == Errno::NOMEM)
@@ -499,7 +499,7 @@ mod tests {
 
     #[test]
     fn errors_say_what_the_kernel_refused() {
-        let _fault = faults::inject(Call::Protect, 0, Errno::ACCESS);
+        let _fault = fault_injection::inject(Call::Protect, 0, Errno::ACCESS);
         let error = writable(1).publish(&[segment(0, 1, ReadExecute)]).map(|_| ()).unwrap_err();
         let text = error.to_string();
         let page = PageCount::one().bytes();

@@ -146,7 +146,7 @@ fn above(middle: usize, distance: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::faults::{self, Call};
+    use super::super::fault_injection::{self, Call};
     use super::*;
     use rustix::io::Errno;
     use std::collections::BTreeSet;
@@ -207,7 +207,7 @@ mod tests {
             Placement::Near(here()),
             Placement::PreferNear(here()),
         ] {
-            let fault = faults::inject(Call::Map, 0, Errno::NOMEM);
+            let fault = fault_injection::inject(Call::Map, 0, Errno::NOMEM);
             let error = place(size(), placement).map(|_| ()).unwrap_err();
             drop(fault);
             let wanted = size().bytes();

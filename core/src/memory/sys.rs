@@ -27,7 +27,7 @@ use super::pages::Protection;
 use super::{Errno, FileKind, FileStamp, Nanoseconds};
 
 #[cfg(test)]
-use super::faults::{self, Call};
+use super::fault_injection::{self, Call};
 
 #[cfg(miri)]
 pub(super) mod shim;
@@ -74,7 +74,7 @@ pub(super) fn page_size() -> usize {
 /// not become the controlling one; no child process inherits the descriptor.
 pub(super) fn open(path: &CStr) -> Result<OwnedFd, Errno> {
     #[cfg(test)]
-    faults::check(Call::Open)?;
+    fault_injection::check(Call::Open)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     Ok(retry_on_intr(|| fs::open(path, flags, Mode::empty()))?)
 }
@@ -89,14 +89,14 @@ pub(super) struct FileStatus {
 /// `fstat(2)`.
 pub(super) fn status(file: &OwnedFd) -> Result<FileStatus, Errno> {
     #[cfg(test)]
-    faults::check(Call::Status)?;
+    fault_injection::check(Call::Status)?;
     status_of(&fs::fstat(file)?)
 }
 
 /// `stat(2)`, following symbolic links.
 pub(super) fn status_at(path: &CStr) -> Result<FileStatus, Errno> {
     #[cfg(test)]
-    faults::check(Call::Status)?;
+    fault_injection::check(Call::Status)?;
     status_of(&fs::stat(path)?)
 }
 
@@ -127,7 +127,7 @@ pub(super) fn read(
     limit: usize,
 ) -> Result<usize, Errno> {
     #[cfg(test)]
-    faults::check(Call::Read)?;
+    fault_injection::check(Call::Read)?;
     let len = bytes.len();
     let spare = bytes.spare_capacity_mut();
     let limit = limit.min(spare.len());
@@ -142,7 +142,7 @@ pub(super) fn read(
 /// One `read(2)` into `buffer`; returns how many bytes came, 0 at the end of the file.
 pub(super) fn read_into(file: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     #[cfg(test)]
-    faults::check(Call::Read)?;
+    fault_injection::check(Call::Read)?;
     Ok(retry_on_intr(|| io::read(file, &mut *buffer))?)
 }
 
@@ -164,7 +164,7 @@ pub(super) enum Place {
 /// `len` must not be 0; the kernel refuses it. The memory is the caller's to `unmap`.
 pub(super) fn map(place: Place, len: usize, protection: Protection) -> Result<NonNull<u8>, Errno> {
     #[cfg(test)]
-    faults::check(Call::Map)?;
+    fault_injection::check(Call::Map)?;
     let (hint, flags) = match place {
         Place::Anywhere => (0, MapFlags::empty()),
         Place::Low => LOW,
@@ -212,7 +212,7 @@ pub(super) unsafe fn map_file(
     protection: Protection,
 ) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::MapFile(protection))?;
+    fault_injection::check(Call::MapFile(protection))?;
     let flags = MapFlags::SHARED | MapFlags::FIXED;
     // SAFETY: MAP_FIXED replaces what is the caller's own and unused.
     unsafe { mm::mmap(start.as_ptr().cast(), len, flags_of(protection), flags, file, 0) }?;
@@ -230,7 +230,7 @@ pub(super) fn map_file_anywhere(
     protection: Protection,
 ) -> Result<NonNull<u8>, Errno> {
     #[cfg(test)]
-    faults::check(Call::MapFile(protection))?;
+    fault_injection::check(Call::MapFile(protection))?;
     let (anywhere, flags) = (ptr::null_mut(), MapFlags::SHARED);
     // SAFETY: without MAP_FIXED the kernel maps memory only where there was none.
     let start = unsafe { mm::mmap(anywhere, len, flags_of(protection), flags, file, offset) }?;
@@ -249,7 +249,7 @@ pub(super) unsafe fn map_over(
     protection: Protection,
 ) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::MapOver)?;
+    fault_injection::check(Call::MapOver)?;
     let flags = MapFlags::PRIVATE | MapFlags::FIXED;
     let start = start.as_ptr().cast();
     // SAFETY: MAP_FIXED replaces what is the caller's own and unused.
@@ -270,7 +270,7 @@ pub(super) unsafe fn copy_mapping(
     len: usize,
 ) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::CopyMapping)?;
+    fault_injection::check(Call::CopyMapping)?;
     let (pattern, start) = (pattern.as_ptr().cast(), start.as_ptr().cast());
     // SAFETY: the place is the caller's own and unused; the pattern stays as it is.
     unsafe { mm::mremap_fixed(pattern, 0, len, MremapFlags::MAYMOVE, start) }?;
@@ -298,7 +298,7 @@ pub(super) unsafe fn unmap(start: NonNull<u8>, len: usize) {
 /// `start` to `start + len` lies inside one live `map` and is writable.
 pub(super) unsafe fn populate(start: NonNull<u8>, len: usize) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Populate)?;
+    fault_injection::check(Call::Populate)?;
     // SAFETY: populating changes no byte, and the pages are the caller's.
     Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, Advice::LinuxPopulateWrite) }?)
 }
@@ -315,7 +315,7 @@ pub(super) unsafe fn protect(
     protection: Protection,
 ) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Protect)?;
+    fault_injection::check(Call::Protect)?;
     let flags = MprotectFlags::from_bits_retain(flags_of(protection).bits());
     // SAFETY: the pages are the caller's, and nothing refers to them that would be cut off.
     Ok(unsafe { mm::mprotect(start.as_ptr().cast(), len, flags) }?)
@@ -328,7 +328,7 @@ pub(super) unsafe fn protect(
 /// `start` to `start + len` lies inside one live `map` and is readable.
 pub(super) unsafe fn populate_for_reading(start: NonNull<u8>, len: usize) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::PopulateForReading)?;
+    fault_injection::check(Call::PopulateForReading)?;
     // SAFETY: populating changes no byte, and the pages are the caller's.
     Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, Advice::LinuxPopulateRead) }?)
 }
@@ -349,7 +349,7 @@ pub(super) enum InChild {
 /// `start` to `start + len` are whole pages inside one live `map`.
 pub(super) unsafe fn on_fork(start: NonNull<u8>, len: usize, fate: InChild) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::OnFork)?;
+    fault_injection::check(Call::OnFork)?;
     let advice = match fate {
         InChild::Absent => Advice::LinuxDontFork,
         InChild::Zero => Advice::LinuxWipeOnFork,
@@ -374,7 +374,7 @@ pub(super) enum MemoryFile {
 /// mappings and means nothing.
 pub(super) fn memory_file(name: &CStr, kind: MemoryFile) -> Result<OwnedFd, Errno> {
     #[cfg(test)]
-    faults::check(Call::MemoryFile)?;
+    fault_injection::check(Call::MemoryFile)?;
     let kind = match kind {
         MemoryFile::NeverRunAsProgram => MemfdFlags::NOEXEC_SEAL,
         MemoryFile::Plain => MemfdFlags::empty(),
@@ -387,7 +387,7 @@ pub(super) fn memory_file(name: &CStr, kind: MemoryFile) -> Result<OwnedFd, Errn
 /// `open(2)` with `O_TMPFILE` (Linux 3.11): a file without a name in `directory`.
 pub(super) fn temporary_file(directory: &CStr) -> Result<OwnedFd, Errno> {
     #[cfg(test)]
-    faults::check(Call::TemporaryFile)?;
+    fault_injection::check(Call::TemporaryFile)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
     Ok(retry_on_intr(|| fs::open(directory, flags, Mode::RUSR | Mode::WUSR))?)
 }
@@ -395,7 +395,7 @@ pub(super) fn temporary_file(directory: &CStr) -> Result<OwnedFd, Errno> {
 /// `ftruncate(2)`: gives a file its size in bytes, without memory for them.
 pub(super) fn resize(file: &OwnedFd, size: u64) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Resize)?;
+    fault_injection::check(Call::Resize)?;
     Ok(retry_on_intr(|| fs::ftruncate(file, size))?)
 }
 
@@ -403,7 +403,7 @@ pub(super) fn resize(file: &OwnedFd, size: u64) -> Result<(), Errno> {
 /// (`F_SEAL_FUTURE_WRITE`, Linux 5.1), no mapping made from now on can be or become writable.
 pub(super) fn seal(file: &OwnedFd, writers: bool) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Seal)?;
+    fault_injection::check(Call::Seal)?;
     let size = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     let seals = if writers { size } else { size | SealFlags::FUTURE_WRITE };
     Ok(fs::fcntl_add_seals(file, seals)?)
@@ -458,14 +458,14 @@ pub(super) fn process_id() -> i32 {
 /// every other thread of the process executes a context synchronising instruction before it goes on.
 pub(super) fn synchronize_cores() -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::SynchronizeCores)?;
+    fault_injection::check(Call::SynchronizeCores)?;
     barrier(MembarrierCommand::PrivateExpeditedSyncCore)
 }
 
 /// `membarrier(2)`: announces that the process is going to call [`synchronize_cores`].
 pub(super) fn register_synchronize_cores() -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::RegisterSynchronizeCores)?;
+    fault_injection::check(Call::RegisterSynchronizeCores)?;
     barrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)
 }
 
@@ -473,14 +473,14 @@ pub(super) fn register_synchronize_cores() -> Result<(), Errno> {
 /// process executes a full memory barrier between the beginning and the end of the call.
 pub(super) fn barrier_in_all_threads() -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Barrier)?;
+    fault_injection::check(Call::Barrier)?;
     barrier(MembarrierCommand::PrivateExpedited)
 }
 
 /// `membarrier(2)`: announces that the process is going to call [`barrier_in_all_threads`].
 pub(super) fn register_barrier_in_all_threads() -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::RegisterBarrier)?;
+    fault_injection::check(Call::RegisterBarrier)?;
     barrier(MembarrierCommand::RegisterPrivateExpedited)
 }
 
@@ -497,7 +497,7 @@ fn barrier(command: MembarrierCommand) -> Result<(), Errno> {
 #[cfg(target_arch = "riscv64")]
 pub(super) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::SynchronizeCores)?;
+    fault_injection::check(Call::SynchronizeCores)?;
     let range = code.as_ptr_range();
     let result: isize;
     // SAFETY: the call takes two addresses, which it does not dereference, and flags; it changes no
@@ -522,7 +522,7 @@ pub(super) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
 /// One `pread(2)` at `at` into bytes that exist already; returns how many came, as [`read`].
 pub(super) fn read_at(file: &OwnedFd, at: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
     #[cfg(test)]
-    faults::check(Call::Read)?;
+    fault_injection::check(Call::Read)?;
     Ok(retry_on_intr(|| io::pread(file, &mut *bytes, at))?)
 }
 
@@ -536,7 +536,7 @@ pub(super) fn map_file_range(
     access: FileAccess,
 ) -> Result<NonNull<u8>, Errno> {
     #[cfg(test)]
-    faults::check(Call::Map)?;
+    fault_injection::check(Call::Map)?;
     let (protection, flags) = match access {
         FileAccess::Read => (ProtFlags::READ, MapFlags::PRIVATE),
         FileAccess::WritePrivate => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE),
@@ -550,7 +550,7 @@ pub(super) fn map_file_range(
 /// `open(2)` for reading and writing; otherwise as [`open`].
 pub(super) fn open_writable(path: &CStr) -> Result<OwnedFd, Errno> {
     #[cfg(test)]
-    faults::check(Call::Open)?;
+    fault_injection::check(Call::Open)?;
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     Ok(retry_on_intr(|| fs::open(path, flags, Mode::empty()))?)
 }
@@ -558,7 +558,7 @@ pub(super) fn open_writable(path: &CStr) -> Result<OwnedFd, Errno> {
 /// `posix_fadvise(2)` with `POSIX_FADV_WILLNEED`: the kernel begins to read the file and returns.
 pub(super) fn read_ahead(file: &OwnedFd) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::ReadAhead)?;
+    fault_injection::check(Call::ReadAhead)?;
     Ok(fs::fadvise(file, 0, None, fs::Advice::WillNeed)?)
 }
 
@@ -570,7 +570,7 @@ pub(super) fn read_ahead(file: &OwnedFd) -> Result<(), Errno> {
 /// * With advice that discards bytes: nobody relies on what they were.
 pub(super) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Advise)?;
+    fault_injection::check(Call::Advise)?;
     // SAFETY: the pages are the caller's, and so is what the advice does to their bytes.
     Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }?)
 }
@@ -582,7 +582,7 @@ pub(super) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> R
 /// `start` to `start + len` are whole pages of one live mapping.
 pub(super) unsafe fn lock(start: NonNull<u8>, len: usize, locked: bool) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Lock)?;
+    fault_injection::check(Call::Lock)?;
     let start = start.as_ptr().cast();
     if locked {
         // SAFETY: the pages are the caller's, and locking changes no byte.
@@ -600,7 +600,7 @@ pub(super) unsafe fn lock(start: NonNull<u8>, len: usize, locked: bool) -> Resul
 /// `start` to `start + len` are whole pages of one live mapping.
 pub(super) unsafe fn sync(start: NonNull<u8>, len: usize, wait: bool) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Sync)?;
+    fault_injection::check(Call::Sync)?;
     let flags = if wait { MsyncFlags::SYNC } else { MsyncFlags::ASYNC };
     // SAFETY: the pages are the caller's, and writing them to their file changes no byte.
     Ok(unsafe { mm::msync(start.as_ptr().cast(), len, flags) }?)

@@ -3,7 +3,7 @@
 //!
 //! The cells of the cache and the tables of code are made in constants, which loom's atomics cannot be:
 //! what stands here are their steps, with the orderings that the file named at each has. Who changes one
-//! changes the other. [`Eras`](crate::loader) and [`Counted`](crate::owned::Counted) are modelled where
+//! changes the other. [`Eras`](crate::loader) and [`TryArc`](crate::alloc_util::TryArc) are modelled where
 //! they are written, as they are.
 #![allow(unsafe_code)]
 

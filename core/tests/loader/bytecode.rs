@@ -5,17 +5,19 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use smf_core::alloc_util::AttachResult;
 use smf_core::jit::host::{HostFunction, HostTable};
 use smf_core::jit::text::{assemble, write_module};
 use smf_core::jit::trap::{Cause, Trap};
+use smf_core::link::LinkError;
 use smf_core::link::Module;
-use smf_core::link::{LinkError, landing};
 use smf_core::loader::{
-    Attach, Clash, LoadError, LoaderOptions, ModuleBytes, ModuleLoader, OldData, Resolved,
+    Clash, LoadError, LoadObserver, LoaderOptions, ModuleBytes, ModuleLoader, Resolved,
+    StateMigration,
 };
-use smf_core::memory::exec::CodeMemory;
-use smf_core::owned::AttachResult;
-use smf_core::tier::{CallError, NEVER, Tiers};
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::trap;
+use smf_core::vm::{CallError, NEVER, Tiers};
 
 use crate::build::{Does, Spec};
 use crate::{call, call_at, collect};
@@ -48,7 +50,7 @@ fn its_functions_are_called_like_any_others() {
         let tiers = Tiers::Compile { threshold };
         let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
         let user = Spec::new().function("through", Does::Calls("sum"));
-        loader.provide(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+        loader.register_provider(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
         let user = loader.load(b"user", user.bytes()).unwrap();
         let bcod = loader.find(b"bcod").unwrap();
         for n in 0..9 {
@@ -83,7 +85,7 @@ fn what_stops_it_ends_the_call_from_the_host() {
         let function = module.function(name).unwrap();
         for _ in 0..300 {
             // SAFETY: a function of two integers, in a module that is held.
-            let divided = |by| unsafe { landing::call_landing(function, &[84, by]) };
+            let divided = |by| unsafe { trap::call_catching(function, &[84, by]) };
             assert_eq!(divided(2), Ok(42));
             assert!(is_by_zero(divided(0)));
         }
@@ -118,7 +120,7 @@ fn a_new_version_is_reached_through_the_same_address() {
     let user = Spec::new().function("u", Does::Calls("v"));
     let user = loader.load(b"user", user.bytes()).unwrap();
     assert_eq!(call(&loader, user, "u", &[]), 1);
-    let reload = |bytes| loader.reload(handle, bytes, OldData::Move, &mut |_| {});
+    let reload = |bytes| loader.reload(handle, bytes, StateMigration::Copy, &mut |_| {});
     // From bytecode to bytecode, to machine code, and back.
     for number in [2, 3] {
         assert_eq!(reload(version(number)).unwrap().kept, 0);
@@ -146,7 +148,7 @@ fn data_that_others_refer_to_cannot_become_bytecode() {
     let handle = loader.load(b"m", with_data.bytes()).unwrap();
     let user = Spec::new().function("u", Does::Reads("d"));
     let user = loader.load(b"user", user.bytes()).unwrap();
-    let refused = loader.reload(handle, divides(), OldData::Move, &mut |_| {});
+    let refused = loader.reload(handle, divides(), StateMigration::Copy, &mut |_| {});
     assert!(matches!(refused, Err(LoadError::DataInUse { .. })), "{refused:?}");
     assert_eq!(call(&loader, user, "u", &[]), 7);
 }
@@ -196,7 +198,7 @@ fn machine_code_cannot_import_what_is_interpreted_alone() {
     let tiers = Tiers::Interpret;
     let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
     let user = Spec::new().function("through", Does::Calls("sum"));
-    loader.provide(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+    loader.register_provider(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
     // Needed and not there yet, and there already.
     for _ in 0..2 {
         let refused = loader.load(b"user", user.bytes()).unwrap_err();
@@ -225,7 +227,7 @@ fn what_others_call_cannot_become_bytecode_without_addresses() {
     let user = Spec::new().function("u", Does::Calls("v"));
     let user = loader.load(b"user", user.bytes()).unwrap();
     let bytecode = module("function v, 0, 0\nCONST_I64 0, 5\nRET 0\n");
-    let refused = loader.reload(handle, bytecode, OldData::Move, &mut |_| {});
+    let refused = loader.reload(handle, bytecode, StateMigration::Copy, &mut |_| {});
     assert!(matches!(refused, Err(LoadError::Bytecode { .. })), "{refused:?}");
     assert_eq!(call(&loader, user, "u", &[]), 4);
 }
@@ -257,7 +259,7 @@ impl Drop for Going {
     }
 }
 
-impl Attach for Ear {
+impl LoadObserver for Ear {
     fn attach(&self, _: &[u8], _: &Module<'_>) -> AttachResult {
         Ok(None)
     }
@@ -379,7 +381,7 @@ fn what_never_ends_is_stopped_from_another_thread_wherever_it_was_called_from() 
         for _ in 0..2 {
             std::thread::scope(|scope| {
                 // SAFETY: a function of one integer, in a module that is held.
-                let by_address = || unsafe { landing::call_landing(through, &[1]) };
+                let by_address = || unsafe { trap::call_catching(through, &[1]) };
                 let stopped = scope.spawn(by_address);
                 std::thread::sleep(std::time::Duration::from_millis(5));
                 engine.signals().interrupt();
@@ -476,7 +478,7 @@ fn programs_of_any_size_are_run_or_stopped() {
         assert_eq!(stopped, Err(CallError::Trap(trap)));
         let main = large.entry_point().unwrap();
         // SAFETY: a function without arguments, in a module that is held.
-        let by_address = unsafe { landing::call_landing(main, &[]) };
+        let by_address = unsafe { trap::call_catching(main, &[]) };
         assert_eq!(by_address, Err(LinkError::Stopped(trap)));
         let file = module(&long);
         assert!(file.as_slice().len() > 10_000_000);

@@ -30,15 +30,16 @@ fn an_import_means_the_module_then_others_in_order_then_the_host_then_the_fallba
 
     let asked = Arc::new(Mutex::new(Vec::new()));
     let told = asked.clone();
-    loader.set_fallback(Some(Arc::new(move |name: &[u8]| {
+    loader.set_fallback_resolver(Some(Arc::new(move |name: &[u8]| {
         told.lock().unwrap().push(name.to_vec());
         None
     })));
     assert!(loader.load(b"u0", user("u")).is_err());
     assert_eq!(*asked.lock().unwrap(), [b"f".to_vec()]);
 
-    loader.set_fallback(Some(Arc::new(move |name: &[u8]| (name == b"f").then_some(0x1000))));
-    loader.set_process(Some(Arc::new(move |name: &[u8]| (name == b"f").then_some(0x2000))));
+    loader
+        .set_fallback_resolver(Some(Arc::new(move |name: &[u8]| (name == b"f").then_some(0x1000))));
+    loader.set_host_resolver(Some(Arc::new(move |name: &[u8]| (name == b"f").then_some(0x2000))));
     assert_eq!(address(&loader, "f"), Some(0x2000));
     assert_eq!(loader.define(b"f", 0x3000), None);
     assert_eq!(address(&loader, "f"), Some(0x3000));
@@ -52,8 +53,8 @@ fn an_import_means_the_module_then_others_in_order_then_the_host_then_the_fallba
     let own = loader.load(b"own", own.bytes()).unwrap();
     assert_eq!(call(&loader, own, "g", &[]), 3);
     assert_eq!(names(&loader), ["first", "second", "user", "own"]);
-    loader.set_process(None);
-    loader.set_fallback(None);
+    loader.set_host_resolver(None);
+    loader.set_fallback_resolver(None);
     assert_eq!(address(&loader, "nobody has this"), None);
 }
 
@@ -95,10 +96,14 @@ fn what_is_provided_is_loaded_when_it_is_needed() {
     let loader = ModuleLoader::default();
     let uses =
         |name: &str, used: &'static str| Spec::new().function(name, Does::Calls(used)).bytes();
-    loader.provide(b"unused", Spec::new().function("z", Does::Calls("nowhere")).bytes()).unwrap();
-    loader.provide(b"b", uses("b", "c")).unwrap();
-    loader.provide(b"c", Spec::new().function("c", Does::Returns(7)).bytes()).unwrap();
-    loader.provide(b"late c", Spec::new().function("c", Does::Returns(8)).bytes()).unwrap();
+    loader
+        .register_provider(b"unused", Spec::new().function("z", Does::Calls("nowhere")).bytes())
+        .unwrap();
+    loader.register_provider(b"b", uses("b", "c")).unwrap();
+    loader.register_provider(b"c", Spec::new().function("c", Does::Returns(7)).bytes()).unwrap();
+    loader
+        .register_provider(b"late c", Spec::new().function("c", Does::Returns(8)).bytes())
+        .unwrap();
     let main = loader.load(b"main", uses("main", "b")).unwrap();
     assert_eq!(call(&loader, main, "main", &[]), 7);
     assert_eq!(names(&loader), ["main", "b", "c"]);
@@ -112,10 +117,10 @@ fn what_two_loads_need_at_once_is_loaded_once() {
     let loader = ModuleLoader::default();
     let uses = |name: &str| Spec::new().function(name, Does::Calls("shared")).bytes();
     let shared = Spec::new().function("shared", Does::Returns(7));
-    loader.provide(b"library", shared.bytes()).unwrap();
+    loader.register_provider(b"library", shared.bytes()).unwrap();
     // Neither finds the library of the other.
-    let first = loader.place(b"first", uses("first")).unwrap();
-    let second = loader.place(b"second", uses("second")).unwrap();
+    let first = loader.map(b"first", uses("first")).unwrap();
+    let second = loader.map(b"second", uses("second")).unwrap();
     let first = first.link(&mut |_| {}).unwrap();
     let second = second.link(&mut |_| {}).unwrap();
     assert_eq!((call(&loader, first, "first", &[]), call(&loader, second, "second", &[])), (7, 7));
@@ -125,7 +130,7 @@ fn what_two_loads_need_at_once_is_loaded_once() {
 #[test]
 fn what_is_needed_does_not_take_the_name_of_another() {
     let loader = ModuleLoader::default();
-    loader.provide(b"name", Spec::new().function("f", Does::Returns(1)).bytes()).unwrap();
+    loader.register_provider(b"name", Spec::new().function("f", Does::Returns(1)).bytes()).unwrap();
     let user = Spec::new().function("u", Does::Calls("f"));
     assert_eq!(error(&loader, "name", &user), "a module called name is loaded already");
     loader.load(b"name", Spec::new().function("g", Does::Returns(2)).bytes()).unwrap();
@@ -138,7 +143,7 @@ fn modules_import_from_each_other_in_circles_and_go_together() {
     let loader = ModuleLoader::default();
     let a = Spec::new().function("a", Does::Calls("b")).function("end", Does::Returns(5));
     let b = Spec::new().function("b", Does::Calls("end"));
-    loader.provide(b"b", b.bytes()).unwrap();
+    loader.register_provider(b"b", b.bytes()).unwrap();
     let a = loader.load(b"a", a.bytes()).unwrap();
     let b = loader.find(b"b").unwrap();
     assert_eq!(call(&loader, a, "a", &[]), 5);
@@ -211,7 +216,7 @@ fn every_missing_import_is_reported_with_who_wants_it() {
         let [one, two] = used.map(Does::Calls);
         Spec::new().function(name, one).function(&format!("{name}2"), two)
     };
-    loader.provide(b"a", uses("a", ["x", "z"]).bytes()).unwrap();
+    loader.register_provider(b"a", uses("a", ["x", "z"]).bytes()).unwrap();
     let mut missing = Vec::new();
     let main = uses("main", ["y", "a"]).bytes();
     let failed = loader.load_reporting(b"main", main, &mut |import| {
@@ -300,7 +305,7 @@ fn archives_provide_modules_and_give_single_ones() {
     let bytes = ModuleBytes::new(library);
     let scale = bytes.module("std/math/scale").unwrap().unwrap();
     assert!(bytes.module("no such").unwrap().is_none());
-    loader.provide(b"library", bytes).unwrap();
+    loader.register_provider(b"library", bytes).unwrap();
     let app = loader.load(b"app", ModuleBytes::new(app)).unwrap();
     assert_eq!(call(&loader, app, "direct", &[14]), 42);
     assert_eq!(names(&loader), ["app", "library(std/math/scale)"]);
@@ -308,7 +313,8 @@ fn archives_provide_modules_and_give_single_ones() {
     let mut broken = library.to_vec();
     let header = 512 + 263 - 128;
     broken[header] = 0;
-    let error = loader.provide(b"broken", ModuleBytes::new(broken)).unwrap_err().to_string();
+    let error =
+        loader.register_provider(b"broken", ModuleBytes::new(broken)).unwrap_err().to_string();
     assert!(error.starts_with("broken(std/math/scale): "), "{error}");
 }
 
@@ -327,8 +333,8 @@ fn strangers_are_modules_too() {
     }
     let dropped = Arc::new(Mutex::new(0));
     let loader = ModuleLoader::default();
-    let stranger = loader.adopt(b"stranger", Box::new(Stranger(dropped.clone()))).unwrap();
-    assert!(loader.adopt(b"stranger", Box::new(Stranger(dropped.clone()))).is_err());
+    let stranger = loader.insert_foreign(b"stranger", Box::new(Stranger(dropped.clone()))).unwrap();
+    assert!(loader.insert_foreign(b"stranger", Box::new(Stranger(dropped.clone()))).is_err());
     assert_eq!(*dropped.lock().unwrap(), 1);
     assert_eq!(address(&loader, "strange"), Some(0x4000));
     let user = Spec::new().function("f", Does::Calls("strange")).bytes();
@@ -342,7 +348,7 @@ fn strangers_are_modules_too() {
 fn the_fallback_may_load_modules() {
     let loader = Arc::new(ModuleLoader::default());
     let inner = Arc::downgrade(&loader);
-    loader.set_fallback(Some(Arc::new(move |name: &[u8]| {
+    loader.set_fallback_resolver(Some(Arc::new(move |name: &[u8]| {
         let loader = inner.upgrade()?;
         let made = Spec::new().function(std::str::from_utf8(name).ok()?, Does::Returns(11));
         loader.load(b"made", made.bytes()).ok()?;

@@ -8,7 +8,7 @@ use std::{env, fs};
 use smf_core::format::{Binding, SymbolKind};
 use smf_core::loader::epoch::Epochs;
 use smf_core::loader::{
-    LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, OldData,
+    LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, StateMigration,
 };
 
 use crate::build::{Does, Spec};
@@ -19,7 +19,7 @@ fn version(value: i32) -> Spec {
 }
 
 fn reload(loader: &ModuleLoader, module: ModuleHandle, spec: &Spec) -> Result<u32, LoadError> {
-    let reloaded = loader.reload(module, spec.bytes(), OldData::Move, &mut |_| {})?;
+    let reloaded = loader.reload(module, spec.bytes(), StateMigration::Copy, &mut |_| {})?;
     Ok(reloaded.moved.symbols)
 }
 
@@ -178,15 +178,17 @@ fn data_of_one_name_and_size_moves_unless_the_linker_wrote_it() {
     let module = loader.load(b"m", with_data(1).bytes()).unwrap();
     assert_eq!(call(&loader, module, "count", &[5]), 15);
     let old_table = call(&loader, module, "add table", &[0]);
-    let moved =
-        loader.reload(module, with_data(2).bytes(), OldData::Move, &mut |_| {}).unwrap().moved;
+    let moved = loader
+        .reload(module, with_data(2).bytes(), StateMigration::Copy, &mut |_| {})
+        .unwrap()
+        .moved;
     assert_eq!((moved.symbols, moved.bytes), (2, 16));
     assert_eq!(call(&loader, module, "count", &[1]), 16);
     assert_eq!(call(&loader, module, "add other", &[0]), 100);
     let new_table = call(&loader, module, "add table", &[0]);
     let function = loader.get(module).unwrap().function(b"count").unwrap();
     assert!(new_table == function as i64 && new_table != old_table, "its own address, not the old");
-    loader.reload(module, with_data(3).bytes(), OldData::Leave, &mut |_| {}).unwrap();
+    loader.reload(module, with_data(3).bytes(), StateMigration::Reset, &mut |_| {}).unwrap();
     assert_eq!(call(&loader, module, "count", &[0]), 30);
 }
 
@@ -231,7 +233,7 @@ fn whatever_is_refused_leaves_the_old_version() {
     let file = spec.file();
     for len in [0, 1, 100, file.len() - 1] {
         let half = ModuleBytes::new(file[..len].to_vec());
-        let half = loader.reload(module, half, OldData::Move, &mut |_| {});
+        let half = loader.reload(module, half, StateMigration::Copy, &mut |_| {});
         assert!(matches!(half, Err(LoadError::Format { .. })), "{half:?}");
     }
     let stale = ModuleHandle::from_raw(77);
@@ -261,7 +263,7 @@ impl Shared {
 
     fn reload(&self, spec: &Spec) -> Result<(u32, u32), LoadError> {
         let bytes = spec.bytes();
-        let done = self.loader.reload(self.module, bytes, OldData::Move, &mut |_| {})?;
+        let done = self.loader.reload(self.module, bytes, StateMigration::Copy, &mut |_| {})?;
         Ok((done.moved.symbols, done.kept))
     }
 
@@ -317,7 +319,7 @@ fn a_new_version_comes_to_lie_near_the_data_that_stays() {
     loader.unload(elsewhere).unwrap();
     for round in 1..=3 {
         let new = with_datum(round + 1).bytes();
-        let done = loader.reload(module, new, OldData::Move, &mut |_| {}).unwrap();
+        let done = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap();
         assert_eq!(done.kept, 1);
         let sum = 100 + i64::from(round);
         assert_eq!(call(&loader, module, "add", &[1]), sum);
@@ -350,7 +352,7 @@ fn data_that_cannot_stay_where_others_refer_to_it_keeps_the_old_version() {
     let image = add().data("d", 100).import(".smf.image", Binding::Global, SymbolKind::Data);
     assert_eq!(check(&image), expected, "reached in ways that do not show");
     let bytes = with_datum(2).bytes();
-    let left = shared.loader.reload(shared.module, bytes, OldData::Leave, &mut |_| {});
+    let left = shared.loader.reload(shared.module, bytes, StateMigration::Reset, &mut |_| {});
     assert_eq!(left.unwrap_err().to_string(), expected);
     // Of what nobody else refers to, all of that is nobody's business.
     shared.loader.unload(shared.user).unwrap();
@@ -364,7 +366,7 @@ fn restless() -> (Arc<ModuleLoader>, ModuleHandle, Arc<AtomicI32>) {
     let module = loader.load(b"m", with_datum(0).bytes()).unwrap();
     let (inner, asked) = (Arc::downgrade(&loader), Arc::new(AtomicI32::new(0)));
     let count = asked.clone();
-    loader.set_fallback(Some(Arc::new(move |name: &[u8]| {
+    loader.set_fallback_resolver(Some(Arc::new(move |name: &[u8]| {
         let (loader, round) = (inner.upgrade()?, 1 + count.fetch_add(1, Ordering::Relaxed));
         reload(&loader, module, &with_datum(round)).unwrap();
         if round > 1 {
@@ -474,7 +476,7 @@ fn a_new_version_may_need_modules_that_the_old_one_did_not() {
     let loader = ModuleLoader::default();
     // It calls back into the module that is just being replaced.
     let library = Spec::new().function("l", Does::Calls("h"));
-    loader.provide(b"library", library.bytes()).unwrap();
+    loader.register_provider(b"library", library.bytes()).unwrap();
     let module = loader.load(b"m", version(1).bytes()).unwrap();
     let new = version(2).function("g", Does::Calls("l")).function("h", Does::Returns(4));
     let broken = new.clone().import("nobody has this", Binding::Global, SymbolKind::Function);
@@ -503,7 +505,7 @@ fn link_between(new: impl Fn(i32) -> Spec + Send + Sync + 'static) -> Result<i64
         reload(&loader, module, &new(number)).unwrap();
         address(&loader, "f")
     };
-    loader.set_fallback(Some(Arc::new(between)));
+    loader.set_fallback_resolver(Some(Arc::new(between)));
     let user = Spec::new()
         .import("between", Binding::Global, SymbolKind::Function)
         .function("u", Does::Calls("g"));

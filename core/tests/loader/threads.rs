@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use smf_core::loader::{LoadError, ModuleLoader, OldData};
+use smf_core::loader::{LoadError, ModuleLoader, StateMigration};
 
 use crate::build::{Does, Spec};
 use crate::{call, call_at, collect};
@@ -60,7 +60,7 @@ fn callers_see_versions_in_order_while_modules_come_and_go() {
             }
         });
         for value in 1..=VERSIONS {
-            loader.reload(module, version(value), OldData::Move, &mut |_| {}).unwrap();
+            loader.reload(module, version(value), StateMigration::Copy, &mut |_| {}).unwrap();
             collect(loader);
         }
         while calls.load(Ordering::Relaxed) < 1000 {
@@ -98,7 +98,7 @@ fn code_is_not_freed_while_a_thread_that_holds_it_is_inside() {
             });
         }
         for next in versions.iter().cycle().skip(1).take(reloads) {
-            loader.reload(module, next.clone(), OldData::Move, &mut |_| {}).unwrap();
+            loader.reload(module, next.clone(), StateMigration::Copy, &mut |_| {}).unwrap();
             collect(loader);
         }
         done.store(true, Ordering::Relaxed);
@@ -126,7 +126,7 @@ fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
                 if done.load(Ordering::Relaxed) {
                     break;
                 }
-                loader.reload(module, version.clone(), OldData::Move, &mut |_| {}).unwrap();
+                loader.reload(module, version.clone(), StateMigration::Copy, &mut |_| {}).unwrap();
                 collect(loader);
                 reloads.fetch_add(1, Ordering::Relaxed);
             }
@@ -170,7 +170,8 @@ fn data_is_imported_for_the_first_time_from_a_module_that_never_rests() {
         for version in &versions {
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {
-                    match loader.reload(module, version.clone(), OldData::Move, &mut |_| {}) {
+                    match loader.reload(module, version.clone(), StateMigration::Copy, &mut |_| {})
+                    {
                         // The other one was faster.
                         Ok(_) | Err(LoadError::Changed { .. }) => collect(loader),
                         Err(error) => panic!("{error}"),
@@ -228,7 +229,8 @@ fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
             }
         });
         for value in 1..=1000 {
-            let done = loader.reload(module, version(value), OldData::Move, &mut |_| {}).unwrap();
+            let done =
+                loader.reload(module, version(value), StateMigration::Copy, &mut |_| {}).unwrap();
             assert_eq!((done.moved.symbols, done.kept), (0, 1));
             collect(loader);
         }
@@ -258,7 +260,7 @@ fn one_of_two_who_replace_the_same_version_is_told() {
             scope.spawn(move || {
                 for round in 0..200 {
                     let new = version(thread * 1000 + round);
-                    match loader.reload(module, new, OldData::Move, &mut |_| {}) {
+                    match loader.reload(module, new, StateMigration::Copy, &mut |_| {}) {
                         Ok(_) => drop(replaced.fetch_add(1, Ordering::Relaxed)),
                         Err(LoadError::Changed { .. }) => {}
                         Err(error) => panic!("{error}"),

@@ -17,13 +17,13 @@ use std::ops::Range;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
-use smf_core::memory::exec::{CodeMemory, CodeMemoryOptions, ExecError, PageUse, Statistics};
+use smf_core::alloc_util::{TryArc, try_push};
+use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions, ExecError, PageUse, Statistics};
 use smf_core::memory::{self, PageCount, Protection};
-use smf_core::owned::{Counted, push};
 
 use super::by_address::ByAddress;
 use super::error::ApiError;
-use crate::code_ranges::CodeRange;
+use crate::code_map::CodeRange;
 use crate::fork::{self, ProcessLock};
 use crate::tools::Announced;
 
@@ -44,7 +44,7 @@ pub(super) struct Blocks {
     /// Those of the parent process.
     inherited: Vec<ByAddress<Block>>,
     /// Shared with everybody whom the allocator was lent to.
-    lent: Counted<()>,
+    lent: TryArc<()>,
     pace: Pace,
     /// The [generation](fork::generation) of the process that has the allocator.
     generation: u32,
@@ -53,7 +53,7 @@ pub(super) struct Blocks {
 /// The allocator, for others who make code in it.
 pub(super) struct Lent {
     pub(super) memory: CodeMemory,
-    _shared: Counted<()>,
+    _shared: TryArc<()>,
 }
 
 pub(super) static BLOCKS: ProcessLock<Option<Blocks>> = ProcessLock::new(None);
@@ -97,7 +97,7 @@ pub(super) fn statistics() -> Statistics {
 impl Blocks {
     fn new(options: CodeMemoryOptions) -> Result<Self, ApiError> {
         let (live, inherited) = (ByAddress::new(), Vec::new());
-        let (memory, lent) = (CodeMemory::try_new(options)?, Counted::new(())?);
+        let (memory, lent) = (CodeMemory::try_new(options)?, TryArc::new(())?);
         let generation = fork::generation();
         Ok(Self { memory, options, live, inherited, lent, pace: Pace::new(), generation })
     }
@@ -127,8 +127,8 @@ impl Blocks {
     /// Takes an allocator for this process, a child. The one of its parent is kept for ever, because
     /// its code may run.
     fn begin_anew(&mut self) -> Result<(), ApiError> {
-        let (memory, lent) = (CodeMemory::try_new(self.options)?, Counted::new(())?);
-        push(&mut self.inherited, ByAddress::new())?;
+        let (memory, lent) = (CodeMemory::try_new(self.options)?, TryArc::new(())?);
+        try_push(&mut self.inherited, ByAddress::new())?;
         if let Some(inherited) = self.inherited.last_mut() {
             std::mem::swap(inherited, &mut self.live);
         }

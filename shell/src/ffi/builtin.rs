@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::slice;
 use std::sync::MutexGuard;
 
-use smf_core::owned::Counted;
+use smf_core::alloc_util::TryArc;
 
 use super::error::ApiError;
 use crate::fork::ProcessLock;
@@ -66,8 +66,8 @@ impl Drop for Buffer {
 }
 
 enum Value {
-    Text(Counted<Buffer>),
-    Bytes(Counted<Buffer>),
+    Text(TryArc<Buffer>),
+    Bytes(TryArc<Buffer>),
     Pair(i64, i64),
 }
 
@@ -135,13 +135,13 @@ fn keep(value: Value, bytes: usize) -> Result<usize, ApiError> {
 ///
 /// # Safety
 /// `bytes` is null or points to as many.
-unsafe fn copy(bytes: *const u8, len: usize) -> Result<Counted<Buffer>, ApiError> {
+unsafe fn copy(bytes: *const u8, len: usize) -> Result<TryArc<Buffer>, ApiError> {
     let buffer = Buffer::new(len).ok_or(ApiError::NoRoom { bytes: len })?;
     if !bytes.is_null() {
         // SAFETY: as many bytes, says the caller; the buffer is new.
         unsafe { buffer.data().copy_from_nonoverlapping(bytes, len) };
     }
-    Counted::new(buffer).map_err(|_| ApiError::NoRoom { bytes: len })
+    TryArc::new(buffer).map_err(|_| ApiError::NoRoom { bytes: len })
 }
 
 /// # Safety
@@ -163,7 +163,7 @@ pub(super) fn new_pair(first: i64, second: i64) -> Result<usize, ApiError> {
 }
 
 /// The bytes of a live byte array.
-pub(super) fn bytes(token: usize) -> Option<Counted<Buffer>> {
+pub(super) fn bytes(token: usize) -> Option<TryArc<Buffer>> {
     match lock().slot(token)?.1.value.as_ref()? {
         Value::Bytes(buffer) => Some(buffer.clone()),
         _ => None,
@@ -171,7 +171,7 @@ pub(super) fn bytes(token: usize) -> Option<Counted<Buffer>> {
 }
 
 /// The bytes of live text.
-pub(super) fn text(token: usize) -> Option<Counted<Buffer>> {
+pub(super) fn text(token: usize) -> Option<TryArc<Buffer>> {
     match lock().slot(token)?.1.value.as_ref()? {
         Value::Text(buffer) => Some(buffer.clone()),
         _ => None,

@@ -3,7 +3,7 @@
 //! A sorted list in pieces, so that coming and going moves little however much there is. `BTreeMap`, which
 //! it stands in for, cannot be refused memory.
 
-use smf_core::owned::{NoMemory, push};
+use smf_core::alloc_util::{AllocError, try_push};
 
 /// The most entries of a piece.
 const MOST: usize = 128;
@@ -65,8 +65,8 @@ impl<T> ByAddress<T> {
     /// Adds a value, in place of one that began there.
     ///
     /// # Errors
-    /// [`NoMemory`]; nothing has changed.
-    pub(super) fn insert(&mut self, address: usize, value: T) -> Result<(), NoMemory> {
+    /// [`AllocError`]; nothing has changed.
+    pub(super) fn insert(&mut self, address: usize, value: T) -> Result<(), AllocError> {
         if let Some(old) = self.get_mut(address) {
             *old = value;
             return Ok(());
@@ -75,24 +75,24 @@ impl<T> ByAddress<T> {
         match self.pieces.get_mut(piece) {
             None => {
                 let mut first = Vec::new();
-                push(&mut first, (address, value))?;
-                return push(&mut self.pieces, first);
+                try_push(&mut first, (address, value))?;
+                return try_push(&mut self.pieces, first);
             }
             Some(full) if full.len() >= MOST => self.split(piece)?,
             Some(_) => {}
         }
         let (piece, behind) = self.place(address);
-        let entries = self.pieces.get_mut(piece).ok_or(NoMemory)?;
-        entries.try_reserve(1).map_err(|_| NoMemory)?;
+        let entries = self.pieces.get_mut(piece).ok_or(AllocError)?;
+        entries.try_reserve(1).map_err(|_| AllocError)?;
         entries.insert(behind, (address, value));
         Ok(())
     }
 
     /// Makes two pieces of one.
-    fn split(&mut self, piece: usize) -> Result<(), NoMemory> {
-        self.pieces.try_reserve(1).map_err(|_| NoMemory)?;
+    fn split(&mut self, piece: usize) -> Result<(), AllocError> {
+        self.pieces.try_reserve(1).map_err(|_| AllocError)?;
         let mut upper = Vec::new();
-        upper.try_reserve_exact(MOST).map_err(|_| NoMemory)?;
+        upper.try_reserve_exact(MOST).map_err(|_| AllocError)?;
         if let Some(full) = self.pieces.get_mut(piece) {
             upper.extend(full.drain(full.len() / 2..));
             self.pieces.insert(piece + 1, upper);

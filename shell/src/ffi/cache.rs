@@ -7,10 +7,10 @@ use std::ptr;
 use smf_core::cache::{CacheError, Capacity, FileCache, Freshness, Options, Pinned, Policy};
 
 use super::args;
-use super::caches::{self, Entered};
+use super::cache_handles::{self, Entered};
+use super::cptr::text;
 use super::error::{ApiError, or};
-use super::pointed::text;
-use super::sized::{self, sized};
+use super::versioned_struct::{self, sized};
 
 /// What a cache is opened with.
 #[repr(C)]
@@ -70,7 +70,7 @@ pub unsafe extern "C" fn smf_cache_open(options: *const SmfCacheOptions) -> u64 
 
 unsafe fn open(options: *const SmfCacheOptions) -> Result<u64, ApiError> {
     // SAFETY: passed on to the caller.
-    let options = unsafe { sized::read(options, NO_OPTIONS) }?;
+    let options = unsafe { versioned_struct::read(options, NO_OPTIONS) }?;
     let capacity = Capacity { files: files(options.files)?, bytes: args::size(options.bytes)? };
     let unknown = |what, value| ApiError::Unknown { what, value: i64::from(value) };
     let policy = match options.policy {
@@ -83,7 +83,7 @@ unsafe fn open(options: *const SmfCacheOptions) -> Result<u64, ApiError> {
         1 => Freshness::EachGet,
         other => return Err(unknown("freshness of a cache", other)),
     };
-    caches::open(FileCache::new(capacity, Options { policy, freshness })?)
+    cache_handles::open(FileCache::new(capacity, Options { policy, freshness })?)
 }
 
 /// A number of files that a cache may have.
@@ -91,8 +91,8 @@ fn files(value: i64) -> Result<u32, ApiError> {
     const WHAT: &str = "the number of files";
     match u32::try_from(args::length(WHAT, value)?) {
         Ok(0) => Err(ApiError::Zero { what: WHAT }),
-        Ok(files @ ..=caches::MOST_FILES) => Ok(files),
-        _ => Err(ApiError::TooManyFiles { files: value, limit: caches::MOST_FILES }),
+        Ok(files @ ..=cache_handles::MOST_FILES) => Ok(files),
+        _ => Err(ApiError::TooManyFiles { files: value, limit: cache_handles::MOST_FILES }),
     }
 }
 
@@ -100,7 +100,7 @@ fn files(value: i64) -> Result<u32, ApiError> {
 /// in a function with it.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_close(cache: u64) -> bool {
-    or(false, caches::close(cache).map(|()| true))
+    or(false, cache_handles::close(cache).map(|()| true))
 }
 
 /// Holds the file at `path`, from the cache or else from the disk.
@@ -139,7 +139,7 @@ pub extern "C" fn smf_cache_get_again(cache: u64, file: u64) -> SmfCacheFile {
 
 #[inline]
 fn hold(cache: u64, find: impl FnOnce(&Entered) -> Result<Pinned<'_>, ApiError>) -> SmfCacheFile {
-    let held = caches::enter(cache).and_then(|cache| {
+    let held = cache_handles::enter(cache).and_then(|cache| {
         let view = find(&cache)?;
         let file = cache.number_of(view.handle())?;
         cache.retain_view(&view);
@@ -154,7 +154,7 @@ fn hold(cache: u64, find: impl FnOnce(&Entered) -> Result<Pinned<'_>, ApiError>)
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_release(cache: u64, file: u64) -> bool {
     let released =
-        caches::enter(cache).and_then(|cache| Ok(cache.release(cache.handle_of(file)?)?));
+        cache_handles::enter(cache).and_then(|cache| Ok(cache.release(cache.handle_of(file)?)?));
     or(false, released.map(|()| true))
 }
 
@@ -197,7 +197,7 @@ fn part(
     file: u64,
     find: impl for<'v> FnOnce(&'v Pinned<'_>) -> Result<Option<&'v [u8]>, CacheError>,
 ) -> SmfCachePart {
-    let found = caches::enter(cache).and_then(|cache| {
+    let found = cache_handles::enter(cache).and_then(|cache| {
         let handle = cache.handle_of(file)?;
         let view = cache.get_by_handle(handle)?;
         if !cache.is_retained(handle) {
@@ -223,14 +223,14 @@ fn part(
 pub unsafe extern "C" fn smf_cache_evict(cache: u64, path: *const c_char) -> i32 {
     // SAFETY: passed on to the caller.
     let path = unsafe { text("the path", path) };
-    let evicted = caches::enter(cache).and_then(|cache| Ok(cache.evict(path?.to_bytes())));
+    let evicted = cache_handles::enter(cache).and_then(|cache| Ok(cache.evict(path?.to_bytes())));
     or(-1, evicted.map(i32::from))
 }
 
 /// Throws out everything.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_clear(cache: u64) -> bool {
-    or(false, caches::enter(cache).map(|cache| cache.clear()).map(|()| true))
+    or(false, cache_handles::enter(cache).map(|cache| cache.clear()).map(|()| true))
 }
 
 /// Reads the file at `path` again if it is in the cache and has changed: 1, or 0 when there was nothing
@@ -242,12 +242,13 @@ pub extern "C" fn smf_cache_clear(cache: u64) -> bool {
 pub unsafe extern "C" fn smf_cache_refresh(cache: u64, path: *const c_char) -> i32 {
     // SAFETY: passed on to the caller.
     let path = unsafe { text("the path", path) };
-    let changed = caches::enter(cache).and_then(|cache| Ok(cache.refresh(path?.to_bytes())?));
+    let changed =
+        cache_handles::enter(cache).and_then(|cache| Ok(cache.refresh(path?.to_bytes())?));
     or(-1, changed.map(i32::from))
 }
 
 /// Throws out every file that has changed or is gone; how many. -1 on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_refresh_all(cache: u64) -> i64 {
-    or(-1, caches::enter(cache).map(|cache| i64::from(cache.refresh_all())))
+    or(-1, cache_handles::enter(cache).map(|cache| i64::from(cache.refresh_all())))
 }

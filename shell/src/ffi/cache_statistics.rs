@@ -2,9 +2,9 @@
 #![allow(unsafe_code)]
 
 use super::args;
-use super::caches::{self, Entered};
+use super::cache_handles::{self, Entered};
 use super::error::{ApiError, or};
-use super::sized::{self, sized};
+use super::versioned_struct::{self, sized};
 
 /// What a cache has done so far.
 #[repr(C)]
@@ -71,9 +71,9 @@ pub unsafe extern "C" fn smf_cache_statistics(
     cache: u64,
     statistics: *mut SmfCacheStatistics,
 ) -> bool {
-    let filled = caches::enter(cache).and_then(|cache| {
+    let filled = cache_handles::enter(cache).and_then(|cache| {
         // SAFETY: passed on to the caller.
-        unsafe { sized::write(statistics, counts(&cache)) }
+        unsafe { versioned_struct::write(statistics, counts(&cache)) }
     });
     or(false, filled.map(|()| true))
 }
@@ -120,7 +120,7 @@ pub unsafe extern "C" fn smf_cache_samples(
     samples: *mut SmfCacheSample,
     count: i64,
 ) -> i64 {
-    let all = caches::enter(cache).and_then(|cache| {
+    let all = cache_handles::enter(cache).and_then(|cache| {
         let room = usize::try_from(args::length("the number of samples", count)?);
         let room = room.unwrap_or(usize::MAX);
         if samples.is_null() && room != 0 {

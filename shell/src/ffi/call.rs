@@ -1,13 +1,13 @@
 //! `rt_call_function_0` to `_8`: calls through a bare address, which must be code of ours.
 #![allow(unsafe_code)]
 
-use smf_core::link::landing::Failed;
-use smf_core::memory::exec::ExecError;
+use smf_core::memory::code_alloc::ExecError;
+use smf_core::trap::Failed;
 
 use super::error::{ApiError, or, smf_clear_error};
 use super::{args, blocks};
-use crate::calls::{self, CALL_EPOCHS};
-use crate::code_ranges;
+use crate::call::{self, CALL_EPOCHS};
+use crate::code_map;
 
 /// Calls a function that lies in code of a module, as nearly all do.
 #[inline(always)]
@@ -15,24 +15,24 @@ fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
     let address = function.cast_unsigned();
     // Before the look-up: code that it finds is not freed before the call has returned.
     let _pinned = CALL_EPOCHS.pin();
-    if !usize::try_from(address).is_ok_and(code_ranges::is_code) {
+    if !usize::try_from(address).is_ok_and(code_map::is_code) {
         return call_elsewhere(function, arguments);
     }
     // SAFETY: the address lies in code of this library that may run, which the caller promises to keep
     // during the call and to have written for as many arguments: machine code is trusted. Whoever enters
     // a range of code has the heads of threads kept first.
-    finish(unsafe { calls::call_with_heads(address, &arguments) })
+    finish(unsafe { call::call_with_heads(address, &arguments) })
 }
 
 /// Calls a function by way of a stub, or one that nobody has entered.
 #[inline(never)]
 fn call_elsewhere<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
     let address = function.cast_unsigned();
-    if !usize::try_from(address).is_ok_and(code_ranges::begins_stub) {
+    if !usize::try_from(address).is_ok_and(code_map::begins_stub) {
         return look_closer(function, &arguments);
     }
     // SAFETY: as in `call`: stubs lead to functions of a module.
-    finish(unsafe { calls::call_with_heads(address, &arguments) })
+    finish(unsafe { call::call_with_heads(address, &arguments) })
 }
 
 /// Calls a function that nobody has entered, if it begins a block of executable memory; else keeps why not.
@@ -47,9 +47,9 @@ fn look_closer(function: i64, arguments: &[i64]) -> i64 {
             found => found,
         });
     let Some(address) = or(None, found.map(Some)) else { return 0 };
-    calls::keep_heads();
+    call::keep_heads();
     // SAFETY: as in `call`.
-    finish(unsafe { calls::call_with_heads(address as u64, arguments) })
+    finish(unsafe { call::call_with_heads(address as u64, arguments) })
 }
 
 /// The result, or 0 for an error, which is kept. A function that returns 0 itself leaves none.

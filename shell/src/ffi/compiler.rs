@@ -13,14 +13,14 @@ use std::sync::atomic::Ordering;
 
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
-use smf_core::instantiate::{
+use smf_core::templates::{
     Conflict, Hint, HintSource, MAX_ARGUMENTS, Signature, Type, Unifier, UnifyError, Variables,
     infer, mangle,
 };
 
-use super::compiling::Context;
+use super::compile_context::Context;
 use super::error::{ApiError, keep};
-use super::jits::SmfCompiler;
+use super::jit_handles::SmfCompiler;
 use super::strings::{self, Answer, Json};
 use crate::fork::ProcessLock;
 use crate::types_json::{TypeJson, type_from_json, type_to_json};

@@ -2,25 +2,25 @@
 //! and what each thread [keeps](last) of it until the next one fails.
 
 mod code;
+mod display;
 mod last;
-mod phrase;
-mod words;
+mod truncate;
 
 use rustix::io::Errno;
+use smf_core::alloc_util::AllocError;
 use smf_core::cache::CacheError;
+use smf_core::extract::ExtractError;
 use smf_core::format::FormatError;
-use smf_core::format::take::TakeError;
-use smf_core::instantiate::MetadataError;
 use smf_core::link::{LinkError, ShortName};
 use smf_core::loader::LoadError;
 use smf_core::memory::MemoryError;
-use smf_core::memory::exec::ExecError;
-use smf_core::owned::NoMemory;
+use smf_core::memory::code_alloc::ExecError;
+use smf_core::templates::MetadataError;
 
 pub(super) use code::Code;
 pub use last::{SmfError, smf_clear_error, smf_last_error, smf_version};
 pub(super) use last::{keep, or};
-pub(super) use phrase::Phrase;
+pub(super) use truncate::Phrase;
 
 use crate::loader;
 use crate::tools::ToolError;
@@ -179,8 +179,8 @@ impl From<FormatError> for ApiError {
     }
 }
 
-impl From<NoMemory> for ApiError {
-    fn from(_: NoMemory) -> Self {
+impl From<AllocError> for ApiError {
+    fn from(_: AllocError) -> Self {
         Self::Load(LoadError::OutOfMemory)
     }
 }
@@ -205,10 +205,10 @@ impl From<loader::LoadError> for ApiError {
     }
 }
 
-impl From<TakeError<'_>> for ApiError {
-    fn from(error: TakeError<'_>) -> Self {
+impl From<ExtractError<'_>> for ApiError {
+    fn from(error: ExtractError<'_>) -> Self {
         match error {
-            TakeError::Format(error) => Self::Format(error),
+            ExtractError::Format(error) => Self::Format(error),
             error => Self::Take { code: Code::of_take(&error), reason: Phrase::of(&error) },
         }
     }

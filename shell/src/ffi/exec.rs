@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use smf_core::memory::exec::{ExecError, PageUse};
+use smf_core::memory::code_alloc::{ExecError, PageUse};
 use smf_core::memory::{Protection, access_at};
 
 use super::error::{ApiError, keep, or};

@@ -1,8 +1,8 @@
 //! What the exports have to do with a fork: see [`crate::fork`].
 
-use super::{blocks, caches, loaders, mappings, prefetch};
+use super::{blocks, cache_handles, loader_handles, mappings, prefetch};
 #[cfg(feature = "jit")]
-use super::{compiler, jits};
+use super::{compiler, jit_handles};
 use crate::fork::HeldAtFork;
 
 /// The locks of the tables that C reaches, in the order in which they are taken.
@@ -22,9 +22,9 @@ pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
 
 /// Puts aside what only threads of the parent could have ended. In the child, whose only thread is this one.
 pub(crate) fn begin_child() {
-    caches::begin_child();
-    loaders::begin_child();
+    cache_handles::begin_child();
+    loader_handles::begin_child();
     #[cfg(feature = "jit")]
-    jits::JITS.begin_child();
+    jit_handles::JITS.begin_child();
     prefetch::begin_child();
 }

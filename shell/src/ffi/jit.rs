@@ -3,18 +3,18 @@
 
 use std::ffi::{c_char, c_void};
 
-use smf_core::instantiate::{
+use smf_core::alloc_util::{TryArc, try_box};
+use smf_core::link::{Resolve, ShortName};
+use smf_core::templates::{
     JitConfig, JitInstantiator, JitResult, JitSymbolResolver, MetadataError,
 };
-use smf_core::link::{Resolve, ShortName};
-use smf_core::owned::{Counted, boxed};
 
+use super::cptr::{slice, text};
 use super::error::{ApiError, Phrase, or};
-use super::jits::{self, FromC, JITS, OpenJit, SharedJit, SmfCompiler, enter};
-use super::pointed::{slice, text};
-use super::seats::SEATS;
-use super::sized::{self, sized};
-use super::{args, blocks, loaders};
+use super::handle_table::SEATS;
+use super::jit_handles::{self, FromC, JITS, OpenJit, SharedJit, SmfCompiler, enter};
+use super::versioned_struct::{self, sized};
+use super::{args, blocks, loader_handles};
 use crate::jit::Announce;
 
 /// What an instantiator is opened with.
@@ -80,7 +80,7 @@ const DEFAULT: SmfJitOptions = SmfJitOptions { size: 0, max_depth: 50, flags: 0 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_open(options: *const SmfJitOptions) -> u64 {
     // SAFETY: passed on to the caller.
-    let options = unsafe { sized::read_or(options, DEFAULT) };
+    let options = unsafe { versioned_struct::read_or(options, DEFAULT) };
     or(0, options.and_then(open))
 }
 
@@ -98,11 +98,11 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         keep_code: flags & KEEP_CODE != 0,
     };
     let memory = blocks::with(|blocks| blocks.lend())?;
-    let compiler = Counted::new(FromC::default())?;
+    let compiler = TryArc::new(FromC::default())?;
     let jit = JitInstantiator::try_new(config, memory.memory.clone())?
-        .try_with_compiler(boxed(compiler.clone())?)?
-        .try_with_observer(boxed(Announce)?)?;
-    let shared = Counted::new(SharedJit::new(JitSymbolResolver::try_of(jit)?))?;
+        .try_with_compiler(try_box(compiler.clone())?)?
+        .try_with_observer(try_box(Announce)?)?;
+    let shared = TryArc::new(SharedJit::new(JitSymbolResolver::try_of(jit)?))?;
     let open = OpenJit { shared, compiler, _memory: memory };
     JITS.open(open)?.ok_or(ApiError::TooManyJits { limit: SEATS })
 }
@@ -209,7 +209,7 @@ pub unsafe extern "C" fn smf_jit_instantiate(
     let made = enter(jit).and_then(|jit| {
         let symbol = symbol?.to_bytes();
         // SAFETY: as above.
-        unsafe { sized::check_wanted(instance) }?;
+        unsafe { versioned_struct::check_wanted(instance) }?;
         Ok(jit.jit().try_jit_instantiate(symbol))
     });
     let made = match made {
@@ -223,14 +223,14 @@ pub unsafe extern "C" fn smf_jit_instantiate(
         length: found.map_or(0, |found| i64::try_from(found.code().len()).unwrap_or(i64::MAX)),
     };
     // SAFETY: as above; its size was looked at.
-    if let Err(error) = unsafe { sized::write_wanted(instance, filled) } {
+    if let Err(error) = unsafe { versioned_struct::write_wanted(instance, filled) } {
         return or(-1, Err(error));
     }
     let outcome = match &made {
         JitResult::Success(_) => return 0,
         JitResult::NotFound { .. } => 1,
         JitResult::CircularDependency { .. } => 2,
-        JitResult::CompilationError(_) | JitResult::NoMemory => 3,
+        JitResult::CompilationError(_) | JitResult::AllocError => 3,
         JitResult::UpdateFailed { .. } => 4,
     };
     or(outcome, Err(ApiError::Instantiate { outcome, reason: Phrase::of(&made) }))
@@ -303,13 +303,13 @@ pub unsafe extern "C" fn smf_jit_set_compiler(
 /// `code` is null or points to `length` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_emit(unit: u64, code: *const u8, length: i64) -> bool {
-    let most = i64::try_from(jits::MOST).unwrap_or(i64::MAX);
+    let most = i64::try_from(jit_handles::MOST).unwrap_or(i64::MAX);
     if length > most {
         return or(false, Err(ApiError::TooLarge { what: "the code", value: length }));
     }
     // SAFETY: passed on to the caller.
     let code = unsafe { slice("the code", code, length) };
-    or(false, code.and_then(|code| jits::emit(unit, code)).map(|()| true))
+    or(false, code.and_then(|code| jit_handles::emit(unit, code)).map(|()| true))
 }
 
 /// Adds a relocation to it.
@@ -326,7 +326,8 @@ pub unsafe extern "C" fn smf_jit_relocate(
 ) -> bool {
     // SAFETY: passed on to the caller.
     let symbol = if symbol.is_null() { Ok(c"") } else { unsafe { text("the symbol", symbol) } };
-    let added = symbol.and_then(|s| jits::relocate(unit, offset, kind, s.to_bytes(), addend));
+    let added =
+        symbol.and_then(|s| jit_handles::relocate(unit, offset, kind, s.to_bytes(), addend));
     or(false, added.map(|()| true))
 }
 
@@ -338,16 +339,16 @@ pub unsafe extern "C" fn smf_jit_relocate(
 pub unsafe extern "C" fn smf_jit_fail(unit: u64, why: *const c_char) -> bool {
     // SAFETY: passed on to the caller.
     let why = unsafe { text("the reason", why) };
-    or(false, why.and_then(|why| jits::fail(unit, why.to_bytes())).map(|()| true))
+    or(false, why.and_then(|why| jit_handles::fail(unit, why.to_bytes())).map(|()| true))
 }
 
 /// Makes an instantiator the one that a loader asks at last; 0 for none.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
-    let set = loaders::enter(loader).and_then(|loader| {
+    let set = loader_handles::enter(loader).and_then(|loader| {
         let fallback = match jit {
             0 => None,
-            jit => Some(boxed(enter(jit)?.shared.clone())? as Box<dyn Resolve + Send + Sync>),
+            jit => Some(try_box(enter(jit)?.shared.clone())? as Box<dyn Resolve + Send + Sync>),
         };
         Ok(loader.modules().try_set_fallback(fallback).map(|()| true)?)
     });
@@ -372,7 +373,7 @@ pub unsafe extern "C" fn smf_jit_statistics(jit: u64, statistics: *mut SmfJitSta
             stale: count(stats.stale_count),
         };
         // SAFETY: passed on to the caller.
-        unsafe { sized::write(statistics, filled) }.map(|()| true)
+        unsafe { versioned_struct::write(statistics, filled) }.map(|()| true)
     });
     or(false, filled)
 }

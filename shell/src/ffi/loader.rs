@@ -4,17 +4,17 @@
 
 use std::ffi::{c_char, c_void};
 
+use smf_core::alloc_util::{try_box, try_concat, try_copy_bytes as copy_of, try_push};
 use smf_core::link::{Resolve, ShortName};
-use smf_core::loader::{Clash, LoaderOptions, Missing, ModuleBytes, OldData, Reloaded};
+use smf_core::loader::{Clash, LoaderOptions, Missing, ModuleBytes, Reloaded, StateMigration};
 use smf_core::memory::FileBytes;
-use smf_core::owned::{boxed, bytes as copy_of, joined, push};
 
 use super::args;
+use super::cptr::{slice, text};
 use super::error::{ApiError, or};
-use super::loaders::{self, Use};
+use super::loader_handles::{self, Use};
 use super::missing::{self, Collector, with_nul};
-use super::pointed::{slice, text};
-use super::sized::{self, sized};
+use super::versioned_struct::{self, sized};
 use crate::files::Input;
 use crate::host_symbols::HostSymbols;
 
@@ -88,7 +88,7 @@ const DEFAULT: SmfLoaderOptions =
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_open(options: *const SmfLoaderOptions) -> u64 {
     // SAFETY: passed on to the caller.
-    let options = unsafe { sized::read_or(options, DEFAULT) };
+    let options = unsafe { versioned_struct::read_or(options, DEFAULT) };
     or(0, options.and_then(open))
 }
 
@@ -112,11 +112,11 @@ fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
         let max_replaced_bytes = if replaced == 0 { rest.max_replaced_bytes } else { replaced };
         LoaderOptions { clash, reload_unmarked, kept_bytes, max_replaced_bytes, ..rest }
     };
-    loaders::open(core, |modules| {
+    loader_handles::open(core, |modules| {
         if options.flags & PROCESS_SYMBOLS == 0 {
             return Ok(());
         }
-        modules.try_set_process(Some(boxed(HostSymbols::of_process()?)?))
+        modules.try_set_process(Some(try_box(HostSymbols::of_process()?)?))
     })
 }
 
@@ -124,7 +124,7 @@ fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
 /// in use.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_close(loader: u64) -> bool {
-    or(false, loaders::close(loader).map(|()| true))
+    or(false, loader_handles::close(loader).map(|()| true))
 }
 
 /// Loads the module at `path`, and what it needs of what was provided. Returns its number; 0 on failure.
@@ -167,7 +167,7 @@ pub unsafe extern "C" fn smf_loader_load_archived(
             Ok(module) => read(path)?.module(module)?,
             Err(_) => None,
         };
-        let name = joined(&[path, b"(", module, b")"])?;
+        let name = try_concat(&[path, b"(", module, b")"])?;
         Ok((name, found.ok_or(none)?))
     };
     // SAFETY: as above.
@@ -204,7 +204,7 @@ unsafe fn load(
     find: impl FnOnce(&Use) -> Result<(Box<[u8]>, ModuleBytes), ApiError>,
 ) -> u64 {
     missing::forget();
-    let loaded = loaders::enter(loader).and_then(|loader| {
+    let loaded = loader_handles::enter(loader).and_then(|loader| {
         let (name, bytes) = find(&loader)?;
         // SAFETY: passed on to the caller.
         let dynlib = unsafe { loader.load_dynlib(&name, &bytes) }?;
@@ -280,13 +280,13 @@ unsafe fn provide<'n>(
     loader: u64,
     find: impl FnOnce() -> Result<(&'n [u8], ModuleBytes), ApiError>,
 ) -> bool {
-    let provided = loaders::enter(loader).and_then(|loader| {
+    let provided = loader_handles::enter(loader).and_then(|loader| {
         let (name, bytes) = find()?;
         // A dynlib does not say what it exports.
         // SAFETY: passed on to the caller.
         let dynlib = unsafe { loader.load_dynlib(name, &bytes) }?;
         if dynlib.is_none() {
-            loader.modules().provide(name, bytes)?;
+            loader.modules().register_provider(name, bytes)?;
         }
         Ok(true)
     });
@@ -343,11 +343,11 @@ unsafe fn reload(
     find: impl FnOnce() -> Result<ModuleBytes, ApiError>,
 ) -> bool {
     missing::forget();
-    let done = loaders::enter(loader).and_then(|loader| {
+    let done = loader_handles::enter(loader).and_then(|loader| {
         let handle = loader.handle_of(module)?;
         // SAFETY: passed on to the caller.
-        unsafe { sized::check_wanted(into) }?;
-        let old_data = if keep_data { OldData::Move } else { OldData::Leave };
+        unsafe { versioned_struct::check_wanted(into) }?;
+        let old_data = if keep_data { StateMigration::Copy } else { StateMigration::Reset };
         let mut lacks = Collector::default();
         let mut add = |import: &Missing<'_>| lacks.add(import);
         let reloaded = loader.modules().reload(handle, find()?, old_data, &mut add);
@@ -356,7 +356,7 @@ unsafe fn reload(
         let (symbols, kept) = (i64::from(moved.symbols), i64::from(kept));
         let filled = SmfReloaded { size: 0, symbols, bytes, kept };
         // SAFETY: as above.
-        unsafe { sized::write_wanted(into, filled) }?;
+        unsafe { versioned_struct::write_wanted(into, filled) }?;
         Ok(true)
     });
     or(false, done)
@@ -370,7 +370,7 @@ unsafe fn reload(
 /// other than by a function of this library, or while it holds the module.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_collect(loader: u64) -> bool {
-    let collected = loaders::enter(loader).map(|loader| {
+    let collected = loader_handles::enter(loader).map(|loader| {
         // SAFETY: passed on to the caller: functions of this library that call code pin the epochs of calls,
         // or hold the module.
         unsafe { loader.modules().collect_quiescent() };
@@ -382,7 +382,7 @@ pub unsafe extern "C" fn smf_loader_collect(loader: u64) -> bool {
 /// Takes a module away.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_unload(loader: u64, module: u64) -> bool {
-    let unloaded = loaders::enter(loader).and_then(|loader| {
+    let unloaded = loader_handles::enter(loader).and_then(|loader| {
         let handle = loader.handle_of(module)?;
         Ok(loader.modules().unload(handle)?)
     });
@@ -401,10 +401,10 @@ pub unsafe extern "C" fn smf_loader_unload_all(
 ) -> bool {
     // SAFETY: passed on to the caller.
     let modules = unsafe { slice("the list of modules", modules, count) };
-    let unloaded = loaders::enter(loader).and_then(|loader| {
+    let unloaded = loader_handles::enter(loader).and_then(|loader| {
         let mut handles = Vec::new();
         for module in modules? {
-            push(&mut handles, loader.handle_of(*module)?)?;
+            try_push(&mut handles, loader.handle_of(*module)?)?;
         }
         Ok(loader.modules().unload_all(&handles)?)
     });
@@ -419,7 +419,7 @@ pub unsafe extern "C" fn smf_loader_unload_all(
 pub unsafe extern "C" fn smf_loader_define(loader: u64, name: *const c_char, address: i64) -> bool {
     // SAFETY: passed on to the caller.
     let name = unsafe { text("the name", name) };
-    let defined = loaders::enter(loader).and_then(|loader| {
+    let defined = loader_handles::enter(loader).and_then(|loader| {
         let address = args::address("the address", address)?;
         loader.modules().try_define(name?.to_bytes(), address as u64)?;
         Ok(true)
@@ -468,8 +468,9 @@ pub unsafe extern "C" fn smf_loader_set_resolver(
     resolver: SmfResolver,
     user: *mut c_void,
 ) -> bool {
-    let set = loaders::enter(loader).and_then(|loader| {
-        let callback = resolver.map(|function| boxed(Callback { function, user: UserData(user) }));
+    let set = loader_handles::enter(loader).and_then(|loader| {
+        let callback =
+            resolver.map(|function| try_box(Callback { function, user: UserData(user) }));
         let fallback = callback.transpose()?.map(|callback| callback as Box<_>);
         Ok(loader.modules().try_set_fallback(fallback).map(|()| true)?)
     });
@@ -485,7 +486,7 @@ pub unsafe extern "C" fn smf_loader_statistics(
     loader: u64,
     statistics: *mut SmfLoaderStatistics,
 ) -> bool {
-    let filled = loaders::enter(loader).and_then(|loader| {
+    let filled = loader_handles::enter(loader).and_then(|loader| {
         let now = loader.modules().statistics();
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let filled = SmfLoaderStatistics {
@@ -498,7 +499,7 @@ pub unsafe extern "C" fn smf_loader_statistics(
             replaced_bytes: count(now.replaced_bytes),
         };
         // SAFETY: passed on to the caller.
-        unsafe { sized::write(statistics, filled) }
+        unsafe { versioned_struct::write(statistics, filled) }
     });
     or(false, filled.map(|()| true))
 }

@@ -3,21 +3,21 @@
 
 use std::ffi::{c_char, c_void};
 
+use smf_core::alloc_util::AllocError;
 use smf_core::format::{Binding, SymbolKind};
 #[cfg(any(test, not(target_arch = "x86_64")))]
 use smf_core::link::LinkError;
 use smf_core::link::{Export, MAX_ARGS, ShortName};
-use smf_core::loader::Loaded;
-use smf_core::owned::NoMemory;
+use smf_core::loader::ModuleRef;
 #[cfg(any(test, not(target_arch = "x86_64")))]
-use smf_core::tier::CallError;
+use smf_core::vm::CallError;
 
+use super::cptr::{slice, text};
 use super::error::{ApiError, or};
-use super::loaders::{self, Use};
+use super::loader_handles::{self, Use};
 use super::missing::with_nul;
-use super::pointed::{slice, text};
-use super::sized::{self, sized};
-use crate::calls;
+use super::versioned_struct::{self, sized};
+use crate::call;
 
 /// A definition of a name.
 #[repr(C)]
@@ -76,7 +76,7 @@ impl SmfSymbol {
 pub unsafe extern "C" fn smf_loader_find(loader: u64, name: *const c_char) -> u64 {
     // SAFETY: passed on to the caller.
     let name = unsafe { text("the name", name) };
-    let found = loaders::enter(loader).and_then(|loader| {
+    let found = loader_handles::enter(loader).and_then(|loader| {
         let name = name?.to_bytes();
         let found = loader.modules().find(name);
         loader.number_of(found.ok_or(ApiError::NoModule { module: ShortName::new(name) })?)
@@ -88,13 +88,13 @@ pub unsafe extern "C" fn smf_loader_find(loader: u64, name: *const c_char) -> u6
 /// 0 on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_hold(loader: u64, module: u64) -> u64 {
-    or(0, loaders::enter(loader).and_then(|loader| loader.hold(module)))
+    or(0, loader_handles::enter(loader).and_then(|loader| loader.hold(module)))
 }
 
 /// Lets go of what was held.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_release(loader: u64, hold: u64) -> bool {
-    or(false, loaders::enter(loader).and_then(|loader| loader.release(hold)).map(|()| true))
+    or(false, loader_handles::enter(loader).and_then(|loader| loader.release(hold)).map(|()| true))
 }
 
 /// What a name means. Returns its address; 0 on failure.
@@ -142,13 +142,13 @@ unsafe fn tell(
 ) -> i64 {
     // SAFETY: passed on to the caller.
     let name = unsafe { text("the name", name) };
-    let found = loaders::enter(loader).and_then(|loader| {
+    let found = loader_handles::enter(loader).and_then(|loader| {
         let name = name?.to_bytes();
         // SAFETY: as above.
-        unsafe { sized::check_wanted(symbol) }?;
+        unsafe { versioned_struct::check_wanted(symbol) }?;
         let told = find(&loader, name)?;
         // SAFETY: as above.
-        unsafe { sized::write_wanted(symbol, told) }?;
+        unsafe { versioned_struct::write_wanted(symbol, told) }?;
         Ok(told.address)
     });
     or(0, found)
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn smf_loader_symbol(
 
 /// Why a version has no address for a name.
 #[cold]
-fn not_found(version: &Loaded<'_>, symbol: &[u8]) -> ApiError {
+fn not_found(version: &ModuleRef<'_>, symbol: &[u8]) -> ApiError {
     let (symbol_name, module) = (ShortName::new(symbol), ShortName::new(version.name()));
     let none = ApiError::NoSymbol { symbol: symbol_name, module };
     version.refusal(symbol).map_or(none, ApiError::Load)
@@ -186,7 +186,7 @@ fn not_found(version: &Loaded<'_>, symbol: &[u8]) -> ApiError {
 /// Where running a module, or a version that is held, begins; 0 on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_entry_point(loader: u64, module: u64) -> i64 {
-    let found = loaders::enter(loader).and_then(|loader| {
+    let found = loader_handles::enter(loader).and_then(|loader| {
         let version = loader.version(module)?;
         let module = ShortName::new(version.name());
         version.entry_point().map(u64::cast_signed).ok_or(ApiError::NoEntryPoint { module })
@@ -210,7 +210,7 @@ pub unsafe extern "C" fn smf_loader_call(
 ) -> bool {
     // SAFETY: passed on to the caller.
     let name = unsafe { text("the name", name) };
-    let called = loaders::enter(loader).and_then(|loader| {
+    let called = loader_handles::enter(loader).and_then(|loader| {
         if count > MAX_ARGS as i64 {
             return Err(ApiError::TooManyArguments { count });
         }
@@ -230,7 +230,7 @@ pub unsafe extern "C" fn smf_loader_call(
         };
         // SAFETY: a function of a module that is held; that it takes as many arguments is the caller's
         // business: machine code is trusted.
-        let returned = unsafe { calls::call(function, arguments) };
+        let returned = unsafe { call::call(function, arguments) };
         returned.map_err(ApiError::Call)
     });
     let returned = called.map(|returned| {
@@ -247,7 +247,7 @@ pub unsafe extern "C" fn smf_loader_call(
 /// by an address, arguments that it does not take are ignored, and those that are not given are anything: 0.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn call_interpreted(
-    version: &Loaded<'_>,
+    version: &ModuleRef<'_>,
     name: &[u8],
     arguments: &[i64],
 ) -> Option<Result<i64, ApiError>> {
@@ -281,7 +281,7 @@ pub unsafe extern "C" fn smf_loader_modules(
     visit: SmfModuleVisitor,
     user: *mut c_void,
 ) -> i64 {
-    let shown = loaders::enter(loader).and_then(|loader| {
+    let shown = loader_handles::enter(loader).and_then(|loader| {
         let visit = visit.ok_or(ApiError::Null { what: "the visitor" })?;
         let (mut shown, mut goes_on, mut refused) = (0, true, Ok(()));
         loader.modules().for_each(|name, handle| {
@@ -316,7 +316,7 @@ pub unsafe extern "C" fn smf_loader_symbols(
     visit: SmfSymbolVisitor,
     user: *mut c_void,
 ) -> i64 {
-    let shown = loaders::enter(loader).and_then(|loader| {
+    let shown = loader_handles::enter(loader).and_then(|loader| {
         let visit = visit.ok_or(ApiError::Null { what: "the visitor" })?;
         symbols(&loader, module, |symbol, name| {
             let (text, length) = named(name)?;
@@ -330,7 +330,7 @@ pub unsafe extern "C" fn smf_loader_symbols(
 fn symbols(
     loader: &Use,
     module: u64,
-    mut visit: impl FnMut(&SmfSymbol, &[u8]) -> Result<bool, NoMemory>,
+    mut visit: impl FnMut(&SmfSymbol, &[u8]) -> Result<bool, AllocError>,
 ) -> Result<i64, ApiError> {
     let version = loader.version(module)?;
     let number = loader.number_of(version.handle())?;
@@ -353,7 +353,7 @@ fn symbols(
 }
 
 /// A name as C wants it, and its bytes without the NUL.
-fn named(name: &[u8]) -> Result<(Box<[u8]>, i64), NoMemory> {
+fn named(name: &[u8]) -> Result<(Box<[u8]>, i64), AllocError> {
     Ok((with_nul(name)?, i64::try_from(name.len()).unwrap_or(i64::MAX)))
 }
 
@@ -361,7 +361,7 @@ fn named(name: &[u8]) -> Result<(Box<[u8]>, i64), NoMemory> {
 mod tests {
     use super::*;
     use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};
-    use smf_core::tier::Tiers;
+    use smf_core::vm::Tiers;
 
     #[test]
     fn what_is_interpreted_alone_is_called_by_name_all_the_same() {

@@ -6,18 +6,18 @@
 
 use std::ops::Range;
 
-use smf_core::memory::{ExposedPages, Protection};
-use smf_core::owned::{Counted, NoMemory};
+use smf_core::alloc_util::{AllocError, TryArc};
+use smf_core::memory::{FfiMapping, Protection};
 
 use super::by_address::ByAddress;
 use super::error::ApiError;
-use crate::code_ranges::CodeRange;
+use crate::code_map::CodeRange;
 use crate::fork::SharedProcessLock;
 
 pub(super) struct Live {
     /// Held while its code may be called.
     code: Option<CodeRange>,
-    pages: Counted<ExposedPages>,
+    pages: TryArc<FfiMapping>,
 }
 
 /// By the address of the first byte.
@@ -26,7 +26,7 @@ pub(super) static LIVE: SharedProcessLock<ByAddress<Live>> =
 
 /// A place in a mapping.
 pub(super) struct Found {
-    pub(super) pages: Counted<ExposedPages>,
+    pub(super) pages: TryArc<FfiMapping>,
     /// Bytes from the first one.
     pub(super) offset: usize,
 }
@@ -48,12 +48,12 @@ impl Found {
 /// Gives a mapping away; it is found by its address from now on.
 ///
 /// # Errors
-/// [`NoMemory`].
-pub(super) fn keep(pages: ExposedPages) -> Result<Range<usize>, NoMemory> {
+/// [`AllocError`].
+pub(super) fn keep(pages: FfiMapping) -> Result<Range<usize>, AllocError> {
     let range = pages.address()..pages.address().saturating_add(pages.len());
     let code = pages.protection() == Protection::ReadExecute;
     let code = code.then(|| CodeRange::enter(range.clone())).transpose()?;
-    let live = Live { code, pages: Counted::new(pages)? };
+    let live = Live { code, pages: TryArc::new(pages)? };
     LIVE.write().insert(range.start, live)?;
     Ok(range)
 }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn only_what_is_live_is_found_and_only_inside() {
         let page = PageCount::one().bytes();
-        let pages = ExposedPages::zeroed(page as u64 + 10, Protection::ReadWrite).unwrap();
+        let pages = FfiMapping::zeroed(page as u64 + 10, Protection::ReadWrite).unwrap();
         let range = keep(pages).unwrap();
         assert_eq!(range.len(), page + 10);
         for (at, offset, expected) in [(0, 0, 0), (0, 10, 10), (page, 10, page + 10), (5, 6, 11)] {

@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use std::ffi::c_char;
 use std::ptr;
 
+use smf_core::alloc_util::{AllocError, try_concat, try_push};
 use smf_core::link::{LinkError, ShortName};
 use smf_core::loader::{LoadError, Missing};
-use smf_core::owned::{NoMemory, joined, push};
 
 use super::args;
 use super::error::{ApiError, or};
@@ -50,9 +50,9 @@ pub(super) struct Collector {
 /// The bytes of a name with a NUL behind them.
 ///
 /// # Errors
-/// [`NoMemory`].
-pub(super) fn with_nul(name: &[u8]) -> Result<Box<[u8]>, NoMemory> {
-    joined(&[name, b"\0"])
+/// [`AllocError`].
+pub(super) fn with_nul(name: &[u8]) -> Result<Box<[u8]>, AllocError> {
+    try_concat(&[name, b"\0"])
 }
 
 /// Forgets what an earlier load lacked.
@@ -70,9 +70,9 @@ impl Collector {
         self.is_short |= self.try_add(import).is_err();
     }
 
-    fn try_add(&mut self, import: &Missing<'_>) -> Result<(), NoMemory> {
+    fn try_add(&mut self, import: &Missing<'_>) -> Result<(), AllocError> {
         let (symbol, module) = (with_nul(import.symbol)?, with_nul(import.module)?);
-        push(&mut self.imports, Import { symbol, module })
+        try_push(&mut self.imports, Import { symbol, module })
     }
 
     /// Keeps the list for the thread, and tells of it when it is why loading failed.

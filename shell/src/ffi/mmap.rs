@@ -3,7 +3,7 @@
 //! No read through these functions raises a signal, whatever another process does to the file. A
 //! PRIVATE mapping is a copy, which may be touched at its address as well. A SHARED one is the file's
 //! own pages: its bytes are read with a system call, and whoever touches them at their address runs the
-//! risk of SIGBUS should the file be cut off. [`smf_core::memory::ExposedPages`] has the figures.
+//! risk of SIGBUS should the file be cut off. [`smf_core::memory::FfiMapping`] has the figures.
 //!
 //! Why a copy: the kernel's private mapping shares the file's pages until they are written, so that it
 //! loses them when the file is cut off, and shows what others write to it. What that costs, and what
@@ -24,9 +24,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use smf_core::memory::{
-    Advice, ExposedPages, FileBytes, FileRange, PageCount, Protection, stamp_of,
-};
+use smf_core::memory::{Advice, FfiMapping, FileBytes, FileRange, PageCount, Protection, stamp_of};
 
 use super::args;
 use super::error::{ApiError, or};
@@ -109,21 +107,21 @@ fn request(prot: i32, flags: i32, offset: i64, length: i64) -> Result<Request, A
     }
 }
 
-fn map(path: Option<&[u8]>, request: &Request) -> Result<ExposedPages, ApiError> {
+fn map(path: Option<&[u8]>, request: &Request) -> Result<FfiMapping, ApiError> {
     let &Request { protection, is_shared, is_anonymous, offset, length } = request;
     if is_anonymous {
         return match path {
             Some([_, ..]) => Err(ApiError::Flags { what: "a path together with ANONYMOUS" }),
-            _ if is_shared => Ok(ExposedPages::share_zeroed(length, protection)?),
-            _ => Ok(ExposedPages::zeroed(length, protection)?),
+            _ if is_shared => Ok(FfiMapping::share_zeroed(length, protection)?),
+            _ => Ok(FfiMapping::zeroed(length, protection)?),
         };
     }
     let path = path.ok_or(ApiError::Null { what: "the path" })?;
     let range = FileRange { offset, length: (length != 0).then_some(length) };
     Ok(if is_shared {
-        ExposedPages::share(path, range, protection)?
+        FfiMapping::share(path, range, protection)?
     } else {
-        ExposedPages::copy(path, range, FileBytes::DEFAULT_LIMIT, protection)?
+        FfiMapping::copy(path, range, FileBytes::DEFAULT_LIMIT, protection)?
     })
 }
 
@@ -267,7 +265,7 @@ pub extern "C" fn rt_madvise(address: i64, size: i64, advice: i32) -> bool {
 fn manage(
     address: i64,
     size: i64,
-    act: impl FnOnce(&ExposedPages, Range<usize>) -> Result<(), ApiError>,
+    act: impl FnOnce(&FfiMapping, Range<usize>) -> Result<(), ApiError>,
 ) -> bool {
     let done = args::range(address, size).and_then(|range| {
         if range.start % PageCount::one().bytes() != 0 {
@@ -288,7 +286,7 @@ pub extern "C" fn smf_mmap_allow_exec(allow: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use smf_core::owned::Counted;
+    use smf_core::alloc_util::TryArc;
 
     use super::*;
 
@@ -309,8 +307,8 @@ mod tests {
             let path = std::env::temp_dir().join(format!("smf-nul-{}", std::process::id()));
             std::fs::write(&path, &bytes).unwrap();
             let name = path.to_str().unwrap().as_bytes();
-            let pages = ExposedPages::share(name, FileRange::WHOLE, Protection::Read).unwrap();
-            let found = Found { pages: Counted::new(pages).unwrap(), offset: 0 };
+            let pages = FfiMapping::share(name, FileRange::WHOLE, Protection::Read).unwrap();
+            let found = Found { pages: TryArc::new(pages).unwrap(), offset: 0 };
             for most in [0, 1, 256, 70_000] {
                 let text = read_until_nul(&found, most).unwrap();
                 assert_eq!(text.len(), nul.min(most));

@@ -44,31 +44,30 @@ mod blocks;
 mod builtin;
 mod by_address;
 mod cache;
+mod cache_handles;
 mod cache_statistics;
-mod caches;
 mod call;
 #[cfg(feature = "jit")]
-mod compiler;
+mod compile_context;
 #[cfg(feature = "jit")]
-mod compiling;
+mod compiler;
+mod cptr;
 mod error;
 mod exec;
 mod fork;
+mod handle_table;
 #[cfg(feature = "jit")]
 mod jit;
 #[cfg(feature = "jit")]
-mod jits;
+mod jit_handles;
 mod loader;
+mod loader_handles;
 mod loader_symbols;
-mod loaders;
 mod mappings;
 mod missing;
 mod mmap;
 mod names;
-mod pointed;
 mod prefetch;
-mod seats;
-mod sized;
 #[cfg(all(feature = "jit", not(feature = "tagged")))]
 mod strings;
 #[cfg(all(feature = "jit", feature = "tagged"))]
@@ -81,6 +80,7 @@ mod values;
 #[cfg(feature = "tagged")]
 #[path = "tagged.rs"]
 mod values;
+mod versioned_struct;
 
 pub use cache::{
     SmfCacheFile, SmfCacheOptions, SmfCachePart, smf_cache_clear, smf_cache_close, smf_cache_evict,
@@ -118,7 +118,7 @@ pub use jit::{
     smf_jit_set_compiler, smf_jit_statistics, smf_jit_update, smf_loader_set_jit,
 };
 #[cfg(feature = "jit")]
-pub use jits::{SmfCompiler, SmfTemplate};
+pub use jit_handles::{SmfCompiler, SmfTemplate};
 pub use loader::{
     SmfLoaderOptions, SmfLoaderStatistics, SmfReloaded, SmfResolver, smf_loader_close,
     smf_loader_collect, smf_loader_define, smf_loader_load, smf_loader_load_archived,

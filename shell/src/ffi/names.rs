@@ -5,8 +5,8 @@ use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::cptr::text;
 use super::error::{ApiError, or};
-use super::pointed::text;
 use super::{args, blocks};
 use crate::tools::{self, Function};
 

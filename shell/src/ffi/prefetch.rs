@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use smf_core::owned::{Counted, NoMemory, Room, bytes as copy_of, push};
+use smf_core::alloc_util::{AllocError, TryArc, UninitArc, try_copy_bytes as copy_of, try_push};
 
 use super::args;
-use super::caches::{self, Entered, Lease};
+use super::cache_handles::{self, Entered, Lease};
 use super::error::{ApiError, keep, or};
 use crate::fork::ProcessLock;
 use crate::prefetch::{self, Options, Outcome, Prefetch, State, Watch};
@@ -67,18 +67,18 @@ impl<'l> List<'l> {
         for (place, &pointer) in pointers.iter().enumerate().filter(|(_, path)| !path.is_null()) {
             // SAFETY: not null, so that it ends with a NUL, says the caller.
             let path = unsafe { CStr::from_ptr(pointer) };
-            push(&mut paths, Path::new(OsStr::from_bytes(path.to_bytes())))?;
-            push(&mut places, place)?;
+            try_push(&mut paths, Path::new(OsStr::from_bytes(path.to_bytes())))?;
+            try_push(&mut places, place)?;
         }
         Ok(Self { paths, places, total })
     }
 
     /// Copies of the paths.
-    fn owned(&self) -> Result<Vec<PathBuf>, NoMemory> {
+    fn owned(&self) -> Result<Vec<PathBuf>, AllocError> {
         let mut owned = Vec::new();
         for path in &self.paths {
             let bytes = copy_of(path.as_os_str().as_bytes())?.into_vec();
-            push(&mut owned, OsString::from_vec(bytes).into())?;
+            try_push(&mut owned, OsString::from_vec(bytes).into())?;
         }
         Ok(owned)
     }
@@ -113,7 +113,7 @@ pub unsafe extern "C" fn smf_cache_prefetch(
     threads: i32,
     results: *mut i32,
 ) -> i64 {
-    let ready = caches::enter(cache).and_then(|cache| {
+    let ready = cache_handles::enter(cache).and_then(|cache| {
         // SAFETY: passed on to the caller.
         let list = unsafe { List::new(paths, count) }?;
         let watch = Watch::new();
@@ -160,12 +160,12 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 /// The first that was not given by a parent of this process.
 static FIRST: AtomicU64 = AtomicU64::new(1);
 
-pub(super) type Jobs = HashMap<u64, Option<Counted<Job>>, BuildHasherDefault<DefaultHasher>>;
+pub(super) type Jobs = HashMap<u64, Option<TryArc<Job>>, BuildHasherDefault<DefaultHasher>>;
 
 /// A lower half that no cache and no file has.
 const MARK: u64 = 1 << 30;
 
-fn job(prefetch: u64) -> Result<Counted<Job>, ApiError> {
+fn job(prefetch: u64) -> Result<TryArc<Job>, ApiError> {
     JOBS.lock().get(&prefetch).cloned().flatten().ok_or_else(|| no_prefetch(prefetch))
 }
 
@@ -197,7 +197,7 @@ pub unsafe extern "C" fn smf_cache_prefetch_start(
     count: i64,
     threads: i32,
 ) -> u64 {
-    let started = caches::enter(cache).and_then(|cache| {
+    let started = cache_handles::enter(cache).and_then(|cache| {
         // SAFETY: passed on to the caller.
         let list = unsafe { List::new(paths, count) }?;
         start(&cache, list, options(threads)?)
@@ -207,14 +207,14 @@ pub unsafe extern "C" fn smf_cache_prefetch_start(
 
 fn start(cache: &Entered, list: List<'_>, options: Options) -> Result<u64, ApiError> {
     let number = NEXT.fetch_add(1, Ordering::Relaxed) << 32 | MARK;
-    let (job, paths) = (Room::new()?, list.owned()?);
+    let (job, paths) = (UninitArc::new()?, list.owned()?);
     let mut jobs = JOBS.lock();
-    jobs.try_reserve(1).map_err(|_| NoMemory)?;
+    jobs.try_reserve(1).map_err(|_| AllocError)?;
     jobs.insert(number, None);
     drop(jobs);
     let lease = cache.lease();
     let started = prefetch::try_start(lease.cache(), paths, options);
-    let started = started.inspect_err(|NoMemory| _ = JOBS.lock().remove(&number))?;
+    let started = started.inspect_err(|AllocError| _ = JOBS.lock().remove(&number))?;
     let (state, running) = (started.state(), Mutex::new(Some((started, lease))));
     let List { places, total, .. } = list;
     let job = job.fill(Job { running, state, places, total });

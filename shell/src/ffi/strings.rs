@@ -6,8 +6,8 @@ use std::ffi::{CString, c_char};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ptr;
 
+use super::cptr::text;
 use super::error::{ApiError, or};
-use super::pointed::text;
 use crate::fork::ProcessLock;
 
 /// JSON as an argument.

@@ -9,19 +9,19 @@
 use std::ffi::{c_char, c_void};
 use std::ops::Range;
 
+use smf_core::alloc_util::try_push;
 use smf_core::cache::CacheError;
-use smf_core::format::take::{
-    self, Concrete, Concretes, Deferred, TakeError, TakenReloc, all_deferred,
+use smf_core::extract::{
+    self, Concretes, ExtractError, ExtractedReloc, FunctionBody, TemplateBody, all_deferred,
 };
 use smf_core::format::template::Container;
 use smf_core::format::{RelocKind, Smf};
-use smf_core::owned::push;
 
+use super::cptr::{slice_mut, text};
 use super::error::{ApiError, Code, or};
 use super::loader_symbols::{binding_code, kind_code};
-use super::pointed::{slice_mut, text};
-use super::sized::{self, sized};
-use super::{caches, loaders};
+use super::versioned_struct::{self, sized};
+use super::{cache_handles, loader_handles};
 
 /// One thing for the linker to do to a function that was taken. It never gets more fields.
 #[repr(C)]
@@ -131,14 +131,14 @@ pub unsafe extern "C" fn smf_take_concrete(
     let room = unsafe { slice_mut("the list of relocations", relocations, count) };
     let taken = look_into(from, module, |smf| {
         // SAFETY: as above.
-        unsafe { sized::check_wanted(concrete) }?;
+        unsafe { versioned_struct::check_wanted(concrete) }?;
         let (all, room) = (Concretes::of(smf)?, room?);
         let found = all.concrete(name?.to_bytes())?;
         for (place, reloc) in room.iter_mut().zip(found.relocations()) {
             place.write(SmfTakenReloc::of(&reloc?));
         }
         // SAFETY: as above.
-        unsafe { sized::write_wanted(concrete, SmfConcrete::of(&found)) }?;
+        unsafe { versioned_struct::write_wanted(concrete, SmfConcrete::of(&found)) }?;
         Ok(true)
     });
     or(false, taken)
@@ -182,9 +182,9 @@ pub unsafe extern "C" fn smf_take_deferred(
     // SAFETY: passed on to the caller.
     let name = unsafe { text("the name", name) };
     let taken = look_into(from, module, |smf| {
-        let found = take::deferred(smf, name?.to_bytes())?;
+        let found = extract::deferred(smf, name?.to_bytes())?;
         // SAFETY: as above.
-        unsafe { sized::write_wanted(deferred, SmfDeferred::of(&found)) }?;
+        unsafe { versioned_struct::write_wanted(deferred, SmfDeferred::of(&found)) }?;
         Ok(true)
     });
     or(false, taken)
@@ -221,13 +221,13 @@ fn look_into<T>(
     module: u64,
     read: impl FnOnce(&Smf<'_>) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
-    if loaders::is_number(from) {
-        let loader = loaders::enter(from)?;
+    if loader_handles::is_number(from) {
+        let loader = loader_handles::enter(from)?;
         let version = loader.held_version(module)?;
         let name = version.name();
         return read(version.smf().ok_or_else(|| ApiError::no_smf(name))?);
     }
-    let cache = caches::enter(from)?;
+    let cache = cache_handles::enter(from)?;
     let handle = cache.handle_of(module)?;
     let view = cache.get_by_handle(handle)?;
     if !cache.is_retained(handle) {
@@ -252,17 +252,17 @@ impl Gathered {
             let concrete = match found {
                 Ok(found) => {
                     for reloc in found.relocations() {
-                        push(&mut gathered.relocs, SmfTakenReloc::of(&reloc?))?;
+                        try_push(&mut gathered.relocs, SmfTakenReloc::of(&reloc?))?;
                     }
                     SmfConcrete::of(&found)
                 }
-                Err(TakeError::Format(error)) => return Err(error.into()),
+                Err(ExtractError::Format(error)) => return Err(error.into()),
                 Err(error) => {
                     let nothing = SmfConcrete::named(error.name().unwrap_or_default());
                     SmfConcrete { error: code(&error), ..nothing }
                 }
             };
-            push(&mut gathered.functions, (concrete, first..gathered.relocs.len()))?;
+            try_push(&mut gathered.functions, (concrete, first..gathered.relocs.len()))?;
         }
         Ok(gathered)
     }
@@ -273,13 +273,13 @@ fn templates(smf: &Smf<'_>) -> Result<Vec<SmfDeferred>, ApiError> {
     for item in all_deferred(smf)? {
         let deferred = match item {
             Ok(deferred) => SmfDeferred::of(&deferred),
-            Err(TakeError::Format(error)) => return Err(error.into()),
+            Err(ExtractError::Format(error)) => return Err(error.into()),
             Err(error) => {
                 let nothing = SmfDeferred::named(error.name().unwrap_or_default());
                 SmfDeferred { error: code(&error), ..nothing }
             }
         };
-        push(&mut found, deferred)?;
+        try_push(&mut found, deferred)?;
     }
     Ok(found)
 }
@@ -306,8 +306,8 @@ impl SmfConcrete {
         }
     }
 
-    fn of(found: &Concrete<'_, '_>) -> Self {
-        let Concrete { symbol, bytes, alignment, .. } = found;
+    fn of(found: &FunctionBody<'_, '_>) -> Self {
+        let FunctionBody { symbol, bytes, alignment, .. } = found;
         Self {
             bytes: bytes.as_ptr(),
             length: number(bytes.len()),
@@ -321,8 +321,8 @@ impl SmfConcrete {
 }
 
 impl SmfTakenReloc {
-    fn of(reloc: &TakenReloc<'_>) -> Self {
-        let TakenReloc { offset, kind, addend, symbol } = reloc;
+    fn of(reloc: &ExtractedReloc<'_>) -> Self {
+        let ExtractedReloc { offset, kind, addend, symbol } = reloc;
         let (name, symbol_length) = text_of(symbol.name());
         let section = symbol.section.filter(|_| !symbol.is_import());
         Self {
@@ -363,8 +363,8 @@ impl SmfDeferred {
         }
     }
 
-    fn of(found: &Deferred<'_>) -> Self {
-        let Deferred { template, container, entry } = found;
+    fn of(found: &TemplateBody<'_>) -> Self {
+        let TemplateBody { template, container, entry } = found;
         Self {
             entry: entry.as_ptr(),
             entry_length: number(entry.len()),
@@ -373,7 +373,7 @@ impl SmfDeferred {
             container: match container {
                 Container::Gtpl { constrained: false } => 1,
                 Container::Gtpl { constrained: true } => 2,
-                Container::Counted => 3,
+                Container::TryArc => 3,
             },
             kind: template.kind.map_or(0, |kind| i32::from(kind.code()) + 1),
             parameters: i32::from(template.params),
@@ -413,6 +413,6 @@ fn number(len: usize) -> i64 {
 }
 
 /// The number of the error that taking one thing gave.
-fn code(error: &TakeError<'_>) -> i32 {
+fn code(error: &ExtractError<'_>) -> i32 {
     Code::of_take(error) as i32
 }

@@ -10,7 +10,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use smf_core::owned::boxed;
+use smf_core::alloc_util::try_box;
 
 use super::args;
 use super::builtin;
@@ -156,7 +156,7 @@ unsafe fn install(hooks: *const SmfValueHooks) -> Result<(), ApiError> {
     // SAFETY: not null, and as long as its size says.
     let table = unsafe { hooks.read() };
     let whole = table.whole().ok_or(ApiError::Hooks { what: "has a null among them" })?;
-    let set = Box::into_raw(boxed(whole)?);
+    let set = Box::into_raw(try_box(whole)?);
     let null = ptr::null_mut();
     if SET.compare_exchange(null, set, Ordering::Release, Ordering::Relaxed).is_err() {
         // SAFETY: from `Box::into_raw` above, and no other thread has seen it.

@@ -9,8 +9,8 @@ use std::io;
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use smf_core::format::functions::Function;
+use smf_core::format::layout_phase::{PhaseSpan, phases};
 use smf_core::format::note::Note;
-use smf_core::format::phases::{PhaseSpan, phases};
 use smf_core::format::sdn::{Document, Row, Table};
 use smf_core::format::template::{Template, TemplateKind};
 use smf_core::format::{

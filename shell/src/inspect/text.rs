@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
-use smf_core::format::phases::{PhaseSpan, phases};
+use smf_core::format::layout_phase::{PhaseSpan, phases};
 use smf_core::format::sdn::Table;
 use smf_core::format::template::TemplateKind;
 use smf_core::format::{Library, RelocTable, Section, Smf, Symbol, SymbolIndex};

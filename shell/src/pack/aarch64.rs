@@ -14,10 +14,10 @@ use ::object::elf::{self, RelocationType};
 use smf_core::link::aarch64::{self, Operand};
 
 use super::error::PackError;
-use super::fixes::{ABS64, Entry, Form, PC32, Rewrite, Scan, To, is_elsewhere};
+use super::gc_sections::{Reach, decode};
 use super::machine::Stub;
 use super::object::{Section, SymbolId};
-use super::reach::{Reach, decode};
+use super::relocs::{ABS64, Entry, Form, PC32, Rewrite, Scan, To, is_elsewhere};
 use super::resolve::{Program, Referent};
 
 pub(super) use smf_core::link::aarch64::PAGE;

@@ -7,8 +7,8 @@ use ::object::elf::ELFMAG;
 use smf_core::format::{SectionKind, Smf, functions};
 
 use super::Options;
-use super::apply::{Body, Spot, Work};
 use super::error::PackError;
+use super::relocate::{Body, Spot, Work};
 
 /// Refuses a module that readers would refuse, or read as another one.
 pub(super) fn check(module: &[u8], options: &Options<'_>) -> Result<(), PackError> {

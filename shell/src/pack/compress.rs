@@ -12,7 +12,7 @@ use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use smf_core::format::{Compression, Header, Limits, decompress};
 use structured_zstd::encoding::{CompressionLevel, FrameCompressor};
 
-use super::place::Home;
+use super::layout::Home;
 
 /// How hard Zstandard tries: some 10 MB a second. The highest levels take ten times as long for a tenth
 /// less.

@@ -1,17 +1,19 @@
 //! The module itself: sections, symbols, header.
 
+use smf_core::format::ext::hash_index;
+use smf_core::format::ext::prelink;
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place as Where};
 use smf_core::format::{
     Binding, Flags, Header, Layout, Phase, Reloc, SectionFlags, SectionKind, SymbolFlags,
-    SymbolKind, image, index,
+    SymbolKind,
 };
 
 use super::Options;
-use super::apply::{Applied, Body, ExportedData, Spot, Work, apply};
 use super::error::{PackError, PackWarning};
-use super::fixes::Fixes;
+use super::layout::{Home, Located, Placement, Run};
 use super::object::text;
-use super::place::{Home, Located, Placement, Run};
+use super::relocate::{Applied, Body, ExportedData, Spot, Work, apply};
+use super::relocs::Fixes;
 use super::resolve::{Export, Program, Referent};
 
 /// Writes the module.
@@ -89,12 +91,12 @@ fn write(
         }
     }
     let index = index_of(symbols);
-    sections.extend(index.as_deref().map(index::section));
+    sections.extend(index.as_deref().map(hash_index::section));
     let note;
     if needs_image || !settled.is_empty() {
         offsets.resize(sections.len().saturating_add(1), None);
-        note = image::encode(&offsets, &settled).ok_or(PackError::TooLarge)?;
-        sections.push(loose(SectionKind::Note, image::NAME, Payload::Bytes(&note)));
+        note = prelink::encode(&offsets, &settled).ok_or(PackError::TooLarge)?;
+        sections.push(loose(SectionKind::Note, prelink::NAME, Payload::Bytes(&note)));
     }
     let (layout, stub) = (options.layout, options.stub);
     Ok(Module { layout, header, stub, sections: &sections, symbols }.to_vec()?)
@@ -103,7 +105,7 @@ fn write(
 /// The index of the exported names, where there are enough of them.
 fn index_of(symbols: &[NewSymbol<'_>]) -> Option<Vec<u8>> {
     let exports = symbols.iter().filter(|symbol| symbol.is_export()).count();
-    if exports >= index::WORTHWHILE { index::encode(symbols) } else { None }
+    if exports >= hash_index::WORTHWHILE { hash_index::encode(symbols) } else { None }
 }
 
 /// How the tables of relocations of a section are called: of the settled, and of the others.
@@ -281,7 +283,7 @@ fn imports<'p, 'd>(
 /// The import by which a module says that it works under its own placement alone.
 fn image_symbol() -> NewSymbol<'static> {
     NewSymbol {
-        name: image::NAME,
+        name: prelink::NAME,
         kind: SymbolKind::Data,
         binding: Binding::Global,
         place: Where::Import,

@@ -5,7 +5,7 @@ use std::fmt;
 use ::object::elf::{self, RelocationType};
 use smf_core::format::Arch;
 
-use super::fixes::Form;
+use super::relocs::Form;
 use super::{aarch64, x86_64};
 
 /// An instruction set.

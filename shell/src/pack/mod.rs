@@ -16,7 +16,7 @@
 //! ```
 //!
 //! The module is made so that loading it touches few pages: distances inside the module are settled
-//! here (see [`smf_core::format::image`]), calls of other modules share one stub each, and what is
+//! here (see [`smf_core::format::ext::prelink`]), calls of other modules share one stub each, and what is
 //! left for the loader stands together in tables of addresses. For aarch64 the packed numbering has no
 //! relocation to keep beside a settled distance, so that a packed module works under its own placement
 //! alone and says so; where pages are larger than 4 KiB, it takes a native one.
@@ -26,19 +26,19 @@
 //! left out: thread-local storage, indirect functions, constructors, relocations of other kinds.
 
 mod aarch64;
-mod apply;
 mod archive;
 mod check;
 mod compress;
 mod emit;
 mod error;
-mod fixes;
+mod gc_sections;
+mod layout;
 mod machine;
 mod object;
 mod operands;
 mod phases;
-mod place;
-mod reach;
+mod relocate;
+mod relocs;
 mod resolve;
 mod x86_64;
 
@@ -122,14 +122,14 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
     }
     let mut warnings = Vec::new();
     let program = resolve::link(inputs, options, &mut warnings)?;
-    let reach = reach::reach(&program, options, &mut warnings)?;
-    let fixes = fixes::scan(&program, &reach, &mut warnings)?;
+    let reach = gc_sections::reach(&program, options, &mut warnings)?;
+    let fixes = relocs::scan(&program, &reach, &mut warnings)?;
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
     let entry = entry.and_then(|id| program.meaning(id, false).ok());
     let nothing = PhaseList::new();
     let list = options.phases.unwrap_or(&nothing);
     let phases = Phases::new(&program, &reach, list, &mut warnings);
-    let placement = place::place(&program, &reach, &fixes, phases, options.layout, entry)?;
+    let placement = layout::place(&program, &reach, &fixes, phases, options.layout, entry)?;
     if options.layout == Layout::Native && placement.read_only_bytes() != 0 {
         let bytes = placement.read_only_bytes();
         warnings.push(PackWarning::ReadOnlyDataWritable { bytes });

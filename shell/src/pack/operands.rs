@@ -7,8 +7,8 @@
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::aarch64::{self, Misfit, Operand};
 
-use super::apply::{NOWHERE, Refusal, Spot, Writer};
-use super::place::{Home, Located};
+use super::layout::{Home, Located};
+use super::relocate::{NOWHERE, Refusal, Spot, Writer};
 
 impl From<Misfit> for Refusal {
     fn from(misfit: Misfit) -> Self {

@@ -13,9 +13,9 @@ use ::object::elf;
 use smf_core::format::Phase;
 
 use super::error::PackWarning;
+use super::gc_sections::Reach;
+use super::layout::is_called;
 use super::object::{Place, Section, SectionId, text};
-use super::place::is_called;
-use super::reach::Reach;
 use super::resolve::Program;
 
 /// Why a list of phases cannot be understood. Lines count from 1.

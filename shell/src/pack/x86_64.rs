@@ -6,8 +6,8 @@
 use ::object::elf::{self, RelocationType};
 
 use super::error::PackError;
-use super::fixes::{ABS64, Entry, Form, PC32, Rewrite, Scan, To, is_elsewhere};
 use super::machine::Stub;
+use super::relocs::{ABS64, Entry, Form, PC32, Rewrite, Scan, To, is_elsewhere};
 use super::resolve::Referent;
 
 /// What fills code where nothing is: `int3`.

@@ -14,8 +14,8 @@ use std::task::{Context, Poll, Waker};
 #[cfg(feature = "c-api")]
 use std::time::{Duration, Instant};
 
+use smf_core::alloc_util::{AllocError, TryArc};
 use smf_core::cache::{FileCache, Storage};
-use smf_core::owned::{Counted, NoMemory};
 
 use super::queue::{Job, Queue};
 use super::thread::Thread;
@@ -48,7 +48,7 @@ where
     S: Storage + 'static,
 {
     let started = try_start(cache, paths.into_iter().map(Into::into).collect(), options);
-    started.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::new::<Shared>()))
+    started.unwrap_or_else(|AllocError| handle_alloc_error(Layout::new::<Shared>()))
 }
 
 /// As [`start`].
@@ -59,7 +59,7 @@ pub fn try_start<C, S>(
     cache: C,
     paths: Vec<PathBuf>,
     options: Options,
-) -> Result<Prefetch, NoMemory>
+) -> Result<Prefetch, AllocError>
 where
     C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
     S: Storage + 'static,
@@ -72,13 +72,13 @@ fn start_on<C, S>(
     paths: Vec<PathBuf>,
     options: Options,
     stack: usize,
-) -> Result<Prefetch, NoMemory>
+) -> Result<Prefetch, AllocError>
 where
     C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
     S: Storage + 'static,
 {
     let wanted = options.threads_for(paths.len());
-    let shared = Counted::new(Shared::new(paths, wanted, options)?)?;
+    let shared = TryArc::new(Shared::new(paths, wanted, options)?)?;
     let spawn = |_| {
         let (in_thread, cache) = (shared.clone(), cache.clone());
         shared.at_work.fetch_add(1, Relaxed);
@@ -95,7 +95,7 @@ where
     };
     let wanted = if shared.paths.is_empty() { 0 } else { wanted };
     let mut threads = Vec::new();
-    threads.try_reserve_exact(wanted).map_err(|_| NoMemory)?;
+    threads.try_reserve_exact(wanted).map_err(|_| AllocError)?;
     threads.extend((0..wanted).map_while(spawn));
     let job = Files { cache: &cache, paths: &shared.paths };
     if threads.is_empty() {
@@ -113,7 +113,7 @@ where
 /// stops after the file that it is at, nobody waits for that, and the cache keeps what it has got.
 #[must_use = "dropping it cancels it"]
 pub struct Prefetch {
-    shared: Counted<Shared>,
+    shared: TryArc<Shared>,
     threads: Vec<Thread>,
 }
 
@@ -141,7 +141,7 @@ enum Last {
 }
 
 impl Shared {
-    fn new(paths: Vec<PathBuf>, crew: usize, options: Options) -> Result<Self, NoMemory> {
+    fn new(paths: Vec<PathBuf>, crew: usize, options: Options) -> Result<Self, AllocError> {
         let queue = Queue::new(paths.len(), crew, options.read_ahead)?;
         let watch = Watch::new();
         watch.begin(paths.len());
@@ -231,7 +231,7 @@ impl Prefetch {
 
 /// How a prefetch stands, for who asks for no memory.
 #[cfg(feature = "c-api")]
-pub(crate) struct State(Counted<Shared>);
+pub(crate) struct State(TryArc<Shared>);
 
 #[cfg(feature = "c-api")]
 impl State {
@@ -330,7 +330,7 @@ mod tests {
         let shared = Shared::new(vec!["one".into()], 1, Options::default()).unwrap();
         shared.queue.work(&Broken, &shared.watch);
         shared.leave(&Broken);
-        let mut prefetch = Prefetch { shared: Counted::new(shared).unwrap(), threads: Vec::new() };
+        let mut prefetch = Prefetch { shared: TryArc::new(shared).unwrap(), threads: Vec::new() };
         let mut context = Context::from_waker(Waker::noop());
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut prefetch).poll(&mut context)));
         assert_eq!(polled.unwrap_err().downcast_ref(), Some(&"broken"));

@@ -67,9 +67,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use smf_core::alloc_util::{AllocError, try_collect};
 use smf_core::cache::{CacheError, FileCache, Filler, Storage};
 use smf_core::memory::read_ahead;
-use smf_core::owned::{NoMemory, collect};
 
 #[cfg(feature = "c-api")]
 pub(crate) use future::State;
@@ -173,7 +173,7 @@ pub fn warm_watched<S: Storage, P: AsRef<Path>>(
     watch: &Watch,
 ) -> Report {
     let outcome = try_warm(cache, paths, options, watch);
-    let outcome = outcome.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::for_value(paths)));
+    let outcome = outcome.unwrap_or_else(|AllocError| handle_alloc_error(Layout::for_value(paths)));
     outcome.report(paths)
 }
 
@@ -186,8 +186,8 @@ pub fn try_warm<S: Storage, P: AsRef<Path>>(
     paths: &[P],
     options: Options,
     watch: &Watch,
-) -> Result<Outcome, NoMemory> {
-    let paths = collect(paths.iter().map(AsRef::as_ref))?;
+) -> Result<Outcome, AllocError> {
+    let paths = try_collect(paths.iter().map(AsRef::as_ref))?;
     let threads = options.threads_for(paths.len());
     let queue = Queue::new(paths.len(), threads, options.read_ahead)?;
     watch.begin(paths.len());

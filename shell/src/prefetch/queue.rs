@@ -16,10 +16,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use smf_core::alloc_util::AllocError;
+use smf_core::alloc_util::sort::{sort, sort_by_key};
 use smf_core::cache::CacheError;
 use smf_core::memory::MemoryError;
-use smf_core::owned::NoMemory;
-use smf_core::sort::{sort, sort_by_key};
 
 use super::{Outcome, ReadAhead, Watch};
 
@@ -83,11 +83,15 @@ impl Results {
 
 impl Queue {
     /// With room for everything that may come of it, so that no thread has to ask for any.
-    pub(super) fn new(total: usize, crew: usize, read_ahead: ReadAhead) -> Result<Self, NoMemory> {
+    pub(super) fn new(
+        total: usize,
+        crew: usize,
+        read_ahead: ReadAhead,
+    ) -> Result<Self, AllocError> {
         let mut results = Results::default();
-        results.failures.try_reserve_exact(total).map_err(|_| NoMemory)?;
+        results.failures.try_reserve_exact(total).map_err(|_| AllocError)?;
         // A thread alone sets aside what it panics at.
-        results.set_aside.try_reserve_exact(total).map_err(|_| NoMemory)?;
+        results.set_aside.try_reserve_exact(total).map_err(|_| AllocError)?;
         Ok(Self {
             total,
             read_ahead,

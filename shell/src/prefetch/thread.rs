@@ -12,7 +12,7 @@ use std::mem::{self, MaybeUninit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use smf_core::owned::boxed;
+use smf_core::alloc_util::try_box;
 
 /// `pthread_t`, a number or a pointer.
 type Number = usize;
@@ -45,8 +45,8 @@ pub(super) struct Thread(Number);
 impl Thread {
     /// Runs `work` on a thread with so many bytes of stack; `None` when the system, or the allocator, has none.
     pub(super) fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> Option<Self> {
-        let work: Work = boxed(work).ok()?;
-        let work = Box::into_raw(boxed(work).ok()?);
+        let work: Work = try_box(work).ok()?;
+        let work = Box::into_raw(try_box(work).ok()?);
         let thread = create(stack, work.cast());
         if thread.is_none() {
             // SAFETY: from `Box::into_raw`, and no thread has it.

@@ -9,10 +9,10 @@
 
 use std::ops::Range;
 
-use smf_core::owned::NoMemory;
+use smf_core::alloc_util::AllocError;
 
 use super::Function;
-use crate::growing::Growing;
+use crate::fallible_buf::FallibleBuf;
 
 /// `e_machine` of this machine.
 #[cfg(target_arch = "x86_64")]
@@ -52,9 +52,9 @@ pub(super) fn object(
     functions: &[Function<'_>],
     code: &[Range<u64>],
     frames: &[u8],
-) -> Result<Vec<u8>, NoMemory> {
+) -> Result<Vec<u8>, AllocError> {
     let code = code.get(..MOST_RANGES).unwrap_or(code);
-    let (mut strings, mut symbols) = (Strings::new(), Growing::default());
+    let (mut strings, mut symbols) = (Strings::new(), FallibleBuf::default());
     symbols.put(&[0; SYMBOL]);
     for function in functions {
         put_symbol(&mut symbols, strings.add(function.name), function, code);
@@ -65,7 +65,7 @@ pub(super) fn object(
     let [symtab, strtab, shstrtab, debug_frame] =
         [&b".symtab"[..], b".strtab", b".shstrtab", b".debug_frame"].map(|name| names.add(name));
 
-    let (names, mut sections) = (names.0.finish()?, Growing::default());
+    let (names, mut sections) = (names.0.finish()?, FallibleBuf::default());
     sections.put(&[0; SECTION]);
     for range in code {
         let size = range.end.saturating_sub(range.start);
@@ -100,10 +100,10 @@ pub(super) fn object(
     object.finish()
 }
 
-fn header(section_table: u64, sections: usize) -> Growing {
+fn header(section_table: u64, sections: usize) -> FallibleBuf {
     let sections = u16::try_from(sections).unwrap_or(0);
     // 64-bit, little-endian, version 1.
-    let mut header = Growing::default();
+    let mut header = FallibleBuf::default();
     header.put(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     put16(&mut header, &[ET_EXEC, MACHINE]);
     put32(&mut header, &[1]);
@@ -115,7 +115,7 @@ fn header(section_table: u64, sections: usize) -> Growing {
     header
 }
 
-fn put_symbol(out: &mut Growing, name: u32, function: &Function<'_>, code: &[Range<u64>]) {
+fn put_symbol(out: &mut FallibleBuf, name: u32, function: &Function<'_>, code: &[Range<u64>]) {
     let within = code.iter().position(|range| range.contains(&function.address));
     let section = within.and_then(|at| u16::try_from(at + 1).ok()).unwrap_or(SHN_ABS);
     put32(out, &[name]);
@@ -140,7 +140,7 @@ struct Section {
 }
 
 impl Section {
-    fn put(&self, out: &mut Growing) {
+    fn put(&self, out: &mut FallibleBuf) {
         put32(out, &[self.name, self.kind]);
         put64(out, &[self.flags, self.address, self.offset, self.size]);
         put32(out, &[self.link, self.info]);
@@ -149,11 +149,11 @@ impl Section {
 }
 
 /// A string table.
-struct Strings(Growing);
+struct Strings(FallibleBuf);
 
 impl Strings {
     fn new() -> Self {
-        let mut strings = Growing::default();
+        let mut strings = FallibleBuf::default();
         strings.put(&[0]);
         Self(strings)
     }
@@ -169,15 +169,15 @@ impl Strings {
     }
 }
 
-fn put16(out: &mut Growing, values: &[u16]) {
+fn put16(out: &mut FallibleBuf, values: &[u16]) {
     values.iter().for_each(|value| out.put(&value.to_le_bytes()));
 }
 
-fn put32(out: &mut Growing, values: &[u32]) {
+fn put32(out: &mut FallibleBuf, values: &[u32]) {
     values.iter().for_each(|value| out.put(&value.to_le_bytes()));
 }
 
-fn put64(out: &mut Growing, values: &[u64]) {
+fn put64(out: &mut FallibleBuf, values: &[u64]) {
     values.iter().for_each(|value| out.put(&value.to_le_bytes()));
 }
 

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::MutexGuard;
 
-use smf_core::owned::{NoMemory, boxed, bytes as copy_of};
+use smf_core::alloc_util::{AllocError, try_box, try_copy_bytes as copy_of};
 
 use super::ToolError;
 use crate::fork::ProcessLock;
@@ -78,9 +78,9 @@ impl Object {
     ///
     /// # Errors
     /// No memory.
-    pub(super) fn register(symfile: Vec<u8>) -> Result<Self, NoMemory> {
+    pub(super) fn register(symfile: Vec<u8>) -> Result<Self, AllocError> {
         let symfile = copy_of(&symfile)?;
-        let place = boxed(MaybeUninit::<Entry>::uninit())?;
+        let place = try_box(MaybeUninit::<Entry>::uninit())?;
         let (first, size) = (symfile.as_ptr(), symfile.len() as u64);
         let list = lock();
         // SAFETY: a copy out of the static, which only holders of the lock change.

@@ -19,10 +19,10 @@ use std::ptr;
 use rustix::fs::OFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use smf_core::owned::{NoMemory, bytes as copy_of};
+use smf_core::alloc_util::{AllocError, try_copy_bytes as copy_of};
 
 use super::{Function, Tool, ToolError, elf};
-use crate::growing::Growing;
+use crate::fallible_buf::FallibleBuf;
 
 /// "JiTD" in the byte order of a little-endian machine.
 const MAGIC: u32 = 0x4a69_5444;
@@ -50,7 +50,7 @@ impl Jitdump {
         let process = std::process::id();
         let error = |doing| ToolError::system(Tool::Jitdump, doing);
         let none = ToolError::no_memory(Tool::Jitdump);
-        let mut path = Growing::default();
+        let mut path = FallibleBuf::default();
         path.put(directory.as_os_str().as_bytes());
         // Writing to it is no error.
         let _ = write!(path, "/jit-{process}.dump");
@@ -100,8 +100,8 @@ fn show_to_perf(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-fn header(process: u32) -> Result<Vec<u8>, NoMemory> {
-    let mut header = Growing::default();
+fn header(process: u32) -> Result<Vec<u8>, AllocError> {
+    let mut header = FallibleBuf::default();
     for field in [MAGIC, VERSION, HEADER, u32::from(elf::MACHINE), 0, process] {
         header.put(&field.to_ne_bytes());
     }
@@ -117,10 +117,10 @@ fn record(
     index: u64,
     function: &Function<'_>,
     code: &[u8],
-) -> Result<Vec<u8>, NoMemory> {
+) -> Result<Vec<u8>, AllocError> {
     let name = function.name.split(|&byte| byte == 0).next().unwrap_or_default();
     let size = CODE_LOAD_HEADER + name.len() + 1 + code.len();
-    let mut record = Growing::default();
+    let mut record = FallibleBuf::default();
     for field in [CODE_LOAD, u32::try_from(size).unwrap_or(u32::MAX)] {
         record.put(&field.to_ne_bytes());
     }

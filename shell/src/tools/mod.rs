@@ -17,9 +17,9 @@
 //! While all are off, a name costs one relaxed load ([`is_on`]). The environment is read when the
 //! first name comes; what was named before a tool was switched on is not told to it.
 
-mod elf;
 #[cfg(target_arch = "x86_64")]
-mod frames;
+mod cfi;
+mod elf;
 #[cfg(feature = "gdb")]
 mod gdb;
 #[cfg(not(feature = "gdb"))]
@@ -37,10 +37,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use smf_core::owned::NoMemory;
+use smf_core::alloc_util::AllocError;
 
+use crate::fallible_buf::FallibleBuf;
 use crate::fork::{HeldAtFork, ProcessLock};
-use crate::growing::Growing;
 use crate::stderr;
 use jitdump::Jitdump;
 use perf_map::PerfMap;
@@ -108,7 +108,7 @@ pub enum ToolError {
         tool: Tool,
     },
     /// There is no memory for what it is to be told.
-    NoMemory {
+    AllocError {
         /// The tool.
         tool: Tool,
     },
@@ -122,13 +122,13 @@ pub enum ToolError {
 impl ToolError {
     fn system(tool: Tool, doing: &'static str) -> impl Fn(io::Error) -> Self {
         move |error| match error.kind() {
-            io::ErrorKind::OutOfMemory => Self::NoMemory { tool },
+            io::ErrorKind::OutOfMemory => Self::AllocError { tool },
             _ => Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) },
         }
     }
 
-    fn no_memory(tool: Tool) -> impl Fn(NoMemory) -> Self + Copy {
-        move |NoMemory| Self::NoMemory { tool }
+    fn no_memory(tool: Tool) -> impl Fn(AllocError) -> Self + Copy {
+        move |AllocError| Self::AllocError { tool }
     }
 }
 
@@ -141,7 +141,7 @@ impl fmt::Display for ToolError {
             Self::NotOurs { tool } => {
                 write!(f, "{tool}: its file exists and is no regular file of this user")
             }
-            Self::NoMemory { tool } => write!(f, "{tool}: no memory for what it is to be told"),
+            Self::AllocError { tool } => write!(f, "{tool}: no memory for what it is to be told"),
             Self::LeftOut { tool } => write!(f, "{tool} was left out when the library was built"),
         }
     }
@@ -248,7 +248,7 @@ fn read_environment() {
 /// For what was wanted by the environment: whoever set it reads standard error, and nobody else can be
 /// told.
 pub(crate) fn report(error: &ToolError) {
-    let mut line = Growing::default();
+    let mut line = FallibleBuf::default();
     // Writing to it is no error.
     let _ = writeln!(line, "smf: {error}");
     if let Ok(line) = line.finish() {
@@ -308,14 +308,14 @@ fn announce_to(
 
 /// How to walk the stack through the functions; nothing where that cannot be found out.
 #[cfg(target_arch = "x86_64")]
-fn debug_frame(functions: &[Function<'_>]) -> Result<Vec<u8>, NoMemory> {
+fn debug_frame(functions: &[Function<'_>]) -> Result<Vec<u8>, AllocError> {
     let read = functions.iter().filter_map(|f| Some((f.address, f.code().ok()?)));
-    frames::debug_frame(read)
+    cfi::debug_frame(read)
 }
 
 /// Debuggers then look for frame pointers by themselves.
 #[cfg(not(target_arch = "x86_64"))]
-fn debug_frame(_: &[Function<'_>]) -> Result<Vec<u8>, NoMemory> {
+fn debug_frame(_: &[Function<'_>]) -> Result<Vec<u8>, AllocError> {
     Ok(Vec::new())
 }
 

@@ -1,6 +1,6 @@
 //! GDB's JIT interface, left out: its two symbols may be in a program once only.
 
-use smf_core::owned::NoMemory;
+use smf_core::alloc_util::AllocError;
 
 use super::{Tool, ToolError};
 
@@ -9,7 +9,7 @@ use super::{Tool, ToolError};
 pub(super) struct Object;
 
 impl Object {
-    pub(super) fn register(_: Vec<u8>) -> Result<Self, NoMemory> {
+    pub(super) fn register(_: Vec<u8>) -> Result<Self, AllocError> {
         Ok(Self)
     }
 }

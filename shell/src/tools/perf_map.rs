@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::{Duration, SystemTime};
 
 use super::{Function, Tool, ToolError};
-use crate::growing::Growing;
+use crate::fallible_buf::FallibleBuf;
 
 /// The map of one process.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl PerfMap {
     /// Opens the map of this process.
     pub(super) fn open() -> Result<Self, ToolError> {
         let process = std::process::id();
-        let mut path = Growing::default();
+        let mut path = FallibleBuf::default();
         // Writing to it is no error.
         let _ = write!(path, "/tmp/perf-{process}.map");
         let path = path.finish().map_err(ToolError::no_memory(Tool::PerfMap))?;
@@ -58,7 +58,7 @@ impl PerfMap {
         if self.process != std::process::id() {
             *self = Self::open()?;
         }
-        let mut lines = Growing::default();
+        let mut lines = FallibleBuf::default();
         for function in functions {
             write_line(&mut lines, function);
         }
@@ -67,7 +67,7 @@ impl PerfMap {
     }
 }
 
-fn write_line(lines: &mut Growing, function: &Function<'_>) {
+fn write_line(lines: &mut FallibleBuf, function: &Function<'_>) {
     // Writing to it is no error.
     let _ = write!(lines, "{:x} {:x} ", function.address, function.size);
     for (index, visible) in function.name.split(u8::is_ascii_control).enumerate() {
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_line_has_two_numbers_and_a_name_on_it_alone() {
-        let mut lines = Growing::default();
+        let mut lines = FallibleBuf::default();
         let function = |name| Function { address: 0x7f00_1000, size: 26, name };
         write_line(&mut lines, &function(b"fn$Vec$i64"));
         write_line(&mut lines, &function(b"two\nlines\tand\0more"));

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use smf_core::format::ext::hash_index;
 use smf_core::format::write::{Module as NewModule, NewSection};
-use smf_core::format::{Flags, Header, Layout, SectionKind, index};
+use smf_core::format::{Flags, Header, Layout, SectionKind};
 use smf_core::jit::text::{assemble, write_module};
 use smf_core::jit::typed::text::parse;
 use smf_loader::ffi;
@@ -309,7 +310,7 @@ fn make_templates(directory: &Path) {
             templates.extend(bytes);
         }
     }
-    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = [
         section(SectionKind::Code, &b".text"[..], &[0xc3]),
         section(SectionKind::TemplateCode, b".templates", &templates),

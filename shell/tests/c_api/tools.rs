@@ -9,7 +9,7 @@ use smf_core::format::{Flags, Header, Layout};
 use smf_core::jit::host::{HostFunction, HostTable};
 use smf_core::jit::text::{assemble, write_module};
 use smf_core::loader::{LoaderOptions, ModuleBytes};
-use smf_core::tier::Tiers;
+use smf_core::vm::Tiers;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
 
@@ -171,7 +171,7 @@ fn a_module_calls_back() {
     let module = NewModule { layout, header, stub: &[], sections: &[code], symbols: &symbols };
     let file = module.to_vec().unwrap();
     let loader = Loader::default();
-    let handle = loader.place_module("made", ModuleBytes::new(file)).unwrap().link().unwrap();
+    let handle = loader.map_module("made", ModuleBytes::new(file)).unwrap().link().unwrap();
     let module = loader.modules().get(handle).unwrap();
     let address = |name: &[u8]| module.function(name).unwrap().cast_signed();
     let (outer, inner) = (address(b"module_outer"), address(b"module_inner"));
@@ -189,7 +189,7 @@ fn bytecode_calls_back() {
     host_functions.set(3, HostFunction::Args1(stop_in_this_test));
     let tiers = Tiers::Compile { threshold: 0 };
     let loader = Loader::new(LoaderOptions { host_functions, tiers, ..LoaderOptions::default() });
-    let handle = loader.place_module("made.smf", ModuleBytes::new(file)).unwrap().link().unwrap();
+    let handle = loader.map_module("made.smf", ModuleBytes::new(file)).unwrap().link().unwrap();
     let module = loader.modules().get(handle).unwrap();
     let outer = module.function(b"outer").unwrap().cast_signed();
     assert_eq!(ffi::rt_call_function_1(outer, 40), 42);

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use smf_core::format::ext::hash_index;
 use smf_core::format::template::{Container, NewTemplate, NewTemplates};
 use smf_core::format::write::{Module, NewSection};
-use smf_core::format::{Header, Layout, RelocKind, SectionKind, index};
-use smf_core::instantiate::{ReadyReloc, Variant, write_ready};
+use smf_core::format::{Header, Layout, RelocKind, SectionKind};
 use smf_core::jit::typed::text::parse;
 use smf_core::link::host_arch;
+use smf_core::templates::{PrecompiledReloc, Variant, encode_precompiled};
 
 use super::{scratch, smf, text};
 
@@ -18,10 +19,10 @@ pub(crate) fn templates(directory: &Path) -> String {
     // x86-64: lea rax, [rdi + rsi]; ret - and a call of that with what it was called with.
     let variant =
         |code, relocations| Variant { arch: host_arch(), arguments: &[], code, relocations };
-    let add = write_ready(&[variant(&[0x48, 0x8d, 0x04, 0x37, 0xc3][..], &[][..])]).unwrap();
+    let add = encode_precompiled(&[variant(&[0x48, 0x8d, 0x04, 0x37, 0xc3][..], &[][..])]).unwrap();
     let call =
-        [ReadyReloc { offset: 1, kind: RelocKind::Plt32, symbol: b"fn$add$i64", addend: -4 }];
-    let tail = write_ready(&[variant(&[0xe9, 0, 0, 0, 0], &call)]).unwrap();
+        [PrecompiledReloc { offset: 1, kind: RelocKind::Plt32, symbol: b"fn$add$i64", addend: -4 }];
+    let tail = encode_precompiled(&[variant(&[0xe9, 0, 0, 0, 0], &call)]).unwrap();
     let template = |name, body| NewTemplate {
         name,
         kind: None,
@@ -33,10 +34,10 @@ pub(crate) fn templates(directory: &Path) -> String {
     let half = parse(half).unwrap().remove(0).body;
     let list =
         [template(&b"add"[..], &add[..]), template(b"tail", &tail), template(b"half", &half)];
-    let list = NewTemplates { container: Container::Counted, templates: &list }.to_vec().unwrap();
+    let list = NewTemplates { container: Container::TryArc, templates: &list }.to_vec().unwrap();
     let note = "possible |template, type_args, mangled_name|\n    add, i64, fn$add$i64\n    \
                 tail, i64, fn$tail$i64\n    gone, i64, fn$gone$i64\n    half, i64, half$i64\n";
-    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = [
         section(SectionKind::TemplateCode, &b".templates"[..], &list[..]),
         section(SectionKind::Note, b"note.sdn", note.as_bytes()),

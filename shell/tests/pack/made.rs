@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use smf_core::format::image::ImagePlan;
+use smf_core::format::ext::prelink::Prelink;
 use smf_core::format::{Layout, Reloc, Section, SectionKind, Smf, Symbol};
 use smf_loader::pack::{Input, Options, PackError, PackWarning, pack};
 
@@ -122,7 +122,7 @@ impl Made {
     fn new(bytes: Vec<u8>, warnings: Vec<PackWarning>) -> Self {
         let smf = Smf::parse(&bytes).unwrap();
         smf.verify().unwrap();
-        if let Some(plan) = ImagePlan::of(&smf).unwrap() {
+        if let Some(plan) = Prelink::of(&smf).unwrap() {
             plan.verify_settled(&smf).unwrap();
         }
         Made { bytes, warnings }
@@ -144,13 +144,13 @@ impl Made {
         Smf::parse(&self.bytes).unwrap()
     }
 
-    pub(crate) fn plan(&self) -> ImagePlan<'_> {
-        ImagePlan::of(&self.smf()).unwrap().unwrap()
+    pub(crate) fn plan(&self) -> Prelink<'_> {
+        Prelink::of(&self.smf()).unwrap().unwrap()
     }
 
     /// Where a section begins in the image, if there is one.
     pub(crate) fn plan_offset(&self, index: u32) -> Option<u64> {
-        ImagePlan::of(&self.smf()).unwrap()?.section_offset(index)
+        Prelink::of(&self.smf()).unwrap()?.section_offset(index)
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Section<'_>> {
@@ -194,7 +194,7 @@ impl Made {
     /// The relocations of a section with what they are against, settled or not.
     pub(crate) fn relocs(&self, section: &str, settled: bool) -> Vec<(Reloc, String)> {
         let smf = self.smf();
-        let plan = ImagePlan::of(&smf).unwrap();
+        let plan = Prelink::of(&smf).unwrap();
         let mut found = Vec::new();
         for table in smf.reloc_tables().map(Result::unwrap) {
             let is_settled = plan.is_some_and(|plan| plan.is_settled(table.section.index));
@@ -213,7 +213,7 @@ impl Made {
         let operand: [u8; 4] = self.code()[offset..offset + 4].try_into().unwrap();
         let distance = i64::from(i32::from_le_bytes(operand));
         let smf = self.smf();
-        let begin = |section: &Section<'_>| match ImagePlan::of(&smf).unwrap() {
+        let begin = |section: &Section<'_>| match Prelink::of(&smf).unwrap() {
             Some(plan) => plan.section_offset(section.index),
             None => (section.kind == SectionKind::Code).then_some(0),
         };

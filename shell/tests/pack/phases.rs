@@ -1,7 +1,7 @@
 //! Code in the order in which it runs.
 #![allow(unsafe_code)]
 
-use smf_core::format::phases::phases;
+use smf_core::format::layout_phase::phases;
 use smf_core::format::{Layout, Phase};
 use smf_core::link::{Image, NoImports, call};
 use smf_loader::pack::{Options, PackWarning, parse_phases};

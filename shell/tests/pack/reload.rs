@@ -3,7 +3,7 @@
 
 use smf_core::format::{Binding, Layout, SymbolKind};
 use smf_core::link::call;
-use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleLoader, OldData};
+use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
 use smf_loader::pack::Options;
 
 use crate::made::{Made, c, try_pack};
@@ -61,7 +61,7 @@ fn static_data_goes_on_in_the_new_version() {
         assert_eq!((run("jump", &[1]), run("jump", &[0])), (110, 1));
 
         let new = bytes(&version(50, layout, flags));
-        let moved = loader.reload(module, new, OldData::Move, &mut |_| {}).unwrap().moved;
+        let moved = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap().moved;
         // calls, total, hidden, tentative, table, visible, count twice; not the pointers.
         assert_eq!((moved.symbols, moved.bytes), (8, 8 * 7 + 24), "{layout:?} {flags:?}");
         assert_eq!(run("how_often", &[]), 3);
@@ -88,7 +88,7 @@ fn data_that_another_module_refers_to_is_one_for_both() {
         assert_eq!((sum(10), run(&loader, user, "where", &[])), (160, there));
         for step in [50, 60] {
             let new = bytes(&version(step, layout, flags));
-            let done = loader.reload(module, new, OldData::Move, &mut |_| {}).unwrap();
+            let done = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap();
             assert_eq!((done.moved.symbols, done.kept), (7, 1), "{layout:?} {flags:?}");
             assert_eq!(run(&loader, user, "where", &[]), there);
             // The others have moved, and this one was left.
@@ -153,6 +153,6 @@ fn data_of_one_name_in_two_objects_stays_with_the_old_version() {
     let module = loader.load(b"m", bytes(&objects(1))).unwrap();
     assert_eq!(run(&loader, module, "one", &[]), 1);
     let new = bytes(&objects(5));
-    let moved = loader.reload(module, new, OldData::Move, &mut |_| {}).unwrap().moved;
+    let moved = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap().moved;
     assert_eq!((moved.symbols, run(&loader, module, "one", &[])), (0, 5));
 }

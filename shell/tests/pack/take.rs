@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use smf_core::format::take::{Concrete, Concretes, TakeError, TakenReloc};
+use smf_core::extract::{Concretes, ExtractError, ExtractedReloc, FunctionBody};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
     Binding, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, Smf, SymbolKind,
@@ -47,7 +47,7 @@ fn imports(name: &[u8]) -> Option<u64> {
 /// As a linker does it in the plainest way: data as it is, the functions one after the other, backwards.
 fn relinked(smf: &Smf<'_>) -> Vec<u8> {
     let all = Concretes::of(smf).unwrap();
-    let functions: Vec<Concrete<'_, '_>> = all.iter().map(Result::unwrap).collect();
+    let functions: Vec<FunctionBody<'_, '_>> = all.iter().map(Result::unwrap).collect();
     let data: Vec<_> = smf.sections().iter().filter(|s| s.kind.is_loaded()).collect();
     let data: Vec<_> = data.into_iter().filter(|s| s.kind != SectionKind::Code).collect();
     let mut code: Vec<u8> = Vec::new();
@@ -78,7 +78,7 @@ fn relinked(smf: &Smf<'_>) -> Vec<u8> {
     let mut relocs = Vec::new();
     for (function, begin) in functions.iter().rev().zip(begins) {
         for reloc in function.relocations() {
-            let TakenReloc { offset, kind, addend, symbol: to } = reloc.unwrap();
+            let ExtractedReloc { offset, kind, addend, symbol: to } = reloc.unwrap();
             let (symbol, addend) = if to.is_import() {
                 let next = symbols.len() as u32;
                 let number = *imports.entry(to.name()).or_insert(next);
@@ -206,7 +206,7 @@ fn a_function_that_leads_to_what_has_no_name_is_refused_and_no_other() {
         assert!(all.concrete(b"other").is_ok());
         let refused = all.concrete(b"user").err();
         assert!(
-            matches!(refused, Some(TakeError::Instruction { name: b"user", .. })),
+            matches!(refused, Some(ExtractError::Instruction { name: b"user", .. })),
             "{refused:?}"
         );
     }
@@ -216,6 +216,6 @@ fn a_function_that_leads_to_what_has_no_name_is_refused_and_no_other() {
     let native = pack(calls_out, Layout::Native, &["-O1", "-fPIC"]);
     let smf = native.smf();
     let all = Concretes::of(&smf).unwrap();
-    assert!(matches!(all.concrete(b"user").err(), Some(TakeError::Instruction { .. })));
+    assert!(matches!(all.concrete(b"user").err(), Some(ExtractError::Instruction { .. })));
     assert_eq!(all.concrete(b"calls").unwrap().relocations().len(), 2);
 }

@@ -10,10 +10,10 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 use smf_core::format::{FormatError, Smf};
-#[cfg(feature = "templates")]
-use smf_core::instantiate::{self, JitConfig, JitInstantiator, JitResult, MetadataError};
 use smf_core::link::{Image, LinkError, NoImports, call};
 use smf_core::memory::{FileBytes, MemoryError};
+#[cfg(feature = "templates")]
+use smf_core::templates::{self, JitConfig, JitInstantiator, JitResult, MetadataError};
 
 use crate::start::Arguments;
 
@@ -36,9 +36,9 @@ pub(crate) enum Failure {
     #[cfg(feature = "templates")]
     Templates(Reason<MetadataError>),
     #[cfg(feature = "templates")]
-    Instance(Option<Reason<Box<instantiate::Failure>>>),
+    Instance(Option<Reason<Box<templates::Failure>>>),
     #[cfg(feature = "templates")]
-    NoMemory,
+    AllocError,
 }
 
 /// An error, kept for who says what it was, and by nobody else.
@@ -77,7 +77,7 @@ impl fmt::Display for Failure {
             #[cfg(feature = "templates")]
             Failure::Instance(None) => f.write_str("the instance needs itself before it is there"),
             #[cfg(feature = "templates")]
-            Failure::NoMemory => f.write_str("there is no memory for the instance"),
+            Failure::AllocError => f.write_str("there is no memory for the instance"),
         }
     }
 }
@@ -187,7 +187,7 @@ fn instance(file: &[u8], name: &[u8]) -> Result<u64, Failure> {
             return Err(Failure::Instance(Some(Reason::new(failure))));
         }
         JitResult::CircularDependency { .. } => return Err(Failure::Instance(None)),
-        JitResult::NoMemory => return Err(Failure::NoMemory),
+        JitResult::AllocError => return Err(Failure::AllocError),
     };
     core::mem::forget(instantiator);
     Ok(address)

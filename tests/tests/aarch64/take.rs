@@ -1,6 +1,6 @@
 //! Functions taken out of packed modules, whose distances come back as relocations.
 
-use smf_core::format::take::{Concretes, TakeError};
+use smf_core::extract::{Concretes, ExtractError};
 use smf_core::format::{Layout, RelocKind, Smf};
 
 use crate::tools::{assembled, compiled, try_pack};
@@ -58,7 +58,7 @@ type Told = Vec<(u64, RelocKind, i64, String)>;
 
 fn taken(all: &Concretes<'_>, name: &str) -> Result<Told, String> {
     let function = all.concrete(name.as_bytes()).map_err(|error| match error {
-        TakeError::Instruction { offset, .. } => format!("instruction at {offset}"),
+        ExtractError::Instruction { offset, .. } => format!("instruction at {offset}"),
         other => other.to_string(),
     })?;
     let told = function.relocations().map(Result::unwrap).map(|reloc| {

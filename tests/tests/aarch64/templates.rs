@@ -6,8 +6,8 @@ use std::fs;
 use smf_core::format::note::NewPossible;
 use smf_core::format::template::{Container, NewTemplate, NewTemplates, write_templates};
 use smf_core::format::{Arch, RelocKind};
-use smf_core::instantiate::{ReadyReloc, Variant, write_ready};
 use smf_core::jit::typed::text::parse;
+use smf_core::templates::{PrecompiledReloc, Variant, encode_precompiled};
 use smf_tests::compile::scratch;
 
 use crate::tools::Loader;
@@ -18,9 +18,9 @@ fn words(words: &[u32]) -> Vec<u8> {
 }
 
 /// Code for x86-64 and aarch64; the first returns a wrong number, so that it is seen when it is taken.
-fn ready(code: &[u8], relocations: &[ReadyReloc<'_>]) -> Vec<u8> {
+fn ready(code: &[u8], relocations: &[PrecompiledReloc<'_>]) -> Vec<u8> {
     let wrong = [0xb8, 13, 0, 0, 0, 0xc3];
-    write_ready(&[
+    encode_precompiled(&[
         Variant { arch: Arch::X86_64, arguments: &[], code: &wrong, relocations: &[] },
         Variant { arch: Arch::AARCH64, arguments: &[], code, relocations },
     ])
@@ -33,7 +33,7 @@ fn ready_made_code_runs_and_typed_bytecode_is_refused_by_name() {
     // add x0, x0, x1; ret
     let add = ready(&words(&[0x8b01_0000, 0xd65f_03c0]), &[]);
     // b add$i64, and the address of itself out of a slot: adrp x0; ldr x0, [x0]; cmp x0, #0; cset x0, ne; ret
-    let reloc = |offset, kind, symbol| ReadyReloc { offset, kind, symbol, addend: 0 };
+    let reloc = |offset, kind, symbol| PrecompiledReloc { offset, kind, symbol, addend: 0 };
     let tail = ready(&words(&[0x1400_0000]), &[reloc(0, RelocKind::Arm64Branch26, b"add$i64")]);
     let slot = [
         reloc(0, RelocKind::Arm64GotLoadPage21, &b"add$i64"[..]),
@@ -60,7 +60,7 @@ fn ready_made_code_runs_and_typed_bytecode_is_refused_by_name() {
             mangled_name: symbol,
         })
         .collect();
-    let all = NewTemplates { container: Container::Counted, templates: &templates };
+    let all = NewTemplates { container: Container::TryArc, templates: &templates };
     let directory = scratch();
     let file = directory.path().join("templates.smf");
     fs::write(&file, write_templates(&all, &rows).unwrap()).unwrap();

@@ -7,8 +7,8 @@ use smf_core::jit::text::{Assembled, assemble, write_module};
 use smf_core::jit::trap::{DEFAULT_BUDGET, MAX_DEPTH};
 use smf_core::jit::verify::{FunctionCode, Program, Verifier, functions_of};
 use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
-use smf_core::memory::exec::CodeMemory;
-use smf_core::tier::{Engine, Tiers};
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::vm::{Engine, Tiers};
 
 use super::{Scenario, judge};
 

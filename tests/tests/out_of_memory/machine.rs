@@ -6,11 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 
 use smf_core::cache::{Capacity, FileCache, Options};
 use smf_core::format::Smf;
-use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult};
 use smf_core::link::{Image, NoImports, host_arch};
-use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader, OldData};
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader, StateMigration};
 use smf_core::memory::FileBytes;
-use smf_core::memory::exec::{CodeMemory, CodeMemoryOptions};
+use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions};
+use smf_core::templates::{JitConfig, JitInstantiator, JitResult};
 use smf_tests::{sample, tiny};
 
 use super::{Scenario, directory, judge};
@@ -42,7 +42,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("load two modules", |granted| {
         let [app, lib] = ["app.smf", "lib.smf"].map(|name| sample(name).bytes.leak());
         let loader = ModuleLoader::default();
-        loader.provide(b"lib", ModuleBytes::new(&*lib)).unwrap();
+        loader.register_provider(b"lib", ModuleBytes::new(&*lib)).unwrap();
         let load = || loader.load(b"app", ModuleBytes::try_new(&*app)?);
         judge(granted, load, |app| {
             loader.unload_all(&[app, loader.find(b"lib").unwrap()]).unwrap();
@@ -51,7 +51,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("provide an archive", |granted| {
         let bytes: &'static [u8] = sample("library.lsm").bytes.leak();
         let loader = ModuleLoader::default();
-        let provide = || loader.provide(b"archive", ModuleBytes::try_new(bytes)?);
+        let provide = || loader.register_provider(b"archive", ModuleBytes::try_new(bytes)?);
         judge(granted, provide, drop)
     }),
     ("resolve through a stub", |granted| {
@@ -74,8 +74,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
         let loader = ModuleLoader::new(options);
         let module = loader.load(b"packed", ModuleBytes::new(bytes)).unwrap();
-        let reload =
-            || loader.reload(module, ModuleBytes::try_new(bytes)?, OldData::Move, &mut |_| {});
+        let reload = || {
+            loader.reload(module, ModuleBytes::try_new(bytes)?, StateMigration::Copy, &mut |_| {})
+        };
         judge(granted, reload, drop)
     }),
     ("read what templates may become", |granted| {

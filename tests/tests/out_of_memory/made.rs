@@ -4,15 +4,15 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 
+use smf_core::alloc_util::{TryArc, try_box};
 #[cfg(target_arch = "x86_64")]
 use smf_core::format::note::NewPossible;
 #[cfg(target_arch = "x86_64")]
 use smf_core::format::template::{Container, NewTemplate, NewTemplates, write_templates};
-use smf_core::instantiate::{JitConfig, JitInstantiator, JitSymbolResolver, ReadyMade};
 use smf_core::link::host_arch;
 use smf_core::loader::{LoaderOptions, ModuleLoader};
-use smf_core::memory::exec::{CodeMemory, CodeMemoryOptions};
-use smf_core::owned::{Counted, boxed};
+use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions};
+use smf_core::templates::{JitConfig, JitInstantiator, JitSymbolResolver, PrecompiledBodies};
 use smf_loader::ffi::{
     SmfJitOptions, SmfLoaderOptions, smf_jit_close, smf_jit_open, smf_loader_close,
     smf_loader_open, smf_loader_resolve, smf_loader_set_jit, smf_loader_set_resolver,
@@ -43,7 +43,7 @@ fn foreign() -> Vec<u8> {
     let template = NewTemplate { name: b"of", kind, params, constraints, body: b"foreign" };
     let templates = &[template];
     let row = NewPossible { template: "of", type_args: "(Vec<i64>, T)", mangled_name: "of$it" };
-    write_templates(&NewTemplates { container: Container::Counted, templates }, &[row]).unwrap()
+    write_templates(&NewTemplates { container: Container::TryArc, templates }, &[row]).unwrap()
 }
 
 /// Compiles anything to a call of itself, once it was told what with.
@@ -84,9 +84,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let loader = ModuleLoader::default();
         let tell = || {
             let process = |name: &[u8]| (name == b"process").then_some(1);
-            loader.try_set_process(Some(boxed(process)?))?;
+            loader.try_set_process(Some(try_box(process)?))?;
             let fallback = |_: &[u8]| Some(2);
-            loader.try_set_fallback(Some(boxed(fallback)?))
+            loader.try_set_fallback(Some(try_box(fallback)?))
         };
         judge(granted, tell, |()| {
             for (name, address) in [(&b"process"[..], 1), (b"other", 2)] {
@@ -99,8 +99,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             let memory = CodeMemory::try_new(CodeMemoryOptions::default());
             let memory = memory.map_err(|error| error.to_string())?;
             let made = JitInstantiator::try_new(JitConfig::default(), memory)
-                .and_then(|jit| jit.try_with_compiler(boxed(ReadyMade)?))
-                .and_then(|jit| Counted::new(JitSymbolResolver::try_of(jit)?));
+                .and_then(|jit| jit.try_with_compiler(try_box(PrecompiledBodies)?))
+                .and_then(|jit| TryArc::new(JitSymbolResolver::try_of(jit)?));
             made.map_err(|error| error.to_string())
         };
         judge(granted, make, drop)

@@ -4,13 +4,14 @@
 use std::ffi::{CStr, c_void};
 use std::ptr;
 
+use smf_core::extract::{Concretes, all_deferred};
 use smf_core::format::bytecode::{NewFunction, write_functions};
+use smf_core::format::ext::hash_index;
 use smf_core::format::note::try_write_possible;
-use smf_core::format::take::{Concretes, all_deferred};
 use smf_core::format::write::{Module, NewSection, NewSymbol};
-use smf_core::format::{Flags, Header, Layout, Smf, index};
-use smf_core::instantiate::{JitConfig, JitInstantiator};
+use smf_core::format::{Flags, Header, Layout, Smf};
 use smf_core::link::host_arch;
+use smf_core::templates::{JitConfig, JitInstantiator};
 use smf_loader::ffi::{
     SmfConcrete, SmfDeferred, SmfTakenReloc, smf_jit_close, smf_jit_instantiate, smf_jit_update,
     smf_loader_close, smf_loader_hold, smf_loader_release, smf_take_all_deferred,
@@ -70,8 +71,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let symbols = [b"one", b"two"].map(|name| NewSymbol { name, ..NewSymbol::default() });
         let make = || {
             let code = NewSection::code(&[0xc3; 100]);
-            let index = index::encode(&symbols);
-            let index = index.as_deref().map_or(code, |index| index::section(index));
+            let index = hash_index::encode(&symbols);
+            let index = index.as_deref().map_or(code, |index| hash_index::section(index));
             let (layout, header) = (Layout::Packed, Header::default());
             let sections = &[code, index];
             Module { layout, header, stub: &[], sections, symbols: &symbols }.to_vec()

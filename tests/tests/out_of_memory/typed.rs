@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use smf_core::format::Smf;
-use smf_core::format::kept::{payload_of, records};
+use smf_core::format::ext::cached_code::{payload_of, records};
 use smf_core::format::note::NewPossible;
 use smf_core::format::template::{
     Constraints, Container, NewTemplate, NewTemplates, write_templates,
 };
-use smf_core::instantiate::{JitConfig, JitInstantiator, JitResult};
 use smf_core::jit::typed::text::parse;
+use smf_core::templates::{JitConfig, JitInstantiator, JitResult};
 
 use super::{Scenario, directory, judge};
 
@@ -63,7 +63,7 @@ fn module() -> Vec<u8> {
     };
     let all = templates.iter().map(|template| (template.name.as_bytes(), &template.body[..]));
     let all: Vec<_> = all.map(new).collect();
-    let templates = NewTemplates { container: Container::Counted, templates: &all };
+    let templates = NewTemplates { container: Container::TryArc, templates: &all };
     let row = NewPossible { template: "main", type_args: "i64", mangled_name: "fn$main$i64" };
     write_templates(&templates, &[row]).unwrap()
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jit_allocator::{JitAllocator, JitAllocatorOptions};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
-use smf_core::memory::exec::{CodeMemory, ExecutableBlock, Request};
+use smf_core::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
 use crate::measure::{Bench, Contender, Measure, Target, Unit};
 

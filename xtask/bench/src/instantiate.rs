@@ -9,12 +9,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use smf_core::format::Layout;
+use smf_core::format::ext::hash_index;
 use smf_core::format::note::Note;
 use smf_core::format::template::{Container, NewTemplate, NewTemplates};
 use smf_core::format::write::{Module, NewSection};
-use smf_core::format::{Arch, Header, SectionKind, index};
-use smf_core::instantiate::{
-    JitConfig, JitInstantiator, JitSymbolResolver, MetadataError, Variant, write_ready,
+use smf_core::format::{Arch, Header, SectionKind};
+use smf_core::templates::{
+    JitConfig, JitInstantiator, JitSymbolResolver, MetadataError, Variant, encode_precompiled,
 };
 
 use crate::measure::{Bench, Measure, Target, repeat, write_old};
@@ -118,7 +119,7 @@ fn note(rows: &[String], most: usize) -> String {
 fn module(rows: &[String]) -> Vec<u8> {
     let code = [&[0x90; 63][..], &[0xc3]].concat();
     let variant = Variant { arch: Arch::X86_64, arguments: &[], code: &code, relocations: &[] };
-    let body = write_ready(&[variant]).unwrap();
+    let body = encode_precompiled(&[variant]).unwrap();
     let template = NewTemplate {
         name: b"Vec",
         kind: None,
@@ -126,9 +127,9 @@ fn module(rows: &[String]) -> Vec<u8> {
         constraints: Default::default(),
         body: &body,
     };
-    let templates = NewTemplates { container: Container::Counted, templates: &[template] };
+    let templates = NewTemplates { container: Container::TryArc, templates: &[template] };
     let (templates, note) = (templates.to_vec().unwrap(), note(rows, usize::MAX));
-    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = [
         section(SectionKind::Code, &b".text"[..], &code),
         section(SectionKind::TemplateCode, b".templates", &templates),

@@ -20,7 +20,7 @@ use elf_loader::{AddressSpaceId, Domain, Loader, Relocator};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
 use smf_core::format::{Smf, SymbolIndex};
 use smf_core::link::{Image, Module, NoImports, call};
-use smf_core::loader::{ModuleBytes, ModuleLoader, OldData};
+use smf_core::loader::{ModuleBytes, ModuleLoader, StateMigration};
 use smf_core::memory::{FileBytes, PagePool};
 use smf_loader::pack::{Input, Options, pack};
 
@@ -178,7 +178,7 @@ impl Files {
             ModuleBytes::new(FileBytes::read(path, u64::MAX).unwrap())
         };
         let module = loader.load(b"module", read()).unwrap();
-        let reload = || loader.reload(module, read(), OldData::Move, &mut |_| {}).unwrap();
+        let reload = || loader.reload(module, read(), StateMigration::Copy, &mut |_| {}).unwrap();
         let target = Target::nanoseconds(60_000.0);
         let measure = Measure { name: RELOAD, batches: 600, target, ..Measure::default() };
         bench.take(&measure, repeat(reload), None);

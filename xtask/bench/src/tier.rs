@@ -9,8 +9,8 @@ use smf_core::jit::compile::Compiler;
 use smf_core::jit::host::HostTable;
 use smf_core::jit::text::{Assembled, assemble};
 use smf_core::jit::verify::{FunctionCode, Program, Verifier};
-use smf_core::memory::exec::CodeMemory;
-use smf_core::tier::{Engine, Tiers};
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::vm::{Engine, Tiers};
 
 use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat};
 

@@ -11,10 +11,10 @@ use smf_core::format::note::NewPossible;
 use smf_core::format::template::{
     Constraints, Container, NewTemplate, NewTemplates, TemplateKind, write_templates,
 };
-use smf_core::instantiate::{JitConfig, JitInstantiator, JitSymbolResolver};
 use smf_core::jit::typed::text::{ParsedTemplate, parse};
 use smf_core::jit::typed::{Argument, Arguments, Body, Scalar, VerifiedTemplate, lower};
-use smf_core::link::landing::call_landing;
+use smf_core::templates::{JitConfig, JitInstantiator, JitSymbolResolver};
+use smf_core::trap::call_catching;
 
 use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared, write_old};
 
@@ -139,7 +139,7 @@ pub(crate) fn first_instance(module: &str, keep_code: bool) {
     jit.load_smf_metadata(module.as_bytes()).unwrap();
     let made = jit.try_jit_instantiate(first_row().as_bytes());
     // SAFETY: `work` takes two integers, an address that it leaves alone when the last one is 0, and that.
-    let called = unsafe { call_landing(made.instance().unwrap().address(), &[40, 2, 0, 0]) };
+    let called = unsafe { call_catching(made.instance().unwrap().address(), &[40, 2, 0, 0]) };
     let elapsed = start.elapsed();
     assert_eq!(called.unwrap(), 40);
     println!("{}", elapsed.as_nanos());
@@ -164,7 +164,7 @@ fn measure_sort(bench: &mut Bench) {
     let ours = |list: &Vec<Cell<i64>>| {
         let last = list.len() as i64 - 1;
         // SAFETY: the instance takes an address and two indices, and nobody else looks at the list.
-        unsafe { call_landing(address, &[list.as_ptr() as i64, 0, last]) }.unwrap()
+        unsafe { call_catching(address, &[list.as_ptr() as i64, 0, last]) }.unwrap()
     };
     let theirs = |list: &Vec<Cell<i64>>| {
         // SAFETY: the list is this long, and nobody else looks at it.

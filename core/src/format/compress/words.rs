@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::super::error::FormatError;
 use super::super::reloc::RelocTable;
-use crate::owned::push;
+use crate::alloc_util::try_push;
 
 /// Bytes of a settled distance.
 const WORD: usize = 4;
@@ -29,7 +29,7 @@ impl Words {
     pub(super) fn of(tables: &[RelocTable<'_>]) -> Result<Self, FormatError> {
         let mut list = Vec::new();
         for reloc in tables.iter().flat_map(RelocTable::iter) {
-            push(&mut list, (reloc.offset, [0; WORD]))?;
+            try_push(&mut list, (reloc.offset, [0; WORD]))?;
         }
         list.sort_unstable();
         list.dedup();

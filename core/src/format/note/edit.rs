@@ -12,9 +12,9 @@ use core::fmt::{self, Display, Write};
 use core::ops::Range;
 
 use super::{Column, Entry, Instantiation, Places, Possible, Status};
+use crate::alloc_util::{try_push, try_with_capacity};
 use crate::format::error::FormatError;
 use crate::format::sdn::{Cell, Document, Row, Table};
-use crate::owned::{push, with_capacity};
 
 /// Where code that a loader made is said to be.
 pub const JIT_MEMORY: &str = "jit_memory";
@@ -42,7 +42,7 @@ pub fn with_made(
     symbols: &[&str],
 ) -> Result<Edited, FormatError> {
     let document = Document::parse(data, at)?;
-    let mut done = with_capacity(symbols.len())?;
+    let mut done = try_with_capacity(symbols.len())?;
     done.resize(symbols.len(), false);
     let mut edit = Edit { text: document.text(), symbols, taken: Vec::new(), done };
     let mut home = None;
@@ -106,7 +106,7 @@ impl<'d> Edit<'_, 'd> {
         for row in table.rows() {
             let row = row?;
             if let Some(symbol) = self.symbol(row.cell(place)) {
-                push(&mut self.taken, Taken { table: *table, row, symbol })?;
+                try_push(&mut self.taken, Taken { table: *table, row, symbol })?;
             }
         }
         Ok(())
@@ -158,7 +158,7 @@ impl<'d> Edit<'_, 'd> {
         path: &dyn Display,
     ) -> Result<Edited, FormatError> {
         let Some(first) = self.taken.first() else {
-            let mut note = with_capacity(data.len())?;
+            let mut note = try_with_capacity(data.len())?;
             note.extend_from_slice(data);
             return Ok(Edited { note, done: self.done.into_boxed_slice(), changed: false });
         };
@@ -193,7 +193,7 @@ impl<'d> Edit<'_, 'd> {
             span.start..span.end + rest
         };
         // In ascending order, as the rows were found.
-        let mut edits = with_capacity(self.taken.len() + 1)?;
+        let mut edits = try_with_capacity(self.taken.len() + 1)?;
         edits.extend(self.taken.iter().map(|taken| lines(taken.row.span())));
         // A new table goes before the line at which it was found to be missing.
         let at = if home.is_new() { home.at } else { lines(home.at..home.at).end };
@@ -201,7 +201,7 @@ impl<'d> Edit<'_, 'd> {
         if edits.get(place).is_none_or(|edit| edit.start != at) {
             edits.insert(place, at..at);
         }
-        let mut note = with_capacity(data.len() + rows.len() + ending.len())?;
+        let mut note = try_with_capacity(data.len() + rows.len() + ending.len())?;
         let mut from = 0;
         for Range { start, end } in edits {
             note.extend_from_slice(self.text.as_bytes().get(from..start).unwrap_or(&[]));

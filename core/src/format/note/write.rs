@@ -6,7 +6,7 @@ use core::alloc::Layout;
 use core::fmt::Write;
 
 use super::edit::put_text;
-use crate::owned::{NoMemory, Written};
+use crate::alloc_util::{AllocError, Written};
 
 /// A row of `possible` to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,17 +23,17 @@ pub struct NewPossible<'a> {
 /// the line that ends it. Ends the process when there is no memory, which [`try_write_possible`] does not.
 pub fn write_possible(rows: &[NewPossible<'_>]) -> String {
     let written = try_write_possible(rows);
-    written.unwrap_or_else(|NoMemory| handle_alloc_error(Layout::for_value(rows)))
+    written.unwrap_or_else(|AllocError| handle_alloc_error(Layout::for_value(rows)))
 }
 
 /// As [`write_possible`].
 ///
 /// # Errors
 /// No memory.
-pub fn try_write_possible(rows: &[NewPossible<'_>]) -> Result<String, NoMemory> {
+pub fn try_write_possible(rows: &[NewPossible<'_>]) -> Result<String, AllocError> {
     let mut text = String::new();
     // Writing fails for want of memory alone.
-    write_rows(&mut Written(&mut text), rows).map_err(|_| NoMemory)?;
+    write_rows(&mut Written(&mut text), rows).map_err(|_| AllocError)?;
     Ok(text)
 }
 

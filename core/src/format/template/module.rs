@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{NewTemplates, TemplateWriteError};
+use crate::format::ext::hash_index;
 use crate::format::note::{NewPossible, try_write_possible};
 use crate::format::write::{Module, NewSection, WriteError};
-use crate::format::{Header, Layout, SectionKind, index};
+use crate::format::{Header, Layout, SectionKind};
 
 /// Why a module of templates cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub fn write_templates(
 ) -> Result<Vec<u8>, TemplateModuleError> {
     let templates = templates.to_vec().map_err(TemplateModuleError::Templates)?;
     let note = try_write_possible(rows).map_err(|none| TemplateModuleError::Module(none.into()))?;
-    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = [
         section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
         section(SectionKind::Note, b"note.sdn", note.as_bytes()),

@@ -10,7 +10,7 @@ use super::{
     BODIES, BODIES_HEADER, Constraints, Container, MAGIC, Template, TemplateKind, TemplateMeta,
 };
 #[cfg(feature = "alloc")]
-use crate::owned::{self, NoMemory};
+use crate::alloc_util::{self, AllocError};
 
 /// A template to be written.
 #[derive(Clone, Copy, Debug)]
@@ -140,8 +140,8 @@ impl NewTemplates<'_> {
     /// What the container cannot say, and no memory.
     #[cfg(feature = "alloc")]
     pub fn to_vec(&self) -> Result<alloc::vec::Vec<u8>, TemplateWriteError> {
-        let payload = owned::filled(self.len()?, &0);
-        let mut payload = payload.map_err(|NoMemory| TemplateWriteError::OutOfMemory)?;
+        let payload = alloc_util::try_filled(self.len()?, &0);
+        let mut payload = payload.map_err(|AllocError| TemplateWriteError::OutOfMemory)?;
         self.write(&mut payload)?;
         Ok(payload)
     }
@@ -157,12 +157,12 @@ impl NewTemplates<'_> {
         put(&count.to_le_bytes());
         for (index, template) in (0u32..).zip(self.templates) {
             match self.container {
-                Container::Counted => counted(index, template, put)?,
+                Container::TryArc => counted(index, template, put)?,
                 Container::Gtpl { constrained } => gtpl(index, template, constrained, put)?,
             }
         }
         match self.container {
-            Container::Counted => Ok(()),
+            Container::TryArc => Ok(()),
             Container::Gtpl { .. } => self.bodies(put),
         }
     }
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn what_was_read_is_written_byte_for_byte() {
         for (payload, container) in
-            [(&NATIVE[0x146..][..0x2b], GTPL), (&COMPACT[0xc0..][..0x24], Container::Counted)]
+            [(&NATIVE[0x146..][..0x2b], GTPL), (&COMPACT[0xc0..][..0x24], Container::TryArc)]
         {
             assert_eq!(write(container, &read(payload)).unwrap(), payload);
         }
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(write(CONSTRAINED, &read(&constrained)).unwrap(), constrained);
         let alone = b"GTPL\x01\0\x01\0\0\0\x04\x01\0\0\0T\x02body";
         assert_eq!(write(GTPL, &read(alone)).unwrap(), alone);
-        for container in [GTPL, CONSTRAINED, Container::Counted] {
+        for container in [GTPL, CONSTRAINED, Container::TryArc] {
             let empty = write(container, &[]).unwrap();
             assert_eq!(Templates::parse(&empty, 0).unwrap().container(), container);
         }
@@ -314,7 +314,7 @@ mod tests {
         // What looks like bodies with lengths gets a length itself.
         let odd = NewTemplate { body: b"GBDY\x0c\0\0\0\0\0\0\0", ..known };
         assert_eq!(read(&write(GTPL, &[odd]).unwrap())[0].body, odd.body);
-        assert_eq!(write(Container::Counted, &plain), Err(TemplateWriteError::Header(0)));
+        assert_eq!(write(Container::TryArc, &plain), Err(TemplateWriteError::Header(0)));
         let bounds = [[0, 0, 7, 0]];
         let bound = NewTemplate { constraints: Constraints { entries: &bounds }, ..plain[1] };
         assert_eq!(write(GTPL, &[plain[0], bound]), Err(TemplateWriteError::Constraints(1)));

@@ -2,12 +2,12 @@
 
 use core::fmt;
 
+#[cfg(feature = "alloc")]
+use crate::alloc_util::AllocError;
 use crate::format::layout::Layout;
 use crate::format::reloc::RelocKind;
 use crate::format::section::SectionKind;
 use crate::format::symbol::SymbolKind;
-#[cfg(feature = "alloc")]
-use crate::owned::NoMemory;
 
 /// Why a module cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +95,8 @@ impl fmt::Display for WriteError {
 impl core::error::Error for WriteError {}
 
 #[cfg(feature = "alloc")]
-impl From<NoMemory> for WriteError {
-    fn from(_: NoMemory) -> Self {
+impl From<AllocError> for WriteError {
+    fn from(_: AllocError) -> Self {
         Self::OutOfMemory
     }
 }

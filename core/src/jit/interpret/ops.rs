@@ -3,11 +3,11 @@
 
 use alloc::vec::Vec;
 
+use crate::alloc_util::{AllocError, try_with_capacity};
 use crate::jit::bytecode::{Instruction, Instructions, target};
 use crate::jit::relation::Relation;
 use crate::jit::trap::activation_charge;
 use crate::jit::verify::Facts;
-use crate::owned::{NoMemory, with_capacity};
 
 /// Two values of which at least one is a float.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,12 +154,12 @@ pub(super) struct Ops {
 
 impl Ops {
     /// The operations of a verified function; 20 bytes an instruction.
-    pub(super) fn new(facts: &Facts<'_, '_>) -> Result<Self, NoMemory> {
+    pub(super) fn new(facts: &Facts<'_, '_>) -> Result<Self, AllocError> {
         let function = facts.function;
         let instructions = || Instructions::new(function.code).flatten();
         let end = u32::try_from(function.code.len()).unwrap_or(u32::MAX);
         let count = facts.ops().len().saturating_add(1);
-        let mut offsets = with_capacity(count)?;
+        let mut offsets = try_with_capacity(count)?;
         offsets.extend(instructions().map(|(at, _)| at).chain([end]));
         let number = |to: i64| {
             let at = u32::try_from(to).unwrap_or(u32::MAX);
@@ -171,7 +171,7 @@ impl Ops {
             let to = to.map_or(0, |offset| number(target(at, instruction.size(), offset)));
             translate(instruction, to, facts.compared_floats(at))
         };
-        let mut ops = with_capacity(count)?;
+        let mut ops = try_with_capacity(count)?;
         ops.extend(instructions().map(op).chain([Op::RetTop]));
         let longest = facts.longest();
         let charge = activation_charge(function.locals, longest);

@@ -12,7 +12,7 @@ use crate::jit::verify::FunctionCode;
 
 const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
-fn run_with<T: Tier>(
+fn run_with<T: TierUp>(
     functions: &[(&[I], u16, u16)],
     args: &[i64],
     tier: &mut T,
@@ -306,13 +306,13 @@ struct Takes {
     at_head: usize,
 }
 
-impl Tier for Takes {
+impl TierUp for Takes {
     fn enter(&mut self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>> {
         self.entered.push((function, args.to_vec()));
         (function == 1).then_some(Ok(u64::from(room.depth)))
     }
 
-    fn loop_head(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>> {
+    fn on_back_edge(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>> {
         assert_eq!((head.at, head.vector.len()), (14, 0));
         self.heads += 1;
         (self.heads == self.at_head).then(|| Ok(head.locals[1]))

@@ -6,8 +6,8 @@ use super::LowerError;
 use super::frame::{Frame, signed};
 use super::homes::Homes;
 use super::variable::Variable;
+use crate::alloc_util::try_resize;
 use crate::jit::x64::Gpr;
-use crate::owned::resize;
 
 /// Where the values of an activation are at a loop head.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Places<'_> {
         image.below = below;
         image.return_address = (below + incoming).saturating_sub(1);
         image.words.clear();
-        resize(&mut image.words, below + incoming + arguments, 0)?;
+        try_resize(&mut image.words, below + incoming + arguments, 0)?;
         for (local, &value) in (0..).zip(locals) {
             self.put(image, Variable::local(local), value);
         }

@@ -38,13 +38,13 @@ use super::compare::signed;
 use super::division::Wanted;
 use super::integers::Operator;
 use super::{Lowering, Places};
+use crate::alloc_util::{try_reserve, try_resize};
 use crate::format::bytes::i64_at;
 use crate::jit::bytecode::{Instruction, Opcode, bytes_of};
 use crate::jit::machine::ARGUMENTS;
 use crate::jit::relation::Relation;
 use crate::jit::verify::{Calls, FunctionCode, Kind};
 use crate::jit::x64::{Cond, Gpr, GprOrStack, Label, Labels, W64};
-use crate::owned::{reserve, resize};
 pub(super) use vector::MOST;
 use vector::{Place, Sort, Value, Vector};
 
@@ -139,7 +139,7 @@ impl Lowering {
         self.quick.taken.clear();
         let nothing = Spot { unset: NOWHERE, offset: 0 };
         if self.quick.spots.len() < pairs.len() {
-            resize(&mut self.quick.spots, pairs.len(), nothing).ok()?;
+            try_resize(&mut self.quick.spots, pairs.len(), nothing).ok()?;
         }
         self.quick.spots.get_mut(..pairs.len())?.fill(nothing);
         let labels = self.asm.labels(pairs.len());
@@ -349,7 +349,7 @@ impl Walk<'_, '_, '_> {
         }
         let (heads, head) = (&mut self.l.loop_heads, super::offset(target));
         if let Err(place) = heads.binary_search_by_key(&head, |&(head, _)| head) {
-            reserve(heads, 1).ok()?;
+            try_reserve(heads, 1).ok()?;
             heads.insert(place, (head, offset));
         }
         self.l.look_for_interrupt();

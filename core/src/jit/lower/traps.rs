@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use super::Lowering;
 use super::abi::{Shared, TrapKind};
+use crate::alloc_util::try_push;
 use crate::jit::x64::{Cond, Gpr, Label, Mem, OpenJump};
-use crate::owned::push;
 
 /// A place where a trap is jumped to.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Lowering {
             Some(&(label, last)) if last == function => label,
             _ => {
                 let label = self.asm.label();
-                if push(&mut self.traps.too_deep, (label, function)).is_err() {
+                if try_push(&mut self.traps.too_deep, (label, function)).is_err() {
                     self.no_memory();
                 }
                 label
@@ -79,7 +79,7 @@ impl Lowering {
     fn trap_by(&mut self, cond: Cond, handler: usize) {
         let (jump, at) = (self.asm.jcc_open(cond), self.at());
         if let Some(sites) = self.traps.sites.get_mut(handler) {
-            if push(sites, Site { jump, at }).is_err() {
+            if try_push(sites, Site { jump, at }).is_err() {
                 return self.no_memory();
             }
             self.traps.used |= 1 << handler;

@@ -6,7 +6,7 @@ use core::fmt;
 
 use super::opcode::Opcode;
 use super::types::{Argument, Type};
-use crate::owned::NoMemory;
+use crate::alloc_util::AllocError;
 
 /// What an index in a body refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +101,8 @@ pub enum TypedError {
     OutOfMemory,
 }
 
-impl From<NoMemory> for TypedError {
-    fn from(_: NoMemory) -> Self {
+impl From<AllocError> for TypedError {
+    fn from(_: AllocError) -> Self {
         Self::OutOfMemory
     }
 }

@@ -40,11 +40,11 @@ use super::interpret::number;
 use super::opcode::{Condition, Opcode, Unary};
 use super::types::Scalar;
 use super::verify::Instance;
+use crate::alloc_util::{try_push, try_reserve};
 use crate::jit::x64::{
     AssembleError, Assembler, Cond, Float, Gpr, GprOperand, GprOrStack, Growing, Label, Mem, Rip,
     Source, W8, W16, W32, W64, Xmm, XmmOrMem,
 };
-use crate::owned::{push, reserve};
 use places::{Place, Places};
 
 pub use crate::jit::x64::Code;
@@ -132,7 +132,7 @@ impl Compiler {
         self.labels.clear();
         let asm = &mut self.asm;
         let targets = instance.facts.usage.is_target.iter();
-        reserve(&mut self.labels, targets.len()).map_err(TypedError::from)?;
+        try_reserve(&mut self.labels, targets.len()).map_err(TypedError::from)?;
         self.labels.extend(targets.map(|&is_target| is_target.then(|| asm.label())));
         let start = asm.label();
         let mut lowering = Lowering {
@@ -261,7 +261,7 @@ impl Lowering<'_, '_> {
     fn trap(&mut self, index: usize, code: u32) -> Label {
         let label = self.asm.label();
         let at = self.instance.body().offset(index);
-        if let Err(none) = push(self.traps, TrapSite { label, code, at }) {
+        if let Err(none) = try_push(self.traps, TrapSite { label, code, at }) {
             self.error.get_or_insert(none.into());
         }
         label

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::body::{Body, Operands};
 use super::instruction::Instruction;
 use super::opcode::Opcode;
-use crate::owned::{NoMemory, filled, with_capacity};
+use crate::alloc_util::{AllocError, try_filled, try_with_capacity};
 
 /// How a body uses its locals.
 #[derive(Clone, Debug, Default)]
@@ -26,11 +26,11 @@ pub(super) struct Usage {
 
 impl Usage {
     /// How `body`, which has been checked, uses its locals.
-    pub(super) fn of(body: &Body<'_>) -> Result<Self, NoMemory> {
+    pub(super) fn of(body: &Body<'_>) -> Result<Self, AllocError> {
         let mut usage = Self {
-            weights: filled(usize::from(body.locals), &0)?,
-            starts_as_zero: filled(usize::from(body.locals), &false)?,
-            is_target: filled(body.len(), &false)?,
+            weights: try_filled(usize::from(body.locals), &0)?,
+            starts_as_zero: try_filled(usize::from(body.locals), &false)?,
+            is_target: try_filled(body.len(), &false)?,
             order: Vec::new(),
             calls: 0,
         };
@@ -52,8 +52,8 @@ impl Usage {
 
     /// Marks the targets. By how much each instruction lies deeper than the one before it: a jump
     /// backwards makes a loop of what is between.
-    fn loops(&mut self, body: &Body<'_>) -> Result<Vec<i32>, NoMemory> {
-        let mut changes = filled(body.len().saturating_add(1), &0i32)?;
+    fn loops(&mut self, body: &Body<'_>) -> Result<Vec<i32>, AllocError> {
+        let mut changes = try_filled(body.len().saturating_add(1), &0i32)?;
         for (index, instruction) in body.instructions().enumerate() {
             let Some(target) = instruction.and_then(|instruction| instruction.target()) else {
                 continue;
@@ -99,12 +99,12 @@ impl Usage {
         *uses = uses.saturating_add(weight);
     }
 
-    fn rank(&mut self) -> Result<(), NoMemory> {
+    fn rank(&mut self) -> Result<(), AllocError> {
         let used = (0u16..).zip(&self.weights).filter(|(_, weight)| **weight > 0);
-        let mut ranked = with_capacity(self.weights.len())?;
+        let mut ranked = try_with_capacity(self.weights.len())?;
         ranked.extend(used.map(|(local, weight)| (*weight, local)));
         ranked.sort_unstable_by_key(|&(weight, local)| (core::cmp::Reverse(weight), local));
-        self.order = with_capacity(ranked.len())?;
+        self.order = try_with_capacity(ranked.len())?;
         self.order.extend(ranked.into_iter().map(|(_, local): (u32, u16)| local));
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::error::TypedError;
 use super::instruction::Instruction;
 use super::types::{Argument, Arguments, Scalar, Type, TypeSet};
 use super::usage::Usage;
-use crate::owned::bytes as copy_of;
+use crate::alloc_util::try_copy_bytes as copy_of;
 
 mod check;
 

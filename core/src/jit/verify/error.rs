@@ -3,8 +3,8 @@
 use core::fmt;
 
 use super::kind::{Kind, KindSet};
+use crate::alloc_util::AllocError;
 use crate::jit::bytecode::{DecodeError, Instruction};
-use crate::owned::NoMemory;
 
 /// Why a program is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +68,8 @@ pub enum Fault {
     OutOfMemory,
 }
 
-impl From<NoMemory> for Fault {
-    fn from(_: NoMemory) -> Self {
+impl From<AllocError> for Fault {
+    fn from(_: AllocError) -> Self {
         Fault::OutOfMemory
     }
 }

@@ -8,8 +8,8 @@ use super::op::{At, Op, offset};
 use super::scan::{Scan, Target};
 use super::uses::Uses;
 use super::{FunctionCode, Kind};
+use crate::alloc_util::AllocError;
 use crate::jit::bytecode::Opcode;
-use crate::owned::NoMemory;
 
 /// A function on its way through the verifier.
 pub(super) struct Flow<'v, 'c> {
@@ -66,7 +66,7 @@ impl<'v> Flow<'v, '_> {
     #[inline(never)]
     fn walk(&mut self, frame: &mut Frame) -> Result<(), (u32, Fault)> {
         let targets = self.scan.targets.len();
-        let none = |none: NoMemory| (0, none.into());
+        let none = |none: AllocError| (0, none.into());
         let (params, locals) = (self.function.params, self.scan.locals_set);
         self.joins.start(targets, self.function.code.len(), locals).map_err(none)?;
         self.uses.start(self.scan.locals_named, targets).map_err(none)?;

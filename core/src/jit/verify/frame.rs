@@ -6,8 +6,8 @@ use super::error::{Fault, Place};
 use super::kind::{KindSet, Results, Type, Unequal};
 use super::op::{At, offset};
 use super::uses::Uses;
-use crate::owned::{NoMemory, push, reserve, resize};
-use crate::sort::sort_by_key;
+use crate::alloc_util::sort::sort_by_key;
+use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 
 /// The memory for the types of a function, and what is found on the way.
 #[derive(Debug, Default)]
@@ -28,9 +28,9 @@ impl Frame {
         params: u16,
         locals: u16,
         function: u32,
-    ) -> Result<State<'_>, NoMemory> {
+    ) -> Result<State<'_>, AllocError> {
         self.types.clear();
-        reserve(&mut self.types, locals.into())?;
+        try_reserve(&mut self.types, locals.into())?;
         self.types.resize(params.into(), Type::I64);
         self.types.resize(locals.into(), Type::NIL);
         self.locals = locals.into();
@@ -102,7 +102,7 @@ impl State<'_> {
     pub(super) fn push(&mut self, ty: Type) {
         match self.types.get_mut(self.top) {
             Some(place) => *place = ty,
-            None => self.is_short |= push(self.types, ty).is_err(),
+            None => self.is_short |= try_push(self.types, ty).is_err(),
         }
         self.top += 1;
     }
@@ -292,19 +292,19 @@ fn place((function, at): Where) -> (u32, u32) {
 
 /// Puts others, which are more, in place of all types.
 #[cold]
-fn replace(types: &mut Vec<Type>, others: &[Type]) -> Result<(), NoMemory> {
+fn replace(types: &mut Vec<Type>, others: &[Type]) -> Result<(), AllocError> {
     types.clear();
-    reserve(types, others.len())?;
+    try_reserve(types, others.len())?;
     types.extend_from_slice(others);
     Ok(())
 }
 
 /// Extends the vector, which ends at `from`, with nil up to `to`.
 #[cold]
-fn extend(types: &mut Vec<Type>, from: usize, to: usize) -> Result<(), NoMemory> {
+fn extend(types: &mut Vec<Type>, from: usize, to: usize) -> Result<(), AllocError> {
     let stale = types.len().min(to);
     types.get_mut(from..stale).unwrap_or_default().fill(Type::NIL);
-    if types.len() < to { resize(types, to, Type::NIL) } else { Ok(()) }
+    if types.len() < to { try_resize(types, to, Type::NIL) } else { Ok(()) }
 }
 
 /// Remembers a comparison of other values than two i64.
@@ -313,10 +313,10 @@ fn keep_compared(
     compared: &mut Vec<(u32, [Type; 2])>,
     types: [Type; 2],
     at: Where,
-) -> Result<(), NoMemory> {
+) -> Result<(), AllocError> {
     if types != [Type::I64; 2] {
         let (_, at) = place(at);
-        push(compared, (at, types))?;
+        try_push(compared, (at, types))?;
     }
     Ok(())
 }
@@ -364,6 +364,6 @@ fn fault(unequal: Unequal, needed: KindSet, place: Place) -> Fault {
         Unequal::Mixed => Fault::Mixed { place },
         Unequal::Kind(found) => Fault::Kind { place, needed, found },
         Unequal::Clash(clash) => clash.into(),
-        Unequal::NoMemory => Fault::OutOfMemory,
+        Unequal::AllocError => Fault::OutOfMemory,
     }
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::HostCall;
 use super::error::Fault;
-use crate::owned::{NoMemory, reserve, with_capacity};
+use crate::alloc_util::{AllocError, try_reserve, try_with_capacity};
 
 /// The host functions that a program calls, by index.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl HostCalls {
                 }
             }
             Err(place) => {
-                reserve(page, 1)?;
+                try_reserve(page, 1)?;
                 page.insert(place, HostCall { index, argc, function, at });
                 self.count += 1;
             }
@@ -49,14 +49,14 @@ impl HostCalls {
     fn page(&mut self, number: u16) -> Result<&mut Vec<HostCall>, Fault> {
         let number = usize::from(number);
         let missing = (number + 1).saturating_sub(self.pages.len());
-        reserve(&mut self.pages, missing)?;
+        try_reserve(&mut self.pages, missing)?;
         self.pages.resize_with(self.pages.len() + missing, Vec::new);
         self.pages.get_mut(number).ok_or(Fault::OutOfMemory)
     }
 
     /// All of them, by index.
-    pub(super) fn into_calls(self) -> Result<Vec<HostCall>, NoMemory> {
-        let mut calls = with_capacity(self.count)?;
+    pub(super) fn into_calls(self) -> Result<Vec<HostCall>, AllocError> {
+        let mut calls = try_with_capacity(self.count)?;
         self.pages.iter().for_each(|page| calls.extend_from_slice(page));
         Ok(calls)
     }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::error::Fault;
 use super::kind::{Results, Type};
-use crate::owned::{NoMemory, reserve, resize};
+use crate::alloc_util::{AllocError, try_reserve, try_resize};
 
 /// Values that a function of no length may remember.
 const FREE_VALUES: usize = 1 << 18;
@@ -78,14 +78,14 @@ impl Joins {
         targets: usize,
         code: usize,
         locals: u16,
-    ) -> Result<(), NoMemory> {
+    ) -> Result<(), AllocError> {
         self.known.clear();
-        resize(&mut self.known, targets, Known::default())?;
+        try_resize(&mut self.known, targets, Known::default())?;
         self.arena.clear();
         self.most = code.saturating_mul(VALUES_PER_BYTE).saturating_add(FREE_VALUES);
         self.locals = locals.into();
         self.waiting.clear();
-        resize(&mut self.waiting, targets / 64 + 1, 0)
+        try_resize(&mut self.waiting, targets / 64 + 1, 0)
     }
 
     /// The types at a target; `None` when no path leads there.
@@ -121,7 +121,7 @@ impl Joins {
             if start + types.len() > self.most {
                 return Err(Fault::Joins.into());
             }
-            reserve(&mut self.arena, types.len()).map_err(Fault::from)?;
+            try_reserve(&mut self.arena, types.len()).map_err(Fault::from)?;
             *known = Known { start, count, reached: true };
             self.arena.extend_from_slice(types);
             let added = self.arena.get_mut(start..).unwrap_or_default();

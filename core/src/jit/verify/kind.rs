@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::error::Fault;
-use crate::owned::{NoMemory, push, reserve};
+use crate::alloc_util::{AllocError, try_push, try_reserve};
 
 /// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,12 +190,12 @@ pub(super) struct Results {
 
 impl Results {
     /// Forgets everything and starts with `count` functions.
-    pub(super) fn reset(&mut self, count: u32) -> Result<(), NoMemory> {
+    pub(super) fn reset(&mut self, count: u32) -> Result<(), AllocError> {
         self.classes.clear();
         self.eithers.clear();
         self.compared.clear();
         let class = |parent| Class { parent, kinds: KindSet::ANY, place: (parent, 0) };
-        reserve(&mut self.classes, usize::try_from(count).unwrap_or(usize::MAX))?;
+        try_reserve(&mut self.classes, usize::try_from(count).unwrap_or(usize::MAX))?;
         self.classes.extend((0..count).map(class));
         Ok(())
     }
@@ -357,7 +357,7 @@ impl Results {
     }
 
     /// What a position is where two paths meet. The number says how many types were looked at.
-    pub(super) fn join(&mut self, old: Type, new: Type) -> Result<(Type, usize), NoMemory> {
+    pub(super) fn join(&mut self, old: Type, new: Type) -> Result<(Type, usize), AllocError> {
         let (mut joined, mut rest, mut looked_at) = (old, new, 1);
         loop {
             if joined == rest || joined == Type::MIXED {
@@ -374,7 +374,7 @@ impl Results {
     }
 
     /// `types`, which may be pairs, with one that is none.
-    fn add(&mut self, types: Type, new: Type, looked_at: &mut usize) -> Result<Type, NoMemory> {
+    fn add(&mut self, types: Type, new: Type, looked_at: &mut usize) -> Result<Type, AllocError> {
         let mut rest = Some(types);
         while let Some(ty) = rest {
             *looked_at += 1;
@@ -393,7 +393,7 @@ impl Results {
         if number >= MAX_FUNCTIONS {
             return Ok(Type::MIXED);
         }
-        push(&mut self.eithers, (types, new))?;
+        try_push(&mut self.eithers, (types, new))?;
         Ok(Type(SYMBOLS + (number << 1) + 1))
     }
 
@@ -409,8 +409,8 @@ impl Results {
             (_, Some(kind)) => self.demand(left, KindSet::comparable(kind), place).map(drop),
             _ => {
                 if let (Some(left), Some(right)) = (left.function(), right.function()) {
-                    let compared = push(&mut self.compared, Compared { left, right, place });
-                    compared.map_err(|NoMemory| Unequal::NoMemory)?;
+                    let compared = try_push(&mut self.compared, Compared { left, right, place });
+                    compared.map_err(|AllocError| Unequal::AllocError)?;
                 }
                 Ok(())
             }
@@ -453,5 +453,5 @@ pub(super) enum Unequal {
     /// It is the result of a function whose result is of another kind.
     Clash(Clash),
     /// There is no memory to remember that it must be.
-    NoMemory,
+    AllocError,
 }

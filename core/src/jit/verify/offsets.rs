@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::op::At;
-use crate::owned::{NoMemory, resize};
+use crate::alloc_util::{AllocError, try_resize};
 
 /// A set of places.
 #[derive(Debug, Default)]
@@ -16,9 +16,9 @@ const BITS: usize = 64;
 
 impl Offsets {
     /// The empty set of places up to and including `last`.
-    pub(super) fn reset(&mut self, last: At) -> Result<(), NoMemory> {
+    pub(super) fn reset(&mut self, last: At) -> Result<(), AllocError> {
         self.words.clear();
-        resize(&mut self.words, last / BITS + 1, 0)
+        try_resize(&mut self.words, last / BITS + 1, 0)
     }
 
     #[inline(always)]

@@ -12,8 +12,8 @@ use super::kind::{Kind, Results};
 use super::offsets::Offsets;
 use super::op::{At, Op, offset};
 use super::{FunctionCode, HostCalls};
+use crate::alloc_util::{AllocError, try_reserve, try_resize};
 use crate::jit::bytecode::{Instruction, Instructions, OPCODE_SIZE, Role, bytes_of, target};
-use crate::owned::{NoMemory, reserve, resize};
 
 /// An offset where a jump leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Scan {
             .ok_or_else(|| refusal(function, calls))?;
         let inside = |target| (source(code, target), Fault::JumpInside { target });
         self.targets.clear();
-        reserve(&mut self.targets, self.jumps.len()).map_err(|none| (0, none.into()))?;
+        try_reserve(&mut self.targets, self.jumps.len()).map_err(|none| (0, none.into()))?;
         self.find_targets().map_err(inside)?;
         self.number_jumps();
         Ok(())
@@ -89,13 +89,13 @@ impl Scan {
 
     /// Room for code of so many pairs of bytes, for all the jumps that it may have, and for its end.
     #[inline(always)]
-    fn make_room(&mut self, pairs: usize) -> Result<(), NoMemory> {
+    fn make_room(&mut self, pairs: usize) -> Result<(), AllocError> {
         self.ops.clear();
-        resize(&mut self.ops, pairs, Op::NONE)?;
+        try_resize(&mut self.ops, pairs, Op::NONE)?;
         self.jumps.clear();
-        reserve(&mut self.jumps, pairs / JUMP_PAIRS)?;
+        try_reserve(&mut self.jumps, pairs / JUMP_PAIRS)?;
         if self.numbers.len() <= pairs {
-            resize(&mut self.numbers, pairs + 1, 0)?;
+            try_resize(&mut self.numbers, pairs + 1, 0)?;
         }
         self.jumped_to.reset(pairs)
     }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::scan::Target;
-use crate::owned::{NoMemory, reserve};
+use crate::alloc_util::{AllocError, try_reserve};
 
 /// Locals and slots from this number on are not counted.
 const COUNTED: usize = 256;
@@ -53,7 +53,7 @@ impl Default for Uses {
 
 impl Uses {
     /// Starts with a function that names so many locals and has so many targets.
-    pub(super) fn start(&mut self, locals: u16, targets: usize) -> Result<(), NoMemory> {
+    pub(super) fn start(&mut self, locals: u16, targets: usize) -> Result<(), AllocError> {
         let [old_locals, old_slots] = self.counted;
         self.locals.get_mut(..old_locals).unwrap_or_default().fill(0);
         self.slots.get_mut(..old_slots).unwrap_or_default().fill(0);
@@ -62,7 +62,7 @@ impl Uses {
         self.weight = 1;
         (self.calls, self.most_arguments) = (0, 0);
         (self.tail_calls, self.nil_locals) = (false, false);
-        reserve(&mut self.loops, targets)
+        try_reserve(&mut self.loops, targets)
     }
 
     /// The vector of the function had at most so many values.

@@ -77,9 +77,9 @@ impl Builder {
     /// The file with a placement of its sections: each on a page of its own, in their order.
     fn with_image(&self) -> Vec<u8> {
         let tables = self.relocs.iter().filter(|relocs| !relocs.is_empty()).count();
-        let loaded = (0..4).map(|number| Some(number * image::PAGE));
+        let loaded = (0..4).map(|number| Some(number * prelink::PAGE));
         let offsets: Vec<_> = loaded.chain(core::iter::repeat_n(None, tables + 1)).collect();
-        self.file_with(&image::encode(&offsets, &[]).unwrap())
+        self.file_with(&prelink::encode(&offsets, &[]).unwrap())
     }
 
     /// The file, with a note if there is something in it.
@@ -99,7 +99,7 @@ impl Builder {
             }
         }
         if !note.is_empty() {
-            sections.push(NewSection::new(SectionKind::Note, image::NAME, Payload::Bytes(note)));
+            sections.push(NewSection::new(SectionKind::Note, prelink::NAME, Payload::Bytes(note)));
         }
         let header = Header { arch: self.arch, ..Header::default() };
         let module = Module {
@@ -139,7 +139,7 @@ impl Linked {
     }
 
     fn unverified(smf: &Smf<'_>, import: u64) -> Result<Self, LinkError> {
-        let plan = Plan::new(smf, 4096)?;
+        let plan = ImageLayout::new(smf, 4096)?;
         // The code comes first and is all that is looked at, with what stands near it.
         let mut memory = vec![0; usize::try_from(plan.size).unwrap()];
         let sections: Vec<u64> = plan.sections().map(|at| at.unwrap_or(0)).collect();
@@ -540,7 +540,7 @@ fn code_that_counts_on_its_placement_gets_it_or_is_refused() {
     // On larger pages the placement cannot be kept.
     let file = module.with_image();
     let smf = Smf::parse(&file).unwrap();
-    let plan = Plan::new(&smf, 1 << 16).unwrap();
+    let plan = ImageLayout::new(&smf, 1 << 16).unwrap();
     let mut memory = vec![0; usize::try_from(plan.size).unwrap()];
     let error = relocate_at(&smf, &plan, BASE, &mut memory, &|_: &[u8]| None);
     assert_eq!(error.map_err(LinkError::from), Err(LinkError::Image));

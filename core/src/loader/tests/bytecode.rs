@@ -9,7 +9,7 @@ use crate::format::bytecode::{NewFunction, write_functions};
 use crate::format::{Flags, Smf};
 use crate::jit::text::{assemble, write_module};
 use crate::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};
-use crate::tier::{CallError, Tiers};
+use crate::vm::{CallError, Tiers};
 
 const SAMPLE: &[u8] = include_bytes!("../../../../tests/samples/bcod.smf");
 

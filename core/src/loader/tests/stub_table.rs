@@ -96,12 +96,12 @@ impl Drop for OneStub {
     }
 }
 
-impl Attach for Stubs {
-    fn attach(&self, _: &[u8], _: &crate::link::Module<'_>) -> crate::owned::AttachResult {
+impl LoadObserver for Stubs {
+    fn attach(&self, _: &[u8], _: &crate::link::Module<'_>) -> crate::alloc_util::AttachResult {
         Ok(None)
     }
 
-    fn attach_stub(&self, code: core::ops::Range<usize>) -> crate::owned::AttachResult {
+    fn attach_stub(&self, code: core::ops::Range<usize>) -> crate::alloc_util::AttachResult {
         assert_eq!((code.start % 16, code.len()), (0, stub::LEN));
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(Some(Box::new(OneStub(self.0.clone()))))

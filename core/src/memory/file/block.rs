@@ -316,7 +316,7 @@ impl Drop for Filling {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::faults::{Call, inject};
+    use super::super::super::fault_injection::{Call, inject};
     use super::*;
     use core::cell::Cell;
     use rustix::io::Errno;

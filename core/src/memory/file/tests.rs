@@ -1,6 +1,6 @@
 //! What is read is what was there, whole, or an error that says why.
 
-use super::super::faults::{self, Call};
+use super::super::fault_injection::{self, Call};
 use super::buffer::Buffer;
 use super::*;
 use rustix::fs::{CWD, FileType, Mode};
@@ -209,7 +209,7 @@ fn a_path_that_leads_nowhere_says_why() {
 
 #[test]
 fn paths_that_no_file_can_have_never_reach_the_kernel() {
-    let _fault = faults::inject(Call::Open, 0, Errno::IO);
+    let _fault = fault_injection::inject(Call::Open, 0, Errno::IO);
     let read = |path: &[u8]| FileBytes::read(path, 1).map(|bytes| bytes.len()).unwrap_err();
     assert_eq!(read(b"a\0b"), MemoryError::PathNul { at: 1 });
     assert_eq!(read(b"\0"), MemoryError::PathNul { at: 0 });
@@ -322,15 +322,15 @@ fn every_call_that_fails_is_named() {
             "cannot read the file at offset 0x0: input/output error",
         ),
     ] {
-        let _fault = faults::inject(call, 0, Errno::IO);
+        let _fault = fault_injection::inject(call, 0, Errno::IO);
         assert_eq!(error(&file), expected);
         assert_eq!(expected.to_string(), text);
     }
     settle(&file);
-    let _fault = faults::inject(Call::Read, 1, Errno::IO);
+    let _fault = fault_injection::inject(Call::Read, 1, Errno::IO);
     assert!(read(&file).is_ok(), "one read gets it all");
     drop(_fault);
-    let _fault = faults::inject(Call::Read, 1, Errno::IO);
+    let _fault = fault_injection::inject(Call::Read, 1, Errno::IO);
     let file = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
     let mut buffer = Buffer::with_room(1001, 0, CopyTo::Allocator).unwrap();
     let shrunk = buffer.fill(&file.file, 0, 1001);

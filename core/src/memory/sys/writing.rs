@@ -12,7 +12,7 @@ use rustix::io::{self, retry_on_intr};
 
 use super::super::Errno;
 #[cfg(test)]
-use super::super::faults::{self, Call};
+use super::super::fault_injection::{self, Call};
 use super::{PATH_LIMIT, fs, thread};
 
 /// A path without its NUL.
@@ -30,7 +30,7 @@ pub(crate) struct Rights {
 /// `fstat(2)`.
 pub(crate) fn rights(file: &OwnedFd) -> Result<Rights, Errno> {
     #[cfg(test)]
-    faults::check(Call::Status)?;
+    fault_injection::check(Call::Status)?;
     let status = fs::fstat(file)?;
     Ok(Rights {
         mode: Mode::from_raw_mode(status.st_mode),
@@ -42,7 +42,7 @@ pub(crate) fn rights(file: &OwnedFd) -> Result<Rights, Errno> {
 /// `flock(2)` for this process alone; false when another one has it.
 pub(crate) fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
     #[cfg(test)]
-    faults::check(Call::LockFile)?;
+    fault_injection::check(Call::LockFile)?;
     match retry_on_intr(|| fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => Ok(true),
         Err(io::Errno::WOULDBLOCK) => Ok(false),
@@ -64,7 +64,7 @@ pub(crate) fn sleep(time: Duration) {
 /// matter to who replaces it.
 pub(crate) fn may_write(path: &CStr) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Access)?;
+    fault_injection::check(Call::Access)?;
     match fs::access(path, Access::WRITE_OK) {
         Err(io::Errno::TXTBSY) | Ok(()) => Ok(()),
         Err(errno) => Err(errno.into()),
@@ -74,7 +74,7 @@ pub(crate) fn may_write(path: &CStr) -> Result<(), Errno> {
 /// `readlink(2)`; `None` for what is no symbolic link.
 pub(crate) fn read_link(path: &CStr) -> Result<Option<PathBytes>, Errno> {
     #[cfg(test)]
-    faults::check(Call::ReadLink)?;
+    fault_injection::check(Call::ReadLink)?;
     let mut buffer = [0; PATH_LIMIT + 1];
     let read = fs::readlinkat_raw(fs::CWD, path, &mut buffer);
     match read.map(|len| buffer.get(..len).and_then(|target| PathBytes::try_from(target).ok())) {
@@ -88,7 +88,7 @@ pub(crate) fn read_link(path: &CStr) -> Result<Option<PathBytes>, Errno> {
 /// `open(2)` of a file that must not be there yet, for its owner alone.
 pub(crate) fn create_new(path: &CStr) -> Result<OwnedFd, Errno> {
     #[cfg(test)]
-    faults::check(Call::Create)?;
+    fault_injection::check(Call::Create)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(retry_on_intr(|| fs::open(path, flags, Mode::RUSR | Mode::WUSR))?)
 }
@@ -96,42 +96,42 @@ pub(crate) fn create_new(path: &CStr) -> Result<OwnedFd, Errno> {
 /// `fchown(2)`.
 pub(crate) fn set_owner(file: &OwnedFd, rights: &Rights) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::SetOwner)?;
+    fault_injection::check(Call::SetOwner)?;
     Ok(fs::fchown(file, Some(rights.owner), Some(rights.group))?)
 }
 
 /// `fchmod(2)`.
 pub(crate) fn set_mode(file: &OwnedFd, rights: &Rights) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::SetMode)?;
+    fault_injection::check(Call::SetMode)?;
     Ok(fs::fchmod(file, rights.mode)?)
 }
 
 /// One `write(2)`; returns how many bytes were taken.
 pub(crate) fn write(file: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
     #[cfg(test)]
-    faults::check(Call::Write)?;
+    fault_injection::check(Call::Write)?;
     Ok(retry_on_intr(|| io::write(file, bytes))?)
 }
 
 /// `fsync(2)`, of a file or of a directory.
 pub(crate) fn sync_to_disk(file: &OwnedFd) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::SyncToDisk)?;
+    fault_injection::check(Call::SyncToDisk)?;
     Ok(retry_on_intr(|| fs::fsync(file))?)
 }
 
 /// `rename(2)`: `to` is the old file at one moment and the new one at the next.
 pub(crate) fn rename(from: &CStr, to: &CStr) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Rename)?;
+    fault_injection::check(Call::Rename)?;
     Ok(fs::rename(from, to)?)
 }
 
 /// `unlink(2)`; that there is nothing is none of its errors.
 pub(crate) fn remove(path: &CStr) -> Result<(), Errno> {
     #[cfg(test)]
-    faults::check(Call::Remove)?;
+    fault_injection::check(Call::Remove)?;
     match fs::unlink(path) {
         Err(io::Errno::NOENT) | Ok(()) => Ok(()),
         Err(errno) => Err(errno.into()),

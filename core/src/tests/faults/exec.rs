@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::fail_each;
 use crate::memory::Protection;
-use crate::memory::exec::{CodeMemory, CodeMemoryOptions, ExecError, PageUse};
+use crate::memory::code_alloc::{CodeMemory, CodeMemoryOptions, ExecError, PageUse};
 use crate::memory::testing::alone;
 
 /// Whether nothing is left of what was done.

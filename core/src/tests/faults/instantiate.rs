@@ -8,30 +8,34 @@ use std::vec::Vec;
 use std::{env, format, fs, process};
 
 use super::fail_each;
+use crate::format::ext::hash_index;
 use crate::format::template::{Container, NewTemplate, NewTemplates};
 use crate::format::write::{Module, NewSection};
-use crate::format::{Arch, Header, Layout, RelocKind, SectionKind, Smf, index};
-use crate::instantiate::{JitConfig, JitInstantiator, JitResult, ReadyReloc, Variant, write_ready};
+use crate::format::{Arch, Header, Layout, RelocKind, SectionKind, Smf};
 use crate::memory::testing::alone;
-use crate::memory::{ReplaceError, replace_file};
+use crate::memory::{ReplaceError, remap_file};
+use crate::templates::{
+    JitConfig, JitInstantiator, JitResult, PrecompiledReloc, Variant, encode_precompiled,
+};
 
 /// A module with a template that adds what it is given, and one that calls an instance of that.
 fn module() -> Vec<u8> {
     let variant =
         |code, relocations| Variant { arch: Arch::X86_64, arguments: &[], code, relocations };
     // lea rax, [rdi + rsi]; ret
-    let add = write_ready(&[variant(&[0x48, 0x8d, 0x04, 0x37, 0xc3][..], &[][..])]).unwrap();
-    let call = [ReadyReloc { offset: 1, kind: RelocKind::Plt32, symbol: b"add$i64", addend: -4 }];
-    let tail = write_ready(&[variant(&[0xe9, 0, 0, 0, 0], &call)]).unwrap();
+    let add = encode_precompiled(&[variant(&[0x48, 0x8d, 0x04, 0x37, 0xc3][..], &[][..])]).unwrap();
+    let call =
+        [PrecompiledReloc { offset: 1, kind: RelocKind::Plt32, symbol: b"add$i64", addend: -4 }];
+    let tail = encode_precompiled(&[variant(&[0xe9, 0, 0, 0, 0], &call)]).unwrap();
     let templates = [(&b"add"[..], &add[..]), (b"tail", &tail)].map(|(name, body)| {
         let (kind, params, constraints) = (None, 0, Default::default());
         NewTemplate { name, kind, params, constraints, body }
     });
-    let list = NewTemplates { container: Container::Counted, templates: &templates };
+    let list = NewTemplates { container: Container::TryArc, templates: &templates };
     let list = list.to_vec().unwrap();
     let note = "possible |template, type_args, mangled_name|\n    add, i64, add$i64\n    \
                 tail, i64, tail$i64\n";
-    let section = |kind, name, payload| NewSection { kind, name, ..index::section(payload) };
+    let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = [
         section(SectionKind::TemplateCode, &b".templates"[..], &list[..]),
         section(SectionKind::Note, b"note.sdn", note.as_bytes()),
@@ -93,7 +97,7 @@ fn whatever_call_fails_a_file_is_replaced_or_left_alone() {
     }
     let place = Place::new("replace", b"old".to_vec());
     let replace = || {
-        replace_file(place.path(), 1 << 20, |old| Ok::<_, ReplaceError>(Some([old, b"!"].concat())))
+        remap_file(place.path(), 1 << 20, |old| Ok::<_, ReplaceError>(Some([old, b"!"].concat())))
     };
     let points = fail_each("replace a file", replace, || place.is_old(), |_| place.begin_anew());
     assert!(points > 300, "the faults did not reach the calls");

@@ -6,8 +6,8 @@ use std::vec::Vec;
 use rustix::io::Errno;
 
 use super::fail_each;
-use crate::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, OldData};
-use crate::memory::faults;
+use crate::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
+use crate::memory::fault_injection;
 use crate::memory::testing::alone;
 
 const PACKED: &[u8] = include_bytes!("../../../../tests/samples/packed.smf");
@@ -23,14 +23,15 @@ fn call(loader: &ModuleLoader, module: ModuleHandle, name: &[u8], argument: i64)
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
-    let test = "faults::loader::whatever_call_fails_everything_is_as_it_was_and_works_afterwards";
+    let test =
+        "fault_injection::loader::whatever_call_fails_everything_is_as_it_was_and_works_afterwards";
     if !alone(test) {
         return;
     }
     let options = LoaderOptions { kept_bytes: 0, reload_unmarked: true, ..Default::default() };
     let loader = ModuleLoader::new(options);
     let counter = loader.load(b"packed", ModuleBytes::new(PACKED)).unwrap();
-    loader.provide(b"library", ModuleBytes::new(LIBRARY)).unwrap();
+    loader.register_provider(b"library", ModuleBytes::new(LIBRARY)).unwrap();
     let resolved = loader.resolve(b"answer").unwrap().unwrap().address;
     // SAFETY: no other thread uses the loader.
     let collect = || unsafe { loader.collect_quiescent() };
@@ -57,7 +58,7 @@ fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
 
     let reload = || {
         let bytes = ModuleBytes::new(PACKED);
-        loader.reload(counter, bytes, OldData::Move, &mut |_| {})
+        loader.reload(counter, bytes, StateMigration::Copy, &mut |_| {})
     };
     let reloads = fail_each("reload", reload, intact, |_| collect());
 
@@ -65,7 +66,7 @@ fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
         .map(|errno| {
             let app = load().unwrap();
             let library = loader.find(b"library").unwrap();
-            let fault = faults::inject_at(0, errno, false);
+            let fault = fault_injection::inject_at(0, errno, false);
             loader.unload_all(&[app, library]).unwrap();
             u32::from(fault.has_happened())
         })

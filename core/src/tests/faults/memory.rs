@@ -7,7 +7,7 @@ use std::{env, format, fs, process, vec};
 use super::fail_each;
 use crate::memory::testing::alone;
 use crate::memory::{
-    Advice, ExposedPages, FileAccess, FileBytes, FileRange, Mapping, MemoryError, PageCount,
+    Advice, FfiMapping, FileAccess, FileBytes, FileRange, Mapping, MemoryError, PageCount,
     Placement, Protection, Segment, WritablePages, access_at, read_ahead, stamp_of,
 };
 
@@ -48,10 +48,10 @@ fn whatever_call_fails_files_and_pages_are_given_back() {
         Ok::<_, MemoryError>(mapping)
     };
     points += fail_each("map a file", map, intact, drop);
-    let expose = || ExposedPages::copy(name, FileRange::WHOLE, LIMIT, Protection::Read);
+    let expose = || FfiMapping::copy(name, FileRange::WHOLE, LIMIT, Protection::Read);
     points += fail_each("expose a copy of a file", expose, intact, drop);
     let share = || {
-        let shared = ExposedPages::share_zeroed(100_000, Protection::ReadWrite)?;
+        let shared = FfiMapping::share_zeroed(100_000, Protection::ReadWrite)?;
         shared.read(0, &mut [0])?;
         Ok::<_, MemoryError>(shared)
     };

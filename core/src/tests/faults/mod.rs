@@ -19,7 +19,7 @@ use std::fmt::Display;
 use std::fs;
 use std::string::ToString;
 
-use crate::memory::faults::{inject_at, recorded};
+use crate::memory::fault_injection::{inject_at, recorded};
 use crate::memory::testing::maps;
 
 /// What failing calls must not change.

@@ -6,9 +6,9 @@ use super::fail_each;
 use crate::jit::host::HostTable;
 use crate::jit::text::assemble;
 use crate::jit::verify::{FunctionCode, Verifier};
-use crate::memory::exec::CodeMemory;
+use crate::memory::code_alloc::CodeMemory;
 use crate::memory::testing::alone;
-use crate::tier::{Engine, Tiers};
+use crate::vm::{Engine, Tiers};
 
 const TWO: &str =
     "function f, 1, 1\nLOAD_PUSH 0\nCALL g, 1\nRET 0\nfunction g, 1, 1\nLOAD_PUSH 0\nRET 0";

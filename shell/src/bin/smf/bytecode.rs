@@ -11,8 +11,8 @@ use smf_core::jit::compile::Compiler;
 use smf_core::jit::lower::Lowered;
 use smf_core::jit::text::{annotate, assemble, write_module};
 use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, functions_of};
-use smf_core::loader::Loaded;
-use smf_core::tier::Engine;
+use smf_core::loader::ModuleRef;
+use smf_core::vm::Engine;
 
 use crate::generic;
 use crate::output::{self, Failure};
@@ -230,7 +230,7 @@ pub(crate) fn compile(path: &Path, engine: &Engine<'_>) -> Result<(), Failure> {
 /// Calls a function of a module of bytecode, or the one where it begins: its result, and how that is shown.
 pub(crate) fn call(
     path: &Path,
-    module: &Loaded<'_>,
+    module: &ModuleRef<'_>,
     engine: &Engine<'_>,
     name: Option<&[u8]>,
     args: &[i64],

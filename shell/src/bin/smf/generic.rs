@@ -12,9 +12,9 @@ use smf_core::format::template::{
     Templates, write_templates,
 };
 use smf_core::format::{FormatError, SectionKind, Smf};
-use smf_core::instantiate::{Spelled, Type, mangle};
 use smf_core::jit::typed::body_of;
 use smf_core::jit::typed::text::{ParsedTemplate, parse, print};
+use smf_core::templates::{Spelled, Type, mangle};
 
 use crate::output::{self, Failure};
 

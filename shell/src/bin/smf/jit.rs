@@ -7,13 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use smf_core::instantiate::{
-    Instance, JitConfig, JitInstantiator, JitResult, JitSymbolResolver, TypedBodies,
-};
 use smf_core::jit::typed::Scalar;
 use smf_core::link::{LinkError, MAX_ARGS};
 use smf_core::loader::{LoadError as CoreError, LoaderOptions};
-use smf_loader::calls;
+use smf_core::templates::{
+    Instance, JitConfig, JitInstantiator, JitResult, JitSymbolResolver, TypedBodies,
+};
+use smf_loader::call;
 use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadError, Loader};
 
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     loaded.map_err(|error| Failure::of(&args.file, error))?;
     let resolver: &'static _ = Box::leak(Box::new(Arc::new(JitSymbolResolver::of(Arc::new(jit)))));
-    loader.modules().set_fallback(Some(resolver.clone()));
+    loader.modules().set_fallback_resolver(Some(resolver.clone()));
     // A module without code of its own has templates all the same; what is missing is told when it is needed.
     let module = loader.load_module(&args.file, args.module.as_deref());
     if module.as_ref().is_err_and(is_dynlib) {
@@ -130,7 +130,7 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     // SAFETY: the code of the instance stays until this process ends, and whoever wrote the template says
     // that a function of these arguments is there: machine code is trusted. The arrays outlive the call,
     // and between here and a trap there is generated code alone, and that of modules.
-    let returned = unsafe { calls::call_values(instance.address(), &words) };
+    let returned = unsafe { call::call_values(instance.address(), &words) };
     let returned = returned.map_err(|error| {
         let error = InCall { called: instance.symbol(), error };
         Failure::of(file, format_args!("`{symbol}`: {error}"))

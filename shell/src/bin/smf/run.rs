@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use smf_core::format::{Smf, Symbol, SymbolKind};
 use smf_core::link::MAX_ARGS;
-use smf_core::loader::{Loaded, LoaderOptions, ModuleHandle};
-use smf_core::tier::Tiers;
-use smf_loader::calls;
+use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
+use smf_core::vm::Tiers;
+use smf_loader::call;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadError, Loader};
 
@@ -90,11 +90,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let options = LoaderOptions { tiers: tiers(args), ..LoaderOptions::default() };
     // Its exit handlers and threads may still need the code when this process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)));
-    loader.modules().set_process(Some(Arc::new(host)));
+    loader.modules().set_host_resolver(Some(Arc::new(host)));
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let before = args.watch.then(|| Before::new(files));
     // SAFETY: a dynlib is opened in order to be run, and its code is trusted as a program is.
-    let placed = unsafe { loader.place_program(&args.file, &args.with) }.map_err(because)?;
+    let placed = unsafe { loader.map_program(&args.file, &args.with) }.map_err(because)?;
     let loaded = Instant::now();
     let module = placed.link().map_err(because)?;
     let linked = Instant::now();
@@ -209,13 +209,13 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     // SAFETY: the address lies in a module that stays loaded until this process ends, and its file
     // says that a function is there: machine code is trusted. A function of the C convention that
     // takes fewer integers than it is passed ignores the others, so that any number may be passed.
-    let result = unsafe { calls::call(address, &passed) };
+    let result = unsafe { call::call(address, &passed) };
     let result = result.map_err(|error| Failure::of(&args.file, error))?;
     Ok((result, result.to_string()))
 }
 
 /// Why there is nothing to call, and what could be called.
-fn no_function(args: &Args, module: &Loaded<'_>) -> String {
+fn no_function(args: &Args, module: &ModuleRef<'_>) -> String {
     let Some(smf) = module.linked() else {
         return match &args.name {
             None => "a dynlib has no entry point; name a function".to_owned(),

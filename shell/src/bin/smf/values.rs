@@ -3,7 +3,7 @@
 use std::fmt;
 
 use smf_core::jit::typed::Scalar;
-use smf_core::link::landing::{Returned, Word};
+use smf_core::trap::{Returned, Word};
 
 use crate::args::integer;
 

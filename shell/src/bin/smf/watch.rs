@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use smf_core::loader::{ModuleHandle, OldData};
+use smf_core::loader::{ModuleHandle, StateMigration};
 use smf_core::memory::{FileStamp, stamp_of};
 use smf_loader::loader::Loader;
 
@@ -83,7 +83,7 @@ impl Watched<'_> {
             return None;
         }
         self.stamp = now;
-        match loader.reload_file(self.module, self.path, OldData::Move) {
+        match loader.reload_file(self.module, self.path, StateMigration::Copy) {
             Ok(reloaded) => {
                 let moved = reloaded.moved;
                 let (symbols, bytes) = (moved.symbols, moved.bytes);

@@ -2,14 +2,14 @@
 
 use rustix::io::Errno;
 use smf_core::cache::CacheError;
+use smf_core::extract::ExtractError;
 use smf_core::format::FormatError;
-use smf_core::format::take::TakeError;
-use smf_core::instantiate::MetadataError;
 use smf_core::link::LinkError;
 use smf_core::loader::{BytecodeError, LoadError};
 use smf_core::memory::MemoryError;
-use smf_core::memory::exec::Reason;
-use smf_core::tier::{CodeError, EngineError};
+use smf_core::memory::code_alloc::Reason;
+use smf_core::templates::MetadataError;
+use smf_core::vm::{CodeError, EngineError};
 
 use super::ApiError;
 use crate::tools::ToolError;
@@ -25,7 +25,7 @@ pub(in super::super) enum Code {
     NotExecutable = 5,
     WriteAndExecute = 6,
     Value = 7,
-    NoMemory = 8,
+    AllocError = 8,
     Ceiling = 9,
     Policy = 10,
     Forked = 11,
@@ -50,8 +50,8 @@ pub(in super::super) enum Code {
 }
 
 impl Code {
-    pub(in super::super) fn of_take(error: &TakeError<'_>) -> Self {
-        use TakeError as E;
+    pub(in super::super) fn of_take(error: &ExtractError<'_>) -> Self {
+        use ExtractError as E;
         match error {
             E::Format(error) => code_of_format(error),
             E::Missing { .. } | E::Import { .. } | E::NotAFunction { .. } => Self::NotFound,
@@ -96,7 +96,7 @@ impl ApiError {
             Self::Exec(_) | Self::Memory(_) if self.is_policy() => Code::Policy,
             Self::Exec(error) => code_of(error.reason()),
             Self::Memory(error) => code_of_memory(error),
-            Self::Tool(ToolError::NoMemory { .. }) => Code::NoMemory,
+            Self::Tool(ToolError::AllocError { .. }) => Code::AllocError,
             Self::Tool(_) => Code::System,
             Self::NothingToMap | Self::OutsideMapping { .. } => Code::OutOfRange,
             Self::NotMapped { .. } => Code::UnknownAddress,
@@ -104,7 +104,7 @@ impl ApiError {
             Self::NotCallable { .. } | Self::NotCode { .. } => Code::NotExecutable,
             Self::Unmapped { .. } => Code::Unmapped,
             Self::NotA { .. } => Code::Value,
-            Self::NoRoom { .. } => Code::NoMemory,
+            Self::NoRoom { .. } => Code::AllocError,
             Self::ValuesInUse | Self::BlocksLive => Code::State,
             Self::InUseAtFork { .. } => Code::Forked,
             Self::NoJit { .. } | Self::NoUnit { .. } => Code::Handle,
@@ -121,7 +121,7 @@ impl ApiError {
 }
 
 fn code_of_format(error: &FormatError) -> Code {
-    if *error == FormatError::OutOfMemory { Code::NoMemory } else { Code::Format }
+    if *error == FormatError::OutOfMemory { Code::AllocError } else { Code::Format }
 }
 
 fn code_of_cache(error: &CacheError) -> Code {
@@ -131,7 +131,7 @@ fn code_of_cache(error: &CacheError) -> Code {
         E::Format(error) => code_of_format(error),
         E::NoSuchModule => Code::File,
         E::ForeignSection { .. } => Code::Argument,
-        E::NoCapacity => Code::NoMemory,
+        E::NoCapacity => Code::AllocError,
         E::TooLarge { .. } | E::AllInUse { .. } => Code::Full,
         E::Stale { .. } | E::NotRetained { .. } => Code::Handle,
         _ => Code::System,
@@ -145,7 +145,7 @@ fn code_of_load(error: &LoadError) -> Code {
         E::Archive { .. } => Code::Format,
         E::Link { error: LinkError::MissingImports { .. }, .. } => Code::Missing,
         E::Link { error: LinkError::Memory(error), .. } => ApiError::Memory(*error).code(),
-        E::Link { error: LinkError::OutOfMemory, .. } | E::OutOfMemory => Code::NoMemory,
+        E::Link { error: LinkError::OutOfMemory, .. } | E::OutOfMemory => Code::AllocError,
         E::Link { .. } => Code::Link,
         E::Entries { error, .. } => ApiError::Exec(*error).code(),
         E::Bytecode { error, .. } => code_of_bytecode(error),
@@ -164,7 +164,7 @@ fn code_of_bytecode(error: &BytecodeError) -> Code {
         BytecodeError::Engine(EngineError::Code(CodeError::Exec(error))) => {
             ApiError::Exec(*error).code()
         }
-        BytecodeError::Engine(EngineError::Code(CodeError::NoMemory)) => Code::NoMemory,
+        BytecodeError::Engine(EngineError::Code(CodeError::AllocError)) => Code::AllocError,
         _ => Code::Link,
     }
 }
@@ -180,8 +180,10 @@ fn code_of_memory(error: &MemoryError) -> Code {
         E::Changing { .. } | E::CutOff { .. } => Code::File,
         E::RangeOutside { .. } => Code::OutOfRange,
         E::NotReadable { .. } => Code::Access,
-        E::NoRoomForFile { .. } | E::Prefault { .. } | E::TooManyBytes { .. } => Code::NoMemory,
-        E::Map { errno, .. } | E::Manage { errno, .. } if *errno == Errno::NOMEM => Code::NoMemory,
+        E::NoRoomForFile { .. } | E::Prefault { .. } | E::TooManyBytes { .. } => Code::AllocError,
+        E::Map { errno, .. } | E::Manage { errno, .. } if *errno == Errno::NOMEM => {
+            Code::AllocError
+        }
         _ => Code::System,
     }
 }
@@ -194,7 +196,7 @@ fn code_of(reason: Reason) -> Code {
     match reason {
         Reason::Size | Reason::Alignment => Code::Argument,
         Reason::Ceiling => Code::Ceiling,
-        Reason::NoMemory => Code::NoMemory,
+        Reason::AllocError => Code::AllocError,
         Reason::Policy => Code::Policy,
         Reason::Forked => Code::Forked,
         Reason::Unknown | Reason::Inside => Code::UnknownAddress,

@@ -8,7 +8,7 @@ use std::ffi::{CStr, c_char};
 use std::fmt::Write;
 
 use super::ApiError;
-use super::phrase::Sentence;
+use super::truncate::Sentence;
 
 /// What `smf_last_error` returns.
 #[repr(C)]

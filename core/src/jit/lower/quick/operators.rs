@@ -2,6 +2,7 @@
 
 use super::vector::Sort;
 use super::{Bytes, Place, Value, Walk, signed};
+use crate::alloc_util::try_push;
 use crate::jit::bytecode::Opcode;
 use crate::jit::lower::division::Wanted;
 use crate::jit::lower::integers::Operator;
@@ -9,7 +10,6 @@ use crate::jit::machine::{ARGUMENTS, Source};
 use crate::jit::relation::Relation;
 use crate::jit::verify::Kind;
 use crate::jit::x64::{Cond, Gpr, GprOrStack, W8, W32, W64};
-use crate::owned::push;
 
 impl From<Place> for Source {
     fn from(place: Place) -> Self {
@@ -254,7 +254,7 @@ impl Walk<'_, '_, '_> {
             Some(Kind::Bool) => Sort::Bool,
             Some(Kind::F64 | Kind::Nil) => return None,
             None => {
-                push(&mut self.l.quick.taken, function).ok()?;
+                try_push(&mut self.l.quick.taken, function).ok()?;
                 Sort::Taken
             }
         };

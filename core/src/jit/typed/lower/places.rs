@@ -10,9 +10,9 @@ use super::super::body::Callee;
 use super::super::error::TypedError;
 use super::super::types::Scalar;
 use super::super::verify::Instance;
+use crate::alloc_util::{AllocError, try_push, try_resize};
 use crate::jit::machine::ARGUMENTS;
 use crate::jit::x64::{Gpr, Xmm};
-use crate::owned::{NoMemory, push, resize};
 
 /// How many floats of a call are in `xmm0` and so on.
 pub(super) const FLOAT_ARGUMENTS: usize = 8;
@@ -135,7 +135,7 @@ impl Places {
         let usage = &instance.facts.usage;
         let body = instance.body();
         self.by_local.clear();
-        resize(&mut self.by_local, usize::from(body.locals), Place::Unused)?;
+        try_resize(&mut self.by_local, usize::from(body.locals), Place::Unused)?;
         self.saved.clear();
         (self.pushed, self.integers, self.floats) = (0, PRESERVED | VOLATILE, FLOATS);
         self.parameters(instance)?;
@@ -156,7 +156,7 @@ impl Places {
             };
             let is_saved = calls > 0 && place.is_some_and(is_volatile);
             if is_saved && let Some(place) = place {
-                push(&mut self.saved, Saved { local, place, home })?;
+                try_push(&mut self.saved, Saved { local, place, home })?;
             }
             let place = place.unwrap_or(Place::Home(home));
             if is_saved || matches!(place, Place::Home(_)) {
@@ -173,7 +173,7 @@ impl Places {
     }
 
     /// Where the parameters come in.
-    fn parameters(&mut self, instance: &Instance<'_, '_>) -> Result<(), NoMemory> {
+    fn parameters(&mut self, instance: &Instance<'_, '_>) -> Result<(), AllocError> {
         let usage = &instance.facts.usage;
         self.entered.clear();
         (self.reserved, self.reserved_floats) = (0, 0);
@@ -181,7 +181,7 @@ impl Places {
         for (local, &code) in (0u16..).zip(instance.body().signature().params) {
             let Some(scalar) = instance.scalar(code) else { continue };
             let handover = handovers.next(scalar);
-            push(&mut self.entered, (local, scalar, handover))?;
+            try_push(&mut self.entered, (local, scalar, handover))?;
             let is_used = usage.weights.get(usize::from(local)).is_some_and(|&weight| weight > 0);
             match handover {
                 Handover::Gpr(register) if is_used => self.reserved |= bit(register.number()),

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use super::super::lower::{Compiler, TRAP_HOOK};
 use super::super::*;
-use crate::memory::exec::{CodeMemory, ExecutableBlock};
+use crate::memory::code_alloc::{CodeMemory, ExecutableBlock};
 
 std::thread_local! {
     static TRAP: Cell<Option<(u32, u32)>> = const { Cell::new(None) };

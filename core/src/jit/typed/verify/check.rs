@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
+use crate::alloc_util::{AllocError, try_filled};
 use crate::jit::typed::body::{Body, CALLEE, Operands, TypeEntry};
 use crate::jit::typed::error::{Part, TypedError};
 use crate::jit::typed::instruction::{Instruction, NONE};
 use crate::jit::typed::opcode::{Opcode, Unary};
 use crate::jit::typed::types::{Scalar, Type, TypeSet};
-use crate::owned::{NoMemory, filled};
 
 /// The walk over a body.
 pub(super) struct Check<'d> {
@@ -19,8 +19,8 @@ pub(super) struct Check<'d> {
 }
 
 impl<'d> Check<'d> {
-    pub(super) fn new(body: Body<'d>) -> Result<Self, NoMemory> {
-        let allowed = filled(usize::from(body.type_params), &TypeSet::ANY)?;
+    pub(super) fn new(body: Body<'d>) -> Result<Self, AllocError> {
+        let allowed = try_filled(usize::from(body.type_params), &TypeSet::ANY)?;
         Ok(Self { body, allowed, next_type: 0 })
     }
 

@@ -4,7 +4,7 @@
 
 use super::super::*;
 use crate::format::RelocKind;
-use crate::memory::exec::{CodeMemory, ExecutableBlock};
+use crate::memory::code_alloc::{CodeMemory, ExecutableBlock};
 
 use Gpr::*;
 use Xmm::*;

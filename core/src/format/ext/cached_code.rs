@@ -1,0 +1,489 @@
+//! `.smf.code`: instances of templates that a loader has compiled, kept for the next start.
+//!
+//! What a template and its type arguments become is machine code, and making it again in every process is
+//! work that was done before. This section holds the code, and with it what it was made of, so that a
+//! reader can tell whether it is still what the template means: a record counts only for the very bytes of
+//! the template's body, for the instruction set, for a processor that has what the code uses, and for the
+//! compiler of that reader. Whatever does not match is passed over, and the instance compiled anew. A
+//! reader that has never heard of the section loses nothing.
+//!
+//! The code is trusted, as the machine code in the other sections of the same file is: whoever can write a
+//! record can write those. Reading a record trusts nothing: no bytes of it make a reader fail.
+//!
+//! An extension of this project, in a Note section called [`NAME`] (in the native layout, which has no
+//! notes, the section has the number of Debug, and its name wins). Never compressed. All numbers are
+//! little-endian, and nothing is aligned:
+//!
+//! | at | type | what |
+//! |---|---|---|
+//! | 0 | 4 bytes | `CODE` |
+//! | 4 | u32 | version: 1. A reader of another version passes over the section, and a writer leaves it alone |
+//! | 8 | | records, one after another, to the end of the section |
+//!
+//! A record:
+//!
+//! | at | type | what |
+//! |---|---|---|
+//! | 0 | u32 | length of the record in bytes, this field included |
+//! | 4 | u64 | [`hash`] of what follows, to the end of the record: another one means damage |
+//! | 12 | u8 | instruction set, as in the header of a module |
+//! | 13 | u8 | 0 |
+//! | 14 | u16 | length of the symbol |
+//! | 16 | u64 | [`hash`] of the template's body |
+//! | 24 | u64 | features of the processor that the code uses |
+//! | 32 | u32 | who compiled it, and by which rules |
+//! | 36 | u16 | length of the template's name |
+//! | 38 | u16 | length of the type arguments |
+//! | 40 | u16 | length of the interface |
+//! | 42 | u16 | 0 |
+//! | 44 | u32 | length of the code |
+//! | 48 | | symbol; name; type arguments as text, with `, ` between them; interface; code |
+//! | | | relocations, to the end of the record |
+//!
+//! The interface says how the code is called, in words of its compiler. A relocation is u32 offset, i64
+//! addend, u8 kind (the numbers of the native layout), u8 what its target is: 0 the code itself, 1 a symbol,
+//! 2 an instance of a template, 3 the hook that traps go to; then u16 length of the name, of the type
+//! arguments and of the interface that the target had when the code was made, and these three.
+
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
+
+#[cfg(feature = "alloc")]
+use crate::alloc_util::try_with_capacity;
+use crate::format::bytes::{Cursor, u32_at};
+pub use crate::format::ext::hash_index::hash;
+use crate::format::layout::Layout;
+use crate::format::reloc::RelocKind;
+use crate::format::{Arch, FormatError, Section, SectionKind, Smf};
+
+/// The name of the section.
+pub const NAME: &[u8] = crate::format::ext::hash_index::CODE;
+
+const MAGIC: &[u8; 4] = b"CODE";
+const VERSION: u32 = 1;
+/// Magic and version.
+const HEADER: usize = 8;
+/// Length and hash of a record.
+const RECORD: usize = 12;
+/// What else stands in front of the texts of a record, and in front of those of a relocation.
+#[cfg(feature = "alloc")]
+const FIXED: usize = 36;
+#[cfg(feature = "alloc")]
+const FIXED_RELOC: usize = 20;
+
+/// What a relocation of kept code leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CachedTarget<'d> {
+    /// The code itself.
+    Own,
+    /// What has this symbol.
+    Symbol(&'d [u8]),
+    /// An instance: the template's name, and its type arguments as text.
+    Instance(&'d [u8], &'d [u8]),
+    /// The hook that traps go to.
+    TrapHook,
+}
+
+/// A relocation of kept code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedReloc<'d> {
+    /// Where, in bytes from the begin of the code.
+    pub offset: u32,
+    /// How: a kind that the native layout has.
+    pub kind: RelocKind,
+    /// Of what.
+    pub target: CachedTarget<'d>,
+    /// How the target was called when the code was made; empty where nobody said.
+    pub interface: &'d [u8],
+    /// What is added.
+    pub addend: i64,
+}
+
+/// A compiled instance. A view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedCode<'d> {
+    /// The instruction set.
+    pub arch: Arch,
+    /// What the code asks of the processor, in bits that its reader knows.
+    pub features: u64,
+    /// Who compiled it, and by which rules.
+    pub compiler: u32,
+    /// [`hash`] of the template's body.
+    pub body_hash: u64,
+    /// The symbol of the instance.
+    pub symbol: &'d [u8],
+    /// The name of the template.
+    pub template: &'d [u8],
+    /// The type arguments as text.
+    pub arguments: &'d [u8],
+    /// How it is called, in words of its compiler.
+    pub interface: &'d [u8],
+    /// The code.
+    pub code: &'d [u8],
+    relocations: &'d [u8],
+}
+
+/// The payload that `smf` brings; `None` when it brings none that this reader knows.
+pub fn payload_of<'d>(smf: &Smf<'d>) -> Option<&'d [u8]> {
+    section_of(smf).map(|section| section.data)
+}
+
+fn section_of<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
+    let is_it = |section: &Section<'_>| {
+        section.name == NAME
+            && !section.is_compressed()
+            && matches!(section.kind, SectionKind::Note | SectionKind::Unknown(0))
+    };
+    smf.sections().iter().find(is_it)
+}
+
+/// Checks what [`Smf::verify`] checks: that the payload of `smf`, if it is of this version, is records to its last
+/// byte, each with the hash and the relocations that it states. Readers pass over a record that is not.
+///
+/// # Errors
+/// [`FormatError::KeptHeader`], [`FormatError::KeptRecord`].
+pub(in crate::format) fn check(smf: &Smf<'_>) -> Result<(), FormatError> {
+    let Some(section) = section_of(smf) else { return Ok(()) };
+    let (payload, at) = (section.data, section.offset);
+    if is_foreign(payload) {
+        return Ok(());
+    }
+    if !payload.starts_with(MAGIC) {
+        return Err(FormatError::KeptHeader { at });
+    }
+    let (mut index, mut end) = (0, HEADER);
+    let broken = |index, start: usize| {
+        Err(FormatError::KeptRecord { index, at: at.saturating_add(start as u64) })
+    };
+    for (start, record) in records(payload) {
+        let code = CachedCode::read(record);
+        if !code.is_some_and(|code| code.relocations().all(|reloc| reloc.is_some())) {
+            return broken(index, start);
+        }
+        (index, end) = (index + 1, start.saturating_add(record.len()));
+    }
+    if end == payload.len() { Ok(()) } else { broken(index, end) }
+}
+
+/// Whether a payload is of another version, which is not for this writer to change.
+pub fn is_foreign(payload: &[u8]) -> bool {
+    payload.starts_with(MAGIC) && u32_at(payload, 4) != Some(VERSION)
+}
+
+/// The records of a payload as they stand, each with where it begins; up to one whose length cannot be.
+pub fn records(payload: &[u8]) -> impl Iterator<Item = (usize, &[u8])> + Clone {
+    let known = payload.starts_with(MAGIC) && u32_at(payload, 4) == Some(VERSION);
+    let mut at = if known { HEADER } else { payload.len() };
+    core::iter::from_fn(move || {
+        let start = at;
+        let len = usize::try_from(u32_at(payload, start)?).ok().filter(|len| *len >= RECORD)?;
+        at = start.checked_add(len)?;
+        Some((start, payload.get(start..at)?))
+    })
+}
+
+/// A payload of these records.
+///
+/// # Errors
+/// [`FormatError::OutOfMemory`] alone.
+#[cfg(feature = "alloc")]
+pub fn encode<'r>(records: impl Iterator<Item = &'r [u8]> + Clone) -> Result<Vec<u8>, FormatError> {
+    let len = records.clone().map(<[u8]>::len).fold(HEADER, usize::saturating_add);
+    let mut payload = try_with_capacity(len).map_err(|_| FormatError::OutOfMemory)?;
+    payload.extend_from_slice(MAGIC);
+    payload.extend(VERSION.to_le_bytes());
+    records.for_each(|record| payload.extend_from_slice(record));
+    Ok(payload)
+}
+
+impl<'d> CachedCode<'d> {
+    /// Reads a record; `None` for a damaged one.
+    pub fn read(record: &'d [u8]) -> Option<Self> {
+        let mut head = Cursor::new(record);
+        let len = head.u32()?;
+        let stated = head.u64()?;
+        if u64::from(len) != record.len() as u64 || hash(head.rest()) != stated {
+            return None;
+        }
+        let arch = Arch(head.u8()?);
+        head.u8()?;
+        let symbol = head.u16()?;
+        let (body_hash, features) = (head.u64()?, head.u64()?);
+        let compiler = head.u32()?;
+        let [template, arguments, interface] = [head.u16()?, head.u16()?, head.u16()?];
+        head.u16()?;
+        let code = usize::try_from(head.u32()?).ok()?;
+        let mut text = |len: u16| head.take(usize::from(len));
+        let (symbol, template) = (text(symbol)?, text(template)?);
+        let (arguments, interface) = (text(arguments)?, text(interface)?);
+        let code = head.take(code)?;
+        Some(Self {
+            arch,
+            features,
+            compiler,
+            body_hash,
+            symbol,
+            template,
+            arguments,
+            interface,
+            code,
+            relocations: head.rest(),
+        })
+    }
+
+    /// The relocations; the last one is `None` where they are no relocations any more.
+    pub fn relocations(&self) -> impl Iterator<Item = Option<CachedReloc<'d>>> + use<'d> {
+        let mut rest = Cursor::new(self.relocations);
+        core::iter::from_fn(move || {
+            if rest.rest().is_empty() {
+                return None;
+            }
+            let read = read_reloc(&mut rest);
+            if read.is_none() {
+                rest = Cursor::new(&[]);
+            }
+            Some(read)
+        })
+    }
+
+    /// The record, with these relocations in the place of its own; `None` for more of something than its
+    /// field can count, for a kind of relocation without a number, and without memory.
+    #[cfg(feature = "alloc")]
+    pub fn encode(&self, relocations: &[CachedReloc<'_>]) -> Option<Vec<u8>> {
+        let texts = [self.symbol, self.template, self.arguments, self.interface, self.code];
+        let len = texts.iter().fold(RECORD + FIXED, |len, text| len.saturating_add(text.len()));
+        let len = relocations.iter().fold(len, |len, reloc| len.saturating_add(reloc.len()));
+        let mut record = try_with_capacity(len).ok()?;
+        record.extend([0; RECORD]);
+        let small = |bytes: &[u8]| u16::try_from(bytes.len()).ok().map(u16::to_le_bytes);
+        record.extend([self.arch.0, 0]);
+        record.extend(small(self.symbol)?);
+        record.extend(self.body_hash.to_le_bytes());
+        record.extend(self.features.to_le_bytes());
+        record.extend(self.compiler.to_le_bytes());
+        for text in [self.template, self.arguments, self.interface] {
+            record.extend(small(text)?);
+        }
+        record.extend([0, 0]);
+        record.extend(u32::try_from(self.code.len()).ok()?.to_le_bytes());
+        texts.iter().for_each(|text| record.extend_from_slice(text));
+        for reloc in relocations {
+            let (target, name, arguments) = reloc.target.parts();
+            record.extend(reloc.offset.to_le_bytes());
+            record.extend(reloc.addend.to_le_bytes());
+            record.extend([Layout::Native.reloc_number(reloc.kind)?, target]);
+            let texts = [name, arguments, reloc.interface];
+            for text in texts {
+                record.extend(small(text)?);
+            }
+            texts.iter().for_each(|text| record.extend_from_slice(text));
+        }
+        let len = u32::try_from(record.len()).ok()?;
+        let sum = hash(record.get(RECORD..)?);
+        record.get_mut(..4)?.copy_from_slice(&len.to_le_bytes());
+        record.get_mut(4..RECORD)?.copy_from_slice(&sum.to_le_bytes());
+        Some(record)
+    }
+
+    /// A record without relocations of its own, to be written.
+    pub fn new(arch: Arch, symbol: &'d [u8], body_hash: u64, code: &'d [u8]) -> Self {
+        Self {
+            arch,
+            features: 0,
+            compiler: 0,
+            body_hash,
+            symbol,
+            template: &[],
+            arguments: &[],
+            interface: &[],
+            code,
+            relocations: &[],
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl CachedReloc<'_> {
+    /// Bytes that it takes in a record.
+    fn len(&self) -> usize {
+        let (_, name, arguments) = self.target.parts();
+        let texts = [name, arguments, self.interface];
+        texts.iter().fold(FIXED_RELOC, |len, text| len.saturating_add(text.len()))
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<'d> CachedTarget<'d> {
+    /// Its number, a name and type arguments.
+    fn parts(self) -> (u8, &'d [u8], &'d [u8]) {
+        match self {
+            Self::Own => (0, &[], &[]),
+            Self::Symbol(name) => (1, name, &[]),
+            Self::Instance(template, arguments) => (2, template, arguments),
+            Self::TrapHook => (3, &[], &[]),
+        }
+    }
+}
+
+fn read_reloc<'d>(from: &mut Cursor<'d>) -> Option<CachedReloc<'d>> {
+    let (offset, addend) = (from.u32()?, from.u64()?.cast_signed());
+    let kind = Layout::Native.reloc_kind(from.u8()?);
+    let target = from.u8()?;
+    let lengths = [from.u16()?, from.u16()?, from.u16()?].map(usize::from);
+    let [name, arguments, interface] = lengths;
+    let (name, arguments) = (from.take(name)?, from.take(arguments)?);
+    let interface = from.take(interface)?;
+    let target = match target {
+        0 => CachedTarget::Own,
+        1 => CachedTarget::Symbol(name),
+        2 => CachedTarget::Instance(name, arguments),
+        3 => CachedTarget::TrapHook,
+        _ => return None,
+    };
+    Some(CachedReloc { offset, kind, target, interface, addend })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cut, flipped};
+
+    fn relocs() -> [CachedReloc<'static>; 4] {
+        let reloc = |offset, target, interface| CachedReloc {
+            offset,
+            kind: RelocKind::Plt32,
+            target,
+            interface,
+            addend: -4,
+        };
+        [
+            reloc(1, CachedTarget::Own, b""),
+            reloc(2, CachedTarget::Symbol(b"puts"), b""),
+            reloc(3, CachedTarget::Instance(b"max", b"i64, f64"), b"SMTB\x01"),
+            reloc(4, CachedTarget::TrapHook, b""),
+        ]
+    }
+
+    fn record() -> Vec<u8> {
+        let code = CachedCode::new(Arch::X86_64, b"fn$f$i64", 7, b"machine code");
+        let code = CachedCode { template: b"f", arguments: b"i64", interface: b"SMTB", ..code };
+        CachedCode { features: 5, compiler: 9, ..code }.encode(&relocs()).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let record = record();
+        let read = CachedCode::read(&record).unwrap();
+        assert_eq!((read.arch, read.features, read.compiler), (Arch::X86_64, 5, 9));
+        assert_eq!((read.body_hash, read.symbol, read.template), (7, &b"fn$f$i64"[..], &b"f"[..]));
+        assert_eq!((read.arguments, read.interface), (&b"i64"[..], &b"SMTB"[..]));
+        assert_eq!(read.code, b"machine code");
+        assert!(read.relocations().eq(relocs().map(Some)));
+        assert_eq!(read.encode(&relocs()).unwrap(), record);
+        // Asked for at once.
+        assert_eq!(record.capacity(), record.len());
+    }
+
+    #[test]
+    fn records_stand_one_behind_another() {
+        let (record, other) = (record(), CachedCode::new(Arch::AARCH64, b"g", 1, b"x"));
+        let other = other.encode(&[]).unwrap();
+        let payload = encode([&record[..], &other].into_iter()).unwrap();
+        let found: Vec<_> = records(&payload).collect();
+        assert_eq!(found, [(HEADER, &record[..]), (HEADER + record.len(), &other[..])]);
+        let mut newer = payload.clone();
+        newer[4] = 2;
+        assert!(is_foreign(&newer) && !is_foreign(&payload) && !is_foreign(b""));
+        assert_eq!(records(&newer).count(), 0);
+        for len in 0..payload.len() {
+            let found: Vec<_> = records(&payload[..len]).collect();
+            let whole = usize::from(len >= HEADER + record.len());
+            assert_eq!(found.len(), whole, "{len}");
+        }
+    }
+
+    #[test]
+    fn no_damage_is_read() {
+        let record = record();
+        for short in cut(&record) {
+            assert_eq!(CachedCode::read(short), None, "{}", short.len());
+        }
+        for (bit, damaged) in flipped(&record) {
+            assert_eq!(CachedCode::read(&damaged), None, "{bit}");
+        }
+    }
+
+    /// Whichever bit of the section is flipped, but for those of the version. Before `verify` looked at records, it
+    /// accepted all of these files.
+    #[test]
+    fn verify_refuses_every_damaged_record() {
+        use crate::format::write::{Module, NewSection, Payload};
+        let (record, other) = (record(), CachedCode::new(Arch::AARCH64, b"g", 1, b"x"));
+        let other = other.encode(&[]).unwrap();
+        let payload = encode([&record[..], &other].into_iter()).unwrap();
+        let verify = |payload: &[u8]| {
+            let code = NewSection::code(&[0xc3]);
+            let note = NewSection::new(SectionKind::Note, NAME, Payload::Bytes(payload));
+            let sections = [code, note];
+            let (layout, header) = (Layout::Packed, Default::default());
+            let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+            let file = module.to_vec().unwrap();
+            let smf = Smf::parse(&file).unwrap();
+            let at = smf.sections().named(NAME).unwrap().offset;
+            (smf.verify(), at)
+        };
+        assert_eq!(verify(&payload).0, Ok(()));
+        for (bit, damaged) in flipped(&payload) {
+            let (verified, at) = verify(&damaged);
+            let second = HEADER + record.len();
+            let expected = match bit / 8 {
+                0..4 => Err(FormatError::KeptHeader { at }),
+                4..8 => Ok(()),
+                byte if byte < second => {
+                    Err(FormatError::KeptRecord { index: 0, at: at + HEADER as u64 })
+                }
+                _ => Err(FormatError::KeptRecord { index: 1, at: at + second as u64 }),
+            };
+            assert_eq!(verified, expected, "bit {bit}");
+        }
+        for len in HEADER..payload.len() {
+            let is_whole = len == HEADER || len == HEADER + record.len();
+            assert_eq!(verify(&payload[..len]).0.is_ok(), is_whole, "{len} bytes");
+        }
+        // The hash is true, and the relocations are none.
+        let mut record = record.clone();
+        let target = record.len() - 7;
+        record[target] = 0xff;
+        let sum = hash(&record[RECORD..]);
+        record[4..RECORD].copy_from_slice(&sum.to_le_bytes());
+        assert!(CachedCode::read(&record).is_some());
+        let payload = encode([&record[..]].into_iter()).unwrap();
+        assert!(matches!(verify(&payload).0, Err(FormatError::KeptRecord { index: 0, .. })));
+    }
+
+    #[test]
+    fn relocations_that_are_none_end_the_list() {
+        let code = CachedCode::new(Arch::X86_64, b"f", 0, b"");
+        let parts = code.encode(&relocs()).unwrap();
+        let all = CachedCode::read(&parts).unwrap().relocations;
+        for len in 0..all.len() {
+            let cut = CachedCode { relocations: &all[..len], ..code };
+            let found: Vec<_> = cut.relocations().collect();
+            assert!(found.len() <= 4 && found.iter().rev().skip(1).all(Option::is_some));
+        }
+        let mut unknown = all.to_vec();
+        unknown[13] = 4;
+        let unknown = CachedCode { relocations: &unknown, ..code };
+        assert!(unknown.relocations().eq([None]));
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_not_written() {
+        let long = [b'x'; 0x1_0000];
+        assert_eq!(CachedCode::new(Arch::X86_64, &long, 0, b"").encode(&[]), None);
+        let code = CachedCode::new(Arch::X86_64, b"f", 0, b"");
+        let [reloc, ..] = relocs();
+        let odd = CachedReloc { kind: RelocKind::Abs32S, ..reloc };
+        assert_eq!(code.encode(&[odd]), None);
+    }
+}

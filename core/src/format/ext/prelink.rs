@@ -1,0 +1,461 @@
+//! `.smf.image`: a placement under which distances between sections are already settled.
+//!
+//! Code that reaches data by a 32-bit distance needs the distance fixed, and SMF leaves it to the
+//! loader where each section goes. A linker that knows the distances can write them into the bytes
+//! once, if the loader keeps to its placement: then no page of code is touched at load time. This
+//! note states the placement and the relocation sections that have nothing left to do under it.
+//! Relocations carry their addends, so that a loader which has never heard of the note applies those
+//! sections as well and gets the same program.
+//!
+//! Not every distance can be kept as a relocation: the packed numbering has none for the instructions
+//! of aarch64. Code with such a distance settled works under this placement alone, and its file says so
+//! by an import called [`NAME`], which means the address where the image begins. A loader that honours
+//! the note provides it; any other misses an import and refuses the file.
+//!
+//! An extension of this project, in a Note section called [`NAME`]. All numbers are little-endian:
+//!
+//! | at | type | what |
+//! |---|---|---|
+//! | 0 | 4 bytes | `IMG1` |
+//! | 4 | u32 | bytes of a page: 4096 |
+//! | 8 | u32 | n, the number of sections of the file |
+//! | 12 | u64 each | where section 0 to n-1 begins, in bytes from the begin of the image; all ones: not loaded |
+//! | 12 + 8n | u32 | m, the number of settled relocation sections |
+//! | 16 + 8n | u32 each | their numbers, ascending |
+//!
+//! The image begins at a page. Loaded sections stand in the section table in the order of the image,
+//! each at a multiple of its alignment, none on a page of one with another protection.
+
+#[cfg(feature = "alloc")]
+use crate::alloc_util::{AllocError, try_concat};
+use crate::format::bytes::{array, u32_at};
+use crate::format::error::FormatError;
+use crate::format::file::Smf;
+use crate::format::layout::{ALL_FILES, MAX_ALIGNMENT, SECTION_NAME};
+use crate::format::reloc::{Reloc, RelocKind, RelocTable};
+use crate::format::section::{Section, SectionKind, Sections};
+use crate::format::symbol::Symbol;
+
+/// The name of the section.
+pub const NAME: &[u8] = b".smf.image";
+/// Bytes of a page of the image, which is what separates protections.
+pub const PAGE: u64 = 4096;
+
+const MAGIC: &[u8; 4] = b"IMG1";
+const HEADER: usize = 12;
+const OFFSET: usize = 8;
+const INDEX: usize = 4;
+/// The offset of a section that is not loaded.
+const NOT_LOADED: u64 = u64::MAX;
+/// Room for gaps beside one page a section, in bytes: an image is no larger than its sections,
+/// whatever the note says.
+const SLACK: u64 = 1 << 16;
+
+/// Where a linker has placed the sections of a file, and what it has settled. A view.
+#[derive(Clone, Copy, Debug)]
+pub struct Prelink<'d> {
+    offsets: &'d [[u8; OFFSET]],
+    settled: &'d [[u8; INDEX]],
+    /// Where the payload begins in the file.
+    at: u64,
+}
+
+impl<'d> Prelink<'d> {
+    /// The plan of `smf`, checked against its sections; `None` when it brings none, or nobody here looks
+    /// for one: its relocations are all applied then.
+    ///
+    /// # Errors
+    /// As [`Prelink::parse`] and [`Prelink::check`].
+    pub fn of(smf: &Smf<'d>) -> Result<Option<Self>, FormatError> {
+        if !ALL_FILES {
+            return Ok(None);
+        }
+        let note = |s: &Section<'_>| s.kind == SectionKind::Note && s.name == NAME;
+        let Some(section) = smf.sections().iter().find(note) else { return Ok(None) };
+        let plan = Self::parse(section.data, section.offset)?;
+        plan.check(smf.sections())?;
+        Ok(Some(plan))
+    }
+
+    /// Reads the payload of the section, which begins at `at` in its file. Whether the plan fits
+    /// the sections is for [`Prelink::check`] to say.
+    ///
+    /// # Errors
+    /// [`FormatError::ImageHeader`].
+    pub fn parse(payload: &'d [u8], at: u64) -> Result<Self, FormatError> {
+        Self::split(payload, at).ok_or(FormatError::ImageHeader { at })
+    }
+
+    fn split(payload: &'d [u8], at: u64) -> Option<Self> {
+        let magic: &[u8; 4] = array(payload, 0)?;
+        if magic != MAGIC || u64::from(u32_at(payload, 4)?) != PAGE {
+            return None;
+        }
+        let sections = usize::try_from(u32_at(payload, 8)?).ok()?;
+        let (offsets, rest) =
+            payload.get(HEADER..)?.split_at_checked(sections.checked_mul(OFFSET)?)?;
+        let settled = usize::try_from(u32_at(rest, 0)?).ok()?;
+        let settled = rest.get(INDEX..)?.get(..settled.checked_mul(INDEX)?)?;
+        Some(Prelink { offsets: offsets.as_chunks().0, settled: settled.as_chunks().0, at })
+    }
+
+    /// Where section `index` begins, in bytes from the begin of the image; `None` when it is not
+    /// loaded or not there.
+    pub fn section_offset(&self, index: u32) -> Option<u64> {
+        let offset = self.offsets.get(usize::try_from(index).ok()?)?;
+        Some(u64::from_le_bytes(*offset)).filter(|offset| *offset != NOT_LOADED)
+    }
+
+    /// Whether relocation section `index` has nothing left to do under this placement.
+    pub fn is_settled(&self, index: u32) -> bool {
+        self.settled.binary_search_by_key(&index, |bytes| u32::from_le_bytes(*bytes)).is_ok()
+    }
+
+    /// The relocation sections that have nothing left to do, ascending.
+    pub fn settled(&self) -> impl ExactSizeIterator<Item = u32> + use<'d> {
+        self.settled.iter().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    /// Bytes from the begin of the image to the end of the last of `sections`.
+    pub fn image_size(&self, sections: Sections<'_>) -> u64 {
+        let end = |section: Section<'_>| {
+            self.section_offset(section.index).map(|at| at.saturating_add(section.memory_size()))
+        };
+        sections.iter().filter_map(end).max().unwrap_or(0)
+    }
+
+    /// Checks the plan against the sections of its file: none over another, none where its alignment
+    /// or its protection forbids it, none farther out than the sizes explain; and that what is said
+    /// to be settled are relocation sections. Time is linear in the sections.
+    ///
+    /// # Errors
+    /// [`FormatError::ImageSections`], [`FormatError::ImagePlace`], [`FormatError::ImageSettled`].
+    pub fn check(&self, sections: Sections<'_>) -> Result<(), FormatError> {
+        let count = sections.len() as u64;
+        if self.offsets.len() as u64 != count {
+            let stated = self.offsets.len() as u64;
+            return Err(FormatError::ImageSections { stated, count, at: self.at });
+        }
+        let mut walk = Walk::default();
+        for section in sections.iter() {
+            let place = self.section_offset(section.index);
+            if !walk.accepts(&section, place) {
+                let offset = place.unwrap_or(NOT_LOADED);
+                let at = self.at + HEADER as u64 + u64::from(section.index) * OFFSET as u64;
+                return Err(FormatError::ImagePlace { index: section.index, offset, at });
+            }
+        }
+        self.check_settled(sections)
+    }
+
+    fn check_settled(&self, sections: Sections<'_>) -> Result<(), FormatError> {
+        let mut last = None;
+        for (number, index) in (0u64..).zip(self.settled()) {
+            let section = usize::try_from(index).ok().and_then(|index| sections.get(index));
+            let is_reloc = section.is_some_and(|section| section.kind == SectionKind::Reloc);
+            if !is_reloc || last.is_some_and(|last| last >= index) {
+                let table = self.at + (HEADER + self.offsets.len() * OFFSET + INDEX) as u64;
+                return Err(FormatError::ImageSettled { index, at: table + number * INDEX as u64 });
+            }
+            last = Some(index);
+        }
+        Ok(())
+    }
+
+    /// Checks that what is said to be settled is: every relocation of those sections is a distance
+    /// within the file, and the bytes at its place hold it. Time is linear in the relocations. What
+    /// stands in compressed sections is left to [`Smf::verify_compressed`].
+    ///
+    /// # Errors
+    /// [`FormatError::ImageBytes`], or what is wrong with a table or a symbol.
+    pub fn verify_settled(&self, smf: &Smf<'d>) -> Result<(), FormatError> {
+        for table in smf.reloc_tables() {
+            let table = table?;
+            if !self.is_settled(table.section.index) || table.target.is_compressed() {
+                continue;
+            }
+            let word = |offset| u32_at(table.target.data, usize::try_from(offset).ok()?);
+            self.verify_table(smf, &table, &word)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Prelink::verify_settled`], for one table; `word` gives the four bytes at an offset of the section
+    /// that the table applies to.
+    pub(in crate::format) fn verify_table(
+        &self,
+        smf: &Smf<'d>,
+        table: &RelocTable<'d>,
+        word: &dyn Fn(u64) -> Option<u32>,
+    ) -> Result<(), FormatError> {
+        for (index, reloc) in (0u32..).zip(table.iter()) {
+            let symbol = smf.symbols().get(reloc.symbol)?;
+            if self.settles(table, word, &reloc, &symbol) != Some(true) {
+                let at = table.target.offset.saturating_add(reloc.offset);
+                let section = table.section.index;
+                return Err(FormatError::ImageBytes { section, index, at });
+            }
+        }
+        Ok(())
+    }
+
+    fn settles(
+        &self,
+        table: &RelocTable<'_>,
+        word: &dyn Fn(u64) -> Option<u32>,
+        reloc: &Reloc,
+        symbol: &Symbol<'_>,
+    ) -> Option<bool> {
+        if !matches!(reloc.kind, RelocKind::Pc32 | RelocKind::Plt32) {
+            return None;
+        }
+        let place = self.section_offset(table.target.index)?.checked_add(reloc.offset)?;
+        let target = self.section_offset(symbol.section?)?.checked_add(symbol.value)?;
+        let place = i64::try_from(place).ok()?;
+        let value = i64::try_from(target).ok()?.checked_add(reloc.addend)?.checked_sub(place)?;
+        let bytes = word(reloc.offset)?;
+        Some(i64::from(bytes.cast_signed()) == value)
+    }
+}
+
+/// The image as far as it has been walked through.
+#[derive(Default)]
+struct Walk {
+    /// The first byte that no section has taken.
+    end: u64,
+    /// Bytes that the sections up to here may reach.
+    bound: u64,
+    /// The protection of the last section with any bytes.
+    protection: Option<Protection>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Protection {
+    Execute,
+    Read,
+    Write,
+}
+
+impl Walk {
+    fn accepts(&mut self, section: &Section<'_>, place: Option<u64>) -> bool {
+        let protection = match section.kind {
+            SectionKind::Code => Protection::Execute,
+            SectionKind::RoData => Protection::Read,
+            SectionKind::Data | SectionKind::Bss => Protection::Write,
+            _ => return place.is_none(),
+        };
+        let (Some(start), size) = (place, section.memory_size()) else { return false };
+        self.bound = self.bound.saturating_add(size).saturating_add(MAX_ALIGNMENT);
+        let Some(end) = start.checked_add(size) else { return false };
+        let apart = self.protection.is_none_or(|last| last == protection)
+            || self.end.checked_next_multiple_of(PAGE).is_some_and(|page| start >= page);
+        let fits = start.is_multiple_of(section.alignment)
+            && start >= self.end
+            && end <= self.bound.saturating_add(SLACK)
+            && (apart || size == 0);
+        if size != 0 {
+            (self.end, self.protection) = (end, Some(protection));
+        }
+        fits
+    }
+}
+
+/// The payload of a file that has one section more, the last one, which is not loaded; `None` for a
+/// payload that cannot be read.
+#[cfg(feature = "alloc")]
+pub(in crate::format) fn with_section(
+    payload: &[u8],
+) -> Option<Result<alloc::boxed::Box<[u8]>, AllocError>> {
+    let plan = Prelink::split(payload, 0)?;
+    let sections = u32::try_from(plan.offsets.len()).ok()?.checked_add(1)?.to_le_bytes();
+    let (before, behind) = payload.split_at_checked(HEADER + plan.offsets.len() * OFFSET)?;
+    let (head, offsets) = (before.get(..8)?, before.get(HEADER..)?);
+    Some(try_concat(&[head, &sections, offsets, &NOT_LOADED.to_le_bytes(), behind]))
+}
+
+/// The payload of the section: where each section of the file begins, `None` for not loaded, and
+/// the settled relocation sections, ascending. `None` when a count does not fit its field.
+#[cfg(feature = "alloc")]
+pub fn encode(offsets: &[Option<u64>], settled: &[u32]) -> Option<alloc::vec::Vec<u8>> {
+    let mut payload = alloc::vec::Vec::new();
+    payload.extend_from_slice(MAGIC);
+    payload.extend_from_slice(&u32::try_from(PAGE).ok()?.to_le_bytes());
+    payload.extend_from_slice(&u32::try_from(offsets.len()).ok()?.to_le_bytes());
+    for offset in offsets {
+        payload.extend_from_slice(&offset.unwrap_or(NOT_LOADED).to_le_bytes());
+    }
+    payload.extend_from_slice(&u32::try_from(settled.len()).ok()?.to_le_bytes());
+    for index in settled {
+        payload.extend_from_slice(&index.to_le_bytes());
+    }
+    Some(payload)
+}
+
+const _: () = assert!(NAME.len() <= SECTION_NAME);
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+    use std::{format, vec};
+
+    use super::*;
+    use crate::format::layout::Layout;
+    use crate::format::symbol::{Binding, SymbolKind};
+    use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+    use crate::testing::cut;
+
+    fn section<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> NewSection<'a> {
+        NewSection::new(kind, name, payload)
+    }
+
+    fn file(sections: &[NewSection<'_>], symbols: &[NewSymbol<'_>]) -> Vec<u8> {
+        let header = Default::default();
+        let module = Module { layout: Layout::Packed, header, stub: &[], sections, symbols };
+        let mut file = vec![0; module.file_len().unwrap()];
+        module.write(&mut file).unwrap();
+        file
+    }
+
+    /// Code, constants, data, zeroes and two relocation sections, with this note behind them.
+    fn with_note(note: &[u8]) -> Vec<u8> {
+        let bytes = Payload::Bytes(&[0; 32]);
+        let mut bss = section(SectionKind::Bss, b".bss", Payload::Bytes(&[]));
+        bss.virtual_size = Some(64);
+        let sections = [
+            section(SectionKind::Code, b".text", bytes),
+            section(SectionKind::RoData, b".rodata", bytes),
+            section(SectionKind::Data, b".data", bytes),
+            bss,
+            section(SectionKind::Reloc, b".rela", Payload::Relocs(&[])),
+            section(SectionKind::Reloc, b".rela.data", Payload::Relocs(&[])),
+            section(SectionKind::Note, NAME, Payload::Bytes(note)),
+        ];
+        file(&sections, &[])
+    }
+
+    const GOOD: [Option<u64>; 7] = [Some(0), Some(4096), Some(8192), Some(8224), None, None, None];
+
+    fn check(offsets: &[Option<u64>], settled: &[u32]) -> Result<(), FormatError> {
+        let file = with_note(&encode(offsets, settled).unwrap());
+        let smf = Smf::parse(&file).unwrap();
+        Prelink::of(&smf).map(|plan| assert!(plan.is_some()))
+    }
+
+    #[test]
+    fn what_is_encoded_is_read() {
+        let file = with_note(&encode(&GOOD, &[4, 5]).unwrap());
+        let smf = Smf::parse(&file).unwrap();
+        let plan = Prelink::of(&smf).unwrap().unwrap();
+        for (index, offset) in (0u32..).zip(GOOD) {
+            assert_eq!(plan.section_offset(index), offset);
+        }
+        assert_eq!(plan.section_offset(7), None);
+        assert_eq!(plan.settled().collect::<Vec<_>>(), [4, 5]);
+        assert!(plan.is_settled(4) && plan.is_settled(5) && !plan.is_settled(3));
+        assert_eq!(plan.image_size(smf.sections()), 8224 + 64);
+    }
+
+    #[test]
+    fn a_file_without_a_note_has_no_plan() {
+        let code = [section(SectionKind::Code, b".text", Payload::Bytes(&[0xc3]))];
+        let data = [section(SectionKind::Data, NAME, Payload::Bytes(b"IMG1"))];
+        for sections in [&code, &data] {
+            let file = file(sections, &[]);
+            assert!(Prelink::of(&Smf::parse(&file).unwrap()).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn places_that_no_loader_can_honour_are_refused() {
+        for (index, wrong) in [
+            (0, None),                // loaded, and has no place
+            (4, Some(12288)),         // has a place, and is not loaded
+            (1, Some(4097)),          // its alignment
+            (1, Some(16)),            // over the code
+            (1, Some(32)),            // on the page of the code
+            (2, Some(4096 + 64)),     // on the page of the constants
+            (3, Some(8192)),          // over the data
+            (2, Some(0)),             // before the section before it
+            (3, Some(1 << 20)),       // out of all proportion
+            (3, Some(u64::MAX - 15)), // wraps around
+            (3, Some(u64::MAX - 63)), // ends at the end of the numbers
+        ] {
+            let mut offsets = GOOD;
+            offsets[index] = wrong;
+            let index = u32::try_from(index).unwrap();
+            let error = check(&offsets, &[4]).unwrap_err();
+            let names =
+                |found| matches!(error, FormatError::ImagePlace { index, .. } if index == found);
+            // A place too low shows at the section behind it when that is where the order breaks.
+            assert!(names(index) || names(index + 1), "{error}");
+            assert!(format!("{error}").contains("at offset 0x"));
+        }
+        // Data and zeroes share a page, and gaps of a page are fine.
+        let mut offsets = GOOD;
+        (offsets[2], offsets[3]) = (Some(8192 + 4096), Some(8192 + 4096 + 32));
+        assert_eq!(check(&offsets, &[]), Ok(()));
+    }
+
+    #[test]
+    fn settled_sections_are_relocation_sections_in_order() {
+        assert_eq!(check(&GOOD, &[]), Ok(()));
+        for settled in [&[3][..], &[7], &[u32::MAX], &[5, 4], &[4, 4], &[4, 6]] {
+            let error = check(&GOOD, settled).unwrap_err();
+            assert!(matches!(error, FormatError::ImageSettled { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_shorter_payload_is_refused() {
+        let whole = encode(&GOOD, &[4, 5]).unwrap();
+        assert!(Prelink::parse(&whole, 0).is_ok());
+        for short in cut(&whole) {
+            let error = Prelink::parse(short, 77).err();
+            assert_eq!(error, Some(FormatError::ImageHeader { at: 77 }));
+        }
+        for (at, byte) in [(0, b'J'), (5, 0x20), (11, 0xff), (12 + 7 * 8 + 3, 0xff)] {
+            let mut wrong = whole.clone();
+            wrong[at] = byte;
+            assert!(Prelink::parse(&wrong, 0).is_err(), "byte {at}");
+        }
+        let error = check(&GOOD[..6], &[]).unwrap_err();
+        assert!(matches!(error, FormatError::ImageSections { stated: 6, count: 7, .. }));
+    }
+
+    #[test]
+    fn settled_bytes_are_compared_with_what_they_settle() {
+        let code = [0x8b, 0x05, 0xfe, 0x0f, 0, 0, 0xc3];
+        let reloc = |symbol, kind| Reloc { offset: 2, symbol, kind, addend: -4 };
+        let verify = |reloc: Reloc, at: u64| {
+            let note = encode(&[Some(0), Some(at), None, None], &[2]).unwrap();
+            let relocs = [reloc];
+            let sections = [
+                section(SectionKind::Code, b".text", Payload::Bytes(&code)),
+                section(SectionKind::RoData, b".rodata", Payload::Bytes(&[0; 64])),
+                section(SectionKind::Reloc, b".rela", Payload::Relocs(&relocs)),
+                section(SectionKind::Note, NAME, Payload::Bytes(&note)),
+            ];
+            let local = NewSymbol {
+                name: b".rodata",
+                kind: SymbolKind::Constant,
+                binding: Binding::Local,
+                place: Place::Section(1),
+                value: 4,
+                ..NewSymbol::default()
+            };
+            let import = NewSymbol { name: b"other", place: Place::Import, ..NewSymbol::default() };
+            let file = file(&sections, &[local, import]);
+            let smf = Smf::parse(&file).unwrap();
+            Prelink::of(&smf).unwrap().unwrap().verify_settled(&smf)
+        };
+        // 0x1000 + 4 - 4 - 2 is what the code holds.
+        assert_eq!(verify(reloc(0, RelocKind::Pc32), 4096), Ok(()));
+        for (reloc, at) in [
+            (reloc(0, RelocKind::Pc32), 8192),
+            (reloc(0, RelocKind::Abs32), 4096),
+            (reloc(1, RelocKind::Pc32), 4096),
+        ] {
+            assert!(matches!(verify(reloc, at), Err(FormatError::ImageBytes { index: 0, .. })));
+        }
+    }
+}

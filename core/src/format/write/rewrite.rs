@@ -1,0 +1,486 @@
+//! A module with another note.sdn, or other [kept code](crate::format::ext::cached_code): the same file, byte by byte, but for
+//! that section and its entry in the section table.
+//!
+//! Nothing that another part of the file refers to moves. A section that ends where the file ends, or
+//! where a trailer begins, is replaced there; any other one is put there, and what it was is filled with
+//! zeroes, so that a section moves once and the file does not grow by more than the section does. A note
+//! whose size is stated as 0 keeps saying so, as long as its end can be found that way.
+//!
+//! Where there is no section for kept code yet, there is room for one more entry where the section table
+//! is, or the table moves to the end of the file; in the compact layout, whose table stands behind the
+//! header, what stands behind the table moves instead. A `.smf.image` learns that the new section is not
+//! loaded.
+//!
+//! The new file is read again before it is handed out, and is refused if anything else differs.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+use crate::alloc_util::{AllocError, try_push};
+use crate::format::bytes::{offset_in, slice};
+use crate::format::error::FormatError;
+use crate::format::ext::cached_code;
+use crate::format::file::Smf;
+use crate::format::layout::{Layout, SYMBOL};
+use crate::format::sdn::{NOTE_CAP, find_end};
+use crate::format::section::{Section, SectionFlags};
+
+mod room;
+
+/// Why a module cannot be given another note, or code that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RewriteError {
+    /// The module is not sound.
+    Format(FormatError),
+    /// There is no note to be replaced.
+    NoNote,
+    /// A file of 4 GiB and more, where the layout counts no further.
+    TooLarge,
+    /// The layout has no room for a section more.
+    NoRoom,
+    /// Code is kept there in a form that this writer does not know.
+    Foreign,
+    /// The module that would come out does not read as the same one.
+    Differs,
+}
+
+impl From<AllocError> for RewriteError {
+    fn from(_: AllocError) -> Self {
+        RewriteError::Format(FormatError::OutOfMemory)
+    }
+}
+
+impl fmt::Display for RewriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RewriteError::Format(error) => error.fmt(f),
+            RewriteError::NoNote => f.write_str("the module has no note.sdn"),
+            RewriteError::TooLarge => f.write_str("the file would be too large for its tables"),
+            RewriteError::NoRoom => f.write_str("the file has no room for one more section"),
+            RewriteError::Foreign => {
+                f.write_str("the file holds compiled code of another version, which is left alone")
+            }
+            RewriteError::Differs => f.write_str(
+                "the module cannot be given another section: its parts overlap, and others would change",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for RewriteError {}
+
+impl From<FormatError> for RewriteError {
+    fn from(error: FormatError) -> Self {
+        RewriteError::Format(error)
+    }
+}
+
+/// The file of `smf` with `note` for its note.
+///
+/// # Errors
+/// [`RewriteError`].
+pub fn with_note(smf: &Smf<'_>, note: &[u8]) -> Result<Vec<u8>, RewriteError> {
+    let section = smf.note_section().ok_or(RewriteError::NoNote)?;
+    let openended = section.size == 0 && find_end(note, NOTE_CAP) == Some(note.len());
+    let new = with_payload(smf, &section, note, openended)?;
+    let read = Smf::parse(&new)?;
+    if read.note_bytes()?.map(|(bytes, _)| bytes) != Some(note) {
+        return Err(RewriteError::Differs);
+    }
+    check_same(smf, &read, &Change::of(&section)?)?;
+    Ok(new)
+}
+
+/// The file of `smf` with `payload` for the code that is kept in it.
+///
+/// # Errors
+/// [`RewriteError`].
+pub fn with_kept(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, RewriteError> {
+    if cached_code::payload_of(smf).is_some_and(cached_code::is_foreign) {
+        return Err(RewriteError::Foreign);
+    }
+    let prepared;
+    let (roomy, mut change) = match smf.sections().named(cached_code::NAME) {
+        Some(section) => (*smf, Change::of(&section)?),
+        None => {
+            let (file, change) = room::with_entry(smf)?;
+            prepared = file;
+            (Smf::parse(&prepared)?, change)
+        }
+    };
+    let section = roomy.sections().named(cached_code::NAME).ok_or(RewriteError::Differs)?;
+    try_push(&mut change.rewritten, section.index)?;
+    let new = with_payload(&roomy, &section, payload, false)?;
+    let read = Smf::parse(&new)?;
+    if cached_code::payload_of(&read) != Some(payload) {
+        return Err(RewriteError::Differs);
+    }
+    check_same(smf, &read, &change)?;
+    Ok(new)
+}
+
+/// What may differ between an old file and the new one.
+#[derive(Debug, Default)]
+struct Change {
+    /// Sections that hold something else now.
+    rewritten: Vec<u32>,
+    /// Sections that were put somewhere else.
+    moved: Vec<u32>,
+    /// The section that the old one does not have.
+    added: bool,
+}
+
+impl Change {
+    fn of(section: &Section<'_>) -> Result<Self, RewriteError> {
+        let mut rewritten = Vec::new();
+        // One more may join it.
+        rewritten.try_reserve_exact(2).map_err(|_| FormatError::OutOfMemory)?;
+        rewritten.push(section.index);
+        Ok(Self { rewritten, ..Self::default() })
+    }
+}
+
+/// The file with other bytes for a section; `openended` for a size that is stated as 0.
+fn with_payload(
+    smf: &Smf<'_>,
+    section: &Section<'_>,
+    payload: &[u8],
+    openended: bool,
+) -> Result<Vec<u8>, RewriteError> {
+    let file = smf.file();
+    let old = place_of(smf, section)?;
+    let tail = tail_of(smf);
+    let body = file.get(..file.len() - tail.len()).ok_or(RewriteError::Differs)?;
+    let shared = overlaps(smf, Owner::Section(section.index), &old);
+    let stays = old.end == body.len() && !shared;
+    let mut new = Vec::new();
+    let room = file.len().checked_add(payload.len()).and_then(|len| len.checked_add(8));
+    let room = room.ok_or(RewriteError::TooLarge)?;
+    new.try_reserve_exact(room).map_err(|_| FormatError::OutOfMemory)?;
+    new.extend_from_slice(body);
+    if stays {
+        new.truncate(old.start);
+    } else {
+        // What only fills in may not be what somebody else reads.
+        if !shared {
+            new.get_mut(old).unwrap_or(&mut []).fill(0);
+        }
+        pad(&mut new, smf.base());
+    }
+    let at = new.len() as u64;
+    new.extend_from_slice(payload);
+    new.extend_from_slice(tail);
+    let size = if openended { 0 } else { payload.len() as u64 };
+    put_entry(smf, section, &mut new, at, size)?;
+    Ok(new)
+}
+
+/// Fills a file up to where a payload may begin.
+fn pad(file: &mut Vec<u8>, base: u64) {
+    while !(file.len() as u64).wrapping_sub(base).is_multiple_of(8) {
+        file.push(0);
+    }
+}
+
+/// The bytes of the file that are a section.
+fn place_of(smf: &Smf<'_>, section: &Section<'_>) -> Result<Range<usize>, RewriteError> {
+    let at = usize::try_from(section.offset).map_err(|_| RewriteError::TooLarge)?;
+    let is_note = smf.note_section().is_some_and(|note| note.index == section.index);
+    let len = if section.is_compressed() || section.size != 0 || !is_note {
+        section.data.len()
+    } else {
+        smf.note_bytes()?.map_or(0, |(bytes, _)| bytes.len())
+    };
+    Ok(at..at.saturating_add(len))
+}
+
+/// What must stay at the end of the file: a header that is a trailer.
+fn tail_of<'d>(smf: &Smf<'d>) -> &'d [u8] {
+    let file = smf.file();
+    let header = smf.layout().header_len() as u64;
+    let from = file.len() as u64 - header.min(file.len() as u64);
+    let is_trailer = smf.header_offset() == from && smf.header_offset() != 0;
+    if is_trailer { slice(file, from, header).unwrap_or(&[]) } else { &[] }
+}
+
+/// Whose bytes they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// Those of the section with this number.
+    Section(u32),
+    /// Those of the section table.
+    Table,
+}
+
+/// Whether anything but their owner has some of these bytes.
+fn overlaps(smf: &Smf<'_>, owner: Owner, place: &Range<usize>) -> bool {
+    let hits = |at: u64, len: u64| {
+        let (start, end) = (place.start as u64, place.end as u64);
+        len != 0 && at < end && start < at.saturating_add(len)
+    };
+    let layout = smf.layout();
+    let mut sections =
+        smf.sections().iter().filter(|section| Owner::Section(section.index) != owner);
+    let stride = layout.section_stride() as u64;
+    let mut entries = smf.sections().iter().filter(|_| owner != Owner::Table);
+    let symbols = smf.symbols();
+    hits(smf.header_offset(), layout.header_len() as u64)
+        || sections.any(|section| hits(section.offset, section.data.len() as u64))
+        || entries.any(|section| hits(section.entry_offset, stride))
+        || symbols.iter().flatten().any(|symbol| {
+            let name = symbol.name();
+            hits(symbol.entry_offset, SYMBOL as u64)
+                || hits(offset_in(smf.file(), name), name.len() as u64)
+        })
+}
+
+/// Writes where a section is into its entry of the section table.
+fn put_entry(
+    smf: &Smf<'_>,
+    section: &Section<'_>,
+    file: &mut [u8],
+    at: u64,
+    size: u64,
+) -> Result<(), RewriteError> {
+    let offset = at.checked_sub(smf.base()).ok_or(RewriteError::Differs)?;
+    let mut put = |field: u64, bytes: &[u8]| {
+        let start = usize::try_from(section.entry_offset.saturating_add(field)).ok()?;
+        let place = file.get_mut(start..start.checked_add(bytes.len())?)?;
+        place.copy_from_slice(bytes);
+        Some(())
+    };
+    let done = match smf.layout() {
+        // The fields of FORMAT.md, section 2.
+        Layout::Compact => {
+            put(16, &offset.to_le_bytes()).and_then(|()| put(24, &size.to_le_bytes()))
+        }
+        _ => {
+            let flags = section.flags.0 & !SectionFlags::COMPRESSED;
+            let fields = [offset, size, size].map(u64::to_le_bytes);
+            put(4, &flags.to_le_bytes()).and_then(|()| put(8, fields.as_flattened()))
+        }
+    };
+    done.ok_or(RewriteError::Differs)
+}
+
+/// Compares everything but what may differ.
+fn check_same(old: &Smf<'_>, new: &Smf<'_>, change: &Change) -> Result<(), RewriteError> {
+    let differs = RewriteError::Differs;
+    let added = u32::from(change.added);
+    let mut header = old.header();
+    header.section_count = header.section_count.saturating_add(added);
+    if change.added {
+        header.section_table = new.header().section_table;
+    }
+    let same_file = new.layout() == old.layout()
+        && new.header() == header
+        && new.base() == old.base()
+        && new.sections().len() as u64 == old.sections().len() as u64 + u64::from(added)
+        && new.symbols().len() == old.symbols().len();
+    if !same_file {
+        return Err(differs);
+    }
+    for (a, b) in old.sections().iter().zip(new.sections().iter()) {
+        let same = (a.name, a.kind) == (b.name, b.kind)
+            && (change.rewritten.contains(&a.index)
+                || (a.flags, a.virtual_size, a.alignment, a.data)
+                    == (b.flags, b.virtual_size, b.alignment, b.data)
+                    && (a.offset == b.offset || change.moved.contains(&a.index)));
+        if !same {
+            return Err(differs);
+        }
+    }
+    for (a, b) in old.symbols().iter().zip(new.symbols().iter()) {
+        let (a, b) = (a?, b?);
+        let same = (a.name(), a.kind, a.value, a.size, a.section)
+            == (b.name(), b.kind, b.value, b.size, b.section);
+        if !same {
+            return Err(differs);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::string::String;
+    use std::vec;
+
+    use super::*;
+    use crate::format::ext::hash_index;
+    use crate::format::write::{Module, NewSection, NewSymbol, Place};
+    use crate::format::{Header, SectionKind};
+    use crate::testing::{flipped, some};
+
+    const SAMPLES: [&[u8]; 3] = [
+        include_bytes!("../../../../tests/samples/note-zero-size.smf"),
+        include_bytes!("../../../../tests/samples/driver.smf"),
+        include_bytes!("../../../../tests/samples/compact.smf"),
+    ];
+
+    fn note(rows: usize) -> Vec<u8> {
+        let mut text = String::from("possible |template, type_args, mangled_name|\n");
+        for row in 0..rows {
+            text += &format!("    T{row}, i64, T{row}$i64\n");
+        }
+        (text + "# END_NOTE\n").into_bytes()
+    }
+
+    /// A module of each layout that is written, with its note first, in the middle or last.
+    fn made() -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        for (layout, stub) in
+            [(Layout::Native, &b""[..]), (Layout::Packed, b""), (Layout::Packed, b"#!/bin/sh\n")]
+        {
+            for place in 0..3 {
+                let payload = note(3);
+                let section =
+                    |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
+                let mut sections = vec![
+                    section(SectionKind::Code, b".text", &[0xc3; 24][..]),
+                    section(SectionKind::Data, b".data", &[1; 8]),
+                ];
+                sections.insert(place, section(SectionKind::Note, b"note.sdn", &payload));
+                let symbol =
+                    |name, place| NewSymbol { name, place, size: 4, ..NewSymbol::default() };
+                let code = Place::Section(if place == 0 { 1 } else { 0 });
+                let symbols = [symbol(&b"run"[..], code), symbol(b"other", code)];
+                let (sections, symbols) = (&sections, &symbols);
+                let module = Module { layout, header: Header::default(), stub, sections, symbols };
+                all.push(module.to_vec().unwrap());
+            }
+        }
+        all
+    }
+
+    /// Samples and files made here, of which the interpreter takes three.
+    fn files() -> impl Iterator<Item = Vec<u8>> {
+        let all: Vec<_> = SAMPLES.into_iter().map(<[u8]>::to_vec).chain(made()).collect();
+        some(0..all.len(), 3).map(move |file| all[file].clone())
+    }
+
+    #[test]
+    fn every_layout_takes_a_longer_and_a_shorter_note() {
+        const MANY: usize = if cfg!(miri) { 20 } else { 100 };
+        for file in files() {
+            let smf = Smf::parse(&file).unwrap();
+            let longer = with_note(&smf, &note(MANY)).unwrap();
+            let once = Smf::parse(&longer).unwrap();
+            once.verify().unwrap();
+            assert_eq!(once.note().unwrap().unwrap().possible().count(), MANY);
+            // It moves once; from then on the file is as long as its note makes it.
+            let shorter = with_note(&once, &note(1)).unwrap();
+            assert_eq!(longer.len() - shorter.len(), note(MANY).len() - note(1).len());
+            let again = with_note(&Smf::parse(&shorter).unwrap(), &note(MANY)).unwrap();
+            assert_eq!(again, longer);
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "searches a mebibyte byte for byte")]
+    fn a_size_of_0_stays_while_the_end_can_be_found() {
+        let smf = Smf::parse(SAMPLES[0]).unwrap();
+        assert_eq!(smf.note_section().unwrap().size, 0);
+        let file = with_note(&smf, &note(5)).unwrap();
+        let once = Smf::parse(&file).unwrap();
+        assert_eq!(once.note_section().unwrap().size, 0);
+        // The old text is gone, so that who searches the file finds the new one.
+        let old = smf.note_bytes().unwrap().unwrap().0;
+        assert!(!file.windows(40).any(|part| part == &old[..40]));
+        for large in [note(60_000), note(5)[..20].to_vec()] {
+            let file = with_note(&once, &large).unwrap();
+            assert_eq!(Smf::parse(&file).unwrap().note_section().unwrap().size, large.len() as u64);
+        }
+    }
+
+    /// Kept code comes and goes in every layout, and nothing else changes.
+    #[test]
+    fn every_layout_takes_code() {
+        let record = |len| {
+            let code = vec![0xc3; len];
+            let code = cached_code::CachedCode::new(crate::format::Arch::X86_64, b"f", 1, &code);
+            cached_code::encode([&code.encode(&[]).unwrap()[..]].into_iter()).unwrap()
+        };
+        let packed = include_bytes!("../../../../tests/samples/packed.smf");
+        let stubbed = include_bytes!("../../../../tests/samples/stub-declared.smf");
+        for file in files().chain([&packed[..], &stubbed[..]].map(<[u8]>::to_vec)) {
+            let smf = Smf::parse(&file).unwrap();
+            let once = with_kept(&smf, &record(40)).unwrap();
+            let read = Smf::parse(&once).unwrap();
+            read.verify().unwrap();
+            assert_eq!(cached_code::payload_of(&read), Some(&record(40)[..]));
+            for (a, b) in smf.sections().iter().zip(read.sections().iter()) {
+                assert_eq!((a.name, a.data), (b.name, b.data));
+            }
+            // It is there from now on, and takes as many bytes as it has.
+            let longer = with_kept(&read, &record(400)).unwrap();
+            assert_eq!(longer.len(), once.len() + 360);
+            let again = with_kept(&Smf::parse(&longer).unwrap(), &record(40)).unwrap();
+            assert_eq!(again, once);
+            // Both in one go, as a loader does it.
+            if let Ok(noted) = with_note(&read, &note(7)) {
+                let noted = Smf::parse(&noted).unwrap();
+                assert_eq!(cached_code::payload_of(&noted), Some(&record(40)[..]));
+                assert_eq!(noted.note().unwrap().unwrap().possible().count(), 7);
+            }
+        }
+    }
+
+    /// The plan of an image counts the sections, and stays true.
+    #[test]
+    fn an_image_learns_of_the_section() {
+        use crate::format::ext::prelink::{self, Prelink};
+        let plan = prelink::encode(&[Some(0), None, None], &[]).unwrap();
+        let section =
+            |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
+        let sections = [
+            section(SectionKind::Code, &b".text"[..], &[0xc3; 16][..]),
+            section(SectionKind::Note, prelink::NAME, &plan),
+            section(SectionKind::Note, b"note.sdn", b"possible |template|\n"),
+        ];
+        let (layout, header) = (Layout::Packed, Header::default());
+        let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+        let file = module.to_vec().unwrap();
+        let smf = Smf::parse(&file).unwrap();
+        assert!(Prelink::of(&smf).unwrap().is_some());
+        let new = with_kept(&smf, b"CODE\x01\0\0\0").unwrap();
+        let new = Smf::parse(&new).unwrap();
+        let plan = Prelink::of(&new).unwrap().unwrap();
+        let places: Vec<_> = (0..4).map(|index| plan.section_offset(index)).collect();
+        assert_eq!(places, [Some(0), None, None, None]);
+    }
+
+    #[test]
+    fn code_of_another_version_is_left_alone() {
+        let smf = Smf::parse(SAMPLES[1]).unwrap();
+        let newer = with_kept(&smf, b"CODE\x02\0\0\0whatever").unwrap();
+        let newer = Smf::parse(&newer).unwrap();
+        assert_eq!(with_kept(&newer, b""), Err(RewriteError::Foreign));
+    }
+
+    #[test]
+    fn what_has_no_note_is_refused() {
+        let file = include_bytes!("../../../../tests/samples/packed.smf");
+        assert_eq!(with_note(&Smf::parse(file).unwrap(), b"x"), Err(RewriteError::NoNote));
+    }
+
+    #[test]
+    fn no_damage_makes_anything_but_the_note_change() {
+        for file in [SAMPLES[0], SAMPLES[2], &made()[4]] {
+            for (_, damaged) in flipped(file) {
+                let Ok(smf) = Smf::parse(&damaged) else { continue };
+                if let Ok(new) = with_kept(&smf, b"CODE\x01\0\0\0") {
+                    let new = Smf::parse(&new).unwrap();
+                    assert_eq!(new.code().map(|code| code.data), smf.code().map(|code| code.data));
+                }
+                let Ok(new) = with_note(&smf, &note(2)) else { continue };
+                let new = Smf::parse(&new).unwrap();
+                assert_eq!(new.note_bytes().unwrap().unwrap().0, note(2));
+                assert_eq!(new.code().map(|code| code.data), smf.code().map(|code| code.data));
+            }
+        }
+    }
+}

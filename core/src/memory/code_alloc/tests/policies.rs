@@ -1,0 +1,194 @@
+//! The allocator under what a system may forbid. Each policy that a process can set for itself is set
+//! for real, in a process of its own.
+
+use super::super::super::fault_injection::{Call, inject};
+use super::*;
+use rustix::io::Errno;
+use std::process::Command;
+use std::string::ToString;
+use std::{env, println};
+
+unsafe extern "C" {
+    fn prctl(option: i32, ...) -> i32;
+}
+
+/// `PR_SET_MDWE` with `PR_MDWE_REFUSE_EXEC_GAIN` (Linux 6.3). `false` where the kernel has it not.
+fn forbid_gaining_the_right_to_run() -> bool {
+    // SAFETY: numbers alone; it changes what this process may do.
+    unsafe { prctl(65, 1usize, 0usize, 0usize, 0usize) == 0 }
+}
+
+/// Lets `memfd_create` fail with `errno` from now on, by a seccomp filter.
+fn forbid_memory_files(errno: Errno) {
+    #[repr(C)]
+    struct Instruction(u16, u8, u8, u32);
+    #[repr(C)]
+    struct Program {
+        len: u16,
+        instructions: *const Instruction,
+    }
+    let memfd_create = if cfg!(target_arch = "x86_64") { 319 } else { 279 };
+    let refuse = 0x0005_0000 | errno.raw_os_error() as u32;
+    let filter = [
+        Instruction(0x20, 0, 0, 0),            // load the number of the call
+        Instruction(0x15, 0, 1, memfd_create), // skip the next one unless it is this
+        Instruction(0x06, 0, 0, refuse),
+        Instruction(0x06, 0, 0, 0x7fff_0000), // allow
+    ];
+    let program = Program { len: 4, instructions: filter.as_ptr() };
+    // SAFETY: numbers alone: PR_SET_NO_NEW_PRIVS, which the filter needs.
+    assert_eq!(unsafe { prctl(38, 1usize, 0usize, 0usize, 0usize) }, 0);
+    // SAFETY: PR_SET_SECCOMP, SECCOMP_MODE_FILTER; the program outlives the call.
+    assert_eq!(unsafe { prctl(22, 2usize, &raw const program, 0usize, 0usize) }, 0);
+}
+
+/// Everything the allocator does, on whatever backing.
+fn works(memory: &CodeMemory) {
+    let mut blocks = Vec::new();
+    for number in 0..500 {
+        let code = returning(number);
+        let mut block = memory.allocate(code.len()).unwrap();
+        block.as_mut_slice().copy_from_slice(&code);
+        let block = block.publish().unwrap();
+        assert_eq!(call(block.address()), i32::from(number));
+        assert_eq!(access(block.address()), "r-x");
+        if number % 3 > 0 {
+            blocks.push((block, number));
+        }
+    }
+    no_mapping_is_both();
+    drop(memory.allocate(1_000_000).unwrap());
+    for (block, number) in blocks {
+        assert_eq!(call(block.address()), i32::from(number));
+    }
+    let pages = memory.allocate_pages(5000, PageUse::Code).unwrap();
+    for number in 0..5 {
+        memory.write_pages(pages, 0, &returning(number)).unwrap();
+        assert_eq!((call(pages), access(pages).as_str()), (i32::from(number), "r-x"));
+        assert_eq!(memory.entry_point(pages), Ok(pages));
+    }
+    memory.free_pages(pages, 5000).unwrap();
+    no_mapping_is_both();
+    assert_eq!(memory.statistics().live_blocks, 0);
+    memory.trim().unwrap();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes rights away from the process")]
+fn under_mdwe_memory_is_mapped_twice_and_data_does_not_become_code() {
+    if !alone(
+        "memory::exec::tests::policies::under_mdwe_memory_is_mapped_twice_and_data_does_not_become_code",
+    ) || !forbid_gaining_the_right_to_run()
+    {
+        return;
+    }
+    let memory = CodeMemory::default();
+    works(&memory);
+    assert_eq!(memory.backing(), Some(Backing::MemoryFile));
+    let data = memory.allocate_pages(10, PageUse::Data).unwrap();
+    let error = memory.protect_pages(data, 10, Protection::ReadExecute).unwrap_err();
+    assert!(error.to_string().ends_with("readable and executable: permission denied"), "{error}");
+    assert_eq!(access(data), "rw-");
+    memory.free_pages(data, 10).unwrap();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes rights away from the process")]
+fn without_memory_files_there_is_a_temporary_one() {
+    if !alone("memory::exec::tests::policies::without_memory_files_there_is_a_temporary_one") {
+        return;
+    }
+    forbid_memory_files(Errno::NOSYS);
+    let memory = CodeMemory::default();
+    works(&memory);
+    // The directory may be missing or mounted without the right to run.
+    let backings = [Some(Backing::TemporaryFile), Some(Backing::ChangingPages)];
+    assert!(backings.contains(&memory.backing()), "{:?}", memory.backing());
+    println!("{:?}", memory.backing());
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes rights away from the process")]
+fn without_any_file_pages_change() {
+    if !alone("memory::exec::tests::policies::without_any_file_pages_change") {
+        return;
+    }
+    forbid_memory_files(Errno::PERM);
+    let memory = CodeMemory::default();
+    let _fault = inject(Call::TemporaryFile, 0, Errno::NOENT);
+    works(&memory);
+    assert_eq!(memory.backing(), Some(Backing::ChangingPages));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes rights away from the process")]
+fn files_that_may_not_be_executable_are_passed_over() {
+    if !alone("memory::exec::tests::policies::files_that_may_not_be_executable_are_passed_over") {
+        return;
+    }
+    // As on a mount with `noexec`.
+    let _fault = inject(Call::MapFile(Protection::ReadExecute), 0, Errno::PERM);
+    let memory = CodeMemory::default();
+    works(&memory);
+    assert_eq!(memory.backing(), Some(Backing::ChangingPages));
+    assert_eq!(code_mappings(), 0);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes rights away from the process")]
+fn where_everything_is_forbidden_the_error_names_it() {
+    if !alone("memory::exec::tests::policies::where_everything_is_forbidden_the_error_names_it")
+        || !forbid_gaining_the_right_to_run()
+    {
+        return;
+    }
+    forbid_memory_files(Errno::NOSYS);
+    let fault = inject(Call::TemporaryFile, 0, Errno::NOENT);
+    let before = maps().len();
+    let memory = CodeMemory::default();
+    let error = memory.allocate(100).map(drop).unwrap_err();
+    drop(fault);
+    let ExecError::Policy { file, change } = error else { panic!("{error}") };
+    assert_eq!((file, change), (Errno::NOSYS.into(), Errno::ACCESS.into()));
+    assert!(
+        error.to_string().contains("PR_SET_MDWE") && error.to_string().contains("memfd_noexec")
+    );
+    memory.trim().unwrap();
+    assert_eq!((maps().len(), memory.backing()), (before, None));
+}
+
+/// `vm.memfd_noexec` belongs to the namespace of processes, and a new one takes the superuser.
+#[test]
+#[cfg_attr(miri, ignore = "starts a program")]
+fn under_every_memfd_noexec_memory_is_mapped_twice() {
+    const MARK: &str = "SMF_TEST_NOEXEC";
+    const NAME: &str =
+        "memory::exec::tests::policies::under_every_memfd_noexec_memory_is_mapped_twice";
+    if env::var_os(MARK).is_some() {
+        let memory = CodeMemory::default();
+        works(&memory);
+        assert_eq!(memory.backing(), Some(Backing::MemoryFile));
+        return;
+    }
+    for level in ["0", "1", "2"] {
+        let script = std::format!(
+            "echo {level} > /proc/sys/vm/memfd_noexec || exit 77; exec \"$0\" --exact {NAME}"
+        );
+        let command = Command::new("unshare")
+            .args(["--pid", "--fork", "sh", "-c", &script])
+            .arg(env::current_exe().unwrap())
+            .env(MARK, level)
+            .output();
+        match command {
+            Ok(output) if output.status.success() => {
+                let said = String::from_utf8_lossy(&output.stdout).to_string();
+                assert!(said.contains("1 passed"), "{said}");
+            }
+            Ok(output) if output.status.code() != Some(101) => {
+                println!("vm.memfd_noexec cannot be set to {level} here: {output:?}");
+            }
+            Ok(output) => panic!("{output:?}"),
+            Err(error) => println!("no new namespace here: {error}"),
+        }
+    }
+}

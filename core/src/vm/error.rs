@@ -1,0 +1,82 @@
+//! Why there is no code.
+
+use core::fmt;
+
+use crate::alloc_util::AllocError;
+use crate::jit::lower::LowerError;
+use crate::jit::x64::AssembleError;
+use crate::memory::code_alloc::ExecError;
+
+/// Why there is no compiled code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CodeError {
+    /// The program has no such function.
+    NoFunction {
+        /// The index that was asked for.
+        index: u32,
+    },
+    /// The host passes at most eight arguments.
+    Parameters {
+        /// The index of the function.
+        index: u32,
+        /// How many it takes.
+        params: u16,
+    },
+    /// The function was not compiled.
+    Lower(LowerError),
+    /// There is no memory for code.
+    Exec(ExecError),
+    /// There is no memory for tables.
+    AllocError,
+    /// Nothing is compiled: the engine was made to interpret.
+    Interpreted,
+    /// Nothing can be compiled for this machine.
+    NoCompiler,
+}
+
+impl From<ExecError> for CodeError {
+    fn from(error: ExecError) -> Self {
+        CodeError::Exec(error)
+    }
+}
+
+impl From<AllocError> for CodeError {
+    fn from(_: AllocError) -> Self {
+        CodeError::AllocError
+    }
+}
+
+impl From<LowerError> for CodeError {
+    fn from(error: LowerError) -> Self {
+        CodeError::Lower(error)
+    }
+}
+
+impl From<AssembleError> for CodeError {
+    fn from(error: AssembleError) -> Self {
+        CodeError::Lower(error.into())
+    }
+}
+
+impl fmt::Display for CodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CodeError::NoFunction { index } => write!(f, "the program has no function {index}"),
+            CodeError::Parameters { index, params } => {
+                write!(f, "function {index} takes {params} arguments, and a host passes 8 at most")
+            }
+            CodeError::Lower(error) => error.fmt(f),
+            CodeError::Exec(error) => error.fmt(f),
+            CodeError::Interpreted => f.write_str(
+                "the engine interprets bytecode alone, so that its functions have neither machine code nor addresses",
+            ),
+            CodeError::NoCompiler => f.write_str(
+                "there is no compiler of bytecode for this machine, so that its functions have neither machine code nor addresses",
+            ),
+            CodeError::AllocError => f.write_str("no memory for the tables of compiled functions"),
+        }
+    }
+}
+
+impl core::error::Error for CodeError {}

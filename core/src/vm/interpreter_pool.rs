@@ -1,0 +1,54 @@
+//! Interpreters that nobody is using, each with what it has translated.
+//!
+//! Code that a child process inherited may be called there, and a thread of the parent may have held the lock
+//! when the child was forked: then each call takes a new interpreter.
+
+use alloc::vec::Vec;
+
+use crate::alloc_util::try_push;
+use crate::jit::interpret::{Environment, Interpreter, Room, TierUp};
+use crate::jit::trap::{Cause, Trap};
+use crate::memory::lock::{Lock, Process};
+
+use super::stack;
+
+/// The interpreters of one program: as many as there ever were calls at once.
+#[derive(Debug)]
+pub(super) struct InterpreterPool {
+    interpreters: Lock<Vec<Interpreter>>,
+    process: Process,
+}
+
+impl InterpreterPool {
+    /// None yet.
+    pub(super) fn new(process: Process) -> Self {
+        Self { interpreters: Lock::new(Vec::new()), process }
+    }
+
+    #[cfg(all(test, target_arch = "x86_64"))]
+    pub(super) fn lock_for_tests(&self) -> crate::memory::lock::Guard<'_, Vec<Interpreter>> {
+        self.interpreters.lock()
+    }
+
+    /// Calls a function in an interpreter, if there is stack for one.
+    pub(super) fn call(
+        &self,
+        environment: Environment<'_, '_>,
+        tier: &mut impl TierUp,
+        function: u32,
+        args: &[u64],
+        room: Room,
+    ) -> Result<u64, Trap> {
+        if !stack::is_left(stack::INTERPRETER_STACK, room.stack_end) {
+            return Err(Trap { cause: Cause::StackLimit, function, at: 0 });
+        }
+        let idle = self.process.lock(&self.interpreters).and_then(|mut all| all.pop());
+        let mut interpreter = idle.unwrap_or_default();
+        let result = interpreter.call(environment, tier, function, args, room);
+        // Without room to keep it, the next call translates anew.
+        if let Some(mut all) = self.process.lock(&self.interpreters) {
+            let _ = try_push(&mut all, interpreter);
+        }
+        result
+    }
+}

@@ -1,0 +1,489 @@
+//! Compiled code of a program on x86-64: compiled when it is worth it, published, called, and gone into
+//! from a loop that the interpreter is running.
+//!
+//! Each function has a word in the [block](block) that compiled code finds its callees through. At
+//! first it leads to a stand-in, which goes to the interpreter; once the function is compiled, one store
+//! leads all calls to its code. Code and block live as long as the engine.
+//!
+//! A child process may call the code that it inherited. It can neither add code to memory of its parent nor
+//! wait for a thread that the parent alone has, so what needs a lock that is held there for ever is
+//! [`ExecError::Forked`], or is interpreted.
+
+mod block;
+mod enter;
+mod stubs;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use hashbrown::HashMap;
+
+use super::{CodeError, CodeObserver, InterpreterPool, NEVER, Told, TrapHook, stack};
+use crate::alloc_util::{AllocError, try_box, try_collect, try_with_capacity};
+use crate::jit::compile::{CompileError, Compiler};
+use crate::jit::host::{HostTable, Signals};
+use crate::jit::interpret::{Environment, LoopHead, Room, TierUp};
+use crate::jit::lower::Image;
+use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
+use crate::jit::verify::{Fault, Program};
+use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
+use crate::memory::lock::{Guard, Lock, Process};
+use block::Block;
+use enter::{Hook, gather};
+use stubs::{Resume, STAND_IN, Stubs, WayIn};
+
+/// Code of a function, or the way in by which the host calls one.
+struct Code {
+    /// What the observer wants kept; dropped before the code.
+    told: Told,
+    block: ExecutableBlock,
+    /// Where loop heads are, in bytes from the begin of the function and of its code; none in a way in.
+    loop_heads: Box<[(u32, u32)]>,
+    /// Which way it was compiled, which says where its values are.
+    is_quick: bool,
+    /// Bytes of stack that an activation needs below its return address; 0 of a way in.
+    stack: u32,
+}
+
+/// By index of the function; in a table that can be refused memory.
+type Codes = HashMap<u32, Code>;
+
+impl Code {
+    /// Address and bytes.
+    fn place(&self) -> (usize, usize) {
+        (self.block.address(), self.block.len())
+    }
+
+    fn range(&self) -> Range<usize> {
+        self.block.address()..self.block.address() + self.block.len()
+    }
+}
+
+/// Enters what is new, or leaves what is there: where that is.
+fn enter_code(codes: &mut Codes, function: u32, code: Code) -> Result<(usize, usize), AllocError> {
+    codes.try_reserve(1).map_err(|_| AllocError)?;
+    Ok(codes.entry(function).or_insert(code).place())
+}
+
+/// What compiling needs, one thread at a time.
+#[derive(Default)]
+struct Compiling {
+    compiler: Compiler,
+    compiled: Codes,
+    image: Image,
+}
+
+/// A program and its compiled code. It stays where it is.
+pub(super) struct Native<'c> {
+    ways_in: Lock<Codes>,
+    observer: Option<Box<dyn CodeObserver + 'c>>,
+    program: Program<'c>,
+    hosts: HostTable,
+    block: Block,
+    /// Addresses of host functions by index.
+    host_addresses: Vec<usize>,
+    memory: CodeMemory,
+    stubs: Stubs,
+    stub_block: ExecutableBlock,
+    /// Below this address and in `stub_block` are stand-ins.
+    stand_ins: Range<usize>,
+    compiling: Lock<Compiling>,
+    /// The one whose threads take the locks.
+    process: Process,
+    /// How often functions were called and their loops gone round, until they were compiled.
+    heat: Vec<AtomicU32>,
+    threshold: AtomicU32,
+    idle: InterpreterPool,
+    hook: Hook,
+}
+
+impl fmt::Debug for Native<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Native").field("functions", &self.heat.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'c> Native<'c> {
+    /// An engine for `program`, which `hosts` has been [linked](HostTable::link) with. A function is
+    /// compiled when it has been called, and its loops gone round, `threshold` times; at 0 before it
+    /// runs at all.
+    ///
+    /// # Errors
+    /// No memory, or none for code.
+    pub(super) fn new(
+        program: Program<'c>,
+        hosts: HostTable,
+        memory: CodeMemory,
+        threshold: u32,
+    ) -> Result<Box<Self>, CodeError> {
+        let count = program.functions().len();
+        let block = Block::new(count).ok_or(CodeError::AllocError)?;
+        let (stubs, stub_block, at) = publish_stubs(&memory, count)?;
+        let first = stub_block.address() + at;
+        let stand_ins = first..first + count * STAND_IN;
+        let last = program.host_calls().last().map_or(0, |call| usize::from(call.index) + 1);
+        let mut host_addresses = try_with_capacity(last)?;
+        host_addresses.resize(last, 0);
+        for call in program.host_calls() {
+            let place = host_addresses.get_mut(usize::from(call.index));
+            if let (Some(place), Some(function)) = (place, hosts.get(call.index)) {
+                *place = function.address();
+            }
+        }
+        let process = Process::current();
+        let mut native = try_box(Self {
+            ways_in: Lock::new(Codes::default()),
+            observer: None,
+            program,
+            hosts,
+            block,
+            host_addresses,
+            memory,
+            stubs,
+            stub_block,
+            stand_ins,
+            compiling: Lock::new(Compiling::default()),
+            process,
+            heat: try_collect(core::iter::repeat_with(AtomicU32::default).take(count))?,
+            threshold: AtomicU32::new(threshold),
+            idle: InterpreterPool::new(process),
+            hook: Hook::default(),
+        })?;
+        native.fill_block();
+        Ok(native)
+    }
+
+    fn fill_block(&mut self) {
+        let engine = core::ptr::from_ref(self).expose_provenance();
+        let base = self.stub_block.address();
+        let stubs = self.stubs;
+        let header = self.block.header_mut();
+        header.traps = stubs.traps.map(|offset| base + offset);
+        header.host_trap = base + stubs.host_trap;
+        header.host_functions = self.host_addresses.as_ptr().expose_provenance();
+        header.engine = engine;
+        for (word, stand_in) in
+            self.block.functions().iter().zip(self.stand_ins.clone().step_by(STAND_IN))
+        {
+            word.store(stand_in, Ordering::Relaxed);
+        }
+    }
+
+    fn stub(&self, offset: usize) -> usize {
+        self.stub_block.address() + offset
+    }
+
+    /// The program.
+    pub(super) fn program(&self) -> &Program<'c> {
+        &self.program
+    }
+
+    /// What the host tells the program.
+    pub(super) fn signals(&self) -> &Signals {
+        &self.block.header().signals
+    }
+
+    /// Changes how hot a function must be to be compiled.
+    pub(super) fn set_threshold(&self, threshold: u32) {
+        self.threshold.store(threshold, Ordering::Relaxed);
+    }
+
+    /// Has `observer` told of code that is made from now on.
+    pub(super) fn observe(&mut self, observer: Box<dyn CodeObserver + 'c>) {
+        self.observer = Some(observer);
+    }
+
+    /// Has `hook` called when a call through an [address](Native::address) is stopped.
+    pub(super) fn on_trap(&self, hook: Option<TrapHook>) {
+        self.hook.set(hook);
+    }
+
+    fn tell(&self, trap: Trap) {
+        if let Some(hook) = self.hook.get() {
+            hook(trap);
+        }
+    }
+
+    /// # Errors
+    /// [`ExecError::Forked`].
+    fn compiling(&self) -> Result<Guard<'_, Compiling>, ExecError> {
+        self.process.lock(&self.compiling).ok_or(ExecError::Forked)
+    }
+
+    /// # Errors
+    /// [`ExecError::Forked`].
+    fn ways_in(&self) -> Result<Guard<'_, Codes>, ExecError> {
+        self.process.lock(&self.ways_in).ok_or(ExecError::Forked)
+    }
+
+    fn params(&self, function: u32) -> usize {
+        self.program.function(function).map_or(0, |function| function.params.into())
+    }
+
+    /// Calls function `function` with `args`, as many as it has parameters, and room for at most
+    /// [`MAX_DEPTH`] activations.
+    ///
+    /// # Errors
+    /// What stops the program.
+    pub(super) fn call(&self, function: u32, args: &[u64], room: Room) -> Result<u64, Trap> {
+        if let Some(done) = self.run_code(function, args, room) {
+            return done;
+        }
+        self.interpret(function, args, &[], room)
+    }
+
+    /// Runs the code of a function, if it is compiled or is to be.
+    fn run_code(&self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>> {
+        let code = self.code_for_call(function, room.stack_end)?;
+        let trap = |cause| Some(Err(Trap { cause, function, at: 0 }));
+        let Some(depth) = room.depth.min(MAX_DEPTH).checked_sub(1) else {
+            return trap(Cause::CallDepth);
+        };
+        // The arguments are put there before the function can compare anything.
+        if !stack::is_left(size_of_val(args), room.stack_end) {
+            return trap(Cause::StackLimit);
+        }
+        Some(self.call_code(code, args, Room { depth, ..room }))
+    }
+
+    /// The code of a function that is being called; `None` when it is not hot enough yet, or cannot be
+    /// compiled, or not on what is left of the stack.
+    #[inline]
+    fn code_for_call(&self, function: u32, stack_end: usize) -> Option<usize> {
+        let word = self.block.functions().get(usize::try_from(function).ok()?)?;
+        let address = word.load(Ordering::Acquire);
+        if !self.stand_ins.contains(&address) {
+            return Some(address);
+        }
+        if !self.warm(function) || !stack::is_left_to_compile(stack_end) {
+            return None;
+        }
+        self.compile(function).ok().map(|(address, _)| address)
+    }
+
+    /// Counts; whether the function is to be compiled.
+    fn warm(&self, function: u32) -> bool {
+        let heat = usize::try_from(function).ok().and_then(|index| self.heat.get(index));
+        let Some(heat) = heat else { return false };
+        let threshold = self.threshold.load(Ordering::Relaxed);
+        // Two threads may count one: nothing depends on the exact number.
+        let now = heat.load(Ordering::Relaxed);
+        heat.store(now.saturating_add(1), Ordering::Relaxed);
+        now >= threshold && threshold != NEVER
+    }
+
+    /// Compiles a function, if it is not yet, and gives where its code is: address and bytes.
+    ///
+    /// # Errors
+    /// No such function, no memory, or too much code.
+    pub(super) fn compile(&self, function: u32) -> Result<(usize, usize), CodeError> {
+        let none = CodeError::NoFunction { index: function };
+        let index = usize::try_from(function).map_err(|_| none)?;
+        let word = self.block.functions().get(index).ok_or(none)?;
+        let (place, is_new) = self.compile_once(function)?;
+        if is_new {
+            // Without the lock: who is told may take his time.
+            let (address, size) = place;
+            let told =
+                self.observer.as_ref().and_then(|o| o.compiled(function, address..address + size));
+            if told.is_some()
+                && let Ok(mut compiling) = self.compiling()
+                && let Some(code) = compiling.compiled.get_mut(&function)
+            {
+                code.told = told;
+            }
+            word.store(address, Ordering::Release);
+        }
+        Ok(place)
+    }
+
+    /// Compiles a function, if it is not yet: where its code is, and whether it is new.
+    fn compile_once(&self, function: u32) -> Result<((usize, usize), bool), CodeError> {
+        // Before the work: there is nowhere to put the code.
+        if self.stub_block.is_forked() {
+            return Err(ExecError::Forked.into());
+        }
+        let mut compiling = self.compiling()?;
+        let Compiling { compiler, compiled, .. } = &mut *compiling;
+        if let Some(code) = compiled.get(&function) {
+            return Ok((code.place(), false));
+        }
+        let lowered = compiler.function(&self.program, function).map_err(|error| match error {
+            CompileError::Lower(error) => error.into(),
+            CompileError::Verify(error) if error.fault == Fault::OutOfMemory => {
+                CodeError::AllocError
+            }
+            CompileError::Verify(_) => CodeError::NoFunction { index: function },
+        })?;
+        let request = Request::new(lowered.bytes.len()).aligned_to(16);
+        let mut code = self.memory.allocate_with(request)?;
+        code.as_mut_slice().copy_from_slice(lowered.bytes);
+        let loop_heads = try_collect(lowered.loop_heads.iter().copied())?.into_boxed_slice();
+        let (is_quick, stack) = (lowered.is_quick, lowered.stack);
+        let code = Code { told: None, block: code.publish()?, loop_heads, is_quick, stack };
+        Ok((enter_code(compiled, function, code)?, true))
+    }
+
+    /// The address and length of the code of each function that is compiled.
+    pub(super) fn for_each_code(&self, mut each: impl FnMut(u32, usize, usize)) {
+        let Ok(compiling) = self.compiling() else { return };
+        // In the order of the functions.
+        for (function, _) in (0..).zip(&self.heat) {
+            if let Some(Code { block, .. }) = compiling.compiled.get(&function) {
+                each(function, block.address(), block.len());
+            }
+        }
+    }
+
+    /// A function of the C convention that calls function `function`, which may be compiled or not,
+    /// with its arguments, and returns its result: an integer, the bits of a float, 1 or 0 of a bool, 0
+    /// of nil. When the call is stopped it returns 0, after the [hook](Native::on_trap) was told. The
+    /// address is the same every time, and valid as long as the engine.
+    ///
+    /// # Errors
+    /// No such function, more than eight parameters, or no memory.
+    pub(super) fn address(&self, function: u32) -> Result<usize, CodeError> {
+        let found = self.program.function(function);
+        let found = found.ok_or(CodeError::NoFunction { index: function })?;
+        if found.params > 8 {
+            return Err(CodeError::Parameters { index: function, params: found.params });
+        }
+        if let Some(code) = self.ways_in()?.get(&function) {
+            return Ok(code.block.address());
+        }
+        let block = self.way_in(function, found.params)?;
+        let loop_heads = Box::default();
+        let mut code = Code { told: None, block, loop_heads, is_quick: false, stack: 0 };
+        // Before anybody has the address, and without the lock.
+        let observer = self.observer.as_ref();
+        code.told = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
+        // Another thread may have been faster.
+        Ok(enter_code(&mut *self.ways_in()?, function, code)?.0)
+    }
+
+    /// Drops what the observer has returned for functions that have an address.
+    pub(super) fn unregister(&self) {
+        // In a child of fork the lock may be held for ever by a thread of the parent.
+        let Ok(mut ways_in) = self.ways_in() else { return };
+        for code in ways_in.values_mut() {
+            code.told = None;
+        }
+    }
+
+    fn way_in(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {
+        let code = stubs::assemble_way_in(&WayIn {
+            function,
+            params,
+            shared: self.block.address(),
+            depth: i32::try_from(MAX_DEPTH - 1).unwrap_or(0),
+            budget: DEFAULT_BUDGET,
+            stack_end: enter::stack_end as *const () as usize,
+            trapped: enter::trapped as *const () as usize,
+        })?;
+        let request = Request::new(code.bytes.len()).aligned_to(16);
+        let mut block = self.memory.allocate_with(request)?;
+        block.as_mut_slice().copy_from_slice(&code.bytes);
+        Ok(block.publish()?)
+    }
+
+    /// Whether one of the addresses that were given out is this one.
+    pub(super) fn has_address(&self, address: usize) -> bool {
+        self.ways_in().is_ok_and(|all| all.values().any(|code| code.block.address() == address))
+    }
+
+    /// Interprets a call. What it calls may be compiled.
+    fn interpret(
+        &self,
+        function: u32,
+        first: &[u64],
+        rest: &[u64],
+        room: Room,
+    ) -> Result<u64, Trap> {
+        let environment =
+            Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() };
+        let mut tier = Watch { native: self };
+        let called = gather(first, rest, self.params(function), |args| {
+            self.idle.call(environment, &mut tier, function, args, room)
+        });
+        called.unwrap_or_else(|none| Err(Trap { cause: none.into(), function, at: 0 }))
+    }
+
+    /// Goes on with a loop in compiled code, if its function is compiled or hot enough to be, and there is
+    /// stack for the activation.
+    fn continue_loop(&self, head: &LoopHead<'_>) -> Option<Result<u64, Trap>> {
+        let &LoopHead { function, at, ref locals, ref vector, room } = head;
+        self.code_for_call(function, room.stack_end)?;
+        let mut image = Image::default();
+        let code = {
+            let mut compiling = self.compiling().ok()?;
+            let Compiling { compiler, compiled, image: spare } = &mut *compiling;
+            let Code { block, loop_heads, is_quick, stack, .. } = compiled.get(&function)?;
+            let need = usize::try_from(*stack).ok()? + size_of::<u64>() * (1 + locals.len());
+            if !stack::is_left(need, room.stack_end) {
+                return None;
+            }
+            let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
+            let (_, offset) = *loop_heads.get(head)?;
+            core::mem::swap(&mut image, spare);
+            let places = compiler.places(&self.program, function, *is_quick).ok()?;
+            places.fill(&mut image, locals, vector).ok()?;
+            block.address() + usize::try_from(offset).ok()?
+        };
+        if let Some(place) = image.words.get_mut(image.return_address) {
+            *place = self.stub(self.stubs.resumed) as u64;
+        }
+        let resume = Resume {
+            code,
+            words: image.words.as_ptr(),
+            count: image.words.len(),
+            below: 8 * image.below,
+            depth: usize::try_from(room.depth).unwrap_or(0),
+            registers: image.registers,
+        };
+        Some(self.resume(&resume, room))
+    }
+}
+
+/// Makes the stubs and, behind them, what stands in for functions. Where that begins comes last.
+fn publish_stubs(
+    memory: &CodeMemory,
+    functions: usize,
+) -> Result<(Stubs, ExecutableBlock, usize), CodeError> {
+    let (code, stubs) = stubs::assemble(enter::interpret as *const () as usize)?;
+    let at = code.bytes.len();
+    let size = functions.checked_mul(STAND_IN).and_then(|size| size.checked_add(at));
+    // The stubs are aligned from the begin of the block.
+    let request = Request::new(size.ok_or(CodeError::AllocError)?).aligned_to(16);
+    let mut block = memory.allocate_with(request)?;
+    let interpret = isize::try_from(stubs.interpret).unwrap_or(0);
+    let (first, rest) = block.as_mut_slice().split_at_mut_checked(at).unwrap_or_default();
+    first.copy_from_slice(&code.bytes);
+    for ((place, function), number) in rest.chunks_exact_mut(STAND_IN).zip(0..).zip(0..) {
+        let number: usize = number;
+        place.copy_from_slice(&stubs::stand_in(function, at + number * STAND_IN, interpret));
+    }
+    Ok((stubs, block.publish()?, at))
+}
+
+/// The engine, as the interpreter asks it.
+struct Watch<'n, 'c> {
+    native: &'n Native<'c>,
+}
+
+impl TierUp for Watch<'_, '_> {
+    fn enter(&mut self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>> {
+        self.native.run_code(function, args, room)
+    }
+
+    fn on_back_edge(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>> {
+        self.native.continue_loop(&head)
+    }
+}
+
+#[cfg(test)]
+mod fork_tests;
+#[cfg(test)]
+mod tests;

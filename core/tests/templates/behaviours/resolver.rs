@@ -1,0 +1,97 @@
+//! The resolver.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
+use smf_core::templates::{JitConfig, JitSymbolResolver};
+
+use crate::build::{Directory, SILENT, Spec, instantiator, loaded};
+use crate::call_at;
+
+fn resolver(modules: &[Spec]) -> (JitSymbolResolver, Arc<AtomicU32>) {
+    let (jit, count) = loaded(SILENT, modules);
+    (JitSymbolResolver::of(Arc::new(jit)), count)
+}
+
+#[test]
+fn it_is_made_empty() {
+    let resolver = JitSymbolResolver::new(JitConfig::default());
+    assert_eq!(resolver.instantiator().stats().loaded_smf_count, 0);
+    assert!(resolver.instantiator().config().enabled);
+}
+
+#[test]
+fn a_registered_symbol_is_resolved() {
+    let (resolver, _) = resolver(&[]);
+    assert_eq!(resolver.register(b"known_symbol", 0x1000), None);
+    assert_eq!(resolver.resolve(b"known_symbol"), Some(0x1000));
+}
+
+#[test]
+fn several_symbols_are_resolved() {
+    let (resolver, _) = resolver(&[]);
+    for number in 0..100u64 {
+        resolver.register(format!("s{number}").as_bytes(), 0x1000 + number);
+    }
+    assert_eq!(resolver.resolve(b"s0"), Some(0x1000));
+    assert_eq!(resolver.resolve(b"s99"), Some(0x1063));
+}
+
+#[test]
+fn registering_again_overwrites() {
+    let (resolver, _) = resolver(&[Spec::new().both("f", "ret 1")]);
+    resolver.register(b"f", 0x1000);
+    assert_eq!(resolver.register(b"f", 0x2000), Some(0x1000));
+    assert_eq!(resolver.resolve(b"f"), Some(0x2000));
+    // Even what was made.
+    let made = resolver.resolve(b"f$i64").unwrap();
+    assert_eq!(resolver.register(b"f$i64", 0x3000), Some(made));
+    assert_eq!(resolver.resolve(b"f$i64"), Some(0x3000));
+}
+
+#[test]
+fn an_unknown_symbol_is_not_resolved() {
+    assert_eq!(resolver(&[Spec::new()]).0.resolve(b"unknown_symbol"), None);
+}
+
+#[test]
+fn a_symbol_that_is_missing_is_made() {
+    let (resolver, count) = resolver(&[Spec::new().both("f", "ret 5")]);
+    assert_eq!(call_at(resolver.resolve(b"f$i64").unwrap(), &[]), 5);
+    assert_eq!(count.load(Relaxed), 1);
+}
+
+#[test]
+fn what_was_made_is_kept() {
+    let (resolver, count) = resolver(&[Spec::new().both("f", "ret 5")]);
+    let addresses = [(); 3].map(|()| resolver.resolve(b"f$i64"));
+    assert!(addresses[0].is_some() && addresses.iter().all(|other| *other == addresses[0]));
+    assert_eq!(count.load(Relaxed), 1);
+}
+
+#[test]
+fn what_cannot_be_made_is_not_resolved() {
+    let (resolver, count) = resolver(&[Spec::new().both("f", "fail why")]);
+    assert_eq!([(); 3].map(|()| resolver.resolve(b"f$i64")), [None; 3]);
+    assert_eq!(count.load(Relaxed), 1);
+}
+
+#[test]
+fn it_loads_modules() {
+    let directory = Directory::new("resolver");
+    let (jit, _) = instantiator(SILENT);
+    let resolver = JitSymbolResolver::of(Arc::new(jit));
+    resolver.load(&directory.file("a.smf", &Spec::new().both("f", "ret 5").file())).unwrap();
+    assert_eq!(call_at(resolver.resolve(b"f$i64").unwrap(), &[]), 5);
+}
+
+#[test]
+fn a_module_that_cannot_be_loaded_is_an_error() {
+    let directory = Directory::new("resolver-error");
+    let (resolver, _) = resolver(&[]);
+    assert!(resolver.load(b"/nonexistent/a.smf").is_err());
+    let error = resolver.load(&directory.file("a.smf", b"not a module")).unwrap_err();
+    assert!(error.to_string().starts_with("not an SMF file"), "{error}");
+    assert_eq!(resolver.instantiator().stats().loaded_smf_count, 0);
+}

@@ -1,0 +1,324 @@
+//! Code that a module's file keeps: taken by the next process, and by none for which it is not made.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use smf_core::format::ext::cached_code::{
+    CachedCode, CachedReloc, encode, hash, payload_of, records,
+};
+use smf_core::format::write::rewrite::{RewriteError, with_kept};
+use smf_core::format::{Layout, Smf};
+use smf_core::jit::typed::text::parse;
+use smf_core::link::{LinkError, host_arch};
+use smf_core::templates::{
+    CachePolicy, Callback, Compiled, CpuFeatures, Environment, JitConfig, JitInstantiator,
+    JitResult, Request, UpdateError,
+};
+use smf_core::trap::call_catching;
+
+use crate::build::{Directory, Spec, compile};
+use crate::call_at;
+
+const KEEPING: JitConfig =
+    JitConfig { update_smf: true, max_depth: 50, enabled: true, verbose: false, keep_code: true };
+
+const COMPILER: CachePolicy = CachePolicy { compiler: 7, features: CpuFeatures::NONE };
+
+/// An instantiator as another process would have it, whose compiler of scripts lets its code be kept.
+fn process(config: JitConfig, keep: CachePolicy) -> (JitInstantiator, Arc<AtomicU32>) {
+    let count = Arc::new(AtomicU32::new(0));
+    let counted = count.clone();
+    let compiler =
+        Callback::new(move |request: &Request<'_>, environment: &mut dyn Environment| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            compile(std::str::from_utf8(request.body).unwrap(), environment)
+        });
+    let jit = JitInstantiator::new(config).with_compiler(Arc::new(compiler.keeping(keep)));
+    (jit, count)
+}
+
+/// What `f$i64` returns in a process of its own, and how often that asked its compiler.
+fn run(path: &[u8], config: JitConfig, keep: CachePolicy) -> (i64, u32, JitInstantiator) {
+    let (jit, count) = process(config, keep);
+    jit.load_smf_metadata(path).unwrap();
+    let result = jit.try_jit_instantiate(b"f$i64");
+    let address = result.instance().unwrap_or_else(|| panic!("{result}")).address();
+    (call_at(address, &[]), count.load(Ordering::Relaxed), jit)
+}
+
+fn chain() -> Spec {
+    Spec::new().both("f", "instance g i64").both("g", "call h$i64").both("h", "ret 4")
+}
+
+fn read(path: &[u8]) -> Vec<u8> {
+    fs::read(Path::new(std::str::from_utf8(path).unwrap())).unwrap()
+}
+
+fn payload(path: &[u8]) -> Vec<u8> {
+    let file = read(path);
+    payload_of(&Smf::parse(&file).unwrap()).unwrap().to_vec()
+}
+
+/// The same file with another payload.
+fn put(path: &[u8], payload: &[u8]) {
+    let file = with_kept(&Smf::parse(&read(path)).unwrap(), payload).unwrap();
+    fs::write(Path::new(std::str::from_utf8(path).unwrap()), file).unwrap();
+}
+
+#[test]
+fn the_next_process_compiles_nothing() {
+    for layout in [Layout::Packed, Layout::Native] {
+        let directory = Directory::new("kept");
+        let path = directory.file("a.smf", &chain().layout(layout).file());
+        let (first, compiled, jit) = run(&path, KEEPING, COMPILER);
+        assert_eq!((first, compiled, jit.stats().kept_count), (4, 3, 0));
+        let file = read(&path);
+        Smf::parse(&file).unwrap().verify().unwrap();
+        assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 1);
+        let (second, compiled, jit) = run(&path, KEEPING, COMPILER);
+        assert_eq!((second, compiled), (4, 0));
+        assert_eq!((jit.stats().kept_count, jit.stats().stale_count), (3, 0));
+        // It has nothing to tell.
+        assert_eq!(read(&path), file);
+    }
+}
+
+#[test]
+fn compact_modules_keep_code_as_well() {
+    let directory = Directory::new("compact");
+    let sample = include_bytes!("../../../tests/samples/compact.smf");
+    let path = directory.file("a.smf", sample);
+    let made = |count: &AtomicU32| {
+        let (jit, asked) = {
+            let counted = Arc::new(AtomicU32::new(0));
+            let inner = counted.clone();
+            let compiler = Callback::new(move |_: &Request<'_>, _: &mut dyn Environment| {
+                inner.fetch_add(1, Ordering::Relaxed);
+                Ok(Compiled { code: vec![0xb8, 42, 0, 0, 0, 0xc3], relocations: Vec::new() })
+            });
+            let compiler = Arc::new(compiler.keeping(COMPILER));
+            (JitInstantiator::new(KEEPING).with_compiler(compiler), counted)
+        };
+        jit.load_smf_metadata(&path).unwrap();
+        let smf = sample;
+        let note = Smf::parse(smf).unwrap().note().unwrap().unwrap();
+        for row in note.possible() {
+            let symbol = row.unwrap().mangled_name().to_string();
+            let result = jit.try_jit_instantiate(symbol.as_bytes());
+            if let Some(instance) = result.instance() {
+                assert!(result.is_success(), "{result}");
+                assert_eq!(call_at(instance.address(), &[]), 42);
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        asked.load(Ordering::Relaxed)
+    };
+    let instances = AtomicU32::new(0);
+    let first = made(&instances);
+    assert!(first > 0 && instances.load(Ordering::Relaxed) == first);
+    assert_eq!(made(&instances), 0);
+}
+
+/// Typed bodies: callees without rows, traps, and what a caller may expect of a callee.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn typed_bodies_are_kept_with_all_that_they_call() {
+    let text = "template f<T>(a: T, b: T) -> T\ncall a = halve<T>(a)\ndiv T a, a, b\nreturn T a\nend\n\
+                template halve<T>(a: T) -> T\nlocal two: T\nconst T two, 2\ndiv T a, a, two\n\
+                return T a\nend";
+    let mut module = Spec::new().possible("f", "i64", "f$i64");
+    for template in parse(text).unwrap() {
+        module = module.template(&template.name, &template.body);
+    }
+    let directory = Directory::new("typed");
+    let path = directory.file("a.smf", &module.file());
+    for taken in [0, 2] {
+        let jit = JitInstantiator::new(KEEPING);
+        jit.load_smf_metadata(&path).unwrap();
+        let result = jit.try_jit_instantiate(b"f$i64");
+        assert!(result.is_success(), "{result}");
+        assert_eq!((jit.stats().kept_count, jit.stats().cached_count), (taken, 2));
+        let address = result.instance().unwrap().address();
+        // SAFETY: a function of two integers, which may trap.
+        let call = |args: &[i64]| unsafe { call_catching(address, args) };
+        assert_eq!(call(&[84, 6]), Ok(7));
+        assert!(matches!(call(&[84, 0]), Err(LinkError::Trap(_))));
+    }
+    assert_eq!(records(&payload(&path)).count(), 2);
+}
+
+#[test]
+fn code_is_kept_only_when_that_is_asked_for() {
+    let directory = Directory::new("off");
+    let path = directory.file("a.smf", &chain().file());
+    let off = JitConfig { keep_code: false, ..KEEPING };
+    run(&path, off, COMPILER);
+    assert!(Smf::parse(&read(&path)).unwrap().sections().named(b".smf.code").is_none());
+    // What another process has made is made again, although it is not possible any more.
+    let (value, compiled, jit) = run(&path, off, COMPILER);
+    assert_eq!((value, compiled), (4, 3));
+    assert!(!jit.can_jit_instantiate(b"f$i64") && jit.find_possible(b"f$i64").is_none());
+    // What is there is not looked at either.
+    run(&path, KEEPING, COMPILER);
+    assert_eq!(run(&path, off, COMPILER).1, 3);
+    assert_eq!(run(&path, KEEPING, COMPILER).1, 0);
+    // And it can be read without being written.
+    let silent = JitConfig { update_smf: false, ..KEEPING };
+    let before = read(&path);
+    assert_eq!(run(&path, silent, COMPILER).1, 0);
+    assert_eq!(read(&path), before);
+}
+
+#[test]
+fn code_of_another_template_or_compiler_is_passed_over() {
+    let directory = Directory::new("stale");
+    let path = directory.file("a.smf", &chain().file());
+    run(&path, KEEPING, COMPILER);
+    let kept = payload(&path);
+    // Another compiler.
+    let silent = JitConfig { update_smf: false, ..KEEPING };
+    let newer = CachePolicy { compiler: 8, ..COMPILER };
+    let (value, compiled, jit) = run(&path, silent, newer);
+    assert_eq!((value, compiled, jit.stats().stale_count), (4, 3, 3));
+    // Another body of `h`, and the record of the old one.
+    let changed =
+        Spec::new().both("f", "instance g i64").both("g", "call h$i64").both("h", "ret 5");
+    directory.file("a.smf", &changed.file());
+    put(&path, &kept);
+    let (value, compiled, jit) = run(&path, KEEPING, COMPILER);
+    assert_eq!((value, compiled, jit.stats().stale_count, jit.stats().kept_count), (5, 1, 1, 2));
+    // Which is gone from then on.
+    assert_eq!(records(&payload(&path)).count(), 3);
+    assert_eq!(run(&path, KEEPING, COMPILER).1, 0);
+}
+
+/// A record for `f$i64` that returns 9, changed by `change`, instead of the one that is kept.
+fn with_record(path: &[u8], change: impl FnOnce(&mut CachedCode<'static>)) {
+    let code: &'static [u8] = &[0xb8, 9, 0, 0, 0, 0xc3];
+    let mut record = CachedCode::new(host_arch(), b"f$i64", hash(b"ret 4"), code);
+    (record.template, record.arguments, record.compiler) = (b"f", b"i64", COMPILER.compiler);
+    change(&mut record);
+    let record = record.encode(&[] as &[CachedReloc<'_>]).unwrap();
+    put(path, &encode([&record[..]].into_iter()).unwrap());
+}
+
+#[test]
+fn a_record_counts_only_if_everything_is_as_it_says() {
+    let directory = Directory::new("record");
+    let path = directory.file("a.smf", &Spec::new().both("f", "ret 4").file());
+    let silent = JitConfig { update_smf: false, ..KEEPING };
+    let ran = || run(&path, silent, COMPILER);
+    with_record(&path, |_| {});
+    assert_eq!((ran().0, ran().1), (9, 0));
+    let here = CpuFeatures::SSE3.and(CpuFeatures::POPCNT);
+    with_record(&path, |record| record.features = here.0);
+    assert_eq!(ran().0, if here.are_here() { 9 } else { 4 });
+    let changes: [fn(&mut CachedCode<'static>); 8] = [
+        |record| record.features = 1 << 63,
+        |record| record.body_hash ^= 1,
+        |record| record.compiler += 1,
+        |record| record.template = b"g",
+        |record| record.arguments = b"u64",
+        |record| record.symbol = b"f$u64",
+        |record| record.arch.0 ^= 1,
+        // A block of no bytes cannot be made.
+        |record| record.code = b"",
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        with_record(&path, change);
+        let (value, compiled, jit) = ran();
+        assert_eq!((value, compiled, jit.stats().kept_count), (4, 1, 0), "change {number}");
+        assert_eq!(jit.stats().stale_count, usize::from(number != 5), "change {number}");
+    }
+}
+
+/// Every prefix of the section, and every flipped bit of it: the instance is what its template says.
+#[test]
+fn no_damage_of_kept_code_is_run() {
+    let directory = Directory::new("damage");
+    let path = directory.file("a.smf", &chain().file());
+    run(&path, KEEPING, COMPILER);
+    let sound = payload(&path);
+    let file = Smf::parse(&read(&path)).map(|smf| smf.file().to_vec()).unwrap();
+    let smf = Smf::parse(&file).unwrap();
+    let silent = JitConfig { update_smf: false, ..KEEPING };
+    let check = |payload: &[u8]| {
+        let Ok(module) = with_kept(&smf, payload) else { return };
+        let (jit, _) = process(silent, COMPILER);
+        jit.load_smf_bytes(b"m", &module).unwrap();
+        let result = jit.try_jit_instantiate(b"f$i64");
+        assert_eq!(call_at(result.instance().unwrap().address(), &[]), 4);
+    };
+    (0..sound.len()).for_each(|len| check(&sound[..len]));
+    for bit in 0..sound.len() * 8 {
+        let mut damaged = sound.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        check(&damaged);
+    }
+}
+
+/// Records that state a true hash and mean nothing: the worst is an instance that is compiled, or an error.
+#[test]
+fn hostile_records_do_no_harm() {
+    use smf_core::format::RelocKind;
+    use smf_core::format::ext::cached_code::CachedTarget;
+    let directory = Directory::new("hostile");
+    let path = directory.file("a.smf", &Spec::new().both("f", "ret 4").file());
+    let silent = JitConfig { update_smf: false, ..KEEPING };
+    let targets = [
+        CachedTarget::Own,
+        CachedTarget::TrapHook,
+        CachedTarget::Symbol(b""),
+        CachedTarget::Symbol(b"f$i64"),
+        CachedTarget::Symbol(&[0xff; 300]),
+        CachedTarget::Instance(b"gone", b"i64"),
+        CachedTarget::Instance(b"f", b"i64>"),
+        CachedTarget::Instance(b"f", b"\xff"),
+        CachedTarget::Instance(b"", b""),
+        CachedTarget::Instance(b"f", b"?T"),
+    ];
+    for target in targets {
+        for (offset, kind) in
+            [(0, RelocKind::Plt32), (3, RelocKind::Abs64), (u32::MAX, RelocKind::Pc32)]
+        {
+            let reloc = CachedReloc { offset, kind, target, interface: b"SMTB", addend: i64::MIN };
+            let code: &[u8] = &[0xb8, 9, 0, 0, 0, 0xc3];
+            let mut record = CachedCode::new(host_arch(), b"f$i64", hash(b"ret 4"), code);
+            (record.template, record.arguments) = (b"f", b"i64");
+            record.compiler = COMPILER.compiler;
+            let record = record.encode(&[reloc]).unwrap();
+            put(&path, &encode([&record[..]].into_iter()).unwrap());
+            let (jit, _) = process(silent, COMPILER);
+            jit.load_smf_metadata(&path).unwrap();
+            match jit.try_jit_instantiate(b"f$i64") {
+                JitResult::Success(_) => {}
+                result => assert!(result.is_error(), "{result}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn another_versions_code_stays_and_is_told() {
+    let directory = Directory::new("version");
+    let path = directory.file("a.smf", &Spec::new().both("f", "ret 4").file());
+    let newer = b"CODE\x02\0\0\0something newer";
+    put(&path, newer);
+    let (jit, count) = process(KEEPING, COMPILER);
+    jit.load_smf_metadata(&path).unwrap();
+    let result = jit.try_jit_instantiate(b"f$i64");
+    assert!(
+        matches!(
+            result,
+            JitResult::UpdateFailed { error: UpdateError::CachePolicy(RewriteError::Foreign), .. }
+        ),
+        "{result}"
+    );
+    assert_eq!((count.load(Ordering::Relaxed), payload(&path)), (1, newer.to_vec()));
+    // The note says it all the same, and nothing is left to be said.
+    let note = read(&path);
+    let note = Smf::parse(&note).unwrap().note().unwrap().unwrap().instantiations().count();
+    assert_eq!((note, jit.update()), (1, Ok(())));
+}

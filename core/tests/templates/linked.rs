@@ -1,0 +1,76 @@
+//! Modules whose imports are instances that nobody has made yet.
+
+use std::sync::Arc;
+
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
+use smf_core::link::Resolve;
+use smf_core::loader::{ModuleBytes, ModuleLoader};
+use smf_core::templates::{JitInstantiator, JitSymbolResolver};
+
+use crate::build::{Directory, SILENT, Spec, compiler, loaded};
+use crate::call_at;
+
+/// A module with a function `main` that jumps to its import.
+pub(crate) fn user(import: &str) -> ModuleBytes {
+    let section = |kind, name, flags, payload| NewSection {
+        kind,
+        name,
+        flags: SectionFlags(flags),
+        alignment: 8,
+        virtual_size: None,
+        payload,
+    };
+    let relocs = [Reloc { offset: 1, symbol: 0, kind: RelocKind::Plt32, addend: -4 }];
+    let sections = [
+        section(SectionKind::Code, &b".text"[..], 5, Payload::Bytes(&[0xe9, 0, 0, 0, 0])),
+        section(SectionKind::Reloc, b".rela.text", 1, Payload::Relocs(&relocs)),
+    ];
+    let import =
+        NewSymbol { name: import.as_bytes(), place: Place::Import, ..NewSymbol::default() };
+    let main =
+        NewSymbol { name: b"main", place: Place::Section(0), size: 5, ..NewSymbol::default() };
+    let symbols = [import, main];
+    let (header, layout) = (Header::default(), Layout::Packed);
+    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+    ModuleBytes::new(module.to_vec().unwrap())
+}
+
+#[test]
+fn a_module_that_misses_an_instance_loads_and_runs() {
+    let (jit, _) = loaded(
+        SILENT,
+        &[Spec::new().template("Vec", "ret 64").possible("Vec", "i64", "fn$Vec$i64")],
+    );
+    let resolver = Arc::new(JitSymbolResolver::of(Arc::new(jit)));
+    let loader = ModuleLoader::default();
+    assert!(loader.load(b"early", user("fn$Vec$i64")).is_err());
+    loader.set_fallback_resolver(Some(resolver.clone()));
+    let module = loader.load(b"user", user("fn$Vec$i64")).unwrap();
+    let main = loader.get(module).unwrap().function(b"main").unwrap();
+    assert_eq!(call_at(main, &[]), 64);
+    // All who import it get the same.
+    let resolved = loader.resolve(b"fn$Vec$i64").unwrap().unwrap().address;
+    assert_eq!(Resolve::resolve(&*resolver, b"fn$Vec$i64"), Some(resolved));
+    let other = loader.load(b"lacking", user("fn$Vec$f64")).unwrap_err().to_string();
+    assert!(other.contains("nobody provides the import `fn$Vec$f64`"), "{other}");
+}
+
+/// The code of an instance may need what a module exports, which may need an instance.
+#[test]
+fn instances_and_modules_call_each_other() {
+    let loader = Arc::new(ModuleLoader::default());
+    let known = Arc::downgrade(&loader);
+    let symbols = move |name: &[u8]| Some(known.upgrade()?.resolve(name).ok()??.address);
+    let jit = JitInstantiator::new(SILENT)
+        .with_compiler(compiler(Arc::default()))
+        .with_symbols(Arc::new(symbols));
+    let module = Spec::new().both("outer", "call main").both("inner", "down");
+    let directory = Directory::new("linked");
+    jit.load_smf_metadata(&directory.file("a.smf", &module.file())).unwrap();
+    let resolver = JitSymbolResolver::of(Arc::new(jit));
+    loader.set_fallback_resolver(Some(Arc::new(resolver)));
+    loader.load(b"middle", user("inner$i64")).unwrap();
+    let outer = loader.resolve(b"outer$i64").unwrap().unwrap().address;
+    assert_eq!(call_at(outer, &[12]), 12);
+}

@@ -1,0 +1,132 @@
+//! Many threads that want the same, or each other's.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use smf_core::templates::{Callback, Environment, JitConfig, JitInstantiator, JitResult, Request};
+
+use crate::build::{Directory, SILENT, Spec, compile, instantiator, loaded};
+use crate::call_at;
+
+const THREADS: usize = 8;
+
+/// Does `act` in every thread at once.
+fn all<T: Send>(act: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let (barrier, act) = (Barrier::new(THREADS), &act);
+    thread::scope(|scope| {
+        let run = |thread| {
+            let barrier = &barrier;
+            scope.spawn(move || {
+                barrier.wait();
+                act(thread)
+            })
+        };
+        let threads: Vec<_> = (0..THREADS).map(run).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// As the compiler of scripts, but slow, so that others come in between.
+fn slow(count: Arc<AtomicU32>, modules: &[Spec]) -> JitInstantiator {
+    let compiler = Callback::new(move |request: &Request<'_>, env: &mut dyn Environment| {
+        count.fetch_add(1, Relaxed);
+        thread::sleep(Duration::from_millis(2));
+        compile(std::str::from_utf8(request.body).unwrap(), env)
+    });
+    let jit = JitInstantiator::new(SILENT).with_compiler(Arc::new(compiler));
+    for (number, module) in modules.iter().enumerate() {
+        jit.load_smf_bytes(&number.to_le_bytes(), &module.file()).unwrap();
+    }
+    jit
+}
+
+#[test]
+fn eight_threads_compile_once() {
+    for _ in 0..20 {
+        let count = Arc::new(AtomicU32::new(0));
+        let jit =
+            slow(count.clone(), &[Spec::new().both("f", "instance g i64").both("g", "ret 3")]);
+        let addresses = all(|thread| {
+            let symbol = if thread % 2 == 0 { &b"f$i64"[..] } else { b"g$i64" };
+            let result = jit.try_jit_instantiate(symbol);
+            let address = result.instance().unwrap().address();
+            assert_eq!(call_at(address, &[]), 3);
+            (thread % 2, address)
+        });
+        assert_eq!(count.load(Relaxed), 2);
+        for (which, address) in &addresses {
+            assert!(addresses.iter().all(|(other, a)| (other == which) == (a == address)));
+        }
+    }
+}
+
+#[test]
+fn eight_threads_hear_of_one_failure() {
+    let count = Arc::new(AtomicU32::new(0));
+    let jit = slow(count.clone(), &[Spec::new().both("f", "fail why")]);
+    let told = all(|_| jit.try_jit_instantiate(b"f$i64").to_string());
+    assert!(told.iter().all(|told| told == "cannot make `f$i64`: why"), "{told:?}");
+    assert_eq!(count.load(Relaxed), 1);
+}
+
+/// A circle that no thread closes alone: each waits for what the other makes.
+#[test]
+fn a_circle_across_threads_is_found() {
+    for _ in 0..20 {
+        let module = Spec::new()
+            .both("a", "instance b i64")
+            .both("b", "instance c i64")
+            .both("c", "instance a i64")
+            .both("user", "instance a i64");
+        let jit = slow(Arc::default(), &[module]);
+        let results = all(|thread| {
+            jit.try_jit_instantiate([&b"a$i64"[..], b"b$i64", b"c$i64", b"user$i64"][thread % 4])
+        });
+        for result in results {
+            let JitResult::CircularDependency { cycle } = result else { panic!("{result}") };
+            assert_eq!((cycle.len(), &cycle[0]), (4, &cycle[3]), "{cycle:?}");
+            let order = cycle.iter().map(|symbol| symbol[0]).collect::<Vec<_>>();
+            assert!([b"abca", b"bcab", b"cabc"].iter().any(|path| path[..] == order), "{cycle:?}");
+        }
+        assert_eq!(jit.stats().cached_count, 0);
+    }
+}
+
+/// How deep it is from here does not matter to who comes from elsewhere.
+#[test]
+fn the_depth_of_one_thread_is_not_that_of_another() {
+    let module = (0..10).fold(Spec::new(), |module, number| {
+        module.both(&format!("f{number}"), format!("instance f{} i64", number + 1))
+    });
+    let (jit, _) = loaded(JitConfig { max_depth: 6, ..SILENT }, &[module.both("f10", "ret 1")]);
+    let made = all(|thread| {
+        let symbol = format!("f{}$i64", 10 - thread);
+        (0..1_000_000).any(|_| jit.try_jit_instantiate(symbol.as_bytes()).is_success())
+    });
+    assert!(made.iter().all(|made| *made), "{made:?}");
+}
+
+#[test]
+fn threads_that_make_and_update_lose_nothing() {
+    let (directory, (jit, count)) = (Directory::new("threads"), instantiator(JitConfig::default()));
+    let module = (0..40).fold(Spec::new(), |module, number| {
+        module.both(&format!("f{number}"), format!("ret {number}"))
+    });
+    let path = directory.file("a.smf", &module.file());
+    jit.load_smf_metadata(&path).unwrap();
+    all(|thread| {
+        for number in 0..40 {
+            let number = (number + thread * 5) % 40;
+            let result = jit.try_jit_instantiate(format!("f{number}$i64").as_bytes());
+            assert!(result.is_success(), "{result}");
+            assert_eq!(call_at(result.instance().unwrap().address(), &[]), number as i64);
+        }
+    });
+    assert_eq!((count.load(Relaxed), jit.stats().cached_count), (40, 40));
+    let (other, _) = instantiator(SILENT);
+    other.load_smf_metadata(&path).unwrap();
+    assert!((0..40).all(|number| !other.can_jit_instantiate(format!("f{number}$i64").as_bytes())));
+}

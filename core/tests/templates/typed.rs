@@ -1,0 +1,269 @@
+//! Typed templates from text to result: through a module, its note, and the compiler of the house.
+
+use std::sync::Arc;
+
+use smf_core::jit::typed::text::parse;
+use smf_core::link::LinkError;
+use smf_core::loader::ModuleLoader;
+use smf_core::templates::{JitInstantiator, JitResult, JitSymbolResolver};
+use smf_core::trap::{Returned, Trap, Word, call_catching, call_values};
+
+use crate::build::{SILENT, Spec};
+use crate::call_at;
+use crate::linked::user;
+
+const PROGRAMS: &str = include_str!("../../src/jit/typed/tests/programs.smt");
+
+/// Memory that is never given back.
+extern "C" fn allocate(bytes: u64) -> *mut u64 {
+    Box::leak(vec![0u64; usize::try_from(bytes).unwrap().div_ceil(8)].into_boxed_slice())
+        .as_mut_ptr()
+}
+
+fn host(name: &[u8]) -> Option<u64> {
+    (name == b"allocate").then_some(allocate as *const () as u64)
+}
+
+/// Calls an instance that may trap.
+fn land_at(address: u64, args: &[i64]) -> Result<i64, LinkError> {
+    // SAFETY: the tests keep the code that they call, and know what it takes.
+    unsafe { call_catching(address, args) }
+}
+
+fn values_at(address: u64, args: &[Word]) -> Result<Returned, LinkError> {
+    // SAFETY: as above.
+    unsafe { call_values(address, args) }
+}
+
+fn trap(code: u32, at: u32, function: u64) -> LinkError {
+    LinkError::Trap(Trap { code, at, function })
+}
+
+/// All the programs, which may be made for some types.
+fn resolver(types: &[&str], gtpl: bool) -> JitSymbolResolver {
+    let mut module = if gtpl { Spec::new().parameters(1) } else { Spec::new() };
+    for template in parse(PROGRAMS).unwrap() {
+        module = module.template(&template.name, &template.body);
+        for ty in types {
+            module = module.possible(&template.name, ty, &format!("{}${ty}", template.name));
+        }
+    }
+    let jit = JitInstantiator::new(SILENT).with_symbols(Arc::new(host));
+    jit.load_smf_bytes(b"programs", &module.file()).unwrap();
+    JitSymbolResolver::of(Arc::new(jit))
+}
+
+fn address<T>(values: &mut [T]) -> i64 {
+    values.as_mut_ptr() as i64
+}
+
+#[test]
+fn generic_functions_run_out_of_either_container() {
+    for gtpl in [false, true] {
+        let resolver = resolver(&["i64", "u8", "i32"], gtpl);
+        let find = |name: &str| resolver.resolve(name.as_bytes()).unwrap();
+        assert_eq!(call_at(find("max$i64"), &[-3, 7]), 7);
+        assert_eq!(call_at(find("max$u8"), &[0xfd, 7]), 0xfd);
+        assert_eq!(call_at(find("fib$i64"), &[15]), 610);
+        let mut bytes = [200u8, 100, 7];
+        assert_eq!(call_at(find("sum$u8"), &[address(&mut bytes), 3]), 51);
+        let mut numbers: Vec<i32> =
+            (0..1000).map(|n: i32| n.wrapping_mul(0x9e37_79b1u32 as i32)).collect();
+        let mut sorted = numbers.clone();
+        sorted.sort_unstable();
+        call_at(find("sort$i32"), &[address(&mut numbers), 0, 999]);
+        assert_eq!(numbers, sorted);
+    }
+}
+
+#[test]
+fn a_vector_of_four_types_grows() {
+    let types = ["i64", "i32", "f64", "u8"];
+    let resolver = resolver(&types, true);
+    for ty in types {
+        let [push, get] = ["push", "get"]
+            .map(|name| resolver.resolve(format!("Vec.{name}${ty}").as_bytes()).unwrap());
+        let mut vector = [0u64; 3];
+        let this = Word::Integer(address(&mut vector) as u64);
+        let value = |value: u8| match ty {
+            "f64" => Word::Float(f64::from(value).to_bits()),
+            _ => Word::Integer(value.into()),
+        };
+        for index in 0..40 {
+            values_at(push, &[this, value(index * 3)]).unwrap();
+        }
+        for index in 0..40 {
+            let got = values_at(get, &[this, Word::Integer(index.into())]).unwrap();
+            match ty {
+                "f64" => assert_eq!(value(index * 3), Word::Float(got.float)),
+                _ => assert_eq!(value(index * 3), Word::Integer(got.integer & 0xff), "{ty}"),
+            }
+        }
+        assert_eq!(vector[1..], [40, 64]);
+        let beyond = values_at(get, &[this, Word::Integer(40)]).unwrap_err();
+        assert!(matches!(beyond, LinkError::Trap(Trap { code: 16, .. })), "{beyond}");
+    }
+}
+
+#[test]
+fn a_trap_is_an_error_of_the_call_and_of_no_other() {
+    let resolver = resolver(&["i64"], false);
+    let divide = resolver.resolve(b"divide$i64").unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    assert_eq!(land_at(divide, &[42, 5]), Ok(8));
+                    assert_eq!(land_at(divide, &[i64::MIN, -1]), Ok(i64::MIN));
+                    assert_eq!(land_at(divide, &[42, 0]), Err(trap(1, 40, divide)));
+                }
+            });
+        }
+    });
+}
+
+/// From text to result: a module imports an instance that nobody has made yet, loads, and runs.
+#[test]
+fn modules_load_that_miss_instances_of_typed_templates() {
+    let text = "template quotient<T>(a: T, b: T) -> T\ncall a = halve<T>(a)\ndiv T a, a, b\n\
+                return T a\nend\n\
+                template halve<T>(a: T) -> T\nlocal two: T\ncall two = two()\ndiv T a, a, two\n\
+                return T a\nend\n\
+                template two() -> i64\nlocal n: i64\nconst i64 n, 2\nreturn i64 n\nend";
+    // What is no type of the template must be one of the callee's.
+    let text =
+        text.replace("call two = two()", "local n: i64\ncall n = two()\nconvert T two, i64 n");
+    let mut module = Spec::new().possible("quotient", "i64", "fn$quotient$i64");
+    for template in parse(&text).unwrap() {
+        module = module.template(&template.name, &template.body);
+    }
+    let jit = JitInstantiator::new(SILENT);
+    jit.load_smf_bytes(b"quotients", &module.file()).unwrap();
+    let loader = ModuleLoader::default();
+    assert!(loader.load(b"early", user("fn$quotient$i64")).is_err());
+    let resolver = Arc::new(JitSymbolResolver::of(Arc::new(jit)));
+    loader.set_fallback_resolver(Some(resolver.clone()));
+    let handle = loader.load(b"user", user("fn$quotient$i64")).unwrap();
+    let main = loader.get(handle).unwrap().function(b"main").unwrap();
+    assert_eq!(land_at(main, &[84, 6]), Ok(7));
+    assert!(matches!(land_at(main, &[84, 0]), Err(LinkError::Trap(Trap { code: 1, .. }))));
+    assert_eq!(land_at(main, &[-84, 6]), Ok(-7));
+    let made: Vec<_> = [&b"fn$quotient$i64"[..], b"fn$halve$i64", b"two"]
+        .map(|symbol| resolver.instantiator().instance(symbol).is_some())
+        .to_vec();
+    assert_eq!(made, [true; 3]);
+}
+
+/// The function in which it happened, and not the one that was called.
+#[test]
+fn a_trap_says_in_which_instance_it_happened() {
+    let text = "template outer<T>(a: T, b: T) -> T\ncall a = inner<T>(a, b)\nreturn T a\nend\n\
+                template inner<T>(a: T, b: T) -> T\ndiv T a, a, b\nreturn T a\nend";
+    let mut module = Spec::new().possible("outer", "i64", "fn$outer$i64");
+    for template in parse(text).unwrap() {
+        module = module.template(&template.name, &template.body);
+    }
+    let jit = JitInstantiator::new(SILENT);
+    jit.load_smf_bytes(b"m", &module.file()).unwrap();
+    let outer = jit.try_jit_instantiate(b"fn$outer$i64").instance().unwrap().clone();
+    let Err(LinkError::Trap(trap)) = land_at(outer.address(), &[1, 0]) else { panic!() };
+    let inner = jit.instance_at(trap.function).unwrap();
+    assert_eq!((inner.symbol(), inner.address()), (&b"fn$inner$i64"[..], trap.function));
+    assert_eq!((trap.code, trap.at), (1, 40));
+    assert_eq!(jit.instance_at(outer.address()).unwrap().symbol(), outer.symbol());
+    assert!(jit.instance_at(0).is_none());
+}
+
+/// What the symbol is refused for, of a module with these templates and one row.
+fn refused(text: &str, row: [&str; 3]) -> String {
+    let [template, arguments, symbol] = row;
+    let mut module = Spec::new().possible(template, arguments, symbol);
+    for template in parse(text).unwrap() {
+        module = module.template(&template.name, &template.body);
+    }
+    told(module, symbol)
+}
+
+fn told(module: Spec, symbol: &str) -> String {
+    let jit = JitInstantiator::new(SILENT);
+    jit.load_smf_bytes(b"m", &module.file()).unwrap();
+    let result = jit.try_jit_instantiate(symbol.as_bytes());
+    let told = result.to_string();
+    assert!(result.is_error() && told.contains(symbol), "{told}");
+    // A callee that is sound may be there.
+    assert_eq!(jit.address(symbol.as_bytes()), None);
+    told
+}
+
+#[test]
+fn bodies_that_cannot_be_meant_are_told_with_symbol_and_cause() {
+    let call = |what: &str| format!("template f<T>(a: T)\n{what}\nreturn_none\nend\n");
+    let grow = call("call f<Box<T>>(a)").replace("(a: T)", "()").replace("(a)", "()");
+    let double = grow.replace("Box<T>", "Pair<T, T>");
+    let row = ["f", "i64", "fn$f$i64"];
+    for (text, cause) in [
+        (&grow, "larger than types may be"),
+        (&double, "larger than types may be"),
+        (&call("call gone<T>(a)"), "no loaded module has a template `gone`"),
+        (&call("call_host gone(a)"), "nobody provides `gone`"),
+        (
+            &(call("call g<T>(a)") + "template g<T>()\nreturn_none\nend"),
+            "it calls `g` with other types than that takes and gives",
+        ),
+        (&call("call f<T>()"), "it calls `f` with other types than that takes and gives"),
+    ] {
+        let told = refused(text, row);
+        assert!(told.contains(cause), "{told}");
+    }
+    let sound = &call("");
+    for (arguments, cause) in [
+        ("i64, i64", "2"),
+        ("Pair<i64, i64>", "which is no number, bool or pointer"),
+        ("i64>", "no type at byte 3"),
+    ] {
+        let told = refused(sound, ["f", arguments, "fn$f$x"]);
+        assert!(told.contains(cause), "{told}");
+    }
+}
+
+#[test]
+fn damaged_bodies_are_told_with_symbol_and_cause() {
+    let body = &parse(PROGRAMS).unwrap()[0].body;
+    let with = |at: usize, byte: u8| {
+        let mut body = body.clone();
+        body[at] = byte;
+        told(Spec::new().both("max", &body), "max$i64")
+    };
+    for (at, byte, cause) in [
+        (4, 0xff, "states 255 bytes"),
+        (8, 9, "version 9"),
+        (12, 65, "65 type parameters"),
+        (14, 9, "locals"),
+        (18, 1, "tables"),
+        (36, 0xff, "tables"),
+        (40, 0x7f, "is no opcode"),
+    ] {
+        let told = with(at, byte);
+        assert!(told.contains(cause), "{told}");
+    }
+    let told = told(Spec::new().both("max", &body[..body.len() - 1]), "max$i64");
+    assert!(told.contains("states 78 bytes and has 77"), "{told}");
+}
+
+#[test]
+fn a_type_without_meaning_is_refused_with_the_place() {
+    let bits = parse("template bits<T>(a: T) -> T\nshl T a, a, 1\nreturn T a\nend").unwrap();
+    let module = Spec::new().template("bits", &bits[0].body);
+    let module = module.possible("bits", "f64", "bits$f64").possible("bits", "text", "bits$text");
+    let jit = JitInstantiator::new(SILENT);
+    jit.load_smf_bytes(b"bits", &module.file()).unwrap();
+    for (symbol, what) in [("bits$f64", "f64"), ("bits$text", "no number")] {
+        match jit.try_jit_instantiate(symbol.as_bytes()) {
+            JitResult::CompilationError(failure) => {
+                let said = failure.to_string();
+                assert!(said.contains("shl has no meaning") && said.contains(what), "{said}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

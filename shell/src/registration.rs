@@ -1,0 +1,137 @@
+//! What the process knows of a module while it is loaded: that its code may be called through a bare
+//! address, and, when a tool is on, the names of its functions.
+
+use std::ops::Range;
+
+use smf_core::alloc_util::sort::sort_by_key;
+#[cfg(feature = "c-api")]
+use smf_core::alloc_util::try_push;
+use smf_core::alloc_util::{AllocError, try_collect};
+use smf_core::format::SymbolKind;
+use smf_core::link::Module;
+
+#[cfg(feature = "c-api")]
+use crate::code_map::CodeRange;
+use crate::tools::{self, Announced, Function};
+
+/// One module. Must be dropped before the module's memory goes.
+pub(crate) struct Known {
+    #[cfg(feature = "c-api")]
+    _code: Vec<CodeRange>,
+    _names: Announced,
+}
+
+impl Known {
+    /// # Errors
+    /// [`AllocError`]: it could not be called.
+    pub(crate) fn of(module: &Module<'_>) -> Result<Self, AllocError> {
+        let names = if tools::is_on() { announce(module) } else { Announced::default() };
+        #[cfg(feature = "c-api")]
+        let code = {
+            let mut code = Vec::new();
+            for range in module.code() {
+                try_push(&mut code, CodeRange::enter(range)?)?;
+            }
+            code
+        };
+        Ok(Self {
+            #[cfg(feature = "c-api")]
+            _code: code,
+            _names: names,
+        })
+    }
+}
+
+/// A profile without names is no reason not to load a module, so that a failure is only reported.
+fn announce(module: &Module<'_>) -> Announced {
+    let code = try_collect(module.code().map(|range| range.start as u64..range.end as u64));
+    let functions = code.and_then(|code| Ok((functions(module, &code)?, code)));
+    // Without memory for the names it goes without them.
+    let Ok((functions, code)) = functions else { return Announced::default() };
+    tools::announce(&functions, &code).unwrap_or_else(|error| {
+        tools::report(&error);
+        Announced::default()
+    })
+}
+
+/// Every function of a module, local ones too, by address. A function whose symbol has no size reaches
+/// to the next one.
+fn functions<'d>(
+    module: &Module<'d>,
+    code: &[Range<u64>],
+) -> Result<Vec<Function<'d>>, AllocError> {
+    let exports = module.exports();
+    let symbols = module.linked().symbols().iter().filter_map(Result::ok);
+    let functions = symbols
+        .filter(|symbol| symbol.kind == SymbolKind::Function && !symbol.is_import())
+        .filter_map(|symbol| {
+            let address = exports.address(&symbol)?;
+            Some(Function { address, size: symbol.size, name: symbol.name() })
+        })
+        .filter(|function| code.iter().any(|range| range.contains(&function.address)));
+    let mut functions = try_collect(functions)?;
+    sort_by_key(&mut functions, |function| (function.address, function.name));
+    let (mut here, mut next) = (u64::MAX, u64::MAX);
+    for function in functions.iter_mut().rev() {
+        // Several symbols may be at one address.
+        if function.address < here {
+            (here, next) = (function.address, here);
+        }
+        let range = code.iter().find(|range| range.contains(&here));
+        let end = range.map_or(here, |range| range.end);
+        let size = if function.size == 0 { next.min(end) - here } else { function.size };
+        function.size = size.min(end - here);
+    }
+    Ok(functions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
+    use smf_core::format::{Binding, Header, Layout, SectionKind, Smf};
+    use smf_core::link::{Image, NoImports, host_arch};
+
+    #[test]
+    fn every_function_has_its_place_and_a_size() {
+        let code = NewSection::code(&[0xc3; 100]);
+        let data = NewSection { kind: SectionKind::Data, name: b".data", ..code };
+        let function = |name, value, size| NewSymbol {
+            name,
+            place: Place::Section(0),
+            value,
+            size,
+            ..NewSymbol::default()
+        };
+        let symbols = [
+            function(b"last", 80, 0),
+            function(b"first", 0, 30),
+            function(b"sizeless", 40, 0),
+            NewSymbol { binding: Binding::Local, ..function(b"alias", 40, 0) },
+            NewSymbol { kind: SymbolKind::Data, place: Place::Section(1), ..function(b"no", 0, 8) },
+        ];
+        let header = Header { arch: host_arch(), ..Header::default() };
+        let (layout, sections) = (Layout::Packed, &[code, data][..]);
+        let file = NewModule { layout, header, stub: &[], sections, symbols: &symbols };
+        let file = file.to_vec().unwrap();
+        let module = Image::place(&Smf::parse(&file).unwrap()).unwrap().link(&NoImports).unwrap();
+
+        let code: Vec<_> = module.code().map(|r| r.start as u64..r.end as u64).collect();
+        assert_eq!(code.len(), 1);
+        let base = code[0].start;
+        let mut found: Vec<_> = functions(&module, &code)
+            .unwrap()
+            .iter()
+            .map(|f| (f.address - base, f.size, f.name))
+            .collect();
+        found.sort_unstable();
+        let page = code[0].end - base;
+        let expected: [(u64, u64, &[u8]); 4] = [
+            (0, 30, b"first"),
+            (40, 40, b"alias"),
+            (40, 40, b"sizeless"),
+            (80, page - 80, b"last"),
+        ];
+        assert_eq!(found, expected);
+    }
+}
