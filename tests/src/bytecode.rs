@@ -4,7 +4,6 @@ mod draw;
 
 pub use draw::{Drawn, draw, seeded};
 
-use smf_core::jit::compile::{CompileError, Compiler};
 use smf_core::jit::host::{HostFunction, HostTable, Signals};
 use smf_core::jit::interpret::{Environment, Interpreter, LoopHead, Room, TierUp};
 use smf_core::jit::trap::{Cause, MAX_DEPTH, Trap};
@@ -151,23 +150,6 @@ pub fn check_compiled(functions: &[FunctionCode<'_>], args: &[u64], expected: Re
     }
 }
 
-/// Compares what the verifier finds of a program with what is found when it is compiled at once.
-///
-/// # Panics
-/// When they differ.
-pub fn check_found(functions: &[FunctionCode<'_>], expected: &Result<Program<'_>, VerifyError>) {
-    let found = Compiler::new().program(functions.to_vec(), |_, _| {});
-    match (expected, found) {
-        (Ok(expected), Ok(found)) => {
-            let indices = 0..u32::try_from(functions.len()).unwrap();
-            indices.for_each(|index| assert_eq!(expected.summary(index), found.summary(index)));
-            assert!(expected.host_calls().eq(found.host_calls()));
-        }
-        (Err(expected), Err(found)) => assert_eq!(CompileError::Verify(*expected), found),
-        (expected, found) => panic!("{expected:?}, {found:?}"),
-    }
-}
-
 /// Any bytes are an error, or a program that runs until it returns, traps or is stopped: the first
 /// three say how many parameters and locals each function has and how many functions there are.
 ///
@@ -181,7 +163,6 @@ pub fn check_any(data: &[u8]) -> Option<Result<u64, Trap>> {
         code.chunks(size).map(|code| FunctionCode { code, params, locals }).collect();
     let lengths: Vec<_> = functions.iter().map(|function| function.code.len()).collect();
     let verified = Verifier::new().verify(functions.clone());
-    check_found(&functions, &verified);
     match verified {
         Ok(program) => {
             let result = interpret(&program, &[1, 2, 3], 1000);

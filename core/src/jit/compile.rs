@@ -1,24 +1,9 @@
-//! Programs checked and compiled at once, and functions of them compiled one by one.
-//!
-//! There are two ways. Simple functions go the [quick](super::lower) one, in a single walk over their
-//! code; all others go through the verifier, whose facts the code is made from. Which way a function goes
-//! nobody can tell but by the time it takes and by the code that comes out: summaries, errors, traps and
-//! the heads of loops are the same.
-//!
-//! A quick walk over a function that calls others takes their results for integers while nothing is
-//! known of them. When the program turns out to be another one, or is refused, everything is done again
-//! without the quick way, so that what is said of it is what the verifier says.
-//!
-//! One thing is allowed more: the verifier limits how much it compares where paths meet
-//! ([`Fault::Joins`]), and a quick walk compares nothing that would count.
+//! Compiles functions of a verified program, one at a time.
 
-use alloc::vec::Vec;
 use core::fmt;
 
 use super::lower::{LowerError, Lowered, Lowering, Places};
-use super::verify::{
-    Calls, Facts, Fault, Found, FunctionCode, Program, Verifier, VerifyError, Visitor,
-};
+use super::verify::{Fault, Program, Verifier, VerifyError};
 
 /// Why there is no code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,74 +43,39 @@ impl fmt::Display for CompileError {
 
 impl core::error::Error for CompileError {}
 
-/// Checks and compiles. Its memory is reused.
+/// Compiles functions. Its memory is reused from one function to the next.
 #[derive(Debug, Default)]
 pub struct Compiler {
     verifier: Verifier,
     lowering: Lowering,
-    /// Whether all functions go through the verifier.
-    is_thorough: bool,
 }
 
 impl Compiler {
-    /// One that has no memory yet.
+    /// A compiler that has allocated nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether [`Lowered::origins`] are kept.
+    /// Sets whether [`Lowered::origins`] are recorded.
     pub fn keep_origins(&mut self, keep: bool) {
         self.lowering.keep_origins(keep);
     }
 
-    /// Whether all functions go through the verifier: the code is better where many variables or
-    /// deep loops compete for registers, and takes twice as long to make.
-    pub fn be_thorough(&mut self, thorough: bool) {
-        self.is_thorough = thorough;
-    }
-
-    /// Checks and compiles every function, and shows the code to `each` with the index, in the order of
-    /// the functions. What `each` makes of it is for nothing when a later function is refused, or when
-    /// the functions begin again at index 0, which happens once at most.
+    /// Compiles the function `index` of `program`.
     ///
     /// # Errors
-    /// The first thing that is wrong with the program, or no memory.
-    pub fn program<'c>(
-        &mut self,
-        functions: Vec<FunctionCode<'c>>,
-        mut each: impl FnMut(u32, Lowered<'_>),
-    ) -> Result<Program<'c>, CompileError> {
-        let Self { verifier, lowering, is_thorough } = self;
-        let mut pass = Pass { lowering, each: &mut each, is_quick: !*is_thorough, error: None };
-        let mut found = verifier.visit(&functions, &mut pass);
-        if found.is_err() && pass.is_quick {
-            (pass.is_quick, pass.error) = (false, None);
-            found = verifier.visit(&functions, &mut pass);
-        }
-        let found = found?;
-        pass.error.map_or(Ok(found.program(functions)), |error| Err(error.into()))
-    }
-
-    /// Compiles a function of a program.
-    ///
-    /// # Errors
-    /// No such function, no memory, or too much code.
+    /// The program has no such function, no memory, or more code than a function may have.
     pub fn function(
         &mut self,
         program: &Program<'_>,
         index: u32,
     ) -> Result<Lowered<'_>, CompileError> {
-        if self.quick(program, index) {
-            return Ok(self.lowering.lowered()?);
-        }
         let facts = self.verifier.facts(program, index)?;
         Ok(self.lowering.function(&facts)?)
     }
 
-    /// Where an activation keeps its values at the heads of loops, in the code that
-    /// [`function`](Self::function) makes: what [`abi`](super::lower::abi)'s way in from the interpreter
-    /// fills before it goes there. Which way that went is for the caller to say ([`Lowered::is_quick`]): a
-    /// walk that had no memory then may have it now.
+    /// The locations of an activation's values at loop heads, in the code that
+    /// [`function`](Self::function) makes. On-stack replacement fills them before it enters that code.
     ///
     /// # Errors
     /// As [`function`](Self::function).
@@ -133,62 +83,11 @@ impl Compiler {
         &mut self,
         program: &Program<'_>,
         index: u32,
-        is_quick: bool,
     ) -> Result<Places<'_>, CompileError> {
-        if let Some(function) = program.function(index).filter(|_| is_quick) {
-            return Ok(self.lowering.simple_places(function));
-        }
         let facts = self.verifier.facts(program, index)?;
         Ok(self.lowering.places(&facts))
-    }
-
-    /// Compiles a function the quick way, if that is one for it.
-    fn quick(&mut self, program: &Program<'_>, index: u32) -> bool {
-        let function = program.function(index).filter(|_| !self.is_thorough);
-        let quick = function
-            .and_then(|function| self.lowering.quick(function, index, &mut program.calls()));
-        quick.is_some()
-    }
-}
-
-/// One time through a program.
-struct Pass<'l, F> {
-    lowering: &'l mut Lowering,
-    each: &'l mut F,
-    is_quick: bool,
-    error: Option<LowerError>,
-}
-
-impl<F: FnMut(u32, Lowered<'_>)> Pass<'_, F> {
-    fn keep(&mut self, error: LowerError) {
-        self.error = self.error.or(Some(error));
-    }
-}
-
-impl<'c, F: FnMut(u32, Lowered<'_>)> Visitor<'c> for Pass<'_, F> {
-    #[inline(always)]
-    fn take_over(
-        &mut self,
-        function: FunctionCode<'c>,
-        index: u32,
-        calls: &mut dyn Calls,
-    ) -> Option<Found<'_>> {
-        if !self.is_quick {
-            return None;
-        }
-        let (longest, result) = self.lowering.quick(function, index, calls)?;
-        (self.each)(index, self.lowering.lowered().ok()?);
-        Some(Found { longest, result, taken_for_integers: self.lowering.taken_for_integers() })
-    }
-
-    #[inline(always)]
-    fn look(&mut self, facts: Facts<'_, 'c>) {
-        match self.lowering.function(&facts) {
-            Ok(lowered) => (self.each)(facts.index, lowered),
-            Err(error) => self.keep(error),
-        }
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -1,9 +1,5 @@
 //! Bytecode to x86-64 code, one function at a time and in one pass over its instructions.
 //!
-//! What follows is about verified functions. Those that are simple need not be: `quick` checks and
-//! compiles them in one walk, with its own account of where values are, and puts down what this room puts
-//! down. [`compile`](super::compile) chooses.
-//!
 //! Every *variable*, a local or a position of the vector, has a *home* for the whole function: a
 //! register for those that are named most often, weighted by the depth of loops, and otherwise a word
 //! of the frame. Pushed operands are kept track of while compiling: a value of the vector is a constant,
@@ -36,7 +32,6 @@ mod frame;
 mod homes;
 mod image;
 mod integers;
-mod quick;
 mod shape;
 mod traps;
 mod values;
@@ -107,9 +102,6 @@ pub struct Lowered<'l> {
     /// Bytes of stack that an activation takes at most below its return address, with the arguments that it
     /// passes and the return address of what it calls.
     pub stack: u32,
-    /// Whether it was made the quick way, and so where its values are:
-    /// [`Compiler::places`](super::compile::Compiler::places) wants to know.
-    pub is_quick: bool,
 }
 
 /// Compiles functions. Its memory is reused.
@@ -124,10 +116,8 @@ pub struct Lowering {
     loop_heads: Vec<(u32, u32)>,
     origins: Vec<SourceLoc>,
     keeps_origins: bool,
-    quick: quick::Quick,
-    /// The function that is compiled and which way, the begin of its code, and the instruction at hand.
+    /// The function that is compiled, the label of its first instruction, and the current instruction.
     index: u32,
-    is_quick: bool,
     entry: Label,
     here: At,
 }
@@ -153,9 +143,7 @@ impl Lowering {
             loop_heads: Vec::new(),
             origins: Vec::new(),
             keeps_origins: false,
-            quick: quick::Quick::default(),
             index: 0,
-            is_quick: false,
             entry,
             here: 0,
         }
@@ -175,18 +163,17 @@ impl Lowering {
         try_reserve(&mut self.loop_heads, facts.targets().len())?;
         let shape = Shape::of(facts);
         self.frame.plan(&shape, &mut self.homes);
-        self.start(facts.index, false);
+        self.start(facts.index);
         let labels = self.asm.labels(facts.targets().len());
         Body { l: self, facts, labels, next: 0, block: &[] }.compile(&shape);
         self.lowered()
     }
 
     /// The function that was compiled last.
-    pub(crate) fn lowered(&mut self) -> Result<Lowered<'_>, LowerError> {
+    fn lowered(&mut self) -> Result<Lowered<'_>, LowerError> {
         let code = self.asm.code()?;
         let (loop_heads, origins) = (&self.loop_heads, &self.origins);
-        let (stack, is_quick) = (self.frame.need, self.is_quick);
-        Ok(Lowered { bytes: code.bytes, loop_heads, origins, stack, is_quick })
+        Ok(Lowered { bytes: code.bytes, loop_heads, origins, stack: self.frame.need })
     }
 
     /// Where an activation keeps its values at a loop head: what [`abi`]'s way in from the
@@ -197,13 +184,13 @@ impl Lowering {
     }
 
     /// Starts with a function.
-    fn start(&mut self, index: u32, is_quick: bool) {
+    fn start(&mut self, index: u32) {
         self.asm.clear();
         self.traps.clear();
         self.loop_heads.clear();
         self.origins.clear();
         self.entry = self.asm.label();
-        (self.index, self.is_quick, self.here) = (index, is_quick, 0);
+        (self.index, self.here) = (index, 0);
     }
 
     /// The home of a variable.

@@ -59,7 +59,7 @@ pub(crate) fn view(functions: &Functions) -> Vec<FunctionCode<'_>> {
 /// A program of which most functions are such as a compiler makes of statements: jumps find the vector
 /// empty. They end, and call those after them and functions of the host. With `trouble`, some have
 /// instructions that do not fit.
-pub(crate) fn mostly_simple(random: &mut Random, trouble: bool) -> Functions {
+pub(crate) fn statement_program(random: &mut Random, trouble: bool) -> Functions {
     let count = 1 + random.below(4);
     let params: Vec<u16> = (0..count).map(|_| random.below(7) as u16).collect();
     let mut functions = Vec::new();

@@ -40,7 +40,6 @@ use alloc::vec::Vec;
 pub use error::{Fault, Place, VerifyError};
 pub use kind::{Kind, KindSet};
 pub(crate) use op::{At, Op, offset};
-pub(crate) use scan::Calls;
 pub use scan::Target;
 
 use crate::alloc_util::{AllocError, try_collect, try_push, try_resize, try_with_capacity};
@@ -51,7 +50,7 @@ use frame::Frame;
 use hosts::HostCalls;
 use joins::{Effort, Joins};
 use kind::{MAX_FUNCTIONS, Results, Type};
-use scan::{Callees, Scan};
+use scan::{Callees, Calls, Scan};
 use uses::Uses;
 
 /// A function to be verified.
@@ -128,11 +127,6 @@ impl<'c> Program<'c> {
         Some(Summary { longest: *self.longest.get(index)?, result: *self.results.get(index)? })
     }
 
-    /// Its calls, none of which is refused.
-    pub(crate) fn calls(&self) -> impl Calls {
-        Accepted(&self.results)
-    }
-
     /// The host functions that it calls, by index, each once.
     pub fn host_calls(&self) -> impl Iterator<Item = HostCall> + '_ {
         self.hosts.iter().copied()
@@ -150,62 +144,6 @@ pub struct Verifier {
     effort: Effort,
     called: Vec<bool>,
     hosts: HostCalls,
-    /// The functions whose results were taken for integers before they were known.
-    taken: Vec<u32>,
-}
-
-/// Who looks at the functions of a program while they are checked.
-pub(crate) trait Visitor<'c> {
-    /// Takes a function over, which is not looked at any further then. What is found must be what the
-    /// verifier would have found.
-    fn take_over(
-        &mut self,
-        function: FunctionCode<'c>,
-        index: u32,
-        calls: &mut dyn Calls,
-    ) -> Option<Found<'_>>;
-
-    /// Looks at a function that has been checked.
-    fn look(&mut self, facts: Facts<'_, 'c>);
-}
-
-/// What somebody found out of a function who took it over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found<'f> {
-    /// The most values that its vector ever holds.
-    pub(crate) longest: u32,
-    /// The kind of what it returns.
-    pub(crate) result: Kind,
-    /// The functions that it calls and of whose results nothing was known.
-    pub(crate) taken_for_integers: &'f [u32],
-}
-
-/// Who takes over nothing.
-struct Shown<F>(F);
-
-impl<'c, F: FnMut(Facts<'_, 'c>)> Visitor<'c> for Shown<F> {
-    fn take_over(&mut self, _: FunctionCode<'c>, _: u32, _: &mut dyn Calls) -> Option<Found<'_>> {
-        None
-    }
-
-    fn look(&mut self, facts: Facts<'_, 'c>) {
-        (self.0)(facts);
-    }
-}
-
-/// What a program is, but for its functions.
-pub(crate) struct Summaries {
-    longest: Vec<u32>,
-    results: Vec<Kind>,
-    hosts: Vec<HostCall>,
-}
-
-impl Summaries {
-    /// The program of the functions that were checked.
-    pub(crate) fn program<'c>(self, functions: Vec<FunctionCode<'c>>) -> Program<'c> {
-        let Self { longest, results, hosts } = self;
-        Program { functions, longest, results, hosts }
-    }
 }
 
 impl Verifier {
@@ -222,51 +160,14 @@ impl Verifier {
         &mut self,
         functions: Vec<FunctionCode<'c>>,
     ) -> Result<Program<'c>, VerifyError> {
-        self.verify_each(functions, |_| {})
-    }
-
-    /// Checks every function and shows its facts to `each`, in the order of the functions. What `each`
-    /// makes of them is for nothing when a later function is refused. Kinds that depend on later
-    /// functions are not known yet ([`Facts::local`], [`Facts::slot`]).
-    ///
-    /// # Errors
-    /// The first thing that is wrong, with function and offset, or no memory.
-    pub fn verify_each<'c>(
-        &mut self,
-        functions: Vec<FunctionCode<'c>>,
-        each: impl FnMut(Facts<'_, 'c>),
-    ) -> Result<Program<'c>, VerifyError> {
-        let found = self.visit(&functions, &mut Shown(each))?;
-        Ok(found.program(functions))
-    }
-
-    /// Checks every function that `visitor` does not take over, and shows it the facts.
-    ///
-    /// # Errors
-    /// As [`Verifier::verify_each`]. When a function was taken over, what is wrong may be what it was
-    /// taken for, and nothing else.
-    pub(crate) fn visit<'c>(
-        &mut self,
-        functions: &[FunctionCode<'c>],
-        visitor: &mut impl Visitor<'c>,
-    ) -> Result<Summaries, VerifyError> {
         let count = u32::try_from(functions.len()).ok().filter(|&count| count < MAX_FUNCTIONS);
         let count = count.ok_or(Fault::TooLarge)?;
-        self.start(functions, count)?;
+        self.start(&functions, count)?;
         let mut longest = try_with_capacity(functions.len())?;
         let mut runs_off = Vec::new();
         for (&function, index) in functions.iter().zip(0..) {
-            let Self { scan, called, hosts, results, taken, .. } = self;
-            let mut calls = Callees { functions, called, hosts, results, caller: index };
-            if let Some(found) = visitor.take_over(function, index, &mut calls) {
-                longest.push(found.longest);
-                for &callee in found.taken_for_integers {
-                    try_push(taken, callee)?;
-                }
-                let ty = Type::of(found.result.into());
-                results.returns(index, ty, (index, 0)).map_err(Fault::from)?;
-                continue;
-            }
+            let Self { scan, called, hosts, .. } = self;
+            let mut calls = Callees { functions: &functions, called, hosts, caller: index };
             let scanned = scan.function(&function, &mut calls);
             let error = |(at, fault)| VerifyError::new(index, function.code, at, fault);
             scanned.map_err(error)?;
@@ -275,7 +176,6 @@ impl Verifier {
             if facts.runs_off {
                 try_push(&mut runs_off, index)?;
             }
-            visitor.look(facts);
         }
         self.finish(functions, longest, &runs_off)
     }
@@ -284,19 +184,18 @@ impl Verifier {
         self.results.reset(count)?;
         self.called.clear();
         try_resize(&mut self.called, functions.len(), false)?;
-        self.taken.clear();
         self.hosts = HostCalls::default();
         let bytes = functions.iter().map(|function| function.code.len() as u64).sum();
         self.effort = Effort::for_code(bytes);
         Ok(())
     }
 
-    fn finish(
+    fn finish<'c>(
         &mut self,
-        functions: &[FunctionCode<'_>],
+        functions: Vec<FunctionCode<'c>>,
         longest: Vec<u32>,
         runs_off: &[u32],
-    ) -> Result<Summaries, VerifyError> {
+    ) -> Result<Program<'c>, VerifyError> {
         let code = |index: u32| {
             let function = usize::try_from(index).ok().and_then(|index| functions.get(index));
             function.map_or(&[][..], |function| function.code)
@@ -313,13 +212,8 @@ impl Verifier {
         })?;
         let count = u32::try_from(functions.len()).unwrap_or(u32::MAX);
         let results = try_collect((0..count).map(|index| self.results.resolve(index)))?;
-        for &callee in &self.taken {
-            if self.results.resolve(callee) != Kind::I64 {
-                return Err(VerifyError::new(callee, code(callee), 0, Fault::Unsupported));
-            }
-        }
         let hosts = core::mem::take(&mut self.hosts).into_calls()?;
-        Ok(Summaries { longest, results, hosts })
+        Ok(Program { functions, longest, results, hosts })
     }
 
     /// The facts of one function of a program.
@@ -332,7 +226,7 @@ impl Verifier {
         let function = program.function(index).ok_or(none)?;
         self.results.reset(0)?;
         self.effort = Effort::for_code(u64::MAX);
-        self.scan.function(&function, &mut program.calls()).map_err(|(_, fault)| fault)?;
+        self.scan.function(&function, &mut Accepted).map_err(|(_, fault)| fault)?;
         self.walk(function, index, Some(&program.results)).map_err(|(_, fault)| fault)
     }
 
@@ -366,19 +260,15 @@ impl Verifier {
 }
 
 /// Calls that have been checked, with what is returned.
-struct Accepted<'p>(&'p [Kind]);
+struct Accepted;
 
-impl Calls for Accepted<'_> {
+impl Calls for Accepted {
     fn function(&mut self, _: u32, _: u16) -> Result<(), Fault> {
         Ok(())
     }
 
     fn host(&mut self, _: u16, _: u16, _: u32) -> Result<(), Fault> {
         Ok(())
-    }
-
-    fn result(&mut self, callee: u32) -> Option<Kind> {
-        self.0.get(usize::try_from(callee).ok()?).copied()
     }
 }
 

@@ -42,8 +42,6 @@ struct Code {
     block: ExecutableBlock,
     /// Where loop heads are, in bytes from the begin of the function and of its code; none in a way in.
     loop_heads: Box<[(u32, u32)]>,
-    /// Which way it was compiled, which says where its values are.
-    is_quick: bool,
     /// Bytes of stack that an activation needs below its return address; 0 of a way in.
     stack: u32,
 }
@@ -322,8 +320,8 @@ impl<'c> Native<'c> {
         let mut code = self.memory.allocate_with(request)?;
         code.as_mut_slice().copy_from_slice(lowered.bytes);
         let loop_heads = try_collect(lowered.loop_heads.iter().copied())?.into_boxed_slice();
-        let (is_quick, stack) = (lowered.is_quick, lowered.stack);
-        let code = Code { told: None, block: code.publish()?, loop_heads, is_quick, stack };
+        let stack = lowered.stack;
+        let code = Code { told: None, block: code.publish()?, loop_heads, stack };
         Ok((enter_code(compiled, function, code)?, true))
     }
 
@@ -356,7 +354,7 @@ impl<'c> Native<'c> {
         }
         let block = self.way_in(function, found.params)?;
         let loop_heads = Box::default();
-        let mut code = Code { told: None, block, loop_heads, is_quick: false, stack: 0 };
+        let mut code = Code { told: None, block, loop_heads, stack: 0 };
         // Before anybody has the address, and without the lock.
         let observer = self.observer.as_ref();
         code.told = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
@@ -420,7 +418,7 @@ impl<'c> Native<'c> {
         let code = {
             let mut compiling = self.compiling().ok()?;
             let Compiling { compiler, compiled, image: spare } = &mut *compiling;
-            let Code { block, loop_heads, is_quick, stack, .. } = compiled.get(&function)?;
+            let Code { block, loop_heads, stack, .. } = compiled.get(&function)?;
             let need = usize::try_from(*stack).ok()? + size_of::<u64>() * (1 + locals.len());
             if !stack::is_left(need, room.stack_end) {
                 return None;
@@ -428,7 +426,7 @@ impl<'c> Native<'c> {
             let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
             let (_, offset) = *loop_heads.get(head)?;
             core::mem::swap(&mut image, spare);
-            let places = compiler.places(&self.program, function, *is_quick).ok()?;
+            let places = compiler.places(&self.program, function).ok()?;
             places.fill(&mut image, locals, vector).ok()?;
             block.address() + usize::try_from(offset).ok()?
         };

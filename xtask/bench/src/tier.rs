@@ -245,11 +245,15 @@ fn compiling(bench: &mut Bench, functions: &[Assembled]) {
             locals: function.locals,
         })
         .collect();
-    let mut compiler = Compiler::new();
+    let (mut verifier, mut compiler) = (Verifier::new(), Compiler::new());
     let ours = repeat(move || {
+        let program = verifier.verify(codes.clone()).unwrap();
+        let count = u32::try_from(program.functions().len()).unwrap();
         let mut bytes = 0;
-        let compiled = compiler.program(codes.clone(), |_, lowered| bytes += lowered.bytes.len());
-        (compiled.unwrap().functions().len(), bytes)
+        for index in 0..count {
+            bytes += compiler.function(&program, index).unwrap().bytes.len();
+        }
+        bytes
     });
     let per = count_instructions(&many);
     let target = Target { ratio: Some(0.02), nanoseconds: Some(10.0) };

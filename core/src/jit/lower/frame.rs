@@ -10,7 +10,6 @@
 
 use super::abi::{Context, STACK_PAGE, Shared, TrapKind, UNCHECKED_STACK};
 use super::homes::{Homes, KEPT, VOLATILE};
-use super::quick::{MOST, MOST_LOCALS};
 use super::variable::{Value, Variable};
 use super::{Body, Lowering, Shape};
 use crate::jit::machine::{ARGUMENTS, Source};
@@ -22,21 +21,6 @@ const IN_REGISTERS: u16 = 6;
 
 /// Bytes below `rsp` that nobody else touches.
 const RED_ZONE: u32 = 128;
-
-/// Where the first locals of a function live that is compiled the quick way and calls nothing: parameters
-/// where they come in, unless that is a temporary register.
-const SIMPLE: [Gpr; 10] = [
-    Gpr::Rdi,
-    Gpr::Rsi,
-    Gpr::R10,
-    Gpr::R11,
-    Gpr::R8,
-    Gpr::R9,
-    Gpr::R12,
-    Gpr::R13,
-    Gpr::R14,
-    Gpr::R15,
-];
 
 /// The shape of an activation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,33 +79,6 @@ impl Frame {
         // Positions are limited, and locals are numbered with 16 bits.
         let charge = activation_charge(shape.locals, longest);
         self.charge = u32::try_from(charge).unwrap_or(u32::MAX >> 1);
-    }
-
-    /// Plans for a function that is compiled the quick way, whose locals live where their numbers say:
-    /// there. With calls, in registers that these keep.
-    pub(super) fn plan_simple(
-        &mut self,
-        params: u16,
-        locals: u16,
-        calls: bool,
-    ) -> [GprOrStack; MOST_LOCALS as usize] {
-        let registers: &[Gpr] = if calls { &KEPT } else { &SIMPLE };
-        let in_registers = registers.len().min(locals.into());
-        let free = if calls { 0 } else { VOLATILE.len() };
-        self.saved = u32::try_from(in_registers.saturating_sub(free)).unwrap_or(0);
-        (self.params, self.moved, self.is_too_long, self.charge) = (params, 0, false, 0);
-        self.first_local = u16::try_from(in_registers).unwrap_or(0);
-        (self.locals_end, self.looks_for_interrupts) = (locals, calls);
-        // All arguments are passed in registers.
-        self.lay_out(8 * MOST, 0);
-        let mut homes = [GprOrStack::gpr(Gpr::Rax); MOST_LOCALS as usize];
-        for (home, local) in homes.iter_mut().zip(0..locals) {
-            *home = match registers.get(usize::from(local)) {
-                Some(&register) => register.into(),
-                None => self.word(Variable::local(local)),
-            };
-        }
-        homes
     }
 
     /// Says where everything is, with so many bytes for the vector, and at most so many arguments of a call.

@@ -3,7 +3,7 @@
 use super::Shape;
 use super::variable::Variable;
 use crate::jit::machine::ARGUMENTS;
-use crate::jit::x64::{Gpr, GprOrStack};
+use crate::jit::x64::Gpr;
 
 /// Registers for variables that calls do not keep.
 pub(super) const VOLATILE: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::R8, Gpr::R9, Gpr::R10, Gpr::R11];
@@ -64,16 +64,6 @@ impl Homes {
     pub(super) fn volatile(&self) -> impl Iterator<Item = (Variable, Gpr)> {
         let kept = if self.calls { KEPT.len() } else { usize::MAX };
         self.chosen().skip(kept)
-    }
-
-    /// Lets locals live in these places, if they are registers.
-    pub(super) fn set(&mut self, homes: &[GprOrStack]) {
-        self.registers = Registers::default();
-        for (home, local) in homes.iter().zip(0..) {
-            if let Some(register) = home.register() {
-                self.registers.set(Variable::local(local), register);
-            }
-        }
     }
 
     /// Chooses the variables that are worth a register.

@@ -8,7 +8,6 @@
 use alloc::vec::Vec;
 
 use super::error::Fault;
-use super::kind::{Kind, Results};
 use super::offsets::Offsets;
 use super::op::{At, Op, offset};
 use super::{FunctionCode, HostCalls};
@@ -355,13 +354,11 @@ fn source(code: &[u8], wanted: u32) -> u32 {
 }
 
 /// What is asked about the functions that are called.
-pub(crate) trait Calls {
+pub(super) trait Calls {
     /// A CALL or TAIL_CALL.
     fn function(&mut self, callee: u32, argc: u16) -> Result<(), Fault>;
     /// A CALL_SFFI at offset `at`.
     fn host(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault>;
-    /// The kind of what a function returns, as far as it is known.
-    fn result(&mut self, callee: u32) -> Option<Kind>;
 }
 
 /// The functions of a program, for [`Calls`].
@@ -369,7 +366,6 @@ pub(super) struct Callees<'p, 'c> {
     pub(super) functions: &'p [FunctionCode<'c>],
     pub(super) called: &'p mut [bool],
     pub(super) hosts: &'p mut HostCalls,
-    pub(super) results: &'p mut Results,
     pub(super) caller: u32,
 }
 
@@ -389,9 +385,5 @@ impl Calls for Callees<'_, '_> {
 
     fn host(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault> {
         self.hosts.add(index, argc, self.caller, at)
-    }
-
-    fn result(&mut self, callee: u32) -> Option<Kind> {
-        self.results.kinds(callee).single()
     }
 }

@@ -150,14 +150,6 @@ impl<S: Storage> Assembler<S> {
         0
     }
 
-    /// Where `label` is, once it is bound, in bytes from the begin of the code.
-    pub fn offset_of(&mut self, label: Label) -> Option<u32> {
-        match self.find(label) {
-            Found::At(offset) => Some(offset),
-            _ => None,
-        }
-    }
-
     /// The first label that something leads to and that is not bound; without one it is a jump that has
     /// not landed.
     #[cold]
@@ -284,21 +276,6 @@ impl<S: Storage> Assembler<S> {
             Found::Unknown => {
                 self.unknown(label);
             }
-        }
-    }
-
-    /// Binds `label`, to which nothing leads yet, to where the code ended at `offset`, as
-    /// [`offset`](Self::offset) said.
-    #[inline]
-    pub fn bind_at(&mut self, label: Label, offset: u32) {
-        match self.find(label) {
-            Found::Open(LabelState::UNUSED) => {
-                self.set(label, LabelState { near: offset, short: BOUND });
-            }
-            Found::Unknown => {
-                self.unknown(label);
-            }
-            _ => self.bind_again(label),
         }
     }
 

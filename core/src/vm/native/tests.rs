@@ -8,7 +8,7 @@ use super::*;
 use crate::jit::bytecode::Instruction as I;
 use crate::jit::host::HostFunction;
 use crate::jit::interpret::{Alone, Interpreter};
-use crate::jit::testing::{Random, code, function, mostly_simple, view};
+use crate::jit::testing::{Random, code, function, statement_program, view};
 use crate::jit::verify::{Kind, Verifier};
 
 const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
@@ -418,7 +418,7 @@ fn check(seed: u64, memory: &CodeMemory) {
     let functions = if seed.is_multiple_of(2) {
         program(&mut random)
     } else {
-        mostly_simple(&mut random, false)
+        statement_program(&mut random, false)
     };
     let verified = Verifier::new().verify(view(&functions));
     let verified = verified.unwrap_or_else(|error| panic!("{seed}: {error}"));
@@ -427,13 +427,12 @@ fn check(seed: u64, memory: &CodeMemory) {
     let signals = Signals::new();
     let environment = Environment { program: &verified, hosts: &hosts, signals: &signals };
     let expected = Interpreter::new().call(environment, &mut Alone, 0, &args, ROOM);
-    for (threshold, thorough) in [(0, false), (3, false), (0, true), (3, true)] {
+    for threshold in [0, 3] {
         let program = Verifier::new().verify(view(&functions)).unwrap();
         let native = Native::new(program, hosts.clone(), memory.clone(), threshold).unwrap();
-        native.compiling.lock().compiler.be_thorough(thorough);
         for _ in 0..2 {
             let found = native.call(0, &args, ROOM);
-            assert_eq!(found, expected, "seed {seed}, threshold {threshold}, {thorough}");
+            assert_eq!(found, expected, "seed {seed}, threshold {threshold}");
         }
     }
 }
