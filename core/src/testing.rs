@@ -3,8 +3,13 @@
 //! The interpreter (`cargo xtask miri`) takes a thousand times as long as the machine. A test that goes
 //! through all there is of something goes through some of it there, spread over the whole.
 
+#[path = "../../tests/src/scale.rs"]
+mod scale;
+
 use core::ops::Range;
 use std::vec::Vec;
+
+pub(crate) use scale::scale;
 
 /// Every number of `all`; in the interpreter about `few` of them.
 pub(crate) fn some(all: Range<usize>, few: usize) -> impl Iterator<Item = usize> + Clone {

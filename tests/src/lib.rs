@@ -8,6 +8,7 @@ pub mod calls;
 pub mod compile;
 pub mod compressed;
 pub mod play;
+pub mod scale;
 pub mod spec;
 pub mod tiny;
 pub mod trace;

@@ -1,7 +1,7 @@
 //! Files that one process changes in every way there is while two others read them: what is read is what
 //! the file held at one moment, or an error, and never a signal.
 //!
-//! A thousand rounds of each change where the variable `CI` is set, else a hundred.
+//! A thousand rounds of each change in the exhaustive mode, else a hundred.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -16,6 +16,7 @@ use std::{env, thread};
 use smf_core::cache::{CacheError, Capacity, FileCache, Freshness, Options};
 use smf_core::memory::{Errno, FileBytes, FileRange, Mapping, MemoryError};
 use smf_tests::compile::scratch;
+use smf_tests::scale::scale;
 
 /// Bytes of a whole file, several pages; and of one that was cut off, in the middle of a page.
 const WHOLE: usize = 40_000;
@@ -154,7 +155,7 @@ fn who_reads_sees_one_moment_of_a_file_whatever_another_process_does() {
     if let Some(directory) = env::var_os(READER) {
         return read(Path::new(&directory));
     }
-    let rounds = if env::var_os("CI").is_some() { 1000 } else { 100 };
+    let rounds = scale(1000, 100);
     for (name, change) in CHANGES {
         let scratch = scratch();
         let [file, beside] = ["file", "beside"].map(|name| scratch.path().join(name));

@@ -1,68 +1,111 @@
-//! Every check there is, in the order in which they fail soonest.
+//! The checks of the project, in the order in which they fail soonest.
 //!
-//! `.ci/run` gets what these steps need and calls this. A step that lacks something says so and is
-//! counted as skipped, never as passed; where `CI` is set, it has failed.
+//! `cargo xtask ci` runs the push set, which takes less than 30 minutes on two cores from a fresh clone;
+//! `.ci/run` installs what the steps need and calls it. `cargo xtask ci full` runs the same steps in their exhaustive
+//! modes and adds the sanitizers, Miri and the slow emulators.
+//!
+//! A step that lacks a tool reports it and counts as skipped, never as passed; where the variable `CI` is set, a skipped
+//! step counts as failed.
 
 use std::fs;
 use std::time::Instant;
 
 use crate::error::Error;
 use crate::shell::{Command, cargo, command, root, target};
-use crate::{freestanding, fuzz, hold_header, samples, sanitize, tidy};
+use crate::{check_header, freestanding, fuzz, samples, sanitize, tidy};
 
-/// How a step came out.
+/// The result of a step.
 enum Outcome {
-    /// So many checks passed.
+    /// The number of checks that passed.
     Passed(u64),
-    /// What the machine lacks.
+    /// The tool that the machine lacks.
     Skipped(String),
 }
 
-type Step = (&'static str, fn() -> Result<Outcome, Error>);
+/// How much is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    /// After each push.
+    Push,
+    /// Before a release: exhaustive modes, sanitizers, Miri, long fuzzing.
+    Full,
+}
 
-const STEPS: [Step; 16] = [
-    ("tidy", || tidy::run().map(|()| Outcome::Passed(1))),
-    ("header", || hold_header().map(|()| Outcome::Passed(1))),
-    ("format", format),
-    ("clippy", clippy),
-    ("test", test),
-    ("alone", alone),
-    ("models", models),
-    ("miri", miri),
-    ("docs", docs),
-    ("samples", || samples::run().map(|()| Outcome::Passed(1))),
-    ("readme", readme),
-    ("freestanding", || freestanding::run().map(Outcome::Passed)),
-    ("architectures", architectures),
-    ("aarch64", aarch64),
-    ("riscv64", riscv64),
-    ("fuzz", fuzz_targets),
+struct Step {
+    name: &'static str,
+    /// The smallest set that contains it.
+    set: Set,
+    run: fn(Set) -> Result<Outcome, Error>,
+}
+
+const fn push(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Step {
+    Step { name, set: Set::Push, run }
+}
+
+const fn full(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Step {
+    Step { name, set: Set::Full, run }
+}
+
+const STEPS: [Step; 18] = [
+    push("tidy", |_| tidy::run().map(|()| Outcome::Passed(1))),
+    push("header", |_| check_header().map(|()| Outcome::Passed(1))),
+    push("format", |_| format()),
+    push("clippy", |_| clippy()),
+    push("test", test),
+    push("features", |_| features()),
+    push("models", |_| models()),
+    push("docs", |_| docs()),
+    push("samples", |_| samples::run().map(|()| Outcome::Passed(1))),
+    push("readme", |_| readme()),
+    push("freestanding", |_| freestanding::run().map(Outcome::Passed)),
+    push("architectures", |_| architectures()),
+    push("fuzz", fuzz_targets),
+    full("aarch64", |_| aarch64()),
+    full("riscv64", |_| riscv64()),
+    full("miri", |_| miri()),
+    full("asan", |_| sanitizer("address")),
+    full("tsan", |_| sanitizer("thread")),
 ];
 
-/// How long each fuzz target runs, in seconds.
-const FUZZ_SECONDS: u32 = 30;
+/// The seconds that each fuzz target runs in the push set.
+const FUZZ_SECONDS: u32 = 5;
 
-/// What the module that the README runs returns.
+/// The same in the full set.
+const LONG_FUZZ_SECONDS: u32 = 300;
+
+/// The output of the module that the README runs.
 const README_OUTPUT: &str = "42\n";
 
-pub(crate) fn run(wanted: &[String]) -> Result<(), Error> {
+/// `ci [push | full | list | STEP...]`. A step that is named runs in its exhaustive mode after `full`.
+pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
+    let (set, wanted) = match arguments {
+        [first, rest @ ..] if first == "full" => (Set::Full, rest),
+        [first, rest @ ..] if first == "push" => (Set::Push, rest),
+        rest => (Set::Push, rest),
+    };
     if wanted == ["list"] {
-        STEPS.iter().for_each(|(name, _)| println!("{name}"));
+        STEPS.iter().for_each(|step| println!("{:14} {:?}", step.name, step.set));
         return Ok(());
     }
-    let unknown = wanted.iter().find(|name| STEPS.iter().all(|(step, _)| step != name));
+    let unknown = wanted.iter().find(|name| STEPS.iter().all(|step| step.name != **name));
     if let Some(name) = unknown {
         return Err(Error::NoSuchStep(name.clone()));
     }
+    let is_wanted = |step: &&Step| match wanted {
+        [] => set == Set::Full || step.set == Set::Push,
+        names => names.iter().any(|name| name == step.name),
+    };
+    run_steps(STEPS.iter().filter(is_wanted), set)
+}
+
+fn run_steps<'s>(steps: impl Iterator<Item = &'s Step>, set: Set) -> Result<(), Error> {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     let mut summary = Vec::new();
-    for (name, step) in STEPS {
-        if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
-            continue;
-        }
+    let begin = Instant::now();
+    for Step { name, run, .. } in steps {
         println!("\n== {name}");
         let start = Instant::now();
-        let outcome = step();
+        let outcome = run(set);
         let seconds = start.elapsed().as_secs();
         summary.push(match outcome {
             Ok(Outcome::Passed(count)) => {
@@ -75,7 +118,7 @@ pub(crate) fn run(wanted: &[String]) -> Result<(), Error> {
             }
             Err(error) => {
                 failed += 1;
-                format!("{name}: FAILED, {error}")
+                format!("{name}: FAILED after {seconds} s, {error}")
             }
         });
     }
@@ -87,8 +130,8 @@ pub(crate) fn run(wanted: &[String]) -> Result<(), Error> {
     if std::env::var_os("CI").is_some() {
         failed += skipped;
     }
-    println!("{passed} passed, {failed} failed");
-    if failed == 0 { Ok(()) } else { Err(Error::Broken(failed, "steps")) }
+    println!("{passed} passed, {failed} failed, {} s", begin.elapsed().as_secs());
+    if failed == 0 { Ok(()) } else { Err(Error::Findings(failed, "steps")) }
 }
 
 fn format() -> Result<Outcome, Error> {
@@ -98,44 +141,56 @@ fn format() -> Result<Outcome, Error> {
 }
 
 fn clippy() -> Result<Outcome, Error> {
-    let alone = "--package smf-loader --no-default-features";
-    // What the libraries for C are built of, in either convention.
-    let c = format!("{alone} --features c-api,gdb");
-    let tagged = format!("{alone} --features tagged,jit");
-    // Alone, the core has no decoders.
-    for features in ["--workspace", alone, &c, &tagged, "--package smf-core"] {
+    let shell = "--package smf-loader --no-default-features";
+    // The features of the libraries for C, in either convention.
+    let c = format!("{shell} --features c-api,gdb");
+    let tagged = format!("{shell} --features tagged,jit");
+    // The core by itself has no decoders.
+    for features in ["--workspace", shell, &c, &tagged, "--package smf-core"] {
         cargo(&format!("clippy {features} --all-targets --quiet -- -D warnings")).run()?;
     }
     Ok(Outcome::Passed(5))
 }
 
-/// The core without its decoders, which the tests of everything together have: what is compressed is
-/// then an error that says so.
-fn alone() -> Result<Outcome, Error> {
-    count_tests(cargo("test --package smf-core --test cache --test link"))
+/// The tests of the workspace, with the command that the README names.
+fn test(set: Set) -> Result<Outcome, Error> {
+    let tests = cargo("test --no-fail-fast").env("CI", "1");
+    count_tests(if set == Set::Full { tests.env("SMF_EXHAUSTIVE", "1") } else { tests })
 }
 
-/// Lock-free steps in every order in which threads can take them. A build of its own, because all of it
-/// is compiled with the checker's atomics.
+/// The core without decoders: compressed sections are errors there. The tests of the workspace have the decoders.
+fn features() -> Result<Outcome, Error> {
+    count_tests(cargo("test --package smf-core --test cache --test link").args(UNOPTIMISED))
+}
+
+/// Builds the core faster than its tests run.
+const UNOPTIMISED: [&str; 2] = ["--config", "profile.dev.package.smf-core.opt-level=0"];
+
+/// Lock-free steps in every order in which threads can take them. The build is separate, because all of it is compiled
+/// with the atomics of the model checker.
 fn models() -> Result<Outcome, Error> {
     let directory = target().join("models");
     let tests = cargo("test --package smf-core --lib --release --target-dir").args([directory]);
     let tests = tests.args(["--", "model::"]).env("RUSTFLAGS", "--cfg loom");
-    // The models take seconds; optimising what is shipped takes minutes.
-    count_tests(tests.env("CARGO_PROFILE_RELEASE_LTO", "off"))
+    // The models take seconds; a build that is optimised for shipping takes minutes.
+    let tests = tests.env("CARGO_PROFILE_RELEASE_LTO", "off");
+    let tests = tests.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+    count_tests(tests.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"))
 }
 
-/// Unsafe code of the cache and of memory, in an interpreter that knows every byte.
+/// The tests of the core in an interpreter that finds undefined behaviour.
 fn miri() -> Result<Outcome, Error> {
     if !cargo("+nightly miri --version").succeeds() {
         return Ok(Outcome::Skipped("no nightly toolchain, or no miri".to_owned()));
     }
-    sanitize::miri_quickly().map(|()| Outcome::Passed(1))
+    sanitize::miri().map(|()| Outcome::Passed(1))
 }
 
-/// What the README tells to run, and as many checks as it has tests.
-fn test() -> Result<Outcome, Error> {
-    count_tests(cargo("test --no-fail-fast").env("CI", "1"))
+fn sanitizer(name: &str) -> Result<Outcome, Error> {
+    if !cargo("+nightly --version").succeeds() {
+        return Ok(Outcome::Skipped("no nightly toolchain".to_owned()));
+    }
+    sanitize::sanitize(name).map(|()| Outcome::Passed(1))
 }
 
 /// Runs tests and counts those that passed.
@@ -145,6 +200,9 @@ fn count_tests(tests: Command) -> Result<Outcome, Error> {
         println!("{line}");
         passed += passed_tests(line).unwrap_or(0);
     })?;
+    if passed == 0 {
+        return Err(Error::Findings(1, "a filter that matches no test"));
+    }
     Ok(Outcome::Passed(passed))
 }
 
@@ -189,28 +247,28 @@ fn architectures() -> Result<Outcome, Error> {
 }
 
 fn aarch64() -> Result<Outcome, Error> {
-    let filters = ["format", "link", "cache", "memory::icache", "tier", "loader::bytecode"];
+    let filters = ["format", "link", "cache", "memory::icache", "vm", "loader::bytecode"];
     emulated("aarch64-unknown-linux-gnu", "aarch64", &filters)
 }
 
 fn riscv64() -> Result<Outcome, Error> {
-    let filters = ["format", "cache", "memory::icache", "tier", "loader::bytecode"];
+    let filters = ["format", "cache", "memory::icache", "vm", "loader::bytecode"];
     emulated("riscv64gc-unknown-linux-gnu", "riscv64", &filters)
 }
 
-/// Tests of the core for another machine, in an emulator. What runs code in memory that is mapped at two
-/// addresses takes a real machine: emulators look for changes at the address alone where code runs.
+/// Tests of the core for another machine, in an emulator. Tests that run code in doubly mapped memory need a real
+/// machine: an emulator watches for modified code at the address of execution alone.
 fn emulated(target: &str, name: &str, filters: &[&str]) -> Result<Outcome, Error> {
     if !has_target(target) {
         return Ok(Outcome::Skipped(format!("the target {target} is not installed")));
     }
-    let is_there = |program: &String| command(&format!("{program} --version")).succeeds();
+    let is_installed = |program: &String| command(&format!("{program} --version")).succeeds();
     let linker = format!("{name}-linux-gnu-gcc");
     let emulators = [format!("qemu-{name}-static"), format!("qemu-{name}")];
-    let Some(emulator) = emulators.iter().find(|&emulator| is_there(emulator)) else {
+    let Some(emulator) = emulators.iter().find(|&emulator| is_installed(emulator)) else {
         return Ok(Outcome::Skipped(format!("no {}", emulators[0])));
     };
-    if !is_there(&linker) {
+    if !is_installed(&linker) {
         return Ok(Outcome::Skipped(format!("no {linker}")));
     }
     let variable = target.to_uppercase().replace('-', "_");
@@ -218,23 +276,28 @@ fn emulated(target: &str, name: &str, filters: &[&str]) -> Result<Outcome, Error
     let tests = cargo("test --package smf-core --lib --target")
         .args([target, "--"])
         .args(filters)
-        // They count mappings in a process of their own, which would not be the emulator's.
+        // They count the mappings of their process, to which the emulator adds its own.
         .args(["--skip", "faults::"]);
     let tests = tests.env(&format!("CARGO_TARGET_{variable}_LINKER"), &linker);
     count_tests(tests.env(&format!("CARGO_TARGET_{variable}_RUNNER"), &runner))
 }
 
-/// Whether the standard library for `target` is there.
+/// Whether the standard library for `target` is installed.
 pub(crate) fn has_target(target: &str) -> bool {
     let directory = command("rustc --print target-libdir --target").args([target]).output();
     directory.is_ok_and(|directory| fs::exists(directory.trim()).unwrap_or(false))
 }
 
-fn fuzz_targets() -> Result<Outcome, Error> {
+/// One build for all targets in the push set; the full set has the address sanitizer where there is unsafe code.
+fn fuzz_targets(set: Set) -> Result<Outcome, Error> {
     if !cargo("+nightly fuzz --version").succeeds() {
         return Ok(Outcome::Skipped("no nightly toolchain, or no cargo-fuzz".to_owned()));
     }
-    fuzz::each(FUZZ_SECONDS, &[]).map(Outcome::Passed)
+    let (seconds, sanitize) = match set {
+        Set::Push => (FUZZ_SECONDS, false),
+        Set::Full => (LONG_FUZZ_SECONDS, true),
+    };
+    fuzz::each(seconds, sanitize, &[]).map(Outcome::Passed)
 }
 
 #[cfg(test)]
@@ -242,10 +305,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_the_tests_that_passed() {
+    fn test_result_line_yields_the_passed_count() {
         let line = "test result: ok. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out";
         assert_eq!(passed_tests(line), Some(12));
         assert_eq!(passed_tests("test result: FAILED. 7 passed; 1 failed; 0 ignored"), Some(7));
         assert_eq!(passed_tests("test a::passed ... ok"), None);
+    }
+
+    #[test]
+    fn step_names_are_unique_and_differ_from_set_names() {
+        for (index, step) in STEPS.iter().enumerate() {
+            assert!(!["push", "full", "list"].contains(&step.name));
+            assert!(STEPS.iter().skip(index + 1).all(|other| other.name != step.name));
+        }
     }
 }

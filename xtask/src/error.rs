@@ -1,34 +1,34 @@
-//! Why a chore could not be done.
+//! Why a task failed.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-/// One sentence for whoever ran the chore; the details have been printed by then.
+/// One sentence for the caller of the task; the details are printed before.
 #[derive(Debug)]
 pub(crate) enum Error {
     /// A command that could not be started.
     Start(String, io::Error),
     /// A command that failed.
     Status(String, ExitStatus),
-    /// A command that printed something else.
+    /// A command with an unexpected output.
     Output {
         /// The command.
         command: String,
-        /// What it should have printed.
+        /// The expected output.
         expected: &'static str,
-        /// What it printed.
+        /// The output.
         found: String,
     },
     /// A file that could not be read or written.
     File(PathBuf, io::Error),
-    /// Something that should be in a file and is not.
+    /// A part that a file lacks.
     Missing(&'static str, PathBuf),
     /// A step that does not exist.
     NoSuchStep(String),
-    /// How many things are not as they should be.
-    Broken(usize, &'static str),
+    /// The number of findings, and the check that made them.
+    Findings(usize, &'static str),
 }
 
 impl fmt::Display for Error {
@@ -40,11 +40,11 @@ impl fmt::Display for Error {
                 write!(f, "`{command}` printed {found:?}, not {expected:?}")
             }
             Error::File(path, error) => write!(f, "{}: {error}", path.display()),
-            Error::Missing(what, path) => write!(f, "{}: there is no {what}", path.display()),
+            Error::Missing(part, path) => write!(f, "{}: there is no {part}", path.display()),
             Error::NoSuchStep(name) => {
-                write!(f, "there is no step `{name}`; `cargo xtask ci list` names them")
+                write!(f, "there is no step `{name}`; `cargo xtask ci list` names the steps")
             }
-            Error::Broken(count, what) => write!(f, "{what}: {count} not as it should be"),
+            Error::Findings(count, check) => write!(f, "{check}: {count} failed"),
         }
     }
 }

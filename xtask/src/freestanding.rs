@@ -139,7 +139,7 @@ fn measure(build: &Build) -> Result<(), Error> {
     println!("{memory}");
     if code == 0 || code > build.code || memory.all() > build.memory {
         println!("more than {} bytes of code, or than {} of memory", build.code, build.memory);
-        return Err(Error::Broken(1, "size"));
+        return Err(Error::Findings(1, "size"));
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! Every fuzz target, and what came of it: how many executions, how fast, how much was covered.
+//! Runs the fuzz targets and reports executions, rate and coverage of each.
 //!
-//! Targets of rooms that hold no unsafe code run without a sanitizer, which would find nothing there that
-//! a panic does not show, and costs most of the speed. Arithmetic that overflows panics in all of them.
+//! Targets of modules without unsafe code run without a sanitizer: a panic shows every defect there, and the sanitizer
+//! costs most of the speed. Arithmetic that overflows panics in all targets.
 //!
-//! A target begins with the files of `fuzz/seeds/TARGET`, or with the samples where there are none, and
-//! with what earlier runs on this machine have found.
+//! A target starts from the files of `fuzz/seeds/TARGET`, or from the samples where there are none, and from the corpus
+//! of earlier runs on this machine.
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -14,29 +14,27 @@ use std::{fs, thread};
 use crate::error::Error;
 use crate::shell::{cargo, root, target};
 
-/// Targets that reach code with pointers in it: memory, the cache, and the exports for C.
+/// Targets that reach unsafe code: memory, the cache, the linker and the exports for C.
 const UNSAFE: [&str; 4] = ["cache", "calls", "code", "link"];
 
-/// The longest input in bytes: all samples but one are shorter. What a longer one does, a shorter one does
-/// sooner.
-const LONGEST: u32 = 2048;
+/// The length limit of an input in bytes. All samples but one are shorter.
+const MAX_INPUT: u32 = 2048;
 
 /// Targets whose inputs are lists of operations, four bytes each, that take microseconds.
-const LISTS: [&str; 2] = ["calls", "code"];
+const OPERATION_LISTS: [&str; 2] = ["calls", "code"];
 
-/// The longest input of those.
-const LONGEST_LIST: u32 = 256;
+/// The length limit of such a list in bytes.
+const MAX_OPERATION_LIST: u32 = 256;
 
-/// What libFuzzer says at the end.
+/// The statistics that libFuzzer prints.
 #[derive(Default)]
-struct Figures {
+struct Statistics {
     executions: u64,
     per_second: u64,
     covered: u64,
 }
 
-impl Figures {
-    /// Takes what a line says.
+impl Statistics {
     fn read(&mut self, line: &str) {
         let number = |text: &str| text.split_whitespace().next().and_then(|word| word.parse().ok());
         if let Some(count) = line.strip_prefix("stat::number_of_executed_units:").and_then(number) {
@@ -58,18 +56,22 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
         wanted => (Some(30), wanted),
     };
     let seconds = seconds.ok_or_else(|| Error::NoSuchStep("--seconds".to_owned()))?;
-    each(seconds, wanted).map(drop)
+    each(seconds, true, wanted).map(drop)
 }
 
-/// Runs all targets, or these, so many seconds each, as many at once as there are cores; how many there were.
-pub(crate) fn each(seconds: u32, wanted: &[String]) -> Result<u64, Error> {
+/// Runs all targets, or those `wanted`, each for `seconds`, as many at once as there are cores. Where `sanitize` is set,
+/// targets that reach unsafe code run under the address sanitizer. Returns the number of targets.
+pub(crate) fn each(seconds: u32, sanitize: bool, wanted: &[String]) -> Result<u64, Error> {
     let targets = cargo("+nightly fuzz list").output()?;
     let is_wanted = |name: &&str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let targets: Vec<&str> = targets.lines().filter(is_wanted).collect();
+    if !sanitize && wanted.is_empty() {
+        cargo("+nightly fuzz build --sanitizer none").run()?;
+    }
     let mut summary = Vec::new();
     for names in targets.chunks(thread::available_parallelism().map_or(1, NonZero::get)) {
-        for (name, figures) in names.iter().zip(at_once(names, seconds)) {
-            let Figures { executions, per_second, covered } = figures?;
+        for (name, statistics) in names.iter().zip(run_together(names, seconds, sanitize)) {
+            let Statistics { executions, per_second, covered } = statistics?;
             summary.push(format!("{name:12} {executions:>12} {per_second:>12} {covered:>9}"));
         }
     }
@@ -78,38 +80,39 @@ pub(crate) fn each(seconds: u32, wanted: &[String]) -> Result<u64, Error> {
     Ok(summary.len() as u64)
 }
 
-/// Runs these targets beside each other.
-fn at_once(names: &[&str], seconds: u32) -> Vec<Result<Figures, Error>> {
+fn run_together(names: &[&str], seconds: u32, sanitize: bool) -> Vec<Result<Statistics, Error>> {
     thread::scope(|scope| {
-        let running: Vec<_> =
-            names.iter().map(|&name| scope.spawn(move || one(name, seconds))).collect();
+        let running: Vec<_> = names
+            .iter()
+            .map(|&name| scope.spawn(move || run_target(name, seconds, sanitize)))
+            .collect();
         let ended = running.into_iter().map(|run| run.join().unwrap_or_else(|p| resume_unwind(p)));
         ended.collect()
     })
 }
 
-fn one(name: &str, seconds: u32) -> Result<Figures, Error> {
+fn run_target(name: &str, seconds: u32, sanitize: bool) -> Result<Statistics, Error> {
     let corpus = target().join("fuzz-corpus").join(name);
     fs::create_dir_all(&corpus).map_err(|error| Error::File(corpus.clone(), error))?;
     let seeds = ["fuzz/seeds", name].iter().collect::<PathBuf>();
     let seeds = if root().join(&seeds).is_dir() { seeds } else { "tests/samples".into() };
-    let sanitizer = if UNSAFE.contains(&name) { "address" } else { "none" };
-    let longest = if LISTS.contains(&name) { LONGEST_LIST } else { LONGEST };
-    let mut figures = Figures::default();
+    let sanitizer = if sanitize && UNSAFE.contains(&name) { "address" } else { "none" };
+    let limit = if OPERATION_LISTS.contains(&name) { MAX_OPERATION_LIST } else { MAX_INPUT };
+    let mut statistics = Statistics::default();
     cargo(&format!("+nightly fuzz run --sanitizer {sanitizer} {name}"))
         .args([corpus, seeds])
         .args(["--", "-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1"])
-        // The address sanitizer looks for leaks once, at the end: after each input that is slower than the input.
+        // The address sanitizer looks for leaks once, at the end: a search after each input takes longer than the input.
         .args(["-detect_leaks=0"])
-        .args([format!("-max_len={longest}"), format!("-max_total_time={seconds}")])
+        .args([format!("-max_len={limit}"), format!("-max_total_time={seconds}")])
         .for_each_error(|line| {
-            figures.read(line);
-            // The rest is one line for each input that covers more.
+            statistics.read(line);
+            // The other lines report inputs that raise the coverage.
             if !line.starts_with(['#', '\t']) || line.contains("DONE") {
                 eprintln!("{name}: {line}");
             }
         })?;
-    Ok(figures)
+    Ok(statistics)
 }
 
 #[cfg(test)]
@@ -117,8 +120,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_fuzzer_says() {
-        let mut figures = Figures::default();
+    fn libfuzzer_output_yields_statistics() {
+        let mut statistics = Statistics::default();
         for line in [
             "#2048\tpulse  cov: 812 ft: 2100 corp: 90/12Kb",
             "#4096\tDONE   cov: 830 ft: 2200 corp: 99/13Kb",
@@ -126,8 +129,9 @@ mod tests {
             "stat::average_exec_per_sec:     1024",
             "INFO: Loaded 1 modules",
         ] {
-            figures.read(line);
+            statistics.read(line);
         }
-        assert_eq!((figures.executions, figures.per_second, figures.covered), (4096, 1024, 830));
+        let Statistics { executions, per_second, covered } = statistics;
+        assert_eq!((executions, per_second, covered), (4096, 1024, 830));
     }
 }

@@ -1,7 +1,6 @@
-//! The chores of the project: `cargo xtask CHORE`.
+//! The tasks of the project: `cargo xtask TASK`.
 //!
-//! Nothing here is shipped and nothing depends on a crate, so that a chore starts at once. Each chore
-//! prints the commands it runs, as they could be typed.
+//! Nothing here is shipped. Each task prints the commands that it runs in a form that a shell accepts.
 
 mod ci;
 mod error;
@@ -20,34 +19,34 @@ use error::Error;
 use shell::cargo;
 
 const USAGE: &str = "\
-usage: cargo xtask CHORE
+usage: cargo xtask TASK
 
-  ci [STEP...]               every check there is, or only these; `ci list` names them
-  tidy                       the rules of the house that no compiler checks
-  samples                    holds tests/samples against its list and against the `smf` binary
+  ci [push | full] [STEP...] the checks after a push, or all of them, or these steps; `ci list` names the steps
+  tidy                       the rules of the repository that no compiler checks
+  samples                    checks tests/samples against its list and with the `smf` command
   bench [FILTER] [--quick]   measures smf against its peers
-  header                     holds smf.h against the exports of the library
-  footprint [--order]        the sizes of what is shipped; or lays out what loading a module runs
+  header                     checks smf.h against the exports of the library
+  footprint [--order]        the sizes of the shipped files; or the order of the functions that load a module
   fuzz [--seconds N] [TARGET...]
-                             every fuzz target, or these, as many at once as there are cores
-  soak [--minutes N]         everything at once, with memory flat in the end
+                             all fuzz targets, or these, as many at once as there are cores
+  soak [--minutes N]         all operations at once, with constant memory at the end
   tsan, asan                 tests of the core under a sanitizer (nightly)
-  miri                       tests of the core in the interpreter, with a shim for a kernel (nightly)
-  freestanding               the loader without libc, and without a kernel: built, measured, run
+  miri                       tests of the core in Miri, with a shim for the kernel (nightly)
+  freestanding               builds, measures and runs the loader without libc; builds it without a kernel
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some((chore, arguments)) = arguments.split_first() else {
+    let Some((task, arguments)) = arguments.split_first() else {
         eprint!("{USAGE}");
         return ExitCode::from(2);
     };
-    let outcome = match chore.as_str() {
+    let outcome = match task.as_str() {
         "ci" => ci::run(arguments),
         "tidy" => tidy::run(),
         "samples" => samples::run(),
         "bench" => bench(arguments),
-        "header" => hold_header(),
+        "header" => check_header(),
         "footprint" => footprint::run(arguments),
         "soak" => sanitize::soak(arguments),
         "tsan" => sanitize::sanitize("thread"),
@@ -69,16 +68,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// The benchmarks are a package of their own, because of the peers that it brings along.
+/// The benchmarks are a package of their own because of their dependencies.
 fn bench(arguments: &[String]) -> Result<(), Error> {
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
     cargo("run --quiet --release --package smf-bench --").args(arguments).run()
 }
 
-/// `smf.h` is part of the tests of the library too, which include the check as it stands.
-fn hold_header() -> Result<(), Error> {
+/// The tests of the library include the same check.
+fn check_header() -> Result<(), Error> {
     header::check(shell::root()).map_err(|differences| {
         println!("{differences}");
-        Error::Broken(differences.lines().count(), "header")
+        Error::Findings(differences.lines().count(), "header")
     })
 }

@@ -41,7 +41,7 @@ pub(crate) fn run() -> Result<(), Error> {
     findings.extend(gone.map(|name| format!("{name}: on the list, and not there")));
     findings.iter().for_each(|finding| println!("{finding}"));
     println!("{} samples looked at", found.len());
-    if findings.is_empty() { Ok(()) } else { Err(Error::Broken(findings.len(), "samples")) }
+    if findings.is_empty() { Ok(()) } else { Err(Error::Findings(findings.len(), "samples")) }
 }
 
 /// The names and lengths in the table of the list.

@@ -1,14 +1,13 @@
-//! Runs that watch: for long, under the sanitizers of the compiler, and in an interpreter that knows
-//! every byte.
+//! Long runs and instrumented runs: the soak test, the sanitizers of the compiler, and Miri.
 
 use std::time::Instant;
 
 use crate::error::Error;
-use crate::shell::{Command, cargo, target};
+use crate::shell::{cargo, target};
 
 const HOST: &str = "x86_64-unknown-linux-gnu";
 
-/// `soak [--minutes N]`, ten when nothing is said.
+/// `soak [--minutes N]`; ten minutes by default.
 pub(crate) fn soak(arguments: &[String]) -> Result<(), Error> {
     let minutes: u64 = match arguments {
         [option, minutes] if option == "--minutes" => {
@@ -22,62 +21,40 @@ pub(crate) fn soak(arguments: &[String]) -> Result<(), Error> {
         .run()
 }
 
-/// The tests of the core's cache, loader and linker from outside under the thread or the address
-/// sanitizer; those take so many addresses that a test in which addresses run out cannot be had.
+/// Runs the integration tests of the core's cache, loader and linker under the `thread` or the `address` sanitizer.
 ///
-/// System calls go through libc, whose functions the sanitizers replace. They would not see the core's own,
-/// and take memory that one thread has unmapped and another was then given for something they share.
+/// System calls go through libc, whose functions the sanitizers intercept. They do not see the core's own system calls,
+/// and would report memory that one thread unmaps and another thread maps again as shared.
 pub(crate) fn sanitize(name: &str) -> Result<(), Error> {
-    // The thread sanitizer has to see what the standard library does as well.
+    // The thread sanitizer needs an instrumented standard library.
     let built = if name == "thread" { "-Zbuild-std" } else { "" };
     let line = "test --package smf-core --test cache --test loader --test link --no-fail-fast";
     cargo(&format!("+nightly {line} {built} --target {HOST} --target-dir"))
         .args([target().join(name)])
+        // The sanitizers reserve so many addresses that this test cannot use up the rest.
         .args(["--", "--skip", "an_address_space_that_is_full"])
         .env("RUSTFLAGS", &format!("-Zsanitizer={name} --cfg rustix_use_libc"))
-        // Nested calls into modules are told apart by where they are on the stack, from which the address
-        // sanitizer takes variables away when it looks for use after return.
+        // The core tells nested calls into modules apart by their stack addresses. The address sanitizer moves variables
+        // off the stack when it detects use after return.
         .env("ASAN_OPTIONS", "detect_stack_use_after_return=0")
-        // Tests that hold memory to the page grant the sanitizer its own.
+        // Tests that measure memory to the page allow for the sanitizer's own.
         .env("SMF_TEST_SANITIZER", name)
         .run()
 }
 
-/// What the interpreter goes through, with a shim in the place of the kernel: every test of the library, and
-/// those from outside that need not run machine code. Tests that it cannot run say why.
+/// The tests that Miri interprets, with a shim instead of the kernel: all unit tests, and the integration tests that need
+/// not run machine code. Tests that it cannot interpret are marked with the reason.
 const INTERPRETED: &str =
     "--features compress --lib --test index --test object --test samples --test take";
 
-/// Those of them that CI has the time for: cells and lists, mappings and blocks of code.
-const QUICK: [&str; 8] = [
-    "cache::index",
-    "cache::list",
-    "cache::pin",
-    "memory::access",
-    "memory::mapping",
-    "memory::pages",
-    "memory::pool",
-    "memory::exec::tests",
-];
-
-/// The tests of the core in the interpreter.
-///
-/// Run in parts, 28 minutes of processor time for the library, and 4 for the tests from outside.
+/// Interprets the tests of the core with Miri. Module code is entered by its address alone, so that addresses of mapped
+/// memory may become pointers.
 pub(crate) fn miri() -> Result<(), Error> {
     let start = Instant::now();
-    interpreted(INTERPRETED).run()?;
-    println!("{} minutes", start.elapsed().as_secs().div_ceil(60));
-    Ok(())
-}
-
-/// The part of it for CI.
-pub(crate) fn miri_quickly() -> Result<(), Error> {
-    interpreted("--lib").args(["--"]).args(QUICK).run()
-}
-
-/// Code is entered by its address alone, so that addresses of mapped memory may become pointers.
-fn interpreted(what: &str) -> Command {
-    cargo(&format!("+nightly miri test --package smf-core {what} --target-dir"))
+    cargo(&format!("+nightly miri test --package smf-core {INTERPRETED} --target-dir"))
         .args([target().join("miri")])
         .env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-permissive-provenance")
+        .run()?;
+    println!("{} minutes", start.elapsed().as_secs().div_ceil(60));
+    Ok(())
 }

@@ -6,6 +6,8 @@ mod build;
 mod bytecode;
 mod loading;
 mod reloading;
+#[path = "../../../tests/src/scale.rs"]
+mod scale;
 mod threads;
 
 use smf_core::link;

@@ -7,6 +7,7 @@ use std::thread;
 use smf_core::loader::{LoadError, ModuleLoader, StateMigration};
 
 use crate::build::{Does, Spec};
+use crate::scale::scale;
 use crate::{call, call_at, collect};
 
 /// A name that is never given back, and that whoever looks for leaks finds still in use.
@@ -73,8 +74,8 @@ fn callers_see_versions_in_order_while_modules_come_and_go() {
     assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 2));
 }
 
-/// Eight threads that hold what they call, by its stable address and in its version: 10,000 reloads in CI, else
-/// 2,000. shell/tests/c/reload_threads.c has the calls of threads that hold nothing.
+/// Eight threads that hold what they call, by its stable address and in its version: 10,000 reloads in the exhaustive mode,
+/// else 500. shell/tests/c/reload_threads.c has the calls of threads that hold nothing.
 #[test]
 fn code_is_not_freed_while_a_thread_that_holds_it_is_inside() {
     let loader = &ModuleLoader::default();
@@ -82,7 +83,7 @@ fn code_is_not_freed_while_a_thread_that_holds_it_is_inside() {
     let versions = [version(1), version(2)];
     let module = loader.load(b"m", versions[0].clone()).unwrap();
     let done = &AtomicBool::new(false);
-    let reloads = if std::env::var_os("CI").is_some() { 10_000 } else { 2_000 };
+    let reloads = scale(10_000, 500);
     thread::scope(|scope| {
         for thread in 0..8 {
             scope.spawn(move || {

@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use smf_core::format::ext::hash_index;
 use smf_core::format::write::{Module as NewModule, NewSection};
@@ -22,7 +22,11 @@ use smf_loader::pack::{Input, Options, pack};
 
 #[path = "../../../xtask/src/header.rs"]
 mod header;
+#[path = "../../../tests/src/scale.rs"]
+mod scale;
 mod tools;
+
+use scale::scale;
 
 const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c");
@@ -33,14 +37,24 @@ fn libraries(features: &str) -> &'static Path {
     static ALL: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
     let known = [C, JIT, TAGGED].iter().zip(&ALL).find(|(known, _)| **known == features);
     known.unwrap().1.get_or_init(|| {
-        let target = Path::new(SCRATCH).join("libraries").join(features.replace(',', "-"));
+        // One target directory, so that dependencies are built once. The libraries have no hash in their names,
+        // so that each pair is copied before the next one is built.
+        static BUILDING: Mutex<()> = Mutex::new(());
+        let _building = BUILDING.lock();
+        let target = Path::new(SCRATCH).join("libraries");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--no-default-features", "--features", features]);
         build.args(["--package", "smf-capi", "--package", "smf-capi-static"]);
+        build.args(["--config", "profile.dev.package.smf-core.opt-level=0"]);
         build.arg("--target-dir").arg(&target);
         succeed(&mut build);
-        target.join("debug")
+        let copies = target.join(features.replace(',', "-"));
+        fs::create_dir_all(&copies).unwrap();
+        for library in ["libsmf_loader.a", "libsmf_loader.so"] {
+            fs::copy(target.join("debug").join(library), copies.join(library)).unwrap();
+        }
+        copies
     })
 }
 
@@ -261,7 +275,7 @@ fn code_is_not_freed_while_a_thread_is_inside() {
     let modules =
         [("versions", true, &*one), ("versions2", true, &two), ("importer", false, importer)];
     compile_modules(&directory, modules.into_iter());
-    let reloads = if std::env::var_os("CI").is_some() { "10000" } else { "2000" };
+    let reloads = scale("10000", "500");
     let program = compile("reload_threads", C, Linking::Static);
     for condition in ["shared", "one-core", "busy"] {
         let mut command = Command::new(&program);
@@ -356,9 +370,11 @@ fn fork_of_busy_process_leaves_every_export_usable() {
     let directory = Path::new(SCRATCH).join("fork");
     make_modules(&directory);
     make_templates(&directory.join("templates"));
-    for (features, linking, forks) in
-        [(JIT, Linking::Shared, "1000"), (JIT, Linking::Static, "100"), (C, Linking::Static, "100")]
-    {
+    for (features, linking, forks) in [
+        (JIT, Linking::Shared, scale("1000", "100")),
+        (JIT, Linking::Static, scale("100", "20")),
+        (C, Linking::Static, scale("100", "20")),
+    ] {
         let mut program = Command::new(compile("fork", features, linking));
         let said = succeed(program.arg(&directory).arg(forks));
         assert!(said.contains("ok"), "{said}");

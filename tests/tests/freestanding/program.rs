@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use smf_core::format::Arch;
 use smf_core::link::host_arch;
 use smf_tests::compile::{skip, succeed};
+use smf_tests::scale::scale;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/freestanding");
 
@@ -27,7 +28,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// All that this machine is or can emulate.
+    /// This machine; in the exhaustive mode those that it can emulate as well.
     pub(crate) fn all() -> &'static [Self] {
         static ALL: OnceLock<Vec<Machine>> = OnceLock::new();
         ALL.get_or_init(|| {
@@ -36,7 +37,12 @@ impl Machine {
                 (Arch::AARCH64, "aarch64-unknown-linux-gnu", "qemu-aarch64-static"),
                 (Arch::RISCV64, "riscv64gc-unknown-linux-gnu", "qemu-riscv64-static"),
             ];
-            machines.into_iter().filter_map(Self::new).collect()
+            let is_covered = |arch| scale(true, arch == host_arch());
+            machines
+                .into_iter()
+                .filter(|machine| is_covered(machine.0))
+                .filter_map(Self::new)
+                .collect()
         })
     }
 

@@ -10,6 +10,7 @@ use crate::jit::host::HostFunction;
 use crate::jit::interpret::{Alone, Interpreter};
 use crate::jit::testing::{Random, code, function, statement_program, view};
 use crate::jit::verify::{Kind, Verifier};
+use crate::testing::scale;
 
 const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
@@ -451,8 +452,7 @@ fn a_bool_is_inverted_where_the_vector_is_longest() {
 fn does_what_the_interpreter_does() {
     let memory = CodeMemory::default();
     let asked_for = std::env::var("SMF_PROGRAMS").ok().map(|count| count.parse().unwrap());
-    let usual = if std::env::var_os("CI").is_some() { 1_000_000 } else { 2_000 };
-    let count = asked_for.unwrap_or(usual);
+    let count = asked_for.unwrap_or(scale(1_000_000, 20_000));
     for seed in 0..count {
         check(seed * 7919 + 12345, &memory);
     }

@@ -117,7 +117,7 @@ pub(crate) fn run() -> Result<(), Error> {
     findings.extend(gone.map(|name| format!("{name}: on the list of unsafe files, and not there")));
     findings.iter().for_each(|finding| println!("{finding}"));
     println!("{} files looked at", list.lines().count());
-    if findings.is_empty() { Ok(()) } else { Err(Error::Broken(findings.len(), "tidy")) }
+    if findings.is_empty() { Ok(()) } else { Err(Error::Findings(findings.len(), "tidy")) }
 }
 
 /// What is wrong with a file.
