@@ -18,9 +18,10 @@ use core::fmt;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::AllocError;
-use crate::format::error::FormatError;
-use crate::format::file::Smf;
-use crate::format::template::{Container, NewTemplate, Template};
+use crate::format::FormatError;
+use crate::format::Smf;
+use crate::format::template::{Container, Template};
+use crate::format::write::NewTemplate;
 
 #[cfg(feature = "alloc")]
 mod aarch64;
@@ -151,7 +152,7 @@ pub struct TemplateBody<'d> {
 }
 
 impl<'d> TemplateBody<'d> {
-    /// The template for the writer of a [section](crate::format::template::NewTemplates), of either container.
+    /// The template for the writer of a [section](crate::format::write::NewTemplates), of either container.
     pub fn to_write(&self) -> NewTemplate<'d> {
         self.template.into()
     }

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use smf_core::format::convert::convert;
+use smf_core::format::MAX_NAME;
 use smf_core::format::ext::hash_index::{self, PROBES};
-use smf_core::format::symbol::MAX_NAME;
+use smf_core::format::write::convert::convert;
 use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
 use smf_core::format::{
     Binding, FormatError, Header, Layout, SectionKind, Smf, Symbol, SymbolIndex, SymbolKind,

@@ -6,7 +6,7 @@
 
 use smf_core::format::write::{Module as NewModule, NewSection, Payload};
 use smf_core::format::{
-    Arch, Binding, ElfFault, ElfPart, FormatError, Header, Layout, RelocKind, SectionFlags,
+    Arch, Binding, ElfErrorKind, ElfPart, FormatError, Header, Layout, RelocKind, SectionFlags,
     SectionKind, Smf, SymbolKind, SymbolPlace,
 };
 
@@ -134,7 +134,7 @@ fn a_common_symbol_is_a_section_of_its_own() {
 
 #[test]
 fn whatever_is_wrong_with_the_object_is_said() {
-    use ElfFault as F;
+    use ElfErrorKind as F;
     let whole = |at: usize, bytes: &[u8], fault, found: usize| {
         let error = FormatError::Elf { part: ElfPart::Object, fault, at: found as u64 };
         assert_eq!(verdict(&[(at, bytes)]), Err(error));
@@ -163,7 +163,7 @@ fn whatever_is_wrong_with_the_object_is_said() {
 
 #[test]
 fn whatever_is_wrong_with_a_section_is_said() {
-    use ElfFault as F;
+    use ElfErrorKind as F;
     let check = |index: usize, field, bytes: &[u8], fault| {
         let part = ElfPart::Section(index as u32);
         let error = FormatError::Elf { part, fault, at: section(index, 0) as u64 };
@@ -204,7 +204,7 @@ fn whatever_is_wrong_with_a_section_is_said() {
 
 #[test]
 fn whatever_is_wrong_with_a_symbol_is_said() {
-    use ElfFault as F;
+    use ElfErrorKind as F;
     let check = |index: usize, field: usize, bytes: &[u8], fault| {
         let at = SYMBOLS + 24 * index;
         let part = ElfPart::Symbol(index as u32);
@@ -299,7 +299,7 @@ fn the_reader_of_objects_is_for_the_code_alone() {
         assert_eq!(smf.linked().unwrap().layout(), smf.layout());
     }
     let object = Smf::parse(SAMPLE).unwrap().object().unwrap().unwrap();
-    use smf_core::format::convert::{ConvertError, convert, without_stub};
+    use smf_core::format::write::convert::{ConvertError, convert, without_stub};
     assert!(matches!(convert(&object, Layout::Native), Err(ConvertError::Object)));
     assert!(matches!(without_stub(&object), Err(ConvertError::Object)));
 }

@@ -2,8 +2,9 @@
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use smf_core::extract::{Concretes, ExtractError, ExtractedReloc, all_deferred, deferred};
-use smf_core::format::template::{Container, NewTemplate, NewTemplates, TemplateKind};
+use smf_core::format::template::{Container, TemplateKind};
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::write::{NewTemplate, NewTemplates};
 use smf_core::format::{
     Arch, Binding, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, Smf, Symbol,
     SymbolKind,

@@ -7,12 +7,12 @@
 use std::fmt::Write as _;
 
 use smf_core::format::bytes::Cursor;
-use smf_core::format::layout::{MAGIC, SECTION_NAME};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
     AppType, Arch, Binding, Compression, Flags, Header, Layout, Platform, Reloc, RelocKind,
     SectionFlags, SectionKind, Smf, SymbolFlags, SymbolKind,
 };
+use smf_core::format::{MAGIC, SECTION_NAME};
 
 const NOTE: &[u8] = b"possible |template, type_args, mangled_name|\n    \"A\", \"B\", \"A$B\"\n";
 const TEMPLATES: &[u8] = b"GTPL\x01\x00\x01\x00\x00\x00\x00\x02\x00\x00\x00id\x01";

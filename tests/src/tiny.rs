@@ -1,8 +1,9 @@
 //! The smallest module with something of everything: code, data, a relocation between them, and a template
 //! with what it may become, for each instruction set that the loader runs on. Written by hand, so that no compiler for them is needed.
 
-use smf_core::format::template::{Container, NewTemplate, NewTemplates};
+use smf_core::format::template::Container;
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place, WriteError};
+use smf_core::format::write::{NewTemplate, NewTemplates};
 use smf_core::format::{
     Arch, Binding, Flags, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, SymbolKind,
 };

@@ -2,10 +2,9 @@
 //! and gives what the interpreter says.
 #![allow(unsafe_code)]
 
-use smf_core::format::note::NewPossible;
-use smf_core::format::template::{
-    Constraints, Container, NewTemplate, NewTemplates, write_templates,
-};
+use smf_core::format::template::{Constraints, Container};
+use smf_core::format::write::note::NewPossible;
+use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
 use smf_core::jit::typed::text::print;
 use smf_core::jit::typed::{
     Argument, Arguments, Body, Instance, Memory, Opcode, Scalar, Stop, Verified, body_of,

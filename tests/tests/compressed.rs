@@ -4,8 +4,8 @@
 use smf_core::format::note::Note;
 use smf_core::format::template::Templates;
 use smf_core::format::{
-    Arch, Compression, CompressionFault as Fault, FormatError, Limits, SectionFlags, SectionKind,
-    Smf,
+    Arch, Compression, CompressionErrorKind as Fault, FormatError, Limits, SectionFlags,
+    SectionKind, Smf,
 };
 use smf_core::link::{Image, LinkError, NoImports, host_arch};
 use smf_loader::pack::{Algorithm, Input, Options, pack};

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use smf_core::format::ext::hash_index;
-use smf_core::format::template::{Container, NewTemplate, NewTemplates};
+use smf_core::format::template::Container;
+use smf_core::format::write::library;
 use smf_core::format::write::{Module, NewSection};
-use smf_core::format::{Arch, Header, Layout, SectionKind, library};
+use smf_core::format::write::{NewTemplate, NewTemplates};
+use smf_core::format::{Arch, Header, Layout, SectionKind};
 use smf_core::jit::typed::text::parse;
 use smf_core::link::host_arch;
 use smf_core::templates::{Variant, encode_precompiled};

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use smf_core::format::convert::convert;
 use smf_core::format::ext::hash_index;
+use smf_core::format::write::convert::convert;
 use smf_core::format::{Layout, Library, Smf, Symbol, SymbolIndex};
 use smf_core::link::{Image, NoImports, Resolve};
 use smf_loader::pack::{Input, Options, pack};

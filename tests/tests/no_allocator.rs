@@ -5,8 +5,9 @@
 //! What is compressed is the one thing that takes memory to look into.
 
 use smf_core::format::note::Note;
+use smf_core::format::write::library;
 use smf_core::format::write::{Module, NewSection, NewSymbol};
-use smf_core::format::{Header, Layout, Library, Smf, library};
+use smf_core::format::{Header, Layout, Library, Smf};
 use smf_tests::allocator::{Watched, counted};
 use smf_tests::walk::{walk, walk_library, walk_note};
 use smf_tests::{sample, samples};

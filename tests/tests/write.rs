@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use smf_core::format::convert::{Dropped, convert};
+use smf_core::format::write::convert::{Dropped, convert};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload};
 use smf_core::format::{
     Binding, Flags, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, Smf, Symbol,

@@ -7,13 +7,13 @@ use crate::alloc_util::{AllocError, try_collect, try_push, try_reserve, try_with
 use crate::extract::ExtractError;
 use crate::extract::settled::{Recovered, sort_by_place};
 use crate::format::Arch;
+use crate::format::FormatError;
+use crate::format::Smf;
 use crate::format::bytes::{fnv1a_64, slice};
-use crate::format::error::FormatError;
 use crate::format::ext::prelink::Prelink;
-use crate::format::file::Smf;
-use crate::format::reloc::{Reloc, RelocKind};
-use crate::format::section::{Section, SectionKind};
-use crate::format::symbol::{Binding, Symbol, SymbolKind};
+use crate::format::{Binding, Symbol, SymbolKind};
+use crate::format::{Reloc, RelocKind};
+use crate::format::{Section, SectionKind};
 
 /// Refuses modules whose functions cannot be told apart from what surrounds them. The placement under which
 /// distances in the code are settled, and have to be read.

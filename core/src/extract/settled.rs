@@ -12,11 +12,11 @@ use crate::alloc_util::{AllocError, try_collect, try_push};
 use crate::extract::concrete::{Concretes, Spot};
 use crate::extract::x86_64::{Distance, To, instructions};
 use crate::format::Arch;
+use crate::format::FormatError;
+use crate::format::Symbol;
 use crate::format::bytes::{slice, u8_at, u32_at};
-use crate::format::error::FormatError;
-use crate::format::reloc::{Reloc, RelocKind};
-use crate::format::section::{Section, SectionKind};
-use crate::format::symbol::Symbol;
+use crate::format::{Reloc, RelocKind};
+use crate::format::{Section, SectionKind};
 
 mod words;
 

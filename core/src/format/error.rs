@@ -5,95 +5,21 @@
 
 use core::fmt;
 
-use super::elf::reloc::ElfReloc;
-use super::elf::{ElfFault, ElfPart};
-use super::header::Compression;
-use super::section::SectionKind;
-use super::shared_object::{SharedObjectErrorKind, SharedObjectPart};
+pub(crate) mod compression;
+pub(crate) mod elf;
+pub(crate) mod shared_object;
+pub(crate) mod table;
+
+use compression::CompressionErrorKind;
+use table::Table;
+
 #[cfg(feature = "alloc")]
 use crate::alloc_util::AllocError;
-
-/// The table a count or an offset of the header speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// The section table.
-    Sections,
-    /// The symbol table.
-    Symbols,
-    /// The index of a library archive.
-    Modules,
-    /// The function table of a bytecode section.
-    Functions,
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Table::Sections => "section table",
-            Table::Symbols => "symbol table",
-            Table::Modules => "module index",
-            Table::Functions => "bytecode function table",
-        })
-    }
-}
-
-/// Why the bytes of a compressed section cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
-pub enum CompressionFault {
-    /// No frame of the algorithm, nor one to be skipped, where one must begin.
-    NoFrame { compression: Compression },
-    /// A frame that the section ends in the middle of.
-    Truncated,
-    /// A frame that breaks the rules of its algorithm.
-    Broken,
-    /// A frame that can only be read with a dictionary.
-    Dictionary,
-    /// A window that is larger than a section of this size could need.
-    Window { size: u64, limit: u64 },
-    /// A checksum in the frame that what came out does not have.
-    Checksum,
-    /// More comes out than the virtual size.
-    Long { virtual_size: u64 },
-    /// Less comes out than the virtual size: what came out, or the most that the frames can hold.
-    Short { most: u64, virtual_size: u64 },
-    /// No memory to decompress to.
-    OutOfMemory { size: u64 },
-    /// This loader was built without decoders.
-    NotBuilt { compression: Compression },
-}
-
-impl fmt::Display for CompressionFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use CompressionFault as C;
-        match *self {
-            C::NoFrame { compression } => write!(f, "no frame of {compression}"),
-            C::Truncated => f.write_str("the section ends in the middle of a frame"),
-            C::Broken => f.write_str("a broken frame"),
-            C::Dictionary => f.write_str("a frame that needs a dictionary, which no module has"),
-            C::Window { size, limit } => write!(
-                f,
-                "a frame with a window of 0x{size:x} bytes, more than the limit of 0x{limit:x} for a section of its size"
-            ),
-            C::Checksum => f.write_str("its bytes do not have the checksum that the frame gives"),
-            C::Long { virtual_size } => {
-                write!(f, "it decompresses to more than its virtual_size of 0x{virtual_size:x}")
-            }
-            C::Short { most, virtual_size } => write!(
-                f,
-                "it decompresses to no more than 0x{most:x} bytes, and its virtual_size is 0x{virtual_size:x}"
-            ),
-            C::OutOfMemory { size } => {
-                write!(f, "there is no memory for the 0x{size:x} bytes that it decompresses to")
-            }
-            C::NotBuilt { compression } => write!(
-                f,
-                "compressed with {compression}, and this loader is built without the feature `compress` of smf-core"
-            ),
-        }
-    }
-}
+use crate::format::error::elf::{ElfErrorKind, ElfPart};
+use crate::format::error::shared_object::{SharedObjectErrorKind, SharedObjectPart};
+use crate::format::model::header::Compression;
+use crate::format::model::section::SectionKind;
+use crate::format::wire::elf_reloc::ElfReloc;
 
 /// Why bytes are not a module, or not a sound one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +56,7 @@ pub enum FormatError {
     SectionAlignment { index: u32, alignment: u64, at: u64 },
     /// Sections that together want more memory than the limit.
     VirtualSize { total: u64, limit: u64, at: u64 },
-    /// A compressed section that claims more memory than [`Limits`](super::Limits) allows for its `size` in the
+    /// A compressed section that claims more memory than [`Limits`](crate::format::read::limits::Limits) allows for its `size` in the
     /// file, by itself or together with those before it; the sizes are then those of all of them.
     CompressionRatio { index: u32, size: u64, virtual_size: u64, limit: u64, at: u64 },
     /// A compressed section in a file that names no algorithm, or one that nobody knows.
@@ -139,7 +65,7 @@ pub enum FormatError {
     /// read where they stand, notes of this project.
     CompressedKind { index: u32, kind: SectionKind, at: u64 },
     /// A section that cannot be decompressed.
-    Decompress { index: u32, fault: CompressionFault, at: u64 },
+    Decompress { index: u32, fault: CompressionErrorKind, at: u64 },
     /// A note or a template section that must be decompressed before it is read.
     StillCompressed { index: u32, at: u64 },
     /// A symbol whose name does not lie inside the strings, or has no end there.
@@ -234,7 +160,7 @@ pub enum FormatError {
     /// A shared object that the system's loader would not survive.
     SharedObject { part: SharedObjectPart, kind: SharedObjectErrorKind, at: u64 },
     /// An ELF object in the code that is not one that can be linked.
-    Elf { part: ElfPart, fault: ElfFault, at: u64 },
+    Elf { part: ElfPart, fault: ElfErrorKind, at: u64 },
     /// A relocation of an ELF object that cannot be applied here.
     ElfReloc { section: u32, index: u32, kind: ElfReloc, at: u64 },
     /// A section that would be loaded or applied beside an ELF object in the code.

@@ -8,43 +8,36 @@
 //! file. Every error says what is wrong and at which offset of the file. Only decompressing takes
 //! memory, and time that is linear in what comes out; nothing is decompressed unless asked for.
 
-#[cfg(feature = "alloc")]
-pub mod bytecode;
-pub mod bytes;
-mod compress;
-#[cfg(feature = "alloc")]
-pub mod convert;
-mod detect;
-mod elf;
 pub mod error;
 pub mod ext;
-pub mod file;
-pub mod functions;
-pub mod header;
-pub mod layout;
-#[cfg(feature = "alloc")]
-pub mod layout_phase;
-pub mod library;
-pub mod note;
-pub mod reloc;
-pub mod sdn;
-pub mod section;
-pub mod shared_object;
-pub mod symbol;
-pub mod template;
+mod model;
+mod read;
+mod wire;
 pub mod write;
 
-#[cfg(feature = "alloc")]
-pub use compress::Contents;
-pub use compress::decompress;
-pub use elf::reloc::ElfReloc;
-pub use elf::{ElfFault, ElfPart};
-pub use error::{CompressionFault, FormatError};
+pub use error::FormatError;
+pub use error::compression::CompressionErrorKind;
+pub use error::elf::{ElfErrorKind, ElfPart};
 pub use ext::hash_index::SymbolIndex;
-pub use file::{Limits, Smf};
-pub use header::{AppType, Arch, Compression, Flags, Header, Platform};
-pub use layout::Layout;
-pub use library::Library;
-pub use reloc::{Reloc, RelocEntry, RelocKind, RelocTable};
-pub use section::{Section, SectionFlags, SectionIter, SectionKind, Sections};
-pub use symbol::{Binding, Found, Phase, Symbol, SymbolFlags, SymbolKind, SymbolPlace, Symbols};
+pub use model::header::{AppType, Arch, Compression, Flags, Header, Platform};
+pub use model::reloc::{Reloc, RelocKind};
+pub use model::section::{SectionFlags, SectionKind};
+pub use model::symbol::{Binding, Phase, SymbolFlags, SymbolKind};
+#[cfg(feature = "alloc")]
+pub use read::decompress::Contents;
+pub use read::decompress::decompress;
+#[cfg(feature = "alloc")]
+pub use read::layout_phase;
+pub use read::library::Library;
+pub use read::limits::Limits;
+pub use read::reloc::RelocTable;
+pub use read::section::{Section, Sections};
+pub use read::sections::SectionIter;
+pub use read::smf::Smf;
+pub use read::symbol::{Found, Symbol, SymbolPlace, Symbols};
+pub use read::{functions, library, note, sdn, shared_object, template};
+pub use wire::bytes;
+pub use wire::elf_reloc::ElfReloc;
+pub use wire::layout::{Layout, MAGIC, MAX_ALIGNMENT, SECTION_NAME};
+pub use wire::name::MAX_NAME;
+pub use wire::reloc::RelocEntry;

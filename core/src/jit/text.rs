@@ -38,8 +38,8 @@ pub use print::{annotate, disassemble};
 #[cfg(doc)]
 use super::bytecode::Instruction;
 use crate::format::Flags;
-use crate::format::bytecode::{NewFunction, write_functions};
 use crate::format::write::WriteError;
+use crate::format::write::bytecode::{NewFunction, write_functions};
 
 /// A function of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]

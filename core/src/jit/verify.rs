@@ -43,7 +43,7 @@ pub(crate) use op::{At, Op, offset};
 pub use scan::Target;
 
 use crate::alloc_util::{AllocError, try_collect, try_push, try_resize, try_with_capacity};
-use crate::format::error::FormatError;
+use crate::format::FormatError;
 use crate::format::functions::Functions;
 use flow::Flow;
 use frame::Frame;

@@ -5,7 +5,7 @@ use core::fmt;
 use arrayvec::ArrayString;
 
 use crate::alloc_util::AllocError;
-use crate::format::library::LibraryReplaceError;
+use crate::format::write::library::LibraryReplaceError;
 use crate::format::write::rewrite::RewriteError;
 use crate::format::{FormatError, RelocKind};
 use crate::link::ShortName;

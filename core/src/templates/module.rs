@@ -19,11 +19,12 @@ use crate::alloc_util::{
 };
 use crate::format::bytes::offset_in;
 use crate::format::ext::cached_code::{self, CachedCode};
-use crate::format::library::{Library, is_library, with_module};
-use crate::format::note::edit::{JIT_MEMORY, with_made};
+use crate::format::library::{Library, is_library};
 use crate::format::note::{Note, Status};
 use crate::format::sdn::Cell;
 use crate::format::template::{TemplateKind, Templates};
+use crate::format::write::library::with_module;
+use crate::format::write::note_edit::{JIT_MEMORY, with_made};
 use crate::format::write::rewrite::{RewriteError, with_kept, with_note};
 use crate::format::{FormatError, SectionKind, Smf};
 use crate::memory::lock::Lock;

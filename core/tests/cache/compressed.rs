@@ -11,10 +11,10 @@ use std::thread;
 use smf_core::cache::{
     CacheError, Capacity, FileCache, FixedStorage, Options, Pinned, Policy, Storage,
 };
+use smf_core::format::write::library;
 use smf_core::format::write::{Module, NewSection, Payload};
 use smf_core::format::{
-    Compression, CompressionFault as Fault, FormatError, Header, SectionFlags, SectionKind, Smf,
-    library,
+    Compression, CompressionErrorKind as Fault, FormatError, Header, SectionFlags, SectionKind, Smf,
 };
 
 use crate::limits::{alone, mappings};

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use smf_core::cache::{CacheError, FileCache, Options, Policy};
-use smf_core::format::library;
+use smf_core::format::write::library;
 
 use crate::{Directory, LARGE, cache, get};
 
@@ -49,7 +49,7 @@ fn modules_of_an_archive_share_its_bytes() {
 }
 
 fn library_offset(bytes: &[u8], index: u32) -> usize {
-    let library = library::Library::parse(bytes).unwrap();
+    let library = smf_core::format::Library::parse(bytes).unwrap();
     library.module(index).unwrap().unwrap().offset as usize
 }
 
@@ -88,7 +88,7 @@ fn notes_and_templates_come_straight_from_the_file() {
 #[cfg(not(feature = "compress"))]
 #[test]
 fn without_decoders_what_is_compressed_is_an_error_that_says_so() {
-    use smf_core::format::{Compression, CompressionFault as Fault, FormatError, SectionKind};
+    use smf_core::format::{Compression, CompressionErrorKind as Fault, FormatError, SectionKind};
 
     let cache = FileCache::new(LARGE, Options::default()).unwrap();
     for (name, compression) in

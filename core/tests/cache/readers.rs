@@ -9,7 +9,7 @@ use std::thread;
 use smf_core::cache::{
     CacheError, Capacity, FileCache, Freshness, Handle, Options, Pinned, Policy, Reader, ReadyFile,
 };
-use smf_core::format::library;
+use smf_core::format::write::library;
 
 use crate::{Directory, LARGE, Numbers, STEPS, THREADS, at_random, cache, get, sixty};
 

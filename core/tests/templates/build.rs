@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use smf_core::format::ext::hash_index;
-use smf_core::format::template::{Container, NewTemplate, NewTemplates, TemplateKind};
+use smf_core::format::template::{Container, TemplateKind};
 use smf_core::format::write::{Module, NewSection};
+use smf_core::format::write::{NewTemplate, NewTemplates};
 use smf_core::format::{Header, Layout, RelocKind, SectionKind};
 use smf_core::templates::{
     Callback, CodeReloc, CompileError, Compiled, Compiler, Environment, JitConfig, JitInstantiator,

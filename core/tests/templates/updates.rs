@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use smf_core::format::note::{Note, Status};
-use smf_core::format::{Layout, Library, Smf, library};
+use smf_core::format::write::library;
+use smf_core::format::{Layout, Library, Smf};
 use smf_core::memory::ReplaceError;
 use smf_core::templates::{JitConfig, JitResult, MetadataError, UpdateError};
 

@@ -15,7 +15,7 @@ use super::object::{GlobalId, Rela, Section, SectionId, SymbolId, text};
 use super::resolve::{Program, Referent, Trouble};
 
 /// The greatest alignment a module can ask for, in bytes.
-const MAX_ALIGNMENT: u64 = smf_core::format::layout::MAX_ALIGNMENT;
+const MAX_ALIGNMENT: u64 = smf_core::format::MAX_ALIGNMENT;
 
 /// What is needed.
 pub(super) struct Reach {

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use smf_core::format::ext::hash_index;
-use smf_core::format::template::{Container, NewTemplate, NewTemplates};
+use smf_core::format::template::Container;
 use smf_core::format::write::{Module, NewSection};
+use smf_core::format::write::{NewTemplate, NewTemplates};
 use smf_core::format::{Header, Layout, RelocKind, SectionKind};
 use smf_core::jit::typed::text::parse;
 use smf_core::link::host_arch;

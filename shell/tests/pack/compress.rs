@@ -1,7 +1,7 @@
 //! Modules packed with compressed sections, run, and looked at.
 #![allow(unsafe_code)]
 
-use smf_core::format::convert::{convert, without_stub};
+use smf_core::format::write::convert::{convert, without_stub};
 use smf_core::format::{Compression, FormatError, Layout, SectionKind, Smf};
 use smf_core::link::{Image, NoImports, call};
 use smf_loader::pack::{Algorithm, Options};

@@ -3,8 +3,9 @@
 
 use std::fs;
 
-use smf_core::format::note::NewPossible;
-use smf_core::format::template::{Container, NewTemplate, NewTemplates, write_templates};
+use smf_core::format::template::Container;
+use smf_core::format::write::note::NewPossible;
+use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
 use smf_core::format::{Arch, RelocKind};
 use smf_core::jit::typed::text::parse;
 use smf_core::templates::{PrecompiledReloc, Variant, encode_precompiled};

@@ -6,9 +6,11 @@ use std::ptr;
 
 use smf_core::alloc_util::{TryArc, try_box};
 #[cfg(target_arch = "x86_64")]
-use smf_core::format::note::NewPossible;
+use smf_core::format::template::Container;
 #[cfg(target_arch = "x86_64")]
-use smf_core::format::template::{Container, NewTemplate, NewTemplates, write_templates};
+use smf_core::format::write::note::NewPossible;
+#[cfg(target_arch = "x86_64")]
+use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
 use smf_core::link::host_arch;
 use smf_core::loader::{LoaderOptions, ModuleLoader};
 use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions};

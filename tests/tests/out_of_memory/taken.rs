@@ -5,9 +5,9 @@ use std::ffi::{CStr, c_void};
 use std::ptr;
 
 use smf_core::extract::{Concretes, all_deferred};
-use smf_core::format::bytecode::{NewFunction, write_functions};
 use smf_core::format::ext::hash_index;
-use smf_core::format::note::try_write_possible;
+use smf_core::format::write::bytecode::{NewFunction, write_functions};
+use smf_core::format::write::note::try_write_possible;
 use smf_core::format::write::{Module, NewSection, NewSymbol};
 use smf_core::format::{Flags, Header, Layout, Smf};
 use smf_core::link::host_arch;
@@ -60,7 +60,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         )
     }),
     ("write a note", |granted| {
-        let row = smf_core::format::note::NewPossible {
+        let row = smf_core::format::write::note::NewPossible {
             template: "same",
             type_args: "i64",
             mangled_name: "same$i64",

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use smf_core::format::Smf;
 use smf_core::format::ext::cached_code::{payload_of, records};
-use smf_core::format::note::NewPossible;
-use smf_core::format::template::{
-    Constraints, Container, NewTemplate, NewTemplates, write_templates,
-};
+use smf_core::format::template::{Constraints, Container};
+use smf_core::format::write::note::NewPossible;
+use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
 use smf_core::jit::typed::text::parse;
 use smf_core::templates::{JitConfig, JitInstantiator, JitResult};
 

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use smf_core::format::Layout;
 use smf_core::format::ext::hash_index;
 use smf_core::format::note::Note;
-use smf_core::format::template::{Container, NewTemplate, NewTemplates};
+use smf_core::format::template::Container;
 use smf_core::format::write::{Module, NewSection};
+use smf_core::format::write::{NewTemplate, NewTemplates};
 use smf_core::format::{Arch, Header, SectionKind};
 use smf_core::templates::{
     JitConfig, JitInstantiator, JitSymbolResolver, MetadataError, Variant, encode_precompiled,

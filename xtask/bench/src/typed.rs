@@ -7,10 +7,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smf_core::format::note::NewPossible;
-use smf_core::format::template::{
-    Constraints, Container, NewTemplate, NewTemplates, TemplateKind, write_templates,
-};
+use smf_core::format::template::{Constraints, Container, TemplateKind};
+use smf_core::format::write::note::NewPossible;
+use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
 use smf_core::jit::typed::text::{ParsedTemplate, parse};
 use smf_core::jit::typed::{Argument, Arguments, Body, Scalar, VerifiedTemplate, lower};
 use smf_core::templates::{JitConfig, JitInstantiator, JitSymbolResolver};

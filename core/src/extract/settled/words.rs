@@ -8,7 +8,7 @@ use crate::extract::concrete::Spot;
 use crate::extract::settled::{Function, Stop};
 use crate::format::bytes::{slice, u32_at};
 use crate::format::ext::prelink::PAGE;
-use crate::format::reloc::{Reloc, RelocKind};
+use crate::format::{Reloc, RelocKind};
 
 /// `br x16`, the last instruction of a stub.
 const JUMP: u32 = 0xd61f_0200;

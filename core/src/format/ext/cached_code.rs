@@ -50,14 +50,19 @@ use alloc::vec::Vec;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::try_with_capacity;
-use crate::format::bytes::{Cursor, u32_at};
+use crate::format::error::FormatError;
 pub use crate::format::ext::hash_index::hash;
-use crate::format::layout::Layout;
-use crate::format::reloc::RelocKind;
-use crate::format::{Arch, FormatError, Section, SectionKind, Smf};
+use crate::format::model::header::Arch;
+use crate::format::model::reloc::RelocKind;
+use crate::format::model::section::SectionKind;
+use crate::format::read::section::Section;
+use crate::format::read::smf::Smf;
+use crate::format::wire::bytes::{Cursor, u32_at};
+use crate::format::wire::layout::Layout;
+use crate::format::wire::note_name;
 
 /// The name of the section.
-pub const NAME: &[u8] = crate::format::ext::hash_index::CODE;
+pub const NAME: &[u8] = note_name::CACHED_CODE;
 
 const MAGIC: &[u8; 4] = b"CODE";
 const VERSION: u32 = 1;
@@ -142,7 +147,7 @@ fn section_of<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
 ///
 /// # Errors
 /// [`FormatError::KeptHeader`], [`FormatError::KeptRecord`].
-pub(in crate::format) fn check(smf: &Smf<'_>) -> Result<(), FormatError> {
+pub(crate) fn check(smf: &Smf<'_>) -> Result<(), FormatError> {
     let Some(section) = section_of(smf) else { return Ok(()) };
     let (payload, at) = (section.data, section.offset);
     if is_foreign(payload) {
@@ -417,7 +422,7 @@ mod tests {
     /// accepted all of these files.
     #[test]
     fn verify_refuses_every_damaged_record() {
-        use crate::format::write::{Module, NewSection, Payload};
+        use crate::format::write::module::{Module, NewSection, Payload};
         let (record, other) = (record(), CachedCode::new(Arch::AARCH64, b"g", 1, b"x"));
         let other = other.encode(&[]).unwrap();
         let payload = encode([&record[..], &other].into_iter()).unwrap();

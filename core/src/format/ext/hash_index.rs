@@ -45,25 +45,25 @@ use alloc::vec::Vec;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
-use crate::format::bytes::{LOW, u32_at, u64_at, zero_bytes};
 use crate::format::error::FormatError;
-use crate::format::layout::SECTION_NAME;
-use crate::format::section::{Section, SectionFlags, SectionKind};
-use crate::format::symbol::{Binding, Found, Symbol, Symbols};
+use crate::format::model::section::{SectionFlags, SectionKind};
+use crate::format::model::symbol::Binding;
+use crate::format::read::section::Section;
+use crate::format::read::symbol::{Found, Symbol, Symbols};
+use crate::format::wire::bytes::{LOW, u32_at, u64_at, zero_bytes};
+use crate::format::wire::layout::SECTION_NAME;
+use crate::format::wire::note_name;
 #[cfg(feature = "alloc")]
-use crate::format::write::NewSymbol;
-use crate::format::write::{NewSection, Payload};
+use crate::format::write::module::NewSymbol;
+use crate::format::write::module::{NewSection, Payload};
 
 /// The name of the section.
-pub const NAME: &[u8] = b".smf.hash";
+pub const NAME: &[u8] = note_name::HASH_INDEX;
 /// The buckets that a lookup looks at, at most.
 pub const PROBES: usize = 8;
 /// The fewest exported names for which a file is better off with an index: a walk past fewer symbols
 /// takes about as long as finding the index, which would be a tenth of the file and more.
 pub const WORTHWHILE: usize = 8;
-
-/// The name of the section of kept code, which [`crate::format::kept`] reads.
-pub(in crate::format) const CODE: &[u8] = b".smf.code";
 
 const MAGIC: &[u8; 4] = b"HASH";
 const VERSION: u32 = 1;
@@ -307,13 +307,6 @@ impl<'d> SymbolIndex<'d> {
     }
 }
 
-/// Whether a note of this name is one of this project's that the native layout files under debugging
-/// information: the index, or code that was kept.
-#[cfg_attr(feature = "full", inline(always))]
-pub(in crate::format) fn is_own_note(name: &[u8]) -> bool {
-    name == NAME || name == CODE
-}
-
 /// Whether a section is an index that a reader may look at.
 fn is_index(section: &Section<'_>) -> bool {
     section.kind == SectionKind::Note && section.name == NAME
@@ -444,7 +437,7 @@ fn put(buckets: &mut [[u8; BUCKET]], name: &Name) -> Option<()> {
 /// The payload of a section that holds no index, which every reader passes over: for who must keep the
 /// section and has no index for it.
 #[cfg(feature = "alloc")]
-pub(in crate::format) const NO_INDEX: &[u8] = b"HASH\0\0\0\0";
+pub(crate) const NO_INDEX: &[u8] = b"HASH\0\0\0\0";
 
 /// The section with this payload, to be written.
 pub fn section(payload: &[u8]) -> NewSection<'_> {

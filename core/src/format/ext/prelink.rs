@@ -28,13 +28,15 @@
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
-use crate::format::bytes::{array, u32_at};
 use crate::format::error::FormatError;
-use crate::format::file::Smf;
-use crate::format::layout::{ALL_FILES, MAX_ALIGNMENT, SECTION_NAME};
-use crate::format::reloc::{Reloc, RelocKind, RelocTable};
-use crate::format::section::{Section, SectionKind, Sections};
-use crate::format::symbol::Symbol;
+use crate::format::model::reloc::{Reloc, RelocKind};
+use crate::format::model::section::SectionKind;
+use crate::format::read::reloc::RelocTable;
+use crate::format::read::section::{Section, Sections};
+use crate::format::read::smf::Smf;
+use crate::format::read::symbol::Symbol;
+use crate::format::wire::bytes::{array, u32_at};
+use crate::format::wire::layout::{ALL_FILES, MAX_ALIGNMENT, SECTION_NAME};
 
 /// The name of the section.
 pub const NAME: &[u8] = b".smf.image";
@@ -182,7 +184,7 @@ impl<'d> Prelink<'d> {
 
     /// As [`Prelink::verify_settled`], for one table; `word` gives the four bytes at an offset of the section
     /// that the table applies to.
-    pub(in crate::format) fn verify_table(
+    pub(crate) fn verify_table(
         &self,
         smf: &Smf<'d>,
         table: &RelocTable<'d>,
@@ -263,9 +265,7 @@ impl Walk {
 /// The payload of a file that has one section more, the last one, which is not loaded; `None` for a
 /// payload that cannot be read.
 #[cfg(feature = "alloc")]
-pub(in crate::format) fn with_section(
-    payload: &[u8],
-) -> Option<Result<alloc::boxed::Box<[u8]>, AllocError>> {
+pub(crate) fn with_section(payload: &[u8]) -> Option<Result<alloc::boxed::Box<[u8]>, AllocError>> {
     let plan = Prelink::split(payload, 0)?;
     let sections = u32::try_from(plan.offsets.len()).ok()?.checked_add(1)?.to_le_bytes();
     let (before, behind) = payload.split_at_checked(HEADER + plan.offsets.len() * OFFSET)?;
@@ -299,9 +299,9 @@ mod tests {
     use std::{format, vec};
 
     use super::*;
-    use crate::format::layout::Layout;
-    use crate::format::symbol::{Binding, SymbolKind};
-    use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+    use crate::format::model::symbol::{Binding, SymbolKind};
+    use crate::format::wire::layout::Layout;
+    use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place};
     use crate::testing::cut;
 
     fn section<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> NewSection<'a> {

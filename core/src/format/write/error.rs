@@ -4,10 +4,10 @@ use core::fmt;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::AllocError;
-use crate::format::layout::Layout;
-use crate::format::reloc::RelocKind;
-use crate::format::section::SectionKind;
-use crate::format::symbol::SymbolKind;
+use crate::format::model::reloc::RelocKind;
+use crate::format::model::section::SectionKind;
+use crate::format::model::symbol::SymbolKind;
+use crate::format::wire::layout::Layout;
 
 /// Why a module cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

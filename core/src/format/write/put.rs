@@ -1,14 +1,15 @@
 //! The bytes of a file, each part at the place that the plan gives it.
 
-use super::{Module, NewSection, NewSymbol, Payload, Place, Plan};
-use crate::format::bytes::fnv1a_32;
-use crate::format::header::Flags;
-use crate::format::layout::{Layout, NATIVE_HEADER, RELOC, SYMBOL};
-use crate::format::symbol::{Binding, IMPORT_SECTION, SECTION_MARKER};
+use crate::format::model::header::Flags;
+use crate::format::model::symbol::Binding;
+use crate::format::wire::bytes::fnv1a_32;
+use crate::format::wire::layout::{IMPORT_SECTION, SECTION_MARKER};
+use crate::format::wire::layout::{Layout, NATIVE_HEADER, RELOC, SYMBOL};
+use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place, Plan};
 
 impl Module<'_> {
     /// Puts the file into `file`, which is as long as the plan and all zero.
-    pub(super) fn put(&self, file: &mut [u8], plan: &Plan) {
+    pub(crate) fn put(&self, file: &mut [u8], plan: &Plan) {
         let mut out = Writer { out: file, base: self.stub.len() as u64 };
         out.put_absolute(0, self.stub);
         self.put_header(&mut out, plan);

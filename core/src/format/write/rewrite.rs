@@ -18,15 +18,16 @@ use core::fmt;
 use core::ops::Range;
 
 use crate::alloc_util::{AllocError, try_push};
-use crate::format::bytes::{offset_in, slice};
 use crate::format::error::FormatError;
 use crate::format::ext::cached_code;
-use crate::format::file::Smf;
-use crate::format::layout::{Layout, SYMBOL};
-use crate::format::sdn::{NOTE_CAP, find_end};
-use crate::format::section::{Section, SectionFlags};
+use crate::format::model::section::SectionFlags;
+use crate::format::read::sdn::document::{NOTE_CAP, find_end};
+use crate::format::read::section::Section;
+use crate::format::read::smf::Smf;
+use crate::format::wire::bytes::{offset_in, slice};
+use crate::format::wire::layout::{Layout, SYMBOL};
 
-mod room;
+mod section_entry;
 
 /// Why a module cannot be given another note, or code that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +106,7 @@ pub fn with_kept(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, RewriteError>
     let (roomy, mut change) = match smf.sections().named(cached_code::NAME) {
         Some(section) => (*smf, Change::of(&section)?),
         None => {
-            let (file, change) = room::with_entry(smf)?;
+            let (file, change) = section_entry::with_entry(smf)?;
             prepared = file;
             (Smf::parse(&prepared)?, change)
         }
@@ -311,8 +312,9 @@ mod tests {
 
     use super::*;
     use crate::format::ext::hash_index;
-    use crate::format::write::{Module, NewSection, NewSymbol, Place};
-    use crate::format::{Header, SectionKind};
+    use crate::format::model::header::Header;
+    use crate::format::model::section::SectionKind;
+    use crate::format::write::module::{Module, NewSection, NewSymbol, Place};
     use crate::testing::{flipped, some};
 
     const SAMPLES: [&[u8]; 3] = [
@@ -432,7 +434,8 @@ mod tests {
     /// The plan of an image counts the sections, and stays true.
     #[test]
     fn an_image_learns_of_the_section() {
-        use crate::format::ext::prelink::{self, Prelink};
+        use crate::format::ext::prelink;
+        use crate::format::ext::prelink::Prelink;
         let plan = prelink::encode(&[Some(0), None, None], &[]).unwrap();
         let section =
             |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };

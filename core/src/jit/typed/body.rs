@@ -382,7 +382,8 @@ mod tests {
     use super::super::text::parse;
     use super::super::{TypedError, Verified};
     use super::*;
-    use crate::format::template::{Container, NewTemplate, NewTemplates, TemplateKind, Templates};
+    use crate::format::template::{Container, TemplateKind, Templates};
+    use crate::format::write::{NewTemplate, NewTemplates};
     use crate::testing::{cut, flipped};
 
     /// Byte for byte what the tables of the room say.

@@ -5,7 +5,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::*;
-use crate::format::bytecode::{NewFunction, write_functions};
+use crate::format::write::bytecode::{NewFunction, write_functions};
 use crate::format::{Flags, Smf};
 use crate::jit::text::{assemble, write_module};
 use crate::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};

@@ -9,8 +9,9 @@ use std::{env, format, fs, process};
 
 use super::fail_each;
 use crate::format::ext::hash_index;
-use crate::format::template::{Container, NewTemplate, NewTemplates};
+use crate::format::template::Container;
 use crate::format::write::{Module, NewSection};
+use crate::format::write::{NewTemplate, NewTemplates};
 use crate::format::{Arch, Header, Layout, RelocKind, SectionKind, Smf};
 use crate::memory::testing::alone;
 use crate::memory::{ReplaceError, remap_file};

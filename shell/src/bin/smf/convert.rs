@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use smf_core::format::convert;
+use smf_core::format::write::convert;
 
 use crate::args::WrittenLayout;
 use crate::output::{self, Failure};

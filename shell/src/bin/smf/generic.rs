@@ -6,11 +6,10 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use smf_core::format::note::{NewPossible, Note};
-use smf_core::format::template::{
-    Constraints, Container, NewTemplate, NewTemplates, TemplateKind, TemplateModuleError,
-    Templates, write_templates,
-};
+use smf_core::format::note::Note;
+use smf_core::format::template::{Constraints, Container, TemplateKind, Templates};
+use smf_core::format::write::note::NewPossible;
+use smf_core::format::write::{NewTemplate, NewTemplates, TemplateModuleError, write_templates};
 use smf_core::format::{FormatError, SectionKind, Smf};
 use smf_core::jit::typed::body_of;
 use smf_core::jit::typed::text::{ParsedTemplate, parse, print};

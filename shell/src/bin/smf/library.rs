@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use smf_core::format::library::{self, NamedModule};
+use smf_core::format::write::library::{self, NamedModule};
 use smf_core::format::{Library, Smf};
 use smf_loader::inspect::Subject;
 

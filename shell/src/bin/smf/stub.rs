@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use smf_core::format::{Layout, convert};
+use smf_core::format::Layout;
+use smf_core::format::write::convert;
 
 use crate::output::{self, Failure};
 

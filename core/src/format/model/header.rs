@@ -1,0 +1,241 @@
+//! The header: what the bytes say, one field after another, in any layout.
+//!
+//! Codes are open: a platform or an architecture that nobody has named yet is a number, not an
+//! error. Only running a module asks for a known one.
+
+use core::fmt;
+
+/// Declares an open code: a byte on the wire, some of whose values have names.
+macro_rules! open_code {
+    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $name:ident = $value:literal $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub struct $type(pub u8);
+
+        impl $type {
+            $($(#[$vdoc])* pub const $name: Self = Self($value);)*
+
+            /// The name of the code; `None` when it has none.
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($value => Some($text),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.name() {
+                    Some(name) => f.pad(name),
+                    None => write!(f, "{}", self.0),
+                }
+            }
+        }
+    };
+}
+
+open_code! {
+    /// The system a module was made for.
+    Platform {
+        /// Any system.
+        ANY = 0 "any",
+        /// Linux.
+        LINUX = 1 "linux",
+        /// Windows.
+        WINDOWS = 2 "windows",
+        /// MacOS.
+        MACOS = 3 "macos",
+        /// FreeBSD.
+        FREEBSD = 4 "freebsd",
+        /// No system: bare metal.
+        NONE = 5 "none",
+    }
+}
+
+open_code! {
+    /// The instruction set of a module's code.
+    Arch {
+        /// x86-64.
+        X86_64 = 0 "x86_64",
+        /// 64-bit ARM.
+        AARCH64 = 1 "aarch64",
+        /// 32-bit x86.
+        X86 = 2 "x86",
+        /// 32-bit ARM.
+        ARM = 3 "arm",
+        /// 64-bit RISC-V.
+        RISCV64 = 4 "riscv64",
+        /// 32-bit RISC-V.
+        RISCV32 = 5 "riscv32",
+        /// 32-bit WebAssembly.
+        WASM32 = 6 "wasm32",
+        /// 64-bit WebAssembly.
+        WASM64 = 7 "wasm64",
+    }
+}
+
+open_code! {
+    /// The algorithm of the sections that are marked compressed.
+    Compression {
+        /// No section is compressed.
+        NONE = 0 "none",
+        /// Zstandard.
+        ZSTD = 1 "zstd",
+        /// LZ4.
+        LZ4 = 2 "lz4",
+    }
+}
+
+open_code! {
+    /// What kind of program a module is.
+    AppType {
+        /// A command.
+        CLI = 0 "cli",
+        /// A program that draws in the terminal.
+        TUI = 1 "tui",
+        /// A program with windows.
+        GUI = 2 "gui",
+        /// A service.
+        SERVICE = 3 "service",
+        /// A program that reads commands in a loop.
+        REPL = 4 "repl",
+    }
+}
+
+/// The flags of a header. Unknown bits are kept and ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// The module can be run.
+    pub const EXECUTABLE: u32 = 1;
+    /// The module may be replaced while it runs.
+    pub const RELOADABLE: u32 = 2;
+    /// The module holds debugging information.
+    pub const DEBUG_INFO: u32 = 4;
+    /// The code is position-independent.
+    pub const PIC: u32 = 8;
+    /// Something stands before the module.
+    pub const HAS_STUB: u32 = 0x10;
+    /// The module holds a note.sdn. Read, never set by a writer.
+    pub const NOTE: u32 = 0x20;
+    /// The module holds an aspect pack.
+    pub const ASPECT_PACK: u32 = 0x40;
+
+    /// Whether `bit` is set.
+    pub const fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// The names of the known bits that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        const NAMES: [(u32, &str); 7] = [
+            (Flags::EXECUTABLE, "executable"),
+            (Flags::RELOADABLE, "reloadable"),
+            (Flags::DEBUG_INFO, "debug_info"),
+            (Flags::PIC, "pic"),
+            (Flags::HAS_STUB, "has_stub"),
+            (Flags::NOTE, "note"),
+            (Flags::ASPECT_PACK, "aspect_pack"),
+        ];
+        NAMES.into_iter().filter(move |(bit, _)| self.has(*bit)).map(|(_, name)| name)
+    }
+}
+
+/// The fields of a header. Offsets are as written: they count from the module's base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Major and minor version; they do not tell the layouts apart.
+    pub version: (u8, u8),
+    /// The system the module was made for.
+    pub platform: Platform,
+    /// The instruction set of its code.
+    pub arch: Arch,
+    /// What the module is and has.
+    pub flags: Flags,
+    /// The algorithm of compressed sections.
+    pub compression: Compression,
+    /// How hard the writer compressed.
+    pub compression_level: u8,
+    /// Entries in the section table.
+    pub section_count: u32,
+    /// Where the section table begins.
+    pub section_table: u64,
+    /// Where the symbol table begins; 0 when there is none.
+    pub symbol_table: u64,
+    /// Entries in the symbol table.
+    pub symbol_count: u32,
+    /// How many of them are exported, as the writer counted.
+    pub exported_count: u32,
+    /// Where running begins, in bytes from the start of the code section.
+    pub entry_point: u64,
+    /// Bytes of the stub before the module.
+    pub stub_size: u32,
+    /// What every offset in the file is relative to, when not 0.
+    pub data_offset: u32,
+    /// A hash of the module, as the writer chose.
+    pub module_hash: u64,
+    /// A hash of its source, as the writer chose.
+    pub source_hash: u64,
+    /// What kind of program it is.
+    pub app_type: AppType,
+    /// The window's width, in pixels.
+    pub window_width: u16,
+    /// The window's height, in pixels.
+    pub window_height: u16,
+    /// Whether it pays to read ahead the files that the program is started with: 0 no, 1 yes.
+    pub prefetch_hint: u8,
+    /// How many files the program will want soon, if the hint is not 0.
+    pub prefetch_files: u8,
+}
+
+impl Header {
+    /// How many of the files that the program is started with are worth reading ahead.
+    pub fn files_to_prefetch(&self) -> usize {
+        if self.prefetch_hint == 0 { 0 } else { usize::from(self.prefetch_files) }
+    }
+}
+
+impl Default for Header {
+    /// A version 1.1 x86-64 Linux command without sections: what a writer starts from.
+    fn default() -> Self {
+        Header {
+            version: (1, 1),
+            platform: Platform::LINUX,
+            arch: Arch::X86_64,
+            flags: Flags(0),
+            compression: Compression::NONE,
+            compression_level: 0,
+            section_count: 0,
+            section_table: 0,
+            symbol_table: 0,
+            symbol_count: 0,
+            exported_count: 0,
+            entry_point: 0,
+            stub_size: 0,
+            data_offset: 0,
+            module_hash: 0,
+            source_hash: 0,
+            app_type: AppType::CLI,
+            window_width: 1280,
+            window_height: 720,
+            prefetch_hint: 0,
+            prefetch_files: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_codes_show_their_number() {
+        use std::string::ToString;
+        assert_eq!(
+            (Arch(77).to_string(), Arch::RISCV64.to_string()),
+            ("77".into(), "riscv64".into())
+        );
+    }
+}

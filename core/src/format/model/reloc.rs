@@ -1,0 +1,82 @@
+//! Kinds of relocations.
+
+use core::fmt;
+
+/// How a relocation is computed. S is the symbol's address, A the addend, P the place, G the address
+/// of a GOT slot that holds S.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelocKind {
+    /// Nothing to do.
+    None,
+    /// S + A, 64 bits.
+    Abs64,
+    /// S + A - P, signed 32 bits.
+    Pc32,
+    /// S + A - P, signed 32 bits; through a veneer when S is out of reach.
+    Plt32,
+    /// G + A - P, signed 32 bits.
+    GotPcRel,
+    /// S + A, unsigned 32 bits (packed layout only).
+    Abs32,
+    /// S + A, signed 32 bits (ELF objects only).
+    Abs32S,
+    /// S + A - P, 64 bits (ELF objects only).
+    Pc64,
+    /// (S + A - P) >> 2, signed 26 bits, into the low bits of an instruction (native layout only).
+    Arm64Branch26,
+    /// (page(S + A) - page(P)) >> 12, signed 21 bits.
+    Arm64Page21,
+    /// (S + A) & 0xfff, scaled by the access size.
+    Arm64PageOff12,
+    /// As Arm64Page21, on the GOT slot.
+    Arm64GotLoadPage21,
+    /// As Arm64PageOff12, on the GOT slot.
+    Arm64GotLoadPageOff12,
+    /// A number that means nothing in this layout.
+    Unknown(u8),
+}
+
+impl RelocKind {
+    /// Bytes written at the place.
+    pub const fn width(self) -> u64 {
+        match self {
+            RelocKind::None | RelocKind::Unknown(_) => 0,
+            RelocKind::Abs64 | RelocKind::Pc64 => 8,
+            _ => 4,
+        }
+    }
+}
+
+impl fmt::Display for RelocKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            RelocKind::None => "none",
+            RelocKind::Abs64 => "abs64",
+            RelocKind::Pc32 => "pc32",
+            RelocKind::Plt32 => "plt32",
+            RelocKind::GotPcRel => "gotpcrel",
+            RelocKind::Abs32 => "abs32",
+            RelocKind::Abs32S => "abs32s",
+            RelocKind::Pc64 => "pc64",
+            RelocKind::Arm64Branch26 => "arm64branch26",
+            RelocKind::Arm64Page21 => "arm64page21",
+            RelocKind::Arm64PageOff12 => "arm64pageoff12",
+            RelocKind::Arm64GotLoadPage21 => "arm64gotloadpage21",
+            RelocKind::Arm64GotLoadPageOff12 => "arm64gotloadpageoff12",
+            RelocKind::Unknown(value) => return write!(f, "unknown({value})"),
+        })
+    }
+}
+
+/// One relocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reloc {
+    /// Its place, in bytes from the begin of the section it applies to.
+    pub offset: u64,
+    /// The number of the symbol S.
+    pub symbol: u32,
+    /// How it is computed.
+    pub kind: RelocKind,
+    /// A.
+    pub addend: i64,
+}

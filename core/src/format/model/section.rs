@@ -1,0 +1,175 @@
+//! Kinds and flags of sections.
+
+use core::fmt;
+
+/// What a section holds, whichever number its writer gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SectionKind {
+    /// Machine code, a relocatable ELF object, or bytecode.
+    Code,
+    /// Data that the program may write.
+    Data,
+    /// Data that it may not.
+    RoData,
+    /// Zeroes that the program may write; no bytes in the file.
+    Bss,
+    /// Relocations.
+    Reloc,
+    /// A symbol table of another format; the header's one is what counts.
+    SymTab,
+    /// The names of symbols.
+    StrTab,
+    /// Debugging information.
+    Debug,
+    /// Type descriptions.
+    TypeInfo,
+    /// Versions.
+    Version,
+    /// Where the code came from.
+    SrcMap,
+    /// Notes: `note.sdn`, and data of this project's own under a `.smf.` name.
+    Note,
+    /// Bodies of generic templates.
+    TemplateCode,
+    /// How many templates there are of each kind.
+    TemplateMeta,
+    /// A driver's manifest.
+    DrvManifest,
+    /// How to launch the program.
+    LaunchMeta,
+    /// The directory of an aspect pack.
+    AspectPackDirectory,
+    /// A number without a meaning here; the section is skipped.
+    Unknown(u8),
+}
+
+impl SectionKind {
+    const NAMED: [(SectionKind, &'static str); 17] = [
+        (SectionKind::Code, "code"),
+        (SectionKind::Data, "data"),
+        (SectionKind::RoData, "rodata"),
+        (SectionKind::Bss, "bss"),
+        (SectionKind::Reloc, "reloc"),
+        (SectionKind::SymTab, "symtab"),
+        (SectionKind::StrTab, "strtab"),
+        (SectionKind::Debug, "debug"),
+        (SectionKind::TypeInfo, "typeinfo"),
+        (SectionKind::Version, "version"),
+        (SectionKind::SrcMap, "srcmap"),
+        (SectionKind::Note, "note"),
+        (SectionKind::TemplateCode, "templatecode"),
+        (SectionKind::TemplateMeta, "templatemeta"),
+        (SectionKind::DrvManifest, "drvmanifest"),
+        (SectionKind::LaunchMeta, "launchmeta"),
+        (SectionKind::AspectPackDirectory, "aspectpack"),
+    ];
+
+    /// Whether the section has a place in memory when the module runs.
+    pub const fn is_loaded(self) -> bool {
+        matches!(
+            self,
+            SectionKind::Code | SectionKind::Data | SectionKind::RoData | SectionKind::Bss
+        )
+    }
+
+    /// Whether sections of this kind and `name` may be compressed. Those may not that are read where
+    /// they stand: code, relocations, tables of symbols and strings, this project's own `.smf.` notes.
+    /// Bss has nothing to compress.
+    pub fn is_compressible(self, name: &[u8]) -> bool {
+        use SectionKind as S;
+        let in_place = matches!(self, S::Code | S::Bss | S::Reloc | S::SymTab | S::StrTab);
+        !in_place && !name.starts_with(b".smf.")
+    }
+
+    /// The kind of a compact section, which has nothing but a name: the kind's own name, with or
+    /// without a leading dot and underscores, in any case; `.text` and `note.sdn` besides.
+    pub(crate) fn from_name(name: &[u8]) -> SectionKind {
+        let plain = name.strip_prefix(b".").unwrap_or(name);
+        let is = |text: &str| {
+            plain.iter().filter(|b| **b != b'_').map(u8::to_ascii_lowercase).eq(text.bytes())
+        };
+        if is("text") {
+            return SectionKind::Code;
+        }
+        if plain.starts_with(b"rela") {
+            return SectionKind::Reloc;
+        }
+        if plain.starts_with(b"note.") {
+            return SectionKind::Note;
+        }
+        let named = Self::NAMED.iter().find(|(_, text)| is(text));
+        named.map_or(SectionKind::Unknown(0), |(kind, _)| *kind)
+    }
+}
+
+impl fmt::Display for SectionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Self::NAMED.iter().find(|(kind, _)| kind == self) {
+            Some((_, name)) => f.pad(name),
+            None => match self {
+                SectionKind::Unknown(value) => write!(f, "unknown({value})"),
+                _ => Err(fmt::Error),
+            },
+        }
+    }
+}
+
+/// The flags of a section. Unknown bits are kept and ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SectionFlags(pub u32);
+
+impl SectionFlags {
+    /// May be read.
+    pub const READ: u32 = 1;
+    /// May be written.
+    pub const WRITE: u32 = 2;
+    /// May be executed.
+    pub const EXECUTE: u32 = 4;
+    /// The payload is compressed with the header's algorithm.
+    pub const COMPRESSED: u32 = 8;
+
+    /// Whether `bit` is set.
+    pub const fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+impl fmt::Display for SectionFlags {
+    /// As `ls` writes it: `r-x`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = |bit, letter| if self.has(bit) { letter } else { '-' };
+        let (r, w) = (letter(Self::READ, 'r'), letter(Self::WRITE, 'w'));
+        write!(f, "{r}{w}{}", letter(Self::EXECUTE, 'x'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compact_names_say_the_kind() {
+        for (name, kind) in [
+            (&b"TemplateCode"[..], SectionKind::TemplateCode),
+            (b"template_meta", SectionKind::TemplateMeta),
+            (b".text", SectionKind::Code),
+            (b"code", SectionKind::Code),
+            (b".rodata", SectionKind::RoData),
+            (b"note.sdn", SectionKind::Note),
+            (b".rela", SectionKind::Reloc),
+            (b"whatever", SectionKind::Unknown(0)),
+        ] {
+            assert_eq!(SectionKind::from_name(name), kind);
+        }
+    }
+
+    #[test]
+    fn what_is_read_in_place_is_not_compressible() {
+        for kind in [SectionKind::Data, SectionKind::Debug, SectionKind::TemplateCode] {
+            assert!(kind.is_compressible(b".some") && !kind.is_compressible(b".smf.some"));
+        }
+        for kind in [SectionKind::Code, SectionKind::Bss, SectionKind::Reloc, SectionKind::StrTab] {
+            assert!(!kind.is_compressible(b".some"));
+        }
+    }
+}

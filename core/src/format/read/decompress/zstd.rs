@@ -1,0 +1,216 @@
+//! Zstandard frames (RFC 8878): walked here, decoded by ruzstd.
+//!
+//! The walk reads frame and block headers alone. It knows where a frame ends, how much it can hold
+//! and how large a window it asks for before the decoder sees any of it. The decoder holds a window of
+//! its own, at most as large as what comes out and 128 MiB, and copies from there.
+
+use alloc::vec::Vec;
+
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use ruzstd::io::{Error, Write};
+
+use crate::format::error::compression::CompressionErrorKind;
+use crate::format::model::header::Compression;
+use crate::format::read::decompress::frame::Frame;
+use crate::format::read::decompress::output::Output;
+use crate::format::read::decompress::xxhash::{Xxh64, low_half};
+use crate::format::wire::bytes::{Cursor, u32_at};
+
+const MAGIC: u32 = 0xfd2f_b528;
+/// The most that a block holds, whatever the window.
+const BLOCK: u64 = 128 << 10;
+/// The window that every decoder should support, which writers that stream ask for however little
+/// there is to come.
+const MIN_LIMIT: u64 = 8 << 20;
+/// The largest window, whatever the size of the section: that of level 22 of the reference tool, which
+/// refuses larger ones as well unless told otherwise.
+const MAX_LIMIT: u64 = 128 << 20;
+
+/// The frame at the begin of `data`, which is to become part of a section of `virtual_size` bytes.
+pub(crate) fn frame(data: &[u8], virtual_size: u64) -> Result<Frame, CompressionErrorKind> {
+    if u32_at(data, 0) != Some(MAGIC) {
+        return Err(CompressionErrorKind::NoFrame { compression: Compression::ZSTD });
+    }
+    let mut cursor = Cursor::new(data);
+    let header = header(&mut cursor).ok_or(CompressionErrorKind::Truncated)?;
+    if header.is_reserved {
+        return Err(CompressionErrorKind::Broken);
+    }
+    if header.dictionary != 0 {
+        return Err(CompressionErrorKind::Dictionary);
+    }
+    let limit = virtual_size.checked_next_power_of_two().unwrap_or(u64::MAX);
+    let limit = limit.clamp(MIN_LIMIT, MAX_LIMIT);
+    if header.window > limit {
+        return Err(CompressionErrorKind::Window { size: header.window, limit });
+    }
+    let held = blocks(&mut cursor, header.window.min(BLOCK))?;
+    if header.has_checksum {
+        cursor.take(4).ok_or(CompressionErrorKind::Truncated)?;
+    }
+    let Header { window, content, .. } = header;
+    if content.is_some_and(|content| content > held) {
+        return Err(CompressionErrorKind::Broken);
+    }
+    Ok(Frame { len: cursor.position(), most: content.unwrap_or(held), content, window })
+}
+
+struct Header {
+    window: u64,
+    dictionary: u32,
+    content: Option<u64>,
+    has_checksum: bool,
+    /// The bit that must be 0 is not.
+    is_reserved: bool,
+}
+
+/// Section 3.1.1.1 of the RFC.
+fn header(cursor: &mut Cursor<'_>) -> Option<Header> {
+    cursor.take(4)?;
+    let descriptor = cursor.u8()?;
+    let is_single = descriptor & 0x20 != 0;
+    let window = if is_single { None } else { Some(window(cursor.u8()?)) };
+    let dictionary = match descriptor & 3 {
+        0 => 0,
+        1 => cursor.u8()?.into(),
+        2 => cursor.u16()?.into(),
+        _ => cursor.u32()?,
+    };
+    let content = match descriptor >> 6 {
+        0 if is_single => Some(cursor.u8()?.into()),
+        0 => None,
+        1 => Some(u64::from(cursor.u16()?) + 256),
+        2 => Some(cursor.u32()?.into()),
+        _ => Some(cursor.u64()?),
+    };
+    Some(Header {
+        window: window.or(content)?,
+        dictionary,
+        content,
+        has_checksum: descriptor & 4 != 0,
+        is_reserved: descriptor & 8 != 0,
+    })
+}
+
+fn window(descriptor: u8) -> u64 {
+    let base = 1024u64 << (descriptor >> 3);
+    base + base / 8 * u64::from(descriptor & 7)
+}
+
+/// Walks over the blocks of a frame, none of which holds more than `most`; how much they hold
+/// together, at the most.
+fn blocks(cursor: &mut Cursor<'_>, most: u64) -> Result<u64, CompressionErrorKind> {
+    let mut held = 0u64;
+    loop {
+        let Some(&[low, middle, high]) = cursor.take(3).and_then(<[u8]>::first_chunk) else {
+            return Err(CompressionErrorKind::Truncated);
+        };
+        let header = u32::from_le_bytes([low, middle, high, 0]);
+        let size = header >> 3;
+        let (len, holds) = match (header >> 1) & 3 {
+            0 => (size, size.into()),
+            1 => (1, size.into()),
+            2 => (size, most),
+            _ => return Err(CompressionErrorKind::Broken),
+        };
+        if holds > most {
+            return Err(CompressionErrorKind::Broken);
+        }
+        held = held.saturating_add(holds);
+        let len = usize::try_from(len).map_err(|_| CompressionErrorKind::Truncated)?;
+        cursor.take(len).ok_or(CompressionErrorKind::Truncated)?;
+        if header & 1 != 0 {
+            return Ok(held);
+        }
+    }
+}
+
+/// Decodes the frame that is `data` to `output`.
+pub(crate) fn decode(
+    data: &[u8],
+    frame: &Frame,
+    output: &mut Output<'_>,
+) -> Result<(), CompressionErrorKind> {
+    let long = CompressionErrorKind::Long { virtual_size: output.virtual_size() };
+    if frame.content.is_some_and(|content| content > output.left()) {
+        return Err(long);
+    }
+    // What a frame cannot fill it does not get, or small frames would take long.
+    let most = frame.most.min(output.left());
+    ask_for_memory(frame.window.min(most))?;
+    let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(frame.window);
+    let mut start = || {
+        let mut input = data;
+        decoder.init(&mut input).map(|()| input).map_err(|_| CompressionErrorKind::Broken)
+    };
+    let mut input = start()?;
+    if frame.window <= most {
+        // Only from the second start on does it take its window at once, and not in steps, copying what
+        // it has at each: that would take as long again.
+        input = start()?;
+    }
+    let begin = output.written();
+    let mut written = Written { output, hash: Xxh64::new() };
+    while !decoder.is_finished() {
+        let decoded = decoder.decode_blocks(&mut input, BlockDecodingStrategy::UptoBlocks(1));
+        decoded.map_err(|_| CompressionErrorKind::Broken)?;
+        decoder.collect_to_writer(&mut written).map_err(|_| CompressionErrorKind::Broken)?;
+        if decoder.can_collect() != 0 {
+            return Err(long);
+        }
+    }
+    let checksum = decoder.get_checksum_from_data();
+    if checksum.is_some_and(|checksum| checksum != low_half(written.hash.finish())) {
+        return Err(CompressionErrorKind::Checksum);
+    }
+    match frame.content {
+        Some(content) if content != written.output.written() - begin => {
+            Err(CompressionErrorKind::Broken)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Receives the bytes of a frame as they leave the window of the decoder.
+struct Written<'w, 'o> {
+    output: &'w mut Output<'o>,
+    hash: Xxh64,
+}
+
+impl Write for Written<'_, '_> {
+    /// Writes all of `bytes`, or none when the section cannot hold them.
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        if !self.output.append(bytes) {
+            return Ok(0);
+        }
+        self.hash.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Sees that the decoder will get memory for a window of `size` bytes, which it rounds up: it ends the
+/// process when it does not.
+fn ask_for_memory(size: u64) -> Result<(), CompressionErrorKind> {
+    let none = CompressionErrorKind::OutOfMemory { size };
+    let rounded = size.checked_next_power_of_two().and_then(|size| size.checked_add(2 * BLOCK));
+    let len = usize::try_from(rounded.ok_or(none)?).map_err(|_| none)?;
+    Vec::<u8>::new().try_reserve_exact(len).map_err(|_| none)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_those_of_the_rfc() {
+        assert_eq!(window(0), 1 << 10);
+        assert_eq!(window(0x58), 2 << 20);
+        assert_eq!(window(0x6f), (8 << 20) / 8 * 15);
+        assert_eq!(window(0xff), (1 << 41) + 7 * (1 << 38));
+    }
+}

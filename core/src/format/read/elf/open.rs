@@ -1,0 +1,125 @@
+//! Opening an ELF object.
+
+use crate::format::error::FormatError;
+use crate::format::error::elf::{ElfErrorKind, ElfPart};
+use crate::format::model::header::Arch;
+use crate::format::model::section::SectionKind;
+use crate::format::read::elf::check::Walk;
+use crate::format::read::elf::section::{E_SHSTRNDX, names};
+use crate::format::read::elf::symbol;
+use crate::format::read::section::{Section, Sections};
+use crate::format::wire::bytes::{array, slice, u16_at, u64_at};
+use crate::format::wire::layout::ELF_MAGIC;
+use crate::format::wire::layout::{ALL_FILES, ELF_HEADER, ELF_SECTION, Layout};
+
+/// 64 bits, little-endian, version 1.
+const IDENT: [u8; 3] = [2, 1, 1];
+const ET_REL: u16 = 1;
+const EM_X86_64: u16 = 62;
+const EM_AARCH64: u16 = 183;
+
+// Where the fields of the header stand.
+const E_TYPE: usize = 16;
+const E_MACHINE: usize = 18;
+const E_SHOFF: usize = 40;
+const E_SHENTSIZE: usize = 58;
+const E_SHNUM: usize = 60;
+
+/// The tables of an opened object.
+pub(crate) struct ElfObject<'d> {
+    pub(crate) sections: Sections<'d>,
+    /// The names of its symbols.
+    pub(crate) strings: &'d [u8],
+    /// The first code section.
+    pub(crate) code: Option<u32>,
+    /// The first data section.
+    pub(crate) data: Option<u32>,
+}
+
+/// Reads the object in `code`, a code section of `smf`.
+///
+/// # Errors
+/// Why it is none that can be linked; what else of the module would have to be loaded beside it.
+pub(crate) fn open<'d>(
+    file: &Sections<'d>,
+    arch: Arch,
+    code: &Section<'d>,
+) -> Result<ElfObject<'d>, FormatError> {
+    if !ALL_FILES {
+        let (part, fault, at) = (ElfPart::Object, ElfErrorKind::NotBuilt, code.offset);
+        return Err(FormatError::Elf { part, fault, at });
+    }
+    check_beside(file, code)?;
+    let mut sections = section_table(file, arch, code)?;
+    let found = Walk::new(&sections, code).check_all()?;
+    sections.symtab = found.symtab.unwrap_or(0);
+    sections.has_commons = found.has_commons;
+    let strings = symbol::strings(&sections);
+    Ok(ElfObject { sections, strings, code: found.code, data: found.data })
+}
+
+/// Nothing is loaded beside an object: where it would have to be for the object's code to reach it,
+/// nobody knows.
+fn check_beside(file: &Sections<'_>, code: &Section<'_>) -> Result<(), FormatError> {
+    let beside = file.iter().find(|section| {
+        let used = match section.kind {
+            SectionKind::Reloc => section.size != 0,
+            kind => kind.is_loaded() && section.memory_size() != 0,
+        };
+        used && section.index != code.index
+    });
+    match beside {
+        Some(Section { index: section, entry_offset: at, .. }) => {
+            Err(FormatError::ElfBeside { section, at })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The section table of the object in `code`, with the file up to the object's end as its data.
+fn section_table<'d>(
+    file: &Sections<'d>,
+    arch: Arch,
+    code: &Section<'d>,
+) -> Result<Sections<'d>, FormatError> {
+    let (data, base) = (code.data, code.offset);
+    let fault = |fault, field: usize| FormatError::Elf {
+        part: ElfPart::Object,
+        fault,
+        at: base.saturating_add(field as u64),
+    };
+    let header: &[u8; ELF_HEADER] = array(data, 0).ok_or(fault(ElfErrorKind::CutOff, 0))?;
+    let half = |at| u16_at(header, at).unwrap_or(0);
+    if array(header, ELF_MAGIC.len()) != Some(&IDENT) {
+        return Err(fault(ElfErrorKind::Ident, ELF_MAGIC.len()));
+    }
+    let (value, machine) = (half(E_TYPE), half(E_MACHINE));
+    if value != ET_REL {
+        return Err(fault(ElfErrorKind::Type { value }, E_TYPE));
+    }
+    let layout = match (machine, arch) {
+        (EM_X86_64, Arch::X86_64) => Layout::ElfX86_64,
+        (EM_AARCH64, Arch::AARCH64) => Layout::ElfAarch64,
+        _ => return Err(fault(ElfErrorKind::Machine { value: machine }, E_MACHINE)),
+    };
+    let offset = u64_at(header, E_SHOFF).unwrap_or(0);
+    let size = u64::from(half(E_SHNUM)) * ELF_SECTION as u64;
+    let table = slice(data, offset, size).filter(|table| !table.is_empty());
+    let table = table.filter(|_| usize::from(half(E_SHENTSIZE)) == ELF_SECTION);
+    let table = table.ok_or(fault(ElfErrorKind::SectionTable, E_SHOFF))?;
+    let end = usize::try_from(base).ok().and_then(|base| base.checked_add(data.len()));
+    let sections = Sections {
+        data: end.and_then(|end| file.data.get(..end)).unwrap_or(&[]),
+        table,
+        table_offset: base.saturating_add(offset),
+        layout,
+        header_layout: file.layout,
+        symtab: 0,
+        has_commons: false,
+        base,
+    };
+    match names(&sections) {
+        Some(_) => Ok(sections),
+        None => Err(fault(ElfErrorKind::NoNames, E_SHSTRNDX)),
+    }
+}

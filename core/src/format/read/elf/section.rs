@@ -1,0 +1,201 @@
+//! Section headers of an ELF object, read as sections.
+
+use crate::format::model::section::{SectionFlags, SectionKind};
+use crate::format::read::elf::symbol;
+use crate::format::read::section::{Section, Sections};
+use crate::format::wire::bytes::{slice, u16_at, u32_at, u64_at};
+use crate::format::wire::layout::ELF_SECTION;
+use crate::format::wire::name::name_at;
+
+/// Offset of `e_shstrndx`.
+pub(crate) const E_SHSTRNDX: usize = 62;
+
+pub(crate) const SHT_NULL: u32 = 0;
+pub(crate) const SHT_PROGBITS: u32 = 1;
+pub(crate) const SHT_SYMTAB: u32 = 2;
+pub(crate) const SHT_STRTAB: u32 = 3;
+pub(crate) const SHT_RELA: u32 = 4;
+pub(crate) const SHT_NOBITS: u32 = 8;
+pub(crate) const SHT_REL: u32 = 9;
+pub(crate) const SHT_INIT_ARRAY: u32 = 14;
+pub(crate) const SHT_FINI_ARRAY: u32 = 15;
+pub(crate) const SHT_PREINIT_ARRAY: u32 = 16;
+pub(crate) const SHT_CREL: u32 = 0x4000_0014;
+
+pub(crate) const SHF_WRITE: u64 = 1;
+pub(crate) const SHF_ALLOC: u64 = 2;
+pub(crate) const SHF_EXECINSTR: u64 = 4;
+pub(crate) const SHF_TLS: u64 = 0x400;
+pub(crate) const SHF_COMPRESSED: u64 = 0x800;
+
+/// A section header, decoded.
+#[derive(Clone, Copy)]
+pub(crate) struct Header {
+    pub(crate) name: u32,
+    pub(crate) kind: u32,
+    pub(crate) flags: u64,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    pub(crate) link: u32,
+    pub(crate) info: u32,
+    pub(crate) alignment: u64,
+}
+
+impl Header {
+    pub(crate) fn decode(bytes: &[u8; ELF_SECTION]) -> Option<Self> {
+        let kind = u32_at(bytes, 4)?;
+        Some(Header {
+            name: u32_at(bytes, 0)?,
+            kind,
+            flags: u64_at(bytes, 8)?,
+            offset: u64_at(bytes, 24)?,
+            size: u64_at(bytes, 32)?,
+            link: u32_at(bytes, 40)?,
+            info: u32_at(bytes, 44)?,
+            // That of an entry without a section says nothing.
+            alignment: if kind == SHT_NULL { 1 } else { u64_at(bytes, 48)?.max(1) },
+        })
+    }
+
+    pub(crate) fn has(&self, flag: u64) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.has(SHF_ALLOC)
+    }
+
+    pub(crate) fn is_relocs(&self) -> bool {
+        matches!(self.kind, SHT_RELA | SHT_REL | SHT_CREL)
+    }
+
+    /// Whether it holds what is to be run before or after everything else.
+    pub(crate) fn lists_functions(&self, name: &[u8]) -> bool {
+        const LISTS: [&[u8]; 4] = [b".ctors", b".dtors", b".init", b".fini"];
+        matches!(self.kind, SHT_INIT_ARRAY | SHT_FINI_ARRAY | SHT_PREINIT_ARRAY)
+            || LISTS.iter().any(|list| is_called(name, list))
+    }
+
+    pub(crate) fn has_bytes(&self) -> bool {
+        !matches!(self.kind, SHT_NULL | SHT_NOBITS)
+    }
+
+    /// What the section holds. Data that changes only while it is linked does not change any more.
+    pub(crate) fn section_kind(&self, sections: &Sections<'_>) -> SectionKind {
+        match self.plain_kind() {
+            SectionKind::Data if is_called(self.name(sections), b".data.rel.ro") => {
+                SectionKind::RoData
+            }
+            SectionKind::Unknown(_) if self.kind == SHT_RELA => {
+                let target = reloc_target_header(sections, self);
+                target.map_or(SectionKind::Unknown(0), |_| SectionKind::Reloc)
+            }
+            kind => kind,
+        }
+    }
+
+    pub(crate) fn name<'d>(&self, sections: &Sections<'d>) -> &'d [u8] {
+        names(sections).and_then(|names| name_at(names, self.name)).unwrap_or(&[])
+    }
+
+    /// What the flags alone say. Zeroes that are none are data: only a section whose size was lost is an
+    /// empty Bss.
+    pub(crate) fn plain_kind(&self) -> SectionKind {
+        match self.kind {
+            _ if self.has(SHF_EXECINSTR) && self.is_loaded() => SectionKind::Code,
+            SHT_NOBITS if self.is_loaded() && self.size != 0 => SectionKind::Bss,
+            _ if self.has(SHF_WRITE) && self.is_loaded() => SectionKind::Data,
+            _ if self.is_loaded() => SectionKind::RoData,
+            SHT_SYMTAB => SectionKind::SymTab,
+            SHT_STRTAB => SectionKind::StrTab,
+            SHT_PROGBITS => SectionKind::Debug,
+            _ => SectionKind::Unknown(0),
+        }
+    }
+
+    pub(crate) fn section_flags(&self) -> SectionFlags {
+        const BITS: [(u64, u32); 3] = [
+            (SHF_ALLOC, SectionFlags::READ),
+            (SHF_WRITE, SectionFlags::WRITE),
+            (SHF_EXECINSTR, SectionFlags::EXECUTE),
+        ];
+        let set = BITS.iter().filter(|(flag, _)| self.is_loaded() && self.has(*flag));
+        SectionFlags(set.fold(0, |all, (_, bit)| all | bit))
+    }
+}
+
+/// Whether a section is called so, with or without something after another dot.
+pub(crate) fn is_called(name: &[u8], stem: &[u8]) -> bool {
+    let rest = name.strip_prefix(stem);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
+}
+
+pub(crate) fn header(sections: &Sections<'_>, index: usize) -> Option<Header> {
+    sections.table.as_chunks().0.get(index).and_then(Header::decode)
+}
+
+/// How many section headers there are; the sections of common symbols follow them.
+pub(crate) fn header_count(sections: &Sections<'_>) -> usize {
+    sections.table.len() / ELF_SECTION
+}
+
+pub(crate) fn contents<'d>(sections: &Sections<'d>, header: &Header) -> Option<&'d [u8]> {
+    let size = if header.has_bytes() { header.size } else { 0 };
+    slice(sections.data, sections.base.checked_add(header.offset)?, size)
+}
+
+/// The names of sections.
+pub(crate) fn names<'d>(sections: &Sections<'d>) -> Option<&'d [u8]> {
+    let base = usize::try_from(sections.base).ok()?;
+    let index = u16_at(sections.data, base.checked_add(E_SHSTRNDX)?)?;
+    let header = header(sections, usize::from(index)).filter(|header| header.kind == SHT_STRTAB)?;
+    contents(sections, &header)
+}
+
+/// How many sections an object has, with those of its common symbols.
+pub(crate) fn section_count(sections: &Sections<'_>) -> usize {
+    header_count(sections) + symbol::common_table(sections).len()
+}
+
+/// A section of an object that has been opened; `None` past the end.
+pub(crate) fn section<'d>(sections: &Sections<'d>, index: usize) -> Option<Section<'d>> {
+    let Some(header) = header(sections, index) else {
+        return symbol::common_section(sections, index.checked_sub(header_count(sections))?, index);
+    };
+    let kind = header.section_kind(sections);
+    let data = contents(sections, &header).unwrap_or(&[]);
+    let size = if kind == SectionKind::Bss { header.size } else { data.len() as u64 };
+    Some(Section {
+        index: u32::try_from(index).ok()?,
+        kind,
+        flags: header.section_flags(),
+        offset: sections.base.wrapping_add(header.offset),
+        size,
+        virtual_size: size,
+        alignment: header.alignment,
+        name: header.name(sections),
+        data,
+        entry_offset: sections.table_offset.saturating_add((index * ELF_SECTION) as u64),
+    })
+}
+
+/// The name of a section, which the symbol of that section has as well.
+pub(crate) fn section_name<'d>(sections: &Sections<'d>, index: u32) -> Option<&'d [u8]> {
+    section(sections, to_usize(index)?).map(|section| section.name)
+}
+
+/// The header of the section that relocations apply to, when it is loaded.
+pub(crate) fn reloc_target_header(sections: &Sections<'_>, relocs: &Header) -> Option<Header> {
+    let target = header(sections, usize::try_from(relocs.info).ok()?)?;
+    target.is_loaded().then_some(target)
+}
+
+/// The section that the relocations in section `index` apply to.
+pub(crate) fn reloc_target<'d>(sections: &Sections<'d>, index: u32) -> Option<Section<'d>> {
+    let relocs = header(sections, usize::try_from(index).ok()?)?;
+    section(sections, usize::try_from(relocs.info).ok()?)
+}
+
+pub(crate) fn to_usize(index: u32) -> Option<usize> {
+    usize::try_from(index).ok()
+}

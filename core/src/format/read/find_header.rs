@@ -1,0 +1,408 @@
+//! Which layout a file has, and where in it the module begins.
+//!
+//! A packed trailer wins when its tables fit; else a header at offset 0, native or packed or compact
+//! by which of them has a section table that fits; else a native trailer. Two readings that fit
+//! alike are an error that names both. Offsets count from `smf_data_offset`. Where that is 0 and the
+//! tables do not fit, a stub was put in front undeclared, and the one base at which everything fits
+//! is looked for.
+
+use crate::format::error::FormatError;
+use crate::format::model::header::Header;
+use crate::format::model::section::SectionKind;
+use crate::format::read::limits::Limits;
+use crate::format::read::raw_header::{RawHeader, section_table};
+use crate::format::read::smf::Smf;
+use crate::format::wire::bytes::{array, is_printable, slice, u8_at, u16_at, u32_at, u64_at};
+use crate::format::wire::layout::{ALL_FILES, Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
+use crate::format::wire::name::unended;
+
+impl<'d> Smf<'d> {
+    /// Reads the module in `data`, the whole file, with the default [`Limits`].
+    ///
+    /// # Errors
+    /// Why the file is no module of any layout, with an absolute offset.
+    pub fn parse(data: &'d [u8]) -> Result<Self, FormatError> {
+        Self::parse_within(data, Limits::default())
+    }
+
+    /// As [`Smf::parse`], with limits of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Smf::parse`].
+    pub fn parse_within(data: &'d [u8], limits: Limits) -> Result<Self, FormatError> {
+        find(data, limits)
+    }
+}
+
+/// The module in `data`, wherever its header stands.
+pub(crate) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
+    let usual = if cfg!(feature = "full") { usual(data, limits) } else { None };
+    usual.map_or_else(|| search(data, limits), Ok)
+}
+
+/// What nearly every file is: a packed module with its header at the end and the rest where that says. The
+/// same as [`search`] finds, without a step between that would hand on the view by value.
+#[cfg_attr(feature = "full", inline(always))]
+fn usual(data: &[u8], limits: Limits) -> Option<Smf<'_>> {
+    let at = magic_before_end(data, PACKED_HEADER)?;
+    let head = header_at(data, Layout::Packed, at)?;
+    if is_dynlib(head.bytes) {
+        return None;
+    }
+    let smf = Smf::open_as(head, declared_base(head), limits).ok()?;
+    is_plausible(&smf).then_some(smf)
+}
+
+/// Whether a packed header says that it ends a shared object.
+fn is_dynlib(header: &[u8]) -> bool {
+    u8_at(header, 60) == Some(2) && u32_at(header, 16) == Some(0)
+}
+
+/// [`find`] for every file.
+#[inline(never)]
+fn search(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
+    if data.is_empty() {
+        return Err(FormatError::Empty);
+    }
+    let trailer = match magic_before_end(data, PACKED_HEADER) {
+        Some(at) => match packed_trailer(data, at, limits) {
+            Ok(smf) => return Ok(smf),
+            Err(error) => Some(error),
+        },
+        None => None,
+    };
+    let leading = if data.starts_with(&MAGIC) { Some(leading_header(data, limits)) } else { None };
+    let native = magic_before_end(data, NATIVE_HEADER)
+        .filter(|&at| at != 0)
+        .map(|at| with_stub(data, Layout::Native, at, limits));
+    match (leading, native) {
+        (Some(Ok(first)), Some(Ok(second))) => Err(FormatError::TwoLayouts {
+            first: first.layout().name(),
+            second: "native trailer",
+            at: second.header_offset(),
+        }),
+        (Some(Ok(smf)), _) | (_, Some(Ok(smf))) => Ok(smf),
+        (leading, native) => {
+            let error = leading.or(native).and_then(Result::err);
+            Err(trailer.or(error).unwrap_or(FormatError::NoMagic { len: data.len() as u64 }))
+        }
+    }
+}
+
+/// Where a header of `len` bytes before the end of the file begins, when it has the magic.
+#[inline]
+fn magic_before_end(data: &[u8], len: usize) -> Option<u64> {
+    let at = data.len().checked_sub(len)?;
+    data.get(at..)?.starts_with(&MAGIC).then_some(at as u64)
+}
+
+#[inline]
+fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<RawHeader<'_>> {
+    let start = usize::try_from(at).ok()?;
+    data.get(..start.checked_add(layout.header_len())?)?;
+    Some(RawHeader { data, layout, bytes: array(data, start)?, at })
+}
+
+/// What the offsets in a file count from, as its header says.
+#[inline]
+fn declared_base(head: RawHeader<'_>) -> u64 {
+    Header::decode(head.bytes, head.layout).data_offset.into()
+}
+
+/// A packed header at the end: a module, or the shared object of a dynlib before it.
+#[inline]
+fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
+    let start = usize::try_from(at).unwrap_or(usize::MAX);
+    let header = data.get(start..).unwrap_or(&[]);
+    if !is_dynlib(header) {
+        return with_stub(data, Layout::Packed, at, limits);
+    }
+    if at == 0 || !data.starts_with(b"\x7fELF") {
+        return Err(FormatError::DynlibImage { at });
+    }
+    let head = header_at(data, Layout::Packed, at).ok_or(FormatError::NoLayout { at })?;
+    Smf::open(RawHeader { layout: Layout::Dynlib, ..head }, 0, limits)
+}
+
+/// A header that may have a stub in front of the module: declared, or to be found.
+#[inline]
+fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
+    let head = header_at(data, layout, at).ok_or(FormatError::NoLayout { at })?;
+    let here = Smf::open(head, declared_base(head), limits);
+    match here {
+        Ok(smf) if is_plausible(&smf) => Ok(smf),
+        Ok(_) if is_legacy(data, at) => Err(FormatError::LegacyHeader { at }),
+        here => match find_base(head, limits) {
+            Ok(Some(base)) => Smf::open(head, base, limits),
+            Err(error) => Err(error),
+            // Nothing better: what the header says stands, and so does what is wrong with it.
+            Ok(None) => here.map_err(|error| legacy_or(data, at, error)),
+        },
+    }
+}
+
+/// Whether the tables are real: not zeroes of a stub that happen to be no impossible sections, and
+/// not absent because this header counts its sections elsewhere.
+#[cfg_attr(feature = "full", inline(always))]
+fn is_plausible(smf: &Smf<'_>) -> bool {
+    match smf.sections().table.first() {
+        Some(1..) => true,
+        _ => is_plausible_still(*smf),
+    }
+}
+
+#[cold]
+fn is_plausible_still(smf: Smf<'_>) -> bool {
+    if smf.sections().is_empty() {
+        return !is_legacy(smf.file(), smf.header_offset());
+    }
+    smf.sections().iter().any(|s| s.kind != SectionKind::Unknown(0) || !s.name.is_empty())
+}
+
+/// Whether the header may be of an age when `section_count` stood at 12. Byte 12 is the compression
+/// now, which is at most 2 and stands before its level and two reserved bytes.
+fn is_legacy(data: &[u8], at: u64) -> bool {
+    let field = usize::try_from(at).ok().and_then(|at| u32_at(data, at + 12)).unwrap_or(0);
+    matches!(field, 1..=0xffff) && !matches!(field & 0xff, 1..=2)
+}
+
+/// The error, unless it comes from the age of the header. A complaint about what byte 12 says now is
+/// made only where the tables fit.
+fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
+    match error {
+        FormatError::SectionCompression { .. } => error,
+        _ if is_legacy(data, at) => FormatError::LegacyHeader { at },
+        _ => error,
+    }
+}
+
+/// A header at offset 0: the layouts are told apart by which section table fits.
+fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
+    let open = |layout| {
+        let head = header_at(data, layout, 0).ok_or(FormatError::NoLayout { at: 0 })?;
+        let declared = declared_base(head);
+        let at_declared = Smf::open(head, declared, limits);
+        match at_declared {
+            Err(_) if declared != 0 => Smf::open(head, 0, limits).or(at_declared),
+            opened => opened,
+        }
+    };
+    match (open(Layout::Native), open(Layout::Packed)) {
+        (Ok(native), Ok(packed)) => match (says_native(&native), says_packed(&packed)) {
+            (true, false) => Ok(native),
+            (false, true) => Ok(packed),
+            (false, false) => Err(legacy_or(data, 0, FormatError::NoLayout { at: 0 })),
+            (true, true) => {
+                Err(FormatError::TwoLayouts { first: "native", second: "packed", at: 0 })
+            }
+        },
+        (Ok(smf), Err(_)) | (Err(_), Ok(smf)) => Ok(smf),
+        (Err(native), Err(packed)) => {
+            let compact = || open(Layout::Compact).and_then(check_compact).ok();
+            let compact = if ALL_FILES { compact() } else { None };
+            compact.ok_or_else(|| likeliest_error(data, native, packed))
+        }
+    }
+}
+
+/// Where both layouts read, an empty table is no evidence: the offset of a real one is.
+fn says_native(smf: &Smf<'_>) -> bool {
+    !smf.sections().is_empty() || smf.header().section_table == NATIVE_HEADER as u64
+}
+
+fn says_packed(smf: &Smf<'_>) -> bool {
+    !smf.sections().is_empty() || smf.header().section_table == PACKED_HEADER as u64
+}
+
+fn check_compact(smf: Smf<'_>) -> Result<Smf<'_>, FormatError> {
+    let named = !smf.sections().is_empty() && smf.sections().iter().all(|s| is_printable(s.name));
+    if named { Ok(smf) } else { Err(FormatError::NoLayout { at: 0 }) }
+}
+
+/// When nothing reads, the complaint of the layout that the header comes nearest to.
+fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> FormatError {
+    let table = |at| u64_at(data, at).unwrap_or(u64::MAX);
+    let (native_at, packed_at) = (table(24), table(20));
+    let inside = |at: u64, header: usize| at >= header as u64 && at < data.len() as u64;
+    if native_at == NATIVE_HEADER as u64 {
+        native
+    } else if inside(packed_at, PACKED_HEADER) {
+        packed
+    } else if inside(native_at, NATIVE_HEADER) {
+        native
+    } else {
+        legacy_or(data, 0, FormatError::NoLayout { at: 0 })
+    }
+}
+
+/// The one base above 0 at which every section entry, every payload and every symbol name fits;
+/// `None` when there is no such base.
+///
+/// What was put in front usually says where it ends: a base inside of it is looked at only when there
+/// is none behind. Every place is tried, since two that fit are an error. A place costs a look at five
+/// bytes; the work behind that is bounded by the length of the file. Where it is compiled
+/// away, a stub must be declared.
+fn find_base(head: RawHeader<'_>, limits: Limits) -> Result<Option<u64>, FormatError> {
+    if !ALL_FILES {
+        return Ok(None);
+    }
+    let stub = stub_len(head.data).unwrap_or(1).clamp(1, head.at.max(1));
+    let mut search = BaseSearch::new(head, limits);
+    match search.between(stub, head.at)? {
+        None if stub > 1 => search.between(1, stub),
+        found => Ok(found),
+    }
+}
+
+/// The length of a stub that tells it: a `#!` line, or a 64-bit ELF image.
+fn stub_len(data: &[u8]) -> Option<u64> {
+    if data.starts_with(b"#!") {
+        let line = data.iter().position(|&byte| byte == b'\n')?;
+        return Some(line as u64 + 1);
+    }
+    if !data.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (segments, sections) = (u64_at(data, 32)?, u64_at(data, 40)?);
+    let count = |at| u16_at(data, at).map(u64::from);
+    let mut end = sections.checked_add(count(58)? * count(60)?)?;
+    for index in 0..count(56)? {
+        let header = usize::try_from(segments.checked_add(index * count(54)?)?).ok()?;
+        let offset = u64_at(data, header.checked_add(8)?)?;
+        end = end.max(offset.checked_add(u64_at(data, header.checked_add(32)?)?)?);
+    }
+    Some(end)
+}
+
+/// A type that has a number, and flags of which only the low four bits can be set.
+#[cfg_attr(feature = "full", inline(always))]
+fn looks_like_entry(entry: &[u8]) -> bool {
+    match entry {
+        [kind, _, _, _, flags, 0, 0, 0, ..] => *kind != 0 && *flags <= 0xf,
+        _ => false,
+    }
+}
+
+/// The search for a base, and how much more of it the file justifies.
+struct BaseSearch<'d> {
+    head: RawHeader<'d>,
+    header: Header,
+    limits: Limits,
+    /// Bytes that may still be looked at beyond the first look.
+    left: u64,
+    /// Bytes that opening looks at to find the end of the last name.
+    unended: u64,
+}
+
+impl<'d> BaseSearch<'d> {
+    fn new(head: RawHeader<'d>, limits: Limits) -> Self {
+        let RawHeader { data, layout, bytes, at } = head;
+        let header = Header::decode(bytes, layout);
+        let left = 4 * data.len() as u64 + 65_536;
+        let before = usize::try_from(at).ok().and_then(|at| data.get(..at)).unwrap_or(&[]);
+        let unended = unended(before) as u64;
+        BaseSearch { head, header, limits, left, unended }
+    }
+
+    /// The one base in `first..end`.
+    fn between(&mut self, first: u64, end: u64) -> Result<Option<u64>, FormatError> {
+        let stride = self.head.layout.section_stride();
+        let table = u64::from(self.header.section_count) * stride as u64;
+        let behind = self.header.section_table.checked_add(table);
+        let last = behind.and_then(|behind| self.head.at.checked_sub(behind));
+        let Some(last) = last.filter(|_| table != 0) else { return Ok(None) };
+        let Some(len) = end.min(last + 1).checked_sub(first) else { return Ok(None) };
+        let entries = first.checked_add(self.header.section_table);
+        let entries = entries.and_then(|at| slice(self.head.data, at, len + stride as u64 - 1));
+        let mut found = None;
+        for (base, entry) in (first..).zip(entries.unwrap_or(&[]).windows(stride)) {
+            if !looks_like_entry(entry) || !self.fits(base)? {
+                continue;
+            }
+            match found {
+                None => found = Some(base),
+                Some(first) => return Err(FormatError::TwoBases { first, second: base }),
+            }
+        }
+        Ok(found)
+    }
+
+    fn spend(&mut self, work: u64) -> Result<(), FormatError> {
+        let too_long = FormatError::BaseSearchTooLong { at: self.head.at };
+        self.left = self.left.checked_sub(work).ok_or(too_long)?;
+        Ok(())
+    }
+
+    /// Whether everything fits at `base`.
+    fn fits(&mut self, base: u64) -> Result<bool, FormatError> {
+        let Self { head, header, limits, .. } = *self;
+        let RawHeader { data, layout, at, .. } = head;
+        let Ok(table) = section_table(data, layout, &header, at, base) else { return Ok(false) };
+        for (_, _, entry) in table.entries(layout) {
+            self.spend(layout.section_stride() as u64)?;
+            // The payloads end before the header.
+            if !entry.is_plausible() || !entry.fits(at, base) {
+                return Ok(false);
+            }
+        }
+        self.spend(table.table.len() as u64 + self.unended)?;
+        self.spend(u64::from(header.symbol_count) * SYMBOL as u64)?;
+        let Ok(smf) = Smf::open(head, base, limits) else { return Ok(false) };
+        for symbol in smf.symbols().iter() {
+            let Ok(symbol) = symbol else { return Ok(false) };
+            self.spend((SYMBOL + symbol.name().len()) as u64)?;
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::format::read::section::Section;
+    use crate::testing::some;
+
+    const SAMPLES: [&[u8]; 6] = [
+        include_bytes!("../../../../tests/samples/packed.smf"),
+        include_bytes!("../../../../tests/samples/app.smf"),
+        include_bytes!("../../../../tests/samples/lib.smf"),
+        include_bytes!("../../../../tests/samples/stub-declared.smf"),
+        include_bytes!("../../../../tests/samples/dynlib.smf"),
+        include_bytes!("../../../../tests/samples/compressed-lz4.smf"),
+    ];
+
+    type Seen = (Layout, u64, u64, Vec<(SectionKind, u64, u64, u64)>, usize);
+
+    fn seen(smf: &Smf<'_>) -> Seen {
+        let section = |s: Section<'_>| (s.kind, s.offset, s.size, s.memory_size());
+        let sections = smf.sections().iter().map(section).collect();
+        (smf.layout(), smf.header_offset(), smf.base(), sections, smf.symbols().len())
+    }
+
+    #[test]
+    fn what_is_found_at_once_is_what_a_search_finds_in_every_damaged_file() {
+        let (mut at_once, mut searched) = (0, 0);
+        for sample in SAMPLES {
+            for at in some(0..sample.len(), 3) {
+                for value in [0, 1, 2, 5, 0x53, 0x7f, 0xff] {
+                    let mut file = sample.to_vec();
+                    file[at] = value;
+                    let found = search(&file, Limits::default());
+                    match usual(&file, Limits::default()) {
+                        Some(smf) => {
+                            assert_eq!(Ok(seen(&smf)), found.as_ref().map(seen));
+                            at_once += 1;
+                        }
+                        None => searched += 1,
+                    }
+                    let all = find(&file, Limits::default());
+                    assert_eq!(all.as_ref().map(seen), found.as_ref().map(seen));
+                }
+            }
+        }
+        let tenth = (at_once + searched) / 10;
+        assert!(searched > tenth && at_once > tenth, "{at_once} {searched}");
+    }
+}

@@ -1,0 +1,22 @@
+//! Reading modules. Views borrow the file and allocate nothing; only decompression takes memory.
+
+pub(crate) mod decompress;
+pub(crate) mod elf;
+mod find_header;
+pub mod functions;
+#[cfg(feature = "alloc")]
+pub mod layout_phase;
+pub mod library;
+pub(crate) mod limits;
+pub mod note;
+mod open;
+mod raw_header;
+pub(crate) mod reloc;
+pub mod sdn;
+pub(crate) mod section;
+pub(crate) mod sections;
+pub mod shared_object;
+pub(crate) mod smf;
+pub(crate) mod symbol;
+pub mod template;
+mod verify;

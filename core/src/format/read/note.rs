@@ -1,0 +1,406 @@
+//! note.sdn: what a module's generic templates were made into, and what they may still become.
+//!
+//! The tables and columns of FORMAT.md, section 6, found by name, never by place: one writer counts
+//! its rows in a column `id`, another leaves that out, calls `to_obj` `output_file` and `context`
+//! `ctx`, adds columns and puts truth values in quotes. Columns that an entry is nothing without must
+//! be there; where another is missing, its cells read as empty, which is what a writer with nothing
+//! to say puts into it. Tables and columns that have no name here are left to [`Note::document`].
+//!
+//! The places of the columns are found once a table, and each row is split once.
+
+use core::fmt;
+
+use crate::format::error::FormatError;
+use crate::format::read::sdn::cell::Cell;
+use crate::format::read::sdn::document::Document;
+use crate::format::read::sdn::table::Row;
+
+pub(crate) mod entries;
+
+pub use crate::format::read::note::entries::{Column, Entries, Entry};
+use crate::format::read::note::entries::{MAX_COLUMNS, Places, sealed};
+
+/// The note of one module.
+#[derive(Clone, Copy, Debug)]
+pub struct Note<'d> {
+    document: Document<'d>,
+}
+
+impl<'d> Note<'d> {
+    /// The note in `data`, whose first byte is at offset `at` of the file. The tables are read by the
+    /// iterators; [`Note::check`] reads them all.
+    ///
+    /// # Errors
+    /// [`FormatError::NoteEncoding`].
+    pub fn parse(data: &'d [u8], at: u64) -> Result<Self, FormatError> {
+        Document::parse(data, at).map(|document| Self { document })
+    }
+
+    /// The text and all its tables.
+    pub fn document(&self) -> Document<'d> {
+        self.document
+    }
+
+    /// What the compiler, or a loader since, has made.
+    pub fn instantiations(&self) -> Entries<'d, Instantiation<'d>> {
+        Entries::of(&self.document)
+    }
+
+    /// What may be made when somebody asks for it.
+    pub fn possible(&self) -> Entries<'d, Possible<'d>> {
+        Entries::of(&self.document)
+    }
+
+    /// What the compiler inferred on the way.
+    pub fn type_inferences(&self) -> Entries<'d, TypeInference<'d>> {
+        Entries::of(&self.document)
+    }
+
+    /// Which instantiation needs which.
+    pub fn dependencies(&self) -> Entries<'d, Dependency<'d>> {
+        Entries::of(&self.document)
+    }
+
+    /// Cycles that an indirection breaks.
+    pub fn circular_warnings(&self) -> Entries<'d, CircularWarning<'d>> {
+        Entries::of(&self.document)
+    }
+
+    /// Cycles that nothing breaks.
+    pub fn circular_errors(&self) -> Entries<'d, CircularError<'d>> {
+        Entries::of(&self.document)
+    }
+
+    /// Reads every row of every table, known or not.
+    ///
+    /// # Errors
+    /// The first one in the order of the text: those of [`Document::check`], and
+    /// [`FormatError::NoteColumn`] for a known table that lacks a column.
+    pub fn check(&self) -> Result<(), FormatError> {
+        for table in self.document.tables() {
+            let table = table?;
+            match table.name() {
+                Instantiation::TABLE => Places::of::<Instantiation>(&table).map(drop)?,
+                Possible::TABLE => Places::of::<Possible>(&table).map(drop)?,
+                TypeInference::TABLE => Places::of::<TypeInference>(&table).map(drop)?,
+                Dependency::TABLE => Places::of::<Dependency>(&table).map(drop)?,
+                CircularWarning::TABLE => Places::of::<CircularWarning>(&table).map(drop)?,
+                CircularError::TABLE => Places::of::<CircularError>(&table).map(drop)?,
+                _ => {}
+            }
+            table.rows().try_for_each(|row| row.map(drop))?;
+        }
+        Ok(())
+    }
+}
+
+/// Declares an entry: its table, and for each column an accessor, `must` or `may`, and its names.
+macro_rules! entry {
+    (
+        $(#[$doc:meta])* $entry:ident of $table:literal:
+        $($(#[$column_doc:meta])* $column:ident $need:ident $($name:literal)|+;)+
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $entry<'d> {
+            row: Row<'d>,
+            $($column: Cell<'d>,)+
+        }
+
+        impl<'d> $entry<'d> {
+            /// The row, to be found again in the text.
+            pub fn row(&self) -> Row<'d> {
+                self.row
+            }
+
+            $($(#[$column_doc])*
+            pub fn $column(&self) -> Cell<'d> {
+                self.$column
+            })+
+        }
+
+        impl sealed::Sealed for $entry<'_> {}
+
+        impl<'d> Entry<'d> for $entry<'d> {
+            const TABLE: &'static str = $table;
+            const COLUMNS: &'static [Column] =
+                &[$(Column { names: &[$($name),+], required: entry!(@$need) }),+];
+
+            fn new(row: Row<'d>, cells: &[Cell<'d>]) -> Option<Self> {
+                let mut cells = cells.iter().copied();
+                Some(Self { row, $($column: cells.next()?),+ })
+            }
+        }
+
+        const _: () = assert!($entry::COLUMNS.len() <= MAX_COLUMNS);
+    };
+    (@must) => { true };
+    (@may) => { false };
+}
+
+entry! {
+    /// A template that was made into code.
+    Instantiation of "instantiations":
+    /// The template's name.
+    template must "template";
+    /// Its type arguments, separated by commas.
+    type_args must "type_args";
+    /// The symbol that it became.
+    mangled_name must "mangled_name";
+    /// The source file that asked for it.
+    from_file may "from_file";
+    /// The place in that file, `file:line:column`.
+    from_loc may "from_loc";
+    /// The object file that holds the code; one writer calls the column `output_file`.
+    to_obj may "to_obj" | "output_file";
+    /// The word that [`Instantiation::status`] reads.
+    status_text may "status";
+}
+
+impl<'d> Instantiation<'d> {
+    /// How far it came.
+    pub fn status(&self) -> Status<'d> {
+        Status::of(self.status_text)
+    }
+}
+
+entry! {
+    /// An instantiation that may be made on demand.
+    Possible of "possible":
+    /// The template's name.
+    template must "template";
+    /// Its type arguments, separated by commas.
+    type_args must "type_args";
+    /// The symbol that it would become.
+    mangled_name must "mangled_name";
+    /// Who needs it.
+    required_by may "required_by";
+    /// The word that [`Possible::can_defer`] reads.
+    can_defer_text may "can_defer";
+}
+
+impl Possible<'_> {
+    /// Whether it can wait until somebody asks for it; `None` when the note does not say.
+    pub fn can_defer(&self) -> Option<bool> {
+        self.can_defer_text.to_bool()
+    }
+}
+
+entry! {
+    /// A type that the compiler inferred.
+    TypeInference of "type_inferences":
+    /// The type; it may hold placeholders such as `?T`.
+    inferred_type must "inferred_type";
+    /// The expression.
+    expr may "expr";
+    /// Where the expression stands, such as `var_init`; one writer calls the column `ctx`.
+    context may "context" | "ctx";
+    /// The source file.
+    from_file may "from_file";
+    /// The place in that file, `file:line:column`.
+    from_loc may "from_loc";
+}
+
+entry! {
+    /// An edge of the graph of instantiations.
+    Dependency of "dependencies":
+    /// The mangled name of the one that needs.
+    from_inst must "from_inst";
+    /// The name of what it needs.
+    to_inst must "to_inst";
+    /// The word that [`Dependency::dep_kind`] reads.
+    dep_kind_text may "dep_kind";
+}
+
+impl<'d> Dependency<'d> {
+    /// Why it needs it.
+    pub fn dep_kind(&self) -> DependencyKind<'d> {
+        DependencyKind::of(self.dep_kind_text)
+    }
+}
+
+entry! {
+    /// A cycle that an indirection breaks.
+    CircularWarning of "circular_warnings":
+    /// The names along the cycle, joined by `->`.
+    cycle_path must "cycle_path";
+    /// How bad the writer thinks it is.
+    severity may "severity";
+}
+
+entry! {
+    /// A cycle that nothing breaks.
+    CircularError of "circular_errors":
+    /// The names along the cycle, joined by `->`.
+    cycle_path must "cycle_path";
+    /// The compiler's code for it, such as `E0420`.
+    error_code may "error_code";
+}
+
+/// Declares a set of words that files may extend.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident: $($(#[$word_doc:meta])* $variant:ident = $word:literal;)+) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub enum $name<'d> {
+            $($(#[$word_doc])* $variant,)+
+            /// A word that the format does not have, or none.
+            Other(Cell<'d>),
+        }
+
+        impl<'d> $name<'d> {
+            fn of(cell: Cell<'d>) -> Self {
+                match cell.raw() {
+                    $($word => Self::$variant,)+
+                    _ => Self::Other(cell),
+                }
+            }
+        }
+
+        impl fmt::Display for $name<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$variant => f.write_str($word),)+
+                    Self::Other(cell) => cell.fmt(f),
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// How far an instantiation came. Displays as the file spells it.
+    Status:
+    /// Compiled ahead of time.
+    Compiled = "compiled";
+    /// Left for later.
+    Deferred = "deferred";
+    /// Compiled by a loader.
+    JitCompiled = "jit_compiled";
+}
+
+words! {
+    /// Why an instantiation needs another. Displays as the file spells it.
+    DependencyKind:
+    /// As a type parameter.
+    TypeParam = "type_param";
+    /// As the type of a field.
+    FieldType = "field_type";
+    /// As the type it wraps.
+    InnerType = "inner_type";
+    /// In a method.
+    MethodDep = "method_dep";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::format::read::sdn::document::{NOTE_CAP, find_end};
+    use crate::testing::flipped;
+
+    const NATIVE: &[u8] = include_bytes!("../../../../tests/samples/note-zero-size.smf");
+    const DRIVER: &[u8] = include_bytes!("../../../../tests/samples/driver.smf");
+
+    fn bytes(file: &'static [u8], at: usize) -> &'static [u8] {
+        &file[at..][..find_end(&file[at..], NOTE_CAP).unwrap()]
+    }
+
+    fn note(text: &str) -> Note<'_> {
+        Note::parse(text.as_bytes(), 0x100).unwrap()
+    }
+
+    #[test]
+    fn reads_the_dialect_with_ids() {
+        let note = Note::parse(bytes(NATIVE, 0x187), 0x187).unwrap();
+        note.check().unwrap();
+        let possible: Vec<_> = note.possible().map(Result::unwrap).collect();
+        assert_eq!(possible.len(), 2);
+        assert!(possible[0].mangled_name().eq_str("fn$Vec$i64"));
+        assert!(possible[1].type_args().eq_str("i64,f64"));
+        assert!(possible[1].required_by().eq_str("quote \"here\", comma"));
+        assert_eq!([possible[0].can_defer(), possible[1].can_defer()], [Some(true), Some(false)]);
+        let made: Vec<_> = note.instantiations().map(Result::unwrap).collect();
+        assert_eq!(made.len(), 1);
+        assert!(made[0].template().eq_str("List") && made[0].from_loc().eq_str("app.spl:10:5"));
+        assert!(made[0].to_obj().eq_str("app.o") && matches!(made[0].status(), Status::Compiled));
+        let edge = note.dependencies().next().unwrap().unwrap();
+        assert!(edge.from_inst().eq_str("List$Int") && edge.to_inst().eq_str("Int"));
+        assert!(matches!(edge.dep_kind(), DependencyKind::TypeParam));
+        assert_eq!(note.type_inferences().count(), 0);
+        assert_eq!(note.circular_warnings().count() + note.circular_errors().count(), 0);
+        let text = note.document().text();
+        assert!(text[possible[1].row().span()].starts_with("    1, \"Pair\""));
+    }
+
+    #[test]
+    fn reads_the_dialect_without_ids() {
+        let note = Note::parse(bytes(DRIVER, 0x47), 0x47).unwrap();
+        note.check().unwrap();
+        let possible = note.possible().next().unwrap().unwrap();
+        assert!(
+            possible.template().eq_str("Map") && possible.mangled_name().eq_str("Map$text_i64")
+        );
+        assert_eq!(possible.can_defer(), Some(true));
+        let made = note.instantiations().next().unwrap().unwrap();
+        assert!(made.to_obj().eq_str("main.o") && made.status().to_string() == "compiled");
+    }
+
+    #[test]
+    fn a_column_may_have_two_names_and_any_place() {
+        let note = note(
+            "type_inferences |ctx, inferred_type|\n a, b\n\
+             instantiations |output_file, to_obj, status, mangled_name, template, type_args|\n\
+             old, new, later, m, t, \"\"\n",
+        );
+        note.check().unwrap();
+        let inference = note.type_inferences().next().unwrap().unwrap();
+        assert!(inference.context().eq_str("a") && inference.inferred_type().eq_str("b"));
+        assert!(inference.expr().is_empty() && !inference.expr().is_quoted());
+        let made = note.instantiations().next().unwrap().unwrap();
+        assert!(made.to_obj().eq_str("new"));
+        assert!(matches!(made.status(), Status::Other(word) if word.eq_str("later")));
+        assert_eq!(made.status().to_string(), "later");
+    }
+
+    #[test]
+    fn two_tables_of_a_name_are_read_as_one() {
+        let note = note(
+            "circular_errors |cycle_path|\n a\nx |y|\n z\ncircular_errors |error_code,cycle_path|\n e,b\n",
+        );
+        let paths: Vec<_> =
+            note.circular_errors().map(|error| error.unwrap().cycle_path().to_string()).collect();
+        assert_eq!(paths, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_missing_column_is_named() {
+        let note = note("# c\npossible |template, mangled_name|\n a, b\n");
+        let error = FormatError::NoteColumn { line: 2, column: "type_args", at: 0x104 };
+        assert_eq!(note.check(), Err(error));
+        let mut possible = note.possible();
+        assert_eq!(possible.next().unwrap().unwrap_err(), error);
+        assert!(possible.next().is_none());
+        assert_eq!(note.dependencies().count(), 0);
+    }
+
+    #[test]
+    fn a_ragged_row_is_found_even_in_an_unknown_table() {
+        let note = note("mine |a, b|\n 1\ndependencies |from_inst, to_inst|\n x, y\n");
+        assert!(matches!(note.check(), Err(FormatError::NoteColumns { line: 2, .. })));
+        assert!(note.dependencies().next().unwrap().is_ok());
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic() {
+        for (_, damaged) in flipped(bytes(NATIVE, 0x187)) {
+            let Ok(note) = Note::parse(&damaged, 0x187) else { continue };
+            let failures = note.instantiations().filter(Result::is_err).count()
+                + note.possible().filter(Result::is_err).count()
+                + note.dependencies().filter(Result::is_err).count();
+            assert!(failures == 0 || note.check().is_err());
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Rows as entries: the columns of a table are found once by their names, and each row is split once.
+
+use core::iter::FusedIterator;
+use core::marker::PhantomData;
+
+use crate::format::error::FormatError;
+use crate::format::read::sdn::cell::Cell;
+use crate::format::read::sdn::document::Document;
+use crate::format::read::sdn::table::{Row, Rows, Table, Tables};
+
+/// The most columns an entry reads.
+pub(crate) const MAX_COLUMNS: usize = 8;
+
+/// A column of a known table: its names, the usual one first, and whether the table must have it.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub(crate) names: &'static [&'static str],
+    pub(crate) required: bool,
+}
+
+pub(crate) mod sealed {
+    pub trait Sealed {}
+}
+
+/// A row of a known table.
+pub trait Entry<'d>: sealed::Sealed + Copy {
+    /// The name of the table.
+    const TABLE: &'static str;
+
+    #[doc(hidden)]
+    const COLUMNS: &'static [Column];
+
+    /// The entry whose cells stand in the order of `COLUMNS`; `None` when there are too few.
+    #[doc(hidden)]
+    fn new(row: Row<'d>, cells: &[Cell<'d>]) -> Option<Self>;
+}
+
+/// Where in a row the columns of an entry stand; `u32::MAX` for one that the table does not have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places(pub(crate) [u32; MAX_COLUMNS]);
+
+impl Places {
+    pub(crate) fn of<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<Self, FormatError> {
+        let mut places = [u32::MAX; MAX_COLUMNS];
+        for (place, column) in places.iter_mut().zip(E::COLUMNS) {
+            match column.names.iter().find_map(|name| table.column(name)) {
+                Some(found) => *place = found,
+                None if column.required => {
+                    let column = column.names.first().copied().unwrap_or_default();
+                    let (line, at) = (table.line(), table.offset());
+                    return Err(FormatError::NoteColumn { line, column, at });
+                }
+                None => {}
+            }
+        }
+        Ok(Self(places))
+    }
+}
+
+/// The entries of one kind, from the top of the note; over all tables of the name, should there be
+/// more than one.
+///
+/// An item is an error for whatever is wrong with the text up to the entry; the iterator ends there.
+#[derive(Clone, Debug)]
+pub struct Entries<'d, E> {
+    tables: Tables<'d>,
+    rows: Option<(Rows<'d>, Places)>,
+    failed: bool,
+    entry: PhantomData<fn() -> E>,
+}
+
+impl<'d, E: Entry<'d>> Entries<'d, E> {
+    pub(crate) fn of(document: &Document<'d>) -> Self {
+        Self { tables: document.tables(), rows: None, failed: false, entry: PhantomData }
+    }
+
+    /// The next row of the table under way.
+    fn next_row(&mut self) -> Option<Result<E, FormatError>> {
+        let (rows, places) = self.rows.as_mut()?;
+        let mut cells = [Cell::default(); MAX_COLUMNS];
+        let row = rows.next_with(|index, found| {
+            for (cell, &place) in cells.iter_mut().zip(&places.0) {
+                if place == index {
+                    *cell = found;
+                }
+            }
+        })?;
+        row.map(|row| E::new(row, &cells)).transpose()
+    }
+
+    /// Moves on to the next table of the name; `None` when there is no other.
+    fn open_table(&mut self) -> Option<Result<(), FormatError>> {
+        loop {
+            let opened = match self.tables.next()? {
+                Ok(table) if table.name() != E::TABLE => continue,
+                Ok(table) => Places::of::<E>(&table).map(|places| (table.rows(), places)),
+                Err(error) => Err(error),
+            };
+            return Some(opened.map(|rows| self.rows = Some(rows)));
+        }
+    }
+}
+
+impl<'d, E: Entry<'d>> Iterator for Entries<'d, E> {
+    type Item = Result<E, FormatError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.failed {
+            if let Some(entry) = self.next_row() {
+                self.failed = entry.is_err();
+                return Some(entry);
+            }
+            if let Err(error) = self.open_table()? {
+                self.failed = true;
+                return Some(Err(error));
+            }
+        }
+        None
+    }
+}
+
+impl<'d, E: Entry<'d>> FusedIterator for Entries<'d, E> {}

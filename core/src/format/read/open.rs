@@ -1,0 +1,224 @@
+//! Opening a module whose header was found: every section entry is checked.
+
+use crate::format::error::FormatError;
+use crate::format::error::table::Table;
+use crate::format::model::header::{Compression, Flags, Header};
+use crate::format::model::section::{SectionFlags, SectionKind};
+use crate::format::read::limits::Limits;
+use crate::format::read::raw_header::{RawHeader, section_table};
+use crate::format::read::section::{Section, Sections, entry_at};
+use crate::format::read::smf::Smf;
+use crate::format::read::symbol::Symbols;
+use crate::format::wire::bytes::{padded_name, slice};
+use crate::format::wire::layout::{Layout, SECTION_NAME, SYMBOL};
+
+impl<'d> Smf<'d> {
+    /// Reads the module with this header and its offsets counting from `base`.
+    pub(crate) fn open(
+        head: RawHeader<'d>,
+        base: u64,
+        limits: Limits,
+    ) -> Result<Self, FormatError> {
+        Self::open_as(head, base, limits)
+    }
+
+    /// As [`Smf::open`], compiled where it is called, for one layout where that is known.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn open_as(
+        head: RawHeader<'d>,
+        base: u64,
+        limits: Limits,
+    ) -> Result<Self, FormatError> {
+        let RawHeader { data, layout, bytes, at } = head;
+        let header = Header::decode(bytes, layout);
+        if base > data.len() as u64 {
+            let at = at + layout.header_fields().data_offset as u64;
+            return Err(FormatError::StubOutside { size: base, at });
+        }
+        let sections = section_table(data, layout, &header, at, base)?;
+        if header.section_count > limits.sections {
+            return Err(too_many_sections(layout, header.section_count, at, limits));
+        }
+        let (len, limit) = (data.len() as u64, limits.virtual_size);
+        let (compression, flags) = (header.compression, header.flags);
+        let bounds = |layout| Bounds { len, base, limit, layout, compression, flags };
+        let found = match layout {
+            Layout::Native => check_sections(&sections, bounds(Layout::Native))?,
+            Layout::Compact => check_sections(&sections, bounds(Layout::Compact))?,
+            _ => check_sections(&sections, bounds(Layout::Packed))?,
+        };
+        // Without decoders nothing is decompressed.
+        if cfg!(feature = "compress") && compression != Compression::NONE {
+            check_ratio(&sections, limits)?;
+        }
+        let (table, table_offset) = symbol_table(data, layout, &header, at, base)?;
+        let strings = match found.strtab.and_then(|index| contents(sections, index)) {
+            Some(strings) => strings,
+            None => implied_strings(data, table, table_offset, at),
+        };
+        let defaults = (found.code, found.data);
+        let symbols = Symbols::new(table, table_offset, strings, sections, defaults);
+        Ok(Smf { header: bytes, header_offset: at, symbols })
+    }
+}
+
+#[cold]
+fn too_many_sections(layout: Layout, count: u32, at: u64, limits: Limits) -> FormatError {
+    let at = at + layout.header_fields().section_count as u64;
+    FormatError::TooManySections { count, limit: limits.sections, at }
+}
+
+/// The symbol table and where it begins. Offset 0 means that there is none, whatever the count says:
+/// bytecode files count their functions there.
+#[inline]
+fn symbol_table<'d>(
+    data: &'d [u8],
+    layout: Layout,
+    header: &Header,
+    at: u64,
+    base: u64,
+) -> Result<(&'d [u8], u64), FormatError> {
+    let count = u64::from(header.symbol_count);
+    if header.symbol_table == 0 || matches!(layout, Layout::Compact | Layout::Dynlib) {
+        return Ok((&[], 0));
+    }
+    let offset = header.symbol_table;
+    let outside = FormatError::TableOutside {
+        table: Table::Symbols,
+        offset,
+        count,
+        at: at + layout.header_fields().symbol_table as u64,
+    };
+    let table_offset = base.checked_add(offset).ok_or(outside)?;
+    let table = slice(data, table_offset, count * SYMBOL as u64).ok_or(outside)?;
+    Ok((table, table_offset))
+}
+
+/// The strings of a file without a StrTab section: from the end of the symbol table to the trailer,
+/// or to the end of the file.
+fn implied_strings<'d>(data: &'d [u8], table: &[u8], table_offset: u64, header: u64) -> &'d [u8] {
+    if table.is_empty() {
+        return &[];
+    }
+    let start = table_offset + table.len() as u64;
+    let end = if header >= start { header } else { data.len() as u64 };
+    end.checked_sub(start).and_then(|len| slice(data, start, len)).unwrap_or(&[])
+}
+
+/// The bytes of a section.
+fn contents(sections: Sections<'_>, index: u32) -> Option<&[u8]> {
+    sections.get(usize::try_from(index).ok()?).map(|section| section.data)
+}
+
+/// The first sections of the kinds that others refer to.
+#[derive(Default)]
+struct Found {
+    code: Option<u32>,
+    data: Option<u32>,
+    strtab: Option<u32>,
+}
+
+/// What section entries are compared with.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Bytes of the file.
+    len: u64,
+    /// What its offsets count from.
+    base: u64,
+    /// The most that all sections may take in memory.
+    limit: u64,
+    layout: Layout,
+    compression: Compression,
+    flags: Flags,
+}
+
+/// Checks every section entry. Compiled once for each layout. Opening a file is all in this loop: what it
+/// handed on by reference would lie in memory from then on, and take half of the time.
+#[cfg_attr(feature = "full", inline(always))]
+fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found, FormatError> {
+    let Bounds { len, base, limit, layout, .. } = bounds;
+    let mut total = 0u64;
+    let mut found = Found::default();
+    for (index, _, entry) in sections.entries(layout) {
+        // A look at what is written as nearly all are is a matter of speed alone.
+        let plain = if cfg!(feature = "full") { entry.plain_size(len, base) } else { None };
+        total = match plain {
+            Some(size) if size <= limit.saturating_sub(total) => total + size,
+            _ => check_odd(sections.table, sections.table_offset, index, bounds, total)?,
+        };
+        match entry.referred_kind() {
+            Some(SectionKind::Code) => found.code = found.code.or(Some(index)),
+            Some(SectionKind::Data) => found.data = found.data.or(Some(index)),
+            Some(SectionKind::StrTab) => found.strtab = found.strtab.or(Some(index)),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Checks the entry of a section that is not plain, with `total` bytes of memory in those before it; returns
+/// what there are with it.
+#[cold]
+#[inline(never)]
+fn check_odd(
+    table: &[u8],
+    table_offset: u64,
+    index: u32,
+    bounds: Bounds,
+    total: u64,
+) -> Result<u64, FormatError> {
+    let Bounds { len, base, limit, layout, compression, flags } = bounds;
+    let Some((at, entry)) = entry_at(table, table_offset, index, layout) else { return Ok(total) };
+    if !entry.fits(len, base) {
+        return Err(entry.complaint(len, base, index, at));
+    }
+    let total = total.saturating_add(entry.memory_size());
+    if total > limit {
+        return Err(FormatError::VirtualSize { total, limit, at });
+    }
+    if entry.flags & SectionFlags::COMPRESSED != 0 {
+        check_compression((compression, flags), (entry.kind(), entry.name()), index, at)?;
+    }
+    Ok(total)
+}
+
+/// What is marked compressed must be so in a known way, and not be read where it stands. Code that
+/// is not to be run may be anything.
+#[cold]
+fn check_compression(
+    (compression, flags): (Compression, Flags),
+    (kind, name): (SectionKind, &[u8; SECTION_NAME]),
+    index: u32,
+    at: u64,
+) -> Result<(), FormatError> {
+    if !matches!(compression, Compression::ZSTD | Compression::LZ4) {
+        return Err(FormatError::SectionCompression { index, compression, at });
+    }
+    let is_let_be = match kind {
+        SectionKind::Code => !flags.has(Flags::EXECUTABLE),
+        SectionKind::Bss => true,
+        _ => kind.is_compressible(padded_name(name)),
+    };
+    if is_let_be { Ok(()) } else { Err(FormatError::CompressedKind { index, kind, at }) }
+}
+
+/// Checks what compressed sections claim to decompress to against what they are in the file: each by itself, and
+/// all of them together, with bytes that several of them share counted once.
+#[cold]
+#[inline(never)]
+fn check_ratio(sections: &Sections<'_>, limits: Limits) -> Result<(), FormatError> {
+    let len = sections.data.len() as u64;
+    let (mut stored, mut claimed) = (0u64, 0u64);
+    for section in sections.iter().filter(Section::is_compressed) {
+        stored = stored.saturating_add(section.size).min(len);
+        claimed = claimed.saturating_add(section.virtual_size);
+        for (size, virtual_size) in [(section.size, section.virtual_size), (stored, claimed)] {
+            let limit = limits.max_decompressed(size);
+            if virtual_size > limit {
+                let (index, at) = (section.index, section.entry_offset);
+                return Err(FormatError::CompressionRatio { index, size, virtual_size, limit, at });
+            }
+        }
+    }
+    Ok(())
+}

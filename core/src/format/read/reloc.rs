@@ -1,0 +1,144 @@
+//! Relocations as written: where, against whom, how. Applying them is the link room's work.
+
+use crate::format::model::reloc::Reloc;
+use crate::format::model::reloc::RelocKind;
+use crate::format::wire::reloc::RelocEntry;
+
+use crate::format::read::section::Section;
+use crate::format::wire::elf_reloc;
+use crate::format::wire::layout::{Layout, RELOC};
+
+/// One relocation section: its entries and the section they apply to.
+#[derive(Clone, Copy, Debug)]
+pub struct RelocTable<'d> {
+    /// The section that holds the relocations.
+    pub section: Section<'d>,
+    /// The section that they apply to.
+    pub target: Section<'d>,
+    pub(crate) layout: Layout,
+}
+
+impl<'d> RelocTable<'d> {
+    /// How many relocations there are.
+    pub fn len(&self) -> usize {
+        self.section.data.len() / RELOC
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them, in the order of the table.
+    #[inline]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Reloc> + use<'d> {
+        // The layout is asked once, not for each of them.
+        let (layout, kinds) = (self.layout, self.layout.reloc_kinds());
+        self.entries().map(move |entry| {
+            if layout.is_object() {
+                elf_reloc::decode(entry.0, layout)
+            } else {
+                Reloc::decode(entry, kinds)
+            }
+        })
+    }
+
+    /// All of them as they are written. Those of an ELF object have other fields, which only
+    /// [`RelocTable::decode`] understands.
+    #[inline]
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = RelocEntry<'d>> + Clone + use<'d> {
+        self.section.data.as_chunks::<RELOC>().0.iter().map(RelocEntry)
+    }
+
+    /// The number of the first relocation from the one with number `from` on whose kind has another
+    /// [number](RelocEntry::number). Looks at four of them at a time, because most tables are all of one kind.
+    pub fn first_other(&self, number: u8, from: usize) -> Option<usize> {
+        let entries = self.section.data.as_chunks::<RELOC>().0.get(from..)?;
+        let differs = |entry: &[u8; RELOC]| RelocEntry(entry).number() ^ number;
+        let same = |four: &&[_; 4]| four.iter().fold(0, |all, entry| all | differs(entry)) == 0;
+        let passed = 4 * entries.as_chunks::<4>().0.iter().take_while(same).count();
+        let rest = entries.get(passed..)?;
+        rest.iter().position(|entry| differs(entry) != 0).map(|at| from + passed + at)
+    }
+
+    /// The relocation with this number.
+    pub fn get(&self, index: usize) -> Option<Reloc> {
+        self.section.data.as_chunks().0.get(index).map(|bytes| self.decode(RelocEntry(bytes)))
+    }
+
+    /// What an entry says.
+    #[inline]
+    pub fn decode(&self, entry: RelocEntry<'_>) -> Reloc {
+        if self.layout.is_object() {
+            return elf_reloc::decode(entry.0, self.layout);
+        }
+        Reloc::decode(entry, self.layout.reloc_kinds())
+    }
+
+    /// The number that [entries](RelocEntry::number) of this kind have; `None` when the layout has none,
+    /// and for an ELF object, whose numbers are no bytes.
+    pub fn number(&self, kind: RelocKind) -> Option<u8> {
+        if self.layout.is_object() { None } else { self.layout.reloc_number(kind) }
+    }
+
+    /// The number of the first one that is of an unknown kind, of none of `symbols` symbols, or not in
+    /// its place; and that one.
+    pub(crate) fn first_broken(&self, symbols: u64) -> Option<(usize, Reloc)> {
+        let (layout, room) = (self.layout, self.target.memory_size());
+        let is_broken = |reloc: Reloc| {
+            let end = reloc.offset.checked_add(reloc.kind.width());
+            matches!(reloc.kind, RelocKind::Unknown(_))
+                || u64::from(reloc.symbol) >= symbols
+                || end.is_none_or(|end| end > room)
+        };
+        // Compiled once for each form: all of a table is in this loop.
+        let mut entries = self.entries();
+        let index = if layout.is_object() {
+            entries.position(|entry| is_broken(elf_reloc::decode(entry.0, layout)))
+        } else {
+            let kinds = layout.reloc_kinds();
+            entries.position(|entry| is_broken(Reloc::decode(entry, kinds)))
+        };
+        index.and_then(|index| Some((index, self.iter().nth(index)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_another_kind_is_what_a_walk_finds() {
+        use crate::format::model::header::Header;
+        use crate::format::model::section::SectionKind;
+        use crate::format::read::smf::Smf;
+        use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place};
+        let lengths = 0..if cfg!(miri) { 6 } else { 12 };
+        for (len, other) in lengths.flat_map(|len| (0..=len).map(move |other| (len, other))) {
+            let relocs: std::vec::Vec<_> = (0..len)
+                .map(|number| {
+                    let is_other = number == other || number == other + 3;
+                    let kind = if is_other { RelocKind::Pc32 } else { RelocKind::Abs64 };
+                    Reloc { offset: number, symbol: 0, kind, addend: 0 }
+                })
+                .collect();
+            let table = NewSection::new(SectionKind::Reloc, b".rela", Payload::Relocs(&relocs));
+            let sections = [NewSection::code(&[0; 24]), table];
+            let (layout, header) = (Layout::Packed, Header::default());
+            let place = Place::Section(0);
+            let symbol = NewSymbol { name: b"code", place, ..NewSymbol::default() };
+            let module =
+                Module { layout, header, stub: &[], sections: &sections, symbols: &[symbol] };
+            let file = module.to_vec().unwrap();
+            let table = Smf::parse(&file).unwrap().reloc_tables().next().unwrap().unwrap();
+            let number = table.number(RelocKind::Abs64).unwrap();
+            for from in 0..=relocs.len() + 1 {
+                let mut rest = relocs.iter().enumerate().skip(from);
+                let walked = rest.find(|(_, reloc)| reloc.kind != RelocKind::Abs64);
+                let found = table.first_other(number, from);
+                assert_eq!(found, walked.map(|(at, _)| at), "{other} of {len} from {from}");
+                assert_eq!(found.and_then(|at| table.get(at)), walked.map(|(_, reloc)| *reloc));
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! One row of an SDN table taken apart: where a cell ends, and what it says.
+
+use core::fmt::{self, Write as _};
+use core::iter::FusedIterator;
+use core::str::Chars;
+
+/// One value of a row.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cell<'d> {
+    raw: &'d str,
+    quoted: bool,
+}
+
+impl<'d> Cell<'d> {
+    /// The text as it stands in the file: between the quotes, escapes and all, or bare and trimmed.
+    pub fn raw(&self) -> &'d str {
+        self.raw
+    }
+
+    /// Whether the text stood in quotes.
+    pub fn is_quoted(&self) -> bool {
+        self.quoted
+    }
+
+    /// Whether the value is the empty string.
+    pub fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// The value as it stands in the file, when no escape makes it another.
+    pub fn as_plain(&self) -> Option<&'d str> {
+        let escaped = self.quoted && self.raw.as_bytes().contains(&b'\\');
+        (!escaped).then_some(self.raw)
+    }
+
+    /// The characters of the value, escapes resolved.
+    pub fn chars(&self) -> CellChars<'d> {
+        CellChars { raw: self.raw.chars(), quoted: self.quoted }
+    }
+
+    /// Whether the value is `text`.
+    pub fn eq_str(&self, text: &str) -> bool {
+        match self.as_plain() {
+            Some(plain) => plain == text,
+            None => self.chars().eq(text.chars()),
+        }
+    }
+
+    /// The value as a truth value: `true` or `1`, `false` or `0`, in quotes or not.
+    pub fn to_bool(&self) -> Option<bool> {
+        match self.raw {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Cell<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.as_plain() {
+            Some(plain) => f.write_str(plain),
+            None => self.chars().try_for_each(|c| f.write_char(c)),
+        }
+    }
+}
+
+/// The characters of a [`Cell`].
+#[derive(Clone, Debug)]
+pub struct CellChars<'d> {
+    raw: Chars<'d>,
+    quoted: bool,
+}
+
+impl Iterator for CellChars<'_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        match self.raw.next()? {
+            '\\' if self.quoted => Some(match self.raw.next()? {
+                'n' => '\n',
+                't' => '\t',
+                'r' => '\r',
+                itself => itself,
+            }),
+            c => Some(c),
+        }
+    }
+}
+
+impl FusedIterator for CellChars<'_> {}
+
+/// The cells of a [`Row`](crate::format::read::sdn::table::Row).
+#[derive(Clone, Debug)]
+pub struct Cells<'d> {
+    rest: Option<&'d str>,
+}
+
+impl<'d> Cells<'d> {
+    /// The cells of a line. They end before the first broken one.
+    pub(crate) fn of(line: &'d str) -> Self {
+        Self { rest: Some(line) }
+    }
+}
+
+impl<'d> Iterator for Cells<'d> {
+    type Item = Cell<'d>;
+
+    fn next(&mut self) -> Option<Cell<'d>> {
+        let (cell, rest) = split_cell(self.rest.take()?)?;
+        self.rest = rest;
+        Some(cell)
+    }
+}
+
+impl FusedIterator for Cells<'_> {}
+
+/// The first cell of `text` and what follows its comma; `None` when it is broken.
+pub(crate) fn split_cell(text: &str) -> Option<(Cell<'_>, Option<&str>)> {
+    let text = trim_start(text);
+    let Some(string) = text.strip_prefix('"') else { return split_bare(text) };
+    let len = closing_quote(string.as_bytes())?;
+    let raw = string.get(..len)?;
+    let rest = trim_start(string.get(len.checked_add(1)?..)?);
+    let next = match rest.as_bytes().first() {
+        None | Some(b'#') => None,
+        Some(b',') => Some(rest.get(1..)?),
+        Some(_) => return None,
+    };
+    Some((Cell { raw, quoted: true }, next))
+}
+
+/// Where the string ends whose opening quote stands before `string`; `None` without a closing quote
+/// and for an escape that is none of the five.
+fn closing_quote(string: &[u8]) -> Option<usize> {
+    let mut from = 0usize;
+    loop {
+        let (skipped, rest) = split_at_any(string.get(from..)?, |b| matches!(b, b'"' | b'\\'));
+        from = from.checked_add(skipped)?;
+        match rest {
+            [b'"', ..] => return Some(from),
+            [b'\\', b'n' | b't' | b'r' | b'\\' | b'"', ..] => from = from.checked_add(2)?,
+            _ => return None,
+        }
+    }
+}
+
+/// As [`split_cell`], for a cell that does not begin with a quote: a quote inside is a fault.
+fn split_bare(text: &str) -> Option<(Cell<'_>, Option<&str>)> {
+    let bytes = text.as_bytes();
+    let mut from = 0usize;
+    loop {
+        let stops = |b| matches!(b, b',' | b'"' | b'#');
+        let (skipped, rest) = split_at_any(bytes.get(from..)?, stops);
+        from = from.checked_add(skipped)?;
+        let next = match rest {
+            [] => None,
+            [b',', ..] => Some(text.get(from.checked_add(1)?..)?),
+            [b'#', ..] if bytes.get(..from)?.last().is_none_or(|&b| is_blank(b)) => None,
+            [b'#', ..] => {
+                from = from.checked_add(1)?;
+                continue;
+            }
+            _ => return None,
+        };
+        return Some((Cell { raw: trim_end(text.get(..from)?), quoted: false }, next));
+    }
+}
+
+/// How many bytes stand before the first that `stops`, and the bytes from there on.
+#[inline]
+fn split_at_any(bytes: &[u8], stops: impl Fn(u8) -> bool) -> (usize, &[u8]) {
+    let len = bytes.iter().position(|&b| stops(b)).unwrap_or(bytes.len());
+    (len, bytes.get(len..).unwrap_or(&[]))
+}
+
+pub(crate) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+pub(crate) fn trim_start(text: &str) -> &str {
+    let blanks = text.as_bytes().iter().take_while(|&&b| is_blank(b)).count();
+    text.get(blanks..).unwrap_or("")
+}
+
+pub(crate) fn trim_end(text: &str) -> &str {
+    let blanks = text.as_bytes().iter().rev().take_while(|&&b| is_blank(b)).count();
+    text.get(..text.len().saturating_sub(blanks)).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// The cells of a line as (value, quoted), and whether all of it was sound.
+    fn cells(line: &str) -> (Vec<(String, bool)>, bool) {
+        let (mut found, mut rest) = (Vec::new(), Some(line));
+        while let Some(text) = rest {
+            let Some((cell, next)) = split_cell(text) else { return (found, false) };
+            found.push((cell.to_string(), cell.is_quoted()));
+            rest = next;
+        }
+        (found, true)
+    }
+
+    /// The grammar of a row, one character at a time; `None` when it is broken.
+    fn naive(line: &str) -> Option<Vec<(String, bool)>> {
+        let mut found = Vec::new();
+        let mut chars = line.chars().peekable();
+        loop {
+            while chars.next_if(|c| " \t".contains(*c)).is_some() {}
+            let quoted = chars.next_if_eq(&'"').is_some();
+            let mut value = if quoted { naive_string(&mut chars)? } else { String::new() };
+            let mut before = ' ';
+            let more = loop {
+                match chars.next() {
+                    None => break false,
+                    Some(',') => break true,
+                    Some('#') if quoted || " \t".contains(before) => break false,
+                    Some('"') => return None,
+                    Some(c) if quoted && !" \t".contains(c) => return None,
+                    Some(c) => {
+                        before = c;
+                        value.extend((!quoted).then_some(c));
+                    }
+                }
+            };
+            let value = if quoted { value } else { value.trim_end_matches([' ', '\t']).into() };
+            found.push((value, quoted));
+            if !more {
+                return Some(found);
+            }
+        }
+    }
+
+    /// A string and its closing quote.
+    fn naive_string(chars: &mut impl Iterator<Item = char>) -> Option<String> {
+        let mut value = String::new();
+        loop {
+            match chars.next()? {
+                '"' => return Some(value),
+                '\\' => match chars.next()? {
+                    'n' => value.push('\n'),
+                    't' => value.push('\t'),
+                    'r' => value.push('\r'),
+                    c @ ('\\' | '"') => value.push(c),
+                    _ => return None,
+                },
+                c => value.push(c),
+            }
+        }
+    }
+
+    #[test]
+    fn splits_both_dialects() {
+        let (found, sound) = cells(r#"    1, "Pair", "i64,f64", "a \"b\", c" , true"#);
+        assert!(sound);
+        let expected = [
+            ("1", false),
+            ("Pair", true),
+            ("i64,f64", true),
+            ("a \"b\", c", true),
+            ("true", false),
+        ];
+        assert_eq!(found, expected.map(|(value, quoted)| (value.to_string(), quoted)));
+    }
+
+    #[test]
+    fn an_empty_cell_is_a_cell() {
+        for (line, count) in [("", 1), (",", 2), ("\"\"", 1), ("a,", 2), (", ,\"\"", 3)] {
+            let (found, sound) = cells(line);
+            assert!(sound && found.len() == count, "{line:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_comment_ends_a_row_but_not_a_word() {
+        assert_eq!(cells("a#1, b # c, d").0.len(), 2);
+        assert_eq!(cells("a#1, b # c, d").0[0].0, "a#1");
+        assert_eq!(cells("\"a\"#c, d"), (Vec::from([("a".into(), true)]), true));
+        assert_eq!(cells("a, #c, d").0[1].0, "");
+    }
+
+    #[test]
+    fn refuses_broken_strings() {
+        for line in
+            [r#""a"#, r#""a\"#, r#""a\x""#, r#""a" b"#, r#"a "b""#, r#""a\""#, "\"", "x, \""]
+        {
+            assert!(!cells(line).1, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn resolves_the_five_escapes_and_nothing_in_bare_text() {
+        let (quoted, _) = split_cell(r#""\n\t\r\\\"ü""#).unwrap();
+        assert!(
+            quoted.eq_str("\n\t\r\\\"ü") && !quoted.eq_str("\n") && quoted.as_plain().is_none()
+        );
+        assert_eq!(quoted.chars().count(), 6);
+        let (bare, _) = split_cell(r"C:\new").unwrap();
+        assert!(bare.eq_str(r"C:\new") && bare.as_plain() == Some(r"C:\new"));
+    }
+
+    #[test]
+    fn reads_truth_values() {
+        for (line, expected) in
+            [("true", Some(true)), ("\"false\"", Some(false)), ("1", Some(true)), ("maybe", None)]
+        {
+            assert_eq!(split_cell(line).unwrap().0.to_bool(), expected);
+        }
+    }
+
+    /// Every line of up to six signs, in the interpreter two, of an alphabet that has one of each kind.
+    #[test]
+    fn agrees_with_the_naive_reader_on_all_short_lines() {
+        const LONGEST: u32 = if cfg!(miri) { 2 } else { 6 };
+        const SIGNS: [char; 8] = ['a', ' ', ',', '"', '\\', 'n', '#', 'ü'];
+        for len in 0..=LONGEST {
+            for number in 0..8usize.pow(len) {
+                let line: String = (0..len).map(|i| SIGNS[number >> (3 * i) & 7]).collect();
+                let (found, sound) = cells(&line);
+                assert_eq!(sound.then_some(found), naive(&line), "{line:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Section entries: four wire forms, one view.
+
+use crate::format::model::section::SectionFlags;
+use crate::format::model::section::SectionKind;
+
+use crate::format::error::FormatError;
+use crate::format::wire::bytes::{array, is_printable, padded_name, slice, u8_at, u32_at, u64_at};
+use crate::format::wire::layout::ELF_MAGIC;
+use crate::format::wire::layout::{
+    COMPACT_SECTION, Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME,
+};
+use crate::format::wire::note_name;
+
+/// One section: its entry, decoded, and its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'d> {
+    /// Its number in the table.
+    pub index: u32,
+    /// What it holds.
+    pub kind: SectionKind,
+    /// How it may be used.
+    pub flags: SectionFlags,
+    /// Where its bytes begin, from the first byte of the file.
+    pub offset: u64,
+    /// Bytes in the file, as the table says.
+    pub size: u64,
+    /// Bytes in memory, as the table says.
+    pub virtual_size: u64,
+    /// The alignment it wants in memory: a power of two, 1 to 4096 bytes.
+    pub alignment: u64,
+    /// Its name, without the padding.
+    pub name: &'d [u8],
+    /// Its bytes in the file, compressed or not; none for Bss.
+    pub data: &'d [u8],
+    /// Where its entry stands, from the first byte of the file.
+    pub entry_offset: u64,
+}
+
+impl Section<'_> {
+    /// Bytes it takes in memory. Bss may state them in either field, or (one writer) in none.
+    pub fn memory_size(&self) -> u64 {
+        let lost = if self.kind == SectionKind::Bss { self.size } else { 0 };
+        self.virtual_size.max(lost)
+    }
+
+    /// Whether its bytes must be decompressed before use, which [`Smf::contents`] does. Bss has none.
+    ///
+    /// [`Smf::contents`]: super::Smf::contents
+    pub fn is_compressed(&self) -> bool {
+        self.flags.has(SectionFlags::COMPRESSED) && self.kind != SectionKind::Bss
+    }
+
+    /// Whether its code is a whole relocatable ELF object, as [`Smf::object`] shows it.
+    ///
+    /// [`Smf::object`]: super::Smf::object
+    pub fn holds_object(&self) -> bool {
+        self.kind == SectionKind::Code && self.data.starts_with(&ELF_MAGIC) && !self.is_compressed()
+    }
+
+    /// A Bss whose size its writer lost: as long as the symbols in it ask for.
+    pub fn has_lost_size(&self) -> bool {
+        self.kind == SectionKind::Bss && self.memory_size() == 0
+    }
+}
+
+/// An entry as the table holds it, before it is compared with the file. What takes work to know is
+/// worked out when asked for: most checks never ask.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'d> {
+    /// What the type byte alone says.
+    numbered: SectionKind,
+    pub(crate) flags: u32,
+    offset: u64,
+    size: u64,
+    virtual_size: u64,
+    /// The alignment, unless there is an early name.
+    alignment: u64,
+    /// The name, unless there is an early one.
+    name: &'d [u8; SECTION_NAME],
+    /// One packed writer stores the alignment as `u32` and the name right behind it, at 36, where the
+    /// others have the high half of an alignment that never exceeds 4096, hence zeroes.
+    early_name: Option<&'d [u8; SECTION_NAME]>,
+}
+
+impl<'d> Entry<'d> {
+    /// Reads an entry of the native or packed layout; both place everything in their first 56 bytes.
+    #[cfg_attr(feature = "full", inline(always))]
+    fn decode_wide(bytes: &'d [u8; NATIVE_SECTION], layout: Layout) -> Option<Self> {
+        Some(Entry {
+            numbered: layout.section_kind(u8_at(bytes, 0)?),
+            flags: u32_at(bytes, 4)?,
+            offset: u64_at(bytes, 8)?,
+            size: u64_at(bytes, 16)?,
+            virtual_size: u64_at(bytes, 24)?,
+            alignment: u64_at(bytes, 32)?,
+            name: array(bytes, 40)?,
+            early_name: if layout == Layout::Packed { array(bytes, 36) } else { None },
+        })
+    }
+
+    /// The early name, when it is one.
+    #[cfg_attr(feature = "full", inline(always))]
+    fn early_name(&self) -> Option<&'d [u8; SECTION_NAME]> {
+        self.early_name.filter(|name| name.first().is_some_and(u8::is_ascii_graphic))
+    }
+
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn name(&self) -> &'d [u8; SECTION_NAME] {
+        self.early_name().unwrap_or(self.name)
+    }
+
+    /// The alignment; one that is not given is 1.
+    #[cfg_attr(feature = "full", inline(always))]
+    fn alignment(&self) -> u64 {
+        let stated = match self.early_name() {
+            Some(_) => self.alignment & 0xffff_ffff,
+            None => self.alignment,
+        };
+        stated.max(1)
+    }
+
+    /// What the section holds. Names win over types: one writer files note.sdn under template
+    /// metadata, and the native layout has no number for the notes that are the symbol index and kept code.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn kind(&self) -> SectionKind {
+        let is_note = self.name().starts_with(b"note.sdn\0")
+            || (self.numbered == SectionKind::Debug
+                && note_name::is_own_note(padded_name(self.name())));
+        if is_note { SectionKind::Note } else { self.numbered }
+    }
+
+    /// What the section holds, when it is one of those that others refer to.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn referred_kind(&self) -> Option<SectionKind> {
+        let referred =
+            matches!(self.numbered, SectionKind::Code | SectionKind::Data | SectionKind::StrTab);
+        if referred { Some(self.kind()) } else { None }
+    }
+
+    /// Whether it has no bytes in the file.
+    #[cfg_attr(feature = "full", inline(always))]
+    fn is_bss(&self) -> bool {
+        self.numbered == SectionKind::Bss && self.kind() == SectionKind::Bss
+    }
+
+    /// Reads a compact entry: a name, an offset, a size.
+    fn decode_compact(bytes: &'d [u8; COMPACT_SECTION]) -> Option<Self> {
+        let name = array(bytes, 0)?;
+        let kind = SectionKind::from_name(padded_name(name));
+        let size = u64_at(bytes, 24)?;
+        let flags = match kind {
+            SectionKind::Code => SectionFlags::READ | SectionFlags::EXECUTE,
+            SectionKind::Data | SectionKind::Bss => SectionFlags::READ | SectionFlags::WRITE,
+            _ => SectionFlags::READ,
+        };
+        Some(Entry {
+            numbered: kind,
+            flags,
+            offset: u64_at(bytes, SECTION_NAME)?,
+            size,
+            virtual_size: size,
+            alignment: 16,
+            name,
+            early_name: None,
+        })
+    }
+
+    /// Reads the entry at the begin of `bytes`; `None` when they are too few.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn decode(bytes: &'d [u8], layout: Layout) -> Option<Self> {
+        match layout {
+            layout if layout.is_compact() => Self::decode_compact(bytes.first_chunk()?),
+            Layout::Native => Self::decode_wide(bytes.first_chunk()?, Layout::Native),
+            _ => Self::decode_wide(bytes.first_chunk()?, Layout::Packed),
+        }
+    }
+
+    /// Whether the entry could have been written by a writer, with nothing but itself to go by.
+    pub(crate) fn is_plausible(&self) -> bool {
+        self.numbered != SectionKind::Unknown(0)
+            && self.flags <= 0xf
+            && is_printable(padded_name(self.name()))
+    }
+
+    /// Bytes that the section takes in memory.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn memory_size(&self) -> u64 {
+        let lost = if self.is_bss() { self.size } else { 0 };
+        self.virtual_size.max(lost)
+    }
+
+    /// Whether the section can be one of a file of `len` bytes whose offsets count from `base`: an
+    /// alignment that is one, no more bytes in the file than in memory, and all of them there.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn fits(&self, len: u64, base: u64) -> bool {
+        let is_alignment =
+            |bytes: u64| bytes & bytes.wrapping_sub(1) == 0 && bytes <= MAX_ALIGNMENT;
+        // An early name makes the field as a whole too great, so that it is looked at only then.
+        let aligned = is_alignment(self.alignment) || is_alignment(self.alignment());
+        let end = base.checked_add(self.offset).and_then(|start| start.checked_add(self.size));
+        let inside = end.is_some_and(|end| end <= len) && self.size <= self.virtual_size;
+        aligned && (inside || self.is_bss())
+    }
+
+    /// Bytes in memory of a section that [fits](Entry::fits), is no Bss, is not compressed, and is written as
+    /// nearly all are. `None` for every other.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn plain_size(&self, len: u64, base: u64) -> Option<u64> {
+        let aligned =
+            self.alignment & self.alignment.wrapping_sub(1) == 0 && self.alignment <= MAX_ALIGNMENT;
+        let end = base.checked_add(self.offset)?.checked_add(self.size)?;
+        let is_plain = self.numbered != SectionKind::Bss
+            && self.flags & SectionFlags::COMPRESSED == 0
+            && aligned
+            && end <= len
+            && self.size <= self.virtual_size;
+        is_plain.then_some(self.virtual_size)
+    }
+
+    /// Why [`Entry::fits`] says no, as the sentence for entry `index`, which stands at `at`. A payload
+    /// that is not even in the file is a clearer complaint than its size.
+    #[cold]
+    pub(crate) fn complaint(&self, len: u64, base: u64, index: u32, at: u64) -> FormatError {
+        let Entry { offset, size, virtual_size, .. } = *self;
+        let alignment = self.alignment();
+        let end = base.checked_add(offset).and_then(|start| start.checked_add(size));
+        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
+            FormatError::SectionAlignment { index, alignment, at }
+        } else if end.is_none_or(|end| end > len) {
+            FormatError::SectionOutside { index, offset, size, at }
+        } else {
+            FormatError::SectionSize { index, size, virtual_size, at }
+        }
+    }
+
+    /// The entry as a section of `data`; what does not fit has no bytes.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn place(
+        self,
+        data: &'d [u8],
+        base: u64,
+        index: u32,
+        entry_offset: u64,
+    ) -> Section<'d> {
+        let Entry { flags, size, virtual_size, .. } = self;
+        let kind = self.kind();
+        let offset = base.wrapping_add(self.offset);
+        let len = if kind == SectionKind::Bss { 0 } else { size };
+        Section {
+            index,
+            kind,
+            flags: SectionFlags(flags),
+            offset,
+            size,
+            virtual_size,
+            alignment: self.alignment(),
+            name: padded_name(self.name()),
+            data: slice(data, offset, len).unwrap_or(&[]),
+            entry_offset,
+        }
+    }
+}
+
+/// Where the entry with number `index` stands in a table that begins at `table_offset`, and what it says.
+#[cfg_attr(feature = "full", inline(always))]
+pub(crate) fn entry_at(
+    table: &[u8],
+    table_offset: u64,
+    index: u32,
+    layout: Layout,
+) -> Option<(u64, Entry<'_>)> {
+    let start = usize::try_from(index).ok()?.checked_mul(layout.section_stride())?;
+    let entry = Entry::decode(table.get(start..)?, layout)?;
+    Some((table_offset.wrapping_add(start as u64), entry))
+}
+
+/// The section table of a file whose entries have all been checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Sections<'d> {
+    /// The whole file.
+    pub(crate) data: &'d [u8],
+    pub(crate) table: &'d [u8],
+    pub(crate) table_offset: u64,
+    pub(crate) layout: Layout,
+    /// The layout of the file's header, which is another one for an ELF object alone.
+    pub(crate) header_layout: Layout,
+    /// Of an ELF object: whether some of its symbols are common.
+    pub(crate) has_commons: bool,
+    /// Of an ELF object: the section that holds its symbols; 0 for none.
+    pub(crate) symtab: u32,
+    pub(crate) base: u64,
+}
+
+impl<'d> Sections<'d> {
+    /// The entries as they stand.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn entries(&self, layout: Layout) -> Entries<'d> {
+        Entries { rest: self.table, at: self.table_offset, index: 0, layout }
+    }
+}
+
+/// A walk over the entries of a table: each with its number and where it stands. An iterator of its
+/// own, because chained adaptors are not compiled away here, and opening a file is all in this loop.
+#[derive(Clone, Debug)]
+pub(crate) struct Entries<'d> {
+    rest: &'d [u8],
+    at: u64,
+    pub(crate) index: u32,
+    pub(crate) layout: Layout,
+}
+
+impl<'d> Iterator for Entries<'d> {
+    type Item = (u32, u64, Entry<'d>);
+
+    #[cfg_attr(feature = "full", inline(always))]
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = Entry::decode(self.rest, self.layout)?;
+        let stride = self.layout.section_stride();
+        let item = (self.index, self.at, entry);
+        self.rest = self.rest.get(stride..).unwrap_or(&[]);
+        self.at += stride as u64;
+        self.index += 1;
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::some;
+
+    #[test]
+    fn a_name_at_36_moves_the_alignment() {
+        let mut bytes = [0u8; NATIVE_SECTION];
+        bytes[0] = 1;
+        bytes[32] = 16;
+        bytes[36..40].copy_from_slice(b"code");
+        let entry = Entry::decode(&bytes, Layout::Packed).unwrap();
+        assert_eq!((padded_name(entry.name()), entry.alignment()), (&b"code"[..], 16));
+        assert!(entry.fits(0, 0));
+        // In the native layout the same bytes are an alignment, and an impossible one.
+        assert!(!Entry::decode(&bytes, Layout::Native).unwrap().fits(0, 0));
+    }
+
+    #[test]
+    fn a_plain_entry_is_one_that_fits_and_needs_no_more() {
+        let mut plain = [0; 2];
+        for number in some(0..1 << 14, 200) {
+            let pick = |at: u32, from: [u64; 4]| from[number >> (2 * at) & 3];
+            let mut bytes = [0u8; NATIVE_SECTION];
+            bytes[0] = pick(0, [1, 3, 4, 200]) as u8;
+            bytes[4] = pick(1, [0, 8, 1, 9]) as u8;
+            bytes[8..16].copy_from_slice(&pick(2, [0, 60, 100, u64::MAX]).to_le_bytes());
+            bytes[16..24].copy_from_slice(&pick(3, [0, 40, 41, u64::MAX]).to_le_bytes());
+            bytes[24..32].copy_from_slice(&pick(4, [0, 40, 41, 1 << 40]).to_le_bytes());
+            bytes[32..36].copy_from_slice(&(pick(5, [0, 16, 12, 8192]) as u32).to_le_bytes());
+            bytes[36] = pick(6, [0, 0, 0x2e, 1]) as u8;
+            bytes[40..45].copy_from_slice(b".name");
+            for layout in [Layout::Native, Layout::Packed] {
+                let entry = Entry::decode(&bytes, layout).unwrap();
+                let is_compressed = entry.flags & SectionFlags::COMPRESSED != 0;
+                let is_odd = entry.numbered == SectionKind::Bss
+                    || is_compressed
+                    || (layout == Layout::Packed && bytes[36] != 0);
+                let expected = (entry.fits(100, 3) && !is_odd).then(|| entry.memory_size());
+                let found = entry.plain_size(100, 3);
+                assert_eq!(found, expected, "{layout:?} {bytes:?}");
+                plain[usize::from(found.is_some())] += 1;
+            }
+        }
+        let all = plain[0] + plain[1];
+        assert!(plain.iter().all(|count| *count > all / 70), "{plain:?}");
+    }
+
+    #[test]
+    fn every_kind_has_a_name() {
+        use std::string::ToString;
+        for value in 0..=255 {
+            for layout in [Layout::Native, Layout::Packed] {
+                assert!(!layout.section_kind(value).to_string().is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Access to the section table by number, name and kind.
+
+use crate::format::model::section::SectionKind;
+use crate::format::read::elf;
+use crate::format::read::section::Entries;
+use crate::format::read::section::Section;
+use crate::format::read::section::Sections;
+use crate::format::read::section::entry_at;
+use crate::format::wire::layout::Layout;
+
+impl<'d> Sections<'d> {
+    /// How many sections there are.
+    pub fn len(&self) -> usize {
+        match self.layout {
+            layout if layout.is_object() => elf::section::section_count(self),
+            layout => self.table.len() / layout.section_stride(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The section with this number; `None` past the end.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<Section<'d>> {
+        match self.layout {
+            Layout::Native => self.get_as(index, Layout::Native),
+            Layout::Compact => self.get_as(index, Layout::Compact),
+            layout if layout.is_object() => elf::section::section(self, index),
+            _ => self.get_as(index, Layout::Packed),
+        }
+    }
+
+    #[cfg_attr(feature = "full", inline(always))]
+    fn get_as(&self, index: usize, layout: Layout) -> Option<Section<'d>> {
+        let index = u32::try_from(index).ok()?;
+        let (at, entry) = entry_at(self.table, self.table_offset, index, layout)?;
+        Some(entry.place(self.data, self.base, index, at))
+    }
+
+    /// All sections in the order of the table.
+    #[cfg_attr(feature = "full", inline)]
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    pub fn iter(&self) -> SectionIter<'d> {
+        SectionIter { entries: self.entries(self.layout), sections: *self }
+    }
+
+    /// The first section of a kind.
+    pub fn of_kind(&self, kind: SectionKind) -> Option<Section<'d>> {
+        self.iter().find(|section| section.kind == kind)
+    }
+
+    /// The first section of a name.
+    pub fn named(&self, name: &[u8]) -> Option<Section<'d>> {
+        self.iter().find(|section| section.name == name)
+    }
+}
+
+/// The sections of a table, one after another.
+#[derive(Clone, Debug)]
+pub struct SectionIter<'d> {
+    entries: Entries<'d>,
+    sections: Sections<'d>,
+}
+
+impl<'d> SectionIter<'d> {
+    #[cold]
+    fn next_of_object(&mut self) -> Option<Section<'d>> {
+        let index = usize::try_from(self.entries.index).ok()?;
+        let section = elf::section::section(&self.sections, index)?;
+        self.entries.index += 1;
+        Some(section)
+    }
+}
+
+impl<'d> Iterator for SectionIter<'d> {
+    type Item = Section<'d>;
+
+    #[cfg_attr(feature = "full", inline(always))]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.entries.layout.is_object() {
+            return self.next_of_object();
+        }
+        let (index, at, entry) = self.entries.next()?;
+        Some(entry.place(self.sections.data, self.sections.base, index, at))
+    }
+}

@@ -1,0 +1,104 @@
+//! The functions that a loader calls when it opens and closes a shared object.
+//!
+//! What they do is up to the object. That the loader calls code at all is checked: every entry of an array is
+//! filled in by a relocation, and addresses that are known before loading are those of code.
+
+use crate::format::error::FormatError;
+use crate::format::error::shared_object::SharedObjectErrorKind as Kind;
+use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
+use crate::format::read::shared_object::image::{Image, Range};
+use crate::format::wire::elf_tag::Tag;
+
+/// The arrays of functions and their sizes.
+const ARRAYS: [(Tag, Tag); 3] = [
+    (Tag::PREINIT_ARRAY, Tag::PREINIT_ARRAYSZ),
+    (Tag::INIT_ARRAY, Tag::INIT_ARRAYSZ),
+    (Tag::FINI_ARRAY, Tag::FINI_ARRAYSZ),
+];
+
+/// An array of functions.
+#[derive(Clone, Copy)]
+struct Array {
+    entry: Entry,
+    range: Range,
+    word: u64,
+    /// How many relocations fill in an entry.
+    relocated: u64,
+}
+
+/// The arrays of a shared object.
+pub(crate) struct Arrays([Option<Array>; 3]);
+
+impl Arrays {
+    /// Reads the arrays, and checks the functions outside them.
+    ///
+    /// # Errors
+    /// An array that is not in the file or overlaps another one; a function outside the code.
+    pub(crate) fn read(dynamic: &Dynamic<'_>) -> Result<Self, FormatError> {
+        for entry in [Tag::INIT, Tag::FINI].into_iter().filter_map(|tag| dynamic.get(tag)) {
+            let address = entry.value;
+            if !dynamic.image().is_executable(address) {
+                return Err(entry.refuse(Kind::NotExecutable { address }));
+            }
+        }
+        let mut arrays = Self([None; 3]);
+        for ((tag, size), index) in ARRAYS.into_iter().zip(0..) {
+            let Some(entry) = dynamic.get(tag) else { continue };
+            let array = read(dynamic, entry, size)?;
+            if arrays.0.iter().flatten().any(|other| other.range.overlaps(array.range)) {
+                return Err(entry.refuse(Kind::ArraysOverlap));
+            }
+            if let Some(slot) = arrays.0.get_mut(index) {
+                *slot = Some(array);
+            }
+        }
+        Ok(arrays)
+    }
+
+    /// Notes that a relocation writes to `place`, and `target` where that is known.
+    ///
+    /// # Errors
+    /// A place that is a part of an entry; a target outside the code.
+    pub(crate) fn fill(
+        &mut self,
+        image: &Image<'_>,
+        place: Range,
+        target: Option<u64>,
+    ) -> Result<(), Kind> {
+        let array = self.0.iter_mut().flatten().find(|array| array.range.overlaps(place));
+        let Some(array) = array else { return Ok(()) };
+        let offset = place.start.wrapping_sub(array.range.start);
+        if place.size != array.word || !offset.is_multiple_of(array.word) {
+            return Err(Kind::Misaligned { address: place.start });
+        }
+        if let Some(address) = target.filter(|&address| !image.is_executable(address)) {
+            return Err(Kind::NotExecutable { address });
+        }
+        array.relocated += 1;
+        Ok(())
+    }
+
+    /// Checks that every entry is filled in.
+    ///
+    /// # Errors
+    /// The first array with another number of relocations than entries.
+    pub(crate) fn check_filled(&self) -> Result<(), FormatError> {
+        for Array { entry, range, word, relocated } in self.0.iter().flatten() {
+            let (entries, relocated) = (range.size / word, *relocated);
+            if entries != relocated {
+                return Err(entry.refuse(Kind::FunctionArray { entries, relocated }));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(dynamic: &Dynamic<'_>, entry: Entry, size: Tag) -> Result<Array, FormatError> {
+    let (word, size) = (dynamic.word_size(), dynamic.require(size)?);
+    if !size.value.is_multiple_of(word) {
+        return Err(size.refuse(Kind::PartialEntry { size: size.value }));
+    }
+    dynamic.table(&entry, size.value, word)?;
+    let range = Range { start: entry.value, size: size.value };
+    Ok(Array { entry, range, word, relocated: 0 })
+}

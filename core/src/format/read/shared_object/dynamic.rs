@@ -1,0 +1,264 @@
+//! The dynamic section: which entries there must be, and which tables they refer to.
+//!
+//! The system's loader follows an entry without asking whether the one with its size is there. Of entries
+//! with one tag the last one would count; sound objects have several for needed libraries alone.
+
+use crate::format::error::FormatError;
+use crate::format::error::shared_object::{
+    SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+};
+use crate::format::read::shared_object::image::{Image, Range, Segment};
+use crate::format::read::shared_object::refuse::refuse;
+use crate::format::read::shared_object::view::View;
+use crate::format::wire::bytes::until_nul;
+use crate::format::wire::elf_tag::Tag;
+
+/// `DT_TEXTREL` as a bit of `DT_FLAGS`.
+const DF_TEXTREL: u64 = 4;
+
+/// The most bytes of the names of libraries and search paths together. The loader copies them to the stack.
+const MAX_STRINGS: u64 = 64 << 10;
+
+/// What a name counts for at least, so that there are not too many short ones.
+const MIN_STRING: u64 = 16;
+
+/// Entries of which none is there, or all are.
+const GROUPS: [&[Tag]; 8] = [
+    &[Tag::RELA, Tag::RELASZ, Tag::RELAENT],
+    &[Tag::REL, Tag::RELSZ, Tag::RELENT],
+    &[Tag::RELR, Tag::RELRSZ, Tag::RELRENT],
+    &[Tag::JMPREL, Tag::PLTRELSZ, Tag::PLTREL],
+    &[Tag::INIT_ARRAY, Tag::INIT_ARRAYSZ],
+    &[Tag::FINI_ARRAY, Tag::FINI_ARRAYSZ],
+    &[Tag::PREINIT_ARRAY, Tag::PREINIT_ARRAYSZ],
+    &[Tag::STRTAB, Tag::STRSZ, Tag::SYMTAB],
+];
+
+/// Entries whose value is an offset into the string table.
+const STRINGS: [Tag; 9] = [
+    Tag::NEEDED,
+    Tag::SONAME,
+    Tag::RPATH,
+    Tag::RUNPATH,
+    Tag::AUXILIARY,
+    Tag::FILTER,
+    Tag::CONFIG,
+    Tag::DEPAUDIT,
+    Tag::AUDIT,
+];
+
+/// An entry of the dynamic section.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) tag: Tag,
+    pub(crate) value: u64,
+    /// The offset of the entry in the file.
+    pub(crate) at: u64,
+}
+
+impl Entry {
+    /// An error about what the entry refers to.
+    pub(crate) fn refuse(&self, kind: Kind) -> FormatError {
+        refuse(Part::Entry(self.tag), kind, self.at)
+    }
+}
+
+/// The dynamic section up to its end, and the string table.
+#[derive(Clone, Copy)]
+pub(crate) struct Dynamic<'d> {
+    image: Image<'d>,
+    entries: View<'d>,
+    strings: &'d [u8],
+    range: Range,
+}
+
+impl<'d> Dynamic<'d> {
+    /// Reads the dynamic section in `segment`.
+    ///
+    /// # Errors
+    /// A section without an end, entries that others need, strings outside the string table.
+    pub(crate) fn read(image: Image<'d>, segment: &Segment) -> Result<Self, FormatError> {
+        let fault = |kind| refuse(Part::Dynamic, kind, segment.at);
+        let word = image.header().file.encoding().word_size();
+        let Segment { address: start, memory_size: size, .. } = *segment;
+        let range = Range { start, size };
+        if !start.is_multiple_of(word) {
+            return Err(fault(Kind::Misaligned { address: start }));
+        }
+        // The loader may add the load address to its entries.
+        if !image.is_writable(range) {
+            return Err(fault(Kind::NotWritable));
+        }
+        let entries = image.bytes(start, size).ok_or(fault(Kind::NotLoaded))?;
+        let mut dynamic = Self { image, entries, strings: &[], range };
+        let end = entries.entries(2 * word).position(|entry| entry.word(0) == Some(0));
+        let end = end.ok_or(fault(Kind::Unterminated))?;
+        dynamic.entries = entries.part(0, end as u64 * 2 * word).unwrap_or(entries);
+        dynamic.check_once()?;
+        dynamic.check_groups()?;
+        dynamic.check_flags()?;
+        dynamic.strings = dynamic.string_table()?;
+        dynamic.check_strings()?;
+        Ok(dynamic)
+    }
+
+    pub(crate) fn image(&self) -> &Image<'d> {
+        &self.image
+    }
+
+    /// Bytes of an address.
+    pub(crate) fn word_size(&self) -> u64 {
+        self.image.header().file.encoding().word_size()
+    }
+
+    /// The memory of the section.
+    pub(crate) fn range(&self) -> Range {
+        self.range
+    }
+
+    fn all(&self) -> impl Iterator<Item = Entry> + use<'d> {
+        let size = 2 * self.word_size();
+        self.entries.entries(size).filter_map(|entry| {
+            // A greater tag is unknown, and stands for one that is.
+            let tag = u32::try_from(entry.nth_word(0)?).unwrap_or(u32::MAX - 1);
+            Some(Entry { tag: Tag(tag), value: entry.nth_word(1)?, at: entry.at() })
+        })
+    }
+
+    /// The entry with `tag`; the last one of those for libraries.
+    pub(crate) fn get(&self, tag: Tag) -> Option<Entry> {
+        self.all().filter(|entry| entry.tag == tag).last()
+    }
+
+    /// The entry with `tag`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn require(&self, tag: Tag) -> Result<Entry, FormatError> {
+        let missing = refuse(Part::Dynamic, Kind::Missing { tag }, self.entries.at());
+        self.get(tag).ok_or(missing)
+    }
+
+    /// The bytes of a table that lies in the file.
+    ///
+    /// # Errors
+    /// No readable segment loads them, or their address is not a multiple of `alignment`.
+    pub(crate) fn table(
+        &self,
+        entry: &Entry,
+        size: u64,
+        alignment: u64,
+    ) -> Result<View<'d>, FormatError> {
+        self.check_alignment(entry, alignment)?;
+        let bytes =
+            if size == 0 { self.entries.part(0, 0) } else { self.image.bytes(entry.value, size) };
+        bytes.ok_or(entry.refuse(Kind::NotLoaded))
+    }
+
+    /// The bytes from where a table begins to the end of those that its segment loads.
+    ///
+    /// # Errors
+    /// As [`table`](Self::table).
+    pub(crate) fn table_from(
+        &self,
+        entry: &Entry,
+        alignment: u64,
+    ) -> Result<View<'d>, FormatError> {
+        self.check_alignment(entry, alignment)?;
+        self.image.bytes_from(entry.value).ok_or(entry.refuse(Kind::NotLoaded))
+    }
+
+    fn check_alignment(&self, entry: &Entry, alignment: u64) -> Result<(), FormatError> {
+        let address = entry.value;
+        if address.is_multiple_of(alignment) {
+            return Ok(());
+        }
+        Err(entry.refuse(Kind::Misaligned { address }))
+    }
+
+    /// Of what there can be one of, a second entry would hide the first one.
+    fn check_once(&self) -> Result<(), FormatError> {
+        for tag in Tag::ONCE {
+            if let Some(second) = self.all().filter(|entry| entry.tag == tag).nth(1) {
+                return Err(second.refuse(Kind::SecondEntry));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_groups(&self) -> Result<(), FormatError> {
+        for group in GROUPS {
+            if group.iter().any(|&tag| self.get(tag).is_some()) {
+                group.iter().try_for_each(|&tag| self.require(tag).map(drop))?;
+            }
+        }
+        let is_versioned = [Tag::VERNEED, Tag::VERDEF].iter().any(|&tag| self.get(tag).is_some());
+        if is_versioned {
+            self.require(Tag::VERSYM)?;
+        }
+        self.require(Tag::SYMTAB).map(drop)
+    }
+
+    fn check_flags(&self) -> Result<(), FormatError> {
+        let flags = self.get(Tag::FLAGS).filter(|flags| flags.value & DF_TEXTREL != 0);
+        if let Some(entry) = self.get(Tag::TEXTREL).or(flags) {
+            return Err(entry.refuse(Kind::TextRelocations));
+        }
+        Ok(())
+    }
+
+    fn string_table(&self) -> Result<&'d [u8], FormatError> {
+        let entry = self.require(Tag::STRTAB)?;
+        let size = self.require(Tag::STRSZ)?.value;
+        let strings = self.table(&entry, size, 1)?.bytes();
+        if strings.last() == Some(&0) {
+            return Ok(strings);
+        }
+        Err(entry.refuse(Kind::Unterminated))
+    }
+
+    fn check_strings(&self) -> Result<(), FormatError> {
+        let mut rest = MAX_STRINGS;
+        for entry in self.all().filter(|entry| STRINGS.contains(&entry.tag)) {
+            let offset = entry.value;
+            let string = self.string_within(offset, rest);
+            let string = string.ok_or(entry.refuse(Kind::String { offset }))?;
+            let left = rest.checked_sub(string.len() as u64 + MIN_STRING);
+            rest = left.ok_or(entry.refuse(Kind::StringsTooLong { limit: MAX_STRINGS }))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a string begins at `offset`. All of them end inside the table.
+    pub(crate) fn has_string(&self, offset: u64) -> bool {
+        offset < self.strings.len() as u64
+    }
+
+    /// The string at `offset`, or that many bytes of it.
+    fn string_within(&self, offset: u64, most: u64) -> Option<&'d [u8]> {
+        let start = usize::try_from(offset).ok()?;
+        let bytes = self.strings.get(start..).filter(|bytes| !bytes.is_empty())?;
+        let most = usize::try_from(most).ok()?.min(bytes.len());
+        bytes.get(..most).map(until_nul)
+    }
+
+    /// Whether the string at `offset` is the name of a needed library.
+    pub(crate) fn is_needed(&self, offset: u64) -> bool {
+        let Some(name) = self.string_within(offset, MAX_STRINGS) else { return false };
+        let needed = self.all().filter(|entry| entry.tag == Tag::NEEDED);
+        needed.into_iter().any(|entry| {
+            entry.value == offset || self.string_within(entry.value, MAX_STRINGS) == Some(name)
+        })
+    }
+
+    /// How many libraries are needed.
+    pub(crate) fn needed_count(&self) -> u64 {
+        self.all().filter(|entry| entry.tag == Tag::NEEDED).count() as u64
+    }
+
+    /// The memory of the string table.
+    pub(crate) fn string_range(&self) -> Range {
+        let start = self.get(Tag::STRTAB).map_or(0, |entry| entry.value);
+        Range { start, size: self.strings.len() as u64 }
+    }
+}

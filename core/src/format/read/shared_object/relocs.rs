@@ -1,0 +1,313 @@
+//! The relocations: what they change, and by which symbol.
+//!
+//! The system's loader writes to every place that a relocation names. Which places of the object's own data
+//! those are is up to the object; they must be writable, and hold nothing that the loader itself reads.
+
+use crate::format::error::FormatError;
+use crate::format::error::shared_object::{
+    SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+};
+use crate::format::read::shared_object::arrays::Arrays;
+use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
+use crate::format::read::shared_object::header::machine;
+use crate::format::read::shared_object::image::Range;
+use crate::format::read::shared_object::machine::{Action, action};
+use crate::format::read::shared_object::refuse::refuse;
+use crate::format::read::shared_object::symbols::SymbolTable;
+use crate::format::read::shared_object::tables::Tables;
+use crate::format::read::shared_object::view::View;
+use crate::format::wire::elf_tag::Tag;
+
+/// A table of relocations.
+#[derive(Clone, Copy)]
+struct Table<'d> {
+    entry: Entry,
+    view: View<'d>,
+    has_addends: bool,
+}
+
+/// A relocation.
+struct Reloc {
+    address: u64,
+    symbol: u32,
+    kind: u32,
+    addend: u64,
+}
+
+impl Table<'_> {
+    fn stride(&self) -> u64 {
+        self.view.encoding().word_size() * if self.has_addends { 3 } else { 2 }
+    }
+
+    fn range(&self) -> Range {
+        Range { start: self.entry.value, size: self.view.len() }
+    }
+
+    fn decode(&self, entry: View<'_>) -> Option<Reloc> {
+        let info = entry.nth_word(1)?;
+        let shift = if entry.encoding().is_64 { 32 } else { 8 };
+        Some(Reloc {
+            address: entry.nth_word(0)?,
+            symbol: u32::try_from(info >> shift).ok()?,
+            kind: u32::try_from(info & ((1 << shift) - 1)).ok()?,
+            addend: if self.has_addends { entry.nth_word(2)? } else { 0 },
+        })
+    }
+}
+
+/// The relocations of a shared object.
+#[derive(Clone, Copy)]
+pub(crate) struct Relocs<'d> {
+    tables: [Option<Table<'d>>; 3],
+    relative: Option<Table<'d>>,
+}
+
+/// The tables of relocations with entries, and where their sizes are.
+const TABLES: [(Tag, Tag, Tag, Tag); 2] = [
+    (Tag::RELA, Tag::RELASZ, Tag::RELAENT, Tag::RELACOUNT),
+    (Tag::REL, Tag::RELSZ, Tag::RELENT, Tag::RELCOUNT),
+];
+
+impl<'d> Relocs<'d> {
+    /// Reads the tables.
+    ///
+    /// # Errors
+    /// One that is not in the file or has entries of another size.
+    pub(crate) fn read(dynamic: &Dynamic<'d>) -> Result<Self, FormatError> {
+        let mut tables = [None; 3];
+        for (slot, (tag, size, entry_size, _)) in tables.iter_mut().zip(TABLES) {
+            let Some(entry) = dynamic.get(tag) else { continue };
+            let has_addends = tag == Tag::RELA;
+            let table = read_table(dynamic, entry, size, has_addends)?;
+            check_entry_size(&dynamic.require(entry_size)?, table.stride())?;
+            *slot = Some(table);
+        }
+        if let Some(entry) = dynamic.get(Tag::JMPREL) {
+            let kind = dynamic.require(Tag::PLTREL)?;
+            let has_addends = match kind.value {
+                value if value == u64::from(Tag::RELA.0) => true,
+                value if value == u64::from(Tag::REL.0) && has_rel(dynamic) => false,
+                value => return Err(kind.refuse(Kind::Value { value })),
+            };
+            tables[2] = Some(read_table(dynamic, entry, Tag::PLTRELSZ, has_addends)?);
+        }
+        let relocs = Self { tables, relative: read_relative(dynamic)? };
+        relocs.check_counts(dynamic)?;
+        Ok(relocs)
+    }
+
+    /// The memory of the tables.
+    pub(crate) fn ranges(&self) -> [Range; 4] {
+        let [rela, rel, plt] = self.tables;
+        [rela, rel, plt, self.relative].map(|table| table.map_or(Range::default(), |t| t.range()))
+    }
+
+    /// The relocations that are said to add the load address must be the first ones, and do so: the loader
+    /// ends the process where one does not.
+    fn check_counts(&self, dynamic: &Dynamic<'_>) -> Result<(), FormatError> {
+        let header = dynamic.image().header();
+        for (table, (.., count)) in self.tables.iter().zip(TABLES) {
+            let (Some(table), Some(count)) = (table, dynamic.get(count)) else { continue };
+            let own = table.view.len() - self.shared_with_plt(table);
+            if count.value > own / table.stride() {
+                return Err(count.refuse(Kind::Value { value: count.value }));
+            }
+            let first = usize::try_from(count.value).unwrap_or(usize::MAX);
+            for entry in table.view.entries(table.stride()).take(first) {
+                let value = table.decode(entry).map_or(0, |reloc| reloc.kind);
+                if !matches!(action(&header, value), Some(Action::Relative) | None) {
+                    let part = Part::Relocation(table.entry.tag);
+                    return Err(refuse(part, Kind::RelocationType { value }, entry.at()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes at the end of a table that are those of `DT_JMPREL` as well.
+    fn shared_with_plt(&self, table: &Table<'_>) -> u64 {
+        let [_, _, Some(plt)] = self.tables else { return 0 };
+        let end = |range: Range| range.start.wrapping_add(range.size);
+        let is_tail = end(plt.range()) == end(table.range());
+        if is_tail { plt.view.len().min(table.view.len()) } else { 0 }
+    }
+
+    /// One more than the greatest index of a symbol that a relocation refers to.
+    pub(crate) fn symbols(&self, dynamic: &Dynamic<'_>) -> u64 {
+        if dynamic.image().header().machine == machine::MIPS {
+            // Their fields are of another order.
+            return 0;
+        }
+        let tables = self.tables.iter().flatten();
+        let symbols = tables.flat_map(|table| {
+            table.view.entries(table.stride()).filter_map(|entry| table.decode(entry))
+        });
+        symbols.map(|reloc| u64::from(reloc.symbol) + 1).max().unwrap_or(0)
+    }
+
+    /// Checks every relocation. `tables` are what none may change.
+    ///
+    /// # Errors
+    /// The first one that cannot be applied.
+    pub(crate) fn check(
+        &self,
+        dynamic: &Dynamic<'_>,
+        symbols: &SymbolTable<'_>,
+        tables: &Tables,
+    ) -> Result<(), FormatError> {
+        let header = dynamic.image().header();
+        let mut check = Check { dynamic, symbols, tables, arrays: Arrays::read(dynamic)? };
+        for table in self.tables.iter().flatten() {
+            for entry in table.view.entries(table.stride()) {
+                let Some(reloc) = table.decode(entry) else { continue };
+                let checked = check.check(&reloc);
+                let part = Part::Relocation(table.entry.tag);
+                checked.map_err(|kind| refuse(part, kind, entry.at()))?;
+            }
+        }
+        if let Some(table) = &self.relative {
+            check.check_relative(table)?;
+        }
+        if header.has_known_relocations() {
+            check.arrays.check_filled()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether relocations of the object's machine may have no addends.
+fn has_rel(dynamic: &Dynamic<'_>) -> bool {
+    !dynamic.image().header().has_known_relocations()
+}
+
+fn check_entry_size(entry: &Entry, expected: u64) -> Result<(), FormatError> {
+    match entry.value {
+        value if value == expected => Ok(()),
+        value => Err(entry.refuse(Kind::EntrySize { value })),
+    }
+}
+
+fn read_table<'d>(
+    dynamic: &Dynamic<'d>,
+    entry: Entry,
+    size: Tag,
+    has_addends: bool,
+) -> Result<Table<'d>, FormatError> {
+    let size = dynamic.require(size)?;
+    let view = dynamic.table(&entry, size.value, dynamic.word_size())?;
+    let table = Table { entry, view, has_addends };
+    if size.value.is_multiple_of(table.stride()) {
+        return Ok(table);
+    }
+    Err(size.refuse(Kind::PartialEntry { size: size.value }))
+}
+
+/// The table of `DT_RELR`, whose entries are words.
+fn read_relative<'d>(dynamic: &Dynamic<'d>) -> Result<Option<Table<'d>>, FormatError> {
+    let Some(entry) = dynamic.get(Tag::RELR) else { return Ok(None) };
+    let (word, size) = (dynamic.word_size(), dynamic.require(Tag::RELRSZ)?);
+    check_entry_size(&dynamic.require(Tag::RELRENT)?, word)?;
+    let view = dynamic.table(&entry, size.value, word)?;
+    if size.value.is_multiple_of(word) {
+        return Ok(Some(Table { entry, view, has_addends: false }));
+    }
+    Err(size.refuse(Kind::PartialEntry { size: size.value }))
+}
+
+/// What relocations are compared with.
+struct Check<'c, 'd> {
+    dynamic: &'c Dynamic<'d>,
+    symbols: &'c SymbolTable<'c>,
+    tables: &'c Tables,
+    arrays: Arrays,
+}
+
+impl Check<'_, '_> {
+    fn check(&mut self, reloc: &Reloc) -> Result<(), Kind> {
+        let value = reloc.kind;
+        let header = self.dynamic.image().header();
+        let action = match action(&header, value) {
+            Some(Action::None) => return Ok(()),
+            Some(action) => action,
+            None if header.has_known_relocations() => return Err(Kind::RelocationType { value }),
+            // Where it is, is all that is known of it.
+            None => return self.check_place(reloc.address, 1),
+        };
+        let size = action.size();
+        self.check_place(reloc.address, size)?;
+        self.check_symbol(reloc, action)?;
+        let target = matches!(action, Action::Relative | Action::Indirect).then_some(reloc.addend);
+        if let Some(address) = target
+            && action == Action::Indirect
+            && !self.dynamic.image().is_executable(address)
+        {
+            return Err(Kind::NotExecutable { address });
+        }
+        self.arrays.fill(self.dynamic.image(), Range { start: reloc.address, size }, target)
+    }
+
+    fn check_place(&self, address: u64, size: u64) -> Result<(), Kind> {
+        let place = Range { start: address, size };
+        if !self.dynamic.image().is_writable(place) {
+            return Err(Kind::NotWritable);
+        }
+        if self.tables.overlap(place) {
+            return Err(Kind::OverTable { address });
+        }
+        Ok(())
+    }
+
+    /// Checks that a relocation and its symbol are both thread-local or neither is.
+    fn check_symbol(&self, reloc: &Reloc, action: Action) -> Result<(), Kind> {
+        let index = u64::from(reloc.symbol);
+        let symbol = self.symbols.get(reloc.symbol).ok_or(Kind::SymbolIndex { index })?;
+        if matches!(action, Action::Relative | Action::Indirect) {
+            return Ok(());
+        }
+        let is_thread_local = matches!(action, Action::ThreadLocal { .. });
+        // Without a symbol it is about the object's own data.
+        let is_own = reloc.symbol == 0 || symbol.is_defined();
+        let is_sound = if is_thread_local {
+            let is_there = !is_own || self.symbols.tls().is_some();
+            is_there && (reloc.symbol == 0 || symbol.is_thread_local())
+        } else {
+            !symbol.is_thread_local()
+        };
+        match action {
+            _ if !is_sound => Err(Kind::ThreadLocal),
+            _ if reloc.symbol != 0 && !symbol.can_be_found() => Err(Kind::Undefined),
+            Action::SymbolSize { .. } if symbol.is_weak() => Err(Kind::WeakSize),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the places in a table of `DT_RELR`: an address, then bits for the words behind it.
+    fn check_relative(&mut self, table: &Table<'_>) -> Result<(), FormatError> {
+        let word = self.dynamic.word_size();
+        let mut next = None;
+        for entry in table.view.entries(word) {
+            let fault = |kind| refuse(Part::Relocation(Tag::RELR), kind, entry.at());
+            let value = entry.word(0).unwrap_or(0);
+            if value & 1 == 0 {
+                self.check_relative_at(value).map_err(fault)?;
+                next = value.checked_add(word);
+                continue;
+            }
+            let start = next.ok_or(fault(Kind::Value { value }))?;
+            for bit in (1..8 * word).filter(|bit| value >> bit & 1 != 0) {
+                let address = start.checked_add((bit - 1) * word);
+                let address = address.ok_or(fault(Kind::NotWritable))?;
+                self.check_relative_at(address).map_err(fault)?;
+            }
+            next = start.checked_add((8 * word - 1) * word);
+        }
+        Ok(())
+    }
+
+    fn check_relative_at(&mut self, address: u64) -> Result<(), Kind> {
+        let size = self.dynamic.word_size();
+        self.check_place(address, size)?;
+        let target = self.dynamic.image().bytes(address, size).and_then(|place| place.word(0));
+        self.arrays.fill(self.dynamic.image(), Range { start: address, size }, target)
+    }
+}

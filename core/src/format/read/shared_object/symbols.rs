@@ -1,0 +1,162 @@
+//! The dynamic symbols, as many as hash tables and relocations refer to.
+
+use crate::format::error::FormatError;
+use crate::format::error::shared_object::{
+    SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+};
+use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
+use crate::format::read::shared_object::image::Range;
+use crate::format::read::shared_object::refuse::refuse;
+use crate::format::read::shared_object::view::View;
+use crate::format::wire::elf_tag::Tag;
+
+const SHN_UNDEF: u16 = 0;
+/// Section numbers from here on are none, but for the one that stands for a number elsewhere.
+const SHN_LORESERVE: u16 = 0xff00;
+const SHN_XINDEX: u16 = 0xffff;
+
+const STB_LOCAL: u8 = 0;
+const STB_WEAK: u8 = 2;
+const STV_DEFAULT: u8 = 0;
+const STT_TLS: u8 = 6;
+const STT_GNU_IFUNC: u8 = 10;
+
+/// A dynamic symbol.
+#[derive(Clone, Copy)]
+pub(crate) struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: u64,
+    at: u64,
+}
+
+impl Symbol {
+    fn decode(entry: View<'_>) -> Option<Self> {
+        let is_64 = entry.encoding().is_64;
+        let (info, section, value) = if is_64 { (4, 6, 8) } else { (12, 14, 4) };
+        Some(Self {
+            name: entry.u32(0)?,
+            info: entry.u8(info)?,
+            other: entry.u8(info + 1)?,
+            section: entry.u16(section)?,
+            value: entry.word(value)?,
+            at: entry.at(),
+        })
+    }
+
+    fn kind(&self) -> u8 {
+        self.info & 0xf
+    }
+
+    pub(crate) fn is_weak(&self) -> bool {
+        self.info >> 4 == STB_WEAK
+    }
+
+    /// Whether a relocation finds an address: an undefined symbol that is local or not visible elsewhere stands
+    /// for the load address.
+    pub(crate) fn can_be_found(&self) -> bool {
+        self.is_defined() || self.info >> 4 != STB_LOCAL && self.other & 3 == STV_DEFAULT
+    }
+
+    pub(crate) fn is_thread_local(&self) -> bool {
+        self.kind() == STT_TLS
+    }
+
+    pub(crate) fn is_defined(&self) -> bool {
+        self.section != SHN_UNDEF
+    }
+
+    /// Whether it lies in a section, and so in memory.
+    fn has_address(&self) -> bool {
+        self.is_defined() && (self.section < SHN_LORESERVE || self.section == SHN_XINDEX)
+    }
+}
+
+/// The symbol table, whose end is known only from what refers to it.
+#[derive(Clone, Copy)]
+pub(crate) struct SymbolTable<'d> {
+    entry: Entry,
+    /// From the first symbol to the end of what its segment loads.
+    view: View<'d>,
+    /// Bytes of thread-local data.
+    tls: Option<u64>,
+}
+
+impl<'d> SymbolTable<'d> {
+    /// # Errors
+    /// No segment loads the table, or its entries have another size.
+    pub(crate) fn read(dynamic: &Dynamic<'d>, tls: Option<u64>) -> Result<Self, FormatError> {
+        let entry = dynamic.require(Tag::SYMTAB)?;
+        let view = dynamic.table_from(&entry, dynamic.word_size())?;
+        let table = Self { entry, view, tls };
+        match dynamic.get(Tag::SYMENT) {
+            Some(size) if size.value != table.stride() => {
+                Err(size.refuse(Kind::EntrySize { value: size.value }))
+            }
+            _ => Ok(table),
+        }
+    }
+
+    fn stride(&self) -> u64 {
+        if self.view.encoding().is_64 { 24 } else { 16 }
+    }
+
+    /// The symbol with this number.
+    pub(crate) fn get(&self, index: u32) -> Option<Symbol> {
+        let at = u64::from(index).checked_mul(self.stride())?;
+        Symbol::decode(self.view.part(at, self.stride())?)
+    }
+
+    /// Bytes of thread-local data that the object has.
+    pub(crate) fn tls(&self) -> Option<u64> {
+        self.tls
+    }
+
+    /// Checks the first `count` symbols; their memory.
+    ///
+    /// # Errors
+    /// The first one without a name or a place.
+    pub(crate) fn check(&self, dynamic: &Dynamic<'_>, count: u64) -> Result<Range, FormatError> {
+        let size = count.saturating_mul(self.stride());
+        let missing = self.entry.refuse(Kind::SymbolIndex { index: count.saturating_sub(1) });
+        let symbols = self.view.part(0, size).ok_or(missing)?;
+        for (index, entry) in (0..).zip(symbols.entries(self.stride())) {
+            let Some(symbol) = Symbol::decode(entry) else { continue };
+            let checked = self.check_one(dynamic, &symbol);
+            checked.map_err(|kind| refuse(Part::Symbol(index), kind, symbol.at))?;
+        }
+        Ok(Range { start: self.entry.value, size })
+    }
+
+    fn check_one(&self, dynamic: &Dynamic<'_>, symbol: &Symbol) -> Result<(), Kind> {
+        let offset = u64::from(symbol.name);
+        if !dynamic.has_string(offset) {
+            return Err(Kind::String { offset });
+        }
+        let address = symbol.value;
+        // The loader takes an undefined symbol with a value for a function that is called through it.
+        let header = dynamic.image().header();
+        if !symbol.is_defined() && address != 0 && header.has_known_relocations() {
+            return Err(Kind::SymbolAddress { address });
+        }
+        if symbol.is_thread_local() {
+            let is_inside = self.tls.is_some_and(|size| address <= size);
+            let is_sound = !symbol.is_defined() || is_inside;
+            return if is_sound { Ok(()) } else { Err(Kind::SymbolAddress { address }) };
+        }
+        if !symbol.has_address() {
+            return Ok(());
+        }
+        // Symbols such as `_end` lie behind the last byte.
+        if dynamic.image().load_with(Range { start: address, size: 0 }, 0).is_none() {
+            return Err(Kind::SymbolAddress { address });
+        }
+        // The loader calls it to learn an address.
+        if symbol.kind() == STT_GNU_IFUNC && !dynamic.image().is_executable(address) {
+            return Err(Kind::NotExecutable { address });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! The versions of symbols: what is needed of other libraries, and what is defined here.
+//!
+//! The records are chains of offsets that count forward. Records of a sound table do not overlap, so that
+//! no more of them are followed than fit between the start of the table and the end of its segment.
+
+use crate::format::error::FormatError;
+use crate::format::error::shared_object::{
+    SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+};
+use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
+use crate::format::read::shared_object::image::Range;
+use crate::format::read::shared_object::refuse::refuse;
+use crate::format::read::shared_object::view::View;
+use crate::format::wire::elf_tag::Tag;
+
+/// The version of the records.
+const CURRENT: u16 = 1;
+/// What of a version index is no index.
+const HIDDEN: u16 = 0x8000;
+
+const NEEDED: u64 = 16;
+const NEEDED_AUX: u64 = 16;
+const DEFINED: u64 = 20;
+const DEFINED_AUX: u64 = 8;
+
+/// The versions of a shared object.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Versions {
+    /// The greatest version index of a record.
+    last: u16,
+    symbols: Option<Entry>,
+    /// The memory of the records.
+    pub(crate) ranges: [Range; 2],
+}
+
+/// Checks `DT_VERNEED` and `DT_VERDEF`.
+///
+/// # Errors
+/// The first record that cannot be followed.
+pub(crate) fn check(dynamic: &Dynamic<'_>) -> Result<Versions, FormatError> {
+    let mut versions = Versions { symbols: dynamic.get(Tag::VERSYM), ..Versions::default() };
+    if let Some(entry) = dynamic.get(Tag::VERNEED) {
+        let mut chain = Chain::new(dynamic, &entry, Part::NeededVersion)?;
+        needed(&mut chain, &mut versions.last)?;
+        versions.ranges[0] = chain.range;
+    }
+    if let Some(entry) = dynamic.get(Tag::VERDEF) {
+        let mut chain = Chain::new(dynamic, &entry, Part::DefinedVersion)?;
+        defined(&mut chain, &mut versions.last)?;
+        versions.ranges[1] = chain.range;
+    }
+    Ok(versions)
+}
+
+impl Versions {
+    /// Checks the version index of each of `count` symbols; the memory of the indices.
+    ///
+    /// # Errors
+    /// Too few indices, or one without a record.
+    pub(crate) fn check_symbols(
+        &self,
+        dynamic: &Dynamic<'_>,
+        count: u64,
+    ) -> Result<Range, FormatError> {
+        let Some(entry) = self.symbols else { return Ok(Range::default()) };
+        let size = count.saturating_mul(2);
+        let indices = dynamic.table(&entry, size, 2)?;
+        for field in indices.entries(2) {
+            let index = field.u16(0).unwrap_or(0) & !HIDDEN;
+            if index > self.last {
+                let kind = Kind::VersionIndex { index };
+                return Err(refuse(Part::Entry(entry.tag), kind, field.at()));
+            }
+        }
+        Ok(Range { start: entry.value, size })
+    }
+}
+
+/// Records in one segment.
+struct Chain<'c, 'd> {
+    dynamic: &'c Dynamic<'d>,
+    /// The first record, and everything behind it.
+    records: View<'d>,
+    part: Part,
+    /// Bytes of records that may still come.
+    rest: u64,
+    range: Range,
+}
+
+impl<'c, 'd> Chain<'c, 'd> {
+    fn new(dynamic: &'c Dynamic<'d>, entry: &Entry, part: Part) -> Result<Self, FormatError> {
+        let records = dynamic.table_from(entry, 4)?;
+        let range = Range { start: entry.value, size: 0 };
+        Ok(Self { dynamic, records, part, rest: records.len(), range })
+    }
+
+    /// The record of `size` bytes at `at`.
+    fn record(&mut self, at: u64, size: u64) -> Result<View<'d>, FormatError> {
+        let outside =
+            || refuse(self.part, Kind::VersionChain, self.records.at().saturating_add(at));
+        let record = self.records.part(at, size).ok_or_else(outside)?;
+        self.rest = self.rest.checked_sub(size).ok_or_else(outside)?;
+        self.range.size = self.range.size.max(at + size);
+        Ok(record)
+    }
+
+    fn refuse(&self, record: View<'_>, kind: Kind) -> FormatError {
+        refuse(self.part, kind, record.at())
+    }
+
+    fn check_version(&self, record: View<'_>) -> Result<(), FormatError> {
+        match record.u16(0).unwrap_or(0) {
+            CURRENT => Ok(()),
+            value => Err(self.refuse(record, Kind::Value { value: value.into() })),
+        }
+    }
+
+    fn check_name(&self, record: View<'_>, field: usize) -> Result<(), FormatError> {
+        let offset = u64::from(record.u32(field).unwrap_or(u32::MAX));
+        if self.dynamic.has_string(offset) {
+            return Ok(());
+        }
+        Err(self.refuse(record, Kind::String { offset }))
+    }
+}
+
+/// Where the next record is; `None` behind the last one.
+fn next(at: u64, record: View<'_>, field: usize) -> Option<u64> {
+    let skipped = record.u32(field).filter(|&skipped| skipped != 0)?;
+    at.checked_add(u64::from(skipped))
+}
+
+fn needed(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<(), FormatError> {
+    let mut at = Some(0);
+    // One for each library, so that not too many names are compared.
+    let mut files = chain.dynamic.needed_count();
+    while let Some(here) = at {
+        let record = chain.record(here, NEEDED)?;
+        chain.check_version(record)?;
+        chain.check_name(record, 4)?;
+        let file = u64::from(record.u32(4).unwrap_or(u32::MAX));
+        let is_one_more = files.checked_sub(1);
+        if is_one_more.is_none() || !chain.dynamic.is_needed(file) {
+            return Err(chain.refuse(record, Kind::VersionFile));
+        }
+        files = is_one_more.unwrap_or(0);
+        let mut aux = here.checked_add(u64::from(record.u32(8).unwrap_or(0)));
+        while let Some(here) = aux {
+            let version = chain.record(here, NEEDED_AUX)?;
+            chain.check_name(version, 8)?;
+            *last = (*last).max(version.u16(6).unwrap_or(0) & !HIDDEN);
+            aux = next(here, version, 12);
+        }
+        at = next(here, record, 12);
+    }
+    Ok(())
+}
+
+fn defined(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<(), FormatError> {
+    let mut at = Some(0);
+    while let Some(here) = at {
+        let record = chain.record(here, DEFINED)?;
+        chain.check_version(record)?;
+        *last = (*last).max(record.u16(4).unwrap_or(0) & !HIDDEN);
+        let mut aux = here.checked_add(u64::from(record.u32(12).unwrap_or(0)));
+        while let Some(here) = aux {
+            let name = chain.record(here, DEFINED_AUX)?;
+            chain.check_name(name, 0)?;
+            aux = next(here, name, 4);
+        }
+        at = next(here, record, 16);
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Fields of an ELF file of either class and either byte order.
+
+use crate::format::wire::bytes::{array, slice, u8_at};
+
+/// How an ELF file writes its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Encoding {
+    /// Addresses and sizes have 64 bits, otherwise 32.
+    pub(crate) is_64: bool,
+    /// The most significant byte comes first.
+    pub(crate) is_big: bool,
+}
+
+impl Encoding {
+    /// Bytes of an address.
+    pub(crate) fn word_size(self) -> u64 {
+        if self.is_64 { 8 } else { 4 }
+    }
+
+    /// The greatest address.
+    pub(crate) fn max_address(self) -> u64 {
+        if self.is_64 { u64::MAX } else { u32::MAX.into() }
+    }
+}
+
+/// A part of an ELF file and its offset in that file.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'d> {
+    bytes: &'d [u8],
+    at: u64,
+    encoding: Encoding,
+}
+
+impl<'d> View<'d> {
+    /// The whole file.
+    pub(crate) fn new(bytes: &'d [u8], encoding: Encoding) -> Self {
+        Self { bytes, at: 0, encoding }
+    }
+
+    /// The offset in the file.
+    pub(crate) fn at(self) -> u64 {
+        self.at
+    }
+
+    pub(crate) fn encoding(self) -> Encoding {
+        self.encoding
+    }
+
+    /// Bytes of the part.
+    pub(crate) fn len(self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    pub(crate) fn bytes(self) -> &'d [u8] {
+        self.bytes
+    }
+
+    /// `len` bytes from `at`, counted from the start of this part.
+    pub(crate) fn part(self, at: u64, len: u64) -> Option<Self> {
+        let bytes = slice(self.bytes, at, len)?;
+        Some(Self { bytes, at: self.at.saturating_add(at), ..self })
+    }
+
+    /// All bytes from `at` on.
+    pub(crate) fn from(self, at: u64) -> Option<Self> {
+        self.part(at, self.len().checked_sub(at)?)
+    }
+
+    /// Whole entries of `size` bytes; fewer bytes at the end are no entry.
+    pub(crate) fn entries(self, size: u64) -> impl Iterator<Item = Self> {
+        let size = usize::try_from(size).unwrap_or(usize::MAX).max(1);
+        let entries = self.bytes.chunks_exact(size).zip((self.at..).step_by(size));
+        entries.map(move |(bytes, at)| Self { bytes, at, ..self })
+    }
+
+    pub(crate) fn u8(self, at: usize) -> Option<u8> {
+        u8_at(self.bytes, at)
+    }
+
+    pub(crate) fn u16(self, at: usize) -> Option<u16> {
+        let field = *array(self.bytes, at)?;
+        Some(if self.encoding.is_big {
+            u16::from_be_bytes(field)
+        } else {
+            u16::from_le_bytes(field)
+        })
+    }
+
+    pub(crate) fn u32(self, at: usize) -> Option<u32> {
+        let field = *array(self.bytes, at)?;
+        Some(if self.encoding.is_big {
+            u32::from_be_bytes(field)
+        } else {
+            u32::from_le_bytes(field)
+        })
+    }
+
+    fn u64(self, at: usize) -> Option<u64> {
+        let field = *array(self.bytes, at)?;
+        Some(if self.encoding.is_big {
+            u64::from_be_bytes(field)
+        } else {
+            u64::from_le_bytes(field)
+        })
+    }
+
+    /// An address or a size, as wide as the class has it.
+    pub(crate) fn word(self, at: usize) -> Option<u64> {
+        if self.encoding.is_64 { self.u64(at) } else { self.u32(at).map(u64::from) }
+    }
+
+    /// The word with the number `index`.
+    pub(crate) fn nth_word(self, index: usize) -> Option<u64> {
+        self.word(index.checked_mul(if self.encoding.is_64 { 8 } else { 4 })?)
+    }
+
+    /// The 32-bit field with the number `index`.
+    pub(crate) fn nth_u32(self, index: u64) -> Option<u32> {
+        self.u32(usize::try_from(index.checked_mul(4)?).ok()?)
+    }
+}

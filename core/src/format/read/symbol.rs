@@ -1,0 +1,682 @@
+//! Symbols: who is defined where, in both numberings.
+//!
+//! The stored hash of a name is a hint that one writer gets wrong, and is shown but never believed.
+
+use crate::format::wire::name::{first_name, is_first_name, starts_with_name};
+use crate::format::wire::name::{name_at, unended};
+
+use crate::format::error::FormatError;
+use crate::format::error::elf::ElfPart;
+use crate::format::model::symbol::{Binding, SymbolFlags, SymbolKind};
+use crate::format::read::elf;
+use crate::format::read::elf::symbol::ElfSymbol;
+use crate::format::read::section::Sections;
+use crate::format::wire::bytes::{array, u8_at, u16_at, u32_at, u64_at};
+use crate::format::wire::layout::{IMPORT_SECTION, SECTION_MARKER};
+use crate::format::wire::layout::{Layout, PACKED_ADDRESSED, SYMBOL};
+
+/// Where a symbol lies, as far as its own file knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SymbolPlace {
+    /// In another module; a weak one may be nowhere.
+    Import {
+        /// Whether it may stay missing.
+        weak: bool,
+    },
+    /// In a section of the file.
+    Section {
+        /// The section's number.
+        section: u32,
+        /// Bytes from its begin.
+        value: u64,
+        /// The symbol's length in bytes.
+        size: u64,
+    },
+    /// Nowhere: it names something that has no place in memory.
+    Nowhere,
+}
+
+/// One symbol.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbol<'d> {
+    /// Its number in the table.
+    pub index: u32,
+    /// What it names.
+    pub kind: SymbolKind,
+    /// Who can see it.
+    pub binding: Binding,
+    /// The visibility byte as written.
+    pub visibility: u8,
+    /// Layout phase and markers.
+    pub flags: SymbolFlags,
+    /// Whether the file defines it; an import otherwise.
+    pub defined: bool,
+    /// The section it lies in; `None` for imports and for what has no place in memory.
+    pub section: Option<u32>,
+    /// Bytes from the begin of its section.
+    pub value: u64,
+    /// Its length in bytes; 0 when the writer did not know.
+    pub size: u64,
+    /// A number for its type, as the writer chose.
+    pub type_id: u32,
+    /// Its version, as the writer chose.
+    pub version: u32,
+    /// How many type parameters it has, when it is a template.
+    pub template_params: u8,
+    /// Where its template lies, as the writer counted.
+    pub template_offset: u64,
+    /// The hash of its name as written: a hint, never proof.
+    pub name_hash: u32,
+    /// Where its entry stands, from the first byte of the file.
+    pub entry_offset: u64,
+    name: &'d [u8],
+}
+
+impl<'d> Symbol<'d> {
+    /// Its name: any bytes but NUL.
+    #[inline]
+    pub fn name(&self) -> &'d [u8] {
+        self.name
+    }
+
+    /// Whether other modules can use it.
+    pub fn is_export(&self) -> bool {
+        self.defined && self.binding != Binding::Local
+    }
+
+    /// Checks that it does not leave its section, which has `size` bytes in memory.
+    ///
+    /// # Errors
+    /// [`FormatError::SymbolOutside`].
+    pub fn check_place(&self, size: u64) -> Result<(), FormatError> {
+        let Symbol { index, value, size: length, entry_offset: at, .. } = *self;
+        match value.checked_add(length) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(FormatError::SymbolOutside { index, value, size: length, at }),
+        }
+    }
+
+    /// Whether another module must provide it, or may when it is weak.
+    pub fn is_import(&self) -> bool {
+        !self.defined
+    }
+}
+
+/// An exported symbol as a lookup finds it: without what takes more work to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its number in the table.
+    pub index: u32,
+    /// What it names.
+    pub kind: SymbolKind,
+    /// Who can see it: not only its own module.
+    pub binding: Binding,
+    /// The section it lies in; `None` when it has no place in memory.
+    pub section: Option<u32>,
+    /// Bytes from the begin of its section.
+    pub value: u64,
+    /// Its length in bytes; 0 when the writer did not know.
+    pub size: u64,
+}
+
+impl From<Symbol<'_>> for Found {
+    fn from(symbol: Symbol<'_>) -> Self {
+        let Symbol { index, kind, binding, section, value, size, .. } = symbol;
+        Found { index, kind, binding, section, value, size }
+    }
+}
+
+/// The fields of an entry that need neither strings nor sections.
+#[derive(Clone, Copy)]
+struct Entry {
+    name_offset: u32,
+    kind: u8,
+    binding: u8,
+    visibility: u8,
+    /// The section index that the packed layout can state.
+    section: Option<u16>,
+    value: u64,
+    size: u64,
+}
+
+impl Entry {
+    #[cfg_attr(feature = "full", inline(always))]
+    fn decode(bytes: &[u8; SYMBOL], layout: Layout) -> Self {
+        let marked = layout == Layout::Packed && u8_at(bytes, 43) == Some(SECTION_MARKER);
+        Entry {
+            name_offset: u32_at(bytes, 0).unwrap_or(0),
+            kind: u8_at(bytes, 8).unwrap_or(0),
+            binding: u8_at(bytes, 9).unwrap_or(0),
+            visibility: u8_at(bytes, 10).unwrap_or(0),
+            section: if marked { u16_at(bytes, 41) } else { None },
+            value: u64_at(bytes, 16).unwrap_or(0),
+            size: u64_at(bytes, 24).unwrap_or(0),
+        }
+    }
+
+    /// What the entry alone says about being defined.
+    #[cfg_attr(feature = "full", inline(always))]
+    fn is_defined(&self) -> bool {
+        match self.section {
+            Some(section) => section != IMPORT_SECTION,
+            None => {
+                self.visibility != 0
+                    || self.binding == Binding::Local.number()
+                    || self.value != 0
+                    || self.size != 0
+            }
+        }
+    }
+}
+
+/// All that the section of a symbol hangs on, in one word: its kind, its binding, its visibility, and in the
+/// packed layout the section that it states. Fewer than 2^56.
+#[cfg_attr(feature = "full", inline(always))]
+fn section_words(bytes: &[u8; SYMBOL], layout: Layout) -> u64 {
+    let kind = u64::from(u32_at(bytes, 8).unwrap_or(0) & 0xff_ffff);
+    match layout {
+        Layout::Packed => kind << 32 | u64::from(u32_at(bytes, 40).unwrap_or(0)),
+        _ => kind,
+    }
+}
+
+/// The section of a symbol of the packed layout, when it is an ordinary one: something with an address, in
+/// one of the first `sections` sections, which it states. It hangs on [`section_words`] alone.
+fn packed_section(bytes: &[u8; SYMBOL], sections: u32) -> Option<u32> {
+    let (kind, binding, stated) = (u8_at(bytes, 8)?, u8_at(bytes, 9)?, u32_at(bytes, 40)?);
+    let has_address = PACKED_ADDRESSED.checked_shr(kind.into()).unwrap_or(0) & 1 != 0;
+    let section = stated >> 8 & 0xffff;
+    let is_ordinary = stated >> 24 == u32::from(SECTION_MARKER)
+        && section < sections.min(u32::from(IMPORT_SECTION))
+        && binding <= Binding::Weak.number();
+    (is_ordinary && has_address).then_some(section)
+}
+
+/// As [`packed_section`], for the native layout: that of something visible, which is the one of its kind.
+fn native_section(bytes: &[u8; SYMBOL], code: Option<u32>, data: Option<u32>) -> Option<u32> {
+    let (kind, binding, visibility) = (u8_at(bytes, 8)?, u8_at(bytes, 9)?, u8_at(bytes, 10)?);
+    let section = match Layout::Native.symbol_kind(kind)? {
+        SymbolKind::Function => code?,
+        SymbolKind::Data | SymbolKind::Constant => data?,
+        _ => return None,
+    };
+    (visibility != 0 && binding <= Binding::Weak.number()).then_some(section)
+}
+
+#[cfg_attr(feature = "full", inline(always))]
+fn entries(table: &[u8], layout: Layout) -> impl Iterator<Item = Entry> {
+    table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
+}
+
+/// Whether there are bytes in the section of the code. Takes the sections by value: who opens a file has them
+/// in no one place.
+#[cold]
+fn has_code(sections: Sections<'_>, code: Option<u32>) -> bool {
+    let code = code.and_then(|index| sections.get(usize::try_from(index).ok()?));
+    code.is_some_and(|section| section.size != 0)
+}
+
+/// The symbol table of a file and what is needed to understand it.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbols<'d> {
+    /// Empty for an ELF object, which has its symbols elsewhere: only who finds nothing has to ask
+    /// whether this is one.
+    table: &'d [u8],
+    table_offset: u64,
+    /// Without what follows the last NUL, as far as that is quickly found: no name begins there.
+    strings: &'d [u8],
+    /// What the symbols lie in.
+    pub(crate) sections: Sections<'d>,
+    /// The first code section.
+    pub(crate) code: Option<u32>,
+    /// The first data section.
+    data: Option<u32>,
+    /// One writer emits a defined `main` that looks like an import; true when nothing else is
+    /// defined and there is code for it.
+    lone_main: bool,
+}
+
+impl<'d> Symbols<'d> {
+    /// A table over `table`, whose entries name themselves in `strings`.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn new(
+        table: &'d [u8],
+        table_offset: u64,
+        strings: &'d [u8],
+        sections: Sections<'d>,
+        (code, data): (Option<u32>, Option<u32>),
+    ) -> Self {
+        let strings = strings.get(..strings.len() - unended(strings)).unwrap_or(strings);
+        let lone_main = !table.is_empty()
+            && !entries(table, sections.layout).any(|entry| entry.is_defined())
+            && has_code(sections, code);
+        Self { table, table_offset, strings, sections, code, data, lone_main }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> + use<'d> {
+        entries(self.table, self.sections.layout)
+    }
+
+    /// How many symbols there are.
+    pub fn len(&self) -> usize {
+        match self.table.len() / SYMBOL {
+            0 if self.sections.layout.is_object() => elf::symbol::count(&self.sections),
+            count => count,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The symbol with this number.
+    ///
+    /// # Errors
+    /// [`FormatError::NoSuchSymbol`] past the end; otherwise why the entry is no symbol: a name
+    /// outside the strings, a type or binding that means nothing, a section that is not there.
+    #[inline]
+    pub fn get(&self, index: u32) -> Result<Symbol<'d>, FormatError> {
+        let Some((entry, bytes, at)) = self.entry(index) else { return self.get_elsewhere(index) };
+        let offset = u64::from(entry.name_offset);
+        let name = self.strings_of(&entry).and_then(first_name);
+        let name = name.ok_or(FormatError::SymbolName { index, offset, at })?;
+        let (kind, binding) = self.kind(&entry, index, at)?;
+        let defined = self.is_defined(&entry);
+        let section = if defined { self.section(&entry, kind, index, at)? } else { None };
+        Ok(Symbol {
+            index,
+            kind,
+            binding,
+            visibility: entry.visibility,
+            flags: SymbolFlags(u8_at(bytes, 11).unwrap_or(0)),
+            defined,
+            section,
+            value: entry.value,
+            size: entry.size,
+            type_id: u32_at(bytes, 32).unwrap_or(0),
+            version: u32_at(bytes, 36).unwrap_or(0),
+            template_params: u8_at(bytes, 40).unwrap_or(0),
+            template_offset: u64_at(bytes, 48).unwrap_or(0),
+            name_hash: u32_at(bytes, 4).unwrap_or(0),
+            entry_offset: at,
+            name,
+        })
+    }
+
+    /// Where the symbol with this number lies, which takes a fraction of the work of
+    /// [`Symbols::get`]: of the name, only the begin is looked at.
+    ///
+    /// # Errors
+    /// As [`Symbols::get`], but for names that end too late.
+    #[inline]
+    pub fn place(&self, index: u32) -> Result<SymbolPlace, FormatError> {
+        match self.entry_bytes(index) {
+            Some(bytes) => self.place_in(index, bytes),
+            None => self.place_elsewhere(index),
+        }
+    }
+
+    /// Hands [`Symbols::place`] of one symbol after another to `visit`, in the order of the table, with that
+    /// of `out` that has its number, until one is an error or `out` ends. Takes a third of the time of asking
+    /// for each of them.
+    ///
+    /// # Errors
+    /// The first one of [`Symbols::place`] or of `visit`.
+    #[inline]
+    pub fn try_for_each_place<T, E: From<FormatError>>(
+        &self,
+        out: &mut [T],
+        mut visit: impl FnMut(u32, SymbolPlace, &mut T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let in_runs = cfg!(feature = "full");
+        match self.sections.layout {
+            Layout::Native if in_runs => {
+                let (code, data) = (self.code, self.data);
+                let section = |bytes: &[u8; SYMBOL]| native_section(bytes, code, data);
+                self.walk_places(Layout::Native, section, out, visit)
+            }
+            Layout::Packed if in_runs => {
+                let sections = u32::try_from(self.sections.len()).unwrap_or(u32::MAX);
+                let section = |bytes: &[u8; SYMBOL]| packed_section(bytes, sections);
+                self.walk_places(Layout::Packed, section, out, visit)
+            }
+            _ => (0u32..)
+                .zip(out)
+                .take(self.len())
+                .try_for_each(|(index, out)| visit(index, self.place(index)?, out)),
+        }
+    }
+
+    /// Symbols come in runs that differ in nothing but names and places, so that nearly always the section
+    /// is that of the symbol before.
+    #[cfg_attr(feature = "full", inline(always))]
+    #[expect(clippy::explicit_counter_loop, reason = "a zipped range would be asked in each turn")]
+    fn walk_places<T, E: From<FormatError>>(
+        &self,
+        layout: Layout,
+        section_of: impl Fn(&[u8; SYMBOL]) -> Option<u32>,
+        out: &mut [T],
+        mut visit: impl FnMut(u32, SymbolPlace, &mut T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let names = self.strings.len() as u64;
+        // At first, words that no symbol has.
+        let (mut known, mut section) = (u64::MAX, 0);
+        let mut index = 0;
+        for (bytes, out) in self.table.as_chunks::<SYMBOL>().0.iter().zip(out) {
+            let words = section_words(bytes, layout);
+            if words != known
+                && let Some(found) = section_of(bytes)
+            {
+                (known, section) = (words, found);
+            }
+            let is_named = u64::from(u32_at(bytes, 0).unwrap_or(u32::MAX)) < names;
+            let place = if words == known && is_named {
+                let (value, size) = (u64_at(bytes, 16), u64_at(bytes, 24));
+                SymbolPlace::Section { section, value: value.unwrap_or(0), size: size.unwrap_or(0) }
+            } else {
+                self.place(index)?
+            };
+            visit(index, place, out)?;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    #[cfg_attr(not(feature = "full"), inline(never))]
+    fn place_in(&self, index: u32, bytes: &[u8; SYMBOL]) -> Result<SymbolPlace, FormatError> {
+        let entry = Entry::decode(bytes, self.sections.layout);
+        let at = self.table_offset + u64::from(index) * SYMBOL as u64;
+        if u64::from(entry.name_offset) >= self.strings.len() as u64 {
+            let offset = u64::from(entry.name_offset);
+            return Err(FormatError::SymbolName { index, offset, at });
+        }
+        let (kind, binding) = self.kind(&entry, index, at)?;
+        if !self.is_defined(&entry) {
+            return Ok(SymbolPlace::Import { weak: binding == Binding::Weak });
+        }
+        let section = self.section(&entry, kind, index, at)?;
+        Ok(match section.filter(|_| kind.has_address()) {
+            Some(section) => SymbolPlace::Section { section, value: entry.value, size: entry.size },
+            None => SymbolPlace::Nowhere,
+        })
+    }
+
+    /// What the symbol with this number is, when it is an export and has this name: a fraction of the
+    /// work of [`Symbols::get`].
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn export(&self, index: u32, name: &[u8]) -> Option<Found> {
+        // Compiled once for each layout.
+        match self.sections.layout {
+            Layout::Native => self.export_in(Layout::Native, index, name),
+            _ => self.export_in(Layout::Packed, index, name),
+        }
+    }
+
+    #[cfg_attr(feature = "full", inline(always))]
+    fn export_in(&self, layout: Layout, index: u32, name: &[u8]) -> Option<Found> {
+        let bytes = self.entry_bytes(index)?;
+        let offset = usize::try_from(u32_at(bytes, 0)?).ok()?;
+        if !is_first_name(self.strings.get(offset..)?, name) {
+            return None;
+        }
+        let entry = Entry::decode(bytes, layout);
+        let exported = |binding: &Binding| *binding != Binding::Local;
+        let binding = Binding::ALL.get(usize::from(entry.binding)).copied().filter(exported)?;
+        let kind = layout.symbol_kind(entry.kind)?;
+        if !self.is_defined(&entry) {
+            return None;
+        }
+        let section = self.section(&entry, kind, index, self.table_offset).ok()?;
+        Some(Found { index, kind, binding, section, value: entry.value, size: entry.size })
+    }
+
+    #[cfg_attr(feature = "full", inline(always))]
+    fn entry_bytes(&self, index: u32) -> Option<&'d [u8; SYMBOL]> {
+        let start = usize::try_from(index).ok()?.checked_mul(SYMBOL)?;
+        array(self.table, start)
+    }
+
+    /// The entry with this number, its bytes, and where they stand in the file.
+    #[cfg_attr(feature = "full", inline(always))]
+    fn entry(&self, index: u32) -> Option<(Entry, &'d [u8; SYMBOL], u64)> {
+        let start = usize::try_from(index).ok()?.checked_mul(SYMBOL)?;
+        let bytes = array(self.table, start)?;
+        let entry = Entry::decode(bytes, self.sections.layout);
+        Some((entry, bytes, self.table_offset + start as u64))
+    }
+
+    /// The symbol of an ELF object with this number.
+    fn of_object(&self, index: u32) -> Result<(ElfSymbol, u64), FormatError> {
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let missing = FormatError::NoSuchSymbol { index, count };
+        if !self.sections.layout.is_object() {
+            return Err(missing);
+        }
+        let (symbol, at) = elf::symbol::get(&self.sections, index).ok_or(missing)?;
+        let fault = |fault| FormatError::Elf { part: ElfPart::Symbol(index), fault, at };
+        let mut symbol = symbol.map_err(fault)?;
+        if !symbol.defined && name_at(self.strings, symbol.name) == Some(elf::symbol::GOT) {
+            symbol = symbol.nowhere();
+        }
+        Ok((symbol, at))
+    }
+
+    #[cold]
+    fn get_elsewhere(&self, index: u32) -> Result<Symbol<'d>, FormatError> {
+        let (symbol, at) = self.of_object(index)?;
+        let ElfSymbol { kind, binding, defined, section, value, size, .. } = symbol;
+        let name = match section.filter(|_| kind == SymbolKind::Section) {
+            Some(section) => elf::section::section_name(&self.sections, section),
+            None => name_at(self.strings, symbol.name),
+        };
+        let offset = symbol.name.into();
+        Ok(Symbol {
+            index,
+            kind,
+            binding,
+            visibility: defined.into(),
+            flags: SymbolFlags(0),
+            defined,
+            section,
+            value,
+            size,
+            type_id: 0,
+            version: 0,
+            template_params: 0,
+            template_offset: 0,
+            name_hash: 0,
+            entry_offset: at,
+            name: name.ok_or(FormatError::SymbolName { index, offset, at })?,
+        })
+    }
+
+    #[cold]
+    fn place_elsewhere(&self, index: u32) -> Result<SymbolPlace, FormatError> {
+        let Symbol { binding, defined, section, value, size, .. } = self.get_elsewhere(index)?;
+        Ok(match section {
+            _ if !defined => SymbolPlace::Import { weak: binding == Binding::Weak },
+            Some(section) => SymbolPlace::Section { section, value, size },
+            None => SymbolPlace::Nowhere,
+        })
+    }
+
+    #[cfg_attr(feature = "full", inline(always))]
+    fn is_defined(&self, entry: &Entry) -> bool {
+        let is_main = || self.strings_of(entry).is_some_and(|s| starts_with_name(s, b"main"));
+        entry.is_defined() || (self.lone_main && is_main())
+    }
+
+    #[cfg_attr(feature = "full", inline(always))]
+    fn strings_of(&self, entry: &Entry) -> Option<&'d [u8]> {
+        self.strings.get(usize::try_from(entry.name_offset).ok()?..)
+    }
+
+    /// The packed numbering has one number for types and for sections; a local symbol that states
+    /// its section is the latter.
+    #[cfg_attr(feature = "full", inline(always))]
+    fn kind(
+        &self,
+        entry: &Entry,
+        index: u32,
+        at: u64,
+    ) -> Result<(SymbolKind, Binding), FormatError> {
+        let binding = Binding::ALL.get(usize::from(entry.binding)).copied();
+        let binding =
+            binding.ok_or(FormatError::SymbolBinding { index, value: entry.binding, at })?;
+        let kind = self.sections.layout.symbol_kind(entry.kind);
+        let kind = kind.ok_or(FormatError::SymbolKind { index, value: entry.kind, at })?;
+        let has_section = entry.section.is_some_and(|section| section != IMPORT_SECTION);
+        if kind == SymbolKind::Type && binding == Binding::Local && has_section {
+            return Ok((SymbolKind::Section, binding));
+        }
+        Ok((kind, binding))
+    }
+
+    /// The section a defined symbol lies in: the stated one, else the code section for functions and
+    /// the data section for data.
+    #[cfg_attr(feature = "full", inline(always))]
+    fn section(
+        &self,
+        entry: &Entry,
+        kind: SymbolKind,
+        index: u32,
+        at: u64,
+    ) -> Result<Option<u32>, FormatError> {
+        if let Some(section) = entry.section {
+            let section = u32::from(section);
+            if u64::from(section) >= self.sections.len() as u64 {
+                return Err(FormatError::SymbolSection { index, section, at });
+            }
+            return Ok(Some(section));
+        }
+        let missing = FormatError::SymbolNoSection { index, at };
+        match kind {
+            SymbolKind::Function => self.code.ok_or(missing).map(Some),
+            SymbolKind::Data | SymbolKind::Constant => self.data.ok_or(missing).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// All symbols in the order of the table; an error stands in the place of a broken entry.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Symbol<'d>, FormatError>> + use<'d> {
+        let symbols = *self;
+        (0u32..).take(symbols.len()).map(move |index| symbols.get(index))
+    }
+
+    /// The exported symbol of this name: the first global one, else the first weak one. Builds
+    /// nothing; takes time linear in the table.
+    pub fn find_export(&self, name: &[u8]) -> Option<Symbol<'d>> {
+        let mut weak = None;
+        for (index, entry) in (0u32..).zip(self.entries()) {
+            if !self.strings_of(&entry).is_some_and(|s| starts_with_name(s, name)) {
+                continue;
+            }
+            // A name that is asked for may hold a NUL; that of a symbol ends there.
+            let whole = |symbol: &Symbol<'_>| symbol.is_export() && symbol.name() == name;
+            match self.get(index).ok().filter(whole) {
+                Some(symbol) if symbol.binding == Binding::Global => return Some(symbol),
+                Some(_) => weak = weak.or(Some(index)),
+                None => {}
+            }
+        }
+        match weak {
+            Some(index) => self.get(index).ok(),
+            None => self.find_export_elsewhere(name),
+        }
+    }
+
+    /// As [`Symbols::find_export`], in an ELF object; it has one symbol of a name that others can see.
+    #[cold]
+    fn find_export_elsewhere(&self, name: &[u8]) -> Option<Symbol<'d>> {
+        if !self.sections.layout.is_object() {
+            return None;
+        }
+        let mut exports = self.iter().filter_map(Result::ok).filter(Symbol::is_export);
+        exports.find(|symbol| symbol.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::format::model::header::Header;
+    use crate::format::model::section::SectionKind;
+    use crate::format::read::smf::Smf;
+    use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place};
+    use crate::testing::some;
+
+    const SYMBOLS: u64 = 40;
+
+    fn file(layout: Layout) -> Vec<u8> {
+        let section = |kind, name| NewSection::new(kind, name, Payload::Bytes(&[0; 64]));
+        let sections = [section(SectionKind::Code, b".text"), section(SectionKind::Data, b".data")];
+        let names: Vec<_> = (0..SYMBOLS).map(|number| format!("name{number}")).collect();
+        let symbols = names.iter().zip(0..).map(|(name, value)| NewSymbol {
+            name: name.as_bytes(),
+            place: Place::Section(0),
+            value,
+            size: 1,
+            ..NewSymbol::default()
+        });
+        let symbols: Vec<_> = symbols.collect();
+        let header = Header::default();
+        let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+        module.to_vec().unwrap()
+    }
+
+    /// Runs of symbols, between which what a section hangs on changes in every way.
+    #[test]
+    fn a_walk_tells_the_places_that_each_symbol_tells() {
+        let mut state = 1u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let (mut whole, mut broken) = (0, 0);
+        for layout in [Layout::Native, Layout::Packed] {
+            let file = file(layout);
+            let table = Smf::parse(&file).unwrap().symbols().table_offset;
+            for _ in some(0..4000, 10) {
+                let mut file = file.clone();
+                for _ in 0..random(8) {
+                    // Mostly what means something, in a few symbols one after another.
+                    let (at, value) = match random(10) {
+                        0 => (3, random(2)),
+                        1 => (8, random(8)),
+                        2 | 3 => (9, random(4)),
+                        4 => (10, random(2)),
+                        5 => (40, random(2)),
+                        6 => (41, random(3)),
+                        7 => (42, random(2) * 0xff),
+                        8 => (43, random(2) * 0x53),
+                        _ => (16, random(256)),
+                    };
+                    let first = random(SYMBOLS);
+                    for number in first..SYMBOLS.min(first + 1 + random(5)) {
+                        let entry = table + number * SYMBOL as u64;
+                        file[usize::try_from(entry).unwrap() + at] = value as u8;
+                    }
+                }
+                let Ok(smf) = Smf::parse(&file) else { continue };
+                let (symbols, mut walked) = (smf.symbols(), Vec::new());
+                let result = symbols.try_for_each_place(&mut [(); 64], |index, place, ()| {
+                    walked.push((index, place));
+                    Ok::<(), FormatError>(())
+                });
+                let each = (0..u32::try_from(SYMBOLS).unwrap()).map(|n| (n, symbols.place(n)));
+                let asked: Vec<_> = each.map_while(|(n, place)| Some((n, place.ok()?))).collect();
+                assert_eq!(walked, asked);
+                let next = symbols.place(u32::try_from(asked.len()).unwrap());
+                assert_eq!(result.err(), next.err().filter(|_| asked.len() < symbols.len()));
+                whole += u32::from(asked.len() == symbols.len());
+                broken += u32::from(asked.len() < symbols.len());
+            }
+        }
+        let eighth = (whole + broken) / 8;
+        assert!(whole > eighth && broken > eighth, "{whole} {broken}");
+    }
+}

@@ -1,0 +1,515 @@
+//! Generic templates as a module carries them, and the counts beside them (FORMAT.md, section 5).
+//!
+//! Two containers are in use, told apart by the first four bytes. **GTPL** has a magic, a version and
+//! a header a template; what follows a header is the writer's own affair and has no length. Writers
+//! of version 1 put nothing there, so the headers stand back to back: when all of them do, and end
+//! with the section, that is how they are read. When they do not, only the first template can be
+//! listed, its body is everything behind it, and [`Templates::has_opaque_bodies`] says why the list is
+//! short. **Counted** has no magic and a length for every template.
+//!
+//! An extension of this project gives a GTPL of several templates bodies that can be told apart: they
+//! stand behind the last header, where readers that know nothing of them have stopped. All numbers
+//! are little-endian.
+//!
+//! | bytes | |
+//! |---|---|
+//! | 4 | `GBDY` |
+//! | 4 | length of all this, these eight bytes included; it ends with the section |
+//! | 4 + n | for each template, in the order of the headers: the length of its body, and the body |
+//!
+//! The bodies are never looked into. A count is believed only as far as the bytes behind it reach.
+
+pub use crate::format::model::template::TemplateKind;
+use core::iter::FusedIterator;
+
+use crate::format::error::FormatError;
+use crate::format::wire::bytes::{Cursor, u32_at};
+
+pub(crate) mod meta;
+
+pub use crate::format::read::template::meta::TemplateMeta;
+
+/// The first bytes of a GTPL container.
+pub(crate) const MAGIC: &[u8; 4] = b"GTPL";
+
+/// What begins the bodies behind the headers of a GTPL.
+pub(crate) const BODIES: &[u8; 4] = b"GBDY";
+
+/// Magic and length of the bodies.
+pub(crate) const BODIES_HEADER: usize = 8;
+
+/// Magic, version, count.
+const GTPL_HEADER: usize = 10;
+
+/// Kind, length of the name, number of parameters: a template without a name.
+const MIN_GTPL_TEMPLATE: usize = 6;
+
+/// Two lengths: a template without a name and without code.
+const MIN_COUNTED_TEMPLATE: usize = 8;
+
+/// Which of the two containers a section is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// `GTPL`; headers with kind and number of parameters.
+    Gtpl {
+        /// Whether constraints follow each header: version bytes (1, 1).
+        constrained: bool,
+    },
+    /// Name and code, each with its length.
+    TryArc,
+}
+
+/// One template.
+#[derive(Clone, Copy, Debug)]
+pub struct Template<'d> {
+    /// From 0, in the order of the file.
+    pub index: u32,
+    /// The name as the file spells it; not necessarily UTF-8.
+    pub name: &'d [u8],
+    /// `None` in the counted container, which does not say.
+    pub kind: Option<TemplateKind>,
+    /// The number of type parameters; 0 in the counted container, which does not say.
+    pub params: u8,
+    /// What the type parameters must satisfy.
+    pub constraints: Constraints<'d>,
+    /// What the writer made of the template: opaque.
+    pub body: &'d [u8],
+}
+
+/// A bound on one type parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Constraint {
+    /// The parameter, from 0.
+    pub parameter: u16,
+    /// The writer's number of the bound.
+    pub bound: u16,
+}
+
+/// The constraints of a [`Template`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Constraints<'d> {
+    pub(crate) entries: &'d [[u8; 4]],
+}
+
+impl<'d> Constraints<'d> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The constraints in the order of the file.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Constraint> + Clone + use<'d> {
+        self.entries.iter().map(|&[p0, p1, b0, b1]| Constraint {
+            parameter: u16::from_le_bytes([p0, p1]),
+            bound: u16::from_le_bytes([b0, b1]),
+        })
+    }
+}
+
+/// The templates of a section.
+#[derive(Clone, Copy, Debug)]
+pub struct Templates<'d> {
+    /// What follows the count.
+    entries: &'d [u8],
+    /// Where `entries` begin in the file.
+    at: u64,
+    container: Container,
+    count: u32,
+    opaque: bool,
+    /// The bodies behind the headers of a GTPL, each with its length, where there are any.
+    bodies: Option<&'d [u8]>,
+}
+
+impl<'d> Templates<'d> {
+    /// The templates in `payload`, which begins at offset `at` of the file.
+    ///
+    /// # Errors
+    /// [`FormatError::TemplateContainer`] for bytes that are neither container, or a GTPL of an unknown
+    /// version; [`FormatError::Template`] for a count that the bytes cannot hold, and for a first
+    /// template of a GTPL that is cut off; [`FormatError::TemplateKind`] when its kind means nothing.
+    pub fn parse(payload: &'d [u8], at: u64) -> Result<Self, FormatError> {
+        let container = match payload.strip_prefix(MAGIC) {
+            None => return Self::parse_counted(payload, at),
+            Some([1, 0, ..]) => Container::Gtpl { constrained: false },
+            Some([1, 1, ..]) => Container::Gtpl { constrained: true },
+            Some(_) => return Err(FormatError::TemplateContainer { at }),
+        };
+        let neither = FormatError::TemplateContainer { at };
+        let count = u32_at(payload, GTPL_HEADER - 4).ok_or(neither)?;
+        let entries = payload.get(GTPL_HEADER..).ok_or(neither)?;
+        let at = at.saturating_add(GTPL_HEADER as u64);
+        let mut templates = Self { entries, at, container, count, opaque: false, bodies: None };
+        let room = entries.len() / MIN_GTPL_TEMPLATE;
+        if let Some(index) = u32::try_from(room).ok().filter(|&room| room < count) {
+            return Err(FormatError::Template { index, at });
+        }
+        let rest = templates.behind_headers();
+        templates.bodies = rest.and_then(|rest| read_bodies(rest, count));
+        templates.opaque = rest.is_none_or(|rest| !rest.is_empty()) && templates.bodies.is_none();
+        if count > 0 {
+            templates.header(&mut Cursor::new(entries), 0)?;
+        }
+        Ok(templates)
+    }
+
+    fn parse_counted(payload: &'d [u8], at: u64) -> Result<Self, FormatError> {
+        let neither = FormatError::TemplateContainer { at };
+        let count = u32_at(payload, 0).ok_or(neither)?;
+        let entries = payload.get(4..).ok_or(neither)?;
+        // Without a magic a count too large is the only sign that this is something else.
+        if u64::from(count) > (entries.len() / MIN_COUNTED_TEMPLATE) as u64 {
+            return Err(neither);
+        }
+        let at = at.saturating_add(4);
+        let container = Container::TryArc;
+        Ok(Self { entries, at, container, count, opaque: false, bodies: None })
+    }
+
+    /// Which container this is.
+    pub fn container(&self) -> Container {
+        self.container
+    }
+
+    /// How many templates the container says it has.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether bodies of unknown length follow the headers, so that only the first template can be
+    /// listed. Its body then reaches to the end of the section.
+    pub fn has_opaque_bodies(&self) -> bool {
+        self.opaque
+    }
+
+    /// How many templates [`Templates::iter`] lists: all, or the first one when
+    /// [`Templates::has_opaque_bodies`].
+    pub fn listed(&self) -> u32 {
+        if self.opaque { self.count.min(1) } else { self.count }
+    }
+
+    /// The templates in the order of the file.
+    ///
+    /// An item is an error for a template that does not lie inside the section; it is the last one.
+    pub fn iter(&self) -> TemplateIter<'d> {
+        let bodies = Cursor::new(self.bodies.unwrap_or(&[]));
+        TemplateIter { templates: *self, cursor: Cursor::new(self.entries), bodies, index: 0 }
+    }
+
+    /// The templates, each with all its bytes in the container: its header, and its body.
+    pub(crate) fn entries(
+        &self,
+    ) -> impl Iterator<Item = Result<(Template<'d>, &'d [u8]), FormatError>> + use<'d> {
+        let (mut iter, entries) = (self.iter(), self.entries);
+        core::iter::from_fn(move || {
+            let start = iter.cursor.position();
+            let template = match iter.next()? {
+                Ok(template) => template,
+                Err(error) => return Some(Err(error)),
+            };
+            // An opaque body is all that is left, and the cursor stays in front of it.
+            let opaque = if iter.templates.opaque { template.body.len() } else { 0 };
+            let end = iter.cursor.position().saturating_add(opaque);
+            Some(Ok((template, entries.get(start..end).unwrap_or(&[]))))
+        })
+    }
+
+    /// Reads every template that can be listed.
+    ///
+    /// # Errors
+    /// [`FormatError::Template`] for the first that does not lie inside the section.
+    pub fn check(&self) -> Result<(), FormatError> {
+        self.iter().try_for_each(|template| template.map(drop))
+    }
+
+    /// What is behind the headers, when all of them are sound and named. A body read as a header would
+    /// have to look like one to its last byte.
+    fn behind_headers(&self) -> Option<&'d [u8]> {
+        let mut cursor = Cursor::new(self.entries);
+        for index in 0..self.count {
+            self.header(&mut cursor, index).ok().filter(|template| !template.name.is_empty())?;
+        }
+        Some(cursor.rest())
+    }
+
+    fn next(
+        &self,
+        cursor: &mut Cursor<'d>,
+        bodies: &mut Cursor<'d>,
+        index: u32,
+    ) -> Result<Template<'d>, FormatError> {
+        match self.container {
+            Container::Gtpl { .. } => {
+                let template = self.header(cursor, index)?;
+                let body = match self.opaque {
+                    true => cursor.rest(),
+                    false => take_counted(bodies).unwrap_or(&[]),
+                };
+                Ok(Template { body, ..template })
+            }
+            Container::TryArc => {
+                let cut = self.cut_off(cursor, index);
+                let (name, body) = read_counted(cursor).ok_or(cut)?;
+                let constraints = Constraints::default();
+                Ok(Template { index, name, kind: None, params: 0, constraints, body })
+            }
+        }
+    }
+
+    /// A GTPL header, and the constraints behind it if the version has them.
+    fn header(&self, cursor: &mut Cursor<'d>, index: u32) -> Result<Template<'d>, FormatError> {
+        let cut = self.cut_off(cursor, index);
+        let at = self.at.saturating_add(cursor.position() as u64);
+        let value = cursor.u8().ok_or(cut)?;
+        let kind = TemplateKind::from_code(value);
+        if kind.is_none() {
+            return Err(FormatError::TemplateKind { index, value, at });
+        }
+        let name = take_counted(cursor).ok_or(cut)?;
+        let params = cursor.u8().ok_or(cut)?;
+        let constraints = match self.container {
+            Container::Gtpl { constrained: true } => read_constraints(cursor).ok_or(cut)?,
+            _ => Constraints::default(),
+        };
+        Ok(Template { index, name, kind, params, constraints, body: &[] })
+    }
+
+    fn cut_off(&self, cursor: &Cursor<'d>, index: u32) -> FormatError {
+        FormatError::Template { index, at: self.at.saturating_add(cursor.position() as u64) }
+    }
+}
+
+/// As many bytes as the `u32` before them says.
+fn take_counted<'d>(cursor: &mut Cursor<'d>) -> Option<&'d [u8]> {
+    let len = usize::try_from(cursor.u32()?).ok()?;
+    cursor.take(len)
+}
+
+fn read_counted<'d>(cursor: &mut Cursor<'d>) -> Option<(&'d [u8], &'d [u8])> {
+    Some((take_counted(cursor)?, take_counted(cursor)?))
+}
+
+/// The bodies in `rest`, what is behind the headers, if they are there for `count` templates.
+fn read_bodies(rest: &[u8], count: u32) -> Option<&[u8]> {
+    let stated = u32_at(rest.strip_prefix(BODIES)?, 0)?;
+    let bodies = rest.get(BODIES_HEADER..)?;
+    let mut cursor = Cursor::new(bodies);
+    for _ in 0..count {
+        take_counted(&mut cursor)?;
+    }
+    let whole = rest.len() as u64 == u64::from(stated) && cursor.rest().is_empty();
+    whole.then_some(bodies)
+}
+
+fn read_constraints<'d>(cursor: &mut Cursor<'d>) -> Option<Constraints<'d>> {
+    let len = usize::try_from(cursor.u32()?).ok()?.checked_mul(4)?;
+    Some(Constraints { entries: cursor.take(len)?.as_chunks().0 })
+}
+
+/// The templates of a container, one after another.
+#[derive(Clone, Debug)]
+pub struct TemplateIter<'d> {
+    templates: Templates<'d>,
+    cursor: Cursor<'d>,
+    bodies: Cursor<'d>,
+    index: u32,
+}
+
+impl<'d> Iterator for TemplateIter<'d> {
+    type Item = Result<Template<'d>, FormatError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.index >= self.templates.listed() {
+            return None;
+        }
+        let template = self.templates.next(&mut self.cursor, &mut self.bodies, self.index);
+        self.index = if template.is_ok() { self.index.saturating_add(1) } else { u32::MAX };
+        Some(template)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.templates.listed().saturating_sub(self.index);
+        (0, usize::try_from(left).ok())
+    }
+}
+
+impl FusedIterator for TemplateIter<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::testing::{cut, flipped};
+
+    const NATIVE: &[u8] = include_bytes!("../../../../tests/samples/note-zero-size.smf");
+    const COMPACT: &[u8] = include_bytes!("../../../../tests/samples/compact.smf");
+
+    fn gtpl() -> &'static [u8] {
+        &NATIVE[0x146..0x146 + 0x2b]
+    }
+
+    fn counted() -> &'static [u8] {
+        &COMPACT[0xc0..0xc0 + 0x24]
+    }
+
+    /// Name, kind, parameters and body.
+    type Listed<'d> = (&'d [u8], Option<TemplateKind>, u8, &'d [u8]);
+
+    fn list(payload: &[u8]) -> Vec<Listed<'_>> {
+        let templates = Templates::parse(payload, 0).unwrap();
+        templates.iter().map(|t| t.unwrap()).map(|t| (t.name, t.kind, t.params, t.body)).collect()
+    }
+
+    /// A container with the given version and count in front of `entries`.
+    fn container(version: [u8; 2], count: u32, entries: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = [b"GTPL", &version[..], &count.to_le_bytes()].concat();
+        bytes.extend(entries.concat());
+        bytes
+    }
+
+    #[test]
+    fn reads_gtpl_without_bodies() {
+        use TemplateKind::{Function, Struct};
+        let expected: [Listed; 3] = [
+            (b"identity", Some(Function), 1, b""),
+            (b"Pair", Some(Struct), 2, b""),
+            (b"max", Some(Function), 1, b""),
+        ];
+        assert_eq!(list(gtpl()), expected);
+        let templates = Templates::parse(gtpl(), 0x146).unwrap();
+        assert_eq!(templates.container(), Container::Gtpl { constrained: false });
+        assert_eq!((templates.count(), templates.listed()), (3, 3));
+        assert!(!templates.has_opaque_bodies() && templates.check().is_ok());
+    }
+
+    #[test]
+    fn reads_the_counted_container() {
+        let expected: [Listed; 2] =
+            [(b"Vec", None, 0, &[1, 2, 3]), (b"List", None, 0, &counted()[30..])];
+        assert_eq!(list(counted()), expected);
+        assert_eq!(list(counted())[1].3.len(), 6);
+        assert_eq!(Templates::parse(counted(), 0).unwrap().container(), Container::TryArc);
+    }
+
+    #[test]
+    fn gives_the_first_template_an_opaque_body() {
+        let payload = [gtpl(), b"!"].concat();
+        let templates = Templates::parse(&payload, 0).unwrap();
+        assert!(templates.has_opaque_bodies() && templates.check().is_ok());
+        assert_eq!((templates.count(), templates.listed(), templates.iter().count()), (3, 1, 1));
+        assert_eq!(list(&payload)[0].3, &payload[24..]);
+        let alone = container([1, 0], 1, &[b"\x04\x01\0\0\0T\x02", b"body"]);
+        assert_eq!(list(&alone), [(&b"T"[..], Some(TemplateKind::Trait), 2, &b"body"[..])]);
+        assert!(Templates::parse(&alone, 0).unwrap().has_opaque_bodies());
+    }
+
+    #[test]
+    fn reads_bodies_behind_the_headers() {
+        let tail = b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd";
+        let payload = [gtpl(), tail].concat();
+        let bodies: Vec<_> = list(&payload).into_iter().map(|listed| listed.3).collect();
+        assert_eq!(bodies, [&b"ab"[..], b"", b"cd"]);
+        let templates = Templates::parse(&payload, 0).unwrap();
+        assert!(!templates.has_opaque_bodies() && templates.listed() == 3);
+        let headers: usize = templates.entries().map(|entry| entry.unwrap().1.len()).sum();
+        assert_eq!(headers + GTPL_HEADER, gtpl().len());
+        // Anything else there is some writer's own affair.
+        for (place, byte) in [(0, b'H'), (4, 0x17), (8, 3), (18, 9)] {
+            let mut broken = payload.clone();
+            broken[gtpl().len() + place] = byte;
+            assert!(Templates::parse(&broken, 0).unwrap().has_opaque_bodies(), "{place}");
+        }
+        let longer = [&payload[..], b"!"].concat();
+        assert!(Templates::parse(&longer, 0).unwrap().has_opaque_bodies());
+    }
+
+    /// A reader as the first ones were: as many headers as the count says, and nothing of the rest.
+    fn names_by_an_old_reader(payload: &[u8]) -> Vec<&[u8]> {
+        let count = u32_at(payload, 6).unwrap();
+        let mut at = GTPL_HEADER;
+        let name = |_| {
+            let len = u32_at(payload, at + 1).unwrap() as usize;
+            let name = &payload[at + 5..at + 5 + len];
+            at += 6 + len;
+            name
+        };
+        (0..count).map(name).collect()
+    }
+
+    #[test]
+    fn old_readers_do_not_see_the_bodies() {
+        let tail = b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd";
+        let payload = [gtpl(), tail].concat();
+        assert_eq!(names_by_an_old_reader(&payload), names_by_an_old_reader(gtpl()));
+        assert_eq!(names_by_an_old_reader(&payload), [&b"identity"[..], b"Pair", b"max"]);
+    }
+
+    #[test]
+    fn reads_constraints_in_version_1_1() {
+        let header = b"\x01\x01\0\0\0P\x02";
+        let constraints = b"\x02\0\0\0\0\0\x07\0\x01\0\x08\x01";
+        let payload = container([1, 1], 2, &[header, constraints, header, &[0; 4]]);
+        let templates = Templates::parse(&payload, 0).unwrap();
+        assert_eq!(templates.container(), Container::Gtpl { constrained: true });
+        let found: Vec<_> = templates.iter().map(|t| t.unwrap().constraints).collect();
+        assert!(found.len() == 2 && found[0].len() == 2 && found[1].is_empty());
+        let expected =
+            [Constraint { parameter: 0, bound: 7 }, Constraint { parameter: 1, bound: 0x108 }];
+        assert_eq!(found[0].iter().collect::<Vec<_>>(), expected);
+        let endless = container([1, 1], 1, &[header, &[0xff; 4]]);
+        let error = FormatError::Template { index: 0, at: 10 };
+        assert_eq!(Templates::parse(&endless, 0).unwrap_err(), error);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be() {
+        let fault = |payload: &[u8]| Templates::parse(payload, 0x100).and_then(|t| t.check()).err();
+        let neither = Some(FormatError::TemplateContainer { at: 0x100 });
+        for payload in [&b""[..], b"\0\0\0", b"GTPL", b"GTPL\x01\0\0\0\0", b"GTPL\x02\0\0\0\0\0"] {
+            assert_eq!(fault(payload), neither, "{payload:?}");
+        }
+        assert_eq!(fault(&container([1, 2], 0, &[])), neither);
+        assert_eq!(fault(b"\xff\xff\xff\xff12345678"), neither);
+        let template = |index, at: u64| Some(FormatError::Template { index, at: 0x100 + at });
+        assert_eq!(fault(&container([1, 0], u32::MAX, &[&[0; 60]])), template(10, 10));
+        assert_eq!(fault(&container([1, 0], 1, &[b"\0\x09\0\0\0name"])), template(0, 10));
+        let kind = FormatError::TemplateKind { index: 0, value: 5, at: 0x10a };
+        assert_eq!(fault(&container([1, 0], 1, &[b"\x05\x01\0\0\0T\0"])), Some(kind));
+        assert_eq!(fault(&counted()[..35]), template(1, 18));
+        assert_eq!(fault(&counted()[..18]), neither);
+        let mut iter = Templates::parse(&counted()[..35], 0).unwrap().iter();
+        assert!(iter.next().unwrap().is_ok() && iter.next().unwrap().is_err());
+        assert!(iter.next().is_none());
+    }
+
+    #[test]
+    fn nothing_counted_is_nothing_listed() {
+        assert_eq!(list(&container([1, 0], 0, &[])), []);
+        assert_eq!(list(&[0; 4]), []);
+        assert_eq!(list(&container([1, 0], 0, &[b"rest"])), []);
+    }
+
+    fn walk(payload: &[u8]) {
+        let Ok(templates) = Templates::parse(payload, u64::MAX - 9) else { return };
+        let found: Vec<_> = templates.iter().collect();
+        assert_eq!(
+            templates.check().is_ok(),
+            found.len() as u32 == templates.listed() && found.iter().all(|t| t.is_ok())
+        );
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic() {
+        let constrained = container([1, 1], 1, &[b"\x01\x01\0\0\0P\x02", b"\x01\0\0\0\0\0\x07\0"]);
+        let bodies = [gtpl(), b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd"].concat();
+        for payload in [gtpl(), counted(), &constrained, &bodies] {
+            cut(payload).for_each(walk);
+            flipped(payload).for_each(|(_, damaged)| walk(&damaged));
+        }
+    }
+}

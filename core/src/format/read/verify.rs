@@ -1,0 +1,136 @@
+//! Verification of a whole module.
+
+use crate::format::error::FormatError;
+use crate::format::ext::cached_code;
+use crate::format::ext::hash_index::SymbolIndex;
+use crate::format::ext::prelink::Prelink;
+use crate::format::model::reloc::RelocKind;
+use crate::format::model::section::SectionKind;
+use crate::format::model::symbol::SymbolKind;
+use crate::format::read::reloc::RelocTable;
+use crate::format::read::shared_object;
+use crate::format::read::smf::Smf;
+use crate::format::read::template::Templates;
+use crate::format::read::template::meta::TemplateMeta;
+use crate::format::wire::elf_reloc;
+use crate::format::wire::elf_reloc::ElfReloc;
+
+impl<'d> Smf<'d> {
+    /// Checks everything that can be checked without running: every symbol, relocation, template,
+    /// bytecode function and note row, the placement, the symbol index, every record of kept code, the ELF object
+    /// in the code, and the tables of the shared object of a dynlib.
+    /// Time is linear in the file. Nothing is decompressed: what compressed sections hold is for
+    /// [`Smf::verify_compressed`] to check.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with an absolute offset.
+    pub fn verify(&self) -> Result<(), FormatError> {
+        self.verify_tables()?;
+        if self.layout().is_object() {
+            return Ok(());
+        }
+        self.verify_entry_point()?;
+        for section in self.sections().iter().filter(|s| !s.is_compressed()) {
+            match section.kind {
+                SectionKind::TemplateCode => {
+                    Templates::parse(section.data, section.offset)?.check()?
+                }
+                SectionKind::TemplateMeta => {
+                    TemplateMeta::parse(section.data, section.offset)?;
+                }
+                _ => {}
+            }
+        }
+        if !self.note_section().is_some_and(|section| section.is_compressed())
+            && let Some(note) = self.note()?
+        {
+            note.check()?;
+        }
+        if let Some(functions) = self.functions()? {
+            functions.check()?;
+        }
+        if let Some(index) = SymbolIndex::of(self.symbols)? {
+            index.verify()?;
+        }
+        cached_code::check(self)?;
+        if let Some(plan) = Prelink::of(self)? {
+            plan.verify_settled(self)?;
+        }
+        if let Some(object) = self.shared_object() {
+            shared_object::check(object, shared_object::MIN_PAGE_SIZE)?;
+        }
+        match self.object()? {
+            Some(object) => object.verify_tables(),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks every symbol and relocation.
+    fn verify_tables(&self) -> Result<(), FormatError> {
+        self.verify_symbols()?;
+        for table in self.reloc_tables() {
+            self.verify_relocs(&table?)?;
+        }
+        Ok(())
+    }
+
+    fn verify_symbols(&self) -> Result<(), FormatError> {
+        // Symbols come in runs of one section, so the last one looked up is nearly always right.
+        let mut last: Option<(u32, u64)> = None;
+        for symbol in self.symbols.iter() {
+            let symbol = symbol?;
+            let Some(index) = symbol.section.filter(|_| symbol.kind.has_address()) else {
+                continue;
+            };
+            let size = match last {
+                Some((section, size)) if section == index => size,
+                _ => {
+                    let section = self.section(index)?;
+                    let lost = section.has_lost_size();
+                    let size = if lost { u64::MAX } else { section.memory_size() };
+                    last = Some((index, size));
+                    size
+                }
+            };
+            if symbol.kind != SymbolKind::Section {
+                symbol.check_place(size)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every relocation of a table has a type, a symbol and a place.
+    ///
+    /// # Errors
+    /// The first one that has not.
+    pub fn verify_relocs(&self, table: &RelocTable<'d>) -> Result<(), FormatError> {
+        let section = table.section.index;
+        let count = self.symbols.len() as u64;
+        let Some((at_index, reloc)) = table.first_broken(count) else { return Ok(()) };
+        let index = u32::try_from(at_index).unwrap_or(u32::MAX);
+        let at = table.section.offset + at_index as u64 * crate::format::wire::layout::RELOC as u64;
+        Err(match reloc.kind {
+            RelocKind::Unknown(_) if self.layout().is_object() => {
+                let entry = table.section.data.as_chunks().0.get(at_index);
+                let number = entry.map_or(0, elf_reloc::number);
+                let kind = ElfReloc::new(self.layout(), number);
+                FormatError::ElfReloc { section, index, kind, at }
+            }
+            RelocKind::Unknown(value) => FormatError::RelocType { section, index, value, at },
+            _ if u64::from(reloc.symbol) >= count => {
+                FormatError::RelocSymbol { section, index, symbol: reloc.symbol, at }
+            }
+            _ => FormatError::RelocPlace { section, index, offset: reloc.offset, at },
+        })
+    }
+
+    fn verify_entry_point(&self) -> Result<(), FormatError> {
+        let offset = self.header().entry_point;
+        let at = self.header_offset + self.layout().header_fields().entry_point as u64;
+        match self.code() {
+            _ if offset == 0 => Ok(()),
+            Some(code) if offset < code.memory_size() => Ok(()),
+            _ => Err(FormatError::EntryPoint { offset, at }),
+        }
+    }
+}

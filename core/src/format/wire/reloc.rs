@@ -1,0 +1,81 @@
+//! Relocation entries.
+
+use crate::format::model::reloc::Reloc;
+use crate::format::model::reloc::RelocKind;
+use crate::format::wire::bytes::{i64_at, u8_at, u32_at, u64_at};
+use crate::format::wire::layout::{RELOC, reloc_kind};
+
+impl Reloc {
+    #[cfg_attr(feature = "full", inline(always))]
+    pub(crate) fn decode(entry: RelocEntry<'_>, kinds: &[RelocKind]) -> Self {
+        Reloc {
+            offset: entry.offset(),
+            symbol: entry.symbol(),
+            kind: reloc_kind(kinds, entry.number()),
+            addend: entry.addend(),
+        }
+    }
+
+    /// The wire form with `number` for the kind; pads are zero.
+    pub(crate) fn encode(&self, number: u8) -> [u8; RELOC] {
+        let mut bytes = [0; RELOC];
+        let (offset, rest) = bytes.split_at_mut(8);
+        let (symbol, rest) = rest.split_at_mut(4);
+        let (kind, addend) = rest.split_at_mut(4);
+        offset.copy_from_slice(&self.offset.to_le_bytes());
+        symbol.copy_from_slice(&self.symbol.to_le_bytes());
+        kind.copy_from_slice(&u32::from(number).to_le_bytes());
+        addend.copy_from_slice(&self.addend.to_le_bytes());
+        bytes
+    }
+}
+
+/// One relocation as it is written, for who looks at few fields of many.
+#[derive(Clone, Copy, Debug)]
+pub struct RelocEntry<'d>(pub(crate) &'d [u8; RELOC]);
+
+impl RelocEntry<'_> {
+    /// As [`Reloc::offset`].
+    #[cfg_attr(feature = "full", inline(always))]
+    pub fn offset(&self) -> u64 {
+        u64_at(self.0, 0).unwrap_or(0)
+    }
+
+    /// As [`Reloc::symbol`].
+    #[cfg_attr(feature = "full", inline(always))]
+    pub fn symbol(&self) -> u32 {
+        u32_at(self.0, 8).unwrap_or(0)
+    }
+
+    /// The number of its kind in the layout of its file.
+    #[cfg_attr(feature = "full", inline(always))]
+    pub fn number(&self) -> u8 {
+        u8_at(self.0, 12).unwrap_or(0)
+    }
+
+    /// As [`Reloc::addend`].
+    #[cfg_attr(feature = "full", inline(always))]
+    pub fn addend(&self) -> i64 {
+        i64_at(self.0, 16).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::wire::layout::Layout;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let reloc =
+            Reloc { offset: 0x0102_0304_0506_0708, symbol: 9, kind: RelocKind::Plt32, addend: -4 };
+        for layout in [Layout::Native, Layout::Packed] {
+            let number = layout.reloc_number(reloc.kind).unwrap();
+            let bytes = reloc.encode(number);
+            let entry = RelocEntry(&bytes);
+            assert_eq!(Reloc::decode(entry, layout.reloc_kinds()), reloc);
+            assert_eq!((entry.offset(), entry.symbol()), (reloc.offset, reloc.symbol));
+            assert_eq!((entry.number(), entry.addend()), (number, reloc.addend));
+        }
+    }
+}

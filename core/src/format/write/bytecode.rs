@@ -1,0 +1,128 @@
+//! Modules of bytecode written: the function table that [`functions`](crate::format::read::functions) reads, and the
+//! native module around it (FORMAT.md, section 8).
+
+use alloc::vec::Vec;
+
+use crate::alloc_util::try_with_capacity;
+use crate::format::model::header::{Flags, Header};
+use crate::format::model::section::{SectionFlags, SectionKind};
+use crate::format::read::functions::{ENTRY, HEADER, MAGIC, VERSION};
+use crate::format::wire::layout::Layout;
+use crate::format::write::error::WriteError;
+use crate::format::write::module::{Module, NewSection, Payload};
+
+/// A function to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFunction<'a> {
+    /// Its name, without a NUL.
+    pub name: &'a [u8],
+    /// How many arguments it takes.
+    pub params: u16,
+    /// How many locals it has, the arguments among them.
+    pub locals: u16,
+    /// Its code.
+    pub code: &'a [u8],
+}
+
+/// A native module of these functions, with `flags` besides the one of everything that can be run. Where it
+/// begins to run is the function called `main`, if there is one: the entry point is where its code begins.
+///
+/// The header names no platform, and an architecture only because it has to name one: bytecode is the same
+/// everywhere.
+///
+/// # Errors
+/// [`WriteError::TooLarge`] for more functions, code or names than 32 bits can place;
+/// [`WriteError::SymbolName`] for a name with a NUL; [`WriteError::OutOfMemory`].
+pub fn write_functions(functions: &[NewFunction<'_>], flags: Flags) -> Result<Vec<u8>, WriteError> {
+    let count = u32::try_from(functions.len()).map_err(|_| WriteError::TooLarge)?;
+    let lengths = functions.iter().map(|function| (function.code.len(), function.name.len() + 1));
+    let (codes, texts) = lengths.fold((0usize, 0usize), |(codes, texts), (code, name)| {
+        (codes.saturating_add(code), texts.saturating_add(name))
+    });
+    let mut next = HEADER + ENTRY * functions.len();
+    let mut code = try_with_capacity(next.saturating_add(codes))?;
+    let mut names = try_with_capacity(texts)?;
+    code.extend(MAGIC);
+    code.extend(VERSION.to_le_bytes());
+    code.extend(count.to_le_bytes());
+    let mut entry_point = 0;
+    for (function, index) in functions.iter().zip(0..) {
+        let NewFunction { name, params, locals, code: own } = *function;
+        if name.contains(&0) {
+            return Err(WriteError::SymbolName(index));
+        }
+        let [begin, length, name_offset] = [next, own.len(), names.len()]
+            .map(|number| u32::try_from(number).map_err(|_| WriteError::TooLarge));
+        code.extend(begin?.to_le_bytes());
+        code.extend(length?.to_le_bytes());
+        code.extend(params.to_le_bytes());
+        code.extend(locals.to_le_bytes());
+        code.extend(name_offset?.to_le_bytes());
+        if name == b"main" {
+            entry_point = u64::from(begin?);
+        }
+        names.extend(name);
+        names.push(0);
+        next += own.len();
+    }
+    functions.iter().for_each(|function| code.extend(function.code));
+    let header = Header {
+        version: (0, 1),
+        flags: Flags(Flags::EXECUTABLE | flags.0),
+        symbol_count: count,
+        entry_point,
+        ..Header::default()
+    };
+    module(header, &code, &names)
+}
+
+fn module(header: Header, code: &[u8], names: &[u8]) -> Result<Vec<u8>, WriteError> {
+    let code = NewSection {
+        kind: SectionKind::Code,
+        name: b".code",
+        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
+        alignment: 8,
+        virtual_size: None,
+        payload: Payload::Bytes(code),
+    };
+    let flags = SectionFlags(SectionFlags::READ);
+    let payload = Payload::Bytes(names);
+    let names = NewSection { kind: SectionKind::StrTab, name: b".strtab", flags, payload, ..code };
+    let sections = [code, NewSection { alignment: 1, ..names }];
+    let module =
+        Module { layout: Layout::Native, header, stub: &[], sections: &sections, symbols: &[] };
+    module.to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+    use crate::format::read::smf::Smf;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let long = vec![0x45; 1000];
+        let functions = [
+            NewFunction { name: b"first", params: 1, locals: 2, code: &[0x45, 0] },
+            NewFunction { name: b"", params: 0, locals: 0, code: &[] },
+            NewFunction { name: b"main", params: 0, locals: 65535, code: &long },
+        ];
+        let file = write_functions(&functions, Flags(Flags::RELOADABLE)).unwrap();
+        let smf = Smf::parse(&file).unwrap();
+        smf.verify().unwrap();
+        assert_eq!((smf.layout(), smf.header().symbol_count), (Layout::Native, 3));
+        let found: Vec<_> = smf.functions().unwrap().unwrap().iter().map(Result::unwrap).collect();
+        assert_eq!(found.len(), functions.len());
+        for (found, written) in found.iter().zip(&functions) {
+            assert_eq!((found.name(), found.code), (written.name, written.code));
+            assert_eq!((found.params, found.locals), (written.params, written.locals));
+        }
+        assert_eq!(smf.header().entry_point, u64::from(found[2].code_offset));
+        let none = write_functions(&[], Flags(0)).unwrap();
+        assert!(Smf::parse(&none).unwrap().functions().unwrap().unwrap().is_empty());
+        let name = NewFunction { name: b"a\0b", ..functions[0] };
+        assert_eq!(write_functions(&[name], Flags(0)), Err(WriteError::SymbolName(0)));
+    }
+}

@@ -1,0 +1,423 @@
+//! The same module in another layout, and a module without its stub.
+//!
+//! Packed and native can say nearly the same. What the target cannot say is left out and listed:
+//! a reader of [`Converted::dropped`] knows everything the new file lacks. A module is verified
+//! before it is converted, so that no broken part is carried along. An index of names is made anew,
+//! since symbols may have other numbers.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::format::error::FormatError;
+use crate::format::ext::hash_index;
+use crate::format::model::header::Flags;
+use crate::format::model::reloc::{Reloc, RelocKind};
+use crate::format::model::section::SectionKind;
+use crate::format::model::symbol::{Binding, SymbolKind};
+use crate::format::read::section::Section;
+use crate::format::read::smf::Smf;
+use crate::format::read::symbol::Symbol;
+use crate::format::wire::bytes::slice;
+use crate::format::wire::layout::{Layout, PACKED_HEADER};
+use crate::format::write::error::WriteError;
+use crate::format::write::module::{
+    Module, NewSection, NewSymbol, Payload, Place, default_section, section_number,
+};
+
+/// A module in its new layout.
+#[derive(Debug)]
+pub struct Converted<'d> {
+    /// The new file.
+    pub bytes: Vec<u8>,
+    /// What it lacks, in the order of the old one.
+    pub dropped: Vec<Dropped<'d>>,
+}
+
+/// Something that the new layout cannot say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped<'d> {
+    /// A section of a kind without a number, or relocations that apply to such a one.
+    Section {
+        /// Its name.
+        name: &'d [u8],
+        /// Its kind.
+        kind: SectionKind,
+    },
+    /// A symbol: its kind has no number, or its section cannot be stated.
+    Symbol {
+        /// Its name.
+        name: &'d [u8],
+        /// Its kind.
+        kind: SymbolKind,
+    },
+    /// Something about a symbol that is otherwise kept.
+    Detail {
+        /// Its name.
+        name: &'d [u8],
+        /// What about it.
+        what: &'static str,
+    },
+    /// A relocation: its kind has no number, or its symbol or section was dropped.
+    Reloc {
+        /// The name of the section that held it.
+        table: &'d [u8],
+        /// Its number there.
+        index: u32,
+        /// Its kind.
+        kind: RelocKind,
+        /// The name of its symbol.
+        symbol: &'d [u8],
+    },
+    /// What stood before the module.
+    Stub {
+        /// Its length.
+        bytes: u64,
+    },
+    /// Reserved header bytes that were not zero.
+    Reserved,
+}
+
+impl fmt::Display for Dropped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Dropped::Section { name, kind } => {
+                write!(f, "section {} ({kind})", name.escape_ascii())
+            }
+            Dropped::Symbol { name, kind } => write!(f, "symbol {} ({kind})", name.escape_ascii()),
+            Dropped::Detail { name, what } => {
+                write!(f, "{what} of symbol {}", name.escape_ascii())
+            }
+            Dropped::Reloc { table, index, kind, symbol } => write!(
+                f,
+                "relocation {index} of {} ({kind} against {})",
+                table.escape_ascii(),
+                symbol.escape_ascii()
+            ),
+            Dropped::Stub { bytes } => write!(f, "stub of {bytes} bytes"),
+            Dropped::Reserved => f.write_str("reserved bytes of the header"),
+        }
+    }
+}
+
+/// Why a module cannot be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The module is not sound.
+    Format(FormatError),
+    /// The new file cannot be written.
+    Write(WriteError),
+    /// A dynlib is a shared object with a trailer: it has no sections to write elsewhere.
+    Dynlib,
+    /// An ELF object has a form of its own; it is its module that can be written in another layout.
+    Object,
+    /// The header stands before the stub, so that the stub cannot be cut off.
+    LeadingHeader,
+}
+
+impl fmt::Display for ConvertError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConvertError::Format(error) => error.fmt(f),
+            ConvertError::Write(error) => error.fmt(f),
+            ConvertError::Dynlib => f.write_str(
+                "a dynlib is an ELF shared object with a trailer and has no sections to convert",
+            ),
+            ConvertError::Object => {
+                f.write_str("an ELF object is no module; convert the module that holds it")
+            }
+            ConvertError::LeadingHeader => {
+                f.write_str("the header stands before the stub, which cannot be cut off")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ConvertError {}
+
+impl From<FormatError> for ConvertError {
+    fn from(error: FormatError) -> Self {
+        ConvertError::Format(error)
+    }
+}
+
+impl From<WriteError> for ConvertError {
+    fn from(error: WriteError) -> Self {
+        ConvertError::Write(error)
+    }
+}
+
+/// Writes `smf` in `layout`, [`Layout::Packed`] or [`Layout::Native`].
+///
+/// # Errors
+/// A module that does not verify, a dynlib, or a layout that is not written.
+pub fn convert<'d>(smf: &Smf<'d>, layout: Layout) -> Result<Converted<'d>, ConvertError> {
+    match smf.layout() {
+        Layout::Dynlib => return Err(ConvertError::Dynlib),
+        Layout::ElfX86_64 | Layout::ElfAarch64 => return Err(ConvertError::Object),
+        _ => smf.verify()?,
+    }
+    let mut conversion = Conversion::new(*smf, layout);
+    conversion.choose_sections()?;
+    conversion.convert_symbols()?;
+    conversion.convert_relocs()?;
+    conversion.finish()
+}
+
+/// The bytes of `smf` without what stands before it, otherwise unchanged.
+///
+/// # Errors
+/// A dynlib, or a header that stands before the stub.
+pub fn without_stub(smf: &Smf<'_>) -> Result<Vec<u8>, ConvertError> {
+    match smf.layout() {
+        Layout::Dynlib => return Err(ConvertError::Dynlib),
+        Layout::ElfX86_64 | Layout::ElfAarch64 => return Err(ConvertError::Object),
+        _ => {}
+    }
+    if smf.base() > smf.header_offset() {
+        return Err(ConvertError::LeadingHeader);
+    }
+    let file = smf.file();
+    let len = file.len() as u64 - smf.base();
+    let mut module = slice(file, smf.base(), len).unwrap_or(&[]).to_vec();
+    let mut header = smf.header();
+    (header.stub_size, header.data_offset) = (0, 0);
+    header.flags.0 &= !Flags::HAS_STUB;
+    let at = usize::try_from(smf.header_offset() - smf.base()).unwrap_or(usize::MAX);
+    if let Some(bytes) = module.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+        header.encode(bytes, smf.layout());
+    }
+    Ok(module)
+}
+
+struct Conversion<'d> {
+    smf: Smf<'d>,
+    layout: Layout,
+    /// The sections that the layout can say, with the number they had.
+    kept: Vec<Section<'d>>,
+    /// The new number of each old section.
+    section_numbers: Vec<Option<u16>>,
+    symbols: Vec<NewSymbol<'d>>,
+    /// The new number of each old symbol.
+    symbol_numbers: Vec<Option<u32>>,
+    /// The relocations of each kept section; none but in relocation sections.
+    relocs: Vec<Vec<Reloc>>,
+    dropped: Vec<Dropped<'d>>,
+}
+
+impl<'d> Conversion<'d> {
+    fn new(smf: Smf<'d>, layout: Layout) -> Self {
+        Conversion {
+            smf,
+            layout,
+            kept: Vec::new(),
+            section_numbers: Vec::new(),
+            symbols: Vec::new(),
+            symbol_numbers: Vec::new(),
+            relocs: Vec::new(),
+            dropped: Vec::new(),
+        }
+    }
+
+    fn choose_sections(&mut self) -> Result<(), FormatError> {
+        let mut tables = self.smf.reloc_tables();
+        for section in self.smf.sections().iter() {
+            let Section { name, kind, .. } = section;
+            let table = if kind == SectionKind::Reloc { tables.next().transpose()? } else { None };
+            let sayable = |s: &Section<'_>| section_number(self.layout, s.kind, s.name).is_some();
+            // Relocations of a section that is left out would apply to nothing.
+            let kept = sayable(&section) && table.is_none_or(|table| sayable(&table.target));
+            let number = u16::try_from(self.kept.len()).ok();
+            if kept && number.is_some() {
+                self.section_numbers.push(number);
+                self.kept.push(section);
+            } else {
+                self.section_numbers.push(None);
+                self.dropped.push(Dropped::Section { name, kind });
+            }
+        }
+        Ok(())
+    }
+
+    fn convert_symbols(&mut self) -> Result<(), FormatError> {
+        for symbol in self.smf.symbols().iter() {
+            let symbol = symbol?;
+            match self.new_symbol(&symbol) {
+                Some(new) => {
+                    self.note_details(&symbol, &new);
+                    self.symbol_numbers.push(u32::try_from(self.symbols.len()).ok());
+                    self.symbols.push(new);
+                }
+                None => {
+                    self.symbol_numbers.push(None);
+                    self.dropped.push(Dropped::Symbol { name: symbol.name(), kind: symbol.kind });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists what a kept symbol loses: the section of a type, which needs none, and being a section.
+    fn note_details(&mut self, symbol: &Symbol<'d>, new: &NewSymbol<'d>) {
+        let name = symbol.name();
+        if new.place == Place::Unstated && symbol.section.is_some() && !new.kind.has_address() {
+            self.dropped.push(Dropped::Detail { name, what: "the section" });
+        }
+        if new.kind != symbol.kind {
+            self.dropped.push(Dropped::Detail { name, what: "the kind `section`" });
+        }
+    }
+
+    fn new_symbol(&self, symbol: &Symbol<'d>) -> Option<NewSymbol<'d>> {
+        let kind = self.new_kind(symbol)?;
+        self.layout.symbol_number(kind)?;
+        Some(NewSymbol {
+            name: symbol.name(),
+            kind,
+            binding: symbol.binding,
+            place: self.new_place(symbol, kind)?,
+            visibility: symbol.visibility,
+            flags: symbol.flags,
+            value: symbol.value,
+            size: symbol.size,
+            type_id: symbol.type_id,
+            version: symbol.version,
+            template_params: symbol.template_params,
+            template_offset: symbol.template_offset,
+        })
+    }
+
+    /// The native layout has no section symbols; a local function or datum at the same place serves
+    /// relocations as well.
+    fn new_kind(&self, symbol: &Symbol<'d>) -> Option<SymbolKind> {
+        if self.layout != Layout::Native || symbol.kind != SymbolKind::Section {
+            return Some(symbol.kind);
+        }
+        let code = self.smf.section(symbol.section?).ok()?.kind == SectionKind::Code;
+        Some(if code { SymbolKind::Function } else { SymbolKind::Data })
+    }
+
+    fn new_place(&self, symbol: &Symbol<'d>, kind: SymbolKind) -> Option<Place> {
+        if !symbol.defined {
+            let sayable = self.layout == Layout::Packed
+                || (symbol.binding != Binding::Local && symbol.value == 0 && symbol.size == 0);
+            return sayable.then_some(Place::Import);
+        }
+        let Some(section) = symbol.section else { return Some(Place::Unstated) };
+        let number = *self.section_numbers.get(usize::try_from(section).ok()?)?;
+        match self.layout {
+            Layout::Packed => number.map(Place::Section),
+            _ if !kind.has_address() => Some(Place::Unstated),
+            _ => {
+                let wanted = default_section(kind)?;
+                let home = self.kept.iter().position(|section| section.kind == wanted)?;
+                (usize::from(number?) == home).then_some(Place::Unstated)
+            }
+        }
+    }
+
+    fn convert_relocs(&mut self) -> Result<(), FormatError> {
+        self.relocs.resize(self.kept.len(), Vec::new());
+        for table in self.smf.reloc_tables() {
+            let table = table?;
+            let number = |index| self.section_numbers.get(usize::try_from(index).ok()?).copied()?;
+            let target = number(table.target.index);
+            let home = number(table.section.index);
+            for (index, reloc) in (0u32..).zip(table.iter()) {
+                let new = self.new_reloc(&reloc).filter(|_| target.is_some());
+                match (new, home.and_then(|home| self.relocs.get_mut(usize::from(home)))) {
+                    (Some(new), Some(relocs)) => relocs.push(new),
+                    _ => self.dropped.push(Dropped::Reloc {
+                        table: table.section.name,
+                        index,
+                        kind: reloc.kind,
+                        symbol: self.smf.symbols().get(reloc.symbol)?.name(),
+                    }),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn new_reloc(&self, reloc: &Reloc) -> Option<Reloc> {
+        self.layout.reloc_number(reloc.kind)?;
+        let symbol = *self.symbol_numbers.get(usize::try_from(reloc.symbol).ok()?)?;
+        Some(Reloc { symbol: symbol?, ..*reloc })
+    }
+
+    fn finish(mut self) -> Result<Converted<'d>, ConvertError> {
+        let stub = self.stub();
+        self.check_reserved();
+        let index = self.new_index();
+        let mut sections = Vec::with_capacity(self.kept.len());
+        let mut names = !self.symbols.is_empty();
+        for (section, relocs) in self.kept.iter().zip(&self.relocs) {
+            let payload = match section.kind {
+                SectionKind::Reloc => Payload::Relocs(relocs),
+                SectionKind::StrTab if core::mem::take(&mut names) => Payload::Strings,
+                SectionKind::Note if section.name == hash_index::NAME => {
+                    sections.push(hash_index::section(&index));
+                    continue;
+                }
+                _ => Payload::Bytes(self.payload(section)?),
+            };
+            let generated = matches!(payload, Payload::Relocs(_) | Payload::Strings);
+            let memory = section.memory_size();
+            let note = section.name == b"note.sdn" && !section.is_compressed();
+            sections.push(NewSection {
+                kind: section.kind,
+                name: section.name,
+                flags: section.flags,
+                alignment: section.alignment,
+                virtual_size: if generated || note { None } else { Some(memory) },
+                payload,
+            });
+        }
+        let (header, layout) = (self.smf.header(), self.layout);
+        let module = Module { layout, header, stub, sections: &sections, symbols: &self.symbols };
+        Ok(Converted { bytes: module.to_vec()?, dropped: self.dropped })
+    }
+
+    /// The index of the symbols as they are numbered now, when there is a section for one.
+    fn new_index(&mut self) -> Vec<u8> {
+        let is_index = |s: &&Section<'_>| s.kind == SectionKind::Note && s.name == hash_index::NAME;
+        let Some(&Section { name, kind, .. }) = self.kept.iter().find(is_index) else {
+            return Vec::new();
+        };
+        hash_index::encode(&self.symbols).unwrap_or_else(|| {
+            self.dropped.push(Dropped::Section { name, kind });
+            hash_index::NO_INDEX.to_vec()
+        })
+    }
+
+    /// A note of size 0 becomes one of its real size; what is compressed is carried along as it is.
+    fn payload(&self, section: &Section<'d>) -> Result<&'d [u8], FormatError> {
+        if section.name != b"note.sdn" || section.is_compressed() {
+            return Ok(section.data);
+        }
+        Ok(self.smf.note_bytes()?.map_or(section.data, |(note, _)| note))
+    }
+
+    /// The stub goes along where the layout has a place for one.
+    fn stub(&mut self) -> &'d [u8] {
+        let bytes = if self.smf.layout() == Layout::Compact { 0 } else { self.smf.base() };
+        if bytes != 0 && self.layout == Layout::Native {
+            self.dropped.push(Dropped::Stub { bytes });
+            return &[];
+        }
+        slice(self.smf.file(), 0, bytes).unwrap_or(&[])
+    }
+
+    /// The packed header has bytes behind its last field that some writer may use one day.
+    fn check_reserved(&mut self) {
+        if self.smf.layout() == Layout::Native {
+            return;
+        }
+        let first = self.smf.layout().header_fields().prefetch_files as u64 + 1;
+        let len = PACKED_HEADER as u64 - first;
+        let reserved = slice(self.smf.file(), self.smf.header_offset() + first, len);
+        if reserved.is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+            self.dropped.push(Dropped::Reserved);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Writing library archives, and replacing a module of one.
+
+mod archive;
+#[cfg(feature = "alloc")]
+mod replace;
+
+pub use archive::{LibraryWriteError, NamedModule, length, write};
+#[cfg(feature = "alloc")]
+pub use replace::{LibraryReplaceError, with_module};

@@ -1,0 +1,278 @@
+//! An archive with another module in the place of one of its own: everything else is byte for byte what it
+//! was, at another place where it must be, and the index says so.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+use crate::format::error::FormatError;
+use crate::format::read::library::Library;
+use crate::format::wire::bytes::{fnv1a_64, fnv1a_64_more, offset_in};
+use crate::format::wire::library::{ENTRY, HEADER, entry, field, header};
+use crate::format::write::library::archive::put;
+
+/// Why a module of an archive cannot be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LibraryReplaceError {
+    /// The archive is not sound, or has no such module.
+    Format(FormatError),
+    /// The archive has no module of this number.
+    NoModule {
+        /// The number, from 0.
+        index: u32,
+    },
+    /// Another part of the archive lies where the module does, and would change with it.
+    Overlap {
+        /// The number of the module, from 0.
+        index: u32,
+    },
+    /// No memory for the new archive.
+    TooLarge,
+}
+
+impl fmt::Display for LibraryReplaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(error) => error.fmt(f),
+            Self::NoModule { index } => write!(f, "the archive has no module {index}"),
+            Self::Overlap { index } => write!(
+                f,
+                "module {index} shares bytes with another part of the archive, which would change with it"
+            ),
+            Self::TooLarge => f.write_str("there is no memory for the new archive"),
+        }
+    }
+}
+
+impl core::error::Error for LibraryReplaceError {}
+
+impl From<FormatError> for LibraryReplaceError {
+    fn from(error: FormatError) -> Self {
+        Self::Format(error)
+    }
+}
+
+/// The archive with `module` for the one with this number, whose name and object stay. Hashes that the
+/// archive gives are true afterwards, as they must be before; those that it leaves out stay left out.
+///
+/// # Errors
+/// [`LibraryReplaceError`].
+pub fn with_module(
+    library: &Library<'_>,
+    index: u32,
+    module: &[u8],
+) -> Result<Vec<u8>, LibraryReplaceError> {
+    // Hashes are made anew: what is damaged must not come out as sound.
+    library.verify()?;
+    let old = library.module(index).ok_or(LibraryReplaceError::NoModule { index })??;
+    let start = offset_in(library.data, old.data);
+    let place = start..start.saturating_add(old.data.len() as u64);
+    if is_shared(library, index, &place)? {
+        return Err(LibraryReplaceError::Overlap { index });
+    }
+    let splice = Splice { end: place.end, old: old.data.len() as u64, new: module.len() as u64 };
+    let mut new = Vec::new();
+    let len = library.data.len().checked_add(module.len());
+    new.try_reserve_exact(len.ok_or(LibraryReplaceError::TooLarge)?)
+        .map_err(|_| LibraryReplaceError::TooLarge)?;
+    let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
+    new.extend_from_slice(library.data.get(..at(place.start)).unwrap_or(&[]));
+    new.extend_from_slice(module);
+    new.extend_from_slice(library.data.get(at(place.end)..).unwrap_or(&[]));
+    put_entries(library, index, module, &splice, &mut new).ok_or(LibraryReplaceError::TooLarge)?;
+    put_header(library, &splice, &mut new).ok_or(LibraryReplaceError::TooLarge)?;
+    check(library, index, module, &new)?;
+    Ok(new)
+}
+
+/// Where bytes come in or go, and how many.
+struct Splice {
+    /// Of the old module: what begins here or behind moves.
+    end: u64,
+    old: u64,
+    new: u64,
+}
+
+impl Splice {
+    /// Where a part is afterwards that was here.
+    fn moved(&self, at: u64) -> u64 {
+        if at >= self.end { at.wrapping_sub(self.old).wrapping_add(self.new) } else { at }
+    }
+}
+
+/// Whether anything else has bytes of the module.
+fn is_shared(
+    library: &Library<'_>,
+    index: u32,
+    place: &Range<u64>,
+) -> Result<bool, LibraryReplaceError> {
+    let hits = |at: u64, len: u64| at < place.end && place.start < at.saturating_add(len);
+    let data = field(library.header, header::DATA_OFFSET);
+    if hits(0, HEADER as u64)
+        || hits(library.index_offset, library.index.len() as u64)
+        || place.start < data && data < place.end
+    {
+        return Ok(true);
+    }
+    for module in library.modules() {
+        let module = module?;
+        let object = module.object.unwrap_or(&[]);
+        let shares = |bytes: &[u8]| {
+            !bytes.is_empty() && hits(offset_in(library.data, bytes), bytes.len() as u64)
+        };
+        if shares(object) || module.index != index && shares(module.data) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Writes where everything is into the index of the new archive.
+fn put_entries(
+    library: &Library<'_>,
+    index: u32,
+    module: &[u8],
+    splice: &Splice,
+    new: &mut [u8],
+) -> Option<()> {
+    let at = usize::try_from(splice.moved(library.index_offset)).ok()?;
+    let len = library.entries.len().checked_mul(ENTRY)?;
+    let (entries, _) = new.get_mut(at..at.checked_add(len)?)?.as_chunks_mut::<ENTRY>();
+    for (number, entry) in (0u32..).zip(entries) {
+        for place in [entry::OFFSET, entry::OBJECT_OFFSET] {
+            let old = field(entry, place);
+            put(entry, place, &splice.moved(old).to_le_bytes());
+        }
+        if number == index {
+            put(entry, entry::SIZE, &splice.new.to_le_bytes());
+            if field(entry, entry::HASH) != 0 {
+                put(entry, entry::HASH, &fnv1a_64(module).to_le_bytes());
+            }
+        }
+    }
+    Some(())
+}
+
+/// Writes where the index is and what all hashes to into the header of the new archive.
+fn put_header(library: &Library<'_>, splice: &Splice, new: &mut [u8]) -> Option<()> {
+    let index_at = splice.moved(library.index_offset);
+    let data_at = splice.moved(field(library.header, header::DATA_OFFSET));
+    let start = usize::try_from(index_at).ok()?;
+    let index_hash = fnv1a_64(new.get(start..start.checked_add(library.index.len())?)?);
+    let data = usize::try_from(data_at).ok().and_then(|at| new.get(at..)).unwrap_or(&[]);
+    let library_hash = fnv1a_64_more(index_hash, data);
+    let header = new.first_chunk_mut::<HEADER>()?;
+    put(header, header::INDEX_OFFSET, &index_at.to_le_bytes());
+    put(header, header::DATA_OFFSET, &data_at.to_le_bytes());
+    for (place, hash) in [(header::INDEX_HASH, index_hash), (header::LIBRARY_HASH, library_hash)] {
+        if field(library.header, place) != 0 {
+            put(header, place, &hash.to_le_bytes());
+        }
+    }
+    Some(())
+}
+
+/// Reads the new archive, and compares everything but the module.
+fn check(
+    old: &Library<'_>,
+    index: u32,
+    module: &[u8],
+    file: &[u8],
+) -> Result<(), LibraryReplaceError> {
+    let new = Library::parse(file)?;
+    new.verify()?;
+    let differs = LibraryReplaceError::Overlap { index };
+    if new.len() != old.len() {
+        return Err(differs);
+    }
+    for (a, b) in old.modules().zip(new.modules()) {
+        let (a, b) = (a?, b?);
+        let data = if a.index == index { module } else { a.data };
+        let same =
+            (a.name, data, a.object, a.object_hash) == (b.name, b.data, b.object, b.object_hash);
+        if !same {
+            return Err(differs);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+    use crate::format::write::library::archive::{length, write};
+    use crate::testing::flipped;
+
+    const SAMPLE: &[u8] = include_bytes!("../../../../../tests/samples/library.lsm");
+
+    #[test]
+    fn a_module_grows_and_shrinks_and_the_others_stay() {
+        let library = Library::parse(SAMPLE).unwrap();
+        for index in 0..3 {
+            let old = library.module(index).unwrap().unwrap();
+            for len in [0, 1, old.data.len(), old.data.len() + 1, SAMPLE.len() + 1] {
+                let new = with_module(&library, index, &vec![7; len]).unwrap();
+                assert_eq!(new.len(), SAMPLE.len() - old.data.len() + len);
+                let back = Library::parse(&new).unwrap();
+                if len != 0 {
+                    assert_eq!(with_module(&back, index, old.data).unwrap(), SAMPLE);
+                }
+            }
+        }
+        let error = LibraryReplaceError::NoModule { index: 3 };
+        assert_eq!(with_module(&library, 3, b"x"), Err(error));
+    }
+
+    #[test]
+    fn an_index_behind_the_modules_moves_and_hashes_stay_left_out() {
+        // Header, one module of 4 bytes with an object of 3 behind it, and the index.
+        let mut file = vec![0; 128 + 7];
+        file[..8].copy_from_slice(b"LSMF\x01\0\0\0");
+        file[128..].copy_from_slice(b"codeobj");
+        let mut entry = [0; ENTRY];
+        entry[0] = b'm';
+        put(&mut entry, entry::OFFSET, &128u64.to_le_bytes());
+        put(&mut entry, entry::SIZE, &4u64.to_le_bytes());
+        put(&mut entry, entry::OBJECT_OFFSET, &132u64.to_le_bytes());
+        put(&mut entry, entry::OBJECT_SIZE, &3u64.to_le_bytes());
+        file.extend(entry);
+        file[8] = 1;
+        file[12..20].copy_from_slice(&135u64.to_le_bytes());
+        file[20..28].copy_from_slice(&128u64.to_le_bytes());
+        file[28..36].copy_from_slice(&128u64.to_le_bytes());
+        let library = Library::parse(&file).unwrap();
+        let new = with_module(&library, 0, b"longer code").unwrap();
+        let read = Library::parse(&new).unwrap();
+        let module = read.module(0).unwrap().unwrap();
+        assert_eq!((module.data, module.object), (&b"longer code"[..], Some(&b"obj"[..])));
+        assert_eq!((module.hash, read.index_offset), (0, 142));
+        assert_eq!(with_module(&read, 0, b"code").unwrap(), file);
+        // An object that is a part of its module.
+        file[135 + entry::OBJECT_OFFSET] = 129;
+        let error = LibraryReplaceError::Overlap { index: 0 };
+        assert_eq!(with_module(&Library::parse(&file).unwrap(), 0, b"code"), Err(error));
+    }
+
+    #[test]
+    fn damage_is_refused_or_stays_out_of_the_others() {
+        let modules = [("a", &b"first"[..]), ("b", b"second"), ("c", b"third")];
+        let mut sound = vec![0; length(&modules).unwrap()];
+        write(&modules, &mut sound).unwrap();
+        for (_, damaged) in flipped(&sound) {
+            let Ok(library) = Library::parse(&damaged) else { continue };
+            let Ok(new) = with_module(&library, 1, b"else") else { continue };
+            let new = Library::parse(&new).unwrap();
+            assert_eq!(new.module(1).unwrap().unwrap().data, b"else");
+            for index in [0, 2] {
+                // How many there are no hash covers.
+                let data = |library: &Library<'_>| {
+                    library.module(index).map(|module| module.unwrap().data.to_vec())
+                };
+                assert_eq!(data(&library), data(&new));
+            }
+        }
+    }
+}

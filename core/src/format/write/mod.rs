@@ -1,0 +1,25 @@
+//! Writing modules, archives, notes and templates.
+
+#[cfg(feature = "alloc")]
+pub mod bytecode;
+#[cfg(feature = "alloc")]
+pub mod convert;
+mod error;
+pub mod library;
+pub(crate) mod module;
+#[cfg(feature = "alloc")]
+pub mod note;
+#[cfg(feature = "alloc")]
+pub mod note_edit;
+mod put;
+#[cfg(feature = "alloc")]
+pub mod rewrite;
+pub(crate) mod template;
+#[cfg(feature = "alloc")]
+pub(crate) mod template_module;
+
+pub use error::WriteError;
+pub use module::{Module, NewSection, NewSymbol, Payload, Place};
+pub use template::{NewTemplate, NewTemplates, TemplateWriteError};
+#[cfg(feature = "alloc")]
+pub use template_module::{TemplateModuleError, write_templates};

@@ -1,0 +1,362 @@
+//! Modules written: packed with its header as a trailer, or native with its header in front.
+//!
+//! A [`Module`] says what to write and borrows all of it; [`Module::file_len`] tells how long the
+//! file will be, [`Module::write`] puts it into a buffer of the caller. Nothing is allocated. What the
+//! layout cannot say is an error that names it: nothing is dropped in silence.
+//!
+//! Order of a packed file: stub, payloads, section table, symbols, strings, header. Of a native one:
+//! header, section table, payloads, symbols, strings. Payloads and tables begin at multiples of 8
+//! from the module's base. This is byte for byte what the packed writer in the field emits.
+
+#[cfg(feature = "alloc")]
+use crate::alloc_util;
+use crate::format::model::header::Header;
+use crate::format::model::reloc::Reloc;
+use crate::format::model::section::{SectionFlags, SectionKind};
+use crate::format::model::symbol::{Binding, SymbolFlags, SymbolKind};
+use crate::format::wire::layout::IMPORT_SECTION;
+use crate::format::wire::layout::{
+    Layout, MAX_ALIGNMENT, NATIVE_HEADER, NATIVE_SECTION, PACKED_HEADER, PACKED_SECTION, RELOC,
+    SECTION_NAME, SYMBOL,
+};
+use crate::format::wire::note_name;
+
+use crate::format::write::error::WriteError;
+
+/// A module to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Module<'a> {
+    /// [`Layout::Packed`] or [`Layout::Native`].
+    pub layout: Layout,
+    /// The header. Counts and offsets of tables and the stub are filled in by the writer; when there
+    /// are no symbols, `symbol_count` stays as given (bytecode files count their functions there).
+    pub header: Header,
+    /// What stands before the module; packed only.
+    pub stub: &'a [u8],
+    /// The sections, in order.
+    pub sections: &'a [NewSection<'a>],
+    /// The symbols, in order.
+    pub symbols: &'a [NewSymbol<'a>],
+}
+
+/// A section to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSection<'a> {
+    /// What it holds.
+    pub kind: SectionKind,
+    /// Its name, at most 16 bytes.
+    pub name: &'a [u8],
+    /// How it may be used.
+    pub flags: SectionFlags,
+    /// A power of two, 1 to 4096 bytes.
+    pub alignment: u64,
+    /// Bytes in memory; `None` for as many as in the file.
+    pub virtual_size: Option<u64>,
+    /// Its bytes.
+    pub payload: Payload<'a>,
+}
+
+impl<'a> NewSection<'a> {
+    /// A section of machine code that may be read and run: `.text`, at a multiple of 16 bytes.
+    pub fn code(bytes: &'a [u8]) -> Self {
+        let flags = SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE);
+        Self { flags, ..Self::new(SectionKind::Code, b".text", Payload::Bytes(bytes)) }
+    }
+
+    /// A section that may be read: at a multiple of 16 bytes, in memory as long as in the file.
+    pub fn new(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> Self {
+        let flags = SectionFlags(SectionFlags::READ);
+        Self { kind, name, flags, alignment: 16, virtual_size: None, payload }
+    }
+}
+
+/// The bytes of a section to be written.
+#[derive(Clone, Copy, Debug)]
+pub enum Payload<'a> {
+    /// These.
+    Bytes(&'a [u8]),
+    /// The wire form of these.
+    Relocs(&'a [Reloc]),
+    /// The names of the symbols, which are then not written behind the symbol table.
+    Strings,
+}
+
+/// A symbol to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSymbol<'a> {
+    /// Its name, without a NUL.
+    pub name: &'a [u8],
+    /// What it names.
+    pub kind: SymbolKind,
+    /// Who can see it.
+    pub binding: Binding,
+    /// Where it is.
+    pub place: Place,
+    /// The visibility byte; a defined symbol that would read as an import without it gets 1.
+    pub visibility: u8,
+    /// Layout phase and markers.
+    pub flags: SymbolFlags,
+    /// Bytes from the begin of its section.
+    pub value: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// A number for its type.
+    pub type_id: u32,
+    /// Its version.
+    pub version: u32,
+    /// How many type parameters it has.
+    pub template_params: u8,
+    /// Where its template lies.
+    pub template_offset: u64,
+}
+
+impl Default for NewSymbol<'_> {
+    /// An exported function of no length, in no stated section.
+    fn default() -> Self {
+        NewSymbol {
+            name: &[],
+            kind: SymbolKind::Function,
+            binding: Binding::Global,
+            place: Place::Unstated,
+            visibility: 1,
+            flags: SymbolFlags(0),
+            value: 0,
+            size: 0,
+            type_id: 0,
+            version: 0,
+            template_params: 0,
+            template_offset: 0,
+        }
+    }
+}
+
+/// Where a symbol to be written is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In another module.
+    Import,
+    /// In the section with this number.
+    Section(u16),
+    /// Where symbols of its kind live when nothing is said: code, or the data section.
+    Unstated,
+}
+
+/// The type byte of a section; `None` when the layout has none. note.sdn, the symbol index and kept
+/// code are told by their names, and the native layout, having no notes, files them under template
+/// metadata and debugging information.
+pub(crate) fn section_number(layout: Layout, kind: SectionKind, name: &[u8]) -> Option<u8> {
+    let kind = match (layout, kind) {
+        (Layout::Native, SectionKind::Note) if name == b"note.sdn" => SectionKind::TemplateMeta,
+        (Layout::Native, SectionKind::Note) if note_name::is_own_note(name) => SectionKind::Debug,
+        (_, kind) => kind,
+    };
+    layout.section_number(kind)
+}
+
+/// The section kind in which symbols of a kind live when their section is not stated.
+pub(crate) fn default_section(kind: SymbolKind) -> Option<SectionKind> {
+    match kind {
+        SymbolKind::Function => Some(SectionKind::Code),
+        SymbolKind::Data | SymbolKind::Constant => Some(SectionKind::Data),
+        _ => None,
+    }
+}
+
+/// Where the parts of a file begin, in bytes from the module's base.
+pub(crate) struct Plan {
+    pub(crate) sections: u64,
+    pub(crate) symbols: u64,
+    pub(crate) strings: u64,
+    pub(crate) header: u64,
+    pub(crate) end: u64,
+}
+
+const fn align(offset: u64) -> u64 {
+    offset.next_multiple_of(8)
+}
+
+impl<'a> Module<'a> {
+    /// Bytes of the file.
+    ///
+    /// # Errors
+    /// What the layout cannot say.
+    pub fn file_len(&self) -> Result<usize, WriteError> {
+        self.check()?;
+        self.len_of(&self.plan())
+    }
+
+    fn len_of(&self, plan: &Plan) -> Result<usize, WriteError> {
+        let len = usize::try_from(plan.end).ok().and_then(|end| end.checked_add(self.stub.len()));
+        len.ok_or(WriteError::TooLarge)
+    }
+
+    /// The file, in a vector of its own.
+    ///
+    /// # Errors
+    /// What the layout cannot say, and no memory.
+    #[cfg(feature = "alloc")]
+    pub fn to_vec(&self) -> Result<alloc::vec::Vec<u8>, WriteError> {
+        let mut file = alloc_util::try_filled(self.file_len()?, &0)?;
+        self.write(&mut file)?;
+        Ok(file)
+    }
+
+    /// Writes the file to the begin of `out` and returns its length.
+    ///
+    /// # Errors
+    /// What the layout cannot say, or a buffer that is too short; `out` is then unchanged.
+    pub fn write(&self, out: &mut [u8]) -> Result<usize, WriteError> {
+        self.check()?;
+        let plan = self.plan();
+        let needed = self.len_of(&plan)?;
+        let given = out.len();
+        let file = out.get_mut(..needed).ok_or(WriteError::Buffer { needed, given })?;
+        file.fill(0);
+        self.put(file, &plan);
+        Ok(needed)
+    }
+
+    fn check(&self) -> Result<(), WriteError> {
+        match self.layout {
+            Layout::Packed => {}
+            Layout::Native if self.stub.is_empty() => {}
+            Layout::Native => return Err(WriteError::StubInNative),
+            other => return Err(WriteError::Layout(other)),
+        }
+        let fits = self.sections.len() < usize::from(IMPORT_SECTION)
+            && u32::try_from(self.symbols.len()).is_ok()
+            && u32::try_from(self.stub.len()).is_ok();
+        if !fits {
+            return Err(WriteError::TooLarge);
+        }
+        for (index, section) in (0u32..).zip(self.sections) {
+            self.check_section(index, section)?;
+        }
+        (0u32..).zip(self.symbols).try_for_each(|(index, symbol)| self.check_symbol(index, symbol))
+    }
+
+    fn check_section(&self, index: u32, section: &NewSection<'_>) -> Result<(), WriteError> {
+        let kind = section.kind;
+        self.section_number(section).ok_or(WriteError::SectionKind(index, kind))?;
+        if section.name.len() > SECTION_NAME || section.name.contains(&0) {
+            return Err(WriteError::SectionName(index));
+        }
+        let alignment = section.alignment;
+        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
+            return Err(WriteError::SectionAlignment(index, alignment));
+        }
+        let size = self.payload_len(section);
+        if section.virtual_size.is_some_and(|memory| memory < size) {
+            return Err(WriteError::SectionSize(index));
+        }
+        let Payload::Relocs(relocs) = section.payload else { return Ok(()) };
+        for (number, reloc) in (0u32..).zip(relocs) {
+            let kind = WriteError::RelocKind(index, number, reloc.kind);
+            self.layout.reloc_number(reloc.kind).ok_or(kind)?;
+            if u64::from(reloc.symbol) >= self.symbols.len() as u64 {
+                return Err(WriteError::RelocSymbol(index, number, reloc.symbol));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_symbol(&self, index: u32, symbol: &NewSymbol<'_>) -> Result<(), WriteError> {
+        let kind = WriteError::SymbolKind(index, symbol.kind);
+        self.layout.symbol_number(symbol.kind).ok_or(kind)?;
+        if symbol.name.contains(&0) {
+            return Err(WriteError::SymbolName(index));
+        }
+        let sayable = match (symbol.place, self.layout) {
+            (Place::Section(section), Layout::Native) => {
+                self.default_section(symbol.kind) == Some(usize::from(section))
+            }
+            (Place::Section(section), _) => usize::from(section) < self.sections.len(),
+            // Without a marker a local symbol, or one with a place, reads as defined.
+            (Place::Import, Layout::Native) => {
+                symbol.binding != Binding::Local && symbol.value == 0 && symbol.size == 0
+            }
+            (Place::Import | Place::Unstated, _) => true,
+        };
+        if sayable { Ok(()) } else { Err(WriteError::SymbolPlace(index)) }
+    }
+
+    /// Where a symbol of this kind lives when its section is not stated.
+    fn default_section(&self, kind: SymbolKind) -> Option<usize> {
+        let wanted = default_section(kind)?;
+        self.sections.iter().position(|section| section.kind == wanted)
+    }
+
+    pub(crate) fn section_number(&self, section: &NewSection<'_>) -> Option<u8> {
+        section_number(self.layout, section.kind, section.name)
+    }
+
+    pub(crate) fn payload_len(&self, section: &NewSection<'_>) -> u64 {
+        match section.payload {
+            Payload::Bytes(bytes) => bytes.len() as u64,
+            Payload::Relocs(relocs) => relocs.len() as u64 * RELOC as u64,
+            Payload::Strings => self.strings_len(),
+        }
+    }
+
+    /// A NUL, then each name with its own.
+    fn strings_len(&self) -> u64 {
+        self.symbols.iter().fold(1, |len, symbol| len + symbol.name.len() as u64 + 1)
+    }
+
+    pub(crate) fn has_strings_section(&self) -> bool {
+        self.sections.iter().any(|section| matches!(section.payload, Payload::Strings))
+    }
+
+    /// Each section with the offset of its payload, the first not before `start`.
+    pub(crate) fn placed(
+        &self,
+        start: u64,
+    ) -> impl Iterator<Item = (u64, &'a NewSection<'a>)> + '_ {
+        let mut next = start;
+        self.sections.iter().map(move |section| {
+            let offset = align(next);
+            next = offset + self.payload_len(section);
+            (offset, section)
+        })
+    }
+
+    pub(crate) fn payloads_start(&self) -> u64 {
+        match self.layout {
+            Layout::Native => (NATIVE_HEADER + NATIVE_SECTION * self.sections.len()) as u64,
+            _ => 0,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let start = self.payloads_start();
+        let last = self.placed(start).last();
+        let payloads = last.map_or(start, |(offset, section)| offset + self.payload_len(section));
+        let (sections, symbols) = match self.layout {
+            Layout::Native => (NATIVE_HEADER as u64, align(payloads)),
+            _ => {
+                let table = align(payloads);
+                let symbols = table + (PACKED_SECTION * self.sections.len()) as u64;
+                // A symbol table at offset 0 is one that is not there.
+                (table, if self.symbols.is_empty() { symbols } else { symbols.max(8) })
+            }
+        };
+        let strings = symbols + (SYMBOL * self.symbols.len()) as u64;
+        let implied = if self.symbols.is_empty() || self.has_strings_section() {
+            0
+        } else {
+            self.strings_len()
+        };
+        let end = strings + implied;
+        match self.layout {
+            Layout::Native => Plan { sections, symbols, strings, header: 0, end },
+            _ => Plan { sections, symbols, strings, header: end, end: end + PACKED_HEADER as u64 },
+        }
+    }
+}
+
+impl NewSymbol<'_> {
+    /// Whether other modules can use it.
+    pub fn is_export(&self) -> bool {
+        self.place != Place::Import && self.binding != Binding::Local
+    }
+}

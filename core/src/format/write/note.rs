@@ -1,0 +1,78 @@
+//! A note of its own for a module that is made: what its templates may become.
+
+use alloc::alloc::handle_alloc_error;
+use alloc::string::String;
+use core::alloc::Layout;
+use core::fmt::Write;
+
+use crate::alloc_util::{AllocError, Written};
+use crate::format::write::note_edit::put_text;
+
+/// A row of `possible` to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewPossible<'a> {
+    /// The template.
+    pub template: &'a str,
+    /// Its type arguments, with commas between them.
+    pub type_args: &'a str,
+    /// The symbol of the instance.
+    pub mangled_name: &'a str,
+}
+
+/// The text of a note with these rows, none of which has been made: its tables as the field has them, and
+/// the line that ends it. Ends the process when there is no memory, which [`try_write_possible`] does not.
+pub fn write_possible(rows: &[NewPossible<'_>]) -> String {
+    let written = try_write_possible(rows);
+    written.unwrap_or_else(|AllocError| handle_alloc_error(Layout::for_value(rows)))
+}
+
+/// As [`write_possible`].
+///
+/// # Errors
+/// No memory.
+pub fn try_write_possible(rows: &[NewPossible<'_>]) -> Result<String, AllocError> {
+    let mut text = String::new();
+    // Writing fails for want of memory alone.
+    write_rows(&mut Written(&mut text), rows).map_err(|_| AllocError)?;
+    Ok(text)
+}
+
+fn write_rows(text: &mut Written<'_>, rows: &[NewPossible<'_>]) -> core::fmt::Result {
+    text.write_str(
+        "instantiations |id, template, type_args, mangled_name, from_file, from_loc, to_obj, status|\n\
+         possible |id, template, type_args, mangled_name, required_by, can_defer|\n",
+    )?;
+    for (id, row) in rows.iter().enumerate() {
+        write!(text, "    {id}")?;
+        for cell in [row.template, row.type_args, row.mangled_name, ""] {
+            text.write_str(", ")?;
+            put_text(text, cell)?;
+        }
+        text.write_str(", true\n")?;
+    }
+    text.write_str("# END_NOTE\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::read::note::Note;
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let strange = ["a\"b\\c\n", "Vec<i64>, u8", "fn$x y"];
+        let [template, type_args, mangled_name] = strange;
+        let plain = NewPossible { template: "f", type_args: "i64", mangled_name: "f$i64" };
+        let text = write_possible(&[NewPossible { template, type_args, mangled_name }, plain]);
+        let note = Note::parse(text.as_bytes(), 0).unwrap();
+        note.check().unwrap();
+        let rows: Vec<_> = note.possible().map(Result::unwrap).collect();
+        let cells = |row: &crate::format::read::note::Possible<'_>| {
+            [row.template(), row.type_args(), row.mangled_name()].map(|cell| cell.to_string())
+        };
+        assert_eq!(rows.iter().map(cells).collect::<Vec<_>>(), [strange, ["f", "i64", "f$i64"]]);
+        assert_eq!(note.instantiations().count(), 0);
+    }
+}

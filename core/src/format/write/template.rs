@@ -1,0 +1,341 @@
+//! A template section written, in either container.
+//!
+//! What a container cannot say is an error that names the template: nothing is dropped in silence. A
+//! GTPL says no lengths of bodies: that of an only template stands behind its header, where all readers
+//! look for it, and those of several behind all headers, each with its length.
+
+use core::fmt;
+
+#[cfg(feature = "alloc")]
+use crate::alloc_util::{self, AllocError};
+use crate::format::model::template::TemplateKind;
+use crate::format::read::template::meta::TemplateMeta;
+use crate::format::read::template::{
+    BODIES, BODIES_HEADER, Constraints, Container, MAGIC, Template,
+};
+
+/// A template to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewTemplate<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// What it is a template of; `None` when nobody knows.
+    pub kind: Option<TemplateKind>,
+    /// How many type parameters it has.
+    pub params: u8,
+    /// What they must satisfy.
+    pub constraints: Constraints<'a>,
+    /// What its writer made of it.
+    pub body: &'a [u8],
+}
+
+impl<'a> From<Template<'a>> for NewTemplate<'a> {
+    fn from(template: Template<'a>) -> Self {
+        let Template { name, kind, params, constraints, body, .. } = template;
+        NewTemplate { name, kind, params, constraints, body }
+    }
+}
+
+/// Why templates cannot be written; each variant says which one, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TemplateWriteError {
+    /// GTPL states a kind, and nobody knows that of the template.
+    NoKind(u32),
+    /// The counted container states no kind, parameters or constraints, and the template has some.
+    Header(u32),
+    /// GTPL of version 1.0 has no constraints, and the template has some.
+    Constraints(u32),
+    /// In GTPL a name without a byte would make the header look like something else.
+    NoName(u32),
+    /// A name, a body, or a number of templates of 2^32 and more.
+    TooLarge(u32),
+    /// No memory for the section.
+    OutOfMemory,
+    /// A buffer that is shorter than the section.
+    Buffer {
+        /// Bytes of the section.
+        needed: usize,
+        /// Bytes of the buffer.
+        given: usize,
+    },
+}
+
+impl fmt::Display for TemplateWriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use TemplateWriteError as E;
+        match *self {
+            E::NoKind(index) => {
+                write!(
+                    f,
+                    "template {index}: GTPL states what it is a template of, and that is unknown"
+                )
+            }
+            E::NoName(index) => write!(f, "template {index}: it has no name, and GTPL needs one"),
+            E::Header(index) => write!(
+                f,
+                "template {index}: the counted container cannot state its kind, parameters and constraints"
+            ),
+            E::Constraints(index) => {
+                write!(f, "template {index}: GTPL of version 1.0 cannot state its constraints")
+            }
+            E::OutOfMemory => f.write_str("no memory for the section of the templates"),
+            E::TooLarge(index) => {
+                write!(f, "template {index}: lengths and counts of 2^32 and more cannot be written")
+            }
+            E::Buffer { needed, given } => {
+                write!(f, "the section takes {needed} bytes and the buffer has {given}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for TemplateWriteError {}
+
+/// A template section to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewTemplates<'a> {
+    /// The container.
+    pub container: Container,
+    /// The templates, in order.
+    pub templates: &'a [NewTemplate<'a>],
+}
+
+impl NewTemplates<'_> {
+    /// Bytes of the section's payload.
+    ///
+    /// # Errors
+    /// What the container cannot say.
+    pub fn len(&self) -> Result<usize, TemplateWriteError> {
+        let mut len = Some(0usize);
+        self.each(&mut |bytes| len = len.and_then(|len| len.checked_add(bytes.len())))?;
+        len.ok_or(TemplateWriteError::TooLarge(0))
+    }
+
+    /// Whether there are no templates.
+    pub fn is_empty(&self) -> bool {
+        self.templates.is_empty()
+    }
+
+    /// Writes the payload to the begin of `out` and returns its length.
+    ///
+    /// # Errors
+    /// What the container cannot say, or a buffer that is too short; `out` is then unchanged.
+    pub fn write(&self, out: &mut [u8]) -> Result<usize, TemplateWriteError> {
+        let (needed, given) = (self.len()?, out.len());
+        let mut rest = out.get_mut(..needed).ok_or(TemplateWriteError::Buffer { needed, given })?;
+        self.each(&mut |bytes| {
+            // As long as all parts together.
+            if let Some((place, after)) =
+                core::mem::take(&mut rest).split_at_mut_checked(bytes.len())
+            {
+                place.copy_from_slice(bytes);
+                rest = after;
+            }
+        })?;
+        Ok(needed)
+    }
+
+    /// The payload, in a vector of its own.
+    ///
+    /// # Errors
+    /// What the container cannot say, and no memory.
+    #[cfg(feature = "alloc")]
+    pub fn to_vec(&self) -> Result<alloc::vec::Vec<u8>, TemplateWriteError> {
+        let payload = alloc_util::try_filled(self.len()?, &0);
+        let mut payload = payload.map_err(|AllocError| TemplateWriteError::OutOfMemory)?;
+        self.write(&mut payload)?;
+        Ok(payload)
+    }
+
+    /// Hands out the payload piece by piece.
+    fn each(&self, put: &mut dyn FnMut(&[u8])) -> Result<(), TemplateWriteError> {
+        let too_large = TemplateWriteError::TooLarge(u32::MAX);
+        let count = u32::try_from(self.templates.len()).map_err(|_| too_large)?;
+        if let Container::Gtpl { constrained } = self.container {
+            put(MAGIC);
+            put(&[1, u8::from(constrained)]);
+        }
+        put(&count.to_le_bytes());
+        for (index, template) in (0u32..).zip(self.templates) {
+            match self.container {
+                Container::TryArc => counted(index, template, put)?,
+                Container::Gtpl { constrained } => gtpl(index, template, constrained, put)?,
+            }
+        }
+        match self.container {
+            Container::TryArc => Ok(()),
+            Container::Gtpl { .. } => self.bodies(put),
+        }
+    }
+
+    /// The bodies behind the headers of a GTPL: that of an only template as it is, others with lengths.
+    fn bodies(&self, put: &mut dyn FnMut(&[u8])) -> Result<(), TemplateWriteError> {
+        let has_bodies = self.templates.iter().any(|template| !template.body.is_empty());
+        if let [template] = self.templates
+            && !template.body.starts_with(BODIES)
+        {
+            put(template.body);
+            return Ok(());
+        }
+        if !has_bodies {
+            return Ok(());
+        }
+        let lengths = self.templates.iter().map(|template| template.body.len());
+        let whole =
+            lengths.fold(BODIES_HEADER, |sum, len| sum.saturating_add(len).saturating_add(4));
+        let last = u32::try_from(self.templates.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let whole = u32::try_from(whole).map_err(|_| TemplateWriteError::TooLarge(last))?;
+        put(BODIES);
+        put(&whole.to_le_bytes());
+        for (index, template) in (0u32..).zip(self.templates) {
+            put(&length(index, template.body)?);
+            put(template.body);
+        }
+        Ok(())
+    }
+}
+
+fn counted(
+    index: u32,
+    template: &NewTemplate<'_>,
+    put: &mut dyn FnMut(&[u8]),
+) -> Result<(), TemplateWriteError> {
+    let NewTemplate { kind, params, constraints, .. } = template;
+    if kind.is_some() || *params != 0 || !constraints.is_empty() {
+        return Err(TemplateWriteError::Header(index));
+    }
+    put(&length(index, template.name)?);
+    put(template.name);
+    put(&length(index, template.body)?);
+    put(template.body);
+    Ok(())
+}
+
+fn gtpl(
+    index: u32,
+    template: &NewTemplate<'_>,
+    constrained: bool,
+    put: &mut dyn FnMut(&[u8]),
+) -> Result<(), TemplateWriteError> {
+    let kind = template.kind.ok_or(TemplateWriteError::NoKind(index))?;
+    if template.name.is_empty() {
+        return Err(TemplateWriteError::NoName(index));
+    }
+    put(&[kind.code()]);
+    put(&length(index, template.name)?);
+    put(template.name);
+    put(&[template.params]);
+    let entries = template.constraints.entries;
+    if constrained {
+        let count =
+            u32::try_from(entries.len()).map_err(|_| TemplateWriteError::TooLarge(index))?;
+        put(&count.to_le_bytes());
+        put(entries.as_flattened());
+    } else if !entries.is_empty() {
+        return Err(TemplateWriteError::Constraints(index));
+    }
+    Ok(())
+}
+
+fn length(index: u32, bytes: &[u8]) -> Result<[u8; 4], TemplateWriteError> {
+    let len = u32::try_from(bytes.len()).map_err(|_| TemplateWriteError::TooLarge(index))?;
+    Ok(len.to_le_bytes())
+}
+
+impl TemplateMeta {
+    /// The payload of the section, as [`TemplateMeta::parse`] reads it.
+    pub fn encode(&self) -> [u8; 22] {
+        let [v0, v1] = self.version.to_le_bytes();
+        let mut payload =
+            [b'M', b'E', b'T', b'A', v0, v1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let counts = [self.functions, self.structs, self.enums, self.traits];
+        let places = payload.iter_mut().skip(6);
+        places.zip(counts.iter().flat_map(|count| count.to_le_bytes())).for_each(|(p, b)| *p = b);
+        payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::read::template::Templates;
+    use std::vec::Vec;
+
+    const NATIVE: &[u8] = include_bytes!("../../../../tests/samples/note-zero-size.smf");
+    const COMPACT: &[u8] = include_bytes!("../../../../tests/samples/compact.smf");
+
+    const GTPL: Container = Container::Gtpl { constrained: false };
+    const CONSTRAINED: Container = Container::Gtpl { constrained: true };
+
+    fn read(payload: &[u8]) -> Vec<NewTemplate<'_>> {
+        let templates = Templates::parse(payload, 0).unwrap();
+        templates.iter().map(|template| template.unwrap().into()).collect()
+    }
+
+    fn write(
+        container: Container,
+        templates: &[NewTemplate<'_>],
+    ) -> Result<Vec<u8>, TemplateWriteError> {
+        NewTemplates { container, templates }.to_vec()
+    }
+
+    #[test]
+    fn what_was_read_is_written_byte_for_byte() {
+        for (payload, container) in
+            [(&NATIVE[0x146..][..0x2b], GTPL), (&COMPACT[0xc0..][..0x24], Container::TryArc)]
+        {
+            assert_eq!(write(container, &read(payload)).unwrap(), payload);
+        }
+        let constrained =
+            [&b"GTPL\x01\x01\x01\0\0\0\x01\x01\0\0\0P\x02"[..], b"\x01\0\0\0\0\0\x07\0"].concat();
+        assert_eq!(write(CONSTRAINED, &read(&constrained)).unwrap(), constrained);
+        let alone = b"GTPL\x01\0\x01\0\0\0\x04\x01\0\0\0T\x02body";
+        assert_eq!(write(GTPL, &read(alone)).unwrap(), alone);
+        for container in [GTPL, CONSTRAINED, Container::TryArc] {
+            let empty = write(container, &[]).unwrap();
+            assert_eq!(Templates::parse(&empty, 0).unwrap().container(), container);
+        }
+    }
+
+    #[test]
+    fn templates_go_from_one_container_to_another_that_can_say_them() {
+        let plain = read(&NATIVE[0x146..][..0x2b]);
+        let with_room = write(CONSTRAINED, &plain).unwrap();
+        let back = read(&with_room);
+        assert_eq!(back.len(), 3);
+        assert_eq!(write(GTPL, &back).unwrap(), &NATIVE[0x146..][..0x2b]);
+
+        let counted = read(&COMPACT[0xc0..][..0x24]);
+        assert_eq!(write(GTPL, &counted), Err(TemplateWriteError::NoKind(0)));
+        let known = NewTemplate { kind: Some(TemplateKind::Struct), params: 1, ..counted[1] };
+        let payload = write(GTPL, &[known]).unwrap();
+        assert_eq!((read(&payload)[0].name, read(&payload)[0].body), (&b"List"[..], known.body));
+        let both = write(GTPL, &[plain[0], known]).unwrap();
+        assert_eq!((read(&both)[0].body, read(&both)[1].body), (&b""[..], known.body));
+        // What looks like bodies with lengths gets a length itself.
+        let odd = NewTemplate { body: b"GBDY\x0c\0\0\0\0\0\0\0", ..known };
+        assert_eq!(read(&write(GTPL, &[odd]).unwrap())[0].body, odd.body);
+        assert_eq!(write(Container::TryArc, &plain), Err(TemplateWriteError::Header(0)));
+        let bounds = [[0, 0, 7, 0]];
+        let bound = NewTemplate { constraints: Constraints { entries: &bounds }, ..plain[1] };
+        assert_eq!(write(GTPL, &[plain[0], bound]), Err(TemplateWriteError::Constraints(1)));
+    }
+
+    #[test]
+    fn a_short_buffer_is_left_alone() {
+        let templates = read(&NATIVE[0x146..][..0x2b]);
+        let new = NewTemplates { container: GTPL, templates: &templates };
+        let mut out = [0xaa; 0x2a];
+        let error = TemplateWriteError::Buffer { needed: 0x2b, given: 0x2a };
+        assert_eq!(new.write(&mut out), Err(error));
+        assert_eq!(out, [0xaa; 0x2a]);
+        assert_eq!((new.len(), new.is_empty()), (Ok(0x2b), false));
+    }
+
+    #[test]
+    fn counts_are_written_as_they_are_read() {
+        let payload = &NATIVE[0x171..][..0x16];
+        assert_eq!(TemplateMeta::parse(payload, 0).unwrap().encode(), payload);
+    }
+}

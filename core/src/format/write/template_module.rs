@@ -1,0 +1,54 @@
+//! A module of templates and of what they may become, without code of its own.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::format::ext::hash_index;
+use crate::format::model::header::Header;
+use crate::format::model::section::SectionKind;
+use crate::format::wire::layout::Layout;
+use crate::format::write::error::WriteError;
+use crate::format::write::module::{Module, NewSection};
+use crate::format::write::note::{NewPossible, try_write_possible};
+use crate::format::write::template::{NewTemplates, TemplateWriteError};
+
+/// Why a module of templates cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TemplateModuleError {
+    /// The templates.
+    Templates(TemplateWriteError),
+    /// The module around them.
+    Module(WriteError),
+}
+
+impl fmt::Display for TemplateModuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Templates(error) => error.fmt(f),
+            Self::Module(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for TemplateModuleError {}
+
+/// A packed module of these templates, whose note has these rows.
+///
+/// # Errors
+/// What the container cannot say, or more than 32 bits can place.
+pub fn write_templates(
+    templates: &NewTemplates<'_>,
+    rows: &[NewPossible<'_>],
+) -> Result<Vec<u8>, TemplateModuleError> {
+    let templates = templates.to_vec().map_err(TemplateModuleError::Templates)?;
+    let note = try_write_possible(rows).map_err(|none| TemplateModuleError::Module(none.into()))?;
+    let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
+    let sections = [
+        section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
+        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
+    ];
+    let (layout, header) = (Layout::Packed, Header::default());
+    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+    module.to_vec().map_err(TemplateModuleError::Module)
+}
