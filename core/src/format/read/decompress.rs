@@ -66,7 +66,8 @@ pub type Contents<'d> = Cow<'d, [u8]>;
 #[cfg(not(feature = "compress"))]
 mod frames {
     use crate::format::error::compression::CompressionErrorKind;
-    use crate::format::read::decompress::Compression;
+    use crate::format::model::header::Compression;
+    use crate::format::read::decompress::frame::Failure;
 
     pub(crate) fn check(compression: Compression, _: &[u8], _: u64) -> Result<(), Failure> {
         Err((CompressionErrorKind::NotBuilt { compression }, 0))
