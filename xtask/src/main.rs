@@ -13,6 +13,7 @@ mod sanitize;
 mod shell;
 mod tidy;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use error::Error;
@@ -23,6 +24,7 @@ usage: cargo xtask TASK
 
   ci [push | full] [STEP...] the checks after a push, or all of them, or these steps; `ci list` names the steps
   tidy                       the rules of the repository that no compiler checks
+  figures [DIRECTORY]        counts cycles, unsafe files, lines of code and long functions
   samples                    checks tests/samples against its list and with the `smf` command
   bench [FILTER] [--quick]   measures smf against its peers
   header                     checks smf.h against the exports of the library
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match task.as_str() {
         "ci" => ci::run(arguments),
         "tidy" => tidy::run(),
+        "figures" => tidy::print_figures(arguments.first().map_or(shell::root(), Path::new)),
         "samples" => samples::run(),
         "bench" => bench(arguments),
         "header" => check_header(),

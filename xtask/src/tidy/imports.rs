@@ -98,7 +98,7 @@ fn use_paths(text: &str) -> Vec<(usize, Vec<String>)> {
             continue;
         };
         if is_item {
-            let line = before.lines().count().max(1);
+            let line = 1 + before.matches('\n').count();
             flatten(&[], tree, &mut |path| paths.push((line, path)));
         }
     }

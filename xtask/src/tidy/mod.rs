@@ -1,10 +1,16 @@
-//! The rules of the house that no compiler checks.
+//! The rules of the repository that no compiler checks.
 //!
 //! * Every Rust file opens with `//!` and has at most 1,000 lines.
-//! * Unsafe code that is shipped is where the list says, and nowhere else. A file is allowed as a
-//!   whole, at its head.
+//! * Shipped unsafe code lies in the listed files alone. A file allows it as a whole, at its head.
 //! * Every package has the lints of the workspace, or its own.
-//! * No file names a place that only one machine has.
+//! * No file names a path that exists on one machine only.
+//! * No file uses a replaced identifier, or a phrase that is not plain English ([`words`]).
+//! * Files of a package import each other in a tree, and modules of the core import lower layers only ([`imports`]).
+
+mod figures;
+mod imports;
+mod source;
+mod words;
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +18,15 @@ use std::path::Path;
 use crate::error::Error;
 use crate::shell::{command, root};
 
+pub(crate) use figures::print as print_figures;
+
 const MAX_LINES: usize = 1000;
 
-/// The files of what is shipped that may hold unsafe code: system calls, the memory behind them, and
-/// calls into machine code. Tests and benchmarks, which call machine code too, need not be listed.
+/// Whether words, cycles and upward imports are failures. Where it is `false`, they are printed.
+const ENFORCE: bool = false;
+
+/// The shipped files that may hold unsafe code: system calls, the memory behind them, and calls into machine code.
+/// Tests and benchmarks, which call machine code too, are not listed.
 const UNSAFE: &[&str] = &[
     "core/src/alloc_util.rs",
     "core/src/cache/exclusive.rs",
@@ -98,36 +109,82 @@ const UNSAFE: &[&str] = &[
     "shell/src/tools/jitdump.rs",
 ];
 
-/// The attribute that allows it, in two parts, so that this file does not carry it.
+/// The attribute that allows unsafe code, in two parts, so that this file does not contain it.
 const ALLOW_UNSAFE: [&str; 2] = ["allow(", "unsafe_code)"];
 
-/// Where home directories and the like begin, in two parts for the same reason.
+/// The beginnings of home directories and the like, in two parts for the same reason.
 const MACHINE_PATHS: [[&str; 2]; 4] =
     [["/ho", "me/"], ["/ro", "ot/"], ["/Us", "ers/"], ["/wo", "rk/"]];
 
 pub(crate) fn run() -> Result<(), Error> {
-    let list = command("git ls-files --cached --others --exclude-standard").output()?;
+    let list = files_of(root())?;
     let mut findings = Vec::new();
-    for name in list.lines() {
-        // Deleted but not yet committed, or not text.
+    let mut wording = Vec::new();
+    for name in &list {
+        // A file that is deleted and not yet committed, or not text.
         let Ok(text) = fs::read_to_string(root().join(name)) else { continue };
         findings.extend(check(name, &text).into_iter().map(|finding| format!("{name}: {finding}")));
+        wording.extend(words::check(name, &text).into_iter().map(|word| format!("{name}: {word}")));
     }
-    let gone = UNSAFE.iter().filter(|name| !list.lines().any(|listed| listed == **name));
-    findings.extend(gone.map(|name| format!("{name}: on the list of unsafe files, and not there")));
-    findings.iter().for_each(|finding| println!("{finding}"));
-    println!("{} files looked at", list.lines().count());
-    if findings.is_empty() { Ok(()) } else { Err(Error::Findings(findings.len(), "tidy")) }
+    let gone = UNSAFE.iter().filter(|name| !list.iter().any(|listed| listed == **name));
+    findings.extend(gone.map(|name| format!("{name}: listed as unsafe, and does not exist")));
+    let structure = check_structure()?;
+    for finding in findings.iter().chain(&wording).chain(&structure) {
+        println!("{finding}");
+    }
+    println!(
+        "{} files, {} findings, {} of words, {} of imports",
+        list.len(),
+        findings.len(),
+        wording.len(),
+        structure.len()
+    );
+    let count = findings.len() + if ENFORCE { wording.len() + structure.len() } else { 0 };
+    if count == 0 { Ok(()) } else { Err(Error::Findings(count, "tidy")) }
 }
 
-/// What is wrong with a file.
+/// The files of the repository at `root` that are not ignored.
+fn files_of(root: &Path) -> Result<Vec<String>, Error> {
+    let list = command("git -C").args([root]);
+    let list = list.args("ls-files --cached --others --exclude-standard".split(' ')).output()?;
+    Ok(list.lines().map(str::to_owned).collect())
+}
+
+/// The Rust files of the repository at `root`, with their texts.
+fn rust_files(root: &Path) -> Result<Vec<figures::File>, Error> {
+    let names = files_of(root)?.into_iter().filter(|name| name.ends_with(".rs"));
+    let read = |name: String| {
+        let text = fs::read_to_string(root.join(&name)).ok()?;
+        Some((name, text))
+    };
+    Ok(names.filter_map(read).collect())
+}
+
+/// Cycles and upward imports.
+fn check_structure() -> Result<Vec<String>, Error> {
+    let files = rust_files(root())?;
+    let mut findings = Vec::new();
+    for package in ["core/src", "shell/src"] {
+        let imports = imports::imports(&figures::below(&files, package));
+        for cycle in imports::cycles(&imports) {
+            findings.push(format!("{package}: a cycle of imports: {}", cycle.join("; ")));
+        }
+        if package == "core/src" {
+            let upward = imports::upward(&imports).into_iter();
+            findings.extend(upward.map(|import| format!("{package}: upward import: {import}")));
+        }
+    }
+    Ok(findings)
+}
+
+/// The findings in one file.
 fn check(name: &str, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     for parts in MACHINE_PATHS {
         let path = parts.concat();
         let lines = text.lines().zip(1..).filter(|(line, _)| line.contains(&path));
         findings
-            .extend(lines.map(|(_, number)| format!("line {number} names a place below {path}")));
+            .extend(lines.map(|(_, number)| format!("line {number} names a path below {path}")));
     }
     if name.ends_with("Cargo.toml") && text.contains("[package]") && !text.contains("[lints") {
         findings.push("a package without lints".to_owned());
@@ -142,16 +199,14 @@ fn check_rust(name: &str, text: &str) -> impl Iterator<Item = &'static str> {
     let allows = text.contains(&ALLOW_UNSAFE.concat());
     let allows_at_head = text.lines().any(|line| line == format!("#![{}]", ALLOW_UNSAFE.concat()));
     let listed = UNSAFE.contains(&name);
-    let shipped = !name.contains("tests/") && !name.starts_with("xtask/bench/");
+    let is_test = name.contains("tests/") || name.contains("examples/");
+    let shipped = !is_test && !name.starts_with("xtask/bench/");
     [
         (!text.starts_with("//!"), "does not open with `//!`"),
         (text.lines().count() > MAX_LINES, "is longer than 1,000 lines"),
-        (
-            allows && shipped && !listed,
-            "allows unsafe code and is not on the list of those that may",
-        ),
+        (allows && shipped && !listed, "allows unsafe code and is not listed"),
         (allows && !allows_at_head, "allows unsafe code for a part of the file"),
-        (listed && !allows, "is on the list of unsafe files and has no unsafe code"),
+        (listed && !allows, "is listed as unsafe and has no unsafe code"),
     ]
     .into_iter()
     .filter_map(|(broken, finding)| broken.then_some(finding))
@@ -162,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_what_it_looks_for() {
+    fn broken_rule_is_found() {
         assert!(check("a.rs", "//! Good.\nfn f() {}\n").is_empty());
         assert_eq!(check("a.rs", "fn f() {}\n").len(), 1);
         assert_eq!(check("a.rs", &("//! Long.\n".to_owned() + &"\n".repeat(1000))).len(), 1);
@@ -172,7 +227,7 @@ mod tests {
         let path = MACHINE_PATHS[0].concat();
         assert_eq!(
             check("a.md", &format!("one\nsee {path}me\n")),
-            [format!("line 2 names a place below {path}")]
+            [format!("line 2 names a path below {path}")]
         );
         assert_eq!(check("x/Cargo.toml", "[package]\n").len(), 1);
     }

@@ -1,0 +1,121 @@
+//! Figures of the structure of the code: `cargo xtask figures [DIRECTORY]`.
+
+use std::path::Path;
+
+use super::imports::{self, is_test_file};
+use super::source::{code_of, item_end, without_tests};
+use crate::error::Error;
+
+/// The packages that are counted.
+const PACKAGES: [&str; 2] = ["core/src", "shell/src"];
+
+/// Directories that are rebuilt later, under this name or the one before.
+const EXEMPT: [&str; 3] = ["core/src/jit/", "core/src/vm/", "core/src/tier/"];
+
+/// The lines of a function from its head to its closing brace that fit on a screen.
+const MAX_FUNCTION_LINES: usize = 60;
+
+/// A source file: its path below the repository, and its text.
+pub(super) type File = (String, String);
+
+/// What is counted in all files outside the exempt directories.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    code_lines: usize,
+    inline_always: usize,
+    unsafe_files: usize,
+    long_functions: Vec<String>,
+}
+
+/// Prints the figures of the repository at `root`.
+pub(crate) fn print(root: &Path) -> Result<(), Error> {
+    let files = super::rust_files(root)?;
+    for package in PACKAGES {
+        let imports = imports::imports(&below(&files, package));
+        let cycles = imports::cycles(&imports);
+        println!("{package}: {} file cycles", cycles.len());
+        if package.starts_with("core") {
+            println!("{package}: {} upward imports", imports::upward(&imports).len());
+        }
+    }
+    let counts = count(&files);
+    println!("core outside jit and vm: {} files that allow unsafe code", counts.unsafe_files);
+    println!("core outside jit and vm: {} inline(always)", counts.inline_always);
+    println!("core and shell outside jit and vm: {} lines of code", counts.code_lines);
+    let long = counts.long_functions.len();
+    println!("core and shell outside jit and vm: {long} functions over {MAX_FUNCTION_LINES} lines");
+    counts.long_functions.iter().for_each(|function| println!("    {function}"));
+    Ok(())
+}
+
+/// The files below a directory, with their paths from there.
+pub(super) fn below(files: &[File], directory: &str) -> Vec<File> {
+    let in_directory = files.iter().filter_map(|(name, text)| {
+        let path = name.strip_prefix(directory)?.strip_prefix('/')?;
+        Some((path.to_owned(), text.clone()))
+    });
+    in_directory.collect()
+}
+
+fn count(files: &[File]) -> Counts {
+    let mut counts = Counts::default();
+    for (name, text) in files {
+        let Some(package) = PACKAGES.iter().find(|package| name.starts_with(**package)) else {
+            continue;
+        };
+        let path = name.get(package.len() + 1..).unwrap_or_default();
+        if is_test_file(path) || EXEMPT.iter().any(|directory| name.starts_with(directory)) {
+            continue;
+        }
+        let code = without_tests(&code_of(text));
+        counts.code_lines += code.lines().filter(|line| !line.trim().is_empty()).count();
+        if name.starts_with("core") {
+            counts.inline_always += code.matches("inline(always)").count();
+            let allows = format!("#![{}]", super::ALLOW_UNSAFE.concat());
+            counts.unsafe_files += usize::from(text.lines().any(|line| line == allows));
+        }
+        counts.long_functions.extend(long_functions(&code).map(|found| format!("{name}: {found}")));
+    }
+    counts
+}
+
+/// The functions with too many lines: name, first line and number of lines.
+fn long_functions(code: &str) -> impl Iterator<Item = String> {
+    let heads = code.match_indices("fn ").filter(|(at, _)| {
+        let before = code.get(..*at).and_then(|before| before.chars().next_back());
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    });
+    heads.filter_map(|(at, _)| {
+        let body = code.get(at..item_end(code, at))?;
+        let lines = body.lines().count();
+        let name = body.get(3..)?.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+        let line = 1 + code.get(..at)?.matches('\n').count();
+        let is_long = body.ends_with('}') && !name.is_empty() && lines > MAX_FUNCTION_LINES;
+        is_long.then(|| format!("{name}, line {line}: {lines} lines"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_lines_leave_out_comments_blank_lines_and_tests() {
+        let text = "//! A.\n\n/// B.\nfn f() {\n    g(); // C\n}\n#[cfg(test)]\nmod tests {\n}\n";
+        let files = [
+            ("core/src/a.rs".to_owned(), text.to_owned()),
+            ("core/src/a/tests.rs".to_owned(), text.to_owned()),
+            ("core/src/jit/a.rs".to_owned(), text.to_owned()),
+            ("tests/src/a.rs".to_owned(), text.to_owned()),
+        ];
+        assert_eq!(count(&files), Counts { code_lines: 3, ..Counts::default() });
+    }
+
+    #[test]
+    fn function_over_the_limit_is_named_with_its_length() {
+        let code =
+            format!("fn short() {{\n}}\nfn long(a: [u8; 2]) {{\n{}}}\n", "    g();\n".repeat(60));
+        let found: Vec<String> = long_functions(&code).collect();
+        assert_eq!(found, ["long, line 3: 62 lines"]);
+    }
+}
