@@ -20,7 +20,7 @@ extern crate alloc;
 #[cfg(any(test, miri))]
 extern crate std;
 
-#[cfg(feature = "alloc")]
+#[doc(hidden)]
 pub mod alloc_util;
 #[cfg(feature = "kernel")]
 pub mod cache;
@@ -50,3 +50,6 @@ pub mod trap;
 pub mod types;
 #[cfg(feature = "kernel")]
 pub mod vm;
+
+#[cfg(feature = "alloc")]
+pub use alloc_util::AllocError;

@@ -1,21 +1,20 @@
-//! What callers give the core to keep and to share: in an `Arc`, which they may have part in, or in a box, which
-//! can be made where memory may be refused.
+//! Values shared with a caller: in an `Arc` that the caller also holds, or in a box whose allocation may fail.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ops::Deref;
 
-use super::{AllocError, TryArc};
+use super::error::AllocError;
+use super::smart_ptr::TryArc;
 
-/// A value with many owners, however it came. Clones are the same one.
+/// A reference-counted value of either origin.
 pub(crate) enum Shared<T: ?Sized> {
     Arc(Arc<T>),
     TryArc(TryArc<Box<T>>),
 }
 
 impl<T: ?Sized> Shared<T> {
-    /// Shares what is in a box.
-    #[cold]
+    /// Shares the value of a box.
     pub(crate) fn of(value: Box<T>) -> Result<Self, AllocError> {
         TryArc::new(value).map(Self::TryArc)
     }
@@ -49,19 +48,20 @@ mod tests {
     use core::sync::atomic::AtomicU32;
     use core::sync::atomic::Ordering::Relaxed;
 
-    struct Witness<'w>(&'w AtomicU32);
+    /// Counts how often it is dropped.
+    struct DropCounter<'w>(&'w AtomicU32);
 
-    impl Drop for Witness<'_> {
+    impl Drop for DropCounter<'_> {
         fn drop(&mut self) {
             self.0.fetch_add(1, Relaxed);
         }
     }
 
     #[test]
-    fn both_kinds_are_one_value_that_the_last_owner_drops() {
+    fn shared_value_is_dropped_once_by_the_last_owner() {
         let drops = AtomicU32::new(0);
-        let boxed = Shared::of(Box::new(Witness(&drops))).unwrap();
-        for (number, shared) in (1..).zip([Shared::Arc(Arc::new(Witness(&drops))), boxed]) {
+        let boxed = Shared::of(Box::new(DropCounter(&drops))).unwrap();
+        for (number, shared) in (1..).zip([Shared::Arc(Arc::new(DropCounter(&drops))), boxed]) {
             let clone = shared.clone();
             assert!(core::ptr::eq(&raw const *shared, &raw const *clone));
             drop(shared);

@@ -107,7 +107,7 @@ impl Drop for Block {
 }
 
 fn no_room(len: usize) -> MemoryError {
-    MemoryError::NoRoomForFile { size: len as u64 }
+    MemoryError::OutOfMemory { size: len as u64 }
 }
 
 /// The blocks of one file: those that were asked for.

@@ -24,7 +24,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::module_loader::LoadObserver;
 use super::module_loader::ModuleLoader;
 use crate::alloc_util::sort::sort;
-use crate::alloc_util::{AllocError, AttachResult, Rehash, Shared, try_box, try_copy_bytes};
+use crate::alloc_util::{AllocError, AttachResult, Shared, try_box, try_copy_bytes};
 use crate::format::functions::{Function, Functions};
 use crate::format::{Binding, FormatError, SymbolKind};
 use crate::jit::verify::{Verifier, VerifyError, functions_of};
@@ -221,7 +221,7 @@ impl Names {
         numbers.try_reserve(functions.len(), |_| 0).map_err(|_| AllocError)?;
         for function in functions.iter().flatten() {
             let is_it = |other: &u32| has_name(functions, *other, function.name());
-            let rehash: Rehash<'_, u32> = &|other| {
+            let rehash = |other: &u32| {
                 let other = functions.get(*other).and_then(Result::ok);
                 other.map_or(0, |other| hasher.hash_one(other.name()))
             };

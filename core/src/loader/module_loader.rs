@@ -407,7 +407,7 @@ impl ModuleLoader {
     fn pin(&self, version: &TryArc<Version>) -> Option<ModuleRef<'_>> {
         let state = self.state();
         let now = state.version(version.handle).ok()?;
-        now.is(version).then(|| ModuleRef::new(&self.domains, now.clone()))
+        now.ptr_eq(version).then(|| ModuleRef::new(&self.domains, now.clone()))
     }
 
     /// The module that a handle is of, held as long as the view is.
@@ -596,7 +596,7 @@ impl ModuleLoader {
                 let there = |datum: &Datum| {
                     now.body.find(&datum.name).map(|export| export.address) == Some(datum.address)
                 };
-                now.is(then) || need.data.iter().all(there)
+                now.ptr_eq(then) || need.data.iter().all(there)
             });
             if !same {
                 return Err(LoadError::Changed { module: then.short_name() });

@@ -242,7 +242,7 @@ impl InUse {
         for used in &self.0 {
             let owner =
                 Version::owner_of(old, used.datum.address).ok_or_else(|| used.error(old))?;
-            if owners.iter().all(|other| !other.is(&owner)) {
+            if owners.iter().all(|other| !other.ptr_eq(&owner)) {
                 try_push(&mut owners, owner)?;
             }
         }
@@ -262,7 +262,7 @@ fn check_unchanged(
     then: &TryArc<Version>,
 ) -> Result<(), LoadError> {
     match now {
-        Ok(now) if now.is(then) => Ok(()),
+        Ok(now) if now.ptr_eq(then) => Ok(()),
         _ => Err(LoadError::Changed { module: then.short_name() }),
     }
 }

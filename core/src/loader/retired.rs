@@ -153,7 +153,7 @@ impl RetiredVersions {
         // The list keeps its order.
         let mut done = versions.iter().peekable();
         for retired in &mut self.0 {
-            if done.next_if(|next| next.version.is(&retired.version)).is_some() {
+            if done.next_if(|next| next.version.ptr_eq(&retired.version)).is_some() {
                 (retired.stage, retired.retirement) = (Stage::Unregistered, retirement);
             }
         }

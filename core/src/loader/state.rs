@@ -13,7 +13,7 @@ use super::retired::{Cause, Retired, RetiredVersions};
 use super::version::{Datum, Version};
 use super::{LoadError, ModuleHandle};
 use crate::alloc_util::{
-    AllocError, Rehash, Shared, SharedBytes, TryArc, UninitArc, try_copy_bytes, try_with_capacity,
+    AllocError, Shared, SharedBytes, TryArc, UninitArc, try_copy_bytes, try_with_capacity,
 };
 use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Resolve, ShortName};
@@ -75,7 +75,7 @@ impl Scope {
 
     pub(super) fn is(&self, other: &Scope) -> bool {
         match (&self.0, &other.0) {
-            (Some(one), Some(other)) => one.is(other),
+            (Some(one), Some(other)) => one.ptr_eq(other),
             (one, other) => one.is_none() && other.is_none(),
         }
     }
@@ -140,8 +140,7 @@ impl State {
     /// never need it.
     pub(super) fn new() -> Result<Self, AllocError> {
         let mut state = Self::default();
-        let never_asked: Rehash<'_, u32> = &|_| 0;
-        state.names.try_reserve(1, never_asked).map_err(|_| AllocError)?;
+        state.names.try_reserve(1, |_| 0).map_err(|_| AllocError)?;
         Ok(state)
     }
 
@@ -219,7 +218,7 @@ impl State {
     /// long as the lock is held.
     pub(super) fn prepare(&mut self, count: usize) -> Result<Entering, AllocError> {
         let Self { slots, hasher, names, scope, .. } = self;
-        let rehash: Rehash<'_, u32> = &|slot| name_hash(slots, hasher, *slot);
+        let rehash = |slot: &u32| name_hash(slots, hasher, *slot);
         names.try_reserve(count, rehash).map_err(|_| AllocError)?;
         let mut rooms = try_with_capacity(count)?;
         for _ in 0..count {
@@ -258,7 +257,7 @@ impl State {
 
     fn enter_name(&mut self, version: &Version) {
         let Self { slots, hasher, names, .. } = self;
-        let rehash: Rehash<'_, u32> = &|slot| name_hash(slots, hasher, *slot);
+        let rehash = |slot: &u32| name_hash(slots, hasher, *slot);
         names.insert_unique(hasher.hash_one(&*version.name), version.handle.slot, rehash);
     }
 

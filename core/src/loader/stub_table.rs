@@ -17,7 +17,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::module_loader::LoadObserver;
 use super::version::Attached;
 use super::{LoadError, stub};
-use crate::alloc_util::{AllocError, Rehash, Shared, insert, try_box, try_copy_bytes};
+use crate::alloc_util::{AllocError, Shared, try_box, try_copy_bytes};
 use crate::link::ShortName;
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Guard, Lock};
@@ -119,13 +119,13 @@ impl StubTable {
             self.grow(names)?;
         }
         let Names { hasher, numbers, entries, .. } = names;
-        let rehash: Rehash<'_, u32> = &|number| {
+        let rehash = |number: &u32| {
             let entry = usize::try_from(*number).ok().and_then(|number| entries.get(number));
             entry.map_or(0, |entry| hasher.hash_one(&*entry.name))
         };
         let reserved = numbers.try_reserve(1, rehash);
-        reserved.map_err(|_| ExecError::NoRoomForRecords)?;
-        entries.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
+        reserved.map_err(|_| ExecError::OutOfMemory)?;
+        entries.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
         let name = try_copy_bytes(name)?;
         let stub = self.new_stub(number)?;
         let address = stub.address() as u64;
@@ -136,20 +136,21 @@ impl StubTable {
         let code = stub.address()..stub.address() + stub.len();
         let attach = self.attach.as_ref();
         let registration = attach.map_or(Ok(None), |attach| attach.attach_stub(code));
-        let registration = registration.map_err(|AllocError| ExecError::NoRoomForRecords)?;
+        let registration = registration.map_err(|AllocError| ExecError::OutOfMemory)?;
         entries.push(Entry { name, registration, stub });
         // Below `MOST`.
-        insert(numbers, hash, number as u32);
+        // The table has spare capacity, so it does not rehash.
+        numbers.insert_unique(hash, number as u32, |_| 0);
         Ok(address)
     }
 
     fn grow(&self, names: &mut Names) -> Result<(), ExecError> {
         let len = (names.table.len() * 2).max(FIRST);
         if len > MOST {
-            return Err(ExecError::NoRoomForRecords);
+            return Err(ExecError::OutOfMemory);
         }
         let mut table = new_table(len)?;
-        names.outgrown.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
+        names.outgrown.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
         for (new, old) in table.iter_mut().zip(&names.table) {
             *new.get_mut() = old.load(Ordering::Relaxed);
         }
@@ -195,7 +196,7 @@ impl StubTable {
         let mut table = new_table(names.table.len()).map_err(Refusal::Memory)?;
         // The table before joins those that were outgrown.
         let reserved = names.outgrown.try_reserve(1);
-        reserved.map_err(|_| Refusal::Memory(ExecError::NoRoomForRecords))?;
+        reserved.map_err(|_| Refusal::Memory(ExecError::OutOfMemory))?;
         for ((word, old), entry) in table.iter_mut().zip(&names.table).zip(&names.entries) {
             *word.get_mut() = match find(&entry.name) {
                 Some(target) => target,
@@ -212,7 +213,7 @@ impl StubTable {
 #[inline(never)]
 fn new_table(len: usize) -> Result<Table, ExecError> {
     let mut table = Vec::new();
-    table.try_reserve_exact(len).map_err(|_| ExecError::NoRoomForRecords)?;
+    table.try_reserve_exact(len).map_err(|_| ExecError::OutOfMemory)?;
     table.resize_with(len, AtomicU64::default);
     Ok(table.into_boxed_slice())
 }

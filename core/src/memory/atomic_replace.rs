@@ -22,10 +22,10 @@ use arrayvec::ArrayString;
 use rustix::fd::OwnedFd;
 use rustix::fs::Mode;
 
-use super::file::{OpenFile, with_path};
+use super::file::{CopyTo, OpenFile, stamp_of, with_path};
 use super::sys::{self, PATH_LIMIT, writing};
-use super::{CopyTo, Errno, FileRange, MemoryError, stamp_of};
-use crate::format::bytes::fnv1a_64;
+use super::types::{Errno, FileRange, MemoryError};
+use crate::alloc_util::hash::fnv1a_64;
 use writing::PathBytes;
 
 /// How long another process may hold the file.
@@ -100,7 +100,7 @@ impl From<MemoryError> for ReplaceError {
 ///
 /// # Errors
 /// [`ReplaceError`], and those of `change`.
-pub fn remap_file<E: From<ReplaceError>>(
+pub fn replace_file<E: From<ReplaceError>>(
     path: &[u8],
     limit: u64,
     mut change: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,

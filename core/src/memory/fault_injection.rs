@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use rustix::io::Errno as Raw;
 use std::vec::Vec;
 
-use super::{Errno, Protection};
+use super::types::{Errno, Protection};
 
 /// The functions of `sys` that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

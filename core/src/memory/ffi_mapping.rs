@@ -36,11 +36,12 @@ use core::ptr::NonNull;
 use rustix::fd::OwnedFd;
 use rustix::mm::Advice as Raw;
 
-use super::file::{FileRange, OpenFile};
-use super::pages::{Protection, PublishedPages, Segment, WritablePages};
+use super::file::OpenFile;
+use super::page_count::PageCount;
+use super::pages::{PublishedPages, Segment, WritablePages};
 use super::region::Region;
 use super::sys::{self, MemoryFile};
-use super::{Advice, Errno, MemoryError, PageCount, Placement};
+use super::types::{Advice, Errno, FileRange, MemoryError, Placement, Protection};
 
 /// Pages and their owner, known to others by their address. Dropping it unmaps them.
 #[derive(Debug)]
@@ -165,7 +166,7 @@ impl FfiMapping {
     /// address or to the file, may or may not be seen.
     ///
     /// # Errors
-    /// [`MemoryError::RangeOutside`]; [`MemoryError::NotReadable`]; [`MemoryError::CutOff`] when the
+    /// [`MemoryError::RangeOutside`]; [`MemoryError::NotReadable`]; [`MemoryError::Truncated`] when the
     /// file ends before the range, and [`MemoryError::Read`] when its file system fails.
     pub fn read(&self, mut offset: usize, mut into: &mut [u8]) -> Result<(), MemoryError> {
         self.check(&(offset..offset.saturating_add(into.len())))?;
@@ -181,7 +182,7 @@ impl FfiMapping {
     /// byte unless `into` has none.
     ///
     /// # Errors
-    /// As [`read`](Self::read), [`MemoryError::CutOff`] when the file ends before the first byte.
+    /// As [`read`](Self::read), [`MemoryError::Truncated`] when the file ends before the first byte.
     pub fn read_some(&self, offset: usize, into: &mut [u8]) -> Result<usize, MemoryError> {
         self.check(&(offset..offset.saturating_add(into.len())))?;
         if self.protection == Protection::None {
@@ -194,7 +195,7 @@ impl FfiMapping {
                 let count = sys::read_at(file, at, into);
                 let count = count.map_err(|errno| MemoryError::Read { at, errno })?;
                 if count == 0 && !into.is_empty() {
-                    return Err(MemoryError::CutOff { at });
+                    return Err(MemoryError::Truncated { at });
                 }
                 return Ok(count);
             }
@@ -250,7 +251,7 @@ impl FfiMapping {
     pub fn advise(&self, range: Range<usize>, advice: Advice) -> Result<(), MemoryError> {
         // SAFETY: `manage` hands out pages of this mapping, which is alive; none of these discards a
         // byte.
-        self.manage(range, |start, len| unsafe { sys::advise(start, len, advice.raw()) })
+        self.manage(range, |start, len| unsafe { sys::advise(start, len, advice.into()) })
     }
 
     /// Tells the kernel that a range is not needed for now. Only memory of no file and of this process
@@ -391,7 +392,7 @@ mod tests {
         file.set_len(5000).unwrap();
         assert_eq!(read(&shared, 0, 904).unwrap(), bytes[4096..5000]);
         for (at, len) in [(0, 905), (903, 5001), (904, 1), (5000, 1)] {
-            let error = MemoryError::CutOff { at: 4096 + at.max(904) as u64 };
+            let error = MemoryError::Truncated { at: 4096 + at.max(904) as u64 };
             assert_eq!(read(&shared, at, len), Err(error), "{at} {len}");
             assert_eq!(read(&copied, at, len).unwrap(), bytes[4096 + at..4096 + at + len]);
         }
@@ -440,7 +441,7 @@ mod tests {
     #[test]
     fn nothing_shared_is_executable_and_nothing_stays_mapped_or_open() {
         if !alone(
-            "memory::exposed::tests::nothing_shared_is_executable_and_nothing_stays_mapped_or_open",
+            "memory::ffi_mapping::tests::nothing_shared_is_executable_and_nothing_stays_mapped_or_open",
         ) {
             return;
         }

@@ -37,12 +37,10 @@ pub(crate) use self::block::{BLOCK, Blocks, LARGEST};
 use self::buffer::Buffer;
 pub(crate) use self::owned::OwnedBytes;
 pub(super) use self::path::with_path;
+use super::page_count::PageCount;
+use super::pages::WritablePages;
 use super::sys;
-use super::{Errno, FileKind, MemoryError, PageCount, Placement, WritablePages};
-
-/// A time, or a distance between two, in nanoseconds. Times of files count from 1970, as far as
-/// 2262; others from an arbitrary moment.
-pub type Nanoseconds = i64;
+use super::types::{Errno, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds, Placement};
 
 /// How often a file that changes is copied before it is given up.
 const ATTEMPTS: u32 = 8;
@@ -53,47 +51,9 @@ const SETTLING: Nanoseconds = 100_000_000;
 /// The size in bytes from which on a single write may take that long.
 const LARGE: u64 = 16 << 20;
 
-/// What tells one state of one file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileStamp {
-    /// In bytes.
-    pub size: u64,
-    /// When the bytes were last modified.
-    pub modified: Nanoseconds,
-    /// The file system.
-    pub device: u64,
-    /// The file in it. Two paths with one device and one inode are one file.
-    pub inode: u64,
-}
-
-impl FileStamp {
-    /// Whether nobody may have it in hands any more; never known where the code that asks a clock is too
-    /// much, and a second look at the file takes its place.
-    fn is_settled(&self) -> bool {
-        cfg!(feature = "full") && self.modified.saturating_add(SETTLING) < sys::wall_clock()
-    }
-}
-
-/// A part of a file, in bytes. Any offset will do, and the end may be left to the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileRange {
-    /// Where it begins.
-    pub offset: u64,
-    /// How long it is; `None` reaches to the end of the file.
-    pub length: Option<u64>,
-}
-
-impl FileRange {
-    /// The whole file.
-    pub const WHOLE: Self = Self { offset: 0, length: None };
-
-    /// How many bytes it has in a file of `size`.
-    pub(super) fn length_in(self, size: u64) -> Result<u64, MemoryError> {
-        let rest = size.checked_sub(self.offset);
-        let length = self.length.or(rest).unwrap_or(0);
-        let outside = MemoryError::RangeOutside { offset: self.offset, length, size };
-        if rest.is_some_and(|rest| length <= rest) { Ok(length) } else { Err(outside) }
-    }
+/// Whether the last write to the file is at least [`SETTLING`] ago.
+fn is_settled(stamp: &FileStamp) -> bool {
+    stamp.modified.saturating_add(SETTLING) < sys::wall_clock()
 }
 
 /// Where a copy of a file goes.
@@ -136,7 +96,7 @@ impl FileBytes {
     /// * [`MemoryError::Open`]: not there, not allowed, too many open files, a socket ...
     /// * [`MemoryError::NotRegular`]: a directory, a named pipe, a device. None of them is waited
     ///   for.
-    /// * [`MemoryError::FileTooLarge`]: more than `limit` bytes; [`MemoryError::NoRoomForFile`]:
+    /// * [`MemoryError::FileTooLarge`]: more than `limit` bytes; [`MemoryError::OutOfMemory`]:
     ///   more than the allocator has.
     /// * [`MemoryError::Changing`]: written to again and again while it was read.
     /// * [`MemoryError::Inspect`], [`MemoryError::Read`]: the file system failed.
@@ -291,7 +251,7 @@ impl OpenFile {
         match self.copy_to_buffer(range, limit, |size| Buffer::with_room(size, 0, CopyTo::Pages))? {
             (Buffer::Pages { pages, len }, _) => Ok((pages, len)),
             // Pages were asked for.
-            (_, stamp) => Err(MemoryError::NoRoomForFile { size: stamp.size }),
+            (_, stamp) => Err(MemoryError::OutOfMemory { size: stamp.size }),
         }
     }
 
@@ -309,7 +269,7 @@ impl OpenFile {
                 return Err(MemoryError::FileTooLarge { size, limit });
             }
             let mut buffer = room(size)?;
-            let settled = before.is_settled();
+            let settled = is_settled(&before);
             if !settled || before.size >= LARGE {
                 sys::wait_for_writes(&self.file);
             }

@@ -23,7 +23,8 @@ compile_error!(
 
 use rustix::io::Errno as Raw;
 
-use super::{Errno, MemoryError, sys};
+use super::sys;
+use super::types::{Errno, MemoryError};
 
 /// Makes the bytes of `code`, as they are now, the ones that every thread of the process fetches
 /// when it runs them.

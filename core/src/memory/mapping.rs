@@ -11,45 +11,12 @@
 
 use core::{fmt, ptr::NonNull, slice};
 
-use super::file::{FileBytes, FileRange, FileStamp, OpenFile};
+use super::file::{CopyTo, FileBytes, OpenFile};
+use super::page_count::PageCount;
+use super::pages::WritablePages;
 use super::region::Region;
-use super::{Errno, MemoryError, PageCount, Placement, WritablePages, sys};
-
-/// What may be done with the pages of a mapped file. Running them is not among it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileAccess {
-    /// Reading.
-    Read,
-    /// Reading and writing; what is written stays with this process (`MAP_PRIVATE`).
-    WritePrivate,
-    /// Reading and writing; what is written goes to the file (`MAP_SHARED`).
-    WriteShared,
-}
-
-/// How pages are going to be used: a hint, which changes no byte. `madvise(2)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
-    /// In no particular manner.
-    Normal,
-    /// Here and there: reading ahead does not pay.
-    Random,
-    /// From beginning to end.
-    Sequential,
-    /// Soon: read them now.
-    WillNeed,
-}
-
-impl Advice {
-    pub(super) fn raw(self) -> rustix::mm::Advice {
-        use rustix::mm::Advice as Raw;
-        match self {
-            Advice::Normal => Raw::Normal,
-            Advice::Random => Raw::Random,
-            Advice::Sequential => Raw::Sequential,
-            Advice::WillNeed => Raw::WillNeed,
-        }
-    }
-}
+use super::sys;
+use super::types::{Advice, Errno, FileAccess, FileRange, FileStamp, MemoryError, Placement};
 
 /// Pages and their owner. Dropping it unmaps them.
 pub struct Mapping {
@@ -155,7 +122,7 @@ impl Mapping {
             let pages = FilePages::map(&file, range, FileAccess::Read)?;
             return Ok(Self { backing: Backing::File(pages) });
         }
-        let copy = file.copy(range, border, &[], super::CopyTo::Allocator)?;
+        let copy = file.copy(range, border, &[], CopyTo::Allocator)?;
         Ok(Self { backing: Backing::Copy(copy) })
     }
 
@@ -200,7 +167,7 @@ impl Mapping {
     /// [`MemoryError::Manage`].
     pub fn advise(&self, advice: Advice) -> Result<(), MemoryError> {
         // SAFETY: whole pages of one live mapping; no such advice discards anything.
-        self.manage(|start, len| unsafe { sys::advise(start, len, advice.raw()) })
+        self.manage(|start, len| unsafe { sys::advise(start, len, advice.into()) })
     }
 
     /// Keeps the bytes in memory (`mlock(2)`, Linux counts it against `RLIMIT_MEMLOCK`), or lets them

@@ -12,8 +12,8 @@
 //! * [`FfiMapping`], pages whose address is given away and whose bytes are read without a fault,
 //!   whatever becomes of the file.
 //! * [`exec`], blocks of code, cut from memory that is mapped twice.
-//! * [`remap_file`], which gives a file new bytes as a whole.
-//! * [`access_at`], what the kernel says may be done with any address.
+//! * [`replace_file`], which gives a file new bytes as a whole.
+//! * [`permissions_at`], what the kernel says may be done with any address.
 //! * [`synchronize`], what an architecture needs between writing code and running it.
 //!
 //! Promises:
@@ -31,8 +31,6 @@ compile_error!("smf-core: the feature `kernel` speaks to 64-bit Linux alone");
 
 mod atomic_replace;
 pub mod code_alloc;
-mod errno;
-mod error;
 #[cfg(test)]
 pub(crate) mod fault_injection;
 mod ffi_mapping;
@@ -49,20 +47,22 @@ mod region;
 mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
+mod types;
 
-pub use atomic_replace::{ReplaceError, remap_file};
-pub use errno::Errno;
-pub use error::{FileKind, MemoryError};
+pub use atomic_replace::{ReplaceError, replace_file};
 pub use ffi_mapping::FfiMapping;
 pub(crate) use file::{BLOCK, Blocks, LARGEST, OpenFile, OwnedBytes};
-pub use file::{CopyTo, FileBytes, FileRange, FileStamp, Nanoseconds, read_ahead, stamp_of};
+pub use file::{CopyTo, FileBytes, read_ahead, stamp_of};
 pub use icache::synchronize;
-pub use mapping::{Advice, FileAccess, Mapping};
+pub use mapping::Mapping;
 pub use page_count::PageCount;
-pub use pages::{Protection, PublishedPages, Segment, WritablePages};
-pub use placement::Placement;
+pub use pages::{PublishedPages, Segment, WritablePages};
 pub use pool::PagePool;
-pub use proc_maps::{Access, access_at};
+pub use proc_maps::permissions_at;
+pub use types::{
+    Advice, Errno, FileAccess, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds,
+    Permissions, Placement, Protection,
+};
 
 /// Nanoseconds on a clock that only moves forwards, from an arbitrary moment.
 pub(crate) fn monotonic() -> Nanoseconds {

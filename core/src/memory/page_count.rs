@@ -4,8 +4,8 @@
 //! rounded behind anybody's back: a length that is no whole number of pages cannot be made into one
 //! except by [`PageCount::covering`], which says so.
 
-use super::MemoryError;
 use super::sys;
+use super::types::MemoryError;
 
 /// A whole number of pages. It fits an address space twice over: in bytes it is at most
 /// `isize::MAX`.

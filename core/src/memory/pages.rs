@@ -8,35 +8,12 @@
 //! run.
 #![allow(unsafe_code)]
 
-use core::{fmt, ptr::NonNull, slice};
+use core::{ptr::NonNull, slice};
 
-use super::placement::{self, Placement};
+use super::page_count::PageCount;
 use super::region::Region;
-use super::{MemoryError, PageCount, icache};
-
-/// What a program may do with a page. Writing and executing together cannot be said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protection {
-    /// Nothing; every access is a fault.
-    None,
-    /// Reading.
-    Read,
-    /// Reading and writing.
-    ReadWrite,
-    /// Reading and running.
-    ReadExecute,
-}
-
-impl fmt::Display for Protection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Protection::None => "inaccessible",
-            Protection::Read => "read-only",
-            Protection::ReadWrite => "readable and writable",
-            Protection::ReadExecute => "readable and executable",
-        })
-    }
-}
+use super::types::{MemoryError, Placement, Protection};
+use super::{icache, placement};
 
 /// Neighbouring pages with one protection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +45,7 @@ impl WritablePages {
     ///
     /// # Errors
     ///
-    /// [`MemoryError::Map`] when the kernel has no memory to give, [`MemoryError::NoPlace`] when it
+    /// [`MemoryError::Map`] when the kernel has no memory to give, [`MemoryError::NoFreeRange`] when it
     /// has some but not where it is wanted.
     pub fn allocate(size: PageCount, placement: Placement) -> Result<Self, MemoryError> {
         let placement = if size == PageCount::ZERO { Placement::Anywhere } else { placement };

@@ -5,34 +5,13 @@
 
 use core::ops::Range;
 
-use super::pages::Protection;
+use super::page_count::PageCount;
 use super::region::Region;
 use super::sys::{self, Place};
-use super::{MemoryError, PageCount};
-
-/// Where pages are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// Where the kernel likes; the cheapest.
-    Anywhere,
-    /// Every byte below 2 GiB, so that its address fits 32 bits, signed or not.
-    Low2GiB,
-    /// Every byte less than 2 GiB - 16 MiB away from this address, so that signed 32-bit
-    /// displacements reach both ways. The 16 MiB are for addends and for the neighbours of the
-    /// address.
-    Near(usize),
-    /// As [`Near`](Self::Near) if such a place is found, otherwise as [`Anywhere`](Self::Anywhere).
-    PreferNear(usize),
-}
-
-/// How far a signed 32-bit displacement reaches.
-const TWO_GIB: usize = 2 << 30;
-
-/// What [`Placement::Near`] makes of it.
-const REACH: usize = TWO_GIB - (16 << 20);
-
-/// The lowest address that an ordinary process gets: `vm.mmap_min_addr` as distributions set it.
-const LOWEST: usize = 64 << 10;
+#[cfg(test)]
+use super::types::placement::MAX_DISTANCE;
+use super::types::placement::{MIN_ADDRESS, TWO_GIB};
+use super::types::{MemoryError, Placement, Protection};
 
 /// The distance between the first places that are tried.
 const COARSE: usize = 32 << 20;
@@ -48,7 +27,7 @@ const DISTANCES: usize = TWO_GIB / (COARSE >> HALVINGS);
 /// # Errors
 ///
 /// * [`MemoryError::Map`]: no memory, wherever it be.
-/// * [`MemoryError::NoPlace`]: memory, but not where it is wanted. The search finds every gap that
+/// * [`MemoryError::NoFreeRange`]: memory, but not where it is wanted. The search finds every gap that
 ///   has a mebibyte and a page to spare, in at most 4,096 questions (1 ms).
 pub(super) fn place(
     size: PageCount,
@@ -56,7 +35,7 @@ pub(super) fn place(
     protection: Protection,
 ) -> Result<Region, MemoryError> {
     let map = |place| Region::map(place, size, protection);
-    let window = window(placement);
+    let window = placement.window();
     let middle = match placement {
         Placement::Anywhere => return map(Place::Anywhere),
         Placement::Low2GiB => TWO_GIB / 2,
@@ -64,7 +43,7 @@ pub(super) fn place(
     };
     // The kernel puts new memory below the libraries, so its own choice is mostly near them. Should
     // it have none at all, there is nothing to search for.
-    let hint = Place::Hint(below(middle, 0, size).unwrap_or(LOWEST));
+    let hint = Place::Hint(below(middle, 0, size).unwrap_or(MIN_ADDRESS));
     let first = match placement {
         Placement::Low2GiB => map(Place::Low).or_else(|_| map(hint)),
         _ => map(hint),
@@ -75,18 +54,11 @@ pub(super) fn place(
     match (search(size, &window, middle, map), placement) {
         (Some(region), _) => Ok(region),
         (None, Placement::PreferNear(_)) => Ok(first),
-        (None, _) => {
-            Err(MemoryError::NoPlace { size: size.bytes(), low: window.start, high: window.end })
-        }
-    }
-}
-
-/// The addresses that `placement` asks for or would rather have.
-pub(super) fn window(placement: Placement) -> Range<usize> {
-    match placement {
-        Placement::Anywhere => 0..usize::MAX,
-        Placement::Low2GiB => LOWEST..TWO_GIB,
-        Placement::Near(address) | Placement::PreferNear(address) => around(address),
+        (None, _) => Err(MemoryError::NoFreeRange {
+            size: size.bytes(),
+            low: window.start,
+            high: window.end,
+        }),
     }
 }
 
@@ -126,11 +98,6 @@ fn distance(number: usize) -> usize {
     // As many were tried as are to come now: those that are multiples of twice the step.
     let tried = TWO_GIB / (2 * step);
     step + (number - tried) * 2 * step
-}
-
-/// The addresses less than [`REACH`] away from `address`.
-fn around(address: usize) -> Range<usize> {
-    address.saturating_sub(REACH).max(LOWEST)..address.saturating_add(REACH)
 }
 
 /// The last page from which `size` bytes end at least `distance` below `middle`.
@@ -194,8 +161,8 @@ mod tests {
     fn a_place_that_nobody_has_is_an_error_or_anywhere() {
         let beyond = usize::MAX - (1 << 20);
         let error = place(size(), Placement::Near(beyond)).map(|_| ()).unwrap_err();
-        let (low, high) = (beyond - REACH, usize::MAX);
-        assert_eq!(error, MemoryError::NoPlace { size: size().bytes(), low, high });
+        let (low, high) = (beyond - MAX_DISTANCE, usize::MAX);
+        assert_eq!(error, MemoryError::NoFreeRange { size: size().bytes(), low, high });
         assert!(place(size(), Placement::PreferNear(beyond)).is_ok());
     }
 
@@ -230,9 +197,9 @@ mod tests {
     #[test]
     fn no_address_wraps() {
         let size = size();
-        for middle in [0, 1, LOWEST, 1 << 30, usize::MAX - 1, usize::MAX] {
-            let window = around(middle);
-            assert!(window.start >= LOWEST);
+        for middle in [0, 1, MIN_ADDRESS, 1 << 30, usize::MAX - 1, usize::MAX] {
+            let window = Placement::Near(middle).window();
+            assert!(window.start >= MIN_ADDRESS);
             for distance in (0..DISTANCES).map(distance) {
                 if let Some(start) = below(middle, distance, size) {
                     assert!(start + size.bytes() <= middle - distance);

@@ -11,8 +11,10 @@ use core::ops::Range;
 use arrayvec::ArrayVec;
 use spin::Mutex;
 
-use super::placement::{lies_within, window};
-use super::{MemoryError, PageCount, Placement, PublishedPages, WritablePages};
+use super::page_count::PageCount;
+use super::pages::{PublishedPages, WritablePages};
+use super::placement::lies_within;
+use super::types::{MemoryError, Placement};
 
 /// The greatest number of mappings a pool keeps.
 const MOST: usize = 8;
@@ -56,7 +58,7 @@ impl PagePool {
         size: PageCount,
         placement: Placement,
     ) -> Result<WritablePages, MemoryError> {
-        let kept = self.take_kept(size, &window(placement));
+        let kept = self.take_kept(size, &placement.window());
         kept.map_or_else(|| WritablePages::allocate(size, placement), Ok)
     }
 
@@ -106,7 +108,8 @@ impl PagePool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Protection, Segment};
+    use super::super::pages::Segment;
+    use super::super::types::Protection;
     use super::*;
 
     fn pages(count: usize) -> PageCount {

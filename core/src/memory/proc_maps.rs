@@ -4,30 +4,10 @@
 //! order of addresses, which are hexadecimal. Read through a buffer on the stack, without memory
 //! from the allocator, whatever the length of the paths.
 
-use core::fmt;
 use core::ops::Range;
 
-use super::{MemoryError, sys};
-
-/// What a program may do with an address. All three at once happens, in memory of other parts of the
-/// process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// Reading.
-    pub read: bool,
-    /// Writing.
-    pub write: bool,
-    /// Running.
-    pub execute: bool,
-}
-
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let right = |has: bool, name: char| if has { name } else { '-' };
-        let Self { read, write, execute } = *self;
-        write!(f, "{}{}{}", right(read, 'r'), right(write, 'w'), right(execute, 'x'))
-    }
-}
+use super::sys;
+use super::types::{MemoryError, Permissions};
 
 /// What may be done with the byte at `address`; `None` when nothing is mapped there.
 ///
@@ -37,7 +17,7 @@ impl fmt::Display for Access {
 ///
 /// [`MemoryError::Open`] and [`MemoryError::Read`] when the kernel does not show its list, for
 /// example because `/proc` is not mounted.
-pub fn access_at(address: usize) -> Result<Option<Access>, MemoryError> {
+pub fn permissions_at(address: usize) -> Result<Option<Permissions>, MemoryError> {
     let file = sys::open(c"/proc/self/maps").map_err(|errno| MemoryError::Open { errno })?;
     let mut lines = Lines::new(address);
     let mut buffer = [0; 4096];
@@ -69,16 +49,16 @@ struct Lines {
     address: usize,
     part: Part,
     mapping: Range<usize>,
-    access: Access,
+    access: Permissions,
 }
 
 impl Lines {
     fn new(address: usize) -> Self {
-        Self { address, part: Part::Start, mapping: 0..0, access: Access::default() }
+        Self { address, part: Part::Start, mapping: 0..0, access: Permissions::default() }
     }
 
     /// The answer, as soon as a line gives it.
-    fn next(&mut self, byte: u8) -> Option<Option<Access>> {
+    fn next(&mut self, byte: u8) -> Option<Option<Permissions>> {
         match (self.part, byte) {
             (_, b'\n') => *self = Self::new(self.address),
             (Part::Start, b'-') => self.part = Part::End,
@@ -102,7 +82,7 @@ impl Lines {
         None
     }
 
-    fn answer(&self) -> Option<Option<Access>> {
+    fn answer(&self) -> Option<Option<Permissions>> {
         if self.address < self.mapping.start {
             return Some(None);
         }
@@ -141,7 +121,7 @@ mod tests {
         let address = published.address();
         for (index, rights) in ["---", "r--", "rw-", "r-x", "---"].into_iter().enumerate() {
             for byte in [0, 1, page / 2, page - 1] {
-                let access = access_at(address + index * page + byte).unwrap().unwrap();
+                let access = permissions_at(address + index * page + byte).unwrap().unwrap();
                 assert_eq!(access.to_string(), rights, "page {index}, byte {byte}");
             }
         }
@@ -159,7 +139,7 @@ mod tests {
                 // has not been something else in between each time, must be the same.
                 let agrees = || {
                     let before = listed();
-                    let found = access_at(address).unwrap();
+                    let found = permissions_at(address).unwrap();
                     let same = found.is_some_and(|access| access.to_string() == line.access);
                     same || !before || !listed()
                 };
@@ -167,7 +147,7 @@ mod tests {
             }
         }
         for nowhere in [0, 1, 4095, 1 << 62, usize::MAX] {
-            assert_eq!(access_at(nowhere), Ok(None), "{nowhere:#x}");
+            assert_eq!(permissions_at(nowhere), Ok(None), "{nowhere:#x}");
         }
     }
 
@@ -175,9 +155,9 @@ mod tests {
     fn a_list_that_cannot_be_read_is_an_error() {
         let errno = rustix::io::Errno::ACCESS;
         let fault = inject(Call::Open, 0, errno);
-        assert_eq!(access_at(0), Err(MemoryError::Open { errno: errno.into() }));
+        assert_eq!(permissions_at(0), Err(MemoryError::Open { errno: errno.into() }));
         drop(fault);
         let _fault = inject(Call::Read, 0, errno);
-        assert_eq!(access_at(0), Err(MemoryError::Read { at: 0, errno: errno.into() }));
+        assert_eq!(permissions_at(0), Err(MemoryError::Read { at: 0, errno: errno.into() }));
     }
 }

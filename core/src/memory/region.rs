@@ -9,10 +9,9 @@ use core::ptr::NonNull;
 
 use rustix::fd::OwnedFd;
 
-use super::mapping::FileAccess;
-use super::pages::Protection;
+use super::page_count::PageCount;
 use super::sys::{self, Place};
-use super::{MemoryError, PageCount};
+use super::types::{FileAccess, MemoryError, Protection};
 
 /// Private memory of our own, unmapped when dropped. It has no bytes at all when its size is zero.
 #[derive(Debug)]

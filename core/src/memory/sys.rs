@@ -22,9 +22,7 @@ use rustix::{fs, mm, thread};
 #[cfg(miri)]
 use shim::{fs, mm, thread};
 
-use super::mapping::FileAccess;
-use super::pages::Protection;
-use super::{Errno, FileKind, FileStamp, Nanoseconds};
+use super::types::{Errno, FileAccess, FileKind, FileStamp, Nanoseconds, Protection};
 
 #[cfg(test)]
 use super::fault_injection::{self, Call};

@@ -14,7 +14,7 @@ use super::error::{MetadataError, UpdateError};
 use super::state::Symbol;
 use crate::alloc_util::sort::sort;
 use crate::alloc_util::{
-    AllocError, Rehash, Written, try_collect, try_concat, try_copy_bytes as copy_of, try_copy_str,
+    AllocError, TryWriter, try_collect, try_concat, try_copy_bytes as copy_of, try_copy_str,
     try_push, try_push_str,
 };
 use crate::format::bytes::offset_in;
@@ -28,7 +28,7 @@ use crate::format::write::note_edit::{JIT_MEMORY, with_made};
 use crate::format::write::rewrite::{RewriteError, with_kept, with_note};
 use crate::format::{FormatError, SectionKind, Smf};
 use crate::memory::lock::Lock;
-use crate::memory::{FileBytes, remap_file};
+use crate::memory::{FileBytes, replace_file};
 
 /// A row of `possible`.
 #[derive(Clone, Copy, Debug)]
@@ -176,8 +176,7 @@ impl Module {
             let template = template?;
             let number = u32::try_from(self.entries.len()).map_err(|_| MetadataError::TooLarge)?;
             let (hasher, entries) = (&self.hasher, &self.entries);
-            let hash_of: Rehash<'_, u32> =
-                &|number| hasher.hash_one(name_of(entries, payload, *number));
+            let hash_of = |number: &u32| hasher.hash_one(name_of(entries, payload, *number));
             let same = |number: &u32| name_of(entries, payload, *number) == template.name;
             let hash = hasher.hash_one(template.name);
             self.by_name.try_reserve(1, hash_of).map_err(|_| AllocError)?;
@@ -226,7 +225,7 @@ impl Module {
         let start = self.text.len();
         match cell.as_plain() {
             Some(plain) => try_push_str(&mut self.text, plain)?,
-            None => write!(Written(&mut self.text), "{cell}").map_err(|_| AllocError)?,
+            None => write!(TryWriter(&mut self.text), "{cell}").map_err(|_| AllocError)?,
         }
         let number = |len: usize| u32::try_from(len).map_err(|_| MetadataError::TooLarge);
         Ok(Span { start: number(start)?, len: number(self.text.len() - start)? })
@@ -332,9 +331,9 @@ impl Module {
         };
         match &self.home {
             Home::Memory => {}
-            Home::File => drop(remap_file(&self.path, FileBytes::DEFAULT_LIMIT, tell)?),
+            Home::File => drop(replace_file(&self.path, FileBytes::DEFAULT_LIMIT, tell)?),
             Home::Archive { path, name } => {
-                remap_file(path, FileBytes::DEFAULT_LIMIT, |old| {
+                replace_file(path, FileBytes::DEFAULT_LIMIT, |old| {
                     let library = Library::parse(old)?;
                     let module = library.find(name).ok_or(UpdateError::Changed)??;
                     let new = tell(module.data)?;

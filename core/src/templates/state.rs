@@ -17,8 +17,7 @@ use super::error::MetadataError;
 use super::instantiator::JitResult;
 use super::module::{Module, Row};
 use crate::alloc_util::{
-    AllocError, Rehash, SharedBytes, TryArc, UninitArc, insert, try_copy_bytes, try_push,
-    try_with_capacity,
+    AllocError, SharedBytes, TryArc, UninitArc, try_copy_bytes, try_push, try_with_capacity,
 };
 
 /// A symbol; its copies are one.
@@ -193,7 +192,8 @@ impl State {
             Some(place) => *place = module.clone(),
             None => {
                 self.modules.push(module.clone());
-                insert(&mut self.paths, hash, number);
+                // The table has spare capacity, so it does not rehash.
+                self.paths.insert_unique(hash, number, |_| 0);
             }
         }
         Ok(module)
@@ -203,15 +203,14 @@ impl State {
     fn make_room(&mut self, module: &Module) -> Result<Entering, AllocError> {
         let Self { modules, hasher, paths, index, gone, .. } = self;
         let at = |number: u32| usize::try_from(number).ok().and_then(|at| modules.get(at));
-        let rehash: Rehash<'_, Possible> = &|possible| {
+        let rehash = |possible: &Possible| {
             let module = at(possible.module);
             let symbol =
                 module.zip(row_of(modules, possible)).map_or("", |(m, row)| m.text(row.symbol));
             hasher.hash_one(symbol.as_bytes())
         };
         index.try_reserve(module.rows.len(), rehash).map_err(|_| AllocError)?;
-        let rehash: Rehash<'_, u32> =
-            &|number| at(*number).map_or(0, |module| hasher.hash_one(&module.path));
+        let rehash = |number: &u32| at(*number).map_or(0, |module| hasher.hash_one(&module.path));
         paths.try_reserve(1, rehash).map_err(|_| AllocError)?;
         gone.try_reserve(module.gone.len()).map_err(|_| AllocError)?;
         modules.try_reserve(1).map_err(|_| AllocError)?;
@@ -251,7 +250,8 @@ impl State {
             len: new.symbol.len,
             short: short(symbol.as_bytes()),
         };
-        insert(&mut self.index, hash, possible);
+        // The table has spare capacity, so it does not rehash.
+        self.index.insert_unique(hash, possible, |_| 0);
     }
 
     /// Takes the rows of a module out of the index.
@@ -280,7 +280,7 @@ impl State {
         let Self { modules, index, .. } = self;
         let is_it = |possible: &Possible| {
             let of = usize::try_from(possible.module).ok().and_then(|at| modules.get(at));
-            of.is_some_and(|of| of.is(module)) && is_symbol(modules, possible, hash, symbol)
+            of.is_some_and(|of| of.ptr_eq(module)) && is_symbol(modules, possible, hash, symbol)
         };
         if let Ok(found) = index.find_entry(hash, is_it) {
             found.remove();

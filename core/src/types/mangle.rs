@@ -25,7 +25,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use super::{MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES, Type, Word, number};
-use crate::alloc_util::{AllocError, Written};
+use crate::alloc_util::{AllocError, TryWriter};
 
 /// What a symbol says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ fn tried(put: impl Fn(&mut dyn Write) -> Option<()>) -> Result<Option<String>, A
         return Ok(None);
     }
     let mut symbol = String::new();
-    put(&mut Written(&mut symbol)).ok_or(AllocError)?;
+    put(&mut TryWriter(&mut symbol)).ok_or(AllocError)?;
     Ok(Some(symbol))
 }
 

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use smf_core::memory::code_alloc::{ExecError, PageUse};
-use smf_core::memory::{Protection, access_at};
+use smf_core::memory::{Protection, permissions_at};
 
 use super::error::{ApiError, keep, or};
 use super::values::{self, Bytes};
@@ -149,7 +149,7 @@ pub extern "C" fn rt_get_protection(address: i64) -> i32 {
 
 fn kernel_protection(address: i64) -> Result<i32, ApiError> {
     let address = args::address("the address", address)?;
-    let access = access_at(address)?.ok_or(ApiError::Unmapped { address })?;
+    let access = permissions_at(address)?.ok_or(ApiError::Unmapped { address })?;
     let bit = |has, bit| if has { bit } else { 0 };
     Ok(bit(access.read, READ) | bit(access.write, WRITE) | bit(access.execute, EXEC))
 }

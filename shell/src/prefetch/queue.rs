@@ -215,7 +215,7 @@ fn may_be_for_others(error: &CacheError) -> bool {
         CacheError::File(MemoryError::Open { errno }) => {
             errno == Errno::MFILE || errno == Errno::NFILE || errno == Errno::NOMEM
         }
-        CacheError::File(MemoryError::NoRoomForFile { .. } | MemoryError::Map { .. }) => true,
+        CacheError::File(MemoryError::OutOfMemory { .. } | MemoryError::Map { .. }) => true,
         _ => false,
     }
 }

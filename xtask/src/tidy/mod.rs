@@ -28,7 +28,7 @@ const ENFORCE: bool = false;
 /// The shipped files that may hold unsafe code: system calls, the memory behind them, and calls into machine code.
 /// Tests and benchmarks, which call machine code too, are not listed.
 const UNSAFE: &[&str] = &[
-    "core/src/alloc_util.rs",
+    "core/src/alloc_util/smart_ptr.rs",
     "core/src/cache/exclusive.rs",
     "core/src/cache/hash/sse2.rs",
     "core/src/cache/index/sse2.rs",

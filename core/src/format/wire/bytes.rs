@@ -146,32 +146,6 @@ impl<'d> Cursor<'d> {
     }
 }
 
-/// FNV-1a over 32 bits: the hash beside a symbol's name.
-pub const fn fnv1a_32(bytes: &[u8]) -> u32 {
-    let mut hash = 0x811c_9dc5u32;
-    let mut rest = bytes;
-    while let Some((&byte, tail)) = rest.split_first() {
-        hash = (hash ^ byte as u32).wrapping_mul(0x0100_0193);
-        rest = tail;
-    }
-    hash
-}
-
-/// FNV-1a over 64 bits: the hash of a module inside a library archive.
-pub const fn fnv1a_64(bytes: &[u8]) -> u64 {
-    fnv1a_64_more(0xcbf2_9ce4_8422_2325, bytes)
-}
-
-/// The hash of what has the hash `hash`, followed by `bytes`.
-pub const fn fnv1a_64_more(mut hash: u64, bytes: &[u8]) -> u64 {
-    let mut rest = bytes;
-    while let Some((&byte, tail)) = rest.split_first() {
-        hash = (hash ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3);
-        rest = tail;
-    }
-    hash
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use alloc::string::String;
 use core::alloc::Layout;
 use core::fmt::Write;
 
-use crate::alloc_util::{AllocError, Written};
+use crate::alloc_util::{AllocError, TryWriter};
 use crate::format::write::note_edit::put_text;
 
 /// A row of `possible` to be written.
@@ -33,11 +33,11 @@ pub fn write_possible(rows: &[NewPossible<'_>]) -> String {
 pub fn try_write_possible(rows: &[NewPossible<'_>]) -> Result<String, AllocError> {
     let mut text = String::new();
     // Writing fails for want of memory alone.
-    write_rows(&mut Written(&mut text), rows).map_err(|_| AllocError)?;
+    write_rows(&mut TryWriter(&mut text), rows).map_err(|_| AllocError)?;
     Ok(text)
 }
 
-fn write_rows(text: &mut Written<'_>, rows: &[NewPossible<'_>]) -> core::fmt::Result {
+fn write_rows(text: &mut TryWriter<'_>, rows: &[NewPossible<'_>]) -> core::fmt::Result {
     text.write_str(
         "instantiations |id, template, type_args, mangled_name, from_file, from_loc, to_obj, status|\n\
          possible |id, template, type_args, mangled_name, required_by, can_defer|\n",

@@ -2,7 +2,7 @@
 
 use crate::format::model::header::Flags;
 use crate::format::model::symbol::Binding;
-use crate::format::wire::bytes::fnv1a_32;
+use crate::alloc_util::hash::fnv1a_32;
 use crate::format::wire::layout::{IMPORT_SECTION, SECTION_MARKER};
 use crate::format::wire::layout::{Layout, NATIVE_HEADER, RELOC, SYMBOL};
 use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place, Plan};

@@ -46,7 +46,7 @@ impl Drop for Directory {
 
 fn append(path: &Path, what: &[u8]) -> Result<bool, ReplaceError> {
     let path = path.as_os_str().as_encoded_bytes();
-    remap_file(path, LIMIT, |old| Ok(Some([old, what].concat())))
+    replace_file(path, LIMIT, |old| Ok(Some([old, what].concat())))
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn bytes_change_and_rights_stay() {
     }
     assert_eq!(fs::read(&path).unwrap(), b"one+++");
     let nothing =
-        remap_file(path.as_os_str().as_encoded_bytes(), LIMIT, |_| Ok::<_, ReplaceError>(None));
+        replace_file(path.as_os_str().as_encoded_bytes(), LIMIT, |_| Ok::<_, ReplaceError>(None));
     assert_eq!(nothing, Ok(false));
     assert_eq!(directory.names(), ["a"]);
 }
@@ -178,7 +178,7 @@ fn a_file_that_is_replaced_meanwhile_is_read_again() {
     let path = directory.file("a", b"old");
     let other = directory.file("b", b"build");
     let mut times = 0;
-    let replaced = remap_file(path.as_os_str().as_encoded_bytes(), LIMIT, |old| {
+    let replaced = replace_file(path.as_os_str().as_encoded_bytes(), LIMIT, |old| {
         times += 1;
         if times == 1 {
             fs::rename(&other, &path).unwrap();

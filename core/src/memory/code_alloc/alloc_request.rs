@@ -4,8 +4,8 @@
 use core::num::NonZeroUsize;
 use core::ops::Range;
 
-use super::super::placement::{self, Placement};
 use super::super::sys;
+use super::super::types::Placement;
 use super::arena::{Arena, Kind, SLAB};
 use super::error::ExecError;
 use super::free_lists::Spot;
@@ -130,7 +130,7 @@ impl AllocRequest {
         kind: Kind,
         placement: Placement,
     ) -> Self {
-        let window = placement::window(placement);
+        let window = placement.window();
         let (lowest, highest) = (window.start, window.end.saturating_sub(capacity));
         let units = capacity >> shift;
         Self { capacity, units, alignment, shift, kind, placement, lowest, highest }

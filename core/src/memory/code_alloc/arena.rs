@@ -29,11 +29,11 @@ use hashbrown::HashMap;
 use rustix::fd::OwnedFd;
 
 use super::super::lock::Lock;
-use super::super::pages::Protection;
-use super::super::placement::{self, Placement};
+use super::super::page_count::PageCount;
+use super::super::placement;
 use super::super::region::Region;
 use super::super::sys::{self, InChild};
-use super::super::{Errno, MemoryError, PageCount};
+use super::super::types::{Errno, MemoryError, Placement, Protection};
 use super::source::{Source, is_policy};
 use super::span::SpanMap;
 use super::{error::ExecError, trap};
@@ -119,7 +119,7 @@ impl Arena {
         let view = size.saturating_add(GUARD);
         let views = if kind == Kind::Changing { view } else { view.saturating_mul(2) };
         let total = PageCount::covering(views.saturating_add(GUARD) as u64)?;
-        let map = SpanMap::new(size / SLAB).ok_or(ExecError::NoRoomForRecords)?;
+        let map = SpanMap::new(size / SLAB).ok_or(ExecError::OutOfMemory)?;
         let region = placement::place(total, placement, Protection::None)?;
         let start = region.addresses().start.saturating_add(GUARD);
         let writable = if kind == Kind::Changing { GUARD } else { GUARD + view };
@@ -127,7 +127,7 @@ impl Arena {
         region.start().as_ptr().expose_provenance();
         let mut warm = Vec::new();
         let words = map.len().div_ceil(64);
-        warm.try_reserve_exact(words).map_err(|_| ExecError::NoRoomForRecords)?;
+        warm.try_reserve_exact(words).map_err(|_| ExecError::OutOfMemory)?;
         warm.resize(words, 0);
         let slabs = Lock::new(Slabs { map, owners: HashMap::new(), warm });
         let arena = Self { region, kind, code: start..start + size, writable, slabs };
@@ -229,7 +229,7 @@ impl Arena {
             return Ok(None);
         };
         let taken = run.start..run.start + count;
-        slabs.owners.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
+        slabs.owners.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
         slabs.map.take(run, taken.clone());
         slabs.owners.insert(taken.start, owner);
         let warm = taken.clone().take_while(|&slab| slabs.is_warm(slab)).count();

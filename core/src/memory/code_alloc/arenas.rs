@@ -4,8 +4,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::lock::{Guard, Lock, Process};
-use super::super::placement::{self, Placement};
-use super::super::{Errno, MemoryError};
+use super::super::types::{Errno, MemoryError, Placement};
 use super::arena::{Arena, Kind, NoArena, Owner};
 use super::error::ExecError;
 use super::fork_detector::ForkDetector;
@@ -111,7 +110,7 @@ impl Arenas {
         kind: Kind,
         wanted: Placement,
     ) -> Result<(TryArc<Arena>, usize, usize), ExecError> {
-        let window = placement::window(wanted);
+        let window = wanted.window();
         let mut list = self.list()?;
         for arena in list.iter().filter(|arena| arena.kind() == kind) {
             let code = arena.code();
@@ -123,7 +122,7 @@ impl Arenas {
             }
         }
         let arena = self.add(&mut list, kind, self.or_usual(wanted), bytes)?;
-        let nowhere = MemoryError::NoPlace { size: bytes, low: window.start, high: window.end };
+        let nowhere = MemoryError::NoFreeRange { size: bytes, low: window.start, high: window.end };
         let (address, warm) = arena.take(bytes, owner)?.ok_or(nowhere)?;
         Ok((arena, address, warm))
     }
@@ -136,7 +135,7 @@ impl Arenas {
         placement: Placement,
         bytes: usize,
     ) -> Result<TryArc<Arena>, ExecError> {
-        list.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords)?;
+        list.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
         let room = UninitArc::new()?;
         self.mark.set()?;
         let mut size = self.size.max(bytes);
@@ -179,7 +178,7 @@ impl Arenas {
                 }
             }
         }
-        Err(ExecError::NoRoomForRecords)
+        Err(ExecError::OutOfMemory)
     }
 
     fn finish(result: Result<Arena, NoArena>, file: Option<Errno>) -> Result<Arena, ExecError> {
@@ -200,7 +199,7 @@ impl Arenas {
         // again each time.
         let spare = |other: &&TryArc<Arena>| other.kind() == arena.kind() && other.is_empty();
         if list.iter().filter(spare).count() > 1 {
-            list.retain(|other| !other.is(&arena));
+            list.retain(|other| !other.ptr_eq(&arena));
         }
     }
 
@@ -257,7 +256,7 @@ fn lacks_room(error: ExecError) -> bool {
             [Raw::NOMEM, Raw::AGAIN, Raw::FBIG, Raw::NOSPC].into_iter().any(|room| errno == room)
         }
         ExecError::Memory(MemoryError::Protect { errno, .. }) => errno == Raw::NOMEM,
-        ExecError::Memory(MemoryError::NoPlace { .. }) => true,
+        ExecError::Memory(MemoryError::NoFreeRange { .. }) => true,
         _ => false,
     }
 }

@@ -9,7 +9,7 @@ use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
 use core::{fmt, slice};
 
-use super::super::pages::Protection;
+use super::super::types::Protection;
 use super::super::{icache, sys};
 use super::alloc_request::{Allocation, BlockId};
 use super::error::ExecError;

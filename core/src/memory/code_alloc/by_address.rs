@@ -11,8 +11,8 @@
 
 use hashbrown::HashMap;
 
-use super::super::pages::Protection;
 use super::super::sys;
+use super::super::types::Protection;
 use super::arena::Kind;
 use super::arenas::LARGEST;
 use super::block::Block;
@@ -128,7 +128,7 @@ impl CodeMemory {
         let shared = &self.shared;
         let mut pages = shared.wait(&shared.pages)?;
         let size = usize::try_from(size).map_err(|_| ExecError::TooLarge { size, limit: LARGEST });
-        let room = pages.blocks.try_reserve(1).map_err(|_| ExecError::NoRoomForRecords);
+        let room = pages.blocks.try_reserve(1).map_err(|_| ExecError::OutOfMemory);
         let size = room.and(size).inspect_err(|&error| shared.refuse(lane, error, 0, 0))?;
         let request = Request::new(size).aligned_to(sys::page_size());
         let block = shared.allocate(lane, kind, request)?;

@@ -23,7 +23,7 @@ pub enum ExecError {
     /// The ceiling in blocks is reached.
     CeilingBlocks { limit: u64 },
     /// The allocator has no room for the records of a block or an arena.
-    NoRoomForRecords,
+    OutOfMemory,
     /// The system does not let this process have executable memory: neither from a file, which
     /// stopped with `file`, nor by changing memory of its own, which stopped with `change`.
     Policy { file: Errno, change: Errno },
@@ -52,7 +52,7 @@ impl ExecError {
             Self::Empty | Self::TooLarge { .. } => Reason::Size,
             Self::Alignment { .. } => Reason::Alignment,
             Self::CeilingBytes { .. } | Self::CeilingBlocks { .. } => Reason::Ceiling,
-            Self::NoRoomForRecords | Self::Memory(_) => Reason::AllocError,
+            Self::OutOfMemory | Self::Memory(_) => Reason::AllocError,
             Self::Policy { .. } => Reason::Policy,
             Self::Forked => Reason::Forked,
             Self::Unknown { .. } => Reason::Unknown,
@@ -97,7 +97,7 @@ pub enum Reason {
 
 impl From<AllocError> for ExecError {
     fn from(_: AllocError) -> Self {
-        Self::NoRoomForRecords
+        Self::OutOfMemory
     }
 }
 
@@ -124,9 +124,7 @@ impl fmt::Display for ExecError {
             E::CeilingBlocks { limit } => {
                 write!(f, "one block more would exceed the ceiling of {limit} blocks of code")
             }
-            E::NoRoomForRecords => {
-                f.write_str("out of memory for the records of executable memory")
-            }
+            E::OutOfMemory => f.write_str("out of memory for the records of executable memory"),
             E::Policy { file, change } => write!(
                 f,
                 "the system forbids executable memory to this process: not from a file, by \

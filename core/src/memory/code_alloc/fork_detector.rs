@@ -7,9 +7,9 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
-use super::super::pages::Protection;
+use super::super::page_count::PageCount;
 use super::super::sys::{self, InChild, Place};
-use super::super::{MemoryError, PageCount};
+use super::super::types::{MemoryError, Protection};
 
 /// A byte that is 1 in the process that set it and 0 in its children. Absent at first.
 pub(super) struct ForkDetector {

@@ -163,7 +163,7 @@ impl CodeMemory {
     ///
     /// # Errors
     ///
-    /// [`ExecError::NoRoomForRecords`].
+    /// [`ExecError::OutOfMemory`].
     pub fn try_new(options: CodeMemoryOptions) -> Result<Self, ExecError> {
         Ok(Self { shared: TryArc::new(Shared::new(options))? })
     }
@@ -185,7 +185,7 @@ impl CodeMemory {
     /// * [`ExecError::Empty`], [`ExecError::TooLarge`], [`ExecError::Alignment`]: no such block.
     /// * [`ExecError::CeilingBytes`], [`ExecError::CeilingBlocks`]: it would be one too many.
     /// * [`ExecError::Policy`]: the system forbids executable memory.
-    /// * [`ExecError::Memory`], [`ExecError::NoRoomForRecords`]: no memory, or none where it is
+    /// * [`ExecError::Memory`], [`ExecError::OutOfMemory`]: no memory, or none where it is
     ///   wanted.
     /// * [`ExecError::Forked`]: in a child process.
     #[inline(always)]
@@ -205,7 +205,9 @@ impl CodeMemory {
         if !arenas.is_crowded(address) {
             let near = request.placed(Placement::Near(address));
             match self.shared.allocate(lane, Kind::Sealed, near) {
-                Err(ExecError::Memory(MemoryError::NoPlace { .. })) => arenas.set_crowded(address),
+                Err(ExecError::Memory(MemoryError::NoFreeRange { .. })) => {
+                    arenas.set_crowded(address)
+                }
                 result => return result,
             }
         }

@@ -44,7 +44,7 @@ const UNKNOWN: usize = 256;
 const SHORTEST: usize = 2;
 
 /// For what cannot happen: a place that was just found is not there.
-const NOWHERE: ExecError = ExecError::NoRoomForRecords;
+const NOWHERE: ExecError = ExecError::OutOfMemory;
 
 /// One lane.
 pub(super) struct Shard {
@@ -275,7 +275,7 @@ impl Shard {
         need: &AllocRequest,
         arenas: &Arenas,
     ) -> Result<u16, ExecError> {
-        let map = SpanMap::new(bytes >> need.shift).ok_or(ExecError::NoRoomForRecords)?;
+        let map = SpanMap::new(bytes >> need.shift).ok_or(ExecError::OutOfMemory)?;
         let slot = self.vacant_slot()?;
         let owner = Owner { lane: self.number, slot };
         let (arena, address, warm) = arenas.take(bytes, owner, need.kind, need.placement)?;
@@ -315,8 +315,8 @@ impl Shard {
         if let Some(&slot) = self.vacant.last() {
             return Ok(slot);
         }
-        let no_room = |_| ExecError::NoRoomForRecords;
-        let slot = u16::try_from(self.chunks.len()).map_err(|_| ExecError::NoRoomForRecords)?;
+        let no_room = |_| ExecError::OutOfMemory;
+        let slot = u16::try_from(self.chunks.len()).map_err(|_| ExecError::OutOfMemory)?;
         self.chunks.try_reserve(1).map_err(no_room)?;
         self.vacant.try_reserve(self.chunks.len() + 1).map_err(no_room)?;
         self.chunks.push(None);

@@ -326,7 +326,7 @@ impl Shared {
 
     /// The arena of a live block.
     pub(super) fn arena(&self, number: u16, spot: Spot) -> Result<TryArc<Arena>, ExecError> {
-        self.lock(number)?.arena(spot).ok_or(ExecError::NoRoomForRecords)
+        self.lock(number)?.arena(spot).ok_or(ExecError::OutOfMemory)
     }
 
     /// The block around `address`: a live one, or one that was freed and waits for its next use.
@@ -445,7 +445,7 @@ impl TryArc<Shared> {
         }
         let take = |lane: &mut Shard| lane.take(&need, &self.arenas).map(Some);
         let found = self.take_from(number, request.size, take)?;
-        Ok((found.ok_or(ExecError::NoRoomForRecords)?, number))
+        Ok((found.ok_or(ExecError::OutOfMemory)?, number))
     }
 
     /// Has `take` find a place in a lane, and counts the block.

@@ -21,9 +21,9 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, fence};
 
 use rustix::mm::Advice;
 
-use super::super::pages::Protection;
 use super::super::region::Region;
 use super::super::sys::{self, Place};
+use super::super::types::Protection;
 use super::PageCount;
 
 /// The size of a block in bytes, of which its address is a multiple: that of a large page, where the others

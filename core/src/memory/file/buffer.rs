@@ -18,7 +18,7 @@ pub(super) enum Buffer {
 impl Buffer {
     /// Room for `size` bytes of a file and a tail.
     pub(super) fn with_room(size: u64, tail: usize, to: CopyTo) -> Result<Self, MemoryError> {
-        let no_room = MemoryError::NoRoomForFile { size };
+        let no_room = MemoryError::OutOfMemory { size };
         let room = size.checked_add(tail as u64).ok_or(no_room)?;
         match to {
             CopyTo::Allocator => {
@@ -43,7 +43,7 @@ impl Buffer {
         offset: u64,
         size: u64,
     ) -> Result<(), MemoryError> {
-        let size = usize::try_from(size).map_err(|_| MemoryError::NoRoomForFile { size })?;
+        let size = usize::try_from(size).map_err(|_| MemoryError::OutOfMemory { size })?;
         while let Some(missing @ 1..) = size.checked_sub(self.as_slice().len()) {
             let at = offset.saturating_add(self.as_slice().len() as u64);
             let count = self.read(file, at, missing);
@@ -105,10 +105,10 @@ impl Buffer {
     /// The bytes with `tail` behind them, for which there is room.
     ///
     /// # Errors
-    /// [`MemoryError::NoRoomForFile`] for a tail of 4 GiB; with pages those of memory for them.
+    /// [`MemoryError::OutOfMemory`] for a tail of 4 GiB; with pages those of memory for them.
     pub(super) fn finish_with(mut self, tail: &[u8]) -> Result<OwnedBytes, MemoryError> {
         let size = tail.len() as u64;
-        let tail_len = u32::try_from(size).map_err(|_| MemoryError::NoRoomForFile { size })?;
+        let tail_len = u32::try_from(size).map_err(|_| MemoryError::OutOfMemory { size })?;
         self.append(tail);
         match self {
             Buffer::Allocated(bytes) => Ok(OwnedBytes::allocated(bytes, tail_len)),

@@ -275,7 +275,7 @@ fn a_size_that_is_no_longer_true_is_an_upper_bound() {
     }
     let size = 1 << 63;
     let refused = Buffer::with_room(size, 0, CopyTo::Allocator).map(|_| ()).unwrap_err();
-    assert_eq!(refused, MemoryError::NoRoomForFile { size });
+    assert_eq!(refused, MemoryError::OutOfMemory { size });
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn every_call_that_fails_is_named() {
         (
             Call::Status,
             MemoryError::Inspect { errno },
-            "cannot tell the size of the file: input/output error",
+            "cannot read the type and the size of the file: input/output error",
         ),
         (
             Call::Read,

@@ -7,7 +7,7 @@
 
 use core::arch::asm;
 
-use super::super::Errno;
+use super::super::types::Errno;
 
 /// Cleans the data cache, invalidates the instruction cache and empties the pipelines of all cores.
 pub(super) fn synchronize(code: &[u8]) -> Result<(), Errno> {

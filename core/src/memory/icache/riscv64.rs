@@ -4,7 +4,8 @@
 //! Documentation/arch/riscv/cmodx.rst. Hence the kernel's own call, which reaches every hart that
 //! runs the process and notes the flush for those that will.
 
-use super::super::{Errno, sys};
+use super::super::sys;
+use super::super::types::Errno;
 
 /// Has every hart of the process fetch `code` anew.
 pub(super) fn synchronize(code: &[u8]) -> Result<(), Errno> {

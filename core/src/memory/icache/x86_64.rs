@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use super::super::Errno;
+use super::super::types::Errno;
 
 /// Keeps the compiler from moving stores into `code` behind this point.
 #[inline]

@@ -10,9 +10,9 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Access, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::{self, retry_on_intr};
 
-use super::super::Errno;
 #[cfg(test)]
 use super::super::fault_injection::{self, Call};
+use super::super::types::Errno;
 use super::{PATH_LIMIT, fs, thread};
 
 /// A path without its NUL.

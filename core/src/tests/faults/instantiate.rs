@@ -14,7 +14,7 @@ use crate::format::write::{Module, NewSection};
 use crate::format::write::{NewTemplate, NewTemplates};
 use crate::format::{Arch, Header, Layout, RelocKind, SectionKind, Smf};
 use crate::memory::testing::alone;
-use crate::memory::{ReplaceError, remap_file};
+use crate::memory::{ReplaceError, replace_file};
 use crate::templates::{
     JitConfig, JitInstantiator, JitResult, PrecompiledReloc, Variant, encode_precompiled,
 };
@@ -98,7 +98,7 @@ fn whatever_call_fails_a_file_is_replaced_or_left_alone() {
     }
     let place = Place::new("replace", b"old".to_vec());
     let replace = || {
-        remap_file(place.path(), 1 << 20, |old| Ok::<_, ReplaceError>(Some([old, b"!"].concat())))
+        replace_file(place.path(), 1 << 20, |old| Ok::<_, ReplaceError>(Some([old, b"!"].concat())))
     };
     let points = fail_each("replace a file", replace, || place.is_old(), |_| place.begin_anew());
     assert!(points > 300, "the faults did not reach the calls");

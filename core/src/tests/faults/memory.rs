@@ -8,7 +8,7 @@ use super::fail_each;
 use crate::memory::testing::alone;
 use crate::memory::{
     Advice, FfiMapping, FileAccess, FileBytes, FileRange, Mapping, MemoryError, PageCount,
-    Placement, Protection, Segment, WritablePages, access_at, read_ahead, stamp_of,
+    Placement, Protection, Segment, WritablePages, permissions_at, read_ahead, stamp_of,
 };
 
 const LIMIT: u64 = 1 << 20;
@@ -56,7 +56,7 @@ fn whatever_call_fails_files_and_pages_are_given_back() {
         Ok::<_, MemoryError>(shared)
     };
     points += fail_each("expose shared memory", share, intact, drop);
-    points += fail_each("ask what may be done", || access_at(0x1000), intact, drop);
+    points += fail_each("ask what may be done", || permissions_at(0x1000), intact, drop);
 
     for placement in [Placement::Anywhere, Placement::Low2GiB] {
         let publish = || {

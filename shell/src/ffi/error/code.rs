@@ -177,10 +177,10 @@ fn code_of_memory(error: &MemoryError) -> Code {
             Code::File
         }
         E::NotRegular { .. } | E::FileTooLarge { .. } | E::Read { .. } => Code::File,
-        E::Changing { .. } | E::CutOff { .. } => Code::File,
+        E::Changing { .. } | E::Truncated { .. } => Code::File,
         E::RangeOutside { .. } => Code::OutOfRange,
         E::NotReadable { .. } => Code::Access,
-        E::NoRoomForFile { .. } | E::Prefault { .. } | E::TooManyBytes { .. } => Code::AllocError,
+        E::OutOfMemory { .. } | E::Prefault { .. } | E::TooManyBytes { .. } => Code::AllocError,
         E::Map { errno, .. } | E::Manage { errno, .. } if *errno == Errno::NOMEM => {
             Code::AllocError
         }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::format::wire::bytes::{fnv1a_64, fnv1a_64_more};
+use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::wire::library::{ENTRY, HEADER, MAGIC, NAME, entry, header};
 
 /// Why modules cannot be written as an archive.

@@ -318,7 +318,7 @@ fn where_nothing_is_free_near_is_an_error_and_prefer_is_elsewhere() {
     let beyond = usize::MAX - (1 << 20);
     let near = Request::new(100).placed(Placement::Near(beyond));
     let error = memory.allocate_with(near).map(|_| ()).unwrap_err();
-    assert!(matches!(error, ExecError::Memory(MemoryError::NoPlace { .. })), "{error}");
+    assert!(matches!(error, ExecError::Memory(MemoryError::NoFreeRange { .. })), "{error}");
     let prefer = Request::new(100).placed(Placement::PreferNear(beyond));
     let blocks: Vec<_> = (0..100).map(|_| memory.allocate_with(prefer).unwrap()).collect();
     assert_eq!((blocks.len(), memory.statistics().arenas), (100, 1));

@@ -8,7 +8,7 @@ mod policies;
 mod threads;
 
 use super::super::testing::{End, Line, alone, in_child, maps};
-use super::super::{Access, MemoryError, Protection, access_at, sys};
+use super::super::{MemoryError, Permissions, Protection, permissions_at, sys};
 use super::*;
 use std::string::String;
 use std::vec::Vec;
@@ -90,7 +90,9 @@ fn no_mapping_is_both() {
 
 /// What the kernel says may be done at `address`.
 fn access(address: usize) -> String {
-    access_at(address).unwrap().map_or("none".into(), |access: Access| std::format!("{access}"))
+    permissions_at(address)
+        .unwrap()
+        .map_or("none".into(), |access: Permissions| std::format!("{access}"))
 }
 
 /// The mappings of files for code and of inaccessible memory.

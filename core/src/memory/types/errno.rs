@@ -1,12 +1,13 @@
-//! The kernel's error numbers, in words that a user can act on.
+//! The kernel's error numbers.
 //!
-//! A number is open: one that this room has no words for is still carried and shown. Meanings
-//! follow `errno(3)` and the manual page of the call that fails with them.
+//! Source: `errno(3)` and the manual page of each call.
 
 use core::fmt;
 use rustix::io::Errno as Raw;
 
-/// The number with which the kernel refused a system call.
+/// The error number with which a system call failed.
+///
+/// A number without a text here is shown as a number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Errno(Raw);
 
@@ -16,7 +17,7 @@ impl Errno {
         self.0.raw_os_error()
     }
 
-    fn meaning(self) -> Option<&'static str> {
+    fn description(self) -> Option<&'static str> {
         Some(match self.0 {
             Raw::NOENT => "no such file or directory",
             Raw::ACCESS => "permission denied",
@@ -28,15 +29,15 @@ impl Errno {
             Raw::MFILE => "this process has too many open files",
             Raw::NFILE => "the system has too many open files",
             Raw::NOMEM => "out of memory, of address space or of mappings",
-            Raw::NXIO => "there is no device or process behind it",
+            Raw::NXIO => "no such device or address",
             Raw::NODEV => "no such device",
             Raw::IO => "input/output error",
             Raw::INVAL => "invalid argument",
-            Raw::AGAIN => "it is locked or held by another process",
+            Raw::AGAIN => "it is locked by another process, or a limit is reached",
             Raw::BUSY => "it is busy",
-            Raw::EXIST => "the place is taken",
-            Raw::OVERFLOW => "a number is too large for the kernel",
-            Raw::STALE => "the file on the server is gone",
+            Raw::EXIST => "it exists already",
+            Raw::OVERFLOW => "a value is too large for the kernel",
+            Raw::STALE => "stale file handle",
             Raw::INTR => "interrupted by a signal",
             Raw::NOSYS => "this kernel has no such system call",
             _ => return None,
@@ -66,8 +67,8 @@ impl fmt::Debug for Errno {
 
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.meaning() {
-            Some(meaning) => f.write_str(meaning),
+        match self.description() {
+            Some(description) => f.write_str(description),
             None => write!(f, "error number {}", self.raw()),
         }
     }
@@ -79,7 +80,7 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn says_the_meaning_or_else_the_number() {
+    fn errno_is_shown_as_text_or_else_as_a_number() {
         assert_eq!(Errno(Raw::NOENT).to_string(), "no such file or directory");
         assert_eq!(Errno(Raw::from_raw_os_error(4000)).to_string(), "error number 4000");
         assert_eq!((Errno(Raw::NOENT).raw(), Errno(Raw::from_raw_os_error(4000)).raw()), (2, 4000));
