@@ -453,7 +453,7 @@ fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
         assert_eq!((call(&module, "bump", &[5]), call(&module, "absload", &[])), (105, 105));
         assert_eq!(protection_at(module.symbol(b"answer").unwrap()), "r-x");
     }
-    assert!((1..=64 << 10).contains(&pool.held()));
+    assert!((1..=64 << 10).contains(&pool.cached_bytes()));
     // What is kept can be written by nobody but its next owner, and run by nobody.
     let address = {
         let module = Image::place_in(&packed, &pool).unwrap().link(&NoImports).unwrap();
@@ -461,7 +461,7 @@ fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
     };
     assert_eq!(protection_at(address), "rw-");
     pool.trim();
-    assert_eq!((pool.held(), protection_at(address) == "rw-"), (0, false));
+    assert_eq!((pool.cached_bytes(), protection_at(address) == "rw-"), (0, false));
 }
 
 #[test]
@@ -480,13 +480,13 @@ fn kept_pages_hold_nothing_of_the_module_before() {
     let fresh = bytes(&Image::place(&smf).unwrap().link(&NoImports).unwrap());
     assert_eq!(fresh.iter().filter(|byte| **byte != 0).count(), 1 + 3 + 5);
     for _ in 0..3 {
-        let mut pages = pool.take(PageCount::covering(3 * 4096).unwrap()).unwrap();
+        let mut pages = pool.take_zeroed(PageCount::covering(3 * 4096).unwrap()).unwrap();
         pages.as_mut_slice().fill(0xcc);
         let (offset, size) = (PageCount::ZERO, pages.size());
         let protection = Protection::Read;
-        pool.keep(pages.publish(&[Segment { offset, size, protection }]).unwrap());
+        pool.put(pages.publish(&[Segment { offset, size, protection }]).unwrap());
         let kept = Image::place_in(&smf, &pool).unwrap().link(&NoImports).unwrap();
-        assert_eq!(pool.held(), 0, "the pages of the pool were used");
+        assert_eq!(pool.cached_bytes(), 0, "the pages of the pool were used");
         assert_eq!(bytes(&kept), fresh);
     }
 }

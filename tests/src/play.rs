@@ -147,7 +147,7 @@ fn code_memory() -> CodeMemory {
         ceiling_bytes: CODE_BYTES,
         ..CodeMemoryOptions::default()
     };
-    CodeMemory::new(options)
+    CodeMemory::new(options).unwrap()
 }
 
 std::thread_local! {

@@ -111,6 +111,15 @@ impl<T: AsRef<[u8]> + Send + Sync + 'static> TryArc<T> {
     }
 }
 
+#[cfg(feature = "kernel")]
+impl<T: Send + Sync + 'static> TryArc<T> {
+    /// Erases the type of the value, of which only the lifetime matters from now on.
+    pub(crate) fn into_any(self) -> TryArc<dyn Send + Sync> {
+        let inner: NonNull<Inner<dyn Send + Sync>> = ManuallyDrop::new(self).inner;
+        TryArc { inner, owns: PhantomData }
+    }
+}
+
 impl<T: ?Sized> TryArc<T> {
     #[inline]
     fn inner(&self) -> &Inner<T> {

@@ -103,7 +103,7 @@ impl<'d> Image<'d> {
         let (pool, placement) =
             if plan.low { (None, Placement::Low2GiB) } else { (pool, placement) };
         let mut pages = match pool {
-            Some(pool) => pool.take_used(size, placement)?,
+            Some(pool) => pool.take(size, placement)?,
             None => WritablePages::allocate(size, placement)?,
         };
         copy_sections(linked, &plan, &mut pages)?;
@@ -235,7 +235,7 @@ fn copy_sections(
     }
     let usize_of = |number: u64| usize::try_from(number).map_err(|_| too_large());
 
-    let is_used = pages.is_used();
+    let is_used = pages.is_reused();
     if !is_used {
         // Zeroes at the end need no memory before somebody touches them.
         let last = if in_order { placed.last() } else { placed.iter().max_by_key(|(at, _)| *at) };

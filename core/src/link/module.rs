@@ -30,7 +30,7 @@ struct Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         if let (Some(pages), Some(pool)) = (self.pages.take(), &self.pool) {
-            pool.keep(pages);
+            pool.put(pages);
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::format::library::is_library;
 use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Module, Resolve, ShortName};
 use crate::memory::PagePool;
-use crate::memory::lock::{Guard, Lock};
+use crate::memory::lock::{Lock, LockGuard};
 
 /// What is asked when a module has been linked, before anybody can find it.
 pub trait LoadObserver: Send + Sync {
@@ -467,15 +467,15 @@ impl ModuleLoader {
             retired: state.retired.len(),
             uncounted: state.retired.uncounted(),
             replaced_bytes: state.retired.replaced_bytes(),
-            kept_bytes: self.pool.held(),
+            kept_bytes: self.pool.cached_bytes(),
         }
     }
 
-    pub(super) fn state(&self) -> Guard<'_, State> {
+    pub(super) fn state(&self) -> LockGuard<'_, State> {
         self.state.lock()
     }
 
-    pub(super) fn candidates(&self) -> Guard<'_, ProviderIndex> {
+    pub(super) fn candidates(&self) -> LockGuard<'_, ProviderIndex> {
         self.candidates.lock()
     }
 

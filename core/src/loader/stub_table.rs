@@ -20,7 +20,7 @@ use super::{LoadError, stub};
 use crate::alloc_util::{AllocError, Shared, try_box, try_copy_bytes};
 use crate::link::ShortName;
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
-use crate::memory::lock::{Guard, Lock};
+use crate::memory::lock::{Lock, LockGuard};
 
 /// The addresses that stubs jump to.
 pub(super) type Table = Box<[AtomicU64]>;
@@ -262,7 +262,7 @@ impl Refusal {
 /// The step to a new version, not yet taken.
 pub(super) struct Redirection<'e> {
     entries: &'e StubTable,
-    names: Guard<'e, Names>,
+    names: LockGuard<'e, Names>,
     table: Table,
 }
 

@@ -1,93 +1,80 @@
-//! A file replaced as a whole, while other processes may want the same.
+//! Atomic replacement of a file in the presence of other processes.
 //!
-//! Who replaces a file has it locked (`flock(2)`) from before it is read until the new one is in its
-//! place, so that of two processes that change a file one after the other, neither loses what the other
-//! did. The new bytes are written to a file beside the old one, brought to the disk, and renamed: whoever
-//! looks at any moment, and whoever looks after a crash at any moment, sees the old file or the new one,
-//! whole. The name beside it is the same each time, and nobody but the holder of the lock uses it: what a
-//! crash has left there is removed by the next one that comes.
+//! A writer locks the file (`flock(2)`) before it reads the file and until the new one is in its place, so of two
+//! processes that change a file, neither loses the other's change. The new bytes are written to a temporary file in
+//! the same directory, synchronized to disk and renamed: a reader, also one after a crash, sees the old or the new
+//! file, whole. The name of the temporary file depends only on that of the file, and only the holder of the lock uses
+//! it, so the next writer removes one that a crash left.
 //!
-//! A lock is of a file, not of its name: the name may lead to another file by the time that the lock is
-//! had. It is therefore looked up again, and everything begun anew when it does.
+//! A lock belongs to a file, not to its name. By the time the lock is held, the name may refer to another file;
+//! therefore the name is checked again, and the operation restarts if it changed.
 //!
-//! Permissions, owner and group of the old file are those of the new one. Symbolic links are followed, and
-//! stay. Other hard links of the file keep the old bytes. Extended attributes are not carried over.
+//! The new file has the permissions, the owner and the group of the old one. Symbolic links are followed and remain.
+//! Other hard links keep the old bytes. Extended attributes are not copied.
 
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use core::fmt::{self, Write};
+use core::fmt::Write;
 use core::time::Duration;
 
 use arrayvec::ArrayString;
 use rustix::fd::OwnedFd;
 use rustix::fs::Mode;
+use thiserror::Error;
 
 use super::file::{CopyTo, OpenFile, stamp_of, with_path};
-use super::sys::{self, PATH_LIMIT, writing};
+use super::sys::{self, PATH_LIMIT, PathBytes};
 use super::types::{Errno, FileRange, MemoryError};
 use crate::alloc_util::hash::fnv1a_64;
-use writing::PathBytes;
 
-/// How long another process may hold the file.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for a lock that another process holds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a look at a lock that another process holds is put off.
-const NAP: Duration = Duration::from_millis(1);
+/// The interval between attempts to lock.
+const LOCK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// How often a file that others replace meanwhile is tried again.
-const ATTEMPTS: u32 = 64;
+/// How often the operation restarts because another process replaced the file.
+const MAX_ATTEMPTS: u32 = 64;
 
-/// How many symbolic links may lead to the file, as in the kernel.
-const LINKS: u32 = 40;
+/// How many symbolic links are followed, as in the kernel.
+const MAX_LINKS: u32 = 40;
 
-/// Why a file was not replaced. It is then what it was, unless another process has replaced it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a file was not replaced. The file is unchanged, unless another process replaced it.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the message of each variant describes its fields")]
 pub enum ReplaceError {
     /// The old file cannot be found or read.
+    #[error("{0}")]
     Read(MemoryError),
-    /// Nobody may write to the file, or this process may not.
+    /// The file has no write permission, or none for this process.
+    #[error("the file is read-only")]
     ReadOnly,
-    /// A symbolic link that cannot be followed.
+    /// A symbolic link cannot be followed.
+    #[error("cannot follow the symbolic link: {errno}")]
     Link { errno: Errno },
-    /// Other processes held the lock all the time, or replaced the file each time.
+    /// Other processes held the lock or replaced the file during every attempt.
+    #[error("other processes keep the file busy")]
     Busy,
     /// The file cannot be locked.
+    #[error("cannot lock the file: {errno}")]
     Lock { errno: Errno },
-    /// The new file cannot be made beside the old one.
+    /// The temporary file cannot be created.
+    #[error("cannot create a temporary file in its directory: {errno}")]
     Create { errno: Errno },
-    /// The new file cannot be given to the owner and the group of the old one, with its permissions.
-    Rights { errno: Errno },
+    /// The owner, the group or the permissions cannot be set on the new file.
+    #[error("cannot keep the owner and the permissions of the file: {errno}")]
+    Ownership { errno: Errno },
     /// The new bytes cannot be written.
+    #[error("cannot write the new file: {errno}")]
     Write { errno: Errno },
-    /// The new bytes cannot be brought to the disk.
+    /// The new file cannot be synchronized to disk.
+    #[error("cannot synchronize the new file to disk: {errno}")]
     Sync { errno: Errno },
-    /// The new file cannot take the place of the old one.
+    /// The new file cannot be renamed.
+    #[error("cannot rename the new file to the old one: {errno}")]
     Rename { errno: Errno },
 }
-
-impl fmt::Display for ReplaceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use ReplaceError as E;
-        match *self {
-            E::Read(error) => error.fmt(f),
-            E::ReadOnly => f.write_str("the file is read-only"),
-            E::Link { errno } => write!(f, "cannot follow the symbolic link: {errno}"),
-            E::Busy => f.write_str("other processes keep the file busy"),
-            E::Lock { errno } => write!(f, "cannot lock the file: {errno}"),
-            E::Create { errno } => write!(f, "cannot create a file beside it: {errno}"),
-            E::Rights { errno } => {
-                write!(f, "cannot keep the owner and the permissions of the file: {errno}")
-            }
-            E::Write { errno } => write!(f, "cannot write the new file: {errno}"),
-            E::Sync { errno } => write!(f, "cannot bring the new file to the disk: {errno}"),
-            E::Rename { errno } => write!(f, "cannot put the new file in its place: {errno}"),
-        }
-    }
-}
-
-impl core::error::Error for ReplaceError {}
 
 impl From<MemoryError> for ReplaceError {
     fn from(error: MemoryError) -> Self {
@@ -95,35 +82,35 @@ impl From<MemoryError> for ReplaceError {
     }
 }
 
-/// Replaces the file at `path` by what `change` makes of its bytes; leaves it alone when that is `None`.
-/// Returns whether it was replaced. `change` is asked again when another process was faster.
+/// Replaces the file at `path`, of at most `limit` bytes, by the result of `change` on its bytes; `None` leaves it
+/// unchanged. Returns whether it was replaced. If another process replaces the file first, `change` is called again.
 ///
 /// # Errors
-/// [`ReplaceError`], and those of `change`.
+/// [`ReplaceError`], and the errors of `change`.
 pub fn replace_file<E: From<ReplaceError>>(
     path: &[u8],
     limit: u64,
     mut change: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<bool, E> {
-    let path = follow(path)?;
-    for _ in 0..ATTEMPTS {
-        let Some(held) = hold(&path)? else { continue };
-        let old = held.copy(FileRange::WHOLE, limit, &[], CopyTo::Allocator);
+    let path = follow_links(path)?;
+    for _ in 0..MAX_ATTEMPTS {
+        let Some(locked) = open_locked(&path)? else { continue };
+        let old = locked.copy(FileRange::WHOLE, limit, &[], CopyTo::Allocator);
         let old = old.map_err(ReplaceError::Read)?;
         let Some(new) = change(&old)? else { return Ok(false) };
-        if put(&path, &held, &new)? {
+        if write_and_rename(&path, &locked, &new)? {
             return Ok(true);
         }
     }
     Err(ReplaceError::Busy.into())
 }
 
-/// The path of the file that `path` leads to, which is no symbolic link itself.
-fn follow(path: &[u8]) -> Result<PathBytes, ReplaceError> {
+/// The path of the file to which the symbolic links at `path` lead.
+fn follow_links(path: &[u8]) -> Result<PathBytes, ReplaceError> {
     let too_long = MemoryError::PathTooLong { len: path.len(), limit: PATH_LIMIT };
     let mut path = PathBytes::try_from(path).map_err(|_| too_long)?;
-    for _ in 0..LINKS {
-        let read = |path: &CStr| match writing::read_link(path) {
+    for _ in 0..MAX_LINKS {
+        let read = |path: &CStr| match sys::read_link(path) {
             Ok(target) => Ok(Ok(target)),
             Err(errno) if errno == rustix::io::Errno::NOENT => Err(MemoryError::Open { errno }),
             Err(errno) => Ok(Err(ReplaceError::Link { errno })),
@@ -139,72 +126,78 @@ fn follow(path: &[u8]) -> Result<PathBytes, ReplaceError> {
     Err(ReplaceError::Link { errno: rustix::io::Errno::LOOP.into() })
 }
 
-/// How many bytes of a path are its directory, with the slash behind it.
+/// The length of the directory of a path, with its trailing slash.
 fn directory_len(path: &[u8]) -> usize {
     path.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1)
 }
 
-/// The file, locked; `None` when the name has another one by now.
-fn hold(path: &[u8]) -> Result<Option<OpenFile>, ReplaceError> {
+/// Opens and locks the file; `None` if the name refers to another file by then.
+fn open_locked(path: &[u8]) -> Result<Option<OpenFile>, ReplaceError> {
     let file = OpenFile::open(path)?;
-    let rights = writing::rights(file.descriptor());
-    let rights = rights.map_err(|errno| MemoryError::Inspect { errno })?;
-    let anybody = Mode::WUSR | Mode::WGRP | Mode::WOTH;
-    let may_write = with_path(path, |path| Ok(writing::may_write(path).is_ok()))?;
-    if !rights.mode.intersects(anybody) || !may_write {
+    let ownership = sys::ownership(file.descriptor());
+    let ownership = ownership.map_err(|errno| MemoryError::Inspect { errno })?;
+    let any_write = Mode::WUSR | Mode::WGRP | Mode::WOTH;
+    let is_writable = with_path(path, |path| Ok(sys::check_writable(path).is_ok()))?;
+    if !ownership.mode.intersects(any_write) || !is_writable {
         return Err(ReplaceError::ReadOnly);
     }
-    let begin = sys::monotonic();
-    while !writing::try_lock(file.descriptor()).map_err(|errno| ReplaceError::Lock { errno })? {
-        let waited = u64::try_from(sys::monotonic().saturating_sub(begin)).unwrap_or(u64::MAX);
-        if Duration::from_nanos(waited) > PATIENCE {
+    let start = sys::monotonic();
+    while !sys::try_lock(file.descriptor()).map_err(|errno| ReplaceError::Lock { errno })? {
+        let waited = u64::try_from(sys::monotonic().saturating_sub(start)).unwrap_or(u64::MAX);
+        if Duration::from_nanos(waited) > LOCK_TIMEOUT {
             return Err(ReplaceError::Busy);
         }
-        writing::sleep(NAP);
+        sys::sleep(LOCK_INTERVAL);
     }
-    // What was there when it was opened may have been changed before it was locked.
+    // The file may have changed between `open` and `flock`.
     Ok(if is_at(path, &file)? { Some(file.looked_at_again()?) } else { None })
 }
 
-/// Whether the name leads to this file.
+/// Whether the path refers to this file.
 fn is_at(path: &[u8], file: &OpenFile) -> Result<bool, MemoryError> {
     let (now, then) = (stamp_of(path)?, file.stamp());
     Ok((now.device, now.inode) == (then.device, then.inode))
 }
 
-/// Puts the new bytes in the place of the file; false when its name has another one by now.
-fn put(path: &[u8], old: &OpenFile, bytes: &[u8]) -> Result<bool, ReplaceError> {
-    let directory = path.get(..directory_len(path)).unwrap_or(&[]);
-    let mut beside = PathBytes::new();
-    let name = path.get(directory.len()..).unwrap_or(&[]);
+/// The path of the temporary file beside `path`.
+fn temporary_path(path: &[u8]) -> Result<PathBytes, ReplaceError> {
+    let (directory, name) = path.split_at_checked(directory_len(path)).unwrap_or((&[], path));
+    let mut temporary = PathBytes::new();
     let mut hidden = ArrayString::<32>::new();
     let fits = write!(hidden, ".smf-{:016x}.tmp", fnv1a_64(name)).is_ok()
-        && beside.try_extend_from_slice(directory).is_ok()
-        && beside.try_extend_from_slice(hidden.as_bytes()).is_ok();
-    if !fits {
-        return Err(MemoryError::PathTooLong { len: path.len(), limit: PATH_LIMIT }.into());
-    }
-    let put = with_two_paths(&beside, path, |beside, path_text| {
-        // Only a crash leaves one.
-        writing::remove(beside).map_err(|errno| ReplaceError::Create { errno })?;
-        let new = writing::create_new(beside).map_err(|errno| ReplaceError::Create { errno })?;
-        fill(&new, old, bytes)?;
-        // Who does not lock may have replaced the file in the meantime.
+        && temporary.try_extend_from_slice(directory).is_ok()
+        && temporary.try_extend_from_slice(hidden.as_bytes()).is_ok();
+    let too_long = MemoryError::PathTooLong { len: path.len(), limit: PATH_LIMIT };
+    if fits { Ok(temporary) } else { Err(too_long.into()) }
+}
+
+/// Writes the new file and renames it; false if the name of the old one refers to another file by then.
+fn write_and_rename(path: &[u8], old: &OpenFile, bytes: &[u8]) -> Result<bool, ReplaceError> {
+    let temporary = temporary_path(path)?;
+    let renamed = with_two_paths(&temporary, path, |temporary, path_text| {
+        // Left by a crash, if it exists.
+        sys::remove(temporary).map_err(|errno| ReplaceError::Create { errno })?;
+        let new = sys::create_new(temporary).map_err(|errno| ReplaceError::Create { errno })?;
+        write_all(&new, old, bytes)?;
+        // A writer that does not lock may have replaced the file.
         if !is_at(path, old)? {
             return Ok(false);
         }
-        writing::rename(beside, path_text).map_err(|errno| ReplaceError::Rename { errno })?;
+        sys::rename(temporary, path_text).map_err(|errno| ReplaceError::Rename { errno })?;
         Ok(true)
     });
-    if !matches!(put, Ok(true)) {
-        // The first error is the one to tell.
-        let _ = with_path(&beside, |beside| Ok(writing::remove(beside)));
-        return put;
+    if !matches!(renamed, Ok(true)) {
+        // The first error is the one to report.
+        let _ = with_path(&temporary, |temporary| Ok(sys::remove(temporary)));
+        return renamed;
     }
-    // The new file is there; that its name survives a loss of power cannot be seen to everywhere.
-    let directory = if directory.is_empty() { b".".as_slice() } else { directory };
+    // Makes the rename durable. Some file systems do not support it; the file is replaced in any case.
+    let directory = match path.get(..directory_len(path)) {
+        Some(directory @ [_, ..]) => directory,
+        _ => b".",
+    };
     let _ = with_path(directory, |directory| {
-        Ok(sys::open(directory).and_then(|directory| writing::sync_to_disk(&directory)))
+        Ok(sys::open(directory).and_then(|directory| sys::sync_to_disk(&directory)))
     });
     Ok(true)
 }
@@ -217,27 +210,25 @@ fn with_two_paths<T>(
     with_path(one, |one| with_path(other, |other| Ok(call(one, other))))?
 }
 
-/// Writes the new file, with the rights of the old one, and sees that it is on the disk.
-fn fill(new: &OwnedFd, old: &OpenFile, bytes: &[u8]) -> Result<(), ReplaceError> {
+/// Writes the new file with the ownership of the old one and synchronizes it to disk.
+fn write_all(new: &OwnedFd, old: &OpenFile, bytes: &[u8]) -> Result<(), ReplaceError> {
     let inspect = |errno| ReplaceError::Read(MemoryError::Inspect { errno });
-    let (wanted, given) = (
-        writing::rights(old.descriptor()).map_err(inspect)?,
-        writing::rights(new).map_err(inspect)?,
-    );
-    if (wanted.owner, wanted.group) != (given.owner, given.group) {
-        writing::set_owner(new, &wanted).map_err(|errno| ReplaceError::Rights { errno })?;
+    let wanted = sys::ownership(old.descriptor()).map_err(inspect)?;
+    let actual = sys::ownership(new).map_err(inspect)?;
+    if (wanted.owner, wanted.group) != (actual.owner, actual.group) {
+        sys::set_owner(new, &wanted).map_err(|errno| ReplaceError::Ownership { errno })?;
     }
-    // Behind the change of the owner, which takes away some of them.
-    writing::set_mode(new, &wanted).map_err(|errno| ReplaceError::Rights { errno })?;
+    // After the change of the owner, which clears some permission bits.
+    sys::set_mode(new, &wanted).map_err(|errno| ReplaceError::Ownership { errno })?;
     let mut rest = bytes;
     while !rest.is_empty() {
-        let count = writing::write(new, rest).map_err(|errno| ReplaceError::Write { errno })?;
-        let no_room = ReplaceError::Write { errno: rustix::io::Errno::NOSPC.into() };
-        rest = rest.get(count..).filter(|_| count != 0).ok_or(no_room)?;
+        let count = sys::write(new, rest).map_err(|errno| ReplaceError::Write { errno })?;
+        let no_space = ReplaceError::Write { errno: rustix::io::Errno::NOSPC.into() };
+        rest = rest.get(count..).filter(|_| count != 0).ok_or(no_space)?;
     }
-    writing::sync_to_disk(new).map_err(|errno| ReplaceError::Sync { errno })
+    sys::sync_to_disk(new).map_err(|errno| ReplaceError::Sync { errno })
 }
 
 #[cfg(test)]
-#[path = "atomic_replace/tests.rs"]
+#[path = "tests/atomic_replace.rs"]
 mod tests;

@@ -1,6 +1,6 @@
-//! System calls that fail on demand, for tests alone.
+//! System calls that fail on demand, for tests.
 //!
-//! A fault belongs to the thread that injects it, so tests that run beside each other do not meet.
+//! A fault affects only the thread that injects it, so concurrent tests do not interfere.
 
 use std::cell::{Cell, RefCell};
 
@@ -48,8 +48,8 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// The error numbers that the manual page of the call lists, and those with which kernels that do not
-    /// have it, and filters of system calls, refuse it. `EINTR` is not among them: `sys` repeats the call.
+    /// The error numbers in the manual page of the call, and those of kernels without it and of seccomp filters.
+    /// `EINTR` is not among them: `sys` repeats the call.
     pub(crate) fn errors(self) -> impl Iterator<Item = Raw> {
         let listed: &[Raw] = match self {
             Call::Open | Call::TemporaryFile => OPEN,
@@ -176,11 +176,12 @@ const ADVISE: &[Raw] = &[
 
 #[derive(Clone, Copy)]
 struct Fault {
-    /// Any, if none is named.
+    /// The call that fails; `None`: any.
     call: Option<Call>,
+    /// Calls that succeed before the failure.
     passes: u32,
     errno: Errno,
-    /// Whether it is over when it has happened.
+    /// Whether only one call fails.
     once: bool,
 }
 
@@ -189,32 +190,32 @@ std::thread_local! {
     static RECORD: RefCell<Option<Vec<Call>>> = const { RefCell::new(None) };
 }
 
-/// What `work` returns, and the calls that it makes in this thread.
+/// The result of `work`, and the calls that it makes in this thread.
 pub(crate) fn recorded<T>(work: impl FnOnce() -> T) -> (T, Vec<Call>) {
     RECORD.set(Some(Vec::new()));
     let result = work();
     (result, RECORD.take().unwrap_or_default())
 }
 
-/// While it lives, its call fails; dropped, everything works again.
+/// An active fault. Dropping it ends the fault.
 #[must_use = "the fault ends when this is dropped"]
 pub(crate) struct Injected(());
 
-/// Lets `call` succeed `passes` times in this thread and fail with `errno` from then on.
+/// Makes `call` succeed `passes` times in this thread and then fail with `errno`.
 pub(crate) fn inject(call: Call, passes: u32, errno: Raw) -> Injected {
     FAULT.set(Some(Fault { call: Some(call), passes, errno: errno.into(), once: false }));
     Injected(())
 }
 
-/// Lets `passes` calls of whatever kind succeed in this thread, and the next one fail with `errno`;
-/// those behind it too, unless `once`.
+/// Makes `passes` calls of any kind succeed in this thread and the next one fail with `errno`; all later ones as well,
+/// unless `once`.
 pub(crate) fn inject_at(passes: u32, errno: Raw, once: bool) -> Injected {
     FAULT.set(Some(Fault { call: None, passes, errno: errno.into(), once }));
     Injected(())
 }
 
 impl Injected {
-    /// Whether there were so many calls that one failed.
+    /// Whether a call failed.
     pub(crate) fn has_happened(&self) -> bool {
         FAULT.get().is_none_or(|fault| fault.passes == 0 && !fault.once)
     }
@@ -226,7 +227,7 @@ impl Drop for Injected {
     }
 }
 
-/// What `sys` asks before each call.
+/// Called by `sys` before each system call.
 pub(super) fn check(call: Call) -> Result<(), Errno> {
     RECORD.with_borrow_mut(|record| {
         if let Some(record) = record {

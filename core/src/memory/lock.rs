@@ -1,12 +1,10 @@
-//! The lock around everything that threads share here.
+//! Spin locks that yield, and that a forked child does not wait for forever.
 //!
-//! What it guards takes nanoseconds, so a waiting thread looks again before it asks the kernel for
-//! anything. It then yields, because on a machine with more threads than cores the holder may be
-//! waiting for this very core.
+//! Critical sections take nanoseconds, so a waiting thread spins before it calls the kernel. It then yields: if there
+//! are more threads than cores, the holder may need this core.
 //!
-//! A child of `fork(2)` has a copy of every lock and none of the threads that held one. Where a child may
-//! get to a lock of its parent, [`Process::lock`] is the way to take it: it gives up in the child when the
-//! lock is held there for ever.
+//! A child of `fork(2)` has a copy of every lock but not of the threads that held one. A lock that a child may inherit
+//! is taken by [`ProcessId::lock`], which fails in the child if the lock is held.
 
 use core::hint;
 
@@ -15,30 +13,29 @@ use spin::relax::RelaxStrategy;
 
 use super::sys;
 
-/// A lock that knows how to wait.
-pub(crate) type Lock<T> = SpinMutex<T, Patience>;
+/// A spin lock that yields.
+pub(crate) type Lock<T> = SpinMutex<T, SpinThenYield>;
 
-/// The right to what a [`Lock`] guards.
-pub(crate) type Guard<'a, T> = SpinMutexGuard<'a, T, Patience>;
+/// The guard of a [`Lock`].
+pub(crate) type LockGuard<'a, T> = SpinMutexGuard<'a, T, SpinThenYield>;
 
-/// The process that made some locks.
+/// The process that created a lock.
 ///
-/// The process identifier tells a child from its parent without any help of the host, so that a child
-/// that `clone(2)` made, for which no handler of `pthread_atfork(3)` ran, is recognised as well. Only a
-/// thread that waits asks for it: a lock that is free costs nothing more.
+/// The process identifier distinguishes a child without `pthread_atfork(3)`, so children of `clone(2)`, for which no
+/// handler runs, are recognised as well. Only a waiting thread asks for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Process(i32);
+pub(crate) struct ProcessId(i32);
 
-impl Process {
-    /// This process.
+impl ProcessId {
+    /// The calling process.
     pub(crate) fn current() -> Self {
         Self(sys::process_id())
     }
 
-    /// Takes a lock that this process made. `None` in a child process when the lock is held: by a thread
-    /// of the parent, or for longer than a moment by a thread of the child.
+    /// Takes a lock that this process created. `None` in a child process if the lock is held: by a thread of the
+    /// parent, or for longer than a moment by a thread of the child.
     #[inline]
-    pub(crate) fn lock<T>(self, lock: &Lock<T>) -> Option<Guard<'_, T>> {
+    pub(crate) fn lock<T>(self, lock: &Lock<T>) -> Option<LockGuard<'_, T>> {
         match lock.try_lock() {
             Some(guard) => Some(guard),
             None => self.wait(lock),
@@ -46,15 +43,15 @@ impl Process {
     }
 
     #[cold]
-    fn wait<T>(self, lock: &Lock<T>) -> Option<Guard<'_, T>> {
+    fn wait<T>(self, lock: &Lock<T>) -> Option<LockGuard<'_, T>> {
         for waited in 1u32.. {
-            Patience::relax();
+            SpinThenYield::relax();
             if !lock.is_locked()
                 && let Some(guard) = lock.try_lock()
             {
                 return Some(guard);
             }
-            // Early, because a child may meet the same lock at every call, and then seldom.
+            // Checked early, because a child may try the same lock at every call, and then rarely.
             if (waited == 64 || waited.is_multiple_of(1024)) && sys::process_id() != self.0 {
                 return None;
             }
@@ -63,9 +60,10 @@ impl Process {
     }
 }
 
-pub(crate) struct Patience;
+/// Spins 16 times, then yields.
+pub(crate) struct SpinThenYield;
 
-impl RelaxStrategy for Patience {
+impl RelaxStrategy for SpinThenYield {
     #[inline]
     fn relax() {
         for _ in 0..16 {
@@ -82,13 +80,13 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "forks")]
-    fn lock_held_at_fork_is_given_up_in_the_child_alone() {
-        let (process, held, free) = (Process::current(), Lock::new(1), Lock::new(2));
+    fn lock_held_at_fork_is_refused_in_the_child_only() {
+        let (process, held, free) = (ProcessId::current(), Lock::new(1), Lock::new(2));
         let guard = process.lock(&held).unwrap();
         let child = in_child(|| {
             assert!(process.lock(&held).is_none() && process.lock(&held).is_none());
             assert_eq!(process.lock(&free).map(|guard| *guard), Some(2));
-            let (own, lock) = (Process::current(), Lock::new(3));
+            let (own, lock) = (ProcessId::current(), Lock::new(3));
             assert_eq!(own.lock(&lock).map(|guard| *guard), Some(3));
             0
         });

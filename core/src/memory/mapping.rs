@@ -1,38 +1,44 @@
-//! Pages with an owner: a copy of a file, memory of no file, or a file's own pages.
+//! Memory with an owner: a copy of a file, anonymous memory, or the pages of a file.
 //!
-//! [`Mapping::copy`] and [`Mapping::anonymous`] are safe: what they give belongs to this process
-//! alone. A file's own pages do not. Whoever truncates the file makes touching them a SIGBUS, and
-//! whoever writes to it changes them under a reference; nothing that this process can do prevents
-//! either. So [`Mapping::map`] is unsafe and names what it asks of its caller.
-//!
-//! Where the file's own pages begin to be worth it, measured on files in the page cache (open, stat,
-//! get the bytes, look at every line, give back; median of 1,000): see [`Mapping::BORDER`].
+//! [`Mapping::copy`] and [`Mapping::anonymous`] are safe: the memory belongs to this process. The pages of a file do
+//! not: if another process truncates the file, an access raises SIGBUS, and if it writes to the file, the bytes change
+//! under a reference. So [`Mapping::map`] is unsafe.
 #![allow(unsafe_code)]
 
-use core::{fmt, ptr::NonNull, slice};
+use core::fmt;
+use core::slice;
 
 use super::file::{CopyTo, FileBytes, OpenFile};
 use super::page_count::PageCount;
 use super::pages::WritablePages;
 use super::region::Region;
 use super::sys;
-use super::types::{Advice, Errno, FileAccess, FileRange, FileStamp, MemoryError, Placement};
+use super::types::{Advice, FileAccess, FileRange, FileStamp, MemoryError, Placement};
 
-/// Pages and their owner. Dropping it unmaps them.
+/// Memory and its owner. Dropping it unmaps or frees the memory.
+///
+/// ```
+/// use smf_core::memory::Mapping;
+///
+/// let mut memory = Mapping::anonymous(5000)?;
+/// assert!(memory.iter().all(|&byte| byte == 0));
+/// memory.as_mut_slice().expect("anonymous memory is writable").fill(1);
+/// # Ok::<(), smf_core::memory::MemoryError>(())
+/// ```
 pub struct Mapping {
-    backing: Backing,
+    memory: Memory,
 }
 
-enum Backing {
+enum Memory {
     Copy(FileBytes),
     Anonymous { pages: WritablePages, len: usize },
     File(FilePages),
 }
 
-/// A part of a file in the file's own pages.
+/// A range of a file in the file's own pages.
 struct FilePages {
     region: Region,
-    /// Bytes in front of the part in its first page.
+    /// Bytes before the range in its first page.
     lead: usize,
     len: usize,
     access: FileAccess,
@@ -40,56 +46,42 @@ struct FilePages {
 }
 
 impl Mapping {
-    /// The size in bytes up to which a copy is cheaper than a file's own pages.
-    ///
-    /// | bytes  | copy    | own pages |
-    /// |--------|---------|-----------|
-    /// | 4 KiB  | 3.1 us  | 9.3 us    |
-    /// | 64 KiB | 4.4 us  | 10.8 us   |
-    /// | 1 MiB  | 31 us   | 47 us     |
-    /// | 4 MiB  | 135 us  | 62 us     |
-    /// | 16 MiB | 878 us  | 191 us    |
-    /// | 64 MiB | 36.8 ms | 1.9 ms    |
-    pub const BORDER: u64 = 2 << 20;
+    /// The size in bytes up to which copying a file is cheaper than mapping and reading it.
+    pub const COPY_THRESHOLD: u64 = 2 << 20;
 
-    /// A private copy of a part of the file at `path`, of at most `limit` bytes: what
-    /// [`FileBytes::read_range`] gives.
+    /// Copies a range of the file at `path`, of at most `limit` bytes, as [`FileBytes::read_range`].
     ///
     /// # Errors
-    ///
     /// As [`FileBytes::read_range`].
     pub fn copy(path: &[u8], range: FileRange, limit: u64) -> Result<Self, MemoryError> {
         let copy = FileBytes::read_range(path, range, limit)?;
-        Ok(Self { backing: Backing::Copy(copy) })
+        Ok(Self { memory: Memory::Copy(copy) })
     }
 
-    /// `len` zero bytes of no file, readable and writable.
+    /// Maps `len` zero bytes, readable and writable.
     ///
     /// # Errors
-    ///
     /// [`MemoryError::TooManyBytes`], [`MemoryError::Map`].
     pub fn anonymous(len: u64) -> Result<Self, MemoryError> {
         let pages = WritablePages::allocate(PageCount::covering(len)?, Placement::Anywhere)?;
         let len = usize::try_from(len).map_err(|_| MemoryError::TooManyBytes { bytes: len })?;
-        Ok(Self { backing: Backing::Anonymous { pages, len } })
+        Ok(Self { memory: Memory::Anonymous { pages, len } })
     }
 
-    /// A part of the file at `path` in the file's own pages, without a copy.
+    /// Maps a range of the file at `path` without a copy.
     ///
     /// # Errors
-    ///
     /// Those of [`FileBytes::read_range`] about opening and the range; [`MemoryError::Map`].
     ///
     /// # Safety
+    /// While the value lives,
     ///
-    /// As long as the value lives, no process, this one included,
+    /// * no process, including this one, truncates the file (an access would raise SIGBUS),
+    /// * no process writes to it, through a descriptor or another mapping (a reference would observe it),
+    /// * the storage device does not fail (an access would raise SIGBUS).
     ///
-    /// * makes the file shorter (touching the lost pages raises SIGBUS),
-    /// * writes to it, through a descriptor or another mapping (a reference would see it change).
-    ///
-    /// Nor may the medium fail, which raises SIGBUS as well. To replace the file by renaming another
-    /// over it, or to delete it, is no harm. The kernel watches over none of this; a file that only
-    /// an administrator can write, on a local disk, is what it is meant for.
+    /// Renaming another file over it, or deleting it, is allowed. The kernel enforces none of this. Intended are
+    /// files on a local disk that only an administrator can write.
     pub unsafe fn map(
         path: &[u8],
         range: FileRange,
@@ -99,124 +91,104 @@ impl Mapping {
             FileAccess::WriteShared => OpenFile::open_writable(path),
             _ => OpenFile::open(path),
         }?;
-        FilePages::map(&file, range, access).map(|pages| Self { backing: Backing::File(pages) })
+        FilePages::map(&file, range, access).map(|pages| Self { memory: Memory::File(pages) })
     }
 
-    /// [`copy`](Self::copy) when the part has at most `border` bytes (see [`BORDER`](Self::BORDER)),
-    /// else [`map`](Self::map) for reading.
+    /// [Copies](Self::copy) a range of at most `threshold` bytes (see [`COPY_THRESHOLD`](Self::COPY_THRESHOLD)) and
+    /// [maps](Self::map) a larger one for reading.
     ///
     /// # Errors
-    ///
-    /// As those two.
+    /// As [`copy`](Self::copy) and [`map`](Self::map).
     ///
     /// # Safety
-    ///
-    /// As [`map`](Self::map), should the file be larger.
+    /// As [`map`](Self::map), if the range is larger.
     pub unsafe fn map_above(
-        border: u64,
+        threshold: u64,
         path: &[u8],
         range: FileRange,
     ) -> Result<Self, MemoryError> {
         let file = OpenFile::open(path)?;
-        if range.length_in(file.stamp().size)? > border {
+        if range.length_in(file.stamp().size)? > threshold {
             let pages = FilePages::map(&file, range, FileAccess::Read)?;
-            return Ok(Self { backing: Backing::File(pages) });
+            return Ok(Self { memory: Memory::File(pages) });
         }
-        let copy = file.copy(range, border, &[], CopyTo::Allocator)?;
-        Ok(Self { backing: Backing::Copy(copy) })
+        let copy = file.copy(range, threshold, &[], CopyTo::Allocator)?;
+        Ok(Self { memory: Memory::Copy(copy) })
     }
 
-    /// The bytes, read-only.
+    /// The bytes.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
-        match &self.backing {
-            Backing::Copy(bytes) => bytes,
-            Backing::Anonymous { pages, len } => pages.as_slice().get(..*len).unwrap_or(&[]),
-            Backing::File(pages) => pages.as_slice(),
+        match &self.memory {
+            Memory::Copy(bytes) => bytes,
+            Memory::Anonymous { pages, len } => pages.as_slice().get(..*len).unwrap_or(&[]),
+            Memory::File(pages) => pages.as_slice(),
         }
     }
 
-    /// The bytes, to be written: those of [`anonymous`](Self::anonymous) and of a file mapped for
-    /// writing; `None` for the read-only rest.
+    /// The bytes, if they are writable: those of [`anonymous`](Self::anonymous) memory and of a file mapped for writing.
     pub fn as_mut_slice(&mut self) -> Option<&mut [u8]> {
-        match &mut self.backing {
-            Backing::Anonymous { pages, len } => pages.as_mut_slice().get_mut(..*len),
-            Backing::File(pages) if pages.access != FileAccess::Read => Some(pages.as_mut_slice()),
+        match &mut self.memory {
+            Memory::Anonymous { pages, len } => pages.as_mut_slice().get_mut(..*len),
+            Memory::File(pages) if pages.access != FileAccess::Read => Some(pages.as_mut_slice()),
             _ => None,
         }
     }
 
-    /// What the file was when it was read or mapped; `None` without a file.
+    /// The stamp of the file when it was read or mapped; `None` for anonymous memory.
     pub fn stamp(&self) -> Option<FileStamp> {
-        match &self.backing {
-            Backing::Copy(bytes) => Some(bytes.stamp()),
-            Backing::Anonymous { .. } => None,
-            Backing::File(pages) => Some(pages.stamp),
+        match &self.memory {
+            Memory::Copy(bytes) => Some(bytes.stamp()),
+            Memory::Anonymous { .. } => None,
+            Memory::File(pages) => Some(pages.stamp),
         }
     }
 
-    /// Whether the bytes are a file's own, and only as sure as the promise made for them.
+    /// Whether the bytes are the pages of a file, which depend on the contract of [`map`](Self::map).
     pub fn is_shared_with_file(&self) -> bool {
-        matches!(self.backing, Backing::File(_))
+        matches!(self.memory, Memory::File(_))
     }
 
-    /// Tells the kernel how the pages will be used. A copy in the allocator's memory has none.
+    /// Advises the kernel about the access pattern. A copy is memory of the allocator and is not affected.
     ///
     /// # Errors
-    ///
     /// [`MemoryError::Manage`].
     pub fn advise(&self, advice: Advice) -> Result<(), MemoryError> {
-        // SAFETY: whole pages of one live mapping; no such advice discards anything.
-        self.manage(|start, len| unsafe { sys::advise(start, len, advice.into()) })
+        self.manage(|region| region.advise(&(0..region.size().bytes()), advice))
     }
 
-    /// Keeps the bytes in memory (`mlock(2)`, Linux counts it against `RLIMIT_MEMLOCK`), or lets them
-    /// go again.
+    /// Locks the pages in memory (`mlock(2)`, counted against `RLIMIT_MEMLOCK`) or unlocks them. A copy is memory of
+    /// the allocator and is not affected.
     ///
     /// # Errors
-    ///
     /// [`MemoryError::Manage`].
     pub fn lock(&self, locked: bool) -> Result<(), MemoryError> {
-        // SAFETY: whole pages of one live mapping.
-        self.manage(|start, len| unsafe { sys::lock(start, len, locked) })
+        self.manage(|region| region.lock(&(0..region.size().bytes()), locked))
     }
 
-    /// Writes what was changed through [`FileAccess::WriteShared`] to the file; with `wait`, returns when
-    /// the medium has it. Nothing to do for any other.
+    /// Writes changes made through [`FileAccess::WriteShared`] to the file; with `wait`, it returns after they are on
+    /// the storage device. Other memory has none.
     ///
     /// # Errors
-    ///
     /// [`MemoryError::Manage`].
     pub fn sync(&self, wait: bool) -> Result<(), MemoryError> {
-        match &self.backing {
-            Backing::File(pages) if pages.access == FileAccess::WriteShared => {
-                // SAFETY: whole pages of one live mapping.
-                self.manage(|start, len| unsafe { sys::sync(start, len, wait) })
+        match &self.memory {
+            Memory::File(FilePages { region, access: FileAccess::WriteShared, .. }) => {
+                region.sync(&(0..region.size().bytes()), wait)
             }
             _ => Ok(()),
         }
     }
 
-    /// Makes a call on the pages that the bytes lie in.
     fn manage(
         &self,
-        call: impl FnOnce(NonNull<u8>, usize) -> Result<(), Errno>,
+        call: impl FnOnce(&Region) -> Result<(), MemoryError>,
     ) -> Result<(), MemoryError> {
-        let bytes = match &self.backing {
-            Backing::Copy(bytes) => bytes,
-            Backing::Anonymous { pages, .. } => pages.as_slice(),
-            Backing::File(pages) => pages.whole(),
-        };
-        // Those of the allocator are not ours to advise; the kernel would round them to whole pages.
-        if bytes.is_empty() || matches!(self.backing, Backing::Copy(_)) {
-            return Ok(());
+        match &self.memory {
+            Memory::Copy(_) => Ok(()),
+            Memory::Anonymous { pages, .. } => call(pages.region()),
+            Memory::File(pages) => call(&pages.region),
         }
-        let (address, size) = (bytes.as_ptr() as usize, bytes.len());
-        call(NonNull::from(bytes).cast(), size).map_err(|errno| MemoryError::Manage {
-            address,
-            size,
-            errno,
-        })
     }
 }
 
@@ -251,24 +223,21 @@ impl FilePages {
         Ok(Self { region, lead, len, access, stamp })
     }
 
-    /// Every page.
-    fn whole(&self) -> &[u8] {
-        // SAFETY: the region is readable and as long as its size; that its pages are there and do
-        // not change is what the caller of `Mapping::map` promised.
-        unsafe { slice::from_raw_parts(self.region.start().as_ptr(), self.region.size().bytes()) }
-    }
-
     #[inline]
     fn as_slice(&self) -> &[u8] {
-        self.whole().get(self.lead..).and_then(|part| part.get(..self.len)).unwrap_or(&[])
+        let size = self.region.size().bytes();
+        // SAFETY: the region is readable and has `size` bytes; the caller of `Mapping::map` guarantees that its
+        // pages exist and do not change.
+        let whole = unsafe { slice::from_raw_parts(self.region.start().as_ptr(), size) };
+        whole.get(self.lead..).and_then(|range| range.get(..self.len)).unwrap_or(&[])
     }
 
     fn as_mut_slice(&mut self) -> &mut [u8] {
         let size = self.region.size().bytes();
-        // SAFETY: as in `whole`; the access is one for writing, and `&mut self` makes the slice the
-        // only way to the bytes in this process.
+        // SAFETY: as in `as_slice`; the access is writable, and `&mut self` makes the slice the only access in this
+        // process.
         let whole = unsafe { slice::from_raw_parts_mut(self.region.start().as_ptr(), size) };
-        whole.get_mut(self.lead..).and_then(|part| part.get_mut(..self.len)).unwrap_or(&mut [])
+        whole.get_mut(self.lead..).and_then(|range| range.get_mut(..self.len)).unwrap_or(&mut [])
     }
 }
 
@@ -291,12 +260,12 @@ mod tests {
 
     fn map(path: &Path, offset: u64, length: Option<u64>, access: FileAccess) -> Mapping {
         let range = FileRange { offset, length };
-        // SAFETY: nobody but the test knows the file.
+        // SAFETY: only this test uses the file.
         unsafe { Mapping::map(path.as_os_str().as_bytes(), range, access) }.unwrap()
     }
 
     #[test]
-    fn any_part_reads_as_the_file_does() {
+    fn mapped_range_holds_the_bytes_of_the_file() {
         let (path, bytes) = file("part", 20_000);
         for (offset, length) in [(0, None), (1, None), (4096, Some(1)), (4095, Some(8193))] {
             let mapped = map(&path, offset, length, FileAccess::Read);
@@ -313,7 +282,7 @@ mod tests {
         for at in [0, 5000, 20_000] {
             assert!(
                 map(&path, at, Some(0), FileAccess::Read).is_empty(),
-                "without a mapping at all"
+                "an empty range makes no mapping"
             );
         }
         let outside = FileRange { offset: 1, length: Some(20_000) };
@@ -325,12 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn the_border_decides_between_copy_and_pages() {
-        let (path, bytes) = file("border", 9000);
-        for (border, shared) in [(0, true), (8999, true), (9000, false), (u64::MAX, false)] {
+    fn map_above_copies_up_to_the_threshold_and_maps_above() {
+        let (path, bytes) = file("threshold", 9000);
+        for (threshold, shared) in [(0, true), (8999, true), (9000, false), (u64::MAX, false)] {
             let path = path.as_os_str().as_bytes();
             // SAFETY: as in `map`.
-            let mapping = unsafe { Mapping::map_above(border, path, FileRange::WHOLE) }.unwrap();
+            let mapping = unsafe { Mapping::map_above(threshold, path, FileRange::WHOLE) }.unwrap();
             assert_eq!(mapping.is_shared_with_file(), shared);
             assert!(*mapping == *bytes);
         }
@@ -338,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_goes_where_the_access_says() {
+    fn private_writes_stay_and_shared_writes_reach_the_file() {
         let (path, bytes) = file("write", 5000);
         let mut private = map(&path, 10, None, FileAccess::WritePrivate);
         private.as_mut_slice().unwrap().fill(0xaa);
@@ -356,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_no_file_is_zero_and_writable() {
+    fn anonymous_mapping_is_zero_and_writable() {
         let mut memory = Mapping::anonymous(5000).unwrap();
         assert!(memory.len() == 5000 && memory.iter().all(|&byte| byte == 0));
         memory.as_mut_slice().unwrap().fill(1);
@@ -368,10 +337,8 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_a_file_is_executable_and_nothing_stays_mapped() {
-        if !alone(
-            "memory::mapping::tests::no_part_of_a_file_is_executable_and_nothing_stays_mapped",
-        ) {
+    fn file_mapping_is_never_executable_and_unmapped_on_drop() {
+        if !alone("memory::mapping::tests::file_mapping_is_never_executable_and_unmapped_on_drop") {
             return;
         }
         let (path, _) = file("leak", 40_000);

@@ -1,33 +1,40 @@
-//! Pages and files: the only room that knows the kernel, and it knows nothing of SMF.
+//! Pages and files. The only module that calls the kernel; it does not depend on the SMF format.
 //!
-//! What leaves this room:
+//! * [`FileBytes`]: a private copy of a file. No other process can change it or make an access raise a signal.
+//! * [`Mapping`]: memory with an owner: such a copy, anonymous memory, or, by an unsafe constructor, the pages of a
+//!   file.
+//! * [`WritablePages`]: private memory that is writable and never executable. Publishing consumes it and returns
+//!   [`PublishedPages`], in which each segment has its final protection.
+//! * [`FfiMapping`]: pages for foreign code, whose bytes are read without a signal.
+//! * [`code_alloc`]: an allocator of executable memory.
+//! * [`replace_file`]: atomic replacement of a file.
+//! * [`permissions_at`]: the permissions of any address of the process.
+//! * [`synchronize`]: synchronisation of instruction fetch with stores to code.
 //!
-//! * [`FileBytes`], a private copy of a file. Nothing that another process does to the file
-//!   afterwards can change a byte of it or raise a signal.
-//! * [`Mapping`], pages with an owner: such a copy, anonymous memory, or, for a caller who answers
-//!   for it, the file's own pages.
-//! * [`WritablePages`], zero-filled memory of our own that can be written and never run, and
-//!   [`PublishedPages`], what it becomes when it is published: every page readable, writable or
-//!   executable as asked. The step consumes the writable value and has no way back.
-//! * [`FfiMapping`], pages whose address is given away and whose bytes are read without a fault,
-//!   whatever becomes of the file.
-//! * [`exec`], blocks of code, cut from memory that is mapped twice.
-//! * [`replace_file`], which gives a file new bytes as a whole.
-//! * [`permissions_at`], what the kernel says may be done with any address.
-//! * [`synchronize`], what an architecture needs between writing code and running it.
+//! Guarantees:
 //!
-//! Promises:
+//! * No page is writable and executable: new memory is never executable, and the call that changes protections takes a
+//!   [`Protection`], which cannot express both.
+//! * After an error, everything that the operation mapped or opened is released.
+//! * Every system call is one function of `sys`, so that a test can make each of them fail.
 //!
-//! * No page is ever writable and executable: memory is mapped readable and writable, and the one
-//!   call that changes it takes a [`Protection`], which has no value for both.
-//! * Whatever fails, everything that was mapped or opened on the way is given back.
-//! * Every system call is one function of `sys`, so that a test can make any of them fail.
+//! Layers: `types` (values), `sys` (system calls), mappings and pages, files, `code_alloc`.
 //!
-//! Facts come from the Linux manual pages (section 2) of the call that each function names; times
-//! in comments were measured on a two-core virtual machine (AMD EPYC of family 26, Linux 6.18).
+//! Sources: the Linux manual pages (section 2) of each call.
+//!
+//! ```
+//! use smf_core::memory::{PageCount, Placement, Protection, Segment, WritablePages};
+//!
+//! let mut pages = WritablePages::allocate(PageCount::covering(5000)?, Placement::Anywhere)?;
+//! pages.as_mut_slice()[..4].copy_from_slice(b"data");
+//! let (offset, size) = (PageCount::ZERO, pages.size());
+//! let published = pages.publish(&[Segment { offset, size, protection: Protection::Read }])?;
+//! assert_eq!(published.size(), PageCount::covering(5000)?);
+//! # Ok::<(), smf_core::memory::MemoryError>(())
+//! ```
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
-compile_error!("smf-core: the feature `kernel` speaks to 64-bit Linux alone");
+compile_error!("smf-core: the feature `kernel` supports 64-bit Linux only");
 
 mod atomic_replace;
 pub mod code_alloc;
@@ -46,6 +53,7 @@ mod proc_maps;
 mod region;
 mod sys;
 #[cfg(test)]
+#[path = "tests/testing.rs"]
 pub(crate) mod testing;
 mod types;
 
@@ -59,39 +67,20 @@ pub use page_count::PageCount;
 pub use pages::{PublishedPages, Segment, WritablePages};
 pub use pool::PagePool;
 pub use proc_maps::permissions_at;
+pub(crate) use sys::{monotonic, sleep, thread_id, yield_now};
 pub use types::{
     Advice, Errno, FileAccess, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds,
     Permissions, Placement, Protection,
 };
 
-/// Nanoseconds on a clock that only moves forwards, from an arbitrary moment.
-pub(crate) fn monotonic() -> Nanoseconds {
-    sys::monotonic()
-}
-
-/// Lets another thread run that wants to.
-pub(crate) fn yield_now() {
-    sys::yield_now();
-}
-
-/// A number that no other thread of the process has at the same time. A system call.
-pub(crate) fn thread_id() -> i32 {
-    sys::thread_id()
-}
-
-/// Does nothing for a while.
-pub(crate) fn sleep(time: core::time::Duration) {
-    sys::writing::sleep(time);
-}
-
-/// Executes a full memory barrier in every thread of the process that is running. False when the
-/// kernel does not do it, and before [`can_barrier_all_threads`] has said that it will.
+/// Executes a full memory barrier in every running thread of the process. False if the kernel refuses, and before
+/// [`can_barrier_all_threads`] returned true.
 pub(crate) fn barrier_in_all_threads() -> bool {
     sys::barrier_in_all_threads().is_ok()
 }
 
-/// Whether the kernel will do that from now on: Linux 4.14, unless it is kept from this process. The
-/// first call in a process with threads may take milliseconds.
+/// Registers the process for [`barrier_in_all_threads`] (Linux 4.14) and returns whether it works. The first call in a
+/// process with threads may take milliseconds.
 pub(crate) fn can_barrier_all_threads() -> bool {
     sys::register_barrier_in_all_threads().is_ok() && barrier_in_all_threads()
 }

@@ -1,14 +1,12 @@
-//! Numbers of bytes that are whole pages, as a type of their own.
+//! Sizes in whole pages.
 //!
-//! The kernel rounds a length up in some calls and refuses it in others. With this type nothing is
-//! rounded behind anybody's back: a length that is no whole number of pages cannot be made into one
-//! except by [`PageCount::covering`], which says so.
+//! The kernel rounds a length up in some calls and refuses it in others. A [`PageCount`] is always a multiple of the
+//! page size; only [`PageCount::covering`] rounds.
 
 use super::sys;
 use super::types::MemoryError;
 
-/// A whole number of pages. It fits an address space twice over: in bytes it is at most
-/// `isize::MAX`.
+/// A size in whole pages, at most `isize::MAX` bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PageCount {
     /// A multiple of the page size, at most `isize::MAX`.
@@ -16,14 +14,13 @@ pub struct PageCount {
 }
 
 impl PageCount {
-    /// No page.
+    /// Zero pages.
     pub const ZERO: Self = Self { bytes: 0 };
 
-    /// The fewest pages that hold `bytes` bytes.
+    /// The fewest pages that contain `bytes` bytes.
     ///
     /// # Errors
-    ///
-    /// [`MemoryError::TooManyBytes`] when the pages would have more than `isize::MAX` bytes.
+    /// [`MemoryError::TooManyBytes`] if the pages have more than `isize::MAX` bytes.
     pub fn covering(bytes: u64) -> Result<Self, MemoryError> {
         usize::try_from(bytes)
             .ok()
@@ -32,12 +29,11 @@ impl PageCount {
             .ok_or(MemoryError::TooManyBytes { bytes })
     }
 
-    /// The pages that have exactly `bytes` bytes.
+    /// The pages of exactly `bytes` bytes.
     ///
     /// # Errors
-    ///
-    /// [`MemoryError::NotWholePages`] when there are none that do, [`MemoryError::TooManyBytes`]
-    /// for more than `isize::MAX` bytes.
+    /// [`MemoryError::NotWholePages`] if `bytes` is not a multiple of the page size,
+    /// [`MemoryError::TooManyBytes`] for more than `isize::MAX` bytes.
     pub fn exact(bytes: u64) -> Result<Self, MemoryError> {
         let pages = Self::covering(bytes)?;
         if pages.bytes as u64 == bytes {
@@ -52,7 +48,7 @@ impl PageCount {
         Self { bytes: sys::page_size() }
     }
 
-    /// The number of bytes in the pages.
+    /// The size in bytes.
     #[inline]
     pub const fn bytes(self) -> usize {
         self.bytes
@@ -63,12 +59,12 @@ impl PageCount {
         self.bytes / sys::page_size()
     }
 
-    /// Both together, or `None` when that is more than `isize::MAX` bytes.
+    /// The sum, or `None` if it exceeds `isize::MAX` bytes.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.bytes.checked_add(other.bytes).and_then(Self::bounded)
     }
 
-    /// These pages without `other`, or `None` when `other` has more.
+    /// The difference, or `None` if `other` is larger.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.bytes.checked_sub(other.bytes).map(|bytes| Self { bytes })
     }
@@ -83,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn covers_with_the_fewest_pages() {
+    fn covering_rounds_up_to_pages() {
         let page = PageCount::one().bytes() as u64;
         for (bytes, pages) in
             [(0, 0), (1, 1), (page - 1, 1), (page, 1), (page + 1, 2), (7 * page, 7)]
@@ -93,9 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_no_address_space_holds() {
-        let most = PageCount::covering(isize::MAX as u64 - PageCount::one().bytes() as u64 + 1);
-        assert!(most.is_ok());
+    fn sizes_beyond_the_address_space_are_refused() {
+        let largest = PageCount::covering(isize::MAX as u64 - PageCount::one().bytes() as u64 + 1);
+        assert!(largest.is_ok());
         for bytes in [isize::MAX as u64, 1 << 63, u64::MAX - 1, u64::MAX] {
             assert_eq!(
                 PageCount::covering(bytes),
@@ -103,11 +99,11 @@ mod tests {
                 "{bytes:#x}"
             );
         }
-        assert_eq!(most.unwrap().checked_add(PageCount::one()), None);
+        assert_eq!(largest.unwrap().checked_add(PageCount::one()), None);
     }
 
     #[test]
-    fn exact_refuses_a_part_of_a_page() {
+    fn exact_refuses_partial_pages() {
         let page = PageCount::one().bytes();
         assert_eq!(PageCount::exact(3 * page as u64).unwrap().pages(), 3);
         let bytes = page as u64 + 8;
@@ -118,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn adds_and_takes_away_without_wrapping() {
+    fn checked_arithmetic_does_not_wrap() {
         let one = PageCount::one();
         let two = one.checked_add(one).unwrap();
         assert_eq!(two.checked_sub(one), Some(one));

@@ -1,25 +1,23 @@
-//! What may be done with an address, whoever mapped it: the kernel's own word.
+//! Permissions of arbitrary addresses of the process, from `/proc/self/maps`.
 //!
-//! Source: proc(5), `/proc/pid/maps`: lines of `start-end rwxp offset device inode path`, in the
-//! order of addresses, which are hexadecimal. Read through a buffer on the stack, without memory
-//! from the allocator, whatever the length of the paths.
+//! Source: `proc_pid_maps(5)`: lines `start-end rwxp offset device inode path`, ordered by address, in hexadecimal. The
+//! file is read through a buffer on the stack, without allocation, whatever the length of the paths.
 
 use core::ops::Range;
 
 use super::sys;
 use super::types::{MemoryError, Permissions};
 
-/// What may be done with the byte at `address`; `None` when nothing is mapped there.
+/// The permissions of the byte at `address`; `None` if nothing is mapped there.
 ///
-/// Takes 10 us and more, by the number of mappings of the process.
+/// The time is linear in the number of mappings of the process.
 ///
 /// # Errors
-///
-/// [`MemoryError::Open`] and [`MemoryError::Read`] when the kernel does not show its list, for
-/// example because `/proc` is not mounted.
+/// [`MemoryError::Open`] and [`MemoryError::Read`] if the list cannot be read, for example because `/proc` is not
+/// mounted.
 pub fn permissions_at(address: usize) -> Result<Option<Permissions>, MemoryError> {
     let file = sys::open(c"/proc/self/maps").map_err(|errno| MemoryError::Open { errno })?;
-    let mut lines = Lines::new(address);
+    let mut parser = Parser::new(address);
     let mut buffer = [0; 4096];
     let mut at = 0;
     loop {
@@ -28,70 +26,72 @@ pub fn permissions_at(address: usize) -> Result<Option<Permissions>, MemoryError
         at += count as u64;
         let Some(bytes @ [_, ..]) = buffer.get(..count) else { return Ok(None) };
         for &byte in bytes {
-            if let Some(found) = lines.next(byte) {
+            if let Some(found) = parser.next(byte) {
                 return Ok(found);
             }
         }
     }
 }
 
-/// Where in a line the next byte is.
+/// The field of a line to which the next byte belongs.
 #[derive(Clone, Copy)]
-enum Part {
+enum Field {
     Start,
     End,
-    Rights(usize),
+    Permissions(usize),
     Rest,
 }
 
-/// Reads the list byte by byte.
-struct Lines {
+/// Parses the list byte by byte and looks for one address.
+struct Parser {
     address: usize,
-    part: Part,
+    field: Field,
     mapping: Range<usize>,
-    access: Permissions,
+    permissions: Permissions,
 }
 
-impl Lines {
+impl Parser {
     fn new(address: usize) -> Self {
-        Self { address, part: Part::Start, mapping: 0..0, access: Permissions::default() }
+        let permissions = Permissions::default();
+        Self { address, field: Field::Start, mapping: 0..0, permissions }
     }
 
-    /// The answer, as soon as a line gives it.
+    /// Consumes one byte. Returns the result as soon as it is known.
     fn next(&mut self, byte: u8) -> Option<Option<Permissions>> {
-        match (self.part, byte) {
+        match (self.field, byte) {
             (_, b'\n') => *self = Self::new(self.address),
-            (Part::Start, b'-') => self.part = Part::End,
-            (Part::End, b' ') => self.part = Part::Rights(0),
-            (Part::Start, digit) => push(&mut self.mapping.start, digit),
-            (Part::End, digit) => push(&mut self.mapping.end, digit),
-            (Part::Rights(index), right) => {
-                self.part = Part::Rights(index + 1);
+            (Field::Start, b'-') => self.field = Field::End,
+            (Field::End, b' ') => self.field = Field::Permissions(0),
+            (Field::Start, digit) => push_digit(&mut self.mapping.start, digit),
+            (Field::End, digit) => push_digit(&mut self.mapping.end, digit),
+            (Field::Permissions(index), letter) => {
+                self.field = Field::Permissions(index + 1);
                 match index {
-                    0 => self.access.read = right == b'r',
-                    1 => self.access.write = right == b'w',
-                    2 => self.access.execute = right == b'x',
-                    _ => self.part = Part::Rest,
+                    0 => self.permissions.read = letter == b'r',
+                    1 => self.permissions.write = letter == b'w',
+                    2 => self.permissions.execute = letter == b'x',
+                    _ => self.field = Field::Rest,
                 }
                 if index == 2 {
-                    return self.answer();
+                    return self.result();
                 }
             }
-            (Part::Rest, _) => {}
+            (Field::Rest, _) => {}
         }
         None
     }
 
-    fn answer(&self) -> Option<Option<Permissions>> {
+    /// The result, if the current line decides it.
+    fn result(&self) -> Option<Option<Permissions>> {
         if self.address < self.mapping.start {
             return Some(None);
         }
-        self.mapping.contains(&self.address).then_some(Some(self.access))
+        self.mapping.contains(&self.address).then_some(Some(self.permissions))
     }
 }
 
-/// Puts a hexadecimal digit behind those of `number`.
-fn push(number: &mut usize, digit: u8) {
+/// Appends a hexadecimal digit to `number`.
+fn push_digit(number: &mut usize, digit: u8) {
     let digit = char::from(digit).to_digit(16).unwrap_or(0);
     *number = *number << 4 | digit as usize;
 }
@@ -105,7 +105,7 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn tells_every_right_at_the_borders_of_pages() {
+    fn permissions_are_exact_at_page_boundaries() {
         let page = PageCount::one().bytes();
         let pages = |count: usize| PageCount::exact((count * page) as u64).unwrap();
         let fresh = WritablePages::allocate(pages(5), Placement::Anywhere).unwrap();
@@ -119,24 +119,23 @@ mod tests {
             ])
             .unwrap();
         let address = published.address();
-        for (index, rights) in ["---", "r--", "rw-", "r-x", "---"].into_iter().enumerate() {
+        for (index, expected) in ["---", "r--", "rw-", "r-x", "---"].into_iter().enumerate() {
             for byte in [0, 1, page / 2, page - 1] {
                 let access = permissions_at(address + index * page + byte).unwrap().unwrap();
-                assert_eq!(access.to_string(), rights, "page {index}, byte {byte}");
+                assert_eq!(access.to_string(), expected, "page {index}, byte {byte}");
             }
         }
     }
 
     #[test]
-    fn agrees_with_the_list_read_whole() {
+    fn permissions_agree_with_the_whole_list() {
         for line in maps() {
             let listed = || {
                 let same = |l: &Line| l.addresses == line.addresses && l.access == line.access;
                 maps().iter().any(same)
             };
             for address in [line.addresses.start, line.addresses.end - 1] {
-                // Other tests map, unmap and protect meanwhile; what is there before and after, and what
-                // has not been something else in between each time, must be the same.
+                // Other tests change mappings concurrently: a line counts only if it is listed before and after.
                 let agrees = || {
                     let before = listed();
                     let found = permissions_at(address).unwrap();
@@ -146,13 +145,13 @@ mod tests {
                 assert!((0..10).any(|_| agrees()), "{address:#x} is {}", line.access);
             }
         }
-        for nowhere in [0, 1, 4095, 1 << 62, usize::MAX] {
-            assert_eq!(permissions_at(nowhere), Ok(None), "{nowhere:#x}");
+        for unmapped in [0, 1, 4095, 1 << 62, usize::MAX] {
+            assert_eq!(permissions_at(unmapped), Ok(None), "{unmapped:#x}");
         }
     }
 
     #[test]
-    fn a_list_that_cannot_be_read_is_an_error() {
+    fn unreadable_list_is_an_error() {
         let errno = rustix::io::Errno::ACCESS;
         let fault = inject(Call::Open, 0, errno);
         assert_eq!(permissions_at(0), Err(MemoryError::Open { errno: errno.into() }));

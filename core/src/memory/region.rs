@@ -1,48 +1,99 @@
-//! One mapping and its end: what owns the addresses that pages are made of.
+//! Mappings of the process and their owner.
 //!
-//! A region says where memory is and unmaps it when it is dropped. What may be done with the bytes
-//! is the business of the types around it, which alone know how the pages are protected.
+//! A [`Region`] owns the addresses of one mapping and unmaps them when it is dropped. It lends slices only while
+//! all of its pages are private, readable, writable and not [exposed](Region::expose); afterwards, bytes are
+//! copied out or reached through the address.
 #![allow(unsafe_code)]
 
 use core::ops::Range;
 use core::ptr::NonNull;
+use core::slice;
 
 use rustix::fd::OwnedFd;
+use rustix::io::Errno as Raw;
 
 use super::page_count::PageCount;
 use super::sys::{self, Place};
-use super::types::{FileAccess, MemoryError, Protection};
+use super::types::{Advice, Errno, FileAccess, MemoryError, Protection};
 
-/// Private memory of our own, unmapped when dropped. It has no bytes at all when its size is zero.
+/// One mapping, unmapped when dropped. A region of size zero has no mapping.
 #[derive(Debug)]
 pub(super) struct Region {
-    /// The first byte of one mapping of `size`, or dangling when `size` is zero.
+    /// The first byte of one mapping of `size`, or dangling if `size` is zero.
     start: NonNull<u8>,
     size: PageCount,
+    access: Access,
 }
 
-// SAFETY: a region is nothing but the sole ownership of some addresses. The kernel's calls on them
-// may come from any thread, and through a shared reference only numbers can be had.
+/// The access to the bytes that safe code has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Private pages, all readable and writable, whose address only this value provides: slices are valid.
+    Exclusive,
+    /// Private pages, all readable, which other code may write through their address: bytes can be copied out.
+    Readable,
+    /// Pages with different protections, pages of a file, or inaccessible pages: none.
+    Opaque,
+}
+
+// SAFETY: a region is the sole owner of its addresses. System calls on them may come from any thread, and a
+// shared reference gives read access only, or addresses.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// Maps zero-filled memory.
+    /// Maps zero-filled private memory.
     pub(super) fn map(
         place: Place,
         size: PageCount,
         protection: Protection,
     ) -> Result<Self, MemoryError> {
-        let start = match size.bytes() {
-            0 => Ok(NonNull::dangling()),
-            bytes => sys::map(place, bytes, protection),
+        let access = match protection {
+            Protection::ReadWrite => Access::Exclusive,
+            _ => Access::Opaque,
         };
-        let start = start.map_err(|errno| MemoryError::Map { size: size.bytes(), errno })?;
-        Ok(Self { start, size })
+        Self::new(size, access, |bytes| sys::map(place, bytes, protection))
     }
 
-    /// The first byte, with the right to everything in the region.
+    /// Maps pages of a file from `offset`, a multiple of the page size.
+    pub(super) fn map_file(
+        file: &OwnedFd,
+        offset: u64,
+        size: PageCount,
+        access: FileAccess,
+    ) -> Result<Self, MemoryError> {
+        Self::new(size, Access::Opaque, |bytes| sys::map_file_range(file, offset, bytes, access))
+    }
+
+    /// Maps pages of a file from `offset`, a multiple of the page size, shared with other processes.
+    ///
+    /// `protection` is not executable: another process could write to the pages.
+    pub(super) fn map_shared(
+        file: &OwnedFd,
+        offset: u64,
+        size: PageCount,
+        protection: Protection,
+    ) -> Result<Self, MemoryError> {
+        Self::new(size, Access::Opaque, |bytes| {
+            sys::map_file_anywhere(file, offset, bytes, protection)
+        })
+    }
+
+    fn new(
+        size: PageCount,
+        access: Access,
+        map: impl FnOnce(usize) -> Result<NonNull<u8>, Errno>,
+    ) -> Result<Self, MemoryError> {
+        let start = match size.bytes() {
+            0 => Ok(NonNull::dangling()),
+            bytes => map(bytes),
+        };
+        let start = start.map_err(|errno| MemoryError::Map { size: size.bytes(), errno })?;
+        Ok(Self { start, size, access })
+    }
+
+    /// The first byte, with provenance for the whole region.
     #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
         self.start
@@ -53,40 +104,103 @@ impl Region {
         self.size
     }
 
-    /// The addresses of the bytes. They never wrap: the kernel maps nothing at the very top.
+    /// The addresses of the bytes. They do not wrap: the kernel maps nothing at the end of the address space.
     #[inline]
     pub(super) fn addresses(&self) -> Range<usize> {
         let start = self.start.addr().get();
         start..start.saturating_add(self.size.bytes())
     }
 
-    /// Gives the first `len` bytes memory, all when there are fewer, in one call and before they
-    /// are written. A kernel that cannot (before 5.14) leaves it to the page faults.
+    /// Every byte, while the region lends slices; otherwise none.
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[u8] {
+        if self.access != Access::Exclusive {
+            return &[];
+        }
+        // SAFETY: the pages are readable and initialised (the kernel zeroed them), their size is at most
+        // isize::MAX, and they are written through `&mut self` only.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.size.bytes()) }
+    }
+
+    /// Every byte, while the region lends slices; otherwise none.
+    #[inline]
+    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+        if self.access != Access::Exclusive {
+            return &mut [];
+        }
+        // SAFETY: as in `as_slice`; the pages are writable, and `&mut self` makes the slice the only access.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.size.bytes()) }
+    }
+
+    /// Copies bytes from `offset` to `into`, if the pages are private and readable and contain them all.
+    pub(super) fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
+        let end = offset.checked_add(into.len());
+        if self.access == Access::Opaque || end.is_none_or(|end| end > self.size.bytes()) {
+            return false;
+        }
+        // SAFETY: the offset is inside the mapping.
+        let from = unsafe { self.start.add(offset) };
+        // SAFETY: that many bytes are mapped, readable and not backed by a file, so none can be lost. `into` is
+        // borrowed mutably and so is other memory.
+        unsafe { from.as_ptr().copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
+        true
+    }
+
+    /// Ends the lending of slices: the address is about to be given to code outside of this crate.
+    pub(super) fn expose(&mut self) {
+        self.start.as_ptr().expose_provenance();
+        if self.access == Access::Exclusive {
+            self.access = Access::Readable;
+        }
+    }
+
+    /// Backs the first `len` bytes with memory, all if there are fewer, before they are written. Kernels before
+    /// 5.14 cannot; there the page faults do it.
     ///
-    /// The pages must be writable.
+    /// The pages are writable.
     pub(super) fn populate(&self, len: usize) -> Result<(), MemoryError> {
         let size = len.min(self.size.bytes());
         if size == 0 {
             return Ok(());
         }
-        // SAFETY: the range begins with the mapping and is cut at its end.
+        // SAFETY: the range starts with the mapping and ends inside it.
         match unsafe { sys::populate(self.start, size) } {
-            // Later faults would meet the same want of memory, and end the process.
-            Err(errno) if errno == rustix::io::Errno::NOMEM => {
+            // A later page fault would fail as well, and end the process.
+            Err(errno) if errno == Raw::NOMEM => {
                 Err(MemoryError::Prefault { address: self.start.addr().get(), size, errno })
             }
-            // Whatever else is wrong, only time is lost.
+            // Any other error only costs time.
             _ => Ok(()),
         }
     }
 
-    /// Changes what may be done with the bytes at `range`, which counts from the first byte and is
-    /// cut at the end.
+    /// Changes the protection of the bytes at the offsets `range`, which is cut at the end of the region.
+    /// Afterwards the region lends slices only if all of its pages are readable and writable.
+    pub(super) fn set_protection(
+        &mut self,
+        range: Range<usize>,
+        protection: Protection,
+    ) -> Result<(), MemoryError> {
+        let is_whole = range.start == 0 && range.end >= self.size.bytes();
+        self.access = Access::Opaque;
+        // SAFETY: `&mut self` ends all borrows of the bytes, and none can be made that `protection` forbids:
+        // slices need `Access::Exclusive`.
+        unsafe { self.protect(range, protection) }?;
+        if is_whole {
+            self.access = match protection {
+                Protection::None => Access::Opaque,
+                Protection::ReadWrite => Access::Exclusive,
+                Protection::Read | Protection::ReadExecute => Access::Readable,
+            };
+        }
+        Ok(())
+    }
+
+    /// Changes the protection of the bytes at the offsets `range`, which is cut at the end of the region.
     ///
     /// # Safety
-    ///
-    /// * Both ends of `range` are multiples of the page size.
-    /// * No reference into the range is alive.
+    /// * No reference into the range is alive that needs an access which `protection` removes.
+    /// * The region does not lend slices.
     pub(super) unsafe fn protect(
         &self,
         range: Range<usize>,
@@ -96,7 +210,8 @@ impl Region {
         let Some(size @ 1..) = end.checked_sub(range.start) else { return Ok(()) };
         // SAFETY: the offset is inside the mapping, because the range is not empty.
         let start = unsafe { self.start.add(range.start) };
-        // SAFETY: whole pages by this function's own contract, inside the mapping, not referred to.
+        // SAFETY: inside the mapping, of whole pages. The kernel refuses an unaligned start and rounds the end
+        // up to at most the end of the mapping. References: the contract of this function.
         unsafe { sys::protect(start, size, protection) }.map_err(|errno| MemoryError::Protect {
             address: start.addr().get(),
             size,
@@ -105,43 +220,80 @@ impl Region {
         })
     }
 
-    /// Maps pages of a file from `offset`, a multiple of the page size.
-    pub(super) fn map_file(
-        file: &OwnedFd,
-        offset: u64,
-        size: PageCount,
-        access: FileAccess,
-    ) -> Result<Self, MemoryError> {
-        let start = match size.bytes() {
-            0 => Ok(NonNull::dangling()),
-            bytes => sys::map_file_range(file, offset, bytes, access),
-        };
-        let start = start.map_err(|errno| MemoryError::Map { size: size.bytes(), errno })?;
-        Ok(Self { start, size })
+    /// `madvise(2)` with advice that changes no byte, on offsets that start with a page.
+    pub(super) fn advise(&self, range: &Range<usize>, advice: Advice) -> Result<(), MemoryError> {
+        // SAFETY: pages of this mapping; no `Advice` changes a byte.
+        self.manage(range, |start, len| unsafe { sys::advise(start, len, advice.into()) })
     }
 
-    /// Maps pages of a file from `offset`, a multiple of the page size, shared with whoever else has
-    /// the file. No page may be executable: others could write to it.
-    pub(super) fn map_shared(
-        file: &OwnedFd,
-        offset: u64,
-        size: PageCount,
-        protection: Protection,
-    ) -> Result<Self, MemoryError> {
-        let start = match size.bytes() {
-            0 => Ok(NonNull::dangling()),
-            bytes => sys::map_file_anywhere(file, offset, bytes, protection),
-        };
-        let start = start.map_err(|errno| MemoryError::Map { size: size.bytes(), errno })?;
-        Ok(Self { start, size })
+    /// `mlock(2)` or `munlock(2)` on offsets that start with a page.
+    pub(super) fn lock(&self, range: &Range<usize>, locked: bool) -> Result<(), MemoryError> {
+        self.manage(range, |start, len| {
+            // SAFETY: pages of this mapping.
+            let result = unsafe { sys::lock(start, len, locked) };
+            if locked && result.is_err() {
+                // Pages before the first failure may be locked.
+                // SAFETY: as above.
+                let _ = unsafe { sys::lock(start, len, false) };
+            }
+            result
+        })
+    }
+
+    /// `msync(2)` on offsets that start with a page.
+    pub(super) fn sync(&self, range: &Range<usize>, wait: bool) -> Result<(), MemoryError> {
+        // SAFETY: pages of this mapping.
+        self.manage(range, |start, len| unsafe { sys::sync(start, len, wait) })
+    }
+
+    /// `madvise(2)` with `MADV_DONTNEED` on offsets that start with a page: private anonymous pages read as zeros
+    /// afterwards, pages of a file as the file. Refused while the region lends slices.
+    pub(super) fn discard(&self, range: &Range<usize>) -> Result<(), MemoryError> {
+        self.manage(range, |start, len| {
+            if self.access == Access::Exclusive {
+                return Err(Raw::BUSY.into());
+            }
+            // SAFETY: pages of this mapping, to which no reference exists.
+            unsafe { sys::advise(start, len, rustix::mm::Advice::LinuxDontNeed) }
+        })
+    }
+
+    /// `madvise(2)` with `MADV_COLD` (Linux 5.4) on offsets that start with a page: the kernel reclaims the pages
+    /// first. No byte changes.
+    pub(super) fn mark_cold(&self, range: &Range<usize>) -> Result<(), MemoryError> {
+        self.manage(range, |start, len| {
+            // SAFETY: pages of this mapping.
+            // Older kernels do not know the advice, which is optional.
+            let _ = unsafe { sys::advise(start, len, rustix::mm::Advice::LinuxCold) };
+            Ok(())
+        })
+    }
+
+    /// Calls `call` with the first byte and the length of a range of offsets.
+    fn manage(
+        &self,
+        range: &Range<usize>,
+        call: impl FnOnce(NonNull<u8>, usize) -> Result<(), Errno>,
+    ) -> Result<(), MemoryError> {
+        let (address, size) = (self.addresses().start.saturating_add(range.start), range.len());
+        let error = |errno| MemoryError::Manage { address, size, errno };
+        if range.start > range.end || range.end > self.size.bytes() {
+            return Err(error(Raw::INVAL.into()));
+        }
+        if self.size == PageCount::ZERO {
+            return Ok(());
+        }
+        // SAFETY: the offset is inside the mapping.
+        let start = unsafe { self.start.add(range.start) };
+        call(start, size).map_err(error)
     }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
         if self.size != PageCount::ZERO {
-            // SAFETY: mapped by `map` with this size and owned by nobody else; borrows of the bytes
-            // cannot outlive the types that lend them, and those own the region.
+            // SAFETY: mapped with this size by a constructor and not owned by any other value. Borrows of the
+            // bytes do not outlive the types that lend them, which own the region.
             unsafe { sys::unmap(self.start, self.size.bytes()) };
         }
     }

@@ -22,7 +22,7 @@ use crate::alloc_util::{
 };
 use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
-use crate::memory::lock::{Guard, Lock};
+use crate::memory::lock::{Lock, LockGuard};
 use crate::memory::{sleep, thread_id, yield_now};
 
 mod making;
@@ -195,7 +195,7 @@ impl JitInstantiator {
         &self.config
     }
 
-    fn state(&self) -> Guard<'_, State> {
+    fn state(&self) -> LockGuard<'_, State> {
         self.state.lock()
     }
 

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::alloc_util::try_push;
 use crate::jit::interpret::{Environment, Interpreter, Room, TierUp};
 use crate::jit::trap::{Cause, Trap};
-use crate::memory::lock::{Lock, Process};
+use crate::memory::lock::{Lock, ProcessId};
 
 use super::stack;
 
@@ -16,17 +16,17 @@ use super::stack;
 #[derive(Debug)]
 pub(super) struct InterpreterPool {
     interpreters: Lock<Vec<Interpreter>>,
-    process: Process,
+    process: ProcessId,
 }
 
 impl InterpreterPool {
     /// None yet.
-    pub(super) fn new(process: Process) -> Self {
+    pub(super) fn new(process: ProcessId) -> Self {
         Self { interpreters: Lock::new(Vec::new()), process }
     }
 
     #[cfg(all(test, target_arch = "x86_64"))]
-    pub(super) fn lock_for_tests(&self) -> crate::memory::lock::Guard<'_, Vec<Interpreter>> {
+    pub(super) fn lock_for_tests(&self) -> crate::memory::lock::LockGuard<'_, Vec<Interpreter>> {
         self.interpreters.lock()
     }
 

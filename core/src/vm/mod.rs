@@ -31,7 +31,7 @@ use crate::jit::interpret::{Alone, Environment, Room};
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::Program;
 use crate::memory::code_alloc::CodeMemory;
-use crate::memory::lock::Process;
+use crate::memory::lock::ProcessId;
 use interpreter_pool::InterpreterPool;
 #[cfg(target_arch = "x86_64")]
 use native::Native;
@@ -196,7 +196,7 @@ impl<'c> Engine<'c> {
     /// The first host function that is missing or takes another number of arguments.
     pub fn new(program: Program<'c>, hosts: HostTable) -> Result<Self, HostLinkError> {
         hosts.link(&program)?;
-        let (signals, idle) = (Signals::new(), InterpreterPool::new(Process::current()));
+        let (signals, idle) = (Signals::new(), InterpreterPool::new(ProcessId::current()));
         let inner = Inner::Interpreted(Interpreted { program, hosts, signals, idle });
         Ok(Self { inner, budget: DEFAULT_BUDGET })
     }

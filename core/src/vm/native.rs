@@ -30,7 +30,7 @@ use crate::jit::lower::Image;
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::{Fault, Program};
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
-use crate::memory::lock::{Guard, Lock, Process};
+use crate::memory::lock::{Lock, LockGuard, ProcessId};
 use block::Block;
 use enter::{Hook, gather};
 use stubs::{Resume, STAND_IN, Stubs, WayIn};
@@ -90,7 +90,7 @@ pub(super) struct Native<'c> {
     stand_ins: Range<usize>,
     compiling: Lock<Compiling>,
     /// The one whose threads take the locks.
-    process: Process,
+    process: ProcessId,
     /// How often functions were called and their loops gone round, until they were compiled.
     heat: Vec<AtomicU32>,
     threshold: AtomicU32,
@@ -131,7 +131,7 @@ impl<'c> Native<'c> {
                 *place = function.address();
             }
         }
-        let process = Process::current();
+        let process = ProcessId::current();
         let mut native = try_box(Self {
             ways_in: Lock::new(Codes::default()),
             observer: None,
@@ -207,13 +207,13 @@ impl<'c> Native<'c> {
 
     /// # Errors
     /// [`ExecError::Forked`].
-    fn compiling(&self) -> Result<Guard<'_, Compiling>, ExecError> {
+    fn compiling(&self) -> Result<LockGuard<'_, Compiling>, ExecError> {
         self.process.lock(&self.compiling).ok_or(ExecError::Forked)
     }
 
     /// # Errors
     /// [`ExecError::Forked`].
-    fn ways_in(&self) -> Result<Guard<'_, Codes>, ExecError> {
+    fn ways_in(&self) -> Result<LockGuard<'_, Codes>, ExecError> {
         self.process.lock(&self.ways_in).ok_or(ExecError::Forked)
     }
 

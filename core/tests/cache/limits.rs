@@ -94,7 +94,7 @@ fn an_address_space_that_is_full_is_an_error() {
     let fixed = FileCache::with_storage(fixed, capacity, Options::default()).unwrap();
     let before = (open_descriptors(), mappings());
     let error = get(&growing, &large).map(|_| ()).unwrap_err();
-    assert_eq!(error, CacheError::File(MemoryError::NoRoomForFile { size: 1 << 30 }));
+    assert_eq!(error, CacheError::File(MemoryError::OutOfMemory { size: 1 << 30 }));
     let error = get(&fixed, &large).map(|_| ()).unwrap_err();
     assert!(matches!(error, CacheError::File(MemoryError::Map { .. })), "{error}");
     assert_eq!((open_descriptors(), mappings()), before);

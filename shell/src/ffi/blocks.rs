@@ -97,7 +97,7 @@ pub(super) fn statistics() -> Statistics {
 impl Blocks {
     fn new(options: CodeMemoryOptions) -> Result<Self, ApiError> {
         let (live, inherited) = (ByAddress::new(), Vec::new());
-        let (memory, lent) = (CodeMemory::try_new(options)?, TryArc::new(())?);
+        let (memory, lent) = (CodeMemory::new(options)?, TryArc::new(())?);
         let generation = fork::generation();
         Ok(Self { memory, options, live, inherited, lent, pace: Pace::new(), generation })
     }
@@ -120,14 +120,14 @@ impl Blocks {
             return Err(ApiError::BlocksLive);
         }
         (self.options.ceiling_bytes, self.options.ceiling_blocks) = (bytes, blocks);
-        self.memory = CodeMemory::try_new(self.options)?;
+        self.memory = CodeMemory::new(self.options)?;
         Ok(())
     }
 
     /// Takes an allocator for this process, a child. The one of its parent is kept for ever, because
     /// its code may run.
     fn begin_anew(&mut self) -> Result<(), ApiError> {
-        let (memory, lent) = (CodeMemory::try_new(self.options)?, TryArc::new(())?);
+        let (memory, lent) = (CodeMemory::new(self.options)?, TryArc::new(())?);
         try_push(&mut self.inherited, ByAddress::new())?;
         if let Some(inherited) = self.inherited.last_mut() {
             std::mem::swap(inherited, &mut self.live);

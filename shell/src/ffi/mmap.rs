@@ -254,7 +254,7 @@ pub extern "C" fn rt_madvise(address: i64, size: i64, advice: i32) -> bool {
             1 => Advice::Random,
             2 => Advice::Sequential,
             3 => Advice::WillNeed,
-            4 => return Ok(pages.give_back(range)?),
+            4 => return Ok(pages.discard(range)?),
             _ => return Err(ApiError::Unknown { what: "advice", value: i64::from(advice) }),
         };
         Ok(pages.advise(range, advice)?)

@@ -106,7 +106,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("allocate and publish code", |granted| {
         judge(
             granted,
-            || CodeMemory::try_new(CodeMemoryOptions::default())?.allocate(100)?.publish(),
+            || CodeMemory::new(CodeMemoryOptions::default())?.allocate(100)?.publish(),
             drop,
         )
     }),

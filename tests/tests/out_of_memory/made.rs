@@ -30,7 +30,7 @@ use super::c::{load_jit, open_jit, open_loader, unless};
 use super::{Scenario, judge};
 
 fn options() -> Result<LoaderOptions, String> {
-    let memory = CodeMemory::try_new(CodeMemoryOptions::default());
+    let memory = CodeMemory::new(CodeMemoryOptions::default());
     Ok(LoaderOptions::new(memory.map_err(|error| error.to_string())?))
 }
 
@@ -98,7 +98,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     }),
     ("make an instantiator", |granted| {
         let make = || {
-            let memory = CodeMemory::try_new(CodeMemoryOptions::default());
+            let memory = CodeMemory::new(CodeMemoryOptions::default());
             let memory = memory.map_err(|error| error.to_string())?;
             let made = JitInstantiator::try_new(JitConfig::default(), memory)
                 .and_then(|jit| jit.try_with_compiler(try_box(PrecompiledBodies)?))

@@ -196,13 +196,4 @@ mod tests {
         assert_eq!(cursor.take(usize::MAX), None);
         assert_eq!((cursor.position(), cursor.u8(), cursor.u8()), (2, Some(3), None));
     }
-
-    #[test]
-    fn hashes_match_the_published_vectors() {
-        assert_eq!((fnv1a_32(b""), fnv1a_32(b"foobar")), (0x811c_9dc5, 0xbf9c_f968));
-        assert_eq!(
-            (fnv1a_64(b"a"), fnv1a_64(b"foobar")),
-            (0xaf63_dc4c_8601_ec8c, 0x8594_4171_f739_67e8)
-        );
-    }
 }

@@ -1,109 +1,43 @@
-//! What blocks are cut from, and what is said of a place in it.
-#![allow(unsafe_code)]
+//! Resolved requests, and the identity of allocated blocks.
 
 use core::num::NonZeroUsize;
 use core::ops::Range;
 
-use super::super::sys;
 use super::super::types::Placement;
-use super::arena::{Arena, Kind, SLAB};
-use super::error::ExecError;
-use super::free_lists::Spot;
-use super::magazine::SMALL;
-use super::span::SpanMap;
-use crate::alloc_util::TryArc;
 
-/// Blocks above this size have a chunk of their own.
-const LARGEST_SHARED: usize = 32 << 10;
+/// Bytes of a slab, the unit in which arenas are divided among chunks: a multiple of every page size, and large enough
+/// that the metadata of an arena is small. Unused bytes of a slab are addresses only.
+pub(super) const SLAB_SIZE: usize = 64 << 10;
 
-/// The most bytes that get memory at once. A chunk begins with one page and doubles what it has, so
-/// that the first function of a process does not pay for others.
-const MOST_WARMED: usize = 128 << 10;
+/// The size of the largest block, so that 32-bit displacements reach within a block.
+pub(super) const MAX_BLOCK_SIZE: usize = 1 << 30;
 
-/// A stretch of an arena that blocks are cut from.
-pub(super) struct Chunk {
-    pub(super) arena: TryArc<Arena>,
-    /// The first address.
-    pub(super) address: usize,
-    pub(super) bytes: usize,
-    /// The logarithm of the bytes in a unit.
-    pub(super) shift: u32,
-    /// How far above it is written.
-    pub(super) writable_offset: usize,
-    pub(super) map: SpanMap,
-    /// No free run is longer, but for some that were found to begin at the wrong address.
-    pub(super) longest: usize,
-    /// Where the last free run that was used went on: the first place to look for another.
-    pub(super) cursor: usize,
-    /// Bytes from the first on that have memory and hold traps or code.
-    pub(super) warm: usize,
-    /// For one block alone.
-    pub(super) own: bool,
+/// Blocks of fewer units than this have a size class of their own in a [`Magazine`](super::magazine::Magazine).
+pub(super) const SMALL_UNITS: usize = 64;
+
+/// Larger blocks have a chunk of their own.
+const MAX_SHARED_SIZE: usize = 32 << 10;
+
+/// How the pages of an arena are mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ArenaKind {
+    /// Mapped twice; the executable view can never become writable.
+    Sealed,
+    /// Mapped twice; pages of the executable view can become writable instead.
+    Open,
+    /// Mapped once; pages are either writable or executable.
+    Changing,
 }
 
-impl Chunk {
-    pub(super) fn range(&self, units: &Range<usize>) -> Range<usize> {
-        self.address + (units.start << self.shift)..self.address + (units.end << self.shift)
-    }
-
-    /// The free run that begins at `unit`, and where `need` fits into it.
-    #[inline]
-    pub(super) fn fit(
-        &self,
-        unit: usize,
-        need: &AllocRequest,
-    ) -> Option<(Range<usize>, Range<usize>)> {
-        let run = self.map.run_at(unit).filter(|run| !run.taken)?.units;
-        let address = self.address + (run.start << self.shift);
-        let aligned = (address + (need.alignment - 1)) & !(need.alignment - 1);
-        let start = run.start + ((aligned - address) >> self.shift);
-        let end = start + need.units;
-        (end <= run.end && need.allows(aligned)).then_some((run, start..end))
-    }
-
-    #[inline(always)]
-    pub(super) fn found(&self, spot: Spot, units: usize) -> Option<Allocation> {
-        let address = NonZeroUsize::new(self.address + ((spot.unit as usize) << self.shift))?;
-        Some(Allocation { address, at: BlockId::new(spot, units, self.writable_offset) })
-    }
-
-    /// The first free run that has room for `need`; what there is no room in is noted.
-    pub(super) fn search(&mut self, need: &AllocRequest) -> Option<usize> {
-        if self.longest < need.units {
-            return None;
-        }
-        if self.fit(self.cursor, need).is_some() {
-            return Some(self.cursor);
-        }
-        let found = self.map.free_runs().find(|run| self.fit(run.start, need).is_some());
-        if found.is_none() {
-            // What is long enough begins at the wrong address; hints may still lead there.
-            let longest = self.map.free_runs().map(|run| run.len()).max().unwrap_or(0);
-            self.longest = longest.min(need.units - 1);
-        }
-        found.map(|run| run.start)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.map.free() == self.map.len()
-    }
-
-    /// Gives memory to the bytes up to `end` and some more.
-    #[cold]
-    pub(super) fn warm_up_to(&mut self, end: usize) -> Result<(), ExecError> {
-        let step = self.warm.clamp(sys::page_size(), MOST_WARMED);
-        let target = end.max(self.warm + step).next_multiple_of(sys::page_size()).min(self.bytes);
-        let target = if self.own { self.bytes } else { target };
-        let cold = self.address + self.warm..self.address + target;
-        // SAFETY: the bytes belong to this chunk, and none of them was part of a block since it was
-        // made. Pages of an arena are writable when they are given out.
-        unsafe { self.arena.warm(cold) }?;
-        self.warm = target;
-        Ok(())
-    }
+/// A unit of a chunk of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct UnitId {
+    /// The index of the chunk in the shard.
+    pub(super) chunk: u16,
+    pub(super) unit: u32,
 }
 
-/// What a block needs of its place.
+/// A request, resolved to units.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AllocRequest {
     /// Bytes, a multiple of the unit.
@@ -112,9 +46,9 @@ pub(super) struct AllocRequest {
     pub(super) units: usize,
     /// A power of two, at most a page.
     pub(super) alignment: usize,
-    /// The logarithm of the bytes in a unit.
-    pub(super) shift: u32,
-    pub(super) kind: Kind,
+    /// log2 of the bytes of a unit.
+    pub(super) unit_shift: u32,
+    pub(super) kind: ArenaKind,
     pub(super) placement: Placement,
     /// The lowest and the highest address that `placement` allows for the first byte.
     lowest: usize,
@@ -126,74 +60,118 @@ impl AllocRequest {
     pub(super) fn new(
         capacity: usize,
         alignment: usize,
-        shift: u32,
-        kind: Kind,
+        unit_shift: u32,
+        kind: ArenaKind,
         placement: Placement,
     ) -> Self {
         let window = placement.window();
         let (lowest, highest) = (window.start, window.end.saturating_sub(capacity));
-        let units = capacity >> shift;
-        Self { capacity, units, alignment, shift, kind, placement, lowest, highest }
+        let units = capacity >> unit_shift;
+        Self { capacity, units, alignment, unit_shift, kind, placement, lowest, highest }
     }
 
-    /// Whether the block may begin at `address`.
+    /// Whether the block may start at `address`.
     #[inline]
     pub(super) fn allows(&self, address: usize) -> bool {
         self.lowest <= address && address <= self.highest
     }
 
-    /// Whether it shares a chunk with others.
+    /// Whether the block shares a chunk with others.
     #[inline]
-    pub(super) fn shares(&self) -> bool {
-        self.capacity <= LARGEST_SHARED
+    pub(super) fn is_shared(&self) -> bool {
+        self.capacity <= MAX_SHARED_SIZE
     }
 }
 
-/// A place that was found and taken: two words, so that it travels in registers.
-#[derive(Clone, Copy, Debug)]
+/// An allocated span of a chunk, not owned by a block yet. Two words, so that it is passed in registers.
+#[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) address: NonZeroUsize,
-    pub(super) at: BlockId,
+    pub(super) id: BlockId,
 }
 
-/// Where the records of a place are, and where its bytes are written, in one word.
+/// The location of a block's metadata, and the distance to its writable view, in one word.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BlockId(u64);
 
 impl BlockId {
-    /// From the lowest bit: 16 of the slot; 16 of the writable offset in slabs; 8 of the number of
-    /// units, or 0 for [`SMALL`] and more; 24 of the first unit.
+    /// From the lowest bit: 16 bits of the chunk; 16 of the writable offset in slabs; 8 of the number of units, or 0
+    /// from [`SMALL_UNITS`] on; 24 of the first unit.
     #[inline]
-    pub(super) fn new(spot: Spot, units: usize, writable_offset: usize) -> Self {
-        // At most LARGEST and a guard, which is less than 2^16 slabs.
-        let slabs = (writable_offset / SLAB) as u64;
-        let units = if units < SMALL { units as u64 } else { 0 };
-        // A chunk has 2^15 units, or as many as LARGEST has half pages: 2^19.
-        Self(u64::from(spot.slot) | slabs << 16 | units << 32 | u64::from(spot.unit) << 40)
+    pub(super) fn new(first: UnitId, units: usize, writable_offset: usize) -> Self {
+        // At most MAX_BLOCK_SIZE and a guard, which is less than 2^16 slabs.
+        let slabs = (writable_offset / SLAB_SIZE) as u64;
+        let units = if units < SMALL_UNITS { units as u64 } else { 0 };
+        // A chunk has at most as many units as MAX_BLOCK_SIZE has half pages: 2^19.
+        Self(u64::from(first.chunk) | slabs << 16 | units << 32 | u64::from(first.unit) << 40)
     }
 
     #[inline]
-    pub(super) fn spot(self) -> Spot {
-        // The parts as they were put together.
-        Spot { slot: self.0 as u16, unit: (self.0 >> 40) as u32 }
+    pub(super) fn first_unit(self) -> UnitId {
+        // The casts extract the fields.
+        UnitId { chunk: self.0 as u16, unit: (self.0 >> 40) as u32 }
     }
 
-    /// The number of units, or 0 when there are many.
+    /// The number of units, or 0 from [`SMALL_UNITS`] on.
     #[inline]
-    pub(super) fn few_units(self) -> usize {
+    pub(super) fn small_units(self) -> usize {
         (self.0 >> 32 & 0xff) as usize
     }
 
-    /// How far above its address a byte is written.
+    /// The distance in bytes from the executable view up to the writable view; 0 for pages that are mapped once.
     #[inline]
     pub(super) fn writable_offset(self) -> usize {
-        (self.0 >> 16 & 0xffff) as usize * SLAB
+        (self.0 >> 16 & 0xffff) as usize * SLAB_SIZE
     }
 }
 
-/// What is known of the block or the gap around an address.
+/// The location and the size of a block. Whole words, so that moving a block does not stall store forwarding.
+#[derive(Debug)]
+pub(super) struct BlockRecord {
+    /// The code address of the first byte.
+    pub(super) address: NonZeroUsize,
+    pub(super) id: BlockId,
+    /// From the lowest bit: 32 bits of the requested size; 16 of the shard; [`READ_ONLY`].
+    word: u64,
+}
+
+/// The bit of a block whose pages are mapped once and not writable now.
+const READ_ONLY: u64 = 1 << 48;
+
+impl BlockRecord {
+    #[inline]
+    pub(super) fn new(allocation: Allocation, len: u32, shard: u16) -> Self {
+        let Allocation { address, id } = allocation;
+        Self { address, id, word: u64::from(len) | u64::from(shard) << 32 }
+    }
+
+    /// The requested size in bytes.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        // The cast extracts the field.
+        self.word as u32 as usize
+    }
+
+    #[inline]
+    pub(super) fn shard(&self) -> u16 {
+        // The cast extracts the field.
+        (self.word >> 32) as u16
+    }
+
+    /// Whether the pages are mapped once and not writable now.
+    #[inline]
+    pub(super) fn is_read_only(&self) -> bool {
+        self.word & READ_ONLY != 0
+    }
+
+    pub(super) fn set_read_only(&mut self, on: bool) {
+        self.word = if on { self.word | READ_ONLY } else { self.word & !READ_ONLY };
+    }
+}
+
+/// The span that contains an address.
 pub(super) struct BlockInfo {
     pub(super) range: Range<usize>,
-    pub(super) taken: bool,
-    pub(super) published: bool,
+    pub(super) is_used: bool,
+    pub(super) is_published: bool,
 }

@@ -1,23 +1,21 @@
-//! A stretch of addresses for code, and the second one through which it is written.
+//! Arenas: address space for code, mapped twice.
 //!
-//! One reservation holds both views of a memory file, each with inaccessible addresses around it:
+//! One reservation contains both views of a memory file, each between inaccessible addresses:
 //!
 //! ```text
 //! guard | code, readable and executable | tail | the same bytes, readable and writable | tail
 //! ```
 //!
-//! The tails belong to the mappings and lie beyond the end of the file, whose size is sealed, so
-//! that touching them is a fault (SIGBUS) without a mapping of their own. The views are three
-//! lines in `/proc/self/maps`, whatever the arena holds.
+//! The tails belong to the mappings but lie beyond the end of the file, whose size is sealed, so an access raises SIGBUS
+//! without a separate mapping. The reservation is three lines in `/proc/self/maps`.
 //!
-//! Promises:
+//! Guarantees:
 //!
-//! * The executable view is made after the file was sealed against new writers, where the kernel can
-//!   (Linux 5.1) and the arena is [`Kind::Sealed`]: `mprotect` itself then refuses to make it
-//!   writable. No descriptor of the file is left.
-//! * A child process does not have the writable view.
-//! * Without a file ([`Kind::Changing`]) both views are one, of private memory that is readable and
-//!   writable at first, and whole pages of it change to executable and back.
+//! * The executable view is mapped after the file was sealed against new writers, if the kernel can (Linux 5.1) and the
+//!   arena is [`ArenaKind::Sealed`]: then `mprotect` refuses to make it writable. The descriptor of the file is closed.
+//! * A child process does not inherit the writable view.
+//! * Without a file ([`ArenaKind::Changing`]), both views are one: private memory, initially readable and writable, of
+//!   which whole pages change to executable and back.
 #![allow(unsafe_code)]
 
 use alloc::vec::Vec;
@@ -34,44 +32,32 @@ use super::super::placement;
 use super::super::region::Region;
 use super::super::sys::{self, InChild};
 use super::super::types::{Errno, MemoryError, Placement, Protection};
-use super::source::{Source, is_policy};
+use super::alloc_request::{ArenaKind, SLAB_SIZE};
+use super::backing::{ArenaError, Candidate, is_policy};
+use super::error::ExecError;
 use super::span::SpanMap;
-use super::{error::ExecError, trap};
+use super::trap_fill;
+use crate::alloc_util::{TryArc, try_filled};
 
-/// Inaccessible addresses on each side of a view: a whole number of pages of every size.
-const GUARD: usize = 64 << 10;
+/// Inaccessible bytes on each side of a view: a multiple of every page size.
+const GUARD_SIZE: usize = 64 << 10;
 
-/// What an arena may become.
+/// The chunk that holds slabs of an arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Mapped twice; the executable view can never be written.
-    Sealed,
-    /// Mapped twice; pages of the executable view may lose that right and become writable.
-    Open,
-    /// Mapped once; pages are writable or executable by turns.
-    Changing,
+pub(super) struct SlabOwner {
+    pub(super) shard: u16,
+    pub(super) chunk: u16,
 }
 
-/// Bytes of a slab, the least that is given out: a whole number of pages of every size, and so large
-/// that the records of an arena are small. What a chunk does not need of it are addresses alone.
-pub(super) const SLAB: usize = 64 << 10;
-
-/// Who has slabs of an arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) lane: u16,
-    pub(super) slot: u16,
-}
-
-/// Which slabs are given out, and to whom, by the first slab.
-pub(super) struct Slabs {
+/// Which slabs are used, and the owners of used spans by their first slab.
+struct SlabTable {
     map: SpanMap,
-    owners: HashMap<usize, Owner>,
-    /// One bit for each slab: nobody has it, all of it has memory and holds traps.
+    owners: HashMap<usize, SlabOwner>,
+    /// Bit i: slab i is free, backed with memory and holds traps.
     warm: Vec<u64>,
 }
 
-impl Slabs {
+impl SlabTable {
     fn is_warm(&self, slab: usize) -> bool {
         self.warm.get(slab / 64).is_some_and(|word| word >> (slab % 64) & 1 != 0)
     }
@@ -81,123 +67,112 @@ impl Slabs {
             *word = *word & !(1 << (slab % 64)) | u64::from(on) << (slab % 64);
         }
     }
-}
 
-/// Why an arena could not be had.
-pub(super) enum NoArena {
-    /// The system does not allow it from this source.
-    Refused(Errno),
-    Failed(ExecError),
-}
-
-impl<E: Into<ExecError>> From<E> for NoArena {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
+    fn is_empty(&self) -> bool {
+        self.map.free_units() == self.map.len()
     }
 }
 
-/// Memory for code.
+/// Address space for code.
 pub(super) struct Arena {
     region: Region,
-    kind: Kind,
+    kind: ArenaKind,
     /// The addresses at which code runs.
     code: Range<usize>,
-    /// From the first byte of the region to the first writable one.
-    writable: usize,
-    slabs: Lock<Slabs>,
+    /// The offset of the first writable byte in the region.
+    writable_start: usize,
+    slabs: Lock<SlabTable>,
 }
 
 impl Arena {
-    /// Maps `size` bytes for code, whole slabs and at least one.
+    /// Maps `size` bytes for code, a positive multiple of [`SLAB_SIZE`].
     pub(super) fn map(
-        source: Source,
-        kind: Kind,
+        candidate: Candidate,
+        kind: ArenaKind,
         placement: Placement,
         size: usize,
         perf_map: bool,
-    ) -> Result<Self, NoArena> {
-        let view = size.saturating_add(GUARD);
-        let views = if kind == Kind::Changing { view } else { view.saturating_mul(2) };
-        let total = PageCount::covering(views.saturating_add(GUARD) as u64)?;
-        let map = SpanMap::new(size / SLAB).ok_or(ExecError::OutOfMemory)?;
-        let region = placement::place(total, placement, Protection::None)?;
-        let start = region.addresses().start.saturating_add(GUARD);
-        let writable = if kind == Kind::Changing { GUARD } else { GUARD + view };
-        // Whoever runs code has its address alone.
+    ) -> Result<Self, ArenaError> {
+        let view = size.saturating_add(GUARD_SIZE);
+        let is_changing = kind == ArenaKind::Changing;
+        let views = if is_changing { view } else { view.saturating_mul(2) };
+        let total = PageCount::covering(views.saturating_add(GUARD_SIZE) as u64)?;
+        let map = SpanMap::new(size / SLAB_SIZE).ok_or(ExecError::OutOfMemory)?;
+        let warm = try_filled(map.len().div_ceil(64), &0)?;
+        let region = placement::map(total, placement, Protection::None)?;
+        let start = region.addresses().start.saturating_add(GUARD_SIZE);
+        let writable_start = if is_changing { GUARD_SIZE } else { GUARD_SIZE + view };
+        // Blocks recover pointers from addresses.
         region.start().as_ptr().expose_provenance();
-        let mut warm = Vec::new();
-        let words = map.len().div_ceil(64);
-        warm.try_reserve_exact(words).map_err(|_| ExecError::OutOfMemory)?;
-        warm.resize(words, 0);
-        let slabs = Lock::new(Slabs { map, owners: HashMap::new(), warm });
-        let arena = Self { region, kind, code: start..start + size, writable, slabs };
-        match kind {
-            Kind::Changing => arena.make_writable()?,
-            Kind::Sealed | Kind::Open => arena.map_twice(source, view, perf_map)?,
+        let slabs = Lock::new(SlabTable { map, owners: HashMap::new(), warm });
+        let arena = Self { region, kind, code: start..start + size, writable_start, slabs };
+        if is_changing {
+            // SAFETY: whole pages of a new reservation, which is not used yet.
+            unsafe { arena.protect(arena.code.clone(), Protection::ReadWrite) }?;
+        } else {
+            arena.map_views(candidate, view, perf_map)?;
         }
         Ok(arena)
     }
 
-    fn map_twice(&self, source: Source, view: usize, perf_map: bool) -> Result<(), NoArena> {
+    fn map_views(
+        &self,
+        candidate: Candidate,
+        view: usize,
+        perf_map: bool,
+    ) -> Result<(), ArenaError> {
         let size = self.code.len();
         let no_memory = |errno| ExecError::Memory(MemoryError::Map { size, errno });
-        let file = source.open()?;
+        let file = candidate.create_file()?;
         sys::resize(&file, size as u64).map_err(no_memory)?;
-        let writable = self.inside(self.writable);
-        // SAFETY: whole pages inside the reservation of this arena, which nobody uses yet.
+        let writable = self.pointer(self.writable_start);
+        // SAFETY: whole pages inside the reservation of this arena, which is not used yet.
         unsafe { sys::map_file(&file, writable, view, Protection::ReadWrite) }
             .map_err(no_memory)?;
         // SAFETY: the pages that were just mapped.
         unsafe { sys::on_fork(writable, view, InChild::Absent) }.map_err(no_memory)?;
-        let sealed = sys::seal(&file, self.kind == Kind::Open);
-        // A kernel before 5.1 seals the size alone, and a file that is not of memory nothing; it has
-        // no name, so that nobody else can resize it either.
+        let sealed = sys::seal(&file, self.kind == ArenaKind::Open);
+        // Kernels before 5.1 seal the size only, and files outside of memory nothing. The file has no name, so no other
+        // process can resize it.
         let _ = sealed.or_else(|_| sys::seal(&file, true));
-        // Where a rule forbids a step of it, the file is mapped in its place, and only names are lost.
-        if perf_map && self.map_code_unnoticed(&file, view).is_ok() {
+        // If a step is forbidden, the file is mapped as usual and `perf` finds no names.
+        if perf_map && self.map_code_as_anonymous(&file, view).is_ok() {
             return Ok(());
         }
-        // SAFETY: as above, and no page of the other view.
-        let code =
-            unsafe { sys::map_file(&file, self.inside(GUARD), view, Protection::ReadExecute) };
-        code.map_err(|errno| match is_policy(errno) {
-            true => NoArena::Refused(errno),
+        let code = self.pointer(GUARD_SIZE);
+        // SAFETY: as above, and disjoint from the other view.
+        let mapped = unsafe { sys::map_file(&file, code, view, Protection::ReadExecute) };
+        mapped.map_err(|errno| match is_policy(errno) {
+            true => ArenaError::Forbidden(errno),
             false => no_memory(errno).into(),
         })
     }
 
-    /// Maps the executable view so that `perf` takes it for anonymous memory.
+    /// Maps the executable view so that `perf` considers it anonymous memory.
     ///
-    /// `perf` learns of executable memory when it is mapped, but not of a mapping that `mremap`
-    /// copies: so the place becomes anonymous and executable first, and then a copy of a mapping
-    /// elsewhere.
-    fn map_code_unnoticed(&self, file: &OwnedFd, view: usize) -> Result<(), Errno> {
-        let code = self.inside(GUARD);
-        // SAFETY: whole pages of the reservation that belong to no other view, and that nobody uses.
+    /// `perf` records executable memory when it is mapped, but not mappings that `mremap` copies. So anonymous executable
+    /// memory is mapped first, and a copy of a file mapping replaces it.
+    fn map_code_as_anonymous(&self, file: &OwnedFd, view: usize) -> Result<(), Errno> {
+        let code = self.pointer(GUARD_SIZE);
+        // SAFETY: whole pages of the reservation outside of the other view, which are not used yet.
         unsafe { sys::map_over(code, view, Protection::ReadExecute) }?;
         let page = sys::page_size();
         let pattern = sys::map_file_anywhere(file, 0, page, Protection::ReadExecute)?;
-        // SAFETY: a whole mapping of the beginning of the file; the place is as above.
+        // SAFETY: a whole shared mapping of the start of the file; the destination is as above.
         let copied = unsafe { sys::copy_mapping(pattern, code, view) };
-        // SAFETY: just mapped, and nobody has used it.
+        // SAFETY: mapped above and not used.
         unsafe { sys::unmap(pattern, page) };
         copied
     }
 
-    fn make_writable(&self) -> Result<(), MemoryError> {
-        // SAFETY: whole pages that nobody uses yet.
-        unsafe { self.protect(self.code.clone(), Protection::ReadWrite) }
-    }
-
-    /// Finds out whether the system lets pages of an arena that is mapped once become executable. It
-    /// must be a new one.
-    pub(super) fn may_become_executable(&self) -> Result<(), NoArena> {
+    /// Tests whether the system lets pages of a new arena that is mapped once become executable.
+    pub(super) fn check_executable(&self) -> Result<(), ArenaError> {
         let first = self.code.start..self.code.start + sys::page_size();
         for protection in [Protection::ReadExecute, Protection::ReadWrite] {
-            // SAFETY: a whole page that nobody uses yet.
+            // SAFETY: a whole page of a new arena, which is not used yet.
             match unsafe { self.protect(first.clone(), protection) } {
                 Err(MemoryError::Protect { errno, .. }) if is_policy(errno) => {
-                    return Err(NoArena::Refused(errno));
+                    return Err(ArenaError::Forbidden(errno));
                 }
                 result => result?,
             }
@@ -206,7 +181,7 @@ impl Arena {
     }
 
     #[inline]
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> ArenaKind {
         self.kind
     }
 
@@ -216,146 +191,164 @@ impl Arena {
         self.code.clone()
     }
 
-    /// Takes slabs for `bytes` bytes for `owner`. Returns the address of the first byte, and how many
-    /// from there on have memory and hold traps.
-    pub(super) fn take(
-        &self,
-        bytes: usize,
-        owner: Owner,
-    ) -> Result<Option<(usize, usize)>, ExecError> {
-        let count = bytes.div_ceil(SLAB);
-        let mut slabs = self.slabs.lock();
-        let Some(run) = slabs.map.free_runs().find(|run| run.len() >= count) else {
-            return Ok(None);
-        };
-        let taken = run.start..run.start + count;
-        slabs.owners.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
-        slabs.map.take(run, taken.clone());
-        slabs.owners.insert(taken.start, owner);
-        let warm = taken.clone().take_while(|&slab| slabs.is_warm(slab)).count();
-        taken.clone().for_each(|slab| slabs.set_warm(slab, false));
-        Ok(Some((self.code.start + taken.start * SLAB, (warm * SLAB).min(bytes))))
-    }
-
-    /// Gives back what `take` returned; the first `warm` bytes have memory and hold traps. Returns
-    /// whether the arena is empty now.
-    pub(super) fn give_back(&self, address: usize, warm: usize) -> bool {
-        let mut slabs = self.slabs.lock();
-        let first = address.saturating_sub(self.code.start) / SLAB;
-        slabs.owners.remove(&first);
-        slabs.map.release(first);
-        (first..first + warm / SLAB).for_each(|slab| slabs.set_warm(slab, true));
-        slabs.map.free() == slabs.map.len()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
-        let slabs = self.slabs.lock();
-        slabs.map.free() == slabs.map.len()
+        self.slabs.lock().is_empty()
     }
 
-    /// Who has the slab at `address`.
-    pub(super) fn owner(&self, address: usize) -> Option<Owner> {
-        let slab = address.checked_sub(self.code.start)? / SLAB;
+    /// The owner of the slab at `address`.
+    pub(super) fn owner(&self, address: usize) -> Option<SlabOwner> {
+        let slab = address.checked_sub(self.code.start)? / SLAB_SIZE;
         let slabs = self.slabs.lock();
-        let run = slabs.map.run_around(slab)?;
-        slabs.owners.get(&run.units.start).copied()
+        let span = slabs.map.span_containing(slab)?;
+        slabs.owners.get(&span.units.start).copied()
     }
 
-    /// Bytes given out, and bytes of the records about it.
+    /// Bytes of used slabs, and bytes of metadata.
     pub(super) fn usage(&self) -> (usize, usize) {
         let slabs = self.slabs.lock();
-        let taken = slabs.map.len() - slabs.map.free();
+        let used = slabs.map.len() - slabs.map.free_units();
         let lists = slabs.owners.allocation_size() + size_of_val(slabs.warm.as_slice());
-        (taken * SLAB, slabs.map.footprint() + lists + size_of::<Self>())
+        (used * SLAB_SIZE, slabs.map.footprint() + lists + size_of::<Self>())
     }
 
-    /// Gives the bytes at the addresses `range` memory at once, in both views, and fills them with
-    /// traps.
+    /// Changes the protection of whole pages at code addresses.
     ///
     /// # Errors
-    ///
-    /// [`MemoryError::Prefault`] when there is not enough memory: the writes would end in a signal.
-    ///
-    /// # Safety
-    ///
-    /// Nobody reads, writes or runs the bytes, and they are writable.
-    pub(super) unsafe fn warm(&self, range: Range<usize>) -> Result<(), MemoryError> {
-        let (address, size) = (range.start, range.len());
-        let Some(writable) = self.writable(&range) else { return Ok(()) };
-        // SAFETY: inside the writable view, whole because `writable` checked it.
-        if let Err(errno) = unsafe { sys::populate(writable, size) } {
-            // A kernel before 5.14 does not know the advice, and the writes below do its work.
-            if errno != rustix::io::Errno::INVAL {
-                return Err(MemoryError::Prefault { address, size, errno });
-            }
-        }
-        // SAFETY: passed on to the caller.
-        trap::fill(unsafe { self.bytes_mut(range) });
-        if self.kind != Kind::Changing {
-            let code = self.inside(address - self.code.start + GUARD);
-            // SAFETY: the same pages in the other view. Should it fail, only time is lost.
-            let _ = unsafe { sys::populate_for_reading(code, size) };
-        }
-        Ok(())
-    }
-
-    /// The bytes at the addresses `range`, to be written; none when they are not all here.
+    /// [`MemoryError::Protect`].
     ///
     /// # Safety
-    ///
-    /// The bytes are the caller's alone for as long as the slice lives, nobody runs them, and they
-    /// are writable.
-    #[inline]
-    #[expect(clippy::mut_from_ref, reason = "the arena owns addresses; who owns bytes, it is told")]
-    pub(super) unsafe fn bytes_mut(&self, range: Range<usize>) -> &mut [u8] {
-        let Some(start) = self.writable(&range) else { return &mut [] };
-        // SAFETY: the range is mapped and, says the caller, writable and not referred to. The kernel
-        // initialised it with zeros, and it is shorter than an address space.
-        unsafe { slice::from_raw_parts_mut(start.as_ptr(), range.len()) }
-    }
-
-    /// How far the writable view is above the addresses of code, modulo the size of addresses.
-    #[inline]
-    pub(super) fn writable_offset(&self) -> usize {
-        self.writable - GUARD
-    }
-
-    /// Where the bytes at the code addresses `range` are written, if they all lie in this arena.
-    #[inline]
-    pub(super) fn writable(&self, range: &Range<usize>) -> Option<NonNull<u8>> {
-        let offset = range.start.checked_sub(self.code.start)?;
-        (range.start <= range.end && range.end <= self.code.end)
-            .then(|| self.inside(self.writable + offset))
-    }
-
-    /// Changes what may be done with whole pages at the addresses of code.
-    ///
-    /// # Errors
-    ///
-    /// [`MemoryError::Protect`] when the kernel refuses.
-    ///
-    /// # Safety
-    ///
-    /// Both ends are page boundaries of the code, and no reference into the pages is alive that
-    /// `protection` does not allow.
+    /// Both ends of `range` are page boundaries of the code, and no reference into the pages is alive that needs an access
+    /// which `protection` removes.
     pub(super) unsafe fn protect(
         &self,
         range: Range<usize>,
         protection: Protection,
     ) -> Result<(), MemoryError> {
         let offset = range.start.saturating_sub(self.code.start);
-        let inside = GUARD + offset..GUARD + offset + range.len();
-        // SAFETY: passed on to the caller; the reservation is the arena's own.
-        unsafe { self.region.protect(inside, protection) }
+        let offsets = GUARD_SIZE + offset..GUARD_SIZE + offset + range.len();
+        // SAFETY: references are excluded by the contract of this function; the reservation, mapped inaccessible, lends
+        // no slices.
+        unsafe { self.region.protect(offsets, protection) }
     }
 
-    /// The byte at this offset of the reservation, which must have it.
+    /// A pointer to the byte at this offset of the reservation.
     #[inline]
-    fn inside(&self, offset: usize) -> NonNull<u8> {
+    fn pointer(&self, offset: usize) -> NonNull<u8> {
         debug_assert!(offset <= self.region.size().bytes());
-        // SAFETY: every caller stays inside the reservation: the offsets of the views by the layout
-        // above, those in a view by comparison with its size.
+        // SAFETY: every caller passes an offset inside the reservation: the start of a view, or a view plus an offset
+        // below its size.
         unsafe { self.region.start().add(offset) }
+    }
+}
+
+/// Adjacent slabs of an arena that one chunk owns.
+pub(super) struct SlabRun {
+    arena: TryArc<Arena>,
+    /// The first code address.
+    address: usize,
+    size: usize,
+    writable_offset: usize,
+    /// The first bytes that are backed with memory, and hold traps unless they belong to a block. Blocks lie below.
+    warm: usize,
+}
+
+impl SlabRun {
+    /// Takes slabs for `size` bytes out of the arena; `None` if there are no adjacent free ones.
+    pub(super) fn take(
+        arena: &TryArc<Arena>,
+        size: usize,
+        owner: SlabOwner,
+    ) -> Result<Option<Self>, ExecError> {
+        let count = size.div_ceil(SLAB_SIZE);
+        let mut slabs = arena.slabs.lock();
+        let Some(free) = slabs.map.free_spans().find(|span| span.len() >= count) else {
+            return Ok(None);
+        };
+        let taken = free.start..free.start + count;
+        slabs.owners.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
+        slabs.map.allocate(free, taken.clone());
+        slabs.owners.insert(taken.start, owner);
+        let warm = taken.clone().take_while(|&slab| slabs.is_warm(slab)).count();
+        taken.clone().for_each(|slab| slabs.set_warm(slab, false));
+        drop(slabs);
+        Ok(Some(Self {
+            arena: arena.clone(),
+            address: arena.code.start + taken.start * SLAB_SIZE,
+            size,
+            writable_offset: arena.writable_start - GUARD_SIZE,
+            warm: (warm * SLAB_SIZE).min(size),
+        }))
+    }
+
+    /// Returns the slabs, which contain no live block, to the arena. Returns the arena, and whether it is empty now.
+    pub(super) fn release(self) -> (TryArc<Arena>, bool) {
+        let mut slabs = self.arena.slabs.lock();
+        let first = self.address.saturating_sub(self.arena.code.start) / SLAB_SIZE;
+        slabs.owners.remove(&first);
+        slabs.map.free(first);
+        (first..first + self.warm / SLAB_SIZE).for_each(|slab| slabs.set_warm(slab, true));
+        let is_empty = slabs.is_empty();
+        drop(slabs);
+        (self.arena, is_empty)
+    }
+
+    #[inline]
+    pub(super) fn arena(&self) -> &TryArc<Arena> {
+        &self.arena
+    }
+
+    /// The first code address.
+    #[inline]
+    pub(super) fn address(&self) -> usize {
+        self.address
+    }
+
+    /// The size in bytes.
+    #[inline]
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The distance in bytes from the code addresses up to the writable view.
+    #[inline]
+    pub(super) fn writable_offset(&self) -> usize {
+        self.writable_offset
+    }
+
+    /// The number of bytes, from the first on, that are backed with memory.
+    #[inline]
+    pub(super) fn warm(&self) -> usize {
+        self.warm
+    }
+
+    /// Backs the bytes up to offset `end`, rounded up to a page and cut at the size, with memory in both views and fills
+    /// them with traps.
+    ///
+    /// # Errors
+    /// [`MemoryError::Prefault`] if there is not enough memory: the writes would raise a signal.
+    pub(super) fn warm_up_to(&mut self, end: usize) -> Result<(), MemoryError> {
+        let end = end.next_multiple_of(sys::page_size()).min(self.size);
+        let Some(len @ 1..) = end.checked_sub(self.warm) else { return Ok(()) };
+        let (arena, address) = (&self.arena, self.address + self.warm);
+        let offset = address - arena.code.start;
+        let writable = arena.pointer(arena.writable_start + offset);
+        // SAFETY: inside the writable view: the run and the length are inside the code of the arena.
+        if let Err(errno) = unsafe { sys::populate(writable, len) } {
+            // Kernels before 5.14 do not know the advice; the writes below have the same effect.
+            if errno != rustix::io::Errno::INVAL {
+                return Err(MemoryError::Prefault { address, size: len, errno });
+            }
+        }
+        // SAFETY: mapped, initialised with zeros by the kernel, and writable, because pages of an arena are writable
+        // until a block changes them. This run owns the slabs, and bytes from `warm` on belong to no block yet, so there
+        // is no other reference, and no code runs there.
+        trap_fill::fill(unsafe { slice::from_raw_parts_mut(writable.as_ptr(), len) });
+        if arena.kind != ArenaKind::Changing {
+            // SAFETY: the same pages in the executable view. An error only costs time.
+            let _ = unsafe { sys::populate_for_reading(arena.pointer(GUARD_SIZE + offset), len) };
+        }
+        self.warm = end;
+        Ok(())
     }
 }
 
@@ -368,27 +361,27 @@ mod tests {
     use std::string::String;
     use std::vec::Vec;
 
-    /// The rights of the mapping that has `address`, and of the next one.
-    fn rights(address: usize) -> Vec<String> {
+    /// The permissions of the mapping that contains `address`, and of the next one.
+    fn permissions(address: usize) -> Vec<String> {
         let from = maps().into_iter().skip_while(|line| !line.addresses.contains(&address));
         from.take(2).map(|line| line.access).collect()
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "reads code where it is not written")]
-    fn code_that_perf_takes_for_anonymous_is_mapped_as_ever() {
+    fn perf_map_arena_has_the_usual_two_views() {
         let options = CodeMemoryOptions { perf_map: true, ..CodeMemoryOptions::default() };
         for refused in [None, Some(Call::MapOver), Some(Call::CopyMapping)] {
             let _fault = refused.map(|call| inject(call, 0, Errno::ACCESS));
-            let memory = CodeMemory::new(options);
+            let memory = CodeMemory::new(options).unwrap();
             let mut block = memory.allocate(32).unwrap();
             assert_eq!(memory.backing(), Some(Backing::MemoryFile));
             block.as_mut_slice().fill(0x42);
             let block = block.publish().unwrap();
-            // SAFETY: the first byte of a live block, which is readable.
+            // SAFETY: the first byte of a live block is readable.
             assert_eq!(unsafe { block.as_ptr().read() }, 0x42, "{refused:?}");
-            // Code, and the same bytes to be written, each with their tail.
-            assert_eq!(rights(block.address()), ["r-x", "rw-"], "{refused:?}");
+            // The executable and the writable view, each with its tail.
+            assert_eq!(permissions(block.address()), ["r-x", "rw-"], "{refused:?}");
         }
     }
 }

@@ -1,179 +1,201 @@
-//! All arenas of one allocator: where chunks come from.
+//! The arenas of one allocator.
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::lock::{Guard, Lock, Process};
+use super::super::lock::{Lock, LockGuard, ProcessId};
 use super::super::types::{Errno, MemoryError, Placement};
-use super::arena::{Arena, Kind, NoArena, Owner};
+use super::alloc_request::{ArenaKind, MAX_BLOCK_SIZE};
+use super::arena::{Arena, SlabOwner, SlabRun};
+use super::backing::{ArenaError, Backing, CANDIDATES, CHANGING_PAGES};
 use super::error::ExecError;
 use super::fork_detector::ForkDetector;
-use super::shard::CHUNK;
-use super::source::{Backing, ORDER, Source};
 use crate::alloc_util::{TryArc, UninitArc};
 
-/// The smallest arena that is tried when addresses are scarce.
-const SMALLEST: usize = 4 * CHUNK;
+/// Bytes of a chunk: large enough that the waste at its end is small, small enough that an idle shard holds little.
+pub(super) const CHUNK_SIZE: usize = 256 << 10;
 
-/// The largest block, so that its ends reach each other with 32 bits.
-pub(super) const LARGEST: usize = 1 << 30;
+/// The smallest arena that is tried when address space is scarce.
+const MIN_ARENA_SIZE: usize = 4 * CHUNK_SIZE;
 
-/// Not known yet.
-const UNSETTLED: usize = ORDER.len();
+/// The candidate is not selected yet.
+const UNSELECTED: usize = CANDIDATES.len();
 
-/// The place in [`ORDER`] of memory that is mapped once.
-const PRIVATE: usize = ORDER.len() - 1;
+/// The index of [`CHANGING_PAGES`].
+const LAST: usize = CANDIDATES.len() - 1;
 
-/// The arenas, and what was found out about the system on the way.
+/// The arenas, and the backing that the system allows.
 pub(super) struct Arenas {
     list: Lock<Vec<TryArc<Arena>>>,
-    process: Process,
-    /// The place in [`ORDER`] of what the system allows.
-    source: AtomicUsize,
-    /// The address near which there was no room when it was last tried.
+    process: ProcessId,
+    /// The index of the selected candidate.
+    candidate: AtomicUsize,
+    /// The last address near which no addresses were free.
     crowded: AtomicUsize,
-    mark: ForkDetector,
+    fork_detector: ForkDetector,
     /// Bytes of an arena, unless a block needs more.
-    size: usize,
+    arena_size: usize,
     placement: Placement,
-    /// Whether `perf` is to take code for anonymous memory.
+    /// Whether `perf` considers the code anonymous memory.
     perf_map: bool,
 }
 
+/// Totals over all arenas.
+#[derive(Default)]
+pub(super) struct ArenaUsage {
+    pub(super) arenas: usize,
+    /// Bytes of code addresses.
+    pub(super) reserved: usize,
+    /// Bytes of used slabs.
+    pub(super) held: usize,
+    /// Bytes of metadata.
+    pub(super) metadata: usize,
+}
+
 impl Arenas {
-    pub(super) fn new(size: usize, placement: Placement, perf_map: bool, process: Process) -> Self {
-        let size = size.clamp(SMALLEST, LARGEST).next_multiple_of(CHUNK);
+    pub(super) fn new(
+        arena_size: usize,
+        placement: Placement,
+        perf_map: bool,
+        process: ProcessId,
+    ) -> Self {
+        let arena_size =
+            arena_size.clamp(MIN_ARENA_SIZE, MAX_BLOCK_SIZE).next_multiple_of(CHUNK_SIZE);
         Self {
             list: Lock::new(Vec::new()),
             process,
-            source: AtomicUsize::new(UNSETTLED),
+            candidate: AtomicUsize::new(UNSELECTED),
             crowded: AtomicUsize::new(0),
-            mark: ForkDetector::new(),
-            size,
+            fork_detector: ForkDetector::new(),
+            arena_size,
             placement,
             perf_map,
         }
     }
 
-    /// Whether this is a child process of the one that has the arenas.
+    /// Whether this is a child of the process that mapped the arenas.
     #[inline]
-    pub(super) fn forked(&self) -> bool {
-        self.mark.is_wiped()
+    pub(super) fn is_forked(&self) -> bool {
+        self.fork_detector.is_wiped()
     }
 
-    /// Locks the list. The mark does not tell a child that was forked while the first arena was made.
-    pub(super) fn list(&self) -> Result<Guard<'_, Vec<TryArc<Arena>>>, ExecError> {
+    /// Locks the list. The fork detector does not cover a child that was forked while the first arena was mapped.
+    pub(super) fn list(&self) -> Result<LockGuard<'_, Vec<TryArc<Arena>>>, ExecError> {
         self.process.lock(&self.list).ok_or(ExecError::Forked)
     }
 
-    /// How code is backed here; `None` before the first block.
+    /// The selected backing; `None` before the first block.
     pub(super) fn backing(&self) -> Option<Backing> {
-        ORDER.get(self.source.load(Ordering::Acquire)).map(|source| source.backing())
+        CANDIDATES.get(self.candidate.load(Ordering::Acquire)).map(|candidate| candidate.backing)
     }
 
-    /// The kind that `wanted` has to be on this system. Maps the first arena, where it is going to be
-    /// needed, to find out.
-    pub(super) fn kind(&self, wanted: Kind, placement: Placement) -> Result<Kind, ExecError> {
-        if wanted != Kind::Changing && self.source.load(Ordering::Acquire) == UNSETTLED {
-            self.settle(wanted, placement)?;
+    /// The kind of arena for `wanted` on this system. If the backing is not selected yet, this maps the first arena to
+    /// select it.
+    pub(super) fn kind(
+        &self,
+        wanted: ArenaKind,
+        placement: Placement,
+    ) -> Result<ArenaKind, ExecError> {
+        if wanted != ArenaKind::Changing && self.candidate.load(Ordering::Acquire) == UNSELECTED {
+            self.select(wanted, placement)?;
         }
-        Ok(if self.is_mapped_twice() { wanted } else { Kind::Changing })
+        Ok(if self.is_mapped_twice() { wanted } else { ArenaKind::Changing })
     }
 
-    /// Whether it is known that the system lets memory be mapped twice.
+    /// Whether a backing is selected that is mapped twice.
     #[inline]
     pub(super) fn is_mapped_twice(&self) -> bool {
-        self.source.load(Ordering::Acquire) < PRIVATE
+        self.candidate.load(Ordering::Acquire) < LAST
     }
 
     #[cold]
-    fn settle(&self, wanted: Kind, placement: Placement) -> Result<(), ExecError> {
+    fn select(&self, wanted: ArenaKind, placement: Placement) -> Result<(), ExecError> {
         let mut list = self.list()?;
-        // Another thread may have been first.
-        if self.source.load(Ordering::Acquire) == UNSETTLED {
-            self.add(&mut list, wanted, self.or_usual(placement), CHUNK)?;
+        // Another thread may have selected it.
+        if self.candidate.load(Ordering::Acquire) == UNSELECTED {
+            self.add(&mut list, wanted, self.or_default(placement), CHUNK_SIZE)?;
         }
         Ok(())
     }
 
-    /// Where an arena goes when nobody wants it anywhere else.
-    fn or_usual(&self, placement: Placement) -> Placement {
+    /// The placement of an arena for a block with this placement.
+    fn or_default(&self, placement: Placement) -> Placement {
         if placement == Placement::Anywhere { self.placement } else { placement }
     }
 
-    /// Takes `bytes` bytes where `wanted` wants them: the arena, the first address, and
-    /// how many bytes from there on have memory and hold traps.
+    /// Takes slabs for `bytes` bytes whose addresses satisfy `placement`.
     pub(super) fn take(
         &self,
         bytes: usize,
-        owner: Owner,
-        kind: Kind,
-        wanted: Placement,
-    ) -> Result<(TryArc<Arena>, usize, usize), ExecError> {
-        let window = wanted.window();
+        owner: SlabOwner,
+        kind: ArenaKind,
+        placement: Placement,
+    ) -> Result<SlabRun, ExecError> {
+        let window = placement.window();
         let mut list = self.list()?;
         for arena in list.iter().filter(|arena| arena.kind() == kind) {
             let code = arena.code();
             if window.start <= code.start
                 && code.end <= window.end
-                && let Some((address, warm)) = arena.take(bytes, owner)?
+                && let Some(slabs) = SlabRun::take(arena, bytes, owner)?
             {
-                return Ok((arena.clone(), address, warm));
+                return Ok(slabs);
             }
         }
-        let arena = self.add(&mut list, kind, self.or_usual(wanted), bytes)?;
-        let nowhere = MemoryError::NoFreeRange { size: bytes, low: window.start, high: window.end };
-        let (address, warm) = arena.take(bytes, owner)?.ok_or(nowhere)?;
-        Ok((arena, address, warm))
+        let arena = self.add(&mut list, kind, self.or_default(placement), bytes)?;
+        let no_range =
+            MemoryError::NoFreeRange { size: bytes, low: window.start, high: window.end };
+        Ok(SlabRun::take(&arena, bytes, owner)?.ok_or(no_range)?)
     }
 
-    /// Maps an arena with room for `bytes`, smaller than usual if there is no room for a usual one.
+    /// Maps an arena of at least `bytes`, smaller than usual if address space is scarce.
     fn add(
         &self,
         list: &mut Vec<TryArc<Arena>>,
-        kind: Kind,
+        kind: ArenaKind,
         placement: Placement,
         bytes: usize,
     ) -> Result<TryArc<Arena>, ExecError> {
         list.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
-        let room = UninitArc::new()?;
-        self.mark.set()?;
-        let mut size = self.size.max(bytes);
+        let memory = UninitArc::new()?;
+        self.fork_detector.set()?;
+        let mut size = self.arena_size.max(bytes);
         let arena = loop {
             match self.map(kind, placement, size) {
-                Err(error) if lacks_room(error) && size > bytes.max(SMALLEST) => {
-                    size = (size / 2).next_multiple_of(CHUNK).max(bytes).max(SMALLEST);
+                Err(error) if is_scarcity(error) && size > bytes.max(MIN_ARENA_SIZE) => {
+                    let half = (size / 2).next_multiple_of(CHUNK_SIZE);
+                    size = half.max(bytes).max(MIN_ARENA_SIZE);
                 }
                 result => break result?,
             }
         };
-        let arena = room.fill(arena);
+        let arena = memory.fill(arena);
         list.push(arena.clone());
         Ok(arena)
     }
 
-    /// Maps an arena from the best source that the system allows.
-    fn map(&self, kind: Kind, placement: Placement, size: usize) -> Result<Arena, ExecError> {
-        if kind == Kind::Changing {
-            return Self::finish(Arena::map(Source::Private, kind, placement, size, false), None);
+    /// Maps an arena of the best candidate that the system allows.
+    fn map(&self, kind: ArenaKind, placement: Placement, size: usize) -> Result<Arena, ExecError> {
+        if kind == ArenaKind::Changing {
+            return exec_error(Arena::map(CHANGING_PAGES, kind, placement, size, false), None);
         }
-        let settled = self.source.load(Ordering::Acquire);
-        let first = if settled == UNSETTLED { 0 } else { settled };
-        let mut refused = None;
-        for (number, &source) in ORDER.iter().enumerate().skip(first) {
-            let arena = if source == Source::Private {
-                Arena::map(source, Kind::Changing, placement, size, false)
-                    .and_then(|arena| arena.may_become_executable().map(|()| arena))
+        let selected = self.candidate.load(Ordering::Acquire);
+        let first = if selected == UNSELECTED { 0 } else { selected };
+        let mut forbidden = None;
+        for (index, &candidate) in CANDIDATES.iter().enumerate().skip(first) {
+            let arena = if candidate == CHANGING_PAGES {
+                Arena::map(candidate, ArenaKind::Changing, placement, size, false)
+                    .and_then(|arena| arena.check_executable().map(|()| arena))
             } else {
-                Arena::map(source, kind, placement, size, self.perf_map)
+                Arena::map(candidate, kind, placement, size, self.perf_map)
             };
             match arena {
-                Err(NoArena::Refused(errno)) if source != Source::Private => {
-                    refused = refused.or(Some(errno));
+                Err(ArenaError::Forbidden(errno)) if candidate != CHANGING_PAGES => {
+                    forbidden = forbidden.or(Some(errno));
                 }
                 result => {
-                    let arena = Self::finish(result, refused)?;
-                    self.source.store(number, Ordering::Release);
+                    let arena = exec_error(result, forbidden)?;
+                    self.candidate.store(index, Ordering::Release);
                     return Ok(arena);
                 }
             }
@@ -181,29 +203,22 @@ impl Arenas {
         Err(ExecError::OutOfMemory)
     }
 
-    fn finish(result: Result<Arena, NoArena>, file: Option<Errno>) -> Result<Arena, ExecError> {
-        result.map_err(|error| match error {
-            NoArena::Failed(error) => error,
-            NoArena::Refused(change) => ExecError::Policy { file: file.unwrap_or(change), change },
-        })
-    }
-
-    /// Gives back what `take` gave; the first `warm` bytes have memory and hold traps.
-    pub(super) fn give_back(&self, arena: TryArc<Arena>, address: usize, warm: usize) {
-        // In a child the memory belongs to the parent.
+    /// Returns slabs to their arena, and unmaps it if it is empty and not the only empty one of its kind: one is kept, so
+    /// that a program which frees everything does not map it again.
+    pub(super) fn release(&self, slabs: SlabRun) {
+        // In a child, the memory belongs to the parent.
         let Ok(mut list) = self.list() else { return };
-        if !arena.give_back(address, warm) {
+        let (arena, is_empty) = slabs.release();
+        if !is_empty {
             return;
         }
-        // One of a kind stays, so that a program which frees everything and goes on does not map it
-        // again each time.
-        let spare = |other: &&TryArc<Arena>| other.kind() == arena.kind() && other.is_empty();
-        if list.iter().filter(spare).count() > 1 {
+        let is_spare = |other: &&TryArc<Arena>| other.kind() == arena.kind() && other.is_empty();
+        if list.iter().filter(is_spare).count() > 1 {
             list.retain(|other| !other.ptr_eq(&arena));
         }
     }
 
-    /// Unmaps every arena without chunks. The caller keeps all lanes from using them.
+    /// Unmaps every empty arena. The caller holds the locks of all shards.
     ///
     /// # Errors
     /// [`ExecError::Forked`].
@@ -212,22 +227,22 @@ impl Arenas {
         list.retain(|arena| !arena.is_empty());
         if list.is_empty() {
             *list = Vec::new();
-            self.mark.clear();
+            self.fork_detector.clear();
         }
         Ok(())
     }
 
-    /// The arena that has code at `address`, and who owns the page there.
+    /// The owner of the slab at `address`.
     ///
     /// # Errors
     /// [`ExecError::Forked`].
-    pub(super) fn owner(&self, address: usize) -> Result<Option<Owner>, ExecError> {
+    pub(super) fn owner(&self, address: usize) -> Result<Option<SlabOwner>, ExecError> {
         let list = self.list()?;
         let arena = list.iter().find(|arena| arena.code().contains(&address));
         Ok(arena.and_then(|arena| arena.owner(address)))
     }
 
-    /// Whether it was found that there is no room near `address`.
+    /// Whether the last search for addresses near `address` failed.
     pub(super) fn is_crowded(&self, address: usize) -> bool {
         self.crowded.load(Ordering::Relaxed) == address
     }
@@ -236,24 +251,35 @@ impl Arenas {
         self.crowded.store(address, Ordering::Relaxed);
     }
 
-    /// Arenas, the bytes of code addresses in them, those given out, and the bytes of the records.
-    ///
     /// # Errors
     /// [`ExecError::Forked`].
-    pub(super) fn usage(&self) -> Result<[usize; 4], ExecError> {
-        let list = self.list()?;
-        Ok(list.iter().fold([0; 4], |[arenas, reserved, held, records], arena| {
-            let (taken, own) = arena.usage();
-            [arenas + 1, reserved + arena.code().len(), held + taken, records + own]
-        }))
+    pub(super) fn usage(&self) -> Result<ArenaUsage, ExecError> {
+        let mut sum = ArenaUsage::default();
+        for arena in self.list()?.iter() {
+            let (held, metadata) = arena.usage();
+            sum.arenas += 1;
+            sum.reserved += arena.code().len();
+            sum.held += held;
+            sum.metadata += metadata;
+        }
+        Ok(sum)
     }
 }
 
-fn lacks_room(error: ExecError) -> bool {
+/// Converts the error of the last candidate; `file` is the error of the first forbidden one.
+fn exec_error(result: Result<Arena, ArenaError>, file: Option<Errno>) -> Result<Arena, ExecError> {
+    result.map_err(|error| match error {
+        ArenaError::Failed(error) => error,
+        ArenaError::Forbidden(change) => ExecError::Policy { file: file.unwrap_or(change), change },
+    })
+}
+
+/// Whether a smaller arena may succeed.
+fn is_scarcity(error: ExecError) -> bool {
     use rustix::io::Errno as Raw;
     match error {
         ExecError::Memory(MemoryError::Map { errno, .. }) => {
-            [Raw::NOMEM, Raw::AGAIN, Raw::FBIG, Raw::NOSPC].into_iter().any(|room| errno == room)
+            [Raw::NOMEM, Raw::AGAIN, Raw::FBIG, Raw::NOSPC].into_iter().any(|raw| errno == raw)
         }
         ExecError::Memory(MemoryError::Protect { errno, .. }) => errno == Raw::NOMEM,
         ExecError::Memory(MemoryError::NoFreeRange { .. }) => true,

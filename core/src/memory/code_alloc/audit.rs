@@ -1,45 +1,44 @@
-//! What happened to executable memory, and how much of it there is.
+//! Events and statistics of executable memory.
 
 use alloc::vec::Vec;
 
 use super::super::sys;
 use super::error::{ExecError, Reason};
 
-/// What an event is about.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A block was given out.
+    /// A block was allocated.
     Allocate,
-    /// The code of a block may run from now on.
+    /// A block was published.
     Publish,
-    /// A block was given back.
+    /// A block was freed.
     Free,
-    /// Something was refused, for this reason.
+    /// A request was refused for this reason.
     Refuse(Reason),
 }
 
-/// One thing that happened.
+/// A recorded event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Nanoseconds of `CLOCK_MONOTONIC_COARSE`, which advances every 1 to 10 ms.
     pub time: u64,
-    /// The size that was asked for, in bytes; 4 GiB - 1 stands for that and more.
+    /// The requested size in bytes; larger sizes are recorded as 4 GiB - 1.
     pub size: u64,
-    /// The block, or the address that was refused; 0 when there is none.
+    /// The address of the block, or the refused address; 0 if there is none.
     pub address: usize,
-    /// What happened.
+    /// The kind.
     pub action: Action,
-    /// Counts the events of one lane from 0, and orders those of one time; lanes are about as many
-    /// as cores.
+    /// The number of the event in its shard, from 0. It orders events of equal time.
     pub sequence: u64,
-    /// The lane that noted it.
-    pub lane: u16,
+    /// The shard that recorded it. Each core has one.
+    pub shard: u16,
 }
 
-/// How many events a lane keeps.
-pub(super) const KEPT: usize = 256;
+/// How many events a shard retains.
+pub(super) const MAX_EVENTS: usize = 256;
 
-/// An event as it is kept; its number and lane follow from its place.
+/// A retained event, without its number and shard.
 #[derive(Clone, Copy)]
 struct Record {
     time: u64,
@@ -48,69 +47,70 @@ struct Record {
     action: Action,
 }
 
-/// The last events of one lane.
-pub(super) struct Ring {
-    lane: u16,
+/// The last events of one shard.
+pub(super) struct EventRing {
+    shard: u16,
     records: Vec<Record>,
     /// The number of the next event.
     next: u64,
-    /// The number of the first one that nobody drained.
+    /// The number of the first event that was not drained.
     first: u64,
 }
 
-impl Ring {
-    pub(super) const fn new(lane: u16) -> Self {
-        Self { lane, records: Vec::new(), next: 0, first: 0 }
+impl EventRing {
+    pub(super) const fn new(shard: u16) -> Self {
+        Self { shard, records: Vec::new(), next: 0, first: 0 }
     }
 
-    /// The bytes that the kept events take.
+    /// Bytes allocated for the events.
     pub(super) fn footprint(&self) -> usize {
         self.records.capacity() * size_of::<Record>()
     }
 
-    /// Keeps an event, and forgets the one that is [`KEPT`] older. `size` beyond 4 GiB is cut there.
+    /// Records an event and drops the one that is [`MAX_EVENTS`] older.
     #[inline]
-    pub(super) fn note(&mut self, action: Action, address: usize, size: u64) {
+    pub(super) fn record(&mut self, action: Action, address: usize, size: u64) {
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let record = Record { time: sys::coarse_time(), address, size, action };
-        // Below KEPT, which fits.
-        let place = self.next as usize % KEPT;
+        // Below MAX_EVENTS, which fits.
+        let index = self.next as usize % MAX_EVENTS;
         self.next += 1;
-        match self.records.get_mut(place) {
-            Some(kept) => *kept = record,
-            None => self.note_first(place, record),
+        match self.records.get_mut(index) {
+            Some(slot) => *slot = record,
+            None => self.grow(index, record),
         }
     }
 
     pub(super) fn refuse(&mut self, error: ExecError, address: usize, size: u64) {
-        self.note(Action::Refuse(error.reason()), address, size);
+        self.record(Action::Refuse(error.reason()), address, size);
     }
 
-    /// The ring gets all of its memory with the first event.
+    /// Allocates the ring with the first event.
     #[cold]
-    fn note_first(&mut self, place: usize, record: Record) {
-        if self.records.try_reserve_exact(KEPT.saturating_sub(self.records.len())).is_ok() {
-            self.records.resize(place + 1, record);
+    fn grow(&mut self, index: usize, record: Record) {
+        if self.records.try_reserve_exact(MAX_EVENTS.saturating_sub(self.records.len())).is_ok() {
+            self.records.resize(index + 1, record);
         } else {
-            // Counted and not kept, and those before it neither.
+            // Without memory, this event and all before it are lost.
             self.first = self.next;
         }
     }
 
-    /// Hands out what is kept and was not drained, the earliest first. Returns how many were lost.
+    /// Passes all retained events that were not drained to `each`, the earliest first. Returns the number of lost events.
     pub(super) fn read(&self, mut each: impl FnMut(&Event)) -> u64 {
-        let kept = self.next.saturating_sub(KEPT as u64).max(self.first);
-        for sequence in kept..self.next {
+        let retained = self.next.saturating_sub(MAX_EVENTS as u64).max(self.first);
+        for sequence in retained..self.next {
             if let Some(&Record { time, address, size, action }) =
-                self.records.get(sequence as usize % KEPT)
+                self.records.get(sequence as usize % MAX_EVENTS)
             {
-                let (size, lane) = (u64::from(size), self.lane);
-                each(&Event { time, size, address, action, sequence, lane });
+                let (size, shard) = (u64::from(size), self.shard);
+                each(&Event { time, size, address, action, sequence, shard });
             }
         }
-        kept - self.first
+        retained - self.first
     }
 
+    /// As [`read`](Self::read); the events are not passed again.
     pub(super) fn drain(&mut self, each: impl FnMut(&Event)) -> u64 {
         let lost = self.read(each);
         self.first = self.next;
@@ -118,48 +118,48 @@ impl Ring {
     }
 }
 
-/// How much executable memory there is, and how much there was.
+/// The amounts of executable memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// Bytes of all live blocks, as they were asked for.
+    /// Bytes of all live blocks, as requested.
     pub live_bytes: u64,
     /// Live blocks.
     pub live_blocks: u64,
-    /// The most bytes that were live at once. Exact when one thread at a time allocated between two
-    /// looks at the statistics; otherwise the sum of what each lane had at most, which is not less.
+    /// The peak of [`live_bytes`](Self::live_bytes). Exact if one thread at a time allocated between two reads of the
+    /// statistics; otherwise the sum of the peaks of the shards, which is an upper bound.
     pub peak_bytes: u64,
-    /// The same for blocks.
+    /// The peak of [`live_blocks`](Self::live_blocks), with the same restriction.
     pub peak_blocks: u64,
-    /// Arenas, each of them a reservation of addresses.
+    /// Arenas. Each is one reservation of address space.
     pub arenas: usize,
-    /// Bytes of code addresses in all arenas. They have memory behind them where blocks are or were.
+    /// Bytes of code addresses in all arenas. Memory backs those that blocks use or used.
     pub reserved_bytes: u64,
-    /// Bytes that lanes, large blocks and pages hold of the arenas: live ones, freed ones that wait
-    /// for reuse, and room that was never used.
+    /// Bytes of the arenas that shards, large blocks and pages hold: live ones, freed ones, and ones that were never
+    /// used.
     pub held_bytes: u64,
-    /// Bytes that have memory behind them and belong to no live block: freed ones, ends of blocks up
-    /// to their alignment, and pages made ready in advance.
+    /// Bytes that are backed with memory and belong to no live block: freed ones, padding of blocks, and memory backed in
+    /// advance.
     pub wasted_bytes: u64,
-    /// Bytes of the records about all this.
+    /// Bytes of metadata.
     pub record_bytes: u64,
-    /// Blocks given out so far.
+    /// Blocks allocated so far.
     pub allocations: u64,
     /// Blocks published so far, if that is [recorded](super::CodeMemoryOptions::audit).
     pub publications: u64,
-    /// Blocks given back so far.
+    /// Blocks freed so far.
     pub frees: u64,
     /// Requests refused so far.
     pub refusals: u64,
 }
 
-/// What one lane counts for itself.
+/// The counters of one shard.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ledger {
+pub(super) struct ShardCounters {
     live_bytes: u64,
-    /// What the lane may have live before it asks the ceiling.
-    leave_bytes: u64,
-    leave_blocks: u64,
+    /// The live bytes and blocks that the shard may have before it claims more of the ceiling.
+    quota_bytes: u64,
+    quota_blocks: u64,
     peak_bytes: u64,
     peak_blocks: u64,
     allocations: u64,
@@ -168,12 +168,12 @@ pub(super) struct Ledger {
     pub(super) refusals: u64,
 }
 
-impl Ledger {
+impl ShardCounters {
     pub(super) const fn new() -> Self {
         Self {
             live_bytes: 0,
-            leave_bytes: 0,
-            leave_blocks: 0,
+            quota_bytes: 0,
+            quota_blocks: 0,
             peak_bytes: 0,
             peak_blocks: 0,
             allocations: 0,
@@ -193,23 +193,23 @@ impl Ledger {
         self.allocations - self.frees
     }
 
-    /// Whether a block of `bytes` bytes is within what the ceiling has left to this lane.
+    /// Whether a block of `bytes` bytes is within the quota.
     #[inline]
-    pub(super) fn has_leave(&self, bytes: u64) -> bool {
-        bytes <= self.leave_bytes - self.live_bytes && self.live_blocks() < self.leave_blocks
+    pub(super) fn has_quota(&self, bytes: u64) -> bool {
+        bytes <= self.quota_bytes - self.live_bytes && self.live_blocks() < self.quota_blocks
     }
 
-    /// Adds to what the lane may have.
+    /// Increases the quota.
     pub(super) fn grant(&mut self, bytes: u64, blocks: u64) {
-        self.leave_bytes += bytes;
-        self.leave_blocks += blocks;
+        self.quota_bytes += bytes;
+        self.quota_blocks += blocks;
     }
 
-    /// Takes away what the lane does not need for its live blocks.
+    /// Removes the unused quota and returns it, in bytes and blocks.
     pub(super) fn withdraw(&mut self) -> (u64, u64) {
-        let unused = (self.leave_bytes - self.live_bytes, self.leave_blocks - self.live_blocks());
-        self.leave_bytes -= unused.0;
-        self.leave_blocks -= unused.1;
+        let unused = (self.quota_bytes - self.live_bytes, self.quota_blocks - self.live_blocks());
+        self.quota_bytes -= unused.0;
+        self.quota_blocks -= unused.1;
         unused
     }
 
@@ -227,7 +227,7 @@ impl Ledger {
         self.frees += 1;
     }
 
-    /// Adds up, and lets the peak begin anew from here.
+    /// Adds the counters to `sum` and restarts the peak.
     pub(super) fn report(&mut self, sum: &mut Statistics) {
         sum.live_bytes += self.live_bytes;
         sum.live_blocks += self.live_blocks();
@@ -246,11 +246,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ring_keeps_the_last_events_and_says_how_many_it_lost() {
-        let mut ring = Ring::new(5);
+    fn event_ring_retains_the_last_events_and_counts_lost_ones() {
+        let mut ring = EventRing::new(5);
         for count in [0, 1, 255, 256, 257, 1000] {
             for size in 0..count {
-                ring.note(Action::Free, 8, size);
+                ring.record(Action::Free, 8, size);
             }
             let mut read = Vec::new();
             let lost = ring.read(|event| read.push(event.size));
@@ -260,26 +260,26 @@ mod tests {
             assert_eq!(ring.drain(|event| drained.push(event.size)), lost);
             assert_eq!(read, drained);
             assert_eq!(ring.drain(|event| drained.push(event.size)), 0);
-            assert_eq!(read, drained, "nothing comes twice");
+            assert_eq!(read, drained, "no event is passed twice");
         }
         ring.refuse(ExecError::Empty, 7, 0);
         ring.read(|event| {
-            assert_eq!((event.action, event.lane), (Action::Refuse(Reason::Size), 5));
+            assert_eq!((event.action, event.shard), (Action::Refuse(Reason::Size), 5));
             assert!(event.time > 0);
         });
     }
 
     #[test]
-    fn a_peak_begins_anew_when_it_was_reported() {
-        let mut ledger = Ledger::new();
-        ledger.allocate(10);
-        ledger.allocate(20);
-        ledger.free(20);
+    fn peak_restarts_after_a_report() {
+        let mut counters = ShardCounters::new();
+        counters.allocate(10);
+        counters.allocate(20);
+        counters.free(20);
         let mut first = Statistics::default();
-        ledger.report(&mut first);
+        counters.report(&mut first);
         assert_eq!((first.live_bytes, first.peak_bytes, first.peak_blocks), (10, 30, 2));
         let mut second = Statistics::default();
-        ledger.report(&mut second);
+        counters.report(&mut second);
         assert_eq!((second.peak_bytes, second.peak_blocks, second.allocations), (10, 1, 2));
     }
 }

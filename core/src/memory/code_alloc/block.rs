@@ -1,244 +1,215 @@
-//! The two states of a block of code, and the one step between them.
+//! Blocks of code in two states, and the step between them.
 //!
-//! A [`WritableBlock`] can be written and not run; [`publish`](WritableBlock::publish) consumes it
-//! and gives an [`ExecutableBlock`], which can be run and not written. Both give their memory back
-//! when they are dropped.
+//! A [`WritableBlock`] is written and cannot run; [`publish`](WritableBlock::publish) consumes it into an
+//! [`ExecutableBlock`], which runs and cannot be written. Dropping either frees its memory.
+//!
+//! Invariants of a [`Block`], which only this file turns into pointers:
+//!
+//! * An [`Allocation`] exists once for each used span, so a block is the only owner of its bytes, which are mapped and
+//!   initialised.
+//! * A block outside of sealed arenas has whole pages.
+//! * A shard with live blocks holds a reference to the owner of the allocator.
 #![allow(unsafe_code)]
 
-use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
 use core::{fmt, slice};
 
 use super::super::types::Protection;
 use super::super::{icache, sys};
-use super::alloc_request::{Allocation, BlockId};
+use super::alloc_request::{Allocation, BlockRecord, UnitId};
+use super::allocator::{Allocator, CODE_PAGES};
 use super::error::ExecError;
-use super::free_lists::Spot;
-use super::shared::Shared;
-use super::trap;
+use super::trap_fill;
 
-/// A block of either state: some bytes of an arena, and the duty to give them back.
+/// Up to this size, freed blocks are filled with traps while the shard is locked, which is cheaper than to wait for the
+/// stores before the lock.
+const MAX_ERASED_UNDER_LOCK: usize = 1024;
+
+/// A block in either state: the only owner of some bytes of an arena.
 pub(super) struct Block {
-    /// Alive as long as the block, because a lane with live blocks keeps it.
-    shared: NonNull<Shared>,
-    place: Place,
+    /// Alive as long as the block: see the invariants.
+    allocator: NonNull<Allocator>,
+    record: BlockRecord,
 }
 
-/// Where a block is, and how large: whole words, which a processor moves from one place to another
-/// without waiting, as it would have to for parts of one.
-pub(super) struct Place {
-    /// Where the bytes run.
-    pub(super) address: NonZeroUsize,
-    pub(super) at: BlockId,
-    /// From the lowest bit: 32 of the bytes that were asked for, 16 of the lane, and one: the pages
-    /// changed and are executable.
-    word: u64,
-}
-
-/// The bit of [`Place::word`] for executable pages.
-const EXECUTABLE: u64 = 1 << 48;
-
-impl Place {
-    /// The bytes that were asked for.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        // As it was put in.
-        self.word as u32 as usize
-    }
-
-    #[inline]
-    pub(super) fn lane(&self) -> u16 {
-        // As it was put in.
-        (self.word >> 32) as u16
-    }
-}
-
-// SAFETY: a block is the sole owner of its bytes, and what it shares with others is behind locks.
+// SAFETY: a block is the only owner of its bytes, and the allocator is shared behind locks.
 unsafe impl Send for Block {}
-// SAFETY: as above; through a shared reference the bytes can only be read.
+// SAFETY: as above; a shared reference only reads the bytes.
 unsafe impl Sync for Block {}
 
 impl Block {
-    /// # Safety
-    ///
-    /// * The lane has taken the place for this block alone, and counts it as live.
-    /// * The bytes are mapped, initialised and writable.
+    /// The block of `len` bytes of an allocation that shard `shard` of `allocator` made and counts as live.
     #[inline]
-    pub(super) unsafe fn new(shared: &Shared, found: Allocation, len: u32, lane: u16) -> Self {
-        let Allocation { address, at } = found;
-        let place = Place { address, at, word: u64::from(len) | u64::from(lane) << 32 };
-        Self { shared: NonNull::from_ref(shared), place }
+    pub(super) fn new(allocator: &Allocator, allocation: Allocation, len: u32, shard: u16) -> Self {
+        let record = BlockRecord::new(allocation, len, shard);
+        Self { allocator: NonNull::from_ref(allocator), record }
     }
 
     #[inline]
-    fn shared(&self) -> &Shared {
-        // SAFETY: it is alive, as the field says, and only ever borrowed shared.
-        unsafe { self.shared.as_ref() }
+    fn allocator(&self) -> &Allocator {
+        // SAFETY: alive as long as the block, and never borrowed mutably.
+        unsafe { self.allocator.as_ref() }
     }
 
     #[inline]
     pub(super) fn address(&self) -> usize {
-        self.place.address.get()
+        self.record.address.get()
     }
 
-    /// The bytes that were asked for.
+    /// The requested size in bytes.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.place.len()
+        self.record.len()
     }
 
     #[inline]
-    pub(super) fn spot(&self) -> Spot {
-        self.place.at.spot()
+    pub(super) fn first_unit(&self) -> UnitId {
+        self.record.id.first_unit()
     }
 
-    /// Whether its pages are writable or executable by turns.
+    /// Whether its pages are mapped once, and are either writable or executable.
     #[inline]
     pub(super) fn is_changing(&self) -> bool {
-        self.place.at.writable_offset() == 0
+        self.record.id.writable_offset() == 0
     }
 
-    /// Where the first byte is written.
+    /// Whether the block has whole pages, of which other blocks have no part.
+    fn has_whole_pages(&self) -> bool {
+        self.is_changing() || self.record.shard() >= CODE_PAGES
+    }
+
+    /// The size in bytes with the rest of the last page, if the block has whole pages.
+    pub(super) fn capacity(&self) -> usize {
+        if self.has_whole_pages() {
+            self.len().next_multiple_of(sys::page_size())
+        } else {
+            self.len()
+        }
+    }
+
+    /// The first byte of the writable view.
     #[inline]
     fn writable(&self) -> *mut u8 {
-        // The arena exposed the addresses of both views.
+        // The arena exposed the provenance of both views.
         ptr::with_exposed_provenance_mut(
-            self.address().wrapping_add(self.place.at.writable_offset()),
+            self.address().wrapping_add(self.record.id.writable_offset()),
         )
     }
 
-    /// The first `len` bytes, to be written.
-    ///
-    /// # Safety
-    ///
-    /// The bytes belong to the block, which has more than were asked for only if it has whole pages.
-    /// No slice of them is alive, and those of changing pages are writable now.
-    #[inline]
-    pub(super) unsafe fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
-        // SAFETY: the bytes are the block's own, mapped and initialised since it was made, and
-        // writable, says the caller; fewer than an address space has.
-        unsafe { slice::from_raw_parts_mut(self.writable(), len) }
-    }
-
-    /// The bytes that were asked for.
+    /// The requested bytes.
     #[inline]
     fn as_slice(&self) -> &[u8] {
-        // SAFETY: as above; readable in every state, and written through `&mut self` alone.
+        // SAFETY: the block owns the bytes; they are mapped, initialised, readable through the writable view, and
+        // written through `&mut self` only.
         unsafe { slice::from_raw_parts(self.writable(), self.len()) }
     }
 
-    /// Fills the first `len` bytes with traps, those of changing pages after they became writable
-    /// again; `false` when that could not be.
-    ///
-    /// # Safety
-    ///
-    /// As [`bytes_mut`](Self::bytes_mut), but for the writing.
-    pub(super) unsafe fn erase(&mut self, len: usize) -> bool {
-        if self.place.word & EXECUTABLE != 0 {
-            // SAFETY: no slice is alive, and a block of a changing arena has whole pages.
-            if unsafe { self.protect(Protection::ReadWrite) }.is_err() {
-                return false;
-            }
+    /// The first `len` bytes, at most [`capacity`](Self::capacity); none while they are not writable.
+    #[inline]
+    fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
+        if self.record.is_read_only() {
+            return &mut [];
         }
-        // SAFETY: passed on to the caller, and writable now.
-        trap::fill(unsafe { self.bytes_mut(len) });
+        // SAFETY: the block owns the bytes; they are mapped, initialised and writable, and `&mut self` makes the slice the
+        // only access.
+        unsafe { slice::from_raw_parts_mut(self.writable(), len) }
+    }
+
+    /// All bytes with the rest of the last page; none while they are not writable.
+    pub(super) fn capacity_mut(&mut self) -> &mut [u8] {
+        self.bytes_mut(self.capacity())
+    }
+
+    /// Makes all bytes writable and fills them with traps; false if the protection cannot be changed.
+    pub(super) fn erase(&mut self) -> bool {
+        if self.record.is_read_only() && self.protect(Protection::ReadWrite).is_err() {
+            return false;
+        }
+        trap_fill::fill(self.capacity_mut());
         true
     }
 
-    /// Changes what may be done with the pages at the address of the block. Not executable, they are
-    /// none that may be run.
-    ///
-    /// # Safety
-    ///
-    /// No slice of the bytes is alive, and the block has whole pages of an arena that is not sealed.
-    pub(super) unsafe fn protect(&mut self, protection: Protection) -> Result<(), ExecError> {
-        let arena = self.shared().arena(self.place.lane(), self.spot())?;
-        let size = self.len().next_multiple_of(sys::page_size());
-        let range = self.address()..self.address() + size;
-        // SAFETY: passed on to the caller.
+    /// Changes the protection of the pages at the code address. It has no effect on a block without whole pages.
+    pub(super) fn protect(&mut self, protection: Protection) -> Result<(), ExecError> {
+        if !self.has_whole_pages() {
+            return Ok(());
+        }
+        let arena = self.allocator().arena(self.record.shard(), self.first_unit())?;
+        let range = self.address()..self.address() + self.capacity();
+        // SAFETY: whole pages of this block; `&mut self` ends all borrows of them, and `bytes_mut` lends none that are not
+        // writable.
         unsafe { arena.protect(range, protection) }?;
-        let executable = self.is_changing() && protection == Protection::ReadExecute;
-        self.place.word =
-            if executable { self.place.word | EXECUTABLE } else { self.place.word & !EXECUTABLE };
+        let is_writable = protection == Protection::ReadWrite || !self.is_changing();
+        self.record.set_read_only(!is_writable);
         Ok(())
     }
 
-    /// Lets the bytes run.
-    #[inline(always)]
+    /// Makes the bytes executable.
+    #[inline]
     fn publish(self) -> Result<ExecutableBlock, ExecError> {
-        // By value on either way, so that the block can stay in registers on the first.
-        let shared = self.shared();
-        if shared.records(self.place.lane())
+        // By value on both paths, so that the block can stay in registers on the first.
+        let allocator = self.allocator();
+        if allocator.is_recording(self.record.shard())
             || self.is_changing()
-            || shared.is_forked()
+            || allocator.is_forked()
             || self.synchronize(self.len()).is_err()
         {
-            return self.publish_slowly();
+            return self.publish_slow();
         }
         Ok(ExecutableBlock(self))
     }
 
-    #[inline(never)]
-    fn publish_slowly(mut self) -> Result<ExecutableBlock, ExecError> {
+    #[cold]
+    fn publish_slow(mut self) -> Result<ExecutableBlock, ExecError> {
         if self.is_changing() {
-            // SAFETY: `self` was moved here, so that no slice is alive; a block of a changing arena
-            // has whole pages.
-            unsafe { self.protect(Protection::ReadExecute) }?;
+            self.protect(Protection::ReadExecute)?;
         }
-        self.announce(self.len())?;
+        self.synchronize(self.len())?;
+        self.allocator().publish(&self.record)?;
         Ok(ExecutableBlock(self))
     }
 
-    /// Makes the first `len` bytes, which belong to the block and are readable at its address, the
-    /// ones that every core fetches.
-    #[inline(always)]
+    /// Makes all bytes visible to instruction fetch and records that the block is executable.
+    pub(super) fn record_executable(&self) -> Result<(), ExecError> {
+        self.synchronize(self.capacity())?;
+        self.allocator().publish(&self.record)
+    }
+
+    /// Makes the first `len` bytes, which are readable at the code address, visible to instruction fetch.
+    #[inline]
     fn synchronize(&self, len: usize) -> Result<(), ExecError> {
         let code = ptr::with_exposed_provenance(self.address());
-        // SAFETY: the same bytes where they run, readable and not being written.
+        // SAFETY: bytes of this block in the executable view, readable and not being written.
         Ok(icache::synchronize(unsafe { slice::from_raw_parts(code, len) })?)
-    }
-
-    /// As [`synchronize`](Self::synchronize), and makes the block one that may be called by address.
-    pub(super) fn announce(&self, len: usize) -> Result<(), ExecError> {
-        self.synchronize(len)?;
-        self.shared().publish(&self.place)
     }
 }
 
 impl Drop for Block {
     #[inline]
     fn drop(&mut self) {
-        // In a child process the bytes belong to the parent.
-        if self.shared().is_forked() {
+        // In a child process, the bytes belong to the parent.
+        if self.allocator().is_forked() {
             return;
         }
         let len = self.len();
-        // Pages that the kernel will not make writable again are not for anybody else either.
-        let usable = if self.is_changing() || len > ERASED_UNDER_LOCK {
-            // SAFETY: the bytes that were asked for; no slice outlives the block.
-            Some(unsafe { self.erase(len) })
-        } else {
-            None
-        };
-        let keep = self.shared().give_back(&self.place, || {
-            usable.unwrap_or_else(|| {
-                // SAFETY: as above, and not changing. The block is borrowed, its bytes are not.
-                trap::fill(unsafe { slice::from_raw_parts_mut(self.writable(), len) });
+        let is_early = len > MAX_ERASED_UNDER_LOCK || self.record.is_read_only();
+        let erased = is_early.then(|| self.erase());
+        let writable = self.writable();
+        let keep_alive = self.allocator().free(&self.record, || {
+            erased.unwrap_or_else(|| {
+                // SAFETY: as in `bytes_mut`: the pages are not read-only. The block is borrowed, its bytes are not.
+                trap_fill::fill(unsafe { slice::from_raw_parts_mut(writable, len) });
                 true
             })
         });
-        // The last block of an allocator that nobody else holds ends it here.
-        drop(keep);
+        // Frees the allocator with its last block, if no handle is left.
+        drop(keep_alive);
     }
 }
 
-/// How many bytes are filled with traps while the lane is locked: fewer than what it costs to wait
-/// for these stores before the lock.
-const ERASED_UNDER_LOCK: usize = 1024;
-
-/// Bytes that can be written and not run: code in the making.
+/// A block that is writable and not executable.
 ///
-/// The memory holds trapping instructions at first. Dropping it gives it back.
+/// It initially holds trapping instructions. Dropping it frees the memory.
 pub struct WritableBlock(Block);
 
 impl WritableBlock {
@@ -247,14 +218,14 @@ impl WritableBlock {
         Self(block)
     }
 
-    /// The address at which the first byte will run, and to which code is to be relocated. It is not
-    /// the address at which the bytes are written.
+    /// The address at which the first byte will run, to which code is relocated. The bytes are written at another
+    /// address.
     #[inline]
     pub fn address(&self) -> usize {
         self.0.address()
     }
 
-    /// How many bytes there are, as asked for.
+    /// The requested size in bytes.
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "a block has at least one byte")]
     pub fn len(&self) -> usize {
@@ -267,31 +238,27 @@ impl WritableBlock {
         self.0.as_slice()
     }
 
-    /// The bytes, to be written.
+    /// The bytes.
     #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         let len = self.0.len();
-        // SAFETY: the bytes that were asked for, borrowed from `&mut self`; the pages of a writable
-        // block are writable.
-        unsafe { self.0.bytes_mut(len) }
+        self.0.bytes_mut(len)
     }
 
-    /// Lets the bytes run, for good. Every thread may call them as soon as this returns.
+    /// Makes the bytes executable. When this returns, every thread can call them.
     ///
     /// # Errors
-    ///
-    /// The memory is given back. [`ExecError::Memory`] when the kernel refuses its part, which it
-    /// has where pages change or caches need maintenance; [`ExecError::Forked`] in a child process.
-    #[inline(always)]
+    /// The block is freed. [`ExecError::Memory`] if a system call fails where pages change or caches need maintenance;
+    /// [`ExecError::Forked`] in a child process.
+    #[inline]
     pub fn publish(self) -> Result<ExecutableBlock, ExecError> {
         self.0.publish()
     }
 }
 
-/// Bytes that can be run and not written. Dropping it gives them back, filled with trapping
-/// instructions before anything else happens to them.
+/// A block that is executable and not writable. Dropping it fills it with trapping instructions and frees the memory.
 ///
-/// Whoever runs the code has to keep the block alive meanwhile.
+/// A caller that runs the code keeps the block alive meanwhile.
 pub struct ExecutableBlock(Block);
 
 impl ExecutableBlock {
@@ -301,7 +268,7 @@ impl ExecutableBlock {
         self.0.address()
     }
 
-    /// How many bytes there are, as asked for.
+    /// The requested size in bytes.
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "a block has at least one byte")]
     pub fn len(&self) -> usize {
@@ -314,19 +281,19 @@ impl ExecutableBlock {
         self.0.as_slice()
     }
 
-    /// Whether this is a child of the process that made the block, as far as the kernel tells.
+    /// Whether this is a child of the process that allocated the block, as far as the kernel reports it.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn is_forked(&self) -> bool {
-        self.0.shared().is_forked()
+        self.0.allocator().is_forked()
     }
 
-    /// The first byte, good for reading and calling as long as the block lives.
+    /// A pointer to the first byte, valid for reads and calls while the block lives.
     #[inline]
     pub fn as_ptr(&self) -> *const u8 {
         ptr::with_exposed_provenance(self.0.address())
     }
 
-    /// Gives the memory back; the same as dropping it.
+    /// Frees the memory, as dropping does.
     #[inline]
     pub fn free(self) {}
 }

@@ -1,58 +1,77 @@
-//! Every way executable memory can be refused, as one `Copy` value.
+//! Errors of the allocator of executable memory.
 
-use core::fmt;
+use thiserror::Error;
 
-use super::super::{Errno, MemoryError};
+use super::super::types::{Errno, MemoryError};
 use crate::alloc_util::AllocError;
 
-/// Why memory for code was not given, changed or taken back. Sizes are bytes.
+/// A refused request for executable memory. Sizes are bytes.
 ///
-/// Whatever is refused leaves every block, every byte and every count as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A refused request leaves every block, every byte and every counter unchanged.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the message of each variant describes its fields")]
 pub enum ExecError {
-    /// A block without bytes.
+    /// A block of size zero.
+    #[error("a block of code needs at least one byte")]
     Empty,
-    /// A block larger than any arena.
+    /// A block larger than an arena can be.
+    #[error("0x{size:x} bytes are more than one block can have (0x{limit:x})")]
     TooLarge { size: u64, limit: usize },
-    /// An alignment that is no power of two, or larger than a page.
+    /// An alignment that is not a power of two, or exceeds the page size.
+    #[error("alignment {alignment} is not a power of two from 1 to {limit}")]
     Alignment { alignment: usize, limit: usize },
-    /// The ceiling in bytes is reached.
+    /// The ceiling in bytes would be exceeded.
+    #[error("{size} bytes more would exceed the ceiling of {limit} bytes of code")]
     CeilingBytes { size: usize, limit: u64 },
-    /// The ceiling in blocks is reached.
+    /// The ceiling in blocks would be exceeded.
+    #[error("one block more would exceed the ceiling of {limit} blocks of code")]
     CeilingBlocks { limit: u64 },
-    /// The allocator has no room for the records of a block or an arena.
+    /// The allocator has no memory for the metadata of a block or an arena.
+    #[error("out of memory for the metadata of executable memory")]
     OutOfMemory,
-    /// The system does not let this process have executable memory: neither from a file, which
-    /// stopped with `file`, nor by changing memory of its own, which stopped with `change`.
+    /// The system forbids executable memory: mapping a file failed with `file`, changing private memory failed with
+    /// `change`.
+    #[error(
+        "the system forbids executable memory to this process: not from a file, by vm.memfd_noexec, a no-exec mount, a \
+         security module or seccomp ({file}), nor by changing its own, by PR_SET_MDWE, a security module or seccomp \
+         ({change})"
+    )]
     Policy { file: Errno, change: Errno },
-    /// The kernel had no memory, or not in the place that was wanted.
+    /// The kernel has no memory, or no addresses that satisfy the placement.
+    #[error(transparent)]
     Memory(MemoryError),
-    /// The process was forked, and the memory belongs to its parent.
+    /// The process is a forked child; the memory belongs to its parent.
+    #[error("executable memory from before a fork belongs to the parent process")]
     Forked,
-    /// An address of no block, or of one that was freed.
+    /// No live block contains the address.
+    #[error("no live block of code is at 0x{address:x}")]
     Unknown { address: usize },
-    /// An address inside a block where its beginning is wanted.
+    /// The address is inside a block, not its start.
+    #[error("0x{address:x} is inside the block of code that begins at 0x{start:x}")]
     Inside { address: usize, start: usize },
-    /// Not the size that the block was asked for with.
+    /// The size differs from the requested size of the block.
+    #[error("the block of code at 0x{address:x} was allocated with {expected} bytes, not {size}")]
     OtherSize { address: usize, size: u64, expected: usize },
-    /// Bytes that reach beyond the end of their block.
+    /// The bytes exceed their block.
+    #[error("{len} bytes at offset {offset} exceed a block of code of {capacity} bytes")]
     Outside { offset: u64, len: usize, capacity: usize },
-    /// Writing and executing at one address.
+    /// Writable and executable memory was requested.
+    #[error("no memory is both writable and executable")]
     WriteAndExecute,
-    /// Code that was not published, that was freed, or that may not run at present.
+    /// The code is not published, was freed, or is not executable at present.
+    #[error("0x{address:x} is not executable: not published, freed, or protected")]
     NotExecutable { address: usize },
 }
 
 impl ExecError {
-    /// The kind of it, which fits the record of an event.
+    /// The kind of the error, small enough for an event.
     pub const fn reason(self) -> Reason {
         match self {
             Self::Empty | Self::TooLarge { .. } => Reason::Size,
             Self::Alignment { .. } => Reason::Alignment,
             Self::CeilingBytes { .. } | Self::CeilingBlocks { .. } => Reason::Ceiling,
-            Self::OutOfMemory | Self::Memory(_) => Reason::AllocError,
+            Self::OutOfMemory | Self::Memory(_) => Reason::OutOfMemory,
             Self::Policy { .. } => Reason::Policy,
             Self::Forked => Reason::Forked,
             Self::Unknown { .. } => Reason::Unknown,
@@ -69,25 +88,25 @@ impl ExecError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// No bytes, or more than any arena has.
+    /// Size zero, or larger than an arena can be.
     Size,
-    /// An alignment that cannot be had.
+    /// An unsupported alignment.
     Alignment,
-    /// A ceiling is reached.
+    /// A ceiling would be exceeded.
     Ceiling,
-    /// No memory, or not where it was wanted.
-    AllocError,
+    /// No memory, or no addresses that satisfy the placement.
+    OutOfMemory,
     /// The system forbids executable memory.
     Policy,
     /// The memory belongs to the parent process.
     Forked,
-    /// No live block is there.
+    /// No live block contains the address.
     Unknown,
-    /// Inside a block, not at its beginning.
+    /// The address is not the start of its block.
     Inside,
-    /// Not the size of the block.
+    /// The size is not that of the block.
     OtherSize,
-    /// Beyond the end of the block.
+    /// The range exceeds the block.
     Outside,
     /// Writable and executable at once.
     WriteAndExecute,
@@ -104,65 +123,5 @@ impl From<AllocError> for ExecError {
 impl From<MemoryError> for ExecError {
     fn from(error: MemoryError) -> Self {
         Self::Memory(error)
-    }
-}
-
-impl fmt::Display for ExecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use ExecError as E;
-        match *self {
-            E::Empty => f.write_str("a block of code needs at least one byte"),
-            E::TooLarge { size, limit } => {
-                write!(f, "0x{size:x} bytes are more than one block can have (0x{limit:x})")
-            }
-            E::Alignment { alignment, limit } => {
-                write!(f, "alignment {alignment} is not a power of two from 1 to {limit}")
-            }
-            E::CeilingBytes { size, limit } => {
-                write!(f, "{size} bytes more would exceed the ceiling of {limit} bytes of code")
-            }
-            E::CeilingBlocks { limit } => {
-                write!(f, "one block more would exceed the ceiling of {limit} blocks of code")
-            }
-            E::OutOfMemory => f.write_str("out of memory for the records of executable memory"),
-            E::Policy { file, change } => write!(
-                f,
-                "the system forbids executable memory to this process: not from a file, by \
-                 vm.memfd_noexec, a no-exec mount, a security module or seccomp ({file}), nor by \
-                 changing its own, by PR_SET_MDWE, a security module or seccomp ({change})"
-            ),
-            E::Memory(error) => error.fmt(f),
-            E::Forked => {
-                f.write_str("executable memory from before a fork belongs to the parent process")
-            }
-            E::Unknown { address } => write!(f, "no live block of code is at 0x{address:x}"),
-            E::Inside { address, start } => {
-                write!(f, "0x{address:x} is inside the block of code that begins at 0x{start:x}")
-            }
-            E::OtherSize { address, size, expected } => write!(
-                f,
-                "the block of code at 0x{address:x} was asked for with {expected} bytes, not {size}"
-            ),
-            E::Outside { offset, len, capacity } => write!(
-                f,
-                "{len} bytes at offset {offset} reach beyond a block of code that holds {capacity}"
-            ),
-            E::WriteAndExecute => f.write_str("no memory is both writable and executable"),
-            E::NotExecutable { address } => {
-                write!(
-                    f,
-                    "0x{address:x} is in no code that may run: not published, freed, or not executable now"
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for ExecError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Memory(error) => Some(error),
-            _ => None,
-        }
     }
 }

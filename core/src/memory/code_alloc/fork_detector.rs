@@ -1,7 +1,7 @@
-//! How a forked child finds out that it is one, for the price of a load.
+//! Detection of a forked child by one load.
 //!
-//! A page that the kernel wipes in the child: madvise(2), `MADV_WIPEONFORK`. Kernels before 4.14 do
-//! not know it; there the child finds out by a fault, because the writable views are not mapped.
+//! The kernel zeroes a page of the parent in the child: `madvise(2)`, `MADV_WIPEONFORK`. Kernels before 4.14 do not
+//! support it; there a child that writes to its parent's blocks faults, because the writable views are not mapped.
 #![allow(unsafe_code)]
 
 use core::ptr::{self, NonNull};
@@ -11,7 +11,7 @@ use super::super::page_count::PageCount;
 use super::super::sys::{self, InChild, Place};
 use super::super::types::{MemoryError, Protection};
 
-/// A byte that is 1 in the process that set it and 0 in its children. Absent at first.
+/// A byte that is 1 in the process that set it and 0 in its children. Initially absent.
 pub(super) struct ForkDetector {
     page: AtomicPtr<AtomicU8>,
 }
@@ -21,17 +21,17 @@ impl ForkDetector {
         Self { page: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// Whether it was set in a parent process. The caller keeps others from clearing it.
+    /// Whether the byte was set by a parent process. The caller prevents a concurrent [`clear`](Self::clear).
     #[inline]
     pub(super) fn is_wiped(&self) -> bool {
         let Some(page) = NonNull::new(self.page.load(Ordering::Acquire)) else { return false };
-        // SAFETY: `set` stored the address of a byte that is mapped until `clear`, which the caller
-        // keeps away; it is written nowhere but in `set`, before the address was stored.
+        // SAFETY: `set` stored the address of a byte that is mapped until `clear`, which does not run concurrently by
+        // the contract of this function; it is written in `set` only, before its address is stored.
         let byte = unsafe { page.as_ref() };
         byte.load(Ordering::Relaxed) == 0
     }
 
-    /// Sets it for this process if it is absent. The caller keeps others from doing so at once.
+    /// Sets the byte for this process if it is absent. The caller prevents concurrent calls.
     pub(super) fn set(&self) -> Result<(), MemoryError> {
         if !self.page.load(Ordering::Acquire).is_null() {
             return Ok(());
@@ -39,19 +39,19 @@ impl ForkDetector {
         let size = PageCount::one().bytes();
         let page = sys::map(Place::Anywhere, size, Protection::ReadWrite)
             .map_err(|errno| MemoryError::Map { size, errno })?;
-        // SAFETY: the first byte of a new mapping that nobody else knows.
+        // SAFETY: the first byte of a new mapping without references.
         unsafe { page.cast::<AtomicU8>().write(AtomicU8::new(1)) };
-        // An old kernel has no such advice; there the mark says nothing.
+        // Kernels before 4.14 refuse the advice; there the byte stays 1 in children.
         // SAFETY: the whole mapping.
         let _ = unsafe { sys::on_fork(page, size, InChild::Zero) };
         self.page.store(page.cast().as_ptr(), Ordering::Release);
         Ok(())
     }
 
-    /// Makes it absent again. The caller keeps everybody else away.
+    /// Unmaps the byte. The caller prevents all concurrent calls.
     pub(super) fn clear(&self) {
         if let Some(page) = NonNull::new(self.page.swap(ptr::null_mut(), Ordering::AcqRel)) {
-            // SAFETY: mapped by `set` with this size; by the promise of the caller nobody reads it.
+            // SAFETY: mapped by `set` with this size; no other thread uses it, by the contract of this function.
             unsafe { sys::unmap(page.cast(), PageCount::one().bytes()) };
         }
     }

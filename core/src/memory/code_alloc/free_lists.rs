@@ -1,73 +1,65 @@
-//! Where a free run of a given length was last seen.
+//! Free spans by size class.
 //!
-//! Hints make finding a place quick and are never trusted: the run map has the last word on every
-//! one. So they may be out of date, doubled, or dropped when there are too many, and nothing is
-//! lost but time.
+//! The lists make an allocation fast and are never trusted: the [`SpanMap`](super::span::SpanMap) decides. So entries may
+//! be outdated, duplicated, or dropped when there are too many.
 
 use alloc::vec::Vec;
 
-/// A place in one of the chunks of a lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spot {
-    /// The chunk, by its slot in the lane.
-    pub(super) slot: u16,
-    /// The first unit.
-    pub(super) unit: u32,
-}
+use super::alloc_request::UnitId;
 
-/// Lengths below this have a list each: as many as a word has bits.
-const EXACT: usize = 64;
+/// Lengths below this have a size class each: as many as a word has bits.
+const EXACT_CLASSES: usize = 64;
 
-/// Above, each power of two has four lists.
-const LISTS: usize = 128;
+/// Each larger power of two has four size classes.
+const CLASS_COUNT: usize = 128;
 
-/// The list of runs of `len` units. Every run of a later list is longer.
-#[inline(always)]
-fn list_of(len: usize) -> usize {
+/// The maximum number of entries in all lists: 96 KiB.
+const MAX_ENTRIES: usize = 8192;
+
+/// How many entries of a class of several lengths are tried before a larger class.
+const MAX_PROBES: usize = 8;
+
+/// The end of a list.
+const NIL: u16 = u16::MAX;
+
+/// The size class of spans of `len` units. Every span of a later class is longer.
+#[inline]
+fn size_class(len: usize) -> usize {
     let Some(power @ 6..) = len.checked_ilog2() else { return len };
     let quarter = len >> (power - 2) & 3;
-    (EXACT + (power as usize - 6) * 4 + quarter).min(LISTS - 1)
+    (EXACT_CLASSES + (power as usize - 6) * 4 + quarter).min(CLASS_COUNT - 1)
 }
 
-/// How many hints are kept of all lists: at most 96 KiB, where there are so many free runs.
-const HINTS: usize = 8192;
-
-/// How many runs of a list of several lengths are looked at before a longer one is taken.
-const PATIENCE: usize = 8;
-
-/// No further hint.
-const NONE: u16 = u16::MAX;
-
 #[derive(Clone, Copy)]
-struct Hint {
-    spot: Spot,
+struct Entry {
+    first: UnitId,
     next: u16,
 }
 
-/// Last seen free runs, by length, the latest first.
+/// Lists of free spans, one for each size class, the latest first.
 pub(super) struct FreeLists {
-    /// Bit i: list i has a hint.
+    /// Bit i: class i has an entry.
     exact: u64,
-    /// Bit i: list [`EXACT`] + i has a hint.
+    /// Bit i: class [`EXACT_CLASSES`] + i has an entry.
     long: u64,
-    /// First one for each list, whose `next` is the first hint of it and whose `unit` counts them;
-    /// then the hints.
-    nodes: Vec<Hint>,
-    /// The first of the nodes that were taken out of a list.
-    spare: u16,
-    /// How many hints a list may have, so that none leaves others without room.
+    /// First one head for each class, whose `next` is the first entry and whose `unit` counts the entries; then the
+    /// entries.
+    nodes: Vec<Entry>,
+    /// The first unused node.
+    unused: u16,
+    /// The maximum number of entries in one list, so that no class uses all nodes.
     limit: u16,
 }
 
 impl FreeLists {
-    /// None, and no memory either.
+    /// Empty lists of at most `limit` entries each. Nothing is allocated.
     pub(super) const fn new(limit: u16) -> Self {
-        Self { exact: 0, long: 0, nodes: Vec::new(), spare: NONE, limit }
+        Self { exact: 0, long: 0, nodes: Vec::new(), unused: NIL, limit }
     }
 
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
-        (self.exact, self.long, self.spare) = (0, 0, NONE);
+        (self.exact, self.long, self.unused) = (0, 0, NIL);
     }
 
     #[inline]
@@ -75,47 +67,46 @@ impl FreeLists {
         self.exact | self.long == 0
     }
 
-    /// The bytes that they take.
+    /// Bytes allocated for the lists.
     pub(super) fn footprint(&self) -> usize {
-        self.nodes.capacity() * size_of::<Hint>()
+        self.nodes.capacity() * size_of::<Entry>()
     }
 
-    /// Remembers a free run of `len` units; `false` when there is no room.
+    /// Adds a free span of `len` units; false if there is no space for the entry.
     #[inline]
-    pub(super) fn push(&mut self, len: usize, spot: Spot) -> bool {
-        let list = list_of(len);
-        let count = self.nodes.get(list).map_or(0, |head| head.spot.unit);
+    pub(super) fn push(&mut self, len: usize, first: UnitId) -> bool {
+        let class = size_class(len);
+        let count = self.nodes.get(class).map_or(0, |head| head.first.unit);
         if count >= u32::from(self.limit) {
             return false;
         }
-        let Some(node) = self.spare_node() else { return false };
-        let Some(head) = self.nodes.get_mut(list) else { return false };
-        head.spot.unit = count + 1;
+        let Some(node) = self.unused_node() else { return false };
+        let Some(head) = self.nodes.get_mut(class) else { return false };
+        head.first.unit = count + 1;
         let next = core::mem::replace(&mut head.next, node);
-        if let Some(place) = self.nodes.get_mut(usize::from(node)) {
-            *place = Hint { spot, next };
+        if let Some(entry) = self.nodes.get_mut(usize::from(node)) {
+            *entry = Entry { first, next };
         }
-        *self.filled(list) |= 1 << (list % EXACT);
+        *self.bitmap(class) |= 1 << (class % EXACT_CLASSES);
         true
     }
 
-    /// A node that is in no list.
     #[inline]
-    fn spare_node(&mut self) -> Option<u16> {
-        match self.nodes.get(usize::from(self.spare)) {
-            Some(node) => Some(core::mem::replace(&mut self.spare, node.next)),
+    fn unused_node(&mut self) -> Option<u16> {
+        match self.nodes.get(usize::from(self.unused)) {
+            Some(node) => Some(core::mem::replace(&mut self.unused, node.next)),
             None => self.new_node(),
         }
     }
 
     #[cold]
     fn new_node(&mut self) -> Option<u16> {
-        const EMPTY: Hint = Hint { spot: Spot { slot: 0, unit: 0 }, next: NONE };
-        if self.nodes.len() < LISTS {
-            self.nodes.try_reserve(LISTS).ok()?;
-            self.nodes.resize(LISTS, EMPTY);
+        const EMPTY: Entry = Entry { first: UnitId { chunk: 0, unit: 0 }, next: NIL };
+        if self.nodes.len() < CLASS_COUNT {
+            self.nodes.try_reserve(CLASS_COUNT).ok()?;
+            self.nodes.resize(CLASS_COUNT, EMPTY);
         }
-        if self.nodes.len() >= LISTS + HINTS {
+        if self.nodes.len() >= CLASS_COUNT + MAX_ENTRIES {
             return None;
         }
         self.nodes.try_reserve(1).ok()?;
@@ -123,67 +114,71 @@ impl FreeLists {
         u16::try_from(self.nodes.len() - 1).ok()
     }
 
-    /// Takes out a hint for a run of at least `len` units: one of the shortest, the latest first.
-    /// `fits` tells whether a run of about that length is long enough.
+    /// Removes an entry of at least `len` units: from the smallest class, the latest first. `fits` decides whether a span
+    /// of the class of `len` is long enough.
     #[inline]
-    pub(super) fn pop(&mut self, len: usize, fits: impl Fn(Spot) -> bool) -> Option<Spot> {
-        let own = list_of(len);
-        if own >= EXACT {
-            if let Some(spot) = self.unlink_fitting(own, fits) {
-                return Some(spot);
+    pub(super) fn pop(&mut self, len: usize, fits: impl Fn(UnitId) -> bool) -> Option<UnitId> {
+        let class = size_class(len);
+        if class >= EXACT_CLASSES {
+            if let Some(first) = self.unlink_fitting(class, fits) {
+                return Some(first);
             }
-            return self.unlink_longer(self.long >> (own - EXACT) >> 1 << (own - EXACT) << 1);
+            let shift = class - EXACT_CLASSES;
+            return self.unlink_longer(self.long >> shift >> 1 << shift << 1);
         }
-        let exact = self.exact >> own << own;
+        let exact = self.exact >> class << class;
         if exact == 0 {
             return self.unlink_longer(self.long);
         }
         self.unlink_first(exact.trailing_zeros() as usize)
     }
 
-    /// The first hint of the first of these lists of several lengths.
-    fn unlink_longer(&mut self, lists: u64) -> Option<Spot> {
-        if lists == 0 { None } else { self.unlink_first(EXACT + lists.trailing_zeros() as usize) }
+    /// Removes the first entry of the first of these classes.
+    fn unlink_longer(&mut self, classes: u64) -> Option<UnitId> {
+        if classes == 0 {
+            return None;
+        }
+        self.unlink_first(EXACT_CLASSES + classes.trailing_zeros() as usize)
     }
 
-    /// The word in which a list has its bit.
-    #[inline(always)]
-    fn filled(&mut self, list: usize) -> &mut u64 {
-        if list < EXACT { &mut self.exact } else { &mut self.long }
+    /// The bitmap that contains the bit of a class.
+    #[inline]
+    fn bitmap(&mut self, class: usize) -> &mut u64 {
+        if class < EXACT_CLASSES { &mut self.exact } else { &mut self.long }
     }
 
-    #[inline(always)]
-    fn unlink_first(&mut self, list: usize) -> Option<Spot> {
-        self.unlink_behind(list, list)
+    #[inline]
+    fn unlink_first(&mut self, class: usize) -> Option<UnitId> {
+        self.unlink_after(class, class)
     }
 
-    /// Looks through the beginning of a list.
-    fn unlink_fitting(&mut self, list: usize, fits: impl Fn(Spot) -> bool) -> Option<Spot> {
-        let mut before = list;
-        for _ in 0..PATIENCE {
-            let at = usize::from(self.nodes.get(before)?.next);
-            if fits(self.nodes.get(at)?.spot) {
-                return self.unlink_behind(list, before);
+    /// Removes the first entry of the first [`MAX_PROBES`] that fits.
+    fn unlink_fitting(&mut self, class: usize, fits: impl Fn(UnitId) -> bool) -> Option<UnitId> {
+        let mut previous = class;
+        for _ in 0..MAX_PROBES {
+            let at = usize::from(self.nodes.get(previous)?.next);
+            if fits(self.nodes.get(at)?.first) {
+                return self.unlink_after(class, previous);
             }
-            before = at;
+            previous = at;
         }
         None
     }
 
-    /// Takes the hint behind node `before` out of its list.
-    #[inline(always)]
-    fn unlink_behind(&mut self, list: usize, before: usize) -> Option<Spot> {
-        let taken = self.nodes.get(before)?.next;
-        let node = self.nodes.get_mut(usize::from(taken))?;
-        let Hint { spot, next } = *node;
-        node.next = core::mem::replace(&mut self.spare, taken);
-        self.nodes.get_mut(before)?.next = next;
-        let head = self.nodes.get_mut(list)?;
-        head.spot.unit = head.spot.unit.wrapping_sub(1);
-        if head.next == NONE {
-            *self.filled(list) &= !(1 << (list % EXACT));
+    /// Removes the entry after node `previous`.
+    #[inline]
+    fn unlink_after(&mut self, class: usize, previous: usize) -> Option<UnitId> {
+        let removed = self.nodes.get(previous)?.next;
+        let node = self.nodes.get_mut(usize::from(removed))?;
+        let Entry { first, next } = *node;
+        node.next = core::mem::replace(&mut self.unused, removed);
+        self.nodes.get_mut(previous)?.next = next;
+        let head = self.nodes.get_mut(class)?;
+        head.first.unit = head.first.unit.wrapping_sub(1);
+        if head.next == NIL {
+            *self.bitmap(class) &= !(1 << (class % EXACT_CLASSES));
         }
-        Some(spot)
+        Some(first)
     }
 }
 
@@ -191,66 +186,67 @@ impl FreeLists {
 mod tests {
     use super::*;
 
-    fn spot(unit: u32) -> Spot {
-        Spot { slot: 3, unit }
+    fn unit(unit: u32) -> UnitId {
+        UnitId { chunk: 3, unit }
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-    fn lists_are_in_the_order_of_lengths() {
+    fn size_classes_are_ordered_by_length() {
         let mut last = 0;
         for len in 1..1_000_000 {
-            let list = list_of(len);
-            assert!(list == last || list == last + 1, "{len}");
-            assert!(len >= EXACT || list == len);
-            last = list;
+            let class = size_class(len);
+            assert!(class == last || class == last + 1, "{len}");
+            assert!(len >= EXACT_CLASSES || class == len);
+            last = class;
         }
-        assert!(last < LISTS - 1);
-        assert_eq!(list_of(usize::MAX), LISTS - 1);
+        assert!(last < CLASS_COUNT - 1);
+        assert_eq!(size_class(usize::MAX), CLASS_COUNT - 1);
     }
 
     #[test]
-    fn gives_a_short_run_that_is_long_enough_and_of_those_the_latest() {
-        let mut hints = FreeLists::new(9);
-        for (len, unit) in [(5, 1), (9, 2), (5, 3), (79, 4), (66, 5), (100, 6), (9000, 7)] {
-            assert!(hints.push(len, spot(unit)));
+    fn pop_returns_the_latest_span_of_the_smallest_fitting_class() {
+        let mut lists = FreeLists::new(9);
+        for (len, at) in [(5, 1), (9, 2), (5, 3), (79, 4), (66, 5), (100, 6), (9000, 7)] {
+            assert!(lists.push(len, unit(at)));
         }
         let any = |_| true;
-        assert_eq!(hints.pop(4, any), Some(spot(3)));
-        assert_eq!(hints.pop(5, any), Some(spot(1)));
-        assert_eq!(hints.pop(5, any), Some(spot(2)));
-        assert_eq!(hints.pop(70, |s| s.unit == 4), Some(spot(4)));
-        assert_eq!(hints.pop(70, |_| false), Some(spot(6)), "one that is longer for sure");
-        assert_eq!(hints.pop(10, any), Some(spot(5)));
-        assert_eq!(hints.pop(20_000_000, |_| false), None, "kept, because it did not fit");
-        assert_eq!(hints.pop(1, any), Some(spot(7)));
-        assert_eq!(hints.pop(1, any), None);
-        assert!(hints.is_empty());
+        assert_eq!(lists.pop(4, any), Some(unit(3)));
+        assert_eq!(lists.pop(5, any), Some(unit(1)));
+        assert_eq!(lists.pop(5, any), Some(unit(2)));
+        assert_eq!(lists.pop(70, |first| first.unit == 4), Some(unit(4)));
+        assert_eq!(lists.pop(70, |_| false), Some(unit(6)), "a later class is longer");
+        assert_eq!(lists.pop(10, any), Some(unit(5)));
+        assert_eq!(lists.pop(20_000_000, |_| false), None, "stays, because it did not fit");
+        assert_eq!(lists.pop(1, any), Some(unit(7)));
+        assert_eq!(lists.pop(1, any), None);
+        assert!(lists.is_empty());
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-    fn every_hint_comes_back_once_and_too_many_are_dropped() {
-        let mut hints = FreeLists::new(100);
+    fn each_entry_is_popped_once_and_entries_beyond_the_limit_are_dropped() {
+        let mut lists = FreeLists::new(100);
         for round in 0..3 {
-            let kept = (0..30_000u32).filter(|&u| hints.push(1 + u as usize % 80, spot(u))).count();
-            // Lists 1 to 63, and two that several lengths share.
-            assert_eq!(kept, 100 * (63 + 2));
+            let pushed =
+                (0..30_000u32).filter(|&at| lists.push(1 + at as usize % 80, unit(at))).count();
+            // Lengths 1 to 63, and two classes of several lengths.
+            assert_eq!(pushed, 100 * (63 + 2));
             let mut seen = std::collections::BTreeSet::new();
-            let pop = |hints: &mut FreeLists, len| hints.pop(len, |_| true);
-            while let Some(spot) = pop(&mut hints, 1 + seen.len() % 40).or(pop(&mut hints, 1)) {
-                assert!(seen.insert(spot.unit), "round {round}: {spot:?} twice");
+            let pop = |lists: &mut FreeLists, len| lists.pop(len, |_| true);
+            while let Some(first) = pop(&mut lists, 1 + seen.len() % 40).or(pop(&mut lists, 1)) {
+                assert!(seen.insert(first.unit), "round {round}: {first:?} twice");
             }
-            assert!(hints.is_empty());
-            hints.clear();
+            assert!(lists.is_empty());
+            lists.clear();
         }
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-    fn all_lists_together_have_a_limit_too() {
-        let mut hints = FreeLists::new(u16::MAX);
-        let kept = (0..30_000u32).filter(|&u| hints.push(1 + u as usize % 80, spot(u))).count();
-        assert_eq!(kept, HINTS);
+    fn all_lists_together_have_a_limit() {
+        let mut lists = FreeLists::new(u16::MAX);
+        let pushed = (0..30_000u32).filter(|&at| lists.push(1 + at as usize % 80, unit(at)));
+        assert_eq!(pushed.count(), MAX_ENTRIES);
     }
 }

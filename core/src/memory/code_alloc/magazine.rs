@@ -1,68 +1,65 @@
-//! Small blocks that were freed and that any other of their size may have at once.
+//! A magazine of small freed blocks, by size, for immediate reuse.
 
 use alloc::vec::Vec;
 
-use super::free_lists::Spot;
+use super::alloc_request::{SMALL_UNITS, UnitId};
 
-/// Blocks of fewer units than this are kept.
-pub(super) const SMALL: usize = 64;
+/// The maximum number of blocks of one size.
+const MAX_BLOCKS: usize = 2048;
 
-/// How many of one size are kept.
-const KEPT: usize = 2048;
-
-/// Blocks by their number of units.
+/// Freed blocks of fewer than [`SMALL_UNITS`] units.
 pub(super) struct Magazine {
-    /// [`SMALL`] lists, the latest block last; none before the first block.
-    lists: Vec<Vec<Spot>>,
+    /// [`SMALL_UNITS`] lists, the latest block last; none before the first block.
+    lists: Vec<Vec<UnitId>>,
 }
 
 impl Magazine {
-    /// None, and no memory either.
+    /// An empty magazine. Nothing is allocated.
     pub(super) const fn new() -> Self {
         Self { lists: Vec::new() }
     }
 
-    /// Keeps a block of `units` units; `false` when there is no room for it.
+    /// Adds a block of `units` units; false if there is no space for it.
     #[inline]
-    pub(super) fn push(&mut self, units: usize, spot: Spot) -> bool {
+    pub(super) fn push(&mut self, units: usize, first: UnitId) -> bool {
         match self.lists.get_mut(units) {
             Some(list) if list.len() < list.capacity() => {
-                list.push(spot);
+                list.push(first);
                 true
             }
-            _ => self.push_with_more_room(units, spot),
+            _ => self.grow_and_push(units, first),
         }
     }
 
     #[cold]
-    fn push_with_more_room(&mut self, units: usize, spot: Spot) -> bool {
-        if self.lists.is_empty() && self.lists.try_reserve_exact(SMALL).is_ok() {
-            self.lists.resize_with(SMALL, Vec::new);
+    fn grow_and_push(&mut self, units: usize, first: UnitId) -> bool {
+        if self.lists.is_empty() && self.lists.try_reserve_exact(SMALL_UNITS).is_ok() {
+            self.lists.resize_with(SMALL_UNITS, Vec::new);
         }
         let Some(list) = self.lists.get_mut(units) else { return false };
-        let more = list.len().clamp(16, KEPT);
-        if list.len() >= KEPT || list.try_reserve_exact(more).is_err() {
+        let more = list.len().clamp(16, MAX_BLOCKS);
+        if list.len() >= MAX_BLOCKS || list.try_reserve_exact(more).is_err() {
             return false;
         }
-        list.push(spot);
+        list.push(first);
         true
     }
 
-    /// Takes the latest block of `units` units.
-    #[inline(always)]
-    pub(super) fn pop(&mut self, units: usize) -> Option<Spot> {
+    /// Removes the latest block of `units` units.
+    #[inline]
+    pub(super) fn pop(&mut self, units: usize) -> Option<UnitId> {
         self.lists.get_mut(units)?.pop()
     }
 
-    /// Takes any block.
-    pub(super) fn pop_any(&mut self) -> Option<Spot> {
+    /// Removes any block.
+    pub(super) fn pop_any(&mut self) -> Option<UnitId> {
         self.lists.iter_mut().find_map(Vec::pop)
     }
 
-    /// The bytes that the lists take.
+    /// Bytes allocated for the lists.
     pub(super) fn footprint(&self) -> usize {
-        let spots: usize = self.lists.iter().map(Vec::capacity).sum();
-        self.lists.capacity() * size_of::<Vec<Spot>>() + spots * size_of::<Spot>()
+        let entries: usize = self.lists.iter().map(Vec::capacity).sum();
+        self.lists.capacity() * size_of::<Vec<UnitId>>() + entries * size_of::<UnitId>()
     }
 }
 
@@ -71,27 +68,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gives_back_each_block_once_and_only_to_its_size() {
-        let mut ready = Magazine::new();
-        assert_eq!((ready.pop(2), ready.pop_any()), (None, None));
-        let spot = |unit| Spot { slot: 1, unit };
+    fn each_block_is_popped_once_and_for_its_size_only() {
+        let mut magazine = Magazine::new();
+        assert_eq!((magazine.pop(2), magazine.pop_any()), (None, None));
+        let first = |unit| UnitId { chunk: 1, unit };
         for unit in 0..500 {
-            assert!(ready.push(unit as usize % SMALL, spot(unit)));
+            assert!(magazine.push(unit as usize % SMALL_UNITS, first(unit)));
         }
-        assert_eq!(ready.pop(7), Some(spot(7 * 64 + 7)), "the latest first");
-        let mut units: Vec<_> = core::iter::from_fn(|| ready.pop(9)).map(|s| s.unit % 64).collect();
-        units.dedup();
-        assert_eq!(units, [9]);
-        let rest = core::iter::from_fn(|| ready.pop_any()).count();
+        assert_eq!(magazine.pop(7), Some(first(7 * 64 + 7)), "the latest first");
+        let popped = core::iter::from_fn(|| magazine.pop(9));
+        let mut sizes: Vec<_> = popped.map(|first| first.unit % 64).collect();
+        sizes.dedup();
+        assert_eq!(sizes, [9]);
+        let rest = core::iter::from_fn(|| magazine.pop_any()).count();
         assert_eq!(rest, 500 - 1 - 8);
     }
 
     #[test]
-    fn too_many_and_too_long_ones_are_refused() {
-        let mut ready = Magazine::new();
-        let spot = Spot { slot: 0, unit: 0 };
-        assert!(!ready.push(SMALL, spot) && !ready.push(usize::MAX, spot));
-        assert_eq!((0..5000).filter(|_| ready.push(3, spot)).count(), KEPT);
-        assert!(ready.push(4, spot));
+    fn blocks_beyond_the_limits_are_refused() {
+        let mut magazine = Magazine::new();
+        let first = UnitId { chunk: 0, unit: 0 };
+        assert!(!magazine.push(SMALL_UNITS, first) && !magazine.push(usize::MAX, first));
+        assert_eq!((0..5000).filter(|_| magazine.push(3, first)).count(), MAX_BLOCKS);
+        assert!(magazine.push(4, first));
     }
 }

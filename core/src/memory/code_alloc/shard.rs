@@ -1,73 +1,84 @@
-//! The blocks of one lane: a part of the allocator that threads on one core have to themselves.
+//! Shards: the parts of the allocator, of which each core mostly uses its own.
 //!
-//! A lane cuts blocks out of chunks, which it gets from the arenas and gives back when they are
-//! empty. What is free in a chunk is said by its run map; hints and the frontier, the free end of
-//! the latest chunk, only lead there.
+//! A shard cuts blocks out of chunks, which it takes from the arenas and returns when they are empty. The span map of a
+//! chunk decides which units are free; the free lists and the bump span, the free end of the latest chunk, only refer to
+//! free spans.
 //!
-//! A freed block is not free at once. It waits, filled with traps, until there are some of them;
-//! then all cores are brought in step, once for all. So no core can hold an instruction of what was
-//! there before, which the architectures ask for, and once for 2,048 blocks it costs next to nothing. After that a small block is ready for the next one of its size. Ready blocks join what
-//! is free, and free neighbours each other, when there are many of them or no other room is left.
+//! A freed block is not reusable at once. Filled with traps, it enters the quarantine. When the quarantine is full, one
+//! system call serializes the instruction streams of all cores, as the architectures require before memory holds other
+//! code. Then small blocks enter the magazine, from which a block of the same size takes them, and others are freed in
+//! their span map. The magazine is flushed to the span maps when it is full or no other memory is free.
+
 use alloc::vec::Vec;
 
 use super::super::{icache, sys};
-use super::alloc_request::{AllocRequest, Allocation, BlockId, BlockInfo, Chunk};
-use super::arena::{Arena, Owner};
-use super::arenas::Arenas;
-use super::audit::{Ledger, Ring};
+use super::alloc_request::{AllocRequest, Allocation, BlockId, BlockInfo, UnitId};
+use super::arena::{Arena, SlabOwner};
+use super::arenas::{Arenas, CHUNK_SIZE};
+use super::audit::{EventRing, ShardCounters};
+use super::chunk::{Chunk, Placed};
 use super::error::ExecError;
-use super::free_lists::{FreeLists, Spot};
-use super::magazine::{Magazine, SMALL};
+use super::free_lists::FreeLists;
+use super::magazine::Magazine;
 use super::span::SpanMap;
 use crate::alloc_util::TryArc;
 
-/// Bytes of a chunk: large enough that what is lost at its end does not count, small enough that a
-/// lane which needs little does not hold much.
-pub(super) const CHUNK: usize = 256 << 10;
+/// Bytes of the first chunk of a shard, whose metadata is small as well.
+const FIRST_CHUNK_SIZE: usize = 64 << 10;
 
-/// Bytes of the first chunk of a lane, whose records are small as well.
-const FIRST_CHUNK: usize = 64 << 10;
+/// The maximum number of blocks in the quarantine.
+const MAX_QUARANTINED_BLOCKS: usize = 2048;
 
-/// How many freed blocks wait at most, and how many bytes.
-const WAITING: (usize, usize) = (2048, 512 << 10);
+/// The quarantine is flushed above this number of bytes.
+const MAX_QUARANTINED_BYTES: usize = 512 << 10;
 
-/// How many make it worth bringing the cores in step before new memory is taken.
-const WORTH_A_BARRIER: usize = 64;
+/// From this number of blocks on, the quarantine is flushed before new memory is used.
+const MIN_FLUSH: usize = 64;
 
-/// How many free runs of about one length the hints know.
-const HINTED: u16 = 256;
+/// The maximum number of entries in one free list.
+const MAX_LISTED: u16 = 256;
 
-/// How many free runs may be unknown to the hints before all chunks are looked through.
-const UNKNOWN: usize = 256;
+/// From this number of free spans that may be missing from the free lists on, all chunks are scanned.
+const MAX_UNLISTED: usize = 256;
 
-/// The shortest run that a block fits into.
-const SHORTEST: usize = 2;
+/// The length in units of the shortest span in which a block fits.
+const MIN_SPAN: usize = 2;
 
-/// For what cannot happen: a place that was just found is not there.
-const NOWHERE: ExecError = ExecError::OutOfMemory;
+/// For states that cannot occur: a span that was just found is not free.
+const INCONSISTENT: ExecError = ExecError::OutOfMemory;
 
-/// One lane.
+/// Keeps the allocator alive while a shard has live blocks.
+pub(super) type KeepAlive = TryArc<dyn Send + Sync>;
+
+/// Limits how often all chunks are scanned: each scan that finds nothing doubles the number of new chunks before the next.
+struct ScanBackoff {
+    remaining: u32,
+    interval: u32,
+}
+
+/// The chunks and the freed blocks of one shard.
 pub(super) struct Shard {
     number: u16,
     chunks: Vec<Option<Chunk>>,
-    /// Slots of `chunks` that are not in use.
+    /// Unused indices of `chunks`.
     vacant: Vec<u16>,
-    hints: FreeLists,
-    /// Blocks that any other of their size may have at once. The maps know them as taken.
-    ready: Magazine,
-    /// The beginning of the free end of the latest chunk.
-    frontier: Option<Spot>,
-    /// Free runs that no hint leads to, at most.
-    unknown: usize,
-    /// How many chunks are to come before all are looked through again, and how many that were the
-    /// last time: twice as many each time that nothing was found.
-    until_search: (u32, u32),
-    waiting: Vec<BlockId>,
-    waiting_bytes: usize,
+    free_lists: FreeLists,
+    /// Blocks for immediate reuse. The span maps consider them used.
+    magazine: Magazine,
+    /// The start of the free end of the latest chunk.
+    bump: Option<UnitId>,
+    /// An upper bound on the number of free spans that are not in the free lists.
+    unlisted: usize,
+    scan_backoff: ScanBackoff,
+    /// Freed blocks that cores may still hold in their pipelines.
+    quarantine: Vec<BlockId>,
+    quarantined_bytes: usize,
     /// Bytes of all chunks.
     bytes: u64,
-    pub(super) ledger: Ledger,
-    pub(super) events: Ring,
+    pub(super) counters: ShardCounters,
+    pub(super) events: EventRing,
+    /// Present while the shard has live blocks.
+    pub(super) keep_alive: Option<KeepAlive>,
 }
 
 impl Shard {
@@ -76,452 +87,429 @@ impl Shard {
             number,
             chunks: Vec::new(),
             vacant: Vec::new(),
-            hints: FreeLists::new(HINTED),
-            ready: Magazine::new(),
-            frontier: None,
-            unknown: 0,
-            until_search: (0, 1),
-            waiting: Vec::new(),
-            waiting_bytes: 0,
+            free_lists: FreeLists::new(MAX_LISTED),
+            magazine: Magazine::new(),
+            bump: None,
+            unlisted: 0,
+            scan_backoff: ScanBackoff { remaining: 0, interval: 1 },
+            quarantine: Vec::new(),
+            quarantined_bytes: 0,
             bytes: 0,
-            ledger: Ledger::new(),
-            events: Ring::new(number),
+            counters: ShardCounters::new(),
+            events: EventRing::new(number),
+            keep_alive: None,
         }
     }
 
-    /// Takes a place for a block if one is at hand.
-    #[inline(always)]
-    pub(super) fn take_quickly(&mut self, need: &AllocRequest) -> Option<Allocation> {
-        if !need.shares() {
+    /// Allocates from the magazine, a free list or the bump span, without a system call.
+    #[inline]
+    pub(super) fn allocate_fast(&mut self, request: &AllocRequest) -> Option<Allocation> {
+        if !request.is_shared() {
             return None;
         }
-        if let Some(found) = self.take_ready(need) {
-            return Some(found);
+        match self.allocate_from_magazine(request) {
+            Some(allocation) => Some(allocation),
+            None => self.allocate_listed(request),
         }
-        self.take_known(need)
     }
 
-    /// A block of the same size that was freed.
-    #[inline(always)]
-    fn take_ready(&mut self, need: &AllocRequest) -> Option<Allocation> {
-        let spot = self.ready.pop(need.units)?;
-        let found = self.chunks.get(usize::from(spot.slot))?.as_ref()?.found(spot, need.units)?;
-        let address = found.address.get();
-        if address & (need.alignment - 1) == 0 && need.allows(address) {
-            return Some(found);
+    #[inline]
+    fn allocate_from_magazine(&mut self, request: &AllocRequest) -> Option<Allocation> {
+        let first = self.magazine.pop(request.units)?;
+        let chunk = self.chunks.get(usize::from(first.chunk))?.as_ref()?;
+        let allocation = chunk.allocation(first, request.units)?;
+        let address = allocation.address.get();
+        if address & (request.alignment - 1) == 0 && request.allows(address) {
+            return Some(allocation);
         }
-        self.release(spot, None);
+        self.free_span(first, None);
         None
     }
 
-    /// A place in a free run that the hints know, or at the frontier, that has memory.
+    /// Allocates from a free list or the bump span, only memory that is backed already.
     #[inline]
-    fn take_known(&mut self, need: &AllocRequest) -> Option<Allocation> {
-        if !self.hints.is_empty()
-            && let Some(found) = self.take_hinted(need)
+    fn allocate_listed(&mut self, request: &AllocRequest) -> Option<Allocation> {
+        if !self.free_lists.is_empty()
+            && let Some(allocation) = self.allocate_from_free_lists(request)
         {
-            return Some(found);
+            return Some(allocation);
         }
-        self.take_at(self.frontier?, need, false).unwrap_or(None)
+        self.allocate_at(self.bump?, request, false).unwrap_or(None)
     }
 
-    fn take_hinted(&mut self, need: &AllocRequest) -> Option<Allocation> {
+    fn allocate_from_free_lists(&mut self, request: &AllocRequest) -> Option<Allocation> {
         loop {
             let chunks = &self.chunks;
-            let fits = |spot: Spot| {
-                let chunk = chunks.get(usize::from(spot.slot)).and_then(Option::as_ref);
-                chunk.is_some_and(|chunk| chunk.fit(spot.unit as usize, need).is_some())
+            let fits = |first: UnitId| {
+                let chunk = chunks.get(usize::from(first.chunk)).and_then(Option::as_ref);
+                chunk.is_some_and(|chunk| chunk.fit(first.unit as usize, request).is_some())
             };
-            let spot = self.hints.pop(need.units, fits)?;
-            if let Ok(Some(found)) = self.take_at(spot, need, true) {
-                return Some(found);
+            let first = self.free_lists.pop(request.units, fits)?;
+            if let Ok(Some(allocation)) = self.allocate_at(first, request, true) {
+                return Some(allocation);
             }
-            let chunk = self.chunks.get(usize::from(spot.slot)).and_then(Option::as_ref);
-            let run = chunk.and_then(|chunk| chunk.map.run_at(spot.unit as usize));
-            if run.is_some_and(|run| !run.taken) {
-                // Too short once it is aligned. Otherwise the hint was out of date.
-                self.unknown += 1;
+            let chunk = self.chunk(first.chunk);
+            let span = chunk.and_then(|chunk| chunk.map.span_at(first.unit as usize));
+            if span.is_some_and(|span| !span.is_used) {
+                // Too short for the alignment. Otherwise the entry was outdated.
+                self.unlisted += 1;
             }
         }
     }
 
-    /// Takes a place for a block in the chunks that there are.
-    pub(super) fn take_here(
+    /// Allocates in the existing chunks.
+    pub(super) fn allocate_in_chunks(
         &mut self,
-        need: &AllocRequest,
+        request: &AllocRequest,
         arenas: &Arenas,
     ) -> Result<Option<Allocation>, ExecError> {
-        if let Some(found) = self.take_quickly(need) {
-            return Ok(Some(found));
+        if let Some(allocation) = self.allocate_fast(request) {
+            return Ok(Some(allocation));
         }
-        if !need.shares() {
+        if !request.is_shared() {
             return Ok(None);
         }
-        if self.waiting.len() >= WORTH_A_BARRIER {
-            self.end_waiting(arenas);
-            if let Some(found) = self.take_quickly(need) {
-                return Ok(Some(found));
+        if self.quarantine.len() >= MIN_FLUSH {
+            self.flush_quarantine(arenas);
+            if let Some(allocation) = self.allocate_fast(request) {
+                return Ok(Some(allocation));
             }
         }
-        if let Some(frontier) = self.frontier
-            && let Some(found) = self.take_at(frontier, need, true)?
+        if let Some(bump) = self.bump
+            && let Some(allocation) = self.allocate_at(bump, request, true)?
         {
-            return Ok(Some(found));
+            return Ok(Some(allocation));
         }
-        self.empty_ready(arenas);
-        let all = self.unknown >= UNKNOWN && self.until_search.0 == 0;
-        let found = self.take_searched(need, all)?;
-        self.until_search = match (self.until_search, found.is_some()) {
-            (_, true) if all => (0, 1),
-            ((0, last), false) if all => (last, last.saturating_mul(2)),
-            (unchanged, _) => unchanged,
+        self.flush_magazine(arenas);
+        let scan = self.unlisted >= MAX_UNLISTED && self.scan_backoff.remaining == 0;
+        if !scan {
+            return Ok(self.allocate_listed(request));
+        }
+        let allocation = self.allocate_scanning(request)?;
+        let interval = self.scan_backoff.interval;
+        self.scan_backoff = match allocation {
+            Some(_) => ScanBackoff { remaining: 0, interval: 1 },
+            None => ScanBackoff { remaining: interval, interval: interval.saturating_mul(2) },
         };
-        Ok(found)
+        Ok(allocation)
     }
 
-    /// Takes a place for a block, in a new chunk if need be.
-    pub(super) fn take(
+    /// Allocates in an existing or a new chunk.
+    pub(super) fn allocate(
         &mut self,
-        need: &AllocRequest,
+        request: &AllocRequest,
         arenas: &Arenas,
     ) -> Result<Allocation, ExecError> {
-        if let Some(found) = self.take_here(need, arenas)? {
-            return Ok(found);
+        if let Some(allocation) = self.allocate_in_chunks(request, arenas)? {
+            return Ok(allocation);
         }
-        if !need.shares() {
-            return self.take_chunk(need, arenas);
+        if !request.is_shared() {
+            return self.allocate_dedicated(request, arenas);
         }
-        self.until_search.0 = self.until_search.0.saturating_sub(1);
-        let bytes = if self.chunks.is_empty() { FIRST_CHUNK } else { CHUNK };
-        match self.new_chunk(bytes, need, arenas) {
-            Ok(slot) => self.take_at(Spot { slot, unit: 0 }, need, true)?.ok_or(NOWHERE),
+        self.scan_backoff.remaining = self.scan_backoff.remaining.saturating_sub(1);
+        let bytes = if self.chunks.is_empty() { FIRST_CHUNK_SIZE } else { CHUNK_SIZE };
+        match self.add_chunk(bytes, request, false, arenas) {
+            Ok(chunk) => {
+                self.allocate_at(UnitId { chunk, unit: 0 }, request, true)?.ok_or(INCONSISTENT)
+            }
             Err(error) => {
-                // No memory but what is waiting or forgotten.
-                self.end_waiting(arenas);
-                self.empty_ready(arenas);
-                self.take_searched(need, true)?.ok_or(error)
+                // Only quarantined and unlisted memory is left.
+                self.flush_quarantine(arenas);
+                self.flush_magazine(arenas);
+                self.allocate_scanning(request)?.ok_or(error)
             }
         }
     }
 
-    /// A place that the hints know; `all` to look through every chunk.
-    fn take_searched(
+    /// Rebuilds the free lists and allocates from them, or from the first chunk in which the block fits.
+    fn allocate_scanning(
         &mut self,
-        need: &AllocRequest,
-        all: bool,
+        request: &AllocRequest,
     ) -> Result<Option<Allocation>, ExecError> {
-        if all {
-            self.renew_hints();
-        }
-        let known = self.take_known(need);
-        if known.is_some() || !all {
-            return Ok(known);
+        self.rebuild_free_lists();
+        if let Some(allocation) = self.allocate_listed(request) {
+            return Ok(Some(allocation));
         }
         let chunks = (0..).zip(self.chunks.iter_mut().map(Option::as_mut));
-        let found = chunks.filter_map(|(slot, chunk)| {
-            let unit = chunk.filter(|chunk| !chunk.own)?.search(need)?;
-            Some(Spot { slot, unit: unit as u32 })
+        let mut found = chunks.filter_map(|(number, chunk)| {
+            let unit = chunk.filter(|chunk| !chunk.is_dedicated)?.scan(request)?;
+            Some(UnitId { chunk: number, unit: unit as u32 })
         });
-        let spot = { found }.next();
-        spot.map_or(Ok(None), |spot| self.take_at(spot, need, true))
+        match found.next() {
+            Some(first) => self.allocate_at(first, request, true),
+            None => Ok(None),
+        }
     }
 
-    /// Looks through every chunk and writes the hints anew.
-    fn renew_hints(&mut self) {
-        self.hints.clear();
-        self.unknown = 0;
-        for (slot, chunk) in (0..).zip(&mut self.chunks) {
-            let Some(chunk) = chunk.as_mut().filter(|chunk| !chunk.own) else { continue };
+    /// Scans all chunks and lists their free spans.
+    fn rebuild_free_lists(&mut self) {
+        self.free_lists.clear();
+        self.unlisted = 0;
+        for (number, chunk) in (0..).zip(&mut self.chunks) {
+            let Some(chunk) = chunk.as_mut().filter(|chunk| !chunk.is_dedicated) else { continue };
             chunk.longest = 0;
-            for run in chunk.map.free_runs().filter(|run| run.len() >= SHORTEST) {
-                let spot = Spot { slot, unit: run.start as u32 };
-                chunk.longest = chunk.longest.max(run.len());
-                if Some(spot) != self.frontier && !self.hints.push(run.len(), spot) {
-                    self.unknown += 1;
+            for span in chunk.map.free_spans().filter(|span| span.len() >= MIN_SPAN) {
+                let first = UnitId { chunk: number, unit: span.start as u32 };
+                chunk.longest = chunk.longest.max(span.len());
+                if Some(first) != self.bump && !self.free_lists.push(span.len(), first) {
+                    self.unlisted += 1;
                 }
             }
         }
     }
 
-    /// A chunk for one block.
-    fn take_chunk(
+    /// Allocates a chunk for a single large block.
+    fn allocate_dedicated(
         &mut self,
-        need: &AllocRequest,
+        request: &AllocRequest,
         arenas: &Arenas,
     ) -> Result<Allocation, ExecError> {
-        // What waits may be as large as what is wanted.
-        if self.waiting_bytes >= need.capacity {
-            self.end_waiting(arenas);
+        // The quarantine may contain enough memory.
+        if self.quarantined_bytes >= request.capacity {
+            self.flush_quarantine(arenas);
         }
         let page = sys::page_size();
-        let capacity = need.capacity.next_multiple_of(page);
-        // Half pages, so that a block of a single page has a unit for its flag.
-        let shift = page.ilog2() - 1;
-        let need = AllocRequest::new(capacity, need.alignment, shift, need.kind, need.placement);
-        let slot = self.new_chunk(capacity, &need, arenas)?;
-        if let Some(chunk) = self.chunk_mut(slot) {
-            chunk.own = true;
+        let capacity = request.capacity.next_multiple_of(page);
+        // Half pages, so that a block of one page has a second unit for its flag.
+        let unit_shift = page.ilog2() - 1;
+        let AllocRequest { alignment, kind, placement, .. } = *request;
+        let request = AllocRequest::new(capacity, alignment, unit_shift, kind, placement);
+        let chunk = self.add_chunk(capacity, &request, true, arenas)?;
+        let allocated = self.allocate_at(UnitId { chunk, unit: 0 }, &request, true);
+        if !matches!(allocated, Ok(Some(_))) {
+            self.remove_chunk(chunk, arenas);
         }
-        let taken = self.take_at(Spot { slot, unit: 0 }, &need, true);
-        if !matches!(taken, Ok(Some(_))) {
-            self.remove_chunk(slot, arenas);
-        }
-        taken?.ok_or(NOWHERE)
+        allocated?.ok_or(INCONSISTENT)
     }
 
-    fn new_chunk(
+    /// Adds a chunk of `bytes` bytes. If it is not dedicated, it becomes the bump span.
+    fn add_chunk(
         &mut self,
         bytes: usize,
-        need: &AllocRequest,
+        request: &AllocRequest,
+        is_dedicated: bool,
         arenas: &Arenas,
     ) -> Result<u16, ExecError> {
-        let map = SpanMap::new(bytes >> need.shift).ok_or(ExecError::OutOfMemory)?;
-        let slot = self.vacant_slot()?;
-        let owner = Owner { lane: self.number, slot };
-        let (arena, address, warm) = arenas.take(bytes, owner, need.kind, need.placement)?;
-        let longest = map.len();
-        let shift = need.shift;
-        let writable_offset = arena.writable_offset();
-        let (own, cursor) = (false, 0);
-        let chunk = Chunk {
-            arena,
-            address,
-            bytes,
-            shift,
-            writable_offset,
-            map,
-            longest,
-            cursor,
-            warm,
-            own,
-        };
+        let map = SpanMap::new(bytes >> request.unit_shift).ok_or(ExecError::OutOfMemory)?;
+        let number = self.vacant_number()?;
+        let owner = SlabOwner { shard: self.number, chunk: number };
+        let slabs = arenas.take(bytes, owner, request.kind, request.placement)?;
+        let chunk = Chunk::new(slabs, request.unit_shift, map, is_dedicated);
         self.vacant.pop();
         self.bytes += bytes as u64;
-        if let Some(place) = self.chunks.get_mut(usize::from(slot)) {
-            *place = Some(chunk);
+        if let Some(slot) = self.chunks.get_mut(usize::from(number)) {
+            *slot = Some(chunk);
         }
-        if need.shares()
-            && let Some(frontier) = self.frontier.replace(Spot { slot, unit: 0 })
-            && let Some(chunk) = self.chunk_mut(frontier.slot)
-            && let Some(run) = chunk.map.run_at(frontier.unit as usize)
+        if !is_dedicated
+            && let Some(old) = self.bump.replace(UnitId { chunk: number, unit: 0 })
+            && let Some(chunk) = self.chunk(old.chunk)
+            && let Some(span) = chunk.map.span_at(old.unit as usize)
         {
-            self.hint(run.units.len(), frontier);
+            self.list_span(span.units.len(), old);
         }
-        Ok(slot)
+        Ok(number)
     }
 
-    /// The slot that the next chunk gets, on top of `vacant`. It stays there until it is filled.
-    fn vacant_slot(&mut self) -> Result<u16, ExecError> {
-        if let Some(&slot) = self.vacant.last() {
-            return Ok(slot);
+    /// The number of the next chunk: the last of `vacant`, where it stays until the chunk exists.
+    fn vacant_number(&mut self) -> Result<u16, ExecError> {
+        if let Some(&number) = self.vacant.last() {
+            return Ok(number);
         }
-        let no_room = |_| ExecError::OutOfMemory;
-        let slot = u16::try_from(self.chunks.len()).map_err(|_| ExecError::OutOfMemory)?;
-        self.chunks.try_reserve(1).map_err(no_room)?;
-        self.vacant.try_reserve(self.chunks.len() + 1).map_err(no_room)?;
+        let out_of_memory = |_| ExecError::OutOfMemory;
+        let number = u16::try_from(self.chunks.len()).map_err(|_| ExecError::OutOfMemory)?;
+        self.chunks.try_reserve(1).map_err(out_of_memory)?;
+        self.vacant.try_reserve(self.chunks.len() + 1).map_err(out_of_memory)?;
         self.chunks.push(None);
-        self.vacant.push(slot);
-        Ok(slot)
+        self.vacant.push(number);
+        Ok(number)
     }
 
-    /// Takes a place in the free run that begins at `spot`, if there is such a run with room; `warm`
-    /// to have memory for it if there is none yet.
+    /// Allocates in the free span at `first`, if it satisfies `request`, and lists the rest of the span. Unless `warm_up`
+    /// is set, only memory that is backed already is allocated.
     #[inline]
-    fn take_at(
+    fn allocate_at(
         &mut self,
-        spot: Spot,
-        need: &AllocRequest,
-        warm: bool,
+        first: UnitId,
+        request: &AllocRequest,
+        warm_up: bool,
     ) -> Result<Option<Allocation>, ExecError> {
-        let Some(chunk) = self.chunk_mut(spot.slot) else { return Ok(None) };
-        let Some((run, units)) = chunk.fit(spot.unit as usize, need) else { return Ok(None) };
-        let end = units.end << chunk.shift;
-        if end > chunk.warm {
-            if !warm {
-                return Ok(None);
-            }
-            chunk.warm_up_to(end)?;
-        }
-        let taken = Spot { unit: units.start as u32, ..spot };
-        // What has a chunk of its own is ready for nobody else.
-        let found = chunk.found(taken, if chunk.own { SMALL } else { units.len() });
-        let before = units.start - run.start;
-        let Some(left) = chunk.map.take(run, units) else { return Ok(None) };
-        chunk.cursor = left.start;
-        let behind = Spot { unit: left.start as u32, ..spot };
-        if self.frontier == Some(spot) {
-            self.frontier = (!left.is_empty()).then_some(behind);
-        } else if !left.is_empty() {
-            self.hint(left.len(), behind);
+        let Some(chunk) = self.chunk_mut(first.chunk) else { return Ok(None) };
+        let Some(placed) = chunk.allocate(first, request, warm_up)? else { return Ok(None) };
+        let Placed { allocation, before, after } = placed;
+        let rest = UnitId { unit: after.start as u32, ..first };
+        if self.bump == Some(first) {
+            self.bump = (!after.is_empty()).then_some(rest);
+        } else if !after.is_empty() {
+            self.list_span(after.len(), rest);
         }
         if before > 0 {
-            self.hint(before, spot);
+            self.list_span(before, first);
         }
-        Ok(found)
+        Ok(Some(allocation))
     }
 
-    /// Remembers a free run.
+    /// Adds a free span to the free lists.
     #[inline]
-    fn hint(&mut self, len: usize, spot: Spot) {
-        if len >= SHORTEST && !self.hints.push(len, spot) {
-            self.unknown += 1;
+    fn list_span(&mut self, len: usize, first: UnitId) {
+        if len >= MIN_SPAN && !self.free_lists.push(len, first) {
+            self.unlisted += 1;
         }
     }
 
     #[inline]
-    fn chunk_mut(&mut self, slot: u16) -> Option<&mut Chunk> {
-        self.chunks.get_mut(usize::from(slot)).and_then(Option::as_mut)
+    fn chunk(&self, number: u16) -> Option<&Chunk> {
+        self.chunks.get(usize::from(number)).and_then(Option::as_ref)
     }
 
-    /// The block at `spot` may run from now on, or not any more.
     #[inline]
-    pub(super) fn set_published(&mut self, spot: Spot, published: bool) {
-        if let Some(chunk) = self.chunk_mut(spot.slot) {
-            chunk.map.set_flag(spot.unit as usize, published);
-        }
+    fn chunk_mut(&mut self, number: u16) -> Option<&mut Chunk> {
+        self.chunks.get_mut(usize::from(number)).and_then(Option::as_mut)
     }
 
-    /// The arena of the block at `spot`.
-    pub(super) fn arena(&self, spot: Spot) -> Option<TryArc<Arena>> {
-        let chunk = self.chunks.get(usize::from(spot.slot)).and_then(Option::as_ref);
-        chunk.map(|chunk| chunk.arena.clone())
-    }
-
-    /// What is at `address`, if it is in the chunk of this slot.
-    pub(super) fn around(&self, slot: u16, address: usize) -> Option<BlockInfo> {
-        let chunk = self.chunks.get(usize::from(slot))?.as_ref()?;
-        let unit = address.checked_sub(chunk.address)? >> chunk.shift;
-        let run = chunk.map.run_around(unit)?;
-        let published = run.taken && chunk.map.flag(run.units.start);
-        Some(BlockInfo { range: chunk.range(&run.units), taken: run.taken, published })
-    }
-
-    /// Bytes of the chunks that belong to no live block.
-    pub(super) fn spare(&self) -> u64 {
-        self.bytes.saturating_sub(self.ledger.live_bytes())
-    }
-
-    /// Takes back a block of `len` bytes, which hold traps and may not be called any more. Returns
-    /// whether that was the occasion to do something about others.
+    /// Records whether the block at `first` is executable.
     #[inline]
-    pub(super) fn give_back(&mut self, at: BlockId, len: usize, arenas: &Arenas) -> bool {
-        let full = self.waiting.len() >= self.waiting.capacity() || self.waiting_bytes >= WAITING.1;
-        if full {
-            self.make_room(arenas);
+    pub(super) fn set_published(&mut self, first: UnitId, is_published: bool) {
+        if let Some(chunk) = self.chunk_mut(first.chunk) {
+            chunk.map.set_flag(first.unit as usize, is_published);
         }
-        // If the kernel does not bring the cores in step and there is no memory for more that wait,
-        // the block is not used again.
-        if self.waiting.len() < self.waiting.capacity() {
-            self.waiting.push(at);
-            self.waiting_bytes += len;
-        }
-        full
     }
 
-    /// Lets more blocks wait, or none of them any longer.
+    /// The arena of the block at `first`.
+    pub(super) fn arena(&self, first: UnitId) -> Option<TryArc<Arena>> {
+        self.chunk(first.chunk).map(|chunk| chunk.slabs.arena().clone())
+    }
+
+    /// The span that contains `address`, if chunk `number` does.
+    pub(super) fn block_info(&self, number: u16, address: usize) -> Option<BlockInfo> {
+        let chunk = self.chunk(number)?;
+        let unit = address.checked_sub(chunk.slabs.address())? >> chunk.unit_shift;
+        let span = chunk.map.span_containing(unit)?;
+        let is_published = span.is_used && chunk.map.flag(span.units.start);
+        let range = chunk.addresses(&span.units);
+        Some(BlockInfo { range, is_used: span.is_used, is_published })
+    }
+
+    /// Bytes of the chunks outside of live blocks.
+    pub(super) fn spare_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.counters.live_bytes())
+    }
+
+    /// Puts a freed block of `len` bytes, which holds traps, into the quarantine. Returns whether the quarantine was full.
+    #[inline]
+    pub(super) fn quarantine(&mut self, id: BlockId, len: usize, arenas: &Arenas) -> bool {
+        let is_full = self.quarantine.len() >= self.quarantine.capacity()
+            || self.quarantined_bytes >= MAX_QUARANTINED_BYTES;
+        if is_full {
+            self.grow_or_flush_quarantine(arenas);
+        }
+        // If the kernel cannot serialize the cores and there is no memory for a longer quarantine, the block is leaked.
+        if self.quarantine.len() < self.quarantine.capacity() {
+            self.quarantine.push(id);
+            self.quarantined_bytes += len;
+        }
+        is_full
+    }
+
     #[cold]
-    fn make_room(&mut self, arenas: &Arenas) {
-        let (len, capacity) = (self.waiting.len(), self.waiting.capacity());
-        let more = capacity.clamp(64, WAITING.0);
-        let few = capacity < WAITING.0 && self.waiting_bytes < WAITING.1;
-        if few && self.waiting.try_reserve_exact(more).is_ok() {
+    fn grow_or_flush_quarantine(&mut self, arenas: &Arenas) {
+        let (len, capacity) = (self.quarantine.len(), self.quarantine.capacity());
+        let more = capacity.clamp(64, MAX_QUARANTINED_BLOCKS);
+        let may_grow =
+            capacity < MAX_QUARANTINED_BLOCKS && self.quarantined_bytes < MAX_QUARANTINED_BYTES;
+        if may_grow && self.quarantine.try_reserve_exact(more).is_ok() {
             return;
         }
-        self.end_waiting(arenas);
-        if self.waiting.len() == len {
-            // The kernel would not; more wait for the next time.
-            let _ = self.waiting.try_reserve_exact(more);
+        self.flush_quarantine(arenas);
+        if self.quarantine.len() == len {
+            // The kernel failed; the next flush may succeed.
+            let _ = self.quarantine.try_reserve_exact(more);
         }
     }
 
-    /// Brings all cores in step and makes ready or free what waits for it; if the kernel will not,
-    /// it waits on.
+    /// Serializes all cores, and moves the quarantined blocks to the magazine or the span maps. If the kernel fails, they
+    /// stay in the quarantine.
     #[cold]
-    #[inline(never)]
-    fn end_waiting(&mut self, arenas: &Arenas) {
-        if self.waiting.is_empty() || icache::empty_pipelines().is_err() {
+    fn flush_quarantine(&mut self, arenas: &Arenas) {
+        if self.quarantine.is_empty() || icache::serialize_cores().is_err() {
             return;
         }
-        self.waiting_bytes = 0;
-        let mut waiting = core::mem::take(&mut self.waiting);
-        for at in waiting.drain(..) {
-            let units = at.few_units();
-            if units == 0 || !self.ready.push(units, at.spot()) {
-                self.release(at.spot(), Some(arenas));
+        self.quarantined_bytes = 0;
+        let mut quarantine = core::mem::take(&mut self.quarantine);
+        for id in quarantine.drain(..) {
+            let units = id.small_units();
+            if units == 0 || !self.magazine.push(units, id.first_unit()) {
+                self.free_span(id.first_unit(), Some(arenas));
             }
         }
-        self.waiting = waiting;
+        self.quarantine = quarantine;
     }
 
-    /// Frees what is ready.
-    fn empty_ready(&mut self, arenas: &Arenas) {
-        while let Some(spot) = self.ready.pop_any() {
-            self.release(spot, Some(arenas));
+    /// Frees the blocks of the magazine in their span maps.
+    fn flush_magazine(&mut self, arenas: &Arenas) {
+        while let Some(first) = self.magazine.pop_any() {
+            self.free_span(first, Some(arenas));
         }
     }
 
-    /// Frees a block that no core can hold any more. A chunk that is empty then goes back to
-    /// `arenas`, if they are at hand.
-    fn release(&mut self, spot: Spot, arenas: Option<&Arenas>) {
-        let frontier = self.frontier;
-        let Some(chunk) = self.chunk_mut(spot.slot) else { return };
-        let Some(run) = chunk.map.release(spot.unit as usize) else { return };
-        let start = Spot { unit: run.start as u32, ..spot };
-        let empty = chunk.is_empty();
-        chunk.longest = chunk.longest.max(run.len());
-        if chunk.own {
-            // Without arenas there are only blocks that shared a chunk.
-            arenas.into_iter().for_each(|arenas| self.remove_chunk(spot.slot, arenas));
+    /// Frees the span of a block that left the quarantine. If its chunk becomes empty, it is returned to `arenas`, if
+    /// present.
+    fn free_span(&mut self, first: UnitId, arenas: Option<&Arenas>) {
+        let bump = self.bump;
+        let Some(chunk) = self.chunk_mut(first.chunk) else { return };
+        let Some(span) = chunk.map.free(first.unit as usize) else { return };
+        let start = UnitId { unit: span.start as u32, ..first };
+        let is_empty = chunk.is_empty();
+        chunk.longest = chunk.longest.max(span.len());
+        if chunk.is_dedicated {
+            // Blocks of the magazine, which are freed without arenas, share their chunks.
+            arenas.into_iter().for_each(|arenas| self.remove_chunk(first.chunk, arenas));
             return;
         }
-        let is_frontier = match frontier {
-            Some(at) => at.slot == spot.slot && run.contains(&(at.unit as usize)),
-            None => empty,
+        let extends_bump = match bump {
+            Some(at) => at.chunk == first.chunk && span.contains(&(at.unit as usize)),
+            None => is_empty,
         };
         match arenas {
-            _ if is_frontier => self.frontier = Some(start),
-            // The frontier is room enough to keep.
-            Some(arenas) if empty => self.remove_chunk(spot.slot, arenas),
-            _ => self.hint(run.len(), start),
+            _ if extends_bump => self.bump = Some(start),
+            Some(arenas) if is_empty => self.remove_chunk(first.chunk, arenas),
+            _ => self.list_span(span.len(), start),
         }
     }
 
-    fn remove_chunk(&mut self, slot: u16, arenas: &Arenas) {
-        let chunk = self.chunks.get_mut(usize::from(slot)).and_then(Option::take);
+    fn remove_chunk(&mut self, number: u16, arenas: &Arenas) {
+        let chunk = self.chunks.get_mut(usize::from(number)).and_then(Option::take);
         if let Some(chunk) = chunk {
-            // `vacant_slot` made room for every slot.
-            self.vacant.push(slot);
-            self.bytes -= chunk.bytes as u64;
-            arenas.give_back(chunk.arena, chunk.address, chunk.warm);
+            // `vacant_number` reserved capacity for every chunk.
+            self.vacant.push(number);
+            self.bytes -= chunk.slabs.size() as u64;
+            arenas.release(chunk.slabs);
         }
     }
 
-    /// Gives back every chunk that holds no live block.
+    /// Returns every chunk without live blocks to the arenas.
     pub(super) fn trim(&mut self, arenas: &Arenas) {
-        self.end_waiting(arenas);
-        self.empty_ready(arenas);
-        for slot in 0..self.chunks.len() as u16 {
-            if self.chunk_mut(slot).is_some_and(|chunk| chunk.is_empty()) {
-                self.frontier = self.frontier.filter(|frontier| frontier.slot != slot);
-                self.remove_chunk(slot, arenas);
+        self.flush_quarantine(arenas);
+        self.flush_magazine(arenas);
+        for number in 0..self.chunks.len() as u16 {
+            if self.chunk(number).is_some_and(Chunk::is_empty) {
+                self.bump = self.bump.filter(|bump| bump.chunk != number);
+                self.remove_chunk(number, arenas);
             }
         }
     }
 
-    /// Bytes with memory behind them, and bytes of the records.
+    /// Bytes that are backed with memory, and bytes of metadata.
     pub(super) fn usage(&self) -> (usize, usize) {
         let chunks = self.chunks.iter().flatten();
-        let warm = chunks.clone().map(|chunk| chunk.warm).sum();
+        let warm = chunks.clone().map(|chunk| chunk.slabs.warm()).sum();
         let maps: usize = chunks.map(|chunk| chunk.map.footprint()).sum();
-        let lists = self.chunks.capacity() * size_of::<Option<Chunk>>()
+        let metadata = maps
+            + self.chunks.capacity() * size_of::<Option<Chunk>>()
             + self.vacant.capacity() * size_of::<u16>()
-            + self.waiting.capacity() * size_of::<BlockId>();
-        (
-            warm,
-            maps + lists
-                + self.hints.footprint()
-                + self.ready.footprint()
-                + self.events.footprint(),
-        )
+            + self.quarantine.capacity() * size_of::<BlockId>()
+            + self.free_lists.footprint()
+            + self.magazine.footprint()
+            + self.events.footprint();
+        (warm, metadata)
     }
 }

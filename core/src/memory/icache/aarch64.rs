@@ -1,4 +1,4 @@
-//! aarch64: the data and instruction caches are separate, and each core prefetches on its own.
+//! aarch64: data and instruction caches are not coherent, and each core prefetches.
 //!
 //! Source: Arm Architecture Reference Manual (DDI 0487), "Concurrent modification and execution of
 //! instructions", for the order of the steps, and "CTR_EL0, Cache Type Register", which Linux lets
@@ -9,13 +9,13 @@ use core::arch::asm;
 
 use super::super::types::Errno;
 
-/// Cleans the data cache, invalidates the instruction cache and empties the pipelines of all cores.
+/// Cleans the data cache, invalidates the instruction cache and serializes all cores.
 pub(super) fn synchronize(code: &[u8]) -> Result<(), Errno> {
     let caches = CacheType::read();
     if caches.data_needs_cleaning() {
         for line in lines(code, caches.data_line()) {
-            // SAFETY: the address lies in a cache line of `code`, whose pages are readable;
-            // cleaning writes nothing that a program could see.
+            // SAFETY: the address is in a cache line of `code`, whose pages are readable; cleaning changes no
+            // byte.
             unsafe { asm!("dc cvau, {}", in(reg) line, options(nostack, preserves_flags)) };
         }
     }
@@ -31,10 +31,10 @@ pub(super) fn synchronize(code: &[u8]) -> Result<(), Errno> {
     }
     // SAFETY: a barrier.
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
-    super::empty_pipelines()
+    super::cores::serialize_cores()
 }
 
-/// The addresses of the lines, `line` bytes long, that hold a byte of `code`.
+/// The addresses of the cache lines of `line` bytes that contain bytes of `code`.
 fn lines(code: &[u8], line: usize) -> impl Iterator<Item = usize> {
     let bytes = code.as_ptr_range();
     let (start, end) = (bytes.start.addr(), bytes.end.addr());
@@ -48,7 +48,7 @@ struct CacheType(u64);
 impl CacheType {
     fn read() -> Self {
         let value: u64;
-        // SAFETY: reads a register that Linux opens to user code.
+        // SAFETY: reads a register that Linux makes readable to user code.
         unsafe {
             asm!("mrs {}, ctr_el0", out(reg) value, options(nomem, nostack, preserves_flags));
         }
@@ -82,7 +82,7 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn lines_cover_every_byte_once() {
+    fn cache_lines_cover_every_byte_once() {
         let code = [0u8; 300];
         for (from, to) in [(0, 300), (1, 2), (63, 65), (5, 261)] {
             let part = &code[from..to];
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn decodes_the_fields_of_the_register() {
+    fn cache_type_fields_are_decoded() {
         // A Cortex-A72: 64-byte lines, both operations needed.
         let plain = CacheType(0x8444_c004);
         assert_eq!((plain.data_line(), plain.instruction_line()), (64, 64));

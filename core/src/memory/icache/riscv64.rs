@@ -1,13 +1,13 @@
-//! riscv64: `fence.i` acts on one hart, and the kernel may move a thread to another at any time.
+//! riscv64: `fence.i` affects one hart, and the kernel may move a thread to another at any time. The system call affects
+//! every hart that runs the process, now or later.
 //!
 //! Source: The RISC-V Instruction Set Manual volume I, "Zifencei" extension; Linux
-//! Documentation/arch/riscv/cmodx.rst. Hence the kernel's own call, which reaches every hart that
-//! runs the process and notes the flush for those that will.
+//! Documentation/arch/riscv/cmodx.rst.
 
 use super::super::sys;
 use super::super::types::Errno;
 
-/// Has every hart of the process fetch `code` anew.
+/// Makes every hart of the process fetch `code` again.
 pub(super) fn synchronize(code: &[u8]) -> Result<(), Errno> {
     sys::flush_instruction_cache(code)
 }

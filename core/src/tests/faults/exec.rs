@@ -24,7 +24,7 @@ fn whatever_call_fails_code_memory_is_as_it_was() {
     // Small arenas, so that a large block wants one of its own.
     let options = CodeMemoryOptions { arena_bytes: 1 << 20, audit: true, ..Default::default() };
     let first = || {
-        let memory = CodeMemory::new(options);
+        let memory = CodeMemory::new(options).unwrap();
         let block = memory.allocate(100).inspect_err(|_| is_empty(&memory))?;
         block.publish().map(|block| (memory, block))
     };
@@ -33,14 +33,14 @@ fn whatever_call_fails_code_memory_is_as_it_was() {
     // Each time with a memory of its own: what a system refuses once, a memory does not ask for again, and
     // a block whose page cannot be made writable when it is freed is lost until its memory goes.
     let large = || {
-        let memory = CodeMemory::new(options);
+        let memory = CodeMemory::new(options).unwrap();
         memory.allocate(2 << 20)?.publish()?.free();
         is_empty(&memory);
         memory.trim()
     };
     points += fail_each("code, a large block", large, || {}, |()| {});
     let many = || {
-        let memory = CodeMemory::new(options);
+        let memory = CodeMemory::new(options).unwrap();
         let blocks = (0..300).map(|_| memory.allocate(4000)?.publish());
         let blocks: Vec<_> = blocks.collect::<Result<_, _>>()?;
         drop(blocks);
@@ -49,7 +49,7 @@ fn whatever_call_fails_code_memory_is_as_it_was() {
     };
     points += fail_each("code, many blocks", many, || {}, |()| {});
 
-    let memory = CodeMemory::new(options);
+    let memory = CodeMemory::new(options).unwrap();
     // What could not be freed, because a call failed, can be when none does.
     let left = Cell::new(None);
     let pages = || {

@@ -196,7 +196,7 @@ fn code_of(reason: Reason) -> Code {
     match reason {
         Reason::Size | Reason::Alignment => Code::Argument,
         Reason::Ceiling => Code::Ceiling,
-        Reason::AllocError => Code::AllocError,
+        Reason::OutOfMemory => Code::AllocError,
         Reason::Policy => Code::Policy,
         Reason::Forked => Code::Forked,
         Reason::Unknown | Reason::Inside => Code::UnknownAddress,

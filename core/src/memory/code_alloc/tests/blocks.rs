@@ -1,13 +1,13 @@
-//! Blocks of bytes, one thread.
+//! Tests of blocks of bytes, on one thread.
 
-use super::super::trap;
+use super::super::trap_fill;
 use super::*;
 use std::collections::BTreeMap;
 use std::string::ToString;
 use std::vec;
 
 #[test]
-fn code_runs_where_it_was_told_to() {
+fn published_code_runs_at_the_address_of_the_block() {
     let memory = CodeMemory::default();
     for number in (0..).take(rounds(2000)) {
         let code = returning(number);
@@ -21,52 +21,52 @@ fn code_runs_where_it_was_told_to() {
 }
 
 #[test]
-fn a_new_block_holds_traps_and_so_does_a_freed_one() {
+fn new_and_freed_blocks_hold_traps() {
     let memory = CodeMemory::default();
-    let _keep = memory.allocate(1).unwrap();
+    let _live = memory.allocate(1).unwrap();
     let sizes = [1, 8, 15, 16, 17, 100, 1024, 1025, 5000, 40_000, 300_000];
     for size in sizes.into_iter().take(if cfg!(miri) { 6 } else { sizes.len() }) {
         let mut block = memory.allocate(size).unwrap();
-        assert!(trap::is_filled(block.as_slice()), "{size} bytes, new");
+        assert!(trap_fill::is_filled(block.as_slice()), "{size} bytes, new");
         block.as_mut_slice().fill(0x5a);
         let block = block.publish().unwrap();
         let address = block.address();
         assert_eq!(bytes_at(address, size), vec![0x5a; size]);
         block.free();
-        assert!(trap::is_filled(&bytes_at(address, size)), "{size} bytes, freed");
+        assert!(trap_fill::is_filled(&bytes_at(address, size)), "{size} bytes, freed");
     }
 }
 
-/// What a naive allocator knows of a block.
-enum Known {
+/// A block in the model.
+enum ModelBlock {
     Writable(WritableBlock, u8),
     Executable(ExecutableBlock, u8),
 }
 
-impl Known {
+impl ModelBlock {
     fn range(&self) -> (usize, usize) {
         match self {
-            Known::Writable(block, _) => (block.address(), block.len()),
-            Known::Executable(block, _) => (block.address(), block.len()),
+            ModelBlock::Writable(block, _) => (block.address(), block.len()),
+            ModelBlock::Executable(block, _) => (block.address(), block.len()),
         }
     }
 
     fn check(&self) {
         let (address, len) = self.range();
-        let (Known::Writable(_, fill) | Known::Executable(_, fill)) = *self;
+        let (ModelBlock::Writable(_, fill) | ModelBlock::Executable(_, fill)) = *self;
         assert!(bytes_at(address, len).iter().all(|&byte| byte == fill), "{len} at {address:x}");
-        if let Known::Writable(block, fill) = self {
+        if let ModelBlock::Writable(block, fill) = self {
             assert!(block.as_slice().iter().all(|byte| byte == fill));
         }
     }
 }
 
-/// Random allocations, writes, publications and frees beside a map of what should be there: no block
-/// over another, none with bytes that are not its own.
-fn against_a_naive_allocator(options: CodeMemoryOptions, seed: u64, steps: usize) {
+/// Random allocations, writes, publications and frees, compared with a map: no block overlaps another or holds other
+/// bytes than its own.
+fn compare_with_the_model(options: CodeMemoryOptions, seed: u64, steps: usize) {
     let mut random = numbers(seed);
-    let memory = CodeMemory::new(options);
-    let mut blocks: BTreeMap<usize, Known> = BTreeMap::new();
+    let memory = CodeMemory::new(options).unwrap();
+    let mut blocks: BTreeMap<usize, ModelBlock> = BTreeMap::new();
     let mut addresses = Vec::new();
     let (mut live, mut peak) = (0, 0);
     for step in 0..steps {
@@ -83,7 +83,7 @@ fn against_a_naive_allocator(options: CodeMemoryOptions, seed: u64, steps: usize
                 let mut block = memory.allocate_with(request).unwrap();
                 let address = block.address();
                 assert_eq!(address % alignment, 0);
-                assert!(trap::is_filled(block.as_slice()), "step {step}: {size} old bytes");
+                assert!(trap_fill::is_filled(block.as_slice()), "step {step}: {size} old bytes");
                 let before = blocks.range(..address + size).next_back().map(|(_, b)| b.range());
                 assert!(before.is_none_or(|(start, len)| start + len <= address), "step {step}");
                 let fill = random(200) as u8;
@@ -91,12 +91,12 @@ fn against_a_naive_allocator(options: CodeMemoryOptions, seed: u64, steps: usize
                 live += size;
                 peak = peak.max(live);
                 addresses.push(address);
-                blocks.insert(address, Known::Writable(block, fill));
+                blocks.insert(address, ModelBlock::Writable(block, fill));
             }
             (5..7, Some(address)) => {
                 let known = match blocks.remove(&address).unwrap() {
-                    Known::Writable(block, fill) => {
-                        Known::Executable(block.publish().unwrap(), fill)
+                    ModelBlock::Writable(block, fill) => {
+                        ModelBlock::Executable(block.publish().unwrap(), fill)
                     }
                     known => known,
                 };
@@ -111,10 +111,10 @@ fn against_a_naive_allocator(options: CodeMemoryOptions, seed: u64, steps: usize
             }
         }
         if step % 2048 == 0 {
-            blocks.values().for_each(Known::check);
+            blocks.values().for_each(ModelBlock::check);
         }
     }
-    blocks.values().for_each(Known::check);
+    blocks.values().for_each(ModelBlock::check);
     let statistics = memory.statistics();
     assert_eq!((statistics.live_bytes, statistics.live_blocks), (live as u64, blocks.len() as u64));
     assert!(statistics.peak_bytes >= peak as u64);
@@ -127,17 +127,17 @@ fn against_a_naive_allocator(options: CodeMemoryOptions, seed: u64, steps: usize
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn does_what_a_naive_allocator_does() {
-    against_a_naive_allocator(CodeMemoryOptions::default(), 1, 30_000);
+fn allocator_agrees_with_a_naive_model() {
+    compare_with_the_model(CodeMemoryOptions::default(), 1, 30_000);
     let small = CodeMemoryOptions { arena_bytes: 1 << 20, audit: true, ..Default::default() };
-    against_a_naive_allocator(small, 2, 30_000);
+    compare_with_the_model(small, 2, 30_000);
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
 fn freed_neighbours_become_one_again() {
     let options = CodeMemoryOptions { arena_bytes: 1 << 20, ..Default::default() };
-    let memory = CodeMemory::new(options);
+    let memory = CodeMemory::new(options).unwrap();
     for round in 0..3 {
         let mut small = vec![memory.allocate(1000).unwrap()];
         while memory.statistics().arenas == 1 {
@@ -145,7 +145,7 @@ fn freed_neighbours_become_one_again() {
         }
         assert!(small.len() > 400, "round {round}: {} blocks", small.len());
         drop(small);
-        // Nothing but what has become one has room for these.
+        // Only coalesced free spans can hold these.
         let large: Vec<_> = (0..30).map(|_| memory.allocate(30_000).unwrap()).collect();
         assert!(memory.statistics().arenas <= 2, "round {round}");
         drop(large);
@@ -155,7 +155,7 @@ fn freed_neighbours_become_one_again() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn a_hole_is_filled_before_memory_grows() {
+fn free_spans_are_reused_before_memory_grows() {
     let memory = CodeMemory::default();
     let mut blocks: Vec<_> = (0..40_000).map(|_| memory.allocate(100).unwrap()).collect();
     let held = memory.statistics().held_bytes;
@@ -168,13 +168,13 @@ fn a_hole_is_filled_before_memory_grows() {
         }
     }
     let now = memory.statistics().held_bytes;
-    // Lanes of cores that the thread was moved to have some room to spare.
+    // Shards of cores on which the thread ran hold some spare memory.
     assert!(now <= held * 3 / 2 + (3 << 20), "{held} bytes became {now}");
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "chooses the core it runs on")]
-fn a_thread_that_moves_from_core_to_core_leaves_no_holes_behind() {
+fn thread_that_changes_cores_reuses_its_freed_memory() {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let allowed = sched_getaffinity(None).unwrap();
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
@@ -199,11 +199,11 @@ fn a_thread_that_moves_from_core_to_core_leaves_no_holes_behind() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn a_large_block_is_given_back_whole() {
+fn large_block_is_freed_whole() {
     let memory = CodeMemory::default();
     let large: Vec<_> = (0..200).map(|_| memory.allocate(40_000).unwrap()).collect();
     drop(large);
-    // In the units of its chunk a large block is as long as these are in theirs.
+    // These have as many units as the large blocks have in their larger units.
     let small: Vec<_> = (0..200).map(|_| memory.allocate(160).unwrap()).collect();
     let held = memory.statistics().held_bytes;
     assert!(held < 4 << 20, "{held} bytes for {} small blocks", small.len());
@@ -211,7 +211,7 @@ fn a_large_block_is_given_back_whole() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn a_small_function_takes_a_tenth_more_than_its_bytes() {
+fn overhead_of_a_small_block_is_below_a_tenth() {
     let memory = CodeMemory::default();
     let request = Request::new(100).aligned_to(8);
     let blocks: Vec<_> = (0..100_000).map(|_| memory.allocate_with(request).unwrap()).collect();
@@ -221,9 +221,9 @@ fn a_small_function_takes_a_tenth_more_than_its_bytes() {
 }
 
 #[test]
-fn wishes_that_cannot_be_met_change_nothing() {
+fn invalid_requests_change_nothing() {
     let memory = CodeMemory::default();
-    let _keep = memory.allocate(64).unwrap();
+    let _live = memory.allocate(64).unwrap();
     let before = memory.statistics();
     let page = sys::page_size();
     for (request, error) in [
@@ -249,9 +249,9 @@ fn wishes_that_cannot_be_met_change_nothing() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn the_ceiling_is_exact_and_nothing_is_lost_at_it() {
+fn ceilings_are_exact() {
     let options = CodeMemoryOptions { ceiling_bytes: 100_000, ..Default::default() };
-    let memory = CodeMemory::new(options);
+    let memory = CodeMemory::new(options).unwrap();
     for _ in 0..3 {
         let mut blocks: Vec<_> = (0..1000).map(|_| memory.allocate(100).unwrap()).collect();
         let full = ExecError::CeilingBytes { size: 1, limit: 100_000 };
@@ -270,7 +270,7 @@ fn the_ceiling_is_exact_and_nothing_is_lost_at_it() {
     drop(whole);
 
     let options = CodeMemoryOptions { ceiling_blocks: 10, ..Default::default() };
-    let memory = CodeMemory::new(options);
+    let memory = CodeMemory::new(options).unwrap();
     let mut blocks: Vec<_> = (0..10).map(|_| memory.allocate(100).unwrap()).collect();
     let full = ExecError::CeilingBlocks { limit: 10 };
     assert_eq!(memory.allocate(1).map(|_| ()), Err(full));
@@ -284,7 +284,7 @@ fn the_ceiling_is_exact_and_nothing_is_lost_at_it() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn blocks_of_one_arena_reach_each_other_and_near_ones_their_target() {
+fn blocks_of_an_arena_and_near_blocks_are_within_reach() {
     let memory = CodeMemory::default();
     let here = returning as fn(u16) -> _ as usize;
     let distance = |from: usize, to: usize| (from as i64 - to as i64).unsigned_abs();
@@ -305,15 +305,15 @@ fn blocks_of_one_arena_reach_each_other_and_near_ones_their_target() {
     let arenas = memory.statistics().arenas;
     let near = Request::new(64).placed(Placement::Near(here));
     let more: Vec<_> = (0..5000).map(|_| memory.allocate_with(near).unwrap()).collect();
-    assert_eq!(memory.statistics().arenas, arenas, "they share what is there");
+    assert_eq!(memory.statistics().arenas, arenas, "they share the existing arena");
     assert!(more.iter().all(|block| distance(block.address(), here) < 1 << 31));
     let low = memory.allocate_with(Request::new(9).placed(Placement::Low2GiB)).unwrap();
     assert!(low.address() < 1 << 31);
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "asks for places, which the allocator does not give")]
-fn where_nothing_is_free_near_is_an_error_and_prefer_is_elsewhere() {
+#[cfg_attr(miri, ignore = "asks for addresses, which the allocator does not give")]
+fn unsatisfiable_near_is_an_error_and_prefer_near_is_anywhere() {
     let memory = CodeMemory::default();
     let beyond = usize::MAX - (1 << 20);
     let near = Request::new(100).placed(Placement::Near(beyond));
@@ -326,8 +326,9 @@ fn where_nothing_is_free_near_is_an_error_and_prefer_is_elsewhere() {
 
 #[test]
 #[cfg_attr(miri, ignore = "forks")]
-fn the_views_are_two_and_have_nothing_around_them() {
-    if !alone("memory::exec::tests::blocks::the_views_are_two_and_have_nothing_around_them") {
+fn two_views_are_surrounded_by_inaccessible_memory() {
+    if !alone("memory::code_alloc::tests::blocks::two_views_are_surrounded_by_inaccessible_memory")
+    {
         return;
     }
     let memory = CodeMemory::default();
@@ -345,22 +346,22 @@ fn the_views_are_two_and_have_nothing_around_them() {
     for line in &views {
         let below = access(line.addresses.start - 1);
         assert!(["---", "r-x"].contains(&below.as_str()), "{below} below {}", line.access);
-        // The end of the view is beyond the end of the file.
+        // The tail of the view is beyond the end of the file.
         let tail = line.addresses.end - (64 << 10);
         for address in [tail, tail + page, line.addresses.end - 1] {
             let touch = || i32::from(bytes_at(address, 1)[0]);
-            // The writable view is not there at all in a child process.
+            // A child process does not inherit the writable view.
             let signal = if line.access == "r-x" { 7 } else { 11 };
             assert_eq!(in_child(touch), End::Signal(signal), "{address:x}");
         }
         bytes_at(line.addresses.start, 1);
     }
-    no_mapping_is_both();
+    assert_no_writable_code();
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "asks the kernel for its rules")]
-fn the_kernel_itself_refuses_to_make_code_writable() {
+#[cfg_attr(miri, ignore = "needs memory file seals")]
+fn kernel_refuses_to_make_sealed_code_writable() {
     let memory = CodeMemory::default();
     let block = publish(&memory, &returning(1));
     let page = block.address() & !(sys::page_size() - 1);
@@ -373,8 +374,8 @@ fn the_kernel_itself_refuses_to_make_code_writable() {
 
 #[test]
 #[cfg_attr(miri, ignore = "counts what the kernel has mapped")]
-fn four_mappings_hold_64_mebibytes_and_none_is_left() {
-    if !alone("memory::exec::tests::blocks::four_mappings_hold_64_mebibytes_and_none_is_left") {
+fn four_mappings_hold_64_mebibytes_until_trim() {
+    if !alone("memory::code_alloc::tests::blocks::four_mappings_hold_64_mebibytes_until_trim") {
         return;
     }
     let mut blocks: Vec<WritableBlock> = Vec::with_capacity(20_000);
@@ -390,15 +391,15 @@ fn four_mappings_hold_64_mebibytes_and_none_is_left() {
     assert_eq!((code_mappings(), maps().len()), (0, before));
     let block = memory.allocate(5).unwrap();
     drop(memory);
-    assert_eq!(block.as_slice().len(), 5, "a block outlives its allocator");
+    assert_eq!(block.as_slice().len(), 5, "a block outlives its handle");
     assert_eq!(code_mappings(), 2);
     drop(block);
     assert_eq!((code_mappings(), maps().len()), (0, before));
 }
 
 #[test]
-fn events_tell_what_happened() {
-    let memory = CodeMemory::new(CodeMemoryOptions { audit: true, ..Default::default() });
+fn events_record_every_action() {
+    let memory = CodeMemory::new(CodeMemoryOptions { audit: true, ..Default::default() }).unwrap();
     let block = publish(&memory, &[0; 77]);
     let address = block.address();
     assert_eq!(memory.entry_point(address), Ok(address));
@@ -426,8 +427,8 @@ fn events_tell_what_happened() {
 }
 
 #[test]
-fn an_unpublished_block_is_no_entry_point() {
-    let memory = CodeMemory::new(CodeMemoryOptions { audit: true, ..Default::default() });
+fn unpublished_block_is_not_an_entry_point() {
+    let memory = CodeMemory::new(CodeMemoryOptions { audit: true, ..Default::default() }).unwrap();
     let mut block = memory.allocate(16).unwrap();
     let address = block.address();
     assert_eq!(memory.entry_point(address), Err(ExecError::NotExecutable { address }));
@@ -444,7 +445,7 @@ fn an_unpublished_block_is_no_entry_point() {
 
 #[test]
 #[cfg_attr(miri, ignore = "forks")]
-fn a_child_process_runs_the_code_and_cannot_change_it() {
+fn child_process_runs_code_and_cannot_change_it() {
     let memory = CodeMemory::default();
     let mut block = Some(publish(&memory, &returning(321)));
     let mut writable = memory.allocate(100).unwrap();
@@ -459,7 +460,7 @@ fn a_child_process_runs_the_code_and_cannot_change_it() {
         forked(memory.write_pages(pages, 0, &[1]).map(|_| ()));
         forked(memory.free_pages(pages, 10));
         forked(memory.trim());
-        // What belongs to the parent is left alone.
+        // Blocks of the parent are not freed.
         drop(block.take());
         assert_eq!((call(address), access(view).as_str()), (321, "none"));
         let own = CodeMemory::default();
@@ -476,12 +477,12 @@ fn a_child_process_runs_the_code_and_cannot_change_it() {
     memory.free_pages(pages, 10).unwrap();
 }
 
-/// No arena is mapped yet, so that no page tells the child that it is one.
+/// Without an arena, no fork detector exists yet.
 #[test]
 #[cfg_attr(miri, ignore = "forks")]
-fn child_forked_while_the_first_arena_is_made_is_refused() {
+fn child_forked_while_the_first_arena_is_mapped_is_refused() {
     let memory = CodeMemory::default();
-    let making = memory.shared.arenas.list().unwrap();
+    let locked = memory.allocator().arenas.list().unwrap();
     let child = in_child(|| {
         assert_eq!(memory.allocate(1).map(|_| ()), Err(ExecError::Forked));
         assert_eq!(memory.entry_point(4096), Err(ExecError::Forked));
@@ -490,6 +491,6 @@ fn child_forked_while_the_first_arena_is_made_is_refused() {
         0
     });
     assert_eq!(child, End::Status(0));
-    drop(making);
+    drop(locked);
     assert_eq!(call(publish(&memory, &returning(5)).address()), 5);
 }

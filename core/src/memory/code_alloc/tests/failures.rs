@@ -1,18 +1,19 @@
-//! Every system call failing in turn: the error says which, and nothing is lost or left.
+//! Tests with failing system calls: the error is reported, and nothing is leaked.
 
 use super::super::super::fault_injection::{Call, inject};
 use super::*;
 use rustix::io::Errno;
 
-/// Whether everything that was mapped is gone, or was never there.
-fn nothing_is_left(before: usize) {
+/// Panics unless all mappings since `before` are unmapped.
+fn assert_unmapped(before: usize) {
     assert_eq!((maps().len(), code_mappings()), (before, 0));
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn a_call_that_fails_is_an_error_and_leaves_nothing() {
-    if !alone("memory::exec::tests::failures::a_call_that_fails_is_an_error_and_leaves_nothing") {
+fn failed_call_is_an_error_and_leaves_no_mapping() {
+    if !alone("memory::code_alloc::tests::failures::failed_call_is_an_error_and_leaves_no_mapping")
+    {
         return;
     }
     drop(CodeMemory::default().allocate(1));
@@ -38,13 +39,13 @@ fn a_call_that_fails_is_an_error_and_leaves_nothing() {
             assert_eq!((statistics.live_bytes, statistics.live_blocks), (0, 0));
             assert_eq!(call_a_function(&memory), 77, "it works again afterwards");
             drop(memory);
-            nothing_is_left(before);
+            assert_unmapped(before);
         }
     }
 }
 
 #[test]
-fn without_seals_there_is_code_all_the_same() {
+fn missing_seals_do_not_prevent_allocation() {
     let _fault = inject(Call::Seal, 0, Errno::INVAL);
     assert_eq!(call_a_function(&CodeMemory::default()), 77);
 }
@@ -55,9 +56,10 @@ fn call_a_function(memory: &CodeMemory) -> i32 {
 
 #[test]
 #[cfg_attr(miri, ignore = "limits the process")]
-fn without_room_for_a_large_arena_a_small_one_is_taken() {
-    if !alone("memory::exec::tests::failures::without_room_for_a_large_arena_a_small_one_is_taken")
-    {
+fn smaller_arena_is_mapped_if_address_space_is_scarce() {
+    if !alone(
+        "memory::code_alloc::tests::failures::smaller_arena_is_mapped_if_address_space_is_scarce",
+    ) {
         return;
     }
     use rustix::process::{Resource, Rlimit, setrlimit};
@@ -72,7 +74,7 @@ fn without_room_for_a_large_arena_a_small_one_is_taken() {
 }
 
 #[test]
-fn pages_that_cannot_change_stay_as_they_were() {
+fn failed_protect_leaves_pages_unchanged() {
     let memory = CodeMemory::default();
     let data = memory.allocate_pages(10, PageUse::Data).unwrap();
     let code = memory.allocate_pages(10, PageUse::Code).unwrap();
@@ -95,15 +97,15 @@ fn pages_that_cannot_change_stay_as_they_were() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn cores_that_cannot_be_brought_in_step_keep_freed_memory_from_use() {
+fn freed_memory_is_not_reused_until_cores_are_serialized() {
     let memory = CodeMemory::default();
-    let _fault = inject(Call::SynchronizeCores, 0, Errno::NOMEM);
+    let fault = inject(Call::SynchronizeCores, 0, Errno::NOMEM);
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..10_000 {
         let block = memory.allocate(100).unwrap();
         assert!(seen.insert(block.address()), "{:x} came back", block.address());
     }
-    drop(_fault);
+    drop(fault);
     let blocks: Vec<_> = (0..20_000).map(|_| memory.allocate(100).unwrap()).collect();
     assert!(blocks.iter().any(|block| seen.contains(&block.address())));
 }

@@ -1,4 +1,4 @@
-//! What the allocator promises as a whole: blocks, pages, threads, limits, places.
+//! Tests of the whole allocator: blocks, pages, threads, limits, placement.
 #![allow(unsafe_code)]
 
 mod blocks;
@@ -8,12 +8,13 @@ mod policies;
 mod threads;
 
 use super::super::testing::{End, Line, alone, in_child, maps};
-use super::super::{MemoryError, Permissions, Protection, permissions_at, sys};
+use super::super::types::{MemoryError, Permissions, Placement, Protection};
+use super::super::{permissions_at, sys};
 use super::*;
 use std::string::String;
 use std::vec::Vec;
 
-/// Numbers that look random and are the same in every run (Knuth's MMIX constants).
+/// Deterministic pseudorandom numbers (the MMIX constants of Knuth).
 fn numbers(mut state: u64) -> impl FnMut(usize) -> usize {
     move |below| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x5851_f42d_4c95_7f2d);
@@ -21,7 +22,7 @@ fn numbers(mut state: u64) -> impl FnMut(usize) -> usize {
     }
 }
 
-/// As many of these rounds as there is time for: the interpreter takes a few.
+/// The number of rounds: few in Miri.
 fn rounds(all: usize) -> usize {
     if cfg!(miri) { all.min(20) } else { all }
 }
@@ -38,8 +39,8 @@ fn returning(number: u16) -> Vec<u8> {
     code
 }
 
-/// What the function at `address` would return, which [`returning`] made: the interpreter runs no machine
-/// code, but it knows what is in executable memory.
+/// The result of the function at `address`, which [`returning`] encoded: Miri does not run machine code, so its bytes are
+/// decoded.
 #[cfg(miri)]
 fn call(address: usize) -> i32 {
     assert_eq!(access(address), "r-x");
@@ -48,7 +49,7 @@ fn call(address: usize) -> i32 {
     i32::from_le_bytes(*code[1..].first_chunk().unwrap())
 }
 
-/// Calls the function at `address`, which must be one without arguments.
+/// Calls the function without arguments at `address`.
 #[cfg(not(miri))]
 fn call(address: usize) -> i32 {
     let code = core::ptr::with_exposed_provenance::<u8>(address);
@@ -57,45 +58,45 @@ fn call(address: usize) -> i32 {
     function()
 }
 
-/// The bytes at an address that is readable.
+/// Copies bytes at a readable address.
 fn bytes_at(address: usize, len: usize) -> Vec<u8> {
     #[cfg(miri)]
     sys::shim::show(address, len);
     let start = core::ptr::with_exposed_provenance::<u8>(address);
-    // SAFETY: the caller knows the memory to be readable and not being written.
+    // SAFETY: the caller passes readable memory that is not being written.
     unsafe { core::slice::from_raw_parts(start, len) }.to_vec()
 }
 
-/// Writes one byte at an address that is writable, or finds out that it is not.
+/// Writes one byte, or faults if the address is not writable.
 fn write_at(address: usize, byte: u8) {
     let start = core::ptr::with_exposed_provenance_mut::<u8>(address);
     // SAFETY: the caller owns the byte.
     unsafe { start.write_volatile(byte) };
 }
 
-/// A block that was published with these bytes.
+/// Publishes a block with these bytes.
 fn publish(memory: &CodeMemory, code: &[u8]) -> ExecutableBlock {
     let mut block = memory.allocate(code.len()).unwrap();
     block.as_mut_slice().copy_from_slice(code);
     block.publish().unwrap()
 }
 
-/// Fails if any mapping of this process is writable and executable.
-fn no_mapping_is_both() {
+/// Panics if a mapping of this process is writable and executable.
+fn assert_no_writable_code() {
     for line in maps() {
         let both = line.access.contains('w') && line.access.contains('x');
         assert!(!both, "{:x?} is {}", line.addresses, line.access);
     }
 }
 
-/// What the kernel says may be done at `address`.
+/// The permissions of `address`, from the kernel.
 fn access(address: usize) -> String {
     permissions_at(address)
         .unwrap()
         .map_or("none".into(), |access: Permissions| std::format!("{access}"))
 }
 
-/// The mappings of files for code and of inaccessible memory.
+/// The number of mappings of files for code.
 fn code_mappings() -> usize {
     let text = std::fs::read_to_string("/proc/self/maps").unwrap();
     text.lines().filter(|line| line.contains("smf-code") || line.contains("/dev/shm")).count()

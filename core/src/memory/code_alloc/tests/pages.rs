@@ -1,4 +1,4 @@
-//! Blocks of pages that are known by address, and what is refused of them.
+//! Tests of pages by address, and of refused operations.
 
 use super::*;
 use PageUse::{Code, Data};
@@ -10,7 +10,7 @@ fn page() -> usize {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn code_pages_are_zero_and_run_as_soon_as_they_are_written() {
+fn code_pages_are_zero_and_executable_once_written() {
     let memory = CodeMemory::default();
     for number in 0..200u16 {
         let size = 1 + usize::from(number) * 97;
@@ -20,7 +20,7 @@ fn code_pages_are_zero_and_run_as_soon_as_they_are_written() {
         assert!(bytes_at(address, capacity).iter().all(|&byte| byte == 0), "{size}");
         assert_eq!(memory.entry_point(address), Err(ExecError::NotExecutable { address }));
         let code = returning(number);
-        // It may hold whole pages.
+        // The block extends to the end of its last page.
         let offset = capacity - code.len();
         assert_eq!(memory.write_pages(address, offset as u64, &code), Ok(code.len()));
         assert_eq!(memory.entry_point(address + offset), Ok(address + offset));
@@ -34,7 +34,7 @@ fn code_pages_are_zero_and_run_as_soon_as_they_are_written() {
 }
 
 #[test]
-fn data_pages_become_code_at_their_address_and_data_again() {
+fn data_pages_change_to_code_and_back() {
     let memory = CodeMemory::default();
     let address = memory.allocate_pages(100, Data).unwrap();
     assert_eq!(access(address), "rw-");
@@ -49,7 +49,7 @@ fn data_pages_become_code_at_their_address_and_data_again() {
             (memory.entry_point(address), call(address)),
             (Ok(address), i32::from(7 + round))
         );
-        // Written by address it stays code.
+        // `write_pages` keeps it executable.
         memory.write_pages(address, 0, &returning(100)).unwrap();
         assert_eq!((access(address).as_str(), call(address)), ("r-x", 100));
         memory.protect_pages(address, page() as u64, ReadWrite).unwrap();
@@ -59,18 +59,18 @@ fn data_pages_become_code_at_their_address_and_data_again() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "writes one memory at two addresses")]
-fn code_pages_may_lose_the_right_to_run_for_that_to_write() {
+#[cfg_attr(miri, ignore = "writes through two mappings")]
+fn code_pages_change_to_writable_and_back() {
     let memory = CodeMemory::default();
     let address = memory.allocate_pages(3000, Code).unwrap();
     let next = memory.allocate_pages(3000, Code).unwrap();
-    for (protection, rights) in
+    for (protection, expected) in
         [(ReadWrite, "rw-"), (Read, "r--"), (NoAccess, "---"), (ReadWrite, "rw-")]
     {
         memory.protect_pages(address, 3000, protection).unwrap();
-        assert_eq!((access(address).as_str(), access(next).as_str()), (rights, "r-x"));
+        assert_eq!((access(address).as_str(), access(next).as_str()), (expected, "r-x"));
         assert_eq!(memory.entry_point(address), Err(ExecError::NotExecutable { address }));
-        no_mapping_is_both();
+        assert_no_writable_code();
     }
     for (at, byte) in (address..).zip(returning(9)) {
         write_at(at, byte);
@@ -80,7 +80,7 @@ fn code_pages_may_lose_the_right_to_run_for_that_to_write() {
     memory.protect_pages(address, 3000, NoAccess).unwrap();
     memory.free_pages(address, 3000).unwrap();
     memory.free_pages(next, 3000).unwrap();
-    // Whoever gets the pages next finds them as new ones are.
+    // Reused pages are zero and executable like new ones.
     let again: Vec<_> = (0..100).map(|_| memory.allocate_pages(3000, Code).unwrap()).collect();
     for &address in &again {
         assert_eq!(access(address), "r-x");
@@ -91,7 +91,7 @@ fn code_pages_may_lose_the_right_to_run_for_that_to_write() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn what_is_no_block_is_refused_and_changes_nothing() {
+fn invalid_addresses_and_sizes_are_refused() {
     let memory = CodeMemory::default();
     let len = page() + 10;
     let address = memory.allocate_pages(len as u64, Code).unwrap();
@@ -165,8 +165,9 @@ fn what_is_no_block_is_refused_and_changes_nothing() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn nothing_is_left_when_all_pages_are_freed_and_trimmed() {
-    if !alone("memory::exec::tests::pages::nothing_is_left_when_all_pages_are_freed_and_trimmed") {
+fn freeing_all_pages_and_trimming_leaves_no_mapping() {
+    if !alone("memory::code_alloc::tests::pages::freeing_all_pages_and_trimming_leaves_no_mapping")
+    {
         return;
     }
     let memory = CodeMemory::default();
@@ -179,11 +180,11 @@ fn nothing_is_left_when_all_pages_are_freed_and_trimmed() {
     }
     for &(address, size) in blocks.iter().step_by(3) {
         memory.protect_pages(address, size, ReadExecute).unwrap();
-        no_mapping_is_both();
+        assert_no_writable_code();
     }
     for &(address, size) in blocks.iter().step_by(4) {
         memory.protect_pages(address, size, ReadWrite).unwrap();
-        no_mapping_is_both();
+        assert_no_writable_code();
     }
     for (address, size) in blocks {
         memory.free_pages(address, size).unwrap();

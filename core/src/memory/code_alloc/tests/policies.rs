@@ -1,5 +1,4 @@
-//! The allocator under what a system may forbid. Each policy that a process can set for itself is set
-//! for real, in a process of its own.
+//! Tests under restrictive system policies. Each policy that a process can set is set in a process of its own.
 
 use super::super::super::fault_injection::{Call, inject};
 use super::*;
@@ -12,13 +11,13 @@ unsafe extern "C" {
     fn prctl(option: i32, ...) -> i32;
 }
 
-/// `PR_SET_MDWE` with `PR_MDWE_REFUSE_EXEC_GAIN` (Linux 6.3). `false` where the kernel has it not.
-fn forbid_gaining_the_right_to_run() -> bool {
+/// `PR_SET_MDWE` with `PR_MDWE_REFUSE_EXEC_GAIN` (Linux 6.3). `false` if the kernel lacks it.
+fn forbid_exec_gain() -> bool {
     // SAFETY: numbers alone; it changes what this process may do.
     unsafe { prctl(65, 1usize, 0usize, 0usize, 0usize) == 0 }
 }
 
-/// Lets `memfd_create` fail with `errno` from now on, by a seccomp filter.
+/// Makes `memfd_create` fail with `errno` from now on, by a seccomp filter.
 fn forbid_memory_files(errno: Errno) {
     #[repr(C)]
     struct Instruction(u16, u8, u8, u32);
@@ -42,8 +41,8 @@ fn forbid_memory_files(errno: Errno) {
     assert_eq!(unsafe { prctl(22, 2usize, &raw const program, 0usize, 0usize) }, 0);
 }
 
-/// Everything the allocator does, on whatever backing.
-fn works(memory: &CodeMemory) {
+/// Exercises the allocator with any backing.
+fn exercise(memory: &CodeMemory) {
     let mut blocks = Vec::new();
     for number in 0..500 {
         let code = returning(number);
@@ -56,7 +55,7 @@ fn works(memory: &CodeMemory) {
             blocks.push((block, number));
         }
     }
-    no_mapping_is_both();
+    assert_no_writable_code();
     drop(memory.allocate(1_000_000).unwrap());
     for (block, number) in blocks {
         assert_eq!(call(block.address()), i32::from(number));
@@ -68,22 +67,22 @@ fn works(memory: &CodeMemory) {
         assert_eq!(memory.entry_point(pages), Ok(pages));
     }
     memory.free_pages(pages, 5000).unwrap();
-    no_mapping_is_both();
+    assert_no_writable_code();
     assert_eq!(memory.statistics().live_blocks, 0);
     memory.trim().unwrap();
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "takes rights away from the process")]
-fn under_mdwe_memory_is_mapped_twice_and_data_does_not_become_code() {
+#[cfg_attr(miri, ignore = "restricts the process")]
+fn mdwe_allows_memory_files_and_refuses_executable_data() {
     if !alone(
-        "memory::exec::tests::policies::under_mdwe_memory_is_mapped_twice_and_data_does_not_become_code",
-    ) || !forbid_gaining_the_right_to_run()
+        "memory::code_alloc::tests::policies::mdwe_allows_memory_files_and_refuses_executable_data",
+    ) || !forbid_exec_gain()
     {
         return;
     }
     let memory = CodeMemory::default();
-    works(&memory);
+    exercise(&memory);
     assert_eq!(memory.backing(), Some(Backing::MemoryFile));
     let data = memory.allocate_pages(10, PageUse::Data).unwrap();
     let error = memory.protect_pages(data, 10, Protection::ReadExecute).unwrap_err();
@@ -93,52 +92,55 @@ fn under_mdwe_memory_is_mapped_twice_and_data_does_not_become_code() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "takes rights away from the process")]
-fn without_memory_files_there_is_a_temporary_one() {
-    if !alone("memory::exec::tests::policies::without_memory_files_there_is_a_temporary_one") {
+#[cfg_attr(miri, ignore = "restricts the process")]
+fn without_memfd_create_a_temporary_file_is_used() {
+    if !alone("memory::code_alloc::tests::policies::without_memfd_create_a_temporary_file_is_used")
+    {
         return;
     }
     forbid_memory_files(Errno::NOSYS);
     let memory = CodeMemory::default();
-    works(&memory);
-    // The directory may be missing or mounted without the right to run.
+    exercise(&memory);
+    // The directory may be missing or mounted with noexec.
     let backings = [Some(Backing::TemporaryFile), Some(Backing::ChangingPages)];
     assert!(backings.contains(&memory.backing()), "{:?}", memory.backing());
     println!("{:?}", memory.backing());
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "takes rights away from the process")]
-fn without_any_file_pages_change() {
-    if !alone("memory::exec::tests::policies::without_any_file_pages_change") {
+#[cfg_attr(miri, ignore = "restricts the process")]
+fn without_any_file_pages_change_protection() {
+    if !alone("memory::code_alloc::tests::policies::without_any_file_pages_change_protection") {
         return;
     }
     forbid_memory_files(Errno::PERM);
     let memory = CodeMemory::default();
     let _fault = inject(Call::TemporaryFile, 0, Errno::NOENT);
-    works(&memory);
+    exercise(&memory);
     assert_eq!(memory.backing(), Some(Backing::ChangingPages));
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "takes rights away from the process")]
-fn files_that_may_not_be_executable_are_passed_over() {
-    if !alone("memory::exec::tests::policies::files_that_may_not_be_executable_are_passed_over") {
+#[cfg_attr(miri, ignore = "restricts the process")]
+fn files_with_forbidden_executable_mappings_are_skipped() {
+    if !alone(
+        "memory::code_alloc::tests::policies::files_with_forbidden_executable_mappings_are_skipped",
+    ) {
         return;
     }
     // As on a mount with `noexec`.
     let _fault = inject(Call::MapFile(Protection::ReadExecute), 0, Errno::PERM);
     let memory = CodeMemory::default();
-    works(&memory);
+    exercise(&memory);
     assert_eq!(memory.backing(), Some(Backing::ChangingPages));
     assert_eq!(code_mappings(), 0);
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "takes rights away from the process")]
-fn where_everything_is_forbidden_the_error_names_it() {
-    if !alone("memory::exec::tests::policies::where_everything_is_forbidden_the_error_names_it")
-        || !forbid_gaining_the_right_to_run()
+#[cfg_attr(miri, ignore = "restricts the process")]
+fn policy_error_names_what_forbids_every_backing() {
+    if !alone("memory::code_alloc::tests::policies::policy_error_names_what_forbids_every_backing")
+        || !forbid_exec_gain()
     {
         return;
     }
@@ -157,16 +159,16 @@ fn where_everything_is_forbidden_the_error_names_it() {
     assert_eq!((maps().len(), memory.backing()), (before, None));
 }
 
-/// `vm.memfd_noexec` belongs to the namespace of processes, and a new one takes the superuser.
+/// `vm.memfd_noexec` belongs to the PID namespace; creating a namespace needs privileges.
 #[test]
 #[cfg_attr(miri, ignore = "starts a program")]
-fn under_every_memfd_noexec_memory_is_mapped_twice() {
+fn every_memfd_noexec_value_allows_memory_files() {
     const MARK: &str = "SMF_TEST_NOEXEC";
     const NAME: &str =
-        "memory::exec::tests::policies::under_every_memfd_noexec_memory_is_mapped_twice";
+        "memory::code_alloc::tests::policies::every_memfd_noexec_value_allows_memory_files";
     if env::var_os(MARK).is_some() {
         let memory = CodeMemory::default();
-        works(&memory);
+        exercise(&memory);
         assert_eq!(memory.backing(), Some(Backing::MemoryFile));
         return;
     }
@@ -181,8 +183,8 @@ fn under_every_memfd_noexec_memory_is_mapped_twice() {
             .output();
         match command {
             Ok(output) if output.status.success() => {
-                let said = String::from_utf8_lossy(&output.stdout).to_string();
-                assert!(said.contains("1 passed"), "{said}");
+                let stdout = String::from_utf8_lossy(&output.stdout).to_string();
+                assert!(stdout.contains("1 passed"), "{stdout}");
             }
             Ok(output) if output.status.code() != Some(101) => {
                 println!("vm.memfd_noexec cannot be set to {level} here: {output:?}");

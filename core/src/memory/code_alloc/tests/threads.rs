@@ -1,23 +1,23 @@
-//! Eight threads that do everything at once, and everything wrong.
+//! Tests with many threads, with valid and invalid operations.
 
-use super::super::trap;
+use super::super::trap_fill;
 use super::*;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 const THREADS: u64 = 8;
 
-/// Looks at the mappings of the process until `done`.
+/// Checks the mappings of the process until `done`.
 fn watch(done: &AtomicBool) -> usize {
     let mut looks = 0;
     while !done.load(Ordering::Relaxed) {
-        no_mapping_is_both();
+        assert_no_writable_code();
         looks += 1;
     }
     looks
 }
 
-/// Blocks of bytes: allocate, write, publish, run, free, and hand some to other threads.
+/// Allocates, writes, publishes, runs and frees blocks, and passes some to other threads.
 fn blocks(
     memory: &CodeMemory,
     seed: u64,
@@ -32,7 +32,7 @@ fn blocks(
                 let number = random(2000) as u16;
                 let code = returning(number);
                 let mut block = memory.allocate(code.len() + random(200)).unwrap();
-                assert!(trap::is_filled(block.as_slice()));
+                assert!(trap_fill::is_filled(block.as_slice()));
                 block.as_mut_slice()[..code.len()].copy_from_slice(&code);
                 mine.push((block.publish().unwrap(), number));
             }
@@ -40,7 +40,7 @@ fn blocks(
                 let (block, number) = mine.swap_remove(random(mine.len()));
                 assert_eq!(call(block.address()), i32::from(number));
                 let mut place = shelf[random(shelf.len())].lock().unwrap();
-                // Drops what another thread left there.
+                // Drops the block of another thread.
                 *place = Some(block);
             }
             5 => drop(shelf[random(shelf.len())].lock().unwrap().take()),
@@ -53,7 +53,7 @@ fn blocks(
     }
 }
 
-/// Blocks of pages by address, with addresses that other threads may have freed.
+/// Operates on pages at addresses that other threads may have freed.
 fn pages(memory: &CodeMemory, seed: u64, steps: usize, known: &[AtomicUsize]) {
     let mut random = numbers(seed);
     for _ in 0..steps {
@@ -83,11 +83,13 @@ fn pages(memory: &CodeMemory, seed: u64, steps: usize, known: &[AtomicUsize]) {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn eight_threads_do_everything_at_once() {
-    if !alone("memory::exec::tests::threads::eight_threads_do_everything_at_once") {
+fn concurrent_operations_of_eight_threads_are_consistent() {
+    if !alone(
+        "memory::code_alloc::tests::threads::concurrent_operations_of_eight_threads_are_consistent",
+    ) {
         return;
     }
-    let memory = CodeMemory::new(CodeMemoryOptions { audit: true, ..Default::default() });
+    let memory = CodeMemory::new(CodeMemoryOptions { audit: true, ..Default::default() }).unwrap();
     let shelf: Vec<_> = (0..64).map(|_| std::sync::Mutex::new(None)).collect();
     let known: Vec<_> = (0..64).map(|_| AtomicUsize::new(0)).collect();
     let done = AtomicBool::new(false);
@@ -120,16 +122,16 @@ fn eight_threads_do_everything_at_once() {
     assert_eq!((code_mappings(), memory.statistics().arenas), (0, 0));
 }
 
-/// Every block of pages, by the events that are left of it or else by trying.
+/// All blocks of pages.
 fn live_pages(memory: &CodeMemory) -> Vec<(usize, u64)> {
     memory.pages_for_tests()
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn the_ceiling_holds_against_all_threads() {
+fn ceiling_holds_for_concurrent_threads() {
     let options = CodeMemoryOptions { ceiling_blocks: 1000, ..Default::default() };
-    let memory = CodeMemory::new(options);
+    let memory = CodeMemory::new(options).unwrap();
     let most = AtomicUsize::new(0);
     let live = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -164,7 +166,7 @@ fn the_ceiling_holds_against_all_threads() {
 }
 
 #[test]
-fn a_block_freed_by_another_thread_is_used_again() {
+fn block_freed_by_another_thread_is_reused() {
     let memory = CodeMemory::default();
     let (sender, receiver) = std::sync::mpsc::sync_channel::<ExecutableBlock>(64);
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Replacing files: what is kept, what is refused, faults at every call, and many who want the same.
+//! Tests of atomic replacement: preserved metadata, refusals, a fault at every call, concurrent writers.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use super::*;
 
 const LIMIT: u64 = 1 << 20;
 
+/// A directory of one test, removed when dropped.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -44,14 +45,14 @@ impl Drop for Directory {
     }
 }
 
-fn append(path: &Path, what: &[u8]) -> Result<bool, ReplaceError> {
+fn append(path: &Path, suffix: &[u8]) -> Result<bool, ReplaceError> {
     let path = path.as_os_str().as_encoded_bytes();
-    replace_file(path, LIMIT, |old| Ok(Some([old, what].concat())))
+    replace_file(path, LIMIT, |old| Ok(Some([old, suffix].concat())))
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "gives files permissions")]
-fn bytes_change_and_rights_stay() {
+fn replace_changes_bytes_and_preserves_the_mode() {
     let directory = Directory::new("rights");
     let path = directory.file("a", b"one");
     for mode in [0o755, 0o640, 0o200 | 0o444] {
@@ -67,7 +68,7 @@ fn bytes_change_and_rights_stay() {
 }
 
 #[test]
-fn links_are_followed_and_stay() {
+fn symbolic_links_are_followed_and_remain() {
     let directory = Directory::new("links");
     fs::create_dir(directory.0.join("sub")).unwrap();
     let path = directory.file("sub/target", b"one");
@@ -83,7 +84,7 @@ fn links_are_followed_and_stay() {
 
 #[test]
 #[cfg_attr(miri, ignore = "gives files permissions")]
-fn what_cannot_be_replaced_is_refused_with_the_reason() {
+fn irreplaceable_file_is_refused_and_unchanged() {
     let directory = Directory::new("refused");
     let path = directory.file("a", b"one");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
@@ -96,9 +97,9 @@ fn what_cannot_be_replaced_is_refused_with_the_reason() {
     assert_eq!(fs::read(&path).unwrap(), b"one");
 }
 
-/// The process dies at each call in turn: nothing that follows is done any more.
+/// All calls from one on fail, as after a crash.
 #[test]
-fn a_crash_at_any_call_leaves_the_old_file_or_the_new_one() {
+fn crash_at_any_call_leaves_the_old_or_the_new_file() {
     let directory = Directory::new("crash");
     let path = directory.file("a", b"old");
     let mut outcomes = [0, 0];
@@ -112,7 +113,7 @@ fn a_crash_at_any_call_leaves_the_old_file_or_the_new_one() {
         assert!(bytes == b"old" || bytes == b"old+new", "{passes}: {bytes:?}");
         assert_eq!(bytes == b"old+new", result == Ok(true), "{passes}");
         outcomes[usize::from(result.is_ok())] += 1;
-        // What the crash left is gone when the next one is done.
+        // The next writer removes the temporary file of the crash.
         assert_eq!(append(&path, b"!"), Ok(true));
         assert_eq!(directory.names(), ["a"], "{passes}");
         if !happened {
@@ -123,13 +124,13 @@ fn a_crash_at_any_call_leaves_the_old_file_or_the_new_one() {
 }
 
 #[test]
-fn a_fault_once_leaves_nothing_behind() {
+fn failed_call_leaves_no_temporary_file() {
     let directory = Directory::new("once");
     let path = directory.file("a", b"old");
     for (call, error) in [
         (Call::LockFile, ReplaceError::Lock { errno: Raw::NOLCK.into() }),
         (Call::Create, ReplaceError::Create { errno: Raw::NOLCK.into() }),
-        (Call::SetMode, ReplaceError::Rights { errno: Raw::NOLCK.into() }),
+        (Call::SetMode, ReplaceError::Ownership { errno: Raw::NOLCK.into() }),
         (Call::Write, ReplaceError::Write { errno: Raw::NOLCK.into() }),
         (Call::SyncToDisk, ReplaceError::Sync { errno: Raw::NOLCK.into() }),
         (Call::Rename, ReplaceError::Rename { errno: Raw::NOLCK.into() }),
@@ -144,7 +145,7 @@ fn a_fault_once_leaves_nothing_behind() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn nobody_loses_what_another_did() {
+fn concurrent_writers_lose_no_change() {
     let directory = Directory::new("many");
     let path = directory.file("a", b"");
     thread::scope(|scope| {
@@ -156,7 +157,7 @@ fn nobody_loses_what_another_did() {
                 }
             });
         }
-        // A reader never sees a part of it.
+        // A reader never sees a partial file.
         let mut len = 0;
         while len < 100 {
             let now = fs::read(&path).unwrap().len();
@@ -171,9 +172,9 @@ fn nobody_loses_what_another_did() {
     assert_eq!(directory.names(), ["a"]);
 }
 
-/// A writer that does not lock puts another file in its place while the new one is made.
+/// A writer without the lock replaces the file while the new one is computed.
 #[test]
-fn a_file_that_is_replaced_meanwhile_is_read_again() {
+fn file_replaced_concurrently_is_read_again() {
     let directory = Directory::new("meanwhile");
     let path = directory.file("a", b"old");
     let other = directory.file("b", b"build");

@@ -1,4 +1,4 @@
-//! What the tests of this room share: the kernel's list of mappings, and processes to be alone in.
+//! Test support: the list of mappings, and tests in processes of their own.
 #![allow(unsafe_code)]
 
 use core::ops::Range;
@@ -10,11 +10,11 @@ use std::vec::Vec;
 /// One line of `/proc/self/maps`.
 pub(crate) struct Line {
     pub(crate) addresses: Range<usize>,
-    /// `rwx` with a dash for what is not allowed.
+    /// `rwx`, with a dash for each missing permission.
     pub(crate) access: String,
 }
 
-/// Every mapping of this process.
+/// All mappings of this process.
 pub(crate) fn maps() -> Vec<Line> {
     list().lines().map(line).collect()
 }
@@ -34,11 +34,10 @@ fn line(text: &str) -> Line {
     Line { addresses: address(start)..address(end), access: rest[..3].to_string() }
 }
 
-/// Whether the test runs by itself in a process. If not, runs the test of this name, as
-/// `cargo test` lists it, in a process of its own and fails if it fails there.
+/// Whether the test is the only one of its process. If not, this runs the test `test`, by its full name, in a new
+/// process and panics if it fails there.
 ///
-/// For tests that count what belongs to the whole process. The interpreter can start none, and runs one
-/// test at a time.
+/// For tests that count resources of the whole process. Miri cannot start processes and runs one test at a time.
 pub(crate) fn alone(test: &str) -> bool {
     const MARK: &str = "SMF_TEST_ALONE";
     if cfg!(miri) || env::var_os(MARK).is_some() {
@@ -49,9 +48,9 @@ pub(crate) fn alone(test: &str) -> bool {
         .env(MARK, "1")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    std::print!("{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
+    std::print!("{stdout}");
     false
 }
 
@@ -69,8 +68,8 @@ pub(crate) enum End {
     Signal(i32),
 }
 
-/// Runs `act` in a forked child, which ends with the status that it returns; a panic is status 101. One that
-/// takes a minute is ended by signal 14.
+/// Runs `act` in a forked child, whose exit status is its result; a panic is status 101. After a minute, signal 14
+/// ends the child.
 pub(crate) fn in_child(act: impl FnOnce() -> i32) -> End {
     let child = fork();
     assert!(child >= 0);
@@ -80,7 +79,7 @@ pub(crate) fn in_child(act: impl FnOnce() -> i32) -> End {
         _exit(result.unwrap_or(101));
     }
     let mut status = 0;
-    // SAFETY: the status is this function's own.
+    // SAFETY: the status is a local variable.
     assert_eq!(unsafe { waitpid(child, &raw mut status, 0) }, child);
     match status & 0x7f {
         0 => End::Status(status >> 8 & 0xff),

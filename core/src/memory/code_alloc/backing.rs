@@ -1,0 +1,86 @@
+//! The ways in which the system provides memory that can be written and executed, but not at one address.
+//!
+//! Which of them a system allows is found by trying, because no single setting tells: `vm.memfd_noexec`, mount options,
+//! security modules and seccomp filters each may forbid one. Sources: `memfd_create(2)`, Linux
+//! Documentation/userspace-api/mfd_noexec.rst, `prctl(2)` `PR_SET_MDWE`.
+
+use rustix::fd::OwnedFd;
+use rustix::io::Errno as Raw;
+
+use super::super::sys::{self, MemfdKind};
+use super::super::types::{Errno, MemoryError};
+use super::error::ExecError;
+
+/// How executable memory is written without being writable and executable at one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backing {
+    /// A memory file, mapped twice.
+    MemoryFile,
+    /// An unnamed file in `/dev/shm`, mapped twice, because the system has no memory files or forbids executable mappings
+    /// of them.
+    TemporaryFile,
+    /// Private memory whose pages change between writable and executable, because the system forbids executable mappings
+    /// of files that this process can write. Each block has pages of its own.
+    ChangingPages,
+}
+
+/// A backing to try, with the flags of its memory file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) backing: Backing,
+    memfd: MemfdKind,
+}
+
+const fn memory_file(memfd: MemfdKind) -> Candidate {
+    Candidate { backing: Backing::MemoryFile, memfd }
+}
+
+/// All candidates, best first. `PR_SET_MDWE` allows all but the last; `vm.memfd_noexec` allows the first; without
+/// `memfd_create`, the last two remain.
+pub(super) const CANDIDATES: [Candidate; 5] = [
+    memory_file(MemfdKind::NoExecSeal),
+    memory_file(MemfdKind::Exec),
+    memory_file(MemfdKind::Plain),
+    Candidate { backing: Backing::TemporaryFile, memfd: MemfdKind::Plain },
+    CHANGING_PAGES,
+];
+
+/// The last candidate: private memory, mapped once.
+pub(super) const CHANGING_PAGES: Candidate =
+    Candidate { backing: Backing::ChangingPages, memfd: MemfdKind::Plain };
+
+/// Why an arena could not be mapped.
+pub(super) enum ArenaError {
+    /// The system forbids this backing.
+    Forbidden(Errno),
+    Failed(ExecError),
+}
+
+impl<E: Into<ExecError>> From<E> for ArenaError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Candidate {
+    /// Creates the file that is mapped twice.
+    pub(super) fn create_file(self) -> Result<OwnedFd, ArenaError> {
+        let file = match self.backing {
+            Backing::MemoryFile => sys::memory_file(c"smf-code", self.memfd),
+            Backing::TemporaryFile => sys::temporary_file(c"/dev/shm"),
+            Backing::ChangingPages => Err(Raw::NOSYS.into()),
+        };
+        file.map_err(|errno| match self.backing {
+            // The directory is missing, read-only or full, or its file system does not support the call.
+            Backing::TemporaryFile => ArenaError::Forbidden(errno),
+            _ if is_policy(errno) || errno == Raw::INVAL => ArenaError::Forbidden(errno),
+            _ => MemoryError::Open { errno }.into(),
+        })
+    }
+}
+
+/// Whether `errno` reports a policy rather than a lack of memory.
+pub(super) fn is_policy(errno: Errno) -> bool {
+    [Raw::PERM, Raw::ACCESS, Raw::NOSYS].into_iter().any(|policy| errno == policy)
+}

@@ -1,0 +1,162 @@
+//! Blocks of whole pages that callers identify by address.
+//!
+//! An address from a caller is untrusted. It is looked up before any byte is read, written or protected, under one lock,
+//! so that a block is not freed while its bytes are written.
+//!
+//! There are pages for code, which are executable at their address once they were written by
+//! [`CodeMemory::write_pages`], and pages for data, which are initially readable and writable. Either can change between
+//! writable and executable, a whole block at a time and never both at once.
+
+use hashbrown::HashMap;
+
+use super::super::sys;
+use super::super::types::Protection;
+use super::alloc_request::{ArenaKind, MAX_BLOCK_SIZE};
+use super::allocator::{CODE_PAGES, DATA_PAGES};
+use super::code_memory::CodeMemory;
+use super::error::ExecError;
+use super::options::Request;
+use super::page_table::PageBlock;
+
+/// The use of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageUse {
+    /// Code: not writable at its address unless requested.
+    Code,
+    /// Data, which may become code.
+    Data,
+}
+
+impl CodeMemory {
+    /// Allocates zero-filled pages of at least `size` bytes and returns their address. They live, and keep the allocator
+    /// alive, until they are freed by address.
+    ///
+    /// [`PageUse::Code`] is readable and executable at its address; with [`Backing::ChangingPages`](super::Backing) it
+    /// becomes so with the first write. [`PageUse::Data`] is readable and writable.
+    ///
+    /// # Errors
+    /// As [`allocate_with`](Self::allocate_with).
+    pub fn allocate_pages(&self, size: u64, usage: PageUse) -> Result<usize, ExecError> {
+        let (shard, kind) = match usage {
+            PageUse::Code => (CODE_PAGES, ArenaKind::Open),
+            PageUse::Data => (DATA_PAGES, ArenaKind::Changing),
+        };
+        let allocator = self.allocator();
+        let mut pages = self.pages()?;
+        let too_large = ExecError::TooLarge { size, limit: MAX_BLOCK_SIZE };
+        let reserved = pages.blocks.try_reserve(1).map_err(|_| ExecError::OutOfMemory);
+        let size = reserved.and_then(|()| usize::try_from(size).map_err(|_| too_large));
+        let size = size.inspect_err(|&error| allocator.refuse(shard, error, 0, 0))?;
+        let request = Request::new(size).aligned_to(sys::page_size());
+        let block = self.allocate_block(shard, kind, request)?;
+        let address = block.address();
+        pages.blocks.insert(address, PageBlock::new(block, shard, usage == PageUse::Data));
+        Ok(address)
+    }
+
+    /// Copies `bytes` to `offset` in the block that starts at `address`, which makes code executable. Returns the number of
+    /// bytes written, all of them.
+    ///
+    /// Where this changes the protection of pages, code in the block must not run meanwhile.
+    ///
+    /// # Errors
+    /// * [`ExecError::Unknown`], [`ExecError::Inside`]: no block of pages starts there.
+    /// * [`ExecError::Outside`]: the bytes exceed the block. Nothing was written.
+    /// * [`ExecError::Memory`]: the kernel refused to change the protection.
+    pub fn write_pages(
+        &self,
+        address: usize,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<usize, ExecError> {
+        self.with_pages(address, bytes.len() as u64, |blocks| {
+            let block = blocks.get_mut(&address)?;
+            let (capacity, len) = (block.capacity(), bytes.len());
+            let start = usize::try_from(offset).ok();
+            let inside =
+                start.filter(|start| start.checked_add(len).is_some_and(|end| end <= capacity));
+            Some(match inside {
+                None => Err(ExecError::Outside { offset, len, capacity }),
+                Some(_) if len == 0 => Ok(0),
+                Some(start) => block.write(self.allocator(), start, bytes).map(|()| len),
+            })
+        })
+    }
+
+    /// Sets the protection of the block that starts at `address`. `size` is its requested size, or that rounded up to
+    /// pages. Executable data is an entry point from then on.
+    ///
+    /// # Errors
+    /// * [`ExecError::Unknown`], [`ExecError::Inside`], [`ExecError::OtherSize`]: no such block.
+    /// * [`ExecError::Memory`]: the kernel refused, for example because `PR_SET_MDWE` forbids that memory which was writable
+    ///   becomes executable.
+    pub fn protect_pages(
+        &self,
+        address: usize,
+        size: u64,
+        protection: Protection,
+    ) -> Result<(), ExecError> {
+        self.with_pages(address, size, |blocks| {
+            let block = blocks.get_mut(&address)?;
+            let (expected, capacity) = (block.block.len(), block.capacity());
+            if size != expected as u64 && size != capacity as u64 {
+                return Some(Err(ExecError::OtherSize { address, size, expected }));
+            }
+            Some(block.protect(self.allocator(), protection))
+        })
+    }
+
+    /// Frees the block that starts at `address` and was requested with `size` bytes.
+    ///
+    /// # Errors
+    /// Nothing is freed. [`ExecError::Unknown`]: no block of pages contains the address. [`ExecError::Inside`],
+    /// [`ExecError::OtherSize`]: not its start, not its size. [`ExecError::Memory`]: the kernel refused to change the
+    /// protection.
+    pub fn free_pages(&self, address: usize, size: u64) -> Result<(), ExecError> {
+        let freed = self.with_pages(address, size, |blocks| {
+            let block = blocks.get_mut(&address)?;
+            let expected = block.block.len();
+            if expected as u64 != size {
+                return Some(Err(ExecError::OtherSize { address, size, expected }));
+            }
+            if let Err(error) = block.prepare_free(self.allocator()) {
+                return Some(Err(error));
+            }
+            blocks.remove(&address).map(Ok)
+        })?;
+        // Outside of the lock, because large blocks take long to erase.
+        freed.free();
+        Ok(())
+    }
+
+    /// Calls `operation`, which returns `None` if no block starts at `address`, and records a refusal.
+    fn with_pages<T>(
+        &self,
+        address: usize,
+        size: u64,
+        operation: impl FnOnce(&mut HashMap<usize, PageBlock>) -> Option<Result<T, ExecError>>,
+    ) -> Result<T, ExecError> {
+        let allocator = self.allocator();
+        let mut pages = self.pages()?;
+        // Fails in a child process.
+        drop(allocator.lock(CODE_PAGES)?);
+        let result = operation(&mut pages.blocks).unwrap_or_else(|| {
+            let start = allocator.block_info(address)?.map(|info| info.range.start);
+            Err(match start.filter(|start| pages.blocks.contains_key(start)) {
+                Some(start) => ExecError::Inside { address, start },
+                None => ExecError::Unknown { address },
+            })
+        });
+        drop(pages);
+        result.inspect_err(|&error| allocator.refuse(CODE_PAGES, error, address, size))
+    }
+}
+
+#[cfg(test)]
+impl CodeMemory {
+    /// The addresses and sizes of all blocks of pages.
+    pub(super) fn pages_for_tests(&self) -> alloc::vec::Vec<(usize, u64)> {
+        let pages = self.pages().unwrap();
+        pages.blocks.iter().map(|(&address, block)| (address, block.block.len() as u64)).collect()
+    }
+}

@@ -1,0 +1,21 @@
+//! Every system call of the crate, one function each.
+//!
+//! A function makes its call, repeats it when a signal interrupts it (`EINTR`), and returns the kernel's
+//! result; decisions are made by its callers. In tests, each function first asks `fault_injection`, so that a
+//! test can make any call fail.
+//!
+//! Sources: the manual page of section 2 that each function names, and the documentation of rustix.
+
+mod files;
+mod pages;
+#[cfg(miri)]
+pub(super) mod shim;
+mod threads;
+
+pub(super) use files::*;
+pub(super) use pages::*;
+pub(super) use threads::{
+    barrier_in_all_threads, coarse_time, core_number, process_id, register_barrier_in_all_threads,
+    register_synchronize_cores, synchronize_cores, wall_clock,
+};
+pub(crate) use threads::{monotonic, sleep, thread_id, yield_now};

@@ -1,0 +1,447 @@
+//! System calls whose arguments are addresses of memory.
+#![allow(unsafe_code)]
+
+use alloc::vec::Vec;
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+use rustix::fd::OwnedFd;
+use rustix::io::{self, retry_on_intr};
+#[cfg(not(miri))]
+use rustix::mm;
+use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags};
+
+#[cfg(test)]
+use super::super::fault_injection::{self, Call};
+use super::super::types::{Errno, FileAccess, Protection};
+#[cfg(miri)]
+use super::shim::mm;
+
+/// The size of a page in bytes, a power of two: x86-64 and riscv64 have no other.
+#[cfg(any(target_arch = "x86_64", target_arch = "riscv64"))]
+#[inline]
+pub(in crate::memory) fn page_size() -> usize {
+    4096
+}
+
+/// The size of a page in bytes, a power of two: 4, 16 or 64 KiB, as the kernel was configured.
+///
+/// Found by `madvise(2)`, which refuses addresses that are not a multiple of it. Kernels before 6.4 provide the
+/// auxiliary vector only through `/proc`, which may not be mounted.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "riscv64")))]
+pub(in crate::memory) fn page_size() -> usize {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
+
+    let is_multiple = |&address: &usize| {
+        let address = ptr::without_provenance_mut(address);
+        // SAFETY: advice on no bytes at all.
+        unsafe { mm::madvise(address, 0, Advice::Normal) }.is_ok()
+    };
+    match PAGE_SIZE.load(Ordering::Relaxed) {
+        0 => {
+            let size = [4 << 10, 16 << 10].into_iter().find(is_multiple).unwrap_or(64 << 10);
+            PAGE_SIZE.store(size, Ordering::Relaxed);
+            size
+        }
+        known => known,
+    }
+}
+
+/// The address of new memory. No choice replaces an existing mapping.
+#[derive(Clone, Copy)]
+pub(in crate::memory) enum Place {
+    /// At an address that the kernel chooses.
+    Anywhere,
+    /// Below 2 GiB if the architecture has a flag for it; else as `Hint(1 GiB)`.
+    Low,
+    /// At this address if it is free and a multiple of the page size, otherwise as `Anywhere`.
+    Hint(usize),
+    /// At this address or not at all (`MAP_FIXED_NOREPLACE`); kernels before 4.17 treat it as `Hint`.
+    Exactly(usize),
+}
+
+/// `MAP_32BIT` of `asm/mman.h`, which rustix does not name: the first 2 GiB. The kernel searches
+/// the upper half of them, from 1 GiB.
+#[cfg(target_arch = "x86_64")]
+const LOW: (usize, MapFlags) = (0, MapFlags::from_bits_retain(0x40));
+#[cfg(not(target_arch = "x86_64"))]
+const LOW: (usize, MapFlags) = (1 << 30, MapFlags::empty());
+
+/// The state of pages in a child process.
+#[derive(Clone, Copy)]
+pub(in crate::memory) enum InChild {
+    /// Not mapped: `MADV_DONTFORK` (Linux 2.6.16).
+    Absent,
+    /// Zero: `MADV_WIPEONFORK` (Linux 4.14), for private anonymous memory only.
+    Zero,
+}
+
+/// One `pread(2)` at offset `at` of at most `limit` bytes, appended to `bytes` within its capacity.
+///
+/// Returns the number of bytes read: 0 at the end of the file or if `bytes` has no spare capacity. The kernel
+/// reads at most 0x7fff_f000 bytes at once.
+pub(in crate::memory) fn read(
+    file: &OwnedFd,
+    at: u64,
+    bytes: &mut Vec<u8>,
+    limit: usize,
+) -> Result<usize, Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::Read)?;
+    let len = bytes.len();
+    let spare = bytes.spare_capacity_mut();
+    let limit = limit.min(spare.len());
+    let (spare, _) = spare.split_at_mut(limit);
+    let count = retry_on_intr(|| io::pread(file, &mut *spare, at).map(|(read, _)| read.len()))?;
+    // SAFETY: the call above initialised `count` bytes after the first `len`, inside the spare capacity, so
+    // `len + count` is within the capacity and does not overflow.
+    unsafe { bytes.set_len(len + count) };
+    Ok(count)
+}
+
+/// `mmap(2)` of `len` bytes of private, anonymous, zero-filled memory.
+///
+/// The kernel refuses a `len` of 0. The caller owns the memory and unmaps it with [`unmap`].
+pub(in crate::memory) fn map(
+    place: Place,
+    len: usize,
+    protection: Protection,
+) -> Result<NonNull<u8>, Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::Map)?;
+    let (hint, flags) = match place {
+        Place::Anywhere => (0, MapFlags::empty()),
+        Place::Low => LOW,
+        Place::Hint(address) => (address, MapFlags::empty()),
+        Place::Exactly(address) => (address, MapFlags::FIXED_NOREPLACE),
+    };
+    let hint = ptr::without_provenance_mut::<c_void>(hint);
+    let protection = flags_of(protection);
+    // SAFETY: without MAP_FIXED, which none of the flags implies, the kernel never replaces an existing
+    // mapping, so no reference and no allocation is affected.
+    let start = unsafe { mm::mmap_anonymous(hint, len, protection, MapFlags::PRIVATE | flags) }?;
+    // Without MAP_FIXED the kernel maps nothing at address 0.
+    Ok(NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?)
+}
+
+/// The `PROT_*` flags of a protection, for `mmap` and `mprotect`.
+fn flags_of(protection: Protection) -> ProtFlags {
+    match protection {
+        Protection::None => ProtFlags::empty(),
+        Protection::Read => ProtFlags::READ,
+        Protection::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
+        Protection::ReadExecute => ProtFlags::READ | ProtFlags::EXEC,
+    }
+}
+
+/// `mmap(2)` of the first `len` bytes of `file`, shared, over the mapping at `start`.
+///
+/// Access beyond the end of the file raises SIGBUS.
+///
+/// # Safety
+///
+/// * `start` to `start + len` are whole pages inside one live mapping of the caller.
+/// * No reference into them is alive, and no code in them is running.
+pub(in crate::memory) unsafe fn map_file(
+    file: &OwnedFd,
+    start: NonNull<u8>,
+    len: usize,
+    protection: Protection,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::MapFile(protection))?;
+    let flags = MapFlags::SHARED | MapFlags::FIXED;
+    // SAFETY: MAP_FIXED replaces pages that the caller owns and that are unused.
+    unsafe { mm::mmap(start.as_ptr().cast(), len, flags_of(protection), flags, file, 0) }?;
+    Ok(())
+}
+
+/// `mmap(2)` of `len` bytes of `file` from `offset`, a multiple of the page size, shared, at an address that
+/// the kernel chooses.
+///
+/// The caller owns the memory and unmaps it with [`unmap`]. Access beyond the end of the file raises SIGBUS.
+pub(in crate::memory) fn map_file_anywhere(
+    file: &OwnedFd,
+    offset: u64,
+    len: usize,
+    protection: Protection,
+) -> Result<NonNull<u8>, Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::MapFile(protection))?;
+    let (anywhere, flags) = (ptr::null_mut(), MapFlags::SHARED);
+    // SAFETY: without MAP_FIXED the kernel never replaces an existing mapping.
+    let start = unsafe { mm::mmap(anywhere, len, flags_of(protection), flags, file, offset) }?;
+    // Without MAP_FIXED the kernel maps nothing at address 0.
+    Ok(NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?)
+}
+
+/// `mmap(2)` of private, anonymous, zero-filled memory over the mapping at `start`.
+///
+/// # Safety
+///
+/// As for [`map_file`].
+pub(in crate::memory) unsafe fn map_over(
+    start: NonNull<u8>,
+    len: usize,
+    protection: Protection,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::MapOver)?;
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+    let start = start.as_ptr().cast();
+    // SAFETY: MAP_FIXED replaces pages that the caller owns and that are unused.
+    unsafe { mm::mmap_anonymous(start, len, flags_of(protection), flags) }?;
+    Ok(())
+}
+
+/// `mremap(2)` with an old size of 0: maps `len` bytes of the shared mapping at `pattern`, with its protection,
+/// over the mapping at `start`.
+///
+/// # Safety
+///
+/// * `pattern` is the start of a live, shared mapping of the caller.
+/// * `start` to `start + len` are as for [`map_file`], and not in that mapping.
+pub(in crate::memory) unsafe fn copy_mapping(
+    pattern: NonNull<u8>,
+    start: NonNull<u8>,
+    len: usize,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::CopyMapping)?;
+    let (pattern, start) = (pattern.as_ptr().cast(), start.as_ptr().cast());
+    // SAFETY: the destination is owned by the caller and unused; the pattern does not change.
+    unsafe { mm::mremap_fixed(pattern, 0, len, MremapFlags::MAYMOVE, start) }?;
+    Ok(())
+}
+
+/// `munmap(2)`.
+///
+/// # Safety
+///
+/// * `start` and `len` are those of one live mapping that the caller owns.
+/// * No reference into it is alive, and no thread accesses or executes it.
+pub(in crate::memory) unsafe fn unmap(start: NonNull<u8>, len: usize) {
+    // SAFETY: the caller owns the whole mapping and does not use it any more.
+    let result = unsafe { mm::munmap(start.as_ptr().cast(), len) };
+    // The call fails only for misaligned or empty ranges and where it would split a mapping. The contract
+    // excludes all of them, and a destructor could not report the error.
+    debug_assert!(result.is_ok(), "munmap: {result:?}");
+}
+
+/// `madvise(2)` with `MADV_POPULATE_WRITE` (Linux 5.14): backs pages with memory before the first write.
+///
+/// # Safety
+///
+/// `start` to `start + len` lies inside one live mapping and is writable.
+pub(in crate::memory) unsafe fn populate(start: NonNull<u8>, len: usize) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::Populate)?;
+    // SAFETY: populating changes no byte of the caller's pages.
+    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, Advice::LinuxPopulateWrite) }?)
+}
+
+/// `mprotect(2)`. No [`Protection`] is writable and executable at once.
+///
+/// # Safety
+///
+/// * `start` to `start + len` are whole pages inside one live mapping of the caller.
+/// * No reference into them is alive that needs an access which `protection` removes.
+pub(in crate::memory) unsafe fn protect(
+    start: NonNull<u8>,
+    len: usize,
+    protection: Protection,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::Protect)?;
+    let flags = MprotectFlags::from_bits_retain(flags_of(protection).bits());
+    // SAFETY: the caller owns the pages, and no live reference needs the removed access.
+    Ok(unsafe { mm::mprotect(start.as_ptr().cast(), len, flags) }?)
+}
+
+/// `madvise(2)` with `MADV_POPULATE_READ` (Linux 5.14): maps pages before they are first read or executed.
+///
+/// # Safety
+///
+/// `start` to `start + len` lies inside one live mapping and is readable.
+pub(in crate::memory) unsafe fn populate_for_reading(
+    start: NonNull<u8>,
+    len: usize,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::PopulateForReading)?;
+    // SAFETY: populating changes no byte of the caller's pages.
+    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, Advice::LinuxPopulateRead) }?)
+}
+
+/// `madvise(2)`: sets the state of pages in children of `fork(2)`.
+///
+/// # Safety
+///
+/// `start` to `start + len` are whole pages inside one live mapping of the caller.
+pub(in crate::memory) unsafe fn on_fork(
+    start: NonNull<u8>,
+    len: usize,
+    state: InChild,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::OnFork)?;
+    let advice = match state {
+        InChild::Absent => Advice::LinuxDontFork,
+        InChild::Zero => Advice::LinuxWipeOnFork,
+    };
+    // SAFETY: the advice changes nothing in this process.
+    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }?)
+}
+
+/// `riscv_flush_icache(2)` for all threads of the process: the harts that run them, now or later, fetch the
+/// bytes stored before the call. rustix does not provide it.
+///
+/// Source: arch/riscv/kernel/sys_riscv.c of Linux; 259 is `__NR_arch_specific_syscall + 15` of
+/// asm/unistd.h.
+#[cfg(target_arch = "riscv64")]
+pub(in crate::memory) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::SynchronizeCores)?;
+    let range = code.as_ptr_range();
+    let result: isize;
+    // SAFETY: the call takes two addresses, which it does not dereference, and flags; it changes no register
+    // except a0, and no memory.
+    unsafe {
+        core::arch::asm!(
+            "ecall",
+            inlateout("a0") range.start => result,
+            in("a1") range.end,
+            in("a2") 0usize,
+            in("a7") 259usize,
+            options(nostack)
+        );
+    }
+    match i32::try_from(result) {
+        Ok(0..) => Ok(()),
+        Ok(negative) => Err(io::Errno::from_raw_os_error(negative.wrapping_neg()).into()),
+        Err(_) => Err(io::Errno::INVAL.into()),
+    }
+}
+
+/// `mmap(2)` of `len` bytes of a file from `offset`, a multiple of the page size. Never executable.
+///
+/// The kernel refuses a `len` of 0. The caller owns the memory and unmaps it with [`unmap`].
+pub(in crate::memory) fn map_file_range(
+    file: &OwnedFd,
+    offset: u64,
+    len: usize,
+    access: FileAccess,
+) -> Result<NonNull<u8>, Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::Map)?;
+    let (protection, flags) = match access {
+        FileAccess::Read => (ProtFlags::READ, MapFlags::PRIVATE),
+        FileAccess::WritePrivate => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE),
+        FileAccess::WriteShared => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED),
+    };
+    // SAFETY: without MAP_FIXED the kernel never replaces an existing mapping.
+    let start = unsafe { mm::mmap(ptr::null_mut(), len, protection, flags, file, offset) }?;
+    Ok(NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?)
+}
+
+/// `madvise(2)`.
+///
+/// # Safety
+///
+/// * `start` to `start + len` are whole pages of one live mapping.
+/// * If `advice` discards bytes, no reference into them is alive.
+pub(in crate::memory) unsafe fn advise(
+    start: NonNull<u8>,
+    len: usize,
+    advice: Advice,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::Advise)?;
+    // SAFETY: the caller owns the pages and allows the effect of the advice on their bytes.
+    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }?)
+}
+
+/// `mlock(2)` if `locked`, otherwise `munlock(2)`.
+///
+/// # Safety
+///
+/// `start` to `start + len` are whole pages of one live mapping.
+pub(in crate::memory) unsafe fn lock(
+    start: NonNull<u8>,
+    len: usize,
+    locked: bool,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::Lock)?;
+    let start = start.as_ptr().cast();
+    if locked {
+        // SAFETY: locking changes no byte of the caller's pages.
+        Ok(unsafe { mm::mlock(start, len) }?)
+    } else {
+        // SAFETY: as above.
+        Ok(unsafe { mm::munlock(start, len) }?)
+    }
+}
+
+/// `msync(2)`; with `wait`, it returns after the data is on the storage device.
+///
+/// # Safety
+///
+/// `start` to `start + len` are whole pages of one live mapping.
+pub(in crate::memory) unsafe fn sync(
+    start: NonNull<u8>,
+    len: usize,
+    wait: bool,
+) -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::Sync)?;
+    let flags = if wait { MsyncFlags::SYNC } else { MsyncFlags::ASYNC };
+    // SAFETY: writing the caller's pages to their file changes none of their bytes.
+    Ok(unsafe { mm::msync(start.as_ptr().cast(), len, flags) }?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::open;
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "short reads")]
+    fn read_appends_within_the_capacity() {
+        let file = open(c"/dev/zero").unwrap();
+        let mut bytes = Vec::with_capacity(64);
+        bytes.push(7);
+        assert_eq!(read(&file, 0, &mut bytes, 3), Ok(3));
+        assert_eq!(bytes, [7, 0, 0, 0]);
+        let capacity = bytes.capacity();
+        assert_eq!(read(&file, 0, &mut bytes, usize::MAX), Ok(capacity - 4));
+        assert_eq!(read(&file, 0, &mut bytes, usize::MAX), Ok(0));
+        assert_eq!((bytes.len(), bytes.capacity()), (capacity, capacity));
+    }
+
+    #[test]
+    fn page_size_agrees_with_the_auxiliary_vector() {
+        assert_eq!(page_size(), rustix::param::page_size());
+    }
+
+    #[test]
+    fn map_exactly_at_a_used_address_is_refused() {
+        let len = page_size();
+        let start = map(Place::Anywhere, len, Protection::ReadWrite).unwrap();
+        // SAFETY: the first byte of a new mapping without references.
+        unsafe { start.write(42) };
+        match map(Place::Exactly(start.addr().get()), len, Protection::Read) {
+            Err(errno) => assert_eq!(errno, io::Errno::EXIST),
+            Ok(elsewhere) => {
+                assert_ne!(elsewhere, start, "kernels before 4.17 treat it as a hint");
+                // SAFETY: the whole mapping, never used.
+                unsafe { unmap(elsewhere, len) };
+            }
+        }
+        // SAFETY: as above; it is still mapped.
+        assert_eq!(unsafe { start.read() }, 42);
+        // SAFETY: the whole mapping, and `start` is not used again.
+        unsafe { unmap(start, len) };
+    }
+}

@@ -1,0 +1,115 @@
+//! System calls on threads and clocks.
+
+use core::time::Duration;
+
+#[cfg(not(miri))]
+use rustix::thread;
+use rustix::thread::MembarrierCommand;
+use rustix::time::{ClockId, DynamicClockId};
+
+#[cfg(test)]
+use super::super::fault_injection::{self, Call};
+use super::super::types::{Errno, Nanoseconds};
+#[cfg(miri)]
+use super::shim::thread;
+
+/// A number that mostly differs between threads that run at the same time. It only spreads load.
+///
+/// On x86-64 the number of the core (`getcpu(2)`), read through the vDSO.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(in crate::memory) fn core_number() -> usize {
+    thread::sched_getcpu()
+}
+
+/// A number that mostly differs between threads that run at the same time. It only spreads load.
+///
+/// Where `getcpu(2)` is a system call, derived from the address of the stack: stacks of threads are at least
+/// 64 KiB apart, and multiplication by the golden ratio spreads the rest (Fibonacci hashing).
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+pub(in crate::memory) fn core_number() -> usize {
+    let here = 0u8;
+    let stack = (&raw const here).addr() >> 16;
+    stack.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48
+}
+
+/// `sched_yield(2)`.
+pub(crate) fn yield_now() {
+    thread::sched_yield();
+}
+
+/// `nanosleep(2)`; a signal ends it early.
+pub(crate) fn sleep(time: Duration) {
+    let time = rustix::time::Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    // Callers check their condition again in any case.
+    let _ = thread::nanosleep(&time);
+}
+
+/// `gettid(2)`: unique among the live threads of the process.
+pub(crate) fn thread_id() -> i32 {
+    thread::gettid().as_raw_nonzero().get()
+}
+
+/// `getpid(2)`.
+pub(in crate::memory) fn process_id() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE` (Linux 4.16; riscv64 6.10): every other
+/// running thread of the process executes a core-serializing instruction.
+pub(in crate::memory) fn synchronize_cores() -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::SynchronizeCores)?;
+    Ok(thread::membarrier(MembarrierCommand::PrivateExpeditedSyncCore)?)
+}
+
+/// `membarrier(2)`: registers the process for [`synchronize_cores`].
+pub(in crate::memory) fn register_synchronize_cores() -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::RegisterSynchronizeCores)?;
+    Ok(thread::membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?)
+}
+
+/// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED` (Linux 4.14): every other running thread of the
+/// process executes a full memory barrier.
+pub(in crate::memory) fn barrier_in_all_threads() -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::Barrier)?;
+    Ok(thread::membarrier(MembarrierCommand::PrivateExpedited)?)
+}
+
+/// `membarrier(2)`: registers the process for [`barrier_in_all_threads`].
+pub(in crate::memory) fn register_barrier_in_all_threads() -> Result<(), Errno> {
+    #[cfg(test)]
+    fault_injection::check(Call::RegisterBarrier)?;
+    Ok(thread::membarrier(MembarrierCommand::RegisterPrivateExpedited)?)
+}
+
+/// `clock_gettime(2)` of `CLOCK_MONOTONIC`.
+pub(crate) fn monotonic() -> Nanoseconds {
+    clock(ClockId::Monotonic)
+}
+
+/// `clock_gettime(2)` of `CLOCK_MONOTONIC_COARSE`, in nanoseconds. It advances with the kernel's tick, every
+/// 1 to 10 ms.
+#[inline]
+pub(in crate::memory) fn coarse_time() -> u64 {
+    clock(ClockId::MonotonicCoarse).unsigned_abs()
+}
+
+/// `clock_gettime(2)` of `CLOCK_REALTIME_COARSE`, with which file systems stamp files. It advances every 1 to
+/// 10 ms.
+pub(in crate::memory) fn wall_clock() -> Nanoseconds {
+    clock(ClockId::RealtimeCoarse)
+}
+
+/// `clock_gettime(2)`; 0 if it fails. `rustix::time::clock_gettime` panics where a sandbox refuses the call.
+#[inline]
+fn clock(clock: ClockId) -> Nanoseconds {
+    let time = rustix::time::clock_gettime_dynamic(DynamicClockId::Known(clock));
+    time.map_or(0, |time| time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
+}
