@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::alloc_util::hash::fnv1a_64;
 use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, try_collect, try_push, try_reserve, try_with_capacity};
 use crate::extract::ExtractError;
@@ -10,7 +11,6 @@ use crate::format::Arch;
 use crate::format::FormatError;
 use crate::format::Smf;
 use crate::format::bytes::slice;
-use crate::alloc_util::hash::fnv1a_64;
 use crate::format::ext::prelink::Prelink;
 use crate::format::{Binding, Symbol, SymbolKind};
 use crate::format::{Reloc, RelocKind};

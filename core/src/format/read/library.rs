@@ -12,10 +12,10 @@
 //!
 //! [`write()`] lays an archive out as the sample is: header, index, then the modules back to back.
 
+use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::error::FormatError;
 use crate::format::error::table::Table;
 use crate::format::wire::bytes::{array, slice, u8_at, u32_at, until_nul};
-use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::wire::library::{ENTRY, HEADER, MAGIC, NAME, entry, field, header};
 
 /// Whether `data` is an archive and not a module.

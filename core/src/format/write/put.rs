@@ -1,8 +1,8 @@
 //! The bytes of a file, each part at the place that the plan gives it.
 
+use crate::alloc_util::hash::fnv1a_32;
 use crate::format::model::header::Flags;
 use crate::format::model::symbol::Binding;
-use crate::alloc_util::hash::fnv1a_32;
 use crate::format::wire::layout::{IMPORT_SECTION, SECTION_MARKER};
 use crate::format::wire::layout::{Layout, NATIVE_HEADER, RELOC, SYMBOL};
 use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place, Plan};

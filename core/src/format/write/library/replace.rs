@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::error::FormatError;
 use crate::format::read::library::Library;
 use crate::format::wire::bytes::offset_in;
-use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::wire::library::{ENTRY, HEADER, entry, field, header};
 use crate::format::write::library::archive::put;
 
