@@ -1,7 +1,5 @@
 //! The sizes of what is shipped, built as it is shipped, and the memory that it takes.
 
-mod order;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,18 +11,13 @@ use crate::shell::{cargo, command, root, target};
 /// to run cut differently: a few runs are 50 KiB off.
 const RUNS: usize = 301;
 
-pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
+pub(crate) fn run() -> Result<(), Error> {
     cargo("build --quiet --release --package smf-capi --package smf-capi-static").run()?;
     let release = target().join("release");
-    if arguments == ["--order"] {
-        return order::write(&Program::compile("-DLOAD", &release)?);
-    }
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
     let library = stripped(&release)?;
     let without = Program::compile("", &release)?.resident()?;
-    let loading = Program::compile("-DLOAD", &release)?;
-    let more = loading.resident()?.saturating_sub(without);
-    let strewn = order::strewn(&loading)?;
+    let more = Program::compile("-DLOAD", &release)?.resident()?.saturating_sub(without);
 
     // In a place of its own: what is measured above stays there for whoever looks at it.
     let all = target().join("footprint");
@@ -49,10 +42,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     print_asked("resident, a module loaded: more", more, 400);
     print_asked("freestanding, code", code, 32);
     print_asked("freestanding, writable memory", memory, 16);
-    if strewn > MOST_STREWN {
-        println!("loading runs {strewn} functions that are strewn over the library");
-        println!("`cargo xtask footprint --order` lays them out anew");
-    }
     Ok(())
 }
 
@@ -65,15 +54,8 @@ fn stripped(directory: &Path) -> Result<u64, Error> {
     size(&stripped)
 }
 
-/// How many functions may be run from where others are before it is said: a compiler that decides anew
-/// on a few is no reason to lay out anything.
-const MOST_STREWN: usize = 8;
-
 /// A C program that loads one small module, or does not.
-struct Program {
-    path: PathBuf,
-    libraries: PathBuf,
-}
+struct Program(PathBuf);
 
 impl Program {
     fn compile(define: &str, libraries: &Path) -> Result<Self, Error> {
@@ -85,11 +67,7 @@ impl Program {
             // Cargo's LD_LIBRARY_PATH has another build, and only the old kind of run path comes before it.
             .args([format!("-Wl,--disable-new-dtags,-rpath,{}", libraries.display())])
             .run()?;
-        Ok(Program { path, libraries: libraries.to_owned() })
-    }
-
-    fn library(&self) -> PathBuf {
-        self.libraries.join("libsmf_loader.so")
+        Ok(Program(path))
     }
 
     /// What it loads.
@@ -101,13 +79,13 @@ impl Program {
     fn resident(&self) -> Result<u64, Error> {
         let mut runs = Vec::new();
         for _ in 0..RUNS {
-            let found = command(&self.path.display().to_string()).args([self.module()]).output()?;
+            let found = command(&self.0.display().to_string()).args([self.module()]).output()?;
             let kilobytes =
                 found.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
-            runs.push(kilobytes.ok_or_else(|| Error::Missing("number", self.path.clone()))? << 10);
+            runs.push(kilobytes.ok_or_else(|| Error::Missing("number", self.0.clone()))? << 10);
         }
         runs.sort_unstable();
-        runs.get(RUNS / 2).copied().ok_or_else(|| Error::Missing("run", self.path.clone()))
+        runs.get(RUNS / 2).copied().ok_or_else(|| Error::Missing("run", self.0.clone()))
     }
 }
 

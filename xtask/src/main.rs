@@ -28,7 +28,7 @@ usage: cargo xtask TASK
   samples                    checks tests/samples against its list and with the `smf` command
   bench [FILTER] [--quick]   measures smf against its peers
   header                     checks smf.h against the exports of the library
-  footprint [--order]        the sizes of the shipped files; or the order of the functions that load a module
+  footprint                  the sizes of the shipped files
   fuzz [--seconds N] [TARGET...]
                              all fuzz targets, or these, as many at once as there are cores
   soak [--minutes N]         all operations at once, with constant memory at the end
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         "samples" => samples::run(),
         "bench" => bench(arguments),
         "header" => check_header(),
-        "footprint" => footprint::run(arguments),
+        "footprint" => footprint::run(),
         "soak" => sanitize::soak(arguments),
         "tsan" => sanitize::sanitize("thread"),
         "asan" => sanitize::sanitize("address"),
