@@ -1,27 +1,34 @@
-//! Archives of objects (`ar`), and which member defines which name.
+//! Archives of objects (`ar`), and the names that their members define.
 //!
-//! An archive's own symbol index is optional and may be stale, so the members themselves are asked.
-//! A member that is no object is no error until something needs it, and nothing can need it by name.
+//! The archive's own symbol index is optional and may be stale, so the members' symbol tables are read. A
+//! member that is not an object causes a warning.
 
 use std::collections::HashMap;
 
 use ::object::read::archive::ArchiveFile;
 
-use super::Input;
 use super::error::{PackError, PackWarning};
-use super::object::{self, Object, Place, text};
+use super::object::{self, Object, SymbolLocation, text};
+
+/// An object or an archive of objects.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The name in messages, usually the path.
+    pub name: &'a str,
+    /// The contents of the file.
+    pub data: &'a [u8],
+}
 
 /// Whether `data` is an archive and not an object.
 pub(super) fn is_archive(data: &[u8]) -> bool {
     data.starts_with(&::object::archive::MAGIC) || data.starts_with(&::object::archive::THIN_MAGIC)
 }
 
-/// The members of all archives that are not linked in yet.
+/// The archive members that are not linked yet.
 #[derive(Default)]
 pub(super) struct Archives<'d> {
     members: Vec<Option<Object<'d>>>,
-    /// Which member defines a name; the first one, but one that defines it really before one that
-    /// has it in common.
+    /// The first member that defines a name; a full definition takes precedence over a common one.
     definitions: HashMap<&'d [u8], Definition>,
 }
 
@@ -35,7 +42,7 @@ impl<'d> Archives<'d> {
     /// Adds the members of an archive.
     ///
     /// # Errors
-    /// [`PackError::ThinArchive`], or why it cannot be read.
+    /// [`PackError::ThinArchive`], or [`PackError::Broken`] for a malformed archive.
     pub(super) fn add(
         &mut self,
         input: &Input<'d>,
@@ -68,9 +75,9 @@ impl<'d> Archives<'d> {
         let member = self.members.len();
         for symbol in object.symbols.iter().filter(|symbol| !symbol.is_local) {
             let is_common = match symbol.place {
-                Place::Undefined => continue,
-                Place::Common { .. } => true,
-                Place::Absolute(_) | Place::Section { .. } => false,
+                SymbolLocation::Undefined => continue,
+                SymbolLocation::Common { .. } => true,
+                SymbolLocation::Absolute(_) | SymbolLocation::Section { .. } => false,
             };
             let known = self.definitions.entry(symbol.name);
             let known = known.or_insert(Definition { member, is_common });
@@ -81,8 +88,8 @@ impl<'d> Archives<'d> {
         self.members.push(Some(object));
     }
 
-    /// Takes the member that defines `name`, unless it has been taken. A name that is common so far
-    /// is only worth a member that really defines it.
+    /// Takes the member that defines `name`, unless it was taken. A name that is common so far
+    /// (`has_common`) only needs a member with a full definition.
     pub(super) fn take(&mut self, name: &[u8], has_common: bool) -> Option<Object<'d>> {
         let definition = self.definitions.get(name)?;
         if has_common && definition.is_common {
@@ -91,7 +98,7 @@ impl<'d> Archives<'d> {
         self.members.get_mut(definition.member)?.take()
     }
 
-    /// Takes all members that are left.
+    /// Takes all remaining members.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Object<'d>> + '_ {
         self.members.iter_mut().filter_map(Option::take)
     }

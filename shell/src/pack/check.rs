@@ -1,16 +1,15 @@
-//! The last step: what `smf verify` checks, on the module that is about to be returned.
+//! Verifies the finished module, as `smf verify` does.
 //!
-//! Whatever makes a module unsound should have been refused before, where the object, the section and the
-//! place could be named. This is the net under that.
+//! Earlier steps refuse malformed input with a better message; this check covers what they miss.
 
 use ::object::elf::ELFMAG;
 use smf_core::format::{SectionKind, Smf, functions};
 
-use super::Options;
 use super::error::PackError;
-use super::relocate::{Body, Spot, Work};
+use super::options::Options;
+use super::relocate::{OutputOffset, RelocateInput, SectionData};
 
-/// Refuses a module that readers would refuse, or read as another one.
+/// Refuses a module that readers would refuse or misread.
 pub(super) fn check(module: &[u8], options: &Options<'_>) -> Result<(), PackError> {
     let smf = Smf::parse(module).map_err(PackError::Unsound)?;
     if smf.layout() != options.layout || smf.base() != options.stub.len() as u64 {
@@ -20,12 +19,16 @@ pub(super) fn check(module: &[u8], options: &Options<'_>) -> Result<(), PackErro
     smf.verify_compressed().map_err(PackError::Unsound)
 }
 
-/// Refuses code that readers would take for an ELF object or for bytecode, by what it begins with.
-pub(super) fn check_code(work: Work<'_, '_>, bodies: &[Body]) -> Result<(), PackError> {
-    let Work { program, placement, .. } = work;
-    for (home, body) in bodies.iter().enumerate() {
-        let is_code = placement.homes.get(home).is_some_and(|home| home.kind == SectionKind::Code);
-        let format = match &*body.bytes {
+/// Refuses code that starts with the magic number of ELF or bytecode.
+pub(super) fn check_code(
+    work: RelocateInput<'_, '_>,
+    contents: &[SectionData],
+) -> Result<(), PackError> {
+    let RelocateInput { program, placed, .. } = work;
+    for (output, data) in contents.iter().enumerate() {
+        let is_code =
+            placed.outputs.get(output).is_some_and(|output| output.kind == SectionKind::Code);
+        let format = match &*data.bytes {
             bytes if bytes.starts_with(&ELFMAG) => "an ELF object",
             bytes if functions::is_bytecode(bytes) => "bytecode",
             _ => continue,
@@ -33,10 +36,10 @@ pub(super) fn check_code(work: Work<'_, '_>, bodies: &[Body]) -> Result<(), Pack
         if !is_code {
             continue;
         }
-        let is_first = |spot: Spot| spot.home == home && spot.offset == 0;
-        let first = placement.order.iter().copied().find(|id| {
+        let is_first = |at: OutputOffset| at.output == output && at.offset == 0;
+        let first = placed.order.iter().copied().find(|id| {
             let has_bytes = program.section(*id).is_some_and(|section| section.size != 0);
-            has_bytes && Spot::of(placement.section(program, *id)).is_some_and(is_first)
+            has_bytes && OutputOffset::of(placed.section(program, *id)).is_some_and(is_first)
         });
         let (object, section) = first.map(|id| program.titles(id)).unwrap_or_default();
         return Err(PackError::CodeMagic { object, section, offset: 0, format });

@@ -1,9 +1,9 @@
-//! Sections made smaller, where that makes the file smaller.
+//! Compresses sections where that makes the file smaller.
 //!
-//! What the loader reads in place stays as it is, code above all (see
+//! Sections that the loader reads in place are not compressed, code above all (see
 //! [`SectionKind::is_compressible`](smf_core::format::SectionKind::is_compressible)). Every frame has a
-//! checksum, and is decompressed once before it is trusted: an encoder that errs costs nothing but
-//! what it would have saved. A section that became so small that a reader would take it for a bomb stays as it is.
+//! checksum and is decompressed once for comparison, so that an encoder error only costs the compression. A
+//! section whose compression ratio readers would refuse as a decompression bomb stays uncompressed.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -12,18 +12,17 @@ use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use smf_core::format::{Compression, Header, Limits, decompress};
 use structured_zstd::encoding::{CompressionLevel, FrameCompressor};
 
-use super::layout::Home;
+use super::output::OutputSection;
 
-/// How hard Zstandard tries: some 10 MB a second. The highest levels take ten times as long for a tenth
-/// less.
+/// The Zstandard level. The highest levels take ten times as long for files that are a tenth smaller.
 const ZSTD_LEVEL: u8 = 9;
 
-/// What sections are compressed with.
+/// A compression algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// Zstandard: the smaller files.
+    /// Zstandard: smaller files.
     Zstd,
-    /// LZ4: the faster loading.
+    /// LZ4: faster loading.
     Lz4,
 }
 
@@ -35,8 +34,8 @@ impl Algorithm {
         }
     }
 
-    /// Names the algorithm in a header.
-    pub(super) fn name_in(self, header: &mut Header) {
+    /// Sets the algorithm in a header.
+    pub(super) fn set_in(self, header: &mut Header) {
         header.compression = self.compression();
         header.compression_level = match self {
             Algorithm::Zstd => ZSTD_LEVEL,
@@ -44,29 +43,29 @@ impl Algorithm {
         };
     }
 
-    /// The bytes to store for each section of the module, which holds `bodies`; `None` for a section that is
-    /// best stored as it is.
+    /// The frame to store for each section with the contents `contents`; `None` for a section to store
+    /// uncompressed.
     pub(super) fn compress_all<'b>(
         self,
-        homes: &[Home],
-        bodies: impl Iterator<Item = &'b [u8]>,
+        outputs: &[OutputSection],
+        contents: impl Iterator<Item = &'b [u8]>,
     ) -> Vec<Option<Vec<u8>>> {
-        let mut claims = Claims::default();
-        let sections = homes.iter().zip(bodies);
+        let mut budget = SizeBudget::default();
+        let sections = outputs.iter().zip(contents);
         sections
-            .map(|(home, bytes)| {
-                let frame = self.compress(home, bytes)?;
-                claims.accept(frame.len(), home.size).then_some(frame)
+            .map(|(output, bytes)| {
+                let frame = self.compress(output, bytes)?;
+                budget.accept(frame.len(), output.size).then_some(frame)
             })
             .collect()
     }
 
-    /// The frame to store for a section that holds `bytes`; `None` when it is best stored as it is.
-    fn compress(self, home: &Home, bytes: &[u8]) -> Option<Vec<u8>> {
-        if !home.kind.is_compressible(home.name) {
+    /// The frame to store for a section that holds `bytes`; `None` to store it uncompressed.
+    fn compress(self, output: &OutputSection, bytes: &[u8]) -> Option<Vec<u8>> {
+        if !output.kind.is_compressible(output.name) {
             return None;
         }
-        let contents = whole(home, bytes)?;
+        let contents = memory_contents(output, bytes)?;
         let frame = match self {
             Algorithm::Zstd => Some(zstd(&contents)),
             Algorithm::Lz4 => lz4(&contents),
@@ -78,16 +77,16 @@ impl Algorithm {
     }
 }
 
-/// What the compressed sections of a module claim to decompress to, against what a reader with the default
-/// [`Limits`] lets them claim.
+/// The compressed and decompressed sizes of a module's sections, to stay within the default [`Limits`] of
+/// readers. In bytes.
 #[derive(Default)]
-struct Claims {
+struct SizeBudget {
     stored: u64,
     decompressed: u64,
 }
 
-impl Claims {
-    /// Adds a section, unless a reader would refuse it for its own size or for that of all of them.
+impl SizeBudget {
+    /// Adds a section, unless its own ratio or that of all sections would exceed a limit.
     fn accept(&mut self, stored: usize, decompressed: u64) -> bool {
         let limits = Limits::default();
         let stored = stored as u64;
@@ -102,17 +101,17 @@ impl Claims {
     }
 }
 
-/// What the section is in memory: its bytes, and the zeroes behind them, which become bytes as well
-/// when they are compressed. `None` when they are too many: they would have to be written at every load.
-fn whole<'b>(home: &Home, bytes: &'b [u8]) -> Option<Cow<'b, [u8]>> {
-    let size = usize::try_from(home.size).ok()?;
+/// The section's contents in memory: its bytes and the zeroes behind them, which become part of the frame.
+/// `None` when there are more zeroes than bytes: every load would have to write them.
+fn memory_contents<'b>(output: &OutputSection, bytes: &'b [u8]) -> Option<Cow<'b, [u8]>> {
+    let size = usize::try_from(output.size).ok()?;
     match size.checked_sub(bytes.len())? {
         0 => Some(Cow::Borrowed(bytes)),
         tail if tail > bytes.len() => None,
         _ => {
-            let mut whole = bytes.to_vec();
-            whole.resize(size, 0);
-            Some(Cow::Owned(whole))
+            let mut memory_contents = bytes.to_vec();
+            memory_contents.resize(size, 0);
+            Some(Cow::Owned(memory_contents))
         }
     }
 }

@@ -1,21 +1,19 @@
-//! Why objects cannot be packed, and what a packer should be told although they can.
-//!
-//! A person at a command line reads these, so they own the names they have to name. Each displays as
-//! one sentence.
+//! Errors and warnings of the packer. Each displays as one sentence that names the input it is about.
 
 use std::fmt;
 
 use smf_core::format::FormatError;
 use smf_core::format::write::WriteError;
+use thiserror::Error;
 
 use super::machine::Machine;
 
-/// A relocation type of ELF, which displays as its name.
+/// An ELF relocation type, which displays as its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelocType {
-    /// The instruction set, without which the number means nothing.
+    /// The instruction set that defines the number.
     pub machine: Machine,
-    /// As the object has it.
+    /// The ELF relocation type number.
     pub number: u32,
 }
 
@@ -28,40 +26,59 @@ impl fmt::Display for RelocType {
     }
 }
 
-/// Why objects cannot be packed into a module.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why objects cannot be packed into a module. Offsets are in bytes from the start of the input section.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum PackError {
-    /// No input at all, or archives of which nothing is wanted.
+    /// There is no input, or only archives of which no member is needed.
+    #[error("there is nothing to link: no object is given and no archive member is needed")]
     NoObject,
-    /// No exported symbol and no entry: the module would be empty.
+    /// There is neither an exported symbol nor an entry point.
+    #[error("the module would be empty: the objects define no exported symbol")]
     NothingExported,
-    /// An input that is something else than an object or an archive.
+    /// An input is neither an object nor an archive.
+    #[error("{object}: not a relocatable ELF object for x86-64 or aarch64 but {found}")]
     NotAnObject { object: String, found: &'static str },
-    /// An object for another instruction set than those before it.
+    /// An object's instruction set differs from that of the objects before it.
+    #[error("{object}: an object for {machine}, among objects for {others}")]
     OtherMachine { object: String, machine: Machine, others: Machine },
-    /// An object that breaks the rules of ELF.
+    /// An object is not valid ELF.
+    #[error("{object}: {reason}")]
     Broken { object: String, reason: &'static str },
-    /// A section that breaks them.
+    /// A section is not valid ELF.
+    #[error("{object}, section `{section}`: {reason}")]
     BrokenSection { object: String, section: String, reason: &'static str },
-    /// A symbol that breaks them.
+    /// A symbol is not valid ELF.
+    #[error("{object}, symbol `{symbol}`: {reason}")]
     BrokenSymbol { object: String, symbol: String, reason: &'static str },
-    /// An archive that only names its members' files.
+    /// An archive refers to its members by path.
+    #[error("{archive}: a thin archive holds no objects; give the objects themselves")]
     ThinArchive { archive: String },
-    /// An object that holds only what a compiler keeps for itself.
+    /// An object holds a compiler's intermediate form only.
+    #[error(
+        "{object}: holds no machine code, only a compiler's intermediate form; compile without -flto"
+    )]
     Intermediate { object: String },
-    /// Two strong definitions.
+    /// Two objects define one name strongly.
+    #[error("duplicate definition of `{name}` in {first} and {second}")]
     DuplicateDefinition { name: String, first: String, second: String },
-    /// A symbol that must be defined within the module, and is not.
+    /// A hidden symbol is undefined.
+    #[error("{object}: the hidden symbol `{name}` is defined in no input")]
     UndefinedHidden { name: String, object: String },
-    /// A symbol whose address a function finds at load time.
+    /// A symbol's address is computed by a resolver function at load time.
+    #[error("{object}: `{name}` is an indirect function (IFUNC), which a module cannot express")]
     Ifunc { name: String, object: String },
-    /// A section that each thread has of its own.
+    /// A section holds thread-local storage.
+    #[error("{object}, section `{section}`: thread-local storage, which a module cannot express")]
     ThreadLocal { object: String, section: String },
-    /// A reference to a symbol that each thread has of its own.
+    /// A relocation refers to a thread-local symbol.
+    #[error(
+        "{object}, section `{section}`: {kind} against the thread-local `{symbol}`, which a module cannot express"
+    )]
     ThreadLocalReference { object: String, section: String, kind: RelocType, symbol: String },
-    /// A relocation that a module cannot express.
+    /// A module cannot express a relocation.
+    #[error("{object}, section `{section}`: {kind} against `{symbol}` {why}")]
     RelocKind {
         object: String,
         section: String,
@@ -69,196 +86,90 @@ pub enum PackError {
         symbol: String,
         why: &'static str,
     },
-    /// A relocation whose value does not fit its place.
+    /// A relocation's value is out of range for its field.
+    #[error(
+        "{object}, section `{section}`: {kind} against `{symbol}` at 0x{offset:x} is out of range"
+    )]
     RelocRange { object: String, section: String, kind: RelocType, symbol: String, offset: u64 },
-    /// Two relocations that change the same bytes; where the second one is.
+    /// Two relocations change the same bytes; the offset is that of the second one.
+    #[error("{object}, section `{section}`: two relocations overlap at 0x{offset:x}")]
     RelocOverlap { object: String, section: String, offset: u64 },
-    /// Code that begins like another format that a code section may hold.
+    /// Code starts with the magic number of another format that a code section may hold.
+    #[error(
+        "{object}, section `{section}`: the code at 0x{offset:x} starts with the magic number of {format}, so that loaders would misread it"
+    )]
     CodeMagic { object: String, section: String, offset: u64, format: &'static str },
-    /// A relocation against something that is not part of the module.
+    /// A relocation refers to something that is not part of the module.
+    #[error("{object}, section `{section}`: refers to `{symbol}`, which {why}")]
     RelocTarget { object: String, section: String, symbol: String, why: &'static str },
-    /// A section that wants to be aligned to more than a page.
+    /// A section's alignment exceeds a page.
+    #[error(
+        "{object}, section `{section}`: alignment {alignment} exceeds the maximum of a module, 4096"
+    )]
     Alignment { object: String, section: String, alignment: u64 },
-    /// A section that is both writable and executable.
+    /// A section is both writable and executable.
+    #[error("{object}, section `{section}`: writable and executable sections are not supported")]
     WritableCode { object: String, section: String },
-    /// Functions that somebody would have to call when the module is loaded or unloaded.
+    /// A section holds constructors or destructors, which the loader does not run.
+    #[error("{object}, section `{section}`: constructors and destructors are not supported")]
     Constructors { object: String, section: String },
-    /// The entry is defined nowhere.
+    /// The entry point is undefined.
+    #[error("the entry point `{name}` is defined in no input")]
     EntryMissing { name: String },
-    /// The entry is no code.
+    /// The entry point is not in code.
+    #[error("the entry point `{name}` is not a function")]
     EntryNotCode { name: String },
-    /// The module would take 2 GiB or more, out of the reach of its own code.
+    /// The module exceeds the range of its own 32-bit distances.
+    #[error("the module would take 2 GiB or more, out of range of 32-bit distances")]
     TooLarge,
-    /// The layout cannot say what the module is.
-    Write(WriteError),
-    /// The finished module does not pass what `smf verify` checks.
-    Unsound(FormatError),
-    /// Readers would not find the module where it is, because what stands before it looks like a part of one.
+    /// The wire format cannot express the module.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The finished module fails verification.
+    #[error("the module would be malformed: {0} of the module")]
+    Unsound(#[source] FormatError),
+    /// The stub contains a module header, which readers would find first.
+    #[error("the stub contains a module header, which readers would find first")]
     ReadDifferently,
 }
 
-impl fmt::Display for PackError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use PackError as E;
-        match self {
-            E::NoObject => {
-                f.write_str("there is nothing to link: no object is given and nothing asks for a member of an archive")
-            }
-            E::NothingExported => {
-                f.write_str("the module would be empty: the objects define no symbol that is visible outside")
-            }
-            E::NotAnObject { object, found } => {
-                write!(f, "{object}: not a relocatable ELF object for x86-64 or aarch64 but {found}")
-            }
-            E::OtherMachine { object, machine, others } => {
-                write!(f, "{object}: an object for {machine}, among objects for {others}")
-            }
-            E::Broken { object, reason } => write!(f, "{object}: {reason}"),
-            E::BrokenSection { object, section, reason } => {
-                write!(f, "{object}, section `{section}`: {reason}")
-            }
-            E::BrokenSymbol { object, symbol, reason } => {
-                write!(f, "{object}, symbol `{symbol}`: {reason}")
-            }
-            E::ThinArchive { archive } => {
-                write!(f, "{archive}: a thin archive holds no objects; give the objects themselves")
-            }
-            E::Intermediate { object } => write!(
-                f,
-                "{object}: holds no machine code, only a compiler's intermediate form; compile without -flto"
-            ),
-            E::DuplicateDefinition { name, first, second } => {
-                write!(f, "duplicate definition of `{name}` in {first} and {second}")
-            }
-            E::UndefinedHidden { name, object } => {
-                write!(f, "{object}: the hidden symbol `{name}` is defined in no input")
-            }
-            E::Ifunc { name, object } => write!(
-                f,
-                "{object}: `{name}` is an indirect function (IFUNC), which a module cannot express"
-            ),
-            E::ThreadLocal { object, section } => write!(
-                f,
-                "{object}, section `{section}`: thread-local storage, which a module cannot express"
-            ),
-            E::ThreadLocalReference { object, section, kind, symbol } => write!(
-                f,
-                "{object}, section `{section}`: {kind} against the thread-local `{symbol}`, which a module cannot express"
-            ),
-            E::RelocKind { object, section, kind, symbol, why } => {
-                write!(f, "{object}, section `{section}`: {kind} against `{symbol}` {why}")
-            }
-            E::RelocRange { object, section, kind, symbol, offset } => write!(
-                f,
-                "{object}, section `{section}`: {kind} against `{symbol}` at 0x{offset:x} does not fit its place"
-            ),
-            E::RelocOverlap { object, section, offset } => write!(
-                f,
-                "{object}, section `{section}`: two relocations overlap at 0x{offset:x}"
-            ),
-            E::CodeMagic { object, section, offset, format } => write!(
-                f,
-                "{object}, section `{section}`: its code begins at 0x{offset:x} with the bytes that mark {format}, which readers would take it for"
-            ),
-            E::RelocTarget { object, section, symbol, why } => {
-                write!(f, "{object}, section `{section}`: refers to `{symbol}`, which {why}")
-            }
-            E::Alignment { object, section, alignment } => write!(
-                f,
-                "{object}, section `{section}`: alignment {alignment} is more than a module can ask for, which is 4096"
-            ),
-            E::WritableCode { object, section } => write!(
-                f,
-                "{object}, section `{section}`: writable and executable at once, which no module may be"
-            ),
-            E::Constructors { object, section } => write!(
-                f,
-                "{object}, section `{section}`: functions to run at load or unload, and nobody would run them"
-            ),
-            E::EntryMissing { name } => write!(f, "the entry `{name}` is defined in no input"),
-            E::EntryNotCode { name } => write!(f, "the entry `{name}` is not a function"),
-            E::TooLarge => {
-                f.write_str("the module would take 2 GiB or more, out of the reach of its own code")
-            }
-            E::Write(error) => error.fmt(f),
-            E::Unsound(error) => write!(f, "the module would not be sound: {error} of the module"),
-            E::ReadDifferently => f.write_str(
-                "readers would take the stub for a part of the module: it holds a header of one",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for PackError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            PackError::Write(error) => Some(error),
-            PackError::Unsound(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<WriteError> for PackError {
-    fn from(error: WriteError) -> Self {
-        PackError::Write(error)
-    }
-}
-
-/// What a packer should be told although the module could be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A remark about a module that could be written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum PackWarning {
     /// The native layout has one data section, and it is writable.
+    #[error(
+        "the native layout has one data section: {bytes} bytes of read-only data become writable"
+    )]
     ReadOnlyDataWritable { bytes: u64 },
-    /// An archive's member that cannot be linked, and that nothing has asked for yet.
+    /// An archive member cannot be linked, and no object needs it so far.
+    #[error("{member} is ignored: {reason}")]
     IgnoredMember { member: String, reason: String },
-    /// Data of another module reached at a distance.
+    /// Code refers to another module's data by a 32-bit distance.
+    #[error(
+        "{object}, section `{section}`: refers to the import `{symbol}` by a 32-bit distance, so that both modules have to lie within 2 GiB; compile with -fPIC"
+    )]
     NearImport { object: String, section: String, symbol: String },
-    /// An address that must fit 32 bits.
+    /// A 32-bit field holds an address.
+    #[error(
+        "{object}, section `{section}`: holds 32-bit addresses and has to be placed below 2 GiB; compile with -fPIC"
+    )]
     LowAddress { object: String, section: String },
-    /// An exported symbol that is a number and not a place.
+    /// An exported symbol is absolute.
+    #[error("`{name}` is an absolute symbol and is not exported")]
     AbsoluteNotExported { name: String },
-    /// A function that cannot lie where its phase wants it, because it shares its section.
+    /// A function with a phase shares its section with other functions.
+    #[error(
+        "{object}, section `{section}`: `{name}` has a phase but shares the section with other functions and stays there; compile with -ffunction-sections"
+    )]
     PhaseShared { object: String, section: String, name: String },
-    /// A phase for a function that is in no object that is needed.
+    /// A phase is given for a function that the module does not contain.
+    #[error("`{name}` has a phase, but the module has no function of that name")]
     PhaseUnused { name: String },
-    /// Code that catches exceptions.
+    /// An object catches exceptions.
+    #[error(
+        "{object}: catches exceptions, but a module has no unwinding tables: an exception ends the process"
+    )]
     NoUnwinding { object: String },
-}
-
-impl fmt::Display for PackWarning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use PackWarning as W;
-        match self {
-            W::ReadOnlyDataWritable { bytes } => write!(
-                f,
-                "the native layout has one data section: {bytes} bytes of read-only data become writable"
-            ),
-            W::IgnoredMember { member, reason } => write!(f, "{member} is ignored: {reason}"),
-            W::NearImport { object, section, symbol } => write!(
-                f,
-                "{object}, section `{section}`: reaches `{symbol}` of another module at a distance and will only load near it; compile with -fPIC"
-            ),
-            W::LowAddress { object, section } => write!(
-                f,
-                "{object}, section `{section}`: holds 32-bit addresses and has to be placed below 2 GiB; compile with -fPIC"
-            ),
-            W::AbsoluteNotExported { name } => {
-                write!(f, "`{name}` is an absolute symbol and is not exported")
-            }
-            W::PhaseShared { object, section, name } => write!(
-                f,
-                "{object}, section `{section}`: `{name}` has a phase and shares the section with other functions, so that it stays with them; compile with -ffunction-sections"
-            ),
-            W::PhaseUnused { name } => {
-                write!(f, "`{name}` has a phase, and the module has no function of that name")
-            }
-            W::NoUnwinding { object } => write!(
-                f,
-                "{object}: catches exceptions, but a module has no unwinding tables: an exception ends the process"
-            ),
-        }
-    }
 }

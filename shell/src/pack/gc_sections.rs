@@ -1,80 +1,71 @@
-//! Which sections a module needs: what its exports and its entry reach, and nothing else.
+//! Section garbage collection: finds the sections that exports and the entry point reach.
 //!
-//! What is not reached asks for nothing: its imports are no imports of the module, and what it could
-//! not express does not matter. Unwinding tables and notes fall away for that reason alone.
+//! Sections that are not reached are dropped without checks: their imports are not imports of the module,
+//! and they may contain constructs that a module cannot express. Unwinding tables and notes are dropped
+//! for this reason.
 
 use std::collections::HashSet;
 
-use ::object::LittleEndian as LE;
 use ::object::elf;
 
-use super::Options;
 use super::error::{PackError, PackWarning, RelocType};
-use super::layout::{Run, is_called};
-use super::object::{GlobalId, Rela, Section, SectionId, SymbolId, text};
-use super::resolve::{Program, Referent, Trouble};
+use super::object::{GlobalId, Section, SectionId, SymbolId, decode, is_called, text};
+use super::output::Segment;
+use super::resolve::{Program, Resolution, ResolveError};
 
-/// The greatest alignment a module can ask for, in bytes.
+/// The largest alignment of a module section, in bytes.
 const MAX_ALIGNMENT: u64 = smf_core::format::MAX_ALIGNMENT;
 
-/// What is needed.
-pub(super) struct Reach {
+/// The reachable sections and common symbols.
+pub(super) struct Reachable {
     /// By object, then by section.
     live: Vec<Vec<bool>>,
     commons: HashSet<GlobalId>,
-    /// Arrays both ends of which something may ask for, so that all of it is needed.
+    /// Section arrays whose bounds are referenced, so that all their sections are live.
     arrays: HashSet<u32>,
     queue: Vec<SectionId>,
 }
 
-/// A relocation's type and the symbol it is against.
-pub(super) fn decode(rela: &Rela, object: u32) -> (u32, SymbolId) {
-    let info = rela.r_info.get(LE);
-    // Two halves of 32 bits each.
-    let (symbol, kind) = ((info >> 32) as u32, info as u32);
-    (kind, SymbolId { object, symbol })
-}
-
-/// Marks everything that the program needs, and checks that a module can hold it.
-pub(super) fn reach(
+/// Marks everything that the exports and the entry point reach, and checks that a module can hold it.
+pub(super) fn mark_reachable(
     program: &Program<'_>,
-    options: &Options<'_>,
+    entry: Option<&str>,
     warnings: &mut Vec<PackWarning>,
-) -> Result<Reach, PackError> {
+) -> Result<Reachable, PackError> {
     let live = program.objects.iter().map(|object| vec![false; object.sections.len()]).collect();
     let (commons, arrays) = (HashSet::new(), HashSet::new());
-    let mut reach = Reach { live, commons, arrays, queue: Vec::new() };
+    let mut reachable = Reachable { live, commons, arrays, queue: Vec::new() };
     for export in program.exports() {
-        let referent = export.referent.map_err(|why| root_trouble(program, export.id, why))?;
-        reach.mark(program, referent)?;
+        let resolution = export.resolution.map_err(|why| root_error(program, export.id, why))?;
+        reachable.mark(program, resolution)?;
     }
-    if let Some(name) = options.entry {
+    if let Some(name) = entry {
         let missing = || PackError::EntryMissing { name: name.to_owned() };
         let id = program.find(name.as_bytes()).ok_or_else(missing)?;
-        let referent = program.meaning(id, false);
-        reach.mark(program, referent.map_err(|why| root_trouble(program, id, why))?)?;
+        let resolution = program.resolve_global(id, false);
+        reachable.mark(program, resolution.map_err(|why| root_error(program, id, why))?)?;
     }
-    while let Some(id) = reach.queue.pop() {
-        reach.visit(program, id)?;
+    while let Some(id) = reachable.queue.pop() {
+        reachable.visit(program, id)?;
     }
-    reach.commons.iter().try_for_each(|id| check_common(program, *id))?;
-    reach.refuse_constructors(program)?;
-    if reach.is_empty() {
+    reachable.commons.iter().try_for_each(|id| check_common(program, *id))?;
+    reachable.refuse_constructors(program)?;
+    if reachable.is_empty() {
         return Err(PackError::NothingExported);
     }
-    reach.warn_of_exceptions(program, warnings);
-    Ok(reach)
+    reachable.warn_of_exceptions(program, warnings);
+    Ok(reachable)
 }
 
-impl Reach {
-    /// Whether a section is needed.
+impl Reachable {
+    /// Whether a section is reachable.
     pub(super) fn is_live(&self, id: SectionId) -> bool {
         let (object, section) = (usize::try_from(id.object), usize::try_from(id.section));
         let (Ok(object), Ok(section)) = (object, section) else { return false };
         self.live.get(object).and_then(|live| live.get(section)).copied().unwrap_or(false)
     }
 
-    /// The common symbols that are needed, in the order of the program's names.
+    /// The reachable common symbols, in order of their ids.
     pub(super) fn commons(&self) -> Vec<GlobalId> {
         let mut commons: Vec<_> = self.commons.iter().copied().collect();
         commons.sort_unstable();
@@ -85,21 +76,21 @@ impl Reach {
         self.commons.is_empty() && !self.live.iter().flatten().any(|live| *live)
     }
 
-    fn mark(&mut self, program: &Program<'_>, referent: Referent) -> Result<(), PackError> {
-        match referent {
-            Referent::Section { id, .. } => self.mark_section(id),
-            Referent::Common(id) => {
+    fn mark(&mut self, program: &Program<'_>, resolution: Resolution) -> Result<(), PackError> {
+        match resolution {
+            Resolution::Section { id, .. } => self.mark_section(id),
+            Resolution::Common(id) => {
                 self.commons.insert(id);
             }
-            Referent::Bound { array, .. } if self.arrays.insert(array) => {
+            Resolution::ArrayBound { array, .. } if self.arrays.insert(array) => {
                 check_array(program, array)?;
                 program.array(array).iter().for_each(|id| self.mark_section(*id));
             }
-            Referent::Bound { .. }
-            | Referent::Absolute(_)
-            | Referent::Import(_)
-            | Referent::Got
-            | Referent::Handle => {}
+            Resolution::ArrayBound { .. }
+            | Resolution::Absolute(_)
+            | Resolution::Import(_)
+            | Resolution::Got
+            | Resolution::DsoHandle => {}
         }
         Ok(())
     }
@@ -114,7 +105,7 @@ impl Reach {
         }
     }
 
-    /// Checks a section that is needed, and marks what it needs.
+    /// Checks a reachable section and marks the targets of its relocations.
     fn visit(&mut self, program: &Program<'_>, id: SectionId) -> Result<(), PackError> {
         let Some(section) = program.section(id) else { return Ok(()) };
         check_section(program, id, section)?;
@@ -123,22 +114,23 @@ impl Reach {
             if program.symbol(symbol).is_none() {
                 return Err(broken(program, id, "a relocation names a symbol that does not exist"));
             }
-            match program.referent(symbol) {
-                Ok(referent) => self.mark(program, referent)?,
+            match program.resolution(symbol) {
+                Ok(resolution) => self.mark(program, resolution)?,
                 Err(_) if kind == elf::R_X86_64_NONE.0 => {}
-                Err(why) => return Err(trouble(program, id, kind, symbol, why)),
+                Err(why) => return Err(reference_error(program, id, kind, symbol, why)),
             }
         }
         Ok(())
     }
 
-    /// Nobody runs constructors, so that an object that counts on its own would misbehave. One that
-    /// came out of an archive counts when anything of it is needed.
+    /// Refuses constructors, which the loader does not run, in every object that is given and in every
+    /// archive member of which a section is reachable.
     fn refuse_constructors(&self, program: &Program<'_>) -> Result<(), PackError> {
-        let mut runs = program.sections().filter(|(_, section)| runs_by_itself(section));
-        let refused = runs.find(|(id, _)| {
+        let mut constructors =
+            program.sections().filter(|(_, section)| is_constructor_section(section));
+        let refused = constructors.find(|(id, _)| {
             let optional = program.object(id.object).is_some_and(|object| object.from_archive);
-            !optional || self.needs(id.object)
+            !optional || self.uses_object(id.object)
         });
         match refused {
             Some((id, _)) => {
@@ -149,8 +141,8 @@ impl Reach {
         }
     }
 
-    /// Whether any section of an object is needed.
-    fn needs(&self, object: u32) -> bool {
+    /// Whether any section of an object is reachable.
+    fn uses_object(&self, object: u32) -> bool {
         let live = usize::try_from(object).ok().and_then(|object| self.live.get(object));
         live.is_some_and(|live| live.contains(&true))
     }
@@ -162,14 +154,14 @@ impl Reach {
                 && !section.discarded
         };
         for (number, object) in (0u32..).zip(&program.objects) {
-            if self.needs(number) && object.sections.iter().any(catches) {
+            if self.uses_object(number) && object.sections.iter().any(catches) {
                 warnings.push(PackWarning::NoUnwinding { object: object.name.clone() });
             }
         }
     }
 }
 
-fn runs_by_itself(section: &Section<'_>) -> bool {
+fn is_constructor_section(section: &Section<'_>) -> bool {
     const KINDS: [elf::SectionType; 3] =
         [elf::SHT_INIT_ARRAY, elf::SHT_FINI_ARRAY, elf::SHT_PREINIT_ARRAY];
     const NAMES: [&[u8]; 7] = [
@@ -182,8 +174,8 @@ fn runs_by_itself(section: &Section<'_>) -> bool {
         b".fini",
     ];
     let named = NAMES.into_iter().any(|name| is_called(section.name, name));
-    let runs = KINDS.contains(&section.kind) || named;
-    runs && section.is_loaded() && section.size != 0 && !section.discarded
+    let is_constructor = KINDS.contains(&section.kind) || named;
+    is_constructor && section.is_loaded() && section.size != 0 && !section.discarded
 }
 
 fn broken(program: &Program<'_>, id: SectionId, reason: &'static str) -> PackError {
@@ -207,15 +199,15 @@ fn check_section(
     }
     let alignment = section.alignment;
     let reason = if !alignment.is_power_of_two() {
-        "its alignment is no power of two"
+        "its alignment is not a power of two"
     } else if section.has(elf::SHF_COMPRESSED) {
         "it is compressed"
-    } else if section.foreign_relocs {
-        "its relocations carry no addends, which its machine does not use"
+    } else if section.has_rel_relocs {
+        "its relocations have no addends (SHT_REL), which this machine does not use"
     } else if section.is_zeroes() && section.is_code() {
-        "code without bytes"
+        "a code section without contents"
     } else if section.is_zeroes() && !section.relocs.is_empty() {
-        "relocations apply to a section without bytes"
+        "relocations apply to a section without contents"
     } else if alignment > MAX_ALIGNMENT {
         let (object, section) = program.titles(id);
         return Err(PackError::Alignment { object, section, alignment });
@@ -225,11 +217,11 @@ fn check_section(
     Err(broken(program, id, reason))
 }
 
-/// An array is one piece of memory, so that all its sections must be of one kind.
+/// Checks that all sections of an array lie in one segment, so that they can be contiguous.
 fn check_array(program: &Program<'_>, array: u32) -> Result<(), PackError> {
-    let run = |id: &SectionId| program.section(*id).map(Run::of);
+    let segment = |id: &SectionId| program.section(*id).map(Segment::of);
     let sections = program.array(array);
-    match sections.iter().find(|id| run(id) != sections.first().and_then(run)) {
+    match sections.iter().find(|id| segment(id) != sections.first().and_then(segment)) {
         Some(id) => Err(broken(
             program,
             *id,
@@ -245,56 +237,57 @@ fn check_common(program: &Program<'_>, id: GlobalId) -> Result<(), PackError> {
     if alignment.is_power_of_two() && alignment <= MAX_ALIGNMENT {
         return Ok(());
     }
-    let (object, symbol) = (program.title(program.definer(id)), text(global.name));
-    let reason = "its alignment is no power of two up to 4096";
+    let (object, symbol) = (program.title(program.defining_object(id)), text(global.name));
+    let reason = "its alignment is not a power of two up to 4096";
     Err(PackError::BrokenSymbol { object, symbol, reason })
 }
 
-/// Why a name that must be part of the module cannot be.
-fn root_trouble(program: &Program<'_>, id: GlobalId, why: Trouble) -> PackError {
+/// The error for an exported symbol or entry point that cannot be resolved.
+fn root_error(program: &Program<'_>, id: GlobalId, why: ResolveError) -> PackError {
     let name = program.global(id).map_or_else(String::new, |global| text(global.name));
-    let object = program.title(program.definer(id));
+    let object = program.title(program.defining_object(id));
     match why {
-        Trouble::Ifunc => PackError::Ifunc { name, object },
-        Trouble::ThreadLocal => {
-            let section = program.home(id).map(|section| program.titles(section).1);
+        ResolveError::Ifunc => PackError::Ifunc { name, object },
+        ResolveError::ThreadLocal => {
+            let section = program.output(id).map(|section| program.titles(section).1);
             PackError::ThreadLocal { object, section: section.unwrap_or(name) }
         }
-        Trouble::Hidden => PackError::UndefinedHidden { name, object },
-        Trouble::Discarded | Trouble::NotLoaded => {
-            let reason = "it has no place in memory";
+        ResolveError::Hidden => PackError::UndefinedHidden { name, object },
+        ResolveError::Discarded | ResolveError::NotLoaded => {
+            let reason = "its section is not loaded";
             PackError::BrokenSymbol { object, symbol: name, reason }
         }
     }
 }
 
-/// Why a relocation cannot be followed.
-fn trouble(
+/// The error for a relocation whose symbol cannot be resolved.
+fn reference_error(
     program: &Program<'_>,
     id: SectionId,
     kind: u32,
     symbol: SymbolId,
-    why: Trouble,
+    why: ResolveError,
 ) -> PackError {
     let (object, section) = program.titles(id);
     let name = program.symbol(symbol).map_or_else(String::new, |symbol| text(symbol.name));
-    let definer = program.symbol(symbol).and_then(|symbol| symbol.global);
+    let defining_object = program.symbol(symbol).and_then(|symbol| symbol.global);
     match why {
-        Trouble::Ifunc => {
-            let object = definer.map_or(object, |global| program.title(program.definer(global)));
+        ResolveError::Ifunc => {
+            let object = defining_object
+                .map_or(object, |global| program.title(program.defining_object(global)));
             PackError::Ifunc { name, object }
         }
-        Trouble::ThreadLocal => {
+        ResolveError::ThreadLocal => {
             let kind = RelocType { machine: program.machine(), number: kind };
             PackError::ThreadLocalReference { object, section, kind, symbol: name }
         }
-        Trouble::Hidden => PackError::UndefinedHidden { name, object },
-        Trouble::Discarded => {
+        ResolveError::Hidden => PackError::UndefinedHidden { name, object },
+        ResolveError::Discarded => {
             let why = "was dropped with another copy of its section group";
             PackError::RelocTarget { object, section, symbol: name, why }
         }
-        Trouble::NotLoaded => {
-            let why = "has no place in memory";
+        ResolveError::NotLoaded => {
+            let why = "is in a section that is not loaded";
             PackError::RelocTarget { object, section, symbol: name, why }
         }
     }

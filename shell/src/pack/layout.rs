@@ -1,76 +1,46 @@
-//! Where everything goes: input sections into runs, runs into sections of the module, and those
-//! into an image whose distances are fixed.
+//! Assigns addresses: input sections to segments, segments to sections of the module, and for the packed
+//! layout those to an image with fixed distances (see [`prelink`]).
 //!
-//! The order serves the loader: code first, in the order in which it runs, what hardly ever does last; then
-//! constants, those that need a fix-up behind those that do not, so that few pages are written to; then
-//! the table of addresses; then data in the same way, and zeroes. Protections change at a page.
+//! Code comes first, in the order of its phases, cold code last. Constants follow, those with relocations
+//! behind those without, so that the loader writes to few pages; then the global offset table; then data,
+//! those with relocations first, and zeroes. Protections change at page boundaries.
 
 use std::collections::HashMap;
 
-use ::object::elf;
 use smf_core::format::ext::prelink;
 use smf_core::format::{Layout, SectionFlags, SectionKind};
 
 use super::error::PackError;
-use super::gc_sections::{Reach, decode};
+use super::gc_sections::Reachable;
 use super::machine::Machine;
-use super::object::{GlobalId, Section, SectionId};
-use super::phases::Phases;
-use super::relocs::Fixes;
-use super::resolve::{Program, Referent};
+use super::object::{GlobalId, Section, SectionId, decode};
+use super::output::{OutputSection, Segment};
+use super::pack_reloc::RelocPlan;
+use super::phases::SectionPhases;
+use super::resolve::{Program, Resolution};
 
-/// Bytes of a slot of the table of addresses.
+/// Bytes of a GOT slot.
 pub(super) const SLOT: u64 = 8;
-/// What an explicit entry is moved to when it would be at 0, which reads as no entry at all.
+/// The offset of an explicit entry point that would be at 0, which means "no entry point".
 const ENTRY_PAD: u64 = 16;
-/// Every distance within an image must fit a signed 32-bit number.
+/// Distances within an image have to fit a signed 32-bit field.
 const LIMIT: u64 = i32::MAX as u64;
 
-/// A run of input sections with one use, in the order of the image.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Run {
-    Text,
-    RoData,
-    Table,
-    Data,
-    Bss,
-}
-
-impl Run {
-    const ALL: [Run; 5] = [Run::Text, Run::RoData, Run::Table, Run::Data, Run::Bss];
-
-    pub(super) fn of(section: &Section<'_>) -> Run {
-        if section.is_code() {
-            Run::Text
-        } else if section.is_zeroes() {
-            Run::Bss
-        } else if !section.has(elf::SHF_WRITE) || is_called(section.name, b".data.rel.ro") {
-            Run::RoData
-        } else {
-            Run::Data
-        }
-    }
-
-    /// Whether the program may write to it.
-    pub(super) fn is_writable(self) -> bool {
-        matches!(self, Run::Data | Run::Bss)
-    }
-}
-
-/// How much a run takes.
+/// The extent of a segment.
 #[derive(Clone, Copy)]
-struct Extent {
+struct SegmentExtent {
     size: u64,
     alignment: u64,
-    /// Something lies in it, if only a symbol.
+    /// A section or a symbol lies in it.
     is_used: bool,
-    /// The section of the module that it is part of, and where in it.
-    home: usize,
+    /// The index of the module section that contains it, and the offset in that section.
+    output: usize,
     base: u64,
 }
 
-impl Extent {
-    const EMPTY: Extent = Extent { size: 0, alignment: 1, is_used: false, home: 0, base: 0 };
+impl SegmentExtent {
+    const EMPTY: SegmentExtent =
+        SegmentExtent { size: 0, alignment: 1, is_used: false, output: 0, base: 0 };
 
     fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64, PackError> {
         let start = self.size.checked_next_multiple_of(alignment);
@@ -83,180 +53,161 @@ impl Extent {
     }
 }
 
-/// A section of the module.
-pub(super) struct Home {
-    pub(super) name: &'static [u8],
-    pub(super) kind: SectionKind,
-    pub(super) flags: SectionFlags,
-    pub(super) alignment: u64,
-    /// Bytes in the file, and in memory.
-    pub(super) len: u64,
-    pub(super) size: u64,
-    /// Where it begins in the image, when the layout can say so.
-    pub(super) image: Option<u64>,
-}
-
-/// What a reference means in the module.
+/// The resolved target of a reference.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Located {
-    /// Bytes from the begin of a section of the module; before it or behind it, too, when an object
-    /// counts from there.
-    At {
-        home: usize,
+pub(super) enum Address {
+    /// Bytes from the start of a module section. References may lie before its start or behind its end.
+    Section {
+        output: usize,
         offset: i64,
     },
-    Number(u64),
+    Absolute(u64),
     Import(GlobalId),
 }
 
-/// Where everything is.
-pub(super) struct Placement {
-    pub(super) homes: Vec<Home>,
-    /// The sections that are needed, in the order of the image.
+/// The addresses of everything in the module.
+pub(super) struct ModuleLayout {
+    pub(super) outputs: Vec<OutputSection>,
+    /// The reachable input sections, in image order.
     pub(super) order: Vec<SectionId>,
-    extents: [Extent; 5],
-    /// By object and section: bytes from the begin of the run, of what is needed.
+    extents: [SegmentExtent; 5],
+    /// By object and input section: bytes from the start of the segment; `None` when unreachable.
     offsets: Vec<Vec<Option<u64>>>,
-    /// Bytes from the begin of the zeroes.
+    /// Bytes from the start of the Bss segment.
     commons: HashMap<GlobalId, u64>,
     machine: Machine,
-    pub(super) phases: Phases,
-    /// Where the sections of an array begin and end; `None` when they are in more than one run.
-    bounds: HashMap<u32, Option<(Run, u64, u64)>>,
+    pub(super) phases: SectionPhases,
+    /// Segment, start and end of each section array; `None` when it spans more than one segment.
+    bounds: HashMap<u32, Option<(Segment, u64, u64)>>,
     stubs: u64,
     handle: Option<u32>,
 }
 
-/// Places everything that is needed.
+/// Assigns addresses to everything that is reachable.
 ///
 /// # Errors
 /// [`PackError::TooLarge`].
 pub(super) fn place(
     program: &Program<'_>,
-    reach: &Reach,
-    fixes: &Fixes,
-    phases: Phases,
+    reachable: &Reachable,
+    plan: &RelocPlan,
+    phases: SectionPhases,
     layout: Layout,
-    entry: Option<Referent>,
-) -> Result<Placement, PackError> {
+    entry: Option<Resolution>,
+) -> Result<ModuleLayout, PackError> {
     let offsets = program.objects.iter().map(|object| vec![None; object.sections.len()]).collect();
-    let mut placement = Placement {
-        homes: Vec::new(),
-        order: ordered(program, reach, &phases),
-        extents: [Extent::EMPTY; 5],
+    let mut placed = ModuleLayout {
+        outputs: Vec::new(),
+        order: ordered(program, reachable, &phases),
+        extents: [SegmentExtent::EMPTY; 5],
         offsets,
         commons: HashMap::new(),
         machine: program.machine(),
         phases,
         bounds: HashMap::new(),
         stubs: 0,
-        handle: fixes.handle(),
+        handle: plan.dso_handle(),
     };
-    let first = placement.order.first().copied();
-    if first.is_some_and(|id| entry == Some(Referent::Section { id, value: 0 })) {
-        placement.extent(Run::Text).reserve(ENTRY_PAD, 1)?;
+    let first = placed.order.first().copied();
+    if first.is_some_and(|id| entry == Some(Resolution::Section { id, value: 0 })) {
+        placed.extent(Segment::Text).reserve(ENTRY_PAD, 1)?;
     }
-    placement.place_sections(program, fixes)?;
-    for id in reach.commons() {
+    placed.place_sections(program, plan)?;
+    for id in reachable.commons() {
         let Some(global) = program.global(id) else { continue };
         let (size, alignment) = (global.common_size, global.common_alignment);
-        let start = placement.extent(Run::Bss).reserve(size, alignment)?;
-        placement.commons.insert(id, start);
+        let start = placed.extent(Segment::Bss).reserve(size, alignment)?;
+        placed.commons.insert(id, start);
     }
-    placement.place_slots(fixes)?;
-    let code = placement.extent(Run::Text);
+    placed.place_slots(plan)?;
+    let code = placed.extent(Segment::Text);
     code.alignment = code.alignment.max(program.machine().code_alignment());
-    for extent in &mut placement.extents {
-        // Where a symbol lies there is a byte for it to lie at.
+    for extent in &mut placed.extents {
+        // A symbol at the end of an empty segment needs a byte to lie at.
         extent.size = extent.size.max(u64::from(extent.is_used));
     }
     match layout {
-        Layout::Native => placement.make_native_homes()?,
-        _ => placement.make_packed_homes()?,
+        Layout::Native => placed.make_native_sections()?,
+        _ => placed.make_packed_sections()?,
     }
-    Ok(placement)
+    Ok(placed)
 }
 
-/// The needed sections in the order of the image.
-fn ordered(program: &Program<'_>, reach: &Reach, phases: &Phases) -> Vec<SectionId> {
-    let live = program.sections().filter(|(id, _)| reach.is_live(*id));
+/// The reachable sections in image order.
+fn ordered(program: &Program<'_>, reachable: &Reachable, phases: &SectionPhases) -> Vec<SectionId> {
+    let live = program.sections().filter(|(id, _)| reachable.is_live(*id));
     let mut keyed: Vec<_> = live
         .map(|(id, section)| {
-            // Those that `__start_NAME` may speak of stand together.
+            // The sections of an array (`__start_NAME`) are contiguous.
             let rank = rank(id, section, program.machine(), phases);
-            (Run::of(section), rank, section.array, id)
+            (Segment::of(section), rank, section.array, id)
         })
         .collect();
     keyed.sort_by_key(|(run, rank, array, _)| (*run, *rank, *array));
     keyed.into_iter().map(|(.., id)| id).collect()
 }
 
-/// The place of a section within its run.
-fn rank(id: SectionId, section: &Section<'_>, machine: Machine, phases: &Phases) -> u8 {
+/// The sort key of a section within its segment.
+fn rank(id: SectionId, section: &Section<'_>, machine: Machine, phases: &SectionPhases) -> u8 {
     let is_array = section.array.is_some();
-    match Run::of(section) {
-        Run::Text => phases.rank(id, section),
-        // Arrays stay in one piece, whether each part of them needs a fix-up or not.
-        Run::RoData => u8::from(is_array || has_addresses(section, machine)),
-        Run::Data => u8::from(!is_array && !has_addresses(section, machine)),
-        Run::Table | Run::Bss => 0,
+    match Segment::of(section) {
+        Segment::Text => phases.rank(id, section),
+        // Arrays are contiguous, whether or not each part needs relocations.
+        Segment::RoData => u8::from(is_array || has_addresses(section, machine)),
+        Segment::Data => u8::from(!is_array && !has_addresses(section, machine)),
+        Segment::Got | Segment::Bss => 0,
     }
 }
 
-/// Bytes of sections that stand one behind the other, the first of them at a page.
+/// Total bytes of `sections` when the first one starts at a page boundary.
 fn measure(program: &Program<'_>, sections: &[SectionId]) -> Result<u64, PackError> {
-    let mut extent = Extent::EMPTY;
+    let mut extent = SegmentExtent::EMPTY;
     for section in sections.iter().filter_map(|id| program.section(*id)) {
         extent.reserve(section.size, section.alignment)?;
     }
     Ok(extent.size)
 }
 
-/// Whether a section has this name, with or without something after another dot: `.data.rel.root` is
-/// no `.data.rel.ro` but holds a variable called `root`.
-pub(super) fn is_called(name: &[u8], wanted: &[u8]) -> bool {
-    name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
-}
-
-/// Whether the loader will have to write to the section.
+/// Whether the loader has to write to the section.
 fn has_addresses(section: &Section<'_>, machine: Machine) -> bool {
     section.relocs.iter().copied().flatten().any(|rela| machine.is_address(decode(rela, 0).0))
 }
 
-impl Placement {
-    fn extent(&mut self, run: Run) -> &mut Extent {
+impl ModuleLayout {
+    fn extent(&mut self, run: Segment) -> &mut SegmentExtent {
         let [text, rodata, table, data, bss] = &mut self.extents;
         match run {
-            Run::Text => text,
-            Run::RoData => rodata,
-            Run::Table => table,
-            Run::Data => data,
-            Run::Bss => bss,
+            Segment::Text => text,
+            Segment::RoData => rodata,
+            Segment::Got => table,
+            Segment::Data => data,
+            Segment::Bss => bss,
         }
     }
 
-    fn place_sections(&mut self, program: &Program<'_>, fixes: &Fixes) -> Result<(), PackError> {
+    fn place_sections(&mut self, program: &Program<'_>, plan: &RelocPlan) -> Result<(), PackError> {
         let order = self.order.clone();
         let section = |id: &SectionId| program.section(*id);
-        let is_text = |id: &SectionId| section(id).is_some_and(|found| Run::of(found) == Run::Text);
+        let is_text =
+            |id: &SectionId| section(id).is_some_and(|found| Segment::of(found) == Segment::Text);
         let text = order.get(..order.partition_point(is_text)).unwrap_or(&[]);
         let is_warm =
             |id: &SectionId| section(id).is_some_and(|found| !self.phases.is_cold(*id, found));
         let (warm, cold) =
             text.split_at_checked(text.partition_point(is_warm)).unwrap_or((text, &[]));
         self.place_all(program, warm)?;
-        self.place_stubs(fixes)?;
-        if self.is_better_apart(measure(program, cold)?) {
-            self.extent(Run::Text).reserve(0, prelink::PAGE)?;
+        self.place_stubs(plan)?;
+        if self.is_better_on_own_page(measure(program, cold)?) {
+            self.extent(Segment::Text).reserve(0, prelink::PAGE)?;
         }
         self.place_all(program, cold)?;
         self.place_all(program, order.get(text.len()..).unwrap_or(&[]))
     }
 
-    /// Whether `cold` bytes of code touch a page less when they begin with one, and no more are taken in
-    /// all.
-    fn is_better_apart(&mut self, cold: u64) -> bool {
-        let warm = self.extent(Run::Text).size;
+    /// Whether starting `cold` bytes of cold code at a page boundary keeps it off the pages of warm code
+    /// without an additional page.
+    fn is_better_on_own_page(&mut self, cold: u64) -> bool {
+        let warm = self.extent(Segment::Text).size;
         let pages = |bytes: u64| bytes.div_ceil(prelink::PAGE);
         let as_many = pages(warm) + pages(cold) == pages(warm.saturating_add(cold));
         as_many && cold != 0 && !warm.is_multiple_of(prelink::PAGE)
@@ -265,13 +216,13 @@ impl Placement {
     fn place_all(&mut self, program: &Program<'_>, order: &[SectionId]) -> Result<(), PackError> {
         for id in order.iter().copied() {
             let Some(section) = program.section(id) else { continue };
-            let run = Run::of(section);
+            let run = Segment::of(section);
             let start = self.extent(run).reserve(section.size, section.alignment)?;
             if let Some(offset) = self.offset_of(id) {
                 *offset = Some(start);
             }
             if let Some(array) = section.array {
-                self.stretch(array, run, start, start + section.size);
+                self.extend_bounds(array, run, start, start + section.size);
             }
         }
         Ok(())
@@ -282,8 +233,8 @@ impl Placement {
         sections.get_mut(usize::try_from(id.section).ok()?)
     }
 
-    /// Adds a section to those of its name.
-    fn stretch(&mut self, array: u32, run: Run, start: u64, end: u64) {
+    /// Extends the bounds of an array by a section.
+    fn extend_bounds(&mut self, array: u32, run: Segment, start: u64, end: u64) {
         let bounds = self.bounds.entry(array).or_insert(Some((run, start, end)));
         *bounds = match *bounds {
             Some((known, from, to)) if known == run => Some((run, from.min(start), to.max(end))),
@@ -291,20 +242,20 @@ impl Placement {
         };
     }
 
-    /// Places the stubs, behind the code that is used.
-    fn place_stubs(&mut self, fixes: &Fixes) -> Result<(), PackError> {
-        let stubs = u64::try_from(fixes.stubs.len()).unwrap_or(u64::MAX);
+    /// Places the stubs behind the warm code.
+    fn place_stubs(&mut self, plan: &RelocPlan) -> Result<(), PackError> {
+        let stubs = u64::try_from(plan.stubs.len()).unwrap_or(u64::MAX);
         if stubs != 0 {
             let size = stubs.saturating_mul(self.stub_bytes());
-            self.stubs = self.extent(Run::Text).reserve(size, 16)?;
+            self.stubs = self.extent(Segment::Text).reserve(size, 16)?;
         }
         Ok(())
     }
 
-    fn place_slots(&mut self, fixes: &Fixes) -> Result<(), PackError> {
-        let slots = u64::try_from(fixes.slots.len()).unwrap_or(u64::MAX);
-        if slots != 0 || fixes.names_table {
-            self.extent(Run::Table).reserve(slots.max(1).saturating_mul(SLOT), SLOT)?;
+    fn place_slots(&mut self, plan: &RelocPlan) -> Result<(), PackError> {
+        let slots = u64::try_from(plan.slots.len()).unwrap_or(u64::MAX);
+        if slots != 0 || plan.uses_got {
+            self.extent(Segment::Got).reserve(slots.max(1).saturating_mul(SLOT), SLOT)?;
         }
         Ok(())
     }
@@ -313,20 +264,20 @@ impl Placement {
         u64::try_from(self.machine.stub().bytes.len()).unwrap_or(u64::MAX)
     }
 
-    /// One section for each run, and an image of all of them.
-    fn make_packed_homes(&mut self) -> Result<(), PackError> {
+    /// Makes one module section of each segment, and an image of all of them.
+    fn make_packed_sections(&mut self) -> Result<(), PackError> {
         let (mut end, mut last) = (0u64, SectionKind::Code);
-        for run in Run::ALL {
+        for run in Segment::ALL {
             let extent = *self.extent(run);
             if !extent.is_used {
                 continue;
             }
             let (name, kind, flags): (&[u8], _, _) = match run {
-                Run::Text => (b".text", SectionKind::Code, CODE),
-                Run::RoData => (b".rodata", SectionKind::RoData, READ),
-                Run::Table => (b".got", SectionKind::RoData, READ),
-                Run::Data => (b".data", SectionKind::Data, WRITE),
-                Run::Bss => (b".bss", SectionKind::Bss, WRITE),
+                Segment::Text => (b".text", SectionKind::Code, CODE),
+                Segment::RoData => (b".rodata", SectionKind::RoData, READ),
+                Segment::Got => (b".got", SectionKind::RoData, READ),
+                Segment::Data => (b".data", SectionKind::Data, WRITE),
+                Segment::Bss => (b".bss", SectionKind::Bss, WRITE),
             };
             let shares = kind == last || kind == SectionKind::Bss && last == SectionKind::Data;
             let alignment = if shares { extent.alignment } else { prelink::PAGE };
@@ -336,21 +287,29 @@ impl Placement {
                 return Err(PackError::TooLarge);
             }
             last = kind;
-            let len = if run == Run::Bss { 0 } else { extent.size };
-            *self.extent(run) = Extent { home: self.homes.len(), ..extent };
+            let len = if run == Segment::Bss { 0 } else { extent.size };
+            *self.extent(run) = SegmentExtent { output: self.outputs.len(), ..extent };
             let (alignment, size) = (extent.alignment, extent.size);
             let flags = SectionFlags(flags);
-            self.homes.push(Home { name, kind, flags, alignment, len, size, image: Some(start) });
+            self.outputs.push(OutputSection {
+                name,
+                kind,
+                flags,
+                alignment,
+                len,
+                size,
+                image: Some(start),
+            });
         }
         Ok(())
     }
 
-    /// Code, and one data section for all the rest: symbols can lie in no others.
-    fn make_native_homes(&mut self) -> Result<(), PackError> {
-        let text = *self.extent(Run::Text);
+    /// Makes a code section and one data section of all other segments: symbols cannot lie in other sections.
+    fn make_native_sections(&mut self) -> Result<(), PackError> {
+        let text = *self.extent(Segment::Text);
         let flags = SectionFlags(CODE);
         if text.is_used {
-            self.homes.push(Home {
+            self.outputs.push(OutputSection {
                 name: b".text",
                 kind: SectionKind::Code,
                 flags,
@@ -360,14 +319,14 @@ impl Placement {
                 image: None,
             });
         }
-        let (home, mut all, mut len) = (self.homes.len(), Extent::EMPTY, 0);
-        for run in [Run::RoData, Run::Table, Run::Data, Run::Bss] {
+        let (output, mut all, mut len) = (self.outputs.len(), SegmentExtent::EMPTY, 0);
+        for run in [Segment::RoData, Segment::Got, Segment::Data, Segment::Bss] {
             let extent = *self.extent(run);
             if extent.is_used {
                 let base = all.reserve(extent.size, extent.alignment)?;
-                *self.extent(run) = Extent { home, base, ..extent };
+                *self.extent(run) = SegmentExtent { output, base, ..extent };
             }
-            if run != Run::Bss {
+            if run != Segment::Bss {
                 len = all.size;
             }
         }
@@ -375,7 +334,7 @@ impl Placement {
             let (alignment, size) = (all.alignment, all.size);
             let flags = SectionFlags(WRITE);
             let kind = SectionKind::Data;
-            self.homes.push(Home {
+            self.outputs.push(OutputSection {
                 name: b".data",
                 kind,
                 flags,
@@ -394,59 +353,59 @@ impl Placement {
         rodata.size + table.size
     }
 
-    fn at(&self, run: Run, offset: u64) -> Option<Located> {
+    fn at(&self, run: Segment, offset: u64) -> Option<Address> {
         let [text, rodata, table, data, bss] = &self.extents;
         let extent = match run {
-            Run::Text => text,
-            Run::RoData => rodata,
-            Run::Table => table,
-            Run::Data => data,
-            Run::Bss => bss,
+            Segment::Text => text,
+            Segment::RoData => rodata,
+            Segment::Got => table,
+            Segment::Data => data,
+            Segment::Bss => bss,
         };
-        // A symbol may count beyond its section, but not around the numbers.
+        // A symbol's value may exceed its section, but must not overflow.
         let offset = i64::try_from(offset).ok()?.checked_add(i64::try_from(extent.base).ok()?)?;
-        Some(Located::At { home: extent.home, offset })
+        Some(Address::Section { output: extent.output, offset })
     }
 
-    /// Where a section of an object is; `None` when nothing needs it.
-    pub(super) fn section(&self, program: &Program<'_>, id: SectionId) -> Option<Located> {
+    /// The address of an input section; `None` when it is unreachable.
+    pub(super) fn section(&self, program: &Program<'_>, id: SectionId) -> Option<Address> {
         let section = program.section(id)?;
         let offsets = self.offsets.get(usize::try_from(id.object).ok()?)?;
-        self.at(Run::of(section), (*offsets.get(usize::try_from(id.section).ok()?)?)?)
+        self.at(Segment::of(section), (*offsets.get(usize::try_from(id.section).ok()?)?)?)
     }
 
-    /// Where a slot of the table of addresses is.
-    pub(super) fn slot(&self, number: u32) -> Option<Located> {
-        self.at(Run::Table, u64::from(number) * SLOT)
+    /// The address of a GOT slot.
+    pub(super) fn slot(&self, number: u32) -> Option<Address> {
+        self.at(Segment::Got, u64::from(number) * SLOT)
     }
 
-    /// Where a stub is.
-    pub(super) fn stub(&self, number: u32) -> Option<Located> {
+    /// The address of a stub.
+    pub(super) fn stub(&self, number: u32) -> Option<Address> {
         let offset = u64::from(number).checked_mul(self.stub_bytes())?;
-        self.at(Run::Text, offset.checked_add(self.stubs)?)
+        self.at(Segment::Text, offset.checked_add(self.stubs)?)
     }
 
-    /// Where the table of addresses begins.
-    pub(super) fn table(&self) -> Option<Located> {
-        self.at(Run::Table, 0)
+    /// The address of the GOT.
+    pub(super) fn table(&self) -> Option<Address> {
+        self.at(Segment::Got, 0)
     }
 
-    /// What a reference means; `None` for one that leads nowhere.
-    pub(super) fn locate(&self, program: &Program<'_>, referent: Referent) -> Option<Located> {
-        match referent {
-            Referent::Section { id, value } => match self.section(program, id)? {
-                Located::At { home, offset } => {
+    /// The address of a resolved symbol; `None` when its section is unreachable.
+    pub(super) fn locate(&self, program: &Program<'_>, resolution: Resolution) -> Option<Address> {
+        match resolution {
+            Resolution::Section { id, value } => match self.section(program, id)? {
+                Address::Section { output, offset } => {
                     let offset = offset.checked_add(i64::try_from(value).ok()?)?;
-                    Some(Located::At { home, offset })
+                    Some(Address::Section { output, offset })
                 }
                 other => Some(other),
             },
-            Referent::Common(id) => self.at(Run::Bss, *self.commons.get(&id)?),
-            Referent::Absolute(value) => Some(Located::Number(value)),
-            Referent::Import(id) => Some(Located::Import(id)),
-            Referent::Got => self.table(),
-            Referent::Handle => self.slot(self.handle?),
-            Referent::Bound { array, end } => {
+            Resolution::Common(id) => self.at(Segment::Bss, *self.commons.get(&id)?),
+            Resolution::Absolute(value) => Some(Address::Absolute(value)),
+            Resolution::Import(id) => Some(Address::Import(id)),
+            Resolution::Got => self.table(),
+            Resolution::DsoHandle => self.slot(self.handle?),
+            Resolution::ArrayBound { array, end } => {
                 let (run, from, to) = (*self.bounds.get(&array)?)?;
                 self.at(run, if end { to } else { from })
             }

@@ -2,28 +2,28 @@
 //! into one module.
 //!
 //! ```text
-//! object, archive     bytes into sections, symbols, groups, relocations
-//! resolve             names across objects; which members of archives come along
-//! reach               what the exports and the entry need; the rest falls away
-//! fixes               what every relocation asks for: a value, a slot, a stub, another instruction
-//! x86_64, aarch64     what relocations mean on each of them
-//! phases              when code runs
-//! place               where everything goes
-//! apply, operands     the bytes, and the relocations that are left
-//! compress            those bytes that become fewer
-//! emit                the module
-//! check               whether readers accept it
+//! object, archive      parse sections, symbols, groups, relocations
+//! resolve              resolve symbols; link archive members that are needed
+//! gc_sections          keep the sections that exports and the entry point reach
+//! relocs, scanner      translate relocations: values, GOT slots, stubs, relaxed instructions
+//! x86_64, aarch64      the relocation types of each instruction set
+//! phases               order code by when it runs
+//! layout               assign addresses
+//! relocate, operands   write contents; collect the relocations for the loader
+//! compress             compress sections
+//! emit                 write the module
+//! check                verify the module
 //! ```
 //!
-//! The module is made so that loading it touches few pages: distances inside the module are settled
-//! here (see [`smf_core::format::ext::prelink`]), calls of other modules share one stub each, and what is
-//! left for the loader stands together in tables of addresses. For aarch64 the packed numbering has no
-//! relocation to keep beside a settled distance, so that a packed module works under its own placement
-//! alone and says so; where pages are larger than 4 KiB, it takes a native one.
+//! Modules are laid out so that loading touches few pages: distances inside the module are resolved by the
+//! packer (see [`smf_core::format::ext::prelink`]), calls of an imported function share one stub, and the
+//! relocations for the loader are gathered in tables of addresses. The packed layout has no relocation for
+//! aarch64 distances, so that an aarch64 module in that layout is valid in its prelinked image only, and
+//! says so. Where pages are larger than 4 KiB, use the native layout.
 //!
-//! Objects may be hostile: everything is checked, nothing is allocated that their length does not
-//! explain, and every error names what it is about. What a module cannot express is an error, never
-//! left out: thread-local storage, indirect functions, constructors, relocations of other kinds.
+//! Objects may be hostile: everything is checked, allocations are bounded by the length of the input, and
+//! every error names its input. A construct that a module cannot express is an error: thread-local storage,
+//! indirect functions, constructors, other relocation types.
 
 mod aarch64;
 mod archive;
@@ -36,83 +36,45 @@ mod layout;
 mod machine;
 mod object;
 mod operands;
+mod options;
+mod output;
+mod pack_reloc;
 mod phases;
 mod relocate;
 mod relocs;
 mod resolve;
+mod scanner;
+mod target;
 mod x86_64;
 
+pub use archive::Input;
 pub use compress::Algorithm;
 pub use error::{PackError, PackWarning, RelocType};
 pub use machine::Machine;
-use phases::Phases;
+pub use options::Options;
 pub use phases::{PhaseList, PhaseListError, parse_phases};
+
+use phases::SectionPhases;
 use smf_core::format::Layout;
 use smf_core::format::write::WriteError;
 
-/// An object or an archive of objects.
-#[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
-    /// What messages call it; its path, as a rule.
-    pub name: &'a str,
-    /// Its bytes.
-    pub data: &'a [u8],
-}
-
-/// What kind of module to make.
-#[derive(Clone, Copy, Debug)]
-pub struct Options<'a> {
-    /// [`Layout::Packed`] or [`Layout::Native`].
-    pub layout: Layout,
-    /// The function at which running begins; without one, it is `main` if there is a `main`.
-    pub entry: Option<&'a str>,
-    /// What stands before the module; packed only.
-    pub stub: &'a [u8],
-    /// Marks the module as one that a new version may replace while it runs, and gives it a local symbol for
-    /// each datum that it may write to and does not export, so that the new version can take over what it
-    /// holds. Those of one name in several objects stay with the old version: nobody can tell them apart.
-    pub reloadable: bool,
-    /// What to compress sections with that become smaller by it; code never is.
-    pub compress: Option<Algorithm>,
-    /// When functions run, which decides where their code lies: what starts first, what hardly ever runs
-    /// last. Counts for functions with sections of their own, before what compilers say.
-    pub phases: Option<&'a PhaseList<'a>>,
-    /// How many of the files that the program is started with are worth reading ahead.
-    pub prefetch: u8,
-}
-
-impl Default for Options<'_> {
-    /// A packed module with no stub and nothing compressed, that begins at `main` if there is one.
-    fn default() -> Self {
-        Options {
-            layout: Layout::Packed,
-            entry: None,
-            stub: &[],
-            reloadable: false,
-            compress: None,
-            phases: None,
-            prefetch: 0,
-        }
-    }
-}
-
-/// A module, and what there is to say about it.
+/// A packed module.
 #[derive(Clone, Debug)]
 pub struct Packed {
-    /// The file.
+    /// The contents of the file.
     pub bytes: Vec<u8>,
-    /// What its maker may want to change.
+    /// Remarks for the author of the objects.
     pub warnings: Vec<PackWarning>,
 }
 
 /// Links objects into a module.
 ///
-/// Objects are linked in; of archives, the members that define what is undefined, in whatever order
-/// the inputs come. When there are archives alone and no entry, all their members are linked in.
-/// Exported is what is global or weak and neither hidden nor internal.
+/// All objects are linked, and the archive members that define undefined names, in any order of inputs.
+/// Without objects and entry point, all archive members are linked. Global and weak symbols are exported
+/// unless they are hidden or internal.
 ///
 /// # Errors
-/// The first reason why there can be no such module, by the names of what it is about.
+/// The first reason why the module cannot be made.
 pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, PackError> {
     match options.layout {
         Layout::Packed => {}
@@ -121,20 +83,20 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
         layout => return Err(WriteError::Layout(layout).into()),
     }
     let mut warnings = Vec::new();
-    let program = resolve::link(inputs, options, &mut warnings)?;
-    let reach = gc_sections::reach(&program, options, &mut warnings)?;
-    let fixes = relocs::scan(&program, &reach, &mut warnings)?;
+    let program = resolve::link(inputs, options.entry, &mut warnings)?;
+    let reachable = gc_sections::mark_reachable(&program, options.entry, &mut warnings)?;
+    let plan = relocs::scan(&program, &reachable, &mut warnings)?;
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
-    let entry = entry.and_then(|id| program.meaning(id, false).ok());
-    let nothing = PhaseList::new();
-    let list = options.phases.unwrap_or(&nothing);
-    let phases = Phases::new(&program, &reach, list, &mut warnings);
-    let placement = layout::place(&program, &reach, &fixes, phases, options.layout, entry)?;
-    if options.layout == Layout::Native && placement.read_only_bytes() != 0 {
-        let bytes = placement.read_only_bytes();
+    let entry = entry.and_then(|id| program.resolve_global(id, false).ok());
+    let no_phases = PhaseList::new();
+    let list = options.phases.unwrap_or(&no_phases);
+    let phases = SectionPhases::new(&program, &reachable, list, &mut warnings);
+    let placed = layout::place(&program, &reachable, &plan, phases, options.layout, entry)?;
+    if options.layout == Layout::Native && placed.read_only_bytes() != 0 {
+        let bytes = placed.read_only_bytes();
         warnings.push(PackWarning::ReadOnlyDataWritable { bytes });
     }
-    let bytes = emit::emit(&program, &fixes, &placement, options, entry, &mut warnings)?;
+    let bytes = emit::emit(&program, &plan, &placed, options, entry, &mut warnings)?;
     check::check(&bytes, options)?;
     Ok(Packed { bytes, warnings })
 }

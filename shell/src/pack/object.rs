@@ -1,8 +1,9 @@
-//! One relocatable object, decoded: its sections, symbols, groups and relocations.
+//! Decodes a relocatable ELF object: sections, symbols, groups and relocations.
 //!
-//! Everything borrows from the object's bytes. Names and section contents may overlap in a hostile
-//! file, so that few bytes could ask for endless reading and copying; their sums are bounded by the
-//! length of the file. Facts: the System V ABI, chapters 4 and 5, and its supplements for x86-64 and aarch64.
+//! Everything borrows from the object's bytes. In a hostile file, names and section contents may overlap, so
+//! that few bytes stand for much reading and copying; the length of the file bounds their sums.
+//!
+//! Source: System V ABI, chapters 4 and 5, and its supplements for x86-64 and aarch64.
 
 use ::object::LittleEndian as LE;
 use ::object::elf;
@@ -13,27 +14,27 @@ use super::machine::Machine;
 
 type Elf = elf::FileHeader64<LE>;
 type Header = elf::SectionHeader64<LE>;
-/// One relocation as ELF has it.
+/// An ELF relocation with addend.
 pub(super) type Rela = elf::Rela64<LE>;
 
-/// How often names may share bytes of a file before it counts as hostile: real files share the tails
-/// of names, and their sum stays far below this.
+/// How often names may share bytes of a file before it counts as hostile. Real files share the tails of
+/// names, and their sum stays far below this.
 const NAME_SHARING: usize = 8;
 
 /// `SHN_X86_64_LCOMMON`: common symbols of the medium and large code models.
 const LARGE_COMMON: elf::SymbolSection = elf::SymbolSection(0xff02);
 
-/// A symbol's number among the names of the program.
+/// The index of a global name in the program.
 pub(super) type GlobalId = u32;
 
-/// A section of one of the objects.
+/// An input section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SectionId {
     pub(super) object: u32,
     pub(super) section: u32,
 }
 
-/// A symbol of one of the objects.
+/// A symbol of an input object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct SymbolId {
     pub(super) object: u32,
@@ -42,33 +43,33 @@ pub(super) struct SymbolId {
 
 /// A relocatable object.
 pub(super) struct Object<'d> {
-    /// As messages call it: `a.o`, or `lib.a(b.o)`.
+    /// The name in messages: `a.o`, or `lib.a(b.o)`.
     pub(super) name: String,
     pub(super) machine: Machine,
-    /// Linked in because something asked for it, not because it was given.
+    /// Linked in because a symbol of it was needed, not because it was given.
     pub(super) from_archive: bool,
     pub(super) sections: Vec<Section<'d>>,
     pub(super) symbols: Vec<Symbol<'d>>,
     pub(super) groups: Vec<Group<'d>>,
 }
 
-/// A section as its object has it.
+/// An input section.
 pub(super) struct Section<'d> {
     pub(super) name: &'d [u8],
     pub(super) kind: elf::SectionType,
     pub(super) flags: elf::SectionFlags,
     pub(super) size: u64,
     pub(super) alignment: u64,
-    /// None for zeroes and for what is not loaded.
+    /// Empty for zeroes and for sections that are not loaded.
     pub(super) bytes: &'d [u8],
     pub(super) relocs: Vec<&'d [Rela]>,
-    /// A table of relocations without addends applies to it.
-    pub(super) foreign_relocs: bool,
-    /// A copy of a section group that another object has brought already.
+    /// A table of relocations without addends (SHT_REL) applies to it.
+    pub(super) has_rel_relocs: bool,
+    /// A copy of a section group that an earlier object defines.
     pub(super) discarded: bool,
-    /// The section of the same name in the group that is kept instead.
-    pub(super) twin: Option<SectionId>,
-    /// The number of those that share its name, when C can spell it; once the object is linked in.
+    /// The section of the same name in the group that is kept.
+    pub(super) kept_copy: Option<SectionId>,
+    /// The index of the array of sections of this name, if it is a C identifier; set when the object is linked in.
     pub(super) array: Option<u32>,
 }
 
@@ -89,32 +90,32 @@ impl Section<'_> {
         self.kind == elf::SHT_NOBITS
     }
 
-    /// Its name for a message.
+    /// The name in messages.
     pub(super) fn title(&self) -> String {
         text(self.name)
     }
 }
 
-/// A symbol as its object has it.
+/// An input symbol.
 pub(super) struct Symbol<'d> {
-    /// Without a version; a section's name for the section's own symbol.
+    /// Without its version; the section's name for a section symbol.
     pub(super) name: &'d [u8],
-    pub(super) place: Place,
+    pub(super) place: SymbolLocation,
     pub(super) kind: elf::SymbolType,
     pub(super) visibility: elf::SymbolVisibility,
     pub(super) is_local: bool,
     pub(super) is_weak: bool,
     pub(super) size: u64,
-    /// Its number among the names of the program, once the object is linked in.
+    /// The global name's id; set when the object is linked in.
     pub(super) global: Option<GlobalId>,
 }
 
-/// Where a symbol is, as far as its object knows.
+/// Where a symbol is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SymbolLocation {
     Undefined,
     Absolute(u64),
-    /// Zeroes of the symbol's size that the linker is to find a place for.
+    /// Zeroes of the symbol's size, to be allocated by the linker.
     Common {
         alignment: u64,
     },
@@ -124,16 +125,30 @@ pub(super) enum Place {
     },
 }
 
-/// Sections that are kept or dropped together, under the name that tells copies.
+/// A section group (COMDAT), kept or dropped as a whole.
 pub(super) struct Group<'d> {
     pub(super) signature: &'d [u8],
     pub(super) members: Vec<u32>,
 }
 
-/// Bytes of a name that messages show: mangled names are long, and hostile ones longer.
+/// Whether a section has this name, or this name and a suffix after a dot: `.data.rel.root` does not match
+/// `.data.rel.ro`; it holds a variable called `root`.
+pub(super) fn is_called(name: &[u8], candidates: &[u8]) -> bool {
+    name.strip_prefix(candidates).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
+}
+
+/// A relocation's type and symbol.
+pub(super) fn decode(rela: &Rela, object: u32) -> (u32, SymbolId) {
+    let info = rela.r_info.get(LE);
+    // The symbol's number and the type, 32 bits each.
+    let (symbol, kind) = ((info >> 32) as u32, info as u32);
+    (kind, SymbolId { object, symbol })
+}
+
+/// The number of bytes of a name that messages show.
 const SHOWN: usize = 1024;
 
-/// A name as it is shown to people.
+/// A name in messages.
 pub(super) fn text(name: &[u8]) -> String {
     match name.get(..SHOWN) {
         Some(shown) => String::from_utf8_lossy(shown).into_owned() + "...",
@@ -141,9 +156,8 @@ pub(super) fn text(name: &[u8]) -> String {
     }
 }
 
-/// What `data` is, when it is no relocatable ELF object for a machine
-/// that modules can be packed for.
-fn foreign(data: &[u8]) -> Option<&'static str> {
+/// Describes `data` if it is not a relocatable ELF object for a supported machine.
+fn describe_foreign(data: &[u8]) -> Option<&'static str> {
     let u16_at = |at: usize| data.get(at..)?.first_chunk().map(|b| u16::from_le_bytes(*b));
     let starts = |magic: &[u8]| data.starts_with(magic);
     if starts(b"BC\xc0\xde") || starts(b"\xde\xc0\x17\x0b") {
@@ -153,7 +167,7 @@ fn foreign(data: &[u8]) -> Option<&'static str> {
         return Some("a linker script; give the libraries that it names");
     }
     if !starts(b"\x7fELF") {
-        return Some("something that is not ELF");
+        return Some("a file that is not ELF");
     }
     if data.get(4) != Some(&elf::ELFCLASS64.0) || data.get(5) != Some(&elf::ELFDATA2LSB.0) {
         return Some("an ELF file of another class or byte order");
@@ -173,16 +187,16 @@ fn machine(data: &[u8]) -> Option<Machine> {
     number.map(elf::Machine).and_then(Machine::of)
 }
 
-/// Decodes an object, which messages call `name`.
+/// Decodes an object. Messages refer to it as `name`.
 ///
 /// # Errors
-/// What it is instead of an object, or which rule of ELF it breaks.
+/// [`PackError::NotAnObject`], or the ELF rule that the object breaks.
 pub(super) fn parse<'d>(
     name: &str,
     data: &'d [u8],
     from_archive: bool,
 ) -> Result<Object<'d>, PackError> {
-    if let Some(found) = foreign(data) {
+    if let Some(found) = describe_foreign(data) {
         return Err(PackError::NotAnObject { object: name.to_owned(), found });
     }
     let broken = |reason| PackError::Broken { object: name.to_owned(), reason };
@@ -194,21 +208,21 @@ pub(super) fn parse<'d>(
     Ok(object)
 }
 
-/// What is wrong with an object.
-type Broken<T> = Result<T, &'static str>;
+/// A result whose error says what is wrong with an object.
+type ObjectResult<T> = Result<T, &'static str>;
 
 struct Decoder<'d> {
     data: &'d [u8],
     headers: SectionTable<'d, Elf>,
     symbols: SymbolTable<'d, Elf>,
-    /// Bytes that names may still take.
+    /// Remaining bytes for names.
     names_left: usize,
-    /// Bytes that contents may still take.
+    /// Remaining bytes for contents.
     contents_left: usize,
 }
 
 impl<'d> Decoder<'d> {
-    fn new(data: &'d [u8]) -> Broken<Self> {
+    fn new(data: &'d [u8]) -> ObjectResult<Self> {
         let header = Elf::parse(data).map_err(|_| "its ELF header is cut off")?;
         let headers = header.sections(LE, data);
         let headers = headers.map_err(|_| "its section table does not lie inside the file")?;
@@ -218,7 +232,7 @@ impl<'d> Decoder<'d> {
         Ok(Decoder { data, headers, symbols, names_left, contents_left: data.len() })
     }
 
-    fn object(mut self, name: &str, from_archive: bool) -> Broken<Object<'d>> {
+    fn object(mut self, name: &str, from_archive: bool) -> ObjectResult<Object<'d>> {
         let headers = self.headers;
         let machine = machine(self.data).ok_or("its machine is unknown")?;
         let mut sections = Vec::with_capacity(headers.len());
@@ -234,13 +248,13 @@ impl<'d> Decoder<'d> {
         Ok(Object { name, machine, from_archive, sections, symbols, groups })
     }
 
-    fn counted(&mut self, name: &'d [u8]) -> Broken<&'d [u8]> {
+    fn counted(&mut self, name: &'d [u8]) -> ObjectResult<&'d [u8]> {
         let left = self.names_left.checked_sub(name.len().saturating_add(1));
         self.names_left = left.ok_or("its names overlap too often")?;
         Ok(name)
     }
 
-    fn section(&mut self, header: &'d Header) -> Broken<Section<'d>> {
+    fn section(&mut self, header: &'d Header) -> ObjectResult<Section<'d>> {
         let name = self.headers.section_name(LE, header).map_err(|_| "a section has no name")?;
         let (kind, flags) = (header.sh_type(LE), header.sh_flags(LE));
         let mut section = Section {
@@ -251,9 +265,9 @@ impl<'d> Decoder<'d> {
             alignment: header.sh_addralign(LE).max(1),
             bytes: &[],
             relocs: Vec::new(),
-            foreign_relocs: false,
+            has_rel_relocs: false,
             discarded: false,
-            twin: None,
+            kept_copy: None,
             array: None,
         };
         if section.is_loaded() && !section.is_zeroes() {
@@ -262,7 +276,7 @@ impl<'d> Decoder<'d> {
         Ok(section)
     }
 
-    fn contents(&mut self, header: &Header) -> Broken<&'d [u8]> {
+    fn contents(&mut self, header: &Header) -> ObjectResult<&'d [u8]> {
         let bytes = header.data(LE, self.data);
         let bytes = bytes.map_err(|_| "a section does not lie inside the file")?;
         let left = self.contents_left.checked_sub(bytes.len());
@@ -270,11 +284,15 @@ impl<'d> Decoder<'d> {
         Ok(bytes)
     }
 
-    /// Gives the section that a table of relocations applies to a view of the table.
-    fn attach_relocs(&mut self, header: &'d Header, sections: &mut [Section<'d>]) -> Broken<()> {
+    /// Attaches a relocation table to the section that it applies to.
+    fn attach_relocs(
+        &mut self,
+        header: &'d Header,
+        sections: &mut [Section<'d>],
+    ) -> ObjectResult<()> {
         let kind = header.sh_type(LE);
-        let foreign = [elf::SHT_REL, elf::SHT_CREL].contains(&kind);
-        if (kind != elf::SHT_RELA && !foreign) || header.sh_size(LE) == 0 {
+        let describe_foreign = [elf::SHT_REL, elf::SHT_CREL].contains(&kind);
+        if (kind != elf::SHT_RELA && !describe_foreign) || header.sh_size(LE) == 0 {
             return Ok(());
         }
         let target = usize::try_from(header.sh_info(LE)).ok().and_then(|at| sections.get_mut(at));
@@ -282,8 +300,8 @@ impl<'d> Decoder<'d> {
         if !target.is_loaded() {
             return Ok(());
         }
-        if foreign {
-            target.foreign_relocs = true;
+        if describe_foreign {
+            target.has_rel_relocs = true;
             return Ok(());
         }
         if header.link(LE) != self.symbols.section() {
@@ -296,7 +314,7 @@ impl<'d> Decoder<'d> {
         Ok(())
     }
 
-    fn symbols(&mut self, sections: &[Section<'d>]) -> Broken<Vec<Symbol<'d>>> {
+    fn symbols(&mut self, sections: &[Section<'d>]) -> ObjectResult<Vec<Symbol<'d>>> {
         let table = self.symbols;
         let mut symbols = Vec::with_capacity(table.len());
         for (index, entry) in table.enumerate() {
@@ -307,9 +325,11 @@ impl<'d> Decoder<'d> {
             let value = entry.st_value(LE);
             let place = match (section, entry.st_shndx(LE)) {
                 (Some(section), _) => place_in(section.0, value, sections)?,
-                (None, elf::SHN_ABS) => Place::Absolute(value),
-                (None, elf::SHN_COMMON | LARGE_COMMON) => Place::Common { alignment: value.max(1) },
-                (None, elf::SHN_UNDEF) => Place::Undefined,
+                (None, elf::SHN_ABS) => SymbolLocation::Absolute(value),
+                (None, elf::SHN_COMMON | LARGE_COMMON) => {
+                    SymbolLocation::Common { alignment: value.max(1) }
+                }
+                (None, elf::SHN_UNDEF) => SymbolLocation::Undefined,
                 (None, _) => return Err("a symbol is in a section of an unknown kind"),
             };
             symbols.push(symbol(name, entry, place, sections)?);
@@ -317,7 +337,11 @@ impl<'d> Decoder<'d> {
         Ok(symbols)
     }
 
-    fn groups(&self, sections: &[Section<'d>], symbols: &[Symbol<'d>]) -> Broken<Vec<Group<'d>>> {
+    fn groups(
+        &self,
+        sections: &[Section<'d>],
+        symbols: &[Symbol<'d>],
+    ) -> ObjectResult<Vec<Group<'d>>> {
         let mut groups = Vec::new();
         let mut members_left = self.data.len();
         for header in self.headers.iter() {
@@ -334,7 +358,7 @@ impl<'d> Decoder<'d> {
             let members = members.iter().map(|member| member.get(LE)).collect();
             groups.push(Group { signature, members });
         }
-        // The form of groups before there were groups: the section's own name is the signature.
+        // The predecessor of section groups: the section's own name is the signature.
         for (number, section) in (0u32..).zip(sections) {
             if section.name.starts_with(b".gnu.linkonce.") {
                 groups.push(Group { signature: section.name, members: vec![number] });
@@ -344,29 +368,29 @@ impl<'d> Decoder<'d> {
     }
 }
 
-fn place_in(section: usize, value: u64, sections: &[Section<'_>]) -> Broken<Place> {
+fn place_in(section: usize, value: u64, sections: &[Section<'_>]) -> ObjectResult<SymbolLocation> {
     let missing = "a symbol is in a section that does not exist";
     sections.get(section).ok_or(missing)?;
-    Ok(Place::Section { section: u32::try_from(section).map_err(|_| missing)?, value })
+    Ok(SymbolLocation::Section { section: u32::try_from(section).map_err(|_| missing)?, value })
 }
 
 fn symbol<'d>(
     name: &'d [u8],
     entry: &elf::Sym64<LE>,
-    place: Place,
+    place: SymbolLocation,
     sections: &[Section<'d>],
-) -> Broken<Symbol<'d>> {
+) -> ObjectResult<Symbol<'d>> {
     let (kind, bind) = (entry.st_type(), entry.st_bind());
     let unique = bind == elf::STB_GNU_UNIQUE;
     if ![elf::STB_LOCAL, elf::STB_GLOBAL, elf::STB_WEAK].contains(&bind) && !unique {
-        return Err("a symbol has a binding that means nothing");
+        return Err("a symbol has an unknown binding");
     }
     let is_local = bind == elf::STB_LOCAL || name.is_empty();
-    if is_local && matches!(place, Place::Common { .. }) {
+    if is_local && matches!(place, SymbolLocation::Common { .. }) {
         return Err("a local symbol is common");
     }
     let own = match place {
-        Place::Section { section, .. } if kind == elf::STT_SECTION => {
+        SymbolLocation::Section { section, .. } if kind == elf::STT_SECTION => {
             usize::try_from(section).ok().and_then(|at| sections.get(at))
         }
         _ => None,
@@ -383,12 +407,12 @@ fn symbol<'d>(
     })
 }
 
-/// `NAME@@VERSION` is what `NAME` means, and a module asks for a `NAME` of whatever version; only a
-/// definition that must not answer to the plain name keeps its `@`.
-fn without_version(name: &[u8], place: Place) -> &[u8] {
+/// Strips the version: `NAME@@VERSION` defines `NAME`, and an undefined symbol accepts any version. Only a
+/// definition that is not the default version keeps its `@`.
+fn without_version(name: &[u8], place: SymbolLocation) -> &[u8] {
     let Some(at) = name.iter().position(|byte| *byte == b'@') else { return name };
     let (plain, version) = name.split_at_checked(at).unwrap_or((name, &[]));
-    let keeps = place != Place::Undefined && !version.starts_with(b"@@");
+    let keeps = place != SymbolLocation::Undefined && !version.starts_with(b"@@");
     if keeps || plain.is_empty() { name } else { plain }
 }
 
@@ -397,21 +421,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_fall_away_where_the_plain_name_means_the_same() {
-        let here = Place::Absolute(0);
+    fn versioned_name_of_default_version_is_stripped() {
+        let here = SymbolLocation::Absolute(0);
         for (name, place, plain) in [
             ("call", here, "call"),
             ("call@@V2", here, "call"),
             ("call@V1", here, "call@V1"),
-            ("call@V1", Place::Undefined, "call"),
-            ("@V1", Place::Undefined, "@V1"),
+            ("call@V1", SymbolLocation::Undefined, "call"),
+            ("@V1", SymbolLocation::Undefined, "@V1"),
         ] {
             assert_eq!(without_version(name.as_bytes(), place), plain.as_bytes());
         }
     }
 
     #[test]
-    fn long_names_are_shown_short() {
+    fn name_longer_than_limit_is_truncated_in_messages() {
         assert_eq!(text(b"name"), "name");
         assert_eq!(text(&[b'x'; 5000]).len(), SHOWN + 3);
     }

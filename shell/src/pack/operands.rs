@@ -1,89 +1,91 @@
-//! Distances in the instructions of aarch64: written, or left to the loader.
+//! Relocates operands of aarch64 instructions.
 //!
-//! One within a section of the module is written and done with. One between sections is written as the
-//! image has it; there is no relocation to tell of it, so that the module needs the image. The native
-//! layout has relocations instead, and no image.
+//! A distance within a module section is final. A distance between sections is written for the prelinked
+//! image; the packed layout has no relocation for it, so that the module is valid in that image only. The
+//! native layout has relocations instead, and no image.
 
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::aarch64::{self, Misfit, Operand};
 
-use super::layout::{Home, Located};
-use super::relocate::{NOWHERE, Refusal, Spot, Writer};
+use super::layout::Address;
+use super::output::OutputSection;
+use super::relocate::{NO_TARGET, OutputOffset, RelocError, Relocator};
 
-impl From<Misfit> for Refusal {
+impl From<Misfit> for RelocError {
     fn from(misfit: Misfit) -> Self {
         match misfit {
-            Misfit::Range => Refusal::Range,
-            Misfit::Instruction => Refusal::Why("is for an instruction of another kind"),
-            Misfit::Alignment(_) => Refusal::Why(
-                "leads to an address that its instruction cannot say: it counts in larger units",
+            Misfit::Range => RelocError::Range,
+            Misfit::Instruction => RelocError::Unsupported("does not match its instruction"),
+            Misfit::Alignment(_) => RelocError::Unsupported(
+                "has a target that is not aligned to the unit of its instruction",
             ),
         }
     }
 }
 
-impl Writer<'_, '_> {
-    /// Writes where something is into an instruction of aarch64.
+impl Relocator<'_, '_> {
+    /// Writes the address `to + addend` into the operand of an aarch64 instruction.
     pub(super) fn operand(
         &mut self,
-        spot: Spot,
+        at: OutputOffset,
         operand: Operand,
-        to: Located,
+        to: Address,
         addend: i64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), RelocError> {
         let is_on_page = operand == Operand::PageOff12;
         match to {
-            Located::Number(value) if is_on_page => {
-                self.patch(spot, operand, 0, i128::from(value) + i128::from(addend))
+            Address::Absolute(value) if is_on_page => {
+                self.patch(at, operand, 0, i128::from(value) + i128::from(addend))
             }
-            Located::Number(_) => Err(Refusal::Why(
-                "is a distance to an absolute address, which a module that can lie anywhere cannot express",
+            Address::Absolute(_) => Err(RelocError::Unsupported(
+                "is a distance to an absolute address, which a relocatable module cannot express",
             )),
-            Located::Import(_) => self.leave_operand(spot, operand, to, addend),
-            Located::At { home, offset } => {
+            Address::Import(_) => self.emit_operand_reloc(at, operand, to, addend),
+            Address::Section { output, offset } => {
                 let target = i128::from(offset) + i128::from(addend);
-                // What counts in pages needs to know how the section lies on them.
+                // Page-relative operands need a section that is page-aligned.
                 let is_paged = matches!(operand, Operand::Page21 | Operand::PageOff12);
-                let homes = &self.work.placement.homes;
-                let is_known = |home: &Home| !is_paged || home.alignment >= aarch64::PAGE;
-                if home == spot.home && homes.get(home).is_some_and(is_known) {
-                    return self.patch(spot, operand, spot.offset, target);
+                let outputs = &self.work.placed.outputs;
+                let is_known =
+                    |output: &OutputSection| !is_paged || output.alignment >= aarch64::PAGE;
+                if output == at.output && outputs.get(output).is_some_and(is_known) {
+                    return self.patch(at, operand, at.offset, target);
                 }
-                let begin = |home: usize| homes.get(home).and_then(|home| home.image);
-                let Some((from, begin)) = begin(spot.home).zip(begin(home)) else {
-                    return self.leave_operand(spot, operand, to, addend);
+                let begin = |output: usize| outputs.get(output).and_then(|output| output.image);
+                let Some((from, begin)) = begin(at.output).zip(begin(output)) else {
+                    return self.emit_operand_reloc(at, operand, to, addend);
                 };
-                self.needs_image = true;
-                let place = from.checked_add(spot.offset).ok_or(Refusal::Range)?;
-                self.patch(spot, operand, place, i128::from(begin) + target)
+                self.needs_prelink = true;
+                let place = from.checked_add(at.offset).ok_or(RelocError::Range)?;
+                self.patch(at, operand, place, i128::from(begin) + target)
             }
         }
     }
 
-    /// Writes where `target` is into the instruction at `spot`, whose address is `place`.
+    /// Writes `target` into the instruction at `at`, whose address is `place`.
     fn patch(
         &mut self,
-        spot: Spot,
+        at: OutputOffset,
         operand: Operand,
         place: u64,
         target: i128,
-    ) -> Result<(), Refusal> {
-        let word = self.word(spot).ok_or(NOWHERE)?;
+    ) -> Result<(), RelocError> {
+        let word = self.word(at).ok_or(NO_TARGET)?;
         let word = aarch64::patch(operand, word, place, target)?;
-        self.put(spot, &word.to_le_bytes()).ok_or(NOWHERE)
+        self.put(at, &word.to_le_bytes()).ok_or(NO_TARGET)
     }
 
-    /// Leaves it to the loader to write where something is into an instruction.
-    fn leave_operand(
+    /// Emits a relocation for an instruction operand.
+    fn emit_operand_reloc(
         &mut self,
-        spot: Spot,
+        at: OutputOffset,
         operand: Operand,
-        to: Located,
+        to: Address,
         addend: i64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), RelocError> {
         if self.work.layout == Layout::Packed {
-            return Err(Refusal::Why(
-                "is a distance to another module, for whose instructions the packed layout has no relocations; compile with -fPIC, or pack with --layout native",
+            return Err(RelocError::Unsupported(
+                "is a distance to another module, for which the packed layout has no aarch64 relocation; compile with -fPIC, or pack with --layout native",
             ));
         }
         let kind = match operand {
@@ -91,13 +93,13 @@ impl Writer<'_, '_> {
             Operand::Page21 => RelocKind::Arm64Page21,
             Operand::PageOff12 => RelocKind::Arm64PageOff12,
             Operand::Word19 | Operand::Branch14 => {
-                return Err(Refusal::Why(
-                    "is a distance out of its section in fewer than 21 bits, which a module cannot express",
+                return Err(RelocError::Unsupported(
+                    "leaves its section with fewer than 21 bits of distance, which a module cannot express",
                 ));
             }
         };
-        // That the instruction has such an operand is known now, where its object can be named.
-        aarch64::patch(operand, self.word(spot).ok_or(NOWHERE)?, 0, 0)?;
-        self.leave(spot, kind, to, addend)
+        // Checks that the instruction has such an operand, while the object can be named.
+        aarch64::patch(operand, self.word(at).ok_or(NO_TARGET)?, 0, 0)?;
+        self.emit_reloc(at, kind, to, addend)
     }
 }

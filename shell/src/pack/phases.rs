@@ -1,66 +1,49 @@
-//! When code runs: what decides in which order it lies.
+//! Phases of functions: the order of code by when it runs.
 //!
-//! Compilers know little about that, and say it by the names of sections: `.text.startup`, `.text.hot`,
-//! `.text.unlikely`. Who knows more says it in a list of functions, one a line, `NAME PHASE`, which counts
-//! for functions that were compiled into sections of their own (`-ffunction-sections`): a section is the
-//! least that can be moved. Code of which nobody says anything is taken to run all the time, in the phase
-//! `steady`, behind what is known to be hot.
+//! Compilers express phases by section names: `.text.startup`, `.text.hot`, `.text.unlikely`. A phase list,
+//! one `NAME PHASE` a line, overrides them for functions in sections of their own (`-ffunction-sections`): a
+//! section is the smallest unit that can be moved. Other code counts as `steady` and lies behind hot code.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 
 use ::object::elf;
 use smf_core::format::Phase;
+use thiserror::Error;
 
 use super::error::PackWarning;
-use super::gc_sections::Reach;
-use super::layout::is_called;
-use super::object::{Place, Section, SectionId, text};
+use super::gc_sections::Reachable;
+use super::object::{Section, SectionId, SymbolLocation, is_called, text};
 use super::resolve::Program;
 
-/// Why a list of phases cannot be understood. Lines count from 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a phase list is invalid. Lines count from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum PhaseListError {
     /// A line that is not a name and a phase.
+    #[error("line {line}: expected `NAME PHASE`")]
     Line { line: usize },
-    /// A phase that there is not.
+    /// An unknown phase.
+    #[error("line {line}: unknown phase `{phase}`: expected startup, first_frame, steady or cold")]
     Phase { line: usize, phase: String },
     /// A second phase for a function.
+    #[error("line {line}: `{name}` already has another phase")]
     Twice { line: usize, name: String },
 }
 
-impl fmt::Display for PhaseListError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PhaseListError::Line { line } => write!(f, "line {line}: not `NAME PHASE`"),
-            PhaseListError::Phase { line, phase } => write!(
-                f,
-                "line {line}: no phase is called `{phase}`, only startup, first_frame, steady and cold are"
-            ),
-            PhaseListError::Twice { line, name } => {
-                write!(f, "line {line}: `{name}` has another phase already")
-            }
-        }
-    }
-}
-
-impl std::error::Error for PhaseListError {}
-
-/// When functions run, by their names.
+/// The phases of functions, by name.
 pub type PhaseList<'a> = HashMap<&'a [u8], Phase>;
 
-/// Reads a list of phases: a name and a phase a line, with spaces between them. What follows a `#` is a
-/// comment, and empty lines mean nothing.
+/// Parses a phase list: a name and a phase a line, separated by spaces. `#` starts a comment; empty lines are
+/// ignored.
 ///
 /// # Errors
-/// What is wrong with the first line that is.
+/// The first line that is invalid.
 pub fn parse_phases(list: &[u8]) -> Result<PhaseList<'_>, PhaseListError> {
     let mut phases = PhaseList::new();
     for (line, bytes) in (1..).zip(list.split(|byte| *byte == b'\n')) {
-        let said = bytes.split(|byte| *byte == b'#').next().unwrap_or(bytes);
-        let mut words = said.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let entry = bytes.split(|byte| *byte == b'#').next().unwrap_or(bytes);
+        let mut words = entry.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let (name, phase) = match (words.next(), words.next(), words.next()) {
             (None, ..) => continue,
             (Some(name), Some(phase), None) => (name, phase),
@@ -75,20 +58,20 @@ pub fn parse_phases(list: &[u8]) -> Result<PhaseList<'_>, PhaseListError> {
     Ok(phases)
 }
 
-/// What is said of the sections of a program.
-pub(super) struct Phases(HashMap<SectionId, Phase>);
+/// The phases of sections, from the phase list.
+pub(super) struct SectionPhases(HashMap<SectionId, Phase>);
 
-impl Phases {
-    /// Gives every needed section of one function the phase that `list` has for it.
+impl SectionPhases {
+    /// Assigns every reachable section of one function the phase that `list` has for it.
     pub(super) fn new(
         program: &Program<'_>,
-        reach: &Reach,
+        reachable: &Reachable,
         list: &PhaseList<'_>,
         warnings: &mut Vec<PackWarning>,
     ) -> Self {
-        let mut sections = Phases(HashMap::new());
+        let mut sections = SectionPhases(HashMap::new());
         if !list.is_empty() {
-            sections.assign(program, reach, list, warnings);
+            sections.assign(program, reachable, list, warnings);
         }
         sections
     }
@@ -96,16 +79,16 @@ impl Phases {
     fn assign(
         &mut self,
         program: &Program<'_>,
-        reach: &Reach,
+        reachable: &Reachable,
         list: &PhaseList<'_>,
         warnings: &mut Vec<PackWarning>,
     ) {
-        // Sections with functions at different places, which so are not names of one.
+        // Sections with functions at different offsets, which cannot be moved alone.
         let mut first: HashMap<SectionId, u64> = HashMap::new();
         let mut shared = HashSet::new();
-        let functions = || functions(program).filter(|(id, ..)| reach.is_live(*id));
+        let functions = || functions(program).filter(|(id, ..)| reachable.is_live(*id));
         for (id, value, _) in functions() {
-            // What lies between the bounds of an array stays there.
+            // The sections of an array are contiguous.
             let is_array = program.section(id).is_some_and(|section| section.array.is_some());
             if is_array || *first.entry(id).or_insert(value) != value {
                 shared.insert(id);
@@ -119,7 +102,7 @@ impl Phases {
                 let (object, section) = program.titles(id);
                 warnings.push(PackWarning::PhaseShared { object, section, name: text(name) });
             } else {
-                // Of two names of one function, the earlier phase counts.
+                // For two names of one function, the earlier phase counts.
                 let known = self.0.entry(id).or_insert(phase);
                 *known = phase.min(*known);
             }
@@ -130,22 +113,22 @@ impl Phases {
             .extend(missing.into_iter().map(|name| PackWarning::PhaseUnused { name: text(name) }));
     }
 
-    /// When the code of a section runs.
+    /// The phase of a section.
     pub(super) fn of(&self, id: SectionId, section: &Section<'_>) -> Phase {
-        self.said(id, section).unwrap_or(Phase::Steady)
+        self.declared(id, section).unwrap_or(Phase::Steady)
     }
 
-    fn said(&self, id: SectionId, section: &Section<'_>) -> Option<Phase> {
-        self.0.get(&id).copied().or_else(|| compilers_phase(section.name))
+    fn declared(&self, id: SectionId, section: &Section<'_>) -> Option<Phase> {
+        self.0.get(&id).copied().or_else(|| phase_from_name(section.name))
     }
 
     pub(super) fn is_cold(&self, id: SectionId, section: &Section<'_>) -> bool {
         self.of(id, section) == Phase::Cold
     }
 
-    /// The place of a section among the code.
+    /// The sort key of a section among the code.
     pub(super) fn rank(&self, id: SectionId, section: &Section<'_>) -> u8 {
-        match self.said(id, section) {
+        match self.declared(id, section) {
             Some(Phase::Startup) => 0,
             Some(Phase::FirstFrame) => 1,
             Some(Phase::Steady) => 2,
@@ -162,7 +145,7 @@ fn functions<'p, 'd>(
     (0u32..).zip(&program.objects).flat_map(|(object, parsed)| {
         let functions = parsed.symbols.iter().filter(|symbol| symbol.kind == elf::STT_FUNC);
         functions.filter_map(move |symbol| match symbol.place {
-            Place::Section { section, value } => {
+            SymbolLocation::Section { section, value } => {
                 Some((SectionId { object, section }, value, symbol.name))
             }
             _ => None,
@@ -170,8 +153,8 @@ fn functions<'p, 'd>(
     })
 }
 
-/// When code runs, as its compiler has named its section.
-fn compilers_phase(name: &[u8]) -> Option<Phase> {
+/// The phase that the compiler expressed by the section's name.
+fn phase_from_name(name: &[u8]) -> Option<Phase> {
     let is = |prefix| is_called(name, prefix);
     if is(b".text.hot") {
         Some(Phase::Steady)
@@ -189,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_has_a_name_and_a_phase_a_line() {
+    fn phase_list_with_comments_and_repeats_is_parsed() {
         let list =
             b"# hand-made\n\nmain startup\n  draw\tfirst_frame  # once\nmain startup\r\n\xff cold";
         let phases = parse_phases(list).unwrap();
@@ -201,22 +184,22 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_wrong_says_where() {
+    fn invalid_phase_list_names_the_line() {
         for (list, message) in [
-            ("main\n", "line 1: not `NAME PHASE`"),
-            ("\nmain startup now", "line 2: not `NAME PHASE`"),
+            ("main\n", "line 1: expected `NAME PHASE`"),
+            ("\nmain startup now", "line 2: expected `NAME PHASE`"),
             (
                 "main soon",
-                "line 1: no phase is called `soon`, only startup, first_frame, steady and cold are",
+                "line 1: unknown phase `soon`: expected startup, first_frame, steady or cold",
             ),
-            ("a cold\na steady", "line 2: `a` has another phase already"),
+            ("a cold\na steady", "line 2: `a` already has another phase"),
         ] {
             assert_eq!(parse_phases(list.as_bytes()).unwrap_err().to_string(), message);
         }
     }
 
     #[test]
-    fn compilers_say_it_by_the_names_of_sections() {
+    fn section_name_of_compiler_gives_the_phase() {
         for (name, phase) in [
             (".text", None),
             (".text.main", None),
@@ -227,7 +210,7 @@ mod tests {
             (".text.unlikely.f", Some(Phase::Cold)),
             (".text.exit", Some(Phase::Cold)),
         ] {
-            assert_eq!(compilers_phase(name.as_bytes()), phase, "{name}");
+            assert_eq!(phase_from_name(name.as_bytes()), phase, "{name}");
         }
     }
 }

@@ -1,36 +1,37 @@
-//! All objects as one program: which definition every name means.
+//! Resolves symbols across all objects.
 //!
-//! Of several definitions the strong one counts, then the largest common one, then the first weak
-//! one (System V ABI, chapter 4); two strong ones are an error. Of section groups with one
-//! signature the first counts. Archives give a member when a name is undefined and not weak, or
-//! common and really defined there; their order on the command line does not matter.
+//! Of several definitions a strong one takes precedence, then the largest common one, then the first weak one
+//! (System V ABI, chapter 4); two strong ones are an error. Of section groups with one signature the first is
+//! kept. An archive member is linked in when it defines a name that is undefined and not weak, or a name that
+//! is common so far; the order of archives does not matter.
 
 use std::collections::HashMap;
 
 use ::object::elf;
 
-use super::archive::{Archives, is_archive};
+use super::archive::{Archives, Input, is_archive};
 use super::error::{PackError, PackWarning};
 use super::machine::Machine;
-use super::object::{self, GlobalId, Object, Place, Section, SectionId, Symbol, SymbolId, text};
-use super::{Input, Options};
+use super::object::{
+    self, GlobalId, Object, Section, SectionId, Symbol, SymbolId, SymbolLocation, text,
+};
 
-/// A name that all objects share.
+/// A global name, shared by all objects.
 pub(super) struct Global<'d> {
     pub(super) name: &'d [u8],
     rank: Rank,
-    /// Where it is defined, unless the rank is `Undefined`.
+    /// The defining symbol, unless the rank is `Undefined`.
     definition: SymbolId,
-    /// The most constraining visibility that any object gives it.
+    /// The most constraining visibility of all objects.
     visibility: elf::SymbolVisibility,
-    /// What it means although no object defines it; known when all objects are linked in.
-    made: Option<Referent>,
-    /// The largest size and alignment that any object asks for, while it is common.
+    /// The definition by the linker, once all objects are linked in.
+    linker_defined: Option<Resolution>,
+    /// The largest size and alignment of all common definitions.
     pub(super) common_size: u64,
     pub(super) common_alignment: u64,
 }
 
-/// What a name is so far; a greater rank replaces a lesser one.
+/// The precedence of a definition.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Undefined,
@@ -39,28 +40,28 @@ enum Rank {
     Strong,
 }
 
-/// What a reference means.
+/// What a symbol resolves to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Referent {
-    /// A distance from the begin of a section.
+pub(super) enum Resolution {
+    /// An offset in an input section.
     Section { id: SectionId, value: u64 },
-    /// Zeroes to be found a place for.
+    /// A common symbol, allocated by the linker.
     Common(GlobalId),
-    /// A number.
+    /// An absolute value.
     Absolute(u64),
     /// A symbol of another module.
     Import(GlobalId),
-    /// The begin of the table of addresses: `_GLOBAL_OFFSET_TABLE_`.
+    /// The start of the GOT: `_GLOBAL_OFFSET_TABLE_`.
     Got,
-    /// Something whose address no other module has: `__dso_handle`.
-    Handle,
-    /// The begin or the end of all sections of a name: `__start_NAME`, `__stop_NAME`.
-    Bound { array: u32, end: bool },
+    /// An address that is unique to this module: `__dso_handle`.
+    DsoHandle,
+    /// The start or the end of a section array: `__start_NAME`, `__stop_NAME`.
+    ArrayBound { array: u32, end: bool },
 }
 
-/// Why a reference cannot be followed.
+/// Why a symbol cannot be resolved.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum ResolveError {
     Ifunc,
     ThreadLocal,
     Hidden,
@@ -68,34 +69,34 @@ pub(super) enum Trouble {
     NotLoaded,
 }
 
-/// A name that other modules can see.
+/// An exported symbol.
 pub(super) struct Export<'p, 'd> {
     pub(super) id: GlobalId,
-    /// The symbol that defines it.
+    /// The defining symbol.
     pub(super) symbol: &'p Symbol<'d>,
-    pub(super) referent: Result<Referent, Trouble>,
+    pub(super) resolution: Result<Resolution, ResolveError>,
 }
 
-/// The objects that are linked in, and their names.
+/// The linked objects and their global names.
 #[derive(Default)]
 pub(super) struct Program<'d> {
     pub(super) objects: Vec<Object<'d>>,
     pub(super) globals: Vec<Global<'d>>,
     names: HashMap<&'d [u8], GlobalId>,
-    /// The object that brought a section group first, and the group's number in it.
+    /// The object that defines each section group first, and the group's index in it.
     groups: HashMap<&'d [u8], (u32, usize)>,
-    /// Sections that `__start_NAME` and `__stop_NAME` can speak of, by their array's number.
+    /// The sections of each array, which `__start_NAME` and `__stop_NAME` bound.
     arrays: Vec<Vec<SectionId>>,
     array_names: HashMap<&'d [u8], u32>,
-    /// Names that an archive might define, oldest first.
-    wanted: Vec<GlobalId>,
+    /// Names that an archive member may define, oldest first.
+    candidates: Vec<GlobalId>,
 }
 
-/// Links the inputs in: all objects, and of the archives' members those that are asked for. When
-/// there is neither an object nor an entry to ask for anything, all of them.
+/// Links all objects and the needed archive members. Without an object and an entry point, all archive
+/// members are linked.
 pub(super) fn link<'d>(
     inputs: &[Input<'d>],
-    options: &Options<'d>,
+    entry: Option<&'d str>,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Program<'d>, PackError> {
     let mut program = Program::default();
@@ -107,14 +108,14 @@ pub(super) fn link<'d>(
             program.add(object::parse(input.name, input.data, false)?)?;
         }
     }
-    if let Some(entry) = options.entry {
+    if let Some(entry) = entry {
         let entry = program.intern(entry.as_bytes())?;
-        program.wanted.push(entry);
+        program.candidates.push(entry);
     } else if program.objects.is_empty() {
         archives.take_all().try_for_each(|object| program.add(object))?;
     }
     let mut next = 0;
-    while let Some(id) = program.wanted.get(next).copied() {
+    while let Some(id) = program.candidates.get(next).copied() {
         next += 1;
         let Some(Global { name, rank: rank @ (Rank::Undefined | Rank::Common), .. }) =
             program.global(id)
@@ -125,7 +126,7 @@ pub(super) fn link<'d>(
             program.add(object)?;
         }
     }
-    program.define_made();
+    program.define_linker_symbols();
     if program.objects.is_empty() { Err(PackError::NoObject) } else { Ok(program) }
 }
 
@@ -146,12 +147,12 @@ impl<'d> Program<'d> {
         self.object(id.object)?.symbols.get(usize::try_from(id.symbol).ok()?)
     }
 
-    /// How messages call an object.
+    /// The name of an object in messages.
     pub(super) fn title(&self, object: u32) -> String {
         self.object(object).map_or_else(String::new, |object| object.name.clone())
     }
 
-    /// How messages call a section, and its object before it.
+    /// The names of a section's object and of the section, in messages.
     pub(super) fn titles(&self, id: SectionId) -> (String, String) {
         (self.title(id.object), self.section(id).map_or_else(String::new, Section::title))
     }
@@ -173,7 +174,7 @@ impl<'d> Program<'d> {
                 rank: Rank::Undefined,
                 definition: SymbolId::default(),
                 visibility: elf::STV_DEFAULT,
-                made: None,
+                linker_defined: None,
                 common_size: 0,
                 common_alignment: 1,
             });
@@ -192,7 +193,7 @@ impl<'d> Program<'d> {
             return Err(PackError::OtherMachine { object: object.name, machine, others });
         }
         let number = u32::try_from(self.objects.len()).map_err(|_| PackError::TooLarge)?;
-        self.drop_copies(&mut object, number);
+        self.discard_group_copies(&mut object, number);
         self.gather_arrays(&mut object, number)?;
         let mut symbols = std::mem::take(&mut object.symbols);
         for (index, symbol) in (0u32..).zip(&mut symbols) {
@@ -224,21 +225,21 @@ impl<'d> Program<'d> {
         Ok(())
     }
 
-    /// Marks the sections of groups that another object has brought already.
-    fn drop_copies(&mut self, object: &mut Object<'d>, number: u32) {
+    /// Marks the sections of groups that an earlier object defines.
+    fn discard_group_copies(&mut self, object: &mut Object<'d>, number: u32) {
         let mut kept_members = HashMap::new();
         for (index, group) in object.groups.iter().enumerate() {
             let kept = *self.groups.entry(group.signature).or_insert((number, index));
             if kept.0 == number {
-                // The first of its kind; a second one in the same object is the same group.
+                // A second group of this signature in the same object is the same group.
                 continue;
             }
-            let twins = kept_members.entry(kept).or_insert_with(|| self.members(kept));
+            let kept_copies = kept_members.entry(kept).or_insert_with(|| self.members(kept));
             for member in &group.members {
                 let member = usize::try_from(*member).ok();
                 if let Some(section) = member.and_then(|at| object.sections.get_mut(at)) {
                     section.discarded = true;
-                    section.twin = twins.get(section.name).copied();
+                    section.kept_copy = kept_copies.get(section.name).copied();
                 }
             }
         }
@@ -251,7 +252,7 @@ impl<'d> Program<'d> {
         ids.filter_map(|id| self.section(id).map(|section| (section.name, id))).collect()
     }
 
-    /// Takes one more object's word on a name.
+    /// Merges an object's symbol into its global name.
     fn merge(
         &mut self,
         id: GlobalId,
@@ -263,16 +264,20 @@ impl<'d> Program<'d> {
         let Some(global) = self.globals.get_mut(index) else { return Ok(()) };
         global.visibility = stricter(global.visibility, symbol.visibility);
         let rank = match symbol.place {
-            Place::Undefined if symbol.is_weak => return Ok(()),
-            Place::Undefined => Rank::Undefined,
-            Place::Section { section, .. } if object.is_discarded(section) => return Ok(()),
-            Place::Common { alignment } => {
+            SymbolLocation::Undefined if symbol.is_weak => return Ok(()),
+            SymbolLocation::Undefined => Rank::Undefined,
+            SymbolLocation::Section { section, .. } if object.is_discarded(section) => {
+                return Ok(());
+            }
+            SymbolLocation::Common { alignment } => {
                 global.common_size = global.common_size.max(symbol.size);
                 global.common_alignment = global.common_alignment.max(alignment);
                 Rank::Common
             }
-            Place::Absolute(_) | Place::Section { .. } if symbol.is_weak => Rank::Weak,
-            Place::Absolute(_) | Place::Section { .. } => Rank::Strong,
+            SymbolLocation::Absolute(_) | SymbolLocation::Section { .. } if symbol.is_weak => {
+                Rank::Weak
+            }
+            SymbolLocation::Absolute(_) | SymbolLocation::Section { .. } => Rank::Strong,
         };
         if rank == Rank::Strong && global.rank == Rank::Strong {
             let (name, first) = (text(global.name), global.definition.object);
@@ -284,25 +289,28 @@ impl<'d> Program<'d> {
             (global.rank, global.definition) = (rank, definition);
         }
         if matches!(global.rank, Rank::Undefined | Rank::Common) {
-            self.wanted.push(id);
+            self.candidates.push(id);
         }
         Ok(())
     }
 
-    /// The names that other modules can see.
+    /// The exported symbols.
     pub(super) fn exports(&self) -> impl Iterator<Item = Export<'_, 'd>> {
         let numbered = (0u32..).zip(&self.globals);
         numbered.filter(|(_, global)| global.is_exported()).filter_map(|(id, global)| {
             let symbol = self.symbol(global.definition)?;
-            let referent = self.defined(id, global);
-            // What has no place in memory cannot be asked of a module.
-            (referent != Err(Trouble::NotLoaded)).then_some(Export { id, symbol, referent })
+            let resolution = self.defined(id, global);
+            // A symbol in a section that is not loaded has no address to export.
+            (resolution != Err(ResolveError::NotLoaded)).then_some(Export {
+                id,
+                symbol,
+                resolution,
+            })
         })
     }
 
-    /// Data that only the module itself can name, in the order of the objects: local, or hidden from
-    /// others, and where it is.
-    pub(super) fn local_data(&self) -> impl Iterator<Item = (&Symbol<'d>, Referent)> {
+    /// Data symbols that are not exported, in the order of the objects, and where they are.
+    pub(super) fn local_data(&self) -> impl Iterator<Item = (&Symbol<'d>, Resolution)> {
         let objects = (0u32..).zip(&self.objects);
         let symbols = objects.flat_map(|(object, parsed)| {
             let numbered = (0u32..).zip(&parsed.symbols);
@@ -312,38 +320,38 @@ impl<'d> Program<'d> {
         data.filter_map(|(id, symbol)| Some((symbol, self.local_referent(id, symbol)?)))
     }
 
-    fn local_referent(&self, id: SymbolId, symbol: &Symbol<'d>) -> Option<Referent> {
+    fn local_referent(&self, id: SymbolId, symbol: &Symbol<'d>) -> Option<Resolution> {
         if let Some(name) = symbol.global {
             let global = self.global(name).filter(|g| g.definition == id && !g.is_exported())?;
             return self.defined(name, global).ok();
         }
-        let Place::Section { section, .. } = symbol.place else { return None };
-        // Of a section that was dropped, the copy that is kept has symbols of its own.
+        let SymbolLocation::Section { section, .. } = symbol.place else { return None };
+        // The kept copy of a dropped section has symbols of its own.
         let dropped = self.object(id.object)?.is_discarded(section);
         self.placed(id.object, symbol).ok().filter(|_| !dropped)
     }
 
-    /// Whether the name is defined weakly.
+    /// Whether the definition is weak.
     pub(super) fn is_weak(&self, id: GlobalId) -> bool {
         self.global(id).is_some_and(|global| global.rank == Rank::Weak)
     }
 
-    /// The definition of a name, exported or not.
+    /// The id of a defined name, exported or not.
     pub(super) fn find(&self, name: &[u8]) -> Option<GlobalId> {
         let id = *self.names.get(name)?;
         self.global(id).filter(|global| global.rank != Rank::Undefined).map(|_| id)
     }
 
     /// The object that defines a name.
-    pub(super) fn definer(&self, id: GlobalId) -> u32 {
+    pub(super) fn defining_object(&self, id: GlobalId) -> u32 {
         self.global(id).map_or(0, |global| global.definition.object)
     }
 
-    /// The section that a name is defined in.
-    pub(super) fn home(&self, id: GlobalId) -> Option<SectionId> {
+    /// The section that contains a name's definition.
+    pub(super) fn output(&self, id: GlobalId) -> Option<SectionId> {
         let definition = self.global(id)?.definition;
         match self.symbol(definition)?.place {
-            Place::Section { section, .. } => {
+            SymbolLocation::Section { section, .. } => {
                 Some(SectionId { object: definition.object, section })
             }
             _ => None,
@@ -356,7 +364,7 @@ impl<'d> Program<'d> {
         sections.map_or(&[], Vec::as_slice)
     }
 
-    /// The symbol that a reference to `id` ends at: its own, or the one that defines the name.
+    /// The defining symbol of `id`, or the symbol itself while the name is undefined.
     pub(super) fn definition(&self, id: SymbolId) -> Option<&Symbol<'d>> {
         let symbol = self.symbol(id)?;
         let global = symbol.global.and_then(|global| self.global(global));
@@ -366,18 +374,22 @@ impl<'d> Program<'d> {
         }
     }
 
-    /// What a symbol of an object means.
-    pub(super) fn referent(&self, id: SymbolId) -> Result<Referent, Trouble> {
-        let Some(symbol) = self.symbol(id) else { return Err(Trouble::Discarded) };
+    /// Resolves a symbol of an object.
+    pub(super) fn resolution(&self, id: SymbolId) -> Result<Resolution, ResolveError> {
+        let Some(symbol) = self.symbol(id) else { return Err(ResolveError::Discarded) };
         match symbol.global {
-            Some(global) => self.meaning(global, symbol.is_weak),
+            Some(global) => self.resolve_global(global, symbol.is_weak),
             None => self.placed(id.object, symbol),
         }
     }
 
-    /// What a name means.
-    pub(super) fn meaning(&self, id: GlobalId, is_weak: bool) -> Result<Referent, Trouble> {
-        let Some(global) = self.global(id) else { return Err(Trouble::Discarded) };
+    /// Resolves a global name.
+    pub(super) fn resolve_global(
+        &self,
+        id: GlobalId,
+        is_weak: bool,
+    ) -> Result<Resolution, ResolveError> {
+        let Some(global) = self.global(id) else { return Err(ResolveError::Discarded) };
         if global.rank == Rank::Undefined {
             self.undefined(id, is_weak)
         } else {
@@ -385,63 +397,70 @@ impl<'d> Program<'d> {
         }
     }
 
-    fn defined(&self, id: GlobalId, global: &Global<'d>) -> Result<Referent, Trouble> {
+    fn defined(&self, id: GlobalId, global: &Global<'d>) -> Result<Resolution, ResolveError> {
         if global.rank == Rank::Common {
-            return Ok(Referent::Common(id));
+            return Ok(Resolution::Common(id));
         }
-        let symbol = self.symbol(global.definition).ok_or(Trouble::Discarded)?;
+        let symbol = self.symbol(global.definition).ok_or(ResolveError::Discarded)?;
         self.placed(global.definition.object, symbol)
     }
 
-    /// Where a symbol is that its own object defines.
-    fn placed(&self, object: u32, symbol: &Symbol<'d>) -> Result<Referent, Trouble> {
+    /// Resolves a symbol that its own object defines.
+    fn placed(&self, object: u32, symbol: &Symbol<'d>) -> Result<Resolution, ResolveError> {
         match symbol.kind {
-            elf::STT_GNU_IFUNC => return Err(Trouble::Ifunc),
-            elf::STT_TLS => return Err(Trouble::ThreadLocal),
+            elf::STT_GNU_IFUNC => return Err(ResolveError::Ifunc),
+            elf::STT_TLS => return Err(ResolveError::ThreadLocal),
             _ => {}
         }
         let (section, value) = match symbol.place {
-            Place::Section { section, value } => (section, value),
-            Place::Absolute(value) => return Ok(Referent::Absolute(value)),
-            // Symbol 0, which stands for no symbol.
-            Place::Undefined | Place::Common { .. } => return Ok(Referent::Absolute(0)),
+            SymbolLocation::Section { section, value } => (section, value),
+            SymbolLocation::Absolute(value) => return Ok(Resolution::Absolute(value)),
+            // Symbol 0, which denotes no symbol.
+            SymbolLocation::Undefined | SymbolLocation::Common { .. } => {
+                return Ok(Resolution::Absolute(0));
+            }
         };
         let mut id = SectionId { object, section };
-        let mut found = self.section(id).ok_or(Trouble::Discarded)?;
+        let mut found = self.section(id).ok_or(ResolveError::Discarded)?;
         if found.discarded {
-            id = found.twin.ok_or(Trouble::Discarded)?;
-            found = self.section(id).filter(|twin| !twin.discarded).ok_or(Trouble::Discarded)?;
+            id = found.kept_copy.ok_or(ResolveError::Discarded)?;
+            found = self
+                .section(id)
+                .filter(|kept_copy| !kept_copy.discarded)
+                .ok_or(ResolveError::Discarded)?;
         }
         if !found.is_loaded() {
-            return Err(Trouble::NotLoaded);
+            return Err(ResolveError::NotLoaded);
         }
-        Ok(Referent::Section { id, value })
+        Ok(Resolution::Section { id, value })
     }
 
-    /// What a name means that no object defines.
-    fn undefined(&self, id: GlobalId, is_weak: bool) -> Result<Referent, Trouble> {
-        let Some(global) = self.global(id) else { return Err(Trouble::Discarded) };
-        match (global.made, global.visibility) {
-            (Some(made), _) => Ok(made),
-            (None, elf::STV_DEFAULT | elf::STV_PROTECTED) => Ok(Referent::Import(id)),
-            _ if is_weak => Ok(Referent::Absolute(0)),
-            _ => Err(Trouble::Hidden),
+    /// Resolves a name that no object defines.
+    fn undefined(&self, id: GlobalId, is_weak: bool) -> Result<Resolution, ResolveError> {
+        let Some(global) = self.global(id) else { return Err(ResolveError::Discarded) };
+        match (global.linker_defined, global.visibility) {
+            (Some(linker_defined), _) => Ok(linker_defined),
+            (None, elf::STV_DEFAULT | elf::STV_PROTECTED) => Ok(Resolution::Import(id)),
+            _ if is_weak => Ok(Resolution::Absolute(0)),
+            _ => Err(ResolveError::Hidden),
         }
     }
 
-    /// Gives the names that linkers define their meaning.
-    fn define_made(&mut self) {
+    /// Defines the names that linkers provide.
+    fn define_linker_symbols(&mut self) {
         for global in self.globals.iter_mut().filter(|global| global.rank == Rank::Undefined) {
             let array = |prefix: &[u8]| {
                 let name = global.name.strip_prefix(prefix)?;
                 self.array_names.get(name).copied()
             };
-            global.made = match global.name {
-                b"_GLOBAL_OFFSET_TABLE_" => Some(Referent::Got),
-                b"__dso_handle" => Some(Referent::Handle),
-                _ => array(b"__start_").map(|array| Referent::Bound { array, end: false }).or_else(
-                    || array(b"__stop_").map(|array| Referent::Bound { array, end: true }),
-                ),
+            global.linker_defined = match global.name {
+                b"_GLOBAL_OFFSET_TABLE_" => Some(Resolution::Got),
+                b"__dso_handle" => Some(Resolution::DsoHandle),
+                _ => array(b"__start_")
+                    .map(|array| Resolution::ArrayBound { array, end: false })
+                    .or_else(|| {
+                        array(b"__stop_").map(|array| Resolution::ArrayBound { array, end: true })
+                    }),
             };
         }
     }
@@ -461,9 +480,9 @@ impl Global<'_> {
     }
 }
 
-/// Internal before hidden before protected before default.
+/// The more constraining visibility: internal, hidden, protected, default.
 fn stricter(one: elf::SymbolVisibility, other: elf::SymbolVisibility) -> elf::SymbolVisibility {
-    // Their numbers are in that order, but for default, which is 0.
+    // The ELF numbers are in that order, except for default, which is 0.
     match (one, other) {
         (elf::STV_DEFAULT, visibility) | (visibility, elf::STV_DEFAULT) => visibility,
         (one, other) if other.0 < one.0 => other,
@@ -471,7 +490,7 @@ fn stricter(one: elf::SymbolVisibility, other: elf::SymbolVisibility) -> elf::Sy
     }
 }
 
-/// Whether C can spell the name, and so the symbols at both ends of its sections.
+/// Whether a section name is a C identifier, so that `__start_NAME` and `__stop_NAME` exist.
 fn is_c_name(name: &[u8]) -> bool {
     let head = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
     name.first().is_some_and(head) && name.iter().all(|byte| head(byte) || byte.is_ascii_digit())
@@ -482,7 +501,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_constraining_visibility_counts() {
+    fn most_constraining_visibility_takes_precedence() {
         let order = [elf::STV_INTERNAL, elf::STV_HIDDEN, elf::STV_PROTECTED, elf::STV_DEFAULT];
         for (at, one) in order.into_iter().enumerate() {
             for (other_at, other) in order.into_iter().enumerate() {
@@ -492,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn c_can_spell_some_names() {
+    fn section_name_is_recognised_as_c_identifier() {
         assert!(is_c_name(b"set_of_tests") && is_c_name(b"_2"));
         assert!(
             !is_c_name(b".text") && !is_c_name(b"2nd") && !is_c_name(b"a.b") && !is_c_name(b"")

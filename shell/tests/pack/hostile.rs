@@ -40,7 +40,7 @@ fn assert_sound(module: &[u8], options: &Options<'_>) {
         Ok(functions) => {
             assert!(functions.is_none(), "{options:?}: machine code is read as bytecode")
         }
-        Err(error) => panic!("{options:?}: packed, and not sound: {error}"),
+        Err(error) => panic!("{options:?}: packed, but malformed: {error}"),
     }
 }
 
@@ -197,7 +197,7 @@ fn code_that_begins_like_another_format_is_refused() {
             assert_eq!(
                 why,
                 format!(
-                    "a.o, section `.text`: its code begins at 0x0 with the bytes that mark {format}, which readers would take it for"
+                    "a.o, section `.text`: the code at 0x0 starts with the magic number of {format}, so that loaders would misread it"
                 )
             );
         }
@@ -210,7 +210,7 @@ fn code_that_begins_like_another_format_is_refused() {
     }
     // A relocation can write them as well.
     let code = ".text\n.globl f\nf: .long 0\n ret\n.reloc 0, R_X86_64_PC32, f + 0x464c457f\n";
-    assert!(refused(&asm(code)).contains("the bytes that mark an ELF object"));
+    assert!(refused(&asm(code)).contains("the magic number of an ELF object"));
 }
 
 /// A stub that holds a module is found in the place of the module that it stands before, or it is not.

@@ -44,7 +44,7 @@ fn each_phase_is_one_piece_in_the_order_of_time() {
     assert!(values.is_sorted() && values[0] == 0, "{values:?}");
     assert_eq!(phase(&sorted, "f20"), Phase::Startup);
     assert_eq!(phase(&sorted, "f7"), Phase::FirstFrame);
-    assert_eq!(phase(&sorted, "f29"), Phase::Steady, "nobody says anything of it");
+    assert_eq!(phase(&sorted, "f29"), Phase::Steady, "its phase is not declared");
     assert_eq!(phase(&sorted, "f25"), Phase::Cold);
     assert_eq!(sorted.warnings, []);
 
@@ -131,8 +131,8 @@ fn a_phase_that_cannot_be_kept_is_told() {
     assert_eq!(
         messages,
         [
-            "a.o, section `.text`: `two` has a phase and shares the section with other functions, so that it stays with them; compile with -ffunction-sections",
-            "`three` has a phase, and the module has no function of that name",
+            "a.o, section `.text`: `two` has a phase but shares the section with other functions and stays there; compile with -ffunction-sections",
+            "`three` has a phase, but the module has no function of that name",
         ]
     );
     assert_eq!(phase(&made, "two"), Phase::Steady);

@@ -200,10 +200,7 @@ fn distances_of_other_widths_must_end_here() {
         "{error}"
     );
     let error = code_refusal(".space 200\n.section .text.o,\"ax\"\n.globl o\no: .byte go - .\n");
-    assert_eq!(
-        error,
-        "a.o, section `.text.o`: R_X86_64_PC8 against `go` at 0x0 does not fit its place"
-    );
+    assert_eq!(error, "a.o, section `.text.o`: R_X86_64_PC8 against `go` at 0x0 is out of range");
     let error = code_refusal(".quad far - .");
     assert!(
         error.contains("R_X86_64_PC64 against `far` is a distance to another module"),
@@ -237,7 +234,7 @@ fn signed_addresses_of_32_bits_are_kept_inside_the_module() {
     let object = c("char a[9]; int go(int i) { return a[i]; }", &["-O2", "-fno-pie"]);
     let open = packed(&object).relocs(".text", false);
     assert_eq!(open.iter().filter(|reloc| reloc.0.kind == RelocKind::Abs32).count(), 1);
-    let why = "sign-extends an address of 32 bits that may lie anywhere, which a module cannot express; compile with -fPIC";
+    let why = "sign-extends a 32-bit address that is unknown, which a module cannot express; compile with -fPIC";
     let error = code_refusal("movq $far, %rax\n ret");
     assert!(error.ends_with(&format!("R_X86_64_32S against `far` {why}")), "{error}");
     // Behind its section it might be above 2 GiB.
@@ -250,7 +247,7 @@ fn signed_addresses_of_32_bits_are_kept_inside_the_module() {
     let made = with_number("movq $n, %rax\n ret", "0x7fffffff").unwrap();
     assert_eq!(made.code()[3..7], [0xff, 0xff, 0xff, 0x7f]);
     let error = with_number("movq $n, %rax\n ret", "0x80000000").err().unwrap().to_string();
-    assert!(error.ends_with("R_X86_64_32S against `n` at 0x3 does not fit its place"), "{error}");
+    assert!(error.ends_with("R_X86_64_32S against `n` at 0x3 is out of range"), "{error}");
 }
 
 #[test]
@@ -258,14 +255,14 @@ fn narrow_addresses_are_refused_and_narrow_numbers_written() {
     for (directive, kind) in [(".short", "R_X86_64_16"), (".byte", "R_X86_64_8")] {
         let error = code_refusal(&format!("ret\n.data\n.globl d\nd: {directive} go\n"));
         let expected =
-            format!("a.o, section `.data`: {kind} against `go` needs an address in less");
+            format!("a.o, section `.data`: {kind} against `go` needs an address in fewer");
         assert!(error.starts_with(&expected), "{error}");
     }
     let text = "ret\n.data\n.globl d\nd: .short n\n.byte n\n.long n\n.quad n\n";
     let made = with_number(text, "0x92").unwrap();
     assert_eq!(made.at("d"), [0x92, 0, 0x92, 0x92, 0, 0, 0, 0x92, 0, 0, 0, 0, 0, 0, 0]);
     let error = with_number(text, "0x192").err().unwrap().to_string();
-    assert!(error.contains("R_X86_64_8 against `n` at 0x2 does not fit"), "{error}");
+    assert!(error.contains("R_X86_64_8 against `n` at 0x2 is out of range"), "{error}");
 }
 
 #[test]
@@ -275,7 +272,7 @@ fn sizes_are_known_here() {
     );
     assert_eq!((made.at("d")[0], made.at("d")[8], made.at("d")[16]), (20, 33, 21));
     let error = code_refusal("ret\n.data\n.globl d\nd: .quad far@SIZE\n");
-    assert!(error.contains("R_X86_64_SIZE64 against `far` asks for a size"), "{error}");
+    assert!(error.contains("R_X86_64_SIZE64 against `far` needs the size"), "{error}");
 }
 
 #[test]
@@ -286,7 +283,7 @@ fn the_table_has_an_address_of_its_own() {
     let made = code("call far\n movq near@GOT(%rbx), %rax\nnear: ret");
     assert_eq!(made.code()[8..12], [8, 0, 0, 0]);
     let error = code_refusal("movabsq $near@GOTOFF, %rax\nnear: ret");
-    assert!(error.contains("R_X86_64_GOTOFF64 against `near` counts from the GOT"), "{error}");
+    assert!(error.contains("R_X86_64_GOTOFF64 against `near` is relative to the GOT"), "{error}");
     // In the native layout the table and the data are one section.
     let made = native(&asm(
         ".text\n.globl go\ngo: movabsq $near@GOTOFF, %rax\n ret\n.data\n.globl near\nnear: .quad 1\n",

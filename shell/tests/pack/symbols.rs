@@ -207,8 +207,8 @@ fn a_module_with_an_entry_or_a_main_runs() {
     assert_eq!(made.code()[entry], 0x55);
 
     for (name, message) in [
-        ("nothing", "the entry `nothing` is defined in no input"),
-        ("number", "the entry `number` is not a function"),
+        ("nothing", "the entry point `nothing` is defined in no input"),
+        ("number", "the entry point `number` is not a function"),
     ] {
         let object = c("int number = 1; int go(void) { return 1; }", &[]);
         let options = Options { entry: Some(name), ..Options::default() };
@@ -225,7 +225,7 @@ fn what_is_no_object_is_called_what_it_is() {
         object[at] = value;
         refusal(&object)
     };
-    assert!(refusal(b"hello").ends_with("something that is not ELF"));
+    assert!(refusal(b"hello").ends_with("a file that is not ELF"));
     assert!(refusal(b"/* GNU ld script */").contains("a linker script"));
     assert!(refusal(b"BC\xc0\xde....").contains("LLVM bitcode"));
     assert!(patched(4, 1).ends_with("another class or byte order"));

@@ -170,8 +170,8 @@ fn what_no_module_can_say_is_refused_by_its_name() {
         ("movz x0, #:abs_g3:far", "R_AARCH64_MOVW_UABS_G3 against `far` is part of"),
         ("ldr x0, [x1, :gotpage_lo15:far]", "R_AARCH64_LD64_GOTPAGE_LO15 against `far` needs"),
         ("ldr x0, :got:far", "R_AARCH64_GOT_LD_PREL19 against `far` needs"),
-        ("adrp x0, :tlsgd:far", "R_AARCH64_TLSGD_ADR_PAGE21 against `far` speaks of thread-local"),
-        ("adrp x0, :tlsdesc:far", "R_AARCH64_TLSDESC_ADR_PAGE21 against `far` speaks of"),
+        ("adrp x0, :tlsgd:far", "R_AARCH64_TLSGD_ADR_PAGE21 against `far` refers to thread-local"),
+        ("adrp x0, :tlsdesc:far", "R_AARCH64_TLSDESC_ADR_PAGE21 against `far` refers to"),
         (".reloc ., R_AARCH64_COPY, far\n nop", "R_AARCH64_COPY against `far` cannot be expressed"),
         (
             ".reloc ., R_AARCH64_MOVW_PREL_G0, far\n nop",
@@ -184,7 +184,7 @@ fn what_no_module_can_say_is_refused_by_its_name() {
         ),
         (
             ".reloc ., R_AARCH64_LDST64_ABS_LO12_NC, go\n ldr w0, [x1]",
-            "R_AARCH64_LDST64_ABS_LO12_NC against `go` is for an instruction of another kind",
+            "R_AARCH64_LDST64_ABS_LO12_NC against `go` does not match its instruction",
         ),
         (
             ".reloc ., R_AARCH64_ADD_ABS_LO12_NC, go\n ldrb w0, [x1]",
@@ -192,10 +192,10 @@ fn what_no_module_can_say_is_refused_by_its_name() {
         ),
         (
             "ldr x0, [x1, :lo12:go+4]",
-            "R_AARCH64_LDST64_ABS_LO12_NC against `go` leads to an address",
+            "R_AARCH64_LDST64_ABS_LO12_NC against `go` has a target that is not aligned",
         ),
-        ("tbz x0, #1, go+32768", "R_AARCH64_TSTBR14 against `go` at 0x0 does not fit its place"),
-        ("b go+0x8000000", "R_AARCH64_JUMP26 against `go` at 0x0 does not fit its place"),
+        ("tbz x0, #1, go+32768", "R_AARCH64_TSTBR14 against `go` at 0x0 is out of range"),
+        ("b go+0x8000000", "R_AARCH64_JUMP26 against `go` at 0x0 is out of range"),
     ] {
         let Some(packed) = try_text(text, Layout::Packed) else { return };
         let error = packed.err().unwrap_or_else(|| panic!("{text} can be packed")).to_string();
