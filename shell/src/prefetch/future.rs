@@ -1,4 +1,4 @@
-//! A prefetch that goes on by itself.
+//! Prefetching in the background.
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::any::Any;
@@ -17,13 +17,15 @@ use std::time::{Duration, Instant};
 use smf_core::alloc_util::{AllocError, TryArc};
 use smf_core::cache::{FileCache, Storage};
 
+use super::file_job::Files;
+use super::options::{Options, STACK};
 use super::queue::{Job, Queue};
+use super::report::{Outcome, Report};
 use super::thread::Thread;
 use super::watch::{Progress, Watch};
-use super::{Files, Options, Outcome, Report, STACK};
 
-/// Begins to read the files at `paths` into `cache` on threads of its own and comes back at once. If
-/// the system gives not a single thread, the files are read before this comes back.
+/// Starts to read the files at `paths` into `cache` on background threads and returns at once. If no thread
+/// can be spawned, it reads the files before it returns.
 ///
 /// The cache is an `Arc<FileCache>` or a `&'static FileCache`.
 ///
@@ -34,7 +36,7 @@ use super::{Files, Options, Outcome, Report, STACK};
 ///
 /// let cache = FileCache::new(Capacity { files: 100, bytes: 1 << 20 }, Default::default())?;
 /// let prefetch = prefetch::start(Arc::new(cache), ["Cargo.toml"], Options::default());
-/// // Something else, and then:
+/// // Other work, and then:
 /// assert_eq!(prefetch.wait().ready, 1);
 /// # Ok::<(), smf_core::cache::CacheError>(())
 /// ```
@@ -51,10 +53,10 @@ where
     started.unwrap_or_else(|AllocError| handle_alloc_error(Layout::new::<Shared>()))
 }
 
-/// As [`start`].
+/// Like [`start`], but reports allocation failure.
 ///
 /// # Errors
-/// No memory; nothing was read.
+/// Allocation failed; no file was read.
 pub fn try_start<C, S>(
     cache: C,
     paths: Vec<PathBuf>,
@@ -77,40 +79,40 @@ where
     C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
     S: Storage + 'static,
 {
-    let wanted = options.threads_for(paths.len());
-    let shared = TryArc::new(Shared::new(paths, wanted, options)?)?;
+    let count = options.threads_for(paths.len());
+    let shared = TryArc::new(Shared::new(paths, count, options)?)?;
     let spawn = |_| {
-        let (in_thread, cache) = (shared.clone(), cache.clone());
-        shared.at_work.fetch_add(1, Relaxed);
+        let (worker_shared, cache) = (shared.clone(), cache.clone());
+        shared.running.fetch_add(1, Relaxed);
         let spawned = Thread::spawn(stack, move || {
-            let job = Files { cache: &cache, paths: &in_thread.paths };
-            in_thread.queue.work(&job, &in_thread.watch);
-            in_thread.leave(&job);
+            let job = Files { cache: &cache, paths: &worker_shared.paths };
+            worker_shared.queue.work(&job, &worker_shared.watch);
+            worker_shared.worker_ended(&job);
         });
         if spawned.is_none() {
-            // Whoever starts the threads has not left, so this is not the last one.
-            shared.at_work.fetch_sub(1, Relaxed);
+            // This thread is counted until all are spawned, so that the count stays above 0.
+            shared.running.fetch_sub(1, Relaxed);
         }
         spawned
     };
-    let wanted = if shared.paths.is_empty() { 0 } else { wanted };
+    let count = if shared.paths.is_empty() { 0 } else { count };
     let mut threads = Vec::new();
-    threads.try_reserve_exact(wanted).map_err(|_| AllocError)?;
-    threads.extend((0..wanted).map_while(spawn));
+    threads.try_reserve_exact(count).map_err(|_| AllocError)?;
+    threads.extend((0..count).map_while(spawn));
     let job = Files { cache: &cache, paths: &shared.paths };
     if threads.is_empty() {
         shared.queue.work(&job, &shared.watch);
     }
     shared.threads.store(threads.len().max(1), Relaxed);
-    shared.leave(&job);
+    shared.worker_ended(&job);
     Ok(Prefetch { shared, threads })
 }
 
-/// A prefetch on threads of its own: see [`start`].
+/// A prefetch on background threads: see [`start`].
 ///
-/// It can be awaited in any executor; [`wait`](Self::wait) is for threads without one, and
-/// [`progress`](Self::progress) for those who would rather look. Dropping it cancels it: each thread
-/// stops after the file that it is at, nobody waits for that, and the cache keeps what it has got.
+/// It is a future that any executor can poll; [`wait`](Self::wait) blocks, and [`progress`](Self::progress)
+/// does neither. Dropping it cancels it without waiting: each thread ends after its current file, and the
+/// files that have been read stay in the cache.
 #[must_use = "dropping it cancels it"]
 pub struct Prefetch {
     shared: TryArc<Shared>,
@@ -122,114 +124,114 @@ struct Shared {
     queue: Queue,
     watch: Watch,
     threads: AtomicUsize,
-    /// Threads that have not left, and whoever has not yet started them all.
-    at_work: AtomicUsize,
-    end: Mutex<End>,
-    ended: Condvar,
+    /// Running threads, and the spawning thread until all are spawned.
+    running: AtomicUsize,
+    completion: Mutex<Completion>,
+    completed: Condvar,
 }
 
-/// What the last thread leaves, and who is told.
+/// The result of the last thread, and the waker of the task that awaits it.
 #[derive(Default)]
-struct End {
-    last: Option<Last>,
+struct Completion {
+    result: Option<JobResult>,
     waker: Option<Waker>,
 }
 
-enum Last {
+enum JobResult {
     Finished(Outcome),
     Panicked(Box<dyn Any + Send>),
 }
 
 impl Shared {
-    fn new(paths: Vec<PathBuf>, crew: usize, options: Options) -> Result<Self, AllocError> {
-        let queue = Queue::new(paths.len(), crew, options.read_ahead)?;
+    fn new(paths: Vec<PathBuf>, workers: usize, options: Options) -> Result<Self, AllocError> {
+        let queue = Queue::new(paths.len(), workers, options.read_ahead)?;
         let watch = Watch::new();
         watch.begin(paths.len());
-        let (threads, at_work) = (AtomicUsize::new(0), AtomicUsize::new(1));
-        let (end, ended) = (Mutex::default(), Condvar::new());
-        Ok(Self { paths, queue, watch, threads, at_work, end, ended })
+        let (threads, running) = (AtomicUsize::new(0), AtomicUsize::new(1));
+        let (completion, completed) = (Mutex::default(), Condvar::new());
+        Ok(Self { paths, queue, watch, threads, running, completion, completed })
     }
 
-    /// The last one finishes and tells who waits.
-    fn leave(&self, job: &impl Job) {
-        if self.at_work.fetch_sub(1, AcqRel) != 1 {
+    /// Marks a thread as ended. The last one publishes the result and wakes waiting threads and tasks.
+    fn worker_ended(&self, job: &impl Job) {
+        if self.running.fetch_sub(1, AcqRel) != 1 {
             return;
         }
         let finish = || self.queue.finish(job, &self.watch);
-        let last = match catch_unwind(AssertUnwindSafe(finish)) {
-            Ok(results) => Last::Finished(results.outcome(self.threads.load(Relaxed))),
-            Err(payload) => Last::Panicked(payload),
+        let result = match catch_unwind(AssertUnwindSafe(finish)) {
+            Ok(results) => JobResult::Finished(results.outcome(self.threads.load(Relaxed))),
+            Err(payload) => JobResult::Panicked(payload),
         };
-        let mut end = self.end();
-        end.last = Some(last);
-        let waker = end.waker.take();
-        drop(end);
-        self.ended.notify_all();
+        let mut completion = self.completion();
+        completion.result = Some(result);
+        let waker = completion.waker.take();
+        drop(completion);
+        self.completed.notify_all();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    fn end(&self) -> MutexGuard<'_, End> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    fn completion(&self) -> MutexGuard<'_, Completion> {
+        self.completion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The report, once the last thread has left what it is made of.
+    /// The report, once the last thread has ended.
     fn report(&self) -> Option<Report> {
-        let mut end = self.end();
-        match &end.last {
+        let mut completion = self.completion();
+        match &completion.result {
             None => return None,
-            Some(Last::Finished(outcome)) => return Some(outcome.report(&self.paths)),
-            Some(Last::Panicked(_)) => {}
+            Some(JobResult::Finished(outcome)) => return Some(outcome.report(&self.paths)),
+            Some(JobResult::Panicked(_)) => {}
         }
-        let last = end.last.replace(Last::Finished(Outcome::default()));
-        drop(end);
-        match last {
-            Some(Last::Panicked(payload)) => resume_unwind(payload),
+        let result = completion.result.replace(JobResult::Finished(Outcome::default()));
+        drop(completion);
+        match result {
+            Some(JobResult::Panicked(payload)) => resume_unwind(payload),
             _ => None,
         }
     }
 }
 
 impl Prefetch {
-    /// How far it is now. Takes no lock.
+    /// The current progress. Takes no lock.
     pub fn progress(&self) -> Progress {
         self.shared.watch.progress()
     }
 
-    /// Whether the report is there, so that [`wait`](Self::wait) would not.
+    /// Whether all files have been processed, so that [`wait`](Self::wait) does not block.
     pub fn is_finished(&self) -> bool {
-        self.shared.end().last.is_some()
+        self.shared.completion().result.is_some()
     }
 
-    /// Cancels it as dropping it does, for those who want to wait for the threads nevertheless.
+    /// Cancels the prefetch, as dropping it does, but allows to wait for the threads.
     pub fn cancel(&self) {
-        self.shared.queue.stop();
+        self.shared.queue.cancel();
     }
 
-    /// Waits until every file has been read or cannot be, and until the threads have ended.
+    /// Waits until all files have been processed and all threads have ended.
     ///
     /// # Panics
-    /// When reading a file panicked twice, with the payload of the second time.
+    /// If reading a file panicked twice, with the payload of the second panic.
     pub fn wait(mut self) -> Report {
         self.threads.drain(..).for_each(Thread::join);
         self.shared.report().unwrap_or_default()
     }
 
-    /// Waits until the threads have ended, and asks for no report.
+    /// Waits until the threads have ended, without a report.
     #[cfg(feature = "c-api")]
     pub(crate) fn join(mut self) {
         self.threads.drain(..).for_each(Thread::join);
     }
 
-    /// What there is to be known of it, also when it has been dropped.
+    /// The shared state, which outlives the prefetch.
     #[cfg(feature = "c-api")]
     pub(crate) fn state(&self) -> State {
         State(self.shared.clone())
     }
 }
 
-/// How a prefetch stands, for who asks for no memory.
+/// The state of a prefetch. Its methods do not allocate.
 #[cfg(feature = "c-api")]
 pub(crate) struct State(TryArc<Shared>);
 
@@ -239,27 +241,27 @@ impl State {
         self.0.watch.progress()
     }
 
-    /// Waits until every file has been read or cannot be, but not after `end`; whether they have been.
-    pub(crate) fn wait_until(&self, end: Option<Instant>) -> bool {
-        let mut state = self.0.end();
-        while state.last.is_none() {
-            let rest = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let ended = &self.0.ended;
+    /// Waits until all files have been processed, at most until `deadline`; returns whether they have been.
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> bool {
+        let mut state = self.0.completion();
+        while state.result.is_none() {
+            let rest = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let completed = &self.0.completed;
             state = match rest {
                 Some(Duration::ZERO) => return false,
                 Some(rest) => {
-                    ended.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+                    completed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
                 }
-                None => ended.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => completed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
         true
     }
 
-    /// What `look` makes of the outcome; `None` while there is none, and after a panic.
+    /// Applies `look` to the outcome; `None` before the end and after a panic.
     pub(crate) fn outcome<T>(&self, look: impl FnOnce(&Outcome) -> T) -> Option<T> {
-        match &self.0.end().last {
-            Some(Last::Finished(outcome)) => Some(look(outcome)),
+        match &self.0.completion().result {
+            Some(JobResult::Finished(outcome)) => Some(look(outcome)),
             _ => None,
         }
     }
@@ -268,16 +270,17 @@ impl State {
 impl Future for Prefetch {
     type Output = Report;
 
-    /// Ready as soon as the last file is dealt with; then again each time it is asked.
+    /// Ready once all files have been processed. May be polled again afterwards.
     ///
     /// # Panics
     /// As [`wait`](Prefetch::wait).
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Report> {
-        // A waker is foreign code, also when it is cloned or dropped: never under the lock.
+        // Cloning and dropping a waker run foreign code: never under the lock.
         let waker = context.waker().clone();
-        let mut end = self.shared.end();
-        let _replaced = if end.last.is_none() { end.waker.replace(waker) } else { Some(waker) };
-        drop(end);
+        let mut completion = self.shared.completion();
+        let _replaced =
+            if completion.result.is_none() { completion.waker.replace(waker) } else { Some(waker) };
+        drop(completion);
         self.shared.report().map_or(Poll::Pending, Poll::Ready)
     }
 }
@@ -285,7 +288,7 @@ impl Future for Prefetch {
 impl Drop for Prefetch {
     fn drop(&mut self) {
         self.cancel();
-        let _waker = self.shared.end().waker.take();
+        let _waker = self.shared.completion().waker.take();
     }
 }
 
@@ -297,17 +300,17 @@ impl fmt::Debug for Prefetch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::queue::Read;
+    use super::super::queue::FileRead;
     use super::*;
     use smf_core::cache::{CacheError, Capacity};
     use std::sync::Arc;
 
     #[test]
-    fn what_no_thread_can_be_had_for_is_done_before_it_comes_back() {
+    fn start_without_threads_reads_before_it_returns() {
         let capacity = Capacity { files: 10, bytes: 1 << 20 };
         let cache = Arc::new(FileCache::new(capacity, Default::default()).unwrap());
         let paths = ["Cargo.toml", "absent", "src/lib.rs"].map(PathBuf::from).to_vec();
-        // No address space has room for such a stack.
+        // No address space can hold this stack.
         let prefetch = start_on(Arc::clone(&cache), paths, Options::default(), 1 << 60).unwrap();
         assert!(prefetch.is_finished() && prefetch.progress().is_complete());
         let report = prefetch.wait();
@@ -317,23 +320,23 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_always_panics_is_told_to_the_one_who_waits() {
-        struct Broken;
-        impl Job for Broken {
-            type Hand = ();
-            fn hand(&self) {}
-            fn announce(&self, (): &mut (), _: usize) {}
-            fn read(&self, (): &mut (), _: usize) -> Result<Read, CacheError> {
+    fn read_that_always_panics_resumes_unwinding_in_poll_once() {
+        struct PanickingJob;
+        impl Job for PanickingJob {
+            type Worker = ();
+            fn worker(&self) {}
+            fn readahead(&self, (): &mut (), _: usize) {}
+            fn read(&self, (): &mut (), _: usize) -> Result<FileRead, CacheError> {
                 resume_unwind(Box::new("broken"))
             }
         }
         let shared = Shared::new(vec!["one".into()], 1, Options::default()).unwrap();
-        shared.queue.work(&Broken, &shared.watch);
-        shared.leave(&Broken);
+        shared.queue.work(&PanickingJob, &shared.watch);
+        shared.worker_ended(&PanickingJob);
         let mut prefetch = Prefetch { shared: TryArc::new(shared).unwrap(), threads: Vec::new() };
         let mut context = Context::from_waker(Waker::noop());
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut prefetch).poll(&mut context)));
         assert_eq!(polled.unwrap_err().downcast_ref(), Some(&"broken"));
-        assert_eq!(prefetch.wait(), Report::default(), "once is enough");
+        assert_eq!(prefetch.wait(), Report::default(), "the panic is resumed once");
     }
 }

@@ -1,8 +1,7 @@
-//! Threads that can be refused memory.
+//! Threads whose creation can fail for lack of memory.
 //!
-//! `std::thread` asks the allocator for a handle, a name and a place for the result in ways that end the process
-//! when there is no memory. These take a box for what they run, which may be refused, and the stack, which the
-//! system's library maps.
+//! `std::thread` allocates a handle, a name and a result slot infallibly. These threads need a box for their
+//! closure, which may fail, and a stack, which pthreads maps.
 //!
 //! Source: pthread_create(3), pthread_attr_setstacksize(3), pthread_join(3), pthread_detach(3).
 #![allow(unsafe_code)]
@@ -15,9 +14,9 @@ use std::ptr;
 use smf_core::alloc_util::try_box;
 
 /// `pthread_t`, a number or a pointer.
-type Number = usize;
+type PthreadId = usize;
 
-/// `pthread_attr_t`, of which 64 bytes are the most that a library has.
+/// `pthread_attr_t`. It has at most 64 bytes on supported systems.
 #[repr(C, align(16))]
 struct Attributes([u64; 16]);
 
@@ -26,30 +25,30 @@ unsafe extern "C" {
     fn pthread_attr_setstacksize(attributes: *mut Attributes, bytes: usize) -> c_int;
     fn pthread_attr_destroy(attributes: *mut Attributes) -> c_int;
     fn pthread_create(
-        thread: *mut Number,
+        thread: *mut PthreadId,
         attributes: *const Attributes,
         start: extern "C" fn(*mut c_void) -> *mut c_void,
         argument: *mut c_void,
     ) -> c_int;
-    fn pthread_join(thread: Number, result: *mut *mut c_void) -> c_int;
-    fn pthread_detach(thread: Number) -> c_int;
+    fn pthread_join(thread: PthreadId, result: *mut *mut c_void) -> c_int;
+    fn pthread_detach(thread: PthreadId) -> c_int;
 }
 
-/// What a thread runs.
+/// The closure of a thread.
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A thread. Dropping it lets it go on alone.
+/// A thread. Dropping it detaches it.
 #[derive(Debug)]
-pub(super) struct Thread(Number);
+pub(super) struct Thread(PthreadId);
 
 impl Thread {
-    /// Runs `work` on a thread with so many bytes of stack; `None` when the system, or the allocator, has none.
+    /// Runs `work` on a thread with `stack` bytes of stack; `None` without the memory for it.
     pub(super) fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> Option<Self> {
         let work: Work = try_box(work).ok()?;
         let work = Box::into_raw(try_box(work).ok()?);
         let thread = create(stack, work.cast());
         if thread.is_none() {
-            // SAFETY: from `Box::into_raw`, and no thread has it.
+            // SAFETY: the pointer comes from `Box::into_raw`, and no thread was created that owns it.
             drop(unsafe { Box::from_raw(work) });
         }
         thread.map(Self)
@@ -57,7 +56,7 @@ impl Thread {
 
     /// Waits until it has ended.
     pub(super) fn join(self) {
-        // SAFETY: a thread that was neither joined nor detached: both take the value.
+        // SAFETY: the thread was neither joined nor detached, since both consume the value.
         let _joined = unsafe { pthread_join(self.0, ptr::null_mut()) };
         mem::forget(self);
     }
@@ -70,53 +69,53 @@ impl Drop for Thread {
     }
 }
 
-/// Runs `work` on `others` threads more, or as many as there can be, and on this one; how many that were. All
-/// have ended when this comes back.
+/// Runs `work` on up to `others` threads and on this one; returns how many there were. All have ended when
+/// this returns.
 pub(super) fn run_on_many(others: usize, stack: usize, work: &(dyn Fn() + Sync)) -> usize {
-    /// Waits for its threads, also when this one panics.
+    /// Joins its threads when dropped, also during a panic.
     struct Joined(Vec<Thread>);
     impl Drop for Joined {
         fn drop(&mut self) {
             self.0.drain(..).for_each(Thread::join);
         }
     }
-    // SAFETY: only the lifetime is another. No thread that has it is left when `Joined` is dropped, which is
-    // before this function comes back in whatever way.
+    // SAFETY: only the lifetime changes. `Joined` joins every thread that has the reference before this
+    // function returns or unwinds.
     let work = unsafe { mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work) };
     let mut threads = Joined(Vec::new());
-    // Where there is no room to remember them there are none.
+    // Without memory for the handles there are no threads.
     let most = if threads.0.try_reserve_exact(others).is_ok() { others } else { 0 };
     threads.0.extend((0..most).map_while(|_| Thread::spawn(stack, work)));
     work();
     1 + threads.0.len()
 }
 
-/// A thread that begins at [`begin`] with this.
-fn create(stack: usize, argument: *mut c_void) -> Option<Number> {
+/// Creates a thread that runs [`thread_main`] with `argument`.
+fn create(stack: usize, argument: *mut c_void) -> Option<PthreadId> {
     let mut attributes = MaybeUninit::<Attributes>::uninit();
-    let place = attributes.as_mut_ptr();
-    // SAFETY: room for attributes.
-    if unsafe { pthread_attr_init(place) } != 0 {
+    let attributes_ptr = attributes.as_mut_ptr();
+    // SAFETY: writable memory of sufficient size.
+    if unsafe { pthread_attr_init(attributes_ptr) } != 0 {
         return None;
     }
     let mut thread = 0;
-    // SAFETY: attributes that were made above.
-    let mut refused = unsafe { pthread_attr_setstacksize(place, stack) };
-    if refused == 0 {
-        // SAFETY: as above, and room for the number; the argument is what `begin` wants, and its own.
-        refused = unsafe { pthread_create(&raw mut thread, place, begin, argument) };
+    // SAFETY: initialised above.
+    let mut status = unsafe { pthread_attr_setstacksize(attributes_ptr, stack) };
+    if status == 0 {
+        // SAFETY: initialised above; `thread` is writable; `argument` is a boxed `Work` that the thread owns.
+        status = unsafe { pthread_create(&raw mut thread, attributes_ptr, thread_main, argument) };
     }
-    // SAFETY: as above; a thread has its own copy.
-    let _always_0 = unsafe { pthread_attr_destroy(place) };
-    (refused == 0).then_some(thread)
+    // SAFETY: initialised above; the thread has a copy.
+    let _always_0 = unsafe { pthread_attr_destroy(attributes_ptr) };
+    (status == 0).then_some(thread)
 }
 
-extern "C" fn begin(work: *mut c_void) -> *mut c_void {
-    // SAFETY: the box that `spawn` has made, for this thread alone.
+extern "C" fn thread_main(work: *mut c_void) -> *mut c_void {
+    // SAFETY: the box that `spawn` released to this thread.
     let work = unsafe { Box::from_raw(work.cast::<Work>()) };
-    // What a debugger calls it; it goes by another name if not.
+    // The name is for debuggers; failure to set it does not matter.
     let _ = rustix::thread::set_name(c"smf-prefetch");
-    // The message of a panic was told.
+    // The panic hook has printed the message.
     let _ = catch_unwind(AssertUnwindSafe(*work));
     ptr::null_mut()
 }
@@ -129,7 +128,7 @@ mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
     #[test]
-    fn threads_run_what_they_are_given_and_are_waited_for() {
+    fn spawned_threads_run_their_closures_and_are_joined() {
         let count = Arc::new(AtomicU32::new(0));
         let threads: Vec<_> = (0..8)
             .map(|_| {
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_thread_borrows_is_not_used_afterwards() {
+    fn run_on_many_joins_all_threads_before_it_returns() {
         for others in [0, 1, 7] {
             let count = AtomicU32::new(0);
             let ran = run_on_many(others, 256 << 10, &|| _ = count.fetch_add(1, Relaxed));
@@ -151,19 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_cannot_be_had_takes_nothing() {
+    fn failed_spawn_drops_its_closure() {
         let count = Arc::new(AtomicU32::new(0));
         let held = count.clone();
-        // No address space has room for such a stack.
+        // No address space can hold this stack.
         assert!(Thread::spawn(1 << 60, move || drop(held)).is_none());
         assert_eq!(Arc::strong_count(&count), 1);
     }
 
     #[test]
-    fn a_panic_ends_its_thread_alone() {
+    fn panic_ends_its_thread_only() {
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
-        Thread::spawn(256 << 10, || panic!("as asked")).unwrap().join();
+        Thread::spawn(256 << 10, || panic!("intended")).unwrap().join();
         std::panic::set_hook(hook);
     }
 }

@@ -1,30 +1,30 @@
-//! How far it is, for any thread that wants to know.
+//! The progress of a prefetch, for any thread.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-/// How far a prefetch is.
+/// The progress of a prefetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Files that are dealt with, those that failed included. Never less than before.
+    /// Processed files, including those that failed. Never decreases.
     pub done: usize,
-    /// Those that could not be read; at most `done`.
+    /// Files that could not be read; at most `done`.
     pub failed: usize,
-    /// All of them; 0 before the prefetch has begun.
+    /// All files; 0 before the prefetch starts.
     pub total: usize,
-    /// The bytes of the files that are ready.
+    /// The size of the files that are ready, in bytes.
     pub bytes: u64,
 }
 
 impl Progress {
-    /// Whether every file has been dealt with.
+    /// Whether every file has been processed.
     pub fn is_complete(&self) -> bool {
         self.done == self.total
     }
 }
 
-/// Counts what a prefetch does, while it does it. To be looked at from any thread at any time; it is
-/// made for one prefetch at a time, and counts from the beginning for the next.
+/// Progress counters, which any thread may read at any time. They serve one prefetch at a time, which resets
+/// them when it starts.
 #[derive(Debug, Default)]
 pub struct Watch {
     done: AtomicUsize,
@@ -34,7 +34,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Nothing has been done yet.
+    /// Counters at 0.
     pub const fn new() -> Self {
         Self {
             done: AtomicUsize::new(0),
@@ -44,9 +44,9 @@ impl Watch {
         }
     }
 
-    /// How far it is now. Takes no lock.
+    /// The current progress. Takes no lock.
     pub fn progress(&self) -> Progress {
-        // Whoever counts a file adds its bytes first, so these are not less than `done` tells of.
+        // A file's bytes are counted before `done`, so that they are visible with it.
         let done = self.done.load(Acquire);
         Progress {
             done,
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_and_begins_again() {
+    fn counters_are_reset_for_the_next_prefetch() {
         let watch = Watch::new();
         assert_eq!(watch.progress(), Progress::default());
         watch.begin(3);

@@ -1,0 +1,104 @@
+//! Prefetching on the calling thread and others, until all files have been processed.
+
+use std::alloc::{Layout, handle_alloc_error};
+use std::path::Path;
+
+use smf_core::alloc_util::{AllocError, try_collect};
+use smf_core::cache::{FileCache, Storage};
+
+use super::file_job::Files;
+use super::options::{Options, STACK};
+use super::queue::{Job, Queue};
+use super::report::{Outcome, Report};
+use super::thread;
+use super::watch::Watch;
+
+/// Reads the files at `paths` into `cache` and returns when all have been processed. The calling thread is
+/// one of the reading threads.
+///
+/// ```
+/// use smf_core::cache::{Capacity, FileCache};
+/// use smf_loader::prefetch::{self, Options};
+///
+/// let cache = FileCache::new(Capacity { files: 100, bytes: 1 << 20 }, Default::default())?;
+/// let report = prefetch::warm(&cache, &["Cargo.toml", "absent"], Options::default());
+/// assert_eq!(report.ready, 1);
+/// assert_eq!(report.failures[0].path.to_str(), Some("absent"));
+/// # Ok::<(), smf_core::cache::CacheError>(())
+/// ```
+pub fn warm<S: Storage, P: AsRef<Path>>(
+    cache: &FileCache<S>,
+    paths: &[P],
+    options: Options,
+) -> Report {
+    warm_watched(cache, paths, options, &Watch::new())
+}
+
+/// Like [`warm`]; other threads may poll `watch` meanwhile.
+pub fn warm_watched<S: Storage, P: AsRef<Path>>(
+    cache: &FileCache<S>,
+    paths: &[P],
+    options: Options,
+    watch: &Watch,
+) -> Report {
+    let outcome = try_warm(cache, paths, options, watch);
+    let outcome = outcome.unwrap_or_else(|AllocError| handle_alloc_error(Layout::for_value(paths)));
+    outcome.report(paths)
+}
+
+/// Like [`warm_watched`], but reports allocation failure, and files by index.
+///
+/// # Errors
+/// Allocation failed; no file was read.
+pub fn try_warm<S: Storage, P: AsRef<Path>>(
+    cache: &FileCache<S>,
+    paths: &[P],
+    options: Options,
+    watch: &Watch,
+) -> Result<Outcome, AllocError> {
+    let paths = try_collect(paths.iter().map(AsRef::as_ref))?;
+    let threads = options.threads_for(paths.len());
+    let queue = Queue::new(paths.len(), threads, options.read_ahead)?;
+    watch.begin(paths.len());
+    let job = Files { cache, paths: &paths };
+    let started = run_workers(&queue, &job, watch, threads, STACK);
+    Ok(queue.finish(&job, watch).outcome(started))
+}
+
+/// Runs `queue` on up to `threads` threads, including this one; returns how many there were.
+fn run_workers(
+    queue: &Queue,
+    job: &impl Job,
+    watch: &Watch,
+    threads: usize,
+    stack: usize,
+) -> usize {
+    thread::run_on_many(threads.saturating_sub(1), stack, &|| queue.work(job, watch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prefetch::options::ReadAhead;
+    use crate::prefetch::queue::FileRead;
+    use smf_core::cache::CacheError;
+    use std::time::Duration;
+
+    #[test]
+    fn caller_reads_all_files_when_no_thread_can_be_spawned() {
+        struct FixedJob;
+        impl Job for FixedJob {
+            type Worker = ();
+            fn worker(&self) {}
+            fn readahead(&self, (): &mut (), _: usize) {}
+            fn read(&self, (): &mut (), _: usize) -> Result<FileRead, CacheError> {
+                Ok(FileRead { bytes: 2, time: Duration::ZERO })
+            }
+        }
+        let (queue, watch) = (Queue::new(100, 8, ReadAhead::Never).unwrap(), Watch::new());
+        // No address space can hold this stack.
+        assert_eq!(run_workers(&queue, &FixedJob, &watch, 8, 1 << 60), 1);
+        let results = queue.finish(&FixedJob, &watch);
+        assert_eq!((results.ready, results.bytes), (100, 200));
+    }
+}
