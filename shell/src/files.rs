@@ -1,14 +1,12 @@
-//! Inputs read whole, outputs written whole or not at all.
+//! Reads whole inputs and replaces outputs atomically.
 //!
-//! An input is a private copy ([`FileBytes`]), so that nothing another process does to the file while
-//! it is being looked at matters. An output appears under its name only when it is complete: it is
-//! written beside its place and renamed. Errors do not name the file; whoever gave the path has it.
+//! An input is a private copy ([`FileBytes`]), which other processes cannot change. An output is written to a
+//! temporary file and renamed when it is complete. Errors do not name the file, because the caller has its
+//! path.
 //!
-//! Who is killed while it writes leaves the old file, or the new one, and perhaps a temporary file. The
-//! lock on that goes with the process, so that the next one that writes into the directory knows it for
-//! what it is, and removes it.
+//! A process that is killed while it writes leaves the old or the new file, and perhaps a temporary file. The
+//! lock on that file ends with the process, so that a later writer to the directory detects and removes it.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Deref;
@@ -17,31 +15,32 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use smf_core::memory::{FileBytes, MemoryError};
+use thiserror::Error;
 
 #[cfg(test)]
-use faults::may;
+use faults::syscall;
 
-/// What every call of the system here is made through, so that a test can make any of them fail.
+/// Makes a system call. Tests replace this function to inject faults.
 #[cfg(not(test))]
-fn may<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+fn syscall<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     call()
 }
 
-/// The path that means standard input, or standard output for what is written.
+/// The path that denotes standard input or standard output.
 pub const STANDARD_STREAM: &str = "-";
 
-/// Whether `path` means a standard stream instead of a file.
+/// Whether `path` denotes a standard stream.
 pub fn is_standard_stream(path: &Path) -> bool {
     path == Path::new(STANDARD_STREAM)
 }
 
-/// The bytes of an input, which nobody else can change.
+/// The contents of an input, which other processes cannot change.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Input {
     /// A private copy of a file.
     File(FileBytes),
-    /// What standard input held.
+    /// The contents of standard input.
     Stdin(Vec<u8>),
 }
 
@@ -63,43 +62,24 @@ impl AsRef<[u8]> for Input {
 }
 
 /// Why an input could not be read.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The file.
+    /// Reading the file failed.
+    #[error(transparent)]
     File(MemoryError),
-    /// Standard input.
-    Stdin(io::Error),
-    /// More bytes on standard input than [`FileBytes::DEFAULT_LIMIT`].
+    /// Reading standard input failed.
+    #[error("cannot read standard input: {0}")]
+    Stdin(#[source] io::Error),
+    /// Standard input exceeds [`FileBytes::DEFAULT_LIMIT`] bytes.
+    #[error("more than the limit of {} bytes", FileBytes::DEFAULT_LIMIT)]
     StdinTooLarge,
 }
 
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ReadError::File(error) => error.fmt(f),
-            ReadError::Stdin(error) => write!(f, "cannot read standard input: {error}"),
-            ReadError::StdinTooLarge => {
-                write!(f, "more than the limit of {} bytes", FileBytes::DEFAULT_LIMIT)
-            }
-        }
-    }
-}
-
-impl std::error::Error for ReadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ReadError::File(error) => Some(error),
-            ReadError::Stdin(error) => Some(error),
-            ReadError::StdinTooLarge => None,
-        }
-    }
-}
-
-/// Reads the file at `path`, or standard input when it is `-`.
+/// Reads the file at `path`; standard input for `-`.
 ///
 /// # Errors
-/// Whatever the system says, and anything larger than [`FileBytes::DEFAULT_LIMIT`].
+/// The system's error, or an input larger than [`FileBytes::DEFAULT_LIMIT`].
 pub fn read(path: &Path) -> Result<Input, ReadError> {
     let limit = FileBytes::DEFAULT_LIMIT;
     if !is_standard_stream(path) {
@@ -108,46 +88,46 @@ pub fn read(path: &Path) -> Result<Input, ReadError> {
     }
     let mut bytes = Vec::new();
     let mut stdin = io::stdin().lock().take(limit.saturating_add(1));
-    let len = may(|| stdin.read_to_end(&mut bytes)).map_err(ReadError::Stdin)?;
+    let len = syscall(|| stdin.read_to_end(&mut bytes)).map_err(ReadError::Stdin)?;
     if len as u64 > limit {
         return Err(ReadError::StdinTooLarge);
     }
     Ok(Input::Stdin(bytes))
 }
 
-/// Whether the file at `path` may be executed by somebody; false for `-` and for no file.
+/// Whether the file at `path` has an execute bit; false for `-` and for a missing file.
 pub fn is_executable(path: &Path) -> bool {
     !is_standard_stream(path)
-        && may(|| fs::metadata(path)).is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
+        && syscall(|| fs::metadata(path)).is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
 }
 
-/// Whether the system could run `bytes` as a program: a script or an ELF image.
+/// Whether `bytes` are a script or an ELF image.
 pub fn is_program(bytes: &[u8]) -> bool {
     bytes.starts_with(b"#!") || bytes.starts_with(b"\x7fELF")
 }
 
-/// Writes `bytes` to the file at `path`, which is replaced when it exists and keeps what it held when
-/// this fails. Symbolic links are followed; the permissions are those of a new file, with the
-/// execute bits when `executable`. `-` is standard output; a device or a pipe is written to as it is.
+/// Writes `bytes` to the file at `path`. An existing file is replaced, and unchanged if this fails. Symbolic
+/// links are followed. The permissions are those of a new file, with execute bits if `executable`. `-` is
+/// standard output; a device or a pipe is written to directly.
 ///
 /// # Errors
-/// What the system says. Nothing is left behind.
+/// The system's error. No temporary file is left.
 pub fn write(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
     if is_standard_stream(path) {
         let mut stdout = io::stdout().lock();
-        may(|| stdout.write_all(bytes))?;
-        return may(|| stdout.flush());
+        syscall(|| stdout.write_all(bytes))?;
+        return syscall(|| stdout.flush());
     }
-    match may(|| fs::metadata(path)) {
+    match syscall(|| fs::metadata(path)) {
         Ok(found) if found.is_file() => {
-            replace(&may(|| fs::canonicalize(path))?, bytes, executable)
+            replace(&syscall(|| fs::canonicalize(path))?, bytes, executable)
         }
         Ok(_) => {
-            let mut device = may(|| OpenOptions::new().write(true).open(path))?;
-            may(|| device.write_all(bytes))
+            let mut device = syscall(|| OpenOptions::new().write(true).open(path))?;
+            syscall(|| device.write_all(bytes))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => replace(path, bytes, executable),
-        // What there is might be a link or a device, which is not to be replaced.
+        // The path may be a link or a device, which must not be replaced.
         Err(error) => Err(error),
     }
 }
@@ -155,23 +135,23 @@ pub fn write(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
 fn replace(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let (mut file, temporary) = create_in(directory.unwrap_or(Path::new(".")), executable)?;
-    let written = may(|| file.write_all(bytes)).and_then(|()| may(|| fs::rename(&temporary, path)));
+    let written =
+        syscall(|| file.write_all(bytes)).and_then(|()| syscall(|| fs::rename(&temporary, path)));
     if written.is_err() {
-        // The first error is the one to report.
+        // The first error is reported.
         let _ = fs::remove_file(&temporary);
     }
     written
 }
 
-/// How many processes may write into one directory at once.
-const MOST_TEMPORARY: u32 = 1000;
+/// How many processes can write to a directory at once.
+const MAX_TEMPORARY: u32 = 1000;
 
 fn temporary(directory: &Path, number: u32) -> PathBuf {
     directory.join(format!(".smf-{number}.tmp"))
 }
 
-/// A new file that is this process's own as long as it is open, and its name. What others have left
-/// behind in the directory goes.
+/// Creates and locks a temporary file; the file and its path. Removes temporary files of dead processes.
 fn create_in(directory: &Path, executable: bool) -> io::Result<(File, PathBuf)> {
     let mode = if executable { 0o777 } else { 0o666 };
     let mut options = OpenOptions::new();
@@ -179,26 +159,26 @@ fn create_in(directory: &Path, executable: bool) -> io::Result<(File, PathBuf)> 
     let mut number = 0;
     loop {
         let path = temporary(directory, number);
-        match may(|| options.open(&path)) {
+        match syscall(|| options.open(&path)) {
             Ok(file) if is_own(&file, &path) => {
-                (number + 1..MOST_TEMPORARY)
-                    .take_while(|&left| remove_left(&temporary(directory, left)))
+                (number + 1..MAX_TEMPORARY)
+                    .take_while(|&other| remove_stale(&temporary(directory, other)))
                     .for_each(drop);
                 return Ok((file, path));
             }
-            // Somebody took it for left behind before it was locked.
+            // Another process removed it as stale before it was locked.
             Ok(_) => number += 1,
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Err(_) if remove_left(&path) => {}
-            Err(error) if number == MOST_TEMPORARY => return Err(error),
+            Err(_) if remove_stale(&path) => {}
+            Err(error) if number == MAX_TEMPORARY => return Err(error),
             Err(_) => number += 1,
         }
     }
 }
 
-/// Locks a file; whether nobody else has, and it still has its name.
+/// Locks a file; whether the lock was free and the file still has its name.
 fn is_own(file: &File, path: &Path) -> bool {
-    // Where there are no locks, nobody takes a file for left behind either.
+    // Without lock support, other processes cannot detect stale files either.
     let is_locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
     is_locked && has_name(file, path)
 }
@@ -209,8 +189,8 @@ fn has_name(file: &File, path: &Path) -> bool {
     matches!((file, path), (Ok(file), Ok(path)) if file == path)
 }
 
-/// Removes a temporary file if whoever wrote it is no more; whether it did.
-fn remove_left(path: &Path) -> bool {
+/// Removes a temporary file if no process has it locked; returns whether it did.
+fn remove_stale(path: &Path) -> bool {
     if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
         return false;
     }
@@ -218,20 +198,21 @@ fn remove_left(path: &Path) -> bool {
     file.try_lock().is_ok() && has_name(&file, path) && fs::remove_file(path).is_ok()
 }
 
-/// Calls that fail because a test wants it so.
+/// Fault injection.
 #[cfg(test)]
 mod faults {
     use std::cell::Cell;
     use std::io;
 
     thread_local! {
-        /// How many more calls of this thread succeed, and what the next one fails with; and whether it has.
+        /// How many more calls succeed, and the error of the next one.
         static NEXT: Cell<Option<(u32, i32)>> = const { Cell::new(None) };
+        /// Whether the fault was injected.
         static HAPPENED: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Makes a call, unless it is its turn to fail.
-    pub(super) fn may<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    /// Makes a call, or injects a fault.
+    pub(super) fn syscall<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match NEXT.get() {
             Some((0, errno)) => {
                 NEXT.set(None);
@@ -246,7 +227,7 @@ mod faults {
         }
     }
 
-    /// Does `act` with the call after so many failing; whether there was such a call.
+    /// Runs `act` with a fault after `passes` calls; returns whether it was injected.
     pub(super) fn failing<T>(passes: u32, errno: i32, act: impl FnOnce() -> T) -> (T, bool) {
         NEXT.set(Some((passes, errno)));
         HAPPENED.set(false);
@@ -275,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_nothing_else_is_left() {
+    fn written_file_is_read_back_without_leftovers() {
         let directory = directory("roundtrip");
         let path = directory.join("out");
         write(&path, b"first", true).unwrap();
@@ -287,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_and_stays() {
+    fn symbolic_link_is_followed() {
         let directory = directory("link");
         let (target, link) = (directory.join("target"), directory.join("link"));
         write(&target, b"old", false).unwrap();
@@ -299,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_keeps_the_old_file_and_leaves_nothing() {
+    fn failed_write_keeps_the_old_file() {
         let directory = directory("failure");
         let taken = directory.join("taken");
         fs::create_dir_all(taken.join("inside")).unwrap();
@@ -310,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_call_fails_the_error_says_why_and_nothing_is_left_behind() {
+    fn failed_system_call_is_reported_without_leftovers() {
         let directory = directory("faults");
         let (old, new, link) =
             (directory.join("old"), directory.join("new"), directory.join("link"));
@@ -341,7 +322,7 @@ mod tests {
                     assert_eq!(names(&directory), ["link", "old"]);
                     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
                     assert!(!is_open_inside(), "call {passes}");
-                    // And at the next attempt there is nothing in the way.
+                    // The next attempt succeeds.
                     write(path, b"bytes", true).unwrap();
                 }
                 assert_eq!(failed, calls, "{path:?}");
@@ -351,17 +332,17 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_written_to_and_not_replaced() {
+    fn device_is_written_to_and_not_replaced() {
         use std::os::unix::fs::FileTypeExt;
         write(Path::new("/dev/null"), b"gone", false).unwrap();
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     }
 
     #[test]
-    fn what_was_left_behind_goes_and_what_is_in_use_stays() {
+    fn stale_temporary_files_are_removed_and_locked_ones_stay() {
         let directory = directory("left");
         let numbered = |number| temporary(&directory, number);
-        // The third is another process's, or looks so: its lock is that of another open file.
+        // The lock of another open file stands for another process.
         (0..5).for_each(|number| fs::write(numbered(number), b"left").unwrap());
         let used = File::open(numbered(2)).unwrap();
         used.lock().unwrap();
@@ -377,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_not_taken_for_left_behind() {
+    fn links_and_directories_are_not_removed_as_stale() {
         let directory = directory("not-left");
         let precious = directory.join("precious");
         fs::write(&precious, b"precious").unwrap();
@@ -390,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_write_whole_files() {
+    fn concurrent_writers_write_whole_files() {
         let directory = directory("many");
         let path = directory.join("out");
         std::thread::scope(|scope| {

@@ -1,9 +1,8 @@
-//! An ELF object that says where functions are, for debuggers: their names, and their frames where they
-//! are known.
+//! Writes an ELF object for debuggers: the names of functions, and their call frame information where known.
 //!
-//! The code itself is where it runs: each range of it becomes a section without bytes at its address.
-//! For functions whose frames are not described, debuggers find the beginning by the symbol and read the
-//! first instructions, which serves those that keep a frame pointer.
+//! The code stays where it runs: each range becomes a section without contents (SHT_NOBITS) at its address.
+//! For functions without CFI, debuggers find the start by the symbol and analyse the prologue, which works
+//! for functions with a frame pointer.
 //!
 //! Source: System V ABI, chapter 4 (object files), for 64-bit little-endian machines.
 
@@ -11,7 +10,7 @@ use std::ops::Range;
 
 use smf_core::alloc_util::AllocError;
 
-use super::Function;
+use super::function::Function;
 use crate::fallible_buf::FallibleBuf;
 
 /// `e_machine` of this machine.
@@ -34,26 +33,25 @@ const SHT_NOBITS: u32 = 8;
 const CODE_FLAGS: u64 = 6;
 /// `STB_GLOBAL` and `STT_FUNC`.
 const GLOBAL_FUNCTION: u8 = 0x12;
-/// The section of symbols without one.
+/// The section index of absolute symbols.
 const SHN_ABS: u16 = 0xfff1;
 
-/// Sections that are no code: the one without a name, symbols, two of strings, frames.
+/// Sections besides code: null, symbols, two string tables, `.debug_frame`.
 const OTHERS: usize = 5;
 
-/// Sections of code that an object can number; the others are left out, and their functions then
-/// belong to no section.
-const MOST_RANGES: usize = 0xff00 - OTHERS;
+/// The maximum number of code sections. Further ranges are omitted, and their symbols are absolute.
+const MAX_RANGES: usize = 0xff00 - OTHERS;
 
-/// `.text` at each range of `code`, a symbol for each function, and `frames` as `.debug_frame`.
+/// Encodes an object with a `.text` for each range of `code`, a symbol for each function, and `.debug_frame`.
 ///
 /// # Errors
-/// No memory.
+/// Allocation failure.
 pub(super) fn object(
     functions: &[Function<'_>],
     code: &[Range<u64>],
     frames: &[u8],
 ) -> Result<Vec<u8>, AllocError> {
-    let code = code.get(..MOST_RANGES).unwrap_or(code);
+    let code = code.get(..MAX_RANGES).unwrap_or(code);
     let (mut strings, mut symbols) = (Strings::new(), FallibleBuf::default());
     symbols.put(&[0; SYMBOL]);
     for function in functions {
@@ -85,7 +83,7 @@ pub(super) fn object(
         let mut section =
             Section { name, kind, offset, size: bytes.len() as u64, ..Section::default() };
         if kind == SHT_SYMTAB {
-            // Its strings, and the first symbol that is global.
+            // Its string table, and the index of the first global symbol.
             (section.link, section.info) = (string_section, 1);
             (section.alignment, section.entry) = (8, SYMBOL as u64);
         }
@@ -158,7 +156,7 @@ impl Strings {
         Self(strings)
     }
 
-    /// Where the string begins, which is cut at its first NUL; 0, the empty one, when the table is full.
+    /// Adds a string, truncated at its first NUL, and returns its offset; 0, the empty string, when full.
     fn add(&mut self, string: &[u8]) -> u32 {
         let at = u32::try_from(self.0.len()).unwrap_or(0);
         if at != 0 {
@@ -187,7 +185,7 @@ mod tests {
     use ::object::{Object, ObjectSection, ObjectSymbol, SymbolSection};
 
     #[test]
-    fn another_reader_finds_the_functions_where_they_are() {
+    fn object_is_readable_by_the_object_crate() {
         let named = |name, address| Function { address, size: 5, name };
         let functions =
             [named(&b"first"[..], 0x1000), named(b"second\0cut", 0x5010), named(b"", 9)];
@@ -216,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_makes_an_object_too() {
+    fn object_without_functions_is_valid() {
         let bytes = object(&[], &[], &[]).unwrap();
         assert_eq!(::object::File::parse(&*bytes).unwrap().symbols().count(), 0);
     }

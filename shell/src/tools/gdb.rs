@@ -1,18 +1,17 @@
-//! GDB's JIT interface: a list of ELF objects in memory, and a function on which debuggers stop.
+//! GDB's JIT interface: a list of ELF objects in memory, and a function at which debuggers stop.
 //!
-//! Source: the GDB manual, "JIT Compilation Interface". The two symbols have the names that it
-//! prescribes and are found by them, in the program or in any of its libraries. A program that links
-//! this library statically beside another that defines them too (LLVM's does) leaves the feature `gdb`
-//! out of one of the two.
+//! Source: the GDB manual, "JIT Compilation Interface". It prescribes the names of the two symbols, by which
+//! debuggers find them in the program or a library. A program that statically links another definition of
+//! them (LLVM has one) disables the feature `gdb` in one of the two.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::MutexGuard;
 
-use smf_core::alloc_util::{AllocError, try_box, try_copy_bytes as copy_of};
+use smf_core::alloc_util::{AllocError, try_box, try_copy_bytes};
 
-use super::ToolError;
+use super::error::ToolError;
 use crate::fork::ProcessLock;
 
 /// `jit_code_entry`.
@@ -42,58 +41,58 @@ const UNREGISTER: u32 = 2;
 static mut __jit_debug_descriptor: Descriptor =
     Descriptor { version: 1, action: NO_ACTION, relevant: ptr::null_mut(), first: ptr::null_mut() };
 
-/// Debuggers set a breakpoint here and read the descriptor when it is hit.
+/// Debuggers set a breakpoint here, and read the descriptor when it is hit.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn __jit_debug_register_code() {
-    // SAFETY: no instruction at all. The compiler does not know that, and so keeps the function, the
-    // calls of it, and every store in front of them.
+    // SAFETY: an empty instruction sequence. It is opaque to the compiler, which therefore keeps the
+    // function, its calls, and the stores before them.
     unsafe { std::arch::asm!("", options(nostack, preserves_flags)) };
 }
 
-/// Whoever holds it may change the list.
+/// Guards the list of objects.
 pub(super) static LIST: ProcessLock<()> = ProcessLock::new(());
 
-/// The interface is there.
+/// Checks that the interface is built in.
 pub(super) fn available() -> Result<(), ToolError> {
     Ok(())
 }
 
-/// An object that debuggers know as long as it lives.
+/// An object that is registered with debuggers.
 #[derive(Debug)]
 pub(super) struct Object {
-    /// From `Box::into_raw`; in the list.
+    /// From `Box::into_raw`; an element of the list.
     entry: *mut Entry,
-    /// What the entry points to.
+    /// The bytes that the entry points to.
     _symfile: Box<[u8]>,
 }
 
-// SAFETY: the entry is reached under the lock of the list alone, from whatever thread.
+// SAFETY: the entry is accessed under the lock of the list only, from any thread.
 unsafe impl Send for Object {}
-// SAFETY: through a shared reference nothing can be reached.
+// SAFETY: a shared reference gives no access to the entry.
 unsafe impl Sync for Object {}
 
 impl Object {
-    /// Tells debuggers about an ELF object.
+    /// Registers an ELF object with debuggers.
     ///
     /// # Errors
-    /// No memory.
+    /// Allocation failure.
     pub(super) fn register(symfile: Vec<u8>) -> Result<Self, AllocError> {
-        let symfile = copy_of(&symfile)?;
+        let symfile = try_copy_bytes(&symfile)?;
         let place = try_box(MaybeUninit::<Entry>::uninit())?;
         let (first, size) = (symfile.as_ptr(), symfile.len() as u64);
         let list = lock();
-        // SAFETY: a copy out of the static, which only holders of the lock change.
+        // SAFETY: copies a field of the static, which is only modified under the lock.
         let next = unsafe { __jit_debug_descriptor.first };
         let prev = ptr::null_mut();
         let entry = Entry { next, prev, symfile: first, symfile_size: size };
         let entry = Box::into_raw(Box::write(place, entry));
-        // SAFETY: an entry in the list is alive, and this thread holds the lock.
+        // SAFETY: entries in the list are alive, and this thread holds the lock.
         if let Some(next) = unsafe { next.as_mut() } {
             next.prev = entry;
         }
         set_first(&list, entry);
-        tell(&list, REGISTER, entry);
+        notify(&list, REGISTER, entry);
         Ok(Self { entry, _symfile: symfile })
     }
 }
@@ -101,9 +100,9 @@ impl Object {
 impl Drop for Object {
     fn drop(&mut self) {
         let list = lock();
-        // SAFETY: made by `register`, freed below and nowhere else; this thread holds the lock.
+        // SAFETY: `register` allocated it, and only this function frees it; this thread holds the lock.
         let Entry { next, prev, .. } = unsafe { self.entry.read() };
-        // SAFETY: an entry in the list is alive, and this thread holds the lock.
+        // SAFETY: entries in the list are alive, and this thread holds the lock.
         if let Some(next) = unsafe { next.as_mut() } {
             next.prev = prev;
         }
@@ -112,8 +111,8 @@ impl Drop for Object {
             Some(prev) => prev.next = next,
             None => set_first(&list, next),
         }
-        tell(&list, UNREGISTER, self.entry);
-        // SAFETY: from `Box::into_raw`, and no longer in the list.
+        notify(&list, UNREGISTER, self.entry);
+        // SAFETY: from `Box::into_raw`, and removed from the list.
         drop(unsafe { Box::from_raw(self.entry) });
     }
 }
@@ -123,17 +122,18 @@ fn lock() -> MutexGuard<'static, ()> {
 }
 
 fn set_first(_: &MutexGuard<'_, ()>, entry: *mut Entry) {
-    // SAFETY: the lock is held; nothing refers to the static, debuggers read it while we stand still.
+    // SAFETY: the lock is held, no reference to the static exists, and debuggers read it while the
+    // process is stopped.
     unsafe { __jit_debug_descriptor.first = entry };
 }
 
-fn tell(_: &MutexGuard<'_, ()>, action: u32, entry: *mut Entry) {
+fn notify(_: &MutexGuard<'_, ()>, action: u32, entry: *mut Entry) {
     // SAFETY: the lock is held.
     unsafe { __jit_debug_descriptor.relevant = entry };
     // SAFETY: as above.
     unsafe { __jit_debug_descriptor.action = action };
     __jit_debug_register_code();
-    // A debugger that comes later reads the list, and must not take an old action for news.
+    // A debugger that attaches later reads the list, and must not see an outdated action.
     // SAFETY: as above.
     unsafe { __jit_debug_descriptor.action = NO_ACTION };
     // SAFETY: as above.
@@ -144,7 +144,7 @@ fn tell(_: &MutexGuard<'_, ()>, action: u32, entry: *mut Entry) {
 mod tests {
     use super::*;
 
-    /// The objects in the list, by their bytes; checks the links backwards.
+    /// The contents of the objects in the list; checks the backward links.
     fn listed() -> Vec<Vec<u8>> {
         let _list = lock();
         let mut found = Vec::new();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_come_and_go_in_any_order() {
+    fn objects_are_registered_and_unregistered_in_any_order() {
         let object = |number: u8| Object::register(vec![0xee, number]).unwrap();
         let ours = || listed().into_iter().filter(|o| o.first() == Some(&0xee)).map(|o| o[1]);
         let (one, two, three) = (object(1), object(2), object(3));

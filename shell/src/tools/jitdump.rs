@@ -1,11 +1,11 @@
-//! The jitdump: the bytes and the name of every function, with the time at which it came to be.
+//! The jitdump: the bytes, the name and the time of every function.
 //!
-//! `perf record` does not read the file. It notes that the process mapped a file of this name as
-//! executable, and `perf inject --jit` reads it afterwards. So the first page is mapped for as long as
-//! the process lives, read-only and executable, and nobody ever runs it.
+//! `perf record` does not read the file. It records that the process mapped a file of this name as executable,
+//! and `perf inject --jit` reads the file afterwards. The first page is therefore mapped until the process
+//! ends, read-only and executable, and never executed.
 //!
-//! Source: tools/perf/Documentation/jitdump-specification.txt of Linux. Times are CLOCK_MONOTONIC,
-//! hence `perf record -k 1`.
+//! Source: tools/perf/Documentation/jitdump-specification.txt of Linux. Timestamps are CLOCK_MONOTONIC, hence
+//! `perf record -k 1`.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
@@ -19,44 +19,46 @@ use std::ptr;
 use rustix::fs::OFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use smf_core::alloc_util::{AllocError, try_copy_bytes as copy_of};
+use smf_core::alloc_util::{AllocError, try_copy_bytes};
 
-use super::{Function, Tool, ToolError, elf};
+use super::elf;
+use super::error::{Tool, ToolError};
+use super::function::Function;
 use crate::fallible_buf::FallibleBuf;
 
-/// "JiTD" in the byte order of a little-endian machine.
+/// "JiTD", in little-endian byte order.
 const MAGIC: u32 = 0x4a69_5444;
 const VERSION: u32 = 1;
 const HEADER: u32 = 40;
-/// The identifier of the record that says code was loaded.
+/// The identifier of a code load record.
 const CODE_LOAD: u32 = 0;
-/// Bytes in front of the name in such a record.
+/// Bytes before the name in a code load record.
 const CODE_LOAD_HEADER: usize = 56;
 
-/// The dump of one process.
+/// The dump of a process.
 #[derive(Debug)]
 pub(super) struct Jitdump {
     file: File,
-    /// Where a child that was forked makes its own.
+    /// The directory for the dump of a forked child.
     directory: PathBuf,
     process: u32,
-    /// The number of the next function; no two may have the same.
+    /// The unique index of the next function.
     next: u64,
 }
 
 impl Jitdump {
-    /// Makes `jit-PID.dump` in `directory` anew.
+    /// Creates or truncates `jit-PID.dump` in `directory`.
     pub(super) fn open(directory: &Path) -> Result<Self, ToolError> {
         let process = std::process::id();
         let error = |doing| ToolError::system(Tool::Jitdump, doing);
-        let none = ToolError::no_memory(Tool::Jitdump);
+        let out_of_memory = ToolError::out_of_memory(Tool::Jitdump);
         let mut path = FallibleBuf::default();
         path.put(directory.as_os_str().as_bytes());
-        // Writing to it is no error.
+        // Writing to a buffer cannot fail; allocation failures are reported by `finish`.
         let _ = write!(path, "/jit-{process}.dump");
-        let path = OsString::from_vec(path.finish().map_err(none)?);
-        let own = copy_of(directory.as_os_str().as_bytes()).map_err(none)?;
-        let header = header(process).map_err(none)?;
+        let path = OsString::from_vec(path.finish().map_err(out_of_memory)?);
+        let own = try_copy_bytes(directory.as_os_str().as_bytes()).map_err(out_of_memory)?;
+        let header = header(process).map_err(out_of_memory)?;
         let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let mut file = OpenOptions::new()
             .read(true)
@@ -68,12 +70,12 @@ impl Jitdump {
             .open(path)
             .map_err(error("create its file"))?;
         file.write_all(&header).map_err(error("write to its file"))?;
-        show_to_perf(&file).map_err(error("map its file so that perf sees it"))?;
+        map_for_perf(&file).map_err(error("map its file so that perf sees it"))?;
         let directory = OsString::from_vec(own.into_vec()).into();
         Ok(Self { file, directory, process, next: 0 })
     }
 
-    /// Adds a record for each function.
+    /// Appends a record for each function.
     pub(super) fn append(&mut self, functions: &[Function<'_>]) -> Result<(), ToolError> {
         if self.process != std::process::id() {
             *self = Self::open(&self.directory)?;
@@ -82,7 +84,7 @@ impl Jitdump {
             let code =
                 function.code().map_err(ToolError::system(Tool::Jitdump, "read the code"))?;
             let record = record(self.process, self.next, function, &code)
-                .map_err(ToolError::no_memory(Tool::Jitdump))?;
+                .map_err(ToolError::out_of_memory(Tool::Jitdump))?;
             let written = self.file.write_all(&record);
             written.map_err(ToolError::system(Tool::Jitdump, "write to its file"))?;
             self.next += 1;
@@ -91,11 +93,11 @@ impl Jitdump {
     }
 }
 
-/// Maps the first page of the file for the rest of the process.
-fn show_to_perf(file: &File) -> io::Result<()> {
+/// Maps the first page of the file until the process ends.
+fn map_for_perf(file: &File) -> io::Result<()> {
     let protection = ProtFlags::READ | ProtFlags::EXEC;
     let size = rustix::param::page_size();
-    // SAFETY: the kernel chooses a free place, and nothing ever refers to the memory.
+    // SAFETY: the kernel chooses a free address, and no reference to the memory exists.
     unsafe { rustix::mm::mmap(ptr::null_mut(), size, protection, MapFlags::PRIVATE, file, 0) }?;
     Ok(())
 }
@@ -105,7 +107,7 @@ fn header(process: u32) -> Result<Vec<u8>, AllocError> {
     for field in [MAGIC, VERSION, HEADER, u32::from(elf::MACHINE), 0, process] {
         header.put(&field.to_ne_bytes());
     }
-    // No flags.
+    // Timestamp and flags, which are 0.
     for field in [now(), 0] {
         header.put(&field.to_ne_bytes());
     }
@@ -150,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_laid_out_as_the_specification_says() {
+    fn record_has_the_specified_layout() {
         let function = Function { address: 0x1122_3344, size: 3, name: b"f\0g" };
         let record = record(7, 9, &function, &[1, 2, 3]).unwrap();
         let u32_at = |at: usize| u32::from_ne_bytes(record[at..at + 4].try_into().unwrap());
@@ -162,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn the_header_has_its_forty_bytes() {
+    fn header_has_the_specified_size() {
         let header = header(1).unwrap();
         assert_eq!((header.len(), &header[..4]), (40, &0x4a69_5444u32.to_ne_bytes()[..]));
     }
 
     #[test]
-    fn code_that_is_not_there_is_an_error() {
+    fn unmapped_code_is_an_error() {
         let directory = std::env::temp_dir().join(format!("smf-jitdump-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let mut dump = Jitdump::open(&directory).unwrap();

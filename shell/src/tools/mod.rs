@@ -1,25 +1,26 @@
-//! What profilers and debuggers are told about machine code that no file on disk describes.
+//! Profiler and debugger support for code that no file on disk describes.
 //!
-//! Three tools, each off until a call or an environment variable switches it on:
+//! Each tool is off until a call or an environment variable enables it:
 //!
-//! | tool | by a call | by the environment | who reads it |
-//! |------|-----------|--------------------|--------------|
-//! | perf map | [`enable_perf_map`] | `SMF_PERF_MAP=1` | `perf report` finds `/tmp/perf-PID.map` by itself |
+//! | tool | call | environment | reader |
+//! |------|------|-------------|--------|
+//! | perf map | [`enable_perf_map`] | `SMF_PERF_MAP=1` | `perf report` reads `/tmp/perf-PID.map` |
 //! | jitdump | [`enable_jitdump`] | `SMF_JITDUMP=DIRECTORY` | `perf record -k 1`, then `perf inject --jit` |
-//! | GDB's JIT interface | [`enable_gdb`] | `SMF_GDB=1` | gdb and lldb, at once |
+//! | GDB's JIT interface | [`enable_gdb`] | `SMF_GDB=1` | gdb and lldb |
 //!
-//! The perf map is the simplest and knows no time: where memory is used again, the names of old code
-//! stay in it. A jitdump has the time and the bytes of every function, so that `perf annotate` shows
-//! instructions. Debuggers get an ELF object in memory for each module, or each named piece of code,
-//! with a description of its frames where they can be found out (`frames`), and lose it when the code
-//! goes.
+//! The perf map is the simplest and has no timestamps: when memory is reused, the names of old code remain.
+//! A jitdump has timestamps and the bytes of every function, so that `perf annotate` shows instructions.
+//! Debuggers get an ELF object in memory for each module or named piece of code, with call frame information
+//! where it can be inferred (`cfi`), and lose it when the code is freed.
 //!
-//! While all are off, a name costs one relaxed load ([`is_on`]). The environment is read when the
-//! first name comes; what was named before a tool was switched on is not told to it.
+//! While all tools are off, a name costs one relaxed load ([`is_on`]). The environment is read when the first
+//! name is announced; code that was announced before a tool was enabled is not reported to it.
 
 #[cfg(target_arch = "x86_64")]
 mod cfi;
 mod elf;
+mod error;
+mod function;
 #[cfg(feature = "gdb")]
 mod gdb;
 #[cfg(not(feature = "gdb"))]
@@ -30,10 +31,7 @@ mod perf_map;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -42,119 +40,17 @@ use smf_core::alloc_util::AllocError;
 use crate::fallible_buf::FallibleBuf;
 use crate::fork::{HeldAtFork, ProcessLock};
 use crate::stderr;
+pub use error::{Tool, ToolError};
+pub use function::Function;
 use jitdump::Jitdump;
 use perf_map::PerfMap;
 
-/// A function in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Function<'n> {
-    /// Where it begins.
-    pub address: u64,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its name, as it is to be shown.
-    pub name: &'n [u8],
-}
-
-impl Function<'_> {
-    /// Its bytes, read through the kernel, for which memory that is not there is an error.
-    fn code(&self) -> io::Result<Vec<u8>> {
-        let mut code = Vec::new();
-        let size = usize::try_from(self.size).unwrap_or(0);
-        code.try_reserve_exact(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        code.resize(size, 0);
-        File::open("/proc/self/mem")?.read_exact_at(&mut code, self.address)?;
-        Ok(code)
-    }
-}
-
-/// One of the tools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tool {
-    /// `/tmp/perf-PID.map`.
-    PerfMap,
-    /// `jit-PID.dump`.
-    Jitdump,
-    /// The interface of `__jit_debug_register_code`.
-    Gdb,
-}
-
-impl fmt::Display for Tool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Tool::PerfMap => "the perf map",
-            Tool::Jitdump => "the jitdump",
-            Tool::Gdb => "GDB's JIT interface",
-        })
-    }
-}
-
-/// Why a tool could not be told something, or not be switched on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ToolError {
-    /// The system refused.
-    System {
-        /// The tool.
-        tool: Tool,
-        /// What was wanted.
-        doing: &'static str,
-        /// The number in `errno.h`.
-        errno: i32,
-    },
-    /// Its file exists and belongs to somebody else, or is no regular file.
-    NotOurs {
-        /// The tool.
-        tool: Tool,
-    },
-    /// There is no memory for what it is to be told.
-    AllocError {
-        /// The tool.
-        tool: Tool,
-    },
-    /// It was left out when the library was built.
-    LeftOut {
-        /// The tool.
-        tool: Tool,
-    },
-}
-
-impl ToolError {
-    fn system(tool: Tool, doing: &'static str) -> impl Fn(io::Error) -> Self {
-        move |error| match error.kind() {
-            io::ErrorKind::OutOfMemory => Self::AllocError { tool },
-            _ => Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) },
-        }
-    }
-
-    fn no_memory(tool: Tool) -> impl Fn(AllocError) -> Self + Copy {
-        move |AllocError| Self::AllocError { tool }
-    }
-}
-
-impl fmt::Display for ToolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::System { tool, doing, errno } => {
-                write!(f, "{tool}: cannot {doing}: {}", io::Error::from_raw_os_error(errno))
-            }
-            Self::NotOurs { tool } => {
-                write!(f, "{tool}: its file exists and is no regular file of this user")
-            }
-            Self::AllocError { tool } => write!(f, "{tool}: no memory for what it is to be told"),
-            Self::LeftOut { tool } => write!(f, "{tool} was left out when the library was built"),
-        }
-    }
-}
-
-impl std::error::Error for ToolError {}
-
-/// Which tools are on, one bit each.
+/// The enabled tools, one bit each.
 static ON: AtomicU8 = AtomicU8::new(UNREAD);
 const PERF_MAP: u8 = 1;
 const JITDUMP: u8 = 2;
 const GDB: u8 = 4;
-/// The environment has not been asked yet.
+/// The environment has not been read yet.
 const UNREAD: u8 = 0x80;
 
 /// Whether the environment was read.
@@ -162,7 +58,7 @@ static ENVIRONMENT: ProcessLock<bool> = ProcessLock::new(false);
 static THE_PERF_MAP: ProcessLock<Option<PerfMap>> = ProcessLock::new(None);
 static THE_JITDUMP: ProcessLock<Option<Jitdump>> = ProcessLock::new(None);
 
-/// The locks of the tools, for the thread that forks, in the order in which they are taken.
+/// The locks of the tools, for a thread that forks, in locking order.
 pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
     &ENVIRONMENT,
     &THE_PERF_MAP,
@@ -171,32 +67,30 @@ pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
     &gdb::LIST,
 ];
 
-/// Whether any tool wants to know about code, or might: before the first question nobody has looked at
-/// the environment.
-#[inline]
+/// Whether a tool is enabled, or might be: the environment has not been read before the first announcement.
 pub fn is_on() -> bool {
     ON.load(Ordering::Relaxed) != 0
 }
 
-/// Writes `/tmp/perf-PID.map` from now on. Once it is on, nothing happens.
+/// Enables the perf map, `/tmp/perf-PID.map`. Has no effect if it is enabled already.
 ///
 /// # Errors
-/// The file cannot be created, or exists and belongs to somebody else.
+/// The file cannot be created, or exists and belongs to another user.
 pub fn enable_perf_map() -> Result<(), ToolError> {
     read_environment();
     enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open)
 }
 
-/// Writes `jit-PID.dump` in `directory` from now on. Once it is on, nothing happens.
+/// Enables the jitdump, `jit-PID.dump` in `directory`. Has no effect if it is enabled already.
 ///
 /// # Errors
-/// The file cannot be created or mapped; `perf` notices it by its being mapped.
+/// The file cannot be created, or not be mapped, which is how `perf` notices it.
 pub fn enable_jitdump(directory: &Path) -> Result<(), ToolError> {
     read_environment();
     enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(directory))
 }
 
-/// Tells debuggers from now on.
+/// Enables GDB's JIT interface.
 ///
 /// # Errors
 /// The library was built without the feature `gdb`.
@@ -212,63 +106,61 @@ fn switch_on_gdb() -> Result<(), ToolError> {
 }
 
 fn enable<T>(
-    place: &'static ProcessLock<Option<T>>,
+    slot: &'static ProcessLock<Option<T>>,
     bit: u8,
     open: impl FnOnce() -> Result<T, ToolError>,
 ) -> Result<(), ToolError> {
-    let mut place = place.lock();
-    if place.is_none() {
-        *place = Some(open()?);
+    let mut slot = slot.lock();
+    if slot.is_none() {
+        *slot = Some(open()?);
         ON.fetch_or(bit, Ordering::Relaxed);
     }
     Ok(())
 }
 
-/// Switches on what the environment asks for, the first time.
+/// Reads the environment once, and enables the tools that it requests.
 fn read_environment() {
     let mut is_read = ENVIRONMENT.lock();
     if std::mem::replace(&mut *is_read, true) {
         return;
     }
     ON.fetch_and(!UNREAD, Ordering::Relaxed);
-    let wanted = |name| std::env::var_os(name).filter(|value| !value.is_empty() && value != "0");
+    let requested = |name| std::env::var_os(name).filter(|value| !value.is_empty() && value != "0");
     let mut outcomes = [Ok(()); 3];
-    if wanted("SMF_PERF_MAP").is_some() {
+    if requested("SMF_PERF_MAP").is_some() {
         outcomes[0] = enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open);
     }
-    if let Some(directory) = wanted("SMF_JITDUMP") {
+    if let Some(directory) = requested("SMF_JITDUMP") {
         outcomes[1] = enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(Path::new(&directory)));
     }
-    if wanted("SMF_GDB").is_some() {
+    if requested("SMF_GDB").is_some() {
         outcomes[2] = switch_on_gdb();
     }
     outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).for_each(report);
 }
 
-/// For what was wanted by the environment: whoever set it reads standard error, and nobody else can be
-/// told.
+/// Prints an error of a tool that the environment enabled, so that no caller can receive it.
 pub(crate) fn report(error: &ToolError) {
     let mut line = FallibleBuf::default();
-    // Writing to it is no error.
+    // Writing to a buffer cannot fail; allocation failures are reported by `finish`.
     let _ = writeln!(line, "smf: {error}");
     if let Ok(line) = line.finish() {
         stderr::write(&line);
     }
 }
 
-/// What was told about code. Dropping it takes back from the debugger what the debugger has; a profile
-/// keeps its names.
+/// A registration of code. Dropping it unregisters the code from debuggers; profiles keep the names.
 #[derive(Debug, Default)]
-#[must_use = "the debugger forgets the names when this is dropped"]
+#[must_use = "dropping it unregisters the code from debuggers"]
 pub struct Announced(#[expect(dead_code, reason = "held for its end")] Option<gdb::Object>);
 
-/// Tells every tool that is on about functions that belong together, in the pages `code`.
+/// Reports functions that belong together, in the pages `code`, to every enabled tool.
 ///
-/// The code must be readable, final and in its place; for a jitdump its bytes are read through the
-/// kernel, so that memory which is not there is an error.
+/// The code must be readable, final and in place. A jitdump reads its bytes through the kernel, so that
+/// unmapped memory is an error.
 ///
 /// # Errors
-/// What the first tool that failed says; the others have been told all the same.
+/// The first tool's error; the other tools have been informed.
 pub fn announce(
     functions: &[Function<'_>],
     code: &[std::ops::Range<u64>],
@@ -280,10 +172,6 @@ pub fn announce(
     }
 }
 
-/// Tells those that are on. Apart, so that it is no part of what loading brings into memory when nobody
-/// watches.
-#[cold]
-#[inline(never)]
 fn announce_to(
     on: u8,
     functions: &[Function<'_>],
@@ -291,37 +179,37 @@ fn announce_to(
 ) -> Result<Announced, ToolError> {
     let mut outcome = Ok(());
     if on & PERF_MAP != 0 {
-        outcome = tell(&THE_PERF_MAP, |map| map.append(functions));
+        outcome = update(&THE_PERF_MAP, |map| map.append(functions));
     }
     if on & JITDUMP != 0 {
-        outcome = outcome.and(tell(&THE_JITDUMP, |dump| dump.append(functions)));
+        outcome = outcome.and(update(&THE_JITDUMP, |dump| dump.append(functions)));
     }
     if on & GDB == 0 {
         return outcome.map(|()| Announced(None));
     }
-    // Without memory for the frames debuggers look for frame pointers by themselves.
-    let frames = debug_frame(functions).unwrap_or_default();
-    let object = elf::object(functions, code, &frames).and_then(gdb::Object::register);
-    let object = object.map_err(ToolError::no_memory(Tool::Gdb));
+    // Without call frame information debuggers fall back to frame pointers.
+    let debug_frame = debug_frame(functions).unwrap_or_default();
+    let object = elf::object(functions, code, &debug_frame).and_then(gdb::Object::register);
+    let object = object.map_err(ToolError::out_of_memory(Tool::Gdb));
     outcome.and(object.map(|object| Announced(Some(object))))
 }
 
-/// How to walk the stack through the functions; nothing where that cannot be found out.
+/// The call frame information of the functions, as far as it can be inferred.
 #[cfg(target_arch = "x86_64")]
 fn debug_frame(functions: &[Function<'_>]) -> Result<Vec<u8>, AllocError> {
     let read = functions.iter().filter_map(|f| Some((f.address, f.code().ok()?)));
     cfi::debug_frame(read)
 }
 
-/// Debuggers then look for frame pointers by themselves.
+/// Empty: debuggers fall back to frame pointers.
 #[cfg(not(target_arch = "x86_64"))]
 fn debug_frame(_: &[Function<'_>]) -> Result<Vec<u8>, AllocError> {
     Ok(Vec::new())
 }
 
-fn tell<T>(
-    place: &'static ProcessLock<Option<T>>,
-    tell: impl FnOnce(&mut T) -> Result<(), ToolError>,
+fn update<T>(
+    slot: &'static ProcessLock<Option<T>>,
+    update: impl FnOnce(&mut T) -> Result<(), ToolError>,
 ) -> Result<(), ToolError> {
-    place.lock().as_mut().map_or(Ok(()), tell)
+    slot.lock().as_mut().map_or(Ok(()), update)
 }

@@ -1,10 +1,10 @@
-//! GDB's JIT interface, left out: its two symbols may be in a program once only.
+//! A replacement of GDB's JIT interface, for programs that define its two symbols elsewhere.
 
 use smf_core::alloc_util::AllocError;
 
-use super::{Tool, ToolError};
+use super::error::{Tool, ToolError};
 
-/// What would be registered.
+/// Never registered.
 #[derive(Debug)]
 pub(super) struct Object;
 

@@ -1,12 +1,12 @@
-//! The perf map: a text file with a line for each function, where `perf report` looks for it.
+//! The perf map: a text file with a line for each function, which `perf report` reads.
 //!
-//! A line is `START SIZE NAME`, both numbers in hexadecimal without a prefix. Each piece of news is
-//! one `write` to the end of the file, so that nothing is lost when the process dies, and another
-//! writer of the same map (a second JIT compiler) can work beside this one.
+//! A line is `START SIZE NAME`, with hexadecimal numbers without a prefix. Each update is one `write` at the
+//! end of the file, so that nothing is lost when the process dies, and another writer of the same map (a
+//! second JIT compiler) does not interfere.
 //!
-//! Source: tools/perf/Documentation/jit-interface.txt of Linux. `perf` wants the file to belong to
-//! root or to whoever runs it, hence the check; a file that a dead process with the same number left
-//! behind, as containers often have it, is emptied.
+//! Source: tools/perf/Documentation/jit-interface.txt of Linux. `perf` requires that the file belongs to root
+//! or to its own user, which is checked here. A file of an earlier process with the same id, common in
+//! containers, is truncated.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
@@ -15,14 +15,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::{Duration, SystemTime};
 
-use super::{Function, Tool, ToolError};
+use super::error::{Tool, ToolError};
+use super::function::Function;
 use crate::fallible_buf::FallibleBuf;
 
-/// The map of one process.
+/// The map of a process.
 #[derive(Debug)]
 pub(super) struct PerfMap {
     file: File,
-    /// Whose map it is: a child that was forked has its own.
+    /// The process of the map; a forked child opens its own.
     process: u32,
 }
 
@@ -31,9 +32,9 @@ impl PerfMap {
     pub(super) fn open() -> Result<Self, ToolError> {
         let process = std::process::id();
         let mut path = FallibleBuf::default();
-        // Writing to it is no error.
+        // Writing to a buffer cannot fail; allocation failures are reported by `finish`.
         let _ = write!(path, "/tmp/perf-{process}.map");
-        let path = path.finish().map_err(ToolError::no_memory(Tool::PerfMap))?;
+        let path = path.finish().map_err(ToolError::out_of_memory(Tool::PerfMap))?;
         let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let file = OpenOptions::new()
             .append(true)
@@ -53,7 +54,7 @@ impl PerfMap {
         Ok(Self { file, process })
     }
 
-    /// Adds a line for each function.
+    /// Appends a line for each function.
     pub(super) fn append(&mut self, functions: &[Function<'_>]) -> Result<(), ToolError> {
         if self.process != std::process::id() {
             *self = Self::open()?;
@@ -62,13 +63,13 @@ impl PerfMap {
         for function in functions {
             write_line(&mut lines, function);
         }
-        let lines = lines.finish().map_err(ToolError::no_memory(Tool::PerfMap))?;
+        let lines = lines.finish().map_err(ToolError::out_of_memory(Tool::PerfMap))?;
         self.file.write_all(&lines).map_err(ToolError::system(Tool::PerfMap, "write to its file"))
     }
 }
 
 fn write_line(lines: &mut FallibleBuf, function: &Function<'_>) {
-    // Writing to it is no error.
+    // Writing to a buffer cannot fail; allocation failures are reported by `finish`.
     let _ = write!(lines, "{:x} {:x} ", function.address, function.size);
     for (index, visible) in function.name.split(u8::is_ascii_control).enumerate() {
         lines.put(if index == 0 { b"" } else { b"?" });
@@ -77,33 +78,33 @@ fn write_line(lines: &mut FallibleBuf, function: &Function<'_>) {
     lines.put(b"\n");
 }
 
-/// Whether a file was last written before this process began; no, when the system does not say.
+/// Whether a file was last written before this process started; false if the system does not tell.
 fn is_older_than_this_process(file: &Metadata) -> bool {
     let untouched = file.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
     untouched.zip(process_age()).is_some_and(|(untouched, age)| untouched > age)
 }
 
-/// How long ago this process began: proc_pid_stat(5), field 22, in hundredths of a second after the
-/// start of the system; proc_uptime(5).
+/// The time since this process started: proc_pid_stat(5), field 22, in hundredths of a second after boot;
+/// proc_uptime(5).
 fn process_age() -> Option<Duration> {
     let (mut stat, mut uptime) = ([0; 1024], [0; 64]);
     let stat = read_begin("/proc/self/stat", &mut stat)?;
-    // The second field is a name in parentheses, which may hold anything, further parentheses too.
+    // The second field is a name in parentheses, which may contain parentheses.
     let (_, fields) = stat.rsplit_once(") ")?;
     let began: u64 = fields.split(' ').nth(22 - 3)?.parse().ok()?;
     let uptime = hundredths(read_begin("/proc/uptime", &mut uptime)?)?;
     Some(Duration::from_millis(uptime.checked_sub(began)?.checked_mul(10)?))
 }
 
-/// The begin of a file of the kernel, up to what is no UTF-8. The standard library asks for memory in ways that
-/// end the process.
+/// Reads the start of a /proc file, up to the first invalid UTF-8. The standard library's functions allocate
+/// infallibly.
 fn read_begin<'r>(path: &str, room: &'r mut [u8]) -> Option<&'r str> {
     let len = File::open(path).ok()?.read(room).ok()?;
     Some(room.get(..len)?.utf8_chunks().next()?.valid())
 }
 
-/// The first number of a text that gives it with two digits behind the point. Fractions are read as whole
-/// numbers: what reads any is 16 KB, and nothing else of the library needs it.
+/// Parses the first number of a text, with two decimals, in hundredths. Parsing floating-point numbers would add
+/// 16 KB to the library.
 fn hundredths(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split(' ').next()?.split_once('.')?;
     let fraction: u64 = fraction.parse().ok().filter(|_| fraction.len() == 2)?;
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_two_numbers_and_a_name_on_it_alone() {
+    fn line_has_two_numbers_and_a_printable_name() {
         let mut lines = FallibleBuf::default();
         let function = |name| Function { address: 0x7f00_1000, size: 26, name };
         write_line(&mut lines, &function(b"fn$Vec$i64"));
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_process_left_goes_and_a_link_is_not_followed() {
+    fn outdated_map_is_truncated_and_link_is_not_followed() {
         let path = format!("/tmp/perf-{}.map", std::process::id());
         let function = Function { address: 1, size: 2, name: b"f" };
         std::fs::write(&path, "1000 10 of another writer in this process\n").unwrap();
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_read_with_two_digits_behind_the_point() {
+    fn time_is_parsed_with_two_decimals() {
         assert_eq!(hundredths("350735.47 234388.90\n"), Some(35_073_547));
         for text in ["", "1", "1.5 2", "1.234 2", "-1.00 2", "1.-5 2", "x.00 2"] {
             assert_eq!(hundredths(text), None, "{text}");
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_age_of_a_process_grows() {
+    fn process_age_increases() {
         let before = process_age().unwrap();
         std::thread::sleep(Duration::from_millis(50));
         let later = process_age().unwrap();

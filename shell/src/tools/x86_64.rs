@@ -1,26 +1,26 @@
-//! How long an x86-64 instruction is, and what it does to the stack pointer and the frame pointer.
+//! Decodes the length of an x86-64 instruction, and its effect on the stack and frame pointers.
 //!
-//! The tables cover what compilers emit: the three opcode maps, VEX and EVEX. An instruction that is in
-//! none of them has no length here, and the caller gives up.
+//! The tables cover what compilers emit: the three opcode maps, VEX and EVEX. Other instructions are not
+//! decoded.
 //!
 //! Source: Intel SDM volume 2, chapter 2 (instruction format) and appendix A (opcode maps).
 
-/// The numbers of the registers in instructions.
+/// Register numbers of the instruction encoding.
 pub(super) const RSP: u8 = 4;
 pub(super) const RBP: u8 = 5;
 
-/// What an instruction does, as far as frames are concerned. Distances are bytes.
+/// The effect of an instruction on the unwinding state. Distances are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Nothing.
     None,
     /// Pushes a register.
     Push(u8),
-    /// Pushes something else.
+    /// Pushes another operand.
     PushOther,
     /// Pops a register.
     Pop(u8),
-    /// Pops to somewhere else.
+    /// Pops to another operand.
     PopOther,
     /// `rsp += distance`.
     Move(i64),
@@ -28,37 +28,37 @@ pub(super) enum Effect {
     StackFromFrame(i64),
     /// `rbp = rsp + distance`.
     FrameFromStack(i64),
-    /// Stores the first register whole at a distance from the second, which is `rsp` or `rbp`.
+    /// Stores a 64-bit register (first) at an offset from `rsp` or `rbp` (second).
     Store(u8, u8, i64),
     /// `rsp = rbp; pop rbp`.
     Leave,
-    /// Makes something of `rsp` that is not known.
+    /// Changes `rsp` to an unknown value.
     LoseStack,
-    /// Makes something of `rbp` that is not known.
+    /// Changes `rbp` to an unknown value.
     LoseFrame,
-    /// Calls, and leaves the stack as it was.
+    /// Calls; the stack pointer is unchanged on return.
     Call,
-    /// May go to this distance from the next instruction.
+    /// A conditional branch, relative to the next instruction.
     Branch(i64),
-    /// Goes to this distance from the next instruction.
+    /// An unconditional branch, relative to the next instruction.
     Jump(i64),
-    /// Goes somewhere else, or nowhere.
+    /// A return, an indirect jump or a trap.
     End,
 }
 
-/// One instruction.
+/// A decoded instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Instruction {
     pub(super) len: usize,
     pub(super) effect: Effect,
 }
 
-/// What follows an opcode.
+/// The operand bytes after an opcode.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operands {
-    /// Nothing but an immediate of this many bytes.
+    /// An immediate of this many bytes.
     Plain(usize),
-    /// A ModRM byte, what belongs to it, and an immediate of this many bytes.
+    /// A ModRM byte with SIB and displacement, and an immediate of this many bytes.
     ModRm(usize),
 }
 
@@ -72,7 +72,7 @@ struct Prefixes {
 }
 
 impl Prefixes {
-    /// Bytes of an immediate that is never longer than 4.
+    /// The size of an immediate that has at most 4 bytes.
     fn immediate(self) -> usize {
         if self.word && !self.wide() { 2 } else { 4 }
     }
@@ -81,18 +81,18 @@ impl Prefixes {
         self.rex & 8 != 0
     }
 
-    /// The full number of the register in the `reg` field.
+    /// The register number in the `reg` field.
     fn reg(self, modrm: u8) -> u8 {
         (modrm >> 3 & 7) | (self.rex & 4) << 1
     }
 
-    /// The full number of the register in the `rm` field, or in the opcode.
+    /// The register number in the `rm` field, or in the opcode.
     fn rm(self, modrm: u8) -> u8 {
         (modrm & 7) | (self.rex & 1) << 3
     }
 }
 
-/// The instruction at the beginning of `code`; `None` when it is not known or cut off.
+/// Decodes the instruction at the start of `code`; `None` when it is unknown or truncated.
 pub(super) fn decode(code: &[u8]) -> Option<Instruction> {
     let (prefixes, at) = prefixes(code);
     let opcode = *code.get(at)?;
@@ -114,7 +114,7 @@ pub(super) fn decode(code: &[u8]) -> Option<Instruction> {
             Plain(immediate) => immediate,
             ModRm(immediate) => modrm_len(code.get(rest..)?)? + immediate,
         };
-    // No instruction is longer.
+    // Instructions have at most 15 bytes.
     let bytes = code.get(..len).filter(|bytes| bytes.len() <= 15)?;
     let effect = match map {
         0 => effect(opcode, bytes.get(at + 1..)?, prefixes),
@@ -141,7 +141,7 @@ fn prefixes(code: &[u8]) -> (Prefixes, usize) {
     (prefixes, code.len())
 }
 
-/// The one-byte opcodes. `next` is the byte behind, which two groups need.
+/// The one-byte opcode map. Two groups depend on `next`, the byte after the opcode.
 fn first_map(opcode: u8, next: u8, prefixes: Prefixes) -> Option<Operands> {
     let full = prefixes.immediate();
     Some(match opcode {
@@ -152,7 +152,7 @@ fn first_map(opcode: u8, next: u8, prefixes: Prefixes) -> Option<Operands> {
             _ => return None,
         },
         0x63 | 0x84..=0x8e => ModRm(0),
-        // With another `reg` field it is a prefix of instructions that no processor has any more.
+        // With another `reg` field it is the XOP prefix, which current processors do not support.
         0x8f if next & 0x38 == 0 => ModRm(0),
         0x50..=0x5f | 0x6c..=0x6f | 0x90..=0x99 | 0x9b..=0x9f => Plain(0),
         0xa4..=0xa7 | 0xaa..=0xaf | 0xc3 | 0xc9 | 0xcb | 0xcc | 0xcf | 0xd7 => Plain(0),
@@ -166,7 +166,7 @@ fn first_map(opcode: u8, next: u8, prefixes: Prefixes) -> Option<Operands> {
         0xc2 | 0xca => Plain(2),
         0xc8 => Plain(3),
         0xd0..=0xd3 | 0xd8..=0xdf | 0xfe | 0xff => ModRm(0),
-        // Branches take 4 bytes whatever the prefix says.
+        // Branches have a 4-byte displacement regardless of prefixes.
         0xe8 | 0xe9 => Plain(4),
         0xf6 => ModRm(if next & 0x30 == 0 { 1 } else { 0 }),
         0xf7 => ModRm(if next & 0x30 == 0 { full } else { 0 }),
@@ -174,7 +174,7 @@ fn first_map(opcode: u8, next: u8, prefixes: Prefixes) -> Option<Operands> {
     })
 }
 
-/// The opcodes behind 0F.
+/// The opcode map 0F.
 fn second_map(opcode: u8) -> Option<Operands> {
     Some(match opcode {
         0x04 | 0x0a | 0x0c | 0x24..=0x27 | 0x36 | 0x39 | 0x3b..=0x3f | 0x7a | 0x7b => return None,
@@ -187,7 +187,7 @@ fn second_map(opcode: u8) -> Option<Operands> {
     })
 }
 
-/// The operands of a VEX or EVEX instruction, and its bytes up to the opcode.
+/// The operands of a VEX or EVEX instruction, and its length up to the opcode.
 fn vector(code: &[u8]) -> Option<(Operands, usize)> {
     let (map, len) = match code.first()? {
         0xc5 => (1, 3),
@@ -198,7 +198,7 @@ fn vector(code: &[u8]) -> Option<(Operands, usize)> {
         // vzeroupper and vzeroall.
         (1, 0x77) => Plain(0),
         (1, 0x70..=0x73 | 0xc2 | 0xc4..=0xc6) => ModRm(1),
-        // Maps 5 and 6 hold half-precision arithmetic, and map 3 all that has an immediate.
+        // Maps 5 and 6 are half-precision arithmetic; map 3 are the instructions with an immediate.
         (1 | 2 | 5 | 6, _) => ModRm(0),
         (3, _) => ModRm(1),
         _ => return None,
@@ -206,7 +206,7 @@ fn vector(code: &[u8]) -> Option<(Operands, usize)> {
     Some((operands, len))
 }
 
-/// The bytes of a ModRM byte and of what belongs to it.
+/// The length of a ModRM byte with SIB and displacement.
 fn modrm_len(code: &[u8]) -> Option<usize> {
     let modrm = *code.first()?;
     let (mode, rm) = (modrm >> 6, modrm & 7);
@@ -221,9 +221,9 @@ fn modrm_len(code: &[u8]) -> Option<usize> {
     Some(1 + usize::from(sib.is_some()) + displacement)
 }
 
-/// What a one-byte opcode does; `rest` is what follows it.
+/// The effect of a one-byte opcode; `rest` follows it.
 fn effect(opcode: u8, rest: &[u8], prefixes: Prefixes) -> Effect {
-    // A stack of words, and half a stack pointer, are nothing that a compiler makes.
+    // Compilers emit neither 16-bit pushes nor writes to half a stack pointer.
     if prefixes.word && matches!(opcode, 0x50..=0x5f | 0x68 | 0x6a | 0x9c | 0x9d) {
         return Effect::LoseStack;
     }
@@ -260,16 +260,16 @@ fn effect(opcode: u8, rest: &[u8], prefixes: Prefixes) -> Effect {
         },
         0x87 => lose(prefixes.reg(modrm)),
         0xc1 | 0xc7 | 0xd1 | 0xd3 if modrm >= 0xc0 => lose(prefixes.rm(modrm)),
-        // Multiplication and division write to none of the two; `not` and `neg` do.
+        // Multiplication and division do not write to RSP or RBP; `not` and `neg` may.
         0xf7 if modrm >= 0xc0 && matches!(modrm >> 3 & 7, 2 | 3) => lose(prefixes.rm(modrm)),
-        // Not comparisons.
+        // Comparisons are excluded.
         0x00..=0x37 if opcode & 7 == 1 && modrm >= 0xc0 => lose(prefixes.rm(modrm)),
         0x00..=0x37 if opcode & 7 == 3 => lose(prefixes.reg(modrm)),
         _ => Effect::None,
     }
 }
 
-/// What an opcode behind 0F does; `rest` begins with it.
+/// The effect of an opcode of map 0F; `rest` starts with it.
 fn second_effect(rest: &[u8], prefixes: Prefixes) -> Effect {
     let (opcode, operands) = rest.split_first().map_or((0, rest), |(first, rest)| (*first, rest));
     let modrm = operands.first().copied().unwrap_or(0);
@@ -281,7 +281,7 @@ fn second_effect(rest: &[u8], prefixes: Prefixes) -> Effect {
     }
 }
 
-/// The effect of writing something to a register.
+/// The effect of an unknown write to a register.
 fn lose(register: u8) -> Effect {
     match register {
         RSP => Effect::LoseStack,
@@ -298,7 +298,7 @@ fn copy(to: u8, from: u8, prefixes: Prefixes) -> Effect {
     }
 }
 
-/// `add`, `sub` and the like of an immediate and a register.
+/// Arithmetic with an immediate and a register.
 fn arithmetic(modrm: u8, immediate: &[u8], prefixes: Prefixes) -> Effect {
     let register = prefixes.rm(modrm);
     match modrm >> 3 & 7 {
@@ -329,11 +329,11 @@ fn store(rest: &[u8], prefixes: Prefixes) -> Effect {
     }
 }
 
-/// The register and the distance of an operand in memory that has nothing else, in an instruction on 64 bits.
+/// The base register and the displacement of a memory operand without index, in a 64-bit instruction.
 fn place(rest: &[u8], prefixes: Prefixes) -> Option<(u8, i64)> {
     let (&modrm, rest) = rest.split_first()?;
     let (mode, rm) = (modrm >> 6, modrm & 7);
-    // Without an index, and without a base where there is none.
+    // Without index, and with a base.
     let (from, displacement) = match (rm, rest.split_first()) {
         (4, Some((&sib, rest))) if sib & 0x38 == 0x20 && prefixes.rex & 2 == 0 => {
             ((sib & 7) | (prefixes.rex & 1) << 3, rest)
@@ -347,7 +347,7 @@ fn place(rest: &[u8], prefixes: Prefixes) -> Option<(u8, i64)> {
     Some((from, if mode == 0 { 0 } else { signed(displacement) }))
 }
 
-/// A signed number of 1 or 4 bytes.
+/// A signed number of 1, 2 or 4 bytes.
 fn signed(bytes: &[u8]) -> i64 {
     match *bytes {
         [byte] => i64::from(byte.cast_signed()),

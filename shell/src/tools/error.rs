@@ -1,0 +1,67 @@
+//! Errors of the profiler and debugger support.
+
+use std::io;
+
+use smf_core::alloc_util::AllocError;
+use thiserror::Error;
+
+/// A tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Tool {
+    /// `/tmp/perf-PID.map`.
+    #[error("the perf map")]
+    PerfMap,
+    /// `jit-PID.dump`.
+    #[error("the jitdump")]
+    Jitdump,
+    /// The interface of `__jit_debug_register_code`.
+    #[error("GDB's JIT interface")]
+    Gdb,
+}
+
+/// Why a tool could not be enabled or updated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ToolError {
+    /// A system call failed.
+    #[error("{tool}: cannot {doing}: {}", io::Error::from_raw_os_error(*errno))]
+    System {
+        /// The tool.
+        tool: Tool,
+        /// The operation.
+        doing: &'static str,
+        /// The number in `errno.h`.
+        errno: i32,
+    },
+    /// Its file exists and belongs to another user, or is not a regular file.
+    #[error("{tool}: its file exists and is not a regular file of this user")]
+    NotOurs {
+        /// The tool.
+        tool: Tool,
+    },
+    /// An allocation failed.
+    #[error("{tool}: out of memory")]
+    AllocError {
+        /// The tool.
+        tool: Tool,
+    },
+    /// The library was built without it.
+    #[error("{tool} is not included in this build of the library")]
+    LeftOut {
+        /// The tool.
+        tool: Tool,
+    },
+}
+
+impl ToolError {
+    pub(super) fn system(tool: Tool, doing: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| match error.kind() {
+            io::ErrorKind::OutOfMemory => Self::AllocError { tool },
+            _ => Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) },
+        }
+    }
+
+    pub(super) fn out_of_memory(tool: Tool) -> impl Fn(AllocError) -> Self + Copy {
+        move |AllocError| Self::AllocError { tool }
+    }
+}
