@@ -1,8 +1,8 @@
-//! What a file holds, for people as text and for programs as JSON.
+//! Shows the contents of a file, as text or as JSON.
 //!
-//! Both are streamed from the views of the format as they stand: nothing is collected, so that a file
-//! of any size is shown in constant memory, but for templates and notes that are compressed, which are
-//! decompressed as a whole. Errors do not name the file; whoever opened it has the name.
+//! Both are streamed from the views of the format, so that a file of any size is shown in constant memory.
+//! Only compressed templates and notes are decompressed as a whole. Errors do not name the file, because the
+//! caller has its name.
 
 use std::io::{self, Write};
 
@@ -14,8 +14,8 @@ use smf_core::format::{Contents, FormatError, Library, Section, SectionKind, Smf
 mod json;
 mod text;
 
-/// The sections of a table that are any. Those of an ELF object begin with one that is none, and only
-/// its common symbols are sections.
+/// The sections of a table, without null sections. ELF tables start with one, and common symbols are the only
+/// other sections of kind 0.
 fn shown_sections<'d>(smf: &Smf<'d>) -> impl Iterator<Item = Section<'d>> + use<'d> {
     let is_object = smf.layout().is_object();
     let is_any =
@@ -38,10 +38,10 @@ pub enum Subject<'d> {
 }
 
 impl<'d> Subject<'d> {
-    /// Reads `data`, a whole file, far enough to tell what it is.
+    /// Parses `data`, a whole file.
     ///
     /// # Errors
-    /// Why it is neither a module nor an archive.
+    /// The file is neither a module nor an archive.
     pub fn open(data: &'d [u8]) -> Result<Self, FormatError> {
         if is_library(data) {
             let size = data.len();
@@ -51,11 +51,11 @@ impl<'d> Subject<'d> {
         }
     }
 
-    /// Checks everything that showing the file will walk over, so that it cannot fail half way. For an
-    /// archive that is its index; hashes and modules are not looked at.
+    /// Checks everything that showing the file reads, so that showing cannot fail half way. For an archive that
+    /// is the index; hashes and modules are not checked.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first fault.
     pub fn check(&self) -> Result<(), FormatError> {
         match self {
             Subject::Module(smf) => {
@@ -68,10 +68,10 @@ impl<'d> Subject<'d> {
         }
     }
 
-    /// Writes the file's contents as one JSON object; `file` is the name it shows.
+    /// Writes the file's contents as one JSON object. `file` is its name in the output.
     ///
     /// # Errors
-    /// Those of `out`, and those of a file that does not pass [`Subject::check`].
+    /// Errors of `out`, and of a file that does not pass [`Subject::check`].
     pub fn write_json(&self, file: &str, mut out: impl Write) -> io::Result<()> {
         match self {
             Subject::Module(smf) => json::write_module(file, smf, &mut out)?,
@@ -82,7 +82,7 @@ impl<'d> Subject<'d> {
         out.write_all(b"\n")
     }
 
-    /// Writes the file's contents as text; `file` is the name it shows.
+    /// Writes the file's contents as text. `file` is its name in the output.
     ///
     /// # Errors
     /// As [`Subject::write_json`].
@@ -96,7 +96,7 @@ impl<'d> Subject<'d> {
     }
 }
 
-/// Writes a note as one JSON object, as [`Subject::write_json`] has it under `note`.
+/// Writes a note as one JSON object, like the value of `note` in [`Subject::write_json`].
 ///
 /// # Errors
 /// As [`Subject::write_json`].
@@ -105,7 +105,7 @@ pub fn write_note_json(note: &Note<'_>, mut out: impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The parts of a module that are shown from the inside and may have to be decompressed for it.
+/// The sections whose contents are shown, decompressed if necessary.
 struct Parts<'d> {
     templates: Option<(Contents<'d>, u64)>,
     note: Option<(Contents<'d>, u64)>,
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn json_shows_the_header_and_every_table() {
+    fn json_has_the_header_and_every_table() {
         let shown = json(PACKED);
         assert_eq!(shown["file"], "a \"file\"");
         assert_eq!((&shown["size"], &shown["layout"]), (&1029.into(), &"packed".into()));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_that_the_header_hides_is_shown() {
+    fn json_has_an_undeclared_base() {
         let shown = json(STUB);
         assert_eq!((&shown["data_offset"], &shown["base"]), (&0.into(), &22.into()));
         assert_eq!(shown["sections"][0]["offset"], 22);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_of_bytecode_are_symbols_too() {
+    fn bytecode_functions_are_listed_as_symbols() {
         let shown = json(BYTECODE);
         assert_eq!(shown["functions"][1]["name"], "sum");
         assert_eq!(shown["functions"][1]["params"], 1);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_elf_object_is_shown_beside_what_the_file_says() {
+    fn elf_object_is_shown_beside_the_module() {
         let shown = json(OBJECT);
         assert_eq!(shown["symbols"].as_array().unwrap().len(), 1);
         assert_eq!(shown["sections"].as_array().unwrap().len(), 1);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn archives_show_their_index() {
+    fn archive_is_shown_by_its_index() {
         let shown = json(LIBRARY);
         assert_eq!((&shown["layout"], &shown["size"]), (&"library".into(), &1524.into()));
         assert_eq!(shown["modules"].as_array().unwrap().len(), 3);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn text_names_everything_that_json_does() {
+    fn text_has_the_names_of_json() {
         for (data, words) in [
             (PACKED, &["packed 1.1", "linux", "r-x", "answer", "abs64", "executable"][..]),
             (NOTE, &["identity", "struct", "fn$Vec$i64", "possible"]),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn text_tells_of_the_index_of_names() {
+    fn text_shows_the_hash_index() {
         let symbols = [NewSymbol { name: b"answer", ..NewSymbol::default() }];
         let payload = hash_index::encode(&symbols).unwrap();
         let sections = [
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn phases_are_shown_before_and_after() {
+    fn phases_are_shown_with_actual_and_minimal_pages() {
         let code = [0xc3; 3 * 4096];
         let function = |value, flags| NewSymbol {
             name: b"f",
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_with_two_tables_of_a_name_is_one_array() {
+    fn tables_of_one_name_are_merged_into_one_array() {
         let note = b"x |a|\n 1\ny |b|\n 2\nx |a, c|\n 3, 4\n";
         let note = smf_core::format::note::Note::parse(note, 0).unwrap();
         let mut out = Vec::new();
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_text_is_shown_and_cannot_write_to_a_terminal() {
+    fn invalid_name_is_escaped() {
         let mut data = PACKED.to_vec();
         let at = data.windows(6).position(|window| window == b"answer").unwrap();
         data[at..at + 2].copy_from_slice(b"\x1b\xff");
@@ -317,9 +317,9 @@ mod tests {
         assert!(text(&data).contains("\\x1b\\xffswer"));
     }
 
-    /// Whatever a file holds: what passes the check is shown to its end.
+    /// A file that passes the check is shown completely.
     #[test]
-    fn what_passes_the_check_does_not_fail_half_way() {
+    fn file_that_passes_the_check_is_shown_without_error() {
         const COMPACT: &[u8] = include_bytes!("../../tests/samples/compact.smf");
         const APP: &[u8] = include_bytes!("../../tests/samples/app-native.smf");
         let mut passed = 0;

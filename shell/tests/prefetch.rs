@@ -1,5 +1,4 @@
-//! Prefetching from outside: against a naive loop, with bad files, tight limits, executors and those
-//! who lose interest.
+//! Prefetching: comparison with a naive loop, invalid files, tight limits, executors and cancellation.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -38,7 +37,7 @@ fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// A directory of one test, removed at its end: before the disk has to hear of it.
+/// A directory of one test, removed at its end.
 struct Directory(PathBuf);
 
 impl Drop for Directory {
@@ -47,7 +46,7 @@ impl Drop for Directory {
     }
 }
 
-/// A directory of this test alone, and `count` files in it.
+/// An empty directory for one test, with `count` files in it.
 fn files(test: &str, count: usize) -> (Directory, Vec<PathBuf>) {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("prefetch-{test}"));
     let _ = fs::remove_dir_all(&directory);
@@ -65,7 +64,7 @@ fn contents(number: usize) -> Vec<u8> {
     vec![number as u8; number % 5000]
 }
 
-/// What reading one path after the other says, and nothing else.
+/// The report of a loop that reads one path after the other.
 fn naive(paths: &[PathBuf]) -> Report {
     let cache = cache(LARGE);
     let mut report = Report::default();
@@ -81,13 +80,13 @@ fn naive(paths: &[PathBuf]) -> Report {
     report
 }
 
-/// A report without what depends on the machine.
-fn essence(report: Report) -> Report {
+/// A report without its machine-dependent part.
+fn normalized(report: Report) -> Report {
     Report { threads: 0, ..report }
 }
 
 #[test]
-fn any_number_of_threads_finds_what_a_loop_finds() {
+fn prefetch_with_any_number_of_threads_equals_a_loop() {
     let (directory, good) = files("loop", 300);
     let odd = ["", "absent", "nul\0inside", "/dev/zero"].map(PathBuf::from);
     let mut mixed: Vec<PathBuf> = Vec::new();
@@ -104,13 +103,13 @@ fn any_number_of_threads_finds_what_a_loop_finds() {
                 let report = prefetch::warm(&cache, &list, options);
                 assert!((1..=MAX_THREADS.min(list.len().max(1))).contains(&report.threads));
                 check_statistics(&cache, &list, &report);
-                assert_eq!(essence(report), expected, "{threads} threads, {read_ahead:?}");
+                assert_eq!(normalized(report), expected, "{threads} threads, {read_ahead:?}");
             }
         }
         let shared = Arc::new(cache(LARGE));
         let report = prefetch::start(Arc::clone(&shared), list.clone(), on(3)).wait();
         check_statistics(&shared, &list, &report);
-        assert_eq!(essence(report), expected);
+        assert_eq!(normalized(report), expected);
     }
 }
 
@@ -126,26 +125,26 @@ fn check_statistics(cache: &FileCache, list: &[PathBuf], report: &Report) {
     for path in unique {
         assert!(*cache.get(bytes(path)).unwrap() == *fs::read(path).unwrap());
     }
-    assert_eq!(cache.statistics().misses, statistics.misses, "all of them were there");
+    assert_eq!(cache.statistics().misses, statistics.misses, "all files were cached");
 }
 
 #[test]
-fn a_cache_of_one_file_is_enough_for_any_number_of_threads() {
+fn cache_of_one_file_serves_any_number_of_threads() {
     let (_directory, list) = files("one", 400);
     for capacity in [Capacity { files: 1, bytes: 1 << 20 }, Capacity { files: 9, bytes: 5000 }] {
         let cache = cache(capacity);
         let report = prefetch::warm(&cache, &list, on(16));
-        assert_eq!(essence(report), naive(&list));
+        assert_eq!(normalized(report), naive(&list));
         let statistics = cache.statistics();
-        let asked = statistics.hits + statistics.misses - statistics.failures;
-        assert_eq!(asked, 400, "what was tried again failed the first time");
+        let reads = statistics.hits + statistics.misses - statistics.failures;
+        assert_eq!(reads, 400, "retried files failed the first time");
         assert!(statistics.files <= capacity.files && statistics.bytes <= capacity.bytes);
         assert!(statistics.peak_bytes <= capacity.bytes);
     }
 }
 
 #[test]
-fn what_the_caller_holds_is_in_the_way_and_is_said_to_be() {
+fn files_that_the_caller_holds_are_reported_as_in_use() {
     let (_directory, list) = files("held", 20);
     let cache = cache(Capacity { files: 1, bytes: 1 << 20 });
     let held = cache.get(bytes(&list[7])).unwrap();
@@ -161,10 +160,10 @@ fn what_the_caller_holds_is_in_the_way_and_is_said_to_be() {
     assert_eq!(*held, contents(7));
 }
 
-/// Set for a test that runs in a process of its own.
+/// Set in the process of an isolated test.
 const ALONE: &str = "SMF_TEST_ALONE";
 
-/// Runs the test in a process of its own, where limits can be set and descriptors counted. True there.
+/// Runs the test in a process of its own, where limits can be set and descriptors counted. True in that process.
 fn is_alone(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;
@@ -185,8 +184,8 @@ fn mappings() -> usize {
 }
 
 #[test]
-fn ten_thousand_files_need_no_more_descriptors_than_threads() {
-    if !is_alone("ten_thousand_files_need_no_more_descriptors_than_threads") {
+fn descriptors_are_limited_by_threads_not_files() {
+    if !is_alone("descriptors_are_limited_by_threads_not_files") {
         return;
     }
     let (_directory, mut list) = files("many", 10_000);
@@ -210,12 +209,12 @@ fn ten_thousand_files_need_no_more_descriptors_than_threads() {
     };
     let tasks = count("/proc/self/task");
     let threads_are_gone = || {
-        // The kernel shows a thread a moment longer than joining it takes.
+        // The kernel lists a thread for a moment after it was joined.
         while count("/proc/self/task") != tasks {
             thread::yield_now();
         }
     };
-    // The allocator keeps something for each of many threads.
+    // The allocator keeps memory for each thread; allocate it first.
     run(200, &list[..1000]);
     threads_are_gone();
     let (descriptors, mappings_before) = (count("/proc/self/fd"), mappings());
@@ -230,7 +229,7 @@ fn ten_thousand_files_need_no_more_descriptors_than_threads() {
 }
 
 #[test]
-fn a_watch_only_ever_goes_forwards() {
+fn watch_progress_never_decreases() {
     let (_directory, mut list) = files("watch", 3000);
     list.extend((0..500).map(|number| PathBuf::from(format!("absent-{number}"))));
     let (cache, watch) = (cache(LARGE), Watch::new());
@@ -256,7 +255,7 @@ fn a_watch_only_ever_goes_forwards() {
     });
 }
 
-/// Wakes a thread, and counts.
+/// A waker that unparks a thread and counts.
 struct Unpark {
     thread: Thread,
     times: AtomicU32,
@@ -273,7 +272,7 @@ fn unpark() -> Arc<Unpark> {
     Arc::new(Unpark { thread: thread::current(), times: AtomicU32::new(0) })
 }
 
-/// The smallest executor: one future, one thread, polled only when it is woken.
+/// A minimal executor: one future on one thread, polled when it is woken.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let unpark = unpark();
     let waker = Waker::from(Arc::clone(&unpark));
@@ -290,7 +289,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn it_can_be_awaited_again_and_again() {
+fn prefetch_can_be_awaited() {
     let (_directory, list) = files("await", 200);
     let cache = Arc::new(cache(LARGE));
     let all = async {
@@ -305,8 +304,8 @@ fn it_can_be_awaited_again_and_again() {
     assert_eq!(block_on(prefetch::start(leaked, &list, on(2))).ready, 200);
 }
 
-/// Starts a prefetch whose threads cannot go on while `look` runs: the cache is locked meanwhile.
-fn while_it_hangs<T>(
+/// Starts a prefetch whose threads block while `look` runs, because the cache is locked.
+fn while_blocked<T>(
     test: &str,
     threads: usize,
     look: impl FnOnce(Prefetch) -> T,
@@ -323,7 +322,7 @@ fn while_it_hangs<T>(
 }
 
 #[test]
-fn the_last_one_who_polled_is_woken_wherever_that_was() {
+fn last_waker_is_woken_on_any_thread() {
     let (first, second) = (unpark(), unpark());
     let poll = |prefetch: &mut Prefetch, unpark: &Arc<Unpark>| {
         let waker = Waker::from(Arc::clone(unpark));
@@ -340,13 +339,13 @@ fn the_last_one_who_polled_is_woken_wherever_that_was() {
         });
         elsewhere.join().unwrap()
     };
-    let (mut prefetch, cache, _directory) = while_it_hangs("poll", 2, look);
+    let (mut prefetch, cache, _directory) = while_blocked("poll", 2, look);
     while second.times.load(Ordering::SeqCst) == 0 {
         thread::park();
     }
     let Poll::Ready(report) = poll(&mut prefetch, &second) else { panic!("woken too early") };
     assert_eq!((report.ready, report.threads, prefetch.is_finished()), (499, 2, true));
-    assert_eq!(poll(&mut prefetch, &first), Poll::Ready(report.clone()), "and again");
+    assert_eq!(poll(&mut prefetch, &first), Poll::Ready(report.clone()), "polled again");
     assert_eq!(prefetch.wait(), report);
     let times = [&first, &second].map(|unpark| unpark.times.load(Ordering::SeqCst));
     assert_eq!(times, [0, 1]);
@@ -355,15 +354,15 @@ fn the_last_one_who_polled_is_woken_wherever_that_was() {
 }
 
 #[test]
-fn dropping_it_stops_the_threads_after_the_file_they_are_at() {
+fn dropped_prefetch_ends_after_the_current_files() {
     let unpark = unpark();
     let look = |mut prefetch: Prefetch| {
         let waker = Waker::from(Arc::clone(&unpark));
         assert!(Pin::new(&mut prefetch).poll(&mut Context::from_waker(&waker)).is_pending());
         drop((waker, prefetch));
-        assert_eq!(Arc::strong_count(&unpark), 1, "nobody is kept who is not waiting");
+        assert_eq!(Arc::strong_count(&unpark), 1, "the waker is dropped");
     };
-    let ((), cache, _directory) = while_it_hangs("drop", 3, look);
+    let ((), cache, _directory) = while_blocked("drop", 3, look);
     while Arc::strong_count(&cache) != 1 {
         thread::yield_now();
     }
@@ -374,7 +373,7 @@ fn dropping_it_stops_the_threads_after_the_file_they_are_at() {
 }
 
 #[test]
-fn many_at_once_share_a_cache_and_some_are_dropped() {
+fn concurrent_prefetches_share_a_cache_while_some_are_dropped() {
     let (_directory, list) = files("many-at-once", 100);
     let cache = Arc::new(cache(Capacity { files: 30, bytes: 100_000 }));
     let expected = naive(&list);
@@ -384,7 +383,7 @@ fn many_at_once_share_a_cache_and_some_are_dropped() {
             .collect();
         drop(all.drain(..2));
         for prefetch in all {
-            // Another one may have held the only file that could have gone.
+            // Another prefetch may hold the only file that could be evicted.
             let report = prefetch.wait();
             assert_eq!(report.ready + report.failures.len(), 100);
             let in_use = |failure: &Failure| matches!(failure.error, CacheError::AllInUse { .. });

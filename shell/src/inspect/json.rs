@@ -1,7 +1,7 @@
-//! The JSON of `smf inspect --json`: stable keys, streamed.
+//! JSON output: stable keys, streamed.
 //!
-//! A row of a table is a small struct whose fields are its keys; a table is a [`Stream`] of rows.
-//! Names that are not UTF-8 have their broken parts replaced.
+//! A row of a table is a struct whose fields are its keys; a table is a [`Stream`] of rows. Invalid UTF-8 in
+//! names is replaced.
 
 use std::fmt::Display;
 use std::io;
@@ -20,8 +20,8 @@ use smf_core::format::{
 
 use super::{Parts, shown_sections};
 
-/// How many tables of a note are told apart by name. Beyond that a name that comes twice is a key
-/// that comes twice, so that the time stays linear.
+/// The number of tables of a note that are merged by name. Further repeated names become repeated keys, so that
+/// the time stays linear.
 const MERGED_TABLES: usize = 64;
 
 pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: impl io::Write) -> io::Result<()> {
@@ -80,7 +80,7 @@ impl Serialize for ModuleObject<'_, '_> {
         map.serialize_entry("note", &note.map(|note| NoteObject(note.document())))?;
         let spans = phases(&smf).map_err(S::Error::custom)?;
         map.serialize_entry("phases", &spans.map(phase))?;
-        // Only where they say something: most files have none of them.
+        // Keys that most files do not need are omitted.
         if functions().next().is_some() {
             map.serialize_entry("functions", &Stream(|| functions().map(|f| f.map(function))))?;
         }
@@ -94,7 +94,7 @@ impl Serialize for ModuleObject<'_, '_> {
     }
 }
 
-/// The tables of an ELF object in the code, under the keys that those of a module have.
+/// The tables of an ELF object in the code section, under the keys of a module.
 struct ElfObject<'d>(Smf<'d>);
 
 impl Serialize for ElfObject<'_> {
@@ -182,7 +182,7 @@ struct SymbolRow<'d> {
     template_params: u8,
 }
 
-/// The symbols of the table, then the functions of bytecode, which no table has.
+/// The symbols of the table, then the bytecode functions, which no symbol table lists.
 fn symbols<'d>(
     smf: Smf<'d>,
     functions: impl Iterator<Item = Result<Function<'d>, FormatError>>,
@@ -258,7 +258,7 @@ struct RelocRow<'d> {
     addend: i64,
 }
 
-/// The relocations of all tables, each with the section it applies to.
+/// The relocations of all tables, each with its target section.
 fn relocs<'d>(smf: Smf<'d>) -> impl Iterator<Item = Result<RelocRow<'d>, FormatError>> {
     smf.reloc_tables().flat_map(move |table| {
         let (table, broken) = split(table);
@@ -344,7 +344,7 @@ impl Serialize for NoteRow<'_> {
     }
 }
 
-/// A result taken apart, for iterators that go on with one half and end with the other.
+/// Splits a result, for iterators that continue with the value and end with the error.
 fn split<T, U>(result: Result<T, FormatError>) -> (Option<T>, Option<Result<U, FormatError>>) {
     match result {
         Ok(value) => (Some(value), None),
@@ -352,7 +352,7 @@ fn split<T, U>(result: Result<T, FormatError>) -> (Option<T>, Option<Result<U, F
     }
 }
 
-/// An array, one element after another; an element that is an error ends the writing.
+/// An array, streamed element by element; an error ends the output.
 struct Stream<F>(F);
 
 impl<F, I, T> Serialize for Stream<F>
@@ -370,7 +370,7 @@ where
     }
 }
 
-/// What a value displays, as a string.
+/// A value as a string, by its `Display`.
 struct Text<T>(T);
 
 impl<T: Display> Serialize for Text<T> {
@@ -379,7 +379,7 @@ impl<T: Display> Serialize for Text<T> {
     }
 }
 
-/// A name: bytes that are usually text.
+/// A name: bytes that are usually UTF-8.
 struct Name<'d>(&'d [u8]);
 
 impl Serialize for Name<'_> {
@@ -391,7 +391,7 @@ impl Serialize for Name<'_> {
     }
 }
 
-/// A code of the header: its name, or the number when it has none.
+/// A code of the header: its name, or its number if it is unknown.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Code {
@@ -405,7 +405,7 @@ impl Code {
     }
 }
 
-/// The names of what is set in the flags of a symbol.
+/// The names of the flags of a symbol.
 struct FlagNames(SymbolFlags);
 
 impl Serialize for FlagNames {

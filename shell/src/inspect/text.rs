@@ -1,5 +1,5 @@
-//! What a file holds, in aligned columns. Names come last in a line, so that none is cut or padded;
-//! what is not printable in them is escaped, so that no file can write to a terminal's controls.
+//! Text output, in aligned columns. Names are last in a line, so that they are neither cut nor padded;
+//! control characters in them are escaped, so that a file cannot control the terminal.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use smf_core::format::{Library, RelocTable, Section, Smf, Symbol, SymbolIndex};
 
 use super::{Parts, shown_sections};
 
-/// Bytes of a file as text that is safe to print.
+/// Bytes as printable text.
 struct Printable<'d>(&'d [u8]);
 
 impl fmt::Display for Printable<'_> {
@@ -104,7 +104,7 @@ fn write_sections(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     }
     for section in sections() {
         let Section { index, kind, offset, size, virtual_size, alignment, .. } = section;
-        // Displays that do not pad by themselves.
+        // These `Display` implementations ignore the width.
         let (kind, flags) = (kind.to_string(), section.flags.to_string());
         let compressed = if section.is_compressed() { " (compressed)" } else { "" };
         let name = Printable(section.name);
@@ -116,7 +116,7 @@ fn write_sections(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The tables of the object in the code, in the form of the module's own.
+/// The tables of an ELF object in the code section.
 fn write_object(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     let Some(object) = smf.object().map_err(io::Error::other)? else { return Ok(()) };
     writeln!(out, "\nthe code is an ELF object, and is linked from the tables that follow")?;
@@ -156,7 +156,7 @@ fn write_symbols(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// How many pages the functions of each phase touch as they lie, and how many they would side by side.
+/// The number of pages that the functions of each phase touch, and the number if they were contiguous.
 fn write_phases(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     let spans = phases(smf).map_err(io::Error::other)?;
     let used = || spans.iter().filter(|span| span.functions != 0);

@@ -8,9 +8,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use super::{contains, fails, fed, ok, sample, scratch, smf, text};
 
 /// A directory for sources and modules.
-struct Place(PathBuf);
+struct Scratch(PathBuf);
 
-impl Place {
+impl Scratch {
     fn new(test: &str) -> Self {
         Self(scratch(test))
     }
@@ -35,14 +35,14 @@ impl Place {
 }
 
 #[test]
-fn bytecode_is_assembled_listed_and_run() {
+fn bytecode_is_assembled_disassembled_and_run() {
     assert_eq!(ok(&["run", "bcod.smf", "answer"]), "42\n");
     assert_eq!(ok(&["run", "--interpret", "bcod.smf", "sum", "100"]), "5050\n");
-    let place = Place::new("bytecode");
-    let (source, again) = (place.path("source.sbc"), place.path("b.smf"));
+    let scratch_dir = Scratch::new("bytecode");
+    let (source, again) = (scratch_dir.path("source.sbc"), scratch_dir.path("b.smf"));
     let program = "function half, 0, 0\nCONST_F64 0, 0.5\nRET 0\n\
         function main, 0, 0 ; the entry point\nCONST_I64_PUSH 1\nCONST_I64_PUSH 0\nDIV_I64\nRET 0\n";
-    let module = place.module("a.smf", program);
+    let module = scratch_dir.module("a.smf", program);
     assert_eq!(ok(&["verify", &module]), format!("{module}: ok\n"));
     assert_eq!(ok(&["run", &module, "half"]), "0.5\n");
     contains(&fails(&["run", &module]), &["division by zero", "function 1", "offset 0x14"]);
@@ -57,7 +57,7 @@ fn bytecode_is_assembled_listed_and_run() {
 }
 
 #[test]
-fn machine_code_is_listed_in_comments() {
+fn disasm_native_lists_machine_code_in_comments() {
     let listed = ok(&["disasm", "--native", "bcod.smf", "answer"]);
     contains(
         &listed,
@@ -75,21 +75,21 @@ fn machine_code_is_listed_in_comments() {
         assert!(!instruction.is_empty() && !instruction.starts_with("(bad)"), "{line}");
     }
     assert!(next > 20);
-    let place = Place::new("listing");
-    let module = place.module("again.smf", &listed);
+    let scratch_dir = Scratch::new("listing");
+    let module = scratch_dir.module("again.smf", &listed);
     assert_eq!(ok(&["run", &module, "sum", "100"]), "5050\n");
 }
 
-const WAYS: [&[&str]; 3] = [&[], &["--interpret"], &["--compile"]];
+const MODES: [&[&str]; 3] = [&[], &["--interpret"], &["--compile"]];
 
 #[test]
-fn bytecode_comes_by_standard_input_as_well() {
+fn bytecode_from_standard_input_is_run() {
     let bcod = fs::read(sample("bcod.smf")).unwrap();
-    for way in WAYS {
-        if way == ["--compile"] && !cfg!(target_arch = "x86_64") {
+    for mode in MODES {
+        if mode == ["--compile"] && !cfg!(target_arch = "x86_64") {
             continue;
         }
-        let output = fed(&[&["run", "-", "sum", "9"], way].concat(), &bcod);
+        let output = fed(&[&["run", "-", "sum", "9"], mode].concat(), &bcod);
         assert_eq!((text(&output.stdout), text(&output.stderr)), ("45\n".into(), String::new()));
     }
     let output = fed(&["run", "-", "sum", "9", "--time", "--exit"], &bcod);
@@ -103,35 +103,35 @@ fn bytecode_comes_by_standard_input_as_well() {
     contains(&text(&fed(&["run", "-"], &bcod).stderr), &["no entry point", "answer, sum"]);
 }
 
-/// Three times its argument, and nothing for 13.
+/// Returns three times its argument, and divides by zero for 13.
 const SCALE: &str = "function scale, 1, 1\nLOAD_PUSH 0\nCONST_I64_PUSH 13\nEQ_JMP_IF_NOT on\n\
     LOAD_PUSH 0\nCONST_I64_PUSH 0\nDIV_I64\nRET 0\non:\nLOAD_PUSH 0\nCONST_I64_PUSH 3\nMUL_I64\nRET 0\n";
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn machine_code_imports_bytecode_in_every_tier() {
-    let place = Place::new("imports");
-    let scale = place.module("scale.smf", SCALE);
-    let archive = place.path("scale.lsm");
+fn machine_code_imports_bytecode_in_every_execution_mode() {
+    let scratch_dir = Scratch::new("imports");
+    let scale = scratch_dir.module("scale.smf", SCALE);
+    let archive = scratch_dir.path("scale.lsm");
     ok(&["lib", "create", "-o", &archive, &format!("std/scale={scale}")]);
-    for way in WAYS {
+    for mode in MODES {
         for with in [&scale, &archive] {
             for function in ["direct", "through_got"] {
-                let run = |n| [&["run", "app.smf", function, n, "--with", with], way].concat();
+                let run = |n| [&["run", "app.smf", function, n, "--with", with], mode].concat();
                 assert_eq!(ok(&run("7")), "21\n");
                 let stopped = fails(&run("13"));
                 contains(&stopped, &["division by zero", "function 0 at offset 0x"]);
             }
         }
-        // What bytecode needs nobody for does not have to be there twice: machine code comes along.
-        assert_eq!(ok(&[&["run", "bcod.smf", "answer", "--with", &scale], way].concat()), "42\n");
+        // A module without imports ignores the provider.
+        assert_eq!(ok(&[&["run", "bcod.smf", "answer", "--with", &scale], mode].concat()), "42\n");
     }
     contains(&fails(&["run", "bcod.smf", "answer", "--with", "absent.smf"]), &["absent.smf"]);
 }
 
 #[test]
-fn what_is_not_sound_is_refused_with_function_and_offset() {
-    let place = Place::new("unsound");
+fn invalid_bytecode_is_refused_with_function_and_offset() {
+    let scratch_dir = Scratch::new("unsound");
     for (source, words) in [
         ("ADD_I64\nRET 0", &["function 1: ADD_I64 pops 2", "offset 0x0"][..]),
         ("BYTES 1 0 0", &["function 1", "offset 0x0"]),
@@ -141,7 +141,7 @@ fn what_is_not_sound_is_refused_with_function_and_offset() {
         ("PUSH 3\nRET 0", &["function 1", "offset 0x0"]),
         ("LOAD 0, 1\nRET 0", &["function 1", "offset 0x0"]),
         ("POP_STORE 65535\nRET 0", &["function 1", "offset 0x0"]),
-        // Two lengths, then two kinds where paths meet.
+        // Different stack depths, then different types at a merge point.
         ("CONST_TRUE 0\nJMP_IF on\nCONST_I64_PUSH 1\non:\nRET 0", &["function 1", "offset 0x"]),
         (
             "CONST_TRUE 0\nJMP_IF on\nCONST_I64_PUSH 1\nJMP off\non:\nCONST_F64 0, 1.5\noff:\nPUSH 0\n\
@@ -150,44 +150,45 @@ fn what_is_not_sound_is_refused_with_function_and_offset() {
         ),
         ("CALL first, 3\nRET 0", &["function 1", "offset 0x0"]),
         ("CALL #77, 0\nRET 0", &["function 1", "77", "offset 0x0"]),
-        // GC_ALLOC, and what writes to memory: there is no way to code from there.
+        // Opcodes that allocate or write memory are not supported.
         ("BYTES 0x63 0 0 0 0 0 0 0 0 0\nRET 0", &["function 1", "GC_ALLOC", "offset 0x0"]),
         ("BYTES 0x65 0 0 0 0 0 0 0 0 0\nRET 0", &["function 1", "STORE_HEAP", "offset 0x0"]),
         ("BYTES 0x90 0 0 0 0 0\nRET 0", &["function 1", "AWAIT", "offset 0x0"]),
     ] {
         let source = format!("function first, 0, 0\nRET_VOID\nfunction main, 0, 1\n{source}\n");
-        let module = place.module("m.smf", &source);
+        let module = scratch_dir.module("m.smf", &source);
         let refused = fails(&["verify", &module]);
         contains(&refused, words);
-        for way in WAYS {
-            let run = fails(&[&["run", &module], way].concat());
-            if way != ["--compile"] || cfg!(target_arch = "x86_64") {
+        for mode in MODES {
+            let run = fails(&[&["run", &module], mode].concat());
+            if mode != ["--compile"] || cfg!(target_arch = "x86_64") {
                 assert_eq!(run, refused);
             }
         }
     }
-    let host = place.module("m.smf", "function main, 0, 0\nCALL_SFFI 0, 0\nRET 0\n");
+    let host = scratch_dir.module("m.smf", "function main, 0, 0\nCALL_SFFI 0, 0\nRET 0\n");
     assert_eq!(ok(&["verify", &host]), format!("{host}: ok\n"));
     contains(&fails(&["run", &host]), &["host function 0", "every call between functions"]);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn what_has_no_bounds_is_stopped_and_what_is_large_runs() {
-    let place = Place::new("bounds");
-    let slots = place.module("slots.smf", "function main, 0, 0\nCONST_I64 65534, 1\nRET 65534\n");
-    let forever =
-        place.module("forever.smf", "function main, 1, 1\nLOAD_PUSH 0\nCALL main, 1\nRET 0\n");
+fn endless_recursion_is_stopped_and_large_code_runs() {
+    let scratch_dir = Scratch::new("bounds");
+    let slots =
+        scratch_dir.module("slots.smf", "function main, 0, 0\nCONST_I64 65534, 1\nRET 65534\n");
+    let forever = scratch_dir
+        .module("forever.smf", "function main, 1, 1\nLOAD_PUSH 0\nCALL main, 1\nRET 0\n");
     let many: String =
         (0..100_000).map(|n| format!("function f{n}, 0, 0\nCONST_I64 0, {n}\nRET 0\n")).collect();
-    let many = place.module("many.smf", &many);
+    let many = scratch_dir.module("many.smf", &many);
     let adds = "LOAD_PUSH 0\nCONST_I64_PUSH 1\nADD_I64\nPOP_STORE 0\n".repeat(500_000);
     let large =
-        place.module("large.smf", &format!("function main, 1, 1\n{adds}LOAD 0, 0\nRET 0\n"));
+        scratch_dir.module("large.smf", &format!("function main, 1, 1\n{adds}LOAD 0, 0\nRET 0\n"));
     assert!(fs::metadata(&large).unwrap().len() > 10_000_000);
-    for way in WAYS {
+    for mode in MODES {
         let run =
-            |module, name, args: &'static [&str]| [&["run", module, name], args, way].concat();
+            |module, name, args: &'static [&str]| [&["run", module, name], args, mode].concat();
         contains(&fails(&run(&slots, "main", &[])), &["function 0 at offset 0x0"]);
         contains(&fails(&run(&forever, "main", &["1"])), &["function 0 at offset 0x0"]);
         assert_eq!(ok(&run(&many, "f99999", &[])), "99999\n");
@@ -195,7 +196,7 @@ fn what_has_no_bounds_is_stopped_and_what_is_large_runs() {
     }
 }
 
-/// A command that goes on until it is killed, and what it prints.
+/// A running command and its output.
 struct Running(Child, BufReader<ChildStdout>);
 
 impl Running {
@@ -214,11 +215,11 @@ impl Drop for Running {
 }
 
 #[test]
-fn a_new_version_is_run_when_the_file_changes() {
-    let place = Place::new("watch");
+fn watch_runs_the_new_version_when_the_file_changes() {
+    let scratch_dir = Scratch::new("watch");
     let version = |name: &str, number: i32, options: &[&str]| {
         let source = format!("function main, 0, 0\nCONST_I64 0, {number}\nRET 0\n");
-        place.module_with(name, &source, options)
+        scratch_dir.module_with(name, &source, options)
     };
     let fixed = version("fixed.smf", 1, &[]);
     contains(
@@ -240,11 +241,11 @@ fn a_new_version_is_run_when_the_file_changes() {
     }
 }
 
-/// What a tool was told while a function ran in every way in which it becomes known.
+/// Runs a function with a profiling tool enabled; returns the process id and standard error.
 #[cfg(target_arch = "x86_64")]
-fn told(module: &Path, way: &str, tool: (&str, &str)) -> (u32, String) {
+fn run_with_tool(module: &Path, mode: &str, tool: (&str, &str)) -> (u32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
-    command.args(["run", way, "app.smf", "direct", "7", "--with"]).arg(module);
+    command.args(["run", mode, "app.smf", "direct", "7", "--with"]).arg(module);
     let child = command.current_dir(sample(".")).env(tool.0, tool.1).stdout(Stdio::piped()).spawn();
     let child = child.unwrap();
     let process = child.id();
@@ -255,12 +256,12 @@ fn told(module: &Path, way: &str, tool: (&str, &str)) -> (u32, String) {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn profilers_know_the_code_of_bytecode_by_module_and_function() {
-    let place = Place::new("named");
-    let module = place.module("scale.smf", SCALE);
-    for (way, compiled) in [("--compile", true), ("--interpret", false)] {
-        let (process, said) = told(Path::new(&module), way, ("SMF_PERF_MAP", "1"));
-        assert_eq!(said, "");
+fn perf_map_and_jitdump_name_bytecode_functions() {
+    let scratch_dir = Scratch::new("named");
+    let module = scratch_dir.module("scale.smf", SCALE);
+    for (mode, compiled) in [("--compile", true), ("--interpret", false)] {
+        let (process, stderr) = run_with_tool(Path::new(&module), mode, ("SMF_PERF_MAP", "1"));
+        assert_eq!(stderr, "");
         let map = format!("/tmp/perf-{process}.map");
         let names = fs::read_to_string(&map).unwrap();
         fs::remove_file(map).unwrap();
@@ -269,23 +270,23 @@ fn profilers_know_the_code_of_bytecode_by_module_and_function() {
         assert!(has("scale:entry"), "{names}");
         assert_eq!(has("scale"), compiled, "{names}");
     }
-    let dumps = place.path("dumps");
+    let dumps = scratch_dir.path("dumps");
     fs::create_dir(&dumps).unwrap();
-    told(Path::new(&module), "--compile", ("SMF_JITDUMP", &dumps));
+    run_with_tool(Path::new(&module), "--compile", ("SMF_JITDUMP", &dumps));
     let dump = fs::read_dir(&dumps).unwrap().next().unwrap().unwrap().path();
     let dump = fs::read(dump).unwrap();
     let name = format!("{module}:scale\0");
     assert!(dump.starts_with(b"DTiJ"));
     assert!(dump.windows(name.len()).any(|bytes| bytes == name.as_bytes()));
-    // Whoever has no tool on hears nothing.
+    // Without a tool there is no output.
     assert!(smf(&["run", "bcod.smf", "answer"]).stderr.is_empty());
 }
 
-/// The main thread, whose stack RLIMIT_STACK limits: 1,000 activations of 1 KB each were a stack overflow.
+/// RLIMIT_STACK limits the stack of the main thread. Found: 1,000 activations of 1 KB overflowed it.
 #[test]
-fn recursion_past_the_limit_of_the_stack_is_an_error() {
-    let place = Place::new("recursion");
-    let module = place.module(
+fn recursion_beyond_the_stack_limit_is_an_error() {
+    let scratch_dir = Scratch::new("recursion");
+    let module = scratch_dir.module(
         "a.smf",
         "function leaf, 1, 1\nLOAD_PUSH 0\nRET 0\nfunction forever, 1, 100\nLOAD_PUSH 0\nPOP_STORE 99\n\
          LOAD_PUSH 99\nCALL forever, 1\nRET 0\n",
@@ -298,10 +299,10 @@ fn recursion_past_the_limit_of_the_stack_is_an_error() {
     let leaf = limited("leaf");
     assert_eq!((leaf.status.code(), text(&leaf.stdout)), (Some(0), "7\n".to_owned()));
     let forever = limited("forever");
-    let said = text(&forever.stderr);
-    assert_eq!(forever.status.code(), Some(1), "{said}");
-    // Elsewhere nothing is compiled, and activations take no stack of the thread.
+    let stderr = text(&forever.stderr);
+    assert_eq!(forever.status.code(), Some(1), "{stderr}");
+    // Other machines interpret, so that activations use no native stack.
     let why =
         if cfg!(target_arch = "x86_64") { "than the thread has stack for" } else { "1000 calls" };
-    contains(&said, &[why, "in function 1 at offset 0x0"]);
+    contains(&stderr, &[why, "in function 1 at offset 0x0"]);
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{GOOD, contains, fails, inspected, ok, sample, scratch, smf, text};
 
 #[test]
-fn converted_modules_hold_the_same() {
+fn converted_module_has_the_same_contents() {
     let directory = scratch("convert");
     for file in GOOD.iter().filter(|file| !matches!(**file, "library.lsm" | "dynlib.smf")) {
         for layout in ["packed", "native"] {
@@ -35,14 +35,14 @@ fn converted_modules_hold_the_same() {
 }
 
 #[test]
-fn what_a_layout_cannot_say_is_reported() {
+fn convert_reports_what_the_layout_cannot_express() {
     let output = smf(&["convert", "stub-declared.smf", "-o", "/dev/null", "--layout", "native"]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(text(&output.stderr), "dropped: stub of 22 bytes\n");
 }
 
 #[test]
-fn stubs_come_off_and_modules_out() {
+fn strip_stub_and_extract_return_the_module() {
     let directory = scratch("stub");
     let out = directory.join("out");
     let out_text = out.to_str().unwrap();
@@ -67,7 +67,7 @@ fn stubs_come_off_and_modules_out() {
 }
 
 #[test]
-fn a_program_in_front_stays_executable() {
+fn converted_hybrid_stays_executable() {
     let directory = scratch("executable");
     let (hybrid, out) = (directory.join("hybrid"), directory.join("out"));
     fs::copy(sample("stub-declared.smf"), &hybrid).unwrap();

@@ -1,4 +1,4 @@
-//! Templates of typed bytecode: their source, and the tour of the README.
+//! Typed bytecode templates: their text form, and the tour of the README.
 
 use std::fs;
 
@@ -8,14 +8,14 @@ const LISTS: &str = include_str!("../../../tests/templates/lists.sbt");
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn the_tour_of_the_readme_is_true() {
+fn readme_tour_of_templates_prints_as_documented() {
     let directory = scratch("tour-templates");
     fs::write(directory.join("lists.sbt"), LISTS).unwrap();
     assert_eq!(super::readme::tour("### Generic functions\n", "max.sbt", &directory), 8);
 }
 
 #[test]
-fn templates_are_assembled_and_listed_again() {
+fn disassembled_templates_assemble_to_the_same_module() {
     let directory = scratch("templates");
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let (source, module, again) = (path("a.sbt"), path("a.smf"), path("b.smf"));
@@ -44,7 +44,7 @@ fn templates_are_assembled_and_listed_again() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn instances_are_called_by_the_types_they_take() {
+fn jit_calls_instances_with_typed_arguments() {
     let directory = scratch("typed");
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let (source, module) = (path("lists.sbt"), path("lists.smf"));
@@ -58,19 +58,19 @@ fn instances_are_called_by_the_types_they_take() {
     ] {
         let list = format!("{ty}:{list}");
         assert_eq!(ok(&["jit", &module, &format!("fn$sum${ty}"), &list, "3"]), format!("{sum}\n"));
-        let told = ok(&["jit", &module, &format!("fn$sort${ty}"), &list, "0", "2"]);
-        assert_eq!(told, format!("{ty}:{sorted}\n"));
+        let output_text = ok(&["jit", &module, &format!("fn$sort${ty}"), &list, "0", "2"]);
+        assert_eq!(output_text, format!("{ty}:{sorted}\n"));
         let room = format!("i64:0,10,{}", ["0"; 10].join(","));
-        let told = ok(&["jit", &module, &format!("fn$squares${ty}"), &room, "10"]);
+        let output_text = ok(&["jit", &module, &format!("fn$squares${ty}"), &room, "10"]);
         let last = if ty == "f64" { "81.0\n" } else { "81\n" };
-        assert!(told.starts_with(last), "{told}");
+        assert!(output_text.starts_with(last), "{output_text}");
     }
     for (args, cause) in [
         (&["fn$get$u8", "i64:0,0", "0"][..], "trap 3"),
         (&["fn$get$u8", "i64:0,0"], "takes 2 arguments, and 1 are given"),
-        (&["fn$get$u8", "i64:0,0", "x"], "argument 2: `x` is no i64"),
-        (&["fn$push$u8", "i64:0,0", "256"], "argument 2: `256` is no u8"),
-        (&["fn$get$u8", "i7:0", "0"], "argument 1: `i7` is no type of elements"),
+        (&["fn$get$u8", "i64:0,0", "x"], "argument 2: `x` is not a valid i64"),
+        (&["fn$push$u8", "i64:0,0", "256"], "argument 2: `256` is not a valid u8"),
+        (&["fn$get$u8", "i7:0", "0"], "argument 1: `i7` is not an element type"),
     ] {
         contains(&fails(&[&["jit", &module][..], args].concat()), &[cause]);
     }

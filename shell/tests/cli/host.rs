@@ -7,7 +7,7 @@ use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKi
 
 use super::{contains, fails, ok, scratch};
 
-/// A module whose function `f` calls the import `callee` with what it was given.
+/// A module whose function `f` calls the import `callee` with its argument.
 fn calls(callee: &str) -> Vec<u8> {
     const CODE: [u8; 14] = [0x48, 0x83, 0xec, 8, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xc3];
     let relocs = [Reloc { offset: 5, symbol: 1, kind: RelocKind::Plt32, addend: -4 }];
@@ -40,7 +40,7 @@ fn file(test: &str, callee: &str) -> String {
 }
 
 #[test]
-fn libc_provides_what_no_module_does() {
+fn host_symbols_resolve_remaining_imports() {
     let file = file("libc", "labs");
     assert_eq!(ok(&["run", &file, "f", "-5", "--host-symbols"]), "5\n");
     contains(&fails(&["run", &file, "f", "-5"]), &["`labs`"]);
@@ -48,13 +48,13 @@ fn libc_provides_what_no_module_does() {
 }
 
 #[test]
-fn named_libraries_provide_their_own() {
+fn host_library_resolves_remaining_imports() {
     let file = file("libm", "fegetround");
     assert_eq!(ok(&["run", &file, "f", "--host-library", "m"]), "0\n");
 }
 
 #[test]
-fn what_c_code_printed_comes_before_the_result() {
+fn output_of_c_code_precedes_the_result() {
     let file = file("stdio", "putchar");
     assert_eq!(ok(&["run", &file, "f", "65", "--host-symbols"]), "A65\n");
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{inspected, ok};
 
 #[test]
-fn json_of_a_module_has_the_stable_keys_in_order() {
+fn module_json_has_stable_keys_in_order() {
     let printed = ok(&["inspect", "--json", "packed.smf"]);
     let mut at = 0;
     for key in [

@@ -5,7 +5,7 @@ use std::fs;
 use super::{contains, fails, ok, sample, scratch};
 
 #[test]
-fn archives_are_made_listed_and_taken_apart() {
+fn archive_is_created_listed_and_extracted() {
     let directory = scratch("lib");
     let (archive, out) = (directory.join("a.lsm"), directory.join("out.smf"));
     let (archive, out) = (archive.to_str().unwrap(), out.to_str().unwrap());

@@ -1,5 +1,4 @@
-//! The `smf` command, driven from outside over the samples: what it prints, where, and with which
-//! exit status.
+//! Tests of the `smf` command on the samples: output, errors and exit status.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -32,7 +31,7 @@ mod samples;
 mod templates;
 mod verify;
 
-/// The samples that are sound.
+/// The valid samples.
 const GOOD: [&str; 17] = [
     "app-native.smf",
     "app.smf",
@@ -57,7 +56,7 @@ fn sample(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/samples").join(name)
 }
 
-/// A directory of this test alone, empty.
+/// An empty directory for one test.
 fn scratch(test: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{test}"));
     let _ = fs::remove_dir_all(&path);
@@ -65,7 +64,7 @@ fn scratch(test: &str) -> PathBuf {
     path
 }
 
-/// Runs the command among the samples.
+/// Runs the command in the samples directory.
 fn smf(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
     command.args(args).current_dir(sample(".")).output().unwrap()
@@ -75,7 +74,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// What a command prints that succeeds without a word on standard error.
+/// The output of a command that succeeds without output on standard error.
 #[track_caller]
 fn ok(args: &[&str]) -> String {
     let output = smf(args);
@@ -83,7 +82,7 @@ fn ok(args: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// The one line on standard error of a command that fails and prints nothing else.
+/// The single line on standard error of a command that fails without other output.
 #[track_caller]
 fn fails(args: &[&str]) -> String {
     let output = smf(args);
@@ -106,7 +105,7 @@ fn inspected(file: &str) -> Value {
 }
 
 #[test]
-fn wrong_usage_is_exit_status_2() {
+fn wrong_usage_exits_with_status_2() {
     for args in [
         &[][..],
         &["frobnicate"],
@@ -135,7 +134,7 @@ fn wrong_usage_is_exit_status_2() {
 }
 
 #[test]
-fn help_and_version_are_results() {
+fn help_and_version_go_to_standard_output() {
     contains(&ok(&["--version"]), &["smf ", env!("CARGO_PKG_VERSION")]);
     let commands = ["run", "inspect", "verify", "pack", "convert", "strip-stub", "lib", "note"];
     for command in commands.into_iter().chain(["prefetch"]) {
@@ -166,7 +165,7 @@ fn fed(args: &[&str], input: &[u8]) -> Output {
 }
 
 #[test]
-fn a_dash_is_standard_input_and_output() {
+fn dash_argument_means_standard_input_or_output() {
     let packed = fs::read(sample("packed.smf")).unwrap();
     assert_eq!(text(&fed(&["verify", "-"], &packed).stdout), "-: ok\n");
     let shown: Value =
@@ -185,7 +184,7 @@ fn a_dash_is_standard_input_and_output() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_error_and_a_full_disk_is() {
+fn closed_pipe_succeeds_and_full_disk_fails() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let run = |args: &[&str], out: Stdio| {
@@ -204,13 +203,13 @@ fn a_closed_pipe_is_no_error_and_a_full_disk_is() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_named() {
+fn unwritable_output_is_named_in_the_error() {
     let args = ["convert", "packed.smf", "-o", "absent/out", "--layout", "native"];
     contains(&fails(&args), &["absent/out", "cannot write"]);
     contains(&fails(&["extract", "packed.smf", "-o", "bad"]), &["bad: cannot write"]);
 }
 
 #[test]
-fn a_name_with_a_line_feed_stays_on_its_line() {
+fn control_characters_in_a_name_are_escaped() {
     contains(&fails(&["verify", "ab\nsent\u{1b}[2J"]), &["ab\\nsent\\u{1b}[2J: "]);
 }

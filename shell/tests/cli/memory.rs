@@ -1,4 +1,4 @@
-//! Every command under a limit of its address space: it succeeds, or fails with an error and status 1.
+//! Every command under an address space limit succeeds, or fails with an error and status 1.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ use super::pack::object;
 use super::templates::templates;
 use super::{sample, scratch, text};
 
-/// Runs the command among the samples with at most `kib` KiB of address space.
+/// Runs the command in the samples directory with at most `kib` KiB of address space.
 fn limited(kib: u64, args: &[&str]) -> Output {
     let script = format!("ulimit -v {kib} && exec \"$0\" \"$@\"");
     let mut command = Command::new("sh");
@@ -16,8 +16,8 @@ fn limited(kib: u64, args: &[&str]) -> Output {
     command.current_dir(sample(".")).output().unwrap()
 }
 
-/// The address space that the process needs before it looks at its arguments, in KiB: from there on, asking for
-/// the version succeeds. Where the system puts the stack makes a difference of a few KiB from run to run.
+/// The address space that the process needs to start, in KiB: with it, `--version` succeeds. The position of
+/// the stack changes it by a few KiB from run to run.
 fn bare() -> u64 {
     let starts = |kib: u64| (0..6).all(|_| limited(kib, &["--version"]).status.code() == Some(0));
     let (mut low, mut high) = (1 << 10, 1 << 20);
@@ -29,10 +29,9 @@ fn bare() -> u64 {
     high + 16
 }
 
-/// Before an allocation that fails was reported, most of these commands were ended by SIGABRT within the first
-/// hundreds of KiB above the limit at which the process starts.
+/// Found: most of these commands ended with SIGABRT when an allocation failed.
 #[test]
-fn commands_report_that_memory_has_run_out() {
+fn commands_report_allocation_failure() {
     let directory = scratch("memory");
     let out = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let (module, archive, code) = (out("out.smf"), out("out.lsm"), out("out.bc"));
@@ -79,15 +78,15 @@ fn commands_report_that_memory_has_run_out() {
             // Fine steps first, then coarser ones, up to 20 MiB.
             let more = if step < 96 { step * 16 } else { 1536 + (step - 96) * 296 };
             let output = limited(bare + more, args);
-            let (status, told) = (output.status, text(&output.stderr));
+            let (status, output_text) = (output.status, text(&output.stderr));
             match status.code() {
                 Some(0) => done += 1,
                 Some(1) => {
                     failed += 1;
-                    let says = told.lines().any(|line| line.starts_with("error: "));
-                    assert!(says, "{args:?} with {more} KiB more: {told}");
+                    let says = output_text.lines().any(|line| line.starts_with("error: "));
+                    assert!(says, "{args:?} with {more} KiB more: {output_text}");
                 }
-                _ => panic!("{args:?} with {more} KiB more: {status}: {told}"),
+                _ => panic!("{args:?} with {more} KiB more: {status}: {output_text}"),
             }
         }
         println!("{args:?}: {failed} failed, {done} succeeded");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{contains, fails, inspected, ok, sample};
 
 #[test]
-fn notes_are_shown_as_they_stand_and_as_json() {
+fn note_is_printed_as_text_and_as_json() {
     let file = fs::read(sample("note-zero-size.smf")).unwrap();
     let note = ok(&["note", "note-zero-size.smf"]);
     assert!(file.windows(note.len()).any(|window| window == note.as_bytes()));
@@ -20,7 +20,7 @@ fn notes_are_shown_as_they_stand_and_as_json() {
 }
 
 #[test]
-fn compressed_notes_and_templates_are_shown_as_if_they_were_not() {
+fn compressed_notes_and_templates_are_decompressed() {
     for file in ["compressed-zstd.smf", "compressed-lz4.smf"] {
         contains(
             &ok(&["note", file]),

@@ -1,4 +1,4 @@
-//! `smf pack`, and what it makes in the hands of the other commands.
+//! `smf pack`, and its modules in the other commands.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{contains, fails, inspected, ok, scratch, smf, text};
 
-/// An object of this C source, and the path that a module may have beside it.
+/// Compiles a C source; the path of the object, and a path for a module.
 pub(crate) fn object(test: &str, source: &str) -> (String, String) {
     compiled(test, source, &["-O2"])
 }
@@ -29,7 +29,7 @@ const ADD: &str = "long add(long a, long b) { return a + b; }
                    static long n = 7; long next(void) { return n++; }";
 
 #[test]
-fn an_object_becomes_a_module_in_either_layout() {
+fn object_is_packed_in_either_layout() {
     let (object, out) = object("pack", ADD);
     for layout in ["packed", "native"] {
         ok(&["pack", &object, "-o", &out, "--layout", layout]);
@@ -56,7 +56,7 @@ fn objects_import_from_modules_and_from_libc() {
 }
 
 #[test]
-fn a_watched_program_goes_on_in_its_new_version() {
+fn watched_program_keeps_data_in_its_new_version() {
     use std::io::{BufRead, BufReader};
     let version = |factor: u32| format!("long n = 5; long next(void) {{ return {factor} * n++; }}");
     let (old, out) = object("watch", &version(1));
@@ -80,7 +80,7 @@ fn a_watched_program_goes_on_in_its_new_version() {
     fs::write(&out, "half written").unwrap();
     let (newest, _) = object("watch-newest", &version(100));
     let mut reported = || reports.next().unwrap().unwrap();
-    assert_eq!(reported(), format!("reloaded: {out}: 1 data moved, 8 bytes"));
+    assert_eq!(reported(), format!("reloaded: {out}: 1 symbol copied, 8 bytes"));
     let error = reported();
     assert!(error.starts_with(&format!("error: {out}: ")), "{error}");
     pack(&newest, &["--reloadable"]);
@@ -90,7 +90,7 @@ fn a_watched_program_goes_on_in_its_new_version() {
 }
 
 #[test]
-fn phases_out_of_a_file_order_the_code() {
+fn phase_list_orders_the_code() {
     use std::fmt::Write;
     let mut source = String::from("long v[64];\n");
     for function in 0..40 {
@@ -120,7 +120,7 @@ fn phases_out_of_a_file_order_the_code() {
 
     fs::write(list, "f0 soon\n").unwrap();
     let error = fails(&["pack", &object, "-o", &out, "--phases", list]);
-    contains(&error, &["line 1: no phase is called `soon`"]);
+    contains(&error, &["line 1: unknown phase `soon`"]);
     let hinted = ["pack", &object, "-o", &out, "--prefetch", "2"];
     ok(&hinted);
     let with = ["run", &out, "f1", "41", "--with", "lib.smf", "--with", "library.lsm"];
@@ -131,7 +131,7 @@ fn phases_out_of_a_file_order_the_code() {
 }
 
 #[test]
-fn a_script_line_as_stub_makes_the_module_a_command() {
+fn script_line_as_stub_makes_the_module_executable() {
     let (object, out) = object("pack-stub", "long main(void) { return 42; }");
     let stub = Path::new(&out).with_file_name("stub");
     fs::write(&stub, format!("#!{} run\n", env!("CARGO_BIN_EXE_smf"))).unwrap();
@@ -145,7 +145,7 @@ fn a_script_line_as_stub_makes_the_module_a_command() {
 }
 
 #[test]
-fn what_cannot_be_packed_is_refused_and_writes_nothing() {
+fn refused_input_writes_no_file() {
     let (object, out) = object("pack-refused", ADD);
     contains(&fails(&["pack", "lib.smf", "-o", &out]), &["lib.smf", "not a relocatable"]);
     contains(&fails(&["pack", &object, "-o", &out, "--entry", "nope"]), &["nope"]);
@@ -157,7 +157,7 @@ fn what_cannot_be_packed_is_refused_and_writes_nothing() {
 }
 
 #[test]
-fn compressed_modules_are_like_others_to_every_command() {
+fn every_command_reads_compressed_modules() {
     let source = "long table[1000] = {[10] = 42, [999] = 7}; const long constants[1000] = {5};
                   long at(long i) { return table[i] + constants[i]; }";
     let (object, out) = object("pack-compress", source);
@@ -186,7 +186,7 @@ fn compressed_modules_are_like_others_to_every_command() {
             assert_eq!(code["compressed"], json!(false));
             contains(&ok(&["inspect", file]), &["(compressed)"]);
         }
-        // What does not decompress verifies as little as it runs.
+        // A corrupt section fails both to verify and to run.
         let mut bytes = fs::read(&out).unwrap();
         let data = &inspected(&out)["sections"][2];
         let (start, size) = (data["offset"].as_u64().unwrap(), data["size"].as_u64().unwrap());
@@ -199,7 +199,7 @@ fn compressed_modules_are_like_others_to_every_command() {
 }
 
 #[test]
-fn warnings_do_not_keep_a_module_from_being_written() {
+fn module_with_warnings_is_written() {
     let (object, out) = object("pack-warning", "const long table[3] = {1, 2, 3};");
     let output = smf(&["pack", &object, "-o", &out, "--layout", "native"]);
     assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]));

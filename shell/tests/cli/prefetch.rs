@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{contains, ok, sample, scratch, smf, text};
 
 #[test]
-fn prefetch_sums_up_and_reports_every_file_that_failed() {
+fn prefetch_prints_a_summary_and_every_failure() {
     let output = smf(&["prefetch", "packed.smf", "bad", "library.lsm", "absent", "packed.smf"]);
     assert_eq!(output.status.code(), Some(1));
     let size = |name: &str| fs::metadata(sample(name)).unwrap().len();
@@ -23,11 +23,11 @@ fn prefetch_sums_up_and_reports_every_file_that_failed() {
     contains(&ok(&["prefetch", "packed.smf", "--threads", "0x2"]), &["1 file, 1029 bytes, "]);
     contains(&ok(&["prefetch", "--help"]), &["page cache", "64 MiB", "Directories are refused"]);
     let dash = smf(&["prefetch", "packed.smf", "-"]);
-    contains(&text(&dash.stderr), &["standard input is no file", "`./-`"]);
+    contains(&text(&dash.stderr), &["standard input cannot be prefetched", "`./-`"]);
 }
 
 #[test]
-fn prefetch_shows_the_statistics_as_json() {
+fn prefetch_json_has_the_statistics() {
     let args = ["prefetch", "--json", "packed.smf", "absent", "packed.smf", "--threads", "1"];
     let output = smf(&args);
     assert_eq!(output.status.code(), Some(1));
@@ -61,7 +61,7 @@ fn prefetch_shows_the_statistics_as_json() {
 }
 
 #[test]
-fn prefetch_takes_more_files_and_larger_ones_than_it_holds() {
+fn prefetch_reads_more_than_the_cache_holds() {
     let directory = scratch("prefetch");
     let files: Vec<String> = (0..200)
         .map(|number| {

@@ -1,4 +1,4 @@
-//! The tours of the README: every command is run, and prints what stands below it.
+//! The tours of the README: every command prints the documented output.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::{scratch, smf, text};
 
 const README: &str = include_str!("../../../README.md");
 
-/// A command of a shell as words: what stands between quotes is one.
+/// Splits a shell command into words; quoted text is one word.
 fn words(command: &str) -> Vec<String> {
     command
         .split('\'')
@@ -19,7 +19,7 @@ fn words(command: &str) -> Vec<String> {
         .collect()
 }
 
-/// A command of the README, whose files lie in `directory`; what it prints.
+/// Runs a command of the README on files in `directory`; returns its output.
 fn run(command: &str, directory: &Path) -> String {
     let words = words(command);
     let words = words.iter().map(|word| match word.rsplit_once('/').map_or(&**word, |(_, n)| n) {
@@ -35,8 +35,7 @@ fn run(command: &str, directory: &Path) -> String {
     (text(&output.stdout) + &text(&output.stderr)).replace(&place, "")
 }
 
-/// Follows a section, which begins with the text of the file `source`, and returns how many commands
-/// it has.
+/// Runs the commands of a section, which starts with the text of the file `source`; returns their number.
 pub(crate) fn tour(heading: &str, source: &str, directory: &Path) -> usize {
     let (_, tour) = README.split_once(heading).unwrap();
     let ends = ["\n### ", "\nThe other commands are"].map(|end| tour.find(end));
@@ -58,6 +57,6 @@ pub(crate) fn tour(heading: &str, source: &str, directory: &Path) -> usize {
 }
 
 #[test]
-fn the_tour_of_bytecode_is_true() {
+fn readme_tour_of_bytecode_prints_as_documented() {
     assert_eq!(tour("### Bytecode\n", "sum.sbc", &scratch("tour-bytecode")), 4);
 }

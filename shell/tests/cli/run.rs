@@ -1,10 +1,10 @@
-//! `smf run`: results, exit statuses, and why something cannot run.
+//! `smf run`: results, exit status and errors.
 
 use super::{contains, fails, ok, smf, text};
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn functions_give_the_results_that_the_samples_promise() {
+fn functions_of_samples_return_documented_results() {
     for (args, result) in [
         (&["packed.smf", "answer"][..], "42"),
         (&["packed.smf", "add", "2", "3"], "5"),
@@ -22,7 +22,7 @@ fn functions_give_the_results_that_the_samples_promise() {
         (&["native-stub219.smf"], "0"),
         (&["native-stub219.smf", "main"], "0"),
         (&["lib.smf", "scale", "14"], "42"),
-        // An executable module without `main` begins at its first function; nothing given is 0.
+        // An executable module without `main` starts at its first function; missing arguments are 0.
         (&["lib.smf"], "0"),
         (&["packed.smf", "add", "7"], "7"),
         (&["stub-declared.smf", "answer"], "42"),
@@ -44,7 +44,7 @@ fn functions_give_the_results_that_the_samples_promise() {
 }
 
 #[test]
-fn what_cannot_run_says_why() {
+fn module_that_cannot_run_is_refused_with_a_reason() {
     for (args, words) in [
         (&["bcod.smf", "sum"][..], &["bcod.smf", "takes 1 arguments, and 0 are given"][..]),
         (&["bcod.smf"], &["no entry point", "answer, sum"]),
@@ -65,10 +65,10 @@ fn what_cannot_run_says_why() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn a_name_that_cannot_be_called_is_told_from_those_that_can() {
+fn name_that_is_not_callable_is_refused_with_suggestions() {
     for (file, name, words) in [
         ("packed.smf", "nope", &["no function `nope`", "answer, add, bump"][..]),
-        ("packed.smf", "counter", &["`counter` is no function", "data"]),
+        ("packed.smf", "counter", &["`counter` is not a function", "data"]),
         ("packed.smf", "answ", &["no function `answ`"]),
         ("lib.smf", "direct", &["no function `direct`", "scale"]),
     ] {
@@ -79,7 +79,7 @@ fn a_name_that_cannot_be_called_is_told_from_those_that_can() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn missing_imports_are_named_with_who_wants_them() {
+fn missing_import_is_named_with_its_importer() {
     for file in ["bad/missing-import.smf", "app.smf"] {
         contains(&fails(&["run", file, "direct", "1"]), &["`scale`", &format!("wanted by {file}")]);
     }
@@ -89,7 +89,7 @@ fn missing_imports_are_named_with_who_wants_them() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn the_result_can_be_the_exit_status() {
+fn exit_option_returns_the_result_as_status() {
     for (sum, status) in [(["2", "3"], 5), (["0x100", "7"], 7), (["0", "-1"], 255)] {
         let output = smf(&["run", "--exit", "packed.smf", "add", sum[0], sum[1]]);
         assert_eq!(output.status.code(), Some(status));
@@ -99,7 +99,7 @@ fn the_result_can_be_the_exit_status() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn times_go_to_standard_error() {
+fn time_option_prints_to_standard_error() {
     let output = smf(&["run", "packed.smf", "answer", "--time"]);
     assert_eq!(text(&output.stdout), "42\n");
     contains(&text(&output.stderr), &["load ", "link ", "call ", " us"]);

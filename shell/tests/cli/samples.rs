@@ -1,10 +1,10 @@
-//! What `smf verify`, `inspect` and `run` say of every sample, sound or not.
+//! `smf verify`, `inspect` and `run` on every valid and invalid sample.
 
 use std::fs;
 
 use super::{GOOD, contains, fails, inspected, ok, sample};
 
-/// The samples that are not, and words that their real fault cannot be told without.
+/// The invalid samples, and words that the error must contain.
 const BAD: [(&str, &[&str]); 18] = [
     ("align-3", &["section 0", "alignment 3", "power of two", "offset 0xd0"]),
     ("bad-section-index", &["symbol 0", "section 60", "offset 0x1d0"]),
@@ -27,7 +27,7 @@ const BAD: [(&str, &[&str]); 18] = [
 ];
 
 #[test]
-fn every_good_sample_verifies_and_inspects() {
+fn good_samples_verify_and_inspect() {
     for file in GOOD {
         assert_eq!(ok(&["verify", file]), format!("{file}: ok\n"));
         contains(&ok(&["inspect", file]), &[file, "bytes"]);
@@ -36,7 +36,7 @@ fn every_good_sample_verifies_and_inspects() {
 }
 
 #[test]
-fn every_bad_sample_says_what_is_wrong_with_it() {
+fn bad_samples_are_refused_with_their_fault() {
     for (name, words) in BAD {
         let file = format!("bad/{name}.smf");
         for command in ["verify", "inspect", "run"] {
@@ -50,7 +50,7 @@ fn every_bad_sample_says_what_is_wrong_with_it() {
 }
 
 #[test]
-fn the_table_of_bad_samples_is_whole() {
+fn table_of_bad_samples_is_complete() {
     let mut names: Vec<_> = fs::read_dir(sample("bad"))
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
@@ -61,7 +61,7 @@ fn the_table_of_bad_samples_is_whole() {
 }
 
 #[test]
-fn modules_for_other_machines_are_shown_and_not_run() {
+fn module_for_another_machine_inspects_but_does_not_run() {
     for (file, key, found, words) in [
         ("bad/wrong-arch.smf", "arch", "riscv64", ["riscv64", std::env::consts::ARCH]),
         ("bad/wrong-platform.smf", "platform", "windows", ["windows", "linux"]),

@@ -15,7 +15,7 @@ use smf_core::templates::{PrecompiledReloc, Variant, encode_precompiled};
 
 use super::{scratch, smf, text};
 
-/// A module with ready-made templates, under `directory`.
+/// Writes a module with precompiled templates to `directory`.
 pub(crate) fn templates(directory: &Path) -> String {
     // x86-64: lea rax, [rdi + rsi]; ret - and a call of that with what it was called with.
     let variant =
@@ -52,7 +52,7 @@ pub(crate) fn templates(directory: &Path) -> String {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn jit_makes_an_instance_and_calls_it() {
+fn jit_instantiates_and_calls() {
     let file = &templates(&scratch("jit"));
     let before = fs::read(file).unwrap();
     let output = smf(&["jit", file, "fn$tail$i64", "40", "0x2"]);
@@ -70,20 +70,20 @@ fn jit_makes_an_instance_and_calls_it() {
     ] {
         let output = smf(&["jit", file, symbol]);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
-        let told = text(&output.stderr);
-        assert!(told.starts_with("error: ") && told.contains(why), "{told}");
-        assert_eq!(told.lines().count(), 1);
+        let stderr = text(&output.stderr);
+        assert!(stderr.starts_with("error: ") && stderr.contains(why), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1);
     }
     assert_eq!(text(&smf(&["jit", file, "half$i64", "84", "2"]).stdout), "42\n");
-    let told = text(&smf(&["jit", file, "half$i64", "84", "0"]).stderr);
-    assert!(told.contains("`half$i64`: division by zero, at 0x"), "{told}");
+    let stderr = text(&smf(&["jit", file, "half$i64", "84", "0"]).stderr);
+    assert!(stderr.contains("`half$i64`: division by zero, at 0x"), "{stderr}");
     assert_eq!(smf(&["jit", file]).status.code(), Some(2));
     assert_eq!(smf(&["jit", "absent.smf", "x"]).status.code(), Some(1));
 }
 
-/// Code is kept in the file, in an archive as well; and a trap is told where it happened.
+/// Modules and archives cache code; a trap names its instance.
 #[test]
-fn code_is_kept_and_traps_are_named() {
+fn kept_code_is_reused_and_traps_name_the_instance() {
     let place = scratch("templates-kept");
     let source = place.join("q.smt");
     let programs = "template quotient<T>(a: T, b: T) -> T\ncall a = inner<T>(a, b)\nreturn T a\nend\n\
@@ -101,33 +101,33 @@ fn code_is_kept_and_traps_are_named() {
             let output = smf(&[&all[..], &["--update", "--keep-code"]].concat());
             (text(&output.stdout), text(&output.stderr))
         };
-        let (first, told) = run("fn$quotient$i64", &["84", "2"]);
-        assert!(first == "42\n" && !told.contains("was kept"), "{first} {told}");
-        let (second, told) = run("fn$quotient$i64", &["84", "2"]);
+        let (first, stderr) = run("fn$quotient$i64", &["84", "2"]);
+        assert!(first == "42\n" && !stderr.contains("was kept"), "{first} {stderr}");
+        let (second, stderr) = run("fn$quotient$i64", &["84", "2"]);
         assert_eq!(second, "42\n");
         for symbol in ["fn$quotient$i64", "fn$inner$i64"] {
-            assert!(told.contains(&format!("[jit] {symbol} was kept")), "{told}");
+            assert!(stderr.contains(&format!("[jit] {symbol} was kept")), "{stderr}");
         }
-        let (_, told) = run("fn$quotient$i64", &["84", "0"]);
+        let (_, stderr) = run("fn$quotient$i64", &["84", "0"]);
         let expected = "`fn$quotient$i64`: in `fn$inner$i64`: division by zero, at 0x28 of";
-        assert!(told.contains(expected), "{told}");
+        assert!(stderr.contains(expected), "{stderr}");
     }
     assert!(smf(&["verify", module, archive]).status.success());
     let shown = text(&smf(&["inspect", module]).stdout);
     assert!(shown.contains(".smf.code"), "{shown}");
-    // In another layout it is kept along.
+    // Conversion preserves cached code.
     let native = place.join("native.smf");
     let native = native.to_str().unwrap();
     assert!(smf(&["convert", module, "-o", native, "--layout", "native"]).status.success());
-    let told =
+    let stderr =
         smf(&["jit", native, "fn$quotient$i64", "84", "2", "--keep-code", "--verbose"]).stderr;
-    assert!(text(&told).contains("[jit] fn$quotient$i64 was kept"));
-    let told = smf(&["jit", module, "fn$quotient$u8", "--module", "m"]).stderr;
-    assert!(text(&told).starts_with("error: "));
+    assert!(text(&stderr).contains("[jit] fn$quotient$i64 was kept"));
+    let stderr = smf(&["jit", module, "fn$quotient$u8", "--module", "m"]).stderr;
+    assert!(text(&stderr).starts_with("error: "));
 }
 
 #[test]
-fn templates_are_shown() {
+fn templates_are_listed() {
     let file = &templates(&scratch("templates-shown"));
     let shown = text(&smf(&["templates", file]).stdout);
     assert!(shown.starts_with("template add, "), "{shown}");
@@ -140,7 +140,7 @@ fn templates_are_shown() {
     let shown = text(&smf(&["templates", "note-zero-size.smf"]).stdout);
     assert!(shown.contains("function identity, 1 type parameters, 0 bytes\n"), "{shown}");
     assert!(shown.contains("fn$Vec$i64: Vec of i64, possible\n"), "{shown}");
-    // A module without any is none that fails.
+    // A module without templates succeeds.
     assert_eq!(smf(&["templates", "packed.smf"]).status.code(), Some(0));
 }
 
@@ -150,10 +150,10 @@ fn jit_refuses_a_dynlib_without_opening_it() {
     let why = &["dynlib.smf: a dynlib has no templates", "smf run"];
     let file = super::sample("dynlib.smf");
     let output = smf(&["jit", file.to_str().unwrap(), "fn$f$i64"]);
-    let told = text(&output.stderr);
+    let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    super::contains(&told, why);
-    // It is not even checked.
+    super::contains(&stderr, why);
+    // A dynlib is refused before its object is checked.
     let path = scratch("jit-dynlib").join("dynlib.smf");
     let mut damaged = fs::read(&file).unwrap();
     damaged[0x2f6b] ^= 0x10;

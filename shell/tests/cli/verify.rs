@@ -1,4 +1,4 @@
-//! `smf verify`: of many files, and of archives.
+//! `smf verify` on several files and on archives.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ fn verify_reports_every_file() {
 }
 
 #[test]
-fn verify_looks_into_archives() {
+fn verify_checks_archive_members() {
     let directory = scratch("archive");
     let original = fs::read(sample("library.lsm")).unwrap();
     let path = directory.join("damaged.lsm");
@@ -32,17 +32,16 @@ fn verify_looks_into_archives() {
     damaged[600] ^= 1;
     fs::write(&path, &damaged).unwrap();
     contains(&fails(&["verify", path_text]), &["module 0", "hash", "offset 0x"]);
-    // A module that was broken before it was put into an archive has its true hash.
+    // A module that was invalid before it was archived has a valid hash.
     let bad = sample("bad/reloc-type.smf");
     let member = format!("broken={}", bad.display());
     ok(&["lib", "create", "-o", path_text, "good=packed.smf", &member]);
     contains(&fails(&["verify", path_text]), &["module `broken`", "type 99", "offset 0x70"]);
 }
 
-/// 16.7 KB that claim 517 MiB: every command that reads modules refuses the file. Before there was a limit,
-/// `verify` decompressed it, and the others opened it.
+/// 16.7 KB that claim 517 MiB: every command that reads modules refuses the file.
 #[test]
-fn a_compression_bomb_is_refused_by_every_command() {
+fn compression_bomb_is_refused_by_every_command() {
     const BLOCK: u64 = 128 << 10;
     let blocks = 4_136u32;
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58];
@@ -90,12 +89,12 @@ fn a_compression_bomb_is_refused_by_every_command() {
 
 /// Found: SIGSEGV inside the system's loader, and `ok` from `verify`.
 #[test]
-fn a_damaged_dynlib_is_refused_by_every_command_that_would_open_it() {
+fn damaged_dynlib_is_refused_before_it_is_opened() {
     let directory = scratch("damaged-dynlib");
     let path = directory.join("damaged.smf");
     let path_text = path.to_str().unwrap();
     let mut damaged = fs::read(sample("dynlib.smf")).unwrap();
-    // A bit of the address of the string table, in the dynamic section.
+    // Damages the address of the string table in the dynamic section.
     damaged[0x2f6b] ^= 0x10;
     fs::write(&path, &damaged).unwrap();
     let why = &["DT_STRTAB of the shared object", "offset 0x2f60"];
@@ -105,7 +104,7 @@ fn a_damaged_dynlib_is_refused_by_every_command_that_would_open_it() {
 }
 
 #[test]
-fn a_dynlib_for_another_machine_verifies_and_does_not_run() {
+fn dynlib_for_another_machine_verifies_but_does_not_run() {
     let directory = scratch("foreign-dynlib");
     let path = directory.join("foreign.smf");
     let path_text = path.to_str().unwrap();

@@ -1,8 +1,8 @@
-//! The allocator of the command: that of the system, whose refusal is an error like any other.
+//! The command's global allocator: the system's, but an allocation failure is reported as an error.
 //!
-//! The library returns an error where memory is refused. What the command is made of besides (clap, serde,
-//! the standard library) would end the process by SIGABRT. So a refusal prints one `error: ...` line and ends
-//! the process with status 1, wherever it happens. It allocates nothing and takes no lock on the way.
+//! The library returns an error when an allocation fails. Dependencies of the command (clap, serde, the
+//! standard library) would abort instead. This allocator prints one `error: ...` line and ends the process
+//! with status 1. On that path it neither allocates nor takes a lock.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -11,58 +11,56 @@ use std::io;
 use rustix::io::write;
 
 unsafe extern "C" {
-    /// Ends the process at once: destructors and buffers of other threads are left alone.
+    /// Ends the process at once, without exit handlers.
     fn _exit(status: i32) -> !;
 }
 
-/// The digits of any `usize`.
+/// The maximum number of digits of a `usize`.
 const DIGITS: usize = 20;
 
-/// The system's allocator, which ends the process with an error instead of returning null.
+/// The system's allocator; ends the process when an allocation fails.
 pub(crate) struct OrExit;
 
-// SAFETY: every call goes to the system's allocator unchanged, and its result is returned unless it is null.
+// SAFETY: every call is forwarded to the system's allocator, and its result is returned unless it is null.
 unsafe impl GlobalAlloc for OrExit {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller fulfils the contract of `alloc`.
         or_exit(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller fulfils the contract of `alloc_zeroed`.
         or_exit(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller fulfils the contract of `realloc`.
         or_exit(unsafe { System.realloc(old, layout, size) }, size)
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller fulfils the contract of `dealloc`.
         unsafe { System.dealloc(old, layout) }
     }
 }
 
-#[inline]
 fn or_exit(memory: *mut u8, size: usize) -> *mut u8 {
     if memory.is_null() { report(size) } else { memory }
 }
 
-#[cold]
 fn report(size: usize) -> ! {
     let mut digits = [0; DIGITS];
     let parts: [&[u8]; 3] =
-        [b"error: there is no memory for ", decimal(size, &mut digits), b" more bytes\n"];
+        [b"error: out of memory: cannot allocate ", decimal(size, &mut digits), b" bytes\n"];
     for part in parts {
-        // What cannot be told there cannot be told at all.
+        // A failure to write to standard error cannot be reported.
         let _ = write(io::stderr(), part);
     }
-    // SAFETY: has no requirements.
+    // SAFETY: `_exit` has no preconditions.
     unsafe { _exit(1) }
 }
 
-/// A number in decimal, at the end of `digits`.
+/// Formats a number in decimal, at the end of `digits`.
 fn decimal(mut number: usize, digits: &mut [u8; DIGITS]) -> &[u8] {
     let mut first = DIGITS;
     for (place, digit) in digits.iter_mut().enumerate().rev() {

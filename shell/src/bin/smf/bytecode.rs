@@ -1,4 +1,4 @@
-//! `smf asm` and `smf disasm`, and how `smf run` calls functions of bytecode.
+//! `smf asm` and `smf disasm`, and calls of bytecode functions for `smf run`.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -17,18 +17,16 @@ use smf_core::vm::Engine;
 use crate::generic;
 use crate::output::{self, Failure};
 
-/// How many functions an error suggests.
-const SUGGESTED: usize = 8;
-
-/// Behind so many bytes of an instruction its text begins; few have more.
+/// The column for instruction bytes; few instructions have more.
 const BYTES_IN_A_LINE: usize = 10;
 
-/// Assembles bytecode, or templates of typed bytecode, into a module
+/// Assembles bytecode or typed bytecode templates into a module
 ///
-/// The source is what `smf disasm` writes: functions, labels and instructions, which `smf verify` and
-/// `smf run` check. Or it is templates, from a line such as `template max<T>(a: T, b: T) -> T` to
-/// `end`, which are checked here; between them a line such as `possible max<i64>, max<f64>` says what they
-/// may become, as `fn$max$i64` unless `as SYMBOL` follows. `smf jit` makes that and calls it.
+/// The source has the form that `smf disasm` writes. Bytecode consists of functions, labels and
+/// instructions, which `smf verify` and `smf run` check. A template starts with a line such as
+/// `template max<T>(a: T, b: T) -> T`, ends with `end`, and is checked here. A line such as
+/// `possible max<i64>, max<f64>` between templates lists instances, with the symbol `fn$max$i64` unless
+/// `as SYMBOL` follows. `smf jit` compiles and calls an instance.
 #[derive(clap::Args)]
 pub(crate) struct AsmArgs {
     /// The source
@@ -37,7 +35,7 @@ pub(crate) struct AsmArgs {
     /// The module to write
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// Mark the module of bytecode as one that may be replaced while it runs
+    /// Mark the bytecode module as reloadable: it may be replaced while it runs
     #[arg(long)]
     reloadable: bool,
 }
@@ -59,17 +57,17 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
 
 /// Shows the bytecode of a module, or of one of its functions or templates
 ///
-/// `smf asm` makes the same code of it.
+/// `smf asm` assembles the output to the same code.
 #[derive(clap::Args)]
 pub(crate) struct DisasmArgs {
     /// The module
     file: PathBuf,
     /// The function or the template [default: all of them]
     name: Option<String>,
-    /// Show the machine code for x86-64 that each instruction is compiled to
+    /// Show the x86-64 machine code of each instruction
     ///
-    /// In comments behind it: offsets in the function, bytes, instructions. What stands behind the last one is
-    /// for what stops a program.
+    /// The machine code follows as comments: offset in the function, bytes, instruction. Code behind the last
+    /// bytecode instruction handles traps.
     #[arg(long)]
     native: bool,
 }
@@ -89,7 +87,7 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
         None => functions.iter().collect(),
         Some(name) => vec![find(&args.file, &functions, name.as_bytes())?],
     };
-    // A function by itself has no other functions to name.
+    // A single function is shown without the names of its callees, which the output does not define.
     let named = |index: u32| functions.get(usize::try_from(index).ok()?).map(Function::name);
     let callee = |index| named(index).filter(|_| args.name.is_none());
     let mut native = args.native.then(|| Native::of(&args.file, &table)).transpose()?;
@@ -114,7 +112,7 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     })
 }
 
-/// What compiles the functions of a module.
+/// A verified module and the compiler for its functions.
 struct Native<'d> {
     program: Program<'d>,
     compiler: Compiler,
@@ -134,7 +132,7 @@ impl<'d> Native<'d> {
     }
 }
 
-/// The machine code that the instruction at `at` became.
+/// Writes the machine code of the instruction at `at`.
 fn write_code(out: &mut dyn fmt::Write, lowered: &Lowered<'_>, at: u32) -> fmt::Result {
     let origins = lowered.origins;
     let first = origins.partition_point(|origin| origin.instruction < at);
@@ -147,7 +145,7 @@ fn write_code(out: &mut dyn fmt::Write, lowered: &Lowered<'_>, at: u32) -> fmt::
     Ok(())
 }
 
-/// A line for each instruction of machine code: where it is, its bytes, and what it does.
+/// Writes a line for each machine instruction: offset, bytes and text.
 fn write_instructions(out: &mut dyn fmt::Write, code: &[u8], offset: u64) -> fmt::Result {
     let mut formatter = NasmFormatter::new();
     let options = formatter.options_mut();
@@ -173,7 +171,7 @@ fn write_instructions(out: &mut dyn fmt::Write, code: &[u8], offset: u64) -> fmt
     Ok(())
 }
 
-/// Text that goes to standard output.
+/// An adapter from `fmt::Write` to standard output, which records the I/O error.
 struct Text<'o, W> {
     out: &'o mut W,
     error: Option<io::Error>,
@@ -211,23 +209,18 @@ fn no_function(name: &[u8]) -> String {
     format!("no function `{}`", String::from_utf8_lossy(name))
 }
 
-fn suggestions<'n>(mut names: impl Iterator<Item = &'n [u8]>) -> String {
-    let some: Vec<_> = names.by_ref().take(SUGGESTED).map(String::from_utf8_lossy).collect();
-    let more = if names.next().is_some() { ", ..." } else { "" };
-    match some.is_empty() {
-        true => "; it has no functions".to_owned(),
-        false => format!("; it has {}{more}", some.join(", ")),
-    }
+fn suggestions<'n>(names: impl Iterator<Item = &'n [u8]>) -> String {
+    output::suggestions("has", names)
 }
 
-/// Compiles every function of a module of bytecode.
+/// Compiles every function of a bytecode module.
 pub(crate) fn compile(path: &Path, engine: &Engine<'_>) -> Result<(), Failure> {
     let mut indices = (0..).zip(engine.program().functions());
     let compiled = indices.try_for_each(|(index, _)| engine.compile(index).map(drop));
     compiled.map_err(|error| Failure::of(path, error))
 }
 
-/// Calls a function of a module of bytecode, or the one where it begins: its result, and how that is shown.
+/// Calls a bytecode function, by default the entry point. Returns the result and its text.
 pub(crate) fn call(
     path: &Path,
     module: &ModuleRef<'_>,

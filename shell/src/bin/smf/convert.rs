@@ -1,15 +1,15 @@
-//! `smf convert`: the same module in another layout.
+//! `smf convert`: writes a module in another layout.
 
 use std::path::PathBuf;
 
 use smf_core::format::write::convert;
 
-use crate::args::WrittenLayout;
+use crate::layout::WrittenLayout;
 use crate::output::{self, Failure};
 
-/// Writes the same module in another layout
+/// Writes a module in another layout
 ///
-/// What the new layout cannot say is left out, each with a `dropped: ...` line on standard error.
+/// Prints a `dropped: ...` line on standard error for everything that the new layout cannot express.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The module
@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// The file to write
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// Its layout
+    /// The new layout
     #[arg(long)]
     layout: WrittenLayout,
 }

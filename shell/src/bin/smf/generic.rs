@@ -1,7 +1,7 @@
-//! `smf asm` and `smf disasm` for templates of typed bytecode.
+//! `smf asm` and `smf disasm` for typed bytecode templates.
 //!
-//! What `smf_core::jit::typed::text` reads, and between the templates lines that say what they may become:
-//! `possible max<i64>, max<f64>`, and `possible max<u8> as greatest` for a symbol of one's own.
+//! The text form is that of `smf_core::jit::typed::text`, with lines between the templates that list
+//! instances: `possible max<i64>, max<f64>`, or `possible max<u8> as greatest` for an explicit symbol.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -17,10 +17,10 @@ use smf_core::templates::{Spelled, Type, mangle};
 
 use crate::output::{self, Failure};
 
-/// The word that begins a row.
+/// The first word of a line that lists instances.
 const POSSIBLE: &str = "possible";
 
-/// Whether a source is one of templates: what its first word says.
+/// Whether a source consists of templates, by its first word.
 pub(crate) fn is_source(text: &str) -> bool {
     let mut lines = text.lines().map(str::trim_start);
     let first = lines.find(|line| !line.is_empty() && !line.starts_with(['#', ';']));
@@ -28,7 +28,7 @@ pub(crate) fn is_source(text: &str) -> bool {
     matches!(word, Some("template" | POSSIBLE))
 }
 
-/// A row of `possible`.
+/// An instance of a `possible` line.
 #[derive(Debug, PartialEq)]
 struct Row {
     line: usize,
@@ -38,14 +38,14 @@ struct Row {
     symbol: String,
 }
 
-/// The module that a source describes.
+/// Assembles a module.
 pub(crate) fn assemble(source: &str) -> Result<Vec<u8>, String> {
     let mut rows = Vec::new();
     let mut templates = String::new();
     for (number, line) in source.lines().enumerate() {
         let row = line.trim_start().strip_prefix(POSSIBLE);
         match row.filter(|rest| rest.starts_with([' ', '\t'])) {
-            // An empty line in its place, so that lines keep their numbers.
+            // An empty line keeps the line numbers.
             Some(rest) => rows_of(rest, number + 1, &mut rows)
                 .map_err(|why| format!("line {}: {why}", number + 1))?,
             None => templates.push_str(line),
@@ -57,20 +57,20 @@ pub(crate) fn assemble(source: &str) -> Result<Vec<u8>, String> {
     write(&templates, &rows).map_err(|error| error.to_string())
 }
 
-/// `NAME<TYPES>`, `NAME<TYPES> as SYMBOL`, with commas between them.
+/// Parses `NAME<TYPES>` and `NAME<TYPES> as SYMBOL`, separated by commas.
 fn rows_of(text: &str, line: usize, rows: &mut Vec<Row>) -> Result<(), String> {
     let mut rest = text.trim();
     loop {
-        let (template, after) = name(rest, '<').ok_or("a template's name and `<` are expected")?;
-        let after = after.strip_prefix('<').ok_or("`<` is expected behind a template's name")?;
-        let end = closing(after).ok_or("a `>` is missing")?;
+        let (template, after) = name(rest, '<').ok_or("expected a template name and `<`")?;
+        let after = after.strip_prefix('<').ok_or("expected `<` after the template name")?;
+        let end = closing(after).ok_or("missing `>`")?;
         let (types, after) = after.split_at(end);
         let arguments = Type::parse_arguments(types).map_err(|error| error.to_string())?;
         let mangled = mangle(template, &arguments).map(|symbol| format!("fn${symbol}"));
-        let mut symbol = mangled.ok_or("no symbol can be made of these types")?;
+        let mut symbol = mangled.ok_or("the instance has no mangled name")?;
         rest = after.get(1..).unwrap_or("").trim_start();
         if let Some(own) = rest.strip_prefix("as ") {
-            let (own, after) = name(own.trim_start(), ',').ok_or("a symbol is expected")?;
+            let (own, after) = name(own.trim_start(), ',').ok_or("expected a symbol")?;
             (symbol, rest) = (own.to_owned(), after.trim_start());
         }
         let spelled = Spelled(&arguments).to_string();
@@ -78,12 +78,12 @@ fn rows_of(text: &str, line: usize, rows: &mut Vec<Row>) -> Result<(), String> {
         match rest.strip_prefix(',') {
             Some(more) => rest = more.trim_start(),
             None if rest.is_empty() || rest.starts_with('#') => return Ok(()),
-            None => return Err("a comma or the end of the line is expected".to_owned()),
+            None => return Err("expected a comma or the end of the line".to_owned()),
         }
     }
 }
 
-/// A name, in quotation marks or up to `stop` or a blank, and what follows it.
+/// Splits off a name, which is quoted or ends at `stop` or a blank.
 fn name(text: &str, stop: char) -> Option<(&str, &str)> {
     let (name, rest) = match text.strip_prefix('"') {
         Some(quoted) => quoted.split_once('"')?,
@@ -95,7 +95,7 @@ fn name(text: &str, stop: char) -> Option<(&str, &str)> {
     (!name.is_empty()).then_some((name, rest))
 }
 
-/// Where the `>` is that belongs to a `<` in front of the text. One behind a `-` is half of an arrow.
+/// The position of the `>` that closes a `<` before the text. The `>` of an arrow `->` does not count.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0u32;
     let mut before = ' ';
@@ -112,7 +112,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// Rows that no template can keep are refused here, where the line is known.
+/// Checks the rows against the templates, where line numbers are available.
 fn check(templates: &[ParsedTemplate], rows: &[Row]) -> Result<(), String> {
     for (index, row) in rows.iter().enumerate() {
         let Row { line, template, symbol, .. } = row;
@@ -125,13 +125,13 @@ fn check(templates: &[ParsedTemplate], rows: &[Row]) -> Result<(), String> {
             ));
         }
         if rows.iter().take(index).any(|other| other.symbol == *symbol) {
-            return Err(format!("line {line}: there is a row for `{symbol}` already"));
+            return Err(format!("line {line}: duplicate row for `{symbol}`"));
         }
     }
     let names = templates.iter().map(|template| &template.name);
     for (index, name) in names.clone().enumerate() {
         if names.clone().take(index).any(|other| other == name) {
-            return Err(format!("there are two templates `{name}`"));
+            return Err(format!("duplicate template `{name}`"));
         }
     }
     Ok(())
@@ -160,7 +160,7 @@ fn write(templates: &[ParsedTemplate], rows: &[Row]) -> Result<Vec<u8>, Template
     write_templates(&NewTemplates { container, templates: &templates }, &rows)
 }
 
-/// The source of a module's templates, or of one of them; `None` when it has none of typed bytecode.
+/// The text of a module's templates, or of one of them; `None` without typed bytecode templates.
 pub(crate) fn disassemble(
     path: &Path,
     smf: &Smf<'_>,
@@ -216,7 +216,7 @@ fn put_rows(text: &mut String, note: &Note<'_>) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// A name as a source has it.
+/// A name in the text form, quoted where necessary.
 struct Quoted<'n>(&'n str);
 
 impl std::fmt::Display for Quoted<'_> {
@@ -229,7 +229,7 @@ impl std::fmt::Display for Quoted<'_> {
     }
 }
 
-/// Shows a source.
+/// Writes a text to standard output.
 pub(crate) fn show(text: &str) -> Result<(), Failure> {
     output::to_stdout(|out| std::io::Write::write_all(out, text.as_bytes()))
 }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_say_template_types_and_symbol() {
+    fn possible_line_is_parsed_or_refused_with_its_cause() {
         let found =
             rows(" max<i64>, \"a b\"<Vec<fn(i8) -> u8>, f64> as x ,max<u8> as \"y z\" # so")
                 .unwrap();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_told_apart_by_their_first_word() {
+    fn template_source_is_recognised_by_its_first_word() {
         assert!(is_source("\n# so\n  template f()\nend") && is_source("possible f<i64>"));
         assert!(
             !is_source("; so\nfunction main, 0, 0") && !is_source("") && !is_source("templates")
@@ -279,13 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_held_against_templates() {
+    fn row_that_matches_no_template_is_refused() {
         let template = "template f<T>(a: T)\nreturn_none\nend\n";
         for (rows, cause) in [
             ("possible g<i64>", "line 4: no template `g`"),
             ("possible f<i64, i64>", "line 4: `f` has 1 type parameters, and 2 types are given"),
-            ("possible f<i64>, f<i64>", "line 4: there is a row for `fn$f$i64` already"),
-            (template, "two templates `f`"),
+            ("possible f<i64>, f<i64>", "line 4: duplicate row for `fn$f$i64`"),
+            (template, "duplicate template `f`"),
             ("nothing", "line 4: `template` is expected"),
         ] {
             let told = assemble(&format!("{template}{rows}")).unwrap_err();

@@ -1,4 +1,4 @@
-//! `smf inspect`: what a file holds.
+//! `smf inspect`: shows the contents of a file.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::output::{self, Failure};
 pub(crate) struct Args {
     /// The module or archive
     file: PathBuf,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! `smf jit`: an instance of a template is made and called.
+//! `smf jit`: instantiates a template and calls the instance.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
@@ -20,11 +20,11 @@ use smf_loader::loader::{LoadError, Loader};
 use crate::output::{self, Failure};
 use crate::values::{Array, Shown, word};
 
-/// Makes an instance of a template of a module, calls it and prints the result
+/// Instantiates a template of a module, calls the instance and prints the result
 ///
-/// What may be made, `smf templates` shows. Instances that the instance calls are made as well; other
-/// functions that it calls are those of the module. Machine code is trusted: to call an instance is to
-/// run a program.
+/// `smf templates` lists the possible instances. Instances that the instance calls are made as well; other
+/// functions that it calls are resolved in the module. Machine code is trusted: calling an instance is
+/// running a program.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The module, or an archive
@@ -33,26 +33,25 @@ pub(crate) struct Args {
     symbol: OsString,
     /// Its arguments: up to 8 integers, decimal or 0x hexadecimal
     ///
-    /// An instance of typed bytecode is given what its parameters are: integers, floats, true or false. In
-    /// the place of an address stands an array such as i64:3,1,2, which is printed when the code has
-    /// changed it.
+    /// For typed bytecode, arguments have the types of the parameters: integers, floats, true or false. For an
+    /// address, give an array such as i64:3,1,2, which is printed if the code has changed it.
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     args: Vec<String>,
     /// The module of the archive
     #[arg(long, value_name = "NAME")]
     module: Option<String>,
-    /// Tell the file what was made of it
+    /// Record the instances in the file
     ///
     /// The rows move from `possible` to `instantiations`. The file is replaced as a whole.
     #[arg(long)]
     update: bool,
-    /// Take compiled code from the file if it keeps any that fits, and with --update have it keep what is made
+    /// Use compiled code that the file contains, and with --update store compiled code in it
     ///
-    /// Code counts only for the very template, compiler and kind of processor that it was made for. It is
-    /// trusted, as all code in the file is.
+    /// Stored code is used only for the same template, compiler and processor features. It is trusted, as all
+    /// code in the file.
     #[arg(long)]
     keep_code: bool,
-    /// Say on standard error what happens
+    /// Report progress on standard error
     #[arg(long)]
     verbose: bool,
 }
@@ -64,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         keep_code: args.keep_code,
         ..JitConfig::default()
     };
-    // Its exit handlers and threads may still need the code when this process ends.
+    // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())));
     let symbols = |name: &[u8]| Some(loader.modules().resolve(name).ok()??.address);
     let jit = JitInstantiator::new(config)
@@ -78,10 +77,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     loaded.map_err(|error| Failure::of(&args.file, error))?;
     let resolver: &'static _ = Box::leak(Box::new(Arc::new(JitSymbolResolver::of(Arc::new(jit)))));
     loader.modules().set_fallback_resolver(Some(resolver.clone()));
-    // A module without code of its own has templates all the same; what is missing is told when it is needed.
+    // A module with templates need not be loadable; an error is reported if the instance needs the module.
     let module = loader.load_module(&args.file, args.module.as_deref());
     if module.as_ref().is_err_and(is_dynlib) {
-        let why = "a dynlib has no templates; `smf run` calls its functions";
+        let why = "a dynlib has no templates; call its functions with `smf run`";
         return Err(Failure::of(&args.file, why));
     }
     let result = resolver.instantiator().try_jit_instantiate(args.symbol.as_bytes());
@@ -107,9 +106,9 @@ fn is_dynlib(error: &LoadError) -> bool {
     *error == LinkError::Dynlib
 }
 
-/// Calls an instance, and shows what it returns and which arrays it has changed.
+/// Calls an instance; prints its result and the arrays that it has changed.
 fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure> {
-    // Of other code nobody knows: one of the C convention that takes fewer integers ignores the others.
+    // Without a signature: a function of the C convention ignores surplus integer arguments.
     let symbol = instance.symbol().escape_ascii();
     let unknown = || (vec![Scalar::I64; MAX_ARGS], Some(Scalar::I64));
     let signature = TypedBodies::signature(instance);
@@ -127,9 +126,9 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
         let at = number + 1;
         words.push(word.map_err(|why| Failure::of(file, format_args!("argument {at}: {why}")))?);
     }
-    // SAFETY: the code of the instance stays until this process ends, and whoever wrote the template says
-    // that a function of these arguments is there: machine code is trusted. The arrays outlive the call,
-    // and between here and a trap there is generated code alone, and that of modules.
+    // SAFETY: the instance's code is never freed, and its author declares a function of these parameters:
+    // machine code is trusted. The arrays outlive the call, and only generated code and module code lies
+    // between this frame and a trap.
     let returned = unsafe { call::call_values(instance.address(), &words) };
     let returned = returned.map_err(|error| {
         let error = InCall { called: instance.symbol(), error };

@@ -17,24 +17,24 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Writes modules as an archive
+    /// Creates an archive of modules
     Create {
         /// The archive to write
         #[arg(short, long, value_name = "OUT")]
         output: PathBuf,
-        /// The modules, each with the name it gets in the archive
+        /// The modules and their names in the archive
         #[arg(required = true, value_name = "NAME=FILE", value_parser = member)]
         modules: Vec<(String, PathBuf)>,
     },
-    /// Shows the modules of an archive
+    /// Lists the modules of an archive
     List {
         /// The archive
         file: PathBuf,
-        /// One JSON object instead of text
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Takes one module out of an archive
+    /// Extracts a module from an archive
     Extract {
         /// The archive
         file: PathBuf,
@@ -51,7 +51,7 @@ fn member(text: &str) -> Result<(String, PathBuf), String> {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => {
             Ok((name.to_owned(), file.into()))
         }
-        _ => Err("not NAME=FILE".to_owned()),
+        _ => Err("expected NAME=FILE".to_owned()),
     }
 }
 

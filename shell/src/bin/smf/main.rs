@@ -1,13 +1,13 @@
-//! The `smf` command: results on standard output, one `error: ...` line on standard error, exit
-//! status 0 for done, 1 for failed, 2 for wrong usage.
+//! The `smf` command. Results go to standard output, an `error: ...` line to standard error. The exit status
+//! is 0 for success, 1 for failure, 2 for wrong usage.
 //!
-//! Each command is a file of its own: its arguments, what it does, and nothing that another needs.
+//! Each command has a file of its own, with its arguments and its implementation.
 #![deny(unsafe_code)]
 
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 mod allocator;
 mod args;
@@ -16,7 +16,9 @@ mod convert;
 mod generate;
 mod generic;
 mod inspect;
+mod integer;
 mod jit;
+mod layout;
 mod library;
 mod note;
 mod output;
@@ -36,7 +38,7 @@ use output::Failure;
 static ALLOCATOR: allocator::OrExit = allocator::OrExit;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(args::with_decimal_negatives(std::env::args_os()));
+    let cli = Cli::parse_from(integer::with_decimal_negatives(std::env::args_os()));
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
         Command::Jit(args) => jit::run(args),
@@ -52,8 +54,8 @@ fn main() -> ExitCode {
         Command::Prefetch(args) => prefetch::run(args),
         Command::Asm(args) => bytecode::asm(args),
         Command::Disasm(args) => bytecode::disasm(args),
-        Command::Completions(args) => generate::completions(args),
-        Command::Man(args) => generate::man(args),
+        Command::Completions(args) => generate::completions(args, Cli::command()),
+        Command::Man(args) => generate::man(args, Cli::command()),
     };
     finish(done.map(|()| ExitCode::SUCCESS))
 }
@@ -66,7 +68,7 @@ fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Reported) => ExitCode::FAILURE,
-        // Whoever read the output has seen enough.
+        // The reader closed the pipe.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }

@@ -1,4 +1,4 @@
-//! `smf note`: the note of a module, as it stands or as JSON.
+//! `smf note`: shows the note of a module.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::output::{self, Failure};
 pub(crate) struct Args {
     /// The module
     file: PathBuf,
-    /// One JSON object instead of the text as it stands
+    /// Print one JSON object instead of the text
     #[arg(long)]
     json: bool,
 }

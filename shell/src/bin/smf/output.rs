@@ -1,4 +1,4 @@
-//! What the commands share: how they fail, and where they read from and write to.
+//! Input, output and errors of the commands.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -9,37 +9,36 @@ use smf_core::format::Smf;
 use smf_core::format::library::is_library;
 use smf_loader::files::{self, Input};
 
-/// Bytes gathered before they are written to standard output.
+/// Size of the buffer for standard output, in bytes.
 const OUTPUT_BUFFER: usize = 1 << 16;
 
-/// Fewer files than this are done before anybody could look at a progress bar.
+/// A progress bar is shown for more files than this.
 const MANY_FILES: usize = 50;
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 pub(crate) enum Failure {
-    /// Something that a user can act on.
+    /// A message for the user.
     Because(String),
-    /// As above, and already reported.
+    /// The error was reported already.
     Reported,
-    /// Standard output.
+    /// Writing to standard output failed.
     Output(io::Error),
 }
 
 impl Failure {
-    /// A failure that has to do with a file.
+    /// A failure that concerns a file.
     pub(crate) fn of(path: &Path, why: impl Display) -> Self {
         Failure::Because(format!("{}: {why}", path.display()))
     }
 }
 
-/// Writes one line to standard error: what cannot be told there cannot be told at all.
+/// Writes one line to standard error. A failure to do so cannot be reported.
 pub(crate) fn report(kind: &str, message: &str) {
     let line = format!("{kind}: {}\n", one_line(message));
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// `text` with its control characters escaped: a name inside it must neither break the line nor reach
-/// a terminal's controls.
+/// `text` with control characters escaped: a name must neither break the line nor control the terminal.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -48,7 +47,7 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// Runs `write` with standard output and sees that everything arrives there.
+/// Runs `write` with buffered standard output and flushes it.
 pub(crate) fn to_stdout<T>(
     write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<T>,
 ) -> Result<T, Failure> {
@@ -57,12 +56,25 @@ pub(crate) fn to_stdout<T>(
         out.flush()?;
         Ok(value)
     });
-    // Dropping the writer would try what is left again.
+    // Dropping the writer would retry the failed write.
     let _ = out.into_parts();
     written.map_err(Failure::Output)
 }
 
-/// A progress bar for so many files; hidden for few, and when standard error is no terminal.
+/// The number of functions that an error suggests.
+pub(crate) const SUGGESTED: usize = 8;
+
+/// Names the functions of a module, for an error: `; it has f, g`.
+pub(crate) fn suggestions<'n>(verb: &str, mut names: impl Iterator<Item = &'n [u8]>) -> String {
+    let some: Vec<_> = names.by_ref().take(SUGGESTED).map(String::from_utf8_lossy).collect();
+    let more = if names.next().is_some() { ", ..." } else { "" };
+    match some.is_empty() {
+        true => format!("; it {verb} no functions"),
+        false => format!("; it {verb} {}{more}", some.join(", ")),
+    }
+}
+
+/// A progress bar; hidden for few files and when standard error is not a terminal.
 pub(crate) fn progress(files: usize) -> ProgressBar {
     if files > MANY_FILES && io::stderr().is_terminal() {
         ProgressBar::with_draw_target(u64::try_from(files).ok(), ProgressDrawTarget::stderr())
@@ -71,21 +83,21 @@ pub(crate) fn progress(files: usize) -> ProgressBar {
     }
 }
 
-/// The bytes of an input.
+/// Reads an input.
 pub(crate) fn read(path: &Path) -> Result<Input, Failure> {
     files::read(path).map_err(|error| Failure::of(path, error))
 }
 
-/// The module in `data`.
+/// Parses a module.
 pub(crate) fn module<'d>(path: &Path, data: &'d [u8]) -> Result<Smf<'d>, Failure> {
     if is_library(data) {
-        let hint = "a library archive; take a module out with `smf lib extract` first";
+        let hint = "this is an archive: extract a module with `smf lib extract`";
         return Err(Failure::of(path, hint));
     }
     Smf::parse(data).map_err(|error| Failure::of(path, error))
 }
 
-/// Writes an output; one that the system can run may be run if `source` may.
+/// Writes an output; a program is executable if `source` is.
 pub(crate) fn write(path: &Path, bytes: &[u8], source: Option<&Path>) -> Result<(), Failure> {
     let executable = files::is_program(bytes) && source.is_some_and(files::is_executable);
     files::write(path, bytes, executable).map_err(|error| {

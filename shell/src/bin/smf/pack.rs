@@ -1,14 +1,14 @@
-//! `smf pack`: relocatable ELF objects become one module.
+//! `smf pack`: links relocatable ELF objects into a module.
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use smf_loader::pack::{self, Input, Options, pack, parse_phases};
 
-use crate::args::WrittenLayout;
+use crate::layout::WrittenLayout;
 use crate::output::{self, Failure};
 
-/// An algorithm that sections can be compressed with.
+/// A compression algorithm.
 #[derive(Clone, Copy, ValueEnum)]
 enum Algorithm {
     /// Zstandard
@@ -34,30 +34,30 @@ pub(crate) struct Args {
     /// The module to write
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// Its layout
+    /// The layout of the module
     #[arg(long, default_value = "packed")]
     layout: WrittenLayout,
-    /// The function where running begins
+    /// The function that is the entry point
     #[arg(long, value_name = "NAME")]
     entry: Option<String>,
-    /// A file to put in front of the module, such as a `#!` line or a whole program
+    /// A file to put before the module, such as a `#!` line or an executable
     #[arg(long, value_name = "FILE")]
     stub: Option<PathBuf>,
-    /// Mark the module as one that a new version may replace while it runs
+    /// Mark the module as reloadable: a new version may replace it while it runs
     ///
-    /// Data that it does not export is named as well, so that the new version can take over what it holds.
+    /// Adds symbols for data that is not exported, so that the new version can take over its contents.
     #[arg(long)]
     reloadable: bool,
-    /// A file that says when functions run: a line `NAME PHASE` for each
+    /// A list of layout phases: a line `NAME PHASE` for each function
     ///
-    /// Phases are startup, first_frame, steady and cold, and the code lies in that order. Counts for functions
-    /// that were compiled with -ffunction-sections; of others, the names of their sections tell.
+    /// Phases are startup, first_frame, steady and cold; the code lies in that order. They apply to functions
+    /// compiled with -ffunction-sections; for others, the section names of the compiler decide.
     #[arg(long, value_name = "FILE")]
     phases: Option<PathBuf>,
-    /// Say in the header that so many of the files that the program is started with are worth reading ahead
+    /// Record in the header how many of a program's files to prefetch
     #[arg(long, value_name = "FILES", default_value_t = 0, hide_default_value = true)]
     prefetch: u8,
-    /// Compress what is not code, where it becomes smaller by that
+    /// Compress sections other than code where that makes them smaller
     #[arg(long, value_name = "ALGORITHM")]
     compress: Option<Algorithm>,
 }

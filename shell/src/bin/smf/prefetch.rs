@@ -1,7 +1,6 @@
-//! `smf prefetch`: files into the kernel's page cache, on several threads.
+//! `smf prefetch`: reads files into the kernel's page cache, on several threads.
 //!
-//! This process ends right away and takes its own copies with it; what stays is what the kernel has
-//! read for it. So its cache is small: a file that is thrown out of it has served its purpose.
+//! The process discards its own copies; the kernel's page cache remains. The file cache is therefore small.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -19,49 +18,48 @@ use smf_core::memory::{FileBytes, FileKind, FileRange, MemoryError, stamp_of};
 use smf_loader::files;
 use smf_loader::prefetch::{self, Failure as FailedFile, Options, Report, Watch};
 
-use crate::args;
+use crate::integer::integer;
 use crate::output::{self, Failure};
 
-/// What this process holds at most, beside the file that each thread is reading.
+/// The capacity of the file cache; each thread holds one more file while it reads.
 const CAPACITY: Capacity = Capacity { files: 64, bytes: 64 << 20 };
 
-/// How much of a file that is larger is read at a time.
+/// The chunk size for files larger than the cache, in bytes.
 const PIECE: u64 = 8 << 20;
 
-/// How often the progress bar is brought up to date.
+/// The update interval of the progress bar.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Reads files so that the next program finds them in memory
 ///
-/// The files are read on several threads and thrown away again: what stays is the kernel's page cache,
-/// as long as nothing else needs the memory. Any file will do, archives included; they are read as
-/// they are and not looked into. Directories are refused. Prints one line: files, bytes, time and
-/// rate, and how many files failed; each of those is an `error: ...` line on standard error. At most
-/// 64 MiB of files are held at a time, and one file of at most 64 MiB for each thread; larger ones are
-/// read in pieces.
+/// The files are read on several threads and discarded: they remain in the kernel's page cache while memory
+/// is available. Any file will do, and archives are read as a whole. Directories are refused. Prints one
+/// line: files, bytes, time, rate and the number of failures; each failure is an `error: ...` line on
+/// standard error. Holds at most 64 MiB of files at a time, and one file of at most 64 MiB for each thread;
+/// larger files are read in chunks.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The files
     #[arg(required = true, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(file))]
     files: Vec<PathBuf>,
-    /// How many threads read, at most 256; 0 is one for each core
+    /// The number of reading threads, at most 256; 0 is one for each core
     #[arg(long, value_name = "N", default_value = "0", value_parser = threads)]
     threads: usize,
-    /// One JSON object instead of the line, with the statistics of the cache and the failures
+    /// Print one JSON object with the statistics of the cache and the failures
     #[arg(long)]
     json: bool,
 }
 
 fn file(path: OsString) -> Result<PathBuf, &'static str> {
     if files::is_standard_stream(Path::new(&path)) {
-        return Err("standard input is no file that could be warmed; a file of that name is `./-`");
+        return Err("standard input cannot be prefetched; for a file of that name write `./-`");
     }
     Ok(path.into())
 }
 
 fn threads(text: &str) -> Result<usize, String> {
-    let wanted = args::integer(text)?;
-    usize::try_from(wanted).map_err(|_| "not a number of threads".to_owned())
+    let count = integer(text)?;
+    usize::try_from(count).map_err(|_| "not a number of threads".to_owned())
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -90,7 +88,7 @@ fn with_progress(cache: &FileCache, args: &Args) -> Report {
     let bar = output::progress(args.files.len());
     thread::scope(|scope| {
         let show = || show(&bar, &watch, &done);
-        // Without a thread for it there is no bar.
+        // If the thread cannot be spawned, no bar is shown.
         let shown = if bar.is_hidden() {
             None
         } else {
@@ -113,7 +111,7 @@ fn show(bar: &ProgressBar, watch: &Watch, done: &AtomicBool) {
     bar.finish_and_clear();
 }
 
-/// Reads the files that are larger than the whole cache, piece by piece.
+/// Reads the files that are larger than the cache, in chunks.
 fn read_large(report: &mut Report) {
     let (ready, bytes) = (&mut report.ready, &mut report.bytes);
     report.failures.retain_mut(|failure| {
@@ -164,11 +162,11 @@ fn line(report: &Report, took: Duration) -> String {
 }
 
 fn bytes_per_second(report: &Report, took: Duration) -> f64 {
-    // A clock that stands still would make it infinite, which JSON cannot say.
+    // A clock without progress would make it infinite, which JSON cannot express.
     report.bytes as f64 / took.as_secs_f64().max(1e-9)
 }
 
-/// Of `--json`. Times are nanoseconds.
+/// The output of `--json`. Times are in nanoseconds.
 #[derive(Serialize)]
 struct Summary {
     files: usize,

@@ -1,4 +1,4 @@
-//! `smf run`: a file becomes a program, and the program is called.
+//! `smf run`: loads a module and calls one of its functions.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
@@ -18,18 +18,15 @@ use smf_loader::call;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadError, Loader};
 
-use crate::args::integer;
 use crate::bytecode;
+use crate::integer::integer;
 use crate::output::{self, Failure};
-use crate::watch::Before;
-
-/// How many functions an error suggests.
-const SUGGESTED: usize = 8;
+use crate::watch::{Snapshot, Watch};
 
 /// Loads and links a module, calls one of its functions and prints the result
 ///
-/// Machine code is trusted: to run a module is to run a program. A dynlib is trusted from the moment it is
-/// opened, because the system runs its initialisers then.
+/// Machine code is trusted: running a module is running a program. A dynlib is trusted as soon as it is
+/// opened, because the system's loader runs its initialisers.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The module
@@ -38,46 +35,46 @@ pub(crate) struct Args {
     name: Option<OsString>,
     /// Its arguments: up to 8 integers, decimal or 0x hexadecimal
     ///
-    /// They have 64 bits; those that are not given are 0.
+    /// They have 64 bits; missing arguments are 0.
     #[arg(value_name = "ARG", value_parser = integer, allow_negative_numbers = true)]
     #[arg(num_args = 0..=MAX_ARGS)]
     args: Vec<i64>,
     /// A module or an archive that may provide imports
     ///
-    /// May be given again: the first to define a name wins. What nobody needs is not loaded.
+    /// May be repeated: the first file that defines a name provides it. Modules that are not needed are not loaded.
     #[arg(long, value_name = "LIB")]
     with: Vec<PathBuf>,
-    /// Take imports that no module provides from libc and the process
+    /// Resolve remaining imports in the process and libc
     #[arg(long)]
     host_symbols: bool,
-    /// Take them from this shared library, a path or a name such as `m`
+    /// Resolve remaining imports in this shared library, a path or a name such as `m`
     ///
-    /// May be given again. The process comes first, then the libraries as they are given.
+    /// May be repeated. The process comes first, then the libraries in order.
     #[arg(long, value_name = "NAME")]
     host_library: Vec<String>,
-    /// Run bytecode without compiling it
+    /// Interpret bytecode, without compiling it
     ///
-    /// Modules of machine code are run as ever.
+    /// Has no effect on machine code.
     #[arg(long, conflicts_with = "compile")]
     interpret: bool,
-    /// Compile bytecode before it runs, rather than what is run often
+    /// Compile bytecode before it runs, instead of when it becomes hot
     ///
-    /// Modules of machine code are run as ever.
+    /// Has no effect on machine code.
     #[arg(long)]
     compile: bool,
-    /// Print on standard error how long load, link and call took
+    /// Print the duration of load, link and call on standard error
     #[arg(long)]
     time: bool,
-    /// Make the low 8 bits of the result the exit status
+    /// Use the low 8 bits of the result as exit status
     ///
-    /// The result is printed all the same.
+    /// The result is printed as well.
     #[arg(long, conflicts_with = "watch")]
     exit: bool,
-    /// Call again, in the new version, whenever a file has changed
+    /// Reload changed files and call the function again after each reload
     ///
-    /// For modules that are marked as reloadable. Data of one name and size keeps its value. Goes on
-    /// until it is interrupted; what cannot be loaded is reported, and the old version stays. Modules
-    /// out of archives are not watched.
+    /// For reloadable modules. Data keeps its value if its name and size are unchanged. Runs until it is
+    /// interrupted; if a reload fails, the error is reported and the old version remains. Modules from archives
+    /// are not watched.
     #[arg(long)]
     watch: bool,
 }
@@ -86,55 +83,69 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let host = host(args)?;
     let uses_host = !host.is_empty();
     let start = Instant::now();
-    let because = |error: LoadError| Failure::Because(error.to_string());
     let options = LoaderOptions { tiers: tiers(args), ..LoaderOptions::default() };
-    // Its exit handlers and threads may still need the code when this process ends.
+    // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)));
     loader.modules().set_host_resolver(Some(Arc::new(host)));
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
-    let before = args.watch.then(|| Before::new(files));
-    // SAFETY: a dynlib is opened in order to be run, and its code is trusted as a program is.
-    let placed = unsafe { loader.map_program(&args.file, &args.with) }.map_err(because)?;
+    let snapshot = args.watch.then(|| Snapshot::new(files));
+    // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
+    let mapped = unsafe { loader.map_program(&args.file, &args.with) }.map_err(load_failure)?;
     let loaded = Instant::now();
-    let module = placed.link().map_err(because)?;
+    let module = mapped.link().map_err(load_failure)?;
     let linked = Instant::now();
-    let watch = before.map(|before| before.watch(loader)).transpose()?;
+    let watch = snapshot.map(|snapshot| snapshot.watch(loader)).transpose()?;
     let is_compiled = args.compile && compile(args, loader, module)?;
     let compiled = Instant::now();
-    let (result, shown) = call(args, loader, module)?;
+    let (result, text) = call(args, loader, module)?;
     let called = Instant::now();
-    print(&shown, uses_host)?;
+    print(&text, uses_host)?;
     if args.time {
-        let mut parts = vec![("load", loaded - start), ("link", linked - loaded)];
-        parts.extend(is_compiled.then(|| ("compile", compiled - linked)));
-        parts.push(("call", called - compiled));
-        report_parts(&parts);
+        let mut times = vec![("load", loaded - start), ("link", linked - loaded)];
+        times.extend(is_compiled.then(|| ("compile", compiled - linked)));
+        times.push(("call", called - compiled));
+        report_times(&times);
     }
-    if let Some(mut watch) = watch {
-        loop {
-            collect(loader);
-            watch.wait();
-            match call(args, loader, module) {
-                Ok((_, shown)) => print(&shown, uses_host)?,
-                Err(Failure::Because(why)) => output::report("error", &why),
-                Err(other) => return Err(other),
-            }
-        }
+    match watch {
+        Some(watch) => call_on_reload(args, loader, module, watch, uses_host),
+        None => Ok(status(args, result)),
     }
-    Ok(status(args, result))
 }
 
-/// How bytecode is to be run.
+fn load_failure(error: LoadError) -> Failure {
+    Failure::Because(error.to_string())
+}
+
+/// Calls the function again after each reload. Returns on an output error only.
+fn call_on_reload(
+    args: &Args,
+    loader: &Loader,
+    module: ModuleHandle,
+    mut watch: Watch<'_>,
+    uses_host: bool,
+) -> Result<ExitCode, Failure> {
+    loop {
+        collect(loader);
+        watch.wait();
+        match call(args, loader, module) {
+            Ok((_, text)) => print(&text, uses_host)?,
+            Err(Failure::Because(why)) => output::report("error", &why),
+            Err(other) => return Err(other),
+        }
+    }
+}
+
+/// The execution mode of bytecode.
 fn tiers(args: &Args) -> Tiers {
     match (args.interpret, args.compile) {
-        // Machine code may import it all the same.
+        // Provides entry points for machine code that imports the functions.
         (true, _) => Tiers::UNCOMPILED,
         (false, true) => Tiers::Compile { threshold: 0 },
         (false, false) => Tiers::default(),
     }
 }
 
-/// Compiles the module, if it is bytecode; whether it is.
+/// Compiles the module if it is bytecode; returns whether it is.
 fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, Failure> {
     let module = loader.modules().get(module).map_err(|error| Failure::of(&args.file, error))?;
     let Some(engine) = module.engine() else { return Ok(false) };
@@ -147,8 +158,8 @@ fn status(args: &Args, result: i64) -> ExitCode {
     if args.exit { ExitCode::from(status) } else { ExitCode::SUCCESS }
 }
 
-fn report_parts(parts: &[(&str, Duration)]) {
-    let text: Vec<_> = parts.iter().copied().map(in_words).collect();
+fn report_times(times: &[(&str, Duration)]) {
+    let text: Vec<_> = times.iter().copied().map(format_time).collect();
     output::report("time", &text.join(", "));
 }
 
@@ -159,9 +170,9 @@ fn print(result: &str, uses_host: bool) -> Result<(), Failure> {
     output::to_stdout(|out| writeln!(out, "{result}"))
 }
 
-fn in_words((what, took): (&str, Duration)) -> String {
-    let ns = took.as_nanos();
-    format!("{what} {}.{:03} us", ns / 1000, ns % 1000)
+fn format_time((phase, duration): (&str, Duration)) -> String {
+    let ns = duration.as_nanos();
+    format!("{phase} {}.{:03} us", ns / 1000, ns % 1000)
 }
 
 fn host(args: &Args) -> Result<HostSymbols, Failure> {
@@ -170,23 +181,23 @@ fn host(args: &Args) -> Result<HostSymbols, Failure> {
         host.add_process();
     }
     for name in &args.host_library {
-        // SAFETY: the user has named the library, and trusts it as a program that is started.
+        // SAFETY: the user names the library and trusts its initialisers as those of a program.
         let added = unsafe { host.add_library(name) };
         added.map_err(|error| Failure::Because(error.to_string()))?;
     }
     Ok(host)
 }
 
-/// Frees replaced versions, unless a module has started threads, which may be running them.
+/// Frees replaced versions, unless the module has started threads, which may execute them.
 fn collect(loader: &Loader) {
     let threads = fs::read_dir("/proc/self/task").map(Iterator::count);
     if matches!(threads, Ok(1)) {
-        // SAFETY: the only thread of the process is here, between two calls of the module.
+        // SAFETY: this is the only thread of the process, and it executes no module code.
         unsafe { loader.modules().collect_quiescent() };
     }
 }
 
-/// Calls the function that is wanted: its result, and how that is shown.
+/// Calls the requested function. Returns the result and its text.
 fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, String), Failure> {
     let module = &loader.modules().get(module).map_err(|error| Failure::of(&args.file, error))?;
     if let Some(engine) = module.engine() {
@@ -198,23 +209,22 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
         None => module.entry_point(),
     };
     let address = address.ok_or_else(|| Failure::of(&args.file, no_function(args, module)))?;
-    // What the system's loader has loaded is where it says.
+    // The address of a dynlib's function comes from the system's loader.
     if module.smf().is_some() && !module.contains(address) {
-        return Err(Failure::of(&args.file, "the function lies outside the module's memory"));
+        return Err(Failure::of(&args.file, "the function is outside the module's memory"));
     }
-    let mut passed = [0; MAX_ARGS];
-    for (passed, given) in passed.iter_mut().zip(&args.args) {
-        *passed = *given;
+    let mut arguments = [0; MAX_ARGS];
+    for (argument, given) in arguments.iter_mut().zip(&args.args) {
+        *argument = *given;
     }
-    // SAFETY: the address lies in a module that stays loaded until this process ends, and its file
-    // says that a function is there: machine code is trusted. A function of the C convention that
-    // takes fewer integers than it is passed ignores the others, so that any number may be passed.
-    let result = unsafe { call::call(address, &passed) };
+    // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
+    // address: machine code is trusted. A function of the C convention ignores surplus integer arguments.
+    let result = unsafe { call::call(address, &arguments) };
     let result = result.map_err(|error| Failure::of(&args.file, error))?;
     Ok((result, result.to_string()))
 }
 
-/// Why there is nothing to call, and what could be called.
+/// Explains why there is no function to call, and names those that could be called.
 fn no_function(args: &Args, module: &ModuleRef<'_>) -> String {
     let Some(smf) = module.linked() else {
         return match &args.name {
@@ -231,7 +241,7 @@ fn no_function(args: &Args, module: &ModuleRef<'_>) -> String {
             match named(name.as_bytes()) {
                 Some(symbol) if symbol.is_import() => format!("`{text}` is an import"),
                 Some(symbol) if symbol.kind != SymbolKind::Function => {
-                    format!("`{text}` is no function but of the kind {}", symbol.kind)
+                    format!("`{text}` is not a function but of kind {}", symbol.kind)
                 }
                 Some(_) => format!("`{text}` is local to the module"),
                 None => format!("no function `{text}`"),
@@ -243,15 +253,7 @@ fn no_function(args: &Args, module: &ModuleRef<'_>) -> String {
 
 fn suggestions(smf: &Smf<'_>) -> String {
     let callable = |symbol: &Symbol<'_>| symbol.is_export() && symbol.kind == SymbolKind::Function;
-    let mut found = smf.symbols().iter().flatten().filter(callable);
-    let names: Vec<_> = found.by_ref().take(SUGGESTED).map(|s| lossy(s.name())).collect();
-    let more = if found.next().is_some() { ", ..." } else { "" };
-    if names.is_empty() {
-        return "; it exports no functions".to_owned();
-    }
-    format!("; it exports {}{more}", names.join(", "))
-}
-
-fn lossy(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).into_owned()
+    let functions = smf.symbols().iter().flatten().filter(callable);
+    let names: Vec<_> = functions.take(output::SUGGESTED + 1).map(|s| s.name()).collect();
+    output::suggestions("exports", names.into_iter())
 }

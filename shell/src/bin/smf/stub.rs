@@ -1,4 +1,4 @@
-//! `smf strip-stub` and `smf extract`: modules apart from what stands before them.
+//! `smf strip-stub` and `smf extract`: separate modules from their stubs.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(crate) fn strip(args: &Args) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
     if smf.layout() == Layout::Dynlib {
-        let why = "a dynlib has no stub but a whole shared object; `smf extract` takes it out";
+        let why = "a dynlib has no stub; extract its shared object with `smf extract`";
         return Err(Failure::of(&args.file, why));
     }
     let module = convert::without_stub(&smf).map_err(|error| Failure::of(&args.file, error))?;

@@ -1,4 +1,4 @@
-//! `smf templates`: the templates of a module, and what they may become.
+//! `smf templates`: shows the templates of a module and their instances.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,17 +14,17 @@ use crate::output::{self, Failure, one_line};
 pub(crate) struct Args {
     /// The module
     file: PathBuf,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// An instance that may be made, or was.
+/// A possible or existing instance.
 struct Row {
     symbol: String,
     template: String,
     arguments: String,
-    /// How far it came; `None` for one that may be made.
+    /// The status of an existing instance; `None` for a possible one.
     status: Option<String>,
 }
 

@@ -1,17 +1,17 @@
-//! Arguments and results of `smf jit`: how numbers of all types, and arrays of them, are spelled.
+//! Arguments and results of `smf jit`: the text forms of numbers and arrays.
 
 use std::fmt;
 
 use smf_core::jit::typed::Scalar;
 use smf_core::trap::{Returned, Word};
 
-use crate::args::integer;
+use crate::integer::integer;
 
-/// An array that is handed over by its address: `i64:3,1,2`.
+/// An array that is passed by address: `i64:3,1,2`.
 pub(crate) struct Array {
     scalar: Scalar,
     bytes: Vec<u8>,
-    /// As it was given.
+    /// The bytes before the call.
     before: Vec<u8>,
 }
 
@@ -35,11 +35,11 @@ impl fmt::Display for Array {
     }
 }
 
-/// A number as its type spells it.
+/// Formats a value according to its type.
 pub(crate) struct Shown(pub(crate) Scalar, pub(crate) u64);
 
 impl Shown {
-    /// What a function has returned.
+    /// The result of a function.
     pub(crate) fn returned(scalar: Scalar, returned: Returned) -> Self {
         Self(scalar, if scalar.is_float() { returned.float } else { returned.integer })
     }
@@ -62,7 +62,7 @@ impl fmt::Display for Shown {
     }
 }
 
-/// The argument that `text` spells, for a parameter of this type; an array goes to `arrays`.
+/// Parses an argument for a parameter of this type; an array is added to `arrays`.
 pub(crate) fn word(text: &str, scalar: Scalar, arrays: &mut Vec<Array>) -> Result<Word, String> {
     if let (Scalar::Pointer, Some((ty, elements))) = (scalar, text.split_once(':')) {
         let mut array = array(ty, elements)?;
@@ -75,7 +75,7 @@ pub(crate) fn word(text: &str, scalar: Scalar, arrays: &mut Vec<Array>) -> Resul
 }
 
 fn array(ty: &str, elements: &str) -> Result<Array, String> {
-    let scalar = Scalar::from_name(ty).ok_or_else(|| format!("`{ty}` is no type of elements"))?;
+    let scalar = Scalar::from_name(ty).ok_or_else(|| format!("`{ty}` is not an element type"))?;
     let mut bytes = Vec::new();
     for element in elements.split(',').filter(|_| !elements.is_empty()) {
         let bits = number(element.trim(), scalar)?.to_le_bytes();
@@ -84,9 +84,9 @@ fn array(ty: &str, elements: &str) -> Result<Array, String> {
     Ok(Array { scalar, before: bytes.clone(), bytes })
 }
 
-/// The bits of a number; those above its width are 0.
+/// Parses a number; bits above its width are 0.
 fn number(text: &str, scalar: Scalar) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no {scalar}");
+    let wrong = || format!("`{text}` is not a valid {scalar}");
     match scalar {
         Scalar::F32 => text.parse().map(|value: f32| value.to_bits().into()).map_err(|_| wrong()),
         Scalar::F64 => text.parse().map(f64::to_bits).map_err(|_| wrong()),
@@ -97,7 +97,7 @@ fn number(text: &str, scalar: Scalar) -> Result<u64, String> {
             let value = integer(text).map_err(|_| wrong())?;
             let shift = 64 - scalar.bits();
             let bits = value.cast_unsigned() << shift >> shift;
-            // Both ranges of the width, as an integer of 64 bits has both.
+            // Accepts the signed and the unsigned range of the width.
             let extended = (bits << shift).cast_signed() >> shift;
             let fits = extended == value || bits.cast_signed() == value;
             fits.then_some(bits).ok_or_else(wrong)
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_spelled_as_their_types_are() {
+    fn number_is_parsed_and_formatted_by_its_type() {
         for (scalar, text) in [
             (Scalar::I8, "-128"),
             (Scalar::U8, "255"),
@@ -132,12 +132,12 @@ mod tests {
             (Scalar::F64, "x"),
             (Scalar::I64, "1.5"),
         ] {
-            assert_eq!(number(text, scalar), Err(format!("`{text}` is no {scalar}")));
+            assert_eq!(number(text, scalar), Err(format!("`{text}` is not a valid {scalar}")));
         }
     }
 
     #[test]
-    fn arrays_are_shown_as_they_are_given() {
+    fn array_is_formatted_as_it_is_given() {
         for text in ["i16:-1,2,300", "f64:1.5", "u8:", "bool:true,false"] {
             let mut arrays = Vec::new();
             word(text, Scalar::Pointer, &mut arrays).unwrap();

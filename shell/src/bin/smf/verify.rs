@@ -1,4 +1,4 @@
-//! `smf verify`: everything that can be checked without running, one line a file.
+//! `smf verify`: checks files without running them, with one line a file.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use smf_loader::inspect::Subject;
 
 use crate::output::{self, Failure};
 
-/// Checks everything that can be checked without running
+/// Verifies modules and archives without running them
 ///
-/// Prints `FILE: ok` for each sound file and `error: FILE: what, at offset 0x..` on standard error for
-/// the others. Compressed sections are decompressed, bytecode is verified, and so are the tables of the shared
-/// object of a dynlib, which is not opened. Of an archive, the index, every hash and every module are checked.
+/// Prints `FILE: ok` for each valid file, and `error: FILE: message, at offset 0x..` on standard error for
+/// others. Sections are decompressed, bytecode is verified, and the tables of a dynlib's shared object are
+/// checked without opening it. For an archive, the index, all hashes and all modules are checked.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The modules and archives
@@ -26,23 +26,23 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let bar = output::progress(args.files.len());
     let mut failed = false;
     for path in &args.files {
-        let verdict = verify(path);
-        let told = bar.suspend(|| match verdict {
-            Ok(()) => tell_ok(path),
+        let result = verify(path);
+        let written = bar.suspend(|| match result {
+            Ok(()) => print_ok(path),
             Err(why) => {
                 failed = true;
                 output::report("error", &format!("{}: {why}", path.display()));
                 Ok(())
             }
         });
-        told.map_err(Failure::Output)?;
+        written.map_err(Failure::Output)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
     if failed { Err(Failure::Reported) } else { Ok(()) }
 }
 
-fn tell_ok(path: &Path) -> io::Result<()> {
+fn print_ok(path: &Path) -> io::Result<()> {
     let line = output::one_line(&path.to_string_lossy()) + ": ok\n";
     io::stdout().lock().write_all(line.as_bytes())
 }

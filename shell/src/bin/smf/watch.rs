@@ -1,8 +1,8 @@
-//! `smf run --watch`: a new file is a new version.
+//! `smf run --watch`: reloads modules whose files change.
 //!
-//! Files are looked at ten times a second: that works on every file system, misses nothing that stays,
-//! and finds files that were replaced as well as files that were written to. What is half written is
-//! refused by its own reader, and tried again when it has changed once more.
+//! Files are polled ten times a second, which works on every file system and covers files that are replaced
+//! as well as files that are written to. A half-written file fails to load and is retried after its next
+//! change.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,27 +15,27 @@ use smf_loader::loader::Loader;
 
 use crate::output::{self, Failure};
 
-/// How long to wait between two looks.
+/// The polling interval.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A file and the module that came out of it.
+/// A watched file and its module.
 struct Watched<'a> {
     path: &'a Path,
     module: ModuleHandle,
     stamp: Option<FileStamp>,
 }
 
-/// What the files of a program were before it was loaded.
-pub(crate) struct Before<'a>(Vec<(&'a Path, Option<FileStamp>)>);
+/// The state of a program's files before they are loaded.
+pub(crate) struct Snapshot<'a>(Vec<(&'a Path, Option<FileStamp>)>);
 
-impl<'a> Before<'a> {
-    /// The main module comes first.
+impl<'a> Snapshot<'a> {
+    /// Records the state of the files; the main module comes first.
     pub(crate) fn new(paths: impl Iterator<Item = &'a Path>) -> Self {
         Self(paths.map(|path| (path, stamp(path))).collect())
     }
 
-    /// Begins to watch the main module, which must be replaceable, and the others that were loaded.
-    /// Modules of archives are not watched.
+    /// Watches the main module, which must be reloadable, and the other modules that were loaded. Modules
+    /// from archives are not watched.
     pub(crate) fn watch(self, loader: &'a Loader) -> Result<Watch<'a>, Failure> {
         let main = self.0.first().map_or(Path::new(""), |(path, _)| path);
         let loaded = |(path, stamp): (&'a Path, _)| {
@@ -49,26 +49,26 @@ impl<'a> Before<'a> {
             }
             _ => Err(Failure::of(
                 main,
-                "not marked as reloadable, so nothing may replace it; `smf pack --reloadable` or `smf asm --reloadable` marks it",
+                "not marked as reloadable; mark it with `smf pack --reloadable` or `smf asm --reloadable`",
             )),
         }
     }
 }
 
-/// The files of a program that is loaded.
+/// The watched files of a program.
 pub(crate) struct Watch<'a> {
     loader: &'a Loader,
     files: Vec<Watched<'a>>,
 }
 
 impl Watch<'_> {
-    /// Waits until a module has been replaced. What cannot replace one is reported, and waited on.
+    /// Waits until a module has been reloaded. Failed reloads are reported.
     pub(crate) fn wait(&mut self) {
         loop {
             thread::sleep(PAUSE);
             let loader = self.loader;
-            let replaced = self.files.iter_mut().filter_map(|file| file.look(loader)).count();
-            if replaced != 0 {
+            let reloaded = self.files.iter_mut().filter_map(|file| file.poll(loader)).count();
+            if reloaded != 0 {
                 return;
             }
         }
@@ -76,8 +76,8 @@ impl Watch<'_> {
 }
 
 impl Watched<'_> {
-    /// Replaces the module if the file has changed.
-    fn look(&mut self, loader: &Loader) -> Option<()> {
+    /// Reloads the module if its file has changed.
+    fn poll(&mut self, loader: &Loader) -> Option<()> {
         let now = stamp(self.path);
         if now.is_none() || now == self.stamp {
             return None;
@@ -85,9 +85,10 @@ impl Watched<'_> {
         self.stamp = now;
         match loader.reload_file(self.module, self.path, StateMigration::Copy) {
             Ok(reloaded) => {
-                let moved = reloaded.moved;
-                let (symbols, bytes) = (moved.symbols, moved.bytes);
-                let text = format!("{}: {symbols} data moved, {bytes} bytes", self.path.display());
+                let (symbols, bytes) = (reloaded.moved.symbols, reloaded.moved.bytes);
+                let noun = if symbols == 1 { "symbol" } else { "symbols" };
+                let path = self.path.display();
+                let text = format!("{path}: {symbols} {noun} copied, {bytes} bytes");
                 output::report("reloaded", &text);
                 Some(())
             }

@@ -1,0 +1,88 @@
+//! Integer arguments.
+
+use std::ffi::OsString;
+
+/// Parses a 64-bit integer, decimal or `0x` hexadecimal, with an optional `-`. The upper half of the unsigned
+/// range wraps, as in a register.
+pub(crate) fn integer(text: &str) -> Result<i64, String> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let (digits, radix) = hex.map_or((digits, 10), |digits| (digits, 16));
+    let magnitude = Some(digits)
+        .filter(|digits| !digits.starts_with('+'))
+        .and_then(|digits| u64::from_str_radix(digits, radix).ok());
+    let value = match (magnitude, negative) {
+        (Some(magnitude), false) => Some(magnitude.cast_signed()),
+        (Some(magnitude), true) => 0i64.checked_sub_unsigned(magnitude),
+        (None, _) => None,
+    };
+    value.ok_or_else(|| "not a 64-bit integer, decimal or 0x hexadecimal".to_owned())
+}
+
+/// The arguments with `-0x10` spelled `-16`: clap parses the latter as a value and the former as an unknown
+/// option. Arguments after `--` are unchanged, because they are never options.
+pub(crate) fn with_decimal_negatives(
+    args: impl Iterator<Item = OsString>,
+) -> impl Iterator<Item = OsString> {
+    let mut options = true;
+    args.map(move |arg| {
+        options &= arg != "--";
+        let decimal = arg.to_str().filter(|text| options && is_hex_negative(text)).map(integer);
+        match decimal {
+            Some(Ok(value)) => value.to_string().into(),
+            _ => arg,
+        }
+    })
+}
+
+fn is_hex_negative(text: &str) -> bool {
+    text.starts_with("-0x") || text.starts_with("-0X")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integer_accepts_signed_and_unsigned_range() {
+        for (text, value) in [
+            ("0", 0),
+            ("-5", -5),
+            ("0x10", 16),
+            ("-0X10", -16),
+            ("9223372036854775808", i64::MIN),
+            ("18446744073709551615", -1),
+            ("0xffffffffffffffff", -1),
+            ("-9223372036854775808", i64::MIN),
+        ] {
+            assert_eq!(integer(text), Ok(value), "{text}");
+        }
+        for text in [
+            "",
+            "-",
+            "0x",
+            "+1",
+            "0x+1",
+            "-+1",
+            "--1",
+            "1.5",
+            "ten",
+            " 1",
+            "0x-1",
+            "18446744073709551616",
+            "-9223372036854775809",
+        ] {
+            assert!(integer(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn negative_hexadecimal_argument_becomes_decimal() {
+        let args = ["smf", "run", "-0x10", "-0xg", "-5", "--", "-0x10"].map(OsString::from);
+        let found: Vec<_> = with_decimal_negatives(args.into_iter()).collect();
+        assert_eq!(found, ["smf", "run", "-16", "-0xg", "-5", "--", "-0x10"]);
+    }
+}
