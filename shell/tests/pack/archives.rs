@@ -1,4 +1,4 @@
-//! Members of archives, which come along when something asks for them.
+//! Archive members are linked when they are needed.
 
 use smf_loader::pack::{Options, PackWarning};
 
@@ -10,7 +10,7 @@ fn function(name: &str, calls: &str) -> Vec<u8> {
 }
 
 #[test]
-fn members_come_along_on_demand_in_any_order() {
+fn needed_members_are_linked_in_any_order() {
     let (a, b, other) = (function("a", "b"), function("b", "c"), function("other", "missing"));
     let first = ar("rcs", &[("a.o", &a), ("other.o", &other)]);
     let second = ar("rcS", &[("b.o", &b)]);
@@ -25,7 +25,7 @@ fn members_come_along_on_demand_in_any_order() {
 }
 
 #[test]
-fn weak_references_ask_for_nothing() {
+fn weak_reference_links_no_member() {
     let lib = ar("rcs", &[("a.o", &function("a", ""))]);
     let main = asm(".weak a\n.text\n.globl go\ngo: call a\nret\n");
     let made = linked(&[("main.o", &main), ("lib.a", &lib)]);
@@ -33,7 +33,7 @@ fn weak_references_ask_for_nothing() {
 }
 
 #[test]
-fn a_common_symbol_asks_for_a_real_definition() {
+fn common_symbol_links_a_member_with_a_definition() {
     let real = asm(".data\n.globl shared\nshared: .quad 5\n");
     let common = asm(".comm shared, 8, 8\n.globl extra\n.data\nextra: .quad 1\n");
     let main = asm(".comm shared, 8, 8\n.text\n.globl go\ngo: ret\n");
@@ -45,7 +45,7 @@ fn a_common_symbol_asks_for_a_real_definition() {
 }
 
 #[test]
-fn an_entry_asks_for_its_member_and_archives_alone_for_all() {
+fn entry_links_its_member_and_archives_alone_link_all() {
     let lib = ar("rcs", &[("a.o", &function("a", "")), ("b.o", &function("b", ""))]);
     let made = linked(&[("lib.a", &lib)]);
     assert!(made.export("a").is_some() && made.export("b").is_some());
@@ -55,7 +55,7 @@ fn an_entry_asks_for_its_member_and_archives_alone_for_all() {
 }
 
 #[test]
-fn members_are_called_by_both_names() {
+fn member_is_named_with_its_archive() {
     let lib = ar("rcs", &[("long-name-of-a-member.o", &function("a", ""))]);
     assert_eq!(
         refusal_of(&[("main.o", &function("a", "")), ("lib.a", &lib), ("x.o", &function("a", ""))]),
@@ -69,7 +69,7 @@ fn members_are_called_by_both_names() {
 }
 
 #[test]
-fn members_that_are_no_objects_are_passed_over() {
+fn member_that_is_no_object_is_skipped() {
     let lib = ar("rcS", &[("a.o", &function("a", "")), ("notes.txt", b"hello")]);
     let made = linked(&[("main.o", &function("go", "a")), ("lib.a", &lib)]);
     assert!(made.export("a").is_some());
@@ -80,7 +80,7 @@ fn members_that_are_no_objects_are_passed_over() {
 }
 
 #[test]
-fn an_unneeded_constructor_does_not_matter() {
+fn constructor_of_unneeded_member_is_ignored() {
     let source =
         "__attribute__((constructor)) static void first(void) {} int b(void) { return 2; }";
     let lib = ar("rcs", &[("a.o", &function("a", "")), ("b.o", &c(source, &[]))]);
@@ -91,7 +91,7 @@ fn an_unneeded_constructor_does_not_matter() {
 }
 
 #[test]
-fn archives_that_cannot_be_read_are_refused() {
+fn unreadable_archive_is_refused() {
     let lib = ar("rcs", &[("a.o", &function("a", ""))]);
     assert!(
         refusal_of(&[("lib.a", &lib[..lib.len() - 9])])

@@ -1,4 +1,4 @@
-//! Modules packed with compressed sections, run, and looked at.
+//! Modules with compressed sections.
 #![allow(unsafe_code)]
 
 use smf_core::format::write::convert::{convert, without_stub};
@@ -11,8 +11,8 @@ use crate::made::{Made, c, try_pack};
 const BOTH: [(Algorithm, Compression); 2] =
     [(Algorithm::Zstd, Compression::ZSTD), (Algorithm::Lz4, Compression::LZ4)];
 
-/// Tables that a compressor makes something of, addresses among them, a switch whose table of
-/// distances is settled in constants, and zeroes behind the data.
+/// Compressible tables, some with addresses, a switch with a prelinked table of distances in constants, and
+/// zeroes behind the data.
 const PROGRAM: &str = "
     #define R4(x) x, x + 1, x + 2, x + 3
     #define R16(x) R4(x), R4(x), R4(x), R4(x)
@@ -38,8 +38,8 @@ fn made(layout: Layout, compress: Option<Algorithm>, flags: &[&str]) -> Made {
     try_pack(&[("a.o", &c(PROGRAM, flags))], &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What the functions of the program return, one after another.
-fn outcomes(smf: &Smf<'_>) -> Vec<i64> {
+/// The results of the program's functions.
+fn results(smf: &Smf<'_>) -> Vec<i64> {
     let module = Image::place(smf).unwrap().link(&NoImports).unwrap();
     let run = |name: &str, args: &[i64]| {
         let address = module.function(name.as_bytes()).unwrap();
@@ -58,7 +58,7 @@ fn outcomes(smf: &Smf<'_>) -> Vec<i64> {
 }
 
 #[test]
-fn compressed_modules_do_what_the_others_do() {
+fn compressed_module_returns_the_same_results() {
     for flags in [&["-O0"][..], &["-O2"], &["-O2", "-fPIC"], &["-O2", "-fno-pie"]] {
         for layout in [Layout::Packed, Layout::Native] {
             if layout == Layout::Native && flags.contains(&"-fno-pie") {
@@ -66,13 +66,13 @@ fn compressed_modules_do_what_the_others_do() {
                 continue;
             }
             let plain = made(layout, None, flags);
-            let expected = outcomes(&plain.smf());
+            let expected = results(&plain.smf());
             for (algorithm, compression) in BOTH {
                 let made = made(layout, Some(algorithm), flags);
                 let smf = made.smf();
                 smf.verify_compressed().unwrap();
                 assert_eq!(smf.header().compression, compression);
-                assert_eq!(outcomes(&smf), expected, "{flags:?}");
+                assert_eq!(results(&smf), expected, "{flags:?}");
                 assert!(made.bytes().len() < plain.bytes().len() - 5000);
             }
         }
@@ -80,7 +80,7 @@ fn compressed_modules_do_what_the_others_do() {
 }
 
 #[test]
-fn sections_are_compressed_that_become_smaller_and_no_others() {
+fn only_sections_that_shrink_are_compressed() {
     for layout in [Layout::Packed, Layout::Native] {
         for (algorithm, _) in BOTH {
             let (plain, made) = (
@@ -111,9 +111,9 @@ fn sections_are_compressed_that_become_smaller_and_no_others() {
 }
 
 #[test]
-fn what_does_not_become_smaller_stays_as_it_is() {
+fn incompressible_section_is_stored() {
     let small = c("long f(void) { return 1; } long datum = 0x123456789abcdef;", &["-O2"]);
-    // Too many zeroes behind the data to write them at every load.
+    // Too many trailing zeroes to write at every load.
     let mostly_zeroes = c("char data[100] = {1, 1, 1}; char zeroes[100000];", &["-O2"]);
     for (object, layout) in
         [(&small, Layout::Packed), (&small, Layout::Native), (&mostly_zeroes, Layout::Native)]
@@ -126,15 +126,14 @@ fn what_does_not_become_smaller_stays_as_it_is() {
     }
 }
 
-/// The table of a switch is settled in constants that are compressed: what is said about them is
-/// checked against what they decompress to.
+/// The prelinked distances of a switch table are verified against the decompressed section.
 #[test]
-fn settled_distances_are_checked_in_compressed_sections_too() {
+fn prelinked_distances_in_compressed_sections_are_verified() {
     let made = made(Layout::Packed, Some(Algorithm::Lz4), &["-O2", "-fPIC"]);
     let settled = made.relocs(".rodata", true);
     assert!(!settled.is_empty() && made.section(".rodata").is_compressed());
     made.smf().verify_compressed().unwrap();
-    // The first of their relocations now says something else.
+    // Damages the first of their relocations.
     let table = made.smf().reloc_tables().map(Result::unwrap).find(|table| {
         made.plan().is_settled(table.section.index) && table.target.name == b".rodata"
     });
@@ -148,12 +147,12 @@ fn settled_distances_are_checked_in_compressed_sections_too() {
 }
 
 #[test]
-fn compressed_sections_are_carried_along() {
+fn converted_module_keeps_compressed_sections() {
     let stub = b"#!/usr/bin/env smf\n";
     for (algorithm, compression) in BOTH {
         let options = Options { stub, compress: Some(algorithm), ..Options::default() };
         let made = try_pack(&[("a.o", &c(PROGRAM, &["-O2"]))], &options).unwrap();
-        let expected = outcomes(&made.smf());
+        let expected = results(&made.smf());
         let bare = without_stub(&made.smf()).unwrap();
         let packed = convert(&made.smf(), Layout::Packed).unwrap().bytes;
         let native = super::made::try_pack(
@@ -168,18 +167,17 @@ fn compressed_sections_are_carried_along() {
             assert_eq!(smf.header().compression, compression);
             assert!(smf.sections().iter().any(|section| section.is_compressed()));
             smf.verify_compressed().unwrap();
-            assert_eq!(outcomes(&smf), expected);
+            assert_eq!(results(&smf), expected);
         }
     }
 }
 
-/// Sections that would decompress to more than a reader believes of so few bytes: by themselves, and
-/// together. Before there was a limit, both were compressed, and the file was refused once there was.
+/// Sections whose ratio exceeds a reader's limit, alone or together, are stored.
 #[test]
-fn sections_beyond_the_ratio_of_a_reader_are_stored_as_they_are() {
+fn section_beyond_the_ratio_limit_is_stored() {
     let large = "const char zeroes[16 << 20] = {0}; long datum = 1;";
     let two = "const char zeroes[1000 << 10] = {0}; char data[1000 << 10] = {1};";
-    // LZ4 makes of zeroes no less than a 255th, which is enough for both of the two.
+    // LZ4 compresses zeroes by at most 255, which is within both limits.
     for (source, expected) in [(large, [0, 0]), (two, [1, 2])] {
         let object = c(source, &["-O2", "-fno-zero-initialized-in-bss"]);
         for ((algorithm, _), expected) in BOTH.into_iter().zip(expected) {

@@ -1,5 +1,4 @@
-//! Broken objects are errors, whatever is broken; nothing panics and nothing takes for ever. What is packed
-//! passes `smf verify`.
+//! Malformed objects cause errors, neither panics nor endless loops, and packed modules pass `smf verify`.
 
 use smf_core::format::{Layout, Smf};
 use smf_loader::pack::{Algorithm, Input, Options, PackError, pack};
@@ -14,9 +13,9 @@ const SOURCE: &str = r#"
         case 3: return data; case 4: return table[x & 1](x); } return common[x & 3] + name[0]; }
 "#;
 
-/// Packs an object in several ways. A module that comes out passes what `smf verify` checks, and an object
-/// that cannot become one is refused by name, not by looking at the finished module.
-fn try_all(name: &str, data: &[u8]) {
+/// Packs an object with several options. A packed module passes verification; other objects are refused before
+/// the final check.
+fn pack_with_all_options(name: &str, data: &[u8]) {
     let plain = Options::default();
     for options in [
         plain,
@@ -24,15 +23,15 @@ fn try_all(name: &str, data: &[u8]) {
         Options { layout: Layout::Native, compress: Some(Algorithm::Lz4), ..plain },
     ] {
         match pack(&[Input { name, data }], &options) {
-            Ok(packed) => assert_sound(&packed.bytes, &options),
+            Ok(packed) => assert_valid(&packed.bytes, &options),
             Err(PackError::Unsound(error)) => panic!("{options:?}: {error}"),
             Err(_) => {}
         }
     }
 }
 
-/// What `smf verify` checks.
-fn assert_sound(module: &[u8], options: &Options<'_>) {
+/// Verifies a module as `smf verify` does.
+fn assert_valid(module: &[u8], options: &Options<'_>) {
     let smf = Smf::parse(module).unwrap_or_else(|error| panic!("{options:?}: {error}"));
     let verified = smf.verify().and_then(|()| smf.verify_compressed());
     let verified = verified.and_then(|()| smf.functions());
@@ -50,32 +49,32 @@ fn refused(data: &[u8]) -> String {
 }
 
 #[test]
-fn every_shorter_object_is_refused_or_packed() {
+fn truncated_object_is_refused_or_packed() {
     let object = c(SOURCE, &["-O1", "-fPIC"]);
     for len in 0..object.len() {
-        try_all("a.o", &object[..len]);
+        pack_with_all_options("a.o", &object[..len]);
     }
     let archive = ar("rcs", &[("a.o", &object)]);
     for len in 0..archive.len().min(400) {
-        try_all("a.a", &archive[..len]);
+        pack_with_all_options("a.a", &archive[..len]);
     }
 }
 
 #[test]
-fn every_byte_may_be_anything() {
+fn object_with_any_changed_byte_is_refused_or_packed() {
     let object = c(SOURCE, &["-O1", "-fPIC", "-ffunction-sections"]);
     let mut mutant = object.clone();
     for at in 0..object.len() {
         for value in [0, 1, 0x7f, 0x80, 0xff, object[at] ^ 4] {
             mutant[at] = value;
-            try_all("a.o", &mutant);
+            pack_with_all_options("a.o", &mutant);
         }
         mutant[at] = object[at];
     }
 }
 
 #[test]
-fn many_changes_at_once() {
+fn object_with_many_changed_bytes_is_refused_or_packed() {
     let object = c(SOURCE, &["-O2"]);
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = |bound: usize| {
@@ -88,11 +87,11 @@ fn many_changes_at_once() {
             let at = next(mutant.len());
             mutant[at] = u8::try_from(next(256)).unwrap();
         }
-        try_all("a.o", &mutant);
+        pack_with_all_options("a.o", &mutant);
     }
 }
 
-/// The relocations of an object: where each stands in its bytes, and the size of the section that it applies to.
+/// The relocations of an object: the offset of each in the file, and the size of its target section.
 fn relocs(object: &[u8]) -> Vec<(usize, u64)> {
     let number = |at: usize| u64::from_le_bytes(object[at..at + 8].try_into().unwrap());
     let half = |at: usize| u32::from_le_bytes(object[at..at + 4].try_into().unwrap());
@@ -111,10 +110,10 @@ fn relocs(object: &[u8]) -> Vec<(usize, u64)> {
     found
 }
 
-/// Relocations of any type and addend, against any symbol, at any place of their section. Before the bytes of
-/// rewritten opcodes counted as changed, some of these objects became modules that `verify` refused.
+/// Relocations of any type and addend, against any symbol, at any offset. Found: overlaps with rewritten opcodes
+/// gave modules that `verify` refused.
 #[test]
-fn relocations_may_be_anything() {
+fn object_with_any_relocation_is_refused_or_packed() {
     let mut state = 0x2545_f491_4f6c_dd1du64;
     let mut next = |bound: u64| {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -149,14 +148,14 @@ fn relocations_may_be_anything() {
                     _ => put(16, &(next(64).cast_signed() - 32).to_le_bytes()),
                 }
             }
-            try_all("a.o", &mutant);
+            pack_with_all_options("a.o", &mutant);
         }
     }
 }
 
-/// Many sections that all claim the same bytes would ask for far more memory than the file has.
+/// Many sections with the same contents would need far more memory than the file has.
 #[test]
-fn sections_that_overlap_are_refused() {
+fn overlapping_sections_are_refused() {
     let object = c(SOURCE, &["-O0"]);
     let mut mutant = object.clone();
     let table = usize::try_from(u64::from_le_bytes(object[40..48].try_into().unwrap())).unwrap();
@@ -172,7 +171,7 @@ fn sections_that_overlap_are_refused() {
 }
 
 #[test]
-fn more_zeroes_than_an_image_can_have_are_refused() {
+fn section_larger_than_an_image_is_refused() {
     for size in ["0x7fffffff", "0xffffffffff"] {
         let source = format!("char zeroes[{size}]; int go(void) {{ return 1; }}");
         let object = c(&source, &["-mcmodel=medium"]);
@@ -182,12 +181,11 @@ fn more_zeroes_than_an_image_can_have_are_refused() {
     }
 }
 
-/// Readers take a code section that begins with the magic of ELF for an object, and one that begins with that
-/// of bytecode for bytecode. Before pack refused such code, it exited with 0 on a module that `verify`
-/// refused, or that was loaded as bytecode.
+/// Readers identify ELF objects and bytecode by the magic number of the code section. Found: pack succeeded, and
+/// the module was refused or loaded as bytecode.
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn code_that_begins_like_another_format_is_refused() {
+fn code_with_magic_of_another_format_is_refused() {
     for (magic, format) in
         [("0x7f, 0x45, 0x4c, 0x46", "an ELF object"), ("0x42, 0x43, 0x4f, 0x44", "bytecode")]
     {
@@ -206,16 +204,16 @@ fn code_that_begins_like_another_format_is_refused() {
         let object = asm(&code);
         let options = Options::default();
         let packed = pack(&[Input { name: "a.o", data: &object }], &options).unwrap();
-        assert_sound(&packed.bytes, &options);
+        assert_valid(&packed.bytes, &options);
     }
-    // A relocation can write them as well.
+    // A relocation can write the magic number as well.
     let code = ".text\n.globl f\nf: .long 0\n ret\n.reloc 0, R_X86_64_PC32, f + 0x464c457f\n";
     assert!(refused(&asm(code)).contains("the magic number of an ELF object"));
 }
 
-/// A stub that holds a module is found in the place of the module that it stands before, or it is not.
+/// A stub that contains a module is refused if readers would find its module first.
 #[test]
-fn stubs_that_look_like_modules_are_refused_or_skipped() {
+fn stub_that_contains_a_module_is_refused_or_skipped() {
     let object = c(SOURCE, &["-O1", "-fPIC"]);
     let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples");
     let (mut packed, mut tried) = (0, 0);
@@ -229,7 +227,7 @@ fn stubs_that_look_like_modules_are_refused_or_skipped() {
         let options = Options { stub: &stub, ..Options::default() };
         if let Ok(made) = pack(&[Input { name: "a.o", data: &object }], &options) {
             packed += 1;
-            assert_sound(&made.bytes, &options);
+            assert_valid(&made.bytes, &options);
             let smf = Smf::parse(&made.bytes).unwrap();
             assert_eq!(smf.base(), stub.len() as u64, "{}", path.display());
         }
@@ -237,11 +235,11 @@ fn stubs_that_look_like_modules_are_refused_or_skipped() {
     assert!(tried > 10 && packed > 0, "{packed} of {tried}");
 }
 
-/// Two relocations that change instructions. Before the bytes of rewritten opcodes counted as changed, objects
-/// with some of them were packed into modules whose settled distances were not what they are said to be.
+/// Two relocations that rewrite instructions. Found: overlaps with rewritten opcodes gave modules with wrong
+/// prelinked distances.
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn relocations_that_overlap_are_refused() {
+fn overlapping_relocations_are_refused() {
     let text = |relocs: &str| {
         asm(&format!(
             ".text\n.globl f\nf: nop\n nop\n nop\n nop\nmov d@GOTPCREL(%rip), %rax\n ret\n nop\n nop\n{relocs}
@@ -250,7 +248,7 @@ fn relocations_that_overlap_are_refused() {
     };
     let gotpcrelx = |at: u32| format!(".reloc {at}, R_X86_64_REX_GOTPCRELX, d - 4\n");
     assert!(pack(&[Input { name: "a.o", data: &text("") }], &Options::default()).is_ok());
-    // The operand stands at 7, and the opcode at 5. Those at 2 and 3 were packed.
+    // The operand is at 7, the opcode at 5. Found: those at 2 and 3 were packed.
     for at in [2, 3, 4, 5, 6, 8, 9, 10] {
         let error = refused(&text(&gotpcrelx(at)));
         assert!(

@@ -1,4 +1,4 @@
-//! Objects and archives made on the spot, and modules read back.
+//! Builders of objects and archives, and a view of packed modules.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use smf_core::format::ext::prelink::Prelink;
 use smf_core::format::{Layout, Reloc, Section, SectionKind, Smf, Symbol};
 use smf_loader::pack::{Input, Options, PackError, PackWarning, pack};
 
-/// A directory that goes with its owner.
+/// A directory that is removed when dropped.
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -45,17 +45,17 @@ fn compiled(file: &str, source: &str, flags: &[&str]) -> Vec<u8> {
     std::fs::read(scratch.path("out.o")).unwrap()
 }
 
-/// An object out of C.
+/// Compiles C.
 pub(crate) fn c(source: &str, flags: &[&str]) -> Vec<u8> {
     compiled("in.c", source, flags)
 }
 
-/// An object out of assembler text.
+/// Assembles.
 pub(crate) fn asm(source: &str) -> Vec<u8> {
     compiled("in.s", source, &[])
 }
 
-/// An object out of Rust, without unwinding.
+/// Compiles Rust, without unwinding.
 pub(crate) fn rust(source: &str, flags: &[&str]) -> Vec<u8> {
     let scratch = Scratch::new();
     std::fs::write(scratch.path("in.rs"), source).unwrap();
@@ -66,7 +66,7 @@ pub(crate) fn rust(source: &str, flags: &[&str]) -> Vec<u8> {
     std::fs::read(scratch.path("out.o")).unwrap()
 }
 
-/// An archive of these members.
+/// Creates an archive.
 pub(crate) fn ar(flags: &str, members: &[(&str, &[u8])]) -> Vec<u8> {
     let scratch = Scratch::new();
     for (name, data) in members {
@@ -86,33 +86,33 @@ pub(crate) fn try_pack(
     Ok(Made::new(packed.bytes, packed.warnings))
 }
 
-/// A packed module of one object.
+/// Packs one object.
 pub(crate) fn packed(object: &[u8]) -> Made {
     try_pack(&[("a.o", object)], &Options::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A packed module of some objects.
+/// Packs objects.
 pub(crate) fn linked(objects: &[(&str, &[u8])]) -> Made {
     try_pack(objects, &Options::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A native module of one object.
+/// Packs one object in the native layout.
 pub(crate) fn native(object: &[u8]) -> Made {
     let options = Options { layout: Layout::Native, ..Options::default() };
     try_pack(&[("a.o", object)], &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Why an object cannot be packed.
+/// The error of packing an object.
 pub(crate) fn refusal(object: &[u8]) -> String {
     refusal_of(&[("a.o", object)])
 }
 
-/// Why objects cannot be packed.
+/// The error of packing objects.
 pub(crate) fn refusal_of(objects: &[(&str, &[u8])]) -> String {
     try_pack(objects, &Options::default()).err().expect("the objects can be packed").to_string()
 }
 
-/// A module, checked on arrival.
+/// A packed module, verified.
 pub(crate) struct Made {
     bytes: Vec<u8>,
     pub(crate) warnings: Vec<PackWarning>,
@@ -128,7 +128,7 @@ impl Made {
         Made { bytes, warnings }
     }
 
-    /// The same file with its image under a name that nobody reads.
+    /// The same module with its prelink note renamed, so that loaders ignore it.
     pub(crate) fn without_image(&self) -> Self {
         let mut bytes = self.bytes.clone();
         let entry = usize::try_from(self.section(".smf.image").entry_offset).unwrap();
@@ -148,7 +148,7 @@ impl Made {
         Prelink::of(&self.smf()).unwrap().unwrap()
     }
 
-    /// Where a section begins in the image, if there is one.
+    /// The image offset of a section, if there is an image.
     pub(crate) fn plan_offset(&self, index: u32) -> Option<u64> {
         Prelink::of(&self.smf()).unwrap()?.section_offset(index)
     }
@@ -173,14 +173,14 @@ impl Made {
         self.symbols().into_iter().find(|s| s.is_export() && s.name() == name.as_bytes())
     }
 
-    /// The name of the section an exported symbol lies in, and where in it.
+    /// The section and the offset of an exported symbol.
     pub(crate) fn place(&self, name: &str) -> (String, u64) {
         let symbol = self.export(name).unwrap_or_else(|| panic!("no export {name}"));
         let section = self.smf().section(symbol.section.unwrap()).unwrap();
         (String::from_utf8_lossy(section.name).into_owned(), symbol.value)
     }
 
-    /// The bytes of a section from an exported symbol on.
+    /// The contents of a section from an exported symbol on.
     pub(crate) fn at(&self, name: &str) -> &[u8] {
         let (section, offset) = self.place(name);
         &self.section(&section).data[usize::try_from(offset).unwrap()..]
@@ -191,7 +191,7 @@ impl Made {
         imports.map(|symbol| String::from_utf8_lossy(symbol.name()).into_owned()).collect()
     }
 
-    /// The relocations of a section with what they are against, settled or not.
+    /// The relocations of a section with their symbols, prelinked or not.
     pub(crate) fn relocs(&self, section: &str, settled: bool) -> Vec<(Reloc, String)> {
         let smf = self.smf();
         let plan = Prelink::of(&smf).unwrap();
@@ -208,7 +208,7 @@ impl Made {
         found
     }
 
-    /// Where the file says that a distance at `offset` of the code leads: a section and an offset.
+    /// The target of the distance at `offset` of the code: section and offset.
     pub(crate) fn follow(&self, offset: usize) -> (String, u64) {
         let operand: [u8; 4] = self.code()[offset..offset + 4].try_into().unwrap();
         let distance = i64::from(i32::from_le_bytes(operand));

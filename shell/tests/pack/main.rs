@@ -1,6 +1,6 @@
-//! Objects as the compilers at hand write them, packed and looked at.
+//! The packer on objects of the installed compilers.
 //!
-//! The C compiler is `cc`; what no compiler writes on demand comes out of its assembler.
+//! The C compiler is `cc`; its assembler provides constructs that compilers do not emit on demand.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod archives;

@@ -1,4 +1,4 @@
-//! Code in the order in which it runs.
+//! The order of code by phases.
 #![allow(unsafe_code)]
 
 use smf_core::format::layout_phase::phases;
@@ -18,7 +18,7 @@ fn phase(made: &Made, name: &str) -> Phase {
     made.export(name).unwrap().flags.phase()
 }
 
-/// Functions of a third of a page each, one in each section.
+/// Functions of a third of a page, each in a section of its own.
 fn many() -> Vec<u8> {
     let function = |number: u32| {
         format!(
@@ -33,7 +33,7 @@ const LIST: &str = "f0 startup\nf10 startup\nf20 startup\nf5 cold\nf15 cold\nf25
                     f17 first_frame\nf27 first_frame\nf1 steady\n";
 
 #[test]
-fn each_phase_is_one_piece_in_the_order_of_time() {
+fn phases_are_contiguous_and_in_order() {
     let object = many();
     let (plain, sorted) = (packed(&object), with_phases(&object, LIST));
     let order = [
@@ -48,13 +48,13 @@ fn each_phase_is_one_piece_in_the_order_of_time() {
     assert_eq!(phase(&sorted, "f25"), Phase::Cold);
     assert_eq!(sorted.warnings, []);
 
-    // What the packed module says of itself: as few pages as there can be, up to where two phases meet.
+    // As few pages as possible, except where two phases share one.
     let spans = phases(&sorted.smf()).unwrap();
     assert_eq!(spans.map(|span| span.functions), [3, 3, 21, 3]);
     assert!(spans.iter().all(|span| span.pages <= span.pages_packed + 1), "{spans:?}");
     assert_eq!(phases(&plain.smf()).unwrap().map(|span| span.functions), [0, 0, 30, 0]);
 
-    // The functions of the phases, wherever they lie.
+    // The functions of each phase, regardless of order.
     let scattered = |names: [&str; 3]| {
         let pages = names.map(|name| plain.place(name).1 / 4096);
         pages.iter().collect::<std::collections::BTreeSet<_>>().len()
@@ -64,7 +64,7 @@ fn each_phase_is_one_piece_in_the_order_of_time() {
 }
 
 #[test]
-fn code_runs_wherever_it_lies() {
+fn reordered_code_runs() {
     let sorted = with_phases(&many(), LIST);
     let smf = sorted.smf();
     let module = Image::place(&smf).unwrap().link(&NoImports).unwrap();
@@ -75,7 +75,7 @@ fn code_runs_wherever_it_lies() {
     }
 }
 
-/// Code of so many bytes, warm and cold.
+/// Warm and cold code of these sizes, in bytes.
 fn warm_and_cold(warm: u32, cold: u32) -> Vec<u8> {
     asm(&format!(
         ".text\n.globl warm\n.type warm, @function\nwarm: .skip {warm}, 0xc3\n.size warm, {warm}\n\
@@ -85,7 +85,7 @@ fn warm_and_cold(warm: u32, cold: u32) -> Vec<u8> {
 }
 
 #[test]
-fn cold_code_begins_with_a_page_when_that_saves_one() {
+fn cold_code_starts_at_a_page_when_that_saves_one() {
     for (warm, cold, begin) in [
         (100, 100, 100),
         (4096, 100, 4096),
@@ -110,7 +110,7 @@ fn cold_code_begins_with_a_page_when_that_saves_one() {
 }
 
 #[test]
-fn stubs_come_before_what_is_cold() {
+fn stubs_precede_cold_code() {
     let source = r#"
         extern int far(void);
         int go(void) { return far() + 1; }
@@ -124,7 +124,7 @@ fn stubs_come_before_what_is_cold() {
 }
 
 #[test]
-fn a_phase_that_cannot_be_kept_is_told() {
+fn phase_that_cannot_be_applied_causes_a_warning() {
     let source = "int one(void) { return 1; } int two(void) { return 2; }";
     let made = with_phases(&c(source, &["-O1"]), "two startup\nthree cold\n");
     let messages: Vec<_> = made.warnings.iter().map(PackWarning::to_string).collect();
@@ -136,12 +136,12 @@ fn a_phase_that_cannot_be_kept_is_told() {
         ]
     );
     assert_eq!(phase(&made, "two"), Phase::Steady);
-    // Two names of one function share nothing but the function, and the earlier phase counts.
+    // Of two names of one function, the earlier phase applies.
     let alias = "int one(void) { return 1; } int two(void) __attribute__((alias(\"one\")));";
     let made = with_phases(&c(alias, &["-O1"]), "two cold\none first_frame");
     assert_eq!((phase(&made, "one"), phase(&made, "two")), (Phase::FirstFrame, Phase::FirstFrame));
     assert_eq!(made.warnings, []);
-    // An array stays in one piece.
+    // An array is contiguous.
     let array = r#"
         __attribute__((section("steps"))) int step(void) { return 1; }
         extern const char __start_steps[], __stop_steps[];
@@ -152,7 +152,7 @@ fn a_phase_that_cannot_be_kept_is_told() {
 }
 
 #[test]
-fn the_same_inputs_make_the_same_bytes() {
+fn equal_inputs_give_equal_bytes() {
     let object = many();
     let first = with_phases(&object, LIST);
     let shuffled: Vec<_> = LIST.lines().rev().collect();
@@ -160,7 +160,7 @@ fn the_same_inputs_make_the_same_bytes() {
 }
 
 #[test]
-fn the_header_says_what_to_read_ahead() {
+fn prefetch_option_is_recorded_in_the_header() {
     let object = c("int f(void) { return 1; }", &["-O1"]);
     for (prefetch, hint) in [(0, 0), (1, 1), (255, 1)] {
         let options = Options { prefetch, ..Options::default() };

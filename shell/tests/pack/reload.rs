@@ -1,4 +1,4 @@
-//! Programs that go on in a new version, with what they hold.
+//! Reloading of packed modules, with their data.
 #![allow(unsafe_code)]
 
 use smf_core::format::{Binding, Layout, SymbolKind};
@@ -8,7 +8,7 @@ use smf_loader::pack::Options;
 
 use crate::made::{Made, c, try_pack};
 
-/// Counters of every kind, in a version that counts in steps of `STEP`.
+/// Counters of every kind, which count in steps of `STEP`.
 const COUNTERS: &str = r#"
     static long calls;
     static long total = 100;
@@ -47,7 +47,7 @@ fn run(loader: &ModuleLoader, module: ModuleHandle, name: &str, args: &[i64]) ->
 }
 
 #[test]
-fn static_data_goes_on_in_the_new_version() {
+fn new_version_takes_over_static_data() {
     let flags: [&[&str]; 4] =
         [&["-O0"], &["-O2"], &["-O2", "-fPIC", "-fdata-sections"], &["-O1", "-fcommon"]];
     for (layout, flags) in
@@ -72,7 +72,7 @@ fn static_data_goes_on_in_the_new_version() {
 }
 
 #[test]
-fn data_that_another_module_refers_to_is_one_for_both() {
+fn imported_data_is_shared_by_both_versions() {
     let flags: [&[&str]; 4] =
         [&["-O0"], &["-O2"], &["-O2", "-fPIC", "-fdata-sections"], &["-O1", "-fcommon"]];
     let user = c("extern long visible; long *where(void) { return &visible; }", &["-O2", "-fPIC"]);
@@ -101,7 +101,7 @@ fn data_that_another_module_refers_to_is_one_for_both() {
 }
 
 #[test]
-fn only_what_can_be_written_to_gets_a_name_and_only_if_it_is_wanted() {
+fn only_writable_data_of_reloadable_modules_gets_symbols() {
     let source = r#"
         static const long fixed[2] = {3, 4};
         static long counter;
@@ -140,7 +140,7 @@ fn only_what_can_be_written_to_gets_a_name_and_only_if_it_is_wanted() {
 }
 
 #[test]
-fn data_of_one_name_in_two_objects_stays_with_the_old_version() {
+fn ambiguous_data_stays_with_the_old_version() {
     let objects = |step: u32| {
         let source = |function: &str| {
             format!("static long calls; long {function}(void) {{ return calls += {step}; }}")

@@ -1,11 +1,11 @@
-//! What becomes of every type of relocation.
+//! Relocation types and their results.
 
 use smf_core::format::{Flags, Layout, Reloc, RelocKind};
 use smf_loader::pack::{Options, PackError, PackWarning};
 
 use crate::made::{Made, asm, c, native, packed, refusal, try_pack};
 
-/// A module of this code, which begins at 0, and these data.
+/// A module of this code at offset 0, and data.
 fn code(text: &str) -> Made {
     packed(&asm(&format!(".text\n.globl go\ngo:\n{text}\n")))
 }
@@ -14,7 +14,7 @@ fn code_refusal(text: &str) -> String {
     refusal(&asm(&format!(".text\n.globl go\ngo:\n{text}\n")))
 }
 
-/// A module of this code, which begins at 0, and of an absolute symbol `n`.
+/// A module of this code at offset 0, and of an absolute symbol `n`.
 fn with_number(text: &str, n: &str) -> Result<Made, PackError> {
     let code = asm(&format!(".text\n.globl go\ngo:\n{text}\n"));
     let number = asm(&format!(".globl n\n.set n, {n}\n"));
@@ -26,7 +26,7 @@ fn shape(relocs: &[(Reloc, String)]) -> Vec<(u64, RelocKind, i64, &str)> {
 }
 
 #[test]
-fn distances_within_the_code_leave_nothing() {
+fn distance_within_code_leaves_no_relocation() {
     let made = code(
         "call near\n jmp near\n leaq near(%rip), %rax\n ret\n .section .text.near,\"ax\"\n .globl near\nnear: ret",
     );
@@ -38,16 +38,16 @@ fn distances_within_the_code_leave_nothing() {
 }
 
 #[test]
-fn distances_to_data_are_settled_and_kept() {
+fn distance_to_data_is_prelinked_and_kept() {
     let made = code("movl $7, value+4(%rip)\n ret\n .data\n .long 1\nvalue: .long 2, 3\n");
-    // The operand is followed by 4 bytes of the constant.
+    // A 4-byte immediate follows the operand.
     assert_eq!(made.follow(2), (".data".into(), 8 - 4));
     let settled = made.relocs(".text", true);
     assert_eq!(shape(&settled), [(2, RelocKind::Pc32, 8 - 8, ".data")]);
 }
 
 #[test]
-fn calls_of_another_module_share_a_stub() {
+fn calls_of_an_import_share_a_stub() {
     let made =
         code("call far\n jmp far\n jne far\n call far@PLT\n ret\n.data\n.quad far\n.globl d\nd:");
     let stub = made.follow(1);
@@ -66,14 +66,14 @@ fn calls_of_another_module_share_a_stub() {
 }
 
 #[test]
-fn a_jump_into_the_middle_of_a_function_elsewhere_finds_it() {
+fn jump_into_an_imported_function_keeps_its_offset() {
     let made = code("call far+8\n call far\n ret");
     let got = made.relocs(".got", false);
     assert_eq!(shape(&got), [(0, RelocKind::Abs64, 8, "far"), (8, RelocKind::Abs64, 0, "far")]);
 }
 
 #[test]
-fn loads_from_the_table_become_direct_where_they_can() {
+fn got_load_is_relaxed_where_possible() {
     let made = code(
         r#"
         movq near@GOTPCREL(%rip), %r9
@@ -98,7 +98,7 @@ fn loads_from_the_table_become_direct_where_they_can() {
 }
 
 #[test]
-fn what_has_no_direct_form_keeps_its_slot() {
+fn instruction_without_direct_form_keeps_its_slot() {
     let mut text = String::new();
     for operation in ["testq %rax,", "cmpq %rax,", "addq %rax,"] {
         text += &match operation {
@@ -119,15 +119,15 @@ fn what_has_no_direct_form_keeps_its_slot() {
 }
 
 #[test]
-fn the_older_type_is_relaxed_on_proof_alone() {
+fn gotpcrel_is_relaxed_only_with_a_prefix() {
     let old = |text: &str| {
         let source = format!(".text\n.globl go\ngo: {text}\nret\nnear: ret\n");
         packed(&asm(&source))
     };
-    // As assemblers before GOTPCRELX wrote it: the prefix proves a load.
+    // GOTPCREL of older assemblers: the prefix proves a load.
     let made = old(".byte 0x48, 0x8b, 0x05\n .long near@GOTPCREL - 4");
     assert_eq!(made.code()[..3], [0x48, 0x8d, 0x05]);
-    // Without one, and after what only looks like one, nothing does.
+    // Without a prefix, or with an ambiguous one, the instruction is unknown.
     for bytes in ["0x90, 0x8b, 0x05", "0x62, 0xf2, 0xfd, 0x48, 0x8b, 0x05", "0x90, 0xff, 0x15"] {
         let made = old(&format!(".byte {bytes}\n .long near@GOTPCREL - 4"));
         assert_eq!(made.section(".got").size, 8, "{bytes}");
@@ -135,7 +135,7 @@ fn the_older_type_is_relaxed_on_proof_alone() {
 }
 
 #[test]
-fn addresses_of_another_module_are_loaded_from_the_table() {
+fn lea_of_an_import_becomes_a_got_load() {
     let made = code(
         "leaq far(%rip), %r10\n leaq far+16(%rip), %rax\n movq far@GOTPCREL(%rip), %rax\n ret",
     );
@@ -146,7 +146,7 @@ fn addresses_of_another_module_are_loaded_from_the_table() {
     let got = made.relocs(".got", false);
     assert_eq!(shape(&got), [(0, RelocKind::Abs64, 0, "far"), (8, RelocKind::Abs64, 16, "far")]);
     assert!(made.warnings.is_empty());
-    // VPERMW, whose prefix ends like that of `lea`, is none.
+    // VPERMW, whose prefix ends like that of `lea`, is not rewritten.
     let made = code("vpermw far(%rip), %zmm0, %zmm1\n ret");
     assert_eq!(made.code()[4], 0x8d);
     let open = made.relocs(".text", false);
@@ -154,7 +154,7 @@ fn addresses_of_another_module_are_loaded_from_the_table() {
 }
 
 #[test]
-fn data_of_another_module_at_a_distance_is_left_to_the_loader() {
+fn pc32_against_imported_data_is_left_to_the_loader() {
     let made = code("movl far(%rip), %eax\n movl other(%rip), %eax\n movl far(%rip), %eax\n ret");
     let open = made.relocs(".text", false);
     let expected = [(2, "far"), (8, "other"), (14, "far")];
@@ -164,7 +164,7 @@ fn data_of_another_module_at_a_distance_is_left_to_the_loader() {
 }
 
 #[test]
-fn jump_tables_are_settled() {
+fn jump_table_is_prelinked() {
     let source = r#"
         int pick(int x) { switch (x) { case 0: return 3; case 1: return 141; case 2: return 59;
             case 3: return 26; case 4: return 535; case 5: return 89; default: return 0; } }
@@ -181,7 +181,7 @@ fn jump_tables_are_settled() {
 }
 
 #[test]
-fn distances_of_other_widths_must_end_here() {
+fn distance_of_other_width_out_of_its_section_is_refused() {
     let made = code(
         ".globl table\ntable: .quad end - table, end - .\n .short end - .\n .byte end - .\n\
          .section .text.other,\"ax\"\n.globl other\nother: .quad go - .\n.short go - .\n.byte go - .\n.text\nend: ret",
@@ -209,7 +209,7 @@ fn distances_of_other_widths_must_end_here() {
 }
 
 #[test]
-fn addresses_of_32_bits_are_kept_where_the_layout_has_them() {
+fn abs32_is_kept_in_the_packed_layout_only() {
     let object = asm(
         ".text\n.globl go\ngo: movl $value, %eax\n ret\n.data\n.long 0\nvalue: .long far\n.globl d\nd:",
     );
@@ -230,20 +230,20 @@ fn addresses_of_32_bits_are_kept_where_the_layout_has_them() {
 }
 
 #[test]
-fn signed_addresses_of_32_bits_are_kept_inside_the_module() {
+fn abs32s_is_kept_inside_the_module_only() {
     let object = c("char a[9]; int go(int i) { return a[i]; }", &["-O2", "-fno-pie"]);
     let open = packed(&object).relocs(".text", false);
     assert_eq!(open.iter().filter(|reloc| reloc.0.kind == RelocKind::Abs32).count(), 1);
     let why = "sign-extends a 32-bit address that is unknown, which a module cannot express; compile with -fPIC";
     let error = code_refusal("movq $far, %rax\n ret");
     assert!(error.ends_with(&format!("R_X86_64_32S against `far` {why}")), "{error}");
-    // Behind its section it might be above 2 GiB.
+    // An address behind its section may exceed 2 GiB.
     let error = refusal(&asm(".text\n.globl go\ngo: movq $go+100, %rax\n ret"));
     assert!(error.contains(why), "{error}");
     let options = Options { layout: Layout::Native, ..Options::default() };
     let error = try_pack(&[("a.o", &object)], &options).err().unwrap().to_string();
     assert!(error.contains(why), "{error}");
-    // Of a number that fits, it is as good as any.
+    // A number that fits is written.
     let made = with_number("movq $n, %rax\n ret", "0x7fffffff").unwrap();
     assert_eq!(made.code()[3..7], [0xff, 0xff, 0xff, 0x7f]);
     let error = with_number("movq $n, %rax\n ret", "0x80000000").err().unwrap().to_string();
@@ -251,7 +251,7 @@ fn signed_addresses_of_32_bits_are_kept_inside_the_module() {
 }
 
 #[test]
-fn narrow_addresses_are_refused_and_narrow_numbers_written() {
+fn narrow_address_is_refused_and_narrow_number_written() {
     for (directive, kind) in [(".short", "R_X86_64_16"), (".byte", "R_X86_64_8")] {
         let error = code_refusal(&format!("ret\n.data\n.globl d\nd: {directive} go\n"));
         let expected =
@@ -266,7 +266,7 @@ fn narrow_addresses_are_refused_and_narrow_numbers_written() {
 }
 
 #[test]
-fn sizes_are_known_here() {
+fn size_relocation_of_an_import_is_refused() {
     let made = code(
         "ret\n.data\n.globl d\nd: .quad d@SIZE, c@SIZE\n.long d@SIZE+1\n.size d, 20\n.comm c, 33, 1\n",
     );
@@ -276,7 +276,7 @@ fn sizes_are_known_here() {
 }
 
 #[test]
-fn the_table_has_an_address_of_its_own() {
+fn got_symbol_is_the_address_of_the_got() {
     let made = code("leaq _GLOBAL_OFFSET_TABLE_(%rip), %rbx\n movq far@GOT(%rbx), %rax\n ret");
     assert_eq!(made.follow(3), (".got".into(), 0));
     assert_eq!(made.imports(), ["far"]);
@@ -284,7 +284,7 @@ fn the_table_has_an_address_of_its_own() {
     assert_eq!(made.code()[8..12], [8, 0, 0, 0]);
     let error = code_refusal("movabsq $near@GOTOFF, %rax\nnear: ret");
     assert!(error.contains("R_X86_64_GOTOFF64 against `near` is relative to the GOT"), "{error}");
-    // In the native layout the table and the data are one section.
+    // In the native layout the GOT and the data are one section.
     let made = native(&asm(
         ".text\n.globl go\ngo: movabsq $near@GOTOFF, %rax\n ret\n.data\n.globl near\nnear: .quad 1\n",
     ));
@@ -293,7 +293,7 @@ fn the_table_has_an_address_of_its_own() {
 }
 
 #[test]
-fn the_handle_of_the_module_is_its_own() {
+fn dso_handle_is_unique_to_the_module() {
     let made = code(
         ".hidden __dso_handle\n leaq __dso_handle(%rip), %rdx\n movq __dso_handle(%rip), %rax\n ret",
     );
@@ -304,7 +304,7 @@ fn the_handle_of_the_module_is_its_own() {
 }
 
 #[test]
-fn what_no_module_can_say_is_named() {
+fn unsupported_relocation_is_refused_by_name() {
     for (text, kind) in [
         ("movq far@GOTTPOFF(%rip), %rax", "R_X86_64_GOTTPOFF"),
         ("leaq far@TLSDESC(%rip), %rax", "R_X86_64_GOTPC32_TLSDESC"),
@@ -318,7 +318,7 @@ fn what_no_module_can_say_is_named() {
 }
 
 #[test]
-fn native_code_keeps_one_table_and_needs_no_image() {
+fn native_module_has_one_got_and_no_image() {
     let made = native(&c(
         "extern int far(int); static int n; const int t[2] = {4, 5}; int go(int i) { n += i; return far(t[n]); }",
         &["-O2"],

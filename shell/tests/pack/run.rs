@@ -1,4 +1,4 @@
-//! Modules that have been packed, run.
+//! Execution of packed modules.
 #![allow(unsafe_code)]
 
 use smf_core::format::Layout;
@@ -50,7 +50,7 @@ fn run(made: &Made, name: &str, args: &[i64]) -> i64 {
     result.unwrap()
 }
 
-/// In both layouts, and once more for a loader that knows nothing of images.
+/// Checks both layouts, and the packed one without its prelink note.
 fn in_every_form(object: &[u8], check: impl Fn(&Made)) {
     for layout in [Layout::Packed, Layout::Native] {
         let options = Options { layout, ..Options::default() };
@@ -63,7 +63,7 @@ fn in_every_form(object: &[u8], check: impl Fn(&Made)) {
 }
 
 #[test]
-fn what_c_compilers_write_runs() {
+fn c_objects_run() {
     for flags in [&["-O0"][..], &["-O2"], &["-O2", "-fPIC"], &["-O3", "-fPIC", "-fno-plt"]] {
         in_every_form(&c(PROGRAM, flags), |made| {
             for (name, args, expected) in [
@@ -86,7 +86,7 @@ fn what_c_compilers_write_runs() {
 }
 
 #[test]
-fn what_the_rust_compiler_writes_runs() {
+fn rust_objects_run() {
     let source = r#"
         #![no_std]
         #[panic_handler]

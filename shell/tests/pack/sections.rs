@@ -1,4 +1,4 @@
-//! Which sections come along, and where they go.
+//! Selection and placement of sections.
 
 use smf_core::format::{Layout, SectionKind};
 use smf_loader::pack::{Options, PackWarning};
@@ -16,7 +16,7 @@ const EVERYTHING: &str = r#"
 "#;
 
 #[test]
-fn every_kind_of_data_has_its_section() {
+fn data_is_sorted_into_sections_by_kind() {
     for flags in [&["-O0"][..], &["-O2"], &["-O2", "-fPIC"], &["-Os", "-fdata-sections"]] {
         let made = packed(&c(EVERYTHING, flags));
         for (name, section, kind) in [
@@ -41,7 +41,7 @@ fn every_kind_of_data_has_its_section() {
 }
 
 #[test]
-fn a_variable_called_root_stays_writable() {
+fn section_named_data_rel_root_is_writable() {
     let source =
         "extern int far; int *root = &far; int *ro_t[2] = {&far}; int *const fixed = &far;";
     let made = packed(&c(source, &["-O1", "-fPIC", "-fdata-sections"]));
@@ -50,7 +50,7 @@ fn a_variable_called_root_stays_writable() {
 }
 
 #[test]
-fn the_code_asks_for_no_fix_up() {
+fn code_has_no_relocations() {
     for flags in [&["-O0"][..], &["-O2"], &["-O2", "-fPIC"], &["-O2", "-fPIC", "-fno-plt"]] {
         let made = packed(&c(EVERYTHING, flags));
         assert_eq!(made.relocs(".text", false), []);
@@ -67,7 +67,7 @@ fn the_code_asks_for_no_fix_up() {
 }
 
 #[test]
-fn the_native_layout_has_code_and_one_data_section() {
+fn native_layout_has_code_and_one_data_section() {
     let made = native(&c(EVERYTHING, &["-O2", "-fPIC"]));
     let names: Vec<_> = made.smf().sections().iter().map(|s| s.name.to_vec()).collect();
     assert_eq!(names, [&b".text"[..], b".data", b".rela", b".rela.data"]);
@@ -82,7 +82,7 @@ fn the_native_layout_has_code_and_one_data_section() {
 }
 
 #[test]
-fn only_what_is_reached_comes_along() {
+fn unreachable_sections_are_dropped() {
     let source = r#"
         extern int wanted(void), unwanted(void);
         static int used(void) { return wanted(); }
@@ -93,13 +93,13 @@ fn only_what_is_reached_comes_along() {
     let made = packed(&c(source, &["-O0", "-ffunction-sections"]));
     assert_eq!(made.imports(), ["wanted"]);
     assert!(made.export("hidden").is_none());
-    // Without sections of their own the functions cannot be told apart.
+    // Functions that share a section are kept together.
     let made = packed(&c(source, &["-O0"]));
     assert_eq!(made.imports(), ["wanted", "unwanted"]);
 }
 
 #[test]
-fn unwinding_tables_ask_for_nothing() {
+fn unwinding_tables_are_dropped() {
     let made = packed(&asm(r#"
         .text
         .globl go
@@ -124,7 +124,7 @@ fn unwinding_tables_ask_for_nothing() {
 }
 
 #[test]
-fn alignment_is_honoured_up_to_a_page() {
+fn alignment_is_respected_up_to_a_page() {
     let source = r#"
         char one = 1;
         _Alignas(64) char lines[3] = {1, 2, 3};
@@ -148,7 +148,7 @@ fn alignment_is_honoured_up_to_a_page() {
 }
 
 #[test]
-fn constructors_are_refused_unless_nobody_would_miss_them() {
+fn constructors_of_needed_objects_are_refused() {
     let source = "int go(void){return 1;} __attribute__((constructor)) static void first(void){}";
     assert_eq!(
         refusal(&c(source, &[])),
@@ -164,7 +164,7 @@ fn constructors_are_refused_unless_nobody_would_miss_them() {
 }
 
 #[test]
-fn thread_local_storage_is_refused_by_name() {
+fn thread_local_storage_is_refused() {
     assert_eq!(
         refusal(&c("__thread int mine = 3;", &[])),
         "a.o, section `.tdata`: thread-local storage, which a module cannot express"
@@ -193,7 +193,7 @@ fn writable_code_is_refused() {
 }
 
 #[test]
-fn groups_of_one_signature_count_once() {
+fn first_group_of_a_signature_is_kept() {
     let group = |value: u8| {
         asm(&format!(
             r#"
@@ -216,7 +216,7 @@ fn groups_of_one_signature_count_once() {
     };
     let made = linked(&[("a.o", &group(1)), ("b.o", &group(2))]);
     assert_eq!(made.section(".rodata").data, [1, 0, 0, 0]);
-    // Both callers reach the one function, and both tables are the one that is kept.
+    // Both callers use the kept function and the kept table.
     for name in ["go1", "go2"] {
         let go = usize::try_from(made.place(name).1).unwrap();
         assert_eq!(made.follow(go + 1), made.place("pick"));
@@ -225,7 +225,7 @@ fn groups_of_one_signature_count_once() {
 }
 
 #[test]
-fn a_copy_without_its_counterpart_is_refused_when_it_is_asked_for() {
+fn reference_to_a_discarded_section_is_refused() {
     let first = asm(".section .text.f,\"axG\",@progbits,f,comdat\n.globl f\nf: ret\n");
     let second = asm(r#"
         .section .text.f,"axG",@progbits,f,comdat
@@ -246,7 +246,7 @@ fn a_copy_without_its_counterpart_is_refused_when_it_is_asked_for() {
 }
 
 #[test]
-fn code_lies_in_the_order_in_which_it_runs_and_says_so() {
+fn code_is_ordered_by_phase_of_its_section_name() {
     let made = packed(&asm(r#"
         .macro function name, section
         .section \section,"ax"
@@ -268,7 +268,7 @@ fn code_lies_in_the_order_in_which_it_runs_and_says_so() {
 }
 
 #[test]
-fn sections_with_c_names_have_bounds() {
+fn section_with_c_name_has_start_and_stop_symbols() {
     let entry = |value: u8| {
         asm(&format!(
             r#"
@@ -297,7 +297,7 @@ fn sections_with_c_names_have_bounds() {
 }
 
 #[test]
-fn an_array_is_needed_whole_and_must_be_of_one_kind() {
+fn section_array_is_kept_whole_and_of_one_kind() {
     let user = asm(
         ".section list,\"aw\"\n.globl head\nhead: .quad 1\n.text\n.globl go\ngo: leaq __start_list(%rip), %rax\nret\n",
     );
@@ -312,7 +312,7 @@ fn an_array_is_needed_whole_and_must_be_of_one_kind() {
 }
 
 #[test]
-fn common_symbols_find_a_place() {
+fn common_symbols_are_allocated() {
     let common = |size, alignment| {
         asm(&format!(".comm shared, {size}, {alignment}\n.text\n.globl go{size}\ngo{size}: ret\n"))
     };
@@ -321,7 +321,7 @@ fn common_symbols_find_a_place() {
     assert_eq!((made.place("shared").0.as_str(), shared.size), (".bss", 40));
     assert!(shared.value.is_multiple_of(64) && made.section(".bss").alignment == 64);
 
-    // A real definition counts, and a weak one does not (System V ABI, chapter 4).
+    // A strong definition takes precedence, a weak one does not (System V ABI, chapter 4).
     let strong =
         asm(".data\n.globl shared\n.type shared, @object\n.size shared, 4\nshared: .long 9\n");
     for objects in
@@ -338,7 +338,7 @@ fn common_symbols_find_a_place() {
 }
 
 #[test]
-fn a_stub_stands_before_a_packed_module_alone() {
+fn stub_precedes_packed_modules_only() {
     let object = c("int main(void) { return 3; }", &["-O2"]);
     let stub = b"#!/usr/bin/env smf\n";
     let options = Options { stub, ..Options::default() };

@@ -1,4 +1,4 @@
-//! Which definition a name means, and what a module shows of it.
+//! Symbol resolution, exports and imports.
 
 use smf_core::format::{Binding, Flags, SymbolKind};
 use smf_loader::pack::{Options, PackWarning};
@@ -10,7 +10,7 @@ fn value_of(made: &Made, name: &str) -> u8 {
 }
 
 #[test]
-fn exports_say_what_they_are() {
+fn exports_have_kind_binding_and_size() {
     let made = packed(&c(
         r#"
         int function(int x) { return x + 1; }
@@ -38,7 +38,7 @@ fn exports_say_what_they_are() {
 }
 
 #[test]
-fn sections_have_a_local_symbol_each() {
+fn each_section_has_a_local_symbol() {
     let made = packed(&c("int a = 1; int b; int go(void) { return a + b; }", &[]));
     let locals: Vec<_> =
         made.symbols().into_iter().filter(|s| s.binding == Binding::Local).collect();
@@ -52,7 +52,7 @@ fn sections_have_a_local_symbol_each() {
 }
 
 #[test]
-fn two_strong_definitions_are_refused_by_name() {
+fn duplicate_strong_definition_is_refused() {
     let (a, b) = (c("int same = 1;", &[]), c("int same(void) { return 1; }", &[]));
     assert_eq!(
         refusal_of(&[("x/a.o", &a), ("y/b.o", &b)]),
@@ -61,7 +61,7 @@ fn two_strong_definitions_are_refused_by_name() {
 }
 
 #[test]
-fn a_strong_definition_counts_before_a_weak_one() {
+fn strong_definition_overrides_a_weak_one() {
     let strong = asm(".data\n.globl it\nit: .byte 1\n");
     let weak = |value| asm(&format!(".data\n.weak it\nit: .byte {value}\n"));
     let made = linked(&[("w.o", &weak(2)), ("s.o", &strong), ("v.o", &weak(3))]);
@@ -71,14 +71,14 @@ fn a_strong_definition_counts_before_a_weak_one() {
 }
 
 #[test]
-fn hidden_symbols_are_found_across_objects_and_not_exported() {
+fn hidden_symbol_resolves_across_objects_and_is_not_exported() {
     let user = c("extern int inner(void); int go(void) { return inner() + 1; }", &["-fPIC"]);
     let owner = c("__attribute__((visibility(\"hidden\"))) int inner(void) { return 1; }", &[]);
     let made = linked(&[("user.o", &user), ("owner.o", &owner)]);
     assert_eq!((made.imports().len(), made.export("inner").is_some()), (0, false));
     assert_eq!(made.relocs(".text", true), []);
 
-    // One object that says hidden hides it for all.
+    // One hidden declaration hides the symbol.
     let user = asm(".hidden inner\n.text\n.globl go\ngo: call inner\nret\n");
     let owner = c("int inner(void) { return 1; }", &[]);
     let made = linked(&[("user.o", &user), ("owner.o", &owner)]);
@@ -89,7 +89,7 @@ fn hidden_symbols_are_found_across_objects_and_not_exported() {
 }
 
 #[test]
-fn imports_are_weak_when_every_reference_is() {
+fn import_is_weak_if_all_references_are() {
     let weak = asm(".weak maybe\n.text\n.globl a\na: call maybe\nret\n");
     let strong = asm(".text\n.globl b\nb: call maybe\nret\n");
     let binding =
@@ -100,7 +100,7 @@ fn imports_are_weak_when_every_reference_is() {
 }
 
 #[test]
-fn imports_are_functions_unless_something_reaches_into_them() {
+fn import_is_a_function_unless_used_as_data() {
     let made = packed(&c(
         "extern int value; extern int call(void); int go(void) { return value + call(); }",
         &["-O1", "-fPIE"],
@@ -109,14 +109,14 @@ fn imports_are_functions_unless_something_reaches_into_them() {
         made.symbols().into_iter().filter(|s| s.is_import()).map(|s| (s.name(), s.kind)).collect();
     assert!(kinds.contains(&(b"value", SymbolKind::Data)), "{kinds:?}");
     assert!(kinds.contains(&(b"call", SymbolKind::Function)), "{kinds:?}");
-    // Reached at a distance, it must lie near: that is worth a word.
+    // A 32-bit distance requires proximity, which causes a warning.
     assert!(
         matches!(&made.warnings[..], [PackWarning::NearImport { symbol, .. }] if symbol == "value")
     );
 }
 
 #[test]
-fn versions_fall_away() {
+fn symbol_version_is_stripped() {
     let made = packed(&asm(r#"
         .text
         .globl old, new
@@ -136,7 +136,7 @@ fn versions_fall_away() {
 }
 
 #[test]
-fn absolute_symbols_are_numbers() {
+fn absolute_symbol_is_a_number() {
     let user = asm(r#"
         .data
         .globl copy
@@ -152,7 +152,7 @@ fn absolute_symbols_are_numbers() {
     let made = linked(&[("user.o", &user), ("owner.o", &owner)]);
     assert_eq!(made.at("copy"), [0x34, 0x12, 0, 0, 0, 0, 0, 0, 0x35, 0x12, 0, 0, 0, 0, 0, 0]);
     assert!(made.relocs(".data", false).is_empty() && made.relocs(".got", false).is_empty());
-    // Whoever wants its address finds it in a slot; `lea` has become `mov`.
+    // Its address is loaded from a GOT slot; `lea` has become `mov`.
     assert_eq!(made.code()[7..10], [0x48, 0x8b, 0x15]);
     assert_eq!(made.follow(3), made.follow(10));
     assert_eq!(made.section(".got").data[..2], [0x34, 0x12]);
@@ -167,7 +167,7 @@ fn absolute_symbols_are_numbers() {
 }
 
 #[test]
-fn indirect_functions_are_refused_by_name() {
+fn indirect_function_is_refused() {
     let source = r#"
         static int one(void) { return 1; }
         static int (*pick(void))(void) { return one; }
@@ -184,7 +184,7 @@ fn indirect_functions_are_refused_by_name() {
 }
 
 #[test]
-fn a_module_with_an_entry_or_a_main_runs() {
+fn module_with_entry_or_main_is_executable() {
     let flags = |made: &Made| made.smf().header().flags;
     let plain = packed(&c("int go(void) { return 1; }", &[]));
     assert!(!flags(&plain).has(Flags::EXECUTABLE) && flags(&plain).has(Flags::PIC));
@@ -196,7 +196,7 @@ fn a_module_with_an_entry_or_a_main_runs() {
     assert_eq!(made.smf().header().entry_point, made.place("main").1);
     assert_ne!(made.place("main").1, 0);
 
-    // Hidden functions will do, and none of them ends up at 0, which would mean: none given.
+    // Hidden functions are accepted, and none lies at 0, which means "no entry point".
     let source = "__attribute__((visibility(\"hidden\"))) int go(void) { return 1; }";
     let object = c(source, &["-O0"]);
     let options = Options { entry: Some("go"), ..Options::default() };
@@ -218,7 +218,7 @@ fn a_module_with_an_entry_or_a_main_runs() {
 }
 
 #[test]
-fn what_is_no_object_is_called_what_it_is() {
+fn input_that_is_no_object_is_described() {
     let object = c("int a;", &[]);
     let patched = |at: usize, value: u8| {
         let mut object = object.clone();

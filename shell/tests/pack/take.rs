@@ -1,4 +1,4 @@
-//! Functions taken out of packed modules, and put into others.
+//! Extraction of functions from packed modules, and relinking.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use smf_loader::pack::Options;
 
 use crate::made::{Made, c, try_pack};
 
-/// Calls in every direction, data of every kind, imports that are called and read.
+/// Calls in every direction, data of every kind, imported functions and data.
 const PROGRAM: &str = r#"
     extern long outer(long), far_data;
     long counter = 5; static long hidden; static const long table[4] = {3, 5, 7, 11};
@@ -44,7 +44,7 @@ fn imports(name: &[u8]) -> Option<u64> {
     }
 }
 
-/// As a linker does it in the plainest way: data as it is, the functions one after the other, backwards.
+/// Relinks a module: unchanged data, and the functions in reverse order.
 fn relinked(smf: &Smf<'_>) -> Vec<u8> {
     let all = Concretes::of(smf).unwrap();
     let functions: Vec<FunctionBody<'_, '_>> = all.iter().map(Result::unwrap).collect();
@@ -154,7 +154,7 @@ fn pack(source: &str, layout: Layout, flags: &[&str]) -> Made {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn functions_of_a_packed_module_do_the_same_in_another_one() {
+fn extracted_functions_return_the_same_in_another_module() {
     for flags in FLAGS {
         let made = pack(PROGRAM, Layout::Packed, flags);
         let expected = results(made.bytes());
@@ -164,7 +164,7 @@ fn functions_of_a_packed_module_do_the_same_in_another_one() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn distances_come_back_as_relocations_that_name_what_is_meant() {
+fn distances_are_extracted_as_named_relocations() {
     for flags in FLAGS {
         let made = pack(PROGRAM, Layout::Packed, flags);
         let smf = made.smf();
@@ -193,11 +193,11 @@ fn distances_come_back_as_relocations_that_name_what_is_meant() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn a_function_that_leads_to_what_has_no_name_is_refused_and_no_other() {
+fn function_with_unnamed_target_is_refused_alone() {
     let source = "__attribute__((noinline)) static long nameless(long x) { return x * 3; }
         long user(long x) { return nameless(x) + 1; } long other(long x) { return x + 2; }";
     let made = pack(source, Layout::Packed, &["-O2", "-fPIC"]);
-    // A distance to another section, so that there is an image.
+    // A distance to another section, which requires an image.
     let with_data = format!("{source} long data; long reads(void) {{ return data; }}");
     let with_data = pack(&with_data, Layout::Packed, &["-O2", "-fPIC"]);
     for made in [&with_data, &made] {
@@ -210,7 +210,7 @@ fn a_function_that_leads_to_what_has_no_name_is_refused_and_no_other() {
             "{refused:?}"
         );
     }
-    // In the native layout an import's slot lies in data that anybody may write to.
+    // In the native layout an import's slot lies in writable data.
     let calls_out = "extern long outer(long); long user(long x) { return outer(x) + 1; }
         long calls(long x) { return user(x) + user(1); }";
     let native = pack(calls_out, Layout::Native, &["-O1", "-fPIC"]);
