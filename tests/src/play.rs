@@ -90,8 +90,7 @@ pub fn cached(data: &[u8]) {
         match operation[0] >> 6 {
             0 | 1 if known.is_none() => {
                 let bytes = vec![operation[1]; size];
-                let ready = cache.prepare(&path, &bytes).unwrap();
-                assert_eq!(&*cache.insert(ready).unwrap(), &bytes[..]);
+                assert_eq!(&*cache.insert(&path, &bytes).unwrap(), &bytes[..]);
                 list.insert(0, (number, bytes));
                 let sum =
                     |list: &[(u8, Vec<u8>)]| list.iter().map(|(_, b)| b.len() as u64).sum::<u64>();

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use std::{env, thread};
 
-use smf_core::cache::{CacheError, Capacity, FileCache, Freshness, Options};
+use smf_core::cache::{CacheError, Capacity, FileCache, Options, Revalidation};
 use smf_core::memory::{Errno, FileBytes, FileRange, Mapping, MemoryError};
 use smf_tests::compile::scratch;
 use smf_tests::scale::scale;
@@ -108,7 +108,7 @@ fn is_missing(errno: Errno) -> bool {
 fn read(directory: &Path) {
     let file = directory.join("file");
     let path = file.as_os_str().as_bytes();
-    let options = Options { freshness: Freshness::EachGet, ..Options::default() };
+    let options = Options { revalidation: Revalidation::OnGet, ..Options::default() };
     let cache = FileCache::new(Capacity { files: 4, bytes: 1 << 20 }, options).unwrap();
     let mut seen = Seen::default();
     let mut held = Vec::new();

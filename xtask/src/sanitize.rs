@@ -32,7 +32,7 @@ pub(crate) fn sanitize(name: &str) -> Result<(), Error> {
     cargo(&format!("+nightly {line} {built} --target {HOST} --target-dir"))
         .args([target().join(name)])
         // The sanitizers reserve so many addresses that this test cannot use up the rest.
-        .args(["--", "--skip", "an_address_space_that_is_full"])
+        .args(["--", "--skip", "full_address_space"])
         .env("RUSTFLAGS", &format!("-Zsanitizer={name} --cfg rustix_use_libc"))
         // The core tells nested calls into modules apart by their stack addresses. The address sanitizer moves variables
         // off the stack when it detects use after return.

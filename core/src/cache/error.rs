@@ -1,88 +1,65 @@
-//! Every way to be refused by a cache, as one `Copy` value.
+//! Errors of the cache.
 //!
-//! The path is not part of the value: whoever gave the path has it and puts it in front.
+//! The path is not part of an error; the caller has it.
 
-use core::fmt;
+use thiserror::Error;
 
-use super::Handle;
+use super::handle::Handle;
+use crate::alloc_util::AllocError;
 use crate::format::FormatError;
 use crate::memory::MemoryError;
 
-/// Why the cache does not give a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An operation on a cache failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
 pub enum CacheError {
-    /// The file could not be read.
-    File(MemoryError),
-    /// The file is not the archive that it was taken for, or not a sound one.
-    Format(FormatError),
+    /// The file could not be read, or there is no memory for it.
+    #[error(transparent)]
+    File(#[from] MemoryError),
+    /// There is no memory for an entry of the cache or for a decompressed section.
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
+    /// The file is not a valid archive or module.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// The archive has no module of this name.
+    #[error("the archive has no module of this name")]
     NoSuchModule,
-    /// A cache that may hold no file or no byte.
+    /// A cache for no file or no byte was requested.
+    #[error("the capacity of a cache must be at least one file and one byte")]
     NoCapacity,
-    /// A single file, with what came and is to come out of its compressed sections, larger than the
-    /// whole cache. Both in bytes.
-    TooLarge { size: u64, capacity: u64 },
-    /// A compressed section that is none of the module whose section it is to be.
-    ForeignSection { index: u32 },
-    /// Every file is in use, so none can make room.
-    AllInUse { files: u32, bytes: u64 },
-    /// A handle of a file that has been thrown out or replaced, or of none at all.
-    Stale { handle: Handle },
-    /// A handle given back more often than it was retained.
-    NotRetained { handle: Handle },
-}
-
-impl fmt::Display for CacheError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use CacheError as E;
-        match *self {
-            E::File(error) => error.fmt(f),
-            E::Format(error) => error.fmt(f),
-            E::NoSuchModule => f.write_str("the archive has no module of this name"),
-            E::NoCapacity => f.write_str("a cache needs room for at least one file and one byte"),
-            E::TooLarge { size, capacity } => {
-                write!(
-                    f,
-                    "the file takes {size} bytes, and the whole cache has room for {capacity}"
-                )
-            }
-            E::ForeignSection { index } => {
-                write!(f, "section {index} is not one of this module's compressed sections")
-            }
-            E::AllInUse { files, bytes } => write!(
-                f,
-                "no room in the cache: all {files} files ({bytes} bytes) in it are in use"
-            ),
-            E::Stale { handle } => {
-                write!(f, "handle 0x{:x} belongs to no file in the cache", handle.to_raw())
-            }
-            E::NotRetained { handle } => {
-                write!(f, "handle 0x{:x} was given back once too often", handle.to_raw())
-            }
-        }
-    }
-}
-
-impl core::error::Error for CacheError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            CacheError::File(error) => Some(error),
-            CacheError::Format(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<MemoryError> for CacheError {
-    fn from(error: MemoryError) -> Self {
-        CacheError::File(error)
-    }
-}
-
-impl From<FormatError> for CacheError {
-    fn from(error: FormatError) -> Self {
-        CacheError::Format(error)
-    }
+    /// A single file, with the decompressed bytes of its sections, is larger than the whole cache.
+    #[error("the file needs {size} bytes, more than the {capacity} bytes of the whole cache")]
+    TooLarge {
+        /// The size of the file and its decompressed sections in bytes.
+        size: u64,
+        /// The capacity of the cache in bytes.
+        capacity: u64,
+    },
+    /// A compressed section of another module.
+    #[error("section {index} is not a compressed section of this module")]
+    ForeignSection {
+        /// The index of the section.
+        index: u32,
+    },
+    /// The cache is full, and every file in it is in use.
+    #[error("the cache is full: all {files} files ({bytes} bytes) in it are in use")]
+    AllInUse {
+        /// The number of files in the cache.
+        files: u32,
+        /// Their size in bytes.
+        bytes: u64,
+    },
+    /// The entry of the handle was evicted or replaced, or the number is no handle.
+    #[error("handle 0x{:x} refers to no file in the cache", .handle.to_raw())]
+    Stale {
+        /// The handle.
+        handle: Handle,
+    },
+    /// The handle was released more often than it was retained.
+    #[error("handle 0x{:x} was released more often than it was retained", .handle.to_raw())]
+    NotRetained {
+        /// The handle.
+        handle: Handle,
+    },
 }

@@ -1,149 +1,101 @@
-//! Lists of slots, linked through the slots themselves.
-//!
-//! Links are changed by whoever has the lock of the cache, and read by nobody else; they are atomic
-//! only because slots are shared. A slot is in one list at a time and knows in which.
+//! Doubly linked lists of slots, linked by index.
 
-use core::sync::atomic::Ordering::Relaxed;
+use super::slot::{NIL, Place, Slot};
 
-use super::storage::{NOWHERE, Slot, Slots, Storage};
-
-/// Which list a slot is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Place {
-    /// In none.
-    Nowhere = 0,
-    /// Its entry can be found, and thrown out.
-    Used = 1,
-    /// Its entry can no longer be found, but is still in use.
-    Detached = 2,
-    /// It has no entry.
-    Free = 3,
-}
-
-impl Place {
-    #[inline]
-    pub(super) fn is_of(self, slot: &Slot) -> bool {
-        slot.list.load(Relaxed) == self as u8
-    }
-}
-
-/// A list, from the most recently used to the least recently used.
+/// A list of slots, from the most recently to the least recently used. A slot is in one list at a time.
 #[derive(Debug)]
 pub(super) struct List {
     place: Place,
-    first: u32,
-    last: u32,
+    newest: u32,
+    oldest: u32,
     len: u32,
 }
 
 impl List {
+    /// An empty list of the slots at `place`.
     pub(super) const fn new(place: Place) -> Self {
-        Self { place, first: NOWHERE, last: NOWHERE, len: 0 }
+        Self { place, newest: NIL, oldest: NIL, len: 0 }
     }
 
-    pub(super) fn first(&self) -> u32 {
-        self.first
+    /// The first slot; [`NIL`] if the list is empty.
+    pub(super) fn newest(&self) -> u32 {
+        self.newest
     }
 
-    pub(super) fn last(&self) -> u32 {
-        self.last
+    /// The last slot; [`NIL`] if the list is empty.
+    pub(super) fn oldest(&self) -> u32 {
+        self.oldest
     }
 
     pub(super) fn len(&self) -> u32 {
         self.len
     }
 
-    /// Puts `slot`, the one at `at`, which is in no list, in front of all others.
-    #[inline(always)]
-    pub(super) fn push<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
-        self.link(slots, at, slot);
-        slot.list.store(self.place as u8, Relaxed);
-        self.len += 1;
+    /// Inserts slot `at`, which is in no list, before all others.
+    pub(super) fn push_front(&mut self, slots: &mut [Slot], at: u32) {
+        self.link_front(slots, at);
+        if let Some(slot) = slots.get_mut(at as usize) {
+            slot.place = self.place;
+            self.len += 1;
+        }
     }
 
-    /// Takes out a slot, if it is in this list.
-    #[inline(always)]
-    pub(super) fn unlink<S: Storage>(&mut self, slots: &Slots<'_, S>, slot: &Slot) {
-        if !self.place.is_of(slot) {
+    /// Removes slot `at` if it is in this list.
+    pub(super) fn remove(&mut self, slots: &mut [Slot], at: u32) {
+        let Some(slot) = slots.get_mut(at as usize).filter(|slot| slot.place == self.place) else {
             return;
-        }
-        self.skip(slots, slot);
-        slot.list.store(Place::Nowhere as u8, Relaxed);
-        self.len -= 1;
-    }
-
-    /// Lets the list begin with `slot`.
-    #[inline(always)]
-    fn link<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
-        slot.before.store(NOWHERE, Relaxed);
-        slot.behind.store(self.first, Relaxed);
-        match slots.neighbour(self.first) {
-            Some(first) => first.before.store(at, Relaxed),
-            None => self.last = at,
-        }
-        self.first = at;
-    }
-
-    /// Lets the list lead past `slot`.
-    #[inline(always)]
-    fn skip<S: Storage>(&mut self, slots: &Slots<'_, S>, slot: &Slot) {
-        let (before, behind) = (slot.before.load(Relaxed), slot.behind.load(Relaxed));
-        match slots.neighbour(before) {
-            Some(neighbour) => neighbour.behind.store(behind, Relaxed),
-            None => self.first = behind,
-        }
-        match slots.neighbour(behind) {
-            Some(neighbour) => neighbour.before.store(before, Relaxed),
-            None => self.last = before,
-        }
-    }
-
-    /// Moves `slot`, the one at `at`, to the front, if it is in this list.
-    #[inline(always)]
-    pub(super) fn renew<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
-        if self.place.is_of(slot) {
-            self.renew_known(slots, at, slot);
-        }
-    }
-
-    /// As [`renew`](Self::renew), of a slot that is in this list. A reader may ask meanwhile in which list it
-    /// is, so that stays.
-    #[inline(always)]
-    pub(super) fn renew_known<S: Storage>(&mut self, slots: &Slots<'_, S>, at: u32, slot: &Slot) {
-        let first = self.first;
-        if first == at {
-            return;
-        }
-        // What every hit does, hence without a question for each link when all lead to the first slots.
-        let (before, behind) = (slot.before.load(Relaxed), slot.behind.load(Relaxed));
-        let neighbours = [before, behind, first].map(|link| slots.first(link));
-        let [Some(one_before), Some(one_behind), Some(old_first)] = neighbours else {
-            self.skip(slots, slot);
-            return self.link(slots, at, slot);
         };
-        one_before.behind.store(behind, Relaxed);
-        one_behind.before.store(before, Relaxed);
-        old_first.before.store(at, Relaxed);
-        slot.before.store(NOWHERE, Relaxed);
-        slot.behind.store(first, Relaxed);
-        self.first = at;
+        slot.place = Place::Unlisted;
+        self.len -= 1;
+        self.unlink(slots, at);
+    }
+
+    /// Moves slot `at` to the front if it is in this list.
+    #[inline]
+    pub(super) fn move_to_front(&mut self, slots: &mut [Slot], at: u32) {
+        let is_here = slots.get(at as usize).is_some_and(|slot| slot.place == self.place);
+        if is_here && self.newest != at {
+            self.unlink(slots, at);
+            self.link_front(slots, at);
+        }
+    }
+
+    fn link_front(&mut self, slots: &mut [Slot], at: u32) {
+        let Some(slot) = slots.get_mut(at as usize) else { return };
+        (slot.newer, slot.older) = (NIL, self.newest);
+        match slots.get_mut(self.newest as usize) {
+            Some(newest) => newest.newer = at,
+            None => self.oldest = at,
+        }
+        self.newest = at;
+    }
+
+    fn unlink(&mut self, slots: &mut [Slot], at: u32) {
+        let Some(slot) = slots.get(at as usize) else { return };
+        let (newer, older) = (slot.newer, slot.older);
+        match slots.get_mut(newer as usize) {
+            Some(slot) => slot.older = older,
+            None => self.newest = older,
+        }
+        match slots.get_mut(older as usize) {
+            Some(slot) => slot.newer = newer,
+            None => self.oldest = newer,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::storage::FixedStorage;
     use super::*;
     use std::vec::Vec;
 
-    fn check<S: Storage>(storage: &S, list: &List, expected: &[u32]) {
-        let walk = |from, next: fn(&Slot) -> u32| {
-            let step = move |at: &u32| storage.slot(*at).map(next).filter(|at| *at != NOWHERE);
-            core::iter::successors(Some(from).filter(|at| *at != NOWHERE), step)
+    fn check(slots: &[Slot], list: &List, expected: &[u32]) {
+        let walk = |from: u32, next: fn(&Slot) -> u32| {
+            let step = move |at: &u32| Some(next(&slots[*at as usize])).filter(|at| *at != NIL);
+            core::iter::successors(Some(from).filter(|at| *at != NIL), step)
         };
-        let forward: Vec<u32> = walk(list.first, |slot| slot.behind.load(Relaxed)).collect();
-        let mut backward: Vec<u32> = walk(list.last, |slot| slot.before.load(Relaxed)).collect();
+        let forward: Vec<u32> = walk(list.newest, |slot| slot.older).collect();
+        let mut backward: Vec<u32> = walk(list.oldest, |slot| slot.newer).collect();
         backward.reverse();
         assert_eq!(
             (&forward[..], &backward[..], list.len as usize),
@@ -152,35 +104,33 @@ mod tests {
     }
 
     #[test]
-    fn links_as_a_vector_would_order() {
-        let storage = FixedStorage::<8, 2>::new();
-        let slots = Slots::of(&storage);
+    fn list_of_slots_orders_as_a_vector_does() {
+        let mut slots: Vec<Slot> = (0..8).map(|_| Slot::new().unwrap()).collect();
         let mut list = List::new(Place::Used);
         let mut model: Vec<u32> = Vec::new();
         let mut seed = 1u32;
         for _ in 0..if cfg!(miri) { 100 } else { 5000 } {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let at = (seed >> 13) % 8;
-            let slot = storage.slot(at).unwrap();
             match (model.contains(&at), seed >> 30) {
                 (false, _) => {
-                    list.push(&slots, at, slot);
+                    list.push_front(&mut slots, at);
                     model.insert(0, at);
                 }
                 (true, 0..=1) => {
-                    list.renew(&slots, at, slot);
+                    list.move_to_front(&mut slots, at);
                     model.retain(|other| *other != at);
                     model.insert(0, at);
                 }
                 (true, _) => {
-                    list.unlink(&slots, slot);
-                    // What is not in the list is not put there.
-                    list.unlink(&slots, slot);
-                    list.renew(&slots, at, slot);
+                    list.remove(&mut slots, at);
+                    // A slot that is not in the list stays out of it.
+                    list.remove(&mut slots, at);
+                    list.move_to_front(&mut slots, at);
                     model.retain(|other| *other != at);
                 }
             }
-            check(&storage, &list, &model);
+            check(&slots, &list, &model);
         }
     }
 }

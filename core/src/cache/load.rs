@@ -1,319 +1,234 @@
-//! What is not in the cache yet, and how it gets there.
-//!
-//! To read a file takes system calls, and to put it in takes the lock. The two are apart: no lock is held
-//! while a file is read, and who has read one, or has bytes from elsewhere, may put it in later.
+//! Misses: files are read without a lock and inserted under the lock of the inventory.
 
-use core::fmt;
-use core::ops::{Deref, Range};
+use core::ops::Range;
 
-use super::entry::{CachedFile, Entry, Handle, Key, Link, NO_FILE, Parts, WHOLE, is_no_file};
-use super::files::FileCache;
-use super::ledger::{Garbage, Ledger, handle_of};
-use super::pin::{Closed, Pin};
-use super::pinned::Held;
-use super::sections::Sections;
-use super::storage::Slots;
-use super::{CacheError, Pinned, Storage};
+use super::cache_ref::CacheRef;
+use super::entry::{CachedFile, Entry, Key, Link, NO_FILE};
+use super::error::CacheError;
+use super::file_cache::FileCache;
+use super::handle::Handle;
+use super::inventory::Inventory;
+use super::options::Prefetched;
+use super::slot::Place;
+use crate::alloc_util::TryArc;
 use crate::format::Library;
 use crate::format::bytes::offset_in;
 use crate::memory::{
     FileBytes, FileRange, FileStamp, MemoryError, Nanoseconds, OpenFile, OwnedBytes, monotonic,
+    read_ahead,
 };
 
-/// Bytes with a path that are in no cache yet; see [`FileCache::read`] and [`FileCache::prepare`].
-pub struct ReadyFile {
-    bytes: FileBytes,
-    /// When reading began and ended; `None` when nothing was read.
-    read: Option<(Nanoseconds, Nanoseconds)>,
-}
-
-impl ReadyFile {
-    /// The path under which the bytes will be found.
-    pub fn path(&self) -> &[u8] {
-        self.bytes.tail()
-    }
-}
-
-impl Deref for ReadyFile {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl fmt::Debug for ReadyFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadyFile").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// A slot's number and its entry.
-type Found<'c> = (u32, Pin<'c, Entry>);
-/// A view that does not know its cache yet.
-type PinnedFile<'c> = Held<Pin<'c, Entry>>;
-
-impl<S: Storage> FileCache<S> {
-    /// Reads a file as [`get`](Self::get) would, into memory of the kind that this cache uses, and does
-    /// not put it in: the cache is neither asked nor changed, and nothing is counted before
-    /// [`insert`](Self::insert).
+impl FileCache {
+    /// Inserts a copy of bytes that come from no file (embedded modules, a network) under `path`.
     ///
-    /// # Errors
-    /// [`CacheError::File`] as [`FileBytes::read`]; [`CacheError::TooLarge`].
-    pub fn read(&self, path: &[u8]) -> Result<ReadyFile, CacheError> {
-        let begin = monotonic();
-        let file = OpenFile::open(path)?;
-        let bytes = file.copy(FileRange::WHOLE, self.capacity.bytes, path, S::COPY_TO);
-        ready(begin, bytes).map(|(ready, _)| ready)
-    }
-
-    /// A copy of bytes that come from elsewhere (a program that carries its modules, a network), to be
-    /// put in under a path. They count as a file, and no file is compared with them: as long as they
-    /// are in the cache they are fresh, and [`Pinned::stamp`] is `None`. Once they have been thrown
-    /// out, [`get`](Self::get) looks for a file.
-    ///
-    /// # Errors
-    /// [`CacheError::TooLarge`]; [`CacheError::File`] when there is no memory for the copy.
-    pub fn prepare(&self, path: &[u8], bytes: &[u8]) -> Result<ReadyFile, CacheError> {
-        let (size, capacity) = (bytes.len() as u64, self.capacity.bytes);
-        if size > capacity {
-            return Err(CacheError::TooLarge { size, capacity });
-        }
-        Ok(ReadyFile { bytes: FileBytes::of(bytes, path, NO_FILE, S::COPY_TO)?, read: None })
-    }
-
-    /// Puts in what was [read](Self::read), which then counts as a request that missed, or
-    /// [prepared](Self::prepare), which counts as none. What was there under the same path is replaced;
-    /// of a file that is in the cache in the same state already, the one in the cache stays.
+    /// They count as a file, but are never compared with one: they stay fresh as long as they are in the
+    /// cache, and [`CacheRef::stamp`] is `None`. Counts as no request. Replaces the file that was cached
+    /// under this path. After the eviction of the bytes, [`get`](Self::get) looks for a file.
     ///
     /// ```
     /// use smf_core::cache::{CacheError, Capacity, FileCache, Options};
     ///
     /// let cache = FileCache::new(Capacity { files: 100, bytes: 1 << 20 }, Options::default())?;
-    /// let built_in = cache.prepare(b"builtin:answer", &[42])?;
-    /// drop(cache.insert(built_in)?);
+    /// drop(cache.insert(b"builtin:answer", &[42])?);
     /// assert_eq!(*cache.get(b"builtin:answer")?, [42]);
     /// # Ok::<(), CacheError>(())
     /// ```
     ///
     /// # Errors
-    /// [`CacheError::AllInUse`]; [`CacheError::TooLarge`] for one made for another, larger cache.
-    pub fn insert(&self, file: ReadyFile) -> Result<Pinned<'_>, CacheError> {
-        self.insert_hashed(self.hash_if_fits(&file)?, file)
-    }
-
-    /// The hash of a file's path, unless it is larger than the cache.
-    pub(super) fn hash_if_fits(&self, file: &ReadyFile) -> Result<u32, CacheError> {
-        let (size, capacity) = (file.len() as u64, self.capacity.bytes);
+    /// [`CacheError::TooLarge`]; [`CacheError::AllInUse`]; [`CacheError::File`] and
+    /// [`CacheError::OutOfMemory`] if there is no memory for the copy.
+    pub fn insert(&self, path: &[u8], bytes: &[u8]) -> Result<CacheRef<'_>, CacheError> {
+        let (size, capacity) = (bytes.len() as u64, self.capacity.bytes);
         if size > capacity {
             return Err(CacheError::TooLarge { size, capacity });
         }
-        Ok(self.hash(&Key { path: file.path(), module: None }))
+        let key = Key { path, module: None };
+        let bytes = FileBytes::copy_of(bytes, path, NO_FILE, self.copy_to())?;
+        let mut inventory = self.lock_inventory();
+        self.insert_file(&mut inventory, self.hash(&key), &key, bytes)
     }
 
+    /// Reads files before they are requested, one after another.
+    ///
+    /// `report` is called with each path and its result, in order. The kernel is asked to read each file into
+    /// the page cache `ahead` files before its turn, which pays for files that are not there yet; 0
+    /// disables this.
+    pub fn prefetch<P: AsRef<[u8]>>(
+        &self,
+        paths: &[P],
+        ahead: usize,
+        mut report: impl FnMut(&P, Result<(), CacheError>),
+    ) -> Prefetched {
+        let mut announced = paths.iter().take(if ahead == 0 { 0 } else { usize::MAX });
+        let announce = |path: &P| {
+            // `get` returns the error if the file cannot be opened.
+            let _ = read_ahead(path.as_ref());
+        };
+        announced.by_ref().take(ahead).for_each(announce);
+        let mut done = Prefetched::default();
+        for path in paths {
+            announced.by_ref().take(1).for_each(announce);
+            let result = self.get(path.as_ref()).map(drop);
+            let count = if result.is_ok() { &mut done.ready } else { &mut done.failed };
+            *count += 1;
+            report(path, result);
+        }
+        done
+    }
+
+    /// Reads and inserts what a request did not find.
     #[cold]
-    pub(super) fn load(&self, hash: u32, key: Key<'_>) -> Result<Pinned<'_>, CacheError> {
-        match key.module {
-            None => self.filler().load(hash, key),
-            Some(module) => self.load_module(hash, key, module),
+    pub(super) fn load(&self, hash: u64, key: Key<'_>) -> Result<CacheRef<'_>, CacheError> {
+        if let Some(module) = key.module {
+            return self.load_module(hash, &key, module);
+        }
+        self.load_file(hash, &key).inspect_err(|_| {
+            let mut inventory = self.lock_inventory();
+            inventory.count_failure();
+            // A file that can no longer be read is not served from the cache.
+            self.detach_key(&mut inventory, hash, &key);
+        })
+    }
+
+    fn load_file(&self, hash: u64, key: &Key<'_>) -> Result<CacheRef<'_>, CacheError> {
+        let begin = monotonic();
+        let file = OpenFile::open(key.path)?;
+        if let Some(known) = self.find_by_stamp(hash, key, &file.stamp()) {
+            return Ok(known);
+        }
+        let bytes = file
+            .copy(FileRange::WHOLE, self.capacity.bytes, key.path, self.copy_to())
+            .map_err(too_large)?;
+        let end = monotonic();
+        drop(file);
+        self.insert_read(hash, key, bytes, begin, end)
+    }
+
+    /// Inserts a file that was read from `begin` to `end`, unless another thread has inserted it meanwhile.
+    fn insert_read(
+        &self,
+        hash: u64,
+        key: &Key<'_>,
+        bytes: FileBytes,
+        begin: Nanoseconds,
+        end: Nanoseconds,
+    ) -> Result<CacheRef<'_>, CacheError> {
+        let stamp = bytes.stamp();
+        let mut inventory = self.lock_inventory();
+        if let Some(handle) = inventory.find(&stamp) {
+            if let Some(file) = self.reuse(handle, &stamp, false) {
+                inventory.count_load(begin, end);
+                return Ok(self.link_to(&mut inventory, hash, key, file));
+            }
+            if self.detach_handle(&mut inventory, handle) {
+                inventory.count_replacement();
+            }
+        }
+        let inserted = self.insert_file(&mut inventory, hash, key, bytes)?;
+        inventory.count_load(begin, end);
+        Ok(inserted)
+    }
+
+    /// Inserts a file and replaces the entry under its path.
+    fn insert_file(
+        &self,
+        inventory: &mut Inventory,
+        hash: u64,
+        key: &Key<'_>,
+        bytes: FileBytes,
+    ) -> Result<CacheRef<'_>, CacheError> {
+        self.replace(inventory, hash, key);
+        let entry = Entry::File(CachedFile::new(bytes));
+        let (handle, file) = self.insert_entry(inventory, hash, entry)?;
+        Ok(CacheRef { file, link: None, handle, cache: self })
+    }
+
+    /// Detaches the entry under a key for another one.
+    fn replace(&self, inventory: &mut Inventory, hash: u64, key: &Key<'_>) {
+        if self.detach_key(inventory, hash, key) == Some(true) {
+            inventory.count_replacement();
         }
     }
 
-    /// The file with this stamp, if it is in the cache; `key` leads to it from now on.
-    pub(super) fn known_file(
-        &self,
-        hash: u32,
+    /// The file with this stamp if it is cached under whatever path, as a hit. From now on `key` leads to it.
+    fn find_by_stamp(&self, hash: u64, key: &Key<'_>, stamp: &FileStamp) -> Option<CacheRef<'_>> {
+        let mut inventory = self.lock_inventory();
+        let file = self.reuse(inventory.find(stamp)?, stamp, true)?;
+        Some(self.link_to(&mut inventory, hash, key, file))
+    }
+
+    /// The file of a handle if it has this stamp, as used.
+    fn reuse(&self, handle: Handle, stamp: &FileStamp, is_hit: bool) -> Option<CacheRef<'_>> {
+        let mut state = self.lock_shard_of(handle);
+        let at = state.find_handle(handle)?;
+        let slot = state.slot(at).filter(|slot| slot.place == Place::Used)?;
+        let file = slot.entry.clone();
+        file.file()?.stamp().filter(|known| known == stamp)?;
+        match is_hit {
+            true => state.count_hit(at),
+            false => state.touch(at),
+        }
+        Some(CacheRef { file, link: None, handle, cache: self })
+    }
+
+    /// The same file as found by `key`, which becomes a link to it unless it is the file's own path.
+    fn link_to<'c>(
+        &'c self,
+        inventory: &mut Inventory,
+        hash: u64,
         key: &Key<'_>,
-        stamp: &FileStamp,
-    ) -> Option<Pinned<'_>> {
-        let mut garbage = Garbage::new();
-        let mut ledger = self.lock();
-        let at = ledger.find_file(&self.storage, stamp)?;
-        let found =
-            ledger.pin(self.storage.slot(at)?, false).filter(|pin| has_stamp(pin, stamp))?;
-        ledger.count_hit();
-        let known = known(&mut ledger, &self.storage, hash, *key, (at, found), &mut garbage);
-        drop(ledger);
-        known.map(|known| self.pinned(known))
+        file: CacheRef<'c>,
+    ) -> CacheRef<'c> {
+        if key.is_of(&file.file) {
+            return file;
+        }
+        self.replace(inventory, hash, key);
+        // A link to a file only saves time, so nothing is evicted for it.
+        let linked = inventory
+            .fits_link()
+            .then(|| self.insert_link(inventory, hash, key, (file.handle, None)).ok());
+        match linked.flatten() {
+            Some((handle, link)) => CacheRef { link: Some(link), handle, ..file },
+            None => file,
+        }
     }
 
-    #[inline(never)]
-    pub(super) fn insert_hashed(
+    fn insert_link(
         &self,
-        hash: u32,
-        ready: ReadyFile,
-    ) -> Result<Pinned<'_>, CacheError> {
-        let mut garbage = Garbage::new();
-        let mut ledger = self.lock();
-        let inserted = match ready.put(&mut ledger, &self.storage, hash, &mut garbage)? {
-            Put::New(at, closed) => view_of(&self.storage, (at, closed.into_pin())),
-            Put::Known(known) => Some(known),
-        };
-        drop(ledger);
-        inserted.map(|held| self.pinned(held)).ok_or(CacheError::NoCapacity)
+        inventory: &mut Inventory,
+        hash: u64,
+        key: &Key<'_>,
+        (target, range): (Handle, Option<Range<usize>>),
+    ) -> Result<(Handle, TryArc<Entry>), CacheError> {
+        let key = OwnedBytes::copy_of(key.path, key.module.unwrap_or(&[]), self.copy_to())?;
+        let link = Entry::Link(Link::new(key, target, range));
+        self.insert_entry(inventory, hash, link)
     }
 
-    /// Counts as one request: the one for the archive.
+    /// Counts as one request: that for the archive.
     fn load_module(
         &self,
-        hash: u32,
-        key: Key<'_>,
+        hash: u64,
+        key: &Key<'_>,
         module: &[u8],
-    ) -> Result<Pinned<'_>, CacheError> {
+    ) -> Result<CacheRef<'_>, CacheError> {
         let archive = self.get(key.path)?;
         let name = core::str::from_utf8(module).map_err(|_| CacheError::NoSuchModule)?;
         let found = Library::parse(&archive)?.find(name).ok_or(CacheError::NoSuchModule)??;
         let start = usize::try_from(offset_in(&archive, found.data)).unwrap_or(0);
-        let range = start..start + found.data.len();
-        let (file_handle, mut garbage) = (archive.held.file_handle, Garbage::new());
-        let mut ledger = self.lock();
-        ledger.remove(&self.storage, hash, key, &mut garbage);
-        let meant = (file_handle, range.clone());
-        let link = link(&mut ledger, &self.storage, hash, key, meant, &mut garbage);
-        drop(ledger);
-        let (at, link) = link?;
-        let handle = handle_of(self.storage.slot(at).ok_or(CacheError::NoCapacity)?, at);
-        let file = archive.held.file;
-        Ok(self.pinned(Held { file, link: Some(link), range, handle, file_handle }))
+        let target = (archive.file_handle(), Some(start..start + found.data.len()));
+        let mut inventory = self.lock_inventory();
+        self.detach_key(&mut inventory, hash, key);
+        let (handle, link) = self.insert_link(&mut inventory, hash, key, target)?;
+        let file = archive.file;
+        Ok(CacheRef { file, link: Some(link), handle, cache: self })
     }
 }
 
-/// What was copied from a file since `begin`, and when that ended.
-pub(super) fn ready(
-    begin: Nanoseconds,
-    bytes: Result<FileBytes, MemoryError>,
-) -> Result<(ReadyFile, Nanoseconds), CacheError> {
-    let bytes = bytes.map_err(|error| match error {
+/// The limit of a read is the capacity of the cache.
+fn too_large(error: MemoryError) -> CacheError {
+    match error {
         MemoryError::FileTooLarge { size, limit } => CacheError::TooLarge { size, capacity: limit },
         other => other.into(),
-    })?;
-    let end = monotonic();
-    Ok((ReadyFile { bytes, read: Some((begin, end)) }, end))
-}
-
-/// What came of putting in a file.
-pub(super) enum Put<'c> {
-    /// It is in this slot, which is to be opened before anything else.
-    New(u32, Closed<'c, Entry>),
-    /// The same was there already.
-    Known(PinnedFile<'c>),
-}
-
-impl ReadyFile {
-    #[inline(always)]
-    pub(super) fn put<'c, S: Storage>(
-        self,
-        ledger: &mut Ledger,
-        storage: &'c S,
-        hash: u32,
-        garbage: &mut Garbage,
-    ) -> Result<Put<'c>, CacheError> {
-        let key = Key { path: self.path(), module: None };
-        let size = self.bytes.len() as u64;
-        if !is_no_file(&self.bytes.stamp())
-            && let Some(known) = make_way(ledger, storage, hash, key, &self.bytes.stamp(), garbage)
-        {
-            count_load(ledger, self.read);
-            return Ok(Put::Known(known));
-        }
-        if ledger.remove(storage, hash, key, garbage) == Some(true) {
-            ledger.count_replacement();
-        }
-        let slots = Slots::of(storage);
-        let room = match ledger.room_for_file(&slots, size, garbage) {
-            Ok(room) => room,
-            Err(error) => {
-                garbage.take(entry_of(self.bytes));
-                return Err(error);
-            }
-        };
-        let (at, slot) = (room.at, room.slot);
-        let closed = room.fill(entry_of(self.bytes), garbage);
-        ledger.enter_file(&slots, hash, (at, slot), (&closed, size));
-        count_load(ledger, self.read);
-        Ok(Put::New(at, closed))
     }
-}
-
-#[inline(always)]
-fn entry_of(bytes: FileBytes) -> Entry {
-    let (parts, sections) = (Parts::default(), Sections::default());
-    Entry::File(CachedFile { bytes, parts, sections })
-}
-
-#[inline(always)]
-fn count_load(ledger: &mut Ledger, read: Option<(Nanoseconds, Nanoseconds)>) {
-    if let Some((begin, end)) = read {
-        ledger.count_load(begin, end);
-    }
-}
-
-/// The view of the file with this stamp, if another thread was faster; an older state of it goes.
-#[inline(never)]
-fn make_way<'c, S: Storage>(
-    ledger: &mut Ledger,
-    storage: &'c S,
-    hash: u32,
-    key: Key<'_>,
-    stamp: &FileStamp,
-    garbage: &mut Garbage,
-) -> Option<PinnedFile<'c>> {
-    let at = ledger.find_file(storage, stamp)?;
-    match ledger.pin(storage.slot(at)?, false).filter(|pin| has_stamp(pin, stamp)) {
-        Some(pin) => known(ledger, storage, hash, key, (at, pin), garbage),
-        None => {
-            ledger.detach(storage, at, garbage);
-            ledger.count_replacement();
-            None
-        }
-    }
-}
-
-/// The view of a file that is in the cache, under this key or another.
-fn known<'c, S: Storage>(
-    ledger: &mut Ledger,
-    storage: &'c S,
-    hash: u32,
-    key: Key<'_>,
-    found: Found<'c>,
-    garbage: &mut Garbage,
-) -> Option<PinnedFile<'c>> {
-    ledger.touch(&Slots::of(storage), found.0, storage.slot(found.0)?);
-    let mut view = view_of(storage, found)?;
-    if !key.is_of(&view.file) {
-        if ledger.remove(storage, hash, key, garbage) == Some(true) {
-            ledger.count_replacement();
-        }
-        // Without a slot for it the path is looked up again the next time.
-        if let Ok(link) = link(ledger, storage, hash, key, (view.file_handle, WHOLE), garbage) {
-            (view.handle, view.link) = (handle_of(storage.slot(link.0)?, link.0), Some(link.1));
-        }
-    }
-    Some(view)
-}
-
-/// The view of a file by its first path.
-fn view_of<'c, S: Storage>(storage: &S, (at, file): Found<'c>) -> Option<PinnedFile<'c>> {
-    let handle = handle_of(storage.slot(at)?, at);
-    let range = 0..file.file()?.bytes.len();
-    Some(Held { file, link: None, range, handle, file_handle: handle })
-}
-
-/// Puts in a link to a part of a file.
-fn link<'c, S: Storage>(
-    ledger: &mut Ledger,
-    storage: &'c S,
-    hash: u32,
-    key: Key<'_>,
-    (target, range): (Handle, Range<usize>),
-    garbage: &mut Garbage,
-) -> Result<Found<'c>, CacheError> {
-    let key = OwnedBytes::of(key.path, key.module.unwrap_or(&[]), S::COPY_TO)?;
-    let link = Link { key, target, range, parts: Parts::default() };
-    let (at, closed) = ledger.insert_link(storage, hash, link, garbage)?;
-    Ok((at, closed.into_pin()))
-}
-
-fn has_stamp(entry: &Entry, stamp: &FileStamp) -> bool {
-    entry.file().and_then(CachedFile::stamp) == Some(*stamp)
 }

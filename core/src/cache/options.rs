@@ -1,55 +1,67 @@
-//! What a cache is told when it is made, and what it answers to a list.
+//! Options of a cache.
 
-#[cfg(doc)]
-use super::FileCache;
-
-/// How much a cache holds at most. Files in use count, also those that have been replaced.
+/// The limits of a cache. Files in use count, also those that have been replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// Files; at least 1. Further paths and modules of archives do not count; there are at most as
-    /// many of them as files, or 4,096.
+    /// Files; at least 1. Further paths of files and modules of archives do not count; their number is
+    /// limited to that of files, or to 4,096 if that is more and the cache [grows](Storage::Growing).
     pub files: u32,
-    /// Bytes of files, and of what came out of their compressed sections (whole pages where no
-    /// allocator is asked); at least 1.
+    /// Bytes of files and of their decompressed sections; at least 1.
     pub bytes: u64,
 }
 
-/// Who is thrown out first.
+/// Which file is evicted first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// Exactly the one that has not been used for the longest time. Each hit takes the lock.
+    /// The least recently used file. Exact in a cache with one shard, else exact within each shard (see
+    /// the [module](super)).
     #[default]
     Lru,
-    /// The oldest that has not been used since it was last looked at; to be read again soon after it was
-    /// thrown out is to be used. Hits take no lock.
+    /// The oldest file that has not been used since it was last considered (Zhang et al., "SIEVE is Simpler
+    /// than LRU", NSDI 2024). In a cache of 64 files or more, a file that is read again soon after its
+    /// eviction counts as used.
     Sieve,
 }
 
-/// When a file in the cache is compared with the file on disk: size, time of modification in
-/// nanoseconds, device and inode.
+/// When a cached file is compared with the file on disk: size, time of modification, device and inode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Freshness {
-    /// When [`FileCache::refresh`] asks for it.
+pub enum Revalidation {
+    /// By [`FileCache::refresh`](super::FileCache::refresh) and
+    /// [`FileCache::refresh_all`](super::FileCache::refresh_all) only.
     #[default]
-    OnRequest,
-    /// Whenever it is asked for by path: one system call each time.
-    EachGet,
+    Manual,
+    /// At each request by path, which costs one system call.
+    OnGet,
 }
 
-/// What a cache may be told beside its capacity.
+/// Where a cache gets its memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// From the global allocator, as the cache grows.
+    #[default]
+    Growing,
+    /// From the global allocator when the cache is created, for as many entries as its capacity allows. After
+    /// that the cache asks the allocator for nothing: the bytes of each file lie in mapped pages. Only
+    /// decompression still allocates. Such a cache has one shard.
+    Reserved,
+}
+
+/// Options of a cache besides its capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Who is thrown out first.
+    /// Which file is evicted first.
     pub policy: Policy,
     /// When files are compared with those on disk.
-    pub freshness: Freshness,
+    pub revalidation: Revalidation,
+    /// Where the cache gets its memory.
+    pub storage: Storage,
 }
 
-/// How [`FileCache::prefetch`] went.
+/// The result of [`FileCache::prefetch`](super::FileCache::prefetch).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prefetched {
-    /// Files that are in the cache now.
+    /// The number of files that were read or already in the cache.
     pub ready: u32,
-    /// Files that are not.
+    /// The number of files that could not be read.
     pub failed: u32,
 }

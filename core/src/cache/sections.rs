@@ -1,233 +1,160 @@
-//! What compressed sections of a file decompress to, kept with the file.
-//!
-//! Each section is one block of memory, with its head in front of its bytes, so that storage that never
-//! asks the allocator need not do so here: a block of its is pages of their own. The blocks of a file are
-//! a chain that only grows, at its front, until the file itself goes; so whoever has a pin on the file
-//! reads the chain without a lock, and what he has found stays.
-#![allow(unsafe_code)]
+//! Sections of a cached module: its note, its templates, and the content of compressed sections.
 
-use alloc::alloc::{alloc_zeroed, dealloc};
-use core::alloc::Layout;
 use core::ops::Range;
-use core::ptr::{self, NonNull};
-use core::slice;
-use core::sync::atomic::AtomicPtr;
-use core::sync::atomic::Ordering::{Acquire, Release};
 
-use crate::memory::{CopyTo, MemoryError, PageCount, Placement, WritablePages};
+use spin::Once;
 
-/// What stands in front of the bytes; they are aligned as it is.
-#[repr(C, align(16))]
-struct Head {
-    /// Null at the end.
-    next: *mut Head,
-    /// Where in the file the compressed section is.
-    section: Range<usize>,
-    /// How many bytes stand behind the head.
-    len: usize,
-    /// What this block counts for, and all behind it in the chain.
-    size: u64,
-    /// Those that the block is in; `None` for memory of the allocator.
-    pages: Option<WritablePages>,
+use super::cache_ref::CacheRef;
+use super::entry::{Entry, Part, Parts};
+use super::error::CacheError;
+use crate::format::bytes::offset_in;
+use crate::format::{FormatError, Section, SectionKind, Smf};
+
+/// A part of a module.
+enum Found<'d> {
+    /// Bytes of the file.
+    Bytes(&'d [u8]),
+    /// The content of a compressed section.
+    Compressed(Section<'d>),
 }
 
-/// A block that is in no chain yet.
-pub(super) struct Block(NonNull<Head>);
+type Find = for<'d> fn(&Smf<'d>) -> Result<Option<Found<'d>>, FormatError>;
 
-impl Block {
-    /// What `len` bytes count for in the capacity: pages count whole.
-    pub(super) fn size(len: usize, to: CopyTo) -> Result<u64, MemoryError> {
-        match to {
-            CopyTo::Allocator => Ok(len as u64),
-            CopyTo::Pages => Ok(Self::pages(Self::layout(len)?)?.bytes() as u64),
-        }
+fn find_note<'d>(smf: &Smf<'d>) -> Result<Option<Found<'d>>, FormatError> {
+    match smf.sections().named(b"note.sdn").filter(Section::is_compressed) {
+        Some(section) => Ok(Some(Found::Compressed(section))),
+        None => Ok(smf.note_bytes()?.map(|(note, _)| Found::Bytes(note))),
     }
+}
 
-    fn pages(layout: Layout) -> Result<PageCount, MemoryError> {
-        PageCount::covering(layout.size() as u64)
-    }
+fn find_templates<'d>(smf: &Smf<'d>) -> Result<Option<Found<'d>>, FormatError> {
+    let section = smf.sections().of_kind(SectionKind::TemplateCode);
+    Ok(section.map(|section| match section.is_compressed() {
+        true => Found::Compressed(section),
+        false => Found::Bytes(section.data),
+    }))
+}
 
-    fn layout(len: usize) -> Result<Layout, MemoryError> {
-        let bytes = Layout::array::<u8>(len);
-        let whole = bytes.and_then(|bytes| Layout::new::<Head>().extend(bytes));
-        whole.map(|(whole, _)| whole).map_err(|_| no_room(len))
-    }
-
-    /// `len` zeroes for what the section at this place in its file decompresses to.
+impl CacheRef<'_> {
+    /// The content of a section of [`smf`](Self::smf): its bytes in the file or, if it is compressed, the
+    /// decompressed bytes.
+    ///
+    /// A section is decompressed once as long as the file is in the cache or in use. The decompressed bytes
+    /// are shared, count as bytes of the file, and live as long as the file.
     ///
     /// # Errors
-    /// [`MemoryError`] when there is no memory for them.
-    pub(super) fn zeroed(
-        section: Range<usize>,
-        len: usize,
-        to: CopyTo,
-    ) -> Result<Self, MemoryError> {
-        let layout = Self::layout(len)?;
-        let (start, pages) = match to {
-            CopyTo::Allocator => {
-                // SAFETY: a head at least, so not of size 0.
-                let start = unsafe { alloc_zeroed(layout) };
-                (NonNull::new(start).ok_or(no_room(len))?, None)
-            }
-            CopyTo::Pages => {
-                let mut pages = WritablePages::allocate(Self::pages(layout)?, Placement::Anywhere)?;
-                pages.prefault(layout.size())?;
-                (NonNull::from(pages.as_mut_slice()).cast(), Some(pages))
-            }
+    /// [`CacheError::ForeignSection`] for a compressed section of another module; [`CacheError::Format`] as
+    /// [`Smf::contents`], before anything is evicted if the error shows without decompression;
+    /// [`CacheError::TooLarge`] if the file would no longer fit into the cache; [`CacheError::AllInUse`] if
+    /// nothing else can be evicted; [`CacheError::OutOfMemory`].
+    pub fn section_bytes<'v>(&'v self, section: &Section<'v>) -> Result<&'v [u8], CacheError> {
+        if !section.is_compressed() {
+            return Ok(section.data);
+        }
+        let bytes: &[u8] = self;
+        let foreign = CacheError::ForeignSection { index: section.index };
+        let file = self.file.file().filter(|_| contains(bytes, section.data)).ok_or(foreign)?;
+        let range = range_in(bytes, section.data);
+        let len = usize::try_from(section.virtual_size).ok();
+        if let Some(known) = self.decompressed(&range).filter(|found| Some(found.len()) == len) {
+            return Ok(known);
+        }
+        let smf = Smf::parse(bytes)?;
+        // The caller may have made up the section.
+        let is_own = |own: &Section<'_>| {
+            own.is_compressed()
+                && range_in(bytes, own.data) == range
+                && own.virtual_size == section.virtual_size
         };
-        let (start, size) = (start.cast(), Self::size(len, to)?);
-        let head = Head { next: ptr::null_mut(), section, len, size, pages };
-        // SAFETY: room for a head, aligned by the layout or as a page is, that nobody else has.
-        unsafe { start.write(head) };
-        Ok(Self(start))
+        let own = smf.section(section.index).ok().filter(is_own).ok_or(foreign)?;
+        smf.check_compressed(&own)?;
+        let size = own.virtual_size;
+        let len = len.ok_or(CacheError::TooLarge { size, capacity: usize::MAX as u64 })?;
+        let range = self.range_in_file(&range);
+        let fill = |out: &mut [u8]| smf.decompress_into(&own, out);
+        self.cache.decompress(file, self.file_handle(), range, len, &fill)
     }
 
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: a block has a head, which nobody else has as long as it is in no chain.
-        let len = unsafe { self.0.as_ref() }.len;
-        let bytes = self.0.as_ptr().wrapping_add(1).cast();
-        // SAFETY: so many bytes, which were zeroes at first, stand behind the head.
-        unsafe { slice::from_raw_parts_mut(bytes, len) }
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: the block is not used any more, and what its head owns is taken from it but once.
-        let head = unsafe { self.0.read() };
-        match (head.pages, Self::layout(head.len)) {
-            (None, Ok(layout)) => {
-                // SAFETY: allocated so, for the same number of bytes.
-                unsafe { dealloc(self.0.as_ptr().cast(), layout) }
-            }
-            // The pages, of which one holds the head that says so, were moved out of it.
-            (pages, _) => drop(pages),
-        }
-    }
-}
-
-fn no_room(len: usize) -> MemoryError {
-    MemoryError::OutOfMemory { size: len as u64 }
-}
-
-/// The blocks of one file: those that were asked for.
-#[derive(Default)]
-pub(super) struct Sections(AtomicPtr<Head>);
-
-impl Sections {
-    /// What the section at this place in the file decompresses to, if that is here.
-    pub(super) fn get(&self, section: &Range<usize>) -> Option<&[u8]> {
-        let mut block = self.0.load(Acquire);
-        // SAFETY: null or a block, which was finished before it came into the chain, is not changed
-        // since and goes with the chain.
-        while let Some(head) = unsafe { block.as_ref() } {
-            if head.section == *section {
-                let bytes = block.wrapping_add(1).cast_const().cast();
-                // SAFETY: so many bytes, as long as the chain is there.
-                return Some(unsafe { slice::from_raw_parts(bytes, head.len) });
-            }
-            block = head.next;
-        }
-        None
+    /// The bytes of note.sdn, decompressed if it is compressed; `None` if the module has no note. Looked up
+    /// once as long as the module is in the cache.
+    ///
+    /// # Errors
+    /// As [`Smf::parse`], [`Smf::note_bytes`] and [`section_bytes`](Self::section_bytes).
+    pub fn read_note_sdn(&self) -> Result<Option<&[u8]>, CacheError> {
+        self.part(|parts| &parts.note, find_note)
     }
 
-    /// What all of them count for in the capacity, in bytes.
-    pub(super) fn size(&self) -> u64 {
-        // SAFETY: as above.
-        unsafe { self.0.load(Acquire).as_ref() }.map_or(0, |head| head.size)
+    /// The bytes of the first template section, decompressed if it is compressed; `None` if the module has no
+    /// templates. Looked up once as long as the module is in the cache.
+    ///
+    /// # Errors
+    /// As [`Smf::parse`] and [`section_bytes`](Self::section_bytes).
+    pub fn read_template_bytes(&self) -> Result<Option<&[u8]>, CacheError> {
+        self.part(|parts| &parts.templates, find_templates)
     }
 
-    /// Puts a block into the chain, for good. One thread at a time, under the lock of the cache.
-    pub(super) fn push(&self, block: Block) {
-        let (mut start, size) = (block.0, self.size());
-        core::mem::forget(block);
-        // SAFETY: nobody else knows the block yet.
-        let head = unsafe { start.as_mut() };
-        head.next = self.0.load(Acquire);
-        head.size += size;
-        self.0.store(start.as_ptr(), Release);
-    }
-}
-
-impl Drop for Sections {
-    fn drop(&mut self) {
-        let mut first = *self.0.get_mut();
-        while let Some(block) = NonNull::new(first) {
-            // SAFETY: a block of the chain, which nobody reads any more.
-            first = unsafe { block.as_ref() }.next;
-            drop(Block(block));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::thread;
-    use std::vec::Vec;
-
-    fn block(number: usize, len: usize, to: CopyTo) -> Block {
-        let mut block = Block::zeroed(number..number + 5, len, to).unwrap();
-        assert!(block.bytes_mut().iter().all(|byte| *byte == 0));
-        block.bytes_mut().fill(number as u8);
-        block
-    }
-
-    #[test]
-    fn blocks_of_either_memory_are_found_and_counted() {
-        let page = PageCount::one().bytes();
-        for to in [CopyTo::Allocator, CopyTo::Pages] {
-            let (sections, mut size) = (Sections::default(), 0);
-            let long = if cfg!(miri) { 2 * page } else { 70_000 };
-            let lens = [0, 1, 15, page - size_of::<Head>(), page - size_of::<Head>() + 1, long];
-            for (number, len) in lens.into_iter().enumerate() {
-                assert_eq!((sections.get(&(number..number + 5)), sections.size()), (None, size));
-                drop(block(number, len, to));
-                sections.push(block(number, len, to));
-                size += match to {
-                    CopyTo::Allocator => len,
-                    CopyTo::Pages => (len + size_of::<Head>()).next_multiple_of(page),
-                } as u64;
-                assert_eq!(sections.size(), size);
-            }
-            for (number, len) in lens.into_iter().enumerate() {
-                let bytes = sections.get(&(number..number + 5)).unwrap();
-                assert!(bytes.len() == len && bytes.iter().all(|byte| *byte == number as u8));
-                assert_eq!(bytes.as_ptr() as usize % 16, 0);
-                assert!(sections.get(&(number..number + 4)).is_none());
-            }
-        }
-    }
-
-    #[test]
-    fn readers_see_whole_blocks_while_others_come() {
-        let sections = Sections::default();
-        thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                let mut seen = 0;
-                while seen < 200 {
-                    let found: Vec<_> =
-                        (0..200).filter_map(|n| Some((n, sections.get(&(n..n + 5))?))).collect();
-                    let whole = |(n, bytes): &(usize, &[u8])| {
-                        bytes.len() == n + 1 && bytes.iter().all(|byte| *byte == *n as u8)
-                    };
-                    assert!(found.len() >= seen && found.iter().all(whole));
-                    seen = found.len();
+    fn part(
+        &self,
+        known: impl Fn(&Parts) -> &Once<Option<Part>>,
+        find: Find,
+    ) -> Result<Option<&[u8]>, CacheError> {
+        let bytes: &[u8] = self;
+        let known = self.parts().map(known);
+        match known.and_then(Once::get) {
+            Some(None) => return Ok(None),
+            Some(Some(part)) if !part.is_compressed => return Ok(bytes.get(part.range())),
+            Some(Some(part)) => {
+                if let Some(decompressed) = self.decompressed(&part.range()) {
+                    return Ok(Some(decompressed));
                 }
-            });
-            (0..200).for_each(|n| sections.push(block(n, n + 1, CopyTo::Allocator)));
-            reader.join().unwrap();
-        });
-        assert_eq!(sections.size(), (1..=200).sum());
-    }
-
-    #[test]
-    #[cfg_attr(miri, ignore = "asks for more memory than there is")]
-    fn what_no_memory_can_hold_is_an_error() {
-        for to in [CopyTo::Allocator, CopyTo::Pages] {
-            for len in [usize::MAX, usize::MAX / 2, 1 << 60] {
-                assert!(Block::zeroed(0..1, len, to).is_err(), "{len}");
             }
+            None => {}
+        }
+        let found = find(&Smf::parse(bytes)?)?;
+        let part = found.as_ref().map(|found| match found {
+            Found::Bytes(part) => Part::new(&range_in(bytes, part), false),
+            Found::Compressed(section) => Part::new(&range_in(bytes, section.data), true),
+        });
+        // A part beyond 4 GiB is looked up each time.
+        if let (Some(known), Some(part)) = (known, part.map_or(Some(None), |part| part.map(Some))) {
+            known.call_once(|| part);
+        }
+        match found {
+            Some(Found::Compressed(section)) => self.section_bytes(&section).map(Some),
+            Some(Found::Bytes(part)) => Ok(Some(part)),
+            None => Ok(None),
         }
     }
+
+    /// The known parts of this module.
+    fn parts(&self) -> Option<&Parts> {
+        match &**self.link.as_ref().unwrap_or(&self.file) {
+            Entry::File(file) => Some(file.parts()),
+            Entry::Link(link) => Some(link.parts()),
+            Entry::Vacant => None,
+        }
+    }
+
+    /// The decompressed bytes of the section at this range, if it was decompressed before.
+    fn decompressed(&self, section: &Range<usize>) -> Option<&[u8]> {
+        self.file.file()?.decompressed.get(&self.range_in_file(section))
+    }
+
+    /// A range of these bytes as a range of the file.
+    fn range_in_file(&self, range: &Range<usize>) -> Range<usize> {
+        let start = self.range().map_or(0, |range| range.start);
+        range.start.saturating_add(start)..range.end.saturating_add(start)
+    }
+}
+
+/// Where `part` lies in `bytes`.
+fn range_in(bytes: &[u8], part: &[u8]) -> Range<usize> {
+    // An offset in a slice fits.
+    let start = usize::try_from(offset_in(bytes, part)).unwrap_or(0);
+    start..start + part.len()
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    let (whole, part) = (bytes.as_ptr_range(), part.as_ptr_range());
+    whole.start <= part.start && part.end <= whole.end
 }

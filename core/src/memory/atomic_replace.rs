@@ -150,7 +150,7 @@ fn open_locked(path: &[u8]) -> Result<Option<OpenFile>, ReplaceError> {
         sys::sleep(LOCK_INTERVAL);
     }
     // The file may have changed between `open` and `flock`.
-    Ok(if is_at(path, &file)? { Some(file.looked_at_again()?) } else { None })
+    Ok(if is_at(path, &file)? { Some(file.restat()?) } else { None })
 }
 
 /// Whether the path refers to this file.

@@ -29,8 +29,6 @@ pub(crate) enum Call {
     PopulateForReading,
     SynchronizeCores,
     RegisterSynchronizeCores,
-    Barrier,
-    RegisterBarrier,
     LockFile,
     Access,
     ReadLink,
@@ -64,10 +62,7 @@ impl Call {
             Call::Seal => &[Raw::ACCESS, Raw::AGAIN, Raw::BADF, Raw::BUSY, Raw::INVAL],
             Call::OnFork | Call::Populate | Call::PopulateForReading | Call::Advise => ADVISE,
             Call::Protect => &[Raw::ACCESS, Raw::INVAL, Raw::NOMEM],
-            Call::SynchronizeCores
-            | Call::RegisterSynchronizeCores
-            | Call::Barrier
-            | Call::RegisterBarrier => &[Raw::INVAL],
+            Call::SynchronizeCores | Call::RegisterSynchronizeCores => &[Raw::INVAL],
             Call::ReadAhead => &[Raw::BADF, Raw::INVAL, Raw::SPIPE],
             Call::Lock => &[Raw::AGAIN, Raw::INVAL, Raw::NOMEM],
             Call::LockFile => &[Raw::BADF, Raw::INVAL, Raw::NOLCK],

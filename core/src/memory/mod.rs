@@ -59,8 +59,8 @@ mod types;
 
 pub use atomic_replace::{ReplaceError, replace_file};
 pub use ffi_mapping::FfiMapping;
-pub(crate) use file::{BLOCK, Blocks, LARGEST, OpenFile, OwnedBytes};
 pub use file::{CopyTo, FileBytes, read_ahead, stamp_of};
+pub(crate) use file::{OpenFile, OwnedBytes};
 pub use icache::synchronize;
 pub use mapping::Mapping;
 pub use page_count::PageCount;
@@ -72,15 +72,3 @@ pub use types::{
     Advice, Errno, FileAccess, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds,
     Permissions, Placement, Protection,
 };
-
-/// Executes a full memory barrier in every running thread of the process. False if the kernel refuses, and before
-/// [`can_barrier_all_threads`] returned true.
-pub(crate) fn barrier_in_all_threads() -> bool {
-    sys::barrier_in_all_threads().is_ok()
-}
-
-/// Registers the process for [`barrier_in_all_threads`] (Linux 4.14) and returns whether it works. The first call in a
-/// process with threads may take milliseconds.
-pub(crate) fn can_barrier_all_threads() -> bool {
-    sys::register_barrier_in_all_threads().is_ok() && barrier_in_all_threads()
-}

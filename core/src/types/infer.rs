@@ -1,33 +1,33 @@
-//! Inference of template arguments from uses of the template.
+//! The arguments of a template, inferred from how it is used.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::term::{MAX_ARGUMENTS, Type};
-use super::unify::{TypeId, Unifier, UnifyError, Variables};
+use super::{MAX_ARGUMENTS, Type, TypeId, Unifier, UnifyError, Variables};
 
-/// The signature of a template. Its type parameters occur in it as variables.
+/// What is known of a template: its parameters, and the types of what it takes and returns, in which
+/// parameters are variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TemplateSignature {
-    /// The names of the type parameters, at most [`MAX_ARGUMENTS`].
+pub struct Signature {
+    /// The names of its type parameters, at most [`MAX_ARGUMENTS`].
     pub parameters: Vec<Box<str>>,
-    /// The types of the function arguments. If empty, argument n has the type of parameter n.
+    /// The types of its arguments. When there are none, argument n has the type of parameter n.
     pub arguments: Vec<Type>,
-    /// The type of the result. If absent, the first type parameter.
+    /// The type of its result. When nothing is said, that of the first parameter.
     pub result: Option<Type>,
 }
 
-/// The source of a [`Hint`].
+/// Where something is known from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HintSource {
-    /// The function argument with this index, from 0.
+    /// What is passed as an argument, counted from 0.
     CallSite(u32),
-    /// The use of the result.
+    /// What the result is used as.
     Return,
-    /// The assignment of the result.
+    /// What the result is assigned to.
     Assignment,
-    /// A constraint on the type parameter with this index, from 0.
+    /// What a parameter, counted from 0, must be.
     Constraint(u32),
 }
 
@@ -42,39 +42,38 @@ impl fmt::Display for HintSource {
     }
 }
 
-/// A known type of an argument, result or parameter. A variable with the name of a type parameter means
-/// that parameter.
+/// A type that something is known to have. Variables in it that are called like parameters are those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hint {
-    /// The position that has the type.
+    /// What has it.
     pub source: HintSource,
     /// The type.
     pub ty: Type,
 }
 
-/// The reason why template arguments cannot be inferred.
+/// Why the arguments of a template cannot be inferred.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InferError {
-    /// The template has more than [`MAX_ARGUMENTS`] parameters; their number.
+    /// More than [`MAX_ARGUMENTS`] parameters.
     TooManyParameters(usize),
-    /// A hint names an argument or a parameter that the template does not have.
+    /// A hint about an argument or a parameter that the template does not have.
     NoSuch(HintSource),
-    /// A hint contradicts the signature or an earlier hint.
+    /// A hint that does not fit what the template and the hints before it say.
     Conflict {
-        /// The source of the hint.
+        /// What the hint is about.
         source: HintSource,
-        /// The conflict: the left side is the earlier type, the right side the hint.
+        /// What was known of that before: the left side; and what the hint says: the right side.
         error: UnifyError,
     },
-    /// The hints do not determine a parameter.
+    /// A parameter of which the hints do not say what it is.
     Unknown {
         /// The parameter.
         parameter: Box<str>,
-        /// The type as far as it is determined.
+        /// What is known of it.
         known: Type,
     },
-    /// A type exceeds the limits.
+    /// A type that is too large.
     TooLarge,
 }
 
@@ -82,15 +81,15 @@ impl fmt::Display for InferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooManyParameters(count) => {
-                write!(f, "the template has {count} type parameters; the limit is {MAX_ARGUMENTS}")
+                write!(f, "{count} type parameters are more than the {MAX_ARGUMENTS} there may be")
             }
             Self::NoSuch(source) => write!(f, "the template does not have {source}"),
             Self::Conflict { source, error } => write!(f, "{source}: {error}"),
             Self::Unknown { parameter, known: Type::Variable(_) } => {
-                write!(f, "no hint determines the type parameter `{parameter}`")
+                write!(f, "nothing says what the type parameter `{parameter}` is")
             }
             Self::Unknown { parameter, known } => {
-                write!(f, "the hints determine the type parameter `{parameter}` only as `{known}`")
+                write!(f, "of the type parameter `{parameter}` no more is known than `{known}`")
             }
             Self::TooLarge => UnifyError::TooLarge.fmt(f),
         }
@@ -99,11 +98,11 @@ impl fmt::Display for InferError {
 
 impl core::error::Error for InferError {}
 
-/// Infers the type arguments of a template, in the order of its parameters, so that all hints hold.
+/// What each parameter must be, so that all hints are true.
 ///
 /// # Errors
-/// [`InferError`]. A conflict names the first hint that contradicts the earlier ones.
-pub fn infer(signature: &TemplateSignature, hints: &[Hint]) -> Result<Vec<Type>, InferError> {
+/// [`InferError`]; a conflict names the first hint that does not fit those before it.
+pub fn infer(signature: &Signature, hints: &[Hint]) -> Result<Vec<Type>, InferError> {
     let count = signature.parameters.len();
     if count > MAX_ARGUMENTS {
         return Err(InferError::TooManyParameters(count));
@@ -115,16 +114,16 @@ pub fn infer(signature: &TemplateSignature, hints: &[Hint]) -> Result<Vec<Type>,
         variables.entry(name.clone()).or_insert(id);
         parameters.push(id);
     }
-    let mut add = |unifier: &mut Unifier, ty: &Type| {
-        unifier.add(ty, &mut variables).map_err(|_| InferError::TooLarge)
+    let mut enter = |unifier: &mut Unifier, ty: &Type| {
+        unifier.enter(ty, &mut variables).map_err(|_| InferError::TooLarge)
     };
     let (mut arguments, mut result) = (parameters.clone(), parameters.first().copied());
     if !signature.arguments.is_empty() {
-        let added = signature.arguments.iter().map(|ty| add(&mut unifier, ty));
-        arguments = added.collect::<Result<_, _>>()?;
+        let entered = signature.arguments.iter().map(|ty| enter(&mut unifier, ty));
+        arguments = entered.collect::<Result<_, _>>()?;
     }
     if let Some(ty) = &signature.result {
-        result = Some(add(&mut unifier, ty)?);
+        result = Some(enter(&mut unifier, ty)?);
     }
     for Hint { source, ty } in hints {
         let about: Option<TypeId> = match *source {
@@ -133,7 +132,7 @@ pub fn infer(signature: &TemplateSignature, hints: &[Hint]) -> Result<Vec<Type>,
             HintSource::Constraint(index) => place(&parameters, index),
         };
         let known = about.ok_or(InferError::NoSuch(*source))?;
-        let hinted = add(&mut unifier, ty)?;
+        let hinted = enter(&mut unifier, ty)?;
         let unified = unifier.unify(known, hinted);
         unified.map_err(|error| InferError::Conflict { source: *source, error })?;
     }
@@ -153,37 +152,33 @@ fn place(all: &[TypeId], index: u32) -> Option<TypeId> {
 mod tests {
     use std::string::{String, ToString};
 
-    use super::super::term::TypeList;
     use super::*;
 
     /// `map<T, U>(items: [T], f: fn(T) -> U) -> [U]`
-    fn map() -> TemplateSignature {
-        TemplateSignature {
+    fn map() -> Signature {
+        Signature {
             parameters: ["T", "U"].map(Box::from).to_vec(),
             arguments: ["[?T]", "fn(?T) -> ?U"].map(|text| Type::parse(text).unwrap()).to_vec(),
             result: Some(Type::parse("[?U]").unwrap()),
         }
     }
 
-    fn identity() -> TemplateSignature {
-        TemplateSignature { parameters: Vec::from(["T".into()]), ..TemplateSignature::default() }
+    fn identity() -> Signature {
+        Signature { parameters: Vec::from(["T".into()]), ..Signature::default() }
     }
 
-    fn inferred(
-        signature: &TemplateSignature,
-        hints: &[(HintSource, &str)],
-    ) -> Result<String, String> {
+    fn inferred(signature: &Signature, hints: &[(HintSource, &str)]) -> Result<String, String> {
         let hint = |(source, text): &(HintSource, &str)| Hint {
             source: *source,
             ty: Type::parse(text).unwrap(),
         };
         let hints: Vec<_> = hints.iter().map(hint).collect();
         let types = infer(signature, &hints).map_err(|error| error.to_string())?;
-        Ok(TypeList(&types).to_string())
+        Ok(super::super::Spelled(&types).to_string())
     }
 
     #[test]
-    fn hints_of_every_source_determine_parameters() {
+    fn every_source_of_hints_is_used() {
         use HintSource::{Assignment, CallSite, Constraint, Return};
         for source in [CallSite(0), Return, Assignment, Constraint(0)] {
             assert_eq!(inferred(&identity(), &[(source, "i64")]).as_deref(), Ok("i64"));
@@ -197,29 +192,28 @@ mod tests {
     }
 
     #[test]
-    fn contradicting_or_missing_hints_are_refused() {
+    fn what_cannot_be_inferred_is_told() {
         use HintSource::{CallSite, Constraint, Return};
         for (hints, why) in [
             (
                 &[(CallSite(0), "[i64]"), (CallSite(1), "fn(f64) -> bool")][..],
-                "argument 1 of the call: `fn(i64) -> ?U` and `fn(f64) -> bool` are different types: `i64` differs from `f64`",
+                "argument 1 of the call: `fn(i64) -> ?U` and `fn(f64) -> bool` are different types: `i64` here is `f64` there",
             ),
             (&[(CallSite(2), "i64")], "the template does not have argument 2 of the call"),
-            (&[(CallSite(0), "[i64]")], "no hint determines the type parameter `U`"),
+            (&[(CallSite(0), "[i64]")], "nothing says what the type parameter `U` is"),
             (
                 &[(CallSite(0), "[Vec<?X>]"), (Constraint(1), "i8")],
-                "the hints determine the type parameter `T` only as `Vec<?X>`",
+                "of the type parameter `T` no more is known than `Vec<?X>`",
             ),
             (
                 &[(Constraint(0), "[?T]")],
-                "the constraint on parameter 0: `?T` would contain itself: `[?T]`",
+                "the constraint on parameter 0: `?T` would have to be a part of itself: `[?T]`",
             ),
             (&[(Return, "i64")], "the result: `[?U]` and `i64` are different types"),
         ] {
             assert_eq!(inferred(&map(), hints).unwrap_err(), why);
         }
-        let many =
-            TemplateSignature { parameters: (0..65).map(|_| "T".into()).collect(), ..identity() };
+        let many = Signature { parameters: (0..65).map(|_| "T".into()).collect(), ..identity() };
         assert_eq!(infer(&many, &[]), Err(InferError::TooManyParameters(65)));
     }
 }

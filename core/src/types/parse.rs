@@ -1,64 +1,50 @@
-//! The parser of types in text form.
+//! Types read from text.
 
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::term::{MAX_ARGUMENTS, MAX_DEPTH, MAX_NODES, Type, parse_lanes};
+use super::{MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES, Type, number};
 use crate::alloc_util::{AllocError, try_box, try_copy_str, try_push};
 
-/// The reason why text is not a type.
+/// Why text is no type. Places count bytes from the begin of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
 pub enum TypeError {
-    /// The text is not a type, or a token may not follow it.
-    Syntax {
-        /// Offset in bytes.
-        at: usize,
-    },
-    /// The type is nested deeper than [`MAX_DEPTH`].
-    TooDeep {
-        /// Offset in bytes.
-        at: usize,
-    },
-    /// The type has more than [`MAX_NODES`] nodes.
-    TooLarge {
-        /// Offset in bytes.
-        at: usize,
-    },
-    /// There are more than [`MAX_ARGUMENTS`] type arguments.
-    TooMany {
-        /// Offset in bytes.
-        at: usize,
-    },
-    /// There are no type arguments.
+    /// Something else than a type, or than what may follow one.
+    Syntax { at: usize },
+    /// More levels than [`MAX_DEPTH`].
+    TooDeep { at: usize },
+    /// More types than [`MAX_NODES`].
+    TooLarge { at: usize },
+    /// More type arguments than [`MAX_ARGUMENTS`].
+    TooMany { at: usize },
+    /// No type arguments at all, where an instance needs at least one.
     None,
-    /// A type argument contains a variable.
-    Variable {
-        /// Offset in bytes.
-        at: usize,
-    },
-    /// The allocator has no memory left.
+    /// A type that is not known where a known one is needed.
+    Variable { at: usize },
+    /// No memory for the types.
     OutOfMemory,
 }
 
 impl fmt::Display for TypeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Syntax { at } => write!(f, "syntax error in the type arguments at byte {at}"),
-            Self::TooDeep { at } => {
-                write!(f, "the type at byte {at} is nested deeper than {MAX_DEPTH} levels")
+            TypeError::Syntax { at } => write!(f, "no type at byte {at} of the type arguments"),
+            TypeError::TooDeep { at } => {
+                write!(f, "types inside types beyond {MAX_DEPTH} levels, at byte {at}")
             }
-            Self::TooLarge { at } => {
-                write!(f, "the type at byte {at} has more than {MAX_NODES} nodes")
+            TypeError::TooLarge { at } => {
+                write!(f, "a type made of more than {MAX_NODES} types, at byte {at}")
             }
-            Self::TooMany { at } => {
+            TypeError::TooMany { at } => {
                 write!(f, "more than {MAX_ARGUMENTS} type arguments, at byte {at}")
             }
-            Self::None => f.write_str("there are no type arguments"),
-            Self::Variable { at } => {
-                write!(f, "the type argument at byte {at} contains a type variable")
+            TypeError::None => f.write_str("there are no type arguments"),
+            TypeError::Variable { at } => {
+                write!(f, "a type variable among the type arguments, at byte {at}")
             }
-            Self::OutOfMemory => AllocError.fmt(f),
+            TypeError::OutOfMemory => f.write_str("the allocator has no memory for the types"),
         }
     }
 }
@@ -72,7 +58,7 @@ impl From<AllocError> for TypeError {
 }
 
 impl Type {
-    /// Parses one type.
+    /// The type that `text` spells.
     ///
     /// # Errors
     /// [`TypeError`].
@@ -83,13 +69,14 @@ impl Type {
         Ok(ty)
     }
 
-    /// Parses a list of types without variables: a cell of the column `type_args`.
+    /// The types that `text` spells with commas between them: a cell of the column `type_args`.
     ///
     /// # Errors
-    /// [`TypeError`]; also if the list is empty, longer than [`MAX_ARGUMENTS`] or contains a variable.
+    /// [`TypeError`]; a cell without a type, with more than [`MAX_ARGUMENTS`], or with a variable in it
+    /// is refused.
     pub fn parse_arguments(text: &str) -> Result<Vec<Self>, TypeError> {
         let mut parser = Parser::new(text);
-        parser.skip_whitespace();
+        parser.blanks();
         if parser.peek().is_none() {
             return Err(TypeError::None);
         }
@@ -104,7 +91,7 @@ impl Type {
                 return Err(TypeError::Variable { at });
             }
             try_push(&mut arguments, ty)?;
-            if !parser.consume(',') {
+            if !parser.takes(',') {
                 parser.end()?;
                 return Ok(arguments);
             }
@@ -118,7 +105,7 @@ struct Parser<'t> {
     nodes: usize,
 }
 
-/// Whether a name may contain this character.
+/// Whether a character belongs to a name.
 fn is_name(c: char) -> bool {
     !matches!(c, ',' | '<' | '>' | '[' | ']' | '(' | ')' | '?')
         && !c.is_whitespace()
@@ -138,36 +125,37 @@ impl<'t> Parser<'t> {
         self.rest().chars().next()
     }
 
-    fn skip_whitespace(&mut self) {
+    fn blanks(&mut self) {
         let rest = self.rest();
         self.at += rest.len() - rest.trim_start().len();
     }
 
-    /// Consumes whitespace and then `wanted`, if it follows.
-    fn consume(&mut self, wanted: char) -> bool {
-        self.skip_whitespace();
+    /// Takes `wanted` and the blanks before it, if it is there.
+    fn takes(&mut self, wanted: char) -> bool {
+        self.blanks();
         let found = self.peek() == Some(wanted);
         self.at += if found { wanted.len_utf8() } else { 0 };
         found
     }
 
     fn expect(&mut self, wanted: char) -> Result<(), TypeError> {
-        if self.consume(wanted) { Ok(()) } else { Err(self.syntax_error()) }
+        if self.takes(wanted) { Ok(()) } else { Err(self.broken()) }
     }
 
     fn end(&mut self) -> Result<(), TypeError> {
-        self.skip_whitespace();
-        if self.rest().is_empty() { Ok(()) } else { Err(self.syntax_error()) }
+        self.blanks();
+        if self.rest().is_empty() { Ok(()) } else { Err(self.broken()) }
     }
 
-    fn syntax_error(&self) -> TypeError {
+    fn broken(&self) -> TypeError {
         TypeError::Syntax { at: self.at }
     }
 
-    /// Consumes a name, which is empty if none follows.
+    /// The characters of a name; empty when there is none.
     fn word(&mut self) -> &'t str {
-        self.skip_whitespace();
+        self.blanks();
         let rest = self.rest();
+        // An arrow ends a name that stands in front of it without a blank.
         let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
         let word = rest.get(..end).unwrap_or("");
         self.at += word.len();
@@ -175,7 +163,7 @@ impl<'t> Parser<'t> {
     }
 
     fn ty(&mut self, depth: usize) -> Result<Type, TypeError> {
-        self.skip_whitespace();
+        self.blanks();
         let at = self.at;
         self.nodes += 1;
         if depth > MAX_DEPTH {
@@ -184,18 +172,18 @@ impl<'t> Parser<'t> {
         if self.nodes > MAX_NODES {
             return Err(TypeError::TooLarge { at });
         }
-        if self.consume('[') {
+        if self.takes('[') {
             let elem = try_box(self.ty(depth + 1)?)?;
             self.expect(']')?;
             return Ok(Type::Array(elem));
         }
-        if self.consume('(') {
+        if self.takes('(') {
             return Ok(Type::Tuple(self.list(')', depth)?));
         }
-        if self.consume('?') {
+        if self.takes('?') {
             let name = self.word();
             return if name.is_empty() {
-                Err(self.syntax_error())
+                Err(self.broken())
             } else {
                 Ok(Type::Variable(try_copy_str(name)?.into_boxed_str()))
             };
@@ -203,21 +191,21 @@ impl<'t> Parser<'t> {
         self.named(depth)
     }
 
-    /// A type that starts with a word.
+    /// A type that begins with a word.
     fn named(&mut self, depth: usize) -> Result<Type, TypeError> {
         let word = self.word();
         let close = match self.peek() {
-            _ if word.is_empty() => return Err(self.syntax_error()),
+            _ if word.is_empty() => return Err(self.broken()),
             Some('(') if word == "fn" => return self.function(depth),
             Some('<') if word == "simd" => return self.vector(depth),
             Some('<') => '>',
             Some('[') => ']',
-            _ => return Ok(Type::from_word(word)?),
+            _ => return Ok(Type::try_of_word(word)?),
         };
         self.at += 1;
         let args = self.list(close, depth)?;
         if args.is_empty() {
-            Err(self.syntax_error())
+            Err(self.broken())
         } else {
             Ok(Type::Named { name: try_copy_str(word)?.into_boxed_str(), args })
         }
@@ -226,8 +214,8 @@ impl<'t> Parser<'t> {
     fn function(&mut self, depth: usize) -> Result<Type, TypeError> {
         self.expect('(')?;
         let args = self.list(')', depth)?;
-        self.skip_whitespace();
-        self.at += if self.rest().starts_with("->") { 2 } else { return Err(self.syntax_error()) };
+        self.blanks();
+        self.at += if self.rest().starts_with("->") { 2 } else { return Err(self.broken()) };
         Ok(Type::Function { args, result: try_box(self.ty(depth + 1)?)? })
     }
 
@@ -235,20 +223,21 @@ impl<'t> Parser<'t> {
         self.expect('<')?;
         let elem = try_box(self.ty(depth + 1)?)?;
         self.expect(',')?;
-        let lanes = parse_lanes(self.word()).ok_or(self.syntax_error())?;
+        let lanes = number(self.word()).filter(|lanes| (1..=MAX_LANES).contains(lanes));
+        let lanes = lanes.ok_or(self.broken())?;
         self.expect('>')?;
         Ok(Type::Simd { lanes, elem })
     }
 
-    /// Types separated by commas, up to `close`.
+    /// Types with commas between them up to `close`.
     fn list(&mut self, close: char, depth: usize) -> Result<Vec<Type>, TypeError> {
         let mut list = Vec::new();
-        if self.consume(close) {
+        if self.takes(close) {
             return Ok(list);
         }
         loop {
             try_push(&mut list, self.ty(depth + 1)?)?;
-            if !self.consume(',') {
+            if !self.takes(',') {
                 self.expect(close)?;
                 return Ok(list);
             }
@@ -262,7 +251,7 @@ mod tests {
     use std::string::{String, ToString};
     use std::vec;
 
-    use super::super::testing::Random;
+    use super::super::tests::Numbers;
     use super::*;
     use crate::testing::some;
 
@@ -271,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn type_args_cells_parse() {
+    fn cells_of_notes_are_read() {
         for (text, expected) in [
             ("Int", vec![named("Int", vec![])]),
             ("i64,f64", vec![Type::I64, Type::F64]),
@@ -301,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_types_are_refused_with_their_offset() {
+    fn what_is_no_type_is_refused_with_its_place() {
         for (text, error) in [
             ("", TypeError::None),
             ("  ", TypeError::None),
@@ -322,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_nodes_and_arguments_are_limited() {
+    fn depth_size_and_number_are_bounded() {
         let nest = |depth: usize| "[".repeat(depth - 1) + "i64" + &"]".repeat(depth - 1);
         assert_eq!(Type::parse(&nest(MAX_DEPTH)).unwrap().size().1, MAX_DEPTH);
         assert_eq!(Type::parse(&nest(MAX_DEPTH + 1)), Err(TypeError::TooDeep { at: MAX_DEPTH }));
@@ -339,24 +328,24 @@ mod tests {
     }
 
     #[test]
-    fn display_output_parses_back() {
-        let mut random = Random(7);
+    fn what_is_spelled_is_read_back() {
+        let mut numbers = Numbers(7);
         for _ in some(0..20_000, 40) {
-            let ty = random.ty(5, true);
+            let ty = numbers.ty(5, true);
             let text = ty.to_string();
             let read = Type::parse(&text).unwrap();
-            // A name that spells a primitive type parses as that type.
+            // A name that spells another type reads as that one.
             assert_eq!(Type::parse(&read.to_string()), Ok(read), "{ty:?}");
         }
     }
 
     #[test]
-    fn random_text_never_panics() {
-        const CHARS: [char; 12] = ['i', '8', ',', '<', '>', '[', ']', '(', ')', '?', ' ', 'ü'];
-        let mut random = Random(3);
+    fn no_text_makes_it_panic() {
+        const SIGNS: [char; 12] = ['i', '8', ',', '<', '>', '[', ']', '(', ')', '?', ' ', 'ü'];
+        let mut numbers = Numbers(3);
         for _ in some(0..50_000, 200) {
-            let len = random.below(12);
-            let text: String = (0..len).map(|_| CHARS[random.below(12) as usize]).collect();
+            let len = numbers.below(12);
+            let text: String = (0..len).map(|_| SIGNS[numbers.below(12) as usize]).collect();
             if let Ok(types) = Type::parse_arguments(&text) {
                 assert!(types.iter().all(Type::is_concrete), "{text}");
             }

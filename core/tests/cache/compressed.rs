@@ -1,59 +1,23 @@
-//! What compressed sections hold: decompressed once, kept with their file, counted and given back.
-#![allow(unsafe_code)]
+//! Compressed sections: decompressed once, stored with their file, counted and freed.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
-use smf_core::cache::{
-    CacheError, Capacity, FileCache, FixedStorage, Options, Pinned, Policy, Storage,
-};
+use smf_core::cache::{CacheError, CacheRef, Capacity, FileCache, Options, Policy};
 use smf_core::format::write::library;
 use smf_core::format::write::{Module, NewSection, Payload};
 use smf_core::format::{
     Compression, CompressionErrorKind as Fault, FormatError, Header, SectionFlags, SectionKind, Smf,
 };
 
+use crate::allocations::LIVE;
 use crate::limits::{alone, mappings};
 use crate::modules::sample;
-use crate::{Directory, LARGE, Numbers, cache, get};
+use crate::{Directory, LARGE, Numbers, cache, get, reserved};
 
-std::thread_local! {
-    static LIVE: Cell<i64> = const { Cell::new(0) };
-}
-
-/// Counts the bytes that a thread has allocated and not given back.
-struct Counting;
-
-impl Counting {
-    fn add(bytes: usize, sign: i64) {
-        // Not where the thread ends.
-        let _ = LIVE.try_with(|live| live.set(live.get() + sign * bytes as i64));
-    }
-}
-
-// SAFETY: passes on to the allocator of the system.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::add(layout.size(), 1);
-        // SAFETY: passed on to the caller.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        Self::add(layout.size(), -1);
-        // SAFETY: passed on to the caller.
-        unsafe { System.dealloc(start, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// A frame of Zstandard that holds `value` so many times.
+/// A Zstandard frame of `len` bytes `value`.
 fn frame(value: u8, len: usize) -> Vec<u8> {
     const BLOCK: usize = 128 << 10;
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x38];
@@ -94,7 +58,7 @@ fn module(sections: &[(u8, usize)]) -> Vec<u8> {
     module_of(&payloads)
 }
 
-fn section<'v>(view: &'v Pinned<'_>, number: usize) -> Result<&'v [u8], CacheError> {
+fn section<'v>(view: &'v CacheRef<'_>, number: usize) -> Result<&'v [u8], CacheError> {
     let smf = view.smf()?;
     let section = smf.sections().iter().filter(|section| section.is_compressed()).nth(number);
     view.section_bytes(&section.unwrap())
@@ -105,17 +69,13 @@ fn is_all(bytes: &[u8], value: u8, len: usize) -> bool {
 }
 
 #[test]
-fn samples_are_decompressed_once_and_counted_until_they_go() {
+fn sections_of_samples_are_decompressed_once_and_counted_until_eviction() {
     let growing = FileCache::new(LARGE, Options::default()).unwrap();
-    check_samples(&growing, |len| len);
-    let fixed = FixedStorage::<6, 2>::new();
-    let fixed = FileCache::with_storage(fixed, LARGE, Options::default()).unwrap();
-    // The head takes less than this; the sections of the samples are small.
-    check_samples(&fixed, |len| (len + 64).next_multiple_of(4096));
+    check_samples(&growing);
+    check_samples(&reserved(Capacity { files: 6, ..LARGE }, Options::default()));
 }
 
-fn check_samples<S: Storage>(cache: &FileCache<S>, counted: impl Fn(u64) -> u64) {
-    let reader = cache.reader();
+fn check_samples(cache: &FileCache) {
     let mut bytes = 0;
     for name in ["compressed-zstd.smf", "compressed-lz4.smf"] {
         let path = sample(name);
@@ -128,11 +88,11 @@ fn check_samples<S: Storage>(cache: &FileCache<S>, counted: impl Fn(u64) -> u64)
             let found = file.section_bytes(&section).unwrap();
             assert_eq!(found, &*smf.contents(&section).unwrap());
             if section.is_compressed() {
-                bytes += counted(section.virtual_size);
+                bytes += section.virtual_size;
                 seen += 1;
             }
             assert_eq!(cache.statistics().bytes, bytes);
-            let other = reader.get(path.as_os_str().as_bytes()).unwrap();
+            let other = cache.get(path.as_os_str().as_bytes()).unwrap();
             let again = other.smf().unwrap().section(section.index).unwrap();
             assert_eq!(other.section_bytes(&again).unwrap().as_ptr(), found.as_ptr());
         }
@@ -153,7 +113,7 @@ fn check_samples<S: Storage>(cache: &FileCache<S>, counted: impl Fn(u64) -> u64)
 }
 
 #[test]
-fn notes_and_templates_of_a_fresh_file_are_decompressed() {
+fn note_and_templates_of_uncached_file_are_decompressed() {
     for name in ["compressed-zstd.smf", "compressed-lz4.smf"] {
         let bytes = fs::read(sample(name)).unwrap();
         let smf = Smf::parse(&bytes).unwrap();
@@ -172,7 +132,7 @@ fn notes_and_templates_of_a_fresh_file_are_decompressed() {
 }
 
 #[test]
-fn modules_of_an_archive_keep_theirs_with_the_archive() {
+fn sections_of_archive_modules_live_with_archive() {
     let directory = Directory::new();
     let modules = [("one", module(&[(1, 500), (2, 600)])), ("two", module(&[(3, 500)]))];
     let modules = modules.each_ref().map(|(name, bytes)| (*name, &bytes[..]));
@@ -187,10 +147,10 @@ fn modules_of_an_archive_keep_theirs_with_the_archive() {
     let first = section(&one, 0).unwrap();
     assert!(is_all(first, 1, 500) && is_all(section(&two, 0).unwrap(), 3, 500));
     assert_eq!(cache.statistics().bytes, bytes.len() as u64 + 1600);
-    // Thrown out by name and asked for anew, the way to the module leads to the same archive.
+    // A new request for the module finds the same archive.
     let again = cache.get_module(name, b"one").unwrap();
     assert_eq!(section(&again, 0).unwrap().as_ptr(), first.as_ptr());
-    // A section of one module is none of the other.
+    // A section of one module is foreign to the other.
     let smf = two.smf().unwrap();
     let foreign = smf.sections().iter().find(|section| section.is_compressed()).unwrap();
     let index = foreign.index;
@@ -206,7 +166,7 @@ fn modules_of_an_archive_keep_theirs_with_the_archive() {
 }
 
 #[test]
-fn a_held_old_version_keeps_what_came_out_of_it() {
+fn replaced_file_in_use_keeps_its_decompressed_sections() {
     let directory = Directory::new();
     let bytes = module(&[(1, 3000), (2, 5000)]);
     let path = directory.file("module", &bytes);
@@ -224,7 +184,7 @@ fn a_held_old_version_keeps_what_came_out_of_it() {
         let statistics = cache.statistics();
         assert_eq!(statistics.bytes, new.len() as u64 + 4000);
         assert_eq!(statistics.detached_bytes, bytes.len() as u64 + 3000);
-        // What is asked for now is counted there as well.
+        // A section that is decompressed now counts as detached as well.
         assert!(is_all(section(&old, 1).unwrap(), 2, 5000));
         assert_eq!(cache.statistics().detached_bytes, bytes.len() as u64 + 8000);
         assert_eq!(cache.statistics().bytes, new.len() as u64 + 4000);
@@ -243,7 +203,7 @@ fn a_held_old_version_keeps_what_came_out_of_it() {
 }
 
 #[test]
-fn room_is_made_first_or_there_is_an_error() {
+fn decompression_evicts_first_or_is_refused() {
     let directory = Directory::new();
     let bytes = module(&[(1, 10_000), (2, 20_000)]);
     let path = directory.file("module", &bytes);
@@ -252,7 +212,7 @@ fn room_is_made_first_or_there_is_an_error() {
     let cache = cache(10, capacity, Policy::Lru);
     let file = get(&cache, &path).unwrap();
     small.iter().for_each(|path| drop(get(&cache, path).unwrap()));
-    // Larger than the whole cache with its file: nobody is thrown out for that.
+    // With its file larger than the whole cache: nothing is evicted for that.
     let size = bytes.len() as u64 + 20_000;
     let refused = section(&file, 1).map(<[u8]>::len);
     assert_eq!(refused, Err(CacheError::TooLarge { size, capacity }));
@@ -265,21 +225,21 @@ fn room_is_made_first_or_there_is_an_error() {
     let statistics = cache.statistics();
     assert_eq!((statistics.files, statistics.evictions), (1, 4));
     assert_eq!((statistics.bytes, statistics.peak_bytes), (capacity - 2000, capacity));
-    assert!(get(&cache, &small[0]).is_err(), "there is room for 2,000 bytes more");
-    // With the first section in the cache, the file has even less room for the second.
+    assert!(get(&cache, &small[0]).is_err(), "only 2,000 bytes are free");
+    // The first section of the file counts against the second.
     let refused = section(&file, 1).map(<[u8]>::len);
     assert_eq!(refused, Err(CacheError::TooLarge { size: size + 10_000, capacity }));
-    // Nothing but the file itself can go, and with it what came out of it.
+    // Only the file itself can be evicted, with its decompressed sections.
     drop(file);
     get(&cache, &small[0]).unwrap();
     assert_eq!(cache.statistics().bytes, 3000);
 }
 
 #[test]
-fn bombs_take_no_room_and_broken_sections_give_it_back() {
+fn bomb_reserves_nothing_and_broken_section_releases_reservation() {
     let directory = Directory::new();
     let mut broken = frame(9, 5000);
-    // A checksum that is none.
+    // An invalid checksum.
     broken[4] |= 4;
     broken.extend_from_slice(b"none");
     let bytes =
@@ -298,7 +258,7 @@ fn bombs_take_no_room_and_broken_sections_give_it_back() {
     let statistics = cache.statistics();
     assert_eq!((statistics.files, statistics.bytes), (2, capacity - 3000));
     assert_eq!(statistics.peak_bytes, capacity - 3000, "no room was made");
-    // These are found out on the way.
+    // These errors show during decompression.
     assert_eq!(fault(0), Fault::Long { virtual_size: 5000 });
     assert_eq!(fault(2), Fault::Checksum);
     assert_eq!(cache.statistics().bytes, bytes.len() as u64);
@@ -307,13 +267,13 @@ fn bombs_take_no_room_and_broken_sections_give_it_back() {
         fault(number);
         assert_eq!(LIVE.get(), before, "section {number}");
     }
-    // What was reserved for it is free again.
+    // The reservation was released.
     assert!(get(&cache, &directory.file("third", &[1; 6000])).is_ok());
     assert_eq!(cache.statistics().bytes, capacity);
 }
 
 #[test]
-fn a_section_beyond_the_compression_ratio_is_refused() {
+fn section_beyond_compression_ratio_is_refused() {
     let directory = Directory::new();
     let bytes = module_of(&[(frame(1, 10_000), 100 << 20)]);
     let cache = cache(10, 1 << 30, Policy::Lru);
@@ -326,12 +286,12 @@ fn a_section_beyond_the_compression_ratio_is_refused() {
 }
 
 #[test]
-fn threads_that_ask_at_once_get_the_same() {
+fn threads_decompressing_one_section_get_same_bytes() {
     let directory = Directory::new();
     const LEN: usize = 300_000;
     let bytes = module(&[(1, LEN), (2, LEN)]);
     let path = directory.file("module", &bytes);
-    // Room for the sections once, so that who comes second has to wait.
+    // Capacity for each section once, so that the second thread has to wait.
     let cache = cache(2, bytes.len() as u64 + 2 * LEN as u64, Policy::Sieve);
     for _ in 0..30 {
         let (barrier, starts) = (Barrier::new(4), Mutex::new(Vec::new()));
@@ -364,13 +324,13 @@ fn threads_that_ask_at_once_get_the_same() {
 }
 
 #[test]
-fn memory_is_given_back() {
-    if !alone("compressed::memory_is_given_back", ":") {
+fn memory_of_sections_is_freed() {
+    if !alone("compressed::memory_of_sections_is_freed", ":") {
         return;
     }
     let directory = Directory::new();
     let path = directory.file("module", &module(&[(1, 70_000), (2, 5000), (3, 300)]));
-    let rounds = |cache: &FileCache<FixedStorage<4, 1>>, growing: &FileCache| {
+    let rounds = |cache: &FileCache, growing: &FileCache| {
         for _ in 0..3 {
             for number in 0..3 {
                 section(&get(cache, &path).unwrap(), number).unwrap();
@@ -381,14 +341,13 @@ fn memory_is_given_back() {
             growing.clear();
         }
     };
-    let fixed = FixedStorage::<4, 1>::new();
-    let fixed = FileCache::with_storage(fixed, LARGE, Options::default()).unwrap();
+    let reserved = reserved(Capacity { files: 4, ..LARGE }, Options::default());
     let growing = FileCache::new(LARGE, Options::default()).unwrap();
-    rounds(&fixed, &growing);
+    rounds(&reserved, &growing);
     let before = (LIVE.get(), mappings());
-    rounds(&fixed, &growing);
+    rounds(&reserved, &growing);
     assert_eq!((LIVE.get(), mappings()), before);
-    // Also when the cache goes before what is in it.
+    // Also if the cache is dropped with its files.
     let before = LIVE.get();
     let last = FileCache::new(LARGE, Options::default()).unwrap();
     section(&get(&last, &path).unwrap(), 0).unwrap();
@@ -397,9 +356,9 @@ fn memory_is_given_back() {
     assert_eq!(LIVE.get(), before);
 }
 
-/// Against a naive model of exact LRU: what is there, which sections of it, and what that counts.
+/// Against a naive model of exact LRU of files and their sections.
 #[test]
-fn the_sum_always_adds_up() {
+fn bytes_in_cache_are_those_of_naive_model() {
     let directory = Directory::new();
     let mut numbers = Numbers(17);
     let lens: Vec<[usize; 2]> =
@@ -414,7 +373,7 @@ fn the_sum_always_adds_up() {
         .collect();
     let capacity = Capacity { files: 8, bytes: 30_000 };
     let cache = FileCache::new(capacity, Options::default()).unwrap();
-    // The most recently used first, with what of it is decompressed.
+    // The most recently used first, with the sections that are decompressed.
     let mut list: Vec<(usize, [bool; 2])> = Vec::new();
     let size = |(file, there): &(usize, [bool; 2])| {
         let sections = (0..2).map(|number| if there[number] { lens[*file][number] } else { 0 });

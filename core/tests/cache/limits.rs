@@ -1,13 +1,13 @@
-//! Many files, few descriptors, little memory.
+//! Many files with few descriptors and little memory.
 
 use std::env;
 use std::fs::{self, File};
 use std::process::Command;
 
-use smf_core::cache::{CacheError, Capacity, FileCache, FixedStorage, Options};
+use smf_core::cache::{CacheError, Capacity, FileCache, Options};
 use smf_core::memory::MemoryError;
 
-use crate::{Directory, LARGE, get};
+use crate::{Directory, LARGE, get, reserved};
 
 fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
@@ -17,8 +17,8 @@ pub(crate) fn mappings() -> usize {
     fs::read_to_string("/proc/self/maps").unwrap().lines().count()
 }
 
-/// Runs the test of this name in a process of its own, after `prepare` has changed the limits there
-/// by way of the shell. Whether this is that process.
+/// Runs the test of this name in a process of its own, in which the shell has run the command `limit`. Returns
+/// whether this is that process.
 pub(crate) fn alone(test: &str, limit: &str) -> bool {
     const MARK: &str = "SMF_TEST_ALONE";
     if env::var_os(MARK).is_some() {
@@ -37,9 +37,9 @@ pub(crate) fn alone(test: &str, limit: &str) -> bool {
 }
 
 #[test]
-fn ten_thousand_files_need_no_descriptors_and_leave_no_mappings() {
+fn cache_of_ten_thousand_files_keeps_no_descriptors_and_leaves_no_mappings() {
     if !alone(
-        "limits::ten_thousand_files_need_no_descriptors_and_leave_no_mappings",
+        "limits::cache_of_ten_thousand_files_keeps_no_descriptors_and_leaves_no_mappings",
         "ulimit -n 64",
     ) {
         return;
@@ -65,10 +65,9 @@ fn ten_thousand_files_need_no_descriptors_and_leave_no_mappings() {
     let statistics = cache.statistics();
     assert_eq!((statistics.files, statistics.hits, statistics.misses), (10_000, 10_000, 10_000));
     drop(cache);
-    // With pages of their own for each file.
-    let fixed = Box::new(FixedStorage::<16, 4>::new());
+    // Each file has pages of its own.
     let before = (open_descriptors(), mappings());
-    let cache = FileCache::with_storage(*fixed, LARGE, Options::default()).unwrap();
+    let cache = reserved(Capacity { files: 16, ..LARGE }, Options::default());
     for (i, path) in (0..1000u32).zip(&paths) {
         assert_eq!(*get(&cache, path).unwrap(), i.to_le_bytes());
         assert!(get(&cache, &directory.0.join("missing")).is_err());
@@ -79,8 +78,8 @@ fn ten_thousand_files_need_no_descriptors_and_leave_no_mappings() {
 }
 
 #[test]
-fn an_address_space_that_is_full_is_an_error() {
-    if !alone("limits::an_address_space_that_is_full_is_an_error", "ulimit -v 400000") {
+fn full_address_space_is_an_error() {
+    if !alone("limits::full_address_space_is_an_error", "ulimit -v 400000") {
         return;
     }
     let directory = Directory::new();
@@ -89,16 +88,14 @@ fn an_address_space_that_is_full_is_an_error() {
     let small = directory.file("small", b"small");
     let growing =
         FileCache::new(Capacity { files: 9, bytes: 8 << 30 }, Options::default()).unwrap();
-    let fixed = FixedStorage::<4, 1>::new();
-    let capacity = Capacity { files: 4, bytes: 8 << 30 };
-    let fixed = FileCache::with_storage(fixed, capacity, Options::default()).unwrap();
+    let reserved = reserved(Capacity { files: 4, bytes: 8 << 30 }, Options::default());
     let before = (open_descriptors(), mappings());
     let error = get(&growing, &large).map(|_| ()).unwrap_err();
     assert_eq!(error, CacheError::File(MemoryError::OutOfMemory { size: 1 << 30 }));
-    let error = get(&fixed, &large).map(|_| ()).unwrap_err();
+    let error = get(&reserved, &large).map(|_| ()).unwrap_err();
     assert!(matches!(error, CacheError::File(MemoryError::Map { .. })), "{error}");
     assert_eq!((open_descriptors(), mappings()), before);
     assert_eq!(&*get(&growing, &small).unwrap(), b"small");
-    assert_eq!(&*get(&fixed, &small).unwrap(), b"small");
-    assert_eq!((fixed.statistics().failures, fixed.statistics().files), (1, 1));
+    assert_eq!(&*get(&reserved, &small).unwrap(), b"small");
+    assert_eq!((reserved.statistics().failures, reserved.statistics().files), (1, 1));
 }

@@ -1,14 +1,14 @@
-//! The cache from outside: against a naive model, with bad files, with changing files, from threads.
+//! The cache against a naive model, with invalid files, with changing files, and from threads.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+mod allocations;
 #[cfg(feature = "compress")]
 mod compressed;
-mod given;
+mod guarantees;
+mod inserted;
 mod limits;
 mod model;
 mod modules;
-mod promises;
-mod readers;
 mod refusals;
 mod threads;
 
@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 use std::{env, process};
 
-use smf_core::cache::{CacheError, Capacity, FileCache, Options, Pinned, Policy, Storage};
+use smf_core::cache::{CacheError, CacheRef, Capacity, FileCache, Options, Policy, Storage};
 
-/// A directory of its own for one test, removed at its end.
+/// The directory of one test, removed at its end.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -57,17 +57,22 @@ fn cache(files: u32, bytes: u64, policy: Policy) -> FileCache {
     FileCache::new(Capacity { files, bytes }, options).unwrap()
 }
 
-fn get<'c, S: Storage>(cache: &'c FileCache<S>, path: &Path) -> Result<Pinned<'c>, CacheError> {
+/// A cache with the entries reserved when it is created.
+fn reserved(capacity: Capacity, options: Options) -> FileCache {
+    FileCache::new(capacity, Options { storage: Storage::Reserved, ..options }).unwrap()
+}
+
+fn get<'c>(cache: &'c FileCache, path: &Path) -> Result<CacheRef<'c>, CacheError> {
     cache.get(path.as_os_str().as_bytes())
 }
 
-fn names<S: Storage>(cache: &FileCache<S>) -> Vec<PathBuf> {
+fn names(cache: &FileCache) -> Vec<PathBuf> {
     let mut names = Vec::new();
     cache.for_each(|path, _| names.push(PathBuf::from(std::ffi::OsStr::from_bytes(path))));
     names
 }
 
-/// A generator whose numbers are the same every time.
+/// A random number generator with a fixed seed.
 struct Numbers(u64);
 
 impl Numbers {
@@ -77,17 +82,17 @@ impl Numbers {
     }
 }
 
-/// How many threads ask at once, and how often each of them.
+/// The number of threads, and of requests by each.
 const THREADS: usize = 4;
 const STEPS: usize = 5000;
 
-/// Sixty files, each full of its number and as long as that and 100.
+/// Sixty files; each byte of a file is its number, and its length is the number plus 100.
 fn sixty(directory: &Directory) -> Vec<PathBuf> {
     (0..60u8).map(|i| directory.file(&format!("{i}"), &vec![i; 100 + i as usize])).collect()
 }
 
-/// Asks for these sixty in an order of chance, the first ones more often, and now and then for
-/// something else. What `ask` gives, the step and the path being known, is whole as long as it is held.
+/// Requests these sixty files in random order, the first ones more often, evicts some of them now and then,
+/// and checks what `ask` returns for a step and a path.
 fn at_random<T: Deref<Target = [u8]>>(
     cache: &FileCache,
     paths: &[PathBuf],

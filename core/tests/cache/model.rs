@@ -1,17 +1,13 @@
-//! Who is thrown out, against naive models.
+//! The order of eviction, against naive models.
 
-use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use smf_core::cache::{
-    Bucket, CacheError, Capacity, FileCache, FixedStorage, Options, Policy, SliceStorage, Slot,
-    Storage,
-};
+use smf_core::cache::{Capacity, FileCache, Options, Policy};
 
-use crate::{Directory, Numbers, cache, get, names};
+use crate::{Directory, Numbers, cache, get, names, reserved};
 
-/// What the model knows of a file: its number, its size, whether it is held.
+/// The number and the size of a file.
 type Known = (usize, u64);
 
 /// The naive model of exact LRU: a list, the most recently used first.
@@ -55,14 +51,8 @@ impl Model {
     }
 }
 
-/// Compares a cache with the model, with files got by `get`, of which it holds `most` at a time.
-fn compare<S: Storage, V: Deref<Target = [u8]>>(
-    cache: &FileCache<S>,
-    get: impl Fn(&Path) -> Result<V, CacheError>,
-    capacity: Capacity,
-    most: usize,
-    seed: u64,
-) {
+/// Compares a cache with the model while up to `max_held` files are in use.
+fn compare(cache: &FileCache, capacity: Capacity, max_held: usize, seed: u64) {
     let directory = Directory::new();
     let mut numbers = Numbers(seed);
     let sizes: Vec<usize> = (0..40).map(|_| 1 + numbers.below(300)).collect();
@@ -76,13 +66,13 @@ fn compare<S: Storage, V: Deref<Target = [u8]>>(
         misses: 0,
         evictions: 0,
     };
-    let mut held: Vec<(usize, V)> = Vec::new();
+    let mut held = Vec::new();
     for step in 0..4000 {
         let file = numbers.below(40).min(numbers.below(40));
-        let holds: Vec<usize> = held.iter().map(|held| held.0).collect();
+        let holds: Vec<usize> = held.iter().map(|(file, _)| *file).collect();
         match numbers.below(20) {
             0 if !held.is_empty() => drop(held.swap_remove(numbers.below(held.len()))),
-            // What is held is not evicted here, since it would be kept apart.
+            // A file in use is not evicted here, because it would be detached.
             1 if !holds.contains(&file) => {
                 let was = model.list.iter().position(|known| known.0 == file);
                 was.map(|at| model.list.remove(at));
@@ -90,11 +80,11 @@ fn compare<S: Storage, V: Deref<Target = [u8]>>(
             }
             _ => {
                 let expected = model.get(file, sizes[file] as u64, &holds);
-                let found = get(&paths[file]);
+                let found = get(cache, &paths[file]);
                 assert_eq!(found.is_ok(), expected, "step {step}: {:?}", found.err());
                 if let Ok(found) = found {
                     assert!(found.len() == sizes[file] && found.iter().all(|b| *b == file as u8));
-                    if held.len() < most && numbers.below(4) == 0 {
+                    if held.len() < max_held && numbers.below(4) == 0 {
                         held.push((file, found));
                     }
                 }
@@ -114,78 +104,58 @@ fn compare<S: Storage, V: Deref<Target = [u8]>>(
 }
 
 #[test]
-fn lru_is_what_the_naive_model_says() {
-    for (files, bytes, seed) in [(8, 1 << 20, 1), (30, 1500, 2), (5, 600, 3), (100, 200, 4)] {
+fn lru_evicts_as_naive_model() {
+    for (files, bytes, seed) in [(8, 1 << 20, 1), (30, 1500, 2), (5, 600, 3), (60, 200, 4)] {
         let capacity = Capacity { files, bytes };
-        let cache = FileCache::new(capacity, Options::default()).unwrap();
-        compare(&cache, |path| get(&cache, path), capacity, 3, seed);
-        // A reader has eight places; what it holds beyond them is pinned in another way.
-        for most in [3, 12] {
+        for max_held in [3, 12] {
             let cache = FileCache::new(capacity, Options::default()).unwrap();
-            let reader = cache.reader();
-            compare(&cache, |path| reader.get(path.as_os_str().as_bytes()), capacity, most, seed);
+            compare(&cache, capacity, max_held, seed);
         }
     }
 }
 
 #[test]
-fn fixed_storage_is_what_the_naive_model_says() {
-    let capacity = Capacity { files: 8, bytes: 1200 };
-    let fixed = FixedStorage::<8, 2>::new();
-    let cache = FileCache::with_storage(fixed, capacity, Options::default()).unwrap();
-    compare(&cache, |path| get(&cache, path), capacity, 3, 5);
-    let mut slots = [const { Slot::new() }; 12];
-    let mut buckets = [const { Bucket::new() }; 3];
-    let slices = SliceStorage::new(&mut slots, &mut buckets);
-    let cache = FileCache::with_storage(slices, capacity, Options::default()).unwrap();
-    let reader = cache.reader();
-    compare(&cache, |path| reader.get(path.as_os_str().as_bytes()), capacity, 3, 6);
+fn lru_with_reserved_storage_evicts_as_naive_model() {
+    for (files, bytes, seed) in [(8, 1200, 5), (100, 1500, 6)] {
+        let capacity = Capacity { files, bytes };
+        compare(&reserved(capacity, Options::default()), capacity, 3, seed);
+    }
 }
 
 #[test]
-fn sieve_is_what_the_naive_model_says() {
+fn sieve_evicts_as_naive_model() {
     let directory = Directory::new();
     let paths: Vec<_> = (0..30).map(|i| directory.file(&format!("{i}"), &[i; 10])).collect();
-    let pinned = cache(8, 1 << 20, Policy::Sieve);
-    compare_sieve(&pinned, &paths, |path| get(&pinned, path).map(drop));
-    let read = cache(8, 1 << 20, Policy::Sieve);
-    let reader = read.reader();
-    compare_sieve(&read, &paths, |path| reader.get(path.as_os_str().as_bytes()).map(drop));
+    compare_sieve(&cache(8, 1 << 20, Policy::Sieve), &paths);
 }
 
-/// From 64 slots on; whether a certain file is still remembered depends on the hashes.
+/// Whether an evicted file is still remembered depends on the hashes.
 #[test]
-fn sieve_marks_what_comes_back_soon_after_it_was_thrown_out() {
+fn sieve_marks_file_that_is_inserted_soon_after_eviction() {
     const FILES: u32 = 128;
     let stays = |comes_back: bool| {
-        let cache = cache(FILES, 1 << 20, Policy::Sieve);
-        let put = |number: u32| {
-            let name = number.to_le_bytes();
-            drop(cache.insert(cache.prepare(&name, b"bytes").unwrap()).unwrap());
-        };
-        // The last one throws out the first.
+        let options = Options { policy: Policy::Sieve, ..Options::default() };
+        let cache = reserved(Capacity { files: FILES, bytes: 1 << 20 }, options);
+        let put = |number: u32| drop(cache.insert(&number.to_le_bytes(), b"bytes").unwrap());
+        // The last one evicts the first.
         (0..=FILES).for_each(put);
         let file = if comes_back { 0 } else { 1000 };
         put(file);
-        // As many as there are others, and one more that the hand passes it for.
+        // As many as there are others, and one more for the mark that the hand clears.
         (2000..2000 + FILES).for_each(put);
         let mut found = false;
         cache.for_each(|path, _| found |= path == file.to_le_bytes());
         found
     };
     let times = |comes_back| (0..64).filter(|_| stays(comes_back)).count();
-    assert!(times(true) >= 56, "forgotten by chance is one of 64");
-    assert!(times(false) <= 2, "taken for another by chance is one of 65,536");
+    assert!(times(true) >= 56, "a file is forgotten with a probability of 1/64");
+    assert!(times(false) <= 2, "a file is mistaken for another with a probability of 1/65536");
 }
 
-/// The naive model of SIEVE: newest first, with marks and a hand.
-fn compare_sieve(
-    cache: &FileCache,
-    paths: &[PathBuf],
-    get: impl Fn(&Path) -> Result<(), CacheError>,
-) {
+/// The naive model of SIEVE: a list, the newest first, with marks and a hand.
+fn compare_sieve(cache: &FileCache, paths: &[PathBuf]) {
     let mut list: Vec<(usize, bool)> = Vec::new();
-    // The file at which the hand is; none means the oldest.
+    // The file that the hand points to; `None` for the oldest.
     let mut hand: Option<usize> = None;
     let mut numbers = Numbers(7);
     for _ in 0..5000 {
@@ -206,7 +176,7 @@ fn compare_sieve(
                 list.insert(0, (file, false));
             }
         }
-        get(&paths[file]).unwrap();
+        get(cache, &paths[file]).unwrap();
         assert!(names(cache).iter().eq(list.iter().map(|known| &paths[known.0])));
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn sample(name: &str) -> PathBuf {
 }
 
 #[test]
-fn modules_of_an_archive_share_its_bytes() {
+fn modules_of_archive_share_its_bytes() {
     let directory = Directory::new();
     let (packed, native) =
         (fs::read(sample("packed.smf")).unwrap(), fs::read(sample("native.smf")).unwrap());
@@ -40,7 +40,7 @@ fn modules_of_an_archive_share_its_bytes() {
         assert_eq!(error, CacheError::NoSuchModule);
     }
     drop((first, second, again));
-    // The archive goes, and its modules with it.
+    // The modules of an evicted archive are stale.
     get(&cache, &directory.file("other", b"other")).unwrap();
     assert!(cache.get_by_handle(handle).is_err());
     let error = cache.get_module(directory.0.join("other").as_os_str().as_bytes(), b"x");
@@ -54,7 +54,7 @@ fn library_offset(bytes: &[u8], index: u32) -> usize {
 }
 
 #[test]
-fn notes_and_templates_come_straight_from_the_file() {
+fn uncompressed_note_and_templates_are_bytes_of_file() {
     let cache = FileCache::new(LARGE, Options::default()).unwrap();
     let (mut notes, mut templates) = (0, 0);
     for entry in fs::read_dir(sample("")).unwrap() {
@@ -65,7 +65,7 @@ fn notes_and_templates_come_straight_from_the_file() {
         let bytes = fs::read(&path).unwrap();
         let smf = smf_core::format::Smf::parse(&bytes).unwrap();
         if smf.sections().iter().any(|section| section.is_compressed()) {
-            // Not there to be read straight.
+            // Those are decompressed.
             continue;
         }
         let file = get(&cache, &path).unwrap();
@@ -87,7 +87,7 @@ fn notes_and_templates_come_straight_from_the_file() {
 
 #[cfg(not(feature = "compress"))]
 #[test]
-fn without_decoders_what_is_compressed_is_an_error_that_says_so() {
+fn compressed_section_without_decoders_is_not_built_error() {
     use smf_core::format::{Compression, CompressionErrorKind as Fault, FormatError, SectionKind};
 
     let cache = FileCache::new(LARGE, Options::default()).unwrap();
@@ -108,5 +108,5 @@ fn without_decoders_what_is_compressed_is_an_error_that_says_so() {
         }
     }
     let statistics = cache.statistics();
-    assert_eq!(statistics.bytes, statistics.peak_bytes, "no room was made");
+    assert_eq!(statistics.bytes, statistics.peak_bytes, "nothing was reserved");
 }

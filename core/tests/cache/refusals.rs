@@ -1,4 +1,4 @@
-//! What is refused, and how.
+//! Errors of the cache.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -7,13 +7,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use smf_core::cache::{CacheError, Capacity, FileCache, FixedStorage, Options, Policy};
+use smf_core::cache::{CacheError, Capacity, FileCache, Options, Policy, Storage};
 use smf_core::memory::{FileKind, MemoryError};
 
 use crate::{Directory, LARGE, cache, get};
 
 #[test]
-fn bad_paths_say_why_and_leave_nothing_behind() {
+fn invalid_path_is_an_error_and_leaves_cache_as_it_was() {
     let directory = Directory::new();
     let cache = FileCache::new(LARGE, Options::default()).unwrap();
     let fifo = directory.0.join("fifo");
@@ -52,23 +52,24 @@ fn bad_paths_say_why_and_leave_nothing_behind() {
 }
 
 #[test]
-fn capacities_that_are_too_small_say_so() {
+fn capacity_that_is_too_small_is_an_error() {
     let directory = Directory::new();
     for (files, bytes) in [(0, 100), (100, 0), (0, 0)] {
         let refused = FileCache::new(Capacity { files, bytes }, Options::default());
         assert_eq!(refused.map(|_| ()).unwrap_err(), CacheError::NoCapacity);
     }
-    let none = FixedStorage::<0, 0>::new();
-    assert!(FileCache::with_storage(none, LARGE, Options::default()).is_err());
+    let options = Options { storage: Storage::Reserved, ..Options::default() };
+    let refused = FileCache::new(Capacity { files: u32::MAX, bytes: 1 }, options).map(drop);
+    assert!(matches!(refused, Err(CacheError::OutOfMemory(_))), "{refused:?}");
     let cache = cache(10, 99, Policy::Lru);
     let small = get(&cache, &directory.file("small", &[1; 99])).unwrap().handle();
     let error = get(&cache, &directory.file("large", &[1; 100])).map(|_| ()).unwrap_err();
     assert_eq!(error, CacheError::TooLarge { size: 100, capacity: 99 });
-    assert!(cache.get_by_handle(small).is_ok(), "nothing was thrown out for it");
+    assert!(cache.get_by_handle(small).is_ok(), "nothing was evicted for it");
 }
 
 #[test]
-fn a_list_with_half_of_it_bad_gives_the_other_half() {
+fn prefetch_of_list_with_invalid_paths_reads_the_others() {
     let directory = Directory::new();
     let paths: Vec<PathBuf> = (0..50)
         .map(|i| match i % 2 {

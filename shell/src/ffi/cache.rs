@@ -4,7 +4,9 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use smf_core::cache::{CacheError, Capacity, FileCache, Freshness, Options, Pinned, Policy};
+use smf_core::cache::{
+    CacheError, CacheRef, Capacity, FileCache, Options, Policy, Revalidation, Storage,
+};
 
 use super::args;
 use super::cache_handles::{self, Entered};
@@ -22,7 +24,7 @@ pub struct SmfCacheOptions {
     pub files: i64,
     /// The most bytes of files, at least 1.
     pub bytes: i64,
-    /// Who is thrown out first: 0 exact LRU, 1 SIEVE.
+    /// Which file is evicted first: 0 LRU, 1 SIEVE.
     pub policy: i32,
     /// When files are compared with those on disk: 0 on request, 1 at each get.
     pub freshness: i32,
@@ -78,12 +80,13 @@ unsafe fn open(options: *const SmfCacheOptions) -> Result<u64, ApiError> {
         1 => Policy::Sieve,
         other => return Err(unknown("policy of a cache", other)),
     };
-    let freshness = match options.freshness {
-        0 => Freshness::OnRequest,
-        1 => Freshness::EachGet,
+    let revalidation = match options.freshness {
+        0 => Revalidation::Manual,
+        1 => Revalidation::OnGet,
         other => return Err(unknown("freshness of a cache", other)),
     };
-    cache_handles::open(FileCache::new(capacity, Options { policy, freshness })?)
+    let options = Options { policy, revalidation, storage: Storage::Growing };
+    cache_handles::open(FileCache::new(capacity, options)?)
 }
 
 /// A number of files that a cache may have.
@@ -138,11 +141,11 @@ pub extern "C" fn smf_cache_get_again(cache: u64, file: u64) -> SmfCacheFile {
 }
 
 #[inline]
-fn hold(cache: u64, find: impl FnOnce(&Entered) -> Result<Pinned<'_>, ApiError>) -> SmfCacheFile {
+fn hold(cache: u64, find: impl FnOnce(&Entered) -> Result<CacheRef<'_>, ApiError>) -> SmfCacheFile {
     let held = cache_handles::enter(cache).and_then(|cache| {
         let view = find(&cache)?;
         let file = cache.number_of(view.handle())?;
-        cache.retain_view(&view);
+        cache.retain_ref(&view);
         // Of a slice, so it fits.
         let length = i64::try_from(view.len()).unwrap_or(i64::MAX);
         Ok(SmfCacheFile { file, bytes: view.as_ptr(), length })
@@ -195,7 +198,7 @@ pub unsafe extern "C" fn smf_cache_section(
 fn part(
     cache: u64,
     file: u64,
-    find: impl for<'v> FnOnce(&'v Pinned<'_>) -> Result<Option<&'v [u8]>, CacheError>,
+    find: impl for<'v> FnOnce(&'v CacheRef<'_>) -> Result<Option<&'v [u8]>, CacheError>,
 ) -> SmfCachePart {
     let found = cache_handles::enter(cache).and_then(|cache| {
         let handle = cache.handle_of(file)?;

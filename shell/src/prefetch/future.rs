@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use smf_core::alloc_util::{AllocError, TryArc};
-use smf_core::cache::{FileCache, Storage};
+use smf_core::cache::FileCache;
 
 use super::file_job::Files;
 use super::options::{Options, STACK};
@@ -40,14 +40,13 @@ use super::watch::{Progress, Watch};
 /// assert_eq!(prefetch.wait().ready, 1);
 /// # Ok::<(), smf_core::cache::CacheError>(())
 /// ```
-pub fn start<C, S>(
+pub fn start<C>(
     cache: C,
     paths: impl IntoIterator<Item = impl Into<PathBuf>>,
     options: Options,
 ) -> Prefetch
 where
-    C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
-    S: Storage + 'static,
+    C: Deref<Target = FileCache> + Clone + Send + 'static,
 {
     let started = try_start(cache, paths.into_iter().map(Into::into).collect(), options);
     started.unwrap_or_else(|AllocError| handle_alloc_error(Layout::new::<Shared>()))
@@ -57,27 +56,25 @@ where
 ///
 /// # Errors
 /// Allocation failed; no file was read.
-pub fn try_start<C, S>(
+pub fn try_start<C>(
     cache: C,
     paths: Vec<PathBuf>,
     options: Options,
 ) -> Result<Prefetch, AllocError>
 where
-    C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
-    S: Storage + 'static,
+    C: Deref<Target = FileCache> + Clone + Send + 'static,
 {
     start_on(cache, paths, options, STACK)
 }
 
-fn start_on<C, S>(
+fn start_on<C>(
     cache: C,
     paths: Vec<PathBuf>,
     options: Options,
     stack: usize,
 ) -> Result<Prefetch, AllocError>
 where
-    C: Deref<Target = FileCache<S>> + Clone + Send + 'static,
-    S: Storage + 'static,
+    C: Deref<Target = FileCache> + Clone + Send + 'static,
 {
     let count = options.threads_for(paths.len());
     let shared = TryArc::new(Shared::new(paths, count, options)?)?;
@@ -323,10 +320,8 @@ mod tests {
     fn read_that_always_panics_resumes_unwinding_in_poll_once() {
         struct PanickingJob;
         impl Job for PanickingJob {
-            type Worker = ();
-            fn worker(&self) {}
-            fn readahead(&self, (): &mut (), _: usize) {}
-            fn read(&self, (): &mut (), _: usize) -> Result<FileRead, CacheError> {
+            fn readahead(&self, _: usize) {}
+            fn read(&self, _: usize) -> Result<FileRead, CacheError> {
                 resume_unwind(Box::new("broken"))
             }
         }

@@ -32,20 +32,17 @@ const READAHEAD_RUN: usize = 4 * READAHEAD_WINDOW;
 
 /// The operations on a file of the list, which an index denotes.
 pub(super) trait Job: Sync {
-    /// A thread's state from one file to the next. It is replaced after a panic.
-    type Worker;
-    fn worker(&self) -> Self::Worker;
     /// Asks the kernel to read a file ahead.
-    fn readahead(&self, worker: &mut Self::Worker, index: usize);
+    fn readahead(&self, index: usize);
     /// Reads a file.
-    fn read(&self, worker: &mut Self::Worker, index: usize) -> Result<FileRead, CacheError>;
+    fn read(&self, index: usize) -> Result<FileRead, CacheError>;
 }
 
 /// A file that was read.
 #[derive(Clone, Copy)]
 pub(super) struct FileRead {
     pub(super) bytes: u64,
-    /// How long reading took; 0 if the file was cached.
+    /// How long the read took.
     pub(super) time: Duration,
 }
 
@@ -117,13 +114,13 @@ impl Queue {
     /// other threads hold.
     pub(super) fn work(&self, job: &impl Job, watch: &Watch) {
         let (mut ready, mut bytes) = (0, 0);
-        let (mut disk, mut worker) = (DiskDetector::new(self.read_ahead), job.worker());
+        let mut disk = DiskDetector::new(self.read_ahead);
         self.working.fetch_add(1, Relaxed);
         while let Some(index) = self.next_file() {
             let ahead = self.to_read_ahead(index, disk.reads_ahead());
             let read = catch_unwind(AssertUnwindSafe(|| {
-                ahead.for_each(|index| job.readahead(&mut worker, index));
-                job.read(&mut worker, index)
+                ahead.for_each(|index| job.readahead(index));
+                job.read(index)
             }));
             match read {
                 Ok(Ok(read)) => {
@@ -143,7 +140,6 @@ impl Queue {
                     }
                 }
                 Err(_panic) => {
-                    worker = job.worker();
                     self.results().retry.push(index);
                 }
             }
@@ -159,9 +155,8 @@ impl Queue {
         let mut results = std::mem::take(&mut *self.results());
         let mut again = std::mem::take(&mut results.retry);
         sort(&mut again);
-        let mut worker = job.worker();
         for index in again.into_iter().take_while(|_| !self.is_cancelled()) {
-            match job.read(&mut worker, index) {
+            match job.read(index) {
                 Ok(read) => {
                     results.ready += 1;
                     results.bytes += read.bytes;
@@ -210,7 +205,7 @@ impl Queue {
 /// Whether an error may be due to resources that other reading threads hold.
 fn is_shared_resource_error(error: &CacheError) -> bool {
     match *error {
-        CacheError::AllInUse { .. } => true,
+        CacheError::AllInUse { .. } | CacheError::OutOfMemory(_) => true,
         CacheError::File(MemoryError::Open { errno }) => {
             errno == Errno::MFILE || errno == Errno::NFILE || errno == Errno::NOMEM
         }
@@ -308,15 +303,11 @@ mod tests {
     }
 
     impl<F: Fn(usize, u32) -> Result<u64, CacheError> + Sync> Job for Script<F> {
-        type Worker = ();
-
-        fn worker(&self) {}
-
-        fn readahead(&self, (): &mut (), index: usize) {
+        fn readahead(&self, index: usize) {
             self.readahead_end[index].fetch_add(1, Relaxed);
         }
 
-        fn read(&self, (): &mut (), index: usize) -> Result<FileRead, CacheError> {
+        fn read(&self, index: usize) -> Result<FileRead, CacheError> {
             let begin = Instant::now();
             let bytes = (self.at)(index, self.reads[index].fetch_add(1, Relaxed))?;
             Ok(FileRead { bytes, time: begin.elapsed() })

@@ -4,7 +4,7 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::path::Path;
 
 use smf_core::alloc_util::{AllocError, try_collect};
-use smf_core::cache::{FileCache, Storage};
+use smf_core::cache::FileCache;
 
 use super::file_job::Files;
 use super::options::{Options, STACK};
@@ -26,8 +26,8 @@ use super::watch::Watch;
 /// assert_eq!(report.failures[0].path.to_str(), Some("absent"));
 /// # Ok::<(), smf_core::cache::CacheError>(())
 /// ```
-pub fn warm<S: Storage, P: AsRef<Path>>(
-    cache: &FileCache<S>,
+pub fn warm<P: AsRef<Path>>(
+    cache: &FileCache,
     paths: &[P],
     options: Options,
 ) -> Report {
@@ -35,8 +35,8 @@ pub fn warm<S: Storage, P: AsRef<Path>>(
 }
 
 /// Like [`warm`]; other threads may poll `watch` meanwhile.
-pub fn warm_watched<S: Storage, P: AsRef<Path>>(
-    cache: &FileCache<S>,
+pub fn warm_watched<P: AsRef<Path>>(
+    cache: &FileCache,
     paths: &[P],
     options: Options,
     watch: &Watch,
@@ -50,8 +50,8 @@ pub fn warm_watched<S: Storage, P: AsRef<Path>>(
 ///
 /// # Errors
 /// Allocation failed; no file was read.
-pub fn try_warm<S: Storage, P: AsRef<Path>>(
-    cache: &FileCache<S>,
+pub fn try_warm<P: AsRef<Path>>(
+    cache: &FileCache,
     paths: &[P],
     options: Options,
     watch: &Watch,
@@ -88,10 +88,8 @@ mod tests {
     fn caller_reads_all_files_when_no_thread_can_be_spawned() {
         struct FixedJob;
         impl Job for FixedJob {
-            type Worker = ();
-            fn worker(&self) {}
-            fn readahead(&self, (): &mut (), _: usize) {}
-            fn read(&self, (): &mut (), _: usize) -> Result<FileRead, CacheError> {
+            fn readahead(&self, _: usize) {}
+            fn read(&self, _: usize) -> Result<FileRead, CacheError> {
                 Ok(FileRead { bytes: 2, time: Duration::ZERO })
             }
         }

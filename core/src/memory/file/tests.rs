@@ -1,7 +1,9 @@
-//! What is read is what was there, whole, or an error that says why.
+//! A read gives one whole version of a file or an error.
 
 use super::super::fault_injection::{self, Call};
-use super::buffer::Buffer;
+use super::super::types::{FileKind, FileRange, MemoryError};
+use super::owned::Buffer;
+use super::read::{MAX_ATTEMPTS, is_settled};
 use super::*;
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
@@ -13,7 +15,7 @@ use std::string::ToString;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::{env, format, fs, process, thread, vec};
 
-/// A directory of its own for one test, removed at its end.
+/// The directory of one test, removed at its end.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -50,14 +52,14 @@ fn pattern(len: usize) -> vec::Vec<u8> {
     (0..len).map(|i| (i % 251) as u8).collect()
 }
 
-/// Sets the time of modification to long ago.
+/// Sets an old time of modification.
 fn settle(path: &Path) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
 }
 
 #[test]
-fn a_part_at_any_offset_is_read_with_its_tail() {
+fn range_at_any_offset_is_copied_with_its_tail() {
     let directory = Directory::new();
     let file = directory.file(&pattern(10_000));
     let open = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
@@ -68,11 +70,6 @@ fn a_part_at_any_offset_is_read_with_its_tail() {
             let expected = &pattern(10_000)[offset as usize..][..length as usize];
             assert!(*part == *expected && part.tail() == b"tail");
             assert_eq!(part.stamp().size, 10_000);
-        }
-        let mut blocks = Blocks::new();
-        for _ in 0..2 {
-            let whole = open.copy_to_blocks(10_000, b"tail", &mut blocks).unwrap();
-            assert!(*whole == *pattern(10_000) && whole.tail() == b"tail");
         }
         let rest = FileRange { offset: 9_000, length: None };
         assert_eq!(open.copy(rest, 1000, b"", to).unwrap().len(), 1000);
@@ -92,24 +89,24 @@ fn a_part_at_any_offset_is_read_with_its_tail() {
 
 #[test]
 #[cfg_attr(miri, ignore = "gives files times")]
-fn a_second_look_finds_what_changed() {
+fn comparison_with_file_finds_changed_bytes() {
     let directory = Directory::new();
     let file = directory.file(&pattern(10_000));
     let open = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
     assert!(!is_settled(&open.stamp()), "it was written just now");
-    assert_eq!(open.is_still(&pattern(10_000), 0), Ok(true));
-    assert_eq!(open.is_still(&pattern(10_000)[5..], 5), Ok(true));
-    assert_eq!(open.is_still(&pattern(10_001), 0), Ok(false));
+    assert_eq!(open.equals(&pattern(10_000), 0), Ok(true));
+    assert_eq!(open.equals(&pattern(10_000)[5..], 5), Ok(true));
+    assert_eq!(open.equals(&pattern(10_001), 0), Ok(false));
     let mut other = pattern(10_000);
     other[9_999] ^= 1;
-    assert_eq!(open.is_still(&other, 0), Ok(false));
+    assert_eq!(open.equals(&other, 0), Ok(false));
     settle(&file);
     assert!(is_settled(&OpenFile::open(file.as_os_str().as_bytes()).unwrap().stamp()));
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn a_file_overwritten_in_place_is_never_a_mixture() {
+fn file_overwritten_in_place_is_read_as_one_version() {
     let directory = Directory::new();
     const LEN: usize = 40_000;
     let file = directory.file(&[1; LEN]);
@@ -120,7 +117,7 @@ fn a_file_overwritten_in_place_is_never_a_mixture() {
             let other = fs::OpenOptions::new().write(true).open(&file).unwrap();
             for value in (1..=9).cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
                 other.write_all_at(&[value; LEN], 0).unwrap();
-                // Else there is never a moment without a write going on.
+                // Otherwise a write is always under way.
                 thread::sleep(std::time::Duration::from_micros(300));
             }
         });
@@ -135,7 +132,7 @@ fn a_file_overwritten_in_place_is_never_a_mixture() {
 }
 
 #[test]
-fn reads_what_is_there() {
+fn file_of_any_size_is_read_whole() {
     // The interpreter takes minutes for millions of bytes.
     const LARGE: usize = if cfg!(miri) { 100_001 } else { 3_000_001 };
     let directory = Directory::new();
@@ -150,7 +147,7 @@ fn reads_what_is_there() {
 }
 
 #[test]
-fn the_copy_does_not_change_with_the_file() {
+fn copy_does_not_change_with_file() {
     let directory = Directory::new();
     let file = directory.file(&pattern(20_000));
     let bytes = read(&file).unwrap();
@@ -160,7 +157,7 @@ fn the_copy_does_not_change_with_the_file() {
 
 #[test]
 #[cfg_attr(miri, ignore = "makes a named pipe")]
-fn what_is_no_regular_file_is_refused_and_never_waited_for() {
+fn special_file_is_refused_without_blocking() {
     let directory = Directory::new();
     let fifo = directory.0.join("fifo");
     rustix::fs::mknodat(
@@ -189,7 +186,7 @@ fn what_is_no_regular_file_is_refused_and_never_waited_for() {
 }
 
 #[test]
-fn a_path_that_leads_nowhere_says_why() {
+fn path_without_file_gives_errno_of_open() {
     let directory = Directory::new();
     let (one, two) = (directory.0.join("one"), directory.0.join("two"));
     symlink(&one, &two).unwrap();
@@ -208,7 +205,7 @@ fn a_path_that_leads_nowhere_says_why() {
 }
 
 #[test]
-fn paths_that_no_file_can_have_never_reach_the_kernel() {
+fn path_with_nul_or_too_long_is_refused_without_system_call() {
     let _fault = fault_injection::inject(Call::Open, 0, Errno::IO);
     let read = |path: &[u8]| FileBytes::read(path, 1).map(|bytes| bytes.len()).unwrap_err();
     assert_eq!(read(b"a\0b"), MemoryError::PathNul { at: 1 });
@@ -223,7 +220,7 @@ fn paths_that_no_file_can_have_never_reach_the_kernel() {
 }
 
 #[test]
-fn the_longest_path_is_read() {
+fn path_of_4095_bytes_is_read() {
     let directory = Directory::new();
     let file = directory.file(b"far");
     let name = file.as_os_str().as_bytes();
@@ -233,19 +230,19 @@ fn the_longest_path_is_read() {
 }
 
 #[test]
-fn permission_is_the_kernels_word() {
+fn file_without_permission_is_refused_by_kernel() {
     let directory = Directory::new();
     let file = directory.file(b"secret");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     let denied = MemoryError::Open { errno: Errno::ACCESS.into() };
-    // The superuser may read it all the same.
+    // The superuser may read it nevertheless.
     let expected = fs::read(&file).map_err(|_| denied);
     assert_eq!(read(&file).map(|bytes| bytes.to_vec()), expected);
     assert_eq!(denied.to_string(), "cannot open the file: permission denied");
 }
 
 #[test]
-fn the_limit_is_the_largest_size_that_is_read() {
+fn file_larger_than_limit_is_refused() {
     let directory = Directory::new();
     let file = directory.file(&pattern(1000));
     let path = file.as_os_str().as_bytes();
@@ -258,29 +255,29 @@ fn the_limit_is_the_largest_size_that_is_read() {
 }
 
 #[test]
-fn a_size_that_is_no_longer_true_is_an_upper_bound() {
+fn file_shorter_than_its_size_is_read_to_its_end() {
     let directory = Directory::new();
     let file = directory.file(&pattern(5000));
     let open = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
     for to in [CopyTo::Allocator, CopyTo::Pages] {
         let read = |size| {
-            let mut buffer = Buffer::with_room(size, 0, to).unwrap();
-            buffer.fill(&open.file, 0, size).unwrap();
+            let mut buffer = Buffer::new(size, 0, to).unwrap();
+            buffer.fill(open.descriptor(), 0, size).unwrap();
             buffer.as_slice().to_vec()
         };
         assert!(read(4096) == pattern(4096), "grown");
         assert!(read(9000) == pattern(5000), "shrunk");
         assert!(read(0).is_empty());
-        assert!(Buffer::with_room(u64::MAX, 0, to).is_err());
+        assert!(Buffer::new(u64::MAX, 0, to).is_err());
     }
     let size = 1 << 63;
-    let refused = Buffer::with_room(size, 0, CopyTo::Allocator).map(|_| ()).unwrap_err();
+    let refused = Buffer::new(size, 0, CopyTo::Allocator).map(|_| ()).unwrap_err();
     assert_eq!(refused, MemoryError::OutOfMemory { size });
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn a_file_that_another_thread_truncates_is_read_without_a_fault() {
+fn file_truncated_by_another_thread_is_read_without_fault() {
     let directory = Directory::new();
     let file = directory.file(&[0xff; 300_000]);
     let done = AtomicBool::new(false);
@@ -296,7 +293,7 @@ fn a_file_that_another_thread_truncates_is_read_without_a_fault() {
             match read(&file) {
                 // Touches every page.
                 Ok(bytes) => assert!(bytes.iter().all(|&byte| byte == 0 || byte == 0xff)),
-                Err(error) => assert_eq!(error, MemoryError::Changing { attempts: ATTEMPTS }),
+                Err(error) => assert_eq!(error, MemoryError::Changing { attempts: MAX_ATTEMPTS }),
             }
         }
         done.store(true, Ordering::Relaxed);
@@ -305,7 +302,7 @@ fn a_file_that_another_thread_truncates_is_read_without_a_fault() {
 
 #[test]
 #[cfg_attr(miri, ignore = "gives files times")]
-fn every_call_that_fails_is_named() {
+fn failing_system_call_gives_its_own_error() {
     let directory = Directory::new();
     let file = directory.file(&pattern(1000));
     let errno = Errno::IO.into();
@@ -332,7 +329,7 @@ fn every_call_that_fails_is_named() {
     drop(_fault);
     let _fault = fault_injection::inject(Call::Read, 1, Errno::IO);
     let file = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
-    let mut buffer = Buffer::with_room(1001, 0, CopyTo::Allocator).unwrap();
-    let shrunk = buffer.fill(&file.file, 0, 1001);
+    let mut buffer = Buffer::new(1001, 0, CopyTo::Allocator).unwrap();
+    let shrunk = buffer.fill(file.descriptor(), 0, 1001);
     assert_eq!(shrunk, Err(MemoryError::Read { at: 1000, errno }));
 }

@@ -15,7 +15,6 @@ mod threads;
 pub(super) use files::*;
 pub(super) use pages::*;
 pub(super) use threads::{
-    barrier_in_all_threads, coarse_time, core_number, process_id, register_barrier_in_all_threads,
-    register_synchronize_cores, synchronize_cores, wall_clock,
+    coarse_time, core_number, process_id, register_synchronize_cores, synchronize_cores, wall_clock,
 };
 pub(crate) use threads::{monotonic, sleep, thread_id, yield_now};

@@ -74,21 +74,6 @@ pub(in crate::memory) fn register_synchronize_cores() -> Result<(), Errno> {
     Ok(thread::membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?)
 }
 
-/// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED` (Linux 4.14): every other running thread of the
-/// process executes a full memory barrier.
-pub(in crate::memory) fn barrier_in_all_threads() -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Barrier)?;
-    Ok(thread::membarrier(MembarrierCommand::PrivateExpedited)?)
-}
-
-/// `membarrier(2)`: registers the process for [`barrier_in_all_threads`].
-pub(in crate::memory) fn register_barrier_in_all_threads() -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::RegisterBarrier)?;
-    Ok(thread::membarrier(MembarrierCommand::RegisterPrivateExpedited)?)
-}
-
 /// `clock_gettime(2)` of `CLOCK_MONOTONIC`.
 pub(crate) fn monotonic() -> Nanoseconds {
     clock(ClockId::Monotonic)

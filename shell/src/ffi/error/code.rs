@@ -131,7 +131,7 @@ fn code_of_cache(error: &CacheError) -> Code {
         E::Format(error) => code_of_format(error),
         E::NoSuchModule => Code::File,
         E::ForeignSection { .. } => Code::Argument,
-        E::NoCapacity => Code::AllocError,
+        E::OutOfMemory(_) | E::NoCapacity => Code::AllocError,
         E::TooLarge { .. } | E::AllInUse { .. } => Code::Full,
         E::Stale { .. } | E::NotRetained { .. } => Code::Handle,
         _ => Code::System,

@@ -1,0 +1,285 @@
+//! Reading files whole or in part.
+
+use core::fmt;
+use core::ops::Deref;
+
+use rustix::fd::OwnedFd;
+
+use super::super::pages::WritablePages;
+use super::super::sys;
+use super::super::types::{Errno, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds};
+use super::owned::{Buffer, CopyTo, OwnedBytes};
+use super::path::with_path;
+
+/// How many times a file that keeps changing is copied before the read fails.
+pub(super) const MAX_ATTEMPTS: u32 = 8;
+
+/// The time in nanoseconds after a modification during which a write may still be under way.
+const SETTLE_TIME: Nanoseconds = 100_000_000;
+
+/// The size in bytes from which on a single write may take longer than [`SETTLE_TIME`].
+const LARGE: u64 = 16 << 20;
+
+/// Whether the last modification was so long ago that a write can no longer be under way.
+pub(super) fn is_settled(stamp: &FileStamp) -> bool {
+    stamp.modified.saturating_add(SETTLE_TIME) < sys::wall_clock()
+}
+
+/// A private copy of the bytes of a file.
+///
+/// No other process has access to the copy, so nothing can change it or make an access to it fault.
+pub struct FileBytes {
+    /// The bytes of the file, with a tail that the caller of [`OpenFile::copy`] chose.
+    bytes: OwnedBytes,
+    stamp: FileStamp,
+}
+
+impl FileBytes {
+    /// The largest file that is read by default, in bytes: 4 GiB.
+    pub const DEFAULT_LIMIT: u64 = 4 << 30;
+
+    /// Reads the file at `path`, if it has at most `limit` bytes.
+    ///
+    /// The path is bytes as the kernel takes them, relative to the working directory unless it starts with a
+    /// slash. Symbolic links are followed.
+    ///
+    /// Takes five system calls (open, fstat, pread, fstat, close) for a file of up to 2 GiB that does not
+    /// change, and two more for a file that was modified within the last 100 ms. If another process
+    /// writes to the file meanwhile, the bytes are those before or after the write, or there is an error.
+    /// A file that the kernel reports as empty (in `/proc`) reads as empty; a file that ends before its
+    /// reported size (in `/sys`) is read to its end.
+    ///
+    /// ```
+    /// use smf_core::memory::FileBytes;
+    ///
+    /// let bytes = FileBytes::read(b"Cargo.toml", FileBytes::DEFAULT_LIMIT)?;
+    /// assert_eq!(bytes.stamp().size, bytes.len() as u64);
+    /// # Ok::<(), smf_core::memory::MemoryError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// * [`MemoryError::PathNul`], [`MemoryError::PathTooLong`] (more than 4095 bytes): no file can
+    ///   have such a path.
+    /// * [`MemoryError::Open`]: the file does not exist, access is denied, too many files are open, or the
+    ///   path names a socket.
+    /// * [`MemoryError::NotRegular`]: a directory, a named pipe or a device. The call does not block on any
+    ///   of them.
+    /// * [`MemoryError::FileTooLarge`]: more than `limit` bytes; [`MemoryError::OutOfMemory`]: the
+    ///   allocation was refused.
+    /// * [`MemoryError::Changing`]: the file was modified during every attempt.
+    /// * [`MemoryError::Inspect`], [`MemoryError::Read`]: the file system failed.
+    pub fn read(path: &[u8], limit: u64) -> Result<Self, MemoryError> {
+        Self::read_range(path, FileRange::WHOLE, limit)
+    }
+
+    /// As [`read`](Self::read), for a part of the file; `limit` applies to the part.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), and [`MemoryError::RangeOutside`].
+    pub fn read_range(path: &[u8], range: FileRange, limit: u64) -> Result<Self, MemoryError> {
+        OpenFile::open(path)?.copy(range, limit, &[], CopyTo::Allocator)
+    }
+
+    /// The stamp of the file when it was read.
+    #[inline]
+    pub fn stamp(&self) -> FileStamp {
+        self.stamp
+    }
+
+    /// A copy of `bytes` that belong to no file, with `tail` behind them and a stamp of the caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`] if there is no memory for them.
+    pub(crate) fn copy_of(
+        bytes: &[u8],
+        tail: &[u8],
+        stamp: FileStamp,
+        to: CopyTo,
+    ) -> Result<Self, MemoryError> {
+        Ok(Self { bytes: OwnedBytes::copy_of(bytes, tail, to)?, stamp })
+    }
+
+    /// The tail behind the bytes.
+    #[inline]
+    pub(crate) fn tail(&self) -> &[u8] {
+        self.bytes.tail()
+    }
+}
+
+impl AsRef<[u8]> for FileBytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+}
+
+impl fmt::Debug for FileBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileBytes").field("len", &self.len()).field("stamp", &self.stamp).finish()
+    }
+}
+
+/// An open regular file.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    file: OwnedFd,
+    stamp: FileStamp,
+}
+
+impl OpenFile {
+    /// Opens the file at `path` for reading. The errors are those of [`FileBytes::read`].
+    pub(crate) fn open(path: &[u8]) -> Result<Self, MemoryError> {
+        let file =
+            with_path(path, |path| sys::open(path).map_err(|errno| MemoryError::Open { errno }))?;
+        Self::inspect(file)
+    }
+
+    /// Opens the file at `path` for reading and writing.
+    pub(in super::super) fn open_writable(path: &[u8]) -> Result<Self, MemoryError> {
+        let file = with_path(path, |path| {
+            sys::open_writable(path).map_err(|errno| MemoryError::Open { errno })
+        })?;
+        Self::inspect(file)
+    }
+
+    fn inspect(file: OwnedFd) -> Result<Self, MemoryError> {
+        let stamp = regular(sys::status(&file))?;
+        Ok(Self { file, stamp })
+    }
+
+    /// The stamp of the file when it was opened.
+    pub(crate) fn stamp(&self) -> FileStamp {
+        self.stamp
+    }
+
+    /// The same file with its current stamp.
+    pub(in super::super) fn restat(self) -> Result<Self, MemoryError> {
+        Self::inspect(self.file)
+    }
+
+    pub(in super::super) fn descriptor(&self) -> &OwnedFd {
+        &self.file
+    }
+
+    pub(in super::super) fn into_descriptor(self) -> OwnedFd {
+        self.file
+    }
+
+    /// Copies a part of the file as [`FileBytes::read_range`] does, with `tail` behind it.
+    pub(crate) fn copy(
+        &self,
+        range: FileRange,
+        limit: u64,
+        tail: &[u8],
+        to: CopyTo,
+    ) -> Result<FileBytes, MemoryError> {
+        let (buffer, stamp) = self.copy_to_buffer(range, limit, tail.len(), to)?;
+        Ok(FileBytes { bytes: buffer.finish(tail), stamp })
+    }
+
+    /// Copies a part of the file to the start of writable pages; returns them and the number of bytes.
+    pub(in super::super) fn copy_to_pages(
+        &self,
+        range: FileRange,
+        limit: u64,
+    ) -> Result<(WritablePages, usize), MemoryError> {
+        match self.copy_to_buffer(range, limit, 0, CopyTo::Pages)? {
+            (Buffer::Pages { pages, len }, _) => Ok((pages, len)),
+            // `CopyTo::Pages` never gives another buffer.
+            (_, stamp) => Err(MemoryError::OutOfMemory { size: stamp.size }),
+        }
+    }
+
+    /// Copies a part of the file to a buffer with capacity for a tail; returns it and the stamp of the file.
+    fn copy_to_buffer(
+        &self,
+        range: FileRange,
+        limit: u64,
+        tail: usize,
+        to: CopyTo,
+    ) -> Result<(Buffer, FileStamp), MemoryError> {
+        let mut before = self.stamp;
+        for _ in 0..MAX_ATTEMPTS {
+            let size = range.length_in(before.size)?;
+            if size > limit {
+                return Err(MemoryError::FileTooLarge { size, limit });
+            }
+            let mut buffer = Buffer::new(size, tail, to)?;
+            let settled = is_settled(&before);
+            if !settled || before.size >= LARGE {
+                sys::wait_for_writes(&self.file);
+            }
+            buffer.fill(&self.file, range.offset, size)?;
+            let equal = settled || self.equals(buffer.as_slice(), range.offset)?;
+            let after = regular(sys::status(&self.file))?;
+            if equal && after == before {
+                return Ok((buffer, after));
+            }
+            before = after;
+        }
+        Err(MemoryError::Changing { attempts: MAX_ATTEMPTS })
+    }
+
+    /// Whether the file holds `bytes` at `offset`. Never inlined, because of its buffer on the stack.
+    #[inline(never)]
+    pub(super) fn equals(&self, bytes: &[u8], offset: u64) -> Result<bool, MemoryError> {
+        let mut block = [0; 4096];
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let at = offset.saturating_add((bytes.len() - rest.len()) as u64);
+            let wanted = rest.len().min(block.len());
+            let part = block.get_mut(..wanted).unwrap_or(&mut []);
+            let count = sys::read_at(&self.file, at, part)
+                .map_err(|errno| MemoryError::Read { at, errno })?;
+            let same = rest.split_at_checked(count).filter(|(head, _)| part.starts_with(head));
+            match same {
+                Some((_, tail)) if count != 0 => rest = tail,
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The current stamp of the regular file at `path`. One system call; the file is not opened.
+///
+/// # Errors
+///
+/// As [`FileBytes::read`].
+pub fn stamp_of(path: &[u8]) -> Result<FileStamp, MemoryError> {
+    // To open the file would fail with the same error numbers.
+    with_path(path, |path| {
+        let status = sys::status_at(path).map_err(|errno| MemoryError::Open { errno })?;
+        regular(Ok(status))
+    })
+}
+
+/// Asks the kernel to read the file at `path` into the page cache, and does not wait for it.
+///
+/// # Errors
+///
+/// Those of [`FileBytes::read`] that concern opening. A file system without read-ahead is no error.
+pub fn read_ahead(path: &[u8]) -> Result<(), MemoryError> {
+    let file = OpenFile::open(path)?;
+    let _ = sys::read_ahead(&file.file);
+    Ok(())
+}
+
+fn regular(status: Result<sys::FileStatus, Errno>) -> Result<FileStamp, MemoryError> {
+    let status = status.map_err(|errno| MemoryError::Inspect { errno })?;
+    match status.kind {
+        FileKind::Regular => Ok(status.stamp),
+        kind => Err(MemoryError::NotRegular { kind }),
+    }
+}
