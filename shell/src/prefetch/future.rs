@@ -56,11 +56,7 @@ where
 ///
 /// # Errors
 /// Allocation failed; no file was read.
-pub fn try_start<C>(
-    cache: C,
-    paths: Vec<PathBuf>,
-    options: Options,
-) -> Result<Prefetch, AllocError>
+pub fn try_start<C>(cache: C, paths: Vec<PathBuf>, options: Options) -> Result<Prefetch, AllocError>
 where
     C: Deref<Target = FileCache> + Clone + Send + 'static,
 {

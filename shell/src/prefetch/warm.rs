@@ -26,11 +26,7 @@ use super::watch::Watch;
 /// assert_eq!(report.failures[0].path.to_str(), Some("absent"));
 /// # Ok::<(), smf_core::cache::CacheError>(())
 /// ```
-pub fn warm<P: AsRef<Path>>(
-    cache: &FileCache,
-    paths: &[P],
-    options: Options,
-) -> Report {
+pub fn warm<P: AsRef<Path>>(cache: &FileCache, paths: &[P], options: Options) -> Report {
     warm_watched(cache, paths, options, &Watch::new())
 }
 
