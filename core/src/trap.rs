@@ -257,7 +257,7 @@ unsafe fn end_call(ended: Ended) -> bool {
     unsafe { machine::land(head) }
 }
 
-/// What code jumps to that traps, as [`jit::typed::lower`] says: back to where its thread entered machine
+/// What code jumps to that traps, as [`jit::ir::lower`] says: back to where its thread entered machine
 /// code.
 ///
 /// # Panics

@@ -1,78 +1,86 @@
-//! Types of templates as JSON, in the schema of the runtime.
+//! Template types as JSON, in the schema of the runtime.
 //!
-//! | JSON | is |
+//! | JSON | type |
 //! |---|---|
-//! | `{"kind": "int", "bits": 64, "signed": true}` | an integer |
-//! | `{"kind": "float", "bits": 64}` | a float |
-//! | `{"kind": "bool"}`, `{"kind": "string"}`, `{"kind": "pointer"}` | a truth value, a text, an address |
-//! | `{"kind": "named", "name": "Vec", "args": [...]}` | a named type; `args` may be missing |
-//! | `{"kind": "generic", "name": "T"}` | a variable |
-//! | `{"kind": "array", "elem": ...}` | an array |
-//! | `{"kind": "simd", "lanes": 4, "elem": ...}` | a vector |
-//! | `{"kind": "tuple", "args": [...]}` | a tuple |
-//! | `{"kind": "function", "args": [...], "elem": ...}` | a function; `elem` is its result |
+//! | `{"kind": "int", "bits": 64, "signed": true}` | integer |
+//! | `{"kind": "float", "bits": 64}` | float |
+//! | `{"kind": "bool"}`, `{"kind": "string"}`, `{"kind": "pointer"}` | boolean, text, address |
+//! | `{"kind": "named", "name": "Vec", "args": [...]}` | named type; `args` may be absent |
+//! | `{"kind": "generic", "name": "T"}` | variable |
+//! | `{"kind": "array", "elem": ...}` | array |
+//! | `{"kind": "simd", "lanes": 4, "elem": ...}` | SIMD vector |
+//! | `{"kind": "tuple", "args": [...]}` | tuple |
+//! | `{"kind": "function", "args": [...], "elem": ...}` | function; `elem` is the result |
 //!
-//! Keys that are not listed are ignored. What is read is bounded as types are everywhere.
+//! Other keys are ignored. The limits of [`smf_core::types`] apply.
 
 use std::fmt;
 
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 use smf_core::alloc_util::AllocError;
-use smf_core::templates::{MAX_DEPTH, MAX_LANES, MAX_NODES, Type};
+use smf_core::types::{MAX_DEPTH, MAX_LANES, MAX_NODES, Type};
 
 use crate::fallible_buf::FallibleBuf;
 
-/// Why JSON is no type.
+/// The reason why JSON is not a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeJsonError {
-    /// Something else than an object.
+    /// The value is not an object.
     NotAnObject,
-    /// A kind that means nothing, or none.
+    /// The `kind` is unknown or missing.
     Kind(String),
-    /// A key that the kind needs and that is missing or holds something else.
+    /// A key of the kind is missing or has an invalid value.
     Key {
         /// The kind.
         kind: &'static str,
         /// The key.
         key: &'static str,
     },
-    /// More types, or more levels, than a type may have.
+    /// The type has too many nodes or levels.
     TooLarge,
+    /// The allocator has no memory left.
+    OutOfMemory,
 }
 
 impl fmt::Display for TypeJsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnObject => f.write_str("a type is an object with a `kind`"),
-            Self::Kind(kind) => write!(f, "no type has the kind `{}`", kind.escape_debug()),
+            Self::Kind(kind) => write!(f, "unknown kind of type `{}`", kind.escape_debug()),
             Self::Key { kind, key } => {
-                write!(f, "a type of the kind `{kind}` needs another value of `{key}`")
+                write!(f, "`{key}` of a type of the kind `{kind}` is missing or invalid")
             }
-            Self::TooLarge => write!(
-                f,
-                "a type with more than {MAX_NODES} types in it, or more than {MAX_DEPTH} levels"
-            ),
+            Self::TooLarge => {
+                write!(f, "a type has more than {MAX_NODES} nodes or {MAX_DEPTH} levels")
+            }
+            Self::OutOfMemory => AllocError.fmt(f),
         }
     }
 }
 
 impl std::error::Error for TypeJsonError {}
 
+impl From<AllocError> for TypeJsonError {
+    fn from(_: AllocError) -> Self {
+        Self::OutOfMemory
+    }
+}
+
 /// The JSON of a type.
 pub fn type_to_json(ty: &Type) -> Value {
-    // Everything that is written is a value.
+    // The serializer below produces no errors.
     serde_json::to_value(TypeJson(ty)).unwrap_or_default()
 }
 
-/// The JSON of a list of types, as text.
+/// The JSON of a list of types as text.
 ///
 /// # Errors
 /// No memory.
-#[cfg_attr(not(feature = "c-api"), expect(dead_code, reason = "compilers of C are told of it"))]
+#[cfg_attr(not(feature = "c-api"), expect(dead_code, reason = "passed to C compilers"))]
 pub(crate) fn types_to_text(types: &[Type]) -> Result<Vec<u8>, AllocError> {
     let mut text = FallibleBuf::default();
-    // Writing to it is no error.
+    // The buffer records a failed allocation; `finish` returns it.
     let _ = serde_json::to_writer(&mut text, &List(types));
     text.finish()
 }
@@ -85,11 +93,11 @@ impl Serialize for List<'_> {
     }
 }
 
-/// A type that serializes as its JSON.
+/// Serializes a type as JSON.
 pub(crate) struct TypeJson<'t>(pub(crate) &'t Type);
 
 impl Serialize for TypeJson<'_> {
-    /// The keys in their order.
+    /// Writes the keys in alphabetical order.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let Self(ty) = *self;
         let mut object = to.serialize_map(None)?;
@@ -137,7 +145,7 @@ fn kind_of(ty: &Type) -> &'static str {
     }
 }
 
-/// The type that JSON describes.
+/// Parses a type.
 ///
 /// # Errors
 /// [`TypeJsonError`].
@@ -163,7 +171,7 @@ fn read(value: &Value, depth: usize, left: &mut usize) -> Result<Type, TypeJsonE
         "named" => {
             let name = name(object, "named")?;
             match list(object, "named", depth, left, true)? {
-                args if args.is_empty() => Type::of_word(name),
+                args if args.is_empty() => Type::from_word(name)?,
                 args => Type::Named { name: name.into(), args },
             }
         }
@@ -270,8 +278,8 @@ mod tests {
     fn what_is_no_type_is_refused() {
         for (text, why) in [
             ("1", "a type is an object"),
-            ("{}", "no type has the kind ``"),
-            (r#"{"kind": "int"}"#, "of the kind `int` needs another value of `signed`"),
+            ("{}", "unknown kind of type ``"),
+            (r#"{"kind": "int"}"#, "`signed` of a type of the kind `int` is missing or invalid"),
             (r#"{"kind": "int", "bits": 37, "signed": true}"#, "value of `bits`"),
             (r#"{"kind": "int", "bits": -8, "signed": true}"#, "value of `bits`"),
             (r#"{"kind": "float", "bits": 1e3}"#, "value of `bits`"),
@@ -280,7 +288,7 @@ mod tests {
             (r#"{"kind": "array"}"#, "value of `elem`"),
             (r#"{"kind": "simd", "lanes": 0, "elem": {"kind": "bool"}}"#, "value of `lanes`"),
             (r#"{"kind": "array", "elem": []}"#, "a type is an object"),
-            (r#"{"kind": "actor\n"}"#, r"no type has the kind `actor\n`"),
+            (r#"{"kind": "actor\n"}"#, r"unknown kind of type `actor\n`"),
         ] {
             let error = from(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
@@ -291,6 +299,6 @@ mod tests {
         assert!(from(&bomb).is_err());
         let wide = vec![r#"{"kind":"bool"}"#; 2000].join(",");
         let wide = format!(r#"{{"kind":"tuple","args":[{wide}]}}"#);
-        assert!(from(&wide).unwrap_err().contains("more than 1024 types"));
+        assert!(from(&wide).unwrap_err().contains("more than 1024 nodes"));
     }
 }

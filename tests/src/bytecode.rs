@@ -5,7 +5,7 @@ mod draw;
 pub use draw::{Drawn, draw, seeded};
 
 use smf_core::jit::host::{HostFunction, HostTable, Signals};
-use smf_core::jit::interpret::{Environment, Interpreter, LoopHead, Room, TierUp};
+use smf_core::jit::interpret::{Environment, Interpreter, LoopHead, StackSpace, TierUp};
 use smf_core::jit::trap::{Cause, MAX_DEPTH, Trap};
 use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, VerifyError};
 use smf_core::memory::code_alloc::CodeMemory;
@@ -84,7 +84,7 @@ impl Fuel<'_> {
 }
 
 impl TierUp for Fuel<'_> {
-    fn enter(&mut self, _: u32, _: &[u64], _: Room) -> Option<Result<u64, Trap>> {
+    fn on_call(&mut self, _: u32, _: &[u64], _: StackSpace) -> Option<Result<u64, Trap>> {
         self.burn();
         None
     }
@@ -103,7 +103,7 @@ pub fn interpret(program: &Program<'_>, args: &[u64], fuel: u32) -> Result<u64, 
     let (signals, hosts) = (Signals::new(), hosts());
     let environment = Environment { program, hosts: &hosts, signals: &signals };
     let mut tier = Fuel { left: fuel, signals: &signals };
-    let room = Room { depth: MAX_DEPTH, budget: BUDGET, stack_end: 0 };
+    let room = StackSpace { depth: MAX_DEPTH, budget: BUDGET, stack_end: 0 };
     Interpreter::new().call(environment, &mut tier, 0, args, room)
 }
 

@@ -5,13 +5,14 @@
 use smf_core::format::template::{Constraints, Container};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
-use smf_core::jit::typed::text::print;
-use smf_core::jit::typed::{
-    Argument, Arguments, Body, Instance, Memory, Opcode, Scalar, Stop, Verified, body_of,
-    interpret, is_body, lower,
+use smf_core::jit::ir::text::print;
+use smf_core::jit::ir::{
+    Argument, Arguments, Function, FunctionInstance, Memory, Opcode, Scalar, Stop, Verified,
+    function_of, interpret, is_function, lower,
 };
 use smf_core::link::LinkError;
-use smf_core::templates::{JitConfig, JitInstantiator, JitResult};
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::templates::{JitConfig, JitInstantiator};
 use smf_core::trap::{Returned, Word, call_values};
 
 /// Steps that a body is interpreted for. One that takes more is not run as machine code either.
@@ -66,11 +67,11 @@ pub fn check_any(data: &[u8]) -> bool {
     // With the length that they have, so that more than one in 2^32 gets further.
     let mut whole = data.to_vec();
     if let (true, Some(length), Ok(len)) =
-        (is_body(data), whole.get_mut(4..8), u32::try_from(data.len()))
+        (is_function(data), whole.get_mut(4..8), u32::try_from(data.len()))
     {
         length.copy_from_slice(&len.to_le_bytes());
     }
-    let Some(Ok(body)) = body_of(&whole) else { return false };
+    let Some(Ok(body)) = function_of(&whole) else { return false };
     let Ok(verified) = Verified::new(body) else { return false };
     let mut text = String::new();
     assert!(print("t", &body, &mut text).is_ok());
@@ -89,7 +90,7 @@ pub fn check_any(data: &[u8]) -> bool {
 }
 
 /// Runs an instance that keeps to itself; false for one that does not, or that does not end.
-fn run_both(instance: &Instance<'_, '_>, types: &[Scalar], numbers: &mut Numbers) -> bool {
+fn run_both(instance: &FunctionInstance<'_, '_>, types: &[Scalar], numbers: &mut Numbers) -> bool {
     let body = instance.body();
     let params = body.signature().params.len();
     let alone = |opcode| {
@@ -157,7 +158,7 @@ fn compare(
 const SYMBOL: &[u8] = b"fn$t";
 
 /// An instantiator that has made the instance of this body.
-fn made(body: &Body<'_>, types: &[Scalar]) -> JitInstantiator {
+fn made(body: &Function<'_>, types: &[Scalar]) -> JitInstantiator {
     let template = NewTemplate {
         name: b"t",
         kind: None,
@@ -170,9 +171,13 @@ fn made(body: &Body<'_>, types: &[Scalar]) -> JitInstantiator {
     let types = names.join(", ");
     let row = NewPossible { template: "t", type_args: &types, mangled_name: "fn$t" };
     let module = write_templates(&templates, &[row]).expect("a module of one template");
-    let jit = JitInstantiator::new(JitConfig { update_smf: false, ..JitConfig::default() });
+    let jit = JitInstantiator::new(
+        JitConfig { update_smf: false, ..JitConfig::default() },
+        CodeMemory::default(),
+    )
+    .unwrap();
     jit.load_smf_bytes(b"m", &module).expect("a sound module");
     let result = jit.try_jit_instantiate(SYMBOL);
-    assert!(matches!(result, JitResult::Success(_)), "{result}");
+    assert!(result.is_ok(), "{result:?}");
     jit
 }

@@ -144,9 +144,9 @@ fn program_of(shape: Shape) -> (String, i64) {
 /// Bytes that the activations of `f`, `g` and `h` may take, as they are charged.
 fn cost_of(shape: Shape) -> u64 {
     let Shape { params, more, pushed, passed, .. } = shape;
-    let longest = u32::from(pushed) + u32::from(passed).max(2);
+    let max_stack_depth = u32::from(pushed) + u32::from(passed).max(2);
     activation_cost(0, params.max(1).into())
-        + activation_cost(params + more, longest)
+        + activation_cost(params + more, max_stack_depth)
         + activation_cost(passed, 1)
 }
 

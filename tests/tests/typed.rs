@@ -1,7 +1,7 @@
 //! Typed bodies with damage: refused, or the same in machine code and in the interpreter.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails loudly")]
 
-use smf_core::jit::typed::text::parse;
+use smf_core::jit::ir::text::parse;
 use smf_tests::typed::check_any;
 
 const LISTS: &str = include_str!("../templates/lists.sbt");

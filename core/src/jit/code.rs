@@ -47,15 +47,15 @@ pub struct CodeBuffer {
     /// What depends on addresses outside, by ascending offset.
     pub relocations: Vec<Relocation>,
     /// Where the code comes from, by ascending offset; empty when nobody kept it.
-    pub origins: Vec<SourceLoc>,
+    pub source_map: Vec<SourceLoc>,
 }
 
 #[cfg(feature = "alloc")]
 impl CodeBuffer {
     /// Where the instruction at `offset` comes from: the last origin at or before it.
     pub fn source_loc(&self, offset: u32) -> Option<SourceLoc> {
-        let after = self.origins.partition_point(|origin| origin.offset <= offset);
-        self.origins.get(after.checked_sub(1)?).copied()
+        let after = self.source_map.partition_point(|origin| origin.offset <= offset);
+        self.source_map.get(after.checked_sub(1)?).copied()
     }
 }
 
@@ -67,8 +67,8 @@ mod tests {
     #[test]
     fn an_origin_holds_up_to_the_next_one() {
         let origin = |offset| SourceLoc { offset, function: 1, instruction: offset * 2 };
-        let origins = [4, 9].map(origin).to_vec();
-        let code = CodeBuffer { origins, ..CodeBuffer::default() };
+        let source_map = [4, 9].map(origin).to_vec();
+        let code = CodeBuffer { source_map, ..CodeBuffer::default() };
         assert_eq!(code.source_loc(3), None);
         assert_eq!(code.source_loc(4), Some(origin(4)));
         assert_eq!(code.source_loc(8), Some(origin(4)));

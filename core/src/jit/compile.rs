@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::lower::{LowerError, Lowered, Lowering, Places};
+use super::lower::{Locations, LowerError, Lowered, Lowering};
 use super::verify::{Fault, Program, Verifier, VerifyError};
 
 /// Why there is no code.
@@ -56,9 +56,9 @@ impl Compiler {
         Self::default()
     }
 
-    /// Sets whether [`Lowered::origins`] are recorded.
-    pub fn keep_origins(&mut self, keep: bool) {
-        self.lowering.keep_origins(keep);
+    /// Sets whether [`Lowered::source_map`] are recorded.
+    pub fn record_source_map(&mut self, keep: bool) {
+        self.lowering.record_source_map(keep);
     }
 
     /// Compiles the function `index` of `program`.
@@ -79,13 +79,13 @@ impl Compiler {
     ///
     /// # Errors
     /// As [`function`](Self::function).
-    pub fn places(
+    pub fn osr_locations(
         &mut self,
         program: &Program<'_>,
         index: u32,
-    ) -> Result<Places<'_>, CompileError> {
+    ) -> Result<Locations<'_>, CompileError> {
         let facts = self.verifier.facts(program, index)?;
-        Ok(self.lowering.places(&facts))
+        Ok(self.lowering.osr_locations(&facts))
     }
 }
 

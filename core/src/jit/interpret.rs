@@ -23,7 +23,7 @@ use ops::Ops;
 
 /// What a call may still use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct StackSpace {
     /// How many activations.
     pub depth: u32,
     /// How many bytes of activations that are charged
@@ -39,9 +39,14 @@ pub trait TierUp {
     /// Whether it wants to be asked at all. When it does not, asking costs nothing.
     const WATCHES: bool = true;
 
-    /// Function `function` is called with `args` while `room` is left, of which its activation has
+    /// Function `function` is called with `args` while `space` is left, of which its activation has
     /// taken nothing yet. `None` lets it be interpreted.
-    fn enter(&mut self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>>;
+    fn on_call(
+        &mut self,
+        function: u32,
+        args: &[u64],
+        space: StackSpace,
+    ) -> Option<Result<u64, Trap>>;
 
     /// A function has jumped back. `None` lets it be interpreted on; a result is that of the
     /// activation.
@@ -60,17 +65,17 @@ pub struct LoopHead<'a> {
     /// All of its vector.
     pub vector: &'a mut [u64],
     /// What is left, without what it has taken itself.
-    pub room: Room,
+    pub space: StackSpace,
 }
 
 /// Nobody: everything is interpreted.
 #[derive(Clone, Copy, Debug)]
-pub struct Alone;
+pub struct NoTierUp;
 
-impl TierUp for Alone {
+impl TierUp for NoTierUp {
     const WATCHES: bool = false;
 
-    fn enter(&mut self, _: u32, _: &[u64], _: Room) -> Option<Result<u64, Trap>> {
+    fn on_call(&mut self, _: u32, _: &[u64], _: StackSpace) -> Option<Result<u64, Trap>> {
         None
     }
 
@@ -137,7 +142,7 @@ impl Interpreter {
     }
 
     /// Calls function `function` with `args`, as many as it has parameters: missing ones are 0. Its
-    /// activations take what they need of `room`.
+    /// activations take what they need of `space`.
     ///
     /// # Errors
     /// What stops the program.
@@ -147,14 +152,14 @@ impl Interpreter {
         tier: &mut T,
         function: u32,
         args: &[u64],
-        room: Room,
+        space: StackSpace,
     ) -> Result<u64, Trap> {
         self.frames.clear();
         self.values.clear();
         let none = |cause| Trap { cause: Cause::from(cause), function, at: 0 };
         try_reserve(&mut self.values, args.len()).map_err(none)?;
         self.values.extend_from_slice(args);
-        let mut run = Run { interpreter: self, environment, tier, room };
+        let mut run = Run { interpreter: self, environment, tier, space };
         match run.enter(function, Arguments { begin: 0, count: args.len() }, 0)? {
             Some(done) => Ok(done),
             None => run.run(),
@@ -202,7 +207,7 @@ struct Run<'r, 'e, 'c, T> {
     interpreter: &'r mut Interpreter,
     environment: Environment<'e, 'c>,
     tier: &'r mut T,
-    room: Room,
+    space: StackSpace,
 }
 
 impl<T: TierUp> Run<'_, '_, '_, T> {
@@ -211,21 +216,21 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
         let Arguments { begin, count } = args;
         if T::WATCHES {
             let args = self.interpreter.values.get(begin..begin + count).unwrap_or(&[]);
-            if let Some(done) = self.tier.enter(function, args, self.room) {
+            if let Some(done) = self.tier.on_call(function, args, self.space) {
                 return done.map(Some);
             }
         }
         let trap = |cause| Trap { cause, function, at: 0 };
-        self.room.depth = self.room.depth.checked_sub(1).ok_or(trap(Cause::CallDepth))?;
+        self.space.depth = self.space.depth.checked_sub(1).ok_or(trap(Cause::CallDepth))?;
         let ops = self.interpreter.ops(self.environment.program, function);
         // The verifier has seen every call.
         let Some(ops) = ops.map_err(trap)? else { return Ok(Some(0)) };
-        if ops.longest > MAX_VECTOR {
+        if ops.max_stack_depth > MAX_VECTOR {
             return Err(trap(Cause::StackLimit));
         }
         let (charge, params) = (ops.charge, ops.params);
         let (vector, end) = (base + ops.locals, base + ops.values());
-        self.room.budget = self.room.budget.checked_sub(charge).ok_or(trap(Cause::StackLimit))?;
+        self.space.budget = self.space.budget.checked_sub(charge).ok_or(trap(Cause::StackLimit))?;
         if self.environment.signals.is_interrupted() {
             return Err(trap(Cause::Interrupted));
         }
@@ -296,8 +301,8 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
 
     /// An activation ends. A value when it was the first one; else its caller gets it.
     fn leave(&mut self, frame: &Frame, value: u64) -> Option<u64> {
-        self.room.depth += 1;
-        self.room.budget += frame.charge;
+        self.space.depth += 1;
+        self.space.budget += frame.charge;
         let Some(mut caller) = self.interpreter.frames.pop() else { return Some(value) };
         self.push(&mut caller, value);
         self.interpreter.frames.push(caller);
@@ -331,12 +336,12 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
 
     fn tail_call(&mut self, frame: Frame, function: u32, argc: usize) -> Result<Option<u64>, Trap> {
         let args = frame.arguments(argc);
-        self.room.depth += 1;
-        self.room.budget += frame.charge;
+        self.space.depth += 1;
+        self.space.budget += frame.charge;
         let Some(value) = self.enter(function, args, frame.base)? else { return Ok(None) };
         // It has been run: what this activation gave back is not given back twice.
-        self.room.depth -= 1;
-        self.room.budget -= frame.charge;
+        self.space.depth -= 1;
+        self.space.budget -= frame.charge;
         Ok(self.leave(&frame, value))
     }
 
@@ -355,7 +360,7 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
 
     /// Asks the tier to go on after a jump back. A value when the first activation has returned.
     fn loop_head(&mut self, frame: Frame) -> Result<Option<u64>, Trap> {
-        let room = self.room;
+        let space = self.space;
         let Interpreter { functions, values, .. } = &mut *self.interpreter;
         let ops = usize::try_from(frame.function).ok().and_then(|index| functions.get(index));
         let Some(ops) = ops.and_then(Option::as_deref) else { return Ok(None) };
@@ -364,7 +369,7 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
         let (locals, vector) = values.split_at_mut_checked(locals).unwrap_or_default();
         let vector = vector.get_mut(..frame.length).unwrap_or_default();
         let at = ops.offset(frame.next);
-        let head = LoopHead { function: frame.function, at, locals, vector, room };
+        let head = LoopHead { function: frame.function, at, locals, vector, space };
         match self.tier.on_back_edge(head) {
             Some(done) => Ok(self.leave(&frame, done?)),
             None => {

@@ -30,14 +30,14 @@ mod division;
 mod floats;
 mod frame;
 mod homes;
-mod image;
 mod integers;
+mod osr;
 mod shape;
 mod traps;
 mod values;
 mod variable;
 
-pub use image::{Image, Places, REGISTERS};
+pub use osr::{Locations, OSR_REGISTERS, OsrFrame};
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -97,8 +97,8 @@ pub struct Lowered<'l> {
     pub bytes: &'l [u8],
     /// Where a running loop can go on: the offset of its head in the bytecode, and in `bytes`.
     pub loop_heads: &'l [(u32, u32)],
-    /// Where the code comes from, by ascending offset; empty unless [asked for](Lowering::keep_origins).
-    pub origins: &'l [SourceLoc],
+    /// Where the code comes from, by ascending offset; empty unless [asked for](Lowering::record_source_map).
+    pub source_map: &'l [SourceLoc],
     /// Bytes of stack that an activation takes at most below its return address, with the arguments that it
     /// passes and the return address of what it calls.
     pub stack: u32,
@@ -114,8 +114,8 @@ pub struct Lowering {
     moves: Moves,
     traps: Traps,
     loop_heads: Vec<(u32, u32)>,
-    origins: Vec<SourceLoc>,
-    keeps_origins: bool,
+    source_map: Vec<SourceLoc>,
+    records_source_map: bool,
     /// The function that is compiled, the label of its first instruction, and the current instruction.
     index: u32,
     entry: Label,
@@ -141,17 +141,17 @@ impl Lowering {
             moves: Moves::default(),
             traps: Traps::default(),
             loop_heads: Vec::new(),
-            origins: Vec::new(),
-            keeps_origins: false,
+            source_map: Vec::new(),
+            records_source_map: false,
             index: 0,
             entry,
             here: 0,
         }
     }
 
-    /// Whether [`Lowered::origins`] are kept.
-    pub fn keep_origins(&mut self, keep: bool) {
-        self.keeps_origins = keep;
+    /// Whether [`Lowered::source_map`] are kept.
+    pub fn record_source_map(&mut self, keep: bool) {
+        self.records_source_map = keep;
     }
 
     /// Compiles the function that `facts` are about, of a program that has been verified.
@@ -172,15 +172,15 @@ impl Lowering {
     /// The function that was compiled last.
     fn lowered(&mut self) -> Result<Lowered<'_>, LowerError> {
         let code = self.asm.code()?;
-        let (loop_heads, origins) = (&self.loop_heads, &self.origins);
-        Ok(Lowered { bytes: code.bytes, loop_heads, origins, stack: self.frame.need })
+        let (loop_heads, source_map) = (&self.loop_heads, &self.source_map);
+        Ok(Lowered { bytes: code.bytes, loop_heads, source_map, stack: self.frame.need })
     }
 
     /// Where an activation keeps its values at a loop head: what [`abi`]'s way in from the
     /// interpreter fills before it goes there.
-    pub fn places(&mut self, facts: &Facts<'_, '_>) -> Places<'_> {
+    pub fn osr_locations(&mut self, facts: &Facts<'_, '_>) -> Locations<'_> {
         self.frame.plan(&Shape::of(facts), &mut self.homes);
-        Places { frame: self.frame, homes: &self.homes }
+        Locations { frame: self.frame, homes: &self.homes }
     }
 
     /// Starts with a function.
@@ -188,7 +188,7 @@ impl Lowering {
         self.asm.clear();
         self.traps.clear();
         self.loop_heads.clear();
-        self.origins.clear();
+        self.source_map.clear();
         self.entry = self.asm.label();
         (self.index, self.here) = (index, 0);
     }
@@ -210,15 +210,15 @@ impl Lowering {
     /// Says that what comes next belongs to an instruction.
     #[inline(always)]
     fn origin(&mut self, instruction: u32) {
-        if self.keeps_origins {
-            self.keep_origin(instruction);
+        if self.records_source_map {
+            self.record_source_loc(instruction);
         }
     }
 
     #[cold]
-    fn keep_origin(&mut self, instruction: u32) {
+    fn record_source_loc(&mut self, instruction: u32) {
         let origin = SourceLoc { offset: self.asm.offset(), function: self.index, instruction };
-        if try_push(&mut self.origins, origin).is_err() {
+        if try_push(&mut self.source_map, origin).is_err() {
             self.no_memory();
         }
     }

@@ -4,7 +4,7 @@
 //! * [`verify`] checks a program before anything runs, and tells what a compiler wants to know of it.
 //! * [`text`] assembles and disassembles.
 //! * [`interpret`] runs a verified program; [`trap`] says what stops it, [`host`] what it may call.
-//! * [`typed`] is the bytecode of generic functions.
+//! * [`ir`] is typed three-address code: the bodies of templates.
 //! * [`lower`] compiles verified functions for x86-64; [`compile`] verifies and lowers one; [`x64`]
 //!   encodes machine instructions; [`code`] is a buffer of machine code with its relocations.
 //!
@@ -22,6 +22,8 @@ pub mod host;
 #[cfg(feature = "alloc")]
 pub mod interpret;
 #[cfg(feature = "alloc")]
+pub mod ir;
+#[cfg(feature = "alloc")]
 pub mod lower;
 #[cfg(feature = "alloc")]
 pub(crate) mod machine;
@@ -34,8 +36,6 @@ pub(crate) mod testing;
 pub mod text;
 #[cfg(feature = "alloc")]
 pub mod trap;
-#[cfg(feature = "alloc")]
-pub mod typed;
 #[cfg(feature = "alloc")]
 pub mod verify;
 pub mod x64;

@@ -26,14 +26,14 @@ const FREE: u64 = 1024;
 pub const DEFAULT_BUDGET: u64 = 1 << 20;
 
 /// The most bytes of stack that an activation of a function with `locals` locals and a vector of at most
-/// `longest` values takes, with the arguments that it got there and its return address.
-pub const fn activation_cost(locals: u16, longest: u32) -> u64 {
-    8 * (locals as u64 + longest as u64) + ACTIVATION
+/// `max_stack_depth` values takes, with the arguments that it got there and its return address.
+pub const fn activation_cost(locals: u16, max_stack_depth: u32) -> u64 {
+    8 * (locals as u64 + max_stack_depth as u64) + ACTIVATION
 }
 
 /// What such an activation is charged, in bytes: its [cost](activation_cost), or 0 for a small one.
-pub const fn activation_charge(locals: u16, longest: u32) -> u64 {
-    let cost = activation_cost(locals, longest);
+pub const fn activation_charge(locals: u16, max_stack_depth: u32) -> u64 {
+    let cost = activation_cost(locals, max_stack_depth);
     if cost > FREE { cost } else { 0 }
 }
 

@@ -83,7 +83,7 @@ pub fn functions_of<'c>(table: &Functions<'c>) -> Result<Vec<FunctionCode<'c>>, 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The most values that its vector ever holds.
-    pub longest: u32,
+    pub max_stack_depth: u32,
     /// The kind of what it returns.
     pub result: Kind,
 }
@@ -105,7 +105,7 @@ pub struct HostCall {
 #[derive(Clone, Debug)]
 pub struct Program<'c> {
     functions: Vec<FunctionCode<'c>>,
-    longest: Vec<u32>,
+    max_stack_depth: Vec<u32>,
     results: Vec<Kind>,
     hosts: Vec<HostCall>,
 }
@@ -124,7 +124,10 @@ impl<'c> Program<'c> {
     /// What is known of the function with this index.
     pub fn summary(&self, index: u32) -> Option<Summary> {
         let index = usize::try_from(index).ok()?;
-        Some(Summary { longest: *self.longest.get(index)?, result: *self.results.get(index)? })
+        Some(Summary {
+            max_stack_depth: *self.max_stack_depth.get(index)?,
+            result: *self.results.get(index)?,
+        })
     }
 
     /// The host functions that it calls, by index, each once.
@@ -163,7 +166,7 @@ impl Verifier {
         let count = u32::try_from(functions.len()).ok().filter(|&count| count < MAX_FUNCTIONS);
         let count = count.ok_or(Fault::TooLarge)?;
         self.start(&functions, count)?;
-        let mut longest = try_with_capacity(functions.len())?;
+        let mut max_stack_depth = try_with_capacity(functions.len())?;
         let mut runs_off = Vec::new();
         for (&function, index) in functions.iter().zip(0..) {
             let Self { scan, called, hosts, .. } = self;
@@ -172,12 +175,12 @@ impl Verifier {
             let error = |(at, fault)| VerifyError::new(index, function.code, at, fault);
             scanned.map_err(error)?;
             let facts = self.walk(function, index, None).map_err(error)?;
-            longest.push(facts.longest());
+            max_stack_depth.push(facts.max_stack_depth());
             if facts.runs_off {
                 try_push(&mut runs_off, index)?;
             }
         }
-        self.finish(functions, longest, &runs_off)
+        self.finish(functions, max_stack_depth, &runs_off)
     }
 
     fn start(&mut self, functions: &[FunctionCode<'_>], count: u32) -> Result<(), AllocError> {
@@ -193,7 +196,7 @@ impl Verifier {
     fn finish<'c>(
         &mut self,
         functions: Vec<FunctionCode<'c>>,
-        longest: Vec<u32>,
+        max_stack_depth: Vec<u32>,
         runs_off: &[u32],
     ) -> Result<Program<'c>, VerifyError> {
         let code = |index: u32| {
@@ -213,7 +216,7 @@ impl Verifier {
         let count = u32::try_from(functions.len()).unwrap_or(u32::MAX);
         let results = try_collect((0..count).map(|index| self.results.resolve(index)))?;
         let hosts = core::mem::take(&mut self.hosts).into_calls()?;
-        Ok(Program { functions, longest, results, hosts })
+        Ok(Program { functions, max_stack_depth, results, hosts })
     }
 
     /// The facts of one function of a program.
@@ -307,8 +310,8 @@ pub struct Facts<'v, 'c> {
 
 impl<'v> Facts<'v, '_> {
     /// The most values that its vector ever holds.
-    pub fn longest(&self) -> u32 {
-        self.verifier.frame.longest()
+    pub fn max_stack_depth(&self) -> u32 {
+        self.verifier.frame.max_stack_depth()
     }
 
     /// One more than the last local that is ever set; the parameters count. The others are nil.

@@ -30,7 +30,7 @@ use crate::format::{Binding, FormatError, SymbolKind};
 use crate::jit::verify::{Verifier, VerifyError, functions_of};
 use crate::link::Export;
 use crate::trap;
-use crate::vm::{CodeError, CodeObserver, Engine, EngineError, Told};
+use crate::vm::{CodeError, CodeObserver, Engine, EngineError, Registration};
 
 /// The most parameters of a function that has an address.
 const MAX_PARAMS: u16 = 8;
@@ -259,7 +259,7 @@ impl Announcer<'_> {
 }
 
 impl CodeObserver for Announcer<'_> {
-    fn compiled(&self, function: u32, code: Range<usize>) -> Told {
+    fn compiled(&self, function: u32, code: Range<usize>) -> Registration {
         self.attach.attach_compiled(&self.module, self.name(function), code)
     }
 

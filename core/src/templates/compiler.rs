@@ -1,20 +1,19 @@
-//! What turns a template and its type arguments into machine code: an interface, and three who have it.
+//! The interface of template compilers.
 //!
-//! A compiler is told the body of the template, which nobody else looks into, and gives back bytes and
-//! relocations. It does not know where the code will live. What the code calls it asks for while it
-//! compiles: another instance by template and type arguments, or anything by its symbol. Instances are
-//! made there and then, so that every address is known; the instance that is being made is
-//! [`Target::OWN`], whose calls of itself are ordinary calls.
+//! A [`Compiler`] gets the body of a template and type arguments, and returns code with relocations. It does
+//! not know the address of the code. It requests the targets of its relocations from the [`Environment`]
+//! while it compiles; required instances are compiled first, so that every target has an address. The
+//! instance itself is [`Target::OWN`].
 //!
-//! [`TypedBodies`] compiles [typed bytecode](crate::jit::typed), [`PrecompiledBodies`] takes bodies that are
-//! machine code already. A closure that is given to [`Callback::new`] is a compiler as well, for every
-//! body that no other one takes.
+//! [`IrBodies`](super::IrBodies) compiles bodies in [IR](crate::jit::ir).
+//! [`PrecompiledBodies`](super::PrecompiledBodies) accepts bodies of machine code. [`Callback`] wraps a
+//! closure that compiles all other bodies.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::code_cache::CachePolicy;
+use super::cpu_features::CpuFeatures;
 use super::error::Reason;
 use crate::alloc_util::{AllocError, TryArc};
 use crate::format::template::TemplateKind;
@@ -22,99 +21,95 @@ use crate::format::{Arch, RelocKind};
 use crate::link::ShortName;
 use crate::types::Type;
 
-mod precompiled;
-mod typed;
-
-pub use precompiled::{
-    PrecompiledBodies, PrecompiledError, PrecompiledReloc, Variant, encode_precompiled,
-};
-pub use typed::TypedBodies;
-
-/// What is to be compiled.
+/// A template to compile for type arguments.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'r> {
-    /// The symbol that the instance will have.
+pub struct CompileRequest<'r> {
+    /// The symbol of the instance.
     pub symbol: &'r [u8],
     /// The name of the template.
     pub template: &'r [u8],
-    /// What it is a template of; `None` where its container does not say.
+    /// The kind of the template, if its container states it.
     pub kind: Option<TemplateKind>,
-    /// How many type parameters it has, where its container says so: as many as there are arguments.
+    /// The number of type parameters, if the container states it; then equal to the number of arguments.
     pub parameters: Option<u8>,
-    /// Its body.
+    /// The body of the template.
     pub body: &'r [u8],
-    /// What it is made with: at most [`MAX_ARGUMENTS`](super::MAX_ARGUMENTS) types without variables.
+    /// The type arguments: concrete types, at most [`MAX_ARGUMENTS`](crate::types::MAX_ARGUMENTS).
     pub arguments: &'r [Type],
     /// The instruction set.
     pub arch: Arch,
 }
 
-/// Something that code refers to.
+/// The target of a relocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target(pub(super) u32);
 
 impl Target {
-    /// The code itself, from its first byte.
+    /// The first byte of the code itself.
     pub const OWN: Self = Self(u32::MAX);
 
-    /// The target that an [`Environment`] knows by this number; `None` for the one that is [`Target::OWN`].
+    /// The target with this number in its [`Environment`]; `None` for the number of [`Target::OWN`].
     pub const fn of(number: u32) -> Option<Self> {
         if number == u32::MAX { None } else { Some(Self(number)) }
     }
 
-    /// Its number; `None` for the code itself.
+    /// The number of the target in its [`Environment`]; `None` for [`Target::OWN`].
     pub const fn number(self) -> Option<u32> {
         if self.0 == u32::MAX { None } else { Some(self.0) }
     }
 }
 
-/// What a compiler may ask while it compiles.
+/// The operations that a compiler may use during a compilation.
 pub trait Environment {
-    /// Another instance, or the one that is being made. It is made first if it is not there yet.
+    /// An instance, which is compiled first if it does not exist.
     ///
     /// # Errors
-    /// [`CompileError::Needs`] when it cannot be made; the compiler hands it on.
+    /// [`CompileError::Needs`] if the instance cannot be compiled. The compiler returns this error.
     fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError>;
 
-    /// What has this symbol: an instance, which is made first if it is not there yet, or else whatever
-    /// the host and the loaded modules have.
+    /// The definition of a symbol: an instance, which is compiled first if it does not exist, or else a
+    /// symbol of the host or of a loaded module.
     ///
     /// # Errors
-    /// [`CompileError::Needs`] when nobody has it; the compiler hands it on.
+    /// [`CompileError::Needs`] or [`CompileError::Missing`]. The compiler returns this error.
     fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError>;
 
-    /// A place that the compiler itself knows: a function of the host, say.
+    /// An absolute address that the compiler provides, such as that of a function of the host.
     ///
     /// # Errors
-    /// More targets than can be counted.
+    /// Too many targets.
     fn absolute(&mut self, address: u64) -> Result<Target, CompileError>;
 
-    /// Where a target is; `None` for the code itself, which has no place yet.
+    /// The address of a target; `None` for [`Target::OWN`].
     fn address(&self, target: Target) -> Option<u64>;
 
-    /// Notes how the code that is being made is to be called, in words of the compiler's own.
-    fn declare_signature(&mut self, interface: Box<[u8]>);
+    /// Declares the signature of the code, in the compiler's encoding. Other compilations read it through
+    /// [`signature`](Self::signature).
+    fn declare_signature(&mut self, signature: Box<[u8]>);
 
-    /// What was promised of a target that is an instance; `None` where nothing was, and for the code
-    /// itself.
+    /// The declared signature of a target that is an instance; `None` if undeclared and for [`Target::OWN`].
     fn signature(&self, target: Target) -> Option<&[u8]>;
 }
 
-/// Why something is not compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The reason why a template is not compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
-    /// Something that it needs is not there. What, and why, the [`Environment`] knows.
+    /// A required instance cannot be compiled. The [`Environment`] has recorded the reason.
+    #[error("a required instance is not available")]
     Needs,
-    /// The symbol is needed and nobody has it.
+    /// A required symbol is undefined.
+    #[error("undefined symbol `{0}`")]
     Missing(ShortName),
-    /// No memory to compile with.
+    /// The allocator has no memory left.
+    #[error("{AllocError}")]
     OutOfMemory,
-    /// Anything else.
+    /// Any other reason.
+    #[error("{0}")]
     Because(Reason),
 }
 
 impl CompileError {
-    /// Refused for a reason, of which the first [`Reason::CAPACITY`] bytes are kept.
+    /// An error with a message, truncated to [`Reason::CAPACITY`] bytes.
     pub fn because(reason: impl fmt::Display) -> Self {
         Self::Because(Reason::new(reason))
     }
@@ -126,63 +121,59 @@ impl From<AllocError> for CompileError {
     }
 }
 
-impl fmt::Display for CompileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Needs => f.write_str("something that it needs cannot be had"),
-            Self::Missing(symbol) => write!(f, "nobody provides `{symbol}`"),
-            Self::OutOfMemory => f.write_str("the allocator has no memory left"),
-            Self::Because(reason) => reason.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for CompileError {}
-
-/// Machine code that does not know yet where it will be.
+/// Position-independent machine code before relocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// The bytes. Running begins at the first.
+    /// The code. Execution starts at the first byte.
     pub code: Vec<u8>,
-    /// What is still to be written into them.
+    /// The relocations of the code.
     pub relocations: Vec<CodeReloc>,
 }
 
-/// An address to be written into code.
+/// A relocation of compiled code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeReloc {
-    /// Where, in bytes from the begin of the code.
+    /// Offset in the code, in bytes.
     pub offset: u32,
-    /// How. [`RelocKind::Plt32`] and [`RelocKind::Arm64Branch26`] reach everything, by a veneer;
-    /// [`RelocKind::GotPcRel`] and its like get a slot behind the code.
+    /// The kind. [`RelocKind::Plt32`] and [`RelocKind::Arm64Branch26`] reach any address through a veneer;
+    /// [`RelocKind::GotPcRel`] and its variants use an address slot behind the code.
     pub kind: RelocKind,
-    /// Of what.
+    /// The target.
     pub target: Target,
-    /// What is added.
+    /// The addend.
     pub addend: i64,
 }
 
-/// Turns templates into code. Asked by many threads at once.
+/// The requirements for running a compiler's code in another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachePolicy {
+    /// Identifies the compiler and its code generation and calling conventions. It changes whenever the same
+    /// template may compile to different code.
+    pub compiler: u32,
+    /// The processor features that the code uses.
+    pub features: CpuFeatures,
+}
+
+/// A template compiler. Threads call it concurrently.
 pub trait Compiler: Send + Sync {
-    /// Whether it takes bodies of this form. The first compiler that does gets the template.
+    /// Whether the compiler accepts this body. The first compiler that does gets the template.
     fn recognizes(&self, body: &[u8]) -> bool;
 
-    /// Whether its code may be kept in the module's file for other processes, and what such a process must
-    /// know of it; `None` where it may not.
-    fn keeps(&self) -> Option<CachePolicy> {
+    /// The policy for caching code in the module's file; `None` if the code must not be cached.
+    fn cache_policy(&self) -> Option<CachePolicy> {
         None
     }
 
-    /// The code of an instance.
+    /// Compiles an instance.
     ///
-    /// No lock is held meanwhile: it may call the instantiator that calls it, in the thread in which it
-    /// is called. It must not wait for another thread that does.
+    /// No lock is held during the call: the compiler may call the instantiator on the same thread. It must
+    /// not wait for another thread that does.
     ///
     /// # Errors
-    /// Why there is none.
+    /// [`CompileError`].
     fn compile(
         &self,
-        request: &Request<'_>,
+        request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError>;
 }
@@ -192,57 +183,61 @@ impl<C: Compiler + ?Sized> Compiler for TryArc<C> {
         (**self).recognizes(body)
     }
 
-    fn keeps(&self) -> Option<CachePolicy> {
-        (**self).keeps()
+    fn cache_policy(&self) -> Option<CachePolicy> {
+        (**self).cache_policy()
     }
 
     fn compile(
         &self,
-        request: &Request<'_>,
+        request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
         (**self).compile(request, environment)
     }
 }
 
-/// A closure that compiles whatever nobody else takes.
+/// A compiler that calls a closure for every body.
 #[derive(Clone, Copy, Debug)]
 pub struct Callback<F> {
     function: F,
-    keep: Option<CachePolicy>,
+    cache_policy: Option<CachePolicy>,
 }
 
 impl<F> Callback<F>
 where
-    F: Fn(&Request<'_>, &mut dyn Environment) -> Result<Compiled, CompileError> + Send + Sync,
+    F: Fn(&CompileRequest<'_>, &mut dyn Environment) -> Result<Compiled, CompileError>
+        + Send
+        + Sync,
 {
-    /// A compiler that does what `function` does.
+    /// A compiler that calls `function`. Its code is not cached.
     pub fn new(function: F) -> Self {
-        Self { function, keep: None }
+        Self { function, cache_policy: None }
     }
 
-    /// One whose code may be kept.
+    /// Allows caching of the code.
     #[must_use]
-    pub fn keeping(self, keep: CachePolicy) -> Self {
-        Self { keep: Some(keep), ..self }
+    pub fn with_cache_policy(self, policy: CachePolicy) -> Self {
+        Self { cache_policy: Some(policy), ..self }
     }
 }
 
 impl<F> Compiler for Callback<F>
 where
-    F: Fn(&Request<'_>, &mut dyn Environment) -> Result<Compiled, CompileError> + Send + Sync,
+    F: Fn(&CompileRequest<'_>, &mut dyn Environment) -> Result<Compiled, CompileError>
+        + Send
+        + Sync,
 {
     fn recognizes(&self, _: &[u8]) -> bool {
         true
     }
 
-    fn keeps(&self) -> Option<CachePolicy> {
-        self.keep
+    fn cache_policy(&self) -> Option<CachePolicy> {
+        self.cache_policy
     }
 
     fn compile(
         &self,
-        request: &Request<'_>,
+        request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
         (self.function)(request, environment)

@@ -1,10 +1,14 @@
-//! Every way in which an instance cannot be made, or its module not be told of it.
+//! The errors of this module.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 
 use arrayvec::ArrayString;
 
-use crate::alloc_util::AllocError;
+use super::instance::Instance;
+use super::symbol::Symbol;
+use crate::alloc_util::{AllocError, try_box, try_collect};
 use crate::format::write::library::LibraryReplaceError;
 use crate::format::write::rewrite::RewriteError;
 use crate::format::{FormatError, RelocKind};
@@ -13,31 +17,31 @@ use crate::memory::code_alloc::ExecError;
 use crate::memory::{MemoryError, ReplaceError};
 use crate::types::{MAX_ARGUMENTS, TypeError};
 
-/// What a compiler says, inside an error, which must be `Copy`: cut where it is too long.
+/// A compiler's message, truncated so that errors that contain it stay `Copy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason(ArrayString<{ Reason::CAPACITY }>);
 
 impl Reason {
-    /// So many bytes are kept.
+    /// The maximum length in bytes.
     pub const CAPACITY: usize = 128;
 
-    /// The first characters of what `said` shows.
-    pub fn new(said: impl fmt::Display) -> Self {
-        struct Cut(ArrayString<{ Reason::CAPACITY }>);
-        impl fmt::Write for Cut {
+    /// The first [`CAPACITY`](Self::CAPACITY) bytes of `message`, with control characters replaced by
+    /// spaces.
+    pub fn new(message: impl fmt::Display) -> Self {
+        struct Truncate(ArrayString<{ Reason::CAPACITY }>);
+        impl fmt::Write for Truncate {
             fn write_str(&mut self, text: &str) -> fmt::Result {
                 for c in text.chars() {
-                    // A reason is one line.
                     let c = if c.is_control() { ' ' } else { c };
                     self.0.try_push(c).map_err(|_| fmt::Error)?;
                 }
                 Ok(())
             }
         }
-        let mut cut = Cut(ArrayString::new());
-        // An error is that there is no more room.
-        let _ = fmt::Write::write_fmt(&mut cut, format_args!("{said}"));
-        Self(cut.0)
+        let mut text = Truncate(ArrayString::new());
+        // An error only means that the message is truncated.
+        let _ = fmt::Write::write_fmt(&mut text, format_args!("{message}"));
+        Self(text.0)
     }
 }
 
@@ -47,184 +51,118 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why an instance cannot be made. Nothing of it is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+/// The reason why [`JitInstantiator::try_jit_instantiate`](super::JitInstantiator::try_jit_instantiate)
+/// returns no instance.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum InstantiateError {
-    /// Instances that need instances beyond the limit.
-    Depth { limit: u32 },
-    /// Two rows of the note of a module that mean different instances by one symbol.
-    Ambiguous { line: u32, other: u32 },
-    /// Type arguments that are none.
-    Arguments(TypeError),
-    /// A row for a template that no loaded module has.
-    NoTemplate { template: ShortName },
-    /// A template with another number of parameters than there are arguments.
-    Parameters { template: ShortName, parameters: u8, arguments: usize },
-    /// A template with more parameters than there may be.
-    TooManyParameters { template: ShortName, parameters: u8 },
-    /// A body that no compiler takes.
-    NoCompiler { template: ShortName },
-    /// What the compiler said.
-    Compile(Reason),
-    /// A symbol that the code refers to and nobody has.
-    Missing { symbol: ShortName },
-    /// Code without a byte, or more of it than a block can hold.
-    CodeSize { size: usize },
-    /// A relocation of a kind that is not for code, or not for this instruction set.
-    RelocKind { index: usize, kind: RelocKind },
-    /// A relocation outside the code, or to something that was never asked for.
-    RelocPlace { index: usize, offset: u32 },
-    /// A relocation that does not reach.
-    Overflow { kind: RelocKind, place: u64, target: u64 },
-    /// No memory for code.
-    Exec(ExecError),
-    /// The allocator has no more memory.
+    /// No loaded module lists the symbol.
+    #[error("no module lists an instance `{symbol}`")]
+    NotFound {
+        /// The requested symbol.
+        symbol: Symbol,
+    },
+    /// The instance requires itself while it is compiled.
+    #[error("circular dependency between instances: {}", Cycle(.cycle))]
+    CircularDependency {
+        /// The instances of the cycle, each requiring the next; the first one is repeated at the end.
+        cycle: Vec<Symbol>,
+    },
+    /// The instance, or one that it requires, cannot be compiled.
+    #[error(transparent)]
+    Failed(Box<InstantiateFailure>),
+    /// The allocator has no memory left. The request may be repeated.
+    #[error("{AllocError}")]
     OutOfMemory,
-    /// The compiler did not come back.
-    Abandoned,
+    /// The instance exists and can be called, but its module's file has not been updated.
+    #[error("{instance:?}, but its module was not updated: {error}")]
+    UpdateFailed {
+        /// The instance.
+        instance: Instance,
+        /// The reason.
+        error: UpdateError,
+    },
 }
 
-impl fmt::Display for InstantiateError {
+/// A failed compilation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstantiateFailure {
+    /// The requested symbol.
+    pub symbol: Symbol,
+    /// The required instance that failed, if it is not the requested one.
+    pub dependency: Option<ShortName>,
+    /// The reason.
+    pub kind: InstantiateErrorKind,
+}
+
+impl fmt::Display for InstantiateFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use InstantiateError as E;
-        match *self {
-            E::Depth { limit } => write!(f, "Maximum JIT depth ({limit}) exceeded"),
-            E::Ambiguous { line, other } => write!(
-                f,
-                "lines {line} and {other} of note.sdn mean different instances by one symbol"
-            ),
-            E::Arguments(error) => error.fmt(f),
-            E::NoTemplate { template } => write!(f, "no loaded module has a template `{template}`"),
-            E::Parameters { template, parameters, arguments } => write!(
-                f,
-                "the template `{template}` has {parameters} type parameters, and note.sdn gives {arguments} arguments"
-            ),
-            E::TooManyParameters { template, parameters } => write!(
-                f,
-                "the template `{template}` has {parameters} type parameters, more than the {MAX_ARGUMENTS} there may be"
-            ),
-            E::NoCompiler { template } => {
-                write!(f, "no compiler takes the body of the template `{template}`")
-            }
-            E::Compile(reason) => reason.fmt(f),
-            E::Missing { symbol } => write!(f, "nobody provides `{symbol}`, which its code needs"),
-            E::CodeSize { size } => write!(f, "the compiler gave {size} bytes of code"),
-            E::RelocKind { index, kind } => {
-                write!(f, "relocation {index} of its code ({kind}) is not for code on this machine")
-            }
-            E::RelocPlace { index, offset } => write!(
-                f,
-                "relocation {index} of its code, at 0x{offset:x}, is outside of it or leads nowhere"
-            ),
-            E::Overflow { kind, place, target } => {
-                write!(f, "a {kind} relocation cannot reach 0x{target:x} from 0x{place:x}")
-            }
-            E::Exec(error) => error.fmt(f),
-            E::OutOfMemory => f.write_str("the allocator has no memory left"),
-            E::Abandoned => f.write_str("the compiler did not come back"),
+        write!(f, "cannot instantiate `{}`: ", self.symbol)?;
+        if let Some(dependency) = self.dependency {
+            write!(f, "required instance `{dependency}`: ")?;
         }
+        self.kind.fmt(f)
     }
 }
 
-impl core::error::Error for InstantiateError {}
+impl core::error::Error for InstantiateFailure {}
 
-impl From<ExecError> for InstantiateError {
-    fn from(error: ExecError) -> Self {
-        Self::Exec(error)
-    }
-}
+/// Symbols as a chain of arrows.
+struct Cycle<'c>(&'c [Symbol]);
 
-/// Why what a module says of its instances cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MetadataError {
-    /// The file cannot be read.
-    Read(MemoryError),
-    /// It is no sound module.
-    Format(FormatError),
-    /// It is an archive: a module of it can be loaded by its name.
-    Archive,
-    /// The archive has no module of the name.
-    NoModule,
-    /// More of it than can be counted, or no memory for it.
-    TooLarge,
-}
-
-impl fmt::Display for MetadataError {
+impl fmt::Display for Cycle<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, symbol) in self.0.iter().enumerate() {
+            write!(f, "{}`{symbol}`", if index == 0 { "" } else { " -> " })?;
+        }
+        Ok(())
+    }
+}
+
+impl InstantiateError {
+    #[inline(never)]
+    pub(super) fn failed(
+        symbol: Symbol,
+        dependency: Option<ShortName>,
+        kind: InstantiateErrorKind,
+    ) -> Self {
+        let failure = InstantiateFailure { symbol, dependency, kind };
+        try_box(failure).map_or(Self::OutOfMemory, Self::Failed)
+    }
+
+    pub(super) fn not_found(symbol: &[u8]) -> Self {
+        Symbol::new(symbol).map_or(Self::OutOfMemory, |symbol| Self::NotFound { symbol })
+    }
+
+    pub(super) fn try_clone(&self) -> Result<Self, AllocError> {
+        Ok(match self {
+            Self::Failed(failure) => Self::Failed(try_box(InstantiateFailure::clone(failure))?),
+            Self::CircularDependency { cycle } => {
+                Self::CircularDependency { cycle: try_collect(cycle.iter().cloned())? }
+            }
+            // The other variants contain only reference-counted values.
+            other => other.clone(),
+        })
+    }
+
+    /// The instance of an [`UpdateFailed`](Self::UpdateFailed).
+    pub fn instance(&self) -> Option<&Instance> {
         match self {
-            Self::Read(error) => error.fmt(f),
-            Self::Format(error) => error.fmt(f),
-            Self::Archive => f.write_str("a library archive, where one module is wanted"),
-            Self::NoModule => f.write_str("the archive has no module of this name"),
-            Self::TooLarge => f.write_str("there is no memory for its note and its templates"),
+            Self::UpdateFailed { instance, .. } => Some(instance),
+            _ => None,
         }
     }
-}
 
-impl core::error::Error for MetadataError {}
-
-impl From<FormatError> for MetadataError {
-    fn from(error: FormatError) -> Self {
-        Self::Format(error)
-    }
-}
-
-impl From<AllocError> for MetadataError {
-    fn from(_: AllocError) -> Self {
-        Self::TooLarge
-    }
-}
-
-impl From<MemoryError> for MetadataError {
-    fn from(error: MemoryError) -> Self {
-        Self::Read(error)
-    }
-}
-
-/// Why a module's file does not say what was made of it. The code can be used all the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UpdateError {
-    /// The file cannot be replaced.
-    Replace(ReplaceError),
-    /// It is no sound module any more.
-    Format(FormatError),
-    /// The module cannot be given another note.
-    Renote(RewriteError),
-    /// The note says it, and the code was not kept.
-    CachePolicy(RewriteError),
-    /// The archive that the module is in cannot have another one in its place.
-    Library(LibraryReplaceError),
-    /// Its note does not speak of the instance any more: it is another module by now.
-    Changed,
-    /// There is no memory to tell it with.
-    OutOfMemory,
-}
-
-impl fmt::Display for UpdateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Whether a repeated request fails in the same way as long as no module is loaded.
+    pub(super) fn is_permanent(&self) -> bool {
+        use InstantiateErrorKind as E;
         match self {
-            Self::Replace(error) => error.fmt(f),
-            Self::Format(error) => error.fmt(f),
-            Self::Renote(error) => error.fmt(f),
-            Self::Library(error) => error.fmt(f),
-            Self::CachePolicy(error) => write!(f, "its code was not kept: {error}"),
-            Self::OutOfMemory => f.write_str("the allocator has no memory left"),
-            Self::Changed => {
-                f.write_str("the file has changed, and its note does not list it any more")
-            }
+            Self::CircularDependency { .. } => true,
+            Self::Failed(failure) => !matches!(
+                failure.kind,
+                E::Depth { .. } | E::Exec(_) | E::OutOfMemory | E::Abandoned | E::Missing { .. }
+            ),
+            _ => false,
         }
-    }
-}
-
-impl core::error::Error for UpdateError {}
-
-impl From<AllocError> for UpdateError {
-    fn from(_: AllocError) -> Self {
-        Self::OutOfMemory
     }
 }
 
@@ -234,27 +172,130 @@ impl From<AllocError> for InstantiateError {
     }
 }
 
-impl From<ReplaceError> for UpdateError {
-    fn from(error: ReplaceError) -> Self {
-        Self::Replace(error)
+/// The kind of an [`InstantiateFailure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the message of each variant explains its fields")]
+pub enum InstantiateErrorKind {
+    /// The chain of required instances exceeds [`JitConfig::max_depth`](super::JitConfig::max_depth).
+    #[error("Maximum JIT depth ({limit}) exceeded")]
+    Depth { limit: u32 },
+    /// Two rows of a note define one symbol differently.
+    #[error("lines {line} and {other} of note.sdn define different instances of one symbol")]
+    Ambiguous { line: u32, other: u32 },
+    /// The type arguments of a row are malformed.
+    #[error(transparent)]
+    Arguments(TypeError),
+    /// No loaded module has the template.
+    #[error("no loaded module has a template `{template}`")]
+    NoTemplate { template: ShortName },
+    /// The number of type arguments differs from the number of parameters.
+    #[error(
+        "the template `{template}` has {parameters} type parameters, but note.sdn lists {arguments} arguments"
+    )]
+    Parameters { template: ShortName, parameters: u8, arguments: usize },
+    /// The template has more than [`MAX_ARGUMENTS`] parameters.
+    #[error(
+        "the template `{template}` has {parameters} type parameters; the limit is {MAX_ARGUMENTS}"
+    )]
+    TooManyParameters { template: ShortName, parameters: u8 },
+    /// No compiler recognizes the template's body.
+    #[error("no compiler recognizes the body of the template `{template}`")]
+    NoCompiler { template: ShortName },
+    /// The compiler failed.
+    #[error("{0}")]
+    Compile(Reason),
+    /// A symbol that the code refers to is undefined.
+    #[error("undefined symbol `{symbol}`")]
+    Missing { symbol: ShortName },
+    /// The compiler returned no code, or more than a block can hold.
+    #[error("the compiler returned {size} bytes of code")]
+    CodeSize { size: usize },
+    /// A relocation kind does not apply to code of this machine.
+    #[error("relocation {index} of the compiled code ({kind}) does not apply to this machine")]
+    RelocKind { index: usize, kind: RelocKind },
+    /// A relocation lies outside of the code, or its target is unknown.
+    #[error(
+        "relocation {index} of the compiled code, at 0x{offset:x}, is out of bounds or has no target"
+    )]
+    RelocPlace { index: usize, offset: u32 },
+    /// A relocation value does not fit.
+    #[error("a {kind} relocation cannot reach 0x{target:x} from 0x{place:x}")]
+    Overflow { kind: RelocKind, place: u64, target: u64 },
+    /// Executable memory cannot be allocated.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The allocator has no memory left.
+    #[error("{AllocError}")]
+    OutOfMemory,
+    /// The compiler panicked.
+    #[error("the compiler did not return")]
+    Abandoned,
+}
+
+impl From<AllocError> for InstantiateErrorKind {
+    fn from(_: AllocError) -> Self {
+        Self::OutOfMemory
     }
 }
 
-impl From<FormatError> for UpdateError {
-    fn from(error: FormatError) -> Self {
-        Self::Format(error)
+/// The reason why a module's note and templates cannot be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] MemoryError),
+    /// The file is malformed.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The file is an archive.
+    #[error("this is an archive: name one of its modules")]
+    Archive,
+    /// The archive has no module with this name.
+    #[error("the archive has no module of this name")]
+    NoModule,
+    /// The note has too many rows, or there is no memory for it.
+    #[error("there is no memory for the note and the templates of the module")]
+    TooLarge,
+}
+
+impl From<AllocError> for MetadataError {
+    fn from(_: AllocError) -> Self {
+        Self::TooLarge
     }
 }
 
-impl From<LibraryReplaceError> for UpdateError {
-    fn from(error: LibraryReplaceError) -> Self {
-        Self::Library(error)
-    }
+/// The reason why a module's file does not record its instances. The instances can be called regardless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// The file cannot be replaced.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
+    /// The file is no longer a well-formed module.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The note cannot be rewritten.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    /// The note was updated, but the code cannot be cached in the file.
+    #[error("its code was not cached: {0}")]
+    CodeCache(RewriteError),
+    /// The archive that contains the module cannot be rewritten.
+    #[error(transparent)]
+    Library(#[from] LibraryReplaceError),
+    /// The file has been replaced by a module that does not list the instance.
+    #[error("the file has changed: its note does not list the instance any more")]
+    Changed,
+    /// The allocator has no memory left.
+    #[error("{AllocError}")]
+    OutOfMemory,
 }
 
-impl From<RewriteError> for UpdateError {
-    fn from(error: RewriteError) -> Self {
-        Self::Renote(error)
+impl From<AllocError> for UpdateError {
+    fn from(_: AllocError) -> Self {
+        Self::OutOfMemory
     }
 }
 
@@ -264,13 +305,15 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn reasons_are_cut_and_stay_one_line() {
+    fn reason_is_truncated_to_one_line() {
         assert_eq!(Reason::new("a\nb").to_string(), "a b");
         let long = Reason::new("ü".repeat(500)).to_string();
         assert_eq!(long, "ü".repeat(Reason::CAPACITY / 2));
-        assert_eq!(
-            InstantiateError::Depth { limit: 2 }.to_string(),
-            "Maximum JIT depth (2) exceeded"
-        );
+    }
+
+    #[test]
+    fn depth_error_has_the_message_of_the_runtime() {
+        let error = InstantiateErrorKind::Depth { limit: 2 };
+        assert_eq!(error.to_string(), "Maximum JIT depth (2) exceeded");
     }
 }

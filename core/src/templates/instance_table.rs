@@ -1,86 +1,20 @@
-//! The instances that were made, found by their symbols without a lock.
+//! The compiled instances by symbol. Lookup is lock-free.
 //!
-//! A table only grows: a slot is filled once and never changed, so that who looks needs no more than to
-//! see that it is filled. When it is half full a table twice as large takes its place, and the old one
-//! stays for those who are still looking: all old ones together are no larger than the present one.
+//! An open-addressing table whose slots are written once, so that a reader only checks whether a slot is
+//! filled. A table that is half full is replaced by one of twice the size. The old tables stay allocated
+//! for concurrent readers; together they are smaller than the current one.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt;
 use core::hash::BuildHasher;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::DefaultHashBuilder;
 use spin::Once;
 
-use super::state::Symbol;
-
-use crate::alloc_util::{AllocError, TryArc};
-use crate::memory::code_alloc::ExecutableBlock;
+use super::instance::Instance;
+use crate::alloc_util::AllocError;
 use crate::memory::lock::Lock;
-
-/// Code that was made of a template. Clones are the same one; its memory is given back with the last of
-/// them and the instantiator that made it.
-#[derive(Clone)]
-pub struct Instance(TryArc<Inner>);
-
-struct Inner {
-    symbol: Symbol,
-    /// Dropped before the code.
-    _attached: Option<Box<dyn Send + Sync>>,
-    block: ExecutableBlock,
-    /// Bytes of the block that the compiler gave; behind them are slots and veneers.
-    code_len: usize,
-    /// How it is called, in words of its compiler; empty where that said nothing.
-    interface: Box<[u8]>,
-}
-
-impl Instance {
-    pub(super) fn new(
-        symbol: Symbol,
-        block: ExecutableBlock,
-        code_len: usize,
-        interface: Box<[u8]>,
-        attached: Option<Box<dyn Send + Sync>>,
-    ) -> Result<Self, AllocError> {
-        let inner = Inner { symbol, _attached: attached, block, code_len, interface };
-        TryArc::new(inner).map(Self)
-    }
-
-    /// What its compiler [promised](super::Environment::promise) of how it is called; empty where that said
-    /// nothing.
-    pub fn interface(&self) -> &[u8] {
-        &self.0.interface
-    }
-
-    /// Its symbol.
-    pub fn symbol(&self) -> &[u8] {
-        &self.0.symbol
-    }
-
-    /// Its code, relocated.
-    pub fn code(&self) -> &[u8] {
-        let all = self.0.block.as_slice();
-        all.get(..self.0.code_len).unwrap_or(all)
-    }
-
-    /// Where its code is, and what lies behind it that it needs.
-    pub fn range(&self) -> core::ops::Range<usize> {
-        let start = self.0.block.address();
-        start..start + self.0.block.len()
-    }
-
-    /// Where it is called.
-    pub fn address(&self) -> u64 {
-        self.0.block.address() as u64
-    }
-}
-
-impl fmt::Debug for Instance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at 0x{:x}", self.symbol().escape_ascii(), self.address())
-    }
-}
 
 #[derive(Clone)]
 struct Entry {
@@ -91,49 +25,53 @@ struct Entry {
 
 type Table = Box<[Once<Entry>]>;
 
-/// Tables that there can be: each is twice as large as the one before.
-const TABLES: usize = 40;
+/// The maximum number of tables; each has twice the slots of the previous one.
+const MAX_TABLES: usize = 40;
 
-/// Slots of the first one.
-const FIRST: usize = 64;
+/// The number of slots of the first table.
+const INITIAL_SLOTS: usize = 64;
 
 /// Instances by symbol.
 pub(super) struct InstanceTable {
     hasher: DefaultHashBuilder,
-    tables: [Once<Table>; TABLES],
-    /// The one to look in.
-    present: AtomicUsize,
-    /// How many instances there are; held by who adds one.
-    count: Lock<usize>,
+    tables: [Once<Table>; MAX_TABLES],
+    /// The index of the current table.
+    current: AtomicUsize,
+    /// The number of instances. Held during an insertion.
+    len: Lock<usize>,
 }
 
-fn table(len: usize) -> Option<Table> {
-    let mut slots = Vec::new();
-    slots.try_reserve_exact(len).ok()?;
-    slots.resize_with(len, Once::new);
-    Some(slots.into_boxed_slice())
+fn new_table(slots: usize) -> Result<Table, AllocError> {
+    let mut table = Vec::new();
+    table.try_reserve_exact(slots).map_err(|_| AllocError)?;
+    table.resize_with(slots, Once::new);
+    Ok(table.into_boxed_slice())
 }
 
 impl InstanceTable {
     pub(super) fn new() -> Self {
         Self {
             hasher: DefaultHashBuilder::default(),
-            tables: [const { Once::new() }; TABLES],
-            present: AtomicUsize::new(0),
-            count: Lock::new(0),
+            tables: [const { Once::new() }; MAX_TABLES],
+            current: AtomicUsize::new(0),
+            len: Lock::new(0),
         }
+    }
+
+    fn current(&self) -> Option<&Table> {
+        // Acquire: pairs with the store in `insert`.
+        self.tables.get(self.current.load(Ordering::Acquire))?.get()
     }
 
     #[inline]
     fn find_entry(&self, symbol: &[u8]) -> Option<&Entry> {
-        let table = self.tables.get(self.present.load(Ordering::Acquire))?.get()?;
+        let table = self.current()?;
         let hash = self.hasher.hash_one(symbol);
         let mask = table.len().wrapping_sub(1);
-        // As many bits as there are slots.
         let mut at = hash as usize & mask;
-        // Never full, so that an empty slot comes.
+        // The table is at most half full, so that the probe ends.
         while let Some(entry) = table.get(at)?.get() {
-            if entry.hash == hash && *entry.instance.0.symbol == *symbol {
+            if entry.hash == hash && entry.instance.symbol() == symbol {
                 return Some(entry);
             }
             at = (at + 1) & mask;
@@ -141,64 +79,62 @@ impl InstanceTable {
         None
     }
 
-    /// The instance of this symbol.
+    /// The instance of `symbol`.
     pub(super) fn find(&self, symbol: &[u8]) -> Option<Instance> {
         self.find_entry(symbol).map(|entry| entry.instance.clone())
     }
 
-    /// Where the instance of this symbol is.
+    /// The address of the instance of `symbol`.
     #[inline]
     pub(super) fn address(&self, symbol: &[u8]) -> Option<u64> {
         self.find_entry(symbol).map(|entry| entry.address)
     }
 
-    /// The instance in whose code an address is. Looks through all of them.
-    pub(super) fn at(&self, address: u64) -> Option<Instance> {
-        let table = self.tables.get(self.present.load(Ordering::Acquire))?.get()?;
+    /// The instance whose code contains `address`, by a linear search.
+    pub(super) fn find_by_address(&self, address: u64) -> Option<Instance> {
         let address = usize::try_from(address).ok()?;
-        let mut all = table.iter().filter_map(Once::get).map(|entry| &entry.instance);
+        let mut all = self.current()?.iter().filter_map(Once::get).map(|entry| &entry.instance);
         all.find(|instance| instance.range().contains(&address)).cloned()
     }
 
-    /// Adds an instance, whose symbol none has yet; false when there is no memory for it.
-    pub(super) fn add(&self, instance: Instance) -> bool {
-        let mut count = self.count.lock();
+    /// Inserts an instance, whose symbol must not be in the table.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(super) fn insert(&self, instance: Instance) -> Result<(), AllocError> {
+        let mut len = self.len.lock();
         let hash = self.hasher.hash_one(instance.symbol());
         let entry = Entry { hash, address: instance.address(), instance };
-        let number = self.present.load(Ordering::Relaxed);
-        let present = self.tables.get(number).and_then(Once::get);
-        let room = present.map_or(0, |table| table.len() / 2);
-        if *count < room {
-            *count += 1;
-            present.into_iter().for_each(|table| put(table, entry.clone()));
-            return true;
+        let number = self.current.load(Ordering::Relaxed);
+        match self.current() {
+            Some(table) if *len < table.len() / 2 => put(table, entry),
+            old => {
+                let table = new_table(old.map_or(INITIAL_SLOTS, |old| old.len() * 2))?;
+                let entries = old.into_iter().flat_map(|old| old.iter()).filter_map(Once::get);
+                entries.for_each(|entry| put(&table, entry.clone()));
+                put(&table, entry);
+                let next = if old.is_some() { number + 1 } else { number };
+                self.tables.get(next).ok_or(AllocError)?.call_once(|| table);
+                self.current.store(next, Ordering::Release);
+            }
         }
-        let Some(larger) = table((room * 4).max(FIRST)) else { return false };
-        present.into_iter().flat_map(|table| table.iter()).filter_map(Once::get).for_each(|old| {
-            put(&larger, old.clone());
-        });
-        put(&larger, entry);
-        let next = if present.is_some() { number + 1 } else { number };
-        let Some(place) = self.tables.get(next) else { return false };
-        place.call_once(|| larger);
-        self.present.store(next, Ordering::Release);
-        *count += 1;
-        true
+        *len += 1;
+        Ok(())
     }
 
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        *self.count.lock()
+    /// The number of instances.
+    pub(super) fn len(&self) -> usize {
+        *self.len.lock()
     }
 }
 
-/// Fills the first free slot for an entry.
+/// Writes the first free slot of the entry's probe sequence.
 fn put(table: &[Once<Entry>], entry: Entry) {
     let mask = table.len().wrapping_sub(1);
     let first = entry.hash as usize & mask;
-    let free = (0..table.len()).map(|step| first.wrapping_add(step) & mask);
-    let mut slots = free.filter_map(|at| table.get(at)).filter(|slot| !slot.is_completed());
-    if let Some(slot) = slots.next() {
+    let probe = (0..table.len()).map(|step| first.wrapping_add(step) & mask);
+    let mut free = probe.filter_map(|at| table.get(at)).filter(|slot| !slot.is_completed());
+    if let Some(slot) = free.next() {
         slot.call_once(|| entry);
     }
 }
@@ -207,44 +143,45 @@ fn put(table: &[Once<Entry>], entry: Entry) {
 mod tests {
     use std::format;
 
+    use super::super::symbol::Symbol;
     use super::*;
     use crate::memory::code_alloc::CodeMemory;
 
-    /// How many instances each of three threads makes.
+    /// The number of instances that each of three threads inserts.
     const EACH: usize = if cfg!(miri) { 20 } else { 500 };
 
     fn instance(memory: &CodeMemory, symbol: &str) -> Instance {
         let block = memory.allocate(4).unwrap().publish().unwrap();
-        let symbol = Symbol::of(symbol.as_bytes()).unwrap();
+        let symbol = Symbol::new(symbol.as_bytes()).unwrap();
         Instance::new(symbol, block, 4, Box::default(), None).unwrap()
     }
 
     #[test]
-    fn what_was_added_is_found_by_all_while_the_table_grows() {
-        let (memory, made) = (CodeMemory::default(), InstanceTable::new());
-        assert_eq!(made.address(b"f0"), None);
+    fn inserted_instances_are_found_while_the_table_grows() {
+        let (memory, table) = (CodeMemory::default(), InstanceTable::new());
+        assert_eq!(table.address(b"f0"), None);
         std::thread::scope(|scope| {
             for thread in 0..3 {
-                let (made, memory) = (&made, &memory);
+                let (table, memory) = (&table, &memory);
                 scope.spawn(move || {
                     for number in 0..EACH {
                         let symbol = format!("f{thread}-{number}");
                         let new = instance(memory, &symbol);
                         let address = new.address();
-                        assert!(made.add(new));
-                        assert_eq!(made.address(symbol.as_bytes()), Some(address));
+                        table.insert(new).unwrap();
+                        assert_eq!(table.address(symbol.as_bytes()), Some(address));
                     }
                 });
             }
         });
-        assert_eq!(made.count(), 3 * EACH);
+        assert_eq!(table.len(), 3 * EACH);
         for thread in 0..3 {
             for number in 0..EACH {
                 let symbol = format!("f{thread}-{number}");
-                let found = made.find(symbol.as_bytes()).unwrap();
+                let found = table.find(symbol.as_bytes()).unwrap();
                 assert_eq!(found.symbol(), symbol.as_bytes());
             }
         }
-        assert!(made.find(b"f3-0").is_none() && made.address(b"").is_none());
+        assert!(table.find(b"f3-0").is_none() && table.address(b"").is_none());
     }
 }

@@ -1,196 +1,174 @@
-//! The instantiator: who is asked for a symbol that nobody has.
+//! The instantiator: compiles instances on request.
 
-use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::alloc::Layout;
 use core::fmt;
-use core::hint;
+use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use core::time::Duration;
 
-use super::compiler::{Compiler, PrecompiledBodies, TypedBodies};
-use super::error::{MetadataError, UpdateError};
-use super::instance_table::{Instance, InstanceTable};
-use super::module::{Home, Module};
-use super::state::{Claim, Entry, Job, NoteUpdate, State};
+use super::compiler::Compiler;
+use super::error::{InstantiateError, MetadataError, UpdateError};
+use super::instance::Instance;
+use super::instance_table::InstanceTable;
+use super::ir_bodies::IrBodies;
+use super::jobs::{JobTable, NoteUpdate};
+use super::module::Module;
+use super::module_index::{ModuleIndex, ModuleRow};
+use super::module_note::Storage;
+use super::precompiled::PrecompiledBodies;
 use crate::alloc_util::{
-    AllocError, AttachResult, Shared, try_box, try_collect, try_copy_bytes, try_copy_str, try_push,
+    AllocError, AttachResult, try_box, try_collect, try_copy_bytes, try_copy_str, try_push,
     try_to_string,
 };
 use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::{Lock, LockGuard};
-use crate::memory::{sleep, thread_id, yield_now};
 
-mod making;
-mod result;
+mod environment;
+mod instantiation;
 
-use making::{InstanceRequest, Instantiation};
-pub use result::{Failure, JitResult};
-
-/// How an instantiator works.
+/// The options of a [`JitInstantiator`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JitConfig {
-    /// Whether modules are told at once of what was made of them: in memory, and in their files.
+    /// Whether each new instance is recorded in its module's note, in memory and in the file.
     pub update_smf: bool,
-    /// How many instances may be in the making at once, each for the one before it.
+    /// The maximum length of a chain of instances that require each other.
     pub max_depth: u32,
-    /// Whether anything is made at all.
+    /// Whether instances are compiled at all.
     pub enabled: bool,
-    /// Whether the [`Observer`] is told what happens, in words.
+    /// Whether the [`Observer`] gets log messages.
     pub verbose: bool,
-    /// Whether code that a module's file keeps is used, and what is compiled is kept there when the module
-    /// is told.
+    /// Whether code is loaded from, and stored in, the code caches of the modules' files.
     pub keep_code: bool,
 }
 
 impl Default for JitConfig {
-    /// Modules are told, 50 instances deep, switched on, silent, and no code is kept.
+    /// Records instances, at most 50 levels deep, without log messages and code cache.
     fn default() -> Self {
         Self { update_smf: true, max_depth: 50, enabled: true, verbose: false, keep_code: false }
     }
 }
 
-/// How much there is in an instantiator.
+/// Counters of a [`JitInstantiator`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JitStats {
-    /// Instances that were made.
+    /// Instances.
     pub cached_count: usize,
-    /// Modules whose note was loaded.
+    /// Loaded modules.
     pub loaded_smf_count: usize,
-    /// Symbols that are remembered as not to be made.
+    /// Recorded permanent failures.
     pub failed_count: usize,
-    /// Instances whose code was kept in a file, and was taken from there.
-    pub kept_count: usize,
-    /// Instances that were compiled although a file kept code for them: it was made of another template, by
-    /// another compiler, for another processor, or what it calls is no longer what it was.
-    pub stale_count: usize,
+    /// Instances whose code was loaded from a file's code cache.
+    pub cache_hit_count: usize,
+    /// Instances that were compiled although a file has code for them: that code was compiled from another
+    /// body, by another compiler, for another processor, or for other callees.
+    pub cache_stale_count: usize,
 }
 
-/// What a module says of a symbol that it may become.
+/// An instance that a module lists as possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PossibleEntry {
     /// The path of the module, or its name.
     pub path: Box<[u8]>,
     /// The template.
     pub template: String,
-    /// Its type arguments as the note spells them.
+    /// The type arguments as the note spells them.
     pub type_args: String,
     /// The symbol.
     pub mangled_name: String,
 }
 
-/// Who is told of what an instantiator does.
+/// Receives the events of a [`JitInstantiator`].
 pub trait Observer: Send + Sync {
-    /// Code was made, and nobody can find it yet. What is returned is dropped before the code is.
+    /// An instance has been compiled, and no caller knows its address yet. The returned registration is
+    /// dropped before the code is freed.
     ///
     /// # Errors
-    /// No memory; there is no instance then.
-    fn made(&self, symbol: &[u8], code: core::ops::Range<usize>) -> AttachResult {
+    /// No memory. The instance is then discarded.
+    fn made(&self, symbol: &[u8], code: Range<usize>) -> AttachResult {
         let _ = (symbol, code);
         Ok(None)
     }
 
-    /// Something happened, in words; only when [`JitConfig::verbose`].
-    fn say(&self, what: &str) {
-        let _ = what;
+    /// A log message; only if [`JitConfig::verbose`].
+    fn say(&self, message: &str) {
+        let _ = message;
     }
 }
 
-/// Makes instances of templates when somebody asks for their symbols. Used by reference from any thread;
-/// [the room](super) says what it promises.
+/// Compiles instances of templates on request. All methods may be called concurrently; the
+/// [module documentation](super) lists the guarantees.
 pub struct JitInstantiator {
     config: JitConfig,
-    compilers: Vec<Shared<dyn Compiler>>,
-    symbols: Option<Shared<dyn Resolve + Send + Sync>>,
-    observer: Option<Shared<dyn Observer>>,
+    compilers: Vec<Box<dyn Compiler>>,
+    symbols: Option<Box<dyn Resolve + Send + Sync>>,
+    observer: Option<Box<dyn Observer>>,
     state: Lock<State>,
-    made: InstanceTable,
-    /// Instances taken from files, and those that were passed over there.
-    kept: AtomicUsize,
-    stale: AtomicUsize,
-    /// Dropped after the code in it.
+    instances: InstanceTable,
+    cache_hits: AtomicUsize,
+    cache_stale: AtomicUsize,
+    /// Dropped after the instances.
     memory: CodeMemory,
 }
 
-impl JitInstantiator {
-    /// An instantiator without modules, whose compilers are [`PrecompiledBodies`] and, with the feature `full`,
-    /// [`TypedBodies`], with memory for code of its own. Ends the process when there is no memory, which
-    /// [`try_new`](Self::try_new) does not.
-    pub fn new(config: JitConfig) -> Self {
-        let made = Self::try_new(config, CodeMemory::default());
-        made.unwrap_or_else(|AllocError| handle_alloc_error(Layout::new::<Self>()))
-    }
+#[derive(Default)]
+struct State {
+    modules: ModuleIndex,
+    jobs: JobTable,
+}
 
-    /// As [`new`](Self::new), with this memory for code.
+impl JitInstantiator {
+    /// An instantiator without modules. Its code is allocated in `memory`. Its compilers are
+    /// [`PrecompiledBodies`] and, with the feature `all-files`, [`IrBodies`].
     ///
     /// # Errors
     /// No memory.
-    pub fn try_new(config: JitConfig, memory: CodeMemory) -> Result<Self, AllocError> {
+    pub fn new(config: JitConfig, memory: CodeMemory) -> Result<Self, AllocError> {
         let jit = Self {
             config,
             compilers: Vec::new(),
             symbols: None,
             observer: None,
             state: Lock::new(State::default()),
-            made: InstanceTable::new(),
-            kept: AtomicUsize::new(0),
-            stale: AtomicUsize::new(0),
+            instances: InstanceTable::new(),
+            cache_hits: AtomicUsize::new(0),
+            cache_stale: AtomicUsize::new(0),
             memory,
         };
-        let jit = jit.try_with_compiler(try_box(PrecompiledBodies)?)?;
-        if cfg!(feature = "full") {
-            return jit.try_with_compiler(try_box(TypedBodies::new())?);
-        }
-        Ok(jit)
+        let jit = jit.with_compiler(PrecompiledBodies)?;
+        if cfg!(feature = "all-files") { jit.with_compiler(IrBodies::new()) } else { Ok(jit) }
     }
 
-    /// With one more compiler, which is asked after the others whether it takes a body.
-    #[must_use]
-    pub fn with_compiler(mut self, compiler: Arc<dyn Compiler>) -> Self {
-        self.compilers.push(Shared::Arc(compiler));
-        self
-    }
-
-    /// As [`with_compiler`](Self::with_compiler), for who has no memory for an `Arc`.
+    /// Adds a compiler for bodies that the previous compilers do not recognize.
     ///
     /// # Errors
     /// No memory.
-    pub fn try_with_compiler(mut self, compiler: Box<dyn Compiler>) -> Result<Self, AllocError> {
-        try_push(&mut self.compilers, Shared::of(compiler)?)?;
+    pub fn with_compiler(mut self, compiler: impl Compiler + 'static) -> Result<Self, AllocError> {
+        try_push(&mut self.compilers, try_box(compiler)?)?;
         Ok(self)
     }
 
-    /// With somebody who knows the symbols that code needs and that are no instances.
-    #[must_use]
-    pub fn with_symbols(self, symbols: Arc<dyn Resolve + Send + Sync>) -> Self {
-        Self { symbols: Some(Shared::Arc(symbols)), ..self }
-    }
-
-    /// With somebody who is told.
-    #[must_use]
-    pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
-        Self { observer: Some(Shared::Arc(observer)), ..self }
-    }
-
-    /// As [`with_observer`](Self::with_observer), for who has no memory for an `Arc`.
+    /// Sets the resolver of symbols that are not instances.
     ///
     /// # Errors
     /// No memory.
-    pub fn try_with_observer(self, observer: Box<dyn Observer>) -> Result<Self, AllocError> {
-        Ok(Self { observer: Some(Shared::of(observer)?), ..self })
+    pub fn with_symbols(
+        self,
+        symbols: impl Resolve + Send + Sync + 'static,
+    ) -> Result<Self, AllocError> {
+        Ok(Self { symbols: Some(try_box(symbols)?), ..self })
     }
 
-    /// With this memory for code.
-    #[must_use]
-    pub fn with_memory(self, memory: CodeMemory) -> Self {
-        Self { memory, ..self }
+    /// Sets the observer.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn with_observer(self, observer: impl Observer + 'static) -> Result<Self, AllocError> {
+        Ok(Self { observer: Some(try_box(observer)?), ..self })
     }
 
-    /// How it works.
+    /// The options.
     pub fn config(&self) -> &JitConfig {
         &self.config
     }
@@ -199,233 +177,179 @@ impl JitInstantiator {
         self.state.lock()
     }
 
-    /// Says it to who is to hear it. What there is no memory for is not said.
-    fn say(&self, what: fmt::Arguments<'_>) {
-        let told = self.observer.as_ref().filter(|_| self.config.verbose);
-        if let Some((observer, what)) =
-            told.and_then(|told| Some((told, try_to_string(what).ok()?)))
+    /// Sends a log message to the observer. Without memory the message is dropped.
+    fn log(&self, message: fmt::Arguments<'_>) {
+        if let Some(observer) = self.observer.as_ref().filter(|_| self.config.verbose)
+            && let Ok(message) = try_to_string(message)
         {
-            observer.say(&what);
+            observer.say(&message);
         }
     }
 
-    /// Loads the note and the templates of the module at `path`. One that was loaded under the same path
-    /// before is forgotten; what was made of it stays. What could not be made may be tried again.
+    /// Loads the note and the templates of the module at `path`. Replaces a module with the same path; its
+    /// instances remain. Recorded failures are forgotten.
     ///
     /// # Errors
-    /// [`MetadataError`]; everything is then as it was.
+    /// [`MetadataError`]. The instantiator is then unchanged.
     pub fn load_smf_metadata(&self, path: &[u8]) -> Result<(), MetadataError> {
-        let module = Module::read(path, self.config.keep_code)?;
-        self.enter(module)
+        self.insert(Module::read(path, self.config.keep_code)?)
     }
 
-    /// As [`load_smf_metadata`](Self::load_smf_metadata), of the module called `module` in the archive at
-    /// `path`, which is known as `path(module)` from then on. When it is told of its instances, the archive
-    /// is replaced as a whole, and its other modules are what they were.
+    /// As [`load_smf_metadata`](Self::load_smf_metadata), for the module `module` of the archive at `path`. Its
+    /// path is `path(module)`. An update of its note replaces the archive; the other modules do not change.
     ///
     /// # Errors
-    /// As there; [`MetadataError::NoModule`].
+    /// [`MetadataError`], also [`MetadataError::NoModule`].
     pub fn load_archived_metadata(&self, path: &[u8], module: &str) -> Result<(), MetadataError> {
-        self.enter(Module::read_archived(path, module, self.config.keep_code)?)
+        self.insert(Module::read_archived(path, module, self.config.keep_code)?)
     }
 
-    /// As [`load_smf_metadata`](Self::load_smf_metadata), of a module whose bytes are given; it is told
-    /// of its instances in memory alone. `name` stands for its path.
+    /// As [`load_smf_metadata`](Self::load_smf_metadata), for a module in memory with `name` as its path. Its
+    /// note is updated in memory only.
     ///
     /// # Errors
-    /// As there.
+    /// [`MetadataError`].
     pub fn load_smf_bytes(&self, name: &[u8], bytes: &[u8]) -> Result<(), MetadataError> {
-        self.enter(Module::parse(name, Home::Memory, self.config.keep_code, bytes)?)
+        self.insert(Module::parse(name, Storage::Memory, self.config.keep_code, bytes)?)
     }
 
-    fn enter(&self, module: Module) -> Result<(), MetadataError> {
-        let module = self.state().enter(module)?;
-        let (path, rows) = (module.path.escape_ascii(), module.rows.len());
-        self.say(format_args!("{path}: {rows} possible instances"));
+    fn insert(&self, module: Module) -> Result<(), MetadataError> {
+        let module = {
+            let mut state = self.state();
+            state.jobs.clear_failures();
+            state.modules.insert(module)?
+        };
+        let (path, rows) = (module.note.path.escape_ascii(), module.rows.len());
+        self.log(format_args!("{path}: {rows} possible instances"));
         Ok(())
     }
 
-    /// Whether a loaded module says how to make `symbol`, and anything is made at all.
+    /// Whether compilation is enabled and a loaded module lists `symbol` as possible.
     #[inline]
     pub fn can_jit_instantiate(&self, symbol: &[u8]) -> bool {
-        self.config.enabled && self.state().is_possible(symbol)
+        self.config.enabled && self.state().modules.is_possible(symbol)
     }
 
-    /// What the first module that says how to make `symbol` says. Ends the process when there is no memory,
-    /// which [`try_find_possible`](Self::try_find_possible) does not.
-    pub fn find_possible(&self, symbol: &[u8]) -> Option<PossibleEntry> {
-        let found = self.try_find_possible(symbol);
-        found.unwrap_or_else(|AllocError| handle_alloc_error(Layout::for_value(symbol)))
-    }
-
-    /// As [`find_possible`](Self::find_possible).
+    /// The entry of `symbol` in the first module that lists it as possible.
     ///
     /// # Errors
     /// No memory.
-    pub fn try_find_possible(&self, symbol: &[u8]) -> Result<Option<PossibleEntry>, AllocError> {
-        let Some(Entry { module, row }) = self.state().find_possible(symbol) else {
+    pub fn find_possible(&self, symbol: &[u8]) -> Result<Option<PossibleEntry>, AllocError> {
+        let Some(ModuleRow { module, row }) = self.state().modules.find_possible(symbol) else {
             return Ok(None);
         };
         Ok(Some(PossibleEntry {
-            path: try_copy_bytes(&module.path)?,
+            path: try_copy_bytes(&module.note.path)?,
             template: try_copy_str(module.row_template(&row))?,
             type_args: try_copy_str(module.row_arguments(&row))?,
             mangled_name: try_copy_str(module.text(row.symbol))?,
         }))
     }
 
-    /// The note of a loaded module as it is in memory. Ends the process when there is no memory, which
-    /// [`try_note`](Self::try_note) does not.
-    pub fn note(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let note = self.try_note(path);
-        note.unwrap_or_else(|AllocError| handle_alloc_error(Layout::for_value(path)))
-    }
-
-    /// As [`note`](Self::note).
+    /// The note of the module with this path, as it is in memory.
     ///
     /// # Errors
     /// No memory.
-    pub fn try_note(&self, path: &[u8]) -> Result<Option<Vec<u8>>, AllocError> {
-        let module = self.state().module(path);
-        module.map(|module| module.note()).transpose()
+    pub fn note(&self, path: &[u8]) -> Result<Option<Vec<u8>>, AllocError> {
+        let module = self.state().modules.by_path(path);
+        module.map(|module| module.note.text()).transpose()
     }
 
-    /// How much there is.
+    /// The counters.
     pub fn stats(&self) -> JitStats {
         let state = self.state();
         JitStats {
-            cached_count: self.made.count(),
-            loaded_smf_count: state.modules().len(),
-            failed_count: state.failed(),
-            kept_count: self.kept.load(Ordering::Relaxed),
-            stale_count: self.stale.load(Ordering::Relaxed),
+            cached_count: self.instances.len(),
+            loaded_smf_count: state.modules.modules().len(),
+            failed_count: state.jobs.failures(),
+            cache_hit_count: self.cache_hits.load(Ordering::Relaxed),
+            cache_stale_count: self.cache_stale.load(Ordering::Relaxed),
         }
     }
 
-    /// Where the instance of this symbol is, if it has been made.
+    /// The address of an existing instance. Lock-free.
     #[inline]
     pub fn address(&self, symbol: &[u8]) -> Option<u64> {
-        self.made.address(symbol)
+        self.instances.address(symbol)
     }
 
-    /// The instance of this symbol, if it has been made.
+    /// An existing instance. Lock-free.
     pub fn instance(&self, symbol: &[u8]) -> Option<Instance> {
-        self.made.find(symbol)
+        self.instances.find(symbol)
     }
 
-    /// The instance in whose code an address is: that of a [`Trap`](crate::trap::Trap), say. Looks
-    /// through all of them.
+    /// The existing instance whose code contains `address`, such as that of a [`Trap`](crate::trap::Trap), by
+    /// a linear search.
     pub fn instance_at(&self, address: u64) -> Option<Instance> {
-        self.made.at(address)
+        self.instances.find_by_address(address)
     }
 
-    /// The instance of this symbol, made now if it is not there yet, together with the instances that it
-    /// calls. Waits for another thread that is making it.
-    pub fn try_jit_instantiate(&self, symbol: &[u8]) -> JitResult {
+    /// The instance of `symbol`. Compiles it, and the instances that it requires, if it does not exist; waits
+    /// if another thread compiles it.
+    ///
+    /// # Errors
+    /// [`InstantiateError`]. After [`InstantiateError::UpdateFailed`] the instance exists.
+    pub fn try_jit_instantiate(&self, symbol: &[u8]) -> Result<Instance, InstantiateError> {
         if !self.config.enabled {
-            return JitResult::not_found(symbol);
+            return Err(InstantiateError::not_found(symbol));
         }
-        if let Some(instance) = self.made.find(symbol) {
-            return JitResult::Success(instance);
+        match self.instances.find(symbol) {
+            Some(instance) => Ok(instance),
+            None => self.instantiate(symbol, None),
         }
-        self.make(symbol, None)
     }
 
-    /// Tells modules of everything that was made of them and that they were not told yet: of all when
+    /// Writes all outstanding updates to the notes of the modules, such as all of them if
     /// [`JitConfig::update_smf`] is off.
     ///
     /// # Errors
-    /// The first one; the other modules are told all the same.
+    /// The first error. The remaining modules are updated regardless.
     pub fn update(&self) -> Result<(), UpdateError> {
-        let modules = try_collect(self.state().modules().iter().cloned())?;
-        let mut told = Ok(());
+        let modules = try_collect(self.state().modules.modules().iter().cloned())?;
+        let mut result = Ok(());
         for module in &modules {
-            told = told.and(module.write_pending());
+            result = result.and(module.note.write_pending());
         }
-        told
+        result
     }
 
-    /// Makes an instance, of a row or of what is given, or waits until another thread has.
-    fn make(&self, symbol: &[u8], given: Option<&InstanceRequest<'_>>) -> JitResult {
-        let thread = thread_id();
-        loop {
-            let (turn, entry) = {
-                let mut state = self.state();
-                // Another thread may have been faster.
-                if let Some(instance) = self.made.find(symbol) {
-                    return JitResult::Success(instance);
-                }
-                let entry = state.find(symbol);
-                if entry.is_none() && given.is_none() {
-                    return JitResult::not_found(symbol);
-                }
-                (state.turn(thread, symbol, self.config.max_depth), entry)
-            };
-            let Ok(turn) = turn else { return JitResult::AllocError };
-            match turn {
-                Claim::Is(result) => return result,
-                Claim::Wait(job) => {
-                    wait(&job);
-                    self.state().end_wait(thread);
-                }
-                Claim::Make(symbol, job) => {
-                    return Instantiation::new(self, thread, (symbol, job), entry).run(given);
-                }
-            }
-        }
+    fn compiler(&self, body: &[u8]) -> Option<&dyn Compiler> {
+        self.compilers.iter().find(|compiler| compiler.recognizes(body)).map(|found| &**found)
     }
 
-    fn compiler(&self, body: &[u8]) -> Option<&Shared<dyn Compiler>> {
-        self.compilers.iter().find(|compiler| compiler.recognizes(body))
-    }
-
-    /// Tells modules of what was made of them; the first error.
-    fn tell(&self, made: &[NoteUpdate]) -> Result<(), UpdateError> {
-        let symbols = || made.iter().filter_map(|told| Some((&told.module, told.symbol.as_ref()?)));
-        let mut told = Ok(());
-        for (module, symbol) in symbols() {
-            told = told.and(module.add_pending(symbol));
+    /// Applies the updates of finished jobs, or queues them if [`JitConfig::update_smf`] is off.
+    fn apply(&self, updates: &[NoteUpdate]) -> Result<(), UpdateError> {
+        let rows = || updates.iter().filter_map(|of| Some((&of.module, of.symbol.as_ref()?)));
+        let mut result = Ok(());
+        for (module, symbol) in rows() {
+            result = result.and(module.note.add_pending(symbol));
         }
         if !self.config.update_smf {
-            return Ok(told?);
+            return Ok(result?);
         }
         let mut state = self.state();
-        for (module, symbol) in symbols() {
-            state.forget_made(module, symbol);
+        for (module, symbol) in rows() {
+            state.modules.remove(module, symbol);
         }
         drop(state);
-        let mut told = told.map_err(UpdateError::from);
-        for NoteUpdate { module, .. } in made {
-            // Each module is written once: it has nothing pending afterwards.
-            let update = module.write_pending();
-            if let Err(error) = update {
-                self.say(format_args!("{}: {error}", module.path.escape_ascii()));
+        let mut result = result.map_err(UpdateError::from);
+        for NoteUpdate { module, .. } in updates {
+            // A module that occurs again has nothing pending.
+            let written = module.note.write_pending();
+            if let Err(error) = written {
+                self.log(format_args!("{}: {error}", module.note.path.escape_ascii()));
             }
-            told = told.and(update);
+            result = result.and(written);
         }
-        told
+        result
     }
 }
 
 impl fmt::Debug for JitInstantiator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { config, .. } = self;
         f.debug_struct("JitInstantiator")
-            .field("config", config)
+            .field("config", &self.config)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
-    }
-}
-
-/// Waits until a job is done: first awake, because most are within microseconds.
-fn wait(job: &Job) {
-    let mut looks = 0u32;
-    while !job.done.load(Ordering::Acquire) {
-        looks = looks.saturating_add(1);
-        match looks {
-            ..100 => hint::spin_loop(),
-            100..1000 => yield_now(),
-            _ => sleep(Duration::from_micros(100)),
-        }
     }
 }

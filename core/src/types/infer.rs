@@ -1,33 +1,33 @@
-//! The arguments of a template, inferred from how it is used.
+//! Inference of template arguments from uses of the template.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{MAX_ARGUMENTS, Type, TypeId, Unifier, UnifyError, Variables};
+use super::term::{MAX_ARGUMENTS, Type};
+use super::unify::{TypeId, Unifier, UnifyError, Variables};
 
-/// What is known of a template: its parameters, and the types of what it takes and returns, in which
-/// parameters are variables.
+/// The signature of a template. Its type parameters occur in it as variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Signature {
-    /// The names of its type parameters, at most [`MAX_ARGUMENTS`].
+pub struct TemplateSignature {
+    /// The names of the type parameters, at most [`MAX_ARGUMENTS`].
     pub parameters: Vec<Box<str>>,
-    /// The types of its arguments. When there are none, argument n has the type of parameter n.
+    /// The types of the function arguments. If empty, argument n has the type of parameter n.
     pub arguments: Vec<Type>,
-    /// The type of its result. When nothing is said, that of the first parameter.
+    /// The type of the result. If absent, the first type parameter.
     pub result: Option<Type>,
 }
 
-/// Where something is known from.
+/// The source of a [`Hint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HintSource {
-    /// What is passed as an argument, counted from 0.
+    /// The function argument with this index, from 0.
     CallSite(u32),
-    /// What the result is used as.
+    /// The use of the result.
     Return,
-    /// What the result is assigned to.
+    /// The assignment of the result.
     Assignment,
-    /// What a parameter, counted from 0, must be.
+    /// A constraint on the type parameter with this index, from 0.
     Constraint(u32),
 }
 
@@ -42,38 +42,39 @@ impl fmt::Display for HintSource {
     }
 }
 
-/// A type that something is known to have. Variables in it that are called like parameters are those.
+/// A known type of an argument, result or parameter. A variable with the name of a type parameter means
+/// that parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hint {
-    /// What has it.
+    /// The position that has the type.
     pub source: HintSource,
     /// The type.
     pub ty: Type,
 }
 
-/// Why the arguments of a template cannot be inferred.
+/// The reason why template arguments cannot be inferred.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InferError {
-    /// More than [`MAX_ARGUMENTS`] parameters.
+    /// The template has more than [`MAX_ARGUMENTS`] parameters; their number.
     TooManyParameters(usize),
-    /// A hint about an argument or a parameter that the template does not have.
+    /// A hint names an argument or a parameter that the template does not have.
     NoSuch(HintSource),
-    /// A hint that does not fit what the template and the hints before it say.
+    /// A hint contradicts the signature or an earlier hint.
     Conflict {
-        /// What the hint is about.
+        /// The source of the hint.
         source: HintSource,
-        /// What was known of that before: the left side; and what the hint says: the right side.
+        /// The conflict: the left side is the earlier type, the right side the hint.
         error: UnifyError,
     },
-    /// A parameter of which the hints do not say what it is.
+    /// The hints do not determine a parameter.
     Unknown {
         /// The parameter.
         parameter: Box<str>,
-        /// What is known of it.
+        /// The type as far as it is determined.
         known: Type,
     },
-    /// A type that is too large.
+    /// A type exceeds the limits.
     TooLarge,
 }
 
@@ -81,15 +82,15 @@ impl fmt::Display for InferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooManyParameters(count) => {
-                write!(f, "{count} type parameters are more than the {MAX_ARGUMENTS} there may be")
+                write!(f, "the template has {count} type parameters; the limit is {MAX_ARGUMENTS}")
             }
             Self::NoSuch(source) => write!(f, "the template does not have {source}"),
             Self::Conflict { source, error } => write!(f, "{source}: {error}"),
             Self::Unknown { parameter, known: Type::Variable(_) } => {
-                write!(f, "nothing says what the type parameter `{parameter}` is")
+                write!(f, "no hint determines the type parameter `{parameter}`")
             }
             Self::Unknown { parameter, known } => {
-                write!(f, "of the type parameter `{parameter}` no more is known than `{known}`")
+                write!(f, "the hints determine the type parameter `{parameter}` only as `{known}`")
             }
             Self::TooLarge => UnifyError::TooLarge.fmt(f),
         }
@@ -98,11 +99,11 @@ impl fmt::Display for InferError {
 
 impl core::error::Error for InferError {}
 
-/// What each parameter must be, so that all hints are true.
+/// Infers the type arguments of a template, in the order of its parameters, so that all hints hold.
 ///
 /// # Errors
-/// [`InferError`]; a conflict names the first hint that does not fit those before it.
-pub fn infer(signature: &Signature, hints: &[Hint]) -> Result<Vec<Type>, InferError> {
+/// [`InferError`]. A conflict names the first hint that contradicts the earlier ones.
+pub fn infer(signature: &TemplateSignature, hints: &[Hint]) -> Result<Vec<Type>, InferError> {
     let count = signature.parameters.len();
     if count > MAX_ARGUMENTS {
         return Err(InferError::TooManyParameters(count));
@@ -114,16 +115,16 @@ pub fn infer(signature: &Signature, hints: &[Hint]) -> Result<Vec<Type>, InferEr
         variables.entry(name.clone()).or_insert(id);
         parameters.push(id);
     }
-    let mut enter = |unifier: &mut Unifier, ty: &Type| {
-        unifier.enter(ty, &mut variables).map_err(|_| InferError::TooLarge)
+    let mut add = |unifier: &mut Unifier, ty: &Type| {
+        unifier.add(ty, &mut variables).map_err(|_| InferError::TooLarge)
     };
     let (mut arguments, mut result) = (parameters.clone(), parameters.first().copied());
     if !signature.arguments.is_empty() {
-        let entered = signature.arguments.iter().map(|ty| enter(&mut unifier, ty));
-        arguments = entered.collect::<Result<_, _>>()?;
+        let added = signature.arguments.iter().map(|ty| add(&mut unifier, ty));
+        arguments = added.collect::<Result<_, _>>()?;
     }
     if let Some(ty) = &signature.result {
-        result = Some(enter(&mut unifier, ty)?);
+        result = Some(add(&mut unifier, ty)?);
     }
     for Hint { source, ty } in hints {
         let about: Option<TypeId> = match *source {
@@ -132,7 +133,7 @@ pub fn infer(signature: &Signature, hints: &[Hint]) -> Result<Vec<Type>, InferEr
             HintSource::Constraint(index) => place(&parameters, index),
         };
         let known = about.ok_or(InferError::NoSuch(*source))?;
-        let hinted = enter(&mut unifier, ty)?;
+        let hinted = add(&mut unifier, ty)?;
         let unified = unifier.unify(known, hinted);
         unified.map_err(|error| InferError::Conflict { source: *source, error })?;
     }
@@ -152,33 +153,37 @@ fn place(all: &[TypeId], index: u32) -> Option<TypeId> {
 mod tests {
     use std::string::{String, ToString};
 
+    use super::super::term::TypeList;
     use super::*;
 
     /// `map<T, U>(items: [T], f: fn(T) -> U) -> [U]`
-    fn map() -> Signature {
-        Signature {
+    fn map() -> TemplateSignature {
+        TemplateSignature {
             parameters: ["T", "U"].map(Box::from).to_vec(),
             arguments: ["[?T]", "fn(?T) -> ?U"].map(|text| Type::parse(text).unwrap()).to_vec(),
             result: Some(Type::parse("[?U]").unwrap()),
         }
     }
 
-    fn identity() -> Signature {
-        Signature { parameters: Vec::from(["T".into()]), ..Signature::default() }
+    fn identity() -> TemplateSignature {
+        TemplateSignature { parameters: Vec::from(["T".into()]), ..TemplateSignature::default() }
     }
 
-    fn inferred(signature: &Signature, hints: &[(HintSource, &str)]) -> Result<String, String> {
+    fn inferred(
+        signature: &TemplateSignature,
+        hints: &[(HintSource, &str)],
+    ) -> Result<String, String> {
         let hint = |(source, text): &(HintSource, &str)| Hint {
             source: *source,
             ty: Type::parse(text).unwrap(),
         };
         let hints: Vec<_> = hints.iter().map(hint).collect();
         let types = infer(signature, &hints).map_err(|error| error.to_string())?;
-        Ok(super::super::Spelled(&types).to_string())
+        Ok(TypeList(&types).to_string())
     }
 
     #[test]
-    fn every_source_of_hints_is_used() {
+    fn hints_of_every_source_determine_parameters() {
         use HintSource::{Assignment, CallSite, Constraint, Return};
         for source in [CallSite(0), Return, Assignment, Constraint(0)] {
             assert_eq!(inferred(&identity(), &[(source, "i64")]).as_deref(), Ok("i64"));
@@ -192,28 +197,29 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_inferred_is_told() {
+    fn contradicting_or_missing_hints_are_refused() {
         use HintSource::{CallSite, Constraint, Return};
         for (hints, why) in [
             (
                 &[(CallSite(0), "[i64]"), (CallSite(1), "fn(f64) -> bool")][..],
-                "argument 1 of the call: `fn(i64) -> ?U` and `fn(f64) -> bool` are different types: `i64` here is `f64` there",
+                "argument 1 of the call: `fn(i64) -> ?U` and `fn(f64) -> bool` are different types: `i64` differs from `f64`",
             ),
             (&[(CallSite(2), "i64")], "the template does not have argument 2 of the call"),
-            (&[(CallSite(0), "[i64]")], "nothing says what the type parameter `U` is"),
+            (&[(CallSite(0), "[i64]")], "no hint determines the type parameter `U`"),
             (
                 &[(CallSite(0), "[Vec<?X>]"), (Constraint(1), "i8")],
-                "of the type parameter `T` no more is known than `Vec<?X>`",
+                "the hints determine the type parameter `T` only as `Vec<?X>`",
             ),
             (
                 &[(Constraint(0), "[?T]")],
-                "the constraint on parameter 0: `?T` would have to be a part of itself: `[?T]`",
+                "the constraint on parameter 0: `?T` would contain itself: `[?T]`",
             ),
             (&[(Return, "i64")], "the result: `[?U]` and `i64` are different types"),
         ] {
             assert_eq!(inferred(&map(), hints).unwrap_err(), why);
         }
-        let many = Signature { parameters: (0..65).map(|_| "T".into()).collect(), ..identity() };
+        let many =
+            TemplateSignature { parameters: (0..65).map(|_| "T".into()).collect(), ..identity() };
         assert_eq!(infer(&many, &[]), Err(InferError::TooManyParameters(65)));
     }
 }

@@ -1,50 +1,64 @@
-//! Types read from text.
+//! The parser of types in text form.
 
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES, Type, number};
+use super::term::{MAX_ARGUMENTS, MAX_DEPTH, MAX_NODES, Type, parse_lanes};
 use crate::alloc_util::{AllocError, try_box, try_copy_str, try_push};
 
-/// Why text is no type. Places count bytes from the begin of the text.
+/// The reason why text is not a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
 pub enum TypeError {
-    /// Something else than a type, or than what may follow one.
-    Syntax { at: usize },
-    /// More levels than [`MAX_DEPTH`].
-    TooDeep { at: usize },
-    /// More types than [`MAX_NODES`].
-    TooLarge { at: usize },
-    /// More type arguments than [`MAX_ARGUMENTS`].
-    TooMany { at: usize },
-    /// No type arguments at all, where an instance needs at least one.
+    /// The text is not a type, or a token may not follow it.
+    Syntax {
+        /// Offset in bytes.
+        at: usize,
+    },
+    /// The type is nested deeper than [`MAX_DEPTH`].
+    TooDeep {
+        /// Offset in bytes.
+        at: usize,
+    },
+    /// The type has more than [`MAX_NODES`] nodes.
+    TooLarge {
+        /// Offset in bytes.
+        at: usize,
+    },
+    /// There are more than [`MAX_ARGUMENTS`] type arguments.
+    TooMany {
+        /// Offset in bytes.
+        at: usize,
+    },
+    /// There are no type arguments.
     None,
-    /// A type that is not known where a known one is needed.
-    Variable { at: usize },
-    /// No memory for the types.
+    /// A type argument contains a variable.
+    Variable {
+        /// Offset in bytes.
+        at: usize,
+    },
+    /// The allocator has no memory left.
     OutOfMemory,
 }
 
 impl fmt::Display for TypeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            TypeError::Syntax { at } => write!(f, "no type at byte {at} of the type arguments"),
-            TypeError::TooDeep { at } => {
-                write!(f, "types inside types beyond {MAX_DEPTH} levels, at byte {at}")
+            Self::Syntax { at } => write!(f, "syntax error in the type arguments at byte {at}"),
+            Self::TooDeep { at } => {
+                write!(f, "the type at byte {at} is nested deeper than {MAX_DEPTH} levels")
             }
-            TypeError::TooLarge { at } => {
-                write!(f, "a type made of more than {MAX_NODES} types, at byte {at}")
+            Self::TooLarge { at } => {
+                write!(f, "the type at byte {at} has more than {MAX_NODES} nodes")
             }
-            TypeError::TooMany { at } => {
+            Self::TooMany { at } => {
                 write!(f, "more than {MAX_ARGUMENTS} type arguments, at byte {at}")
             }
-            TypeError::None => f.write_str("there are no type arguments"),
-            TypeError::Variable { at } => {
-                write!(f, "a type variable among the type arguments, at byte {at}")
+            Self::None => f.write_str("there are no type arguments"),
+            Self::Variable { at } => {
+                write!(f, "the type argument at byte {at} contains a type variable")
             }
-            TypeError::OutOfMemory => f.write_str("the allocator has no memory for the types"),
+            Self::OutOfMemory => AllocError.fmt(f),
         }
     }
 }
@@ -58,7 +72,7 @@ impl From<AllocError> for TypeError {
 }
 
 impl Type {
-    /// The type that `text` spells.
+    /// Parses one type.
     ///
     /// # Errors
     /// [`TypeError`].
@@ -69,14 +83,13 @@ impl Type {
         Ok(ty)
     }
 
-    /// The types that `text` spells with commas between them: a cell of the column `type_args`.
+    /// Parses a list of types without variables: a cell of the column `type_args`.
     ///
     /// # Errors
-    /// [`TypeError`]; a cell without a type, with more than [`MAX_ARGUMENTS`], or with a variable in it
-    /// is refused.
+    /// [`TypeError`]; also if the list is empty, longer than [`MAX_ARGUMENTS`] or contains a variable.
     pub fn parse_arguments(text: &str) -> Result<Vec<Self>, TypeError> {
         let mut parser = Parser::new(text);
-        parser.blanks();
+        parser.skip_whitespace();
         if parser.peek().is_none() {
             return Err(TypeError::None);
         }
@@ -91,7 +104,7 @@ impl Type {
                 return Err(TypeError::Variable { at });
             }
             try_push(&mut arguments, ty)?;
-            if !parser.takes(',') {
+            if !parser.consume(',') {
                 parser.end()?;
                 return Ok(arguments);
             }
@@ -105,7 +118,7 @@ struct Parser<'t> {
     nodes: usize,
 }
 
-/// Whether a character belongs to a name.
+/// Whether a name may contain this character.
 fn is_name(c: char) -> bool {
     !matches!(c, ',' | '<' | '>' | '[' | ']' | '(' | ')' | '?')
         && !c.is_whitespace()
@@ -125,37 +138,36 @@ impl<'t> Parser<'t> {
         self.rest().chars().next()
     }
 
-    fn blanks(&mut self) {
+    fn skip_whitespace(&mut self) {
         let rest = self.rest();
         self.at += rest.len() - rest.trim_start().len();
     }
 
-    /// Takes `wanted` and the blanks before it, if it is there.
-    fn takes(&mut self, wanted: char) -> bool {
-        self.blanks();
+    /// Consumes whitespace and then `wanted`, if it follows.
+    fn consume(&mut self, wanted: char) -> bool {
+        self.skip_whitespace();
         let found = self.peek() == Some(wanted);
         self.at += if found { wanted.len_utf8() } else { 0 };
         found
     }
 
     fn expect(&mut self, wanted: char) -> Result<(), TypeError> {
-        if self.takes(wanted) { Ok(()) } else { Err(self.broken()) }
+        if self.consume(wanted) { Ok(()) } else { Err(self.syntax_error()) }
     }
 
     fn end(&mut self) -> Result<(), TypeError> {
-        self.blanks();
-        if self.rest().is_empty() { Ok(()) } else { Err(self.broken()) }
+        self.skip_whitespace();
+        if self.rest().is_empty() { Ok(()) } else { Err(self.syntax_error()) }
     }
 
-    fn broken(&self) -> TypeError {
+    fn syntax_error(&self) -> TypeError {
         TypeError::Syntax { at: self.at }
     }
 
-    /// The characters of a name; empty when there is none.
+    /// Consumes a name, which is empty if none follows.
     fn word(&mut self) -> &'t str {
-        self.blanks();
+        self.skip_whitespace();
         let rest = self.rest();
-        // An arrow ends a name that stands in front of it without a blank.
         let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
         let word = rest.get(..end).unwrap_or("");
         self.at += word.len();
@@ -163,7 +175,7 @@ impl<'t> Parser<'t> {
     }
 
     fn ty(&mut self, depth: usize) -> Result<Type, TypeError> {
-        self.blanks();
+        self.skip_whitespace();
         let at = self.at;
         self.nodes += 1;
         if depth > MAX_DEPTH {
@@ -172,18 +184,18 @@ impl<'t> Parser<'t> {
         if self.nodes > MAX_NODES {
             return Err(TypeError::TooLarge { at });
         }
-        if self.takes('[') {
+        if self.consume('[') {
             let elem = try_box(self.ty(depth + 1)?)?;
             self.expect(']')?;
             return Ok(Type::Array(elem));
         }
-        if self.takes('(') {
+        if self.consume('(') {
             return Ok(Type::Tuple(self.list(')', depth)?));
         }
-        if self.takes('?') {
+        if self.consume('?') {
             let name = self.word();
             return if name.is_empty() {
-                Err(self.broken())
+                Err(self.syntax_error())
             } else {
                 Ok(Type::Variable(try_copy_str(name)?.into_boxed_str()))
             };
@@ -191,21 +203,21 @@ impl<'t> Parser<'t> {
         self.named(depth)
     }
 
-    /// A type that begins with a word.
+    /// A type that starts with a word.
     fn named(&mut self, depth: usize) -> Result<Type, TypeError> {
         let word = self.word();
         let close = match self.peek() {
-            _ if word.is_empty() => return Err(self.broken()),
+            _ if word.is_empty() => return Err(self.syntax_error()),
             Some('(') if word == "fn" => return self.function(depth),
             Some('<') if word == "simd" => return self.vector(depth),
             Some('<') => '>',
             Some('[') => ']',
-            _ => return Ok(Type::try_of_word(word)?),
+            _ => return Ok(Type::from_word(word)?),
         };
         self.at += 1;
         let args = self.list(close, depth)?;
         if args.is_empty() {
-            Err(self.broken())
+            Err(self.syntax_error())
         } else {
             Ok(Type::Named { name: try_copy_str(word)?.into_boxed_str(), args })
         }
@@ -214,8 +226,8 @@ impl<'t> Parser<'t> {
     fn function(&mut self, depth: usize) -> Result<Type, TypeError> {
         self.expect('(')?;
         let args = self.list(')', depth)?;
-        self.blanks();
-        self.at += if self.rest().starts_with("->") { 2 } else { return Err(self.broken()) };
+        self.skip_whitespace();
+        self.at += if self.rest().starts_with("->") { 2 } else { return Err(self.syntax_error()) };
         Ok(Type::Function { args, result: try_box(self.ty(depth + 1)?)? })
     }
 
@@ -223,21 +235,20 @@ impl<'t> Parser<'t> {
         self.expect('<')?;
         let elem = try_box(self.ty(depth + 1)?)?;
         self.expect(',')?;
-        let lanes = number(self.word()).filter(|lanes| (1..=MAX_LANES).contains(lanes));
-        let lanes = lanes.ok_or(self.broken())?;
+        let lanes = parse_lanes(self.word()).ok_or(self.syntax_error())?;
         self.expect('>')?;
         Ok(Type::Simd { lanes, elem })
     }
 
-    /// Types with commas between them up to `close`.
+    /// Types separated by commas, up to `close`.
     fn list(&mut self, close: char, depth: usize) -> Result<Vec<Type>, TypeError> {
         let mut list = Vec::new();
-        if self.takes(close) {
+        if self.consume(close) {
             return Ok(list);
         }
         loop {
             try_push(&mut list, self.ty(depth + 1)?)?;
-            if !self.takes(',') {
+            if !self.consume(',') {
                 self.expect(close)?;
                 return Ok(list);
             }
@@ -251,7 +262,7 @@ mod tests {
     use std::string::{String, ToString};
     use std::vec;
 
-    use super::super::tests::Numbers;
+    use super::super::testing::Random;
     use super::*;
     use crate::testing::some;
 
@@ -260,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_of_notes_are_read() {
+    fn type_args_cells_parse() {
         for (text, expected) in [
             ("Int", vec![named("Int", vec![])]),
             ("i64,f64", vec![Type::I64, Type::F64]),
@@ -290,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_type_is_refused_with_its_place() {
+    fn malformed_types_are_refused_with_their_offset() {
         for (text, error) in [
             ("", TypeError::None),
             ("  ", TypeError::None),
@@ -311,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_size_and_number_are_bounded() {
+    fn depth_nodes_and_arguments_are_limited() {
         let nest = |depth: usize| "[".repeat(depth - 1) + "i64" + &"]".repeat(depth - 1);
         assert_eq!(Type::parse(&nest(MAX_DEPTH)).unwrap().size().1, MAX_DEPTH);
         assert_eq!(Type::parse(&nest(MAX_DEPTH + 1)), Err(TypeError::TooDeep { at: MAX_DEPTH }));
@@ -328,24 +339,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_spelled_is_read_back() {
-        let mut numbers = Numbers(7);
+    fn display_output_parses_back() {
+        let mut random = Random(7);
         for _ in some(0..20_000, 40) {
-            let ty = numbers.ty(5, true);
+            let ty = random.ty(5, true);
             let text = ty.to_string();
             let read = Type::parse(&text).unwrap();
-            // A name that spells another type reads as that one.
+            // A name that spells a primitive type parses as that type.
             assert_eq!(Type::parse(&read.to_string()), Ok(read), "{ty:?}");
         }
     }
 
     #[test]
-    fn no_text_makes_it_panic() {
-        const SIGNS: [char; 12] = ['i', '8', ',', '<', '>', '[', ']', '(', ')', '?', ' ', 'ü'];
-        let mut numbers = Numbers(3);
+    fn random_text_never_panics() {
+        const CHARS: [char; 12] = ['i', '8', ',', '<', '>', '[', ']', '(', ')', '?', ' ', 'ü'];
+        let mut random = Random(3);
         for _ in some(0..50_000, 200) {
-            let len = numbers.below(12);
-            let text: String = (0..len).map(|_| SIGNS[numbers.below(12) as usize]).collect();
+            let len = random.below(12);
+            let text: String = (0..len).map(|_| CHARS[random.below(12) as usize]).collect();
             if let Ok(types) = Type::parse_arguments(&text) {
                 assert!(types.iter().all(Type::is_concrete), "{text}");
             }

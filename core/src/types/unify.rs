@@ -1,54 +1,52 @@
-//! Unification: what variables must stand for, so that two types are the same.
+//! Unification of type terms.
 //!
-//! Robinson's problem, by the algorithm of Huet: types are nodes of a graph, and to unify two of them is
-//! to merge their classes, and those of their parts in turn, in a union-find structure; that every class
-//! stands for a finite type (the occurs check) is found out at the end, by one walk over what was
-//! reached. So the time is nearly linear in the sizes of the two types, where substitution takes
-//! exponential time on some. The walk is left out where no class that was merged is a part of anything, because a
-//! circle leads back into such a class: variables that are new cost the same however many there are. Nothing here
-//! recurses on input. Source: F. Baader and W. Snyder,
+//! The algorithm is Huet's: types are nodes of a graph, and unification merges the classes of two nodes,
+//! and those of their parts, in a union-find structure. The occurs check is one walk over the merged
+//! classes at the end. Time is therefore nearly linear in the sizes of the types, where substitution can
+//! be exponential. The walk is omitted if no merged class is a part of another node, because every cycle
+//! contains such a class. Nothing here recurses on unbounded input. Source: F. Baader and W. Snyder,
 //! "Unification Theory", section 2.3, in Handbook of Automated Reasoning, 2001.
 //!
-//! Whatever is refused leaves everything as it was.
+//! A failed unification leaves the state unchanged.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{MAX_DEPTH, MAX_NODES, Type};
+use super::term::{MAX_DEPTH, MAX_NODES, Type};
 
-/// A type inside a [`Unifier`], or a variable of it.
+/// A type or variable of a [`Unifier`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TypeId(u32);
 
-/// Why two types cannot be made the same.
+/// The reason why two types cannot be unified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnifyError {
-    /// Two types that are different.
+    /// The types differ.
     Conflict(Conflict),
-    /// A variable would have to stand for a type that it is a part of.
+    /// A variable would have to equal a type that contains it.
     Infinite {
         /// The variable.
         variable: Box<str>,
         /// The type.
         ty: Type,
     },
-    /// A type larger than those that can be read.
+    /// A type exceeds [`MAX_NODES`] or [`MAX_DEPTH`].
     TooLarge,
 }
 
-/// Two types that are different, and the types that they are parts of.
+/// Two types that differ, and the parts in which they differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// The one side.
+    /// The left type.
     pub left: Type,
-    /// The other side.
+    /// The right type.
     pub right: Type,
-    /// Where they differ: a part of the one side.
+    /// The part of the left type.
     pub left_part: Type,
-    /// And one of the other.
+    /// The part of the right type.
     pub right_part: Type,
 }
 
@@ -60,22 +58,21 @@ impl fmt::Display for UnifyError {
                 if (left, right) == (left_part, right_part) {
                     return Ok(());
                 }
-                write!(f, ": `{left_part}` here is `{right_part}` there")
+                write!(f, ": `{left_part}` differs from `{right_part}`")
             }
             Self::Infinite { variable, ty } => {
-                write!(f, "`?{variable}` would have to be a part of itself: `{ty}`")
+                write!(f, "`?{variable}` would contain itself: `{ty}`")
             }
-            Self::TooLarge => write!(
-                f,
-                "a type with more than {MAX_NODES} types in it, or more than {MAX_DEPTH} levels"
-            ),
+            Self::TooLarge => {
+                write!(f, "a type has more than {MAX_NODES} nodes or {MAX_DEPTH} levels")
+            }
         }
     }
 }
 
 impl core::error::Error for UnifyError {}
 
-/// What a node is, without what it is made of.
+/// The constructor of a node, without its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Head {
     Variable(Box<str>),
@@ -91,21 +88,21 @@ enum Head {
 #[derive(Clone, Debug)]
 struct Node {
     head: Head,
-    /// Its parts: a range of [`Unifier::parts`].
+    /// The range of its parts in [`Unifier::parts`].
     parts: (u32, u32),
-    /// The next node on the way to the one that stands for the class; itself when it does.
+    /// The parent in the union-find tree; the root is its own parent.
     parent: TypeId,
-    /// About how many levels of parents there are below it.
+    /// An upper bound of the height of the tree below.
     rank: u8,
-    /// The node that says what the class is, of the one that stands for it.
+    /// Of a root: the node that holds the constructor of the class.
     schema: TypeId,
-    /// Whether a node of the class is a part of another node, of the one that stands for it.
+    /// Of a root: whether a node of the class is a part of another node.
     is_part: bool,
 }
 
-/// What a node was before a unification changed it.
+/// The fields of a node before a unification changed it.
 #[derive(Clone, Debug)]
-struct Before {
+struct SavedNode {
     id: TypeId,
     parent: TypeId,
     rank: u8,
@@ -113,59 +110,59 @@ struct Before {
     is_part: bool,
 }
 
-/// The variables of types that are entered, by their names.
+/// Variables by name, shared by the types that [`Unifier::add`] adds.
 pub type Variables = BTreeMap<Box<str>, TypeId>;
 
-/// Types, and which of them are the same.
+/// A set of types and the equalities between them.
 #[derive(Clone, Debug, Default)]
 pub struct Unifier {
     nodes: Vec<Node>,
     parts: Vec<TypeId>,
-    /// What the last unification changed.
-    trail: Vec<Before>,
-    /// When a node was last looked at by the walk that looks for circles, and whether it is done.
+    /// The changes of the last unification, for undo.
+    trail: Vec<SavedNode>,
+    /// By node: the last occurs check that visited it, and whether that check is done with it.
     marks: Vec<(u32, bool)>,
+    /// The number of the current occurs check.
     walk: u32,
-    /// Classes that walks have entered.
+    /// The number of classes that all occurs checks have visited.
     #[cfg(test)]
     entered: u64,
 }
 
-/// What a walk does next.
+/// A step of the occurs check.
 enum Step {
     Enter(TypeId),
     Leave(TypeId),
 }
 
 impl Unifier {
-    /// No types.
+    /// An empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A new variable; the name is for errors alone.
+    /// Adds a variable. The name only serves error messages.
     ///
     /// # Errors
-    /// [`UnifyError::TooLarge`] after 2^32 types.
+    /// [`UnifyError::TooLarge`] after 2^32 nodes.
     pub fn variable(&mut self, name: &str) -> Result<TypeId, UnifyError> {
         self.push(Head::Variable(name.into()), &[])
     }
 
-    /// Enters a type, in which the variable called `?T` is the type that `variables` has for `T`; one
-    /// that it has none for is new.
+    /// Adds a type. A variable `?T` in it is the node `variables["T"]`, which is added if absent.
     ///
     /// # Errors
     /// [`UnifyError::TooLarge`].
-    pub fn enter(&mut self, ty: &Type, variables: &mut Variables) -> Result<TypeId, UnifyError> {
+    pub fn add(&mut self, ty: &Type, variables: &mut Variables) -> Result<TypeId, UnifyError> {
         let (nodes, depth) = ty.size();
         if nodes > MAX_NODES || depth > MAX_DEPTH {
             return Err(UnifyError::TooLarge);
         }
-        self.enter_part(ty, variables)
+        self.add_part(ty, variables)
     }
 
-    /// The type is not deeper than [`MAX_DEPTH`].
-    fn enter_part(&mut self, ty: &Type, variables: &mut Variables) -> Result<TypeId, UnifyError> {
+    /// Recurses at most [`MAX_DEPTH`] levels: `ty` has been checked.
+    fn add_part(&mut self, ty: &Type, variables: &mut Variables) -> Result<TypeId, UnifyError> {
         if let Type::Variable(name) = ty {
             if let Some(known) = variables.get(name) {
                 return Ok(*known);
@@ -184,7 +181,7 @@ impl Unifier {
         };
         let mut parts = Vec::new();
         for part in ty.parts() {
-            parts.push(self.enter_part(part, variables)?);
+            parts.push(self.add_part(part, variables)?);
         }
         self.push(head, &parts)
     }
@@ -217,8 +214,8 @@ impl Unifier {
         self.parts.get(at(range.0)..at(range.1)).unwrap_or(&[])
     }
 
-    /// The node that stands for the class. Ways are short, because the higher tree always becomes the
-    /// parent; none is changed on the way, so that all changes can be taken back.
+    /// The root of the class. Union by rank keeps paths short; paths are not compressed, so that undo is
+    /// simple.
     fn find(&self, mut id: TypeId) -> TypeId {
         while let Some(node) = self.node(id).filter(|node| node.parent != id) {
             id = node.parent;
@@ -226,8 +223,7 @@ impl Unifier {
         id
     }
 
-    /// The node that says what the class of `id` is.
-    #[inline(never)]
+    /// The node with the constructor of the class of `id`.
     fn schema(&self, id: TypeId) -> TypeId {
         let root = self.find(id);
         self.node(root).map_or(root, |node| node.schema)
@@ -237,12 +233,12 @@ impl Unifier {
         let place = usize::try_from(id.0).unwrap_or(usize::MAX);
         if let Some(node) = self.nodes.get_mut(place) {
             let Node { parent, rank, schema, is_part, .. } = *node;
-            self.trail.push(Before { id, parent, rank, schema, is_part });
+            self.trail.push(SavedNode { id, parent, rank, schema, is_part });
             change(node);
         }
     }
 
-    /// Makes one class of two, which `schema` says what it is.
+    /// Merges two classes; `schema` holds the constructor of the result.
     fn merge(&mut self, one: TypeId, other: TypeId, schema: TypeId) {
         let rank = |id| self.node(id).map_or(0, |node| node.rank);
         let (one_rank, other_rank) = (rank(one), rank(other));
@@ -257,27 +253,27 @@ impl Unifier {
         });
     }
 
-    /// Whether anything is made of the class that `root` stands for.
+    /// Whether a node of the class with this root is a part of another node.
     fn is_part(&self, root: TypeId) -> bool {
         self.node(root).is_some_and(|node| node.is_part)
     }
 
-    /// Whether the last unification can have closed a circle: it leads through a class that was merged, which
-    /// something in the circle is made of.
-    fn may_close_circle(&self) -> bool {
+    /// Whether the last unification may have created a cycle: a cycle contains a merged class that is a part
+    /// of another node.
+    fn may_create_cycle(&self) -> bool {
         self.trail.iter().any(|before| self.is_part(before.id))
     }
 
-    /// Makes two types the same.
+    /// Unifies two types.
     ///
     /// # Errors
-    /// [`UnifyError`]; everything is then as it was.
+    /// [`UnifyError`]; the state is then unchanged.
     pub fn unify(&mut self, left: TypeId, right: TypeId) -> Result<(), UnifyError> {
         self.trail.clear();
         let differ = self.merge_all(left, right);
-        let walks = differ.is_ok() && self.may_close_circle();
-        let circle = if walks { self.circle(left) } else { None };
-        let error = match (differ, circle) {
+        let check = differ.is_ok() && self.may_create_cycle();
+        let cycle = if check { self.find_cycle(left) } else { None };
+        let error = match (differ, cycle) {
             (Ok(()), None) => return Ok(()),
             (Ok(()), Some(variable)) => {
                 self.undo();
@@ -285,8 +281,9 @@ impl Unifier {
             }
             (Err((left_part, right_part)), _) => {
                 self.undo();
-                let shown = [left, right, left_part, right_part].map(|id| self.shown(id));
-                let [left, right, left_part, right_part] = shown;
+                let resolved =
+                    [left, right, left_part, right_part].map(|id| self.resolve_or_ellipsis(id));
+                let [left, right, left_part, right_part] = resolved;
                 UnifyError::Conflict(Conflict { left, right, left_part, right_part })
             }
         };
@@ -294,7 +291,7 @@ impl Unifier {
     }
 
     fn undo(&mut self) {
-        while let Some(Before { id, parent, rank, schema, is_part }) = self.trail.pop() {
+        while let Some(SavedNode { id, parent, rank, schema, is_part }) = self.trail.pop() {
             let place = usize::try_from(id.0).unwrap_or(usize::MAX);
             if let Some(node) = self.nodes.get_mut(place) {
                 (node.parent, node.rank, node.schema, node.is_part) =
@@ -303,7 +300,7 @@ impl Unifier {
         }
     }
 
-    /// Merges the classes of two types and of their parts; two parts that differ.
+    /// Merges the classes of two types and of their parts. The error is two parts that differ.
     fn merge_all(&mut self, left: TypeId, right: TypeId) -> Result<(), (TypeId, TypeId)> {
         let mut pairs = Vec::from([(left, right)]);
         while let Some((left, right)) = pairs.pop() {
@@ -320,7 +317,7 @@ impl Unifier {
                 (a, b) if a == b && self.parts(left).len() == self.parts(right).len() => {
                     self.merge(one, other, left);
                     let parts = self.parts(left).iter().zip(self.parts(right));
-                    // Popped from the first to the last.
+                    // So that the first part is popped first.
                     pairs.extend(parts.rev().map(|(left, right)| (*left, *right)));
                 }
                 _ => return Err((left, right)),
@@ -329,8 +326,8 @@ impl Unifier {
         Ok(())
     }
 
-    /// A class that is a part of itself, reached from `start`. Each class is entered once.
-    fn circle(&mut self, start: TypeId) -> Option<TypeId> {
+    /// The root of a class reachable from `start` that contains itself. Visits each class once.
+    fn find_cycle(&mut self, start: TypeId) -> Option<TypeId> {
         self.walk = self.walk.wrapping_add(1);
         self.marks.resize(self.nodes.len(), (0, false));
         if self.walk == 0 {
@@ -362,8 +359,8 @@ impl Unifier {
         None
     }
 
-    /// Why the class of `circle` would have no end, told of the types as they are now.
-    fn infinite(&self, circle: TypeId, left: TypeId, right: TypeId) -> UnifyError {
+    /// The error for a cycle through the class of `cycle`, after undo.
+    fn infinite(&self, cycle: TypeId, left: TypeId, right: TypeId) -> UnifyError {
         let name = |id| match self.node(self.schema(id)).map(|node| &node.head) {
             Some(Head::Variable(name)) => Some(name.clone()),
             _ => None,
@@ -371,35 +368,37 @@ impl Unifier {
         let (variable, ty) = match (name(left), name(right)) {
             (Some(variable), _) => (Some(variable), right),
             (None, Some(variable)) => (Some(variable), left),
-            (None, None) => (name(circle), right),
+            (None, None) => (name(cycle), right),
         };
-        UnifyError::Infinite { variable: variable.unwrap_or_default(), ty: self.shown(ty) }
+        UnifyError::Infinite {
+            variable: variable.unwrap_or_default(),
+            ty: self.resolve_or_ellipsis(ty),
+        }
     }
 
-    /// The type as far as it is known, cut off where it is too large: for errors.
-    fn shown(&self, id: TypeId) -> Type {
+    /// The resolved type, or `?...` if it is too large: for error messages.
+    fn resolve_or_ellipsis(&self, id: TypeId) -> Type {
         self.resolve(id).unwrap_or_else(|_| Type::Variable("...".into()))
     }
 
-    /// What a type is now; variables in it are those that nothing is known of.
+    /// The type with all known variables substituted. The remaining variables are undetermined.
     ///
     /// # Errors
-    /// [`UnifyError::TooLarge`] when it would be larger than what can be read: a few variables can stand
-    /// for a type that no memory holds.
+    /// [`UnifyError::TooLarge`]: a few variables can describe a type of exponential size.
     pub fn resolve(&self, id: TypeId) -> Result<Type, UnifyError> {
         let mut left = MAX_NODES;
         self.check_size(id, 1, &mut left)?;
         self.resolve_part(id)
     }
 
-    /// Counts the nodes and the levels of a type before anything is allocated for it.
+    /// Checks the number of nodes and levels before anything is allocated.
     fn check_size(&self, id: TypeId, depth: usize, left: &mut usize) -> Result<(), UnifyError> {
         *left = left.checked_sub(1).filter(|_| depth <= MAX_DEPTH).ok_or(UnifyError::TooLarge)?;
         let parts = self.parts(self.schema(id)).iter();
         parts.copied().try_for_each(|part| self.check_size(part, depth + 1, left))
     }
 
-    /// A type of a size that was checked.
+    /// Resolves a type whose size has been checked.
     fn resolve_part(&self, id: TypeId) -> Result<Type, UnifyError> {
         let schema = self.schema(id);
         let node = self.node(schema).ok_or(UnifyError::TooLarge)?;
@@ -430,13 +429,13 @@ mod tests {
     use std::string::{String, ToString};
     use std::vec;
 
-    use super::super::tests::Numbers;
+    use super::super::testing::Random;
     use super::*;
     use crate::testing::some;
 
     type Substitution = BTreeMap<Box<str>, Type>;
 
-    /// Robinson's algorithm as the books have it: substitute, and look into every type again.
+    /// The oracle: Robinson's algorithm by substitution.
     fn naive(left: &Type, right: &Type) -> Option<Substitution> {
         let mut known = Substitution::new();
         let mut pairs = vec![(left.clone(), right.clone())];
@@ -503,14 +502,14 @@ mod tests {
     fn unify(left: &str, right: &str) -> Result<String, String> {
         let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
         let [left, right] = [left, right]
-            .map(|text| unifier.enter(&Type::parse(text).unwrap(), &mut variables).unwrap());
+            .map(|text| unifier.add(&Type::parse(text).unwrap(), &mut variables).unwrap());
         unifier.unify(left, right).map_err(|error| error.to_string())?;
         assert_eq!(unifier.resolve(left), unifier.resolve(right));
         Ok(unifier.resolve(left).unwrap().to_string())
     }
 
     #[test]
-    fn what_can_be_the_same_becomes_it() {
+    fn unifiable_types_unify() {
         for (left, right, both) in [
             ("?T", "i64", "i64"),
             ("Vec<?T>", "Vec<i64>", "Vec<i64>"),
@@ -524,51 +523,51 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_is_told_with_both_sides() {
+    fn different_types_are_refused_with_both_sides() {
         for (left, right, why) in [
             ("i64", "f64", "`i64` and `f64` are different types"),
             (
                 "Vec<i64>",
                 "Vec<f64>",
-                "`Vec<i64>` and `Vec<f64>` are different types: `i64` here is `f64` there",
+                "`Vec<i64>` and `Vec<f64>` are different types: `i64` differs from `f64`",
             ),
             (
                 "Pair<?T, ?T>",
                 "Pair<i64, bool>",
-                "`Pair<?T, ?T>` and `Pair<i64, bool>` are different types: `?T` here is `bool` there",
+                "`Pair<?T, ?T>` and `Pair<i64, bool>` are different types: `?T` differs from `bool`",
             ),
-            ("?T", "Vec<?T>", "`?T` would have to be a part of itself: `Vec<?T>`"),
-            ("(?A, ?B)", "([?B], [?A])", "`?B` would have to be a part of itself: `([?B], [?A])`"),
+            ("?T", "Vec<?T>", "`?T` would contain itself: `Vec<?T>`"),
+            ("(?A, ?B)", "([?B], [?A])", "`?B` would contain itself: `([?B], [?A])`"),
             ("f32x4", "f32x8", "`f32x4` and `f32x8` are different types"),
             ("(i8, i8)", "(i8)", "`(i8, i8)` and `(i8)` are different types"),
         ] {
             let found = unify(left, right).unwrap_err();
-            assert!(found.starts_with(why.split(" `?T` here").next().unwrap()), "{found}");
+            assert!(found.starts_with(why.split(" `?T` differs").next().unwrap()), "{found}");
         }
     }
 
     #[test]
-    fn agrees_with_the_algorithm_of_the_books() {
-        let mut numbers = Numbers(5);
+    fn agrees_with_unification_by_substitution() {
+        let mut random = Random(5);
         let (mut unified, mut rounds) = (0, 0);
         for _ in some(0..40_000, 20) {
             rounds += 1;
-            let types = [numbers.ty(3, true), numbers.ty(3, true)];
-            // Two of one shape are more likely to be the same.
-            let types = if numbers.below(2) == 0 {
+            let types = [random.ty(3, true), random.ty(3, true)];
+            // A common shape makes unification more likely.
+            let types = if random.below(2) == 0 {
                 types.map(|ty| Type::Tuple(vec![Type::Variable("T".into()), ty]))
             } else {
                 types
             };
             let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
-            let [left, right] = [0, 1].map(|i| unifier.enter(&types[i], &mut variables).unwrap());
+            let [left, right] = [0, 1].map(|i| unifier.add(&types[i], &mut variables).unwrap());
             let before = format!("{:?}", unifier.nodes);
             match (unifier.unify(left, right), naive(&types[0], &types[1])) {
                 (Ok(()), Some(known)) => {
                     unified += 1;
                     let found = unifier.resolve(left).unwrap();
                     assert_eq!(Ok(&found), unifier.resolve(right).as_ref());
-                    // Which of two variables stands for both is nobody's promise.
+                    // The representative of two variables is unspecified.
                     let expected = apply(&known, &types[0]);
                     assert!(naive(&found, &expected).is_some(), "{found} {expected}");
                     assert_eq!(found.size(), expected.size());
@@ -580,9 +579,9 @@ mod tests {
         assert!(unified > rounds / 40, "{unified} of {rounds}");
     }
 
-    /// (x1, x2, ...) with ((x0, x0), (x1, x1), ...): a type of 2^n nodes, made in linear time.
+    /// (x1, x2, ...) with ((x0, x0), (x1, x1), ...): a type of 2^n nodes, unified in linear time.
     #[test]
-    fn a_type_that_grows_exponentially_takes_linear_time_and_is_refused() {
+    fn exponential_type_unifies_in_linear_time_and_resolve_refuses_it() {
         let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
         let variable = |i: usize| Type::Variable(format!("x{i}").into());
         let count = if cfg!(miri) { 40 } else { 400 };
@@ -591,7 +590,7 @@ mod tests {
             (0..count - 1).map(|i| Type::Tuple(vec![variable(i), variable(i)])).collect();
         let mut last = None;
         for (left, right) in left.iter().zip(&right) {
-            let [left, right] = [left, right].map(|ty| unifier.enter(ty, &mut variables).unwrap());
+            let [left, right] = [left, right].map(|ty| unifier.add(ty, &mut variables).unwrap());
             unifier.unify(left, right).unwrap();
             last = Some(left);
         }
@@ -601,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_chain_of_variables_is_one_class() {
+    fn long_chain_of_variables_is_one_class() {
         let mut unifier = Unifier::new();
         let all: Vec<_> = (0..if cfg!(miri) { 100 } else { 10_000 })
             .map(|i| unifier.variable(&format!("v{i}")).unwrap())
@@ -609,22 +608,20 @@ mod tests {
         for pair in all.windows(2) {
             unifier.unify(pair[0], pair[1]).unwrap();
         }
-        let known = unifier.enter(&Type::I64, &mut Variables::new()).unwrap();
+        let known = unifier.add(&Type::I64, &mut Variables::new()).unwrap();
         unifier.unify(all[all.len() / 2], known).unwrap();
         assert!(all.iter().all(|id| unifier.resolve(*id) == Ok(Type::I64)));
         assert!(unifier.nodes.iter().all(|node| node.rank < 16));
     }
 
-    /// As many variables as `type_unifier_unify` may be given one after another. Looking through a list of their
-    /// names, or through all that was said before, would take half a billion steps for each thousand of them: this
-    /// test found both, and ran for more than ten minutes.
+    /// A quadratic search of names or of earlier equalities would not finish.
     #[test]
-    fn time_is_nearly_linear_in_the_number_of_variables() {
+    fn unification_time_is_nearly_linear_in_variables() {
         let count = if cfg!(miri) { 100 } else { 400_000 };
         let variable = |i: usize| Type::Variable(format!("T{i}").into());
         let vec_of = |ty: Type| Type::Named { name: "Vec".into(), args: vec![ty] };
-        // Each is unified with a type around the one before it, with one around the one behind it, with the one
-        // behind it, and with a type that has no variables.
+        // Each variable with a type that contains the previous one, with one that contains the next one, with
+        // the next one, and with a constant.
         let shapes: [&dyn Fn(usize) -> [Type; 2]; 4] = [
             &|i| [variable(i + 1), vec_of(variable(i))],
             &|i| [vec_of(variable(i + 1)), variable(i)],
@@ -636,7 +633,7 @@ mod tests {
             for i in 0..count {
                 let types = shape(i);
                 let [left, right] =
-                    [0, 1].map(|side| unifier.enter(&types[side], &mut variables).unwrap());
+                    [0, 1].map(|side| unifier.add(&types[side], &mut variables).unwrap());
                 unifier.unify(left, right).unwrap();
             }
             assert!(unifier.entered <= 8 * count as u64, "{number}: {}", unifier.entered);
@@ -644,32 +641,32 @@ mod tests {
         }
     }
 
-    /// Circles through classes that were parts before, and through those that became parts later.
+    /// Cycles through classes that were parts before and that become parts later.
     #[test]
-    fn no_circle_is_missed_because_the_walk_was_left_out() {
-        let mut numbers = Numbers(77);
-        let (mut circles, mut sound) = (0, 0);
+    fn omitted_occurs_check_misses_no_cycle() {
+        let mut random = Random(77);
+        let (mut cycles, mut sound) = (0, 0);
         for _ in some(0..4_000, 20) {
             let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
             let variable =
-                |numbers: &mut Numbers| Type::Variable(format!("v{}", numbers.below(6)).into());
+                |random: &mut Random| Type::Variable(format!("v{}", random.below(6)).into());
             for _ in 0..8 {
-                let left = variable(&mut numbers);
-                let right = match numbers.below(3) {
-                    0 => variable(&mut numbers),
-                    1 => Type::Array(Box::new(variable(&mut numbers))),
-                    _ => Type::Tuple(vec![variable(&mut numbers), variable(&mut numbers)]),
+                let left = variable(&mut random);
+                let right = match random.below(3) {
+                    0 => variable(&mut random),
+                    1 => Type::Array(Box::new(variable(&mut random))),
+                    _ => Type::Tuple(vec![variable(&mut random), variable(&mut random)]),
                 };
                 let [left, right] =
-                    [left, right].map(|ty| unifier.enter(&ty, &mut variables).unwrap());
+                    [left, right].map(|ty| unifier.add(&ty, &mut variables).unwrap());
                 let unified = unifier.unify(left, right);
-                circles += u32::from(matches!(unified, Err(UnifyError::Infinite { .. })));
+                cycles += u32::from(matches!(unified, Err(UnifyError::Infinite { .. })));
                 sound += u32::from(unified.is_ok());
-                // Whatever was accepted is finite.
+                // All accepted types are finite.
                 let all: Vec<_> = variables.values().copied().collect();
-                assert!(all.iter().all(|id| unifier.circle(*id).is_none()));
+                assert!(all.iter().all(|id| unifier.find_cycle(*id).is_none()));
             }
         }
-        assert!(circles > 100 && sound > 100, "{circles} {sound}");
+        assert!(cycles > 100 && sound > 100, "{cycles} {sound}");
     }
 }

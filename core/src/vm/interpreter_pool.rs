@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::alloc_util::try_push;
-use crate::jit::interpret::{Environment, Interpreter, Room, TierUp};
+use crate::jit::interpret::{Environment, Interpreter, StackSpace, TierUp};
 use crate::jit::trap::{Cause, Trap};
 use crate::memory::lock::{Lock, ProcessId};
 
@@ -37,14 +37,14 @@ impl InterpreterPool {
         tier: &mut impl TierUp,
         function: u32,
         args: &[u64],
-        room: Room,
+        space: StackSpace,
     ) -> Result<u64, Trap> {
-        if !stack::is_left(stack::INTERPRETER_STACK, room.stack_end) {
+        if !stack::is_left(stack::INTERPRETER_STACK, space.stack_end) {
             return Err(Trap { cause: Cause::StackLimit, function, at: 0 });
         }
-        let idle = self.process.lock(&self.interpreters).and_then(|mut all| all.pop());
-        let mut interpreter = idle.unwrap_or_default();
-        let result = interpreter.call(environment, tier, function, args, room);
+        let interpreters = self.process.lock(&self.interpreters).and_then(|mut all| all.pop());
+        let mut interpreter = interpreters.unwrap_or_default();
+        let result = interpreter.call(environment, tier, function, args, space);
         // Without room to keep it, the next call translates anew.
         if let Some(mut all) = self.process.lock(&self.interpreters) {
             let _ = try_push(&mut all, interpreter);

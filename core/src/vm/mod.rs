@@ -27,7 +27,7 @@ pub use stack::{HOST_STACK, StackBounds, set_stack_bounds};
 
 use crate::alloc_util::{AttachResult, try_collect};
 use crate::jit::host::{HostLinkError, HostTable, Signals};
-use crate::jit::interpret::{Alone, Environment, Room};
+use crate::jit::interpret::{Environment, NoTierUp, StackSpace};
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::Program;
 use crate::memory::code_alloc::CodeMemory;
@@ -37,7 +37,7 @@ use interpreter_pool::InterpreterPool;
 use native::Native;
 
 /// The most arguments that a call from the host passes without allocating.
-const FEW: usize = 16;
+const INLINE_ARGS: usize = 16;
 
 /// What runs functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,13 +84,13 @@ impl Default for Tiers {
 pub type TrapHook = fn(Trap);
 
 /// What an observer wants to have kept as long as the code that it was told of; dropped before that goes.
-pub type Told = Option<Box<dyn Send + Sync>>;
+pub type Registration = Option<Box<dyn Send + Sync>>;
 
 /// Who is told of machine code as an engine makes it, for profilers, debuggers, and whoever decides what may
 /// be called. Told on the thread that wants the code, with no lock held. It must not call the engine.
 pub trait CodeObserver: Send + Sync {
     /// A function was compiled, to code that no caller has found yet.
-    fn compiled(&self, function: u32, code: Range<usize>) -> Told;
+    fn compiled(&self, function: u32, code: Range<usize>) -> Registration;
 
     /// A function has been given its [address](Engine::address), where `code` begins.
     ///
@@ -172,7 +172,7 @@ struct Interpreted<'c> {
     program: Program<'c>,
     hosts: HostTable,
     signals: Signals,
-    idle: InterpreterPool,
+    interpreters: InterpreterPool,
 }
 
 #[derive(Debug)]
@@ -196,8 +196,8 @@ impl<'c> Engine<'c> {
     /// The first host function that is missing or takes another number of arguments.
     pub fn new(program: Program<'c>, hosts: HostTable) -> Result<Self, HostLinkError> {
         hosts.link(&program)?;
-        let (signals, idle) = (Signals::new(), InterpreterPool::new(ProcessId::current()));
-        let inner = Inner::Interpreted(Interpreted { program, hosts, signals, idle });
+        let (signals, interpreters) = (Signals::new(), InterpreterPool::new(ProcessId::current()));
+        let inner = Inner::Interpreted(Interpreted { program, hosts, signals, interpreters });
         Ok(Self { inner, budget: DEFAULT_BUDGET })
     }
 
@@ -304,7 +304,7 @@ impl<'c> Engine<'c> {
         if given != usize::from(params) {
             return Err(CallError::Arguments { function, given, params });
         }
-        let mut few = [0; FEW];
+        let mut few = [0; INLINE_ARGS];
         let result = match few.get_mut(..given) {
             Some(place) => {
                 for (place, arg) in place.iter_mut().zip(args) {
@@ -323,14 +323,14 @@ impl<'c> Engine<'c> {
 
     fn run(&self, function: u32, args: &[u64]) -> Result<u64, Trap> {
         let stack_end = stack::stack_end(self.budget);
-        let room = Room { depth: MAX_DEPTH, budget: self.budget, stack_end };
+        let space = StackSpace { depth: MAX_DEPTH, budget: self.budget, stack_end };
         match &self.inner {
-            Inner::Interpreted(Interpreted { program, hosts, signals, idle }) => {
+            Inner::Interpreted(Interpreted { program, hosts, signals, interpreters }) => {
                 let environment = Environment { program, hosts, signals };
-                idle.call(environment, &mut Alone, function, args, room)
+                interpreters.call(environment, &mut NoTierUp, function, args, space)
             }
             #[cfg(target_arch = "x86_64")]
-            Inner::Native(native) => native.call(function, args, room),
+            Inner::Native(native) => native.call(function, args, space),
         }
     }
 

@@ -21,24 +21,24 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use hashbrown::HashMap;
 
-use super::{CodeError, CodeObserver, InterpreterPool, NEVER, Told, TrapHook, stack};
+use super::{CodeError, CodeObserver, InterpreterPool, NEVER, Registration, TrapHook, stack};
 use crate::alloc_util::{AllocError, try_box, try_collect, try_with_capacity};
 use crate::jit::compile::{CompileError, Compiler};
 use crate::jit::host::{HostTable, Signals};
-use crate::jit::interpret::{Environment, LoopHead, Room, TierUp};
-use crate::jit::lower::Image;
+use crate::jit::interpret::{Environment, LoopHead, StackSpace, TierUp};
+use crate::jit::lower::OsrFrame;
 use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::{Fault, Program};
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Lock, LockGuard, ProcessId};
 use block::Block;
 use enter::{Hook, gather};
-use stubs::{Resume, STAND_IN, Stubs, WayIn};
+use stubs::{EXIT_TRAMPOLINE, EntryTrampoline, Resume, Stubs};
 
 /// Code of a function, or the way in by which the host calls one.
 struct Code {
     /// What the observer wants kept; dropped before the code.
-    told: Told,
+    registration: Registration,
     block: ExecutableBlock,
     /// Where loop heads are, in bytes from the begin of the function and of its code; none in a way in.
     loop_heads: Box<[(u32, u32)]>,
@@ -61,7 +61,7 @@ impl Code {
 }
 
 /// Enters what is new, or leaves what is there: where that is.
-fn enter_code(codes: &mut Codes, function: u32, code: Code) -> Result<(usize, usize), AllocError> {
+fn insert_code(codes: &mut Codes, function: u32, code: Code) -> Result<(usize, usize), AllocError> {
     codes.try_reserve(1).map_err(|_| AllocError)?;
     Ok(codes.entry(function).or_insert(code).place())
 }
@@ -71,12 +71,12 @@ fn enter_code(codes: &mut Codes, function: u32, code: Code) -> Result<(usize, us
 struct Compiling {
     compiler: Compiler,
     compiled: Codes,
-    image: Image,
+    image: OsrFrame,
 }
 
 /// A program and its compiled code. It stays where it is.
 pub(super) struct Native<'c> {
-    ways_in: Lock<Codes>,
+    entry_trampolines: Lock<Codes>,
     observer: Option<Box<dyn CodeObserver + 'c>>,
     program: Program<'c>,
     hosts: HostTable,
@@ -87,14 +87,14 @@ pub(super) struct Native<'c> {
     stubs: Stubs,
     stub_block: ExecutableBlock,
     /// Below this address and in `stub_block` are stand-ins.
-    stand_ins: Range<usize>,
+    exit_trampolines: Range<usize>,
     compiling: Lock<Compiling>,
     /// The one whose threads take the locks.
     process: ProcessId,
     /// How often functions were called and their loops gone round, until they were compiled.
     heat: Vec<AtomicU32>,
     threshold: AtomicU32,
-    idle: InterpreterPool,
+    interpreters: InterpreterPool,
     hook: Hook,
 }
 
@@ -121,7 +121,7 @@ impl<'c> Native<'c> {
         let block = Block::new(count).ok_or(CodeError::AllocError)?;
         let (stubs, stub_block, at) = publish_stubs(&memory, count)?;
         let first = stub_block.address() + at;
-        let stand_ins = first..first + count * STAND_IN;
+        let exit_trampolines = first..first + count * EXIT_TRAMPOLINE;
         let last = program.host_calls().last().map_or(0, |call| usize::from(call.index) + 1);
         let mut host_addresses = try_with_capacity(last)?;
         host_addresses.resize(last, 0);
@@ -133,7 +133,7 @@ impl<'c> Native<'c> {
         }
         let process = ProcessId::current();
         let mut native = try_box(Self {
-            ways_in: Lock::new(Codes::default()),
+            entry_trampolines: Lock::new(Codes::default()),
             observer: None,
             program,
             hosts,
@@ -142,12 +142,12 @@ impl<'c> Native<'c> {
             memory,
             stubs,
             stub_block,
-            stand_ins,
+            exit_trampolines,
             compiling: Lock::new(Compiling::default()),
             process,
             heat: try_collect(core::iter::repeat_with(AtomicU32::default).take(count))?,
             threshold: AtomicU32::new(threshold),
-            idle: InterpreterPool::new(process),
+            interpreters: InterpreterPool::new(process),
             hook: Hook::default(),
         })?;
         native.fill_block();
@@ -163,10 +163,13 @@ impl<'c> Native<'c> {
         header.host_trap = base + stubs.host_trap;
         header.host_functions = self.host_addresses.as_ptr().expose_provenance();
         header.engine = engine;
-        for (word, stand_in) in
-            self.block.functions().iter().zip(self.stand_ins.clone().step_by(STAND_IN))
+        for (word, exit_trampoline) in self
+            .block
+            .functions()
+            .iter()
+            .zip(self.exit_trampolines.clone().step_by(EXIT_TRAMPOLINE))
         {
-            word.store(stand_in, Ordering::Relaxed);
+            word.store(exit_trampoline, Ordering::Relaxed);
         }
     }
 
@@ -213,8 +216,8 @@ impl<'c> Native<'c> {
 
     /// # Errors
     /// [`ExecError::Forked`].
-    fn ways_in(&self) -> Result<LockGuard<'_, Codes>, ExecError> {
-        self.process.lock(&self.ways_in).ok_or(ExecError::Forked)
+    fn entry_trampolines(&self) -> Result<LockGuard<'_, Codes>, ExecError> {
+        self.process.lock(&self.entry_trampolines).ok_or(ExecError::Forked)
     }
 
     fn params(&self, function: u32) -> usize {
@@ -226,25 +229,30 @@ impl<'c> Native<'c> {
     ///
     /// # Errors
     /// What stops the program.
-    pub(super) fn call(&self, function: u32, args: &[u64], room: Room) -> Result<u64, Trap> {
-        if let Some(done) = self.run_code(function, args, room) {
+    pub(super) fn call(&self, function: u32, args: &[u64], space: StackSpace) -> Result<u64, Trap> {
+        if let Some(done) = self.run_code(function, args, space) {
             return done;
         }
-        self.interpret(function, args, &[], room)
+        self.interpret(function, args, &[], space)
     }
 
     /// Runs the code of a function, if it is compiled or is to be.
-    fn run_code(&self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>> {
-        let code = self.code_for_call(function, room.stack_end)?;
+    fn run_code(
+        &self,
+        function: u32,
+        args: &[u64],
+        space: StackSpace,
+    ) -> Option<Result<u64, Trap>> {
+        let code = self.code_for_call(function, space.stack_end)?;
         let trap = |cause| Some(Err(Trap { cause, function, at: 0 }));
-        let Some(depth) = room.depth.min(MAX_DEPTH).checked_sub(1) else {
+        let Some(depth) = space.depth.min(MAX_DEPTH).checked_sub(1) else {
             return trap(Cause::CallDepth);
         };
         // The arguments are put there before the function can compare anything.
-        if !stack::is_left(size_of_val(args), room.stack_end) {
+        if !stack::is_left(size_of_val(args), space.stack_end) {
             return trap(Cause::StackLimit);
         }
-        Some(self.call_code(code, args, Room { depth, ..room }))
+        Some(self.call_code(code, args, StackSpace { depth, ..space }))
     }
 
     /// The code of a function that is being called; `None` when it is not hot enough yet, or cannot be
@@ -253,7 +261,7 @@ impl<'c> Native<'c> {
     fn code_for_call(&self, function: u32, stack_end: usize) -> Option<usize> {
         let word = self.block.functions().get(usize::try_from(function).ok()?)?;
         let address = word.load(Ordering::Acquire);
-        if !self.stand_ins.contains(&address) {
+        if !self.exit_trampolines.contains(&address) {
             return Some(address);
         }
         if !self.warm(function) || !stack::is_left_to_compile(stack_end) {
@@ -285,13 +293,13 @@ impl<'c> Native<'c> {
         if is_new {
             // Without the lock: who is told may take his time.
             let (address, size) = place;
-            let told =
+            let registration =
                 self.observer.as_ref().and_then(|o| o.compiled(function, address..address + size));
-            if told.is_some()
+            if registration.is_some()
                 && let Ok(mut compiling) = self.compiling()
                 && let Some(code) = compiling.compiled.get_mut(&function)
             {
-                code.told = told;
+                code.registration = registration;
             }
             word.store(address, Ordering::Release);
         }
@@ -321,8 +329,8 @@ impl<'c> Native<'c> {
         code.as_mut_slice().copy_from_slice(lowered.bytes);
         let loop_heads = try_collect(lowered.loop_heads.iter().copied())?.into_boxed_slice();
         let stack = lowered.stack;
-        let code = Code { told: None, block: code.publish()?, loop_heads, stack };
-        Ok((enter_code(compiled, function, code)?, true))
+        let code = Code { registration: None, block: code.publish()?, loop_heads, stack };
+        Ok((insert_code(compiled, function, code)?, true))
     }
 
     /// The address and length of the code of each function that is compiled.
@@ -349,30 +357,30 @@ impl<'c> Native<'c> {
         if found.params > 8 {
             return Err(CodeError::Parameters { index: function, params: found.params });
         }
-        if let Some(code) = self.ways_in()?.get(&function) {
+        if let Some(code) = self.entry_trampolines()?.get(&function) {
             return Ok(code.block.address());
         }
-        let block = self.way_in(function, found.params)?;
+        let block = self.entry_trampoline(function, found.params)?;
         let loop_heads = Box::default();
-        let mut code = Code { told: None, block, loop_heads, stack: 0 };
+        let mut code = Code { registration: None, block, loop_heads, stack: 0 };
         // Before anybody has the address, and without the lock.
         let observer = self.observer.as_ref();
-        code.told = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
+        code.registration = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
         // Another thread may have been faster.
-        Ok(enter_code(&mut *self.ways_in()?, function, code)?.0)
+        Ok(insert_code(&mut *self.entry_trampolines()?, function, code)?.0)
     }
 
     /// Drops what the observer has returned for functions that have an address.
     pub(super) fn unregister(&self) {
         // In a child of fork the lock may be held for ever by a thread of the parent.
-        let Ok(mut ways_in) = self.ways_in() else { return };
-        for code in ways_in.values_mut() {
-            code.told = None;
+        let Ok(mut entry_trampolines) = self.entry_trampolines() else { return };
+        for code in entry_trampolines.values_mut() {
+            code.registration = None;
         }
     }
 
-    fn way_in(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {
-        let code = stubs::assemble_way_in(&WayIn {
+    fn entry_trampoline(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {
+        let code = stubs::assemble_entry_trampoline(&EntryTrampoline {
             function,
             params,
             shared: self.block.address(),
@@ -389,7 +397,8 @@ impl<'c> Native<'c> {
 
     /// Whether one of the addresses that were given out is this one.
     pub(super) fn has_address(&self, address: usize) -> bool {
-        self.ways_in().is_ok_and(|all| all.values().any(|code| code.block.address() == address))
+        self.entry_trampolines()
+            .is_ok_and(|all| all.values().any(|code| code.block.address() == address))
     }
 
     /// Interprets a call. What it calls may be compiled.
@@ -398,13 +407,13 @@ impl<'c> Native<'c> {
         function: u32,
         first: &[u64],
         rest: &[u64],
-        room: Room,
+        space: StackSpace,
     ) -> Result<u64, Trap> {
         let environment =
             Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() };
-        let mut tier = Watch { native: self };
+        let mut tier = TierUpHook { native: self };
         let called = gather(first, rest, self.params(function), |args| {
-            self.idle.call(environment, &mut tier, function, args, room)
+            self.interpreters.call(environment, &mut tier, function, args, space)
         });
         called.unwrap_or_else(|none| Err(Trap { cause: none.into(), function, at: 0 }))
     }
@@ -412,21 +421,21 @@ impl<'c> Native<'c> {
     /// Goes on with a loop in compiled code, if its function is compiled or hot enough to be, and there is
     /// stack for the activation.
     fn continue_loop(&self, head: &LoopHead<'_>) -> Option<Result<u64, Trap>> {
-        let &LoopHead { function, at, ref locals, ref vector, room } = head;
-        self.code_for_call(function, room.stack_end)?;
-        let mut image = Image::default();
+        let &LoopHead { function, at, ref locals, ref vector, space } = head;
+        self.code_for_call(function, space.stack_end)?;
+        let mut image = OsrFrame::default();
         let code = {
             let mut compiling = self.compiling().ok()?;
             let Compiling { compiler, compiled, image: spare } = &mut *compiling;
             let Code { block, loop_heads, stack, .. } = compiled.get(&function)?;
             let need = usize::try_from(*stack).ok()? + size_of::<u64>() * (1 + locals.len());
-            if !stack::is_left(need, room.stack_end) {
+            if !stack::is_left(need, space.stack_end) {
                 return None;
             }
             let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
             let (_, offset) = *loop_heads.get(head)?;
             core::mem::swap(&mut image, spare);
-            let places = compiler.places(&self.program, function).ok()?;
+            let places = compiler.osr_locations(&self.program, function).ok()?;
             places.fill(&mut image, locals, vector).ok()?;
             block.address() + usize::try_from(offset).ok()?
         };
@@ -438,10 +447,10 @@ impl<'c> Native<'c> {
             words: image.words.as_ptr(),
             count: image.words.len(),
             below: 8 * image.below,
-            depth: usize::try_from(room.depth).unwrap_or(0),
+            depth: usize::try_from(space.depth).unwrap_or(0),
             registers: image.registers,
         };
-        Some(self.resume(&resume, room))
+        Some(self.resume(&resume, space))
     }
 }
 
@@ -452,28 +461,37 @@ fn publish_stubs(
 ) -> Result<(Stubs, ExecutableBlock, usize), CodeError> {
     let (code, stubs) = stubs::assemble(enter::interpret as *const () as usize)?;
     let at = code.bytes.len();
-    let size = functions.checked_mul(STAND_IN).and_then(|size| size.checked_add(at));
+    let size = functions.checked_mul(EXIT_TRAMPOLINE).and_then(|size| size.checked_add(at));
     // The stubs are aligned from the begin of the block.
     let request = Request::new(size.ok_or(CodeError::AllocError)?).aligned_to(16);
     let mut block = memory.allocate_with(request)?;
     let interpret = isize::try_from(stubs.interpret).unwrap_or(0);
     let (first, rest) = block.as_mut_slice().split_at_mut_checked(at).unwrap_or_default();
     first.copy_from_slice(&code.bytes);
-    for ((place, function), number) in rest.chunks_exact_mut(STAND_IN).zip(0..).zip(0..) {
+    for ((place, function), number) in rest.chunks_exact_mut(EXIT_TRAMPOLINE).zip(0..).zip(0..) {
         let number: usize = number;
-        place.copy_from_slice(&stubs::stand_in(function, at + number * STAND_IN, interpret));
+        place.copy_from_slice(&stubs::exit_trampoline(
+            function,
+            at + number * EXIT_TRAMPOLINE,
+            interpret,
+        ));
     }
     Ok((stubs, block.publish()?, at))
 }
 
 /// The engine, as the interpreter asks it.
-struct Watch<'n, 'c> {
+struct TierUpHook<'n, 'c> {
     native: &'n Native<'c>,
 }
 
-impl TierUp for Watch<'_, '_> {
-    fn enter(&mut self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>> {
-        self.native.run_code(function, args, room)
+impl TierUp for TierUpHook<'_, '_> {
+    fn on_call(
+        &mut self,
+        function: u32,
+        args: &[u64],
+        space: StackSpace,
+    ) -> Option<Result<u64, Trap>> {
+        self.native.run_code(function, args, space)
     }
 
     fn on_back_edge(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>> {

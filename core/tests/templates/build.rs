@@ -10,10 +10,12 @@ use smf_core::format::template::{Container, TemplateKind};
 use smf_core::format::write::{Module, NewSection};
 use smf_core::format::write::{NewTemplate, NewTemplates};
 use smf_core::format::{Header, Layout, RelocKind, SectionKind};
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
-    Callback, CodeReloc, CompileError, Compiled, Compiler, Environment, JitConfig, JitInstantiator,
-    Request, Target, Type,
+    Callback, CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, JitConfig,
+    JitInstantiator, Target,
 };
+use smf_core::types::Type;
 
 /// A module to be made.
 #[derive(Clone)]
@@ -113,7 +115,7 @@ impl Spec {
     }
 }
 
-/// A directory of one test, gone with it.
+/// The temporary directory of a test, removed on drop.
 pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
@@ -125,7 +127,7 @@ impl Directory {
         Self(path)
     }
 
-    /// The path of a file with these bytes.
+    /// Writes a file and returns its path.
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> Vec<u8> {
         let path = self.0.join(name);
         fs::write(&path, bytes).unwrap();
@@ -139,16 +141,16 @@ impl Drop for Directory {
     }
 }
 
-/// A compiler for scripts, which counts what it compiles. Lines with a word and what follows it:
-/// `ret N`; `call SYMBOL` and `instance TEMPLATE TYPES`, which go there with what they were called with;
-/// `down`, which calls itself with its argument less one until that is 0; `fail WHY`; `needs TEMPLATE
-/// TYPES`, which is then forgotten; `empty`, no code; `far`, a relocation outside.
-pub(crate) fn compiler(count: Arc<AtomicU32>) -> Arc<dyn Compiler> {
-    Arc::new(Callback::new(move |request: &Request<'_>, environment: &mut dyn Environment| {
+/// A compiler of scripts that counts its calls. A script is a list of commands, one a line: `ret N`; `call
+/// SYMBOL` and `instance TEMPLATE TYPES`, tail calls; `down`, recursion with the argument less one until it is
+/// 0; `fail REASON`; `needs TEMPLATE TYPES`, a required instance that is not called; `empty`, no code; `far`, a
+/// relocation out of bounds.
+pub(crate) fn compiler(count: Arc<AtomicU32>) -> impl Compiler {
+    Callback::new(move |request: &CompileRequest<'_>, environment: &mut dyn Environment| {
         count.fetch_add(1, Ordering::Relaxed);
         assert!(request.symbol != b"" && !request.arguments.is_empty());
         compile(std::str::from_utf8(request.body).unwrap(), environment)
-    }))
+    })
 }
 
 pub(crate) fn compile(
@@ -194,13 +196,19 @@ pub(crate) fn returns(value: i32) -> Compiled {
     Compiled { code, relocations: Vec::new() }
 }
 
-/// An instantiator with the compiler of scripts, and how often that was asked.
+/// An instantiator with the compiler of scripts, and the number of its compilations.
 pub(crate) fn instantiator(config: JitConfig) -> (JitInstantiator, Arc<AtomicU32>) {
     let count = Arc::new(AtomicU32::new(0));
-    (JitInstantiator::new(config).with_compiler(compiler(count.clone())), count)
+    (
+        JitInstantiator::new(config, CodeMemory::default())
+            .unwrap()
+            .with_compiler(compiler(count.clone()))
+            .unwrap(),
+        count,
+    )
 }
 
-/// The same with modules that have no file.
+/// As [`instantiator`], with modules in memory.
 pub(crate) fn loaded(config: JitConfig, modules: &[Spec]) -> (JitInstantiator, Arc<AtomicU32>) {
     let (jit, count) = instantiator(config);
     for (number, module) in modules.iter().enumerate() {
@@ -209,6 +217,6 @@ pub(crate) fn loaded(config: JitConfig, modules: &[Spec]) -> (JitInstantiator, A
     (jit, count)
 }
 
-/// An instantiator that tells nobody.
+/// Options without file updates and messages.
 pub(crate) const SILENT: JitConfig =
     JitConfig { update_smf: false, max_depth: 50, enabled: true, verbose: false, keep_code: false };

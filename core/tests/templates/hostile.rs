@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{OnceLock, Weak};
 
 use smf_core::format::{Arch, RelocKind};
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
-    Callback, CodeReloc, Compiled, Environment, JitConfig, JitInstantiator, JitResult,
-    PrecompiledReloc, Request, Target, Variant, encode_precompiled,
+    Callback, CodeReloc, CompileRequest, Compiled, Environment, InstantiateError, JitConfig,
+    JitInstantiator, PrecompiledReloc, Target, Variant, encode_precompiled,
 };
 
 use crate::build::{SILENT, Spec, loaded, returns};
@@ -16,14 +17,13 @@ use crate::call_at;
 /// What is said of `symbol`, of which nothing may be left.
 fn refused(module: Spec, symbol: &str) -> String {
     let (jit, _) = loaded(SILENT, &[module]);
-    let result = jit.try_jit_instantiate(symbol.as_bytes());
-    assert!(result.is_error(), "{symbol}: {result}");
+    let error = jit.try_jit_instantiate(symbol.as_bytes()).unwrap_err().to_string();
     assert_eq!(jit.stats().cached_count, 0);
     assert_eq!(jit.address(symbol.as_bytes()), None);
     let again = jit.try_jit_instantiate(symbol.as_bytes());
-    assert_eq!(result.to_string(), again.to_string());
-    assert!(result.to_string().contains(symbol), "{result}");
-    result.to_string()
+    assert_eq!(error, again.unwrap_err().to_string());
+    assert!(error.contains(symbol), "{error}");
+    error
 }
 
 #[test]
@@ -33,15 +33,15 @@ fn rows_that_cannot_be_made_are_told_with_the_cause() {
     for (module, cause) in [
         (Spec::new().possible("gone", "i64", "f$x"), "no loaded module has a template `gone`"),
         (with(""), "there are no type arguments"),
-        (with("Vec<"), "no type at byte 4"),
-        (with("?T"), "a type variable among the type arguments, at byte 0"),
+        (with("Vec<"), "syntax error in the type arguments at byte 4"),
+        (with("?T"), "the type argument at byte 0 contains a type variable"),
         (with(&many), "more than 64 type arguments"),
-        (with(&"[".repeat(100_000)), "beyond 32 levels"),
-        (with("i64").parameters(2), "`f` has 2 type parameters, and note.sdn gives 1 arguments"),
-        (with("i64").parameters(65), "`f` has 65 type parameters, more than the 64 there may be"),
+        (with(&"[".repeat(100_000)), "nested deeper than 32 levels"),
+        (with("i64").parameters(2), "`f` has 2 type parameters, but note.sdn lists 1 arguments"),
+        (with("i64").parameters(65), "`f` has 65 type parameters; the limit is 64"),
         (
             with("i64").possible("f", "f64", "f$x"),
-            "lines 3 and 4 of note.sdn mean different instances",
+            "lines 3 and 4 of note.sdn define different instances",
         ),
     ] {
         let told = refused(module, "f$x");
@@ -53,11 +53,14 @@ fn rows_that_cannot_be_made_are_told_with_the_cause() {
 fn compilers_that_misbehave_are_told_with_the_cause() {
     for (script, cause) in [
         ("fail no such operation\u{7}", "no such operation"),
-        ("empty", "the compiler gave 0 bytes of code"),
-        ("far", "relocation 0 of its code, at 0x1, is outside of it"),
-        ("call nobody_has_this", "nobody provides `nobody_has_this`"),
-        ("instance gone i64", "`gone$i64`, which it needs: no loaded module has a template `gone`"),
-        ("needs g i64\nret 1", "`g$i64`, which it needs: inner"),
+        ("empty", "the compiler returned 0 bytes of code"),
+        ("far", "relocation 0 of the compiled code, at 0x1, is out of bounds"),
+        ("call nobody_has_this", "undefined symbol `nobody_has_this`"),
+        (
+            "instance gone i64",
+            "required instance `gone$i64`: no loaded module has a template `gone`",
+        ),
+        ("needs g i64\nret 1", "required instance `g$i64`: inner"),
     ] {
         let module = Spec::new().both("f", script).both("g", "fail inner");
         let told = refused(module, "f$i64");
@@ -68,14 +71,15 @@ fn compilers_that_misbehave_are_told_with_the_cause() {
 /// Each makes a larger type, without an end.
 #[test]
 fn a_template_that_needs_ever_larger_types_meets_the_limit() {
-    let grow = Callback::new(|request: &Request<'_>, environment: &mut dyn Environment| {
-        let inner = smf_core::templates::Type::Array(Box::new(request.arguments[0].clone()));
+    let grow = Callback::new(|request: &CompileRequest<'_>, environment: &mut dyn Environment| {
+        let inner = smf_core::types::Type::Array(Box::new(request.arguments[0].clone()));
         environment.instance(request.template, &[inner])?;
         Ok(returns(1))
     });
-    let jit = JitInstantiator::new(SILENT).with_compiler(Arc::new(grow));
+    let jit =
+        JitInstantiator::new(SILENT, CodeMemory::default()).unwrap().with_compiler(grow).unwrap();
     jit.load_smf_bytes(b"m", &Spec::new().both("f", "x").file()).unwrap();
-    let told = jit.try_jit_instantiate(b"f$i64").to_string();
+    let told = jit.try_jit_instantiate(b"f$i64").unwrap_err().to_string();
     assert!(told.ends_with("Maximum JIT depth (50) exceeded"), "{told}");
     assert_eq!(jit.stats().cached_count, 0);
 }
@@ -87,14 +91,17 @@ fn relocations_that_lead_nowhere_are_refused() {
         (RelocKind::Abs32, "(abs32) is not for code"),
         (RelocKind::Arm64Branch26, "(arm64branch26) is not for code"),
         (RelocKind::Unknown(77), "(unknown(77)) is not for code"),
-        (RelocKind::Abs64, "at 0x0, is outside of it or leads nowhere"),
+        (RelocKind::Abs64, "at 0x0, is out of bounds or has no target"),
     ] {
-        let compile = Callback::new(move |_: &Request<'_>, _: &mut dyn Environment| {
+        let compile = Callback::new(move |_: &CompileRequest<'_>, _: &mut dyn Environment| {
             Ok(Compiled { code: vec![0xc3; 4], relocations: vec![reloc(kind, Target::OWN)] })
         });
-        let jit = JitInstantiator::new(SILENT).with_compiler(Arc::new(compile));
+        let jit = JitInstantiator::new(SILENT, CodeMemory::default())
+            .unwrap()
+            .with_compiler(compile)
+            .unwrap();
         jit.load_smf_bytes(b"m", &Spec::new().both("f", "x").file()).unwrap();
-        let told = jit.try_jit_instantiate(b"f$i64").to_string();
+        let told = jit.try_jit_instantiate(b"f$i64").unwrap_err().to_string();
         assert!(told.contains(cause), "{told}");
     }
 }
@@ -103,42 +110,51 @@ fn relocations_that_lead_nowhere_are_refused() {
 #[test]
 fn a_compiler_may_call_the_instantiator_back() {
     static SELF: OnceLock<Weak<JitInstantiator>> = OnceLock::new();
-    let compile = Callback::new(|request: &Request<'_>, _: &mut dyn Environment| {
+    let compile = Callback::new(|request: &CompileRequest<'_>, _: &mut dyn Environment| {
         let jit = SELF.get().unwrap().upgrade().unwrap();
-        assert!(!jit.try_jit_instantiate(b"unknown").is_error());
-        let JitResult::CircularDependency { cycle } = jit.try_jit_instantiate(request.symbol)
+        assert!(!jit.try_jit_instantiate(b"unknown").is_err());
+        let Err(InstantiateError::CircularDependency { cycle }) =
+            jit.try_jit_instantiate(request.symbol)
         else {
             panic!("it is being made");
         };
         assert!(cycle.len() >= 2 && *cycle[0] == *request.symbol);
         let value = match request.template {
-            b"f" => call_at(jit.try_jit_instantiate(b"g$i64").instance().unwrap().address(), &[]),
+            b"f" => call_at(jit.try_jit_instantiate(b"g$i64").unwrap().address(), &[]),
             _ => 20,
         };
         jit.load_smf_bytes(b"more", &Spec::new().both("h", "x").file()).unwrap();
         Ok(returns(value as i32 + 1))
     });
-    let jit = Arc::new(JitInstantiator::new(SILENT).with_compiler(Arc::new(compile)));
+    let jit = Arc::new(
+        JitInstantiator::new(SILENT, CodeMemory::default())
+            .unwrap()
+            .with_compiler(compile)
+            .unwrap(),
+    );
     SELF.set(Arc::downgrade(&jit)).unwrap();
     jit.load_smf_bytes(b"m", &Spec::new().both("f", "x").both("g", "y").file()).unwrap();
     let result = jit.try_jit_instantiate(b"f$i64");
-    assert_eq!(call_at(result.instance().unwrap().address(), &[]), 22);
+    assert_eq!(call_at(result.as_ref().unwrap().address(), &[]), 22);
     assert!(jit.can_jit_instantiate(b"h$i64"));
 }
 
 #[test]
 fn a_compiler_that_panics_leaves_nobody_waiting() {
-    let compile = Callback::new(|request: &Request<'_>, _: &mut dyn Environment| {
+    let compile = Callback::new(|request: &CompileRequest<'_>, _: &mut dyn Environment| {
         assert!(request.template != b"f", "on purpose");
         Ok(returns(1))
     });
-    let jit = JitInstantiator::new(SILENT).with_compiler(Arc::new(compile));
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default())
+        .unwrap()
+        .with_compiler(compile)
+        .unwrap();
     jit.load_smf_bytes(b"m", &Spec::new().both("f", "x").both("g", "x").file()).unwrap();
     for _ in 0..2 {
         let panics = std::panic::AssertUnwindSafe(|| jit.try_jit_instantiate(b"f$i64"));
         assert!(std::panic::catch_unwind(panics).is_err());
     }
-    assert!(jit.try_jit_instantiate(b"g$i64").is_success());
+    assert!(jit.try_jit_instantiate(b"g$i64").is_ok());
 }
 
 #[test]
@@ -192,9 +208,9 @@ fn a_note_of_a_mebibyte_is_read_and_updated() {
     assert_eq!(note.len(), 1 << 20);
     let module = spec.note(note.as_bytes());
     let (jit, _) = loaded(JitConfig::default(), &[module]);
-    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
+    assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
     assert!(!jit.can_jit_instantiate(b"f$i64") && jit.can_jit_instantiate(b"g$i64"));
-    let updated = String::from_utf8(jit.note(b"m0").unwrap()).unwrap();
+    let updated = String::from_utf8(jit.note(b"m0").unwrap().unwrap()).unwrap();
     assert!(updated.contains("\"jit_compiled\"") && updated.len() > 1 << 20);
 }
 
@@ -208,7 +224,7 @@ fn a_hundred_thousand_possible_entries_are_found() {
     for number in [0, 1, 777, 50_000, 99_999] {
         let symbol = format!("fn$f$T{number}");
         assert!(jit.can_jit_instantiate(symbol.as_bytes()));
-        assert!(jit.try_jit_instantiate(symbol.as_bytes()).is_success());
+        assert!(jit.try_jit_instantiate(symbol.as_bytes()).is_ok());
     }
     assert!(!jit.can_jit_instantiate(b"fn$f$T100000"));
     assert_eq!((jit.stats().cached_count, count.load(Relaxed)), (5, 5));
@@ -227,18 +243,18 @@ fn ready_made_code_of_two_instances_is_linked() {
         PrecompiledReloc { offset: 1, kind: RelocKind::Plt32, symbol: b"five$i64", addend: -4 };
     let tail = encode_precompiled(&[Variant {
         arch: Arch::X86_64,
-        arguments: &[smf_core::templates::Type::I64],
+        arguments: &[smf_core::types::Type::I64],
         code: &[0xe9, 0, 0, 0, 0],
         relocations: &[reloc],
     }]);
-    let jit = JitInstantiator::new(SILENT);
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
     let module = Spec::new()
         .both("five", five.unwrap())
         .both("tail", tail.unwrap())
         .possible("tail", "f64", "tail$f64");
     jit.load_smf_bytes(b"m", &module.file()).unwrap();
     let result = jit.try_jit_instantiate(b"tail$i64");
-    assert_eq!(call_at(result.instance().unwrap().address(), &[37]), 42);
-    let other = jit.try_jit_instantiate(b"tail$f64").to_string();
+    assert_eq!(call_at(result.as_ref().unwrap().address(), &[37]), 42);
+    let other = jit.try_jit_instantiate(b"tail$f64").unwrap_err().to_string();
     assert!(other.contains("not made for these types"), "{other}");
 }

@@ -10,11 +10,12 @@ use smf_core::format::ext::cached_code::{
 };
 use smf_core::format::write::rewrite::{RewriteError, with_kept};
 use smf_core::format::{Layout, Smf};
-use smf_core::jit::typed::text::parse;
+use smf_core::jit::ir::text::parse;
 use smf_core::link::{LinkError, host_arch};
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
-    CachePolicy, Callback, Compiled, CpuFeatures, Environment, JitConfig, JitInstantiator,
-    JitResult, Request, UpdateError,
+    CachePolicy, Callback, CompileRequest, Compiled, CpuFeatures, Environment, InstantiateError,
+    JitConfig, JitInstantiator, UpdateError,
 };
 use smf_core::trap::call_catching;
 
@@ -31,11 +32,14 @@ fn process(config: JitConfig, keep: CachePolicy) -> (JitInstantiator, Arc<Atomic
     let count = Arc::new(AtomicU32::new(0));
     let counted = count.clone();
     let compiler =
-        Callback::new(move |request: &Request<'_>, environment: &mut dyn Environment| {
+        Callback::new(move |request: &CompileRequest<'_>, environment: &mut dyn Environment| {
             counted.fetch_add(1, Ordering::Relaxed);
             compile(std::str::from_utf8(request.body).unwrap(), environment)
         });
-    let jit = JitInstantiator::new(config).with_compiler(Arc::new(compiler.keeping(keep)));
+    let jit = JitInstantiator::new(config, CodeMemory::default())
+        .unwrap()
+        .with_compiler(compiler.with_cache_policy(keep))
+        .unwrap();
     (jit, count)
 }
 
@@ -43,8 +47,10 @@ fn process(config: JitConfig, keep: CachePolicy) -> (JitInstantiator, Arc<Atomic
 fn run(path: &[u8], config: JitConfig, keep: CachePolicy) -> (i64, u32, JitInstantiator) {
     let (jit, count) = process(config, keep);
     jit.load_smf_metadata(path).unwrap();
-    let result = jit.try_jit_instantiate(b"f$i64");
-    let address = result.instance().unwrap_or_else(|| panic!("{result}")).address();
+    let address = match jit.try_jit_instantiate(b"f$i64") {
+        Ok(instance) => instance.address(),
+        Err(error) => error.instance().unwrap_or_else(|| panic!("{error}")).address(),
+    };
     (call_at(address, &[]), count.load(Ordering::Relaxed), jit)
 }
 
@@ -73,13 +79,13 @@ fn the_next_process_compiles_nothing() {
         let directory = Directory::new("kept");
         let path = directory.file("a.smf", &chain().layout(layout).file());
         let (first, compiled, jit) = run(&path, KEEPING, COMPILER);
-        assert_eq!((first, compiled, jit.stats().kept_count), (4, 3, 0));
+        assert_eq!((first, compiled, jit.stats().cache_hit_count), (4, 3, 0));
         let file = read(&path);
         Smf::parse(&file).unwrap().verify().unwrap();
         assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 1);
         let (second, compiled, jit) = run(&path, KEEPING, COMPILER);
         assert_eq!((second, compiled), (4, 0));
-        assert_eq!((jit.stats().kept_count, jit.stats().stale_count), (3, 0));
+        assert_eq!((jit.stats().cache_hit_count, jit.stats().cache_stale_count), (3, 0));
         // It has nothing to tell.
         assert_eq!(read(&path), file);
     }
@@ -94,12 +100,18 @@ fn compact_modules_keep_code_as_well() {
         let (jit, asked) = {
             let counted = Arc::new(AtomicU32::new(0));
             let inner = counted.clone();
-            let compiler = Callback::new(move |_: &Request<'_>, _: &mut dyn Environment| {
+            let compiler = Callback::new(move |_: &CompileRequest<'_>, _: &mut dyn Environment| {
                 inner.fetch_add(1, Ordering::Relaxed);
                 Ok(Compiled { code: vec![0xb8, 42, 0, 0, 0, 0xc3], relocations: Vec::new() })
             });
-            let compiler = Arc::new(compiler.keeping(COMPILER));
-            (JitInstantiator::new(KEEPING).with_compiler(compiler), counted)
+            let compiler = compiler.with_cache_policy(COMPILER);
+            (
+                JitInstantiator::new(KEEPING, CodeMemory::default())
+                    .unwrap()
+                    .with_compiler(compiler)
+                    .unwrap(),
+                counted,
+            )
         };
         jit.load_smf_metadata(&path).unwrap();
         let smf = sample;
@@ -107,8 +119,8 @@ fn compact_modules_keep_code_as_well() {
         for row in note.possible() {
             let symbol = row.unwrap().mangled_name().to_string();
             let result = jit.try_jit_instantiate(symbol.as_bytes());
-            if let Some(instance) = result.instance() {
-                assert!(result.is_success(), "{result}");
+            assert!(!matches!(result, Err(InstantiateError::UpdateFailed { .. })), "{result:?}");
+            if let Ok(instance) = result {
                 assert_eq!(call_at(instance.address(), &[]), 42);
                 count.fetch_add(1, Ordering::Relaxed);
             }
@@ -135,12 +147,12 @@ fn typed_bodies_are_kept_with_all_that_they_call() {
     let directory = Directory::new("typed");
     let path = directory.file("a.smf", &module.file());
     for taken in [0, 2] {
-        let jit = JitInstantiator::new(KEEPING);
+        let jit = JitInstantiator::new(KEEPING, CodeMemory::default()).unwrap();
         jit.load_smf_metadata(&path).unwrap();
         let result = jit.try_jit_instantiate(b"f$i64");
-        assert!(result.is_success(), "{result}");
-        assert_eq!((jit.stats().kept_count, jit.stats().cached_count), (taken, 2));
-        let address = result.instance().unwrap().address();
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!((jit.stats().cache_hit_count, jit.stats().cached_count), (taken, 2));
+        let address = result.as_ref().unwrap().address();
         // SAFETY: a function of two integers, which may trap.
         let call = |args: &[i64]| unsafe { call_catching(address, args) };
         assert_eq!(call(&[84, 6]), Ok(7));
@@ -159,7 +171,7 @@ fn code_is_kept_only_when_that_is_asked_for() {
     // What another process has made is made again, although it is not possible any more.
     let (value, compiled, jit) = run(&path, off, COMPILER);
     assert_eq!((value, compiled), (4, 3));
-    assert!(!jit.can_jit_instantiate(b"f$i64") && jit.find_possible(b"f$i64").is_none());
+    assert!(!jit.can_jit_instantiate(b"f$i64") && jit.find_possible(b"f$i64").unwrap().is_none());
     // What is there is not looked at either.
     run(&path, KEEPING, COMPILER);
     assert_eq!(run(&path, off, COMPILER).1, 3);
@@ -181,14 +193,17 @@ fn code_of_another_template_or_compiler_is_passed_over() {
     let silent = JitConfig { update_smf: false, ..KEEPING };
     let newer = CachePolicy { compiler: 8, ..COMPILER };
     let (value, compiled, jit) = run(&path, silent, newer);
-    assert_eq!((value, compiled, jit.stats().stale_count), (4, 3, 3));
+    assert_eq!((value, compiled, jit.stats().cache_stale_count), (4, 3, 3));
     // Another body of `h`, and the record of the old one.
     let changed =
         Spec::new().both("f", "instance g i64").both("g", "call h$i64").both("h", "ret 5");
     directory.file("a.smf", &changed.file());
     put(&path, &kept);
     let (value, compiled, jit) = run(&path, KEEPING, COMPILER);
-    assert_eq!((value, compiled, jit.stats().stale_count, jit.stats().kept_count), (5, 1, 1, 2));
+    assert_eq!(
+        (value, compiled, jit.stats().cache_stale_count, jit.stats().cache_hit_count),
+        (5, 1, 1, 2)
+    );
     // Which is gone from then on.
     assert_eq!(records(&payload(&path)).count(), 3);
     assert_eq!(run(&path, KEEPING, COMPILER).1, 0);
@@ -212,9 +227,9 @@ fn a_record_counts_only_if_everything_is_as_it_says() {
     let ran = || run(&path, silent, COMPILER);
     with_record(&path, |_| {});
     assert_eq!((ran().0, ran().1), (9, 0));
-    let here = CpuFeatures::SSE3.and(CpuFeatures::POPCNT);
+    let here = CpuFeatures::SSE3 | CpuFeatures::POPCNT;
     with_record(&path, |record| record.features = here.0);
-    assert_eq!(ran().0, if here.are_here() { 9 } else { 4 });
+    assert_eq!(ran().0, if here.are_available() { 9 } else { 4 });
     let changes: [fn(&mut CachedCode<'static>); 8] = [
         |record| record.features = 1 << 63,
         |record| record.body_hash ^= 1,
@@ -229,8 +244,8 @@ fn a_record_counts_only_if_everything_is_as_it_says() {
     for (number, change) in changes.into_iter().enumerate() {
         with_record(&path, change);
         let (value, compiled, jit) = ran();
-        assert_eq!((value, compiled, jit.stats().kept_count), (4, 1, 0), "change {number}");
-        assert_eq!(jit.stats().stale_count, usize::from(number != 5), "change {number}");
+        assert_eq!((value, compiled, jit.stats().cache_hit_count), (4, 1, 0), "change {number}");
+        assert_eq!(jit.stats().cache_stale_count, usize::from(number != 5), "change {number}");
     }
 }
 
@@ -249,7 +264,7 @@ fn no_damage_of_kept_code_is_run() {
         let (jit, _) = process(silent, COMPILER);
         jit.load_smf_bytes(b"m", &module).unwrap();
         let result = jit.try_jit_instantiate(b"f$i64");
-        assert_eq!(call_at(result.instance().unwrap().address(), &[]), 4);
+        assert_eq!(call_at(result.as_ref().unwrap().address(), &[]), 4);
     };
     (0..sound.len()).for_each(|len| check(&sound[..len]));
     for bit in 0..sound.len() * 8 {
@@ -293,8 +308,8 @@ fn hostile_records_do_no_harm() {
             let (jit, _) = process(silent, COMPILER);
             jit.load_smf_metadata(&path).unwrap();
             match jit.try_jit_instantiate(b"f$i64") {
-                JitResult::Success(_) => {}
-                result => assert!(result.is_error(), "{result}"),
+                Ok(_) => {}
+                result => assert!(result.is_err(), "{result:?}"),
             }
         }
     }
@@ -312,9 +327,12 @@ fn another_versions_code_stays_and_is_told() {
     assert!(
         matches!(
             result,
-            JitResult::UpdateFailed { error: UpdateError::CachePolicy(RewriteError::Foreign), .. }
+            Err(InstantiateError::UpdateFailed {
+                error: UpdateError::CodeCache(RewriteError::Foreign),
+                ..
+            })
         ),
-        "{result}"
+        "{result:?}"
     );
     assert_eq!((count.load(Ordering::Relaxed), payload(&path)), (1, newer.to_vec()));
     // The note says it all the same, and nothing is left to be said.

@@ -6,6 +6,7 @@ use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
 use smf_core::link::Resolve;
 use smf_core::loader::{ModuleBytes, ModuleLoader};
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitInstantiator, JitSymbolResolver};
 
 use crate::build::{Directory, SILENT, Spec, compiler, loaded};
@@ -42,7 +43,7 @@ fn a_module_that_misses_an_instance_loads_and_runs() {
         SILENT,
         &[Spec::new().template("Vec", "ret 64").possible("Vec", "i64", "fn$Vec$i64")],
     );
-    let resolver = Arc::new(JitSymbolResolver::of(Arc::new(jit)));
+    let resolver = Arc::new(JitSymbolResolver::new(jit));
     let loader = ModuleLoader::default();
     assert!(loader.load(b"early", user("fn$Vec$i64")).is_err());
     loader.set_fallback_resolver(Some(resolver.clone()));
@@ -62,13 +63,16 @@ fn instances_and_modules_call_each_other() {
     let loader = Arc::new(ModuleLoader::default());
     let known = Arc::downgrade(&loader);
     let symbols = move |name: &[u8]| Some(known.upgrade()?.resolve(name).ok()??.address);
-    let jit = JitInstantiator::new(SILENT)
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default())
+        .unwrap()
         .with_compiler(compiler(Arc::default()))
-        .with_symbols(Arc::new(symbols));
+        .unwrap()
+        .with_symbols(symbols)
+        .unwrap();
     let module = Spec::new().both("outer", "call main").both("inner", "down");
     let directory = Directory::new("linked");
     jit.load_smf_metadata(&directory.file("a.smf", &module.file())).unwrap();
-    let resolver = JitSymbolResolver::of(Arc::new(jit));
+    let resolver = JitSymbolResolver::new(jit);
     loader.set_fallback_resolver(Some(Arc::new(resolver)));
     loader.load(b"middle", user("inner$i64")).unwrap();
     let outer = loader.resolve(b"outer$i64").unwrap().unwrap().address;

@@ -6,7 +6,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use smf_core::templates::{Callback, Environment, JitConfig, JitInstantiator, JitResult, Request};
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::templates::{
+    Callback, CompileRequest, Environment, InstantiateError, JitConfig, JitInstantiator,
+};
 
 use crate::build::{Directory, SILENT, Spec, compile, instantiator, loaded};
 use crate::call_at;
@@ -31,12 +34,15 @@ fn all<T: Send>(act: impl Fn(usize) -> T + Sync) -> Vec<T> {
 
 /// As the compiler of scripts, but slow, so that others come in between.
 fn slow(count: Arc<AtomicU32>, modules: &[Spec]) -> JitInstantiator {
-    let compiler = Callback::new(move |request: &Request<'_>, env: &mut dyn Environment| {
+    let compiler = Callback::new(move |request: &CompileRequest<'_>, env: &mut dyn Environment| {
         count.fetch_add(1, Relaxed);
         thread::sleep(Duration::from_millis(2));
         compile(std::str::from_utf8(request.body).unwrap(), env)
     });
-    let jit = JitInstantiator::new(SILENT).with_compiler(Arc::new(compiler));
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default())
+        .unwrap()
+        .with_compiler(compiler)
+        .unwrap();
     for (number, module) in modules.iter().enumerate() {
         jit.load_smf_bytes(&number.to_le_bytes(), &module.file()).unwrap();
     }
@@ -52,7 +58,7 @@ fn eight_threads_compile_once() {
         let addresses = all(|thread| {
             let symbol = if thread % 2 == 0 { &b"f$i64"[..] } else { b"g$i64" };
             let result = jit.try_jit_instantiate(symbol);
-            let address = result.instance().unwrap().address();
+            let address = result.as_ref().unwrap().address();
             assert_eq!(call_at(address, &[]), 3);
             (thread % 2, address)
         });
@@ -67,8 +73,8 @@ fn eight_threads_compile_once() {
 fn eight_threads_hear_of_one_failure() {
     let count = Arc::new(AtomicU32::new(0));
     let jit = slow(count.clone(), &[Spec::new().both("f", "fail why")]);
-    let told = all(|_| jit.try_jit_instantiate(b"f$i64").to_string());
-    assert!(told.iter().all(|told| told == "cannot make `f$i64`: why"), "{told:?}");
+    let told = all(|_| jit.try_jit_instantiate(b"f$i64").unwrap_err().to_string());
+    assert!(told.iter().all(|told| told == "cannot instantiate `f$i64`: why"), "{told:?}");
     assert_eq!(count.load(Relaxed), 1);
 }
 
@@ -86,7 +92,9 @@ fn a_circle_across_threads_is_found() {
             jit.try_jit_instantiate([&b"a$i64"[..], b"b$i64", b"c$i64", b"user$i64"][thread % 4])
         });
         for result in results {
-            let JitResult::CircularDependency { cycle } = result else { panic!("{result}") };
+            let Err(InstantiateError::CircularDependency { cycle }) = result else {
+                panic!("{result:?}")
+            };
             assert_eq!((cycle.len(), &cycle[0]), (4, &cycle[3]), "{cycle:?}");
             let order = cycle.iter().map(|symbol| symbol[0]).collect::<Vec<_>>();
             assert!([b"abca", b"bcab", b"cabc"].iter().any(|path| path[..] == order), "{cycle:?}");
@@ -104,7 +112,7 @@ fn the_depth_of_one_thread_is_not_that_of_another() {
     let (jit, _) = loaded(JitConfig { max_depth: 6, ..SILENT }, &[module.both("f10", "ret 1")]);
     let made = all(|thread| {
         let symbol = format!("f{}$i64", 10 - thread);
-        (0..1_000_000).any(|_| jit.try_jit_instantiate(symbol.as_bytes()).is_success())
+        (0..1_000_000).any(|_| jit.try_jit_instantiate(symbol.as_bytes()).is_ok())
     });
     assert!(made.iter().all(|made| *made), "{made:?}");
 }
@@ -121,8 +129,8 @@ fn threads_that_make_and_update_lose_nothing() {
         for number in 0..40 {
             let number = (number + thread * 5) % 40;
             let result = jit.try_jit_instantiate(format!("f{number}$i64").as_bytes());
-            assert!(result.is_success(), "{result}");
-            assert_eq!(call_at(result.instance().unwrap().address(), &[]), number as i64);
+            assert!(result.is_ok(), "{result:?}");
+            assert_eq!(call_at(result.as_ref().unwrap().address(), &[]), number as i64);
         }
     });
     assert_eq!((count.load(Relaxed), jit.stats().cached_count), (40, 40));

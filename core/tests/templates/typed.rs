@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use smf_core::jit::typed::text::parse;
+use smf_core::jit::ir::text::parse;
 use smf_core::link::LinkError;
 use smf_core::loader::ModuleLoader;
-use smf_core::templates::{JitInstantiator, JitResult, JitSymbolResolver};
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::templates::{InstantiateError, JitInstantiator, JitSymbolResolver};
 use smf_core::trap::{Returned, Trap, Word, call_catching, call_values};
 
 use crate::build::{SILENT, Spec};
 use crate::call_at;
 use crate::linked::user;
 
-const PROGRAMS: &str = include_str!("../../src/jit/typed/tests/programs.smt");
+const PROGRAMS: &str = include_str!("../../src/jit/ir/tests/programs.smt");
 
 /// Memory that is never given back.
 extern "C" fn allocate(bytes: u64) -> *mut u64 {
@@ -48,9 +49,10 @@ fn resolver(types: &[&str], gtpl: bool) -> JitSymbolResolver {
             module = module.possible(&template.name, ty, &format!("{}${ty}", template.name));
         }
     }
-    let jit = JitInstantiator::new(SILENT).with_symbols(Arc::new(host));
+    let jit =
+        JitInstantiator::new(SILENT, CodeMemory::default()).unwrap().with_symbols(host).unwrap();
     jit.load_smf_bytes(b"programs", &module.file()).unwrap();
-    JitSymbolResolver::of(Arc::new(jit))
+    JitSymbolResolver::new(jit)
 }
 
 fn address<T>(values: &mut [T]) -> i64 {
@@ -137,11 +139,11 @@ fn modules_load_that_miss_instances_of_typed_templates() {
     for template in parse(&text).unwrap() {
         module = module.template(&template.name, &template.body);
     }
-    let jit = JitInstantiator::new(SILENT);
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
     jit.load_smf_bytes(b"quotients", &module.file()).unwrap();
     let loader = ModuleLoader::default();
     assert!(loader.load(b"early", user("fn$quotient$i64")).is_err());
-    let resolver = Arc::new(JitSymbolResolver::of(Arc::new(jit)));
+    let resolver = Arc::new(JitSymbolResolver::new(jit));
     loader.set_fallback_resolver(Some(resolver.clone()));
     let handle = loader.load(b"user", user("fn$quotient$i64")).unwrap();
     let main = loader.get(handle).unwrap().function(b"main").unwrap();
@@ -163,9 +165,9 @@ fn a_trap_says_in_which_instance_it_happened() {
     for template in parse(text).unwrap() {
         module = module.template(&template.name, &template.body);
     }
-    let jit = JitInstantiator::new(SILENT);
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
     jit.load_smf_bytes(b"m", &module.file()).unwrap();
-    let outer = jit.try_jit_instantiate(b"fn$outer$i64").instance().unwrap().clone();
+    let outer = jit.try_jit_instantiate(b"fn$outer$i64").unwrap().clone();
     let Err(LinkError::Trap(trap)) = land_at(outer.address(), &[1, 0]) else { panic!() };
     let inner = jit.instance_at(trap.function).unwrap();
     assert_eq!((inner.symbol(), inner.address()), (&b"fn$inner$i64"[..], trap.function));
@@ -185,11 +187,10 @@ fn refused(text: &str, row: [&str; 3]) -> String {
 }
 
 fn told(module: Spec, symbol: &str) -> String {
-    let jit = JitInstantiator::new(SILENT);
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
     jit.load_smf_bytes(b"m", &module.file()).unwrap();
-    let result = jit.try_jit_instantiate(symbol.as_bytes());
-    let told = result.to_string();
-    assert!(result.is_error() && told.contains(symbol), "{told}");
+    let told = jit.try_jit_instantiate(symbol.as_bytes()).unwrap_err().to_string();
+    assert!(told.contains(symbol), "{told}");
     // A callee that is sound may be there.
     assert_eq!(jit.address(symbol.as_bytes()), None);
     told
@@ -202,15 +203,15 @@ fn bodies_that_cannot_be_meant_are_told_with_symbol_and_cause() {
     let double = grow.replace("Box<T>", "Pair<T, T>");
     let row = ["f", "i64", "fn$f$i64"];
     for (text, cause) in [
-        (&grow, "larger than types may be"),
-        (&double, "larger than types may be"),
+        (&grow, "exceed the limits of a type"),
+        (&double, "exceed the limits of a type"),
         (&call("call gone<T>(a)"), "no loaded module has a template `gone`"),
-        (&call("call_host gone(a)"), "nobody provides `gone`"),
+        (&call("call_host gone(a)"), "undefined symbol `gone`"),
         (
             &(call("call g<T>(a)") + "template g<T>()\nreturn_none\nend"),
-            "it calls `g` with other types than that takes and gives",
+            "it calls `g` with types that differ from its signature",
         ),
-        (&call("call f<T>()"), "it calls `f` with other types than that takes and gives"),
+        (&call("call f<T>()"), "it calls `f` with types that differ from its signature"),
     ] {
         let told = refused(text, row);
         assert!(told.contains(cause), "{told}");
@@ -219,7 +220,7 @@ fn bodies_that_cannot_be_meant_are_told_with_symbol_and_cause() {
     for (arguments, cause) in [
         ("i64, i64", "2"),
         ("Pair<i64, i64>", "which is no number, bool or pointer"),
-        ("i64>", "no type at byte 3"),
+        ("i64>", "syntax error in the type arguments at byte 3"),
     ] {
         let told = refused(sound, ["f", arguments, "fn$f$x"]);
         assert!(told.contains(cause), "{told}");
@@ -255,11 +256,11 @@ fn a_type_without_meaning_is_refused_with_the_place() {
     let bits = parse("template bits<T>(a: T) -> T\nshl T a, a, 1\nreturn T a\nend").unwrap();
     let module = Spec::new().template("bits", &bits[0].body);
     let module = module.possible("bits", "f64", "bits$f64").possible("bits", "text", "bits$text");
-    let jit = JitInstantiator::new(SILENT);
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
     jit.load_smf_bytes(b"bits", &module.file()).unwrap();
     for (symbol, what) in [("bits$f64", "f64"), ("bits$text", "no number")] {
         match jit.try_jit_instantiate(symbol.as_bytes()) {
-            JitResult::CompilationError(failure) => {
+            Err(InstantiateError::Failed(failure)) => {
                 let said = failure.to_string();
                 assert!(said.contains("shl has no meaning") && said.contains(what), "{said}");
             }

@@ -9,7 +9,7 @@ use smf_core::format::note::{Note, Status};
 use smf_core::format::write::library;
 use smf_core::format::{Layout, Library, Smf};
 use smf_core::memory::ReplaceError;
-use smf_core::templates::{JitConfig, JitResult, MetadataError, UpdateError};
+use smf_core::templates::{InstantiateError, JitConfig, MetadataError, UpdateError};
 
 use crate::build::{Directory, SILENT, Spec, instantiator, loaded};
 use crate::call_at;
@@ -40,8 +40,8 @@ fn two() -> Spec {
 #[test]
 fn the_note_is_updated_in_memory() {
     let (jit, _) = loaded(JitConfig::default(), &[two()]);
-    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
-    let (possible, made) = rows(&jit.note(b"m0").unwrap());
+    assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
+    let (possible, made) = rows(&jit.note(b"m0").unwrap().unwrap());
     assert_eq!((possible, made.len()), (vec!["g$i64".into()], 1));
 }
 
@@ -53,12 +53,12 @@ fn the_note_is_updated_on_disk() {
         let file = directory.0.join("a.smf");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o750)).unwrap();
         jit.load_smf_metadata(&path).unwrap();
-        assert!(jit.try_jit_instantiate(b"f$i64").is_success());
+        assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
         let text = String::from_utf8_lossy(&path);
         let row = ["f$i64", &format!("{text}:0:0:jit"), "jit_memory", "jit_compiled"];
         let expected = (vec!["g$i64".to_owned()], vec![row.map(str::to_owned)]);
         assert_eq!(on_disk(&path), expected);
-        assert_eq!(rows(&jit.note(&path).unwrap()), expected);
+        assert_eq!(rows(&jit.note(&path).unwrap().unwrap()), expected);
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o750);
         // A new process finds it there.
         let (other, _) = instantiator(JitConfig::default());
@@ -71,17 +71,17 @@ fn the_note_is_updated_on_disk() {
 #[test]
 fn what_was_made_is_possible_no_more() {
     let (jit, _) = loaded(JitConfig::default(), &[two()]);
-    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
-    assert!(!jit.can_jit_instantiate(b"f$i64") && jit.find_possible(b"f$i64").is_none());
+    assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
+    assert!(!jit.can_jit_instantiate(b"f$i64") && jit.find_possible(b"f$i64").unwrap().is_none());
     assert!(jit.can_jit_instantiate(b"g$i64"));
-    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
+    assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
 }
 
 #[test]
 fn the_status_says_who_has_made_it() {
     let (jit, _) = loaded(JitConfig::default(), &[two()]);
-    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
-    let note = jit.note(b"m0").unwrap();
+    assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
+    let note = jit.note(b"m0").unwrap().unwrap();
     let row = Note::parse(&note, 0).unwrap().instantiations().next().unwrap().unwrap();
     assert!(matches!(row.status(), Status::JitCompiled));
     assert!(row.from_loc().eq_str("m0:0:0:jit") && row.template().eq_str("f"));
@@ -97,13 +97,16 @@ fn an_update_that_fails_leaves_usable_code_and_the_old_file() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
     let before = fs::read(&file).unwrap();
     let result = jit.try_jit_instantiate(b"f$i64");
-    let JitResult::UpdateFailed { instance, error } = &result else { panic!("{result}") };
+    let Err(InstantiateError::UpdateFailed { instance, error }) = &result else {
+        panic!("{result:?}")
+    };
     assert_eq!(*error, UpdateError::Replace(ReplaceError::ReadOnly));
-    assert!(result.to_string().ends_with("but its module was not told: the file is read-only"));
+    let message = result.as_ref().unwrap_err().to_string();
+    assert!(message.ends_with("but its module was not updated: the file is read-only"));
     assert_eq!(call_at(instance.address(), &[]), 1);
     assert_eq!(fs::read(&file).unwrap(), before);
     // It is there from now on, and the file is told when it can be.
-    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
+    assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
     assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 1);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(jit.update(), Ok(()));
@@ -115,12 +118,12 @@ fn updates_can_be_switched_off() {
     let (directory, (jit, _)) = (Directory::new("off"), instantiator(SILENT));
     let path = directory.file("a.smf", &two().file());
     jit.load_smf_metadata(&path).unwrap();
-    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
-    assert_eq!(jit.note(&path).unwrap(), two().note_text().into_bytes());
+    assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
+    assert_eq!(jit.note(&path).unwrap().unwrap(), two().note_text().into_bytes());
     assert_eq!(on_disk(&path).0, ["f$i64", "g$i64"]);
     assert!(jit.can_jit_instantiate(b"f$i64"));
     // Until somebody asks for them.
-    assert!(jit.try_jit_instantiate(b"g$i64").is_success());
+    assert!(jit.try_jit_instantiate(b"g$i64").is_ok());
     assert_eq!(jit.update(), Ok(()));
     assert_eq!((on_disk(&path).0.len(), on_disk(&path).1.len()), (0, 2));
 }
@@ -135,7 +138,7 @@ fn instances_that_were_needed_are_told_as_well() {
     jit.load_smf_metadata(&one).unwrap();
     jit.load_smf_metadata(&other).unwrap();
     let result = jit.try_jit_instantiate(b"f$i64");
-    assert_eq!(call_at(result.instance().unwrap().address(), &[]), 4);
+    assert_eq!(call_at(result.as_ref().unwrap().address(), &[]), 4);
     assert_eq!((on_disk(&one).1.len(), on_disk(&other).1.len()), (1, 2));
 }
 
@@ -158,8 +161,8 @@ fn a_module_in_an_archive_is_told_there() {
     assert!(jit.load_archived_metadata(&directory.file("m.smf", &module), "m").is_err());
     jit.load_archived_metadata(&path, "m").unwrap();
     let name = [&path[..], b"(m)"].concat();
-    assert_eq!(jit.find_possible(b"f$i64").unwrap().path[..], name[..]);
-    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
+    assert_eq!(jit.find_possible(b"f$i64").unwrap().unwrap().path[..], name[..]);
+    assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
     let file = fs::read(directory.0.join("a.lsm")).unwrap();
     let library = Library::parse(&file).unwrap();
     library.verify().unwrap();
@@ -178,8 +181,11 @@ fn a_module_in_an_archive_is_told_there() {
     directory.file("a.lsm", &damaged);
     let result = jit.try_jit_instantiate(b"g$i64");
     assert!(
-        matches!(result, JitResult::UpdateFailed { error: UpdateError::Library(_), .. }),
-        "{result}"
+        matches!(
+            result,
+            Err(InstantiateError::UpdateFailed { error: UpdateError::Library(_), .. })
+        ),
+        "{result:?}"
     );
     assert_eq!(fs::read(directory.0.join("a.lsm")).unwrap(), damaged);
     // And so is one without the module.
@@ -196,14 +202,14 @@ fn a_file_that_is_another_module_by_now_is_left_alone() {
     directory.file("a.smf", &built);
     let result = jit.try_jit_instantiate(b"f$i64");
     assert!(
-        matches!(result, JitResult::UpdateFailed { error: UpdateError::Changed, .. }),
-        "{result}"
+        matches!(result, Err(InstantiateError::UpdateFailed { error: UpdateError::Changed, .. })),
+        "{result:?}"
     );
     assert_eq!(fs::read(directory.0.join("a.smf")).unwrap(), built);
     directory.file("a.smf", b"broken");
     let result = jit.try_jit_instantiate(b"g$i64");
     assert!(
-        matches!(result, JitResult::UpdateFailed { error: UpdateError::Format(_), .. }),
-        "{result}"
+        matches!(result, Err(InstantiateError::UpdateFailed { error: UpdateError::Format(_), .. })),
+        "{result:?}"
     );
 }

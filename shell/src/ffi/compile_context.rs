@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use smf_core::format::Layout;
 use smf_core::link::host_arch;
 use smf_core::templates::{
-    CodeReloc, CompileError, Compiler, Environment, PrecompiledBodies, Request, Target, Type,
-    TypedBodies, mangle,
+    CodeReloc, CompileError, CompileRequest, Compiler, Environment, IrBodies, PrecompiledBodies,
+    Target,
 };
+use smf_core::types::{Type, mangle};
 
 use super::jit_handles::{FromC, SmfCompiler};
 use crate::fork::Users;
@@ -48,7 +49,7 @@ pub(super) struct Context {
     pub(super) counts: Counts,
     /// The threads that may hold the locks below.
     pub(super) users: Users,
-    typed: TypedBodies,
+    typed: IrBodies,
     callback: FromC,
     compiled: Mutex<HashMap<Key, Value>>,
 }
@@ -93,11 +94,11 @@ impl Context {
     }
 
     fn compile(&self, name: &str, arguments: &[Type], body: &[u8]) -> Result<Value, String> {
-        let none = || "the template has no symbol".to_owned();
-        let symbol = mangle(name, arguments).ok_or_else(none)?;
-        let nobody = || format!("no compiler takes the body of the template `{name}`");
+        let symbol = mangle(name, arguments).map_err(|error| error.to_string())?;
+        let symbol = symbol.ok_or_else(|| "the template has no symbol".to_owned())?;
+        let nobody = || format!("no compiler recognizes the body of the template `{name}`");
         let compiler = self.compiler(body).ok_or_else(nobody)?;
-        let request = Request {
+        let request = CompileRequest {
             symbol: symbol.as_bytes(),
             template: name.as_bytes(),
             kind: None,
@@ -126,7 +127,7 @@ enum Wanted {
 
 /// What a compiler has asked for.
 struct Asked<'r> {
-    request: &'r Request<'r>,
+    request: &'r CompileRequest<'r>,
     targets: Vec<Wanted>,
 }
 
@@ -163,7 +164,7 @@ impl Asked<'_> {
                 let all: Vec<_> = types.iter().map(type_to_json).collect();
                 told.insert("template".to_owned(), template.as_str().into());
                 told.insert("types".to_owned(), all.into());
-                told.insert("symbol".to_owned(), mangle(template, types).into());
+                told.insert("symbol".to_owned(), mangle(template, types).ok().flatten().into());
             }
         }
         told.into()

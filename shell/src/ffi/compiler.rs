@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering;
 
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
-use smf_core::templates::{
-    Conflict, Hint, HintSource, MAX_ARGUMENTS, Signature, Type, Unifier, UnifyError, Variables,
-    infer, mangle,
+use smf_core::types::{
+    Conflict, Hint, HintSource, MAX_ARGUMENTS, TemplateSignature, Type, Unifier, UnifyError,
+    Variables, infer, mangle,
 };
 
 use super::compile_context::Context;
@@ -164,7 +164,8 @@ pub unsafe extern "C" fn compiler_instantiate_template(
 pub unsafe extern "C" fn compiler_check_types(context: i64, template: Json, types: Json) -> Answer {
     let act = |_: &Context, [template, types]: [Value; 2]| {
         let (name, arguments, _) = checked(&template, &types)?;
-        Ok(json!({"success": true, "symbol": mangle(name, &arguments)}))
+        let symbol = mangle(name, &arguments).map_err(|error| error.to_string())?;
+        Ok(json!({"success": true, "symbol": symbol}))
     };
     // SAFETY: passed on to the caller.
     unsafe { answer(context, [template, types], act) }
@@ -225,11 +226,11 @@ fn types_of(value: &Value) -> Result<Vec<Type>, String> {
     list(value, "types")?.iter().map(read).collect()
 }
 
-fn signature(template: &Value) -> Result<Signature, String> {
+fn signature(template: &Value) -> Result<TemplateSignature, String> {
     let arguments = template.get("param_types").map(types_of).transpose()?.unwrap_or_default();
     let result = template.get("return_type").filter(|value| !value.is_null());
     let result = result.map(type_from_json).transpose().map_err(|error| error.to_string())?;
-    Ok(Signature { parameters: parameters(template)?, arguments, result })
+    Ok(TemplateSignature { parameters: parameters(template)?, arguments, result })
 }
 
 fn hint(value: &Value) -> Result<Hint, String> {
@@ -329,8 +330,8 @@ impl Serialize for Unified<'_> {
 
 impl OpenUnifier {
     fn unify(&mut self, one: &Type, other: &Type) -> Result<Type, UnifyError> {
-        let one = self.unifier.enter(one, &mut self.variables)?;
-        let other = self.unifier.enter(other, &mut self.variables)?;
+        let one = self.unifier.add(one, &mut self.variables)?;
+        let other = self.unifier.add(other, &mut self.variables)?;
         self.unifier.unify(one, other)?;
         self.unifier.resolve(one)
     }

@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_void};
 use smf_core::alloc_util::{TryArc, try_box};
 use smf_core::link::{Resolve, ShortName};
 use smf_core::templates::{
-    JitConfig, JitInstantiator, JitResult, JitSymbolResolver, MetadataError,
+    InstantiateError, JitConfig, JitInstantiator, JitSymbolResolver, MetadataError,
 };
 
 use super::cptr::{slice, text};
@@ -99,10 +99,10 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
     };
     let memory = blocks::with(|blocks| blocks.lend())?;
     let compiler = TryArc::new(FromC::default())?;
-    let jit = JitInstantiator::try_new(config, memory.memory.clone())?
-        .try_with_compiler(try_box(compiler.clone())?)?
-        .try_with_observer(try_box(Announce)?)?;
-    let shared = TryArc::new(SharedJit::new(JitSymbolResolver::try_of(jit)?))?;
+    let jit = JitInstantiator::new(config, memory.memory.clone())?
+        .with_compiler(compiler.clone())?
+        .with_observer(Announce)?;
+    let shared = TryArc::new(SharedJit::new(JitSymbolResolver::new(jit)))?;
     let open = OpenJit { shared, compiler, _memory: memory };
     JITS.open(open)?.ok_or(ApiError::TooManyJits { limit: SEATS })
 }
@@ -216,7 +216,10 @@ pub unsafe extern "C" fn smf_jit_instantiate(
         Ok(made) => made,
         Err(error) => return or(-1, Err(error)),
     };
-    let found = made.instance();
+    let found = match &made {
+        Ok(instance) => Some(instance),
+        Err(error) => error.instance(),
+    };
     let filled = SmfJitInstance {
         size: 0,
         address: found.map_or(0, |found| found.address().cast_signed()),
@@ -226,14 +229,14 @@ pub unsafe extern "C" fn smf_jit_instantiate(
     if let Err(error) = unsafe { versioned_struct::write_wanted(instance, filled) } {
         return or(-1, Err(error));
     }
-    let outcome = match &made {
-        JitResult::Success(_) => return 0,
-        JitResult::NotFound { .. } => 1,
-        JitResult::CircularDependency { .. } => 2,
-        JitResult::CompilationError(_) | JitResult::AllocError => 3,
-        JitResult::UpdateFailed { .. } => 4,
+    let Err(error) = made else { return 0 };
+    let outcome = match error {
+        InstantiateError::NotFound { .. } => 1,
+        InstantiateError::CircularDependency { .. } => 2,
+        InstantiateError::Failed(_) | InstantiateError::OutOfMemory => 3,
+        InstantiateError::UpdateFailed { .. } => 4,
     };
-    or(outcome, Err(ApiError::Instantiate { outcome, reason: Phrase::of(&made) }))
+    or(outcome, Err(ApiError::Instantiate { outcome, reason: Phrase::of(&error) }))
 }
 
 /// Where a symbol is: what it was registered with, else the instance of it, made if need be; 0 on failure.
@@ -262,7 +265,7 @@ pub unsafe extern "C" fn smf_jit_register(jit: u64, symbol: *const c_char, addre
     let symbol = unsafe { text("the symbol", symbol) };
     let registered = enter(jit).and_then(|jit| {
         let address = args::address("the address", address)?;
-        jit.shared.resolver.try_register(symbol?.to_bytes(), address as u64)?;
+        jit.shared.resolver.register(symbol?.to_bytes(), address as u64)?;
         Ok(true)
     });
     or(false, registered)
@@ -369,8 +372,8 @@ pub unsafe extern "C" fn smf_jit_statistics(jit: u64, statistics: *mut SmfJitSta
             cached: count(stats.cached_count),
             modules: count(stats.loaded_smf_count),
             failed: count(stats.failed_count),
-            kept: count(stats.kept_count),
-            stale: count(stats.stale_count),
+            kept: count(stats.cache_hit_count),
+            stale: count(stats.cache_stale_count),
         };
         // SAFETY: passed on to the caller.
         unsafe { versioned_struct::write(statistics, filled) }.map(|()| true)

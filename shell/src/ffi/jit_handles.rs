@@ -11,8 +11,8 @@ use smf_core::alloc_util::{AllocError, TryArc, try_copy_bytes, try_push};
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::Resolve;
 use smf_core::templates::{
-    CodeReloc, CompileError, Compiled, Compiler, Environment, JitInstantiator, JitSymbolResolver,
-    Request, Target,
+    CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, JitInstantiator,
+    JitSymbolResolver, Target,
 };
 
 use super::blocks::Lent;
@@ -172,7 +172,7 @@ impl Compiler for FromC {
 
     fn compile(
         &self,
-        request: &Request<'_>,
+        request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
         let none = CompileError::because("the compiler was taken away");

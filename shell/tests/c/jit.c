@@ -252,7 +252,7 @@ static void json(void) {
     expect(compiler_infer_types(context, identity, "[{\"source\":\"call_site\",\"param_index\":0,\"ty\":" I64 "}]"),
            "[" SHOWN "]");
     expect(compiler_infer_types(context, "{\"name\":\"id\",\"params\":[{\"name\":\"T\"}]}", "[]"),
-           "{\"error\":\"nothing says what the type parameter `T` is\",\"success\":false}");
+           "{\"error\":\"no hint determines the type parameter `T`\",\"success\":false}");
     expect(compiler_check_types(context, identity, "[" I64 "]"), "{\"success\":true,\"symbol\":\"id$i64\"}");
     expect(compiler_check_types(context, identity, "[]"),
            "{\"error\":\"0 type arguments; there must be 1 to 64\",\"success\":false}");
@@ -263,7 +263,7 @@ static void json(void) {
     expect(compiler_instantiate_template(context, ready, "[" I64 "]"), code);
     expect(compiler_instantiate_template(context, ready, "[" I64 "]"), code);
     expect(compiler_instantiate_template(context, identity, "[" I64 "]"),
-           "{\"error\":\"no compiler takes the body of the template `id`\",\"success\":false}");
+           "{\"error\":\"no compiler recognizes the body of the template `id`\",\"success\":false}");
     expect(compiler_get_stats(context), "{\"cache_hits\":1,\"cache_misses\":2,\"template_instantiations\":3,"
                                         "\"type_inferences\":2}");
     CHECK(compiler_destroy_context(context) && !compiler_destroy_context(context));

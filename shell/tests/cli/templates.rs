@@ -9,7 +9,7 @@ use smf_core::format::template::Container;
 use smf_core::format::write::{Module, NewSection};
 use smf_core::format::write::{NewTemplate, NewTemplates};
 use smf_core::format::{Header, Layout, RelocKind, SectionKind};
-use smf_core::jit::typed::text::parse;
+use smf_core::jit::ir::text::parse;
 use smf_core::link::host_arch;
 use smf_core::templates::{PrecompiledReloc, Variant, encode_precompiled};
 
@@ -66,7 +66,7 @@ fn jit_instantiates_and_calls() {
     assert!(shown.contains("fn$gone$i64: gone of i64, possible\n"), "{shown}");
     for (symbol, why) in [
         ("fn$gone$i64", "no loaded module has a template `gone`"),
-        ("fn$none$i64", "no module says how to make `fn$none$i64`"),
+        ("fn$none$i64", "no module lists an instance `fn$none$i64`"),
     ] {
         let output = smf(&["jit", file, symbol]);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));

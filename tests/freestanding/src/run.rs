@@ -10,10 +10,11 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 use smf_core::format::{FormatError, Smf};
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::link::{Image, LinkError, NoImports, call};
 use smf_core::memory::{FileBytes, MemoryError};
 #[cfg(feature = "templates")]
-use smf_core::templates::{self, JitConfig, JitInstantiator, JitResult, MetadataError};
+use smf_core::templates::{self, JitConfig, JitInstantiator, InstantiateError, MetadataError};
 
 use crate::start::Arguments;
 
@@ -75,7 +76,7 @@ impl fmt::Display for Failure {
             #[cfg(feature = "templates")]
             Failure::Instance(Some(reason)) => reason.error.fmt(f),
             #[cfg(feature = "templates")]
-            Failure::Instance(None) => f.write_str("the instance needs itself before it is there"),
+            Failure::Instance(None) => f.write_str("the instance requires itself"),
             #[cfg(feature = "templates")]
             Failure::AllocError => f.write_str("there is no memory for the instance"),
         }
@@ -170,24 +171,25 @@ fn function(file: &[u8], name: &[u8]) -> Result<Option<u64>, Failure> {
     }
 }
 
-/// The function that the module's templates make under this name. It stays as long as the program runs.
+/// The instance with this symbol. Its code is never freed.
 #[cfg(feature = "templates")]
 fn instance(file: &[u8], name: &[u8]) -> Result<u64, Failure> {
-    // Nobody tells the file.
+    // The module has no file to update.
     let config = JitConfig { update_smf: false, ..JitConfig::default() };
-    let instantiator = JitInstantiator::new(config);
+    let instantiator = JitInstantiator::new(config, CodeMemory::default());
+    let instantiator = instantiator.map_err(|_| Failure::AllocError)?;
     instantiator
         .load_smf_bytes(b"module", file)
         .map_err(|error| Failure::Templates(Reason::new(error)))?;
     let address = match instantiator.try_jit_instantiate(name) {
-        JitResult::Success(instance) => instance.address(),
-        JitResult::UpdateFailed { instance, .. } => instance.address(),
-        JitResult::NotFound { .. } => return Err(Failure::NoFunction),
-        JitResult::CompilationError(failure) => {
+        Ok(instance) => instance.address(),
+        Err(InstantiateError::UpdateFailed { instance, .. }) => instance.address(),
+        Err(InstantiateError::NotFound { .. }) => return Err(Failure::NoFunction),
+        Err(InstantiateError::Failed(failure)) => {
             return Err(Failure::Instance(Some(Reason::new(failure))));
         }
-        JitResult::CircularDependency { .. } => return Err(Failure::Instance(None)),
-        JitResult::AllocError => return Err(Failure::AllocError),
+        Err(InstantiateError::CircularDependency { .. }) => return Err(Failure::Instance(None)),
+        Err(InstantiateError::OutOfMemory) => return Err(Failure::AllocError),
     };
     core::mem::forget(instantiator);
     Ok(address)

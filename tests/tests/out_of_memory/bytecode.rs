@@ -2,7 +2,7 @@
 
 use smf_core::format::{Flags, Smf};
 use smf_core::jit::host::{HostFunction, HostTable, Signals};
-use smf_core::jit::interpret::{Alone, Environment, Interpreter, Room};
+use smf_core::jit::interpret::{Environment, Interpreter, NoTierUp, StackSpace};
 use smf_core::jit::text::{Assembled, assemble, write_module};
 use smf_core::jit::trap::{DEFAULT_BUDGET, MAX_DEPTH};
 use smf_core::jit::verify::{FunctionCode, Program, Verifier, functions_of};
@@ -144,8 +144,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let functions = functions();
         let (program, hosts, signals) = (program(&functions), hosts(), Signals::new());
         let environment = Environment { program: &program, hosts: &hosts, signals: &signals };
-        let room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
-        let run = || Interpreter::new().call(environment, &mut Alone, 0, &[10], room);
+        let room = StackSpace { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
+        let run = || Interpreter::new().call(environment, &mut NoTierUp, 0, &[10], room);
         judge(granted, run, |result| assert_eq!(result, OF_TEN.cast_unsigned()))
     }),
     ("call an engine that interprets", |granted| first_call(granted, Tiers::Interpret)),

@@ -10,15 +10,14 @@ use smf_core::link::{Image, NoImports, host_arch};
 use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader, StateMigration};
 use smf_core::memory::FileBytes;
 use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions};
-use smf_core::templates::{JitConfig, JitInstantiator, JitResult};
+use smf_core::templates::{InstantiateError, JitConfig, JitInstantiator};
 use smf_tests::{sample, tiny};
 
 use super::{Scenario, directory, judge};
 
 /// Makes the one instance that there is; what it is not the first time, it is the second.
-fn instantiate(jit: &JitInstantiator) -> Result<(), JitResult> {
-    let made = jit.try_jit_instantiate(b"same$i64");
-    if made.is_success() { Ok(()) } else { Err(made) }
+fn instantiate(jit: &JitInstantiator) -> Result<(), InstantiateError> {
+    jit.try_jit_instantiate(b"same$i64").map(drop)
 }
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -81,11 +80,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     }),
     ("read what templates may become", |granted| {
         let module = tiny::module(host_arch(), 0).unwrap();
-        let jit = JitInstantiator::new(JitConfig::default());
+        let jit = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap();
         judge(granted, || jit.load_smf_bytes(b"tiny", &module), drop)
     }),
     ("instantiate", |granted| {
-        let jit = JitInstantiator::new(JitConfig::default());
+        let jit = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap();
         jit.load_smf_bytes(b"tiny", &tiny::module(host_arch(), 0).unwrap()).unwrap();
         judge(granted, || instantiate(&jit), drop)
     }),
@@ -93,7 +92,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let directory = directory();
         let path = directory.path().join("tiny.smf");
         fs::write(&path, tiny::module(host_arch(), 0).unwrap()).unwrap();
-        let jit = JitInstantiator::new(JitConfig::default());
+        let jit = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap();
         jit.load_smf_metadata(path.as_os_str().as_bytes()).unwrap();
         let made = judge(granted, || instantiate(&jit), drop);
         // Also when the instance was there and the file could not be told.

@@ -100,9 +100,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let make = || {
             let memory = CodeMemory::new(CodeMemoryOptions::default());
             let memory = memory.map_err(|error| error.to_string())?;
-            let made = JitInstantiator::try_new(JitConfig::default(), memory)
-                .and_then(|jit| jit.try_with_compiler(try_box(PrecompiledBodies)?))
-                .and_then(|jit| TryArc::new(JitSymbolResolver::try_of(jit)?));
+            let made = JitInstantiator::new(JitConfig::default(), memory)
+                .and_then(|jit| jit.with_compiler(PrecompiledBodies))
+                .and_then(|jit| TryArc::new(JitSymbolResolver::new(jit)));
             made.map_err(|error| error.to_string())
         };
         judge(granted, make, drop)

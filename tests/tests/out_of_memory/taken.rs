@@ -11,6 +11,7 @@ use smf_core::format::write::note::try_write_possible;
 use smf_core::format::write::{Module, NewSection, NewSymbol};
 use smf_core::format::{Flags, Header, Layout, Smf};
 use smf_core::link::host_arch;
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
 use smf_loader::ffi::{
     SmfConcrete, SmfDeferred, SmfTakenReloc, smf_jit_close, smf_jit_instantiate, smf_jit_update,
@@ -80,11 +81,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         judge(granted, make, drop)
     }),
     ("list what an instantiator has", |granted| {
-        let jit = JitInstantiator::new(JitConfig::default());
+        let jit = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap();
         jit.load_smf_bytes(b"tiny", &tiny::module(host_arch(), 0).unwrap()).unwrap();
         let list = || {
-            let row = jit.try_find_possible(b"same$i64")?;
-            jit.try_note(b"tiny").map(|note| (row, note))
+            let row = jit.find_possible(b"same$i64")?;
+            jit.note(b"tiny").map(|note| (row, note))
         };
         judge(granted, list, |(row, note)| {
             assert!(row.is_some_and(|row| row.template == "same") && note.is_some());

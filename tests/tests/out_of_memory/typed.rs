@@ -3,15 +3,15 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use smf_core::format::Smf;
 use smf_core::format::ext::cached_code::{payload_of, records};
 use smf_core::format::template::{Constraints, Container};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
-use smf_core::jit::typed::text::parse;
-use smf_core::templates::{JitConfig, JitInstantiator, JitResult};
+use smf_core::jit::ir::text::parse;
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::templates::{InstantiateError, JitConfig, JitInstantiator};
 
 use super::{Scenario, directory, judge};
 
@@ -69,13 +69,12 @@ fn module() -> Vec<u8> {
 
 fn instantiator(keep_code: bool) -> JitInstantiator {
     let config = JitConfig { keep_code, ..JitConfig::default() };
-    JitInstantiator::new(config).with_symbols(Arc::new(host))
+    JitInstantiator::new(config, CodeMemory::default()).unwrap().with_symbols(host).unwrap()
 }
 
 /// Makes the instance; when it is there already, that is enough.
-fn instantiate(jit: &JitInstantiator) -> Result<(), JitResult> {
-    let made = jit.try_jit_instantiate(SYMBOL);
-    if made.is_success() { Ok(()) } else { Err(made) }
+fn instantiate(jit: &JitInstantiator) -> Result<(), InstantiateError> {
+    jit.try_jit_instantiate(SYMBOL).map(drop)
 }
 
 /// As another process has it, with the code that the file keeps.
@@ -127,7 +126,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let directory = directory();
         let jit = taken(&keeping(directory.path()));
         let made = judge(granted, || instantiate(&jit), drop);
-        assert!(granted != usize::MAX || jit.stats().kept_count == MADE);
+        assert!(granted != usize::MAX || jit.stats().cache_hit_count == MADE);
         made
     }),
 ];

@@ -6,7 +6,6 @@
 use std::cell::Cell;
 use std::fmt::Write;
 use std::hint::black_box;
-use std::sync::Arc;
 
 use smf_core::format::Layout;
 use smf_core::format::ext::hash_index;
@@ -15,6 +14,7 @@ use smf_core::format::template::Container;
 use smf_core::format::write::{Module, NewSection};
 use smf_core::format::write::{NewTemplate, NewTemplates};
 use smf_core::format::{Arch, Header, SectionKind};
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
     JitConfig, JitInstantiator, JitSymbolResolver, MetadataError, Variant, encode_precompiled,
 };
@@ -46,7 +46,7 @@ pub(crate) fn measure(bench: &mut Bench) {
             }
             let symbol = &rows[next.replace(next.get() + 1)];
             let open = jit.take();
-            let made = open.as_ref().unwrap().try_jit_instantiate(symbol.as_bytes()).is_success();
+            let made = open.as_ref().unwrap().try_jit_instantiate(symbol.as_bytes()).is_ok();
             jit.set(open);
             assert!(made);
         };
@@ -54,7 +54,7 @@ pub(crate) fn measure(bench: &mut Bench) {
             Measure { name: MAKE, target: target(2000.0), batches: 100, ..Measure::default() };
         bench.take(&measure, repeat(make), None);
     }
-    let resolver = JitSymbolResolver::of(Arc::new(open(&file).unwrap().unwrap()));
+    let resolver = JitSymbolResolver::new(open(&file).unwrap().unwrap());
     assert!(resolver.resolve(rows[7].as_bytes()).is_some());
     let find = Measure { name: FIND, target: target(20.0), ..Measure::default() };
     let symbol = rows[7].as_bytes();
@@ -90,9 +90,13 @@ pub(crate) fn measure(bench: &mut Bench) {
     write_old(&path, &module(&rows[..100]));
     let path = path.into_os_string().into_encoded_bytes();
     let first = || {
-        let jit = JitInstantiator::new(JitConfig { update_smf: false, ..JitConfig::default() });
+        let jit = JitInstantiator::new(
+            JitConfig { update_smf: false, ..JitConfig::default() },
+            CodeMemory::default(),
+        )
+        .unwrap();
         jit.load_smf_metadata(&path).unwrap();
-        assert!(jit.try_jit_instantiate(rows[50].as_bytes()).is_success());
+        assert!(jit.try_jit_instantiate(rows[50].as_bytes()).is_ok());
     };
     let measure = Measure { name: FIRST, target: target(300_000.0), ..Measure::default() };
     bench.take(&measure, repeat(first), None);
@@ -142,7 +146,11 @@ fn module(rows: &[String]) -> Vec<u8> {
 
 /// In an option, because it goes in and out of a cell.
 fn open(file: &[u8]) -> Result<Option<JitInstantiator>, MetadataError> {
-    let jit = JitInstantiator::new(JitConfig { update_smf: false, ..JitConfig::default() });
+    let jit = JitInstantiator::new(
+        JitConfig { update_smf: false, ..JitConfig::default() },
+        CodeMemory::default(),
+    )
+    .unwrap();
     jit.load_smf_bytes(b"bench", file)?;
     Ok(Some(jit))
 }
@@ -156,7 +164,7 @@ mod tests {
         let rows = symbols();
         let jit = open(&module(&rows[..1000])).unwrap().unwrap();
         assert!(rows[..1000].iter().all(|symbol| jit.can_jit_instantiate(symbol.as_bytes())));
-        assert!(jit.try_jit_instantiate(rows[999].as_bytes()).is_success());
+        assert!(jit.try_jit_instantiate(rows[999].as_bytes()).is_ok());
         Note::parse(note(&rows, 1 << 20).as_bytes(), 0).unwrap().check().unwrap();
     }
 }

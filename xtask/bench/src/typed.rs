@@ -4,14 +4,14 @@
 use std::cell::Cell;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smf_core::format::template::{Constraints, Container, TemplateKind};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
-use smf_core::jit::typed::text::{ParsedTemplate, parse};
-use smf_core::jit::typed::{Argument, Arguments, Body, Scalar, VerifiedTemplate, lower};
+use smf_core::jit::ir::text::{ParsedTemplate, parse};
+use smf_core::jit::ir::{Argument, Arguments, Function, Scalar, VerifiedTemplate, lower};
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator, JitSymbolResolver};
 use smf_core::trap::call_catching;
 
@@ -52,7 +52,7 @@ pub(crate) fn measure(bench: &mut Bench) {
         }
         let [_, _, symbol] = &rows[next.replace(next.get() + 1)];
         let open = jit.take();
-        assert!(open.as_ref().unwrap().try_jit_instantiate(symbol.as_bytes()).is_success());
+        assert!(open.as_ref().unwrap().try_jit_instantiate(symbol.as_bytes()).is_ok());
         jit.set(open);
     };
     let target = Target::nanoseconds;
@@ -69,7 +69,7 @@ pub(crate) fn measure(bench: &mut Bench) {
     let measure = Measure { name: COMPILE, target: target(1000.0), ..Measure::default() };
     bench.take(&measure, repeat(compile), None);
 
-    let resolver = JitSymbolResolver::of(Arc::new(open(&file)));
+    let resolver = JitSymbolResolver::new(open(&file));
     let [_, _, symbol] = &rows[7];
     assert!(resolver.resolve(symbol.as_bytes()).is_some());
     let measure = Measure { name: FIND, target: target(20.0), ..Measure::default() };
@@ -109,10 +109,14 @@ fn measure_first(bench: &mut Bench, module: &[u8]) {
 fn keep_code(path: &Path) {
     let symbol = first_row();
     for kept in [0, 1] {
-        let jit = JitInstantiator::new(JitConfig { keep_code: true, ..JitConfig::default() });
+        let jit = JitInstantiator::new(
+            JitConfig { keep_code: true, ..JitConfig::default() },
+            CodeMemory::default(),
+        )
+        .unwrap();
         jit.load_smf_metadata(path.as_os_str().as_encoded_bytes()).unwrap();
-        assert!(jit.try_jit_instantiate(symbol.as_bytes()).is_success());
-        assert_eq!(jit.stats().kept_count, kept);
+        assert!(jit.try_jit_instantiate(symbol.as_bytes()).is_ok());
+        assert_eq!(jit.stats().cache_hit_count, kept);
     }
 }
 
@@ -134,11 +138,11 @@ fn in_fresh_process(module: &Path, keep: bool) -> Duration {
 pub(crate) fn first_instance(module: &str, keep_code: bool) {
     let start = Instant::now();
     let config = JitConfig { update_smf: false, keep_code, ..JitConfig::default() };
-    let jit = JitInstantiator::new(config);
+    let jit = JitInstantiator::new(config, CodeMemory::default()).unwrap();
     jit.load_smf_metadata(module.as_bytes()).unwrap();
     let made = jit.try_jit_instantiate(first_row().as_bytes());
     // SAFETY: `work` takes two integers, an address that it leaves alone when the last one is 0, and that.
-    let called = unsafe { call_catching(made.instance().unwrap().address(), &[40, 2, 0, 0]) };
+    let called = unsafe { call_catching(made.as_ref().unwrap().address(), &[40, 2, 0, 0]) };
     let elapsed = start.elapsed();
     assert_eq!(called.unwrap(), 40);
     println!("{}", elapsed.as_nanos());
@@ -152,7 +156,7 @@ fn measure_sort(bench: &mut Bench) {
     let sort = row("sort", "i64");
     let jit = open(&module(&parse(&lists).unwrap(), std::slice::from_ref(&sort)));
     let made = jit.try_jit_instantiate(sort[2].as_bytes());
-    let address = made.instance().unwrap().address();
+    let address = made.as_ref().unwrap().address();
     let mut state = 1u64;
     let numbers: Vec<i64> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -259,7 +263,7 @@ fn work() -> ParsedTemplate {
     text += "store_element T a, p[i]\nneg T t, a\nxor T u, t, 5\nadd i64 i, i, 7\njump more\n\
              done:\nmove T t, a\nreturn T t\nend\n";
     let work = parse(&text).unwrap().remove(0);
-    assert_eq!(Body::parse(&work.body).unwrap().len(), 50);
+    assert_eq!(Function::parse(&work.body).unwrap().len(), 50);
     work
 }
 
@@ -283,7 +287,11 @@ fn module(templates: &[ParsedTemplate], rows: &[[String; 3]]) -> Vec<u8> {
 }
 
 fn open(file: &[u8]) -> JitInstantiator {
-    let jit = JitInstantiator::new(JitConfig { update_smf: false, ..JitConfig::default() });
+    let jit = JitInstantiator::new(
+        JitConfig { update_smf: false, ..JitConfig::default() },
+        CodeMemory::default(),
+    )
+    .unwrap();
     jit.load_smf_bytes(b"bench", file).unwrap();
     jit
 }

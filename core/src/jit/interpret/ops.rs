@@ -147,7 +147,7 @@ pub(super) struct Ops {
     pub(super) params: usize,
     pub(super) locals: usize,
     /// The most values that the vector holds.
-    pub(super) longest: u32,
+    pub(super) max_stack_depth: u32,
     /// What an activation is charged, in bytes.
     pub(super) charge: u64,
 }
@@ -173,10 +173,10 @@ impl Ops {
         };
         let mut ops = try_with_capacity(count)?;
         ops.extend(instructions().map(op).chain([Op::RetTop]));
-        let longest = facts.longest();
-        let charge = activation_charge(function.locals, longest);
+        let max_stack_depth = facts.max_stack_depth();
+        let charge = activation_charge(function.locals, max_stack_depth);
         let (params, locals) = (function.params.into(), function.locals.into());
-        Ok(Self { ops, offsets, params, locals, longest, charge })
+        Ok(Self { ops, offsets, params, locals, max_stack_depth, charge })
     }
 
     /// Where the instruction of an operation begins.
@@ -186,7 +186,7 @@ impl Ops {
 
     /// How many values an activation has room for.
     pub(super) fn values(&self) -> usize {
-        self.locals + usize::try_from(self.longest).unwrap_or(usize::MAX >> 1)
+        self.locals + usize::try_from(self.max_stack_depth).unwrap_or(usize::MAX >> 1)
     }
 }
 

@@ -10,7 +10,8 @@ use crate::jit::testing::{code, function};
 use crate::jit::trap::{DEFAULT_BUDGET, MAX_DEPTH};
 use crate::jit::verify::FunctionCode;
 
-const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
+const STACK_SPACE: StackSpace =
+    StackSpace { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
 fn run_with<T: TierUp>(
     functions: &[(&[I], u16, u16)],
@@ -27,16 +28,16 @@ fn run_with<T: TierUp>(
     let args: Vec<_> = args.iter().map(|arg| arg.cast_unsigned()).collect();
     let environment = Environment { program: &program, hosts, signals };
     let mut interpreter = Interpreter::new();
-    let first = interpreter.call(environment, tier, 0, &args, ROOM);
+    let first = interpreter.call(environment, tier, 0, &args, STACK_SPACE);
     if !T::WATCHES {
         // Nothing is left behind, whatever happened.
-        assert_eq!(interpreter.call(environment, tier, 0, &args, ROOM), first);
+        assert_eq!(interpreter.call(environment, tier, 0, &args, STACK_SPACE), first);
     }
     first.map(u64::cast_signed)
 }
 
 fn run(functions: &[(&[I], u16, u16)], args: &[i64]) -> Result<i64, Trap> {
-    run_with(functions, args, &mut Alone, &HostTable::new(), &Signals::new())
+    run_with(functions, args, &mut NoTierUp, &HostTable::new(), &Signals::new())
 }
 
 fn one(instructions: &[I]) -> Result<i64, Trap> {
@@ -263,16 +264,16 @@ fn the_host_is_called_and_may_fail() {
     hosts.set(3, HostFunction::Args2(difference));
     let code = [int(1), int(50), int(8), I::CallSffi { index: 3, argc: 2 }, I::SubI64];
     let signals = Signals::new();
-    assert_eq!(run_with(&[(&code, 0, 0)], &[], &mut Alone, &hosts, &signals), Ok(-41));
+    assert_eq!(run_with(&[(&code, 0, 0)], &[], &mut NoTierUp, &hosts, &signals), Ok(-41));
     signals.report(7);
     let mut interpreter = Interpreter::new();
     let bytes = crate::jit::testing::code(&code);
     let program = Verifier::new().verify(vec![function(&bytes, 0, 0)]).unwrap();
     let environment = Environment { program: &program, hosts: &hosts, signals: &signals };
     let trap = Trap { cause: Cause::Host(7), function: 0, at: 30 };
-    assert_eq!(interpreter.call(environment, &mut Alone, 0, &[], ROOM), Err(trap));
+    assert_eq!(interpreter.call(environment, &mut NoTierUp, 0, &[], STACK_SPACE), Err(trap));
     assert_eq!(
-        interpreter.call(environment, &mut Alone, 0, &[], ROOM),
+        interpreter.call(environment, &mut NoTierUp, 0, &[], STACK_SPACE),
         Ok((-41i64).cast_unsigned())
     );
     let missing = HostTable::new().link(&program).unwrap_err();
@@ -285,7 +286,7 @@ fn an_interrupt_stops_loops_and_calls() {
     signals.interrupt();
     let hosts = HostTable::new();
     let forever = [I::Jmp { offset: 0 }];
-    let run = |functions| run_with(functions, &[], &mut Alone, &hosts, &signals);
+    let run = |functions| run_with(functions, &[], &mut NoTierUp, &hosts, &signals);
     let trap = Trap { cause: Cause::Interrupted, function: 0, at: 0 };
     assert_eq!(run(&[(&forever, 0, 0)]), Err(trap));
     let codes = code(&forever);
@@ -293,7 +294,8 @@ fn an_interrupt_stops_loops_and_calls() {
     let signals = Signals::new();
     let environment = Environment { program: &program, hosts: &hosts, signals: &signals };
     std::thread::scope(|scope| {
-        let call = scope.spawn(|| Interpreter::new().call(environment, &mut Alone, 0, &[], ROOM));
+        let call = scope
+            .spawn(|| Interpreter::new().call(environment, &mut NoTierUp, 0, &[], STACK_SPACE));
         signals.interrupt();
         assert_eq!(call.join().unwrap(), Err(trap));
     });
@@ -307,9 +309,14 @@ struct Takes {
 }
 
 impl TierUp for Takes {
-    fn enter(&mut self, function: u32, args: &[u64], room: Room) -> Option<Result<u64, Trap>> {
+    fn on_call(
+        &mut self,
+        function: u32,
+        args: &[u64],
+        space: StackSpace,
+    ) -> Option<Result<u64, Trap>> {
         self.entered.push((function, args.to_vec()));
-        (function == 1).then_some(Ok(u64::from(room.depth)))
+        (function == 1).then_some(Ok(u64::from(space.depth)))
     }
 
     fn on_back_edge(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>> {

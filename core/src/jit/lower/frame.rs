@@ -68,16 +68,16 @@ impl Frame {
     /// copy them whole would wait for those.
     pub(super) fn plan(&mut self, shape: &Shape<'_>, homes: &mut Homes) {
         homes.choose(shape);
-        let Shape { calls, longest, params, .. } = *shape;
+        let Shape { calls, max_stack_depth, params, .. } = *shape;
         self.saved = homes.kept;
         self.params = params;
         self.moved = 0;
-        self.is_too_long = longest > MAX_VECTOR;
+        self.is_too_long = max_stack_depth > MAX_VECTOR;
         (self.first_local, self.locals_end) = locals_in_words(shape, homes, calls != 0);
         self.looks_for_interrupts = calls != 0 || shape.tail_calls;
-        self.lay_out(if self.is_too_long { 0 } else { 8 * longest }, shape.most_arguments);
+        self.lay_out(if self.is_too_long { 0 } else { 8 * max_stack_depth }, shape.most_arguments);
         // Positions are limited, and locals are numbered with 16 bits.
-        let charge = activation_charge(shape.locals, longest);
+        let charge = activation_charge(shape.locals, max_stack_depth);
         self.charge = u32::try_from(charge).unwrap_or(u32::MAX >> 1);
     }
 

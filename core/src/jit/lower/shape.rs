@@ -9,7 +9,7 @@ pub(super) struct Shape<'f> {
     /// All of them, named or not.
     pub(super) locals: u16,
     /// The most values that there are words for in the vector.
-    pub(super) longest: u32,
+    pub(super) max_stack_depth: u32,
     /// How often locals are named, in some weight; those that come behind are not counted.
     pub(super) local_uses: &'f [u64],
     /// One more than the last local that is named.
@@ -33,7 +33,7 @@ impl<'f> Shape<'f> {
         Self {
             params: facts.function.params,
             locals: facts.function.locals,
-            longest: facts.longest(),
+            max_stack_depth: facts.max_stack_depth(),
             local_uses: facts.local_uses(),
             locals_named: facts.locals_named(),
             slot_uses: facts.slot_uses(),
@@ -51,7 +51,7 @@ impl<'f> Shape<'f> {
 
     /// How often those positions are named that may be.
     pub(super) fn counted_slots(&self) -> &'f [u64] {
-        let longest = usize::try_from(self.longest).unwrap_or(usize::MAX);
-        self.slot_uses.get(..longest).unwrap_or(self.slot_uses)
+        let max_stack_depth = usize::try_from(self.max_stack_depth).unwrap_or(usize::MAX);
+        self.slot_uses.get(..max_stack_depth).unwrap_or(self.slot_uses)
     }
 }

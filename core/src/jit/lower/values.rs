@@ -141,7 +141,7 @@ impl Body<'_, '_> {
     #[inline(always)]
     pub(super) fn push(&mut self, value: Value) {
         let position = self.l.values.length;
-        debug_assert!(position < self.facts.longest(), "longer than the vector ever is");
+        debug_assert!(position < self.facts.max_stack_depth(), "longer than the vector ever is");
         if self.l.values.copies_slots {
             self.move_copies(Variable::slot(position));
         }

@@ -87,7 +87,7 @@ impl<'v> Flow<'v, '_> {
             self.uses.enter(target);
             (at, passed) = (target.at(), next + 1);
         }
-        self.uses.finish(frame.longest());
+        self.uses.finish(frame.max_stack_depth());
         Ok(())
     }
 

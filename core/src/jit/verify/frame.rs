@@ -40,7 +40,7 @@ impl Frame {
     }
 
     /// The greatest length that the vector had.
-    pub(super) fn longest(&self) -> u32 {
+    pub(super) fn max_stack_depth(&self) -> u32 {
         u32::try_from(self.types.len() - self.locals).unwrap_or(u32::MAX)
     }
 

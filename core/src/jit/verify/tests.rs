@@ -37,8 +37,8 @@ fn accepts_the_sample() {
     let sample = include_bytes!("../../../../tests/samples/bcod.smf");
     let table = Functions::parse(&sample[0xd0..0x16a], &sample[0x16a..0x175], 0xd0).unwrap();
     let program = Verifier::new().verify(functions_of(&table).unwrap()).unwrap();
-    assert_eq!(program.summary(0), Some(Summary { longest: 1, result: Kind::I64 }));
-    assert_eq!(program.summary(1), Some(Summary { longest: 6, result: Kind::I64 }));
+    assert_eq!(program.summary(0), Some(Summary { max_stack_depth: 1, result: Kind::I64 }));
+    assert_eq!(program.summary(1), Some(Summary { max_stack_depth: 6, result: Kind::I64 }));
     assert_eq!(program.summary(2), None);
     let mut verifier = Verifier::new();
     let facts = verifier.facts(&program, 1).unwrap();
@@ -56,7 +56,7 @@ fn accepts_the_sample() {
 fn the_vector_is_extended_by_writing_and_not_by_reading() {
     let dest = 3;
     let summary = one(&[I::ConstF64 { dest, bits: 0 }, I::Ret { src: 3 }]).unwrap();
-    assert_eq!(summary, Summary { longest: 4, result: Kind::F64 });
+    assert_eq!(summary, Summary { max_stack_depth: 4, result: Kind::F64 });
     let nil = one(&[I::ConstF64 { dest, bits: 0 }, I::Ret { src: 2 }]).unwrap();
     assert_eq!(nil.result, Kind::Nil);
     let slot = fault(&[I::ConstTrue { dest: 3 }, I::Ret { src: 4 }]);
@@ -228,7 +228,7 @@ fn what_is_nil_before_a_loop_may_be_read_inside() {
         let reads = [slot, I::PopStore { local: 0 }, local, I::Pop { dest: 1 }, last];
         one(&[&head[..], &reads, &jump].concat())
     };
-    assert_eq!(body(I::Dup { src: 1, dest: 1 }).map(|summary| summary.longest), Ok(3));
+    assert_eq!(body(I::Dup { src: 1, dest: 1 }).map(|summary| summary.max_stack_depth), Ok(3));
     // And here it does not, in one round.
     let error = body(I::Dup { src: 0, dest: 1 }).unwrap_err();
     assert_eq!((error.at, error.fault), (8, Fault::Mixed { place: Place::Slot(1) }));
@@ -362,7 +362,7 @@ fn loops_entered_in_the_middle_are_followed() {
         I::LtJmpIfNot { offset: 2 },
         I::Ret { src: 0 },
     ];
-    assert_eq!(one(&inverted).unwrap(), Summary { longest: 3, result: Kind::I64 });
+    assert_eq!(one(&inverted).unwrap(), Summary { max_stack_depth: 3, result: Kind::I64 });
     let mut broken = inverted;
     broken[4] = I::AddF64;
     assert_eq!(one(&broken).unwrap_err().opcode, 0x25);
@@ -387,7 +387,7 @@ fn large_programs_take_memory_and_time_that_their_length_explains() {
         I::RetVoid,
     ]);
     let program = verifier.verify(vec![function(&wide, 0, 65535)]).unwrap();
-    assert_eq!(program.summary(0).unwrap().longest, 65537);
+    assert_eq!(program.summary(0).unwrap().max_stack_depth, 65537);
     // 10 MB of one function.
     let unit = code(&[
         INT,

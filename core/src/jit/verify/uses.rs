@@ -66,9 +66,9 @@ impl Uses {
     }
 
     /// The vector of the function had at most so many values.
-    pub(super) fn finish(&mut self, longest: u32) {
+    pub(super) fn finish(&mut self, max_stack_depth: u32) {
         let [_, slots] = &mut self.counted;
-        *slots = COUNTED.min(usize::try_from(longest).unwrap_or(usize::MAX));
+        *slots = COUNTED.min(usize::try_from(max_stack_depth).unwrap_or(usize::MAX));
     }
 
     /// Counts a call with so many arguments.

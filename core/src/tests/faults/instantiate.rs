@@ -13,10 +13,11 @@ use crate::format::template::Container;
 use crate::format::write::{Module, NewSection};
 use crate::format::write::{NewTemplate, NewTemplates};
 use crate::format::{Arch, Header, Layout, RelocKind, SectionKind, Smf};
+use crate::memory::code_alloc::CodeMemory;
 use crate::memory::testing::alone;
 use crate::memory::{ReplaceError, replace_file};
 use crate::templates::{
-    JitConfig, JitInstantiator, JitResult, PrecompiledReloc, Variant, encode_precompiled,
+    InstantiateError, JitConfig, JitInstantiator, PrecompiledReloc, Variant, encode_precompiled,
 };
 
 /// A module with a template that adds what it is given, and one that calls an instance of that.
@@ -114,11 +115,11 @@ fn whatever_call_fails_an_instance_is_made_or_is_an_error() {
     // Each time with an instantiator of its own: what a system refuses once, code memory does not ask for
     // again.
     let make = || {
-        let jit = JitInstantiator::new(JitConfig::default());
+        let jit = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap();
         jit.load_smf_bytes(b"module", &bytes).map_err(|error| error.to_string())?;
         match jit.try_jit_instantiate(b"tail$i64") {
-            JitResult::Success(_) => Ok(jit),
-            failure => Err(failure.to_string()),
+            Ok(_) => Ok(jit),
+            Err(error) => Err(error.to_string()),
         }
     };
     let made = |jit: JitInstantiator| assert_eq!((call(&jit), jit.stats().cached_count), (42, 2));
@@ -126,18 +127,18 @@ fn whatever_call_fails_an_instance_is_made_or_is_an_error() {
 
     let place = Place::new("instantiate", bytes.clone());
     let update = || {
-        let jit = JitInstantiator::new(JitConfig::default());
+        let jit = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap();
         jit.load_smf_metadata(place.path()).map_err(|error| error.to_string())?;
         match jit.try_jit_instantiate(b"tail$i64") {
-            JitResult::Success(_) => Ok(jit),
-            JitResult::UpdateFailed { error, .. } => {
+            Ok(_) => Ok(jit),
+            Err(InstantiateError::UpdateFailed { error, .. }) => {
                 // It can be used all the same. The one that it needs may have been told of before.
                 assert_eq!(call(&jit), 42);
                 Smf::parse(&fs::read(&place.file).unwrap()).unwrap().verify().unwrap();
                 fs::write(&place.file, &place.old).unwrap();
                 Err(error.to_string())
             }
-            failure => Err::<_, String>(failure.to_string()),
+            Err(error) => Err::<_, String>(error.to_string()),
         }
     };
     let told = |jit: JitInstantiator| {

@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use super::Native;
 use super::stubs::Resume;
 use crate::alloc_util::{AllocError, try_collect};
-use crate::jit::interpret::Room;
+use crate::jit::interpret::StackSpace;
 use crate::jit::lower::abi;
 use crate::jit::trap::{Cause, Trap};
 use crate::vm::{TrapHook, stack};
@@ -54,9 +54,9 @@ const HOST: u32 = 5;
 const OUT_OF_MEMORY: u32 = 6;
 
 impl Context {
-    fn new(room: Room) -> Self {
+    fn new(space: StackSpace) -> Self {
         Self {
-            budget: i64::try_from(room.budget).unwrap_or(i64::MAX),
+            budget: i64::try_from(space.budget).unwrap_or(i64::MAX),
             stack: 0,
             trap_kind: 0,
             trap_function: 0,
@@ -66,7 +66,7 @@ impl Context {
             arguments: 0,
             host_error: 0,
             unused: 0,
-            stack_end: room.stack_end,
+            stack_end: space.stack_end,
             unused_word: 0,
         }
     }
@@ -123,9 +123,14 @@ type Continue = unsafe extern "C" fn(*mut Context, usize, *const Resume) -> u64;
 
 impl Native<'_> {
     /// Calls the code at `code`, that of a function of this engine, with its arguments. Below its
-    /// activation there may be what `room` says.
-    pub(super) fn call_code(&self, code: usize, args: &[u64], room: Room) -> Result<u64, Trap> {
-        let mut context = Context::new(room);
+    /// activation there may be what `space` says.
+    pub(super) fn call_code(
+        &self,
+        code: usize,
+        args: &[u64],
+        space: StackSpace,
+    ) -> Result<u64, Trap> {
+        let mut context = Context::new(space);
         // Six are read in any case.
         let mut few = [0; 6];
         let args = match few.get_mut(..args.len()) {
@@ -142,14 +147,14 @@ impl Native<'_> {
         // SAFETY: the code is that of a verified function, which keeps to what stub and block say; the
         // arguments are as many as it takes, and six at least. The block and the engine outlive it.
         let result = unsafe {
-            call(&raw mut context, shared, code, args.as_ptr(), count, room.depth.into())
+            call(&raw mut context, shared, code, args.as_ptr(), count, space.depth.into())
         };
         context.trap(self).map_or(Ok(result), Err)
     }
 
     /// Goes on with an activation in compiled code. What it returns is the activation's result.
-    pub(super) fn resume(&self, resume: &Resume, room: Room) -> Result<u64, Trap> {
-        let mut context = Context::new(room);
+    pub(super) fn resume(&self, resume: &Resume, space: StackSpace) -> Result<u64, Trap> {
+        let mut context = Context::new(space);
         let stub = self.stub(self.stubs.resume);
         // SAFETY: the stub is such a function, published and kept as long as the engine.
         let continues = unsafe { transmute::<usize, Continue>(stub) };
@@ -189,8 +194,8 @@ pub(super) unsafe extern "C" fn interpret(
     let rest = unsafe { slice::from_raw_parts(stack, params.saturating_sub(6)) };
     let budget = u64::try_from(context.budget).unwrap_or(0);
     let depth = u32::try_from(depth).unwrap_or(0).saturating_add(1);
-    let room = Room { depth, budget, stack_end: context.stack_end };
-    let result = native.interpret(function, first, rest, room);
+    let space = StackSpace { depth, budget, stack_end: context.stack_end };
+    let result = native.interpret(function, first, rest, space);
     context.arguments = (8 * params.saturating_sub(6)).next_multiple_of(16) as u64;
     match result {
         Ok(value) => (context.result, context.trap_kind) = (value, 0),

@@ -8,7 +8,8 @@ use crate::jit::testing::{code, function};
 use crate::jit::verify::Verifier;
 use crate::memory::testing::{End, in_child};
 
-const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
+const STACK_SPACE: StackSpace =
+    StackSpace { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
 /// Before the locks gave up in a child, each of these calls waited for ever.
 #[test]
@@ -21,11 +22,14 @@ fn call_in_child_of_engine_locked_at_fork_returns() {
     let address = native.address(0).unwrap();
     // Neither function is compiled yet.
     let compiling = native.compiling().unwrap();
-    let ways_in = native.ways_in().unwrap();
-    let idle = native.idle.lock_for_tests();
+    let entry_trampolines = native.entry_trampolines().unwrap();
+    let interpreters = native.interpreters.lock_for_tests();
     let child = in_child(|| {
         for _ in 0..5 {
-            assert_eq!((native.call(0, &[], ROOM), native.call(1, &[], ROOM)), (Ok(7), Ok(7)));
+            assert_eq!(
+                (native.call(0, &[], STACK_SPACE), native.call(1, &[], STACK_SPACE)),
+                (Ok(7), Ok(7))
+            );
         }
         let forked = CodeError::Exec(ExecError::Forked);
         assert_eq!((native.compile(1), native.address(1)), (Err(forked), Err(forked)));
@@ -35,9 +39,9 @@ fn call_in_child_of_engine_locked_at_fork_returns() {
         0
     });
     assert_eq!(child, End::Status(0));
-    drop((compiling, ways_in, idle));
+    drop((compiling, entry_trampolines, interpreters));
     for _ in 0..5 {
-        assert_eq!(native.call(1, &[], ROOM), Ok(7));
+        assert_eq!(native.call(1, &[], STACK_SPACE), Ok(7));
     }
     assert!(native.compile(1).is_ok() && native.has_address(address));
 }

@@ -5,7 +5,7 @@
 //! compiled code is that of [`abi`](crate::jit::lower::abi).
 
 use crate::jit::code::CodeBuffer;
-use crate::jit::lower::REGISTERS;
+use crate::jit::lower::OSR_REGISTERS;
 use crate::jit::lower::abi::{Context, Shared, TrapKind};
 use crate::jit::machine::ARGUMENTS;
 use crate::jit::x64::{
@@ -13,7 +13,7 @@ use crate::jit::x64::{
 };
 
 /// Bytes of what stands in for a function.
-pub(super) const STAND_IN: usize = 10;
+pub(super) const EXIT_TRAMPOLINE: usize = 10;
 
 /// The registers that C keeps, but for the stack pointer.
 const KEPT: [Gpr; 6] = [Gpr::Rbx, Gpr::Rbp, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
@@ -39,8 +39,8 @@ pub(super) struct Resume {
     pub(super) below: usize,
     /// How many more activations there may be.
     pub(super) depth: usize,
-    /// What the registers of [`REGISTERS`] hold.
-    pub(super) registers: [u64; REGISTERS.len()],
+    /// What the registers of [`OSR_REGISTERS`] hold.
+    pub(super) registers: [u64; OSR_REGISTERS.len()],
 }
 
 /// Where the pieces are, in bytes from the begin of their block.
@@ -175,7 +175,7 @@ fn put_resume(asm: &mut Assembler<Growing>, trapped: Label) {
     asm.dec(W64, Gpr::Rcx);
     asm.jcc(Cond::Ne, again);
     asm.add(W64, Gpr::Rsp, Mem::at(Gpr::Rax, RESUME_BELOW));
-    for (register, number) in REGISTERS.into_iter().zip(0..) {
+    for (register, number) in OSR_REGISTERS.into_iter().zip(0..) {
         load(asm, register, Mem::at(Gpr::Rax, RESUME_REGISTERS + 8 * number));
     }
     asm.jmp_to(Mem::at(Gpr::Rax, RESUME_CODE));
@@ -231,9 +231,9 @@ fn put_interpret(asm: &mut Assembler<Growing>, interpret: usize, unwind: Label) 
 
 /// What stands in for function `function` at `at` bytes of a block, when `interpret` is where the
 /// common piece is in terms of that block.
-pub(super) fn stand_in(function: u32, at: usize, interpret: isize) -> [u8; STAND_IN] {
+pub(super) fn exit_trampoline(function: u32, at: usize, interpret: isize) -> [u8; EXIT_TRAMPOLINE] {
     let [a, b, c, d] = function.to_le_bytes();
-    let end = isize::try_from(at + STAND_IN).unwrap_or(isize::MAX);
+    let end = isize::try_from(at + EXIT_TRAMPOLINE).unwrap_or(isize::MAX);
     // Both are in one block of at most 1 GiB.
     let distance = i32::try_from(interpret - end).unwrap_or(0);
     let [e, f, g, h] = distance.to_le_bytes();
@@ -243,7 +243,7 @@ pub(super) fn stand_in(function: u32, at: usize, interpret: isize) -> [u8; STAND
 
 /// What a way in for the host is made of.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct WayIn {
+pub(super) struct EntryTrampoline {
     /// The function that it calls, and how many parameters that has, at most eight.
     pub(super) function: u32,
     pub(super) params: u16,
@@ -259,8 +259,10 @@ pub(super) struct WayIn {
 }
 
 /// The way in for the host: a function of the C convention.
-pub(super) fn assemble_way_in(way: &WayIn) -> Result<CodeBuffer, AssembleError> {
-    let WayIn { function, params, shared, depth, budget, .. } = *way;
+pub(super) fn assemble_entry_trampoline(
+    way: &EntryTrampoline,
+) -> Result<CodeBuffer, AssembleError> {
+    let EntryTrampoline { function, params, shared, depth, budget, .. } = *way;
     /// Behind the context: the saved registers, and the return address.
     const SAVED: i32 = Context::SIZE;
     let size = Context::SIZE + 8 * KEPT.len() as i32 + 8;

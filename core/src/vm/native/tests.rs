@@ -7,12 +7,13 @@ use std::vec::Vec;
 use super::*;
 use crate::jit::bytecode::Instruction as I;
 use crate::jit::host::HostFunction;
-use crate::jit::interpret::{Alone, Interpreter};
+use crate::jit::interpret::{Interpreter, NoTierUp};
 use crate::jit::testing::{Random, code, function, statement_program, view};
 use crate::jit::verify::{Kind, Verifier};
 use crate::testing::scale;
 
-const ROOM: Room = Room { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
+const STACK_SPACE: StackSpace =
+    StackSpace { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
 /// A function being written: labels are numbers, jumps are patched at the end.
 struct Writer<'r> {
@@ -427,12 +428,12 @@ fn check(seed: u64, memory: &CodeMemory) {
     let hosts = hosts();
     let signals = Signals::new();
     let environment = Environment { program: &verified, hosts: &hosts, signals: &signals };
-    let expected = Interpreter::new().call(environment, &mut Alone, 0, &args, ROOM);
+    let expected = Interpreter::new().call(environment, &mut NoTierUp, 0, &args, STACK_SPACE);
     for threshold in [0, 3] {
         let program = Verifier::new().verify(view(&functions)).unwrap();
         let native = Native::new(program, hosts.clone(), memory.clone(), threshold).unwrap();
         for _ in 0..2 {
-            let found = native.call(0, &args, ROOM);
+            let found = native.call(0, &args, STACK_SPACE);
             assert_eq!(found, expected, "seed {seed}, threshold {threshold}");
         }
     }
@@ -444,7 +445,7 @@ fn a_bool_is_inverted_where_the_vector_is_longest() {
     let code = code(&[I::ConstTrue { dest: 0 }, I::Push { src: 0 }, I::Not, I::Ret { src: 1 }]);
     let program = Verifier::new().verify(std::vec![function(&code, 0, 0)]).unwrap();
     let native = Native::new(program, hosts(), CodeMemory::default(), 0).unwrap();
-    assert_eq!(native.call(0, &[], ROOM), Ok(0));
+    assert_eq!(native.call(0, &[], STACK_SPACE), Ok(0));
 }
 
 #[test]

@@ -29,12 +29,12 @@ fn a_symbol_of_the_metadata_can_be_made() {
 
 #[test]
 fn nothing_is_found_for_an_unknown_symbol() {
-    assert_eq!(loaded(SILENT, &vec()).0.find_possible(b"unknown_symbol"), None);
+    assert_eq!(loaded(SILENT, &vec()).0.find_possible(b"unknown_symbol").unwrap(), None);
 }
 
 #[test]
 fn what_the_metadata_says_is_found() {
-    let found = loaded(SILENT, &vec()).0.find_possible(b"fn$Vec$i64");
+    let found = loaded(SILENT, &vec()).0.find_possible(b"fn$Vec$i64").unwrap();
     let expected = PossibleEntry {
         path: b"m0"[..].into(),
         template: "Vec".into(),

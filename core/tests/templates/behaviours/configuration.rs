@@ -1,5 +1,6 @@
 //! Configuration, construction and statistics.
 
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
 
 use crate::build::{SILENT, Spec, instantiator, loaded};
@@ -20,33 +21,33 @@ fn a_configuration_of_ones_own() {
         verbose: true,
         keep_code: true,
     };
-    assert_eq!(*JitInstantiator::new(config).config(), config);
+    assert_eq!(*JitInstantiator::new(config, CodeMemory::default()).unwrap().config(), config);
 }
 
 #[test]
 fn instantiation_can_be_switched_off() {
     let config = JitConfig { enabled: false, ..JitConfig::default() };
-    assert!(!JitInstantiator::new(config).config().enabled);
+    assert!(!JitInstantiator::new(config, CodeMemory::default()).unwrap().config().enabled);
 }
 
 #[test]
 fn made_with_the_default_configuration() {
-    let stats = JitInstantiator::new(JitConfig::default()).stats();
+    let stats = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap().stats();
     assert_eq!((stats.cached_count, stats.loaded_smf_count), (0, 0));
 }
 
 #[test]
 fn made_with_a_configuration_of_ones_own() {
     let config = JitConfig { max_depth: 25, verbose: true, ..SILENT };
-    let jit = JitInstantiator::new(config);
+    let jit = JitInstantiator::new(config, CodeMemory::default()).unwrap();
     assert_eq!((jit.config().max_depth, jit.config().verbose), (25, true));
 }
 
 #[test]
 fn nothing_is_there_at_first() {
     let (jit, count) = instantiator(JitConfig::default());
-    assert!(jit.find_possible(b"f$i64").is_none() && jit.address(b"f$i64").is_none());
-    assert!(jit.note(b"m0").is_none() && jit.stats().failed_count == 0);
+    assert!(jit.find_possible(b"f$i64").unwrap().is_none() && jit.address(b"f$i64").is_none());
+    assert!(jit.note(b"m0").unwrap().is_none() && jit.stats().failed_count == 0);
     assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 0);
 }
 
@@ -59,16 +60,16 @@ fn statistics_count_modules() {
 #[test]
 fn statistics_count_instances() {
     let (jit, _) = loaded(SILENT, &[Spec::new().both("f", "ret 1").both("g", "call f$i64")]);
-    assert!(jit.try_jit_instantiate(b"g$i64").is_success());
+    assert!(jit.try_jit_instantiate(b"g$i64").is_ok());
     assert_eq!(jit.stats().cached_count, 2);
-    assert!(jit.try_jit_instantiate(b"f$i64").is_success());
+    assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
     assert_eq!(jit.stats().cached_count, 2);
 }
 
 #[test]
 fn statistics_count_failures_until_the_metadata_changes() {
     let (jit, _) = loaded(SILENT, &[Spec::new().both("f", "fail because")]);
-    assert!(jit.try_jit_instantiate(b"f$i64").is_error());
+    assert!(jit.try_jit_instantiate(b"f$i64").is_err());
     assert_eq!((jit.stats().failed_count, jit.stats().cached_count), (1, 0));
     jit.load_smf_bytes(b"other", &Spec::new().file()).unwrap();
     assert_eq!(jit.stats().failed_count, 0);

@@ -11,7 +11,7 @@ fn metadata_is_loaded() {
     let spec = Spec::new().both("f", "ret 1");
     let path = directory.file("a.smf", &spec.file());
     jit.load_smf_metadata(&path).unwrap();
-    assert_eq!(jit.note(&path).unwrap(), spec.note_text().into_bytes());
+    assert_eq!(jit.note(&path).unwrap().unwrap(), spec.note_text().into_bytes());
     assert!(jit.can_jit_instantiate(b"f$i64"));
 }
 

@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
-use smf_core::templates::{JitConfig, JitSymbolResolver};
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::templates::{JitConfig, JitInstantiator, JitSymbolResolver};
 
 use crate::build::{Directory, SILENT, Spec, instantiator, loaded};
 use crate::call_at;
 
 fn resolver(modules: &[Spec]) -> (JitSymbolResolver, Arc<AtomicU32>) {
     let (jit, count) = loaded(SILENT, modules);
-    (JitSymbolResolver::of(Arc::new(jit)), count)
+    (JitSymbolResolver::new(jit), count)
 }
 
 #[test]
 fn it_is_made_empty() {
-    let resolver = JitSymbolResolver::new(JitConfig::default());
+    let resolver = JitSymbolResolver::new(
+        JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap(),
+    );
     assert_eq!(resolver.instantiator().stats().loaded_smf_count, 0);
     assert!(resolver.instantiator().config().enabled);
 }
@@ -24,7 +27,7 @@ fn it_is_made_empty() {
 #[test]
 fn a_registered_symbol_is_resolved() {
     let (resolver, _) = resolver(&[]);
-    assert_eq!(resolver.register(b"known_symbol", 0x1000), None);
+    assert_eq!(resolver.register(b"known_symbol", 0x1000).unwrap(), None);
     assert_eq!(resolver.resolve(b"known_symbol"), Some(0x1000));
 }
 
@@ -32,7 +35,7 @@ fn a_registered_symbol_is_resolved() {
 fn several_symbols_are_resolved() {
     let (resolver, _) = resolver(&[]);
     for number in 0..100u64 {
-        resolver.register(format!("s{number}").as_bytes(), 0x1000 + number);
+        resolver.register(format!("s{number}").as_bytes(), 0x1000 + number).unwrap();
     }
     assert_eq!(resolver.resolve(b"s0"), Some(0x1000));
     assert_eq!(resolver.resolve(b"s99"), Some(0x1063));
@@ -41,12 +44,12 @@ fn several_symbols_are_resolved() {
 #[test]
 fn registering_again_overwrites() {
     let (resolver, _) = resolver(&[Spec::new().both("f", "ret 1")]);
-    resolver.register(b"f", 0x1000);
-    assert_eq!(resolver.register(b"f", 0x2000), Some(0x1000));
+    resolver.register(b"f", 0x1000).unwrap();
+    assert_eq!(resolver.register(b"f", 0x2000).unwrap(), Some(0x1000));
     assert_eq!(resolver.resolve(b"f"), Some(0x2000));
     // Even what was made.
     let made = resolver.resolve(b"f$i64").unwrap();
-    assert_eq!(resolver.register(b"f$i64", 0x3000), Some(made));
+    assert_eq!(resolver.register(b"f$i64", 0x3000).unwrap(), Some(made));
     assert_eq!(resolver.resolve(b"f$i64"), Some(0x3000));
 }
 
@@ -81,7 +84,7 @@ fn what_cannot_be_made_is_not_resolved() {
 fn it_loads_modules() {
     let directory = Directory::new("resolver");
     let (jit, _) = instantiator(SILENT);
-    let resolver = JitSymbolResolver::of(Arc::new(jit));
+    let resolver = JitSymbolResolver::new(jit);
     resolver.load(&directory.file("a.smf", &Spec::new().both("f", "ret 5").file())).unwrap();
     assert_eq!(call_at(resolver.resolve(b"f$i64").unwrap(), &[]), 5);
 }

@@ -1,60 +1,55 @@
 //! The kinds of results.
 
-use smf_core::templates::{JitConfig, JitResult};
+use smf_core::templates::{InstantiateError, JitConfig};
 
 use crate::build::{Directory, SILENT, Spec, instantiator, loaded};
 use crate::call_at;
 
 #[test]
-fn success_is_success() {
+fn compiled_instance_is_returned() {
     let (jit, _) = loaded(SILENT, &[Spec::new().both("f", "ret 7")]);
     let result = jit.try_jit_instantiate(b"f$i64");
-    assert!(result.is_success() && !result.is_error());
-    let JitResult::Success(instance) = result else { panic!() };
+    let instance = result.unwrap();
     assert_eq!(instance.symbol(), b"f$i64");
     assert_eq!(instance.code(), [0xb8, 7, 0, 0, 0, 0xc3]);
     assert_eq!(call_at(instance.address(), &[]), 7);
 }
 
 #[test]
-fn a_result_without_an_instance_has_no_address() {
+fn not_found_error_has_no_instance() {
     let (jit, _) = loaded(SILENT, &[]);
-    assert!(jit.try_jit_instantiate(b"f$i64").instance().is_none());
+    assert!(jit.try_jit_instantiate(b"f$i64").unwrap_err().instance().is_none());
 }
 
 #[test]
-fn a_compilation_error_is_an_error() {
+fn compilation_error_is_returned_with_its_message() {
     let (jit, _) = loaded(SILENT, &[Spec::new().both("f", "fail type mismatch")]);
     let result = jit.try_jit_instantiate(b"f$i64");
-    assert!(!result.is_success() && result.is_error());
-    assert_eq!(result.to_string(), "cannot make `f$i64`: type mismatch");
+    assert_eq!(result.unwrap_err().to_string(), "cannot instantiate `f$i64`: type mismatch");
 }
 
 #[test]
-fn a_circular_dependency_is_an_error() {
+fn circular_dependency_is_returned_with_its_path() {
     let modules = [Spec::new().both("f", "instance g i64").both("g", "instance f i64")];
     let result = loaded(SILENT, &modules).0.try_jit_instantiate(b"f$i64");
-    assert!(result.is_error() && !result.is_success());
-    let expected = "instances need each other in a circle: `f$i64` -> `g$i64` -> `f$i64`";
-    assert_eq!(result.to_string(), expected);
+    let expected = "circular dependency between instances: `f$i64` -> `g$i64` -> `f$i64`";
+    assert_eq!(result.unwrap_err().to_string(), expected);
 }
 
 #[test]
-fn a_failed_update_is_an_error_and_has_the_code() {
+fn failed_update_error_contains_the_instance() {
     let (directory, (jit, _)) = (Directory::new("result"), instantiator(JitConfig::default()));
     let path = directory.file("a.smf", &Spec::new().both("f", "ret 3").file());
     jit.load_smf_metadata(&path).unwrap();
     drop(directory);
     let result = jit.try_jit_instantiate(b"f$i64");
-    assert!(result.is_error() && !result.is_success());
-    let JitResult::UpdateFailed { instance, error } = result else { panic!() };
+    let Err(InstantiateError::UpdateFailed { instance, error }) = result else { panic!() };
     assert_eq!(call_at(instance.address(), &[]), 3);
     assert!(error.to_string().contains("no such file"), "{error}");
 }
 
 #[test]
-fn not_found_is_neither_success_nor_error() {
+fn unlisted_symbol_is_not_found() {
     let result = loaded(SILENT, &[Spec::new()]).0.try_jit_instantiate(b"missing_symbol");
-    assert!(!result.is_success() && !result.is_error());
-    assert_eq!(result.to_string(), "no module says how to make `missing_symbol`");
+    assert_eq!(result.unwrap_err().to_string(), "no module lists an instance `missing_symbol`");
 }

@@ -123,7 +123,7 @@ impl<'d> Native<'d> {
         let codes = functions_of(table).map_err(|error| Failure::of(path, error))?;
         let program = Verifier::new().verify(codes).map_err(|error| Failure::of(path, error))?;
         let mut compiler = Compiler::new();
-        compiler.keep_origins(true);
+        compiler.record_source_map(true);
         Ok(Self { program, compiler })
     }
 
@@ -134,11 +134,11 @@ impl<'d> Native<'d> {
 
 /// Writes the machine code of the instruction at `at`.
 fn write_code(out: &mut dyn fmt::Write, lowered: &Lowered<'_>, at: u32) -> fmt::Result {
-    let origins = lowered.origins;
-    let first = origins.partition_point(|origin| origin.instruction < at);
-    let own = origins.iter().skip(first).zip(first + 1..);
+    let source_map = lowered.source_map;
+    let first = source_map.partition_point(|origin| origin.instruction < at);
+    let own = source_map.iter().skip(first).zip(first + 1..);
     for (origin, next) in own.take_while(|(origin, _)| origin.instruction == at) {
-        let end = origins.get(next).map(|next| next.offset as usize);
+        let end = source_map.get(next).map(|next| next.offset as usize);
         let bytes = lowered.bytes.get(origin.offset as usize..end.unwrap_or(lowered.bytes.len()));
         write_instructions(out, bytes.unwrap_or(&[]), origin.offset.into())?;
     }

@@ -1,6 +1,6 @@
 //! `smf asm` and `smf disasm` for typed bytecode templates.
 //!
-//! The text form is that of `smf_core::jit::typed::text`, with lines between the templates that list
+//! The text form is that of `smf_core::jit::ir::text`, with lines between the templates that list
 //! instances: `possible max<i64>, max<f64>`, or `possible max<u8> as greatest` for an explicit symbol.
 
 use std::fmt::Write;
@@ -11,9 +11,9 @@ use smf_core::format::template::{Constraints, Container, TemplateKind, Templates
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplate, NewTemplates, TemplateModuleError, write_templates};
 use smf_core::format::{FormatError, SectionKind, Smf};
-use smf_core::jit::typed::body_of;
-use smf_core::jit::typed::text::{ParsedTemplate, parse, print};
-use smf_core::templates::{Spelled, Type, mangle};
+use smf_core::jit::ir::function_of;
+use smf_core::jit::ir::text::{ParsedTemplate, parse, print};
+use smf_core::types::{Type, TypeList, mangle};
 
 use crate::output::{self, Failure};
 
@@ -66,14 +66,15 @@ fn rows_of(text: &str, line: usize, rows: &mut Vec<Row>) -> Result<(), String> {
         let end = closing(after).ok_or("missing `>`")?;
         let (types, after) = after.split_at(end);
         let arguments = Type::parse_arguments(types).map_err(|error| error.to_string())?;
-        let mangled = mangle(template, &arguments).map(|symbol| format!("fn${symbol}"));
-        let mut symbol = mangled.ok_or("the instance has no mangled name")?;
+        let mangled = mangle(template, &arguments).map_err(|error| error.to_string())?;
+        let mangled = mangled.ok_or("the instance has no mangled name")?;
+        let mut symbol = format!("fn${mangled}");
         rest = after.get(1..).unwrap_or("").trim_start();
         if let Some(own) = rest.strip_prefix("as ") {
             let (own, after) = name(own.trim_start(), ',').ok_or("expected a symbol")?;
             (symbol, rest) = (own.to_owned(), after.trim_start());
         }
-        let spelled = Spelled(&arguments).to_string();
+        let spelled = TypeList(&arguments).to_string();
         rows.push(Row { line, template: template.to_owned(), arguments, spelled, symbol });
         match rest.strip_prefix(',') {
             Some(more) => rest = more.trim_start(),
@@ -183,7 +184,7 @@ fn source_of(
     let (mut text, mut any) = (String::new(), false);
     for template in Templates::parse(&payload, section.offset)?.iter() {
         let template = template?;
-        let Some(body) = body_of(template.body) else { continue };
+        let Some(body) = function_of(template.body) else { continue };
         any = true;
         let name = String::from_utf8_lossy(template.name);
         if wanted.is_none_or(|wanted| wanted == name) {
@@ -204,7 +205,7 @@ fn put_rows(text: &mut String, note: &Note<'_>) -> Result<(), FormatError> {
         let [template, arguments, symbol] =
             [row.template(), row.type_args(), row.mangled_name()].map(|cell| cell.to_string());
         let types = Type::parse_arguments(&arguments).ok();
-        let usual = types.and_then(|types| mangle(&template, &types));
+        let usual = types.and_then(|types| mangle(&template, &types).ok().flatten());
         let is_usual = usual.is_some_and(|usual| symbol.strip_prefix("fn$") == Some(&usual));
         text.push_str(if first { "\n" } else { "" });
         first = false;
@@ -260,7 +261,7 @@ mod tests {
             ("max", "`<`"),
             ("max<i64", "`>`"),
             ("max<>", "no type arguments"),
-            ("max<i64,>", "no type at byte 4"),
+            ("max<i64,>", "syntax error in the type arguments at byte 4"),
             ("max<i64> u8", "a comma"),
             ("max<i64>,", "name"),
             ("max<i64> as ", "a comma"),

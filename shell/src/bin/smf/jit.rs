@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use smf_core::jit::typed::Scalar;
+use smf_core::jit::ir::Scalar;
 use smf_core::link::{LinkError, MAX_ARGS};
 use smf_core::loader::{LoadError as CoreError, LoaderOptions};
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
-    Instance, JitConfig, JitInstantiator, JitResult, JitSymbolResolver, TypedBodies,
+    Instance, InstantiateError, IrBodies, JitConfig, JitInstantiator, JitSymbolResolver,
 };
 use smf_loader::call;
 use smf_loader::jit::{Announce, InCall};
@@ -66,16 +67,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())));
     let symbols = |name: &[u8]| Some(loader.modules().resolve(name).ok()??.address);
-    let jit = JitInstantiator::new(config)
-        .with_observer(Arc::new(Announce))
-        .with_symbols(Arc::new(symbols));
+    let jit = JitInstantiator::new(config, CodeMemory::default())
+        .and_then(|jit| jit.with_observer(Announce)?.with_symbols(symbols))
+        .map_err(|error| Failure::of(&args.file, error))?;
     let path = args.file.as_os_str().as_bytes();
     let loaded = match &args.module {
         Some(name) => jit.load_archived_metadata(path, name),
         None => jit.load_smf_metadata(path),
     };
     loaded.map_err(|error| Failure::of(&args.file, error))?;
-    let resolver: &'static _ = Box::leak(Box::new(Arc::new(JitSymbolResolver::of(Arc::new(jit)))));
+    let resolver: &'static _ = Box::leak(Box::new(Arc::new(JitSymbolResolver::new(jit))));
     loader.modules().set_fallback_resolver(Some(resolver.clone()));
     // A module with templates need not be loadable; an error is reported if the instance needs the module.
     let module = loader.load_module(&args.file, args.module.as_deref());
@@ -83,19 +84,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let why = "a dynlib has no templates; call its functions with `smf run`";
         return Err(Failure::of(&args.file, why));
     }
-    let result = resolver.instantiator().try_jit_instantiate(args.symbol.as_bytes());
-    let because = |why: String| match &module {
-        Err(error) if matches!(result, JitResult::CompilationError(_)) => Failure::of(
+    let instance = resolver.instantiator().try_jit_instantiate(args.symbol.as_bytes());
+    let instance = instance.map_err(|error| match (&error, &module) {
+        (InstantiateError::Failed(_), Err(module_error)) => Failure::of(
             &args.file,
-            format_args!("{why} (the module itself was not loaded: {error})"),
+            format_args!("{error} (the module itself was not loaded: {module_error})"),
         ),
-        _ => Failure::of(&args.file, why),
-    };
-    let instance = match &result {
-        JitResult::Success(instance) => instance,
-        other => return Err(because(other.to_string())),
-    };
-    call(&args.file, instance, &args.args)
+        _ => Failure::of(&args.file, error),
+    })?;
+    call(&args.file, &instance, &args.args)
 }
 
 /// Whether a module was refused because it is a dynlib.
@@ -111,7 +108,7 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     // Without a signature: a function of the C convention ignores surplus integer arguments.
     let symbol = instance.symbol().escape_ascii();
     let unknown = || (vec![Scalar::I64; MAX_ARGS], Some(Scalar::I64));
-    let signature = TypedBodies::signature(instance);
+    let signature = IrBodies::signature(instance);
     let (params, result) = signature.clone().unwrap_or_else(unknown);
     let (given, taken) = (args.len(), params.len());
     if given > taken || signature.is_some() && given < taken {

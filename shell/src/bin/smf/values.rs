@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use smf_core::jit::typed::Scalar;
+use smf_core::jit::ir::Scalar;
 use smf_core::trap::{Returned, Word};
 
 use crate::integer::integer;

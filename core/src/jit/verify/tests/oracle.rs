@@ -135,10 +135,10 @@ impl Plain<'_> {
         let mut locals = vec![Some(Kind::I64); self.params.into()];
         locals.resize(self.locals.into(), Some(Kind::Nil));
         states[0] = Some(State { locals, vector: Vec::new() });
-        let (mut work, mut longest) = (vec![0], 0);
+        let (mut work, mut max_stack_depth) = (vec![0], 0);
         while let Some(at) = work.pop() {
             let mut state = states[at].clone().unwrap();
-            longest = longest.max(state.vector.len());
+            max_stack_depth = max_stack_depth.max(state.vector.len());
             if at == self.instructions.len() {
                 if self.called || state.pop(ANY)? != own {
                     return None;
@@ -146,7 +146,7 @@ impl Plain<'_> {
                 continue;
             }
             let (result, goes) = step(&mut state, self.instructions[at], results)?;
-            longest = longest.max(state.vector.len());
+            max_stack_depth = max_stack_depth.max(state.vector.len());
             if result.is_some_and(|kind| kind != own) {
                 return None;
             }
@@ -159,7 +159,7 @@ impl Plain<'_> {
                 }
             }
         }
-        Some(longest)
+        Some(max_stack_depth)
     }
 }
 
@@ -177,18 +177,18 @@ fn join(old: Option<&State>, new: &State) -> Option<State> {
 /// The longest vectors of a program that is accepted, and every choice of results that does it.
 fn check(functions: &[Plain<'_>]) -> Option<(Vec<usize>, Vec<Vec<Kind>>)> {
     let mut accepted = Vec::new();
-    let mut longest = Vec::new();
+    let mut max_stack_depth = Vec::new();
     for choice in 0..4usize.pow(u32::try_from(functions.len()).unwrap()) {
         let kind = |index: usize| ANY[choice >> (2 * index) & 3];
         let results: Vec<_> = (0..functions.len()).map(kind).collect();
         let checked: Option<Vec<_>> =
             functions.iter().zip(&results).map(|(f, &own)| f.check(own, &results)).collect();
         if let Some(checked) = checked {
-            longest = checked;
+            max_stack_depth = checked;
             accepted.push(results);
         }
     }
-    (!accepted.is_empty()).then_some((longest, accepted))
+    (!accepted.is_empty()).then_some((max_stack_depth, accepted))
 }
 
 /// An instruction that mostly fits what lies on top of `vector`, and what it leaves there.
@@ -293,16 +293,16 @@ fn accepts_what_the_plain_verifier_accepts() {
         let found = verifier.verify(functions);
         assert_eq!(found.is_ok(), expected.is_some(), "{round}: {found:?} {programs:?}");
         counts[usize::from(found.is_ok())] += 1;
-        let (Ok(program), Some((longest, choices))) = (found, expected) else { continue };
+        let (Ok(program), Some((max_stack_depth, choices))) = (found, expected) else { continue };
         let summaries = (0u32..).map_while(|index| program.summary(index));
         let (lengths, results): (Vec<_>, Vec<_>) =
-            summaries.map(|s| (usize::try_from(s.longest).unwrap(), s.result)).unzip();
-        assert_eq!(lengths, longest, "{round}: {programs:?}");
+            summaries.map(|s| (usize::try_from(s.max_stack_depth).unwrap(), s.result)).unzip();
+        assert_eq!(lengths, max_stack_depth, "{round}: {programs:?}");
         assert!(choices.contains(&results), "{round}: {results:?} {choices:?} {programs:?}");
         // The facts of a known program are those of a program on its way.
         for index in 0..u32::try_from(programs.len()).unwrap() {
             let facts = verifier.facts(&program, index).unwrap();
-            assert_eq!(facts.longest(), program.summary(index).unwrap().longest);
+            assert_eq!(facts.max_stack_depth(), program.summary(index).unwrap().max_stack_depth);
         }
     }
     assert!(counts.iter().all(|&count| count > rounds / 10), "{counts:?}");

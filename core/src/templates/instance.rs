@@ -1,0 +1,72 @@
+//! Compiled instances.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::ops::Range;
+
+use super::symbol::Symbol;
+use crate::alloc_util::{AllocError, TryArc};
+use crate::memory::code_alloc::ExecutableBlock;
+
+/// The machine code of a template for some type arguments. Clones share the code, which is freed with the
+/// last of them and the instantiator.
+#[derive(Clone)]
+pub struct Instance(TryArc<Inner>);
+
+struct Inner {
+    symbol: Symbol,
+    /// The observer's registration; dropped before the code.
+    _registration: Option<Box<dyn Send + Sync>>,
+    block: ExecutableBlock,
+    /// Bytes of compiled code at the start of the block; address slots and veneers follow.
+    code_len: usize,
+    /// The signature in the compiler's encoding; empty if undeclared.
+    signature: Box<[u8]>,
+}
+
+impl Instance {
+    pub(super) fn new(
+        symbol: Symbol,
+        block: ExecutableBlock,
+        code_len: usize,
+        signature: Box<[u8]>,
+        registration: Option<Box<dyn Send + Sync>>,
+    ) -> Result<Self, AllocError> {
+        let inner = Inner { symbol, _registration: registration, block, code_len, signature };
+        TryArc::new(inner).map(Self)
+    }
+
+    /// The signature that the compiler has [declared](super::Environment::declare_signature), in an encoding
+    /// of its own; empty if it has declared none.
+    pub fn signature(&self) -> &[u8] {
+        &self.0.signature
+    }
+
+    /// The symbol.
+    pub fn symbol(&self) -> &[u8] {
+        &self.0.symbol
+    }
+
+    /// The relocated code.
+    pub fn code(&self) -> &[u8] {
+        let block = self.0.block.as_slice();
+        block.get(..self.0.code_len).unwrap_or(block)
+    }
+
+    /// The addresses of the code and of the slots and veneers that follow it.
+    pub fn range(&self) -> Range<usize> {
+        let start = self.0.block.address();
+        start..start + self.0.block.len()
+    }
+
+    /// The entry point.
+    pub fn address(&self) -> u64 {
+        self.0.block.address() as u64
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at 0x{:x}", self.0.symbol, self.address())
+    }
+}

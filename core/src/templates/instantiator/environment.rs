@@ -1,0 +1,213 @@
+//! The [`Environment`] of a compilation: resolves relocation targets, and compiles required instances.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::JitInstantiator;
+use crate::alloc_util::{try_concat, try_push};
+use crate::link::ShortName;
+use crate::templates::code_cache::{self, TargetName};
+use crate::templates::compiler::{
+    CachePolicy, CompileError, CompileRequest, Compiled, Environment, Target,
+};
+use crate::templates::error::{InstantiateError, InstantiateErrorKind};
+use crate::templates::instance::Instance;
+use crate::templates::symbol::Symbol;
+use crate::types::{Type, mangle, mangle_plain};
+
+/// The prefix of function symbols.
+const FUNCTION: &[u8] = b"fn$";
+
+/// An instance that no row lists.
+pub(super) struct InstanceRequest<'g> {
+    pub(super) template: &'g [u8],
+    pub(super) arguments: &'g [Type],
+}
+
+/// The state of one compilation.
+pub(super) struct CompileEnvironment<'j> {
+    jit: &'j JitInstantiator,
+    /// The symbol of the instance.
+    symbol: &'j Symbol,
+    targets: Vec<ResolvedTarget>,
+    /// The declared signature of the code.
+    pub(super) signature: Box<[u8]>,
+    /// The reason of the last [`CompileError::Needs`].
+    failure: Option<InstantiateError>,
+}
+
+struct ResolvedTarget {
+    address: u64,
+    instance: Option<Instance>,
+    /// The name for the code cache, if enabled.
+    name: Option<TargetName>,
+}
+
+impl<'j> CompileEnvironment<'j> {
+    pub(super) fn new(jit: &'j JitInstantiator, symbol: &'j Symbol) -> Self {
+        Self { jit, symbol, targets: Vec::new(), signature: Box::default(), failure: None }
+    }
+
+    /// The code cache record of the compiled code.
+    pub(super) fn encode_record(
+        &self,
+        request: &CompileRequest<'_>,
+        compiled: &Compiled,
+        policy: CachePolicy,
+    ) -> Option<Vec<u8>> {
+        code_cache::encode_record(request, compiled, policy, &self.signature, |target| {
+            let resolved = self.resolved(target)?;
+            let signature = resolved.instance.as_ref().map_or(&[][..], Instance::signature);
+            Some((resolved.name.as_ref()?, signature))
+        })
+    }
+
+    /// The address of a target.
+    pub(super) fn target_address(&self, target: Target) -> Option<u64> {
+        self.resolved(target).map(|resolved| resolved.address)
+    }
+
+    /// The error of the instance after the compiler has failed with `error`.
+    pub(super) fn into_error(self, error: CompileError) -> InstantiateError {
+        let (mut dependency, symbol) = (None, self.symbol.clone());
+        let kind = match (error, self.failure) {
+            (CompileError::Needs, Some(InstantiateError::Failed(inner))) => {
+                let failed = inner.dependency.unwrap_or_else(|| ShortName::new(&inner.symbol));
+                dependency = Some(failed);
+                inner.kind
+            }
+            (CompileError::Needs, Some(failure)) => return failure,
+            (CompileError::Needs, None) => InstantiateErrorKind::Abandoned,
+            (CompileError::OutOfMemory, _) => InstantiateErrorKind::OutOfMemory,
+            (CompileError::Missing(symbol), _) => InstantiateErrorKind::Missing { symbol },
+            (CompileError::Because(reason), _) => InstantiateErrorKind::Compile(reason),
+        };
+        InstantiateError::failed(symbol, dependency, kind)
+    }
+
+    fn resolved(&self, target: Target) -> Option<&ResolvedTarget> {
+        self.targets.get(usize::try_from(target.number()?).ok()?)
+    }
+
+    fn add_instance(&mut self, instance: Instance) -> Result<Target, CompileError> {
+        self.add(instance.address(), Some(instance))
+    }
+
+    fn add(&mut self, address: u64, instance: Option<Instance>) -> Result<Target, CompileError> {
+        let known = self.targets.iter().rposition(|target| target.address == address);
+        let number = known.unwrap_or(self.targets.len());
+        if known.is_none() {
+            try_push(&mut self.targets, ResolvedTarget { address, instance, name: None })?;
+        }
+        let target = u32::try_from(number).ok().and_then(Target::of);
+        target.ok_or_else(|| CompileError::because("too many relocation targets"))
+    }
+
+    /// Records the name of a target if the code may be cached. Without memory the code is not cached.
+    fn set_name(&mut self, target: Target, name: impl FnOnce() -> Option<TargetName>) {
+        let number = target.number().filter(|_| self.jit.config.keep_code);
+        let number = number.and_then(|number| usize::try_from(number).ok());
+        if let Some(target) = number.and_then(|number| self.targets.get_mut(number))
+            && target.name.is_none()
+        {
+            target.name = name();
+        }
+    }
+
+    /// The instance of a symbol, compiled if necessary; `None` if no row lists it and there is no request.
+    fn find_instance(
+        &mut self,
+        symbol: &[u8],
+        request: Option<&InstanceRequest<'_>>,
+    ) -> Option<Result<Target, CompileError>> {
+        if *symbol == **self.symbol {
+            return Some(Ok(Target::OWN));
+        }
+        if let Some(instance) = self.jit.instances.find(symbol) {
+            return Some(self.add_instance(instance));
+        }
+        Some(match self.jit.instantiate(symbol, request) {
+            Err(InstantiateError::NotFound { .. }) => return None,
+            Ok(instance) | Err(InstantiateError::UpdateFailed { instance, .. }) => {
+                self.add_instance(instance)
+            }
+            Err(failure) => {
+                self.failure = Some(failure);
+                Err(CompileError::Needs)
+            }
+        })
+    }
+
+    fn resolve_instance(
+        &mut self,
+        template: &[u8],
+        arguments: &[Type],
+    ) -> Result<Target, CompileError> {
+        let missing = CompileError::Missing(ShortName::new(template));
+        let request = InstanceRequest { template, arguments };
+        if arguments.is_empty() {
+            // Rows always have arguments.
+            return self.find_instance(template, Some(&request)).unwrap_or(Err(missing));
+        }
+        let name = core::str::from_utf8(template).map_err(|_| missing)?;
+        let symbol = mangle(name, arguments)?.ok_or(missing)?;
+        // Notes may use the spelling without escapes.
+        let plain = mangle_plain(name, arguments)?.filter(|plain| *plain != symbol);
+        for symbol in [Some(&symbol), plain.as_ref()].into_iter().flatten() {
+            for prefix in [FUNCTION, b""] {
+                let symbol = try_concat(&[prefix, symbol.as_bytes()])?;
+                if let Some(target) = self.find_instance(&symbol, None) {
+                    return target;
+                }
+            }
+        }
+        // No row lists it, but a template is sufficient.
+        let prefix = if self.symbol.starts_with(FUNCTION) { FUNCTION } else { b"" };
+        let symbol = try_concat(&[prefix, symbol.as_bytes()])?;
+        self.find_instance(&symbol, Some(&request)).unwrap_or(Err(missing))
+    }
+
+    fn resolve_symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
+        if let Some(target) = self.find_instance(symbol, None) {
+            return target;
+        }
+        let resolver = self.jit.symbols.as_ref();
+        match resolver.and_then(|resolver| resolver.resolve(symbol)) {
+            Some(address) => self.add(address, None),
+            None => Err(CompileError::Missing(ShortName::new(symbol))),
+        }
+    }
+}
+
+impl Environment for CompileEnvironment<'_> {
+    fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
+        let target = self.resolve_instance(template, arguments)?;
+        self.set_name(target, || TargetName::of_instance(template, arguments).ok());
+        Ok(target)
+    }
+
+    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
+        let target = self.resolve_symbol(symbol)?;
+        self.set_name(target, || TargetName::of_symbol(symbol).ok());
+        Ok(target)
+    }
+
+    fn absolute(&mut self, address: u64) -> Result<Target, CompileError> {
+        let target = self.add(address, None)?;
+        self.set_name(target, || TargetName::of_absolute(address));
+        Ok(target)
+    }
+
+    fn address(&self, target: Target) -> Option<u64> {
+        self.target_address(target)
+    }
+
+    fn declare_signature(&mut self, signature: Box<[u8]>) {
+        self.signature = signature;
+    }
+
+    fn signature(&self, target: Target) -> Option<&[u8]> {
+        let instance = self.resolved(target)?.instance.as_ref()?;
+        Some(instance.signature()).filter(|signature| !signature.is_empty())
+    }
+}

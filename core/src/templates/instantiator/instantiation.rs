@@ -1,0 +1,291 @@
+//! The compilation of one instance: claim, compile, publish, and record.
+
+use core::hint;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+use super::JitInstantiator;
+use super::environment::{CompileEnvironment, InstanceRequest};
+use crate::alloc_util::TryArc;
+use crate::link::{ShortName, host_arch};
+use crate::memory::{sleep, thread_id, yield_now};
+use crate::templates::code_cache;
+use crate::templates::compiler::{CachePolicy, CompileError, CompileRequest, Compiled, Compiler};
+use crate::templates::error::{InstantiateError, InstantiateErrorKind, UpdateError};
+use crate::templates::instance::Instance;
+use crate::templates::jobs::{Claim, Job, NoteUpdate, NoteUpdates};
+use crate::templates::module::{Module, TemplateRef};
+use crate::templates::module_index::ModuleRow;
+use crate::templates::publish::publish;
+use crate::templates::symbol::Symbol;
+use crate::types::{MAX_ARGUMENTS, Type, TypeError};
+
+impl JitInstantiator {
+    /// Compiles the instance that a row or `request` describes, or waits until another thread has.
+    pub(super) fn instantiate(
+        &self,
+        symbol: &[u8],
+        request: Option<&InstanceRequest<'_>>,
+    ) -> Result<Instance, InstantiateError> {
+        let thread = thread_id();
+        loop {
+            let (claim, row) = {
+                let mut state = self.state();
+                // Another thread may have compiled it since the first lookup.
+                if let Some(instance) = self.instances.find(symbol) {
+                    return Ok(instance);
+                }
+                let row = state.modules.find(symbol);
+                if row.is_none() && request.is_none() {
+                    return Err(InstantiateError::not_found(symbol));
+                }
+                (state.jobs.claim(thread, symbol, self.config.max_depth)?, row)
+            };
+            match claim {
+                Claim::Done(error) => return Err(error),
+                Claim::Wait(job) => {
+                    wait(&job);
+                    self.state().jobs.end_wait(thread);
+                }
+                Claim::Build(symbol, job) => {
+                    let job = Instantiation {
+                        jit: self,
+                        thread,
+                        symbol,
+                        job,
+                        row,
+                        cached_in: None,
+                        has_ended: false,
+                    };
+                    return job.run(request);
+                }
+            }
+        }
+    }
+}
+
+/// Waits until a job has ended. Most jobs end within microseconds: the thread spins first.
+fn wait(job: &Job) {
+    let mut polls = 0u32;
+    while !job.done.load(Ordering::Acquire) {
+        polls = polls.saturating_add(1);
+        match polls {
+            ..100 => hint::spin_loop(),
+            100..1000 => yield_now(),
+            _ => sleep(Duration::from_micros(100)),
+        }
+    }
+}
+
+/// A job of this thread.
+struct Instantiation<'j> {
+    jit: &'j JitInstantiator,
+    thread: i32,
+    symbol: Symbol,
+    job: TryArc<Job>,
+    /// The row that lists the instance.
+    row: Option<ModuleRow>,
+    /// The module whose file caches the code.
+    cached_in: Option<TryArc<Module>>,
+    has_ended: bool,
+}
+
+impl Instantiation<'_> {
+    /// Compiles and publishes the instance, wakes waiting threads, and records it in the module's note.
+    fn run(mut self, request: Option<&InstanceRequest<'_>>) -> Result<Instance, InstantiateError> {
+        let jit = self.jit;
+        jit.log(format_args!("compiling {}", self.symbol));
+        let compiled = self.compile(request).and_then(|instance| {
+            jit.instances.insert(instance.clone())?;
+            Ok(instance)
+        });
+        match &compiled {
+            Ok(instance) => jit.log(format_args!("compiled {instance:?}")),
+            Err(error) => jit.log(format_args!("{error}")),
+        }
+        let updated = self.end(compiled.as_ref().err());
+        let instance = compiled?;
+        match updated {
+            Ok(()) => Ok(instance),
+            Err(error) => Err(InstantiateError::UpdateFailed { instance, error }),
+        }
+    }
+
+    fn failed(&self, kind: InstantiateErrorKind) -> InstantiateError {
+        InstantiateError::failed(self.symbol.clone(), None, kind)
+    }
+
+    /// Ends the job. Applies the updates of all jobs of this thread if it is the last one.
+    fn end(&mut self, failure: Option<&InstantiateError>) -> Result<(), UpdateError> {
+        self.has_ended = true;
+        let updates = if failure.is_none() { self.updates() } else { NoteUpdates::new() };
+        let updates = self.jit.state().jobs.finish(self.thread, &self.symbol, failure, updates);
+        self.job.done.store(true, Ordering::Release);
+        self.jit.apply(&updates)
+    }
+
+    fn updates(&mut self) -> NoteUpdates {
+        let row = self.row.as_ref().filter(|of| !of.row.is_instantiated);
+        let row = row
+            .map(|of| NoteUpdate { module: of.module.clone(), symbol: Some(self.symbol.clone()) });
+        let cached_in = self.cached_in.take().map(|module| NoteUpdate { module, symbol: None });
+        row.into_iter().chain(cached_in).collect()
+    }
+
+    fn compile(
+        &mut self,
+        request: Option<&InstanceRequest<'_>>,
+    ) -> Result<Instance, InstantiateError> {
+        let Some(ModuleRow { module, row }) = self.row.clone() else {
+            let not_found = || InstantiateError::NotFound { symbol: self.symbol.clone() };
+            let request = request.ok_or_else(not_found)?;
+            return self.compile_with(request.template, request.arguments);
+        };
+        if row.conflicting_line != 0 {
+            let (line, other) = (row.line, row.conflicting_line);
+            return Err(self.failed(InstantiateErrorKind::Ambiguous { line, other }));
+        }
+        let arguments = Type::parse_arguments(module.row_arguments(&row));
+        let arguments = arguments.map_err(|error| match error {
+            TypeError::OutOfMemory => self.failed(InstantiateErrorKind::OutOfMemory),
+            error => self.failed(InstantiateErrorKind::Arguments(error)),
+        })?;
+        self.compile_with(module.row_template(&row).as_bytes(), &arguments)
+    }
+
+    fn compile_with(
+        &mut self,
+        template: &[u8],
+        arguments: &[Type],
+    ) -> Result<Instance, InstantiateError> {
+        let module = self.module_of(template);
+        let found = module.as_ref().and_then(|module| Some((module, module.template(template)?)));
+        let Some((module, found)) = found else {
+            let template = ShortName::new(template);
+            return Err(self.failed(InstantiateErrorKind::NoTemplate { template }));
+        };
+        let compiler =
+            self.compiler(template, &found, arguments).map_err(|kind| self.failed(kind))?;
+        let request = CompileRequest {
+            symbol: &self.symbol,
+            template,
+            kind: found.kind,
+            parameters: found.parameters,
+            body: found.body,
+            arguments,
+            arch: host_arch(),
+        };
+        let policy = compiler.cache_policy().filter(|_| self.jit.config.keep_code);
+        if let Some(policy) = policy
+            && let Some(cached) = self.load_cached(module, &request, policy)
+        {
+            return cached;
+        }
+        let mut environment = CompileEnvironment::new(self.jit, &self.symbol);
+        let compiled = match compiler.compile(&request, &mut environment) {
+            Ok(compiled) => compiled,
+            Err(error) => return Err(environment.into_error(error)),
+        };
+        let record =
+            policy.and_then(|policy| environment.encode_record(&request, &compiled, policy));
+        let instance = self.publish(&compiled, environment).map_err(|kind| self.failed(kind))?;
+        if record.is_some_and(|record| module.note.add_record(record)) {
+            self.cached_in = Some(module.clone());
+        }
+        Ok(instance)
+    }
+
+    /// The compiler of a template, whose parameters must match the arguments.
+    fn compiler(
+        &self,
+        template: &[u8],
+        found: &TemplateRef<'_>,
+        arguments: &[Type],
+    ) -> Result<&dyn Compiler, InstantiateErrorKind> {
+        let name = || ShortName::new(template);
+        if let Some(parameters) = found.parameters {
+            if usize::from(parameters) > MAX_ARGUMENTS {
+                let template = name();
+                return Err(InstantiateErrorKind::TooManyParameters { template, parameters });
+            }
+            let arguments = arguments.len();
+            if usize::from(parameters) != arguments {
+                let template = name();
+                return Err(InstantiateErrorKind::Parameters { template, parameters, arguments });
+            }
+        }
+        let no_compiler = || InstantiateErrorKind::NoCompiler { template: name() };
+        self.jit.compiler(found.body).ok_or_else(no_compiler)
+    }
+
+    /// The instance with valid code from the code cache of the template's module; `None` if there is none.
+    ///
+    /// # Errors
+    /// A required instance cannot be compiled.
+    fn load_cached(
+        &self,
+        module: &Module,
+        request: &CompileRequest<'_>,
+        policy: CachePolicy,
+    ) -> Option<Result<Instance, InstantiateError>> {
+        let mut is_stale = false;
+        for code in module.cached(request.symbol) {
+            is_stale = true;
+            if !code_cache::is_valid(&code, request, policy) {
+                continue;
+            }
+            let mut environment = CompileEnvironment::new(self.jit, &self.symbol);
+            match code_cache::link(&code, &mut environment) {
+                Ok(compiled) => {
+                    if let Ok(instance) = self.publish(&compiled, environment) {
+                        self.jit.cache_hits.fetch_add(1, Ordering::Relaxed);
+                        self.jit.log(format_args!("{}: cached code", self.symbol));
+                        return Some(Ok(instance));
+                    }
+                }
+                Err(CompileError::Needs) => {
+                    return Some(Err(environment.into_error(CompileError::Needs)));
+                }
+                Err(_) => {}
+            }
+        }
+        if is_stale {
+            self.jit.cache_stale.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    }
+
+    /// Publishes code and registers it with the observer.
+    fn publish(
+        &self,
+        compiled: &Compiled,
+        environment: CompileEnvironment<'_>,
+    ) -> Result<Instance, InstantiateErrorKind> {
+        let address = |target| environment.target_address(target);
+        let block = publish(&self.jit.memory, host_arch(), compiled, address)?;
+        let code = block.address()..block.address() + block.len();
+        let observer = self.jit.observer.as_ref();
+        let registration =
+            observer.map_or(Ok(None), |observer| observer.made(&self.symbol, code))?;
+        let (symbol, signature) = (self.symbol.clone(), environment.signature);
+        Ok(Instance::new(symbol, block, compiled.code.len(), signature, registration)?)
+    }
+
+    /// The module that has the template: that of the row, or else the first one.
+    fn module_of(&self, template: &[u8]) -> Option<TryArc<Module>> {
+        let has = |module: &&TryArc<Module>| module.template(template).is_some();
+        let own = self.row.as_ref().map(|of| &of.module).filter(has).cloned();
+        own.or_else(|| self.jit.state().modules.modules().iter().find(has).cloned())
+    }
+}
+
+impl Drop for Instantiation<'_> {
+    /// Ends the job of a compiler that has panicked, so that no thread waits for it.
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let abandoned = self.failed(InstantiateErrorKind::Abandoned);
+            // A panic is propagating: there is no caller for an update error.
+            let _ = self.end(Some(&abandoned));
+        }
+    }
+}

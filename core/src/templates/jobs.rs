@@ -1,0 +1,200 @@
+//! The compilations in progress: one job per symbol, with detection of circular dependencies.
+
+use alloc::vec::Vec;
+use core::sync::atomic::AtomicBool;
+
+use arrayvec::ArrayVec;
+use hashbrown::HashMap;
+
+use super::error::{InstantiateError, InstantiateErrorKind};
+use super::module::Module;
+use super::symbol::Symbol;
+use crate::alloc_util::{AllocError, TryArc, UninitArc, try_push};
+
+/// The compilation of an instance.
+pub(super) struct Job {
+    thread: i32,
+    /// Set when the compilation has ended.
+    pub(super) done: AtomicBool,
+}
+
+/// The update of a module's note by one instance.
+pub(super) struct NoteUpdate {
+    pub(super) module: TryArc<Module>,
+    /// The symbol whose row moves to `instantiations`; `None` if only code is cached.
+    pub(super) symbol: Option<Symbol>,
+}
+
+/// The updates by one instance: that of the module that lists it, and that of the module that caches its
+/// code.
+pub(super) type NoteUpdates = ArrayVec<NoteUpdate, MAX_UPDATES>;
+
+const MAX_UPDATES: usize = 2;
+
+/// The answer to a request for an instance.
+pub(super) enum Claim {
+    /// The caller compiles the instance.
+    Build(Symbol, TryArc<Job>),
+    /// Another thread compiles it: the caller waits.
+    Wait(TryArc<Job>),
+    /// The request has failed.
+    Done(InstantiateError),
+}
+
+/// The jobs of one thread.
+struct ThreadJobs {
+    thread: i32,
+    /// The instances that the thread compiles, each required by the one before.
+    stack: Vec<Symbol>,
+    /// The instance that the thread waits for.
+    waits_for: Option<Symbol>,
+    /// The updates of its finished jobs, applied when the stack is empty.
+    updates: Vec<NoteUpdate>,
+}
+
+impl ThreadJobs {
+    /// Pushes a job; false if the stack has `limit` jobs already.
+    fn push(&mut self, symbol: &Symbol, limit: usize) -> Result<bool, AllocError> {
+        if self.stack.len() >= limit {
+            return Ok(false);
+        }
+        self.stack.try_reserve(1).map_err(|_| AllocError)?;
+        // For `finish`, which must not fail.
+        let updates = (self.stack.len() + 1).saturating_mul(MAX_UPDATES);
+        self.updates.try_reserve(updates).map_err(|_| AllocError)?;
+        self.stack.push(symbol.clone());
+        Ok(true)
+    }
+}
+
+/// The jobs of all threads, and the permanent failures.
+#[derive(Default)]
+pub(super) struct JobTable {
+    failed: HashMap<Symbol, InstantiateError>,
+    jobs: HashMap<Symbol, TryArc<Job>>,
+    threads: Vec<ThreadJobs>,
+}
+
+impl JobTable {
+    /// Forgets all failures.
+    pub(super) fn clear_failures(&mut self) {
+        self.failed.clear();
+    }
+
+    /// The number of recorded failures.
+    pub(super) fn failures(&self) -> usize {
+        self.failed.len()
+    }
+
+    /// Claims the compilation of `symbol` for `thread`. The instance must not exist.
+    ///
+    /// # Errors
+    /// No memory. The table is then unchanged.
+    pub(super) fn claim(
+        &mut self,
+        thread: i32,
+        symbol: &[u8],
+        max_depth: u32,
+    ) -> Result<Claim, AllocError> {
+        if let Some(failure) = self.failed.get(symbol) {
+            return Ok(Claim::Done(failure.try_clone()?));
+        }
+        if let Some((symbol, job)) = self.jobs.get_key_value(symbol) {
+            let (symbol, job) = (symbol.clone(), job.clone());
+            if let Some(cycle) = self.find_cycle(thread, &symbol)? {
+                return Ok(Claim::Done(InstantiateError::CircularDependency { cycle }));
+            }
+            self.thread(thread)?.waits_for = Some(symbol);
+            return Ok(Claim::Wait(job));
+        }
+        let (symbol, job) = (Symbol::new(symbol)?, UninitArc::new()?);
+        self.jobs.try_reserve(1).map_err(|_| AllocError)?;
+        let limit = usize::try_from(max_depth).unwrap_or(usize::MAX);
+        let pushed = self.thread(thread)?.push(&symbol, limit);
+        if !matches!(pushed, Ok(true)) {
+            self.end_wait(thread);
+            pushed?;
+            let kind = InstantiateErrorKind::Depth { limit: max_depth };
+            return Ok(Claim::Done(InstantiateError::failed(symbol, None, kind)));
+        }
+        let job = job.fill(Job { thread, done: AtomicBool::new(false) });
+        self.jobs.insert(symbol.clone(), job.clone());
+        Ok(Claim::Build(symbol, job))
+    }
+
+    fn thread(&mut self, thread: i32) -> Result<&mut ThreadJobs, AllocError> {
+        let known = self.threads.iter().position(|jobs| jobs.thread == thread);
+        let at = known.unwrap_or(self.threads.len());
+        if known.is_none() {
+            let (stack, updates) = (Vec::new(), Vec::new());
+            try_push(&mut self.threads, ThreadJobs { thread, stack, waits_for: None, updates })?;
+        }
+        self.threads.get_mut(at).ok_or(AllocError)
+    }
+
+    /// Ends the wait of a thread.
+    pub(super) fn end_wait(&mut self, thread: i32) {
+        if let Some(jobs) = self.threads.iter_mut().find(|jobs| jobs.thread == thread) {
+            jobs.waits_for = None;
+        }
+        self.threads.retain(|jobs| {
+            !jobs.stack.is_empty() || jobs.waits_for.is_some() || jobs.thread != thread
+        });
+    }
+
+    /// The cycle that a wait of `thread` for `symbol` would close, from `symbol` to `symbol`.
+    fn find_cycle(&self, thread: i32, symbol: &Symbol) -> Result<Option<Vec<Symbol>>, AllocError> {
+        let mut cycle = Vec::new();
+        let mut next = symbol;
+        for _ in 0..=self.threads.len() {
+            let Some(owner) = self.owner(next) else { break };
+            let from = owner.stack.iter().position(|building| building == next);
+            let Some(required) = from.and_then(|from| owner.stack.get(from..)) else { break };
+            for symbol in required {
+                try_push(&mut cycle, symbol.clone())?;
+            }
+            if owner.thread == thread {
+                try_push(&mut cycle, symbol.clone())?;
+                return Ok(Some(cycle));
+            }
+            let Some(waits_for) = &owner.waits_for else { break };
+            next = waits_for;
+        }
+        Ok(None)
+    }
+
+    /// The jobs of the thread that compiles `symbol`.
+    fn owner(&self, symbol: &Symbol) -> Option<&ThreadJobs> {
+        let owner = self.jobs.get(symbol)?.thread;
+        self.threads.iter().find(|jobs| jobs.thread == owner)
+    }
+
+    /// Ends the last job of a thread. Returns the updates of all its jobs if none is left.
+    pub(super) fn finish(
+        &mut self,
+        thread: i32,
+        symbol: &Symbol,
+        failure: Option<&InstantiateError>,
+        updates: NoteUpdates,
+    ) -> Vec<NoteUpdate> {
+        self.jobs.remove(symbol);
+        // Without memory the failure is not recorded, and the next request compiles again.
+        if let Some(failure) = failure.filter(|failure| failure.is_permanent())
+            && self.failed.try_reserve(1).is_ok()
+            && let Ok(failure) = failure.try_clone()
+        {
+            self.failed.insert(symbol.clone(), failure);
+        }
+        let Some(at) = self.threads.iter().position(|jobs| jobs.thread == thread) else {
+            return Vec::new();
+        };
+        let Some(jobs) = self.threads.get_mut(at) else { return Vec::new() };
+        jobs.stack.pop();
+        // `push` has reserved the capacity.
+        jobs.updates.extend(updates);
+        if !jobs.stack.is_empty() {
+            return Vec::new();
+        }
+        self.threads.swap_remove(at).updates
+    }
+}

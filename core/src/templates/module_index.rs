@@ -1,0 +1,211 @@
+//! The loaded modules, and the index of the instances that their notes list.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use super::error::MetadataError;
+use super::module::{Module, Row, Span};
+use crate::alloc_util::{AllocError, TryArc, UninitArc, try_copy_bytes, try_with_capacity};
+
+/// A row of a module.
+#[derive(Clone)]
+pub(super) struct ModuleRow {
+    pub(super) module: TryArc<Module>,
+    pub(super) row: Row,
+}
+
+/// An index entry: a row of `possible` in a module's note.
+#[derive(Clone, Copy)]
+struct IndexEntry {
+    /// The upper half of the hash, which the table itself does not compare.
+    hash: u32,
+    module: u32,
+    row: u32,
+    symbol: Span,
+}
+
+/// Memory for the insertion of a module.
+struct Reserved {
+    module: UninitArc<Module>,
+    /// Copies of the symbols of [`Module::lost_rows`].
+    lost: Vec<Box<[u8]>>,
+}
+
+/// Modules by path, and their rows by symbol.
+#[derive(Default)]
+pub(super) struct ModuleIndex {
+    modules: Vec<TryArc<Module>>,
+    hasher: DefaultHashBuilder,
+    paths: HashTable<u32>,
+    rows: HashTable<IndexEntry>,
+    /// Module numbers and rows of instances that existed in another process.
+    lost: HashMap<Box<[u8]>, (u32, Row)>,
+}
+
+impl ModuleIndex {
+    /// Inserts a module, or replaces the one with the same path.
+    ///
+    /// # Errors
+    /// No memory, or too many modules. The index is then unchanged.
+    pub(super) fn insert(&mut self, mut module: Module) -> Result<TryArc<Module>, MetadataError> {
+        let hash = self.hasher.hash_one(&module.note.path);
+        let modules = &self.modules;
+        let same = |number: &u32| {
+            module_at(modules, *number).is_some_and(|other| other.note.path == module.note.path)
+        };
+        let old = self.paths.find(hash, same).copied();
+        let number = match old {
+            Some(number) => number,
+            None => u32::try_from(modules.len()).map_err(|_| MetadataError::TooLarge)?,
+        };
+        let reserved = self.reserve(&module)?;
+        if old.is_some() {
+            self.remove_rows(number);
+        }
+        for row in 0..module.rows.len() {
+            self.insert_row(number, &mut module, row);
+        }
+        for (symbol, row) in reserved.lost.into_iter().zip(&module.lost_rows) {
+            self.lost.entry(symbol).or_insert((number, *row));
+        }
+        let module = reserved.module.fill(module);
+        match self.modules.get_mut(usize::try_from(number).unwrap_or(usize::MAX)) {
+            Some(slot) => *slot = module.clone(),
+            None => {
+                self.modules.push(module.clone());
+                // `reserve` has left spare capacity: the table does not rehash.
+                self.paths.insert_unique(hash, number, |_| 0);
+            }
+        }
+        Ok(module)
+    }
+
+    /// Allocates all memory for the insertion of `module`.
+    fn reserve(&mut self, module: &Module) -> Result<Reserved, AllocError> {
+        let Self { modules, hasher, paths, rows, lost } = self;
+        let rehash = |entry: &IndexEntry| {
+            let symbol = module_at(modules, entry.module).map_or("", |m| m.text(entry.symbol));
+            hasher.hash_one(symbol.as_bytes())
+        };
+        rows.try_reserve(module.rows.len(), rehash).map_err(|_| AllocError)?;
+        let rehash = |number: &u32| {
+            module_at(modules, *number).map_or(0, |module| hasher.hash_one(&module.note.path))
+        };
+        paths.try_reserve(1, rehash).map_err(|_| AllocError)?;
+        lost.try_reserve(module.lost_rows.len()).map_err(|_| AllocError)?;
+        modules.try_reserve(1).map_err(|_| AllocError)?;
+        let mut symbols = try_with_capacity(module.lost_rows.len())?;
+        for row in &module.lost_rows {
+            symbols.push(try_copy_bytes(module.text(row.symbol).as_bytes())?);
+        }
+        Ok(Reserved { module: UninitArc::new()?, lost: symbols })
+    }
+
+    /// Inserts a row of a module that is not in `modules` yet. Memory has been reserved.
+    fn insert_row(&mut self, number: u32, module: &mut Module, row: usize) {
+        let Some(new) = module.rows.get(row).copied() else { return };
+        let symbol = module.text(new.symbol);
+        let hash = self.hasher.hash_one(symbol.as_bytes());
+        let duplicate = self
+            .rows
+            .find(hash, |other| other.module == number && module.text(other.symbol) == symbol);
+        if let Some(duplicate) = duplicate.copied() {
+            let old = module.row(duplicate.row);
+            let same = old.is_some_and(|old| {
+                module.row_template(&old) == module.row_template(&new)
+                    && module.row_arguments(&old) == module.row_arguments(&new)
+            });
+            let old = usize::try_from(duplicate.row).ok().and_then(|at| module.rows.get_mut(at));
+            if let Some(old) = old.filter(|old| !same && old.conflicting_line == 0) {
+                old.conflicting_line = new.line;
+            }
+            return;
+        }
+        let row = u32::try_from(row).unwrap_or(u32::MAX);
+        let upper = (hash >> 32) as u32;
+        let entry = IndexEntry { hash: upper, module: number, row, symbol: new.symbol };
+        // `reserve` has left spare capacity: the table does not rehash.
+        self.rows.insert_unique(hash, entry, |_| 0);
+    }
+
+    /// Removes all rows of a module.
+    fn remove_rows(&mut self, number: u32) {
+        self.lost.retain(|_, (module, _)| *module != number);
+        let Some(module) = module_at(&self.modules, number) else { return };
+        for row in &module.rows {
+            let hash = self.hasher.hash_one(module.text(row.symbol).as_bytes());
+            let same = |entry: &IndexEntry| entry.module == number && entry.symbol == row.symbol;
+            if let Ok(found) = self.rows.find_entry(hash, same) {
+                found.remove();
+            }
+        }
+    }
+
+    /// Removes the row of an instance that has been compiled.
+    pub(super) fn remove(&mut self, module: &TryArc<Module>, symbol: &[u8]) {
+        let hash = self.hasher.hash_one(symbol);
+        let Self { modules, rows, .. } = self;
+        let same = |entry: &IndexEntry| {
+            let of = module_at(modules, entry.module);
+            of.is_some_and(|of| of.ptr_eq(module)) && is_symbol(modules, entry, hash, symbol)
+        };
+        if let Ok(found) = rows.find_entry(hash, same) {
+            found.remove();
+        }
+    }
+
+    /// Whether a module lists `symbol` as possible.
+    #[inline]
+    pub(super) fn is_possible(&self, symbol: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(symbol);
+        self.rows.find(hash, |entry| is_symbol(&self.modules, entry, hash, symbol)).is_some()
+    }
+
+    /// The row of `symbol` in the first module that lists it as possible.
+    pub(super) fn find_possible(&self, symbol: &[u8]) -> Option<ModuleRow> {
+        let hash = self.hasher.hash_one(symbol);
+        let found = self.rows.iter_hash(hash);
+        let found = found.filter(|entry| is_symbol(&self.modules, entry, hash, symbol));
+        let first = found.min_by_key(|entry| entry.module)?;
+        let module = module_at(&self.modules, first.module)?.clone();
+        let row = module.row(first.row)?;
+        Some(ModuleRow { module, row })
+    }
+
+    /// As [`find_possible`](Self::find_possible), or else the row of an instance that existed in another
+    /// process.
+    pub(super) fn find(&self, symbol: &[u8]) -> Option<ModuleRow> {
+        self.find_possible(symbol).or_else(|| {
+            let (number, row) = *self.lost.get(symbol)?;
+            Some(ModuleRow { module: module_at(&self.modules, number)?.clone(), row })
+        })
+    }
+
+    /// The modules in the order in which they were loaded.
+    pub(super) fn modules(&self) -> &[TryArc<Module>] {
+        &self.modules
+    }
+
+    /// The module with this path.
+    pub(super) fn by_path(&self, path: &[u8]) -> Option<TryArc<Module>> {
+        let same = |number: &u32| {
+            module_at(&self.modules, *number).is_some_and(|module| *module.note.path == *path)
+        };
+        let number = self.paths.find(self.hasher.hash_one(path), same)?;
+        module_at(&self.modules, *number).cloned()
+    }
+}
+
+fn module_at(modules: &[TryArc<Module>], number: u32) -> Option<&TryArc<Module>> {
+    modules.get(usize::try_from(number).ok()?)
+}
+
+#[inline]
+fn is_symbol(modules: &[TryArc<Module>], entry: &IndexEntry, hash: u64, symbol: &[u8]) -> bool {
+    entry.hash == (hash >> 32) as u32
+        && module_at(modules, entry.module)
+            .is_some_and(|module| module.text(entry.symbol).as_bytes() == symbol)
+}

@@ -1,0 +1,235 @@
+//! The note of a module: the copy in memory, and its update in the module's file.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use hashbrown::HashMap;
+
+use super::code_cache::merge_records;
+use super::error::UpdateError;
+use super::symbol::Symbol;
+use crate::alloc_util::sort::sort;
+use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push};
+use crate::format::ext::cached_code;
+use crate::format::library::Library;
+use crate::format::template::Templates;
+use crate::format::write::library::with_module;
+use crate::format::write::note_edit::with_made;
+use crate::format::write::rewrite::{RewriteError, with_kept, with_note};
+use crate::format::{FormatError, SectionKind, Smf};
+use crate::memory::lock::Lock;
+use crate::memory::{FileBytes, replace_file};
+
+/// The storage of a module, which is updated with its note.
+pub(super) enum Storage {
+    /// Memory only.
+    Memory,
+    /// The file at the module's path.
+    File,
+    /// The module `name` of the archive at `path`.
+    Archive { path: Box<[u8]>, name: String },
+}
+
+/// The note of a module, and the updates that its file has not got yet.
+pub(super) struct ModuleNote {
+    pub(super) path: Box<[u8]>,
+    storage: Storage,
+    /// Whether the file gets the code of instances.
+    caches_code: bool,
+    state: Lock<NoteState>,
+}
+
+#[derive(Default)]
+struct NoteState {
+    text: Vec<u8>,
+    /// The offset of the note in the file.
+    offset: u64,
+    /// Compiled instances that the file does not list.
+    pending: Vec<Symbol>,
+    /// Code cache records that the file does not contain.
+    records: Vec<Vec<u8>>,
+}
+
+impl ModuleNote {
+    pub(super) fn new(path: Box<[u8]>, storage: Storage, caches_code: bool) -> Self {
+        Self { path, storage, caches_code, state: Lock::new(NoteState::default()) }
+    }
+
+    /// Sets the text, which starts at `offset` in the file.
+    pub(super) fn set_text(&self, text: Vec<u8>, offset: u64) {
+        let mut state = self.state.lock();
+        (state.text, state.offset) = (text, offset);
+    }
+
+    /// A copy of the text.
+    pub(super) fn text(&self) -> Result<Vec<u8>, AllocError> {
+        try_copy_bytes(&self.state.lock().text).map(Vec::from)
+    }
+
+    /// Queues the move of a row to `instantiations`.
+    pub(super) fn add_pending(&self, symbol: &Symbol) -> Result<(), AllocError> {
+        try_push(&mut self.state.lock().pending, symbol.clone())
+    }
+
+    /// Queues a code cache record. False if the module has no file, or code is not cached.
+    pub(super) fn add_record(&self, record: Vec<u8>) -> bool {
+        let is_cached = self.caches_code && !matches!(self.storage, Storage::Memory);
+        // Without memory the record is lost, and the instance is compiled again by another process.
+        is_cached && try_push(&mut self.state.lock().records, record).is_ok()
+    }
+
+    /// Writes the queued updates to the note in memory and to the file.
+    pub(super) fn write_pending(&self) -> Result<(), UpdateError> {
+        let (pending, records) = {
+            let mut state = self.state.lock();
+            (core::mem::take(&mut state.pending), core::mem::take(&mut state.records))
+        };
+        if pending.is_empty() && records.is_empty() {
+            return Ok(());
+        }
+        let written = self.write(&pending, &records);
+        if !matches!(written, Ok(()) | Err(UpdateError::Changed | UpdateError::CodeCache(_))) {
+            // The next update tries again.
+            let mut state = self.state.lock();
+            requeue(&mut state.pending, pending);
+            requeue(&mut state.records, records);
+        }
+        written
+    }
+
+    fn write(&self, pending: &[Symbol], records: &[Vec<u8>]) -> Result<(), UpdateError> {
+        // A note is text: a symbol that is not UTF-8 has no row.
+        let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
+        let mut symbols = try_collect(symbols)?;
+        sort(&mut symbols);
+        symbols.dedup();
+        let update = Update { path: Lossy(&self.path), symbols: &symbols, records };
+        self.update_text(&update)?;
+        self.update_file(&update)
+    }
+
+    fn update_text(&self, update: &Update<'_>) -> Result<(), UpdateError> {
+        if !update.symbols.is_empty() {
+            let mut state = self.state.lock();
+            let edited = with_made(&state.text, state.offset, &update.path, update.symbols)?;
+            state.text = edited.note;
+        }
+        Ok(())
+    }
+
+    fn update_file(&self, update: &Update<'_>) -> Result<(), UpdateError> {
+        let mut outcome = Ok(());
+        let mut apply = |old: &[u8]| {
+            let (module, applied) = update.apply(old)?;
+            outcome = applied;
+            Ok::<_, UpdateError>(module)
+        };
+        match &self.storage {
+            Storage::Memory => {}
+            Storage::File => drop(replace_file(&self.path, FileBytes::DEFAULT_LIMIT, apply)?),
+            Storage::Archive { path, name } => {
+                replace_file(path, FileBytes::DEFAULT_LIMIT, |old| {
+                    let library = Library::parse(old)?;
+                    let module = library.find(name).ok_or(UpdateError::Changed)??;
+                    let new = apply(module.data)?;
+                    let new = new.map(|new| with_module(&library, module.index, &new));
+                    Ok::<_, UpdateError>(new.transpose()?)
+                })?;
+            }
+        }
+        outcome
+    }
+}
+
+/// Puts `taken` back in front of `list`. Without memory for both, `list` is lost.
+fn requeue<T>(list: &mut Vec<T>, mut taken: Vec<T>) {
+    if taken.try_reserve(list.len()).is_ok() {
+        taken.append(list);
+    }
+    *list = taken;
+}
+
+/// Bytes displayed as UTF-8 with replacement characters.
+struct Lossy<'p>(&'p [u8]);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            if !chunk.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An update of a module's file.
+struct Update<'p> {
+    path: Lossy<'p>,
+    /// The compiled instances, in ascending order.
+    symbols: &'p [&'p str],
+    records: &'p [Vec<u8>],
+}
+
+/// The new bytes of a file, if they differ, and the part of the update that failed.
+type Applied = (Option<Vec<u8>>, Result<(), UpdateError>);
+
+impl Update<'_> {
+    fn apply(&self, old: &[u8]) -> Result<Applied, UpdateError> {
+        let (noted, is_listed) = self.with_rows_moved(old)?;
+        let cached = self.with_records(noted.as_deref().unwrap_or(old));
+        let (file, cached) = match cached {
+            Ok(Some(file)) => (Some(file), Ok(())),
+            Ok(None) => (noted, Ok(())),
+            Err(RewriteError::Format(FormatError::OutOfMemory)) => {
+                return Err(UpdateError::OutOfMemory);
+            }
+            Err(error) => (noted, Err(UpdateError::CodeCache(error))),
+        };
+        Ok((file, if is_listed { cached } else { Err(UpdateError::Changed) }))
+    }
+
+    /// Moves the rows of the symbols. Also returns whether the note lists all of them.
+    fn with_rows_moved(&self, old: &[u8]) -> Result<(Option<Vec<u8>>, bool), UpdateError> {
+        if self.symbols.is_empty() {
+            return Ok((None, true));
+        }
+        let smf = Smf::parse(old)?;
+        let (note, offset) = smf.note_contents()?.ok_or(UpdateError::Changed)?;
+        let edited = with_made(&note, offset, &self.path, self.symbols)?;
+        let is_listed = edited.done.iter().all(|done| *done);
+        let new = edited.changed.then(|| with_note(&smf, &edited.note)).transpose()?;
+        Ok((new, is_listed))
+    }
+
+    /// Adds the code cache records whose template bodies are unchanged.
+    fn with_records(&self, old: &[u8]) -> Result<Option<Vec<u8>>, RewriteError> {
+        if self.records.is_empty() {
+            return Ok(None);
+        }
+        let smf = Smf::parse(old)?;
+        let hashes = body_hashes(&smf)?;
+        let payload = cached_code::payload_of(&smf).unwrap_or(&[]);
+        let new = merge_records(payload, self.records, |template| hashes.get(template).copied())?;
+        new.map(|payload| with_kept(&smf, &payload)).transpose()
+    }
+}
+
+/// The hashes of the template bodies of a module, by template name.
+fn body_hashes(smf: &Smf<'_>) -> Result<HashMap<Box<[u8]>, u64>, FormatError> {
+    let mut hashes = HashMap::new();
+    if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
+        let payload = smf.contents(&section)?;
+        for template in Templates::parse(&payload, section.offset)?.iter() {
+            let template = template?;
+            hashes.try_reserve(1).map_err(|_| FormatError::OutOfMemory)?;
+            let name = try_copy_bytes(template.name);
+            let name = name.map_err(|AllocError| FormatError::OutOfMemory)?;
+            hashes.entry(name).or_insert_with(|| cached_code::hash(template.body));
+        }
+    }
+    Ok(hashes)
+}
