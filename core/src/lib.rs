@@ -44,7 +44,7 @@ mod model;
 pub mod templates;
 #[cfg(test)]
 mod testing;
-#[cfg(feature = "kernel")]
+#[cfg(feature = "alloc")]
 pub mod trap;
 #[cfg(feature = "kernel")]
 pub mod types;

@@ -2,15 +2,17 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use smf_core::alloc_util::TryArc;
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
     Arch, Binding, Header, Layout, Platform, Reloc, RelocKind, SectionFlags, SectionKind, Smf,
     SymbolKind,
 };
-use smf_core::link::{self, Chain, Image, LinkError, Module, NoImports, Resolve, missing_imports};
+use smf_core::link::{Chain, Image, LinkError, Module, NoImports, Resolve, missing_imports};
 use smf_core::memory::{PageCount, PagePool, Protection, Segment};
+use smf_core::trap;
 
 macro_rules! sample {
     ($name:literal) => {
@@ -26,13 +28,13 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn load<'d>(smf: &Smf<'d>, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
-    Image::place(smf)?.link(imports)
+    Image::map(smf)?.link(imports)
 }
 
 fn call(module: &Module<'_>, name: &str, args: &[i64]) -> i64 {
     let address = module.function(name.as_bytes()).unwrap_or_else(|| panic!("no function {name}"));
     // SAFETY: the samples and the modules built here define functions of that many integers.
-    unsafe { link::call(address, args) }.unwrap()
+    unsafe { trap::call(address, args) }.unwrap()
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn imports_come_from_other_modules() {
 #[test]
 fn modules_that_cannot_run_say_what_they_are() {
     let _alone = alone();
-    let refused = |smf| Image::place(&smf).err().unwrap();
+    let refused = |smf| Image::map(&smf).err().unwrap();
     let riscv = LinkError::Arch { module: Arch::RISCV64, host: Arch::X86_64 };
     assert_eq!(refused(sample!("bad/wrong-arch.smf")), riscv);
     assert_eq!(riscv.to_string(), "the module is for riscv64 and this machine is x86_64");
@@ -444,11 +446,11 @@ fn lookups_agree_with_a_walk_of_the_table() {
 #[test]
 fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
     let _alone = alone();
-    let pool = Arc::new(PagePool::new(64 << 10));
+    let pool = TryArc::new(PagePool::new(64 << 10)).unwrap();
     let (packed, native) = (sample!("packed.smf"), sample!("native.smf"));
     for round in 0..200 {
         let smf = if round % 3 == 0 { &native } else { &packed };
-        let module = Image::place_in(smf, &pool).unwrap().link(&NoImports).unwrap();
+        let module = Image::map_in(smf, &pool).unwrap().link(&NoImports).unwrap();
         // Data starts afresh each time.
         assert_eq!((call(&module, "bump", &[5]), call(&module, "absload", &[])), (105, 105));
         assert_eq!(protection_at(module.symbol(b"answer").unwrap()), "r-x");
@@ -456,7 +458,7 @@ fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
     assert!((1..=64 << 10).contains(&pool.cached_bytes()));
     // What is kept can be written by nobody but its next owner, and run by nobody.
     let address = {
-        let module = Image::place_in(&packed, &pool).unwrap().link(&NoImports).unwrap();
+        let module = Image::map_in(&packed, &pool).unwrap().link(&NoImports).unwrap();
         module.symbol(b"answer").unwrap()
     };
     assert_eq!(protection_at(address), "rw-");
@@ -467,7 +469,7 @@ fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
 #[test]
 fn kept_pages_hold_nothing_of_the_module_before() {
     let _alone = alone();
-    let pool = Arc::new(PagePool::new(1 << 20));
+    let pool = TryArc::new(PagePool::new(1 << 20)).unwrap();
     let (rodata, data) = (vec![1; 3], vec![2; 5]);
     let mut builder = Builder { rodata, data, bss: 100, ..Builder::default() };
     builder.function("f", &[0xc3]);
@@ -477,7 +479,7 @@ fn kept_pages_hold_nothing_of_the_module_before() {
     // SAFETY: code, constants and data take a page each, from the begin of the code on, and can be read
     // while the module is loaded.
     let bytes = |module: &Module<'_>| unsafe { *begin(module) };
-    let fresh = bytes(&Image::place(&smf).unwrap().link(&NoImports).unwrap());
+    let fresh = bytes(&Image::map(&smf).unwrap().link(&NoImports).unwrap());
     assert_eq!(fresh.iter().filter(|byte| **byte != 0).count(), 1 + 3 + 5);
     for _ in 0..3 {
         let mut pages = pool.take_zeroed(PageCount::covering(3 * 4096).unwrap()).unwrap();
@@ -485,7 +487,7 @@ fn kept_pages_hold_nothing_of_the_module_before() {
         let (offset, size) = (PageCount::ZERO, pages.size());
         let protection = Protection::Read;
         pool.put(pages.publish(&[Segment { offset, size, protection }]).unwrap());
-        let kept = Image::place_in(&smf, &pool).unwrap().link(&NoImports).unwrap();
+        let kept = Image::map_in(&smf, &pool).unwrap().link(&NoImports).unwrap();
         assert_eq!(pool.cached_bytes(), 0, "the pages of the pool were used");
         assert_eq!(bytes(&kept), fresh);
     }

@@ -307,10 +307,12 @@ fn the_reader_of_objects_is_for_the_code_alone() {
 #[cfg(target_arch = "x86_64")]
 mod linked {
     use super::*;
-    use smf_core::link::{Image, LinkError, Module, NoImports, Resolve, call, missing_imports};
+    use smf_core::link::{Image, LinkError, Module, NoImports, Resolve, missing_imports};
+
+    use smf_core::trap::call;
 
     fn load<'d>(file: &'d [u8], imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
-        Image::place(&Smf::parse(file).unwrap())?.link(imports)
+        Image::map(&Smf::parse(file).unwrap())?.link(imports)
     }
 
     fn run(module: &Module<'_>, name: &str, args: &[i64]) -> i64 {

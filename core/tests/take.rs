@@ -320,12 +320,14 @@ fn modules_whose_functions_cannot_be_parted_are_refused() {
 #[cfg(target_arch = "x86_64")]
 mod put_elsewhere {
     use super::*;
-    use smf_core::link::{Image, NoImports, Resolve, call};
+    use smf_core::link::{Image, NoImports, Resolve};
+
+    use smf_core::trap::call;
 
     fn run(file: &[u8], imports: &dyn Resolve, name: &str, args: &[i64]) -> i64 {
         let smf = Smf::parse(file).unwrap();
         smf.verify().unwrap();
-        let module = Image::place(&smf).unwrap().link(imports).unwrap();
+        let module = Image::map(&smf).unwrap().link(imports).unwrap();
         let function = module.function(name.as_bytes()).unwrap();
         // SAFETY: the functions of the samples take integers, as many as are given here.
         unsafe { call(function, args) }.unwrap()

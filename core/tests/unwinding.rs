@@ -14,7 +14,7 @@ use std::process::{Command, exit};
 use std::ptr::{null, null_mut};
 use std::thread;
 
-use smf_core::trap::{Word, call_catching, call_values, trap_hook};
+use smf_core::trap::{CallArg, call_catching, call_values, trap_hook};
 
 const HOW: &str = "SMF_TEST_UNWINDING";
 const MESSAGE: &str = "unwinding reached a call into machine code";
@@ -73,7 +73,7 @@ fn call(frame: &str, function: extern "C-unwind" fn(i64) -> i64) {
         unsafe { call_catching(address, &[1]) }.map(drop)
     } else {
         // SAFETY: the same.
-        unsafe { call_values(address, &[Word::Integer(1)]) }.map(drop)
+        unsafe { call_values(address, &[CallArg::Integer(1)]) }.map(drop)
     };
     eprintln!("the call returned {returned:?}");
     exit(4);

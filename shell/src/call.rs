@@ -1,109 +1,108 @@
-//! Calls into machine code, whose traps come back as errors: those of the core's [`landing`], with a
-//! variable of the thread in the place of its table.
+//! Calls into machine code that catch traps: those of [`smf_core::trap`], with the chain of each thread in a
+//! thread-local variable.
 #![allow(unsafe_code)]
 
 #[cfg(not(target_arch = "x86_64"))]
 use std::ptr;
 
-use smf_core::link::LinkError;
 use smf_core::loader::epoch::Epochs;
-use smf_core::trap::{self, Failed, Returned, TrapChain, Word};
+use smf_core::trap::{self, CallArg, ReturnRegisters, TrapChain, TrapError};
 
-/// Pinned around each call by address, in whichever [`Loader`](crate::loader::Loader) the code is: a version
-/// that is replaced meanwhile is not freed before the call has returned.
+/// Pinned around each call by address, into code of any [`Loader`](crate::loader::Loader): a version that is replaced
+/// meanwhile is not freed before the call returns.
 pub static CALL_EPOCHS: Epochs = Epochs::new();
 
-/// Where the head of this thread is.
+/// The address of the chain of this thread.
 #[cfg(not(target_arch = "x86_64"))]
-fn head() -> *const TrapChain {
+fn chain() -> *const TrapChain {
     std::thread_local! {
-        static HEAD: TrapChain = const { TrapChain::new() };
+        static CHAIN: TrapChain = const { TrapChain::new() };
     }
-    HEAD.with(ptr::from_ref)
+    CHAIN.with(ptr::from_ref)
 }
 
-// The head of each thread: bytes that it has from its begin, all of them 0.
+// The chain of each thread, initially zero.
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
-    ".pushsection .tbss.smf_thread_head, \"awT\", @nobits",
-    ".globl smf_thread_head",
-    ".hidden smf_thread_head",
-    ".type smf_thread_head, @object",
-    ".size smf_thread_head, {size}",
+    ".pushsection .tbss.smf_trap_chain, \"awT\", @nobits",
+    ".globl smf_trap_chain",
+    ".hidden smf_trap_chain",
+    ".type smf_trap_chain, @object",
+    ".size smf_trap_chain, {size}",
     ".balign {align}",
-    "smf_thread_head:",
+    "smf_trap_chain:",
     ".zero {size}",
     ".popsection",
     size = const size_of::<TrapChain>(),
     align = const align_of::<TrapChain>(),
 );
 
-/// Where the head of this thread is: at a distance from the thread's pointer that is known once the library
-/// is loaded. What the compiler makes of a `thread_local!` in a shared library asks the dynamic linker at
-/// every call instead (U. Drepper, ELF Handling For Thread-Local Storage, 4.3 and 4.4.6: the initial exec
-/// model).
+/// The address of the chain of this thread, by the initial exec model: its offset from the thread pointer is fixed when
+/// the library is loaded. A `thread_local!` in a shared library calls the dynamic linker on every access instead (U.
+/// Drepper, ELF Handling For Thread-Local Storage, 4.3 and 4.4.6).
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn head() -> *const TrapChain {
-    let head;
-    // SAFETY: reads a word of the table of offsets and the first word of the thread's own block, which is
-    // its address.
+fn chain() -> *const TrapChain {
+    let chain;
+    // SAFETY: reads a GOT entry and the first word of the thread control block, which is its own address.
     unsafe {
         core::arch::asm!(
-            "mov {head}, [rip + smf_thread_head@GOTTPOFF]",
-            "add {head}, fs:[0]",
-            head = out(reg) head,
+            "mov {chain}, [rip + smf_trap_chain@GOTTPOFF]",
+            "add {chain}, fs:[0]",
+            chain = out(reg) chain,
             options(pure, readonly, nostack),
         );
     }
-    head
+    chain
 }
 
-/// Has the core find the heads of threads here. Whoever lets code be called that may trap does this first.
-pub fn keep_heads() {
-    // SAFETY: a variable of the thread, which nothing drops before the thread is gone.
-    unsafe { trap::set_thread_heads(head) };
+/// Installs the chain lookup of this crate in the core. Required before code that may trap is called.
+pub fn install_chain_lookup() {
+    // SAFETY: a thread-local variable without a destructor.
+    unsafe { trap::set_chain_lookup(chain) };
 }
 
+/// As [`trap::call_catching`], with [`CALL_EPOCHS`] pinned.
+///
+/// # Errors
 /// As [`trap::call_catching`].
 ///
-/// # Errors
-/// [`LinkError::Trap`], [`LinkError::Stopped`], and [`LinkError::TooManyArguments`].
-///
 /// # Safety
-/// As there.
-pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, LinkError> {
-    keep_heads();
+/// As [`trap::call_catching`].
+pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, TrapError> {
+    install_chain_lookup();
     let _pinned = CALL_EPOCHS.pin();
-    // SAFETY: passed on to the caller.
-    unsafe { call_with_heads(address, args) }.map_err(LinkError::from)
+    // SAFETY: the caller's contract.
+    unsafe { call_pinned(address, args) }
 }
 
-/// The same after [`keep_heads`], while [`CALL_EPOCHS`] are pinned.
+/// As [`call`], after [`install_chain_lookup`] and while [`CALL_EPOCHS`] are pinned.
+///
+/// Inlined for the benchmark rows "call a module's function from Rust" and "from C".
 ///
 /// # Errors
-/// What becomes those of [`call`], before another call.
+/// As [`call`].
 ///
 /// # Safety
 /// As [`call`].
 #[inline(always)]
-pub unsafe fn call_with_heads<'t>(address: u64, args: &[i64]) -> Result<i64, Failed<'t>> {
-    // SAFETY: a variable of the thread, which it has as long as it runs.
-    let head = unsafe { &*head() };
-    // SAFETY: passed on to the caller.
-    unsafe { trap::call_landing_at(head, address, args) }
+pub unsafe fn call_pinned(address: u64, args: &[i64]) -> Result<i64, TrapError> {
+    // SAFETY: a thread-local variable, which lives as long as the thread.
+    let chain = unsafe { &*chain() };
+    // SAFETY: the caller's contract.
+    unsafe { trap::call_catching_on(chain, address, args) }
 }
 
-/// As [`trap::call_values`].
+/// As [`trap::call_values`], with [`CALL_EPOCHS`] pinned.
 ///
 /// # Errors
-/// As there.
+/// As [`trap::call_values`].
 ///
 /// # Safety
-/// As there.
-pub unsafe fn call_values(address: u64, args: &[Word]) -> Result<Returned, LinkError> {
-    keep_heads();
+/// As [`trap::call_values`].
+pub unsafe fn call_values(address: u64, args: &[CallArg]) -> Result<ReturnRegisters, TrapError> {
+    install_chain_lookup();
     let _pinned = CALL_EPOCHS.pin();
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract.
     unsafe { trap::call_values(address, args) }
 }

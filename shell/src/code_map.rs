@@ -178,7 +178,7 @@ impl StubEntry {
     /// # Errors
     /// [`AllocError`].
     pub(crate) fn enter(address: usize) -> Result<Self, AllocError> {
-        call::keep_heads();
+        call::install_chain_lookup();
         if let Some((word, mask)) = step_word(address)? {
             word.fetch_or(mask, Ordering::AcqRel);
         }
@@ -215,7 +215,7 @@ impl CodeRange {
     /// # Errors
     /// [`AllocError`].
     pub(crate) fn enter(range: Range<usize>) -> Result<Self, AllocError> {
-        call::keep_heads();
+        call::install_chain_lookup();
         let range = range.start.min(LIMIT)..range.end.min(LIMIT);
         let leaves = range.start / PAGE / LEAF..range.end.div_ceil(PAGE).div_ceil(LEAF);
         for leaf in TOP.get(leaves).unwrap_or_default() {

@@ -1,7 +1,6 @@
-//! Imports out of the process itself and out of shared libraries: dlopen(3) and dlsym(3).
+//! Symbols of the process and of shared libraries: dlopen(3) and dlsym(3).
 //!
-//! A library that was opened here stays open for the rest of the process, because linked modules hold
-//! addresses into it, and nothing could tell when the last of them is gone.
+//! A library that is opened here is never closed, because linked modules contain addresses in it.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -11,16 +10,16 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use smf_core::alloc_util::{AllocError, try_concat, try_push};
 use smf_core::link::Resolve;
 
-/// The highest number that is tried behind `libNAME.so.`; the newest comes first.
-const NEWEST_VERSION: u32 = 20;
+/// The highest version that is tried for `libNAME.so.VERSION`; versions are tried in descending order.
+const MAX_VERSION: u32 = 20;
 
-/// Symbols of the host, looked for in the order in which their sources were added.
+/// Symbols of the host, searched in the order in which their sources were added.
 #[derive(Default)]
 pub struct HostSymbols {
     sources: Vec<Source>,
 }
 
-/// What dlopen(3) has given, never closed.
+/// A handle of dlopen(3), never closed.
 struct Source(*mut c_void);
 
 // SAFETY: dlsym(3) may be called with any handle from any thread.
@@ -54,46 +53,41 @@ impl std::error::Error for HostLibraryError {
 }
 
 impl HostSymbols {
-    /// No symbols at all.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Whether nothing was added.
+    /// Whether there are no sources.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }
 
-    /// Those of the [process](Self::add_process).
+    /// The symbols of the [process](Self::add_process).
     ///
     /// # Errors
-    /// No memory.
+    /// [`AllocError`].
     pub fn of_process() -> Result<Self, AllocError> {
-        let mut sources = Vec::new();
-        try_push(&mut sources, Source(Library::this().into_raw()))?;
-        Ok(Self { sources })
+        let mut symbols = Self::default();
+        symbols.add_process()?;
+        Ok(symbols)
     }
 
-    /// Adds the program, the libraries it was started with, and those it has opened since for all.
-    pub fn add_process(&mut self) {
-        self.sources.push(Source(Library::this().into_raw()));
-    }
-
-    /// Opens the shared library `name` and adds it: as given, which is a path when it holds a slash,
-    /// else as the system searches for it; then as `libNAME.so` and `libNAME.so.20` down to `.0`,
-    /// because the unnumbered name is often a linker script or not installed.
-    ///
-    /// The system's loader finds the library and reads it; nothing checks it before, as for a program that is
-    /// started.
+    /// Adds the program, the libraries that it was started with, and those opened since with `RTLD_GLOBAL`.
     ///
     /// # Errors
-    /// What the system says of the name as given.
+    /// [`AllocError`].
+    pub fn add_process(&mut self) -> Result<(), AllocError> {
+        try_push(&mut self.sources, Source(Library::this().into_raw()))
+    }
+
+    /// Opens the shared library `name` and adds it. The name is tried as given, which is a path if it contains a slash;
+    /// then as `libNAME.so`, and as `libNAME.so.20` down to `.0`, because the unversioned name is often a linker
+    /// script or not installed. The system's loader reads the library without further checks.
+    ///
+    /// # Errors
+    /// The error of the system for the name as given.
     ///
     /// # Safety
-    /// The caller trusts the library that the system finds: its tables, its code and its initialisers, which
-    /// run before this returns.
+    /// The caller trusts the library that the system finds: its tables, its code and its initialisers, which run before
+    /// this returns.
     pub unsafe fn add_library(&mut self, name: &str) -> Result<(), HostLibraryError> {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's contract.
         let library = unsafe { open(name) }.or_else(|error| {
             // SAFETY: as above.
             let by_short_name = || unsafe { open_by_short_name(name) };
@@ -108,17 +102,16 @@ impl HostSymbols {
 /// # Safety
 /// As [`HostSymbols::add_library`].
 unsafe fn open_by_short_name(name: &str) -> Option<Library> {
-    let numbered = (0..=NEWEST_VERSION).rev().map(|number| format!("lib{name}.so.{number}"));
+    let numbered = (0..=MAX_VERSION).rev().map(|number| format!("lib{name}.so.{number}"));
     let mut patterns = std::iter::once(format!("lib{name}.so")).chain(numbered);
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract.
     patterns.find_map(|pattern| unsafe { open(&pattern) }.ok())
 }
 
 /// # Safety
 /// As [`HostSymbols::add_library`].
 unsafe fn open(name: &str) -> Result<Library, libloading::Error> {
-    // SAFETY: the caller trusts the library and its initialisers; it is never closed, so that no terminators
-    // run early.
+    // SAFETY: the caller trusts the library and its initialisers; it is never closed, so no terminators run early.
     unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }
 }
 
@@ -127,24 +120,23 @@ impl Resolve for HostSymbols {
         unsafe extern "C" {
             fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
         }
-        // What there is no memory to ask for is not found.
+        // Without memory the symbol is not found.
         let text = try_concat(&[name, b"\0"]).ok()?;
         let text = CStr::from_bytes_with_nul(&text).ok()?;
         self.sources.iter().find_map(|Source(handle)| {
-            // SAFETY: a handle that dlopen(3) has given and nobody closes, and a name with a NUL behind it.
+            // SAFETY: a handle of dlopen(3) that is never closed, and a NUL-terminated name.
             let symbol = unsafe { dlsym(*handle, text.as_ptr()) };
             (!symbol.is_null()).then_some(symbol.addr() as u64)
         })
     }
 }
 
-/// Writes out what C code of the host has printed and its library still holds back.
+/// Flushes the output streams of the C library.
 pub fn flush_stdio() {
     unsafe extern "C" {
         fn fflush(stream: *mut c_void) -> c_int;
     }
-    // SAFETY: fflush(3) with a null pointer flushes every output stream that is open. An error stays
-    // with its stream; there is nobody here to tell.
+    // SAFETY: fflush(3) with a null pointer flushes every open output stream. An error stays with its stream.
     unsafe { fflush(std::ptr::null_mut()) };
 }
 
@@ -153,10 +145,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_process_has_libc_and_nothing_of_no_name() {
-        let mut host = HostSymbols::new();
+    fn process_symbols_contain_libc() {
+        let mut host = HostSymbols::default();
         assert_eq!((host.is_empty(), host.resolve(b"malloc")), (true, None));
-        host.add_process();
+        host.add_process().unwrap();
         assert!(host.resolve(b"malloc").is_some_and(|address| address != 0));
         assert_eq!(host.resolve(b"no_such_symbol_anywhere"), None);
         assert_eq!(host.resolve(b"a\0b"), None);
@@ -164,20 +156,20 @@ mod tests {
     }
 
     #[test]
-    fn a_library_is_found_by_its_short_name() {
-        let mut host = HostSymbols::new();
-        // SAFETY: the system's library of mathematics.
+    fn library_is_found_by_its_short_name() {
+        let mut host = HostSymbols::default();
+        // SAFETY: the mathematics library of the system.
         unsafe { host.add_library("m") }.unwrap();
         assert!(host.resolve(b"cos").is_some());
     }
 
     #[test]
-    fn a_library_that_is_not_there_is_named() {
-        // SAFETY: nothing is opened, because no such library is there.
-        let added = unsafe { HostSymbols::new().add_library("no-such-library") };
+    fn missing_library_is_named() {
+        // SAFETY: nothing is opened, because there is no such library.
+        let added = unsafe { HostSymbols::default().add_library("no-such-library") };
         let error = added.unwrap_err().to_string();
         assert!(error.contains("no-such-library"), "{error}");
         // SAFETY: as above.
-        assert!(unsafe { HostSymbols::new().add_library("./m") }.is_err());
+        assert!(unsafe { HostSymbols::default().add_library("./m") }.is_err());
     }
 }

@@ -7,8 +7,8 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Range;
 
 use smf_core::alloc_util::{AllocError, AttachResult, try_box, try_concat, try_copy_bytes};
-use smf_core::link::LinkError;
 use smf_core::templates::Observer;
+use smf_core::trap::TrapError;
 
 #[cfg(feature = "c-api")]
 use crate::code_map::StubEntry;
@@ -51,12 +51,12 @@ pub struct InCall<'c> {
     /// What was called; empty for something without a name.
     pub called: &'c [u8],
     /// What came of it.
-    pub error: LinkError,
+    pub error: TrapError,
 }
 
 impl fmt::Display for InCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let LinkError::Trap(trap) = self.error {
+        if let TrapError::Trap(trap) = self.error {
             let symbol = SYMBOLS.lock().get(&trap.function).cloned();
             if let Some(symbol) = symbol.filter(|symbol| **symbol != *self.called) {
                 write!(f, "in `{}`: ", symbol.escape_ascii())?;

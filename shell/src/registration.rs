@@ -1,5 +1,5 @@
-//! What the process knows of a module while it is loaded: that its code may be called through a bare
-//! address, and, when a tool is on, the names of its functions.
+//! Registration of a loaded module with the C API, which then allows calls into its code by address, and with active
+//! tools, which get the names of its functions.
 
 use std::ops::Range;
 
@@ -14,16 +14,16 @@ use smf_core::link::Module;
 use crate::code_map::CodeRange;
 use crate::tools::{self, Announced, Function};
 
-/// One module. Must be dropped before the module's memory goes.
-pub(crate) struct Known {
+/// The registration of one module. Must be dropped before the memory of the module is freed.
+pub(crate) struct CodeRegistration {
     #[cfg(feature = "c-api")]
     _code: Vec<CodeRange>,
     _names: Announced,
 }
 
-impl Known {
+impl CodeRegistration {
     /// # Errors
-    /// [`AllocError`]: it could not be called.
+    /// [`AllocError`].
     pub(crate) fn of(module: &Module<'_>) -> Result<Self, AllocError> {
         let names = if tools::is_on() { announce(module) } else { Announced::default() };
         #[cfg(feature = "c-api")]
@@ -42,11 +42,10 @@ impl Known {
     }
 }
 
-/// A profile without names is no reason not to load a module, so that a failure is only reported.
+/// Tells the tools the names of all functions. A failure is reported and does not prevent loading.
 fn announce(module: &Module<'_>) -> Announced {
     let code = try_collect(module.code().map(|range| range.start as u64..range.end as u64));
     let functions = code.and_then(|code| Ok((functions(module, &code)?, code)));
-    // Without memory for the names it goes without them.
     let Ok((functions, code)) = functions else { return Announced::default() };
     tools::announce(&functions, &code).unwrap_or_else(|error| {
         tools::report(&error);
@@ -54,8 +53,7 @@ fn announce(module: &Module<'_>) -> Announced {
     })
 }
 
-/// Every function of a module, local ones too, by address. A function whose symbol has no size reaches
-/// to the next one.
+/// Every function of a module, local ones included, sorted by address. A function without a size extends to the next one.
 fn functions<'d>(
     module: &Module<'d>,
     code: &[Range<u64>],
@@ -73,7 +71,7 @@ fn functions<'d>(
     sort_by_key(&mut functions, |function| (function.address, function.name));
     let (mut here, mut next) = (u64::MAX, u64::MAX);
     for function in functions.iter_mut().rev() {
-        // Several symbols may be at one address.
+        // Several symbols may have one address.
         if function.address < here {
             (here, next) = (function.address, here);
         }
@@ -93,7 +91,7 @@ mod tests {
     use smf_core::link::{Image, NoImports, host_arch};
 
     #[test]
-    fn every_function_has_its_place_and_a_size() {
+    fn functions_are_listed_with_address_and_size() {
         let code = NewSection::code(&[0xc3; 100]);
         let data = NewSection { kind: SectionKind::Data, name: b".data", ..code };
         let function = |name, value, size| NewSymbol {
@@ -114,7 +112,7 @@ mod tests {
         let (layout, sections) = (Layout::Packed, &[code, data][..]);
         let file = NewModule { layout, header, stub: &[], sections, symbols: &symbols };
         let file = file.to_vec().unwrap();
-        let module = Image::place(&Smf::parse(&file).unwrap()).unwrap().link(&NoImports).unwrap();
+        let module = Image::map(&Smf::parse(&file).unwrap()).unwrap().link(&NoImports).unwrap();
 
         let code: Vec<_> = module.code().map(|r| r.start as u64..r.end as u64).collect();
         assert_eq!(code.len(), 1);

@@ -1,8 +1,8 @@
-//! A shared object out of memory, for the system's loader.
+//! Opens a shared object from memory with the system's loader.
 //!
-//! The system's loader takes files, and trusts every address and index in them. The bytes are put into a memory
-//! file of their own, which is then sealed, checked ([`shared_object::check`]), and opened by its name under
-//! `/proc`: what is opened is what was checked, whatever becomes of the file that the bytes came from.
+//! The system's loader opens files and trusts every address and index in them. The bytes are copied to a memory file,
+//! which is sealed, checked ([`shared_object::check`]), and opened by its path under `/proc`. The checked bytes are the
+//! opened ones, even if the file that they were read from changes.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -18,79 +18,75 @@ use smf_core::format::FormatError;
 use smf_core::format::shared_object::{self, Target};
 use smf_core::link::Resolve;
 use smf_core::memory::{FileBytes, MemoryError};
+use thiserror::Error;
 
-/// A shared object that the system's loader has opened, closed when it is dropped.
+/// A shared object that the system's loader has opened. Dropping it closes it.
 #[derive(Debug)]
 pub struct SharedObject {
     library: Library,
 }
 
 /// Why a shared object is not opened.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SharedObjectError {
-    /// There is no memory file for it.
-    MemoryFile(io::Error),
+    /// The memory file cannot be made.
+    #[error("cannot copy the shared object for the system's loader: {0}")]
+    MemoryFile(#[source] io::Error),
     /// The memory file cannot be read.
-    Read(MemoryError),
-    /// A damaged object, which the system's loader would not survive.
-    Damaged(FormatError),
-    /// A sound object for another machine, class or byte order than this process.
+    #[error("cannot copy the shared object for the system's loader: {0}")]
+    Read(#[source] MemoryError),
+    /// A malformed object, which could crash the system's loader.
+    #[error("the shared object is not opened: {0}")]
+    Malformed(#[source] FormatError),
+    /// An object for another machine, class or byte order than this process.
+    #[error("the shared object is built for {object}, and this process is {}", Host)]
     Target {
-        /// What the object was built for.
+        /// The target of the object.
         object: Target,
     },
-    /// The loader refuses it.
-    Open(libloading::Error),
+    /// The system's loader refuses it.
+    #[error("the system's loader refuses the shared object: {}", OpenError(.0))]
+    Open(#[source] libloading::Error),
 }
 
-impl fmt::Display for SharedObjectError {
+/// Shows the target of this process.
+struct Host;
+
+impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cannot_copy = "cannot copy the shared object for the system's loader";
-        let refuses = "the system's loader refuses the shared object";
-        match self {
-            Self::MemoryFile(error) => write!(f, "{cannot_copy}: {error}"),
-            Self::Read(error) => write!(f, "{cannot_copy}: {error}"),
-            Self::Damaged(error) => write!(f, "the shared object is not opened: {error}"),
-            Self::Target { object } => {
-                write!(f, "the shared object is built for {object}, and this process is ")?;
-                match Target::host() {
-                    Some(host) => host.fmt(f),
-                    None => f.write_str(std::env::consts::ARCH),
-                }
-            }
-            Self::Open(libloading::Error::DlOpen { source }) => write!(f, "{refuses}: {source}"),
-            Self::Open(error) => write!(f, "{refuses}: {error}"),
+        match Target::host() {
+            Some(host) => host.fmt(f),
+            None => f.write_str(std::env::consts::ARCH),
         }
     }
 }
 
-impl std::error::Error for SharedObjectError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::MemoryFile(error) => Some(error),
-            Self::Read(error) => Some(error),
-            Self::Damaged(error) => Some(error),
-            Self::Target { .. } => None,
-            Self::Open(error) => Some(error),
+/// Shows the message of the system's loader without the function that failed.
+struct OpenError<'e>(&'e libloading::Error);
+
+impl fmt::Display for OpenError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            libloading::Error::DlOpen { source } => source.fmt(f),
+            error => error.fmt(f),
         }
     }
 }
 
 impl SharedObject {
-    /// Opens a copy of `bytes`, all its symbols bound at once and none of them offered to others.
+    /// Opens a copy of `bytes`, with `RTLD_NOW` and `RTLD_LOCAL`.
     ///
-    /// The copy is checked before the system's loader sees it. The libraries that it needs are not: the
-    /// loader searches for them itself.
+    /// The copy is checked before the system's loader reads it. The libraries that it needs are not: the system's loader
+    /// searches for them itself.
     ///
     /// # Errors
-    /// [`SharedObjectError`]. A damaged object is refused with an offset in `bytes`, before any of its code
-    /// runs.
+    /// [`SharedObjectError`]. A malformed object is refused with an offset in `bytes`, before any of its code runs.
     ///
     /// # Safety
-    /// Code of the object runs from now on: initialisers and resolvers of indirect functions before this
-    /// returns, terminators when the value is dropped. The caller trusts that code, in this process and in this
-    /// thread, and that of the libraries that the object names.
+    /// Code of the object runs: initialisers and resolvers of indirect functions before this returns, terminators when
+    /// the value is dropped. The caller trusts that code, in this process and on this thread, and that of the libraries
+    /// that the object names.
     pub unsafe fn open(bytes: &[u8]) -> Result<Self, SharedObjectError> {
         let file = memory_file(bytes).map_err(SharedObjectError::MemoryFile)?;
         let path = unused_path(&file);
@@ -98,18 +94,18 @@ impl SharedObject {
         let copy = copy.map_err(SharedObjectError::Read)?;
         let page_size = rustix::param::page_size() as u64;
         let checked = shared_object::check(&copy, page_size);
-        let object = checked.map_err(SharedObjectError::Damaged)?;
+        let object = checked.map_err(SharedObjectError::Malformed)?;
         if Some(object) != Target::host() {
             return Err(SharedObjectError::Target { object });
         }
-        // SAFETY: the caller trusts the initialisers and terminators of the object and of what it needs. It
-        // is closed only when the value is dropped.
+        // SAFETY: the caller trusts the initialisers and terminators of the object and its libraries. It is closed
+        // only when the value is dropped.
         let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
         Ok(Self { library: library.map_err(SharedObjectError::Open)? })
     }
 }
 
-/// A memory file with `bytes`, sealed against every change.
+/// A memory file with `bytes`, sealed against changes.
 fn memory_file(bytes: &[u8]) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut file = File::from(memfd_create("smf-dynlib", flags)?);
@@ -121,8 +117,8 @@ fn memory_file(bytes: &[u8]) -> io::Result<File> {
 
 /// A path of an open file that no call in this process has returned before.
 ///
-/// The system's loader takes objects that were opened by one path for the same object, and the number of a
-/// closed file is that of the next one. `/` and `./` in a path lead nowhere: here they spell a number.
+/// The system's loader identifies objects by path, and descriptors of closed files are reused. The path encodes a counter
+/// in redundant `/` and `./` components.
 fn unused_path(file: &File) -> String {
     static OPENED: AtomicU64 = AtomicU64::new(0);
     let mut number = OPENED.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +132,7 @@ fn unused_path(file: &File) -> String {
 
 impl Resolve for SharedObject {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
-        // SAFETY: any symbol is a place in memory, and the pointer is only taken as a number.
+        // SAFETY: the pointer is only converted to an address.
         let symbol = unsafe { self.library.get::<*mut c_void>(name) }.ok()?;
         let address = symbol.as_raw_ptr().addr() as u64;
         (address != 0).then_some(address)
@@ -159,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_shared_object_are_refused_with_an_offset() {
+    fn bytes_of_another_kind_are_refused_with_an_offset() {
         for bytes in [&b""[..], b"\x7fELF", &[0; 5000]] {
             let error = refused(bytes);
             assert!(error.starts_with("the shared object is not opened: "), "{error}");
@@ -168,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_for_another_machine_is_refused_by_name() {
+    fn object_for_another_machine_is_refused() {
         let mut object = dynlib();
         object[18] = 243;
         let error = refused(&object);
@@ -181,7 +177,7 @@ mod tests {
 
     #[test]
     #[cfg(target_arch = "x86_64")]
-    fn a_shared_object_has_its_symbols_and_no_others() {
+    fn opened_object_resolves_its_symbols() {
         let object = dynlib();
         let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let before = files();
@@ -191,10 +187,10 @@ mod tests {
         assert!(files() <= before + 2, "the memory file is closed again");
     }
 
-    /// The loader took the second object for the first one, whose memory file had the same number.
+    /// Regression: the system's loader returned the first object for the second one, whose memory file had the same number.
     #[test]
     #[cfg(target_arch = "x86_64")]
-    fn objects_that_are_open_at_once_are_told_apart() {
+    fn objects_that_are_open_at_once_are_distinct() {
         let mut object = dynlib();
         // SAFETY: the sample has no initialisers and needs no libraries.
         let first = unsafe { SharedObject::open(&object) }.unwrap();
@@ -209,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_one_file_differ() {
+    fn path_of_a_file_is_never_repeated() {
         let file = memory_file(b"").unwrap();
         let paths: std::collections::HashSet<_> = (0..1000).map(|_| unused_path(&file)).collect();
         assert_eq!(paths.len(), 1000);
@@ -217,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_file_cannot_be_changed() {
+    fn memory_file_cannot_be_changed() {
         let mut file = memory_file(b"bytes").unwrap();
         assert!(file.write_all(b"others").is_err() && file.set_len(0).is_err());
     }

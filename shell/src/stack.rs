@@ -1,8 +1,8 @@
-//! The bounds of the calling thread's stack, as the system's library knows them.
+//! The bounds of the calling thread's stack.
 //!
-//! Calls into bytecode compare the stack pointer with them. They are asked for once in a thread: of the
-//! main thread, whose stack grows, they are those that RLIMIT_STACK sets then. Only glibc is asked: other
-//! libraries give of the main thread what it uses by now.
+//! Calls into bytecode compare the stack pointer with them. Each thread queries them once. The stack of the main thread
+//! grows up to RLIMIT_STACK at that time. Only glibc is queried: other C libraries return the part of the main thread's
+//! stack that is in use.
 //!
 //! Source: pthread_getattr_np(3), pthread_attr_getstack(3), getrlimit(2).
 #![allow(unsafe_code)]
@@ -13,30 +13,27 @@ use std::ops::Range;
 /// The bounds of a thread's stack.
 #[derive(Clone, Copy, Debug)]
 enum Bounds {
-    NotAsked,
+    NotQueried,
     Unknown,
     Known { start: usize, end: usize },
 }
 
 std::thread_local! {
-    // Nothing to drop: there until the thread is gone, for destructors of other variables too.
-    static BOUNDS: Cell<Bounds> = const { Cell::new(Bounds::NotAsked) };
+    // Has no destructor, so that destructors of other thread-local variables may use it.
+    static BOUNDS: Cell<Bounds> = const { Cell::new(Bounds::NotQueried) };
 }
 
-/// The stack of the calling thread: its addresses, without pages that guard it. `None` when they are not
-/// known.
+/// The addresses of the calling thread's stack, without guard pages; `None` if they are unknown.
 pub fn bounds() -> Option<Range<usize>> {
     match BOUNDS.get() {
         Bounds::Known { start, end } => Some(start..end),
         Bounds::Unknown => None,
-        Bounds::NotAsked => ask_once(),
+        Bounds::NotQueried => query(),
     }
 }
 
-#[cold]
-#[inline(never)]
-fn ask_once() -> Option<Range<usize>> {
-    let found = system::ask();
+fn query() -> Option<Range<usize>> {
+    let found = system::query();
     BOUNDS.set(match &found {
         Some(found) => Bounds::Known { start: found.start, end: found.end },
         None => Bounds::Unknown,
@@ -44,8 +41,8 @@ fn ask_once() -> Option<Range<usize>> {
     found
 }
 
-/// Has engines of bytecode ask for [`bounds`].
-pub fn keep_bounds() {
+/// Makes bytecode engines use [`bounds`].
+pub fn install_bounds() {
     smf_core::vm::set_stack_bounds(bounds);
 }
 
@@ -56,7 +53,7 @@ mod system {
     use std::ops::Range;
     use std::ptr;
 
-    /// `pthread_attr_t`, of which 64 bytes are the most that glibc has.
+    /// `pthread_attr_t`, which has at most 64 bytes in glibc.
     #[repr(C, align(16))]
     struct Attributes([u64; 16]);
 
@@ -71,17 +68,17 @@ mod system {
         fn pthread_attr_destroy(attributes: *mut Attributes) -> c_int;
     }
 
-    /// Asks for the stack of the calling thread.
-    pub(super) fn ask() -> Option<Range<usize>> {
+    /// Queries the stack of the calling thread.
+    pub(super) fn query() -> Option<Range<usize>> {
         let mut attributes = MaybeUninit::uninit();
-        // SAFETY: takes nothing, and cannot fail.
+        // SAFETY: no arguments, and cannot fail.
         let thread = unsafe { pthread_self() };
-        // SAFETY: a thread that runs, and memory for its attributes, which are there when this gives 0.
+        // SAFETY: a running thread, and memory for its attributes, which are initialised if the result is 0.
         if unsafe { pthread_getattr_np(thread, attributes.as_mut_ptr()) } != 0 {
             return None;
         }
         let (mut start, mut bytes) = (ptr::null_mut(), 0);
-        // SAFETY: attributes that are there, and places for two words.
+        // SAFETY: initialised attributes, and pointers to two words.
         let failed =
             unsafe { pthread_attr_getstack(attributes.as_ptr(), &raw mut start, &raw mut bytes) };
         // SAFETY: initialised attributes, which are not used after this.
@@ -93,8 +90,8 @@ mod system {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 mod system {
-    /// Always unknown.
-    pub(super) fn ask() -> Option<std::ops::Range<usize>> {
+    /// Unknown.
+    pub(super) fn query() -> Option<std::ops::Range<usize>> {
         None
     }
 }
@@ -107,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_of_a_thread_hold_its_variables_and_its_size() {
+    fn bounds_contain_the_variables_of_the_thread() {
         let main = bounds().unwrap();
         for bytes in [64 << 10, 256 << 10, 2 << 20] {
             let other = thread::Builder::new().stack_size(bytes).spawn(move || {

@@ -6,9 +6,9 @@ pub use draw::{Drawn, draw, seeded};
 
 use smf_core::jit::host::{HostFunction, HostTable, Signals};
 use smf_core::jit::interpret::{Environment, Interpreter, LoopHead, StackSpace, TierUp};
-use smf_core::jit::trap::{Cause, MAX_DEPTH, Trap};
 use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, VerifyError};
 use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::trap::bytecode::{Cause, MAX_DEPTH, Trap};
 use smf_core::vm::{CallError, Engine, EngineError, Tiers};
 
 /// What large activations of a program may take together.

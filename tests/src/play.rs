@@ -65,7 +65,7 @@ pub fn linked(data: &[u8]) {
         0 => None,
         length => Some(address.wrapping_mul(length as u64)),
     };
-    let Ok(image) = Image::place(&smf) else { return };
+    let Ok(image) = Image::map(&smf) else { return };
     let exports = image.exports();
     let Ok(module) = image.link(&hostile as &dyn Resolve) else { return };
     for symbol in smf.symbols().iter().flatten() {

@@ -10,10 +10,9 @@ use smf_core::jit::ir::{
     Argument, Arguments, Function, FunctionInstance, Memory, Opcode, Scalar, Stop, Verified,
     function_of, interpret, is_function, lower,
 };
-use smf_core::link::LinkError;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
-use smf_core::trap::{Returned, Word, call_values};
+use smf_core::trap::{CallArg, ReturnRegisters, TrapError, call_values};
 
 /// Steps that a body is interpreted for. One that takes more is not run as machine code either.
 const STEPS: u64 = 2_000;
@@ -115,10 +114,10 @@ fn run_both(instance: &FunctionInstance<'_, '_>, types: &[Scalar], numbers: &mut
             continue;
         }
         let word = |(scalar, bits): (&Scalar, &u64)| match scalar.is_float() {
-            true => Word::Float(*bits),
-            false => Word::Integer(*bits),
+            true => CallArg::Float(*bits),
+            false => CallArg::Integer(*bits),
         };
-        let words: Vec<Word> = scalars.iter().zip(&bits).map(word).collect();
+        let words: Vec<CallArg> = scalars.iter().zip(&bits).map(word).collect();
         // SAFETY: a function of these arguments, which touches no memory, calls nobody and ends, as the
         // interpreter has shown.
         let found = unsafe { call_values(address, &words) };
@@ -130,11 +129,11 @@ fn run_both(instance: &FunctionInstance<'_, '_>, types: &[Scalar], numbers: &mut
 
 fn compare(
     expected: Result<u64, Stop>,
-    found: Result<Returned, LinkError>,
+    found: Result<ReturnRegisters, TrapError>,
     result: Option<Scalar>,
 ) {
     let found = match found {
-        Err(LinkError::Trap(trap)) => Err(Stop::Trap { code: trap.code, at: trap.at }),
+        Err(TrapError::Trap(trap)) => Err(Stop::Trap { code: trap.code, at: trap.at }),
         Err(other) => panic!("{other}"),
         Ok(returned) => Ok(match result {
             None => 0,

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use smf_core::jit::text::{assemble, disassemble};
-use smf_core::jit::trap::Cause;
 use smf_core::jit::verify::{Kind, Verifier};
+use smf_core::trap::bytecode::Cause;
 use smf_tests::bytecode::{check_any, check_compiled, draw, interpret, seeded};
 
 proptest! {

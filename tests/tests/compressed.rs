@@ -363,7 +363,7 @@ fn code_is_never_compressed() {
     let mut file = module(Compression::LZ4, &[code]);
     let smf = Smf::parse(&file).unwrap();
     assert_eq!(&*smf.contents(&smf.section(1).unwrap()).unwrap(), [0xc3; 100]);
-    let refused = Image::place(&smf).err().unwrap();
+    let refused = Image::map(&smf).err().unwrap();
     assert_eq!(refused, LinkError::CompressedCode { section: 1 });
     let flags = usize::try_from(smf.header_offset()).unwrap() + 8;
     file[flags] |= 1;
@@ -388,14 +388,14 @@ fn a_section_is_decompressed_into_the_pages_of_its_module() {
                     &[section(SectionKind::Data, b".data", &payload, size), debug],
                 );
                 let smf = Smf::parse(&file).unwrap();
-                let linked = Image::place(&smf).unwrap().link(&NoImports).unwrap();
+                let linked = Image::map(&smf).unwrap().link(&NoImports).unwrap();
                 let at = linked.symbol(b"datum").unwrap();
                 assert!(linked.contains(at + size - 1));
                 assert!(bytes_at(at, data.len()) == data, "{tool} {way:?}");
             }
         }
         let broken = module(compression, &[section(SectionKind::Data, b".data", b"nothing", 100)]);
-        let refused = Image::place(&Smf::parse(&broken).unwrap()).err().unwrap();
+        let refused = Image::map(&Smf::parse(&broken).unwrap()).err().unwrap();
         let LinkError::Format(FormatError::Decompress { index: 1, .. }) = refused else {
             panic!("{refused}");
         };
@@ -457,7 +457,7 @@ fn what_has_no_bytes_is_not_compressed() {
     let section = smf.section(1).unwrap();
     assert!(section.flags.has(SectionFlags::COMPRESSED) && !section.is_compressed());
     smf.verify_compressed().unwrap();
-    assert!(Image::place(&smf).is_ok());
+    assert!(Image::map(&smf).is_ok());
 }
 
 /// A frame gets no window that its blocks could not fill.

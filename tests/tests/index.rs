@@ -52,7 +52,7 @@ fn a_packed_module_brings_an_index_in_either_layout() {
         for other in [Layout::Packed, Layout::Native] {
             assert_indexed(&convert(&smf, other).unwrap().bytes);
         }
-        let module = Image::place(&smf).unwrap().link(&NoImports).unwrap();
+        let module = Image::map(&smf).unwrap().link(&NoImports).unwrap();
         let weak = smf.symbols().find_export(b"weak").unwrap();
         let found = module.exports().find(b"weak").unwrap();
         assert_eq!(Some(found.address), module.exports().address(&weak));

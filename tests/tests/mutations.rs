@@ -92,7 +92,7 @@ fn show(subject: &Subject<'_>, most: usize, closely: bool) {
 fn place(smf: &Smf<'_>) {
     let everything = |_: &[u8]| Some(place as *const () as u64);
     for imports in [&everything as &dyn Resolve, &NoImports] {
-        if let Ok(image) = Image::place(smf) {
+        if let Ok(image) = Image::map(smf) {
             let _ = image.link(imports);
         }
     }

@@ -11,8 +11,10 @@ use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payloa
 use smf_core::format::{
     Flags, FormatError, Header, Layout, Reloc, RelocKind, SectionKind, Smf, SymbolKind,
 };
-use smf_core::link::{Image, LinkError, Module, NoImports, Resolve, call, missing_imports};
-use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
+use smf_core::link::{Image, LinkError, Module, NoImports, Resolve, missing_imports};
+
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
+use smf_core::trap::call;
 use smf_loader::pack::{Input, Options, pack};
 use smf_tests::compile::{Compiler, scratch};
 use smf_tests::wrap::wrap;
@@ -48,7 +50,7 @@ fn packed(object: &[u8]) -> Vec<u8> {
 fn load<'d>(file: &'d [u8], imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
     let smf = Smf::parse(file).unwrap();
     smf.verify()?;
-    Image::place(&smf)?.link(imports)
+    Image::map(&smf)?.link(imports)
 }
 
 fn run(module: &Module<'_>, name: &str, arguments: &[i64]) -> i64 {
@@ -69,9 +71,9 @@ fn an_object_imports_from_objects_and_from_ordinary_modules() {
     let Some(caller) = gcc(&program("caller.c"), &["-fPIC"]) else { return };
     let Some(callee) = gcc(&program("callee.c"), &["-fPIC"]) else { return };
     for callee in [plain(&callee), packed(&callee)] {
-        let loader = ModuleLoader::default();
-        loader.register_provider(b"callee", ModuleBytes::new(callee)).unwrap();
-        let module = loader.load(b"caller", ModuleBytes::new(plain(&caller))).unwrap();
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+        loader.register_provider(b"callee", ModuleBytes::new(callee).unwrap()).unwrap();
+        let module = loader.load(b"caller", ModuleBytes::new(plain(&caller)).unwrap()).unwrap();
         let run = |name: &str, arguments: &[i64]| run_in(&loader, module, name, arguments);
         assert_eq!(run("scaled_sum", &[4, 5]), 27);
         assert_eq!(run("set_scale", &[10]), 3);
@@ -113,12 +115,12 @@ fn ordinary_modules_import_functions_and_data_from_an_object() {
     let source = "long scale(long value); long twice(long value) { return 2 * scale(value); }";
     let Some(caller) = gcc(source, &["-fPIC"]) else { return };
     let Some(callee) = gcc(&program("callee.c"), &["-fPIC"]) else { return };
-    let loader = ModuleLoader::default();
-    loader.register_provider(b"callee", ModuleBytes::new(plain(&callee))).unwrap();
-    let module = loader.load(b"caller", ModuleBytes::new(packed(&caller))).unwrap();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+    loader.register_provider(b"callee", ModuleBytes::new(plain(&callee)).unwrap()).unwrap();
+    let module = loader.load(b"caller", ModuleBytes::new(packed(&caller)).unwrap()).unwrap();
     assert_eq!(run_in(&loader, module, "twice", &[7]), 42);
     if cfg!(target_arch = "x86_64") {
-        let module = loader.load(b"reader", ModuleBytes::new(reader())).unwrap();
+        let module = loader.load(b"reader", ModuleBytes::new(reader()).unwrap()).unwrap();
         assert_eq!(run_in(&loader, module, "read", &[]), 3);
     }
 }
@@ -129,9 +131,9 @@ fn objects_import_from_each_other_in_circles() {
     let odd = "long even(long n); long odd(long n) { return n == 0 ? 0 : even(n - 1); }";
     let flags = ["-fPIC", "-fno-optimize-sibling-calls"];
     let (Some(even), Some(odd)) = (gcc(even, &flags), gcc(odd, &flags)) else { return };
-    let loader = ModuleLoader::default();
-    loader.register_provider(b"odd", ModuleBytes::new(plain(&odd))).unwrap();
-    let module = loader.load(b"even", ModuleBytes::new(plain(&even))).unwrap();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+    loader.register_provider(b"odd", ModuleBytes::new(plain(&odd)).unwrap()).unwrap();
+    let module = loader.load(b"even", ModuleBytes::new(plain(&even)).unwrap()).unwrap();
     assert_eq!([10, 7].map(|n| run_in(&loader, module, "even", &[n])), [1, 0]);
 }
 
@@ -231,7 +233,7 @@ fn what_a_module_cannot_have_is_refused_by_name() {
         assert!(error.to_string().contains(said), "{error}");
         // Placing alone says so too.
         let file = plain(&object);
-        assert_eq!(Image::place(&Smf::parse(&file).unwrap()).err(), Some(error));
+        assert_eq!(Image::map(&Smf::parse(&file).unwrap()).err(), Some(error));
     }
     if cfg!(target_arch = "x86_64") {
         let large = "extern long x; long f(void) { return x; }";
@@ -251,24 +253,24 @@ fn an_object_is_replaced_and_keeps_its_data() {
     let (Some(first), Some(second)) = (gcc(&first, &flags), gcc(&second, &flags)) else { return };
     let Some(user) = gcc(user, &flags) else { return };
     let reloadable = |object: &[u8]| {
-        ModuleBytes::new(wrap(object, Layout::Native, Flags::RELOADABLE, &["bump"]))
+        ModuleBytes::new(wrap(object, Layout::Native, Flags::RELOADABLE, &["bump"])).unwrap()
     };
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let module = loader.load(b"state", reloadable(&first)).unwrap();
-    let user = loader.load(b"user", ModuleBytes::new(plain(&user))).unwrap();
+    let user = loader.load(b"user", ModuleBytes::new(plain(&user)).unwrap()).unwrap();
     assert_eq!(run_in(&loader, user, "bump_twice", &[1]), 102);
     assert_eq!(run_in(&loader, module, "record", &[7, 70]), 0);
 
     let reloaded =
         loader.reload(module, reloadable(&second), StateMigration::Copy, &mut |_| {}).unwrap();
     // counter, records, exported, exported_zero.
-    assert_eq!((reloaded.moved.symbols, reloaded.moved.bytes), (4, 8024));
+    assert_eq!((reloaded.migrated.symbols, reloaded.migrated.bytes), (4, 8024));
     assert_eq!(run_in(&loader, module, "record", &[7, 0]), 70);
     assert_eq!(run_in(&loader, user, "bump_twice", &[1]), 106);
     // An ordinary version takes the place of one that is an object.
     let options = Options { reloadable: true, ..Options::default() };
     let ordinary = pack(&[Input { name: "state.o", data: &first }], &options).unwrap();
-    let bytes = ModuleBytes::new(ordinary.bytes);
+    let bytes = ModuleBytes::new(ordinary.bytes).unwrap();
     loader.reload(module, bytes, StateMigration::Reset, &mut |_| {}).unwrap();
     assert_eq!(run_in(&loader, user, "bump_twice", &[1]), 102);
 }

@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use smf_core::format::{Layout, Smf};
-use smf_core::link::{Image, Module, call};
+use smf_core::link::{Image, Module};
+
+use smf_core::trap::call;
 use smf_loader::host_symbols::HostSymbols;
 use smf_loader::pack::{Input, Options, PackError, pack};
 use smf_tests::compile::{Compiler, scratch, smf};
@@ -82,20 +84,20 @@ fn with_every(sources: &[&str], check: impl Fn(&Program<'_>)) {
                 }
                 Err(error) => panic!("{error}"),
             };
-            let mut host = HostSymbols::new();
-            host.add_process();
+            let mut host = HostSymbols::default();
+            host.add_process().unwrap();
             let smf = Smf::parse(&module).unwrap();
             smf.verify().unwrap();
-            check(&Program(Image::place(&smf).unwrap().link(&host).unwrap()));
+            check(&Program(Image::map(&smf).unwrap().link(&host).unwrap()));
         }
         if let [object] = &objects[..] {
             println!("{sources:?} -O{} {:?} as it is", way.0, way.1);
             let module = wrap(&fs::read(object).unwrap(), Layout::Packed, 0, &[]);
             let smf = Smf::parse(&module).unwrap();
             smf.verify().unwrap();
-            let mut host = HostSymbols::new();
-            host.add_process();
-            check(&Program(Image::place(&smf).unwrap().link(&host).unwrap()));
+            let mut host = HostSymbols::default();
+            host.add_process().unwrap();
+            check(&Program(Image::map(&smf).unwrap().link(&host).unwrap()));
         }
     }
 }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use smf_core::cache::{Capacity, FileCache, Options, Policy};
-use smf_core::link::call;
 use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
 use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::trap::call;
 use smf_tests::sample;
 
 const THREADS: u64 = 8;
@@ -47,10 +47,12 @@ struct Shared {
 impl Shared {
     fn new() -> Self {
         let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
-        let loader = ModuleLoader::new(options);
-        loader.register_provider(b"lib", ModuleBytes::new(sample("lib.smf").bytes)).unwrap();
+        let loader = ModuleLoader::new(options).unwrap();
+        loader
+            .register_provider(b"lib", ModuleBytes::new(sample("lib.smf").bytes).unwrap())
+            .unwrap();
         let counter =
-            loader.load(b"counter", ModuleBytes::new(sample("packed.smf").bytes)).unwrap();
+            loader.load(b"counter", ModuleBytes::new(sample("packed.smf").bytes).unwrap()).unwrap();
         let capacity = Capacity { files: 6, bytes: 10_000 };
         let options = Options { policy: Policy::Sieve, ..Options::default() };
         let cache = FileCache::new(capacity, options).unwrap();
@@ -62,7 +64,7 @@ impl Shared {
         let name = format!("app {thread}");
         match step % 5 {
             0 => {
-                let bytes = ModuleBytes::new(sample("app.smf").bytes);
+                let bytes = ModuleBytes::new(sample("app.smf").bytes).unwrap();
                 let app = self.loader.load(name.as_bytes(), bytes).unwrap();
                 let held = self.loader.get(app).unwrap();
                 let direct = held.function(b"direct").unwrap();
@@ -72,7 +74,7 @@ impl Shared {
                 self.loader.unload(app).unwrap();
             }
             1 if thread == 0 => {
-                let bytes = ModuleBytes::new(sample("packed.smf").bytes);
+                let bytes = ModuleBytes::new(sample("packed.smf").bytes).unwrap();
                 self.loader.reload(self.counter, bytes, StateMigration::Copy, &mut |_| {}).unwrap();
             }
             2 => {

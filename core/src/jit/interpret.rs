@@ -5,7 +5,7 @@
 //! stays so. Activations lie in one vector of values, their bookkeeping in another: nothing here
 //! calls itself, so that the depth of a program's calls takes no native stack. Both vectors are reused.
 //!
-//! What stops a program, and where, is what [`trap`](super::trap) says. Whoever has machine code for some
+//! What stops a program, and where, is what [`trap`](crate::trap::bytecode) says. Whoever has machine code for some
 //! of the functions is a [`TierUp`]: it is asked at calls and at jumps back, and may take over.
 
 mod activation;
@@ -15,9 +15,9 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::host::{HostTable, Signals};
-use super::trap::{Cause, MAX_VECTOR, Trap};
 use super::verify::{Fault, Program, Verifier};
 use crate::alloc_util::{try_box, try_push, try_reserve, try_resize};
+use crate::trap::bytecode::{Cause, MAX_VECTOR, Trap};
 use activation::{Activation, Event};
 use ops::Ops;
 
@@ -27,7 +27,7 @@ pub struct StackSpace {
     /// How many activations.
     pub depth: u32,
     /// How many bytes of activations that are charged
-    /// ([`activation_charge`](super::trap::activation_charge)).
+    /// ([`activation_charge`](crate::trap::bytecode::activation_charge)).
     pub budget: u64,
     /// The lowest address that the native stack of compiled code may come to; 0 when nothing is compared
     /// with it. The interpreter passes it on.

@@ -35,7 +35,5 @@ pub(crate) mod testing;
 #[cfg(feature = "alloc")]
 pub mod text;
 #[cfg(feature = "alloc")]
-pub mod trap;
-#[cfg(feature = "alloc")]
 pub mod verify;
 pub mod x64;

@@ -1,30 +1,29 @@
-//! A module that can be called, until it is dropped.
+//! A linked module.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::resolve::{Export, Exports, Resolve};
-use crate::alloc_util::Shared;
+use crate::alloc_util::TryArc;
 use crate::format::{Flags, Smf, Symbol, SymbolKind};
 use crate::memory::{PagePool, Protection, PublishedPages, Segment};
 
-/// A linked module. Dropping it unmaps its code and data: no address of it may be used after that.
+/// A linked module. Dropping it unmaps its code and data, which invalidates every address in it.
 pub struct Module<'d> {
     smf: Smf<'d>,
-    /// What was linked of it, unless that is itself.
+    /// The ELF object in the code section, if the code is one.
     object: Option<Box<Smf<'d>>>,
     pages: Pages,
-    /// How the pages are protected.
     segments: Vec<Segment>,
     exports: Exports<'d>,
 }
 
-/// The module's memory, and where it goes afterwards.
+/// The pages of a module and the pool that they return to.
 struct Pages {
-    /// There until the value is dropped.
+    /// `None` only while the value is dropped.
     pages: Option<PublishedPages>,
-    pool: Option<Shared<PagePool>>,
+    pool: Option<TryArc<PagePool>>,
 }
 
 impl Drop for Pages {
@@ -42,23 +41,23 @@ impl<'d> Module<'d> {
         pages: PublishedPages,
         segments: Vec<Segment>,
         exports: Exports<'d>,
-        pool: Option<Shared<PagePool>>,
+        pool: Option<TryArc<PagePool>>,
     ) -> Self {
         Module { smf, object, pages: Pages { pages: Some(pages), pool }, segments, exports }
     }
 
-    /// The file it was made from.
+    /// The file of the module.
     pub fn smf(&self) -> &Smf<'d> {
         &self.smf
     }
 
-    /// What was linked of the file: itself, or the [object](Smf::object) in its code section. The
-    /// symbols that have addresses are those of this.
+    /// The file that was linked: the module's own, or the [object](Smf::object) in its code section. Symbols with
+    /// addresses belong to this file.
     pub fn linked(&self) -> &Smf<'d> {
         self.object.as_deref().unwrap_or(&self.smf)
     }
 
-    /// What it exports.
+    /// The exported symbols.
     pub fn exports(&self) -> Exports<'d> {
         self.exports.clone()
     }
@@ -69,13 +68,13 @@ impl<'d> Module<'d> {
         self.exports.resolve(name)
     }
 
-    /// What the module exports under this name.
+    /// The exported symbol called `name`.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<Export> {
         self.exports.find(name)
     }
 
-    /// The address of a symbol of this module; `None` when it has none.
+    /// The address of a symbol of this module; `None` if it has none.
     pub fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
         self.exports.address(symbol)
     }
@@ -87,10 +86,9 @@ impl<'d> Module<'d> {
         Some(export.address)
     }
 
-    /// Where running begins: the entry point of the header; where that is 0, the function `main`; and
-    /// without one, the exported function at the begin of the code of a module marked executable. The
-    /// entry point of a module whose code is an ELF object counts bytes of a file that was not linked
-    /// then, and means nothing now.
+    /// The entry point: that of the header; if it is 0, the function `main`; without one, for a module marked
+    /// executable, the exported function at the start of the code. The header of a module whose code is an ELF
+    /// object counts bytes of a file that was not linked, and is ignored.
     pub fn entry_point(&self) -> Option<u64> {
         let header = self.smf.header();
         let linked = self.linked();
@@ -98,18 +96,18 @@ impl<'d> Module<'d> {
         if header.entry_point != 0 && !linked.layout().is_object() {
             return self.exports.section(code)?.checked_add(header.entry_point);
         }
+        let is_first = |symbol: &Symbol<'_>| {
+            let is_function = symbol.kind == SymbolKind::Function && symbol.is_export();
+            is_function && symbol.value == 0 && symbol.section == Some(code)
+        };
         self.function(b"main").or_else(|| {
-            let first = linked.symbols().iter().filter_map(Result::ok).find(|symbol| {
-                let function = symbol.kind == SymbolKind::Function && symbol.is_export();
-                function && symbol.value == 0 && symbol.section == Some(code)
-            });
-            first
-                .filter(|_| header.flags.has(Flags::EXECUTABLE))
-                .and_then(|s| self.exports.address(&s))
+            let mut symbols = linked.symbols().iter().filter_map(Result::ok);
+            let first = symbols.find(is_first).filter(|_| header.flags.has(Flags::EXECUTABLE))?;
+            self.exports.address(&first)
         })
     }
 
-    /// The addresses of the pages that can run, in rising order.
+    /// The address ranges of the executable pages, ascending.
     pub fn code(&self) -> impl Iterator<Item = Range<usize>> {
         let executable = |segment: &&Segment| segment.protection == Protection::ReadExecute;
         let first = self.pages.pages.as_ref().map_or(0, PublishedPages::address);
@@ -119,12 +117,12 @@ impl<'d> Module<'d> {
         })
     }
 
-    /// Bytes of its memory, whole pages.
+    /// The size of the module's pages, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.pages.pages.as_ref().map_or(0, |pages| pages.size().bytes())
     }
 
-    /// Whether `address` lies in the module's memory.
+    /// Whether `address` lies in the module's pages.
     pub fn contains(&self, address: u64) -> bool {
         let Ok(address) = usize::try_from(address) else { return false };
         self.pages.pages.as_ref().is_some_and(|pages| pages.contains(address))

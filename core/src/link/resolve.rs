@@ -1,9 +1,9 @@
-//! Names become addresses: what a module exports, and the chain that its imports are looked up in.
+//! Symbol resolution: the exports of a module, and resolvers for its imports.
 //!
-//! Where the file brings an index of its names (`.smf.hash`), lookups use that. Otherwise a first lookup
-//! walks the symbol table and builds nothing; the second one builds an index, which then serves every
-//! lookup that follows. Most modules are asked for one name.
+//! Lookups use the hash index of the file (`.smf.hash`) if there is one. Otherwise the first lookup scans the symbol
+//! table, and the second builds an index: most modules are asked for a single name.
 
+use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,17 +16,16 @@ use crate::alloc_util::{AllocError, TryArc};
 use crate::format::ext::prelink;
 use crate::format::{Binding, Found, Smf, Symbol, SymbolIndex, SymbolKind, Symbols};
 
-/// Something that knows addresses of names.
+/// A source of symbol addresses.
 pub trait Resolve {
-    /// The address of the exported symbol `name`; `None` when there is none.
+    /// The address of the exported symbol `name`; `None` if there is none.
     fn resolve(&self, name: &[u8]) -> Option<u64>;
 
-    /// The address of what `import` asks for, while a module is linked: by its name, unless it matters
-    /// what is found there. `is_called` tells that code of the module jumps there; what kind of a symbol
-    /// the import itself says that it is, not every writer knows.
+    /// The address of `import` while a module is linked. By default that of its name. `is_called`: code of the module
+    /// jumps to it; the kind of the import itself is not reliable.
     ///
     /// # Errors
-    /// A definition that cannot be what the import means.
+    /// A definition of the wrong kind.
     fn resolve_import(
         &self,
         import: &Symbol<'_>,
@@ -43,14 +42,13 @@ impl<F: Fn(&[u8]) -> Option<u64>> Resolve for F {
     }
 }
 
-#[cfg(feature = "kernel")]
 impl<R: Resolve + ?Sized> Resolve for TryArc<R> {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         (**self).resolve(name)
     }
 }
 
-/// Knows no names: for modules without imports.
+/// Resolves nothing: for modules without imports.
 #[derive(Clone, Copy, Debug)]
 pub struct NoImports;
 
@@ -60,7 +58,7 @@ impl Resolve for NoImports {
     }
 }
 
-/// Resolvers asked one after another; the first that knows a name wins.
+/// Tries several resolvers in order.
 #[derive(Clone, Copy)]
 pub struct Chain<'r>(pub &'r [&'r dyn Resolve]);
 
@@ -70,10 +68,8 @@ impl Resolve for Chain<'_> {
     }
 }
 
-/// The imports of `smf` that must be provided and that `imports` does not provide, in the order of
-/// the symbol table: of that of the ELF object in its code, if it has one. A broken symbol ends the list,
-/// and a broken object has none. [`prelink::NAME`] is for nobody to provide and is not
-/// among them.
+/// The imports of `smf` that are not weak and that `imports` does not resolve, in the order of the symbol table of the
+/// linked file. A malformed symbol ends the list. [`prelink::NAME`] is resolved by the linker and not listed.
 pub fn missing_imports<'d, 'r>(
     smf: &Smf<'d>,
     imports: &'r dyn Resolve,
@@ -86,77 +82,70 @@ pub fn missing_imports<'d, 'r>(
     })
 }
 
-/// An exported symbol of a placed module.
+/// An exported symbol of a mapped module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Export {
-    /// Its address; good while the module is loaded.
+    /// The address, valid while the module is loaded.
     pub address: u64,
-    /// What it names: a function, data, a constant.
+    /// Function, data or constant.
     pub kind: SymbolKind,
-    /// [`Binding::Global`], or [`Binding::Weak`] when another module's may take its place.
+    /// [`Binding::Global`] or [`Binding::Weak`].
     pub binding: Binding,
-    /// Its length in bytes; 0 when the writer did not know.
+    /// The size in bytes; 0 if unknown.
     pub size: u64,
 }
 
 impl Export {
-    /// Whether it is more than a default that others may override.
+    /// Whether the binding is not weak.
     pub fn is_strong(&self) -> bool {
         self.binding != Binding::Weak
     }
 }
 
-/// What a placed module exports. Cheap to clone; the addresses are good while the module is loaded.
+/// The exports of a mapped module. Clones share one table; the addresses are valid while the module is loaded.
 #[derive(Clone)]
 pub struct Exports<'d>(TryArc<Table<'d>>);
 
 struct Table<'d> {
     symbols: Symbols<'d>,
-    /// The address of each section; 0 when it is not loaded.
-    sections: alloc::vec::Vec<u64>,
-    /// Data that is elsewhere.
-    kept: alloc::vec::Vec<PreservedData>,
-    asked: AtomicBool,
+    /// The address of each section; 0 if it is not loaded.
+    sections: Vec<u64>,
+    /// Data in the memory of an older version.
+    preserved: Vec<PreservedData>,
+    /// Whether there was a lookup without an index.
+    was_scanned: AtomicBool,
     index: Once<Index<'d>>,
 }
 
 impl<'d> Exports<'d> {
     pub(super) fn new(
         symbols: Symbols<'d>,
-        sections: alloc::vec::Vec<u64>,
+        sections: Vec<u64>,
+        preserved: Vec<PreservedData>,
     ) -> Result<Self, AllocError> {
-        Self::with_kept(symbols, sections, alloc::vec::Vec::new())
+        let (was_scanned, index) = (AtomicBool::new(false), Once::new());
+        Ok(Exports(TryArc::new(Table { symbols, sections, preserved, was_scanned, index })?))
     }
 
-    /// As [`Exports::new`], of a module that leaves some of its data where an older version has it.
-    pub(super) fn with_kept(
-        symbols: Symbols<'d>,
-        sections: alloc::vec::Vec<u64>,
-        kept: alloc::vec::Vec<PreservedData>,
-    ) -> Result<Self, AllocError> {
-        let (asked, index) = (AtomicBool::new(false), Once::new());
-        Ok(Exports(TryArc::new(Table { symbols, sections, kept, asked, index })?))
-    }
-
-    /// The exported symbol of this name; `None` when there is none, or none with an address. In a file
-    /// with an index that is wrong, which verifying tells, a name may be missing.
+    /// The exported symbol called `name`; `None` if there is none, or it has no address. A wrong index in the file,
+    /// which verification reports, may hide a name.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<Export> {
         let table = &*self.0;
-        table.index().map_or_else(|| table.walk(name), |index| index.find(table, name))
+        table.index().map_or_else(|| table.scan(name), |index| index.find(table, name))
     }
 
-    /// The exported symbol of this name. Linear in the table; builds nothing.
+    /// The exported symbol called `name`, by a linear scan.
     pub fn symbol(&self, name: &[u8]) -> Option<Symbol<'d>> {
         self.0.symbols.find_export(name)
     }
 
-    /// The address of a symbol of this module; `None` when it has none.
+    /// The address of a symbol of this module; `None` if it has none.
     pub fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
-        self.0.place(&(*symbol).into())
+        self.0.address(&(*symbol).into())
     }
 
-    /// The address of a section; `None` when it is not loaded.
+    /// The address of a section; `None` if it is not loaded.
     pub(super) fn section(&self, index: u32) -> Option<u64> {
         self.0.section(index)
     }
@@ -173,72 +162,66 @@ impl Resolve for Exports<'_> {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         let table = &*self.0;
         let Some(index) = table.index() else {
-            return table.walk(name).map(|export| export.address);
+            return table.scan(name).map(|export| export.address);
         };
         match index {
-            Index::InFile(index) => table.place(&index.find(name)?),
+            Index::InFile(index) => table.address(&index.find(name)?),
             Index::Built(names) => names.address(name),
         }
     }
 }
 
 impl<'d> Table<'d> {
-    /// What leads to the names, if there is something better than to walk, which is little code.
+    /// The index; `None` for the first lookup in a file without one.
     #[inline]
     fn index(&self) -> Option<&Index<'d>> {
-        if !cfg!(feature = "full") {
-            return None;
-        }
         self.index.get().or_else(|| self.first_index())
     }
 
-    /// The index when there was none yet: that of the file, else one that is built for whoever asks for
-    /// the second time.
+    // Out of line: row "look up one of 1,000 symbols".
     #[cold]
     fn first_index(&self) -> Option<&Index<'d>> {
-        // One that cannot be read is as good as none.
+        // An index that cannot be read is ignored.
         let in_file = SymbolIndex::of(self.symbols).ok().flatten();
-        if in_file.is_none() && !self.asked.swap(true, Ordering::Relaxed) {
+        if in_file.is_none() && !self.was_scanned.swap(true, Ordering::Relaxed) {
             return None;
         }
         let index = || match in_file {
             Some(index) => Ok(Index::InFile(index)),
-            None => Names::new(self).map(Index::Built),
+            None => NameIndex::new(self).map(Index::Built),
         };
-        // Without memory for one, names are found by walking.
+        // Without memory for an index, lookups scan.
         self.index.try_call_once(index).ok()
     }
 
-    #[cold]
-    fn walk(&self, name: &[u8]) -> Option<Export> {
+    fn scan(&self, name: &[u8]) -> Option<Export> {
         self.symbols.find_export(name).and_then(|symbol| self.export(&symbol.into()))
     }
 
     #[inline]
     fn export(&self, found: &Found) -> Option<Export> {
         let Found { kind, binding, size, .. } = *found;
-        Some(Export { address: self.place(found)?, kind, binding, size })
+        Some(Export { address: self.address(found)?, kind, binding, size })
     }
 
-    /// The address of a symbol; `None` when it has none.
+    /// The address of a symbol; `None` if it has none.
     #[inline]
-    fn place(&self, found: &Found) -> Option<u64> {
+    fn address(&self, found: &Found) -> Option<u64> {
         if !found.kind.has_address() {
             return None;
         }
-        if !self.kept.is_empty()
-            && let Some(address) = self.kept_place(found)
+        if !self.preserved.is_empty()
+            && let Some(address) = self.preserved_address(found)
         {
             return Some(address);
         }
         self.section(found.section?)?.checked_add(found.value)
     }
 
-    #[cold]
-    fn kept_place(&self, found: &Found) -> Option<u64> {
+    fn preserved_address(&self, found: &Found) -> Option<u64> {
         let section = found.section?;
-        let (_, kept) = preserved_data::holding(&self.kept, section, found.value)?;
-        kept.place(section, found.value, found.size)
+        let (_, range) = preserved_data::containing(&self.preserved, section, found.value)?;
+        range.address_of(section, found.value, found.size)
     }
 
     #[inline]
@@ -248,10 +231,10 @@ impl<'d> Table<'d> {
     }
 }
 
-/// What leads from names to symbols.
+/// A hash index of exported names.
 enum Index<'d> {
     InFile(SymbolIndex<'d>),
-    Built(Names<'d>),
+    Built(NameIndex<'d>),
 }
 
 impl<'d> Index<'d> {
@@ -267,24 +250,24 @@ impl<'d> Index<'d> {
     }
 }
 
-/// Exported names and where they lead.
-struct Names<'d> {
+/// An index in memory.
+struct NameIndex<'d> {
     hasher: DefaultHashBuilder,
     table: HashTable<Entry<'d>>,
 }
 
 struct Entry<'d> {
     name: &'d [u8],
-    /// 0 for what has none, which hides a namesake all the same.
+    /// 0 if the symbol has none; it still hides others of its name.
     address: u64,
-    /// Its number.
+    /// The index in the symbol table.
     symbol: u32,
     weak: bool,
 }
 
-impl<'d> Names<'d> {
-    /// Of two symbols of one name the first global one counts, else the first weak one: what
-    /// [`Symbols::find_export`] finds.
+impl<'d> NameIndex<'d> {
+    /// Of several symbols with one name it contains the first global one, else the first weak one, as
+    /// [`Symbols::find_export`].
     fn new(module: &Table<'d>) -> Result<Self, AllocError> {
         let hasher = DefaultHashBuilder::default();
         let mut table = HashTable::new();
@@ -292,7 +275,7 @@ impl<'d> Names<'d> {
         table.try_reserve(module.symbols.len(), rehash).map_err(|_| AllocError)?;
         for symbol in module.symbols.iter().filter_map(Result::ok).filter(Symbol::is_export) {
             let name = symbol.name();
-            let address = module.place(&symbol.into()).unwrap_or(0);
+            let address = module.address(&symbol.into()).unwrap_or(0);
             let weak = symbol.binding == Binding::Weak;
             let new = Entry { name, address, symbol: symbol.index, weak };
             match table.entry(hasher.hash_one(name), |entry| entry.name == name, rehash) {
@@ -306,7 +289,7 @@ impl<'d> Names<'d> {
                 }
             }
         }
-        Ok(Names { hasher, table })
+        Ok(NameIndex { hasher, table })
     }
 
     #[inline]
@@ -329,9 +312,11 @@ mod tests {
     use crate::format::{Header, Layout, SectionKind};
 
     #[test]
-    fn the_index_is_built_for_the_second_lookup() {
+    fn index_is_built_by_the_second_lookup() {
         let smf = Smf::parse(include_bytes!("../../../tests/samples/packed.smf")).unwrap();
-        let exports = Exports::new(smf.symbols(), alloc::vec![0x1000, 0x2000, 0x3000, 0]).unwrap();
+        let exports =
+            Exports::new(smf.symbols(), alloc::vec![0x1000, 0x2000, 0x3000, 0], Vec::new())
+                .unwrap();
         for (name, address, built) in [
             (&b"add"[..], Some(0x1010), false),
             (b"add", Some(0x1010), true),
@@ -346,9 +331,9 @@ mod tests {
         assert!(exports.clone().has_index());
     }
 
-    /// A file with exports of each binding, among them a type that hides a weak function of its name, and with
-    /// this index.
-    fn file(payload: Option<&[u8]>) -> alloc::vec::Vec<u8> {
+    /// A file with exports of each binding, one of them a type that hides a weak function of its name, and with
+    /// `payload` as its index.
+    fn file(payload: Option<&[u8]>) -> Vec<u8> {
         let section = |kind, name, payload| NewSection::new(kind, name, Payload::Bytes(payload));
         let mut sections = std::vec![
             section(SectionKind::Code, b".text", &[0xc3; 64]),
@@ -385,16 +370,17 @@ mod tests {
     }
 
     #[test]
-    fn whatever_leads_to_a_symbol_says_the_same_of_it() {
+    fn scan_and_both_indexes_agree() {
         let indexed = file(hash_index::encode(&symbols()).as_deref());
         for (file, in_file) in [(&indexed, true), (&file(None), false)] {
             let smf = Smf::parse(file).unwrap();
             smf.verify().unwrap();
-            let exports = Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0]).unwrap();
+            let exports =
+                Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0], Vec::new()).unwrap();
             let export = |address, kind, binding, size| Export { address, kind, binding, size };
             let run = export(0x1020, SymbolKind::Function, Binding::Global, 4);
             let datum = export(0x2008, SymbolKind::Data, Binding::Weak, 8);
-            // The first lookup walks, unless the file brings an index; the others follow one.
+            // The first lookup scans unless the file has an index.
             for built in [in_file, true, true] {
                 let first = exports.find(b"run");
                 assert_eq!(exports.has_index(), built);
@@ -404,25 +390,25 @@ mod tests {
                     (b"datum", Some(datum)),
                     (b"hidden", None),
                     (b"own", None),
-                    (b"nobody", None),
+                    (b"absent", None),
                 ] {
                     assert_eq!(exports.find(name), expected);
                     let address = expected.map(|export| export.address);
                     assert_eq!(exports.resolve(name), address);
-                    // The walk agrees.
-                    let walked = exports.symbol(name).and_then(|symbol| exports.address(&symbol));
-                    assert_eq!(walked, address);
+                    let scanned = exports.symbol(name).and_then(|symbol| exports.address(&symbol));
+                    assert_eq!(scanned, address);
                 }
             }
         }
     }
 
     #[test]
-    fn an_index_that_cannot_be_read_is_as_good_as_none() {
+    fn unreadable_index_is_ignored() {
         for payload in [&b"HASH"[..], b"HASH\x01\0\0\0\x06\0\0\0", b"HASH\x02\0\0\0", b""] {
             let file = file(Some(payload));
             let smf = Smf::parse(&file).unwrap();
-            let exports = Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0]).unwrap();
+            let exports =
+                Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0], Vec::new()).unwrap();
             for built in [false, true] {
                 assert_eq!(exports.resolve(b"run"), Some(0x1020));
                 assert_eq!(exports.has_index(), built);
@@ -431,11 +417,11 @@ mod tests {
     }
 
     #[test]
-    fn an_export_whose_section_is_not_loaded_has_no_address() {
+    fn export_in_a_section_that_is_not_loaded_has_no_address() {
         let file = file(hash_index::encode(&symbols()).as_deref());
         let smf = Smf::parse(&file).unwrap();
         for sections in [std::vec![], std::vec![0, 0, 0], std::vec![u64::MAX, 0, 0]] {
-            let exports = Exports::new(smf.symbols(), sections).unwrap();
+            let exports = Exports::new(smf.symbols(), sections, Vec::new()).unwrap();
             assert_eq!((exports.find(b"run"), exports.resolve(b"run")), (None, None));
         }
     }

@@ -1,66 +1,65 @@
-//! Where a symbol is, in eight bytes: a module has thousands of them, and each relocation asks for one.
+//! The address of a symbol relative to its section, packed into eight bytes.
 
-/// What a symbol stands for while its module is linked.
+/// The location of a symbol while its module is linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SymbolAddress(u64);
 
-/// Bits of a target below the number of its section: a tebibyte in each of sixteen million sections, which
-/// the common symbols of an ELF object are as well.
-const VALUE_BITS: u32 = 40;
-/// In the place of the number of a section: the symbol of another module.
+/// Bits of the offset; the section index is above them. Sections are limited to 1 TiB each and to 2^24 - 1 in number;
+/// common symbols of an ELF object are sections too.
+const OFFSET_BITS: u32 = 40;
+/// The section index that marks an import.
 const IMPORT: u32 = 0xff_ffff;
 
 impl SymbolAddress {
-    /// Nowhere: it names something that has no place in memory.
-    pub(super) const NOWHERE: SymbolAddress = SymbolAddress(u64::MAX);
-    /// How many sections symbols can be in.
-    pub(super) const SECTIONS: u32 = IMPORT;
-    /// How far from the begin of its section a symbol can be.
-    pub(super) const LAST: u64 = (1 << VALUE_BITS) - 1;
+    /// A symbol without a location in memory.
+    pub(super) const NONE: SymbolAddress = SymbolAddress(u64::MAX);
+    /// The maximum number of sections.
+    pub(super) const MAX_SECTIONS: u32 = IMPORT;
+    /// The maximum offset of a symbol in its section, in bytes.
+    pub(super) const MAX_OFFSET: u64 = (1 << OFFSET_BITS) - 1;
 
-    /// `value` bytes from the begin of a section; `None` for more than [`SymbolAddress::LAST`], or
-    /// a section past [`SymbolAddress::SECTIONS`].
-    pub(super) fn in_section(section: u32, value: u64) -> Option<Self> {
-        let fits = section < Self::SECTIONS && value <= Self::LAST;
-        fits.then_some(Self::within(section, value))
+    /// `offset` bytes from the start of a section; `None` if `offset` exceeds [`SymbolAddress::MAX_OFFSET`] or
+    /// `section` is not below [`SymbolAddress::MAX_SECTIONS`].
+    pub(super) fn in_section(section: u32, offset: u64) -> Option<Self> {
+        let fits = section < Self::MAX_SECTIONS && offset <= Self::MAX_OFFSET;
+        fits.then_some(Self::in_checked_section(section, offset))
     }
 
-    /// As [`SymbolAddress::in_section`], for fewer than [`SymbolAddress::SECTIONS`] and [`SymbolAddress::LAST`] bytes at most.
-    #[cfg_attr(feature = "full", inline(always))]
-    pub(super) fn within(section: u32, value: u64) -> Self {
-        SymbolAddress(u64::from(section) << VALUE_BITS | value)
+    /// As [`SymbolAddress::in_section`], for values within its limits.
+    #[inline]
+    pub(super) fn in_checked_section(section: u32, offset: u64) -> Self {
+        SymbolAddress(u64::from(section) << OFFSET_BITS | offset)
     }
 
     /// The import with this number, in the order of the symbol table.
     pub(super) fn import(number: u32) -> Self {
-        SymbolAddress(u64::from(IMPORT) << VALUE_BITS | u64::from(number))
+        SymbolAddress(u64::from(IMPORT) << OFFSET_BITS | u64::from(number))
     }
 
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(super) fn is_import(self) -> bool {
-        self.0 >> VALUE_BITS == u64::from(IMPORT) && self != Self::NOWHERE
+        self.0 >> OFFSET_BITS == u64::from(IMPORT) && self != Self::NONE
     }
 
-    /// Whether it is in none of so many sections, but in what was numbered behind them.
-    pub(super) fn is_behind(self, sections: usize) -> bool {
-        !self.is_import() && self != Self::NOWHERE && self.split().0 >= sections
+    /// Whether the symbol is preserved data, which is numbered behind the `sections` sections of the image.
+    pub(super) fn is_preserved(self, sections: usize) -> bool {
+        !self.is_import() && self != Self::NONE && self.split().0 >= sections
     }
 
-    /// The number of its section, or of an import, and bytes from the begin of the section.
-    #[cfg_attr(feature = "full", inline(always))]
+    /// The section index and the offset; of an import [`IMPORT`] and its number.
+    #[inline]
     fn split(self) -> (usize, u64) {
-        let section = usize::try_from(self.0 >> VALUE_BITS).unwrap_or(usize::MAX);
-        (section, self.0 & Self::LAST)
+        let section = usize::try_from(self.0 >> OFFSET_BITS).unwrap_or(usize::MAX);
+        (section, self.0 & Self::MAX_OFFSET)
     }
 
-    /// Its address, where `sections` has those of the sections and `imports` those of the imports; `None`
-    /// when it has none.
-    #[inline(always)]
-    pub(super) fn address(self, sections: &[u64], imports: &[u64]) -> Option<u64> {
-        let (section, value) = self.split();
+    /// The absolute address, given those of all sections and imports; `None` for [`SymbolAddress::NONE`].
+    #[inline]
+    pub(super) fn resolve(self, sections: &[u64], imports: &[u64]) -> Option<u64> {
+        let (section, offset) = self.split();
         match sections.get(section) {
-            Some(begin) => Some(begin.wrapping_add(value)),
-            None => imports.get(usize::try_from(value).ok()?).copied(),
+            Some(start) => Some(start.wrapping_add(offset)),
+            None => imports.get(usize::try_from(offset).ok()?).copied(),
         }
     }
 }
@@ -70,38 +69,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_has_the_address_of_what_it_was_made_from() {
+    fn address_is_resolved_from_its_section_or_import() {
         let (sections, imports) = ([0x1000, 0x2000, 0], [u64::MAX, 7]);
-        let address = |target: SymbolAddress| target.address(&sections, &imports);
-        for (section, begin) in (0u32..).zip(sections) {
-            for value in [0, 1, SymbolAddress::LAST] {
+        let address = |target: SymbolAddress| target.resolve(&sections, &imports);
+        for (section, start) in (0u32..).zip(sections) {
+            for value in [0, 1, SymbolAddress::MAX_OFFSET] {
                 let target = SymbolAddress::in_section(section, value).unwrap();
-                assert!(!target.is_import() && target != SymbolAddress::NOWHERE);
-                assert_eq!(address(target), Some(begin + value));
+                assert!(!target.is_import() && target != SymbolAddress::NONE);
+                assert_eq!(address(target), Some(start + value));
             }
         }
         for (number, there) in (0u32..).zip(imports) {
             assert!(SymbolAddress::import(number).is_import());
             assert_eq!(address(SymbolAddress::import(number)), Some(there));
         }
-        for nobody in [SymbolAddress::import(2), SymbolAddress::NOWHERE] {
-            assert_eq!(address(nobody), None);
+        for absent in [SymbolAddress::import(2), SymbolAddress::NONE] {
+            assert_eq!(address(absent), None);
         }
-        assert!(!SymbolAddress::NOWHERE.is_import() && SymbolAddress::import(u32::MAX).is_import());
-        let behind = [
-            SymbolAddress::NOWHERE,
+        assert!(!SymbolAddress::NONE.is_import() && SymbolAddress::import(u32::MAX).is_import());
+        let preserved = [
+            SymbolAddress::NONE,
             SymbolAddress::import(7),
-            SymbolAddress::within(2, 5),
-            SymbolAddress::within(3, 0),
+            SymbolAddress::in_checked_section(2, 5),
+            SymbolAddress::in_checked_section(3, 0),
         ]
-        .map(|target| target.is_behind(3));
-        assert_eq!(behind, [false, false, false, true]);
+        .map(|target| target.is_preserved(3));
+        assert_eq!(preserved, [false, false, false, true]);
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
-        assert_eq!(SymbolAddress::in_section(0, SymbolAddress::LAST + 1), None);
+    fn section_or_offset_out_of_range_is_refused() {
+        assert_eq!(SymbolAddress::in_section(0, SymbolAddress::MAX_OFFSET + 1), None);
         assert_eq!(SymbolAddress::in_section(0xff_ffff, 0), None);
-        assert!(SymbolAddress::in_section(0xff_fffe, SymbolAddress::LAST).is_some());
+        assert!(SymbolAddress::in_section(0xff_fffe, SymbolAddress::MAX_OFFSET).is_some());
     }
 }

@@ -1,88 +1,78 @@
-//! The bytes of a module together with whoever owns them, and what is made of the two.
+//! A module together with the owner of its bytes.
 //!
-//! A loaded module refers to its file for as long as it lives: names, relocations and templates are
-//! read where they lie. A loader that outlives its callers' borrows has to own the bytes as well. Here
-//! a view and the owner of its bytes are one value, and no view leaves without a borrow of that value.
+//! A loaded module refers to its file as long as it lives: names, relocations and templates are read in place. The types
+//! in this file pair such a view with the owner of the bytes, and lend it only for as long as they are borrowed.
 #![allow(unsafe_code)]
 
-use alloc::alloc::handle_alloc_error;
-use core::alloc::Layout;
 use core::ops::Range;
+use core::ptr;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use super::LoadError;
-use super::bytecode::{Bytecode, BytecodeError, Refused};
-use super::load_set::{ReplaceError, link_error};
-use super::module_loader::{LoadObserver, ModuleLoader};
-use crate::alloc_util::{AttachResult, TryArc};
+use super::bytecode::{Bytecode, ProgramError};
+use super::context::Context;
+use super::error::{BytecodeError, LoadError};
+use super::observer::{LoadObserver, Registration};
+use crate::alloc_util::{AllocError, SharedBytes, TryArc};
 use crate::format::bytes::offset_in;
 use crate::format::functions::Functions;
 use crate::format::{FormatError, Library, Smf, Symbol};
 use crate::link::{
-    Export, Exports, Image, LinkError, Module, PreserveError, Resolve, ShortName, StateMigration,
+    DataSymbol, Export, Exports, Image, LinkError, Module, Name, PreserveError, Resolve,
 };
 
-/// The bytes of a module or an archive, and their owner. Clones share them.
+/// The bytes of a module or an archive and their owner. Clones share them.
 ///
 /// ```
 /// use smf_core::loader::ModuleBytes;
 ///
-/// let bytes = ModuleBytes::new(vec![1, 2, 3]);
+/// let bytes = ModuleBytes::new(vec![1, 2, 3])?;
 /// assert_eq!(bytes.as_slice(), [1, 2, 3]);
 /// assert_eq!(bytes.part(1..2).unwrap().as_slice(), [2]);
+/// # Ok::<(), smf_core::alloc_util::AllocError>(())
 /// ```
 #[derive(Clone)]
 pub struct ModuleBytes {
-    /// Borrowed from the owner, whatever the lifetime says: never handed out for longer than that of
-    /// a borrow of a value that holds the owner.
+    /// Borrowed from the owner in spite of the lifetime: never lent for longer than a borrow of a value that contains
+    /// the owner.
     slice: &'static [u8],
     owner: TryArc<dyn AsRef<[u8]> + Send + Sync>,
 }
 
 impl ModuleBytes {
-    /// Takes the bytes from `owner`, which is asked for them once and dropped with the last module
-    /// that refers to them.
-    ///
-    /// Without memory for the owner the process ends, as with everything that `alloc` makes;
-    /// [`try_new`](Self::try_new) does not.
-    pub fn new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Self {
-        Self::try_new(owner).unwrap_or_else(|_| handle_alloc_error(Layout::new::<O>()))
-    }
-
-    /// As [`new`](Self::new).
+    /// Takes the bytes from `owner`, which is dropped with the last module that refers to them.
     ///
     /// # Errors
-    /// [`LoadError::OutOfMemory`].
-    pub fn try_new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Result<Self, LoadError> {
+    /// [`AllocError`].
+    pub fn new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Result<Self, AllocError> {
         let owner = TryArc::new(owner)?.into_bytes();
         let slice: *const [u8] = (*owner).as_ref();
-        // SAFETY: the slice was borrowed from a value that stays where it is, which many may own and of
-        // which nobody takes a mutable reference, so the borrow could last as long as it has owners. The
-        // field is private to this file, where it is kept beside such an owner, and dropped no later.
+        // SAFETY: the slice is borrowed from a value that does not move and is never borrowed mutably, so the borrow
+        // is valid as long as the value has owners. The field is private to this file, where it is always stored
+        // next to an owner and dropped no later.
         let slice = unsafe { &*slice };
         Ok(Self { slice, owner })
     }
 
-    /// All of them.
+    /// All bytes.
     pub fn as_slice(&self) -> &[u8] {
         self.slice
     }
 
-    /// A part of them, with the same owner; `None` when `range` reaches outside.
+    /// A part of the bytes, with the same owner; `None` if `range` is out of bounds.
     pub fn part(&self, range: Range<usize>) -> Option<Self> {
         Some(Self { slice: self.slice.get(range)?, owner: self.owner.clone() })
     }
 
-    /// The module called `name` in the archive that these bytes are; `None` when it has none of the
-    /// name.
+    /// The module called `name` in the archive that these bytes are; `None` if it has none.
     ///
     /// # Errors
-    /// What is wrong with the archive or with the module's entry in it.
+    /// [`FormatError`] for a malformed archive or entry.
     pub fn module(&self, name: &str) -> Result<Option<Self>, FormatError> {
         let found = Library::parse(self.slice)?.find(name).transpose()?;
         Ok(found.and_then(|module| self.part_of(module.data)))
     }
 
-    /// `part`, which lies in these bytes, with their owner.
+    /// `part`, which is a sub-slice of these bytes, with their owner.
     pub(super) fn part_of(&self, part: &[u8]) -> Option<Self> {
         let start = usize::try_from(offset_in(self.slice, part)).ok()?;
         self.part(start..start.checked_add(part.len())?)
@@ -95,167 +85,168 @@ impl core::fmt::Debug for ModuleBytes {
     }
 }
 
-/// A module that was read.
+/// A parsed module.
 #[derive(Clone)]
-pub(super) struct ReadModule {
+pub(super) struct ParsedModule {
     smf: Smf<'static>,
     bytes: ModuleBytes,
 }
 
-impl ReadModule {
-    #[inline(never)]
+impl ParsedModule {
     pub(super) fn parse(bytes: ModuleBytes) -> Result<Self, FormatError> {
         Ok(Self { smf: Smf::parse(bytes.slice)?, bytes })
     }
 
-    #[inline]
     pub(super) fn smf(&self) -> &Smf<'_> {
         &self.smf
     }
 
-    /// What is linked of it.
+    /// The file that is linked: the module's own, or the ELF object in its code.
     pub(super) fn linked(&self) -> Result<Smf<'_>, FormatError> {
         self.smf.linked()
     }
 
-    pub(super) fn place(
+    /// Maps the image of the module, or verifies its bytecode.
+    pub(super) fn map(
         &self,
-        name: &[u8],
-        loader: &ModuleLoader,
-    ) -> Result<PlacedModule, LoadError> {
-        if let Some(module) = self.bytecode(name, loader)? {
-            return Ok(self.placed(Linkable::Bytecode(module)));
+        name: &SharedBytes,
+        context: &Context,
+    ) -> Result<UnlinkedModule, LoadError> {
+        if let Some(program) = self.bytecode(name, context)? {
+            return Ok(self.unlinked(Unlinked::Bytecode(program)));
         }
-        let image = Image::place_shared(&self.smf, loader.pool());
-        Ok(self.placed(Linkable::Image(image.map_err(|error| link_error(name, error))?)))
+        let image = Image::map_in(&self.smf, &context.pool);
+        let image = image.map_err(|error| LoadError::link(name, error))?;
+        Ok(self.unlinked(Unlinked::Image(image)))
     }
 
-    /// As [`ReadModule::place`], but for data that stays where an older version has it.
-    pub(super) fn place_keeping(
+    /// As [`ParsedModule::map`], with `data` left in the memory of an older version.
+    pub(super) fn map_preserving(
         &self,
-        name: &[u8],
-        loader: &ModuleLoader,
-        kept: &[StateMigration<'_>],
-    ) -> Result<PlacedModule, ReplaceError> {
-        if kept.is_empty() {
-            return self.place(name, loader).map_err(ReplaceError::Load);
+        name: &SharedBytes,
+        context: &Context,
+        data: &[DataSymbol<'_>],
+    ) -> Result<UnlinkedModule, ReplaceError> {
+        if data.is_empty() {
+            return self.map(name, context).map_err(ReplaceError::Load);
         }
-        let load = |error| ReplaceError::Load(link_error(name, error));
+        let load = |error| ReplaceError::Load(LoadError::link(name, error));
         if self.smf.functions().map_err(|error| load(LinkError::Format(error)))?.is_some() {
-            // Bytecode has no data.
+            // Bytecode has no data symbols.
             return Err(ReplaceError::Datum(0));
         }
-        let image = Image::place_keeping(&self.smf, loader.pool(), kept);
+        let image = Image::map_preserving(&self.smf, &context.pool, data);
         let image = image.map_err(|error| match error {
             PreserveError::Datum(datum) => ReplaceError::Datum(datum),
             PreserveError::Link(error) => load(error),
         })?;
-        Ok(self.placed(Linkable::Image(image)))
+        Ok(self.unlinked(Unlinked::Image(image)))
     }
 
-    /// The module as one of bytecode; `None` for any other.
+    /// The program of a bytecode module; `None` for machine code.
     fn bytecode(
         &self,
-        name: &[u8],
-        loader: &ModuleLoader,
+        name: &SharedBytes,
+        context: &Context,
     ) -> Result<Option<TryArc<Bytecode<'static>>>, LoadError> {
         let table = self.smf.functions();
-        let table = table.map_err(|error| link_error(name, LinkError::Format(error)))?;
+        let table = table.map_err(|error| LoadError::link(name, LinkError::Format(error)))?;
         let Some(table) = table else { return Ok(None) };
-        if cfg!(feature = "bytecode") {
-            return self.read_bytecode(name, &table, loader).map(Some);
+        let refused = |error| LoadError::Bytecode { module: Name::from(name), error };
+        if !cfg!(feature = "bytecode") {
+            return Err(refused(BytecodeError::NotBuilt));
         }
-        Err(LoadError::Bytecode { module: ShortName::new(name), error: BytecodeError::LeftOut })
+        let program = self.program(name, &table, context).map_err(|error| match error {
+            ProgramError::Format(error) => LoadError::link(name, LinkError::Format(error)),
+            ProgramError::Bytecode(error) => refused(error),
+        })?;
+        Ok(Some(TryArc::new(program)?))
     }
 
-    /// The same with its table of functions. Apart, so that it is no part of what loading machine code
-    /// brings into memory.
-    #[cold]
-    #[inline(never)]
-    fn read_bytecode(
+    fn program(
         &self,
         name: &[u8],
         table: &Functions<'static>,
-        loader: &ModuleLoader,
-    ) -> Result<TryArc<Bytecode<'static>>, LoadError> {
-        let module = Bytecode::new(name, table, self.smf.header().entry_point, loader);
-        let module = module.map_err(|refused| match refused {
-            Refused::Format(error) => link_error(name, LinkError::Format(error)),
-            Refused::Bytecode(error) => LoadError::Bytecode { module: ShortName::new(name), error },
-        })?;
-        Ok(TryArc::new(module)?)
+        context: &Context,
+    ) -> Result<Bytecode<'static>, ProgramError> {
+        Bytecode::new(name, table, self.smf.header().entry_point, context)
     }
 
-    #[inline(never)]
-    fn placed(&self, module: Linkable) -> PlacedModule {
-        let names = match &module {
-            Linkable::Image(image) => Names::Image(image.exports()),
-            Linkable::Bytecode(module) => Names::Bytecode(module.clone()),
+    fn unlinked(&self, module: Unlinked) -> UnlinkedModule {
+        let table = match &module {
+            Unlinked::Image(image) => ExportTable::Image(image.exports()),
+            Unlinked::Bytecode(program) => ExportTable::Bytecode(program.clone()),
         };
-        let exports = OwnedExports { names, _bytes: self.bytes.clone() };
-        PlacedModule { module, exports, read: self.clone() }
+        let exports = OwnedExports { table, _bytes: self.bytes.clone() };
+        UnlinkedModule { module, exports, parsed: self.clone() }
     }
 }
 
-/// What a module is before it is linked.
-enum Linkable {
+/// Why a new version cannot replace an old one.
+#[derive(Debug)]
+pub(super) enum ReplaceError {
+    /// The datum with this index cannot stay in the memory of the old version.
+    Datum(usize),
+    Load(LoadError),
+}
+
+enum Unlinked {
     Image(Image<'static>),
     Bytecode(TryArc<Bytecode<'static>>),
 }
 
-/// A module that has its memory.
-pub(super) struct PlacedModule {
-    module: Linkable,
+/// A module with final addresses that is not linked yet.
+pub(super) struct UnlinkedModule {
+    module: Unlinked,
     exports: OwnedExports,
-    read: ReadModule,
+    parsed: ParsedModule,
 }
 
-impl PlacedModule {
+impl UnlinkedModule {
     pub(super) fn exports(&self) -> OwnedExports {
         self.exports.clone()
     }
 
     pub(super) fn link(self, imports: &dyn Resolve) -> Result<LinkedModule, LinkError> {
         let module = match self.module {
-            Linkable::Image(image) => Linked::Native(image.link(imports)?),
-            Linkable::Bytecode(module) => Linked::Bytecode { module, smf: self.read.smf },
+            Unlinked::Image(image) => Linked::Native(image.link(imports)?),
+            Unlinked::Bytecode(program) => Linked::Bytecode { program, smf: self.parsed.smf },
         };
-        Ok(LinkedModule { module, bytes: self.read.bytes })
+        Ok(LinkedModule { module, bytes: self.parsed.bytes })
     }
 }
 
-/// What a placed module exports.
+/// The exports of a module.
 #[derive(Clone)]
 pub(super) struct OwnedExports {
-    names: Names,
+    table: ExportTable,
     _bytes: ModuleBytes,
 }
 
 #[derive(Clone)]
-enum Names {
+enum ExportTable {
     Image(Exports<'static>),
     Bytecode(TryArc<Bytecode<'static>>),
 }
 
 impl OwnedExports {
-    #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
-        match &self.names {
-            Names::Image(exports) => exports.find(name),
-            Names::Bytecode(module) => module.find(name),
+        match &self.table {
+            ExportTable::Image(exports) => exports.find(name),
+            ExportTable::Bytecode(program) => program.find(name),
         }
     }
 
-    /// Why a function of bytecode has no address; `None` when it has one, and for everything else.
+    /// Why a bytecode function has no address; `None` if it has one, and for other symbols.
     pub(super) fn refusal(&self, name: &[u8]) -> Option<BytecodeError> {
-        match &self.names {
-            Names::Image(_) => None,
-            Names::Bytecode(module) => module.refusal(name),
+        match &self.table {
+            ExportTable::Image(_) => None,
+            ExportTable::Bytecode(program) => program.refusal(name),
         }
     }
 }
 
-/// A module that can be called.
+/// A callable module.
 pub(super) struct LinkedModule {
     /// Dropped before the bytes that it refers to.
     module: Linked,
@@ -264,11 +255,10 @@ pub(super) struct LinkedModule {
 
 enum Linked {
     Native(Module<'static>),
-    Bytecode { module: TryArc<Bytecode<'static>>, smf: Smf<'static> },
+    Bytecode { program: TryArc<Bytecode<'static>>, smf: Smf<'static> },
 }
 
 impl LinkedModule {
-    #[inline]
     pub(super) fn smf(&self) -> &Smf<'_> {
         match &self.module {
             Linked::Native(module) => module.smf(),
@@ -276,7 +266,7 @@ impl LinkedModule {
         }
     }
 
-    /// What was linked of it.
+    /// As [`ParsedModule::linked`].
     pub(super) fn linked(&self) -> &Smf<'_> {
         match &self.module {
             Linked::Native(module) => module.linked(),
@@ -288,7 +278,7 @@ impl LinkedModule {
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
         match &self.module {
             Linked::Native(module) => module.find(name),
-            Linked::Bytecode { module, .. } => module.find(name),
+            Linked::Bytecode { program, .. } => program.find(name),
         }
     }
 
@@ -296,8 +286,8 @@ impl LinkedModule {
     pub(super) fn function(&self, name: &[u8]) -> Option<u64> {
         match &self.module {
             Linked::Native(module) => module.function(name),
-            Linked::Bytecode { module, .. } => {
-                module.find(name).map(|export| export.address).filter(|&address| address != 0)
+            Linked::Bytecode { program, .. } => {
+                program.find(name).map(|export| export.address).filter(|&address| address != 0)
             }
         }
     }
@@ -307,7 +297,7 @@ impl LinkedModule {
         self.bytecode()?.refusal(name)
     }
 
-    /// All functions of bytecode, with their indices.
+    /// The names and indices of all bytecode functions.
     pub(super) fn bytecode_functions(&self) -> impl Iterator<Item = (&[u8], u32)> {
         self.bytecode().into_iter().flat_map(Bytecode::functions)
     }
@@ -315,33 +305,35 @@ impl LinkedModule {
     pub(super) fn bytecode(&self) -> Option<&Bytecode<'_>> {
         match &self.module {
             Linked::Native(_) => None,
-            Linked::Bytecode { module, .. } => Some(module),
+            Linked::Bytecode { program, .. } => Some(program),
         }
     }
 
-    /// What is to be kept as long as the module.
-    pub(super) fn attach(&self, name: &[u8], to: &dyn LoadObserver) -> AttachResult {
-        // Good for a module of any lifetime, so it can keep nothing of this one.
+    /// Registers the module with `observer`. Bytecode is registered when it is compiled.
+    pub(super) fn register(
+        &self,
+        name: &[u8],
+        observer: &dyn LoadObserver,
+    ) -> Result<Registration, AllocError> {
+        // The observer accepts a module of any lifetime, so it cannot store a reference into this one.
         match &self.module {
-            Linked::Native(module) => to.attach(name, module),
-            // Its code is told of when there is any.
+            Linked::Native(module) => observer.on_load(name, module),
             Linked::Bytecode { .. } => Ok(None),
         }
     }
 
-    /// Drops what the host has registered of the functions of bytecode: calls by address do not find them
-    /// any more.
+    /// Drops the registrations of compiled bytecode.
     pub(super) fn unregister(&self) {
         if let Some(bytecode) = self.bytecode() {
             bytecode.engine().unregister();
         }
     }
 
-    /// Bytes of memory that its code, its data and its file take.
+    /// The size of the code, the data and the file, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         let code = match &self.module {
             Linked::Native(module) => module.memory_bytes(),
-            Linked::Bytecode { module, .. } => module.engine().code_bytes(),
+            Linked::Bytecode { program, .. } => program.engine().code_bytes(),
         };
         code.saturating_add(self.bytes.slice.len())
     }
@@ -349,15 +341,14 @@ impl LinkedModule {
     pub(super) fn entry_point(&self) -> Option<u64> {
         match &self.module {
             Linked::Native(module) => module.entry_point(),
-            Linked::Bytecode { module, .. } => module.entry_point(),
+            Linked::Bytecode { program, .. } => program.entry_point(),
         }
     }
 
-    /// The address of one of its symbols.
+    /// The address of a symbol of the module. Bytecode functions are not symbols.
     pub(super) fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
         match &self.module {
             Linked::Native(module) => module.address(symbol),
-            // Its functions are no symbols, and nothing else of it is loaded.
             Linked::Bytecode { .. } => None,
         }
     }
@@ -365,7 +356,7 @@ impl LinkedModule {
     pub(super) fn contains(&self, address: u64) -> bool {
         match &self.module {
             Linked::Native(module) => module.contains(address),
-            Linked::Bytecode { module, .. } => module.contains(address),
+            Linked::Bytecode { program, .. } => program.contains(address),
         }
     }
 
@@ -375,5 +366,57 @@ impl LinkedModule {
             Linked::Bytecode { .. } => None,
         };
         native.into_iter().flatten()
+    }
+
+    /// Copies the bytes of `symbol`, a symbol of writable data, to `target`, one of the same size in the new version
+    /// `to` of this module, which has not run yet. Returns whether anything was copied: data that the versions share
+    /// is not.
+    pub(super) fn copy_data(
+        &self,
+        symbol: &Symbol<'_>,
+        to: &LinkedModule,
+        target: &Symbol<'_>,
+    ) -> bool {
+        let to_usize = |number: u64| usize::try_from(number).ok();
+        let addresses = self.address(symbol).zip(to.address(target));
+        let addresses = addresses.and_then(|(from, to)| Some((to_usize(from)?, to_usize(to)?)));
+        let Some((from, to)) = addresses.filter(|(from, to)| from != to) else { return false };
+        let Some(len) = to_usize(symbol.size.min(target.size)) else { return false };
+        // SAFETY: each symbol lies in a writable section of its module, or of an older version whose memory that
+        // module keeps, in pages that stay readable and writable as long as the module: mapping has checked that no
+        // symbol leaves its section. Versions share data as a whole or not at all, so the ranges do not overlap.
+        unsafe { copy_relaxed(from, to, len) };
+        true
+    }
+}
+
+/// Copies bytes that machine code may be writing concurrently, in words if both ranges are aligned.
+///
+/// # Safety
+/// `len` bytes at `from` are readable and at `to` writable, the ranges do not overlap, and no Rust reference to them is
+/// in use.
+unsafe fn copy_relaxed(from: usize, to: usize, len: usize) {
+    const WORD: usize = size_of::<u64>();
+    let mut at = 0;
+    let aligned = from.is_multiple_of(WORD) && to.is_multiple_of(WORD);
+    while aligned && at + WORD <= len {
+        let source = ptr::with_exposed_provenance_mut::<u64>(from + at);
+        // SAFETY: inside the caller's range, and aligned.
+        let source = unsafe { AtomicU64::from_ptr(source) };
+        let target = ptr::with_exposed_provenance_mut::<u64>(to + at);
+        // SAFETY: as above.
+        let target = unsafe { AtomicU64::from_ptr(target) };
+        target.store(source.load(Ordering::Relaxed), Ordering::Relaxed);
+        at += WORD;
+    }
+    while at < len {
+        let source = ptr::with_exposed_provenance_mut::<u8>(from + at);
+        // SAFETY: inside the caller's range.
+        let source = unsafe { AtomicU8::from_ptr(source) };
+        let target = ptr::with_exposed_provenance_mut::<u8>(to + at);
+        // SAFETY: as above.
+        let target = unsafe { AtomicU8::from_ptr(target) };
+        target.store(source.load(Ordering::Relaxed), Ordering::Relaxed);
+        at += 1;
     }
 }

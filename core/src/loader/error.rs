@@ -1,123 +1,143 @@
-//! Every way to be refused by a loader, as one `Copy` value.
+//! Why a loader refuses an operation.
 
-use core::fmt;
+use thiserror::Error;
 
-use super::{BytecodeError, ModuleHandle};
-use crate::alloc_util::AllocError;
+use super::handle::ModuleHandle;
+use crate::alloc_util::{AllocError, SharedBytes};
 use crate::format::FormatError;
-use crate::link::{LinkError, ShortName};
+use crate::jit::verify::VerifyError;
+use crate::link::{LinkError, Name};
 use crate::memory::code_alloc::ExecError;
+use crate::vm::{CodeError, EngineError};
 
-/// Why the loader does not do what it was asked for. Everything is as it was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a bytecode program cannot be called.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum BytecodeError {
+    /// The verifier refuses it.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The engine cannot run it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// smf-core was built without the feature `bytecode`.
+    #[error(
+        "bytecode cannot be loaded, because this loader is built without the feature `bytecode` of smf-core"
+    )]
+    NotBuilt,
+}
+
+impl From<AllocError> for BytecodeError {
+    fn from(error: AllocError) -> Self {
+        CodeError::from(error).into()
+    }
+}
+
+impl From<CodeError> for BytecodeError {
+    fn from(error: CodeError) -> Self {
+        BytecodeError::Engine(EngineError::Code(error))
+    }
+}
+
+/// Why a loader refuses an operation. Every module is then as it was before.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum LoadError {
-    /// Bytes that are no sound module or archive.
-    Format { module: ShortName, error: FormatError },
-    /// An archive where one module is wanted.
-    Archive { module: ShortName },
-    /// A sound module that cannot be placed or linked.
-    Link { module: ShortName, error: LinkError },
-    /// A module of bytecode that cannot run, or a function of one that cannot be called by address.
-    Bytecode { module: ShortName, error: BytecodeError },
-    /// No executable memory for the table of entry points.
-    Entries { module: ShortName, error: ExecError },
+    /// Malformed bytes.
+    #[error("{module}: {error}")]
+    Format {
+        module: Name,
+        #[source]
+        error: FormatError,
+    },
+    /// An archive instead of a module.
+    #[error("{module}: this is an archive: name one of its modules")]
+    Archive { module: Name },
+    /// A well-formed module that cannot be mapped or linked.
+    #[error("{module}: {error}")]
+    Link {
+        module: Name,
+        #[source]
+        error: LinkError,
+    },
+    /// A bytecode module that cannot run, or a bytecode function that cannot be called by address.
+    #[error("{module}: {error}")]
+    Bytecode {
+        module: Name,
+        #[source]
+        error: BytecodeError,
+    },
+    /// No executable memory for a stub.
+    #[error("{module}: cannot allocate a stub: {error}")]
+    Stub {
+        module: Name,
+        #[source]
+        error: ExecError,
+    },
     /// Another module has the name.
-    NameTaken { module: ShortName },
-    /// Two modules that export the same name, where that is not allowed.
-    Clash { symbol: ShortName, module: ShortName, other: ShortName },
-    /// A handle of a module that is not loaded any more, or of none at all.
+    #[error("a module called {module} is loaded already")]
+    NameTaken { module: Name },
+    /// A second export of a name, which the options refuse.
+    #[error("both {other} and {module} export `{symbol}`")]
+    DuplicateExport { symbol: Name, module: Name, other: Name },
+    /// The handle of an unloaded module, or a number that is not a handle.
+    #[error("handle 0x{:x} belongs to no loaded module", handle.to_raw())]
     Stale { handle: ModuleHandle },
-    /// A module that somebody holds.
-    Pinned { module: ShortName, pins: u32 },
+    /// A module that is held.
+    #[error("{module} is held {pins} time{}", if *pins == 1 { "" } else { "s" })]
+    Pinned { module: Name, pins: u32 },
     /// A module that another one imports from.
-    Needed { module: ShortName, by: ShortName },
-    /// A module whose file does not say that it may be replaced.
-    NotReloadable { module: ShortName },
-    /// A new version without a function that others call.
-    FunctionGone { module: ShortName, symbol: ShortName },
-    /// A module whose data another one refers to by address, and a new version that cannot leave it there.
-    DataInUse { module: ShortName, symbol: ShortName, by: ShortName },
-    /// A module that is not replaced because too many bytes of replaced code are still in memory.
-    ReplacedCodeLimit { module: ShortName, bytes: usize, limit: usize },
-    /// A module that another thread has replaced or unloaded in the meantime.
-    Changed { module: ShortName },
-    /// The allocator has no more memory.
+    #[error("{module} is in use: {by} imports from it")]
+    Needed { module: Name, by: Name },
+    /// A module that is not marked as reloadable.
+    #[error("{module} is not marked as reloadable, so it cannot be replaced")]
+    NotReloadable { module: Name },
+    /// A new version without a function that is called from outside.
+    #[error(
+        "{module}: `{symbol}` is called from outside, and the new version does not export it as a function"
+    )]
+    FunctionRemoved { module: Name, symbol: Name },
+    /// A new version that cannot use a datum at the address that another module refers to.
+    #[error(
+        "{module} cannot be replaced: {by} refers to its `{symbol}` by address, and the new version cannot use it there"
+    )]
+    DataInUse { module: Name, symbol: Name, by: Name },
+    /// The limit of replaced code that is still in memory.
+    #[error(
+        "{module} cannot be replaced: {bytes} bytes of replaced code are still in memory, and {limit} bytes are the limit; call smf_loader_collect (collect_quiescent in Rust) when no thread is inside code that it entered without the library"
+    )]
+    ReplacedCodeLimit { module: Name, bytes: usize, limit: usize },
+    /// A module that another thread replaced or unloaded during the operation.
+    #[error("{module} was replaced or unloaded by another thread meanwhile; try again")]
+    Changed { module: Name },
+    /// The allocator has no memory left.
+    #[error("the allocator has no memory left")]
     OutOfMemory,
 }
 
 impl LoadError {
-    /// Whether it is worth another try: another module was replaced meanwhile than the one of this
-    /// name.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn is_passing(&self, name: &[u8]) -> bool {
-        matches!(self, LoadError::Changed { module } if *module != ShortName::new(name))
+    /// The error that `make` builds from a copy of `name`, or [`LoadError::OutOfMemory`].
+    pub fn named(name: &[u8], make: impl FnOnce(Name) -> Self) -> Self {
+        Name::new(name).map_or_else(Self::from, make)
+    }
+
+    /// The error of a module that cannot be linked.
+    pub(super) fn link(module: &SharedBytes, error: LinkError) -> Self {
+        let module = Name::from(module);
+        match error {
+            LinkError::Format(error) => LoadError::Format { module, error },
+            error => LoadError::Link { module, error },
+        }
+    }
+
+    /// Whether an operation on the module `name` should be retried: another module changed meanwhile.
+    pub(super) fn is_transient(&self, name: &[u8]) -> bool {
+        matches!(self, LoadError::Changed { module } if module.as_bytes() != name)
     }
 }
 
 impl From<AllocError> for LoadError {
     fn from(_: AllocError) -> Self {
         LoadError::OutOfMemory
-    }
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use LoadError as E;
-        match *self {
-            E::Format { module, error } => write!(f, "{module}: {error}"),
-            E::Archive { module } => {
-                write!(f, "{module}: a library archive, where one module is wanted; name one of it")
-            }
-            E::Link { module, error } => write!(f, "{module}: {error}"),
-            E::Bytecode { module, error } => write!(f, "{module}: {error}"),
-            E::Entries { module, error } => write!(f, "{module}: no entry point: {error}"),
-            E::NameTaken { module } => write!(f, "a module called {module} is loaded already"),
-            E::Clash { symbol, module, other } => {
-                write!(f, "both {other} and {module} export `{symbol}`")
-            }
-            E::Stale { handle } => {
-                write!(f, "handle 0x{:x} belongs to no loaded module", handle.to_raw())
-            }
-            E::Pinned { module, pins: 1 } => write!(f, "{module} is in use"),
-            E::Pinned { module, pins } => write!(f, "{module} is in use {pins} times"),
-            E::Needed { module, by } => write!(f, "{module} is in use: {by} imports from it"),
-            E::NotReloadable { module } => {
-                write!(f, "{module} is not marked as reloadable, so nothing may replace it")
-            }
-            E::FunctionGone { module, symbol } => write!(
-                f,
-                "{module}: others call `{symbol}`, which the new version does not export as a function"
-            ),
-            E::DataInUse { module, symbol, by } => write!(
-                f,
-                "{module} cannot be replaced: {by} refers to its `{symbol}` by address, and the new version cannot leave it there"
-            ),
-            E::ReplacedCodeLimit { module, bytes, limit } => write!(
-                f,
-                "{module} cannot be replaced: {bytes} bytes of replaced code are still in memory, and {limit} bytes are the limit; call smf_loader_collect (collect_quiescent in Rust) when no thread is inside code that it entered without the library"
-            ),
-            E::Changed { module } => {
-                write!(
-                    f,
-                    "{module} was replaced or unloaded by another thread meanwhile; try again"
-                )
-            }
-            E::OutOfMemory => f.write_str("the allocator has no memory left"),
-        }
-    }
-}
-
-impl core::error::Error for LoadError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            LoadError::Format { error, .. } => Some(error),
-            LoadError::Link { error, .. } => Some(error),
-            LoadError::Bytecode { error, .. } => Some(error),
-            LoadError::Entries { error, .. } => Some(error),
-            _ => None,
-        }
     }
 }

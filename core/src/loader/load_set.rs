@@ -1,210 +1,215 @@
-//! Modules that are loaded together: one that was asked for, and those that it turns out to need.
+//! The dependency closure of a module: the module to load and every provider that it needs.
 //!
-//! All are placed before any is linked, so that they may import from each other in circles. Until the
-//! last is linked nobody else knows of them; when one cannot be linked, all of them are gone.
+//! All members are mapped before any of them is linked, so they may import from each other in cycles. Lookups do not
+//! find them before all are linked; if one cannot be linked, all are dropped.
 
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-use super::Missing;
-use super::bytes::{LinkedModule, OwnedExports, PlacedModule, ReadModule};
-use super::module_loader::ModuleLoader;
-use super::provider_index::Candidate;
+use super::bytes::{LinkedModule, OwnedExports, ParsedModule, ReplaceError, UnlinkedModule};
+use super::error::LoadError;
+use super::handle::ModuleHandle;
+use super::inner::Inner;
+use super::observer::Registration;
+use super::options::UnresolvedImport;
+use super::provider_index::Provider;
 use super::state::Scope;
 use super::stub_table::StubTable;
-use super::version::{Attached, Datum, EntryPoints, Need, Version};
-use super::{BytecodeError, LoadError, ModuleHandle};
-use crate::alloc_util::{AllocError, SharedBytes, TryArc, try_collect, try_push};
+use super::version::{Dependency, ImportedDatum, Version, VersionStubs, check_address};
+use crate::alloc_util::{
+    AllocError, SharedBytes, TryArc, try_collect, try_push, try_with_capacity,
+};
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
-use crate::link::{Export, LinkError, Resolve, ShortName, StateMigration, missing_imports};
+use crate::link::{DataSymbol, Export, LinkError, Name, Resolve, missing_imports};
 
-/// A module that has been placed.
+/// A mapped module of the set.
 struct Member {
     name: SharedBytes,
-    /// The candidate it was made of; `None` for the one that was asked for.
-    candidate: Option<usize>,
+    /// The index of the provider; `None` for the module to load.
+    provider: Option<usize>,
     exports: OwnedExports,
-    entries: Option<MemberEntries>,
-    read: ReadModule,
+    stubs: Option<MemberStubs>,
+    parsed: ParsedModule,
 }
 
-/// How others call a member.
+/// The stubs of a reloadable member.
 #[derive(Clone)]
-enum MemberEntries {
-    /// Through stubs of its own.
+enum MemberStubs {
+    /// Of a new module.
     New(TryArc<StubTable>),
-    /// Through those of the version that it replaces.
+    /// Of the version that the member replaces.
     Inherited(TryArc<StubTable>),
 }
 
 impl Member {
-    /// The address under which other members use what it exports as `name`.
-    fn address_for_others(&self, name: &[u8], export: &Export) -> Result<u64, LoadError> {
+    /// The address by which other members use the export called `name`.
+    fn stable_address(&self, name: &[u8], export: &Export) -> Result<u64, LoadError> {
         if export.address == 0 {
-            refuse(&self.name, self.exports.refusal(name))?;
+            check_address(&self.name, self.exports.refusal(name))?;
         }
-        let stub = match &self.entries {
-            Some(MemberEntries::New(entries)) if export.kind == SymbolKind::Function => {
-                // Nobody else knows of it yet.
-                entries.stub(name, |_| Some(export.address))
+        let stub = match &self.stubs {
+            Some(MemberStubs::New(table)) if export.kind == SymbolKind::Function => {
+                // The new table has one version.
+                table.stub(name, |_| Some(export.address))
             }
-            Some(MemberEntries::Inherited(entries)) if export.kind == SymbolKind::Function => {
-                entries.coming_stub(name)
+            Some(MemberStubs::Inherited(table)) if export.kind == SymbolKind::Function => {
+                table.next_version_stub(name)
             }
             _ => Ok(export.address),
         };
-        stub.map_err(|refusal| refusal.of(&self.name))
+        stub.map_err(|error| error.of(&self.name))
     }
 }
 
-/// A module that has been linked, and what it refers to.
+/// A linked member and its dependencies.
 pub(super) struct LinkedMember {
     pub(super) name: SharedBytes,
     /// Dropped before the module.
-    pub(super) attached: Attached,
+    pub(super) registration: Registration,
     pub(super) module: LinkedModule,
-    /// Of one that is new.
-    pub(super) entries: Option<EntryPoints>,
-    pub(super) needs: Vec<LoadSetNeed>,
-    /// Older versions of it that have data of it.
-    pub(super) keeps: Vec<TryArc<Version>>,
+    /// Only of a new module.
+    pub(super) stubs: Option<VersionStubs>,
+    pub(super) dependencies: Vec<PendingDependency>,
+    /// Older versions whose memory holds data of this one.
+    pub(super) data_owners: Vec<TryArc<Version>>,
 }
 
-/// Another module, loaded before or a member of the same group.
+/// The module that defines an import: a loaded one, or the member with this index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Provider {
-    ModuleRef(ModuleHandle),
+pub(super) enum Exporter {
+    Loaded(ModuleHandle),
     Member(usize),
 }
 
+/// A [`Dependency`] of a member, before members have handles.
 #[derive(Debug)]
-pub(super) struct LoadSetNeed {
-    pub(super) provider: Provider,
-    pub(super) data: Vec<Datum>,
+pub(super) struct PendingDependency {
+    pub(super) exporter: Exporter,
+    pub(super) data: Vec<ImportedDatum>,
 }
 
-impl LoadSetNeed {
-    /// The need, when the members have these handles.
-    pub(super) fn resolved(self, members: &[ModuleHandle]) -> Option<Need> {
-        let handle = match self.provider {
-            Provider::ModuleRef(handle) => handle,
-            Provider::Member(member) => *members.get(member)?,
+impl PendingDependency {
+    /// The dependency, given the handles of the members.
+    pub(super) fn resolve(self, members: &[ModuleHandle]) -> Option<Dependency> {
+        let handle = match self.exporter {
+            Exporter::Loaded(handle) => handle,
+            Exporter::Member(member) => *members.get(member)?,
         };
-        Some(Need { handle, data: self.data })
+        Some(Dependency { handle, data: self.data })
     }
 }
 
-/// Where names of the group are looked up outside of it.
+/// The set while it is built.
 pub(super) struct LoadSet<'l> {
-    loader: &'l ModuleLoader,
-    /// The modules that were there at the begin.
+    loader: &'l Inner,
+    /// The modules that were loaded when the set was started.
     scope: Scope,
-    /// Whose place the first member takes.
+    /// The module that the first member replaces.
     replaced: Option<ModuleHandle>,
     members: Vec<Member>,
-    images: Vec<PlacedModule>,
+    images: Vec<UnlinkedModule>,
 }
 
 impl<'l> LoadSet<'l> {
-    pub(super) fn new(
-        loader: &'l ModuleLoader,
-        scope: Scope,
-        replaced: Option<ModuleHandle>,
-    ) -> Self {
+    pub(super) fn new(loader: &'l Inner, scope: Scope, replaced: Option<ModuleHandle>) -> Self {
         Self { loader, scope, replaced, members: Vec::new(), images: Vec::new() }
     }
 
-    /// Places a module and every candidate that it or one of those needs.
-    pub(super) fn place(&mut self, name: SharedBytes, read: ReadModule) -> Result<(), LoadError> {
-        self.place_one(name, None, read)?;
-        self.place_needed()
+    /// Maps a module and every provider that a member needs.
+    pub(super) fn map(&mut self, name: SharedBytes, parsed: ParsedModule) -> Result<(), LoadError> {
+        self.map_member(name, None, parsed)?;
+        self.map_all_providers()
     }
 
-    /// As [`LoadSet::place`], of a new version: it is called through `entries`, and the data in `kept` stays
-    /// where the old version has it.
-    pub(super) fn place_version(
+    /// As [`LoadSet::map`], for a new version of a module with the stubs in `table`. `data` stays in the memory of the
+    /// old version.
+    pub(super) fn map_version(
         &mut self,
         name: SharedBytes,
-        read: ReadModule,
-        entries: TryArc<StubTable>,
-        kept: &[StateMigration<'_>],
+        parsed: ParsedModule,
+        table: TryArc<StubTable>,
+        data: &[DataSymbol<'_>],
     ) -> Result<(), ReplaceError> {
-        let image = read.place_keeping(&name, self.loader, kept)?;
-        let entries = Some(MemberEntries::Inherited(entries));
-        self.add(name, None, read, image, entries).map_err(ReplaceError::Load)?;
-        self.place_needed().map_err(ReplaceError::Load)
+        let image = parsed.map_preserving(&name, &self.loader.context, data)?;
+        let stubs = Some(MemberStubs::Inherited(table));
+        self.add(name, None, parsed, image, stubs).map_err(ReplaceError::Load)?;
+        self.map_all_providers().map_err(ReplaceError::Load)
     }
 
-    fn place_needed(&mut self) -> Result<(), LoadError> {
-        if self.loader.candidates().is_empty() {
+    fn map_all_providers(&mut self) -> Result<(), LoadError> {
+        if self.loader.providers().is_empty() {
             return Ok(());
         }
         let mut next = 0;
         while next < self.members.len() {
-            self.place_providers(next)?;
+            self.map_providers(next)?;
             next += 1;
         }
         Ok(())
     }
 
-    fn place_one(
+    fn map_member(
         &mut self,
         name: SharedBytes,
-        candidate: Option<usize>,
-        read: ReadModule,
+        provider: Option<usize>,
+        parsed: ParsedModule,
     ) -> Result<(), LoadError> {
-        let image = read.place(&name, self.loader)?;
-        let may_be_replaced = self.loader.options().reload_unmarked
-            || read.smf().header().flags.has(Flags::RELOADABLE);
-        let entries = may_be_replaced.then(|| self.loader.new_entries()).transpose()?;
-        self.add(name, candidate, read, image, entries.map(MemberEntries::New))
+        let context = &self.loader.context;
+        let image = parsed.map(&name, context)?;
+        let is_reloadable =
+            context.options.reload_unmarked || parsed.smf().header().flags.has(Flags::RELOADABLE);
+        let new_table = || {
+            let memory = context.options.code_memory.clone();
+            TryArc::new(StubTable::new(memory, context.observer.clone())?)
+        };
+        let stubs = is_reloadable.then(new_table).transpose()?;
+        self.add(name, provider, parsed, image, stubs.map(MemberStubs::New))
     }
 
     fn add(
         &mut self,
         name: SharedBytes,
-        candidate: Option<usize>,
-        read: ReadModule,
-        image: PlacedModule,
-        entries: Option<MemberEntries>,
+        provider: Option<usize>,
+        parsed: ParsedModule,
+        image: UnlinkedModule,
+        stubs: Option<MemberStubs>,
     ) -> Result<(), LoadError> {
         let exports = image.exports();
-        try_push(&mut self.members, Member { name, candidate, exports, entries, read })?;
+        try_push(&mut self.members, Member { name, provider, exports, stubs, parsed })?;
         Ok(try_push(&mut self.images, image)?)
     }
 
-    /// Places the candidates that export what a member imports.
-    #[inline(never)]
-    fn place_providers(&mut self, member: usize) -> Result<(), LoadError> {
-        let Some(read) = self.members.get(member).map(|member| member.read.clone()) else {
+    /// Maps the providers of the imports of a member.
+    fn map_providers(&mut self, member: usize) -> Result<(), LoadError> {
+        let Some(parsed) = self.members.get(member).map(|member| member.parsed.clone()) else {
             return Ok(());
         };
-        let known = |name: &[u8]| {
+        let resolved = |name: &[u8]| {
             let own = self.members.get(member).and_then(|member| member.exports.find(name));
             let other = own.or_else(|| Some(self.find_loaded(name)?.1));
             other.or_else(|| self.find_first_member(name)).map(|export| export.address)
         };
-        let mut wanted: Vec<(usize, Candidate)> = Vec::new();
-        for import in missing_imports(read.smf(), &known) {
-            let Some(found) = self.loader.candidates().find(import.name())? else { continue };
-            // Imports of one module often stand together.
-            if wanted.last().is_none_or(|last| last.0 != found.0) {
-                try_push(&mut wanted, found)?;
+        let mut needed: Vec<(usize, Provider)> = Vec::new();
+        for import in missing_imports(parsed.smf(), &resolved) {
+            let Some(found) = self.loader.providers().find(import.name())? else { continue };
+            // Imports from one module are often adjacent.
+            if needed.last().is_none_or(|last| last.0 != found.0) {
+                try_push(&mut needed, found)?;
             }
         }
-        for (number, candidate) in wanted {
-            if self.members.iter().all(|member| member.candidate != Some(number)) {
-                if self.members.iter().any(|member| member.name == candidate.name) {
-                    return Err(LoadError::NameTaken { module: ShortName::new(&candidate.name) });
-                }
-                self.place_one(candidate.name, Some(number), candidate.read)?;
+        for (index, provider) in needed {
+            if self.members.iter().any(|member| member.provider == Some(index)) {
+                continue;
             }
+            if self.members.iter().any(|member| member.name == provider.name) {
+                return Err(LoadError::NameTaken { module: Name::from(&provider.name) });
+            }
+            self.map_member(provider.name, Some(index), provider.parsed)?;
         }
         Ok(())
     }
 
-    /// The module that provides a name among those that were there: the first that exports it for
-    /// certain, else the first that does weakly.
+    /// The loaded module that defines a name: the first with a strong export, else the first with a weak one.
     fn find_loaded(&self, name: &[u8]) -> Option<(&TryArc<Version>, Export)> {
         self.scope.find_except(name, self.replaced)
     }
@@ -213,7 +218,7 @@ impl<'l> LoadSet<'l> {
         self.members.first()?.exports.find(name)
     }
 
-    /// The member that provides a name: the first, else the one of the candidate.
+    /// The member that defines a name: the first, else the one of its provider.
     fn find_member(&self, name: &[u8]) -> Result<Option<(usize, Export)>, LoadError> {
         if let Some(export) = self.find_first_member(name) {
             return Ok(Some((0, export)));
@@ -221,174 +226,150 @@ impl<'l> LoadSet<'l> {
         if self.members.len() == 1 {
             return Ok(None);
         }
-        let Some((number, _)) = self.loader.candidates().find(name)? else { return Ok(None) };
-        let place = self.members.iter().position(|member| member.candidate == Some(number));
-        Ok(place.and_then(|place| Some((place, self.members.get(place)?.exports.find(name)?))))
+        let Some((index, _)) = self.loader.providers().find(name)? else { return Ok(None) };
+        let member = self.members.iter().position(|member| member.provider == Some(index));
+        Ok(member.and_then(|at| Some((at, self.members.get(at)?.exports.find(name)?))))
     }
 
-    /// Links every member.
+    /// Links every member. `unresolved` is called for each unresolved import of any member.
     pub(super) fn link(
         mut self,
-        missing: &mut dyn FnMut(&Missing<'_>),
+        unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
     ) -> Result<(Scope, Vec<LinkedMember>), LoadError> {
         let images = core::mem::take(&mut self.images);
-        let mut linked = Vec::new();
-        linked.try_reserve_exact(images.len()).map_err(|_| LoadError::OutOfMemory)?;
-        let mut lacks = None;
+        let mut linked = try_with_capacity(images.len())?;
+        let mut first_unresolved = None;
         for (me, image) in images.into_iter().enumerate() {
             let Some(member) = self.members.get(me) else { break };
             let imports = Imports {
-                group: &self,
+                set: &self,
                 me,
                 member,
-                needs: RefCell::new(Vec::new()),
-                missing: RefCell::new(&mut *missing),
-                refusal: Cell::new(None),
+                dependencies: RefCell::new(Vec::new()),
+                unresolved: RefCell::new(&mut *unresolved),
+                error: Cell::new(None),
             };
             let result = image.link(&imports);
-            let (needs, refusal) = (imports.needs.into_inner(), imports.refusal.get());
-            match (result, refusal) {
-                (_, Some(refusal)) => return Err(refusal),
-                (Ok(module), None) => linked.push(self.finish(member, module, needs)?),
-                // Those of the others are wanted as well.
-                (Err(error @ LinkError::MissingImports { .. }), None) => {
-                    lacks = lacks.or(Some(link_error(&member.name, error)));
+            if let Some(error) = imports.error.take() {
+                return Err(error);
+            }
+            let dependencies = imports.dependencies.into_inner();
+            let failed = |error| LoadError::link(&member.name, error);
+            match result {
+                Ok(module) => linked.push(self.linked_member(member, module, dependencies)?),
+                // Continues, to report the unresolved imports of the other members too.
+                Err(error @ LinkError::MissingImports { .. }) => {
+                    first_unresolved = first_unresolved.or(Some(failed(error)));
                 }
-                (Err(error), None) => return Err(lacks.unwrap_or(link_error(&member.name, error))),
+                Err(error) => return Err(first_unresolved.unwrap_or_else(|| failed(error))),
             }
         }
-        match lacks {
-            Some(error) => Err(error),
-            None => Ok((self.scope, linked)),
-        }
+        first_unresolved.map_or(Ok((self.scope, linked)), Err)
     }
 
-    fn finish(
+    fn linked_member(
         &self,
         member: &Member,
         module: LinkedModule,
-        needs: Vec<LoadSetNeed>,
+        dependencies: Vec<PendingDependency>,
     ) -> Result<LinkedMember, AllocError> {
         let name = member.name.clone();
-        let attach = self.loader.attach();
-        let attached = attach.map_or(Ok(None), |attach| module.attach(&name, &**attach))?;
-        let entries = match &member.entries {
-            Some(MemberEntries::New(entries)) => {
-                Some(EntryPoints { entries: entries.clone(), version: 0 })
+        let registration = match &self.loader.context.observer {
+            Some(observer) => module.register(&name, &***observer)?,
+            None => None,
+        };
+        let stubs = match &member.stubs {
+            Some(MemberStubs::New(table)) => {
+                Some(VersionStubs { table: table.clone(), version: 0 })
             }
             _ => None,
         };
-        Ok(LinkedMember { name, attached, module, entries, needs, keeps: Vec::new() })
+        let data_owners = Vec::new();
+        Ok(LinkedMember { name, registration, module, stubs, dependencies, data_owners })
     }
 }
 
-/// Why a new version cannot take the place of an old one.
-#[derive(Debug)]
-pub(super) enum ReplaceError {
-    /// The datum with this index cannot stay where the old version has it.
-    Datum(usize),
-    Load(LoadError),
-}
-
-/// The error of a function of `module` that has no address for this reason, if there is one.
-pub(super) fn refuse(module: &[u8], refusal: Option<BytecodeError>) -> Result<(), LoadError> {
-    let module = ShortName::new(module);
-    refusal.map_or(Ok(()), |error| Err(LoadError::Bytecode { module, error }))
-}
-
-#[cold]
-#[inline(never)]
-pub(super) fn link_error(module: &[u8], error: LinkError) -> LoadError {
-    let module = ShortName::new(module);
-    match error {
-        LinkError::Format(error) => LoadError::Format { module, error },
-        error => LoadError::Link { module, error },
-    }
-}
-
-/// What the imports of one member mean.
-struct Imports<'g, 'l, 'm> {
-    group: &'g LoadSet<'l>,
+/// The resolver of the imports of one member.
+struct Imports<'s, 'l, 'u> {
+    set: &'s LoadSet<'l>,
     me: usize,
-    member: &'g Member,
-    needs: RefCell<Vec<LoadSetNeed>>,
-    missing: RefCell<&'m mut dyn FnMut(&Missing<'_>)>,
-    /// An error that is not the linker's.
-    refusal: Cell<Option<LoadError>>,
+    member: &'s Member,
+    dependencies: RefCell<Vec<PendingDependency>>,
+    unresolved: RefCell<&'u mut dyn FnMut(&UnresolvedImport<'_>)>,
+    /// An error that the linker cannot represent.
+    error: Cell<Option<LoadError>>,
 }
 
 impl Imports<'_, '_, '_> {
-    /// The module itself, other modules, the host, and at last whoever is asked when all else fails.
-    fn find(&self, import: &Symbol<'_>, is_called: bool) -> Result<Option<u64>, Refused> {
+    /// Searches the module itself, other modules, and the host.
+    fn find(&self, import: &Symbol<'_>, is_called: bool) -> Result<Option<u64>, ImportError> {
         let name = import.name();
         if let Some(export) = self.member.exports.find(name) {
             check_kind(import, is_called, &export)?;
             return Ok(Some(export.address));
         }
-        let loaded = self.group.find_loaded(name);
-        let certain = loaded.as_ref().is_some_and(|(_, export)| export.binding != Binding::Weak);
-        let member = if certain { None } else { self.group.find_member(name)? };
-        let member =
-            member.filter(|(_, export)| loaded.is_none() || export.binding != Binding::Weak);
-        if let Some((place, export)) = member {
+        let loaded = self.set.find_loaded(name);
+        let is_strong = loaded.as_ref().is_some_and(|(_, export)| export.is_strong());
+        let member = if is_strong { None } else { self.set.find_member(name)? };
+        let member = member.filter(|(_, export)| loaded.is_none() || export.is_strong());
+        if let Some((at, export)) = member {
             check_kind(import, is_called, &export)?;
-            self.need(Provider::Member(place), name, &export)?;
-            let Some(provider) = self.group.members.get(place) else { return Ok(None) };
-            return Ok(Some(provider.address_for_others(name, &export)?));
+            self.depend_on(Exporter::Member(at), name, &export)?;
+            let Some(exporter) = self.set.members.get(at) else { return Ok(None) };
+            return Ok(Some(exporter.stable_address(name, &export)?));
         }
         if let Some((version, export)) = loaded {
             check_kind(import, is_called, &export)?;
-            self.need(Provider::ModuleRef(version.handle), name, &export)?;
-            return Ok(Some(version.address_for_others(self.group.loader, name, &export)?));
+            self.depend_on(Exporter::Loaded(version.handle), name, &export)?;
+            return Ok(Some(self.set.loader.stable_address(version, name, &export)?));
         }
-        Ok(self.group.loader.resolve_outside(name))
+        Ok(self.set.loader.resolve_outside(name))
     }
 
-    fn need(&self, provider: Provider, name: &[u8], export: &Export) -> Result<(), LoadError> {
-        if provider == Provider::Member(self.me) {
+    fn depend_on(&self, exporter: Exporter, name: &[u8], export: &Export) -> Result<(), LoadError> {
+        if exporter == Exporter::Member(self.me) {
             return Ok(());
         }
         let is_data = !matches!(export.kind, SymbolKind::Function | SymbolKind::None);
         let name = is_data.then(|| SharedBytes::copy_of(name)).transpose()?;
-        let datum = name.map(|name| Datum { name, address: export.address });
-        let mut needs = self.needs.borrow_mut();
-        // Imports of one module often stand together.
-        match needs.iter_mut().rev().find(|need| need.provider == provider) {
-            Some(need) => datum.map_or(Ok(()), |datum| try_push(&mut need.data, datum))?,
-            None => try_push(
-                &mut needs,
-                LoadSetNeed { provider, data: try_collect(datum.into_iter())? },
-            )?,
+        let datum = name.map(|name| ImportedDatum { name, address: export.address });
+        let mut all = self.dependencies.borrow_mut();
+        // Imports from one module are often adjacent.
+        match all.iter_mut().rev().find(|other| other.exporter == exporter) {
+            Some(other) => datum.map_or(Ok(()), |datum| try_push(&mut other.data, datum))?,
+            None => {
+                let data = try_collect(datum.into_iter())?;
+                try_push(&mut all, PendingDependency { exporter, data })?;
+            }
         }
         Ok(())
     }
 }
 
-/// Either kind of error.
-enum Refused {
+/// Why an import cannot be resolved.
+enum ImportError {
     Link(LinkError),
     Load(LoadError),
 }
 
-impl From<LoadError> for Refused {
+impl From<LoadError> for ImportError {
     fn from(error: LoadError) -> Self {
-        Refused::Load(error)
+        ImportError::Load(error)
     }
 }
 
-fn check_kind(import: &Symbol<'_>, is_called: bool, export: &Export) -> Result<(), Refused> {
+fn check_kind(import: &Symbol<'_>, is_called: bool, export: &Export) -> Result<(), ImportError> {
     let is_data = matches!(export.kind, SymbolKind::Data | SymbolKind::Constant);
     if is_called && is_data {
-        return Err(Refused::Link(LinkError::NotAFunction {
-            symbol: ShortName::new(import.name()),
-        }));
+        let error = |symbol| LinkError::NotAFunction { symbol };
+        return Err(ImportError::Link(LinkError::named(import.name(), error)));
     }
     Ok(())
 }
 
 impl Resolve for Imports<'_, '_, '_> {
     fn resolve(&self, _: &[u8]) -> Option<u64> {
-        // The linker asks with the symbol.
+        // The linker calls `resolve_import`.
         None
     }
 
@@ -399,14 +380,15 @@ impl Resolve for Imports<'_, '_, '_> {
     ) -> Result<Option<u64>, LinkError> {
         match self.find(import, is_called) {
             Ok(None) if import.binding != Binding::Weak => {
-                let missing = Missing { symbol: import.name(), module: &self.member.name };
-                (*self.missing.borrow_mut())(&missing);
+                let import = UnresolvedImport { symbol: import.name(), module: &self.member.name };
+                (*self.unresolved.borrow_mut())(&import);
                 Ok(None)
             }
             Ok(found) => Ok(found),
-            Err(Refused::Link(error)) => Err(error),
-            Err(Refused::Load(error)) => {
-                self.refusal.set(Some(error));
+            Err(ImportError::Link(error)) => Err(error),
+            Err(ImportError::Load(error)) => {
+                // `LoadSet::link` returns it instead of the linker's error.
+                self.error.set(Some(error));
                 Err(LinkError::OutOfMemory)
             }
         }

@@ -1,87 +1,75 @@
-//! Data of an old version, copied into a new one.
-#![allow(unsafe_code)]
+//! Copies the data of an old version into a new one.
 
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::ops::Range;
-use core::ptr;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::LoadError;
 use super::bytes::LinkedModule;
+use super::error::LoadError;
 use crate::alloc_util::sort::sort;
-use crate::alloc_util::{AllocError, try_collect};
+use crate::alloc_util::{AllocError, SharedBytes, try_collect, try_reserve};
 use crate::format::{SectionKind, Smf, Symbol, SymbolPlace};
-use crate::link::ShortName;
+use crate::link::LinkError;
 
-/// How much was copied.
+/// The data that a reload copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Migrated {
-    /// Symbols.
+    /// The number of symbols.
     pub symbols: u32,
-    /// Their bytes.
+    /// Their total size, in bytes.
     pub bytes: u64,
 }
 
-/// Copies the data that has the same name and size in both, and that the linker has not written into.
-///
-/// `to` must not have run yet.
-pub(super) fn move_data(from: &LinkedModule, to: &LinkedModule) -> Result<Migrated, LoadError> {
-    let mut moved = Migrated::default();
-    let old = Data::of(from.linked())?;
+/// Copies the data with the same name and size in both versions that the linker has not written into. `to` must not have
+/// run yet. `name` is that of the module.
+pub(super) fn copy_data(
+    name: &SharedBytes,
+    from: &LinkedModule,
+    to: &LinkedModule,
+) -> Result<Migrated, LoadError> {
+    let failed = |error| match error {
+        LinkError::OutOfMemory => LoadError::OutOfMemory,
+        error => LoadError::link(name, error),
+    };
+    let mut migrated = Migrated::default();
+    let old = WritableData::of(from.linked()).map_err(failed)?;
     if old.symbols.is_empty() {
-        return Ok(moved);
+        return Ok(migrated);
     }
-    let new = Data::of(to.linked())?;
+    let new = WritableData::of(to.linked()).map_err(failed)?;
     for symbol in &old.symbols {
         let Some(target) = new.find(symbol.name()) else { continue };
         let unique = old.find(symbol.name()).is_some();
-        if !unique || target.size != symbol.size || old.is_linked(symbol) || new.is_linked(target) {
+        let relocated = old.is_relocated(symbol) || new.is_relocated(target);
+        if !unique || relocated || target.size != symbol.size {
             continue;
         }
-        let places = from.address(symbol).zip(to.address(target));
-        let Some((source, target)) = places.and_then(|(a, b)| Some((to_usize(a)?, to_usize(b)?)))
-        else {
-            continue;
-        };
-        let Some(len) = to_usize(symbol.size) else { continue };
-        // What stays where it is needs no copy.
-        if source == target {
-            continue;
+        if from.copy_data(symbol, to, target) {
+            migrated.symbols += 1;
+            migrated.bytes += symbol.size;
         }
-        // SAFETY: each symbol lies in a writable section of its module, or of an older version that it
-        // keeps, in pages that stay readable and writable as long as the module: that no symbol leaves its
-        // section was checked when the modules were placed. They share data as a whole or not at all: no
-        // symbol of the new module's own memory is one of another's.
-        unsafe { copy(source, target, len) };
-        moved.symbols += 1;
-        moved.bytes += symbol.size;
     }
-    Ok(moved)
-}
-
-fn to_usize(number: u64) -> Option<usize> {
-    usize::try_from(number).ok()
+    Ok(migrated)
 }
 
 /// The symbols of writable data of one module.
-struct Data<'d> {
+struct WritableData<'d> {
     symbols: Vec<Symbol<'d>>,
     hasher: DefaultHashBuilder,
-    /// From a name to its symbol's number and whether there is another of the name.
-    numbers: HashTable<(usize, bool)>,
-    /// Where the linker writes: section and offset, sorted.
-    linked: Vec<(u32, u64)>,
+    /// The index of a symbol by name, and whether another symbol has the same name.
+    indices: HashTable<(usize, bool)>,
+    /// The relocated fields: section and offset, sorted.
+    relocated: Vec<(u32, u64)>,
 }
 
-impl<'d> Data<'d> {
-    fn of(smf: &Smf<'d>) -> Result<Self, LoadError> {
+impl<'d> WritableData<'d> {
+    fn of(smf: &Smf<'d>) -> Result<Self, LinkError> {
         let is_data = |kind| matches!(kind, SectionKind::Data | SectionKind::Bss);
         let sections = try_collect(smf.sections().iter().map(|section| is_data(section.kind)))?;
         let all = smf.symbols();
-        // Most symbols are functions, and a place is found at a fraction of the cost of a symbol.
+        // Decoding the place of a symbol is cheaper than decoding the symbol, and most are functions.
         let is_writable = |index: &u32| match all.place(*index) {
             Ok(SymbolPlace::Section { section, size, .. }) => {
                 let section = usize::try_from(section).ok().and_then(|at| sections.get(at));
@@ -89,98 +77,63 @@ impl<'d> Data<'d> {
             }
             _ => false,
         };
-        let numbers = 0..u32::try_from(all.len()).unwrap_or(u32::MAX);
-        let symbols = numbers.filter(is_writable).map_while(|index| all.get(index).ok());
+        let indices = 0..u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let symbols = indices.filter(is_writable).map_while(|index| all.get(index).ok());
         let symbols = try_collect(symbols)?;
         let hasher = DefaultHashBuilder::default();
-        let (numbers, linked) = (HashTable::new(), Vec::new());
-        let mut data = Self { symbols, hasher, numbers, linked };
-        data.enter_names()?;
+        let (indices, relocated) = (HashTable::new(), Vec::new());
+        let mut data = Self { symbols, hasher, indices, relocated };
+        data.index_names()?;
         if !data.symbols.is_empty() {
-            data.find_linked(smf)?;
+            data.find_relocated(smf)?;
         }
         Ok(data)
     }
 
-    fn enter_names(&mut self) -> Result<(), AllocError> {
-        let Self { symbols, hasher, numbers, .. } = self;
-        let name = |number: usize| symbols.get(number).map_or(&[][..], Symbol::name);
+    fn index_names(&mut self) -> Result<(), AllocError> {
+        let Self { symbols, hasher, indices, .. } = self;
+        let name = |index: usize| symbols.get(index).map_or(&[][..], Symbol::name);
         let rehash = |other: &(usize, bool)| hasher.hash_one(name(other.0));
-        numbers.try_reserve(symbols.len(), rehash).map_err(|_| AllocError)?;
-        for (number, symbol) in symbols.iter().enumerate() {
+        indices.try_reserve(symbols.len(), rehash).map_err(|_| AllocError)?;
+        for (index, symbol) in symbols.iter().enumerate() {
             let is_it = |other: &(usize, bool)| name(other.0) == symbol.name();
             let hash = hasher.hash_one(symbol.name());
-            numbers
+            indices
                 .entry(hash, is_it, rehash)
                 .and_modify(|entry| entry.1 = true)
-                .or_insert((number, false));
+                .or_insert((index, false));
         }
         Ok(())
     }
 
-    fn find_linked(&mut self, smf: &Smf<'d>) -> Result<(), LoadError> {
+    fn find_relocated(&mut self, smf: &Smf<'d>) -> Result<(), LinkError> {
         for table in smf.reloc_tables() {
-            let table = table.map_err(|error| LoadError::Format {
-                module: ShortName::new(b"the new version"),
-                error,
-            })?;
+            let table = table?;
             if matches!(table.target.kind, SectionKind::Data | SectionKind::Bss) {
                 let section = table.target.index;
-                self.linked.try_reserve(table.len()).map_err(|_| LoadError::OutOfMemory)?;
-                self.linked.extend(table.iter().map(|reloc| (section, reloc.offset)));
+                try_reserve(&mut self.relocated, table.len())?;
+                self.relocated.extend(table.iter().map(|reloc| (section, reloc.offset)));
             }
         }
-        sort(&mut self.linked);
+        sort(&mut self.relocated);
         Ok(())
     }
 
-    /// The symbol of this name, if there is one only.
+    /// The symbol called `name`, if there is exactly one.
     fn find(&self, name: &[u8]) -> Option<&Symbol<'d>> {
         let is_it = |entry: &(usize, bool)| {
             self.symbols.get(entry.0).is_some_and(|symbol| symbol.name() == name)
         };
-        let (number, twice) = self.numbers.find(self.hasher.hash_one(name), is_it)?;
-        self.symbols.get(*number).filter(|_| !twice)
+        let (index, is_repeated) = self.indices.find(self.hasher.hash_one(name), is_it)?;
+        self.symbols.get(*index).filter(|_| !is_repeated)
     }
 
-    /// Whether the linker has written into the symbol's bytes.
-    fn is_linked(&self, symbol: &Symbol<'_>) -> bool {
+    /// Whether the linker has written into the bytes of the symbol.
+    fn is_relocated(&self, symbol: &Symbol<'_>) -> bool {
         let Some(section) = symbol.section else { return true };
-        // A place has up to eight bytes, so one may begin before the symbol and reach into it.
+        // A field has up to eight bytes and may start before the symbol.
         let Range { start, end } = symbol.value.saturating_sub(7)..symbol.value + symbol.size;
-        let first = self.linked.partition_point(|place| *place < (section, start));
-        self.linked.get(first).is_some_and(|place| *place < (section, end))
-    }
-}
-
-/// Copies bytes that others may be writing to, in words as far as both sides allow.
-///
-/// # Safety
-///
-/// `len` bytes at `from` are readable and at `to` writable, the two do not overlap, and whatever Rust
-/// code may hold a reference to them is not running.
-unsafe fn copy(from: usize, to: usize, len: usize) {
-    const WORD: usize = size_of::<u64>();
-    let mut at = 0;
-    let aligned = from.is_multiple_of(WORD) && to.is_multiple_of(WORD);
-    while aligned && at + WORD <= len {
-        let source = ptr::with_exposed_provenance_mut::<u64>(from + at);
-        // SAFETY: inside the bytes that the caller answers for, and aligned.
-        let source = unsafe { AtomicU64::from_ptr(source) };
-        let target = ptr::with_exposed_provenance_mut::<u64>(to + at);
-        // SAFETY: as above.
-        let target = unsafe { AtomicU64::from_ptr(target) };
-        target.store(source.load(Ordering::Relaxed), Ordering::Relaxed);
-        at += WORD;
-    }
-    while at < len {
-        let source = ptr::with_exposed_provenance_mut::<u8>(from + at);
-        // SAFETY: inside the bytes that the caller answers for.
-        let source = unsafe { AtomicU8::from_ptr(source) };
-        let target = ptr::with_exposed_provenance_mut::<u8>(to + at);
-        // SAFETY: as above.
-        let target = unsafe { AtomicU8::from_ptr(target) };
-        target.store(source.load(Ordering::Relaxed), Ordering::Relaxed);
-        at += 1;
+        let first = self.relocated.partition_point(|field| *field < (section, start));
+        self.relocated.get(first).is_some_and(|field| *field < (section, end))
     }
 }

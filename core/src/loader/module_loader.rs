@@ -1,215 +1,125 @@
 //! The loader: modules by name and by handle.
 
-use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::alloc::Layout;
 use core::fmt;
-use core::ops::Range;
 
-use super::bytes::{ModuleBytes, ReadModule};
-use super::epoch::Domains;
-use super::load_set::{LinkedMember, LoadSet, Provider};
-use super::module_ref::ModuleRef;
-use super::provider_index::ProviderIndex;
-use super::state::{Entering, HostResolver, Scope, State};
-use super::stub_table::StubTable;
-use super::version::{Body, Datum, Need, Version};
-use super::{Clash, LoadError, LoaderOptions, LoaderStatistics, Missing, ModuleHandle, Resolved};
-use crate::alloc_util::{
-    AllocError, AttachResult, Shared, SharedBytes, TryArc, try_box, try_with_capacity,
-};
+use super::bytes::{ModuleBytes, ParsedModule};
+use super::commit::retry;
+use super::context::Context;
+use super::error::LoadError;
+use super::handle::ModuleHandle;
+use super::inner::Inner;
+use super::load_set::LoadSet;
+use super::module_ref::{ModuleRef, Resolved};
+use super::observer::{LoadObserver, SharedObserver};
+use super::options::{LoaderOptions, LoaderStatistics, UnresolvedImport};
+use super::version::{Body, Version};
+use crate::alloc_util::{AllocError, SharedBytes, TryArc};
+use crate::format::SymbolKind;
 use crate::format::library::is_library;
-use crate::format::{Binding, SymbolKind};
-use crate::link::{Export, Module, Resolve, ShortName};
+use crate::link::{Export, Name, Resolve};
 use crate::memory::PagePool;
-use crate::memory::lock::{Lock, LockGuard};
+use crate::memory::lock::Lock;
 
-/// What is asked when a module has been linked, before anybody can find it.
-pub trait LoadObserver: Send + Sync {
-    /// Something to be dropped before the module's memory is given back, such as an entry in the list
-    /// of what a debugger knows.
-    ///
-    /// # Errors
-    /// No memory; the module is not loaded then.
-    fn attach(&self, name: &[u8], module: &Module<'_>) -> AttachResult;
-
-    /// The same for a function of a module of bytecode when it has become machine code, which is while the
-    /// program runs, on the thread that wants the code. Must not use the loader.
-    fn attach_compiled(
-        &self,
-        module: &[u8],
-        function: &[u8],
-        code: Range<usize>,
-    ) -> Option<Box<dyn Send + Sync>> {
-        let _ = (module, function, code);
-        None
-    }
-
-    /// The same for the piece of code by which machine code calls a function of bytecode, when somebody has
-    /// asked for its address, which is where the piece begins. Must not use the loader.
-    ///
-    /// # Errors
-    /// No memory; there is no address then.
-    fn attach_entry(&self, module: &[u8], function: &[u8], code: Range<usize>) -> AttachResult {
-        let _ = (module, function, code);
-        Ok(None)
-    }
-
-    /// The same for each stub by which others call a function of a module that may be replaced.
-    ///
-    /// # Errors
-    /// No memory; there is no stub then.
-    fn attach_stub(&self, code: Range<usize>) -> AttachResult {
-        let _ = code;
-        Ok(None)
-    }
+/// A set of loaded modules. All methods may be called from any thread. See the [module documentation](super).
+pub struct ModuleLoader {
+    inner: Inner,
 }
 
-/// Modules that have their memory, and in which none knows an address of another yet.
-pub struct Placed<'l> {
-    loader: &'l ModuleLoader,
+/// A module and its providers, mapped and not linked yet.
+pub struct MappedModule<'l> {
+    loader: &'l Inner,
     name: SharedBytes,
-    read: ReadModule,
-    group: LoadSet<'l>,
+    parsed: ParsedModule,
+    set: LoadSet<'l>,
 }
 
-impl Placed<'_> {
-    /// The second half of [`ModuleLoader::load_reporting`]: links the modules and makes them known.
+impl MappedModule<'_> {
+    /// The second half of [`ModuleLoader::load_reporting`]: links the modules and publishes them.
     ///
     /// # Errors
     /// As [`ModuleLoader::load`].
-    pub fn link(self, missing: &mut dyn FnMut(&Missing<'_>)) -> Result<ModuleHandle, LoadError> {
-        let Self { loader, name, read, group } = self;
-        let mut placed = Some(group);
-        retry(loader, &name, |claim| {
-            let group = match placed.take() {
-                Some(group) => group,
-                None => loader.place_group(&name, &read)?,
+    pub fn link(
+        self,
+        unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
+    ) -> Result<ModuleHandle, LoadError> {
+        let Self { loader, name, parsed, set } = self;
+        let mut mapped = Some(set);
+        retry(loader, &name, |reservation| {
+            let set = match mapped.take() {
+                Some(set) => set,
+                None => map_set(loader, &name, &parsed)?,
             };
-            let (scope, members) = group.link(missing)?;
-            loader.check_clashes(&scope, &members, None)?;
-            loader.commit(&scope, members, claim)
+            let (scope, members) = set.link(unresolved)?;
+            loader.check_duplicates(&scope, &members, None)?;
+            loader.commit(&scope, members, reservation)
         })
     }
 }
 
-/// How often something is tried when a module that it was linked with has been replaced, unloaded, or has
-/// lost the function that was. Data that has moved meanwhile makes for one try more at the most: from then
-/// on there is a [`Claim`] to it.
-const ATTEMPTS: u32 = 16;
-
-/// Does `act` for the module `name`, and again when only the replacing of another one was in the way.
-pub(super) fn retry<T>(
-    loader: &ModuleLoader,
-    name: &[u8],
-    mut act: impl FnMut(&mut Claim<'_>) -> Result<T, LoadError>,
-) -> Result<T, LoadError> {
-    let mut claim = Claim { loader, number: None };
-    let mut left = ATTEMPTS;
-    loop {
-        left -= 1;
-        match act(&mut claim) {
-            Err(error) if left > 0 && error.is_passing(name) => {}
-            done => return done,
-        }
-    }
-}
-
-/// To data of other modules that was not where it had been when it was to be imported. As long as the claim
-/// lasts, whoever replaces those modules leaves it where it is, as if it had been imported; so the next
-/// try finds it there, however often they are replaced, and nobody has to wait, not even for a resolver
-/// of the host that replaces them itself.
-pub(super) struct Claim<'l> {
-    loader: &'l ModuleLoader,
-    /// What the loader knows it by, once there is one.
-    number: Option<u64>,
-}
-
-impl Claim<'_> {
-    /// Claims all the data that `members` were linked with, where it is now.
-    pub(super) fn renew(&mut self, state: &mut State, members: &[LinkedMember]) {
-        if let Some(number) = self.number.take() {
-            state.release(number);
-        }
-        let needs = members.iter().flat_map(|member| &member.needs);
-        let needs = needs.filter_map(|need| match need.provider {
-            Provider::ModuleRef(handle) => {
-                Some((handle, need.data.iter().map(|datum| &datum.name)))
-            }
-            Provider::Member(_) => None,
-        });
-        let by = members.first().map_or(&[][..], |member| &member.name);
-        self.number = state.claim(needs, ShortName::new(by));
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.loader.state().release(number);
-        }
-    }
-}
-
-impl fmt::Debug for Placed<'_> {
+impl fmt::Debug for MappedModule<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Placed").finish_non_exhaustive()
+        f.debug_struct("MappedModule").finish_non_exhaustive()
     }
 }
 
-/// Many modules, used by reference from any thread. [The room](super) says what it promises.
-pub struct ModuleLoader {
-    options: LoaderOptions,
-    /// Who is told of every module that is linked.
-    attach: Option<Shared<dyn LoadObserver>>,
-    pool: Shared<PagePool>,
-    candidates: Lock<ProviderIndex>,
-    state: Lock<State>,
-    domains: Domains,
+/// Maps a module and its providers, unless a loaded module has the name.
+fn map_set<'l>(
+    loader: &'l Inner,
+    name: &SharedBytes,
+    parsed: &ParsedModule,
+) -> Result<LoadSet<'l>, LoadError> {
+    let scope = {
+        let state = loader.state();
+        if state.by_name(name).is_some() {
+            return Err(LoadError::NameTaken { module: Name::from(name) });
+        }
+        state.scope()
+    };
+    let mut set = LoadSet::new(loader, scope, None);
+    set.map(name.clone(), parsed.clone())?;
+    Ok(set)
 }
 
 impl ModuleLoader {
-    /// A loader without modules. Ends the process when there is no memory, which [`try_new`](Self::try_new)
-    /// does not.
-    pub fn new(options: LoaderOptions) -> Self {
-        let made = Self::try_new(options);
-        made.unwrap_or_else(|AllocError| handle_alloc_error(Layout::new::<Self>()))
-    }
-
-    /// As [`new`](Self::new).
+    /// A loader without modules.
     ///
     /// # Errors
-    /// No memory.
-    pub fn try_new(mut options: LoaderOptions) -> Result<Self, AllocError> {
-        let attach = options.attach.take().map(Shared::Arc);
-        let pool = Shared::of(try_box(PagePool::new(options.kept_bytes))?)?;
-        let (candidates, state) = (Lock::new(ProviderIndex::default()), Lock::new(State::new()?));
-        let domains = Domains::new(options.call_epochs);
-        Ok(Self { options, attach, pool, candidates, state, domains })
+    /// [`AllocError`].
+    pub fn new(options: LoaderOptions) -> Result<Self, AllocError> {
+        Self::from_parts(options, None)
     }
 
-    /// With somebody who is told of every module that is linked, in place of whom the
-    /// [options](LoaderOptions::attach) name.
+    /// As [`new`](Self::new), with an observer of new code.
     ///
     /// # Errors
-    /// No memory.
-    pub fn try_attaching(self, attach: Box<dyn LoadObserver>) -> Result<Self, AllocError> {
-        Ok(Self { attach: Some(Shared::of(attach)?), ..self })
+    /// [`AllocError`].
+    pub fn with_observer(
+        options: LoaderOptions,
+        observer: Box<dyn LoadObserver>,
+    ) -> Result<Self, AllocError> {
+        Self::from_parts(options, Some(TryArc::new(observer)?))
     }
 
-    /// Loads a module under `name`, together with every [provided](Self::provide) module that it
-    /// needs and that is not there yet.
+    fn from_parts(
+        options: LoaderOptions,
+        observer: Option<SharedObserver>,
+    ) -> Result<Self, AllocError> {
+        let pool = TryArc::new(PagePool::new(options.kept_bytes))?;
+        let inner = Inner::new(Context { options, observer, pool })?;
+        Ok(Self { inner })
+    }
+
+    /// Loads a module under `name`, and every [provider](Self::register_provider) that it needs.
     ///
     /// # Errors
-    /// [`LoadError`]; nothing is loaded then.
+    /// [`LoadError`]; nothing is loaded.
     pub fn load(&self, name: &[u8], bytes: ModuleBytes) -> Result<ModuleHandle, LoadError> {
         self.load_reporting(name, bytes, &mut |_| {})
     }
 
-    /// As [`load`](Self::load). `missing` hears of every import that nobody provides, not only of the
-    /// first.
+    /// As [`load`](Self::load). Calls `unresolved` for every unresolved import; the error names the first.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -217,474 +127,218 @@ impl ModuleLoader {
         &self,
         name: &[u8],
         bytes: ModuleBytes,
-        missing: &mut dyn FnMut(&Missing<'_>),
+        unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
     ) -> Result<ModuleHandle, LoadError> {
-        self.map(name, bytes)?.link(missing)
+        self.map(name, bytes)?.link(unresolved)
     }
 
-    /// The first half of [`load`](Self::load): gives memory to the module and to every other that it
-    /// needs. Nobody finds them before they are [linked](Placed::link).
+    /// The first half of [`load`](Self::load): maps the module and its providers. Lookups find them when they are
+    /// [linked](MappedModule::link).
     ///
     /// # Errors
-    /// As [`load`](Self::load), but for imports that nobody provides.
-    pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<Placed<'_>, LoadError> {
-        let (name, read) = (SharedBytes::copy_of(name)?, read(name, bytes)?);
-        let group = self.place_group(&name, &read)?;
-        Ok(Placed { loader: self, name, read, group })
+    /// As [`load`](Self::load), except unresolved imports.
+    pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<MappedModule<'_>, LoadError> {
+        let name = SharedBytes::copy_of(name)?;
+        let parsed = parse(&name, bytes)?;
+        let set = map_set(&self.inner, &name, &parsed)?;
+        Ok(MappedModule { loader: &self.inner, name, parsed, set })
     }
 
-    fn place_group(&self, name: &SharedBytes, read: &ReadModule) -> Result<LoadSet<'_>, LoadError> {
-        let scope = self.scope_for(name)?;
-        let mut group = LoadSet::new(self, scope, None);
-        group.place(name.clone(), read.clone())?;
-        Ok(group)
-    }
-
-    /// The modules that are there, unless one has the name.
-    fn scope_for(&self, name: &[u8]) -> Result<Scope, LoadError> {
-        let state = self.state();
-        match state.by_name(name) {
-            None => Ok(state.scope()),
-            Some(_) => Err(LoadError::NameTaken { module: ShortName::new(name) }),
-        }
-    }
-
-    /// Adds something that is no SMF module but knows symbols, such as a library that the system's
-    /// loader has opened. It is dropped when it has been unloaded.
+    /// Adds symbols that are not those of an SMF module, such as a library that the system's loader has opened. They are
+    /// dropped when they are unloaded.
     ///
     /// # Errors
-    /// [`LoadError::NameTaken`].
+    /// [`LoadError::NameTaken`]; [`LoadError::OutOfMemory`].
     pub fn insert_foreign(
         &self,
         name: &[u8],
         symbols: Box<dyn Resolve + Send + Sync>,
     ) -> Result<ModuleHandle, LoadError> {
-        let own_name = SharedBytes::copy_of(name)?;
-        let mut state = self.state();
-        if state.by_name(name).is_some() {
-            return Err(LoadError::NameTaken { module: ShortName::new(name) });
+        let name = SharedBytes::copy_of(name)?;
+        let mut state = self.inner.state();
+        if state.by_name(&name).is_some() {
+            return Err(LoadError::NameTaken { module: Name::from(&name) });
         }
-        let mut entering = state.prepare(1)?;
-        let handle = state.take_slot()?;
+        let mut pending = state.prepare(1)?;
+        let handle = state.allocate_slot()?;
         let version = Version {
-            name: own_name,
+            name,
             handle,
             registration: Lock::default(),
             body: Body::Foreign(symbols),
-            needs: Vec::new(),
-            entries: None,
-            keeps: Default::default(),
+            dependencies: Vec::new(),
+            stubs: None,
+            data_owners: Lock::default(),
             pins: Default::default(),
         };
-        state.enter(&mut entering, version);
-        state.show(entering);
+        state.insert(&mut pending, version);
+        state.publish(pending);
         Ok(handle)
     }
 
-    /// Adds a module, or every module of an archive as `name(module)`, to those that are loaded when
-    /// one is loaded that imports from them. The first that is added wins.
+    /// Registers a module, or every module of an archive as `name(module)`, to be loaded when a module imports from
+    /// it. Of two providers that export one name, the first is used.
     ///
     /// # Errors
-    /// [`LoadError::Format`].
+    /// [`LoadError::Format`]; [`LoadError::OutOfMemory`].
     pub fn register_provider(&self, name: &[u8], bytes: ModuleBytes) -> Result<(), LoadError> {
-        self.candidates.lock().add(name, bytes)
+        self.inner.providers().add(name, bytes)
     }
 
-    /// Gives a name of the host an address; returns the one it had. Modules that are loaded keep what
-    /// they were linked with.
-    ///
-    /// Ends the process when there is no memory, which [`try_define`](Self::try_define) does not.
-    pub fn define(&self, name: &[u8], address: u64) -> Option<u64> {
-        let defined = self.try_define(name, address);
-        defined.unwrap_or_else(|_| handle_alloc_error(Layout::for_value(name)))
-    }
-
-    /// As [`define`](Self::define).
+    /// Defines a host symbol; returns its previous address. Loaded modules are not changed.
     ///
     /// # Errors
-    /// No memory.
-    pub fn try_define(&self, name: &[u8], address: u64) -> Result<Option<u64>, LoadError> {
-        Ok(self.state().define(name, address)?)
+    /// [`AllocError`].
+    pub fn define(&self, name: &[u8], address: u64) -> Result<Option<u64>, AllocError> {
+        self.inner.state().define(name, address)
     }
 
-    /// Sets who is asked for names that neither a module nor [`define`](Self::define) knows: usually
-    /// the process, by dlsym(3).
-    pub fn set_host_resolver(&self, process: Option<Arc<dyn Resolve + Send + Sync>>) {
-        self.ask_process(process.map(Shared::Arc));
-    }
-
-    /// As [`set_host_resolver`](Self::set_host_resolver), for who has no memory for an `Arc`.
+    /// Sets the resolver of names that neither a module nor [`define`](Self::define) defines, usually dlsym(3).
     ///
     /// # Errors
-    /// No memory; who was asked before is asked.
-    pub fn try_set_process(
+    /// [`AllocError`]; the previous resolver stays.
+    pub fn set_host_resolver(
         &self,
-        process: Option<Box<dyn Resolve + Send + Sync>>,
+        resolver: Option<Box<dyn Resolve + Send + Sync>>,
     ) -> Result<(), AllocError> {
-        self.ask_process(process.map(Shared::of).transpose()?);
+        let resolver = resolver.map(TryArc::new).transpose()?;
+        let old = core::mem::replace(&mut self.inner.state().host_resolver, resolver);
+        // Without the lock.
+        drop(old);
         Ok(())
     }
 
-    fn ask_process(&self, process: Option<HostResolver>) {
-        // The old one is dropped outside of the lock.
-        let _old = core::mem::replace(&mut self.state().process, process);
-    }
-
-    /// Sets who is asked when everybody else has been. It may load modules with this loader.
-    pub fn set_fallback_resolver(&self, fallback: Option<Arc<dyn Resolve + Send + Sync>>) {
-        self.ask_at_last(fallback.map(Shared::Arc));
-    }
-
-    /// As [`set_fallback_resolver`](Self::set_fallback_resolver), for who has no memory for an `Arc`.
+    /// Sets the resolver that is used last. It may load modules with this loader.
     ///
     /// # Errors
-    /// No memory; who was asked before is asked.
-    pub fn try_set_fallback(
+    /// [`AllocError`]; the previous resolver stays.
+    pub fn set_fallback_resolver(
         &self,
-        fallback: Option<Box<dyn Resolve + Send + Sync>>,
+        resolver: Option<Box<dyn Resolve + Send + Sync>>,
     ) -> Result<(), AllocError> {
-        self.ask_at_last(fallback.map(Shared::of).transpose()?);
+        let resolver = resolver.map(TryArc::new).transpose()?;
+        let old = core::mem::replace(&mut self.inner.state().fallback_resolver, resolver);
+        drop(old);
         Ok(())
     }
 
-    fn ask_at_last(&self, fallback: Option<HostResolver>) {
-        let _old = core::mem::replace(&mut self.state().fallback, fallback);
-    }
-
-    /// What the host says, and at last the fallback.
-    pub(super) fn resolve_outside(&self, name: &[u8]) -> Option<u64> {
-        let state = self.state();
-        if let Some(address) = state.host_symbol(name) {
-            return Some(address);
-        }
-        let (process, fallback) = (state.process.clone(), state.fallback.clone());
-        drop(state);
-        let process = process.and_then(|process| process.resolve(name));
-        process.or_else(|| fallback?.resolve(name))
-    }
-
-    /// What a name means: in the modules in the order in which they were loaded, in the host, or by
-    /// the fallback.
+    /// Resolves a name in the modules in load order, then in the host.
     ///
     /// # Errors
-    /// [`LoadError::Entries`] when there is no memory for the stub of a function.
+    /// [`LoadError::Stub`] if there is no memory for the stub of a function; [`LoadError::Bytecode`] for a bytecode function
+    /// without an address.
     pub fn resolve(&self, name: &[u8]) -> Result<Option<Resolved<'_>>, LoadError> {
         loop {
             let Some((module, export)) = self.find_held(name) else {
-                return Ok(self.resolve_outside(name).map(|address| {
+                return Ok(self.inner.resolve_outside(name).map(|address| {
                     let kind = SymbolKind::None;
                     Resolved { address, kind, module: None }
                 }));
             };
-            match module.version().address_for_others(self, name, &export) {
+            match self.inner.stable_address(module.version(), name, &export) {
                 Ok(address) => {
                     let kind = export.kind;
                     return Ok(Some(Resolved { address, kind, module: Some(module) }));
                 }
-                // The new version does not have it, so that the next look finds another, or none.
+                // The current version does not export it: the next iteration finds another definition or none.
                 Err(LoadError::Changed { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// The module that provides a name, held.
+    /// The module that defines a name, held.
     fn find_held(&self, name: &[u8]) -> Option<(ModuleRef<'_>, Export)> {
-        let scope = self.state().scope();
+        let scope = self.inner.state().scope();
         let (version, export) = scope.find_except(name, None)?;
-        if let Some(module) = self.pin(version) {
+        if let Some(module) = self.hold(version) {
             return Some((module, export));
         }
-        // Since the picture was taken it has been unloaded or replaced. While the lock is held, nobody
-        // can do so once more.
-        let state = self.state();
+        // It was unloaded or replaced meanwhile. Holding the lock prevents that now.
+        let state = self.inner.state();
         let scope = state.scope();
         let (version, export) = scope.find_except(name, None)?;
-        Some((ModuleRef::new(&self.domains, version.clone()), export))
+        Some((ModuleRef::new(&self.inner.domains, version.clone()), export))
     }
 
-    /// The view of this very version, if it is still the present one.
-    fn pin(&self, version: &TryArc<Version>) -> Option<ModuleRef<'_>> {
-        let state = self.state();
+    /// Holds `version` if it is still current.
+    fn hold(&self, version: &TryArc<Version>) -> Option<ModuleRef<'_>> {
+        let state = self.inner.state();
         let now = state.version(version.handle).ok()?;
-        now.ptr_eq(version).then(|| ModuleRef::new(&self.domains, now.clone()))
+        now.ptr_eq(version).then(|| ModuleRef::new(&self.inner.domains, now.clone()))
     }
 
-    /// The module that a handle is of, held as long as the view is.
+    /// Holds the current version of a module.
     ///
     /// # Errors
     /// [`LoadError::Stale`].
     pub fn get(&self, handle: ModuleHandle) -> Result<ModuleRef<'_>, LoadError> {
-        let state = self.state();
+        let state = self.inner.state();
         let version = state.version(handle)?.clone();
-        Ok(ModuleRef::new(&self.domains, version))
+        Ok(ModuleRef::new(&self.inner.domains, version))
     }
 
     /// The module called `name`.
     pub fn find(&self, name: &[u8]) -> Option<ModuleHandle> {
-        self.state().by_name(name)
+        self.inner.state().by_name(name)
     }
 
-    /// Whether a module may be [replaced](Self::reload).
+    /// Whether a module can be [replaced](Self::reload).
     pub fn is_reloadable(&self, handle: ModuleHandle) -> bool {
-        self.state().version(handle).is_ok_and(|version| version.entries.is_some())
+        self.inner.state().version(handle).is_ok_and(|version| version.stubs.is_some())
     }
 
-    /// Calls `visit` with each module, in the order in which they were loaded.
+    /// Calls `visit` with the name and the handle of each module, in load order.
     pub fn for_each(&self, mut visit: impl FnMut(&[u8], ModuleHandle)) {
-        let scope = self.state().scope();
+        let scope = self.inner.state().scope();
         scope.versions().iter().for_each(|version| visit(&version.name, version.handle));
     }
 
-    /// Takes a module away. Its memory is given back at once, or when the last thread has left code
-    /// that it may have entered by it.
+    /// Unloads a module. Its memory is freed when no thread can be inside its code any more.
     ///
     /// # Errors
-    /// [`LoadError::Stale`]; [`LoadError::Pinned`] when somebody holds it; [`LoadError::Needed`] when
-    /// another module imports from it.
+    /// [`LoadError::Stale`]; [`LoadError::Pinned`] if it is held; [`LoadError::Needed`] if another module imports
+    /// from it.
     pub fn unload(&self, handle: ModuleHandle) -> Result<(), LoadError> {
         self.unload_all(&[handle])
     }
 
-    /// Takes modules away together, such as those that import from each other in a circle: all or
-    /// none of them.
+    /// Unloads several modules, which may import from each other in cycles: all of them or none.
     ///
     /// # Errors
     /// As [`unload`](Self::unload).
     pub fn unload_all(&self, handles: &[ModuleHandle]) -> Result<(), LoadError> {
-        // What was unloaded before, and is left by all by now, needs nothing any more.
-        self.collect();
-        self.state().remove(handles, &self.domains)?;
-        self.collect();
+        // An unloaded module counts as an importer until it is freed.
+        self.inner.collect();
+        self.inner.state().remove(handles, &self.inner.domains)?;
+        self.inner.collect();
         Ok(())
     }
 
-    /// How much there is.
+    /// The current counters.
     pub fn statistics(&self) -> LoaderStatistics {
-        let state = self.state();
+        let state = self.inner.state();
         LoaderStatistics {
             modules: state.scope().versions().len(),
             retired: state.retired.len(),
             uncounted: state.retired.uncounted(),
             replaced_bytes: state.retired.replaced_bytes(),
-            kept_bytes: self.pool.cached_bytes(),
+            kept_bytes: self.inner.context.pool.cached_bytes(),
         }
     }
 
-    pub(super) fn state(&self) -> LockGuard<'_, State> {
-        self.state.lock()
-    }
-
-    pub(super) fn candidates(&self) -> LockGuard<'_, ProviderIndex> {
-        self.candidates.lock()
-    }
-
-    pub(super) fn pool(&self) -> &Shared<PagePool> {
-        &self.pool
-    }
-
-    pub(super) fn attach(&self) -> Option<&Shared<dyn LoadObserver>> {
-        self.attach.as_ref()
-    }
-
-    pub(super) fn options(&self) -> &LoaderOptions {
-        &self.options
-    }
-
-    pub(super) fn domains(&self) -> &Domains {
-        &self.domains
-    }
-
-    pub(super) fn new_entries(&self) -> Result<TryArc<StubTable>, AllocError> {
-        TryArc::new(StubTable::new(self.options.code_memory.clone(), self.attach.clone())?)
-    }
-
-    /// Refuses members that export what another module exports, when that is the rule.
-    pub(super) fn check_clashes(
-        &self,
-        scope: &Scope,
-        members: &[LinkedMember],
-        replaced: Option<ModuleHandle>,
-    ) -> Result<(), LoadError> {
-        match self.options.clash {
-            Clash::FirstWins => Ok(()),
-            _ => Self::refuse_clashes(scope, members, replaced),
-        }
-    }
-
-    #[inline(never)]
-    fn refuse_clashes(
-        scope: &Scope,
-        members: &[LinkedMember],
-        replaced: Option<ModuleHandle>,
-    ) -> Result<(), LoadError> {
-        for (number, member) in members.iter().enumerate() {
-            let exports = member.module.linked().symbols();
-            let strong = exports
-                .iter()
-                .map_while(Result::ok)
-                .filter(|s| s.is_export() && s.binding != Binding::Weak)
-                .map(|symbol| symbol.name());
-            for name in strong.chain(member.module.bytecode_functions().map(|(name, _)| name)) {
-                let loaded = scope.find_except(name, replaced);
-                let loaded = loaded.filter(|(_, export)| export.is_strong());
-                let mut earlier = members.iter().take(number);
-                let other = match loaded {
-                    Some((version, _)) => Some(version.short_name()),
-                    None => earlier
-                        .find(|other| other.module.find(name).is_some_and(|e| e.is_strong()))
-                        .map(|other| ShortName::new(&other.name)),
-                };
-                if let Some(other) = other {
-                    let (symbol, module) = (ShortName::new(name), ShortName::new(&member.name));
-                    return Err(LoadError::Clash { symbol, module, other });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes new modules known; the handle of the first.
-    fn commit(
-        &self,
-        scope: &Scope,
-        members: Vec<LinkedMember>,
-        claim: &mut Claim<'_>,
-    ) -> Result<ModuleHandle, LoadError> {
-        let mut state = self.state();
-        let checked = self.check_commit(&state, scope, &members, None);
-        checked.inspect_err(|_| claim.renew(&mut state, &members))?;
-        let mut entering = Members::prepare(&mut state, &members)?;
-        entering.take_slots(&mut state, None)?;
-        let first = entering.handles.first().copied().ok_or(LoadError::OutOfMemory)?;
-        entering.enter(&mut state, members);
-        Ok(first)
-    }
-
-    /// Whether what was true when the members were linked still is: the names of those that are new are
-    /// free, everybody whom they refer to is there, and nobody came who would clash. The first takes
-    /// the place of `replaced`. A module that somebody else has loaded meanwhile by demand as well is
-    /// [`LoadError::Changed`]: another try finds it.
-    pub(super) fn check_commit(
-        &self,
-        state: &State,
-        scope: &Scope,
-        members: &[LinkedMember],
-        replaced: Option<ModuleHandle>,
-    ) -> Result<(), LoadError> {
-        let mut new = members.iter().enumerate().skip(usize::from(replaced.is_some()));
-        if let Some((number, member)) = new.find(|(_, m)| state.by_name(&m.name).is_some()) {
-            let module = ShortName::new(&member.name);
-            let was_free = scope.versions().iter().all(|version| version.name != member.name);
-            return Err(match number {
-                1.. if was_free => LoadError::Changed { module },
-                _ => LoadError::NameTaken { module },
-            });
-        }
-        if state.scope().is(scope) {
-            return Ok(());
-        }
-        for need in members.iter().flat_map(|member| &member.needs) {
-            let Provider::ModuleRef(handle) = need.provider else { continue };
-            let Some(then) = scope.versions().iter().find(|version| version.handle == handle)
-            else {
-                continue;
-            };
-            // A function of a new version is found through the same stub; data is not, unless others
-            // refer to it already.
-            let same = state.version(handle).is_ok_and(|now| {
-                let there = |datum: &Datum| {
-                    now.body.find(&datum.name).map(|export| export.address) == Some(datum.address)
-                };
-                now.ptr_eq(then) || need.data.iter().all(there)
-            });
-            if !same {
-                return Err(LoadError::Changed { module: then.short_name() });
-            }
-        }
-        match self.options.clash {
-            Clash::FirstWins => Ok(()),
-            Clash::Refuse => self.check_clashes(&state.scope(), members, replaced),
-        }
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
     }
 }
 
-/// Linked modules on the way to be known.
-pub(super) struct Members {
-    entering: Entering,
-    /// Of each member.
-    handles: Vec<ModuleHandle>,
-    needs: Vec<Vec<Need>>,
-}
-
-impl Members {
-    /// Everything that may be refused on the way, but for [slots](Self::take_slots).
-    pub(super) fn prepare(state: &mut State, members: &[LinkedMember]) -> Result<Self, LoadError> {
-        let mut needs = try_with_capacity(members.len())?;
-        for member in members {
-            needs.push(try_with_capacity(member.needs.len())?);
-        }
-        let handles = try_with_capacity(members.len())?;
-        Ok(Self { entering: state.prepare(members.len())?, handles, needs })
-    }
-
-    /// Takes a slot for each of them, or none; the first takes the place of `replaced`.
-    pub(super) fn take_slots(
-        &mut self,
-        state: &mut State,
-        replaced: Option<ModuleHandle>,
-    ) -> Result<(), LoadError> {
-        self.handles.extend(replaced);
-        while self.handles.len() < self.needs.len() {
-            match state.take_slot() {
-                Ok(handle) => self.handles.push(handle),
-                Err(error) => {
-                    let taken = self.handles.drain(..).skip(usize::from(replaced.is_some()));
-                    taken.for_each(|handle| state.give_back(handle));
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes them known. Returns the version that the first replaced.
-    pub(super) fn enter(
-        self,
-        state: &mut State,
-        members: Vec<LinkedMember>,
-    ) -> Option<TryArc<Version>> {
-        let Self { mut entering, handles, needs } = self;
-        for ((member, &handle), mut needs) in members.into_iter().zip(&handles).zip(needs) {
-            needs.extend(member.needs.into_iter().filter_map(|need| need.resolved(&handles)));
-            let version = Version {
-                name: member.name,
-                handle,
-                registration: Lock::new(member.attached),
-                body: Body::Linked(member.module),
-                needs,
-                entries: member.entries,
-                keeps: Lock::new(member.keeps),
-                pins: Default::default(),
-            };
-            state.enter(&mut entering, version);
-        }
-        state.show(entering)
-    }
-}
-
-pub(super) fn read(name: &[u8], bytes: ModuleBytes) -> Result<ReadModule, LoadError> {
-    let module = ShortName::new(name);
+/// Parses a module, which must not be an archive.
+pub(super) fn parse(name: &SharedBytes, bytes: ModuleBytes) -> Result<ParsedModule, LoadError> {
     if is_library(bytes.as_slice()) {
-        return Err(LoadError::Archive { module });
+        return Err(LoadError::Archive { module: Name::from(name) });
     }
-    ReadModule::parse(bytes).map_err(|error| LoadError::Format { module, error })
-}
-
-impl Default for ModuleLoader {
-    fn default() -> Self {
-        Self::new(LoaderOptions::default())
-    }
+    let malformed = |error| LoadError::Format { module: Name::from(name), error };
+    ParsedModule::parse(bytes).map_err(malformed)
 }
 
 impl fmt::Debug for ModuleLoader {

@@ -1,63 +1,80 @@
-//! A module that is held.
+//! A held module.
 
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::bytecode::Bytecode;
+use super::bytes::LinkedModule;
 use super::epoch::{self, Domains};
+use super::error::LoadError;
+use super::handle::ModuleHandle;
 use super::version::{Body, Version};
-use super::{LoadError, ModuleHandle};
 use crate::alloc_util::TryArc;
-use crate::format::{Smf, Symbol};
+use crate::format::{Smf, Symbol, SymbolKind};
 use crate::link::Export;
 use crate::vm::Engine;
 
-/// One version of a module. As long as it is held, that version stays where it is, whether it is
-/// replaced or not, and so does every module that its code can get to.
+/// Holds one version of a module. Until the value is dropped, that version and every module that its code can reach stay
+/// in memory, even if they are replaced.
 pub struct ModuleRef<'l> {
     version: TryArc<Version>,
     _guard: epoch::Guard<'l>,
 }
 
+/// The definition of a name.
+#[derive(Debug)]
+pub struct Resolved<'l> {
+    /// The address. For a function of a reloadable module that of its stub, which is the same for every version.
+    pub address: u64,
+    /// The kind; `SymbolKind::None` for host symbols.
+    pub kind: SymbolKind,
+    /// The defining module, held; `None` for host symbols.
+    pub module: Option<ModuleRef<'l>>,
+}
+
 impl<'l> ModuleRef<'l> {
-    /// With the lock of the loader held, so that the version is not taken away meanwhile.
+    /// The caller holds the lock of the loader, so that the version is current.
     pub(super) fn new(domains: &'l Domains, version: TryArc<Version>) -> Self {
         version.pins.fetch_add(1, Ordering::Relaxed);
         Self { version, _guard: domains.pin() }
     }
 
-    /// The name under which it was loaded.
+    /// The name under which the module was loaded.
     pub fn name(&self) -> &[u8] {
         &self.version.name
     }
 
-    /// Its handle, which is the same for every version of it.
+    /// The handle, which is the same for every version.
     pub fn handle(&self) -> ModuleHandle {
         self.version.handle
     }
 
-    /// The file it was made from; `None` for what is no SMF module.
-    pub fn smf(&self) -> Option<&Smf<'_>> {
-        self.version.smf()
+    fn module(&self) -> Option<&LinkedModule> {
+        self.version.body.linked()
     }
 
-    /// What was linked of the file, as [`Module::linked`](crate::link::Module::linked).
+    /// The file of the module; `None` if it is not an SMF module.
+    pub fn smf(&self) -> Option<&Smf<'_>> {
+        self.module().map(LinkedModule::smf)
+    }
+
+    /// The linked file, as [`Module::linked`](crate::link::Module::linked).
     pub fn linked(&self) -> Option<&Smf<'_>> {
         self.version.linked()
     }
 
-    /// What it exports under a name, at its address in this version.
+    /// The export called `name`, at its address in this version.
     #[inline]
     pub fn export(&self, name: &[u8]) -> Option<Export> {
-        // Bytecode may have functions without addresses.
+        // Bytecode functions may have no address.
         self.version.body.find(name).filter(|export| export.address != 0)
     }
 
-    /// Why a function of bytecode has no address; `None` when it has one, and for everything else.
+    /// Why a bytecode function has no address; `None` if it has one, and for other symbols.
     pub fn refusal(&self, name: &[u8]) -> Option<LoadError> {
         let error = self.bytecode()?.refusal(name)?;
-        Some(LoadError::Bytecode { module: self.version.short_name(), error })
+        Some(LoadError::Bytecode { module: self.version.error_name(), error })
     }
 
     /// The address of an exported function in this version.
@@ -68,72 +85,55 @@ impl<'l> ModuleRef<'l> {
         }
     }
 
-    /// What runs the module, if it is bytecode: it calls functions of any number of parameters, tells what
-    /// stopped them, and can be interrupted.
+    /// The engine of a bytecode module. It calls functions with any number of arguments, reports why they stop, and can
+    /// be interrupted.
     pub fn engine(&self) -> Option<&Engine<'_>> {
         self.bytecode().map(Bytecode::engine)
     }
 
-    /// The index of a function of bytecode, for its [engine](Self::engine).
+    /// The index of a bytecode function, for the [engine](Self::engine).
     pub fn bytecode_function(&self, name: &[u8]) -> Option<u32> {
         self.bytecode()?.index_of(name)
     }
 
-    /// The index of the function of bytecode where running begins.
-    pub fn bytecode_begin(&self) -> Option<u32> {
-        self.bytecode()?.begin()
+    /// The index of the bytecode entry function.
+    pub fn bytecode_entry(&self) -> Option<u32> {
+        self.bytecode()?.entry()
     }
 
-    /// The functions of a module of bytecode, with their indices, in the order of their names.
+    /// The names and indices of all bytecode functions, sorted by name.
     pub fn bytecode_functions(&self) -> impl Iterator<Item = (&[u8], u32)> {
         self.bytecode().into_iter().flat_map(Bytecode::functions)
     }
 
-    /// The functions of a module of bytecode that can be called by address, in the order of their names; no
-    /// table of symbols has them. Each is given its address; those that [cannot have one](Self::refusal) are
-    /// left out.
+    /// The bytecode functions that can be called by address, sorted by name. They are not in the symbol table. Gives each
+    /// of them its address; functions that [cannot have one](Self::refusal) are left out.
     pub fn bytecode_exports(&self) -> impl Iterator<Item = (&[u8], Export)> {
         self.bytecode().into_iter().flat_map(Bytecode::exports)
     }
 
     fn bytecode(&self) -> Option<&Bytecode<'_>> {
-        match &self.version.body {
-            Body::Linked(module) => module.bytecode(),
-            Body::Foreign(_) => None,
-        }
+        self.module()?.bytecode()
     }
 
-    /// Where running begins, as [`Module::entry_point`](crate::link::Module::entry_point).
+    /// The entry point, as [`Module::entry_point`](crate::link::Module::entry_point).
     pub fn entry_point(&self) -> Option<u64> {
-        match &self.version.body {
-            Body::Linked(module) => module.entry_point(),
-            Body::Foreign(_) => None,
-        }
+        self.module()?.entry_point()
     }
 
-    /// The address of a symbol of what was linked.
+    /// The address of a symbol of the [linked](Self::linked) file.
     pub fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
-        match &self.version.body {
-            Body::Linked(module) => module.address(symbol),
-            Body::Foreign(_) => None,
-        }
+        self.module()?.address(symbol)
     }
 
-    /// Whether an address lies in its memory; of bytecode, whether a function was given this address.
+    /// Whether an address lies in the module's memory; for bytecode, whether it is that of a function.
     pub fn contains(&self, address: u64) -> bool {
-        match &self.version.body {
-            Body::Linked(module) => module.contains(address),
-            Body::Foreign(_) => false,
-        }
+        self.module().is_some_and(|module| module.contains(address))
     }
 
-    /// The addresses of the pages that can run, in rising order; none of bytecode, which shares its pages.
+    /// The address ranges of the executable pages, ascending. Empty for bytecode, whose pages are shared.
     pub fn code(&self) -> impl Iterator<Item = Range<usize>> {
-        let linked = match &self.version.body {
-            Body::Linked(module) => Some(module.code()),
-            Body::Foreign(_) => None,
-        };
-        linked.into_iter().flatten()
+        self.module().into_iter().flat_map(LinkedModule::code)
     }
 
     pub(super) fn version(&self) -> &TryArc<Version> {
@@ -151,6 +151,6 @@ impl Drop for ModuleRef<'_> {
 impl fmt::Debug for ModuleRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name().escape_ascii();
-        f.debug_struct("Loaded").field("name", &format_args!("{name}")).finish_non_exhaustive()
+        f.debug_struct("ModuleRef").field("name", &format_args!("{name}")).finish_non_exhaustive()
     }
 }

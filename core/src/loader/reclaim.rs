@@ -1,37 +1,25 @@
 //! When the memory of replaced and unloaded versions is freed.
 //!
-//! There is no unsafe operation here: [`collect_quiescent`](ModuleLoader::collect_quiescent) is unsafe to call
-//! because what it frees may be machine code that a thread is running.
+//! This file contains no unsafe operation. [`collect_quiescent`](ModuleLoader::collect_quiescent) is unsafe to call
+//! because it may free machine code that a thread is running.
 #![allow(unsafe_code)]
 
 use super::module_loader::ModuleLoader;
 
 impl ModuleLoader {
-    /// Frees the versions that were replaced or unloaded and that no thread can reach any more. Happens by
-    /// itself whenever a module is replaced or unloaded.
+    /// Frees replaced and unloaded versions that no thread can reach. Every replacement and unload does so too.
     ///
-    /// A version stays while a thread holds a module, or is in a call by address, that it began before
-    /// the version was replaced. A replaced version of a module of which a stable address was
-    /// [handed out](Self::resolve), or that another module imports from, stays until
-    /// [`collect_quiescent`](Self::collect_quiescent): nothing counts the threads that call it by such an address.
+    /// A version stays while a thread holds a module, or is in a counted call by address, that started before the
+    /// version was replaced. A replaced version stays until [`collect_quiescent`](Self::collect_quiescent) if a
+    /// stable address of its module was [returned](Self::resolve) or imported: calls by such an address are not
+    /// counted.
     pub fn collect(&self) {
-        let left = self.state().retired.begin_unregister(self.domains());
-        if !left.is_empty() {
-            left.iter().for_each(|left| left.version.unregister(left.with_stubs));
-            self.state().retired.unregistered(&left, self.domains());
-        }
-        let unreachable = self.state().take_unreachable(self.domains());
-        for retired in &unreachable {
-            // A newer version may use data of this one; this one uses data of others no longer.
-            let kept = core::mem::take(&mut *retired.version().keeps.lock());
-            drop(kept);
-        }
-        drop(unreachable);
+        self.inner().collect();
     }
 
-    /// Frees replaced versions, as [`collect`](Self::collect), also those that threads may have entered through
-    /// a stable address. To be called from time to time by a host that replaces modules and calls them so;
-    /// [`LoadError::ReplacedCodeLimit`](super::LoadError::ReplacedCodeLimit) says when it is due.
+    /// As [`collect`](Self::collect), and also frees replaced versions that threads may have entered through a stable
+    /// address. A host that replaces modules and calls them by such addresses calls this from time to time;
+    /// [`LoadError::ReplacedCodeLimit`](super::LoadError::ReplacedCodeLimit) reports that it is due.
     ///
     /// # Safety
     /// From the start of this call to its end no thread is inside code of a module that it entered other than
@@ -39,10 +27,10 @@ impl ModuleLoader {
     /// * while it holds a module of this loader, or
     /// * by a call that pins [`LoaderOptions::call_epochs`](super::LoaderOptions::call_epochs).
     ///
-    /// A thread is inside from the first instruction of the stub until it has returned to the host, also while
-    /// it waits in a function of the host that the code has called.
+    /// A thread is inside from the first instruction of the stub until it has returned to the host, including the time
+    /// that it spends in a host function that the code calls.
     pub unsafe fn collect_quiescent(&self) {
-        self.state().retired.declare_quiescent();
+        self.inner().state().retired.declare_quiescent();
         self.collect();
     }
 }

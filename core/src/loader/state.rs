@@ -1,4 +1,4 @@
-//! What is behind the lock of a loader: which modules there are, in which order, and who needs whom.
+//! The state behind the lock of a loader: the loaded modules, their order, and their dependencies.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,52 +9,52 @@ use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::epoch::Domains;
-use super::retired::{Cause, Retired, RetiredVersions};
-use super::version::{Datum, Version};
-use super::{LoadError, ModuleHandle};
+use super::error::LoadError;
+use super::handle::ModuleHandle;
+use super::retired::{RetireCause, Retired, RetiredVersions};
+use super::version::{ImportedDatum, Version};
 use crate::alloc_util::{
-    AllocError, Shared, SharedBytes, TryArc, UninitArc, try_copy_bytes, try_with_capacity,
+    AllocError, SharedBytes, TryArc, UninitArc, try_copy_bytes, try_with_capacity,
 };
 use crate::format::{Binding, SymbolKind};
-use crate::link::{Export, Resolve, ShortName};
+use crate::link::{Export, Resolve};
 
-/// Modules in the order in which they were loaded.
-type Order = Vec<TryArc<Version>>;
+/// Modules in load order.
+type LoadOrder = Vec<TryArc<Version>>;
 
-/// Every module that is loaded: a moment's picture, cheap to take.
+/// The lookup scope: an immutable snapshot of all loaded modules.
 #[derive(Clone, Default)]
-pub(super) struct Scope(Option<TryArc<Order>>);
+pub(super) struct Scope(Option<TryArc<LoadOrder>>);
 
 impl Scope {
-    /// The modules, in the order in which they were loaded.
+    /// The modules, in load order.
     pub(super) fn versions(&self) -> &[TryArc<Version>] {
         self.0.as_ref().map_or(&[], |order| order)
     }
 
-    /// A picture of its own, with room for so many modules more.
-    #[inline(never)]
-    fn copy(&self, more: usize) -> Result<Order, AllocError> {
+    /// A copy with capacity for `more` additional modules.
+    fn copy(&self, more: usize) -> Result<LoadOrder, AllocError> {
         let mut order = try_with_capacity(self.versions().len().saturating_add(more))?;
         order.extend_from_slice(self.versions());
         Ok(order)
     }
 
-    /// Makes this a picture that nobody else has, which can be changed.
-    fn separate(&mut self) -> Result<(), AllocError> {
+    /// Copies a shared snapshot, so that it can be changed.
+    fn make_unique(&mut self) -> Result<(), AllocError> {
         if self.0.as_mut().is_some_and(|order| order.get_mut().is_none()) {
             self.0 = Some(TryArc::new(self.copy(0)?)?);
         }
         Ok(())
     }
 
-    /// Takes a module out of a picture that is [separate](Self::separate).
+    /// Removes a module from a snapshot that is [unique](Self::make_unique).
     fn remove(&mut self, handle: ModuleHandle) {
         if let Some(order) = self.0.as_mut().and_then(TryArc::get_mut) {
             order.retain(|version| version.handle != handle);
         }
     }
 
-    /// The first module that exports `name` for certain, else the first that does weakly.
+    /// The first module with a strong export of `name`, else the first with a weak one.
     pub(super) fn find_except(
         &self,
         name: &[u8],
@@ -81,24 +81,25 @@ impl Scope {
     }
 }
 
-/// A place for a module.
+/// A slot for a module.
 #[derive(Default)]
 struct Slot {
     generation: u32,
     version: Option<TryArc<Version>>,
-    /// How many modules import from it, retired ones included.
-    needed: u32,
-    /// How many of those refer to its data.
-    data_needed: u32,
+    /// The number of versions that import from it, retired ones included.
+    importers: u32,
+    /// The number of those that import data.
+    data_importers: u32,
 }
 
-/// Data that a module which is being loaded will refer to.
-struct Claimed {
-    /// Of the claim.
+/// Data that a module being loaded is going to import.
+struct ReservedDatum {
+    /// The number of the reservation.
     number: u64,
     handle: ModuleHandle,
-    datum: Datum,
-    by: ShortName,
+    datum: ImportedDatum,
+    /// The name of the importing module.
+    by: SharedBytes,
 }
 
 struct HostSymbol {
@@ -107,13 +108,13 @@ struct HostSymbol {
 }
 
 /// A resolver of the host.
-pub(super) type HostResolver = Shared<dyn Resolve + Send + Sync>;
+pub(super) type HostResolver = TryArc<Box<dyn Resolve + Send + Sync>>;
 
-/// Versions on the way to be known.
-pub(super) struct Entering {
-    rooms: Vec<UninitArc<Version>>,
-    order: Order,
-    scope: UninitArc<Order>,
+/// The allocations that insert versions into a [`State`], made in advance.
+pub(super) struct PendingInsert {
+    versions: Vec<UninitArc<Version>>,
+    order: LoadOrder,
+    scope: UninitArc<LoadOrder>,
     replaced: Option<TryArc<Version>>,
 }
 
@@ -123,21 +124,19 @@ pub(super) struct State {
     free: Vec<u32>,
     scope: Scope,
     hasher: DefaultHashBuilder,
-    /// From a module's name to its slot.
+    /// Slots by module name.
     names: HashTable<u32>,
     host: HashTable<HostSymbol>,
-    pub(super) process: Option<HostResolver>,
-    pub(super) fallback: Option<HostResolver>,
+    pub(super) host_resolver: Option<HostResolver>,
+    pub(super) fallback_resolver: Option<HostResolver>,
     pub(super) retired: RetiredVersions,
-    /// What is to stay where it is although nobody refers to it yet.
-    claimed: Vec<Claimed>,
-    /// How many claims there have been.
-    claims: u64,
+    reserved: Vec<ReservedDatum>,
+    /// The number of the next reservation.
+    next_reservation: u64,
 }
 
 impl State {
-    /// Without modules. The names have room for a few: what makes more is not small, and most processes
-    /// never need it.
+    /// A state without modules.
     pub(super) fn new() -> Result<Self, AllocError> {
         let mut state = Self::default();
         state.names.try_reserve(1, |_| 0).map_err(|_| AllocError)?;
@@ -176,7 +175,7 @@ impl State {
         found.map(|symbol| symbol.address)
     }
 
-    /// Sets a symbol of the host; returns the address it had.
+    /// Defines a host symbol; returns its previous address.
     pub(super) fn define(&mut self, name: &[u8], address: u64) -> Result<Option<u64>, AllocError> {
         let hasher = &self.hasher;
         let rehash = |symbol: &HostSymbol| hasher.hash_one(&*symbol.name);
@@ -193,141 +192,147 @@ impl State {
         }
     }
 
-    /// A slot for a module to come. Given back by [`give_back`](Self::give_back) or filled by
-    /// [`enter`](Self::enter).
-    pub(super) fn take_slot(&mut self) -> Result<ModuleHandle, LoadError> {
+    /// Allocates a slot, which [`free_slot`](Self::free_slot) frees or [`insert`](Self::insert) fills.
+    pub(super) fn allocate_slot(&mut self) -> Result<ModuleHandle, LoadError> {
         if let Some(slot) = self.free.pop() {
             let found = usize::try_from(slot).ok().and_then(|slot| self.slots.get(slot));
             return Ok(ModuleHandle { slot, generation: found.map_or(0, |slot| slot.generation) });
         }
         let slot = u32::try_from(self.slots.len()).map_err(|_| LoadError::OutOfMemory)?;
         self.slots.try_reserve(1).map_err(|_| LoadError::OutOfMemory)?;
-        // Every slot may be given back.
+        // Freeing a slot must not allocate.
         let all = self.slots.len().saturating_add(1);
         self.free.try_reserve(all - self.free.len()).map_err(|_| LoadError::OutOfMemory)?;
-        // So that no handle is 0.
+        // Generation 0 would allow a handle with the number 0.
         self.slots.push(Slot { generation: 1, ..Slot::default() });
         Ok(ModuleHandle { slot, generation: 1 })
     }
 
-    pub(super) fn give_back(&mut self, handle: ModuleHandle) {
+    pub(super) fn free_slot(&mut self, handle: ModuleHandle) {
         self.free.push(handle.slot);
     }
 
-    /// Everything that it takes to make so many versions known, so that nothing can fail afterwards as
-    /// long as the lock is held.
-    pub(super) fn prepare(&mut self, count: usize) -> Result<Entering, AllocError> {
+    /// Makes all allocations for inserting `count` versions, so that the insertion cannot fail while the lock is held.
+    pub(super) fn prepare(&mut self, count: usize) -> Result<PendingInsert, AllocError> {
         let Self { slots, hasher, names, scope, .. } = self;
         let rehash = |slot: &u32| name_hash(slots, hasher, *slot);
         names.try_reserve(count, rehash).map_err(|_| AllocError)?;
-        let mut rooms = try_with_capacity(count)?;
+        let mut versions = try_with_capacity(count)?;
         for _ in 0..count {
-            rooms.push(UninitArc::new()?);
+            versions.push(UninitArc::new()?);
         }
-        Ok(Entering { rooms, order: scope.copy(count)?, scope: UninitArc::new()?, replaced: None })
+        Ok(PendingInsert {
+            versions,
+            order: scope.copy(count)?,
+            scope: UninitArc::new()?,
+            replaced: None,
+        })
     }
 
-    /// Makes a version known: in a slot that was taken, or in place of the one that is there.
-    pub(super) fn enter(&mut self, entering: &mut Entering, version: Version) {
-        let Some(room) = entering.rooms.pop() else { return };
-        let version = room.fill(version);
-        self.count_needs(&version, 1);
+    /// Adds a version in its slot, in place of a previous version of the module.
+    pub(super) fn insert(&mut self, pending: &mut PendingInsert, version: Version) {
+        let Some(allocation) = pending.versions.pop() else { return };
+        let version = allocation.fill(version);
+        self.count_importer(&version, 1);
         let handle = version.handle;
         let old = self.slot_mut(handle).and_then(|slot| slot.version.replace(version.clone()));
-        let order = &mut entering.order;
+        let order = &mut pending.order;
         let place = old.as_ref().and_then(|_| order.iter_mut().find(|v| v.handle == handle));
         match place {
             Some(place) => *place = version,
             None => {
                 order.push(version.clone());
-                self.enter_name(&version);
+                self.insert_name(&version);
             }
         }
-        if entering.replaced.is_none() {
-            entering.replaced = old;
+        if pending.replaced.is_none() {
+            pending.replaced = old;
         }
     }
 
-    /// Lets everybody find the versions that were entered. Returns the one in whose place the first is.
-    pub(super) fn show(&mut self, entered: Entering) -> Option<TryArc<Version>> {
-        let Entering { order, scope, replaced, .. } = entered;
+    /// Makes the inserted versions visible. Returns the version that the first one replaced.
+    pub(super) fn publish(&mut self, pending: PendingInsert) -> Option<TryArc<Version>> {
+        let PendingInsert { order, scope, replaced, .. } = pending;
         self.scope = Scope(Some(scope.fill(order)));
         replaced
     }
 
-    fn enter_name(&mut self, version: &Version) {
+    fn insert_name(&mut self, version: &Version) {
         let Self { slots, hasher, names, .. } = self;
         let rehash = |slot: &u32| name_hash(slots, hasher, *slot);
         names.insert_unique(hasher.hash_one(&*version.name), version.handle.slot, rehash);
     }
 
-    fn count_needs(&mut self, version: &Version, by: i32) {
-        for need in &version.needs {
-            let Some(slot) = self.slot_mut(need.handle) else { continue };
-            slot.needed = slot.needed.wrapping_add_signed(by);
-            if !need.data.is_empty() {
-                slot.data_needed = slot.data_needed.wrapping_add_signed(by);
+    fn count_importer(&mut self, version: &Version, by: i32) {
+        for dependency in &version.dependencies {
+            let Some(slot) = self.slot_mut(dependency.handle) else { continue };
+            slot.importers = slot.importers.wrapping_add_signed(by);
+            if !dependency.data.is_empty() {
+                slot.data_importers = slot.data_importers.wrapping_add_signed(by);
             }
         }
     }
 
-    /// The data of a module that others refer to or [claim](Self::claim), and who does. The module itself is
-    /// none of them.
+    /// The data of a module that other modules import or [reserve](Self::reserve_data), with their names.
     pub(super) fn data_in_use(
         &self,
         handle: ModuleHandle,
-    ) -> impl Iterator<Item = (&Datum, ShortName)> {
-        let is_used = self.slot(handle).is_ok_and(|slot| slot.data_needed != 0);
-        let users = is_used.then(|| self.users_of(handle)).into_iter().flatten();
+    ) -> impl Iterator<Item = (&ImportedDatum, &SharedBytes)> {
+        let is_used = self.slot(handle).is_ok_and(|slot| slot.data_importers != 0);
+        let importers = is_used.then(|| self.importers_of(handle)).into_iter().flatten();
         let used =
-            users.flat_map(|(user, data)| data.iter().map(|datum| (datum, user.short_name())));
-        let claimed = self.claimed.iter().filter(move |claimed| claimed.handle == handle);
-        used.chain(claimed.map(|claimed| (&claimed.datum, claimed.by)))
+            importers.flat_map(|(user, data)| data.iter().map(move |datum| (datum, &user.name)));
+        let reserved = self.reserved.iter().filter(move |reserved| reserved.handle == handle);
+        used.chain(reserved.map(|reserved| (&reserved.datum, &reserved.by)))
     }
 
-    /// Claims data of modules, by name, where it is now. The number of the claim; `None` when there is no
-    /// memory for one.
-    pub(super) fn claim<'n>(
+    /// Reserves data symbols of modules at their current addresses, on behalf of the module `by`. Returns the number of
+    /// the reservation; `None` if there is no memory for it.
+    pub(super) fn reserve_data<'n>(
         &mut self,
-        needs: impl Iterator<Item = (ModuleHandle, impl Iterator<Item = &'n SharedBytes>)>,
-        by: ShortName,
+        data: impl Iterator<Item = (ModuleHandle, impl Iterator<Item = &'n SharedBytes>)>,
+        by: &SharedBytes,
     ) -> Option<u64> {
-        let number = self.claims;
-        self.claims += 1;
-        for (handle, names) in needs {
-            // One that is gone is for the next try to miss.
+        let number = self.next_reservation;
+        self.next_reservation += 1;
+        for (handle, names) in data {
+            // The next attempt reports a module that was unloaded.
             let Ok(version) = self.version(handle).cloned() else { continue };
             for name in names {
                 let found = version.body.find(name);
                 let Some(export) = found.filter(|e| e.kind != SymbolKind::Function) else {
                     continue;
                 };
-                if self.claimed.try_reserve(1).is_err() {
-                    self.release(number);
+                if self.reserved.try_reserve(1).is_err() {
+                    self.release_data(number);
                     return None;
                 }
-                let datum = Datum { name: name.clone(), address: export.address };
-                self.claimed.push(Claimed { number, handle, datum, by });
+                let datum = ImportedDatum { name: name.clone(), address: export.address };
+                self.reserved.push(ReservedDatum { number, handle, datum, by: by.clone() });
             }
         }
         Some(number)
     }
 
-    /// Ends a claim.
-    pub(super) fn release(&mut self, number: u64) {
-        self.claimed.retain(|claimed| claimed.number != number);
+    /// Ends a reservation.
+    pub(super) fn release_data(&mut self, number: u64) {
+        self.reserved.retain(|reserved| reserved.number != number);
     }
 
-    /// Who imports from a module, retired ones included, and what data.
-    fn users_of(&self, handle: ModuleHandle) -> impl Iterator<Item = (&Version, &[Datum])> {
+    /// The versions that import from a module, retired ones included, and the data that they import.
+    fn importers_of(
+        &self,
+        handle: ModuleHandle,
+    ) -> impl Iterator<Item = (&Version, &[ImportedDatum])> {
         let retired = self.retired.versions();
         self.scope.versions().iter().chain(retired).filter_map(move |version| {
-            let need = version.needs.iter().find(|need| need.handle == handle)?;
-            Some((&**version, &*need.data))
+            let mut dependencies = version.dependencies.iter();
+            let dependency = dependencies.find(|dependency| dependency.handle == handle)?;
+            Some((&**version, &*dependency.data))
         })
     }
 
-    /// Takes modules away that nobody holds and that only each other import from. They are retired.
+    /// Retires modules that are not held and that only each other import from.
     pub(super) fn remove(
         &mut self,
         handles: &[ModuleHandle],
@@ -337,26 +342,26 @@ impl State {
             let version = self.version(*handle)?;
             let pins = version.pins.load(Relaxed);
             if pins != 0 {
-                return Err(LoadError::Pinned { module: version.short_name(), pins });
+                return Err(LoadError::Pinned { module: version.error_name(), pins });
             }
-            if self.slot(*handle)?.needed != 0 {
-                let mut users = self.users_of(*handle);
-                let outside = users.find(|(user, _)| !Self::is_one_of(user, handles));
+            if self.slot(*handle)?.importers != 0 {
+                let mut importers = self.importers_of(*handle);
+                let outside = importers.find(|(user, _)| !Self::is_one_of(user, handles));
                 if let Some((user, _)) = outside {
-                    let (module, by) = (version.short_name(), user.short_name());
+                    let (module, by) = (version.error_name(), user.error_name());
                     return Err(LoadError::Needed { module, by });
                 }
             }
         }
         self.retired.try_reserve(handles.len())?;
-        self.scope.separate()?;
+        self.scope.make_unique()?;
         for handle in handles {
             self.remove_one(*handle, domains);
         }
         Ok(())
     }
 
-    /// Whether a version, present or retired, is of one of these modules and is not held.
+    /// Whether a version, current or retired, belongs to one of these modules and is not held.
     fn is_one_of(user: &Version, handles: &[ModuleHandle]) -> bool {
         handles.contains(&user.handle) && user.pins.load(Relaxed) == 0
     }
@@ -369,24 +374,24 @@ impl State {
         self.scope.remove(handle);
         let Some(slot) = self.slot_mut(handle) else { return };
         let version = slot.version.take();
-        (slot.needed, slot.data_needed) = (0, 0);
-        // A slot whose numbers are used up is left empty.
+        (slot.importers, slot.data_importers) = (0, 0);
+        // A slot without generations left stays empty.
         if let Some(next) = slot.generation.checked_add(1) {
             slot.generation = next;
             self.free.push(handle.slot);
         }
         if let Some(version) = version {
             self.retired.unload(handle);
-            self.retired.push(version, Vec::new(), Cause::Unloaded, domains);
+            self.retired.push(version, Vec::new(), RetireCause::Unloaded, domains);
         }
     }
 
-    /// Takes out the retired versions that no thread can reach. What a newer version uses of the memory of
-    /// one stays until that is freed as well.
+    /// Removes the retired versions that no thread can reach. A newer version that uses data in the memory of one keeps
+    /// it alive.
     pub(super) fn take_unreachable(&mut self, domains: &Domains) -> Vec<Retired> {
         let unreachable = self.retired.take_unreachable(domains);
         for retired in &unreachable {
-            self.count_needs(retired.version(), -1);
+            self.count_importer(retired.version(), -1);
         }
         unreachable
     }

@@ -1,9 +1,8 @@
-//! The jump through a table of entry points, one small file an architecture.
+//! Indirect jumps through a table of addresses, one small file for each architecture.
 //!
-//! A stub loads where the table is, then the entry, and jumps there with every argument untouched. It
-//! uses only registers that belong to nobody between a caller and the function it calls. Each file has
-//! `LEN`, the bytes of a stub, and `code`, a stub that reads the address of the table at the address
-//! `root` and the entry `offset` bytes behind.
+//! A stub loads the address of the table, then an entry, and jumps there with all arguments unchanged. It uses only
+//! registers that calling conventions reserve for procedure linkage. Each file has `LEN`, the size of a stub in bytes, and
+//! `code`, a stub that reads the address of the table at `root` and the entry `offset` bytes into the table.
 
 #[cfg_attr(target_arch = "x86_64", path = "stub/x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "stub/aarch64.rs")]

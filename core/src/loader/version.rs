@@ -1,24 +1,27 @@
-//! One version of a module: what was loaded, and what it refers to.
+//! One version of a module and its dependencies.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU32;
 
 use super::bytes::LinkedModule;
-use super::load_set::refuse;
-use super::module_loader::ModuleLoader;
+use super::error::{BytecodeError, LoadError};
+use super::handle::ModuleHandle;
+use super::observer::Registration;
 use super::stub_table::StubTable;
-use super::{LoadError, ModuleHandle};
 use crate::alloc_util::{SharedBytes, TryArc};
 use crate::format::{Binding, Smf, SymbolKind};
-use crate::link::{Export, Resolve, ShortName};
+use crate::link::{Export, Name, Resolve};
 use crate::memory::lock::Lock;
 
-/// What a module is made of. Nearly all are linked, and a version has an allocation of its own.
-#[expect(clippy::large_enum_variant, reason = "a box would only be one more step to each symbol")]
+/// The definitions of a version.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are linked, and a box costs each lookup a load"
+)]
 pub(super) enum Body {
     Linked(LinkedModule),
-    /// Something else that knows symbols, such as a library that the system's loader has opened.
+    /// Symbols from elsewhere, such as a library that the system's loader has opened.
     Foreign(Box<dyn Resolve + Send + Sync>),
 }
 
@@ -35,22 +38,27 @@ impl Body {
             }),
         }
     }
+
+    /// The SMF module, unless the symbols are from elsewhere.
+    pub(super) fn linked(&self) -> Option<&LinkedModule> {
+        match self {
+            Body::Linked(module) => Some(module),
+            Body::Foreign(_) => None,
+        }
+    }
 }
 
-/// What the host keeps as long as a module.
-pub(super) type Attached = Option<Box<dyn Send + Sync>>;
-
-/// Another module that this one refers to.
+/// A module that a version imports from.
 #[derive(Clone, Debug)]
-pub(super) struct Need {
+pub(super) struct Dependency {
     pub(super) handle: ModuleHandle,
-    /// Data of it, whose addresses stand in this module.
-    pub(super) data: Vec<Datum>,
+    /// The imported data, whose addresses the version contains.
+    pub(super) data: Vec<ImportedDatum>,
 }
 
-/// Data of another module.
+/// A data symbol of another module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Datum {
+pub(super) struct ImportedDatum {
     pub(super) name: SharedBytes,
     pub(super) address: u64,
 }
@@ -58,115 +66,110 @@ pub(super) struct Datum {
 pub(super) struct Version {
     pub(super) name: SharedBytes,
     pub(super) handle: ModuleHandle,
-    /// What the host has registered of the body: dropped when no thread is inside, a grace period before
-    /// the body.
-    pub(super) registration: Lock<Attached>,
+    /// Dropped when no thread is inside, a grace period before the body.
+    pub(super) registration: Lock<Registration>,
     pub(super) body: Body,
     /// Each module once.
-    pub(super) needs: Vec<Need>,
-    /// Of a module that may be replaced.
-    pub(super) entries: Option<EntryPoints>,
-    /// Older versions that have data of it; none any more once nobody can be inside of it.
-    pub(super) keeps: Lock<Vec<TryArc<Version>>>,
-    /// How many hold it.
+    pub(super) dependencies: Vec<Dependency>,
+    /// Only of a reloadable module.
+    pub(super) stubs: Option<VersionStubs>,
+    /// Older versions whose memory holds data of this one. Emptied when no thread can be inside.
+    pub(super) data_owners: Lock<Vec<TryArc<Version>>>,
+    /// The number of [`ModuleRef`](super::ModuleRef)s.
     pub(super) pins: AtomicU32,
 }
 
+/// The stub table of a reloadable module and the number of a version in it.
+#[derive(Clone)]
+pub(super) struct VersionStubs {
+    pub(super) table: TryArc<StubTable>,
+    pub(super) version: u32,
+}
+
 impl Version {
-    /// Drops what the host has registered of it, and `with_stubs` of the stubs that lead to it: calls by
-    /// address find neither any more.
+    /// Drops the registrations of the code and, `with_stubs`, of the stubs: calls by address do not find them any more.
     pub(super) fn unregister(&self, with_stubs: bool) {
         let registration = self.registration.lock().take();
         drop(registration);
-        if let Body::Linked(module) = &self.body {
+        if let Some(module) = self.body.linked() {
             module.unregister();
         }
-        if let Some(EntryPoints { entries, .. }) = self.entries.as_ref().filter(|_| with_stubs) {
-            entries.unregister();
+        if let Some(VersionStubs { table, .. }) = self.stubs.as_ref().filter(|_| with_stubs) {
+            table.unregister();
         }
     }
 
-    /// Bytes of memory that its code, its data and its file take.
+    /// The size of the code, the data and the file, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        match &self.body {
-            Body::Linked(module) => module.memory_bytes(),
-            Body::Foreign(_) => 0,
-        }
+        self.body.linked().map_or(0, LinkedModule::memory_bytes)
     }
 
-    pub(super) fn short_name(&self) -> ShortName {
-        ShortName::new(&self.name)
+    /// The name of the module for an error.
+    pub(super) fn error_name(&self) -> Name {
+        Name::from(&self.name)
     }
 
-    pub(super) fn smf(&self) -> Option<&Smf<'_>> {
-        match &self.body {
-            Body::Linked(module) => Some(module.smf()),
-            Body::Foreign(_) => None,
-        }
-    }
-
+    /// The linked file.
     pub(super) fn linked(&self) -> Option<&Smf<'_>> {
-        match &self.body {
-            Body::Linked(module) => Some(module.linked()),
-            Body::Foreign(_) => None,
-        }
+        self.body.linked().map(LinkedModule::linked)
     }
 
-    /// The version, this or an older one, in whose memory an address of this one lies.
+    /// The version, this or an older one, whose memory contains an address of data of this one.
     pub(super) fn owner_of(this: &TryArc<Self>, address: u64) -> Option<TryArc<Version>> {
         if this.contains(address) {
             return Some(this.clone());
         }
-        this.keeps.lock().iter().find(|older| older.contains(address)).cloned()
+        this.data_owners.lock().iter().find(|older| older.contains(address)).cloned()
     }
 
     fn contains(&self, address: u64) -> bool {
-        matches!(&self.body, Body::Linked(module) if module.contains(address))
+        self.body.linked().is_some_and(|module| module.contains(address))
     }
 
-    /// The address under which others use what is exported as `name`. Of a function, that is the same in
-    /// every version: when this one has been replaced meanwhile, the present one says where it is now.
+    /// The address by which other modules use `export`. For a function of a reloadable module it is that of its stub,
+    /// the same in every version. `current` returns the current version of the module; it is called if this one has
+    /// been replaced meanwhile.
     ///
     /// # Errors
-    /// [`LoadError::Changed`] when that does not have it; [`LoadError::Entries`]; [`LoadError::Bytecode`] for
-    /// a function of bytecode that has no address.
-    pub(super) fn address_for_others(
+    /// [`LoadError::Changed`] if the current version does not export the function; [`LoadError::Stub`];
+    /// [`LoadError::Bytecode`] for a bytecode function without an address.
+    pub(super) fn stable_address(
         &self,
-        loader: &ModuleLoader,
         name: &[u8],
         export: &Export,
+        current: impl FnOnce() -> Option<TryArc<Version>>,
     ) -> Result<u64, LoadError> {
         if export.address == 0
-            && let Body::Linked(module) = &self.body
+            && let Some(module) = self.body.linked()
         {
-            refuse(&self.name, module.refusal(name))?;
+            check_address(&self.name, module.refusal(name))?;
         }
-        let Some(EntryPoints { entries, version }) = self.entry_points_of(export) else {
+        let Some(VersionStubs { table, version }) = self.stubs_of(export) else {
             return Ok(export.address);
         };
-        let find = |present: u32| {
-            if present == *version {
+        let find = |number: u32| {
+            if number == *version {
                 return Some(export.address);
             }
-            // Whoever replaces a module takes these two locks in the same order.
-            let now = loader.state().version(self.handle).ok()?.clone();
+            // Lock order: the stub table, then the state, as in a reload.
+            let now = current()?;
             let export = now.body.find(name).filter(|export| export.address != 0)?;
-            now.entry_points_of(&export).filter(|points| points.version == present)?;
+            now.stubs_of(&export).filter(|stubs| stubs.version == number)?;
             Some(export.address)
         };
-        entries.stub(name, find).map_err(|refusal| refusal.of(&self.name))
+        table.stub(name, find).map_err(|error| error.of(&self.name))
     }
 
-    /// How others call an export, when they do so through a table.
-    fn entry_points_of(&self, export: &Export) -> Option<&EntryPoints> {
-        self.entries.as_ref().filter(|_| export.kind == SymbolKind::Function)
+    /// The stubs through which other modules call an export.
+    fn stubs_of(&self, export: &Export) -> Option<&VersionStubs> {
+        self.stubs.as_ref().filter(|_| export.kind == SymbolKind::Function)
     }
 }
 
-/// How others call a module that may be replaced.
-#[derive(Clone)]
-pub(super) struct EntryPoints {
-    pub(super) entries: TryArc<StubTable>,
-    /// Which version it is.
-    pub(super) version: u32,
+/// The error of a function of `module` without an address, if `refusal` says why.
+pub(super) fn check_address(
+    module: &SharedBytes,
+    refusal: Option<BytecodeError>,
+) -> Result<(), LoadError> {
+    refusal.map_or(Ok(()), |error| Err(LoadError::Bytecode { module: Name::from(module), error }))
 }

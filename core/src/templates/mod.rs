@@ -14,9 +14,9 @@
 //! ```
 //! # #[cfg(target_arch = "x86_64")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use smf_core::link::call;
 //! use smf_core::memory::code_alloc::CodeMemory;
 //! use smf_core::templates::{Callback, Compiled, JitConfig, JitInstantiator};
+//! use smf_core::trap::call;
 //!
 //! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/note-zero-size.smf");
 //! # let bytes = std::fs::read(path)?;

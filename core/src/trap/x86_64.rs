@@ -1,104 +1,83 @@
-//! The System V calling convention: registers kept, arguments handed over, and the way back.
+//! Catching calls in the System V calling convention of x86-64.
 //!
-//! A callee preserves rbx, rbp, r12 to r15, the stack pointer, and the control words of SSE and of the
-//! x87 (System V ABI, 3.2.1). So these are what a way back that skips callees has to bring along, but for the
-//! control words, which stay as the trap finds them: to ask for both at every call takes longer than all the
-//! rest of the call. The `longjmp` of glibc leaves them as well.
+//! A callee preserves rbx, rbp, r12 to r15, the stack pointer, and the control words of SSE and the x87 (System V
+//! ABI, 3.2.1). A trap discards callees, so the entry code saves these registers and [`resume`] restores them. The
+//! control words are the exception: they stay as the trap finds them, as with the `longjmp` of glibc, because
+//! saving them on every call costs more than the rest of the call.
 #![allow(unsafe_code)]
 
-use alloc::vec::Vec;
 use core::arch::{asm, naked_asm};
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
 
-use crate::link::LinkError;
-use crate::link::call::MAX_ARGS;
-use crate::trap::{Ending, Failed, Returned, TrapChain, Word};
+use super::chain::{MAX_ARGS, ReturnRegisters, TrapChain};
+use super::error::TrapError;
 
-/// Integers that are handed over in registers.
-const INTEGERS: usize = 6;
+/// Integer arguments that are passed in registers.
+const INTEGER_REGISTERS: usize = 6;
 
-/// Floats that are.
-const FLOATS: usize = 8;
+/// Floating-point arguments that are passed in registers.
+const FLOAT_REGISTERS: usize = 8;
 
-/// What stands on the stack where a function is called: the landing of the call before, and then the
-/// registers that were kept.
-#[derive(Debug)]
-pub(super) struct Landing;
-
-/// A call with arguments of any kind and number: what goes in, what comes out.
+/// A call with any number of integer and floating-point arguments.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Frame {
-    integers: [u64; INTEGERS],
-    floats: [u64; FLOATS],
+pub(super) struct CallFrame {
+    pub(super) integers: [u64; INTEGER_REGISTERS],
+    pub(super) floats: [u64; FLOAT_REGISTERS],
     function: u64,
-    /// The arguments that go on the stack.
-    stack: *const u64,
-    stack_len: usize,
+    /// The arguments that are passed on the stack.
+    pub(super) stack: *const u64,
+    pub(super) stack_len: usize,
+    /// The floating-point result.
     float: u64,
 }
 
-impl Frame {
-    pub(super) fn of_words(
-        function: u64,
-        words: &[Word],
-        stack: &mut Vec<u64>,
-    ) -> Result<Self, LinkError> {
-        let mut frame = Self {
-            integers: [0; INTEGERS],
-            floats: [0; FLOATS],
+impl CallFrame {
+    /// A call of `function` without arguments.
+    pub(super) fn new(function: u64) -> Self {
+        Self {
+            integers: [0; INTEGER_REGISTERS],
+            floats: [0; FLOAT_REGISTERS],
             function,
             stack: ptr::null(),
             stack_len: 0,
             float: 0,
-        };
-        let (mut integers, mut floats) = (frame.integers.iter_mut(), frame.floats.iter_mut());
-        for word in words {
-            let (bits, register) = match *word {
-                Word::Integer(bits) => (bits, integers.next()),
-                Word::Float(bits) => (bits, floats.next()),
-            };
-            match register {
-                Some(register) => *register = bits,
-                None => stack.push(bits),
-            }
         }
-        (frame.stack, frame.stack_len) = (stack.as_ptr(), stack.len());
-        Ok(frame)
     }
 }
 
 /// Calls a function with at most [`MAX_ARGS`] integers.
 ///
 /// # Safety
-/// As [`call_landing_at`](crate::trap::call_landing_at).
+/// As [`call_catching_on`](crate::trap::call_catching_on).
+// Inlined for the same reason.
 #[inline(always)]
-pub(super) unsafe fn run_integers<'h>(
-    head: &'h TrapChain,
+pub(super) unsafe fn call_integers(
+    chain: &TrapChain,
     function: u64,
     args: &[i64],
-) -> Result<u64, Failed<'h>> {
-    // Those that are not given stay as they are: a register that nobody sets costs nothing.
+) -> Result<u64, TrapError> {
+    // Registers of missing arguments stay uninitialised, which costs no instruction.
     let mut words = [MaybeUninit::uninit(); MAX_ARGS];
-    let too_many = Failed::TooManyArguments { given: args.len() };
+    let too_many = TrapError::TooManyArguments { given: args.len() };
     let given = words.get_mut(..args.len()).ok_or(too_many)?;
     for (word, arg) in given.iter_mut().zip(args) {
         word.write(arg.cast_unsigned());
     }
     let [a, b, c, d, e, f, on_stack @ ..] = words;
-    let (integer, ended): (u64, *const TrapChain);
+    let (integer, trapped): (u64, *const TrapChain);
     macro_rules! enter {
         ($enter:ident $(, $($more:tt)*)?) => {
-            // SAFETY: the caller's function, with its arguments where it looks for them; what it may change
-            // is said to be changed.
+            // SAFETY: the caller's function, with its arguments where the convention puts them; every register
+            // that it may change is declared.
             unsafe {
                 asm!(
                     "call {enter}",
                     enter = sym $enter,
                     in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, in("r8") e, in("r9") f,
-                    in("r10") head,
-                    inlateout("r11") function => ended,
+                    in("r10") chain,
+                    inlateout("r11") function => trapped,
                     $($($more)*)?
                     lateout("rax") integer,
                     clobber_abi("sysv64"),
@@ -106,86 +85,89 @@ pub(super) unsafe fn run_integers<'h>(
             }
         };
     }
-    if args.len() <= INTEGERS {
-        enter!(enter_few);
+    if args.len() <= INTEGER_REGISTERS {
+        enter!(enter_registers);
     } else {
-        enter!(enter_all, in("rax") &on_stack,);
+        enter!(enter_stack, in("rax") &on_stack,);
     }
-    // SAFETY: this call's.
-    unsafe { outcome(integer, ended) }
+    if trapped.is_null() {
+        return Ok(integer);
+    }
+    // SAFETY: the call trapped.
+    Err(unsafe { take_error(chain) })
 }
 
-/// Calls what the frame says.
+/// Makes the call that `frame` describes.
 ///
 /// # Safety
-/// As [`call_landing_at`](crate::trap::call_landing_at).
-pub(super) unsafe fn run<'h>(
-    head: &'h TrapChain,
-    frame: &mut Frame,
-) -> Result<Returned, Failed<'h>> {
-    let (integer, ended): (u64, *const TrapChain);
-    // SAFETY: as in `run_integers`.
+/// As [`call_catching_on`](crate::trap::call_catching_on).
+pub(super) unsafe fn call_frame(
+    chain: &TrapChain,
+    frame: &mut CallFrame,
+) -> Result<ReturnRegisters, TrapError> {
+    let (integer, trapped): (u64, *const TrapChain);
+    // SAFETY: as in `call_integers`.
     unsafe {
         asm!(
             "call {enter}",
-            enter = sym enter,
+            enter = sym enter_frame,
             in("rdi") &raw mut *frame,
-            in("r10") head,
-            lateout("r11") ended,
+            in("r10") chain,
+            lateout("r11") trapped,
             lateout("rax") integer,
             clobber_abi("sysv64"),
         )
     }
-    // SAFETY: this call's.
-    let integer = unsafe { outcome(integer, ended) }?;
-    Ok(Returned { integer, float: frame.float })
-}
-
-/// What a call did that has come back with these, in rax and r11: the second is null when it has returned.
-///
-/// # Safety
-/// It has come back with these, and its head is there for `'h`.
-#[inline(always)]
-unsafe fn outcome<'h>(integer: u64, ended: *const TrapChain) -> Result<u64, Failed<'h>> {
-    // SAFETY: what the call was given, which the caller has for longer.
-    match unsafe { ended.as_ref() } {
-        None => Ok(integer),
-        // SAFETY: it was ended.
-        Some(head) => Err(Failed::Ended(unsafe { Ending::of(head) })),
+    if trapped.is_null() {
+        return Ok(ReturnRegisters { integer, float: frame.float });
     }
+    // SAFETY: the call trapped.
+    Err(unsafe { take_error(chain) })
 }
 
-/// Goes back to where the last call of this thread was entered.
+/// The error of a call that trapped.
 ///
 /// # Safety
-/// `head` is this thread's, which is in a call, and all that was called since that was entered may be left.
-pub(super) unsafe fn land(head: &TrapChain) -> ! {
-    // SAFETY: passed on to the caller.
-    unsafe { leave(head) }
+/// The last call with this chain trapped.
+// Out of line, so that a call that returns holds its result in registers: the same benchmark rows.
+#[cold]
+#[inline(never)]
+unsafe fn take_error(chain: &TrapChain) -> TrapError {
+    // SAFETY: a trap writes the error before it resumes the call.
+    unsafe { chain.error.get().assume_init() }
+}
+
+/// Returns from the innermost catching call of this thread, as trapped.
+///
+/// # Safety
+/// `chain` is this thread's and has an active frame, and every frame above that one may be discarded.
+pub(super) unsafe fn resume(chain: &TrapChain) -> ! {
+    // SAFETY: the caller's contract.
+    unsafe { restore(chain) }
 }
 
 /// The personality routine of the frames below. The unwinder calls it when a panic, an exception, `pthread_exit` or
-/// `pthread_cancel` is about to unwind through one. The chain of the thread holds the frame and would point at it
-/// afterwards, so the process is aborted.
+/// `pthread_cancel` is about to unwind through one. The chain of the thread would refer to the frame afterwards, so
+/// the process is aborted.
 #[inline(never)]
 #[expect(
     clippy::panic,
-    reason = "a function that cannot unwind: this is a message and the end of the process"
+    reason = "a function that cannot unwind: this prints a message and aborts the process"
 )]
 extern "C" fn refuse_unwinding() -> i32 {
     panic!("unwinding reached a call into machine code, which it may not leave");
 }
 
-/// The label of the personality routine of a frame: a jump behind the code of the frame, because the distance to a
-/// symbol that another module might replace cannot stand among the tables of the unwinder.
+/// The label of the personality routine of a frame. It is a jump behind the code of the frame, because unwinding
+/// tables cannot hold the distance to a symbol that another module may interpose.
 macro_rules! personality {
     ($name:expr) => {
         concat!(".Lsmf_refuse_unwinding_", stringify!($name))
     };
 }
 
-/// Has the unwinder ask [`refuse_unwinding`]. The encoding is that of a distance of 32 bits (Linux Standard Base
-/// Core 5.0, 10.5.1).
+/// Declares [`refuse_unwinding`] as the personality routine. Encoding 0x1b is a 32-bit PC-relative value (Linux
+/// Standard Base Core 5.0, 10.5.1).
 macro_rules! begin_frame {
     ($name:ident) => {
         concat!(".cfi_startproc\n.cfi_personality 0x1b, ", personality!($name))
@@ -198,12 +180,11 @@ macro_rules! end_frame {
     };
 }
 
-/// Keeps what a function may not change; at the top of the stack then is a [`Landing`]. The head, which has
-/// come in r10, is in rbx until the call is over, and the landing of the call before in r12: what one call
-/// has read of the stack the next one need not wait for.
-macro_rules! keep_registers {
+/// Saves the callee-saved registers and pushes a [`CatchFrame`](super::chain::CatchFrame). The chain, passed in r10,
+/// stays in rbx during the call, the previous frame in r12: the return path need not load it from the stack.
+macro_rules! save_registers {
     () => {
-        // Debuggers find their way from the called function through here by the frame pointer.
+        // The frame pointer lets debuggers unwind through this frame.
         "push rbp\n.cfi_def_cfa_offset 16\n.cfi_offset rbp, -16\n\
          mov rbp, rsp\n.cfi_def_cfa_register rbp\n\
          push rbx\n.cfi_offset rbx, -24\npush r12\n.cfi_offset r12, -32\n\
@@ -216,7 +197,7 @@ macro_rules! keep_registers {
     };
 }
 
-/// Returns what the function did: it has preserved what was kept, but for the two registers that were used.
+/// Returns the result of the function, which has preserved all saved registers; only the two in use are restored.
 macro_rules! return_from_call {
     () => {
         "mov [rbx + {last}], r12\n\
@@ -226,42 +207,42 @@ macro_rules! return_from_call {
     };
 }
 
-/// Defines a function that calls the one in r11, of integers. The first six are where it wants them; what
-/// else it takes goes on the stack.
+/// Defines a function that calls the function of integers in r11. The register arguments are in place; `$push`
+/// pushes the stack arguments.
 macro_rules! enter_integers {
     ($name:ident, $push:literal) => {
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
             naked_asm!(
-                // A line of the cache: the function begins its section, so that nothing comes before it.
+                // A cache line.
                 ".p2align 6",
                 begin_frame!($name),
-                keep_registers!(),
+                save_registers!(),
                 $push,
-                // No floats, for a function that takes any number of arguments.
+                // A variadic callee reads the number of vector registers from al.
                 "xor eax, eax",
                 "call r11",
                 return_from_call!(),
                 end_frame!($name),
                 refuse = sym refuse_unwinding,
-                last = const offset_of!(TrapChain, last),
+                last = const offset_of!(TrapChain, innermost),
             )
         }
     };
 }
 
-enter_integers!(enter_few, "");
-// The two that rax leads to.
-enter_integers!(enter_all, "push qword ptr [rax + 8]\npush qword ptr [rax]");
+enter_integers!(enter_registers, "");
+// rax points to the two stack arguments.
+enter_integers!(enter_stack, "push qword ptr [rax + 8]\npush qword ptr [rax]");
 
-/// Calls what the frame in rdi says.
+/// Makes the call of the [`CallFrame`] in rdi.
 #[unsafe(naked)]
-unsafe extern "C" fn enter() {
+unsafe extern "C" fn enter_frame() {
     naked_asm!(
-        begin_frame!(enter),
-        keep_registers!(),
+        begin_frame!(enter_frame),
+        save_registers!(),
         "mov r13, rdi",
-        // Arguments on the stack, which is aligned to 16 bytes where the function is called.
+        // Push the stack arguments; the stack is aligned to 16 bytes at the call.
         "mov rcx, [r13 + {stack_len}]",
         "test rcx, rcx",
         "jz 4f",
@@ -291,21 +272,21 @@ unsafe extern "C" fn enter() {
         "movsd qword ptr [r13 + {float}], xmm0",
         "mov r13, [rbp - 24]",
         return_from_call!(),
-        end_frame!(enter),
+        end_frame!(enter_frame),
         refuse = sym refuse_unwinding,
-        last = const offset_of!(TrapChain, last),
-        stack = const offset_of!(Frame, stack),
-        stack_len = const offset_of!(Frame, stack_len),
-        floats = const offset_of!(Frame, floats),
-        integers = const offset_of!(Frame, integers),
-        function = const offset_of!(Frame, function),
-        float = const offset_of!(Frame, float),
+        last = const offset_of!(TrapChain, innermost),
+        stack = const offset_of!(CallFrame, stack),
+        stack_len = const offset_of!(CallFrame, stack_len),
+        floats = const offset_of!(CallFrame, floats),
+        integers = const offset_of!(CallFrame, integers),
+        function = const offset_of!(CallFrame, function),
+        float = const offset_of!(CallFrame, float),
     )
 }
 
-/// Takes the stack of a call up again at its landing, and returns from it with the head.
+/// Restores the stack and the registers of the innermost frame and returns from it with the chain in r11.
 #[unsafe(naked)]
-unsafe extern "C" fn leave(head: *const TrapChain) -> ! {
+unsafe extern "C" fn restore(chain: *const TrapChain) -> ! {
     naked_asm!(
         "mov rsp, [rdi + {last}]",
         "pop qword ptr [rdi + {last}]",
@@ -313,6 +294,6 @@ unsafe extern "C" fn leave(head: *const TrapChain) -> ! {
         "mov r11, rdi",
         "pop r15\npop r14\npop r13\npop r12\npop rbx\npop rbp",
         "ret",
-        last = const offset_of!(TrapChain, last),
+        last = const offset_of!(TrapChain, innermost),
     )
 }

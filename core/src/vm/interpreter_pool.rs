@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use crate::alloc_util::try_push;
 use crate::jit::interpret::{Environment, Interpreter, StackSpace, TierUp};
-use crate::jit::trap::{Cause, Trap};
 use crate::memory::lock::{Lock, ProcessId};
+use crate::trap::bytecode::{Cause, Trap};
 
 use super::stack;
 

@@ -28,10 +28,10 @@ pub use stack::{HOST_STACK, StackBounds, set_stack_bounds};
 use crate::alloc_util::{AttachResult, try_collect};
 use crate::jit::host::{HostLinkError, HostTable, Signals};
 use crate::jit::interpret::{Environment, NoTierUp, StackSpace};
-use crate::jit::trap::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use crate::jit::verify::Program;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::ProcessId;
+use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use interpreter_pool::InterpreterPool;
 #[cfg(target_arch = "x86_64")]
 use native::Native;
@@ -276,7 +276,7 @@ impl<'c> Engine<'c> {
     }
 
     /// Sets how many bytes the large activations of a [call](Self::call) may take together
-    /// ([`activation_charge`](crate::jit::trap::activation_charge)); before, 1 MiB.
+    /// ([`activation_charge`](crate::trap::bytecode::activation_charge)); before, 1 MiB.
     pub fn set_budget(&mut self, bytes: u64) {
         self.budget = bytes;
     }

@@ -3,7 +3,7 @@
 //! What activations of bytecode may take together is limited by their number and a budget. That is more
 //! than a small thread has. So each call also has an end of the stack: compiled functions compare it with
 //! what they need ([`abi`](crate::jit::lower::abi)), and the interpreter does where it is entered; a call
-//! that would pass it stops with [`Cause::StackLimit`](crate::jit::trap::Cause::StackLimit).
+//! that would pass it stops with [`Cause::StackLimit`](crate::trap::bytecode::Cause::StackLimit).
 //!
 //! **Where the stack ends** only the host knows ([`set_stack_bounds`]). When it does not, or the stack
 //! pointer is outside the bounds, as in a coroutine or a signal handler with a stack of its own, the call
@@ -15,7 +15,7 @@ use core::ops::Range;
 
 use spin::Once;
 
-use crate::jit::trap::SMALL_ACTIVATIONS;
+use crate::trap::bytecode::SMALL_ACTIVATIONS;
 
 /// Bytes of stack that a function of the host is left at least, where the end of the stack is known.
 pub const HOST_STACK: usize = 16 << 10;

@@ -11,8 +11,8 @@ use super::*;
 use crate::format::functions::Functions;
 use crate::jit::host::HostFunction;
 use crate::jit::text::{Assembled, assemble};
-use crate::jit::trap::Cause;
 use crate::jit::verify::{FunctionCode, Verifier, functions_of};
+use crate::trap::bytecode::Cause;
 
 const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
 
@@ -339,5 +339,5 @@ fn the_host_calls_by_address() {
 #[expect(unsafe_code, reason = "it calls machine code")]
 fn call_address(address: usize, args: &[i64]) -> i64 {
     // SAFETY: the engine gave the address for such arguments, and is alive.
-    unsafe { crate::link::call(address as u64, args) }.unwrap()
+    unsafe { crate::trap::call(address as u64, args) }.unwrap()
 }

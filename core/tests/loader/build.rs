@@ -86,7 +86,7 @@ impl Spec {
     }
 
     pub(crate) fn bytes(&self) -> ModuleBytes {
-        ModuleBytes::new(self.file())
+        ModuleBytes::new(self.file()).unwrap()
     }
 
     pub(crate) fn file(&self) -> Vec<u8> {

@@ -8,15 +8,14 @@ use std::sync::{Arc, Mutex};
 use smf_core::alloc_util::AttachResult;
 use smf_core::jit::host::{HostFunction, HostTable};
 use smf_core::jit::text::{assemble, write_module};
-use smf_core::jit::trap::{Cause, Trap};
-use smf_core::link::LinkError;
 use smf_core::link::Module;
 use smf_core::loader::{
-    Clash, LoadError, LoadObserver, LoaderOptions, ModuleBytes, ModuleLoader, Resolved,
+    DuplicateExports, LoadError, LoadObserver, LoaderOptions, ModuleBytes, ModuleLoader, Resolved,
     StateMigration,
 };
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::trap;
+use smf_core::trap::bytecode::{Cause, Trap};
+use smf_core::trap::{self, TrapError};
 use smf_core::vm::{CallError, NEVER, Tiers};
 
 use crate::build::{Does, Spec};
@@ -25,7 +24,7 @@ use crate::{call, call_at, collect};
 const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
 
 fn module(source: &str) -> ModuleBytes {
-    ModuleBytes::new(write_module(&assemble(source).unwrap(), Flags(0)).unwrap())
+    ModuleBytes::new(write_module(&assemble(source).unwrap(), Flags(0)).unwrap()).unwrap()
 }
 
 /// A quotient.
@@ -38,8 +37,8 @@ fn divides() -> ModuleBytes {
 const BY_ZERO: Trap = Trap { cause: Cause::DivisionByZero, function: 1, at: 0 };
 
 /// Whether the call was stopped by a division by zero in the second function.
-fn is_by_zero(result: Result<i64, LinkError>) -> bool {
-    let Err(LinkError::Stopped(trap)) = result else { return false };
+fn is_by_zero(result: Result<i64, TrapError>) -> bool {
+    let Err(TrapError::Bytecode(trap)) = result else { return false };
     assert!(trap.at != 0);
     Trap { at: 0, ..trap } == BY_ZERO
 }
@@ -48,9 +47,10 @@ fn is_by_zero(result: Result<i64, LinkError>) -> bool {
 fn its_functions_are_called_like_any_others() {
     for threshold in [0, 3, NEVER] {
         let tiers = Tiers::Compile { threshold };
-        let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
+        let loader =
+            ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() }).unwrap();
         let user = Spec::new().function("through", Does::Calls("sum"));
-        loader.register_provider(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+        loader.register_provider(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
         let user = loader.load(b"user", user.bytes()).unwrap();
         let bcod = loader.find(b"bcod").unwrap();
         for n in 0..9 {
@@ -75,7 +75,7 @@ fn its_functions_are_called_like_any_others() {
 
 #[test]
 fn what_stops_it_ends_the_call_from_the_host() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let bcod = loader.load(b"bcod", divides()).unwrap();
     let user = Spec::new().function("through", Does::Calls("divide"));
     let user = loader.load(b"user", user.bytes()).unwrap();
@@ -100,9 +100,9 @@ fn what_stops_it_ends_the_call_from_the_host() {
 fn its_memory_goes_with_it() {
     let code_memory = CodeMemory::default();
     let options = LoaderOptions { code_memory: code_memory.clone(), ..LoaderOptions::default() };
-    let loader = ModuleLoader::new(options);
+    let loader = ModuleLoader::new(options).unwrap();
     for _ in 0..20 {
-        let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+        let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
         assert_eq!(call(&loader, bcod, "sum", &[1000]), 500_500);
         assert_ne!(code_memory.statistics().live_blocks, 0);
         loader.unload(bcod).unwrap();
@@ -113,7 +113,7 @@ fn its_memory_goes_with_it() {
 #[test]
 fn a_new_version_is_reached_through_the_same_address() {
     let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
-    let loader = ModuleLoader::new(options);
+    let loader = ModuleLoader::new(options).unwrap();
     let version =
         |number: i32| module(&format!("function v, 0, 0\nCONST_I64 0, {number}\nRET 0\n"));
     let handle = loader.load(b"m", version(1)).unwrap();
@@ -130,7 +130,7 @@ fn a_new_version_is_reached_through_the_same_address() {
     assert_eq!(call(&loader, user, "u", &[]), 4);
     reload(version(5)).unwrap();
     assert_eq!(call(&loader, user, "u", &[]), 5);
-    assert!(matches!(reload(divides()), Err(LoadError::FunctionGone { .. })));
+    assert!(matches!(reload(divides()), Err(LoadError::FunctionRemoved { .. })));
     assert!(matches!(
         reload(module("function v, 0, 0\nADD_I64\nRET 0\n")),
         Err(LoadError::Bytecode { .. })
@@ -143,7 +143,7 @@ fn a_new_version_is_reached_through_the_same_address() {
 #[test]
 fn data_that_others_refer_to_cannot_become_bytecode() {
     let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
-    let loader = ModuleLoader::new(options);
+    let loader = ModuleLoader::new(options).unwrap();
     let with_data = Spec::new().function("f", Does::Returns(1)).data("d", 7);
     let handle = loader.load(b"m", with_data.bytes()).unwrap();
     let user = Spec::new().function("u", Does::Reads("d"));
@@ -155,7 +155,7 @@ fn data_that_others_refer_to_cannot_become_bytecode() {
 
 #[test]
 fn what_cannot_be_called_is_refused() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let error = |loader: &ModuleLoader, bytes| loader.load(b"m", bytes).unwrap_err().to_string();
     let unsound = error(&loader, module("function f, 0, 0\nADD_I64\nRET 0\n"));
     assert!(unsound.starts_with("m: function 0: ADD_I64 pops 2"), "{unsound}");
@@ -163,7 +163,7 @@ fn what_cannot_be_called_is_refused() {
     let nobody = error(&loader, module(calls_host));
     assert!(nobody.starts_with("m: function 0: CALL_SFFI calls host function 3"), "{nobody}");
     for len in 0..SAMPLE.len() {
-        assert!(loader.load(b"m", ModuleBytes::new(&SAMPLE[..len])).is_err(), "{len}");
+        assert!(loader.load(b"m", ModuleBytes::new(&SAMPLE[..len]).unwrap()).is_err(), "{len}");
     }
     assert_eq!(loader.statistics().modules, 0);
 
@@ -172,9 +172,12 @@ fn what_cannot_be_called_is_refused() {
     }
     let mut host_functions = HostTable::new();
     host_functions.set(3, HostFunction::Args0(seven));
-    let options =
-        LoaderOptions { host_functions, clash: Clash::Refuse, ..LoaderOptions::default() };
-    let loader = ModuleLoader::new(options);
+    let options = LoaderOptions {
+        host_functions,
+        duplicate_exports: DuplicateExports::Refuse,
+        ..LoaderOptions::default()
+    };
+    let loader = ModuleLoader::new(options).unwrap();
     let m = loader.load(b"m", module(calls_host)).unwrap();
     assert_eq!(call(&loader, m, "f", &[]), 7);
     let second = loader.load(b"n", module(calls_host)).unwrap_err().to_string();
@@ -183,7 +186,7 @@ fn what_cannot_be_called_is_refused() {
 
 #[test]
 fn a_function_of_nine_parameters_has_no_address() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let source =
         "function nine, 9, 9\nLOAD 0, 8\nRET 0\nfunction main, 0, 0\nCONST_I64 0, 3\nRET 0\n";
     let m = loader.load(b"m", module(source)).unwrap();
@@ -196,9 +199,9 @@ fn a_function_of_nine_parameters_has_no_address() {
 #[test]
 fn machine_code_cannot_import_what_is_interpreted_alone() {
     let tiers = Tiers::Interpret;
-    let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
+    let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() }).unwrap();
     let user = Spec::new().function("through", Does::Calls("sum"));
-    loader.register_provider(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+    loader.register_provider(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
     // Needed and not there yet, and there already.
     for _ in 0..2 {
         let refused = loader.load(b"user", user.bytes()).unwrap_err();
@@ -207,7 +210,7 @@ fn machine_code_cannot_import_what_is_interpreted_alone() {
         assert!(refused.to_string().starts_with(because), "{refused}");
         assert!(loader.find(b"user").is_none());
         if loader.find(b"bcod").is_none() {
-            loader.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+            loader.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
         }
     }
     let weak = Spec::new().function("through", Does::Calls("nobody"));
@@ -221,7 +224,7 @@ fn what_others_call_cannot_become_bytecode_without_addresses() {
         tiers: Tiers::Interpret,
         ..LoaderOptions::default()
     };
-    let loader = ModuleLoader::new(options);
+    let loader = ModuleLoader::new(options).unwrap();
     let version = Spec::new().function("v", Does::Returns(4)).bytes();
     let handle = loader.load(b"m", version).unwrap();
     let user = Spec::new().function("u", Does::Calls("v"));
@@ -260,11 +263,11 @@ impl Drop for Going {
 }
 
 impl LoadObserver for Ear {
-    fn attach(&self, _: &[u8], _: &Module<'_>) -> AttachResult {
+    fn on_load(&self, _: &[u8], _: &Module<'_>) -> AttachResult {
         Ok(None)
     }
 
-    fn attach_compiled(
+    fn on_compile(
         &self,
         module: &[u8],
         function: &[u8],
@@ -273,21 +276,21 @@ impl LoadObserver for Ear {
         self.hear(&[module, b":", function], code)
     }
 
-    fn attach_entry(&self, module: &[u8], function: &[u8], code: Range<usize>) -> AttachResult {
+    fn on_trampoline(&self, module: &[u8], function: &[u8], code: Range<usize>) -> AttachResult {
         Ok(self.hear(&[b"entry ", module, b":", function], code))
     }
 }
 
 fn heard_by(ear: &Ear, threshold: u32) -> ModuleLoader {
-    let (attach, tiers) = (Some(Arc::new(ear.clone()) as Arc<_>), Tiers::Compile { threshold });
-    ModuleLoader::new(LoaderOptions { attach, tiers, ..LoaderOptions::default() })
+    let options = LoaderOptions { tiers: Tiers::Compile { threshold }, ..LoaderOptions::default() };
+    ModuleLoader::with_observer(options, Box::new(ear.clone())).unwrap()
 }
 
 #[test]
 fn who_is_attached_hears_of_code_when_it_comes_and_when_it_goes() {
     let ear = Ear::default();
     let loader = heard_by(&ear, 3);
-    let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+    let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
     assert_eq!(ear.names(), [""; 0]);
     let address = loader.get(bcod).unwrap().function(b"answer").unwrap();
     assert_eq!(ear.names(), ["entry bcod:answer"]);
@@ -311,7 +314,7 @@ fn who_is_attached_hears_of_code_when_it_comes_and_when_it_goes() {
     assert_eq!(ear.names(), [""; 0]);
     // Of what is never compiled, only how it is called.
     let never = heard_by(&ear, NEVER);
-    let bcod = never.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+    let bcod = never.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
     assert_eq!(call(&never, bcod, "sum", &[100_000]), 5_000_050_000);
     assert_eq!(ear.names(), ["entry bcod:sum"]);
 }
@@ -321,7 +324,7 @@ fn threads_that_want_one_address_get_one() {
     let ear = Ear::default();
     for _ in 0..20 {
         let loader = heard_by(&ear, 0);
-        let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+        let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
         let bcod = loader.get(bcod).unwrap();
         let addresses: Vec<u64> = std::thread::scope(|scope| {
             let ask = || {
@@ -347,7 +350,7 @@ fn a_hundred_thousand_functions_cost_no_code_before_they_are_called() {
     let source: String = (0..100_000).map(|n| format!("function f{n}, 1, 1\n{body}")).collect();
     let code_memory = CodeMemory::default();
     let options = LoaderOptions { code_memory: code_memory.clone(), ..LoaderOptions::default() };
-    let loader = ModuleLoader::new(options);
+    let loader = ModuleLoader::new(options).unwrap();
     let m = loader.load(b"m", module(&source)).unwrap();
     let blocks = || code_memory.statistics().live_blocks;
     assert_eq!(blocks(), 1);
@@ -371,7 +374,8 @@ fn what_never_ends_is_stopped_from_another_thread_wherever_it_was_called_from() 
     let forever = "function forever, 1, 1\nagain:\nLOAD_PUSH 0\nPOP_STORE 0\nJMP again\n";
     for threshold in [0, 3, NEVER] {
         let tiers = Tiers::Compile { threshold };
-        let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
+        let loader =
+            ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() }).unwrap();
         let m = loader.load(b"m", module(forever)).unwrap();
         let user = Spec::new().function("through", Does::Calls("forever"));
         let user = loader.load(b"user", user.bytes()).unwrap();
@@ -387,7 +391,7 @@ fn what_never_ends_is_stopped_from_another_thread_wherever_it_was_called_from() 
                 engine.signals().interrupt();
                 let stopped = stopped.join().unwrap();
                 let interrupted = |trap: Trap| trap.cause == Cause::Interrupted;
-                assert!(matches!(stopped, Err(LinkError::Stopped(trap)) if interrupted(trap)));
+                assert!(matches!(stopped, Err(TrapError::Bytecode(trap)) if interrupted(trap)));
                 let again = engine.call(0, &[1]);
                 assert!(matches!(again, Err(CallError::Trap(trap)) if interrupted(trap)));
             });
@@ -437,7 +441,8 @@ fn go_through_both_worlds() {
         host_functions.set(5, HostFunction::Args1(go_through));
         let tiers = Tiers::Compile { threshold };
         let loader =
-            ModuleLoader::new(LoaderOptions { tiers, host_functions, ..LoaderOptions::default() });
+            ModuleLoader::new(LoaderOptions { tiers, host_functions, ..LoaderOptions::default() })
+                .unwrap();
         let m = loader.load(b"m", module(down)).unwrap();
         let user = Spec::new().function("through", Does::Calls("down"));
         let user = loader.load(b"user", user.bytes()).unwrap();
@@ -470,7 +475,8 @@ fn programs_of_any_size_are_run_or_stopped() {
     let sum: i64 = (0..count).map(|n| n % 9 + 1).sum();
     for threshold in [0, NEVER] {
         let tiers = Tiers::Compile { threshold };
-        let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
+        let loader =
+            ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() }).unwrap();
         let large = loader.load(b"slots", module(slots)).unwrap();
         let large = loader.get(large).unwrap();
         let stopped = large.engine().unwrap().call(0, &[]);
@@ -479,7 +485,7 @@ fn programs_of_any_size_are_run_or_stopped() {
         let main = large.entry_point().unwrap();
         // SAFETY: a function without arguments, in a module that is held.
         let by_address = unsafe { trap::call_catching(main, &[]) };
-        assert_eq!(by_address, Err(LinkError::Stopped(trap)));
+        assert_eq!(by_address, Err(TrapError::Bytecode(trap)));
         let file = module(&long);
         assert!(file.as_slice().len() > 10_000_000);
         let long = loader.load(b"long", file).unwrap();

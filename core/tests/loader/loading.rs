@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use smf_core::format::{Binding, SymbolKind};
 use smf_core::link::LinkError;
-use smf_core::loader::{Clash, LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader};
+use smf_core::loader::{
+    DuplicateExports, LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader,
+};
 
 use crate::build::{Does, Spec};
 use crate::{address, call, call_at, collect};
@@ -21,7 +23,7 @@ fn names(loader: &ModuleLoader) -> Vec<String> {
 
 #[test]
 fn an_import_means_the_module_then_others_in_order_then_the_host_then_the_fallback() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let one = |value| Spec::new().function("f", Does::Returns(value)).bytes();
     let user = |name: &str| Spec::new().function(name, Does::Calls("f")).bytes();
     let host = loader.load(b"host code", one(9)).unwrap();
@@ -30,20 +32,25 @@ fn an_import_means_the_module_then_others_in_order_then_the_host_then_the_fallba
 
     let asked = Arc::new(Mutex::new(Vec::new()));
     let told = asked.clone();
-    loader.set_fallback_resolver(Some(Arc::new(move |name: &[u8]| {
-        told.lock().unwrap().push(name.to_vec());
-        None
-    })));
+    loader
+        .set_fallback_resolver(Some(Box::new(move |name: &[u8]| {
+            told.lock().unwrap().push(name.to_vec());
+            None
+        })))
+        .unwrap();
     assert!(loader.load(b"u0", user("u")).is_err());
     assert_eq!(*asked.lock().unwrap(), [b"f".to_vec()]);
 
     loader
-        .set_fallback_resolver(Some(Arc::new(move |name: &[u8]| (name == b"f").then_some(0x1000))));
-    loader.set_host_resolver(Some(Arc::new(move |name: &[u8]| (name == b"f").then_some(0x2000))));
+        .set_fallback_resolver(Some(Box::new(move |name: &[u8]| (name == b"f").then_some(0x1000))))
+        .unwrap();
+    loader
+        .set_host_resolver(Some(Box::new(move |name: &[u8]| (name == b"f").then_some(0x2000))))
+        .unwrap();
     assert_eq!(address(&loader, "f"), Some(0x2000));
-    assert_eq!(loader.define(b"f", 0x3000), None);
+    assert_eq!(loader.define(b"f", 0x3000).unwrap(), None);
     assert_eq!(address(&loader, "f"), Some(0x3000));
-    assert_eq!(loader.define(b"f", host_address), Some(0x3000));
+    assert_eq!(loader.define(b"f", host_address).unwrap(), Some(0x3000));
 
     loader.load(b"first", one(1)).unwrap();
     loader.load(b"second", one(2)).unwrap();
@@ -53,14 +60,14 @@ fn an_import_means_the_module_then_others_in_order_then_the_host_then_the_fallba
     let own = loader.load(b"own", own.bytes()).unwrap();
     assert_eq!(call(&loader, own, "g", &[]), 3);
     assert_eq!(names(&loader), ["first", "second", "user", "own"]);
-    loader.set_host_resolver(None);
-    loader.set_fallback_resolver(None);
+    loader.set_host_resolver(None).unwrap();
+    loader.set_fallback_resolver(None).unwrap();
     assert_eq!(address(&loader, "nobody has this"), None);
 }
 
 #[test]
 fn a_strong_definition_wins_over_a_weak_one_before_it() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     loader.load(b"weak", Spec::new().weak("f", Does::Returns(1)).bytes()).unwrap();
     assert_eq!(address(&loader, "f").map(|f| call_at(f, &[])), Some(1));
     loader.load(b"strong", Spec::new().function("f", Does::Returns(2)).bytes()).unwrap();
@@ -70,7 +77,7 @@ fn a_strong_definition_wins_over_a_weak_one_before_it() {
 
 #[test]
 fn a_weak_import_that_nobody_provides_is_zero() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let spec = Spec::new().function("f", Does::Returns(1)).import(
         "nowhere",
         Binding::Weak,
@@ -81,8 +88,9 @@ fn a_weak_import_that_nobody_provides_is_zero() {
 
 #[test]
 fn clashes_are_refused_when_they_are_to_be() {
-    let options = LoaderOptions { clash: Clash::Refuse, ..LoaderOptions::default() };
-    let loader = ModuleLoader::new(options);
+    let options =
+        LoaderOptions { duplicate_exports: DuplicateExports::Refuse, ..LoaderOptions::default() };
+    let loader = ModuleLoader::new(options).unwrap();
     let spec = |name: &str| Spec::new().function(name, Does::Returns(1));
     loader.load(b"one", spec("f").bytes()).unwrap();
     assert_eq!(error(&loader, "two", &spec("f")), "both one and two export `f`");
@@ -93,7 +101,7 @@ fn clashes_are_refused_when_they_are_to_be() {
 
 #[test]
 fn what_is_provided_is_loaded_when_it_is_needed() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let uses =
         |name: &str, used: &'static str| Spec::new().function(name, Does::Calls(used)).bytes();
     loader
@@ -114,7 +122,7 @@ fn what_is_provided_is_loaded_when_it_is_needed() {
 
 #[test]
 fn what_two_loads_need_at_once_is_loaded_once() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let uses = |name: &str| Spec::new().function(name, Does::Calls("shared")).bytes();
     let shared = Spec::new().function("shared", Does::Returns(7));
     loader.register_provider(b"library", shared.bytes()).unwrap();
@@ -129,7 +137,7 @@ fn what_two_loads_need_at_once_is_loaded_once() {
 
 #[test]
 fn what_is_needed_does_not_take_the_name_of_another() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     loader.register_provider(b"name", Spec::new().function("f", Does::Returns(1)).bytes()).unwrap();
     let user = Spec::new().function("u", Does::Calls("f"));
     assert_eq!(error(&loader, "name", &user), "a module called name is loaded already");
@@ -140,7 +148,7 @@ fn what_is_needed_does_not_take_the_name_of_another() {
 
 #[test]
 fn modules_import_from_each_other_in_circles_and_go_together() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let a = Spec::new().function("a", Does::Calls("b")).function("end", Does::Returns(5));
     let b = Spec::new().function("b", Does::Calls("end"));
     loader.register_provider(b"b", b.bytes()).unwrap();
@@ -159,7 +167,7 @@ fn modules_import_from_each_other_in_circles_and_go_together() {
 
 #[test]
 fn who_is_held_or_needed_stays() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let library = loader.load(b"library", Spec::new().function("f", Does::Returns(1)).bytes());
     let library = library.unwrap();
     let app = loader.load(b"app", Spec::new().function("g", Does::Calls("f")).bytes()).unwrap();
@@ -182,7 +190,7 @@ fn who_is_held_or_needed_stays() {
 
 #[test]
 fn code_that_somebody_may_be_inside_of_keeps_its_memory() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let other = loader.load(b"other", Spec::new().function("o", Does::Returns(1)).bytes()).unwrap();
     let gone = loader.load(b"gone", Spec::new().function("f", Does::Returns(6)).bytes()).unwrap();
     let f = address(&loader, "f").unwrap();
@@ -197,7 +205,7 @@ fn code_that_somebody_may_be_inside_of_keeps_its_memory() {
 
 #[test]
 fn what_was_unloaded_while_somebody_was_inside_needs_nothing_afterwards() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let library = loader.load(b"library", Spec::new().function("f", Does::Returns(1)).bytes());
     let library = library.unwrap();
     let user = loader.load(b"user", Spec::new().function("u", Does::Calls("f")).bytes()).unwrap();
@@ -211,7 +219,7 @@ fn what_was_unloaded_while_somebody_was_inside_needs_nothing_afterwards() {
 
 #[test]
 fn every_missing_import_is_reported_with_who_wants_it() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let uses = |name: &str, used: [&'static str; 2]| {
         let [one, two] = used.map(Does::Calls);
         Spec::new().function(name, one).function(&format!("{name}2"), two)
@@ -223,7 +231,7 @@ fn every_missing_import_is_reported_with_who_wants_it() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         missing.push((text(import.symbol), text(import.module)));
     });
-    assert_eq!(failed.unwrap_err().to_string(), "main: nobody provides the import `y`");
+    assert_eq!(failed.unwrap_err().to_string(), "main: unresolved import `y`");
     let expected = [("y", "main"), ("x", "a"), ("z", "a")];
     assert_eq!(missing, expected.map(|(symbol, module)| (symbol.to_owned(), module.to_owned())));
     assert_eq!(loader.statistics().modules, 0);
@@ -231,7 +239,7 @@ fn every_missing_import_is_reported_with_who_wants_it() {
 
 #[test]
 fn ten_thousand_imports_that_nobody_has_are_all_reported() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     for number in 0..50 {
         let name = format!("m{number}");
         loader
@@ -254,7 +262,7 @@ fn ten_thousand_imports_that_nobody_has_are_all_reported() {
 
 #[test]
 fn data_is_no_function() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     loader.load(b"data", Spec::new().function("f", Does::Returns(1)).data("d", 5).bytes()).unwrap();
     let calls = Spec::new().function("g", Does::Calls("d"));
     let expected =
@@ -266,7 +274,7 @@ fn data_is_no_function() {
 
 #[test]
 fn names_are_any_bytes() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let long = "x".repeat(4096);
     for name in ["fn$Vec$i64", "a<b>", "with space", &long] {
         let module =
@@ -281,40 +289,45 @@ fn names_are_any_bytes() {
 
 #[test]
 fn what_cannot_be_loaded_leaves_nothing_behind() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let good = Spec::new().function("f", Does::Returns(1));
     loader.load(b"good", good.bytes()).unwrap();
     assert_eq!(error(&loader, "good", &good), "a module called good is loaded already");
     let library: &[u8] = include_bytes!("../../../tests/samples/library.lsm");
-    let archive = loader.load(b"l", ModuleBytes::new(library)).unwrap_err();
+    let archive = loader.load(b"l", ModuleBytes::new(library).unwrap()).unwrap_err();
     assert!(matches!(archive, LoadError::Archive { .. }), "{archive}");
-    let short = loader.load(b"short", ModuleBytes::new([0u8; 3])).unwrap_err().to_string();
+    let short = loader.load(b"short", ModuleBytes::new([0u8; 3]).unwrap()).unwrap_err().to_string();
     assert!(short.starts_with("short: "), "{short}");
     let file = good.file();
     for len in 0..file.len() {
-        assert!(loader.load(b"cut", ModuleBytes::new(file[..len].to_vec())).is_err(), "{len}");
+        assert!(
+            loader.load(b"cut", ModuleBytes::new(file[..len].to_vec()).unwrap()).is_err(),
+            "{len}"
+        );
     }
     assert_eq!(loader.statistics().modules, 1);
 }
 
 #[test]
 fn archives_provide_modules_and_give_single_ones() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let library: &[u8] = include_bytes!("../../../tests/samples/library.lsm");
     let app: &[u8] = include_bytes!("../../../tests/samples/app.smf");
-    let bytes = ModuleBytes::new(library);
+    let bytes = ModuleBytes::new(library).unwrap();
     let scale = bytes.module("std/math/scale").unwrap().unwrap();
     assert!(bytes.module("no such").unwrap().is_none());
     loader.register_provider(b"library", bytes).unwrap();
-    let app = loader.load(b"app", ModuleBytes::new(app)).unwrap();
+    let app = loader.load(b"app", ModuleBytes::new(app).unwrap()).unwrap();
     assert_eq!(call(&loader, app, "direct", &[14]), 42);
     assert_eq!(names(&loader), ["app", "library(std/math/scale)"]);
     loader.load(b"scale", scale).unwrap();
     let mut broken = library.to_vec();
     let header = 512 + 263 - 128;
     broken[header] = 0;
-    let error =
-        loader.register_provider(b"broken", ModuleBytes::new(broken)).unwrap_err().to_string();
+    let error = loader
+        .register_provider(b"broken", ModuleBytes::new(broken).unwrap())
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("broken(std/math/scale): "), "{error}");
 }
 
@@ -332,7 +345,7 @@ fn strangers_are_modules_too() {
         }
     }
     let dropped = Arc::new(Mutex::new(0));
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let stranger = loader.insert_foreign(b"stranger", Box::new(Stranger(dropped.clone()))).unwrap();
     assert!(loader.insert_foreign(b"stranger", Box::new(Stranger(dropped.clone()))).is_err());
     assert_eq!(*dropped.lock().unwrap(), 1);
@@ -346,14 +359,16 @@ fn strangers_are_modules_too() {
 
 #[test]
 fn the_fallback_may_load_modules() {
-    let loader = Arc::new(ModuleLoader::default());
+    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
     let inner = Arc::downgrade(&loader);
-    loader.set_fallback_resolver(Some(Arc::new(move |name: &[u8]| {
-        let loader = inner.upgrade()?;
-        let made = Spec::new().function(std::str::from_utf8(name).ok()?, Does::Returns(11));
-        loader.load(b"made", made.bytes()).ok()?;
-        loader.resolve(name).ok()?.map(|resolved| resolved.address)
-    })));
+    loader
+        .set_fallback_resolver(Some(Box::new(move |name: &[u8]| {
+            let loader = inner.upgrade()?;
+            let made = Spec::new().function(std::str::from_utf8(name).ok()?, Does::Returns(11));
+            loader.load(b"made", made.bytes()).ok()?;
+            loader.resolve(name).ok()?.map(|resolved| resolved.address)
+        })))
+        .unwrap();
     let user =
         loader.load(b"user", Spec::new().function("u", Does::Calls("made to order")).bytes());
     assert_eq!(call(&loader, user.unwrap(), "u", &[]), 11);

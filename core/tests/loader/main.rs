@@ -10,13 +10,13 @@ mod reloading;
 mod scale;
 mod threads;
 
-use smf_core::link;
 use smf_core::loader::{ModuleHandle, ModuleLoader};
+use smf_core::trap;
 
 /// Calls an address that the caller knows to be that of a function of these arguments.
 fn call_at(address: u64, args: &[i64]) -> i64 {
     // SAFETY: the tests hold the modules whose functions they call, and know what those take.
-    unsafe { link::call(address, args) }.unwrap()
+    unsafe { trap::call(address, args) }.unwrap()
 }
 
 /// Calls a function of a module by its name in that version.

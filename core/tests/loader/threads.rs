@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use smf_core::loader::{LoadError, ModuleLoader, StateMigration};
+use smf_core::loader::{LoadError, LoaderOptions, ModuleLoader, StateMigration};
 
 use crate::build::{Does, Spec};
 use crate::scale::scale;
@@ -20,7 +20,7 @@ fn for_ever(name: &str) -> &'static str {
 
 #[test]
 fn callers_see_versions_in_order_while_modules_come_and_go() {
-    let loader = &ModuleLoader::default();
+    let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let version = |value| Spec::new().reloadable().function("f", Does::Returns(value)).bytes();
     let module = loader.load(b"m", version(0)).unwrap();
     let user = loader.load(b"user", Spec::new().function("u", Does::Calls("f")).bytes()).unwrap();
@@ -78,7 +78,7 @@ fn callers_see_versions_in_order_while_modules_come_and_go() {
 /// else 500. shell/tests/c/reload_threads.c has the calls of threads that hold nothing.
 #[test]
 fn code_is_not_freed_while_a_thread_that_holds_it_is_inside() {
-    let loader = &ModuleLoader::default();
+    let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let version = |value| Spec::new().reloadable().function("f", Does::Returns(value)).bytes();
     let versions = [version(1), version(2)];
     let module = loader.load(b"m", versions[0].clone()).unwrap();
@@ -117,7 +117,7 @@ fn many(count: u32, value: i32) -> Spec {
 #[test]
 fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
     const FUNCTIONS: u32 = 300;
-    let loader = &ModuleLoader::default();
+    let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let module = loader.load(b"m", many(FUNCTIONS, 0).bytes()).unwrap();
     let (done, reloads) = (&AtomicBool::new(false), &AtomicU64::new(0));
     thread::scope(|scope| {
@@ -157,7 +157,7 @@ fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
 #[test]
 fn data_is_imported_for_the_first_time_from_a_module_that_never_rests() {
     const ROUNDS: usize = 200;
-    let loader = &ModuleLoader::default();
+    let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     // The more there is to be resolved, the more often the module is another by then.
     let data: Vec<&'static str> = (0..64).map(|n| for_ever(&format!("d{n}"))).collect();
     let version = |value: i32| {
@@ -197,7 +197,7 @@ fn data_is_imported_for_the_first_time_from_a_module_that_never_rests() {
 
 #[test]
 fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
-    let loader = &ModuleLoader::default();
+    let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let version = |value| {
         let spec = Spec::new().reloadable().function("f", Does::Returns(value));
         spec.function("add", Does::Adds("d")).data("d", 0).bytes()
@@ -232,7 +232,7 @@ fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
         for value in 1..=1000 {
             let done =
                 loader.reload(module, version(value), StateMigration::Copy, &mut |_| {}).unwrap();
-            assert_eq!((done.moved.symbols, done.kept), (0, 1));
+            assert_eq!((done.migrated.symbols, done.kept), (0, 1));
             collect(loader);
         }
         while added.load(Ordering::Relaxed) < 1000 {
@@ -251,7 +251,7 @@ fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
 
 #[test]
 fn one_of_two_who_replace_the_same_version_is_told() {
-    let loader = &ModuleLoader::default();
+    let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let version = |value| Spec::new().reloadable().function("f", Does::Returns(value)).bytes();
     let module = loader.load(b"m", version(0)).unwrap();
     let replaced = AtomicU64::new(0);
@@ -277,7 +277,7 @@ fn one_of_two_who_replace_the_same_version_is_told() {
 
 #[test]
 fn one_name_is_given_once() {
-    let loader = &ModuleLoader::default();
+    let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let loaded = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..4 {

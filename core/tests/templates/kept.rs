@@ -11,13 +11,13 @@ use smf_core::format::ext::cached_code::{
 use smf_core::format::write::rewrite::{RewriteError, with_kept};
 use smf_core::format::{Layout, Smf};
 use smf_core::jit::ir::text::parse;
-use smf_core::link::{LinkError, host_arch};
+use smf_core::link::host_arch;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
     CachePolicy, Callback, CompileRequest, Compiled, CpuFeatures, Environment, InstantiateError,
     JitConfig, JitInstantiator, UpdateError,
 };
-use smf_core::trap::call_catching;
+use smf_core::trap::{TrapError, call_catching};
 
 use crate::build::{Directory, Spec, compile};
 use crate::call_at;
@@ -156,7 +156,7 @@ fn typed_bodies_are_kept_with_all_that_they_call() {
         // SAFETY: a function of two integers, which may trap.
         let call = |args: &[i64]| unsafe { call_catching(address, args) };
         assert_eq!(call(&[84, 6]), Ok(7));
-        assert!(matches!(call(&[84, 0]), Err(LinkError::Trap(_))));
+        assert!(matches!(call(&[84, 0]), Err(TrapError::Trap(_))));
     }
     assert_eq!(records(&payload(&path)).count(), 2);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
 use smf_core::link::Resolve;
-use smf_core::loader::{ModuleBytes, ModuleLoader};
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitInstantiator, JitSymbolResolver};
 
@@ -34,7 +34,7 @@ pub(crate) fn user(import: &str) -> ModuleBytes {
     let symbols = [import, main];
     let (header, layout) = (Header::default(), Layout::Packed);
     let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
-    ModuleBytes::new(module.to_vec().unwrap())
+    ModuleBytes::new(module.to_vec().unwrap()).unwrap()
 }
 
 #[test]
@@ -44,9 +44,11 @@ fn a_module_that_misses_an_instance_loads_and_runs() {
         &[Spec::new().template("Vec", "ret 64").possible("Vec", "i64", "fn$Vec$i64")],
     );
     let resolver = Arc::new(JitSymbolResolver::new(jit));
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     assert!(loader.load(b"early", user("fn$Vec$i64")).is_err());
-    loader.set_fallback_resolver(Some(resolver.clone()));
+    let fallback = resolver.clone();
+    let fallback = move |name: &[u8]| fallback.resolve(name);
+    loader.set_fallback_resolver(Some(Box::new(fallback))).unwrap();
     let module = loader.load(b"user", user("fn$Vec$i64")).unwrap();
     let main = loader.get(module).unwrap().function(b"main").unwrap();
     assert_eq!(call_at(main, &[]), 64);
@@ -54,13 +56,13 @@ fn a_module_that_misses_an_instance_loads_and_runs() {
     let resolved = loader.resolve(b"fn$Vec$i64").unwrap().unwrap().address;
     assert_eq!(Resolve::resolve(&*resolver, b"fn$Vec$i64"), Some(resolved));
     let other = loader.load(b"lacking", user("fn$Vec$f64")).unwrap_err().to_string();
-    assert!(other.contains("nobody provides the import `fn$Vec$f64`"), "{other}");
+    assert!(other.contains("unresolved import `fn$Vec$f64`"), "{other}");
 }
 
 /// The code of an instance may need what a module exports, which may need an instance.
 #[test]
 fn instances_and_modules_call_each_other() {
-    let loader = Arc::new(ModuleLoader::default());
+    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
     let known = Arc::downgrade(&loader);
     let symbols = move |name: &[u8]| Some(known.upgrade()?.resolve(name).ok()??.address);
     let jit = JitInstantiator::new(SILENT, CodeMemory::default())
@@ -73,7 +75,7 @@ fn instances_and_modules_call_each_other() {
     let directory = Directory::new("linked");
     jit.load_smf_metadata(&directory.file("a.smf", &module.file())).unwrap();
     let resolver = JitSymbolResolver::new(jit);
-    loader.set_fallback_resolver(Some(Arc::new(resolver)));
+    loader.set_fallback_resolver(Some(Box::new(resolver))).unwrap();
     loader.load(b"middle", user("inner$i64")).unwrap();
     let outer = loader.resolve(b"outer$i64").unwrap().unwrap().address;
     assert_eq!(call_at(outer, &[12]), 12);

@@ -13,10 +13,10 @@ mod threads;
 mod typed;
 mod updates;
 
-use smf_core::link;
+use smf_core::trap;
 
 /// Calls an address that the caller knows to be that of a function of these arguments.
 fn call_at(address: u64, args: &[i64]) -> i64 {
     // SAFETY: the tests keep the code that they call, and know what it takes.
-    unsafe { link::call(address, args) }.unwrap()
+    unsafe { trap::call(address, args) }.unwrap()
 }

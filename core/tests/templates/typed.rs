@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use smf_core::jit::ir::text::parse;
-use smf_core::link::LinkError;
-use smf_core::loader::ModuleLoader;
+use smf_core::link::Resolve;
+use smf_core::loader::{LoaderOptions, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{InstantiateError, JitInstantiator, JitSymbolResolver};
-use smf_core::trap::{Returned, Trap, Word, call_catching, call_values};
+use smf_core::trap::{CallArg, ReturnRegisters, Trap, TrapError, call_catching, call_values};
 
 use crate::build::{SILENT, Spec};
 use crate::call_at;
@@ -26,18 +26,18 @@ fn host(name: &[u8]) -> Option<u64> {
 }
 
 /// Calls an instance that may trap.
-fn land_at(address: u64, args: &[i64]) -> Result<i64, LinkError> {
+fn land_at(address: u64, args: &[i64]) -> Result<i64, TrapError> {
     // SAFETY: the tests keep the code that they call, and know what it takes.
     unsafe { call_catching(address, args) }
 }
 
-fn values_at(address: u64, args: &[Word]) -> Result<Returned, LinkError> {
+fn values_at(address: u64, args: &[CallArg]) -> Result<ReturnRegisters, TrapError> {
     // SAFETY: as above.
     unsafe { call_values(address, args) }
 }
 
-fn trap(code: u32, at: u32, function: u64) -> LinkError {
-    LinkError::Trap(Trap { code, at, function })
+fn trap(code: u32, at: u32, function: u64) -> TrapError {
+    TrapError::Trap(Trap { code, at, function })
 }
 
 /// All the programs, which may be made for some types.
@@ -86,24 +86,24 @@ fn a_vector_of_four_types_grows() {
         let [push, get] = ["push", "get"]
             .map(|name| resolver.resolve(format!("Vec.{name}${ty}").as_bytes()).unwrap());
         let mut vector = [0u64; 3];
-        let this = Word::Integer(address(&mut vector) as u64);
+        let this = CallArg::Integer(address(&mut vector) as u64);
         let value = |value: u8| match ty {
-            "f64" => Word::Float(f64::from(value).to_bits()),
-            _ => Word::Integer(value.into()),
+            "f64" => CallArg::Float(f64::from(value).to_bits()),
+            _ => CallArg::Integer(value.into()),
         };
         for index in 0..40 {
             values_at(push, &[this, value(index * 3)]).unwrap();
         }
         for index in 0..40 {
-            let got = values_at(get, &[this, Word::Integer(index.into())]).unwrap();
+            let got = values_at(get, &[this, CallArg::Integer(index.into())]).unwrap();
             match ty {
-                "f64" => assert_eq!(value(index * 3), Word::Float(got.float)),
-                _ => assert_eq!(value(index * 3), Word::Integer(got.integer & 0xff), "{ty}"),
+                "f64" => assert_eq!(value(index * 3), CallArg::Float(got.float)),
+                _ => assert_eq!(value(index * 3), CallArg::Integer(got.integer & 0xff), "{ty}"),
             }
         }
         assert_eq!(vector[1..], [40, 64]);
-        let beyond = values_at(get, &[this, Word::Integer(40)]).unwrap_err();
-        assert!(matches!(beyond, LinkError::Trap(Trap { code: 16, .. })), "{beyond}");
+        let beyond = values_at(get, &[this, CallArg::Integer(40)]).unwrap_err();
+        assert!(matches!(beyond, TrapError::Trap(Trap { code: 16, .. })), "{beyond}");
     }
 }
 
@@ -141,14 +141,16 @@ fn modules_load_that_miss_instances_of_typed_templates() {
     }
     let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
     jit.load_smf_bytes(b"quotients", &module.file()).unwrap();
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     assert!(loader.load(b"early", user("fn$quotient$i64")).is_err());
     let resolver = Arc::new(JitSymbolResolver::new(jit));
-    loader.set_fallback_resolver(Some(resolver.clone()));
+    let fallback = resolver.clone();
+    let fallback = move |name: &[u8]| Resolve::resolve(&*fallback, name);
+    loader.set_fallback_resolver(Some(Box::new(fallback))).unwrap();
     let handle = loader.load(b"user", user("fn$quotient$i64")).unwrap();
     let main = loader.get(handle).unwrap().function(b"main").unwrap();
     assert_eq!(land_at(main, &[84, 6]), Ok(7));
-    assert!(matches!(land_at(main, &[84, 0]), Err(LinkError::Trap(Trap { code: 1, .. }))));
+    assert!(matches!(land_at(main, &[84, 0]), Err(TrapError::Trap(Trap { code: 1, .. }))));
     assert_eq!(land_at(main, &[-84, 6]), Ok(-7));
     let made: Vec<_> = [&b"fn$quotient$i64"[..], b"fn$halve$i64", b"two"]
         .map(|symbol| resolver.instantiator().instance(symbol).is_some())
@@ -168,7 +170,7 @@ fn a_trap_says_in_which_instance_it_happened() {
     let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
     jit.load_smf_bytes(b"m", &module.file()).unwrap();
     let outer = jit.try_jit_instantiate(b"fn$outer$i64").unwrap().clone();
-    let Err(LinkError::Trap(trap)) = land_at(outer.address(), &[1, 0]) else { panic!() };
+    let Err(TrapError::Trap(trap)) = land_at(outer.address(), &[1, 0]) else { panic!() };
     let inner = jit.instance_at(trap.function).unwrap();
     assert_eq!((inner.symbol(), inner.address()), (&b"fn$inner$i64"[..], trap.function));
     assert_eq!((trap.code, trap.at), (1, 40));

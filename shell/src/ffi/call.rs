@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use smf_core::memory::code_alloc::ExecError;
-use smf_core::trap::Failed;
+use smf_core::trap::TrapError;
 
 use super::error::{ApiError, or, smf_clear_error};
 use super::{args, blocks};
@@ -21,7 +21,7 @@ fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
     // SAFETY: the address lies in code of this library that may run, which the caller promises to keep
     // during the call and to have written for as many arguments: machine code is trusted. Whoever enters
     // a range of code has the heads of threads kept first.
-    finish(unsafe { call::call_with_heads(address, &arguments) })
+    finish(unsafe { call::call_pinned(address, &arguments) })
 }
 
 /// Calls a function by way of a stub, or one that nobody has entered.
@@ -32,7 +32,7 @@ fn call_elsewhere<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
         return look_closer(function, &arguments);
     }
     // SAFETY: as in `call`: stubs lead to functions of a module.
-    finish(unsafe { call::call_with_heads(address, &arguments) })
+    finish(unsafe { call::call_pinned(address, &arguments) })
 }
 
 /// Calls a function that nobody has entered, if it begins a block of executable memory; else keeps why not.
@@ -47,14 +47,14 @@ fn look_closer(function: i64, arguments: &[i64]) -> i64 {
             found => found,
         });
     let Some(address) = or(None, found.map(Some)) else { return 0 };
-    call::keep_heads();
+    call::install_chain_lookup();
     // SAFETY: as in `call`.
-    finish(unsafe { call::call_with_heads(address as u64, arguments) })
+    finish(unsafe { call::call_pinned(address as u64, arguments) })
 }
 
 /// The result, or 0 for an error, which is kept. A function that returns 0 itself leaves none.
 #[inline(always)]
-fn finish(called: Result<i64, Failed<'_>>) -> i64 {
+fn finish(called: Result<i64, TrapError>) -> i64 {
     // Not rare, but then the clearing takes longer than the way to it.
     #[cold]
     #[inline(never)]
@@ -64,13 +64,13 @@ fn finish(called: Result<i64, Failed<'_>>) -> i64 {
     }
     #[cold]
     #[inline(never)]
-    fn fail(failed: Failed<'_>) -> i64 {
-        or(0, Err(ApiError::Call(failed.into())))
+    fn fail(error: TrapError) -> i64 {
+        or(0, Err(ApiError::Call(error)))
     }
     match called {
         Ok(0) => zero(),
         Ok(result) => result,
-        Err(failed) => fail(failed),
+        Err(error) => fail(error),
     }
 }
 

@@ -11,18 +11,19 @@ use smf_core::alloc_util::AllocError;
 use smf_core::cache::CacheError;
 use smf_core::extract::ExtractError;
 use smf_core::format::FormatError;
-use smf_core::link::{LinkError, ShortName};
+use smf_core::link::ShortName;
 use smf_core::loader::LoadError;
 use smf_core::memory::MemoryError;
 use smf_core::memory::code_alloc::ExecError;
 use smf_core::templates::MetadataError;
+use smf_core::trap::TrapError;
 
 pub(super) use code::Code;
 pub use last::{SmfError, smf_clear_error, smf_last_error, smf_version};
 pub(super) use last::{keep, or};
 pub(super) use truncate::Phrase;
 
-use crate::loader;
+use crate::loader::LoadFileError;
 use crate::tools::ToolError;
 
 /// Why an export gave its failure value.
@@ -114,7 +115,7 @@ pub(super) enum ApiError {
     /// An archive without a module of the name.
     NotInArchive { archive: ShortName, module: ShortName },
     /// The loader refuses.
-    Load(LoadError),
+    Load { code: Code, reason: Phrase<256> },
     /// The system's loader refuses a dynlib.
     Dynlib { module: ShortName, reason: Phrase },
     /// Imports that nobody provides.
@@ -130,7 +131,7 @@ pub(super) enum ApiError {
     /// A call with more arguments than can be passed.
     TooManyArguments { count: i64 },
     /// A call that was ended by a trap, or that cannot be made.
-    Call(LinkError),
+    Call(TrapError),
     /// The set of values in use cannot be changed any more.
     ValuesInUse,
     /// Blocks are live, and what is wanted must come before them.
@@ -181,21 +182,26 @@ impl From<FormatError> for ApiError {
 
 impl From<AllocError> for ApiError {
     fn from(_: AllocError) -> Self {
-        Self::Load(LoadError::OutOfMemory)
+        LoadError::OutOfMemory.into()
     }
 }
 
 impl From<LoadError> for ApiError {
     fn from(error: LoadError) -> Self {
-        Self::Load(error)
+        let reason = match error {
+            // Handles of the core are not those of the C API.
+            LoadError::Stale { .. } => Phrase::of(&"the module was unloaded, or never was loaded"),
+            _ => Phrase::of(&error),
+        };
+        Self::Load { code: Code::of_load(&error), reason }
     }
 }
 
-impl From<loader::LoadError> for ApiError {
-    fn from(error: loader::LoadError) -> Self {
+impl From<LoadFileError> for ApiError {
+    fn from(error: LoadFileError) -> Self {
         match error {
-            loader::LoadError::Refused { error, .. } => Self::Load(error),
-            loader::LoadError::SharedObject { module, error } => {
+            LoadFileError::Load(error) => error.into(),
+            LoadFileError::SharedObject { module, error } => {
                 let module = ShortName::new(module.as_bytes());
                 Self::Dynlib { module, reason: Phrase::of(&error) }
             }

@@ -353,7 +353,7 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
             0 => None,
             jit => Some(try_box(enter(jit)?.shared.clone())? as Box<dyn Resolve + Send + Sync>),
         };
-        Ok(loader.modules().try_set_fallback(fallback).map(|()| true)?)
+        Ok(loader.modules().set_fallback_resolver(fallback).map(|()| true)?)
     });
     or(false, set)
 }

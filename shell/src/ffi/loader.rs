@@ -6,7 +6,9 @@ use std::ffi::{c_char, c_void};
 
 use smf_core::alloc_util::{try_box, try_concat, try_copy_bytes as copy_of, try_push};
 use smf_core::link::{Resolve, ShortName};
-use smf_core::loader::{Clash, LoaderOptions, Missing, ModuleBytes, Reloaded, StateMigration};
+use smf_core::loader::{
+    DuplicateExports, LoaderOptions, ModuleBytes, Reloaded, StateMigration, UnresolvedImport,
+};
 use smf_core::memory::FileBytes;
 
 use super::args;
@@ -94,9 +96,9 @@ pub unsafe extern "C" fn smf_loader_open(options: *const SmfLoaderOptions) -> u6
 
 fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
     let unknown = |what, value| ApiError::Unknown { what, value: i64::from(value) };
-    let clash = match options.clash {
-        0 => Clash::FirstWins,
-        1 => Clash::Refuse,
+    let duplicate_exports = match options.clash {
+        0 => DuplicateExports::FirstWins,
+        1 => DuplicateExports::Refuse,
         other => return Err(unknown("rule for names that clash", other)),
     };
     if options.flags & !(RELOAD_ALL | PROCESS_SYMBOLS) != 0 {
@@ -110,13 +112,13 @@ fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
     let core = |code_memory| {
         let rest = LoaderOptions::new(code_memory);
         let max_replaced_bytes = if replaced == 0 { rest.max_replaced_bytes } else { replaced };
-        LoaderOptions { clash, reload_unmarked, kept_bytes, max_replaced_bytes, ..rest }
+        LoaderOptions { duplicate_exports, reload_unmarked, kept_bytes, max_replaced_bytes, ..rest }
     };
     loader_handles::open(core, |modules| {
         if options.flags & PROCESS_SYMBOLS == 0 {
             return Ok(());
         }
-        modules.try_set_process(Some(try_box(HostSymbols::of_process()?)?))
+        modules.set_host_resolver(Some(try_box(HostSymbols::of_process()?)?))
     })
 }
 
@@ -212,7 +214,7 @@ unsafe fn load(
             Some(handle) => handle,
             None => {
                 let mut lacks = Collector::default();
-                let mut add = |import: &Missing<'_>| lacks.add(import);
+                let mut add = |import: &UnresolvedImport<'_>| lacks.add(import);
                 let loaded = loader.modules().load_reporting(&name, bytes, &mut add);
                 lacks.finish(loaded)?
             }
@@ -231,12 +233,12 @@ unsafe fn load(
 fn read(path: &[u8]) -> Result<ModuleBytes, ApiError> {
     let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT);
     let named = |error| ApiError::File { path: ShortName::new(path), error };
-    Ok(ModuleBytes::try_new(Input::File(bytes.map_err(named)?))?)
+    Ok(ModuleBytes::new(Input::File(bytes.map_err(named)?))?)
 }
 
 fn copy(bytes: &[u8]) -> Result<ModuleBytes, ApiError> {
     let copy = copy_of(bytes).map_err(|_| ApiError::NoRoom { bytes: bytes.len() })?;
-    Ok(ModuleBytes::try_new(copy)?)
+    Ok(ModuleBytes::new(copy)?)
 }
 
 /// Adds the module or the archive at `path` to those that are loaded when somebody imports from them.
@@ -349,11 +351,11 @@ unsafe fn reload(
         unsafe { versioned_struct::check_wanted(into) }?;
         let old_data = if keep_data { StateMigration::Copy } else { StateMigration::Reset };
         let mut lacks = Collector::default();
-        let mut add = |import: &Missing<'_>| lacks.add(import);
+        let mut add = |import: &UnresolvedImport<'_>| lacks.add(import);
         let reloaded = loader.modules().reload(handle, find()?, old_data, &mut add);
-        let Reloaded { moved, kept, .. } = lacks.finish(reloaded)?;
-        let bytes = i64::try_from(moved.bytes).unwrap_or(i64::MAX);
-        let (symbols, kept) = (i64::from(moved.symbols), i64::from(kept));
+        let Reloaded { migrated, kept, .. } = lacks.finish(reloaded)?;
+        let bytes = i64::try_from(migrated.bytes).unwrap_or(i64::MAX);
+        let (symbols, kept) = (i64::from(migrated.symbols), i64::from(kept));
         let filled = SmfReloaded { size: 0, symbols, bytes, kept };
         // SAFETY: as above.
         unsafe { versioned_struct::write_wanted(into, filled) }?;
@@ -421,7 +423,7 @@ pub unsafe extern "C" fn smf_loader_define(loader: u64, name: *const c_char, add
     let name = unsafe { text("the name", name) };
     let defined = loader_handles::enter(loader).and_then(|loader| {
         let address = args::address("the address", address)?;
-        loader.modules().try_define(name?.to_bytes(), address as u64)?;
+        loader.modules().define(name?.to_bytes(), address as u64)?;
         Ok(true)
     });
     or(false, defined)
@@ -472,7 +474,7 @@ pub unsafe extern "C" fn smf_loader_set_resolver(
         let callback =
             resolver.map(|function| try_box(Callback { function, user: UserData(user) }));
         let fallback = callback.transpose()?.map(|callback| callback as Box<_>);
-        Ok(loader.modules().try_set_fallback(fallback).map(|()| true)?)
+        Ok(loader.modules().set_fallback_resolver(fallback).map(|()| true)?)
     });
     or(false, set)
 }

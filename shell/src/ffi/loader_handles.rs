@@ -111,7 +111,7 @@ pub(super) fn open(
     prepare: impl FnOnce(&ModuleLoader) -> Result<(), AllocError>,
 ) -> Result<u64, ApiError> {
     let memory = blocks::with(|blocks| blocks.lend())?;
-    let loader = Loader::try_new(options(memory.memory.clone()))?;
+    let loader = Loader::new(options(memory.memory.clone()))?;
     prepare(loader.modules())?;
     let open = OpenLoader { holds: Mutex::default(), loader, _memory: memory };
     LOADERS.open(open)?.ok_or(ApiError::TooManyLoaders { limit: SEATS })
@@ -272,7 +272,7 @@ mod tests {
 
     fn load(loader: &Use) -> u64 {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
-        let bytes = ModuleBytes::new(std::fs::read(file).unwrap());
+        let bytes = ModuleBytes::new(std::fs::read(file).unwrap()).unwrap();
         loader.number_of(loader.modules().load(b"packed", bytes).unwrap()).unwrap()
     }
 

@@ -5,10 +5,12 @@ use std::ffi::{c_char, c_void};
 
 use smf_core::alloc_util::AllocError;
 use smf_core::format::{Binding, SymbolKind};
-#[cfg(any(test, not(target_arch = "x86_64")))]
-use smf_core::link::LinkError;
-use smf_core::link::{Export, MAX_ARGS, ShortName};
+use smf_core::link::{Export, ShortName};
+
 use smf_core::loader::ModuleRef;
+use smf_core::trap::MAX_ARGS;
+#[cfg(any(test, not(target_arch = "x86_64")))]
+use smf_core::trap::TrapError;
 #[cfg(any(test, not(target_arch = "x86_64")))]
 use smf_core::vm::CallError;
 
@@ -180,7 +182,7 @@ pub unsafe extern "C" fn smf_loader_symbol(
 fn not_found(version: &ModuleRef<'_>, symbol: &[u8]) -> ApiError {
     let (symbol_name, module) = (ShortName::new(symbol), ShortName::new(version.name()));
     let none = ApiError::NoSymbol { symbol: symbol_name, module };
-    version.refusal(symbol).map_or(none, ApiError::Load)
+    version.refusal(symbol).map_or(none, ApiError::from)
 }
 
 /// Where running a module, or a version that is held, begins; 0 on failure.
@@ -257,7 +259,7 @@ fn call_interpreted(
     words.get_mut(..arguments.len())?.copy_from_slice(arguments);
     match engine.call(index, words.get(..params)?) {
         Ok(result) => Some(Ok(result)),
-        Err(CallError::Trap(trap)) => Some(Err(ApiError::Call(LinkError::Stopped(trap)))),
+        Err(CallError::Trap(trap)) => Some(Err(ApiError::Call(TrapError::Bytecode(trap)))),
         Err(_) => None,
     }
 }
@@ -360,15 +362,16 @@ fn named(name: &[u8]) -> Result<(Box<[u8]>, i64), AllocError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};
+    use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
     use smf_core::vm::Tiers;
 
     #[test]
     fn what_is_interpreted_alone_is_called_by_name_all_the_same() {
         let tiers = Tiers::Interpret;
-        let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
+        let loader =
+            ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() }).unwrap();
         let file = include_bytes!("../../../tests/samples/bcod.smf");
-        let handle = loader.load(b"bcod", ModuleBytes::new(file.to_vec())).unwrap();
+        let handle = loader.load(b"bcod", ModuleBytes::new(file.to_vec()).unwrap()).unwrap();
         let version = loader.get(handle).unwrap();
         let call = |name: &[u8], arguments: &[i64]| {
             call_interpreted(&version, name, arguments).map(|called| called.map_err(|e| e.code()))
@@ -381,7 +384,7 @@ mod tests {
         assert_eq!(call(b"nobody", &[]), None);
         version.engine().unwrap().signals().interrupt();
         assert_eq!(call(b"sum", &[100]), Some(Err(super::super::error::Code::Trap)));
-        assert!(matches!(not_found(&version, b"sum"), ApiError::Load(LoadError::Bytecode { .. })));
+        assert!(matches!(not_found(&version, b"sum"), ApiError::Load { .. }));
         assert!(matches!(not_found(&version, b"nobody"), ApiError::NoSymbol { .. }));
     }
 }

@@ -7,7 +7,7 @@ use std::ptr;
 
 use smf_core::alloc_util::{AllocError, try_concat, try_push};
 use smf_core::link::{LinkError, ShortName};
-use smf_core::loader::{LoadError, Missing};
+use smf_core::loader::{LoadError, UnresolvedImport};
 
 use super::args;
 use super::error::{ApiError, or};
@@ -66,11 +66,11 @@ fn replace(list: Vec<Import>) {
 }
 
 impl Collector {
-    pub(super) fn add(&mut self, import: &Missing<'_>) {
+    pub(super) fn add(&mut self, import: &UnresolvedImport<'_>) {
         self.is_short |= self.try_add(import).is_err();
     }
 
-    fn try_add(&mut self, import: &Missing<'_>) -> Result<(), AllocError> {
+    fn try_add(&mut self, import: &UnresolvedImport<'_>) -> Result<(), AllocError> {
         let (symbol, module) = (with_nul(import.symbol)?, with_nul(import.module)?);
         try_push(&mut self.imports, Import { symbol, module })
     }
@@ -97,7 +97,7 @@ impl Collector {
         if lacks {
             replace(self.imports);
         }
-        Err(first.unwrap_or(ApiError::Load(error)))
+        Err(first.unwrap_or_else(|| error.into()))
     }
 }
 

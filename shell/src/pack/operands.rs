@@ -5,18 +5,18 @@
 //! native layout has relocations instead, and no image.
 
 use smf_core::format::{Layout, RelocKind};
-use smf_core::link::aarch64::{self, Misfit, Operand};
+use smf_core::link::aarch64::{self, Operand, PatchError};
 
 use super::layout::Address;
 use super::output::OutputSection;
 use super::relocate::{NO_TARGET, OutputOffset, RelocError, Relocator};
 
-impl From<Misfit> for RelocError {
-    fn from(misfit: Misfit) -> Self {
-        match misfit {
-            Misfit::Range => RelocError::Range,
-            Misfit::Instruction => RelocError::Unsupported("does not match its instruction"),
-            Misfit::Alignment(_) => RelocError::Unsupported(
+impl From<PatchError> for RelocError {
+    fn from(error: PatchError) -> Self {
+        match error {
+            PatchError::Range => RelocError::Range,
+            PatchError::Instruction => RelocError::Unsupported("does not match its instruction"),
+            PatchError::Alignment(_) => RelocError::Unsupported(
                 "has a target that is not aligned to the unit of its instruction",
             ),
         }

@@ -509,7 +509,7 @@ fn a_program_is_built_with_pkg_config() {
 /// Code that a module brought may be called through its bare address, as long as it is loaded.
 #[test]
 fn functions_of_loaded_modules_may_be_called() {
-    let loader = Loader::default();
+    let loader = Loader::new(Default::default()).unwrap();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
     let handle = loader.load_module(Path::new(file), None).unwrap();
     let module = loader.modules().get(handle).unwrap();

@@ -170,8 +170,9 @@ fn a_module_calls_back() {
     let (layout, header) = (Layout::Packed, Header::default());
     let module = NewModule { layout, header, stub: &[], sections: &[code], symbols: &symbols };
     let file = module.to_vec().unwrap();
-    let loader = Loader::default();
-    let handle = loader.map_module("made", ModuleBytes::new(file)).unwrap().link().unwrap();
+    let loader = Loader::new(LoaderOptions::default()).unwrap();
+    let handle =
+        loader.map_module("made", ModuleBytes::new(file).unwrap()).unwrap().link().unwrap();
     let module = loader.modules().get(handle).unwrap();
     let address = |name: &[u8]| module.function(name).unwrap().cast_signed();
     let (outer, inner) = (address(b"module_outer"), address(b"module_inner"));
@@ -188,8 +189,10 @@ fn bytecode_calls_back() {
     let mut host_functions = HostTable::new();
     host_functions.set(3, HostFunction::Args1(stop_in_this_test));
     let tiers = Tiers::Compile { threshold: 0 };
-    let loader = Loader::new(LoaderOptions { host_functions, tiers, ..LoaderOptions::default() });
-    let handle = loader.map_module("made.smf", ModuleBytes::new(file)).unwrap().link().unwrap();
+    let loader =
+        Loader::new(LoaderOptions { host_functions, tiers, ..LoaderOptions::default() }).unwrap();
+    let handle =
+        loader.map_module("made.smf", ModuleBytes::new(file).unwrap()).unwrap().link().unwrap();
     let module = loader.modules().get(handle).unwrap();
     let outer = module.function(b"outer").unwrap().cast_signed();
     assert_eq!(ffi::rt_call_function_1(outer, 40), 42);

@@ -81,10 +81,13 @@ fn name_that_is_not_callable_is_refused_with_suggestions() {
 #[test]
 fn missing_import_is_named_with_its_importer() {
     for file in ["bad/missing-import.smf", "app.smf"] {
-        contains(&fails(&["run", file, "direct", "1"]), &["`scale`", &format!("wanted by {file}")]);
+        contains(
+            &fails(&["run", file, "direct", "1"]),
+            &["`scale`", &format!("imported by {file}")],
+        );
     }
     let with = fails(&["run", "app.smf", "direct", "1", "--with", "native.smf"]);
-    contains(&with, &["`scale` (wanted by app.smf)"]);
+    contains(&with, &["`scale` (imported by app.smf)"]);
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -3,7 +3,9 @@
 
 use smf_core::format::write::convert::{convert, without_stub};
 use smf_core::format::{Compression, FormatError, Layout, SectionKind, Smf};
-use smf_core::link::{Image, NoImports, call};
+use smf_core::link::{Image, NoImports};
+
+use smf_core::trap::call;
 use smf_loader::pack::{Algorithm, Options};
 
 use crate::made::{Made, c, try_pack};
@@ -40,7 +42,7 @@ fn made(layout: Layout, compress: Option<Algorithm>, flags: &[&str]) -> Made {
 
 /// The results of the program's functions.
 fn results(smf: &Smf<'_>) -> Vec<i64> {
-    let module = Image::place(smf).unwrap().link(&NoImports).unwrap();
+    let module = Image::map(smf).unwrap().link(&NoImports).unwrap();
     let run = |name: &str, args: &[i64]| {
         let address = module.function(name.as_bytes()).unwrap();
         // SAFETY: the functions take as many integers as are given and return one, and the module

@@ -3,7 +3,9 @@
 
 use smf_core::format::layout_phase::phases;
 use smf_core::format::{Layout, Phase};
-use smf_core::link::{Image, NoImports, call};
+use smf_core::link::{Image, NoImports};
+
+use smf_core::trap::call;
 use smf_loader::pack::{Options, PackWarning, parse_phases};
 
 use crate::made::{Made, asm, c, packed, try_pack};
@@ -67,7 +69,7 @@ fn phases_are_contiguous_and_in_order() {
 fn reordered_code_runs() {
     let sorted = with_phases(&many(), LIST);
     let smf = sorted.smf();
-    let module = Image::place(&smf).unwrap().link(&NoImports).unwrap();
+    let module = Image::map(&smf).unwrap().link(&NoImports).unwrap();
     for number in 0..30 {
         let function = module.function(format!("f{number}").as_bytes()).unwrap();
         // SAFETY: the functions take nothing and return their number, and the module lives on.

@@ -2,8 +2,8 @@
 #![allow(unsafe_code)]
 
 use smf_core::format::{Binding, Layout, SymbolKind};
-use smf_core::link::call;
-use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
+use smf_core::trap::call;
 use smf_loader::pack::Options;
 
 use crate::made::{Made, c, try_pack};
@@ -36,7 +36,7 @@ fn version(step: u32, layout: Layout, flags: &[&str]) -> Made {
 }
 
 fn bytes(made: &Made) -> ModuleBytes {
-    ModuleBytes::new(made.bytes().to_vec())
+    ModuleBytes::new(made.bytes().to_vec()).unwrap()
 }
 
 fn run(loader: &ModuleLoader, module: ModuleHandle, name: &str, args: &[i64]) -> i64 {
@@ -53,7 +53,7 @@ fn new_version_takes_over_static_data() {
     for (layout, flags) in
         [Layout::Packed, Layout::Native].into_iter().flat_map(|layout| flags.map(|f| (layout, f)))
     {
-        let loader = ModuleLoader::default();
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
         let module = loader.load(b"m", bytes(&version(1, layout, flags))).unwrap();
         let run = |name, args: &[i64]| run(&loader, module, name, args);
         assert_eq!((run("count", &[]), run("count", &[]), run("again", &[])), (1001, 1002, 2001));
@@ -61,7 +61,7 @@ fn new_version_takes_over_static_data() {
         assert_eq!((run("jump", &[1]), run("jump", &[0])), (110, 1));
 
         let new = bytes(&version(50, layout, flags));
-        let moved = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap().moved;
+        let moved = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap().migrated;
         // calls, total, hidden, tentative, table, visible, count twice; not the pointers.
         assert_eq!((moved.symbols, moved.bytes), (8, 8 * 7 + 24), "{layout:?} {flags:?}");
         assert_eq!(run("how_often", &[]), 3);
@@ -80,7 +80,7 @@ fn imported_data_is_shared_by_both_versions() {
     for (layout, flags) in
         [Layout::Packed, Layout::Native].into_iter().flat_map(|layout| flags.map(|f| (layout, f)))
     {
-        let loader = ModuleLoader::default();
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
         let module = loader.load(b"m", bytes(&version(1, layout, flags))).unwrap();
         let user = loader.load(b"user", bytes(&user)).unwrap();
         let there = loader.resolve(b"visible").unwrap().unwrap().address as i64;
@@ -89,7 +89,7 @@ fn imported_data_is_shared_by_both_versions() {
         for step in [50, 60] {
             let new = bytes(&version(step, layout, flags));
             let done = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap();
-            assert_eq!((done.moved.symbols, done.kept), (7, 1), "{layout:?} {flags:?}");
+            assert_eq!((done.migrated.symbols, done.kept), (7, 1), "{layout:?} {flags:?}");
             assert_eq!(run(&loader, user, "where", &[]), there);
             // The others have moved, and this one was left.
             let visible = there as *mut i64;
@@ -149,10 +149,10 @@ fn ambiguous_data_stays_with_the_old_version() {
         let options = Options { reloadable: true, ..Options::default() };
         try_pack(&[("one.o", &one), ("two.o", &two)], &options).unwrap()
     };
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let module = loader.load(b"m", bytes(&objects(1))).unwrap();
     assert_eq!(run(&loader, module, "one", &[]), 1);
     let new = bytes(&objects(5));
-    let moved = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap().moved;
+    let moved = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap().migrated;
     assert_eq!((moved.symbols, run(&loader, module, "one", &[])), (0, 5));
 }

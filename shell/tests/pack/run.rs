@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use smf_core::format::Layout;
-use smf_core::link::{Image, NoImports, call};
+use smf_core::link::{Image, NoImports};
+
+use smf_core::trap::call;
 use smf_loader::pack::Options;
 
 use crate::made::{Made, c, rust, try_pack};
@@ -42,7 +44,7 @@ const PROGRAM: &str = r#"
 /// Calls a function of a module.
 fn run(made: &Made, name: &str, args: &[i64]) -> i64 {
     let smf = made.smf();
-    let module = Image::place(&smf).unwrap().link(&NoImports).unwrap();
+    let module = Image::map(&smf).unwrap().link(&NoImports).unwrap();
     let address = module.function(name.as_bytes()).unwrap();
     // SAFETY: the functions of these tests take as many integers as are given and return one, and
     // the module lives until the end of the block.

@@ -8,7 +8,9 @@ use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
     Binding, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, Smf, SymbolKind,
 };
-use smf_core::link::{Image, call};
+use smf_core::link::Image;
+
+use smf_core::trap::call;
 use smf_loader::pack::Options;
 
 use crate::made::{Made, c, try_pack};
@@ -118,7 +120,7 @@ fn relinked(smf: &Smf<'_>) -> Vec<u8> {
 
 fn results(file: &[u8]) -> Vec<i64> {
     let smf = Smf::parse(file).unwrap();
-    let module = Image::place(&smf).unwrap().link(&imports).unwrap();
+    let module = Image::map(&smf).unwrap().link(&imports).unwrap();
     let mut results = Vec::new();
     for round in 0..3 {
         for name in [

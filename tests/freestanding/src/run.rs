@@ -10,8 +10,9 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 use smf_core::format::{FormatError, Smf};
+use smf_core::link::{Image, LinkError, NoImports};
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::link::{Image, LinkError, NoImports, call};
+use smf_core::trap::call;
 use smf_core::memory::{FileBytes, MemoryError};
 #[cfg(feature = "templates")]
 use smf_core::templates::{self, JitConfig, JitInstantiator, InstantiateError, MetadataError};
@@ -163,7 +164,7 @@ fn function(file: &[u8], name: &[u8]) -> Result<Option<u64>, Failure> {
     // Placing checks what it uses.
     let smf = Smf::parse(file)?;
     // The kernel takes its memory back faster.
-    let module = ManuallyDrop::new(Image::place(&smf)?.link(&NoImports));
+    let module = ManuallyDrop::new(Image::map(&smf)?.link(&NoImports));
     // By reference, which takes less stack.
     match &*module {
         Ok(module) => Ok(module.function(name)),

@@ -4,10 +4,10 @@ use smf_core::format::{Flags, Smf};
 use smf_core::jit::host::{HostFunction, HostTable, Signals};
 use smf_core::jit::interpret::{Environment, Interpreter, NoTierUp, StackSpace};
 use smf_core::jit::text::{Assembled, assemble, write_module};
-use smf_core::jit::trap::{DEFAULT_BUDGET, MAX_DEPTH};
 use smf_core::jit::verify::{FunctionCode, Program, Verifier, functions_of};
 use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::trap::bytecode::{DEFAULT_BUDGET, MAX_DEPTH};
 use smf_core::vm::{Engine, Tiers};
 
 use super::{Scenario, judge};
@@ -160,8 +160,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("load bytecode", |granted| {
         let module: &'static [u8] = module().leak();
         let options = LoaderOptions { host_functions: hosts(), ..LoaderOptions::default() };
-        let loader = ModuleLoader::new(options);
-        let load = || loader.load(b"program", ModuleBytes::try_new(module)?);
+        let loader = ModuleLoader::new(options).unwrap();
+        let load = || loader.load(b"program", ModuleBytes::new(module)?);
         judge(granted, load, |program| loader.unload(program).unwrap())
     }),
 ];

@@ -29,7 +29,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("place and link", |granted| {
         let file = sample("packed.smf").bytes;
         let smf = Smf::parse(&file).unwrap();
-        judge(granted, || Image::place(&smf)?.link(&NoImports), drop)
+        judge(granted, || Image::map(&smf)?.link(&NoImports), drop)
     }),
     ("cache get", |granted| {
         let path = sample("packed.smf").path();
@@ -40,42 +40,41 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     }),
     ("load two modules", |granted| {
         let [app, lib] = ["app.smf", "lib.smf"].map(|name| sample(name).bytes.leak());
-        let loader = ModuleLoader::default();
-        loader.register_provider(b"lib", ModuleBytes::new(&*lib)).unwrap();
-        let load = || loader.load(b"app", ModuleBytes::try_new(&*app)?);
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+        loader.register_provider(b"lib", ModuleBytes::new(&*lib).unwrap()).unwrap();
+        let load = || loader.load(b"app", ModuleBytes::new(&*app)?);
         judge(granted, load, |app| {
             loader.unload_all(&[app, loader.find(b"lib").unwrap()]).unwrap();
         })
     }),
     ("provide an archive", |granted| {
         let bytes: &'static [u8] = sample("library.lsm").bytes.leak();
-        let loader = ModuleLoader::default();
-        let provide = || loader.register_provider(b"archive", ModuleBytes::try_new(bytes)?);
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+        let provide = || loader.register_provider(b"archive", ModuleBytes::new(bytes)?);
         judge(granted, provide, drop)
     }),
     ("resolve through a stub", |granted| {
         let bytes: &'static [u8] = sample("packed.smf").bytes.leak();
         let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
-        let loader = ModuleLoader::new(options);
-        loader.load(b"packed", ModuleBytes::new(bytes)).unwrap();
+        let loader = ModuleLoader::new(options).unwrap();
+        loader.load(b"packed", ModuleBytes::new(bytes).unwrap()).unwrap();
         let resolve = || loader.resolve(b"answer").map(|found| assert!(found.is_some()));
         judge(granted, resolve, drop)
     }),
     ("unload", |granted| {
         let bytes: &'static [u8] = sample("packed.smf").bytes.leak();
-        let loader = ModuleLoader::default();
-        let load = || loader.load(b"packed", ModuleBytes::new(bytes)).unwrap();
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+        let load = || loader.load(b"packed", ModuleBytes::new(bytes).unwrap()).unwrap();
         let module = Cell::new(load());
         judge(granted, || loader.unload(module.get()), |()| module.set(load()))
     }),
     ("reload", |granted| {
         let bytes: &'static [u8] = sample("packed.smf").bytes.leak();
         let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
-        let loader = ModuleLoader::new(options);
-        let module = loader.load(b"packed", ModuleBytes::new(bytes)).unwrap();
-        let reload = || {
-            loader.reload(module, ModuleBytes::try_new(bytes)?, StateMigration::Copy, &mut |_| {})
-        };
+        let loader = ModuleLoader::new(options).unwrap();
+        let module = loader.load(b"packed", ModuleBytes::new(bytes).unwrap()).unwrap();
+        let reload =
+            || loader.reload(module, ModuleBytes::new(bytes)?, StateMigration::Copy, &mut |_| {});
         judge(granted, reload, drop)
     }),
     ("read what templates may become", |granted| {

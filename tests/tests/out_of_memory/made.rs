@@ -75,20 +75,20 @@ fn find(loader: u64, name: &CStr) -> i64 {
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     ("make a loader", |granted| {
-        let make = || ModuleLoader::try_new(options()?).map_err(|error| error.to_string());
+        let make = || ModuleLoader::new(options()?).map_err(|error| error.to_string());
         judge(granted, make, drop)
     }),
     ("make a loader of files", |granted| {
-        let make = || Loader::try_new(options()?).map_err(|error| error.to_string());
+        let make = || Loader::new(options()?).map_err(|error| error.to_string());
         judge(granted, make, drop)
     }),
     ("tell a loader whom to ask", |granted| {
-        let loader = ModuleLoader::default();
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
         let tell = || {
             let process = |name: &[u8]| (name == b"process").then_some(1);
-            loader.try_set_process(Some(try_box(process)?))?;
+            loader.set_host_resolver(Some(try_box(process)?))?;
             let fallback = |_: &[u8]| Some(2);
-            loader.try_set_fallback(Some(try_box(fallback)?))
+            loader.set_fallback_resolver(Some(try_box(fallback)?))
         };
         judge(granted, tell, |()| {
             for (name, address) in [(&b"process"[..], 1), (b"other", 2)] {

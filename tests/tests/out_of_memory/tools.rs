@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use smf_core::loader::ModuleBytes;
+use smf_core::loader::{LoaderOptions, ModuleBytes};
 use smf_loader::loader::Loader;
 use smf_loader::tools::{enable_gdb, enable_jitdump, enable_perf_map};
 use smf_tests::sample;
@@ -12,8 +12,8 @@ use super::{Scenario, directory, judge};
 /// Loads a module whose functions somebody is told of.
 fn load(granted: usize) -> i32 {
     let bytes: &'static [u8] = sample("packed.smf").bytes.leak();
-    let loader = Loader::default();
-    let load = || loader.modules().load(b"packed", ModuleBytes::try_new(bytes)?);
+    let loader = Loader::new(LoaderOptions::default()).unwrap();
+    let load = || loader.modules().load(b"packed", ModuleBytes::new(bytes)?);
     judge(granted, load, |module| loader.modules().unload(module).unwrap())
 }
 

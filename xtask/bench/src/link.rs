@@ -14,14 +14,16 @@ use std::hint::black_box;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use elf_loader::{AddressSpaceId, Domain, Loader, Relocator};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
+use smf_core::alloc_util::TryArc;
 use smf_core::format::{Smf, SymbolIndex};
-use smf_core::link::{Image, Module, NoImports, call};
-use smf_core::loader::{ModuleBytes, ModuleLoader, StateMigration};
+use smf_core::link::{Image, Module, NoImports};
+
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader, StateMigration};
 use smf_core::memory::{FileBytes, PagePool};
+use smf_core::trap::call;
 use smf_loader::pack::{Input, Options, pack};
 
 use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared, write_old};
@@ -172,10 +174,10 @@ impl Files {
 
     /// From the file to the new version that all callers reach, and the old one given back.
     fn measure_reload(&self, bench: &mut Bench) {
-        let loader = ModuleLoader::default();
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
         let read = || {
             let path = self.reloadable.as_os_str().as_bytes();
-            ModuleBytes::new(FileBytes::read(path, u64::MAX).unwrap())
+            ModuleBytes::new(FileBytes::read(path, u64::MAX).unwrap()).unwrap()
         };
         let module = loader.load(b"module", read()).unwrap();
         let reload = || loader.reload(module, read(), StateMigration::Copy, &mut |_| {}).unwrap();
@@ -197,7 +199,7 @@ impl Files {
         &self,
         bench: &mut Bench,
         (name, target): (&str, Target),
-        (smf, pool): (&Path, &Arc<PagePool>),
+        (smf, pool): (&Path, &TryArc<PagePool>),
         peer: Peer,
     ) {
         let batches = 600;
@@ -285,20 +287,20 @@ fn relocs_in(module: &[u8]) -> usize {
 
 fn load(file: &[u8]) -> Module<'_> {
     let smf = Smf::parse(file).unwrap();
-    Image::place(&smf).unwrap().link(&NoImports).unwrap()
+    Image::map(&smf).unwrap().link(&NoImports).unwrap()
 }
 
 /// What a loader that lives on has; the system's loader finds its pages in the page cache.
-fn pool(bytes: usize) -> Arc<PagePool> {
-    Arc::new(PagePool::new(bytes))
+fn pool(bytes: usize) -> TryArc<PagePool> {
+    TryArc::new(PagePool::new(bytes)).unwrap()
 }
 
 /// Opens, parses, places, links, looks up, calls, unloads.
-fn load_and_call(path: &Path, pool: &Arc<PagePool>) -> i64 {
+fn load_and_call(path: &Path, pool: &TryArc<PagePool>) -> i64 {
     let (name, argument) = CALLED;
     let file = FileBytes::read(path.as_os_str().as_bytes(), u64::MAX).unwrap();
     let smf = Smf::parse(&file).unwrap();
-    let module = Image::place_in(&smf, pool).unwrap().link(&NoImports).unwrap();
+    let module = Image::map_in(&smf, pool).unwrap().link(&NoImports).unwrap();
     let function = module.symbol(name.as_bytes()).unwrap();
     // SAFETY: the code is the generated one, and its functions take one integer.
     unsafe { call(function, &[black_box(argument)]) }.unwrap()

@@ -319,7 +319,7 @@ fn running(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
 }
 
 fn host_call(bench: &mut Bench, engine: &Engine<'_>) {
-    use smf_core::link;
+    use smf_core::trap;
     let target = Target::nanoseconds(3.0);
     for (index, args, name) in [
         (4, &[3, 4][..], "bytecode: host call by address"),
@@ -331,7 +331,7 @@ fn host_call(bench: &mut Bench, engine: &Engine<'_>) {
             let (mut sum, args) = (0, std::hint::black_box(args));
             for _ in 0..1000 {
                 // SAFETY: the engine gave the address for such arguments, and is alive.
-                sum += unsafe { link::call(address, args) }.unwrap();
+                sum += unsafe { trap::call(address, args) }.unwrap();
             }
             sum
         });

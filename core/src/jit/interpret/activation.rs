@@ -2,7 +2,7 @@
 
 use super::ops::{Op, Ops};
 use crate::jit::host::Signals;
-use crate::jit::trap::Cause;
+use crate::trap::bytecode::Cause;
 
 /// Why the loop is left. What goes on, goes on at the operation after the one that left.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use crate::alloc_util::{AllocError, try_with_capacity};
 use crate::jit::bytecode::{Instruction, Instructions, target};
 use crate::jit::relation::Relation;
-use crate::jit::trap::activation_charge;
 use crate::jit::verify::Facts;
+use crate::trap::bytecode::activation_charge;
 
 /// Two values of which at least one is a float.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

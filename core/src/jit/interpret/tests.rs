@@ -7,8 +7,8 @@ use super::*;
 use crate::jit::bytecode::Instruction as I;
 use crate::jit::host::HostFunction;
 use crate::jit::testing::{code, function};
-use crate::jit::trap::{DEFAULT_BUDGET, MAX_DEPTH};
 use crate::jit::verify::FunctionCode;
+use crate::trap::bytecode::{DEFAULT_BUDGET, MAX_DEPTH};
 
 const STACK_SPACE: StackSpace =
     StackSpace { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };

@@ -13,8 +13,8 @@ use super::homes::{Homes, KEPT, VOLATILE};
 use super::variable::{Value, Variable};
 use super::{Body, Lowering, Shape};
 use crate::jit::machine::{ARGUMENTS, Source};
-use crate::jit::trap::{MAX_VECTOR, activation_charge};
 use crate::jit::x64::{Assembler, Cond, Gpr, GprOrStack, Growing, Mem, W32, W64};
+use crate::trap::bytecode::{MAX_VECTOR, activation_charge};
 
 /// Arguments that are passed in registers.
 const IN_REGISTERS: u16 = 6;

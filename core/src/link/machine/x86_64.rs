@@ -1,22 +1,20 @@
-//! x86-64: an operand is 32 bits at any address, and a veneer carries the address it jumps to.
+//! x86-64: operands are unaligned 32-bit fields, and a veneer holds the address of its target.
 
-use super::{Jump, Machine, Need, VENEER, common_need};
+use super::traits::{Jump, Machine, Requirement, VENEER, common_requirement};
 use crate::format::RelocKind;
 
-/// `jmp *2(%rip)`, two bytes that are never reached, and then the address.
+/// `jmp *2(%rip)` and two bytes of padding; the address follows.
 const JUMP: u64 = u64::from_le_bytes([0xff, 0x25, 0x02, 0x00, 0x00, 0x00, 0xcc, 0xcc]);
 
 pub(in super::super) struct X86_64;
 
 impl Machine for X86_64 {
     const JUMPS_THROUGH_GOT: bool = false;
-    /// A module that is larger has distances that no relocation can hold.
+    /// A larger module has distances that no relocation can hold.
     const BRANCH_REACH: u64 = u64::MAX;
-    const IS_HOST: bool = cfg!(target_arch = "x86_64");
 
-    #[cfg_attr(feature = "full", inline(always))]
-    fn need(kind: RelocKind) -> Option<Need> {
-        common_need(kind)
+    fn requirement(kind: RelocKind) -> Option<Requirement> {
+        common_requirement(kind)
     }
 
     fn veneer(jump: Jump) -> Option<[u8; VENEER as usize]> {

@@ -1,4 +1,4 @@
-//! Modules relocated at addresses where no memory is, for other machines than this one.
+//! Modules for any machine, relocated in a buffer as if it lay at a fixed address.
 
 use std::string::{String, ToString};
 use std::vec;
@@ -28,21 +28,21 @@ struct Builder {
     layout: Layout,
     code: Vec<u32>,
     data: Vec<u8>,
-    /// Bytes of the first section of code in memory.
-    room: Option<u64>,
+    /// The size of the first code section in memory.
+    code_size: Option<u64>,
     later_code: Vec<u32>,
     symbols: Vec<NewSymbol<'static>>,
     relocs: [Vec<Reloc>; 3],
 }
 
-/// The tables of relocations by what they apply to.
+/// The relocation tables, by target section.
 const TABLES: [&[u8]; 3] = [b".rela", b".rela.data", b".rela.later"];
 
 impl Builder {
     fn new(arch: Arch, layout: Layout) -> Self {
         let (code, data, later_code) = (Vec::new(), vec![0; 64], Vec::new());
         let (symbols, relocs) = (Vec::new(), [const { Vec::new() }; 3]);
-        Builder { arch, layout, code, data, room: None, later_code, symbols, relocs }
+        Builder { arch, layout, code, data, code_size: None, later_code, symbols, relocs }
     }
 
     fn arm() -> Self {
@@ -50,7 +50,7 @@ impl Builder {
     }
 
     fn symbol(&mut self, name: &'static str, place: Place, value: u64) -> u32 {
-        // A native file knows no sections of symbols: functions are in the code, data in the data.
+        // Native symbols have no section: their kind selects it.
         let kind = match place {
             Place::Section(DATA) => SymbolKind::Data,
             Place::Section(RODATA) => SymbolKind::Constant,
@@ -63,7 +63,7 @@ impl Builder {
         u32::try_from(self.symbols.len() - 1).unwrap()
     }
 
-    /// An instruction with a relocation.
+    /// Appends an instruction with a relocation.
     fn code(&mut self, word: u32, symbol: u32, kind: RelocKind, addend: i64) {
         let offset = self.code.len() as u64 * 4;
         self.code.push(word);
@@ -74,15 +74,15 @@ impl Builder {
         self.file_with(&[])
     }
 
-    /// The file with a placement of its sections: each on a page of its own, in their order.
-    fn with_image(&self) -> Vec<u8> {
+    /// The file with a prelinked layout: each section on a page of its own.
+    fn with_prelink(&self) -> Vec<u8> {
         let tables = self.relocs.iter().filter(|relocs| !relocs.is_empty()).count();
         let loaded = (0..4).map(|number| Some(number * prelink::PAGE));
         let offsets: Vec<_> = loaded.chain(core::iter::repeat_n(None, tables + 1)).collect();
         self.file_with(&prelink::encode(&offsets, &[]).unwrap())
     }
 
-    /// The file, with a note if there is something in it.
+    /// The file, with a note unless it is empty.
     fn file_with(&self, note: &[u8]) -> Vec<u8> {
         let bytes = |words: &[u32]| words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
         let (code, later) = (bytes(&self.code), bytes(&self.later_code));
@@ -92,7 +92,7 @@ impl Builder {
             NewSection::new(SectionKind::Data, b".data", Payload::Bytes(&self.data)),
             NewSection::new(SectionKind::Code, b".later", Payload::Bytes(&later)),
         ];
-        sections[usize::from(CODE)].virtual_size = self.room;
+        sections[usize::from(CODE)].virtual_size = self.code_size;
         for (name, relocs) in TABLES.into_iter().zip(&self.relocs) {
             if !relocs.is_empty() {
                 sections.push(NewSection::new(SectionKind::Reloc, name, Payload::Relocs(relocs)));
@@ -112,7 +112,7 @@ impl Builder {
         module.to_vec().unwrap()
     }
 
-    /// Links the module as if it lay at `BASE`, with every import at `import`.
+    /// Links the module at `BASE`, with every import resolved to `import`.
     fn link(&self, import: u64) -> Result<Linked, LinkError> {
         Linked::new(&self.file(), import)
     }
@@ -122,7 +122,7 @@ impl Builder {
     }
 }
 
-/// An image after its relocations.
+/// A relocated image.
 struct Linked {
     memory: Vec<u8>,
     sections: Vec<u64>,
@@ -139,10 +139,9 @@ impl Linked {
     }
 
     fn unverified(smf: &Smf<'_>, import: u64) -> Result<Self, LinkError> {
-        let plan = ImageLayout::new(smf, 4096)?;
-        // The code comes first and is all that is looked at, with what stands near it.
-        let mut memory = vec![0; usize::try_from(plan.size).unwrap()];
-        let sections: Vec<u64> = plan.sections().map(|at| at.unwrap_or(0)).collect();
+        let layout = ImageLayout::new(smf, 4096)?;
+        let mut memory = vec![0; usize::try_from(layout.size).unwrap()];
+        let sections: Vec<u64> = layout.sections().map(|at| at.unwrap_or(0)).collect();
         for (at, section) in sections.iter().zip(smf.sections().iter()) {
             if section.kind.is_loaded() {
                 let at = usize::try_from(*at).unwrap();
@@ -150,8 +149,8 @@ impl Linked {
             }
         }
         let imports = |_: &[u8]| Some(import);
-        relocate_at(smf, &plan, BASE, &mut memory, &imports)?;
-        let (got, veneers, got_count) = (plan.got, plan.veneers, plan.got_count);
+        relocate(smf, &layout, BASE, &mut memory, &imports)?;
+        let (got, veneers, got_count) = (layout.got, layout.veneers, layout.got_count);
         Ok(Linked { memory, sections, got, veneers, got_count })
     }
 
@@ -169,27 +168,27 @@ impl Linked {
         BASE + self.sections[usize::from(section)] + offset
     }
 
-    /// Where the branch at this word of this section leads.
+    /// The target of the branch at this word of this section.
     fn branch(&self, section: u16, number: u64) -> u64 {
         let distance = i64::from(self.word(section, number) & 0x3ff_ffff) << 38 >> 36;
         self.address(section, number * 4).wrapping_add_signed(distance)
     }
 
-    /// What `adrp x0` at this word makes x0.
+    /// The result of `adrp x0` at this word.
     fn page(&self, number: u64) -> u64 {
         let word = self.word(CODE, number);
         let pages = i64::from((word >> 5 & 0x7_ffff) << 2 | word >> 29 & 3) << 43 >> 43;
         (self.address(CODE, number * 4) & !0xfff).wrapping_add_signed(pages << 12)
     }
 
-    /// The immediate of the load, store or addition at this word, in its own units.
+    /// The immediate of the load, store or addition at this word, unscaled.
     fn offset(&self, number: u64) -> u64 {
         u64::from(self.word(CODE, number) >> 10 & 0xfff)
     }
 }
 
 #[test]
-fn each_arm_kind_computes_what_the_format_says() {
+fn arm64_kinds_compute_the_documented_values() {
     let mut module = Builder::arm();
     let datum = module.symbol("datum", Place::Section(DATA), 0x18);
     let entry = module.symbol("entry", Place::Section(CODE), 0);
@@ -222,7 +221,7 @@ fn each_arm_kind_computes_what_the_format_says() {
 }
 
 #[test]
-fn words_of_data_are_those_of_any_machine() {
+fn data_relocations_are_the_same_for_every_machine() {
     for arch in [Arch::AARCH64, Arch::X86_64, Arch::RISCV64] {
         let mut module = Builder::new(arch, Layout::Native);
         module.code = vec![0xd65f_03c0; 4];
@@ -251,7 +250,7 @@ fn words_of_data_are_those_of_any_machine() {
     }
 }
 
-/// The low bits of a number, taken one by one; `None` when they do not hold it, with or without a sign.
+/// The low bits of a number, taken one by one; `None` if it does not fit, signed or unsigned.
 fn bit_by_bit(value: i128, bits: u32, has_sign: bool) -> Option<u64> {
     let bit = |number: u32| value.div_euclid(1 << number).rem_euclid(2);
     let word: i128 = (0..bits).map(|number| bit(number) << number).sum();
@@ -260,7 +259,7 @@ fn bit_by_bit(value: i128, bits: u32, has_sign: bool) -> Option<u64> {
 }
 
 #[test]
-fn an_address_that_is_not_sound_is_refused_when_it_is_applied() {
+fn malformed_abs64_is_refused_when_it_is_applied() {
     for (offset, symbol, is_sound) in [
         (56, 0, true),
         (57, 0, false),
@@ -279,7 +278,7 @@ fn an_address_that_is_not_sound_is_refused_when_it_is_applied() {
             module.relocs[1].push(Reloc { offset, symbol: 0, kind, addend: 0 });
         }
         let mut file = module.file();
-        // The second one, which nobody would write so.
+        // Corrupts the second relocation.
         let table = Smf::parse(&file).unwrap().reloc_tables().next().unwrap().unwrap();
         let at = usize::try_from(table.section.offset).unwrap() + 24;
         file[at..at + 8].copy_from_slice(&u64::to_le_bytes(offset));
@@ -290,7 +289,7 @@ fn an_address_that_is_not_sound_is_refused_when_it_is_applied() {
             Err(error) => assert_eq!(linked.err(), Some(LinkError::Format(error))),
             Ok(()) if is_sound => assert!(linked.is_ok()),
             Ok(()) => {
-                let (section, symbol) = (4, ShortName::new(b"type"));
+                let (section, symbol) = (4, Name::new(b"type").unwrap());
                 let expected = LinkError::NoAddress { section, index: 1, symbol };
                 assert_eq!(linked.err(), Some(expected));
             }
@@ -300,7 +299,7 @@ fn an_address_that_is_not_sound_is_refused_when_it_is_applied() {
 }
 
 #[test]
-fn words_of_data_agree_with_an_oracle() {
+fn data_relocations_agree_with_an_oracle() {
     let mut module = Builder::new(Arch::AARCH64, Layout::Packed);
     let far = module.symbol("far", Place::Import, 0);
     module.code = vec![0xd65f_03c0];
@@ -336,7 +335,7 @@ fn words_of_data_agree_with_an_oracle() {
 }
 
 #[test]
-fn what_lies_at_the_last_address_has_one() {
+fn symbol_at_the_last_address_is_resolved() {
     let mut module = Builder::new(Arch::X86_64, Layout::Packed);
     let symbol = module.symbol("last", Place::Import, 0);
     module.relocs[1] = vec![Reloc { offset: 0, symbol, kind: RelocKind::Abs64, addend: -1 }];
@@ -345,14 +344,14 @@ fn what_lies_at_the_last_address_has_one() {
 }
 
 #[test]
-fn a_branch_out_of_reach_goes_through_a_veneer() {
+fn branch_out_of_reach_goes_through_a_veneer() {
     let mut module = Builder::arm();
     let far = module.symbol("far", Place::Import, 0);
     module.code(BL, far, RelocKind::Arm64Branch26, 0);
     module.code(B, far, RelocKind::Arm64Branch26, 0);
     module.code(ADRP_X0, far, RelocKind::Arm64GotLoadPage21, 0);
     let reach = 1 << 27;
-    // In reach, and exactly out of it, both ways.
+    // The last target within reach and the first beyond it, in both directions.
     for (target, direct) in [
         (BASE + reach - 4, true),
         (BASE + reach, false),
@@ -364,7 +363,7 @@ fn a_branch_out_of_reach_goes_through_a_veneer() {
         let linked = module.link(target).unwrap();
         let veneer = BASE + linked.veneers;
         let first = if direct { target } else { veneer };
-        // The second branch stands 4 bytes on, where the limits lie 4 bytes farther up.
+        // For the second branch, 4 bytes on, the limits are 4 bytes higher.
         assert_eq!(linked.branch(CODE, 0), first, "{target:#x}");
         assert!(linked.branch(CODE, 1) == target || linked.branch(CODE, 1) == veneer);
         assert_eq!((linked.word(CODE, 0) & !0x3ff_ffff, linked.word(CODE, 1) >> 26), (BL, B >> 26));
@@ -375,7 +374,7 @@ fn a_branch_out_of_reach_goes_through_a_veneer() {
 }
 
 #[test]
-fn a_veneer_leads_to_the_symbol_alone() {
+fn branch_with_addend_does_not_use_the_veneer() {
     let mut module = Builder::arm();
     let far = module.symbol("far", Place::Import, 0);
     module.code(BL, far, RelocKind::Arm64Branch26, 8);
@@ -387,9 +386,9 @@ fn a_veneer_leads_to_the_symbol_alone() {
 }
 
 #[test]
-fn code_of_more_than_64_mib_has_veneers_of_its_own() {
+fn branch_inside_more_than_64_mib_of_code_has_a_veneer() {
     let mut module = Builder::arm();
-    module.room = Some(150 << 20);
+    module.code_size = Some(150 << 20);
     let first = module.symbol("first", Place::Section(CODE), 0);
     let middle = module.symbol("middle", Place::Section(CODE), 100 << 20);
     module.code = vec![0xd65f_03c0];
@@ -401,7 +400,7 @@ fn code_of_more_than_64_mib_has_veneers_of_its_own() {
     let linked = module.link(0).unwrap();
     assert_eq!(linked.branch(LATER_CODE, 0), BASE + linked.veneers);
     assert_eq!(linked.branch(LATER_CODE, 1), linked.address(CODE, 100 << 20));
-    // adrp x16, down to the begin of the code; add x16, x16, #0
+    // adrp x16, down to the start of the code; add x16, x16, #0
     let veneer = usize::try_from(linked.veneers).unwrap();
     let words = linked.memory[veneer..veneer + 8].as_chunks::<4>().0;
     let [page, offset] = [0, 1].map(|number| u32::from_le_bytes(words[number]));
@@ -409,7 +408,7 @@ fn code_of_more_than_64_mib_has_veneers_of_its_own() {
 }
 
 #[test]
-fn overflows_name_the_symbol_and_both_addresses() {
+fn overflow_message_names_the_symbol_and_both_addresses() {
     for (kind, word) in [
         (RelocKind::Arm64Page21, ADRP_X0),
         (RelocKind::Arm64Page21, ADR_X0),
@@ -428,7 +427,7 @@ fn overflows_name_the_symbol_and_both_addresses() {
 }
 
 #[test]
-fn instructions_that_a_relocation_is_not_for_are_named() {
+fn relocation_of_another_instruction_is_refused() {
     for (kind, word) in [
         (RelocKind::Arm64Branch26, 0xd65f_03c0),
         (RelocKind::Arm64Page21, ADD_X0),
@@ -441,14 +440,14 @@ fn instructions_that_a_relocation_is_not_for_are_named() {
         let entry = module.symbol("entry", Place::Section(CODE), 0);
         module.code(word, entry, kind, 0);
         let expected = std::format!(
-            "a {kind} relocation against `entry` is not for an instruction like 0x{word:08x}, at 0x{BASE:x}"
+            "a {kind} relocation against `entry` does not apply to the instruction 0x{word:08x} at 0x{BASE:x}"
         );
         assert_eq!(module.error(0), expected);
     }
 }
 
 #[test]
-fn low_bits_that_the_instruction_cannot_say_are_named() {
+fn value_not_in_units_of_the_instruction_is_refused() {
     let leads = |kind, word, addend, unit| {
         let mut module = Builder::arm();
         let entry = module.symbol("entry", Place::Section(CODE), 0);
@@ -465,7 +464,7 @@ fn low_bits_that_the_instruction_cannot_say_are_named() {
     leads(RelocKind::Arm64PageOff12, 0xb940_0000, 2, 4);
     leads(RelocKind::Arm64PageOff12, LDR_X0, 4, 8);
     leads(RelocKind::Arm64PageOff12, LDR_Q0, 8, 16);
-    // An instruction between two places for instructions.
+    // An unaligned instruction.
     let mut module = Builder::arm();
     let entry = module.symbol("entry", Place::Section(CODE), 0);
     module.code = vec![0, 0];
@@ -477,7 +476,7 @@ fn low_bits_that_the_instruction_cannot_say_are_named() {
 }
 
 #[test]
-fn arm_kinds_are_for_arm_code() {
+fn arm64_kind_in_code_of_another_machine_is_refused() {
     for (number, kind) in (0..).zip([
         RelocKind::Arm64Branch26,
         RelocKind::Arm64Page21,
@@ -498,7 +497,7 @@ fn arm_kinds_are_for_arm_code() {
 }
 
 #[test]
-fn a_call_of_unknown_machine_code_has_no_veneer() {
+fn call_in_code_of_an_unknown_machine_has_no_veneer() {
     let mut module = Builder::new(Arch::RISCV64, Layout::Native);
     let far = module.symbol("far", Place::Import, 0);
     module.code(0, far, RelocKind::Plt32, 0);
@@ -506,9 +505,9 @@ fn a_call_of_unknown_machine_code_has_no_veneer() {
     assert!(module.error(0).contains("a plt32 relocation against `far` cannot reach 0x0"));
 }
 
-/// The worked values of the format, and the veneer of x86-64.
+/// The worked examples of the format, and the veneer of x86-64.
 #[test]
-fn the_worked_values_hold() {
+fn x86_64_kinds_compute_the_documented_values() {
     let mut module = Builder::new(Arch::X86_64, Layout::Native);
     let far = module.symbol("far", Place::Import, 0);
     module.code(0, far, RelocKind::GotPcRel, 4);
@@ -528,22 +527,22 @@ fn the_worked_values_hold() {
 }
 
 #[test]
-fn code_that_counts_on_its_placement_gets_it_or_is_refused() {
+fn prelinked_code_gets_its_layout_or_is_refused() {
     let mut module = Builder::new(Arch::AARCH64, Layout::Packed);
     module.code = vec![0xd65f_03c0];
     let begin = module.symbol(".smf.image", Place::Import, 0);
     module.relocs[1] = vec![Reloc { offset: 0, symbol: begin, kind: RelocKind::Abs64, addend: 0 }];
-    let kept = Linked::new(&module.with_image(), 0x1234).unwrap();
-    assert_eq!(u64::from(kept.word(DATA, 0)), BASE & 0xffff_ffff);
-    // Nobody else can provide it.
-    assert_eq!(module.link(0x1234).err(), Some(LinkError::Image));
-    // On larger pages the placement cannot be kept.
-    let file = module.with_image();
+    let linked = Linked::new(&module.with_prelink(), 0x1234).unwrap();
+    assert_eq!(u64::from(linked.word(DATA, 0)), BASE & 0xffff_ffff);
+    // No module can export the name.
+    assert_eq!(module.link(0x1234).err(), Some(LinkError::Prelink));
+    // Larger pages rule the layout out.
+    let file = module.with_prelink();
     let smf = Smf::parse(&file).unwrap();
-    let plan = ImageLayout::new(&smf, 1 << 16).unwrap();
-    let mut memory = vec![0; usize::try_from(plan.size).unwrap()];
-    let error = relocate_at(&smf, &plan, BASE, &mut memory, &|_: &[u8]| None);
-    assert_eq!(error.map_err(LinkError::from), Err(LinkError::Image));
-    let nobody = crate::link::NoImports;
-    assert_eq!(crate::link::missing_imports(&smf, &nobody).count(), 0);
+    let layout = ImageLayout::new(&smf, 1 << 16).unwrap();
+    let mut memory = vec![0; usize::try_from(layout.size).unwrap()];
+    let error = relocate(&smf, &layout, BASE, &mut memory, &|_: &[u8]| None);
+    assert_eq!(error, Err(LinkError::Prelink));
+    let imports = crate::link::NoImports;
+    assert_eq!(crate::link::missing_imports(&smf, &imports).count(), 0);
 }

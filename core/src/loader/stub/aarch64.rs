@@ -1,9 +1,9 @@
-//! aarch64: x16 and x17, which AAPCS64 gives to procedure linkage.
+//! aarch64: x16 and x17, the intra-procedure-call scratch registers of AAPCS64.
 
 /// Bytes of a stub.
 pub(in super::super) const LEN: usize = 40;
 
-/// Two literals stand behind the instructions.
+/// Six instructions and two literals.
 pub(in super::super) fn code(root: u64, offset: u32) -> [u8; LEN] {
     const CODE: [u32; 6] = [
         0x5800_00d0, // ldr x16, .+24: root
@@ -11,7 +11,7 @@ pub(in super::super) fn code(root: u64, offset: u32) -> [u8; LEN] {
         0xf940_0210, // ldr x16, [x16]
         0xf871_6a11, // ldr x17, [x16, x17]
         0xd61f_0220, // br x17
-        0x0000_0000, // never reached
+        0x0000_0000, // padding
     ];
     let mut code = [0; LEN];
     let (instructions, literals) = code.split_at_mut(24);

@@ -1,9 +1,9 @@
-//! riscv64: t1 and t3, which the psABI uses for procedure linkage.
+//! riscv64: t1 and t3, which the psABI uses in PLT entries.
 
 /// Bytes of a stub.
 pub(in super::super) const LEN: usize = 48;
 
-/// Two literals stand behind the instructions.
+/// Eight instructions and two literals.
 pub(in super::super) fn code(root: u64, offset: u32) -> [u8; LEN] {
     const CODE: [u32; 8] = [
         0x0000_0e17, // auipc t3, 0
@@ -13,7 +13,7 @@ pub(in super::super) fn code(root: u64, offset: u32) -> [u8; LEN] {
         0x01c3_0333, // add t1, t1, t3
         0x0003_3303, // ld t1, (t1)
         0x0003_0067, // jr t1
-        0x0000_0013, // never reached
+        0x0000_0013, // padding
     ];
     let mut code = [0; LEN];
     let (instructions, literals) = code.split_at_mut(32);

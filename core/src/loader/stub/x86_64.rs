@@ -1,4 +1,4 @@
-//! x86-64: r11, which the System V convention gives to procedure linkage.
+//! x86-64: r11, which the System V convention leaves to procedure linkage.
 
 /// Bytes of a stub.
 pub(in super::super) const LEN: usize = 20;

@@ -19,14 +19,15 @@ fn module(source: &str) -> Vec<u8> {
 
 fn interpreting() -> ModuleLoader {
     ModuleLoader::new(LoaderOptions { tiers: Tiers::Interpret, ..LoaderOptions::default() })
+        .unwrap()
 }
 
 #[test]
 fn every_machine_runs_bytecode() {
     // Of machine code Miri knows nothing.
-    let loaders = [interpreting(), ModuleLoader::default()];
+    let loaders = [interpreting(), ModuleLoader::new(LoaderOptions::default()).unwrap()];
     for loader in loaders.into_iter().take(if cfg!(miri) { 1 } else { 2 }) {
-        let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE)).unwrap();
+        let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
         let bcod = loader.get(bcod).unwrap();
         let (engine, sum) = (bcod.engine().unwrap(), bcod.bytecode_function(b"sum").unwrap());
         for n in (0..300).step_by(if cfg!(miri) { 60 } else { 1 }) {
@@ -37,7 +38,7 @@ fn every_machine_runs_bytecode() {
         assert_eq!(engine.call(sum, &[]), Err(arguments));
         let names: Vec<_> = bcod.bytecode_functions().collect();
         assert_eq!(names, [(&b"answer"[..], 0), (b"sum", 1)]);
-        assert_eq!((bcod.bytecode_function(b"nobody"), bcod.bytecode_begin()), (None, None));
+        assert_eq!((bcod.bytecode_function(b"nobody"), bcod.bytecode_entry()), (None, None));
     }
 }
 
@@ -45,10 +46,10 @@ fn every_machine_runs_bytecode() {
 fn what_is_interpreted_alone_has_no_addresses_and_says_so() {
     let loader = interpreting();
     let source = "function main, 0, 0\nCONST_I64 0, 7\nRET 0\n";
-    let m = loader.load(b"m", ModuleBytes::new(module(source))).unwrap();
+    let m = loader.load(b"m", ModuleBytes::new(module(source)).unwrap()).unwrap();
     {
         let m = loader.get(m).unwrap();
-        assert_eq!(m.engine().unwrap().call(m.bytecode_begin().unwrap(), &[]), Ok(7));
+        assert_eq!(m.engine().unwrap().call(m.bytecode_entry().unwrap(), &[]), Ok(7));
         assert_eq!((m.function(b"main"), m.entry_point()), (None, None));
         assert!(m.export(b"main").is_none() && !m.contains(0));
         assert_eq!((m.bytecode_exports().count(), m.bytecode_functions().count()), (0, 1));
@@ -70,8 +71,8 @@ fn what_is_interpreted_alone_has_no_addresses_and_says_so() {
 #[test]
 fn compiling_is_refused_where_there_is_no_compiler() {
     let tiers = Tiers::Compile { threshold: 0 };
-    let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() });
-    let refused = loader.load(b"m", ModuleBytes::new(SAMPLE)).unwrap_err().to_string();
+    let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() }).unwrap();
+    let refused = loader.load(b"m", ModuleBytes::new(SAMPLE).unwrap()).unwrap_err().to_string();
     assert!(
         refused.starts_with("m: there is no compiler of bytecode for this machine"),
         "{refused}"
@@ -80,14 +81,14 @@ fn compiling_is_refused_where_there_is_no_compiler() {
 
 #[test]
 fn the_machine_and_the_system_in_the_header_mean_nothing() {
-    let loader = ModuleLoader::default();
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     for number in (0..=u8::MAX).step_by(if cfg!(miri) { 51 } else { 1 }) {
         let mut file = SAMPLE.to_vec();
         // Platform and architecture of the native layout.
         (file[6], file[7]) = (number, number.wrapping_mul(7));
         let header = Smf::parse(&file).unwrap().header();
         assert_eq!((header.platform.0, header.arch.0), (file[6], file[7]));
-        let handle = loader.load(b"m", ModuleBytes::new(file)).unwrap();
+        let handle = loader.load(b"m", ModuleBytes::new(file).unwrap()).unwrap();
         assert_eq!(loader.get(handle).unwrap().engine().unwrap().call(0, &[]), Ok(42));
         loader.unload(handle).unwrap();
     }

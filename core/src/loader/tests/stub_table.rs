@@ -1,9 +1,12 @@
-//! Stubs are called, so this is where entry points meet machine code.
+//! Calls through stubs.
 #![allow(unsafe_code)]
 
 use super::*;
 use std::format;
 use std::sync::Arc;
+
+use crate::alloc_util::TryArc;
+use crate::loader::observer::LoadObserver;
 
 /// A function that returns `value`: `mov eax, value; ret`.
 fn function(memory: &CodeMemory, value: u32) -> ExecutableBlock {
@@ -16,15 +19,15 @@ fn function(memory: &CodeMemory, value: u32) -> ExecutableBlock {
 }
 
 fn call(address: u64) -> i64 {
-    // SAFETY: a stub of this test, which leads to a function of this test.
-    unsafe { crate::link::call(address, &[]) }.unwrap() & 0xffff_ffff
+    // SAFETY: a stub of this test, for a function of this test.
+    unsafe { crate::trap::call(address, &[]) }.unwrap() & 0xffff_ffff
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn stubs_follow_the_table_in_one_step() {
+fn commit_redirects_every_stub() {
     let memory = CodeMemory::default();
-    let entries = StubTable::new(memory.clone(), None).unwrap();
+    let table = StubTable::new(memory.clone(), None).unwrap();
     let old: Vec<_> = (0..100).map(|value| function(&memory, value)).collect();
     let new: Vec<_> = (0..100).map(|value| function(&memory, 1000 + value)).collect();
     let name = |number: usize| format!("f{number}").into_bytes();
@@ -32,7 +35,7 @@ fn stubs_follow_the_table_in_one_step() {
         let address = block.address() as u64;
         move |present| (present == version).then_some(address)
     };
-    let stub = |number: usize| entries.stub(&name(number), in_version(0, &old[number]));
+    let stub = |number: usize| table.stub(&name(number), in_version(0, &old[number]));
     let stubs: Vec<u64> = (0..100).map(|number| stub(number).unwrap()).collect();
     for (number, address) in stubs.iter().enumerate() {
         assert_eq!(call(*address), number as i64);
@@ -40,51 +43,52 @@ fn stubs_follow_the_table_in_one_step() {
     }
     let number_of = |name: &[u8]| std::str::from_utf8(&name[1..]).unwrap().parse::<usize>();
     let found = |name: &[u8]| Some(new[number_of(name).unwrap()].address() as u64);
-    let given_up = entries.prepare(found).unwrap();
-    drop(given_up);
+    drop(table.prepare(found).unwrap());
     assert_eq!(call(stubs[7]), 7);
-    let tables = entries.prepare(found).unwrap().commit();
+    let tables = table.prepare(found).unwrap().commit();
     assert_eq!(tables.len(), 4 + 1, "of 0, 16, 32 and 64 entries, and the last");
     for (number, address) in stubs.iter().enumerate() {
         assert_eq!(call(*address), 1000 + number as i64);
     }
-    assert_eq!(entries.stub(b"later", in_version(1, &old[3])).map(call), Ok(3));
-    assert_eq!(entries.stub(b"new", in_version(0, &old[3])), Err(Refusal::Changed));
-    assert_eq!(entries.stub(b"f3", in_version(0, &old[3])).map(call), Ok(1003));
+    assert_eq!(table.stub(b"later", in_version(1, &old[3])).map(call), Ok(3));
+    assert_eq!(table.stub(b"new", in_version(0, &old[3])), Err(StubError::Changed));
+    assert_eq!(table.stub(b"f3", in_version(0, &old[3])).map(call), Ok(1003));
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn a_function_that_is_gone_changes_nothing() {
+fn prepare_refuses_a_removed_function() {
     let memory = CodeMemory::default();
-    let entries = StubTable::new(memory.clone(), None).unwrap();
+    let table = StubTable::new(memory.clone(), None).unwrap();
     let (old, new) = (function(&memory, 1), function(&memory, 2));
-    let stub = entries.stub(b"stays", |_| Some(old.address() as u64)).unwrap();
-    entries.stub(b"goes", |_| Some(old.address() as u64)).unwrap();
+    let stub = table.stub(b"stays", |_| Some(old.address() as u64)).unwrap();
+    table.stub(b"goes", |_| Some(old.address() as u64)).unwrap();
     let found = |name: &[u8]| (name == b"stays").then_some(new.address() as u64);
-    let refusal = entries.prepare(found).err();
-    assert!(matches!(refusal, Some(Refusal::Gone { symbol }) if format!("{symbol}") == "goes"));
+    let error = table.prepare(found).err();
+    assert!(
+        matches!(error, Some(StubError::FunctionRemoved { symbol }) if format!("{symbol}") == "goes")
+    );
     assert_eq!(call(stub), 1);
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn a_stub_of_a_version_to_come_leads_there_and_is_forgotten_otherwise() {
+fn stub_of_the_next_version_leads_there_after_the_commit() {
     let memory = CodeMemory::default();
-    let entries = StubTable::new(memory.clone(), None).unwrap();
+    let table = StubTable::new(memory.clone(), None).unwrap();
     let (old, new) = (function(&memory, 1), function(&memory, 2));
-    let never_came = entries.coming_stub(b"a").unwrap();
+    let uncommitted = table.next_version_stub(b"a").unwrap();
     let found = |name: &[u8]| (name == b"b").then_some(new.address() as u64);
-    entries.prepare(found).unwrap().commit();
-    let stub = entries.stub(b"a", |_| Some(old.address() as u64)).unwrap();
-    assert_eq!((stub, call(stub)), (never_came, 1));
-    let came = entries.coming_stub(b"b").unwrap();
+    table.prepare(found).unwrap().commit();
+    let stub = table.stub(b"a", |_| Some(old.address() as u64)).unwrap();
+    assert_eq!((stub, call(stub)), (uncommitted, 1));
+    let committed = table.next_version_stub(b"b").unwrap();
     let found = |_: &[u8]| Some(new.address() as u64);
-    entries.prepare(found).unwrap().commit();
-    assert_eq!((call(came), call(stub)), (2, 2));
+    table.prepare(found).unwrap().commit();
+    assert_eq!((call(committed), call(stub)), (2, 2));
 }
 
-/// Counts the stubs that are there.
+/// Counts the registered stubs.
 #[derive(Default)]
 struct Stubs(Arc<AtomicU64>);
 
@@ -97,11 +101,11 @@ impl Drop for OneStub {
 }
 
 impl LoadObserver for Stubs {
-    fn attach(&self, _: &[u8], _: &crate::link::Module<'_>) -> crate::alloc_util::AttachResult {
+    fn on_load(&self, _: &[u8], _: &crate::link::Module<'_>) -> crate::alloc_util::AttachResult {
         Ok(None)
     }
 
-    fn attach_stub(&self, code: core::ops::Range<usize>) -> crate::alloc_util::AttachResult {
+    fn on_stub(&self, code: core::ops::Range<usize>) -> crate::alloc_util::AttachResult {
         assert_eq!((code.start % 16, code.len()), (0, stub::LEN));
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(Some(Box::new(OneStub(self.0.clone()))))
@@ -109,15 +113,15 @@ impl LoadObserver for Stubs {
 }
 
 #[test]
-fn the_host_is_told_of_each_stub_as_long_as_it_is_there() {
+fn stub_is_registered_as_long_as_it_exists() {
     let (memory, count) = (CodeMemory::default(), Arc::new(AtomicU64::new(0)));
-    let entries =
-        StubTable::new(memory.clone(), Some(Shared::Arc(Arc::new(Stubs(count.clone()))))).unwrap();
+    let observer: Box<dyn LoadObserver> = Box::new(Stubs(count.clone()));
+    let table = StubTable::new(memory.clone(), Some(TryArc::new(observer).unwrap())).unwrap();
     let target = function(&memory, 1);
     for name in [b"a", b"b", b"a"] {
-        entries.stub(name, |_| Some(target.address() as u64)).unwrap();
+        table.stub(name, |_| Some(target.address() as u64)).unwrap();
     }
     assert_eq!(count.load(Ordering::Relaxed), 2);
-    drop(entries);
+    drop(table);
     assert_eq!(count.load(Ordering::Relaxed), 0);
 }

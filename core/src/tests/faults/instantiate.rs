@@ -88,7 +88,7 @@ impl Drop for Place {
 fn call(jit: &JitInstantiator) -> i64 {
     let address = jit.address(b"tail$i64").unwrap();
     // SAFETY: the instance takes two integers, and its code lives as long as the instantiator.
-    unsafe { crate::link::call(address, &[40, 2]) }.unwrap()
+    unsafe { crate::trap::call(address, &[40, 2]) }.unwrap()
 }
 
 #[test]

@@ -17,7 +17,7 @@ const APP: &[u8] = include_bytes!("../../../../tests/samples/app.smf");
 fn call(loader: &ModuleLoader, module: ModuleHandle, name: &[u8], argument: i64) -> i64 {
     let module = loader.get(module).unwrap();
     // SAFETY: the samples define functions of at most two integers, and the module is held.
-    unsafe { crate::link::call(module.function(name).unwrap(), &[argument, 0]) }.unwrap()
+    unsafe { crate::trap::call(module.function(name).unwrap(), &[argument, 0]) }.unwrap()
 }
 
 #[test]
@@ -29,9 +29,9 @@ fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
         return;
     }
     let options = LoaderOptions { kept_bytes: 0, reload_unmarked: true, ..Default::default() };
-    let loader = ModuleLoader::new(options);
-    let counter = loader.load(b"packed", ModuleBytes::new(PACKED)).unwrap();
-    loader.register_provider(b"library", ModuleBytes::new(LIBRARY)).unwrap();
+    let loader = ModuleLoader::new(options).unwrap();
+    let counter = loader.load(b"packed", ModuleBytes::new(PACKED).unwrap()).unwrap();
+    loader.register_provider(b"library", ModuleBytes::new(LIBRARY).unwrap()).unwrap();
     let resolved = loader.resolve(b"answer").unwrap().unwrap().address;
     // SAFETY: no other thread uses the loader.
     let collect = || unsafe { loader.collect_quiescent() };
@@ -45,7 +45,7 @@ fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
         assert_eq!((again, loader.statistics().retired), (resolved, 0));
     };
 
-    let load = || loader.load(b"app", ModuleBytes::new(APP));
+    let load = || loader.load(b"app", ModuleBytes::new(APP).unwrap());
     let unload = |app| {
         assert_eq!(call(&loader, app, b"direct", 14), 42);
         loader.unload_all(&[app, loader.find(b"library").unwrap()]).unwrap();
@@ -57,7 +57,7 @@ fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
     let loads = fail_each("load", load, only_one, unload);
 
     let reload = || {
-        let bytes = ModuleBytes::new(PACKED);
+        let bytes = ModuleBytes::new(PACKED).unwrap();
         loader.reload(counter, bytes, StateMigration::Copy, &mut |_| {})
     };
     let reloads = fail_each("reload", reload, intact, |_| collect());

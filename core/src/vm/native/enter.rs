@@ -13,7 +13,7 @@ use super::stubs::Resume;
 use crate::alloc_util::{AllocError, try_collect};
 use crate::jit::interpret::StackSpace;
 use crate::jit::lower::abi;
-use crate::jit::trap::{Cause, Trap};
+use crate::trap::bytecode::{Cause, Trap};
 use crate::vm::{TrapHook, stack};
 
 /// What compiled code knows of the host call that it runs in.

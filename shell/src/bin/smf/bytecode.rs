@@ -230,7 +230,7 @@ pub(crate) fn call(
 ) -> Result<(i64, String), Failure> {
     let found = match name {
         Some(name) => module.bytecode_function(name),
-        None => module.bytecode_begin(),
+        None => module.bytecode_entry(),
     };
     let index = found.ok_or_else(|| {
         let why = name.map_or("no entry point and no function `main`".to_owned(), no_function);

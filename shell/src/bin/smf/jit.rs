@@ -7,16 +7,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use smf_core::alloc_util::AllocError;
 use smf_core::jit::ir::Scalar;
-use smf_core::link::{LinkError, MAX_ARGS};
-use smf_core::loader::{LoadError as CoreError, LoaderOptions};
+use smf_core::link::LinkError;
+use smf_core::loader::{LoadError, LoaderOptions};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
     Instance, InstantiateError, IrBodies, JitConfig, JitInstantiator, JitSymbolResolver,
 };
+use smf_core::trap::MAX_ARGS;
 use smf_loader::call;
 use smf_loader::jit::{Announce, InCall};
-use smf_loader::loader::{LoadError, Loader};
+use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::output::{self, Failure};
 use crate::values::{Array, Shown, word};
@@ -64,8 +66,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         keep_code: args.keep_code,
         ..JitConfig::default()
     };
+    let no_memory = |error: AllocError| Failure::of(&args.file, error);
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
-    let loader: &'static Loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())));
+    let loader: &'static Loader =
+        Box::leak(Box::new(Loader::new(LoaderOptions::default()).map_err(no_memory)?));
     let symbols = |name: &[u8]| Some(loader.modules().resolve(name).ok()??.address);
     let jit = JitInstantiator::new(config, CodeMemory::default())
         .and_then(|jit| jit.with_observer(Announce)?.with_symbols(symbols))
@@ -76,8 +80,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         None => jit.load_smf_metadata(path),
     };
     loaded.map_err(|error| Failure::of(&args.file, error))?;
-    let resolver: &'static _ = Box::leak(Box::new(Arc::new(JitSymbolResolver::new(jit))));
-    loader.modules().set_fallback_resolver(Some(resolver.clone()));
+    let resolver: &'static _ = Box::leak(Box::new(JitSymbolResolver::new(jit)));
+    let fallback = |name: &[u8]| resolver.resolve(name);
+    loader.modules().set_fallback_resolver(Some(Box::new(fallback))).map_err(no_memory)?;
     // A module with templates need not be loadable; an error is reported if the instance needs the module.
     let module = loader.load_module(&args.file, args.module.as_deref());
     if module.as_ref().is_err_and(is_dynlib) {
@@ -96,11 +101,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// Whether a module was refused because it is a dynlib.
-fn is_dynlib(error: &LoadError) -> bool {
-    let LoadError::Refused { error: CoreError::Link { error, .. }, .. } = error else {
-        return false;
-    };
-    *error == LinkError::Dynlib
+fn is_dynlib(error: &LoadFileError) -> bool {
+    matches!(error, LoadFileError::Load(LoadError::Link { error: LinkError::Dynlib, .. }))
 }
 
 /// Calls an instance; prints its result and the arrays that it has changed.

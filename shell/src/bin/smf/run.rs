@@ -7,16 +7,16 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smf_core::alloc_util::AllocError;
 use smf_core::format::{Smf, Symbol, SymbolKind};
-use smf_core::link::MAX_ARGS;
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
+use smf_core::trap::MAX_ARGS;
 use smf_core::vm::Tiers;
 use smf_loader::call;
 use smf_loader::host_symbols::{self, HostSymbols};
-use smf_loader::loader::{LoadError, Loader};
+use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::bytecode;
 use crate::integer::integer;
@@ -85,8 +85,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let start = Instant::now();
     let options = LoaderOptions { tiers: tiers(args), ..LoaderOptions::default() };
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
-    let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)));
-    loader.modules().set_host_resolver(Some(Arc::new(host)));
+    let no_memory = |error: AllocError| Failure::Because(error.to_string());
+    let loader: &'static Loader = Box::leak(Box::new(Loader::new(options).map_err(no_memory)?));
+    loader.modules().set_host_resolver(Some(Box::new(host))).map_err(no_memory)?;
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let snapshot = args.watch.then(|| Snapshot::new(files));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
@@ -112,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
 }
 
-fn load_failure(error: LoadError) -> Failure {
+fn load_failure(error: LoadFileError) -> Failure {
     Failure::Because(error.to_string())
 }
 
@@ -176,9 +177,9 @@ fn format_time((phase, duration): (&str, Duration)) -> String {
 }
 
 fn host(args: &Args) -> Result<HostSymbols, Failure> {
-    let mut host = HostSymbols::new();
+    let mut host = HostSymbols::default();
     if args.host_symbols {
-        host.add_process();
+        host.add_process().map_err(|error| Failure::Because(error.to_string()))?;
     }
     for name in &args.host_library {
         // SAFETY: the user names the library and trusts its initialisers as those of a program.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use smf_core::jit::ir::Scalar;
-use smf_core::trap::{Returned, Word};
+use smf_core::trap::{CallArg, ReturnRegisters};
 
 use crate::integer::integer;
 
@@ -40,7 +40,7 @@ pub(crate) struct Shown(pub(crate) Scalar, pub(crate) u64);
 
 impl Shown {
     /// The result of a function.
-    pub(crate) fn returned(scalar: Scalar, returned: Returned) -> Self {
+    pub(crate) fn returned(scalar: Scalar, returned: ReturnRegisters) -> Self {
         Self(scalar, if scalar.is_float() { returned.float } else { returned.integer })
     }
 }
@@ -63,15 +63,15 @@ impl fmt::Display for Shown {
 }
 
 /// Parses an argument for a parameter of this type; an array is added to `arrays`.
-pub(crate) fn word(text: &str, scalar: Scalar, arrays: &mut Vec<Array>) -> Result<Word, String> {
+pub(crate) fn word(text: &str, scalar: Scalar, arrays: &mut Vec<Array>) -> Result<CallArg, String> {
     if let (Scalar::Pointer, Some((ty, elements))) = (scalar, text.split_once(':')) {
         let mut array = array(ty, elements)?;
         let address = array.bytes.as_mut_ptr().expose_provenance();
         arrays.push(array);
-        return Ok(Word::Integer(address as u64));
+        return Ok(CallArg::Integer(address as u64));
     }
     let bits = number(text, scalar)?;
-    Ok(if scalar.is_float() { Word::Float(bits) } else { Word::Integer(bits) })
+    Ok(if scalar.is_float() { CallArg::Float(bits) } else { CallArg::Integer(bits) })
 }
 
 fn array(ty: &str, elements: &str) -> Result<Array, String> {

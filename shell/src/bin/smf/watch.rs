@@ -85,7 +85,7 @@ impl Watched<'_> {
         self.stamp = now;
         match loader.reload_file(self.module, self.path, StateMigration::Copy) {
             Ok(reloaded) => {
-                let (symbols, bytes) = (reloaded.moved.symbols, reloaded.moved.bytes);
+                let (symbols, bytes) = (reloaded.migrated.symbols, reloaded.migrated.bytes);
                 let noun = if symbols == 1 { "symbol" } else { "symbols" };
                 let path = self.path.display();
                 let text = format!("{path}: {symbols} {noun} copied, {bytes} bytes");

@@ -9,6 +9,7 @@ use smf_core::loader::{BytecodeError, LoadError};
 use smf_core::memory::MemoryError;
 use smf_core::memory::code_alloc::Reason;
 use smf_core::templates::MetadataError;
+use smf_core::trap::TrapError;
 use smf_core::vm::{CodeError, EngineError};
 
 use super::ApiError;
@@ -58,6 +59,27 @@ impl Code {
             _ => Self::Take,
         }
     }
+
+    pub(in super::super) fn of_load(error: &LoadError) -> Self {
+        use LoadError as E;
+        match error {
+            E::Format { error, .. } => code_of_format(error),
+            E::Archive { .. } => Code::Format,
+            E::Link { error: LinkError::MissingImports { .. }, .. } => Code::Missing,
+            E::Link { error: LinkError::Memory(error), .. } => ApiError::Memory(*error).code(),
+            E::Link { error: LinkError::OutOfMemory, .. } | E::OutOfMemory => Code::AllocError,
+            E::Link { .. } => Code::Link,
+            E::Stub { error, .. } => ApiError::Exec(*error).code(),
+            E::Bytecode { error, .. } => code_of_bytecode(error),
+            E::NameTaken { .. } | E::DuplicateExport { .. } => Code::NameTaken,
+            E::Stale { .. } => Code::Handle,
+            E::Pinned { .. } | E::Needed { .. } | E::DataInUse { .. } => Code::InUse,
+            E::NotReloadable { .. } | E::FunctionRemoved { .. } => Code::Reload,
+            E::ReplacedCodeLimit { .. } => Code::Ceiling,
+            E::Changed { .. } => Code::State,
+            _ => Code::System,
+        }
+    }
 }
 
 impl ApiError {
@@ -74,13 +96,13 @@ impl ApiError {
                 Code::Handle
             }
             Self::TooManyArguments { .. } | Self::Unaligned { .. } => Code::Argument,
-            Self::Call(LinkError::Trap(_) | LinkError::Stopped(_)) => Code::Trap,
+            Self::Call(TrapError::Trap(_) | TrapError::Bytecode(_)) => Code::Trap,
             Self::Call(_) => Code::Argument,
             Self::TooManyLoaders { .. } | Self::TooManyModules => Code::Full,
             Self::LoaderHeld { .. } | Self::LoaderBusy { .. } => Code::InUse,
             Self::File { error, .. } => code_of_memory(error),
             Self::NotInArchive { .. } => Code::File,
-            Self::Load(error) => code_of_load(error),
+            Self::Load { code, .. } => *code,
             Self::Dynlib { .. } => Code::Link,
             Self::Missing { .. } => Code::Missing,
             Self::NoModule { .. } | Self::NoSymbol { .. } => Code::NotFound,
@@ -134,27 +156,6 @@ fn code_of_cache(error: &CacheError) -> Code {
         E::OutOfMemory(_) | E::NoCapacity => Code::AllocError,
         E::TooLarge { .. } | E::AllInUse { .. } => Code::Full,
         E::Stale { .. } | E::NotRetained { .. } => Code::Handle,
-        _ => Code::System,
-    }
-}
-
-fn code_of_load(error: &LoadError) -> Code {
-    use LoadError as E;
-    match error {
-        E::Format { error, .. } => code_of_format(error),
-        E::Archive { .. } => Code::Format,
-        E::Link { error: LinkError::MissingImports { .. }, .. } => Code::Missing,
-        E::Link { error: LinkError::Memory(error), .. } => ApiError::Memory(*error).code(),
-        E::Link { error: LinkError::OutOfMemory, .. } | E::OutOfMemory => Code::AllocError,
-        E::Link { .. } => Code::Link,
-        E::Entries { error, .. } => ApiError::Exec(*error).code(),
-        E::Bytecode { error, .. } => code_of_bytecode(error),
-        E::NameTaken { .. } | E::Clash { .. } => Code::NameTaken,
-        E::Stale { .. } => Code::Handle,
-        E::Pinned { .. } | E::Needed { .. } | E::DataInUse { .. } => Code::InUse,
-        E::NotReloadable { .. } | E::FunctionGone { .. } => Code::Reload,
-        E::ReplacedCodeLimit { .. } => Code::Ceiling,
-        E::Changed { .. } => Code::State,
         _ => Code::System,
     }
 }

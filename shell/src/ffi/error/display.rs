@@ -3,8 +3,7 @@
 use std::fmt;
 
 use smf_core::cache::CacheError;
-use smf_core::link::MAX_ARGS;
-use smf_core::loader::LoadError;
+use smf_core::trap::MAX_ARGS;
 
 use super::ApiError;
 use crate::jit::InCall;
@@ -130,11 +129,7 @@ impl fmt::Display for ApiError {
             Self::NotInArchive { archive, module } => {
                 write!(f, "{archive}: no module called {module} in this archive")
             }
-            // Those of the core have numbers of their own.
-            Self::Load(LoadError::Stale { .. }) => {
-                f.write_str("the module was unloaded, or never was loaded")
-            }
-            Self::Load(error) => error.fmt(f),
+            Self::Load { reason, .. } => reason.fmt(f),
             Self::Dynlib { module, reason } => write!(f, "{module}: {reason}"),
             Self::Missing { count: 1, symbol, module } => {
                 write!(f, "nobody provides the import `{symbol}` (wanted by {module})")

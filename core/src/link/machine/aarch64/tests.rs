@@ -1,11 +1,11 @@
-//! Every operand against an oracle that goes bit by bit, and the worked values of the format.
+//! Every operand against a bit-by-bit oracle, and the worked values of the format.
 
 use super::*;
 use std::vec::Vec;
 
 const CASES: usize = if cfg!(miri) { 60 } else { 100_000 };
 
-/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers on every run.
+/// SplitMix64 (Steele, Lea, Flood 2014), with a fixed seed.
 struct Random(u64);
 
 impl Random {
@@ -39,7 +39,7 @@ fn bit(value: i128, number: u32) -> bool {
     value.div_euclid(1 << number).rem_euclid(2) == 1
 }
 
-/// The bits of a number that `bits` of them hold with a sign; `None` when they do not.
+/// The two's complement of a number in `bits` bits, lowest first; `None` if it does not fit.
 fn signed_bits(value: i128, bits: u32) -> Option<Vec<bool>> {
     let all: Vec<bool> = (0..bits).map(|number| bit(value, number)).collect();
     let sign = *all.last().unwrap();
@@ -47,7 +47,7 @@ fn signed_bits(value: i128, bits: u32) -> Option<Vec<bool>> {
     (back - (i128::from(sign) << bits) == value).then_some(all)
 }
 
-/// The same word with other bits at these places, lowest first.
+/// `word` with the bits at these places replaced, lowest first.
 fn with_bits(word: u32, places: impl IntoIterator<Item = u32>, bits: &[bool]) -> u32 {
     let mut word = word;
     for (place, bit) in places.into_iter().zip(bits) {
@@ -70,7 +70,7 @@ const fn form(operand: Operand, scale: u32, bits: &'static str) -> Form {
     Form { bits, operand, scale }
 }
 
-/// Every instruction with an operand, from the manual's tables of encodings. `op0` to `imm12` as there.
+/// Every instruction with an operand, from the manual's encoding tables.
 const FORMS: [Form; 29] = [
     form(Operand::Branch26, 0, "000101"),             // B
     form(Operand::Branch26, 0, "100101"),             // BL
@@ -99,8 +99,8 @@ const FORMS: [Form; 29] = [
     form(Operand::PageOff12, 2, "101111010x"),        // S
     form(Operand::PageOff12, 3, "111111010x"),        // D
     form(Operand::PageOff12, 4, "001111011x"),        // Q
-    form(Operand::Page21, 12, "1xx10000xxxxxxxxxxx"), // ADRP once more, whatever it held
-    form(Operand::Branch26, 0, "x00101"),             // B and BL once more
+    form(Operand::Page21, 12, "1xx10000xxxxxxxxxxx"), // ADRP again, with any immediate
+    form(Operand::Branch26, 0, "x00101"),             // B and BL again
 ];
 
 impl Form {
@@ -110,7 +110,7 @@ impl Form {
         })
     }
 
-    /// Any instruction of the form.
+    /// A random instruction of the form.
     fn word(&self, random: &mut Random) -> u32 {
         let mut word = random.next() as u32;
         for (number, wanted) in (0..).zip(self.bits.bytes()) {
@@ -121,14 +121,14 @@ impl Form {
         word
     }
 
-    /// What the instruction becomes, from its definition, one bit after another.
-    fn expected(&self, word: u32, place: u64, target: i128) -> Result<u32, Misfit> {
+    /// The patched instruction, computed bit by bit from its definition.
+    fn expected(&self, word: u32, place: u64, target: i128) -> Result<u32, PatchError> {
         let place = i128::from(place);
         let field = |value: i128, bits: u32, shift: u32| {
             if value.rem_euclid(4) != 0 {
-                return Err(Misfit::Alignment(4));
+                return Err(PatchError::Alignment(4));
             }
-            let bits_of = signed_bits(value.div_euclid(4), bits).ok_or(Misfit::Range)?;
+            let bits_of = signed_bits(value.div_euclid(4), bits).ok_or(PatchError::Range)?;
             Ok(with_bits(word, shift..shift + bits, &bits_of))
         };
         match self.operand {
@@ -138,14 +138,14 @@ impl Form {
             Operand::Page21 => {
                 let unit = 1i128 << self.scale;
                 let value = target.div_euclid(unit) - place.div_euclid(unit);
-                let bits = signed_bits(value, 21).ok_or(Misfit::Range)?;
+                let bits = signed_bits(value, 21).ok_or(PatchError::Range)?;
                 Ok(with_bits(word, [29, 30].into_iter().chain(5..24), &bits))
             }
             Operand::PageOff12 => {
                 let unit = 1i128 << self.scale;
                 let offset = target.rem_euclid(4096);
                 if offset % unit != 0 {
-                    return Err(Misfit::Alignment(1 << self.scale));
+                    return Err(PatchError::Alignment(1 << self.scale));
                 }
                 let bits: Vec<bool> = (0..12).map(|number| bit(offset / unit, number)).collect();
                 Ok(with_bits(word, 10..22, &bits))
@@ -155,7 +155,7 @@ impl Form {
 }
 
 #[test]
-fn every_operand_agrees_with_its_oracle() {
+fn patch_agrees_with_the_oracle_for_every_operand() {
     let mut random = Random(1);
     for form in &FORMS {
         let (mut written, mut refused) = (0, 0);
@@ -176,7 +176,7 @@ fn every_operand_agrees_with_its_oracle() {
 }
 
 #[test]
-fn other_instructions_are_refused() {
+fn instruction_without_the_operand_is_refused() {
     const OPERANDS: [Operand; 5] = [
         Operand::Branch26,
         Operand::Word19,
@@ -184,7 +184,7 @@ fn other_instructions_are_refused() {
         Operand::Page21,
         Operand::PageOff12,
     ];
-    // What the tables above leave out: literals of 64 bits in vectors, PRFM (literal).
+    // Instructions that the table above omits: literals of 64 bits in vectors, PRFM (literal).
     let others = [(Operand::Word19, "01011100"), (Operand::Word19, "11011000")]
         .map(|(operand, bits)| form(operand, 0, bits));
     let known = |operand, word| {
@@ -195,11 +195,15 @@ fn other_instructions_are_refused() {
     for operand in OPERANDS {
         let mut refused = 0;
         for number in 0..4 * CASES {
-            // Half of the words have the opcode of something that moves data.
+            // Half of the words have the opcode of a load or store.
             let word = random.next() as u32;
             let word = if number % 2 == 0 { word } else { word & !0x3b00_0000 | 0x3900_0000 };
             let found = patch(operand, word, 0x1000, 0x2000);
-            assert_eq!(found == Err(Misfit::Instruction), !known(operand, word), "{word:#010x}");
+            assert_eq!(
+                found == Err(PatchError::Instruction),
+                !known(operand, word),
+                "{word:#010x}"
+            );
             refused += usize::from(found.is_err());
         }
         assert!(refused > CASES);
@@ -207,17 +211,17 @@ fn other_instructions_are_refused() {
 }
 
 #[test]
-fn an_instruction_stands_at_a_multiple_of_4() {
+fn unaligned_instruction_is_refused() {
     for (operand, word) in
         [(Operand::Branch26, 0x9400_0000), (Operand::Page21, ADRP), (Operand::PageOff12, ADD)]
     {
         for place in [0x1001, 0x1002, 0x1003] {
-            assert_eq!(patch(operand, word, place, 0x2000), Err(Misfit::Alignment(4)));
+            assert_eq!(patch(operand, word, place, 0x2000), Err(PatchError::Alignment(4)));
         }
     }
 }
 
-/// What a processor makes of the operand: the address that the instruction names.
+/// The address that a processor computes from the operand.
 fn address_of(word: u32, place: u64) -> u64 {
     let signed = |bits: u32, shift: u32| {
         let field = i64::from(word >> shift & ((1 << bits) - 1));
@@ -231,7 +235,7 @@ fn address_of(word: u32, place: u64) -> u64 {
 }
 
 #[test]
-fn branches_and_pages_lead_where_they_should() {
+fn patched_branch_and_page_lead_to_the_target() {
     let mut random = Random(3);
     for _ in 0..CASES {
         let place = (random.next() >> 8) & !3;
@@ -245,7 +249,7 @@ fn branches_and_pages_lead_where_they_should() {
 }
 
 #[test]
-fn limits_are_exact() {
+fn reach_limits_are_exact() {
     let place = 0x4000_0000u64;
     let at = |operand, word, distance: i128| {
         patch(operand, word, place, i128::from(place) + distance).is_ok()
@@ -264,7 +268,7 @@ fn limits_are_exact() {
 }
 
 #[test]
-fn loads_and_adds_turn_into_each_other() {
+fn load_and_add_convert_into_each_other() {
     // ldr x1, [x2, #8] and add x1, x2, #8, where the units differ.
     let (load, add) = (0xf940_0441, 0x9100_0441);
     assert_eq!((load_to_add(load), add_to_load(add)), (Some(add), Some(load)));
@@ -278,7 +282,7 @@ fn loads_and_adds_turn_into_each_other() {
 }
 
 #[test]
-fn a_veneer_goes_direct_where_it_can_and_through_its_slot_elsewhere() {
+fn veneer_is_direct_within_reach_and_loads_its_slot_otherwise() {
     let (place, slot) = (0x7f00_0000_1000, 0x7f00_0000_3008);
     let words = |target| {
         let bytes = Aarch64::veneer(Jump { place, slot, target }).unwrap();
@@ -295,13 +299,13 @@ fn a_veneer_goes_direct_where_it_can_and_through_its_slot_elsewhere() {
 }
 
 #[test]
-fn only_a_whole_slot_is_loaded() {
+fn got_load_of_less_than_a_slot_is_refused() {
     let kind = RelocKind::Arm64GotLoadPageOff12;
     let patch = |word| Aarch64::patch(kind, word, 0x1000, 0x5008);
     assert_eq!(patch(0xf940_0021), Ok(0xf940_0421)); // ldr x1, [x1]
     assert_eq!(patch(0x9100_0021), Ok(0x9100_2021)); // add x1, x1, #0
     // ldr w1; ldrb w1; str x1; ldr d1; add w1
     for word in [0xb940_0021, 0x3940_0021, 0xf900_0021, 0xfd40_0021, 0x1100_0021] {
-        assert_eq!(patch(word), Err(Misfit::Instruction));
+        assert_eq!(patch(word), Err(PatchError::Instruction));
     }
 }

@@ -1,43 +1,43 @@
-//! Why a running program stops, and the limits that stop it. The interpreter and compiled code agree
-//! on every one of them, so that the same program stops at the same place in both.
+//! The limits of a running bytecode program and the traps that end it.
+//!
+//! The interpreter and compiled code share these limits, so a program stops at the same instruction in both.
 
 use core::fmt;
 
 use crate::alloc_util::AllocError;
 
-/// The most values that a vector may hold. A function whose vector may hold more cannot be entered.
+/// The maximum depth of an operand stack, in values. A function that needs more cannot be called.
 pub const MAX_VECTOR: u32 = 10_000;
 
-/// How many activations there may be at once.
+/// The maximum number of nested activations.
 pub const MAX_DEPTH: u32 = 1_000;
 
-/// The bytes that all activations of a call that are not charged take at most together.
+/// The maximum bytes of stack that the uncharged activations of one call take together.
 #[cfg(feature = "kernel")]
 pub(crate) const SMALL_ACTIVATIONS: u64 = MAX_DEPTH as u64 * FREE;
 
-/// What an activation costs beside its values, in bytes.
+/// The fixed stack cost of an activation, in bytes.
 const ACTIVATION: u64 = 128;
 
-/// Activations that cost more bytes than this are charged to the budget. The others are bounded by
-/// [`MAX_DEPTH`].
+/// Activations that cost at most this many bytes are not charged to the budget: [`MAX_DEPTH`] bounds them.
 const FREE: u64 = 1024;
 
-/// The bytes that all activations of a call together may be charged, if nothing else is asked.
+/// The default stack budget of one call, in bytes.
 pub const DEFAULT_BUDGET: u64 = 1 << 20;
 
-/// The most bytes of stack that an activation of a function with `locals` locals and a vector of at most
-/// `max_stack_depth` values takes, with the arguments that it got there and its return address.
+/// The maximum bytes of stack of one activation of a function with `locals` locals and an operand stack of at most
+/// `max_stack_depth` values, arguments and return address included.
 pub const fn activation_cost(locals: u16, max_stack_depth: u32) -> u64 {
     8 * (locals as u64 + max_stack_depth as u64) + ACTIVATION
 }
 
-/// What such an activation is charged, in bytes: its [cost](activation_cost), or 0 for a small one.
+/// The budget that such an activation is charged, in bytes: its [cost](activation_cost), or 0 for a small one.
 pub const fn activation_charge(locals: u16, max_stack_depth: u32) -> u64 {
     let cost = activation_cost(locals, max_stack_depth);
     if cost > FREE { cost } else { 0 }
 }
 
-/// Why a program stopped.
+/// Why a bytecode program stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
@@ -45,14 +45,14 @@ pub enum Cause {
     DivisionByZero,
     /// More than [`MAX_DEPTH`] activations.
     CallDepth,
-    /// A function whose vector may hold more than [`MAX_VECTOR`] values, activations that exceed the
-    /// budget together, or a thread without as much native stack as is needed.
+    /// An operand stack deeper than [`MAX_VECTOR`], activations that exceed the budget, or too little native
+    /// stack left on the thread.
     StackLimit,
-    /// The host has asked for it.
+    /// The host interrupted the program.
     Interrupted,
-    /// A host function has reported this error, which is not 0.
+    /// A host function reported this error code, which is not 0.
     Host(u32),
-    /// No memory to interpret it.
+    /// The interpreter could not allocate memory.
     OutOfMemory,
 }
 
@@ -62,14 +62,14 @@ impl From<AllocError> for Cause {
     }
 }
 
-/// A program that stopped before it returned.
+/// A bytecode program that stopped before it returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trap {
-    /// Why.
+    /// Why the program stopped.
     pub cause: Cause,
-    /// In which function. What keeps a function from being entered happens in it, at offset 0.
+    /// The index of the function. A trap that prevents a call is reported in the callee, at offset 0.
     pub function: u32,
-    /// At which instruction, in bytes from the begin of the function's code.
+    /// The offset of the instruction, in bytes from the start of the function's code.
     pub at: u32,
 }
 

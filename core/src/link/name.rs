@@ -1,0 +1,113 @@
+//! Names of modules and symbols inside errors.
+
+use core::fmt::{self, Write};
+
+use arrayvec::ArrayString;
+
+use crate::alloc_util::{AllocError, SharedBytes};
+
+/// The full name of a module or a symbol inside an error. Clones share the bytes.
+///
+/// The `Display` form is valid UTF-8: control characters and invalid bytes are escaped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Name(SharedBytes);
+
+impl Name {
+    /// Copies `name`.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn new(name: &[u8]) -> Result<Self, AllocError> {
+        SharedBytes::copy_of(name).map(Self)
+    }
+
+    /// The bytes of the name.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&SharedBytes> for Name {
+    fn from(name: &SharedBytes) -> Self {
+        Self(name.clone())
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() { c.escape_default().fmt(f)? } else { f.write_char(c)? }
+            }
+            chunk.invalid().escape_ascii().fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// A name inside an error that is `Copy`: escaped, and truncated if it is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortName(ArrayString<{ ShortName::CAPACITY }>);
+
+impl ShortName {
+    /// The maximum length, in bytes of the escaped form.
+    pub const CAPACITY: usize = 48;
+
+    /// Escapes `name` and truncates it.
+    pub fn new(name: &[u8]) -> Self {
+        const ELLIPSIS: &str = "...";
+        let mut short = ArrayString::new();
+        // The end of the last escaped byte that leaves space for the ellipsis.
+        let mut cut = 0;
+        for byte in name {
+            if short.len() + ELLIPSIS.len() <= short.capacity() {
+                cut = short.len();
+            }
+            if byte.escape_ascii().try_for_each(|c| short.try_push(char::from(c))).is_err() {
+                short.truncate(cut);
+                short.push_str(ELLIPSIS);
+                break;
+            }
+        }
+        ShortName(short)
+    }
+}
+
+impl fmt::Display for ShortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::ToString;
+
+    #[test]
+    fn name_of_any_length_is_shown_whole() {
+        let text = |name: &[u8]| Name::new(name).unwrap().to_string();
+        assert_eq!(text(b"fn$Vec<i64>"), "fn$Vec<i64>");
+        assert_eq!(text("straße/\u{1b}[0m".as_bytes()), "straße/\\u{1b}[0m");
+        assert_eq!(text(b"a\xffb\n"), "a\\xffb\\n");
+        assert_eq!(text(&[b'x'; 5000]).len(), 5000);
+        assert_eq!(format!("{:?}", Name::new(b"m").unwrap()), "\"m\"");
+    }
+
+    #[test]
+    fn short_name_is_escaped_and_truncated() {
+        assert_eq!(ShortName::new(b"fn$Vec<i64>").to_string(), "fn$Vec<i64>");
+        assert_eq!(ShortName::new(b"a\xffb\n").to_string(), "a\\xffb\\n");
+        let long = ShortName::new(&[b'x'; 5000]).to_string();
+        assert!(long.len() <= 48 && long.ends_with("x..."), "{long}");
+        let escaped = ShortName::new(&[0xff; 5000]).to_string();
+        assert!(escaped.len() <= 48 && escaped.ends_with("\\xff..."), "{escaped}");
+    }
+}

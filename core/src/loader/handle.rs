@@ -1,0 +1,21 @@
+//! Handles of loaded modules.
+
+/// Identifies a loaded module, in all its versions. A handle of an unloaded module never identifies another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ModuleHandle {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+impl ModuleHandle {
+    /// The handle as one number, which is never 0.
+    pub const fn to_raw(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// The inverse of [`to_raw`](Self::to_raw). Any number is allowed; one that is not a handle is refused where it is
+    /// used.
+    pub const fn from_raw(raw: u64) -> Self {
+        Self { slot: raw as u32, generation: (raw >> 32) as u32 }
+    }
+}

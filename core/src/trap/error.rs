@@ -1,0 +1,83 @@
+//! Why a call into machine code has no result.
+
+use core::fmt;
+
+use super::bytecode;
+use super::chain::MAX_ARGS;
+
+/// The code of an integer division by zero.
+const DIVISION_BY_ZERO: u32 = 1;
+
+/// A trap of compiled code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// 1 for a division by zero; other codes are defined by the template.
+    pub code: u32,
+    /// The offset of the trapping instruction, in bytes from the start of the template's body.
+    pub at: u32,
+    /// The address of the function that trapped: the function that was called, or one that it called.
+    /// [`JitInstantiator::instance_at`](crate::templates::JitInstantiator::instance_at) returns the instance
+    /// there.
+    pub function: u64,
+}
+
+impl fmt::Display for Trap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, at, .. } = *self;
+        match code {
+            DIVISION_BY_ZERO => f.write_str("division by zero")?,
+            _ => write!(f, "trap {code}")?,
+        }
+        write!(f, ", at 0x{at:x} of the template's body")
+    }
+}
+
+/// Why a call into machine code has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrapError {
+    /// Compiled code trapped.
+    Trap(Trap),
+    /// Bytecode stopped.
+    Bytecode(bytecode::Trap),
+    /// More arguments than [`MAX_ARGS`]. Nothing was called.
+    TooManyArguments {
+        /// The number of arguments.
+        given: usize,
+    },
+    /// A floating-point argument on a machine without code generation. Nothing was called.
+    FloatArgument,
+    /// The allocator has no memory left. Nothing was called.
+    OutOfMemory,
+}
+
+impl fmt::Display for TrapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            TrapError::Trap(trap) => trap.fmt(f),
+            TrapError::Bytecode(trap) => trap.fmt(f),
+            TrapError::TooManyArguments { given } => {
+                write!(f, "{given} arguments given, and a call passes at most {MAX_ARGS}")
+            }
+            TrapError::FloatArgument => {
+                f.write_str("calls on this machine pass integer arguments only")
+            }
+            TrapError::OutOfMemory => f.write_str("the allocator has no memory left"),
+        }
+    }
+}
+
+impl core::error::Error for TrapError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn trap_message_names_the_code_and_the_offset() {
+        let message = |code| TrapError::Trap(Trap { code, at: 0x54, function: 0 }).to_string();
+        assert_eq!(message(1), "division by zero, at 0x54 of the template's body");
+        assert_eq!(message(16), "trap 16, at 0x54 of the template's body");
+    }
+}
