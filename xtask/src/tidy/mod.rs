@@ -29,9 +29,7 @@ const ENFORCE: bool = false;
 /// Tests and benchmarks, which call machine code too, are not listed.
 const UNSAFE: &[&str] = &[
     "core/src/alloc_util/smart_ptr.rs",
-    "core/src/link/call.rs",
     "core/src/loader/bytes.rs",
-    "core/src/loader/migrate.rs",
     "core/src/loader/reclaim.rs",
     "core/src/memory/code_alloc/arena.rs",
     "core/src/memory/code_alloc/block.rs",
@@ -42,8 +40,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/sys/pages.rs",
     "core/src/memory/sys/shim/fs.rs",
     "core/src/memory/sys/shim/mm.rs",
-    "core/src/trap.rs",
-    "core/src/trap/generic.rs",
+    "core/src/trap/call.rs",
     "core/src/trap/x86_64.rs",
     "core/src/vm/native/block.rs",
     "core/src/vm/native/enter.rs",
