@@ -12,8 +12,6 @@ mod collections;
 #[cfg(feature = "alloc")]
 mod error;
 pub mod hash;
-#[cfg(feature = "kernel")]
-mod shared;
 #[cfg(feature = "alloc")]
 mod smart_ptr;
 #[cfg(feature = "alloc")]
@@ -30,8 +28,6 @@ pub use collections::{try_collect, try_concat, try_copy_bytes, try_push};
 #[cfg(feature = "alloc")]
 pub use error::{AllocError, AttachResult};
 #[cfg(feature = "kernel")]
-pub(crate) use shared::Shared;
-#[cfg(feature = "alloc")]
 pub(crate) use smart_ptr::SharedBytes;
 #[cfg(feature = "alloc")]
 pub use smart_ptr::{TryArc, UninitArc, try_box};
