@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use smf_core::alloc_util::AllocError;
 use smf_core::jit::ir::Scalar;
