@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::future::Future;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -64,6 +65,17 @@ fn contents(number: usize) -> Vec<u8> {
     vec![number as u8; number % 5000]
 }
 
+fn warm(cache: &FileCache, paths: &[PathBuf], options: Options) -> Report {
+    prefetch::warm(cache, paths, options, &Watch::new()).unwrap().report(paths)
+}
+
+fn start<C>(cache: C, paths: &[PathBuf], options: Options) -> Prefetch
+where
+    C: Deref<Target = FileCache> + Clone + Send + 'static,
+{
+    prefetch::start(cache, paths.to_vec(), options).unwrap()
+}
+
 /// The report of a loop that reads one path after the other.
 fn naive(paths: &[PathBuf]) -> Report {
     let cache = cache(LARGE);
@@ -100,14 +112,14 @@ fn prefetch_with_any_number_of_threads_equals_a_loop() {
         for threads in [0, 1, 2, 7, MAX_THREADS, usize::MAX] {
             for read_ahead in [ReadAhead::WhenSlow, ReadAhead::Never, ReadAhead::Always] {
                 let (cache, options) = (cache(LARGE), Options { threads, read_ahead });
-                let report = prefetch::warm(&cache, &list, options);
+                let report = warm(&cache, &list, options);
                 assert!((1..=MAX_THREADS.min(list.len().max(1))).contains(&report.threads));
                 check_statistics(&cache, &list, &report);
                 assert_eq!(normalized(report), expected, "{threads} threads, {read_ahead:?}");
             }
         }
         let shared = Arc::new(cache(LARGE));
-        let report = prefetch::start(Arc::clone(&shared), list.clone(), on(3)).wait();
+        let report = start(Arc::clone(&shared), &list, on(3)).wait();
         check_statistics(&shared, &list, &report);
         assert_eq!(normalized(report), expected);
     }
@@ -133,7 +145,7 @@ fn cache_of_one_file_serves_any_number_of_threads() {
     let (_directory, list) = files("one", 400);
     for capacity in [Capacity { files: 1, bytes: 1 << 20 }, Capacity { files: 9, bytes: 5000 }] {
         let cache = cache(capacity);
-        let report = prefetch::warm(&cache, &list, on(16));
+        let report = warm(&cache, &list, on(16));
         assert_eq!(normalized(report), naive(&list));
         let statistics = cache.statistics();
         let reads = statistics.hits + statistics.misses - statistics.failures;
@@ -149,7 +161,7 @@ fn files_that_the_caller_holds_are_reported_as_in_use() {
     let cache = cache(Capacity { files: 1, bytes: 1 << 20 });
     let held = cache.get(bytes(&list[7])).unwrap();
     for threads in [1, 4] {
-        let report = prefetch::warm(&cache, &list, on(threads));
+        let report = warm(&cache, &list, on(threads));
         assert_eq!((report.ready, report.bytes), (1, 7));
         let indices: Vec<_> = report.failures.iter().map(|failure| failure.index).collect();
         let all = (0..20).filter(|index| *index != 7);
@@ -197,10 +209,8 @@ fn descriptors_are_limited_by_threads_not_files() {
     let run = |threads, list: &[PathBuf]| {
         let shared = Arc::new(cache(LARGE));
         let options = Options { threads, read_ahead: ReadAhead::Always };
-        let reports = [
-            prefetch::warm(&shared, list, options),
-            prefetch::start(Arc::clone(&shared), list, options).wait(),
-        ];
+        let reports =
+            [warm(&shared, list, options), start(Arc::clone(&shared), list, options).wait()];
         let half = list.len() / 2;
         for report in reports {
             assert_eq!((report.ready, report.failures.len()), (half, half), "{threads}");
@@ -248,7 +258,7 @@ fn watch_progress_never_decreases() {
     thread::scope(|scope| {
         scope.spawn(look);
         scope.spawn(look);
-        let report = prefetch::warm_watched(&cache, &list, Options::default(), &watch);
+        let report = prefetch::warm(&cache, &list, Options::default(), &watch).unwrap();
         let done = watch.progress();
         assert_eq!((done.done, done.failed, done.total), (3500, 500, 3500));
         assert_eq!(done.bytes, report.bytes);
@@ -295,13 +305,13 @@ fn prefetch_can_be_awaited() {
     let all = async {
         let mut ready = 0;
         for threads in [0, 1, 2, 50] {
-            ready += prefetch::start(Arc::clone(&cache), &list, on(threads)).await.ready;
+            ready += start(Arc::clone(&cache), &list, on(threads)).await.ready;
         }
-        ready + prefetch::start(Arc::clone(&cache), Vec::<PathBuf>::new(), on(2)).await.ready
+        ready + start(Arc::clone(&cache), &[], on(2)).await.ready
     };
     assert_eq!(block_on(all), 800);
     let leaked: &'static FileCache = Box::leak(Box::new(self::cache(LARGE)));
-    assert_eq!(block_on(prefetch::start(leaked, &list, on(2))).ready, 200);
+    assert_eq!(block_on(start(leaked, &list, on(2))).ready, 200);
 }
 
 /// Starts a prefetch whose threads block while `look` runs, because the cache is locked.
@@ -315,7 +325,7 @@ fn while_blocked<T>(
     cache.get(bytes(&list[0])).unwrap();
     let (mut look, mut seen) = (Some(look), None);
     cache.for_each(|_, _| {
-        let prefetch = prefetch::start(Arc::clone(&cache), &list[1..], on(threads));
+        let prefetch = start(Arc::clone(&cache), &list[1..], on(threads));
         seen = Some(look.take().unwrap()(prefetch));
     });
     (seen.unwrap(), cache, directory)
@@ -379,7 +389,7 @@ fn concurrent_prefetches_share_a_cache_while_some_are_dropped() {
     let expected = naive(&list);
     for round in 0..20 {
         let mut all: Vec<_> = (0..6)
-            .map(|number| prefetch::start(Arc::clone(&cache), &list, on(1 + (round + number) % 3)))
+            .map(|number| start(Arc::clone(&cache), &list, on(1 + (round + number) % 3)))
             .collect();
         drop(all.drain(..2));
         for prefetch in all {

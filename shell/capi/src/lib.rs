@@ -1,13 +1,13 @@
 //! The shared library for C, which exports what `smf.h` declares, and nothing else.
 //!
-//! All of it is in `loader::ffi`. This is a package of its own because cargo optimises a library as a
-//! whole only when it is for no program in Rust: so it is smaller, and calls of its own functions no
-//! longer go through a table that the dynamic linker fills.
+//! The implementation is in `loader::ffi`. This is a package of its own because cargo applies whole-program
+//! optimisation to a library only if no Rust program links it. That makes it smaller, and calls of its own
+//! functions do not go through the PLT.
 #![allow(unsafe_code)]
 
 use loader as _;
 
-/// The unwinder of a library that ends the process where others unwind.
+/// The unwinder of a library that aborts on panic.
 #[cfg(all(panic = "abort", target_os = "linux"))]
 mod unwind {
     use core::ffi::{c_int, c_void};
@@ -15,11 +15,10 @@ mod unwind {
     /// `_URC_END_OF_STACK`: Itanium C++ ABI, exception handling, 1.2.1.
     const END_OF_STACK: c_int = 5;
 
-    /// Visits the frames of the stack, of which there is none. The optimiser sees that nobody is ever
-    /// called back, and leaves out what the standard library has to print a frame: readers of debug
-    /// information, of compressed sections and of mangled names, which are 190 KB. `unwind.ld` keeps the
-    /// name inside of the library.
-    // SAFETY: nobody outside of the library has a use for it, or can see it.
+    /// Visits no stack frames. The optimiser sees that the callback is never called, and removes 190 KB of the
+    /// standard library that print frames: readers of debug information, compressed sections and mangled
+    /// names. `unwind.ld` hides the symbol.
+    // SAFETY: the symbol is not visible outside of the library.
     #[unsafe(no_mangle)]
     extern "C" fn _Unwind_Backtrace(_: *const c_void, _: *mut c_void) -> c_int {
         END_OF_STACK

@@ -117,7 +117,7 @@ pub unsafe extern "C" fn smf_cache_prefetch(
         // SAFETY: passed on to the caller.
         let list = unsafe { List::new(paths, count) }?;
         let watch = Watch::new();
-        let outcome = prefetch::try_warm(&cache, &list.paths, options(threads)?, &watch)?;
+        let outcome = prefetch::warm(&cache, &list.paths, options(threads)?, &watch)?;
         if !results.is_null() {
             let room = results.cast::<MaybeUninit<i32>>();
             // SAFETY: room for as many, says the caller; whatever is in it need not be initialised.
@@ -213,7 +213,7 @@ fn start(cache: &Entered, list: List<'_>, options: Options) -> Result<u64, ApiEr
     jobs.insert(number, None);
     drop(jobs);
     let lease = cache.lease();
-    let started = prefetch::try_start(lease.cache(), paths, options);
+    let started = prefetch::start(lease.cache(), paths, options);
     let started = started.inspect_err(|AllocError| _ = JOBS.lock().remove(&number))?;
     let (state, running) = (started.state(), Mutex::new(Some((started, lease))));
     let List { places, total, .. } = list;

@@ -1,6 +1,5 @@
 //! Prefetching in the background.
 
-use std::alloc::{Layout, handle_alloc_error};
 use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
@@ -35,28 +34,16 @@ use super::watch::{Progress, Watch};
 /// use smf_loader::prefetch::{self, Options};
 ///
 /// let cache = FileCache::new(Capacity { files: 100, bytes: 1 << 20 }, Default::default())?;
-/// let prefetch = prefetch::start(Arc::new(cache), ["Cargo.toml"], Options::default());
+/// let paths = vec!["Cargo.toml".into()];
+/// let prefetch = prefetch::start(Arc::new(cache), paths, Options::default()).unwrap();
 /// // Other work, and then:
 /// assert_eq!(prefetch.wait().ready, 1);
 /// # Ok::<(), smf_core::cache::CacheError>(())
 /// ```
-pub fn start<C>(
-    cache: C,
-    paths: impl IntoIterator<Item = impl Into<PathBuf>>,
-    options: Options,
-) -> Prefetch
-where
-    C: Deref<Target = FileCache> + Clone + Send + 'static,
-{
-    let started = try_start(cache, paths.into_iter().map(Into::into).collect(), options);
-    started.unwrap_or_else(|AllocError| handle_alloc_error(Layout::new::<Shared>()))
-}
-
-/// Like [`start`], but reports allocation failure.
 ///
 /// # Errors
-/// Allocation failed; no file was read.
-pub fn try_start<C>(cache: C, paths: Vec<PathBuf>, options: Options) -> Result<Prefetch, AllocError>
+/// An allocation failed; no file was read.
+pub fn start<C>(cache: C, paths: Vec<PathBuf>, options: Options) -> Result<Prefetch, AllocError>
 where
     C: Deref<Target = FileCache> + Clone + Send + 'static,
 {

@@ -9,8 +9,7 @@
 //!   retried alone before it counts as failed; the thread that met the failure ends, unless it is the last.
 //!   Any number of threads therefore works with any limit, even with a cache of a single file.
 //! * Threads that cannot be spawned are omitted; the calling thread suffices.
-//! * All other memory is allocated before the first file is read: [`try_warm`] and [`try_start`] return an
-//!   error if that fails, where [`warm`] and [`start`] abort.
+//! * All other memory is allocated before the first file is read, and allocation failure is an error.
 //! * The list may exceed the cache's capacity: the first files are evicted, but stay in the kernel's page
 //!   cache.
 //!
@@ -28,8 +27,8 @@ mod watch;
 
 #[cfg(feature = "c-api")]
 pub(crate) use future::State;
-pub use future::{Prefetch, start, try_start};
+pub use future::{Prefetch, start};
 pub use options::{MAX_THREADS, Options, ReadAhead};
 pub use report::{Failure, Outcome, Report};
-pub use warm::{try_warm, warm, warm_watched};
+pub use warm::warm;
 pub use watch::{Progress, Watch};

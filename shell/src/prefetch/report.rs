@@ -42,8 +42,8 @@ pub struct Failure {
 }
 
 impl Outcome {
-    /// The report, with the paths of the files that could not be read.
-    pub(super) fn report(&self, paths: &[impl AsRef<Path>]) -> Report {
+    /// The report with paths. `paths` is the list that was prefetched.
+    pub fn report(&self, paths: &[impl AsRef<Path>]) -> Report {
         let failure = |&(index, error): &(usize, CacheError)| {
             let path = paths.get(index).map(AsRef::as_ref).unwrap_or(Path::new(""));
             Failure { index, path: path.to_owned(), error }

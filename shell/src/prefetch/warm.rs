@@ -1,6 +1,5 @@
 //! Prefetching on the calling thread and others, until all files have been processed.
 
-use std::alloc::{Layout, handle_alloc_error};
 use std::path::Path;
 
 use smf_core::alloc_util::{AllocError, try_collect};
@@ -9,44 +8,28 @@ use smf_core::cache::FileCache;
 use super::file_job::Files;
 use super::options::{Options, STACK};
 use super::queue::{Job, Queue};
-use super::report::{Outcome, Report};
+use super::report::Outcome;
 use super::thread;
 use super::watch::Watch;
 
 /// Reads the files at `paths` into `cache` and returns when all have been processed. The calling thread is
-/// one of the reading threads.
+/// one of the reading threads. Other threads may poll `watch` meanwhile.
 ///
 /// ```
 /// use smf_core::cache::{Capacity, FileCache};
-/// use smf_loader::prefetch::{self, Options};
+/// use smf_loader::prefetch::{self, Options, Watch};
 ///
 /// let cache = FileCache::new(Capacity { files: 100, bytes: 1 << 20 }, Default::default())?;
-/// let report = prefetch::warm(&cache, &["Cargo.toml", "absent"], Options::default());
-/// assert_eq!(report.ready, 1);
-/// assert_eq!(report.failures[0].path.to_str(), Some("absent"));
+/// let paths = ["Cargo.toml", "absent"];
+/// let outcome = prefetch::warm(&cache, &paths, Options::default(), &Watch::new()).unwrap();
+/// assert_eq!(outcome.ready, 1);
+/// assert_eq!(outcome.report(&paths).failures[0].path.to_str(), Some("absent"));
 /// # Ok::<(), smf_core::cache::CacheError>(())
 /// ```
-pub fn warm<P: AsRef<Path>>(cache: &FileCache, paths: &[P], options: Options) -> Report {
-    warm_watched(cache, paths, options, &Watch::new())
-}
-
-/// Like [`warm`]; other threads may poll `watch` meanwhile.
-pub fn warm_watched<P: AsRef<Path>>(
-    cache: &FileCache,
-    paths: &[P],
-    options: Options,
-    watch: &Watch,
-) -> Report {
-    let outcome = try_warm(cache, paths, options, watch);
-    let outcome = outcome.unwrap_or_else(|AllocError| handle_alloc_error(Layout::for_value(paths)));
-    outcome.report(paths)
-}
-
-/// Like [`warm_watched`], but reports allocation failure, and files by index.
 ///
 /// # Errors
-/// Allocation failed; no file was read.
-pub fn try_warm<P: AsRef<Path>>(
+/// An allocation failed; no file was read.
+pub fn warm<P: AsRef<Path>>(
     cache: &FileCache,
     paths: &[P],
     options: Options,

@@ -179,7 +179,8 @@ fn put64(out: &mut FallibleBuf, values: &[u64]) {
     values.iter().for_each(|value| out.put(&value.to_le_bytes()));
 }
 
-#[cfg(all(test, feature = "pack"))]
+#[cfg(feature = "pack")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use ::object::{Object, ObjectSection, ObjectSymbol, SymbolSection};

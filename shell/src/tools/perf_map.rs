@@ -78,7 +78,7 @@ fn write_line(lines: &mut FallibleBuf, function: &Function<'_>) {
     lines.put(b"\n");
 }
 
-/// Whether a file was last written before this process started; false if the system does not tell.
+/// Whether a file was last written before this process started; false if the times are unknown.
 fn is_older_than_this_process(file: &Metadata) -> bool {
     let untouched = file.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
     untouched.zip(process_age()).is_some_and(|(untouched, age)| untouched > age)
@@ -98,9 +98,9 @@ fn process_age() -> Option<Duration> {
 
 /// Reads the start of a /proc file, up to the first invalid UTF-8. The standard library's functions allocate
 /// infallibly.
-fn read_begin<'r>(path: &str, room: &'r mut [u8]) -> Option<&'r str> {
-    let len = File::open(path).ok()?.read(room).ok()?;
-    Some(room.get(..len)?.utf8_chunks().next()?.valid())
+fn read_begin<'r>(path: &str, buffer: &'r mut [u8]) -> Option<&'r str> {
+    let len = File::open(path).ok()?.read(buffer).ok()?;
+    Some(buffer.get(..len)?.utf8_chunks().next()?.valid())
 }
 
 /// Parses the first number of a text, with two decimals, in hundredths. Parsing floating-point numbers would add

@@ -60,8 +60,8 @@ fn jit_calls_instances_with_typed_arguments() {
         assert_eq!(ok(&["jit", &module, &format!("fn$sum${ty}"), &list, "3"]), format!("{sum}\n"));
         let output_text = ok(&["jit", &module, &format!("fn$sort${ty}"), &list, "0", "2"]);
         assert_eq!(output_text, format!("{ty}:{sorted}\n"));
-        let room = format!("i64:0,10,{}", ["0"; 10].join(","));
-        let output_text = ok(&["jit", &module, &format!("fn$squares${ty}"), &room, "10"]);
+        let buffer = format!("i64:0,10,{}", ["0"; 10].join(","));
+        let output_text = ok(&["jit", &module, &format!("fn$squares${ty}"), &buffer, "10"]);
         let last = if ty == "f64" { "81.0\n" } else { "81\n" };
         assert!(output_text.starts_with(last), "{output_text}");
     }

@@ -93,7 +93,7 @@ fn imported_data_is_shared_by_both_versions() {
             assert_eq!(run(&loader, user, "where", &[]), there);
             // The others have moved, and this one was left.
             let visible = there as *mut i64;
-            // SAFETY: the datum of the module, which is loaded, and nobody else looks at it.
+            // SAFETY: the module is loaded, and no other reference to its datum exists.
             unsafe { *visible += 1000 };
             assert_eq!(sum(0), 160 + if step == 50 { 1000 } else { 2000 });
         }

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use smf_core::cache::{Capacity, FileCache};
-use smf_loader::prefetch::{self, Options};
+use smf_loader::prefetch::{self, Options, Watch};
 use tempfile::TempDir;
 
 use crate::measure::{Bench, Contender, Measure, Target, repeat_prepared, write_old};
@@ -89,8 +89,8 @@ fn on(files: &[PathBuf], threads: usize, memory: Memory) -> Contender<'_> {
     };
     let options = Options { threads, ..Options::default() };
     repeat_prepared(prepare, move |cache: &FileCache| {
-        let report = prefetch::warm(cache, files, options);
-        assert_eq!(report.ready, FILES);
+        let outcome = prefetch::warm(cache, files, options, &Watch::new());
+        assert_eq!(outcome.unwrap().ready, FILES);
     })
 }
 

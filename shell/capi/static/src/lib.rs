@@ -1,3 +1,3 @@
-//! The static library for C, which exports what `smf.h` declares. All of it is in `loader::ffi`.
+//! The static library for C, which exports what `smf.h` declares. The implementation is in `loader::ffi`.
 
 use loader as _;

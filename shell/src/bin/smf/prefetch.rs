@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use indicatif::ProgressBar;
 use serde::Serialize;
+use smf_core::alloc_util::AllocError;
 use smf_core::cache::{self, CacheError, Capacity, FileCache};
 use smf_core::memory::{FileBytes, FileKind, FileRange, MemoryError, stamp_of};
 use smf_loader::files;
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let cache = FileCache::new(CAPACITY, cache::Options::default());
     let cache = cache.map_err(|error| Failure::Because(error.to_string()))?;
     let begin = Instant::now();
-    let mut report = with_progress(&cache, args);
+    let mut report = with_progress(&cache, args)?;
     read_large(&mut report);
     let took = begin.elapsed();
     for failure in &report.failures {
@@ -82,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if report.failures.is_empty() { Ok(()) } else { Err(Failure::Reported) }
 }
 
-fn with_progress(cache: &FileCache, args: &Args) -> Report {
+fn with_progress(cache: &FileCache, args: &Args) -> Result<Report, Failure> {
     let options = Options { threads: args.threads, ..Options::default() };
     let (watch, done) = (Watch::new(), AtomicBool::new(false));
     let bar = output::progress(args.files.len());
@@ -94,12 +95,13 @@ fn with_progress(cache: &FileCache, args: &Args) -> Report {
         } else {
             thread::Builder::new().spawn_scoped(scope, show).ok()
         };
-        let report = prefetch::warm_watched(cache, &args.files, options, &watch);
+        let outcome = prefetch::warm(cache, &args.files, options, &watch);
         done.store(true, Ordering::Relaxed);
         if let Some(shown) = shown {
             shown.thread().unpark();
         }
-        report
+        let outcome = outcome.map_err(|AllocError| Failure::Because("out of memory".to_owned()))?;
+        Ok(outcome.report(&args.files))
     })
 }
 
