@@ -39,123 +39,123 @@ const PAGE_OFF12: RelocForm = RelocForm::Instruction(Operand::PageOff12);
 
 impl RelocScanner<'_, '_> {
     /// Records what one relocation needs.
-    pub(super) fn aarch64(&mut self, entry: InputReloc) -> Result<(), PackError> {
-        let resolution = self.program.resolution(entry.symbol).ok();
-        let Some(resolution) = resolution else { return Err(self.error(entry, "has no target")) };
+    pub(super) fn aarch64(&mut self, reloc: InputReloc) -> Result<(), PackError> {
+        let resolution = self.program.resolution(reloc.symbol).ok();
+        let Some(resolution) = resolution else { return Err(self.error(reloc, "has no target")) };
         let direct = RelocTarget::Symbol(resolution);
         let absolute = |bytes| RelocForm::Absolute { bytes, signed: false };
-        let (form, to) = match RelocationType(entry.kind) {
+        let (form, to) = match RelocationType(reloc.kind) {
             elf::R_AARCH64_ABS64 => (ABS64, direct),
             elf::R_AARCH64_ABS32 => (absolute(4), direct),
             elf::R_AARCH64_ABS16 => (absolute(2), direct),
             elf::R_AARCH64_PREL64 => (RelocForm::PcRelative { bytes: 8 }, direct),
             elf::R_AARCH64_PREL16 => (RelocForm::PcRelative { bytes: 2 }, direct),
             elf::R_AARCH64_PREL32 => {
-                self.warn_of_near_import(entry, resolution);
+                self.warn_of_near_import(reloc, resolution);
                 (PC32, direct)
             }
             elf::R_AARCH64_PLT32 if is_external(resolution) => {
-                (PC32, self.stub(entry, resolution, 0)?)
+                (PC32, self.stub(reloc, resolution, 0)?)
             }
             elf::R_AARCH64_PLT32 => (PC32, direct),
-            elf::R_AARCH64_GOTPCREL32 => (PC32, self.slot(entry, resolution, 0)?),
+            elf::R_AARCH64_GOTPCREL32 => (PC32, self.slot(reloc, resolution, 0)?),
             elf::R_AARCH64_CALL26 | elf::R_AARCH64_JUMP26 => {
-                return self.branch(entry, resolution, Operand::Branch26);
+                return self.branch(reloc, resolution, Operand::Branch26);
             }
-            elf::R_AARCH64_CONDBR19 => return self.branch(entry, resolution, Operand::Word19),
-            elf::R_AARCH64_TSTBR14 => return self.branch(entry, resolution, Operand::Branch14),
+            elf::R_AARCH64_CONDBR19 => return self.branch(reloc, resolution, Operand::Word19),
+            elf::R_AARCH64_TSTBR14 => return self.branch(reloc, resolution, Operand::Branch14),
             elf::R_AARCH64_LD_PREL_LO19 => (RelocForm::Instruction(Operand::Word19), direct),
             elf::R_AARCH64_ADR_PREL_LO21 => {
-                self.warn_of_near_import(entry, resolution);
+                self.warn_of_near_import(reloc, resolution);
                 (PAGE21, direct)
             }
             elf::R_AARCH64_ADR_PREL_PG_HI21 | elf::R_AARCH64_ADR_PREL_PG_HI21_NC => {
-                return self.page(entry, resolution);
+                return self.page(reloc, resolution);
             }
-            elf::R_AARCH64_ADR_GOT_PAGE => return self.slot_page(entry, resolution),
-            elf::R_AARCH64_LD64_GOT_LO12_NC => return self.slot_load(entry, resolution),
+            elf::R_AARCH64_ADR_GOT_PAGE => return self.slot_page(reloc, resolution),
+            elf::R_AARCH64_LD64_GOT_LO12_NC => return self.slot_load(reloc, resolution),
             kind => match access_of(kind) {
-                Some(access) => return self.page_offset(entry, resolution, access),
-                None => return Err(self.error(entry, unsupported_reason(kind))),
+                Some(access) => return self.page_offset(reloc, resolution, access),
+                None => return Err(self.error(reloc, unsupported_reason(kind))),
             },
         };
-        self.push(entry, form, to, entry.addend, None)
+        self.push(reloc, form, to, reloc.addend, None)
     }
 
     /// A branch; one to another module goes through a stub.
     fn branch(
         &mut self,
-        entry: InputReloc,
+        reloc: InputReloc,
         resolution: Resolution,
         operand: Operand,
     ) -> Result<(), PackError> {
         if is_external(resolution) {
-            let to = self.stub(entry, resolution, entry.addend)?;
-            return self.push(entry, RelocForm::Instruction(operand), to, 0, None);
+            let to = self.stub(reloc, resolution, reloc.addend)?;
+            return self.push(reloc, RelocForm::Instruction(operand), to, 0, None);
         }
         let to = RelocTarget::Symbol(resolution);
-        self.push(entry, RelocForm::Instruction(operand), to, entry.addend, None)
+        self.push(reloc, RelocForm::Instruction(operand), to, reloc.addend, None)
     }
 
     /// ADRP of a symbol, or of its GOT slot when the symbol is in another module.
-    fn page(&mut self, entry: InputReloc, resolution: Resolution) -> Result<(), PackError> {
-        if self.keeps_reference(entry, resolution) {
-            self.warn_of_near_import(entry, resolution);
-            return self.push(entry, PAGE21, RelocTarget::Symbol(resolution), entry.addend, None);
+    fn page(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<(), PackError> {
+        if self.keeps_reference(reloc, resolution) {
+            self.warn_of_near_import(reloc, resolution);
+            return self.push(reloc, PAGE21, RelocTarget::Symbol(resolution), reloc.addend, None);
         }
-        let to = self.slot(entry, resolution, entry.addend)?;
-        self.push(entry, PAGE21, to, 0, None)
+        let to = self.slot(reloc, resolution, reloc.addend)?;
+        self.push(reloc, PAGE21, to, 0, None)
     }
 
     /// The page offset of a symbol, in an instruction that performs `access`.
     fn page_offset(
         &mut self,
-        entry: InputReloc,
+        reloc: InputReloc,
         resolution: Resolution,
         access: Access,
     ) -> Result<(), PackError> {
-        if word_at(self.section, entry.offset).and_then(Access::of) != Some(access) {
-            return Err(self.error(entry, "does not match its instruction"));
+        if word_at(self.section, reloc.offset).and_then(Access::of) != Some(access) {
+            return Err(self.error(reloc, "does not match its instruction"));
         }
-        if self.keeps_reference(entry, resolution) {
+        if self.keeps_reference(reloc, resolution) {
             return self.push(
-                entry,
+                reloc,
                 PAGE_OFF12,
                 RelocTarget::Symbol(resolution),
-                entry.addend,
+                reloc.addend,
                 None,
             );
         }
-        let to = self.slot(entry, resolution, entry.addend)?;
-        self.push(entry, PAGE_OFF12, to, 0, Some(Rewrite::AddToLoad))
+        let to = self.slot(reloc, resolution, reloc.addend)?;
+        self.push(reloc, PAGE_OFF12, to, 0, Some(Rewrite::AddToLoad))
     }
 
     /// Whether ADRP and its second instruction keep referring to the symbol itself, not to its slot.
-    fn keeps_reference(&self, entry: InputReloc, resolution: Resolution) -> bool {
-        !is_external(resolution) || self.unrelaxable.contains(&entry.symbol)
+    fn keeps_reference(&self, reloc: InputReloc, resolution: Resolution) -> bool {
+        !is_external(resolution) || self.unrelaxable.contains(&reloc.symbol)
     }
 
     /// ADRP of a GOT slot, or of the symbol itself where the load can be relaxed.
-    fn slot_page(&mut self, entry: InputReloc, resolution: Resolution) -> Result<(), PackError> {
-        if self.keeps_slot(entry, resolution) {
-            let to = self.slot(entry, resolution, entry.addend)?;
-            return self.push(entry, PAGE21, to, 0, None);
+    fn slot_page(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<(), PackError> {
+        if self.keeps_slot(reloc, resolution) {
+            let to = self.slot(reloc, resolution, reloc.addend)?;
+            return self.push(reloc, PAGE21, to, 0, None);
         }
-        self.push(entry, PAGE21, RelocTarget::Symbol(resolution), entry.addend, None)
+        self.push(reloc, PAGE21, RelocTarget::Symbol(resolution), reloc.addend, None)
     }
 
     /// A load from a GOT slot, relaxed to an addition where possible.
-    fn slot_load(&mut self, entry: InputReloc, resolution: Resolution) -> Result<(), PackError> {
-        if self.keeps_slot(entry, resolution) {
-            let to = self.slot(entry, resolution, entry.addend)?;
-            return self.push(entry, PAGE_OFF12, to, 0, None);
+    fn slot_load(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<(), PackError> {
+        if self.keeps_slot(reloc, resolution) {
+            let to = self.slot(reloc, resolution, reloc.addend)?;
+            return self.push(reloc, PAGE_OFF12, to, 0, None);
         }
         let to = RelocTarget::Symbol(resolution);
-        self.push(entry, PAGE_OFF12, to, entry.addend, Some(Rewrite::LoadToAdd))
+        self.push(reloc, PAGE_OFF12, to, reloc.addend, Some(Rewrite::LoadToAdd))
     }
 
-    fn keeps_slot(&self, entry: InputReloc, resolution: Resolution) -> bool {
-        is_external(resolution) || self.unrelaxable.contains(&entry.symbol)
+    fn keeps_slot(&self, reloc: InputReloc, resolution: Resolution) -> bool {
+        is_external(resolution) || self.unrelaxable.contains(&reloc.symbol)
     }
 }
 

@@ -21,13 +21,13 @@ pub(super) fn check(module: &[u8], options: &Options<'_>) -> Result<(), PackErro
 
 /// Refuses code that starts with the magic number of ELF or bytecode.
 pub(super) fn check_code(
-    work: RelocateInput<'_, '_>,
+    input: RelocateInput<'_, '_>,
     contents: &[SectionData],
 ) -> Result<(), PackError> {
-    let RelocateInput { program, placed, .. } = work;
+    let RelocateInput { program, addresses, .. } = input;
     for (output, data) in contents.iter().enumerate() {
         let is_code =
-            placed.outputs.get(output).is_some_and(|output| output.kind == SectionKind::Code);
+            addresses.outputs.get(output).is_some_and(|output| output.kind == SectionKind::Code);
         let format = match &*data.bytes {
             bytes if bytes.starts_with(&ELFMAG) => "an ELF object",
             bytes if functions::is_bytecode(bytes) => "bytecode",
@@ -37,9 +37,9 @@ pub(super) fn check_code(
             continue;
         }
         let is_first = |at: OutputOffset| at.output == output && at.offset == 0;
-        let first = placed.order.iter().copied().find(|id| {
+        let first = addresses.order.iter().copied().find(|id| {
             let has_bytes = program.section(*id).is_some_and(|section| section.size != 0);
-            has_bytes && OutputOffset::of(placed.section(program, *id)).is_some_and(is_first)
+            has_bytes && OutputOffset::of(addresses.section(program, *id)).is_some_and(is_first)
         });
         let (object, section) = first.map(|id| program.titles(id)).unwrap_or_default();
         return Err(PackError::CodeMagic { object, section, offset: 0, format });

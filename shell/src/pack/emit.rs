@@ -24,36 +24,36 @@ use super::resolve::{Export, Program, Resolution};
 pub(super) fn emit(
     program: &Program<'_>,
     plan: &RelocPlan,
-    placed: &ModuleLayout,
+    addresses: &ModuleLayout,
     options: &Options<'_>,
     entry: Option<Resolution>,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Vec<u8>, PackError> {
     let layout = options.layout;
-    let mut symbols = section_symbols(&placed.outputs);
-    symbols.extend(exports(program, placed, warnings)?);
+    let mut symbols = section_symbols(&addresses.outputs);
+    symbols.extend(exports(program, addresses, warnings)?);
     if options.reloadable {
-        symbols.extend(local_data(program, placed));
+        symbols.extend(local_data(program, addresses));
     }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     let exported_data =
         if options.reloadable { exported_data(&symbols) } else { ExportedData::new() };
     symbols.extend(imports(program, plan));
-    let work = RelocateInput {
+    let input = RelocateInput {
         program,
         plan,
-        placed,
+        addresses,
         layout,
         first_import,
         exported_data: &exported_data,
     };
-    let Relocated { contents, has_low_addresses, needs_prelink } = relocate(work, warnings)?;
-    check_code(work, &contents)?;
+    let Relocated { contents, has_low_addresses, needs_prelink } = relocate(input, warnings)?;
+    check_code(input, &contents)?;
     if needs_prelink {
         symbols.push(prelink_symbol());
     }
 
-    let entry_point = entry_point(program, placed, options, entry)?;
+    let entry_point = entry_point(program, addresses, options, entry)?;
     let mut flags = Flags(0);
     flags.0 |= if has_low_addresses { 0 } else { Flags::PIC };
     flags.0 |= if entry_point.is_some() { Flags::EXECUTABLE } else { 0 };
@@ -66,7 +66,7 @@ pub(super) fn emit(
     if let Some(algorithm) = options.compress {
         algorithm.set_in(&mut header);
     }
-    write(header, options, &placed.outputs, &contents, needs_prelink, &symbols)
+    write(header, options, &addresses.outputs, &contents, needs_prelink, &symbols)
 }
 
 fn write(
@@ -196,16 +196,16 @@ fn symbol_kind(output: SectionKind) -> SymbolKind {
 /// The exported symbols.
 fn exports<'d>(
     program: &Program<'d>,
-    placed: &ModuleLayout,
+    addresses: &ModuleLayout,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Vec<NewSymbol<'d>>, PackError> {
     let mut symbols = Vec::new();
     for export in program.exports() {
         let Some(global) = program.global(export.id) else { continue };
         let Ok(resolution) = export.resolution else { continue };
-        match placed.locate(program, resolution) {
+        match addresses.locate(program, resolution) {
             Some(Address::Section { output, offset }) => {
-                let symbol = new_export(program, placed, &export, resolution, output, offset);
+                let symbol = new_export(program, addresses, &export, resolution, output, offset);
                 let outside = || PackError::BrokenSymbol {
                     object: program.title(program.defining_object(export.id)),
                     symbol: text(global.name),
@@ -221,7 +221,7 @@ fn exports<'d>(
 
 fn new_export<'d>(
     program: &Program<'d>,
-    placed: &ModuleLayout,
+    addresses: &ModuleLayout,
     export: &Export<'_, 'd>,
     resolution: Resolution,
     output: usize,
@@ -231,7 +231,7 @@ fn new_export<'d>(
     let (available, phase) = match resolution {
         Resolution::Section { id, value } => {
             let section = program.section(id)?;
-            let phase = section.is_code().then(|| placed.phases.of(id, section));
+            let phase = section.is_code().then(|| addresses.phases.of(id, section));
             (section.size.checked_sub(value)?, phase)
         }
         _ => (global.common_size, None),
@@ -242,7 +242,7 @@ fn new_export<'d>(
     };
     Some(NewSymbol {
         name: global.name,
-        kind: symbol_kind(placed.outputs.get(output)?.kind),
+        kind: symbol_kind(addresses.outputs.get(output)?.kind),
         binding: if program.is_weak(export.id) { Binding::Weak } else { Binding::Global },
         place: Place::Section(u16::try_from(output).ok()?),
         flags: SymbolFlags(phase.map_or(0, Phase::number)),
@@ -256,7 +256,7 @@ fn new_export<'d>(
 /// contents. Names that start with a dot are the compiler's and are left out.
 fn local_data<'p, 'd>(
     program: &'p Program<'d>,
-    placed: &'p ModuleLayout,
+    addresses: &'p ModuleLayout,
 ) -> impl Iterator<Item = NewSymbol<'d>> + 'p {
     program.local_data().filter_map(|(symbol, resolution)| {
         let available = match resolution {
@@ -268,7 +268,8 @@ fn local_data<'p, 'd>(
             Resolution::Common(id) => program.global(id)?.common_size,
             _ => return None,
         };
-        let OutputOffset { output, offset } = OutputOffset::of(placed.locate(program, resolution))?;
+        let OutputOffset { output, offset } =
+            OutputOffset::of(addresses.locate(program, resolution))?;
         let size = symbol.size.min(available);
         (size != 0 && !symbol.name.starts_with(b".")).then_some(NewSymbol {
             name: symbol.name,
@@ -310,30 +311,30 @@ fn prelink_symbol() -> NewSymbol<'static> {
 }
 
 /// The offset of `main` in the code, if there is one.
-fn main(program: &Program<'_>, placed: &ModuleLayout) -> Option<u64> {
+fn main(program: &Program<'_>, addresses: &ModuleLayout) -> Option<u64> {
     let main = program
         .exports()
         .find(|export| program.global(export.id).is_some_and(|global| global.name == b"main"))?;
-    code_offset(placed, placed.locate(program, main.resolution.ok()?))
+    code_offset(addresses, addresses.locate(program, main.resolution.ok()?))
 }
 
-fn code_offset(placed: &ModuleLayout, located: Option<Address>) -> Option<u64> {
-    let at = OutputOffset::of(located)?;
-    let is_code = placed.outputs.get(at.output)?.kind == SectionKind::Code;
+fn code_offset(addresses: &ModuleLayout, address: Option<Address>) -> Option<u64> {
+    let at = OutputOffset::of(address)?;
+    let is_code = addresses.outputs.get(at.output)?.kind == SectionKind::Code;
     is_code.then_some(at.offset)
 }
 
 /// The offset of the entry point in the code: the one that the options name, else `main`.
 fn entry_point(
     program: &Program<'_>,
-    placed: &ModuleLayout,
+    addresses: &ModuleLayout,
     options: &Options<'_>,
     entry: Option<Resolution>,
 ) -> Result<Option<u64>, PackError> {
     let (Some(name), Some(resolution)) = (options.entry, entry) else {
-        return Ok(main(program, placed));
+        return Ok(main(program, addresses));
     };
     let not_code = || PackError::EntryNotCode { name: name.to_owned() };
-    let offset = code_offset(placed, placed.locate(program, resolution));
+    let offset = code_offset(addresses, addresses.locate(program, resolution));
     offset.ok_or_else(not_code).map(Some)
 }

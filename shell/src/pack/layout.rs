@@ -96,7 +96,7 @@ pub(super) fn place(
     entry: Option<Resolution>,
 ) -> Result<ModuleLayout, PackError> {
     let offsets = program.objects.iter().map(|object| vec![None; object.sections.len()]).collect();
-    let mut placed = ModuleLayout {
+    let mut addresses = ModuleLayout {
         outputs: Vec::new(),
         order: ordered(program, reachable, &phases),
         extents: [SegmentExtent::EMPTY; 5],
@@ -108,29 +108,29 @@ pub(super) fn place(
         stubs: 0,
         handle: plan.dso_handle(),
     };
-    let first = placed.order.first().copied();
+    let first = addresses.order.first().copied();
     if first.is_some_and(|id| entry == Some(Resolution::Section { id, value: 0 })) {
-        placed.extent(Segment::Text).reserve(ENTRY_PAD, 1)?;
+        addresses.extent(Segment::Text).reserve(ENTRY_PAD, 1)?;
     }
-    placed.place_sections(program, plan)?;
+    addresses.place_sections(program, plan)?;
     for id in reachable.commons() {
         let Some(global) = program.global(id) else { continue };
         let (size, alignment) = (global.common_size, global.common_alignment);
-        let start = placed.extent(Segment::Bss).reserve(size, alignment)?;
-        placed.commons.insert(id, start);
+        let start = addresses.extent(Segment::Bss).reserve(size, alignment)?;
+        addresses.commons.insert(id, start);
     }
-    placed.place_slots(plan)?;
-    let code = placed.extent(Segment::Text);
+    addresses.place_slots(plan)?;
+    let code = addresses.extent(Segment::Text);
     code.alignment = code.alignment.max(program.machine().code_alignment());
-    for extent in &mut placed.extents {
+    for extent in &mut addresses.extents {
         // A symbol at the end of an empty segment needs a byte to lie at.
         extent.size = extent.size.max(u64::from(extent.is_used));
     }
     match layout {
-        Layout::Native => placed.make_native_sections()?,
-        _ => placed.make_packed_sections()?,
+        Layout::Native => addresses.make_native_sections()?,
+        _ => addresses.make_packed_sections()?,
     }
-    Ok(placed)
+    Ok(addresses)
 }
 
 /// The reachable sections in image order.

@@ -91,12 +91,12 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
     let no_phases = PhaseList::new();
     let list = options.phases.unwrap_or(&no_phases);
     let phases = SectionPhases::new(&program, &reachable, list, &mut warnings);
-    let placed = layout::place(&program, &reachable, &plan, phases, options.layout, entry)?;
-    if options.layout == Layout::Native && placed.read_only_bytes() != 0 {
-        let bytes = placed.read_only_bytes();
+    let addresses = layout::place(&program, &reachable, &plan, phases, options.layout, entry)?;
+    if options.layout == Layout::Native && addresses.read_only_bytes() != 0 {
+        let bytes = addresses.read_only_bytes();
         warnings.push(PackWarning::ReadOnlyDataWritable { bytes });
     }
-    let bytes = emit::emit(&program, &plan, &placed, options, entry, &mut warnings)?;
+    let bytes = emit::emit(&program, &plan, &addresses, options, entry, &mut warnings)?;
     check::check(&bytes, options)?;
     Ok(Packed { bytes, warnings })
 }

@@ -45,7 +45,7 @@ impl Relocator<'_, '_> {
                 let target = i128::from(offset) + i128::from(addend);
                 // Page-relative operands need a section that is page-aligned.
                 let is_paged = matches!(operand, Operand::Page21 | Operand::PageOff12);
-                let outputs = &self.work.placed.outputs;
+                let outputs = &self.input.addresses.outputs;
                 let is_known =
                     |output: &OutputSection| !is_paged || output.alignment >= aarch64::PAGE;
                 if output == at.output && outputs.get(output).is_some_and(is_known) {
@@ -83,7 +83,7 @@ impl Relocator<'_, '_> {
         to: Address,
         addend: i64,
     ) -> Result<(), RelocError> {
-        if self.work.layout == Layout::Packed {
+        if self.input.layout == Layout::Packed {
             return Err(RelocError::Unsupported(
                 "is a distance to another module, for which the packed layout has no aarch64 relocation; compile with -fPIC, or pack with --layout native",
             ));

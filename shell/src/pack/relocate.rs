@@ -39,7 +39,7 @@ impl SectionData {
 pub(super) struct RelocateInput<'e, 'd> {
     pub(super) program: &'e Program<'d>,
     pub(super) plan: &'e RelocPlan,
-    pub(super) placed: &'e ModuleLayout,
+    pub(super) addresses: &'e ModuleLayout,
     pub(super) layout: Layout,
     /// The number of the first imported symbol; the section symbols come first.
     pub(super) first_import: u32,
@@ -65,23 +65,23 @@ pub(super) struct Relocated {
 /// # Errors
 /// A relocation that a module cannot express, or whose value does not fit.
 pub(super) fn relocate(
-    work: RelocateInput<'_, '_>,
+    input: RelocateInput<'_, '_>,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Relocated, PackError> {
-    let outputs = work.placed.outputs.iter();
-    let contents = outputs.map(|output| SectionData::new(output, work.program.machine()));
+    let outputs = input.addresses.outputs.iter();
+    let contents = outputs.map(|output| SectionData::new(output, input.program.machine()));
     let contents = contents.collect::<Result<_, _>>()?;
-    let mut writer =
-        Relocator { work, contents, low_addresses: 0, needs_prelink: false, by_symbol: true };
-    writer.copy_sections()?;
-    writer.apply_relocs(warnings)?;
-    writer.make_stubs()?;
-    writer.make_slots()?;
-    for data in &mut writer.contents {
+    let mut relocator =
+        Relocator { input, contents, low_addresses: 0, needs_prelink: false, by_symbol: true };
+    relocator.copy_sections()?;
+    relocator.apply_relocs(warnings)?;
+    relocator.make_stubs()?;
+    relocator.make_slots()?;
+    for data in &mut relocator.contents {
         data.prelinked.sort_by_key(|reloc| reloc.offset);
         data.pending.sort_by_key(|reloc| reloc.offset);
     }
-    let Relocator { contents, low_addresses, needs_prelink, .. } = writer;
+    let Relocator { contents, low_addresses, needs_prelink, .. } = relocator;
     Ok(Relocated { contents, has_low_addresses: low_addresses != 0, needs_prelink })
 }
 
@@ -102,8 +102,8 @@ pub(super) struct OutputOffset {
 
 impl OutputOffset {
     /// `None` for an address outside the module sections.
-    pub(super) fn of(located: Option<Address>) -> Option<OutputOffset> {
-        match located? {
+    pub(super) fn of(address: Option<Address>) -> Option<OutputOffset> {
+        match address? {
             Address::Section { output, offset } => {
                 Some(OutputOffset { output, offset: u64::try_from(offset).ok()? })
             }
@@ -117,7 +117,7 @@ impl OutputOffset {
 }
 
 pub(super) struct Relocator<'e, 'd> {
-    pub(super) work: RelocateInput<'e, 'd>,
+    pub(super) input: RelocateInput<'e, 'd>,
     contents: Vec<SectionData>,
     /// Fields that hold a 32-bit address.
     low_addresses: u64,
@@ -143,11 +143,11 @@ impl Relocator<'_, '_> {
     }
 
     fn copy_sections(&mut self) -> Result<(), PackError> {
-        let RelocateInput { program, placed, .. } = self.work;
-        for id in &placed.order {
+        let RelocateInput { program, addresses, .. } = self.input;
+        for id in &addresses.order {
             let Some(section) = program.section(*id) else { continue };
             if !section.bytes.is_empty() {
-                let at = OutputOffset::of(placed.section(program, *id));
+                let at = OutputOffset::of(addresses.section(program, *id));
                 at.and_then(|at| self.put(at, section.bytes)).ok_or(PackError::TooLarge)?;
             }
         }
@@ -155,14 +155,14 @@ impl Relocator<'_, '_> {
     }
 
     fn apply_relocs(&mut self, warnings: &mut Vec<PackWarning>) -> Result<(), PackError> {
-        let plan = self.work.plan;
+        let plan = self.input.plan;
         let mut warned: Option<SectionId> = None;
         for reloc in &plan.relocs {
             let before = self.low_addresses;
             self.relocate(reloc).map_err(|error| self.refused(reloc, error))?;
             if self.low_addresses != before && warned != Some(reloc.section) {
                 warned = Some(reloc.section);
-                let (object, section) = self.work.program.titles(reloc.section);
+                let (object, section) = self.input.program.titles(reloc.section);
                 warnings.push(PackWarning::LowAddress { object, section });
             }
         }
@@ -170,14 +170,14 @@ impl Relocator<'_, '_> {
     }
 
     fn relocate(&mut self, reloc: &PackReloc) -> Result<(), RelocError> {
-        let RelocateInput { program, placed, .. } = self.work;
+        let RelocateInput { program, addresses, .. } = self.input;
         let to = match reloc.to {
-            RelocTarget::Symbol(resolution) => placed.locate(program, resolution),
-            RelocTarget::GotSlot(number) => placed.slot(number),
-            RelocTarget::Stub(number) => placed.stub(number),
+            RelocTarget::Symbol(resolution) => addresses.locate(program, resolution),
+            RelocTarget::GotSlot(number) => addresses.slot(number),
+            RelocTarget::Stub(number) => addresses.stub(number),
         };
         let to = to.ok_or(NO_TARGET)?;
-        let section = OutputOffset::of(placed.section(program, reloc.section));
+        let section = OutputOffset::of(addresses.section(program, reloc.section));
         let at = section.and_then(|section| section.plus(reloc.offset)).ok_or(NO_TARGET)?;
         if let Some(rewrite) = reloc.rewrite {
             self.rewrite(at, rewrite).ok_or(NO_TARGET)?;
@@ -210,12 +210,12 @@ impl Relocator<'_, '_> {
     }
 
     fn make_stubs(&mut self) -> Result<(), PackError> {
-        let RelocateInput { program, plan, placed, .. } = self.work;
+        let RelocateInput { program, plan, addresses, .. } = self.input;
         let Stub { bytes, operands } = *program.machine().stub();
         for (number, slot) in (0u32..).zip(&plan.stubs) {
-            let stub = OutputOffset::of(placed.stub(number)).ok_or(PackError::TooLarge)?;
+            let stub = OutputOffset::of(addresses.stub(number)).ok_or(PackError::TooLarge)?;
             self.put(stub, bytes).ok_or(PackError::TooLarge)?;
-            let to = placed.slot(*slot).ok_or(PackError::TooLarge)?;
+            let to = addresses.slot(*slot).ok_or(PackError::TooLarge)?;
             for &(offset, form, addend) in operands {
                 let operand = stub.plus(offset).ok_or(PackError::TooLarge)?;
                 self.write_value(operand, form, to, addend).map_err(|_| PackError::TooLarge)?;
@@ -226,10 +226,10 @@ impl Relocator<'_, '_> {
 
     fn make_slots(&mut self) -> Result<(), PackError> {
         self.by_symbol = true;
-        let RelocateInput { program, plan, placed, .. } = self.work;
+        let RelocateInput { program, plan, addresses, .. } = self.input;
         for (number, (resolution, addend)) in (0u32..).zip(&plan.slots) {
-            let slot = OutputOffset::of(placed.slot(number)).ok_or(PackError::TooLarge)?;
-            let to = placed.locate(program, *resolution).ok_or(PackError::TooLarge)?;
+            let slot = OutputOffset::of(addresses.slot(number)).ok_or(PackError::TooLarge)?;
+            let to = addresses.locate(program, *resolution).ok_or(PackError::TooLarge)?;
             let form = RelocForm::Absolute { bytes: SLOT, signed: false };
             self.write_value(slot, form, to, *addend).map_err(|_| PackError::TooLarge)?;
         }
@@ -254,7 +254,7 @@ impl Relocator<'_, '_> {
             },
             RelocForm::PcRelative { bytes } => self.distance(at, bytes, to, addend),
             RelocForm::Instruction(operand) => self.operand(at, operand, to, addend),
-            RelocForm::GotRelative { bytes } => match (to, self.work.placed.table()) {
+            RelocForm::GotRelative { bytes } => match (to, self.input.addresses.table()) {
                 (
                     Address::Section { output, offset },
                     Some(Address::Section { output: table, offset: begin }),
@@ -294,7 +294,7 @@ impl Relocator<'_, '_> {
     /// Whether a reference is to the module and not behind the end of its section.
     fn is_inside(&self, to: Address, addend: i64) -> bool {
         let Address::Section { output, offset } = to else { return false };
-        let size = self.work.placed.outputs.get(output).map_or(0, |output| output.size);
+        let size = self.input.addresses.outputs.get(output).map_or(0, |output| output.size);
         let end = offset.checked_add(addend).map(|at| u64::try_from(at).unwrap_or(0));
         end.is_some_and(|at| at <= size)
     }
@@ -307,7 +307,7 @@ impl Relocator<'_, '_> {
         to: Address,
         addend: i64,
     ) -> Result<(), RelocError> {
-        let kind = match (bytes, signed, self.work.layout) {
+        let kind = match (bytes, signed, self.input.layout) {
             (8, ..) => RelocKind::Abs64,
             (4, false, Layout::Packed) => RelocKind::Abs32,
             // Modules with 32-bit addresses are placed below 2 GiB, where sign extension changes nothing.
@@ -365,8 +365,9 @@ impl Relocator<'_, '_> {
                 "is a distance to another section in a field that is not of 32 bits, which a module cannot express",
             ));
         }
-        let begin =
-            |output: usize| self.work.placed.outputs.get(output).and_then(|output| output.image);
+        let begin = |output: usize| {
+            self.input.addresses.outputs.get(output).and_then(|output| output.image)
+        };
         let Some((from, target)) = begin(at.output).zip(begin(output)) else {
             return self.emit_reloc(at, RelocKind::Pc32, to, addend);
         };
@@ -403,9 +404,9 @@ impl Relocator<'_, '_> {
                 None => (u32::try_from(output).ok(), addend.checked_add(offset)),
             },
             Address::Import(global) => {
-                let number = self.work.plan.import_number(global);
+                let number = self.input.plan.import_number(global);
                 let number = number.and_then(|number| u32::try_from(number).ok());
-                (number.and_then(|n| n.checked_add(self.work.first_import)), Some(addend))
+                (number.and_then(|n| n.checked_add(self.input.first_import)), Some(addend))
             }
             Address::Absolute(_) => (None, None),
         };
@@ -415,14 +416,14 @@ impl Relocator<'_, '_> {
 
     fn exported_data(&self, output: usize, offset: i64) -> Option<u32> {
         let place = (output, u64::try_from(offset).ok()?);
-        self.work.exported_data.get(&place).copied().filter(|_| self.by_symbol)
+        self.input.exported_data.get(&place).copied().filter(|_| self.by_symbol)
     }
 
     fn refused(&self, reloc: &PackReloc, error: RelocError) -> PackError {
-        let (object, section) = self.work.program.titles(reloc.section);
-        let symbol = self.work.program.symbol(reloc.symbol);
+        let (object, section) = self.input.program.titles(reloc.section);
+        let symbol = self.input.program.symbol(reloc.symbol);
         let symbol = symbol.map_or_else(String::new, |symbol| text(symbol.name));
-        let kind = RelocType { machine: self.work.program.machine(), number: reloc.kind };
+        let kind = RelocType { machine: self.input.program.machine(), number: reloc.kind };
         match error {
             RelocError::Unsupported(why) => {
                 PackError::RelocKind { object, section, kind, symbol, why }

@@ -44,11 +44,11 @@ pub(super) fn scan(
         for rela in section.relocs.iter().copied().flatten() {
             let (kind, symbol) = decode(rela, id.object);
             let (offset, addend) = (rela.r_offset.get(LE), rela.r_addend.get(LE));
-            let entry = InputReloc { kind, symbol, offset, addend };
+            let reloc = InputReloc { kind, symbol, offset, addend };
             match machine {
                 _ if kind == elf::R_X86_64_NONE.0 => {}
-                Machine::X86_64 => scan.x86_64(entry)?,
-                Machine::Aarch64 => scan.aarch64(entry)?,
+                Machine::X86_64 => scan.x86_64(reloc)?,
+                Machine::Aarch64 => scan.aarch64(reloc)?,
             }
         }
         if let Some(offset) = overlap(plan.relocs.get(first..).unwrap_or(&[])) {

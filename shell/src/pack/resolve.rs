@@ -299,7 +299,7 @@ impl<'d> Program<'d> {
         let numbered = (0u32..).zip(&self.globals);
         numbered.filter(|(_, global)| global.is_exported()).filter_map(|(id, global)| {
             let symbol = self.symbol(global.definition)?;
-            let resolution = self.defined(id, global);
+            let resolution = self.resolve_defined(id, global);
             // A symbol in a section that is not loaded has no address to export.
             (resolution != Err(ResolveError::NotLoaded)).then_some(Export {
                 id,
@@ -323,12 +323,12 @@ impl<'d> Program<'d> {
     fn local_referent(&self, id: SymbolId, symbol: &Symbol<'d>) -> Option<Resolution> {
         if let Some(name) = symbol.global {
             let global = self.global(name).filter(|g| g.definition == id && !g.is_exported())?;
-            return self.defined(name, global).ok();
+            return self.resolve_defined(name, global).ok();
         }
         let SymbolLocation::Section { section, .. } = symbol.place else { return None };
         // The kept copy of a dropped section has symbols of its own.
         let dropped = self.object(id.object)?.is_discarded(section);
-        self.placed(id.object, symbol).ok().filter(|_| !dropped)
+        self.resolve_local(id.object, symbol).ok().filter(|_| !dropped)
     }
 
     /// Whether the definition is weak.
@@ -379,7 +379,7 @@ impl<'d> Program<'d> {
         let Some(symbol) = self.symbol(id) else { return Err(ResolveError::Discarded) };
         match symbol.global {
             Some(global) => self.resolve_global(global, symbol.is_weak),
-            None => self.placed(id.object, symbol),
+            None => self.resolve_local(id.object, symbol),
         }
     }
 
@@ -391,22 +391,26 @@ impl<'d> Program<'d> {
     ) -> Result<Resolution, ResolveError> {
         let Some(global) = self.global(id) else { return Err(ResolveError::Discarded) };
         if global.rank == Rank::Undefined {
-            self.undefined(id, is_weak)
+            self.resolve_undefined(id, is_weak)
         } else {
-            self.defined(id, global)
+            self.resolve_defined(id, global)
         }
     }
 
-    fn defined(&self, id: GlobalId, global: &Global<'d>) -> Result<Resolution, ResolveError> {
+    fn resolve_defined(
+        &self,
+        id: GlobalId,
+        global: &Global<'d>,
+    ) -> Result<Resolution, ResolveError> {
         if global.rank == Rank::Common {
             return Ok(Resolution::Common(id));
         }
         let symbol = self.symbol(global.definition).ok_or(ResolveError::Discarded)?;
-        self.placed(global.definition.object, symbol)
+        self.resolve_local(global.definition.object, symbol)
     }
 
     /// Resolves a symbol that its own object defines.
-    fn placed(&self, object: u32, symbol: &Symbol<'d>) -> Result<Resolution, ResolveError> {
+    fn resolve_local(&self, object: u32, symbol: &Symbol<'d>) -> Result<Resolution, ResolveError> {
         match symbol.kind {
             elf::STT_GNU_IFUNC => return Err(ResolveError::Ifunc),
             elf::STT_TLS => return Err(ResolveError::ThreadLocal),
@@ -436,7 +440,7 @@ impl<'d> Program<'d> {
     }
 
     /// Resolves a name that no object defines.
-    fn undefined(&self, id: GlobalId, is_weak: bool) -> Result<Resolution, ResolveError> {
+    fn resolve_undefined(&self, id: GlobalId, is_weak: bool) -> Result<Resolution, ResolveError> {
         let Some(global) = self.global(id) else { return Err(ResolveError::Discarded) };
         match (global.linker_defined, global.visibility) {
             (Some(linker_defined), _) => Ok(linker_defined),

@@ -32,13 +32,13 @@ pub(super) struct RelocScanner<'s, 'd> {
 impl RelocScanner<'_, '_> {
     pub(super) fn push(
         &mut self,
-        entry: InputReloc,
+        reloc: InputReloc,
         form: RelocForm,
         to: RelocTarget,
         addend: i64,
         rewrite: Option<Rewrite>,
     ) -> Result<(), PackError> {
-        let InputReloc { kind, symbol, offset, .. } = entry;
+        let InputReloc { kind, symbol, offset, .. } = reloc;
         // A direct jump is one byte shorter than one through a slot; a `nop` fills the gap.
         let len = form.bytes() + u64::from(rewrite == Some(Rewrite::Jump));
         let end = offset.checked_add(len).filter(|end| *end <= self.section.size);
@@ -49,7 +49,7 @@ impl RelocScanner<'_, '_> {
         }
         if let RelocTarget::Symbol(resolution) = to {
             let is_near = matches!(form, RelocForm::PcRelative { .. } | RelocForm::Instruction(_));
-            self.note(entry, resolution, is_near)?;
+            self.note(reloc, resolution, is_near)?;
         }
         self.plan.uses_got |= matches!(form, RelocForm::GotRelative { .. });
         let section = self.id;
@@ -69,12 +69,12 @@ impl RelocScanner<'_, '_> {
     /// Records a reference to a symbol.
     fn note(
         &mut self,
-        entry: InputReloc,
+        reloc: InputReloc,
         resolution: Resolution,
         is_data: bool,
     ) -> Result<(), PackError> {
         match resolution {
-            Resolution::Import(global) => self.import(entry, global, is_data),
+            Resolution::Import(global) => self.import(reloc, global, is_data),
             Resolution::Got => self.plan.uses_got = true,
             // `__dso_handle` is the address of a GOT slot that holds that address, and so is unique.
             Resolution::DsoHandle => {
@@ -85,10 +85,10 @@ impl RelocScanner<'_, '_> {
         Ok(())
     }
 
-    fn import(&mut self, entry: InputReloc, global: GlobalId, is_data: bool) {
-        let is_weak = self.program.symbol(entry.symbol).is_some_and(|symbol| symbol.is_weak);
+    fn import(&mut self, reloc: InputReloc, global: GlobalId, is_data: bool) {
+        let is_weak = self.program.symbol(reloc.symbol).is_some_and(|symbol| symbol.is_weak);
         let is_object =
-            self.program.symbol(entry.symbol).is_some_and(|s| s.kind == elf::STT_OBJECT);
+            self.program.symbol(reloc.symbol).is_some_and(|s| s.kind == elf::STT_OBJECT);
         let plan = &mut *self.plan;
         let number = *plan.import_numbers.entry(global).or_insert(plan.imports.len());
         if number == plan.imports.len() {
@@ -102,11 +102,11 @@ impl RelocScanner<'_, '_> {
 
     pub(super) fn slot(
         &mut self,
-        entry: InputReloc,
+        reloc: InputReloc,
         resolution: Resolution,
         addend: i64,
     ) -> Result<RelocTarget, PackError> {
-        self.note(entry, resolution, false)?;
+        self.note(reloc, resolution, false)?;
         self.slot_number(resolution, addend).map(RelocTarget::GotSlot)
     }
 
@@ -122,11 +122,11 @@ impl RelocScanner<'_, '_> {
 
     pub(super) fn stub(
         &mut self,
-        entry: InputReloc,
+        reloc: InputReloc,
         resolution: Resolution,
         addend: i64,
     ) -> Result<RelocTarget, PackError> {
-        self.note(entry, resolution, false)?;
+        self.note(reloc, resolution, false)?;
         let slot = self.slot_number(resolution, addend)?;
         let next = u32::try_from(self.plan.stubs.len()).map_err(|_| PackError::TooLarge)?;
         let number = *self.plan.stub_numbers.entry(slot).or_insert(next);
@@ -139,39 +139,39 @@ impl RelocScanner<'_, '_> {
     /// The size of a symbol as an absolute value.
     pub(super) fn size(
         &self,
-        entry: InputReloc,
+        reloc: InputReloc,
         resolution: Resolution,
     ) -> Result<RelocTarget, PackError> {
         let size = match resolution {
             Resolution::Common(id) => self.program.global(id).map(|global| global.common_size),
             Resolution::Import(_) => None,
-            _ => self.program.definition(entry.symbol).map(|symbol| symbol.size),
+            _ => self.program.definition(reloc.symbol).map(|symbol| symbol.size),
         };
-        let unknown = || self.error(entry, "needs the size of an imported symbol");
+        let unknown = || self.error(reloc, "needs the size of an imported symbol");
         Ok(RelocTarget::Symbol(Resolution::Absolute(size.ok_or_else(unknown)?)))
     }
 
-    pub(super) fn error(&self, entry: InputReloc, why: &'static str) -> PackError {
+    pub(super) fn error(&self, reloc: InputReloc, why: &'static str) -> PackError {
         let (object, section) = self.program.titles(self.id);
-        let symbol = self.symbol_title(entry);
+        let symbol = self.symbol_title(reloc);
         PackError::RelocKind {
             object,
             section,
-            kind: RelocType { machine: self.program.machine(), number: entry.kind },
+            kind: RelocType { machine: self.program.machine(), number: reloc.kind },
             symbol,
             why,
         }
     }
 
-    fn symbol_title(&self, entry: InputReloc) -> String {
-        self.program.symbol(entry.symbol).map_or_else(String::new, |symbol| text(symbol.name))
+    fn symbol_title(&self, reloc: InputReloc) -> String {
+        self.program.symbol(reloc.symbol).map_or_else(String::new, |symbol| text(symbol.name))
     }
 
-    pub(super) fn warn_of_near_import(&mut self, entry: InputReloc, resolution: Resolution) {
+    pub(super) fn warn_of_near_import(&mut self, reloc: InputReloc, resolution: Resolution) {
         let Resolution::Import(global) = resolution else { return };
         if self.plan.warned.insert((self.id.object, global)) {
             let (object, section) = self.program.titles(self.id);
-            let symbol = self.symbol_title(entry);
+            let symbol = self.symbol_title(reloc);
             self.warnings.push(PackWarning::NearImport { object, section, symbol });
         }
     }

@@ -23,13 +23,13 @@ pub(super) const ADDRESSES: &[RelocationType] =
 
 impl RelocScanner<'_, '_> {
     /// Records what one relocation needs.
-    pub(super) fn x86_64(&mut self, entry: InputReloc) -> Result<(), PackError> {
-        let resolution = self.program.resolution(entry.symbol).ok();
-        let Some(resolution) = resolution else { return Err(self.error(entry, "has no target")) };
+    pub(super) fn x86_64(&mut self, reloc: InputReloc) -> Result<(), PackError> {
+        let resolution = self.program.resolution(reloc.symbol).ok();
+        let Some(resolution) = resolution else { return Err(self.error(reloc, "has no target")) };
         let direct = RelocTarget::Symbol(resolution);
         let absolute = |bytes, signed| RelocForm::Absolute { bytes, signed };
         let distance = |bytes| RelocForm::PcRelative { bytes };
-        let (form, to) = match RelocationType(entry.kind) {
+        let (form, to) = match RelocationType(reloc.kind) {
             elf::R_X86_64_64 => (ABS64, direct),
             elf::R_X86_64_32 => (absolute(4, false), direct),
             elf::R_X86_64_32S => (absolute(4, true), direct),
@@ -38,91 +38,91 @@ impl RelocScanner<'_, '_> {
             elf::R_X86_64_PC64 => (distance(8), direct),
             elf::R_X86_64_PC16 => (distance(2), direct),
             elf::R_X86_64_PC8 => (distance(1), direct),
-            elf::R_X86_64_PC32 => return self.distance(entry, resolution, false),
-            elf::R_X86_64_PLT32 => return self.distance(entry, resolution, true),
+            elf::R_X86_64_PC32 => return self.distance(reloc, resolution, false),
+            elf::R_X86_64_PLT32 => return self.distance(reloc, resolution, true),
             elf::R_X86_64_GOTPCREL
             | elf::R_X86_64_GOTPCRELX
             | elf::R_X86_64_REX_GOTPCRELX
             | elf::R_X86_64_CODE_4_GOTPCRELX
             | elf::R_X86_64_CODE_5_GOTPCRELX
-            | elf::R_X86_64_CODE_6_GOTPCRELX => return self.through_slot(entry, resolution),
-            elf::R_X86_64_GOTPCREL64 => (distance(8), self.slot(entry, resolution, 0)?),
+            | elf::R_X86_64_CODE_6_GOTPCRELX => return self.through_slot(reloc, resolution),
+            elf::R_X86_64_GOTPCREL64 => (distance(8), self.slot(reloc, resolution, 0)?),
             elf::R_X86_64_GOT32 => {
-                (RelocForm::GotRelative { bytes: 4 }, self.slot(entry, resolution, 0)?)
+                (RelocForm::GotRelative { bytes: 4 }, self.slot(reloc, resolution, 0)?)
             }
             elf::R_X86_64_GOT64 | elf::R_X86_64_GOTPLT64 => {
-                (RelocForm::GotRelative { bytes: 8 }, self.slot(entry, resolution, 0)?)
+                (RelocForm::GotRelative { bytes: 8 }, self.slot(reloc, resolution, 0)?)
             }
             elf::R_X86_64_GOTOFF64 => (RelocForm::GotRelative { bytes: 8 }, direct),
             elf::R_X86_64_PLTOFF64 => {
                 let to =
-                    if is_external(resolution) { self.stub(entry, resolution, 0)? } else { direct };
+                    if is_external(resolution) { self.stub(reloc, resolution, 0)? } else { direct };
                 (RelocForm::GotRelative { bytes: 8 }, to)
             }
             elf::R_X86_64_GOTPC32 => (distance(4), RelocTarget::Symbol(Resolution::Got)),
             elf::R_X86_64_GOTPC64 => (distance(8), RelocTarget::Symbol(Resolution::Got)),
-            elf::R_X86_64_SIZE32 => (absolute(4, false), self.size(entry, resolution)?),
-            elf::R_X86_64_SIZE64 => (ABS64, self.size(entry, resolution)?),
-            kind => return Err(self.error(entry, unsupported_reason(kind))),
+            elf::R_X86_64_SIZE32 => (absolute(4, false), self.size(reloc, resolution)?),
+            elf::R_X86_64_SIZE64 => (ABS64, self.size(reloc, resolution)?),
+            kind => return Err(self.error(reloc, unsupported_reason(kind))),
         };
-        self.push(entry, form, to, entry.addend, None)
+        self.push(reloc, form, to, reloc.addend, None)
     }
 
     /// A signed 32-bit distance. `is_call`: the address of a stub is valid as well.
     fn distance(
         &mut self,
-        entry: InputReloc,
+        reloc: InputReloc,
         resolution: Resolution,
         is_call: bool,
     ) -> Result<(), PackError> {
         let direct = RelocTarget::Symbol(resolution);
         if !is_external(resolution) {
-            return self.push(entry, PC32, direct, entry.addend, None);
+            return self.push(reloc, PC32, direct, reloc.addend, None);
         }
         // The operand of a branch is relative to the end of the instruction, 4 bytes on.
-        let addend = entry.addend.checked_add(4);
-        match (self.before(entry.offset), addend) {
+        let addend = reloc.addend.checked_add(4);
+        match (self.before(reloc.offset), addend) {
             (Preceding::Branch, Some(addend)) => {
-                let to = self.stub(entry, resolution, addend)?;
-                self.push(entry, PC32, to, -4, None)
+                let to = self.stub(reloc, resolution, addend)?;
+                self.push(reloc, PC32, to, -4, None)
             }
             _ if is_call => {
-                let to = self.stub(entry, resolution, 0)?;
-                self.push(entry, PC32, to, entry.addend, None)
+                let to = self.stub(reloc, resolution, 0)?;
+                self.push(reloc, PC32, to, reloc.addend, None)
             }
             (Preceding::Lea, Some(addend)) => {
-                let to = self.slot(entry, resolution, addend)?;
-                self.push(entry, PC32, to, -4, Some(Rewrite::LeaToMov))
+                let to = self.slot(reloc, resolution, addend)?;
+                self.push(reloc, PC32, to, -4, Some(Rewrite::LeaToMov))
             }
             _ => {
-                self.warn_of_near_import(entry, resolution);
-                self.push(entry, PC32, direct, entry.addend, None)
+                self.warn_of_near_import(reloc, resolution);
+                self.push(reloc, PC32, direct, reloc.addend, None)
             }
         }
     }
 
     /// A load, call or jump through a GOT slot, relaxed to a direct reference where possible.
-    fn through_slot(&mut self, entry: InputReloc, resolution: Resolution) -> Result<(), PackError> {
-        let rewrite = self.relaxation(entry).filter(|_| !is_external(resolution));
-        let (mut entry, mut to) = (entry, RelocTarget::Symbol(resolution));
+    fn through_slot(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<(), PackError> {
+        let rewrite = self.relaxation(reloc).filter(|_| !is_external(resolution));
+        let (mut reloc, mut to) = (reloc, RelocTarget::Symbol(resolution));
         match rewrite {
-            None => to = self.slot(entry, resolution, 0)?,
-            Some(Rewrite::Jump) => entry.offset = entry.offset.saturating_sub(1),
+            None => to = self.slot(reloc, resolution, 0)?,
+            Some(Rewrite::Jump) => reloc.offset = reloc.offset.saturating_sub(1),
             Some(_) => {}
         }
-        self.push(entry, PC32, to, entry.addend, rewrite)
+        self.push(reloc, PC32, to, reloc.addend, rewrite)
     }
 
     /// The relaxed form of the instruction around a slot's operand: `mov`, `call` and `jmp` have a direct
     /// form. The other instructions that take GOTPCRELX (`test`, `cmp`, `add` and so on) would need the address
     /// as an immediate, which position-independent code does not have; they keep the slot.
-    fn relaxation(&self, entry: InputReloc) -> Option<Rewrite> {
-        if entry.addend != -4 {
+    fn relaxation(&self, reloc: InputReloc) -> Option<Rewrite> {
+        if reloc.addend != -4 {
             return None;
         }
-        let [rex, opcode, modrm] = self.preceding(entry.offset)?;
+        let [rex, opcode, modrm] = self.preceding(reloc.offset)?;
         let loads = opcode == 0x8b && is_rip_relative(modrm);
-        match RelocationType(entry.kind) {
+        match RelocationType(reloc.kind) {
             elf::R_X86_64_GOTPCRELX => match (opcode, modrm) {
                 (0xff, 0x15) => Some(Rewrite::Call),
                 (0xff, 0x25) => Some(Rewrite::Jump),
@@ -130,7 +130,7 @@ impl RelocScanner<'_, '_> {
             },
             elf::R_X86_64_REX_GOTPCRELX => loads.then_some(Rewrite::MovToLea),
             // GOTPCREL does not guarantee which instruction precedes it: a prefix must prove it.
-            elf::R_X86_64_GOTPCREL => (loads && is_wide_prefix(rex) && !self.is_evex(entry.offset))
+            elf::R_X86_64_GOTPCREL => (loads && is_wide_prefix(rex) && !self.is_evex(reloc.offset))
                 .then_some(Rewrite::MovToLea),
             _ => None,
         }
