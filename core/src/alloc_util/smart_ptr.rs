@@ -199,8 +199,9 @@ unsafe impl<T: ?Sized + Send + Sync> Send for TryArc<T> {}
 unsafe impl<T: ?Sized + Send + Sync> Sync for TryArc<T> {}
 
 #[cfg(test)]
-#[cfg(not(loom))]
 mod tests {
+    #![cfg(not(loom))]
+
     use super::*;
     use core::cell::Cell;
     use std::sync::atomic::AtomicU32;
@@ -274,8 +275,9 @@ mod tests {
 }
 
 #[cfg(test)]
-#[cfg(loom)]
 mod loom_tests {
+    #![cfg(loom)]
+
     use super::*;
     use loom::cell::UnsafeCell;
     use loom::thread;

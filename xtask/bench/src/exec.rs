@@ -1,5 +1,5 @@
-//! Executable memory for many small functions, beside an allocator of the same design and beside a
-//! mapping a function.
+//! Executable memory for many small functions, compared with an allocator of similar design and with one mapping for
+//! each function.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -24,18 +24,19 @@ const OVERHEAD_WIDE: &str = "bytes beyond the 100 of a function, 16-byte steps";
 const MAPPINGS: &str = "mappings for 64 MiB of code";
 const FIRST: &str = "first function in a fresh process";
 
-/// How this program is told to be the fresh process.
+/// The argument that makes this program the fresh process.
 pub(crate) const FIRST_OPTION: &str = "--first-function";
 
-/// A function of 100 bytes: it returns at once.
+/// A function of 100 bytes that returns immediately.
 const CODE: [u8; 100] = {
     let mut code = [0x90; 100];
     code[0] = 0xc3;
     code
 };
-/// How many functions there are at a time.
-const MANY: usize = 2000;
-const MAPPED: usize = 500;
+/// The number of live functions.
+const LIVE: usize = 2000;
+/// The number of live functions with a mapping each.
+const LIVE_MAPPED: usize = 500;
 const PAGE: usize = 4096;
 
 pub(crate) fn measure(bench: &mut Bench) {
@@ -57,11 +58,25 @@ pub(crate) fn measure(bench: &mut Bench) {
         bench.take(&measure, ours, Some(theirs));
     };
     let target = Target { ratio: Some(0.4), nanoseconds: Some(40.0) };
-    take(bench, PUBLISH, "jit-allocator", target, publish_ours(&memory), publish_theirs());
+    take(
+        bench,
+        PUBLISH,
+        "jit-allocator",
+        target,
+        publish_code_memory(&memory),
+        publish_jit_allocator(),
+    );
     let target = Target::ratio(0.01);
-    take(bench, PUBLISH_MAPPED, "mmap, mprotect", target, publish_ours(&memory), publish_mapped());
+    take(
+        bench,
+        PUBLISH_MAPPED,
+        "mmap, mprotect",
+        target,
+        publish_code_memory(&memory),
+        publish_mapped(),
+    );
     let target = Target { ratio: Some(0.6), nanoseconds: Some(25.0) };
-    take(bench, CHURN, "jit-allocator", target, churn_ours(&memory), churn_theirs());
+    take(bench, CHURN, "jit-allocator", target, churn_code_memory(&memory), churn_jit_allocator());
     let (alone, together) = (threads(&memory, 1), threads(&memory, 2));
     take(bench, THREADS, "one thread", Target::ratio(1.5), together, alone);
     measure_space(bench);
@@ -76,18 +91,18 @@ fn publish_one(memory: &CodeMemory) -> ExecutableBlock {
     block.publish().unwrap()
 }
 
-/// Publishes `times` functions, `most` at a time, and is timed while it does; freeing is not timed.
+/// Publishes `times` functions, at most `live` at a time. Freeing is not timed.
 fn in_rounds<'a, T: 'a>(
-    most: usize,
+    live: usize,
     mut publish: impl FnMut() -> T + 'a,
     mut free: impl FnMut(T) + 'a,
 ) -> Contender<'a> {
-    let mut held = Vec::with_capacity(most);
+    let mut held = Vec::with_capacity(live);
     Box::new(move |times| {
         let mut left = usize::try_from(times).unwrap();
         let mut timed = Duration::ZERO;
         while left != 0 {
-            let now = left.min(most);
+            let now = left.min(live);
             left -= now;
             let start = Instant::now();
             for _ in 0..now {
@@ -100,54 +115,54 @@ fn in_rounds<'a, T: 'a>(
     })
 }
 
-fn publish_ours(memory: &CodeMemory) -> Contender<'_> {
-    in_rounds(MANY, || publish_one(memory), drop)
+fn publish_code_memory(memory: &CodeMemory) -> Contender<'_> {
+    in_rounds(LIVE, || publish_one(memory), drop)
 }
 
-fn publish_theirs() -> Contender<'static> {
+fn publish_jit_allocator() -> Contender<'static> {
     let allocator = std::cell::RefCell::new(JitAllocator::new(JitAllocatorOptions::default()));
     let allocator = std::rc::Rc::new(allocator);
     let freer = std::rc::Rc::clone(&allocator);
     let publish = move || {
         let (runs, writes) = allocator.borrow_mut().alloc(CODE.len()).unwrap();
-        // SAFETY: the allocator has just given so many bytes to be written.
+        // SAFETY: the allocator just returned that many writable bytes.
         unsafe { black_box(&CODE).as_ptr().copy_to_nonoverlapping(writes, CODE.len()) };
         runs
     };
-    in_rounds(MANY, publish, move |runs| {
-        // SAFETY: it was given by this allocator and is given back once.
+    in_rounds(LIVE, publish, move |runs| {
+        // SAFETY: allocated by this allocator and released once.
         unsafe { freer.borrow_mut().release(runs) }.unwrap();
     })
 }
 
-/// What most just-in-time compilers do: pages of its own for each function.
+/// Pages of its own for each function, as in many just-in-time compilers.
 fn publish_mapped() -> Contender<'static> {
     let publish = || {
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-        // SAFETY: the kernel chooses a place where nothing is.
+        // SAFETY: without MAP_FIXED, no existing mapping is replaced.
         let page = unsafe { mmap_anonymous(std::ptr::null_mut(), PAGE, access, flags) }.unwrap();
         // SAFETY: the page is writable and longer than the code.
         unsafe { black_box(&CODE).as_ptr().copy_to_nonoverlapping(page.cast(), CODE.len()) };
         let access = MprotectFlags::READ | MprotectFlags::EXEC;
-        // SAFETY: the page is our own, and nothing refers to its bytes.
+        // SAFETY: the page belongs to this function and has no references.
         unsafe { mprotect(page, PAGE, access) }.unwrap();
         page
     };
-    in_rounds(MAPPED, publish, |page| {
-        // SAFETY: it was mapped above and is unmapped once.
+    in_rounds(LIVE_MAPPED, publish, |page| {
+        // SAFETY: mapped above and unmapped once.
         unsafe { munmap(page, PAGE) }.unwrap();
     })
 }
 
-/// A number that no cache foresees, below `MANY`.
+/// A pseudorandom number below `LIVE`.
 fn next(state: &mut u64) -> usize {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-    usize::try_from(*state >> 33).unwrap() % MANY
+    usize::try_from(*state >> 33).unwrap() % LIVE
 }
 
-fn churn_ours(memory: &CodeMemory) -> Contender<'_> {
+fn churn_code_memory(memory: &CodeMemory) -> Contender<'_> {
     let allocate = || memory.allocate(CODE.len()).ok();
-    let (mut held, mut state): (Vec<_>, _) = ((0..MANY).map(|_| allocate()).collect(), 1);
+    let (mut held, mut state): (Vec<_>, _) = ((0..LIVE).map(|_| allocate()).collect(), 1);
     crate::measure::repeat(move || {
         let index = next(&mut state);
         held[index] = None;
@@ -155,34 +170,34 @@ fn churn_ours(memory: &CodeMemory) -> Contender<'_> {
     })
 }
 
-fn churn_theirs() -> Contender<'static> {
+fn churn_jit_allocator() -> Contender<'static> {
     let mut allocator = JitAllocator::new(JitAllocatorOptions::default());
     let allocate = |allocator: &mut JitAllocator| allocator.alloc(CODE.len()).unwrap().0;
-    let mut held: Vec<_> = (0..MANY).map(|_| allocate(&mut allocator)).collect();
+    let mut held: Vec<_> = (0..LIVE).map(|_| allocate(&mut allocator)).collect();
     let mut state = 1;
     crate::measure::repeat(move || {
         let index = next(&mut state);
-        // SAFETY: it was given by this allocator and is given back once.
+        // SAFETY: allocated by this allocator and released once.
         unsafe { allocator.release(held[index]) }.unwrap();
         held[index] = allocate(&mut allocator);
     })
 }
 
-/// So many threads at once; the time is that of the slowest.
+/// Runs `count` threads at once; the time is that of the slowest.
 fn threads(memory: &CodeMemory, count: usize) -> Contender<'_> {
     let work = |times: u64, barrier: &Barrier| {
-        let mut held = Vec::with_capacity(MANY);
-        let round = |held: &mut Vec<_>| (0..MANY).for_each(|_| held.push(publish_one(memory)));
-        // Warm: the first round fetches memory.
+        let mut held = Vec::with_capacity(LIVE);
+        let round = |held: &mut Vec<_>| (0..LIVE).for_each(|_| held.push(publish_one(memory)));
+        // Warm-up: the first round maps memory.
         round(&mut held);
         held.clear();
         barrier.wait();
         let start = Instant::now();
-        for _ in 0..times.div_ceil(MANY as u64) {
+        for _ in 0..times.div_ceil(LIVE as u64) {
             round(&mut held);
             held.clear();
         }
-        let rounds = times.div_ceil(MANY as u64) * MANY as u64;
+        let rounds = times.div_ceil(LIVE as u64) * LIVE as u64;
         start.elapsed().mul_f64(times as f64 / rounds as f64)
     };
     Box::new(move |times| {
@@ -195,7 +210,7 @@ fn threads(memory: &CodeMemory, count: usize) -> Contender<'_> {
     })
 }
 
-/// What 64 MiB of functions cost beside themselves.
+/// The overhead of 64 MiB of functions.
 fn measure_space(bench: &mut Bench) {
     if !bench.wants(&[OVERHEAD, OVERHEAD_WIDE, MAPPINGS]) {
         return;
@@ -206,12 +221,12 @@ fn measure_space(bench: &mut Bench) {
     };
     let (beyond, taken) = space(publish_one);
     bench.state(OVERHEAD, beyond, Unit::Percent, 10.0);
-    // 100 take 112: 12 % before anything else.
+    // 100 bytes take 112: 12 % from rounding alone.
     bench.state(OVERHEAD_WIDE, space(wide).0, Unit::Percent, 16.0);
     bench.state(MAPPINGS, taken as f64, Unit::Count, 4.0);
 }
 
-/// What 64 MiB of functions take beyond their code, in percent of it, and how many mappings.
+/// The overhead of 64 MiB of functions in percent of their code, and the number of mappings.
 fn space(publish: impl Fn(&CodeMemory) -> ExecutableBlock) -> (f64, usize) {
     let mappings = || fs::read_to_string("/proc/self/maps").unwrap().lines().count();
     let count = (64 << 20) / CODE.len();
@@ -221,13 +236,13 @@ fn space(publish: impl Fn(&CodeMemory) -> ExecutableBlock) -> (f64, usize) {
     held.extend((0..count).map(|_| publish(&memory)));
     let taken = mappings() - before;
     let statistics = memory.statistics();
-    // The handles that this program keeps are its own, and are not counted.
+    // The handles belong to this program and are not counted.
     let all = statistics.live_bytes + statistics.wasted_bytes + statistics.record_bytes;
     let beyond = all as f64 / (count * CODE.len()) as f64 * 100.0 - 100.0;
     (beyond, taken)
 }
 
-/// The time that a process of its own takes for its first function, as it says itself.
+/// The time that a new process reports for its first function.
 fn in_fresh_process() -> Duration {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let output = command.arg(FIRST_OPTION).output().unwrap();
@@ -235,7 +250,7 @@ fn in_fresh_process() -> Duration {
     Duration::from_nanos(nanoseconds.trim().parse().unwrap())
 }
 
-/// The fresh process: from nothing to the return of the first function.
+/// The fresh process: measures the time until the first function returns.
 pub(crate) fn first_function() {
     let start = Instant::now();
     let memory = CodeMemory::default();

@@ -289,7 +289,6 @@ impl Allocator {
     }
 
     /// Locks a shard and extends its quota to a block of `len` bytes.
-    #[cold]
     fn lock_with_quota(&self, number: u16, len: usize) -> Result<LockGuard<'_, Shard>, ExecError> {
         let size = len as u64;
         let mut budget = self.wait(&self.budget)?;
@@ -362,7 +361,6 @@ impl Allocator {
     }
 
     /// Records a refused request.
-    #[cold]
     pub(super) fn refuse(&self, number: u16, error: ExecError, address: usize, size: u64) {
         if let Ok(mut shard) = self.lock(number) {
             shard.counters.refusals += 1;

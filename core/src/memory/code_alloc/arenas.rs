@@ -108,7 +108,6 @@ impl Arenas {
         self.candidate.load(Ordering::Acquire) < LAST
     }
 
-    #[cold]
     fn select(&self, wanted: ArenaKind, placement: Placement) -> Result<(), ExecError> {
         let mut list = self.list()?;
         // Another thread may have selected it.

@@ -428,7 +428,6 @@ impl Shard {
 
     /// Serializes all cores, and moves the quarantined blocks to the magazine or the span maps. If the kernel fails, they
     /// stay in the quarantine.
-    #[cold]
     fn flush_quarantine(&mut self, arenas: &Arenas) {
         if self.quarantine.is_empty() || icache::serialize_cores().is_err() {
             return;

@@ -1,22 +1,22 @@
-//! The kernel, as far as the interpreter that checks memory accesses (Miri) can be given one.
+//! An emulation of the kernel for Miri.
 //!
-//! In its builds alone, `sys` calls these modules where it calls rustix otherwise; they have the names and
-//! the arguments of rustix. Reading, writing and the clocks are known to the interpreter itself.
+//! In Miri builds, `sys` calls these modules instead of rustix; their names and arguments are those of rustix. Miri
+//! itself supports reads, writes and clocks.
 //!
-//! * **Mappings** are memory of the allocator: what is used after `munmap`, or outside what was mapped, or
-//!   raced for, or never unmapped, is reported. A file that is mapped is read once. What is stored through
-//!   one mapping of it is seen through another when a test asks for it with [`show`].
-//! * **Protections** are recorded. Memory that changed while it could not be written is found when its
-//!   protection changes again, and when it goes; no page can be writable and executable.
-//! * **Files** are the standard library's. Seals, owners and modes are taken note of by nobody.
-//! * `/proc/self/maps` is the list of what is recorded here.
+//! * **Mappings** are memory of the allocator: Miri reports use after `munmap`, accesses out of bounds, data races and
+//!   leaks. A mapped file is read once. A store through one mapping becomes visible through another by [`show`].
+//! * **Protections** are recorded. A change of memory that was not writable is detected when its protection changes
+//!   again and when it is unmapped. No page can be writable and executable.
+//! * **Files** are those of the standard library. Seals, owners and modes are ignored.
+//! * `/proc/self/maps` lists the recorded mappings.
 
-mod books;
+mod descriptor;
 pub(super) mod fs;
+mod mappings;
 pub(super) mod mm;
 
 #[cfg(test)]
-pub(in super::super) use books::list;
+pub(in super::super) use mappings::list;
 #[cfg(test)]
 pub(in super::super) use mm::show;
 
@@ -25,7 +25,7 @@ pub(super) mod thread {
     use rustix::io::{self, Errno};
     pub(in super::super) use rustix::thread::{MembarrierCommand, gettid, nanosleep, sched_yield};
 
-    /// There is none, as in old kernels.
+    /// Fails, as in old kernels.
     pub(in super::super) fn membarrier(_command: MembarrierCommand) -> io::Result<()> {
         Err(Errno::NOSYS)
     }

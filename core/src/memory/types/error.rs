@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::errno::Errno;
-use super::file::FileKind;
+use super::file_kind::FileKind;
 use super::pages::Protection;
 
 /// A failed operation on a file or on pages.

@@ -5,11 +5,13 @@
 mod errno;
 mod error;
 mod file;
+mod file_kind;
 mod pages;
 pub(super) mod placement;
 
 pub use errno::Errno;
 pub use error::MemoryError;
-pub use file::{FileAccess, FileKind, FileRange, FileStamp, Nanoseconds};
+pub use file::{FileAccess, FileRange, FileStamp, Nanoseconds};
+pub use file_kind::FileKind;
 pub use pages::{Advice, Permissions, Protection};
 pub use placement::Placement;

@@ -1,4 +1,4 @@
-//! Blocks and pages of code: allocated, published, protected, freed, given back.
+//! Blocks and pages of code: allocate, publish, protect, free, trim.
 
 use std::cell::Cell;
 use std::vec::Vec;
@@ -9,33 +9,33 @@ use crate::memory::code_alloc::{CodeMemory, CodeMemoryOptions, ExecError, PageUs
 use crate::memory::testing::alone;
 use crate::testing::scale;
 
-/// Whether nothing is left of what was done.
-fn is_empty(memory: &CodeMemory) {
+/// Panics if a block is live.
+fn assert_empty(memory: &CodeMemory) {
     let statistics = memory.statistics();
     assert_eq!((statistics.live_bytes, statistics.live_blocks), (0, 0));
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn whatever_call_fails_code_memory_is_as_it_was() {
-    if !alone("faults::exec::whatever_call_fails_code_memory_is_as_it_was") {
+fn failed_call_leaves_code_memory_unchanged() {
+    if !alone("faults::exec::failed_call_leaves_code_memory_unchanged") {
         return;
     }
-    // Small arenas, so that a large block wants one of its own.
+    // Small arenas, so that a large block needs its own.
     let options = CodeMemoryOptions { arena_bytes: 1 << 20, audit: true, ..Default::default() };
     let first = || {
         let memory = CodeMemory::new(options).unwrap();
-        let block = memory.allocate(100).inspect_err(|_| is_empty(&memory))?;
+        let block = memory.allocate(100).inspect_err(|_| assert_empty(&memory))?;
         block.publish().map(|block| (memory, block))
     };
     let mut points = fail_each("code, the first block", first, || {}, drop);
 
-    // Each time with a memory of its own: what a system refuses once, a memory does not ask for again, and
-    // a block whose page cannot be made writable when it is freed is lost until its memory goes.
+    // Each run uses a new allocator: a backing that the system refuses is not tried again, and a block whose page cannot
+    // be made writable when it is freed is leaked until its allocator is dropped.
     let large = || {
         let memory = CodeMemory::new(options).unwrap();
         memory.allocate(2 << 20)?.publish()?.free();
-        is_empty(&memory);
+        assert_empty(&memory);
         memory.trim()
     };
     points += fail_each("code, a large block", large, || {}, |()| {});
@@ -44,13 +44,13 @@ fn whatever_call_fails_code_memory_is_as_it_was() {
         let blocks = (0..300).map(|_| memory.allocate(4000)?.publish());
         let blocks: Vec<_> = blocks.collect::<Result<_, _>>()?;
         drop(blocks);
-        is_empty(&memory);
+        assert_empty(&memory);
         memory.trim()
     };
     points += fail_each("code, many blocks", many, || {}, |()| {});
 
     let memory = CodeMemory::new(options).unwrap();
-    // What could not be freed, because a call failed, can be when none does.
+    // Pages that could not be freed because of a failed call are freed afterwards.
     let left = Cell::new(None);
     let pages = || {
         let address = memory.allocate_pages(10_000, PageUse::Data)?;
@@ -64,7 +64,7 @@ fn whatever_call_fails_code_memory_is_as_it_was() {
     let freed = || {
         left.take().into_iter().for_each(|address| memory.free_pages(address, 10_000).unwrap());
         memory.trim().unwrap();
-        is_empty(&memory);
+        assert_empty(&memory);
     };
     points += fail_each("code, pages by address", pages, freed, |()| freed());
     std::println!("{points} points in code memory");

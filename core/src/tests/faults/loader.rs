@@ -1,4 +1,4 @@
-//! Modules loaded, replaced and unloaded.
+//! Modules: load, reload, unload.
 #![allow(unsafe_code)]
 
 use std::vec::Vec;
@@ -22,9 +22,8 @@ fn call(loader: &ModuleLoader, module: ModuleHandle, name: &[u8], argument: i64)
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn whatever_call_fails_everything_is_as_it_was_and_works_afterwards() {
-    let test =
-        "fault_injection::loader::whatever_call_fails_everything_is_as_it_was_and_works_afterwards";
+fn failed_call_leaves_the_loader_unchanged() {
+    let test = "faults::loader::failed_call_leaves_the_loader_unchanged";
     if !alone(test) {
         return;
     }

@@ -1,4 +1,4 @@
-//! Files copied and mapped, pages published, and what the kernel is asked about them.
+//! Files and pages: copy, map, publish, and query permissions.
 #![allow(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;
@@ -19,8 +19,8 @@ fn pages(count: usize) -> Result<PageCount, MemoryError> {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn whatever_call_fails_files_and_pages_are_given_back() {
-    if !alone("faults::memory::whatever_call_fails_files_and_pages_are_given_back") {
+fn failed_call_releases_files_and_pages() {
+    if !alone("faults::memory::failed_call_releases_files_and_pages") {
         return;
     }
     let path = env::temp_dir().join(format!("smf-faults-memory-{}", process::id()));
@@ -30,7 +30,7 @@ fn whatever_call_fails_files_and_pages_are_given_back() {
     let intact = || assert_eq!(fs::read(&path).unwrap(), bytes);
 
     let read = || {
-        // As somebody might who is about to write more, so that it is read twice.
+        // A recent modification, so that the file is read twice.
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.set_modified(std::time::SystemTime::now()).unwrap();
         assert!(*FileBytes::read(name, LIMIT)? == *bytes);
@@ -39,7 +39,7 @@ fn whatever_call_fails_files_and_pages_are_given_back() {
     let mut points = fail_each("read a file", read, intact, drop);
     points += fail_each("read ahead", || read_ahead(name), intact, drop);
     let map = || {
-        // SAFETY: nobody truncates the file.
+        // SAFETY: the file is not truncated.
         let mapping = unsafe { Mapping::map(name, FileRange::WHOLE, FileAccess::WriteShared) }?;
         mapping.advise(Advice::WillNeed)?;
         mapping.lock(true)?;
@@ -48,15 +48,15 @@ fn whatever_call_fails_files_and_pages_are_given_back() {
         Ok::<_, MemoryError>(mapping)
     };
     points += fail_each("map a file", map, intact, drop);
-    let expose = || FfiMapping::copy(name, FileRange::WHOLE, LIMIT, Protection::Read);
-    points += fail_each("expose a copy of a file", expose, intact, drop);
+    let ffi_copy = || FfiMapping::copy(name, FileRange::WHOLE, LIMIT, Protection::Read);
+    points += fail_each("copy a file for foreign code", ffi_copy, intact, drop);
     let share = || {
         let shared = FfiMapping::share_zeroed(100_000, Protection::ReadWrite)?;
         shared.read(0, &mut [0])?;
         Ok::<_, MemoryError>(shared)
     };
-    points += fail_each("expose shared memory", share, intact, drop);
-    points += fail_each("ask what may be done", || permissions_at(0x1000), intact, drop);
+    points += fail_each("share memory with foreign code", share, intact, drop);
+    points += fail_each("query permissions", || permissions_at(0x1000), intact, drop);
 
     for placement in [Placement::Anywhere, Placement::Low2GiB] {
         let publish = || {

@@ -1,9 +1,9 @@
 //! Every system call failing in turn, scenario by scenario.
 //!
-//! A scenario is something that a user does: load a module, get a file from the cache, allocate code. Its
-//! calls are counted, and then each of them fails, once and for good, with every error number that its
-//! manual lists. Whatever fails: the error is a typed one, or the operation does without; the state is as
-//! it was; no descriptor and no mapping is lost; and the same operation succeeds when it is tried again.
+//! A scenario is an operation of a user: load a module, get a file from the cache, allocate code. Its system calls are
+//! counted; then each of them fails, once and permanently, with every error number of its manual page. After each
+//! failure, the operation returns a typed error or succeeds without the call, the state is unchanged, no descriptor and
+//! no mapping is leaked, and the operation succeeds when it is repeated.
 
 mod cache;
 mod exec;
@@ -23,7 +23,7 @@ use crate::memory::fault_injection::{inject_at, recorded};
 use crate::memory::testing::maps;
 use crate::testing::scale;
 
-/// What failing calls must not change.
+/// Resources of the process that a failed operation must not change.
 #[derive(Debug, PartialEq, Eq)]
 struct Footprint {
     files: usize,
@@ -34,8 +34,8 @@ fn footprint() -> Footprint {
     Footprint { files: fs::read_dir("/proc/self/fd").unwrap().count(), maps: maps().len() }
 }
 
-/// Fails each call of `act` in turn. `check` must hold whenever nothing is going on, `undo` undoes what
-/// `act` did. Returns how many calls failed, and says so.
+/// Makes each system call of `act` fail in turn. `check` verifies the state after each run, and `undo` reverts a
+/// successful one. Prints and returns the number of failed calls.
 fn fail_each<T, E: Display>(
     scenario: &str,
     act: impl Fn() -> Result<T, E>,
@@ -46,7 +46,7 @@ fn fail_each<T, E: Display>(
         Ok(value) => undo(value),
         Err(error) => panic!("{scenario} does not succeed: {error}"),
     };
-    // What is made once and for good is made before it is counted.
+    // Resources that are created once are created before the calls are counted.
     succeed();
     succeed();
     let before = footprint();
@@ -62,7 +62,7 @@ fn fail_each<T, E: Display>(
             drop(fault);
             points += u32::from(happened);
             match result {
-                // Where less memory or time is all that is lost, a failure is none.
+                // Calls that only save memory or time may fail.
                 Ok(value) => undo(value),
                 Err(error) => {
                     assert!(happened && !error.to_string().is_empty(), "{scenario}: {error}");

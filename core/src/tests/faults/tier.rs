@@ -1,4 +1,4 @@
-//! Bytecode that becomes machine code.
+//! Bytecode: interpret, compile, call.
 
 use std::string::{String, ToString};
 
@@ -15,13 +15,12 @@ const TWO: &str =
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn whatever_call_fails_bytecode_runs_or_is_an_error() {
-    if !alone("faults::tier::whatever_call_fails_bytecode_runs_or_is_an_error") {
+fn failed_call_runs_bytecode_or_is_an_error() {
+    if !alone("faults::tier::failed_call_runs_bytecode_or_is_an_error") {
         return;
     }
     let functions = assemble(TWO).unwrap();
-    // Each time with an engine and with memory of its own: what a system refuses once, code memory does not
-    // ask for again.
+    // Each run uses a new engine and new memory: code memory does not try a refused backing again.
     let run = |threshold| {
         let codes = functions.iter().map(|function| FunctionCode {
             code: &function.code,
@@ -40,7 +39,7 @@ fn whatever_call_fails_bytecode_runs_or_is_an_error() {
         Ok::<(), String>(())
     };
     let mut points = fail_each("bytecode, compiled", || run(0), || {}, drop);
-    points += fail_each("bytecode, compiled on the way", || run(2), || {}, drop);
+    points += fail_each("bytecode, compiled while it runs", || run(2), || {}, drop);
     std::println!("{points} points in tiers");
     assert!(points > 100, "the faults did not reach the calls");
 }

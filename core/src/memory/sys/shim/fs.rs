@@ -1,13 +1,9 @@
 //! `rustix::fs` on the files of the standard library.
-#![allow(unsafe_code)]
 
 use core::ffi::CStr;
-use core::mem::ManuallyDrop;
-use core::ops::Deref;
 use std::ffi::OsStr;
 use std::format;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::os::fd::{FromRawFd as _, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -15,12 +11,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::vec;
 use std::vec::Vec;
 
-use rustix::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Access, Gid, MemfdFlags, Mode, OFlags, SealFlags, Uid};
 pub(in super::super) use rustix::fs::{Advice, CWD, SeekFrom, flock, fsync};
 use rustix::io::{Errno, Result};
 
-/// What the room reads of the kernel's `struct stat`.
+use super::descriptor::{borrowed, owned};
+
+/// The fields of `struct stat` that `sys` reads.
 pub(in super::super) struct Stat {
     pub(in super::super) st_mode: u32,
     pub(in super::super) st_size: i64,
@@ -47,7 +45,7 @@ impl From<Metadata> for Stat {
     }
 }
 
-/// A file that stays open as long as a mapping shows it.
+/// A mapped file.
 pub(super) struct Bytes(File);
 
 impl Bytes {
@@ -62,7 +60,7 @@ impl Bytes {
         one.is_some() && one == other
     }
 
-    /// `len` bytes; zeros beyond the end.
+    /// Reads `len` bytes; zeros beyond the end.
     pub(super) fn read(&self, offset: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let (mut done, mut rest) = (offset, bytes.as_mut_slice());
@@ -90,17 +88,7 @@ fn path(path: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(path.to_bytes()))
 }
 
-fn borrowed(file: &OwnedFd) -> impl Deref<Target = File> {
-    // SAFETY: open as long as the file that is borrowed, and not closed by this one.
-    ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) })
-}
-
-fn owned(file: File) -> OwnedFd {
-    // SAFETY: nobody else has it.
-    unsafe { OwnedFd::from_raw_fd(file.into_raw_fd()) }
-}
-
-/// A file without a name that holds `bytes`.
+/// Creates an unnamed file with these bytes.
 fn nameless(directory: &Path, bytes: &[u8]) -> Result<OwnedFd> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number_of_file = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -115,7 +103,7 @@ fn nameless(directory: &Path, bytes: &[u8]) -> Result<OwnedFd> {
 
 pub(in super::super) fn open(name: &CStr, flags: OFlags, _mode: Mode) -> Result<OwnedFd> {
     if name == c"/proc/self/maps" {
-        return nameless(&std::env::temp_dir(), super::books::list().as_bytes());
+        return nameless(&std::env::temp_dir(), super::mappings::list().as_bytes());
     }
     if flags.contains(OFlags::TMPFILE) {
         return nameless(path(name), &[]);
@@ -158,8 +146,8 @@ pub(in super::super) fn readlinkat_raw(
 ) -> Result<usize> {
     let target = fs::read_link(path(name)).map_err(number)?;
     let target = target.as_os_str().as_bytes();
-    let room = buffer.get_mut(..target.len()).ok_or(Errno::NAMETOOLONG)?;
-    room.copy_from_slice(target);
+    let destination = buffer.get_mut(..target.len()).ok_or(Errno::NAMETOOLONG)?;
+    destination.copy_from_slice(target);
     Ok(target.len())
 }
 
@@ -188,7 +176,7 @@ pub(in super::super) fn fadvise(
     Ok(())
 }
 
-/// Where data begin: what no file system has to know.
+/// Fails, as on file systems without `SEEK_DATA`.
 pub(in super::super) fn seek(_file: &OwnedFd, _from: SeekFrom) -> Result<u64> {
     Err(Errno::INVAL)
 }

@@ -17,8 +17,8 @@ pub(in super::super) use rustix::mm::{
     Advice, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags,
 };
 
-use super::books::{Part, Run, around, books, cut};
 use super::fs::Bytes;
+use super::mappings::{Part, Run, around, cut, mappings};
 
 const PAGE: usize = 4096;
 
@@ -30,51 +30,53 @@ fn range_of(start: *mut c_void, len: usize) -> Result<Range<usize>> {
     Ok(start..start + len)
 }
 
-/// The bytes at `range`, which lie in the mapping that `start` points into.
+/// Copies the bytes at `range` of the mapping that `start` points into.
 ///
 /// # Safety
 ///
 /// `start` may be used for the whole of the range, to which no mutable reference is alive.
-unsafe fn held(start: *mut c_void, range: &Range<usize>) -> Vec<u8> {
+unsafe fn copy_of(start: *mut c_void, range: &Range<usize>) -> Vec<u8> {
     let start = start.cast::<u8>().with_addr(range.start);
-    // SAFETY: mapped, initialised and not written meanwhile, says the caller.
+    // SAFETY: mapped, initialised and not written concurrently, by the contract of this function.
     unsafe { slice::from_raw_parts(start, range.len()) }.to_vec()
 }
 
-/// What is mapped: nothing but zeros, or a part of a file.
+/// The initial bytes of a mapping: zeros, or a part of a file.
 fn content(len: usize, file: Option<&Part>) -> Vec<u8> {
     file.map_or_else(|| vec![0; len], |part| part.file.read(part.offset, len))
 }
 
-/// Ends what was mapped at a run: nothing may have changed that could not be written, and what could be
-/// goes into its file.
+/// Ends a run: panics if its bytes changed while they were not writable, and writes shared pages to their file.
 ///
 /// # Safety
 ///
-/// As for [`held`].
+/// As for [`copy_of`].
 unsafe fn end(start: *mut c_void, run: &Run) {
     let is_shared = run.file.as_ref().filter(|part| part.shared);
-    if run.held.is_empty() && is_shared.is_none() {
+    if run.saved.is_empty() && is_shared.is_none() {
         return;
     }
-    // SAFETY: passed on to the caller.
-    let now = unsafe { held(start, &run.range) };
+    // SAFETY: the contract of this function.
+    let now = unsafe { copy_of(start, &run.range) };
     let range = &run.range;
-    assert!(run.held.is_empty() || run.held == now, "{range:x?} was not writable and has changed");
-    if let (true, Some(part)) = (run.held.is_empty(), is_shared) {
+    assert!(
+        run.saved.is_empty() || run.saved == now,
+        "{range:x?} was not writable and has changed"
+    );
+    if let (true, Some(part)) = (run.saved.is_empty(), is_shared) {
         part.file.write(part.offset, &now);
     }
 }
 
-/// A run that holds `bytes`.
-fn run(range: Range<usize>, rights: ProtFlags, bytes: Vec<u8>, file: Option<Part>) -> Run {
+/// A run with these bytes.
+fn run(range: Range<usize>, protection: ProtFlags, bytes: Vec<u8>, file: Option<Part>) -> Run {
     let both = ProtFlags::WRITE | ProtFlags::EXEC;
-    assert!(!rights.contains(both), "{range:x?} writable and executable");
-    let held = if rights.contains(ProtFlags::WRITE) { Vec::new() } else { bytes };
-    Run { range, rights, held, file }
+    assert!(!protection.contains(both), "{range:x?} writable and executable");
+    let saved = if protection.contains(ProtFlags::WRITE) { Vec::new() } else { bytes };
+    Run { range, protection, saved, file }
 }
 
-/// Fills a range with what is mapped there from now on.
+/// Maps a run: fills its range with the initial bytes.
 ///
 /// # Safety
 ///
@@ -82,28 +84,28 @@ fn run(range: Range<usize>, rights: ProtFlags, bytes: Vec<u8>, file: Option<Part
 unsafe fn map_run(
     start: *mut c_void,
     range: Range<usize>,
-    rights: ProtFlags,
+    protection: ProtFlags,
     file: Option<Part>,
 ) -> Run {
     let bytes = content(range.len(), file.as_ref());
     let at = start.cast::<u8>().with_addr(range.start);
-    // SAFETY: as many bytes, which are the caller's.
+    // SAFETY: the range is as long, and belongs to the caller by the contract of this function.
     unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-    run(range, rights, bytes, file)
+    run(range, protection, bytes, file)
 }
 
-/// Ends what is mapped from `start` on, run by run, and enters what `next` makes of each.
+/// Replaces each run from `start` on by the result of `next`.
 ///
 /// # Safety
 ///
-/// As for [`held`], and the range lies in one mapping.
+/// As for [`copy_of`], and the range lies in one mapping.
 unsafe fn renew(start: *mut c_void, len: usize, mut next: impl FnMut(Run) -> Run) -> Result<()> {
     let range = range_of(start, len)?;
-    let mut books = books();
-    // Where nothing is, the kernel maps; but every caller means what is its own.
-    let runs = around(&mut books, &range).ok_or(Errno::NOMEM)?;
+    let mut mapped = mappings();
+    // The kernel would accept unmapped pages, but no caller passes any.
+    let runs = around(&mut mapped, &range).ok_or(Errno::NOMEM)?;
     for old in cut(runs, &range) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the contract of this function.
         unsafe { end(start, &old) };
         runs.push(next(old));
     }
@@ -115,7 +117,7 @@ fn part(file: &OwnedFd, offset: u64, flags: MapFlags) -> Result<Part> {
     Ok(Part { file: Arc::new(Bytes::of(file)?), offset, shared })
 }
 
-/// `mmap` over a mapping, or where nothing is.
+/// `mmap`.
 ///
 /// # Safety
 ///
@@ -123,17 +125,17 @@ fn part(file: &OwnedFd, offset: u64, flags: MapFlags) -> Result<Part> {
 unsafe fn map(
     at: *mut c_void,
     len: usize,
-    rights: ProtFlags,
+    protection: ProtFlags,
     flags: MapFlags,
     file: Option<Part>,
 ) -> Result<*mut c_void> {
     if flags.contains(MapFlags::FIXED_NOREPLACE) {
-        // The allocator cannot be asked for a place.
+        // The allocator does not support requests for addresses.
         return Err(Errno::EXIST);
     }
     if flags.contains(MapFlags::FIXED) {
-        // SAFETY: passed on to the caller.
-        return unsafe { map_over(at, len, rights, file) }.map(|()| at);
+        // SAFETY: the contract of this function.
+        return unsafe { map_over(at, len, protection, file) }.map(|()| at);
     }
     let len = range_of(ptr::null_mut(), len)?.len();
     let layout = Layout::from_size_align(len, PAGE).map_err(|_| Errno::NOMEM)?;
@@ -143,8 +145,8 @@ unsafe fn map(
         return Err(Errno::NOMEM);
     }
     // SAFETY: as many bytes, just allocated.
-    let run = unsafe { map_run(start.cast(), start.addr()..start.addr() + len, rights, file) };
-    books().insert(start.addr(), Vec::from([run]));
+    let run = unsafe { map_run(start.cast(), start.addr()..start.addr() + len, protection, file) };
+    mappings().insert(start.addr(), Vec::from([run]));
     Ok(start.cast())
 }
 
@@ -154,33 +156,33 @@ unsafe fn map(
 unsafe fn map_over(
     start: *mut c_void,
     len: usize,
-    rights: ProtFlags,
+    protection: ProtFlags,
     file: Option<Part>,
 ) -> Result<()> {
     let next = |old: Run| {
         let skipped = (old.range.start - start.addr()) as u64;
         let file = file.clone().map(|part| Part { offset: part.offset + skipped, ..part });
-        // SAFETY: inside one mapping, and not referred to, says the caller.
-        unsafe { map_run(start, old.range, rights, file) }
+        // SAFETY: inside one mapping, without references, by the contract of this function.
+        unsafe { map_run(start, old.range, protection, file) }
     };
-    // SAFETY: passed on to the caller.
+    // SAFETY: the contract of this function.
     unsafe { renew(start, len, next) }
 }
 
 pub(in super::super) unsafe fn mmap_anonymous(
     at: *mut c_void,
     len: usize,
-    rights: ProtFlags,
+    protection: ProtFlags,
     flags: MapFlags,
 ) -> Result<*mut c_void> {
-    // SAFETY: passed on to the caller.
-    unsafe { map(at, len, rights, flags, None) }
+    // SAFETY: the contract of this function.
+    unsafe { map(at, len, protection, flags, None) }
 }
 
 pub(in super::super) unsafe fn mmap(
     at: *mut c_void,
     len: usize,
-    rights: ProtFlags,
+    protection: ProtFlags,
     flags: MapFlags,
     file: &OwnedFd,
     offset: u64,
@@ -188,11 +190,11 @@ pub(in super::super) unsafe fn mmap(
     if !offset.is_multiple_of(PAGE as u64) {
         return Err(Errno::INVAL);
     }
-    // SAFETY: passed on to the caller.
-    unsafe { map(at, len, rights, flags, Some(part(file, offset, flags)?)) }
+    // SAFETY: the contract of this function.
+    unsafe { map(at, len, protection, flags, Some(part(file, offset, flags)?)) }
 }
 
-/// With an old size of 0, which is all that is asked for.
+/// `mremap` with an old size of 0, the only use.
 pub(in super::super) unsafe fn mremap_fixed(
     pattern: *mut c_void,
     _old_len: usize,
@@ -200,27 +202,27 @@ pub(in super::super) unsafe fn mremap_fixed(
     _flags: MremapFlags,
     start: *mut c_void,
 ) -> Result<*mut c_void> {
-    let (rights, file) = {
-        let mut books = books();
+    let (protection, file) = {
+        let mut mapped = mappings();
         let page = range_of(pattern, PAGE)?;
-        let runs = around(&mut books, &page).ok_or(Errno::FAULT)?;
+        let runs = around(&mut mapped, &page).ok_or(Errno::FAULT)?;
         let run = runs.iter().find(|run| run.range.contains(&page.start)).ok_or(Errno::FAULT)?;
-        (run.rights, run.file.clone())
+        (run.protection, run.file.clone())
     };
-    // SAFETY: passed on to the caller.
-    unsafe { map_over(start, len, rights, file) }.map(|()| start)
+    // SAFETY: the contract of this function.
+    unsafe { map_over(start, len, protection, file) }.map(|()| start)
 }
 
 pub(in super::super) unsafe fn munmap(start: *mut c_void, len: usize) -> Result<()> {
     let range = range_of(start, len)?;
-    let runs = books().remove(&range.start).ok_or(Errno::INVAL)?;
+    let runs = mappings().remove(&range.start).ok_or(Errno::INVAL)?;
     assert!(runs.iter().all(|run| run.range.end <= range.end), "{range:x?} is a part of a mapping");
     for run in &runs {
-        // SAFETY: the whole mapping is the caller's.
+        // SAFETY: the caller owns the whole mapping.
         unsafe { end(start, run) };
     }
     let layout = Layout::from_size_align(range.len(), PAGE).map_err(|_| Errno::INVAL)?;
-    // SAFETY: allocated with this layout by `map`, and in the books until now.
+    // SAFETY: allocated with this layout by `map`, and recorded until now.
     unsafe { dealloc(start.cast(), layout) };
     Ok(())
 }
@@ -228,46 +230,45 @@ pub(in super::super) unsafe fn munmap(start: *mut c_void, len: usize) -> Result<
 pub(in super::super) unsafe fn mprotect(
     start: *mut c_void,
     len: usize,
-    rights: MprotectFlags,
+    protection: MprotectFlags,
 ) -> Result<()> {
-    let rights = ProtFlags::from_bits_retain(rights.bits());
+    let protection = ProtFlags::from_bits_retain(protection.bits());
     let next = |old: Run| {
-        // SAFETY: nobody may use what the new protection forbids, says the caller; nor write meanwhile.
-        let bytes = unsafe { held(start, &old.range) };
-        run(old.range, rights, bytes, old.file)
+        // SAFETY: no concurrent write, by the contract of `mprotect`.
+        let bytes = unsafe { copy_of(start, &old.range) };
+        run(old.range, protection, bytes, old.file)
     };
-    // SAFETY: passed on to the caller.
+    // SAFETY: the contract of this function.
     unsafe { renew(start, len, next) }
 }
 
-/// Brings bytes of a file that cannot be written here up to what was stored through a mapping of it where
-/// they can.
+/// Copies bytes that were stored through a writable mapping of a file to a read-only mapping of it.
 ///
-/// Nobody may be writing them, and both mappings have to have exposed their addresses.
+/// They are not written concurrently, and both mappings exposed their provenance.
 #[cfg(test)]
 pub(in super::super::super) fn show(address: usize, len: usize) {
-    let mut books = books();
-    let runs = || books.values().flatten();
+    let mut mapped = mappings();
+    let runs = || mapped.values().flatten();
     let Some(run) = runs().find(|run| run.range.contains(&address)) else { return };
-    let Some(part) = run.file.clone().filter(|_| !run.held.is_empty()) else { return };
+    let Some(part) = run.file.clone().filter(|_| !run.saved.is_empty()) else { return };
     let offset = part.offset + (address - run.range.start) as u64;
-    let writable = runs().filter(|run| run.rights.contains(ProtFlags::WRITE));
+    let writable = runs().filter(|run| run.protection.contains(ProtFlags::WRITE));
     let Some(from) = writable.flat_map(|run| run.shows(&part.file, offset)).next() else { return };
     let from = ptr::with_exposed_provenance::<u8>(from);
     let to = ptr::with_exposed_provenance_mut::<u8>(address);
-    // SAFETY: two mappings of as many bytes, which nobody writes.
+    // SAFETY: two mappings of as many bytes, which are not written concurrently.
     unsafe { to.copy_from_nonoverlapping(from, len) };
-    let runs = books.values_mut().flatten();
+    let runs = mapped.values_mut().flatten();
     for run in runs.filter(|run| run.range.contains(&address)) {
         // SAFETY: as above.
-        run.held = unsafe { held(to.cast(), &run.range) };
+        run.saved = unsafe { copy_of(to.cast(), &run.range) };
     }
 }
 
-/// What is asked for without an effect on any byte.
+/// A call that changes no byte: checks the range.
 fn look_up(start: *mut c_void, len: usize) -> Result<()> {
     let range = range_of(start, len)?;
-    around(&mut books(), &range).map(drop).ok_or(Errno::NOMEM)
+    around(&mut mappings(), &range).map(drop).ok_or(Errno::NOMEM)
 }
 
 pub(in super::super) unsafe fn madvise(
@@ -278,8 +279,8 @@ pub(in super::super) unsafe fn madvise(
     if advice != Advice::LinuxDontNeed {
         return look_up(start, len);
     }
-    // SAFETY: the bytes are the caller's to lose.
-    let next = |old: Run| unsafe { map_run(start, old.range, old.rights, old.file) };
+    // SAFETY: the caller discards the bytes.
+    let next = |old: Run| unsafe { map_run(start, old.range, old.protection, old.file) };
     // SAFETY: as above.
     unsafe { renew(start, len, next) }
 }
@@ -297,6 +298,6 @@ pub(in super::super) unsafe fn msync(
     len: usize,
     _flags: MsyncFlags,
 ) -> Result<()> {
-    // SAFETY: nobody writes meanwhile who wants the file to hold it.
+    // SAFETY: the pages are not written concurrently.
     unsafe { renew(start, len, |old| old) }
 }
