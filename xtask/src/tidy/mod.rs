@@ -38,7 +38,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/mapping.rs",
     "core/src/memory/region.rs",
     "core/src/memory/sys/pages.rs",
-    "core/src/memory/sys/shim/fs.rs",
+    "core/src/memory/sys/shim/descriptor.rs",
     "core/src/memory/sys/shim/mm.rs",
     "core/src/trap/call.rs",
     "core/src/trap/x86_64.rs",
