@@ -1,9 +1,8 @@
-//! Steps of threads that take no lock, in every order that the processor and the compiler may make of
-//! them (`RUSTFLAGS="--cfg loom"`).
+//! Models of lock-free protocols, checked in every interleaving and reordering (`RUSTFLAGS="--cfg loom"`).
 //!
-//! The tables of code are made in constants, which loom's atomics cannot be: what stands here are their steps, with the orderings that the file named at each has. Who changes one
-//! changes the other. [`Eras`](crate::loader) and [`TryArc`](crate::alloc_util::TryArc) are modelled where
-//! they are written, as they are.
+//! The tables of code are created in constants, which loom's atomics do not support. So this model repeats their steps
+//! with the same memory orderings, and a change of one requires a change of the other.
+//! [`TryArc`](crate::alloc_util::TryArc) and the epochs of the loader are modelled in their own files.
 #![allow(unsafe_code)]
 
 use loom::cell::UnsafeCell;
@@ -12,38 +11,37 @@ use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::{Acquire, Release};
 use loom::thread;
 
-/// Things that are made once, and a word that says which of them is the present one.
-struct Made {
-    present: AtomicUsize,
-    things: [UnsafeCell<u32>; 3],
+/// Values that are written once, and the index of the current one.
+struct Published {
+    current: AtomicUsize,
+    values: [UnsafeCell<u32>; 3],
 }
 
-// SAFETY: loom itself fails the model when two accesses to a thing are not ordered.
-unsafe impl Sync for Made {}
+// SAFETY: loom reports unordered accesses to a value.
+unsafe impl Sync for Published {}
 
-/// `loader::entries` (the root of a table), `tier::native` (the entry of a function), and
-/// `instantiate::made` (the present table): whoever finds a thing finds it finished.
+/// The publication protocol of the stub table of the loader, the entries of compiled functions and the instance table.
 #[test]
-fn what_is_found_was_finished() {
+fn published_value_is_complete() {
     loom::model(|| {
-        let things = [0, 0, 0].map(UnsafeCell::new);
-        let made = Arc::new(Made { present: AtomicUsize::new(0), things });
+        let values = [0, 0, 0].map(UnsafeCell::new);
+        let published = Arc::new(Published { current: AtomicUsize::new(0), values });
         let readers = [(); 2].map(|()| {
-            let made = made.clone();
+            let published = published.clone();
             thread::spawn(move || {
-                let present = made.present.load(Acquire);
-                made.things[present].with(|thing| {
+                let current = published.current.load(Acquire);
+                published.values[current].with(|value| {
                     // SAFETY: as above.
-                    assert_eq!(unsafe { *thing } as usize, present);
+                    assert_eq!(unsafe { *value } as usize, current);
                 });
             })
         });
         for next in 1..3 {
-            made.things[next].with_mut(|thing| {
+            published.values[next].with_mut(|value| {
                 // SAFETY: as above.
-                unsafe { *thing = next as u32 };
+                unsafe { *value = next as u32 };
             });
-            made.present.store(next, Release);
+            published.current.store(next, Release);
         }
         readers.into_iter().for_each(|reader| reader.join().unwrap());
     });

@@ -1,4 +1,4 @@
-//! Templates made into code, with and without their files being told, and a file replaced.
+//! Templates: instantiate, with and without an update of the note; replace a file.
 #![allow(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +20,7 @@ use crate::templates::{
     InstantiateError, JitConfig, JitInstantiator, PrecompiledReloc, Variant, encode_precompiled,
 };
 
-/// A module with a template that adds what it is given, and one that calls an instance of that.
+/// A module with a template that adds its arguments, and one that calls an instance of it.
 fn module() -> Vec<u8> {
     let variant =
         |code, relocations| Variant { arch: Arch::X86_64, arguments: &[], code, relocations };
@@ -46,14 +46,14 @@ fn module() -> Vec<u8> {
     Module { layout, header, stub: &[], sections: &sections, symbols: &[] }.to_vec().unwrap()
 }
 
-/// A file in a directory of its own, which is gone with it.
-struct Place {
+/// A file in its own directory, removed when dropped.
+struct TestFile {
     directory: PathBuf,
     file: PathBuf,
     old: Vec<u8>,
 }
 
-impl Place {
+impl TestFile {
     fn new(name: &str, old: Vec<u8>) -> Self {
         let directory = env::temp_dir().join(format!("smf-faults-{name}-{}", process::id()));
         fs::create_dir_all(&directory).unwrap();
@@ -66,25 +66,25 @@ impl Place {
         self.file.as_os_str().as_bytes()
     }
 
-    fn is_old(&self) {
+    fn assert_unchanged(&self) {
         assert!(fs::read(&self.file).unwrap() == self.old, "a failure has changed the file");
     }
 
-    /// Looks for what a file that was replaced leaves behind, and puts the old one back.
-    fn begin_anew(&self) {
+    /// Checks that no temporary file is left, and restores the old file.
+    fn restore(&self) {
         assert!(fs::read(&self.file).unwrap() != self.old, "the file was not replaced");
         assert_eq!(fs::read_dir(&self.directory).unwrap().count(), 1);
         fs::write(&self.file, &self.old).unwrap();
     }
 }
 
-impl Drop for Place {
+impl Drop for TestFile {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-/// What the instance of `tail` gives for 40 and 2.
+/// Calls the instance of `tail` with 40 and 2.
 fn call(jit: &JitInstantiator) -> i64 {
     let address = jit.address(b"tail$i64").unwrap();
     // SAFETY: the instance takes two integers, and its code lives as long as the instantiator.
@@ -93,27 +93,27 @@ fn call(jit: &JitInstantiator) -> i64 {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn whatever_call_fails_a_file_is_replaced_or_left_alone() {
-    if !alone("faults::instantiate::whatever_call_fails_a_file_is_replaced_or_left_alone") {
+fn failed_call_replaces_a_file_or_leaves_it_unchanged() {
+    if !alone("faults::instantiate::failed_call_replaces_a_file_or_leaves_it_unchanged") {
         return;
     }
-    let place = Place::new("replace", b"old".to_vec());
+    let place = TestFile::new("replace", b"old".to_vec());
     let replace = || {
         replace_file(place.path(), 1 << 20, |old| Ok::<_, ReplaceError>(Some([old, b"!"].concat())))
     };
-    let points = fail_each("replace a file", replace, || place.is_old(), |_| place.begin_anew());
+    let points =
+        fail_each("replace a file", replace, || place.assert_unchanged(), |_| place.restore());
     assert!(points > 300, "the faults did not reach the calls");
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn whatever_call_fails_an_instance_is_made_or_is_an_error() {
-    if !alone("faults::instantiate::whatever_call_fails_an_instance_is_made_or_is_an_error") {
+fn failed_call_yields_an_instance_or_an_error() {
+    if !alone("faults::instantiate::failed_call_yields_an_instance_or_an_error") {
         return;
     }
     let bytes = module();
-    // Each time with an instantiator of its own: what a system refuses once, code memory does not ask for
-    // again.
+    // Each run uses a new instantiator: code memory does not try a refused backing again.
     let make = || {
         let jit = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap();
         jit.load_smf_bytes(b"module", &bytes).map_err(|error| error.to_string())?;
@@ -125,7 +125,7 @@ fn whatever_call_fails_an_instance_is_made_or_is_an_error() {
     let made = |jit: JitInstantiator| assert_eq!((call(&jit), jit.stats().cached_count), (42, 2));
     let mut points = fail_each("instantiate", make, || {}, made);
 
-    let place = Place::new("instantiate", bytes.clone());
+    let place = TestFile::new("instantiate", bytes.clone());
     let update = || {
         let jit = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap();
         jit.load_smf_metadata(place.path()).map_err(|error| error.to_string())?;
@@ -143,9 +143,9 @@ fn whatever_call_fails_an_instance_is_made_or_is_an_error() {
     };
     let told = |jit: JitInstantiator| {
         assert_eq!(call(&jit), 42);
-        // What could not be told at once is told now.
+        // Delayed updates are written now.
         jit.update().unwrap();
-        place.begin_anew();
+        place.restore();
     };
     points += fail_each("instantiate and update", update, || {}, told);
     std::println!("{points} points in instantiation");
