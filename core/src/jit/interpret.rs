@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use super::host::{HostTable, Signals};
 use super::verify::{Fault, Program, Verifier};
 use crate::alloc_util::{try_box, try_push, try_reserve, try_resize};
-use crate::trap::bytecode::{Cause, MAX_VECTOR, Trap};
+use crate::trap::bytecode::{Cause, MAX_STACK_DEPTH, Trap};
 use activation::{Activation, Event};
 use ops::Ops;
 
@@ -34,13 +34,13 @@ pub struct StackSpace {
     pub stack_end: usize,
 }
 
-/// Who may go on in machine code. What it returns as a value is what the function returns.
+/// The tier-up decision: continues in compiled code. A returned value is the result of the function.
 pub trait TierUp {
-    /// Whether it wants to be asked at all. When it does not, asking costs nothing.
+    /// Whether the interpreter calls the methods.
     const WATCHES: bool = true;
 
-    /// Function `function` is called with `args` while `space` is left, of which its activation has
-    /// taken nothing yet. `None` lets it be interpreted.
+    /// Called before function `function` is interpreted with `args`. `space` includes the activation of the
+    /// call. `None` interprets the call.
     fn on_call(
         &mut self,
         function: u32,
@@ -48,27 +48,26 @@ pub trait TierUp {
         space: StackSpace,
     ) -> Option<Result<u64, Trap>>;
 
-    /// A function has jumped back. `None` lets it be interpreted on; a result is that of the
-    /// activation.
+    /// Called at a back edge. `None` continues the interpretation; a value is the result of the activation.
     fn on_back_edge(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>>;
 }
 
-/// An activation that has jumped back.
+/// An activation at a back edge.
 #[derive(Debug)]
 pub struct LoopHead<'a> {
-    /// Its function.
+    /// The function.
     pub function: u32,
-    /// Where it has jumped to, in bytes from the begin of the code.
+    /// The target of the back edge, in bytes from the start of the code.
     pub at: u32,
-    /// All its locals.
+    /// The locals.
     pub locals: &'a mut [u64],
-    /// All of its vector.
+    /// The operand stack.
     pub vector: &'a mut [u64],
-    /// What is left, without what it has taken itself.
+    /// The remaining stack space, without that of the activation.
     pub space: StackSpace,
 }
 
-/// Nobody: everything is interpreted.
+/// No tier-up: everything is interpreted.
 #[derive(Clone, Copy, Debug)]
 pub struct NoTierUp;
 
@@ -225,7 +224,7 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
         let ops = self.interpreter.ops(self.environment.program, function);
         // The verifier has seen every call.
         let Some(ops) = ops.map_err(trap)? else { return Ok(Some(0)) };
-        if ops.max_stack_depth > MAX_VECTOR {
+        if ops.max_stack_depth > MAX_STACK_DEPTH {
             return Err(trap(Cause::StackLimit));
         }
         let (charge, params) = (ops.charge, ops.params);

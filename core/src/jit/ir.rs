@@ -1,26 +1,26 @@
-//! Typed bodies: generic functions in a form that can be compiled for any arguments.
+//! Intermediate representation: generic functions that compile for any type arguments.
 //!
-//! A body is one function of a template. Its operations carry a type, either one of twelve scalars or a
-//! parameter of the template, and work on typed locals; an *instance* is a body together with an
-//! argument for each parameter. The way of a body:
+//! A [`Function`] is the body of a template. Its operations are typed, by one of twelve scalars or by a type
+//! parameter of the template, and work on typed locals. A [`FunctionInstance`] is a function together with
+//! an argument for each type parameter. From bytes to code:
 //!
-//! 1. [`function_of`] finds it in what a container has for a template, [`Function::parse`] cuts it into tables;
-//! 2. [`Verified::new`] checks it once for all instances, and learns what each parameter may be
-//!    ([`VerifiedTemplate`] does the same and can be kept);
-//! 3. [`Verified::instance`] checks arguments, in a step for each of them;
-//! 4. [`lower::Compiler`] makes machine code of an instance, [`interpret()`] runs it without.
+//! 1. [`function_of`] finds the function in a container's template, and [`Function::parse`] splits it into
+//!    tables;
+//! 2. [`Verified::new`] verifies it once for all instances and derives the permitted arguments of each
+//!    parameter ([`VerifiedTemplate`] is the owned form);
+//! 3. [`Verified::instance`] checks the arguments, in constant time for each;
+//! 4. [`lower::Compiler`] compiles an instance; [`interpret()`] interprets it.
 //!
-//! [`FunctionBuilder`] makes bodies, [`text`] writes and reads them as text.
+//! [`FunctionBuilder`] builds functions, [`text`] prints and parses them.
 //!
-//! **Trust.** The verifier makes sure that an instance does what its instructions say, that control
-//! stays inside and that callees get what they are said to take. It knows nothing of memory: a body
-//! reads and writes through any pointer that it has, and calls itself as often as it likes. Running one
-//! is running machine code of the module.
+//! **Trust.** The verifier guarantees that an instance follows the semantics of its instructions, that control
+//! stays inside the function, and that callees get arguments of their parameter types. It does not check
+//! memory accesses or recursion depth: to run a function is to run machine code of the module.
 //!
 //! # The format, version 1
 //!
-//! All numbers are little-endian, nothing is aligned. Offsets in errors count from the first byte of
-//! the body. What is not used must be 0.
+//! All numbers are little-endian and unaligned. Offsets in errors count from the first byte of the
+//! function. Unused fields must be 0.
 //!
 //! | offset | type | field |
 //! |---|---|---|

@@ -7,7 +7,7 @@ use core::fmt;
 use crate::alloc_util::AllocError;
 
 /// The maximum depth of an operand stack, in values. A function that needs more cannot be called.
-pub const MAX_VECTOR: u32 = 10_000;
+pub const MAX_STACK_DEPTH: u32 = 10_000;
 
 /// The maximum number of nested activations.
 pub const MAX_DEPTH: u32 = 1_000;
@@ -45,7 +45,7 @@ pub enum Cause {
     DivisionByZero,
     /// More than [`MAX_DEPTH`] activations.
     CallDepth,
-    /// An operand stack deeper than [`MAX_VECTOR`], activations that exceed the budget, or too little native
+    /// An operand stack deeper than [`MAX_STACK_DEPTH`], activations that exceed the budget, or too little native
     /// stack left on the thread.
     StackLimit,
     /// The host interrupted the program.

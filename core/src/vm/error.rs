@@ -1,4 +1,4 @@
-//! Why there is no code.
+//! The error of compilation.
 
 use core::fmt;
 
@@ -7,20 +7,20 @@ use crate::jit::lower::LowerError;
 use crate::jit::x64::AssembleError;
 use crate::memory::code_alloc::ExecError;
 
-/// Why there is no compiled code.
+/// The reason why a function has no compiled code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CodeError {
     /// The program has no such function.
     NoFunction {
-        /// The index that was asked for.
+        /// The requested index.
         index: u32,
     },
     /// The host passes at most eight arguments.
     Parameters {
         /// The index of the function.
         index: u32,
-        /// How many it takes.
+        /// The number of parameters.
         params: u16,
     },
     /// The function was not compiled.
@@ -29,9 +29,9 @@ pub enum CodeError {
     Exec(ExecError),
     /// There is no memory for tables.
     AllocError,
-    /// Nothing is compiled: the engine was made to interpret.
+    /// The engine only interprets.
     Interpreted,
-    /// Nothing can be compiled for this machine.
+    /// There is no compiler for this machine.
     NoCompiler,
 }
 

@@ -1,4 +1,4 @@
-//! Interpreters that nobody is using, each with what it has translated.
+//! A pool of idle interpreters, which cache translated functions.
 //!
 //! Code that a child process inherited may be called there, and a thread of the parent may have held the lock
 //! when the child was forked: then each call takes a new interpreter.
@@ -12,7 +12,7 @@ use crate::trap::bytecode::{Cause, Trap};
 
 use super::stack;
 
-/// The interpreters of one program: as many as there ever were calls at once.
+/// The interpreters of one program; at most the maximum number of concurrent calls.
 #[derive(Debug)]
 pub(super) struct InterpreterPool {
     interpreters: Lock<Vec<Interpreter>>,

@@ -1,16 +1,16 @@
-//! Programs of bytecode, ready to be called.
+//! The execution engine of bytecode: interpreter, compiler, and tier-up between them.
 //!
-//! An [`Engine`] owns a verified program, the host functions that it calls and what it needs to run. It
-//! promises that whatever the program does, the host gets a result or a [`CallError`]: no native stack
-//! overflows where its [bounds](set_stack_bounds) are known, or while 2 MiB of it are left, and what never
-//! ends can be stopped from another thread with [`Signals::interrupt`]. A function of the host that calls back
-//! into a program begins a call of its own, with limits of its own. Where the bounds are known, that one ends
-//! at the same end of the stack; elsewhere how deep such calls nest is for the host to limit.
+//! An [`Engine`] owns a verified program, the host functions that it calls, and its execution state. Whatever
+//! the program does, the host gets a result or a [`CallError`]: the native stack does not overflow if its
+//! [bounds](set_stack_bounds) are known or 2 MiB of it are left, and another thread can stop an endless loop
+//! with [`Signals::interrupt`]. A host function that calls a program starts a call with limits of its own.
+//! If the stack bounds are known, nested calls share the end of the stack; otherwise the host limits the
+//! nesting.
 //!
-//! Whether functions are interpreted or compiled, and when, [`Tiers`] says. Results and errors are the
-//! same in all tiers. A call goes on in compiled code as soon as the function that is called is
-//! compiled, and a loop as soon as the function around it is; from compiled code to a function that is
-//! not, the interpreter is entered. Threads may call at the same time; each function is compiled once.
+//! [`Tiers`] selects interpretation or compilation. Results and errors are the same in all tiers. A call
+//! continues in compiled code once its callee is compiled; a loop does once its function is compiled
+//! (on-stack replacement). Compiled code calls the interpreter for a function that is not compiled. Threads
+//! may call concurrently; each function is compiled once.
 
 mod error;
 mod interpreter_pool;
@@ -39,29 +39,28 @@ use native::Native;
 /// The most arguments that a call from the host passes without allocating.
 const INLINE_ARGS: usize = 16;
 
-/// What runs functions.
+/// The execution tiers of an [`Engine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tiers {
-    /// The interpreter alone.
+    /// The interpreter only.
     Interpret,
-    /// The interpreter, until a function has been called and its loops gone round so many times; then
-    /// compiled code. At 0, a function is compiled before it first runs; at [`NEVER`], it never is, and has
-    /// an [address](Engine::address) all the same.
+    /// The interpreter first, and compiled code once the calls and loop iterations of a function reach a
+    /// threshold. With 0, functions are compiled before the first call; with [`NEVER`], they are not compiled,
+    /// but have [addresses](Engine::address).
     Compile {
         /// The number of times.
         threshold: u32,
     },
 }
 
-/// The threshold that nothing is hot enough for.
+/// The threshold that no function reaches.
 pub const NEVER: u32 = u32::MAX;
 
-/// The threshold for who has no other wish: what runs less often is interpreted, and takes no memory for
-/// code.
+/// The default threshold.
 pub const DEFAULT_THRESHOLD: u32 = 200;
 
 impl Tiers {
-    /// The interpreter alone, but with addresses of functions wherever there can be any.
+    /// The interpreter only, with addresses of functions on machines that support them.
     pub const UNCOMPILED: Tiers = if cfg!(target_arch = "x86_64") {
         Tiers::Compile { threshold: NEVER }
     } else {
@@ -70,7 +69,7 @@ impl Tiers {
 }
 
 impl Default for Tiers {
-    /// Both tiers where there is a compiler, and the interpreter elsewhere.
+    /// Both tiers if there is a compiler for this machine, otherwise the interpreter.
     fn default() -> Self {
         if cfg!(target_arch = "x86_64") {
             Tiers::Compile { threshold: DEFAULT_THRESHOLD }
@@ -80,26 +79,26 @@ impl Default for Tiers {
     }
 }
 
-/// A function that is told of what stopped a call through an [address](Engine::address).
+/// A function called with the trap that stopped a call through an [address](Engine::address).
 pub type TrapHook = fn(Trap);
 
-/// What an observer wants to have kept as long as the code that it was told of; dropped before that goes.
+/// An observer's registration of code, dropped before the code is freed.
 pub type Registration = Option<Box<dyn Send + Sync>>;
 
-/// Who is told of machine code as an engine makes it, for profilers, debuggers, and whoever decides what may
-/// be called. Told on the thread that wants the code, with no lock held. It must not call the engine.
+/// Observes the machine code of an engine, for profilers, debuggers and registries of callable addresses.
+/// Called on the thread that requested the code, without locks held. It must not call the engine.
 pub trait CodeObserver: Send + Sync {
-    /// A function was compiled, to code that no caller has found yet.
+    /// A function was compiled. Its code is not reachable yet.
     fn compiled(&self, function: u32, code: Range<usize>) -> Registration;
 
-    /// A function has been given its [address](Engine::address), where `code` begins.
+    /// An [address](Engine::address) was created for a function: the start of `code`.
     ///
     /// # Errors
-    /// No memory; it has no address then.
+    /// No memory. The address is then discarded.
     fn entered(&self, function: u32, code: Range<usize>) -> AttachResult;
 }
 
-/// Why a call from the host did not return.
+/// The reason why a call from the host did not return a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallError {
     /// The program has no function with this index.
@@ -107,13 +106,13 @@ pub enum CallError {
         /// The index.
         function: u32,
     },
-    /// Not as many arguments as the function takes.
+    /// The number of arguments differs from the number of parameters.
     Arguments {
         /// The function.
         function: u32,
-        /// How many there were.
+        /// The number of arguments.
         given: usize,
-        /// How many it takes.
+        /// The number of parameters.
         params: u16,
     },
     /// The program stopped.
@@ -134,12 +133,12 @@ impl fmt::Display for CallError {
 
 impl core::error::Error for CallError {}
 
-/// Why there is no engine.
+/// The reason why an engine cannot be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineError {
     /// A host function is missing, or takes another number of arguments.
     Host(HostLinkError),
-    /// There is no compiled code.
+    /// The compiler cannot be used.
     Code(CodeError),
 }
 
@@ -201,10 +200,10 @@ impl<'c> Engine<'c> {
         Ok(Self { inner, budget: DEFAULT_BUDGET })
     }
 
-    /// An engine that runs `program` as `tiers` say, with code in `memory`.
+    /// An engine that runs `program` in the given tiers, with code in `memory`.
     ///
     /// # Errors
-    /// As [`new`](Self::new); no memory; or a machine that nothing can be compiled for.
+    /// As [`new`](Self::new), no memory, or no compiler for this machine.
     pub fn with_tiers(
         program: Program<'c>,
         hosts: HostTable,
@@ -234,7 +233,7 @@ impl<'c> Engine<'c> {
         }
     }
 
-    /// What stops it from another thread, and what a host function reports its errors with.
+    /// The signals that interrupt the engine from another thread and report errors of host functions.
     pub fn signals(&self) -> &Signals {
         match &self.inner {
             Inner::Interpreted(interpreted) => &interpreted.signals,
@@ -243,7 +242,7 @@ impl<'c> Engine<'c> {
         }
     }
 
-    /// Has `observer` told of all code that is made from now on. One that interprets alone makes none.
+    /// Sets the observer of code that is compiled from now on. An engine that only interprets has none.
     pub fn observe(&mut self, observer: Box<dyn CodeObserver + 'c>) {
         match &mut self.inner {
             Inner::Interpreted(_) => drop(observer),
@@ -252,8 +251,7 @@ impl<'c> Engine<'c> {
         }
     }
 
-    /// Drops what the [observer](Self::observe) has returned for functions that were given an address. They
-    /// can still be called.
+    /// Drops the [observer](Self::observe)'s registrations of function addresses. The addresses remain valid.
     pub fn unregister(&self) {
         match &self.inner {
             Inner::Interpreted(_) => {}
@@ -262,7 +260,7 @@ impl<'c> Engine<'c> {
         }
     }
 
-    /// Bytes of machine code that were made of the program up to now.
+    /// Bytes of machine code compiled so far.
     pub fn code_bytes(&self) -> usize {
         let mut sum = 0usize;
         match &self.inner {
@@ -281,8 +279,7 @@ impl<'c> Engine<'c> {
         self.budget = bytes;
     }
 
-    /// Changes how hot a function must be to be compiled ([`Tiers::Compile`]); one that is compiled
-    /// stays so.
+    /// Sets the compilation threshold ([`Tiers::Compile`]). Compiled functions remain compiled.
     pub fn set_threshold(&self, threshold: u32) {
         match &self.inner {
             Inner::Interpreted(_) => {}
@@ -296,8 +293,7 @@ impl<'c> Engine<'c> {
     /// 0 for nil ([`Program::summary`] tells which).
     ///
     /// # Errors
-    /// A function that does not exist, another number of arguments than it takes, or what stopped the
-    /// program.
+    /// The function does not exist, the number of arguments is wrong, or the program trapped.
     pub fn call(&self, function: u32, args: &[i64]) -> Result<i64, CallError> {
         let found = self.program().function(function).ok_or(CallError::NoFunction { function })?;
         let (given, params) = (args.len(), found.params);
@@ -334,7 +330,7 @@ impl<'c> Engine<'c> {
         }
     }
 
-    /// Compiles a function now, and gives where its code is, for who names it: address and bytes.
+    /// Compiles a function now. Returns the address and the size in bytes of its code.
     ///
     /// # Errors
     /// No such function, no memory, or an engine that does not compile.
@@ -346,10 +342,9 @@ impl<'c> Engine<'c> {
         }
     }
 
-    /// A function of the C convention that calls function `function`, compiled or not, with its
-    /// arguments, and returns its result as [`call`](Self::call) does. When the call is stopped it
-    /// returns 0, after the [hook](Self::on_trap) was told. The address is the same every time, and valid
-    /// as long as the engine.
+    /// The address of a C function that calls function `function` with its arguments and returns its result
+    /// as [`call`](Self::call) does. If the call traps, the [hook](Self::on_trap) is called and the function
+    /// returns 0. The address does not change and is valid as long as the engine.
     ///
     /// # Errors
     /// No such function, more than eight parameters, no memory, or an engine that does not compile.
@@ -369,8 +364,7 @@ impl<'c> Engine<'c> {
         })
     }
 
-    /// Whether this is the address that one of the functions was [given](Self::address). Takes time in
-    /// proportion to how many were.
+    /// Whether `address` was returned by [`address`](Self::address), by a linear search.
     pub fn has_address(&self, address: usize) -> bool {
         let _ = address;
         match &self.inner {
@@ -380,8 +374,8 @@ impl<'c> Engine<'c> {
         }
     }
 
-    /// Has `hook` called, on the thread of the call, when one through an [address](Self::address) is
-    /// stopped.
+    /// Sets the hook that is called when a call through an [address](Self::address) traps, on the thread of
+    /// the call.
     pub fn on_trap(&self, hook: Option<TrapHook>) {
         match &self.inner {
             Inner::Interpreted(_) => {}
@@ -391,7 +385,7 @@ impl<'c> Engine<'c> {
         let _ = hook;
     }
 
-    /// Shows each function that is compiled: its index, and the address and the bytes of its code.
+    /// Calls `each` with the index, code address and code size in bytes of each compiled function.
     pub fn for_each_code(&self, each: impl FnMut(u32, usize, usize)) {
         match &self.inner {
             Inner::Interpreted(_) => drop(each),

@@ -1,4 +1,4 @@
-//! How far a call may go down the native stack of its thread.
+//! The limit of the native stack for a call.
 //!
 //! What activations of bytecode may take together is limited by their number and a budget. That is more
 //! than a small thread has. So each call also has an end of the stack: compiled functions compare it with
@@ -29,14 +29,14 @@ pub(super) const INTERPRETER_STACK: usize = 16 << 10;
 #[cfg(target_arch = "x86_64")]
 pub(super) const COMPILER_STACK: usize = 64 << 10;
 
-/// Gives the stack of the calling thread: its addresses, from the lowest that can be written to.
-/// `None` when that is not known.
+/// Returns the addresses of the calling thread's stack, starting with the lowest writable one; `None` if
+/// unknown.
 pub type StackBounds = fn() -> Option<Range<usize>>;
 
 static BOUNDS: Once<StackBounds> = Once::new();
 
-/// Has calls into bytecode compare the stack pointer with what `bounds` gives, which is called at every call
-/// from the host, on its thread. The first one counts: calls after it change nothing.
+/// Sets the function that returns the stack bounds. It is called at each call from the host, on the thread of
+/// the call. Only the first call of `set_stack_bounds` has an effect.
 pub fn set_stack_bounds(bounds: StackBounds) {
     BOUNDS.call_once(|| bounds);
 }

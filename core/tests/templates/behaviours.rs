@@ -3,7 +3,7 @@
 
 mod checking;
 mod configuration;
-mod making;
+mod instantiate;
 mod metadata;
 mod resolver;
 mod results;

@@ -27,7 +27,7 @@ fn refused(module: Spec, symbol: &str) -> String {
 }
 
 #[test]
-fn rows_that_cannot_be_made_are_told_with_the_cause() {
+fn invalid_rows_are_refused_with_the_cause() {
     let with = |arguments: &str| Spec::new().template("f", "ret 1").possible("f", arguments, "f$x");
     let many = vec!["i64"; 65].join(",");
     for (module, cause) in [
@@ -50,7 +50,7 @@ fn rows_that_cannot_be_made_are_told_with_the_cause() {
 }
 
 #[test]
-fn compilers_that_misbehave_are_told_with_the_cause() {
+fn compiler_errors_are_returned_with_the_cause() {
     for (script, cause) in [
         ("fail no such operation\u{7}", "no such operation"),
         ("empty", "the compiler returned 0 bytes of code"),
@@ -70,7 +70,7 @@ fn compilers_that_misbehave_are_told_with_the_cause() {
 
 /// Each makes a larger type, without an end.
 #[test]
-fn a_template_that_needs_ever_larger_types_meets_the_limit() {
+fn unbounded_recursion_over_types_reaches_the_depth_limit() {
     let grow = Callback::new(|request: &CompileRequest<'_>, environment: &mut dyn Environment| {
         let inner = smf_core::types::Type::Array(Box::new(request.arguments[0].clone()));
         environment.instance(request.template, &[inner])?;
@@ -85,12 +85,12 @@ fn a_template_that_needs_ever_larger_types_meets_the_limit() {
 }
 
 #[test]
-fn relocations_that_lead_nowhere_are_refused() {
+fn invalid_relocations_are_refused() {
     let reloc = |kind, target| CodeReloc { offset: 0, kind, target, addend: 0 };
     for (kind, cause) in [
-        (RelocKind::Abs32, "(abs32) is not for code"),
-        (RelocKind::Arm64Branch26, "(arm64branch26) is not for code"),
-        (RelocKind::Unknown(77), "(unknown(77)) is not for code"),
+        (RelocKind::Abs32, "(abs32) does not apply to this machine"),
+        (RelocKind::Arm64Branch26, "(arm64branch26) does not apply to this machine"),
+        (RelocKind::Unknown(77), "(unknown(77)) does not apply to this machine"),
         (RelocKind::Abs64, "at 0x0, is out of bounds or has no target"),
     ] {
         let compile = Callback::new(move |_: &CompileRequest<'_>, _: &mut dyn Environment| {
@@ -106,17 +106,20 @@ fn relocations_that_lead_nowhere_are_refused() {
     }
 }
 
-/// What calls back in the same thread is one with the request that it is called for.
+/// A nested request on the same thread sees the job of the outer request.
 #[test]
-fn a_compiler_may_call_the_instantiator_back() {
+fn compiler_may_reenter_the_instantiator() {
     static SELF: OnceLock<Weak<JitInstantiator>> = OnceLock::new();
     let compile = Callback::new(|request: &CompileRequest<'_>, _: &mut dyn Environment| {
         let jit = SELF.get().unwrap().upgrade().unwrap();
-        assert!(!jit.try_jit_instantiate(b"unknown").is_err());
+        assert!(matches!(
+            jit.try_jit_instantiate(b"unknown"),
+            Err(InstantiateError::NotFound { .. })
+        ));
         let Err(InstantiateError::CircularDependency { cycle }) =
             jit.try_jit_instantiate(request.symbol)
         else {
-            panic!("it is being made");
+            panic!("the instance is being compiled");
         };
         assert!(cycle.len() >= 2 && *cycle[0] == *request.symbol);
         let value = match request.template {
@@ -140,7 +143,7 @@ fn a_compiler_may_call_the_instantiator_back() {
 }
 
 #[test]
-fn a_compiler_that_panics_leaves_nobody_waiting() {
+fn panicking_compiler_leaves_no_thread_waiting() {
     let compile = Callback::new(|request: &CompileRequest<'_>, _: &mut dyn Environment| {
         assert!(request.template != b"f", "on purpose");
         Ok(returns(1))
@@ -158,7 +161,7 @@ fn a_compiler_that_panics_leaves_nobody_waiting() {
 }
 
 #[test]
-fn broken_metadata_is_refused_and_changes_nothing() {
+fn malformed_metadata_is_refused_without_effect() {
     let (jit, _) = loaded(SILENT, &[Spec::new().both("f", "ret 1")]);
     let sound = Spec::new().both("f", "ret 2");
     let text = sound.note_text();
@@ -185,7 +188,7 @@ fn broken_metadata_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_note_of_size_0_needs_an_end() {
+fn note_of_size_0_requires_an_end_marker() {
     let sample = include_bytes!("../../../tests/samples/note-zero-size.smf");
     let (jit, _) = loaded(SILENT, &[]);
     jit.load_smf_bytes(b"a", sample).unwrap();
@@ -199,7 +202,7 @@ fn a_note_of_size_0_needs_an_end() {
 
 /// As long as a note may be whose size is not stated: 1 MiB, the terminator included.
 #[test]
-fn a_note_of_a_mebibyte_is_read_and_updated() {
+fn note_of_1_mib_is_read_and_updated() {
     let spec = Spec::new().both("f", "ret 1").both("g", "ret 2");
     let text = spec.note_text();
     let (rows, end) = text.split_at(text.rfind("# END_NOTE").unwrap());
@@ -215,7 +218,7 @@ fn a_note_of_a_mebibyte_is_read_and_updated() {
 }
 
 #[test]
-fn a_hundred_thousand_possible_entries_are_found() {
+fn hundred_thousand_possible_rows_are_found() {
     let mut module = Spec::new().template("f", "ret 1");
     for number in 0..100_000 {
         module = module.possible("f", &format!("T{number}"), &format!("fn$f$T{number}"));
@@ -231,7 +234,7 @@ fn a_hundred_thousand_possible_entries_are_found() {
 }
 
 #[test]
-fn ready_made_code_of_two_instances_is_linked() {
+fn precompiled_code_of_two_instances_is_linked() {
     // mov eax, edi; add eax, 5; ret - and a call of that.
     let five = encode_precompiled(&[Variant {
         arch: Arch::X86_64,
@@ -256,5 +259,5 @@ fn ready_made_code_of_two_instances_is_linked() {
     let result = jit.try_jit_instantiate(b"tail$i64");
     assert_eq!(call_at(result.as_ref().unwrap().address(), &[37]), 42);
     let other = jit.try_jit_instantiate(b"tail$f64").unwrap_err().to_string();
-    assert!(other.contains("not made for these types"), "{other}");
+    assert!(other.contains("no precompiled code for these types"), "{other}");
 }

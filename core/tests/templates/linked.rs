@@ -38,7 +38,7 @@ pub(crate) fn user(import: &str) -> ModuleBytes {
 }
 
 #[test]
-fn a_module_that_misses_an_instance_loads_and_runs() {
+fn module_with_a_missing_instance_loads_and_runs() {
     let (jit, _) = loaded(
         SILENT,
         &[Spec::new().template("Vec", "ret 64").possible("Vec", "i64", "fn$Vec$i64")],

@@ -5,12 +5,12 @@
 
 mod behaviours;
 mod build;
+mod code_cache;
 mod hostile;
-mod kept;
+mod ir;
 mod linked;
 mod processes;
 mod threads;
-mod typed;
 mod updates;
 
 use smf_core::trap;

@@ -23,7 +23,7 @@ const FIRST: &str = "SMF_TEST_FIRST";
 
 /// What the test runs several times, each in a process of its own.
 #[test]
-fn one_of_several_processes() {
+fn child_process() {
     let (Some(path), Ok(first)) = (env::var_os(MODULE), env::var(FIRST)) else { return };
     let compiler =
         Callback::new(|request: &CompileRequest<'_>, environment: &mut dyn Environment| {
@@ -62,7 +62,7 @@ fn make_all(path: &Path, archived: Option<&str>) {
     let children: Vec<_> = (0..3)
         .map(|first| {
             let mut child = Command::new(env::current_exe().unwrap());
-            child.args(["--exact", "processes::one_of_several_processes", "--test-threads=1"]);
+            child.args(["--exact", "processes::child_process", "--test-threads=1"]);
             child.envs(archived.map(|name| (ARCHIVED, name)));
             child.env(MODULE, path).env(FIRST, first.to_string()).spawn().unwrap()
         })
@@ -81,7 +81,7 @@ fn check(module: &[u8]) {
 }
 
 #[test]
-fn processes_lose_no_rows_of_each_other() {
+fn concurrent_processes_lose_no_rows() {
     let directory = Directory::new("processes");
     directory.file("a.smf", &module());
     let path = directory.0.join("a.smf");
@@ -91,7 +91,7 @@ fn processes_lose_no_rows_of_each_other() {
 }
 
 #[test]
-fn processes_lose_no_rows_of_each_other_in_an_archive() {
+fn concurrent_processes_lose_no_rows_in_an_archive() {
     let directory = Directory::new("processes-archive");
     directory.file("a.lsm", &archive(&[("x", b"first"), ("m", &module()), ("y", b"last")]));
     let path = directory.0.join("a.lsm");

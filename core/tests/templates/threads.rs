@@ -50,7 +50,7 @@ fn slow(count: Arc<AtomicU32>, modules: &[Spec]) -> JitInstantiator {
 }
 
 #[test]
-fn eight_threads_compile_once() {
+fn eight_threads_compile_an_instance_once() {
     for _ in 0..20 {
         let count = Arc::new(AtomicU32::new(0));
         let jit =
@@ -70,7 +70,7 @@ fn eight_threads_compile_once() {
 }
 
 #[test]
-fn eight_threads_hear_of_one_failure() {
+fn eight_threads_get_the_same_failure() {
     let count = Arc::new(AtomicU32::new(0));
     let jit = slow(count.clone(), &[Spec::new().both("f", "fail why")]);
     let told = all(|_| jit.try_jit_instantiate(b"f$i64").unwrap_err().to_string());
@@ -80,7 +80,7 @@ fn eight_threads_hear_of_one_failure() {
 
 /// A circle that no thread closes alone: each waits for what the other makes.
 #[test]
-fn a_circle_across_threads_is_found() {
+fn circular_dependency_across_threads_is_detected() {
     for _ in 0..20 {
         let module = Spec::new()
             .both("a", "instance b i64")
@@ -105,7 +105,7 @@ fn a_circle_across_threads_is_found() {
 
 /// How deep it is from here does not matter to who comes from elsewhere.
 #[test]
-fn the_depth_of_one_thread_is_not_that_of_another() {
+fn depth_is_counted_per_thread() {
     let module = (0..10).fold(Spec::new(), |module, number| {
         module.both(&format!("f{number}"), format!("instance f{} i64", number + 1))
     });
@@ -118,7 +118,7 @@ fn the_depth_of_one_thread_is_not_that_of_another() {
 }
 
 #[test]
-fn threads_that_make_and_update_lose_nothing() {
+fn concurrent_updates_lose_no_rows() {
     let (directory, (jit, count)) = (Directory::new("threads"), instantiator(JitConfig::default()));
     let module = (0..40).fold(Spec::new(), |module, number| {
         module.both(&format!("f{number}"), format!("ret {number}"))

@@ -38,7 +38,7 @@ fn two() -> Spec {
 }
 
 #[test]
-fn the_note_is_updated_in_memory() {
+fn note_is_updated_in_memory() {
     let (jit, _) = loaded(JitConfig::default(), &[two()]);
     assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
     let (possible, made) = rows(&jit.note(b"m0").unwrap().unwrap());
@@ -46,7 +46,7 @@ fn the_note_is_updated_in_memory() {
 }
 
 #[test]
-fn the_note_is_updated_on_disk() {
+fn note_is_updated_on_disk() {
     for layout in [Layout::Packed, Layout::Native] {
         let (directory, (jit, _)) = (Directory::new("disk"), instantiator(JitConfig::default()));
         let path = directory.file("a.smf", &two().layout(layout).file());
@@ -69,7 +69,7 @@ fn the_note_is_updated_on_disk() {
 }
 
 #[test]
-fn what_was_made_is_possible_no_more() {
+fn compiled_instance_is_no_longer_possible() {
     let (jit, _) = loaded(JitConfig::default(), &[two()]);
     assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
     assert!(!jit.can_jit_instantiate(b"f$i64") && jit.find_possible(b"f$i64").unwrap().is_none());
@@ -78,7 +78,7 @@ fn what_was_made_is_possible_no_more() {
 }
 
 #[test]
-fn the_status_says_who_has_made_it() {
+fn status_of_row_is_jit_compiled() {
     let (jit, _) = loaded(JitConfig::default(), &[two()]);
     assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
     let note = jit.note(b"m0").unwrap().unwrap();
@@ -89,7 +89,7 @@ fn the_status_says_who_has_made_it() {
 }
 
 #[test]
-fn an_update_that_fails_leaves_usable_code_and_the_old_file() {
+fn failed_update_leaves_the_instance_and_the_old_file() {
     let (directory, (jit, count)) = (Directory::new("fails"), instantiator(JitConfig::default()));
     let path = directory.file("a.smf", &two().file());
     let file = directory.0.join("a.smf");
@@ -114,7 +114,7 @@ fn an_update_that_fails_leaves_usable_code_and_the_old_file() {
 }
 
 #[test]
-fn updates_can_be_switched_off() {
+fn disabled_updates_leave_the_file_unchanged() {
     let (directory, (jit, _)) = (Directory::new("off"), instantiator(SILENT));
     let path = directory.file("a.smf", &two().file());
     jit.load_smf_metadata(&path).unwrap();
@@ -130,7 +130,7 @@ fn updates_can_be_switched_off() {
 
 /// Everything that one request makes is told at once, each module of what is its own.
 #[test]
-fn instances_that_were_needed_are_told_as_well() {
+fn required_instances_are_recorded() {
     let (directory, (jit, _)) = (Directory::new("needed"), instantiator(JitConfig::default()));
     let one = directory.file("a.smf", &Spec::new().both("f", "instance g i64").file());
     let other =
@@ -151,7 +151,7 @@ pub(crate) fn archive(modules: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// The module is replaced inside the archive, whose other modules and hashes stay true.
 #[test]
-fn a_module_in_an_archive_is_told_there() {
+fn archived_module_is_updated_in_its_archive() {
     let (directory, (jit, _)) = (Directory::new("archive"), instantiator(JitConfig::default()));
     let module = two().file();
     let path =
@@ -194,7 +194,7 @@ fn a_module_in_an_archive_is_told_there() {
 }
 
 #[test]
-fn a_file_that_is_another_module_by_now_is_left_alone() {
+fn replaced_file_is_left_unchanged() {
     let (directory, (jit, _)) = (Directory::new("other"), instantiator(JitConfig::default()));
     let path = directory.file("a.smf", &two().file());
     jit.load_smf_metadata(&path).unwrap();

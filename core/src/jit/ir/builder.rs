@@ -69,16 +69,16 @@ impl<T: Into<ValueType>> From<T> for TypeArgument {
     }
 }
 
-/// A typed body in the making.
+/// Builds an IR function.
 ///
-/// A mistake is kept and reported by [`FunctionBuilder::finish`], so that a body can be written down
-/// without a question mark on every line.
+/// The first error is recorded and returned by [`FunctionBuilder::finish`], so that the other methods return
+/// no results.
 ///
 /// ```
-/// use smf_core::jit::typed::{Body, BodyBuilder, Condition, Type, Verified};
+/// use smf_core::jit::ir::{Condition, Function, FunctionBuilder, ValueType, Verified};
 ///
-/// let element = Type::Parameter(0);
-/// let mut body = BodyBuilder::new(1, Some(element));
+/// let element = ValueType::Parameter(0);
+/// let mut body = FunctionBuilder::new(1, Some(element));
 /// let (a, b) = (body.param(element), body.param(element));
 /// let second = body.label();
 /// body.branch(Condition::Less, element, a, b, second);
@@ -86,7 +86,7 @@ impl<T: Into<ValueType>> From<T> for TypeArgument {
 /// body.bind(second);
 /// body.return_value(element, b);
 /// let bytes = body.finish()?;
-/// assert!(Verified::new(Body::parse(&bytes)?).is_ok());
+/// assert!(Verified::new(Function::parse(&bytes)?).is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]

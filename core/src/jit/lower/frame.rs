@@ -14,7 +14,7 @@ use super::variable::{Value, Variable};
 use super::{Body, Lowering, Shape};
 use crate::jit::machine::{ARGUMENTS, Source};
 use crate::jit::x64::{Assembler, Cond, Gpr, GprOrStack, Growing, Mem, W32, W64};
-use crate::trap::bytecode::{MAX_VECTOR, activation_charge};
+use crate::trap::bytecode::{MAX_STACK_DEPTH, activation_charge};
 
 /// Arguments that are passed in registers.
 const IN_REGISTERS: u16 = 6;
@@ -72,7 +72,7 @@ impl Frame {
         self.saved = homes.kept;
         self.params = params;
         self.moved = 0;
-        self.is_too_long = max_stack_depth > MAX_VECTOR;
+        self.is_too_long = max_stack_depth > MAX_STACK_DEPTH;
         (self.first_local, self.locals_end) = locals_in_words(shape, homes, calls != 0);
         self.looks_for_interrupts = calls != 0 || shape.tail_calls;
         self.lay_out(if self.is_too_long { 0 } else { 8 * max_stack_depth }, shape.most_arguments);

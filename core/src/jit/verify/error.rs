@@ -137,10 +137,10 @@ impl fmt::Display for Fault {
                 write!(f, "names local {local} of a function that has {locals}")
             }
             Fault::NoSlot { slot, length } => {
-                write!(f, "reads slot {slot} of a vector of {length} values")
+                write!(f, "reads slot {slot} of an operand stack of {length} values")
             }
             Fault::Underflow { needed, length } => {
-                write!(f, "pops {needed} of a vector of {length} values")
+                write!(f, "pops {needed} of an operand stack of {length} values")
             }
             Fault::Mixed { place } => {
                 write!(f, "reads {place}, which paths that meet left with different kinds")
@@ -150,7 +150,7 @@ impl fmt::Display for Fault {
             }
             Fault::Length { target, there, here } => write!(
                 f,
-                "leads to offset 0x{target:x} with a vector of {here} values, where another path has {there}"
+                "leads to offset 0x{target:x} with an operand stack of {here} values, where another path has {there}"
             ),
             Fault::NoFunction { callee, count } => {
                 write!(f, "calls function {callee} of a program of {count}")
@@ -169,7 +169,9 @@ impl fmt::Display for Fault {
             Fault::RunsOff => {
                 f.write_str("is called by other functions and its code ends without a return")
             }
-            Fault::NothingReturned => f.write_str("ends without a return and with an empty vector"),
+            Fault::NothingReturned => {
+                f.write_str("ends without a return and with an empty operand stack")
+            }
             Fault::Joins => f.write_str(
                 "meets other paths with more values than the length of the code allows to compare",
             ),

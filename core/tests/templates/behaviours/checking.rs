@@ -9,13 +9,13 @@ fn vec() -> [Spec; 1] {
 }
 
 #[test]
-fn nothing_can_be_made_when_switched_off() {
+fn disabled_instantiator_can_instantiate_nothing() {
     let (jit, _) = loaded(JitConfig { enabled: false, ..SILENT }, &vec());
     assert!(!jit.can_jit_instantiate(b"fn$Vec$i64"));
 }
 
 #[test]
-fn an_unknown_symbol_cannot_be_made() {
+fn unlisted_symbol_cannot_be_instantiated() {
     let (jit, _) = loaded(SILENT, &vec());
     for symbol in [&b"unknown_symbol"[..], b"", b"fn$Vec$i6", b"fn$Vec$i64 ", b"Vec", b"\xff"] {
         assert!(!jit.can_jit_instantiate(symbol));
@@ -23,17 +23,17 @@ fn an_unknown_symbol_cannot_be_made() {
 }
 
 #[test]
-fn a_symbol_of_the_metadata_can_be_made() {
+fn listed_symbol_can_be_instantiated() {
     assert!(loaded(SILENT, &vec()).0.can_jit_instantiate(b"fn$Vec$i64"));
 }
 
 #[test]
-fn nothing_is_found_for_an_unknown_symbol() {
+fn unlisted_symbol_has_no_entry() {
     assert_eq!(loaded(SILENT, &vec()).0.find_possible(b"unknown_symbol").unwrap(), None);
 }
 
 #[test]
-fn what_the_metadata_says_is_found() {
+fn listed_symbol_has_its_entry() {
     let found = loaded(SILENT, &vec()).0.find_possible(b"fn$Vec$i64").unwrap();
     let expected = PossibleEntry {
         path: b"m0"[..].into(),

@@ -6,14 +6,14 @@ use smf_core::templates::{JitConfig, JitInstantiator};
 use crate::build::{SILENT, Spec, instantiator, loaded};
 
 #[test]
-fn the_default_configuration() {
+fn default_configuration_has_the_documented_values() {
     let JitConfig { update_smf, max_depth, enabled, verbose, keep_code } = JitConfig::default();
     assert_eq!((update_smf, max_depth, enabled, verbose), (true, 50, true, false));
     assert!(!keep_code);
 }
 
 #[test]
-fn a_configuration_of_ones_own() {
+fn custom_configuration_is_kept() {
     let config = JitConfig {
         update_smf: false,
         max_depth: 100,
@@ -25,26 +25,26 @@ fn a_configuration_of_ones_own() {
 }
 
 #[test]
-fn instantiation_can_be_switched_off() {
+fn instantiation_can_be_disabled() {
     let config = JitConfig { enabled: false, ..JitConfig::default() };
     assert!(!JitInstantiator::new(config, CodeMemory::default()).unwrap().config().enabled);
 }
 
 #[test]
-fn made_with_the_default_configuration() {
+fn new_instantiator_with_default_configuration_is_empty() {
     let stats = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap().stats();
     assert_eq!((stats.cached_count, stats.loaded_smf_count), (0, 0));
 }
 
 #[test]
-fn made_with_a_configuration_of_ones_own() {
+fn new_instantiator_has_its_configuration() {
     let config = JitConfig { max_depth: 25, verbose: true, ..SILENT };
     let jit = JitInstantiator::new(config, CodeMemory::default()).unwrap();
     assert_eq!((jit.config().max_depth, jit.config().verbose), (25, true));
 }
 
 #[test]
-fn nothing_is_there_at_first() {
+fn new_instantiator_finds_nothing() {
     let (jit, count) = instantiator(JitConfig::default());
     assert!(jit.find_possible(b"f$i64").unwrap().is_none() && jit.address(b"f$i64").is_none());
     assert!(jit.note(b"m0").unwrap().is_none() && jit.stats().failed_count == 0);

@@ -16,7 +16,7 @@ fn metadata_is_loaded() {
 }
 
 #[test]
-fn a_second_load_takes_the_place_of_the_first() {
+fn second_load_replaces_the_first() {
     let (directory, (jit, _)) = (Directory::new("again"), instantiator(JitConfig::default()));
     let path = directory.file("a.smf", &Spec::new().both("f", "ret 1").both("h", "ret 2").file());
     jit.load_smf_metadata(&path).unwrap();
@@ -27,7 +27,7 @@ fn a_second_load_takes_the_place_of_the_first() {
 }
 
 #[test]
-fn a_missing_file_is_an_error() {
+fn missing_file_is_refused() {
     let (directory, (jit, _)) = (Directory::new("missing"), instantiator(JitConfig::default()));
     let path = directory.0.join("nonexistent.smf").into_os_string().into_encoded_bytes();
     let error = jit.load_smf_metadata(&path).unwrap_err();

@@ -16,7 +16,7 @@ fn resolver(modules: &[Spec]) -> (JitSymbolResolver, Arc<AtomicU32>) {
 }
 
 #[test]
-fn it_is_made_empty() {
+fn new_resolver_is_empty() {
     let resolver = JitSymbolResolver::new(
         JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap(),
     );
@@ -25,14 +25,14 @@ fn it_is_made_empty() {
 }
 
 #[test]
-fn a_registered_symbol_is_resolved() {
+fn registered_symbol_is_resolved() {
     let (resolver, _) = resolver(&[]);
     assert_eq!(resolver.register(b"known_symbol", 0x1000).unwrap(), None);
     assert_eq!(resolver.resolve(b"known_symbol"), Some(0x1000));
 }
 
 #[test]
-fn several_symbols_are_resolved() {
+fn many_registered_symbols_are_resolved() {
     let (resolver, _) = resolver(&[]);
     for number in 0..100u64 {
         resolver.register(format!("s{number}").as_bytes(), 0x1000 + number).unwrap();
@@ -42,7 +42,7 @@ fn several_symbols_are_resolved() {
 }
 
 #[test]
-fn registering_again_overwrites() {
+fn second_registration_overwrites() {
     let (resolver, _) = resolver(&[Spec::new().both("f", "ret 1")]);
     resolver.register(b"f", 0x1000).unwrap();
     assert_eq!(resolver.register(b"f", 0x2000).unwrap(), Some(0x1000));
@@ -54,19 +54,19 @@ fn registering_again_overwrites() {
 }
 
 #[test]
-fn an_unknown_symbol_is_not_resolved() {
+fn unknown_symbol_is_not_resolved() {
     assert_eq!(resolver(&[Spec::new()]).0.resolve(b"unknown_symbol"), None);
 }
 
 #[test]
-fn a_symbol_that_is_missing_is_made() {
+fn missing_symbol_is_instantiated() {
     let (resolver, count) = resolver(&[Spec::new().both("f", "ret 5")]);
     assert_eq!(call_at(resolver.resolve(b"f$i64").unwrap(), &[]), 5);
     assert_eq!(count.load(Relaxed), 1);
 }
 
 #[test]
-fn what_was_made_is_kept() {
+fn repeated_lookup_compiles_once() {
     let (resolver, count) = resolver(&[Spec::new().both("f", "ret 5")]);
     let addresses = [(); 3].map(|()| resolver.resolve(b"f$i64"));
     assert!(addresses[0].is_some() && addresses.iter().all(|other| *other == addresses[0]));
@@ -74,14 +74,14 @@ fn what_was_made_is_kept() {
 }
 
 #[test]
-fn what_cannot_be_made_is_not_resolved() {
+fn failed_instance_is_not_resolved() {
     let (resolver, count) = resolver(&[Spec::new().both("f", "fail why")]);
     assert_eq!([(); 3].map(|()| resolver.resolve(b"f$i64")), [None; 3]);
     assert_eq!(count.load(Relaxed), 1);
 }
 
 #[test]
-fn it_loads_modules() {
+fn resolver_loads_modules() {
     let directory = Directory::new("resolver");
     let (jit, _) = instantiator(SILENT);
     let resolver = JitSymbolResolver::new(jit);
@@ -90,7 +90,7 @@ fn it_loads_modules() {
 }
 
 #[test]
-fn a_module_that_cannot_be_loaded_is_an_error() {
+fn malformed_module_is_refused() {
     let directory = Directory::new("resolver-error");
     let (resolver, _) = resolver(&[]);
     assert!(resolver.load(b"/nonexistent/a.smf").is_err());

@@ -74,7 +74,7 @@ fn put(path: &[u8], payload: &[u8]) {
 }
 
 #[test]
-fn the_next_process_compiles_nothing() {
+fn cached_code_is_used_by_the_next_process() {
     for layout in [Layout::Packed, Layout::Native] {
         let directory = Directory::new("kept");
         let path = directory.file("a.smf", &chain().layout(layout).file());
@@ -92,7 +92,7 @@ fn the_next_process_compiles_nothing() {
 }
 
 #[test]
-fn compact_modules_keep_code_as_well() {
+fn compact_module_caches_code() {
     let directory = Directory::new("compact");
     let sample = include_bytes!("../../../tests/samples/compact.smf");
     let path = directory.file("a.smf", sample);
@@ -136,7 +136,7 @@ fn compact_modules_keep_code_as_well() {
 /// Typed bodies: callees without rows, traps, and what a caller may expect of a callee.
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn typed_bodies_are_kept_with_all_that_they_call() {
+fn ir_instances_are_cached_with_their_callees() {
     let text = "template f<T>(a: T, b: T) -> T\ncall a = halve<T>(a)\ndiv T a, a, b\nreturn T a\nend\n\
                 template halve<T>(a: T) -> T\nlocal two: T\nconst T two, 2\ndiv T a, a, two\n\
                 return T a\nend";
@@ -162,7 +162,7 @@ fn typed_bodies_are_kept_with_all_that_they_call() {
 }
 
 #[test]
-fn code_is_kept_only_when_that_is_asked_for() {
+fn code_is_cached_only_if_enabled() {
     let directory = Directory::new("off");
     let path = directory.file("a.smf", &chain().file());
     let off = JitConfig { keep_code: false, ..KEEPING };
@@ -184,7 +184,7 @@ fn code_is_kept_only_when_that_is_asked_for() {
 }
 
 #[test]
-fn code_of_another_template_or_compiler_is_passed_over() {
+fn cached_code_of_other_template_or_compiler_is_stale() {
     let directory = Directory::new("stale");
     let path = directory.file("a.smf", &chain().file());
     run(&path, KEEPING, COMPILER);
@@ -220,7 +220,7 @@ fn with_record(path: &[u8], change: impl FnOnce(&mut CachedCode<'static>)) {
 }
 
 #[test]
-fn a_record_counts_only_if_everything_is_as_it_says() {
+fn record_is_valid_only_if_all_fields_match() {
     let directory = Directory::new("record");
     let path = directory.file("a.smf", &Spec::new().both("f", "ret 4").file());
     let silent = JitConfig { update_smf: false, ..KEEPING };
@@ -251,7 +251,7 @@ fn a_record_counts_only_if_everything_is_as_it_says() {
 
 /// Every prefix of the section, and every flipped bit of it: the instance is what its template says.
 #[test]
-fn no_damage_of_kept_code_is_run() {
+fn damaged_cached_code_is_not_run() {
     let directory = Directory::new("damage");
     let path = directory.file("a.smf", &chain().file());
     run(&path, KEEPING, COMPILER);
@@ -276,7 +276,7 @@ fn no_damage_of_kept_code_is_run() {
 
 /// Records that state a true hash and mean nothing: the worst is an instance that is compiled, or an error.
 #[test]
-fn hostile_records_do_no_harm() {
+fn malformed_records_are_ignored() {
     use smf_core::format::RelocKind;
     use smf_core::format::ext::cached_code::CachedTarget;
     let directory = Directory::new("hostile");
@@ -316,7 +316,7 @@ fn hostile_records_do_no_harm() {
 }
 
 #[test]
-fn another_versions_code_stays_and_is_told() {
+fn cache_of_other_version_is_kept_and_reported() {
     let directory = Directory::new("version");
     let path = directory.file("a.smf", &Spec::new().both("f", "ret 4").file());
     let newer = b"CODE\x02\0\0\0something newer";

@@ -60,7 +60,7 @@ fn address<T>(values: &mut [T]) -> i64 {
 }
 
 #[test]
-fn generic_functions_run_out_of_either_container() {
+fn generic_functions_run_from_both_containers() {
     for gtpl in [false, true] {
         let resolver = resolver(&["i64", "u8", "i32"], gtpl);
         let find = |name: &str| resolver.resolve(name.as_bytes()).unwrap();
@@ -79,7 +79,7 @@ fn generic_functions_run_out_of_either_container() {
 }
 
 #[test]
-fn a_vector_of_four_types_grows() {
+fn generic_vector_grows_for_four_types() {
     let types = ["i64", "i32", "f64", "u8"];
     let resolver = resolver(&types, true);
     for ty in types {
@@ -108,7 +108,7 @@ fn a_vector_of_four_types_grows() {
 }
 
 #[test]
-fn a_trap_is_an_error_of_the_call_and_of_no_other() {
+fn trap_is_returned_by_the_call_on_its_thread() {
     let resolver = resolver(&["i64"], false);
     let divide = resolver.resolve(b"divide$i64").unwrap();
     std::thread::scope(|scope| {
@@ -160,7 +160,7 @@ fn modules_load_that_miss_instances_of_typed_templates() {
 
 /// The function in which it happened, and not the one that was called.
 #[test]
-fn a_trap_says_in_which_instance_it_happened() {
+fn trap_names_its_instance() {
     let text = "template outer<T>(a: T, b: T) -> T\ncall a = inner<T>(a, b)\nreturn T a\nend\n\
                 template inner<T>(a: T, b: T) -> T\ndiv T a, a, b\nreturn T a\nend";
     let mut module = Spec::new().possible("outer", "i64", "fn$outer$i64");
@@ -199,7 +199,7 @@ fn told(module: Spec, symbol: &str) -> String {
 }
 
 #[test]
-fn bodies_that_cannot_be_meant_are_told_with_symbol_and_cause() {
+fn invalid_functions_are_refused_with_symbol_and_cause() {
     let call = |what: &str| format!("template f<T>(a: T)\n{what}\nreturn_none\nend\n");
     let grow = call("call f<Box<T>>(a)").replace("(a: T)", "()").replace("(a)", "()");
     let double = grow.replace("Box<T>", "Pair<T, T>");
@@ -230,7 +230,7 @@ fn bodies_that_cannot_be_meant_are_told_with_symbol_and_cause() {
 }
 
 #[test]
-fn damaged_bodies_are_told_with_symbol_and_cause() {
+fn malformed_functions_are_refused_with_symbol_and_cause() {
     let body = &parse(PROGRAMS).unwrap()[0].body;
     let with = |at: usize, byte: u8| {
         let mut body = body.clone();
@@ -254,7 +254,7 @@ fn damaged_bodies_are_told_with_symbol_and_cause() {
 }
 
 #[test]
-fn a_type_without_meaning_is_refused_with_the_place() {
+fn operation_undefined_for_a_type_is_refused_with_its_offset() {
     let bits = parse("template bits<T>(a: T) -> T\nshl T a, a, 1\nreturn T a\nend").unwrap();
     let module = Spec::new().template("bits", &bits[0].body);
     let module = module.possible("bits", "f64", "bits$f64").possible("bits", "text", "bits$text");

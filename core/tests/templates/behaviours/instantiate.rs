@@ -8,7 +8,7 @@ use crate::build::{SILENT, Spec, loaded};
 use crate::call_at;
 
 #[test]
-fn switched_off_nothing_is_found() {
+fn disabled_instantiator_returns_not_found() {
     let modules = [Spec::new().both("f", "ret 1")];
     let (jit, count) = loaded(JitConfig { enabled: false, ..SILENT }, &modules);
     let result = jit.try_jit_instantiate(b"f$i64");
@@ -17,7 +17,7 @@ fn switched_off_nothing_is_found() {
 }
 
 #[test]
-fn the_depth_is_limited() {
+fn dependency_depth_is_limited() {
     let modules =
         [Spec::new().both("a", "instance b i64").both("b", "instance c i64").both("c", "ret 9")];
     let (jit, _) = loaded(JitConfig { max_depth: 2, ..SILENT }, &modules);
@@ -34,7 +34,7 @@ fn the_depth_is_limited() {
 }
 
 #[test]
-fn the_same_request_gives_the_same_code_and_address() {
+fn repeated_request_returns_the_same_instance() {
     let (jit, count) = loaded(SILENT, &[Spec::new().both("f", "ret 1")]);
     let [first, second] = [(); 2].map(|()| jit.try_jit_instantiate(b"f$i64").unwrap().clone());
     assert_eq!((first.address(), first.code()), (second.address(), second.code()));
@@ -42,7 +42,7 @@ fn the_same_request_gives_the_same_code_and_address() {
 }
 
 #[test]
-fn a_circle_is_told_with_its_path() {
+fn circular_dependency_lists_its_path() {
     let modules = [Spec::new()
         .both("start", "instance a i64")
         .both("a", "instance b i64")
@@ -61,7 +61,7 @@ fn a_circle_is_told_with_its_path() {
 }
 
 #[test]
-fn an_unknown_symbol_is_not_found() {
+fn unknown_symbol_is_not_found() {
     let result = loaded(SILENT, &[Spec::new()]).0.try_jit_instantiate(b"unknown");
     let Err(InstantiateError::NotFound { symbol }) = result else { panic!("{result:?}") };
     assert_eq!(&*symbol, b"unknown");
