@@ -1,5 +1,5 @@
-//! Instances of templates, as the process knows them: where their code may be called, what tools are told of
-//! it, and what they are called when one of them traps.
+//! Process-wide registration of template instances: callable addresses, tools, and symbols for error
+//! messages.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,19 +16,19 @@ use crate::fork::{HeldAtFork, ProcessLock};
 use crate::stderr;
 use crate::tools::{self, Announced, Function};
 
-/// The symbols of instances, by where they begin.
+/// The symbols of instances by start address.
 static SYMBOLS: ProcessLock<Symbols> =
     ProcessLock::new(HashMap::with_hasher(BuildHasherDefault::new()));
 
-/// The locks of this file, for the thread that forks.
+/// The locks of this file that `fork` handlers take.
 pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[&SYMBOLS];
 
 type Symbols = HashMap<u64, Box<[u8]>, BuildHasherDefault<DefaultHasher>>;
 
-/// A symbol that is known as long as its code is there.
-struct Known(u64);
+/// The registration of a symbol, removed on drop.
+struct SymbolEntry(u64);
 
-impl Known {
+impl SymbolEntry {
     fn enter(start: u64, symbol: &[u8]) -> Result<Self, AllocError> {
         let symbol = try_copy_bytes(symbol)?;
         let mut symbols = SYMBOLS.lock();
@@ -38,19 +38,18 @@ impl Known {
     }
 }
 
-impl Drop for Known {
+impl Drop for SymbolEntry {
     fn drop(&mut self) {
         SYMBOLS.lock().remove(&self.0);
     }
 }
 
-/// An error of a call, with the name of the instance in which it happened, where that is known and another
-/// one than `called`, which who reads it knows.
+/// An error of a call. Its message names the instance that trapped, if it is known and not `called`.
 #[derive(Clone, Copy, Debug)]
 pub struct InCall<'c> {
-    /// What was called; empty for something without a name.
+    /// The symbol of the called function; empty if it has none.
     pub called: &'c [u8],
-    /// What came of it.
+    /// The error.
     pub error: TrapError,
 }
 
@@ -66,31 +65,31 @@ impl fmt::Display for InCall<'_> {
     }
 }
 
-/// Tells the process of every instance, and standard error of what happens if that is wanted.
+/// Registers every instance with the process and the tools, and writes log messages to standard error.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Announce;
 
-/// Tells the tools that are on of one function; what comes back is dropped before the code goes.
+/// Registers a function with the enabled tools. The registration is dropped before the code is freed.
 pub(crate) fn name_code(name: &[u8], code: &Range<usize>) -> Option<Announced> {
     if !tools::is_on() {
         return None;
     }
     let range = code.start as u64..code.end as u64;
     let function = Function { address: range.start, size: range.end - range.start, name };
-    // Code without a name is no reason not to run it.
+    // A failed registration is reported; the code runs without a name.
     tools::announce(&[function], &[range]).inspect_err(tools::report).ok()
 }
 
 impl Observer for Announce {
     fn made(&self, symbol: &[u8], code: Range<usize>) -> AttachResult {
-        let names = (Known::enter(code.start as u64, symbol)?, name_code(symbol, &code));
+        let names = (SymbolEntry::enter(code.start as u64, symbol)?, name_code(symbol, &code));
         #[cfg(feature = "c-api")]
         let names = (StubEntry::enter(code.start)?, names);
         Ok(Some(try_box(names)?))
     }
 
     fn say(&self, what: &str) {
-        // What cannot be told there cannot be told at all.
+        // Without memory the message is dropped.
         if let Ok(line) = try_concat(&[b"[jit] ", what.as_bytes(), b"\n"]) {
             stderr::write(&line);
         }

@@ -172,7 +172,7 @@ fn archive(module: &[u8]) -> &'static [u8] {
     archive.leak()
 }
 
-/// A body of typed bytecode that returns what it is given.
+/// A body of IR that returns what it is given.
 fn typed() -> Vec<u8> {
     let text = "template same<T>(a: T) -> T\nreturn T a\nend\n";
     parse(text).unwrap().remove(0).body

@@ -24,7 +24,7 @@ pub(crate) struct Spec {
     templates: Vec<(String, Vec<u8>)>,
     /// Template, type arguments, symbol.
     possible: Vec<[String; 3]>,
-    /// The text in the place of the note that would be made.
+    /// A text that replaces the generated note.
     note: Option<Vec<u8>>,
     gtpl: Option<u8>,
 }
@@ -40,7 +40,7 @@ impl Spec {
         }
     }
 
-    /// A template, whose body may be a script, see [`compiler`].
+    /// Adds a template, whose body may be a script for [`compiler`].
     pub(crate) fn template(mut self, name: &str, body: impl AsRef<[u8]>) -> Self {
         self.templates.push((name.into(), body.as_ref().to_vec()));
         self
@@ -65,7 +65,7 @@ impl Spec {
         Self { note: Some(note.to_vec()), ..self }
     }
 
-    /// A container that says how many parameters the one template has.
+    /// Selects a container that states the number of parameters of the only template.
     pub(crate) fn parameters(self, parameters: u8) -> Self {
         Self { gtpl: Some(parameters), ..self }
     }

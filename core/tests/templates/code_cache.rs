@@ -1,4 +1,4 @@
-//! Code that a module's file keeps: taken by the next process, and by none for which it is not made.
+//! The code cache of a module's file: valid records are used by the next process, others are ignored.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ const KEEPING: JitConfig =
 
 const COMPILER: CachePolicy = CachePolicy { compiler: 7, features: CpuFeatures::NONE };
 
-/// An instantiator as another process would have it, whose compiler of scripts lets its code be kept.
+/// A new instantiator, as in another process, with a compiler of scripts whose code is cached.
 fn process(config: JitConfig, keep: CachePolicy) -> (JitInstantiator, Arc<AtomicU32>) {
     let count = Arc::new(AtomicU32::new(0));
     let counted = count.clone();
@@ -43,7 +43,7 @@ fn process(config: JitConfig, keep: CachePolicy) -> (JitInstantiator, Arc<Atomic
     (jit, count)
 }
 
-/// What `f$i64` returns in a process of its own, and how often that asked its compiler.
+/// The result of `f$i64` in a new instantiator, and its number of compilations.
 fn run(path: &[u8], config: JitConfig, keep: CachePolicy) -> (i64, u32, JitInstantiator) {
     let (jit, count) = process(config, keep);
     jit.load_smf_metadata(path).unwrap();

@@ -1,4 +1,4 @@
-//! Input that cannot be meant: an error that names the symbol and the cause, and nothing half made.
+//! Malformed input: errors name the symbol and the cause, and have no side effects.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,7 +14,7 @@ use smf_core::templates::{
 use crate::build::{SILENT, Spec, loaded, returns};
 use crate::call_at;
 
-/// What is said of `symbol`, of which nothing may be left.
+/// The error for `symbol`. Nothing may remain of the instance.
 fn refused(module: Spec, symbol: &str) -> String {
     let (jit, _) = loaded(SILENT, &[module]);
     let error = jit.try_jit_instantiate(symbol.as_bytes()).unwrap_err().to_string();
@@ -200,7 +200,7 @@ fn note_of_size_0_requires_an_end_marker() {
     assert!(error.contains("no line `# END_NOTE`"), "{error}");
 }
 
-/// As long as a note may be whose size is not stated: 1 MiB, the terminator included.
+/// The maximum size of a note without a stated size: 1 MiB, including the terminator.
 #[test]
 fn note_of_1_mib_is_read_and_updated() {
     let spec = Spec::new().both("f", "ret 1").both("g", "ret 2");

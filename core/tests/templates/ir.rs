@@ -1,4 +1,4 @@
-//! Typed templates from text to result: through a module, its note, and the compiler of the house.
+//! Templates in IR, from text to result: through a module, its note, and `IrBodies`.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ fn host(name: &[u8]) -> Option<u64> {
 
 /// Calls an instance that may trap.
 fn land_at(address: u64, args: &[i64]) -> Result<i64, TrapError> {
-    // SAFETY: the tests keep the code that they call, and know what it takes.
+    // SAFETY: the callers own the code and pass arguments of its signature.
     unsafe { call_catching(address, args) }
 }
 
@@ -40,7 +40,7 @@ fn trap(code: u32, at: u32, function: u64) -> TrapError {
     TrapError::Trap(Trap { code, at, function })
 }
 
-/// All the programs, which may be made for some types.
+/// All sample programs, with possible instances for some types.
 fn resolver(types: &[&str], gtpl: bool) -> JitSymbolResolver {
     let mut module = if gtpl { Spec::new().parameters(1) } else { Spec::new() };
     for template in parse(PROGRAMS).unwrap() {
@@ -124,7 +124,7 @@ fn trap_is_returned_by_the_call_on_its_thread() {
     });
 }
 
-/// From text to result: a module imports an instance that nobody has made yet, loads, and runs.
+/// From text to result: a module that imports a missing instance loads and runs.
 #[test]
 fn modules_load_that_miss_instances_of_typed_templates() {
     let text = "template quotient<T>(a: T, b: T) -> T\ncall a = halve<T>(a)\ndiv T a, a, b\n\
@@ -132,7 +132,7 @@ fn modules_load_that_miss_instances_of_typed_templates() {
                 template halve<T>(a: T) -> T\nlocal two: T\ncall two = two()\ndiv T a, a, two\n\
                 return T a\nend\n\
                 template two() -> i64\nlocal n: i64\nconst i64 n, 2\nreturn i64 n\nend";
-    // What is no type of the template must be one of the callee's.
+    // A type that the template does not have must belong to the callee.
     let text =
         text.replace("call two = two()", "local n: i64\ncall n = two()\nconvert T two, i64 n");
     let mut module = Spec::new().possible("quotient", "i64", "fn$quotient$i64");
@@ -158,7 +158,7 @@ fn modules_load_that_miss_instances_of_typed_templates() {
     assert_eq!(made, [true; 3]);
 }
 
-/// The function in which it happened, and not the one that was called.
+/// The error names the function that trapped, not the one that was called.
 #[test]
 fn trap_names_its_instance() {
     let text = "template outer<T>(a: T, b: T) -> T\ncall a = inner<T>(a, b)\nreturn T a\nend\n\
@@ -178,7 +178,7 @@ fn trap_names_its_instance() {
     assert!(jit.instance_at(0).is_none());
 }
 
-/// What the symbol is refused for, of a module with these templates and one row.
+/// The error for `symbol` in a module with these templates and one row.
 fn refused(text: &str, row: [&str; 3]) -> String {
     let [template, arguments, symbol] = row;
     let mut module = Spec::new().possible(template, arguments, symbol);

@@ -1,4 +1,4 @@
-//! Modules whose imports are instances that nobody has made yet.
+//! Modules that import instances which do not exist yet.
 
 use std::sync::Arc;
 
@@ -52,14 +52,14 @@ fn module_with_a_missing_instance_loads_and_runs() {
     let module = loader.load(b"user", user("fn$Vec$i64")).unwrap();
     let main = loader.get(module).unwrap().function(b"main").unwrap();
     assert_eq!(call_at(main, &[]), 64);
-    // All who import it get the same.
+    // All importers get the same address.
     let resolved = loader.resolve(b"fn$Vec$i64").unwrap().unwrap().address;
     assert_eq!(Resolve::resolve(&*resolver, b"fn$Vec$i64"), Some(resolved));
     let other = loader.load(b"lacking", user("fn$Vec$f64")).unwrap_err().to_string();
     assert!(other.contains("unresolved import `fn$Vec$f64`"), "{other}");
 }
 
-/// The code of an instance may need what a module exports, which may need an instance.
+/// An instance requires an export of a module, which requires an instance.
 #[test]
 fn instances_and_modules_call_each_other() {
     let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());

@@ -1,5 +1,4 @@
-//! Templates that become code: what may be made, what is made, what modules are told, and everything that
-//! must be refused.
+//! Templates: possible instances, instantiation, updates of notes, and refused input.
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
@@ -15,8 +14,8 @@ mod updates;
 
 use smf_core::trap;
 
-/// Calls an address that the caller knows to be that of a function of these arguments.
+/// Calls a function with these arguments.
 fn call_at(address: u64, args: &[i64]) -> i64 {
-    // SAFETY: the tests keep the code that they call, and know what it takes.
+    // SAFETY: the callers own the code and pass arguments of its signature.
     unsafe { trap::call(address, args) }.unwrap()
 }

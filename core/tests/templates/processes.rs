@@ -21,7 +21,7 @@ const MODULE: &str = "SMF_TEST_MODULE";
 const ARCHIVED: &str = "SMF_TEST_ARCHIVED";
 const FIRST: &str = "SMF_TEST_FIRST";
 
-/// What the test runs several times, each in a process of its own.
+/// The child process of the tests below.
 #[test]
 fn child_process() {
     let (Some(path), Ok(first)) = (env::var_os(MODULE), env::var(FIRST)) else { return };
@@ -49,7 +49,7 @@ fn child_process() {
     }
 }
 
-/// The module that they share.
+/// The shared module.
 fn module() -> Vec<u8> {
     let all = (0..ROWS).fold(Spec::new(), |module, number| {
         module.both(&format!("f{number}"), format!("ret {number}"))
@@ -57,7 +57,7 @@ fn module() -> Vec<u8> {
     all.file()
 }
 
-/// Has three processes make all instances of the module in a file, or in an archive.
+/// Starts three processes that compile all instances of the module in a file or in an archive.
 fn make_all(path: &Path, archived: Option<&str>) {
     let children: Vec<_> = (0..3)
         .map(|first| {
@@ -71,7 +71,7 @@ fn make_all(path: &Path, archived: Option<&str>) {
     assert!(ended.iter().all(|status| status.success()), "{ended:?}");
 }
 
-/// Nothing is possible any more, everything was made, and the code of all is there.
+/// Checks that all rows have moved to `instantiations` and the code of all instances is cached.
 fn check(module: &[u8]) {
     let smf = Smf::parse(module).unwrap();
     smf.verify().unwrap();

@@ -1,4 +1,4 @@
-//! Many threads that want the same, or each other's.
+//! Concurrent requests for the same instance, or for instances that require each other.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -32,7 +32,7 @@ fn all<T: Send>(act: impl Fn(usize) -> T + Sync) -> Vec<T> {
     })
 }
 
-/// As the compiler of scripts, but slow, so that others come in between.
+/// As the compiler of scripts, with a delay, so that other threads interleave.
 fn slow(count: Arc<AtomicU32>, modules: &[Spec]) -> JitInstantiator {
     let compiler = Callback::new(move |request: &CompileRequest<'_>, env: &mut dyn Environment| {
         count.fetch_add(1, Relaxed);
@@ -78,7 +78,7 @@ fn eight_threads_get_the_same_failure() {
     assert_eq!(count.load(Relaxed), 1);
 }
 
-/// A circle that no thread closes alone: each waits for what the other makes.
+/// A cycle across threads: each waits for the instance that another one compiles.
 #[test]
 fn circular_dependency_across_threads_is_detected() {
     for _ in 0..20 {
@@ -103,7 +103,7 @@ fn circular_dependency_across_threads_is_detected() {
     }
 }
 
-/// How deep it is from here does not matter to who comes from elsewhere.
+/// The depth of a thread does not limit another thread.
 #[test]
 fn depth_is_counted_per_thread() {
     let module = (0..10).fold(Spec::new(), |module, number| {

@@ -1,4 +1,4 @@
-//! What modules are told: in memory, on disk, and when that cannot be.
+//! Updates of notes: in memory, on disk, and failed ones.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,7 @@ use smf_core::templates::{InstantiateError, JitConfig, MetadataError, UpdateErro
 use crate::build::{Directory, SILENT, Spec, instantiator, loaded};
 use crate::call_at;
 
-/// The symbols of a note: possible ones, and made ones with where and how.
+/// The symbols of a note: those of `possible`, and those of `instantiations` with status and location.
 fn rows(note: &[u8]) -> (Vec<String>, Vec<[String; 4]>) {
     let note = Note::parse(note, 0).unwrap();
     note.check().unwrap();
@@ -105,7 +105,7 @@ fn failed_update_leaves_the_instance_and_the_old_file() {
     assert!(message.ends_with("but its module was not updated: the file is read-only"));
     assert_eq!(call_at(instance.address(), &[]), 1);
     assert_eq!(fs::read(&file).unwrap(), before);
-    // It is there from now on, and the file is told when it can be.
+    // The instance exists; a later update writes the file.
     assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
     assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 1);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -128,7 +128,7 @@ fn disabled_updates_leave_the_file_unchanged() {
     assert_eq!((on_disk(&path).0.len(), on_disk(&path).1.len()), (0, 2));
 }
 
-/// Everything that one request makes is told at once, each module of what is its own.
+/// All instances of one request are recorded together, each in its module.
 #[test]
 fn required_instances_are_recorded() {
     let (directory, (jit, _)) = (Directory::new("needed"), instantiator(JitConfig::default()));
@@ -149,7 +149,7 @@ pub(crate) fn archive(modules: &[(&str, &[u8])]) -> Vec<u8> {
     archive
 }
 
-/// The module is replaced inside the archive, whose other modules and hashes stay true.
+/// The module is replaced inside the archive; the other modules and the hashes remain valid.
 #[test]
 fn archived_module_is_updated_in_its_archive() {
     let (directory, (jit, _)) = (Directory::new("archive"), instantiator(JitConfig::default()));
@@ -174,7 +174,7 @@ fn archived_module_is_updated_in_its_archive() {
     assert_eq!((possible, made.len()), (vec!["g$i64".to_owned()], 1));
     assert_eq!(made[0][1], format!("{}:0:0:jit", String::from_utf8_lossy(&name)));
     assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 2);
-    // What cannot be said is told: a damaged archive is left as it is.
+    // A damaged archive is an error and remains unchanged.
     let mut damaged = archive(&[("m", &module), ("y", b"last")]);
     let last = damaged.len() - 1;
     damaged[last] ^= 1;
@@ -188,7 +188,7 @@ fn archived_module_is_updated_in_its_archive() {
         "{result:?}"
     );
     assert_eq!(fs::read(directory.0.join("a.lsm")).unwrap(), damaged);
-    // And so is one without the module.
+    // So does an archive without the module.
     directory.file("a.lsm", &archive(&[("y", b"last")]));
     assert_eq!(jit.update(), Err(UpdateError::Changed));
 }

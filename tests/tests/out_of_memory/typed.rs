@@ -1,4 +1,4 @@
-//! Instances of templates with typed bodies, and their code as files keep it.
+//! Instances of templates with IR functions, and their code as files keep it.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,4 @@
-//! Templates of typed bytecode: made into code, found again, and how fast that code is.
+//! Templates in IR: instantiation, lookup, and the speed of the code.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! Makes a typed body, instruction by instruction.
+//! The builder of IR functions.
 //!
 //! The builder knows labels, shares what is said twice (constants, names, callees), and encodes. It
 //! does not check types: what it gives is checked like any other body, by

@@ -1,4 +1,4 @@
-//! Every way a typed body can fail to be one, or to be an instance, as one `Copy` value.
+//! Errors of malformed IR functions and of their instances.
 //!
 //! Offsets are in bytes from the begin of the body, so that they can be found in a listing.
 
@@ -110,16 +110,16 @@ impl From<AllocError> for IrError {
 impl fmt::Display for IrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Magic => f.write_str("not a typed body: it does not begin with SMTB"),
+            Self::Magic => f.write_str("not an IR function: the magic SMTB is missing"),
             Self::Version { version } => {
-                write!(f, "a typed body of version {version}, and only version 1 is known")
+                write!(f, "IR version {version} is not supported; this loader reads version 1")
             }
-            Self::Flags { flags } => write!(f, "a typed body with unknown flags 0x{flags:04x}"),
+            Self::Flags { flags } => write!(f, "an IR function with unknown flags 0x{flags:04x}"),
             Self::Length { stated, given } => {
-                write!(f, "a typed body states {stated} bytes and has {given}")
+                write!(f, "an IR function states {stated} bytes but has {given}")
             }
             Self::Tables { needed, stated } => {
-                write!(f, "the tables of a typed body take {needed} bytes and it states {stated}")
+                write!(f, "the tables of an IR function take {needed} bytes but it states {stated}")
             }
             Self::Parameters { count } => {
                 write!(f, "{count} type parameters, and a template has at most 64")
@@ -127,7 +127,7 @@ impl fmt::Display for IrError {
             Self::Arguments { given, expected } => {
                 write!(f, "{given} type arguments for a template with {expected} type parameters")
             }
-            Self::OutOfMemory => f.write_str("no memory for a typed body"),
+            Self::OutOfMemory => f.write_str("no memory for an IR function"),
             _ => self.fmt_place(f),
         }
     }
@@ -230,7 +230,7 @@ impl IrError {
                     }
                 }
             }
-            _ => f.write_str("a typed body that is not sound"),
+            _ => f.write_str("a malformed IR function"),
         }
     }
 }

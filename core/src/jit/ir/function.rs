@@ -1,4 +1,4 @@
-//! A typed body as it lies in a module: found, measured, and cut into its tables.
+//! The encoded form of an IR function, split into its tables.
 //!
 //! A body begins with its length, so that who does not know its version can step over it. Cutting
 //! allocates nothing, and looks only at the header; what the tables hold is the verifier's affair.
@@ -29,7 +29,7 @@ pub(super) const NAMED: u8 = 0xff;
 /// The longest name in bytes, without its NUL: many entries may share one, and each measures it.
 pub const MAX_NAME: usize = 1023;
 
-/// Whether bytes, those of a template out of either container, begin like a typed body.
+/// Whether the body of a template starts with the magic of an IR function.
 pub fn is_function(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
@@ -137,7 +137,7 @@ fn name_in(strings: &[u8], offset: u16) -> Option<&str> {
     core::str::from_utf8(from.get(..len)?).ok()
 }
 
-/// A typed body: the generic form of one function.
+/// A generic function: the encoded body of a template.
 #[derive(Clone, Copy, Debug)]
 pub struct Function<'d> {
     /// All of it.

@@ -1,4 +1,4 @@
-//! The operations of a typed body: their codes, their names, and what each does with its fields.
+//! The operations of the IR: codes, names and fields.
 //!
 //! The table of the format is in the description of the room above.
 

@@ -1,4 +1,4 @@
-//! The text form of typed bodies, both ways.
+//! The text form of IR functions.
 //!
 //! One statement a line; `#` begins a comment. A template begins with its name, its type parameters
 //! and its signature, and reaches to `end`:

@@ -1,4 +1,4 @@
-//! Making instances.
+//! Instantiation.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -27,7 +27,7 @@ fn dependency_depth_is_limited() {
     let text =
         "cannot instantiate `a$i64`: required instance `c$i64`: Maximum JIT depth (2) exceeded";
     assert_eq!(result.unwrap_err().to_string(), text);
-    // That is no property of the instances: from nearer by it goes, and then from afar.
+    // The limit is not a property of the instances: requests in two steps succeed.
     assert!(jit.try_jit_instantiate(b"b$i64").is_ok());
     let address = jit.try_jit_instantiate(b"a$i64").unwrap().address();
     assert_eq!(call_at(address, &[]), 9);
@@ -54,7 +54,7 @@ fn circular_dependency_lists_its_path() {
     let Err(InstantiateError::CircularDependency { cycle }) = result else { panic!("{result:?}") };
     let cycle: Vec<_> = cycle.iter().map(|symbol| std::str::from_utf8(symbol).unwrap()).collect();
     assert_eq!(cycle, ["a$i64", "b$i64", "c$i64", "a$i64"]);
-    // To call itself is an ordinary call.
+    // Direct recursion is not a cycle.
     let down = jit.try_jit_instantiate(b"down$i64");
     assert_eq!(call_at(down.as_ref().unwrap().address(), &[1000]), 1000);
     assert_eq!(jit.stats().cached_count, 1);

@@ -47,7 +47,7 @@ fn second_registration_overwrites() {
     resolver.register(b"f", 0x1000).unwrap();
     assert_eq!(resolver.register(b"f", 0x2000).unwrap(), Some(0x1000));
     assert_eq!(resolver.resolve(b"f"), Some(0x2000));
-    // Even what was made.
+    // Also an instance.
     let made = resolver.resolve(b"f$i64").unwrap();
     assert_eq!(resolver.register(b"f$i64", 0x3000).unwrap(), Some(made));
     assert_eq!(resolver.resolve(b"f$i64"), Some(0x3000));

@@ -1,4 +1,4 @@
-//! The kinds of results.
+//! The results of a request.
 
 use smf_core::templates::{InstantiateError, JitConfig};
 
