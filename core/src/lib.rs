@@ -1,17 +1,93 @@
-//! The whole SMF loader without std and without libc.
+//! A loader for SMF modules without std and without libc.
 //!
-//! Floors, lowest first; a room uses what stands below it and never looks up:
+//! An SMF module (Simple Module Format) holds machine code, bytecode or generic templates, with symbols and relocations.
+//! This crate parses a module, maps its code, links it, caches its bytes, and compiles bytecode and templates on demand.
+//! Paths, threads, symbols of the host, the static linker and the exports for C are in the crate `smf-loader`.
 //!
-//! 1. [`format`] knows bytes and nothing else: no kernel, no allocation for reading, no unsafe code.
-//!    [`memory`] knows pages and nothing of SMF; every system call goes through `memory::sys`.
-//! 2. [`link`] makes a file callable. [`cache`] gives a file's bytes, read once. [`jit`] turns bytecode
-//!    into machine code.
-//! 3. [`loader`] keeps many modules, which find each other's symbols, come and go. [`instantiate`] turns
-//!    generic templates into code when a missing symbol asks for it. [`tier`] runs bytecode.
+//! # Layers
 //!
-//! Promises that hold in every room: no input makes it panic; no count in a file makes it allocate
-//! more than the file explains; no page is writable and executable at one address, not for a moment.
-//! Machine code inside a module is trusted input: running it is running a program.
+//! A module imports from lower layers only; within a module, files form a tree. `cargo xtask tidy` checks both.
+//!
+//! | layer | module | purpose |
+//! |---|---|---|
+//! | 6 | [`templates`] | a missing symbol becomes an instance of a template |
+//! | 6 | [`loader`] | many modules: load, resolve, reload, unload |
+//! | 5 | [`vm`] | runs bytecode: interpreted first, compiled when hot |
+//! | 5 | [`link`] | one file becomes callable: image layout, relocation, symbol resolution |
+//! | 4 | [`jit`] | verifies, interprets and compiles bytecode; assemblers |
+//! | 3 | [`types`] | type terms, unification, mangled names |
+//! | 3 | [`trap`] | catches traps of generated code |
+//! | 3 | [`cache`] | a path becomes the bytes of a file, read once |
+//! | 3 | [`extract`] | functions and templates taken out of a module |
+//! | 2 | [`format`] | the wire format: reading without allocation, writing, extensions |
+//! | 2 | [`memory`] | pages, mappings, files, executable memory; every system call |
+//! | 1 | [`alloc_util`] | fallible allocation |
+//!
+//! # From a file to a call
+//!
+//! ```text
+//!   path --FileCache::get--> bytes --Smf::parse--> Smf<'_> --Image::place--> Image
+//!                                                                              |
+//!                                   call(address) <--function-- Module <--link--
+//! ```
+//!
+//! [`cache::FileCache`] or [`memory::FileBytes`] reads the file into private memory. [`format::Smf`] is a view of the
+//! bytes. [`link::Image`] has pages of its own with the sections in place; linking resolves imports, applies relocations
+//! and makes the code executable. [`loader::ModuleLoader`] does this for many modules that import from each other.
+//!
+#![cfg_attr(all(feature = "kernel", target_arch = "x86_64"), doc = "```")]
+#![cfg_attr(not(all(feature = "kernel", target_arch = "x86_64")), doc = "```ignore")]
+//! use smf_core::format::Smf;
+//! use smf_core::link::{Image, NoImports, call};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
+//! let bytes = std::fs::read(path)?;
+//! let module = Image::place(&Smf::parse(&bytes)?)?.link(&NoImports)?;
+//! let add = module.function(b"add").ok_or("no function `add`")?;
+//! // SAFETY: `add` takes two integers, and the module stays loaded during the call.
+//! assert_eq!(unsafe { call(add, &[40, 2]) }?, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # From bytecode to code
+//!
+//! ```text
+//!   section of bytecode --Verifier--> program --vm::Engine--> interpreter
+//!                                                    |            | hot function or loop
+//!                                                    |            v
+//!                                                    +------> machine code
+//! ```
+//!
+//! The verifier of [`jit`] checks every instruction before the first one runs. [`vm`] interprets a function first,
+//! compiles it when it is hot, and enters the compiled code at the next call or, in a loop, by on-stack replacement.
+//!
+//! # From a template to an instance
+//!
+//! ```text
+//!   missing symbol `max$i64` --> note of the module --> template body --> compiler --> code
+//!            ^                                                                          |
+//!            +------------------------------- address ----------------------------------+
+//! ```
+//!
+//! [`templates::JitInstantiator`] looks a missing symbol up among the instances that the notes of its modules permit,
+//! compiles the body for the type arguments, and publishes the code. Threads that ask for the same symbol wait for one
+//! compilation. [`templates::JitSymbolResolver`] is the fallback through which a loader asks.
+//!
+//! # Guarantees
+//!
+//! * No input causes a panic. A malformed file is an error with an offset.
+//! * No count in a file causes an allocation that the length of the file does not explain.
+//! * No page is writable and executable at one address, at any time.
+//! * Allocation is fallible: an operation without memory returns an error and changes nothing.
+//!
+//! Machine code inside a module is trusted input: calling it is running a program.
+//!
+//! # Features
+//!
+//! `kernel` (default) adds everything that needs Linux. `bytecode` (default) adds modules of bytecode. `compress` adds
+//! compressed sections. Without `kernel`, [`format`] reads modules on any target; with `alloc` it writes them.
 #![no_std]
 #![deny(unsafe_code)]
 

@@ -453,7 +453,7 @@ fn a_bool_is_inverted_where_the_vector_is_longest() {
 fn does_what_the_interpreter_does() {
     let memory = CodeMemory::default();
     let asked_for = std::env::var("SMF_PROGRAMS").ok().map(|count| count.parse().unwrap());
-    let count = asked_for.unwrap_or(scale(1_000_000, 20_000));
+    let count = asked_for.unwrap_or(scale(1_000_000, 5_000));
     for seed in 0..count {
         check(seed * 7919 + 12345, &memory);
     }

@@ -1,0 +1,62 @@
+//! Compiles an instance of a generic template and calls it: `cargo run -p smf-core --example jit_template`.
+#![allow(unsafe_code)]
+
+use std::error::Error;
+
+use smf_core::format::ext::hash_index;
+use smf_core::format::template::{Container, NewTemplate, NewTemplates};
+use smf_core::format::write::{Module, NewSection};
+use smf_core::format::{Header, Layout, SectionKind};
+use smf_core::jit::typed::text::parse;
+use smf_core::link::call;
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::templates::{JitConfig, JitInstantiator};
+
+/// A template in the text form of typed bytecode.
+const TEMPLATE: &str = "\
+template max<T>(a: T, b: T) -> T
+    br_ge T a, b, first
+    return T b
+first:
+    return T a
+end
+";
+
+/// The note of the module: the instances that may be compiled.
+const NOTE: &[u8] = b"possible |template, type_args, mangled_name|\n    max, i64, max$i64\n";
+
+/// A module with the template and its note.
+fn module() -> Result<Vec<u8>, Box<dyn Error>> {
+    let body = parse(TEMPLATE)?.remove(0).body;
+    let (kind, params, constraints) = (None, 0, Default::default());
+    let templates = &[NewTemplate { name: b"max", kind, params, constraints, body: &body }];
+    let templates = NewTemplates { container: Container::Counted, templates }.to_vec()?;
+    let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
+    let sections = &[
+        section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
+        section(SectionKind::Note, b"note.sdn", NOTE),
+    ];
+    let (layout, header) = (Layout::Native, Header::default());
+    Ok(Module { layout, header, stub: &[], sections, symbols: &[] }.to_vec()?)
+}
+
+fn max(a: i64, b: i64) -> Result<i64, Box<dyn Error>> {
+    let templates = JitInstantiator::new(JitConfig::default(), CodeMemory::default())?;
+    templates.load_smf_bytes(b"max.smf", &module()?)?;
+    let address = templates.address(b"max$i64").ok_or("`max$i64` cannot be compiled")?;
+    // SAFETY: the instance takes two integers, and its code lives as long as the instantiator.
+    Ok(unsafe { call(address, &[a, b]) }?)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("{}", max(17, 42)?);
+    Ok(())
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+#[test]
+fn instance_of_the_template_is_called() -> Result<(), Box<dyn Error>> {
+    assert_eq!(max(17, 42)?, 42);
+    assert_eq!(max(-1, -2)?, -1);
+    Ok(())
+}
