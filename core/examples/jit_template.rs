@@ -4,10 +4,10 @@
 use std::error::Error;
 
 use smf_core::format::ext::hash_index;
-use smf_core::format::template::{Container, NewTemplate, NewTemplates};
-use smf_core::format::write::{Module, NewSection};
+use smf_core::format::template::Container;
+use smf_core::format::write::{Module, NewSection, NewTemplate, NewTemplates};
 use smf_core::format::{Header, Layout, SectionKind};
-use smf_core::jit::typed::text::parse;
+use smf_core::jit::ir::text::parse;
 use smf_core::link::call;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
@@ -30,7 +30,7 @@ fn module() -> Result<Vec<u8>, Box<dyn Error>> {
     let body = parse(TEMPLATE)?.remove(0).body;
     let (kind, params, constraints) = (None, 0, Default::default());
     let templates = &[NewTemplate { name: b"max", kind, params, constraints, body: &body }];
-    let templates = NewTemplates { container: Container::Counted, templates }.to_vec()?;
+    let templates = NewTemplates { container: Container::TryArc, templates }.to_vec()?;
     let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = &[
         section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),

@@ -16,11 +16,7 @@ fn list(path: &str) -> Result<(), Box<dyn Error>> {
     module.verify()?;
     println!("{path}: {} layout, {} bytes", module.layout().name(), bytes.len());
     for section in module.sections().iter() {
-        println!(
-            "  section {:12} {:>8} bytes",
-            section.name.escape_ascii(),
-            section.virtual_size
-        );
+        println!("  section {:12} {:>8} bytes", section.name.escape_ascii(), section.virtual_size);
     }
     for symbol in module.symbols().iter() {
         let symbol = symbol?;

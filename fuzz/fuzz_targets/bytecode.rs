@@ -1,4 +1,4 @@
-//! Any bytes are an error or a program that returns, traps or can be stopped.
+//! Any bytes are an error, or a program that returns, traps or can be interrupted.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! What the cache does is what a list does, the file that was used last in front.
+//! The cache behaves like a list with the most recently used file in front.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Calls of the C API in any order do what a naive model says.
+//! Calls of the C API in any order have the results of a naive model.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

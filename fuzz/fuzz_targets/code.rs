@@ -1,4 +1,4 @@
-//! Blocks of code are apart from each other, hold what was written, and are all given back.
+//! Blocks of code do not overlap, hold the written bytes, and are all freed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! A sample, changed, is linked with imports at whatever address, or is an error.
+//! A mutated sample is linked with imports at any address, or is an error.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

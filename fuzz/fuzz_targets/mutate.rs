@@ -1,4 +1,4 @@
-//! A sample with some of its bytes changed is an error or a module, and nothing in between.
+//! A mutated sample is an error or a module.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! What the writer writes, the reader reads: any bytes make a module.
+//! The reader reads every module that the writer writes from any bytes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

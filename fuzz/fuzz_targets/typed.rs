@@ -1,4 +1,4 @@
-//! Any bytes are refused as a typed body, or do the same as machine code and in the interpreter.
+//! Any bytes are refused as a typed body, or have the same result in machine code and in the interpreter.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

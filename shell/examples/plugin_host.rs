@@ -19,7 +19,7 @@ extern "C" fn scale(x: i64) -> i64 {
 fn call_plugin(x: i64) -> Result<i64, Box<dyn Error>> {
     let loader = Loader::default();
     let modules = loader.modules();
-    modules.define(b"scale", scale as *const () as u64)?;
+    let _previous = modules.define(b"scale", scale as *const () as u64);
     // A plugin in a dynlib file would be refused here; `load_file` is the unsafe way to load it.
     let plugin = loader.load_module(Path::new(PLUGIN), None)?;
     let held = modules.get(plugin)?;

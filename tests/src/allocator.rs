@@ -1,7 +1,6 @@
-//! An allocator that can be watched, and made to fail: `#[global_allocator] static A: Watched = Watched;`.
+//! An allocator that counts requests and can be made to fail: `#[global_allocator] static A: Watched = Watched;`.
 //!
-//! The requests that it counts, and when it fails, belong to one thread, so that tests that run beside each other
-//! do not meet.
+//! Counters and failures belong to one thread, so that concurrent tests do not affect each other.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -19,7 +18,7 @@ thread_local! {
     static GRANTED: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Bytes that the process was given and has not given back.
+/// Allocated bytes of the process.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 
 /// The system's allocator, counting what each thread asks for.
@@ -43,7 +42,7 @@ fn ask(size: usize) -> bool {
     }
 }
 
-/// Notes that `more` bytes were given, and `less` given back.
+/// Records that `more` bytes were allocated and `less` freed.
 fn keep(more: usize, less: usize) {
     // No size is more than `isize::MAX`.
     let change = more.cast_signed() - less.cast_signed();
@@ -105,7 +104,7 @@ pub fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, usize::try_from(PEAK.get() - before).unwrap_or(0))
 }
 
-/// How many bytes the process has been given more than it has given back, by whatever thread: of use where no
+/// The allocated bytes of the process, by any thread: of use where no
 /// other test runs beside.
 pub fn live() -> isize {
     LIVE.load(Relaxed)

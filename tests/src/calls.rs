@@ -1,13 +1,11 @@
-//! Calls of the C API in any order, with numbers that are good, of another kind, given back long ago, or
-//! made up, beside a naive model of what should come of each: an oracle for fuzzing, which ordinary tests
-//! run as well.
+//! Calls of the C API in any order, with handles that are valid, of another kind, released or invented, beside a naive model of
+//! their results: an oracle for fuzzing, which ordinary tests run as well.
 //!
-//! * What the model says can be done is done; everything else fails, and says why.
-//! * After each call the library counts what the model counts of what was called, and of everything
-//!   after every sixteenth, so that a failure has changed nothing.
+//! * A call that the model permits succeeds; every other call fails with a reason.
+//! * After each call the statistics of the library equal those of the model for the called part, and for all parts after every
+//!   sixteenth call, so that a failure has no effect.
 //!
-//! Panics when a promise is broken. Blocks and mappings are counted for the whole process: calls are made
-//! by one thread at a time.
+//! A broken promise panics. Blocks and mappings are counted for the whole process: one thread makes calls at a time.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -50,7 +48,7 @@ struct Cache {
     most: usize,
     /// Each time that a file was got, and is held.
     held: Vec<u64>,
-    /// Of those that are held, the number of its path; none when it was thrown out since.
+    /// Of those that are held, the number of its path; `None` after it was evicted.
     paths: HashMap<u64, Option<usize>>,
 }
 
@@ -135,7 +133,7 @@ impl Model {
         }
     }
 
-    /// A number that means nothing where it is used: given back, of another kind, or made up.
+    /// A number that means nothing where it is used: released, of another kind, or invented.
     fn stray(&self, call: Call) -> u64 {
         let made_up = u64::from(call.number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let all = self.seen.get(usize::from(call.number) % (self.seen.len() + 1));
@@ -233,7 +231,7 @@ impl Model {
                 let was_there = unsafe { smf_cache_evict(cache.number, path.as_ptr()) };
                 let held = cache.paths.values_mut().find(|held| **held == Some(file));
                 assert!(was_there == 1 || was_there == 0 && held.is_none());
-                // Whoever holds it keeps it, and its place.
+                // A held file stays, and so does its slot.
                 held.into_iter().for_each(|held| *held = None);
             }
             6 => {
@@ -385,7 +383,7 @@ impl Model {
             }
             (_, Some((value, _))) => {
                 self.values.swap_remove(at);
-                // SAFETY: it is alive, and afterwards nobody's.
+                // SAFETY: it is alive, and is not used afterwards.
                 expect(unsafe { smf_value_free(value) }, true);
             }
             (_, None) => {
@@ -458,7 +456,7 @@ impl Model {
         self.mappings.iter().for_each(|&(at, size)| expect(rt_munmap(at, size), true));
         self.blocks.iter().for_each(|&(at, size)| expect(rt_free_exec_memory(at, size), true));
         for &(value, _) in &self.values {
-            // SAFETY: it is alive, and afterwards nobody's.
+            // SAFETY: it is alive, and is not used afterwards.
             expect(unsafe { smf_value_free(value) }, true);
         }
         assert_eq!((rt_exec_memory_count(), rt_exec_memory_total()), self.ballast);
@@ -496,7 +494,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_in_any_order_do_what_the_model_says() {
+    fn calls_in_any_order_match_the_model() {
         let mut state = 1_u64;
         for _ in 0..300 {
             let next = || {

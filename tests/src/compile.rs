@@ -1,7 +1,6 @@
-//! Compilers and the `smf` binary, as a user would call them.
+//! Compilers and the `smf` binary, called as a user calls them.
 //!
-//! A machine without a compiler skips the tests that need one, and says so; where the variable `CI`
-//! is set, a skip is a failure.
+//! On a machine without a compiler the tests that need it report that they are skipped; where the variable `CI` is set, they fail.
 
 use std::env;
 use std::ffi::OsStr;

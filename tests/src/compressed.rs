@@ -1,4 +1,4 @@
-//! Modules with compressed sections, and the tools that everybody else compresses with.
+//! Modules with compressed sections, and the reference tools for compression.
 
 use std::env;
 use std::io::{ErrorKind, Write};

@@ -1,6 +1,6 @@
-//! What the tests share: the sample files, the oracles, and the compilers.
+//! Shared parts of the tests: the sample files, the oracles, and the compilers.
 //!
-//! The package sees smf from outside. Nothing in it is shipped, so that its helpers may panic.
+//! The package tests smf from outside. It is not shipped, so its helpers may panic.
 
 pub mod allocator;
 pub mod bytecode;
@@ -48,7 +48,7 @@ pub fn directory() -> &'static Path {
 /// The sample of this name.
 ///
 /// # Panics
-/// When there is none.
+/// When it does not exist.
 pub fn sample(name: &str) -> Sample {
     let path = directory().join(name);
     let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -1,7 +1,6 @@
-//! What any bytes can be made to do, each beside a naive model of what should come of it: oracles for
-//! fuzzing, which ordinary tests run as well.
+//! Operations decoded from any bytes, each beside a naive model of its result: oracles for fuzzing, which ordinary tests run as well.
 //!
-//! Panics when a promise is broken.
+//! A broken promise panics.
 
 use std::cell::RefCell;
 
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_do_what_the_models_say() {
+    fn any_bytes_match_the_models() {
         for seed in 0..2000 {
             let len = 8 + seed as usize % 60;
             mutated(&bytes(seed, len));
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_that_are_not_changed_are_sound() {
+    fn unchanged_samples_are_sound() {
         for base in 0..BASES.len() {
             let file = changed(&[base as u8]);
             Smf::parse(&file).unwrap().verify().unwrap();

@@ -1,8 +1,7 @@
-//! Modules made from any bytes at all: the same bytes always make the same module.
+//! Modules made from any bytes: equal bytes make equal modules.
 //!
-//! Property tests and fuzz targets draw bytes; what comes out is a module that its layout can say,
-//! written by the writer and compared with what the reader finds in the file. Payloads and names have
-//! no byte `S`, so that no header appears in them by chance.
+//! Property tests and fuzz targets draw bytes. The result is a module that its layout can express; the writer writes it, and the
+//! reader's view is compared with it. Payloads and names contain no byte `S`, so that no header appears in them by chance.
 
 use std::fmt::Write as _;
 

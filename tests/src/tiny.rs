@@ -1,5 +1,5 @@
-//! The smallest module with something of everything: code, data, a relocation between them, and a template
-//! with what it may become, for each instruction set that the loader runs on. Written by hand, so that no compiler for them is needed.
+//! The smallest module with one of everything: code, data, a relocation between them, and a template with its possible instance, for
+//! each instruction set of the loader. It is written by hand, so that no cross compiler is needed.
 
 use smf_core::format::template::Container;
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place, WriteError};

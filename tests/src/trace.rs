@@ -1,4 +1,4 @@
-//! Programs that are killed at one of their system calls: ptrace(2).
+//! Kills a program at one of its system calls: ptrace(2).
 #![allow(unsafe_code)]
 
 use std::io;

@@ -1,5 +1,5 @@
-//! Typed bodies: the oracle for any bytes. What the verifier accepts compiles for all types that it allows,
-//! and gives what the interpreter says.
+//! Typed bodies: the oracle for any bytes. A body that the verifier accepts compiles for all types that it permits, and returns what
+//! the interpreter returns.
 #![allow(unsafe_code)]
 
 use smf_core::format::template::{Constraints, Container};
@@ -117,8 +117,8 @@ fn run_both(instance: &FunctionInstance<'_, '_>, types: &[Scalar], numbers: &mut
             true => CallArg::Float(*bits),
             false => CallArg::Integer(*bits),
         };
-        let words: Vec<CallArg> = scalars.iter().zip(&bits).map(word).collect();
-        // SAFETY: a function of these arguments, which touches no memory, calls nobody and ends, as the
+        let words: Vec<Word> = scalars.iter().zip(&bits).map(word).collect();
+        // SAFETY: a function of these arguments, which touches no memory, calls nothing and ends, as the
         // interpreter has shown.
         let found = unsafe { call_values(address, &words) };
         compare(expected, found, instance.scalar(body.signature().result));

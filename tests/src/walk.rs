@@ -1,11 +1,10 @@
-//! The oracle of the format room: walks everything that can be reached from a file and asserts what
-//! the room promises about any bytes at all.
+//! The oracle of `format`: walks everything that can be reached from a file and asserts the guarantees for any bytes.
 //!
-//! * Every view lies inside the file, and every offset says where.
-//! * What [`Smf::verify`] lets pass has no broken entry anywhere, no symbol and no relocation outside
-//!   its section. The rules are written out once more here, the slow and obvious way.
+//! * Every view lies inside the file, at the offset that it reports.
+//! * A module that [`Smf::verify`] accepts has no malformed entry, and no symbol or relocation outside its section. The rules are
+//!   written here a second time, in the slow and obvious way.
 //!
-//! Panics when a promise is broken. Used by the tests and by the fuzz targets alike.
+//! A broken promise panics. Tests and fuzz targets use it alike.
 
 use smf_core::format::ext::cached_code::{self, CachedCode};
 use smf_core::format::note::{Entries, Entry, Note};

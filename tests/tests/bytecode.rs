@@ -1,4 +1,4 @@
-//! Bytecode from outside: drawn programs are accepted, end, and survive the way through text.
+//! Bytecode from outside: drawn programs are accepted, end, and survive the round trip through text.
 
 use proptest::prelude::*;
 use smf_core::jit::text::{assemble, disassemble};
@@ -25,7 +25,7 @@ proptest! {
     }
 
     #[test]
-    fn drawn_programs_come_back_from_text(data in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn drawn_programs_survive_the_round_trip_through_text(data in prop::collection::vec(any::<u8>(), 0..400)) {
         let drawn = draw(&data);
         let names: Vec<_> = (0..drawn.len()).map(|number| format!("f{number}")).collect();
         let callee = |index: u32| names.get(usize::try_from(index).ok()?).map(String::as_bytes);
@@ -69,7 +69,7 @@ const FUEL: u32 = 100_000;
 /// was taken for a value that had to leave the slot being pushed to (seed 3, the fourth program); the result
 /// of a division in the same way (seed 454, once calls were mended).
 #[test]
-fn seeded_programs_give_the_same_interpreted_and_compiled() {
+fn seeded_programs_run_alike_interpreted_and_compiled() {
     let count = std::env::var("SMF_PROGRAMS").map_or(PROGRAMS, |count| count.parse().unwrap());
     let mut given_up = 0;
     for seed in 0..count {

@@ -1,4 +1,4 @@
-//! Compressed sections: what the reference tools write and read, bombs, lies, and modules that run.
+//! Compressed sections: round trips with the reference tools, bombs, false sizes, and modules that run.
 #![allow(unsafe_code)]
 
 use smf_core::format::note::Note;
@@ -84,7 +84,7 @@ fn fault(compression: Compression, payload: &[u8], virtual_size: u64) -> Fault {
 }
 
 #[test]
-fn what_the_reference_tools_write_is_read() {
+fn output_of_reference_tools_is_read() {
     for compression in BOTH {
         let (tool, ways) = ways(compression);
         for data in data() {
@@ -103,7 +103,7 @@ fn what_the_reference_tools_write_is_read() {
 
 /// The other way round: sections that `smf pack` compresses, decompressed by the tools.
 #[test]
-fn what_is_written_is_read_by_the_reference_tools() {
+fn written_frames_are_read_by_reference_tools() {
     const TABLES: &str = "
         #define R4(x) x, x * 3, x * x, -x
         #define R16(x) R4(x), R4(x + 1), R4(x + 2), R4(x + 3)
@@ -167,7 +167,7 @@ fn frames_follow_each_other_and_some_are_skipped() {
 /// Whatever a frame is cut off at or has flipped, it is an error or, where a bit says nothing, the same
 /// bytes; a checksum lets nothing else pass.
 #[test]
-fn no_broken_frame_passes_for_a_sound_one() {
+fn damaged_frame_is_refused() {
     let text =
         b"Generic templates become machine code when a missing symbol asks for it. ".repeat(6);
     let size = text.len() as u64;
@@ -226,7 +226,7 @@ const RLE: (u32, u32, &[u8]) = (1, 128 << 10, &[0]);
 
 /// 4 GiB of zeroes in 128 KiB, in a section that says so, or that says less.
 #[test]
-fn bombs_are_refused_before_they_go_off() {
+fn bomb_is_refused_before_decompression() {
     let bomb = zstd_frame(&[0x00, 0x58], &vec![RLE; 32 << 10]);
     assert!(bomb.len() < 400_000);
     for virtual_size in [200_000, 16 << 20] {
@@ -258,7 +258,7 @@ fn bombs_are_refused_before_they_go_off() {
 
 /// Memory is never asked for on the word of a header: a bomb in a bomb is data like any other.
 #[test]
-fn what_comes_out_is_not_looked_into() {
+fn decompressed_bytes_are_not_parsed() {
     for compression in BOTH {
         let Some(inner) = compress(compression, &[0; 50_000]) else { return };
         let Some(outer) = compress(compression, &inner.repeat(9)) else { return };
@@ -268,7 +268,7 @@ fn what_comes_out_is_not_looked_into() {
 }
 
 #[test]
-fn windows_larger_than_the_section_explains_are_refused() {
+fn window_larger_than_the_section_is_refused() {
     let frame = |window: u8| zstd_frame(&[0, window], &[RLE]);
     let size = 128 << 10;
     // 8 MiB is what every decoder should have; 9 MiB and 2 TiB are not.
@@ -290,7 +290,7 @@ fn windows_larger_than_the_section_explains_are_refused() {
 }
 
 #[test]
-fn frames_that_no_module_may_have_are_named() {
+fn unsupported_frame_is_refused_by_name() {
     let raw: (u32, u32, &[u8]) = (0, 3, b"abc");
     let zstd = |header: &[u8]| zstd_frame(header, &[raw]);
     for (payload, expected) in [
@@ -372,7 +372,7 @@ fn code_is_never_compressed() {
 }
 
 #[test]
-fn a_section_is_decompressed_into_the_pages_of_its_module() {
+fn section_is_decompressed_into_the_pages_of_its_module() {
     for compression in BOTH {
         for data in data().into_iter().filter(|data| data.len() > 5000) {
             let (tool, ways) = ways(compression);
@@ -403,7 +403,7 @@ fn a_section_is_decompressed_into_the_pages_of_its_module() {
 }
 
 #[test]
-fn notes_and_templates_are_read_when_asked_for() {
+fn notes_and_templates_are_decompressed_on_request() {
     const ROW: &str = "    \"List\", \"Int\", \"List$Int\"\n";
     let note = "possible |template, type_args, mangled_name|\n".to_owned() + &ROW.repeat(50);
     let name = "T".repeat(100);
@@ -447,7 +447,7 @@ fn notes_and_templates_are_read_when_asked_for() {
 }
 
 #[test]
-fn what_has_no_bytes_is_not_compressed() {
+fn section_without_bytes_is_not_compressed() {
     let file = module(Compression::ZSTD, &[]);
     let smf = Smf::parse(&file).unwrap();
     assert!(smf.verify_compressed().is_ok());

@@ -1,8 +1,4 @@
-//! How much memory compressed sections may claim, and how much `verify` holds while it checks them.
-//!
-//! Before the limit existed, `bombs_are_refused_before_memory_is_allocated` found that a file of 16.7 KB made
-//! `verify_compressed` allocate 517 MiB, and that a file of 128 KB decompressed to 3.8 GiB.
-//! `verify_holds_a_stretch_of_a_section_at_a_time` found that it held the whole section.
+//! Limits of the memory that compressed sections may claim, and of the memory that `verify` holds.
 
 use smf_core::format::{Compression, FormatError, Limits, SectionKind, Smf};
 use smf_tests::allocator::{Watched, peak};
@@ -59,7 +55,7 @@ fn bombs_are_refused_before_memory_is_allocated() {
 }
 
 #[test]
-fn the_ratio_counts_from_the_first_mebibyte_and_is_adjustable() {
+fn ratio_applies_beyond_the_first_mebibyte_and_is_adjustable() {
     let claim = |frame: &[u8], virtual_size| {
         module(Compression::ZSTD, &[section(SectionKind::Data, b".data", frame, virtual_size)])
     };
@@ -98,7 +94,7 @@ fn many_small_sections_are_limited_together() {
 /// The section is more than ten times as large as what is held: the window of the frame, or a block, and a
 /// little more.
 #[test]
-fn verify_holds_a_stretch_of_a_section_at_a_time() {
+fn verify_holds_one_window_of_a_section() {
     let noise: Vec<u8> = {
         let mut state = 1u32;
         let next = |_| {

@@ -1,8 +1,8 @@
-//! Whoever is killed while it writes a file leaves the old one or the new one, and nothing else that the
-//! next run would not clear away.
+//! A process that is killed while it writes a file leaves the old file or the new one, and nothing else that the next run would not
+//! remove.
 //!
-//! Every command that writes is killed at each of its system calls, when it begins and when it is done.
-//! A run has several hundred; one in 17 of these places is enough unless the mode is exhaustive.
+//! Every command that writes is killed at the entry and at the exit of its system calls. A run has several hundred of these stops;
+//! one in 17 is tested unless the mode is exhaustive.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -132,7 +132,7 @@ fn case(arguments: &[&str], old: Option<&'static [u8]>) -> Case {
 }
 
 #[test]
-fn whoever_is_killed_leaves_the_old_file_or_the_new_one() {
+fn killed_writer_leaves_the_old_file_or_the_new_one() {
     let scratch = scratch();
     let dynlib = sample("dynlib.smf").path();
     let cases = [

@@ -1,4 +1,4 @@
-//! The index of names on its way through the commands: packed, converted, cut free, put into an archive.
+//! The symbol index in the commands: packed, converted, without its stub, put into an archive.
 
 use std::fs;
 
@@ -42,7 +42,7 @@ fn assert_indexed(file: &[u8]) {
 }
 
 #[test]
-fn a_packed_module_brings_an_index_in_either_layout() {
+fn packed_module_has_an_index_in_either_layout() {
     let Some(object) = object(100) else { return };
     for layout in [Layout::Packed, Layout::Native] {
         let file = packed(&object, layout);
@@ -62,7 +62,7 @@ fn a_packed_module_brings_an_index_in_either_layout() {
 }
 
 #[test]
-fn a_module_of_few_names_has_no_index() {
+fn module_of_few_names_has_no_index() {
     for (functions, indexed) in
         [(hash_index::WORTHWHILE - 2, false), (hash_index::WORTHWHILE - 1, true)]
     {
@@ -82,7 +82,7 @@ fn run(args: &[&str]) -> String {
 }
 
 #[test]
-fn every_command_carries_the_index_along() {
+fn commands_preserve_the_index() {
     let Some(object) = object(20) else { return };
     let directory = scratch();
     let path = |name: &str| format!("{}/{name}", directory.path().display());
@@ -111,7 +111,7 @@ fn every_command_carries_the_index_along() {
 }
 
 #[test]
-fn an_index_that_lies_does_not_verify() {
+fn false_index_is_refused_by_verify() {
     let Some(object) = object(20) else { return };
     let directory = scratch();
     let mut file = packed(&object, Layout::Packed);

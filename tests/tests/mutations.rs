@@ -1,8 +1,7 @@
-//! Every prefix and every flipped bit of every sample, through everything that reads files.
+//! Every prefix and every flipped bit of every sample, through all readers; a sample of them unless the mode is exhaustive.
 //!
-//! A broken file is an error or a module, never a panic, never a crash, never a loop without end. It
-//! never makes the loader ask the allocator for more than the file explains, and reading takes no
-//! allocation at all. Nothing is executed here, but every file is placed in memory and relocated.
+//! A malformed file is an error or a module, never a panic, a crash or an endless loop. It never makes the loader request more memory
+//! than the file explains, and reading does not allocate. Nothing is executed here, but every file is mapped and relocated.
 
 use std::io;
 use std::num::NonZero;
@@ -121,7 +120,7 @@ fn mutations(sample: &Sample) -> u64 {
     9 * sample.bytes.len() as u64
 }
 
-/// What a thread is working on, for whoever wonders why it takes so long.
+/// The case that a thread is checking, for the report of a hang.
 #[derive(Default)]
 struct Progress {
     sample: AtomicUsize,
@@ -197,7 +196,7 @@ fn watch(samples: &[Sample], workers: &[Progress], done: &AtomicBool) {
 }
 
 #[test]
-fn every_prefix_and_every_flipped_bit_is_an_error_or_a_module() {
+fn prefix_or_flipped_bit_is_an_error_or_a_module() {
     let samples = samples();
     assert!(samples.len() >= 38, "only {} samples", samples.len());
     let chunks_of = |(index, sample): (usize, &Sample)| {
@@ -226,7 +225,7 @@ fn every_prefix_and_every_flipped_bit_is_an_error_or_a_module() {
 }
 
 #[test]
-fn every_allocation_is_counted() {
+fn allocations_are_counted() {
     let (grown, allocations, largest) = counted(|| {
         let mut grown = vec![0u8; 100];
         grown.reserve_exact(900);
@@ -237,7 +236,7 @@ fn every_allocation_is_counted() {
 
 /// The walk sees what is in the samples; an oracle that finds nothing would find nothing wrong.
 #[test]
-fn the_walk_counts_what_the_samples_hold() {
+fn walk_of_samples_counts_their_parts() {
     let census = |name| walk(&Smf::parse(&smf_tests::sample(name).bytes).unwrap());
     let none = Census::default();
     assert_eq!(census("bcod.smf"), Census { sections: 2, functions: 2, ..none });

@@ -1,8 +1,7 @@
-//! The format rooms without an allocator: everything that is read is read, and what is written is
-//! written, with nobody asked for memory.
+//! `format` without an allocator: reading and writing make no allocation.
 //!
-//! Every sample, and every flipped bit of the short ones, goes through the oracle of the format rooms.
-//! What is compressed is the one thing that takes memory to look into.
+//! Every sample, and every flipped bit of the short ones, goes through the oracle of `format`. Compressed sections are the exception:
+//! decompression allocates.
 
 use smf_core::format::note::Note;
 use smf_core::format::write::library;
@@ -15,7 +14,7 @@ use smf_tests::{sample, samples};
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
 
-/// What `work` returns, which asks nobody for memory.
+/// The result of `work`, which must not allocate.
 fn alone<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (result, requests, _) = counted(work);
     assert_eq!(requests, 0, "{what} asks for memory");
@@ -40,7 +39,7 @@ fn read(name: &str, file: &[u8]) -> bool {
 }
 
 #[test]
-fn reading_takes_no_memory() {
+fn reading_does_not_allocate() {
     let (mut whole, mut flipped) = (0, 0);
     for sample in samples() {
         whole += u32::from(read(&sample.name, &sample.bytes));
@@ -58,7 +57,7 @@ fn reading_takes_no_memory() {
 }
 
 #[test]
-fn reading_a_note_takes_no_memory() {
+fn reading_a_note_does_not_allocate() {
     let file = sample("note-zero-size.smf").bytes;
     let smf = Smf::parse(&file).unwrap();
     let (bytes, at) = smf.note_bytes().unwrap().unwrap();
@@ -71,7 +70,7 @@ fn reading_a_note_takes_no_memory() {
 }
 
 #[test]
-fn writing_takes_no_memory() {
+fn writing_does_not_allocate() {
     let sections = [NewSection::code(&[0xc3; 100])];
     let symbols = [NewSymbol { name: b"main", ..NewSymbol::default() }];
     for layout in [Layout::Packed, Layout::Native] {
@@ -89,7 +88,7 @@ fn writing_takes_no_memory() {
 }
 
 #[test]
-fn memory_that_is_asked_for_is_noticed() {
+fn allocation_is_noticed() {
     let ((), requests, largest) =
         counted(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(99))));
     assert_eq!((requests, largest), (1, 99));

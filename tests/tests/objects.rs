@@ -1,7 +1,7 @@
-//! ELF objects as compilers make them, in the code sections of modules: alone, beside ordinary modules
-//! that import from them and export to them, and replaced while they run.
+//! ELF objects of compilers in the code sections of modules: alone, beside ordinary modules that import from them and export to them,
+//! and replaced while they run.
 //!
-//! That every program computes the same as when it is packed is checked where programs are packed.
+//! The tests of `programs.rs` check that every program computes the same as when it is packed.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -19,8 +19,8 @@ use smf_loader::pack::{Input, Options, pack};
 use smf_tests::compile::{Compiler, scratch};
 use smf_tests::wrap::wrap;
 
-/// The object that gcc makes of a source with these arguments at -O2; `None` where there is no gcc, or
-/// nobody to run what it makes.
+/// The object that gcc compiles from a source with these arguments at -O2; `None` without gcc, or on a machine that cannot run
+/// the object.
 fn gcc(source: &str, arguments: &[&str]) -> Option<Vec<u8>> {
     if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         eprintln!("SKIPPED: objects are linked for x86-64 and aarch64 alone");
@@ -67,7 +67,7 @@ fn run_in(loader: &ModuleLoader, module: ModuleHandle, name: &str, arguments: &[
 }
 
 #[test]
-fn an_object_imports_from_objects_and_from_ordinary_modules() {
+fn object_imports_from_objects_and_modules() {
     let Some(caller) = gcc(&program("caller.c"), &["-fPIC"]) else { return };
     let Some(callee) = gcc(&program("callee.c"), &["-fPIC"]) else { return };
     for callee in [plain(&callee), packed(&callee)] {
@@ -111,7 +111,7 @@ fn reader() -> Vec<u8> {
 }
 
 #[test]
-fn ordinary_modules_import_functions_and_data_from_an_object() {
+fn module_imports_functions_and_data_from_object() {
     let source = "long scale(long value); long twice(long value) { return 2 * scale(value); }";
     let Some(caller) = gcc(source, &["-fPIC"]) else { return };
     let Some(callee) = gcc(&program("callee.c"), &["-fPIC"]) else { return };
@@ -126,7 +126,7 @@ fn ordinary_modules_import_functions_and_data_from_an_object() {
 }
 
 #[test]
-fn objects_import_from_each_other_in_circles() {
+fn cyclic_imports_of_objects_are_resolved() {
     let even = "long odd(long n); long even(long n) { return n == 0 ? 1 : odd(n - 1); }";
     let odd = "long even(long n); long odd(long n) { return n == 0 ? 0 : even(n - 1); }";
     let flags = ["-fPIC", "-fno-optimize-sibling-calls"];
@@ -141,19 +141,19 @@ fn objects_import_from_each_other_in_circles() {
 const SYMBOLS: &str = r#"
     __attribute__((visibility("hidden"))) long hidden(void) { return 1; }
     __attribute__((weak)) long overridden(void) { return 2; }
-    extern __attribute__((weak)) long nobody(void);
+    extern __attribute__((weak)) long absent(void);
     __attribute__((aligned(4096))) long page[512] = { 3 };
     long common, commons[100];
     static long own = 4;
     long sum(void) { return hidden() + overridden() + page[0] + own; }
-    long has_nobody(void) { return nobody != 0; }
+    long has_absent(void) { return absent != 0; }
     long count(long at) { return ++commons[at] + ++common; }
     void *page_address(void) { return page; }
     void *own_address(void) { return &own; }
 "#;
 
 #[test]
-fn symbols_of_every_sort_are_what_they_should_be() {
+fn symbols_of_every_kind_have_their_values() {
     for arguments in [
         &["-fPIC", "-fcommon"][..],
         &["-fPIC", "-fno-common", "-ffunction-sections", "-fdata-sections"],
@@ -163,7 +163,7 @@ fn symbols_of_every_sort_are_what_they_should_be() {
         let Some(object) = gcc(SYMBOLS, arguments) else { return };
         let file = plain(&object);
         let module = load(&file, &NoImports).unwrap();
-        assert_eq!((run(&module, "sum", &[]), run(&module, "has_nobody", &[])), (10, 0));
+        assert_eq!((run(&module, "sum", &[]), run(&module, "has_absent", &[])), (10, 0));
         assert_eq!([0, 0, 99, 1].map(|at| run(&module, "count", &[at])), [2, 4, 4, 5]);
         assert_eq!(module.symbol(b"hidden").or(module.symbol(b"own")), None);
         assert!(module.find(b"overridden").is_some_and(|export| !export.is_strong()));
@@ -211,7 +211,7 @@ fn far_calls_and_pointers_are_linked() {
 }
 
 #[test]
-fn what_a_module_cannot_have_is_refused_by_name() {
+fn unsupported_feature_is_refused_by_name() {
     for (source, arguments, said) in [
         ("_Thread_local long t; long f(void) { return t; }", &["-fPIC"][..], "thread-local"),
         ("extern _Thread_local long t; long f(void) { return t; }", &["-fPIC"], "thread-local"),
@@ -244,7 +244,7 @@ fn what_a_module_cannot_have_is_refused_by_name() {
 }
 
 #[test]
-fn an_object_is_replaced_and_keeps_its_data() {
+fn replaced_object_keeps_its_data() {
     let first = program("state.c");
     let second = first.replace("return counter += by;", "return counter += 2 * by;");
     assert_ne!(first, second);
@@ -277,7 +277,7 @@ fn an_object_is_replaced_and_keeps_its_data() {
 
 /// Thousands of sections, symbols and relocations.
 #[test]
-fn a_large_object_is_linked() {
+fn large_object_is_linked() {
     use std::fmt::Write;
     const FUNCTIONS: usize = 3000;
     let mut source = String::from("long f0(long x) { return x; }\n");
@@ -302,7 +302,7 @@ fn a_large_object_is_linked() {
 
 /// More common symbols than 16 bits can count, each of which is a section.
 #[test]
-fn a_common_symbol_among_many_is_its_own() {
+fn common_symbol_among_many_has_its_own_address() {
     let source = r#"
         asm(".macro zeroes\n .comm many\\@, 8, 8\n .endm\n .rept 70000\n zeroes\n .endr");
         extern long many4464, many69999;

@@ -1,7 +1,6 @@
-//! Programs as compilers make them: C and Rust, compiled here, packed, loaded and called.
+//! Programs of compilers: C and Rust, compiled here, packed, loaded and called.
 //!
-//! Each program is compiled in several ways and packed into both layouts; every one of them must
-//! compute what this file computes for itself.
+//! Each program is compiled in several ways and packed into both layouts; each result is compared with a computation in this file.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -174,12 +173,12 @@ fn check_quicksort(program: &Program<'_>) {
 }
 
 #[test]
-fn quicksort_with_a_callback_in_c() {
+fn quicksort_with_callback_in_c_sorts() {
     with_every(&["quicksort.c"], check_quicksort);
 }
 
 #[test]
-fn quicksort_with_a_callback_in_rust() {
+fn quicksort_with_callback_in_rust_sorts() {
     with_every(&["quicksort.rs"], check_quicksort);
 }
 
@@ -211,12 +210,12 @@ fn check_jump_table(program: &Program<'_>) {
 }
 
 #[test]
-fn a_jump_table_in_c() {
+fn jump_table_in_c_selects_the_case() {
     with_every(&["jump_table.c"], check_jump_table);
 }
 
 #[test]
-fn a_jump_table_in_rust() {
+fn jump_table_in_rust_selects_the_case() {
     with_every(&["jump_table.rs"], check_jump_table);
 }
 
@@ -230,12 +229,12 @@ fn check_floats(program: &Program<'_>) {
 }
 
 #[test]
-fn floating_point_constants_in_c() {
+fn float_constants_in_c_are_loaded() {
     with_every(&["floats.c"], check_floats);
 }
 
 #[test]
-fn floating_point_constants_in_rust() {
+fn float_constants_in_rust_are_loaded() {
     with_every(&["floats.rs"], check_floats);
 }
 
@@ -263,7 +262,7 @@ fn data_keeps_its_value_in_rust() {
 }
 
 #[test]
-fn a_function_in_another_object() {
+fn function_in_another_object_is_called() {
     with_every(&["caller.c", "callee.c"], |program| {
         assert_eq!(program.call("scaled_sum", &[4, 5]), 27);
         assert_eq!(program.call("set_scale", &[10]), 3);
@@ -275,7 +274,7 @@ fn a_function_in_another_object() {
 }
 
 #[test]
-fn the_c_library_of_the_process() {
+fn c_library_of_the_process_is_called() {
     with_every(&["libc.c"], |program| {
         assert_eq!(program.call("sorted_digits", &[0]), 12345);
         assert_eq!(program.call("sorted_digits", &[4]), 56789);
@@ -284,7 +283,7 @@ fn the_c_library_of_the_process() {
 
 /// The same way on the command line: compile, pack, run.
 #[test]
-fn the_command_packs_and_runs() {
+fn command_packs_and_runs_objects() {
     let directory = scratch();
     let ran = |module: &Path, arguments: &[&str]| {
         let output = smf([&["run", module.to_str().unwrap()], arguments].concat());
@@ -310,7 +309,7 @@ fn the_command_packs_and_runs() {
         let errors = String::from_utf8(alone.stderr).unwrap();
         assert_eq!(alone.status.code(), Some(1));
         for name in ["malloc", "memcpy", "qsort", "snprintf", "strtol", "free"] {
-            // What the compiler does by itself needs nobody.
+            // What the compiler does by itself needs no import.
             assert!(errors.contains(name) || name == "memcpy", "{name} is not in {errors}");
         }
     }

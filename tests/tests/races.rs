@@ -1,5 +1,5 @@
-//! Files that one process changes in every way there is while two others read them: what is read is what
-//! the file held at one moment, or an error, and never a signal.
+//! Files that one process changes in every way while two others read them: a read returns the content of the file at one moment, or
+//! an error, and never raises a signal.
 //!
 //! A thousand rounds of each change in the exhaustive mode, else a hundred.
 
@@ -148,10 +148,10 @@ fn reader(directory: &Path) -> Child {
     command.stdout(Stdio::inherit()).spawn().unwrap()
 }
 
-const TEST: &str = "who_reads_sees_one_moment_of_a_file_whatever_another_process_does";
+const TEST: &str = "read_during_a_change_returns_one_moment_of_the_file";
 
 #[test]
-fn who_reads_sees_one_moment_of_a_file_whatever_another_process_does() {
+fn read_during_a_change_returns_one_moment_of_the_file() {
     if let Some(directory) = env::var_os(READER) {
         return read(Path::new(&directory));
     }

@@ -1,7 +1,7 @@
-//! Everything at once, for long: eight threads load, reload, unload, evict, prefetch and make code, and
-//! in the end the process has no more memory, mappings and files than it had when it was warm.
+//! All operations at once: eight threads load, reload, unload, evict, prefetch and compile, and at the end the process has no more
+//! memory, mappings and files than after the warm-up.
 //!
-//! Two seconds, or as many as the variable `SMF_SOAK_SECONDS` says.
+//! The test takes two seconds, or the number in the variable `SMF_SOAK_SECONDS`.
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code)]
 
@@ -102,7 +102,7 @@ impl Shared {
 }
 
 #[test]
-fn memory_is_flat_however_long_everything_goes_on() {
+fn memory_is_constant_under_load() {
     let seconds = env::var("SMF_SOAK_SECONDS").map_or(2, |seconds| seconds.parse().unwrap());
     let (shared, start) = (Shared::new(), Instant::now());
     let end = start + Duration::from_secs(seconds);

@@ -1,5 +1,5 @@
-//! How much native stack a call of bytecode takes, on stacks that are painted first: what a function is
-//! charged is what it needs at most; a call that has too little stops; and nothing is written below the end.
+//! The native stack of bytecode calls, measured on painted stacks: a function needs at most the stack that it is charged, a call without
+//! enough stack traps, and nothing is written below the end.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(unsafe_code)]
 
@@ -182,7 +182,7 @@ fn engine_of<'c>(functions: &'c [Assembled], tiers: Tiers, memory: &CodeMemory) 
 /// What parameters on the stack had words of the frame besides, which nothing was charged for: an
 /// activation with 1,000 parameters took 8 KB more than was accounted for.
 #[test]
-fn activations_take_no_more_stack_than_they_are_charged() {
+fn activation_uses_at_most_its_charged_stack() {
     let memory = CodeMemory::default();
     for shape in shapes() {
         let (source, sum) = program_of(shape);
@@ -199,7 +199,7 @@ fn activations_take_no_more_stack_than_they_are_charged() {
 
 /// The least stack with which a call returns is what it uses, and what functions of the host are left.
 #[test]
-fn calls_stop_when_what_they_need_is_not_there() {
+fn call_without_enough_stack_traps() {
     let memory = CodeMemory::default();
     for shape in shapes().filter(|shape| shape.calls) {
         let (source, sum) = program_of(shape);
@@ -278,7 +278,7 @@ fn nothing_is_written_below_the_end_of_a_stack() {
 
 /// What is compiled on the way, in functions and in loops, where there is enough stack for that.
 #[test]
-fn functions_and_loops_are_compiled_where_there_is_stack_for_it() {
+fn functions_and_loops_are_compiled_where_stack_suffices() {
     let memory = CodeMemory::default();
     let loops = "function start, 0, 3000\nCONST_I64_PUSH 500\nPOP_STORE 2999\nCONST_I64_PUSH 0\nPOP_STORE 1\n\
         again:\nLOAD_PUSH 1\nLOAD_PUSH 2999\nADD_I64\nPOP_STORE 1\nLOAD_PUSH 2999\nCONST_I64_PUSH 1\nSUB_I64\n\
@@ -303,7 +303,7 @@ fn functions_and_loops_are_compiled_where_there_is_stack_for_it() {
 
 /// Threads with stacks from 64 KiB on: a leaf runs, what would go on for ever stops.
 #[test]
-fn calls_on_small_threads_stop_before_the_end_of_their_stack() {
+fn call_on_small_thread_traps_before_the_end_of_its_stack() {
     set_stack_bounds(bounds);
     let large = "function start, 0, 0\nCONST_I64_PUSH 0\nCALL f, 1\nRET 0\nfunction f, 1, 100\nLOAD_PUSH 0\n\
         POP_STORE 99\nLOAD_PUSH 99\nCALL f, 1\nRET 0\nfunction leaf, 0, 0\nCONST_I64 0, 42\nRET 0";

@@ -1,4 +1,4 @@
-//! Typed bodies with damage: refused, or the same in machine code and in the interpreter.
+//! Damaged typed bodies are refused, or have the same result in machine code and in the interpreter.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails loudly")]
 
 use smf_core::jit::ir::text::parse;
@@ -54,7 +54,7 @@ end
 ";
 
 #[test]
-fn damaged_bodies_are_refused_or_run_alike() {
+fn damaged_body_is_refused_or_runs_alike() {
     let lists: Vec<&str> = LISTS.lines().filter(|line| !line.starts_with("possible")).collect();
     let mut bodies = parse(ALONE).unwrap();
     bodies.extend(parse(&lists.join("\n")).unwrap());

@@ -1,4 +1,4 @@
-//! What the writer makes, byte for byte and read back.
+//! The writer, byte for byte and read back.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ use smf_tests::spec::{Spec, is_ambiguous};
 /// The worked example of the format's facts: 201 bytes of code, one relocation, one exported function
 /// with a name of four letters.
 #[test]
-fn the_packed_writer_is_byte_exact() {
+fn packed_writer_is_byte_exact() {
     let code = [0x90; 201];
     let relocs = [Reloc { offset: 16, symbol: 0, kind: RelocKind::Pc32, addend: -4 }];
     let section = |kind, name, flags, alignment, payload| NewSection {

@@ -1,7 +1,7 @@
-//! The functions of `string.h` that the compiler calls on its own account.
+//! The functions of `string.h` that the compiler calls by itself.
 //!
-//! Everything is read or written as volatile, one byte or, on x86-64, one string instruction at a time:
-//! else the compiler would recognise what the loops do, and call them from within themselves.
+//! Each access is volatile, one byte or, on x86-64, one string instruction at a time. The compiler would otherwise recognise the
+//! loops and replace them by calls of these very functions.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]

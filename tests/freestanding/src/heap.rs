@@ -1,13 +1,11 @@
 //! The allocator: small blocks from chunks of pages, large ones in pages of their own.
 //!
-//! Free memory is a list of holes in the order of their addresses; who wants a block gets the begin of
-//! the first hole that is large enough, and what is freed joins the holes beside it. That is slow with
-//! thousands of blocks, small, and wastes little: right for a program with some dozens. The first chunk is
-//! what the program's variables leave of their last page; all others come from [`WritablePages`], so that
-//! the allocator has no system call of its own, and what the kernel refuses is an allocation that fails
-//! and not the end of the program.
+//! Free memory is a list of holes in the order of their addresses. An allocation takes the start of the first hole that is large
+//! enough; a freed block is merged with adjacent holes. That suits a program with some dozens of blocks: it is small and wastes
+//! little, and is slow with thousands. The first chunk is the unused end of the last page of the program's variables; all others
+//! come from [`WritablePages`], so that the allocator makes no system calls, and a refused request is a failed allocation.
 //!
-//! The program has one thread and no signal handlers, so that nobody comes in while somebody is inside.
+//! The program has one thread and no signal handlers, so that calls of the allocator never overlap.
 #![allow(unsafe_code)]
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -19,7 +17,7 @@ use smf_core::memory::{PageCount, Placement, WritablePages};
 
 /// What a chunk has at least, in bytes: one page where pages are not larger.
 const CHUNK: usize = 4096;
-/// Sizes and addresses of blocks are multiples of it: a hole has room for its own record.
+/// Sizes and addresses of blocks are multiples of it: a hole can hold its own record.
 const UNIT: usize = size_of::<Hole>();
 /// From this size on a block has pages of its own.
 const LARGE: usize = CHUNK / 2;
@@ -72,7 +70,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if is_large(layout) {
             let pages = block.wrapping_sub(offset(layout)).cast::<WritablePages>();
-            // SAFETY: `large` has put them there, and nobody reads them again.
+            // SAFETY: `large` has put them there, and they are not read again.
             drop(unsafe { pages.read() });
         } else {
             self.give(block.cast(), rounded(layout));
@@ -98,7 +96,7 @@ fn large(layout: Layout) -> Option<*mut u8> {
     let size = offset(layout).checked_add(layout.size())?;
     let mut pages = pages(size)?;
     let start = pages.as_mut_slice().as_mut_ptr();
-    // SAFETY: the begin of the pages, which is aligned and large enough.
+    // SAFETY: the start of the pages, which is aligned and large enough.
     unsafe { start.cast::<WritablePages>().write(pages) };
     Some(start.wrapping_add(offset(layout)))
 }
@@ -109,7 +107,7 @@ fn pages(size: usize) -> Option<WritablePages> {
 }
 
 impl Heap {
-    /// The begin of the first hole of at least `size` bytes.
+    /// The start of the first hole of at least `size` bytes.
     fn take(&self, size: usize) -> Option<*mut u8> {
         let mut link: *const Cell<*mut Hole> = &raw const self.first;
         loop {

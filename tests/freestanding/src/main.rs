@@ -1,12 +1,11 @@
-//! A loader without libc and without std: the core, an allocator on its pages, and a way in.
+//! A loader without libc and without std: the core, an allocator on its pages, and an entry point.
 //!
-//! `freestanding [MODULE FUNCTION [INTEGER...]]` loads a module, links it, calls a function of it and
-//! prints what that returns; a function that the module does not have is made of its templates. Without
-//! arguments it is the module that the program carries, and what an instance of its template makes of its
-//! `answer`.
-//! It ends with 0, with 1 when the module is refused, with 2 when the arguments are, with 3 when the
-//! result could not be printed, and with 4 when `exit_group` was refused. What is wrong is said on
-//! standard error.
+//! `freestanding [MODULE FUNCTION [INTEGER...]]` loads a module, links it, calls a function of it and prints the result. A function
+//! that the module does not export is compiled from its templates. Without arguments the program loads an embedded module and passes
+//! the result of `answer` to an instance of its template.
+//!
+//! The exit status is 0, or 1 when the module is refused, 2 when the arguments are, 3 when the result could not be printed, and 4 when
+//! `exit_group` was refused. Errors are written to standard error.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -72,7 +71,7 @@ fn write_all(file: usize, mut bytes: &[u8]) -> bool {
     true
 }
 
-/// Says what is wrong. When nobody listens, the status still says that something is.
+/// Writes an error to standard error. Where that fails, the exit status reports the error alone.
 #[cfg(feature = "texts")]
 fn complain(failure: &Failure) {
     use core::fmt::{self, Write};

@@ -1,5 +1,4 @@
-//! What the program does: a file becomes callable, and is called; of what it does not have, its templates
-//! make an instance.
+//! Loads, links and calls a function of a module; compiles an instance of a template for a function that the module lacks.
 #![allow(unsafe_code)]
 
 #[cfg(feature = "templates")]
@@ -43,7 +42,7 @@ pub(crate) enum Failure {
     AllocError,
 }
 
-/// An error, kept for who says what it was, and by nobody else.
+/// An error, stored where errors are printed as text.
 pub(crate) struct Reason<E> {
     #[cfg(feature = "texts")]
     error: E,
@@ -53,7 +52,7 @@ pub(crate) struct Reason<E> {
 impl<E> Reason<E> {
     #[cfg_attr(
         not(feature = "texts"),
-        expect(unused_variables, reason = "nobody says what it was")
+        expect(unused_variables, reason = "errors are not printed as text")
     )]
     fn new(error: E) -> Self {
         Self {

@@ -1,8 +1,7 @@
-//! The way in and the two system calls that are the program's own; the core makes all others.
+//! The entry point, and the two system calls that the core does not make.
 //!
-//! Sources: the System V ABI of each architecture, "Process Initialization": at the first instruction
-//! the stack pointer is at the number of arguments, with their addresses behind it; syscall(2) for the
-//! registers; asm/unistd.h for the numbers.
+//! Sources: the System V ABI of each architecture, "Process Initialization": at the first instruction the stack pointer addresses the
+//! number of arguments, which their addresses follow; syscall(2) for the registers; asm/unistd.h for the numbers.
 #![allow(unsafe_code)]
 
 use core::arch::naked_asm;
@@ -62,7 +61,7 @@ unsafe extern "C" fn begin(stack: *const usize) -> ! {
     // SAFETY: there the number of arguments stands.
     let count = unsafe { stack.read() };
     let first = stack.wrapping_add(1).cast();
-    // SAFETY: so many addresses stand behind it, and nobody ever changes them.
+    // SAFETY: so many addresses stand behind it, and they never change.
     let arguments = unsafe { slice::from_raw_parts(first, count) };
     exit(crate::main(Arguments(arguments)))
 }
@@ -83,7 +82,7 @@ pub(crate) fn exit(status: u8) -> ! {
 /// What the libraries of the compiler call when they are done with a frame that is left by a panic: they
 /// were compiled for programs that unwind, which this one does not.
 #[cfg(feature = "templates")]
-// SAFETY: nobody else has the name.
+// SAFETY: the name is unique.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
     exit(101)

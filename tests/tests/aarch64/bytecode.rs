@@ -10,7 +10,7 @@ const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/bcod.smf");
 const WHY: &str = "bcod.smf: there is no compiler of bytecode for this machine";
 
 #[test]
-fn it_is_interpreted_and_has_no_addresses() {
+fn bytecode_is_interpreted_and_has_no_addresses() {
     let Some(loader) = Loader::get() else { return };
     for way in [&[][..], &["--interpret"]] {
         assert_eq!(loader.call(Path::new(SAMPLE), "sum", &[100], way), 5050);

@@ -1,7 +1,7 @@
-//! Objects of the compilers for aarch64: packed, looked at, and run.
+//! Objects of the compilers for aarch64: packed, inspected, and run.
 //!
-//! On another machine the `smf` binary is built for aarch64 and runs in qemu's user mode. What is packed
-//! is compared with what the assembler and the linker of GNU make of the same instructions.
+//! On another machine the `smf` binary is built for aarch64 and runs in qemu's user mode. Packed code is compared with the output of the
+//! GNU assembler and linker for the same instructions.
 
 mod bytecode;
 mod objects;

@@ -28,7 +28,7 @@ fn joined(objects: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
-fn programs_in_c_compute_what_they_should() {
+fn objects_in_c_compute_the_expected_results() {
     let Some(loader) = Loader::get() else { return };
     for way in &C_WAYS[..scale(5, 2)] {
         let Some(objects) = programs(way) else { return };

@@ -68,7 +68,7 @@ fn words_of(file: &str, directory: &Path) -> Vec<u32> {
 }
 
 #[test]
-fn operands_are_what_the_linker_of_gnu_writes() {
+fn patched_operands_equal_those_of_the_gnu_linker() {
     const BASE: u64 = 0x100_0000_0000;
     if compiler().is_none() {
         return;

@@ -100,7 +100,7 @@ fn native_code_keeps_its_relocations() {
 }
 
 #[test]
-fn loads_through_slots_become_additions_when_all_of_them_can() {
+fn got_loads_become_additions_when_all_can() {
     let text = "adrp x1, :got:near\n ldr x2, [x1, :got_lo12:near]\n ret\n.globl near\nnear: ret";
     let Some(made) = Made::new(text, Layout::Packed) else { return };
     assert_eq!((made.word(0), made.word(1)), (0x9000_0001, 0x9100_3022));
@@ -117,7 +117,7 @@ fn loads_through_slots_become_additions_when_all_of_them_can() {
 }
 
 #[test]
-fn addresses_of_another_module_are_loaded_from_slots_when_all_of_them_can() {
+fn addresses_of_another_module_are_loaded_from_got_when_all_can() {
     let text = "adrp x1, far+8\n add x2, x1, :lo12:far+8\n ret";
     for layout in LAYOUTS {
         let Some(made) = Made::new(text, layout) else { return };
@@ -144,7 +144,7 @@ fn addresses_of_another_module_are_loaded_from_slots_when_all_of_them_can() {
 }
 
 #[test]
-fn words_of_data_are_settled_or_left() {
+fn data_words_are_relocated_or_left() {
     let text = ".globl n\n.set n, 77\n.text\n.globl go\ngo: ret\n.section .rodata\n.globl r\n\
                 r: .word go - .\n.word 0\n.quad go\n.quad n\n.word far - .";
     let Some(mut object) = assembled(text) else { return };
@@ -163,7 +163,7 @@ fn words_of_data_are_settled_or_left() {
 }
 
 #[test]
-fn what_no_module_can_say_is_refused_by_its_name() {
+fn unsupported_relocation_is_refused_by_name() {
     for (text, message) in [
         ("movz x0, #:abs_g0:far", "R_AARCH64_MOVW_UABS_G0 against `far` is part of an address"),
         ("movk x0, #:abs_g1_nc:far", "R_AARCH64_MOVW_UABS_G1_NC against `far` is part of"),
@@ -204,7 +204,7 @@ fn what_no_module_can_say_is_refused_by_its_name() {
 }
 
 #[test]
-fn objects_for_two_machines_make_no_module() {
+fn objects_for_two_machines_are_refused() {
     let Some(object) = assembled(".globl go\ngo: ret") else { return };
     let mut other = object.clone();
     other[18] = 62;
@@ -213,7 +213,7 @@ fn objects_for_two_machines_make_no_module() {
 }
 
 #[test]
-fn broken_objects_are_refused_or_make_sound_modules() {
+fn damaged_object_is_refused_or_makes_a_sound_module() {
     let text = ".text\n.globl go\ngo: adrp x0, :got:near\n ldr x0, [x0, :got_lo12:near]\n bl far\n adrp x1, far\n add x1, x1, :lo12:far\n ldr x2, [x0, :lo12:near]\n tbz x0, #1, go\n ret\n.data\n.globl near\nnear: .quad far\n.word go - .\n";
     let Some(object) = assembled(text) else { return };
     let (mut sound, mut refused) = (0, 0);

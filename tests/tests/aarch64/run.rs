@@ -56,7 +56,7 @@ pub(crate) fn programs(way: &[&str]) -> Option<Vec<Vec<u8>>> {
 }
 
 #[test]
-fn programs_in_c_compute_what_they_should() {
+fn programs_in_c_compute_the_expected_results() {
     let Some(loader) = Loader::get() else { return };
     for way in &C_WAYS[..scale(5, 2)] {
         let Some(objects) = programs(way) else { return };
@@ -72,7 +72,7 @@ fn programs_in_c_compute_what_they_should() {
 }
 
 #[test]
-fn programs_in_rust_compute_what_they_should() {
+fn programs_in_rust_compute_the_expected_results() {
     let Some(loader) = Loader::get() else { return };
     for level in ["-Copt-level=0", "-Copt-level=2"] {
         for (source, function, arguments, expected) in [
@@ -153,7 +153,7 @@ fn spread_out(words: &[u32], relocs: &[(u64, RelocKind)], far: Place) -> Vec<u8>
 }
 
 #[test]
-fn a_branch_out_of_reach_arrives_through_its_veneer() {
+fn branch_out_of_reach_goes_through_a_veneer() {
     let Some(loader) = Loader::get() else { return };
     let caller = spread_out(
         &[

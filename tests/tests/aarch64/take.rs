@@ -54,9 +54,9 @@ const TEXT: &str = "
 ";
 
 /// What has to be done to a function: where, how, the addend, and against what.
-type Told = Vec<(u64, RelocKind, i64, String)>;
+type RelocList = Vec<(u64, RelocKind, i64, String)>;
 
-fn taken(all: &Concretes<'_>, name: &str) -> Result<Told, String> {
+fn taken(all: &Concretes<'_>, name: &str) -> Result<RelocList, String> {
     let function = all.concrete(name.as_bytes()).map_err(|error| match error {
         ExtractError::Instruction { offset, .. } => format!("instruction at {offset}"),
         other => other.to_string(),
@@ -68,7 +68,7 @@ fn taken(all: &Concretes<'_>, name: &str) -> Result<Told, String> {
     Ok(told.collect())
 }
 
-fn told(all: &[(u64, RelocKind, i64, &str)]) -> Result<Told, String> {
+fn told(all: &[(u64, RelocKind, i64, &str)]) -> Result<RelocList, String> {
     Ok(all
         .iter()
         .map(|(at, kind, addend, name)| (*at, *kind, *addend, (*name).to_owned()))
@@ -76,7 +76,7 @@ fn told(all: &[(u64, RelocKind, i64, &str)]) -> Result<Told, String> {
 }
 
 #[test]
-fn distances_come_back_as_relocations_that_name_what_is_meant() {
+fn distances_are_extracted_as_relocations() {
     use RelocKind::{Arm64Branch26, Arm64Page21, Arm64PageOff12};
     use RelocKind::{Arm64GotLoadPage21, Arm64GotLoadPageOff12};
     let Some(object) = assembled(TEXT) else { return };
@@ -103,7 +103,7 @@ fn distances_come_back_as_relocations_that_name_what_is_meant() {
 }
 
 #[test]
-fn without_a_placement_distances_in_the_code_come_back_too() {
+fn distances_of_unlinked_code_are_extracted_as_relocations() {
     let text = TEXT.split("    function reads").next().unwrap().replace("bl far", "nop");
     let Some(object) = assembled(&text) else { return };
     let module = try_pack(&[&object], Layout::Packed).unwrap();
@@ -117,7 +117,7 @@ fn without_a_placement_distances_in_the_code_come_back_too() {
 }
 
 #[test]
-fn what_compilers_write_is_taken_or_refused_and_never_left_with_a_distance() {
+fn compiled_function_is_extracted_or_refused_without_stale_distances() {
     let source = "extern long outer(long); long counter = 5;
         __attribute__((noinline)) long twice(long x) { return 2 * x; }
         long calls(long x) { return twice(x) + twice(x + 1); }

@@ -29,7 +29,7 @@ fn ready(code: &[u8], relocations: &[PrecompiledReloc<'_>]) -> Vec<u8> {
 }
 
 #[test]
-fn ready_made_code_runs_and_typed_bytecode_is_refused_by_name() {
+fn precompiled_body_runs_and_typed_body_is_refused_by_name() {
     let Some(loader) = Loader::get() else { return };
     // add x0, x0, x1; ret
     let add = ready(&words(&[0x8b01_0000, 0xd65f_03c0]), &[]);

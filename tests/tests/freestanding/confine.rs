@@ -22,7 +22,7 @@ unsafe extern "C" {
     fn prctl(option: i32, ...) -> i32;
 }
 
-const NOBODY: u32 = 65534;
+const UNPRIVILEGED: u32 = 65534;
 const CLONE_NEWUSER: i32 = 0x1000_0000;
 const PR_SET_NO_NEW_PRIVS: i32 = 38;
 const PR_SET_SECCOMP: i32 = 22;
@@ -33,7 +33,7 @@ fn done(result: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets everybody look into a directory.
+/// Makes a directory readable for all users.
 pub(crate) fn open_to_all(directory: &Path) {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
 }
@@ -54,8 +54,8 @@ pub(crate) fn in_root(command: &mut Command, root: &Path) {
         if is_root {
             // SAFETY: no groups are read.
             done(unsafe { setgroups(0, std::ptr::null()) })?;
-            done(setgid(NOBODY))?;
-            done(setuid(NOBODY))?;
+            done(setgid(UNPRIVILEGED))?;
+            done(setuid(UNPRIVILEGED))?;
         }
         Ok(())
     };
@@ -99,7 +99,7 @@ const KILL_PROCESS: u32 = 0x8000_0000;
 /// Allows a command these system calls, by their names, and the one that begins a program.
 pub(crate) fn allow(command: &mut Command, names: &[&str], otherwise: Otherwise) {
     let plain = |code, value| Instruction { code, if_true: 0, if_false: 0, value };
-    // The number of the call stands at the begin of `struct seccomp_data`.
+    // The number of the call is the first field of `struct seccomp_data`.
     let mut filter = vec![plain(LOAD_WORD, 0)];
     for name in names.iter().chain(&["execve"]) {
         filter.push(Instruction {

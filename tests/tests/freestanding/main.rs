@@ -1,4 +1,4 @@
-//! The program without libc: that it is one, and that it works where there is nothing but a kernel.
+//! The program without libc: it contains no libc, and works with a kernel alone.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
 
@@ -31,7 +31,7 @@ fn ok(text: &str) -> (String, Option<i32>) {
 }
 
 #[test]
-fn it_loads_what_it_carries_and_what_it_is_given_on_every_machine() {
+fn embedded_and_given_modules_load_on_every_machine() {
     let scratch = scratch();
     for machine in Machine::all() {
         let path = scratch.path().join("module.smf");
@@ -53,7 +53,7 @@ fn it_loads_what_it_carries_and_what_it_is_given_on_every_machine() {
 }
 
 #[test]
-fn what_is_broken_is_said_on_standard_error() {
+fn malformed_module_is_reported_on_standard_error() {
     let Some(machine) = Machine::this() else { return };
     let mut broken = 0;
     for sample in smf_tests::samples().iter().filter(|sample| sample.is_bad()) {
@@ -74,7 +74,7 @@ fn what_is_broken_is_said_on_standard_error() {
 }
 
 #[test]
-fn nothing_but_its_own_code_is_in_it() {
+fn program_contains_no_foreign_code() {
     if !is_there("readelf") {
         return;
     }
@@ -102,7 +102,7 @@ fn nothing_but_its_own_code_is_in_it() {
 }
 
 #[test]
-fn it_runs_in_a_root_directory_of_its_own_as_nobody() {
+fn program_runs_in_empty_root_without_privileges() {
     let Some(machine) = Machine::this() else { return };
     let root = scratch();
     fs::copy(&machine.binary, root.path().join("program")).unwrap();
@@ -174,7 +174,7 @@ fn confined(machine: &Machine, run: &Run, names: &[&str], otherwise: confine::Ot
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn it_makes_the_system_calls_that_the_readme_lists_and_no_others() {
+fn program_makes_only_the_system_calls_of_the_readme() {
     let Some(machine) = Machine::this() else { return };
     let scratch = scratch();
     let (needs, tries) = (listed("needs"), listed("tries"));
@@ -193,7 +193,7 @@ fn it_makes_the_system_calls_that_the_readme_lists_and_no_others() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn every_system_call_that_is_missing_is_noticed_as_an_error() {
+fn refused_system_call_is_an_error() {
     let Some(machine) = Machine::this() else { return };
     let scratch = scratch();
     let runs = runs(scratch.path());

@@ -54,7 +54,7 @@ const NO_MEMORY: i32 = 8;
 
 /// Gives a value back.
 fn free(value: *mut RuntimeValue) {
-    // SAFETY: made by the library, and given back once.
+    // SAFETY: made by the library, and released once.
     assert!(unsafe { smf_value_free(value) });
 }
 
@@ -208,7 +208,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let module = load(loader, c"tiny", &bytes);
         let reload = || {
             let (start, len) = (bytes.as_ptr(), bytes.len() as i64);
-            // SAFETY: bytes with their number; nobody wants to be told more.
+            // SAFETY: bytes with their number; the second result is not requested.
             unless(false, unsafe {
                 smf_loader_reload_bytes(loader, module, start, len, true, ptr::null_mut())
             })
@@ -225,7 +225,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             unless(0, unsafe { smf_loader_find(loader, c"packed".as_ptr()) })?;
             // SAFETY: as above.
             unless(false, unsafe { smf_loader_define(loader, c"mine".as_ptr(), 4096) })?;
-            // SAFETY: as above; nobody wants to be told more.
+            // SAFETY: as above; the second result is not requested.
             unless(0, unsafe { smf_loader_resolve(loader, c"answer".as_ptr(), ptr::null_mut()) })
         };
         let end = judge(granted, find, |_| ());
@@ -277,7 +277,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let jit = open_jit();
         assert!(load_jit(jit, &tiny::module(host_arch(), 0).unwrap()));
         let make = || {
-            // SAFETY: a symbol; nobody wants to be told more.
+            // SAFETY: a symbol; the second result is not requested.
             let outcome =
                 unsafe { smf_jit_instantiate(jit, c"same$i64".as_ptr(), ptr::null_mut()) };
             unless(false, outcome == 0)

@@ -38,7 +38,7 @@ extern "C" fn knows(_: *const c_char, _: i64, _: *mut c_void) -> i64 {
     4096
 }
 
-/// A module with a template that nobody here compiles.
+/// A module with a template that no compiler here accepts.
 #[cfg(target_arch = "x86_64")]
 fn foreign() -> Vec<u8> {
     let (kind, params, constraints) = (None, 0, Default::default());
@@ -69,7 +69,7 @@ extern "C" fn compile(unit: u64, template: *const SmfTemplate, _: *mut c_void) -
 const RELOC_PLT32: i32 = 3;
 
 fn find(loader: u64, name: &CStr) -> i64 {
-    // SAFETY: a name; nobody wants to be told more.
+    // SAFETY: a name; the second result is not requested.
     unsafe { smf_loader_resolve(loader, name.as_ptr(), ptr::null_mut()) }
 }
 
@@ -130,7 +130,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         // SAFETY: options with their size.
         let loader = unsafe { smf_loader_open(&raw const options) };
         let end = judge(granted, || unless(0, find(loader, c"malloc")), |_| ());
-        assert_eq!(find(loader, c"nobody has this name"), 0);
+        assert_eq!(find(loader, c"no such name"), 0);
         assert!(smf_loader_close(loader));
         end
     }),
@@ -144,7 +144,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             unless(0, find(loader, c"anything"))
         };
         let end = judge(granted, set, |address| assert_eq!(address, 4096));
-        // SAFETY: nobody.
+        // SAFETY: null is permitted.
         assert!(unsafe { smf_loader_set_resolver(loader, None, ptr::null_mut()) });
         assert!(smf_loader_close(loader));
         end
@@ -163,7 +163,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let make = || {
             // SAFETY: a compiler that uses nothing but what it is given, and a symbol.
             unless(false, unsafe { smf_jit_set_compiler(jit, Some(compile), ptr::null_mut()) })?;
-            // SAFETY: a symbol; nobody wants to be told more.
+            // SAFETY: a symbol; the second result is not requested.
             let made = unsafe { smf_jit_instantiate(jit, c"of$it".as_ptr(), ptr::null_mut()) };
             unless(false, made == 0)
         };

@@ -1,9 +1,8 @@
-//! Every request for memory refused in turn: what is promised there, and how much.
+//! Every allocation refused in turn: the operation returns a typed error or continues without the memory.
 //!
-//! The first, second, ... request of a scenario is refused, each in a process of its own. It ends with a
-//! typed error, after which the same operation succeeds; or does without. Nothing is lost: repeated, it takes
-//! no more memory than without a refusal. `alloc` itself has requests that cannot be refused, and ends the
-//! process: there is none of those.
+//! The first, second, ... allocation of a scenario is refused, each in a process of its own. After an error the same operation succeeds.
+//! Nothing leaks: repeated, the scenario takes no more memory than without a refusal. Allocations of `alloc` that cannot fail end the
+//! process: no scenario makes one.
 #![allow(unsafe_code)]
 
 mod ahead;
@@ -84,7 +83,7 @@ fn refuse(run: fn(usize) -> i32, granted: usize) -> ! {
     run(usize::MAX);
     let usual = growth(|| _ = run(usize::MAX));
     let is_whole = (0..4).any(|_| growth(|| _ = run(granted)) <= usual);
-    assert!(is_whole, "bytes that are not given back");
+    assert!(is_whole, "leaked bytes");
     exit(end)
 }
 
@@ -118,7 +117,7 @@ fn apart(name: &str, run: fn(usize) -> i32, granted: usize) -> Option<i32> {
 }
 
 #[test]
-fn memory_that_is_refused_is_an_error() {
+fn refused_allocation_is_an_error() {
     let (mut points, mut is_whole) = (0, true);
     for (name, run) in SCENARIOS.iter().flat_map(|some| some.iter()) {
         let (mut errors, mut without, mut ends) = (0, 0, Vec::new());

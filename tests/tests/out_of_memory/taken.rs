@@ -94,7 +94,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("C: tell modules of instances", |granted| {
         let jit = open_jit();
         assert!(load_jit(jit, &tiny::module(host_arch(), 0).unwrap()));
-        // SAFETY: a symbol; nobody wants to be told more.
+        // SAFETY: a symbol; the second result is not requested.
         let made = unsafe { smf_jit_instantiate(jit, c"same$i64".as_ptr(), ptr::null_mut()) };
         assert_eq!(made, 0);
         let end = judge(granted, || unless(false, smf_jit_update(jit)), |_| ());
@@ -144,7 +144,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         assert_eq!(all_deferred(&Smf::parse(&file).unwrap()).unwrap().count(), 1);
         with_held(&file, |loader, held| {
             let take = || {
-                // SAFETY: a name; nobody wants to be told more.
+                // SAFETY: a name; the second result is not requested.
                 unless(false, unsafe {
                     smf_take_deferred(loader, held, c"same".as_ptr(), ptr::null_mut())
                 })?;

@@ -9,7 +9,7 @@ use smf_tests::sample;
 
 use super::{Scenario, directory, judge};
 
-/// Loads a module whose functions somebody is told of.
+/// Loads a module whose functions are registered with an observer.
 fn load(granted: usize) -> i32 {
     let bytes: &'static [u8] = sample("packed.smf").bytes.leak();
     let loader = Loader::new(LoaderOptions::default()).unwrap();

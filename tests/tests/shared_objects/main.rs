@@ -1,11 +1,9 @@
-//! Damaged shared objects, as dynlibs hold them: what the check accepts, the system's loader survives.
+//! Damaged shared objects in dynlibs: an object that the check accepts does not crash the system's loader.
 //!
-//! Each damaged copy of a library is opened, asked for its symbols and closed, in a child process, by the path
-//! that dynlibs take. Before there was a check, 759 of the 6,240 single bits of the sample's headers and tables
-//! killed that process, 758 of them inside the system's loader.
+//! Each damaged copy of a library is opened, asked for its symbols and closed, in a child process, by the path that dynlibs take.
 //!
-//! Bits of libraries other than the sample are sampled. Where the variable `SMF_TEST_ALL_BITS` is set, all of them
-//! are flipped, and more copies are mutated.
+//! Bits of libraries other than the sample are sampled. Where the variable `SMF_TEST_ALL_BITS` is set, all of them are flipped, and more
+//! copies are mutated.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -71,12 +69,12 @@ fn check_flips(library: &Library, step: u32) {
 }
 
 #[test]
-fn flipped_bits_of_the_sample_are_refused_or_harmless() {
+fn flipped_bit_of_the_sample_is_refused_or_harmless() {
     check_flips(&libraries::sample(), 1);
 }
 
 #[test]
-fn flipped_bits_of_other_libraries_are_refused_or_harmless() {
+fn flipped_bit_of_other_libraries_is_refused_or_harmless() {
     let step = if is_thorough() { 1 } else { 11 };
     libraries::made().iter().for_each(|library| check_flips(library, step));
 }
@@ -94,7 +92,7 @@ fn truncated_and_mutated_libraries_end_no_process_inside_the_loader() {
 }
 
 #[test]
-fn libraries_that_others_built_are_accepted() {
+fn libraries_of_other_linkers_are_accepted() {
     let made = libraries::made();
     for library in &made {
         assert_eq!(
