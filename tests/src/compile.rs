@@ -117,6 +117,8 @@ pub fn build(target: Option<(&str, &str)>) -> PathBuf {
     let directory = &profile.parent().unwrap().join("for-tests");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--quiet", "--package", "smf-loader", "--bin", "smf"]);
+    // The tests start the command often and let it compute little.
+    cargo.args(["--config", "profile.dev.package.smf-core.opt-level=0"]);
     cargo.arg("--target-dir").arg(directory);
     cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
     if profile.ends_with("release") {

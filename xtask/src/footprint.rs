@@ -1,4 +1,4 @@
-//! The sizes of what is shipped, built as it is shipped, and the memory that it takes.
+//! The sizes of the shipped files, in release builds, and their memory use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::freestanding;
 use crate::shell::{cargo, command, root, target};
 
-/// How often resident memory is measured. Pages come in by sixteens, which addresses that differ from run
-/// to run cut differently: a few runs are 50 KiB off.
+/// The number of measurements of resident memory. The kernel faults pages in by sixteens, which random addresses align
+/// differently: a few runs differ by 50 KiB.
 const RUNS: usize = 301;
 
 pub(crate) fn run() -> Result<(), Error> {
@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<(), Error> {
     let without = Program::compile("", &release)?.resident()?;
     let more = Program::compile("-DLOAD", &release)?.resident()?.saturating_sub(without);
 
-    // In a place of its own: what is measured above stays there for whoever looks at it.
+    // A separate target directory leaves the measured files above in place.
     let all = target().join("footprint");
     cargo("build --quiet --release --package smf-capi --features jit --target-dir")
         .args([all.as_path()])
@@ -45,7 +45,7 @@ pub(crate) fn run() -> Result<(), Error> {
     Ok(())
 }
 
-/// The size of the shared library in a directory without what only linkers of static ones want.
+/// The size of the stripped shared library in a directory.
 fn stripped(directory: &Path) -> Result<u64, Error> {
     let stripped = target().join("libsmf_loader.stripped.so");
     command("strip --strip-unneeded -o")
@@ -54,7 +54,7 @@ fn stripped(directory: &Path) -> Result<u64, Error> {
     size(&stripped)
 }
 
-/// A C program that loads one small module, or does not.
+/// A C program that loads one small module, or none.
 struct Program(PathBuf);
 
 impl Program {
@@ -64,18 +64,18 @@ impl Program {
             .args([path.as_path()])
             .args(if define.is_empty() { vec![] } else { vec!["-lsmf_loader", "-rdynamic"] })
             .args([format!("-L{}", libraries.display())])
-            // Cargo's LD_LIBRARY_PATH has another build, and only the old kind of run path comes before it.
+            // Cargo's LD_LIBRARY_PATH names another build, and only an old-style run path has precedence.
             .args([format!("-Wl,--disable-new-dtags,-rpath,{}", libraries.display())])
             .run()?;
         Ok(Program(path))
     }
 
-    /// What it loads.
+    /// The module that it loads.
     fn module(&self) -> PathBuf {
         root().join("tests/samples/packed.smf")
     }
 
-    /// Its resident memory: the median of runs.
+    /// The resident memory in bytes: the median of the runs.
     fn resident(&self) -> Result<u64, Error> {
         let mut runs = Vec::new();
         for _ in 0..RUNS {
@@ -104,7 +104,7 @@ fn print_size(what: &str, bytes: u64) {
     println!("{what:32} {bytes:>10} bytes");
 }
 
-/// The same beside what it shall be at most.
+/// A size beside its limit.
 fn print_asked(what: &str, bytes: u64, kilobytes: u64) {
     println!("{what:32} {bytes:>10} bytes, asked: {}", kilobytes << 10);
 }

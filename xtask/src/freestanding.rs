@@ -1,5 +1,5 @@
-//! The loader where there is less than usual: the format rooms where there is no kernel and no
-//! allocator, and the program without libc, which is built, measured, and run confined.
+//! Restricted environments: `format` without a kernel and without an allocator, and the program without libc, which is built,
+//! measured, and run under a filter of system calls.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -13,25 +13,25 @@ use crate::ci::has_target;
 use crate::error::Error;
 use crate::shell::{Command, cargo, command, target};
 
-/// Machines without a system, one of them of 32 bits.
+/// Targets without an operating system, one of them of 32 bits.
 const BARE: [&str; 3] =
     ["x86_64-unknown-none", "thumbv7em-none-eabihf", "riscv64gc-unknown-none-elf"];
 
-/// The program, and the lint and format checks that a workspace of its own needs for itself.
+/// The directory of the program, which is a workspace of its own with its own lint and format checks.
 const PROGRAM: &str = "tests/freestanding";
 const HOST: &str = "x86_64-unknown-linux-gnu";
 
-/// A build of the program, and what it may take, in bytes, so that it does not grow unseen.
+/// A build of the program, with limits in bytes.
 struct Build {
     name: &'static str,
     features: &'static str,
     /// Machine code.
     code: u64,
-    /// Writable memory once it has called its module, at most in some runs.
+    /// Writable memory after the call of the module: the maximum of some runs.
     memory: u64,
 }
 
-/// The smallest one, and all of it.
+/// The smallest build, and the complete one.
 const BUILDS: [Build; 2] = [
     Build {
         name: "load, link, call",
@@ -47,17 +47,17 @@ const BUILDS: [Build; 2] = [
     },
 ];
 
-/// How often its memory is measured. The kernel lets the stack begin anywhere in two pages, so that what is used
-/// of it lies in one page more or less.
+/// The number of measurements of its memory. The kernel randomises the start of the stack within two pages, so that the used
+/// part covers one page more or less.
 const RUNS: usize = 41;
 
-/// The memory for the data of the module that the program carries: eight bytes, hence a page.
+/// The memory for the data of the embedded module: eight bytes, hence a page.
 const DATA: u64 = 4 << 10;
 
-/// How long the program may take to get to where it waits.
+/// The time limit for the program to reach its blocking write.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many checks passed.
+/// Returns the number of checks that passed.
 pub(crate) fn run() -> Result<u64, Error> {
     let mut passed = bare()?;
     cargo("fmt --check").directory(PROGRAM).run()?;
@@ -71,7 +71,7 @@ pub(crate) fn run() -> Result<u64, Error> {
     Ok(passed + 1)
 }
 
-/// Builds the rooms that need neither a kernel nor, without `alloc`, an allocator.
+/// Builds the modules that need no kernel and, without `alloc`, no allocator.
 fn bare() -> Result<u64, Error> {
     let mut passed = 0;
     for target in BARE {
@@ -87,7 +87,7 @@ fn bare() -> Result<u64, Error> {
     Ok(passed)
 }
 
-/// A call of cargo for the program, which brings its own way of linking.
+/// A call of cargo for the program, whose directory configures the linker.
 fn own(line: &str) -> Command {
     cargo(line)
         .directory(PROGRAM)
@@ -95,7 +95,7 @@ fn own(line: &str) -> Command {
         .args(["--target-dir".as_ref(), directory().as_os_str()])
 }
 
-/// Where the tests build it too.
+/// The target directory, which the tests share.
 fn directory() -> PathBuf {
     target().join("tmp").join("freestanding")
 }
@@ -107,8 +107,7 @@ impl Build {
     }
 }
 
-/// The machine code of the smallest program, and its writable memory once it has called its module, in
-/// bytes.
+/// The machine code of the smallest program, and its writable memory after the call of its module, in bytes.
 pub(crate) fn sizes() -> Result<[u64; 2], Error> {
     let [small, _] = &BUILDS;
     let program = small.make()?;
@@ -124,7 +123,7 @@ fn sections(program: &Path) -> Result<impl Fn(&str) -> u64, Error> {
     })
 }
 
-/// Prints what the program takes; an error when that is too much.
+/// Prints the sizes of the program; an error when a limit is exceeded.
 fn measure(build: &Build) -> Result<(), Error> {
     let program = build.make()?;
     let section = sections(&program)?;
@@ -144,12 +143,12 @@ fn measure(build: &Build) -> Result<(), Error> {
     Ok(())
 }
 
-/// Resident writable memory of a process, in bytes, by what it is for.
+/// Resident writable memory of a process in bytes, by purpose.
 #[derive(Debug, Default)]
 struct Memory {
-    /// The heap begins in what is left of their last page.
+    /// The heap starts in the rest of their last page.
     variables: u64,
-    /// The kernel makes one mapping of neighbours, so that the data of a module may be in it.
+    /// The kernel merges adjacent mappings, so that the data of a module may be in it.
     heap: u64,
     stack: u64,
 }
@@ -171,7 +170,7 @@ impl std::fmt::Display for Memory {
     }
 }
 
-/// The same in the run, of some, that has most of it.
+/// The maximum of the runs.
 fn memory_at_rest(program: &Path) -> Result<Memory, Error> {
     let mut runs = Vec::new();
     for _ in 0..RUNS {
@@ -181,8 +180,7 @@ fn memory_at_rest(program: &Path) -> Result<Memory, Error> {
     most.ok_or_else(|| Error::Missing("run", program.to_owned()))
 }
 
-/// What the program holds when it has loaded and called its module, and is about to say so to somebody
-/// who does not listen.
+/// The memory of the program after it has called its module, while it blocks on the write of its result to a full socket.
 fn memory_of_a_run(program: &Path) -> Result<Memory, Error> {
     let broken = |error| Error::File(program.to_owned(), error);
     let (mut listener, talker) = UnixStream::pair().map_err(broken)?;
@@ -190,7 +188,7 @@ fn memory_of_a_run(program: &Path) -> Result<Memory, Error> {
     let mut command = std::process::Command::new(program);
     let mut child =
         command.env_clear().stdout(Stdio::from(OwnedFd::from(talker))).spawn().map_err(broken)?;
-    // The command keeps a copy of what it gives.
+    // The command holds a copy of the descriptor.
     drop(command);
     let memory = wait_for_sleep(&child).and_then(|()| {
         let maps = PathBuf::from(format!("/proc/{}/smaps", child.id()));
@@ -208,7 +206,7 @@ fn memory_of_a_run(program: &Path) -> Result<Memory, Error> {
     Ok(memory)
 }
 
-/// Writes until there is no room.
+/// Writes until the socket is full.
 fn fill(mut stream: &UnixStream) -> std::io::Result<()> {
     stream.set_nonblocking(true)?;
     loop {
@@ -221,13 +219,13 @@ fn fill(mut stream: &UnixStream) -> std::io::Result<()> {
     stream.set_nonblocking(false)
 }
 
-/// Waits until the process waits.
+/// Waits until the process blocks.
 fn wait_for_sleep(child: &Child) -> Result<(), Error> {
     let path = PathBuf::from(format!("/proc/{}/stat", child.id()));
     let start = Instant::now();
     loop {
         let stat = fs::read_to_string(&path).map_err(|error| Error::File(path.clone(), error))?;
-        // The state stands behind the name, which is in parentheses.
+        // The state follows the name, which is in parentheses.
         if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')) {
             return Ok(());
         }
@@ -238,7 +236,7 @@ fn wait_for_sleep(child: &Child) -> Result<(), Error> {
     }
 }
 
-/// Adds up what the kernel says of each mapping.
+/// Adds up the sizes of the mappings.
 fn count(maps: &str) -> Memory {
     let mut memory = Memory::default();
     let mut mapping: Vec<&str> = Vec::new();

@@ -1,10 +1,9 @@
-//! `smf.h` is written by hand. Here it is held against the exports: every function of one is in the
-//! other, with the same types; so are the fields of the structures, the numbers of the errors, and the
-//! version.
+//! Checks `smf.h`, which is written by hand, against the exports: functions with their types, fields of structures, error
+//! numbers, and the version.
 //!
-//! Neither language is parsed, only the plain form in which this repository writes both: an export is
-//! `#[unsafe(no_mangle)]`, at once followed by its function; a declaration is a statement outside of
-//! braces. Whatever is written in another form is missing on one side, and so found.
+//! The check knows only the plain form in which this repository writes both languages: an export is `#[unsafe(no_mangle)]`
+//! directly before its function; a declaration is a statement outside of braces. An item in another form is missing on one side,
+//! and therefore reported.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +12,10 @@ use std::path::Path;
 /// The header, from the top of the repository.
 pub(crate) const HEADER: &str = "shell/include/smf.h";
 
-/// Where the exports are.
+/// The directory of the exports.
 const EXPORTS: &str = "shell/src/ffi";
 
-/// The types that cross the border.
+/// The types of the interface, in Rust and in C.
 const TYPES: [(&str, &str); 49] = [
     ("()", "void"),
     ("bool", "bool"),
@@ -69,7 +68,7 @@ const TYPES: [(&str, &str); 49] = [
     ("Answer", "SmfAnswer"),
 ];
 
-/// The structures that cross it.
+/// The structures of the interface.
 const STRUCTS: [&str; 21] = [
     "SmfError",
     "SmfValueHooks",
@@ -99,7 +98,7 @@ const STRUCTS: [&str; 21] = [
 pub(crate) struct Function {
     /// Its name.
     pub(crate) name: String,
-    /// What it returns.
+    /// The return type.
     pub(crate) result: String,
     /// The types of its arguments.
     pub(crate) arguments: Vec<String>,
@@ -108,15 +107,15 @@ pub(crate) struct Function {
 /// A function of the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Declared {
-    /// What it is.
+    /// Name and types.
     pub(crate) function: Function,
-    /// Whether the tagged convention has it too.
+    /// Whether the tagged convention exports it as well.
     pub(crate) in_tagged: bool,
-    /// Whether only libraries with the feature `jit` have it.
+    /// Whether only libraries with the feature `jit` export it.
     pub(crate) needs_jit: bool,
 }
 
-/// Holds the header against the exports.
+/// Compares the header with the exports.
 ///
 /// # Errors
 /// Every difference, one a line.

@@ -1,8 +1,7 @@
-//! Holds `tests/samples` against its list and against the `smf` binary.
+//! Checks `tests/samples` against its list and with the `smf` command.
 //!
-//! The samples were built byte by byte and are never written anew. `EXPECTED.md` lists them with their
-//! lengths: every file is on the list and as long as it says. Sound ones inspect and verify; broken
-//! ones may do either, but end with an error that a user can read, never with a signal.
+//! The samples were built byte by byte and are never written again. `EXPECTED.md` lists them with their lengths. `smf inspect` and
+//! `smf verify` succeed for sound samples; for malformed ones they succeed or print one error line, and never end by a signal.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,10 +23,8 @@ pub(crate) fn run() -> Result<(), Error> {
     for (name, len) in &found {
         match listed.get(name) {
             Some(expected) if expected == len => {}
-            Some(expected) => {
-                findings.push(format!("{name}: {len} bytes, the list says {expected}"))
-            }
-            None => findings.push(format!("{name}: not on the list")),
+            Some(expected) => findings.push(format!("{name}: {len} bytes, {expected} are listed")),
+            None => findings.push(format!("{name}: not listed")),
         }
         let path = directory.join(name);
         for arguments in [&["inspect"][..], &["inspect", "--json"], &["verify"]] {
@@ -38,9 +35,9 @@ pub(crate) fn run() -> Result<(), Error> {
         }
     }
     let gone = listed.keys().filter(|name| !found.contains_key(*name));
-    findings.extend(gone.map(|name| format!("{name}: on the list, and not there")));
+    findings.extend(gone.map(|name| format!("{name}: listed, and does not exist")));
     findings.iter().for_each(|finding| println!("{finding}"));
-    println!("{} samples looked at", found.len());
+    println!("{} samples checked", found.len());
     if findings.is_empty() { Ok(()) } else { Err(Error::Findings(findings.len(), "samples")) }
 }
 
@@ -55,7 +52,7 @@ fn listed(path: &Path) -> Result<BTreeMap<String, u64>, Error> {
     Ok(rows.collect())
 }
 
-/// The modules and archives in `directory/below`, and their lengths.
+/// The modules and archives in `directory/below` with their lengths.
 fn files(directory: &Path, below: &str) -> Result<BTreeMap<String, u64>, Error> {
     let directory = directory.join(below);
     let broken = |error| Error::File(directory.clone(), error);
@@ -76,7 +73,7 @@ fn run_smf(smf: &Path, arguments: &[&str], file: &PathBuf) -> Result<Output, Err
     command.output().map_err(|error| Error::Start(smf.display().to_string(), error))
 }
 
-/// What is wrong with the way `smf` ended.
+/// The finding for the way in which `smf` ended.
 fn judge(name: &str, output: &Output) -> Option<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     match output.status.code() {

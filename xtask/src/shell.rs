@@ -1,4 +1,4 @@
-//! Commands, run at the top of the repository and printed as they could be typed.
+//! Commands, run at the top of the repository and printed in a form that a shell accepts.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -13,12 +13,12 @@ pub(crate) fn root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
-/// Where cargo puts what it builds.
+/// The target directory of cargo.
 pub(crate) fn target() -> PathBuf {
     root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into()))
 }
 
-/// A command to be run.
+/// A command and its printed form.
 pub(crate) struct Command {
     command: process::Command,
     shown: String,
@@ -56,33 +56,33 @@ impl Command {
         self
     }
 
-    /// Runs it in another directory of the repository.
+    /// Sets the directory, below the top of the repository.
     pub(crate) fn directory(mut self, below: &str) -> Self {
         self.shown = format!("cd {below} && {}", self.shown);
         self.command.current_dir(root().join(below));
         self
     }
 
-    /// Runs it without an environment variable.
+    /// Removes an environment variable.
     pub(crate) fn without_env(mut self, name: &str) -> Self {
         self.command.env_remove(name);
         self
     }
 
-    /// Runs it, showing what it prints.
+    /// Runs the command with its output shown.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         println!("$ {}", self.shown);
         let status = self.command.status();
         self.judge(status.map(|status| (status, ()))).map(drop)
     }
 
-    /// Runs it and hands each line that it prints to `line` while it does.
+    /// Runs the command and passes each line of its output to `line` as it appears.
     pub(crate) fn for_each_line(mut self, line: impl FnMut(&str)) -> Result<(), Error> {
         self.command.stdout(Stdio::piped());
         self.listen(|child| child.stdout.take(), line)
     }
 
-    /// The same for what it prints on standard error.
+    /// The same for standard error.
     pub(crate) fn for_each_error(mut self, line: impl FnMut(&str)) -> Result<(), Error> {
         self.command.stderr(Stdio::piped());
         self.listen(|child| child.stderr.take(), line)
@@ -104,14 +104,14 @@ impl Command {
         self.judge(status.map(|status| (status, ()))).map(drop)
     }
 
-    /// Runs it and returns what it printed; says nothing.
+    /// Runs the command silently and returns its output.
     pub(crate) fn output(mut self) -> Result<String, Error> {
         let output = self.command.stderr(Stdio::inherit()).output();
         let output = output.map(|output| (output.status, output.stdout));
         self.judge(output).map(|stdout| String::from_utf8_lossy(&stdout).into_owned())
     }
 
-    /// Whether it starts and succeeds; says nothing.
+    /// Whether the command starts and succeeds, without output.
     pub(crate) fn succeeds(mut self) -> bool {
         let silent = self.command.stdout(Stdio::null()).stderr(Stdio::null());
         silent.status().is_ok_and(|status| status.success())
