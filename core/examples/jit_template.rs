@@ -8,9 +8,9 @@ use smf_core::format::template::Container;
 use smf_core::format::write::{Module, NewSection, NewTemplate, NewTemplates};
 use smf_core::format::{Header, Layout, SectionKind};
 use smf_core::jit::ir::text::parse;
-use smf_core::link::call;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
+use smf_core::trap::call;
 
 /// A template in the text form of typed bytecode.
 const TEMPLATE: &str = "\
@@ -41,11 +41,14 @@ fn module() -> Result<Vec<u8>, Box<dyn Error>> {
 }
 
 fn max(a: i64, b: i64) -> Result<i64, Box<dyn Error>> {
-    let templates = JitInstantiator::new(JitConfig::default(), CodeMemory::default())?;
+    let templates = JitInstantiator::new(
+        JitConfig { update_smf: false, ..JitConfig::default() },
+        CodeMemory::default(),
+    )?;
     templates.load_smf_bytes(b"max.smf", &module()?)?;
-    let address = templates.address(b"max$i64").ok_or("`max$i64` cannot be compiled")?;
-    // SAFETY: the instance takes two integers, and its code lives as long as the instantiator.
-    Ok(unsafe { call(address, &[a, b]) }?)
+    let instance = templates.try_jit_instantiate(b"max$i64")?;
+    // SAFETY: the instance takes two integers, and `instance` keeps its code mapped.
+    Ok(unsafe { call(instance.address(), &[a, b]) }?)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -5,14 +5,15 @@ use std::error::Error;
 use std::fs;
 
 use smf_core::format::Smf;
-use smf_core::link::{Image, NoImports, call};
+use smf_core::link::{Image, NoImports};
+use smf_core::trap::call;
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
 
 fn sum_in_module(a: i64, b: i64) -> Result<i64, Box<dyn Error>> {
     let bytes = fs::read(SAMPLE)?;
     // The image has pages of its own: the bytes are not needed afterwards.
-    let image = Image::place(&Smf::parse(&bytes)?)?;
+    let image = Image::map(&Smf::parse(&bytes)?)?;
     let module = image.link(&NoImports)?;
     let add = module.function(b"add").ok_or("the module has no function `add`")?;
     // SAFETY: `add` takes two integers and returns one, and the module stays loaded during the call.

@@ -26,7 +26,7 @@
 //! # From a file to a call
 //!
 //! ```text
-//!   path --FileCache::get--> bytes --Smf::parse--> Smf<'_> --Image::place--> Image
+//!   path --FileCache::get--> bytes --Smf::parse--> Smf<'_> --Image::map----> Image
 //!                                                                              |
 //!                                   call(address) <--function-- Module <--link--
 //! ```
@@ -38,12 +38,13 @@
 #![cfg_attr(all(feature = "kernel", target_arch = "x86_64"), doc = "```")]
 #![cfg_attr(not(all(feature = "kernel", target_arch = "x86_64")), doc = "```ignore")]
 //! use smf_core::format::Smf;
-//! use smf_core::link::{Image, NoImports, call};
+//! use smf_core::link::{Image, NoImports};
+//! use smf_core::trap::call;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
 //! let bytes = std::fs::read(path)?;
-//! let module = Image::place(&Smf::parse(&bytes)?)?.link(&NoImports)?;
+//! let module = Image::map(&Smf::parse(&bytes)?)?.link(&NoImports)?;
 //! let add = module.function(b"add").ok_or("no function `add`")?;
 //! // SAFETY: `add` takes two integers, and the module stays loaded during the call.
 //! assert_eq!(unsafe { call(add, &[40, 2]) }?, 42);

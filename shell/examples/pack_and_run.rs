@@ -7,7 +7,8 @@ use std::fs;
 use std::process::Command;
 
 use smf_core::format::Smf;
-use smf_core::link::{Image, NoImports, call};
+use smf_core::link::{Image, NoImports};
+use smf_core::trap::call;
 use smf_loader::pack::{Input, Options, pack};
 
 const SOURCE: &str = "static long calls; long square(long x) { calls++; return x * x; }\n";
@@ -26,7 +27,7 @@ fn square_in_module(x: i64) -> Result<i64, Box<dyn Error>> {
     fs::remove_dir_all(&directory)?;
 
     let packed = pack(&[Input { name: "square.o", data: &data }], &Options::default())?;
-    let module = Image::place(&Smf::parse(&packed.bytes)?)?.link(&NoImports)?;
+    let module = Image::map(&Smf::parse(&packed.bytes)?)?.link(&NoImports)?;
     let square = module.function(b"square").ok_or("the module has no function `square`")?;
     // SAFETY: `square` takes an integer and returns one, and the module stays loaded during the call.
     Ok(unsafe { call(square, &[x]) }?)

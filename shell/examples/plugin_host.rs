@@ -6,7 +6,8 @@
 use std::error::Error;
 use std::path::Path;
 
-use smf_core::link::call;
+use smf_core::loader::LoaderOptions;
+use smf_core::trap::call;
 use smf_loader::loader::Loader;
 
 const PLUGIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/app.smf");
@@ -17,9 +18,9 @@ extern "C" fn scale(x: i64) -> i64 {
 }
 
 fn call_plugin(x: i64) -> Result<i64, Box<dyn Error>> {
-    let loader = Loader::default();
+    let loader = Loader::new(LoaderOptions::default())?;
     let modules = loader.modules();
-    let _previous = modules.define(b"scale", scale as *const () as u64);
+    modules.define(b"scale", scale as *const () as u64)?;
     // A plugin in a dynlib file would be refused here; `load_file` is the unsafe way to load it.
     let plugin = loader.load_module(Path::new(PLUGIN), None)?;
     let held = modules.get(plugin)?;

@@ -6,8 +6,8 @@ use std::fs;
 
 use smf_core::format::Flags;
 use smf_core::jit::text::{assemble, write_module};
-use smf_core::link::call;
-use smf_core::loader::StateMigration;
+use smf_core::loader::{LoaderOptions, StateMigration};
+use smf_core::trap::call;
 use smf_loader::loader::Loader;
 
 /// A module of bytecode that may be replaced, with a function that returns `value`.
@@ -22,7 +22,7 @@ fn call_twice() -> Result<[i64; 2], Box<dyn Error>> {
     fs::create_dir_all(&directory)?;
     let path = directory.join("answer.smf");
     fs::write(&path, version(1)?)?;
-    let loader = Loader::default();
+    let loader = Loader::new(LoaderOptions::default())?;
     let module = loader.load_module(&path, None)?;
     // The stable address leads to the newest version.
     let answer = loader.modules().resolve(b"answer")?.ok_or("no function `answer`")?.address;

@@ -117,7 +117,7 @@ fn run_both(instance: &FunctionInstance<'_, '_>, types: &[Scalar], numbers: &mut
             true => CallArg::Float(*bits),
             false => CallArg::Integer(*bits),
         };
-        let words: Vec<Word> = scalars.iter().zip(&bits).map(word).collect();
+        let words: Vec<CallArg> = scalars.iter().zip(&bits).map(word).collect();
         // SAFETY: a function of these arguments, which touches no memory, calls nothing and ends, as the
         // interpreter has shown.
         let found = unsafe { call_values(address, &words) };
