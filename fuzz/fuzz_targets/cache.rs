@@ -1,4 +1,4 @@
-//! The cache behaves like a list with the most recently used file in front.
+//! Operations on a cache, compared with a list in the order of use.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

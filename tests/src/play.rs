@@ -73,10 +73,10 @@ pub fn linked(data: &[u8]) {
     }
 }
 
-/// Operations on a cache of few files, beside a list of what should be in it, the newest first.
+/// Operations on a cache of few files, compared with a list of its expected files, the most recently used first.
 ///
 /// # Panics
-/// When the cache does something else.
+/// If the cache and the list differ.
 pub fn cached(data: &[u8]) {
     const MOST: Capacity = Capacity { files: 5, bytes: 600 };
     let options = Options { policy: Policy::Lru, ..Options::default() };

@@ -289,7 +289,7 @@ fn map_and_touch(file: rustix::fd::OwnedFd) -> u8 {
     // SAFETY: the kernel chooses the address of a new mapping.
     let start = unsafe { mmap(std::ptr::null_mut(), len, access, flags, &file, 0) }.unwrap();
     drop(file);
-    // SAFETY: the first byte of the mapping, of a file that nobody truncates.
+    // SAFETY: the first byte of the mapping, of a file that no other process truncates.
     let first = unsafe { start.cast::<u8>().read_volatile() };
     // SAFETY: the mapping made above, which is no longer used.
     unsafe { munmap(start, len) }.unwrap();
