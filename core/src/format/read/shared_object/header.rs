@@ -7,7 +7,7 @@ use crate::format::error::shared_object::{
 use crate::format::read::shared_object::refuse::refuse;
 use crate::format::read::shared_object::view::{Encoding, View};
 use crate::format::wire::bytes::{array, u8_at};
-use crate::format::wire::layout::MAGIC;
+use crate::format::wire::layout::ELF_MAGIC;
 
 const ET_DYN: u16 = 3;
 
@@ -46,7 +46,7 @@ impl<'d> FileHeader<'d> {
     /// A header that is not that of a shared object; a program header table outside the file.
     pub(crate) fn read(object: &'d [u8]) -> Result<Self, FormatError> {
         let fault = |kind, at: usize| refuse(Part::Object, kind, at as u64);
-        let header = array::<16>(object, 0).filter(|header| header.starts_with(&MAGIC));
+        let header = array::<16>(object, 0).filter(|header| header.starts_with(&ELF_MAGIC));
         let header = header.ok_or(fault(Kind::CutOff, 0))?;
         let ident = |at| u8_at(header, at).unwrap_or(0);
         let encoding = Encoding { is_64: ident(E_CLASS) == 2, is_big: ident(E_DATA) == 2 };
