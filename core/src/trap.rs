@@ -37,6 +37,6 @@ pub use call::{
     trap_hook,
 };
 #[cfg(feature = "kernel")]
-pub use chain::{MAX_ARGS, ReturnRegisters, TrapChain};
+pub use chain::{ReturnRegisters, TrapChain};
 #[cfg(feature = "kernel")]
-pub use error::{Trap, TrapError};
+pub use error::{MAX_ARGS, Trap, TrapError};

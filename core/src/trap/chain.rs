@@ -6,9 +6,6 @@ use core::ptr;
 
 use super::error::TrapError;
 
-/// The maximum number of integer arguments of [`call`](super::call) and [`call_catching`](super::call_catching).
-pub const MAX_ARGS: usize = 8;
-
 /// The saved state of one catching call, on its stack: the previous frame of the chain, then the callee-saved
 /// registers.
 #[derive(Debug)]

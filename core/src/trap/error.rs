@@ -3,7 +3,9 @@
 use core::fmt;
 
 use super::bytecode;
-use super::chain::MAX_ARGS;
+
+/// The maximum number of integer arguments of [`call`](super::call) and [`call_catching`](super::call_catching).
+pub const MAX_ARGS: usize = 8;
 
 /// The code of an integer division by zero.
 const DIVISION_BY_ZERO: u32 = 1;

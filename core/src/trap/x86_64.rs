@@ -10,8 +10,8 @@ use core::arch::{asm, naked_asm};
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
 
-use super::chain::{MAX_ARGS, ReturnRegisters, TrapChain};
-use super::error::TrapError;
+use super::chain::{ReturnRegisters, TrapChain};
+use super::error::{MAX_ARGS, TrapError};
 
 /// Integer arguments that are passed in registers.
 const INTEGER_REGISTERS: usize = 6;

@@ -91,22 +91,21 @@ fn is_lifetime(rest: &[u8]) -> bool {
 
 /// Blanks the modules and items below `#[cfg(test)]` in the text of [`code_of`].
 pub(super) fn without_tests(code: &str) -> String {
-    const MARK: &str = "#[cfg(test)]";
-    let mut out = code.to_owned();
+    // The shim for Miri is test support as well.
+    ["#[cfg(test)]", "#[cfg(miri)]"].iter().fold(code.to_owned(), |code, mark| without(code, mark))
+}
+
+fn without(mut code: String, mark: &str) -> String {
     let mut from = 0;
-    while let Some(found) = out.get(from..).and_then(|rest| rest.find(MARK)) {
+    while let Some(found) = code.get(from..).and_then(|rest| rest.find(mark)) {
         let begin = from + found;
-        let end = item_end(&out, begin + MARK.len());
-        let blank: String = out
-            .get(begin..end)
-            .unwrap_or_default()
-            .chars()
-            .map(|c| if c == '\n' { '\n' } else { ' ' })
-            .collect();
-        out.replace_range(begin..end, &blank);
+        let end = item_end(&code, begin + mark.len());
+        let item = code.get(begin..end).unwrap_or_default();
+        let blank: String = item.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
+        code.replace_range(begin..end, &blank);
         from = begin;
     }
-    out
+    code
 }
 
 /// The end of the item that begins behind `from`: its semicolon, or the brace that closes its body.
