@@ -456,7 +456,7 @@ fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
         assert_eq!(protection_at(module.symbol(b"answer").unwrap()), "r-x");
     }
     assert!((1..=64 << 10).contains(&pool.cached_bytes()));
-    // What is kept can be written by nobody but its next owner, and run by nobody.
+    // Preserved data is writable for its next owner only and never executable.
     let address = {
         let module = Image::map_in(&packed, &pool).unwrap().link(&NoImports).unwrap();
         module.symbol(b"answer").unwrap()
@@ -476,7 +476,7 @@ fn kept_pages_hold_nothing_of_the_module_before() {
     let small = builder.file();
     let smf = Smf::parse(&small).unwrap();
     let begin = |module: &Module<'_>| module.symbol(b"f").unwrap() as *const [u8; 3 * 4096];
-    // SAFETY: code, constants and data take a page each, from the begin of the code on, and can be read
+    // SAFETY: code, constants and data take a page each, from the start of the code on, and can be read
     // while the module is loaded.
     let bytes = |module: &Module<'_>| unsafe { *begin(module) };
     let fresh = bytes(&Image::map(&smf).unwrap().link(&NoImports).unwrap());

@@ -8,7 +8,7 @@ use std::ptr;
 use smf_core::loader::epoch::Epochs;
 use smf_core::trap::{self, CallArg, ReturnRegisters, TrapChain, TrapError};
 
-/// Pinned around each call by address, into code of any [`Loader`](crate::loader::Loader): a version that is replaced
+/// The epochs that each call by address pins, into code of any [`Loader`](crate::loader::Loader): a version that is replaced
 /// meanwhile is not freed before the call returns.
 pub static CALL_EPOCHS: Epochs = Epochs::new();
 

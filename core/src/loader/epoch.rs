@@ -131,9 +131,9 @@ pub(super) struct Domains {
     calls: Option<&'static Epochs>,
 }
 
-/// When something became unreachable in both.
+/// The epochs of both domains in which a version became unreachable.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Retirement {
+pub(super) struct RetiredAtBoth {
     held: RetiredAt,
     calls: Option<RetiredAt>,
 }
@@ -148,8 +148,8 @@ impl Domains {
         self.held.pin()
     }
 
-    pub(super) fn retire(&self) -> Retirement {
-        Retirement { held: self.held.retire(), calls: self.calls.map(Epochs::retire) }
+    pub(super) fn retire(&self) -> RetiredAtBoth {
+        RetiredAtBoth { held: self.held.retire(), calls: self.calls.map(Epochs::retire) }
     }
 
     pub(super) fn advance(&self) {
@@ -159,8 +159,8 @@ impl Domains {
         }
     }
 
-    pub(super) fn has_passed(&self, retirement: Retirement) -> bool {
-        let Retirement { held, calls } = retirement;
+    pub(super) fn has_passed(&self, retirement: RetiredAtBoth) -> bool {
+        let RetiredAtBoth { held, calls } = retirement;
         let calls_passed = match (self.calls, calls) {
             (Some(epochs), Some(retired_at)) => epochs.has_passed(retired_at),
             _ => true,

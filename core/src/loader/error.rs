@@ -85,7 +85,7 @@ pub enum LoadError {
     Stale { handle: ModuleHandle },
     /// A module that is held.
     #[error("{module} is held {pins} time{}", if *pins == 1 { "" } else { "s" })]
-    Pinned { module: Name, pins: u32 },
+    InUse { module: Name, pins: u32 },
     /// A module that another one imports from.
     #[error("{module} is in use: {by} imports from it")]
     Needed { module: Name, by: Name },

@@ -297,7 +297,7 @@ impl ModuleLoader {
     /// Unloads a module. Its memory is freed when no thread can be inside its code any more.
     ///
     /// # Errors
-    /// [`LoadError::Stale`]; [`LoadError::Pinned`] if it is held; [`LoadError::Needed`] if another module imports
+    /// [`LoadError::Stale`]; [`LoadError::InUse`] if it is held; [`LoadError::Needed`] if another module imports
     /// from it.
     pub fn unload(&self, handle: ModuleHandle) -> Result<(), LoadError> {
         self.unload_all(&[handle])

@@ -14,7 +14,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::epoch::{Domains, Retirement};
+use super::epoch::{Domains, RetiredAtBoth};
 use super::handle::ModuleHandle;
 use super::stub_table::Table;
 use super::version::Version;
@@ -47,7 +47,7 @@ pub(super) struct Retired {
     version: TryArc<Version>,
     /// Stub tables that led to it or to an older version. A stub may still be reading one.
     _tables: Vec<Table>,
-    retirement: Retirement,
+    retirement: RetiredAtBoth,
     stage: Stage,
     /// Whether the module is still loaded, in a newer version.
     is_replaced: bool,

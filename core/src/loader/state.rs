@@ -342,7 +342,7 @@ impl State {
             let version = self.version(*handle)?;
             let pins = version.pins.load(Relaxed);
             if pins != 0 {
-                return Err(LoadError::Pinned { module: version.error_name(), pins });
+                return Err(LoadError::InUse { module: version.error_name(), pins });
             }
             if self.slot(*handle)?.importers != 0 {
                 let mut importers = self.importers_of(*handle);

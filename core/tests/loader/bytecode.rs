@@ -62,7 +62,7 @@ fn its_functions_are_called_like_any_others() {
         {
             let module = loader.get(bcod).unwrap();
             assert!(module.contains(address) && !module.contains(address + 1));
-            assert!(module.function(b"nobody").is_none());
+            assert!(module.function(b"absent").is_none());
             let names: Vec<_> = module.bytecode_exports().map(|(name, _)| name).collect();
             assert_eq!(names, [&b"answer"[..], b"sum"]);
             assert_eq!(module.engine().unwrap().call(1, &[10]), Ok(55));
@@ -89,7 +89,7 @@ fn what_stops_it_ends_the_call_from_the_host() {
             assert_eq!(divided(2), Ok(42));
             assert!(is_by_zero(divided(0)));
         }
-        // Nobody can be told.
+        // No caller catches the trap.
         assert_eq!(call_at(function, &[84, 0]), 0);
     }
     let stopped = bcod.engine().unwrap().call(1, &[84, 0]);
@@ -160,8 +160,8 @@ fn what_cannot_be_called_is_refused() {
     let unsound = error(&loader, module("function f, 0, 0\nADD_I64\nRET 0\n"));
     assert!(unsound.starts_with("m: function 0: ADD_I64 pops 2"), "{unsound}");
     let calls_host = "function f, 0, 0\nCALL_SFFI 3, 0\nRET 0\n";
-    let nobody = error(&loader, module(calls_host));
-    assert!(nobody.starts_with("m: function 0: CALL_SFFI calls host function 3"), "{nobody}");
+    let message = error(&loader, module(calls_host));
+    assert!(message.starts_with("m: function 0: CALL_SFFI calls host function 3"), "{message}");
     for len in 0..SAMPLE.len() {
         assert!(loader.load(b"m", ModuleBytes::new(&SAMPLE[..len]).unwrap()).is_err(), "{len}");
     }
@@ -213,7 +213,7 @@ fn machine_code_cannot_import_what_is_interpreted_alone() {
             loader.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
         }
     }
-    let weak = Spec::new().function("through", Does::Calls("nobody"));
+    let weak = Spec::new().function("through", Does::Calls("absent"));
     assert!(matches!(loader.load(b"other", weak.bytes()), Err(LoadError::Link { .. })));
 }
 
@@ -358,7 +358,7 @@ fn a_hundred_thousand_functions_cost_no_code_before_they_are_called() {
         assert_eq!(call(&loader, m, &format!("f{n}"), &[n]), n + 1);
     }
     assert_eq!(blocks(), 4);
-    // In an order that is none.
+    // In an unsorted order.
     let m = loader.get(m).unwrap();
     for n in 0..100_000u64 {
         let name = format!("f{}", n * 7919 % 100_000);
@@ -454,7 +454,7 @@ fn go_through_both_worlds() {
             assert_eq!(engine.call(0, &[n]), Ok(n), "{threshold}");
         }
         // What never ends is ended by the host, whose error stops the innermost call; those around it get
-        // 0 of it, because nobody landed between them.
+        // 0 of it, because no call was caught between them.
         DOWN_TO.store(0, Ordering::Relaxed);
         assert_eq!(engine.call(0, &[-1]), Ok(MOST as i64), "{threshold}");
         assert_eq!(DOWN_TO.load(Ordering::Relaxed), -2 - MOST as i64);

@@ -62,7 +62,7 @@ fn an_import_means_the_module_then_others_in_order_then_the_host_then_the_fallba
     assert_eq!(names(&loader), ["first", "second", "user", "own"]);
     loader.set_host_resolver(None).unwrap();
     loader.set_fallback_resolver(None).unwrap();
-    assert_eq!(address(&loader, "nobody has this"), None);
+    assert_eq!(address(&loader, "absent name"), None);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_strong_definition_wins_over_a_weak_one_before_it() {
 }
 
 #[test]
-fn a_weak_import_that_nobody_provides_is_zero() {
+fn unresolved_weak_import_is_zero() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let spec = Spec::new().function("f", Does::Returns(1)).import(
         "nowhere",
@@ -172,9 +172,9 @@ fn who_is_held_or_needed_stays() {
     let library = library.unwrap();
     let app = loader.load(b"app", Spec::new().function("g", Does::Calls("f")).bytes()).unwrap();
     let held = loader.get(app).unwrap();
-    assert_eq!(loader.unload(app).unwrap_err().to_string(), "app is in use");
+    assert_eq!(loader.unload(app).unwrap_err().to_string(), "app is held 1 time");
     let again = loader.get(app).unwrap();
-    assert_eq!(loader.unload(app).unwrap_err().to_string(), "app is in use 2 times");
+    assert_eq!(loader.unload(app).unwrap_err().to_string(), "app is held 2 times");
     drop((held, again));
     assert!(matches!(loader.unload(library), Err(LoadError::Needed { .. })));
     loader.unload(app).unwrap();
@@ -189,7 +189,7 @@ fn who_is_held_or_needed_stays() {
 }
 
 #[test]
-fn code_that_somebody_may_be_inside_of_keeps_its_memory() {
+fn unload_during_a_call_keeps_the_memory_until_it_returns() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let other = loader.load(b"other", Spec::new().function("o", Does::Returns(1)).bytes()).unwrap();
     let gone = loader.load(b"gone", Spec::new().function("f", Does::Returns(6)).bytes()).unwrap();
@@ -204,7 +204,7 @@ fn code_that_somebody_may_be_inside_of_keeps_its_memory() {
 }
 
 #[test]
-fn what_was_unloaded_while_somebody_was_inside_needs_nothing_afterwards() {
+fn unload_during_a_call_needs_no_later_action() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let library = loader.load(b"library", Spec::new().function("f", Does::Returns(1)).bytes());
     let library = library.unwrap();
@@ -238,7 +238,7 @@ fn every_missing_import_is_reported_with_who_wants_it() {
 }
 
 #[test]
-fn ten_thousand_imports_that_nobody_has_are_all_reported() {
+fn ten_thousand_unresolved_imports_are_all_reported() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     for number in 0..50 {
         let name = format!("m{number}");
@@ -248,7 +248,7 @@ fn ten_thousand_imports_that_nobody_has_are_all_reported() {
     }
     let mut spec = Spec::new().function("f", Does::Returns(1));
     for number in 0..10_000 {
-        spec = spec.import(&format!("nobody{number}"), Binding::Global, SymbolKind::Function);
+        spec = spec.import(&format!("absent{number}"), Binding::Global, SymbolKind::Function);
     }
     let mut count = 0;
     let failed = loader.load_reporting(b"wants", spec.bytes(), &mut |_| count += 1);
@@ -265,8 +265,7 @@ fn data_is_no_function() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     loader.load(b"data", Spec::new().function("f", Does::Returns(1)).data("d", 5).bytes()).unwrap();
     let calls = Spec::new().function("g", Does::Calls("d"));
-    let expected =
-        "calls: the module calls its import `d`, and who exports the name has data there";
+    let expected = "calls: the module calls its import `d`, which its provider exports as data";
     assert_eq!(error(&loader, "calls", &calls), expected);
     let reads = loader.load(b"reads", Spec::new().function("g", Does::Reads("d")).bytes()).unwrap();
     assert_eq!(call(&loader, reads, "g", &[]), 5);

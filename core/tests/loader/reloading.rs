@@ -153,7 +153,7 @@ fn only_what_is_marked_is_replaced() {
     let plain = Spec::new().function("f", Does::Returns(1));
     let module = loader.load(b"m", plain.bytes()).unwrap();
     let error = reload(&loader, module, &version(2)).unwrap_err();
-    let expected = "m is not marked as reloadable, so nothing may replace it";
+    let expected = "m is not marked as reloadable, so it cannot be replaced";
     assert_eq!((error.to_string(), call(&loader, module, "f", &[])), (expected.into(), 1));
     let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
     let loader = ModuleLoader::new(options).unwrap();
@@ -222,14 +222,14 @@ fn whatever_is_refused_leaves_the_old_version() {
     };
     check(
         reload(&loader, module, &version(2)),
-        "m: others call `g`, which the new version does not export as a function",
+        "m: `g` is called from outside, and the new version does not export it as a function",
     );
     check(
         reload(&loader, module, &version(2).data("g", 1)),
-        "m: others call `g`, which the new version does not export as a function",
+        "m: `g` is called from outside, and the new version does not export it as a function",
     );
-    let wants = version(2).function("g", Does::Calls("nobody has this"));
-    check(reload(&loader, module, &wants), "m: unresolved import `nobody has this`");
+    let wants = version(2).function("g", Does::Calls("absent name"));
+    check(reload(&loader, module, &wants), "m: unresolved import `absent name`");
     let file = spec.file();
     for len in [0, 1, 100, file.len() - 1] {
         let half = ModuleBytes::new(file[..len].to_vec()).unwrap();
@@ -297,7 +297,7 @@ fn data_that_another_module_refers_to_stays_where_it_is() {
     let later = loader.load(b"later", later.bytes()).unwrap();
     assert_eq!(call(loader, later, "later", &[]), 144);
     loader.unload_all(&[*user, later]).unwrap();
-    // When nobody needs it there any more, it moves along like other data.
+    // Without a reference to its address, the next reload migrates it.
     assert_eq!(shared.reload(&with_datum(4)), Ok((2, 0)));
     assert!(address(loader, "d") != Some(there));
     assert_eq!(call(loader, *module, "add", &[1]), 145);
@@ -340,7 +340,7 @@ fn data_that_cannot_stay_where_others_refer_to_it_keeps_the_old_version() {
     };
     let add = || version(2).function("add", Does::Adds("d"));
     let expected = "m cannot be replaced: user refers to its `d` by address, and the new version \
-                    cannot leave it there";
+                    cannot use it there";
     assert_eq!(check(&add().wide("d", 1)), expected, "another size");
     assert_eq!(check(&version(2).function("add", Does::Returns(1))), expected, "gone");
     assert_eq!(check(&add().pointer("d")), expected, "an address of one version");
@@ -354,13 +354,13 @@ fn data_that_cannot_stay_where_others_refer_to_it_keeps_the_old_version() {
     let bytes = with_datum(2).bytes();
     let left = shared.loader.reload(shared.module, bytes, StateMigration::Reset, &mut |_| {});
     assert_eq!(left.unwrap_err().to_string(), expected);
-    // Of what nobody else refers to, all of that is nobody's business.
+    // Data without references from other modules is not restricted.
     shared.loader.unload(shared.user).unwrap();
     assert_eq!(shared.reload(&add().wide("d", 1)), Ok((0, 0)));
 }
 
 /// A loader that replaces its module each time that a name is looked up outside of it; that module; and how
-/// often that was. Who asks for `nobody` is given nothing from the second time on.
+/// often that was. A request for `absent` finds nothing from the second time on.
 fn restless() -> (Arc<ModuleLoader>, ModuleHandle, Arc<AtomicI32>) {
     let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
     let module = loader.load(b"m", with_datum(0).bytes()).unwrap();
@@ -376,7 +376,7 @@ fn restless() -> (Arc<ModuleLoader>, ModuleHandle, Arc<AtomicI32>) {
                 let error = reload(&loader, module, &wide).unwrap_err();
                 assert!(error.to_string().contains("user refers to its `d`"), "{error}");
             }
-            let found = loader.resolve(b"f").unwrap().filter(|_| name != b"nobody" || round == 1);
+            let found = loader.resolve(b"f").unwrap().filter(|_| name != b"absent" || round == 1);
             found.map(|found| found.address)
         })))
         .unwrap();
@@ -405,7 +405,7 @@ fn data_is_imported_for_the_first_time_from_a_module_that_is_replaced_meanwhile(
 
     // Who fails holds nothing any more.
     let (loader, module, asked) = restless();
-    let error = loader.load(b"user", user("nobody").bytes()).unwrap_err();
+    let error = loader.load(b"user", user("absent").bytes()).unwrap_err();
     assert!(matches!(error, LoadError::Link { .. }), "{error}");
     let wide = version(9).function("add", Does::Adds("d")).wide("d", 1);
     assert_eq!((asked.load(Ordering::Relaxed), reload(&loader, module, &wide)), (2, Ok(0)));
@@ -464,7 +464,7 @@ fn memory_that_has_shared_data_is_not_handed_on_for_ever() {
 }
 
 #[test]
-fn exports_that_nobody_calls_may_go_and_others_come() {
+fn unused_exports_may_be_removed_and_others_added() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let spec = version(1).function("g", Does::Returns(7));
     let module = loader.load(b"m", spec.bytes()).unwrap();
@@ -481,7 +481,7 @@ fn a_new_version_may_need_modules_that_the_old_one_did_not() {
     loader.register_provider(b"library", library.bytes()).unwrap();
     let module = loader.load(b"m", version(1).bytes()).unwrap();
     let new = version(2).function("g", Does::Calls("l")).function("h", Does::Returns(4));
-    let broken = new.clone().import("nobody has this", Binding::Global, SymbolKind::Function);
+    let broken = new.clone().import("absent name", Binding::Global, SymbolKind::Function);
     assert!(reload(&loader, module, &broken).is_err());
     assert_eq!((loader.statistics().modules, loader.find(b"library")), (1, None));
     reload(&loader, module, &new).unwrap();
@@ -494,7 +494,7 @@ fn a_new_version_may_need_modules_that_the_old_one_did_not() {
     loader.unload_all(&[library, module]).unwrap();
 }
 
-/// Loads a module that calls `between` and then `g`, while whoever looks for `between` puts one version after
+/// Loads a module that calls `between` and then `g`, while the resolver of `between` puts one version after
 /// the other in the place of the module that has `g`.
 fn link_between(new: impl Fn(i32) -> Spec + Send + Sync + 'static) -> Result<i64, LoadError> {
     let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());

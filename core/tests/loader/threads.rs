@@ -10,7 +10,7 @@ use crate::build::{Does, Spec};
 use crate::scale::scale;
 use crate::{call, call_at, collect};
 
-/// A name that is never given back, and that whoever looks for leaks finds still in use.
+/// A leaked name that leak checkers find still in use.
 fn for_ever(name: &str) -> &'static str {
     static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
     let name: &'static str = name.to_owned().leak();

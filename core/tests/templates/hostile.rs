@@ -55,7 +55,7 @@ fn compiler_errors_are_returned_with_the_cause() {
         ("fail no such operation\u{7}", "no such operation"),
         ("empty", "the compiler returned 0 bytes of code"),
         ("far", "relocation 0 of the compiled code, at 0x1, is out of bounds"),
-        ("call nobody_has_this", "undefined symbol `nobody_has_this`"),
+        ("call absent_name", "undefined symbol `absent_name`"),
         (
             "instance gone i64",
             "required instance `gone$i64`: no loaded module has a template `gone`",

@@ -15,7 +15,7 @@ use crate::linked::user;
 
 const PROGRAMS: &str = include_str!("../../src/jit/ir/tests/programs.smt");
 
-/// Memory that is never given back.
+/// Leaked memory.
 extern "C" fn allocate(bytes: u64) -> *mut u64 {
     Box::leak(vec![0u64; usize::try_from(bytes).unwrap().div_ceil(8)].into_boxed_slice())
         .as_mut_ptr()
@@ -250,7 +250,7 @@ fn malformed_functions_are_refused_with_symbol_and_cause() {
         assert!(told.contains(cause), "{told}");
     }
     let told = told(Spec::new().both("max", &body[..body.len() - 1]), "max$i64");
-    assert!(told.contains("states 78 bytes and has 77"), "{told}");
+    assert!(told.contains("states 78 bytes but has 77"), "{told}");
 }
 
 #[test]

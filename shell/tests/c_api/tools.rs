@@ -133,7 +133,7 @@ fn gdb_shows_a_backtrace_through_generated_functions() {
         let said = succeed(gdb.arg(program).env_remove("DEBUGINFOD_URLS"));
         let frames = ["#0 ", " stop_here ", " generated_inner ", " generated_outer ", " main "];
         in_order(&said, &frames);
-        // Told, and taken back when the block was freed.
+        // Registered, and unregistered when the block was freed.
         let (before, after) = said.rsplit_once("after\n").unwrap();
         assert!(before.contains("generated_outer\n"), "{said}");
         assert!(!after.contains("generated_outer"), "{said}");

@@ -215,6 +215,6 @@ fn refused_system_call_is_an_error() {
             // Without these the status alone can say it.
             assert!(is_said || ["write", "exit_group"].contains(missing), "{missing}: {said}");
         }
-        assert!(is_noticed || tries.contains(missing), "nobody notices that {missing} is missing");
+        assert!(is_noticed || tries.contains(missing), "the absence of {missing} goes unnoticed");
     }
 }

@@ -21,7 +21,7 @@ use smf_tests::{sample, tiny};
 
 use super::{Scenario, judge};
 
-/// A function has failed. Why is asked for when somebody wants to know it: a copy would need memory, which
+/// A function has failed. The reason is read on demand: a copy would need memory, which
 /// may be refused.
 #[derive(Debug)]
 pub(super) struct Failed;

@@ -50,7 +50,7 @@ pub(crate) fn measure(bench: &mut Bench) {
 fn map(bytes: &[u8]) -> Mmap {
     let mut file: File = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
-    // SAFETY: the file has no name, so that nobody else can change it.
+    // SAFETY: the file has no name, so that no other process can change it.
     unsafe { Mmap::map(&file) }.unwrap()
 }
 

@@ -172,7 +172,7 @@ impl Files {
         self.measure_reload(bench);
     }
 
-    /// From the file to the new version that all callers reach, and the old one given back.
+    /// From the file to the new version that all callers reach, and the old one freed.
     fn measure_reload(&self, bench: &mut Bench) {
         let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
         let read = || {

@@ -98,7 +98,7 @@ impl Open {
 
     fn function(&self) -> extern "C" fn(i64) -> i64 {
         let address = usize::try_from(self.address).unwrap();
-        // SAFETY: the function is declared so in the source, and nobody unloads it.
+        // SAFETY: the function is declared so in the source, and it is not unloaded.
         unsafe { std::mem::transmute::<usize, extern "C" fn(i64) -> i64>(address) }
     }
 

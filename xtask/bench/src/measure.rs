@@ -70,7 +70,7 @@ impl Target {
 pub(crate) struct Measure<'a> {
     /// What is done.
     pub(crate) name: &'a str,
-    /// Who else does it; empty for nobody.
+    /// The peer; empty without one.
     pub(crate) peer: &'a str,
     /// What one turn of a contender is divided by, to say the time for each of many.
     pub(crate) per: u64,

@@ -52,7 +52,7 @@ pub(crate) fn convert(object: &[u8]) -> Vec<u8> {
         })
         .collect();
     let sections: Vec<_> = parts.iter().flat_map(Part::sections).collect();
-    // The first symbol of ELF is none; the numbers of the others are one less here.
+    // ELF symbol 0 is the undefined symbol; the numbers of the others are one less here.
     let symbols: Vec<_> = elf
         .symbols()
         .map(|symbol| {

@@ -1,12 +1,10 @@
 //! Many files into a cache: one thread against the standard library, two threads against one.
 //!
-//! The files are small, in the page cache, and were last modified long ago, so that what is measured
-//! is system calls, memory and what threads wait for in each other. Everybody keeps all the bytes to
-//! the end, and nobody is timed while giving them back.
+//! The files are small, in the page cache, and were last modified long ago: the rows measure system calls, memory and
+//! contention between threads. Each side holds all bytes to the end; freeing them is not timed.
 //!
-//! What the allocator has of memory that earlier measures used goes back to the kernel before each turn, so
-//! that both sides begin as a program does that has just been started. One row is measured without that as
-//! well: whoever reads into memory that has been used has half of the work done.
+//! Before each turn the allocator returns its free memory to the kernel, so that both sides start like a new process.
+//! One row is also measured without that step: memory that was used before saves the page faults.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -49,9 +47,9 @@ pub(crate) fn measure(bench: &mut Bench) {
 /// What the allocator has for a turn.
 #[derive(Clone, Copy)]
 enum Memory {
-    /// What the kernel gives it meanwhile.
+    /// Memory from the kernel.
     Fresh,
-    /// What was given back to it, if it keeps that.
+    /// Memory that the allocator already has.
     Used,
 }
 
@@ -67,7 +65,7 @@ impl Memory {
             // SAFETY: frees nothing that is in use: malloc_trim(3).
             Memory::Fresh => _ = unsafe { malloc_trim(0) },
             Memory::Used => {
-                // SAFETY: says when memory is given back, nothing else: mallopt(3).
+                // SAFETY: sets when free memory returns to the kernel, nothing else: mallopt(3).
                 unsafe { mallopt(M_TRIM_THRESHOLD, i32::MAX) };
                 // Somewhat more than a turn takes.
                 drop((0..FILES + FILES / 4).map(|_| vec![1u8; SIZE]).collect::<Vec<_>>());

@@ -166,11 +166,11 @@ fn measure_sort(bench: &mut Bench) {
     .collect();
     let ours = |list: &Vec<Cell<i64>>| {
         let last = list.len() as i64 - 1;
-        // SAFETY: the instance takes an address and two indices, and nobody else looks at the list.
+        // SAFETY: the instance takes an address and two indices, and the list is not shared.
         unsafe { call_catching(address, &[list.as_ptr() as i64, 0, last]) }.unwrap()
     };
     let theirs = |list: &Vec<Cell<i64>>| {
-        // SAFETY: the list is this long, and nobody else looks at it.
+        // SAFETY: the list is this long, and it is not shared.
         unsafe { sort_in_rust(list.as_ptr().cast::<i64>().cast_mut(), 0, list.len() as isize - 1) }
     };
     let mut expected = numbers.clone();

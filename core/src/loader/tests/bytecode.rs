@@ -38,7 +38,7 @@ fn every_machine_runs_bytecode() {
         assert_eq!(engine.call(sum, &[]), Err(arguments));
         let names: Vec<_> = bcod.bytecode_functions().collect();
         assert_eq!(names, [(&b"answer"[..], 0), (b"sum", 1)]);
-        assert_eq!((bcod.bytecode_function(b"nobody"), bcod.bytecode_entry()), (None, None));
+        assert_eq!((bcod.bytecode_function(b"absent"), bcod.bytecode_entry()), (None, None));
     }
 }
 
@@ -53,7 +53,7 @@ fn what_is_interpreted_alone_has_no_addresses_and_says_so() {
         assert_eq!((m.function(b"main"), m.entry_point()), (None, None));
         assert!(m.export(b"main").is_none() && !m.contains(0));
         assert_eq!((m.bytecode_exports().count(), m.bytecode_functions().count()), (0, 1));
-        assert!(m.refusal(b"main").is_some() && m.refusal(b"nobody").is_none());
+        assert!(m.refusal(b"main").is_some() && m.refusal(b"absent").is_none());
     }
     let why = if cfg!(target_arch = "x86_64") {
         "m: the engine interprets bytecode alone, so that its functions have neither machine code nor addresses"
@@ -63,7 +63,7 @@ fn what_is_interpreted_alone_has_no_addresses_and_says_so() {
     let refused = loader.resolve(b"main").unwrap_err();
     assert!(matches!(refused, LoadError::Bytecode { .. }));
     assert_eq!(refused.to_string(), why);
-    assert!(loader.resolve(b"nobody").unwrap().is_none());
+    assert!(loader.resolve(b"absent").unwrap().is_none());
     loader.unload(m).unwrap();
 }
 

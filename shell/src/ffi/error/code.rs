@@ -73,7 +73,7 @@ impl Code {
             E::Bytecode { error, .. } => code_of_bytecode(error),
             E::NameTaken { .. } | E::DuplicateExport { .. } => Code::NameTaken,
             E::Stale { .. } => Code::Handle,
-            E::Pinned { .. } | E::Needed { .. } | E::DataInUse { .. } => Code::InUse,
+            E::InUse { .. } | E::Needed { .. } | E::DataInUse { .. } => Code::InUse,
             E::NotReloadable { .. } | E::FunctionRemoved { .. } => Code::Reload,
             E::ReplacedCodeLimit { .. } => Code::Ceiling,
             E::Changed { .. } => Code::State,
